@@ -1,0 +1,103 @@
+# app-offload: everything is a target here; `make help` lists them.
+
+SHELL      := /bin/bash
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0)
+# The SDK's own SDKVersion stays unset on purpose: setting it makes core-metadata mandatory at start.
+LDFLAGS    := -s -w -X github.com/edgexfoundry/app-functions-sdk-go/v3/internal.ApplicationVersion=$(VERSION)
+COMMANDS   := app-offload offload-cloud offload-lab offloadctl
+
+DURATION ?= 0s
+RATE     ?= 1
+SEED     ?= 1
+ROUNDS   ?= 50
+FUZZTIME ?= 60s
+# What a soak draws from: mostly kills, and now and then everything else.
+SOAK     ?= kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-cloud,kill-cloud,kill-both,term-edge,cut,slow,stall,reset,puback,receipt,broker,bus
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the commands into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ $(COMMANDS:%=./cmd/%)
+
+.PHONY: run
+run: build ## Run the whole system on this machine (DURATION=20s RATE=1 SEED=1)
+	@bin/offload-lab run -bin bin -duration $(DURATION) -rate $(RATE) -seed $(SEED)
+
+.PHONY: test
+test: ## Run the unit, integration and scenario tests with the race detector
+	go test -race ./...
+	go test -run TestEveryTaskArrivesOnceAndInOrder ./functions # in full, 200,000 tasks, without the detector
+
+.PHONY: e2e
+e2e: build ## Run in the real EdgeX stack: Consul, Redis, mosquitto, device services (builds Consul once, 8 minutes)
+	.ci/e2e/run
+
+.PHONY: kubeedge
+kubeedge: ## Hold the KubeEdge manifests against the published types
+	cd res/kubeedge/check && go vet ./... && go test ./...
+
+.PHONY: lint
+lint: ## Run go vet, staticcheck, gosec and the formatter
+	.ci/lint
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target (FUZZTIME=60s each)
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: faults
+faults: build ## Break the whole system over and over, and check that nothing is lost or doubled (ROUNDS=50 SEED=1)
+	@bin/offload-lab faults -bin bin -rounds $(ROUNDS) -seed $(SEED)
+
+.PHONY: faults-quick
+faults-quick: build ## Faults in rounds of a second or two, until at least 50 processes were killed (SEED=1)
+	@bin/offload-lab faults -quick -bin bin -rounds 60 -kill-rounds 50 -seed $(SEED)
+
+.PHONY: powercuts
+powercuts: ## Cut the power of a model disk 10,000 times (POWER_CUTS=10000)
+	POWER_CUTS=$(or $(POWER_CUTS),10000) SPOOL_MILLION=1 go test -count=1 ./functions/spool
+
+.PHONY: clusterkills
+clusterkills: ## Kill the servers of a NATS cluster that takes the batches, PostgreSQL behind it (NATS_KILL_ROUNDS=1)
+	NATS_KILL_ROUNDS=$(or $(NATS_KILL_ROUNDS),1) go test -count=1 -run TestKillingNATSServers ./cmd/offload-cloud
+
+.PHONY: soak
+soak: build ## Faults until app-offload was killed 1,000 times and offload-cloud 200 times, about 25 minutes (SEED=1)
+	@bin/offload-lab faults -quick -bin bin -rounds 0 -edge-kills 1000 -cloud-kills 200 -seed $(SEED) -kind $(SOAK)
+
+.PHONY: scenario
+scenario: build ## Play a situation that lasts, and hold it to its bounds (SCENARIO=hung|dead|slow|backlog|gone|full-disk|read-only)
+	@bin/offload-lab faults -bin bin -scenario $(or $(SCENARIO),hung) -seed $(SEED)
+
+.PHONY: bench
+bench: build ## Measure decisions, parsing, spool and the whole service beside its floor
+	.ci/bench
+
+.PHONY: first-look
+first-look: ## Time a clone of what is committed until the page has figures, and the page's first paint (CACHE=warm|modules|none)
+	@.ci/first-look
+	@if [ -x /usr/bin/chromium ]; then go test -run '^$$' -bench Page -benchtime 20x ./cmd/app-offload | grep -E '^Bench|FAIL'; \
+	else echo "chromium is not installed: the first paint was not measured"; fi
+
+.PHONY: docs
+docs: ## Regenerate what is generated: the configuration file and the README's table of it
+	go test ./functions/config -run 'TestShipped|TestDocumented' -update
+
+.PHONY: docker
+docker: ## Build the image
+	docker build --build-arg VERSION=$(VERSION) -t app-offload:$(VERSION) .
+
+.PHONY: docker-test
+docker-test: ## Start a Docker engine of its own (as root), build both images and run the compose files
+	.ci/docker/test
+
+.PHONY: sbom
+sbom: build ## Write what the programs are made of and under which licences, and fail on one that does not go with ours
+	.ci/sbom/run
+
+.PHONY: clean
+clean: ## Remove what was built or run
+	rm -rf bin run
