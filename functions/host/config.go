@@ -1,0 +1,78 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// Config says where and how often the node is looked at. Start from DefaultConfig.
+type Config struct {
+	// Interval between two samples, a Go duration of "100ms" to "1m". A decision sees a CPU load that is up to this
+	// old; link and queue are newer.
+	Interval string
+	// SysfsRoot is the directory where sysfs is mounted: temperature, frequency, RAPL energy counters and batteries
+	// are read below it. In a container mount the host's /sys read-only and name it here.
+	SysfsRoot string
+	// ProcfsRoot is the directory where procfs is mounted: CPU times and memory are read below it.
+	ProcfsRoot string
+
+	// Governor lowers the processor's highest frequency step by step while the node has little to do, and lifts it at once when
+	// it has much, or when work here is predicted to be late. Where the files of cpufreq cannot be written it only advises:
+	// the status shows what it would do.
+	Governor bool
+	// GovernorLow is the CPU load in percent, 1–80, below which the frequency goes down.
+	GovernorLow float64
+	// GovernorHigh is the CPU load in percent, up to 100, above which it goes up; in between it stays. It must be at least one
+	// and a half times GovernorLow, or a step down would lead straight to a step up.
+	GovernorHigh float64
+	// GovernorHold is how long the load must have been low before each step down, a Go duration of "1s" to "10m".
+	GovernorHold string
+	// GovernorFloor is the lowest frequency as a share of the highest, 0.1–1.
+	GovernorFloor float64
+	// GovernorMHz is the highest frequency to allow, in MHz. 0 is the processor's own.
+	GovernorMHz float64
+}
+
+// DefaultConfig samples the machine the process runs on once a second.
+func DefaultConfig() Config {
+	return Config{
+		Interval: "1s", SysfsRoot: "/sys", ProcfsRoot: "/proc",
+		GovernorLow: 30, GovernorHigh: 70, GovernorHold: "10s", GovernorFloor: 0.4,
+	}
+}
+
+// Validate reports every problem at once.
+func (c Config) Validate() error {
+	p := check.In("Host")
+	c.interval(p)
+	directory(p, "SysfsRoot", c.SysfsRoot)
+	directory(p, "ProcfsRoot", c.ProcfsRoot)
+	check.Range(p, "GovernorLow", c.GovernorLow, 1, 80)
+	check.Range(p, "GovernorHigh", c.GovernorHigh, 1.5*c.GovernorLow, 100)
+	c.hold(p)
+	check.Range(p, "GovernorFloor", c.GovernorFloor, 0.1, 1)
+	check.Range(p, "GovernorMHz", c.GovernorMHz, 0, 1e5)
+	return p.Err()
+}
+
+func (c Config) interval(p *check.Problems) time.Duration {
+	return p.Duration("Interval", c.Interval, 100*time.Millisecond, time.Minute)
+}
+
+func (c Config) hold(p *check.Problems) time.Duration {
+	return p.Duration("GovernorHold", c.GovernorHold, time.Second, 10*time.Minute)
+}
+
+func directory(p *check.Problems, key, path string) {
+	switch info, err := os.Stat(path); {
+	case !filepath.IsAbs(path):
+		p.Addf(key, path, "must be an absolute path")
+	case err != nil:
+		p.Addf(key, path, "cannot be opened (%v); name the directory where it is mounted", err)
+	case !info.IsDir():
+		p.Addf(key, path, "is not a directory")
+	}
+}

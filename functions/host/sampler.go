@@ -1,0 +1,165 @@
+// Package host looks at the node: how busy its cores and its memory are, how hot it is, what power it draws, what
+// waits for a local worker and what the exporter measured of the link.
+//
+// State is lock-free and never blocks, so a decision may ask as often as it likes. What has no sensor here is NaN (or 0,
+// as each field says), without an error and without a line in the log: a gateway without a thermometer is no fault.
+// Sampler.Absent names what is missing for those who want to show it once.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shirou/gopsutil/v3/common"
+
+	"app-offload/functions/check"
+)
+
+// rescan is the number of samples after which the sensors are looked for again, since batteries and USB thermometers
+// come and go while the service runs.
+const rescan = 60
+
+type queueFunc func() (tasks int, cycles float64)
+
+// Sampler measures the node while Run runs. All its methods but Run are safe for concurrent use.
+type Sampler struct {
+	interval time.Duration
+	roots    context.Context // carries the roots to gopsutil, nothing else
+	sysfs    string
+
+	latest atomic.Pointer[State]
+	queue  atomic.Pointer[queueFunc]
+	failed atomic.Uint64
+
+	mu sync.Mutex // held by whoever makes the next state; never by readers
+
+	// Run's alone:
+	taken   int // samples so far
+	cpu     cpuMeter
+	power   powerMeter
+	sensors sensors
+}
+
+// New takes the first sample, so that State is never nil. It fails where CPU times or memory cannot be read at all.
+func New(c Config) (*Sampler, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Sampler{interval: c.interval(check.In("Host")), sysfs: c.SysfsRoot}
+	s.roots = context.WithValue(context.Background(), common.EnvKey, common.EnvMap{
+		common.HostSysEnvKey: c.SysfsRoot, common.HostProcEnvKey: c.ProcfsRoot,
+	})
+	s.latest.Store(&State{Temperature: math.NaN(), Watts: math.NaN(), Battery: math.NaN()})
+	if err := s.sample(time.Now()); err != nil {
+		return nil, fmt.Errorf("taking the first sample of the node below %s: %w", c.ProcfsRoot, err)
+	}
+	return s, nil
+}
+
+// Run samples until ctx is done; it is to be called once. A sample that fails keeps the values before it and is counted in Failed.
+func (s *Sampler) Run(ctx context.Context) {
+	tick := time.NewTicker(s.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if err := s.sample(now); err != nil {
+				s.failed.Add(1)
+			}
+		}
+	}
+}
+
+// State is the latest sample with the latest link; its queue is as old as the newer of the two. It never blocks.
+func (s *Sampler) State() *State { return s.latest.Load() }
+
+// Read copies the latest state to dst and asks for the queue as it is at this very moment. One burst of tasks can fill
+// the queue long before the next sample, so whoever decides should use this once per burst, and may add to dst's queue
+// what he himself decided to keep.
+func (s *Sampler) Read(dst *State) {
+	*dst = *s.latest.Load()
+	s.fillQueue(dst)
+}
+
+// Failed is the number of samples in which CPU times or memory could not be read.
+func (s *Sampler) Failed() uint64 { return s.failed.Load() }
+
+// SetLink puts the exporter's latest measurement of the link into the state, at once.
+func (s *Sampler) SetLink(l Link) {
+	s.change(func(next *State) { next.Link = l })
+}
+
+// SetQueue says whom to ask for the work that waits locally, nil for nobody. The function must be fast, safe for
+// concurrent use and must not call the Sampler.
+func (s *Sampler) SetQueue(queue func() (tasks int, cycles float64)) {
+	f := queueFunc(queue)
+	s.queue.Store(&f)
+	s.change(func(*State) {})
+}
+
+// change makes the next state out of the latest one. Writers take turns, so that none undoes what another one set.
+func (s *Sampler) change(edit func(next *State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := *s.latest.Load()
+	edit(&next)
+	s.fillQueue(&next)
+	s.latest.Store(&next)
+}
+
+func (s *Sampler) fillQueue(dst *State) {
+	if f := s.queue.Load(); f != nil && *f != nil {
+		dst.QueueTasks, dst.QueueCycles = (*f)()
+		return
+	}
+	dst.QueueTasks, dst.QueueCycles = 0, 0
+}
+
+// Absent names what this node does not tell, in words for an operator; nil where nothing is missing.
+func (s *Sampler) Absent() []string {
+	now := s.State()
+	var absent []string
+	for _, sensor := range []struct {
+		missing bool
+		name    string
+	}{
+		{math.IsNaN(now.Temperature), "temperature (no hwmon sensor and no thermal zone)"},
+		{now.MHz == 0, "frequency (no cpufreq)"},
+		{math.IsNaN(now.Watts), "power (no readable powercap counter; since Linux 5.10 only root may read them)"},
+	} {
+		if sensor.missing {
+			absent = append(absent, sensor.name)
+		}
+	}
+	return absent
+}
+
+// sample measures everything once. What cannot be read keeps its last value where that still means something (CPU and
+// memory, whose failure is the error), and becomes unknown where it does not (the sensors). Some sensors take long to
+// answer, so nothing is locked until all have been asked.
+func (s *Sampler) sample(now time.Time) error {
+	if s.taken%rescan == 0 {
+		s.sensors = findSensors(s.sysfs)
+	}
+	s.taken++
+	seen := *s.latest.Load()
+	seen.Time = now.UnixNano()
+	err := errors.Join(s.cpu.read(s.roots, now, &seen), readMemory(s.roots, &seen))
+	seen.Temperature = hottest(s.roots)
+	seen.MHz = s.sensors.megahertz()
+	seen.Watts = s.power.watts(s.sensors.energy, now)
+	seen.OnBattery, seen.Battery = s.sensors.battery()
+	s.change(func(next *State) {
+		link := next.Link // the exporter may have set a newer one meanwhile
+		*next = seen
+		next.Link = link
+	})
+	return err
+}

@@ -1,0 +1,54 @@
+package host
+
+// State is the node at one moment. It is a value: copy it freely, it never changes.
+type State struct {
+	Time        int64   `json:"time"`        // ns since the Unix epoch
+	CPU         float64 `json:"cpu"`         // busy share of all cores, percent
+	OwnCPU      float64 `json:"ownCpu"`      // the part of CPU that this process is, percent of all cores; 0 where unknown
+	Memory      float64 `json:"memory"`      // used share, percent
+	Temperature float64 `json:"temperature"` // °C of the hottest sensor, NaN without one
+	Cores       int     `json:"cores"`
+	MHz         float64 `json:"mhz"`   // current mean frequency, 0 where unknown
+	Watts       float64 `json:"watts"` // mean package power since the last sample, NaN where unknown
+	OnBattery   bool    `json:"onBattery"`
+	Battery     float64 `json:"battery"` // percent, NaN without a battery
+
+	QueueTasks  int     `json:"queueTasks"`  // tasks waiting for a local worker
+	QueueCycles float64 `json:"queueCycles"` // their predicted work, Mcycles
+
+	Link Link `json:"link"`
+}
+
+// CoreWatts is the measured power of one busy core: the package's power shared among the cores that are busy, at least one,
+// so that an idle node's own needs do not fall on a single task. 0 where power is not measured.
+func (s *State) CoreWatts() float64 {
+	if !(s.Watts > 0) { // also NaN
+		return 0
+	}
+	return s.Watts / max(s.CPU/100*float64(s.Cores), 1)
+}
+
+// Link is what the exporter measured of the way to the cloud.
+type Link struct {
+	Up            bool    `json:"up"`
+	Goodput       float64 `json:"goodput"`       // acknowledged bytes/s, EWMA; 0 before the first measurement
+	Goodput10     float64 `json:"goodput10"`     // a tenth of the link's latest busy minute was slower, bytes/s; 0 before the first measurement
+	Goodput50     float64 `json:"goodput50"`     // half of it was slower
+	RTT           float64 `json:"rtt"`           // seconds from publish to PUBACK of a small message, EWMA; 0 before the first measurement
+	RTT95         float64 `json:"rtt95"`         // 95th percentile of the same, seconds
+	BacklogTasks  int64   `json:"backlogTasks"`  // tasks in the spool
+	BacklogBytes  int64   `json:"backlogBytes"`  // bytes in the spool
+	BacklogShare  float64 `json:"backlogShare"`  // of the spool's quota, 0–1
+	InflightBytes int64   `json:"inflightBytes"` // published, not yet acknowledged
+}
+
+// Source is where decisions get the node's state from: the Sampler, or Scripted in tests and in the lab.
+type Source interface {
+	// State is the latest state. It is never nil and never changes; the next one is another value.
+	State() *State
+}
+
+var (
+	_ Source = (*Sampler)(nil)
+	_ Source = (*Scripted)(nil)
+)

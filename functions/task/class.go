@@ -1,0 +1,33 @@
+package task
+
+import "time"
+
+// Class says how a kind of data is treated. It is immutable once built: a change of the configuration builds new ones.
+type Class struct {
+	Name       string
+	Priority   int           // 0–9, higher leaves first and is dropped last; it is also the spool's lane
+	Deadline   time.Duration // from reception to result; 0 is none
+	TTL        time.Duration // how long a task may wait in the spool; 0 is for ever
+	Complexity float64       // 0–100, cost of processing relative to size
+	ChunkSize  int           // elements of arrays, KiB of binaries; 0 never splits
+	NeverLeave bool          // the data must not leave the node
+	Policy     string        // the policy that decides, "" is the service's default
+	OnFull     string        // what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore, local
+	Newest     bool          // backlog leaves newest first instead of oldest first
+	Weight     int           // share of the link among classes of one priority, ≥ 1
+	Operators  string        // the local operators and their parameters, in the notation of package local
+	Order      int           // position among all classes, for tables indexed by class
+
+	Match    Match
+	Critical Critical
+}
+
+// Match selects events. Each field is a glob as in path.Match; an empty one matches everything.
+type Match struct{ Device, Profile, Source, Resource string }
+
+// Critical marks tasks that go before all others of their event.
+type Critical struct {
+	Resource  string  // glob on the resource's name, "" matches none
+	Tag       string  // name of an EdgeX tag that, when truthy, makes the whole event critical
+	Low, High float64 // a chunk with a value outside [Low, High] is critical; NaN is no bound
+}

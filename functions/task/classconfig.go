@@ -1,0 +1,167 @@
+package task
+
+import (
+	"cmp"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// The bounds of a class's settings.
+const (
+	maxPriority  = 9
+	maxChunkSize = 1 << 20
+	maxWeight    = 1000
+	maxDeadline  = 24 * time.Hour
+	maxTTL       = 10 * 365 * 24 * time.Hour
+	maxClassName = 64
+)
+
+// ClassConfig is a class as the configuration writes it, one entry of a map by class name. A class applies to the
+// events that match all of its globs; where several do, the one that names a resource goes before one that names a
+// source, then a device, then a profile. The class "default" takes what no other does.
+//
+// A key left out is 0 or "" when EdgeX reads the entry, so these always mean the default. Where an explicit nothing is
+// useful for a number, it is written as -1.
+type ClassConfig struct {
+	// MatchDevice is a glob on the device's name such as "pump-*", as in Go's path.Match; "" or "*" is every device.
+	MatchDevice string
+	// MatchProfile is a glob on the device profile's name; "" or "*" is every profile.
+	MatchProfile string
+	// MatchSource is a glob on the event's source, a resource or command name; "" or "*" is every source.
+	MatchSource string
+	// MatchResource is a glob on the names of readings; "" or "*" is every one. An event belongs to the class if one of its readings does.
+	MatchResource string
+	// Priority, 1 to 9: higher leaves first and is dropped last. 0 means the default, 5; -1 is the lowest lane, 0.
+	Priority int
+	// Deadline is the time from reception to result, such as "200ms"; "" or "0s" is none.
+	Deadline string
+	// TTL is how long a task may wait in the spool before it expires, such as "72h"; "" or "0s" is for ever.
+	TTL string
+	// Complexity, up to 100, is the cost of processing relative to size. 0 means the default, 20; -1 is no cost at all.
+	Complexity float64
+	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 means the default, 256; -1 never splits.
+	ChunkSize int
+	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
+	NeverLeave bool
+	// Policy decides for this class; "" is the service's policy.
+	Policy string
+	// OnFull is what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore or local. "" is local.
+	OnFull string
+	// BacklogOrder is the order in which a backlog leaves: oldest or newest first. "" is oldest.
+	BacklogOrder string
+	// Weight, 1 to 1000, is the share of the link among classes of one priority. 0 means the default, 1.
+	Weight int
+	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" is none.
+	Operators string
+	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" is none.
+	CriticalResource string
+	// CriticalTag names an event tag that makes the whole event critical when it is true, a number but 0, or a text but "", "0" and "false". "" is none.
+	CriticalTag string
+	// CriticalLow makes a chunk with a value below this number critical. "" is no bound.
+	CriticalLow string
+	// CriticalHigh makes a chunk with a value above this number critical. "" is no bound.
+	CriticalHigh string
+}
+
+// DefaultClassConfig is the class of whatever matches no other, and the source of every key left out.
+func DefaultClassConfig() ClassConfig {
+	return ClassConfig{
+		Priority: 5, Deadline: "0s", TTL: "0s", Complexity: 20, ChunkSize: 256,
+		OnFull: "local", BacklogOrder: "oldest", Weight: 1,
+	}
+}
+
+// Validate reports everything that is wrong with the class, except for its name.
+func (c ClassConfig) Validate() error {
+	_, err := c.compile("class", "")
+	return err
+}
+
+// withDefaults fills in the keys left out. The words for an explicit nothing remain.
+func (c ClassConfig) withDefaults() ClassConfig {
+	d := DefaultClassConfig()
+	c.Priority = cmp.Or(c.Priority, d.Priority)
+	c.Deadline = cmp.Or(c.Deadline, d.Deadline)
+	c.TTL = cmp.Or(c.TTL, d.TTL)
+	c.Complexity = cmp.Or(c.Complexity, d.Complexity)
+	c.ChunkSize = cmp.Or(c.ChunkSize, d.ChunkSize)
+	c.OnFull = cmp.Or(c.OnFull, d.OnFull)
+	c.BacklogOrder = cmp.Or(c.BacklogOrder, d.BacklogOrder)
+	c.Weight = cmp.Or(c.Weight, d.Weight)
+	return c
+}
+
+// compile checks the class and builds it. Section is where the configuration has it, for the error texts.
+func (c ClassConfig) compile(section, name string) (*Class, error) {
+	c = c.withDefaults()
+	p := check.In(section)
+	check.Range(p, "Priority", c.Priority, -1, maxPriority)
+	check.Range(p, "Complexity", c.Complexity, -1, 100)
+	if c.Complexity < 0 && c.Complexity != -1 {
+		p.Addf("Complexity", c.Complexity, "must be -1 for no cost, or between 0 and 100")
+	}
+	check.Range(p, "ChunkSize", c.ChunkSize, -1, maxChunkSize)
+	check.Range(p, "Weight", c.Weight, 1, maxWeight)
+	p.OneOf("OnFull", c.OnFull, "refuse", "dropOldest", "dropLowestScore", "local")
+	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
+	class := &Class{
+		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(c.ChunkSize, 0),
+		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
+		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
+		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
+		Weight: c.Weight, Operators: c.Operators,
+		Match: Match{
+			Device:   glob(p, "MatchDevice", c.MatchDevice),
+			Profile:  glob(p, "MatchProfile", c.MatchProfile),
+			Source:   glob(p, "MatchSource", c.MatchSource),
+			Resource: glob(p, "MatchResource", c.MatchResource),
+		},
+		Critical: c.critical(p),
+	}
+	return class, p.Err()
+}
+
+func (c ClassConfig) critical(p *check.Problems) Critical {
+	_, err := path.Match(c.CriticalResource, "")
+	if err != nil {
+		p.Addf("CriticalResource", c.CriticalResource, "is not a glob; close every [ and escape with \\")
+	}
+	k := Critical{
+		Resource: c.CriticalResource, Tag: c.CriticalTag,
+		Low: bound(p, "CriticalLow", c.CriticalLow), High: bound(p, "CriticalHigh", c.CriticalHigh),
+	}
+	if k.Low > k.High {
+		p.Addf("CriticalLow", c.CriticalLow, "must not be above CriticalHigh, %s", c.CriticalHigh)
+	}
+	return k
+}
+
+// glob checks a pattern. "*" becomes "", so that it does not make a class look more specific than it is, and also
+// matches names with a slash.
+func glob(p *check.Problems, key, pattern string) string {
+	if pattern == "*" {
+		return ""
+	}
+	if _, err := path.Match(pattern, ""); err != nil {
+		p.Addf(key, pattern, "is not a glob; close every [ and escape with \\")
+	}
+	return pattern
+}
+
+// bound is NaN for a bound that is not set.
+func bound(p *check.Problems, key, text string) float64 {
+	if strings.TrimSpace(text) == "" {
+		return math.NaN()
+	}
+	v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		p.Addf(key, text, "is not a number; write it like \"-3.5\", or leave it empty for no bound")
+		return math.NaN()
+	}
+	return v
+}

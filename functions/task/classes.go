@@ -1,0 +1,206 @@
+package task
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"app-offload/functions/check"
+)
+
+// DefaultClass is the name of the class that takes what no other class does.
+const DefaultClass = "default"
+
+const (
+	maxClasses = 256  // some tables have a row a class
+	maxCached  = 4096 // (device, profile, source) triples remembered; beyond, the cache starts anew
+)
+
+// Classes is a set of classes as one configuration has them. It never changes, apart from a cache, and is safe for
+// concurrent use; a new configuration makes a new set.
+type Classes struct {
+	all []*Class // most specific first, the default last
+
+	last  atomic.Pointer[candidates] // those of the event looked at last: Split asks once a reading
+	mu    sync.RWMutex
+	cache map[origin]*candidates
+}
+
+// origin is what of an event the rules look at, apart from its readings.
+type origin struct{ device, profile, source string }
+
+// candidates are the classes left for one origin.
+type candidates struct {
+	origin     origin
+	byResource []*Class // those that also want a resource, most specific first
+	base       *Class   // the most specific of those that do not
+}
+
+// NewClasses builds the set and reports all problems of all classes at once. A class named "default" that the
+// configuration lacks is added.
+func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
+	c := &Classes{cache: make(map[origin]*candidates)}
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		class, err := build(name, configs[name])
+		problems = append(problems, err)
+		c.all = append(c.all, class)
+	}
+	if _, given := configs[DefaultClass]; !given {
+		class, err := build(DefaultClass, DefaultClassConfig())
+		problems = append(problems, err)
+		c.all = append(c.all, class)
+	}
+	if len(c.all) > maxClasses {
+		p := check.In("")
+		p.Addf("Classes", len(c.all), "must be at most %d; use globs to put more names into one class", maxClasses)
+		problems = append(problems, p.Err())
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c.all, moreSpecific)
+	for i, class := range c.all {
+		class.Order = i
+	}
+	return c, nil
+}
+
+func build(name string, config ClassConfig) (*Class, error) {
+	class, err := config.compile("Classes."+name, name)
+	p := check.In("Classes")
+	p.Add(err)
+	if !plain(name) {
+		p.Addf(name, name, "is no name for a class; use 1 to %d letters, digits, '-', '_' and '.'", maxClassName)
+	}
+	if rules := class.Match != (Match{}); rules && name == DefaultClass {
+		p.Addf(name, class.Match, "takes what no other class does; remove its Match keys or rename it")
+	} else if !rules && name != DefaultClass {
+		p.Addf(name, "", "would match everything; set one of MatchDevice, MatchProfile, MatchSource, MatchResource")
+	}
+	return class, p.Err()
+}
+
+// plain holds class names to what is safe in an MQTT topic, a file name and a metric's label.
+func plain(name string) bool {
+	const ok = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+	return name != "" && len(name) <= maxClassName && strings.Trim(name, ok) == "" && strings.Trim(name, ".") != ""
+}
+
+// moreSpecific orders classes for matching: by which fields they name, then by how many of these exactly, then by
+// priority, then by name. The default names nothing and so comes last.
+func moreSpecific(a, b *Class) int {
+	return cmp.Or(
+		cmp.Compare(b.Match.named(), a.Match.named()),
+		cmp.Compare(b.Match.exact(), a.Match.exact()),
+		cmp.Compare(b.Priority, a.Priority),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+func (m Match) fields() [4]string { return [4]string{m.Resource, m.Source, m.Device, m.Profile} }
+
+// named has one bit a field that is set, the most telling field highest, so that sets compare as numbers.
+func (m Match) named() (bits int) {
+	for _, f := range m.fields() {
+		bits <<= 1
+		if f != "" {
+			bits |= 1
+		}
+	}
+	return bits
+}
+
+// exact is named for the fields that hold no wildcard.
+func (m Match) exact() (bits int) {
+	for _, f := range m.fields() {
+		bits <<= 1
+		if f != "" && !strings.ContainsAny(f, `*?[\`) {
+			bits |= 1
+		}
+	}
+	return bits
+}
+
+// All returns the classes by their Order: most specific first, the default last. The slice is not to be changed.
+func (c *Classes) All() []*Class { return c.all }
+
+// For returns the class of an event as a whole: the most specific one of any of its readings. A class whose data must
+// never leave goes before all others, so that a reading is not carried out by its neighbours.
+func (c *Classes) For(ev *Event) *Class {
+	k := c.candidates(ev)
+	if len(k.byResource) == 0 || len(ev.Readings) == 0 {
+		return k.base
+	}
+	best := k.of(ev.Readings[0].Resource)
+	for i := 1; i < len(ev.Readings); i++ {
+		class := k.of(ev.Readings[i].Resource)
+		if class.NeverLeave == best.NeverLeave && class.Order < best.Order || class.NeverLeave && !best.NeverLeave {
+			best = class
+		}
+	}
+	return best
+}
+
+// ForResource returns the class of one resource of an event; for "" it is For.
+func (c *Classes) ForResource(ev *Event, resource string) *Class {
+	if resource == "" {
+		return c.For(ev)
+	}
+	return c.candidates(ev).of(resource)
+}
+
+func (k *candidates) of(resource string) *Class {
+	for _, class := range k.byResource {
+		if matches(class.Match.Resource, resource) {
+			return class
+		}
+	}
+	return k.base
+}
+
+func (c *Classes) candidates(ev *Event) *candidates {
+	key := origin{ev.Device, ev.Profile, ev.Source}
+	if k := c.last.Load(); k != nil && k.origin == key {
+		return k
+	}
+	c.mu.RLock()
+	k := c.cache[key]
+	c.mu.RUnlock()
+	if k == nil {
+		k = c.remember(key)
+	}
+	c.last.Store(k)
+	return k
+}
+
+// remember works out the candidates of an origin not seen lately. The key's strings are copied: those of the event
+// may hold on to all of its bytes.
+func (c *Classes) remember(key origin) *candidates {
+	key = origin{strings.Clone(key.device), strings.Clone(key.profile), strings.Clone(key.source)}
+	k := &candidates{origin: key}
+	for _, class := range c.all {
+		m := class.Match
+		if !fit(m.Device, key.device) || !fit(m.Profile, key.profile) || !fit(m.Source, key.source) {
+			continue
+		}
+		if m.Resource == "" {
+			k.base = class // the first is the most specific, and the default fits always
+			break
+		}
+		k.byResource = append(k.byResource, class)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.cache) >= maxCached {
+		clear(c.cache)
+	}
+	c.cache[key] = k
+	return k
+}
+
+func fit(pattern, name string) bool { return pattern == "" || matches(pattern, name) }

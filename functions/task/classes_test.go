@@ -1,0 +1,184 @@
+package task
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaultsStandForKeysLeftOut(t *testing.T) {
+	given, empty := class(t, DefaultClassConfig()), class(t, ClassConfig{})
+	for _, c := range []*Class{given, empty} {
+		require.True(t, math.IsNaN(c.Critical.Low) && math.IsNaN(c.Critical.High))
+		c.Critical = Critical{} // NaN is not equal to itself
+	}
+	require.Equal(t, given, empty)
+	require.Equal(t, &Class{Name: "test", Priority: 5, Complexity: 20, ChunkSize: 256, OnFull: "local", Weight: 1}, given)
+}
+
+func TestExplicitNothing(t *testing.T) {
+	c := class(t, ClassConfig{Priority: -1, Complexity: -1, ChunkSize: -1})
+	require.Zero(t, c.Priority)
+	require.Zero(t, c.Complexity)
+	require.Zero(t, c.ChunkSize)
+}
+
+func TestClassConfigCarriesEveryKey(t *testing.T) {
+	c := class(t, ClassConfig{
+		MatchDevice: "d*", MatchProfile: "p*", MatchSource: "s*", MatchResource: "*", Priority: 9, Deadline: "1.5s", TTL: "72h",
+		Complexity: 7.5, ChunkSize: 8, NeverLeave: true, Policy: "edge", OnFull: "refuse", BacklogOrder: "newest", Weight: 3,
+		Operators: "rate", CriticalResource: "A*", CriticalTag: "alarm", CriticalLow: "-3.5", CriticalHigh: " 8 ",
+	})
+	require.Equal(t, &Class{
+		Name: "test", Priority: 9, Deadline: 1500 * time.Millisecond, TTL: 72 * time.Hour, Complexity: 7.5, ChunkSize: 8,
+		NeverLeave: true, Policy: "edge", OnFull: "refuse", Newest: true, Weight: 3, Operators: "rate",
+		Match:    Match{Device: "d*", Profile: "p*", Source: "s*"}, // "*" is no narrower than ""
+		Critical: Critical{Resource: "A*", Tag: "alarm", Low: -3.5, High: 8},
+	}, c)
+}
+
+func TestClassConfigRefuses(t *testing.T) {
+	rows := []struct {
+		key    string
+		config ClassConfig
+	}{
+		{"Priority", ClassConfig{Priority: 10}},
+		{"Priority", ClassConfig{Priority: -2}},
+		{"Complexity", ClassConfig{Complexity: 100.5}},
+		{"Complexity", ClassConfig{Complexity: -0.5}},
+		{"Complexity", ClassConfig{Complexity: math.NaN()}},
+		{"ChunkSize", ClassConfig{ChunkSize: -2}},
+		{"ChunkSize", ClassConfig{ChunkSize: 1 << 21}},
+		{"Weight", ClassConfig{Weight: -1}},
+		{"OnFull", ClassConfig{OnFull: "drop"}},
+		{"BacklogOrder", ClassConfig{BacklogOrder: "random"}},
+		{"Deadline", ClassConfig{Deadline: "5"}},
+		{"Deadline", ClassConfig{Deadline: "-5s"}},
+		{"TTL", ClassConfig{TTL: "soon"}},
+		{"MatchDevice", ClassConfig{MatchDevice: "["}},
+		{"MatchProfile", ClassConfig{MatchProfile: "["}},
+		{"MatchSource", ClassConfig{MatchSource: "["}},
+		{"MatchResource", ClassConfig{MatchResource: "a[b"}},
+		{"CriticalResource", ClassConfig{CriticalResource: "["}},
+		{"CriticalLow", ClassConfig{CriticalLow: "low"}},
+		{"CriticalHigh", ClassConfig{CriticalHigh: "NaN"}},
+		{"CriticalLow", ClassConfig{CriticalLow: "2", CriticalHigh: "1"}},
+	}
+	for _, row := range rows {
+		require.ErrorContains(t, row.config.Validate(), "class."+row.key+" = ", "%+v", row.config)
+	}
+	require.NoError(t, ClassConfig{}.Validate())
+	require.NoError(t, DefaultClassConfig().Validate())
+}
+
+func TestNewClassesNamesAllProblems(t *testing.T) {
+	_, err := NewClasses(map[string]ClassConfig{
+		"a":          {MatchDevice: "x", Priority: 10, OnFull: "burn"},
+		"b/c":        {MatchDevice: "x"},
+		"..":         {MatchDevice: "x"},
+		"":           {MatchDevice: "x"},
+		"all":        {MatchDevice: "*"},
+		DefaultClass: {MatchResource: "x"},
+	})
+	for _, want := range []string{
+		"Classes.a.Priority", "Classes.a.OnFull", `Classes.b/c = "b/c": is no name`, `Classes... = "..": is no name`,
+		`Classes. = "": is no name`, "Classes.all = \"\": would match everything", "Classes.default = ",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	many := map[string]ClassConfig{}
+	for i := range maxClasses {
+		many[fmt.Sprint("c", i)] = ClassConfig{MatchDevice: "x"}
+	}
+	_, err = NewClasses(many)
+	require.ErrorContains(t, err, "at most 256")
+}
+
+func TestClassesOrder(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{
+		"profile": {MatchProfile: "p"}, "device": {MatchDevice: "d"}, "source": {MatchSource: "s"}, "resource": {MatchResource: "r"},
+		"device-glob": {MatchDevice: "d*", Priority: 9}, "both": {MatchDevice: "d", MatchProfile: "p"},
+		"low": {MatchSource: "s", Priority: 1}, "twin": {MatchSource: "s"},
+	})
+	require.NoError(t, err)
+	var names []string
+	for i, c := range classes.All() {
+		require.Equal(t, i, c.Order)
+		names = append(names, c.Name)
+	}
+	// Resource before source before device before profile; an exact name before a glob; then priority; then name.
+	require.Equal(t, "resource source twin low both device device-glob profile default", strings.Join(names, " "))
+}
+
+func TestClassesFor(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{
+		"pumps":     {MatchDevice: "pump-*"},
+		"vibration": {MatchResource: "Vib*"},
+		"secret":    {MatchResource: "Face", NeverLeave: true, Priority: 1},
+		"shutdown":  {MatchDevice: "pump-*", MatchResource: "Alarm", Priority: 9},
+	})
+	require.NoError(t, err)
+	event := func(device string, resources ...string) *Event {
+		ev := &Event{Device: device, Profile: "p", Source: "s"}
+		for _, r := range resources {
+			ev.Readings = append(ev.Readings, Reading{Resource: r})
+		}
+		return ev
+	}
+	rows := []struct {
+		why  string
+		ev   *Event
+		want string
+	}{
+		{"nothing matches", event("fan-1", "Speed"), "default"},
+		{"by device", event("pump-1", "Speed"), "pumps"},
+		{"without readings, by device", event("pump-1"), "pumps"},
+		{"a resource goes before a device", event("pump-1", "VibX"), "vibration"},
+		{"one reading is enough", event("fan-1", "Speed", "VibX"), "vibration"},
+		{"the most specific of several", event("pump-1", "VibX", "Alarm"), "shutdown"},
+		{"a rule's other fields must match too", event("fan-1", "Alarm"), "default"},
+		{"what must not leave holds back its neighbours", event("pump-1", "Alarm", "Face", "VibX"), "secret"},
+	}
+	for range 2 { // the second round is answered by the cache
+		for _, row := range rows {
+			require.Equal(t, row.want, classes.For(row.ev).Name, row.why)
+			require.Equal(t, row.want, classes.ForResource(row.ev, "").Name, row.why)
+		}
+	}
+	require.Equal(t, "pumps", classes.ForResource(event("pump-1", "Speed", "VibX"), "Speed").Name)
+	require.Equal(t, "vibration", classes.ForResource(event("pump-1"), "VibX").Name)
+}
+
+func TestDefaultClassCanBeConfigured(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{DefaultClass: {MatchDevice: "*", Priority: 2}})
+	require.NoError(t, err)
+	require.Len(t, classes.All(), 1)
+	require.Equal(t, 2, classes.For(&Event{Device: "a/b"}).Priority)
+	classes, err = NewClasses(nil)
+	require.NoError(t, err)
+	require.Equal(t, DefaultClass, classes.For(&Event{}).Name)
+}
+
+// TestClassesCacheIsBounded floods the cache from several goroutines with names never seen again.
+func TestClassesCacheIsBounded(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{"pumps": {MatchDevice: "pump-*"}})
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := range maxCached {
+				ev := &Event{Device: fmt.Sprint("pump-", worker, "-", i)}
+				if name := classes.For(ev).Name; name != "pumps" {
+					t.Errorf("%s is of class %s", ev.Device, name)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, len(classes.cache), maxCached)
+}

@@ -1,0 +1,88 @@
+package task
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"path"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// marks reports whether the class calls everything of the resource critical.
+func (c *Class) marks(resource string) bool {
+	return c.Critical.Resource != "" && matches(c.Critical.Resource, resource)
+}
+
+// outside reports whether a numeric value, or an element of it, is out of the class's critical range. NaN is out of
+// every range. What is no number is not judged here: the operators report it where it matters.
+func (c *Class) outside(typ ValueType, value []byte) bool {
+	low, high := c.Critical.Low, c.Critical.High
+	if !typ.IsNumeric() || (math.IsNaN(low) && math.IsNaN(high)) {
+		return false
+	}
+	list := newElements(value)
+	for elem, ok := list.next(); ok; elem, ok = list.next() {
+		v, err := number(typ, elem)
+		if err == nil && (v < low || v > high || math.IsNaN(v)) {
+			return true
+		}
+	}
+	return false
+}
+
+// tagged reports whether the event carries the class's critical tag with a truthy value.
+func (c *Class) tagged(ev *Event) bool {
+	tag := c.Critical.Tag
+	if tag == "" || !mayHold(ev, tag) {
+		return false
+	}
+	var tags map[string]any
+	var err error
+	if ev.Encoding == CBOR {
+		err = cbor.Unmarshal(ev.Tags, &tags)
+	} else {
+		err = json.Unmarshal(ev.Tags, &tags)
+	}
+	return err == nil && truthy(tags[tag])
+}
+
+// mayHold spares nearly every event the decoding of its tags: a name that is not there literally is only there if
+// JSON escapes hide it.
+func mayHold(ev *Event, tag string) bool {
+	if bytes.Contains(ev.Tags, []byte(tag)) {
+		return true
+	}
+	return ev.Encoding == JSON && bytes.IndexByte(ev.Tags, '\\') >= 0
+}
+
+// truthy is true for true, a number other than 0, and a text other than "", "0" and "false".
+func truthy(value any) bool {
+	switch v := value.(type) {
+	case bool:
+		return v
+	case string:
+		return v != "" && v != "0" && !strings.EqualFold(v, "false")
+	case float64:
+		return v != 0
+	case uint64:
+		return v != 0
+	case int64:
+		return v != 0
+	}
+	return false
+}
+
+// matches is path.Match for patterns known to be well-formed and not empty. Literal names, the usual case, are settled
+// by a comparison, and most of what does not match by its first letter.
+func matches(pattern, name string) bool {
+	if pattern == name {
+		return true
+	}
+	if name != "" && pattern[0] != name[0] && strings.IndexByte(`*?[\`, pattern[0]) < 0 {
+		return false
+	}
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}

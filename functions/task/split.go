@@ -1,0 +1,227 @@
+package task
+
+import (
+	"bytes"
+	"encoding/base64"
+)
+
+// MaxTasks bounds the tasks one event becomes. A value that would need more gets larger chunks than its class asks
+// for, and what then still does not fit stays whole in the frame.
+const MaxTasks = 1 << 16
+
+// kib is the unit in which Class.ChunkSize counts binaries.
+const kib = 1024
+
+// strict refuses base64 whose unused last bits are set: it would not come back the same.
+var strict = base64.StdEncoding.Strict()
+
+// cut is one value that leaves its event in pieces.
+type cut struct {
+	reading    int
+	class      *Class
+	start, end int    // the range of Event.Raw that becomes a hole
+	text       bool   // elements of an array; otherwise bytes of a binary
+	data       []byte // what is handed to the chunks: text without brackets, or the binary's bytes
+	length     int    // of the whole value: elements or bytes
+	size       int    // of one chunk: elements or bytes
+}
+
+func (c *cut) pieces() int { return (c.length + c.size - 1) / c.size }
+
+// Split cuts an event into tasks and appends them to dst: the critical ones first, otherwise in the order of their
+// chunk numbers. An event none of whose values exceeds the ChunkSize of its class stays whole, as a single task.
+//
+// classOf names the class of a resource of this event; for "" it names the class of the event as a whole, which a
+// whole task and a frame carry. The tasks share the bytes of ev.Raw; only a frame and the decoded bytes of a base64
+// value are new.
+func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task {
+	whole := classOf("")
+	tagged := whole.tagged(ev)
+	critical, last := false, whole
+	room, from := MaxTasks-1, 1
+	var cuts []cut
+	for i := range ev.Readings {
+		r := &ev.Readings[i]
+		class := classOf(r.Resource)
+		if class != last {
+			tagged, last = tagged || class.tagged(ev), class
+		}
+		if r.Start >= from && long(ev, r, class) && room > 1 {
+			if c, ok := measure(ev, r, class, room); ok {
+				c.reading = i
+				cuts = append(cuts, c)
+				room, from = room-c.pieces(), c.end
+				continue
+			}
+		}
+		critical = critical || class.marks(r.Resource) || class.outside(r.Type, r.Value)
+	}
+	if len(cuts) == 0 {
+		t := newTask(ev, whole)
+		t.Of, t.Encoding, t.Data, t.Readings, t.Critical = 1, ev.Encoding, ev.Raw, ev.Readings, critical || tagged
+		return append(dst, &t)
+	}
+	return cutUp(ev, whole, cuts, tagged, critical, dst)
+}
+
+// newTask fills in what all tasks of an event share.
+func newTask(ev *Event, class *Class) Task {
+	return Task{
+		EventID: ev.ID, Device: ev.Device, Profile: ev.Profile, Source: ev.Source,
+		Origin: ev.Origin, Received: ev.Received,
+		Class: class, Complexity: class.Complexity, Deadline: class.Deadline,
+	}
+}
+
+// long reports whether a value may exceed the class's ChunkSize, from its type and bytes alone: nearly all values are
+// small, and nothing is counted or decoded for them.
+func long(ev *Event, r *Reading, class *Class) bool {
+	size := r.End - r.Start
+	if class.ChunkSize <= 0 || r.End > len(ev.Raw) {
+		return false
+	}
+	return r.Type == Blob && size > class.ChunkSize*kib || r.Type.IsArray() && size > class.ChunkSize
+}
+
+// measure says whether and how a value is cut, into at most room pieces.
+func measure(ev *Event, r *Reading, class *Class, room int) (cut, bool) {
+	c := cut{class: class, start: r.Start, end: r.End, size: class.ChunkSize, text: r.Type.IsArray()}
+	if c.text {
+		c.measureText(ev.Raw)
+	} else {
+		c.size *= kib
+		c.measureBinary(ev)
+	}
+	if c.length <= c.size {
+		return cut{}, false
+	}
+	c.size = max(c.size, (c.length+room-1)/room)
+	return c, true
+}
+
+func (c *cut) measureText(raw []byte) {
+	if raw[c.start] == '[' && raw[c.end-1] == ']' {
+		c.start, c.end = c.start+1, c.end-1
+	}
+	c.data = raw[c.start:c.end]
+	c.length = elements(c.data)
+}
+
+// measureBinary leaves the length 0, so that the value stays whole, where the base64 is not what encoding its bytes
+// would give: Join could not restore it.
+func (c *cut) measureBinary(ev *Event) {
+	c.data = ev.Raw[c.start:c.end]
+	if ev.Encoding == JSON {
+		if strict.DecodedLen(len(c.data))-2 <= c.size {
+			return
+		}
+		decoded, err := strict.AppendDecode(nil, c.data)
+		if err != nil || strict.EncodedLen(len(decoded)) != len(c.data) {
+			return
+		}
+		c.data = decoded
+	}
+	c.length = len(c.data)
+}
+
+// elements counts what stands between commas in the text of an array or chunk; a malformed one may hold empty elements.
+func elements(text []byte) int { return bytes.Count(text, []byte{','}) + 1 }
+
+// cutUp makes the frame and the chunks in one slab, so that an event costs a handful of allocations however many
+// chunks it has.
+func cutUp(ev *Event, whole *Class, cuts []cut, tagged, critical bool, dst []*Task) []*Task {
+	of := 1
+	for i := range cuts {
+		of += cuts[i].pieces()
+	}
+	slab, readings := make([]Task, 0, of), make([]Reading, of-1)
+	slab = append(slab, newTask(ev, whole))
+	for hole := range cuts {
+		slab = cuts[hole].chunks(ev, hole, slab, readings)
+	}
+	for i := range slab {
+		t := &slab[i]
+		t.Chunk, t.Of = i, of
+		t.Critical = t.Critical || tagged
+		critical = critical || t.Critical
+	}
+	slab[0].Critical = critical
+	fillFrame(&slab[0], ev, cuts)
+	return criticalFirst(slab, dst)
+}
+
+// chunks appends the pieces of one value. The reading of chunk n is readings[n-1].
+func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Task {
+	r := &ev.Readings[c.reading]
+	encoding, rest := Binary, c.data
+	if c.text {
+		encoding = Text
+	}
+	for at := 0; at < c.length; at += c.size {
+		t := newTask(ev, c.class)
+		t.Resource, t.Type, t.Encoding = r.Resource, r.Type, encoding
+		t.Offset, t.Count, t.Hole = at, min(c.size, c.length-at), hole
+		t.Data, rest = c.take(rest, t.Count)
+		t.Critical = c.class.marks(r.Resource) || c.class.outside(r.Type, t.Data)
+
+		n := len(slab) - 1
+		readings[n] = Reading{
+			Resource: r.Resource, Type: r.Type, Units: r.Units, MediaType: r.MediaType, Origin: r.Origin,
+			Value: t.Data, Encoding: encoding,
+		}
+		t.Readings = readings[n : n+1 : n+1]
+		slab = append(slab, t)
+	}
+	return slab
+}
+
+// take cuts the first n elements or bytes off. The comma between two chunks belongs to neither; blanks after it stay
+// with the next one, so that joining by a comma restores every byte.
+func (c *cut) take(data []byte, n int) (piece, rest []byte) {
+	if !c.text {
+		return data[:n:n], data[n:]
+	}
+	end := 0
+	for ; n > 0; n-- {
+		i := bytes.IndexByte(data[end:], ',')
+		if i < 0 {
+			return data[:len(data):len(data)], nil
+		}
+		end += i + 1
+	}
+	return data[: end-1 : end-1], data[end:]
+}
+
+// fillFrame copies what is left of the event between the holes.
+func fillFrame(t *Task, ev *Event, cuts []cut) {
+	size, left := len(ev.Raw), len(ev.Readings)-len(cuts)
+	for i := range cuts {
+		size -= cuts[i].end - cuts[i].start
+	}
+	t.Encoding, t.Data = ev.Encoding, make([]byte, 0, size)
+	t.Holes, t.Readings = make([]Hole, len(cuts)), make([]Reading, 0, left)
+	from, next := 0, 0
+	for i := range cuts {
+		c := &cuts[i]
+		t.Data = append(t.Data, ev.Raw[from:c.start]...)
+		t.Readings = append(t.Readings, ev.Readings[next:c.reading]...)
+		from, next = c.end, c.reading+1
+		t.Holes[i] = Hole{Resource: ev.Readings[c.reading].Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
+		if c.text {
+			t.Holes[i].Encoding = Text
+		}
+	}
+	t.Data = append(t.Data, ev.Raw[from:]...)
+	t.Readings = append(t.Readings, ev.Readings[next:]...)
+}
+
+func criticalFirst(slab []Task, dst []*Task) []*Task {
+	for _, want := range [...]bool{true, false} {
+		for i := range slab {
+			if slab[i].Critical == want {
+				dst = append(dst, &slab[i])
+			}
+		}
+	}
+	return dst
+}

@@ -1,0 +1,90 @@
+// Package task defines what travels through the service: an Event as it came, the Tasks cut from it, and the Class
+// that says how each is to be treated.
+//
+// The bytes of an event are kept as they came and are never modified after intake; everything here points into them.
+// Values are therefore safe to read from several goroutines once built. The package imports nothing of this project
+// but the check leaf.
+package task
+
+import "time"
+
+// Encoding says how bytes are to be read.
+type Encoding uint8
+
+// The encodings of an event, and of the data of a chunk.
+const (
+	JSON   Encoding = iota + 1 // an Event DTO as JSON
+	CBOR                       // an Event DTO as CBOR
+	Text                       // a chunk of an array: elements as text, separated by commas, without brackets
+	Binary                     // a chunk of a binary value: the bytes themselves, no base64
+)
+
+// Event is one received EdgeX event: its bytes and an index into them.
+type Event struct {
+	ID, Device, Profile, Source string
+	CorrelationID               string
+	Origin                      int64    // ns since the Unix epoch, as the device service stamped it
+	Received                    int64    // ns since the Unix epoch, by this node's clock
+	Encoding                    Encoding // JSON or CBOR
+	Raw                         []byte   // the Event object exactly as received, without request or envelope
+	Readings                    []Reading
+	Tags                        []byte // the raw tags object in the event's encoding, nil without tags
+}
+
+// Reading is one reading of an event. Its value is not decoded until somebody asks.
+type Reading struct {
+	Resource  string
+	Type      ValueType
+	Units     string
+	MediaType string
+	Origin    int64
+	// Value is, by type: the text of a simple or array value with escapes resolved; the base64 text (JSON) or the
+	// bytes (CBOR) of a binary; the encoded object. It points into Event.Raw wherever nothing had to be unescaped.
+	Value []byte
+	// Encoding says how the Value of a binary is to be read: JSON (or 0) is base64 text; CBOR and Binary are the bytes
+	// themselves. It is of no meaning for other types.
+	Encoding Encoding
+	// Start and End bound the value inside Event.Raw, quotes excluded; both are 0 where the value cannot be cut
+	// (it holds escapes, or is absent).
+	Start, End int
+}
+
+// Task is one unit of work: a whole event, or one chunk of it.
+//
+// A large array or binary is cut out of its event: chunk 0 is then the frame, the event with holes where the values
+// stood, and the chunks 1 … Of-1 fill those holes.
+type Task struct {
+	EventID                           string
+	Device, Profile, Source, Resource string // Resource is set for chunks ≥ 1 only
+	Origin, Received                  int64  // ns since the Unix epoch
+	Chunk, Of                         int    // Of is 1 for a whole event
+	Class                             *Class
+	Critical                          bool
+
+	Encoding Encoding
+	Data     []byte
+	Type     ValueType // of the value a chunk ≥ 1 was cut from
+	Offset   int       // first element (arrays) or byte (binaries) of a chunk ≥ 1 within its value
+	Count    int       // elements or bytes in a chunk ≥ 1
+	Hole     int       // which hole of the frame a chunk ≥ 1 belongs to
+	Holes    []Hole    // frame only, ascending
+	Readings []Reading // what an operator can compute on; nil on a task that was read back from disk
+
+	Nominal    int           // bytes of a task whose data are elsewhere, and Data nil: only its place is asked for
+	Complexity float64       // 0–100
+	Deadline   time.Duration // from Received; 0 is none
+
+	Score  float64 // the policy's number in [0,1], once decided
+	Policy string  // who decided
+}
+
+// Hole is a place in a frame from which a value was cut.
+type Hole struct {
+	Resource string
+	At       int      // offset in the frame's Data at which the value is to be inserted
+	Length   int      // elements or bytes of the whole value
+	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64
+}
+
+// Size is the number of bytes the task's data holds.
+func (t *Task) Size() int { return max(len(t.Data), t.Nominal) }

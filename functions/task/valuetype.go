@@ -1,0 +1,67 @@
+package task
+
+// ValueType is an EdgeX value type.
+type ValueType uint8
+
+// The value types of EdgeX 3.1. Arrays follow their element type.
+const (
+	Unknown ValueType = iota
+	Bool
+	String
+	Uint8
+	Uint16
+	Uint32
+	Uint64
+	Int8
+	Int16
+	Int32
+	Int64
+	Float32
+	Float64
+	BoolArray
+	StringArray
+	Uint8Array
+	Uint16Array
+	Uint32Array
+	Uint64Array
+	Int8Array
+	Int16Array
+	Int32Array
+	Int64Array
+	Float32Array
+	Float64Array
+	Blob   // "Binary"
+	Object // "Object"
+)
+
+var typeNames = [...]string{
+	"", "Bool", "String", "Uint8", "Uint16", "Uint32", "Uint64", "Int8", "Int16", "Int32", "Int64", "Float32", "Float64",
+	"BoolArray", "StringArray", "Uint8Array", "Uint16Array", "Uint32Array", "Uint64Array", "Int8Array", "Int16Array",
+	"Int32Array", "Int64Array", "Float32Array", "Float64Array", "Binary", "Object",
+}
+
+// String is the type's EdgeX name, "" for Unknown.
+func (t ValueType) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return ""
+}
+
+// IsArray reports whether values of the type are lists.
+func (t ValueType) IsArray() bool { return t >= BoolArray && t <= Float64Array }
+
+// IsNumeric reports whether the value, or each element of it, is a number.
+func (t ValueType) IsNumeric() bool {
+	return (t >= Uint8 && t <= Float64) || (t >= Uint8Array && t <= Float64Array)
+}
+
+// ParseType finds the type of an EdgeX name without allocating.
+func ParseType(name []byte) (ValueType, bool) {
+	for i := 1; i < len(typeNames); i++ {
+		if typeNames[i] == string(name) {
+			return ValueType(i), true
+		}
+	}
+	return Unknown, false
+}
