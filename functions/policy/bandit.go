@@ -1,0 +1,233 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+var banditInfo = Info{
+	Name:    "bandit",
+	Summary: "Is cost on predictions that real outcomes correct, way by way; a way it is unsure of it takes for better than it seems, and now and then it tries it.",
+	WhenNot: "Where every single decision must be explainable by its inputs alone. Where no outcomes come back it does no harm, but is no more than cost.",
+}
+
+// bandit is LinUCB below the cost: per way, a linear regression from the parts of the predicted time to the real time. Costs
+// are computed from the optimistic end of its confidence, as in LinUCB, so that a way nobody knows gets its chance. Outcomes
+// come when they come; decisions in between use what is known.
+type bandit struct {
+	cost    *cost
+	alpha   float64 // of the optimism
+	forget  float64 // weight that the past keeps with each outcome
+	explore float64 // share of the close decisions that is forced to a way of which nothing is known
+	seed    uint64
+	draws   atomic.Uint64
+	*memory
+}
+
+// memory is what a bandit has learned. It outlives a change of the configuration, and a shadow has that of the one that
+// learns.
+type memory struct {
+	known    atomic.Pointer[knowledge] // as published; readers need no lock
+	learning sync.Mutex                // guards newest
+	newest   knowledge
+}
+
+// Every outcome is published while each one matters, and later every few: a copy for each would cost more than learning.
+const (
+	eachMatters = 1000
+	publishEach = 8
+)
+
+func (m *memory) publish() {
+	k := m.newest
+	m.known.Store(&k)
+}
+
+// knowledge is what was learned, by Target.
+type knowledge struct {
+	Arms [2]arm
+}
+
+const (
+	closeBy   = 0.35 // no decision with a score further off than this share is forced: trying must not be ruinous
+	floorTime = 0.1  // s: below it, errors are absolute rather than relative
+)
+
+// ridges are how many outcomes, of a weight of 1 each at most, it takes to believe them rather than the prediction, by Target.
+// The times of a link scatter far more than those of the node, so a few of them say less.
+var ridges = [2]float64{Local: 0.1, Cloud: 1}
+
+func newBandit(c Config) Policy {
+	b := &bandit{cost: costOf(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // #nosec G115 -- any seed is as good
+	b.newest = knowledge{[2]arm{newArm(ridges[Local]), newArm(ridges[Cloud])}}
+	b.publish()
+	return b
+}
+
+func (b *bandit) Name() string { return banditInfo.Name }
+
+// Decide is cost on corrected predictions, but for the draws of forced sampling.
+func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	known := b.known.Load()
+	local, cloud := waysOf(e, s)
+	plain := [2]passage{local, cloud}
+	local = known.Arms[Local].correct(local, b.alpha)
+	if !math.IsInf(e.CloudTime, 1) {
+		cloud = known.Arms[Cloud].correct(cloud, b.alpha)
+	}
+	d := b.cost.choose(t, e, s, local, cloud)
+	other := Cloud - d.Target
+	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
+		return d
+	}
+	share := b.explore * known.Arms[other].ignorance(plain[other])
+	d.Propensity = 1 - share
+	if uniform(b.seed, b.draws.Add(1)) < share {
+		d.Propensity, d.Reason = share, Explored
+		d.Target, d.Score = other, 1-d.Score
+		if d.Target == Local {
+			d.Score = min(d.Score, math.Nextafter(half, 0))
+		}
+	}
+	return d
+}
+
+// harmless reports whether the other way may be tried: the costs of both are close, the task is not critical, and the other
+// way is not predicted to miss a deadline that this one meets.
+func harmless(t *task.Task, s *host.State, d *Decision, times [2]float64) bool {
+	if t.Critical || math.Abs(d.Score-half) > closeBy/2 {
+		return false
+	}
+	left := score.Slack(t, s)
+	return times[Cloud-d.Target] <= left || times[d.Target] > left
+}
+
+// ignorance is 1 where nothing is known of a way, and less the more outcomes have told of such passages, and the more lately.
+func (a *arm) ignorance(p passage) float64 {
+	x, _ := p.context()
+	return min(a.width(&x), 1)
+}
+
+// context is the parts of a predicted time as shares of it, so that an error of a tenth weighs alike on short and long
+// ones.
+func (p passage) context() (x vector, scale float64) {
+	scale = p.time() + floorTime
+	return vector{p.wait / scale, p.own / scale, p.after / scale, floorTime / scale}, scale
+}
+
+// correct applies what was learned to each part, and takes the uncertainty off.
+func (a *arm) correct(p passage, alpha float64) passage {
+	x, scale := p.context()
+	w := &a.weights
+	unsure := alpha * a.width(&x) * scale
+	fixed := p.after*factor(w[2]) + w[3]*floorTime - unsure
+	return passage{wait: p.wait * factor(w[0]), own: p.own * factor(w[1]), after: max(fixed, 0)}
+}
+
+// factor turns a learned relative error into a factor on the prediction. A passage never takes less than a tenth of it.
+func factor(w float64) float64 { return max(1+w, 0.1) }
+
+// Observe learns by how much the prediction was off, relative to itself. What failed has no time to learn from.
+func (b *bandit) Observe(e *Entry) {
+	if !e.Outcome.Known || e.Outcome.Failed || !isNumber(e.Outcome.Time) || e.Outcome.Time < 0 {
+		return
+	}
+	local, cloud := waysOf(&e.Estimate, &e.State)
+	predicted := local
+	if e.Decision.Target == Cloud {
+		if math.IsInf(e.Estimate.CloudTime, 1) {
+			return // it was not predicted at all
+		}
+		predicted = cloud
+	}
+	x, scale := predicted.context()
+	off := min(max((e.Outcome.Time-predicted.time())/scale, -1), maxError)
+
+	b.learning.Lock()
+	defer b.learning.Unlock()
+	way := e.Decision.Target
+	arm, other := &b.newest.Arms[way], &b.newest.Arms[Cloud-way]
+	other.fade(1-(1-b.forget)/unused, ridges[Cloud-way])
+	arm.observe(&x, off, b.forget, ridges[way])
+	if arm.Count < eachMatters || arm.Count%publishEach == 0 {
+		b.publish()
+	}
+}
+
+// A way that is not taken any more is forgotten too, so many times more slowly: whatever made it look bad, a clock that jumped
+// or an hour of trouble, it is unknown again some day, and tried.
+const unused = 4
+
+// maxError bounds the relative error that one outcome can teach: an hour in a queue that nobody saw is not to be expected
+// of the next task.
+const maxError = 20
+
+// saved is the form on disk.
+type saved struct {
+	Policy  string    `json:"policy"`
+	Version int       `json:"version"`
+	Known   knowledge `json:"known"`
+}
+
+const savedVersion = 2
+
+// Save gives the learned state as JSON.
+func (b *bandit) Save() ([]byte, error) {
+	b.learning.Lock()
+	newest := b.newest
+	b.learning.Unlock()
+	return json.Marshal(saved{banditInfo.Name, savedVersion, newest})
+}
+
+// Restore takes what Save gave.
+func (b *bandit) Restore(data []byte) error {
+	var s saved
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("restoring policy bandit: %w", err)
+	}
+	if s.Policy != banditInfo.Name || s.Version != savedVersion {
+		return fmt.Errorf("restoring policy bandit: the state is of policy %q, version %d; needs version %d", s.Policy, s.Version, savedVersion)
+	}
+	for i := range s.Known.Arms {
+		if !s.Known.Arms[i].restored() {
+			return errors.New("restoring policy bandit: the state holds numbers that no learning leads to")
+		}
+	}
+	b.learning.Lock()
+	defer b.learning.Unlock()
+	b.newest = s.Known
+	b.publish()
+	return nil
+}
+
+// String does not tell what was learned: whoever compares formulas wants to know whether the configuration has changed.
+func (b *bandit) String() string {
+	return fmt.Sprintf("bandit: %s, on times corrected by outcomes; optimism %.4g, up to %.3g of the close ones tried the other way",
+		b.cost.formula(), b.alpha, b.explore)
+}
+
+// Outcomes is how many of each way have taught it.
+func (b *bandit) Outcomes() (local, cloud int64) {
+	k := b.known.Load()
+	return k.Arms[Local].Count, k.Arms[Cloud].Count
+}
+
+// inherit goes on with the memory of the bandit before it.
+func (b *bandit) inherit(from Policy) {
+	if old, ok := from.(*bandit); ok {
+		b.memory = old.memory
+	}
+}
+
+var (
+	_ Learner = (*bandit)(nil)
+	_ heir    = (*bandit)(nil)
+)

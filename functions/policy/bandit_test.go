@@ -1,0 +1,305 @@
+package policy
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// lesson is one decision for target whose real time is the predicted one with its own work and its wait taken times wrong.
+func lesson(rng *rand.Rand, target Target, wrong float64) *Entry {
+	e := &Entry{Deadline: time.Second, Decision: Decision{Target: target}, State: *busy(0)}
+	e.State.QueueCycles, e.State.Link.Goodput = 1000*rng.ExpFloat64(), 1e5
+	e.State.Link.BacklogBytes = int64(1e5 * rng.ExpFloat64())
+	e.Estimate.Cycles, e.Estimate.Bytes = 300*rng.ExpFloat64(), 5e4*rng.ExpFloat64()
+	e.Estimate.LocalTime = (e.State.QueueCycles + e.Estimate.Cycles) / 3000
+	e.Estimate.CloudTime = (float64(e.State.Link.BacklogBytes)+e.Estimate.Bytes)/1e5 + 0.3
+	local, cloud := waysOf(&e.Estimate, &e.State)
+	took := local
+	if target == Cloud {
+		took = cloud
+	}
+	e.Outcome = Outcome{Known: true, Time: wrong*(took.wait+took.own) + took.after}
+	return e
+}
+
+// A model that is wrong by a factor is found out from a few outcomes, and a change of that factor is followed.
+func TestBanditCalibratesAWrongModel(t *testing.T) {
+	for _, target := range []Target{Local, Cloud} {
+		b := build(t, "bandit", func(c *Config) { c.BanditForgetting = 0.98 }).(*bandit)
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, wrong := range []float64{2.5, 0.8} {
+			for range 200 {
+				b.Observe(lesson(rng, target, wrong))
+			}
+			want, got := 0.0, 0.0
+			for range 100 {
+				probe := lesson(rng, target, wrong)
+				local, cloud := waysOf(&probe.Estimate, &probe.State)
+				p := local
+				if target == Cloud {
+					p = cloud
+				}
+				want += probe.Outcome.Time
+				got += b.known.Load().Arms[target].correct(p, 0).time()
+			}
+			require.InEpsilon(t, want, got, 0.08, "%s times %v", target, wrong)
+			require.Zero(t, b.known.Load().Arms[1-target].Count, "the other way has taught nothing")
+		}
+	}
+}
+
+// The arm is the regression that its outcomes make, however many there were and however alike: an inverse that was carried
+// from outcome to outcome would be worth nothing after some thousand.
+func TestAnArmStaysTheRegression(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ridge, seed := ridges[Local], rapid.Uint64().Draw(t, "seed")
+		forget := rapid.SampledFrom([]float64{1, 0.995, 0.9}).Draw(t, "forget")
+		varied := rapid.SampledFrom([]float64{1, 0.01, 0}).Draw(t, "varied")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		a, matrix, moments := newArm(ridge), [dims]vector{}, vector{}
+		for i := range matrix {
+			matrix[i][i] = ridge
+		}
+		base := vector{rng.Float64(), rng.Float64(), rng.Float64(), rng.Float64()}
+		for range rapid.SampledFrom([]int{1, 60, 1_000}).Draw(t, "outcomes") {
+			x, y := base, rng.NormFloat64()
+			for i := range x {
+				x[i] += varied * (rng.Float64() - base[i])
+			}
+			a.observe(&x, y, forget, ridge)
+			for i := range x {
+				for k := range x {
+					matrix[i][k] = matrix[i][k]*forget + x[i]*x[k]
+				}
+				matrix[i][i] += (1 - forget) * ridge
+				moments[i] = moments[i]*forget + x[i]*y
+			}
+		}
+		for i := range matrix {
+			if got := matrix[i].dot(&a.weights); math.Abs(got-moments[i]) > 1e-6 {
+				t.Fatalf("equation %d gives %v rather than %v", i, got, moments[i])
+			}
+			for k := range matrix { // matrix · inverse = 1
+				sum := 0.0
+				for l := range matrix {
+					sum += matrix[i][l] * a.inverse[l][k]
+				}
+				want := 0.0
+				if i == k {
+					want = 1
+				}
+				if math.Abs(sum-want) > 1e-8 {
+					t.Fatalf("(%d,%d) is %v", i, k, sum)
+				}
+			}
+		}
+	})
+}
+
+func TestForgettingNeverGoesBeyondThePrior(t *testing.T) {
+	ridge := ridges[Local]
+	a := newArm(ridge)
+	x := vector{1, 0, 0, 0}
+	for range 20_000 {
+		a.observe(&x, 1, 0.9, ridge)
+	}
+	require.True(t, a.restored())
+	for i := range a.inverse {
+		require.LessOrEqual(t, a.inverse[i][i], 1.001/ridge)
+	}
+	require.InDelta(t, 1, a.weights[0], 0.1)
+}
+
+func TestForcedSamplingTellsItsChance(t *testing.T) {
+	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0.2 })
+	tk := &task.Task{Deadline: time.Second}
+	e := &score.Estimate{LocalTime: 0.5, CloudTime: 0.45}
+	want := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0 }).Decide(tk, e, busy(0)).Target
+	const n = 20_000
+	forced := 0
+	for range n {
+		d := b.Decide(tk, e, busy(0))
+		require.Equal(t, d.Target == Cloud, d.Score >= d.Threshold)
+		require.Equal(t, d.Target != want, d.Reason == Explored)
+		if d.Reason == Explored {
+			forced++
+			require.InDelta(t, 0.2, d.Propensity, 1e-12)
+		} else {
+			require.InDelta(t, 0.8, d.Propensity, 1e-12)
+		}
+	}
+	require.InDelta(t, 0.2, float64(forced)/n, 5*math.Sqrt(0.2*0.8/n))
+	clear := b.Decide(tk, &score.Estimate{LocalTime: 30, CloudTime: 0.1}, busy(0))
+	require.InDelta(t, 1, clear.Propensity, 0, "what is ruinous is not tried")
+}
+
+// What outcomes have told of needs no trying; what they told of long ago does again.
+func TestWhatIsKnownIsTriedLess(t *testing.T) {
+	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0.2 }).(*bandit)
+	e := &score.Estimate{LocalTime: 0.5, CloudTime: 0.45}
+	tk := &task.Task{Deadline: time.Second}
+	share := func() float64 {
+		for {
+			if d := b.Decide(tk, e, busy(0)); d.Reason != Explored {
+				require.Equal(t, Cloud, d.Target, "or the other way is another one")
+				return 1 - d.Propensity
+			}
+		}
+	}
+	require.InDelta(t, 0.2, share(), 1e-12, "nothing is known of this node")
+	as := func(target Target, times int) {
+		for range times {
+			b.Observe(&Entry{Estimate: *e, Decision: Decision{Target: target}, Outcome: Outcome{Known: true, Time: 0.5 - 0.05*float64(target)}})
+		}
+	}
+	as(Local, 300)
+	require.Less(t, share(), 0.2/5)
+	as(Cloud, 20_000)
+	require.Greater(t, share(), 0.2/2)
+}
+
+// An hour of trouble makes a way look bad, and nothing is sent there any more that could tell of its end. It is forgotten.
+func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
+	for _, bad := range []Target{Local, Cloud} {
+		b := build(t, "bandit").(*bandit)
+		rng := rand.New(rand.NewPCG(5, 6))
+		for range 500 {
+			b.Observe(lesson(rng, Local, 1))
+			b.Observe(lesson(rng, Cloud, 1))
+		}
+		for range 50 {
+			b.Observe(lesson(rng, bad, 1000))
+		}
+		looks := func() float64 {
+			p := passage{wait: 0.1, own: 0.3, after: 0.1}
+			return b.known.Load().Arms[bad].correct(p, 0).time() / p.time()
+		}
+		require.Greater(t, looks(), 2.0, bad)
+		for range 20_000 {
+			b.Observe(lesson(rng, 1-bad, 1))
+		}
+		require.Less(t, looks(), 1.1, bad)
+	}
+}
+
+// Trying must harm nobody who cannot bear it.
+func TestForcedSamplingHarmsNobody(t *testing.T) {
+	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore, c.BanditOptimism = 0.5, 0 })
+	for name, c := range map[string]struct {
+		task         task.Task
+		local, cloud float64
+		want         bool
+	}{
+		"close, in time both ways":      {task.Task{Deadline: time.Second}, 0.5, 0.45, true},
+		"close, no deadline":            {task.Task{}, 5, 4.5, true},
+		"critical":                      {task.Task{Deadline: time.Second, Critical: true}, 0.5, 0.45, false},
+		"late on the other way":         {task.Task{Deadline: time.Second}, 1.02, 0.98, false},
+		"late both ways":                {task.Task{Deadline: time.Second}, 1.1, 1.1, true},
+		"the other way is out of reach": {task.Task{}, 0.5, math.Inf(1), false},
+		"one way is far better":         {task.Task{Deadline: time.Second}, 0.9, 0.1, false},
+	} {
+		tried := false
+		for range 200 {
+			tried = tried || b.Decide(&c.task, &score.Estimate{LocalTime: c.local, CloudTime: c.cloud}, busy(0)).Reason == Explored
+		}
+		require.Equal(t, c.want, tried, name)
+	}
+}
+
+// Where no outcome ever comes, as behind a consumer that answers nothing, the bandit is cost, but for a draw now and then.
+func TestWithoutOutcomesTheBanditIsCost(t *testing.T) {
+	b, k := build(t, "bandit"), build(t, "cost")
+	rng := rand.New(rand.NewPCG(7, 8))
+	const n = 20_000
+	differ := 0
+	for range n {
+		l := lesson(rng, Local, 1)
+		tk := &task.Task{Deadline: time.Duration(rng.IntN(2)) * time.Second}
+		if b.Decide(tk, &l.Estimate, &l.State).Target != k.Decide(tk, &l.Estimate, &l.State).Target {
+			differ++
+		}
+	}
+	require.Less(t, float64(differ)/n, 0.03)
+}
+
+func TestLearnedStateIsSavedAndRestored(t *testing.T) {
+	b := build(t, "bandit").(Learner)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range 50 {
+		b.Observe(lesson(rng, Target(i%2), 1.7))
+	}
+	data, err := b.Save()
+	require.NoError(t, err)
+	again := build(t, "bandit").(Learner)
+	require.NoError(t, again.Restore(data))
+	local, cloud := again.Outcomes()
+	require.Equal(t, []int64{25, 25}, []int64{local, cloud})
+	for range 20 {
+		l := lesson(rng, Local, 1)
+		tk := &task.Task{Deadline: l.Deadline}
+		require.InDelta(t, b.Decide(tk, &l.Estimate, &l.State).Score, again.Decide(tk, &l.Estimate, &l.State).Score, 0)
+	}
+	before, err := again.Save()
+	require.NoError(t, err)
+	for _, bad := range []string{
+		"", "{}", `{"policy":"ppo","version":1}`, `{"policy":"bandit","version":9}`, `{"policy":"bandit","version":2}`,
+		`{"policy":"bandit","version":2,"known":{"Arms":[{"Count":-1}]}}`,
+	} {
+		require.ErrorContains(t, again.Restore([]byte(bad)), "restoring policy bandit")
+		after, err := again.Save()
+		require.NoError(t, err)
+		require.Equal(t, string(before), string(after), "what cannot be restored changes nothing")
+	}
+}
+
+// Whatever comes in, what is known stays numbers.
+func TestNoOutcomeSpoilsTheBandit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, err := New("bandit", DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := p.(*bandit)
+		for range rapid.IntRange(1, 30).Draw(t, "outcomes") {
+			f := func(what string) float64 { return anyFloat().Draw(t, what) }
+			e := &Entry{Estimate: score.Estimate{LocalTime: f("local"), CloudTime: f("cloud"), Cycles: f("cycles"), Bytes: f("bytes")}}
+			e.State.QueueCycles, e.State.Link.Goodput = f("queue"), f("goodput")
+			e.State.Link.BacklogBytes = rapid.Int64().Draw(t, "backlog")
+			e.Decision.Target = Target(rapid.IntRange(0, 1).Draw(t, "target"))
+			e.Outcome = Outcome{Known: true, Time: f("took")}
+			b.Observe(e)
+			for i := range b.known.Load().Arms {
+				if a := b.known.Load().Arms[i]; !a.restored() {
+					t.Fatalf("after %+v: %+v", e, a)
+				}
+			}
+		}
+	})
+}
+
+func TestLearningWhileDeciding(t *testing.T) {
+	b := build(t, "bandit").(Learner)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 1))
+			for range 300 {
+				l := lesson(rng, Target(i%2), 1.3)
+				b.Decide(&task.Task{Deadline: l.Deadline}, &l.Estimate, &l.State)
+				b.Observe(l)
+			}
+		})
+	}
+	wg.Wait()
+	k := b.(*bandit).known.Load()
+	require.EqualValues(t, 1200, k.Arms[Local].Count+k.Arms[Cloud].Count)
+}

@@ -1,0 +1,160 @@
+package policy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// bench has everything that a decision of the service goes through.
+type bench struct {
+	model   *score.Model
+	decider *Decider
+	ring    *Ring
+	task    *task.Task
+	state   host.State
+
+	// What a decision fills is kept by its worker: an estimate goes to the policy through an interface, so one on the stack
+	// would be allocated anew for each task.
+	estimate score.Estimate
+	features score.Features
+	entry    Entry
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	d, err := NewDecider(DefaultConfig())
+	require.NoError(t, err)
+	b := &bench{model: m, decider: d, ring: NewRing(DefaultConfig().Decisions, time.Now())}
+	b.task = &task.Task{
+		EventID: "82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc", Device: "vibration-sensor-01", Chunk: 1, Of: 3, Received: 1e18,
+		Class: &task.Class{Name: "vibration"}, Data: make([]byte, 6*score.KB), Complexity: 60, Deadline: time.Second,
+	}
+	b.state = host.State{Time: 1e18, CPU: 35, QueueCycles: 40, Link: host.Link{Up: true, Goodput: 2e6, RTT: 0.03, BacklogBytes: 1e5}}
+	m.ObserveLocal(b.task.Class, 1000, 50, 0.001)
+	for range len(b.ring.slots) {
+		b.once() // once round, so that every slot has its memory
+	}
+	return b
+}
+
+// once is one whole decision: estimate, features, guards, policy, ring.
+func (b *bench) once() Decision {
+	b.estimate = b.model.Estimate(b.task, &b.state)
+	b.model.Features(b.task, &b.estimate, &b.state, &b.features)
+	d, by := b.decider.Decide(b.task, &b.estimate, &b.state)
+	b.decider.Look(b.task, &b.estimate, &b.state, &d)
+	b.entry = NewEntry(b.task, &b.estimate, &b.state, d, by, b.decider.Version())
+	b.ring.Add(&b.entry)
+	return d
+}
+
+// The bound is 1 µs and 0 allocations; a test keeps the allocations, and the benchmark shows the time.
+func BenchmarkDecide(b *testing.B) {
+	bench := newBench(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		bench.once()
+	}
+}
+
+func BenchmarkDecideParallel(b *testing.B) {
+	shared := newBench(b)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		own := *shared
+		for pb.Next() {
+			own.once()
+		}
+	})
+}
+
+// shipped is the default, with policy ppo on the weights that are shipped.
+func shipped(edits ...func(*Config)) Config {
+	return config(append([]func(*Config){func(c *Config) { c.PPOWeights = "../../res/policies/ppo.json" }}, edits...)...)
+}
+
+func BenchmarkPolicy(b *testing.B) {
+	bench := newBench(b)
+	bench.once()
+	for _, info := range List() {
+		p, err := New(info.Name, shipped(func(c *Config) { c.PPOMargin = 1 }))
+		require.NoError(b, err)
+		b.Run(info.Name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				bench.task.Received += int64(time.Second / 2) // or ppo would find more arrivals than it has ever seen
+				p.Decide(bench.task, &bench.estimate, &bench.state)
+			}
+			require.NotEqual(b, GuardOutside, p.Decide(bench.task, &bench.estimate, &bench.state).Reason)
+		})
+	}
+}
+
+// A shadow and a canary cost what their decisions cost, and those that are not there nothing.
+func BenchmarkCompany(b *testing.B) {
+	for name, edit := range map[string]func(*Config){
+		"alone": func(*Config) {}, "shadow": func(c *Config) { c.Shadow, c.ShadowShare = "bandit", 1 },
+		"shadow of a tenth": func(c *Config) { c.Shadow, c.ShadowShare = "bandit", 0.1 }, "canary": func(c *Config) { c.Canary = "cost" },
+	} {
+		b.Run(name, func(b *testing.B) {
+			bench := newBench(b)
+			bench.company(b, edit)
+			b.ReportAllocs()
+			for b.Loop() {
+				bench.once()
+			}
+		})
+	}
+}
+
+// company changes who decides, and who along.
+func (b *bench) company(t testing.TB, edit func(*Config)) {
+	t.Helper()
+	d, err := NewDecider(shipped(edit))
+	require.NoError(t, err)
+	b.decider = d
+	b.task.Class = &task.Class{Name: "vibration"}
+}
+
+// BenchmarkObserve is what learning from one outcome costs.
+func BenchmarkObserve(b *testing.B) {
+	d := decider(b, DefaultConfig())
+	e := logged()
+	e.Estimate.CloudTime = 0.1
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Observe(&e)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	e := logged()
+	var line []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line, _ = AppendRecord(line[:0], &e)
+	}
+	b.ReportMetric(float64(len(line)), "bytes/record")
+}
+
+func TestADecisionAllocatesNothing(t *testing.T) {
+	bench := newBench(t)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { bench.once() }))
+	for _, info := range List() {
+		bench.company(t, func(c *Config) {
+			c.Default, c.Shadow, c.ShadowShare = info.Name, "bandit,cost,ppo", 0.5
+			if info.Name != "edge" {
+				c.Canary = "edge"
+			}
+		})
+		require.Zero(t, testing.AllocsPerRun(1000, func() { bench.once() }), info.Name)
+	}
+}

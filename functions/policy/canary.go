@@ -1,0 +1,186 @@
+package policy
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// canary is a policy that acts for a share of the devices, in the place of the default one; classes that name a policy of
+// their own keep it. Which devices is settled by a hash of their name: the same ones after a restart, and those of a smaller
+// share are among those of a larger one. Its propensity is that of the policy that acts: given the device nothing else is
+// drawn.
+type canary struct {
+	policy Policy
+	share  float64
+	*trial
+}
+
+// CanaryCount is how the comparison stands.
+type CanaryCount struct {
+	Policy     string   `json:"policy"`
+	Share      float64  `json:"share"`   // of the devices
+	Version    string   `json:"version"` // of the configuration that is on trial
+	RolledBack bool     `json:"rolledBack"`
+	Reason     string   `json:"reason"`
+	Canary     ArmCount `json:"canary"`
+	Incumbent  ArmCount `json:"incumbent"`
+}
+
+// ArmCount is one side of the comparison.
+type ArmCount struct {
+	Outcomes uint64  `json:"outcomes"`
+	Misses   uint64  `json:"misses"`
+	Cost     float64 `json:"cost"` // sum
+}
+
+// trial holds the canary against the incumbent, and rolls it back when it is worse.
+//
+// Outcomes are compared in pairs: as soon as both arms have had outcomes of the same class, the difference of their means is
+// one observation, so that what changes with the hours or from class to class is in both. Each observation is a bet in
+// [−1, 1] against the hypothesis that the canary is no worse than the margin allows; see wager. With as many devices as
+// count, a device's own nature is drawn with its arm, which the margin has to allow for.
+type trial struct {
+	rolled atomic.Bool
+	worst  float64 // cost that counts as 1
+	judge  *Judge
+
+	mu      sync.Mutex
+	count   CanaryCount
+	waiting map[string]*pair // by class
+	miss    wager
+	cost    wager
+}
+
+// pair gathers outcomes of a class until both arms have some; by Arm.
+type pair struct{ n, misses, cost [3]float64 }
+
+func newCanary(c Config, judge *Judge, made map[string]Policy) *canary {
+	if c.Canary == "" {
+		return nil
+	}
+	p := made[c.Canary]
+	t := &trial{worst: judge.Worst(), judge: judge, waiting: map[string]*pair{}, count: CanaryCount{Policy: p.Name(), Share: c.CanaryShare, Version: c.Version()}}
+	alpha := (1 - c.CanaryConfidence) / 2 // half for each of the two questions
+	t.miss, t.cost = newWager(c.CanaryMarginMiss, alpha), newWager(c.CanaryMarginCost/t.worst, alpha)
+	return &canary{policy: p, share: c.CanaryShare, trial: t}
+}
+
+// arm is the side of a device. After a roll-back there are no sides any more.
+func (c *canary) arm(device string) Arm {
+	switch {
+	case c == nil || c.rolled.Load():
+		return NoArm
+	case place(device) < c.share:
+		return Canary
+	}
+	return Incumbent
+}
+
+// place maps a name onto [0,1): FNV-1a, whose bits the finalizer of SplitMix64 then mixes.
+func place(device string) float64 {
+	h := uint64(14695981039346656037)
+	for i := range len(device) {
+		h = (h ^ uint64(device[i])) * 1099511628211
+	}
+	return uniform(h, 1)
+}
+
+// observe takes an outcome in and reports why the canary has to go, once.
+func (t *trial) observe(e *Entry) (verdict string) {
+	if e.Arm == NoArm || e.Overdue || e.Decision.Reason.isOverPolicies() || e.Decision.Reason == NoOperator || t.rolled.Load() || e.Version != t.count.Version {
+		return ""
+	}
+	cost, missed := t.judge.Actual(e)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count.RolledBack {
+		return "" // by another outcome, meanwhile
+	}
+	a := t.side(e.Arm)
+	a.Outcomes++
+	a.Cost += cost
+	if missed {
+		a.Misses++
+	}
+	return t.compare(e.Class, e.Arm, min(cost/t.worst, 1), missed)
+}
+
+func (t *trial) side(arm Arm) *ArmCount {
+	if arm == Canary {
+		return &t.count.Canary
+	}
+	return &t.count.Incumbent
+}
+
+// compare makes a bet when a pair is complete. The caller holds mu.
+func (t *trial) compare(class string, arm Arm, cost float64, missed bool) string {
+	p := t.waiting[class]
+	if p == nil {
+		if len(t.waiting) >= maxPairs {
+			return ""
+		}
+		p = &pair{}
+		t.waiting[class] = p
+	}
+	p.n[arm]++
+	p.cost[arm] += cost
+	if missed {
+		p.misses[arm]++
+	}
+	if p.n[Canary] == 0 || p.n[Incumbent] == 0 {
+		return ""
+	}
+	missMore := p.misses[Canary]/p.n[Canary] - p.misses[Incumbent]/p.n[Incumbent]
+	costMore := p.cost[Canary]/p.n[Canary] - p.cost[Incumbent]/p.n[Incumbent]
+	*p = pair{}
+	late, dear := t.miss.bet(missMore), t.cost.bet(costMore)
+	if late || dear {
+		t.count.RolledBack, t.count.Reason = true, t.because(late)
+		t.rolled.Store(true)
+	}
+	return t.count.Reason
+}
+
+// maxPairs bounds the classes whose outcomes are compared.
+const maxPairs = 4096
+
+func (t *trial) because(late bool) string {
+	c, i := &t.count.Canary, &t.count.Incumbent
+	if late {
+		return fmt.Sprintf("it misses %.1f %% of its deadlines after %d outcomes, the incumbent %.1f %% after %d", 100*c.missShare(), c.Outcomes, 100*i.missShare(), i.Outcomes)
+	}
+	return fmt.Sprintf("its mean cost is %.4g after %d outcomes, the incumbent's %.4g after %d", c.MeanCost(), c.Outcomes, i.MeanCost(), i.Outcomes)
+}
+
+func (a *ArmCount) missShare() float64 { return float64(a.Misses) / float64(max(a.Outcomes, 1)) }
+
+// MissShare is the share of outcomes that missed their deadline.
+func (a ArmCount) MissShare() float64 { return a.missShare() }
+
+// MeanCost is the mean cost of the outcomes.
+func (a ArmCount) MeanCost() float64 { return a.Cost / float64(max(a.Outcomes, 1)) }
+
+func (t *trial) load() CanaryCount {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count
+}
+
+// follow goes on with the trial of before: a roll-back stays, also over a restart, until what decides is configured anew.
+func (c *canary) follow(old *canary) {
+	if c != nil && old != nil && c.count.Version == old.load().Version {
+		c.trial = old.trial
+	}
+}
+
+// restore takes over a roll-back that was saved. A comparison that was under way begins anew.
+func (c *canary) restore(saved CanaryCount) {
+	if c == nil || !saved.RolledBack || saved.Version != c.load().Version {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count = saved
+	c.rolled.Store(true)
+}

@@ -1,0 +1,269 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"app-offload/functions/check"
+)
+
+// Config selects and tunes the policies and their guards. Only the keys of the policies in use have an effect.
+type Config struct {
+	// Default is the policy that decides for classes which name none: weighted, deadline, edge, cloud, random, cost, bandit or ppo.
+	// Policy bandit is the one that does well also where the rates under Score are wrong, as it learns from what tasks really took.
+	Default string
+
+	// WeightedPreset is the formula of policy weighted: "default"; "article", the published formula to the letter; or "custom",
+	// for which alone the keys Size…, Complexity… and CPU… count.
+	WeightedPreset string
+	// WeightedThreshold is the score, 0–1, at and above which policy weighted sends a task to the cloud. 0 sends all of them.
+	WeightedThreshold float64
+	// SizeWeight is the share of the data's size in the score, 0–1. 0 leaves the size out.
+	SizeWeight float64
+	// SizeDirection says whether the score "rises" or "falls" as the data gets larger.
+	SizeDirection string
+	// SizeScaleKB is the size in KB (1,024 bytes) at which the term of the size is at its end.
+	SizeScaleKB float64
+	// ComplexityWeight is the share of the task's complexity in the score, 0–1. 0 leaves the complexity out.
+	ComplexityWeight float64
+	// ComplexityDirection says whether the score "rises" or "falls" as the task gets more complex.
+	ComplexityDirection string
+	// ComplexityScale is the complexity, up to 100, at which its term is at its end.
+	ComplexityScale float64
+	// CPUWeight is the share of the node's CPU load in the score, 0–1. 0 leaves the load out.
+	CPUWeight float64
+	// CPUDirection says whether the score "rises" or "falls" as the CPU gets busier.
+	CPUDirection string
+	// CPUScale is the CPU load in percent at which its term is at its end.
+	CPUScale float64
+
+	// RandomShare is the share of tasks, 0.01–0.99, that policy random sends to the cloud.
+	RandomShare float64
+	// RandomSeed is where the draws of policies random and bandit start; the same seed draws the same sequence.
+	RandomSeed int
+
+	// CostTime is the cost of using up one deadline, in the unit that all costs of policies cost and bandit share.
+	CostTime float64
+	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time: late is late.
+	CostKappa float64
+	// CostMiss is the cost of missing a deadline, on top of the time. 0 leaves it at the time.
+	CostMiss float64
+	// CostEnergy is the cost of CostJoules. 0 leaves energy out.
+	CostEnergy float64
+	// CostJoules is the unit of energy, J.
+	CostJoules float64
+	// CostMoney is the cost of letting the cloud compute one task. 0 leaves money out.
+	CostMoney float64
+	// CostPatience is what counts as the deadline of a task that has none, s. Such a task misses nothing.
+	CostPatience float64
+	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
+	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect.
+	CostShadow bool
+	// CostDoubt is the width of the doubt about a predicted lateness, as a share of the deadline, 0–10: the cost of a miss
+	// rises from none to all between (1 − CostDoubt) and (1 + CostDoubt) deadlines. 0 takes predictions at their word.
+	CostDoubt float64
+	// CostTail is the cost of each further deadline beyond CostKappa of them: 0 gives up on what is late anyway, which is
+	// cheapest on the whole; more bounds how late the latest become.
+	CostTail float64
+	// CostCaution is the factor on the predicted time of the link, 0.1–10: above 1 as goodput drops more often than it rises.
+	CostCaution float64
+	// CostEdgePrice is what one second of this node's time costs other tasks while none waits.
+	CostEdgePrice float64
+	// CostEdgeWait is by how much that price rises with each second of work that waits here.
+	CostEdgeWait float64
+	// CostEdgeEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half, as those in a longer queue are
+	// late anyway; and half of the time of a single task at which it has.
+	CostEdgeEase float64
+	// CostLinkPrice is what one second of the link's time costs other tasks while none waits.
+	CostLinkPrice float64
+	// CostLinkWait is by how much that price rises with each second that the link's backlog takes.
+	CostLinkWait float64
+	// CostLinkEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half.
+	CostLinkEase float64
+
+	// BanditOptimism is how many widths of its confidence policy bandit takes off an uncertain time, 0–10. 0 only believes.
+	BanditOptimism float64
+	// BanditForgetting is the weight, 0.9–1, that all earlier outcomes keep with each further one. 1 never forgets.
+	BanditForgetting float64
+	// BanditExplore is the share, 0–0.5, of close decisions that policy bandit takes the other way in order to learn while it
+	// knows nothing of that way; the more outcomes it had from there lately, the fewer. Critical tasks, and those that would
+	// be late on the other way alone, are never tried with. 0 tries nothing.
+	BanditExplore float64
+
+	// PPOWeights is the file with the network of policy ppo, as offload-lab train writes it. Empty leaves its decisions to cost.
+	PPOWeights string
+	// PPOMargin is how far, 0–1 as a share of the range that training has seen, an input may lie outside of it before policy
+	// ppo leaves the decision to cost.
+	PPOMargin float64
+
+	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here, and the policy
+	// decides which of the others wait in the spool for the link; "all" keeps every task here.
+	LinkDown string
+	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
+	BacklogLimit float64
+
+	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with who
+	// acts, and at what predicted cost, is in the status. "" is none.
+	Shadow string
+	// ShadowShare is the share of decisions, 0.001–1, that the shadows are shown: less costs less.
+	ShadowShare float64
+
+	// Canary is a policy that acts for a share of the devices in the place of Default; classes that name their own policy
+	// keep it. It is rolled back by itself when it is worse, until something under Policy changes. "" is none.
+	Canary string
+	// CanaryShare is the share of devices, 0.001–0.9, that the canary acts for: always the same ones, by a hash of their name.
+	CanaryShare float64
+	// CanaryMarginMiss is by how much the share of missed deadlines, 0–1, may be above the incumbent's before the canary is
+	// rolled back; 0.02 is two in a hundred.
+	CanaryMarginMiss float64
+	// CanaryMarginCost is by how much the mean cost of an outcome, in the unit of the costs, may be above the incumbent's.
+	CanaryMarginCost float64
+	// CanaryConfidence is one less the chance, 0.5–0.9999, of ever rolling back a canary that is within both margins.
+	CanaryConfidence float64
+
+	// Decisions is how many of the latest decisions are kept, 1–1000000, at about 0.6 KiB each: for the API, and until their
+	// outcomes come; an outcome that comes later than that teaches nothing. A change needs a restart.
+	Decisions int
+}
+
+// DefaultConfig is policy bandit. Measured in the simulator it loses next to nothing against the best where predictions are
+// right, and is the only one that does well where they are wrong, as they are on any gateway that nobody has calibrated.
+func DefaultConfig() Config {
+	return Config{
+		Default:        banditInfo.Name,
+		WeightedPreset: "default", WeightedThreshold: 0.5,
+		SizeWeight: 0.3, SizeDirection: falls, SizeScaleKB: 1024,
+		ComplexityWeight: 0.5, ComplexityDirection: rises, ComplexityScale: 100,
+		CPUWeight: 0.2, CPUDirection: rises, CPUScale: 100,
+		RandomShare: 0.5, RandomSeed: 1,
+		CostTime: 1, CostKappa: 3, CostMiss: 1, CostEnergy: 0.1, CostJoules: 2, CostMoney: 0.05, CostPatience: 10,
+		CostShadow: true, CostDoubt: 9, CostTail: 0, CostCaution: 3.26,
+		CostEdgePrice: 2.3, CostEdgeWait: 3.1, CostEdgeEase: 3.4,
+		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
+		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,
+		PPOWeights: "res/policies/ppo.json", PPOMargin: 0.1,
+		LinkDown: "deadline", BacklogLimit: 0.9,
+		ShadowShare: 0.1, CanaryShare: 0.1, CanaryMarginMiss: 0.02, CanaryMarginCost: 0.05, CanaryConfidence: 0.99,
+		Decisions: 4096,
+	}
+}
+
+// Validate reports every problem at once.
+func (c Config) Validate() error {
+	p := check.In("Policy")
+	p.OneOf("Default", c.Default, names()...)
+	p.OneOf("WeightedPreset", c.WeightedPreset, "default", "article", "custom")
+	check.Range(p, "WeightedThreshold", c.WeightedThreshold, 0, 1)
+	for _, t := range []struct {
+		name, direction string
+		weight          float64
+	}{{"Size", c.SizeDirection, c.SizeWeight}, {"Complexity", c.ComplexityDirection, c.ComplexityWeight}, {"CPU", c.CPUDirection, c.CPUWeight}} {
+		check.Range(p, t.name+"Weight", t.weight, 0, 1)
+		p.OneOf(t.name+"Direction", t.direction, rises, falls)
+	}
+	check.Range(p, "SizeScaleKB", c.SizeScaleKB, 0.001, 1e6)
+	check.Range(p, "ComplexityScale", c.ComplexityScale, 0.001, 100)
+	check.Range(p, "CPUScale", c.CPUScale, 0.001, 100)
+	check.Range(p, "RandomShare", c.RandomShare, 0.01, 0.99)
+	c.validateCost(p)
+	check.Range(p, "PPOMargin", c.PPOMargin, 0, 1)
+	c.validateCompany(p)
+	p.OneOf("LinkDown", c.LinkDown, "all", "deadline")
+	check.Range(p, "BacklogLimit", c.BacklogLimit, 0, 1)
+	check.Range(p, "Decisions", c.Decisions, 1, 1_000_000)
+	return p.Err()
+}
+
+// validateCompany checks who acts and who decides along: whoever is named must be able to.
+func (c Config) validateCompany(p *check.Problems) {
+	named := append(words(c.Shadow), c.Default)
+	for _, name := range words(c.Shadow) {
+		p.OneOf("Shadow", name, names()...)
+	}
+	if n := len(words(c.Shadow)); n > MaxShadows {
+		p.Addf("Shadow", c.Shadow, "names %d policies; at most %d may decide along", n, MaxShadows)
+	}
+	if c.Canary != "" {
+		p.OneOf("Canary", c.Canary, names()...)
+		if c.Canary == c.Default {
+			p.Addf("Canary", c.Canary, "is the policy in Default itself; name another one, or \"\" for none")
+		}
+		named = append(named, c.Canary)
+	}
+	check.Range(p, "ShadowShare", c.ShadowShare, 0.001, 1)
+	check.Range(p, "CanaryShare", c.CanaryShare, 0.001, 0.9)
+	check.Range(p, "CanaryMarginMiss", c.CanaryMarginMiss, 0, 1)
+	check.Range(p, "CanaryMarginCost", c.CanaryMarginCost, 0, 1e6)
+	check.Range(p, "CanaryConfidence", c.CanaryConfidence, 0.5, 0.9999)
+	if slices.Contains(named, ppoInfo.Name) {
+		if err := c.Ready(ppoInfo.Name); err != nil {
+			p.Addf("PPOWeights", c.PPOWeights, "%v", err)
+		}
+	}
+}
+
+// Ready reports in an error why a policy that exists could not decide as itself under this configuration: policy ppo without
+// weights would decide as cost, and whoever names it wants to know.
+func (c Config) Ready(name string) error {
+	if name != ppoInfo.Name {
+		return nil
+	}
+	_, err := loadNetwork(c.PPOWeights)
+	return err
+}
+
+func (c Config) validateCost(p *check.Problems) {
+	for _, k := range []struct {
+		key              string
+		value, low, high float64
+	}{
+		{"CostTime", c.CostTime, 0, 1e6},
+		{"CostKappa", c.CostKappa, 1, 100},
+		{"CostMiss", c.CostMiss, 0, 1e6},
+		{"CostEnergy", c.CostEnergy, 0, 1e6},
+		{"CostJoules", c.CostJoules, 1e-6, 1e6},
+		{"CostMoney", c.CostMoney, 0, 1e6},
+		{"CostPatience", c.CostPatience, 0.001, 1e6},
+		{"CostDoubt", c.CostDoubt, 0, 10},
+		{"CostTail", c.CostTail, 0, 1e6},
+		{"CostCaution", c.CostCaution, 0.1, 10},
+		{"CostEdgePrice", c.CostEdgePrice, 0, 1e6},
+		{"CostEdgeWait", c.CostEdgeWait, 0, 1e6},
+		{"CostEdgeEase", c.CostEdgeEase, 0.001, 1e6},
+		{"CostLinkPrice", c.CostLinkPrice, 0, 1e6},
+		{"CostLinkWait", c.CostLinkWait, 0, 1e6},
+		{"CostLinkEase", c.CostLinkEase, 0.001, 1e6},
+		{"BanditOptimism", c.BanditOptimism, 0, 10},
+		{"BanditForgetting", c.BanditForgetting, 0.9, 1},
+		{"BanditExplore", c.BanditExplore, 0, 0.5},
+	} {
+		check.Range(p, k.key, k.value, k.low, k.high)
+	}
+}
+
+// Version is a short fingerprint of everything in the configuration that a decision depends on: equal versions decide alike.
+func (c Config) Version() string {
+	c.Decisions, c.Shadow, c.ShadowShare = 0, "", 0
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%+v", c)))[:8]
+}
+
+// names are those of all policies.
+func names() []string {
+	var all []string
+	for _, one := range List() {
+		all = append(all, one.Name)
+	}
+	return all
+}
+
+// Known reports in an error whether a policy of that name exists; classes are checked with it.
+func Known(name string) error {
+	for _, one := range List() {
+		if one.Name == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("policy %q does not exist; use one of %s", name, strings.Join(names(), ", "))
+}

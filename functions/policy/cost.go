@@ -1,0 +1,167 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+var costInfo = Info{
+	Name:    "cost",
+	Summary: "Takes the way with the lower predicted cost: lateness, missed deadlines, energy and money, and what the task takes from those that come after it.",
+	WhenNot: "Where predictions are far off, as its errors do not teach it anything: take bandit until measurements have corrected them.",
+}
+
+// cost is J = time·min(T/D, κ) + miss·[T > D] + energy·e/e₀ + money·m on the predictions, plus a shadow price.
+//
+// The shadow price is what a task costs others: a second of the node's or the link's time that it takes is a second that
+// all who come before the queue is empty wait longer. It rises with the queue, as ever more will come before that, and falls
+// again where the queue is so long that those in it are late anyway, or one task alone would take so long that nobody else
+// should use this server: what must be given up goes there. Without it the policy is greedy, and measured worse.
+//
+// A prediction is not the truth, so the step at the deadline is a ramp; and a link's goodput is more often much worse than
+// expected than much better, so its time is taken with caution.
+type cost struct {
+	time, miss, energy, money float64
+	kappa, joules, patience   float64
+	doubt, tail, caution      float64
+	edge, link                shadow
+}
+
+// shadow is what a second of a server costs others.
+type shadow struct {
+	base, wait float64 // for an idle server, and more for each second of its queue
+	ease       float64 // s of queue at which half of it is gone again, and half of the time of one task alone
+}
+
+func newCost(c Config) Policy { return costOf(c) }
+
+func costOf(c Config) *cost {
+	k := &cost{
+		time: c.CostTime, miss: c.CostMiss, energy: c.CostEnergy, money: c.CostMoney,
+		kappa: c.CostKappa, joules: c.CostJoules, patience: c.CostPatience, caution: 1,
+	}
+	if c.CostShadow {
+		k.doubt, k.tail, k.caution = c.CostDoubt, c.CostTail, c.CostCaution
+		k.edge = shadow{c.CostEdgePrice, c.CostEdgeWait, c.CostEdgeEase}
+		k.link = shadow{c.CostLinkPrice, c.CostLinkWait, c.CostLinkEase}
+	}
+	return k
+}
+
+func (k *cost) Name() string { return costInfo.Name }
+
+// Decide scores here/(here + there): above a half the cloud is cheaper.
+func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	local, cloud := waysOf(e, s)
+	return k.choose(t, e, s, local, cloud)
+}
+
+// choose takes the cheaper of two ways, which the bandit has corrected before.
+func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage) Decision {
+	waited, deadline := k.clock(t, s)
+	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + k.edge.of(local.own, local.wait)
+	there := math.Inf(1)
+	if !math.IsInf(e.CloudTime, 1) {
+		link := (cloud.wait + cloud.own) * k.caution
+		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + k.link.of(cloud.own, cloud.wait) + k.money
+	}
+	d := Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: Local, Reason: CheaperLocal}
+	if d.Score >= half {
+		d.Target, d.Reason = Cloud, CheaperCloud
+	}
+	return d
+}
+
+// clock is how long the task has waited already, and its deadline from reception; one without a deadline counts as
+// patient.
+func (k *cost) clock(t *task.Task, s *host.State) (waited, deadline float64) {
+	if t.Deadline <= 0 {
+		return 0, math.Inf(1)
+	}
+	deadline = t.Deadline.Seconds()
+	return deadline - score.Slack(t, s), deadline
+}
+
+// of is the cost of a result after so many seconds, energy included. No time is worse than infinite.
+func (k *cost) of(took, deadline, joules float64) float64 {
+	joule := k.energy * bounded(joules) / k.joules
+	if math.IsInf(deadline, 1) {
+		return k.time*min(bounded(took)/k.patience, k.kappa) + joule
+	}
+	late := bounded(took / deadline)
+	return k.time*min(late, k.kappa) + k.tail*max(late-k.kappa, 0) + k.miss*k.ramp(late) + joule
+}
+
+// ramp is the chance that the deadline is missed at a predicted lateness: a step where there is no doubt.
+func (k *cost) ramp(late float64) float64 {
+	if k.doubt == 0 {
+		if late > 1 {
+			return 1
+		}
+		return 0
+	}
+	return min(max((late-1)/(2*k.doubt)+half, 0), 1)
+}
+
+func (p shadow) of(own, wait float64) float64 {
+	own, wait = bounded(own), bounded(wait)
+	if p.base == 0 && p.wait == 0 {
+		return 0
+	}
+	over, long := wait/p.ease, own/(2*p.ease)
+	return own * (p.base + p.wait*wait) / ((1 + over*over) * (1 + long*long))
+}
+
+// worst bounds what is predicted, so that sums and products stay numbers.
+const worst = 1e9
+
+func bounded(v float64) float64 {
+	if !(v > 0) {
+		return 0 // also for NaN
+	}
+	return min(v, worst)
+}
+
+// passage is a predicted time in parts: in the queue, at the server, and after it.
+type passage struct{ wait, own, after float64 }
+
+func (p passage) time() float64 { return p.wait + p.own + p.after }
+
+// waysOf takes the two predictions apart.
+func waysOf(e *score.Estimate, s *host.State) (local, cloud passage) {
+	here := bounded(e.LocalTime)
+	local.own = here
+	if queue, cycles := bounded(s.QueueCycles), bounded(e.Cycles); queue > 0 {
+		local.own = here * cycles / (queue + cycles)
+	}
+	local.wait = here - local.own
+
+	there, bytes := bounded(e.CloudTime), bounded(e.Bytes)
+	ahead := float64(max(s.Link.BacklogBytes, 0) + max(s.Link.InflightBytes, 0))
+	if s.Link.Goodput > 0 {
+		cloud.own = min(bytes/s.Link.Goodput, there)
+		cloud.wait = min(ahead/s.Link.Goodput, there-cloud.own)
+	}
+	cloud.after = there - cloud.own - cloud.wait
+	return local, cloud
+}
+
+func (k *cost) String() string {
+	return "cost: " + k.formula()
+}
+
+func (k *cost) formula() string {
+	text := fmt.Sprintf("%.4g·min(T/D, %.4g) + %.4g·[T > D] + %.4g·J/%.4g + %.4g in the cloud", k.time, k.kappa, k.miss, k.energy, k.joules, k.money)
+	if k.edge != (shadow{}) || k.link != (shadow{}) {
+		text += fmt.Sprintf("; a second costs others %s here and %s on the link", k.edge, k.link)
+	}
+	return text + "; the cheaper way"
+}
+
+func (p shadow) String() string {
+	return fmt.Sprintf("(%.4g + %.4g·wait)/(1 + (wait/%.4g)²)/(1 + (own/%.4g)²)", p.base, p.wait, p.ease, 2*p.ease)
+}

@@ -1,0 +1,94 @@
+package policy
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+func greedy(c *Config) { c.CostShadow = false }
+
+func TestCostByHand(t *testing.T) {
+	k := costOf(config(greedy))
+	for _, c := range []struct {
+		name           string
+		took, deadline float64
+		joules         float64
+		want           float64
+	}{
+		{"half of the time used", 1, 2, 0, 0.5},
+		{"exactly in time", 2, 2, 0, 1},
+		{"late: the miss comes on top", 3, 2, 0, 1.5 + 1},
+		{"late is late", 100, 2, 0, 3 + 1},
+		{"never", math.Inf(1), 2, 0, 3 + 1},
+		{"energy", 1, 2, 4, 0.5 + 0.1*4/2},
+		{"without a deadline, the patience counts and nothing is missed", 20, math.Inf(1), 0, 2},
+	} {
+		require.InDelta(t, c.want, k.of(c.took, c.deadline, c.joules), 1e-9, c.name)
+	}
+}
+
+func TestDoubtMakesTheStepARamp(t *testing.T) {
+	k := &cost{doubt: 0.5}
+	for late, want := range map[float64]float64{0.4: 0, 0.5: 0, 0.75: 0.25, 1: 0.5, 1.5: 1, 9: 1} {
+		require.InDelta(t, want, k.ramp(late), 1e-12)
+	}
+}
+
+func TestShadowPriceRisesAndEases(t *testing.T) {
+	p := shadow{base: 1, wait: 2, ease: 4}
+	require.InDelta(t, 0.5, p.of(0.5, 0), 0.01)
+	require.Greater(t, p.of(0.5, 2), p.of(0.5, 0))
+	require.Less(t, p.of(0.5, 400), p.of(0.5, 4), "those in so long a queue are late anyway")
+	require.Zero(t, shadow{}.of(5, 5))
+}
+
+// What the parts of a prediction are, and that they add up to it.
+func TestWaysOf(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	s := busy(0)
+	s.QueueCycles, s.Link.Goodput, s.Link.BacklogBytes, s.Link.RTT = 900, 1e5, 50_000, 0.1
+	tk := sized(100, 50) // 120 Mcycles at 3,000 a second
+	e := m.Estimate(tk, s)
+	local, cloud := waysOf(&e, s)
+	require.InDelta(t, 0.3, local.wait, 1e-9)
+	require.InDelta(t, 0.04, local.own, 1e-9)
+	require.InDelta(t, 0.5, cloud.wait, 1e-9)
+	require.InDelta(t, (100*1024+400)/1e5, cloud.own, 1e-9)
+	require.InDelta(t, 0.1+0.02+120.0/24000, cloud.after, 1e-9)
+	require.InDelta(t, e.LocalTime, local.time(), 1e-9)
+	require.InDelta(t, e.CloudTime, cloud.time(), 1e-9)
+}
+
+func TestCostDecides(t *testing.T) {
+	cheap := score.Estimate{LocalTime: 0.9, CloudTime: 0.4, Cycles: 100, Bytes: 1000}
+	never := cheap
+	never.CloudTime = math.Inf(1)
+	for _, c := range []struct {
+		name string
+		e    score.Estimate
+		edit func(*Config)
+		want Target
+	}{
+		{"the sooner way", cheap, greedy, Cloud},
+		{"no way to the cloud", never, greedy, Local},
+		{"the cloud's price outweighs the time", cheap, func(c *Config) { c.CostShadow, c.CostMoney = false, 5 }, Local},
+		{"energy of the radio", score.Estimate{LocalTime: 0.9, CloudTime: 0.4, CloudEnergy: 100}, greedy, Local},
+		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Cloud},
+	} {
+		d := build(t, "cost", c.edit).Decide(&task.Task{Deadline: time.Second}, &c.e, busy(0))
+		require.Equal(t, c.want, d.Target, c.name)
+		require.Equal(t, d.Target == Cloud, d.Reason == CheaperCloud, c.name)
+	}
+	waited := &task.Task{Deadline: time.Second, Received: int64(time.Hour)}
+	s := &host.State{Time: int64(time.Hour + 700*time.Millisecond), Link: host.Link{Up: true}}
+	d := build(t, "cost", greedy).Decide(waited, &score.Estimate{LocalTime: 0.35, CloudTime: 0.25}, s)
+	require.Equal(t, Cloud, d.Target, "what it has waited already counts: here it would be late")
+}

@@ -1,0 +1,194 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"app-offload/functions/score"
+)
+
+// Explain says in one sentence where a task went, why, and what either way was expected to take; where the outcome is
+// known, also what it really took.
+func Explain(e Entry) string {
+	where := "Done here"
+	if e.Decision.Target == Cloud {
+		where = "Sent to the cloud"
+	}
+	return where + ": " + because(&e) + afterwards(&e) + "."
+}
+
+// because is the reason with the numbers behind it.
+func because(e *Entry) string {
+	d := &e.Decision
+	switch d.Reason {
+	case GuardLinkDown, GuardBacklog, GuardNeverLeave, GuardOutside, SpoolFull:
+		return mustStay(e)
+	case AboveThreshold, BelowThreshold:
+		return scores(e) + ", " + against(d) + " the threshold " + decimals(d.Threshold) + "; " + ways(e)
+	case LocalMeets, LocalMisses, BothMissLocal:
+		return inTime(e)
+	case CheaperLocal, CheaperCloud:
+		return "the cost that policy " + e.Policy + " predicts" + learned(e) + " is lower this way; " + ways(e)
+	case NoOperator:
+		return "no operator of class " + strconv.Quote(e.Class) + " can compute on such data, so that keeping it here would lose it; " + ways(e)
+	case LocalFailed:
+		return "the operators here failed on it; " + ways(e)
+	case Fixed:
+		return "policy " + e.Policy + " always decides so; " + ways(e)
+	case Drawn:
+		return "policy " + e.Policy + " drew lots, and " + percent(d.Propensity) + " of them say so; " + ways(e)
+	case Explored:
+		return "policy " + e.Policy + " tried this way in order to learn, at a chance of " + chance(d.Propensity) + "; " + ways(e)
+	}
+	return ways(e)
+}
+
+// learned says that the policy had its own idea of the times that are told: it has seen what tasks really took.
+func learned(e *Entry) string {
+	if e.Policy == banditInfo.Name {
+		return ", by what earlier tasks really took,"
+	}
+	return ""
+}
+
+// mustStay explains the decisions in which no policy had a say.
+func mustStay(e *Entry) string {
+	switch e.Decision.Reason {
+	case GuardLinkDown:
+		return "the link to the cloud is down; " + here(e)
+	case GuardBacklog:
+		return fmt.Sprintf("the spool is %s full (%d tasks wait for the link), above the limit of %s; %s",
+			percent(e.State.Link.BacklogShare), e.State.Link.BacklogTasks, percent(e.Decision.Threshold), here(e))
+	case GuardNeverLeave:
+		return "data of class " + strconv.Quote(e.Class) + " must never leave this node; " + here(e)
+	case GuardOutside:
+		return "policy " + e.Policy + " was never trained for such a task or node, and the cheaper way by prediction is this one; " + ways(e)
+	default:
+		return "policy " + e.Policy + " chose the cloud, but the spool was full; " + here(e)
+	}
+}
+
+// scores shows the inputs of a score and the terms it is made of.
+func scores(e *Entry) string {
+	text := fmt.Sprintf("%s at complexity %s with the CPU %s busy scores %s", amount(e.Size), short(e.Complexity),
+		percent(e.State.CPU/100), decimals(e.Decision.Score))
+	if t := e.Decision.Terms; t != (Terms{}) {
+		text += fmt.Sprintf(" (size %s, complexity %s, CPU %s)", decimals(t.Size), decimals(t.Complexity), decimals(t.CPU))
+	}
+	return text
+}
+
+// against is how the score compares with its threshold.
+func against(d *Decision) string {
+	switch {
+	case d.Score > d.Threshold:
+		return "above"
+	case d.Score < d.Threshold:
+		return "below"
+	}
+	return "exactly at"
+}
+
+// inTime holds both predictions against the time that was left.
+func inTime(e *Entry) string {
+	if e.Deadline <= 0 {
+		return "there is no deadline, so nothing has to be sent for the sake of time; " + ways(e)
+	}
+	left := (e.Deadline - e.Waited).Seconds()
+	local, cloud := e.Estimate.LocalTime, e.Estimate.CloudTime
+	if e.Decision.Reason == LocalMeets {
+		return fmt.Sprintf("it takes %s, within the %s left before its deadline", seconds(local), seconds(left))
+	}
+	late := fmt.Sprintf("here it would take %s with only %s left before its deadline", seconds(local), seconds(left))
+	if left <= 0 {
+		late = fmt.Sprintf("its deadline passed %s ago and here it would take another %s", seconds(-left), seconds(local))
+	}
+	switch {
+	case math.IsInf(cloud, 1):
+		return late + ", but the cloud is out of reach"
+	case e.Decision.Reason == BothMissLocal:
+		return late + ", but over there even " + seconds(cloud)
+	case cloud > left:
+		return late + ", over there " + seconds(cloud) + ", late as well but no later"
+	}
+	return late + ", over there " + seconds(cloud)
+}
+
+// ways compares both predictions, from the side that was chosen.
+func ways(e *Entry) string {
+	there := "over there " + seconds(e.Estimate.CloudTime)
+	if math.IsInf(e.Estimate.CloudTime, 1) {
+		there = "the cloud is out of reach"
+	}
+	if e.Decision.Target == Cloud {
+		return "here it would have taken " + seconds(e.Estimate.LocalTime) + ", " + there
+	}
+	return "here it takes " + seconds(e.Estimate.LocalTime) + ", " + there
+}
+
+func here(e *Entry) string { return "here it takes " + seconds(e.Estimate.LocalTime) }
+
+// afterwards is empty until the outcome is known.
+func afterwards(e *Entry) string {
+	o := &e.Outcome
+	switch {
+	case !o.Known:
+		return ""
+	case o.Failed:
+		return "; no result came of it"
+	case e.Deadline <= 0:
+		return "; it really took " + seconds(o.Time)
+	case o.Met:
+		return "; it really took " + seconds(o.Time) + ", in time"
+	}
+	return "; it really took " + seconds(o.Time) + ", too late"
+}
+
+// seconds writes a time with the unit and the digits a person would choose.
+func seconds(s float64) string {
+	switch {
+	case math.IsNaN(s) || math.IsInf(s, 0):
+		return "for ever"
+	case s > 0 && s < 50e-6:
+		return short(s*1e6) + " µs"
+	case s < 0.01:
+		return short(s*1e3) + " ms"
+	case s < 0.1:
+		return strconv.FormatFloat(s*1e3, 'f', 0, 64) + " ms"
+	case s < 100:
+		return short(s) + " s"
+	case s < 2*time.Hour.Seconds():
+		return short(s/60) + " min"
+	}
+	return short(s/3600) + " h"
+}
+
+func amount(n int) string {
+	switch v := float64(n); {
+	case v < score.KB:
+		return strconv.Itoa(n) + " bytes"
+	case v < score.KB*score.KB:
+		return short(v/score.KB) + " KB"
+	default:
+		return short(v/score.KB/score.KB) + " MB"
+	}
+}
+
+func percent(share float64) string { return strconv.FormatFloat(share*100, 'f', 0, 64) + " %" }
+
+// chance is a percentage, or the odds where that would read as nothing.
+func chance(p float64) string {
+	if p < 0.01 {
+		return "1 in " + strconv.FormatFloat(1/p, 'f', 0, 64)
+	}
+	return percent(p)
+}
+
+func decimals(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
+
+// short writes one decimal at most, and none where it is zero.
+func short(v float64) string {
+	return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64)
+}

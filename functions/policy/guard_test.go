@@ -1,0 +1,77 @@
+package policy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+func TestGuards(t *testing.T) {
+	secret := &task.Class{NeverLeave: true}
+	up := host.Link{Up: true}
+	full := host.Link{Up: true, BacklogShare: 0.95}
+	for _, c := range []struct {
+		name     string
+		linkDown string
+		class    *task.Class
+		deadline time.Duration
+		link     host.Link
+		want     Reason // ReasonNone: the policy decides
+	}{
+		{"nothing to guard against", "all", nil, 0, up, ReasonNone},
+		{"down", "all", nil, 0, host.Link{}, GuardLinkDown},
+		{"down, and only deadlines count: it waits", "deadline", nil, 0, host.Link{}, ReasonNone},
+		{"down, and it cannot wait", "deadline", nil, time.Second, host.Link{}, GuardLinkDown},
+		{"spool nearly full", "all", nil, 0, full, GuardBacklog},
+		{"spool at its limit", "all", nil, 0, host.Link{Up: true, BacklogShare: 0.9}, ReasonNone},
+		{"down, it could wait, but the spool is nearly full", "deadline", nil, 0, host.Link{BacklogShare: 0.95}, GuardBacklog},
+		{"never leave", "all", secret, 0, up, GuardNeverLeave},
+		{"never leave is said before the link", "all", secret, 0, host.Link{}, GuardNeverLeave},
+	} {
+		cfg := config(func(cfg *Config) { cfg.LinkDown, cfg.Default = c.linkDown, "cloud" })
+		d, err := NewDecider(cfg)
+		require.NoError(t, err)
+		got, by := d.Decide(&task.Task{Class: c.class, Deadline: c.deadline}, &score.Estimate{}, &host.State{Link: c.link})
+		require.Equal(t, "cloud", by, c.name)
+		if c.want == ReasonNone {
+			require.Equal(t, Cloud, got.Target, c.name)
+			continue
+		}
+		require.Equal(t, Local, got.Target, c.name)
+		require.Equal(t, c.want, got.Reason, c.name)
+		require.True(t, got.Reason.IsGuard())
+		require.InDelta(t, 1, got.Propensity, 0)
+	}
+}
+
+func TestNoPolicyGetsPastTheGuards(t *testing.T) {
+	d, err := NewDecider(DefaultConfig())
+	require.NoError(t, err)
+	for _, info := range List() {
+		tk := &task.Task{Class: &task.Class{NeverLeave: true}, Complexity: 100}
+		got, by := d.DecideBy(info.Name, tk, &score.Estimate{LocalTime: 9}, busy(100))
+		require.Equal(t, Local, got.Target)
+		require.Equal(t, info.Name, by)
+	}
+}
+
+func TestDeciderPicksThePolicyOfTheClass(t *testing.T) {
+	d, err := NewDecider(config(func(c *Config) { c.Default = "edge" }))
+	require.NoError(t, err)
+	for class, want := range map[*task.Class]string{
+		nil: "edge", {}: "edge", {Policy: "cloud"}: "cloud", {Policy: "gone"}: "edge",
+	} {
+		_, by := d.Decide(&task.Task{Class: class}, &score.Estimate{}, busy(0))
+		require.Equal(t, want, by)
+	}
+	require.Equal(t, config(func(c *Config) { c.Default = "edge" }).Version(), d.Version())
+	require.Error(t, Known("gone"))
+	require.NoError(t, Known("cloud"))
+	_, err = NewDecider(Config{})
+	require.Error(t, err)
+}

@@ -1,0 +1,309 @@
+package policy
+
+import (
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+func build(t testing.TB, name string, edits ...func(*Config)) Policy {
+	t.Helper()
+	p, err := New(name, config(edits...))
+	require.NoError(t, err)
+	return p
+}
+
+func config(edits ...func(*Config)) Config {
+	c := DefaultConfig()
+	for _, edit := range edits {
+		edit(&c)
+	}
+	return c
+}
+
+func preset(name string) func(*Config) { return func(c *Config) { c.WeightedPreset = name } }
+
+func sized(kb int, complexity float64) *task.Task {
+	return &task.Task{Data: make([]byte, kb*score.KB), Complexity: complexity}
+}
+
+func busy(cpu float64) *host.State { return &host.State{CPU: cpu, Link: host.Link{Up: true}} }
+
+func TestArticleIsTheFormulaToTheLetter(t *testing.T) {
+	p := build(t, "weighted", preset("article"))
+	for _, c := range []struct {
+		kb              int
+		complexity, cpu float64
+		want            float64
+		target          Target
+	}{
+		{512, 80, 30, 0.69, Cloud}, // the published example, whose own comment says 0.71
+		{0, 100, 0, 1, Cloud},      // the largest score there is
+		{1024, 0, 100, 0, Local},
+		{1024, 100, 100, 0.5, Cloud},                 // at the threshold is enough
+		{4096, 100, 0, 0.3*(1-4) + 0.5 + 0.2, Local}, // over 1,024 KB the size term is negative and not clamped
+	} {
+		d := p.Decide(sized(c.kb, c.complexity), nil, busy(c.cpu))
+		require.InDelta(t, c.want, d.Score, 1e-9)
+		require.Equal(t, c.target, d.Target)
+		require.InDelta(t, d.Score, d.Terms.Size+d.Terms.Complexity+d.Terms.CPU, 1e-12)
+	}
+}
+
+func TestDefaultPresetByHand(t *testing.T) {
+	p := build(t, "weighted")
+	d := p.Decide(sized(512, 80), nil, busy(30))
+	require.InDelta(t, 0.3*0.5+0.5*0.8+0.2*0.3, d.Score, 1e-9)
+	d = p.Decide(sized(4096, 0), nil, busy(0))
+	require.InDelta(t, 0, d.Score, 0, "terms stop at their ends")
+	require.Equal(t, BelowThreshold, d.Reason)
+	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5", p.String())
+	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5", build(t, "weighted", preset("article")).String())
+}
+
+func TestCustomTerms(t *testing.T) {
+	p := build(t, "weighted", preset("custom"), func(c *Config) {
+		c.SizeWeight, c.SizeDirection, c.SizeScaleKB = 0.6, rises, 100
+		c.ComplexityWeight, c.ComplexityDirection, c.ComplexityScale = 0.2, falls, 50
+		c.CPUWeight, c.WeightedThreshold = 0, 0.4
+	})
+	d := p.Decide(sized(50, 25), nil, busy(90))
+	require.InDelta(t, 0.6*0.5+0.2*0.5, d.Score, 1e-9)
+	require.Equal(t, Cloud, d.Target, "0.4 is the threshold")
+}
+
+func anyFloat() *rapid.Generator[float64] {
+	odd := rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0, math.MaxFloat64})
+	return rapid.OneOf(rapid.Float64Range(0, 100), odd, rapid.Float64())
+}
+
+func TestWeightedRisesAndFallsAsConfigured(t *testing.T) {
+	direction := rapid.SampledFrom([]string{rises, falls})
+	weight, scale := rapid.Float64Range(0, 1), rapid.Float64Range(0.01, 100)
+	rapid.Check(t, func(t *rapid.T) {
+		c := config(preset("custom"))
+		c.SizeDirection, c.ComplexityDirection, c.CPUDirection = direction.Draw(t, "size"), direction.Draw(t, "complexity"), direction.Draw(t, "cpu")
+		c.SizeWeight, c.ComplexityWeight, c.CPUWeight = weight.Draw(t, "ws"), weight.Draw(t, "wc"), weight.Draw(t, "wu")
+		c.SizeScaleKB, c.ComplexityScale, c.CPUScale = scale.Draw(t, "ss"), scale.Draw(t, "sc"), scale.Draw(t, "su")
+		p, err := New("weighted", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kb, complexity, cpu := rapid.IntRange(0, 64).Draw(t, "kb"), rapid.Float64Range(0, 100).Draw(t, "c"), rapid.Float64Range(0, 100).Draw(t, "u")
+		base := p.Decide(sized(kb, complexity), nil, busy(cpu)).Score
+		for _, more := range []struct {
+			direction string
+			score     float64
+		}{
+			{c.SizeDirection, p.Decide(sized(kb+8, complexity), nil, busy(cpu)).Score},
+			{c.ComplexityDirection, p.Decide(sized(kb, complexity+8), nil, busy(cpu)).Score},
+			{c.CPUDirection, p.Decide(sized(kb, complexity), nil, busy(cpu+8)).Score},
+		} {
+			const rounding = 1e-12
+			if (more.direction == rises && more.score < base-rounding) || (more.direction == falls && more.score > base+rounding) {
+				t.Fatalf("the score went from %v to %v, but it %s", base, more.score, more.direction)
+			}
+		}
+	})
+}
+
+// Whatever a policy is given: it answers one of the two ways, its score agrees with its threshold, and nothing is NaN.
+func TestEveryPolicyAnswersSensibly(t *testing.T) {
+	var all []Policy
+	for _, info := range List() {
+		all = append(all, build(t, info.Name))
+	}
+	all = append(all, build(t, "weighted", preset("article")), build(t, "weighted", preset("custom")))
+	rapid.Check(t, func(t *rapid.T) {
+		tk := sized(rapid.IntRange(0, 64).Draw(t, "kb"), anyFloat().Draw(t, "complexity"))
+		tk.Deadline = time.Duration(rapid.Int64().Draw(t, "deadline"))
+		tk.Received = rapid.Int64().Draw(t, "received")
+		e := score.Estimate{LocalTime: anyFloat().Draw(t, "local"), CloudTime: anyFloat().Draw(t, "cloud")}
+		s := host.State{Time: rapid.Int64().Draw(t, "time"), CPU: anyFloat().Draw(t, "cpu")}
+		for _, p := range all {
+			d := p.Decide(tk, &e, &s)
+			if (d.Target == Cloud) != (d.Score >= d.Threshold) {
+				t.Fatalf("%s: %+v contradicts its threshold", p, d)
+			}
+			if !(d.Propensity > 0 && d.Propensity <= 1) || d.Reason == ReasonNone || math.IsInf(d.Score, 0) {
+				t.Fatalf("%s: %+v", p, d)
+			}
+			if w, ok := p.(weighted); (!ok || w.clamp) && !(d.Score >= 0 && d.Score <= 1) {
+				t.Fatalf("%s: score %v", p, d.Score)
+			}
+		}
+	})
+}
+
+func TestDeadline(t *testing.T) {
+	never := math.Inf(1)
+	p := build(t, "deadline")
+	for _, c := range []struct {
+		name         string
+		deadline     time.Duration
+		waited       time.Duration
+		local, cloud float64
+		want         Target
+		why          Reason
+	}{
+		{"in time here", time.Second, 0, 0.9, 0.1, Local, LocalMeets},
+		{"exactly in time", time.Second, 0, 1, 0.1, Local, LocalMeets},
+		{"late here, in time there", time.Second, 0, 1.1, 0.5, Cloud, LocalMisses},
+		{"late here, later there", time.Second, 0, 1.1, 1.2, Local, BothMissLocal},
+		{"both late by as much", time.Second, 0, 1.1, 1.1, Cloud, LocalMisses},
+		{"late by having waited", time.Second, 500 * time.Millisecond, 0.9, 0.3, Cloud, LocalMisses},
+		{"past its deadline: the sooner", time.Second, 2 * time.Second, 0.2, 0.1, Cloud, LocalMisses},
+		{"past its deadline, sooner here", time.Second, 2 * time.Second, 0.1, 0.2, Local, BothMissLocal},
+		{"no way to the cloud", time.Second, 0, 9, never, Local, BothMissLocal},
+		{"no way at all", time.Second, 0, never, never, Local, BothMissLocal},
+		{"no deadline", 0, 0, 9, 0.1, Local, LocalMeets},
+	} {
+		tk := &task.Task{Deadline: c.deadline, Received: int64(time.Hour)}
+		s := &host.State{Time: int64(time.Hour + c.waited)}
+		d := p.Decide(tk, &score.Estimate{LocalTime: c.local, CloudTime: c.cloud}, s)
+		require.Equal(t, c.want, d.Target, c.name)
+		require.Equal(t, c.why, d.Reason, c.name)
+		require.Equal(t, c.want == Cloud, d.Score >= d.Threshold, c.name)
+	}
+}
+
+func TestRandomDrawsItsShareAndTellsItsChance(t *testing.T) {
+	edit := func(c *Config) { c.RandomShare, c.RandomSeed = 0.2, 7 }
+	p, again := build(t, "random", edit), build(t, "random", edit)
+	const n = 20_000
+	sent := 0
+	for range n {
+		d := p.Decide(nil, nil, nil)
+		require.Equal(t, d, again.Decide(nil, nil, nil), "equal seeds draw equally")
+		if d.Target == Cloud {
+			sent++
+			require.InDelta(t, 0.2, d.Propensity, 1e-12)
+		} else {
+			require.InDelta(t, 0.8, d.Propensity, 1e-12)
+		}
+	}
+	require.InDelta(t, 0.2, float64(sent)/n, 5*math.Sqrt(0.2*0.8/n))
+}
+
+func TestUniformIsUniform(t *testing.T) {
+	const bins, n = 50, 100_000
+	for seed := uint64(0); seed < 3; seed++ {
+		var count [bins]int
+		for i := uint64(1); i <= n; i++ {
+			count[int(uniform(seed, i)*bins)]++
+		}
+		chi := 0.0
+		for _, c := range count {
+			chi += math.Pow(float64(c)-n/bins, 2) / (n / bins)
+		}
+		require.Less(t, chi, 95.0, "chi² of 49 degrees of freedom, seed %d", seed) // 0.01 % lie above
+	}
+}
+
+func TestListAndNew(t *testing.T) {
+	seen := map[string]bool{}
+	for _, info := range List() {
+		require.False(t, seen[info.Name])
+		seen[info.Name] = true
+		require.NotEmpty(t, info.Summary)
+		require.NotEmpty(t, info.WhenNot)
+		p := build(t, info.Name)
+		require.Equal(t, info.Name, p.Name())
+		require.Contains(t, p.String(), info.Name)
+	}
+	_, err := New("oracle", DefaultConfig())
+	require.ErrorContains(t, err, `"oracle" does not exist; use one of weighted, deadline, edge, cloud, random`)
+	_, err = New("edge", Config{})
+	require.Error(t, err)
+}
+
+func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
+	require.NoError(t, DefaultConfig().Validate())
+	err := Config{SizeWeight: math.NaN(), BacklogLimit: 2}.Validate()
+	for _, key := range []string{"Default", "WeightedPreset", "SizeWeight", "SizeDirection", "SizeScaleKB", "ComplexityDirection", "CPUScale", "RandomShare", "LinkDown", "BacklogLimit", "Decisions"} {
+		require.ErrorContains(t, err, "Policy."+key)
+	}
+}
+
+func TestVersionTellsConfigurationsApart(t *testing.T) {
+	base := DefaultConfig().Version()
+	require.Len(t, base, 8)
+	require.Equal(t, base, DefaultConfig().Version())
+	require.Equal(t, base, config(func(c *Config) { c.Decisions = 7 }).Version(), "how many are kept decides nothing")
+	require.NotEqual(t, base, config(func(c *Config) { c.BacklogLimit = 0.8 }).Version())
+}
+
+func TestWordsGoThroughJSON(t *testing.T) {
+	for r := ReasonNone; r <= LocalFailed; r++ {
+		in := Decision{Target: Cloud, Reason: r}
+		b, err := json.Marshal(in)
+		require.NoError(t, err)
+		require.Contains(t, string(b), `"target":"cloud"`)
+		var out Decision
+		require.NoError(t, json.Unmarshal(b, &out))
+		require.Equal(t, in, out)
+	}
+	require.ErrorContains(t, json.Unmarshal([]byte(`{"target":"moon"}`), &Decision{}), "moon")
+	require.Equal(t, "unknown", Reason(200).String())
+}
+
+// The claim behind the default preset: of the four ways to point size and CPU load, its one takes the least predicted time
+// on tasks as the configuration calibrates them, on slow and fast links, at equal thresholds as well as with the best
+// threshold for each. (The article's way is size falling, CPU falling.)
+func TestDefaultPresetIsTheBestOfTheDirections(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	for _, mbit := range []float64{2, 8, 32} {
+		way := func(size, cpu string) (atHalf, atBest float64) {
+			atBest = math.Inf(1)
+			for _, threshold := range []float64{0.2, 0.3, 0.4, 0.5, 0.6} {
+				took := meanTime(m, build(t, "weighted", preset("custom"), func(c *Config) {
+					c.SizeDirection, c.CPUDirection, c.WeightedThreshold = size, cpu, threshold
+				}), mbit)
+				atBest = min(atBest, took)
+				if threshold == DefaultConfig().WeightedThreshold {
+					atHalf = took
+				}
+			}
+			return atHalf, atBest
+		}
+		atHalf, atBest := way(falls, rises)
+		require.InDelta(t, atHalf, meanTime(m, build(t, "weighted"), mbit), 1e-12, "this is the default preset")
+		t.Logf("%v Mbit/s: size falls, CPU rises (default): %.3f s, at its best threshold %.3f s", mbit, atHalf, atBest)
+		for _, other := range [][2]string{{rises, rises}, {falls, falls}, {rises, falls}} {
+			otherHalf, otherBest := way(other[0], other[1])
+			t.Logf("%v Mbit/s: size %s, CPU %s: %.3f s, at its best threshold %.3f s", mbit, other[0], other[1], otherHalf, otherBest)
+			require.Less(t, atHalf, otherHalf)
+			require.Less(t, atBest, otherBest)
+		}
+	}
+}
+
+// meanTime is the predicted time in s of 3,000 tasks of 2–1,000 KB on a node in all states, decided by p.
+func meanTime(m *score.Model, p Policy, mbit float64) float64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	data := make([]byte, 1000*score.KB)
+	total := 0.0
+	for range 3000 {
+		size := 2 * score.KB * math.Exp(rng.Float64()*math.Log(500))
+		tk := &task.Task{Data: data[:int(size)], Complexity: 100 * rng.Float64()}
+		s := busy(100 * rng.Float64())
+		s.QueueCycles, s.Link.Goodput = 300*rng.ExpFloat64(), mbit*1e6/8
+		e := m.Estimate(tk, s)
+		if p.Decide(tk, &e, s).Target == Cloud {
+			total += e.CloudTime
+		} else {
+			total += e.LocalTime
+		}
+	}
+	return total / 3000
+}

@@ -1,0 +1,126 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"sync/atomic"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+var ppoInfo = Info{
+	Name:    "ppo",
+	Summary: "Decides by a network that was trained in the simulator on what each decision costs in the end, waiting of later tasks included.",
+	WhenNot: "Where node, link or tasks are unlike those of the training: it then hands over to cost, and training anew with one's own recordings is better.",
+}
+
+// ppo asks a network with one output a way. Whatever lies outside of what training has seen is decided by policy cost, which
+// needs no training, and so is everything while there are no weights.
+type ppo struct {
+	network  *Network
+	file     string
+	missing  error // why there is no network
+	margin   float64
+	fallback *cost
+	pace     *pace
+	used     atomic.Bool // it has decided, so arrivals matter
+}
+
+func newPPO(c Config) Policy {
+	p := &ppo{file: c.PPOWeights, margin: c.PPOMargin, fallback: costOf(c), pace: &pace{}}
+	p.network, p.missing = loadNetwork(c.PPOWeights)
+	return p
+}
+
+// loadNetwork reads a weights file and checks that it fits the inputs of this program.
+func loadNetwork(file string) (*Network, error) {
+	if file == "" {
+		return nil, fmt.Errorf("no weights: PPOWeights is empty")
+	}
+	f, err := os.Open(file) // #nosec G304 -- the operator's own configuration
+	if err != nil {
+		return nil, fmt.Errorf("opening weights: %w", err)
+	}
+	defer f.Close()
+	n, err := ReadNetwork(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := n.Takes(InputNames[:]...); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if n.Outputs() != 2 {
+		return nil, fmt.Errorf("%s: %d outputs; a decision needs 2, here and cloud", file, n.Outputs())
+	}
+	return n, nil
+}
+
+func (p *ppo) Name() string { return ppoInfo.Name }
+
+// Decide scores the cloud with the probability that the network gives it, and takes the likelier way.
+func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	if !p.used.Load() {
+		p.used.Store(true)
+	}
+	var x [NumInputs]float64
+	Inputs(t, e, s, p.pace.note(arrival(t, s)), &x)
+	if p.network == nil || !p.network.Known(x[:], p.margin) {
+		d := p.fallback.Decide(t, e, s)
+		d.Reason = GuardOutside
+		return d
+	}
+	var out [2]float64
+	p.network.Forward(x[:], out[:])
+	d := Decision{Threshold: half, Propensity: 1, Score: 1 / (1 + math.Exp(out[Local]-out[Cloud])), Target: Local, Reason: CheaperLocal}
+	if d.Score >= half {
+		d.Target, d.Reason = Cloud, CheaperCloud
+	}
+	return d
+}
+
+// arrived counts a task that somebody else decides: the queues that it fills are those of all.
+func (p *ppo) arrived(t *task.Task, s *host.State) {
+	if p.used.Load() {
+		p.pace.note(arrival(t, s))
+	}
+}
+
+// inherit goes on with the arrivals that the ppo before it has counted.
+func (p *ppo) inherit(from Policy) {
+	if old, ok := from.(*ppo); ok {
+		p.pace = old.pace
+		p.used.Store(old.used.Load())
+	}
+}
+
+// arrival is when the task came in; one that was never received, as a question to the API, came with the state.
+func arrival(t *task.Task, s *host.State) int64 {
+	if t.Received > 0 {
+		return t.Received
+	}
+	return s.Time
+}
+
+func (p *ppo) String() string {
+	if p.network == nil {
+		return fmt.Sprintf("ppo: decides as cost, as there are %v", p.missing)
+	}
+	sizes := fmt.Sprint(len(p.network.Inputs))
+	for _, l := range p.network.Layers {
+		sizes += fmt.Sprintf("–%d", len(l.Bias))
+	}
+	return fmt.Sprintf("ppo: network %s of %s; outside of its training, %s", sizes, p.file, p.fallback)
+}
+
+// pacer is a policy that wants to hear of every task, also of those that it does not decide.
+type pacer interface {
+	arrived(t *task.Task, s *host.State)
+}
+
+var (
+	_ pacer = (*ppo)(nil)
+	_ heir  = (*ppo)(nil)
+)

@@ -1,0 +1,128 @@
+package policy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"time"
+
+	"app-offload/functions/task"
+)
+
+// RecordFormat is the number of the form in which decisions are logged. A reader takes no newer one, and of the older ones
+// those in which nothing is missing that matters: format 1 has no quantiles of the goodput.
+const (
+	RecordFormat = 2
+	oldestFormat = 1
+)
+
+// MaxRecord bounds one line of a decision log, bytes.
+const MaxRecord = 64 << 10
+
+// Record is one line of a decision log: a decision with everything it was made from, the propensity above all, and what
+// came of it. It is what other policies are evaluated on off-line. The names of its fields in JSON are those of Entry and
+// stay; a field may be added, which is a new format.
+type Record struct {
+	Format int `json:"format"`
+	Entry
+}
+
+// AppendRecord appends the entry as one line, with its newline.
+func AppendRecord(dst []byte, e *Entry) ([]byte, error) {
+	line, err := json.Marshal(Record{RecordFormat, *e})
+	if err == nil && len(line) >= MaxRecord {
+		err = fmt.Errorf("it is %d bytes long; a line may have %d", len(line), MaxRecord)
+	}
+	if err != nil {
+		return dst, fmt.Errorf("logging decision %d: %w", e.ID, err)
+	}
+	return append(append(dst, line...), '\n'), nil
+}
+
+// Sampled reports whether a decision is in a sample of that share. It goes by the id alone, so the sample does not depend on
+// anything that decisions are judged by.
+func Sampled(id uint64, share float64) bool { return share >= 1 || uniform(sampleSeed, id) < share }
+
+const sampleSeed = 0x10c
+
+// Task is the task as far as policies look at it, with the policy in charge but without its data.
+func (r *Record) Task() *task.Task {
+	t := &task.Task{
+		EventID: r.EventID, Device: r.Device, Chunk: r.Chunk, Of: r.Of, Nominal: r.Size, Complexity: r.Complexity,
+		Deadline: r.Deadline, Received: r.Time - int64(r.Waited),
+	}
+	t.Class = &task.Class{Name: r.Class, Priority: r.Priority, NeverLeave: r.Decision.Reason == GuardNeverLeave}
+	return t
+}
+
+// ReadRecords reads a decision log, a line at a time. The first line that is none ends it with an error that names the line;
+// only an end without a newline is passed over, since that is what a crash, or reading while the log is being written, leaves
+// behind. A record may be kept. Memory is bounded by the longest line allowed, MaxRecord.
+func ReadRecords(r io.Reader) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		in := bufio.NewReaderSize(r, MaxRecord)
+		for n := 1; ; n++ {
+			line, err := in.ReadSlice('\n')
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			var one *Record
+			if err == nil {
+				one, err = readRecord(line)
+			}
+			if errors.Is(err, bufio.ErrBufferFull) {
+				err = fmt.Errorf("it is longer than %d bytes", MaxRecord)
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("reading line %d of a decision log: %w", n, err))
+				return
+			}
+			if !yield(one, nil) {
+				return
+			}
+		}
+	}
+}
+
+func readRecord(line []byte) (*Record, error) {
+	var r Record
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the record")
+	}
+	return &r, r.check()
+}
+
+// check refuses what would make an evaluation wrong without a word: above all a propensity that is no probability.
+func (r *Record) check() error {
+	d, o := &r.Decision, &r.Outcome
+	switch {
+	case r.Format < oldestFormat || r.Format > RecordFormat:
+		return fmt.Errorf("format %d; this program reads %d to %d", r.Format, oldestFormat, RecordFormat)
+	case r.ID == 0 || r.Policy == "":
+		return errors.New("it has no id or no policy")
+	case !(d.Propensity > 0 && d.Propensity <= 1):
+		return fmt.Errorf("propensity %v is not in (0, 1]", d.Propensity)
+	case r.Size < 0 || r.Deadline < 0 || r.Waited < 0 || r.Deadline > maxSpan || r.Waited > maxSpan:
+		return fmt.Errorf("size %d, deadline %v and time waited %v: none may be below 0 or beyond %v", r.Size, r.Deadline, r.Waited, maxSpan)
+	case !(r.Complexity >= 0 && r.Complexity <= 100):
+		return fmt.Errorf("complexity %v is not within 0–100", r.Complexity)
+	case o.Known && !(o.Time >= 0 && o.Energy >= 0 && o.Bytes >= 0):
+		return fmt.Errorf("an outcome after %v s with %v J and %d bytes: none may be below 0", o.Time, o.Energy, o.Bytes)
+	case !(r.Estimate.LocalTime >= 0 && r.Estimate.CloudTime >= 0) || math.IsInf(r.Estimate.LocalTime, 1):
+		return fmt.Errorf("predicted %v s here and %v s in the cloud: no time is below 0, and here it ends", r.Estimate.LocalTime, r.Estimate.CloudTime)
+	}
+	return nil
+}
+
+// maxSpan bounds deadlines and waits, so that no sum of them overflows.
+const maxSpan = 10 * 365 * 24 * time.Hour

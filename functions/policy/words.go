@@ -1,0 +1,74 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+)
+
+var targetWords = []string{"local", "cloud"}
+
+var armWords = []string{"", "incumbent", "canary"}
+
+var reasonWords = []string{
+	"none", "linkDown", "backlog", "neverLeave", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
+	"bothMissLocal", "cheaperLocal", "cheaperCloud", "fixed", "drawn", "explored", "spoolFull", "noOperator", "localFailed",
+}
+
+// String is "local" or "cloud".
+func (t Target) String() string { return word(targetWords, int(t)) }
+
+// MarshalText writes the word, so that JSON says "cloud" rather than 1.
+func (t Target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads the word.
+func (t *Target) UnmarshalText(b []byte) error {
+	i, err := find("target", targetWords, b)
+	*t = Target(i)
+	return err
+}
+
+// String is "incumbent", "canary", or empty where no canary runs.
+func (a Arm) String() string { return word(armWords, int(a)) }
+
+// MarshalText writes the word.
+func (a Arm) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads the word.
+func (a *Arm) UnmarshalText(b []byte) error {
+	i, err := find("arm", armWords, b)
+	*a = Arm(i)
+	return err
+}
+
+// String is the reason as one word, for metrics and the API.
+func (r Reason) String() string { return word(reasonWords, int(r)) }
+
+// MarshalText writes the word.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the word.
+func (r *Reason) UnmarshalText(b []byte) error {
+	i, err := find("reason", reasonWords, b)
+	*r = Reason(i)
+	return err
+}
+
+// IsGuard reports whether a guard decided, and not the policy.
+func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside }
+
+// isOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
+func (r Reason) isOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
+
+func word(words []string, i int) string {
+	if i >= len(words) {
+		return "unknown"
+	}
+	return words[i]
+}
+
+func find(what string, words []string, b []byte) (int, error) {
+	if i := slices.Index(words, string(b)); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("reading a %s: %q is none of %v", what, b, words)
+}

@@ -1,0 +1,80 @@
+package score
+
+import (
+	"math"
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// maxCorrection bounds CorrectionLimit.
+const maxCorrection = 1e4
+
+// Config calibrates the prediction. All rates are means to start from: corrections per class follow what is measured.
+type Config struct {
+	// EdgeMcycles is the rate at which this node computes when idle, Mcycle/s. What others use of the CPU is taken off.
+	EdgeMcycles float64
+	// CloudMcycles is the rate at which the cloud computes one task, Mcycle/s. It is taken as never busy.
+	CloudMcycles float64
+	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on the busiest node. It bounds predictions from above.
+	MinEdgeShare float64
+	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.024 a task of
+	// 200 KB and complexity 50 is 240 Mcycles.
+	McyclesPerKB float64
+
+	// LinkMbit is the goodput in Mbit/s assumed until the exporter has measured one.
+	LinkMbit float64
+	// RTT is the round trip assumed until the exporter has measured one, a Go duration up to "1m".
+	RTT string
+	// Overhead is what the cloud adds to every task besides computing: queueing, opening, storing. A Go duration up to "1m".
+	Overhead string
+	// HeaderBytes is what one task adds to a message besides its data.
+	HeaderBytes int
+	// WireShare is how many bytes go over the wire for one byte of data, 0.01–4: below 1 where messages are compressed,
+	// about 1.4 for binaries in the readable form.
+	WireShare float64
+	// BacklogAhead is the share of the spool's backlog, 0–1, that leaves before a fresh task: 1 where the link is first in,
+	// first out; less where fresh data goes first. What is in flight is ahead in any case.
+	BacklogAhead float64
+
+	// EdgeJoules is the energy of computing here, J/Mcycle.
+	EdgeJoules float64
+	// RadioJoules is the energy of sending, J per byte on the wire, sealing included.
+	RadioJoules float64
+
+	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 never corrects.
+	Smoothing float64
+	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000.
+	// 1 never corrects.
+	CorrectionLimit float64
+}
+
+// DefaultConfig is a small x86 gateway behind an 8 Mbit/s uplink.
+func DefaultConfig() Config {
+	return Config{
+		EdgeMcycles: 3000, CloudMcycles: 24000, MinEdgeShare: 0.05, McyclesPerKB: 0.024,
+		LinkMbit: 8, RTT: "50ms", Overhead: "20ms", HeaderBytes: 400, WireShare: 1, BacklogAhead: 1,
+		EdgeJoules: 1.2e-3, RadioJoules: 8e-6,
+		Smoothing: 0.05, CorrectionLimit: 100,
+	}
+}
+
+// Validate reports every problem at once.
+func (c Config) Validate() error {
+	p := check.In("Score")
+	check.Range(p, "EdgeMcycles", c.EdgeMcycles, 1, 1e9)
+	check.Range(p, "CloudMcycles", c.CloudMcycles, 1, 1e9)
+	check.Range(p, "MinEdgeShare", c.MinEdgeShare, 0.001, 1)
+	check.Range(p, "McyclesPerKB", c.McyclesPerKB, math.SmallestNonzeroFloat64, 1e6)
+	check.Range(p, "LinkMbit", c.LinkMbit, 0.001, 1e6)
+	p.Duration("RTT", c.RTT, 0, time.Minute)
+	p.Duration("Overhead", c.Overhead, 0, time.Minute)
+	check.Range(p, "HeaderBytes", c.HeaderBytes, 0, 1<<20)
+	check.Range(p, "WireShare", c.WireShare, 0.01, 4)
+	check.Range(p, "BacklogAhead", c.BacklogAhead, 0, 1)
+	check.Range(p, "EdgeJoules", c.EdgeJoules, 0, 1e3)
+	check.Range(p, "RadioJoules", c.RadioJoules, 0, 1e3)
+	check.Range(p, "Smoothing", c.Smoothing, 0, 1)
+	check.Range(p, "CorrectionLimit", c.CorrectionLimit, 1, maxCorrection)
+	return p.Err()
+}

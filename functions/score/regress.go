@@ -1,0 +1,121 @@
+package score
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// regression learns how the work that operators really do, in Mcycles, depends on the work that was predicted for the task:
+// a part that each task takes whatever its size, and a part in proportion. It is least squares with forgetting over relative
+// errors, so that small tasks count as much as large ones. Reading takes no lock.
+//
+// A smoothed ratio, which it replaces, cannot tell the two parts apart: see TestRegressionPredictsBetterThanARatio.
+type regression struct {
+	latest atomic.Pointer[line] // as published
+	mu     sync.Mutex           // guards newest
+	newest line
+}
+
+// line is work = base·floor + slope·cycles, with the sums it was made from. It is immutable, and the form on disk.
+type line struct {
+	Base  float64    `json:"base"`
+	Slope float64    `json:"slope"`
+	A     [3]float64 `json:"a"` // Σ x·xᵀ, symmetric: xx, xy, yy
+	B     [2]float64 `json:"b"` // Σ x·y
+	Mean  float64    `json:"mean"`
+	Count int64      `json:"count"`
+}
+
+const (
+	floorCycles = 0.03 // Mcycles, 10 µs of the default node: below it errors are absolute rather than relative
+	lineRidge   = 2e-3 // outcomes' worth of faith in the configuration, which holds in directions that no task tells of
+)
+
+// fresh is what the configuration says: no base, slope 1. It counts as one measurement.
+func fresh() line { return line{Slope: 1, A: [3]float64{1, 0, 1}, B: [2]float64{0, 1}} }
+
+// Every measurement is published while each one matters, and later every few: a copy for each would cost more than learning.
+const (
+	eachMatters = 1000
+	publishEach = 8
+)
+
+// observe takes one measurement in, held within the limit as a factor on the prediction.
+func (r *regression) observe(cycles, measured, smoothing, limit float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.newest.Count == 0 {
+		r.newest = fresh()
+	}
+	r.newest.take(cycles, between(measured, cycles/limit, (cycles+floorCycles)*limit), 1-smoothing)
+	if n := r.newest.Count; n < eachMatters || n%publishEach == 0 {
+		r.publish()
+	}
+}
+
+// publish makes what was learned the line that predicts. The caller holds mu.
+func (r *regression) publish() {
+	l := r.newest
+	r.latest.Store(&l)
+}
+
+// restore goes on from a line that was saved.
+func (r *regression) restore(l line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.newest = l
+	r.publish()
+}
+
+func (l *line) take(cycles, measured, keep float64) {
+	scale := cycles + floorCycles
+	x, y, m := floorCycles/scale, cycles/scale, measured/scale
+	l.A = [3]float64{l.A[0]*keep + x*x, l.A[1]*keep + x*y, l.A[2]*keep + y*y}
+	l.B = [2]float64{l.B[0]*keep + x*m, l.B[1]*keep + y*m}
+	l.Count++
+	l.Mean += (cycles - l.Mean) / float64(min(l.Count, int64(1/max(1-keep, 1e-6))))
+	l.solve()
+}
+
+// solve finds base and slope of the least squares, drawn a little towards the configuration. Neither falls below 0, where
+// more data would mean less work.
+func (l *line) solve() {
+	a, b, c := l.A[0]+lineRidge, l.A[1], l.A[2]+lineRidge
+	u, v := l.B[0], l.B[1]+lineRidge
+	det := a*c - b*b // at least lineRidge²
+	l.Base, l.Slope = (c*u-b*v)/det, (a*v-b*u)/det
+	if l.Base < 0 {
+		l.Base, l.Slope = 0, v/c
+	}
+	if l.Slope < 0 {
+		l.Base, l.Slope = u/a, 0
+	}
+}
+
+// factor is work over prediction for a task of so many cycles, or otherwise where nothing was measured.
+func (r *regression) factor(cycles, limit, otherwise float64) float64 {
+	l := r.latest.Load()
+	if l == nil || !(cycles > 0) {
+		return otherwise
+	}
+	return between(l.Slope+l.Base*floorCycles/cycles, 1/limit, limit*(1+floorCycles/cycles))
+}
+
+// mean is that of the latest tasks' cycles, 1 before the first.
+func (r *regression) mean() float64 {
+	if l := r.latest.Load(); l != nil && l.Mean > 0 {
+		return l.Mean
+	}
+	return 1
+}
+
+// valid reports whether the line can have come from observations.
+func (l *line) valid() bool {
+	for _, v := range [...]float64{l.Base, l.Slope, l.A[0], l.A[1], l.A[2], l.B[0], l.B[1], l.Mean} {
+		if math.IsNaN(v) || math.IsInf(v, 0) || math.Abs(v) > 1e12 {
+			return false
+		}
+	}
+	return l.Base >= 0 && l.Slope >= 0 && l.A[0] >= 0 && l.A[2] >= 0 && l.A[0]*l.A[2] >= l.A[1]*l.A[1]*(1-1e-9)-1e-12 && l.Count > 0 && l.Mean >= 0
+}

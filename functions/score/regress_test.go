@@ -1,0 +1,137 @@
+package score
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/functions/task"
+)
+
+// work that operators do has a part for each task and one for its size; the mean error of a prediction made before each
+// measurement, by the smoothed ratio and by the regression, on the same noisy measurements.
+func TestRegressionPredictsBetterThanARatio(t *testing.T) {
+	const n, smoothing, limit = 4000, 0.05, 100
+	for _, c := range []struct {
+		name        string
+		base, slope float64 // Mcycles, and per Mcycle predicted
+		sizes       float64 // largest over smallest
+		better      float64 // at least so many times
+	}{
+		{"small and large, much for each task", 0.3, 0.2, 100, 1.5},
+		{"small and large, little for each task", 0.03, 2, 100, 1},
+		{"all alike", 0.3, 0.2, 1, 0.9}, // nothing to gain, and nothing to lose
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(5, 6))
+			var old ratio
+			var now regression
+			var oldError, nowError, sum float64
+			for range n {
+				cycles := 0.05 * math.Pow(c.sizes, rng.Float64())
+				took := (c.base + c.slope*cycles) * math.Exp(0.2*rng.NormFloat64())
+				oldError += math.Abs(old.factor()*cycles - took)
+				nowError += math.Abs(now.factor(cycles, limit, 1)*cycles - took)
+				sum += took
+				old.observe(took/cycles, smoothing, limit)
+				now.observe(cycles, took, smoothing, limit)
+			}
+			t.Logf("mean error: ratio %.3f, regression %.3f of the time", oldError/sum, nowError/sum)
+			require.Less(t, nowError*c.better, oldError)
+		})
+	}
+}
+
+func TestRegressionFollowsADrift(t *testing.T) {
+	var r regression
+	law := func(base, slope float64) {
+		for i := range 400 {
+			cycles := 0.05 * float64(1+i%20)
+			r.observe(cycles, base+slope*cycles, 0.05, 100)
+		}
+		for _, cycles := range []float64{0.05, 0.5, 1} {
+			require.InEpsilon(t, base+slope*cycles, r.factor(cycles, 100, 1)*cycles, 0.05)
+		}
+	}
+	law(0.3, 0.5)
+	law(0.1, 3)
+}
+
+func TestRegressionStaysSane(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r regression
+		limit := rapid.Float64Range(1, 1e4).Draw(t, "limit")
+		for range rapid.IntRange(1, 50).Draw(t, "n") {
+			r.observe(rapid.Float64Range(1e-9, 1e9).Draw(t, "cycles"), rapid.Float64Range(0, 1e12).Draw(t, "measured"), rapid.Float64Range(0.001, 1).Draw(t, "smoothing"), limit)
+		}
+		cycles := rapid.Float64Range(1e-9, 1e9).Draw(t, "asked")
+		f := r.factor(cycles, limit, 1)
+		if !(f >= 1/limit && f <= limit*(1+floorCycles/cycles)) {
+			t.Fatalf("factor %v with limit %v", f, limit)
+		}
+	})
+}
+
+func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
+	m, other := model(t), model(t)
+	class, s := &task.Class{Name: "a"}, up()
+	for i := range 100 {
+		m.ObserveLocal(class, KB*(1+i%9), 50, 0.004)
+		m.ObserveCloud(class, KB, 50, 0.5)
+	}
+	raw, err := m.Save()
+	require.NoError(t, err)
+	require.NoError(t, other.Restore(raw))
+	tk := work(10*KB, 50)
+	tk.Class = class
+	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s))
+
+	for _, bad := range []string{
+		`{`, `{"local":{"value":-1,"count":3}}`, `{"cloud":{"value":1e9,"count":3}}`,
+		`{"classes":{"a":{"local":{"base":-1,"slope":1,"a":[1,0,1],"b":[0,1],"mean":1,"count":1}}}}`,
+		fmt.Sprintf(`{"classes":{"a":{"local":{"slope":%v,"count":1}}}}`, 1e300),
+	} {
+		require.Error(t, other.Restore([]byte(bad)), bad)
+	}
+	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s), "what is refused changes nothing")
+}
+
+func TestOutagesDoNotMakeTheCloudSlow(t *testing.T) {
+	m, class, s := model(t), &task.Class{Name: "a"}, up()
+	s.Link.Goodput, s.Link.RTT = 1e6, 0.05
+	tk := work(10*KB, 50)
+	tk.Class = class
+	before := m.Estimate(tk, s).CloudTime
+	for i := range 1000 {
+		took := before
+		if i%50 == 49 {
+			took = 3600 // it waited out a broken link
+		}
+		m.ObserveTrip(class, tk.Size(), tk.Complexity, s, took)
+	}
+	require.Less(t, m.Estimate(tk, s).CloudTime, 2*before)
+
+	s.Link.BacklogBytes = 1e6 // a second of others before it
+	m.ObserveTrip(class, tk.Size(), tk.Complexity, s, 1+before)
+	_, cloud := m.Correction(class)
+	for range 500 {
+		m.ObserveTrip(class, tk.Size(), tk.Complexity, s, 1+before)
+	}
+	_, after := m.Correction(class)
+	require.InDelta(t, cloud, after, 1e-12, "of time spent mostly in the queue nothing is learned")
+}
+
+func TestMeasuredPowerIsTheEnergy(t *testing.T) {
+	m, tk, s := model(t), work(200*KB, 50), up()
+	s.CPU, s.OwnCPU = 0, 0
+	configured := m.Estimate(tk, s)
+	s.Watts, s.Cores, s.CPU, s.OwnCPU = 20, 4, 50, 50
+	measured := m.Estimate(tk, s)
+	require.InEpsilon(t, 10*measured.LocalTime, measured.LocalEnergy, 1e-9, "two cores draw 20 W")
+	s.Watts = math.NaN()
+	require.InDelta(t, configured.LocalEnergy, m.Estimate(tk, s).LocalEnergy, 1e-12)
+}

@@ -1,0 +1,79 @@
+package score
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"app-offload/functions/task"
+)
+
+// saved is what measurements have taught, as it is on disk: the ratios of all, and those of each class.
+type saved struct {
+	Local   savedRatio            `json:"local"`
+	Cloud   savedRatio            `json:"cloud"`
+	Classes map[string]savedClass `json:"classes"`
+}
+
+type savedRatio struct {
+	Value float64 `json:"value"`
+	Count int64   `json:"count"`
+}
+
+type savedClass struct {
+	Local *line      `json:"local,omitempty"`
+	Cloud savedRatio `json:"cloud"`
+}
+
+func (r *ratio) save() savedRatio { return savedRatio{r.value.load(), r.count.Load()} }
+
+func (r *ratio) restore(s savedRatio) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.value.store(s.Value)
+	r.count.Store(s.Count)
+}
+
+// valid is also false for NaN.
+func (s savedRatio) valid() bool {
+	return s.Count == 0 || (s.Count > 0 && s.Value > 0 && s.Value <= maxCorrection)
+}
+
+// Save gives what was learned as JSON.
+func (m *Model) Save() ([]byte, error) {
+	s := saved{m.corrections.all.local.save(), m.corrections.all.cloud.save(), map[string]savedClass{}}
+	if known := m.corrections.byName.Load(); known != nil {
+		for name, c := range *known {
+			s.Classes[name] = savedClass{c.local.latest.Load(), c.cloud.save()}
+		}
+	}
+	return json.Marshal(s)
+}
+
+// Restore takes what Save gave, or reports why it cannot and then changes nothing.
+func (m *Model) Restore(raw []byte) error {
+	var s saved
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("restoring what predictions have learned: %w", err)
+	}
+	good := s.Local.valid() && s.Cloud.valid() && len(s.Classes) <= maxClasses
+	for _, c := range s.Classes {
+		good = good && c.Cloud.valid() && (c.Local == nil || c.Local.valid())
+	}
+	if !good {
+		return errors.New("restoring what predictions have learned: the state holds numbers that no measurement leads to")
+	}
+	m.corrections.all.local.restore(s.Local)
+	m.corrections.all.cloud.restore(s.Cloud)
+	for name, c := range s.Classes {
+		own := m.corrections.own(&task.Class{Name: name})
+		if own == nil {
+			continue // the table is full of other classes
+		}
+		own.cloud.restore(c.Cloud)
+		if c.Local != nil {
+			own.local.restore(*c.Local)
+		}
+	}
+	return nil
+}
