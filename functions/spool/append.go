@@ -1,0 +1,125 @@
+package spool
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Append gives each record its sequence, in order, and stores all of them or none. done is called once, from the
+// committer's goroutine and in the order of the calls, so it must not block: with nil when the records are stored as
+// safely as Config.Sync says, with ErrFull when there is no room even after the strategy for a full spool was applied, or with what
+// the disk said. A sequence is valid only once done was called with nil. The records and their payloads must stay as they are until
+// then, the payloads for good.
+//
+// After any error but ErrFull and ErrTooLarge it is unknown whether records are on disk: a restart may bring them back.
+// On a closed spool done is called by Append itself.
+func (s *Spool) Append(recs []Record, done func(err error)) {
+	a := &appending{recs: recs, done: done}
+	s.mu.Lock()
+	for !s.closing && (s.pending >= s.limits.pending || len(s.waiting) >= groupRecords) {
+		s.space.Wait()
+	}
+	if !s.closing {
+		a.err = s.admit(a)
+	}
+	for !s.closing && a.err == ErrFull && s.pending > 0 && a.drops(s.limits.OnFull) {
+		s.space.Wait() // what could make room is not committed yet: a moment later it may
+		if !s.closing {
+			a.err = s.admit(a)
+		}
+	}
+	if s.closing {
+		s.mu.Unlock()
+		done(ErrClosed)
+		return
+	}
+	if a.err == ErrFull {
+		s.refused.Add(uint64(len(a.recs)))
+	}
+	s.waiting = append(s.waiting, a)
+	s.work.Signal()
+	s.mu.Unlock()
+}
+
+// drops reports whether the strategy of any record is to make room rather than to refuse.
+func (a *appending) drops(configured string) bool {
+	for i := range a.recs {
+		if how := cmp.Or(a.recs[i].OnFull, configured); how == DropOldest || how == DropLowestScore {
+			return true
+		}
+	}
+	return false
+}
+
+// admit checks the records, makes room, and gives sequences.
+func (s *Spool) admit(a *appending) error {
+	for i := range a.recs {
+		if err := s.check(&a.recs[i]); err != nil {
+			return err
+		}
+	}
+	for i := range a.recs {
+		need := s.stored(&a.recs[i])
+		if !s.makeRoom(&a.recs[i], a.bytes+need) {
+			a.bytes = 0
+			return ErrFull
+		}
+		a.bytes += need
+	}
+	for i := range a.recs {
+		if a.recs[i].Time == 0 {
+			a.recs[i].Time = time.Now().UnixNano()
+		}
+		a.recs[i].Seq = s.next
+		s.next++
+	}
+	s.pending += a.bytes
+	return nil
+}
+
+func (s *Spool) check(r *Record) error {
+	if r.Lane < 0 || r.Lane >= Lanes {
+		return fmt.Errorf("appending to lane %d: there are lanes 0 to %d", r.Lane, Lanes-1)
+	}
+	if len(r.Class) > maxClass {
+		return fmt.Errorf("appending class %.40q…: a name has at most %d bytes", r.Class, maxClass)
+	}
+	if s.byName[r.Class] == nil && len(s.classes) >= maxClasses {
+		return fmt.Errorf("appending class %q: there are %d classes already", r.Class, maxClasses)
+	}
+	if n := s.stored(r); n > s.limits.segmentMax() {
+		return fmt.Errorf("%w: %d bytes, at most %d fit", ErrTooLarge, n, s.limits.segmentMax())
+	}
+	s.class(r.Class)
+	return nil
+}
+
+// stored is what the record needs on disk.
+func (s *Spool) stored(r *Record) int64 {
+	n := int64(headerSize + len(r.Class) + len(r.Payload))
+	if s.limits.Encrypt {
+		n += tagSize
+	}
+	return n
+}
+
+// due is when a record expires by the spool's clock, which starts to count when the record comes in.
+func due(r *Record, now time.Duration) uint32 {
+	if r.Expires == 0 {
+		return 0
+	}
+	return dueAfter(time.Duration(r.Expires-r.Time), now)
+}
+
+func dueAfter(ttl, now time.Duration) uint32 {
+	if ttl > math.MaxInt64/2 {
+		return 0
+	}
+	return ticks(now + max(ttl, 0) + tickLength - 1)
+}
+
+func seconds(ns int64) uint32 {
+	return uint32(min(max(ns/int64(time.Second), 0), math.MaxUint32)) // #nosec G115 -- in range
+}

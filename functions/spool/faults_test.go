@@ -1,0 +1,348 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func isSegment(name string) bool { return strings.HasSuffix(name, ".seg") }
+
+// A disk that others filled refuses cleanly, takes what is done, and everything drains; then it stores again.
+func TestFullDiskDrains(t *testing.T) {
+	dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
+	s := open(t, dir, DefaultConfig(), WithFS(disk), small(8<<20, 64<<10, 0))
+	for s.Stats().Segments < 5 {
+		require.NoError(t, put(s, rec(3, "c", 5000, 1)))
+	}
+	disk.set(full)
+	var err error
+	for err == nil {
+		err = put(s, rec(3, "c", 5000, 2))
+	}
+	require.ErrorIs(t, err, ErrFull)
+	held := balanced(t, s).Held
+	require.NoError(t, s.Checkpoint())
+
+	drained := 0
+	for got := s.Take(3, "", Backlog, 7, 1<<20, nil); len(got) > 0; got = s.Take(3, "", Backlog, 7, 1<<20, nil) {
+		s.Done(seqs(got))
+		drained += len(got)
+	}
+	require.EqualValues(t, held, drained)
+	require.NoError(t, s.Checkpoint(), "what is done needs no space")
+	require.NoError(t, s.Checkpoint())
+	require.NoError(t, put(s, rec(3, "c", 5000, 3)), "the segments drained are written over")
+	require.Zero(t, s.Stats().Problem)
+	require.NotZero(t, s.Stats().DiskFull)
+}
+
+// On a full disk the strategies make room in segments that exist.
+func TestFullDiskDropsOldest(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.OnFull = DropOldest
+	disk := &faultFS{FS: osFS{}}
+	s := open(t, t.TempDir(), cfg, WithFS(disk), small(8<<20, 64<<10, 0))
+	for s.Stats().Segments < 5 {
+		require.NoError(t, put(s, rec(3, "c", 5000, 1)))
+	}
+	disk.set(full)
+	refused := 0
+	for range 200 {
+		if put(s, rec(3, "c", 5000, 2)) != nil {
+			refused++
+		}
+	}
+	st := balanced(t, s)
+	require.Less(t, refused, 5, "one that meets the full disk, and then the oldest go")
+	require.NotZero(t, st.Dropped[ReasonFull])
+}
+
+// A write or sync that fails is told to those that it concerns, and the next commit begins a new segment.
+func TestFailedCommitHarmsOnlyItself(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
+			s, err := Open(dir, DefaultConfig(), WithFS(disk))
+			require.NoError(t, err)
+			require.NoError(t, put(s, rec(1, "c", 3000, 1)))
+			disk.set(func(o, name string, n int) (int, error) {
+				if o == op && isSegment(name) {
+					return n / 2, syscall.EIO
+				}
+				return 0, nil
+			})
+			bad := []Record{rec(1, "c", 3000, 2)}
+			require.ErrorIs(t, put(s, bad...), syscall.EIO)
+			require.Equal(t, FateSkipped, s.Fate(bad[0].Seq))
+			disk.set(nil)
+			require.NoError(t, put(s, rec(1, "c", 3000, 3)))
+			st := balanced(t, s)
+			require.EqualValues(t, 2, st.Held)
+			require.EqualValues(t, 1, st.Failed)
+			require.Len(t, s.Take(1, "", Live, 10, 1<<20, nil), 2)
+			require.NoError(t, s.Close())
+
+			s = open(t, dir, DefaultConfig())
+			require.EqualValues(t, 2, balanced(t, s).Held)
+			require.Empty(t, s.Damages())
+		})
+	}
+}
+
+// A disk that turned read-only gives errors to Append, and the backlog is still there to be sent.
+func TestDiskTurnsReadOnly(t *testing.T) {
+	disk := &faultFS{FS: osFS{}}
+	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 0))
+	require.NoError(t, put(s, rec(1, "c", 3000, 1), rec(1, "c", 3000, 2)))
+	disk.set(func(op, _ string, _ int) (int, error) {
+		if op == "open" || op == "read" {
+			return 0, nil
+		}
+		return 0, syscall.EROFS
+	})
+	require.ErrorIs(t, put(s, rec(1, "c", 3000, 3)), syscall.EROFS)
+	got := s.Take(1, "", Backlog, 10, 1<<20, nil)
+	require.Len(t, got, 2)
+	s.Done(seqs(got))
+	require.ErrorIs(t, s.Checkpoint(), syscall.EROFS)
+	balanced(t, s)
+	disk.set(nil)
+	require.NoError(t, s.Checkpoint())
+}
+
+func TestOpenOnReadOnlyDisk(t *testing.T) {
+	disk := &faultFS{FS: osFS{}}
+	disk.set(func(op, _ string, _ int) (int, error) {
+		if op == "open" {
+			return 0, nil
+		}
+		return 0, syscall.EROFS
+	})
+	dir := t.TempDir()
+	_, err := Open(dir, DefaultConfig(), WithFS(disk))
+	require.ErrorIs(t, err, syscall.EROFS)
+	require.ErrorContains(t, err, dir)
+}
+
+// A sector that cannot be read costs its record; the others of the same read come.
+func TestUnreadableSectorCostsOneRecord(t *testing.T) {
+	disk := &faultFS{FS: osFS{}}
+	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 0))
+	for i := range 5 {
+		require.NoError(t, put(s, rec(1, "c", 3000+i, i)))
+	}
+	disk.set(func(op, name string, n int) (int, error) {
+		if op == "read" && isSegment(name) && (n > 5000 || n == headerSize+1+3002) {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	})
+	require.Len(t, s.Take(1, "", Backlog, 10, 1<<20, nil), 4)
+	st := balanced(t, s)
+	require.EqualValues(t, 1, st.Dropped[ReasonQuarantined])
+	require.EqualValues(t, 3, s.Damages()[0].Seq)
+	require.Equal(t, ReasonQuarantined, s.Fate(3))
+}
+
+func TestOneProcessPerDirectory(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, DefaultConfig())
+	_, err := Open(dir, DefaultConfig())
+	require.ErrorIs(t, err, ErrLocked)
+}
+
+// Whatever one flipped bit in a segment hits, at most one record is lost, it is named, and the counts stay whole. A bit in
+// a record's header costs nothing, for the checksum says which bit it was.
+func TestFlippedBitCostsAtMostOneRecord(t *testing.T) {
+	const n = 40
+	for _, indexed := range []bool{true, false} {
+		master := t.TempDir()
+		s, err := Open(master, DefaultConfig(), small(16<<20, 1<<20, 0))
+		require.NoError(t, err)
+		for i := range n {
+			require.NoError(t, put(s, rec(1, "c", 200+i, i)))
+		}
+		require.NoError(t, s.Close())
+		seg := filepath.Join(master, segmentName(1, 1))
+		whole, err := os.ReadFile(seg)
+		require.NoError(t, err)
+		if !indexed {
+			removeAll(t, master, "*.idx")
+		}
+		step := 97 // a prime, so that every field and every bit of it is met
+		if raceEnabled {
+			step = 997
+		}
+		for bit := 0; bit < len(whole)*8; bit += step {
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(master)))
+			bad := append([]byte(nil), whole...)
+			bad[bit/8] ^= 1 << (bit % 8)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, segmentName(1, 1)), bad, 0o600))
+			flipped(t, dir, n, bit)
+			require.NoError(t, os.RemoveAll(dir))
+		}
+	}
+}
+
+func flipped(t *testing.T, dir string, n, bit int) {
+	t.Helper()
+	s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, 0))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	got := s.Take(1, "", Backlog, 1000, 1<<30, nil)
+	st := balanced(t, s)
+	require.GreaterOrEqual(t, len(got), n-1, "bit %d", bit)
+	require.EqualValues(t, n, st.Appended)
+	if len(got) == n {
+		return
+	}
+	require.EqualValues(t, 1, st.Dropped[ReasonQuarantined])
+	lost := s.Damages()[0]
+	require.Equal(t, ReasonQuarantined, s.Fate(lost.Seq))
+	require.Equal(t, "c", lost.Class)
+	require.NotContains(t, seqs(got), lost.Seq)
+	require.FileExists(t, filepath.Join(dir, lost.Kept))
+}
+
+// Whole areas of garbage cost what they cover, and the log goes on behind them.
+func TestGarbageInTheMiddleIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, 0))
+	require.NoError(t, err)
+	for i := range 20 {
+		require.NoError(t, put(s, rec(1, "c", 1000, i)))
+	}
+	require.NoError(t, s.Close())
+	removeAll(t, dir, "*.idx")
+	f, err := os.OpenFile(filepath.Join(dir, segmentName(1, 1)), os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte(strings.Repeat("garbage!", 300)), dataStart+3*1057+10)
+	require.NoError(t, errors.Join(err, f.Close()))
+	for range 2 { // the second time it is known
+		s = open(t, dir, DefaultConfig(), small(16<<20, 1<<20, 0))
+		st := balanced(t, s)
+		require.EqualValues(t, 17, st.Held)
+		require.EqualValues(t, 3, st.Dropped[ReasonQuarantined])
+		require.Len(t, s.Take(1, "", Backlog, 100, 1<<20, nil), 17)
+		require.NoError(t, s.Close())
+		removeAll(t, dir, "*.idx")
+	}
+}
+
+// Either slot alone is enough; without both the records are still there, and no sequence is given twice.
+func TestDamagedState(t *testing.T) {
+	for _, slots := range [][]string{{"state-a"}, {"state-b"}, {"state-a", "state-b"}} {
+		dir := t.TempDir()
+		s, err := Open(dir, DefaultConfig())
+		require.NoError(t, err)
+		require.NoError(t, put(s, rec(1, "c", 1000, 1), rec(1, "c", 1000, 2), rec(1, "c", 1000, 3)))
+		s.Done([]uint64{2})
+		epoch := s.Epoch()
+		require.NoError(t, s.Close())
+		for _, name := range slots {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("rubbish"), 0o600))
+		}
+		s = open(t, dir, DefaultConfig())
+		st := balanced(t, s)
+		require.Equal(t, epoch, st.Epoch)
+		next := []Record{rec(1, "c", 10, 4)}
+		require.NoError(t, put(s, next...))
+		if len(slots) == 1 {
+			require.EqualValues(t, 2, st.Held)
+			require.EqualValues(t, 4, next[0].Seq)
+			continue
+		}
+		require.EqualValues(t, 3, st.Held, "what was done is forgotten")
+		require.Greater(t, next[0].Seq, uint64(afterLoss))
+		require.Equal(t, FateSkipped, s.Fate(4))
+	}
+}
+
+func TestUnreadableSegmentIsMovedAside(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, DefaultConfig())
+	require.NoError(t, err)
+	require.NoError(t, put(s, rec(1, "c", 1000, 1), rec(2, "d", 1000, 2)))
+	require.NoError(t, s.Close())
+	f, err := os.OpenFile(filepath.Join(dir, segmentName(1, 1)), os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte(strings.Repeat("x", 1024)), 0)
+	require.NoError(t, errors.Join(err, f.Close()))
+	var told []string
+	s = open(t, dir, DefaultConfig(), WithProblems(func(err error) { told = append(told, err.Error()) }))
+	st := balanced(t, s)
+	require.EqualValues(t, 1, st.Held)
+	require.EqualValues(t, 1, st.Classes["c"].Dropped[ReasonQuarantined])
+	require.NotEmpty(t, told)
+	require.FileExists(t, filepath.Join(dir, quarantineDir, segmentName(1, 1)))
+}
+
+// A crash between a checkpoint that names the next sequence and the commit that was to use it: those sequences went to
+// nobody, and who asks for them is told so.
+func TestSequencesThatACrashBurnsAreSkipped(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, DefaultConfig())
+	require.NoError(t, put(s, rec(5, "c", 100, 1)))
+	s.mu.Lock()
+	last := s.next - 1
+	s.next += 3
+	s.dirty = true
+	s.mu.Unlock()
+	require.NoError(t, s.Close())
+
+	s = open(t, dir, DefaultConfig())
+	require.Equal(t, FateHeld, s.Fate(last))
+	for seq := last + 1; seq <= last+3; seq++ {
+		require.Equal(t, FateSkipped, s.Fate(seq), "sequence %d", seq)
+	}
+	require.Equal(t, last+4, s.Stats().Next)
+}
+
+// A disk that takes no state is a problem until it takes one, whatever else succeeds meanwhile.
+func TestAProblemLastsUntilItsOwnWorkSucceeds(t *testing.T) {
+	fs := &faultFS{FS: osFS{}}
+	s := open(t, t.TempDir(), DefaultConfig(), WithFS(fs))
+	require.NoError(t, put(s, rec(3, "c", 100, 1)))
+	fs.set(func(op, name string, _ int) (int, error) {
+		if op == "write" && strings.HasPrefix(name, "state-") {
+			return 0, syscall.EROFS
+		}
+		return 0, nil
+	})
+	s.Drop(seqs(s.Take(3, "c", Live, 1, 1<<20, nil)), "test")
+	problem := func() bool { return s.Stats().Problem != "" }
+	require.Eventually(t, problem, 30*time.Second, time.Millisecond)
+	for range 4 {
+		s.nudge()
+		time.Sleep(20 * time.Millisecond)
+		require.True(t, problem(), "nothing that wrote the state succeeded")
+	}
+	fs.set(func(string, string, int) (int, error) { return 0, nil })
+	require.Eventually(t, func() bool { return !problem() }, 30*time.Second, time.Millisecond)
+}
+
+// A disk that goes bad fills no log: some damages are told one by one, the others as a number, and all are counted.
+func TestManyDamagesAreToldAsANumber(t *testing.T) {
+	var told []string
+	s := open(t, t.TempDir(), quiet(64), WithProblems(func(err error) { told = append(told, err.Error()) }))
+	for i := range 100 {
+		s.note(Damage{File: "segment", Offset: int64(i)})
+	}
+	require.Len(t, told, tellMost)
+	s.tellRest(time.Now())
+	require.Len(t, told, tellMost)
+	s.tellRest(time.Now().Add(tellEvery))
+	require.Len(t, told, tellMost+1)
+	require.Contains(t, told[tellMost], "84 more damaged places")
+	s.tellRest(time.Now().Add(tellEvery))
+	require.Len(t, told, tellMost+1)
+	require.EqualValues(t, 100, s.Stats().Quarantined)
+}

@@ -1,0 +1,323 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// sweepEvery is how often expired records are looked for, missing keys asked for, and a squeezed limit relaxed.
+const sweepEvery = time.Second
+
+// keeper does what nobody waits for: states, index files, expiry, syncs of the policy interval, burials.
+func (s *Spool) keeper(fresh bool) {
+	defer s.group.Done()
+	if fresh {
+		s.report(s.prefill())
+	}
+	ack := time.NewTicker(s.limits.ackEvery)
+	defer ack.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	sync := time.NewTicker(s.limits.syncEvery)
+	defer sync.Stop()
+	if s.limits.Sync != SyncInterval {
+		sync.Stop()
+	}
+	var kicked, saved, synced, swept error // a problem is over when the same work succeeds, not when other work does
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.kick:
+			kicked = errors.Join(s.afterFetch(), s.writeIndexes(), s.remember(), s.buryDue())
+		case <-ack.C:
+			saved = errors.Join(s.remember(), s.Checkpoint())
+		case <-sync.C:
+			synced = s.syncWritten()
+		case <-sweep.C:
+			swept = s.sweep()
+		}
+		s.report(errors.Join(kicked, saved, synced, swept))
+	}
+}
+
+// nudge wakes the keeper.
+func (s *Spool) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Checkpoint makes durable what is done and dropped so far. The spool does so itself every AckInterval.
+func (s *Spool) Checkpoint() error {
+	s.mu.Lock()
+	idle := !s.dirty && len(s.dying) == 0
+	s.mu.Unlock()
+	if idle {
+		return nil
+	}
+	return s.checkpoint()
+}
+
+func (s *Spool) checkpoint() error {
+	s.house.Lock()
+	defer s.house.Unlock()
+	if err := s.writeState(); err != nil {
+		return err
+	}
+	return s.bury()
+}
+
+// buryDue brings dying segments to their end early, so that a fast flow finds spares to write over.
+func (s *Spool) buryDue() error {
+	s.mu.Lock()
+	due := s.buryNow()
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return errors.Join(s.checkpoint(), s.checkpoint())
+}
+
+// writeState writes the state to the older of the two slots, in place: that needs no room on a full disk, and a torn
+// write leaves the other slot. The house is held.
+func (s *Spool) writeState() error {
+	_ = s.unburden() // the keeper tries it too, and tells of it
+	s.mu.Lock()
+	st := s.snapshot()
+	wasDirty := s.dirty
+	s.dirty = false
+	s.encoded = st.gen
+	b := st.encode()
+	s.mu.Unlock()
+	f := s.slots[st.gen&1]
+	err := s.writeAt(f, b, 0)
+	if err == nil {
+		err = s.syncData(syncState, f)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.dirty = s.dirty || wasDirty
+		return fmt.Errorf("writing state %s: %w", slotNames[st.gen&1], err)
+	}
+	s.durable = st.gen
+	return nil
+}
+
+// writeBoth brings both slots up to what holds now, so that either alone is enough. The house is held.
+func (s *Spool) writeBoth() error {
+	if err := s.writeState(); err != nil {
+		return err
+	}
+	return s.writeState()
+}
+
+// snapshot collects the state. Its generation follows the durable one, so that a failed write is repeated on its own slot and
+// never on the one that is good.
+func (s *Spool) snapshot() *savedState {
+	st := &savedState{
+		gen: s.durable + 1, epoch: s.epoch, next: s.next, reserved: s.reserved, counted: s.counted,
+		clock: int64(s.clock()), wall: time.Now().UnixNano(), clean: s.clean, nextID: s.nextID, fates: s.fates,
+	}
+	for _, c := range s.classes {
+		st.classes = append(st.classes, *c)
+	}
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			sg := savedSegment{lane: l, id: g.id, base: g.base, records: g.records(), gone: g.goneRanges(), holes: g.holes}
+			if g.sealed {
+				sg.end = g.end
+			}
+			st.segments = append(st.segments, sg)
+		}
+	}
+	return st
+}
+
+// writeIndexes writes the index files of segments sealed lately.
+func (s *Spool) writeIndexes() error {
+	s.mu.Lock()
+	todo := s.toIndex
+	s.toIndex = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, g := range todo {
+		if err := s.writeIndex(g); !isNoSpace(err) { // without an index the next start reads the segment
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeIndex replaces the index by way of a temporary file. It is not synced: its checksum tells what a power cut made of it.
+func (s *Spool) writeIndex(g *segment) error {
+	s.house.Lock() // nobody rewrites or removes the segment meanwhile
+	defer s.house.Unlock()
+	s.mu.Lock()
+	if g.held == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	names := make([]string, len(s.classes))
+	for i, c := range s.classes {
+		names[i] = c.name
+	}
+	b := encodeIndex(g, names)
+	s.disk += int64(len(b)) - g.indexSize
+	g.indexSize = int64(len(b))
+	s.mu.Unlock()
+	name := s.path(indexName(g.lane, g.id))
+	if err := s.writeFile(name+".tmp", b); err != nil {
+		return fmt.Errorf("writing index of segment %s: %w", g.name(), err)
+	}
+	if err := s.fs.Rename(name+".tmp", name); err != nil {
+		return fmt.Errorf("writing index of segment %s: %w", g.name(), err)
+	}
+	s.mu.Lock()
+	g.indexed = true
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Spool) writeFile(name string, b []byte) error {
+	f, err := s.fs.Create(name)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(s.writeAt(f, b, 0), f.Close())
+	if err != nil {
+		return errors.Join(err, ignoreMissing(s.fs.Remove(name)))
+	}
+	return nil
+}
+
+// syncWritten is the sync of the policy interval.
+func (s *Spool) syncWritten() error {
+	s.mu.Lock()
+	var files []*handle
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			if g.unsynced {
+				g.unsynced = false
+				g.h.users++
+				files = append(files, g.h)
+			}
+		}
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, h := range files {
+		errs = append(errs, s.syncData(syncCommit, h), s.letGo(h))
+	}
+	return errors.Join(errs...)
+}
+
+// sweep drops what expired, asks for missing keys, and relaxes a squeezed limit.
+func (s *Spool) sweep() error {
+	now := s.tick()
+	s.mu.Lock()
+	s.sweeps++
+	s.history.rest()
+	if s.sweeps%10 == 0 {
+		s.relax()
+	}
+	var all []*segment
+	for l := range s.lanes {
+		all = append(all, s.lanes[l].segs...)
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, g := range all { // one at a time, so that nobody waits for long when a whole backlog expires
+		s.mu.Lock()
+		s.expire(g, now)
+		waiting := g.locked && g.held > 0
+		s.mu.Unlock()
+		errs = append(errs, s.remember())
+		if waiting {
+			errs = append(errs, s.unlock(g))
+		}
+	}
+	s.pageIdle()
+	s.tellRest(time.Now())
+	return errors.Join(errs...)
+}
+
+// expire drops the records of a segment whose time is over, but for those that are leased.
+func (s *Spool) expire(g *segment, now uint32) {
+	if g.due == 0 || g.due > now || g.held == 0 || !s.fetch(g) {
+		return
+	}
+	next := uint32(0)
+	for i := 0; i < len(g.entries); i++ {
+		e := &g.entries[i]
+		if e.state == gone || e.due == 0 {
+			continue
+		}
+		if e.due <= now && e.state != leased && e.state != leasedLive {
+			s.end(g, i, ReasonExpired)
+			continue
+		}
+		if next == 0 || e.due < next {
+			next = e.due
+		}
+	}
+	g.due = next
+}
+
+// unlock makes a segment's records takeable once its key has come.
+func (s *Spool) unlock(g *segment) error {
+	aead, err := findKey(s.opts.keys, &g.segmentHeader)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.aead, g.locked = aead, false
+	for i := range g.entries {
+		if g.entries[i].state == locked {
+			s.move(g, i, backlog)
+		}
+	}
+	s.signal()
+	return nil
+}
+
+// shut is the end of Close: everything is sealed, indexed and written down.
+func (s *Spool) shut() error {
+	var errs []error
+	if s.limits.Sync == SyncInterval || s.limits.Sync == SyncNone {
+		errs = append(errs, s.syncWritten())
+	}
+	s.trimIdle()
+	s.mu.Lock()
+	s.clean = true
+	s.mu.Unlock()
+	errs = append(errs, s.afterFetch(), s.writeIndexes(), s.checkpoint(), s.checkpoint())
+	s.mu.Lock()
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			errs = append(errs, g.h.Close())
+		}
+	}
+	for _, d := range s.dying {
+		errs = append(errs, d.g.h.Close())
+	}
+	for _, sp := range s.spares {
+		errs = append(errs, sp.h.Close())
+	}
+	s.mu.Unlock()
+	for _, f := range s.slots {
+		errs = append(errs, f.Close())
+	}
+	if s.history.f != nil {
+		errs = append(errs, s.history.f.Close())
+	}
+	errs = append(errs, s.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing spool in %s: %w", s.dir, err)
+	}
+	return nil
+}

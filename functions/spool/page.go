@@ -1,0 +1,229 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Paging keeps the memory of a backlog small, however many records it has. Once every record left in a sealed segment waits
+// to be read from disk, its entries are as well read from its index file when they are wanted, and only a summary stays. The index
+// gives all entries; which of them are gone is known by goneSeqs, as in the state. Where the index turns out to be
+// missing or damaged the segment itself is read.
+
+// summary is what stays in memory of a segment that is paged out.
+type summary struct {
+	records int     // entries in the index
+	floor   uint64  // the oldest sequence held
+	last    uint64  // the highest sequence
+	since   uint32  // the time of the oldest, in seconds
+	low     float32 // the lowest score
+}
+
+// records counts the entries, those that are gone included.
+func (g *segment) records() int {
+	if g.paged != nil {
+		return g.paged.records
+	}
+	return len(g.entries)
+}
+
+// idle says whether the segment may be paged out: complete, its index on disk, and nothing of it in the ring or leased.
+func (g *segment) idle() bool {
+	if g.paged != nil || !g.sealed || !g.indexed || g.locked || g.held == 0 {
+		return false
+	}
+	n := 0
+	for t := range g.tallies {
+		n += int(g.tallies[t].pend[1])
+	}
+	return n == g.held
+}
+
+func (g *segment) pageOut() {
+	first := g.firstHeld()
+	g.goneRanges()
+	g.paged = &summary{
+		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), since: g.entries[first].time,
+		low: g.entries[g.lowest()].score,
+	}
+	g.entries = nil
+}
+
+// pageIdle pages out what nobody wanted since the last time. It takes the house, as a rewrite relies on its entries staying.
+func (s *Spool) pageIdle() {
+	s.house.Lock()
+	defer s.house.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			if !g.used && g.idle() {
+				g.pageOut()
+			}
+			g.used = false
+		}
+	}
+}
+
+// fetch makes sure that a segment's entries are in memory. It fails only where neither the index nor any of the segment can
+// be read; the segment is then passed over and tried again the next time.
+func (s *Spool) fetch(g *segment) bool {
+	g.used = true
+	if g.paged == nil {
+		return true
+	}
+	f := &found{segmentHeader: g.segmentHeader, size: g.size}
+	l := &loader{fs: s.fs, dir: s.dir}
+	if x := l.index(f, g.end); x != nil && len(x.entries) == g.paged.records {
+		s.readable()
+		g.paged = nil
+		if s.pageIn(g, x.entries, x.classes) == g.held {
+			return true
+		}
+		s.recount(g)
+		return true
+	}
+	b, err := readAround(g.h, g.end)
+	if err != nil {
+		s.unread = fmt.Errorf("reading segment %s, whose index is not usable either: %w", g.name(), err)
+		s.nudge()
+		return false
+	}
+	s.readable()
+	scan(f, b, true)
+	g.paged = nil
+	s.pageIn(g, f.entries, f.names)
+	s.recount(g)
+	s.discover(g, f.damage)
+	s.toIndex = append(s.toIndex, g)
+	g.indexed = false
+	s.nudge()
+	return true
+}
+
+// readable ends the problem of a disk that could not be read: the keeper tells so when it is woken and has nothing to tell.
+func (s *Spool) readable() {
+	if s.unread != nil {
+		s.unread = nil
+		s.nudge()
+	}
+}
+
+// pageIn takes entries over and says how many of them are held.
+func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
+	classes := make([]uint16, len(names))
+	for i, n := range names {
+		classes[i] = s.class(n).index
+	}
+	g.entries = entries
+	walk := newGoneWalk(g.base, g.goneSeqs)
+	for i := range entries {
+		e := &entries[i]
+		e.class = classes[e.class]
+		if !walk.gone(g.seq(i)) {
+			e.state = backlog
+			held++
+		}
+	}
+	return held
+}
+
+// recount counts a segment anew after its entries came from elsewhere than its own index. Records that are no longer to be
+// found were damaged meanwhile.
+func (s *Spool) recount(g *segment) {
+	want := make(map[uint16]int, len(g.tallies))
+	for t := range g.tallies {
+		tl := &g.tallies[t]
+		want[tl.class] = int(tl.pend[1])
+		s.uncount(g, tl)
+	}
+	g.first, g.lowOK, g.goneDirty = 0, false, true
+	for i := range g.entries {
+		if g.entries[i].state == backlog {
+			want[g.entries[i].class]--
+			s.count(g, i, 1)
+		}
+	}
+	g.retally()
+	for class, missing := range want {
+		c := s.classes[class]
+		for ; missing > 0; missing-- {
+			s.drop(c, ReasonQuarantined)
+		}
+		c.appended += uint64(-missing) // #nosec G115 -- not positive: what was taken for lost and is there after all
+	}
+	s.dirty = true
+	if g.held == 0 {
+		s.hollow = append(s.hollow, g)
+	}
+}
+
+// uncount takes a tally of records that wait to be read out of every count.
+func (s *Spool) uncount(g *segment, tl *tally) {
+	c, n, bytes := s.classes[tl.class], int(tl.pend[1]), tl.bytes[1]
+	q := s.lanes[g.lane].queue(c)
+	g.held -= n
+	s.held -= uint64(n) // #nosec G115 -- not negative
+	c.held -= uint64(n) // #nosec G115 -- not negative
+	s.ready[1] -= n
+	q.pend[1] -= n
+	tl.pend[1] = 0
+	g.heldBytes -= bytes
+	s.bytes -= bytes
+	c.heldBytes -= bytes
+	q.bytes[1] -= bytes
+	tl.bytes[1] = 0
+}
+
+// discover hands damage that was found under the lock to the keeper, who writes it to the quarantine.
+func (s *Spool) discover(g *segment, damages []damage) {
+	for i := range damages {
+		d := &damages[i]
+		at := hole{uint32(d.Offset), uint32(d.Length)} // #nosec G115 -- a segment is below 4 GiB
+		if slices.Contains(g.holes, at) || (d.Seq > 0 && newGoneWalk(g.base, g.goneSeqs).gone(d.Seq)) {
+			continue
+		}
+		g.holes = append(g.holes, at)
+		if d.Seq > 0 {
+			s.fates.add(d.Seq, d.Seq, ReasonQuarantined)
+		}
+		s.found = append(s.found, *d)
+	}
+}
+
+// afterFetch does what fetch could not do under the lock: it tells of damage, and retires segments in which nothing is left.
+func (s *Spool) afterFetch() error {
+	s.mu.Lock()
+	found, unread := s.found, s.unread
+	s.found = nil
+	for _, g := range s.hollow {
+		s.retire(g)
+	}
+	s.hollow = nil
+	s.mu.Unlock()
+	for i := range found {
+		s.setAside(found[i].Damage, found[i].bytes)
+	}
+	return unread
+}
+
+// readAround reads the first n bytes of a file. What cannot be read stays zero, as long as anything can.
+func readAround(f File, n int64) ([]byte, error) {
+	b, err := readUpTo(f, n)
+	if err == nil {
+		return b, nil
+	}
+	const piece = 4096
+	b = make([]byte, n)
+	var errs []error
+	for at := int64(0); at < n; at += piece {
+		if _, err := f.ReadAt(b[at:min(at+piece, n)], at); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if int64(len(errs)) < (n+piece-1)/piece {
+		return b, nil
+	}
+	return nil, errors.Join(err, errs[0])
+}

@@ -1,0 +1,232 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// pageAll pages out all that may be, as two quiet sweeps would, and says how many segments are out.
+func pageAll(t require.TestingT, s *Spool) (out int) {
+	require.NoError(t, s.writeIndexes())
+	s.pageIdle()
+	s.pageIdle()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			if g.paged != nil {
+				out++
+			}
+		}
+	}
+	return out
+}
+
+// backlogOf fills a spool without a ring, so that all of it is backlog in several segments.
+func backlogOf(t testing.TB, dir string, n int, opts ...Option) *Spool {
+	s := open(t, dir, DefaultConfig(), append(opts, small(16<<20, 64<<10, 0))...)
+	for i := range n {
+		require.NoError(t, put(s, rec(i%2, "c", 1000, i)))
+	}
+	return s
+}
+
+// A spool that pages out at every opportunity answers every question like one that never does.
+func TestPagingChangesNoAnswer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := DefaultConfig()
+		cfg.Sync, cfg.AckInterval = SyncNone, "1h"
+		var two [2]*Spool
+		for i := range two {
+			s, err := Open("/spool", cfg, WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(200<<10, 8<<10, 4<<10))
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.Close()) }()
+			two[i] = s
+		}
+		paging, plain := two[0], two[1]
+		var leases []uint64
+		for step := range rapid.IntRange(20, 120).Draw(t, "steps") {
+			lane, class := rapid.IntRange(0, 2).Draw(t, "lane"), rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "class")
+			switch rapid.IntRange(0, 9).Draw(t, "op") {
+			default:
+				r := rec(lane, class+"x", rapid.IntRange(10, 3000).Draw(t, "size"), step)
+				r.OnFull = rapid.SampledFrom([]string{Refuse, DropOldest, DropLowestScore}).Draw(t, "strategy")
+				r.Time, r.Score = int64(step+1)*1e9, float32(rapid.IntRange(0, 20).Draw(t, "score"))
+				require.Equal(t, put(paging, r), put(plain, r))
+			case 4, 5:
+				got := paging.Take(lane, class, Backlog, 3, 4000, nil)
+				require.Equal(t, got, plain.Take(lane, class, Backlog, 3, 4000, nil))
+				leases = append(leases, seqs(got)...)
+			case 6:
+				got := paging.TakeNewest(lane, class, 3, 4000, nil)
+				require.Equal(t, got, plain.TakeNewest(lane, class, 3, 4000, nil))
+				leases = append(leases, seqs(got)...)
+			case 7:
+				some := []uint64{rapid.Uint64Range(1, 100).Draw(t, "seq"), rapid.Uint64Range(1, 100).Draw(t, "seq")}
+				paging.Done(some)
+				plain.Done(some)
+			case 8:
+				paging.Release(leases)
+				plain.Release(leases)
+				leases = nil
+			case 9:
+				var freed [2]bool
+				for i, s := range two {
+					s.house.Lock()
+					var err error
+					freed[i], err = s.rewriteSparsest()
+					s.house.Unlock()
+					require.NoError(t, err)
+				}
+				require.Equal(t, freed[1], freed[0])
+			}
+			pageAll(t, paging)
+			sameAnswers(t, paging, plain)
+		}
+	})
+}
+
+func sameAnswers(t *rapid.T, a, b *Spool) {
+	x, y := a.Stats(), b.Stats()
+	x.Epoch, x.DiskBytes, x.Written, x.Syncs, x.Segments = y.Epoch, y.DiskBytes, y.Written, y.Syncs, y.Segments
+	require.Equal(t, y, x)
+	require.Equal(t, b.Queues(nil), a.Queues(nil))
+	require.Equal(t, b.Floor(), a.Floor())
+	for seq := uint64(1); seq < y.Next+2; seq += 7 {
+		require.Equal(t, b.Fate(seq), a.Fate(seq), "sequence %d", seq)
+	}
+}
+
+// A restart begins with everything paged out, and what is asked of it is read when it is asked.
+func TestStartReadsNoEntriesIntoMemory(t *testing.T) {
+	dir := t.TempDir()
+	s := backlogOf(t, dir, 400)
+	require.NotZero(t, pageAll(t, s))
+	s.Done([]uint64{5, 6, 300})
+	require.NoError(t, s.Close())
+	s = open(t, dir, DefaultConfig(), small(16<<20, 64<<10, 0))
+	s.mu.Lock()
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			require.NotNil(t, g.paged, g.name())
+		}
+	}
+	s.mu.Unlock()
+	require.Equal(t, FateDone, s.Fate(300))
+	require.Equal(t, FateHeld, s.Fate(301))
+	require.EqualValues(t, 1, s.Floor())
+	require.EqualValues(t, 397, balanced(t, s).Held)
+	require.Len(t, s.Take(0, "", Backlog, 1000, 1<<30, nil), 199)
+	require.Len(t, s.TakeNewest(1, "", 1000, 1<<30, nil), 198)
+}
+
+// An index that is gone or damaged when it is wanted is made anew from the segment, and nothing is lost.
+func TestLostIndexIsMadeAnew(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, dir string){
+		"removed": func(t *testing.T, dir string) { removeAll(t, dir, "*.idx") },
+		"damaged": func(t *testing.T, dir string) { flipAll(t, dir, "*.idx", 40) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := backlogOf(t, dir, 400)
+			s.Done([]uint64{3, 4})
+			require.NotZero(t, pageAll(t, s))
+			harm(t, dir)
+			require.Equal(t, FateDone, s.Fate(3))
+			got := s.Take(0, "", Backlog, 1000, 1<<30, nil)
+			require.Len(t, got, 199)
+			require.EqualValues(t, 398, balanced(t, s).Held)
+			require.Empty(t, s.Damages())
+			s.Release(seqs(got))
+			require.NotZero(t, pageAll(t, s), "the index is there again")
+		})
+	}
+}
+
+func flipAll(t *testing.T, dir, glob string, at int) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, glob))
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		require.NoError(t, err)
+		b[at] ^= 4
+		require.NoError(t, os.WriteFile(n, b, 0o600))
+	}
+}
+
+// Where the segment was damaged too, what is lost is one record, counted and named, and its bytes are kept.
+func TestDamageFoundWithoutIndexCostsOneRecord(t *testing.T) {
+	dir := t.TempDir()
+	s := backlogOf(t, dir, 200)
+	require.NotZero(t, pageAll(t, s))
+	removeAll(t, dir, "*.idx")
+	f, err := os.OpenFile(filepath.Join(dir, segmentName(0, 1)), os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("x"), dataStart+5*1057+500) // the sixth record of lane 0: sequence 11
+	require.NoError(t, errors.Join(err, f.Close()))
+
+	require.Len(t, s.Take(0, "", Backlog, 1000, 1<<30, nil), 99)
+	st := balanced(t, s)
+	require.EqualValues(t, 1, st.Dropped[ReasonQuarantined])
+	require.Equal(t, ReasonQuarantined, s.Fate(11))
+	told := func() bool { return len(s.Damages()) > 0 } // the keeper tells, when it gets to it
+	require.Eventually(t, told, 30*time.Second, time.Millisecond)
+	require.Len(t, s.Damages(), 1)
+	require.EqualValues(t, 11, s.Damages()[0].Seq)
+	require.FileExists(t, filepath.Join(dir, s.Damages()[0].Kept))
+}
+
+// A disk that cannot be read for a while gives nothing for a while, and loses nothing.
+func TestUnreadableForAWhile(t *testing.T) {
+	disk := &faultFS{FS: osFS{}}
+	s := backlogOf(t, t.TempDir(), 200, WithFS(disk))
+	require.NotZero(t, pageAll(t, s))
+	disk.set(func(op, _ string, _ int) (int, error) {
+		if op == "open" || op == "read" {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	})
+	for range 3 {
+		s.Take(0, "", Backlog, 1, 1<<20, nil)
+	}
+	told := func() bool { return strings.Contains(s.Stats().Problem, segmentName(0, 1)) }
+	require.Eventually(t, told, 30*time.Second, time.Millisecond)
+	require.EqualValues(t, 200, balanced(t, s).Held)
+	disk.set(nil)
+	require.Len(t, s.Take(0, "", Backlog, 1000, 1<<30, nil), 100)
+	require.Eventually(t, func() bool { return !told() }, 30*time.Second, time.Millisecond, "the problem is over")
+}
+
+// Without its index a segment of which nothing is left intact is given up as a whole.
+func TestSegmentThatTurnsOutEmptyIsRetired(t *testing.T) {
+	dir := t.TempDir()
+	s := backlogOf(t, dir, 200)
+	require.NotZero(t, pageAll(t, s))
+	before := s.Stats()
+	removeAll(t, dir, "*.idx")
+	name := filepath.Join(dir, segmentName(0, 1))
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(make([]byte, len(b)-dataStart), dataStart)
+	require.NoError(t, errors.Join(err, f.Close()))
+	s.Take(0, "", Backlog, 1, 1<<20, nil)
+	require.NoError(t, s.afterFetch())
+	st := balanced(t, s)
+	require.Equal(t, before.Segments-1, st.Segments)
+	require.NotZero(t, st.Dropped[ReasonQuarantined], strconv.Itoa(int(before.Held-st.Held)))
+}

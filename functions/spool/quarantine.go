@@ -1,0 +1,123 @@
+package spool
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+const (
+	quarantineDir = "quarantine"
+	maxDamages    = 256 // remembered in memory; the files are bounded by bytes
+)
+
+// Damages lists the damaged places found since the start, the latest 256 of them.
+func (s *Spool) Damages() []Damage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Damage(nil), s.damages...)
+}
+
+// lose ends a record that was taken and turned out to be damaged.
+func (s *Spool) lose(p *pick, b []byte, reason string) {
+	seq := p.g.base + uint64(p.e.seq)
+	s.mu.Lock()
+	g, i := s.locate(seq)
+	if g == nil {
+		s.mu.Unlock()
+		return // somebody ended it meanwhile
+	}
+	d := Damage{
+		File: g.name(), Offset: int64(p.e.off), Length: int64(p.e.size), Seq: seq, Lane: g.lane,
+		Class: s.classes[p.e.class].name, Reason: reason,
+	}
+	s.end(g, i, ReasonQuarantined)
+	s.mu.Unlock()
+	s.setAside(d, b)
+}
+
+// setAside keeps damaged bytes, as far as the bound for them allows, and tells of them.
+func (s *Spool) setAside(d Damage, b []byte) {
+	d.Kept = s.keep(d, b)
+	s.note(d)
+}
+
+// note remembers a damage and tells of it.
+func (s *Spool) note(d Damage) {
+	d.Found = time.Now()
+	s.quarantined.Add(1)
+	s.mu.Lock()
+	if len(s.damages) >= maxDamages {
+		s.damages = append(s.damages[:0], s.damages[1:]...)
+	}
+	s.damages = append(s.damages, d)
+	fresh := s.tell(d.Found)
+	s.mu.Unlock()
+	if s.opts.problem == nil || !fresh {
+		return
+	}
+	s.opts.problem(fmt.Errorf("spool segment %s is damaged at %d (record %d): %s; its bytes are in %q", d.File, d.Offset, d.Seq, d.Reason, d.Kept))
+}
+
+// A disk that goes bad may have thousands of damaged places. So many of them are told one by one in so much time, the others as a number.
+const (
+	tellMost  = 16
+	tellEvery = time.Minute
+)
+
+// tell says whether a damage is to be told by itself. The lock is held.
+func (s *Spool) tell(now time.Time) bool {
+	if now.Sub(s.tellSince) >= tellEvery {
+		s.tellSince, s.told = now, 0
+	}
+	s.told++
+	if s.told > tellMost {
+		s.untold++
+	}
+	return s.told <= tellMost
+}
+
+// tellRest tells how many were not told.
+func (s *Spool) tellRest(now time.Time) {
+	s.mu.Lock()
+	n := s.untold
+	if now.Sub(s.tellSince) < tellEvery {
+		n = 0
+	}
+	s.untold -= n
+	s.mu.Unlock()
+	if n > 0 && s.opts.problem != nil {
+		s.opts.problem(fmt.Errorf("%d more damaged places were found in the spool; `offloadctl spool verify` lists what is left, %s has the bytes", n, s.path(quarantineDir)))
+	}
+}
+
+// keep writes the bytes to a file of their own, behind one line of JSON that says what they are. The damage itself stays in the
+// segment until that is deleted, so that nothing is lost if the disk is full now.
+func (s *Spool) keep(d Damage, b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	line, err := json.Marshal(d)
+	if err != nil {
+		return ""
+	}
+	b = append(append(line, '\n'), b...)
+	s.mu.Lock()
+	full := s.kept+int64(len(b)) > s.limits.quarantine
+	if !full {
+		s.kept += int64(len(b))
+		s.disk += int64(len(b))
+	}
+	s.mu.Unlock()
+	if full {
+		return ""
+	}
+	name := fmt.Sprintf("%s/%s-%d.bad", quarantineDir, d.File, d.Offset)
+	if err := s.fs.MkdirAll(s.path(quarantineDir)); err != nil {
+		return ""
+	}
+	if err := s.writeFile(s.path(name), b); err != nil {
+		return ""
+	}
+	return name
+}

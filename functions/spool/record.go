@@ -1,0 +1,174 @@
+package spool
+
+import (
+	"bytes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+)
+
+// The layout of a record; FORMAT.md has the table.
+const (
+	recordMagic   = "aOsR"
+	recordVersion = 1
+	headerSize    = 56 // the class's name and the payload follow
+	authSize      = 48 // the part of the header that encryption authenticates
+	maxClass      = 255
+
+	flagEncrypted = 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// reasonForged starts the reason of a record whose checksums are right and whose authentication is not.
+const reasonForged = "decrypting"
+
+var errDamaged = errors.New("checksum does not match")
+
+// header is a record without its payload.
+type header struct {
+	seq           uint64
+	time, expires int64
+	length        uint32 // of the stored payload
+	synced        uint32 // bytes of the segment that were durable when this record was written
+	clock         uint32 // ticks of the spool's clock
+	score         float32
+	sum           uint32 // of the stored payload
+	flags         uint8
+	class         []byte // points into the parsed bytes
+}
+
+func (h *header) size() int { return headerSize + len(h.class) + int(h.length) }
+
+// appendHeader writes all but the two checksums, which finishRecord adds once the payload stands behind it.
+func appendHeader(dst []byte, h *header) []byte {
+	dst = append(dst, recordMagic...)
+	dst = append(dst, recordVersion, h.flags, byte(len(h.class)), 0) // #nosec G115 -- at most maxClass
+	dst = binary.LittleEndian.AppendUint32(dst, h.length)
+	dst = binary.LittleEndian.AppendUint32(dst, h.synced)
+	dst = binary.LittleEndian.AppendUint64(dst, h.seq)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.time))    // #nosec G115 -- bits are kept
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.expires)) // #nosec G115 -- bits are kept
+	dst = binary.LittleEndian.AppendUint32(dst, h.clock)
+	dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(h.score))
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	return append(dst, h.class...)
+}
+
+func finishRecord(rec []byte, seed uint32) {
+	class := int(rec[6])
+	payload := rec[headerSize+class:]
+	binary.LittleEndian.PutUint32(rec[48:], crc32.Update(seed, castagnoli, payload))
+	binary.LittleEndian.PutUint32(rec[52:], headerSum(rec, class, seed))
+}
+
+// headerSum is seeded by the segment, so that what a reused file still holds of its former life is never taken for a
+// record of this one.
+func headerSum(b []byte, class int, seed uint32) uint32 {
+	sum := crc32.Update(seed, castagnoli, b[:52])
+	return crc32.Update(sum, castagnoli, b[headerSize:headerSize+class])
+}
+
+// parseHeader reads the header at the start of b. It fails on anything but an intact one.
+func parseHeader(b []byte, seed uint32) (h header, ok bool) {
+	if len(b) < headerSize || string(b[:4]) != recordMagic || b[4] != recordVersion {
+		return h, false
+	}
+	class := int(b[6])
+	if len(b) < headerSize+class || binary.LittleEndian.Uint32(b[52:]) != headerSum(b, class, seed) {
+		return h, false
+	}
+	le := binary.LittleEndian
+	return header{
+		flags:   b[5],
+		length:  le.Uint32(b[8:]),
+		synced:  le.Uint32(b[12:]),
+		seq:     le.Uint64(b[16:]),
+		time:    int64(le.Uint64(b[24:])), // #nosec G115 -- bits are kept
+		expires: int64(le.Uint64(b[32:])), // #nosec G115 -- bits are kept
+		clock:   le.Uint32(b[40:]),
+		score:   math.Float32frombits(le.Uint32(b[44:])),
+		sum:     le.Uint32(b[48:]),
+		class:   b[headerSize : headerSize+class],
+	}, true
+}
+
+// parseRecord reads the whole record at the start of b. With ok false the header is damaged; with an error only the
+// payload is, and the header's length says where the next record starts.
+func parseRecord(b []byte, seed uint32) (h header, payload []byte, ok bool, err error) {
+	h, ok = parseHeader(b, seed)
+	if !ok || h.size() > len(b) {
+		return h, nil, false, nil
+	}
+	payload = b[headerSize+len(h.class) : h.size()]
+	if crc32.Update(seed, castagnoli, payload) != h.sum {
+		return h, nil, true, errDamaged
+	}
+	return h, payload, true, nil
+}
+
+// heal looks for the one flipped bit in the header at the start of b and, if putting it right makes header and payload
+// both match their checksums, returns a copy of the header and the class so mended. A chance match of 64 bits of
+// checksum is out of the question, so what heal mends is what was written.
+func heal(b []byte, seed uint32) (mended []byte, ok bool) {
+	n := min(headerSize+maxClass, len(b))
+	if n < headerSize {
+		return nil, false
+	}
+	head := bytes.Clone(b[:n])
+	for bit := range n * 8 {
+		head[bit/8] ^= 1 << (bit % 8)
+		h, good := parseHeader(head, seed)
+		if good && h.size() <= len(b) && bit/8 < headerSize+len(h.class) {
+			payload := b[headerSize+len(h.class) : h.size()]
+			if crc32.Update(seed, castagnoli, payload) == h.sum {
+				return head[:headerSize+len(h.class)], true
+			}
+		}
+		head[bit/8] ^= 1 << (bit % 8)
+	}
+	return nil, false
+}
+
+// decodeRecord reads the record with this sequence from its stored bytes, mends it where it can, and decrypts it in place.
+func decodeRecord(b []byte, seed uint32, seq uint64, aead cipher.AEAD) (Record, error) {
+	head := b
+	h, payload, ok, err := parseRecord(b, seed)
+	if !ok {
+		if head, ok = heal(b, seed); !ok {
+			return Record{}, errors.New("header: " + errDamaged.Error())
+		}
+		h, _ = parseHeader(head, seed)
+		payload = b[len(head):h.size()]
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("payload: %w", err)
+	}
+	if h.seq != seq {
+		return Record{}, fmt.Errorf("record %d stands in the place of %d", h.seq, seq)
+	}
+	payload, err = openPayload(head, payload, &h, aead)
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w", reasonForged, err)
+	}
+	return Record{Seq: h.seq, Class: string(h.class), Score: h.score, Time: h.time, Expires: h.expires, Payload: payload}, nil
+}
+
+// resync finds the next intact header at or after from whose sequence is above last; -1 without one.
+func resync(b []byte, from int, seed uint32, last uint64) int {
+	for from < len(b) {
+		i := bytes.Index(b[from:], []byte(recordMagic))
+		if i < 0 {
+			return -1
+		}
+		h, ok := parseHeader(b[from+i:], seed)
+		if ok && h.seq > last && h.size() <= len(b)-from-i {
+			return from + i
+		}
+		from += i + 1
+	}
+	return -1
+}

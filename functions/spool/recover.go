@@ -1,0 +1,246 @@
+package spool
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// believable bounds the time for which a node may have been off. A wall clock that tells of more, or of less than none, was set.
+const believable = 30 * 24 * time.Hour
+
+// afterLoss is the leap of the sequence when the state was lost: far enough that none is given a second time.
+const afterLoss = 1 << 40
+
+// Open opens the spool in dir, and makes one where there is none. What a crash left is put in order: torn ends are cut
+// off, damage is set aside, counts are made whole. All records held are Backlog then.
+func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := newSpool(path.Clean(dir), cfg, opts)
+	if cfg.Encrypt && s.opts.keys == nil {
+		return nil, fmt.Errorf("opening spool in %s: Spool.Encrypt is set and there are no keys", dir)
+	}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("opening spool in %s: %w", dir, err)
+	}
+	s.comm.Add(1)
+	go s.committer()
+	s.group.Add(1)
+	go s.keeper(s.durable <= 2 && s.limits.Sync == SyncAlways && !s.opts.rescan)
+	return s, nil
+}
+
+func newSpool(dir string, cfg Config, opts []Option) *Spool {
+	s := &Spool{
+		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1, opened: time.Now(),
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	for _, o := range opts {
+		o(&s.opts)
+	}
+	s.fs = s.opts.fs
+	s.work, s.space = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.limits = cfg.limits()
+	if s.opts.resize != nil {
+		s.opts.resize(&s.limits)
+	}
+	s.fates.max = cfg.History + historyBurst
+	s.ring = ring{max: s.limits.ring, recs: map[uint64]ringRecord{}}
+	return s
+}
+
+// limits puts a valid configuration into the units the code works with.
+func (c Config) limits() limits {
+	l := limits{Config: c, slot: slotSize, quota: int64(c.QuotaMiB) << 20, segment: int64(c.SegmentMiB) << 20}
+	if l.segment == 0 {
+		l.segment = min(max(l.quota/64, 1<<20), 64<<20)
+	}
+	l.spare = int64(c.SpareMiB) << 20
+	l.ring, l.pending = int64(c.RingMiB)<<20, int64(c.PendingMiB)<<20
+	l.quarantine = min(int64(c.QuarantineMiB)<<20, l.quota/16)
+	l.syncEvery, _ = time.ParseDuration(c.SyncInterval) // Validate has parsed both
+	l.ackEvery, _ = time.ParseDuration(c.AckInterval)
+	return l
+}
+
+func (s *Spool) open() (err error) {
+	if err := s.makeDir(); err != nil {
+		return err
+	}
+	if err := s.takeLock(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abandon())
+		}
+	}()
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return err
+	}
+	st, _ := readState(s.fs, s.dir)
+	if err := s.openSlots(names); err != nil {
+		return err
+	}
+	s.disk = 2 * s.limits.slot
+	r := &recovery{Spool: s, st: st, saved: map[uint64]*savedSegment{}}
+	if err := r.run(names); err != nil {
+		return err
+	}
+	if err := s.openHistory(); err != nil {
+		return err
+	}
+	if err := s.writeBoth(); err != nil {
+		return err
+	}
+	return s.bury()
+}
+
+// takeLock tries for a moment, since a tool that looks at the spool asks for the lock to see whether it is in use.
+func (s *Spool) takeLock() (err error) {
+	for range 5 {
+		if s.lock, err = s.fs.Lock(s.path("lock")); !errors.Is(err, ErrLocked) {
+			return err
+		}
+		time.Sleep(40 * time.Millisecond)
+	}
+	return err
+}
+
+// makeDir creates the directory. Its name, and that of each parent made with it, has to be durable before anything in it can be.
+func (s *Spool) makeDir() error {
+	parents := []string{path.Dir(s.dir)}
+	for p := parents[0]; !s.exists(p) && path.Dir(p) != p; {
+		p = path.Dir(p)
+		parents = append(parents, p)
+	}
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		err := s.syncDir(syncParent, p)
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // a parent that may not be read was not made here
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spool) exists(name string) bool {
+	f, err := s.fs.Open(name, false)
+	if err == nil {
+		_ = f.Close() // nothing was written
+	}
+	return err == nil || errors.Is(err, fs.ErrPermission)
+}
+
+// abandon closes what a failed Open had opened.
+func (s *Spool) abandon() error {
+	var errs []error
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			errs = append(errs, g.h.Close())
+		}
+	}
+	for _, d := range s.dying {
+		errs = append(errs, d.g.h.Close())
+	}
+	for _, sp := range s.spares {
+		errs = append(errs, sp.h.Close())
+	}
+	for _, f := range append(s.slots[:], s.history.f) {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+func (s *Spool) openSlots(names []string) error {
+	for i, name := range slotNames {
+		var err error
+		if slices.Contains(names, name) {
+			s.slots[i], err = s.fs.Open(s.path(name), true)
+		} else {
+			s.slots[i], err = s.fs.Create(s.path(name))
+		}
+		if err != nil {
+			return fmt.Errorf("opening state %s: %w", name, err)
+		}
+		if err := s.slots[i].Preallocate(s.limits.slot); err != nil {
+			return fmt.Errorf("making room for state %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// readState gives the newer of the intact slots, and whether there was one that is damaged.
+func readState(fsys FS, dir string) (best *savedState, damaged bool) {
+	for _, name := range slotNames {
+		f, err := fsys.Open(dir+"/"+name, false)
+		if err != nil {
+			continue
+		}
+		var b []byte
+		size, err := f.Size()
+		if err == nil {
+			b, err = readUpTo(f, size)
+		}
+		_ = f.Close() // read only: there is nothing to lose
+		var st *savedState
+		if err == nil {
+			st, err = decodeState(b)
+		}
+		if err != nil {
+			damaged = true
+		} else if best == nil || st.gen > best.gen {
+			best = st
+		}
+	}
+	return best, damaged
+}
+
+// fileID is the lane and number in a segment's name.
+type fileID struct {
+	lane int
+	id   uint64
+}
+
+func parseSegmentName(name string) (fileID, bool) {
+	lane, id, ok := strings.Cut(strings.TrimSuffix(name, ".seg"), "-")
+	if !ok || !strings.HasSuffix(name, ".seg") || len(lane) != 1 || lane[0] < '0' || lane[0] > '9' {
+		return fileID{}, false
+	}
+	n, err := strconv.ParseUint(id, 16, 64)
+	return fileID{int(lane[0] - '0'), n}, err == nil && len(id) == 16
+}
+
+// segmentFiles lists the segments among the names, by lane and number.
+func segmentFiles(names []string) []fileID {
+	var ids []fileID
+	for _, n := range names {
+		if id, ok := parseSegmentName(n); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b fileID) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.id, b.id)) })
+	return ids
+}
+
+func newEpoch() string {
+	b := make([]byte, epochSize/2)
+	rand.Read(b) // never fails: it ends the process rather than give weak bytes
+	return hex.EncodeToString(b)
+}

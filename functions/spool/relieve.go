@@ -1,0 +1,186 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// relieve frees disk until size bytes more fit into the quota or a spare is there: first what is dead, then unused ends of
+// idle segments, then it rewrites the sparsest segments. The house is held.
+func (s *Spool) relieve(size int64) bool {
+	s.trimIdle()
+	s.dropSpares(size)
+	err := s.writeBoth() // on a disk that takes no state nothing may be removed either
+	if err == nil {
+		err = s.bury()
+	}
+	for freed := true; err == nil && freed && !s.fits(size) && !s.hasSpare(size); {
+		freed, err = s.rewriteSparsest()
+	}
+	if err != nil {
+		s.report(fmt.Errorf("making room on disk: %w", err))
+	}
+	return s.fits(size) || s.hasSpare(size)
+}
+
+// dropSpares gives spares up for a file of another size than theirs.
+func (s *Spool) dropSpares(size int64) {
+	for !s.fits(size) && !s.hasSpare(size) {
+		s.mu.Lock()
+		if len(s.spares) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		sp := s.spares[len(s.spares)-1]
+		s.spares = s.spares[:len(s.spares)-1]
+		s.disk -= s.limits.segment
+		s.mu.Unlock()
+		if err := errors.Join(s.fs.Remove(s.path(sp.name)), s.letGo(sp.h)); err != nil {
+			s.report(fmt.Errorf("removing %s: %w", sp.name, err))
+		}
+	}
+}
+
+// trimIdle seals the segments that nothing of the present group was written to and gives back their unused ends. Only the
+// committer comes here.
+func (s *Spool) trimIdle() {
+	for l := range s.writers {
+		w := &s.writers[l]
+		if w.g == nil || w.g.tail != w.g.end {
+			continue
+		}
+		s.mu.Lock()
+		s.seal(w.g)
+		s.mu.Unlock()
+		s.trim(w.g)
+		w.g = nil
+	}
+}
+
+// trim cuts off what a sealed segment does not use. Where that fails the file merely stays larger than it need be.
+func (s *Spool) trim(g *segment) {
+	if err := g.h.Truncate(g.end); err != nil {
+		s.report(fmt.Errorf("truncating segment %s: %w", g.name(), err))
+		return
+	}
+	s.mu.Lock()
+	s.disk += g.end - g.size
+	g.size = g.end
+	s.mu.Unlock()
+}
+
+// rewriteSparsest rewrites the sealed segment that gives back most, if that is an eighth of it at least.
+func (s *Spool) rewriteSparsest() (freed bool, err error) {
+	s.mu.Lock()
+	var best *segment
+	gain := int64(0)
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			if n := g.size - dataStart - g.heldBytes; g.sealed && n > gain && n > g.size/8 {
+				best, gain = g, n
+			}
+		}
+	}
+	s.mu.Unlock()
+	if best == nil {
+		return false, nil
+	}
+	return true, s.rewrite(best)
+}
+
+// rewrite replaces a sealed segment by one that holds only what is still held, under the same name. Records keep their
+// bytes, so that nothing is encrypted twice. What it leaves out must be gone for both slots before. It needs as much free
+// space as is held. The house is held.
+func (s *Spool) rewrite(g *segment) error {
+	s.mu.Lock()
+	var keep []entry
+	if !s.fetch(g) {
+		s.mu.Unlock()
+		return fmt.Errorf("rewriting segment %s: its entries cannot be read", g.name())
+	}
+	for _, e := range g.entries {
+		if e.state != gone {
+			keep = append(keep, e)
+		}
+	}
+	head := g.segmentHeader
+	s.mu.Unlock()
+	head.rev++
+	if err := s.writeBoth(); err != nil {
+		return err
+	}
+	temp := s.path(g.name() + ".tmp")
+	f, err := s.fs.Create(temp)
+	if err != nil {
+		return fmt.Errorf("rewriting segment %s: %w", g.name(), err)
+	}
+	moved, end, err := s.copyRecords(f, g, &head, keep)
+	if err == nil {
+		err = s.syncData(syncRewrite, f)
+	}
+	if err == nil {
+		err = s.fs.Rename(temp, s.path(g.name()))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("rewriting segment %s: %w", g.name(), err), f.Close(), ignoreMissing(s.fs.Remove(temp)))
+	}
+	// The next state tells the new end, which must not be applied to the old file.
+	if err := s.syncDir(syncSwap, s.dir); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return s.replace(g, head, f, moved, end)
+}
+
+// copyRecords copies the entries' bytes behind a new header and says where they are now.
+func (s *Spool) copyRecords(dst File, g *segment, head *segmentHeader, keep []entry) (moved []entry, end int64, err error) {
+	moved, end = slices.Clone(keep), dataStart
+	if err := s.writeAt(dst, head.encode(), 0); err != nil {
+		return nil, 0, err
+	}
+	var buf []byte
+	for i := 0; i < len(keep); {
+		from, n := i, 0
+		for i < len(keep) && (i == from || keep[i].off == keep[i-1].off+keep[i-1].size) && (i == from || n < 1<<20) {
+			moved[i].off = uint32(end) + uint32(n) // #nosec G115 -- smaller than the old offset
+			n += int(keep[i].size)
+			i++
+		}
+		buf = slices.Grow(buf[:0], n)[:n]
+		if _, err := g.h.ReadAt(buf, int64(keep[from].off)); err != nil && !errors.Is(err, io.EOF) {
+			return nil, 0, err
+		}
+		if err := s.writeAt(dst, buf, end); err != nil {
+			return nil, 0, err
+		}
+		end += int64(n)
+	}
+	return moved, end, nil
+}
+
+// replace puts the rewritten file in the place of the old one. Records that went meanwhile stay as entries that are gone.
+func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, end int64) error {
+	s.mu.Lock()
+	for i := range moved {
+		// What was gone before is not among moved, so that each of them is found.
+		moved[i].state = g.entries[g.find(g.base+uint64(moved[i].seq))].state
+	}
+	old := g.h
+	s.disk += end - g.size
+	g.segmentHeader, g.h = head, &handle{File: f, users: 1}
+	g.entries, g.end, g.size, g.first, g.lowOK, g.holes = moved, end, end, 0, false, nil
+	g.retally()
+	g.goneDirty, g.indexed, s.dirty = true, false, true
+	s.toIndex = append(s.toIndex, g)
+	s.mu.Unlock()
+	return s.letGo(old)
+}
+
+// retally finds the bounds of the classes anew after entries moved.
+func (g *segment) retally() {
+	for t := range g.tallies {
+		tl := &g.tallies[t]
+		tl.lo, tl.hi = [2]int32{}, [2]int32{int32(len(g.entries) - 1), int32(len(g.entries) - 1)} // #nosec G115 -- a segment has fewer records
+	}
+}

@@ -1,0 +1,318 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// recovery is Open at work.
+type recovery struct {
+	*Spool
+	st      *savedState // nil without an intact slot
+	weak    bool        // see loader
+	counted uint64      // the counters of the state include the records up to here
+	saved   map[uint64]*savedSegment
+	top     uint64 // the highest sequence found
+}
+
+func (r *recovery) run(names []string) error {
+	ids := segmentFiles(names)
+	r.adopt()
+	if err := r.tidy(names); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		r.nextID = max(r.nextID, id.id+1)
+		if err := r.segment(id); err != nil {
+			return err
+		}
+	}
+	for id, sg := range r.saved {
+		if sg.records == 0 || r.weak {
+			continue
+		}
+		r.report(fmt.Errorf("spool segment %s is missing; its records are counted as quarantined", segmentName(sg.lane, id)))
+	}
+	r.resume()
+	r.balance()
+	return nil
+}
+
+// adopt takes over what the state says.
+func (r *recovery) adopt() {
+	st := r.st
+	if st == nil {
+		return
+	}
+	r.Spool.epoch, r.Spool.next, r.Spool.nextID = st.epoch, st.next, st.nextID
+	r.Spool.durable, r.Spool.encoded = st.gen, st.gen
+	r.counted = st.counted
+	r.weak = st.reserved > 0 && !st.clean
+	r.fates.ranges = st.fates.ranges
+	for _, c := range st.classes {
+		own := r.class(c.name)
+		own.appended, own.done, own.dropped = c.appended, c.done, c.dropped
+	}
+	for i := range st.segments {
+		r.saved[st.segments[i].id] = &st.segments[i]
+	}
+	r.clockBase = time.Duration(st.clock)
+	if off := time.Duration(time.Now().UnixNano() - st.wall); off > 0 && off < believable {
+		r.clockBase += off
+	}
+}
+
+// tidy removes temporary files and takes over spares.
+func (r *recovery) tidy(names []string) error {
+	for _, name := range names {
+		switch {
+		case strings.HasSuffix(name, ".tmp"):
+			if err := ignoreMissing(r.fs.Remove(r.path(name))); err != nil {
+				return fmt.Errorf("removing %s: %w", name, err)
+			}
+		case strings.HasPrefix(name, "spare-"):
+			if err := r.spare(name); err != nil {
+				return err
+			}
+		}
+	}
+	kept, err := r.fs.List(r.path(quarantineDir))
+	if err != nil {
+		return nil // there is none yet
+	}
+	for _, name := range kept {
+		if f, err := r.fs.Open(r.path(quarantineDir+"/"+name), false); err == nil {
+			n, sizeErr := f.Size()
+			r.kept += n
+			r.report(errors.Join(sizeErr, f.Close()))
+		}
+	}
+	r.disk += r.kept
+	return nil
+}
+
+func (r *recovery) spare(name string) error {
+	f, err := r.fs.Open(r.path(name), true)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", name, err)
+	}
+	if n, err := f.Size(); err == nil && n == r.limits.segment && len(r.spares) < r.limits.spares() {
+		r.spares = append(r.spares, spare{name, &handle{File: f, users: 1}})
+		r.disk += n
+		return nil
+	}
+	if err := errors.Join(f.Close(), r.fs.Remove(r.path(name))); err != nil {
+		return fmt.Errorf("removing %s: %w", name, err)
+	}
+	return nil
+}
+
+// segment takes over one segment, or removes or sets aside its file.
+func (r *recovery) segment(id fileID) error {
+	saved := r.saved[id.id]
+	name := segmentName(id.lane, id.id)
+	if saved == nil && r.st != nil && id.id < r.st.nextID {
+		return r.discard(id) // all its records were gone, and the state has forgotten it
+	}
+	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, weak: r.weak}
+	f, err := l.load(id.lane, id.id, saved)
+	if f != nil && err == nil && r.Spool.epoch == "" {
+		r.Spool.epoch = f.epoch
+	}
+	fresh := saved == nil || saved.records == 0 || r.weak
+	switch {
+	case fresh && (errors.Is(err, errUnused) || errors.Is(err, errNoHeader)):
+		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
+		return r.discard(id)
+	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused):
+		return r.banish(id, err.Error())
+	case err != nil:
+		return err
+	case f.epoch != r.Spool.epoch:
+		return r.banish(id, "segment belongs to another spool: epoch "+f.epoch)
+	}
+	delete(r.saved, id.id)
+	file, err := r.fs.Open(r.path(name), true)
+	if err != nil {
+		return fmt.Errorf("opening segment %s: %w", name, err)
+	}
+	r.enlist(f, file, saved)
+	return nil
+}
+
+func (r *recovery) discard(id fileID) error {
+	err := errors.Join(
+		ignoreMissing(r.fs.Remove(r.path(segmentName(id.lane, id.id)))),
+		ignoreMissing(r.fs.Remove(r.path(indexName(id.lane, id.id)))),
+	)
+	if err != nil {
+		return fmt.Errorf("removing segment %s, which holds nothing: %w", segmentName(id.lane, id.id), err)
+	}
+	return nil
+}
+
+// banish moves a whole file that cannot be read as a segment to the quarantine.
+func (r *recovery) banish(id fileID, reason string) error {
+	name := segmentName(id.lane, id.id)
+	to := quarantineDir + "/" + name
+	err := r.fs.MkdirAll(r.path(quarantineDir))
+	if err == nil {
+		err = r.fs.Rename(r.path(name), r.path(to))
+	}
+	if err != nil {
+		return fmt.Errorf("setting segment %s aside (%s): %w", name, reason, err)
+	}
+	r.note(Damage{File: name, Lane: id.lane, Reason: reason, Kept: to})
+	return nil
+}
+
+// enlist enters a segment and its records.
+func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
+	g := &segment{
+		segmentHeader: f.segmentHeader, sum: f.seed(), h: &handle{File: file, users: 1},
+		size: f.size, end: f.end, tail: f.end, safe: f.end, sealed: true, entries: f.entries, indexed: f.indexed,
+	}
+	if aead, err := findKey(r.opts.keys, &g.segmentHeader); err != nil {
+		g.locked = true
+		r.report(err)
+	} else {
+		g.aead = aead
+	}
+	r.disk += g.size
+	l := &r.lanes[g.lane]
+	l.segs = append(l.segs, g)
+	var ranges []byte // of what is gone
+	if saved != nil {
+		ranges = saved.gone
+	}
+	if saved != nil && f.indexed {
+		g.holes = saved.holes
+	}
+	r.top = max(r.top, g.base-1)
+	r.entries(g, f.names, ranges)
+	for i := range f.damage {
+		r.damaged(g, &f.damage[i], saved, ranges)
+	}
+	switch {
+	case g.held == 0:
+		r.retire(g)
+	case !f.indexed:
+		r.toIndex = append(r.toIndex, g)
+		r.nudge()
+	}
+	if g.size-g.end > r.limits.segment/64 {
+		r.trim(g)
+	}
+	if g.idle() {
+		g.pageOut() // at once, so that a start with a large backlog needs no more memory than a run
+	}
+}
+
+// entries sets each record's state and counts those that the state does not know yet.
+func (r *recovery) entries(g *segment, names []string, ranges []byte) {
+	classes := make([]*class, len(names))
+	for i, n := range names {
+		classes[i] = r.class(n)
+	}
+	walk := newGoneWalk(g.base, ranges)
+	to := backlog
+	if g.locked {
+		to = locked
+	}
+	for i := range g.entries {
+		e := &g.entries[i]
+		c, seq := classes[e.class], g.seq(i)
+		e.class = c.index
+		r.top = max(r.top, seq)
+		if e.due != 0 && (g.due == 0 || e.due < g.due) {
+			g.due = e.due
+		}
+		if walk.gone(seq) {
+			continue
+		}
+		r.fates.forget(seq) // its commit was given up and reached the disk all the same
+		if seq > r.counted {
+			c.appended++
+		}
+		r.move(g, i, to)
+	}
+	g.goneDirty = true
+}
+
+// damaged counts what a damaged place cost. Records that the state had counted show as missing in balance; those after it
+// are counted here, one for each place: header and payload of one record lie together.
+func (r *recovery) damaged(g *segment, d *damage, saved *savedSegment, ranges []byte) {
+	at := hole{uint32(d.Offset), uint32(d.Length)} // #nosec G115 -- a segment is below 4 GiB
+	g.holes = append(g.holes, at)
+	if saved != nil && slices.Contains(saved.holes, at) {
+		return
+	}
+	if d.Seq > 0 && newGoneWalk(g.base, ranges).gone(d.Seq) {
+		return // it was not needed any more
+	}
+	r.top = max(r.top, d.Seq)
+	if d.proven && max(d.last, d.Seq) > r.counted {
+		c := r.class(d.Class)
+		c.appended++
+		r.drop(c, ReasonQuarantined)
+	}
+	if d.proven && d.Seq > 0 {
+		r.fates.add(d.Seq, d.Seq, ReasonQuarantined)
+	}
+	d.Found = time.Now()
+	d.Kept = r.keep(d.Damage, d.bytes)
+	if d.proven {
+		r.note(d.Damage)
+	} else {
+		r.damages = append(r.damages, d.Damage)
+	}
+}
+
+// resume finds the next sequence. None that may have been exported is given again.
+func (r *recovery) resume() {
+	s := r.Spool
+	from := max(s.next, r.top+1)
+	if found := max(r.top, r.counted) + 1; found < from {
+		s.fates.add(found, from-1, FateSkipped) // promised to a commit that the crash kept from happening
+	}
+	s.next = from
+	switch {
+	case r.st == nil && s.epoch != "":
+		s.next += afterLoss // the state is lost and the epoch came from a segment
+	case r.weak:
+		s.next = max(s.next, r.st.reserved)
+	}
+	if s.next > from {
+		s.fates.add(from, s.next-1, FateSkipped)
+	}
+	if s.epoch == "" {
+		s.epoch = newEpoch()
+	}
+	s.counted = s.next - 1
+	s.dirty = true
+}
+
+// balance makes each class add up. More counted than found is damage, for no record leaves the disk before both slots say that it is
+// gone; only where commits do not sync it is what the crash took. Less counted than found are records of a commit that
+// was reported as failed.
+func (r *recovery) balance() {
+	why := ReasonQuarantined
+	if r.weak {
+		why = ReasonLost
+	}
+	for _, c := range r.classes {
+		have := c.done + c.held
+		for _, n := range c.dropped {
+			have += n
+		}
+		switch {
+		case have > c.appended:
+			c.appended = have
+		case have < c.appended:
+			c.dropped[why] += c.appended - have
+		}
+	}
+}

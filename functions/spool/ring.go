@@ -1,0 +1,126 @@
+package spool
+
+import (
+	"maps"
+	"time"
+)
+
+// ringCost is what a record costs in memory besides its payload; it bounds the ring when records are small.
+const ringCost = 160
+
+// ring holds the bytes of the records committed last, until they are done or newer ones need the room.
+type ring struct {
+	max, bytes int64
+	recs       map[uint64]ringRecord
+	order      []uint64 // sequences as they came; some are gone already
+	head       int
+	taken      time.Time // when something was last taken from it, or nothing was there to be taken
+	grown      int       // the most records that recs has held since it was made
+}
+
+// A ring from which nobody takes anything, because the link is gone or hangs, keeps only a part of what it may hold: its records
+// have to wait anyway, and an outage is to need no more memory than a working link. What it gives up is backlog, which fresh data
+// passes, so it gives up most of it only after a while: a pause is no outage.
+const (
+	pauseAfter = time.Second
+	pausePart  = 4
+	restAfter  = 5 * time.Second
+	restPart   = 16
+)
+
+// bound is how much the ring may hold now.
+func (r *ring) bound(now time.Time) int64 {
+	switch idle := now.Sub(r.taken); {
+	case idle > restAfter:
+		return r.max / restPart
+	case idle > pauseAfter:
+		return r.max / pausePart
+	}
+	return r.max
+}
+
+// resting tells whether records wait that nobody takes.
+func (r *ring) resting(now time.Time) bool { return len(r.recs) > 0 && now.Sub(r.taken) > pauseAfter }
+
+type ringRecord struct {
+	seg           *segment
+	payload       []byte
+	tag           any
+	time, expires int64
+}
+
+func (r *ring) add(g *segment, rec *Record, now time.Time) {
+	if len(r.recs) == 0 {
+		r.taken = now
+	}
+	r.recs[rec.Seq] = ringRecord{g, rec.Payload, rec.Tag, rec.Time, rec.Expires}
+	r.order = append(r.order, rec.Seq)
+	r.grown = max(r.grown, len(r.recs))
+	r.bytes += int64(len(rec.Payload)) + ringCost
+}
+
+func (r *ring) drop(seq uint64) {
+	if rec, ok := r.recs[seq]; ok {
+		delete(r.recs, seq)
+		r.bytes -= int64(len(rec.payload)) + ringCost
+	}
+}
+
+// oldest takes the next record out that has to go, if the ring holds more than that.
+func (r *ring) oldest(most int64) (seq uint64, g *segment, ok bool) {
+	for r.bytes > most && r.head < len(r.order) {
+		seq = r.order[r.head]
+		r.head++
+		if rec, there := r.recs[seq]; there {
+			r.drop(seq)
+			return seq, rec.seg, true
+		}
+	}
+	return 0, nil, false
+}
+
+// trim keeps the order from growing behind one record that stays long, at a constant cost a record.
+func (r *ring) trim() {
+	if len(r.order)-r.head <= 2*len(r.recs)+1024 && r.head <= len(r.order)/2+1024 {
+		return
+	}
+	kept := r.order[:0]
+	for _, seq := range r.order[r.head:] {
+		if _, there := r.recs[seq]; there {
+			kept = append(kept, seq)
+		}
+	}
+	r.order, r.head = kept, 0
+}
+
+// shrink gives back what recs took when it held more: a map never does so by itself.
+func (r *ring) shrink() {
+	if r.grown <= 2*len(r.recs)+1024 {
+		return
+	}
+	recs := make(map[uint64]ringRecord, len(r.recs))
+	maps.Copy(recs, r.recs)
+	r.recs, r.grown = recs, len(recs)
+}
+
+// evict moves what the ring cannot hold to the backlog.
+func (s *Spool) evict() {
+	most := s.ring.bound(time.Now())
+	for {
+		seq, g, ok := s.ring.oldest(most)
+		if !ok {
+			break
+		}
+		i := g.find(seq)
+		switch g.entries[i].state {
+		case live:
+			s.move(g, i, backlog)
+		case leasedLive:
+			s.move(g, i, leased)
+		}
+	}
+	s.ring.trim()
+	if most < s.ring.max {
+		s.ring.shrink()
+	}
+}

@@ -1,0 +1,65 @@
+package spool
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// While nobody takes anything the ring holds little, and as soon as somebody does it may hold all that is configured.
+func TestARestingRingHoldsLittle(t *testing.T) {
+	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
+	now := time.Now()
+	seq := uint64(0)
+	add := func(n int) {
+		for range n {
+			seq++
+			r.add(nil, &Record{Seq: seq, Payload: make([]byte, 1<<10)}, now)
+		}
+		for ok := true; ok; {
+			_, _, ok = r.oldest(r.bound(now))
+		}
+		r.trim()
+	}
+	add(4000)
+	require.Greater(t, r.bytes, int64(4<<20), "it is new: somebody may come any moment")
+	require.False(t, r.resting(now))
+	now = now.Add(pauseAfter + 1)
+	require.True(t, r.resting(now))
+	add(1)
+	require.LessOrEqual(t, r.bytes, r.max/pausePart)
+	require.Greater(t, r.bytes, r.max/restPart)
+	now = now.Add(restAfter)
+	add(1)
+	require.LessOrEqual(t, r.bytes, r.max/restPart)
+	require.Contains(t, r.recs, seq, "what goes is the oldest")
+	r.taken = now
+	add(4000)
+	require.Greater(t, r.bytes, int64(4<<20))
+	for s := range r.recs {
+		r.drop(s)
+	}
+	now = now.Add(time.Hour)
+	add(4000)
+	require.Greater(t, r.bytes, int64(4<<20), "it was empty: there was nothing to be taken")
+}
+
+// What a full ring took is given back while it rests, and nothing of it is lost by that.
+func TestARestingRingShrinks(t *testing.T) {
+	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
+	now := time.Now()
+	for seq := range uint64(4000) {
+		r.add(nil, &Record{Seq: seq, Payload: make([]byte, 1<<10)}, now)
+	}
+	r.shrink()
+	require.Equal(t, 4000, r.grown, "all of it is in use")
+	for ok := true; ok; {
+		_, _, ok = r.oldest(r.max / restPart)
+	}
+	kept := len(r.recs)
+	r.shrink()
+	require.Equal(t, kept, r.grown)
+	require.Len(t, r.recs, kept)
+	require.Contains(t, r.recs, uint64(3999))
+}

@@ -1,0 +1,109 @@
+package spool
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fillUp appends records of a lane until one is refused and says how many there are.
+func fillUp(t *testing.T, s *Spool, lane int) int {
+	t.Helper()
+	for i := 1; ; i++ {
+		r := rec(lane, "old", 4000, i)
+		r.OnFull = Refuse
+		if err := put(s, r); err != nil {
+			require.ErrorIs(t, err, ErrFull)
+			return i - 1
+		}
+	}
+}
+
+func TestStrategiesForAFullSpool(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		how      string
+		fill     int     // lane that fills the spool
+		lane     int     // of the newcomer
+		score    float32 // of the newcomer
+		stored   bool
+		dropped  uint64 // how many of the old ones
+		firstOut uint64 // sequence of the first to go
+	}{
+		{"refuse leaves everything as it is", Refuse, 0, 9, 0, false, 0, 0},
+		{"local leaves everything as it is", Local, 0, 9, 0, false, 0, 0},
+		{"the oldest of a lower lane goes", DropOldest, 0, 9, 0, true, 1, 1},
+		{"the oldest of the same lane goes", DropOldest, 5, 5, 0, true, 1, 1},
+		{"nothing of a higher lane goes", DropOldest, 6, 5, 0, false, 0, 0},
+		{"the lowest score of a lower lane goes", DropLowestScore, 2, 5, 0, true, 1, 1},
+		{"a higher score than the lowest of the same lane", DropLowestScore, 5, 5, 9, true, 1, 1},
+		{"a lower score than all of the same lane", DropLowestScore, 5, 5, 0.5, false, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.OnFull = c.how
+			s := open(t, t.TempDir(), cfg, small(2<<20, 64<<10, 100<<10))
+			n := fillUp(t, s, c.fill)
+			err := put(s, Record{Lane: c.lane, Class: "new", Score: c.score, Payload: make([]byte, 4000)})
+			st := balanced(t, s)
+			require.Equal(t, c.dropped, st.Dropped[ReasonFull])
+			require.EqualValues(t, n, st.Classes["old"].Appended)
+			if !c.stored {
+				require.ErrorIs(t, err, ErrFull)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, "dropped:full", s.Fate(c.firstOut))
+			require.EqualValues(t, c.dropped, st.Classes["old"].Dropped[ReasonFull])
+			require.EqualValues(t, 1, st.Classes["new"].Held)
+		})
+	}
+}
+
+// However records go, at random places and for long, the bytes on disk stay within the quota, and what is held stays readable.
+func TestQuotaHoldsOverAnyPatternOfDrops(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.OnFull = DropLowestScore
+	const quota = 3 << 20
+	s := open(t, t.TempDir(), cfg, small(quota, 64<<10, 64<<10))
+	highest := int64(0)
+	rounds := 6000
+	if raceEnabled {
+		rounds = 2500
+	}
+	for i := range rounds {
+		r := rec(i%10, "c", 500+i*37%3000, i)
+		r.Score = float32(i * 7919 % 1000)
+		if err := put(s, r); err != nil {
+			require.ErrorIs(t, err, ErrFull)
+		}
+		st := s.Stats()
+		highest = max(highest, st.DiskBytes)
+		require.LessOrEqual(t, st.HeldBytes, st.Limit)
+	}
+	require.LessOrEqual(t, highest, int64(quota))
+	st := balanced(t, s)
+	require.Zero(t, st.Failed, "none was admitted that the disk then had no room for")
+	for lane := range Lanes {
+		for from := Live; from <= Backlog; from++ {
+			for _, r := range s.Take(lane, "", from, 1<<20, 1<<30, nil) {
+				require.Equal(t, lane, r.Lane)
+			}
+		}
+	}
+	require.EqualValues(t, st.Held, s.Stats().Leased)
+	require.Empty(t, s.Damages())
+}
+
+func TestTooLargeAndOddRecordsAreRefused(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig(), small(2<<20, 64<<10, 100<<10))
+	require.ErrorIs(t, put(s, rec(0, "c", 1<<20, 1)), ErrTooLarge)
+	require.ErrorContains(t, put(s, rec(10, "c", 1, 1)), "lane 10")
+	require.ErrorContains(t, put(s, rec(-1, "c", 1, 1)), "lane -1")
+	require.ErrorContains(t, put(s, rec(0, string(make([]byte, 256)), 1, 1)), "255 bytes")
+	require.NoError(t, put(s), "nothing is stored at once")
+	big := rec(0, "c", 200<<10, 1)
+	require.NoError(t, put(s, big), "a record larger than a segment gets one of its own")
+	require.Equal(t, big.Payload, s.Take(0, "c", Backlog, 1, 1, nil)[0].Payload)
+	balanced(t, s)
+}

@@ -1,0 +1,251 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+)
+
+// found is a segment as it lies on disk.
+type found struct {
+	segmentHeader
+	size    int64
+	end     int64
+	entries []entry
+	names   []string // of the classes, entry.class points into it
+	indexed bool     // entries come from the index file; no payload was looked at
+	torn    int64    // bytes of an unfinished last commit
+	damage  []damage
+}
+
+// damage is a place in a segment that holds no intact record.
+type damage struct {
+	Damage
+	bytes  []byte
+	last   uint64 // the sequence before it
+	proven bool   // it had been durable; otherwise it may be what a power cut left of an unfinished commit
+}
+
+// scanner walks over a segment's bytes.
+type scanner struct {
+	*found
+	b      []byte
+	seed   uint32
+	names  map[string]uint16
+	last   uint64
+	synced int64 // what lies before was durable, as later records say
+	open   []damage
+}
+
+// scan reads a segment's records up to limit. sealed says that the segment was complete, so that nothing but damage can
+// explain a record that is not intact; otherwise what no intact record follows is the torn end of the log.
+func scan(f *found, b []byte, sealed bool) {
+	sc := &scanner{found: f, b: b, seed: f.seed(), names: map[string]uint16{}, synced: dataStart}
+	if f.base > 0 {
+		sc.last = f.base - 1
+	}
+	at := min(dataStart, len(b))
+	f.end = int64(at)
+	for at < len(b) {
+		next := sc.step(at)
+		if next < 0 {
+			break
+		}
+		at = next
+	}
+	sc.finish(at, sealed)
+}
+
+// step handles what stands at the offset and says where the next record is, -1 at the end.
+func (sc *scanner) step(at int) int {
+	h, _, ok, err := parseRecord(sc.b[at:], sc.seed)
+	if ok && h.seq <= sc.last {
+		ok = false
+	}
+	if ok && err != nil {
+		sc.open = append(sc.open, sc.lost(at, h.size(), &h, "payload: "+err.Error()))
+		return at + h.size()
+	}
+	if ok {
+		return sc.take(at, &h)
+	}
+	if head, mended := heal(sc.b[at:], sc.seed); mended {
+		h, _ = parseHeader(head, sc.seed)
+		if h.seq > sc.last {
+			return sc.take(at, &h)
+		}
+	}
+	next := resync(sc.b, at+1, sc.seed, sc.last)
+	if next > 0 {
+		sc.open = append(sc.open, sc.lost(at, next-at, nil, "header: "+errDamaged.Error()))
+	}
+	return next
+}
+
+// take adds an intact record. All damage before it is a hole now, not a torn end.
+func (sc *scanner) take(at int, h *header) int {
+	sc.damage = append(sc.damage, sc.open...)
+	sc.open = sc.open[:0]
+	class, known := sc.names[string(h.class)]
+	if !known && len(sc.found.names) < math.MaxUint16 {
+		class = uint16(len(sc.found.names)) // #nosec G115 -- checked
+		sc.names[string(h.class)] = class
+		sc.found.names = append(sc.found.names, string(h.class))
+	}
+	sc.entries = append(sc.entries, entry{
+		off: uint32(at), size: uint32(h.size()), seq: uint32(h.seq - sc.base), // #nosec G115 -- a segment is below 4 GiB
+		due: storedDue(h), time: seconds(h.time), score: h.score, class: class,
+	})
+	sc.last = h.seq
+	sc.synced = max(sc.synced, int64(h.synced))
+	sc.end = int64(at + h.size())
+	return at + h.size()
+}
+
+// storedDue is due, from what the record says on disk.
+func storedDue(h *header) uint32 {
+	if h.expires == 0 {
+		return 0
+	}
+	return dueAfter(time.Duration(h.expires-h.time), time.Duration(h.clock)*tickLength)
+}
+
+func (sc *scanner) lost(at, n int, h *header, reason string) damage {
+	d := damage{last: sc.last, bytes: bytes.Clone(sc.b[at : at+n])}
+	d.Damage = Damage{File: sc.name(), Offset: int64(at), Length: int64(n), Lane: sc.lane, Reason: reason}
+	if h != nil {
+		d.Seq, d.Class = h.seq, string(h.class)
+	}
+	return d
+}
+
+// finish judges the end: what was durable and is not intact is damage, the rest is torn and no damage.
+func (sc *scanner) finish(at int, sealed bool) {
+	for _, d := range sc.open {
+		if sealed || d.Offset < sc.synced {
+			sc.damage = append(sc.damage, d)
+			sc.end = d.Offset + d.Length
+		} else {
+			sc.torn += d.Length
+		}
+	}
+	if end := int64(len(sc.b)); int64(at) < sc.synced && sc.synced <= end {
+		n := int(sc.synced) - at
+		sc.damage = append(sc.damage, sc.lost(at, n, nil, "header: "+errDamaged.Error()))
+		sc.end = sc.synced
+	}
+	for i := range sc.damage {
+		d := &sc.damage[i]
+		d.proven = sealed || d.Offset < sc.synced
+		if !d.proven {
+			d.Reason += ", or its commit was not finished"
+		}
+	}
+}
+
+// loader reads segments from a directory without changing anything.
+type loader struct {
+	fs     FS
+	dir    string
+	rescan bool
+	weak   bool // a crash under a weaker sync policy: what the state knows need not have reached the disk
+}
+
+var errNoHeader = errors.New("neither copy of the segment's header is intact")
+
+// errUnused says that a file was to become a segment and never did: it holds nothing.
+var errUnused = errors.New("segment was never written to")
+
+// load reads one segment. saved is what the state knows of it, nil for nothing. That a later segment exists proves nothing of this
+// one's end: one commit may have written to both.
+func (l *loader) load(lane int, id uint64, saved *savedSegment) (*found, error) {
+	file, err := l.fs.Open(l.dir+"/"+segmentName(lane, id), false)
+	if err != nil {
+		return nil, fmt.Errorf("opening segment %s: %w", segmentName(lane, id), err)
+	}
+	f, err := l.read(file, lane, id, saved)
+	return f, errors.Join(err, file.Close())
+}
+
+func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*found, error) {
+	f := &found{}
+	var err error
+	if f.size, err = file.Size(); err != nil {
+		return nil, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
+	}
+	head, err := readUpTo(file, min(f.size, dataStart))
+	if err != nil {
+		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
+	}
+	var ok bool
+	if f.segmentHeader, ok = parseSegmentHeader(head); !ok {
+		return f, headerError(file, f.size)
+	}
+	if f.lane != lane || f.id != id {
+		return f, errUnused
+	}
+	limit, sealed := f.size, false
+	if saved != nil && saved.end > 0 {
+		limit, sealed = min(limit, saved.end), !l.weak
+	}
+	if x := l.index(f, limit); x != nil {
+		f.entries, f.names, f.end, f.indexed = x.entries, x.classes, x.end, true
+		return f, nil
+	}
+	b, err := readUpTo(file, limit)
+	if err != nil {
+		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
+	}
+	scan(f, b, sealed)
+	return f, nil
+}
+
+// headerError tells a file that lost its header from one that never had any.
+func headerError(file File, size int64) error {
+	b, err := readUpTo(file, min(size, 64<<10))
+	if err != nil {
+		return err
+	}
+	if len(bytes.Trim(b, "\x00")) == 0 {
+		return errUnused
+	}
+	return errNoHeader
+}
+
+// index reads the segment's index, nil where it is missing, damaged or does not fit the segment.
+func (l *loader) index(f *found, limit int64) *indexed {
+	if l.rescan {
+		return nil
+	}
+	file, err := l.fs.Open(l.dir+"/"+indexName(f.lane, f.id), false)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = file.Close() }() // read only: there is nothing to lose
+	size, err := file.Size()
+	if err != nil {
+		return nil
+	}
+	b, err := readUpTo(file, size)
+	if err != nil {
+		return nil
+	}
+	x, err := decodeIndex(b, &f.segmentHeader)
+	if err != nil || x.end > limit {
+		return nil
+	}
+	return x
+}
+
+// readUpTo reads the first n bytes of a file, or fewer where it ends.
+func readUpTo(f File, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	k, err := f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:k], err
+}

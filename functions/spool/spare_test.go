@@ -1,0 +1,79 @@
+package spool
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// drainAll ends an outage: everything is taken and done, and forgotten by both slots.
+func drainAll(t *testing.T, s *Spool, lane int) {
+	t.Helper()
+	for got := s.Take(lane, "", Backlog, 100, 1<<20, nil); len(got) > 0; got = s.Take(lane, "", Backlog, 100, 1<<20, nil) {
+		s.Done(seqs(got))
+	}
+	for range 2 {
+		s.mu.Lock()
+		s.dirty = true
+		s.mu.Unlock()
+		require.NoError(t, s.Checkpoint())
+	}
+}
+
+func spares(t *testing.T, dir string) (n int) {
+	t.Helper()
+	names, err := osFS{}.List(dir)
+	require.NoError(t, err)
+	for _, name := range names {
+		if strings.HasPrefix(name, "spare-") {
+			n++
+		}
+	}
+	return n
+}
+
+// What an outage filled is kept up to its bound, over a restart too, and the next outage writes over it.
+func TestEmptiedSegmentsAreWrittenOver(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, DefaultConfig(), small(4<<20, 64<<10, 0))
+	require.NoError(t, err)
+	outage := func(n int) {
+		for i := range n {
+			require.NoError(t, put(s, rec(3, "c", 5000, i)))
+		}
+	}
+	outage(400)
+	full := s.Stats()
+	require.Greater(t, full.Segments, 30)
+	drainAll(t, s, 3)
+	require.Equal(t, 16, spares(t, dir), "a quarter of the quota")
+	require.Less(t, s.Stats().DiskBytes, full.DiskBytes)
+	require.NoError(t, s.Close())
+
+	s = open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0))
+	require.LessOrEqual(t, spares(t, dir), 17)
+	before := s.Stats().DiskBytes
+	outage(150)
+	require.LessOrEqual(t, s.Stats().DiskBytes, before+64<<10, "no block was asked for")
+	balanced(t, s)
+}
+
+// Spares never stand in the way of a record that needs a segment of its own size.
+func TestSparesMakeWayForALargeRecord(t *testing.T) {
+	dir := t.TempDir()
+	cfg := DefaultConfig()
+	cfg.SpareMiB = 512 // more than there is
+	s := open(t, dir, cfg, small(4<<20, 64<<10, 0))
+	for i := range 550 {
+		require.NoError(t, put(s, rec(3, "c", 5000, i)))
+	}
+	drainAll(t, s, 3)
+	require.Greater(t, spares(t, dir), 40)
+	for i := range 4 {
+		require.NoError(t, put(s, rec(1, "large", 600<<10, i)))
+	}
+	st := balanced(t, s)
+	require.EqualValues(t, 4, st.Held)
+	require.LessOrEqual(t, st.DiskBytes, st.Quota)
+}

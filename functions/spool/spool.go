@@ -1,0 +1,335 @@
+// Package spool keeps records on disk, in lanes by priority, until somebody says that they are done.
+//
+// Append stores records durably: one fdatasync serves all that wait. Take leases them, the fresh ones from memory (Live) and
+// the others from disk (Backlog), Done and Drop end them, Release gives leases back. A record stays until Done or Drop, over
+// restarts and crashes; what was leased is then simply there again. What a crash can do is give a record a second time
+// whose Done was said within the last AckInterval.
+//
+// No call waits for anything but the disk, and only Append waits for that: when more than PendingMiB is queued for the
+// committer, and never for a consumer. Everything is safe for concurrent use. A damaged record costs itself alone: it
+// is set aside in the directory "quarantine", counted, and named by Damages; a torn end of the log, which every power cut
+// may leave, is cut off and no damage.
+//
+// Time to live is counted by the spool's own clock. It follows the monotonic clock while the spool is open, and
+// between two lives the wall clock as far as that is believable, so that a jump of the wall clock expires nothing.
+//
+// Memory is bounded by the ring and by what is on its way, not by the backlog: a segment whose records all wait to be read from
+// disk keeps a summary in memory and its entries in its index file (page.go). The strategy "dropLowestScore" is the exception,
+// as it has to find the lowest of all: under it 28 bytes a record stay in memory while the spool is full.
+//
+// FORMAT.md describes the files. Order of reading: types.go, commit.go, take.go, room.go, keeper.go, page.go, recover.go.
+package spool
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Spool is an open spool. Locks are taken in the order house, mu.
+type Spool struct {
+	dir    string
+	opts   options
+	fs     FS
+	limits limits
+
+	// house is held while files change that are not the committer's alone: slots, spares, dying and rewritten segments.
+	house sync.Mutex
+	slots [2]File
+
+	mu       sync.Mutex
+	work     *sync.Cond // there is something to commit, or the spool closes
+	space    *sync.Cond // something was committed
+	waiting  []*appending
+	pending  int64 // bytes in waiting and in the committer's hands
+	closing  bool
+	clean    bool // everything is committed and synced, and the next state is the last
+	epoch    string
+	next     uint64
+	reserved uint64
+	counted  uint64
+	nextID   uint64
+	classes  []*class
+	byName   map[string]*class
+	lanes    [Lanes]lane
+	held     uint64
+	bytes    int64
+	leased   int
+	locked   int
+	ready    [2]int // records to be taken, by kind
+	ring     ring
+	fates    fates
+	history  history // its file is written with the house held
+	squeeze  int64   // a limit below the configured one, after the disk was full before the quota was; 0 is none
+	disk     int64   // bytes of all files
+	spares   []spare
+	dying    []dying
+	toIndex  []*segment
+	hollow   []*segment // turned out to hold nothing when their entries were read again
+	found    []damage   // by reading entries again, and not yet told
+	unread   error      // why entries could not be read; nil once any could again
+	sweeps   int
+	dirty    bool   // the state changed since the last checkpoint
+	encoded  uint64 // generation of the last state encoded
+	durable  uint64 // generation of the last state on disk
+	damages  []Damage
+	kept     int64 // bytes in quarantine
+	problem  string
+
+	tellSince    time.Time // begin of the minute in which damages are told,
+	told, untold int       // how many were, and how many were not
+
+	writers [Lanes]writer // the committer's
+
+	clockBase time.Duration
+	opened    time.Time
+
+	commits, syncs, written, refused, failed, diskFull, quarantined atomic.Uint64
+
+	wake  chan struct{}
+	kick  chan struct{}
+	stop  chan struct{}
+	group sync.WaitGroup // the keeper
+	comm  sync.WaitGroup // the committer
+	lock  io.Closer
+}
+
+// limits is the configuration in the units the code works with.
+type limits struct {
+	Config
+	quota, segment, spare, slot, ring, pending, quarantine int64
+	syncEvery, ackEvery                                    time.Duration
+}
+
+// Close commits what was appended, writes down what is done, and closes the spool. Records leased then are given again
+// by the next Open.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closing = true
+	s.work.Broadcast()
+	s.space.Broadcast()
+	s.mu.Unlock()
+	s.comm.Wait()
+	close(s.stop)
+	s.group.Wait()
+	return s.shut()
+}
+
+// Wait signals that there may be something new to take, or room again. It holds at most one signal, so it is for one reader.
+func (s *Spool) Wait() <-chan struct{} { return s.wake }
+
+func (s *Spool) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Epoch names the life of the spool: a new one when the spool is new, the same after a restart.
+func (s *Spool) Epoch() string { return s.epoch }
+
+// tickLength is the resolution of the spool's clock.
+const tickLength = 100 * time.Millisecond
+
+func (s *Spool) clock() time.Duration { return s.clockBase + time.Since(s.opened) }
+
+func (s *Spool) tick() uint32 { return ticks(s.clock()) }
+
+// ticks keeps what is too far away in range: 13 years of running are as good as for ever.
+func ticks(d time.Duration) uint32 {
+	return uint32(min(max(d/tickLength, 1), 1<<32-1)) // #nosec G115 -- in range
+}
+
+// class finds or makes the counters of a class.
+func (s *Spool) class(name string) *class {
+	c := s.byName[name]
+	if c == nil {
+		c = &class{index: uint16(len(s.classes)), name: name, dropped: map[string]uint64{}} // #nosec G115 -- at most maxClasses
+		s.classes = append(s.classes, c)
+		s.byName[name] = c
+	}
+	return c
+}
+
+// move puts a record into another state and keeps every count right; it is the only place that does.
+func (s *Spool) move(g *segment, i int, to state) {
+	e := &g.entries[i]
+	s.count(g, i, -1)
+	e.state = to
+	s.count(g, i, 1)
+}
+
+func (s *Spool) count(g *segment, i int, sign int) {
+	e := &g.entries[i]
+	if e.state == gone {
+		return
+	}
+	c, n := s.classes[e.class], int64(sign)*int64(e.size)
+	g.held += sign
+	g.heldBytes += n
+	s.held += uint64(sign) // #nosec G115 -- wraps to a subtraction
+	s.bytes += n
+	c.held += uint64(sign) // #nosec G115 -- wraps to a subtraction
+	c.heldBytes += n
+	switch e.state {
+	case leased, leasedLive:
+		s.leased += sign
+	case locked:
+		s.locked += sign
+	default:
+		s.countReady(g, i, sign)
+	}
+}
+
+func (s *Spool) countReady(g *segment, i int, sign int) {
+	e := &g.entries[i]
+	k, n := e.state.kind(), int64(sign)*int64(e.size)
+	s.ready[k] += sign
+	q := s.lanes[g.lane].queue(s.classes[e.class])
+	q.pend[k] += sign
+	q.bytes[k] += n
+	t := g.tally(e.class)
+	t.pend[k] += int32(sign) // #nosec G115 -- ±1
+	t.bytes[k] += n
+	if sign > 0 {
+		g.lowOK = g.lowOK && g.entries[g.low].score <= e.score
+		t.lo[k] = min(t.lo[k], int32(i)) // #nosec G115 -- a segment has fewer records
+		t.hi[k] = max(t.hi[k], int32(i)) // #nosec G115 -- a segment has fewer records
+	}
+}
+
+// end counts a record as done ("") or dropped and forgets it. The segment is retired when it was its last.
+func (s *Spool) end(g *segment, i int, why string) {
+	e := &g.entries[i]
+	c, seq := s.classes[e.class], g.seq(i)
+	s.move(g, i, gone)
+	s.ring.drop(seq)
+	g.goneDirty = true
+	s.dirty = true
+	s.fates.add(seq, seq, s.drop(c, why))
+	if len(s.fates.ranges) == s.limits.History+s.limits.History/2 {
+		s.nudge()
+	}
+	if g.held == 0 && g.sealed {
+		s.retire(g)
+	}
+}
+
+// drop counts and says the fate in its own words. Reasons are bounded, whatever callers make up.
+func (s *Spool) drop(c *class, why string) string {
+	if why == "" {
+		c.done++
+		return FateDone
+	}
+	if _, known := c.dropped[why]; !known && len(c.dropped) >= maxReasons {
+		why = "other"
+	}
+	c.dropped[why]++
+	return fateOf(why)
+}
+
+func fateOf(why string) string {
+	switch why {
+	case ReasonExpired, ReasonQuarantined:
+		return why
+	}
+	return "dropped:" + why
+}
+
+const (
+	maxReasons = 64
+	maxClasses = 4096
+)
+
+// locate finds a record that is held. Lanes whose segment is in memory are searched first, and none is read for a record whose
+// end is known.
+func (s *Spool) locate(seq uint64) (*segment, int) {
+	paged := false
+	for l := range s.lanes {
+		g := s.lanes[l].segment(seq)
+		switch {
+		case g == nil:
+		case g.paged != nil:
+			paged = paged || seq <= g.paged.last
+		default:
+			if i := g.find(seq); i >= 0 && g.entries[i].state != gone {
+				return g, i
+			}
+		}
+	}
+	if !paged || s.fates.of(seq) != FateUnknown {
+		return nil, -1
+	}
+	for l := range s.lanes {
+		g := s.lanes[l].segment(seq)
+		if g == nil || g.paged == nil || seq < g.paged.floor || seq > g.paged.last || !s.fetch(g) {
+			continue
+		}
+		if i := g.find(seq); i >= 0 && g.entries[i].state != gone {
+			return g, i
+		}
+	}
+	return nil, -1
+}
+
+// report tells a background problem: to the caller's function each time it changes, and in Stats until it is over.
+func (s *Spool) report(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	s.mu.Lock()
+	fresh := text != s.problem && text != ""
+	s.problem = text
+	s.mu.Unlock()
+	if fresh && s.opts.problem != nil {
+		s.opts.problem(err)
+	}
+}
+
+func (s *Spool) path(name string) string { return s.dir + "/" + name }
+
+// syncPoint names each place where the spool makes something durable, so that a test can leave one out and see that the power-cut
+// test notices.
+type syncPoint string
+
+const (
+	syncCommit      syncPoint = "data of a commit"
+	syncRoll        syncPoint = "directory after a new segment"
+	syncParent      syncPoint = "parent of a new directory"
+	syncState       syncPoint = "state slot"
+	syncSwap        syncPoint = "directory after that rename"
+	syncRewrite     syncPoint = "rewritten segment before its rename"
+	syncHistory     syncPoint = "block of the history"
+	syncHistoryName syncPoint = "directory after a new history"
+)
+
+func (s *Spool) syncData(p syncPoint, f File) error {
+	if s.opts.without == p {
+		return nil
+	}
+	s.syncs.Add(1)
+	return f.SyncData()
+}
+
+func (s *Spool) syncDir(p syncPoint, dir string) error {
+	if s.opts.without == p {
+		return nil
+	}
+	if err := s.fs.SyncDir(dir); err != nil {
+		return fmt.Errorf("syncing directory %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (s *Spool) writeAt(f File, b []byte, at int64) error {
+	_, err := f.WriteAt(b, at)
+	s.written.Add(uint64(len(b)))
+	return err
+}

@@ -1,0 +1,115 @@
+package spool
+
+import (
+	"maps"
+	"time"
+)
+
+// Queues appends one entry for each class of each lane that has something to take, highest lane first.
+func (s *Spool) Queues(dst []Queue) []Queue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := Lanes - 1; l >= 0; l-- {
+		for _, q := range s.lanes[l].queues {
+			if q == nil || q.pend[0]+q.pend[1] == 0 {
+				continue
+			}
+			dst = append(dst, Queue{
+				Lane: l, Class: q.class.name,
+				Live: q.pend[0], Backlog: q.pend[1], LiveBytes: q.bytes[0], BacklogBytes: q.bytes[1],
+			})
+		}
+	}
+	return dst
+}
+
+// Floor is the smallest sequence still held, or the next one to be given. A crash may lower it by what was done within the
+// last AckInterval.
+func (s *Spool) Floor() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	floor, _ := s.oldest()
+	return floor
+}
+
+// oldest finds the smallest sequence held and the earliest time among the first records of the lanes. What waits for its
+// commit counts as held.
+func (s *Spool) oldest() (floor uint64, since int64) {
+	floor = s.counted + 1
+	for l := range s.lanes {
+		for _, g := range s.lanes[l].segs {
+			seq, at, ok := g.oldest()
+			if !ok {
+				continue
+			}
+			floor = min(floor, seq)
+			if t := int64(at) * 1e9; since == 0 || t < since {
+				since = t
+			}
+			break
+		}
+	}
+	return floor, since
+}
+
+// Fate says what became of a sequence: "held", "done", "expired", "quarantined", "dropped:<reason>", "skipped" for one that no record
+// ever had, or "" for one that is not yet given or older than the bounded history.
+func (s *Spool) Fate(seq uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g, _ := s.locate(seq); g != nil {
+		return FateHeld
+	}
+	if why := s.fates.of(seq); why != FateUnknown || seq >= s.next {
+		return why
+	}
+	return s.history.of(seq)
+}
+
+// Fill is what is asked often of Stats: records and bytes held, and the share of the limit that they fill.
+func (s *Spool) Fill() (records, bytes int64, share float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.held), s.bytes, float64(s.bytes+s.pending) / float64(s.limits.limit()) // #nosec G115 -- fits
+}
+
+// Stats counts. It costs some microseconds for each class.
+func (s *Spool) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{
+		Epoch: s.epoch, Held: s.held, HeldBytes: s.bytes, Limit: s.limits.limit(), DiskBytes: s.disk, Quota: s.limits.quota,
+		Live: s.ready[0], Backlog: s.ready[1], LiveBytes: s.ring.bytes, Leased: s.leased, Locked: s.locked, Next: s.next,
+		Commits: s.commits.Load(), Syncs: s.syncs.Load(), Written: s.written.Load(), Refused: s.refused.Load(),
+		Failed: s.failed.Load(), DiskFull: s.diskFull.Load(), Quarantined: s.quarantined.Load(), Problem: s.problem,
+		Dropped: map[string]uint64{}, Classes: make(map[string]ClassStats, len(s.classes)),
+	}
+	if s.history.f == nil {
+		st.DiskBytes -= s.limits.history() // reserved, and not there yet
+	}
+	if s.squeeze > 0 {
+		st.Limit = min(st.Limit, s.squeeze)
+	}
+	st.Floor, st.Oldest = s.oldest()
+	for l := range s.lanes {
+		st.Segments += len(s.lanes[l].segs)
+	}
+	for _, c := range s.classes {
+		st.Appended += c.appended
+		st.Done += c.done
+		for why, n := range c.dropped {
+			st.Dropped[why] += n
+		}
+		st.Classes[c.name] = ClassStats{
+			Appended: c.appended, Done: c.done, Held: c.held, HeldBytes: c.heldBytes, Dropped: maps.Clone(c.dropped),
+		}
+	}
+	return st
+}
+
+// Resting tells whether fresh records wait that nobody takes: the link is gone, or hangs.
+func (s *Spool) Resting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring.resting(time.Now())
+}

@@ -1,0 +1,165 @@
+package spool
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// A ring that holds three records: the older ones become backlog, and nothing is given twice.
+func TestRingOverflowsToBacklog(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 3*(1000+ringCost)))
+	for i := range 5 {
+		require.NoError(t, put(s, rec(1, "c", 1000, i)))
+	}
+	require.Equal(t, []Queue{{Lane: 1, Class: "c", Live: 3, Backlog: 2, LiveBytes: 3 * 1057, BacklogBytes: 2 * 1057}}, s.Queues(nil))
+	require.Equal(t, []uint64{3, 4, 5}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+	require.Equal(t, []uint64{1, 2}, seqs(s.Take(1, "c", Backlog, 9, 1<<20, nil)))
+	require.Empty(t, s.Queues(nil))
+}
+
+// A lease given back returns to where it came from, unless the ring had to let it go meanwhile.
+func TestReleaseRestoresPlaceAndOrder(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 4*(1000+ringCost)))
+	for i := range 4 {
+		r := rec(1, "c", 1000, i)
+		r.Tag = i
+		require.NoError(t, put(s, r))
+	}
+	got := s.Take(1, "", Live, 2, 1<<20, nil)
+	require.Equal(t, 0, got[0].Tag)
+	s.Release(seqs(got))
+	require.Equal(t, []uint64{1, 2, 3, 4}, seqs(s.Take(1, "", Live, 9, 1<<20, nil)))
+	s.Release([]uint64{3, 1, 77})
+	require.Equal(t, []uint64{1, 3}, seqs(s.Take(1, "", Live, 9, 1<<20, nil)))
+	require.NoError(t, put(s, rec(1, "c", 1000, 5))) // pushes 1 out
+	s.Release([]uint64{1, 2, 3, 4})
+	require.Equal(t, []uint64{1}, seqs(s.Take(1, "", Backlog, 9, 1<<20, nil)))
+	require.Equal(t, []uint64{2, 3, 4, 5}, seqs(s.Take(1, "", Live, 9, 1<<20, nil)))
+	require.EqualValues(t, 5, balanced(t, s).Leased)
+}
+
+func TestTakeByClassCountAndBytes(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig())
+	for i := range 6 {
+		require.NoError(t, put(s, rec(4, string(rune('a'+i%2)), 1000, i)))
+	}
+	require.Equal(t, []uint64{2, 4}, seqs(s.Take(4, "b", Live, 2, 1<<20, nil)))
+	require.Equal(t, []uint64{1}, seqs(s.Take(4, "", Live, 9, 1, nil)), "always one")
+	require.Equal(t, []uint64{3, 5}, seqs(s.Take(4, "a", Live, 9, 2*1057, nil)))
+	require.Empty(t, s.Take(4, "zzz", Live, 9, 1<<20, nil))
+	require.Empty(t, s.Take(11, "", Live, 9, 1<<20, nil))
+	require.Empty(t, s.Take(4, "", 7, 9, 1<<20, nil))
+	s.Drop([]uint64{6, 1}, "because")
+	st := balanced(t, s)
+	require.EqualValues(t, 2, st.Dropped["because"])
+	require.Equal(t, "dropped:because", s.Fate(6))
+	s.Done([]uint64{6, 99})
+	require.EqualValues(t, 0, balanced(t, s).Done)
+	require.EqualValues(t, 2, st.Floor)
+}
+
+func TestWaitSignals(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig())
+	require.NoError(t, put(s, rec(1, "c", 10, 1)))
+	<-s.Wait()
+	got := s.Take(1, "", Live, 1, 1, nil)
+	s.Release(seqs(got))
+	<-s.Wait()
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, put(s, rec(1, "c", 10, 1)), ErrClosed)
+	require.NoError(t, s.Close(), "twice is once")
+}
+
+// Time to live runs by the spool's clock: what waits for longer goes, live, leased and backlog each as they should.
+func TestTimeToLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := crashFS{vfs.NewCrashableMem(), func() {}}
+		s, err := Open("/spool", DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 1<<20))
+		require.NoError(t, err)
+		wall := time.Now().Add(-50 * 365 * 24 * time.Hour).UnixNano() // the caller's clock may be anything
+		for i, ttl := range []time.Duration{time.Second, 5 * time.Second, 0, time.Hour} {
+			r := rec(1, "c", 100, i)
+			r.Time = wall
+			if ttl > 0 {
+				r.Expires = wall + int64(ttl)
+			}
+			require.NoError(t, put(s, r))
+		}
+		leased := s.Take(1, "", Live, 1, 1, nil)
+		require.EqualValues(t, 1, leased[0].Seq)
+		time.Sleep(2500 * time.Millisecond) // between two sweeps: at the same instant either may come first
+		s.Release(seqs(leased))
+		require.EqualValues(t, 0, balanced(t, s).Dropped[ReasonExpired], "not while it was leased")
+		require.Equal(t, []uint64{2}, seqs(s.Take(1, "", Live, 1, 1, nil)), "the first expired when it came back")
+		require.Equal(t, ReasonExpired, s.Fate(1))
+		s.Release([]uint64{2})
+		time.Sleep(3 * time.Second)
+		require.EqualValues(t, 2, balanced(t, s).Dropped[ReasonExpired], "the sweep found the second")
+		require.NoError(t, s.Close())
+
+		time.Sleep(2 * time.Hour) // the node is off
+		s, err = Open("/spool", DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 1<<20))
+		require.NoError(t, err)
+		require.Equal(t, []uint64{3}, seqs(s.Take(1, "", Backlog, 9, 1<<20, nil)))
+		require.EqualValues(t, 3, balanced(t, s).Dropped[ReasonExpired])
+		require.NoError(t, s.Close())
+	})
+}
+
+// A wall clock that was set between two lives, by years either way, expires nothing.
+func TestClockJumpExpiresNothing(t *testing.T) {
+	for _, jump := range []time.Duration{-50 * 365 * 24 * time.Hour, 50 * 365 * 24 * time.Hour} {
+		dir := t.TempDir()
+		s, err := Open(dir, DefaultConfig())
+		require.NoError(t, err)
+		r := rec(1, "c", 100, 1)
+		r.Time = time.Now().UnixNano()
+		r.Expires = r.Time + int64(time.Minute)
+		require.NoError(t, put(s, r))
+		require.NoError(t, s.Close())
+
+		st, _ := readState(osFS{}, dir)
+		st.wall -= int64(jump)
+		for i := range slotNames {
+			st.gen++
+			f, err := osFS{}.Open(dir+"/"+slotNames[st.gen&1], true)
+			require.NoError(t, err)
+			_, err = f.WriteAt(st.encode(), 0)
+			require.NoError(t, err, i)
+			require.NoError(t, f.Close())
+		}
+		s = open(t, dir, DefaultConfig())
+		require.Len(t, s.Take(1, "", Backlog, 1, 1, nil), 1, "jump of %v", jump)
+	}
+}
+
+// Under the weaker policies a crash may lose records, and still no sequence is given twice.
+func TestWeakSyncNeverReusesSequences(t *testing.T) {
+	for _, policy := range []string{SyncInterval, SyncNone} {
+		cfg := DefaultConfig()
+		cfg.Sync, cfg.SyncInterval = policy, "1h"
+		disk := crashFS{vfs.NewCrashableMem(), func() {}}
+		s, err := Open("/spool", cfg, WithFS(disk), small(16<<20, 64<<10, 1<<20))
+		require.NoError(t, err)
+		last := uint64(0)
+		for i := range 50 {
+			r := []Record{rec(1, "c", 100, i)}
+			require.NoError(t, put(s, r...))
+			last = r[0].Seq
+		}
+		after := crashFS{disk.CrashClone(vfs.CrashCloneCfg{}), func() {}}
+		require.NoError(t, s.Close())
+		s, err = Open("/spool", cfg, WithFS(after), small(16<<20, 64<<10, 1<<20))
+		require.NoError(t, err)
+		r := []Record{rec(1, "c", 100, 0)}
+		require.NoError(t, put(s, r...))
+		require.Greater(t, r[0].Seq, last)
+		require.Equal(t, FateSkipped, s.Fate(last))
+		balanced(t, s)
+		require.NoError(t, s.Close())
+	}
+}
