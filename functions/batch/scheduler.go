@@ -1,0 +1,277 @@
+// Package batch decides what leaves next.
+//
+// A Scheduler asks the spool what it offers and takes batches of one class each. Fresh records go before a backlog, but
+// the backlog keeps its share of the bytes; a lane of higher priority goes before the lower ones, but those keep theirs;
+// the classes of one lane share by weight (weighted fair queueing by bytes). Fresh records wait for company until a
+// batch is full or old enough; a backlog fills batches by itself and never waits.
+//
+// The scheduler holds no records. What Next hands out is leased from the spool: the caller says Done or Release there.
+// Records that are past their time are dropped here, as "expired", before they cost link bytes. One goroutine calls
+// Next, which blocks; everything else may be called from anywhere and does not block.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// Source is what the scheduler needs of the spool; *spool.Spool is one.
+type Source interface {
+	// Queues lists what can be taken, highest lane first.
+	Queues(dst []spool.Queue) []spool.Queue
+	// Take leases the oldest records of a class, at least one if there is one.
+	Take(lane int, class string, from spool.Source, max, maxBytes int, dst []spool.Record) []spool.Record
+	// TakeNewest leases the newest records of a class from the backlog.
+	TakeNewest(lane int, class string, max, maxBytes int, dst []spool.Record) []spool.Record
+	// Drop removes records and counts them under the reason.
+	Drop(seqs []uint64, reason string)
+	// Wait signals that there may be something new.
+	Wait() <-chan struct{}
+}
+
+// Classes gives weights and orders; *task.Classes is one.
+type Classes interface{ All() []*task.Class }
+
+// Batch is what leaves as one message.
+type Batch struct {
+	Class   string
+	Lane    int
+	Live    bool           // fresh, not from the backlog
+	Bytes   int            // sum of the payloads
+	Records []spool.Record // by ascending sequence, never empty
+}
+
+// ErrDrained is the answer of Next, after Drain, once no fresh records are left.
+var ErrDrained = errors.New("batch: nothing fresh left to send")
+
+// Scheduler hands out batches.
+type Scheduler struct {
+	src   Source
+	nudge chan struct{} // wakes Next after a change of its terms
+
+	mu       sync.Mutex
+	cfg      Config
+	age      time.Duration
+	limit    int // bytes a batch, at most MaxKiB
+	drain    bool
+	classes  map[string]*task.Class
+	queues   map[key]*queue
+	lanes    [spool.Lanes][]*queue             // what the spool offers now
+	clocks   [sourceCount][spool.Lanes]float64 // virtual time of the queue served last
+	fresh    split                             // fresh against backlog
+	priority [sourceCount][spool.Lanes]split   // a lane against all below it
+	offers   []spool.Queue
+}
+
+// New builds a scheduler over a source.
+func New(cfg Config, src Source, classes Classes) (*Scheduler, error) {
+	s := &Scheduler{src: src, nudge: make(chan struct{}, 1), queues: map[key]*queue{}}
+	if err := s.Reload(cfg, classes); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Reload changes configuration and classes from the next batch on. On an error nothing changes.
+func (s *Scheduler) Reload(cfg Config, classes Classes) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("batch configuration: %w", err)
+	}
+	byName := map[string]*task.Class{}
+	for _, c := range classes.All() {
+		byName[c.Name] = c
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg, s.classes = cfg, byName
+	s.age, _ = time.ParseDuration(cfg.MaxAge) // validated above
+	s.limit = cfg.MaxKiB << 10
+	s.fresh = newSplit(cfg.BacklogShare, s.limit)
+	for i := range s.priority {
+		for lane := range s.priority[i] {
+			s.priority[i][lane] = newSplit(cfg.LowerShare, s.limit)
+		}
+	}
+	clear(s.queues)
+	s.wake()
+	return nil
+}
+
+// SetLimit makes batches smaller than MaxKiB, for a link that is slow or a broker that refuses large messages.
+// 0 or more than MaxKiB means MaxKiB.
+func (s *Scheduler) SetLimit(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = s.cfg.MaxKiB << 10
+	if bytes > 0 {
+		s.limit = min(s.limit, bytes)
+	}
+}
+
+// Drain makes all fresh records due at once and leaves the backlog alone: Next answers ErrDrained when none are left.
+func (s *Scheduler) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drain = true
+	s.wake()
+}
+
+// Next blocks until a batch is due and hands it over with the leases of its records.
+func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		b, wait, drained := s.next(time.Now())
+		switch {
+		case b != nil:
+			return b, nil
+		case drained:
+			return nil, ErrDrained
+		}
+		if err := s.sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sleep waits for something new in the spool, new terms, or the age of what waits; wait < 0 is no age.
+func (s *Scheduler) sleep(ctx context.Context, wait time.Duration) error {
+	var due <-chan time.Time
+	if wait >= 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.src.Wait():
+	case <-s.nudge:
+	case <-due:
+	}
+	return nil
+}
+
+func (s *Scheduler) wake() {
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// next takes a batch if one is due; else it says how long until the first becomes due, -1 when nothing waits.
+func (s *Scheduler) next(now time.Time) (b *Batch, wait time.Duration, drained bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.look(now)
+		c, ok := s.choose(now)
+		if !ok {
+			wait = s.wait(now)
+			return nil, wait, s.drain && wait < 0
+		}
+		b, found := s.take(c, now)
+		if b != nil {
+			return b, 0, false
+		}
+		if !found {
+			// The spool offered what it could not give (damaged, or just expired): do not ask again until it signals.
+			return nil, retryAfter, false
+		}
+		// All that was taken had expired: there may be more behind it.
+	}
+}
+
+// retryAfter keeps a spool that offers what it cannot give from being asked in a loop.
+const retryAfter = 100 * time.Millisecond
+
+// look takes over what the spool offers now.
+func (s *Scheduler) look(now time.Time) {
+	s.offers = s.src.Queues(s.offers[:0])
+	for lane := range s.lanes {
+		for _, q := range s.lanes[lane] {
+			if !slices.ContainsFunc(s.offers, func(o spool.Queue) bool { return o.Lane == q.lane && o.Class == q.class }) {
+				q.none()
+			}
+		}
+		s.lanes[lane] = s.lanes[lane][:0]
+	}
+	for i := range s.offers {
+		q := s.queue(key{s.offers[i].Lane, s.offers[i].Class})
+		q.offer(&s.offers[i], &s.clocks, now)
+		s.lanes[q.lane] = append(s.lanes[q.lane], q)
+	}
+}
+
+// maxQueues bounds the memory kept for classes that no configuration knows any more.
+const maxQueues = 1024
+
+func (s *Scheduler) queue(k key) *queue {
+	q := s.queues[k]
+	if q != nil {
+		return q
+	}
+	if len(s.queues) >= maxQueues {
+		for old, q := range s.queues {
+			if q.idle() {
+				delete(s.queues, old)
+			}
+		}
+	}
+	q = &queue{key: k, weight: 1}
+	if c := s.classes[k.class]; c != nil {
+		q.weight, q.newest = float64(max(c.Weight, 1)), c.Newest
+	}
+	s.queues[k] = q
+	return q
+}
+
+// take leases the batch of the choice and drops what is past its time. found says that the spool gave anything at all.
+func (s *Scheduler) take(c choice, now time.Time) (b *Batch, found bool) {
+	q := c.queue
+	var records []spool.Record
+	if c.source == backlog && q.newest {
+		records = s.src.TakeNewest(q.lane, q.class, s.cfg.MaxCount, s.limit, nil)
+		slices.SortFunc(records, func(a, b spool.Record) int { return int(int64(a.Seq - b.Seq)) })
+	} else {
+		records = s.src.Take(q.lane, q.class, sources[c.source], s.cfg.MaxCount, s.limit, nil)
+	}
+	if len(records) == 0 {
+		return nil, false
+	}
+	if c.source == live && len(records) >= q.count[live] {
+		q.since = time.Time{} // whatever comes now waits anew
+	}
+	records, bytes := s.expire(records, now.UnixNano())
+	if len(records) == 0 {
+		return nil, true
+	}
+	s.book(c, bytes)
+	return &Batch{Class: q.class, Lane: q.lane, Live: c.source == live, Bytes: bytes, Records: records}, true
+}
+
+// expire drops the records whose time is over and keeps the rest in order.
+func (s *Scheduler) expire(records []spool.Record, now int64) (kept []spool.Record, bytes int) {
+	var gone []uint64
+	kept = records[:0]
+	for _, r := range records {
+		if r.Expires > 0 && r.Expires <= now {
+			gone = append(gone, r.Seq)
+			continue
+		}
+		bytes += len(r.Payload)
+		kept = append(kept, r)
+	}
+	if len(gone) > 0 {
+		s.src.Drop(gone, spool.ReasonExpired)
+	}
+	return kept, bytes
+}

@@ -1,0 +1,20 @@
+package export
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// backoff spreads the attempts of many nodes after one broker's outage: full jitter, a random part of a bound that
+// doubles. Used by one goroutine.
+type backoff struct {
+	low, high time.Duration
+	bound     time.Duration
+}
+
+func (b *backoff) next() time.Duration {
+	b.bound = min(max(2*b.bound, b.low), b.high)
+	return rand.N(b.bound) + 1 // #nosec G404 -- spreading load needs no secrecy
+}
+
+func (b *backoff) reset() { b.bound = 0 }

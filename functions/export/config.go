@@ -1,0 +1,159 @@
+package export
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// The words of Confirm and of AuthMode; the latter are EdgeX's own.
+const (
+	ConfirmReceipt = "receipt"
+	ConfirmPuback  = "puback"
+
+	AuthNone             = "none"
+	AuthUsernamePassword = "usernamepassword"
+	AuthCACert           = "cacert"
+	AuthClientCert       = "clientcert"
+)
+
+// Config says how batches reach the broker. The words are those of the configuration file.
+type Config struct {
+	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss:// with host and port; several of one cluster are
+	// separated by commas and tried in turn.
+	Broker string
+	// ClientID is the name this node has at the broker; it must be the same after a restart and unique there. Empty is
+	// "app-offload-" and the node's name, in which the characters . * and > are replaced, as NATS refuses them.
+	ClientID string
+	// AuthMode is how the node proves who it is: none, usernamepassword, cacert or clientcert.
+	AuthMode string
+	// SecretName is the name under which the secret store keeps username, password, clientcert, clientkey and cacert. Not
+	// used when AuthMode is none.
+	SecretName string
+	// SkipCertVerify accepts any certificate of the broker. For trials only: it gives up what TLS protects.
+	SkipCertVerify bool
+	// Confirm is when a record leaves the spool: "receipt" on the consumer's word that it has stored it, "puback" as soon
+	// as the broker has it. A broker may lose what it acknowledged; only "receipt" survives that.
+	Confirm string
+	// ReceiptTimeout is how long an acknowledged batch waits for its receipt before it is sent again, e.g. "30s". The wait
+	// doubles with every repetition, up to twenty times this.
+	ReceiptTimeout string
+	// AckTimeout is how long the broker may acknowledge nothing while something is on its way, before the connection is
+	// given up as hung. It doubles with each time in a row, up to eight times this.
+	AckTimeout string
+	// ConnectTimeout bounds connection, TLS handshake and subscription, together each.
+	ConnectTimeout string
+	// KeepAlive is the time without traffic after which the connection is tried, in whole seconds.
+	KeepAlive string
+	// BackoffMin and BackoffMax bound the wait before the next connection attempt: a random part of a bound that starts at
+	// the first, doubles with each failure and ends at the second.
+	BackoffMin string
+	// BackoffMax is the largest bound of that wait.
+	BackoffMax string
+	// ReleaseAfter is how long the link may be gone before the batches under way are given back to the spool, which frees
+	// their memory. "0s" is at once.
+	ReleaseAfter string
+	// MaxInflight is the number of batches that may be under way: sent or acknowledged, but not yet confirmed.
+	MaxInflight int
+	// MaxInflightKiB bounds the same in KiB of records; one batch always fits.
+	MaxInflightKiB int
+	// LinkAhead is how much of the link's time, by the measured goodput, may be filled in advance, so that fresh data never
+	// queues behind more than this; batches are kept to half of it. A link with a long round trip gets six of them, up to
+	// two seconds, to be used fully. Longer makes larger batches, which compress better, and fresh data later.
+	LinkAhead string
+	// ProbeEvery is how often the round trip is measured with an empty message on offload/v1/{node}/ping when no small
+	// batch has measured it. "0s" never probes.
+	ProbeEvery string
+	// RefusedTries is how often the broker may close the connection over one single record before the record is set aside
+	// as "too_large".
+	RefusedTries int
+	// UnreceiptedTries is how often one single record may be acknowledged by the broker, yet be without a receipt while
+	// others get theirs, before it is set aside as "unreceipted". 0 never gives up.
+	UnreceiptedTries int
+}
+
+// DefaultConfig suits a broker on the same machine or behind an ordinary uplink.
+func DefaultConfig() Config {
+	// #nosec G101 -- the name of a secret, not a secret
+	return Config{
+		Broker: "tcp://localhost:1883", AuthMode: AuthNone, SecretName: "mqtt-export", Confirm: ConfirmReceipt,
+		ReceiptTimeout: "30s", AckTimeout: "30s", ConnectTimeout: "10s", KeepAlive: "30s",
+		BackoffMin: "500ms", BackoffMax: "1m", ReleaseAfter: "10s",
+		MaxInflight: 16, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
+		RefusedTries: 8, UnreceiptedTries: 10,
+	}
+}
+
+// times are the durations of a Config, parsed.
+type times struct {
+	receipt, ack, connect, keepAlive, backoffMin, backoffMax, release, ahead, probe time.Duration
+}
+
+// Validate reports all problems at once.
+func (c Config) Validate() error {
+	_, err := c.parse()
+	return err
+}
+
+func (c Config) parse() (times, error) {
+	p := check.In("Export")
+	c.checkBrokers(p)
+	p.OneOf("AuthMode", c.AuthMode, AuthNone, AuthUsernamePassword, AuthCACert, AuthClientCert)
+	p.OneOf("Confirm", c.Confirm, ConfirmReceipt, ConfirmPuback)
+	if c.AuthMode != AuthNone && c.SecretName == "" {
+		p.Addf("SecretName", c.SecretName, "must name the secret that AuthMode %s needs", c.AuthMode)
+	}
+	t := times{
+		receipt:    p.Duration("ReceiptTimeout", c.ReceiptTimeout, 10*time.Millisecond, 24*time.Hour),
+		ack:        p.Duration("AckTimeout", c.AckTimeout, 10*time.Millisecond, time.Hour),
+		connect:    p.Duration("ConnectTimeout", c.ConnectTimeout, 10*time.Millisecond, 10*time.Minute),
+		keepAlive:  p.Duration("KeepAlive", c.KeepAlive, time.Second, 18*time.Hour),
+		backoffMin: p.Duration("BackoffMin", c.BackoffMin, time.Millisecond, time.Hour),
+		backoffMax: p.Duration("BackoffMax", c.BackoffMax, time.Millisecond, 24*time.Hour),
+		release:    p.Duration("ReleaseAfter", c.ReleaseAfter, 0, 24*time.Hour),
+		ahead:      p.Duration("LinkAhead", c.LinkAhead, 10*time.Millisecond, time.Hour),
+		probe:      p.Duration("ProbeEvery", c.ProbeEvery, 0, 24*time.Hour),
+	}
+	if t.backoffMax < t.backoffMin {
+		p.Addf("BackoffMax", c.BackoffMax, "must not be below BackoffMin, which is %s", c.BackoffMin)
+	}
+	check.Range(p, "MaxInflight", c.MaxInflight, 1, 1024)
+	check.Range(p, "MaxInflightKiB", c.MaxInflightKiB, 1, 1024*1024)
+	check.Range(p, "RefusedTries", c.RefusedTries, 1, 1000)
+	check.Range(p, "UnreceiptedTries", c.UnreceiptedTries, 0, 1_000_000)
+	return t, p.Err()
+}
+
+func (c Config) checkBrokers(p *check.Problems) {
+	needsTLS := c.AuthMode == AuthCACert || c.AuthMode == AuthClientCert
+	for _, b := range c.brokers() {
+		u, err := url.Parse(b)
+		switch {
+		case err != nil || u.Host == "":
+			p.Addf("Broker", c.Broker, "must be URLs like tcp://host:1883 or ssl://host:8883")
+		case u.User != nil:
+			// The value is not repeated: it holds a secret.
+			p.Addf("Broker", u.Redacted(), "must not carry a password; put it into the secret store")
+		case !slices.Contains(plainSchemes, u.Scheme) && !slices.Contains(tlsSchemes, u.Scheme):
+			p.Addf("Broker", c.Broker, "has an unknown scheme; use tcp, ssl, ws or wss")
+		case needsTLS && !slices.Contains(tlsSchemes, u.Scheme):
+			p.Addf("Broker", c.Broker, "must use ssl:// or wss:// because AuthMode is %s", c.AuthMode)
+		}
+	}
+}
+
+var (
+	plainSchemes = []string{"tcp", "mqtt", "ws"}
+	tlsSchemes   = []string{"ssl", "tls", "mqtts", "wss"}
+)
+
+func (c Config) brokers() []string {
+	var list []string
+	for b := range strings.SplitSeq(c.Broker, ",") {
+		list = append(list, strings.TrimSpace(b))
+	}
+	return list
+}

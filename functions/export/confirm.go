@@ -1,0 +1,195 @@
+package export
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+// connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
+// then everything without a receipt goes again, in order.
+func (w *window) connected(remembered bool) {
+	if remembered {
+		return
+	}
+	for _, e := range w.entries {
+		e.phase = waiting
+	}
+}
+
+// receipt books what the consumer has stored and returns those records.
+func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
+	var done []spool.Record
+	for _, e := range slices.Clone(w.entries) {
+		switch n := stored(safe, e.records); n {
+		case 0:
+		case len(e.records):
+			done = append(done, e.records...)
+			w.remove(e)
+		default:
+			kept := make([]spool.Record, 0, len(e.records)-n)
+			for _, r := range e.records {
+				if within(safe, r.Seq) {
+					done = append(done, r)
+				} else {
+					kept = append(kept, r)
+				}
+			}
+			w.shrink(e, kept)
+		}
+	}
+	if len(done) > 0 {
+		w.heard(now)
+	}
+	return done
+}
+
+func stored(safe []seal.Range, records []spool.Record) (n int) {
+	for i := range records {
+		if within(safe, records[i].Seq) {
+			n++
+		}
+	}
+	return n
+}
+
+// shrink reduces an entry to what is not confirmed yet. A message with all of it may be in flight; what comes of that is
+// booked for the rest.
+func (w *window) shrink(e *entry, records []spool.Record) {
+	bytes := payload(records)
+	w.bytes -= e.bytes - bytes
+	e.records, e.bytes = records, bytes
+}
+
+// within tells whether ascending ranges that do not overlap contain a sequence.
+func within(ranges []seal.Range, seq uint64) bool {
+	i, _ := slices.BinarySearchFunc(ranges, seq, func(r seal.Range, s uint64) int { return cmp.Compare(r.Last, s) })
+	return i < len(ranges) && ranges[i].First <= seq
+}
+
+// ascending sorts ranges and merges those that overlap. Ranges that end before they begin are left out.
+func ascending(ranges []seal.Range) []seal.Range {
+	out := slices.DeleteFunc(slices.Clone(ranges), func(r seal.Range) bool { return r.First > r.Last })
+	slices.SortFunc(out, func(a, b seal.Range) int { return cmp.Compare(a.First, b.First) })
+	merged := out[:0]
+	for _, r := range out {
+		if n := len(merged); n > 0 && r.First <= merged[n-1].Last {
+			merged[n-1].Last = max(merged[n-1].Last, r.Last)
+			continue
+		}
+		merged = append(merged, r)
+	}
+	return merged
+}
+
+// heard books that the consumer lives. After a silence the others get time to be receipted too, before they go again.
+func (w *window) heard(now time.Time) {
+	if w.silent() {
+		for _, e := range w.entries {
+			if e.phase == acked {
+				e.resendAt = now.Add(w.patience(0) / 2) // before the next silence can begin, or only the first would ever go
+			}
+		}
+	}
+	w.firstAck, w.warned = time.Time{}, false
+	if slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase == acked }) {
+		w.firstAck = now
+	}
+}
+
+// silent tells whether the broker acknowledges but no receipt has come for the time allowed.
+func (w *window) silent() bool { return w.warned }
+
+// gaps books what the consumer misses although it has seen later records. What the broker acknowledged a while ago is
+// published again at once; what is on its way anyway is left alone.
+func (w *window) gaps(missing []seal.Range, now time.Time) {
+	for _, e := range w.entries {
+		if e.phase != acked || now.Sub(e.ackedAt) < gapPatience {
+			continue
+		}
+		if slices.ContainsFunc(e.records, func(r spool.Record) bool { return within(missing, r.Seq) }) {
+			w.again(e)
+		}
+	}
+}
+
+// gapPatience lets several workers of a consumer finish in any order before a gap counts.
+const gapPatience = 2 * time.Second
+
+func (w *window) again(e *entry) {
+	e.phase = waiting
+	e.resends++
+	w.resent++
+}
+
+// verdict is what tick found.
+type verdict struct {
+	hung   bool // the broker acknowledges nothing: give the connection up
+	silent bool // receipts are missing, say so; true once a silence
+	anew   bool // a new connection may bring them: the broker may wait for what got lost on this one
+}
+
+// tick books the time. When nobody receipts anything, only the oldest batch is sent again, so that a consumer that is
+// gone for a day costs one batch now and then, not the window over and over. A broker has only so many messages to a client
+// under way; if those are receipts that never arrived, no other comes on this connection, however healthy it is otherwise.
+func (w *window) tick(now time.Time) verdict {
+	var v verdict
+	v.hung = w.flying() && now.Sub(w.progress) >= w.ackPatience()
+	if !w.firstAck.IsZero() && !w.warned && now.Sub(w.firstAck) >= w.receiptTimeout {
+		w.warned, v.silent, v.anew = true, true, true
+	}
+	for i, e := range slices.Clone(w.entries) {
+		switch {
+		case e.phase != acked || now.Before(e.resendAt):
+		case w.silent() && i > 0:
+			e.resendAt = now.Add(w.patience(w.entries[0].resends))
+		default:
+			v.anew = v.anew || w.silent()
+			w.overdue(e)
+		}
+	}
+	return v
+}
+
+// overdue sends a batch again whose receipt is missing. While others get their receipts the batch itself may be the
+// reason (some brokers acknowledge what they throw away): it is cut, and a single record finally set aside.
+func (w *window) overdue(e *entry) {
+	w.again(e)
+	if w.silent() {
+		return
+	}
+	e.unheard++
+	switch {
+	case w.unheards == 0:
+	case len(e.records) > 1 && e.unheard >= 3:
+		e.unheard = 0
+		w.cut(e, "")
+	case len(e.records) == 1 && e.unheard >= w.unheards:
+		w.cut(e, reasonUnreceipted)
+	}
+}
+
+// wake is when tick has to be called at the latest; zero is never.
+func (w *window) wake() time.Time {
+	var t time.Time
+	earlier := func(u time.Time) {
+		if t.IsZero() || u.Before(t) {
+			t = u
+		}
+	}
+	if w.flying() {
+		earlier(w.progress.Add(w.ackPatience()))
+	}
+	if !w.firstAck.IsZero() && !w.warned {
+		earlier(w.firstAck.Add(w.receiptTimeout))
+	}
+	for _, e := range w.entries {
+		if e.phase == acked {
+			earlier(e.resendAt)
+		}
+	}
+	return t
+}

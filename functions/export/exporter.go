@@ -1,0 +1,344 @@
+// Package export carries batches to the broker and hears back what is safe.
+//
+// An Exporter takes batches from the scheduler as long as its window has room, seals them, publishes them with QoS 1 in
+// the order in which it took them, and says Done to the spool when a batch is confirmed: on the consumer's receipt or,
+// where so configured, on the broker's acknowledgement. Whatever is uncertain is published again: nothing is lost, and
+// the consumer ignores repetitions by (node, epoch, sequence). After a loss of the connection publishing starts over at
+// the first batch that is not acknowledged, so that order is kept per device and class, except for what a broker
+// acknowledged and then lost.
+//
+// Nothing here blocks the spool or the intake. Memory is bounded by the window; while the link is gone for longer than
+// Config.ReleaseAfter even that is given back, and a broker that is late with its acknowledgements gets nothing more until
+// it shows life. One goroutine owns the window; a handful more come and go with a connection, however much is in flight.
+// All of them have ended when Run returns.
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/host"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+// Batches is what the exporter needs of the scheduler; *batch.Scheduler is one.
+type Batches interface {
+	Next(ctx context.Context) (*batch.Batch, error)
+	SetLimit(bytes int)
+	Drain()
+}
+
+// Spool is what the exporter needs of the spool; *spool.Spool is one.
+type Spool interface {
+	Done(seqs []uint64)
+	Release(seqs []uint64)
+	Drop(seqs []uint64, reason string)
+	Fate(seq uint64) string
+	Floor() uint64
+	Epoch() string
+	Fill() (records, bytes int64, share float64)
+}
+
+// Sealer makes messages; *seal.Sealer is one.
+type Sealer interface {
+	Seal(dst []byte, b *seal.Batch) ([]byte, error)
+	SealGone(dst []byte, g *seal.Gone) ([]byte, error)
+}
+
+// Opener reads what the cloud says; *seal.Opener is one.
+type Opener interface {
+	OpenReceipt(msg []byte) (*seal.Receipt, error)
+	OpenResult(msg []byte) (*seal.Result, error)
+}
+
+// Logger is the part of EdgeX's LoggingClient that is used here.
+type Logger interface {
+	Debugf(format string, args ...any)
+	Infof(format string, args ...any)
+	Warnf(format string, args ...any)
+}
+
+// Deps are the parts an Exporter works with. The callbacks may be nil; they must not block.
+type Deps struct {
+	Node    string
+	Batches Batches
+	Spool   Spool
+	Sealer  Sealer
+	Opener  Opener
+	Log     Logger
+	// Credentials reads the node's secrets anew, for each connection. Not called when AuthMode is none. An error is
+	// retried: secrets may come late.
+	Credentials func() (Credentials, error)
+	// OnReceipted hears which records are confirmed, after the spool has been told.
+	OnReceipted func(records []spool.Record)
+	// OnResult hears what became of tasks in the cloud. It may be called from several goroutines.
+	OnResult func(r seal.Result)
+}
+
+// Exporter carries batches out. Run drives it; the other methods may be called from anywhere.
+type Exporter struct {
+	deps   Deps
+	cfg    Config
+	times  times
+	dialer dialer
+	link   *link
+	stats  *stats
+
+	events  chan func() // for the owner of the window
+	rotate  chan struct{}
+	closing chan struct{}
+	close   sync.Once
+	stop    context.CancelFunc
+	stopped context.Context
+	done    chan struct{} // closed when Run has ended
+	begin   sync.Once
+
+	// Owned by the goroutine of Run.
+	window     window
+	backoff    backoff
+	gone       time.Time // since when the link is gone
+	hold       time.Time // until when nothing is published, because sealing failed
+	flow       uint64    // number of the present run of jobs without a failure between
+	drained    bool
+	lastGone   string
+	statements []job // about what is gone, to be published
+	goneAt     time.Time
+	told       map[string]string     // the last complaint of each kind, so that a repeated one is said once
+	asides     map[string]*asideSaid // by reason, what was said of records given up
+}
+
+// New builds an exporter; Run starts it.
+func New(cfg Config, deps Deps) (*Exporter, error) {
+	t, err := cfg.parse()
+	if err != nil {
+		return nil, fmt.Errorf("export configuration: %w", err)
+	}
+	if cfg.AuthMode != AuthNone && deps.Credentials == nil {
+		return nil, fmt.Errorf("export: AuthMode %s needs a source of credentials", cfg.AuthMode)
+	}
+	x := &Exporter{
+		deps: deps, cfg: cfg, times: t, link: newLink(), stats: newStats(),
+		events: make(chan func(), 64), rotate: make(chan struct{}, 1), closing: make(chan struct{}),
+		done: make(chan struct{}), told: map[string]string{}, asides: map[string]*asideSaid{},
+		backoff: backoff{low: t.backoffMin, high: t.backoffMax},
+	}
+	x.stopped, x.stop = context.WithCancel(context.Background())
+	x.window = window{limits: limits{
+		batches: cfg.MaxInflight, bytes: cfg.MaxInflightKiB << 10, confirmReceipt: cfg.Confirm == ConfirmReceipt,
+		receiptTimeout: t.receipt, ackTimeout: t.ack, refusedTries: cfg.RefusedTries, unheards: cfg.UnreceiptedTries,
+	}}
+	x.dialer = dialer{
+		cfg: cfg, times: t, node: deps.Node, credentials: deps.Credentials, heard: x.hear,
+		topics: map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1},
+	}
+	return x, nil
+}
+
+// Link is what was measured of the way to the cloud. It does not lock.
+func (x *Exporter) Link() host.Link { return x.link.load() }
+
+// Stats counts.
+func (x *Exporter) Stats() Stats { return x.stats.load() }
+
+// Rotate makes a new connection with the secrets as they are now, and gives up the old one once the new one stands.
+func (x *Exporter) Rotate() {
+	select {
+	case x.rotate <- struct{}{}:
+	default:
+	}
+}
+
+// Close sends the fresh records that are left, waits for their confirmation as long as ctx allows, and disconnects.
+// What is not confirmed by then stays in the spool. It is safe to call twice.
+func (x *Exporter) Close(ctx context.Context) error {
+	x.begin.Do(func() { close(x.done) }) // Run that has not begun never will
+	x.close.Do(func() { close(x.closing) })
+	defer x.stop()
+	select {
+	case <-x.done:
+		return nil
+	case <-ctx.Done():
+		x.stop()
+		<-x.done
+		return fmt.Errorf("closing the exporter: the last batches are not confirmed and stay in the spool: %w", ctx.Err())
+	}
+}
+
+// Run exports until ctx ends or Close is called. It may be called once.
+func (x *Exporter) Run(ctx context.Context) error {
+	first := false
+	x.begin.Do(func() { first = true })
+	if !first {
+		select {
+		case <-x.closing:
+			return nil
+		default:
+			return errors.New("export: Run was called twice")
+		}
+	}
+	defer close(x.done)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.stopped, cancel)()
+	var watch sync.WaitGroup
+	watch.Go(func() { x.watchBacklog(ctx) })
+	defer watch.Wait()
+	defer cancel()
+	defer x.giveBack()
+
+	x.gone = time.Now()
+	var s *session
+	for ctx.Err() == nil {
+		if s == nil {
+			s = x.connect(ctx)
+		}
+		if s != nil {
+			s = x.serve(ctx, s)
+		}
+		if s == nil && !x.rest(ctx) {
+			break
+		}
+	}
+	if s != nil {
+		s.end(errStopped, disconnectGrace)
+	}
+	x.link.close()
+	return nil
+}
+
+// disconnectGrace is how long a farewell to the broker may take.
+const disconnectGrace = 250 * time.Millisecond
+
+// watchBacklog keeps the backlog in the link's snapshot fresh, also while the link is down.
+func (x *Exporter) watchBacklog(ctx context.Context) {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	for {
+		x.link.backlog(x.deps.Spool.Fill())
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// connect makes one attempt and is nil when it failed. Receipts that the broker has kept for the node may come before
+// the attempt is over, and are booked meanwhile.
+func (x *Exporter) connect(ctx context.Context) *session {
+	over := make(chan dialed, 1)
+	go func() {
+		s, trip, err := x.dialer.dial(ctx)
+		over <- dialed{s, trip, err}
+	}()
+	for {
+		select {
+		case f := <-x.events:
+			f()
+		case d := <-over:
+			return x.connected(ctx, d)
+		}
+	}
+}
+
+// dialed is what came of an attempt to connect.
+type dialed struct {
+	session *session // nil on an error
+	trip    time.Duration
+	err     error
+}
+
+// connected books what came of an attempt.
+func (x *Exporter) connected(ctx context.Context, d dialed) *session {
+	if d.err == nil {
+		x.link.roundTrip(d.trip, time.Now())
+		x.stats.do(func(s *Stats) { s.Connections++ })
+		clear(x.told)
+		x.deps.Log.Infof("connected to broker %s", x.cfg.Broker)
+		return d.session
+	}
+	if ctx.Err() == nil {
+		kind := "connect"
+		if k, ok := errors.AsType[*kindError](d.err); ok {
+			kind = k.kind
+		}
+		x.complain(kind, d.err)
+	}
+	return nil
+}
+
+// complain counts a failure and logs it, a repeated one only once.
+func (x *Exporter) complain(kind string, err error) {
+	x.stats.failed(kind)
+	if text := err.Error(); x.told[kind] != text {
+		x.told[kind] = text
+		x.deps.Log.Warnf("export: %s (retried until it works)", text)
+		return
+	}
+	x.deps.Log.Debugf("export: %s, again", err)
+}
+
+// rest waits before the next attempt and is false when there will be none. When the link has been gone for a while the
+// window is given back to the spool, so that an outage holds no memory.
+func (x *Exporter) rest(ctx context.Context) bool {
+	again := time.NewTimer(x.backoff.next())
+	defer again.Stop()
+	release := time.NewTimer(max(0, x.times.release-time.Since(x.gone)))
+	defer release.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-x.closing:
+			return false // without a link there is nothing to wait for
+		case <-x.rotate:
+			return true // new secrets may be what was missing
+		case <-release.C:
+			x.giveBack()
+		case <-again.C:
+			return true
+		}
+	}
+}
+
+// giveBack ends all leases of the window.
+func (x *Exporter) giveBack() {
+	if seqs := x.window.release(); len(seqs) > 0 {
+		x.deps.Spool.Release(seqs)
+	}
+	x.report()
+}
+
+// report publishes the window's occupancy.
+func (x *Exporter) report() {
+	w := &x.window
+	unacked := 0
+	for _, e := range w.entries {
+		if e.phase != acked {
+			unacked++
+		}
+	}
+	x.stats.do(func(s *Stats) {
+		s.Inflight, s.InflightBytes, s.Unacked = len(w.entries), w.bytes, unacked
+		s.ReceiptsSilent, s.Resent = w.silent(), uint64(w.resent)
+	})
+}
+
+// hear is called by the client for each message, in order. The message is acknowledged when it returns.
+func (x *Exporter) hear(s *session, m mqtt.Message) {
+	switch m.Topic() {
+	case seal.ReceiptTopic(x.deps.Node):
+		x.hearReceipt(s, m.Payload())
+	case seal.ResultTopic(x.deps.Node):
+		x.hearResult(m.Payload())
+	default:
+		x.stats.failed("unexpected_topic")
+	}
+}

@@ -1,0 +1,280 @@
+package export
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/batch"
+)
+
+// hung is a broker that accepts connections and subscriptions and acknowledges the first few batches only.
+type hung struct {
+	addr  string
+	mu    sync.Mutex
+	conns int
+	seen  int
+
+	receipts *consumer // where set, each batch is receipted although it is not acknowledged
+}
+
+func hungBroker(t *testing.T, acks int) *hung {
+	t.Helper()
+	l, err := net.Listen("tcp", anyPort)
+	require.NoError(t, err)
+	h := &hung{addr: l.Addr().String()}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { h.serve(c, acks) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	return h
+}
+
+func (h *hung) serve(c net.Conn, acks int) {
+	defer func() { _ = c.Close() }()
+	h.mu.Lock()
+	h.conns++
+	h.mu.Unlock()
+	in := bufio.NewReader(c)
+	for {
+		p, err := packets.ReadPacket(in)
+		if err != nil {
+			return
+		}
+		switch m := p.(type) {
+		case *packets.ConnectPacket:
+			_ = packets.NewControlPacket(packets.Connack).Write(c)
+		case *packets.SubscribePacket:
+			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+			a.MessageID, a.ReturnCodes = m.MessageID, make([]byte, len(m.Topics))
+			_ = a.Write(c)
+		case *packets.PingreqPacket:
+			_ = packets.NewControlPacket(packets.Pingresp).Write(c)
+		case *packets.PublishPacket:
+			h.mu.Lock()
+			h.seen++
+			ack := h.seen <= acks
+			h.mu.Unlock()
+			if h.receipts != nil {
+				h.receipts.say = func(topic string, msg []byte) {
+					r := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+					r.TopicName, r.Payload = topic, msg
+					_ = r.Write(c)
+				}
+				h.receipts.consume(m.TopicName, m.Payload)
+			}
+			if ack {
+				a := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+				a.MessageID = m.MessageID
+				_ = a.Write(c)
+			}
+		}
+	}
+}
+
+func TestAHungBrokerCostsNeitherMemoryNorGoroutines(t *testing.T) {
+	h := hungBroker(t, 3)
+	s := newShelf(t)
+	cfg := quick(h.addr)
+	cfg.AckTimeout, cfg.ReleaseAfter, cfg.Confirm = "50ms", "0s", ConfirmPuback
+	r := newRig(t, cfg, s, nil)
+	until(t, "it is connected", func() bool { return r.Stats().Connected })
+	idle := runtime.NumGoroutine()
+	s.put("d", 1000, 1000)
+	conns := func() int { h.mu.Lock(); defer h.mu.Unlock(); return h.conns }
+	until(t, "it is given up and tried again", func() bool { return conns() >= 5 })
+	high := 0
+	for range 50 {
+		high = max(high, runtime.NumGoroutine())
+		time.Sleep(2 * time.Millisecond)
+	}
+	from := conns()
+	until(t, "it goes on like that", func() bool { return conns() >= from+8 })
+	later := 0
+	for range 50 {
+		later = max(later, runtime.NumGoroutine())
+		time.Sleep(2 * time.Millisecond)
+	}
+	require.LessOrEqual(t, later, high+10)
+	require.LessOrEqual(t, high, idle+15, "what is in flight costs no goroutine each")
+	require.Positive(t, r.Stats().Errors["ack_timeout"])
+	require.LessOrEqual(t, r.Stats().Inflight, 2*16)
+	held, _ := s.count()
+	require.GreaterOrEqual(t, held, 970, "no more than was acknowledged is done")
+	require.Zero(t, r.Stats().SetAside)
+}
+
+// Acknowledgements get lost while receipts arrive: the records are done, but what waits for the acknowledgements must not
+// pile up, and the connection is not healthy.
+func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
+	h := hungBroker(t, 0)
+	h.receipts = newConsumer(t)
+	s := newShelf(t)
+	cfg := quick(h.addr)
+	cfg.AckTimeout = "300ms"
+	before := runtime.NumGoroutine()
+	r := newRig(t, cfg, s, nil)
+	s.put("d", 2000, 100)
+	high := 0
+	until(t, "the spool is empty", func() bool {
+		high = max(high, runtime.NumGoroutine())
+		held, _, _ := s.Fill()
+		return held == 0
+	})
+	require.LessOrEqual(t, high, before+cfg.MaxInflight+30, "200 batches went out, and no acknowledgement came")
+	until(t, "the hang is seen", func() bool { return r.Stats().Errors["ack_timeout"] > 0 })
+	r.halt()
+	goroutinesBack(t, before)
+}
+
+func startProxy(t *testing.T, upstream string) *toxiproxy.Proxy {
+	t.Helper()
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	p := toxiproxy.NewProxy(server, "link", anyPort, upstream)
+	require.NoError(t, p.Start())
+	t.Cleanup(p.Stop)
+	return p
+}
+
+func poison(t *testing.T, p *toxiproxy.Proxy, kind, stream, attributes string) {
+	t.Helper()
+	_, err := p.Toxics.AddToxicJson(strings.NewReader(
+		fmt.Sprintf(`{"name":"x","type":%q,"stream":%q,"toxicity":1,"attributes":{%s}}`, kind, stream, attributes)))
+	require.NoError(t, err)
+}
+
+// faults are what can happen to a link. Each lasts a moment and is then taken away.
+var faults = []struct{ name, kind, stream, attributes string }{
+	{"cut", "", "", ""},
+	{"PUBACKs and receipts are lost, then the connection", "timeout", "downstream", `"timeout":100`},
+	{"half-open: nothing leaves, nothing is said", "timeout", "upstream", `"timeout":0`},
+	{"half-open the other way", "timeout", "downstream", `"timeout":0`},
+	{"reset", "reset_peer", "upstream", `"timeout":0`},
+	{"reset in the middle", "reset_peer", "downstream", `"timeout":20`},
+	{"closed after some bytes", "limit_data", "upstream", `"bytes":3000`},
+	{"closed after some acknowledgements", "limit_data", "downstream", `"bytes":150`},
+	{"slow", "bandwidth", "upstream", `"rate":50`},
+	{"late", "latency", "downstream", `"latency":50,"jitter":30`},
+	{"in pieces", "slicer", "upstream", `"average_size":64,"size_variation":32,"delay":100`},
+}
+
+// TestFaultsLoseNothing: whatever happens to the link between node and broker, in any order, every record that was put
+// is receipted exactly once as the spool counts, is stored exactly once as a consumer counts that ignores repetitions
+// by sequence, and the records of a device are stored in order.
+func TestFaultsLoseNothing(t *testing.T) {
+	seed, rounds := uint64(time.Now().UnixNano()), 6
+	if v, err := strconv.ParseUint(os.Getenv("FAULT_SEED"), 10, 64); err == nil {
+		seed = v
+	}
+	if v, err := strconv.Atoi(os.Getenv("FAULT_ROUNDS")); err == nil {
+		rounds = v
+	}
+	t.Logf("FAULT_SEED=%d FAULT_ROUNDS=%d", seed, rounds)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	b := startBroker(t, anyPort, nil, nil, nil)
+	p := startProxy(t, b.addr)
+	s := newShelf(t)
+	cfg := quick(p.Listen)
+	cfg.AckTimeout, cfg.ConnectTimeout, cfg.ReceiptTimeout, cfg.ReleaseAfter = "300ms", "300ms", "1s", "100ms"
+	r := newRig(t, cfg, s, nil)
+	total := 0
+	feed := func() {
+		for range 5 {
+			n := 1 + rnd.IntN(60)
+			s.put(fmt.Sprint("d", rnd.IntN(5)), n, rnd.IntN(400))
+			total += n
+			time.Sleep(time.Duration(rnd.IntN(10)) * time.Millisecond)
+		}
+	}
+	for range rounds {
+		f := faults[rnd.IntN(len(faults))]
+		feed()
+		if f.kind == "" {
+			p.Stop()
+			feed()
+			time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond)
+			require.NoError(t, p.Start())
+			continue
+		}
+		poison(t, p, f.kind, f.stream, f.attributes)
+		feed()
+		time.Sleep(time.Duration(rnd.IntN(400)) * time.Millisecond)
+		require.NoError(t, p.Toxics.RemoveToxic(context.Background(), "x"))
+	}
+	feed()
+	r.settled()
+	require.Zero(t, r.Stats().SetAside)
+	require.EqualValues(t, total, r.Stats().Receipted)
+	r.mu.Lock()
+	require.Len(t, r.confirmed, total)
+	r.mu.Unlock()
+	b.look(func() {
+		require.Len(t, b.stored, total)
+		require.Empty(t, b.overtook)
+		t.Logf("%d records, %d batches, %d connections, errors %v", total, b.batches, r.Stats().Connections, r.Stats().Errors)
+	})
+}
+
+// A link of 100 KB/s must not be given more than it carries within the time allowed for acknowledgements, although the
+// batches could be larger: else each connection would be given up as hung before its first batch is through.
+func TestANarrowLinkShapesTheBatches(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	p := startProxy(t, b.addr)
+	poison(t, p, "bandwidth", "upstream", `"rate":100`)
+	s := newShelf(t)
+	cfg := quick(p.Listen)
+	cfg.AckTimeout, cfg.LinkAhead = "1s", "500ms"
+	r := newRig(t, cfg, s, func(d *Deps) {
+		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
+		require.NoError(t, err)
+		d.Batches = sched
+	})
+	for range 200 {
+		s.putLarge("d", 1000)
+	}
+	r.settled()
+	st := r.Stats()
+	require.LessOrEqual(t, st.Errors["ack_timeout"], uint64(1), "at most before anything is known of the link")
+	require.GreaterOrEqual(t, st.Published, uint64(6), "many small batches instead of one large one")
+	goodput := r.Link().Goodput
+	require.Greater(t, goodput, 30e3)
+	require.Less(t, goodput, 400e3, "a proxy that had to wait for its turn passes on in bursts")
+	b.look(func() { require.Empty(t, b.overtook) })
+}
+
+func TestProbesMeasureAnIdleLink(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	p := startProxy(t, b.addr)
+	poison(t, p, "latency", "downstream", `"latency":30`)
+	cfg := quick(p.Listen)
+	cfg.ProbeEvery = "10ms"
+	r := newRig(t, cfg, newShelf(t), nil)
+	until(t, "some probes have come", func() bool { n := 0; b.look(func() { n = b.pings }); return n >= 5 })
+	l := r.Link()
+	require.GreaterOrEqual(t, l.RTT, 0.03)
+	require.Less(t, l.RTT, 2.0, "a busy machine adds its own delay, and no more")
+	require.GreaterOrEqual(t, l.RTT95, 0.03)
+	require.Zero(t, l.Goodput, "empty messages say nothing about it")
+	require.Zero(t, r.Stats().Published)
+}

@@ -1,0 +1,243 @@
+package export
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/host"
+)
+
+// link measures the way to the broker. Goodput is acknowledged bytes over the time during which something was on its
+// way; the round trip is that of small messages that travelled alone. Measuring locks, reading the snapshot does not.
+type link struct {
+	snapshot atomic.Pointer[host.Link]
+
+	mu       sync.Mutex
+	state    host.Link
+	life     uint64    // of the connection, so that a late answer of an old one is not measured
+	flying   int       // messages on their way
+	mark     time.Time // up to when busy time is accounted, while flying
+	bytes    int64     // acknowledged in the present measurement
+	busy     time.Duration
+	fromIdle bool    // the present measurement began on an idle link
+	sumBytes float64 // of all measurements, fading, as is
+	sumBusy  float64 // s, their busy time
+	rates    rates
+	growth   float64 // message bytes per byte of records, 0 before the first
+	trips    [128]float64
+	tripAt   int
+	tripN    int
+	lastRT   time.Time // of the last round trip measured
+}
+
+const (
+	smallMessage = 4 << 10               // its round trip is not a matter of bandwidth
+	foldBytes    = 64 << 10              // a measurement of goodput ends with so many bytes
+	foldBusy     = 50 * time.Millisecond // or so much busy time
+	fade         = time.Second           // busy time in which a measurement loses two thirds of its weight
+)
+
+func newLink() *link {
+	l := &link{}
+	l.snapshot.Store(&host.Link{})
+	return l
+}
+
+// load is the latest snapshot.
+func (l *link) load() host.Link { return *l.snapshot.Load() }
+
+func (l *link) store() {
+	s := l.state
+	l.snapshot.Store(&s)
+}
+
+// open begins a connection and returns its number.
+func (l *link) open() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.life++
+	l.state.Up = true
+	l.forget()
+	return l.life
+}
+
+// close ends the connection, whatever its number.
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.life++
+	l.state.Up = false
+	l.forget()
+}
+
+func (l *link) forget() {
+	l.flying, l.bytes, l.busy = 0, 0, 0
+	l.state.InflightBytes = 0
+	l.store()
+}
+
+// start books a message that is handed to the connection. alone says that nothing else was on its way.
+func (l *link) start(life uint64, records, message int, now time.Time) (alone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if life != l.life {
+		return false
+	}
+	alone = l.flying == 0
+	if alone {
+		l.mark, l.fromIdle = now, true
+	}
+	l.flying++
+	l.state.InflightBytes += int64(message)
+	if records >= smallMessage {
+		l.growth = ewma(l.growth, float64(message)/float64(records), 0.1)
+	}
+	l.store()
+	return alone
+}
+
+// ack books an acknowledgement of a message that was started at the given time.
+func (l *link) ack(life uint64, message int, alone bool, started, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if life != l.life {
+		return
+	}
+	l.flying--
+	l.state.InflightBytes -= int64(message)
+	l.busy += now.Sub(l.mark)
+	l.mark = now
+	l.bytes += int64(message)
+	idle := l.flying == 0
+	if l.bytes >= foldBytes || (l.bytes >= smallMessage && (idle || l.busy >= foldBusy)) {
+		l.fold()
+	} else if idle {
+		l.bytes, l.busy = 0, 0 // so little measures the round trip, not the bandwidth
+	}
+	if alone && message <= smallMessage {
+		l.trip(now.Sub(started), now)
+	}
+	l.store()
+}
+
+// fold ends a measurement. One that began on an idle link waited for one round trip, which is not a matter of bandwidth.
+//
+// Goodput is all bytes over all busy time, both fading with busy time. So acknowledgements that come in a burst, after the
+// wait for them was booked with the first, do not make a link look fast, and one that became slow is known by its first
+// acknowledgement.
+func (l *link) fold() {
+	busy := l.busy.Seconds()
+	if l.fromIdle {
+		busy = max(busy-l.base(), busy/10)
+	}
+	kept := math.Exp(-busy / fade.Seconds())
+	l.sumBytes, l.sumBusy = l.sumBytes*kept+float64(l.bytes), l.sumBusy*kept+max(busy, 1e-6)
+	l.state.Goodput = l.sumBytes / l.sumBusy
+	l.rates.add(float64(l.bytes), max(busy, 1e-6))
+	l.state.Goodput10, l.state.Goodput50 = l.rates.quantiles(l.state.Goodput)
+	l.bytes, l.busy, l.fromIdle = 0, 0, false
+}
+
+// roundTrip books a round trip measured in another way.
+func (l *link) roundTrip(d time.Duration, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trip(d, now)
+	l.store()
+}
+
+func (l *link) trip(d time.Duration, now time.Time) {
+	l.lastRT = now
+	l.state.RTT = ewma(l.state.RTT, d.Seconds(), 0.125)
+	l.trips[l.tripAt] = d.Seconds()
+	l.tripAt = (l.tripAt + 1) % len(l.trips)
+	l.tripN = min(l.tripN+1, len(l.trips))
+	sorted := l.trips
+	slices.Sort(sorted[:l.tripN])
+	l.state.RTT95 = sorted[(l.tripN*95+99)/100-1]
+}
+
+// base is the shortest of the latest round trips: what the way itself takes, without what queues on it. Filling the link by a round
+// trip that counts the queue would make the queue longer, which makes the round trip longer, and so on. It is 0 before the
+// first, and locked by the caller.
+func (l *link) base() float64 {
+	shortest := math.Inf(1)
+	for i := range min(l.tripN, baseTrips) {
+		shortest = min(shortest, l.trips[(l.tripAt-1-i+len(l.trips))%len(l.trips)])
+	}
+	if l.tripN == 0 {
+		return 0
+	}
+	return shortest
+}
+
+const baseTrips = 16 // so few that a way that has become longer is known as such soon
+
+// baseTrip is the same for others.
+func (l *link) baseTrip() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.base() * float64(time.Second))
+}
+
+// stale tells how long ago a round trip was measured.
+func (l *link) stale(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Sub(l.lastRT)
+}
+
+// stalled books that the connection stood still although the goodput promised otherwise.
+func (l *link) stalled() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.Goodput /= 2
+	l.sumBytes /= 2
+	l.store()
+}
+
+// backlog takes over what waits in the spool.
+func (l *link) backlog(records, bytes int64, share float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.BacklogTasks, l.state.BacklogBytes, l.state.BacklogShare = records, bytes, share
+	l.store()
+}
+
+// carries is how many bytes of records the link carries in the time given; unmeasured is assumed before it is known.
+func (l *link) carries(d time.Duration, unmeasured int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.Goodput == 0 {
+		return unmeasured
+	}
+	return int(min(l.state.Goodput*d.Seconds()/max(l.growth, 0.01), 1<<40))
+}
+
+// takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
+// measured, and some time for whoever has other things to do.
+func (l *link) takes(records int) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.Goodput == 0 {
+		return unmeasuredTakes
+	}
+	wire := float64(records) * max(l.growth, 1) / l.state.Goodput
+	return lateness + time.Duration(min(2*wire+4*l.state.RTT, 3600)*float64(time.Second))
+}
+
+const (
+	unmeasuredTakes = 2 * time.Second
+	lateness        = 250 * time.Millisecond
+)
+
+// ewma moves an average towards a sample; the first sample is the average.
+func ewma(average, sample, weight float64) float64 {
+	if average == 0 {
+		return sample
+	}
+	return average + weight*(sample-average)
+}

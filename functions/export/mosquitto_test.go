@@ -1,0 +1,319 @@
+package export
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal"
+)
+
+// authority issues certificates for a test.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t *testing.T) *authority {
+	a := &authority{t: t}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	a.cert = c
+	a.pem, a.key = a.sign(c, nil)
+	return a
+}
+
+// sign makes a key and a certificate for it; without a parent key it signs itself.
+func (a *authority) sign(c *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(a.t, err)
+	if by == nil {
+		by = key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, by)
+	require.NoError(a.t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key
+}
+
+// issue makes a certificate for the broker on this machine, or for a client.
+func (a *authority) issue(name string, use x509.ExtKeyUsage) (cert, key []byte) {
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{use}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, k := a.sign(c, a.key)
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	require.NoError(a.t, err)
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// hashed is a line of mosquitto's password file.
+func hashed(t *testing.T, user, password string) string {
+	salt := []byte("saltsaltsalt")
+	key, err := pbkdf2.Key(sha512.New, password, salt, 101, 64)
+	require.NoError(t, err)
+	return fmt.Sprintf("%s:$7$101$%s$%s\n", user, base64.StdEncoding.EncodeToString(salt), base64.StdEncoding.EncodeToString(key))
+}
+
+// mosquitto is Debian's broker with TLS, client certificates and passwords.
+type mosquitto struct {
+	t    *testing.T
+	dir  string
+	port int
+	cmd  *exec.Cmd
+	node Credentials
+	tls  *tls.Config
+}
+
+func mosquittoBinary(t *testing.T) string {
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("mosquitto is not installed, and CI must test against it")
+	}
+	t.Skip("mosquitto is not installed")
+	return ""
+}
+
+func startMosquitto(t *testing.T, extra string) *mosquitto {
+	t.Helper()
+	m := &mosquitto{t: t, dir: t.TempDir()}
+	mosquittoBinary(t)
+	a := newAuthority(t)
+	cert, key := a.issue("broker", x509.ExtKeyUsageServerAuth)
+	m.node.ClientCert, m.node.ClientKey = a.issue("node", x509.ExtKeyUsageClientAuth)
+	m.node.CACert, m.node.Username, m.node.Password = a.pem, "node", "canary-node"
+	cloud := Credentials{CACert: a.pem}
+	cloud.ClientCert, cloud.ClientKey = a.issue("cloud", x509.ExtKeyUsageClientAuth)
+	var err error
+	m.tls, err = cloud.tlsConfig(false)
+	require.NoError(t, err)
+
+	l, err := net.Listen("tcp", anyPort)
+	require.NoError(t, err)
+	m.port = l.Addr().(*net.TCPAddr).Port
+	require.NoError(t, l.Close())
+	write := func(name string, content []byte) string {
+		path := filepath.Join(m.dir, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	write("conf", fmt.Appendf(nil, `user root
+listener %d 127.0.0.1
+cafile %s
+certfile %s
+keyfile %s
+require_certificate true
+allow_anonymous false
+password_file %s
+persistence false
+max_queued_messages 0
+max_inflight_messages 0
+%s
+`, m.port, write("ca", a.pem), write("cert", cert), write("key", key),
+		write("passwords", []byte(hashed(t, "node", "canary-node")+hashed(t, "cloud", "cloud"))), extra))
+	m.start()
+	t.Cleanup(m.kill)
+	return m
+}
+
+func (m *mosquitto) start() {
+	m.t.Helper()
+	m.cmd = exec.Command(mosquittoBinary(m.t), "-c", filepath.Join(m.dir, "conf"))
+	var log strings.Builder
+	m.cmd.Stderr = &log
+	require.NoError(m.t, m.cmd.Start())
+	until(m.t, "mosquitto listens", func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", m.port))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// kill ends the broker as a power cut would.
+func (m *mosquitto) kill() {
+	_ = m.cmd.Process.Kill()
+	_ = m.cmd.Wait()
+}
+
+func (m *mosquitto) url() string { return fmt.Sprintf("ssl://127.0.0.1:%d", m.port) }
+
+// consumer connects a consumer that comes back after each loss of its connection, with a client of its own each time.
+func (m *mosquitto) consumer() *consumer {
+	m.t.Helper()
+	c := newConsumer(m.t)
+	work := make(chan mqtt.Message, 4096) // a handler of the client must not publish, so that is done elsewhere
+	var current atomic.Pointer[mqtt.Client]
+	c.say = func(topic string, msg []byte) { (*current.Load()).Publish(topic, 1, false, msg) }
+	ctx, cancel := context.WithCancel(context.Background())
+	first := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		for ctx.Err() == nil {
+			lost := make(chan struct{})
+			client := mqtt.NewClient(m.options(work, lost))
+			current.Store(&client)
+			if t := client.Connect(); !t.WaitTimeout(5*time.Second) || t.Error() != nil {
+				time.Sleep(20 * time.Millisecond)
+				continue
+			}
+			client.SubscribeMultiple(map[string]byte{seal.TopicRoot + "+/batch/#": 1, seal.TopicRoot + "+/gone": 1}, nil).WaitTimeout(time.Second)
+			select {
+			case <-first:
+			default:
+				close(first)
+			}
+			select {
+			case <-lost:
+			case <-ctx.Done():
+				client.Disconnect(100)
+			}
+		}
+	})
+	all.Go(func() {
+		for {
+			select {
+			case p := <-work:
+				c.consume(p.Topic(), p.Payload())
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	m.t.Cleanup(func() { cancel(); all.Wait() })
+	<-first
+	return c
+}
+
+func (m *mosquitto) options(work chan<- mqtt.Message, lost chan<- struct{}) *mqtt.ClientOptions {
+	o := mqtt.NewClientOptions().AddBroker(m.url()).SetClientID("cloud").SetCleanSession(false).SetAutoReconnect(false)
+	o.SetTLSConfig(m.tls).SetUsername("cloud").SetPassword("cloud").SetWriteTimeout(time.Second)
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, p mqtt.Message) { work <- p })
+	o.SetConnectionLostHandler(func(mqtt.Client, error) { close(lost) })
+	return o
+}
+
+func (m *mosquitto) config() Config {
+	cfg := quick("")
+	cfg.Broker, cfg.AuthMode = m.url(), AuthClientCert
+	cfg.ReceiptTimeout = "500ms"
+	return cfg
+}
+
+func (m *mosquitto) credentials(d *Deps) {
+	d.Credentials = func() (Credentials, error) { return m.node, nil }
+}
+
+func TestMosquittoWithCertificatesAndPassword(t *testing.T) {
+	m := startMosquitto(t, "")
+	c := m.consumer()
+	s := newShelf(t)
+	r := newRig(t, m.config(), s, m.credentials)
+	for i := range 50 {
+		s.put(fmt.Sprint("d", i%5), 20, 200)
+	}
+	r.settled()
+	c.look(func() {
+		require.Len(t, c.stored, 1000)
+		require.Empty(t, c.overtook)
+	})
+
+	// The broker dies and forgets everything, sessions and what it had acknowledged; nothing is lost.
+	for range 3 {
+		for range 30 {
+			s.put("d", 20, 200)
+		}
+		time.Sleep(20 * time.Millisecond)
+		m.kill()
+		s.put("d", 20, 200)
+		m.start()
+	}
+	r.settled()
+	c.look(func() { require.Len(t, c.stored, 1000+3*620) })
+	require.Zero(t, r.Stats().SetAside)
+	require.Zero(t, r.log.with("canary"))
+}
+
+func TestMosquittoRefusesWhoIsNotKnown(t *testing.T) {
+	m := startMosquitto(t, "")
+	for name, tc := range map[string]struct {
+		change func(*Config, *Credentials)
+		kind   string
+	}{
+		"wrong password":          {func(_ *Config, c *Credentials) { c.Password = "canary-wrong" }, "connect"},
+		"no client certificate":   {func(cfg *Config, c *Credentials) { cfg.AuthMode = AuthCACert; c.ClientCert, c.ClientKey = nil, nil }, "connect"},
+		"a broker nobody vouches": {func(_ *Config, c *Credentials) { c.CACert = newAuthority(t).pem }, "connect"},
+		"a client nobody vouches": {func(_ *Config, c *Credentials) {
+			c.ClientCert, c.ClientKey = newAuthority(t).issue("x", x509.ExtKeyUsageClientAuth)
+		}, "connect"},
+		"the secret lacks the key":  {func(_ *Config, c *Credentials) { c.ClientKey = nil }, "credentials"},
+		"the certificate is no PEM": {func(_ *Config, c *Credentials) { c.ClientCert = []byte("canary") }, "credentials"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, c := m.config(), m.node
+			tc.change(&cfg, &c)
+			s := newShelf(t)
+			r := newRig(t, cfg, s, func(d *Deps) { d.Credentials = func() (Credentials, error) { return c, nil } })
+			s.put("d", 10, 10)
+			until(t, "it is refused", func() bool { return r.Stats().Errors[tc.kind] > 1 })
+			require.Zero(t, r.Stats().Acked)
+			require.Zero(t, r.log.with("canary"))
+			require.Positive(t, r.log.with("WARN"))
+			require.LessOrEqual(t, r.log.with("WARN"), 4, "once for each way in which TLS words it")
+		})
+	}
+}
+
+// Mosquitto acknowledges a message above its message_size_limit and throws it away.
+func TestMosquittoSwallowsWhatIsTooLarge(t *testing.T) {
+	m := startMosquitto(t, "message_size_limit 4000")
+	c := m.consumer()
+	s := newShelf(t)
+	cfg := m.config()
+	cfg.ReceiptTimeout, cfg.UnreceiptedTries = "50ms", 2
+	r := newRig(t, cfg, s, m.credentials)
+	s.put("d", 5, 10)
+	s.putLarge("d", 8000)
+	began := time.Now()
+	for time.Since(began) < time.Minute && s.Fate(6) == "held" {
+		s.put("d", 1, 10)
+		time.Sleep(20 * time.Millisecond)
+	}
+	require.Equal(t, "dropped:"+reasonUnreceipted, s.Fate(6))
+	r.settled()
+	held := 0
+	c.look(func() { held = len(c.stored) })
+	require.EqualValues(t, s.next-2, held)
+}

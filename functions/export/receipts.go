@@ -1,0 +1,165 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+// hearReceipt opens a receipt on the client's goroutine and hands what it says to the owner of the window. What cannot
+// be trusted or is about another life of the spool is counted and ignored.
+func (x *Exporter) hearReceipt(s *session, msg []byte) {
+	r, err := x.deps.Opener.OpenReceipt(msg)
+	switch {
+	case errors.Is(err, seal.ErrForged):
+		x.stats.failed("receipt_forged")
+	case err != nil:
+		x.stats.failed("receipt_unreadable")
+	case r.Node != x.deps.Node || r.Epoch != x.deps.Spool.Epoch():
+		x.stats.failed("receipt_foreign")
+	default:
+		select {
+		case x.events <- func() { x.receipt(r) }:
+		case <-s.lost:
+		}
+	}
+}
+
+func (x *Exporter) hearResult(msg []byte) {
+	r, err := x.deps.Opener.OpenResult(msg)
+	switch {
+	case errors.Is(err, seal.ErrForged):
+		x.stats.failed("result_forged")
+	case err != nil:
+		x.stats.failed("result_unreadable")
+	case r.Node != x.deps.Node:
+		x.stats.failed("result_foreign")
+	default:
+		x.stats.do(func(s *Stats) { s.Results++ })
+		if x.deps.OnResult != nil {
+			x.deps.OnResult(*r)
+		}
+	}
+}
+
+// receipt runs on the owner's goroutine. Only records under way are confirmed: a receipt cannot remove from the spool
+// what was never sent.
+func (x *Exporter) receipt(r *seal.Receipt) {
+	now := time.Now()
+	x.window.alive(now)
+	silent := x.window.silent()
+	x.confirm(x.window.receipt(ascending(r.Safe), now))
+	if silent && !x.window.silent() {
+		x.deps.Log.Infof("receipts are coming again")
+	}
+	if len(r.Gaps) > 0 {
+		gaps := ascending(r.Gaps)
+		x.window.gaps(gaps, now)
+		x.sayGone(gaps, now)
+	}
+}
+
+// confirm lets the spool forget what is safe.
+func (x *Exporter) confirm(records []spool.Record) {
+	if len(records) == 0 {
+		return
+	}
+	x.deps.Spool.Done(appendSequences(make([]uint64, 0, len(records)), records))
+	x.stats.do(func(s *Stats) { s.Receipted += uint64(len(records)) })
+	if x.deps.OnReceipted != nil {
+		x.deps.OnReceipted(records)
+	}
+}
+
+const (
+	maxGap    = 1 << 16         // sequences looked up for one receipt; the consumer asks again for the rest
+	beyond    = 1 << 12         // of them behind the last gap, since a receipt names only so many, and there may be more
+	goneAgain = 5 * time.Second // the same statement is not repeated sooner
+)
+
+// sayGone queues a statement about those gaps that will never be filled. What the spool still holds is either on its
+// way or will be sent in its turn.
+func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
+	ranges, count := x.fates(gaps)
+	if count == 0 {
+		return
+	}
+	text := fmt.Sprint(ranges)
+	if text == x.lastGone && now.Sub(x.goneAt) < goneAgain {
+		return
+	}
+	msg, err := x.deps.Sealer.SealGone(nil, &seal.Gone{
+		ID: fmt.Sprintf("gone-%s-%d-%d", x.deps.Spool.Epoch(), ranges[0].First, now.UnixNano()), Node: x.deps.Node,
+		Epoch: x.deps.Spool.Epoch(), Created: now, Ranges: ranges,
+	})
+	if err != nil {
+		x.complain("gone", fmt.Errorf("sealing a statement of what is gone: %w", err))
+		return
+	}
+	x.lastGone, x.goneAt = text, now
+	x.statements = append(x.statements[:0], job{topic: seal.GoneTopic(x.deps.Node), message: msg})
+	x.stats.do(func(s *Stats) { s.Gone += count })
+}
+
+// fates groups the sequences of the gaps that are gone by reason, and those known to be gone right behind them.
+func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint64) {
+	floor := x.deps.Spool.Floor()
+	looked := 0
+	look := func(g seal.Range, fate func(seq, floor uint64) string) {
+		for seq := g.First; looked < maxGap; seq++ {
+			looked++
+			if reason := fate(seq, floor); reason != "" {
+				ranges = appendGone(ranges, seq, reason)
+				count++
+			}
+			if seq == g.Last {
+				break
+			}
+		}
+	}
+	for _, g := range gaps {
+		look(g, x.fate)
+	}
+	if count == 0 {
+		return nil, 0
+	}
+	if last := gaps[len(gaps)-1].Last; last < math.MaxUint64-beyond {
+		look(seal.Range{First: last + 1, Last: last + beyond}, x.known)
+	}
+	return ranges, count
+}
+
+// known is the fate of a sequence that nobody has asked for: only what the spool gave up for certain counts.
+func (x *Exporter) known(seq, floor uint64) string {
+	if f := x.deps.Spool.Fate(seq); f == spool.FateUnknown || f == spool.FateDone {
+		return ""
+	}
+	return x.fate(seq, floor)
+}
+
+// fate is why a sequence will never come, "" when it still may.
+func (x *Exporter) fate(seq, floor uint64) string {
+	switch f := x.deps.Spool.Fate(seq); {
+	case f == spool.FateHeld:
+		return ""
+	case f == spool.FateUnknown && seq >= floor:
+		return "" // not given out yet
+	case f == spool.FateUnknown:
+		return "unknown" // too long ago for the spool to remember
+	default:
+		return strings.TrimPrefix(f, "dropped:")
+	}
+}
+
+func appendGone(ranges []seal.GoneRange, seq uint64, reason string) []seal.GoneRange {
+	if n := len(ranges); n > 0 && ranges[n-1].Reason == reason && ranges[n-1].Last+1 == seq {
+		ranges[n-1].Last = seq
+		return ranges
+	}
+	return append(ranges, seal.GoneRange{Range: seal.Range{First: seq, Last: seq}, Reason: reason})
+}

@@ -1,0 +1,380 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/seal"
+)
+
+// round is the life of one connection: the goroutines that feed and write it.
+type round struct {
+	x    *Exporter
+	s    *session
+	life uint64
+	jobs chan job
+	want chan struct{} // asks the feeder for one batch
+	fed  chan fed
+	wg   sync.WaitGroup
+
+	flights chan flight // from the writer to whoever awaits acknowledgements
+
+	open     atomic.Int32 // messages written whose acknowledgement has not come, whatever the window knows of them
+	progress atomic.Int64 // ns since the Unix epoch: the latest acknowledgement, or the first message since all had come
+
+	asked   bool
+	probed  time.Time
+	acked   bool // the broker acknowledged something in this life
+	dialing bool
+	again   bool        // a rotation was asked for while one was under way
+	next    chan dialed // the successor of a rotation
+	retry   time.Time   // when a failed rotation is tried again
+}
+
+// fed is the feeder's answer.
+type fed struct {
+	batch *batch.Batch
+	err   error
+}
+
+// serve works on one connection until it ends, and returns the successor if there is one. It has ended all that it
+// started when it returns.
+func (x *Exporter) serve(ctx context.Context, s *session) (successor *session) {
+	inner, cancel := context.WithCancel(ctx)
+	r := &round{
+		x: x, s: s, life: x.link.open(), probed: time.Now(),
+		jobs: make(chan job, x.cfg.MaxInflight+8), want: make(chan struct{}, 1), fed: make(chan fed, 1),
+		next: make(chan dialed, 1), flights: make(chan flight),
+	}
+	x.window.connected(s.remembered)
+	x.stats.do(func(st *Stats) { st.Connected = true })
+	x.flow++
+	r.wg.Go(func() { r.feed(inner) })
+	r.wg.Go(r.write)
+	r.wg.Go(r.await)
+	successor = r.loop(inner)
+	cancel()
+	grace := disconnectGrace
+	if !r.alive() {
+		grace = 0 // nobody listens
+	}
+	s.end(errStopped, grace)
+	r.finish(successor != nil || r.dialing)
+	if successor == nil && r.dialing {
+		// The dial was told to stop; what it still brings is not wanted.
+		if late := <-r.next; late.session != nil {
+			late.session.end(errStopped, disconnectGrace)
+		}
+	}
+	return successor
+}
+
+// finish books the end of the connection. What the broker has acknowledged until then counts. replaced says that the
+// broker may have ended it in favour of the successor.
+func (r *round) finish(replaced bool) {
+	x := r.x
+	r.wg.Wait()
+	for len(x.events) > 0 {
+		(<-x.events)()
+	}
+	select {
+	case f := <-r.fed:
+		r.take(f)
+	default:
+	}
+	hung := errors.Is(r.s.cause, errHung)
+	if hung {
+		x.window.hung()
+		x.link.stalled()
+	}
+	x.window.lost(r.s.refused() && !replaced)
+	x.link.close()
+	x.setAside()
+	if r.acked || time.Since(r.probed) > x.times.backoffMax {
+		x.backoff.reset()
+	}
+	x.gone = time.Now()
+	x.stats.do(func(st *Stats) { st.Connected = false })
+	if !errors.Is(r.s.cause, errStopped) && !replaced {
+		x.complain("connection", fmt.Errorf("connection to %s lost: %w", x.cfg.Broker, r.s.cause))
+	}
+	x.report()
+}
+
+// loop is the owner of the window while the connection lives.
+func (r *round) loop(ctx context.Context) *session {
+	x := r.x
+	closing := x.closing
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if closing == nil && x.finished() {
+			return nil
+		}
+		r.pump()
+		timer.Reset(r.pause(time.Now()))
+		lost := r.s.lost
+		if r.dialing {
+			lost = nil // the successor is on its way, and the broker may have ended this one for it
+		}
+		select {
+		case f := <-x.events:
+			f()
+		case f := <-r.fed:
+			r.asked = false
+			r.take(f)
+		case <-timer.C:
+			r.tick(ctx, time.Now())
+		case <-x.rotate:
+			r.dialNext(ctx)
+		case d := <-r.next:
+			if s := r.rotated(ctx, d); s != nil {
+				return s
+			}
+		case <-closing:
+			closing = nil
+			x.deps.Batches.Drain()
+		case <-lost:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+		x.setAside()
+		x.report()
+	}
+}
+
+// finished tells, while closing, whether all that can be confirmed is.
+func (x *Exporter) finished() bool {
+	return x.window.settled() && (x.drained || x.window.silent())
+}
+
+// pump asks for batches while there is room, and hands over what is to be published.
+func (r *round) pump() {
+	x := r.x
+	now := time.Now()
+	if !r.asked && !x.drained && x.hasRoom(now) {
+		r.asked = true
+		x.tune()
+		r.want <- struct{}{} // never blocks: one question at a time
+	}
+	if now.Before(x.hold) {
+		return
+	}
+	for len(x.statements) > 0 && len(r.jobs) < cap(r.jobs) {
+		r.jobs <- x.statements[0]
+		x.statements = x.statements[1:]
+	}
+	for len(r.jobs) < cap(r.jobs) && int(r.open.Load())+len(r.jobs) < cap(r.jobs) {
+		e := x.window.next()
+		if e == nil {
+			return
+		}
+		r.jobs <- x.job(e, x.window.publish(e, now))
+	}
+}
+
+// hasRoom tells whether another batch may be taken. A link that is later with its acknowledgements than it promised gets
+// none until it shows life: what it already has is all that a broker that hangs keeps in memory.
+func (x *Exporter) hasRoom(now time.Time) bool {
+	w := &x.window
+	// A batch fills a half of what may be ahead, so the other half must be free.
+	return w.room(x.link.carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.takes(w.unacked()))
+}
+
+// ahead is how much of the link's time may be filled in advance. Less than a few round trips would leave it idle between
+// an acknowledgement and the next batch.
+func (x *Exporter) ahead() time.Duration {
+	return max(x.times.ahead, min(roundTrips*x.link.baseTrip(), mostAhead))
+}
+
+const (
+	roundTrips = 6               // at least so many of them are filled in advance,
+	mostAhead  = 2 * time.Second // but not more than this for their sake
+)
+
+const (
+	unmeasuredAhead = 64 << 10 // bytes on a link of which nothing is known yet: it may be a slow one
+	leastBatch      = 4 << 10  // below this, smaller batches help no link
+)
+
+// tune keeps batches to what link and broker carry.
+func (x *Exporter) tune() {
+	limit := max(x.link.carries(x.ahead()/2, unmeasuredAhead/4), leastBatch)
+	if x.window.ceiling > 0 {
+		limit = min(limit, x.window.ceiling)
+	}
+	x.deps.Batches.SetLimit(limit)
+}
+
+// take puts what the feeder brought into the window.
+func (r *round) take(f fed) {
+	switch {
+	case f.batch != nil:
+		r.x.window.add(f.batch)
+	case errors.Is(f.err, batch.ErrDrained):
+		r.x.drained = true
+	}
+}
+
+// feed asks the scheduler when told to. A batch that comes when the connection has just ended is not lost: finish
+// finds it in the channel.
+func (r *round) feed(ctx context.Context) {
+	for {
+		select {
+		case <-r.want:
+			b, err := r.x.deps.Batches.Next(ctx)
+			r.fed <- fed{b, err}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stuck reports whether acknowledgements stay away although messages are out. The window does not see all of these: a
+// receipt ends a batch whose acknowledgement was lost.
+func (r *round) stuck(now time.Time) bool { return r.open.Load() > 0 && !now.Before(r.patienceEnds()) }
+
+func (r *round) patienceEnds() time.Time {
+	return time.Unix(0, r.progress.Load()).Add(r.x.window.ackPatience())
+}
+
+// pause is how long loop may sleep.
+func (r *round) pause(now time.Time) time.Duration {
+	d := time.Minute
+	if !r.alive() {
+		return d
+	}
+	until := func(t time.Time) {
+		if !t.IsZero() {
+			d = min(d, max(0, t.Sub(now)))
+		}
+	}
+	until(r.x.window.wake())
+	if r.open.Load() > 0 {
+		until(r.patienceEnds())
+	}
+	until(r.retry)
+	if now.Before(r.x.hold) {
+		until(r.x.hold)
+	}
+	if p := r.x.times.probe; p > 0 {
+		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.stale(now), 0))
+	}
+	return d
+}
+
+// alive is false when the connection has ended and its successor is awaited.
+func (r *round) alive() bool {
+	select {
+	case <-r.s.lost:
+		return false
+	default:
+		return true
+	}
+}
+
+// tick books the time that went by.
+func (r *round) tick(ctx context.Context, now time.Time) {
+	x := r.x
+	// What has already come counts before anyone is called hung, however late this goroutine had its turn.
+	for n := len(x.events); n > 0; n-- {
+		(<-x.events)()
+	}
+	v := x.window.tick(now)
+	if v.hung || r.stuck(now) {
+		x.stats.failed("ack_timeout")
+		r.s.fail(errHung)
+		return
+	}
+	if v.silent {
+		x.stats.failed("receipts_silent")
+		x.deps.Log.Warnf("export: the broker acknowledges, but no receipt has come for %s: start offload-cloud for node %q, "+
+			"allow it to publish to %s, or set Export.Confirm to puback if the broker alone is to be trusted",
+			x.cfg.ReceiptTimeout, x.deps.Node, seal.ReceiptTopic(x.deps.Node))
+	}
+	if v.anew || (!r.retry.IsZero() && !now.Before(r.retry)) {
+		r.dialNext(ctx)
+	}
+	r.probe(now)
+}
+
+// probe measures the round trip with an empty message when nothing else has lately.
+func (r *round) probe(now time.Time) {
+	p := r.x.times.probe
+	if p <= 0 || r.x.link.stale(now) < p || now.Sub(r.probed) < p {
+		return
+	}
+	r.probed = now
+	if len(r.jobs) == cap(r.jobs) {
+		return // busy enough; the next one may fit
+	}
+	r.jobs <- job{topic: seal.TopicRoot + r.x.deps.Node + "/ping"}
+}
+
+// dialNext makes the successor of this connection with the secrets as they are now.
+func (r *round) dialNext(ctx context.Context) {
+	if r.dialing {
+		r.again = true
+		return
+	}
+	r.dialing, r.again, r.retry = true, false, time.Time{}
+	r.wg.Go(func() {
+		s, trip, err := r.x.dialer.dial(ctx)
+		r.next <- dialed{s, trip, err}
+	})
+}
+
+// rotated books the end of dialNext and returns the successor, nil when the old connection has to do for now.
+func (r *round) rotated(ctx context.Context, d dialed) *session {
+	r.dialing = false
+	if r.again {
+		r.x.Rotate() // the secrets changed while they were being used
+	}
+	if r.x.connected(ctx, d) == nil {
+		r.retry = time.Now().Add(r.x.backoff.next())
+	}
+	return d.session
+}
+
+// post hands an event to the owner of the window, as long as the connection lives.
+func (r *round) post(f func()) {
+	select {
+	case r.x.events <- f:
+	case <-r.s.lost:
+	}
+}
+
+// job makes what the writer needs of an entry. The records are not shared: receipts may shrink the entry meanwhile.
+func (x *Exporter) job(e *entry, attempt uint64) job {
+	b := &seal.Batch{
+		ID: batchID(x.deps.Spool.Epoch(), e.records), Node: x.deps.Node, Epoch: x.deps.Spool.Epoch(), Class: e.class,
+		Created: time.Now(), Floor: x.deps.Spool.Floor(),
+		Sequences: appendSequences(make([]uint64, 0, len(e.records)), e.records),
+		Tasks:     make([][]byte, len(e.records)),
+	}
+	for i := range e.records {
+		b.Tasks[i] = e.records[i].Payload
+	}
+	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: seal.BatchTopic(x.deps.Node, level(e.class))}
+}
+
+// level makes one topic level of a class name; names from an old configuration may hold anything.
+func level(class string) string {
+	if class == "" {
+		return "default"
+	}
+	return strings.Map(func(r rune) rune {
+		if slices.Contains([]rune("+#/\x00"), r) {
+			return '_'
+		}
+		return r
+	}, class)
+}

@@ -1,0 +1,50 @@
+package export
+
+import (
+	"maps"
+	"sync"
+)
+
+// Stats counts what the exporter did since its start, and what is under way now.
+type Stats struct {
+	Published   uint64            `json:"published"`   // batches handed to the broker, repetitions included
+	Acked       uint64            `json:"acked"`       // batches the broker acknowledged
+	Receipted   uint64            `json:"receipted"`   // records confirmed, by receipt or, where so configured, by PUBACK
+	Resent      uint64            `json:"resent"`      // batches published again for want of a receipt or because of a gap
+	Connections uint64            `json:"connections"` // made; all after the first are reconnections
+	SetAside    uint64            `json:"setAside"`    // records given up, by reason counted in the spool
+	Gone        uint64            `json:"gone"`        // records the consumer was told will never come
+	Results     uint64            `json:"results"`     // results heard
+	Bytes       uint64            `json:"bytes"`       // message bytes acknowledged
+	Errors      map[string]uint64 `json:"errors"`      // by kind
+
+	Inflight       int  `json:"inflight"`      // batches under way
+	InflightBytes  int  `json:"inflightBytes"` // their record bytes
+	Unacked        int  `json:"unacked"`       // of those batches, not acknowledged
+	Connected      bool `json:"connected"`
+	ReceiptsSilent bool `json:"receiptsSilent"` // the broker acknowledges, but nobody receipts
+}
+
+// stats is a Stats with a lock. It is never held while anything else is called.
+type stats struct {
+	mu sync.Mutex
+	s  Stats
+}
+
+func newStats() *stats { return &stats{s: Stats{Errors: map[string]uint64{}}} }
+
+func (s *stats) do(f func(*Stats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.s)
+}
+
+func (s *stats) failed(kind string) { s.do(func(s *Stats) { s.Errors[kind]++ }) }
+
+func (s *stats) load() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.s
+	c.Errors = maps.Clone(c.Errors)
+	return c
+}

@@ -1,0 +1,517 @@
+package export
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+func testLimits() limits {
+	return limits{
+		batches: 4, bytes: 1 << 20, confirmReceipt: true, receiptTimeout: 30 * time.Second, ackTimeout: 10 * time.Second,
+		refusedTries: 3, unheards: 4,
+	}
+}
+
+// load makes a batch of records of 100 bytes.
+func load(first, last uint64) *batch.Batch {
+	b := &batch.Batch{Class: "a"}
+	for seq := first; seq <= last; seq++ {
+		b.Records = append(b.Records, spool.Record{Seq: seq, Payload: make([]byte, 100)})
+		b.Bytes += 100
+	}
+	return b
+}
+
+// flow publishes what the window wants published and says what went, as "first+count".
+func flow(w *window) (attempts []uint64, what []string) {
+	for e := w.next(); e != nil; e = w.next() {
+		what = append(what, fmt.Sprintf("%d+%d", e.records[0].Seq, len(e.records)))
+		attempts = append(attempts, w.publish(e, time.Now()))
+	}
+	return attempts, what
+}
+
+// ack acknowledges all attempts and returns the sequences confirmed by that.
+func ack(w *window, attempts ...uint64) (seqs []uint64) {
+	for _, a := range attempts {
+		seqs = appendSequences(seqs, w.puback(a, time.Now()))
+	}
+	return seqs
+}
+
+func safe(ranges ...uint64) []seal.Range {
+	var out []seal.Range
+	for i := 0; i < len(ranges); i += 2 {
+		out = append(out, seal.Range{First: ranges[i], Last: ranges[i+1]})
+	}
+	return out
+}
+
+// inBubble runs a test of the window under a virtual clock.
+func inBubble(t *testing.T, change func(*limits), f func(t *testing.T, w *window)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimits()
+		if change != nil {
+			change(&l)
+		}
+		f(t, &window{limits: l})
+	})
+}
+
+func puback(l *limits) { l.confirmReceipt = false }
+
+func TestWindowHasRoomForBatchesAndBytes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*limits)
+		loads  int // of 1,000 bytes
+		acked  bool
+		ahead  int
+		want   bool
+	}{
+		"an empty window takes anything":           {nil, 0, false, 1, true},
+		"batches are counted":                      {nil, 4, false, 1 << 20, false},
+		"acknowledged ones still count":            {nil, 4, true, 1 << 20, false},
+		"bytes are counted":                        {func(l *limits) { l.bytes = 1500 }, 2, true, 1 << 20, false},
+		"the link is not filled further than said": {nil, 2, false, 1500, false},
+		"what is acknowledged is off the link":     {nil, 2, true, 1500, true},
+		"there is room below all limits":           {nil, 3, false, 1 << 20, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, tc.change, func(t *testing.T, w *window) {
+				for i := range tc.loads {
+					w.add(load(uint64(i*10+1), uint64(i*10+10)))
+				}
+				attempts, _ := flow(w)
+				if tc.acked {
+					ack(w, attempts...)
+				}
+				require.Equal(t, tc.want, w.room(tc.ahead))
+			})
+		})
+	}
+}
+
+func TestPubackConfirmsOnlyWhereConfigured(t *testing.T) {
+	inBubble(t, puback, func(t *testing.T, w *window) {
+		w.add(load(1, 3))
+		attempts, _ := flow(w)
+		require.Equal(t, []uint64{1, 2, 3}, ack(w, attempts...))
+		require.Empty(t, ack(w, attempts...), "a second acknowledgement confirms nothing")
+		require.True(t, w.settled())
+	})
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 3))
+		attempts, _ := flow(w)
+		require.Empty(t, ack(w, attempts...))
+		require.False(t, w.settled())
+		require.Len(t, w.receipt(safe(1, 3), time.Now()), 3)
+		require.True(t, w.settled())
+	})
+}
+
+func TestReceiptsMayComeInAnyShape(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ranges []seal.Range
+		left   []string
+	}{
+		"all":                         {safe(1, 6), nil},
+		"more than all":               {safe(0, 1<<40), nil},
+		"nothing of ours":             {safe(7, 9), []string{"1+3", "4+3"}},
+		"parts of batches":            {safe(2, 2, 6, 6), []string{"1+2", "4+2"}},
+		"unordered and overlapping":   {safe(5, 6, 1, 3, 2, 5), nil},
+		"ends before it begins":       {safe(6, 1), []string{"1+3", "4+3"}},
+		"across the edges of batches": {safe(3, 4), []string{"1+2", "5+2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, w *window) {
+				w.add(load(1, 3))
+				w.add(load(4, 6))
+				flow(w)
+				done := w.receipt(ascending(tc.ranges), time.Now())
+				w.lost(false)
+				_, left := flow(w)
+				require.Equal(t, tc.left, left)
+				require.Equal(t, 600, w.bytes+100*len(done))
+			})
+		})
+	}
+}
+
+func TestAfterALossPublishingStartsOverInOrder(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		for i := range uint64(4) {
+			w.add(load(i*10+1, i*10+10))
+		}
+		attempts, _ := flow(w)
+		ack(w, attempts[0])
+		w.lost(false)
+		w.connected(true)
+		again, what := flow(w)
+		require.Equal(t, []string{"11+10", "21+10", "31+10"}, what)
+
+		// A late answer to the first publish is no answer to the second.
+		ack(w, attempts[1])
+		require.Equal(t, 3000, w.unacked())
+		ack(w, again...)
+		require.Zero(t, w.unacked())
+	})
+}
+
+func TestABrokerThatForgotTheSessionGetsAllThatIsNotReceipted(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 10))
+		w.add(load(11, 20))
+		attempts, _ := flow(w)
+		ack(w, attempts[0])
+		w.lost(false)
+		w.connected(false)
+		_, what := flow(w)
+		require.Equal(t, []string{"1+10", "11+10"}, what)
+	})
+}
+
+func TestAHungBrokerIsNoticed(t *testing.T) {
+	inBubble(t, func(l *limits) { l.receiptTimeout = time.Hour }, func(t *testing.T, w *window) {
+		time.Sleep(time.Hour)
+		w.add(load(1, 10))
+		w.add(load(11, 20))
+		attempts, _ := flow(w)
+		require.Equal(t, time.Now().Add(10*time.Second), w.wake())
+		time.Sleep(9 * time.Second)
+		require.False(t, w.tick(time.Now()).hung)
+		ack(w, attempts[0]) // progress
+		time.Sleep(9 * time.Second)
+		require.False(t, w.tick(time.Now()).hung)
+		time.Sleep(time.Second)
+		require.True(t, w.tick(time.Now()).hung)
+		w.hung()
+		w.lost(false)
+		_, what := flow(w)
+		require.Equal(t, []string{"11+10"}, what, "the first time it may be anything")
+		time.Sleep(19 * time.Second)
+		require.False(t, w.tick(time.Now()).hung, "the broker may just be slow: it is given twice the time")
+		w.alive(time.Now()) // a receipt
+		time.Sleep(19 * time.Second)
+		require.False(t, w.tick(time.Now()).hung)
+		time.Sleep(time.Second)
+		require.True(t, w.tick(time.Now()).hung)
+		w.hung()
+		w.lost(false)
+		_, what = flow(w)
+		require.Equal(t, []string{"11+5", "16+5"}, what, "the second time the batch may be too much for the link")
+	})
+}
+
+func TestAMissingReceiptRepeatsTheBatchWithGrowingPatience(t *testing.T) {
+	inBubble(t, func(l *limits) { l.unheards = 0 }, func(t *testing.T, w *window) {
+		w.add(load(1, 10))
+		seq := uint64(1000)
+		var waits []time.Duration
+		for range 8 {
+			attempts, what := flow(w)
+			require.Equal(t, []string{"1+10"}, what)
+			ack(w, attempts...)
+			began := time.Now()
+			for w.entries[0].phase == acked {
+				time.Sleep(time.Second)
+				w.tick(time.Now())
+				// Others are receipted all the while, so that this is no silence.
+				w.add(load(seq, seq))
+				for _, e := range w.entries[1:] {
+					ack(w, w.publish(e, time.Now()))
+				}
+				w.receipt(safe(seq, seq), time.Now())
+				seq++
+			}
+			waits = append(waits, time.Since(began))
+		}
+		for i, d := range waits {
+			least := min(30*time.Second<<i, 600*time.Second)
+			require.GreaterOrEqual(t, d, least)
+			require.LessOrEqual(t, d, least*5/4+time.Second)
+		}
+		require.EqualValues(t, 8, w.resent)
+	})
+}
+
+func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		for i := range uint64(4) {
+			w.add(load(i*10+1, i*10+10))
+		}
+		published, warnings := 0, 0
+		for range 24 * 60 * 6 { // a day in steps of ten seconds
+			attempts, what := flow(w)
+			published += len(what)
+			ack(w, attempts...)
+			time.Sleep(10 * time.Second)
+			if w.tick(time.Now()).silent {
+				warnings++
+			}
+			require.False(t, w.room(1<<20))
+		}
+		require.Equal(t, 1, warnings)
+		require.Less(t, published, 4+24*6+10, "one batch in ten minutes, not the window over and over")
+		require.True(t, w.settled(), "waiting at a stop is of no use")
+		require.Empty(t, w.asides, "silence is no reason to give anything up")
+
+		// The consumer is back: what it receipts is confirmed, the rest gets time before it goes again.
+		require.Len(t, w.receipt(safe(1, 10), time.Now()), 10)
+		w.tick(time.Now())
+		_, what := flow(w)
+		require.Empty(t, what)
+		require.False(t, w.settled())
+		time.Sleep(40 * time.Second)
+		require.True(t, w.tick(time.Now()).silent, "a new silence is told again")
+		_, what = flow(w)
+		require.Equal(t, []string{"11+10"}, what)
+	})
+}
+
+func TestGapsAreFilledAtOnceButNotInHaste(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 10))
+		w.add(load(11, 20))
+		w.add(load(21, 30))
+		attempts, _ := flow(w)
+		ack(w, attempts[0], attempts[1])
+		w.gaps(safe(5, 5, 25, 25), time.Now())
+		_, what := flow(w)
+		require.Empty(t, what, "another worker of the consumer may just be at it")
+		time.Sleep(3 * time.Second)
+		w.gaps(safe(5, 5, 25, 25), time.Now())
+		_, what = flow(w)
+		require.Equal(t, []string{"1+10"}, what, "what is on its way anyway is left alone")
+	})
+}
+
+// strike lets the broker close the connection over whatever is in flight.
+func strike(w *window) (what []string) {
+	_, what = flow(w)
+	w.lost(true)
+	w.connected(true)
+	return what
+}
+
+func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
+	inBubble(t, puback, func(t *testing.T, w *window) {
+		const poison = 13
+		w.batches = 100
+		for i := range uint64(4) {
+			w.add(load(i*10+1, i*10+10))
+		}
+		var done []uint64
+		rounds := 0
+		for ; len(w.entries) > 0 && rounds < 100; rounds++ {
+			w.connected(true)
+			refused := false
+			for e := w.next(); e != nil && !refused; e = w.next() {
+				a := w.publish(e, time.Now())
+				for _, r := range e.records {
+					refused = refused || r.Seq == poison
+				}
+				if !refused {
+					done = append(done, ack(w, a)...)
+				}
+			}
+			if refused {
+				flow(w) // what is behind it in the line
+				w.lost(true)
+			}
+		}
+		require.Len(t, done, 39)
+		require.IsIncreasing(t, done, "order holds all the while")
+		require.Len(t, w.asides, 1)
+		require.Equal(t, reasonTooLarge, w.asides[0].reason)
+		require.EqualValues(t, poison, w.asides[0].records[0].Seq)
+		require.Less(t, rounds, 15)
+		require.Equal(t, 1000, w.ceiling, "larger batches than the poisoned one have passed, so size is not the matter")
+	})
+}
+
+func TestABrokerWithALimitTeachesTheSize(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 16))
+		require.Equal(t, []string{"1+16"}, strike(w))
+		require.Equal(t, []string{"1+16"}, strike(w), "once is no proof")
+		require.Equal(t, []string{"1+16"}, strike(w))
+		require.Equal(t, 800, w.ceiling)
+		require.Equal(t, []string{"1+8"}, strike(w), "halves travel alone")
+		require.Equal(t, 400, w.ceiling)
+		attempts, what := flow(w)
+		require.Equal(t, []string{"1+4"}, what)
+		ack(w, attempts...)
+		attempts, what = flow(w)
+		require.Equal(t, []string{"5+4"}, what)
+		ack(w, attempts...)
+		require.Equal(t, []string{"9+8"}, strike(w))
+		require.Equal(t, 400, w.ceiling)
+	})
+}
+
+func TestALinkThatBreaksIsNoRefusal(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 1))
+		for range 100 {
+			flow(w)
+			w.lost(false)
+			w.connected(true)
+		}
+		require.Empty(t, w.asides)
+	})
+}
+
+func TestWhatTheBrokerSwallowsIsCutAndFinallySetAside(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.batches = 100
+		w.add(load(1, 4)) // record 3 is acknowledged and thrown away, whatever it travels with
+		seq := uint64(1000)
+		began := time.Now()
+		for len(w.asides) == 0 && time.Since(began) < 100*time.Hour {
+			attempts, _ := flow(w)
+			ack(w, attempts...)
+			for _, e := range w.entries {
+				if len(e.records) > 0 && !within(safe(e.records[0].Seq, e.records[len(e.records)-1].Seq), 3) {
+					w.receipt(safe(e.records[0].Seq, e.records[len(e.records)-1].Seq), time.Now())
+					break
+				}
+			}
+			time.Sleep(10 * time.Second)
+			w.add(load(seq, seq))
+			seq++
+			w.tick(time.Now())
+		}
+		require.Len(t, w.asides, 1)
+		require.Equal(t, reasonUnreceipted, w.asides[0].reason)
+		require.EqualValues(t, 3, w.asides[0].records[0].Seq)
+	})
+}
+
+func TestReleaseEmptiesTheWindow(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 3))
+		w.add(load(4, 6))
+		attempts, _ := flow(w)
+		ack(w, attempts[0])
+		require.Equal(t, []uint64{1, 2, 3, 4, 5, 6}, w.release())
+		require.Zero(t, w.bytes)
+		require.True(t, w.wake().IsZero())
+		require.True(t, w.room(1))
+	})
+}
+
+func TestBatchIDIsThatOfItsRecords(t *testing.T) {
+	a, b := load(1, 10).Records, load(1, 10).Records
+	require.Equal(t, batchID("e", a), batchID("e", b))
+	require.NotEqual(t, batchID("e", a), batchID("f", a))
+	require.NotEqual(t, batchID("e", a), batchID("e", a[:9]))
+	b[5].Seq = 50
+	require.NotEqual(t, batchID("e", a), batchID("e", b))
+}
+
+// TestWindowKeepsEveryRecord throws random events at a window: whatever happens, each record that went in is in the
+// window, confirmed, given up or given back, exactly once; the bytes add up; and the window stays in order.
+func TestWindowKeepsEveryRecord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := testLimits()
+		l.confirmReceipt = rapid.Bool().Draw(t, "receipt")
+		w := &window{limits: l}
+		now := time.Unix(1e9, 0)
+		next, out := uint64(1), map[uint64]string{}
+		leave := func(how string, records []spool.Record) {
+			for _, r := range records {
+				require.NotContains(t, out, r.Seq)
+				out[r.Seq] = how
+			}
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 40_000).Draw(t, "ms")) * time.Millisecond)
+			switch rapid.SampledFrom([]string{"add", "publish", "puback", "receipt", "lost", "tick", "gap", "unknown"}).Draw(t, "event") {
+			case "add":
+				if w.room(1 << 20) {
+					n := uint64(rapid.IntRange(1, 9).Draw(t, "n"))
+					w.add(load(next, next+n-1))
+					next += n
+				}
+			case "publish":
+				for e := w.next(); e != nil; e = w.next() {
+					w.publish(e, now)
+				}
+			case "puback":
+				leave("acked", w.puback(uint64(rapid.IntRange(0, int(w.attempts)+1).Draw(t, "attempt")), now))
+			case "receipt":
+				a := rapid.Uint64Range(0, next).Draw(t, "from")
+				b := rapid.Uint64Range(0, next).Draw(t, "to")
+				leave("receipted", w.receipt(ascending(safe(a, b)), now))
+			case "lost":
+				w.lost(rapid.Bool().Draw(t, "refused"))
+				w.connected(rapid.Bool().Draw(t, "remembered"))
+			case "tick":
+				if w.tick(now).hung {
+					w.hung()
+					w.lost(false)
+				}
+				if wake := w.wake(); !wake.IsZero() {
+					require.True(t, wake.After(now) || w.flying(), "a tick settles all that was due")
+				}
+			case "gap":
+				w.gaps(safe(1, next), now)
+			case "unknown":
+				w.unknown(uint64(rapid.IntRange(0, int(w.attempts)+1).Draw(t, "attempt")))
+			}
+			for _, a := range w.asides {
+				require.NotEmpty(t, a.reason)
+				leave(a.reason, a.records)
+			}
+			w.asides = nil
+			bytes, last := 0, uint64(0)
+			for _, e := range w.entries {
+				require.NotEmpty(t, e.records)
+				require.Equal(t, payload(e.records), e.bytes)
+				require.Greater(t, e.records[0].Seq, last, "the window is in order")
+				last = e.records[len(e.records)-1].Seq
+				bytes += e.bytes
+			}
+			require.Equal(t, bytes, w.bytes)
+		}
+		for _, seq := range w.release() {
+			require.NotContains(t, out, seq)
+			out[seq] = "released"
+		}
+		require.Len(t, out, int(next-1))
+	})
+}
+
+// The broker forgot a whole window that it had acknowledged, and nothing new comes. With the first receipt the rest goes
+// again at once, not one batch a silence.
+func TestAForgottenWindowRecoversTogether(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		for i := range uint64(4) {
+			w.add(load(i*10+1, i*10+10))
+		}
+		attempts, _ := flow(w)
+		ack(w, attempts...)
+		time.Sleep(2 * time.Minute)
+		require.True(t, w.tick(time.Now()).silent)
+		attempts, what := flow(w)
+		require.Equal(t, []string{"1+10"}, what, "the silence is tried with one")
+		ack(w, attempts...)
+		require.Len(t, w.receipt(safe(1, 10), time.Now()), 10)
+		for range 30 { // less than the time after which it would be silent again
+			time.Sleep(time.Second)
+			w.tick(time.Now())
+		}
+		_, what = flow(w)
+		require.Equal(t, []string{"11+10", "21+10", "31+10"}, what)
+	})
+}

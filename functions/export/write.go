@@ -1,0 +1,161 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/functions/seal"
+)
+
+// job is one message to publish: a batch, or a ready message without an attempt.
+type job struct {
+	attempt uint64
+	flow    uint64
+	batch   *seal.Batch
+	records int // bytes of records
+	topic   string
+	message []byte
+}
+
+// write seals and publishes the jobs in order, on a goroutine of its own because both take their time. When one cannot
+// be sealed, those behind it go back as well, so that none overtakes it.
+func (r *round) write() {
+	var failed uint64 // the flow in which sealing failed
+	for {
+		select {
+		case <-r.s.lost:
+			return
+		case j := <-r.jobs:
+			if j.attempt > 0 && j.flow == failed {
+				r.post(func() { r.x.window.unknown(j.attempt) })
+				continue
+			}
+			if err := r.seal(&j); err != nil {
+				failed = j.flow
+				r.post(func() { r.unsealed(j, err) })
+				continue
+			}
+			r.publish(j)
+		}
+	}
+}
+
+func (r *round) seal(j *job) (err error) {
+	if j.batch != nil {
+		j.message, err = r.x.deps.Sealer.Seal(make([]byte, 0, j.records+j.records/2+1024), j.batch)
+	}
+	return err
+}
+
+// publish hands the message to the client, and its acknowledgement is awaited on the side.
+func (r *round) publish(j job) {
+	began := time.Now()
+	alone := r.x.link.start(r.life, j.records, len(j.message), began)
+	token := r.s.publish(j.topic, j.message)
+	r.x.stats.do(func(s *Stats) {
+		if j.attempt > 0 {
+			s.Published++
+		}
+	})
+	if failed(token) != nil && token.Error() != nil {
+		r.s.failSoon(token.Error()) // here, so that nothing behind it goes before it
+		return
+	}
+	if r.open.Add(1) == 1 {
+		r.progress.Store(began.UnixNano())
+	}
+	select {
+	case r.flights <- flight{j, token, alone, began}:
+	case <-r.s.lost:
+	}
+}
+
+// flight is a message whose acknowledgement has not come.
+type flight struct {
+	job   job
+	token mqtt.Token
+	alone bool
+	began time.Time
+}
+
+// await hears what becomes of all messages in flight, so that a broker that acknowledges nothing costs no goroutine each.
+// Brokers may acknowledge in any order.
+func (r *round) await() {
+	receive := func(c any) reflect.SelectCase {
+		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
+	}
+	cases := []reflect.SelectCase{receive(r.s.lost), receive(r.flights)}
+	const first = 2
+	var flying []flight
+	for {
+		switch i, value, _ := reflect.Select(cases); i {
+		case 0:
+			return
+		case 1:
+			f := value.Interface().(flight)
+			flying, cases = append(flying, f), append(cases, receive(f.token.Done()))
+		default:
+			f := flying[i-first]
+			flying, cases = slices.Delete(flying, i-first, i-first+1), slices.Delete(cases, i, i+1)
+			r.landed(f)
+		}
+	}
+}
+
+// landed books an acknowledgement, or the failure of a publish.
+func (r *round) landed(f flight) {
+	if err := f.token.Error(); err != nil {
+		r.s.failSoon(err)
+		return
+	}
+	now := time.Now()
+	r.progress.Store(now.UnixNano())
+	r.open.Add(-1)
+	r.x.link.ack(r.life, len(f.job.message), f.alone, f.began, now)
+	r.post(func() { r.puback(f.job, now) })
+}
+
+// puback runs on the owner's goroutine.
+func (r *round) puback(j job, now time.Time) {
+	x := r.x
+	if !r.acked {
+		r.acked = true
+		x.backoff.reset()
+	}
+	if j.attempt == 0 {
+		return
+	}
+	x.stats.do(func(s *Stats) { s.Acked++; s.Bytes += uint64(len(j.message)) })
+	x.confirm(x.window.puback(j.attempt, now))
+}
+
+// unsealed runs on the owner's goroutine. A batch that cannot become a message is cut; a key that is missing is waited
+// for, because secrets may come late.
+func (r *round) unsealed(j job, err error) {
+	x := r.x
+	x.flow++
+	if j.attempt == 0 {
+		return
+	}
+	if _, ok := errors.AsType[*seal.TooLargeError](err); ok {
+		x.stats.failed("too_large")
+		x.window.tooLarge(j.attempt, reasonTooLarge)
+		return
+	}
+	if _, ok := errors.AsType[*seal.MalformedError](err); ok {
+		x.stats.failed("malformed")
+		x.window.tooLarge(j.attempt, reasonMalformed)
+		return
+	}
+	x.window.unknown(j.attempt)
+	x.hold = time.Now().Add(sealRetry)
+	x.complain("seal", fmt.Errorf("sealing a batch of class %q: %w", j.batch.Class, err))
+}
+
+// sealRetry is how long publishing rests when there is no key.
+const sealRetry = time.Second

@@ -1,0 +1,69 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrForged marks a message that is not what a holder of the key sealed: altered, moved, or not sealed where it must be.
+var ErrForged = errors.New("message is forged or was altered on the way")
+
+// UnknownKeyError says that no key opens the message, which a later rotation may mend: keep the message.
+type UnknownKeyError struct {
+	KeyID string
+	Err   error // what the key store said, may be nil
+}
+
+func (e *UnknownKeyError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("key %q is not available: %v", e.KeyID, e.Err)
+	}
+	return fmt.Sprintf("key %q is not available", e.KeyID)
+}
+
+func (e *UnknownKeyError) Unwrap() error { return e.Err }
+
+// TooLargeError says which limit a message or its content exceeds.
+type TooLargeError struct {
+	What  string // message, data or records
+	Size  int64  // -1 where only the excess is known
+	Limit int64
+}
+
+func (e *TooLargeError) Error() string {
+	if e.Size < 0 {
+		return fmt.Sprintf("%s exceeds the limit of %d", e.What, e.Limit)
+	}
+	return fmt.Sprintf("%s of %d exceeds the limit of %d", e.What, e.Size, e.Limit)
+}
+
+// MalformedError says what in a message or batch does not follow the format. Trying again will not help.
+type MalformedError struct {
+	What string
+	Err  error // may be nil
+}
+
+func (e *MalformedError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("malformed %s: %v", e.What, e.Err)
+	}
+	return "malformed " + e.What
+}
+
+func (e *MalformedError) Unwrap() error { return e.Err }
+
+// ExhaustedError says that a key has sealed as many messages as is safe: seal with a new one.
+type ExhaustedError struct {
+	KeyID string
+	Limit uint64
+}
+
+func (e *ExhaustedError) Error() string {
+	return fmt.Sprintf("key %q has sealed %d messages: rotate it", e.KeyID, e.Limit)
+}
+
+func malformed(what string, err error) error { return &MalformedError{What: what, Err: err} }
+
+func malformedf(what, format string, args ...any) error {
+	return malformed(what, fmt.Errorf(format, args...))
+}

@@ -1,0 +1,256 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"app-offload/functions/task"
+)
+
+// record is one task in the json form: what is known about it, then its data in the most readable way that is exact.
+type record struct {
+	Sequence   uint64   `json:"sequence"`
+	EventID    string   `json:"eventId"`
+	Device     string   `json:"device"`
+	Profile    string   `json:"profile"`
+	Source     string   `json:"source"`
+	Resource   string   `json:"resource,omitempty"`
+	Class      string   `json:"class,omitempty"`
+	Priority   int      `json:"priority"`
+	Origin     int64    `json:"origin"`   // ns since the Unix epoch
+	Received   int64    `json:"received"` // ns since the Unix epoch
+	Chunk      int      `json:"chunk"`
+	Of         int      `json:"of"`
+	Critical   bool     `json:"critical,omitempty"`
+	ValueType  string   `json:"valueType,omitempty"`
+	Offset     int      `json:"offset,omitempty"`
+	Count      int      `json:"count,omitempty"`
+	Hole       int      `json:"hole,omitempty"`
+	Holes      []hole   `json:"holes,omitempty"`
+	Complexity float32  `json:"complexity,omitempty"`
+	DeadlineMs int64    `json:"deadlineMs,omitempty"`
+	Score      float32  `json:"score,omitempty"`
+	Policy     string   `json:"policy,omitempty"`
+	Encoding   encoding `json:"encoding"`
+}
+
+// content is the data of a record, in exactly one of three ways.
+type content struct {
+	event  json.RawMessage // a JSON object, verbatim
+	text   *string         // UTF-8
+	base64 *[]byte         // anything else
+}
+
+type hole struct {
+	Resource string   `json:"resource"`
+	At       int      `json:"at"`
+	Length   int      `json:"length"`
+	Encoding encoding `json:"encoding"`
+}
+
+// encoding is a task.Encoding with a name in JSON.
+type encoding task.Encoding
+
+var encodingNames = [...]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary"}
+
+func (e encoding) MarshalText() ([]byte, error) {
+	if int(e) >= len(encodingNames) {
+		return nil, fmt.Errorf("encoding %d is not known", e)
+	}
+	return []byte(encodingNames[e]), nil
+}
+
+func (e *encoding) UnmarshalText(name []byte) error {
+	for i := range encodingNames {
+		if encodingNames[i] == string(name) {
+			*e = encoding(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("encoding %q is not known", name)
+}
+
+// recordOf describes a task.
+func recordOf(seq uint64, t *task.Task) record {
+	r := record{
+		Sequence: seq, EventID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Resource: t.Resource,
+		Origin: t.Origin, Received: t.Received, Chunk: t.Chunk, Of: t.Of, Critical: t.Critical, ValueType: t.Type.String(),
+		Offset: t.Offset, Count: t.Count, Hole: t.Hole, Complexity: float32(t.Complexity),
+		DeadlineMs: t.Deadline.Milliseconds(), Score: float32(t.Score), Policy: t.Policy, Encoding: encoding(t.Encoding),
+	}
+	if t.Class != nil {
+		r.Class, r.Priority = t.Class.Name, t.Class.Priority
+	}
+	for _, h := range t.Holes {
+		r.Holes = append(r.Holes, hole{h.Resource, h.At, h.Length, encoding(h.Encoding)})
+	}
+	return r
+}
+
+// task reverses recordOf.
+func (r *record) task(data []byte) (*task.Task, error) {
+	t := &task.Task{
+		EventID: r.EventID, Device: r.Device, Profile: r.Profile, Source: r.Source, Resource: r.Resource,
+		Origin: r.Origin, Received: r.Received, Chunk: r.Chunk, Of: r.Of, Critical: r.Critical,
+		Class:    &task.Class{Name: r.Class, Priority: r.Priority},
+		Encoding: task.Encoding(r.Encoding), Data: data, Offset: r.Offset, Count: r.Count, Hole: r.Hole,
+		Complexity: float64(r.Complexity), Deadline: time.Duration(r.DeadlineMs) * time.Millisecond,
+		Score: float64(r.Score), Policy: r.Policy,
+	}
+	if r.ValueType != "" {
+		var ok bool
+		if t.Type, ok = task.ParseType([]byte(r.ValueType)); !ok {
+			return nil, malformedf("record", "value type %q is not known", r.ValueType)
+		}
+	}
+	for _, h := range r.Holes {
+		t.Holes = append(t.Holes, task.Hole{Resource: h.Resource, At: h.At, Length: h.Length, Encoding: task.Encoding(h.Encoding)})
+	}
+	return t, nil
+}
+
+// appendJSON appends the batch as {"node":…,"epoch":…,"records":[…]}.
+func (b *Batch) appendJSON(dst []byte) ([]byte, error) {
+	head, err := json.Marshal(map[string]string{"node": b.Node, "epoch": b.Epoch})
+	if err != nil {
+		return dst, err
+	}
+	dst = append(append(dst, head[:len(head)-1]...), `,"records":[`...)
+	for i := range b.Tasks {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = b.appendRecord(dst, i); err != nil {
+			return dst, malformed(fmt.Sprintf("record %d", b.Sequences[i]), err)
+		}
+	}
+	return append(dst, "]}"...), nil
+}
+
+func (b *Batch) appendRecord(dst []byte, i int) ([]byte, error) {
+	t, err := task.Decode(b.Tasks[i])
+	if err != nil {
+		return dst, err
+	}
+	head, err := json.Marshal(recordOf(b.Sequences[i], t))
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, head[:len(head)-1]...)
+	return appendContent(dst, t.Encoding, t.Data)
+}
+
+// appendContent ends a record with its data. JSON goes in byte for byte where the message stays readable by strict
+// decoders, which json.Marshal would not do: it compacts.
+func appendContent(dst []byte, enc task.Encoding, data []byte) ([]byte, error) {
+	var c any = data
+	name := `,"base64":`
+	switch {
+	case enc == task.JSON && isObject(data):
+		return append(append(append(dst, `,"event":`...), data...), '}'), nil
+	case enc != task.CBOR && enc != task.Binary && utf8.Valid(data):
+		name, c = `,"text":`, string(data)
+	case data == nil:
+		c = []byte{} // null would mean that there is no data
+	}
+	value, err := json.Marshal(c)
+	return append(append(append(dst, name...), value...), '}'), err
+}
+
+// isObject reports whether data can stand in a JSON message and be cut out of it again without a change.
+func isObject(data []byte) bool {
+	n := len(data)
+	return n >= 2 && data[0] == '{' && data[n-1] == '}' && utf8.Valid(data) && json.Valid(data)
+}
+
+func (c *content) data() ([]byte, error) {
+	n := 0
+	var data []byte
+	if c.event != nil {
+		n, data = n+1, c.event
+	}
+	if c.text != nil {
+		n, data = n+1, []byte(*c.text)
+	}
+	if c.base64 != nil {
+		n, data = n+1, *c.base64
+	}
+	if n != 1 {
+		return nil, malformedf("record", "it must have one of event, text and base64, not %d", n)
+	}
+	return data, nil
+}
+
+// readJSON fills in sequences and tasks from valid JSON, one record at a time: the promised count bounds what is kept
+// of a long list.
+func (b *Batch) readJSON(data []byte, count int) error {
+	var node, epoch string
+	err := eachMember(data, func(name string, raw json.RawMessage) error {
+		switch name {
+		case "node":
+			return json.Unmarshal(raw, &node)
+		case "epoch":
+			return json.Unmarshal(raw, &epoch)
+		case "records":
+			return b.readRecords(raw, count)
+		}
+		return nil // of a later version
+	})
+	if err != nil {
+		return malformed("batch", err)
+	}
+	if node != b.Node || epoch != b.Epoch {
+		return malformedf("batch", "it says %q in epoch %q where its attributes say %q in %q", node, epoch, b.Node, b.Epoch)
+	}
+	return nil
+}
+
+func (b *Batch) readRecords(list json.RawMessage, count int) error {
+	return eachElement(list, func(raw json.RawMessage) error {
+		if len(b.Tasks) == count {
+			return fmt.Errorf("it has more than the %d records that its attributes promise", count)
+		}
+		return b.readRecord(raw)
+	})
+}
+
+// readRecord sets the event aside before it decodes the rest, which is small.
+func (b *Batch) readRecord(raw json.RawMessage) error {
+	var c content
+	rest := []byte{'{'}
+	err := eachMember(raw, func(name string, value json.RawMessage) error {
+		switch name {
+		case "event":
+			c.event = value
+			return nil
+		case "text":
+			return json.Unmarshal(value, &c.text)
+		case "base64":
+			return json.Unmarshal(value, &c.base64)
+		}
+		quoted, err := json.Marshal(name)
+		rest = append(append(append(append(rest, quoted...), ':'), value...), ',')
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var r record
+	if err := json.Unmarshal(append(bytes.TrimSuffix(rest, []byte{','}), '}'), &r); err != nil {
+		return err
+	}
+	data, err := c.data()
+	if err != nil {
+		return err
+	}
+	t, err := r.task(data)
+	if err != nil {
+		return err
+	}
+	b.Sequences = append(b.Sequences, r.Sequence)
+	b.Tasks = append(b.Tasks, t.Append(nil))
+	return nil
+}

@@ -1,0 +1,16 @@
+package seal
+
+// TopicRoot begins every topic of the contract; the version is that of the topics and of the messages on them.
+const TopicRoot = "offload/v1/"
+
+// BatchTopic is where a node publishes the batches of a class.
+func BatchTopic(node, class string) string { return TopicRoot + node + "/batch/" + class }
+
+// GoneTopic is where a node says which records will never come.
+func GoneTopic(node string) string { return TopicRoot + node + "/gone" }
+
+// ReceiptTopic is where a node hears what is safe in the cloud.
+func ReceiptTopic(node string) string { return TopicRoot + node + "/receipt" }
+
+// ResultTopic is where a node hears what became of its tasks.
+func ResultTopic(node string) string { return TopicRoot + node + "/result" }

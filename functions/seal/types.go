@@ -1,0 +1,73 @@
+// Package seal turns batches of records into the bytes of MQTT messages and back.
+//
+// Every message is a CloudEvent 1.0 in structured mode, in one of two forms: json, which people and any tool can read, and
+// protobuf, which is small: records, compressed, then encrypted. All context attributes are authenticated together
+// with the payload wherever a key is in use, so that nobody on the way can move a batch to another node, epoch or place
+// in the sequence. FORMAT.md is the reference for readers in other languages, with golden files in testdata/golden and
+// a reader in Python.
+//
+// A Sealer and an Opener are safe for concurrent use, start no goroutine and never block on anything but the Keys they
+// were given. An Opener never panics and never allocates more than its Limits allow, whatever bytes it is handed.
+package seal
+
+import "time"
+
+// Batch is what one message carries: records of one class, each the bytes that task.Append made.
+type Batch struct {
+	ID                 string // unique within the node; the same batch sent again may keep it
+	Node, Epoch, Class string // Class may be empty
+	Created            time.Time
+	Floor              uint64   // the smallest sequence the node still holds: everything below is settled
+	Sequences          []uint64 // one for each task, in the order of Tasks; need not ascend
+	Tasks              [][]byte
+}
+
+// Keys hands out keys by their id. Implementations must be safe for concurrent use, and fast: they are asked for every
+// message, which is what makes a rotation take effect without a restart.
+type Keys interface {
+	// Current is the key to seal with. An empty id without an error says that no key is configured.
+	Current() (id string, key []byte, err error)
+	// Key finds any key that may still open messages.
+	Key(id string) ([]byte, error)
+}
+
+// Range is an inclusive range of sequences, written [first, last] in JSON.
+type Range struct{ First, Last uint64 }
+
+// Receipt is the consumer's word about one epoch of one node: what is safe with it, and what it misses in between.
+// It states facts that stay true, so hearing one twice or late does no harm.
+type Receipt struct {
+	ID          string
+	Node, Epoch string
+	Created     time.Time
+	Safe        []Range // stored and committed by the consumer
+	Gaps        []Range // missing below the highest sequence seen
+}
+
+// Gone is the node's answer to gaps that it cannot fill any more.
+type Gone struct {
+	ID          string
+	Node, Epoch string
+	Created     time.Time
+	Ranges      []GoneRange
+}
+
+// GoneRange is a range of sequences that will never come, and why: the fate the spool remembers, such as "expired".
+type GoneRange struct {
+	Range
+	Reason string
+}
+
+// Result is the outcome of one task as the cloud reports it.
+type Result struct {
+	ID          string
+	Node        string
+	Created     time.Time
+	EventID     string
+	Chunk       int
+	Completed   time.Time // when the work was done, by the cloud's clock
+	OK          bool
+	Error       string // why not, if not OK
+	ContentType string // of Payload; "" without one
+	Payload     []byte // optional result for the node, at most as large as a message may be
+}

@@ -1,0 +1,199 @@
+package seal
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+)
+
+var errShort = errors.New("a column ends too early")
+
+// unfolder puts columns together again, without trust in them.
+type unfolder struct {
+	text, ids, digits, blobs []byte
+
+	id, long []byte
+	out      []byte
+	limit    int64
+}
+
+// unfold reverses fold within limit bytes.
+func unfold(src []byte, limit int64) ([]byte, error) {
+	u := unfolder{limit: limit}
+	if err := u.split(src); err != nil {
+		return nil, malformed("fold", err)
+	}
+	u.out = make([]byte, 0, min(limit, int64(len(src))*2))
+	for len(u.text) > 0 {
+		n := 0
+		for n < len(u.text) && u.text[n] < markEscape {
+			n++
+		}
+		if err := u.append(u.text[:n]); err != nil {
+			return nil, err
+		}
+		if u.text = u.text[n:]; len(u.text) == 0 {
+			break
+		}
+		mark := u.text[0]
+		u.text = u.text[1:]
+		if err := u.mark(mark); err != nil {
+			return nil, err
+		}
+	}
+	if len(u.ids)+len(u.digits)+len(u.blobs) > 0 {
+		return nil, malformed("fold", errors.New("a column has more than its text asks for"))
+	}
+	return u.out, nil
+}
+
+// split finds the columns. The lengths are 32 bits each, so their sum cannot overflow.
+func (u *unfolder) split(src []byte) error {
+	if len(src) < foldHeader {
+		return errShort
+	}
+	ids := uint64(binary.LittleEndian.Uint32(src[0:]))
+	digits := uint64(binary.LittleEndian.Uint32(src[4:]))
+	blobs := uint64(binary.LittleEndian.Uint32(src[8:]))
+	src = src[foldHeader:]
+	if ids+digits+blobs > uint64(len(src)) {
+		return errShort
+	}
+	text := uint64(len(src)) - ids - digits - blobs
+	u.text, src = src[:text], src[text:]
+	u.ids, src = src[:ids], src[ids:]
+	u.digits, u.blobs = src[:digits], src[digits:]
+	return nil
+}
+
+func (u *unfolder) mark(mark byte) error {
+	switch mark {
+	case markEscape:
+		return u.literal()
+	case markID:
+		id, err := take(&u.ids, 16)
+		u.id = id
+		return errors.Join(err, u.appendID())
+	case markSameID:
+		return u.appendID()
+	case markBase64, markRaw:
+		return u.blob(mark)
+	case markSameDigits:
+		return u.appendDigits(u.long)
+	}
+	n := uint64(mark-markDigits2) + 2
+	if mark == markDigits9 {
+		n = 9
+	}
+	if mark == markDigits {
+		var err error
+		if n, err = u.varint(); err != nil {
+			return err
+		}
+	}
+	digits, err := take(&u.digits, n)
+	if err != nil {
+		return err
+	}
+	if n >= minLong {
+		u.long = digits
+	}
+	return u.appendDigits(digits)
+}
+
+func (u *unfolder) literal() error {
+	b, err := take(&u.text, 1)
+	if err != nil {
+		return err
+	}
+	return u.append(b)
+}
+
+func (u *unfolder) blob(mark byte) error {
+	n, err := u.varint()
+	if err != nil {
+		return err
+	}
+	if mark == markRaw {
+		raw, err := take(&u.blobs, n)
+		return errors.Join(err, u.append(raw))
+	}
+	if n > uint64(len(u.blobs)) { // before multiplying, which might overflow
+		return malformed("fold", errShort)
+	}
+	raw, err := take(&u.blobs, n*3)
+	if err != nil {
+		return err
+	}
+	if err := u.room(len(raw) / 3 * 4); err != nil {
+		return err
+	}
+	u.out = base64.StdEncoding.AppendEncode(u.out, raw)
+	return nil
+}
+
+func (u *unfolder) appendID() error {
+	if len(u.id) != 16 {
+		return malformed("fold", errors.New("it repeats an id before the first"))
+	}
+	if err := u.room(36); err != nil {
+		return err
+	}
+	for i, ends := range [...]int{4, 6, 8, 10, 16} {
+		if i > 0 {
+			u.out = append(u.out, '-')
+		}
+		starts := [...]int{0, 4, 6, 8, 10}[i]
+		u.out = hex.AppendEncode(u.out, u.id[starts:ends])
+	}
+	return nil
+}
+
+func (u *unfolder) appendDigits(pairs []byte) error {
+	if err := u.room(2 * len(pairs)); err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		if p > 99 {
+			return malformedf("fold", "%d is not a pair of digits", p)
+		}
+		u.out = append(u.out, '0'+p/10, '0'+p%10)
+	}
+	return nil
+}
+
+func (u *unfolder) append(b []byte) error {
+	if err := u.room(len(b)); err != nil {
+		return err
+	}
+	u.out = append(u.out, b...)
+	return nil
+}
+
+// room keeps the result bounded: a mark of one byte may stand for many.
+func (u *unfolder) room(n int) error {
+	if int64(len(u.out))+int64(n) > u.limit {
+		return &TooLargeError{What: "data", Size: -1, Limit: u.limit}
+	}
+	return nil
+}
+
+func (u *unfolder) varint() (uint64, error) {
+	v, n := binary.Uvarint(u.text)
+	if n <= 0 {
+		return 0, malformed("fold", errShort)
+	}
+	u.text = u.text[n:]
+	return v, nil
+}
+
+// take cuts n bytes off the front of a column.
+func take(column *[]byte, n uint64) ([]byte, error) {
+	if n > uint64(len(*column)) {
+		return nil, malformed("fold", errShort)
+	}
+	b := (*column)[:n:n]
+	*column = (*column)[n:]
+	return b, nil
+}
