@@ -1,0 +1,100 @@
+package intake
+
+import (
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// Config bounds the intake. Where the broker is and how to log in there is not here: it comes from the MessageBus
+// section every EdgeX service has.
+type Config struct {
+	// MaxPayloadKiB is the size in KiB over which an event is set aside unread.
+	MaxPayloadKiB int
+	// MaxDepth is how deeply objects and arrays may nest in an event, the outermost included.
+	MaxDepth int
+	// MaxEvents is how many events may be under way at once; the next ones wait (acknowledging trigger) or are refused and counted (default trigger).
+	MaxEvents int
+	// MaxMiB is how many MiB of events may be under way at once, with the same consequence.
+	MaxMiB int
+	// ReorderWindow is how long the default trigger's events are held to restore their order per device; "0s" hands them on as they come.
+	ReorderWindow string
+
+	// QuarantineEntries is how many rejected payloads are kept in memory for the API; 0 keeps none, they are still counted.
+	QuarantineEntries int
+	// QuarantineKiB is how many KiB these may take together; a larger payload is kept cut.
+	QuarantineKiB int
+	// QuarantineDir is a folder to which rejected payloads are written too; "" writes none.
+	QuarantineDir string
+	// QuarantineDirMiB is how many MiB that folder may take; the oldest go first.
+	QuarantineDirMiB int
+
+	// ClientID is the acknowledging trigger's MQTT client id, which must be fixed and unique on the broker; "" is the service's key.
+	ClientID string
+	// PersistentSession keeps unacknowledged and new events at the broker while this service is away; false forgets them.
+	PersistentSession bool
+	// MaxSlice is how many events that have already arrived are handed on together.
+	MaxSlice int
+	// RetryAfter is how long the acknowledging trigger waits before it offers an event again that was refused, e.g. by a full spool.
+	RetryAfter string
+	// RememberIDs is how many events handed on last are recognised when the broker delivers them again; 0 recognises only those under way.
+	RememberIDs int
+	// KeepAlive is the MQTT keep-alive interval; it bounds how long a dead connection goes unnoticed.
+	KeepAlive string
+	// ReadBufferKiB is the read buffer of the connection in KiB; it saves a system call for most packets.
+	ReadBufferKiB int
+}
+
+// DefaultConfig is what an absent section means.
+func DefaultConfig() Config {
+	return Config{
+		MaxPayloadKiB: 16 * 1024,
+		MaxDepth:      32,
+		MaxEvents:     1024,
+		MaxMiB:        64,
+		ReorderWindow: "20ms",
+
+		QuarantineEntries: 100,
+		QuarantineKiB:     1024,
+		QuarantineDirMiB:  16,
+
+		PersistentSession: true,
+		MaxSlice:          64,
+		RetryAfter:        "1s",
+		RememberIDs:       16384,
+		KeepAlive:         "30s",
+		ReadBufferKiB:     64,
+	}
+}
+
+// Validate reports every problem at once.
+func (c Config) Validate() error {
+	p := check.In("Intake")
+	check.Range(p, "MaxPayloadKiB", c.MaxPayloadKiB, 1, 256*1024)
+	check.Range(p, "MaxDepth", c.MaxDepth, 4, 32)
+	check.Range(p, "MaxEvents", c.MaxEvents, 1, 1<<20)
+	check.Range(p, "MaxMiB", c.MaxMiB, 1, 64*1024)
+	p.Duration("ReorderWindow", c.ReorderWindow, 0, 10*time.Second)
+	check.Range(p, "QuarantineEntries", c.QuarantineEntries, 0, 100_000)
+	check.Range(p, "QuarantineKiB", c.QuarantineKiB, 1, 1<<20)
+	check.Range(p, "QuarantineDirMiB", c.QuarantineDirMiB, 1, 1<<20)
+	check.Range(p, "MaxSlice", c.MaxSlice, 1, 1024)
+	p.Duration("RetryAfter", c.RetryAfter, 10*time.Millisecond, 10*time.Minute)
+	check.Range(p, "RememberIDs", c.RememberIDs, 0, 1<<22)
+	p.Duration("KeepAlive", c.KeepAlive, 5*time.Second, time.Hour)
+	check.Range(p, "ReadBufferKiB", c.ReadBufferKiB, 4, 16*1024)
+	return p.Err()
+}
+
+// Limits are the bounds of one event.
+func (c Config) Limits() Limits {
+	return Limits{Bytes: c.MaxPayloadKiB << 10, Depth: c.MaxDepth}
+}
+
+// duration reads a duration Validate has passed; anything else is fallback.
+func duration(text string, fallback time.Duration) time.Duration {
+	if d, err := time.ParseDuration(text); err == nil {
+		return d
+	}
+	return fallback
+}

@@ -1,0 +1,216 @@
+package intake
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+const (
+	connectTimeout = 10 * time.Second
+	writeTimeout   = 30 * time.Second // for an acknowledgement; a broker that takes none for so long is hung
+	maxBackOff     = 10 * time.Second
+)
+
+func (s *Subscriber) options() *mqtt.ClientOptions {
+	o := mqtt.NewClientOptions()
+	o.AddBroker(s.bus.URL)
+	o.SetClientID(s.bus.ClientID)
+	o.SetCleanSession(!s.cfg.PersistentSession)
+	o.SetProtocolVersion(4)
+	o.SetOrderMatters(true)
+	o.SetAutoAckDisabled(true)
+	o.SetStore(noStore{})
+	o.SetKeepAlive(duration(s.cfg.KeepAlive, 30*time.Second))
+	o.SetPingTimeout(duration(s.cfg.KeepAlive, 30*time.Second))
+	o.SetConnectTimeout(connectTimeout)
+	o.SetAutoReconnect(true)
+	o.SetMaxReconnectInterval(maxBackOff)
+	o.SetConnectRetry(true)
+	o.SetConnectRetryInterval(time.Second)
+	o.SetDefaultPublishHandler(s.receive)
+	o.SetOnConnectHandler(s.connected)
+	o.SetConnectionLostHandler(s.lost)
+	o.SetConnectionNotificationHandler(s.notified)
+	o.SetCustomOpenConnectionFn(s.open)
+	if s.bus.mode() == AuthUsernamePassword {
+		o.SetCredentialsProvider(s.login)
+	}
+	return o
+}
+
+func (s *Subscriber) login() (username, password string) {
+	c, err := s.bus.credentials()
+	if err != nil {
+		s.report(fmt.Errorf("logging in: %w", err))
+	}
+	return c.Username, c.Password
+}
+
+// open makes the connection. Reading through a buffer saves most system calls, since paho reads a packet in three parts.
+func (s *Subscriber) open(at *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	var dialer interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	} = &net.Dialer{}
+	port := "1883"
+	if slices.Contains(tlsSchemes, strings.ToLower(at.Scheme)) {
+		cfg, err := s.bus.tlsConfig(at.Hostname())
+		if err != nil {
+			return nil, fmt.Errorf("preparing TLS: %w", err)
+		}
+		dialer, port = &tls.Dialer{Config: cfg}, "8883"
+	}
+	if at.Port() != "" {
+		port = at.Port()
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	buffered := &bufferedConn{Conn: conn, r: bufio.NewReaderSize(conn, s.cfg.ReadBufferKiB<<10)}
+	s.conn.set(buffered)
+	return buffered, nil
+}
+
+// connection is the current one, to be cut for a new login.
+type connection struct {
+	mu   sync.Mutex
+	conn net.Conn
+}
+
+func (c *connection) set(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = conn
+}
+
+func (c *connection) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		// Closing it would look to paho as if it had done so itself, and it would not connect again.
+		_ = c.conn.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// Rotate renews the connection, which reads the credentials anew. Events under way are delivered again and recognised.
+func (s *Subscriber) Rotate() { s.conn.cut() }
+
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// Write is bounded in time, because paho bounds only its publishes.
+func (c *bufferedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// noStore keeps nothing: the broker has what is not acknowledged, and paho would deliver its own copies besides.
+type noStore struct{}
+
+func (noStore) Open()                             {}
+func (noStore) Put(string, packets.ControlPacket) {}
+func (noStore) Get(string) packets.ControlPacket  { return nil }
+func (noStore) All() []string                     { return nil }
+func (noStore) Del(string)                        {}
+func (noStore) Close()                            {}
+func (noStore) Reset()                            {}
+
+// notified hears of attempts that failed, of which paho says nothing otherwise.
+func (s *Subscriber) notified(_ mqtt.Client, n mqtt.ConnectionNotification) {
+	if failed, ok := n.(mqtt.ConnectionNotificationFailed); ok {
+		s.report(fmt.Errorf("connecting: %w", failed.Reason))
+	}
+}
+
+// report logs a problem of the connection, but not the same one again until there was none.
+func (s *Subscriber) report(problem error) {
+	text := ""
+	if problem != nil {
+		text = problem.Error()
+	}
+	s.mu.Lock()
+	known := s.reported == text || s.stopping
+	s.reported = text
+	s.mu.Unlock()
+	if !known && text != "" {
+		s.log.Errorf("MQTT MessageBus %s, still trying: %s", s.bus.URL, text)
+	}
+}
+
+func (s *Subscriber) lost(_ mqtt.Client, err error) {
+	s.count(func(c *SubscriberCounts) { c.Subscribed = false })
+	s.log.Warnf("connection to the MQTT MessageBus %s is lost, connecting again: %v", s.bus.URL, err)
+}
+
+// connected subscribes, also where the session is known to the broker, because the topics may have changed since.
+func (s *Subscriber) connected(client mqtt.Client) {
+	s.mu.Lock()
+	s.counts.Connections++
+	if s.stopping {
+		s.mu.Unlock()
+		return
+	}
+	s.workers.Add(1)
+	s.mu.Unlock()
+	defer s.workers.Done()
+	for wait := time.Second; client.IsConnectionOpen(); wait = min(2*wait, maxBackOff) {
+		err := s.subscribe(client)
+		if err == nil {
+			s.report(nil)
+			s.count(func(c *SubscriberCounts) { c.Subscribed = true })
+			s.log.Infof("reading from the MQTT MessageBus %s as %q: %s", s.bus.URL, s.bus.ClientID, strings.Join(s.bus.Topics, ", "))
+			return
+		}
+		s.report(fmt.Errorf("subscribing: %w", err))
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+const refusedByBroker = 0x80 // the return code of a SUBACK
+
+func (s *Subscriber) subscribe(client mqtt.Client) error {
+	filters := make(map[string]byte, len(s.bus.Topics))
+	for _, topic := range s.bus.Topics {
+		filters[topic] = 1
+	}
+	token := client.SubscribeMultiple(filters, nil) // nil: to the default handler
+	select {
+	case <-token.Done():
+	case <-time.After(connectTimeout):
+		return fmt.Errorf("no answer within %s", connectTimeout)
+	case <-s.ctx.Done():
+		return nil
+	}
+	if err := token.Error(); err != nil {
+		return err
+	}
+	for topic, code := range token.(*mqtt.SubscribeToken).Result() {
+		if code == refusedByBroker {
+			return fmt.Errorf("the broker refuses topic %q; its access list must allow it", topic)
+		}
+	}
+	return nil
+}

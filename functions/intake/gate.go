@@ -1,0 +1,169 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// The refusals of a gate. A caller that may wait uses Wait instead of trying again.
+var (
+	ErrFullEvents = errors.New("too many events under way")
+	ErrFullBytes  = errors.New("too many bytes of events under way")
+	ErrClosed     = errors.New("the gate is shut")
+)
+
+// Gate bounds what is under way: so many events, so many bytes. It is safe for concurrent use.
+type Gate struct {
+	maxEvents, maxBytes int
+
+	mu      sync.Mutex
+	counts  GateCounts
+	closed  bool
+	changed chan struct{} // closed and renewed when room is made; nil while nobody waits
+}
+
+// GateCounts is a gate at one moment.
+type GateCounts struct {
+	Events, Bytes int    // under way
+	Entered       uint64 // ever
+	RefusedEvents uint64 // because of ErrFullEvents
+	RefusedBytes  uint64 // because of ErrFullBytes
+	RefusedClosed uint64 // because of ErrClosed
+}
+
+// NewGate makes an open gate with the bounds MaxEvents and MaxMiB.
+func NewGate(cfg Config) *Gate {
+	return &Gate{maxEvents: cfg.MaxEvents, maxBytes: cfg.MaxMiB << 20}
+}
+
+// Pass is the right to be under way. The zero Pass is none, and leaving with it does nothing.
+type Pass struct {
+	gate  *Gate
+	bytes int
+}
+
+// Leave gives the room back. It is called once for each Pass.
+func (p Pass) Leave() {
+	if p.gate != nil {
+		p.gate.leave(p.bytes)
+	}
+}
+
+// Enter asks for the room of one event of so many bytes. It never blocks: without room it counts the refusal and returns
+// one of the errors above. An event over the whole bound of bytes enters alone.
+func (g *Gate) Enter(bytes int) (Pass, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := g.admit(bytes)
+	switch err {
+	case ErrFullEvents:
+		g.counts.RefusedEvents++
+	case ErrFullBytes:
+		g.counts.RefusedBytes++
+	case ErrClosed:
+		g.counts.RefusedClosed++
+	default:
+		return Pass{g, bytes}, nil
+	}
+	return Pass{}, err
+}
+
+// Wait is Enter for a caller that may block until there is room. It returns early with ErrClosed or the context's error,
+// and lets nobody in whose context has ended.
+func (g *Gate) Wait(ctx context.Context, bytes int) (Pass, error) {
+	for {
+		if ctx.Err() != nil {
+			return Pass{}, ctx.Err()
+		}
+		g.mu.Lock()
+		err := g.admit(bytes)
+		if err == nil || err == ErrClosed {
+			g.mu.Unlock()
+			if err != nil {
+				return Pass{}, err
+			}
+			return Pass{g, bytes}, nil
+		}
+		changed := g.change()
+		g.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Pass{}, ctx.Err()
+		}
+	}
+}
+
+func (g *Gate) admit(bytes int) error {
+	switch {
+	case g.closed:
+		return ErrClosed
+	case g.counts.Events >= g.maxEvents:
+		return ErrFullEvents
+	case g.counts.Bytes+bytes > g.maxBytes && g.counts.Events > 0:
+		return ErrFullBytes
+	}
+	g.counts.Events++
+	g.counts.Bytes += bytes
+	g.counts.Entered++
+	return nil
+}
+
+func (g *Gate) leave(bytes int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.counts.Events--
+	g.counts.Bytes -= bytes
+	g.wake()
+}
+
+// change is closed at the next change. The lock is held.
+func (g *Gate) change() <-chan struct{} {
+	if g.changed == nil {
+		g.changed = make(chan struct{})
+	}
+	return g.changed
+}
+
+// wake tells all who wait to look again. The lock is held.
+func (g *Gate) wake() {
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
+}
+
+// Shut lets nobody in any more.
+func (g *Gate) Shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	g.wake()
+}
+
+// Close shuts the gate and waits until all have left, at most as long as the context allows.
+func (g *Gate) Close(ctx context.Context) error {
+	g.Shut()
+	for {
+		g.mu.Lock()
+		events, changed := g.counts.Events, g.change()
+		g.mu.Unlock()
+		if events == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %d events under way: %w", events, ctx.Err())
+		}
+	}
+}
+
+// Counts is the gate now.
+func (g *Gate) Counts() GateCounts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.counts
+}

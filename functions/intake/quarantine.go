@@ -1,0 +1,144 @@
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"sync"
+	"time"
+)
+
+// Rejected is a payload that was set aside.
+type Rejected struct {
+	ID          uint64    `json:"id"` // ascending from 1 since the start
+	Time        time.Time `json:"time"`
+	Reason      string    `json:"reason"`
+	Detail      string    `json:"detail"`
+	Topic       string    `json:"topic"` // on which it came, "" where the trigger does not tell
+	ContentType string    `json:"contentType"`
+	Size        int       `json:"size"`    // of the payload as it came
+	Payload     []byte    `json:"payload"` // its beginning, as much as the bounds allow
+}
+
+// Quarantine keeps what could not be taken as an event: the latest in memory for the API, and, where a folder is
+// configured, on disk. Both are bounded, the oldest go first. Add does not wait for the disk; what the disk cannot keep
+// up with is counted. It is safe for concurrent use.
+type Quarantine struct {
+	maxEntries, maxBytes int
+	folder               *folder // nil without one
+
+	mu      sync.Mutex
+	entries []Rejected // oldest first
+	bytes   int
+	next    uint64
+	counts  map[string]uint64
+	notice  func(Rejected) // may be nil
+	noticed map[string]time.Time
+}
+
+// noticeEvery is the shortest time between two notices of one reason: a device that sends rubbish sends it with each message.
+const noticeEvery = 10 * time.Minute
+
+// OnNotice has f called for the first payload of each reason, and again once in a while. f must not call the quarantine.
+func (q *Quarantine) OnNotice(f func(Rejected)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.notice = f
+}
+
+// NewQuarantine makes the folder where one is configured, and fails if it cannot be written to.
+func NewQuarantine(cfg Config) (*Quarantine, error) {
+	q := &Quarantine{maxEntries: cfg.QuarantineEntries, maxBytes: cfg.QuarantineKiB << 10, counts: map[string]uint64{}, noticed: map[string]time.Time{}}
+	if cfg.QuarantineDir == "" {
+		return q, nil
+	}
+	if err := os.MkdirAll(cfg.QuarantineDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
+	}
+	f, err := openFolder(cfg.QuarantineDir, int64(cfg.QuarantineDirMiB)<<20)
+	if err != nil {
+		return nil, fmt.Errorf("reading the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
+	}
+	q.folder = f
+	return q, nil
+}
+
+// Add sets a payload aside and counts it under the error's reason; an error that is no *RejectError counts as malformed.
+// The payload is copied.
+func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error) {
+	entry := Rejected{Time: time.Now(), Reason: ReasonMalformed, Detail: cause.Error(), Topic: topic, ContentType: contentType, Size: len(payload)}
+	var rejected *RejectError
+	if errors.As(cause, &rejected) {
+		entry.Reason, entry.Detail = rejected.Reason, rejected.Detail
+	}
+	entry.Payload = append([]byte(nil), payload[:min(len(payload), q.maxBytes)]...)
+	q.mu.Lock()
+	q.next++
+	entry.ID = q.next
+	q.counts[entry.Reason]++
+	q.keep(entry)
+	notice := q.notice
+	if entry.Time.Sub(q.noticed[entry.Reason]) >= noticeEvery {
+		q.noticed[entry.Reason] = entry.Time
+	} else {
+		notice = nil
+	}
+	q.mu.Unlock()
+	if notice != nil {
+		notice(entry)
+	}
+	if q.folder != nil {
+		q.folder.offer(entry)
+	}
+}
+
+// keep adds to the memory and makes room there. The lock is held.
+func (q *Quarantine) keep(entry Rejected) {
+	if q.maxEntries == 0 {
+		return
+	}
+	q.entries = append(q.entries, entry)
+	q.bytes += len(entry.Payload)
+	out := 0
+	for len(q.entries)-out > q.maxEntries || q.bytes > q.maxBytes && len(q.entries)-out > 1 {
+		q.bytes -= len(q.entries[out].Payload)
+		q.entries[out] = Rejected{} // the payload must not live on behind the slice
+		out++
+	}
+	q.entries = q.entries[out:]
+}
+
+// List is what is in memory, the latest first.
+func (q *Quarantine) List() []Rejected {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	list := make([]Rejected, 0, len(q.entries))
+	for i := len(q.entries) - 1; i >= 0; i-- {
+		list = append(list, q.entries[i])
+	}
+	return list
+}
+
+// Counts is how many payloads were ever set aside, by reason.
+func (q *Quarantine) Counts() map[string]uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return maps.Clone(q.counts)
+}
+
+// Unwritten is how many payloads did not reach the folder, because the disk was too slow or refused.
+func (q *Quarantine) Unwritten() uint64 {
+	if q.folder == nil {
+		return 0
+	}
+	return q.folder.unwritten.Load()
+}
+
+// Close writes out what is still on its way to the folder. What is added afterwards stays in memory.
+func (q *Quarantine) Close() error {
+	if q.folder == nil {
+		return nil
+	}
+	return q.folder.close()
+}

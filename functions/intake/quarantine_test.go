@@ -1,0 +1,120 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A device that sends rubbish is told of once, by reason, and not with each message.
+func TestQuarantineNotifiesOncePerReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, err := NewQuarantine(DefaultConfig())
+		require.NoError(t, err)
+		var noticed []string
+		q.OnNotice(func(r Rejected) { noticed = append(noticed, r.Reason+" "+r.Detail) })
+		for range 50 {
+			q.Add("topic", "", nil, reject(ReasonTooDeep, "deep"))
+			q.Add("topic", "", nil, reject(ReasonTooLarge, "large"))
+		}
+		require.Equal(t, []string{ReasonTooDeep + " deep", ReasonTooLarge + " large"}, noticed)
+		time.Sleep(noticeEvery)
+		q.Add("topic", "", nil, reject(ReasonTooDeep, "still"))
+		require.Equal(t, ReasonTooDeep+" still", noticed[len(noticed)-1])
+	})
+}
+
+func TestQuarantineKeepsTheLatest(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.QuarantineEntries, cfg.QuarantineKiB = 3, 1
+	q, err := NewQuarantine(cfg)
+	require.NoError(t, err)
+	payload := []byte("first")
+	q.Add("topic", ContentTypeJSON, payload, reject(ReasonTooDeep, "at byte 5"))
+	payload[0] = 'X' // the quarantine has its own copy
+	q.Add("topic", "", []byte("second"), errors.New("anything"))
+	list := q.List()
+	require.Equal(t, []string{"second", "first"}, []string{string(list[0].Payload), string(list[1].Payload)})
+	require.Equal(t, []string{ReasonMalformed, "anything"}, []string{list[0].Reason, list[0].Detail})
+	require.Equal(t, []string{ReasonTooDeep, "at byte 5"}, []string{list[1].Reason, list[1].Detail})
+
+	for range 5 {
+		q.Add("topic", "", []byte("more"), reject(ReasonTooDeep, ""))
+	}
+	require.Len(t, q.List(), 3, "no more entries than configured")
+	require.Equal(t, uint64(7), q.List()[0].ID)
+
+	q.Add("topic", "", make([]byte, 5000), reject(ReasonTooLarge, ""))
+	require.Len(t, q.List(), 1, "no more bytes than configured")
+	require.Equal(t, []int{5000, 1024}, []int{q.List()[0].Size, len(q.List()[0].Payload)})
+	require.Equal(t, map[string]uint64{ReasonTooDeep: 6, ReasonMalformed: 1, ReasonTooLarge: 1}, q.Counts())
+	require.NoError(t, q.Close())
+}
+
+func TestQuarantineWithoutEntriesCounts(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.QuarantineEntries = 0
+	q, err := NewQuarantine(cfg)
+	require.NoError(t, err)
+	q.Add("", "", nil, reject(ReasonTooDeep, ""))
+	require.Empty(t, q.List())
+	require.Len(t, q.Counts(), 1)
+}
+
+func TestQuarantineFolderIsBounded(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.QuarantineDir, cfg.QuarantineDirMiB = filepath.Join(t.TempDir(), "a", "b"), 1
+	for range 2 { // the second time finds the files of the first
+		q, err := NewQuarantine(cfg)
+		require.NoError(t, err)
+		for range 20 {
+			q.Add("topic", ContentTypeCBOR, bytes.Repeat([]byte{7}, 100<<10), reject(ReasonBadID, "x"))
+		}
+		require.NoError(t, q.Close())
+		require.NoError(t, q.Close(), "twice is fine")
+		require.Zero(t, q.Unwritten())
+		q.Add("topic", "", nil, reject(ReasonBadID, "after the end, and harmless"))
+	}
+	entries, err := os.ReadDir(cfg.QuarantineDir)
+	require.NoError(t, err)
+	total := int64(0)
+	for _, entry := range entries {
+		info, err := entry.Info()
+		require.NoError(t, err)
+		total += info.Size()
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	}
+	require.LessOrEqual(t, total, int64(1<<20))
+	require.Greater(t, total, int64(1<<19))
+
+	body, err := os.ReadFile(filepath.Join(cfg.QuarantineDir, entries[0].Name()))
+	require.NoError(t, err)
+	var entry Rejected
+	require.NoError(t, json.Unmarshal(body, &entry))
+	require.Equal(t, 100<<10, len(entry.Payload))
+	require.True(t, strings.HasSuffix(entries[0].Name(), "-bad_id.rejected.json"))
+}
+
+func TestQuarantineSaysWhenTheFolderFails(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.QuarantineDir = filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(cfg.QuarantineDir, nil, 0o600))
+	_, err := NewQuarantine(cfg)
+	require.ErrorContains(t, err, "Intake.QuarantineDir")
+
+	cfg.QuarantineDir = filepath.Join(t.TempDir(), "gone")
+	q, err := NewQuarantine(cfg)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(cfg.QuarantineDir))
+	q.Add("", "", nil, reject(ReasonBadID, ""))
+	require.Error(t, q.Close())
+	require.Equal(t, uint64(1), q.Unwritten())
+}

@@ -1,0 +1,94 @@
+package local
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"app-offload/functions/check"
+)
+
+// Config bounds the local work. The words are those of the configuration file.
+type Config struct {
+	// Workers is the number of goroutines that run operators; a device always meets the same one. 0 is one for each
+	// core. A change needs a restart.
+	Workers int
+	// QueueTasks is how many tasks may wait for all workers together, shared out evenly. A full queue makes the caller
+	// wait. A change needs a restart.
+	QueueTasks int
+	// Operators is the notation for classes that name none. Empty, or "none", computes nothing for them.
+	Operators string
+	// MaxKeys is how many resources of devices are remembered at once, all workers together. The one that was silent
+	// longest gives way, its open windows are published as they are.
+	MaxKeys int
+	// KeyTTL is after how much silence a resource is forgotten, e.g. "1h". "0s" is never.
+	KeyTTL string
+	// SampleMiB bounds the memory for the values that percentiles are computed of, all workers together. When it is
+	// used up, new windows keep fewer values and their percentiles become estimates. A change needs a restart.
+	SampleMiB int
+	// MaxAhead is how far the time of a reading may lie ahead of this node's clock before the time of reception
+	// replaces it, e.g. "1m": one wrong clock would otherwise make all later values late.
+	MaxAhead string
+	// Retries is how often a failed publication is tried again at once. 0 tries once only.
+	Retries int
+	// RetryWait is the pause before each retry, e.g. "100ms".
+	RetryWait string
+	// PendingResults is how many results of windows wait, all workers together, for a bus that does not take them; the
+	// oldest is dropped and counted beyond that. 0 drops at once.
+	PendingResults int
+}
+
+// DefaultConfig suits a small gateway: at most some 50 MiB of state.
+func DefaultConfig() Config {
+	return Config{
+		Workers: 0, QueueTasks: 4096, Operators: "summary window=60s",
+		MaxKeys: 10_000, KeyTTL: "1h", SampleMiB: 32, MaxAhead: "1m",
+		Retries: 2, RetryWait: "100ms", PendingResults: 1024,
+	}
+}
+
+// Validate reports all problems at once.
+func (c Config) Validate() error {
+	_, err := c.limits()
+	return err
+}
+
+// limits is a Config as the workers use it, times in ns.
+type limits struct {
+	workers, queue, keys, pending, retries int
+	ttl, ahead                             int64
+	wait                                   time.Duration
+	sampleBytes                            int
+}
+
+// limits parses the configuration once. What is shared among workers comes out as the share of one.
+func (c Config) limits() (limits, error) {
+	p := check.In("Local")
+	check.Range(p, "Workers", c.Workers, 0, 256)
+	check.Range(p, "QueueTasks", c.QueueTasks, 1, 1_000_000)
+	if _, err := parse(c.Operators); err != nil {
+		p.Add(fmt.Errorf("Local.Operators = %q: %w", c.Operators, err)) //nolint:staticcheck // the text begins with the key
+	}
+	check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
+	ttl := p.Duration("KeyTTL", c.KeyTTL, 0, 30*24*time.Hour)
+	check.Range(p, "SampleMiB", c.SampleMiB, 1, 64*1024)
+	ahead := p.Duration("MaxAhead", c.MaxAhead, 0, 24*time.Hour)
+	check.Range(p, "Retries", c.Retries, 0, 100)
+	wait := p.Duration("RetryWait", c.RetryWait, 0, time.Minute)
+	check.Range(p, "PendingResults", c.PendingResults, 0, 1_000_000)
+
+	n := c.Workers
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	n = max(n, 1)
+	share := func(total int) int { return max(total/n, 1) }
+	l := limits{
+		workers: n, queue: share(c.QueueTasks), keys: share(c.MaxKeys), retries: c.Retries,
+		ttl: int64(ttl), ahead: int64(ahead), wait: wait, sampleBytes: share(c.SampleMiB << 20),
+	}
+	if c.PendingResults > 0 {
+		l.pending = share(c.PendingResults)
+	}
+	return l, p.Err()
+}

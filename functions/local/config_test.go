@@ -1,0 +1,26 @@
+package local
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaultIsValid(t *testing.T) { require.NoError(t, DefaultConfig().Validate()) }
+
+func TestValidateNamesEveryKey(t *testing.T) {
+	err := Config{
+		Workers: -1, QueueTasks: 0, Operators: "nonsense", MaxKeys: 0, KeyTTL: "x", SampleMiB: 0,
+		MaxAhead: "-1s", Retries: -1, RetryWait: "2h", PendingResults: -1,
+	}.Validate()
+	for _, key := range []string{
+		"Workers", "QueueTasks", "Operators", "MaxKeys", "KeyTTL", "SampleMiB", "MaxAhead", "Retries", "RetryWait", "PendingResults",
+	} {
+		require.ErrorContains(t, err, "Local."+key)
+	}
+}
+
+func TestABadClassIsNamed(t *testing.T) {
+	_, err := New(DefaultConfig(), class("summary window=x"), &recorder{}, nil)
+	require.ErrorContains(t, err, `class "default": operator "summary", parameter window = "x"`)
+}

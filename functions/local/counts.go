@@ -1,0 +1,90 @@
+package local
+
+import "sync/atomic"
+
+// Counts is what happened since the start. Nothing that is left out goes uncounted.
+type Counts struct {
+	Tasks    int64 `json:"tasks"`    // given to operators, whatever came of it
+	Failed   int64 `json:"failed"`   // handed back with an error, those never queued included
+	Readings int64 `json:"readings"` // seen by at least one operator
+	Values   int64 `json:"values"`   // in those readings
+
+	Results map[string]int64 `json:"results"` // published, by operator
+	Dropped map[string]int64 `json:"dropped"` // results lost: publish (its task was told), pendingFull, stop
+	Skipped map[string]int64 `json:"skipped"` // readings no operator saw: noOperator, notNumeric, unreadable, notFinite (values), noReadings (tasks)
+	Late    int64            `json:"late"`    // values too late for their window
+	Stale   int64            `json:"stale"`   // readings of rate without a time of their own
+	Ahead   int64            `json:"ahead"`   // readings whose time lay too far ahead and was replaced
+	Panics  map[string]int64 `json:"panics"`  // by operator
+	Evicted map[string]int64 `json:"evicted"` // resources forgotten: full, ttl
+
+	Keys    int64 `json:"keys"`    // resources remembered now
+	Pending int64 `json:"pending"` // results of windows waiting for the bus now
+}
+
+// tally counts by one of a fixed set of words.
+type tally map[string]*atomic.Int64
+
+func newTally(words ...string) tally {
+	t := tally{}
+	for _, w := range words {
+		t[w] = new(atomic.Int64)
+	}
+	return t
+}
+
+func (t tally) add(word string, n int) { t[word].Add(int64(n)) }
+
+func (t tally) snapshot() map[string]int64 {
+	m := make(map[string]int64, len(t))
+	for w, n := range t {
+		m[w] = n.Load()
+	}
+	return m
+}
+
+// counts are the live counters; workers share them.
+type counts struct {
+	tasks, failed, readings, values, late, stale, ahead, keys, pending atomic.Int64
+
+	results, dropped, skipped, panics, evicted tally
+}
+
+func newCounts() *counts {
+	all := make([]string, len(operators))
+	for i, op := range operators {
+		all[i] = op.Name
+	}
+	return &counts{
+		results: newTally(all...), panics: newTally(all...),
+		dropped: newTally(dropPublish, dropFull, dropStop),
+		skipped: newTally(skipNoOperator, skipNotNumeric, skipUnreadable, skipNotFinite, skipNoReadings),
+		evicted: newTally(evictFull, evictTTL),
+	}
+}
+
+// The words of Counts.
+const (
+	dropPublish = "publish"
+	dropFull    = "pendingFull"
+	dropStop    = "stop"
+
+	skipNoOperator = "noOperator"
+	skipNotNumeric = "notNumeric"
+	skipUnreadable = "unreadable"
+	skipNotFinite  = "notFinite"
+	skipNoReadings = "noReadings"
+
+	evictFull = "full"
+	evictTTL  = "ttl"
+)
+
+func (c *counts) snapshot() Counts {
+	return Counts{
+		Tasks: c.tasks.Load(), Failed: c.failed.Load(), Readings: c.readings.Load(), Values: c.values.Load(),
+		Results: c.results.snapshot(), Dropped: c.dropped.snapshot(), Skipped: c.skipped.snapshot(),
+		Late: c.late.Load(), Stale: c.stale.Load(), Ahead: c.ahead.Load(),
+		Panics: c.panics.snapshot(), Evicted: c.evicted.snapshot(),
+		Keys: c.keys.Load(), Pending: c.pending.Load(),
+	}
+}

@@ -1,0 +1,110 @@
+package local
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNotationIsRead(t *testing.T) {
+	chains, err := parse("summary window=60s slide=10s percentiles=95,50 ; deadband band=0.5 max=1m | rate resource=Temp*; ;range low=-3 high=3")
+	require.NoError(t, err)
+	texts := make([]string, len(chains))
+	for i, c := range chains {
+		texts[i] = c.text
+	}
+	require.Equal(t, []string{
+		"summary window=1m0s slide=10s late=1s percentiles=[50 95] samples=1024 resource=* name=",
+		"deadband band=0.5 percent=0 max=1m0s resource=* name= | rate over=0s limit=0 resource=Temp* name=",
+		"range low=-3 high=3 hysteresis=0 resource=* name=",
+	}, texts)
+	require.True(t, chains[1].matches("Temperature"))
+	require.False(t, chains[1].matches("Pressure"))
+}
+
+func TestNothingIsANotation(t *testing.T) {
+	for _, text := range []string{"", "  ", "none", " none ", ";"} {
+		chains, err := parse(text)
+		require.NoError(t, err, "%q", text)
+		require.Empty(t, chains)
+	}
+}
+
+func TestEveryExampleInTheDocsIsValid(t *testing.T) {
+	for _, op := range Operators() {
+		require.NoError(t, CheckOperators(op.Example), op.Name)
+		require.NotEmpty(t, op.Doc)
+		require.NotEmpty(t, op.NotFor)
+		for _, p := range op.Params {
+			require.NotEmpty(t, p.Doc, "%s %s", op.Name, p.Name)
+		}
+	}
+	require.NoError(t, CheckOperators("summary window=60s slide=10s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3"))
+}
+
+func TestNotationErrorsSayWhatToDo(t *testing.T) {
+	for _, tc := range []struct{ notation, want string }{
+		{"sumary window=60s", `operator "sumary": is unknown; there are summary, deadband, deadtime, range, rate; write it like "summary`},
+		{"summary window=60", `operator "summary", parameter window = "60": is not a duration such as 500ms, 60s or 1h; write it like`},
+		{"summary window=1ms", `parameter window = "1ms": must lie between 10ms and 24h0m0s`},
+		{"summary window=60s slide=7s", `parameter slide = "7s": must be a whole fraction of window, which is 1m0s`},
+		{"summary window=24h slide=1s", `parameter slide = "1s": must be at least a 1024th`},
+		{"summary window=1s late=1m", `parameter late = "1m": must be at most 10 windows, 10s`},
+		{"summary percentiles=50,101", `parameter percentiles = "50,101": must be a comma-separated list of numbers between 0 and 100; "101" is none`},
+		{"summary samples=1", `parameter samples = "1": must be a whole number between 16 and 1000000`},
+		{"summary widow=60s", `parameter widow = "60s": is unknown; there are window, slide`},
+		{"summary window", `parameter window = "": is not of the form name=value`},
+		{"summary window=1s window=2s", `parameter window = "2s": is given twice`},
+		{"summary; summary window=1h", `parameter name = "summary": two results would have this name; write it like "summary name=hourly"`},
+		{"summary | range low=1", `operator "summary": gives nothing to an operator after it; write it like "deadband band=0.5 | summary`},
+		{"rate limit=3 | range low=1", `operator "rate": gives nothing to an operator after it`},
+		{"deadband |", `nothing stands on one side of the bar`},
+		{"deadband band=-1", `parameter band = "-1": must be a number between 0`},
+		{"deadband band=1 percent=2", `parameter percent = "2": cannot go with band`},
+		{"deadband name=a/b", `parameter name = "a/b": must be at most 64 letters, digits, _ and -`},
+		{"deadband resource=[", `parameter resource = "[": is not a pattern`},
+		{"deadtime", `parameter time = "": is missing; write it like "deadtime time=10s"`},
+		{"range", `parameter high = "": is missing, and so is low`},
+		{"range low=3 high=1", `parameter low = "3": must not be above high, which is 1`},
+		{"range low=1 high=2 hysteresis=0.6", `parameter hysteresis = "0.6": leaves nothing between 1 and 2`},
+		{"range low=NaN", `parameter low = "NaN": must be a number`},
+		{strings.Repeat("deadtime time=1s;", 17), `17 operators, at most 16 are allowed`},
+	} {
+		err := CheckOperators(tc.notation)
+		require.Error(t, err, tc.notation)
+		require.Contains(t, err.Error(), tc.want, tc.notation)
+	}
+}
+
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	err := CheckOperators("summary window=x slide=y; range | deadtime; nonsense")
+	for _, want := range []string{"parameter window", "parameter slide", "range", "deadtime", "nonsense"} {
+		require.ErrorContains(t, err, want)
+	}
+	var spec *SpecError
+	require.ErrorAs(t, err, &spec)
+}
+
+func FuzzNotation(f *testing.F) {
+	f.Add("summary window=60s slide=10s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3")
+	f.Add("range low=1e309 | ; =; a=b=c")
+	f.Fuzz(func(t *testing.T, text string) {
+		chains, err := parse(text)
+		if err != nil {
+			return
+		}
+		var canonical []string
+		for _, c := range chains {
+			for _, s := range c.start().stages {
+				_ = s.due()
+			}
+			canonical = append(canonical, c.text)
+		}
+		// What was understood can be understood again, but for the lists, which are written with brackets.
+		again := strings.NewReplacer("[", "", "]", "").Replace(strings.Join(canonical, ";"))
+		if !strings.Contains(text, "percentiles") && !strings.Contains(text, "[") && !strings.Contains(text, "range") && !strings.Contains(text, "summary") {
+			require.NoError(t, CheckOperators(again), again)
+		}
+	})
+}

@@ -1,0 +1,140 @@
+package local
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+	"github.com/google/uuid"
+
+	"app-offload/functions/task"
+)
+
+// outlet is where a stage puts what it makes. It is valid during one call of the stage.
+type outlet struct {
+	w     *worker
+	e     *entry
+	c     *running
+	stage int   // the stage it belongs to
+	err   error // the first publication that failed and was not kept for later
+}
+
+// buffer is room for values that the stage passes on, the same each time; keep stores it when it has grown.
+func (o *outlet) buffer() []float64 {
+	for len(o.w.buffers) <= o.stage {
+		o.w.buffers = append(o.w.buffers, nil)
+	}
+	return o.w.buffers[o.stage][:0]
+}
+
+func (o *outlet) keep(values []float64) { o.w.buffers[o.stage] = values }
+
+func (o *outlet) budget() *budget { return &o.w.budget }
+
+func (o *outlet) late(values int) { o.w.p.counts.late.Add(int64(values)) }
+
+func (o *outlet) stale() { o.w.p.counts.stale.Add(1) }
+
+// pass hands values to the next stage, or publishes them when there is none. in says what they are.
+func (o *outlet) pass(in *sample, values []float64) {
+	next := *in
+	next.values = values
+	if o.stage+1 < len(o.c.stages) {
+		here := o.stage
+		o.stage++
+		o.c.at = o.stage
+		o.c.stages[o.stage].feed(&next, o)
+		o.stage, o.c.at = here, here
+		return
+	}
+	d := o.draft(in.at)
+	d.passed(&next)
+	d.send()
+}
+
+// draft begins a result with the time at.
+func (o *outlet) draft(at int64) *draft {
+	e := o.e
+	source := e.resource + "_" + o.c.name
+	d := &draft{out: o, base: source, event: dtos.NewEvent(e.profile, e.device, source)}
+	d.event.Origin = at
+	d.event.Tags = dtos.Tags{
+		"operator": o.c.operators[len(o.c.operators)-1], "class": e.class, "originEventId": string(e.lastID),
+	}
+	return d
+}
+
+// draft is a result in the making.
+type draft struct {
+	out   *outlet
+	base  string // what names of readings begin with
+	event dtos.Event
+}
+
+func (d *draft) tag(name, value string) { d.event.Tags[name] = value }
+
+// reading adds one that is already in EdgeX's text.
+func (d *draft) reading(suffix string, typ task.ValueType, text, units string) {
+	d.event.Readings = append(d.event.Readings, dtos.BaseReading{
+		Id: uuid.NewString(), Origin: d.event.Origin, DeviceName: d.event.DeviceName, ProfileName: d.event.ProfileName,
+		ResourceName: d.base + suffix, ValueType: typ.String(), Units: units,
+		SimpleReading: dtos.SimpleReading{Value: text},
+	})
+}
+
+// float adds a number; one that is not finite is left out, since rules and databases choke on it.
+func (d *draft) float(suffix string, v float64, units string) {
+	if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		d.reading(suffix, task.Float64, decimal(v), units)
+	}
+}
+
+// passed adds values that a filter let through: a scalar as it came, anything else as numbers.
+func (d *draft) passed(in *sample) {
+	switch {
+	case in.text != nil && dtos.ValidateValue(in.typ.String(), string(in.text)) == nil:
+		d.reading("", in.typ, string(in.text), in.units)
+	case in.typ.IsArray():
+		d.reading("", task.Float64Array, array(in.values), in.units)
+	default:
+		d.float("", in.values[len(in.values)-1], in.units)
+	}
+}
+
+func (d *draft) result() Result {
+	e := d.out.e
+	return Result{
+		Event: d.event, Profile: e.profile, Device: e.device, Source: d.event.SourceName,
+		Class: e.class, Operator: d.out.c.operators[len(d.out.c.operators)-1],
+	}
+}
+
+// send publishes now; a failure is that of the task at hand.
+func (d *draft) send() {
+	if err := d.out.w.publish(d.result()); err != nil && d.out.err == nil {
+		d.out.err = err
+	}
+}
+
+// hold publishes now or as soon as the bus takes it: the tasks it is made of are long done.
+func (d *draft) hold() { d.out.w.hold(d.result()) }
+
+// decimal writes a number as EdgeX does: scientific, six digits after the point.
+func decimal(v float64) string {
+	if v == 0 {
+		v = 0 // a negative zero has a sign that nobody wants to see
+	}
+	return strconv.FormatFloat(v, 'e', 6, 64)
+}
+
+func array(values []float64) string {
+	b := make([]byte, 0, 2+15*len(values))
+	b = append(b, '[')
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = strconv.AppendFloat(b, v, 'e', 6, 64)
+	}
+	return string(append(b, ']'))
+}

@@ -1,0 +1,246 @@
+// Package local processes tasks on this node: cheap operators over the values of each resource, whose results go back
+// to the EdgeX MessageBus as events.
+//
+// A class names its operators in one line, for example
+//
+//	summary window=60s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3
+//
+// Operators lists them with their parameters, CheckOperators finds what is wrong with such a line. All work on single
+// values, on arrays and their chunks (each element is a value), on bools as 0 and 1, and on binaries by their size in
+// bytes. Strings and objects are left out and counted. Each reading is under the operators of its own resource's class,
+// also where it travels in an event that as a whole belongs to another.
+//
+// What it promises:
+//
+//   - A task is reported exactly once: with nil when its operators have run and the results it caused are published;
+//     with an error otherwise, see ErrFull, ErrClosed, PanicError and PublishError. Its data are never changed.
+//   - Tasks of one device are processed in the order in which one caller handed them in.
+//   - Queues, remembered resources, samples and waiting results are bounded; what a bound costs is counted, see Counts.
+//   - A result that a task causes at once (deadband, deadtime, range, rate) and that cannot be published after the
+//     configured retries is dropped, and its task fails, so that its data can go the other way. The result of a
+//     window belongs to many tasks, long reported: it waits for the bus in a bounded queue, in memory.
+//   - What an operator remembers is in memory: a crash forgets the values in open windows. An orderly stop publishes
+//     these windows with the tag closed=stop, and a value that arrives twice counts twice.
+//
+// A model that runs at the edge has its place in the list of operators, as one more file.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/task"
+)
+
+// Classes names the class of each resource. *task.Classes is one.
+type Classes interface {
+	All() []*task.Class
+	ForResource(ev *task.Event, resource string) *task.Class
+}
+
+// Item is a task to process and its predicted work in Mcycles.
+type Item struct {
+	Task   *task.Task
+	Cycles float64
+	Took   *time.Duration // where the time that the operators took is put before done is called; may be nil
+}
+
+// Processor runs the operators. It is safe for concurrent use.
+type Processor struct {
+	pub     Publisher
+	observe func(t *task.Task, seconds float64)
+	workers []*worker
+	rules   atomic.Pointer[rules]
+	counts  *counts
+	seed    maphash.Seed
+	start   time.Time
+	base    int64
+
+	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
+
+	gate    sync.RWMutex // held for reading while tasks are queued, so that no queue is closed meanwhile
+	once    sync.Once
+	cut     sync.Once     // guards abort
+	closing chan struct{} // no more tasks
+	abort   chan struct{} // no more work
+	ended   chan struct{} // all workers have returned
+}
+
+// rules is one compiled configuration. It never changes; a reload makes a new one.
+type rules struct {
+	classes Classes
+	plans   map[string][]*chain // by class name
+	limits  limits
+}
+
+// New checks the configuration and starts the workers. Each result goes to pub. observe, which may be nil, is told how
+// long the operators took for a task, publishing not included; workers call it concurrently.
+func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, seconds float64)) (*Processor, error) {
+	r, err := compile(cfg, classes)
+	if err != nil {
+		return nil, err
+	}
+	if observe == nil {
+		observe = func(*task.Task, float64) {}
+	}
+	now := time.Now()
+	p := &Processor{
+		pub: pub, observe: observe, counts: newCounts(), seed: maphash.MakeSeed(), start: now, base: now.UnixNano(),
+		closing: make(chan struct{}), abort: make(chan struct{}), ended: make(chan struct{}),
+	}
+	p.rules.Store(r)
+	var running sync.WaitGroup
+	for range r.limits.workers {
+		w := newWorker(p)
+		p.workers = append(p.workers, w)
+		running.Go(w.run)
+	}
+	go func() {
+		running.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// compile does all that can fail in a configuration, and reports all of it.
+func compile(cfg Config, classes Classes) (*rules, error) {
+	l, err := cfg.limits()
+	errs := []error{err}
+	r := &rules{classes: classes, plans: map[string][]*chain{}, limits: l}
+	for _, c := range classes.All() {
+		notation := c.Operators
+		if notation == "" {
+			notation = cfg.Operators
+		}
+		plan, err := parse(notation)
+		if err != nil && c.Operators != "" {
+			errs = append(errs, fmt.Errorf("class %q: %w", c.Name, err))
+		}
+		r.plans[c.Name] = plan
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("configuring local processing: %w", err)
+	}
+	return r, nil
+}
+
+// Reload takes over new classes and operators, all or none. An operator whose parameters did not change goes on with
+// its state; the open windows of one that is gone are published. Which fields of Config need a restart says Config.
+func (p *Processor) Reload(cfg Config, classes Classes) error {
+	cfg.Workers = len(p.workers)
+	r, err := compile(cfg, classes)
+	if err != nil {
+		return err
+	}
+	p.rules.Store(r)
+	return nil
+}
+
+// Process queues tasks. It waits while a queue is full, at most until ctx ends. done is called exactly once for each
+// item, with its index, from any goroutine, also before Process returns; it must neither block nor call Process.
+func (p *Processor) Process(ctx context.Context, items []Item, done func(i int, err error)) {
+	p.gate.RLock()
+	defer p.gate.RUnlock()
+	for i := range items {
+		j := job{task: items[i].Task, cost: int64(items[i].Cycles * 1000), index: i, done: done, took: items[i].Took}
+		if err := p.enqueue(ctx, j); err != nil {
+			p.counts.failed.Add(1)
+			done(i, err)
+		}
+	}
+}
+
+func (p *Processor) enqueue(ctx context.Context, j job) error {
+	// A select draws among what is ready: after the end of ctx nothing of a device may overtake what was refused.
+	if p.stopping() {
+		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	p.tasks.Add(1)
+	p.cycles.Add(j.cost)
+	var err error
+	select {
+	case p.workerOf(j.task.Device).queue <- j:
+		return nil
+	case <-p.closing:
+		err = ErrClosed
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: %w", ErrFull, ctx.Err())
+	}
+	p.tasks.Add(-1)
+	p.cycles.Add(-j.cost)
+	return err
+}
+
+func (p *Processor) workerOf(device string) *worker {
+	return p.workers[maphash.String(p.seed, device)%uint64(len(p.workers))]
+}
+
+// Useful reports whether an operator of the task's class would look at any of its readings. Where none would, local
+// work is only a way to lose the data. The size of a binary counts only for a class that names its operators itself:
+// nobody wants to have an image replaced by its size unless he says so.
+func (p *Processor) Useful(t *task.Task) bool {
+	plans := p.rules.Load().plans
+	if t.Class == nil || len(plans[t.Class.Name]) == 0 {
+		return false
+	}
+	for i := range t.Readings {
+		if r := &t.Readings[i]; numeric(r.Type) && (r.Type != task.Blob || t.Class.Operators != "") {
+			return true
+		}
+	}
+	return len(t.Holes) > 0 && t.Class.Operators != ""
+}
+
+// Queue reports the tasks that wait or are at work, and their predicted Mcycles.
+func (p *Processor) Queue() (tasks int, cycles float64) {
+	return int(p.tasks.Load()), float64(p.cycles.Load()) / 1000
+}
+
+// Counts reports what happened so far.
+func (p *Processor) Counts() Counts { return p.counts.snapshot() }
+
+// Close takes no more tasks, works off what is queued and publishes the windows that are open. When ctx ends first, the
+// tasks left are reported with ErrClosed, what is not published is dropped and counted, and Close returns an error; the workers then
+// end as soon as the publisher lets go of them. It can be called more than once.
+func (p *Processor) Close(ctx context.Context) error {
+	p.once.Do(func() {
+		close(p.closing)
+		p.gate.Lock()
+		for _, w := range p.workers {
+			close(w.queue)
+		}
+		p.gate.Unlock()
+	})
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+	}
+	p.cut.Do(func() { close(p.abort) })
+	tasks, _ := p.Queue()
+	return fmt.Errorf("closing local processing with %d tasks left: %w", tasks, ctx.Err())
+}
+
+// now is this node's time in ns. It starts as the time of day and then runs evenly: a clock that is set does not move windows.
+func (p *Processor) now() int64 { return p.base + int64(time.Since(p.start)) }
+
+func (p *Processor) stopping() bool { return isClosed(p.closing) }
+
+func (p *Processor) aborted() bool { return isClosed(p.abort) }
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,255 @@
+package local
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"app-offload/functions/task"
+)
+
+var summaryOperator = Operator{
+	Name: "summary",
+	Doc: "Sums up all values of a window: count, min, max, mean, standard deviation (of the values, divided by n), RMS, " +
+		"crest factor (peak over RMS) and percentiles (nearest rank). Windows follow the time of the readings and lie on " +
+		"multiples of the slide since 1970, so those of different devices and nodes match. Results are named " +
+		"<resource>_mean, <resource>_p95 and so on, in an event <resource>_summary. A window is published when the device's own time has " +
+		"passed its end by `late`, or when the device falls silent for as long. Percentiles are exact up to `samples` " +
+		"values; beyond, they are those of that many values drawn at random (with 1024, p50 is off by at most 4 ranks of " +
+		"100 in 99 of 100 windows), and the tag `sampled` says so.",
+	NotFor: "alarms, which should not wait for the end of a window (use range); values that only mean something one by one, " +
+		"such as states and counters; a slide much smaller than the window over many resources, since each slide puts the whole window together anew.",
+	Example: "summary window=60s slide=10s percentiles=50,95,99",
+	Params: []Param{
+		{"window", "60s", "length of a window, 10ms to 24h"},
+		{"slide", "0s", "distance between the starts of windows, a whole fraction of window; 0s is window, so that each value counts once"},
+		{"late", "1s", "how long after its end a window waits for values that come late, 0s to 10 windows; later ones are counted and left out"},
+		{"percentiles", "50,95,99", "up to 16 numbers from 0 to 100; empty computes none and keeps no values"},
+		{"samples", "1024", "values kept for percentiles in each slide of a window, 16 to 1000000, 8 bytes each"},
+	},
+	last:  true,
+	build: buildSummary,
+}
+
+// maxPanes bounds window/slide and what `late` adds to it.
+const maxPanes = 1024
+
+// summaryConfig is shared by all resources of a class.
+type summaryConfig struct {
+	window, slide, late int64
+	percentiles         []float64
+	labels              []string // p95 and so on
+	samples             int
+}
+
+func buildSummary(p *params) func() stage {
+	c := &summaryConfig{window: p.duration("window", 10*time.Millisecond, 24*time.Hour)}
+	c.slide = p.duration("slide", 0, 24*time.Hour)
+	if c.slide == 0 {
+		c.slide = c.window
+	}
+	if c.slide > 0 && c.window%c.slide != 0 {
+		p.failf("slide", "must be a whole fraction of window, which is %v", time.Duration(c.window))
+	}
+	c.late = p.duration("late", 0, 240*time.Hour)
+	if c.late > 10*c.window && p.given["late"] != "" {
+		p.failf("late", "must be at most 10 windows, %v", 10*time.Duration(c.window))
+	}
+	if c.slide > 0 && (c.window+c.late)/c.slide > maxPanes {
+		p.failf("slide", "must be at least a %dth of window and late together", maxPanes)
+	}
+	c.percentiles = p.numbers("percentiles", 0, 100, 16)
+	for _, q := range c.percentiles {
+		// A dot is a separator in the topics of some buses.
+		c.labels = append(c.labels, "_p"+strings.ReplaceAll(strconv.FormatFloat(q, 'f', -1, 64), ".", "_"))
+	}
+	c.samples = p.whole("samples", minSamples, 1_000_000)
+	return func() stage { return &summary{cfg: c} }
+}
+
+// summary is the windows of one resource. A window is made of panes, one for each slide, so that every value is
+// stored once however many windows it is part of.
+type summary struct {
+	cfg    *summaryConfig
+	panes  []pane // ascending, only those with values
+	closed int64  // windows that end here or before are over
+	high   int64  // greatest event time seen
+	offset int64  // this node's time minus event time when high was seen
+	stray  int    // readings in a row that came too late for any window
+	dst    []float64
+}
+
+type pane struct {
+	start int64
+	moments
+	samples
+}
+
+// maxStray readings in a row that are too late mean that the device's clock was set back, and not that they are late.
+const maxStray = 8
+
+func (s *summary) feed(in *sample, out *outlet) {
+	p := floor(in.at, s.cfg.slide)
+	if p+s.cfg.window <= max(s.closed, s.high-s.cfg.late) {
+		if !in.chunk || s.stray == 0 {
+			s.stray++
+		}
+		if s.stray < maxStray {
+			out.late(len(in.values))
+			return
+		}
+		s.end("clock", out)
+		s.closed, s.high = 0, 0
+	}
+	s.stray = 0
+	if in.at > s.high {
+		s.high, s.offset = in.at, in.now-in.at
+		s.close(in.at-s.cfg.late, "time", out)
+	}
+	at := s.pane(p)
+	at.moments.add(in.values)
+	if len(s.cfg.percentiles) > 0 {
+		at.samples.add(in.values, s.cfg.samples, out.budget())
+	}
+}
+
+// pane finds the one that starts at start, or puts a new one into its place. Nearly always it is the last.
+func (s *summary) pane(start int64) *pane {
+	i := len(s.panes)
+	for i > 0 && s.panes[i-1].start > start {
+		i--
+	}
+	if i > 0 && s.panes[i-1].start == start {
+		return &s.panes[i-1]
+	}
+	s.panes = append(s.panes, pane{})
+	copy(s.panes[i+1:], s.panes[i:])
+	s.panes[i] = pane{start: start}
+	s.panes[i].rng.Seed(uint64(start), 1)
+	return &s.panes[i]
+}
+
+// next is the end of the window that closes next. There is one as long as there are panes.
+func (s *summary) next() int64 { return max(s.closed, s.panes[0].start) + s.cfg.slide }
+
+// close publishes the windows that end at or before mark. Windows without a value are not published.
+func (s *summary) close(mark int64, why string, out *outlet) {
+	for len(s.panes) > 0 && s.next() <= mark {
+		end := s.next()
+		s.publish(end, why, out)
+		s.closed = end
+		s.evict(end+s.cfg.slide-s.cfg.window, out)
+	}
+	// Windows without a value are over as well: a value that comes late must not open one of them again.
+	s.closed = max(s.closed, floor(mark, s.cfg.slide))
+}
+
+// evict forgets the panes that start before the next window.
+func (s *summary) evict(start int64, out *outlet) {
+	n := 0
+	for n < len(s.panes) && s.panes[n].start < start {
+		s.panes[n].release(out.budget())
+		n++
+	}
+	rest := copy(s.panes, s.panes[n:])
+	clear(s.panes[rest:])
+	s.panes = s.panes[:rest]
+}
+
+func (s *summary) due() int64 {
+	if len(s.panes) == 0 {
+		return 0
+	}
+	return s.next() + s.cfg.late + s.offset
+}
+
+func (s *summary) wake(now int64, out *outlet) { s.close(now-s.offset-s.cfg.late, "silence", out) }
+
+// release gives back the memory of a state that is about to be thrown away.
+func (s *summary) release(b *budget) {
+	for i := range s.panes {
+		s.panes[i].samples.release(b)
+	}
+}
+
+// end publishes the windows that hold values, each only as far as it came; of a sliding one only the next to close.
+func (s *summary) end(why string, out *outlet) {
+	for len(s.panes) > 0 {
+		end := s.next()
+		s.publish(end, why, out)
+		s.closed = end
+		s.evict(end, out)
+	}
+}
+
+// publish sends the window that ends at end. It may hold no pane: then a later window is the next with values.
+func (s *summary) publish(end int64, why string, out *outlet) {
+	var all moments
+	var parts []*samples
+	start := end - s.cfg.window
+	for i := range s.panes {
+		if p := &s.panes[i]; p.start >= start && p.start < end {
+			all.merge(&p.moments)
+			if len(p.kept) > 0 {
+				parts = append(parts, &p.samples)
+			}
+		}
+	}
+	if all.n == 0 {
+		return
+	}
+	d := out.draft(end)
+	if !out.c.custom {
+		d.base = out.e.resource
+	}
+	d.values(&all)
+	s.quantiles(d, parts, out)
+	d.tag("windowStart", stamp(start))
+	d.tag("windowEnd", stamp(end))
+	d.tag("closed", why)
+	d.hold()
+}
+
+func (s *summary) quantiles(d *draft, parts []*samples, out *outlet) {
+	if len(parts) == 0 {
+		return
+	}
+	var kept, seen int64
+	for _, p := range parts {
+		kept, seen = kept+int64(len(p.kept)), seen+p.seen
+	}
+	out.w.scratch, s.dst = percentiles(parts, s.cfg.percentiles, out.w.scratch, s.dst[:0])
+	for i, v := range s.dst {
+		d.float(s.cfg.labels[i], v, out.e.units)
+	}
+	if kept < seen {
+		d.tag("sampled", strconv.FormatInt(kept, 10)+" of "+strconv.FormatInt(seen, 10))
+	}
+}
+
+// values adds everything but the percentiles.
+func (d *draft) values(m *moments) {
+	units := d.out.e.units
+	d.reading("_count", task.Uint64, strconv.FormatInt(m.n, 10), "")
+	d.float("_min", m.min, units)
+	d.float("_max", m.max, units)
+	d.float("_mean", m.mean, units)
+	d.float("_stddev", m.stddev(), units)
+	d.float("_rms", m.rms(), units)
+	if c := m.crest(); !math.IsNaN(c) {
+		d.float("_crest", c, "")
+	}
+}
+
+// floor is the multiple of step at or below t, also for times before 1970.
+func floor(t, step int64) int64 {
+	q := t / step
+	if t%step < 0 {
+		q--
+	}
+	return q * step
+}
+
+// stamp writes a time as people and programs read it.
+func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,270 @@
+package local
+
+import (
+	"fmt"
+	"time"
+
+	"app-offload/functions/task"
+)
+
+// job is one task in a worker's queue.
+type job struct {
+	task  *task.Task
+	cost  int64 // kilocycles, whole so that the sum comes back to 0
+	index int
+	done  func(i int, err error)
+	took  *time.Duration // may be nil
+}
+
+// worker runs the operators for its share of the devices. Its goroutine owns everything here but the queue.
+type worker struct {
+	p     *Processor
+	queue chan job
+	rules *rules
+
+	table   table
+	budget  budget
+	pending pending
+	next    int64 // when something wants to be woken, 0 is never
+	armed   int64 // what the timer is set to
+	timer   *time.Timer
+
+	well      bool          // the last publication succeeded
+	published time.Duration // spent on publishing the results of the task at hand
+
+	// Room that is used again for each reading.
+	event   task.Event
+	in      sample
+	out     outlet
+	text    []byte
+	values  []float64
+	buffers [][]float64
+	scratch []weighted
+}
+
+func newWorker(p *Processor) *worker {
+	r := p.rules.Load()
+	return &worker{
+		p: p, queue: make(chan job, r.limits.queue), rules: r, table: newTable(),
+		budget: budget{free: r.limits.sampleBytes}, well: true,
+	}
+}
+
+// run ends when the queue is closed and empty.
+func (w *worker) run() {
+	w.timer = time.NewTimer(time.Hour)
+	defer w.timer.Stop()
+	for {
+		select {
+		case j, ok := <-w.queue:
+			if !ok {
+				w.finish()
+				return
+			}
+			w.do(j)
+		case <-w.timer.C:
+			w.armed = 0
+			w.refresh()
+			w.wake()
+		}
+		w.arm()
+	}
+}
+
+// grain is the least pause between two looks through all entries.
+const grain = 20 * time.Millisecond
+
+// arm sets the timer to what comes next.
+func (w *worker) arm() {
+	next := sooner(w.next, w.pending.due())
+	if next == w.armed {
+		return
+	}
+	w.armed = next
+	if next == 0 {
+		w.timer.Stop()
+		return
+	}
+	w.timer.Reset(max(time.Duration(next-w.p.now()), 0).Truncate(grain) + grain)
+}
+
+// do processes one task and reports it, whatever happens in between.
+func (w *worker) do(j job) {
+	var err error
+	if w.p.aborted() {
+		err = ErrClosed
+	} else {
+		w.refresh()
+		began := time.Now()
+		w.published = 0
+		err = w.process(j.task)
+		took := time.Since(began) - w.published
+		if j.took != nil {
+			*j.took = took
+		}
+		w.p.observe(j.task, took.Seconds())
+		w.p.counts.tasks.Add(1)
+	}
+	if err != nil {
+		w.p.counts.failed.Add(1)
+	}
+	w.p.tasks.Add(-1)
+	w.p.cycles.Add(-j.cost)
+	j.done(j.index, err)
+}
+
+// process gives each reading of a task to the operators of its class. The first error is the task's; the other
+// readings are processed all the same.
+func (w *worker) process(t *task.Task) (first error) {
+	if t.Readings == nil && len(t.Holes) == 0 {
+		w.p.counts.skipped.add(skipNoReadings, 1)
+	}
+	now := w.p.now()
+	w.event = task.Event{ID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin}
+	keep := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	for i := range t.Readings {
+		// A piece of a binary has no size worth knowing; the frame knows that of the whole.
+		if r := &t.Readings[i]; t.Chunk == 0 || r.Type != task.Blob {
+			keep(w.reading(t, r, now))
+		}
+	}
+	for i := range t.Holes {
+		if h := &t.Holes[i]; h.Encoding == task.Binary {
+			keep(w.hole(t, h, now))
+		}
+	}
+	return first
+}
+
+// hole offers the size of a binary that was cut out of a frame.
+func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
+	e, skip := w.entry(t, h.Resource, now)
+	if e == nil {
+		w.p.counts.skipped.add(skip, 1)
+		return nil
+	}
+	r := task.Reading{Resource: h.Resource, Type: task.Blob, Units: "bytes", Origin: t.Origin}
+	w.values = append(w.values[:0], float64(h.Length))
+	w.text = fmt.Appendf(w.text[:0], "%d", h.Length)
+	w.in = sample{values: w.values, typ: task.Uint64, text: w.text, units: r.Units, at: w.when(t, &r)}
+	return w.offer(e, t, &r, now)
+}
+
+// reading offers one reading to the chains of its entry.
+func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
+	if !numeric(r.Type) {
+		w.p.counts.skipped.add(skipNotNumeric, 1)
+		return nil
+	}
+	e, skip := w.entry(t, r.Resource, now)
+	if e == nil {
+		w.p.counts.skipped.add(skip, 1)
+		return nil
+	}
+	in, skip := w.read(t, r)
+	if in == nil {
+		if skip != "" {
+			w.p.counts.skipped.add(skip, 1)
+		}
+		return nil
+	}
+	return w.offer(e, t, r, now)
+}
+
+// offer feeds w.in to each chain.
+func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (first error) {
+	w.p.counts.readings.Add(1)
+	w.p.counts.values.Add(int64(len(w.in.values)))
+	e.describe(t, r)
+	if r.Type == task.Blob {
+		e.units = "bytes"
+	}
+	w.in.now = now
+	for _, c := range e.chains {
+		if err := w.call(e, c, 0, func(s stage, out *outlet) { s.feed(&w.in, out) }); err != nil && first == nil {
+			first = err
+		}
+		w.next = sooner(w.next, c.due())
+	}
+	return first
+}
+
+// entry finds the state for a resource, or begins one if its class has an operator for it.
+func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string) {
+	k := key{class: w.class(t, resource), device: t.Device, resource: resource}
+	if e := w.table.find(k, now); e != nil {
+		return e, ""
+	}
+	chains := begin(w.rules.plans[k.class], resource, nil)
+	if len(chains) == 0 {
+		return nil, skipNoOperator
+	}
+	for len(w.table.entries) >= w.rules.limits.keys {
+		w.evict(w.table.oldest(), evictFull)
+	}
+	e := w.table.add(k, now)
+	e.chains = chains
+	w.p.counts.keys.Add(1)
+	if ttl := w.rules.limits.ttl; ttl > 0 {
+		w.next = sooner(w.next, now+ttl)
+	}
+	return e, ""
+}
+
+// class is that of the resource, as if it had come alone: an event that travels whole can hold readings of several.
+func (w *worker) class(t *task.Task, resource string) string {
+	if t.Chunk == 0 && w.rules.classes != nil {
+		return w.rules.classes.ForResource(&w.event, resource).Name
+	}
+	if t.Class == nil {
+		return ""
+	}
+	return t.Class.Name
+}
+
+// begin makes the state of the chains that work on a resource. Those in old with the same text are taken over.
+func begin(plan []*chain, resource string, old map[string]*running) []*running {
+	var chains []*running
+	for _, c := range plan {
+		if !c.matches(resource) {
+			continue
+		}
+		r := old[c.text]
+		if r == nil {
+			r = c.start()
+		}
+		r.chain = c
+		delete(old, c.text)
+		chains = append(chains, r)
+	}
+	return chains
+}
+
+// call lets a stage do something. A panic ends in an error and with new state for the whole chain.
+func (w *worker) call(e *entry, c *running, at int, do func(stage, *outlet)) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = w.panicked(e, c, v)
+		}
+	}()
+	w.out = outlet{w: w, e: e, c: c, stage: at}
+	c.at = at
+	do(c.stages[at], &w.out)
+	return w.out.err
+}
+
+func (w *worker) panicked(e *entry, c *running, v any) error {
+	name := c.operators[c.at]
+	w.p.counts.panics.add(name, 1)
+	for _, s := range c.stages {
+		if r, ok := s.(interface{ release(*budget) }); ok {
+			r.release(&w.budget)
+		}
+	}
+	c.stages = c.start().stages
+	return &PanicError{Operator: name, Device: e.device, Resource: e.resource, Value: v}
+}
