@@ -1,0 +1,65 @@
+package functions
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ledgerFile keeps, beside the spool, the part of the account that the spool does not keep itself.
+const ledgerFile = "ledger.json"
+
+// account is the file's content. Counts are for those who look at it while the service is down.
+type account struct {
+	Saved  Saved  `json:"saved"`
+	Counts Counts `json:"counts"`
+}
+
+// loadLedger reads what was saved; a spool without it is new.
+func loadLedger(dir string) (Saved, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile)) // #nosec G304 -- the configured spool
+	if errors.Is(err, fs.ErrNotExist) {
+		return Saved{}, nil
+	}
+	var a account
+	if err == nil {
+		err = json.Unmarshal(raw, &a)
+	}
+	if err != nil {
+		return Saved{}, fmt.Errorf("reading the account: %w", err)
+	}
+	return a.Saved, nil
+}
+
+// saveLedger replaces the file as a whole. It is not synced: after a power cut an older one is as true, since what was
+// done here since then is then missing in accepted and local alike.
+func (s *Service) saveLedger() error {
+	a := account{Saved: s.ledger.Saved(), Counts: s.Counts()}
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encoding the account: %w", err)
+	}
+	path := filepath.Join(s.cfg.Spool.Directory, ledgerFile)
+	if err := os.WriteFile(path+".tmp", raw, 0o600); err != nil {
+		return fmt.Errorf("saving the account: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("saving the account: %w", err)
+	}
+	return nil
+}
+
+// Counts is the conservation account at this moment.
+func (s *Service) Counts() Counts { return s.ledger.Counts(s.spoolCounts) }
+
+func (s *Service) spoolCounts() SpoolCounts {
+	st := s.spool.Stats()
+	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}} // #nosec G115 -- counts of records
+	for reason, n := range st.Dropped {
+		c.Dropped[reason] = int64(n) // #nosec G115 -- counts of records
+	}
+	return c
+}

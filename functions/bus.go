@@ -1,0 +1,242 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
+	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
+)
+
+// BusConfig is what EdgeX's common configuration says of the MessageBus, environment and Consul already applied.
+type BusConfig struct {
+	Disabled                bool
+	Type, Protocol, Host    string
+	Port                    int
+	AuthMode, SecretName    string
+	BaseTopicPrefix         string
+	Optional                map[string]string
+	TriggerType             string
+	SubscribeTopics         string // comma-separated, without the base prefix
+	ServiceHost, ServiceKey string
+	ServicePort             int
+}
+
+// EffectiveBus reads the MessageBus and Trigger sections that the SDK has put together. The SDK hands them to nobody,
+// and its own client is gone the moment SIGTERM arrives, before the last results are out: so the service needs a
+// client of its own with the same settings. The fields are read by reflection, which a test holds against the pinned
+// SDK version; a field that is gone is an error that names it.
+func EffectiveBus(service interfaces.ApplicationService) (bus BusConfig, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("reading the MessageBus settings out of %T: %v; this build wants app-functions-sdk-go v3.1.0", service, r)
+		}
+	}()
+	svc := reflect.ValueOf(service).Elem()
+	cfg := svc.FieldByName("config").Elem()
+	mb, trigger, own := cfg.FieldByName("MessageBus"), cfg.FieldByName("Trigger"), cfg.FieldByName("Service")
+	bus = BusConfig{
+		Disabled:        mb.FieldByName("Disabled").Bool(),
+		Type:            text(mb, "Type"),
+		Protocol:        text(mb, "Protocol"),
+		Host:            text(mb, "Host"),
+		Port:            int(mb.FieldByName("Port").Int()),
+		AuthMode:        text(mb, "AuthMode"),
+		SecretName:      text(mb, "SecretName"),
+		BaseTopicPrefix: text(mb, "BaseTopicPrefix"),
+		Optional:        map[string]string{},
+		TriggerType:     text(trigger, "Type"),
+		SubscribeTopics: text(trigger, "SubscribeTopics"),
+		ServiceHost:     text(own, "Host"),
+		ServicePort:     int(own.FieldByName("Port").Int()),
+		ServiceKey:      text(svc, "serviceKey"),
+	}
+	for it := mb.FieldByName("Optional").MapRange(); it.Next(); {
+		bus.Optional[it.Key().String()] = it.Value().String()
+	}
+	if bus.BaseTopicPrefix == "" {
+		bus.BaseTopicPrefix = "edgex"
+	}
+	return bus, nil
+}
+
+// text reads a string field and panics with its name where there is none.
+func text(v reflect.Value, field string) string {
+	f := v.FieldByName(field)
+	if f.Kind() != reflect.String {
+		panic(fmt.Sprintf("no text field %q", field))
+	}
+	return strings.TrimSpace(f.String())
+}
+
+// Topics are the full topics to subscribe to.
+func (b BusConfig) Topics() []string {
+	var topics []string
+	for t := range strings.SplitSeq(b.SubscribeTopics, ",") {
+		if t = strings.TrimSpace(t); t != "" {
+			topics = append(topics, b.BaseTopicPrefix+"/"+t)
+		}
+	}
+	return topics
+}
+
+// ClientID is the bus client's configured name, or the service's key.
+func (b BusConfig) ClientID() string {
+	if id := b.Optional["ClientId"]; id != "" {
+		return id
+	}
+	return b.ServiceKey
+}
+
+// Secrets finds a secret of the EdgeX secret store by its name.
+type Secrets interface {
+	GetSecret(name string, keys ...string) (map[string]string, error)
+}
+
+// retryBus is the pause before another attempt to reach the bus.
+const retryBus = time.Second
+
+// wait pauses, unless the context ends before.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// Bus is a MessageBus client of our own. It connects at the first use and stays until Close, which comes after the
+// last result. It is safe for concurrent use.
+type Bus struct {
+	cfg     BusConfig
+	suffix  string
+	secrets Secrets
+
+	mu     sync.Mutex
+	client messaging.MessageClient
+	closed bool
+}
+
+// NewBus prepares a client; role keeps its client id apart from others of this service on the same broker.
+func NewBus(cfg BusConfig, role string, secrets Secrets) *Bus {
+	return &Bus{cfg: cfg, suffix: "-" + role, secrets: secrets}
+}
+
+// ErrNoBus says that results have nowhere to go, by configuration or because the service stops.
+var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
+
+// Publish sends one payload to the topic below the base prefix.
+func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) error {
+	client, err := b.connected()
+	if err != nil {
+		return err
+	}
+	var m types.MessageEnvelope
+	m.ApiVersion = "v3"
+	m.CorrelationID, m.ContentType, m.Payload = correlationID, contentType, payload
+	if err := client.Publish(m, b.cfg.BaseTopicPrefix+"/"+topic); err != nil {
+		return fmt.Errorf("publishing %d bytes on %s/%s: %w", len(payload), b.cfg.BaseTopicPrefix, topic, err)
+	}
+	return nil
+}
+
+// Close disconnects. Later calls of Publish answer ErrNoBus. The client of go-mod-messaging waits without end for a
+// broker that is gone: it is given a moment, and then left to the end of the process. A broker that is gone has nothing
+// to be told.
+func (b *Bus) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	client := b.client
+	b.mu.Unlock()
+	if client == nil {
+		return nil
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- client.Disconnect() }()
+	select {
+	case err := <-gone:
+		return err
+	case <-time.After(farewell):
+		return nil
+	}
+}
+
+// abandon gives up the present client, whose subscription has failed: the next use makes a new one. It is closed before its
+// readers are told to end, so that nothing waits for a bus that is gone.
+func (b *Bus) abandon(topics []string) {
+	b.mu.Lock()
+	client := b.client
+	b.client = nil
+	b.mu.Unlock()
+	if client != nil {
+		_ = client.Disconnect()
+		_ = client.Unsubscribe(topics...) // fails, since it is closed, and has told the readers by then
+	}
+}
+
+// farewell is how long a disconnection may take.
+const farewell = 300 * time.Millisecond
+
+func (b *Bus) connected() (messaging.MessageClient, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.client != nil && !b.closed {
+		return b.client, nil
+	}
+	if b.closed || b.cfg.Disabled {
+		return nil, ErrNoBus
+	}
+	client, err := b.connect()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the %s MessageBus at %s:%d: %w", b.cfg.Type, b.cfg.Host, b.cfg.Port, err)
+	}
+	b.client = client
+	return client, nil
+}
+
+func (b *Bus) connect() (messaging.MessageClient, error) {
+	optional, err := b.options()
+	if err != nil {
+		return nil, err
+	}
+	client, err := messaging.NewMessageClient(types.MessageBusConfig{
+		Broker:   types.HostInfo{Host: b.cfg.Host, Port: b.cfg.Port, Protocol: b.cfg.Protocol},
+		Type:     b.cfg.Type,
+		Optional: optional,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return client, client.Connect()
+}
+
+// options adds the secrets that AuthMode asks for, under the names that go-mod-messaging reads.
+func (b *Bus) options() (map[string]string, error) {
+	o := map[string]string{}
+	for k, v := range b.cfg.Optional {
+		o[k] = v
+	}
+	o["ClientId"] = b.cfg.ClientID() + b.suffix
+	mode := strings.ToLower(b.cfg.AuthMode)
+	if mode == "" || mode == "none" {
+		return o, nil
+	}
+	s, err := b.secrets.GetSecret(b.cfg.SecretName)
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %q for AuthMode %s: %w", b.cfg.SecretName, b.cfg.AuthMode, err)
+	}
+	names := map[string]string{
+		"username": "Username", "password": "Password", "clientcert": "CertPEMBlock", "clientkey": "KeyPEMBlock", "cacert": "CaPEMBlock",
+	}
+	for key, option := range names {
+		if v := s[key]; v != "" {
+			o[option] = v
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,168 @@
+// Package config composes the configuration of all rooms, validates it as a whole and reads it from wherever EdgeX
+// keeps it. Nothing here knows the SDK.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/check"
+	"app-offload/functions/export"
+	"app-offload/functions/host"
+	"app-offload/functions/intake"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// Section is the name of the custom section in configuration.yaml and in Consul.
+const Section = "Offload"
+
+// Config is the section Offload. What stands under Writable takes effect while the service runs; the rest at a start.
+type Config struct {
+	// Node is the name of this gateway: a level of every topic, and what the cloud knows it by. It must be unique among the
+	// gateways of one cloud, and stay the same.
+	Node string
+	// KeySecret is the secret in the EdgeX secret store that holds the keys: an entry for each key, its id and the key as hex or
+	// base64, and the entry `current` with the id of the one to seal with. Empty is no key: batches then leave unsealed.
+	KeySecret string
+	// StopGrace is the time a stop may take in all, at most "8s": in-flight work, the last commit and the last batches.
+	StopGrace string
+	// LearnedDirectory is the folder in which what the policies and predictions have learned is kept over a restart. "" is
+	// the spool's.
+	LearnedDirectory string
+	// LearnedInterval is the time between two saves of it, "1s" to "1h"; a crash forgets at most that much.
+	LearnedInterval string
+	// DecisionLog is a folder to which decisions with their outcomes are written, for `offload-lab replay` and other evaluation
+	// off-line: decisions.jsonl and, once that is full, decisions.old.jsonl. "" writes none. A decision takes about 1 KiB and
+	// 10 µs.
+	DecisionLog string
+	// DecisionLogMiB is how many MiB both files may take together, 2–65536; the older half goes first.
+	DecisionLogMiB int
+	// DecisionLogShare is the share of decisions, 0.0001–1, that is written.
+	DecisionLogShare float64
+	// Writable is what may change while the service runs.
+	Writable Writable
+	// Host watches this machine.
+	Host host.Config
+	// Intake takes events in.
+	Intake intake.Config
+	// Local processes tasks here.
+	Local local.Config
+	// Spool keeps what is to leave.
+	Spool spool.Config
+	// Seal makes messages of batches.
+	Seal seal.Config
+	// Export sends them.
+	Export export.Config
+}
+
+// Writable is what may change while the service runs. A change is taken as a whole or not at all.
+type Writable struct {
+	// Policy decides where a task is processed.
+	Policy policy.Config
+	// Score predicts what either way would cost.
+	Score score.Config
+	// Batch says what leaves next, and how much of it at once.
+	Batch batch.Config
+	// Classes say how each kind of data is treated, by the class's name. What matches none belongs to the class `default`,
+	// which may be given here too.
+	Classes map[string]task.ClassConfig
+}
+
+// Default is what the service runs with when nothing is configured.
+func Default() Config {
+	return Config{
+		Node:      "edge",
+		StopGrace: "7s",
+
+		LearnedInterval: "30s", DecisionLogMiB: 64, DecisionLogShare: 1,
+		Writable: Writable{
+			Policy: policy.DefaultConfig(), Score: score.DefaultConfig(), Batch: batch.DefaultConfig(),
+			Classes: DefaultClasses(),
+		},
+		Host: host.DefaultConfig(), Intake: intake.DefaultConfig(), Local: local.DefaultConfig(),
+		Spool: spool.DefaultConfig(), Seal: seal.DefaultConfig(), Export: export.DefaultConfig(),
+	}
+}
+
+// DefaultClasses are examples to start from. They match by profile, so they lie still where there is no such profile.
+func DefaultClasses() map[string]task.ClassConfig {
+	vibration := task.DefaultClassConfig()
+	vibration.MatchProfile = "*Vibration*"
+	vibration.Priority, vibration.Complexity, vibration.Deadline = 6, 40, "2s"
+	vibration.CriticalLow, vibration.CriticalHigh = "-4", "4"
+	vibration.Operators = "summary window=10s; range low=-6 high=6"
+
+	camera := task.DefaultClassConfig()
+	camera.MatchProfile = "*Camera*"
+	camera.Priority, camera.Complexity, camera.TTL = 3, 80, "24h"
+
+	return map[string]task.ClassConfig{"default": task.DefaultClassConfig(), "vibration": vibration, "camera": camera}
+}
+
+// Validate reports everything that is wrong, all at once.
+func (c Config) Validate() error {
+	p := check.In(Section)
+	if c.Node == "" || strings.ContainsAny(c.Node, "/+#$ \t\n\x00") {
+		p.Addf("Node", c.Node, "must be one level of an MQTT topic: not empty, without / + # $ and blanks, such as \"plant-7\"")
+	}
+	p.Duration("StopGrace", c.StopGrace, time.Second, 8*time.Second)
+	p.Duration("LearnedInterval", c.LearnedInterval, time.Second, time.Hour)
+	check.Range(p, "DecisionLogMiB", c.DecisionLogMiB, 2, 1<<16)
+	check.Range(p, "DecisionLogShare", c.DecisionLogShare, 0.0001, 1)
+	return errors.Join(append([]error{p.Err()}, under(Section,
+		c.Host.Validate(), c.Intake.Validate(), c.Local.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Export.Validate(),
+		c.Writable.Validate(),
+	)...)...)
+}
+
+// Validate reports everything that is wrong with the part that may change while the service runs.
+func (w Writable) Validate() error {
+	_, err := task.NewClasses(w.Classes)
+	errs := under("Writable", w.Policy.Validate(), w.Score.Validate(), w.Batch.Validate(), err)
+	for name, class := range w.Classes {
+		errs = append(errs, w.validateClass(name, class))
+	}
+	return errors.Join(errs...)
+}
+
+// validateClass checks what only other rooms know of a class: its policy and its operators.
+func (w Writable) validateClass(name string, c task.ClassConfig) error {
+	p := check.In("Writable.Classes." + name)
+	if c.Policy != "" {
+		if err := policy.Known(c.Policy); err != nil {
+			p.Addf("Policy", c.Policy, "%v", err)
+		} else if err := w.Policy.Ready(c.Policy); err != nil {
+			p.Addf("Policy", c.Policy, "needs Writable.Policy.PPOWeights: %v", err)
+		}
+	}
+	if strings.ContainsAny(name, "/+#$ \t\n\x00") {
+		p.Addf("", name, "a class's name must be one level of an MQTT topic: without / + # $ and blanks")
+	}
+	if err := local.CheckOperators(c.Operators); err != nil {
+		p.Addf("Operators", c.Operators, "%v", err)
+	}
+	return p.Err()
+}
+
+// under puts the section's name in front of each problem.
+func under(section string, errs ...error) []error {
+	var all []error
+	for _, err := range errs {
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				all = append(all, fmt.Errorf("%s.%s", section, line))
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return all
+}

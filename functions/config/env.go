@@ -1,0 +1,106 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Key is one setting: where it stands and what it holds.
+type Key struct {
+	Path  []string // e.g. Offload, Spool, QuotaMiB
+	Value reflect.Value
+	Doc   reflect.StructField
+}
+
+// Env is the environment variable that overrides the key, after EdgeX's rule.
+func (k Key) Env() string {
+	return strings.ToUpper(strings.NewReplacer("-", "_", "/", "_", ".", "_").Replace(strings.Join(k.Path, "_")))
+}
+
+// Walk calls visit for every setting of c in the order of declaration, entries of maps in the order of their names.
+// What visit writes to a Value is kept.
+func Walk(c *Config, visit func(Key) error) error {
+	return walk([]string{Section}, reflect.ValueOf(c).Elem(), visit)
+}
+
+func walk(path []string, v reflect.Value, visit func(Key) error) error {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if err := walkField(append(slices.Clip(path), field.Name), v.Field(i), field, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func walkField(path []string, v reflect.Value, field reflect.StructField, visit func(Key) error) error {
+	switch v.Kind() {
+	case reflect.Struct:
+		return walk(path, v, visit)
+	case reflect.Map:
+		return walkMap(path, v, visit)
+	default:
+		return visit(Key{Path: path, Value: v, Doc: field})
+	}
+}
+
+// walkMap visits copies of a map's structs and puts them back, since map entries cannot be written in place.
+func walkMap(path []string, v reflect.Value, visit func(Key) error) error {
+	names := v.MapKeys()
+	slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	for _, name := range names {
+		entry := reflect.New(v.Type().Elem()).Elem()
+		entry.Set(v.MapIndex(name))
+		if err := walk(append(slices.Clip(path), name.String()), entry, visit); err != nil {
+			return err
+		}
+		v.SetMapIndex(name, entry)
+	}
+	return nil
+}
+
+// ApplyEnv overrides settings from environment variables, which the SDK does for custom sections only on their way
+// into Consul. It returns the names of the variables it used. The lookup is os.LookupEnv outside of tests.
+func ApplyEnv(c *Config, lookup func(string) (string, bool)) (used []string, err error) {
+	err = Walk(c, func(k Key) error {
+		text, ok := lookup(k.Env())
+		if !ok {
+			return nil
+		}
+		used = append(used, k.Env())
+		if err := set(k.Value, text); err != nil {
+			return fmt.Errorf("%s = %q: %w", k.Env(), text, err)
+		}
+		return nil
+	})
+	return used, err
+}
+
+func set(v reflect.Value, text string) error {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("is neither true nor false")
+		}
+		v.SetBool(b)
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("is not a number")
+		}
+		v.SetFloat(f)
+	default:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || !v.CanInt() || v.OverflowInt(n) {
+			return fmt.Errorf("is not a whole number")
+		}
+		v.SetInt(n)
+	}
+	return nil
+}

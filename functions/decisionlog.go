@@ -1,0 +1,202 @@
+package functions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"app-offload/functions/policy"
+)
+
+// The files of the decision log in its folder: the one being written, and the one before it.
+const (
+	decisionFile    = "decisions.jsonl"
+	oldDecisionFile = "decisions.old.jsonl"
+)
+
+// decisionQueue is how many records may wait for the disk.
+const decisionQueue = 1024
+
+// decisionLog writes decisions with their outcomes to a folder, for evaluation off-line. It never makes anybody wait: what
+// finds its queue full is dropped and counted, and so is what cannot be written. A nil log takes nothing.
+type decisionLog struct {
+	dir   string
+	limit int64 // bytes of one file
+	share float64
+	queue chan policy.Entry
+	ended chan struct{}
+	log   Logger
+
+	mu     sync.RWMutex // held for reading while something is queued, so that the queue is not closed meanwhile
+	closed bool
+
+	written, dropped atomic.Uint64
+
+	// Owned by the writer:
+	file *os.File
+	size int64
+	line []byte
+	said string // the last problem, so that a repeated one is said once
+}
+
+// openDecisionLog begins to write. The share of decisions is drawn by their ids.
+func openDecisionLog(dir string, mib int, share float64, log Logger) (*decisionLog, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	l := &decisionLog{
+		dir: dir, limit: int64(mib) << 20 / 2, share: share, log: log,
+		queue: make(chan policy.Entry, decisionQueue), ended: make(chan struct{}),
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("opening the decision log in Offload.DecisionLog = %q: %w", dir, err)
+	}
+	if err := l.open(); err != nil {
+		return nil, fmt.Errorf("opening the decision log in Offload.DecisionLog = %q: %w", dir, err)
+	}
+	go l.run()
+	return l, nil
+}
+
+// open goes on with the file of before, without the half line that a crash may have left at its end.
+func (l *decisionLog) open() error {
+	f, err := os.OpenFile(filepath.Join(l.dir, decisionFile), os.O_RDWR|os.O_CREATE, 0o600) // #nosec G304 -- the configured folder
+	if err != nil {
+		return err
+	}
+	l.size, err = wholeLines(f)
+	if err == nil {
+		err = f.Truncate(l.size)
+	}
+	if err == nil {
+		_, err = f.Seek(l.size, io.SeekStart)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.file = f
+	return nil
+}
+
+// wholeLines is the size of a file up to its last newline. A line is no longer than policy.MaxRecord.
+func wholeLines(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	tail := make([]byte, min(info.Size(), policy.MaxRecord))
+	if _, err := f.ReadAt(tail, info.Size()-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return info.Size() - int64(len(tail)-1-bytes.LastIndexByte(tail, '\n')), nil
+}
+
+// offer takes a settled decision if it is one of the share.
+func (l *decisionLog) offer(ring *policy.Ring, id uint64) {
+	if l == nil || !policy.Sampled(id, l.share) {
+		return
+	}
+	e, ok := ring.Get(id)
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if !ok || l.closed {
+		l.dropped.Add(1)
+		return
+	}
+	select {
+	case l.queue <- e:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// run writes until the queue is closed and empty.
+func (l *decisionLog) run() {
+	defer close(l.ended)
+	for e := range l.queue {
+		err := l.write(&e)
+		if err != nil {
+			l.dropped.Add(1)
+		} else {
+			l.written.Add(1)
+		}
+		l.say(err)
+	}
+	l.say(l.file.Close())
+}
+
+// write leaves whole lines alone behind, also on a disk that is full.
+func (l *decisionLog) write(e *policy.Entry) (err error) {
+	if l.line, err = policy.AppendRecord(l.line[:0], e); err != nil {
+		return err
+	}
+	if l.size+int64(len(l.line)) > l.limit {
+		if err := l.rotate(); err != nil {
+			return err
+		}
+	}
+	if _, err := l.file.Write(l.line); err != nil {
+		_, seek := l.file.Seek(l.size, io.SeekStart)
+		return errors.Join(err, l.file.Truncate(l.size), seek)
+	}
+	l.size += int64(len(l.line))
+	return nil
+}
+
+// rotate makes the file the old one, in the place of the one that was. Until a new one is open the old one stays in use.
+func (l *decisionLog) rotate() error {
+	err := os.Rename(filepath.Join(l.dir, decisionFile), filepath.Join(l.dir, oldDecisionFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is not there after a try that got no further than this
+		return err
+	}
+	full := l.file
+	if err := l.open(); err != nil {
+		return err
+	}
+	return full.Close()
+}
+
+// say logs a problem once until another one, or none, follows.
+func (l *decisionLog) say(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+		if text != l.said {
+			l.log.Warnf("decision log: %v; what cannot be written is dropped and counted", err)
+		}
+	}
+	l.said = text
+}
+
+// close writes what waits, as long as ctx allows.
+func (l *decisionLog) close(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.queue)
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing the decision log with %d records left: %w", len(l.queue), ctx.Err())
+	}
+}
+
+func (l *decisionLog) status() *DecisionLogStatus {
+	if l == nil {
+		return nil
+	}
+	return &DecisionLogStatus{Folder: l.dir, Written: l.written.Load(), Dropped: l.dropped.Load()}
+}

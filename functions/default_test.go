@@ -1,0 +1,73 @@
+package functions
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+)
+
+// shippedPolicy is what a user has who sets nothing about policies.
+func shippedPolicy(t *testing.T, b *broker) config.Config {
+	t.Helper()
+	c := testConfig(t, b, "")
+	c.Writable.Policy = config.Default().Writable.Policy
+	require.Equal(t, "bandit", c.Writable.Policy.Default)
+	return c
+}
+
+// A gateway of which nobody has set anything, with no cloud in sight: tasks without deadlines are done, the account balances,
+// what was learned is kept without a setting, and a restart goes on from there. What is learned is no change of the policy.
+func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
+	cfg := shippedPolicy(t, nil)
+	s := open(t, cfg, &bin{})
+	s.Start()
+	before := s.Status().Policy
+	for n := range 40 {
+		receive(t, s, "d", n)
+	}
+	st := s.Status()
+	require.Equal(t, before, st.Policy, "monitors take another text for another policy")
+	require.EqualValues(t, 40, st.Counts.Accepted)
+	require.Zero(t, st.Counts.Balance)
+	require.Equal(t, TaughtCount{Local: 40}, taught(s))
+	require.NoError(t, s.Stop())
+	require.FileExists(t, filepath.Join(cfg.Spool.Directory, learnedFile))
+
+	again := open(t, cfg, &bin{})
+	require.Equal(t, TaughtCount{Local: 40}, taught(again))
+	require.Zero(t, again.Counts().Balance)
+}
+
+// Where no consumer answers at all, acknowledgements of the broker are the outcomes, if the user has said that they count.
+func TestTheDefaultPolicyLearnsFromAcknowledgements(t *testing.T) {
+	cfg := shippedPolicy(t, startBroker(t))
+	cfg.Export.Confirm = "puback"
+	class := cfg.Writable.Classes["default"]
+	class.Policy = "cloud"
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{})
+	s.Start()
+	eventually(t, time.Minute, "the link is up", func() bool { return s.host.State().Link.Up })
+	submit(t, s, 0, 50)
+	eventually(t, time.Minute, "they have taught", func() bool { return taught(s) == TaughtCount{Cloud: 50} })
+}
+
+// A consumer that is there and says nothing teaches nothing, and harms nothing: what is cheap is done here as before.
+func TestTheDefaultPolicyBehindASilentCloud(t *testing.T) {
+	b := startBroker(t)
+	startCloud(t, b, "n1", nil).silent = true
+	cfg := shippedPolicy(t, b)
+	cfg.StopGrace = "1s"
+	s := open(t, cfg, &bin{})
+	s.Start()
+	eventually(t, time.Minute, "the link is up", func() bool { return s.host.State().Link.Up })
+	submit(t, s, 0, 500)
+	c := s.Counts()
+	require.EqualValues(t, 500, c.Accepted)
+	require.Zero(t, c.Balance)
+	require.Greater(t, c.Local, int64(450), "a float is not worth a message")
+}

@@ -1,0 +1,18 @@
+// Package functions is the way of the data, from the EdgeX MessageBus to the cloud or to a result here.
+//
+//	intake    receive   envelope and event become an indexed task.Event; the gate bounds what is in flight
+//	task      split     an event becomes tasks, critical ones first; Join undoes it byte for byte
+//	score     score     what each way would cost now
+//	policy    decide    local or cloud, with a reason
+//	local     process   the cheap work, here; results go back to the MessageBus
+//	spool     keep      what is to leave is durable first
+//	batch     batch     what leaves next: live first, backlog fairly
+//	seal      seal      a batch becomes one message: CloudEvents, compressed, encrypted
+//	export    export    MQTT, receipts
+//
+// What then came of a decision goes back the other way (settle.go): to the policies that learn, to the predictions, to the
+// trial of a canary, to the counts of the status, to the decision log; learned.go keeps what was learned over a restart.
+//
+// The host package watches the node and config composes the configuration of them all. Pipeline puts the stages in
+// order; Ledger keeps the account that proves nothing was lost; Service wires, starts and stops them.
+package functions

@@ -1,0 +1,206 @@
+package functions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"app-offload/functions/policy"
+)
+
+// learnedFile keeps what was learned; what cannot be read is set aside under badLearnedFile, the latest one only.
+const (
+	learnedFile    = "learned.json"
+	badLearnedFile = "learned.bad.json"
+	learnedFormat  = "app-offload learned 1"
+)
+
+// maxLearned bounds what is read at a start: thousands of classes fit.
+const maxLearned = 64 << 20
+
+// sealed is the file: the state with a sum over its bytes, as a flash that loses bits does not say so.
+type sealed struct {
+	Format string          `json:"format"`
+	Sum    uint32          `json:"crc32"` // of State
+	State  json.RawMessage `json:"state"`
+}
+
+// learnedState is what a restart must not forget.
+type learnedState struct {
+	Saved     time.Time                  `json:"saved"`
+	Policies  map[string]json.RawMessage `json:"policies"` // by name, as each saved it
+	Estimates json.RawMessage            `json:"estimates"`
+	Canary    *policy.CanaryCount        `json:"canary,omitempty"`
+}
+
+// learned writes what was learned down, now and then and at the stop. It is safe for concurrent use.
+type learned struct {
+	path  string
+	every time.Duration
+	rules func() *rules
+
+	mu      sync.Mutex
+	closed  bool // the folder may be another process's by now
+	saved   time.Time
+	problem string
+}
+
+// open finds what an earlier run has learned and hands it to those who learn. Whatever cannot be taken over is set aside
+// and said, and learning starts anew.
+func (l *learned) open(log Logger) {
+	raw, err := readLearned(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var state learnedState
+	if err == nil {
+		err = unseal(raw, &state)
+	}
+	if err == nil {
+		err = l.restore(&state)
+	}
+	if err == nil {
+		return
+	}
+	aside := filepath.Join(filepath.Dir(l.path), badLearnedFile)
+	if moved := os.Rename(l.path, aside); moved != nil {
+		err = errors.Join(err, moved)
+	}
+	log.Warnf("what was learned cannot be taken over, so learning starts anew; the file is set aside as %s: %v", aside, err)
+}
+
+func readLearned(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxLearned {
+		return nil, fmt.Errorf("%s has %d bytes; no more than %d are ever written", path, info.Size(), maxLearned)
+	}
+	return os.ReadFile(path) // #nosec G304 -- the configured folder
+}
+
+func unseal(raw []byte, state *learnedState) error {
+	var s sealed
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("reading the file: %w", err)
+	}
+	if s.Format != learnedFormat {
+		return fmt.Errorf("its format is %q; this program reads %q", s.Format, learnedFormat)
+	}
+	if sum := crc32.ChecksumIEEE(s.State); sum != s.Sum {
+		return fmt.Errorf("its checksum is %08x, but its content gives %08x", s.Sum, sum)
+	}
+	if err := json.Unmarshal(s.State, state); err != nil {
+		return fmt.Errorf("reading the state: %w", err)
+	}
+	return nil
+}
+
+// restore gives each its part. One part that is refused does not keep the others from theirs.
+func (l *learned) restore(state *learnedState) error {
+	r := l.rules()
+	var errs []error
+	for _, p := range r.decider.Learners() {
+		if raw, ok := state.Policies[p.Name()]; ok {
+			errs = append(errs, p.Restore(raw))
+		}
+	}
+	if len(state.Estimates) > 0 {
+		errs = append(errs, r.model.Restore(state.Estimates))
+	}
+	if state.Canary != nil {
+		r.decider.Restore(*state.Canary)
+	}
+	return errors.Join(errs...)
+}
+
+// save writes the file anew.
+func (l *learned) save() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	raw, err := l.encode()
+	if err == nil {
+		err = replaceFile(l.path, raw)
+	}
+	l.problem = ""
+	if err != nil {
+		l.problem = err.Error()
+		return fmt.Errorf("saving what was learned: %w", err)
+	}
+	l.saved = time.Now()
+	return nil
+}
+
+func (l *learned) encode() ([]byte, error) {
+	r := l.rules()
+	state := learnedState{Saved: time.Now().UTC(), Policies: map[string]json.RawMessage{}}
+	var err error
+	for _, p := range r.decider.Learners() {
+		raw, e := p.Save()
+		state.Policies[p.Name()], err = raw, errors.Join(err, e)
+	}
+	raw, e := r.model.Save()
+	state.Estimates, err = raw, errors.Join(err, e)
+	if c, on := r.decider.Canary(); on {
+		state.Canary = &c
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err = json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(sealed{learnedFormat, crc32.ChecksumIEEE(raw), raw})
+}
+
+// run saves every so often until ctx ends. A problem is said once until it is over.
+func (l *learned) run(ctx context.Context, log Logger) {
+	tick := time.NewTicker(l.every)
+	defer tick.Stop()
+	for said := ""; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		text := ""
+		if err := l.save(); err != nil {
+			text = err.Error()
+			if text != said {
+				log.Warnf("%v (tried again every %v)", err, l.every)
+			}
+		}
+		said = text
+	}
+}
+
+// close saves for the last time.
+func (l *learned) close() error {
+	err := l.save()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	return err
+}
+
+func (l *learned) status() LearnedStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := LearnedStatus{Problem: l.problem}
+	if !l.saved.IsZero() {
+		s.Age = time.Since(l.saved).Seconds()
+	}
+	return s
+}

@@ -1,0 +1,376 @@
+package functions
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/policy"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// taught is how many outcomes of either way the bandit has learned from.
+func taught(s *Service) TaughtCount { return s.Status().Policies.Learned.Outcomes["bandit"] }
+
+func receive(t *testing.T, s *Service, device string, n int) {
+	t.Helper()
+	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event(device, n).Raw}))
+}
+
+// jot remembers what is logged.
+type jot struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *jot) add(format string, a ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, a...))
+}
+func (j *jot) Debugf(string, ...any)          {}
+func (j *jot) Infof(format string, a ...any)  { j.add(format, a...) }
+func (j *jot) Warnf(format string, a ...any)  { j.add(format, a...) }
+func (j *jot) Errorf(format string, a ...any) { j.add(format, a...) }
+func (j *jot) with(text string) (found []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, line := range j.lines {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// A restart goes on with what the bandit and the predictions have learned, also while another policy acts.
+func TestRestartKeepsWhatWasLearned(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	s := open(t, cfg, &bin{})
+	for n := range 30 {
+		receive(t, s, "d", n)
+	}
+	require.Equal(t, TaughtCount{Local: 30}, taught(s))
+	class := s.rules.Load().byName["default"]
+	local, _ := s.rules.Load().model.Correction(class)
+	require.NoError(t, s.Stop())
+
+	again := open(t, cfg, &bin{})
+	require.Equal(t, TaughtCount{Local: 30}, taught(again))
+	kept, _ := again.rules.Load().model.Correction(class)
+	require.InEpsilon(t, local, kept, 1e-9)
+
+	w := again.Config().Writable
+	w.Policy.Default, w.Policy.BanditOptimism, w.Policy.LinkDown = "bandit", 0.2, "all"
+	require.NoError(t, again.Reload(w))
+	require.Equal(t, TaughtCount{Local: 30}, taught(again), "switching to it keeps what it knows")
+	receive(t, again, "d", 31)
+	require.Equal(t, TaughtCount{Local: 31}, taught(again))
+}
+
+// What was learned is saved while the service runs, not at an orderly stop alone.
+func TestLearnedStateIsSavedEverySoOften(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.LearnedDirectory, cfg.LearnedInterval = filepath.Join(t.TempDir(), "kept"), "1s"
+	s := open(t, cfg, &bin{})
+	s.Start()
+	receive(t, s, "d", 1)
+	eventually(t, time.Minute, "the file is there", func() bool {
+		raw, err := readLearned(filepath.Join(cfg.LearnedDirectory, learnedFile))
+		var state learnedState
+		return err == nil && unseal(raw, &state) == nil && strings.Contains(string(state.Policies["bandit"]), `"Count":1`)
+	})
+	require.NoFileExists(t, filepath.Join(cfg.Spool.Directory, learnedFile))
+}
+
+// A file that cannot be taken over is set aside and said, and learning starts anew.
+func TestDamagedLearnedStateIsSetAside(t *testing.T) {
+	for name, harm := range map[string]func(raw string) string{
+		"cut":            func(raw string) string { return raw[:len(raw)/2] },
+		"a flipped bit":  func(raw string) string { return strings.Replace(raw, `"Count":3`, `"Count":7`, 1) },
+		"another format": func(raw string) string { return strings.Replace(raw, "learned 1", "learned 9", 1) },
+		"empty":          func(string) string { return "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, nil, "edge")
+			s := open(t, cfg, &bin{})
+			for n := range 3 {
+				receive(t, s, "d", n)
+			}
+			require.NoError(t, s.Stop())
+			path := filepath.Join(cfg.Spool.Directory, learnedFile)
+			raw, err := os.ReadFile(path)
+			require.NoError(t, err)
+			harmed := harm(string(raw))
+			require.NotEqual(t, string(raw), harmed)
+			require.NoError(t, os.WriteFile(path, []byte(harmed), 0o600))
+
+			var log jot
+			again, err := New(cfg, Deps{Name: "app-offload", Log: &log, Secrets: noSecrets{}, Publisher: &bin{}})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = again.Stop() })
+			require.Len(t, log.with("learning starts anew"), 1)
+			require.Zero(t, taught(again))
+			aside, err := os.ReadFile(filepath.Join(cfg.Spool.Directory, badLearnedFile))
+			require.NoError(t, err)
+			require.Equal(t, harmed, string(aside))
+		})
+	}
+}
+
+// A state that one policy refuses does not keep the others from theirs.
+func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	s := open(t, cfg, &bin{})
+	receive(t, s, "d", 1)
+	raw, err := s.learned.encode()
+	require.NoError(t, err)
+	var state learnedState
+	require.NoError(t, unseal(raw, &state))
+	state.Policies["bandit"] = []byte(`{"policy":"bandit","version":99}`)
+	other := open(t, testConfig(t, nil, "edge"), &bin{})
+	require.ErrorContains(t, other.learned.restore(&state), "version 99")
+	want, _ := s.rules.Load().model.Correction(s.rules.Load().byName["default"])
+	have, _ := other.rules.Load().model.Correction(other.rules.Load().byName["default"])
+	require.InEpsilon(t, want, have, 1e-9)
+}
+
+// Receipts are outcomes, in time or late, and teach those who learn; what the ring has forgotten is counted.
+func TestReceiptsAreOutcomes(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.Decisions = "deadline", 10
+	s := open(t, cfg, &bin{})
+	for n := range 12 {
+		receive(t, s, "d", n)
+	}
+	entries := s.Decisions(20, nil)
+	require.Len(t, entries, 10)
+	records := []spool.Record{{Tag: entries[0].ID, Payload: make([]byte, 77)}, {Tag: entries[9].ID - 1}, {Tag: "of an earlier life"}}
+	s.receipted(records)
+	e, _ := s.Decision(entries[0].ID)
+	require.True(t, e.Outcome.Known && e.Outcome.Met)
+	require.EqualValues(t, 77, e.Outcome.Bytes)
+	require.Positive(t, e.Outcome.Energy)
+	s.receipted(records[:1]) // once more
+	p := s.Status().Policies
+	require.EqualValues(t, 1, p.Forgotten)
+	require.EqualValues(t, 2, p.Unsettled)
+}
+
+// A record that was read back from disk has lost its tag; its decision is found by its event.
+func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
+	s := open(t, testConfig(t, nil, "cloud"), &bin{})
+	receive(t, s, "d", 7)
+	sent := event("d", 7)
+	class := s.rules.Load().byName["default"]
+	sent.ID = s.Decisions(1, nil)[0].EventID
+	one := task.Split(sent, func(string) *task.Class { return class }, nil)[0]
+	stranger := *one
+	stranger.EventID = "of an earlier life"
+	s.receipted([]spool.Record{{Payload: stranger.Append(nil)}, {Payload: []byte("rubbish")}, {Payload: one.Append(nil)}})
+	require.True(t, s.Decisions(1, nil)[0].Outcome.Known)
+	require.Zero(t, s.Status().Policies.Forgotten)
+}
+
+// What waited out an outage says nothing of the next task.
+func TestOutagesTeachNothing(t *testing.T) {
+	s := open(t, testConfig(t, nil, "cloud"), &bin{})
+	receive(t, s, "d", 1)
+	before := s.Decisions(1, nil)[0]
+	now := time.Now()
+	for second := range 4 {
+		s.outage.see(false, now.Add(time.Duration(second)*time.Second))
+	}
+	require.Zero(t, s.outage.latest.Load(), "a short gap is of the link's nature")
+	s.outage.see(true, now.Add(4*time.Second))
+	for second := 5; second <= 10; second++ {
+		s.outage.see(false, now.Add(time.Duration(second)*time.Second))
+	}
+	require.Equal(t, now.Add(10*time.Second).UnixNano(), s.outage.latest.Load())
+	model := s.rules.Load().model
+	class := s.rules.Load().byName["default"]
+	s.receipted([]spool.Record{{Tag: before.ID}})
+	e, _ := s.Decision(before.ID)
+	require.True(t, e.Outcome.Known)
+	_, cloud := model.Correction(class)
+	require.InDelta(t, 1, cloud, 0)
+}
+
+// A result of the consumer counts rather than its receipt, for as long as results come for the class.
+func TestResultsAreOutcomes(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Writable.Policy.LinkDown = "deadline"
+	s := open(t, cfg, &bin{})
+	sent := func(n int) policy.Entry {
+		receive(t, s, "d", n)
+		return s.Decisions(1, nil)[0]
+	}
+	receipt := func(e policy.Entry) { s.receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 50)}}) }
+	outcome := func(e policy.Entry) policy.Outcome { got, _ := s.Decision(e.ID); return got.Outcome }
+
+	first := sent(1)
+	s.resulted(seal.Result{EventID: first.EventID, Chunk: first.Chunk, OK: false})
+	require.True(t, outcome(first).Known && outcome(first).Failed)
+	require.False(t, outcome(first).Met)
+	receipt(first)
+	require.True(t, outcome(first).Failed, "the receipt says less than the result")
+
+	second := sent(2)
+	receipt(second)
+	require.False(t, outcome(second).Known, "its result will come")
+	s.resulted(seal.Result{EventID: second.EventID, Chunk: second.Chunk, OK: true})
+	require.True(t, outcome(second).Known && outcome(second).Met && !outcome(second).Failed)
+	require.EqualValues(t, 50, outcome(second).Bytes)
+
+	for n := range answerPatience + 1 {
+		receipt(sent(10 + n))
+	}
+	require.True(t, s.Decisions(1, nil)[0].Outcome.Known, "results have stopped coming, so receipts count again")
+	s.resulted(seal.Result{EventID: "nobody's", OK: true})
+	require.EqualValues(t, 1, s.Status().Policies.Forgotten)
+}
+
+// Whatever had to go another way than decided has a propensity of 1: the policy's draw had no say in it.
+func TestPropensityOfWhatIsOverruled(t *testing.T) {
+	cfg := testConfig(t, nil, "random")
+	cfg.Writable.Policy.LinkDown = "deadline"
+	cfg.Local.Operators = "none" // nothing can be done here
+	s := open(t, cfg, &bin{})
+	for n := range 50 {
+		receive(t, s, "d", n)
+	}
+	reasons := map[policy.Reason]int{}
+	for _, e := range s.Decisions(100, nil) {
+		require.Equal(t, policy.Cloud, e.Decision.Target)
+		require.InDelta(t, 1, e.Decision.Propensity, 0)
+		reasons[e.Decision.Reason]++
+	}
+	require.Positive(t, reasons[policy.NoOperator])
+	require.Positive(t, reasons[policy.Drawn])
+}
+
+// Work that failed here and then left is a decision for the cloud: its receipt says nothing of this node.
+func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.Local.Retries = 0
+	class := cfg.Writable.Classes["default"]
+	class.Operators = "deadband band=0.1"
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{err: os.ErrClosed})
+	receive(t, s, "d", 1)
+	e := s.Decisions(1, nil)[0]
+	require.Equal(t, policy.Cloud, e.Decision.Target)
+	require.Equal(t, policy.LocalFailed, e.Decision.Reason)
+	s.resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
+	e, _ = s.Decision(e.ID)
+	require.True(t, e.Outcome.Known, "found by its event")
+}
+
+// The decision log holds decisions with their outcomes, goes on after a restart, and rotates within its bound.
+func TestDecisionLog(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.DecisionLog = filepath.Join(t.TempDir(), "log")
+	for life := range 2 {
+		s := open(t, cfg, &bin{})
+		for n := range 20 {
+			receive(t, s, "d", life*100+n)
+		}
+		require.NoError(t, s.Stop())
+		got := s.decisions.status()
+		require.EqualValues(t, 20, got.Written)
+		require.Zero(t, got.Dropped)
+		f, err := os.OpenFile(filepath.Join(cfg.DecisionLog, decisionFile), os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteString(`{"format":1,"id":17`) // as a crash leaves it
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	n := 0
+	for r := range records(t, cfg.DecisionLog, decisionFile) {
+		require.True(t, r.Outcome.Known)
+		require.Equal(t, "edge", r.Policy)
+		require.Equal(t, "d", r.Device)
+		n++
+	}
+	require.Equal(t, 40, n)
+}
+
+func records(t *testing.T, dir, file string) func(func(*policy.Record) bool) {
+	return func(yield func(*policy.Record) bool) {
+		f, err := os.Open(filepath.Join(dir, file))
+		require.NoError(t, err)
+		defer f.Close() //nolint:errcheck // it was only read
+		for r, err := range policy.ReadRecords(f) {
+			require.NoError(t, err)
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+func TestDecisionLogIsBoundedAndMakesNobodyWait(t *testing.T) {
+	dir := t.TempDir()
+	var log jot
+	l, err := openDecisionLog(dir, 2, 1, &log)
+	require.NoError(t, err)
+	ring := policy.NewRing(8, time.Now())
+	id := ring.Add(&policy.Entry{EventID: "e", Policy: "edge", Decision: policy.Decision{Propensity: 1}})
+	const offers = 5000
+	for n := range offers {
+		l.offer(ring, id)
+		if n%500 == 0 { // let the writer come along, so that enough is written to rotate
+			eventually(t, time.Minute, "the queue is empty", func() bool { return len(l.queue) == 0 })
+		}
+	}
+	require.NoError(t, l.close(t.Context()))
+	l.offer(ring, id) // after the end
+	got := l.status()
+	require.EqualValues(t, offers+1, got.Written+got.Dropped, "everything is accounted for")
+	for _, file := range []string{decisionFile, oldDecisionFile} {
+		info, err := os.Stat(filepath.Join(dir, file))
+		require.NoError(t, err)
+		require.LessOrEqual(t, info.Size(), int64(1<<20))
+		for range records(t, dir, file) { // all of it can be read
+		}
+	}
+	require.Empty(t, log.lines)
+
+	var off *decisionLog
+	off.offer(ring, id)
+	require.NoError(t, off.close(t.Context()))
+	_, err = openDecisionLog(filepath.Join(dir, decisionFile, "below a file"), 2, 1, &log)
+	require.ErrorContains(t, err, "Offload.DecisionLog")
+}
+
+func TestStatusOfPolicies(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.Writable.Policy.Shadow, cfg.Writable.Policy.ShadowShare = "cloud, cost", 1
+	hurry := task.DefaultClassConfig()
+	hurry.MatchDevice, hurry.Policy = "hurry", "random"
+	cfg.Writable.Classes["hurry"] = hurry
+	s := open(t, cfg, &bin{})
+	for n := range 10 {
+		receive(t, s, "d", n)
+	}
+	p := s.Status().Policies
+	require.Equal(t, map[string]string{"": "edge", "hurry": "random"}, p.Acting)
+	require.Equal(t, []DecidedCount{{Policy: "edge", Target: "local", Class: "default", Count: 10}}, p.Decided)
+	require.Len(t, p.Prediction, 1)
+	require.EqualValues(t, 10, p.Prediction[0].Count)
+	require.Positive(t, p.Prediction[0].Actual)
+	require.Positive(t, p.Joules)
+	require.Len(t, p.Shadows, 2)
+	require.Equal(t, "cloud", p.Shadows[0].Policy)
+	require.EqualValues(t, 10, p.Shadows[0].Decisions)
+	require.Zero(t, p.Shadows[0].Agreement)
+	require.Nil(t, p.Canary)
+}

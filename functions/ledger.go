@@ -1,0 +1,142 @@
+package functions
+
+import (
+	"maps"
+	"sync"
+)
+
+// Counts is the conservation account of the node, in tasks. It holds at every moment that
+//
+//	Accepted = Local + Receipted + Spooled + the sum of Dropped
+//
+// InFlight is what is in memory before that, and not yet accepted. Balance is the difference between what the account
+// says must be in the spool and what the spool holds: anything but 0 is a defect.
+type Counts struct {
+	Accepted  int64            `json:"accepted"`
+	Local     int64            `json:"local"`
+	Receipted int64            `json:"receipted"`
+	Spooled   int64            `json:"spooled"`
+	InFlight  int64            `json:"inFlight"`
+	Dropped   map[string]int64 `json:"dropped"`
+	Balance   int64            `json:"balance"`
+}
+
+// SpoolCounts is what the spool itself counts, durable across a crash.
+type SpoolCounts struct {
+	Appended, Done, Held int64
+	Dropped              map[string]int64
+}
+
+// Ledger keeps the account. Each method is one movement of tasks from one column to another, under one lock, so that
+// every snapshot adds up. It is safe for concurrent use.
+type Ledger struct {
+	mu       sync.Mutex
+	inFlight int64
+	accepted int64
+	local    int64
+	spooled  int64
+	dropped  map[string]int64
+}
+
+// NewLedger opens the account with what an earlier run left: the tasks done here and dropped before the spool as it
+// last saved them, and the spool's own durable counts.
+func NewLedger(saved Saved, spool SpoolCounts) *Ledger {
+	l := &Ledger{local: saved.Local, spooled: spool.Appended, dropped: map[string]int64{}}
+	l.accepted = saved.Local + spool.Appended
+	for reason, n := range saved.Dropped {
+		l.dropped[reason] += n
+		l.accepted += n
+	}
+	return l
+}
+
+// Saved is the part of the account that the spool does not keep. What was done here since the last save is forgotten
+// by a crash, in Accepted and Local alike: the sum still holds.
+type Saved struct {
+	Local   int64            `json:"local"`
+	Dropped map[string]int64 `json:"dropped"`
+}
+
+// Saved returns what to write down for the next start.
+func (l *Ledger) Saved() Saved {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Saved{Local: l.local, Dropped: maps.Clone(l.dropped)}
+}
+
+// Enter counts n tasks as in flight.
+func (l *Ledger) Enter(n int) {
+	l.mu.Lock()
+	l.inFlight += int64(n)
+	l.mu.Unlock()
+}
+
+// Leave takes n tasks out that were never accepted, because their event was refused.
+func (l *Ledger) Leave(n int) { l.Enter(-n) }
+
+// Local counts n tasks in flight as done here.
+func (l *Ledger) Local(n int) {
+	l.mu.Lock()
+	l.inFlight -= int64(n)
+	l.accepted += int64(n)
+	l.local += int64(n)
+	l.mu.Unlock()
+}
+
+// Spooled counts n tasks in flight as durable in the spool.
+func (l *Ledger) Spooled(n int) {
+	l.mu.Lock()
+	l.inFlight -= int64(n)
+	l.accepted += int64(n)
+	l.spooled += int64(n)
+	l.mu.Unlock()
+}
+
+// Dropped counts n tasks in flight as accepted and given up for a configured reason.
+func (l *Ledger) Dropped(reason string, n int) {
+	l.mu.Lock()
+	l.inFlight -= int64(n)
+	l.accepted += int64(n)
+	l.dropped[reason] += int64(n)
+	l.mu.Unlock()
+}
+
+// InFlight is the number of tasks in memory that are not accepted yet.
+func (l *Ledger) InFlight() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inFlight
+}
+
+// Counts takes a snapshot and holds it against the spool. Tasks that are committed after the spool was asked and before
+// the snapshot is taken are on their way, not lost, so it is repeated until both agree.
+func (l *Ledger) Counts(spool func() SpoolCounts) Counts {
+	var c Counts
+	for range 20 {
+		if c = l.snapshot(spool()); c.Balance == 0 {
+			break
+		}
+	}
+	return c
+}
+
+func (l *Ledger) snapshot(s SpoolCounts) Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := Counts{
+		Accepted: l.accepted, Local: l.local, Receipted: s.Done, Spooled: s.Held, InFlight: l.inFlight,
+		Dropped: maps.Clone(l.dropped),
+	}
+	for reason, n := range s.Dropped {
+		c.Dropped[reason] += n
+	}
+	// The spool counts a commit before its owners hear of it. Those tasks are durable, hence accepted, and no longer in
+	// flight; but only tasks that were in flight can be among them.
+	unheard := min(max(s.Appended-l.spooled, 0), l.inFlight)
+	c.Accepted, c.InFlight = c.Accepted+unheard, c.InFlight-unheard
+	c.Balance = c.Accepted - c.Local - c.Receipted - c.Spooled
+	for _, n := range c.Dropped {
+		c.Balance -= n
+	}
+	return c
+}

@@ -1,0 +1,79 @@
+package functions
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// Any sequence of movements leaves an account that adds up, as long as the spool did what it was told; a spool that
+// lost or invented a record shows as a balance of exactly that.
+func TestLedgerBalances(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s SpoolCounts
+		s.Dropped = map[string]int64{}
+		l := NewLedger(Saved{}, s)
+		inFlight := 0
+		for range rapid.IntRange(0, 50).Draw(t, "moves") {
+			n := rapid.IntRange(0, 5).Draw(t, "n")
+			switch rapid.IntRange(0, 6).Draw(t, "move") {
+			case 0, 1:
+				l.Enter(n)
+				inFlight += n
+			case 2:
+				n = min(n, inFlight)
+				l.Local(n)
+				inFlight -= n
+			case 3:
+				n = min(n, inFlight)
+				s.Appended, s.Held = s.Appended+int64(n), s.Held+int64(n)
+				l.Spooled(n)
+				inFlight -= n
+			case 4:
+				n = min(n, inFlight)
+				l.Dropped("refused", n)
+				inFlight -= n
+			case 5:
+				m := min(int64(n), s.Held)
+				s.Held, s.Done = s.Held-m, s.Done+m
+			case 6:
+				m := min(int64(n), s.Held)
+				s.Held -= m
+				s.Dropped["expired"] += m
+			}
+		}
+		c := l.Counts(func() SpoolCounts { return s })
+		require.Zero(t, c.Balance)
+		require.EqualValues(t, inFlight, c.InFlight)
+
+		s.Held++
+		require.EqualValues(t, -1, l.Counts(func() SpoolCounts { return s }).Balance, "a record too many must show")
+	})
+}
+
+// The spool counts a commit a moment before the ledger hears of it. On a busy machine the moment may be long; whoever asks
+// in it gets an account that adds up all the same. What was never in flight cannot be such a commit.
+func TestLedgerBalancesBeforeItHears(t *testing.T) {
+	l := NewLedger(Saved{}, SpoolCounts{Appended: 3, Held: 3})
+	l.Enter(5)
+	ask := func(appended int64) Counts {
+		return l.Counts(func() SpoolCounts { return SpoolCounts{Appended: appended, Held: appended} })
+	}
+	require.Equal(t, Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
+	require.EqualValues(t, -2, ask(10).Balance, "two more than were in flight")
+	l.Spooled(4)
+	require.Equal(t, Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
+}
+
+// A start after a crash opens with an account that adds up, whatever was saved last.
+func TestLedgerReopens(t *testing.T) {
+	s := SpoolCounts{Appended: 10, Done: 4, Held: 5, Dropped: map[string]int64{"expired": 1}}
+	l := NewLedger(Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, s)
+	c := l.Counts(func() SpoolCounts { return s })
+	require.Equal(t, Counts{
+		Accepted: 19, Local: 7, Receipted: 4, Spooled: 5,
+		Dropped: map[string]int64{"expired": 1, "failed": 2},
+	}, c)
+	require.Equal(t, Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, l.Saved())
+}

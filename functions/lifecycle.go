@@ -1,0 +1,51 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// lifecycle holds the stops of what was started. Each is registered right after its start, and they run the other way
+// round, so that nothing is stopped that something still running needs. It is safe for concurrent use.
+type lifecycle struct {
+	mu      sync.Mutex
+	stops   []stop
+	stopped []string // the names of what was stopped, in order
+}
+
+type stop struct {
+	name string
+	run  func(context.Context) error
+}
+
+// onStop registers how to stop what was just started.
+func (l *lifecycle) onStop(name string, run func(context.Context) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops = append(l.stops, stop{name, run})
+}
+
+// onLast registers a stop that comes after all others: for what others use until their own end.
+func (l *lifecycle) onLast(name string, run func(context.Context) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops = append([]stop{{name, run}}, l.stops...)
+}
+
+// stop runs every stop once, the last registered first, also when one of them fails. A second call does nothing.
+func (l *lifecycle) stop(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for i := len(l.stops) - 1; i >= 0; i-- {
+		s := l.stops[i]
+		if err := s.run(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stopping %s: %w", s.name, err))
+		}
+		l.stopped = append(l.stopped, s.name)
+	}
+	l.stops = nil
+	return errors.Join(errs...)
+}

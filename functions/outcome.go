@@ -1,0 +1,235 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.
+var ErrRefused = errors.New("refused: the spool is full, and the class of the task says so")
+
+// ReasonFailed counts tasks whose local work failed and that had no other way to go.
+const ReasonFailed = "localFailed"
+
+// ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
+const ReasonTooLarge = "tooLarge"
+
+// append stores the jobs' tasks in one commit.
+func (p *Pipeline) append(jobs []*job) {
+	records := make([]spool.Record, len(jobs))
+	size := 0
+	for _, j := range jobs {
+		size += j.task.Size() + recordOverhead
+	}
+	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
+	for i, j := range jobs {
+		at := len(buffer)
+		buffer = j.task.Append(buffer)
+		records[i] = record(j, buffer[at:len(buffer):len(buffer)])
+	}
+	p.working.Add(1)
+	p.spool.Append(records, func(err error) {
+		defer p.working.Done()
+		p.kept(jobs, err)
+	})
+}
+
+// recordOverhead is roughly what task.Append adds to the data.
+const recordOverhead = 320
+
+func record(j *job, payload []byte) spool.Record {
+	class := j.task.Class
+	r := spool.Record{
+		Lane: class.Priority, Class: class.Name, Score: float32(j.decision.Score), OnFull: class.OnFull,
+		Time: j.task.Received, Payload: payload, Tag: j.id,
+	}
+	if class.TTL > 0 {
+		r.Expires = j.task.Received + int64(class.TTL)
+	}
+	return r
+}
+
+// kept hears what became of a commit. It runs on the committer's goroutine and must not block it, so what has to be
+// tried another way is tried later: the spool may be full for hours, and goroutines are not to grow for it.
+func (p *Pipeline) kept(jobs []*job, err error) {
+	if err == nil {
+		p.ledger.Spooled(len(jobs))
+		for _, j := range jobs {
+			j.event.conclude(nil)
+		}
+		return
+	}
+	p.working.Add(1)
+	p.later.do(func() {
+		defer p.working.Done()
+		p.notKept(jobs, err)
+	})
+}
+
+// notKept finds another way for tasks that the spool did not take. A spool that is full takes all tasks of a commit or
+// none, so they are offered one by one first: some may fit, or may make room by their class's strategy.
+func (p *Pipeline) notKept(jobs []*job, err error) {
+	if len(jobs) > 1 && errors.Is(err, spool.ErrFull) {
+		for i := range jobs {
+			p.append(jobs[i : i+1])
+		}
+		return
+	}
+	for _, j := range jobs {
+		p.otherwise(j, err)
+	}
+}
+
+// otherwise does what the task's class says of a spool that cannot take it. Other errors than a full spool, such as a
+// broken disk, are treated alike: what can be done here is done here.
+func (p *Pipeline) otherwise(j *job, err error) {
+	tooLarge := errors.Is(err, spool.ErrTooLarge)
+	if (tooLarge || j.task.Class.OnFull == spool.Local) && !j.tried && p.local.Useful(j.task) {
+		j.tried = true
+		p.amend(j, policy.Local, policy.SpoolFull)
+		p.operate([]*job{j})
+		return
+	}
+	switch onFull := j.task.Class.OnFull; {
+	case tooLarge:
+		p.drop(j, ReasonTooLarge)
+	case errors.Is(err, spool.ErrFull) && (onFull == spool.DropOldest || onFull == spool.DropLowestScore):
+		// All that the spool holds goes before this one. To refuse it would hold up every event behind it until there is
+		// room, which its class does not want.
+		p.drop(j, spool.ReasonFull)
+	default:
+		p.refuse(j, fmt.Errorf("%w: %w", ErrRefused, err))
+	}
+}
+
+// drop gives a task up that can be neither processed nor kept, now or later. It is accepted and counted, so that its
+// event does not come back for ever.
+func (p *Pipeline) drop(j *job, reason string) {
+	p.ledger.Dropped(reason, 1)
+	p.failed(j.id)
+	j.event.conclude(nil)
+}
+
+// refuse gives a task back: it was never accepted, and its event is the sender's again.
+func (p *Pipeline) refuse(j *job, err error) {
+	p.ledger.Leave(1)
+	p.refused.Add(1)
+	j.event.conclude(err)
+}
+
+// operate hands jobs to the local workers, and waits for room in their queues.
+func (p *Pipeline) operate(jobs []*job) {
+	items := make([]local.Item, len(jobs))
+	for i, j := range jobs {
+		items[i] = local.Item{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}
+	}
+	p.working.Add(len(jobs))
+	p.local.Process(p.ctx, items, func(i int, err error) {
+		defer p.working.Done()
+		p.operated(jobs[i], err)
+	})
+}
+
+// operated hears what became of local work. It is called by a local worker and must not block it.
+func (p *Pipeline) operated(j *job, err error) {
+	if err == nil {
+		p.ledger.Local(1)
+		p.done(j)
+		j.event.conclude(nil)
+		return
+	}
+	switch {
+	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
+		p.refuse(j, err)
+		return
+	case j.tried || j.task.Class.NeverLeave:
+		p.sayGivenUp(j, err)
+		p.drop(j, ReasonFailed)
+		return
+	}
+	j.tried = true
+	p.amend(j, policy.Cloud, policy.LocalFailed)
+	p.working.Add(1)
+	p.later.do(func() { // the spool may make us wait; the worker must not
+		defer p.working.Done()
+		p.append([]*job{j})
+	})
+}
+
+// amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
+func (p *Pipeline) amend(j *job, target policy.Target, why policy.Reason) {
+	j.decision.Target, j.decision.Reason, j.decision.Propensity = target, why, 1
+	p.ring.Amend(j.id, j.decision)
+}
+
+// overrule sends away what no operator here can compute on, as it would only be thrown away. Such a task goes to the cloud
+// whatever the policy says, so that is certain and no draw.
+func (p *Pipeline) overrule(j *job) {
+	d := &j.decision
+	if j.task.Class.NeverLeave || (d.Target == policy.Cloud && d.Propensity == 1) || p.local.Useful(j.task) {
+		return
+	}
+	if d.Target == policy.Local {
+		d.Target, d.Reason = policy.Cloud, policy.NoOperator
+	}
+	d.Propensity = 1
+}
+
+// begin makes a run of events under the rules of this moment.
+func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run {
+	r := &run{
+		events: events, rules: p.rules.Load(), jobs: make([]job, 0, len(events)), open: make([]countdown, len(events)),
+		done: func(i int, err error) {
+			defer p.working.Done()
+			done(i, err)
+		},
+	}
+	p.host.Read(&r.state)
+	r.state.Time = time.Now().UnixNano() // of the decision: the sample may be a second old, and tasks are measured from now
+	p.working.Add(len(events))
+	for i := range r.open {
+		r.open[i].run, r.open[i].i = r, i
+	}
+	return r
+}
+
+// note writes a decision into the ring.
+func (p *Pipeline) note(r *run, j *job) uint64 {
+	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, j.decision, j.policy, r.rules.decider.Version())
+	return p.ring.Add(&r.entry)
+}
+
+// givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
+const givenUpEvery = time.Minute
+
+func (p *Pipeline) sayGivenUp(j *job, err error) {
+	now, last := time.Now().UnixNano(), p.givenUpSaid.Load()
+	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
+		p.log.Debugf("task %s/%d of %s is given up: %v", j.task.EventID, j.task.Chunk, j.task.Device, err)
+		return
+	}
+	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
+		j.task.EventID, j.task.Chunk, j.task.Device, ReasonFailed, givenUpEvery, err)
+}
+
+// drain waits until every event that was submitted is concluded, or ctx ends.
+func (p *Pipeline) drain(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		p.working.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d tasks are still in flight: %w", p.ledger.InFlight(), ctx.Err())
+	}
+}

@@ -1,0 +1,107 @@
+package functions
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/policy"
+	"app-offload/functions/task"
+)
+
+// sysfs is a fake one with a RAPL counter, and cores of 1,000–2,000 MHz.
+type sysfs struct {
+	t    *testing.T
+	root string
+}
+
+func newSysfs(t *testing.T) sysfs {
+	s := sysfs{t, t.TempDir()}
+	s.put("class/powercap/intel-rapl:0/name", "package-0")
+	s.put("class/powercap/intel-rapl:0/max_energy_range_uj", "1000000000000000")
+	s.put("class/powercap/intel-rapl:0/energy_uj", "0")
+	s.put("devices/system/cpu/cpufreq/policy0/cpuinfo_min_freq", "1000000")
+	s.put("devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq", "2000000")
+	s.put("devices/system/cpu/cpufreq/policy0/scaling_max_freq", "1500000")
+	return s
+}
+
+func (s sysfs) put(file, text string) {
+	path := filepath.Join(s.root, file)
+	require.NoError(s.t, os.MkdirAll(filepath.Dir(path), 0o750))
+	require.NoError(s.t, os.WriteFile(path, []byte(text+"\n"), 0o600))
+}
+
+// Where power is measured, energy is: of the outcome, and of the prediction.
+func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
+	fake := newSysfs(t)
+	cfg := testConfig(t, nil, "edge")
+	cfg.Host.SysfsRoot, cfg.Host.Interval = fake.root, "100ms"
+	s := open(t, cfg, &bin{})
+	receive(t, s, "d", 1)
+	configured := s.Decisions(1, nil)[0]
+	require.InDelta(t, configured.Estimate.LocalEnergy, configured.Outcome.Energy, 1e-12)
+	s.Start()
+	joules := 0
+	eventually(t, time.Minute, "a power is measured", func() bool {
+		joules += 1_000_000 // a megawatt or so: nobody mistakes it for the model's
+		fake.put("class/powercap/intel-rapl:0/energy_uj", fmt.Sprint(joules*1_000_000))
+		if !(s.host.State().Watts > 0) {
+			return false
+		}
+		receive(t, s, "d", joules)
+		e := s.Decisions(1, nil)[0]
+		return e.Outcome.Energy > 1000*configured.Outcome.Energy && e.Estimate.LocalEnergy > 1000*configured.Estimate.LocalEnergy
+	})
+}
+
+func TestGovernorRunsWithTheService(t *testing.T) {
+	fake := newSysfs(t)
+	cfg := testConfig(t, nil, "edge")
+	cfg.Host.SysfsRoot, cfg.Host.Governor, cfg.Host.Interval = fake.root, true, "100ms"
+	s := open(t, cfg, &bin{})
+	require.Equal(t, "acting", s.Status().Policies.Governor.State)
+	s.Start()
+	file := filepath.Join(fake.root, "devices/system/cpu/cpufreq/policy0/scaling_max_freq")
+	eventually(t, time.Minute, "the bound is set", func() bool {
+		raw, err := os.ReadFile(file)
+		return err == nil && string(raw) != "1500000\n"
+	})
+	require.NoError(t, s.Stop())
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "2000000\n", string(raw), "all of it is given back")
+	plain := open(t, testConfig(t, nil, "edge"), &bin{})
+	require.Nil(t, plain.Status().Policies.Governor, "off by default")
+}
+
+func TestLatenessIsThatOfWorkHere(t *testing.T) {
+	var l lateness
+	require.Zero(t, l.seconds())
+	now := time.Now().UnixNano()
+	r := &run{}
+	r.state.Time = now
+	add := func(local float64, deadline time.Duration, target policy.Target) {
+		j := &job{task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}
+		j.estimate.LocalTime, j.decision.Target = local, target
+		if target == policy.Local {
+			r.here = append(r.here, j)
+		} else {
+			r.away = append(r.away, j)
+		}
+	}
+	add(9, 0, policy.Local)               // without a deadline nothing is late
+	add(9, 3*time.Second, policy.Cloud)   // nor is what leaves
+	add(0.5, 3*time.Second, policy.Local) // in time
+	l.note(r)
+	require.Zero(t, l.seconds())
+	add(2.5, 3*time.Second, policy.Local) // a second has passed already
+	l.note(r)
+	require.InDelta(t, 0.5, l.seconds(), 1e-6)
+	l.at.Store(now - int64(latenessHolds) - int64(time.Second))
+	require.Zero(t, l.seconds(), "that was long ago")
+}

@@ -1,0 +1,43 @@
+package functions
+
+import (
+	"fmt"
+
+	"app-offload/functions/config"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// rules is what a change of the configuration replaces as a whole: the classes, and who decides for them. A run keeps
+// the rules it began with.
+type rules struct {
+	classes *task.Classes
+	byName  map[string]*task.Class
+	decider *policy.Decider
+	model   *score.Model
+}
+
+// newRules go on with what those before them have learned; before is nil at the start.
+func newRules(w config.Writable, model *score.Model, before *rules) (*rules, error) {
+	classes, err := task.NewClasses(w.Classes)
+	if err != nil {
+		return nil, fmt.Errorf("building the classes: %w", err)
+	}
+	decider, err := policy.NewDecider(w.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("building the policies: %w", err)
+	}
+	if before != nil {
+		decider.Follow(before.decider)
+	}
+	return &rules{classes: classes, byName: named(classes), decider: decider, model: model}, nil
+}
+
+func named(classes *task.Classes) map[string]*task.Class {
+	byName := map[string]*task.Class{}
+	for _, c := range classes.All() {
+		byName[c.Name] = c
+	}
+	return byName
+}

@@ -1,0 +1,66 @@
+package functions
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// run is one slice of events on its way through the stages. It belongs to the goroutine that submitted it until the
+// last stage; after that only its jobs are touched, by whoever concludes them.
+type run struct {
+	events []*task.Event
+	done   func(i int, err error) // hears of the i-th event when each of its tasks is concluded
+	rules  *rules
+	state  host.State
+	entry  policy.Entry // scratch, so that noting a decision allocates nothing
+	tasks  []*task.Task // scratch, the tasks of one event
+	jobs   []job
+	away   []*job
+	here   []*job
+	open   []countdown
+}
+
+// job is one task with what was found out about it.
+type job struct {
+	task     *task.Task
+	estimate score.Estimate
+	decision policy.Decision
+	policy   string
+	id       uint64        // of the decision in the ring
+	took     time.Duration // of the operators, once they are done
+	event    *countdown
+	tried    bool // the other way was tried already
+}
+
+// countdown waits for the tasks of one event, the i-th of its run.
+type countdown struct {
+	run  *run
+	i    int
+	left atomic.Int32
+	once sync.Once // guards err
+	err  error
+}
+
+// conclude counts one task of the event off. The first error is the event's.
+func (c *countdown) conclude(err error) {
+	if err != nil {
+		c.once.Do(func() { c.err = err })
+	}
+	if c.left.Add(-1) == 0 {
+		c.run.done(c.i, c.err)
+	}
+}
+
+// add binds tasks to the i-th event.
+func (r *run) add(i int, tasks []*task.Task) {
+	r.open[i].left.Store(int32(len(tasks))) //nolint:gosec // an event's size is bounded long before 2³¹ chunks
+	for _, t := range tasks {
+		r.jobs = append(r.jobs, job{task: t, event: &r.open[i]})
+	}
+}

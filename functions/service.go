@@ -1,0 +1,354 @@
+package functions
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/config"
+	"app-offload/functions/export"
+	"app-offload/functions/host"
+	"app-offload/functions/intake"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+// Logger is the part of EdgeX's LoggingClient that is used here.
+type Logger interface {
+	Debugf(format string, args ...any)
+	Infof(format string, args ...any)
+	Warnf(format string, args ...any)
+	Errorf(format string, args ...any)
+}
+
+// Deps are what the service needs of its surroundings.
+type Deps struct {
+	Name           string // of the service among EdgeX's, by which it knows its own results
+	Log            Logger
+	Secrets        Secrets
+	Publisher      local.Publisher // takes the results of local work
+	ClosePublisher func() error    // comes after the last result; may be nil
+}
+
+// Pipeline is the way of the data; see pipeline.go. It is safe for concurrent use.
+type Pipeline struct {
+	ctx    context.Context // ends when local work is to be given up
+	rules  atomic.Pointer[rules]
+	host   *host.Sampler
+	ring   *policy.Ring
+	local  *local.Processor
+	spool  *spool.Spool
+	ledger *Ledger
+	log    Logger
+
+	tally     *tally
+	answers   *answers
+	outage    outage
+	lateness  lateness
+	decisions *decisionLog // nil without one
+
+	working sync.WaitGroup // events and tasks that are not concluded
+	later   later          // what committer and local workers must not wait for
+	refused atomic.Int64
+
+	givenUpSaid atomic.Int64 // ns since the Unix epoch, when the log last told of a task given up
+}
+
+// Service is the whole of the edge: the pipeline and everything that runs beside it. New opens, Start runs, Stop ends
+// it, in this order and once each; everything else may be called from anywhere in between.
+type Service struct {
+	*Pipeline
+	deps       Deps
+	gate       *intake.Gate
+	orderer    *intake.Orderer
+	limits     intake.Limits
+	quarantine *intake.Quarantine
+	keys       *Keyring
+	scheduler  *batch.Scheduler
+	exporter   *export.Exporter
+	learned    *learned
+	governor   *host.Governor // nil without one
+	life       lifecycle
+	started    time.Time
+	grace      time.Duration
+
+	mu      sync.Mutex // guards cfg and problem, and makes reloads take turns
+	cfg     config.Config
+	problem string // why the last change of the configuration was refused
+
+	stopping      atomic.Bool
+	unheard       atomic.Int64                      // messages that the stop left no time for, on a bus that does not bring them again
+	subscriber    atomic.Pointer[intake.Subscriber] // of the acknowledging intake, nil with any other
+	intakeProblem atomic.Pointer[func() string]     // asks the trigger whether it is connected
+}
+
+// New validates the configuration and opens what has to be open before the first event: above all the spool. On an
+// error everything is closed again.
+func New(cfg config.Config, deps Deps) (_ *Service, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+	}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, started: time.Now()}
+	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.life.stop(context.Background()))
+		}
+	}()
+	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openExport, s.openLocal, s.openIntake} {
+		if err := open(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Service) openBus() error {
+	if s.deps.ClosePublisher != nil {
+		s.life.onStop("MessageBus", func(context.Context) error { return s.deps.ClosePublisher() })
+	}
+	return nil
+}
+
+func (s *Service) openHost() (err error) {
+	if s.host, err = host.New(s.cfg.Host); err != nil {
+		return err
+	}
+	s.governor, err = host.NewGovernor(s.cfg.Host, s.host.State, s.lateness.seconds, s.log.Infof)
+	return err
+}
+
+func (s *Service) openSpool() (err error) {
+	s.keys = NewKeyring(s.cfg.KeySecret, s.deps.Secrets)
+	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithProblems(func(err error) { s.log.Errorf("spool: %v", err) }))
+	if err != nil {
+		return fmt.Errorf("opening the spool in %s: %w", s.cfg.Spool.Directory, err)
+	}
+	s.life.onStop("spool", func(context.Context) error { return s.spool.Close() })
+	saved, err := loadLedger(s.cfg.Spool.Directory)
+	if err != nil {
+		s.log.Warnf("the account of an earlier run is not readable, what was done here before is not counted: %v", err)
+	}
+	s.ledger = NewLedger(saved, s.spoolCounts())
+	s.life.onStop("ledger", func(context.Context) error { return s.saveLedger() })
+	return nil
+}
+
+func (s *Service) openRules() error {
+	model, err := score.New(s.cfg.Writable.Score)
+	if err != nil {
+		return err
+	}
+	s.ring = policy.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
+	s.ring.Forgotten = s.overdue
+	rules, err := newRules(s.cfg.Writable, model, nil)
+	if err != nil {
+		return err
+	}
+	s.rules.Store(rules)
+	return nil
+}
+
+// openLearned finds what an earlier run has learned, and opens the decision log.
+func (s *Service) openLearned() (err error) {
+	dir := cmp.Or(s.cfg.LearnedDirectory, s.cfg.Spool.Directory)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("making Offload.LearnedDirectory = %q: %w", dir, err)
+	}
+	every, _ := time.ParseDuration(s.cfg.LearnedInterval) // validated in New
+	s.learned = &learned{path: filepath.Join(dir, learnedFile), every: every, rules: s.rules.Load}
+	s.learned.open(s.log)
+	s.life.onStop("learned state", func(context.Context) error { return s.learned.close() })
+	s.decisions, err = openDecisionLog(s.cfg.DecisionLog, s.cfg.DecisionLogMiB, s.cfg.DecisionLogShare, s.log)
+	if s.decisions != nil {
+		s.life.onStop("decision log", s.decisions.close)
+	}
+	return err
+}
+
+func (s *Service) openExport() error {
+	rules := s.rules.Load()
+	scheduler, err := batch.New(s.cfg.Writable.Batch, s.spool, rules.classes)
+	if err != nil {
+		return err
+	}
+	sealer, err := seal.NewSealer(s.cfg.Seal, s.keys)
+	if err != nil {
+		return err
+	}
+	s.scheduler = scheduler
+	s.exporter, err = export.New(s.cfg.Export, export.Deps{
+		Node: s.cfg.Node, Batches: scheduler, Spool: s.spool, Sealer: sealer,
+		Opener: seal.NewOpener(s.keys, seal.Limits{}), Log: s.log,
+		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.resulted,
+	})
+	if err != nil {
+		return err
+	}
+	s.life.onStop("exporter", s.exporter.Close)
+	return nil
+}
+
+func (s *Service) openLocal() (err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.ctx = ctx
+	s.local, err = local.New(s.cfg.Local, s.rules.Load().classes, s.deps.Publisher, s.observe)
+	if err != nil {
+		cancel()
+		return err
+	}
+	s.host.SetQueue(s.local.Queue)
+	s.life.onStop("local processing", func(ctx context.Context) error {
+		defer cancel()
+		return s.local.Close(ctx)
+	})
+	return nil
+}
+
+func (s *Service) openIntake() (err error) {
+	if s.quarantine, err = intake.NewQuarantine(s.cfg.Intake); err != nil {
+		return err
+	}
+	s.quarantine.OnNotice(func(r intake.Rejected) {
+		s.log.Warnf("a message on %q is no event and was set aside, reason %s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, r.Reason, r.Detail)
+	})
+	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })
+	s.life.onStop("work in flight", s.drain)
+	s.limits = s.cfg.Intake.Limits()
+	s.gate = intake.NewGate(s.cfg.Intake)
+	s.orderer = intake.NewOrderer(s.cfg.Intake, s)
+	s.life.onStop("orderer", s.orderer.Close)
+	s.life.onStop("gate", func(context.Context) error {
+		s.gate.Shut() // whoever is in leaves when his work is done, which is awaited further down
+		return nil
+	})
+	return nil
+}
+
+// ExpectIntake says that a trigger of our own will bring the events: until it does, the service is not ready.
+func (s *Service) ExpectIntake() {
+	waiting := func() string { return "the trigger has not started yet" }
+	s.intakeProblem.Store(&waiting)
+}
+
+// Start begins sampling, exporting and saving. It returns at once.
+func (s *Service) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.host.Run(ctx) })
+	running.Go(func() { s.everySecond(ctx) })
+	running.Go(func() { s.learned.run(ctx, s.log) })
+	if s.governor != nil {
+		running.Go(func() { s.governor.Run(ctx) })
+	}
+	running.Go(func() {
+		if err := s.exporter.Run(context.Background()); err != nil { // Close ends it
+			s.log.Errorf("exporting has ended: %v", err)
+		}
+	})
+	s.life.onLast("samplers", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+}
+
+// everySecond hands the link's measurement to the node's state, counts what is overdue, and saves the account.
+func (s *Service) everySecond(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	thrift := newThrift()
+	defer thrift.set(false)
+	for {
+		link := s.exporter.Link()
+		s.host.SetLink(link)
+		s.outage.see(link.Up, time.Now())
+		thrift.set(s.spool.Resting())
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.sweep(now)
+		}
+		if err := s.saveLedger(); err != nil {
+			s.log.Debugf("saving the account: %v", err)
+		}
+	}
+}
+
+// Stop ends the service: the gate shuts, work in flight is done, the last batches leave, state is saved, the spool
+// closes. It takes at most the configured grace; what is not out by then stays in the spool.
+func (s *Service) Stop() error {
+	s.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.grace)
+	defer cancel()
+	return s.life.stop(ctx)
+}
+
+// Reload takes over a changed configuration of what may change while the service runs: all of it, or on an error
+// nothing.
+func (s *Service) Reload(w config.Writable) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.reload(w)
+	s.problem = ""
+	if err != nil {
+		s.problem = err.Error()
+	}
+	return err
+}
+
+func (s *Service) reload(w config.Writable) error {
+	if err := w.Validate(); err != nil {
+		return fmt.Errorf("the change is refused, the configuration of before stays in force:\n%w", err)
+	}
+	model, err := s.rules.Load().model.With(w.Score)
+	if err != nil {
+		return err
+	}
+	rules, err := newRules(w, model, s.rules.Load())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.local.Reload(s.cfg.Local, rules.classes), s.scheduler.Reload(w.Batch, rules.classes)); err != nil {
+		return err
+	}
+	s.rules.Store(rules)
+	s.cfg.Writable = w
+	return nil
+}
+
+// Config is the configuration in force.
+func (s *Service) Config() config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+func (s *Service) credentials() (export.Credentials, error) {
+	name := s.cfg.Export.SecretName
+	secret, err := s.deps.Secrets.GetSecret(name)
+	if err != nil {
+		return export.Credentials{}, fmt.Errorf("reading secret %q for the broker: %w", name, err)
+	}
+	return export.Credentials{
+		Username: secret["username"], Password: secret["password"],
+		ClientCert: []byte(secret["clientcert"]), ClientKey: []byte(secret["clientkey"]), CACert: []byte(secret["cacert"]),
+	}, nil
+}
+
+// SecretsChanged is to be called when the secret store reports a change.
+func (s *Service) SecretsChanged() {
+	s.keys.Refresh()
+	s.exporter.Rotate()
+}

@@ -1,0 +1,375 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/policy"
+	"app-offload/functions/task"
+)
+
+// 64 callers hand in 200,000 tasks at once, a tenth of that under the race detector. Every one reaches the consumer
+// once, and those of a device in order.
+func TestEveryTaskArrivesOnceAndInOrder(t *testing.T) {
+	const callers, slice = 64, 25
+	each := 3125
+	if raceEnabled {
+		each = 300
+	}
+	b := startBroker(t)
+	c := startCloud(t, b, "n1", nil)
+	cfg := testConfig(t, b, "cloud")
+	cfg.Spool.QuotaMiB, cfg.Spool.RingMiB = 512, 256 // what leaves the ring becomes backlog, which fresh data may pass
+	cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.BacklogLimit = "deadline", 1
+	s := open(t, cfg, &bin{})
+	s.Start()
+
+	var taken, refused atomic.Int64
+	var wg sync.WaitGroup
+	for caller := range callers {
+		wg.Go(func() {
+			device := fmt.Sprintf("device-%d", caller)
+			for n := 0; n < each; n += slice {
+				events := make([]*task.Event, slice)
+				var open sync.WaitGroup
+				open.Add(slice)
+				for i := range events {
+					events[i] = event(device, caller*each+n+i)
+				}
+				s.Submit(events, func(_ int, err error) {
+					defer open.Done()
+					if err != nil {
+						refused.Add(1)
+						return
+					}
+					taken.Add(1)
+				})
+				open.Wait()
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, callers*each, taken.Load())
+	eventually(t, 4*time.Minute, "all is receipted", func() bool { return s.Counts().Receipted == int64(callers*each) })
+
+	last := map[string]int64{}
+	tasks := c.tasks()
+	require.Len(t, tasks, callers*each)
+	for _, one := range tasks {
+		require.Greater(t, one.Origin, last[one.Device], "device %s is out of order", one.Device)
+		last[one.Device] = one.Origin
+	}
+	require.Zero(t, c.doubled, "nothing is sent twice over a good link")
+	all := int64(callers * each)
+	require.Equal(t, Counts{Accepted: all, Receipted: all, Dropped: map[string]int64{}}, s.Counts())
+}
+
+// A stop goes from the source to the sink: who still gives is stopped before who still takes.
+func TestStopOrder(t *testing.T) {
+	cfg := testConfig(t, nil, "weighted")
+	cfg.DecisionLog = t.TempDir()
+	s := open(t, cfg, &bin{})
+	s.Start()
+	s.life.onStop("intake", func(context.Context) error { return nil })
+	require.NoError(t, s.Stop())
+	require.Equal(t, []string{
+		"intake", "gate", "orderer", "work in flight", "quarantine", "local processing", "exporter", "decision log", "learned state", "ledger", "spool", "samplers",
+	}, s.life.stopped)
+	require.NoError(t, s.Stop(), "a second stop does nothing")
+}
+
+// While events pour in the service stops, and starts again on the same spool. What it said yes to is there.
+func TestStopUnderLoadLosesNothing(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	s := open(t, cfg, &bin{})
+	s.Start()
+	var taken atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for caller := range 8 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				err := s.Receive(Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", caller), caller*1_000_000+n).Raw})
+				if err == nil {
+					taken.Add(1)
+				}
+			}
+		})
+	}
+	eventually(t, 30*time.Second, "some hundred events are in", func() bool { return taken.Load() > 300 })
+	start := time.Now()
+	require.NoError(t, s.Stop())
+	require.Less(t, time.Since(start), 8*time.Second)
+	cancel()
+	wg.Wait()
+
+	again := open(t, cfg, &bin{})
+	counts := again.Counts()
+	require.Zero(t, counts.Balance)
+	require.Equal(t, taken.Load(), counts.Spooled, "accepted before the stop, in the spool after the start")
+	require.Equal(t, taken.Load(), counts.Accepted)
+}
+
+// A spool that has no more room: what then happens is the class's choice, and the account shows it.
+func TestFullSpool(t *testing.T) {
+	for _, c := range []struct {
+		onFull string
+		check  func(*testing.T, Counts, int64)
+	}{
+		{"local", func(t *testing.T, c Counts, refused int64) { // done here, nothing refused
+			require.Positive(t, c.Local)
+			require.Zero(t, refused)
+		}},
+		{"refuse", func(t *testing.T, c Counts, refused int64) { // given back to the sender
+			require.Positive(t, refused)
+			require.Zero(t, c.Local)
+			require.Empty(t, c.Dropped)
+		}},
+		{"dropOldest", func(t *testing.T, c Counts, refused int64) { // the oldest make room
+			require.Positive(t, c.Dropped["full"])
+			require.Zero(t, refused)
+		}},
+		{"dropLowestScore", func(t *testing.T, c Counts, refused int64) {
+			require.Positive(t, c.Dropped["full"])
+			require.Zero(t, refused)
+		}},
+	} {
+		t.Run(c.onFull, func(t *testing.T) {
+			cfg := testConfig(t, nil, "cloud")
+			cfg.Spool.QuotaMiB = 16
+			cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.BacklogLimit = "deadline", 1
+			class := cfg.Writable.Classes["default"]
+			class.OnFull = c.onFull
+			cfg.Writable.Classes["default"] = class
+			s := open(t, cfg, &bin{})
+			var refused atomic.Int64
+			const events = 600
+			var open sync.WaitGroup
+			open.Add(events)
+			for n := range events {
+				ev := event("d", n)
+				ev.Raw = append(ev.Raw, make([]byte, 32<<10)...)
+				s.Submit([]*task.Event{ev}, func(_ int, err error) {
+					defer open.Done()
+					if err != nil {
+						refused.Add(1)
+						if !errors.Is(err, ErrRefused) {
+							t.Errorf("refused with %v", err)
+						}
+					}
+				})
+			}
+			open.Wait()
+			counts := s.Counts()
+			require.Zero(t, counts.Balance)
+			require.Zero(t, counts.InFlight)
+			require.EqualValues(t, events, counts.Accepted+refused.Load())
+			c.check(t, counts, refused.Load())
+			if by := s.Status().Spool.Dropped["default"]["full"]; c.onFull == "dropOldest" {
+				require.EqualValues(t, counts.Dropped["full"], by, "by class as well")
+			}
+		})
+	}
+}
+
+// A task that may drop others but finds only such as go before it is the one to go. Were it refused, its event and all
+// behind it would wait for room.
+func TestTheLowestMakesRoomForAll(t *testing.T) {
+	for _, how := range []string{"dropOldest", "dropLowestScore"} {
+		cfg := testConfig(t, nil, "cloud")
+		cfg.Spool.QuotaMiB = 16
+		cfg.Writable.Policy.BacklogLimit = 1
+		high := cfg.Writable.Classes["default"]
+		high.OnFull = "refuse"
+		low := high
+		low.MatchDevice, low.Priority, low.OnFull = "low", 1, how
+		cfg.Writable.Classes["default"], cfg.Writable.Classes["low"] = high, low
+		s := open(t, cfg, &bin{})
+		submit := func(device string, n int) (err error) {
+			ev := event(device, n)
+			ev.Raw = append(ev.Raw, make([]byte, 64<<10)...)
+			var concluded sync.WaitGroup
+			concluded.Add(1)
+			s.Submit([]*task.Event{ev}, func(_ int, e error) { err = e; concluded.Done() })
+			concluded.Wait()
+			return err
+		}
+		n := 0
+		for submit("high", n) == nil {
+			n++
+		}
+		require.NoError(t, submit("low", n+1))
+		c := s.Counts()
+		require.EqualValues(t, 1, c.Dropped["full"])
+		require.EqualValues(t, n, c.Spooled)
+		require.Zero(t, c.Balance)
+	}
+}
+
+// A change of the configuration is taken as a whole or not at all.
+func TestReload(t *testing.T) {
+	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	before := s.Status().Configuration.Version
+
+	w := s.Config().Writable
+	w.Policy.Default, w.Batch.MaxCount = "cloud", 0
+	err := s.Reload(w)
+	require.ErrorContains(t, err, "Batch.MaxCount")
+	require.Equal(t, before, s.Status().Configuration.Version)
+	require.Contains(t, s.Status().Configuration.Problem, "Batch.MaxCount")
+	e, err := s.Place(Placement{SizeKB: 1, Complexity: 1})
+	require.NoError(t, err)
+	require.Equal(t, "edge", e.Policy)
+
+	w.Batch.MaxCount = 10
+	require.NoError(t, s.Reload(w))
+	require.NotEqual(t, before, s.Status().Configuration.Version)
+	require.Empty(t, s.Status().Configuration.Problem)
+	e, err = s.Place(Placement{SizeKB: 1, Complexity: 1})
+	require.NoError(t, err)
+	require.Equal(t, "cloud", e.Policy)
+}
+
+// What is no event harms only itself: it is set aside with its reason, and the next one is served.
+func TestRubbishIsSetAside(t *testing.T) {
+	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	require.Error(t, s.Receive(Message{Topic: "t", ContentType: "application/json", Payload: []byte(`{"event":`)}))
+	require.Error(t, s.Receive(Message{Topic: "t", ContentType: "image/png", Payload: []byte("x")}))
+	require.NoError(t, s.Receive(Message{Topic: "t", ContentType: "application/json", Payload: event("d", 1).Raw}))
+	set := s.Quarantined()
+	require.Len(t, set, 2)
+	require.Equal(t, "unsupported_content_type", set[0].Reason)
+	require.EqualValues(t, 1, s.Counts().Local)
+}
+
+// The results of our own that core-data's topic brings back to us are not processed again.
+func TestOwnResultsAreNotEvents(t *testing.T) {
+	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	require.NoError(t, s.Receive(Message{Topic: "edgex/events/device/app-offload/P/d/S", ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.Zero(t, s.Counts().Accepted)
+}
+
+// With the link down, work with a deadline is done here, and the rest waits for the link in the spool.
+func TestLinkDown(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	hurry := task.DefaultClassConfig()
+	hurry.MatchDevice, hurry.Deadline = "hurry", "1s"
+	cfg.Writable.Classes["hurry"] = hurry
+	s := open(t, cfg, &bin{})
+	for n, device := range []string{"hurry", "patience"} {
+		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event(device, n).Raw}))
+	}
+	c := s.Counts()
+	require.EqualValues(t, 1, c.Local)
+	require.EqualValues(t, 1, c.Spooled)
+	reasons := map[string]policy.Reason{}
+	for _, e := range s.Decisions(10, nil) {
+		reasons[e.Device] = e.Decision.Reason
+	}
+	require.Equal(t, policy.GuardLinkDown, reasons["hurry"])
+	require.Equal(t, policy.Fixed, reasons["patience"])
+}
+
+// Local work that fails goes the other way; where there is none it is given up, counted, and not redelivered for ever.
+func TestLocalFailure(t *testing.T) {
+	for name, neverLeave := range map[string]bool{"to the cloud": false, "given up": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, nil, "edge")
+			cfg.Local.Retries = 0
+			class := cfg.Writable.Classes["default"]
+			class.Operators, class.NeverLeave = "deadband band=0.1", neverLeave
+			cfg.Writable.Classes["default"] = class
+			s := open(t, cfg, &bin{err: errors.New("the bus is gone")})
+			require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+			c := s.Counts()
+			require.Zero(t, c.Balance)
+			if neverLeave {
+				require.EqualValues(t, 1, c.Dropped[ReasonFailed])
+			} else {
+				require.EqualValues(t, 1, c.Spooled)
+			}
+		})
+	}
+}
+
+// A crash forgets nothing that was in the spool, and the account adds up whatever the saved part of it says.
+func TestAccountSurvivesDamage(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	s := open(t, cfg, &bin{})
+	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.NoError(t, s.Stop())
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.Spool.Directory, ledgerFile), []byte("{torn"), 0o600))
+	c := open(t, cfg, &bin{}).Counts()
+	require.Zero(t, c.Balance)
+	require.EqualValues(t, 1, c.Spooled)
+}
+
+// What no operator can compute on is not "processed here" into nothing: it leaves, unless its class forbids that.
+func TestWhatNobodyComputesOnLeaves(t *testing.T) {
+	text := event("d", 1)
+	text.Readings[0].Type = task.String
+	image := event("d", 2)
+	image.Readings[0].Type = task.Blob
+	for name, c := range map[string]struct {
+		event *task.Event
+		class task.ClassConfig
+		local int64
+	}{
+		"a number":                      {event("d", 3), task.ClassConfig{}, 1},
+		"a string":                      {text, task.ClassConfig{}, 0},
+		"an image":                      {image, task.ClassConfig{}, 0},
+		"an image whose size is wanted": {image, task.ClassConfig{Operators: "summary"}, 1},
+		"without operators":             {event("d", 4), task.ClassConfig{Operators: "none"}, 0},
+		"a string that must not leave":  {text, task.ClassConfig{NeverLeave: true}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, nil, "edge")
+			cfg.Writable.Classes = map[string]task.ClassConfig{"default": c.class}
+			s := open(t, cfg, &bin{})
+			done := make(chan error, 1)
+			s.Submit([]*task.Event{c.event}, func(_ int, err error) { done <- err })
+			require.NoError(t, <-done)
+			counts := s.Counts()
+			require.Equal(t, [2]int64{c.local, 1 - c.local}, [2]int64{counts.Local, counts.Spooled})
+		})
+	}
+}
+
+// A slice of messages larger than what may be under way at once passes in parts, instead of waiting for itself.
+func TestASliceLargerThanTheGatePasses(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.Intake.MaxEvents = 1
+	s := open(t, cfg, &bin{})
+	var messages []Message
+	for n := range 5 {
+		messages = append(messages, Message{ContentType: "application/json", Payload: event("d", n).Raw})
+	}
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		s.ReceiveInOrder(t.Context(), messages)
+	}()
+	select {
+	case <-passed:
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the slice waits for room that only it can make")
+	}
+	eventually(t, 10*time.Second, "all is done", func() bool { return s.Counts().Local == 5 })
+}
+
+// What a stop leaves no time for is counted, since a bus without acknowledgement does not bring it again.
+func TestWhatTheStopLeavesIsCounted(t *testing.T) {
+	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	s.gate.Shut()
+	s.ReceiveInOrder(t.Context(), []Message{{ContentType: "application/json", Payload: event("d", 1).Raw}})
+	require.EqualValues(t, 1, s.Status().Events.Unheard)
+}

@@ -1,0 +1,161 @@
+package functions
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"app-offload/functions/export"
+	"app-offload/functions/host"
+	"app-offload/functions/intake"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+)
+
+// Status is the service at a glance, as the API shows it. Times are in seconds, sizes in bytes.
+type Status struct {
+	APIVersion string       `json:"apiVersion"`
+	NodeName   string       `json:"nodeName"`
+	Ready      bool         `json:"ready"`
+	NotReady   []string     `json:"notReady,omitempty"`
+	Counts     Counts       `json:"counts"`
+	Policy     string       `json:"policy"`
+	Events     EventCounts  `json:"events"`
+	Spool      SpoolStatus  `json:"spool"`
+	Link       host.Link    `json:"link"`
+	Node       host.State   `json:"node"`
+	Export     export.Stats `json:"export"`
+	Local      local.Counts `json:"local"`
+	Process    Process      `json:"process"`
+	Policies   PolicyStatus `json:"policies"`
+
+	Configuration ConfigurationStatus `json:"configuration"`
+}
+
+// EventCounts says how many events came in, and what became of those that were not taken.
+type EventCounts struct {
+	Received    uint64            `json:"received"`
+	Refused     map[string]uint64 `json:"refused"`     // by the gate: too many events, too many bytes, or the stop
+	Returned    int64             `json:"returned"`    // tasks given back because nothing here could take them
+	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
+	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
+}
+
+// SpoolStatus is the spool in one line: "spool n of m bytes, oldest 3 h".
+type SpoolStatus struct {
+	Epoch     string  `json:"epoch"`
+	Tasks     int64   `json:"tasks"`
+	Bytes     int64   `json:"bytes"`
+	Quota     int64   `json:"quota"`
+	OldestAge float64 `json:"oldestAge"` // s
+	Line      string  `json:"line"`
+	Damaged   int64   `json:"damaged"`
+	Problem   string  `json:"problem,omitempty"`
+
+	Dropped map[string]map[string]uint64 `json:"dropped"` // what the spool gave up, by class and reason
+}
+
+// Process is this process as the system sees it.
+type Process struct {
+	RSS        int64   `json:"rss"` // bytes
+	Goroutines int     `json:"goroutines"`
+	Uptime     float64 `json:"uptime"` // s
+}
+
+// ConfigurationStatus says which configuration is in force.
+type ConfigurationStatus struct {
+	Version string `json:"version"`
+	Problem string `json:"problem,omitempty"` // why the last change was refused
+}
+
+// Status gathers everything. It takes some locks for a moment each, and is meant for people and monitors, a few times a second.
+func (s *Service) Status() Status {
+	rules := s.rules.Load()
+	var node host.State
+	s.host.Read(&node)
+	link := s.exporter.Link()
+	node.Link = link
+	s.mu.Lock()
+	problem := s.problem
+	s.mu.Unlock()
+	notReady := s.NotReady()
+	return Status{
+		APIVersion: "v3", NodeName: s.cfg.Node, Ready: len(notReady) == 0, NotReady: notReady,
+		Counts: s.Counts(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(),
+		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
+		Configuration: ConfigurationStatus{Version: rules.decider.Version(), Problem: problem},
+	}
+}
+
+func (s *Service) events() EventCounts {
+	g := s.gate.Counts()
+	if sub := s.subscriber.Load(); sub != nil {
+		g.Entered += sub.Counts().Submitted
+	}
+	return EventCounts{
+		Received: g.Entered,
+		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
+		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
+	}
+}
+
+func (s *Service) spoolStatus() SpoolStatus {
+	st := s.spool.Stats()
+	age := 0.0
+	if st.Oldest > 0 {
+		age = max(0, time.Since(time.Unix(0, st.Oldest)).Seconds())
+	}
+	return SpoolStatus{
+		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Quota: st.Quota, OldestAge: age, // #nosec G115 -- a count of records
+		Line: fmt.Sprintf("spool %d of %d MiB, %d tasks, oldest %v", st.HeldBytes>>20, st.Quota>>20, st.Held,
+			time.Duration(age*1e9).Round(time.Second)),
+		Damaged: int64(st.Quarantined), Problem: st.Problem, // #nosec G115 -- a count
+		Dropped: droppedByClass(st.Classes),
+	}
+}
+
+// droppedByClass leaves out the classes of which nothing was given up.
+func droppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
+	dropped := map[string]map[string]uint64{}
+	for name, c := range classes {
+		if len(c.Dropped) > 0 {
+			dropped[name] = c.Dropped
+		}
+	}
+	return dropped
+}
+
+func (s *Service) process() Process {
+	return Process{
+		RSS: host.ResidentBytes(), Goroutines: runtime.NumGoroutine(), Uptime: time.Since(s.started).Seconds(),
+	}
+}
+
+// NotReady lists why events are not taken and cared for; empty is ready. A cloud that is away is no reason.
+func (s *Service) NotReady() []string {
+	var reasons []string
+	if s.stopping.Load() {
+		reasons = append(reasons, "the service is stopping")
+	}
+	if p := s.spool.Stats().Problem; p != "" {
+		reasons = append(reasons, "spool: "+p)
+	}
+	if f := s.intakeProblem.Load(); f != nil {
+		if p := (*f)(); p != "" {
+			reasons = append(reasons, "intake: "+p)
+		}
+	}
+	return reasons
+}
+
+// Decisions are up to n of the latest, newest first, for which keep holds.
+func (s *Service) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry {
+	return s.ring.Last(n, keep)
+}
+
+// Decision is one of the latest.
+func (s *Service) Decision(id uint64) (policy.Entry, bool) { return s.ring.Get(id) }
+
+// Quarantined is what was received lately and was no event.
+func (s *Service) Quarantined() []intake.Rejected { return s.quarantine.List() }

@@ -1,0 +1,149 @@
+package functions
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	"app-offload/functions/policy"
+)
+
+// tally counts decisions, and holds what was predicted against what came. It is safe for concurrent use, and bounded by the
+// classes and policies that there have been, at most maxTally of each kind of line.
+type tally struct {
+	mu         sync.Mutex
+	decided    map[decided]uint64
+	prediction map[predicted]*prediction
+	decisions  uint64
+	regret     float64 // sum
+	joules     float64
+	forgotten  uint64 // outcomes of decisions that the ring has no more
+	unlisted   uint64 // of which one of the tables had no line left
+}
+
+type decided struct {
+	policy, class string
+	target        policy.Target
+}
+
+type predicted struct {
+	class  string
+	target policy.Target
+}
+
+// prediction is means that forget, so that they tell of the present and not of the month.
+type prediction struct {
+	count                     uint64
+	predicted, actual, errors float64 // s
+}
+
+const (
+	maxTally         = 4096
+	predictionMemory = 1000 // outcomes
+)
+
+func newTally() *tally {
+	return &tally{decided: map[decided]uint64{}, prediction: map[predicted]*prediction{}}
+}
+
+// decide counts a run's decisions, under one lock.
+func (t *tally) decide(r *run) {
+	judge, regret := r.rules.decider.Judge(), 0.0
+	for i := range r.jobs {
+		j := &r.jobs[i]
+		local, cloud := judge.Predicted(j.task, &j.estimate, &r.state)
+		if j.decision.Target == policy.Cloud {
+			local, cloud = cloud, local
+		}
+		regret += max(local-cloud, 0)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.decisions += uint64(len(r.jobs))
+	t.regret += regret
+	for i := 0; i < len(r.jobs); {
+		key := keyOf(&r.jobs[i])
+		n := i + 1
+		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key {
+			n++ // mostly all of a slice are alike
+		}
+		t.count(key, uint64(n-i)) // #nosec G115 -- positive
+		i = n
+	}
+}
+
+func keyOf(j *job) decided {
+	return decided{policy: j.policy, class: j.task.Class.Name, target: j.decision.Target}
+}
+
+func (t *tally) count(key decided, n uint64) {
+	if _, known := t.decided[key]; known || len(t.decided) < maxTally {
+		t.decided[key] += n
+		return
+	}
+	t.unlisted += n
+}
+
+// settled takes an entry with its first outcome in.
+func (t *tally) settled(e *policy.Entry) {
+	guess := e.Estimate.LocalTime
+	if e.Decision.Target == policy.Cloud {
+		guess = e.Estimate.CloudTime
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.joules += e.Outcome.Energy
+	if e.Outcome.Failed || math.IsInf(guess, 0) {
+		return
+	}
+	key := predicted{e.Class, e.Decision.Target}
+	p := t.prediction[key]
+	if p == nil {
+		if len(t.prediction) >= maxTally {
+			t.unlisted++
+			return
+		}
+		p = &prediction{}
+		t.prediction[key] = p
+	}
+	p.take(guess, e.Outcome.Time)
+}
+
+func (p *prediction) take(guess, actual float64) {
+	p.count++
+	weight := 1 / float64(min(p.count, predictionMemory))
+	p.predicted += weight * (guess - p.predicted)
+	p.actual += weight * (actual - p.actual)
+	p.errors += weight * (math.Abs(guess-actual) - p.errors)
+}
+
+func (t *tally) forgot() {
+	t.mu.Lock()
+	t.forgotten++
+	t.mu.Unlock()
+}
+
+// report fills the counts of a status, in a steady order.
+func (t *tally) report(s *PolicyStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.Regret, s.Joules, s.Forgotten, s.Unlisted = t.regret/float64(max(t.decisions, 1)), t.joules, t.forgotten, t.unlisted
+	s.Decided = make([]DecidedCount, 0, len(t.decided))
+	for _, k := range slices.SortedFunc(maps.Keys(t.decided), func(a, b decided) int {
+		return cmp.Or(cmp.Compare(a.policy, b.policy), cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
+	}) {
+		s.Decided = append(s.Decided, DecidedCount{k.policy, k.target.String(), k.class, t.decided[k]})
+	}
+	s.Prediction = make([]PredictionStatus, 0, len(t.prediction))
+	for _, k := range slices.SortedFunc(maps.Keys(t.prediction), func(a, b predicted) int {
+		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
+	}) {
+		p := t.prediction[k]
+		s.Prediction = append(s.Prediction, PredictionStatus{
+			Class: k.class, Target: k.target.String(), Count: p.count, Predicted: p.predicted, Actual: p.actual,
+			Error: p.errors / max(p.actual, 1e-9),
+		})
+	}
+}

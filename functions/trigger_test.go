@@ -1,0 +1,97 @@
+package functions
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// redis is the real one, at a port that is its own whether it runs or not.
+type redis struct {
+	t    *testing.T
+	port int
+	cmd  *exec.Cmd
+}
+
+func newRedis(t *testing.T) *redis {
+	t.Helper()
+	if _, err := os.Stat("/usr/bin/redis-server"); err != nil {
+		require.Empty(t, os.Getenv("CI"), "CI has to install redis-server")
+		t.Skip("redis-server is not installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	r := &redis{t: t, port: l.Addr().(*net.TCPAddr).Port}
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *redis) begin() {
+	r.t.Helper()
+	r.cmd = exec.Command("/usr/bin/redis-server", "--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--dir", r.t.TempDir())
+	require.NoError(r.t, r.cmd.Start())
+}
+
+func (r *redis) end() {
+	if r.cmd != nil {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		r.cmd = nil
+	}
+}
+
+func (r *redis) config() BusConfig {
+	return BusConfig{
+		Type: "redis", Protocol: "redis", Host: "127.0.0.1", Port: r.port, AuthMode: "none", BaseTopicPrefix: "edgex",
+		SubscribeTopics: "events/device/#", ServiceKey: "app-offload",
+	}
+}
+
+// A gateway may be up before its bus, and the bus may go and come back: the reader says truly whether it hears, and what is
+// published while it says so arrives.
+func TestReaderOutlivesItsBus(t *testing.T) {
+	r := newRedis(t)
+	s := open(t, testConfig(t, nil, "cloud"), &bin{})
+	reader := newReader(s, NewBus(r.config(), "intake", noSecrets{}), r.config().Topics())
+	reader.Start(t.Context())
+	device := NewBus(r.config(), "device", noSecrets{})
+	well := func() bool { return reader.Problem() == "" }
+	for round := range int64(3) {
+		eventually(t, time.Minute, "not ready without a bus", func() bool { return !well() })
+		require.Never(t, well, 2*settled, settled/4, "and it stays so")
+		r.begin()
+		eventually(t, time.Minute, "ready with the bus", well)
+		ev := event("d", int(round))
+		eventually(t, time.Minute, "published", func() bool {
+			payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), ev.Raw...), '}')
+			return device.Publish("events/device/svc/P/d/S", "application/json", "c", payload) == nil
+		})
+		eventually(t, time.Minute, "what was published has arrived", func() bool { return s.Counts().Accepted == round+1 })
+		r.end()
+	}
+	require.NoError(t, device.Close())
+	require.NoError(t, reader.Stop(t.Context()))
+}
+
+// What is no envelope harms only itself: it is counted, and the reader stays ready.
+func TestReaderSetsRubbishAside(t *testing.T) {
+	r := newRedis(t)
+	r.begin()
+	s := open(t, testConfig(t, nil, "cloud"), &bin{})
+	bus := NewBus(r.config(), "intake", noSecrets{})
+	reader := newReader(s, bus, r.config().Topics())
+	reader.Start(t.Context())
+	eventually(t, time.Minute, "ready", func() bool { return reader.Problem() == "" })
+	redisCLI := exec.CommandContext(context.Background(), "/usr/bin/redis-cli", "-p", strconv.Itoa(r.port), "publish", "edgex.events.device.x", "rubbish")
+	require.NoError(t, redisCLI.Run())
+	eventually(t, time.Minute, "counted", func() bool { return s.quarantine.Counts()["malformed"] == 1 })
+	require.Empty(t, reader.Problem())
+	require.NoError(t, reader.Stop(t.Context()))
+}

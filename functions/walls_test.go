@@ -1,0 +1,108 @@
+package functions
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Who may import whom: downwards only.
+var walls = map[string][]string{
+	"check":  {},
+	"task":   {"check"},
+	"host":   {"check"},
+	"spool":  {"check"},
+	"score":  {"check", "task", "host"},
+	"policy": {"check", "task", "host", "score"},
+	"local":  {"check", "task"},
+	"intake": {"check", "task"},
+	"seal":   {"check", "task"},
+	"batch":  {"check", "task", "spool"},
+	"export": {"check", "task", "host", "spool", "batch", "seal"},
+	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
+}
+
+// Who may use a library that shapes what uses it. The lab drives brokers as their user would.
+var users = map[string][]string{
+	"github.com/edgexfoundry/app-functions-sdk-go/": {"functions", "cmd/app-offload"},
+	"github.com/edgexfoundry/go-mod-core-contracts/": {
+		"functions", "functions/intake", "functions/local", "cmd/app-offload",
+	},
+	"github.com/eclipse/paho.mqtt.golang":    {"functions/export", "functions/intake", "cmd/offload-cloud", "cmd/offload-lab"},
+	"github.com/shirou/gopsutil/":            {"functions/host"},
+	"github.com/edgexfoundry/device-sdk-go/": {"cmd/app-offload"},
+}
+
+// Commands that must build without the SDK.
+var withoutSDK = []string{"cmd/offload-lab", "cmd/offload-cloud", "cmd/offloadctl"}
+
+type pkg struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+func TestWalls(t *testing.T) {
+	for _, p := range packages(t) {
+		own := strings.TrimPrefix(p.ImportPath, "app-offload/")
+		for _, imported := range p.Imports {
+			checkRoom(t, own, imported)
+			checkLibrary(t, own, imported)
+		}
+		if slices.Contains(withoutSDK, own) {
+			for _, dep := range p.Deps {
+				require.False(t, strings.HasPrefix(dep, "github.com/edgexfoundry/app-functions-sdk-go/"), "%s depends on %s", own, dep)
+			}
+		}
+	}
+}
+
+func checkRoom(t *testing.T, own, imported string) {
+	t.Helper()
+	room, ok := strings.CutPrefix(own, "functions/")
+	allowed, known := walls[room]
+	target, ours := strings.CutPrefix(imported, "app-offload/functions/")
+	if ok && known && ours {
+		require.Contains(t, allowed, target, "functions/%s imports %s, which is not below it", room, imported)
+	}
+	if ok && !known {
+		require.Fail(t, "a room without walls", own)
+	}
+	if strings.HasPrefix(own, "functions") {
+		require.False(t, strings.HasPrefix(imported, "app-offload/cmd"), "%s imports %s", own, imported)
+	}
+}
+
+func checkLibrary(t *testing.T, own, imported string) {
+	t.Helper()
+	for library, allowed := range users {
+		if !strings.HasPrefix(imported, library) {
+			continue
+		}
+		require.True(t, slices.ContainsFunc(allowed, func(a string) bool {
+			return own == a || strings.HasPrefix(a, "cmd/") && strings.HasPrefix(own, a+"/")
+		}), "%s imports %s", own, imported)
+	}
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "app-offload/...")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else {
+			require.NoError(t, err)
+		}
+		all = append(all, p)
+	}
+}
