@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	sdk "github.com/edgexfoundry/app-functions-sdk-go/v3/pkg"
+	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+
+	"app-offload/cmd/app-offload/internal/dashboard"
+	"app-offload/functions"
+	"app-offload/functions/config"
+)
+
+// run is the whole life of the process: configure, open, start, serve until the SDK is told to stop, stop.
+func run() int {
+	help(os.Args[1:], os.Stdout)
+	// The raw target keeps the bytes of an event as they came: decoding it into a DTO costs more than all the rest.
+	edgex, ok := sdk.NewAppServiceWithTargetType(serviceKey, &[]byte{})
+	if !ok {
+		return 1 // the SDK has said why
+	}
+	log := edgex.LoggingClient()
+	a, err := newApp(edgex)
+	if err != nil {
+		log.Errorf("%s cannot start: %v", serviceKey, err)
+		return 1
+	}
+	if err := a.serve(); err != nil {
+		log.Errorf("%s has ended with a problem: %v", serviceKey, err)
+		return 1
+	}
+	return 0
+}
+
+// app joins the service with the SDK.
+type app struct {
+	edgex   interfaces.ApplicationService
+	custom  *customConfig
+	service *functions.Service
+	watcher *watcher
+	bus     functions.BusConfig
+}
+
+func newApp(edgex interfaces.ApplicationService) (*app, error) {
+	a := &app{edgex: edgex, custom: newCustomConfig()}
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	var err error
+	if a.bus, err = functions.EffectiveBus(edgex); err != nil {
+		return nil, err
+	}
+	bus := functions.NewBus(a.bus, "results", edgex.SecretProvider())
+	a.service, err = functions.New(a.custom.Offload, functions.Deps{
+		Name: a.bus.ServiceKey, Log: edgex.LoggingClient(), Secrets: edgex.SecretProvider(),
+		Publisher: functions.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, join := range []func() error{a.addTrigger, a.addPipeline, a.watchConfig, a.watchSecrets, a.show} {
+		if err := join(); err != nil {
+			return nil, errors.Join(err, a.service.Stop())
+		}
+	}
+	return a, nil
+}
+
+// show puts up the routes, and the watcher behind page and telemetry.
+func (a *app) show() error {
+	page := dashboard.New(a.service)
+	a.watcher = &watcher{service: a.service, page: page, log: a.edgex.LoggingClient()}
+	if manager := a.edgex.MetricsManager(); manager != nil {
+		a.watcher.telemetry = newTelemetry(manager)
+	}
+	metrics, err := metricsHandler(a.service.Status)
+	if err != nil {
+		return err
+	}
+	return addRoutes(a.edgex, &api{a.service, page, metrics})
+}
+
+// load reads the custom section, and without Consul overrides it from the environment, which the SDK then leaves out.
+func (a *app) load() error {
+	if err := a.edgex.LoadCustomConfig(a.custom, config.Section); err != nil {
+		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
+	}
+	if usesProvider(os.Args[1:], os.LookupEnv) {
+		return nil
+	}
+	used, err := config.ApplyEnv(&a.custom.Offload, os.LookupEnv)
+	for _, name := range used {
+		a.edgex.LoggingClient().Infof("%s is taken from the environment", name)
+	}
+	return err
+}
+
+// usesProvider reports whether the SDK was told to keep the configuration in Consul, by its own rules: the variable
+// stands above the flag, and "none" switches the provider off.
+func usesProvider(args []string, lookup func(string) (string, bool)) bool {
+	if v, ok := lookup("EDGEX_CONFIG_PROVIDER"); ok {
+		return v != "" && v != "none"
+	}
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && (name == "cp" || name == "configProvider") {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *app) addTrigger() error {
+	if strings.EqualFold(a.bus.TriggerType, functions.TriggerType) {
+		a.service.ExpectIntake()
+	}
+	factory := func(interfaces.TriggerConfig) (interfaces.Trigger, error) {
+		return functions.NewTrigger(a.service, a.bus, a.edgex.SecretProvider())
+	}
+	if err := a.edgex.RegisterCustomTriggerFactory(functions.TriggerType, factory); err != nil {
+		return fmt.Errorf("registering the trigger %s: %w", functions.TriggerType, err)
+	}
+	return nil
+}
+
+// addPipeline serves the SDK's own triggers. The trigger "offload" goes past it.
+func (a *app) addPipeline() error {
+	return a.edgex.SetDefaultFunctionsPipeline(functions.Adapter(a.service))
+}
+
+func (a *app) watchSecrets() error {
+	for _, name := range []string{a.custom.Offload.KeySecret, a.custom.Offload.Export.SecretName} {
+		if name == "" {
+			continue
+		}
+		if err := a.edgex.SecretProvider().RegisterSecretUpdatedCallback(name, func(string) { a.service.SecretsChanged() }); err != nil {
+			return fmt.Errorf("watching the secret %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// serve runs until the SDK ends or is told to, and stops the service, as the trigger "offload" does besides. After that the
+// SDK gets only a moment: everything is safe, and its MessageBus client waits without end for a broker that is gone.
+func (a *app) serve() error {
+	a.service.Start()
+	defer a.watch()()
+	ended := make(chan error, 1)
+	go func() { ended <- a.edgex.Run() }()
+	select {
+	case err := <-ended:
+		return errors.Join(err, a.service.Stop())
+	case <-a.edgex.AppContext().Done():
+	}
+	err := a.service.Stop()
+	select {
+	case failed := <-ended:
+		return errors.Join(err, failed)
+	case <-time.After(farewell):
+		a.edgex.LoggingClient().Warnf("the SDK has not ended within %v of the service, most likely for want of its MessageBus", farewell)
+		return err
+	}
+}
+
+// watch starts the watcher, and returns what stops it.
+func (a *app) watch() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { a.watcher.run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// farewell is how long the SDK may take to end after the service has.
+const farewell = 300 * time.Millisecond

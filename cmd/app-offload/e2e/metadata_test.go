@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+)
+
+// metadata is the one part of the stack that is a stand-in: as much of core-metadata's REST API as a device service asks for
+// at its start. It knows one device for each service, of the profile with the service's name.
+type metadata struct{ *httptest.Server }
+
+func newMetadata(t *testing.T) metadata {
+	t.Helper()
+	mux := http.NewServeMux()
+	answer := func(code int, body any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { reply(w, code, body) }
+	}
+	created := []any{map[string]any{"apiVersion": "v3", "statusCode": http.StatusCreated, "id": "11111111-1111-4111-8111-111111111111"}}
+	mux.HandleFunc("GET /api/v3/ping", answer(http.StatusOK, map[string]any{"apiVersion": "v3"}))
+	mux.HandleFunc("GET /api/v3/device/service/name/{service}", devices)
+	mux.HandleFunc("GET /api/v3/deviceprofile/name/{profile}", profile)
+	mux.HandleFunc("GET /api/v3/provisionwatcher/service/name/{service}", answer(http.StatusOK,
+		map[string]any{"apiVersion": "v3", "statusCode": http.StatusOK, "totalCount": 0, "provisionWatchers": []any{}}))
+	mux.HandleFunc("GET /api/v3/deviceservice/name/{service}", answer(http.StatusNotFound,
+		map[string]any{"apiVersion": "v3", "statusCode": http.StatusNotFound, "message": "not registered yet"}))
+	mux.HandleFunc("POST /api/v3/deviceservice", answer(http.StatusMultiStatus, created))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return metadata{server}
+}
+
+func reply(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
+}
+
+// sources are the device's resources with their types and how often an autoEvent reads each.
+var sources = []struct{ name, kind, every string }{
+	{"Level", "Float64", "100ms"},
+	{"Wave", "Float32Array", "250ms"},
+	{"Frame", "Binary", "500ms"},
+}
+
+func devices(w http.ResponseWriter, r *http.Request) {
+	service := r.PathValue("service")
+	var events []dtos.AutoEvent
+	for _, s := range sources {
+		events = append(events, dtos.AutoEvent{Interval: s.every, SourceName: s.name})
+	}
+	device := dtos.Device{
+		Name: service + "-1", ServiceName: service, ProfileName: service, AdminState: "UNLOCKED", OperatingState: "UP",
+		Protocols: map[string]dtos.ProtocolProperties{"none": {"address": "here"}}, AutoEvents: events,
+	}
+	reply(w, http.StatusOK, map[string]any{"apiVersion": "v3", "statusCode": http.StatusOK, "totalCount": 1, "devices": []any{device}})
+}
+
+func profile(w http.ResponseWriter, r *http.Request) {
+	var p dtos.DeviceProfile
+	p.Name = r.PathValue("profile")
+	for _, s := range sources {
+		properties := dtos.ResourceProperties{ValueType: s.kind, ReadWrite: "R"}
+		if s.kind == "Binary" {
+			properties.MediaType = "application/octet-stream"
+		}
+		p.DeviceResources = append(p.DeviceResources, dtos.DeviceResource{Name: s.name, Properties: properties})
+	}
+	reply(w, http.StatusOK, map[string]any{"apiVersion": "v3", "statusCode": http.StatusOK, "profile": p})
+}

@@ -1,0 +1,276 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"fmt"
+	"html"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions"
+	"app-offload/functions/host"
+	"app-offload/functions/intake"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+)
+
+// fake is a service whose status a test sets, with a ring of real decisions.
+type fake struct {
+	status      functions.Status
+	ring        *policy.Ring
+	quarantined []intake.Rejected
+}
+
+func newFake() *fake {
+	st := functions.Status{
+		APIVersion: "v3", NodeName: "gateway", Ready: true, Policy: "weighted (default): 0.5·complexity/100",
+		Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.05}, Node: host.State{CPU: 50, Memory: 40, Cores: 2, Temperature: math.NaN(), Watts: math.NaN(), Battery: math.NaN()},
+		Counts: functions.Counts{Dropped: map[string]int64{}}, Spool: functions.SpoolStatus{Quota: 1 << 30},
+		Configuration: functions.ConfigurationStatus{Version: "v1"},
+	}
+	return &fake{status: st, ring: policy.NewRing(4096, time.Unix(1000, 0))}
+}
+
+func (f *fake) Status() functions.Status { return f.status }
+
+func (f *fake) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry {
+	return f.ring.Last(n, keep)
+}
+func (f *fake) Decision(id uint64) (policy.Entry, bool) { return f.ring.Get(id) }
+func (f *fake) Quarantined() []intake.Rejected          { return f.quarantined }
+
+// decide notes n decisions, half of them for each target, with an outcome.
+func (f *fake) decide(n int) {
+	for i := range n {
+		e := policy.Entry{
+			Time: time.Unix(2000, int64(i)).UnixNano(), EventID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Of: 1, Class: "vibration", Device: fmt.Sprintf("press-%d", i%7),
+			Size: 4096, Complexity: 40, Policy: "weighted", Version: "v1", Estimate: score.Estimate{LocalTime: 0.1, CloudTime: 0.3},
+			Decision: policy.Decision{Target: policy.Target(i % 2), Score: 0.5, Threshold: 0.5, Reason: policy.AboveThreshold, Propensity: 1},
+		}
+		id := f.ring.Add(&e)
+		f.ring.Outcome(id, policy.Outcome{Time: 0.2 + 0.2*float64(i%2), Met: true})
+	}
+}
+
+// run lets a service work for so many intervals.
+func (f *fake) run(d *Dashboard, start time.Time, intervals int, between func(i int)) time.Time {
+	for i := range intervals {
+		f.status.Events.Received += 20
+		f.status.Counts.Accepted += 30
+		f.status.Counts.Local += 10
+		f.status.Counts.Receipted += 20
+		f.status.Export.Bytes += 4000
+		f.status.Process.Uptime += 2
+		f.decide(30)
+		if between != nil {
+			between(i)
+		}
+		d.Observe(start, &f.status, 0.8)
+		start = start.Add(Every)
+	}
+	return start
+}
+
+var begin = time.Unix(1_800_000_000, 0)
+
+// The history has rates a second, means of what was decided lately, and the last ten minutes however long it runs.
+func TestHistory(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	f.run(d, begin, Points+50, nil)
+	got := pointsOf(t, d.Data(begin, Query{}))
+	require.Equal(t, 50.0, got["first"].(float64), "the first point needs two statuses, and the ring has no more than %d", Points)
+	for series, want := range map[string]float64{
+		"local": 5, "cloud": 10, "events": 10, "dropped": 0, "sent": 2000, "cpu": 50, "up": 1, "rtt": 0.05,
+		"localPredicted": 0.1, "localActual": 0.2, "cloudPredicted": 0.3, "cloudActual": 0.4,
+	} {
+		values := got[series].([]any)
+		require.Len(t, values, Points, series)
+		require.InDelta(t, want, values[Points-1], 1e-9, series)
+	}
+	require.Nil(t, got["nodePower"].([]any)[0], "what no sensor tells is null")
+}
+
+// pointsOf gives the history as the page gets it.
+func pointsOf(t *testing.T, d Data) map[string]any {
+	t.Helper()
+	raw, err := json.Marshal(d)
+	require.NoError(t, err)
+	var back struct{ History map[string]any }
+	require.NoError(t, json.Unmarshal(raw, &back))
+	return back.History
+}
+
+// A page that has some points gets the rest; one that knows a number of an earlier process gets everything.
+func TestHistorySince(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	f.run(d, begin, 11, nil) // ten points
+	for _, c := range []struct {
+		since uint64
+		first float64
+		n     int
+	}{
+		{0, 1, 10}, {7, 8, 3}, {10, 11, 0}, {11, 1, 10}, {1 << 40, 1, 10},
+	} {
+		got := pointsOf(t, d.Data(begin, Query{Since: c.since}))
+		require.Equal(t, c.first, got["first"], "since %d", c.since)
+		require.Len(t, got["t"], c.n, "since %d", c.since)
+	}
+}
+
+// What is no longer as it was is told once, the spool with some play around its limit.
+func TestChanges(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	d.Observe(begin, &f.status, 0.8)
+	canary := &functions.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
+	for _, step := range []struct {
+		why    string
+		change func(*functions.Status)
+		want   []string
+	}{
+		{"nothing happens", func(*functions.Status) {}, nil},
+		{"the link goes", func(s *functions.Status) { s.Link.Up = false }, []string{"the link to the cloud is down"}},
+		{"the spool fills", func(s *functions.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept here"}},
+		{"it stays near the limit", func(s *functions.Status) { s.Link.BacklogShare = 0.79 }, nil},
+		{"it empties", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has relaxed to 50 %"}},
+		{"a change is refused", func(s *functions.Status) { s.Configuration.Problem = "Policy.Default = luck" }, []string{"Policy.Default = luck"}},
+		{"another policy", func(s *functions.Status) {
+			s.Policy, s.Configuration = "cost", functions.ConfigurationStatus{Version: "v2"}
+		}, []string{"the default policy is now cost", "configuration v2 is in force"}},
+		{"a canary", func(s *functions.Status) { c := *canary; s.Policies.Canary = &c }, []string{"ppo acts as canary for 5 % of the devices"}},
+		{"is rolled back", func(s *functions.Status) {
+			c := *canary
+			c.State, c.Reason = "rolledBack", "it missed more deadlines"
+			s.Policies.Canary = &c
+		}, []string{"the canary ppo was rolled back: it missed more deadlines"}},
+		{"the bus goes", func(s *functions.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"events are not taken: intake: not connected"}},
+	} {
+		step.change(&f.status)
+		var texts []string
+		for _, c := range d.Observe(begin, &f.status, 0.8) {
+			texts = append(texts, c.Text)
+		}
+		require.Equal(t, step.want, texts, step.why)
+		require.Empty(t, d.Observe(begin, &f.status, 0.8), "%s: told twice", step.why)
+	}
+	require.Equal(t, "events are not taken: intake: not connected", d.Data(begin, Query{}).Changes[0].Text, "newest first")
+}
+
+// The list of changes is bounded, whatever flaps.
+func TestChangesAreBounded(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	f.run(d, begin, 500, func(i int) { f.status.Link.Up = i%2 == 0 })
+	require.Len(t, d.Data(begin, Query{}).Changes, maxChanges)
+}
+
+// Decisions can be asked for by target, class, device and policy.
+func TestDecisionsAreFiltered(t *testing.T) {
+	f := newFake()
+	f.decide(100)
+	d := New(f)
+	require.Len(t, d.Data(begin, Query{}).Decisions, listed)
+	for _, e := range d.Data(begin, Query{Target: "cloud", Class: "vibration", Device: "press-3", Policy: "weighted"}).Decisions {
+		require.Equal(t, policy.Cloud, e.Target)
+		require.Equal(t, "press-3", e.Device)
+	}
+	require.Empty(t, d.Data(begin, Query{Device: "nobody"}).Decisions)
+}
+
+// The whole page, with a full history and full lists in it, is small, asks nobody else, and allows its own script alone.
+func TestPageIsSmallAndStrict(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	for range 100 {
+		f.quarantined = append(f.quarantined, intake.Rejected{Reason: "malformed", Detail: strings.Repeat("x", 120), Topic: "edgex/events/device/svc/P/d/S"})
+	}
+	f.run(d, begin, Points+50, func(i int) { f.status.Link.Up = i%2 == 0 })
+	rec := httptest.NewRecorder()
+	require.NoError(t, d.ServePage(rec, httptest.NewRequest(http.MethodGet, "/ui", nil)))
+	body := rec.Body.String()
+	t.Logf("%d bytes in one request", len(body))
+	require.Less(t, len(body), 150_000)
+	require.NotContains(t, body, "{{")
+	for _, external := range regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?(https?:|//)`).FindAllString(body, -1) {
+		require.Fail(t, "the page fetches from elsewhere", external)
+	}
+	require.NotRegexp(t, `<[^>]+\son\w+=`, strings.Split(body, "<script")[0], "no handlers in the markup")
+	csp := rec.Header().Get("Content-Security-Policy")
+	require.NotContains(t, csp, "unsafe")
+	require.Contains(t, csp, "default-src 'none'")
+	for _, element := range []string{"style", "script"} {
+		text := regexp.MustCompile(`(?s)<` + element + `>(.*?)</` + element + `>`).FindStringSubmatch(body)
+		require.Len(t, text, 2, element)
+		require.Contains(t, csp, element+"-src '"+fingerprint(text[1])+"'")
+	}
+	require.Equal(t, "no-store", rec.Header().Get("Cache-Control"))
+}
+
+// The token of the request is in the page, as text that cannot become markup, and without one there is none.
+func TestPageCarriesItsToken(t *testing.T) {
+	d := New(newFake())
+	for given, want := range map[string]string{
+		"Bearer abc.def-_": "abc.def-_", "bearer  x": "x", "": "", "Basic eDp5": "", `Bearer "><script>`: `"><script>`,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/ui", nil)
+		r.Header.Set("Authorization", given)
+		rec := httptest.NewRecorder()
+		require.NoError(t, d.ServePage(rec, r))
+		token := regexp.MustCompile(`<meta name="token" content="([^"]*)">`).FindStringSubmatch(rec.Body.String())
+		require.Len(t, token, 2, given)
+		require.Equal(t, want, html.UnescapeString(token[1]), given)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/ui", nil)
+	r.Header.Set("Authorization", "Bearer abc")
+	r.Header.Set("Offload-Token-Held", "yes") // as offloadctl ui says
+	rec := httptest.NewRecorder()
+	require.NoError(t, d.ServePage(rec, r))
+	require.Contains(t, rec.Body.String(), `<meta name="token" content="">`, "a proxy that has the token keeps it")
+}
+
+// Nothing that comes from outside can end the element that the first numbers stand in.
+func TestNamesAreNoMarkup(t *testing.T) {
+	f := newFake()
+	f.status.NodeName = "</script><script>alert(1)</script>"
+	f.quarantined = []intake.Rejected{{Detail: "<!--<script>", Topic: "{{token}}"}}
+	rec := httptest.NewRecorder()
+	require.NoError(t, New(f).ServePage(rec, httptest.NewRequest(http.MethodGet, "/ui", nil)))
+	require.NotContains(t, rec.Body.String(), "alert(1)</script>")
+	require.Equal(t, 2, strings.Count(rec.Body.String(), "<script"))
+}
+
+// At any rate of decisions as many are looked at, spread over all of the last seconds.
+func TestSamplerIsBounded(t *testing.T) {
+	f := newFake()
+	d := New(f)
+	counted := &counting{fake: f}
+	d.source = counted
+	for i := range 10 {
+		f.decide(5000)
+		counted.asked = 0
+		c := d.times.sample(d.source, begin.Add(time.Duration(i)*Every))
+		require.LessOrEqual(t, counted.asked, 2*looks)
+		if i > 0 {
+			require.InDelta(t, 0.4, c.cloudActual, 1e-9)
+		}
+	}
+}
+
+type counting struct {
+	*fake
+	asked int
+}
+
+func (c *counting) Decision(id uint64) (policy.Entry, bool) {
+	c.asked++
+	return c.fake.Decision(id)
+}

@@ -1,0 +1,126 @@
+package dashboard
+
+import (
+	"time"
+
+	"app-offload/functions"
+	"app-offload/functions/policy"
+)
+
+// Query is what a page asks for.
+type Query struct {
+	Since                         uint64 // number of the last point it has
+	Target, Class, Device, Policy string // of the decisions to list; "" is any
+}
+
+// listed is how many decisions and quarantined messages one answer has.
+const listed = 25
+
+// Data is what the page shows. Times of day are ms since the Unix epoch, 0 for never; everything else is as in Status.
+type Data struct {
+	APIVersion  string           `json:"apiVersion"`
+	Now         int64            `json:"now"`
+	Every       int64            `json:"every"` // ms between two points
+	Started     int64            `json:"started"`
+	LinkSince   int64            `json:"linkSince"`
+	LastEvent   int64            `json:"lastEvent"`
+	LastDrop    int64            `json:"lastDrop"`
+	Status      functions.Status `json:"status"`
+	History     columns          `json:"history"`
+	Decisions   []decision       `json:"decisions"`
+	Quarantined []rejected       `json:"quarantined"`
+	Changes     []Change         `json:"changes"` // newest first
+}
+
+// decision is what the list shows of an entry; the whole of it is asked for one by one.
+type decision struct {
+	ID       uint64          `json:"id"`
+	Time     int64           `json:"time"`
+	Device   string          `json:"device"`
+	Class    string          `json:"class"`
+	Size     int             `json:"size"`
+	Target   policy.Target   `json:"target"`
+	Reason   policy.Reason   `json:"reason"`
+	Policy   string          `json:"policy"`
+	Score    float64         `json:"score"`
+	Expected *float64        `json:"expected"` // s on the way that was taken, null where it could not be told
+	Outcome  *policy.Outcome `json:"outcome,omitempty"`
+}
+
+type rejected struct {
+	ID     uint64 `json:"id"`
+	Time   int64  `json:"time"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+	Topic  string `json:"topic"`
+	Size   int    `json:"size"`
+}
+
+// Data answers a page. It looks at the status of this very moment, and at the history up to the last observation.
+func (d *Dashboard) Data(now time.Time, q Query) Data {
+	st := d.source.Status()
+	data := Data{
+		APIVersion: "v3", Now: now.UnixMilli(), Every: Every.Milliseconds(), Status: st,
+		Started:   now.Add(-time.Duration(st.Process.Uptime * float64(time.Second))).UnixMilli(),
+		Decisions: d.decisions(q), Quarantined: d.quarantined(),
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data.LinkSince, data.LastEvent, data.LastDrop = millis(d.last.link), millis(d.last.event), millis(d.last.drop)
+	data.History = d.ring.since(q.Since)
+	data.Changes = make([]Change, 0, len(d.changes))
+	for i := len(d.changes) - 1; i >= 0; i-- {
+		data.Changes = append(data.Changes, d.changes[i])
+	}
+	return data
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func (d *Dashboard) decisions(q Query) []decision {
+	entries := d.source.Decisions(listed, func(e *policy.Entry) bool {
+		return is(q.Target, e.Decision.Target.String()) && is(q.Class, e.Class) && is(q.Device, e.Device) && is(q.Policy, e.Policy)
+	})
+	list := make([]decision, len(entries))
+	for i, e := range entries {
+		list[i] = brief(e)
+	}
+	return list
+}
+
+func is(want, have string) bool { return want == "" || want == have }
+
+func brief(e policy.Entry) decision {
+	expected := e.Estimate.LocalTime
+	if e.Decision.Target == policy.Cloud {
+		expected = e.Estimate.CloudTime
+	}
+	b := decision{
+		ID: e.ID, Time: e.Time / 1e6, Device: e.Device, Class: e.Class, Size: e.Size, Target: e.Decision.Target,
+		Reason: e.Decision.Reason, Policy: e.Policy, Score: e.Decision.Score,
+	}
+	if expected < maxSeconds {
+		b.Expected = &expected
+	}
+	if e.Outcome.Known {
+		b.Outcome = &e.Outcome
+	}
+	return b
+}
+
+// maxSeconds is beyond any time that a prediction of a usable way gives.
+const maxSeconds = 1e12
+
+func (d *Dashboard) quarantined() []rejected {
+	all := d.source.Quarantined()
+	list := make([]rejected, 0, listed)
+	for _, r := range all[:min(len(all), listed)] {
+		list = append(list, rejected{r.ID, r.Time.UnixMilli(), r.Reason, r.Detail, r.Topic, r.Size})
+	}
+	return list
+}

@@ -1,0 +1,70 @@
+// Words and numbers as a person would write them, and elements made without a word of HTML in a string.
+const $ = id => document.getElementById(id);
+
+// make builds an element. Text goes in as text, so that no name of a device can be markup.
+function make(tag, attributes = {}, ...children) {
+  const e = document.createElement(tag);
+  for (const [k, v] of Object.entries(attributes)) {
+    if (k === "width") e.style.width = v; // by the object model: the header allows no style attributes
+    else if (k === "left") e.style.left = v;
+    else if (v !== undefined && v !== false) e.setAttribute(k, v);
+  }
+  e.append(...children.filter(c => c !== null && c !== undefined));
+  return e;
+}
+
+// put replaces text only where it has changed, so that a screen reader has nothing to say about what stayed the same.
+function put(e, text) {
+  if (e.textContent !== text) e.textContent = text;
+}
+
+// whole and clock do without the locale's own formats, which take 20 ms to load before the first paint.
+const whole = n => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ",");
+
+function number(v) {
+  if (v === null || v === undefined || !isFinite(v)) return "–";
+  const a = Math.abs(v);
+  if (a >= 1e6) return (v / 1e6).toFixed(a >= 1e7 ? 1 : 2) + "M";
+  if (a >= 100) return whole(v);
+  if (a >= 10 || a === 0 || Number.isInteger(v)) return String(Math.round(v * 10) / 10);
+  return String(Number(v.toPrecision(a < 0.01 ? 2 : 3)));
+}
+
+function bytes(v) {
+  if (v === null || v === undefined || !isFinite(v)) return "–";
+  let unit = 0;
+  for (; v >= 1000 && unit < 4; unit++) v /= 1024;
+  return (unit === 0 ? Math.round(v) : Number(v.toPrecision(3))) + " " + ["B", "KiB", "MiB", "GiB", "TiB"][unit];
+}
+
+// rate is of a link, which is told in decimal units.
+function rate(v) {
+  if (!v || !isFinite(v)) return v === 0 ? "0" : "–";
+  let unit = 0;
+  for (; v >= 999.5 && unit < 3; unit++) v /= 1000;
+  return (unit === 0 ? Math.round(v) : Number(v.toPrecision(3))) + " " + ["B", "kB", "MB", "GB"][unit] + "/s";
+}
+
+function seconds(s) {
+  if (s === null || s === undefined || !isFinite(s)) return "–";
+  if (s === 0) return "0 s";
+  if (s < 0.001) return Number((s * 1e6).toPrecision(2)) + " µs";
+  if (s < 1) return Number((s * 1e3).toPrecision(s < 0.01 ? 2 : 3)) + " ms";
+  if (s < 100) return Number(s.toPrecision(3)) + " s";
+  if (s < 7200) return Math.round(s / 60) + " min";
+  if (s < 172800) return Math.round(s / 3600) + " h";
+  return Math.round(s / 86400) + " d";
+}
+
+const percent = share => (share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
+const span = ms => ms < 1000 ? "0 s" : ms < 100000 ? Math.floor(ms / 1000) + " s" : seconds(ms / 1000);
+const watts = v => v === null || v === undefined ? "–" : v < 1 ? number(v * 1e3) + " mW" : number(v) + " W";
+const clock = ms => new Date(ms).toTimeString().slice(0, 8);
+const sum = counts => Object.values(counts || {}).reduce((a, b) => a + b, 0);
+const place = target => target === "cloud" ? "cloud" : "here";
+
+// spell makes words of a name such as linkDown.
+const spell = name => name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_/g, " ").toLowerCase();
+
+// reasons lists counts that are not zero, the largest first.
+const reasons = counts => Object.entries(counts || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).map(([r, n]) => `${spell(r)} ${whole(n)}`).join(" · ");

@@ -1,0 +1,173 @@
+// The lists below the charts, and the explanation of one decision.
+
+const pill = target => make("span", { class: `pill ${target === "cloud" ? "cloud" : "local"}` }, place(target));
+
+// table builds a table of a head and rows; a cell that is [value] is a number. On a narrow screen it scrolls, also by keys.
+function table(name, head, rows) {
+  const cell = (tag, v, extra = {}) => Array.isArray(v) ? make(tag, { class: "num", ...extra }, v[0]) : make(tag, extra, v);
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, make("table", {},
+    make("thead", {}, make("tr", {}, ...head.map(h => cell("th", h, { scope: "col" })))),
+    make("tbody", {}, ...rows.map(r => make("tr", {}, ...r.map(v => cell("td", v)))))));
+}
+
+const empty = text => make("p", { class: "empty" }, text);
+const facts = pairs => make("dl", {}, ...pairs.filter(p => p).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, v)]));
+
+// fill replaces the content only where it would look different, so that a selection or the focus in it is not lost.
+function fill(id, ...content) {
+  const next = make("div", {}, ...content);
+  if ($(id).innerHTML !== next.innerHTML) $(id).replaceChildren(...next.childNodes);
+}
+
+// took is what came of a decision, in the last column.
+function took(outcome) {
+  if (!outcome) return make("span", { class: "hint" }, "…");
+  if (outcome.failed) return make("span", { class: "late" }, "no result");
+  return outcome.met ? seconds(outcome.time) : make("span", { class: "late", title: "too late for its deadline" }, `${seconds(outcome.time)} late`);
+}
+
+function row(d) {
+  const open = make("button", { class: "open", type: "button", "aria-label": `Explain decision of ${clock(d.time)} for ${d.device || "a task"}: ${place(d.target)}` }, clock(d.time));
+  const wide = (v, more = "") => make("td", { class: `wide ${more}` }, v);
+  const num = v => make("td", { class: "num" }, v);
+  const r = make("tr", { "data-id": d.id, "data-outcome": d.outcome ? "1" : "" }, make("td", {}, open), make("td", {}, pill(d.target)),
+    make("td", { title: d.device }, d.device || "a question"), wide(d.class || "–"), wide(bytes(d.size), "num"), wide(d.policy),
+    wide(d.score.toFixed(2), "num"), wide(spell(d.reason)), num(seconds(d.expected)), num(took(d.outcome)));
+  r.addEventListener("click", () => { location.hash = `decision-${d.id}`; });
+  return r;
+}
+
+// showDecisions keeps the rows that stay, so that neither the focus nor the pointer loses what it is on.
+function showDecisions(list) {
+  if (held()) return;
+  const there = new Map([...$("list").children].map(r => [r.dataset.id, r]));
+  $("list").replaceChildren(...list.map(d => {
+    const old = there.get(String(d.id));
+    return old && old.dataset.outcome === (d.outcome ? "1" : "") ? old : row(d);
+  }));
+  $("list-empty").hidden = list.length > 0;
+}
+
+// held says whether the list should stand still: by the button, because somebody is about to choose a row, or because one is open
+// and the focus comes back to it.
+const held = () => $("hold").getAttribute("aria-pressed") === "true" || $("detail").open || $("list").matches(":hover") || $("list").contains(document.activeElement);
+
+function showPolicies(st) {
+  const p = st.policies, parts = [make("h3", {}, "Acting"), make("code", { class: "formula", id: "acting" }, st.policy)];
+  const own = Object.entries(p.acting || {}).filter(([name, acting]) => name && !st.policy.startsWith(acting));
+  if (own.length) parts.push(make("div", { class: "chips" }, ...own.map(([name, acting]) => make("span", {}, `${name}: `, make("b", {}, acting)))));
+  parts.push(...decided(p.decided || []), ...foreseen(p), ...shadows(p.shadows || []), ...canary(p.canary));
+  fill("policies", ...parts);
+}
+
+function decided(counts) {
+  const rows = new Map();
+  for (const d of counts) {
+    const key = `${d.policy} ${d.class}`;
+    if (!rows.has(key)) rows.set(key, { policy: d.policy, class: d.class, local: 0, cloud: 0 });
+    rows.get(key)[d.target] += d.count;
+  }
+  if (!rows.size) return [];
+  return [make("h3", {}, "Decisions since the start"), table("Decisions since the start", ["Policy", "Class", ["Here"], ["Cloud"], ["Share"]], [...rows.values()].map(r => {
+    const share = r.local / Math.max(r.local + r.cloud, 1);
+    const bar = make("div", { class: "bar", role: "img", "aria-label": `${percent(share)} here` }, make("i", { class: "local", width: `${share * 100}%` }), make("i", { class: "cloud", width: `${100 - share * 100}%` }));
+    return [r.policy, r.class || "–", [whole(r.local)], [whole(r.cloud)], [bar]];
+  }))];
+}
+
+function foreseen(p) {
+  if (!(p.prediction || []).length) return [];
+  const rows = p.prediction.map(r => [r.class || "–", pill(r.target), [whole(r.count)], [seconds(r.predicted)], [seconds(r.actual)], [percent(r.error)]]);
+  return [make("h3", {}, "Completion time, foreseen and real"), table("Completion times", ["Class", "Target", ["Outcomes"], ["Predicted"], ["Actual"], ["Error"]], rows),
+    make("p", { class: "hint" }, `Regret estimate: a decision costs ${number(p.regret)} more than the better of its two ways, on average.`)];
+}
+
+function shadows(list) {
+  const parts = [make("h3", {}, "Shadows: what others would have done")];
+  if (!list.length) return [...parts, empty("No shadow policy looks on.")];
+  return [...parts, table("Shadows", ["Policy", ["Decisions"], ["Agrees"], ["Its cost"], ["Acting cost"], ["Difference"]], list.map(s => {
+    const d = s.actingCost ? (s.cost - s.actingCost) / s.actingCost : 0;
+    const text = d > 2 ? `× ${number(d + 1)}` : Math.abs(d) < 0.0005 ? "none" : `${d > 0 ? "+" : "−"}${percent(Math.abs(d))}`;
+    return [s.policy, [whole(s.decisions)], [percent(s.agreement)], [number(s.cost)], [number(s.actingCost)],
+      [make("span", { class: `pill ${d < -0.01 ? "good" : d > 0.01 ? "bad" : "plain"}` }, text)]];
+  }))];
+}
+
+function canary(c) {
+  const title = make("h3", {}, "Canary");
+  if (!c) return [title, empty("No canary acts.")];
+  const gone = c.state === "rolledBack";
+  const arm = (name, a) => make("div", {}, make("b", {}, name), facts([["Outcomes", whole(a.outcomes)], ["Missed deadlines", a.outcomes ? percent(a.missShare) : "–"], ["Mean cost", a.outcomes ? number(a.cost) : "–"]]));
+  return [title, make("p", {}, make("b", {}, c.policy), ` for ${percent(c.share)} of the devices `, make("span", { class: `pill ${gone ? "bad" : "good"}` }, gone ? "rolled back" : spell(c.state))),
+    c.reason ? make("p", { class: "sub" }, c.reason) : null, make("div", { class: "arms" }, arm("Canary", c.canary), arm("Incumbent", c.incumbent))];
+}
+
+function showRest(data) {
+  const st = data.status, n = st.node;
+  const time = ms => make("time", { datetime: new Date(ms).toISOString() }, clock(ms));
+  fill("changes", data.changes.length ? make("ul", { class: "events" }, ...data.changes.map(c => make("li", {}, time(c.time), make("p", { class: c.good ? "" : "bad" }, make("i", { role: "img", "aria-label": c.good ? "good" : "bad" }, c.good ? "●" : "▲"), c.text))))
+    : empty("Nothing since the start: link, policy, configuration and spool are as they were."));
+  const aside = reasons(st.events.quarantined);
+  fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("Every message was a proper event."),
+    data.quarantined.length ? make("ul", { class: "events" }, ...data.quarantined.map(q => make("li", {}, time(q.time), make("p", {}, make("b", {}, spell(q.reason)), " ", q.detail, make("br"), make("small", {}, `${q.topic || "topic unknown"} · ${bytes(q.size)}`))))) : null);
+  fill("facts", facts([
+    ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %`],
+    n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power", watts(n.watts)],
+    n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
+    ["Waiting here", `${whole(n.queueTasks)} tasks`],
+    ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
+    ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
+    ["Energy of tasks", `${number(st.policies.joules)} J`],
+    st.policies.learned && st.policies.learned.age > 0 && ["Learned", `saved ${seconds(st.policies.learned.age)} ago`],
+    st.policies.decisionLog && ["Decision log", `${whole(st.policies.decisionLog.written)} written, ${whole(st.policies.decisionLog.dropped)} left out`],
+    st.policies.governor && ["Frequency", `${st.policies.governor.state}: ${number(st.policies.governor.mhz)} MHz, ${percent(st.policies.governor.share)} of the highest`],
+    ["Not taken", reasons(st.events.refused) || "nothing"], ["Set aside by the spool", whole(st.spool.damaged)],
+    ["Process", `${bytes(st.process.rss)}, ${st.process.goroutines} goroutines`], ["Configuration", st.configuration.version], ["Spool epoch", st.spool.epoch],
+  ]));
+}
+
+// explain shows one decision with everything it was made from.
+async function explain(id) {
+  const answer = await ask(`decisions/${id}`);
+  if (!answer.ok) {
+    $("detail-body").replaceChildren(make("p", { class: "sentence" }, answer.problem));
+  } else {
+    const d = answer.body.decision;
+    $("detail-body").replaceChildren(make("p", { class: "sentence" }, d.explanation), ...ways(d), ...terms(d.decision), ...inputs(d),
+      make("details", {}, make("summary", {}, "As JSON"), make("pre", { tabindex: "0" }, JSON.stringify(d, null, 2))));
+  }
+  put($("detail-title"), `Decision ${id}`);
+  if (!$("detail").open) $("detail").showModal();
+}
+
+// ways holds both predictions and what it really took against each other.
+function ways(d) {
+  const e = d.estimate, o = d.outcome;
+  const rows = [["Here, predicted", e.localTime, "local", d.decision.target === "local"], ["Cloud, predicted", e.cloudTime, "cloud", d.decision.target === "cloud"]];
+  if (o.known && !o.failed) rows.push(["Really took", o.time, "actual", true]);
+  const longest = Math.max(...rows.map(r => r[1] || 0), 1e-9);
+  return [make("h3", {}, "Two ways"), make("div", { class: "ways" }, ...rows.map(([name, t, kind, taken]) => make("div", { class: "way" },
+    make("span", { class: taken ? "taken" : "" }, name), make("div", { class: "track", "aria-hidden": "true" }, make("i", { class: `${kind}${taken ? "" : " hatch"}`, width: `${(t || 0) / longest * 100}%` })),
+    make("b", {}, t === null ? "out of reach" : seconds(t))))),
+  make("p", { class: "hint" }, `Energy here ${number(e.localEnergy)} J, by the cloud ${number(e.cloudEnergy)} J for ${bytes(e.bytes)} on the wire.`)];
+}
+
+// terms shows of what a weighted score is made, and the threshold it was held against.
+function terms(d) {
+  const parts = [["size", d.terms.size], ["complexity", d.terms.complexity], ["CPU", d.terms.cpu]];
+  if (!parts.some(([, v]) => v)) return [];
+  const text = parts.flatMap(([name, v], i) => [make("i", { class: `swatch term-${i}`, "aria-hidden": "true" }), `${i ? "+ " : ""}${name} ${v.toFixed(2)}`]);
+  return [make("h3", {}, `Score ${d.score.toFixed(3)} = `, ...text),
+    make("div", { class: "score", role: "img", "aria-label": `Score ${d.score.toFixed(2)}, threshold ${d.threshold}` },
+      ...parts.map(([, v], i) => make("i", { class: `term-${i}`, width: `${Math.max(0, Math.min(1, v)) * 100}%` })), make("u", { left: `${d.threshold * 100}%` }, make("span", {}, `threshold ${d.threshold}: cloud from here`)))];
+}
+
+function inputs(d) {
+  const s = d.state, l = s.link;
+  const left = facts([["Device", d.device || "–"], ["Class", d.class || "–"], ["Size", bytes(d.size)], ["Complexity", number(d.complexity)],
+    ["Deadline", d.deadline ? seconds(d.deadline / 1e9) : "none"], ["Waited before", seconds(d.waited / 1e9)], ["Part", d.of > 1 ? `${d.chunk + 1} of ${d.of}` : "whole"], ["Event", d.eventId]]);
+  const right = facts([["CPU", `${number(s.cpu)} %`], ["Memory", `${number(s.memory)} %`], ["Queue here", `${whole(s.queueTasks)} tasks, ${number(s.queueCycles)} Mcycles`],
+    ["Link", l.up ? `up, ${l.goodput ? rate(l.goodput) : "not measured"}, ${seconds(l.rtt)}` : "down"], ["Spool", `${whole(l.backlogTasks)} tasks, ${percent(l.backlogShare)} of its quota`],
+    ["Policy", `${d.policy} ${d.version}`], ["Reason", spell(d.decision.reason)], ["Chance of this", percent(d.decision.propensity)]]);
+  return [make("h3", {}, "What it saw"), make("div", { class: "inputs" }, left, right)];
+}

@@ -1,0 +1,190 @@
+// The page: asks every few seconds, shows what comes, and says so when nothing comes.
+const base = location.pathname.replace(/\/ui\/?$/, "/");
+const patience = 5000; // ms until a question counts as unanswered
+let token = document.querySelector("meta[name=token]").content;
+let hist = { t: [] }, seen = 0, started = 0, data = null;
+let answeredAt = Date.now(), goneSince = 0, timer = 0, busy = false, again = false, painted = false, sized = false;
+
+// ask gets one answer of the API. It never throws.
+async function ask(path) {
+  const stop = new AbortController(), bell = setTimeout(() => stop.abort(), patience);
+  try {
+    const r = await fetch(base + path, { signal: stop.signal, cache: "no-store", headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    const body = await r.json().catch(() => ({}));
+    return { ok: r.ok, status: r.status, body, problem: body.message || `the service answered ${r.status}` };
+  } catch (e) {
+    return { ok: false, status: 0, problem: e.name === "AbortError" ? `no answer within ${patience / 1000} s` : "the service does not answer" };
+  } finally {
+    clearTimeout(bell);
+  }
+}
+
+// poll asks for what is new. Whoever calls it while it waits, with another filter or token, gets an answer of his own.
+async function poll() {
+  clearTimeout(timer);
+  again = busy;
+  if (busy) return;
+  busy = true;
+  const form = new FormData($("filters")), query = new URLSearchParams({ since: seen });
+  for (const [k, v] of form) if (v) query.set(k, v);
+  const answer = await ask(`ui/data?${query}`);
+  busy = false;
+  if (again) return poll();
+  if (answer.ok) take(answer.body);
+  else miss(answer);
+  if (!document.hidden) timer = setTimeout(poll, goneSince ? Math.min(10000, 1000 + (Date.now() - goneSince) / 10) : data.every);
+}
+
+// take shows an answer. A process that has started anew begins its history anew.
+function take(next) {
+  goneSince = 0;
+  answeredAt = Date.now();
+  if (Math.abs(next.started - started) > 3000 && started) {
+    seen = 0;
+    hist = { t: [] };
+    started = next.started;
+    cursor = null;
+    if (next.history.first > 1) { poll(); return; }
+  }
+  started = next.started;
+  data = next;
+  grow(next.history);
+  document.body.classList.remove("stale");
+  show();
+}
+
+// grow adds new points, and lets go of what no chart shows any more.
+function grow(h) {
+  const fresh = h.t.length;
+  for (const [key, values] of Object.entries(h)) if (Array.isArray(values)) hist[key] = (hist[key] || []).concat(values);
+  if (fresh) seen = h.first + fresh - 1;
+  const old = hist.t.findIndex(t => t >= newest() - longest);
+  if (old > 0) for (const key of Object.keys(hist)) hist[key] = hist[key].slice(old);
+  if (cursor !== null && old > 0) cursor = Math.max(0, cursor - old);
+}
+
+// miss says that the figures are old, and since when.
+function miss(answer) {
+  if (!goneSince) goneSince = answeredAt;
+  if (token && (answer.status === 401 || answer.status === 403)) { // without one a proxy has it, and says what to do
+    if (!$("signin").open) $("signin").showModal();
+  }
+  document.body.classList.add("stale");
+  state("bad", answer.status === 401 ? "Not signed in" : "Service gone");
+  banners([["bad", answer.status === 401 ? "No access" : "Service gone", `${answer.problem}. Last heard of it at ${clock(goneSince)}, ${span(Date.now() - goneSince)} ago; what you see is from then. Trying again.`]]);
+}
+
+function state(kind, text) {
+  $("state").className = `state ${kind}`;
+  put($("state-text"), text);
+  document.title = `${kind === "good" ? "" : kind === "bad" ? "✕ " : "▲ "}app-offload${data ? " · " + data.status.nodeName : ""}`;
+}
+
+function banners(list) {
+  fill("banners", ...list.map(([kind, title, text]) => make("p", { class: `banner ${kind}` }, make("b", {}, `${kind === "bad" ? "✕" : "▲"} ${title}`), make("span", {}, text))));
+}
+
+function show() {
+  const st = data.status;
+  put($("node"), st.nodeName);
+  put($("about"), `up ${span(data.now - data.started)} · configuration ${st.configuration.version}`);
+  const list = problems(st);
+  banners(list);
+  state(list.some(p => p[0] === "bad") ? "bad" : list.length ? "warn" : "good", list.length ? (list.length > 1 ? `${list.length} problems` : list[0][1]) : "All is well");
+  tiles(st);
+  if (painted) below(st);
+  else requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { painted = true; below(data.status); }))); // the second frame has the first behind it
+}
+
+// below shows what the first paint does not wait for.
+function below(st) {
+  put($("charts-title"), `The last ${Math.max(2, Math.round(shown() / 60))} minutes`);
+  if (!sized) watchSize();
+  sized = true;
+  charts.forEach(draw);
+  showDecisions(data.decisions);
+  showPolicies(st);
+  showRest(data);
+  classes(st);
+}
+
+// problems is everything that somebody should look at, the worst first.
+function problems(st) {
+  const list = [], add = (kind, title, text) => list.push([kind, title, text]);
+  if (!st.ready) add("bad", "Not ready", (st.notReady || []).join("; "));
+  if (st.counts.balance !== 0) add("bad", "Account out of balance", `${whole(st.counts.balance)} tasks are not explained. This is a defect.`);
+  if (st.configuration.problem) add("warn", "Configuration refused", st.configuration.problem);
+  if (!st.link.up) add("warn", "Link down", `Since ${span(data.now - data.linkSince)}. Work with a deadline is done here, the rest waits in the spool.`);
+  if (st.export.receiptsSilent) add("warn", "No receipts", "The broker acknowledges, but no consumer says that it has stored anything. Is offload-cloud running?");
+  if (data.lastDrop && data.now - data.lastDrop < 60000) add("warn", "Dropping", `Tasks are being given up: ${reasons(st.counts.dropped)}`);
+  if (st.policies.learned && st.policies.learned.problem) add("warn", "What was learned is not kept", st.policies.learned.problem);
+  if (st.policies.canary && st.policies.canary.state === "rolledBack") add("warn", "Canary rolled back", st.policies.canary.reason || "");
+  return list;
+}
+
+// recent is the mean of a series over the last half minute.
+function recent(key) {
+  const values = (hist[key] || []).slice(-15).filter(v => v !== null);
+  return values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
+}
+
+function tile(id, kind, big, unit, sub) {
+  const t = $(`tile-${id}`), b = t.querySelector(".big");
+  t.className = `tile ${kind}`;
+  if (b.textContent !== `${big} ${unit}`) b.replaceChildren(`${big} `, make("small", {}, unit));
+  put(t.querySelector(".sub"), sub);
+}
+
+function tiles(st) {
+  const c = st.counts, l = st.link, perSecond = recent("events"), quiet = data.lastEvent ? data.now - data.lastEvent : data.now - data.started;
+  tile("events", quiet > 30000 ? "warn" : "", number(perSecond), "events/s", quiet > 10000 ? `nothing for ${span(quiet)}` : `flowing; ${whole(st.events.received)} so far`);
+  const here = recent("local"), there = recent("cloud"), share = here + there > 0 ? here / (here + there) : c.local / Math.max(c.accepted, 1);
+  tile("where", "", percent(share), "here", `${number(here)}/s here · ${number(there)}/s to the cloud`);
+  const [a, b] = $("tile-where").querySelectorAll(".split i");
+  a.style.width = `${share * 100}%`;
+  b.style.width = c.accepted ? `${100 - share * 100}%` : "0";
+  tile("link", l.up ? "good" : "warn", l.up ? "● Up" : "▲ Down", `${span(data.now - data.linkSince)}`, l.up ? [l.goodput ? `carries ${rate(l.goodput)}` : "goodput not measured yet", l.rtt ? `round trip ${seconds(l.rtt)}` : null].filter(t => t).join(" · ") : "the spool keeps what has to leave");
+  tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), "tasks", `${bytes(st.spool.bytes)} of ${bytes(st.spool.quota)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
+  $("tile-backlog").querySelector(".meter i").style.width = `${Math.min(1, st.spool.bytes / Math.max(st.spool.quota, 1)) * 100}%`;
+  const lost = sum(c.dropped), lately = data.lastDrop && data.now - data.lastDrop < 60000;
+  tile("dropped", lately ? "warn" : "", whole(lost), "tasks", lost ? `${reasons(c.dropped)}${data.lastDrop ? ` · last ${span(data.now - data.lastDrop)} ago` : ""}` : "nothing given up");
+  tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓ Balanced" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "" : "unexplained",
+    `${whole(c.accepted)} = ${whole(c.local)} here + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
+}
+
+// classes keeps the choice of the filter in step with the classes there are.
+function classes(st) {
+  const select = $("filters").elements.class, known = new Set([...select.options].map(o => o.value));
+  for (const name of [...(st.policies.decided || []).map(d => d.class), ...data.decisions.map(d => d.class)]) {
+    if (name && !known.has(name)) { select.append(make("option", { value: name }, name)); known.add(name); }
+  }
+}
+
+function follow() {
+  const id = /^#decision-(\d+)$/.exec(location.hash);
+  if (id) explain(id[1]);
+  else if ($("detail").open) $("detail").close();
+}
+
+function wire() {
+  chart("Tasks a second", "by target", [{ key: "local", name: "here", color: "local", area: true }, { key: "cloud", name: "cloud", color: "cloud", area: true }, { key: "dropped", name: "dropped", color: "bad" }], { stack: true, least: 1 });
+  chart("Completion time", "predicted and actual, log scale", [{ key: "localPredicted", name: "here predicted", color: "local", dash: true }, { key: "localActual", name: "here actual", color: "local" }, { key: "cloudPredicted", name: "cloud predicted", color: "cloud", dash: true }, { key: "cloudActual", name: "cloud actual", color: "cloud" }], { log: true, format: seconds, none: "No outcome is known yet" });
+  chart("CPU and memory", "% of the node", [{ key: "cpu", name: "CPU", color: "local", area: true }, { key: "own", name: "this process", color: "third" }, { key: "memory", name: "memory", color: "dim", dash: true }], { max: 100, format: v => v === null ? "–" : `${number(v)} %` });
+  chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "can carry", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
+  chart("Spool", "what waits to leave", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
+  chart("Energy", "W", [{ key: "taskPower", name: "tasks", color: "third", area: true }, { key: "nodePower", name: "whole node", color: "dim", dash: true }], { least: 0.01, format: watts });
+  window.addEventListener("hashchange", follow);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+  $("close").addEventListener("click", () => $("detail").close());
+  $("detail").addEventListener("click", e => { if (e.target === $("detail")) $("detail").close(); });
+  $("detail").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
+  $("filters").addEventListener("submit", e => e.preventDefault());
+  $("filters").addEventListener("input", poll);
+  $("hold").addEventListener("click", () => $("hold").setAttribute("aria-pressed", String($("hold").getAttribute("aria-pressed") !== "true")));
+  $("signin-form").addEventListener("submit", () => { token = $("jwt").value.trim(); $("jwt").value = ""; poll(); });
+}
+
+wire();
+take(JSON.parse($("first").textContent));
+follow();
+timer = setTimeout(poll, data.every);

@@ -1,0 +1,508 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
+	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal"
+)
+
+// The tests run the real program: this test binary, told by the environment to be app-offload.
+const beService = "TEST_BE_APP_OFFLOAD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beService) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+const common = `
+all-services:
+  Writable:
+    InsecureSecrets: {DB: {SecretName: "redisdb", SecretData: {username: "", password: ""}}}
+    Telemetry: {Interval: "30s", Metrics: {SecuritySecretsRequested: false}}
+  Service: {HealthCheckInterval: "10s", RequestTimeout: "5s", CORSConfiguration: {EnableCORS: false}}
+  Registry: {Host: "localhost", Port: 8500, Type: "consul"}
+  MessageBus:
+    Disabled: %t
+    Type: "%s"
+    Protocol: "%s"
+    Host: "127.0.0.1"
+    Port: %s
+    AuthMode: "none"
+    BaseTopicPrefix: "edgex"
+    Optional: {Qos: "1", KeepAlive: "10", AutoReconnect: "true", ConnectTimeout: "5"}
+app-services:
+  Writable: {StoreAndForward: {Enabled: false}, Telemetry: {Metrics: {MessagesReceived: false}}}
+  Trigger: {Type: "edgex-messagebus", SubscribeTopics: "events/#"}
+`
+
+// edge is a running app-offload with a broker that is both MessageBus and cloud.
+type edge struct {
+	t      testing.TB
+	client paho.Client // of the test: device service and cloud in one
+	dir    string
+	port   string // of the broker
+	own    string // port of the program
+	noBus  bool
+	redis  string // port of the Redis MessageBus, if that is the bus
+	env    []string
+
+	endBroker func() // nil at a broker of its own process
+
+	cmd *exec.Cmd
+	log *lockedBuffer
+	api string
+
+	mu      sync.Mutex
+	records map[uint64]bool
+	tasks   map[string]bool
+	results []string
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newEdge prepares an edge at a broker inside of the test.
+func newEdge(t testing.TB, env ...string) *edge {
+	t.Helper()
+	port := freePort(t)
+	broker := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	require.NoError(t, broker.AddHook(new(auth.AllowHook), nil))
+	require.NoError(t, broker.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:" + port})))
+	require.NoError(t, broker.Serve())
+	end := sync.OnceFunc(func() { _ = broker.Close() })
+	t.Cleanup(end)
+	e := edgeAt(t, port, env)
+	e.endBroker = end
+	return e
+}
+
+// newEdgeAtMosquitto prepares one at a real broker, whose sessions survive what the embedded one's do not: on a client
+// that is killed, the latter now and then forgets messages.
+func newEdgeAtMosquitto(t *testing.T, env ...string) *edge {
+	t.Helper()
+	const program = "/usr/sbin/mosquitto"
+	if _, err := os.Stat(program); err != nil {
+		if os.Getenv("CI") != "" {
+			require.NoError(t, err, "CI has to install mosquitto")
+		}
+		t.Skip("mosquitto is not installed")
+	}
+	port := freePort(t)
+	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "listener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", port), 0o600))
+	cmd := exec.Command(program, "-c", conf)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return edgeAt(t, port, env)
+}
+
+func edgeAt(t testing.TB, port string, env []string) *edge {
+	t.Helper()
+	e := &edge{t: t, dir: t.TempDir(), port: port, env: env, records: map[uint64]bool{}, tasks: map[string]bool{}, log: &lockedBuffer{}}
+	o := paho.NewClientOptions().AddBroker("tcp://127.0.0.1:" + port).SetClientID("test").SetOrderMatters(false).
+		SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond)
+	e.client = paho.NewClient(o)
+	wait := func(token paho.Token) {
+		t.Helper()
+		require.True(t, token.WaitTimeout(10*time.Second))
+		require.NoError(t, token.Error())
+	}
+	wait(e.client.Connect())
+	wait(e.client.Subscribe("offload/v1/+/batch/+", 1, e.batch))
+	wait(e.client.Subscribe("edgex/events/device/app-offload/#", 1, e.result))
+	t.Cleanup(func() { e.client.Disconnect(100) })
+	return e
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+// batch is the cloud: it notes every record and receipts it.
+func (e *edge) batch(_ paho.Client, m paho.Message) {
+	b, err := seal.NewOpener(nil, seal.Limits{}).Open(m.Payload())
+	if err != nil {
+		e.t.Errorf("opening a batch: %v", err)
+		return
+	}
+	r := &seal.Receipt{ID: b.ID, Node: b.Node, Epoch: b.Epoch, Created: time.Now()}
+	e.mu.Lock()
+	for i, seq := range b.Sequences {
+		r.Safe = append(r.Safe, seal.Range{First: seq, Last: seq})
+		e.records[seq] = true
+		e.tasks[string(b.Tasks[i][2:38])] = true // the event's id is the first field
+	}
+	e.mu.Unlock()
+	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
+	if err != nil {
+		e.t.Errorf("making a sealer: %v", err)
+		return
+	}
+	raw, err := sealer.SealReceipt(nil, r)
+	if err != nil {
+		e.t.Errorf("sealing a receipt: %v", err)
+		return
+	}
+	e.client.Publish(seal.ReceiptTopic(b.Node), 1, false, raw) // should it be lost, the batch comes again
+}
+
+func (e *edge) result(_ paho.Client, m paho.Message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.results = append(e.results, m.Topic())
+}
+
+func (e *edge) arrived() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.tasks)
+}
+
+// start runs the program and waits until it is ready.
+func (e *edge) start() {
+	e.t.Helper()
+	e.spawn()
+	e.await(60*time.Second, "ready", func() bool { return e.get("/ready", nil) == http.StatusOK })
+}
+
+// spawn runs the program, the second time on the port of the first.
+func (e *edge) spawn() {
+	e.t.Helper()
+	path := filepath.Join(e.dir, "common.yaml")
+	kind, protocol, busPort := "mqtt", "tcp", e.port
+	if e.redis != "" {
+		kind, protocol, busPort = "redis", "redis", e.redis
+	}
+	require.NoError(e.t, os.WriteFile(path, fmt.Appendf(nil, common, e.noBus, kind, protocol, busPort), 0o600))
+	if e.own == "" {
+		e.own = freePort(e.t)
+	}
+	e.api = "http://127.0.0.1:" + e.own + base
+	e.log = &lockedBuffer{}
+	e.cmd = exec.Command(os.Args[0], "-cc", path, "-cd", "../../res")
+	e.cmd.Env = append(os.Environ(), beService+"=1", "EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_HOST=127.0.0.1", "SERVICE_PORT="+e.own,
+		"OFFLOAD_NODE=n1", "OFFLOAD_SPOOL_DIRECTORY="+filepath.Join(e.dir, "spool"), "OFFLOAD_EXPORT_BROKER=tcp://127.0.0.1:"+e.port,
+		"OFFLOAD_WRITABLE_BATCH_MAXAGE=20ms", "OFFLOAD_EXPORT_BACKOFFMAX=1s", "OFFLOAD_EXPORT_RECEIPTTIMEOUT=2s")
+	e.cmd.Env = append(e.cmd.Env, e.env...)
+	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
+	require.NoError(e.t, e.cmd.Start())
+	cmd := e.cmd
+	e.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+// stop sends SIGTERM and tells how long the program took.
+func (e *edge) stop() time.Duration {
+	e.t.Helper()
+	begin := time.Now()
+	require.NoError(e.t, e.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(e.t, e.cmd.Wait(), e.log.String())
+	return time.Since(begin)
+}
+
+func (e *edge) kill() {
+	e.t.Helper()
+	require.NoError(e.t, e.cmd.Process.Kill())
+	_ = e.cmd.Wait()
+}
+
+func (e *edge) get(path string, into any) int {
+	resp, err := http.Get(e.api + path)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	if into != nil {
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			e.t.Errorf("GET %s: %v", path, err)
+		}
+	}
+	return resp.StatusCode
+}
+
+type counts struct {
+	Accepted, Local, Receipted, Spooled, InFlight, Balance int64
+}
+
+func (e *edge) counts() counts {
+	var status struct{ Counts counts }
+	e.get("/status", &status)
+	return status.Counts
+}
+
+func (e *edge) await(within time.Duration, what string, ok func() bool) {
+	e.t.Helper()
+	for deadline := time.Now().Add(within); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			var status json.RawMessage
+			e.get("/status", &status)
+			require.Fail(e.t, "did not happen within "+within.String(), "%s\n%d tasks have arrived\n%s\n%s", what, e.arrived(), status, e.log)
+		}
+	}
+}
+
+// payload is an AddEventRequest with one float.
+func payload(n int) []byte { return of(n, "d", "1.5") }
+
+// of is one of that device with that value.
+func of(n int, device, value string) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"v3","requestId":"%[1]s","event":{"apiVersion":"v3","id":"%[1]s","deviceName":"%[3]s","profileName":"P",`+
+		`"sourceName":"S","origin":%[2]d,"readings":[{"id":"%[1]s","origin":%[2]d,"deviceName":"%[3]s","resourceName":"R","profileName":"P",`+
+		`"valueType":"Float64","value":"%[4]s"}]}}`, id(n), n+1, device, value)
+}
+
+// enveloped is a payload in the envelope that go-mod-messaging puts around it.
+func enveloped(payload []byte) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"v3","correlationID":"c","contentType":"application/json","payload":"%s"}`, base64.StdEncoding.EncodeToString(payload))
+}
+
+func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+
+// publish puts an event on the MessageBus as a device service does.
+func (e *edge) publish(n int) { e.send(enveloped(payload(n))) }
+
+func (e *edge) send(message []byte) {
+	if token := e.client.Publish("edgex/events/device/svc/P/d/S", 1, false, message); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		e.t.Errorf("publishing: %v", token.Error())
+	}
+}
+
+// Whatever the trigger and the policy: each event arrives where it should, and the account says so.
+func TestTriggersGiveTheSameResult(t *testing.T) {
+	for _, trigger := range []string{"offload", "edgex-messagebus"} {
+		t.Run(trigger, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, "TRIGGER_TYPE="+trigger, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
+			e.start()
+			for n := range 200 {
+				e.publish(n)
+			}
+			e.send([]byte("rubbish"))
+			e.await(30*time.Second, "200 tasks arrive", func() bool { return e.arrived() == 200 })
+			e.await(10*time.Second, "all is receipted", func() bool { return e.counts().Receipted == 200 })
+			c := e.counts()
+			require.Equal(t, counts{Accepted: 200, Receipted: 200}, c)
+			require.Less(t, e.stop(), 8*time.Second)
+		})
+	}
+}
+
+// On a Redis MessageBus, which EdgeX has by default: what is published while the service listens arrives, with our own
+// trigger and with the SDK's, and results go back there.
+func TestRedisBus(t *testing.T) {
+	const server = "/usr/bin/redis-server"
+	if _, err := os.Stat(server); err != nil {
+		if os.Getenv("CI") != "" {
+			require.NoError(t, err, "CI has to install redis-server")
+		}
+		t.Skip("redis-server is not installed")
+	}
+	for _, trigger := range []string{"offload", "edgex-messagebus"} {
+		t.Run(trigger, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, "TRIGGER_TYPE="+trigger, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
+			e.redis = freePort(t)
+			cmd := exec.Command(server, "--port", e.redis, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+			e.await(10*time.Second, "Redis listens", func() bool {
+				c, err := net.Dial("tcp", "127.0.0.1:"+e.redis)
+				if err == nil {
+					_ = c.Close()
+				}
+				return err == nil
+			})
+			e.start()
+			bus := redisClient(t, e.redis)
+			e.await(20*time.Second, "the first event arrives", func() bool { // a bus that forgets what nobody hears yet
+				publishRedis(t, bus, 0)
+				return e.arrived() == 1
+			})
+			for n := 1; n < 200; n++ {
+				publishRedis(t, bus, n)
+			}
+			e.await(20*time.Second, "200 tasks arrive", func() bool { return e.arrived() == 200 })
+			require.Zero(t, e.counts().Balance)
+			require.Less(t, e.stop(), 8*time.Second)
+		})
+	}
+}
+
+func redisClient(t *testing.T, port string) messaging.MessageClient {
+	t.Helper()
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	client, err := messaging.NewMessageClient(types.MessageBusConfig{
+		Broker: types.HostInfo{Host: "127.0.0.1", Port: n, Protocol: "redis"}, Type: "redis",
+	})
+	require.NoError(t, err)
+	require.NoError(t, client.Connect())
+	return client
+}
+
+func publishRedis(t *testing.T, bus messaging.MessageClient, n int) {
+	t.Helper()
+	var m types.MessageEnvelope
+	m.ApiVersion, m.CorrelationID, m.ContentType, m.Payload = "v3", "c", "application/json", payload(n)
+	require.NoError(t, bus.Publish(m, "edgex/events/device/svc/P/d/S"))
+}
+
+// Without any bus: an event posted to the HTTP trigger is done or durable when the answer comes.
+func TestHTTPTrigger(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "TRIGGER_TYPE=http", "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
+	e.noBus = true
+	e.start()
+	resp, err := http.Post(strings.TrimSuffix(e.api, "/offload")+"/trigger", "application/json", bytes.NewReader(payload(1)))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	e.await(10*time.Second, "the task arrives", func() bool { return e.arrived() == 1 })
+	require.Less(t, e.stop(), 8*time.Second)
+}
+
+// Local work comes back on the bus where core-data hears it, and not to us again; a stop publishes open windows.
+func TestResultsGoToTheBus(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge")
+	e.start()
+	for n := range 10 {
+		e.publish(n)
+	}
+	e.await(10*time.Second, "all is done here", func() bool { return e.counts().Local == 10 })
+	require.Less(t, e.stop(), 8*time.Second)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	require.Equal(t, []string{"edgex/events/device/app-offload/P/d/R_summary"}, e.results)
+}
+
+// kill -9 in the middle: with the acknowledging trigger on a broker that remembers, not one event is lost.
+func TestKilledWhileEventsPourIn(t *testing.T) {
+	t.Parallel()
+	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
+	e.start()
+	const events = 1500
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		for n := range events {
+			e.publish(n)
+			time.Sleep(time.Millisecond) // so that the kills fall among them
+		}
+	}()
+	for range 3 {
+		at := e.arrived()
+		e.await(20*time.Second, "some more arrive", func() bool { return e.arrived() > at+50 || e.arrived() == events })
+		e.kill()
+		e.start()
+	}
+	<-published
+	e.await(60*time.Second, "every event arrives", func() bool { return e.arrived() == events })
+	e.await(20*time.Second, "nothing is left", func() bool { return e.counts().Spooled == 0 })
+	require.Zero(t, e.counts().Balance)
+	require.Less(t, e.stop(), 8*time.Second)
+}
+
+// SIGTERM under load: out in time, and what was accepted and has not left is there at the next start.
+func TestTerminatedUnderLoad(t *testing.T) {
+	t.Parallel()
+	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
+	e.start()
+	const events = 1500
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		for n := range events {
+			e.publish(n)
+			time.Sleep(500 * time.Microsecond)
+		}
+	}()
+	e.await(20*time.Second, "the first arrive", func() bool { return e.arrived() > 50 })
+	require.Less(t, e.stop(), 8*time.Second)
+	e.start()
+	<-published
+	e.await(60*time.Second, "every event arrives", func() bool { return e.arrived() == events })
+	require.Zero(t, e.counts().Balance)
+}
+
+// A stop does not wait for a MessageBus that is gone, as go-mod-messaging's client would for ever; nor does the client
+// that has published results.
+func TestStopsWithoutTheMessageBus(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge", "OFFLOAD_LOCAL_OPERATORS=summary window=100ms")
+	e.start()
+	e.publish(1)
+	e.publish(2)
+	e.await(20*time.Second, "a result is published", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return len(e.results) > 0
+	})
+	e.endBroker()
+	e.await(20*time.Second, "the loss is noticed", func() bool { return e.get("/ready", nil) == http.StatusServiceUnavailable })
+	ended := time.AfterFunc(20*time.Second, func() { _ = e.cmd.Process.Signal(syscall.SIGQUIT) })
+	defer ended.Stop()
+	require.Less(t, e.stop(), 8*time.Second)
+}
+
+// A configuration with mistakes ends the start, and the log names them all.
+func TestMistakesAreNamed(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "OFFLOAD_NODE=a/b", "OFFLOAD_SPOOL_QUOTAMIB=1", "OFFLOAD_WRITABLE_POLICY_DEFAULT=luck")
+	e.dir = t.TempDir()
+	path := filepath.Join(e.dir, "common.yaml")
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, common, false, "mqtt", "tcp", e.port), 0o600))
+	cmd := exec.Command(os.Args[0], "-cc", path, "-cd", "../../res")
+	cmd.Env = append(append(os.Environ(), beService+"=1", "EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_PORT="+freePort(t)), e.env...)
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	for _, key := range []string{"Offload.Node", "Offload.Spool.QuotaMiB", "Offload.Writable.Policy.Default"} {
+		require.Contains(t, string(out), key)
+	}
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+
+	edgex "github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/interfaces"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	gometrics "github.com/rcrowley/go-metrics"
+
+	"app-offload/functions"
+)
+
+// kind says how a metric goes on: up only in whole steps, up only in fractions, or up and down.
+type kind int
+
+const (
+	counter kind = iota
+	sum
+	gauge
+)
+
+// emit takes one value of a metric with the values of its labels.
+type emit func(value float64, labels ...string)
+
+// metric is one entry of the telemetry. What Prometheus scrapes and what EdgeX publishes come from the same list, which
+// is metrics().
+type metric struct {
+	name   string // after "app_offload_"
+	kind   kind
+	help   string
+	labels []string
+	read   func(*functions.Status, emit)
+}
+
+// prometheusName follows Prometheus' conventions.
+func (m *metric) prometheusName() string { return "app_offload_" + m.name }
+
+// edgexName is the same in EdgeX's manner: app_offload_tasks_accepted_total is OffloadTasksAccepted. None is the beginning
+// of another, because EdgeX finds them by their beginning.
+func (m *metric) edgexName() string {
+	name := "Offload"
+	for word := range strings.SplitSeq(strings.TrimSuffix(m.name, "_total"), "_") {
+		name += strings.ToUpper(word[:1]) + word[1:]
+	}
+	return name
+}
+
+// values reads the metric, leaving out what is unknown: sensors that are not there are NaN.
+func (m *metric) values(st *functions.Status, take emit) {
+	m.read(st, func(v float64, labels ...string) {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			take(v, labels...)
+		}
+	})
+}
+
+// collector answers a scrape. It asks for the status once, so that all numbers of a scrape belong together and add up.
+type collector struct {
+	status func() functions.Status
+	list   []metric
+	descs  []*prometheus.Desc
+}
+
+func newCollector(status func() functions.Status) *collector {
+	c := &collector{status: status, list: metrics()}
+	for i := range c.list {
+		m := &c.list[i]
+		c.descs = append(c.descs, prometheus.NewDesc(m.prometheusName(), m.help, m.labels, nil))
+	}
+	return c
+}
+
+// Describe names everything there may be.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		to <- d
+	}
+}
+
+// Collect reads everything there is.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	st := c.status()
+	for i := range c.list {
+		m, valueType := &c.list[i], prometheus.CounterValue
+		if m.kind == gauge {
+			valueType = prometheus.GaugeValue
+		}
+		m.values(&st, func(v float64, labels ...string) {
+			one, err := prometheus.NewConstMetric(c.descs[i], valueType, v, labels...)
+			if err != nil {
+				one = prometheus.NewInvalidMetric(c.descs[i], err)
+			}
+			to <- one
+		})
+	}
+}
+
+// metricsHandler serves the numbers in Prometheus' formats. One that cannot be written spoils none of the others.
+func metricsHandler(status func() functions.Status) (http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(newCollector(status)); err != nil {
+		return nil, fmt.Errorf("registering the metrics: %w", err)
+	}
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}), nil
+}
+
+// telemetry hands the same numbers to EdgeX's metrics manager, which publishes on edgex/telemetry/app-offload/# what is
+// switched on under Writable.Telemetry.Metrics. It belongs to one goroutine.
+type telemetry struct {
+	manager edgex.MetricsManager
+	list    []metric
+	items   map[string]*item
+}
+
+// item is one series in EdgeX's registry.
+type item struct {
+	whole    gometrics.Counter
+	fraction gometrics.GaugeFloat64
+	seen     bool // in the update that is under way
+}
+
+func newTelemetry(manager edgex.MetricsManager) *telemetry {
+	return &telemetry{manager: manager, list: metrics(), items: map[string]*item{}}
+}
+
+// update brings every series up to date, adds what is new and takes out what has gone, such as the classes of an earlier
+// configuration. It goes on past what EdgeX refuses, and returns the first such problem.
+func (t *telemetry) update(st *functions.Status) error {
+	var problem error
+	for i := range t.list {
+		m := &t.list[i]
+		m.values(st, func(v float64, labels ...string) {
+			it, err := t.item(m, labels)
+			if err != nil {
+				problem = fmt.Errorf("registering the metric %s: %w", m.edgexName(), err)
+				return
+			}
+			it.set(v)
+		})
+	}
+	for name, it := range t.items {
+		if !it.seen {
+			t.manager.Unregister(name)
+			delete(t.items, name)
+		}
+		it.seen = false
+	}
+	return problem
+}
+
+// item finds the series of a metric, and registers it at its first value. Series of one metric differ in what follows its
+// name, and in their tags.
+func (t *telemetry) item(m *metric, labels []string) (*item, error) {
+	name := strings.Join(append([]string{m.edgexName()}, labels...), ".")
+	if it, ok := t.items[name]; ok {
+		it.seen = true
+		return it, nil
+	}
+	tags := map[string]string{}
+	for i, label := range m.labels {
+		tags[label] = labels[i]
+	}
+	it, registered := &item{seen: true}, any(nil)
+	if m.kind == counter {
+		it.whole = gometrics.NewCounter()
+		registered = it.whole
+	} else {
+		it.fraction = gometrics.NewGaugeFloat64()
+		registered = it.fraction
+	}
+	if err := t.manager.Register(name, registered, tags); err != nil {
+		return nil, err
+	}
+	t.items[name] = it
+	return it, nil
+}
+
+func (it *item) set(v float64) {
+	if it.whole != nil {
+		it.whole.Inc(int64(v) - it.whole.Count())
+		return
+	}
+	it.fraction.Update(v)
+}
+
+// byLabel reads a map whose keys are the values of the one label, in their order.
+func byLabel[N int64 | uint64](read func(*functions.Status) map[string]N) func(*functions.Status, emit) {
+	return func(st *functions.Status, e emit) {
+		values := read(st)
+		for _, label := range slices.Sorted(maps.Keys(values)) {
+			e(float64(values[label]), label)
+		}
+	}
+}
+
+// plain reads a single number.
+func plain[N int | int64 | uint64 | float64](read func(*functions.Status) N) func(*functions.Status, emit) {
+	return func(st *functions.Status, e emit) { e(float64(read(st))) }
+}
+
+// flag reads what holds or does not.
+func flag(read func(*functions.Status) bool) func(*functions.Status, emit) {
+	return func(st *functions.Status, e emit) {
+		if read(st) {
+			e(1)
+			return
+		}
+		e(0)
+	}
+}

@@ -1,0 +1,41 @@
+package main
+
+import "app-offload/functions/config"
+
+// customConfig is what the SDK loads beside its own configuration: the section Offload.
+type customConfig struct {
+	Offload config.Config
+}
+
+// newCustomConfig begins with the defaults, which stay where a key is missing.
+func newCustomConfig() *customConfig { return &customConfig{Offload: config.Default()} }
+
+// UpdateFromRaw takes over what the SDK decoded.
+func (c *customConfig) UpdateFromRaw(raw any) bool {
+	next, ok := raw.(*customConfig)
+	if ok {
+		*c = *next
+	}
+	return ok
+}
+
+// watchConfig hears of changes in Consul below Offload/Writable.
+func (a *app) watchConfig() error {
+	watched := a.custom.Offload.Writable
+	return a.edgex.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
+}
+
+// changed takes a change over as a whole, or leaves everything as it was and says why.
+func (a *app) changed(raw any) {
+	log := a.edgex.LoggingClient()
+	w, ok := raw.(*config.Writable)
+	if !ok {
+		log.Errorf("a change of the configuration came as %T and is ignored", raw)
+		return
+	}
+	if err := a.service.Reload(*w); err != nil {
+		log.Errorf("%v", err)
+		return
+	}
+	log.Infof("the changed configuration is in force, version %s", a.service.Status().Configuration.Version)
+}

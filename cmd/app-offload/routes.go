@@ -1,0 +1,206 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	"github.com/labstack/echo/v4"
+
+	"app-offload/cmd/app-offload/internal/dashboard"
+	"app-offload/functions"
+	"app-offload/functions/config"
+	"app-offload/functions/policy"
+)
+
+// base is where all routes of the service begin, beside those every EdgeX service has.
+const base = "/api/v3/offload"
+
+// route is one entry of the API; res/openapi.yaml describes each, which a test holds against this list.
+type route struct {
+	method, path string
+	open         bool // needs no token in secure mode: probes cannot bring one
+	handle       func(*api, echo.Context) error
+}
+
+func routes() []route {
+	return []route{
+		{http.MethodGet, "/live", true, (*api).live},
+		{http.MethodGet, "/ready", true, (*api).ready},
+		{http.MethodGet, "/status", false, (*api).status},
+		{http.MethodGet, "/decisions", false, (*api).decisions},
+		{http.MethodGet, "/decisions/:id", false, (*api).decision},
+		{http.MethodPost, "/task", false, (*api).task},
+		{http.MethodGet, "/quarantine", false, (*api).quarantine},
+		{http.MethodGet, "/config", false, (*api).config},
+		{http.MethodGet, "/metrics", false, (*api).prometheus},
+		{http.MethodGet, "/ui", false, (*api).ui},
+		{http.MethodGet, "/ui/data", false, (*api).uiData},
+	}
+}
+
+// addRoutes registers them all with the SDK's web server.
+func addRoutes(sdk interfaces.ApplicationService, a *api) error {
+	for _, r := range routes() {
+		authentication := interfaces.Authenticated
+		if r.open {
+			authentication = interfaces.Unauthenticated
+		}
+		handle := func(c echo.Context) error { return r.handle(a, c) }
+		if err := sdk.AddCustomRoute(base+r.path, authentication, handle, r.method); err != nil {
+			return fmt.Errorf("adding the route %s %s%s: %w", r.method, base, r.path, err)
+		}
+	}
+	return nil
+}
+
+// api answers requests. It keeps nothing itself.
+type api struct {
+	service *functions.Service
+	page    *dashboard.Dashboard
+	metrics http.Handler
+}
+
+// live says that the process answers; nothing else.
+func (a *api) live(c echo.Context) error {
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "live": true})
+}
+
+// ready says whether events are taken and cared for, or why not.
+func (a *api) ready(c echo.Context) error {
+	reasons := a.service.NotReady()
+	code := http.StatusOK
+	if len(reasons) > 0 {
+		code = http.StatusServiceUnavailable
+	}
+	return c.JSON(code, envelope{"apiVersion": "v3", "ready": len(reasons) == 0, "reasons": append([]string{}, reasons...)})
+}
+
+func (a *api) status(c echo.Context) error { return c.JSON(http.StatusOK, a.service.Status()) }
+
+// maxDecisions bounds one answer.
+const maxDecisions = 1000
+
+// decisions lists the latest, newest first, with filters by class, device, target and policy.
+func (a *api) decisions(c echo.Context) error {
+	limit := 50
+	if text := c.QueryParam("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxDecisions {
+			return fail(c, http.StatusBadRequest, "limit = %q: must be a whole number from 1 to %d", text, maxDecisions)
+		}
+		limit = n
+	}
+	if t := c.QueryParam("target"); t != "" && t != "local" && t != "cloud" {
+		return fail(c, http.StatusBadRequest, "target = %q: must be local or cloud", t)
+	}
+	entries := a.service.Decisions(limit, func(e *policy.Entry) bool {
+		return matches(c, "class", e.Class) && matches(c, "device", e.Device) &&
+			matches(c, "target", e.Decision.Target.String()) && matches(c, "policy", e.Policy)
+	})
+	list := make([]decisionView, len(entries))
+	for i, e := range entries {
+		list[i] = view(e)
+	}
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "decisions": list})
+}
+
+func matches(c echo.Context, name, have string) bool {
+	want := c.QueryParam(name)
+	return want == "" || want == have
+}
+
+// decision explains one.
+func (a *api) decision(c echo.Context) error {
+	id, err := strconv.ParseUint(c.Param("id"), 10, 64)
+	if err != nil {
+		return fail(c, http.StatusBadRequest, "id = %q: must be the number of a decision, as GET %s/decisions lists them", c.Param("id"), base)
+	}
+	e, ok := a.service.Decision(id)
+	if !ok {
+		return fail(c, http.StatusNotFound, "decision %d is not kept any more, or never was; raise Offload.Writable.Policy.Decisions to keep more", id)
+	}
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "decision": view(e)})
+}
+
+// decisionView is an entry with its explanation.
+type decisionView struct {
+	policy.Entry
+	Explanation string `json:"explanation"`
+}
+
+func view(e policy.Entry) decisionView { return decisionView{e, policy.Explain(e)} }
+
+// maxRequest bounds the body of a request, in bytes.
+const maxRequest = 64 << 10
+
+// taskRequest is a task that somebody else has, and that this node is to find a place for.
+type taskRequest struct {
+	DataSize   float64  `json:"dataSize"`   // KB of 1,024 bytes
+	Complexity *float64 `json:"complexity"` // 0–100, 50 if absent
+	Deadline   float64  `json:"deadline"`   // ms, 0 is none
+	Policy     string   `json:"policy"`     // "" is the default policy
+}
+
+// task answers where a task should be processed, without having its data.
+func (a *api) task(c echo.Context) error {
+	var req taskRequest
+	c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, maxRequest)
+	if err := (&echo.DefaultBinder{}).BindBody(c, &req); err != nil {
+		return fail(c, http.StatusBadRequest, "the body is not {dataSize, complexity, deadline, policy}: %s", bindProblem(err))
+	}
+	place := functions.Placement{SizeKB: req.DataSize, Complexity: 50, DeadlineMS: req.Deadline, Policy: req.Policy}
+	if req.Complexity != nil {
+		place.Complexity = *req.Complexity
+	}
+	e, err := a.service.Place(place)
+	if err != nil {
+		return fail(c, http.StatusBadRequest, "%v", err)
+	}
+	return c.JSON(http.StatusOK, taskAnswer(e))
+}
+
+// taskAnswer puts times in ms, as the request has its deadline; a way that cannot be used has no time.
+func taskAnswer(e policy.Entry) envelope {
+	answer := envelope{
+		"apiVersion": "v3", "taskId": e.ID, "action": e.Decision.Target, "score": e.Decision.Score, "policy": e.Policy,
+		"localTime": e.Estimate.LocalTime * 1e3, "cloudTime": e.Estimate.CloudTime * 1e3,
+		"reason": e.Decision.Reason, "explanation": policy.Explain(e),
+	}
+	for _, way := range []string{"localTime", "cloudTime"} {
+		if ms := answer[way].(float64); ms > 1e15 {
+			answer[way] = nil
+		}
+	}
+	return answer
+}
+
+func (a *api) quarantine(c echo.Context) error {
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "quarantined": a.service.Quarantined()})
+}
+
+// config is the section Offload as it is in force. The SDK's own /api/v3/config has it as it was at the start, as what it reads
+// there is not guarded against changes. There are no secrets in it: an address with a password is refused.
+func (a *api) config(c echo.Context) error {
+	cfg, now := a.service.Config(), a.service.Status().Configuration
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "version": now.Version, "problem": now.Problem, config.Section: cfg})
+}
+
+// envelope is an answer; all of them carry apiVersion, as EdgeX's own do.
+type envelope map[string]any
+
+// fail answers in the form of EdgeX's BaseResponse.
+func fail(c echo.Context, code int, format string, args ...any) error {
+	return c.JSON(code, envelope{"apiVersion": "v3", "statusCode": code, "message": fmt.Sprintf(format, args...)})
+}
+
+// bindProblem is what the binder says, without its own decoration.
+func bindProblem(err error) string {
+	var he *echo.HTTPError
+	if errors.As(err, &he) {
+		return fmt.Sprint(he.Message)
+	}
+	return err.Error()
+}

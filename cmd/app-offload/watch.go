@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/clients/logger"
+
+	"app-offload/cmd/app-offload/internal/dashboard"
+	"app-offload/functions"
+)
+
+// watcher looks at the service every two seconds, for the page's history, for EdgeX's telemetry and for the log.
+type watcher struct {
+	service   *functions.Service
+	page      *dashboard.Dashboard
+	telemetry *telemetry // nil where EdgeX has no metrics manager
+	log       logger.LoggingClient
+	failed    bool // the last update of the telemetry
+}
+
+// run looks until ctx ends.
+func (w *watcher) run(ctx context.Context) {
+	tick := time.NewTicker(dashboard.Every)
+	defer tick.Stop()
+	for {
+		w.look(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *watcher) look(now time.Time) {
+	st := w.service.Status()
+	for _, c := range w.page.Observe(now, &st, w.service.Config().Writable.Policy.BacklogLimit) {
+		w.report(c)
+	}
+	if w.telemetry == nil {
+		return
+	}
+	err := w.telemetry.update(&st)
+	if err != nil && !w.failed {
+		w.log.Warnf("telemetry: %v", err)
+	}
+	w.failed = err != nil
+}
+
+// ownLines are the changes that those concerned do not log themselves.
+var ownLines = map[string]bool{"spool": true, "policy": true, "canary": true, "account": true, "ready": true}
+
+// report writes one line for a change of state.
+func (w *watcher) report(c dashboard.Change) {
+	switch {
+	case !ownLines[c.About]:
+	case c.Good:
+		w.log.Infof("%s: %s", c.About, c.Text)
+	case c.About == "account":
+		w.log.Errorf("%s: %s", c.About, c.Text)
+	default:
+		w.log.Warnf("%s: %s", c.About, c.Text)
+	}
+}
