@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// consumeFlags are those of the command without a verb.
+type consumeFlags struct {
+	source   sourceFlags
+	keys     keyFlags
+	limits   consume.Limits
+	options  store.Options
+	store    string
+	listen   string
+	logLevel slog.Level
+	jsonl    bool
+}
+
+func (f *consumeFlags) register(fs *flag.FlagSet) {
+	f.source.register(fs)
+	f.keys.register(fs)
+	fs.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where to store: sqlite:PATH or postgres://user@host/database")
+	fs.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9464; none if empty")
+	fs.BoolVar(&f.jsonl, "jsonl", false, "print each new record to stdout as a JSON line")
+	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.IntVar(&f.limits.QueueMiB, "queue-mib", 64, "messages held in memory; beyond it they wait at the broker")
+	fs.IntVar(&f.limits.GroupRecords, "group-records", 5000, "records after which a transaction takes no further message")
+	fs.IntVar(&f.options.DeadCount, "dead-count", 10_000, "most unreadable messages kept")
+	fs.IntVar(&f.options.DeadMiB, "dead-mib", 256, "most bytes of unreadable messages kept")
+}
+
+// consumeVerb receives and stores until ctx ends.
+func consumeVerb(ctx context.Context, args []string, std streams) error {
+	var f consumeFlags
+	fs := newFlags("offload-cloud", examples, std)
+	f.register(fs)
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is not understood here; see -h", rest[0])
+	}
+	if f.source.from == "" {
+		return errors.New("-from is missing; name the broker, such as -from mqtt://localhost:1883")
+	}
+	progress := newProgress(std.err)
+	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: f.logLevel}))
+	c, db, err := f.consumer(ctx, std.out, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			log.Error("closing the store failed", "error", err)
+		}
+	}()
+	return f.serve(ctx, c, db, progress, log)
+}
+
+// consumer puts the parts together.
+func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Logger) (*consume.Consumer, *store.Store, error) {
+	opener, sealer, err := f.keys.codecs()
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := f.source.transport(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := store.Open(ctx, f.store, f.options)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &consume.Consumer{Transport: transport, Store: db, Opener: opener, Sealer: sealer, Log: log, Limits: f.limits}
+	if f.jsonl {
+		c.Lines = out
+	}
+	return c, db, nil
+}
+
+// serve runs the consumer with its progress line and its web server, and waits for all of them.
+func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store.Store, p *progress, log *slog.Logger) error {
+	stopWeb, err := serveWeb(f.listen, c, db, log)
+	if err != nil {
+		return err
+	}
+	defer stopWeb()
+	stopProgress := p.start(&c.Counts, log)
+	defer stopProgress()
+	began := time.Now()
+	return c.Run(ctx, func() {
+		// Those who start this program wait for the word "ready".
+		log.Info("ready", "from", f.source.from, "after", time.Since(began).Round(time.Millisecond), "pid", os.Getpid())
+	})
+}

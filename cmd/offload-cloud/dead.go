@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/seal"
+)
+
+const deadUsage = `Usage:
+  offload-cloud dead list  -store URL                     messages and records that could not be read
+  offload-cloud dead retry -store URL [-keys …] [ID …]    read them again, with the keys there are now; all without an ID
+  offload-cloud dead drop  -store URL ID … | all          forget them for good
+
+What a retry can read is stored like everything else, and is a dead letter no longer. Its node gets a receipt when it sends the
+records the next time.
+
+Flags:
+`
+
+func deadVerb(ctx context.Context, args []string, std streams) error {
+	fs := newFlags("dead", deadUsage, std)
+	var keys keyFlags
+	keys.register(fs)
+	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		fs.Usage()
+		return errUsage
+	}
+	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	switch rest[0] {
+	case "list":
+		err = listDead(ctx, db, std.out)
+	case "retry":
+		err = retryDead(ctx, db, &keys, rest[1:], std.out)
+	case "drop":
+		err = dropDead(ctx, db, rest[1:], std.out)
+	default:
+		err = fmt.Errorf("%q is none of list, retry and drop", rest[0])
+	}
+	return errors.Join(err, db.Close())
+}
+
+// eachLetter calls f for the letters with the ids, or for all without any.
+func eachLetter(ctx context.Context, db *store.Store, ids map[int64]bool, raw bool, f func(*store.Letter) error) error {
+	page := 100
+	if raw {
+		page = 1 // one may be as large as a message
+	}
+	for after := int64(0); ; {
+		letters, err := db.Letters(ctx, after, page, raw)
+		if err != nil || len(letters) == 0 {
+			return err
+		}
+		for _, l := range letters {
+			after = l.ID
+			if len(ids) > 0 && !ids[l.ID] {
+				continue
+			}
+			if err := f(l); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "ID\tLAST SEEN\tTIMES\tNODE\tWHAT\tREASON\tDETAIL") // Flush tells of errors
+	err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
+		what := fmt.Sprintf("%q", l.Topic)
+		if l.IsRecord {
+			what = fmt.Sprintf("record %d of epoch %s", l.Sequence, l.Epoch)
+		}
+		_, err := fmt.Fprintf(w, "%d\t%s\t%d\t%q\t%s\t%s\t%.200q\n", l.ID, l.LastSeen.UTC().Format(time.DateTime), l.Times, l.Node, what, l.Reason, l.Detail)
+		return err
+	})
+	return errors.Join(err, w.Flush())
+}
+
+func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []string, out io.Writer) error {
+	ids, err := parseIDs(args)
+	if err != nil {
+		return err
+	}
+	opener, _, err := keys.codecs()
+	if err != nil {
+		return err
+	}
+	return eachLetter(ctx, db, ids, true, func(l *store.Letter) error {
+		line, err := retryOne(ctx, db, opener, l)
+		if err != nil {
+			return fmt.Errorf("dead letter %d: %w", l.ID, err)
+		}
+		_, err = fmt.Fprintf(out, "%d: %s\n", l.ID, line)
+		return err
+	})
+}
+
+// retryOne reads a letter again and says how that went. An error is the store's; it ends the retry.
+func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter) (string, error) {
+	batch, gone, err := consume.Open(opener, l)
+	if err != nil {
+		return fmt.Sprintf("still unreadable: %v", err), nil
+	}
+	g := &store.Group{Settled: []int64{l.ID}}
+	if batch != nil {
+		g.Batches = append(g.Batches, batch)
+	}
+	if gone != nil {
+		g.Gone = append(g.Gone, gone)
+	}
+	result, err := db.Commit(ctx, g)
+	if db.Permanent(err) {
+		return fmt.Sprintf("the store cannot hold it: %v", err), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("stored %d new of %d records", len(result.Fresh), g.Records()), nil
+}
+
+func dropDead(ctx context.Context, db *store.Store, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("drop needs the ids, or the word all")
+	}
+	var drop []int64
+	if args[0] == "all" && len(args) == 1 {
+		err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
+			drop = append(drop, l.ID)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	} else {
+		ids, err := parseIDs(args)
+		if err != nil {
+			return err
+		}
+		for id := range ids {
+			drop = append(drop, id)
+		}
+	}
+	n, err := db.DropLetters(ctx, drop)
+	if err == nil {
+		_, err = fmt.Fprintf(out, "dropped %d\n", n)
+	}
+	return err
+}
+
+func parseIDs(args []string) (map[int64]bool, error) {
+	ids := map[int64]bool{}
+	for _, arg := range args {
+		id, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not the id of a dead letter; see dead list", arg)
+		}
+		ids[id] = true
+	}
+	return ids, nil
+}

@@ -1,0 +1,209 @@
+// Package consume takes batches from a broker, stores them and tells the nodes what is safe.
+//
+// A message passes three goroutines: one opens messages and gathers them into a group, one stores the group in a single
+// transaction, one sends the receipts and then acknowledges the messages to the broker. While one group is being
+// stored the next gathers, so a slow disk makes the groups larger, not the queue longer.
+//
+// What is promised: a receipt is sent and a message acknowledged only after the transaction that holds it was committed.
+// A message that cannot be opened is set aside in the same way and acknowledged without a receipt. Memory is bounded; when the
+// queue is full and the store does not take more, messages are left unacknowledged and asked for again later.
+package consume
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/seal"
+)
+
+// Message is one publish as it came from the broker. Ack may be called once, from any goroutine, and must not block for long.
+type Message struct {
+	Topic   string
+	Payload []byte
+	Ack     func()
+}
+
+// Outgoing is one publish on its way to the broker.
+type Outgoing struct {
+	Topic   string
+	Payload []byte
+}
+
+// Transport is a connection to a broker that keeps its session over restarts.
+type Transport interface {
+	// Start subscribes and hands each message to deliver; what deliver refuses stays unacknowledged. It blocks until the
+	// subscription stands, ctx ends, or it is clear that it never will.
+	Start(ctx context.Context, deliver func(*Message) bool) error
+	// Publish sends at least once and waits, within ctx, until the broker has acknowledged all of it.
+	Publish(ctx context.Context, out []Outgoing) error
+	// Redeliver asks the broker for everything that is not acknowledged.
+	Redeliver()
+	Connected() bool
+	// Close ends the connection after what was acknowledged is on its way. The session stays with the broker.
+	Close()
+}
+
+// Storage is what the consumer needs of a store.
+type Storage interface {
+	Commit(ctx context.Context, g *store.Group) (*store.Result, error)
+	Permanent(err error) bool
+}
+
+// Limits bound memory and the size of a transaction. Zero values take the defaults.
+type Limits struct {
+	QueueMessages int           // messages waiting or being stored; default 1,024
+	QueueMiB      int           // bytes of them, as received; default 64
+	GroupRecords  int           // records after which a transaction takes no further message; default 5,000
+	GroupMiB      int           // bytes of records likewise; default 16
+	Patience      time.Duration // how long a full queue holds the broker back before messages are refused; default 5 s
+	CommitTimeout time.Duration // after which a transaction counts as failed; default 60 s
+	BackoffMin    time.Duration // pause after the first failed transaction; doubles with each one; default 100 ms
+	BackoffMax    time.Duration // the longest pause; default 10 s
+	Grace         time.Duration // for storing what is queued when the consumer stops; default 5 s
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(n *int, to int) {
+		if *n <= 0 {
+			*n = to
+		}
+	}
+	setTime := func(d *time.Duration, to time.Duration) {
+		if *d <= 0 {
+			*d = to
+		}
+	}
+	set(&l.QueueMessages, 1024)
+	set(&l.QueueMiB, 64)
+	set(&l.GroupRecords, 5000)
+	set(&l.GroupMiB, 16)
+	setTime(&l.Patience, 5*time.Second)
+	setTime(&l.CommitTimeout, time.Minute)
+	setTime(&l.BackoffMin, 100*time.Millisecond)
+	setTime(&l.BackoffMax, 10*time.Second)
+	setTime(&l.Grace, 5*time.Second)
+	return l
+}
+
+// Consumer moves messages from a transport into a store. Its fields are set before Run.
+type Consumer struct {
+	Transport Transport
+	Store     Storage
+	Opener    *seal.Opener
+	Sealer    *seal.Sealer
+	Lines     io.Writer // gets each new record as a JSON line; nil for none
+	Log       *slog.Logger
+	Limits    Limits
+
+	Counts Counts
+
+	slots    *semaphore.Weighted // messages in the queue or beyond it
+	bytes    *semaphore.Weighted // bytes of them
+	queue    chan *Message
+	stopping chan struct{}
+	refused  atomic.Bool // messages were refused, so the broker must be asked for them again
+	gaps     map[streamKey]uint64
+	states   map[string]bool // what was logged as failing or set aside; owned by the confirming goroutine
+}
+
+// Run consumes until ctx ends, then stores what is queued within the grace and closes the transport. ready is called once, when
+// the subscription stands.
+func (c *Consumer) Run(ctx context.Context, ready func()) error {
+	c.prepare()
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is under way at the stop may still finish
+	defer cancel()
+	gathered, stored := make(chan *group), make(chan *stored, 2)
+	var work sync.WaitGroup
+	work.Go(func() { c.gather(gathered) })
+	work.Go(func() { c.storeAll(hard, gathered, stored) })
+	work.Go(func() { c.confirmAll(hard, stored) })
+
+	err := c.Transport.Start(ctx, c.deliver)
+	if err == nil {
+		ready()
+		<-ctx.Done()
+	} else if ctx.Err() != nil {
+		err = nil
+	}
+	close(c.stopping)
+	timer := time.AfterFunc(c.Limits.Grace, cancel)
+	defer timer.Stop()
+	work.Wait()
+	c.Transport.Close()
+	if err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	return nil
+}
+
+func (c *Consumer) prepare() {
+	c.Limits = c.Limits.withDefaults()
+	c.slots = semaphore.NewWeighted(int64(c.Limits.QueueMessages))
+	c.bytes = semaphore.NewWeighted(int64(c.Limits.QueueMiB) << 20)
+	c.queue = make(chan *Message, c.Limits.QueueMessages) // never full while slots are held
+	c.stopping = make(chan struct{})
+	c.gaps = map[streamKey]uint64{}
+	c.states = map[string]bool{}
+	c.Counts.StoreUp.Store(true)
+}
+
+// deliver queues a message. A full queue holds the transport back for a while, which a working store soon ends; beyond
+// that, and at once while the store is failing, the message is refused and stays with the broker.
+func (c *Consumer) deliver(m *Message) bool {
+	weight := c.weight(m)
+	if !c.room(weight) && !c.wait(weight) {
+		c.Counts.Refused.Add(1)
+		c.refused.Store(true)
+		return false
+	}
+	c.queue <- m
+	return true
+}
+
+// room takes a place in the queue if there is one right now.
+func (c *Consumer) room(weight int64) bool {
+	if !c.slots.TryAcquire(1) {
+		return false
+	}
+	if !c.bytes.TryAcquire(weight) {
+		c.slots.Release(1)
+		return false
+	}
+	return true
+}
+
+// wait takes a place in the queue as soon as there is one, within the patience. A failing store will not make room soon.
+func (c *Consumer) wait(weight int64) bool {
+	if !c.Counts.StoreUp.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Limits.Patience)
+	defer cancel()
+	if c.slots.Acquire(ctx, 1) != nil {
+		return false
+	}
+	if c.bytes.Acquire(ctx, weight) != nil {
+		c.slots.Release(1)
+		return false
+	}
+	return true
+}
+
+// weight is what a message takes of the queue; one that is larger than all of it takes all.
+func (c *Consumer) weight(m *Message) int64 {
+	return min(int64(len(m.Payload)), int64(c.Limits.QueueMiB)<<20)
+}
+
+// release gives back what deliver took.
+func (c *Consumer) release(m *Message) {
+	c.slots.Release(1)
+	c.bytes.Release(c.weight(m))
+}

@@ -1,0 +1,79 @@
+package consume
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// Counts are the consumer's figures since it started; the database keeps those that outlive it. Safe to read at any time.
+type Counts struct {
+	Messages         atomic.Int64 // stored or set aside, and acknowledged
+	Records          atomic.Int64 // sequences receipted, whether new or not
+	Tasks            atomic.Int64 // stored for the first time
+	DuplicateRecords atomic.Int64
+	DuplicateTasks   atomic.Int64
+	DeadLetters      atomic.Int64 // messages and records set aside for the first time
+	LettersRefused   atomic.Int64 // messages not set aside because there are too many already
+	Receipts         atomic.Int64
+	ReceiptsFailed   atomic.Int64
+	Refused          atomic.Int64 // messages left with the broker because the queue was full
+	Commits          atomic.Int64
+	CommitTime       atomic.Int64 // ns, of all of them
+	StoreErrors      atomic.Int64
+	Gaps             atomic.Int64 // records missing right now, as far as the latest receipts name them
+	StoreUp          atomic.Bool
+}
+
+func (c *Counts) commit(took time.Duration) {
+	c.Commits.Add(1)
+	c.CommitTime.Add(int64(took))
+}
+
+func (c *Counts) add(r *store.Result) {
+	c.Tasks.Add(int64(len(r.Fresh)))
+	c.DuplicateRecords.Add(int64(r.DuplicateRecords))
+	c.DuplicateTasks.Add(int64(r.DuplicateTasks))
+	c.DeadLetters.Add(int64(r.DeadRecords + r.Letters))
+	c.LettersRefused.Add(int64(r.LettersRefused))
+	for _, receipt := range r.Receipts {
+		for _, s := range receipt.Safe {
+			c.Records.Add(int64(s.Len()))
+		}
+	}
+}
+
+// Register offers the figures to Prometheus.
+func (c *Counts) Register(r prometheus.Registerer) {
+	counter := func(name, help string, n *atomic.Int64, unit float64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "offload_cloud_" + name, Help: help},
+			func() float64 { return float64(n.Load()) * unit }))
+	}
+	counter("messages_total", "Messages stored or set aside, and acknowledged.", &c.Messages, 1)
+	counter("records_total", "Records receipted, new or not.", &c.Records, 1)
+	counter("tasks_total", "Tasks stored for the first time.", &c.Tasks, 1)
+	counter("duplicate_records_total", "Records that were known already.", &c.DuplicateRecords, 1)
+	counter("duplicate_tasks_total", "New records whose task was known already.", &c.DuplicateTasks, 1)
+	counter("dead_letters_total", "Messages and records set aside because they could not be read.", &c.DeadLetters, 1)
+	counter("dead_letters_refused_total", "Unreadable messages not set aside because the table is full.", &c.LettersRefused, 1)
+	counter("receipts_total", "Receipts the broker took.", &c.Receipts, 1)
+	counter("receipts_failed_total", "Receipts that could not be sent; the records come again.", &c.ReceiptsFailed, 1)
+	counter("refused_total", "Messages left with the broker because the queue was full.", &c.Refused, 1)
+	counter("commits_total", "Transactions committed.", &c.Commits, 1)
+	counter("commit_seconds_total", "Time spent in transactions.", &c.CommitTime, 1e-9)
+	counter("store_errors_total", "Transactions that failed and were tried again.", &c.StoreErrors, 1)
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offload_cloud_" + name, Help: help}, value))
+	}
+	gauge("gaps", "Records missing without an explanation, as far as the latest receipts name them.",
+		func() float64 { return float64(c.Gaps.Load()) })
+	gauge("store_up", "Whether the latest transaction was committed.", func() float64 {
+		if c.StoreUp.Load() {
+			return 1
+		}
+		return 0
+	})
+}

@@ -1,0 +1,136 @@
+package consume
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/seal"
+)
+
+// HTTPConfig says where messages are posted to us, and where receipts are posted to.
+type HTTPConfig struct {
+	Address string // to listen at
+	Replies string // URL of the receipts; {node} stands for the gateway's name
+	Log     *slog.Logger
+}
+
+// HTTP is a Transport without a broker, for routers that turn a message on an MQTT broker at the edge into a POST in the cloud and
+// back, as KubeEdge's does: POST /offload/v1/{node}/batch/{class} brings what would come on that topic, and a receipt is posted
+// to Replies + "/{node}/receipt". Nobody keeps a message for us: what is refused or lost on the way is sent again by the
+// gateway, which misses the receipt.
+type HTTP struct {
+	cfg    HTTPConfig
+	client http.Client
+	server http.Server
+	up     atomic.Bool
+	addr   net.Addr
+	done   sync.WaitGroup
+}
+
+// postMax bounds one message: as much as KubeEdge's router passes on.
+const postMax = 12 << 20
+
+// NewHTTP prepares the listener; Start opens it.
+func NewHTTP(cfg HTTPConfig) *HTTP {
+	return &HTTP{cfg: cfg, client: http.Client{Timeout: 10 * time.Second}}
+}
+
+// Start listens. An address that cannot be had is an error, since it will not come by waiting.
+func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
+	listener, err := net.Listen("tcp", h.cfg.Address)
+	if err != nil {
+		return fmt.Errorf("listening for messages: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /"+seal.TopicRoot+"{rest...}", func(w http.ResponseWriter, r *http.Request) { receive(w, r, deliver) })
+	h.server = http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute}
+	h.addr = listener.Addr()
+	h.up.Store(true)
+	h.done.Go(func() {
+		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			h.up.Store(false)
+			h.cfg.Log.Error("nothing will be received", "error", err)
+		}
+	})
+	h.cfg.Log.Info("listening for messages", "address", h.addr)
+	return nil
+}
+
+// receive answers 202: the message is in the queue, and only the receipt says that it is stored.
+func receive(w http.ResponseWriter, r *http.Request, deliver func(*Message) bool) {
+	payload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, postMax))
+	if err != nil {
+		http.Error(w, "reading the message: "+err.Error(), http.StatusRequestEntityTooLarge)
+		return
+	}
+	if !deliver(&Message{Topic: strings.TrimPrefix(r.URL.Path, "/"), Payload: payload, Ack: func() {}}) {
+		http.Error(w, "no room now, or the store fails; the gateway will send it again", http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+// Publish posts each receipt, and stops at the first that is not taken.
+func (h *HTTP) Publish(ctx context.Context, out []Outgoing) error {
+	for _, o := range out {
+		if err := h.post(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *HTTP) post(ctx context.Context, o Outgoing) error {
+	below := strings.TrimPrefix(o.Topic, seal.TopicRoot)
+	node, _ := splitTopic(o.Topic)
+	address := strings.ReplaceAll(h.cfg.Replies, "{node}", url.PathEscape(node)) + "/" + below
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(o.Payload))
+	if err != nil {
+		return fmt.Errorf("posting to %s: %w", address, err)
+	}
+	req.Header.Set("Content-Type", "application/cloudevents+json")
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("posting to %s: %w", address, err)
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return fmt.Errorf("posting to %s: %w", address, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("posting to %s: it answers %s", address, resp.Status)
+	}
+	return nil
+}
+
+// Redeliver has nobody to ask: the gateway sends again what has no receipt.
+func (*HTTP) Redeliver() {}
+
+// Connected says whether posts are taken.
+func (h *HTTP) Connected() bool { return h.up.Load() }
+
+// Close takes no further posts, and waits a moment for those under way.
+func (h *HTTP) Close() {
+	if !h.up.Swap(false) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if h.server.Shutdown(ctx) != nil {
+		_ = h.server.Close()
+	}
+	h.done.Wait()
+}
+
+var _ Transport = (*HTTP)(nil)

@@ -1,0 +1,235 @@
+package consume
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/functions/seal"
+)
+
+// MQTTConfig says how to reach a broker.
+type MQTTConfig struct {
+	URL   string                         // tcp://host:port or ssl://host:port
+	ID    string                         // names the session, so it must stay the same and belong to one consumer only
+	Share string                         // group of a shared subscription, "" for none
+	TLS   *tls.Config                    // for ssl
+	Login func() (user, password string) // asked at each connection; nil for none
+	Log   *slog.Logger
+}
+
+// MQTT is a Transport over MQTT 3.1.1 with a persistent session: QoS 1, acknowledged by hand.
+type MQTT struct {
+	cfg  MQTTConfig
+	stop chan struct{}
+	kick chan struct{}
+	done sync.WaitGroup
+
+	patience time.Duration // for the answer to a subscription
+
+	mu      sync.Mutex
+	client  mqtt.Client
+	deliver func(*Message) bool
+	fatal   chan error
+	ready   chan struct{}
+	once    sync.Once
+	up      atomic.Bool
+}
+
+// NewMQTT prepares a connection; Start makes it.
+func NewMQTT(cfg MQTTConfig) *MQTT {
+	return &MQTT{
+		cfg: cfg, stop: make(chan struct{}), kick: make(chan struct{}, 1),
+		fatal: make(chan error, 1), ready: make(chan struct{}), patience: 10 * time.Second,
+	}
+}
+
+// Start connects, trying for as long as it takes, and returns when the subscription stands. A broker that refuses the
+// subscription will go on refusing it, so that is an error.
+func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
+	m.deliver = deliver
+	m.done.Go(m.keep)
+	select {
+	case <-m.ready:
+		return nil
+	case err := <-m.fatal:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// keep holds a client, and replaces it when unacknowledged messages are wanted again: a broker sends these only to a
+// session that is resumed.
+func (m *MQTT) keep() {
+	for {
+		client := mqtt.NewClient(m.options())
+		m.mu.Lock()
+		m.client = client
+		m.mu.Unlock()
+		if !m.connect(client) {
+			return
+		}
+		select {
+		case <-m.kick:
+			m.up.Store(false)
+			client.Disconnect(250)
+		case <-m.stop:
+			return // Close disconnects
+		}
+	}
+}
+
+// connect tries until it succeeds; paho looks after lost connections by itself from then on.
+func (m *MQTT) connect(client mqtt.Client) bool {
+	pause, logged := 250*time.Millisecond, false
+	for {
+		token := client.Connect()
+		select {
+		case <-token.Done():
+		case <-m.stop:
+			return false
+		}
+		if token.Error() == nil {
+			return true
+		}
+		if !logged {
+			m.cfg.Log.Error("cannot connect to the broker; trying on", "broker", m.cfg.URL, "error", token.Error())
+			logged = true
+		}
+		select {
+		case <-time.After(pause):
+		case <-m.stop:
+			return false
+		}
+		pause = min(2*pause, 10*time.Second)
+	}
+}
+
+func (m *MQTT) options() *mqtt.ClientOptions {
+	o := mqtt.NewClientOptions().AddBroker(m.cfg.URL).SetClientID(m.cfg.ID).SetProtocolVersion(4).
+		SetCleanSession(false).SetOrderMatters(true).SetAutoAckDisabled(true).SetAutoReconnect(true).
+		SetMaxReconnectInterval(10 * time.Second).SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).
+		SetConnectTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second).SetTLSConfig(m.cfg.TLS).
+		SetDefaultPublishHandler(m.receive).SetOnConnectHandler(m.subscribe).SetConnectionLostHandler(m.lost)
+	if m.cfg.Login != nil {
+		o.SetCredentialsProvider(m.cfg.Login)
+	}
+	return o
+}
+
+// receive runs in paho's reading goroutine, in the order of arrival. To hold it back is to hold the broker back.
+func (m *MQTT) receive(_ mqtt.Client, msg mqtt.Message) {
+	m.deliver(&Message{Topic: msg.Topic(), Payload: msg.Payload(), Ack: msg.Ack})
+}
+
+// subscribe is done at every connection: a broker may have lost the session, and to subscribe twice does no harm.
+func (m *MQTT) subscribe(client mqtt.Client) {
+	filters := map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1}
+	token := client.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
+	if !token.WaitTimeout(m.patience) || token.Error() != nil && !refused(token) {
+		m.cfg.Log.Warn("subscribing failed; it is tried again with a new connection", "error", cmp.Or(token.Error(), errNoAnswer))
+		if client.IsConnectionOpen() {
+			m.Redeliver() // or nothing would end this one
+		}
+		return
+	}
+	if refused(token) {
+		err := fmt.Errorf("the broker refuses a subscription to %sto client %q; allow it there", seal.TopicRoot, m.cfg.ID)
+		select {
+		case m.fatal <- err:
+		default:
+			m.cfg.Log.Error("nothing will be received", "error", err)
+		}
+		return
+	}
+	if m.up.Swap(true) {
+		return
+	}
+	m.cfg.Log.Info("subscribed", "broker", m.cfg.URL, "session", m.cfg.ID)
+	m.once.Do(func() { close(m.ready) })
+}
+
+var errNoAnswer = errors.New("the broker does not answer")
+
+// refused reads the broker's answer: 0x80 stands for no.
+func refused(token *mqtt.SubscribeToken) bool {
+	for _, code := range token.Result() {
+		if code == 0x80 {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *MQTT) filter(below string) string {
+	if m.cfg.Share != "" {
+		return "$share/" + m.cfg.Share + "/" + seal.TopicRoot + below
+	}
+	return seal.TopicRoot + below
+}
+
+func (m *MQTT) lost(_ mqtt.Client, err error) {
+	m.up.Store(false)
+	m.cfg.Log.Warn("the connection to the broker is lost; trying to get it back", "error", err)
+}
+
+// Publish sends all and then waits for the broker's word on each.
+func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
+	client := m.current()
+	tokens := make([]mqtt.Token, len(out))
+	for i, o := range out {
+		tokens[i] = client.Publish(o.Topic, 1, false, o.Payload)
+	}
+	for i, token := range tokens {
+		select {
+		case <-token.Done():
+			if err := token.Error(); err != nil {
+				return fmt.Errorf("publishing to %s: %w", out[i].Topic, err)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("publishing to %s: the broker does not acknowledge: %w", out[i].Topic, ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (m *MQTT) current() mqtt.Client {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.client
+}
+
+// Redeliver has the session resumed.
+func (m *MQTT) Redeliver() {
+	select {
+	case m.kick <- struct{}{}:
+	default: // one is on its way
+	}
+}
+
+// Connected says whether the subscription stands.
+func (m *MQTT) Connected() bool {
+	client := m.current()
+	return m.up.Load() && client != nil && client.IsConnectionOpen()
+}
+
+// Close leaves the session with the broker, which keeps collecting for it.
+func (m *MQTT) Close() {
+	m.up.Store(false)
+	close(m.stop)
+	m.done.Wait()
+	if client := m.current(); client != nil {
+		client.Disconnect(500)
+	}
+}
+
+var _ Transport = (*MQTT)(nil)

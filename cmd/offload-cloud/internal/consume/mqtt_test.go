@@ -1,0 +1,172 @@
+package consume
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/functions/seal"
+)
+
+// inbox refuses what it is told to and acknowledges the rest.
+type inbox struct {
+	mu     sync.Mutex
+	refuse bool
+	got    []string
+}
+
+func (b *inbox) deliver(m *Message) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse {
+		return false
+	}
+	b.got = append(b.got, string(m.Payload))
+	go m.Ack() // as the consumer does: from another goroutine
+	return true
+}
+
+func (b *inbox) set(refuse bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refuse = refuse
+}
+
+// count is how many different messages came: one whose acknowledgement was still on its way may come twice.
+func (b *inbox) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := map[string]bool{}
+	for _, text := range b.got {
+		seen[text] = true
+	}
+	return len(seen)
+}
+
+func subscriber(t *testing.T, address string, b *inbox) *MQTT {
+	t.Helper()
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, m.Start(t.Context(), b.deliver))
+	return m
+}
+
+// What was refused stays with the broker, comes again when asked for, and also to the next process of that name; what
+// was acknowledged does not.
+func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
+	address, b := edgetest.Mosquitto(t, ""), &inbox{}
+	m := subscriber(t, address, b)
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID("sender"))
+	require.NoError(t, wait(client.Connect()))
+	defer client.Disconnect(10)
+	send := func(from, to int) {
+		for i := from; i < to; i++ {
+			require.NoError(t, wait(client.Publish("offload/v1/n1/batch/default", 1, false, fmt.Sprint(i))))
+		}
+	}
+	send(0, 5)
+	require.Eventually(t, func() bool { return b.count() == 5 }, time.Minute, time.Millisecond)
+	b.set(true)
+	send(5, 10)
+	b.set(false)
+	m.Redeliver()
+	require.Eventually(t, func() bool { return b.count() == 10 }, time.Minute, time.Millisecond)
+	require.Eventually(t, m.Connected, time.Minute, time.Millisecond)
+	require.NoError(t, m.Publish(t.Context(), []Outgoing{{seal.ReceiptTopic("n1"), []byte("x")}}))
+
+	b.set(true)
+	send(10, 15)
+	m.Close()
+	b.set(false)
+	m = subscriber(t, address, b)
+	require.Eventually(t, func() bool { return b.count() == 15 }, time.Minute, time.Millisecond)
+	m.Close()
+}
+
+// deaf is a broker that answers everything but the first subscriptions.
+func deaf(t *testing.T, first int64) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	var asked atomic.Int64
+	serve := func(c net.Conn) {
+		defer c.Close() //nolint:errcheck // a test's own
+		for {
+			p, err := packets.ReadPacket(c)
+			if err != nil {
+				return
+			}
+			switch p := p.(type) {
+			case *packets.ConnectPacket:
+				err = packets.NewControlPacket(packets.Connack).Write(c)
+			case *packets.SubscribePacket:
+				if asked.Add(1) > first {
+					ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+					ack.MessageID, ack.ReturnCodes = p.MessageID, make([]byte, len(p.Topics))
+					err = ack.Write(c)
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A subscription that is not answered is asked for again: the connection stands, so nothing else would ever end the wait.
+func TestMQTTSubscribesUntilItIsAnswered(t *testing.T) {
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 2), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	m.patience = 50 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, m.Start(ctx, (&inbox{}).deliver))
+	require.True(t, m.Connected())
+	m.Close()
+}
+
+// A broker that is not there yet is waited for, and the wait can be ended.
+func TestMQTTWaitsForTheBroker(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	m := NewMQTT(MQTTConfig{URL: "tcp://127.0.0.1:1", ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	require.ErrorIs(t, m.Start(ctx, (&inbox{}).deliver), context.DeadlineExceeded)
+	require.False(t, m.Connected())
+	m.Close()
+}
+
+func wait(token mqtt.Token) error {
+	if !token.WaitTimeout(10 * time.Second) {
+		return context.DeadlineExceeded
+	}
+	return token.Error()
+}
+
+func TestSubjectsAndTopicsAreTheSameNames(t *testing.T) {
+	for topic, subject := range map[string]string{
+		"offload/v1/n1/batch/default": "offload.v1.n1.batch.default",
+		"offload/v1/plant.7/gone":     "offload.v1.plant//7.gone",
+		"offload/v1/a./batch/b.c":     "offload.v1.a//.batch.b//c",
+	} {
+		require.Equal(t, subject, toSubject(topic))
+		require.Equal(t, topic, toTopic(subject))
+	}
+}

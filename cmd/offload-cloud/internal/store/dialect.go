@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// dialect is all in which the databases differ. Both understand $1 placeholders, ON CONFLICT and RETURNING.
+type dialect interface {
+	name() string
+	// guard makes creating the tables safe when several processes start at once.
+	guard(ctx context.Context, tx *sql.Tx) error
+	schema() []string
+	// inside is the context for statements within a transaction that itself ends with ctx.
+	inside(ctx context.Context) context.Context
+	// forUpdate ends a SELECT whose rows stay locked until the transaction ends.
+	forUpdate() string
+	// insert stores the rows, marking those that were not there yet as fresh.
+	insert(ctx context.Context, tx *sql.Tx, rows []*row) error
+	permanent(err error) bool
+}
+
+// version is the layout of the tables that this program writes.
+const version = 1
+
+// migrate creates the tables on the first start and refuses those of a newer program.
+func (s *Store) migrate(ctx context.Context) error {
+	if found, err := s.foundVersion(ctx); err == nil {
+		return checkVersion(found)
+	}
+	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.dialect.guard(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS offload_schema (version INTEGER NOT NULL)`); err != nil {
+			return err
+		}
+		var found int
+		err := tx.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
+		if err == nil {
+			return checkVersion(found) // another process was faster
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		for _, statement := range append(s.dialect.schema(), `INSERT INTO offload_schema (version) VALUES (1)`) {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("running %.60q: %w", statement, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) foundVersion(ctx context.Context) (found int, err error) {
+	err = s.write.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
+	return found, err
+}
+
+func checkVersion(found int) error {
+	if found != version {
+		return fmt.Errorf("the tables are of version %d and this program knows version %d; use the program that made them", found, version)
+	}
+	return nil
+}
+
+// schema is common to both databases but for the names of two types: that of a key that numbers itself, and that of bytes.
+//
+// Node names and epochs are stored once and referred to by number. The second index of records is a task's identity. The
+// event's time of origin goes first: it adds nothing to the identity, but keeps what arrives together together in the index, where ids
+// alone, being random, would touch a page a record. The digest is part of it so that a task that claims the id of another but holds
+// something else is kept, not taken for a repetition.
+func schema(autoKey, bytes, noRowID string) []string {
+	return append(fateTables(autoKey, noRowID),
+		`CREATE TABLE records (
+			id `+autoKey+`,
+			stream BIGINT NOT NULL,
+			sequence BIGINT NOT NULL,
+			node BIGINT NOT NULL,
+			event_id TEXT NOT NULL,
+			chunk INTEGER NOT NULL,
+			parts INTEGER NOT NULL,
+			digest BIGINT NOT NULL,
+			class TEXT NOT NULL,
+			device TEXT NOT NULL,
+			source TEXT NOT NULL,
+			resource TEXT NOT NULL,
+			origin BIGINT NOT NULL,
+			stored BIGINT NOT NULL,
+			meta `+bytes+` NOT NULL,
+			data `+bytes+` NOT NULL)`,
+		`CREATE UNIQUE INDEX records_place ON records (stream, sequence)`,
+		`CREATE UNIQUE INDEX records_task ON records (origin, event_id, node, parts, chunk, digest)`,
+		`CREATE TABLE dead_letters (
+			id `+autoKey+`,
+			digest TEXT NOT NULL UNIQUE,
+			topic TEXT NOT NULL,
+			node TEXT NOT NULL,
+			epoch TEXT NOT NULL,
+			sequence BIGINT NOT NULL,
+			reason TEXT NOT NULL,
+			detail TEXT NOT NULL,
+			size BIGINT NOT NULL,
+			times BIGINT NOT NULL DEFAULT 1,
+			first_seen BIGINT NOT NULL,
+			last_seen BIGINT NOT NULL,
+			raw `+bytes+` NOT NULL)`,
+		`CREATE VIEW tasks AS
+			SELECT r.id, n.name AS node, s.epoch, r.sequence, r.event_id, r.chunk, r.parts, r.class, r.device, r.source,
+				r.resource, r.origin, r.stored, r.data
+			FROM records r JOIN streams s ON s.id = r.stream JOIN nodes n ON n.id = r.node`,
+	)
+}
+
+// fateTables hold who sent what, and what became of each sequence.
+func fateTables(autoKey, noRowID string) []string {
+	return []string{
+		`CREATE TABLE nodes (
+			id ` + autoKey + `,
+			name TEXT NOT NULL UNIQUE,
+			stored BIGINT NOT NULL DEFAULT 0,
+			duplicate_records BIGINT NOT NULL DEFAULT 0,
+			duplicate_tasks BIGINT NOT NULL DEFAULT 0,
+			seen BIGINT NOT NULL DEFAULT 0)`,
+		`CREATE TABLE streams (
+			id ` + autoKey + `,
+			node BIGINT NOT NULL REFERENCES nodes (id),
+			epoch TEXT NOT NULL,
+			low BIGINT NOT NULL,
+			complete BIGINT NOT NULL,
+			UNIQUE (node, epoch))`,
+		`CREATE TABLE ranges (
+			stream BIGINT NOT NULL,
+			low BIGINT NOT NULL,
+			high BIGINT NOT NULL,
+			fate TEXT NOT NULL,
+			PRIMARY KEY (stream, low))` + noRowID,
+	}
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Letter is a dead letter: a message that could not be opened, or a record of an opened batch that could not be decoded.
+type Letter struct {
+	ID                  int64
+	Topic               string
+	Node, Epoch         string // of a message: what the topic says, and ""
+	Sequence            uint64 // of a record only
+	IsRecord            bool
+	Reason              string // a word to count by, such as "unknown key"
+	Detail              string
+	Raw                 []byte
+	Times               int // how often the same bytes came
+	FirstSeen, LastSeen time.Time
+}
+
+// digest identifies a letter by what it holds, so that a message that is sent again and again is kept once.
+func (l *Letter) digest() string {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%q %q %q %d %t\n", l.Topic, l.Node, l.Epoch, l.Sequence, l.IsRecord) // a hash never fails
+	_, _ = h.Write(l.Raw)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// place is the number the table holds: messages have none of their own.
+func (l *Letter) place() int64 {
+	if l.IsRecord {
+		return int64(l.Sequence)
+	}
+	return -1
+}
+
+// storeLetters sets aside what could not be read. Anybody can send messages that cannot be opened, so these are refused once
+// the table is full: their node was not given a receipt and still has them. Records are never refused, because they are receipted.
+func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams []*stream, result *Result) error {
+	for _, id := range g.Settled {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id); err != nil {
+			return fmt.Errorf("removing dead letter %d: %w", id, err)
+		}
+	}
+	for _, st := range streams {
+		for _, l := range st.dead {
+			if _, err := s.storeLetter(ctx, tx, l, false); err != nil {
+				return err
+			}
+		}
+	}
+	if len(g.Letters) == 0 {
+		return nil
+	}
+	var count, size int64
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(size), 0) FROM dead_letters`).Scan(&count, &size)
+	if err != nil {
+		return fmt.Errorf("measuring the dead letters: %w", err)
+	}
+	for _, l := range g.Letters {
+		full := count >= int64(s.opts.DeadCount) || size+int64(len(l.Raw)) > int64(s.opts.DeadMiB)<<20
+		kept, err := s.storeLetter(ctx, tx, l, full)
+		if err != nil {
+			return err
+		}
+		switch {
+		case kept:
+			count, size = count+1, size+int64(len(l.Raw))
+			result.Letters++
+		case full:
+			result.LettersRefused++
+		}
+	}
+	return nil
+}
+
+// storeLetter keeps the letter, or counts that it came again. It says whether the letter is new and now kept.
+func (s *Store) storeLetter(ctx context.Context, tx *sql.Tx, l *Letter, full bool) (bool, error) {
+	digest, at := l.digest(), now()
+	found, err := tx.ExecContext(ctx, `UPDATE dead_letters SET times = times + 1, last_seen = $1 WHERE digest = $2`, at, digest)
+	if err != nil {
+		return false, fmt.Errorf("counting a dead letter: %w", err)
+	}
+	if n, err := found.RowsAffected(); err != nil || n > 0 || full {
+		return false, err
+	}
+	raw := l.Raw
+	if raw == nil {
+		raw = []byte{}
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO dead_letters (digest, topic, node, epoch, sequence, reason, detail, size, first_seen, last_seen, raw)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`, digest, clean(l.Topic), clean(l.Node), clean(l.Epoch),
+		l.place(), l.Reason, clean(l.Detail), len(raw), at, at, raw)
+	if err != nil {
+		return false, fmt.Errorf("storing a dead letter: %w", err)
+	}
+	return true, nil
+}
+
+// clean makes text from anywhere fit for a database.
+func clean(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// Letters lists up to limit dead letters with ids above after, oldest first. Without raw their bytes stay in the database.
+func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) ([]*Letter, error) {
+	column := "NULL"
+	if raw {
+		column = "raw"
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT id, topic, node, epoch, sequence, reason, detail, times, first_seen, last_seen, `+column+
+		` FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing dead letters: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err below tells
+	var letters []*Letter
+	for rows.Next() {
+		l := &Letter{}
+		var sequence, first, last int64
+		err := rows.Scan(&l.ID, &l.Topic, &l.Node, &l.Epoch, &sequence, &l.Reason, &l.Detail, &l.Times, &first, &last, &l.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("listing dead letters: %w", err)
+		}
+		if sequence >= 0 {
+			l.Sequence, l.IsRecord = uint64(sequence), true
+		}
+		l.FirstSeen, l.LastSeen = time.Unix(0, first), time.Unix(0, last)
+		letters = append(letters, l)
+	}
+	return letters, rows.Err()
+}
+
+// DropLetters forgets dead letters for good and says how many there were.
+func (s *Store) DropLetters(ctx context.Context, ids []int64) (dropped int64, err error) {
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, id := range ids {
+			result, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id)
+			if err != nil {
+				return fmt.Errorf("dropping dead letter %d: %w", id, err)
+			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return fmt.Errorf("dropping dead letter %d: %w", id, err)
+			}
+			dropped += n
+		}
+		return nil
+	})
+	return dropped, err
+}

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"app-offload/cmd/offload-cloud/internal/ranges"
+	"app-offload/functions/task"
+)
+
+// NodeStats is what the store knows of one node.
+type NodeStats struct {
+	Node             string            `json:"node"`
+	Records          int64             `json:"records"` // sequences that are safe here
+	Tasks            int64             `json:"tasks"`   // tasks stored, each once
+	DuplicateRecords int64             `json:"duplicateRecords"`
+	DuplicateTasks   int64             `json:"duplicateTasks"`
+	Gaps             uint64            `json:"gaps"`           // sequences missing without a word from the node
+	Gone             map[string]uint64 `json:"gone,omitempty"` // sequences the node said will not come, by reason
+	DeadLetters      int64             `json:"deadLetters"`
+	Epochs           int               `json:"epochs"`
+	Seen             time.Time         `json:"seen"`
+}
+
+// Stats gathers the figures of all nodes, by name. It reads every span there is, so it is for people, not for every message.
+func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT n.id, n.name, n.stored, n.duplicate_records, n.duplicate_tasks, n.seen,
+		(SELECT COUNT(*) FROM dead_letters d WHERE d.node = n.name) FROM nodes n ORDER BY n.name`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the nodes: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err below tells
+	var all []*NodeStats
+	byID := map[int64]*NodeStats{}
+	for rows.Next() {
+		var id, seen int64
+		n := &NodeStats{Gone: map[string]uint64{}}
+		err := rows.Scan(&id, &n.Node, &n.Tasks, &n.DuplicateRecords, &n.DuplicateTasks, &seen, &n.DeadLetters)
+		if err != nil {
+			return nil, fmt.Errorf("reading the nodes: %w", err)
+		}
+		n.Seen = time.Unix(0, seen).UTC()
+		all, byID[id] = append(all, n), n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the nodes: %w", err)
+	}
+	return all, s.addFates(ctx, byID)
+}
+
+// addFates walks the spans of each stream in order, counting what is between them below the floor as gaps.
+func (s *Store) addFates(ctx context.Context, nodes map[int64]*NodeStats) error {
+	rows, err := s.read.QueryContext(ctx, `SELECT s.id, s.node, s.low, COALESCE(r.low, 0), COALESCE(r.high, 0), COALESCE(r.fate, '')
+		FROM streams s LEFT JOIN ranges r ON r.stream = s.id ORDER BY s.id, r.low`)
+	if err != nil {
+		return fmt.Errorf("reading what became of the records: %w", err)
+	}
+	defer rows.Close()                   //nolint:errcheck // Err below tells
+	var stream, node, floor, known int64 // known: all below it of this stream is counted
+	for rows.Next() {
+		var id, of, low, first, last int64
+		var fate string
+		if err := rows.Scan(&id, &of, &low, &first, &last, &fate); err != nil {
+			return fmt.Errorf("reading what became of the records: %w", err)
+		}
+		if id != stream {
+			nodes[node].gap(known, floor)
+			stream, node, floor, known = id, of, low, 1
+			nodes[node].Epochs++
+		}
+		if fate != "" {
+			nodes[node].gap(known, min(first, floor))
+			nodes[node].add(ranges.Span{First: uint64(first), Last: uint64(last), Fate: fate})
+			known = last + 1
+		}
+	}
+	nodes[node].gap(known, floor)
+	return rows.Err()
+}
+
+func (n *NodeStats) gap(from, to int64) {
+	if n != nil && to > from {
+		n.Gaps += uint64(to - from)
+	}
+}
+
+func (n *NodeStats) add(span ranges.Span) {
+	if span.Fate == Stored || span.Fate == Dead {
+		n.Records += int64(span.Len())
+		return
+	}
+	n.Gone[span.Fate] += span.Len()
+}
+
+// Found is a stored task.
+type Found struct {
+	ID   int64 // ascends in the order of arrival
+	Node string
+	Task *task.Task
+}
+
+// Filter selects events; an empty field selects all.
+type Filter struct {
+	Node, Device string
+	After        int64 // ids above this one
+	Limit        int
+}
+
+// First lists the first task that arrived of each event, in the order of arrival. Whole events are all listed: two that claim
+// one id hold something different.
+func (s *Store) First(ctx context.Context, f Filter) ([]*Found, error) {
+	return s.found(ctx, `r.id > $1 AND ($2 = '' OR n.name = $2) AND ($3 = '' OR r.device = $3) AND (r.parts = 1 OR NOT EXISTS (
+		SELECT 1 FROM records o WHERE o.origin = r.origin AND o.event_id = r.event_id AND o.node = r.node AND o.id < r.id)) ORDER BY r.id LIMIT $4`,
+		f.After, f.Node, f.Device, f.Limit)
+}
+
+// Of lists all tasks of the event that one of them belongs to, by chunk.
+func (s *Store) Of(ctx context.Context, one *Found) ([]*Found, error) {
+	return s.found(ctx, `r.origin = $1 AND r.event_id = $2 AND n.name = $3 ORDER BY r.chunk, r.id`, one.Task.Origin, one.Task.EventID, one.Node)
+}
+
+func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found, error) {
+	// #nosec G202 -- where is one of this file's own constants, the values are parameters
+	rows, err := s.read.QueryContext(ctx, `SELECT r.id, n.name, r.meta, r.data FROM records r JOIN nodes n ON n.id = r.node WHERE `+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading tasks: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err below tells
+	var all []*Found
+	for rows.Next() {
+		f := &Found{}
+		var meta, data []byte
+		if err := rows.Scan(&f.ID, &f.Node, &meta, &data); err != nil {
+			return nil, fmt.Errorf("reading tasks: %w", err)
+		}
+		if f.Task, err = join(meta, data); err != nil {
+			return nil, fmt.Errorf("reading task %d: %w", f.ID, err)
+		}
+		all = append(all, f)
+	}
+	return all, rows.Err()
+}
+
+// dataField is the number of the data in a task's record; see task.proto.
+const dataField = 13
+
+// join makes a record of its two columns and decodes it. The order of the fields in a record does not matter.
+func join(meta, data []byte) (*task.Task, error) {
+	record := make([]byte, 0, len(meta)+len(data)+16)
+	record = append(record, meta...)
+	if len(data) > 0 {
+		record = protowire.AppendBytes(protowire.AppendTag(record, dataField, protowire.BytesType), data)
+	}
+	return task.Decode(record)
+}

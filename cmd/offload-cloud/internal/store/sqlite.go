@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+
+	"modernc.org/sqlite" // registers the driver "sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+type sqliteDialect struct{}
+
+// openSQLite opens the file with a write-ahead log that is synced at every commit: what Commit reports is on the disk.
+// SQLite has one writer at a time, so one connection writes and a few others read beside it.
+func openSQLite(path string, opts Options) (*Store, error) {
+	if path == "" {
+		return nil, errors.New("store \"sqlite:\": the path is missing; write sqlite:/var/lib/offload/cloud.db")
+	}
+	if _, err := os.Stat(path); opts.MustExist && err != nil {
+		return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+	}
+	pragmas := url.Values{"_pragma": {
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)",
+		"cache_size(-65536)", "temp_store(MEMORY)",
+	}}
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + pragmas.Encode()
+	write, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", path, err), write.Close())
+	}
+	read.SetMaxOpenConns(opts.ReadersMax)
+	return &Store{
+		write: write, read: read, opts: opts, dialect: sqliteDialect{},
+		close: func() error { return errors.Join(read.Close(), write.Close()) },
+	}, nil
+}
+
+func (sqliteDialect) name() string                         { return "SQLite" }
+func (sqliteDialect) guard(context.Context, *sql.Tx) error { return nil } // transactions begin with the write lock
+func (sqliteDialect) forUpdate() string                    { return "" }
+func (sqliteDialect) schema() []string {
+	return schema("INTEGER PRIMARY KEY", "BLOB", " WITHOUT ROWID")
+}
+
+// inside takes the end of the transaction off each statement: for one that could end, the driver starts a goroutine a
+// statement, thousands in a group. None here waits for anyone, as the transaction holds the write lock, and one that has ended
+// meanwhile fails the next statement.
+func (sqliteDialect) inside(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
+
+const insertSQLite = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, digest, class, device, source, resource, origin, stored, meta, data)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`
+
+func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	statement, err := tx.PrepareContext(ctx, insertSQLite)
+	if err != nil {
+		return fmt.Errorf("preparing to store records: %w", err)
+	}
+	defer statement.Close() //nolint:errcheck // the transaction's own outcome tells
+	at := now()
+	for _, r := range rows {
+		result, err := statement.ExecContext(ctx, r.stream, r.sequence, r.node, r.task.EventID, r.task.Chunk, r.task.Of, r.digest,
+			r.class, r.task.Device, r.task.Source, r.task.Resource, r.task.Origin, at, r.meta, r.data)
+		if err != nil {
+			return fmt.Errorf("storing record %d: %w", r.sequence, err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("storing record %d: %w", r.sequence, err)
+		}
+		r.fresh = n == 1
+	}
+	return nil
+}
+
+// permanent knows the codes that speak of the data; anything else (busy, full, I/O) passes.
+func (sqliteDialect) permanent(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case lib.SQLITE_TOOBIG, lib.SQLITE_CONSTRAINT, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,178 @@
+// Package store keeps what the nodes sent: the tasks, what became of every sequence number, and the messages that could
+// not be read.
+//
+// What Commit is given it stores in one transaction or not at all. When it returns without an error everything in the
+// group survives a power cut, and only then may a receipt be given for it. A record is identified by (node, epoch,
+// sequence), a task by its event's id, its chunk and its content: a task that comes again under another sequence (an event
+// the bus delivered twice, a spool made anew) is stored once and receipted under both. One node's tasks never shadow another's.
+//
+// SQLite and PostgreSQL hold the same tables; what differs between them is in dialect.go and the files named after them. Every
+// method may be called from several goroutines, and several processes may share one database.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/ranges"
+	"app-offload/functions/task"
+)
+
+// What can have become of a sequence, besides the reasons a node gives for records that are gone.
+const (
+	Stored = "stored" // the task is in the records table, under this or an earlier sequence
+	Dead   = "dead"   // the record arrived but could not be decoded; it is among the dead letters
+)
+
+// Record is one record of an opened batch.
+type Record struct {
+	Sequence uint64
+	Task     *task.Task // nil if the record could not be decoded
+	Raw      []byte     // what could not be decoded; unused otherwise
+	Problem  string     // why Task is nil
+}
+
+// Batch is what one message brought. Floor is the smallest sequence that the node still held when it made the batch.
+type Batch struct {
+	Node, Epoch string
+	Floor       uint64
+	Records     []Record
+}
+
+// Gone is a node's word about records that will never come; the fate of each span is the reason.
+type Gone struct {
+	Node, Epoch string
+	Spans       []ranges.Span
+}
+
+// Group is what one transaction stores.
+type Group struct {
+	Batches []*Batch
+	Gone    []*Gone
+	Letters []*Letter // messages that could not be opened
+	Settled []int64   // dead letters that a retry has dealt with
+}
+
+// Records counts the records of all batches.
+func (g *Group) Records() (n int) {
+	for _, b := range g.Batches {
+		n += len(b.Records)
+	}
+	return n
+}
+
+// Receipt says which sequences of one stream this group made safe, and which are missing: below the floor, neither
+// here nor declared gone.
+type Receipt struct {
+	Node, Epoch string
+	Safe, Gaps  []ranges.Span
+}
+
+// Fresh is a record that was stored for the first time.
+type Fresh struct {
+	Node, Epoch string
+	Sequence    uint64
+	Task        *task.Task
+}
+
+// Result is what a committed group came to.
+type Result struct {
+	Receipts         []Receipt
+	Fresh            []Fresh
+	DuplicateRecords int // sequences that were known already
+	DuplicateTasks   int // new sequences whose task was stored before under another one
+	DeadRecords      int // records set aside because they could not be decoded
+	Letters          int // messages set aside for the first time
+	LettersRefused   int // messages not set aside because the table is full
+}
+
+// Options bound what the store keeps.
+type Options struct {
+	MustExist  bool // do not create a database, as a command that only reads should not
+	DeadCount  int  // most dead letters kept; 0 is 10,000
+	DeadMiB    int  // most bytes of dead letters kept; 0 is 256 MiB
+	ReadersMax int  // connections for reading beside the writing one; 0 is 4
+}
+
+func (o Options) withDefaults() Options {
+	if o.DeadCount == 0 {
+		o.DeadCount = 10_000
+	}
+	if o.DeadMiB == 0 {
+		o.DeadMiB = 256
+	}
+	if o.ReadersMax == 0 {
+		o.ReadersMax = 4
+	}
+	return o
+}
+
+// Store is a database of received tasks.
+type Store struct {
+	write, read *sql.DB
+	dialect     dialect
+	opts        Options
+	close       func() error
+}
+
+// Open opens "sqlite:PATH" or a "postgres://…" URL and creates the tables where there are none yet.
+func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
+	var (
+		s   *Store
+		err error
+	)
+	switch scheme, rest, _ := strings.Cut(dsn, ":"); scheme {
+	case "sqlite":
+		s, err = openSQLite(rest, opts)
+	case "postgres", "postgresql":
+		s, err = openPostgres(ctx, dsn, opts)
+	default:
+		// The text is not shown: it may hold a password.
+		return nil, errors.New("the store is of an unknown kind; use sqlite:PATH or postgres://user@host/database")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("preparing the tables of the %s store: %w", s.dialect.name(), err)
+	}
+	return s, nil
+}
+
+// Close releases the connections; a transaction under way is rolled back.
+func (s *Store) Close() error { return s.close() }
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }
+
+// Permanent reports whether a failed Commit would fail again because of what the group holds, not because of the
+// database's state. Such a group must be taken apart, not retried.
+func (s *Store) Permanent(err error) bool { return err != nil && s.dialect.permanent(err) }
+
+// inTx runs f in one writing transaction, which ends with ctx. f is given the context for its statements.
+func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	if err := f(s.dialect.inside(ctx), tx); err != nil {
+		_ = tx.Rollback() // the first error is the one to tell
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err) // which says only that the transaction is over
+		}
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+// now is the store's clock, in nanoseconds since the Unix epoch.
+func now() int64 { return time.Now().UnixNano() }

@@ -1,0 +1,285 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/offload-cloud/internal/ranges"
+	"app-offload/functions/task"
+)
+
+func open(t testing.TB, dsn string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), dsn, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// All that must hold, holds on either database. One server serves all tests, for starting one takes seconds.
+func TestStore(t *testing.T) {
+	tests := map[string]func(t *testing.T, s *Store){
+		"a record is stored once and receipted each time": testOnce,
+		"a task under another sequence is stored once":    testTaskOnce,
+		"the same id with other content is kept":          testConflict,
+		"gaps are named until filled or explained":        testGaps,
+		"lanes may overtake each other":                   testLanes,
+		"what is gone may still come":                     testGoneComes,
+		"an undecodable record is set aside":              testDeadRecord,
+		"an unfit name is set aside":                      testUnfit,
+		"letters are kept once, counted and bounded":      testLetters,
+		"a failed commit leaves nothing":                  testRollback,
+		"events are listed once, in order":                testEvents,
+		"the figures add up":                              testStats,
+	}
+	var server *pgtest.Server
+	for name, test := range tests {
+		t.Run("sqlite/"+name, func(t *testing.T) {
+			test(t, open(t, "sqlite:"+filepath.Join(t.TempDir(), "a b%c?.db"), Options{DeadCount: 3}))
+		})
+	}
+	t.Run("postgres", func(t *testing.T) {
+		server = pgtest.Start(t, "fsync=off")
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) { test(t, open(t, server.Database(t), Options{DeadCount: 3})) })
+		}
+	})
+}
+
+// whole is an event of its own; the id makes it distinct.
+func whole(id string) *task.Task {
+	return &task.Task{
+		EventID: id, Device: "pump-1", Profile: "pump", Source: "state", Origin: 7, Received: 8, Of: 1,
+		Class: &task.Class{Name: "default", Priority: 3}, Encoding: task.JSON, Data: []byte(`{"id":"` + id + `"}`),
+	}
+}
+
+func batch(node string, floor uint64, seqs ...uint64) *Batch {
+	b := &Batch{Node: node, Epoch: "e1", Floor: floor}
+	for _, seq := range seqs {
+		b.Records = append(b.Records, Record{Sequence: seq, Task: whole(fmt.Sprintf("%s-%d", node, seq))})
+	}
+	return b
+}
+
+func commit(t testing.TB, s *Store, batches ...*Batch) *Result {
+	t.Helper()
+	result, err := s.Commit(t.Context(), &Group{Batches: batches})
+	require.NoError(t, err)
+	return result
+}
+
+func span(first, last uint64) ranges.Span { return ranges.Span{First: first, Last: last} }
+
+// count holds the table against what was expected, whatever the counters say.
+func count(t testing.TB, s *Store, table string) (n int) {
+	t.Helper()
+	require.NoError(t, s.read.QueryRowContext(context.Background(), "SELECT COUNT(*) FROM "+table).Scan(&n))
+	return n
+}
+
+func testOnce(t *testing.T, s *Store) {
+	result := commit(t, s, batch("n1", 1, 1, 2, 3))
+	require.Equal(t, []Receipt{{Node: "n1", Epoch: "e1", Safe: []ranges.Span{span(1, 3)}}}, result.Receipts)
+	require.Len(t, result.Fresh, 3)
+
+	result = commit(t, s, batch("n1", 1, 2, 3, 4), batch("n1", 1, 4))
+	require.Equal(t, []ranges.Span{span(2, 4)}, result.Receipts[0].Safe, "what comes again is receipted again")
+	require.Equal(t, 3, result.DuplicateRecords)
+	require.Len(t, result.Fresh, 1)
+	require.Equal(t, 4, count(t, s, "records"))
+	require.Equal(t, 1, count(t, s, "ranges"), "a stream without loss is one span")
+}
+
+func testTaskOnce(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1, 2))
+	again := batch("n1", 1, 7)
+	again.Epoch, again.Records[0].Task = "e2", whole("n1-2")
+	again.Records = append(again.Records, Record{Sequence: 8, Task: whole("new")}, Record{Sequence: 9, Task: whole("new")})
+	result := commit(t, s, again)
+	require.Equal(t, []ranges.Span{span(7, 9)}, result.Receipts[0].Safe)
+	require.Equal(t, 2, result.DuplicateTasks, "one was stored before, one stands twice in the batch")
+	require.Equal(t, 3, count(t, s, "records"))
+
+	commit(t, s, batch("n2", 1, 1))
+	other := batch("n2", 1, 2)
+	other.Records[0].Task = whole("n1-2")
+	require.Zero(t, commit(t, s, other).DuplicateTasks, "another node's event of that id is another event")
+}
+
+func testConflict(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1))
+	other := batch("n1", 1, 2)
+	other.Records[0].Task = whole("n1-1")
+	other.Records[0].Task.Data = []byte(`{"other":true}`)
+	require.Zero(t, commit(t, s, other).DuplicateTasks)
+	require.Equal(t, 2, count(t, s, "records"))
+}
+
+func testGaps(t *testing.T, s *Store) {
+	require.Empty(t, commit(t, s, batch("n1", 1, 1, 2, 6)).Receipts[0].Gaps, "3–5 are above the floor and may be on their way")
+	require.Equal(t, []ranges.Span{span(3, 5)}, commit(t, s, batch("n1", 7, 7)).Receipts[0].Gaps)
+	require.Equal(t, []ranges.Span{span(3, 3), span(5, 5)}, commit(t, s, batch("n1", 7, 4)).Receipts[0].Gaps)
+
+	result, err := s.Commit(t.Context(), &Group{Gone: []*Gone{{Node: "n1", Epoch: "e1", Spans: []ranges.Span{
+		{First: 3, Last: 4, Fate: "expired"}, {First: 6, Last: 6, Fate: "done"},
+	}}}})
+	require.NoError(t, err)
+	require.Equal(t, []Receipt{{Node: "n1", Epoch: "e1", Gaps: []ranges.Span{span(5, 5)}}}, result.Receipts)
+	require.Empty(t, commit(t, s, batch("n1", 7, 5)).Receipts[0].Gaps)
+
+	nodes, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]uint64{"expired": 1}, nodes[0].Gone, "what is stored cannot be gone")
+	require.Equal(t, int64(6), nodes[0].Records)
+}
+
+func testLanes(t *testing.T, s *Store) {
+	var even, odd []uint64
+	for i := uint64(1); i <= 600; i += 2 {
+		odd, even = append(odd, i), append(even, i+1)
+	}
+	require.Empty(t, commit(t, s, batch("n1", 1, even...)).Receipts[0].Gaps)
+	require.Equal(t, len(even), count(t, s, "ranges"))
+	far := commit(t, s, batch("n1", 1, 1_000_000), batch("n1", 1, 1))
+	require.Equal(t, []ranges.Span{span(1, 1), span(1_000_000, 1_000_000)}, far.Receipts[0].Safe)
+	require.Empty(t, commit(t, s, batch("n1", 601, odd...)).Receipts[0].Gaps)
+	require.Equal(t, 2, count(t, s, "ranges"))
+	gaps := commit(t, s, batch("n1", 1_000_001, 1_000_001)).Receipts[0].Gaps
+	require.Equal(t, []ranges.Span{span(601, 999_999)}, gaps)
+}
+
+func testGoneComes(t *testing.T, s *Store) {
+	_, err := s.Commit(t.Context(), &Group{Gone: []*Gone{{Node: "n1", Epoch: "e1", Spans: []ranges.Span{{First: 1, Last: 9, Fate: "dropped"}}}}})
+	require.NoError(t, err)
+	result := commit(t, s, batch("n1", 10, 5, 10))
+	require.Len(t, result.Fresh, 2)
+	nodes, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]uint64{"dropped": 8}, nodes[0].Gone)
+	require.Equal(t, int64(2), nodes[0].Records)
+}
+
+func testDeadRecord(t *testing.T, s *Store) {
+	b := batch("n1", 1, 1, 2, 3)
+	b.Records[1] = Record{Sequence: 2, Raw: []byte("rubbish"), Problem: "no such field"}
+	result := commit(t, s, b)
+	require.Equal(t, 1, result.DeadRecords)
+	require.Equal(t, []ranges.Span{span(1, 3)}, result.Receipts[0].Safe, "set aside is safe: the node need not keep it")
+	require.Zero(t, commit(t, s, b).DeadRecords)
+
+	letters, err := s.Letters(t.Context(), 0, 10, true)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, "rubbish", string(letters[0].Raw))
+	require.True(t, letters[0].IsRecord)
+	require.Equal(t, uint64(2), letters[0].Sequence)
+
+	again := batch("n1", 1, 2) // a newer program can read it
+	retried, err := s.Commit(t.Context(), &Group{Batches: []*Batch{again}, Settled: []int64{letters[0].ID}})
+	require.NoError(t, err)
+	require.Len(t, retried.Fresh, 1)
+	require.Zero(t, count(t, s, "dead_letters"))
+	require.Equal(t, 3, count(t, s, "records"))
+}
+
+func testUnfit(t *testing.T, s *Store) {
+	b := batch("n1", 1, 1, 2, 3)
+	b.Records[0].Task.Device = "nul\x00"
+	b.Records[1].Task.EventID = strings.Repeat("x", 3000)
+	result := commit(t, s, b)
+	require.Equal(t, 2, result.DeadRecords)
+	require.Len(t, result.Fresh, 1)
+}
+
+func testLetters(t *testing.T, s *Store) {
+	letter := func(raw string) *Letter {
+		return &Letter{Topic: "offload/v1/n1/batch/\x00\xff", Node: "n1", Reason: "forged", Detail: "\xffx", Raw: []byte(raw)}
+	}
+	send := func(l ...*Letter) *Result {
+		result, err := s.Commit(t.Context(), &Group{Letters: l})
+		require.NoError(t, err)
+		return result
+	}
+	require.Equal(t, 2, send(letter("a"), letter("b"), letter("a")).Letters)
+	result := send(letter("a"), letter("c"), letter("d"))
+	require.Equal(t, []int{1, 1}, []int{result.Letters, result.LettersRefused})
+	letters, err := s.Letters(t.Context(), 0, 10, false)
+	require.NoError(t, err)
+	require.Len(t, letters, 3)
+	require.Equal(t, 3, letters[0].Times)
+	require.Nil(t, letters[0].Raw)
+	dropped, err := s.DropLetters(t.Context(), []int64{letters[0].ID, letters[1].ID, 999})
+	require.NoError(t, err)
+	require.Equal(t, int64(2), dropped)
+	require.Zero(t, count(t, s, "nodes"), "a message that proves nothing makes no node")
+}
+
+func testRollback(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1))
+	failing := &Store{write: s.write, read: s.read, opts: s.opts, dialect: failInsert{s.dialect}}
+	_, err := failing.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 2, 2)}, Letters: []*Letter{{Reason: "x"}}})
+	require.ErrorIs(t, err, errFull)
+	require.False(t, s.Permanent(err))
+	require.Equal(t, 1, count(t, s, "records"))
+	require.Len(t, commit(t, s, batch("n1", 1, 2)).Fresh, 1)
+
+	_, err = s.write.ExecContext(t.Context(), `INSERT INTO offload_schema (version) VALUES (NULL)`)
+	require.True(t, s.Permanent(err), "a constraint fails each time: %v", err)
+}
+
+var errFull = errors.New("disk full")
+
+// failInsert is a database whose disk fills up while records are being stored.
+type failInsert struct{ dialect }
+
+func (f failInsert) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	return errors.Join(f.dialect.insert(ctx, tx, rows), errFull)
+}
+
+func testEvents(t *testing.T, s *Store) {
+	cut := batch("n1", 1, 1, 2, 3, 4)
+	for i, chunk := range []int{2, 0} { // chunk 1 of the first event is missing
+		w := whole("cut")
+		w.Chunk, w.Of, w.Encoding = chunk, 3, task.Text
+		cut.Records[i].Task = w
+	}
+	cut.Records[1].Task.Holes = []task.Hole{{Resource: "wave", At: 3, Length: 5, Encoding: task.Text}}
+	commit(t, s, cut, batch("n2", 1, 1))
+
+	first, err := s.First(t.Context(), Filter{Limit: 10})
+	require.NoError(t, err)
+	var ids []string
+	for _, f := range first {
+		ids = append(ids, f.Node+" "+f.Task.EventID)
+	}
+	require.Equal(t, []string{"n1 cut", "n1 n1-3", "n1 n1-4", "n2 n2-1"}, ids)
+	page, err := s.First(t.Context(), Filter{Node: "n1", After: first[1].ID, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+
+	all, err := s.Of(t.Context(), first[0])
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 2}, []int{all[0].Task.Chunk, all[1].Task.Chunk})
+	require.Equal(t, cut.Records[1].Task, all[0].Task, "what was stored comes back as it was")
+}
+
+func testStats(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1, 2, 3), batch("n2", 5, 5, 8))
+	commit(t, s, batch("n2", 9, 8))
+	nodes, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Len(t, nodes, 2)
+	require.Zero(t, nodes[0].Gaps)
+	require.Equal(t, []int64{2, 2, 1}, []int64{nodes[1].Records, nodes[1].Tasks, nodes[1].DuplicateRecords})
+	require.Equal(t, uint64(6), nodes[1].Gaps, "1–4, 6 and 7")
+	require.Equal(t, 5, count(t, s, "tasks"))
+}

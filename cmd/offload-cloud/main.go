@@ -1,0 +1,100 @@
+// offload-cloud is the cloud's end of the way: it receives what the nodes send, opens it, stores each task once and
+// tells the nodes what is safe. Verbs show and mend what is stored.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+const examples = `Usage:
+  offload-cloud -from URL -store URL [flags]     receive and store, until interrupted
+  offload-cloud events -store URL [flags]        the stored events, joined from their chunks, as JSON lines
+  offload-cloud stats  -store URL [-json]        records, tasks, gaps and dead letters of each node
+  offload-cloud dead   list|retry|drop …         messages and records that could not be read
+
+Examples:
+  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db
+  offload-cloud -from mqtts://broker:8883 -tls-ca ca.pem -user cloud -password-file pw -keys keys/ -store postgres://cloud@db/offload
+  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db -jsonl | jq .data
+  offload-cloud -share workers -id worker-1 -from mqtt://broker:1883 -store postgres://cloud@db/offload
+  offload-cloud -share workers -from nats://a:4222,b:4222,c:4222 -store postgres://cloud@db/offload
+  offload-cloud events -store sqlite:cloud.db -device pump-1 | jq 'select(.missing)'
+
+Flags:
+`
+
+// streams are the process's ends, so that tests can hold them.
+type streams struct{ out, err io.Writer }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run does what the arguments ask for: a verb, or to consume where there is none.
+func run(ctx context.Context, args []string, std streams) int {
+	verb := consumeVerb
+	name := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name = args[0]
+		verb = map[string]func(context.Context, []string, streams) error{
+			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb,
+		}[name]
+		args = args[1:]
+	}
+	if verb == nil {
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are events, stats and dead\n", name)
+		return 2
+	}
+	err := verb(ctx, args, std)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return 2 // the flag package has said what is wrong
+	case err != nil:
+		_, _ = fmt.Fprintln(std.err, strings.TrimSpace("offload-cloud "+name)+":", err)
+		return 1
+	}
+	return 0
+}
+
+// errUsage marks arguments that make no sense; it was told to the user already.
+var errUsage = errors.New("wrong usage")
+
+// newFlags makes a verb's flags, whose help begins with the usage.
+func newFlags(name, usage string, std streams) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(std.err)
+	fs.Usage = func() {
+		_, _ = fmt.Fprint(std.err, usage)
+		fs.PrintDefaults()
+	}
+	return fs
+}
+
+// parse reads flags that may stand before, between and after the arguments, which it returns.
+func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, errUsage
+		}
+		if fs.NArg() == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+}

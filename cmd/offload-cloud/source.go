@@ -1,0 +1,194 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/keys"
+	"app-offload/functions/seal"
+)
+
+// sourceFlags say where messages come from and who the consumer is there.
+type sourceFlags struct {
+	from, id, share, user, passwordFile string
+	ca, cert, key, serverName           string
+	replies                             string
+}
+
+func (f *sourceFlags) register(fs *flag.FlagSet) {
+	fs.StringVar(&f.from, "from", "", "broker to receive from: mqtt://host:1883, mqtts://host:8883 for TLS, "+
+		"nats://a:4222,b:4222 for a NATS cluster with an MQTT listener, or http://:8080 to listen for posts of KubeEdge's router")
+	fs.StringVar(&f.replies, "replies", "", "with -from http://…: where receipts are posted to, such as http://cloudcore:9443/{node}/offload/receipts")
+	fs.StringVar(&f.id, "id", "offload-cloud-"+hostname(), "name of the session at the broker; two consumers must not share one")
+	fs.StringVar(&f.share, "share", "", "group of consumers that share the messages; they need one PostgreSQL, and over MQTT an -id each")
+	fs.StringVar(&f.user, "user", "", "user name at the broker")
+	fs.StringVar(&f.passwordFile, "password-file", "", "file with the password, read at each connection")
+	fs.StringVar(&f.ca, "tls-ca", "", "file of certificates (PEM) that the broker's may be signed by; the system's if empty")
+	fs.StringVar(&f.cert, "tls-cert", "", "file with the client certificate (PEM)")
+	fs.StringVar(&f.key, "tls-key", "", "file with the client certificate's key (PEM)")
+	fs.StringVar(&f.serverName, "tls-server-name", "", "name to expect in the broker's certificate, where it is not the host's")
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "1"
+	}
+	return name
+}
+
+// transport makes the connection that -from asks for.
+func (f *sourceFlags) transport(log *slog.Logger) (consume.Transport, error) {
+	if strings.Contains(f.from, "@") { // not shown, as the ready line and errors show the rest
+		return nil, errors.New("-from has a user or a password in it; give them as -user and -password-file")
+	}
+	first, _, _ := strings.Cut(f.from, ",") // NATS takes several servers
+	u, err := url.Parse(first)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("-from %q: write it like mqtt://host:1883", f.from)
+	}
+	if strings.ContainsAny(f.share, "/+#.*> ") {
+		return nil, fmt.Errorf("-share %q: a group's name has no space and none of / + # . * >", f.share)
+	}
+	if _, err := f.password(); err != nil {
+		return nil, err
+	}
+	switch u.Scheme {
+	case "mqtt", "tcp":
+		return consume.NewMQTT(f.mqtt("tcp://"+u.Host, nil, log)), nil
+	case "mqtts", "ssl", "tls":
+		conf, err := f.tls()
+		if err != nil {
+			return nil, err
+		}
+		return consume.NewMQTT(f.mqtt("ssl://"+u.Host, conf, log)), nil
+	}
+	switch u.Scheme {
+	case "nats":
+		return f.nats(log)
+	case "http":
+		return f.http(u.Host, log)
+	}
+	return nil, fmt.Errorf("-from %q: the scheme must be mqtt, mqtts, nats or http", f.from)
+}
+
+// http listens itself; the other direction has an address of its own.
+func (f *sourceFlags) http(address string, log *slog.Logger) (consume.Transport, error) {
+	u, err := url.Parse(f.replies)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("-replies %q: with -from http://… say where receipts go, such as http://cloudcore:9443/{node}/offload/receipts", f.replies)
+	}
+	return consume.NewHTTP(consume.HTTPConfig{Address: address, Replies: strings.TrimRight(f.replies, "/"), Log: log}), nil
+}
+
+// nats uses TLS as soon as there is anything to say about it.
+func (f *sourceFlags) nats(log *slog.Logger) (consume.Transport, error) {
+	c := consume.NATSConfig{URLs: f.from, Durable: "offload-cloud", Login: f.login(log), Log: log}
+	if f.share != "" {
+		c.Durable = f.share
+	}
+	if f.ca != "" || f.cert != "" || f.serverName != "" {
+		conf, err := f.tls()
+		if err != nil {
+			return nil, err
+		}
+		c.TLS = conf
+	}
+	return consume.NewNATS(c), nil
+}
+
+func (f *sourceFlags) mqtt(broker string, conf *tls.Config, log *slog.Logger) consume.MQTTConfig {
+	return consume.MQTTConfig{URL: broker, ID: f.id, Share: f.share, TLS: conf, Login: f.login(log), Log: log}
+}
+
+// login reads the password anew for each connection; it is nil without a user.
+func (f *sourceFlags) login(log *slog.Logger) func() (user, password string) {
+	if f.user == "" {
+		return nil
+	}
+	return func() (string, string) {
+		password, err := f.password()
+		if err != nil {
+			log.Error("connecting without a password", "error", err)
+		}
+		return f.user, password
+	}
+}
+
+func (f *sourceFlags) password() (string, error) {
+	if f.passwordFile == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(f.passwordFile)
+	if err != nil {
+		return "", fmt.Errorf("reading -password-file: %w", err)
+	}
+	return strings.TrimRight(string(content), "\r\n"), nil
+}
+
+func (f *sourceFlags) tls() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, fmt.Errorf("reading -tls-ca: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("-tls-ca %s: there is no certificate in it", f.ca)
+		}
+	}
+	if (f.cert == "") != (f.key == "") {
+		return nil, errors.New("-tls-cert and -tls-key go together; give both or none")
+	}
+	if f.cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("reading -tls-cert and -tls-key: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// keyFlags say how messages are opened and receipts sealed.
+type keyFlags struct {
+	path, cipher string
+	allowPlain   bool
+	maxDataMiB   int
+}
+
+func (f *keyFlags) register(fs *flag.FlagSet) {
+	fs.StringVar(&f.path, "keys", "", "folder with one key a file, named by its id, or a file with an id and a key a line; "+
+		"hex or base64. With keys, messages that are not sealed are refused")
+	fs.StringVar(&f.cipher, "cipher", seal.CipherAuto, "cipher of the receipts: auto, aes-256-gcm, aes-eax or none")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "accept messages that are not sealed although there are keys; for a migration only")
+	fs.IntVar(&f.maxDataMiB, "max-data-mib", 64, "largest content of a message once unpacked")
+}
+
+// codecs make the two ends of sealing, with keys or without.
+func (f *keyFlags) codecs() (*seal.Opener, *seal.Sealer, error) {
+	cfg, limits := seal.DefaultConfig(), seal.Limits{MaxDataMiB: f.maxDataMiB, AllowPlain: f.allowPlain}
+	cfg.Cipher = f.cipher
+	var ring seal.Keys // stays nil without keys
+	if f.path != "" {
+		files, err := keys.Load(f.path)
+		if err != nil {
+			return nil, nil, err
+		}
+		ring = files
+	}
+	sealer, err := seal.NewSealer(cfg, ring)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sealing receipts: %w", err)
+	}
+	return seal.NewOpener(ring, limits), sealer, nil
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+const statsUsage = `Usage: offload-cloud stats -store URL [-json]
+
+Prints what is known of each node: records receipted, tasks stored, records and tasks that came more than once, gaps (records
+that the node holds no longer and that never came), what the node gave up and why, and dead letters.
+
+Flags:
+`
+
+func statsVerb(ctx context.Context, args []string, std streams) error {
+	fs := newFlags("stats", statsUsage, std)
+	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
+	asJSON := fs.Bool("json", false, "one JSON object a line instead of a table")
+	if _, err := parse(fs, args); err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	nodes, err := db.Stats(ctx)
+	if err == nil && *asJSON {
+		err = printJSON(nodes, std.out)
+	} else if err == nil {
+		err = printTable(nodes, std.out)
+	}
+	return errors.Join(err, db.Close())
+}
+
+func printJSON(nodes []*store.NodeStats, out io.Writer) error {
+	encoder := json.NewEncoder(out)
+	for _, n := range nodes {
+		if err := encoder.Encode(n); err != nil {
+			return fmt.Errorf("writing the figures: %w", err)
+		}
+	}
+	return nil
+}
+
+func printTable(nodes []*store.NodeStats, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tDEAD\tEPOCHS\tSEEN\t") // Flush tells of errors
+	for _, n := range nodes {
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
+			n.Gaps, goneText(n.Gone), n.DeadLetters, n.Epochs, n.Seen.Format(time.DateTime))
+	}
+	return w.Flush()
+}
+
+// goneText is "expired 3, dropped 1", or "0".
+func goneText(gone map[string]uint64) string {
+	if len(gone) == 0 {
+		return "0"
+	}
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(gone)) {
+		parts = append(parts, fmt.Sprintf("%s %d", reason, gone[reason]))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// serveWeb serves /live, /ready and /metrics at the address until the returned function is called. No address, no server.
+func serveWeb(address string, c *consume.Consumer, db *store.Store, log *slog.Logger) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("opening -listen: %w", err)
+	}
+	server := &http.Server{Handler: newMux(c, db), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the web server ended", "error", err)
+		}
+	}()
+	log.Info("listening", "address", listener.Addr())
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // a client that reads slowly is not waited for
+		}
+		<-done
+	}, nil
+}
+
+func newMux(c *consume.Consumer, db *store.Store) *http.ServeMux {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c.Counts.Register(registry)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("live\n")) })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if why := notReady(ctx, c, db); why != "" {
+			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	return mux
+}
+
+// notReady says what is missing for work to go on, "" if nothing is. The errors themselves stay in the log.
+func notReady(ctx context.Context, c *consume.Consumer, db *store.Store) string {
+	switch {
+	case !c.Transport.Connected():
+		return "no subscription at the broker"
+	case !c.Counts.StoreUp.Load():
+		return "the store fails"
+	case db.Ping(ctx) != nil:
+		return "the store does not answer"
+	}
+	return ""
+}
