@@ -1,0 +1,307 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions"
+	"app-offload/functions/config"
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+)
+
+// service answers like app-offload; each path has its answer.
+func service(t *testing.T, answers map[string]any) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := answers[r.URL.RequestURI()]
+		if !ok {
+			t.Errorf("unexpected request for %s", r.URL.RequestURI())
+		}
+		if raw, ok := answer.(string); ok {
+			_, _ = io.WriteString(w, raw)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func statusJSON(t *testing.T, edit ...string) string {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/status.json")
+	require.NoError(t, err)
+	return strings.NewReplacer(edit...).Replace(string(raw))
+}
+
+func TestStatus(t *testing.T) {
+	url := service(t, map[string]any{apiBase + "/status": statusJSON(t)})
+	r := call{}.run("status", "-url", url)
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "status", r.out)
+
+	r = call{}.run("status", "-json", "-url", url+apiBase+"/") // as the help of others writes the address
+	require.Equal(t, exitFine, r.code, r.err)
+	require.JSONEq(t, statusJSON(t), r.out)
+}
+
+// A service that answers but is not ready has an exit code of its own, and says why.
+func TestStatusNotReady(t *testing.T) {
+	raw := statusJSON(t, `"ready":true`, `"ready":false,"notReady":["spool: disk full","intake: disconnected"]`, `"link":{"up":true`, `"link":{"up":false`,
+		`"balance":0`, `"balance":-3`)
+	r := call{}.run("status", "-url", service(t, map[string]any{apiBase + "/status": raw}))
+	require.Equal(t, exitNotReady, r.code)
+	golden(t, "status_notready", r.out)
+}
+
+// What the service publishes under its own types is what this tool reads.
+func TestStatusReadsWhatTheServiceWrites(t *testing.T) {
+	var whole functions.Status
+	whole.NodeName, whole.Ready, whole.Policy, whole.NotReady = "n", true, "p", []string{"why"}
+	whole.Counts = functions.Counts{Accepted: 10, Local: 1, Receipted: 2, Spooled: 3, InFlight: 5, Dropped: map[string]int64{"full": 4}, Balance: 6}
+	whole.Events = functions.EventCounts{Received: 7, Refused: map[string]uint64{"bytes": 1}, Returned: 8, Quarantined: map[string]uint64{"x": 2}}
+	whole.Spool = functions.SpoolStatus{Tasks: 1, Bytes: 2, Quota: 3, OldestAge: 4, Damaged: 5, Problem: "p"}
+	whole.Link = host.Link{Up: true, Goodput: 1, RTT: 2, RTT95: 3}
+	whole.Node = host.State{CPU: 5, Battery: 1, Temperature: 2, Watts: 3}
+	whole.Export.Inflight, whole.Export.ReceiptsSilent = 9, true
+	whole.Process = functions.Process{RSS: 1, Goroutines: 2, Uptime: 3}
+	whole.Configuration = functions.ConfigurationStatus{Version: "v", Problem: "q"}
+	raw, err := json.Marshal(whole)
+	require.NoError(t, err)
+	var have status
+	require.NoError(t, json.Unmarshal(raw, &have))
+	want := status{
+		NodeName: "n", Ready: true, Policy: "p", NotReady: []string{"why"},
+		Counts: counts(whole.Counts), Link: whole.Link, Node: whole.Node,
+	}
+	want.Events.Received, want.Events.Refused, want.Events.Returned, want.Events.Quarantined = 7, whole.Events.Refused, 8, whole.Events.Quarantined
+	want.Spool.Tasks, want.Spool.Bytes, want.Spool.Quota, want.Spool.OldestAge, want.Spool.Damaged, want.Spool.Problem = 1, 2, 3, 4, 5, "p"
+	want.Export.Inflight, want.Export.ReceiptsSilent = 9, true
+	want.Process.RSS, want.Process.Goroutines, want.Process.Uptime = 1, 2, 3
+	want.Configuration.Version, want.Configuration.Problem = "v", "q"
+	require.Equal(t, want, have)
+}
+
+// Watching goes on while the service is away, and ends well when it is interrupted.
+func TestStatusWatch(t *testing.T) {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 2 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		if asked.Load() > 2 {
+			stop()
+		}
+		_, _ = io.WriteString(w, statusJSON(t))
+	}))
+	defer s.Close()
+	r := call{ctx: ctx}.run("status", "-watch", "-every", "100ms", "-url", s.URL)
+	require.Equal(t, exitFine, r.code, r.err)
+	require.Contains(t, r.out, "node plant-7  ready")
+	require.Contains(t, r.out, "19:00:00  no answer: asking "+s.URL)
+	require.GreaterOrEqual(t, asked.Load(), int32(3))
+}
+
+// decided is a decision with everything in it.
+func decided(edit func(*policy.Entry)) decision {
+	e := policy.Entry{
+		ID: 1795374992279610, Time: 1795375002058848344, EventID: "e4922912-6b99-419f-8529-e981ad604c35", Chunk: 1, Of: 3, Class: "vibration",
+		Device: "pump-1-bearing", Size: 204800, Complexity: 80, Deadline: 2 * time.Second, Waited: 5 * time.Millisecond,
+		Decision: policy.Decision{
+			Target: policy.Cloud, Score: 0.69, Threshold: 0.5, Terms: policy.Terms{Size: 0.15, Complexity: 0.4, CPU: 0.14}, Propensity: 1,
+			Reason: policy.AboveThreshold,
+		},
+		Policy: "weighted", Version: "38ae4046",
+		Estimate: score.Estimate{LocalTime: 0.25, CloudTime: 0.09, LocalEnergy: 0.46, CloudEnergy: 1.6, Cycles: 384, Bytes: 205200},
+		State:    host.State{CPU: 70, QueueTasks: 3, QueueCycles: 120, Link: host.Link{Up: true, Goodput: 1.25e6, RTT: 0.012, BacklogTasks: 20, BacklogShare: 0.02}},
+		Outcome:  policy.Outcome{Known: true, Time: 0.103, Bytes: 205000, Met: true},
+	}
+	if edit != nil {
+		edit(&e)
+	}
+	return decision{e, policy.Explain(e)}
+}
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(*policy.Entry)
+	}{
+		{"cloud", nil},
+		{"guard", func(e *policy.Entry) { // no score, and no way to the cloud
+			e.Decision = policy.Decision{Target: policy.Local, Propensity: 1, Reason: policy.GuardLinkDown}
+			e.Estimate.CloudTime, e.State.Link, e.Outcome = math.Inf(1), host.Link{}, policy.Outcome{}
+		}},
+		{"late", func(e *policy.Entry) { // a way chosen by chance that came too late
+			e.Decision = policy.Decision{Target: policy.Cloud, Propensity: 0.3, Reason: policy.Drawn}
+			e.Policy, e.Outcome.Met, e.Outcome.Time = "random", false, 4
+		}},
+		{"failed", func(e *policy.Entry) { // a task asked for by somebody else, without class or device
+			e.Class, e.Device, e.Deadline, e.Outcome = "", "", 0, policy.Outcome{Known: true, Failed: true}
+			e.Decision.Target, e.Decision.Reason, e.Decision.Score = policy.Local, policy.BelowThreshold, 0.2
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := decided(c.edit)
+			url := service(t, map[string]any{
+				apiBase + "/decisions?limit=1":          map[string]any{"decisions": []decision{d}},
+				apiBase + "/decisions/1795374992279610": map[string]any{"apiVersion": "v3", "decision": d},
+			})
+			r := call{}.run("explain", "latest", "-url", url)
+			require.Equal(t, exitFine, r.code, r.err)
+			golden(t, "explain_"+c.name, r.out)
+			require.Equal(t, r.out, call{}.run("explain", "1795374992279610", "-url", url).out)
+			require.Contains(t, call{}.run("explain", "-json", "1795374992279610", "-url", url).out, `"apiVersion": "v3"`)
+		})
+	}
+	r := call{}.run("explain", "latest", "-url", service(t, map[string]any{apiBase + "/decisions?limit=1": `{"decisions":[]}`}))
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "nothing has been decided")
+}
+
+func TestDecisions(t *testing.T) {
+	list := map[string]any{"decisions": []decision{
+		decided(nil),
+		decided(func(e *policy.Entry) {
+			e.ID--
+			e.Decision.Target, e.Decision.Reason, e.Outcome = policy.Local, policy.GuardLinkDown, policy.Outcome{}
+			e.Estimate.CloudTime = math.Inf(1)
+		}),
+		decided(func(e *policy.Entry) { e.ID -= 2; e.Outcome.Failed = true; e.Device = "evil\x1b[2J" }),
+	}}
+	url := service(t, map[string]any{
+		apiBase + "/decisions?limit=20":                                              list,
+		apiBase + "/decisions?class=a%26b&device=d&limit=7&policy=cost&target=local": `{"decisions":[]}`,
+	})
+	r := call{}.run("decisions", "-url", url)
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "decisions", r.out)
+	require.Contains(t, call{}.run("decisions", "-json", "-url", url).out, `"target": "cloud"`)
+	r = call{}.run("decisions", "-url", url, "-class", "a&b", "-device", "d", "-policy", "cost", "-target", "local", "-n", "7")
+	require.Equal(t, exitFine, r.code, r.err)
+	require.Contains(t, r.out, "no decisions match")
+}
+
+func TestTask(t *testing.T) {
+	var body, kind string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		body, kind = string(raw), r.Header.Get("Content-Type")
+		_, _ = io.WriteString(w, `{"apiVersion":"v3","taskId":1795374992279780,"action":"local","score":0.455,"policy":"weighted",
+			"localTime":167.04,"cloudTime":null,"explanation":"Done here: 1000 KB."}`)
+	}))
+	defer s.Close()
+	r := call{}.run("task", "-size", "1000", "-deadline", "150", "-url", s.URL)
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "task", r.out)
+	require.Equal(t, "application/json", kind)
+	require.JSONEq(t, `{"dataSize":1000,"deadline":150}`, body, "the service's own default complexity holds")
+	r = call{}.run("task", "-size", "0", "-complexity", "0", "-policy", "deadline", "-json", "-url", s.URL)
+	require.JSONEq(t, `{"dataSize":0,"complexity":0,"policy":"deadline"}`, body)
+	require.Contains(t, r.out, `"action": "local"`)
+}
+
+// Each failure says what was tried and what to do.
+func TestFailuresSayWhatToDo(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	nobody := "http://" + free.Addr().String()
+	require.NoError(t, free.Close())
+	answer := func(code int, body string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	for _, c := range []struct{ url, says string }{
+		{nobody, "is the service running? Check with `docker ps"},
+		{"http://no-such-host.invalid", "no host of that name"},
+		{answer(401, ""), "OFFLOAD_TOKEN"},
+		{answer(403, `{"message":"Forbidden"}`), "OFFLOAD_TOKEN"},
+		{answer(404, `{"message":"Not Found"}`), "it is no app-offload"},
+		{answer(404, `{"apiVersion":"v3","statusCode":404,"message":"decision 1 is not kept any more"}`), "decision 1 is not kept any more"},
+		{answer(502, "<html>"), "502 Bad Gateway"},
+		{answer(200, "<html>"), "is something else listening there?"},
+	} {
+		r := call{}.run("explain", "1", "-url", c.url)
+		require.Equal(t, exitFailed, r.code)
+		require.Empty(t, r.out)
+		require.Contains(t, r.err, "offloadctl explain: asking "+c.url+apiBase+"/decisions/1: ")
+		require.Contains(t, r.err, c.says)
+	}
+}
+
+// The live configuration prints as any other does, and reads again; a change that was refused is told.
+func TestConfigLive(t *testing.T) {
+	c := config.Default()
+	c.Node = "plant-7"
+	answer := map[string]any{"apiVersion": "v3", "version": "38ae4046", "problem": "", "Offload": c}
+	url := service(t, map[string]any{apiBase + "/config": answer})
+	r := call{}.run("config", "live", "-url", url)
+	require.Equal(t, exitFine, r.code, r.err)
+	require.Contains(t, r.out, `  Node: "plant-7"`)
+	require.Equal(t, r.out, call{stdin: r.out}.run("config", "echo", "-").out)
+
+	answer["problem"] = "the configuration of before stays in force:\nOffload.Writable.Policy.Default = \"luck\"\nanother"
+	r = call{}.run("config", "live", "-json", "-url", url)
+	require.Equal(t, exitFailed, r.code)
+	require.Equal(t, "the last change was refused: the configuration of before stays in force: Offload.Writable.Policy.Default = \"luck\"; another\n", r.err)
+	var parsed struct{ Offload config.Config }
+	require.NoError(t, json.Unmarshal([]byte(r.out), &parsed))
+	require.Equal(t, "plant-7", parsed.Offload.Node)
+}
+
+// The token goes to the service, and nowhere else.
+func TestTokenIsSentAndNeverShown(t *testing.T) {
+	const canary = "eyJhbGciOi.canary.token"
+	var sent []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent = append(sent, r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "jwt")
+	require.NoError(t, os.WriteFile(file, []byte(canary+"\n"), 0o600))
+	for _, r := range []result{
+		call{environ: []string{"OFFLOAD_TOKEN=other"}}.run("status", "-url", s.URL, "-token-file", file),
+		call{stdin: canary}.run("status", "-url", s.URL, "-token-file", "-"),
+		call{environ: []string{"OFFLOAD_TOKEN=" + canary + "\n"}}.run("status", "-url", s.URL),
+		call{environ: []string{"OFFLOAD_TOKEN=other"}}.run("status", "-url", s.URL, "-token", canary),
+		call{}.run("status", "-url", s.URL),
+	} {
+		require.Equal(t, exitFailed, r.code)
+		require.NotContains(t, r.out+r.err, canary)
+	}
+	require.Equal(t, []string{"Bearer " + canary, "Bearer " + canary, "Bearer " + canary, "Bearer " + canary, ""}, sent)
+}
+
+// Inside of a container nobody listens at localhost: the environment that tells the service its name tells the tool too.
+func TestTheServiceIsFoundByItsOwnEnvironment(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	host, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	r := call{environ: []string{"SERVICE_HOST=" + host, "SERVICE_PORT=" + port}}.run("status")
+	require.Contains(t, r.err, "asking "+s.URL+apiBase)
+	r = call{environ: []string{"SERVICE_HOST=nobody.invalid"}}.run("status", "-url", s.URL)
+	require.Contains(t, r.err, "asking "+s.URL+apiBase, "the flag stands above it")
+}

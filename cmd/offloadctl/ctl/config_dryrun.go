@@ -1,0 +1,195 @@
+package ctl
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/intake"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+var dryRunManual = manual{
+	name: "config dry-run", arguments: "FILE -feed feed.jsonl [flags]",
+	purpose: `
+  Shows what the rules in FILE would do with recorded events: their classes, where each task would go, and why. The events are
+  parsed, split, scored and decided by the same code as in the service, on a node in the state that the flags describe. Nothing
+  is sent, stored or computed.
+`,
+	examples: `
+  offload-lab generate -duration 1m | offloadctl config dry-run res/configuration.yaml -feed -
+  offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -cpu 90 -link down
+  OFFLOAD_WRITABLE_POLICY_DEFAULT=deadline offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -mbit 0.5
+  offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -each -json | jq -r '[.device, .class, .target] | @tsv'
+`,
+	files: `
+  FILE     a configuration.yaml as EdgeX reads it, or - for the standard input; it is read only
+  -feed    what offload-lab generate writes: a line of JSON an event, {topic, afterMs, payload}
+`,
+	environment: fileEnvironment,
+	exits: `
+  0 shown; 1 the configuration has mistakes, or a line of the feed is none; 2 wrong usage
+`,
+}
+
+// dryRun says what to do.
+type dryRun struct {
+	feed, link             string
+	cpu, mbit, queue, full float64
+	rtt                    time.Duration
+	noEnv, each, asJSON    bool
+}
+
+func (d *dryRun) register(fs *flag.FlagSet) {
+	fs.StringVar(&d.feed, "feed", "", "the recorded events, - for the standard input")
+	fs.Float64Var(&d.cpu, "cpu", 20, "CPU load of the node in percent")
+	fs.StringVar(&d.link, "link", "up", "the link to the cloud: up or down")
+	fs.Float64Var(&d.mbit, "mbit", 0, "its goodput in Mbit/s; 0 is Offload.Writable.Score.LinkMbit")
+	fs.DurationVar(&d.rtt, "rtt", 0, "its round trip; 0 is Offload.Writable.Score.RTT")
+	fs.Float64Var(&d.queue, "queue", 0, "work that waits for local workers, in Mcycles")
+	fs.Float64Var(&d.full, "full", 0, "how full the spool is, in percent")
+	fs.BoolVar(&d.noEnv, "no-env", false, "leave the environment out")
+	fs.BoolVar(&d.each, "each", false, "one line a task instead of the table")
+	fs.BoolVar(&d.asJSON, "json", false, "as JSON; with -each, one object a line")
+}
+
+func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
+	fs := sh.flags(dryRunManual)
+	var d dryRun
+	d.register(fs.FlagSet)
+	rest, err := fs.parse(args)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) != 1:
+		return fs.misused(fileArgument)
+	case d.feed == "":
+		return fs.misused("-feed is missing; make one with `offload-lab generate -duration 1m > feed.jsonl`")
+	case d.feed == "-" && rest[0] == "-":
+		return fs.misused("configuration and feed cannot both come from the standard input")
+	case d.link != "up" && d.link != "down":
+		return fs.misused("-link %q: must be up or down", d.link)
+	case !(d.cpu >= 0 && d.cpu <= 100) || !(d.full >= 0 && d.full <= 100):
+		return fs.misused("-cpu %g, -full %g: must lie between 0 and 100", d.cpu, d.full)
+	case !(d.mbit >= 0) || !(d.queue >= 0) || d.rtt < 0:
+		return fs.misused("-mbit %g, -queue %g, -rtt %v: must not be below 0", d.mbit, d.queue, d.rtt)
+	}
+	e, err := sh.loadFile(rest[0], !d.noEnv)
+	if err != nil {
+		return err
+	}
+	if err := e.complain(sh.err); err != nil {
+		return err
+	}
+	feed, err := sh.open(d.feed)
+	if err != nil {
+		return fmt.Errorf("opening the feed: %w", err)
+	}
+	defer feed.Close() //nolint:errcheck // it was only read
+	return d.run(ctx, e, feed, sh.out)
+}
+
+// rules are those of the file, put together as the service does it.
+type rules struct {
+	limits  intake.Limits
+	classes *task.Classes
+	decider *policy.Decider
+	model   *score.Model
+	state   host.State
+}
+
+func (d *dryRun) rules(e *effective) (*rules, error) {
+	w := e.cfg.Writable
+	r := &rules{limits: e.cfg.Intake.Limits(), state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
+	r.state.Link = host.Link{Up: d.link == "up", Goodput: d.mbit * 1e6 / 8, RTT: d.rtt.Seconds(), BacklogShare: d.full / 100}
+	var errs [3]error
+	r.classes, errs[0] = task.NewClasses(w.Classes)
+	r.decider, errs[1] = policy.NewDecider(w.Policy)
+	r.model, errs[2] = score.New(w.Score)
+	return r, errors.Join(errs[:]...)
+}
+
+// feedLine is one line of a feed.
+type feedLine struct {
+	Topic   string          `json:"topic"`
+	Payload json.RawMessage `json:"payload"`
+}
+
+// run decides for every event of the feed.
+func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.Writer) error {
+	r, err := d.rules(e)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(out)
+	total := newSummary(r.decider.For("").String())
+	in := bufio.NewReaderSize(feed, 1<<20)
+	for n := 1; ; n++ {
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted at line %d of the feed: %w", n, ctx.Err())
+		}
+		raw, err := in.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("reading line %d of the feed: %w", n, err)
+		}
+		if len(raw) > 0 {
+			if err := d.line(r, n, raw, total, w); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+	}
+	if !d.each {
+		if err := total.write(w, d.asJSON); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// line decides for one line. What is no event is counted by its reason, as the service does; what is no line ends the run.
+func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
+	var l feedLine
+	if err := json.Unmarshal(raw, &l); err != nil {
+		return fmt.Errorf("line %d of the feed is not {topic, afterMs, payload}, as `offload-lab generate` writes: %w", n, err)
+	}
+	ev, err := r.limits.Parse(l.Payload, intake.ContentTypeJSON)
+	if err != nil {
+		total.reject(err)
+		return nil
+	}
+	total.Events++
+	for _, p := range r.decide(ev) {
+		total.add(p)
+		if !d.each {
+			continue
+		}
+		if err := writeOne(w, p, d.asJSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decide splits an event and decides for each of its tasks, as the pipeline does.
+func (r *rules) decide(ev *task.Event) []policy.Entry {
+	r.state.Time = ev.Received
+	tasks := task.Split(ev, func(resource string) *task.Class { return r.classes.ForResource(ev, resource) }, nil)
+	entries := make([]policy.Entry, len(tasks))
+	for i, t := range tasks {
+		estimate := r.model.Estimate(t, &r.state)
+		decision, by := r.decider.Decide(t, &estimate, &r.state)
+		entries[i] = policy.NewEntry(t, &estimate, &r.state, decision, by, r.decider.Version())
+	}
+	return entries
+}

@@ -1,0 +1,63 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+var lintManual = manual{
+	name: "config lint", arguments: "FILE [flags]",
+	purpose: `
+  Checks the section Offload of a configuration.yaml, and tells every mistake at once: where it stands, key, value, what is
+  allowed, and an example. It finds what the service would refuse, and also what it would ignore: keys that do not exist.
+`,
+	examples: `
+  offloadctl config lint res/configuration.yaml && docker compose restart app-offload
+  OFFLOAD_SPOOL_QUOTAMIB=8 offloadctl config lint res/configuration.yaml
+  offloadctl config lint -json - < configuration.yaml | jq -r '.problems[].key'
+`,
+	files:       oneFile,
+	environment: fileEnvironment,
+	exits: `
+  0 no mistakes; 1 mistakes, which are listed, or it could not be read; 2 wrong usage
+`,
+}
+
+func lintVerb(_ context.Context, sh *shell, args []string) error {
+	fs := sh.flags(lintManual)
+	noEnv := fs.Bool("no-env", false, "leave the environment out")
+	asJSON := fs.Bool("json", false, "as JSON")
+	rest, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fs.misused(fileArgument)
+	}
+	e, err := sh.loadFile(rest[0], !*noEnv)
+	if err != nil {
+		return err
+	}
+	return e.lint(sh.out, *asJSON)
+}
+
+// lint tells what is wrong, and is errFound if something is.
+func (e *effective) lint(out io.Writer, asJSON bool) error {
+	if asJSON {
+		report := struct {
+			File     string    `json:"file"`
+			Problems []problem `json:"problems"`
+			Remarks  []string  `json:"remarks"`
+		}{e.file, append([]problem{}, e.problems...), append([]string{}, e.remarks...)}
+		if err := writeJSON(out, report); err != nil {
+			return err
+		}
+		return e.complain(io.Discard)
+	}
+	err := e.complain(out)
+	if err == nil {
+		fmt.Fprintf(out, "%s: no mistakes\n", e.file)
+	}
+	return err
+}

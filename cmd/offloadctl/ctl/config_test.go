@@ -1,0 +1,186 @@
+package ctl
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"app-offload/functions/config"
+)
+
+const shipped = "../../../res/configuration.yaml"
+
+// edgex reads a configuration the way the SDK does without Consul: YAML to a map, the map to JSON, JSON over the defaults.
+func edgex(raw []byte) (config.Config, error) {
+	var whole map[string]any
+	custom := struct{ Offload config.Config }{config.Default()}
+	if err := yaml.Unmarshal(raw, &whole); err != nil {
+		return custom.Offload, err
+	}
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return custom.Offload, err
+	}
+	return custom.Offload, json.Unmarshal(text, &custom)
+}
+
+// What this tool takes for the configuration is what the service will have.
+func TestReadsAsEdgeXDoes(t *testing.T) {
+	ship, err := os.ReadFile(shipped)
+	require.NoError(t, err)
+	for _, text := range []string{
+		string(ship),
+		"",
+		"Offload:",
+		"Offload: {Spool: }",
+		"Offload: {node: n, SPOOL: {quotamib: 64.0}}",                                          // case does not matter, 64.0 is whole
+		"Offload: {Writable: {Classes: {camera: {Priority: 2}, pump: {MatchDevice: p*}}}}",     // an entry replaces the whole default one
+		"Offload: {Writable: {Classes: {camera: }}}",                                           // which an empty one does too
+		"Offload: {Writable: {Classes: }}",                                                     // and an empty map takes all away
+		"x: &s {QuotaMiB: 99}\nOffload: {Spool: *s, Host: {<<: {Interval: 2s}, SysfsRoot: /}}", // aliases and merges
+	} {
+		want, err := edgex([]byte(text))
+		require.NoError(t, err, text)
+		have, err := readConfig("f", []byte(text))
+		require.NoError(t, err, text)
+		require.Empty(t, have.problems, text)
+		require.Equal(t, want, have.cfg, text)
+	}
+}
+
+func FuzzReadsAsEdgeXDoes(f *testing.F) {
+	for _, name := range []string{"testdata/good.yaml", "testdata/bad.yaml"} {
+		raw, err := os.ReadFile(name)
+		require.NoError(f, err)
+		f.Add(raw)
+	}
+	f.Add([]byte("Offload: {Writable: {Classes: {1: {}, a: [], b: ~}}, Spool: {QuotaMiB: 1e3, Encrypt: yes}}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		have, err := readConfig("f", raw)
+		if err != nil || len(have.problems) > 0 || strings.Contains(string(raw), "!!") {
+			return
+		}
+		if want, err := edgex(raw); err == nil {
+			require.Equal(t, want, have.cfg)
+		}
+		have.override([]string{"OFFLOAD_NODE=" + string(raw)})
+		have.validate()
+	})
+}
+
+func TestLint(t *testing.T) {
+	r := call{}.run("config", "lint", shipped)
+	require.Equal(t, exitFine, r.code, r.out)
+	require.Equal(t, shipped+": no mistakes\n", r.out)
+
+	bad := call{environ: []string{
+		"OFFLOAD_SPOOL_RINGMIB=-1", "OFFLOAD_EXPORT_MAXINFLIGHT=many", "OFFLOAD_SPOOL_QUOTA=9", "OFFLOAD_TOKEN=hunter2", "PATH=/bin",
+	}}
+	r = bad.run("config", "lint", "testdata/bad.yaml")
+	require.Equal(t, exitFailed, r.code)
+	golden(t, "lint", r.out)
+	require.NotContains(t, r.out, "hunter2", "no secret is shown, wherever it was written by mistake")
+
+	r = bad.run("config", "lint", "-json", "testdata/bad.yaml")
+	require.Equal(t, exitFailed, r.code)
+	var report struct{ Problems []problem }
+	require.NoError(t, json.Unmarshal([]byte(r.out), &report))
+	require.Contains(t, report.Problems, problem{
+		Source: "OFFLOAD_SPOOL_RINGMIB", Key: "Offload.Spool.RingMiB", Value: `"-1"`, Problem: "must lie between 0 and 65536", Example: "RingMiB: 16",
+	})
+	require.NotContains(t, bad.run("config", "lint", "-no-env", "testdata/bad.yaml").out, "OFFLOAD_")
+
+	r = call{stdin: "a: [1\n"}.run("config", "lint", "-")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "stdin is not YAML that EdgeX can read")
+	r = call{stdin: "Service: {}\n"}.run("config", "lint", "-")
+	require.Equal(t, exitFine, r.code)
+	require.Contains(t, r.out, "has no section Offload")
+}
+
+// What echo prints is a configuration that reads as the same again.
+func TestEcho(t *testing.T) {
+	env := call{environ: []string{"OFFLOAD_SPOOL_RINGMIB=32", "OFFLOAD_WRITABLE_CLASSES_PUMP_PRIORITY=8"}}
+	r := env.run("config", "echo", "testdata/good.yaml")
+	require.Equal(t, exitFine, r.code, r.err)
+	for _, line := range []string{
+		"  Node: \"plant-7\"\n", "    QuotaMiB: 4096\n", "    RingMiB: 32 # from OFFLOAD_SPOOL_RINGMIB\n", "        MatchDevice: \"pump-*\"\n",
+		"        Priority: 8 # from OFFLOAD_WRITABLE_CLASSES_PUMP_PRIORITY\n", "        OnFull: \"local\"\n",
+	} {
+		require.Contains(t, r.out, line)
+	}
+	again, err := edgex([]byte(r.out))
+	require.NoError(t, err)
+	require.Equal(t, 8, again.Writable.Classes["pump"].Priority)
+	second := call{stdin: r.out}.run("config", "echo", "-")
+	require.Equal(t, strings.NewReplacer(" # from OFFLOAD_SPOOL_RINGMIB", "", " # from OFFLOAD_WRITABLE_CLASSES_PUMP_PRIORITY", "").Replace(r.out), second.out)
+
+	r = env.run("config", "echo", "-json", "testdata/good.yaml")
+	var parsed struct{ Offload config.Config }
+	require.NoError(t, json.Unmarshal([]byte(r.out), &parsed))
+	require.Equal(t, again, parsed.Offload)
+
+	r = call{}.run("config", "echo", "testdata/bad.yaml")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.out, `Broker: "tcp://edge:…@cloud:1883"`)
+	require.Contains(t, r.err, "Offload.StopGrace")
+	require.NotContains(t, r.out+r.err, "hunter2")
+}
+
+func TestDiff(t *testing.T) {
+	env := call{environ: []string{"OFFLOAD_SPOOL_RINGMIB=32"}}
+	r := env.run("config", "diff", "testdata/good.yaml")
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "diff", r.out)
+	r = env.run("config", "diff", "-json", "testdata/good.yaml")
+	require.Contains(t, r.out, `"source": "OFFLOAD_SPOOL_RINGMIB"`)
+	require.Equal(t, "everything is as by default\n", call{}.run("config", "diff", shipped).out)
+}
+
+func TestDryRun(t *testing.T) {
+	feed, err := os.ReadFile("testdata/feed.jsonl")
+	require.NoError(t, err)
+	weighted := call{stdin: string(feed), environ: []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=weighted"}} // its scores are easily checked
+	r := weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl")
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "dryrun", r.out)
+	require.Equal(t, r.out, weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "-").out)
+
+	r = weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-each", "-link", "down")
+	require.Equal(t, exitFine, r.code, r.err)
+	golden(t, "dryrun_each", r.out)
+
+	// Another policy by the environment, as the service would have it.
+	cloud := call{environ: []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud"}}
+	r = cloud.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-json")
+	var s summary
+	require.NoError(t, json.Unmarshal([]byte(r.out), &s))
+	require.Equal(t, 3, s.Events)
+	require.Equal(t, 2, s.Cloud, "all but what must never leave")
+	r = cloud.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-each", "-json")
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	require.Len(t, lines, 3)
+	var first one
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &first))
+	require.Equal(t, "neverLeave", first.Reason)
+
+	for _, c := range []struct{ feed, says string }{
+		{"no json\n", "line 1 of the feed is not {topic, afterMs, payload}"},
+		{"", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "feed.jsonl")
+		require.NoError(t, os.WriteFile(path, []byte(c.feed), 0o600))
+		r := call{}.run("config", "dry-run", shipped, "-feed", path)
+		require.Equal(t, c.says == "", r.code == exitFine, r.err)
+		require.Contains(t, r.err, c.says)
+	}
+	r = call{}.run("config", "dry-run", "testdata/bad.yaml", "-feed", "testdata/feed.jsonl")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "Offload.Node")
+	require.Empty(t, r.out, "a configuration with mistakes decides nothing")
+}

@@ -1,0 +1,110 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+var decisionsManual = manual{
+	name: "decisions", arguments: "[flags]",
+	purpose: `
+  Lists the latest decisions, newest first: what was decided, about what, and why. HERE and CLOUD are the predicted times,
+  TOOK is what it really took. The verb explain tells all about one.
+`,
+	examples: `
+  offloadctl decisions
+  offloadctl decisions -class vibration -target cloud -n 200
+  offloadctl decisions -device pump-1-bearing -json | jq '.decisions[].decision.score'
+`,
+	files:       noFiles,
+	environment: apiEnvironment,
+	exits:       apiExits,
+}
+
+// filter says which decisions are wanted; "" is any.
+type filter struct {
+	class, device, target, policy string
+	n                             int
+}
+
+func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
+	fs := sh.flags(decisionsManual)
+	var api apiFlags
+	var f filter
+	api.register(fs.FlagSet)
+	fs.StringVar(&f.class, "class", "", "only tasks of this class")
+	fs.StringVar(&f.device, "device", "", "only tasks of this device")
+	fs.StringVar(&f.target, "target", "", "only those decided so: local or cloud")
+	fs.StringVar(&f.policy, "policy", "", "only those decided by this policy")
+	fs.IntVar(&f.n, "n", 20, "how many at most, up to 1000")
+	asJSON := fs.Bool("json", false, "the service's answer as JSON")
+	rest, err := fs.parse(args)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) > 0:
+		return fs.misused("%q: decisions takes no arguments; filter with -class, -device, -target and -policy", rest[0])
+	case f.n < 1 || f.n > 1000:
+		return fs.misused("-n %d: must lie between 1 and 1000", f.n)
+	case f.target != "" && f.target != "local" && f.target != "cloud":
+		return fs.misused("-target %q: must be local or cloud", f.target)
+	}
+	c, err := api.client(sh)
+	if err != nil {
+		return err
+	}
+	return decisions(ctx, c, sh.out, f, *asJSON)
+}
+
+func (f filter) query() string {
+	q := url.Values{"limit": {strconv.Itoa(f.n)}}
+	for name, value := range map[string]string{"class": f.class, "device": f.device, "target": f.target, "policy": f.policy} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return q.Encode()
+}
+
+// decisions lists what the filter lets through.
+func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON bool) error {
+	var raw json.RawMessage
+	if err := c.get(ctx, "/decisions?"+f.query(), &raw); err != nil {
+		return err
+	}
+	if asJSON {
+		return writeRaw(out, raw)
+	}
+	var answer struct{ Decisions []decision }
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return fmt.Errorf("the decisions are not what this version of offloadctl knows: %w", err)
+	}
+	t := newTable(out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "HERE", "CLOUD", "TOOK", "POLICY", "REASON")
+	for i := range answer.Decisions {
+		t.row(answer.Decisions[i].row()...)
+	}
+	if len(answer.Decisions) == 0 {
+		fmt.Fprintln(out, "no decisions match; the service keeps the latest ones only")
+		return nil
+	}
+	return t.end()
+}
+
+func (d *decision) row() []string {
+	took := "-"
+	if d.Outcome.Failed {
+		took = "failed"
+	} else if d.Outcome.Known {
+		took = duration(d.Outcome.Time)
+	}
+	return []string{
+		strconv.FormatUint(d.ID, 10), time.Unix(0, d.Time).UTC().Format("15:04:05.000"), d.Decision.Target.String(), d.Class, d.Device,
+		size(float64(d.Size)), fmt.Sprintf("%.2f", d.Decision.Score), duration(d.Estimate.LocalTime), duration(d.Estimate.CloudTime), took,
+		d.Policy, d.Decision.Reason.String(),
+	}
+}

@@ -1,0 +1,393 @@
+package ctl
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"app-offload/functions/config"
+	"app-offload/functions/task"
+)
+
+// problem is one mistake in a configuration.
+type problem struct {
+	Source  string `json:"source"` // file and line, or variable of the environment
+	Key     string `json:"key"`
+	Value   string `json:"value,omitempty"`
+	Problem string `json:"problem"`
+	Example string `json:"example,omitempty"`
+}
+
+func (p problem) String() string {
+	text := p.Source + ": " + p.Key
+	if p.Value != "" {
+		text += " = " + p.Value
+	}
+	text += ": " + p.Problem
+	if p.Example != "" {
+		text += "; for example " + p.Example
+	}
+	return clean(text)
+}
+
+// line is where it stands in the file; what does not stand there comes behind.
+func (p problem) line() int {
+	n, err := strconv.Atoi(p.Source[strings.LastIndexByte(p.Source, ':')+1:])
+	if err != nil {
+		return math.MaxInt
+	}
+	return n
+}
+
+// effective is a configuration as the service would have it, with where each value comes from and what is wrong with it.
+type effective struct {
+	file     string
+	cfg      config.Config
+	source   map[string]string // by key: file and line, or variable
+	lines    *yaml.Node
+	problems []problem
+	remarks  []string
+}
+
+// readConfig reads a configuration.yaml over the defaults, as EdgeX does: keys left out keep the default, except in an
+// entry of a map, where they become 0 or "". Unlike EdgeX it does not stop at the first mistake. An error is no YAML at all.
+func readConfig(file string, raw []byte) (*effective, error) {
+	e := &effective{file: file, cfg: config.Default(), source: map[string]string{}, lines: &yaml.Node{}}
+	var whole map[string]any
+	if err := errors.Join(yaml.Unmarshal(raw, &whole), yaml.Unmarshal(raw, e.lines)); err != nil {
+		return nil, fmt.Errorf("%s is not YAML that EdgeX can read: %w", file, err)
+	}
+	values, ok := whole[section]
+	if !ok {
+		e.remarks = append(e.remarks, file+" has no section "+section+": everything is as by default")
+		return e, nil
+	}
+	e.fill([]string{section}, reflect.ValueOf(&e.cfg).Elem(), values)
+	return e, nil
+}
+
+// fill takes over the keys of one section.
+func (e *effective) fill(path []string, v reflect.Value, in any) {
+	values, ok := in.(map[string]any)
+	if in == nil {
+		return
+	}
+	if _, mixed := in.(map[any]any); mixed {
+		e.wrong(path, in, "has a name that is no text; put it in quotes")
+		return
+	}
+	if !ok {
+		e.wrong(path, in, "is a section; write its keys below it, indented")
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		field, ok := e.field(path, v.Type(), name)
+		if !ok {
+			continue
+		}
+		e.value(append(slices.Clip(path), field.Name), v.FieldByIndex(field.Index), values[name])
+	}
+}
+
+// field finds the key of that name. EdgeX does not mind upper and lower case, and it ignores a key it does not know,
+// which is how most typing mistakes stay unseen.
+func (e *effective) field(path []string, typ reflect.Type, name string) (reflect.StructField, bool) {
+	var names []string
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		if strings.EqualFold(f.Name, name) {
+			if f.Name != name {
+				e.remarks = append(e.remarks, fmt.Sprintf("%s: %s.%s is taken as %s; write it so, or overrides from the environment may miss it",
+					e.where(append(slices.Clip(path), name)), strings.Join(path, "."), name, f.Name))
+			}
+			return f, true
+		}
+		names = append(names, f.Name)
+	}
+	p := problem{Source: e.where(append(slices.Clip(path), name)), Key: strings.Join(path, ".") + "." + name, Problem: "is no key, and the service ignores it"}
+	if near := nearest(name, names); near != "" {
+		p.Problem += "; did you mean " + near + "?"
+	} else {
+		p.Problem += "; `offloadctl config echo` shows the keys there are"
+	}
+	e.problems = append(e.problems, p)
+	return reflect.StructField{}, false
+}
+
+func (e *effective) value(path []string, v reflect.Value, in any) {
+	switch {
+	case in == nil && v.Kind() == reflect.Map:
+		v.SetZero() // an empty map takes the default entries away; anything else empty leaves the default
+	case in == nil:
+		return
+	case v.Kind() == reflect.Struct:
+		e.fill(path, v, in)
+	case v.Kind() == reflect.Map:
+		e.entries(path, v, in)
+	default:
+		e.source[strings.Join(path, ".")] = e.where(path)
+		if expected := assign(v, in); expected != "" {
+			e.wrong(path, in, "must be "+expected)
+		}
+	}
+}
+
+// entries takes over a map of sections. An entry replaces the default one of its name as a whole.
+func (e *effective) entries(path []string, v reflect.Value, in any) {
+	values, ok := in.(map[string]any)
+	if _, mixed := in.(map[any]any); mixed {
+		e.wrong(path, in, "has a name that is no text; put it in quotes")
+		return
+	}
+	if !ok {
+		e.wrong(path, in, "is a map: write one name a line and its keys below it, not a list, which does not survive Consul")
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		entry := reflect.New(v.Type().Elem()).Elem()
+		e.fill(append(slices.Clip(path), name), entry, values[name])
+		v.SetMapIndex(reflect.ValueOf(name), entry)
+	}
+}
+
+// assign writes a value of YAML into a key, or says what it should have been.
+func assign(v reflect.Value, in any) (expected string) {
+	switch v.Kind() {
+	case reflect.String:
+		text, ok := in.(string)
+		if !ok {
+			return "a text in quotes"
+		}
+		v.SetString(text)
+	case reflect.Bool:
+		b, ok := in.(bool)
+		if !ok {
+			return "true or false, without quotes"
+		}
+		v.SetBool(b)
+	case reflect.Float64:
+		f, ok := number(in)
+		if !ok {
+			return "a number, without quotes"
+		}
+		v.SetFloat(f)
+	default:
+		n, exact := in.(int)
+		f, ok := number(in)
+		if !ok || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return "a whole number, without quotes"
+		}
+		if !exact {
+			n = int(f) // EdgeX takes 1024.0 for 1024
+		}
+		v.SetInt(int64(n))
+	}
+	return ""
+}
+
+func number(in any) (float64, bool) {
+	switch n := in.(type) {
+	case int:
+		return float64(n), true
+	case uint64:
+		return float64(n), true
+	case float64:
+		return n, true
+	}
+	return 0, false
+}
+
+func (e *effective) wrong(path []string, value any, what string) {
+	key := strings.Join(path, ".")
+	p := problem{Source: e.where(path), Key: key, Problem: what, Example: example(key)}
+	switch value.(type) {
+	case map[string]any, map[any]any, []any: // too long to show
+	default:
+		p.Value = strconv.Quote(withoutPasswords(fmt.Sprint(value)))
+	}
+	e.problems = append(e.problems, p)
+}
+
+// where is the file and line of a key.
+func (e *effective) where(path []string) string {
+	if line := lineOf(e.lines, path); line > 0 {
+		return fmt.Sprintf("%s:%d", e.file, line)
+	}
+	return e.file
+}
+
+// lineOf finds the line of a key, 0 where it is not written out, as behind an alias.
+func lineOf(n *yaml.Node, path []string) int {
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	line := 0
+	for _, name := range path {
+		key, value := entry(n, name)
+		if key == nil {
+			return 0
+		}
+		line, n = key.Line, value
+	}
+	return line
+}
+
+// entry finds a key and its value in a mapping.
+func entry(n *yaml.Node, name string) (key, value *yaml.Node) {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if strings.EqualFold(n.Content[i].Value, name) {
+			return n.Content[i], n.Content[i+1]
+		}
+	}
+	return nil, nil
+}
+
+// override applies the environment. Each variable is tried by itself, so that one mistake does not hide the next.
+func (e *effective) override(environ []string) {
+	known := map[string]string{} // key by variable
+	_ = config.Walk(&e.cfg, func(k config.Key) error {
+		known[k.Env()] = strings.Join(k.Path, ".")
+		return nil
+	})
+	for _, entry := range slices.Sorted(slices.Values(environ)) {
+		name, value, _ := strings.Cut(entry, "=")
+		key, ok := known[name]
+		if !ok {
+			e.stray(name, known)
+			continue
+		}
+		e.source[key] = name
+		_, err := config.ApplyEnv(&e.cfg, func(v string) (string, bool) { return value, v == name })
+		if err != nil {
+			_, why, _ := strings.Cut(err.Error(), ": ")
+			e.problems = append(e.problems, problem{
+				Source: name, Key: key, Value: strconv.Quote(withoutPasswords(value)), Problem: why, Example: example(key),
+			})
+		}
+	}
+}
+
+// stray remarks on a variable that looks like an override and is none.
+func (e *effective) stray(name string, known map[string]string) {
+	if !strings.HasPrefix(name, strings.ToUpper(section)+"_") || name == "OFFLOAD_TOKEN" {
+		return
+	}
+	remark := "the variable " + name + " names no key and has no effect"
+	if near := nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
+		remark += "; did you mean " + near + "?"
+	}
+	e.remarks = append(e.remarks, remark)
+}
+
+// validate adds what the service itself would refuse.
+func (e *effective) validate() {
+	err := e.cfg.Validate()
+	if err == nil {
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		p := problem{Source: e.file, Problem: line}
+		if key, rest, ok := strings.Cut(line, " = "); ok {
+			key = strings.TrimSuffix(key, ".")
+			if value, err := strconv.QuotedPrefix(rest); err == nil {
+				p.Key, p.Value, p.Problem, p.Example = key, withoutPasswords(value), strings.TrimPrefix(rest[len(value):], ": "), example(key)
+			}
+			p.Source = e.sourceOf(key)
+		}
+		e.problems = append(e.problems, p)
+	}
+}
+
+// sourceOf is where a key got its value: "default" for one that is nowhere.
+func (e *effective) sourceOf(key string) string {
+	if s := e.source[key]; s != "" {
+		return s
+	}
+	if line := lineOf(e.lines, strings.Split(key, ".")); line > 0 {
+		return fmt.Sprintf("%s:%d", e.file, line)
+	}
+	return "default"
+}
+
+// example is the key's default, as it would stand in the file; of a class's key that of the default class.
+func example(key string) string {
+	c, found := config.Default(), ""
+	if rest, ok := strings.CutPrefix(key, classesKey+"."); ok {
+		if i := strings.LastIndex(rest, "."); i >= 0 {
+			key = classesKey + "." + task.DefaultClass + rest[i:]
+		}
+	}
+	_ = config.Walk(&c, func(k config.Key) error {
+		if strings.Join(k.Path, ".") == key {
+			found = k.Path[len(k.Path)-1] + ": " + literal(k.Value.Interface())
+		}
+		return nil
+	})
+	if strings.HasSuffix(found, `: ""`) {
+		return ""
+	}
+	return found
+}
+
+const classesKey = section + ".Writable.Classes"
+
+// literal is a value as it stands in YAML.
+func literal(v any) string {
+	if text, ok := v.(string); ok {
+		return strconv.Quote(text)
+	}
+	return fmt.Sprint(v)
+}
+
+var userInfo = regexp.MustCompile(`(://[^/@\s,:]*):[^/\s,]*@`)
+
+// withoutPasswords hides passwords in addresses: they do not belong into a configuration, but mistakes happen.
+func withoutPasswords(text string) string { return userInfo.ReplaceAllString(text, "$1:…@") }
+
+// nearest is the name, or the one with the beginning, of which at most a third of the letters are other ones; "" without one.
+func nearest(name string, names []string) string {
+	name = strings.ToLower(name)
+	best, least := "", max(len(name)/3, 2)+1
+	for _, n := range names {
+		lower := strings.ToLower(n)
+		d := distance(name, lower)
+		if len(name) > 3 {
+			d = min(d, distance(name, lower[:min(len(name), len(lower))]))
+		}
+		if d < min(least, len(name)) {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to add, drop or replace between two names.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			above := row[j+1]
+			row[j+1] = min(above, row[j]) + 1
+			if a[i] == b[j] {
+				row[j+1] = min(row[j+1], left)
+			} else {
+				row[j+1] = min(row[j+1], left+1)
+			}
+			left = above
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,189 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"app-offload/functions/policy"
+)
+
+var explainManual = manual{
+	name: "explain", arguments: "ID [flags]",
+	purpose: `
+  Explains one decision: in a sentence, then with the score's terms, both predicted ways, the node as it was, and what came
+  of it. ID is a number that the list of decisions has, or the word latest. The service keeps the latest decisions only
+  (Offload.Writable.Policy.Decisions).
+`,
+	examples: `
+  offloadctl explain latest
+  offloadctl explain 1795374992279610
+  offloadctl decisions -target local -n 1 -json | jq '.decisions[0].id' | xargs offloadctl explain
+`,
+	files:       noFiles,
+	environment: apiEnvironment,
+	exits:       apiExits,
+}
+
+// decision is one as the API gives it.
+type decision struct {
+	policy.Entry
+	Explanation string `json:"explanation"`
+}
+
+func explainVerb(ctx context.Context, sh *shell, args []string) error {
+	fs := sh.flags(explainManual)
+	var api apiFlags
+	api.register(fs.FlagSet)
+	asJSON := fs.Bool("json", false, "the service's answer as JSON")
+	rest, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fs.misused("needs the id of one decision, as `offloadctl decisions` lists them, or the word latest")
+	}
+	if _, err := strconv.ParseUint(rest[0], 10, 64); err != nil && rest[0] != "latest" {
+		return fs.misused("%q: must be the number of a decision, as `offloadctl decisions` lists them, or the word latest", rest[0])
+	}
+	c, err := api.client(sh)
+	if err != nil {
+		return err
+	}
+	return explain(ctx, c, sh.out, rest[0], *asJSON)
+}
+
+// explain shows the decision of that id, or the latest.
+func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bool) error {
+	if id == "latest" {
+		var answer struct{ Decisions []decision }
+		if err := c.get(ctx, "/decisions?limit=1", &answer); err != nil {
+			return err
+		}
+		if len(answer.Decisions) == 0 {
+			return fmt.Errorf("nothing has been decided since the service started; is data coming in? See `offloadctl status`")
+		}
+		id = strconv.FormatUint(answer.Decisions[0].ID, 10)
+	}
+	var raw json.RawMessage
+	if err := c.get(ctx, "/decisions/"+url.PathEscape(id), &raw); err != nil {
+		return err
+	}
+	if asJSON {
+		return writeRaw(out, raw)
+	}
+	var answer struct{ Decision decision }
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return fmt.Errorf("decision %s is not what this version of offloadctl knows: %w", id, err)
+	}
+	_, err := io.WriteString(out, answer.Decision.text())
+	return err
+}
+
+// text is the explanation for people.
+func (d *decision) text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
+	line("%s", d.Explanation)
+	b.WriteByte('\n')
+	line("decision  %d at %s", d.ID, time.Unix(0, d.Time).UTC().Format("2006-01-02 15:04:05.000 MST"))
+	line("task      %s", d.task())
+	line("decided   %s", d.decided())
+	for _, t := range d.terms() {
+		line("          %s", t)
+	}
+	line("here      %s predicted, %s mJ, %s Mcycles", duration(d.Estimate.LocalTime), decimals(d.Estimate.LocalEnergy*1e3), decimals(d.Estimate.Cycles))
+	line("cloud     %s", d.cloud())
+	line("node      %s", d.node())
+	line("outcome   %s", d.outcome())
+	return b.String()
+}
+
+func (d *decision) task() string {
+	text := fmt.Sprintf("%s, complexity %s", size(float64(d.Size)), decimals(d.Complexity))
+	if d.Deadline > 0 {
+		text += fmt.Sprintf(", deadline %s of which %s had passed", duration(d.Deadline.Seconds()), duration(d.Waited.Seconds()))
+	} else {
+		text += ", no deadline"
+	}
+	if d.Class != "" {
+		text += fmt.Sprintf("; class %s, device %s", d.Class, d.Device)
+	}
+	return text + fmt.Sprintf(", event %s, chunk %d of %d", d.EventID, d.Chunk+1, d.Of)
+}
+
+func (d *decision) decided() string {
+	text := fmt.Sprintf("%s by policy %s, configuration %s, reason %s", d.Decision.Target, d.Policy, d.Version, d.Decision.Reason)
+	if d.Decision.Reason.IsGuard() {
+		text = fmt.Sprintf("%s by the guard %s, above policy %s, configuration %s", d.Decision.Target, d.Decision.Reason, d.Policy, d.Version)
+	}
+	if p := d.Decision.Propensity; p > 0 && p < 1 {
+		text += fmt.Sprintf(", at a chance of %s", percent(p*100))
+	}
+	return text
+}
+
+// terms shows how the score adds up, where a policy has one.
+func (d *decision) terms() []string {
+	v := &d.Decision
+	if v.Reason != policy.AboveThreshold && v.Reason != policy.BelowThreshold {
+		return nil
+	}
+	sign, held := "<", "keeps it here"
+	if v.Target == policy.Cloud {
+		sign, held = "≥", "sends it"
+	}
+	return []string{
+		fmt.Sprintf("size %.3f + complexity %.3f + CPU %.3f", v.Terms.Size, v.Terms.Complexity, v.Terms.CPU),
+		fmt.Sprintf("score %.3f %s threshold %.3f %s", v.Score, sign, v.Threshold, held),
+	}
+}
+
+func (d *decision) cloud() string {
+	if math.IsInf(d.Estimate.CloudTime, 0) {
+		return "out of reach"
+	}
+	return fmt.Sprintf("%s predicted, %s mJ, %s on the wire", duration(d.Estimate.CloudTime), decimals(d.Estimate.CloudEnergy*1e3), size(d.Estimate.Bytes))
+}
+
+func (d *decision) node() string {
+	s := &d.State
+	link := "down"
+	if s.Link.Up {
+		link = "up, " + size(s.Link.Goodput) + "/s, round trip " + duration(s.Link.RTT)
+	}
+	return fmt.Sprintf("CPU %s, %s tasks (%s Mcycles) waiting here; link %s; spool %s tasks, %s full", percent(s.CPU), count(s.QueueTasks),
+		decimals(s.QueueCycles), link, count(s.Link.BacklogTasks), percent(s.Link.BacklogShare*100))
+}
+
+func (d *decision) outcome() string {
+	o := &d.Outcome
+	switch {
+	case !o.Known:
+		return "not known yet"
+	case o.Failed:
+		return "failed, no result will come"
+	}
+	text := "took " + duration(o.Time)
+	if d.Deadline > 0 {
+		text += map[bool]string{true: ", in time", false: ", too late"}[o.Met]
+	}
+	if o.Bytes > 0 {
+		text += ", " + size(float64(o.Bytes))
+	}
+	return text
+}
+
+// decimals writes three digits that count, and no power of ten where it can do without.
+func decimals(v float64) string {
+	if abs := math.Abs(v); abs >= 100 && abs < 1e9 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}

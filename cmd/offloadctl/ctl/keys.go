@@ -1,0 +1,108 @@
+package ctl
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+)
+
+var keysManual = manual{
+	name: "keys", arguments: "new [flags]",
+	purpose: `
+  Makes a new random key. The key goes to the standard output as base64, or with -request as the body of a request to the
+  secret store; how to put it there goes to the standard error. Keys that exist are never shown: nothing here reads them.
+`,
+	examples: `
+  offloadctl keys new
+  offloadctl keys new -id k2 > keys/k2                     also the file that offload-cloud -keys keys/ reads
+  offloadctl keys new -id k1 -request | curl -sS -H 'Content-Type: application/json' -d @- http://localhost:59740/api/v3/secret
+  offloadctl keys new -bits 128                            for Offload.Seal.Cipher aes-eax; aes-256-gcm needs 256
+`,
+	files: `
+  none; whoever redirects the output to a file keeps it from others: umask 077
+`,
+	exits: `
+  0 made; 1 there was no randomness, or it could not be written; 2 wrong usage
+`,
+}
+
+func keysVerb(_ context.Context, sh *shell, args []string) error {
+	fs := sh.flags(keysManual)
+	var k newKey
+	fs.IntVar(&k.bits, "bits", 256, "length of the key: 128, 192 or 256")
+	fs.StringVar(&k.id, "id", "k"+sh.now().UTC().Format("20060102"), "id of the key, new in the secret; a batch names the key it is sealed with by it")
+	fs.StringVar(&k.secret, "secret", "offload-keys", "name of the secret, as in Offload.KeySecret")
+	fs.BoolVar(&k.request, "request", false, "print the body of a request to POST /api/v3/secret instead of the bare key")
+	rest, err := fs.parse(args)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) != 1 || rest[0] != "new":
+		return fs.misused("needs the word new")
+	case k.bits != 128 && k.bits != 192 && k.bits != 256:
+		return fs.misused("-bits %d: must be 128, 192 or 256", k.bits)
+	case !plainID.MatchString(k.id) || k.id == "current":
+		return fs.misused("-id %q: must be 1 to 64 letters, digits, '-', '_' and '.', and not the word current", k.id)
+	case !plainID.MatchString(k.secret):
+		return fs.misused("-secret %q: must be 1 to 64 letters, digits, '-', '_' and '.'", k.secret)
+	}
+	return k.make(sh.random, sh.out, sh.err)
+}
+
+var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// newKey says what to make.
+type newKey struct {
+	bits       int
+	id, secret string
+	request    bool
+}
+
+// secretRequest is the body of EdgeX's POST /api/v3/secret.
+type secretRequest struct {
+	APIVersion string        `json:"apiVersion"`
+	SecretName string        `json:"secretName"`
+	SecretData []secretEntry `json:"secretData"`
+}
+
+type secretEntry struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// make writes a key of fresh random bytes to out, and what to do with it to notes.
+func (k newKey) make(random io.Reader, out, notes io.Writer) error {
+	raw := make([]byte, k.bits/8)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return fmt.Errorf("drawing %d random bits: %w", k.bits, err)
+	}
+	key := base64.StdEncoding.EncodeToString(raw)
+	if _, err := io.WriteString(notes, k.notes()); err != nil {
+		return err
+	}
+	if k.request {
+		return writeJSON(out, secretRequest{"v3", k.secret, []secretEntry{{"current", k.id}, {k.id, key}}})
+	}
+	_, err := fmt.Fprintln(out, key)
+	return err
+}
+
+// notes says where the key belongs. They hold no key, so they may be kept in a log.
+func (k newKey) notes() string {
+	how := strings.NewReplacer("ID", k.id, "SECRET", k.secret, "BITS", fmt.Sprint(k.bits))
+	text := `# key "ID", BITS bits. Nobody can get it back: put it into the secret store of the gateway and of the consumer.
+# 1. The consumer first, or it cannot open what comes: save the bare key as the file ID in the folder of offload-cloud -keys.
+# 2. The gateway: POST this to http://localhost:59740/api/v3/secret (in secure mode with the JWT):
+#      {"apiVersion":"v3","secretName":"SECRET","secretData":[{"key":"current","value":"ID"},{"key":"ID","value":"<the key>"}]}
+#    This replaces the whole secret: add an entry for each older key, for as long as batches or records on disk need it.
+#    Without the secure store, put the same entries under Writable.InsecureSecrets in configuration.yaml.
+# 3. Set Offload.KeySecret to "SECRET" once. A later rotation needs no restart.
+`
+	if k.bits != 256 {
+		text += "# A key of BITS bits serves Offload.Seal.Cipher aes-eax only; aes-256-gcm and Offload.Spool.Encrypt need 256.\n"
+	}
+	return how.Replace(text)
+}

@@ -1,0 +1,68 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos/common"
+	"github.com/stretchr/testify/require"
+)
+
+func TestKeysNew(t *testing.T) {
+	random := bytes.Repeat([]byte{0xa5}, 32)
+	for bits, length := range map[string]int{"128": 16, "192": 24, "256": 32} {
+		r := call{random: random}.run("keys", "new", "-bits", bits, "-id", "k2")
+		require.Equal(t, exitFine, r.code, r.err)
+		raw, err := base64.StdEncoding.DecodeString(r.out[:len(r.out)-1])
+		require.NoError(t, err)
+		require.Equal(t, random[:length], raw)
+		require.NotContains(t, r.err, r.out[:len(r.out)-1], "the advice holds no key, so that it may be kept")
+	}
+	r := call{random: random}.run("keys", "new")
+	golden(t, "keys", r.err)
+
+	// The request is one that EdgeX takes.
+	r = call{random: random}.run("keys", "new", "-request", "-id", "k2", "-secret", "mine")
+	var req common.SecretRequest
+	require.NoError(t, json.Unmarshal([]byte(r.out), &req))
+	require.Equal(t, "mine", req.SecretName)
+	require.Equal(t, []common.SecretDataKeyValue{{Key: "current", Value: "k2"}, {Key: "k2", Value: base64.StdEncoding.EncodeToString(random)}}, req.SecretData)
+
+	r = call{random: random[:5]}.run("keys", "new")
+	require.Equal(t, exitFailed, r.code)
+	require.Empty(t, r.out, "half a key is none")
+}
+
+// Keys are read as offload-cloud reads its folder, and no error shows one.
+func TestReadKeys(t *testing.T) {
+	dir := t.TempDir()
+	key := bytes.Repeat([]byte{7}, 32)
+	write := func(name string, b []byte) { require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600)) }
+	_, err := readKeys(dir)
+	require.ErrorContains(t, err, "put each into a file")
+	write("k1", []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	write("k2.key", key)
+	write("current", []byte("k2\n"))
+	write(".hidden", []byte("x"))
+	keys, err := readKeys(dir)
+	require.NoError(t, err)
+	id, current, err := keys.Current()
+	require.NoError(t, err)
+	require.Equal(t, "k2", id)
+	require.Equal(t, key, current)
+	first, err := keys.Key("k1")
+	require.NoError(t, err)
+	require.Equal(t, key, first)
+	_, err = keys.Key("k9")
+	require.ErrorContains(t, err, `key "k9"`)
+	write("k3", []byte("hunter2"))
+	_, err = readKeys(dir)
+	require.ErrorContains(t, err, "16, 24 or 32 bytes")
+	require.NotContains(t, err.Error(), "hunter2")
+	_, err = readKeys(filepath.Join(dir, "none"))
+	require.Error(t, err)
+}

@@ -1,0 +1,136 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"app-offload/functions/spool"
+)
+
+var spoolManual = manual{
+	name: "spool", arguments: "VERB DIR [flags]",
+	purpose: `
+  Looks after the spool on disk, DIR, which is the service's Offload.Spool.Directory. Only repair changes it. Stop the service
+  first; run the tool as the service's user, or files that it writes cannot be read by the service.
+`,
+	examples: `
+  docker compose stop app-offload && docker compose run --rm --entrypoint /offloadctl app-offload spool verify /spool
+  offloadctl spool inspect /var/lib/app-offload/spool
+  offloadctl spool export /spool > records.jsonl
+`,
+	verbs: spoolVerbs(),
+	files: `
+  DIR    segments, indexes, state and quarantine; functions/spool/FORMAT.md in the source describes them
+`,
+	exits: `
+  0 fine; 1 damage, or it could not be read; 2 wrong usage
+`,
+}
+
+func spoolVerbs() []verb {
+	return []verb{
+		{"inspect", "what is in it: epoch, records by class, segments, what was set aside", inspectVerb},
+		{"verify", "read every byte and check every checksum; exit code 1 names the damage", verifyVerb},
+		{"repair", "set damage aside, cut torn ends off, write state and indexes anew; the rest stays", repairVerb},
+		{"export", "every record as a line of JSON: its task with metadata and data", exportVerb},
+	}
+}
+
+func spoolVerb(ctx context.Context, sh *shell, args []string) error {
+	return sh.group(ctx, spoolManual, args)
+}
+
+// spoolFlags are the flags and the argument that all verbs of spool take.
+type spoolFlags struct {
+	dir, keys string
+	live, js  bool
+}
+
+func (f *spoolFlags) parse(fs *flagSet, args []string) error {
+	fs.StringVar(&f.keys, "keys", "", "folder with the keys of an encrypted spool, one a file named by its id, as for offload-cloud")
+	rest, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fs.misused("needs one directory, the service's Offload.Spool.Directory")
+	}
+	f.dir = rest[0]
+	return nil
+}
+
+// options are the keys, where there are any.
+func (f *spoolFlags) options() ([]spool.Option, error) {
+	if f.keys == "" {
+		return nil, nil
+	}
+	keys, err := readKeys(f.keys)
+	if err != nil {
+		return nil, err
+	}
+	return []spool.Option{spool.WithKeys(keys)}, nil
+}
+
+// look inspects the directory before anything is done with it, and refuses one that a process has open unless live allows it.
+func (f *spoolFlags) look(opts []spool.Option) error {
+	r, err := spool.Inspect(f.dir, opts...)
+	if err != nil {
+		return err
+	}
+	if r.InUse && !f.live {
+		return fmt.Errorf("%s: %w", f.dir, errInUse)
+	}
+	return nil
+}
+
+var errInUse = errors.New("the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`), or add " +
+	"-live to read beside it, when what is newest may be missing or half written")
+
+// explainLock says what to do about a directory that is in use.
+func explainLock(dir string, err error) error {
+	if errors.Is(err, spool.ErrLocked) {
+		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", dir, err)
+	}
+	return err
+}
+
+// damaged lists what is wrong with a spool, in words.
+func damaged(r *spool.Report) []string {
+	var found []string
+	for _, d := range r.Damages {
+		what := "no record that can be named"
+		if d.Seq > 0 {
+			what = fmt.Sprintf("record %d of class %q", d.Seq, d.Class)
+		}
+		found = append(found, fmt.Sprintf("%s at %d, %d bytes, lane %d: %s (%s)", d.File, d.Offset, d.Length, d.Lane, d.Reason, what))
+	}
+	if r.State == stateLost {
+		found = append(found, "the state is lost: counts begin anew, and records that were already done come back")
+	}
+	return append(found, r.Notes...)
+}
+
+// stateLost is the spool's word for a state of which no copy is intact.
+const stateLost = "lost"
+
+// classesOf writes the records held by class, the most first.
+func classesOf(r *spool.Report) string {
+	names := slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int {
+		if r.Classes[a] != r.Classes[b] {
+			return r.Classes[b] - r.Classes[a]
+		}
+		return strings.Compare(a, b)
+	})
+	text := ""
+	for i, name := range names {
+		if i > 0 {
+			text += ", "
+		}
+		text += clean(name) + " " + count(r.Classes[name])
+	}
+	return text
+}

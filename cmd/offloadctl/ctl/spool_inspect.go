@@ -1,0 +1,108 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"app-offload/functions/spool"
+)
+
+var inspectManual = manual{
+	name: "spool inspect", arguments: "DIR [flags]",
+	purpose: `
+  Shows what is in a spool: its epoch, the records held by class, its segments, and what was set aside as damaged. It reads
+  indexes rather than records, so it is fast, and works beside the running service; the verb verify reads everything.
+`,
+	examples: `
+  offloadctl spool inspect /spool
+  offloadctl spool inspect -json /spool | jq .classes
+`,
+	files: `
+  DIR          is read only
+  DIR/quarantine  what was set aside as damaged before
+`,
+	exits: `
+  0 shown, also if there is damage; 1 it is no spool, or it could not be read; 2 wrong usage
+`,
+}
+
+func inspectVerb(_ context.Context, sh *shell, args []string) error {
+	fs := sh.flags(inspectManual)
+	var f spoolFlags
+	fs.BoolVar(&f.js, "json", false, "as JSON")
+	if err := f.parse(fs, args); err != nil {
+		return err
+	}
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	return inspect(f.dir, sh.out, f.js, opts...)
+}
+
+// inspect shows what a directory holds, without changing it.
+func inspect(dir string, out io.Writer, asJSON bool, opts ...spool.Option) error {
+	r, err := spool.Inspect(dir, opts...)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(out, r)
+	}
+	if _, err := io.WriteString(out, overview(dir, r)); err != nil {
+		return err
+	}
+	if len(r.Segments) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	t := newTable(out, "SEGMENT", "LANE", "RECORDS", "HELD", "FIRST", "SIZE", "INDEX", "KEY")
+	for _, g := range r.Segments {
+		index := map[bool]string{true: "yes", false: "no"}[g.Indexed]
+		t.row(g.File, strconv.Itoa(g.Lane), count(g.Records), count(g.Held), strconv.FormatUint(g.First, 10), size(float64(g.Bytes)), index, orDash(g.Key))
+	}
+	return t.end()
+}
+
+// overview is what stands above the segments.
+func overview(dir string, r *spool.Report) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
+	line("spool    %s, epoch %s", dir, r.Epoch)
+	if r.InUse {
+		line("         in use by a process: what is newest may be missing here")
+	}
+	state := r.State
+	if !r.Saved.IsZero() {
+		state += ", written " + r.Saved.UTC().Format(time.DateTime+" MST")
+	}
+	line("state    %s; %s appended, %s done, next sequence %d", state, count(r.Appended), count(r.Done), r.Next)
+	line("held     %s records, %s; segments on disk %s", count(r.Held), size(float64(r.Bytes)), size(float64(r.Disk)))
+	if len(r.Classes) > 0 {
+		line("classes  %s", classesOf(r))
+	}
+	if r.Torn > 0 {
+		line("torn     %s of a commit that was never confirmed; the next start cuts it off, and nothing is lost by that", size(float64(r.Torn)))
+	}
+	if r.Locked > 0 {
+		line("locked   %s records, whose key is not here", count(r.Locked))
+	}
+	for _, d := range damaged(r) {
+		line("! %s", d)
+	}
+	if len(r.Kept) > 0 {
+		line("aside    in %s/quarantine, damaged places found before: %d, %s", dir, len(r.Kept), strings.Join(r.Kept[:min(len(r.Kept), 5)], ", "))
+	}
+	return b.String()
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
