@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"app-offload/cmd/offload-lab/internal/bench"
+)
+
+const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
+  offload-lab bench -broker all                    with mosquitto's window widened, too
+  offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
+  offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
+  OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
+`
+
+// benchVerb measures the whole service beside its floor.
+func benchVerb(ctx context.Context, args []string) error {
+	if len(args) > 1 && args[0] == "-as" { // one of the bench's own processes
+		return bench.Child(ctx, args[1], args[2:])
+	}
+	o := bench.DefaultOptions()
+	fs := flags("bench", benchExamples)
+	fs.StringVar(&o.Bin, "bin", o.Bin, "folder with the binaries that `make build` made")
+	fs.StringVar(&o.Res, "res", o.Res, "folder with configuration.yaml")
+	fs.StringVar(&o.Dir, "dir", "", "folder for spools and log; default a temporary one that is removed at the end")
+	fs.StringVar(&o.Mosquitto, "mosquitto", o.Mosquitto, "mosquitto's program")
+	fs.StringVar(&o.Brokers, "broker", o.Brokers, "mosquitto, mosquitto-wide, embedded, several with commas, both, or all")
+	fs.StringVar(&o.Policies, "policies", o.Policies, "policies to measure the service under")
+	fs.StringVar(&o.Confirm, "confirm", o.Confirm, "when records leave the spool: puback, receipt")
+	fs.StringVar(&o.QoS, "qos", o.QoS, "QoS at which the load publishes: 1, 0")
+	fs.StringVar(&o.Form, "form", o.Form, "form of the service's messages: json, protobuf")
+	fs.IntVar(&o.Events, "events", o.Events, "events a case")
+	fs.IntVar(&o.Window, "window", o.Window, "events that may be under way from end to end")
+	fs.BoolVar(&o.JSON, "json", false, "print one JSON object a case, and the table on the standard error")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "offload-bench-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the bench: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		o.Dir = dir
+	}
+	var table io.Writer = os.Stdout
+	if o.JSON {
+		table = os.Stderr
+	}
+	return bench.Run(ctx, o, os.Stdout, table)
+}

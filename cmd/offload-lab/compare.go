@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"app-offload/cmd/offload-lab/internal/judge"
+	"app-offload/cmd/offload-lab/internal/oracle"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/cmd/offload-lab/internal/trace"
+)
+
+const compareExamples = `  offload-lab compare                                       every policy on synthetic recordings
+  offload-lab compare -data DIR -episodes 100 -seed 1 -json   on one's own, one JSON object a line
+  offload-lab compare -belief 2.5 -policies greedy,bandit     the gateway takes its node for 2.5 times as fast as it is
+  offload-lab compare -policies cost,ppo -tail 1            also what the optimum were if each second beyond 10.5 s cost 1 more
+  offload-lab compare -policies cost,ppo=mine.json,ppo=old.json   two networks against each other and against cost
+
+Purpose:
+  Plays every policy through the same episodes of a simulated gateway and puts them in the order of their regret: what a task costs
+  more, on average, than in the clairvoyant optimum of the same episode, which is found exactly (or, in the few episodes with far too
+  much work, bounded from below, so that no regret is shown smaller than it is). The cost of a task is
+  min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D.
+  With -tail the line oracle+tail shows, by the same cost, the plan of one who knows everything and is charged for long completion times
+  as well: how short the longest could be, and what that costs.
+
+Output:
+  A table, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, meanT, p95T and p99T (s, over
+  all tasks), missShare, cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that
+  differs from run to run), episodes, exactEpisodes. "offload-lab report" draws them.
+
+Files:
+  DIR/link, DIR/rtt, DIR/nab  recordings, plain or in .tar.gz: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of
+                              CPU loads in percent, "cpu" in the name. Whatever is there is used; what is no recording is named on stderr.
+  res/policies/ppo.json       the network of policy ppo, below the present folder or beside the folder of the binary
+
+Exit codes:
+  0 compared; 1 a wrong flag, folder or network; 2 an unknown verb
+`
+
+// worldFlags are those of all verbs that simulate.
+type worldFlags struct {
+	data   string
+	seed   uint64
+	belief float64
+}
+
+func (f *worldFlags) register(fs interface {
+	StringVar(*string, string, string, string)
+	Uint64Var(*uint64, string, uint64, string)
+	Float64Var(*float64, string, float64, string)
+},
+) {
+	fs.StringVar(&f.data, "data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
+	fs.Uint64Var(&f.seed, "seed", 1, "seed of the episodes")
+	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth")
+}
+
+// world reads the recordings, and tells on stderr what in the folder is none.
+func (f *worldFlags) world() (*sim.World, error) {
+	if f.belief <= 0 {
+		return nil, fmt.Errorf("-belief %g: must be above 0, such as 2.5", f.belief)
+	}
+	set := trace.Synthetic(1, 40, 8, 12)
+	if f.data != "" {
+		var err error
+		if set, err = trace.Read(f.data); err != nil {
+			return nil, err
+		}
+		for _, why := range set.Skipped {
+			fmt.Fprintln(os.Stderr, "skipped", why)
+		}
+	}
+	c := sim.DefaultConfig()
+	c.Belief = f.belief
+	return sim.NewWorld(c, set)
+}
+
+// tailFlags say what long completion times cost beyond the usual cost.
+func tailFlags(fs *flag.FlagSet, t *sim.Tail, perSecond float64) {
+	fs.Float64Var(&t.PerSecond, "tail", perSecond, "what a task costs for each second beyond -tail-from, on top of the usual cost; 0 is the usual cost alone")
+	fs.Float64Var(&t.From, "tail-from", 10.5, "completion time from which the tail costs, s")
+	fs.Float64Var(&t.To, "tail-to", 12.5, "completion time from which it costs no more, s")
+}
+
+// compareVerb prints the leaderboard.
+func compareVerb(ctx context.Context, args []string) error {
+	var f worldFlags
+	fs := flags("compare", compareExamples)
+	f.register(fs)
+	episodes := fs.Int("episodes", 100, "how many episodes of 600 tasks; each is drawn from the seed and its number")
+	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, and ppo=FILE for a network")
+	var tail sim.Tail
+	tailFlags(fs, &tail, 0)
+	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *episodes < 1 {
+		return fmt.Errorf("-episodes %d: must be at least 1", *episodes)
+	}
+	w, err := f.world()
+	if err != nil {
+		return err
+	}
+	field, err := judge.Field(*names, policies())
+	if err != nil {
+		return err
+	}
+	progress := newProgress(os.Stderr, *episodes)
+	scores, err := judge.Compare(ctx, w, field, judge.Options{
+		Episodes: *episodes, Seed: f.seed, Search: oracle.DefaultSearch(), Tail: tail, Done: progress.show,
+	})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printLines(os.Stdout, scores)
+	}
+	return printTable(os.Stdout, scores)
+}
+
+func printLines[T any](to io.Writer, all []T) error {
+	out := bufio.NewWriter(to)
+	lines := json.NewEncoder(out)
+	for i := range all {
+		if err := lines.Encode(all[i]); err != nil {
+			return fmt.Errorf("writing a line: %w", err)
+		}
+	}
+	return out.Flush()
+}
+
+func printTable(to io.Writer, scores []judge.Score) error {
+	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "policy\tregret\t95 %\tcost\tmean T\tp95 T\tp99 T\tmissed\tcloud\tKB\tJ\tµs\t")
+	for _, s := range scores {
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f – %.3f\t%.3f\t%.2f s\t%.2f s\t%.1f s\t%.1f %%\t%.0f %%\t%.1f\t%.2f\t%.3f\t\n",
+			s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1], s.MeanCost, s.MeanT, s.P95T, s.P99T,
+			100*s.MissShare, 100*s.CloudShare, s.BytesPerTask/1024, s.JoulesPerTask, s.DecisionMicros)
+	}
+	return t.Flush()
+}

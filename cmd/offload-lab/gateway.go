@@ -1,0 +1,117 @@
+package main
+
+import (
+	"app-offload/cmd/offload-lab/internal/rl"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/policy"
+)
+
+// gatewayFlags say what the gateway of a training is like.
+type gatewayFlags struct {
+	data string
+	tail sim.Tail
+
+	world *sim.World
+}
+
+const (
+	variants = 2   // of each recording: as it is, and at another level and speed
+	lessTask = 300 // an episode: half of what is judged, so that branches begin soon
+)
+
+// gateway is the simulator as a learner sees it: through the same inputs that the service computes.
+type gateway struct {
+	env    *sim.Env
+	world  *sim.World
+	inputs [policy.NumInputs]float64
+	at     int               // the present task
+	pace   []policy.Arrivals // with each task: no decision changes them
+}
+
+// newGateway makes an environment of the flags' world, which is prepared once for all that learn beside each other.
+func (f *gatewayFlags) newGateway() (rl.Env, error) {
+	if f.world == nil {
+		var err error
+		if f.world, err = f.prepare(); err != nil {
+			return nil, err
+		}
+	}
+	env, err := sim.NewEnv(f.world)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway{env: env, world: f.world}, nil
+}
+
+// prepare joins the recordings of the folder, if any, and synthetic ones, and varies them all.
+func (f *gatewayFlags) prepare() (*sim.World, error) {
+	set := trace.Synthetic(1, 40, 8, 12)
+	if f.data != "" {
+		recorded, err := trace.Read(f.data)
+		if err != nil {
+			return nil, err
+		}
+		recorded.Add(set)
+		set = recorded
+	}
+	c := sim.DefaultConfig()
+	c.Tasks, c.Cost.Tail = lessTask, f.tail
+	return sim.NewWorld(c, trace.Vary(set, 1, variants))
+}
+
+// greedyStart decides by the predicted cost alone: the policy that training sets out from.
+func greedyStart() *rl.Actor {
+	net := &rl.Net{Sizes: []int{policy.NumInputs, sim.NumActions}, Params: make([]float64, (policy.NumInputs+1)*sim.NumActions)}
+	w, _ := net.Layer(0)
+	w[sim.Cloud*policy.NumInputs+policy.SavingInput] = 1
+	return rl.NewActor(net, nil)
+}
+
+// Spaces is the inputs of a learned policy, and here or cloud.
+func (*gateway) Spaces() (observation, actions int) { return policy.NumInputs, sim.NumActions }
+
+// Reset begins the episode of the seed.
+func (g *gateway) Reset(seed uint64) []float64 {
+	episode := g.world.Draw(seed)
+	g.pace = paceOf(g.pace[:0], episode)
+	g.env.Begin(episode)
+	g.at = 0
+	return g.look()
+}
+
+// paceOf is how the service's policy counts the arrivals of that episode.
+func paceOf(pace []policy.Arrivals, e *sim.Episode) []policy.Arrivals {
+	a := policy.UsualArrivals()
+	for i := range e.Jobs {
+		if i > 0 {
+			a = a.Next(e.Jobs[i].At - e.Jobs[i-1].At)
+		}
+		pace = append(pace, a)
+	}
+	return pace
+}
+
+// Mark remembers this place of the episode.
+func (g *gateway) Mark() (back func()) {
+	at, there := g.at, g.env.Mark()
+	return func() {
+		there()
+		g.at = at
+	}
+}
+
+// Step takes the cost of the task, tail included, as a loss.
+func (g *gateway) Step(action int) (obs []float64, reward float64, terminated, truncated bool) {
+	_, reward, terminated, truncated, _ = g.env.Step(action)
+	if !truncated {
+		g.at++
+	}
+	return g.look(), reward, terminated, truncated
+}
+
+func (g *gateway) look() []float64 {
+	s := g.env.Situation()
+	policy.Inputs(&s.Task, &s.Estimate, &s.State, g.pace[g.at], &g.inputs)
+	return g.inputs[:]
+}

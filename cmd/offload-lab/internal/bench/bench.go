@@ -1,0 +1,187 @@
+// Package bench measures the whole service as a user runs it, beside the least that any subscriber has to do.
+//
+// A case starts a broker, what is measured, a consumer and a load, each in a process of its own but for the consumer,
+// which is the bench itself. Every event that was published is looked for at the other end: a case that has lost or
+// doubled one is an error, however fast it was. Figures of different cases may be compared when they are of one run.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Options say what to measure.
+type Options struct {
+	Bin, Res  string   // folders with the binaries and with configuration.yaml
+	Dir       string   // where spools and the log go
+	Mosquitto string   // the program
+	Brokers   string   // both, all, or a list
+	Policies  string   // comma-separated
+	Confirm   string   // comma-separated: puback, receipt
+	QoS       string   // comma-separated: 0, 1
+	Form      string   // of the service's messages: json or protobuf
+	Env       []string // further settings of the service
+	Events    int      // a case
+	Window    int      // events that may be under way from end to end
+	JSON      bool     // print JSON objects, and the table on the standard error
+}
+
+// DefaultOptions are those of `make bench`.
+func DefaultOptions() Options {
+	return Options{
+		Bin: "bin", Res: "res", Mosquitto: "/usr/sbin/mosquitto", Brokers: "both", Policies: "cloud,edge,weighted",
+		Confirm: "puback,receipt", QoS: "1,0", Form: "json", Events: 200_000, Window: 8192,
+	}
+}
+
+// Case is one measurement: the floor, or the service under a policy.
+type Case struct {
+	Broker  string `json:"broker"`
+	Subject string `json:"subject"` // floor or service
+	Policy  string `json:"policy,omitempty"`
+	Confirm string `json:"confirm,omitempty"`
+	QoS     int    `json:"qos"` // of what the load publishes
+}
+
+func (c Case) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s QoS %d", c.Broker, c.Subject, c.Policy, c.Confirm, c.QoS))
+}
+
+// edgePolicy keeps all here, so that how the cloud confirms makes no difference.
+const edgePolicy = "edge"
+
+// cases lists what the options ask for, the floor before what is held against it.
+func (o Options) cases() ([]Case, error) {
+	kinds, err := brokersOf(o.Brokers)
+	if err != nil {
+		return nil, err
+	}
+	var all []Case
+	for _, kind := range kinds {
+		for q := range strings.SplitSeq(o.QoS, ",") {
+			qos := slices.Index([]string{"0", "1"}, q)
+			if qos < 0 {
+				return nil, fmt.Errorf("-qos %q: must be 0, 1 or both with a comma", o.QoS)
+			}
+			all = append(all, Case{Broker: kind, Subject: "floor", QoS: qos})
+			for policy := range strings.SplitSeq(o.Policies, ",") {
+				for i, confirm := range strings.Split(o.Confirm, ",") {
+					if i == 0 || policy != edgePolicy {
+						all = append(all, Case{kind, "service", policy, confirm, qos})
+					}
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.Events < 1 || o.Events > 1<<30 {
+		errs = append(errs, fmt.Errorf("-events %d: must be 1 to %d", o.Events, 1<<30))
+	}
+	if o.Window < batchSize || o.Window > 10_000 {
+		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
+	}
+	return errors.Join(errs...)
+}
+
+// Run measures all cases and prints each as soon as it is known. It goes on after a case that failed, and reports all
+// failures together.
+func Run(ctx context.Context, o Options, out, table io.Writer) error {
+	cases, err := o.cases()
+	if err := errors.Join(err, o.validate()); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(o.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // #nosec G304 -- the user's own folder
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	defer log.Close()
+	p := printer{out: out, table: table, json: o.JSON}
+	p.header(o)
+	var errs []error
+	var floor Result
+	for _, c := range cases {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		fmt.Fprintf(log, "== %s\n", c)
+		r, err := measure(ctx, o, c, log)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c, err))
+			continue
+		}
+		if c.Subject == "floor" {
+			floor = r
+		}
+		r.against(floor)
+		p.row(r)
+		errs = append(errs, r.verdict())
+	}
+	return errors.Join(errs...)
+}
+
+// Result is what a case came to.
+type Result struct {
+	Case
+	Events    int     `json:"events"`
+	Window    int     `json:"window"`
+	Rate      float64 `json:"eventsPerSecond"`   // from the first to the last at the other end
+	CPU       float64 `json:"cpuMicrosPerEvent"` // of the floor's or the service's process alone
+	Memory    float64 `json:"peakMiB"`
+	Receipted int     `json:"viaCloud"` // different events that the consumer has seen
+	Local     int     `json:"local"`    // events in the windows that local work published
+	Lost      int     `json:"lost"`
+	Doubled   int     `json:"doubled"`
+	RateRatio float64 `json:"rateToFloor,omitempty"`
+	CPURatio  float64 `json:"cpuToFloor,omitempty"`
+	LoadAvg   float64 `json:"loadAverage"`
+	Imbalance int64   `json:"balance"` // of the service's own account
+}
+
+// against holds the result against the floor on the same broker at the same QoS.
+func (r *Result) against(floor Result) {
+	if floor.Broker == r.Broker && floor.QoS == r.QoS && floor.Rate > 0 && floor.CPU > 0 {
+		r.RateRatio, r.CPURatio = r.Rate/floor.Rate, r.CPU/floor.CPU
+	}
+}
+
+// verdict is an error unless every event arrived, once.
+func (r *Result) verdict() error {
+	if r.Lost == 0 && r.Doubled == 0 && r.Imbalance == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %d lost, %d doubled, balance %d of %d events", r.Case, r.Lost, r.Doubled, r.Imbalance, r.Events)
+}
+
+// printer writes results in the forms that were asked for.
+type printer struct {
+	out, table io.Writer
+	json       bool
+}
+
+const columns = "%-15s %-8s %-9s %-8s %3s  %9s %7s %7s  %8s %7s  %4s %7s  %5s\n"
+
+func (p printer) header(o Options) {
+	fmt.Fprintf(p.table, "%d events a case, 1 reading each; at most %d under way end to end; batches of %d, form %s\n\n",
+		o.Events, o.Window, batchSize, o.Form)
+	fmt.Fprintf(p.table, columns, "broker", "subject", "policy", "confirm", "QoS", "events/s", "CPU µs", "MiB", "rate/fl.", "CPU/fl.", "lost", "doubled", "load")
+}
+
+func (p printer) row(r Result) {
+	fmt.Fprintf(p.table, columns, r.Broker, r.Subject, r.Policy, r.Confirm, fmt.Sprint(r.QoS), fmt.Sprintf("%.0f", r.Rate),
+		fmt.Sprintf("%.1f", r.CPU), fmt.Sprintf("%.0f", r.Memory), fmt.Sprintf("%.2f", r.RateRatio), fmt.Sprintf("%.2f", r.CPURatio),
+		fmt.Sprint(r.Lost), fmt.Sprint(r.Doubled), fmt.Sprintf("%.1f", r.LoadAvg))
+	if p.json {
+		_ = json.NewEncoder(p.out).Encode(r)
+	}
+}

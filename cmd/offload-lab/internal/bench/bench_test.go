@@ -1,0 +1,145 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/stretchr/testify/require"
+)
+
+// The bench's children are this test binary, as they are offload-lab itself outside of tests.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 3 && os.Args[1] == "bench" && os.Args[2] == "-as" {
+		if err := Child(context.Background(), os.Args[3], os.Args[4:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// The whole bench in small: the floor, and the service under each way that a task can go.
+func TestNothingIsLostOrDoubled(t *testing.T) {
+	o := DefaultOptions()
+	o.Bin, o.Dir, o.Res = t.TempDir(), t.TempDir(), "../../../../res"
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", o.Bin, "../../../app-offload")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	o.Brokers, o.Confirm, o.QoS, o.Events, o.Window, o.JSON = Embedded, "receipt", "1", 2000, 500, true
+
+	var lines, table bytes.Buffer
+	start := time.Now()
+	err = Run(t.Context(), o, &lines, &table)
+	log, _ := os.ReadFile(filepath.Join(o.Dir, "log"))
+	require.NoError(t, err, "%s\n%s", table.String(), log)
+	t.Logf("in %v:\n%s", time.Since(start), table.String())
+	for dec, n := json.NewDecoder(&lines), 0; ; n++ {
+		var r Result
+		if err := dec.Decode(&r); err == io.EOF {
+			require.Equal(t, 4, n, "the floor and three policies")
+			break
+		}
+		require.Zero(t, r.Lost)
+		require.Zero(t, r.Doubled)
+		require.Zero(t, r.Imbalance)
+		require.Equal(t, o.Events, r.Receipted+r.Local)
+		require.Positive(t, r.Rate)
+		require.Positive(t, r.CPU)
+		require.Positive(t, r.Memory)
+		if r.Policy == edgePolicy {
+			require.Equal(t, o.Events, r.Local)
+		}
+	}
+}
+
+// A tally that is handed every event once, some twice and some never says so.
+func TestTally(t *testing.T) {
+	y, now := newTally(5), time.Now()
+	y.take([]int{0, 1, 2}, now)
+	y.take([]int{2, 4, -1, 5}, now.Add(time.Second))
+	require.Equal(t, 4, y.concluded())
+	require.Equal(t, []int{4, 1, 2}, []int{y.arrived, y.repeated, y.foreign})
+	require.Equal(t, time.Second, y.last.Sub(y.first))
+	y.tellLocal(1, now)
+	y.tellLocal(0, now)
+	require.Equal(t, 5, y.concluded(), "what is done stays done")
+}
+
+func TestNumberOf(t *testing.T) {
+	for range 1000 {
+		n := rand.IntN(1 << 30)
+		require.Equal(t, n, numberOf(string(appendID(nil, n))))
+	}
+	for _, id := range []string{"", "00000001-0000-4000-8000-000000000002", "c0ffee00-0000-4000-8000-zzzzzzzzzzzz", "x"} {
+		require.Equal(t, -1, numberOf(id), id)
+	}
+}
+
+// What the load writes by hand is what a client library reads.
+func TestPublishPacket(t *testing.T) {
+	var m maker
+	for qos := range 2 {
+		payload := m.make(70_000, time.Now())
+		p, err := packets.ReadPacket(bytes.NewReader(appendPublish(nil, topics()[3], qos, 70_000, payload)))
+		require.NoError(t, err)
+		got := p.(*packets.PublishPacket)
+		require.Equal(t, topics()[3], got.TopicName)
+		require.EqualValues(t, qos, got.Qos)
+		require.Equal(t, payload, got.Payload)
+		if qos > 0 {
+			require.EqualValues(t, 70_000%65535+1, got.MessageID)
+		}
+	}
+}
+
+func TestMessageIsAnEventOfEdgeX(t *testing.T) {
+	var m maker
+	var e floorEnvelope
+	var r floorRequest
+	at := time.Now()
+	require.NoError(t, json.Unmarshal(m.make(7, at), &e))
+	require.Equal(t, "application/json", e.ContentType)
+	require.NoError(t, json.Unmarshal(e.Payload, &r))
+	require.Equal(t, 7, numberOf(r.Event.ID))
+	require.Equal(t, at.UnixNano(), r.Event.Origin)
+	require.Equal(t, "bench-7", r.Event.Device)
+	require.Equal(t, "2.070000e+01", r.Event.Readings[0].Value)
+}
+
+func TestCPUTimeOfThisProcess(t *testing.T) {
+	before, err := cpuTime(os.Getpid())
+	require.NoError(t, err)
+	for start := time.Now(); time.Since(start) < 150*time.Millisecond; {
+	}
+	after, err := cpuTime(os.Getpid())
+	require.NoError(t, err)
+	require.Greater(t, after, before)
+	peak, err := peakMemory(os.Getpid())
+	require.NoError(t, err)
+	require.Greater(t, peak, 1.0)
+}
+
+func TestOptionsThatAreWrongAreNamed(t *testing.T) {
+	for want, change := range map[string]func(*Options){
+		"-broker":     func(o *Options) { o.Brokers = "rabbit" },
+		"-qos":        func(o *Options) { o.QoS = "2" },
+		"-events 0":   func(o *Options) { o.Events = 0 },
+		"-window 99:": func(o *Options) { o.Window = 99 },
+	} {
+		o := DefaultOptions()
+		change(&o)
+		require.ErrorContains(t, Run(t.Context(), o, io.Discard, io.Discard), want)
+	}
+}

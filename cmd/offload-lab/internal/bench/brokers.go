@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// The brokers there are.
+const (
+	Embedded      = "embedded"       // this program's own, as `run` has it, in a process of its own
+	Mosquitto     = "mosquitto"      // as it comes, but that it drops nothing and keeps nothing on disk
+	MosquittoWide = "mosquitto-wide" // the same with a window that an acknowledging subscriber can fill
+)
+
+// Brokers lists them all.
+func Brokers() []string { return []string{Mosquitto, MosquittoWide, Embedded} }
+
+// mosquitto's window to one subscriber is 20 messages unless it is told otherwise. A subscriber that acknowledges once
+// a commit gets 20 events a commit then, however fast it is; that is what the wide variation shows.
+var mosquittoInflight = map[string]string{Mosquitto: "", MosquittoWide: "max_inflight_messages 1000\n"}
+
+// broker is a running one.
+type broker struct {
+	addr string
+	stop func() error
+}
+
+func startBroker(ctx context.Context, kind, mosquitto, dir string, log io.Writer) (*broker, error) {
+	if kind == Embedded {
+		c, err := startChild(ctx, log, partBroker)
+		if err != nil {
+			return nil, err
+		}
+		return &broker{c.said, c.stop}, nil
+	}
+	return startMosquitto(ctx, mosquittoInflight[kind], mosquitto, dir, log)
+}
+
+func startMosquitto(ctx context.Context, inflight, program, dir string, log io.Writer) (*broker, error) {
+	addr, err := stack.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "mosquitto.conf")
+	text := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\nmax_queued_bytes 0\n" +
+		"log_type error\nlog_type warning\n" + inflight
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("writing mosquitto's configuration: %w", err)
+	}
+	p, err := stack.StartBinary(log, filepath.Base(program), filepath.Dir(program), nil, "-c", config)
+	if err != nil {
+		return nil, err
+	}
+	stop := func() error { return p.Stop(5 * time.Second) }
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return &broker{addr, stop}, conn.Close()
+		}
+		select {
+		case <-p.Done():
+			return nil, fmt.Errorf("mosquitto did not start: %w", p.Err())
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), stop())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// brokersOf resolves the words of a list.
+func brokersOf(list string) ([]string, error) {
+	switch list {
+	case "both":
+		return []string{Mosquitto, Embedded}, nil
+	case "all":
+		return Brokers(), nil
+	}
+	var kinds []string
+	for kind := range strings.SplitSeq(list, ",") {
+		_, known := mosquittoInflight[kind]
+		if kind != Embedded && !known {
+			return nil, fmt.Errorf("-broker %q: must be both, all, or some of %s", list, strings.Join(Brokers(), ","))
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds, nil
+}

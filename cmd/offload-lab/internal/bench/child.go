@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// child is this program once more, in another part: it has a process of its own so that its CPU is not counted as that
+// of what is measured. Its standard input is its lifeline: when that ends, so does the child.
+type child struct {
+	part  string
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	said  string // what it said when it was ready
+	ended chan struct{}
+	err   error
+}
+
+// startChild runs a part and waits until it says that it is ready.
+func startChild(ctx context.Context, log io.Writer, part string, args ...string) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	c := &child{part: part, ended: make(chan struct{})}
+	c.cmd = exec.Command(self, append([]string{"bench", "-as", part}, args...)...) // #nosec G204 -- ourselves
+	c.cmd.Stderr = log
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("starting the %s: %w", part, err)
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("starting the %s: %w", part, err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the %s: %w", part, err)
+	}
+	ready := make(chan string, 1)
+	go func() {
+		defer close(c.ended)
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		ready <- strings.TrimSpace(line)
+		c.err = c.cmd.Wait()
+	}()
+	return c, c.awaitReady(ctx, ready)
+}
+
+func (c *child) awaitReady(ctx context.Context, ready <-chan string) error {
+	select {
+	case c.said = <-ready:
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), c.stop())
+	}
+	if c.said == "" {
+		<-c.ended
+		return fmt.Errorf("the %s ended before it was ready: %w; the log has the reason", c.part, c.err)
+	}
+	return nil
+}
+
+func (c *child) PID() int              { return c.cmd.Process.Pid }
+func (c *child) Done() <-chan struct{} { return c.ended }
+
+// Err says how the child ended; it is meaningful after Done.
+func (c *child) Err() error {
+	return fmt.Errorf("the %s ended by itself: %w; the log has the reason", c.part, c.err)
+}
+
+// stop ends the child, and kills it when it does not end by itself.
+func (c *child) stop() error {
+	_ = c.in.Close()
+	select {
+	case <-c.ended:
+	case <-time.After(5 * time.Second):
+		_ = c.cmd.Process.Kill()
+		<-c.ended
+		return fmt.Errorf("the %s did not stop within 5 s and was killed", c.part)
+	}
+	return nil
+}
+
+// The parts that a child can play.
+const (
+	partBroker = "broker"
+	partFloor  = "floor"
+	partLoad   = "load"
+)
+
+// Child plays a part until the standard input ends. The arguments are those after `bench -as PART`.
+func Child(ctx context.Context, part string, args []string) error {
+	var l load
+	fs := flag.NewFlagSet(part, flag.ContinueOnError)
+	fs.StringVar(&l.broker, "broker", "", "host:port of the broker")
+	fs.IntVar(&l.events, "events", 0, "how many events")
+	fs.IntVar(&l.window, "window", 0, "how many may be under way")
+	fs.IntVar(&l.qos, "qos", 1, "QoS")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	switch part {
+	case partBroker:
+		return playBroker(ctx)
+	case partFloor:
+		return runFloor(untilInputEnds(ctx), l.broker, byte(l.qos), func() { fmt.Println("ready") }) // #nosec G115 -- 0 or 1
+	case partLoad:
+		fmt.Println("ready")
+		return l.run(ctx, os.Stdin)
+	}
+	return fmt.Errorf("-as %q: there is no such part; use %s, %s or %s", part, partBroker, partFloor, partLoad)
+}
+
+// playBroker serves the embedded broker and says where.
+func playBroker(ctx context.Context) error {
+	b, err := stack.StartBroker()
+	if err != nil {
+		return err
+	}
+	fmt.Println(b.Addr)
+	<-untilInputEnds(ctx).Done()
+	if n := b.Dropped(); n > 0 {
+		fmt.Fprintf(os.Stderr, "the embedded broker dropped %d messages\n", n)
+	}
+	return b.Stop()
+}
+
+// untilInputEnds is a context that ends with the standard input.
+func untilInputEnds(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	return ctx
+}

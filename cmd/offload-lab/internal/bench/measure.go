@@ -1,0 +1,210 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+)
+
+// subject is the process that is measured.
+type subject interface {
+	PID() int
+	Done() <-chan struct{}
+	Err() error
+}
+
+// rig is everything of one case, running.
+type rig struct {
+	o        Options
+	c        Case
+	broker   *broker
+	tally    *tally
+	consumer *consumer
+	floor    *child   // or
+	service  *service // the one that is measured
+	load     *child
+	stops    []func() error
+}
+
+// measure runs one case from the start of its broker to the end of its last process.
+func measure(ctx context.Context, o Options, c Case, log io.Writer) (r Result, err error) {
+	dir, err := os.MkdirTemp(o.Dir, "case-")
+	if err != nil {
+		return r, fmt.Errorf("making a folder for the case: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	g := &rig{o: o, c: c, tally: newTally(o.Events)}
+	defer func() { err = errors.Join(err, g.stop()) }()
+	if err := g.start(ctx, dir, log); err != nil {
+		return r, err
+	}
+	return g.run(ctx, log)
+}
+
+// start brings everything up but the load.
+func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) {
+	if g.broker, err = startBroker(ctx, g.c.Broker, g.o.Mosquitto, dir, log); err != nil {
+		return err
+	}
+	g.onStop(g.broker.stop)
+	if g.consumer, err = startConsumer(g.broker.addr, g.tally); err != nil {
+		return err
+	}
+	g.onStop(func() error { g.consumer.stop(); return nil })
+	if g.c.Subject == "floor" {
+		if g.floor, err = startChild(ctx, log, partFloor, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS)); err != nil {
+			return err
+		}
+		g.onStop(g.floor.stop)
+		return nil
+	}
+	if g.service, err = startService(ctx, g.o, g.c, g.broker.addr, dir, log); err != nil {
+		return err
+	}
+	g.onStop(g.service.stop)
+	return nil
+}
+
+func (g *rig) onStop(stop func() error) { g.stops = append(g.stops, stop) }
+
+// stop ends what runs, the last started first. It may be called again.
+func (g *rig) stop() error {
+	var errs []error
+	for i := len(g.stops) - 1; i >= 0; i-- {
+		errs = append(errs, g.stops[i]())
+	}
+	g.stops = nil
+	return errors.Join(errs...)
+}
+
+func (g *rig) subject() subject {
+	if g.floor != nil {
+		return g.floor
+	}
+	return g.service
+}
+
+// run loads the subject, waits until every event is through, and takes the figures.
+func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
+	pid := g.subject().PID()
+	before, err := cpuTime(pid)
+	if err != nil {
+		return r, err
+	}
+	g.load, err = startChild(ctx, log, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS),
+		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window))
+	if err != nil {
+		return r, err
+	}
+	g.onStop(g.load.stop)
+	if err := g.follow(ctx); err != nil {
+		return r, err
+	}
+	after, err := cpuTime(pid)
+	if err != nil {
+		return r, err
+	}
+	r = Result{Case: g.c, Events: g.o.Events, Window: g.o.Window, LoadAvg: loadAverage()}
+	r.CPU = float64((after - before).Microseconds()) / float64(g.o.Events)
+	if r.Memory, err = peakMemory(pid); err != nil {
+		return r, err
+	}
+	return r, g.settle(ctx, &r)
+}
+
+// quiet is how long nothing may come through before the case is given up, and what is missing is lost. The broker's
+// keep-alive and the exporter's repetitions are well within it.
+const quiet = 45 * time.Second
+
+// follow tells the load how far things are until all events are through. Waiting for what does not come ends by itself.
+func (g *rig) follow(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	last, since := 0, time.Now()
+	for polled := since; ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.subject().Done():
+			return g.subject().Err()
+		case <-g.load.Done():
+			return g.load.Err()
+		case <-tick.C:
+		}
+		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 20*time.Millisecond {
+			polled = now
+			if c, err := g.service.counts(ctx); err == nil { // busy or ended, which shows otherwise
+				g.tally.tellLocal(int(c.Local), time.Now())
+			}
+		}
+		n := g.tally.concluded()
+		if n > last {
+			last, since = n, time.Now()
+			fmt.Fprintln(g.load.in, n) // a load that has ended is noticed above
+		}
+		switch {
+		case n >= g.o.Events:
+			return g.caughtUp(ctx)
+		case time.Since(since) > quiet:
+			return nil
+		}
+	}
+}
+
+// caughtUp waits until the service has booked what the consumer has: the work for receipts is work for the events.
+func (g *rig) caughtUp(ctx context.Context) error {
+	for end := time.Now().Add(quiet); g.service != nil && time.Now().Before(end); {
+		c, err := g.service.counts(ctx)
+		if err != nil {
+			return err
+		}
+		if int(c.Local+c.Receipted) >= g.o.Events && c.InFlight+c.Spooled == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// settle stops the subject and takes the account. What local work has in open windows comes out at the stop.
+func (g *rig) settle(ctx context.Context, r *Result) error {
+	if g.service != nil {
+		c, err := g.service.counts(ctx)
+		if err != nil {
+			return err
+		}
+		r.Imbalance = c.Balance
+		if err := g.service.stop(); err != nil {
+			return err
+		}
+		g.awaitResults(int(c.Local))
+	}
+	if err := g.consumer.problem(); err != nil {
+		return err
+	}
+	t := g.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if spent := t.last.Sub(t.first).Seconds(); spent > 0 {
+		r.Rate = float64(t.arrived+t.local) / spent
+	}
+	r.Receipted, r.Local = t.arrived, int(g.consumer.sums.Load())
+	missing := g.o.Events - r.Receipted - r.Local
+	r.Lost, r.Doubled = max(0, missing), t.repeated+t.foreign+max(0, -missing)
+	return nil
+}
+
+// awaitResults gives the last windows time to come through the broker.
+func (g *rig) awaitResults(local int) {
+	for end := time.Now().Add(5 * time.Second); int(g.consumer.sums.Load()) < local && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+const (
+	node       = "bench"
+	serviceKey = "app-offload" // by which EdgeX knows the service, and a level of its results' topics
+)
+
+//go:embed res/common.yaml
+var commonYAML string
+
+// service is the whole app-offload as a user runs it.
+type service struct {
+	*stack.Process
+	api string
+}
+
+// startService starts app-offload on the broker, as MessageBus and as the way to the cloud, and returns when it is ready.
+func startService(ctx context.Context, o Options, c Case, broker, dir string, log io.Writer) (*service, error) {
+	addr, err := stack.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	common := filepath.Join(dir, "common.yaml")
+	busHost, busPort, err := net.SplitHostPort(broker)
+	if err != nil {
+		return nil, fmt.Errorf("the broker's address %q: %w", broker, err)
+	}
+	if err := os.WriteFile(common, fmt.Appendf(nil, commonYAML, busHost, busPort), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the common configuration: %w", err)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	env := append([]string{
+		"EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_HOST=" + host, "SERVICE_PORT=" + port, "WRITABLE_LOGLEVEL=WARN",
+		"OFFLOAD_NODE=" + node, "OFFLOAD_SPOOL_DIRECTORY=" + filepath.Join(dir, "spool"), "OFFLOAD_EXPORT_BROKER=tcp://" + broker,
+		fmt.Sprintf("OFFLOAD_WRITABLE_BATCH_MAXCOUNT=%d", batchSize), "OFFLOAD_SEAL_FORM=" + o.Form,
+		"OFFLOAD_WRITABLE_POLICY_DEFAULT=" + c.Policy, "OFFLOAD_EXPORT_CONFIRM=" + c.Confirm,
+	}, o.Env...)
+	p, err := stack.StartBinary(log, "app-offload", o.Bin, env, "-cc", common, "-cd", o.Res)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{Process: p, api: "http://" + addr + "/api/v3/offload"}
+	if err := s.awaitReady(ctx); err != nil {
+		_ = s.stop() // what kept it from being ready says more
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *service) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for s.get(ctx, "/ready", nil) != nil {
+		select {
+		case <-s.Done():
+			return s.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("%s/ready did not say yes within a minute; the log has the reason", s.api)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func (s *service) counts(ctx context.Context) (stack.Counts, error) {
+	var st stack.Status
+	return st.Counts, s.get(ctx, "/status", &st)
+}
+
+func (s *service) get(ctx context.Context, path string, into *stack.Status) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.api+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s%s answered %s", s.api, path, resp.Status)
+	}
+	if into != nil {
+		err = json.NewDecoder(resp.Body).Decode(into)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+	return err
+}
+
+func (s *service) stop() error { return s.Stop(10 * time.Second) }

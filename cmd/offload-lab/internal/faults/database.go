@@ -1,0 +1,137 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+
+	_ "modernc.org/sqlite" // the driver of the consumer's database
+)
+
+// database reads what the consumer has stored, as somebody would who knows nothing of how it got there. It is open only
+// while it reads: a consumer that starts after a kill has to find the file as the kill left it.
+type database struct {
+	path      string
+	publisher *publisher
+	violate   func(format string, args ...any)
+
+	last     int64 // the highest row that was read
+	rows     int
+	doubled  int
+	events   []stored // by number
+	complete int      // events of which every part is there
+	from, to int      // the events of a backlog,
+	inside   int      // and how many of them are there
+	order    []int    // the events of the rows read since forget, in the order in which they were stored
+}
+
+// stored is what is there of an event.
+type stored struct{ parts, seen uint8 }
+
+func newDatabase(path string, p *publisher, violate func(string, ...any)) *database {
+	return &database{path: path, publisher: p, violate: violate}
+}
+
+// with opens the database for f.
+func (d *database) with(f func(db *sql.DB) error) error {
+	db, err := sql.Open("sqlite", "file:"+d.path+"?_pragma=busy_timeout(30000)&_pragma=query_only(1)")
+	if err != nil {
+		return fmt.Errorf("opening the consumer's database: %w", err)
+	}
+	defer db.Close()
+	return f(db)
+}
+
+// read takes in the rows that were stored since it was last called.
+func (d *database) read(ctx context.Context) error {
+	return d.with(func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > ? ORDER BY id`, d.last)
+		if err != nil {
+			return fmt.Errorf("reading the tasks: %w", err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id string
+			var chunk, parts int
+			var data []byte
+			if err := rows.Scan(&d.last, &id, &chunk, &parts, &data); err != nil {
+				return fmt.Errorf("reading the tasks: %w", err)
+			}
+			d.rows++
+			d.take(id, chunk, parts, data)
+		}
+		return rows.Err()
+	})
+}
+
+// take books one row.
+func (d *database) take(id string, chunk, parts int, data []byte) {
+	n, err := d.publisher.number(id)
+	if err != nil || parts < 1 || parts > 8 || chunk < 0 || chunk >= parts {
+		d.violate("the database holds chunk %d of %d of event %q: not one of ours", chunk, parts, id)
+		return
+	}
+	for len(d.events) <= n {
+		d.events = append(d.events, stored{})
+	}
+	e, part := &d.events[n], uint8(1)<<chunk
+	switch {
+	case e.parts != 0 && e.parts != uint8(parts): // #nosec G115 -- at most 8
+		d.violate("event %s is in the database in %d parts and in %d", id, e.parts, parts)
+	case e.seen&part != 0:
+		d.doubled++
+		d.violate("chunk %d of event %s is in the database twice", chunk, id)
+	case parts == 1 && !bytes.Equal(data, d.publisher.raw(n)):
+		d.violate("event %s is not in the database as it was published, but as %q", id, data)
+	}
+	e.parts = uint8(parts) // #nosec G115 -- at most 8
+	if whole := uint8(1<<parts - 1); e.seen != whole && e.seen|part == whole {
+		d.complete++
+		if n >= d.from && n < d.to {
+			d.inside++
+		}
+	}
+	e.seen |= part
+	d.order = append(d.order, n)
+}
+
+// missing lists the events below n that are not there, or not with all their parts.
+func (d *database) missing(n int) []int {
+	var list []int
+	for i := range n {
+		if i >= len(d.events) || d.events[i].parts == 0 || d.events[i].seen != uint8(1<<d.events[i].parts-1) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// overtaken looks for events from a number on that were stored before an earlier one of the same device.
+func (d *database) overtaken(from int) {
+	var last [devices]int
+	for _, n := range d.order {
+		if n < from {
+			continue
+		}
+		if n < last[n%devices] {
+			d.violate("event %d of pump-%d was stored after event %d, although nothing disturbed them", n, n%devices, last[n%devices])
+		}
+		last[n%devices] = n
+	}
+}
+
+func (d *database) forget() { d.order = d.order[:0] }
+
+// again counts what is in the database more than once, by a way of its own.
+func (d *database) again(ctx context.Context) (tasks, places, epochs int, err error) {
+	err = d.with(func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk FROM tasks)),
+			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks)), COUNT(DISTINCT epoch) FROM tasks`).
+			Scan(&tasks, &places, &epochs)
+	})
+	if err != nil {
+		err = fmt.Errorf("counting the tasks: %w", err)
+	}
+	return tasks, places, epochs, err
+}

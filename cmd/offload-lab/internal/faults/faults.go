@@ -1,0 +1,206 @@
+// Package faults breaks the whole system, over and over, and checks that it keeps its promises.
+//
+// The system is the real one: two mosquitto brokers, one as MessageBus and one in the cloud, app-offload and
+// offload-cloud as processes, and a proxy as the link between app-offload and the broker in the cloud. Its policy is
+// cloud, so that every event has to arrive in the consumer's database. While events pour in at QoS 1, a round does one
+// thing of the list in kinds.go at a random moment. Every few rounds the faults stop and all is checked. These are the
+// invariants:
+//
+//  1. Nothing is lost. Every event that the MessageBus has acknowledged to its publisher is in the consumer's database
+//     after the faults stop, complete if it was cut into chunks, and byte for byte what was published if it was not.
+//     Nothing is dropped for any reason, no sequence is a gap and no message is a dead letter.
+//  2. Nothing is doubled. The database holds no task twice, and no (node, epoch, sequence) twice; restarts keep the epoch.
+//  3. The account balances: whenever app-offload is asked, also while events are under way and right after a restart, the
+//     balance is 0; what it has accepted once it has accepted for ever; and when all has arrived, its spool is empty.
+//  4. Order is kept: of events that are published and stored between two faults, those of one device are stored in the
+//     order in which they were published.
+//  5. Memory and goroutines of both processes are bounded, and at rest they are what they were at rest before.
+//  6. Neither process ends by itself, and both end when they are asked to.
+//
+// Beside the rounds there are scenarios: one situation that lasts, such as a broker that hangs for ten minutes. Each says
+// above its function what is asked of it, and the invariants above hold as well, but for what a scenario drops by intention
+// and accounts for in another way.
+//
+// What the harness may do to the parts is what happens to them in the field. The MessageBus is therefore ended in an
+// orderly way only: a mosquitto that is killed has lost what it had not yet written down, whoever reads from it. The
+// broker in the cloud is killed, since receipts are there to survive that.
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config says what to break, and how often.
+type Config struct {
+	Bin, Res   string // folders with the binaries and with configuration.yaml
+	Dir        string // folder for everything that is written
+	Seed       uint64
+	Rounds     int      // at least so many,
+	EdgeKills  int      // until app-offload was killed so often
+	CloudKills int      // and offload-cloud so often,
+	KillRounds int      // and so many rounds have killed one of them
+	Quick      bool     // short rounds, most of which kill, where nothing else is asked for
+	Kinds      []string // what to draw from; a kind that is named twice comes twice as often
+	Rate       float64  // events a second
+	CheckEvery int      // rounds between two checks
+	Out        io.Writer
+}
+
+// Kills counts processes ended by SIGKILL.
+type Kills struct {
+	Edge  int `json:"edge"`
+	Cloud int `json:"cloud"`
+}
+
+// Report is what came of it.
+type Report struct {
+	Seed       uint64         `json:"seed"`
+	Rounds     int            `json:"rounds"`
+	KillRounds int            `json:"killRounds"` // those that killed app-offload, offload-cloud or both
+	Kills      Kills          `json:"kills"`
+	Faults     map[string]int `json:"faults"`   // rounds, by kind
+	Accepted   int            `json:"accepted"` // events that the MessageBus has acknowledged
+	Stored     int            `json:"stored"`   // tasks in the database
+	Again      int64          `json:"again"`    // records and tasks that came again, and were recognised
+	Lost       int            `json:"lost"`     // events of Accepted that are not in the database, or not complete
+	Doubled    int            `json:"doubled"`  // tasks and sequences that are in the database more than once
+	Ordered    int            `json:"ordered"`  // events whose order was checked
+	Asked      int            `json:"asked"`    // how often the account was asked for
+	Edge       Bounds         `json:"edge"`
+	Cloud      Bounds         `json:"cloud"`
+	Violations []string       `json:"violations,omitempty"`
+}
+
+// Bounds are the largest figures that were seen of a process.
+type Bounds struct {
+	RSS        int64   `json:"rss"` // bytes
+	Goroutines int     `json:"goroutines"`
+	Start      float64 `json:"start"` // s, until it was ready
+	Stop       float64 `json:"stop"`  // s, after SIGTERM
+}
+
+// Run does the rounds. Its error says which invariants do not hold, or why that could not be found out; the report is of
+// use either way.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.Quick && len(cfg.Kinds) == 0 {
+		cfg.Kinds = quickKinds()
+	}
+	list, err := chosen(cfg.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	s := &system{
+		cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(),
+		report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
+	}
+	err = s.start(ctx)
+	if err == nil {
+		err = s.rounds(ctx, list)
+	}
+	if err == nil {
+		err = s.finish(ctx)
+	}
+	s.report.Accepted = s.publisher.accepted()
+	return s.report, errors.Join(err, s.close(), s.verdict())
+}
+
+// rounds breaks things until all that was asked for is done.
+func (s *system) rounds(ctx context.Context, list []kind) error {
+	for s.left() {
+		if err := s.pause(ctx, time.Second); err != nil {
+			return err
+		}
+		k := list[s.random.IntN(len(list))]
+		s.report.Rounds++
+		s.report.Faults[k.name]++
+		if strings.HasPrefix(k.name, "kill-") {
+			s.report.KillRounds++
+		}
+		begin := time.Now()
+		if err := k.strike(s, ctx); err != nil {
+			return fmt.Errorf("round %d, %s: %w", s.report.Rounds, k.name, err)
+		}
+		s.line(k.name, time.Since(begin))
+		if s.report.Rounds%s.cfg.CheckEvery == 0 {
+			if err := s.check(ctx); err != nil {
+				return fmt.Errorf("after round %d: %w", s.report.Rounds, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *system) left() bool {
+	r := s.report
+	return r.Rounds < s.cfg.Rounds || r.KillRounds < s.cfg.KillRounds || r.Kills.Edge < s.cfg.EdgeKills || r.Kills.Cloud < s.cfg.CloudKills
+}
+
+func (s *system) line(name string, took time.Duration) {
+	fmt.Fprintf(s.cfg.Out, "%6.0fs  round %d  %-10s %6.2fs  kills %d+%d  acknowledged %d  stored %d  violations %d\n",
+		time.Since(s.began).Seconds(), s.report.Rounds, name, took.Seconds(), s.report.Kills.Edge, s.report.Kills.Cloud,
+		s.publisher.accepted(), s.database.rows, len(s.violations()))
+}
+
+// hurry is by how much quick rounds are shorter.
+const hurry = 2
+
+// pause waits for a random part of a time.
+func (s *system) pause(ctx context.Context, most time.Duration) error {
+	if s.cfg.Quick {
+		most /= hurry
+	}
+	select {
+	case <-time.After(time.Duration(s.random.Int64N(int64(most)))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// verdict is an error if an invariant does not hold.
+func (s *system) verdict() error {
+	s.report.Violations = s.violations()
+	if len(s.report.Violations) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d violations, the first: %s", len(s.report.Violations), s.report.Violations[0])
+}
+
+// violate notes that an invariant does not hold, and says so at once. It may be called from several goroutines.
+func (s *system) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.wrongs) < maxViolations {
+		s.wrongs = append(s.wrongs, text)
+		fmt.Fprintf(s.cfg.Out, "%6.0fs  VIOLATION %s\n", time.Since(s.began).Seconds(), text)
+	}
+}
+
+// maxViolations bounds the list: what breaks once mostly breaks again.
+const maxViolations = 100
+
+func (s *system) violations() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.wrongs...)
+}
+
+// Folder makes the folder of a run where none is named.
+func Folder(dir string) (string, error) {
+	if dir != "" {
+		return dir, os.MkdirAll(dir, 0o750)
+	}
+	dir, err := os.MkdirTemp("", "offload-faults-")
+	if err != nil {
+		return "", fmt.Errorf("making a folder for the run: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,203 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// kind is one thing that can happen.
+type kind struct {
+	name   string
+	what   string
+	strike func(s *system, ctx context.Context) error
+}
+
+// kinds lists them all.
+func kinds() []kind {
+	return []kind{
+		{"kill-edge", "kill -9 app-offload, sometimes again while it starts", (*system).killEdge},
+		{"kill-cloud", "kill -9 offload-cloud, sometimes again while it starts", (*system).killCloud},
+		{"kill-both", "kill -9 both at once", (*system).killBoth},
+		{"term-edge", "SIGTERM app-offload and start it again", (*system).termEdge},
+		{"cut", "the link is cut and refuses connections", troubled("cut")},
+		{"slow", "the link is narrow, late or in pieces", troubled("slow")},
+		{"stall", "the link is half-open: up, and silent in one or both directions", troubled("stall")},
+		{"reset", "connections are reset, at once or after some bytes", troubled("reset")},
+		{"puback", "the link swallows PUBACKs", troubled("puback")},
+		{"receipt", "the link swallows receipts", troubled("receipt")},
+		{"broker", "kill -9 the broker in the cloud, which forgets everything", (*system).killBroker},
+		{"bus", "restart the MessageBus, which keeps its sessions", (*system).restartBus},
+	}
+}
+
+// Names lists the kinds for the help, each with what it does.
+func Names() string {
+	var lines []string
+	for _, k := range kinds() {
+		lines = append(lines, fmt.Sprintf("%-10s  %s", k.name, k.what))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// chosen finds the kinds of a list; an empty one is all of them.
+func chosen(names []string) ([]kind, error) {
+	all := kinds()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var list []kind
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(k kind) bool { return k.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no kind %q; there are:\n%s", name, Names())
+		}
+		list = append(list, all[i])
+	}
+	return list, nil
+}
+
+// quickKinds has two kills for everything else that can happen.
+func quickKinds() (names []string) {
+	for _, k := range kinds() {
+		copies := map[string]int{"kill-edge": 11, "kill-cloud": 6, "kill-both": 3}[k.name]
+		names = append(names, slices.Repeat([]string{k.name}, max(copies, 1))...)
+	}
+	return names
+}
+
+// again decides whether a process is killed once more while it starts.
+func (s *system) again() bool { return s.random.IntN(4) == 0 }
+
+// away is how long a process stays away at most.
+const away = 500 * time.Millisecond
+
+func (s *system) killEdge(ctx context.Context) error {
+	for {
+		if !s.edge.Load().Edge.Kill() {
+			return fmt.Errorf("app-offload ended by itself: %w", s.edge.Load().Edge.Err())
+		}
+		s.report.Kills.Edge++
+		if err := s.pause(ctx, away); err != nil {
+			return err
+		}
+		if err := s.startEdge(); err != nil {
+			return err
+		}
+		if !s.again() {
+			return s.awaitEdge(ctx)
+		}
+		if err := s.pause(ctx, 3*time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *system) killCloud(ctx context.Context) error {
+	for {
+		if err := s.endCloud(); err != nil {
+			return err
+		}
+		if err := s.pause(ctx, away); err != nil {
+			return err
+		}
+		if !s.again() {
+			return s.startCloud(ctx)
+		}
+		if err := s.launchCloud(); err != nil {
+			return err
+		}
+		if err := s.pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *system) endCloud() error {
+	if !s.cloud.Kill() {
+		return fmt.Errorf("offload-cloud ended by itself: %w", s.cloud.Err())
+	}
+	s.report.Kills.Cloud++
+	return nil
+}
+
+func (s *system) killBoth(ctx context.Context) error {
+	if err := s.endCloud(); err != nil {
+		return err
+	}
+	return errors.Join(s.killEdge(ctx), s.startCloud(ctx))
+}
+
+func (s *system) termEdge(ctx context.Context) error {
+	if err := s.stopEdge(); err != nil {
+		return err
+	}
+	if err := s.pause(ctx, away); err != nil {
+		return err
+	}
+	if err := s.startEdge(); err != nil {
+		return err
+	}
+	return s.awaitEdge(ctx)
+}
+
+// stopEdge asks app-offload to end. It has seven seconds by its configuration; a busy machine gives it more. If it does
+// not end, its stacks go to its log.
+func (s *system) stopEdge() error {
+	begin := time.Now()
+	e := s.edge.Load()
+	if ended(e.Edge) {
+		return fmt.Errorf("app-offload ended by itself: %w", e.Edge.Err())
+	}
+	late := time.AfterFunc(stopTime, func() { e.Edge.Abort() })
+	defer late.Stop()
+	err := e.Edge.Stop(2 * stopTime)
+	took := time.Since(begin)
+	s.report.Edge.Stop = max(s.report.Edge.Stop, took.Seconds())
+	if took > stopTime {
+		return fmt.Errorf("app-offload did not stop within %v, its stacks are at the end of edge.log: %w", stopTime, err)
+	}
+	return err
+}
+
+const stopTime = 20 * time.Second
+
+// troubled makes one of the link's troubles for a while; now and then it stays until the next round is over.
+func troubled(name string) func(*system, context.Context) error {
+	return func(s *system, ctx context.Context) error {
+		list := troubles[name]
+		if err := s.link.harm(list[s.random.IntN(len(list))]); err != nil {
+			return err
+		}
+		if err := s.pause(ctx, 5*time.Second); err != nil {
+			return err
+		}
+		if s.random.IntN(3) == 0 {
+			return nil
+		}
+		return s.link.heal()
+	}
+}
+
+func (s *system) killBroker(ctx context.Context) error {
+	if !s.broker.process.Kill() {
+		return fmt.Errorf("the broker ended by itself: %w", s.broker.process.Err())
+	}
+	if err := s.pause(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	return s.broker.start(ctx)
+}
+
+func (s *system) restartBus(ctx context.Context) error {
+	if err := s.bus.stop(); err != nil {
+		return err
+	}
+	if err := s.pause(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	return s.bus.start(ctx)
+}

@@ -1,0 +1,111 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// mosquitto is a broker that keeps its sessions on disk when it is ended in an orderly way.
+type mosquitto struct {
+	name, program, addr, dir string
+	log                      io.Writer
+	process                  *stack.Process
+}
+
+// Mosquitto finds the broker's program, which distributions put where only root looks for it.
+func Mosquitto() (string, error) {
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("mosquitto is not installed, neither on the PATH nor in /usr/sbin; on Debian: apt-get install mosquitto")
+}
+
+// newMosquitto writes the configuration; start starts it. Nothing may be dropped for want of room in a queue: that
+// would be the broker's loss, not ours.
+func newMosquitto(name, dir string, log io.Writer) (*mosquitto, error) {
+	program, err := Mosquitto()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := stack.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	m := &mosquitto{name: name, program: program, addr: addr, dir: filepath.Join(dir, name), log: log}
+	if err := os.MkdirAll(m.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making the broker's folder: %w", err)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("user root\nlistener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_queued_bytes 0\n"+
+		"persistence true\npersistence_location %s/\nset_tcp_nodelay true\n", port, m.dir)
+	if err := os.WriteFile(m.conf(), []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the broker's configuration: %w", err)
+	}
+	return m, nil
+}
+
+func (m *mosquitto) conf() string { return filepath.Join(m.dir, "mosquitto.conf") }
+
+// start returns when the broker takes connections.
+func (m *mosquitto) start(ctx context.Context) error {
+	var err error
+	if m.process, err = stack.StartProgram(m.log, m.name, m.program, "-c", m.conf()); err != nil {
+		return err
+	}
+	return until(ctx, patience, m.name+" takes connections", func() (bool, error) {
+		select {
+		case <-m.process.Done():
+			return false, fmt.Errorf("%s ended by itself: %w", m.name, m.process.Err())
+		default:
+		}
+		conn, err := net.DialTimeout("tcp", m.addr, time.Second)
+		if err != nil {
+			return false, nil
+		}
+		return true, conn.Close()
+	})
+}
+
+// stop ends the broker so that it writes its sessions down.
+func (m *mosquitto) stop() error {
+	if m.process == nil {
+		return nil
+	}
+	return m.process.Stop(patience)
+}
+
+// patience is how long something may take that has to happen, on a machine that may be busy with other things.
+const patience = 90 * time.Second
+
+// until asks a few times a second until something holds.
+func until(ctx context.Context, most time.Duration, what string, holds func() (bool, error)) error {
+	deadline := time.Now().Add(most)
+	for {
+		ok, err := holds()
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("this did not happen within %v: %s", most, what)
+		}
+		select {
+		case <-time.After(30 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/cmd/offload-lab/internal/feed"
+)
+
+// devices is among how many devices the events are dealt out.
+const devices = 5
+
+// publisher is the device services: it publishes at QoS 1 and remembers what the MessageBus acknowledged. An event of
+// which nothing is known is published again, as it was, until it is acknowledged. It makes the same events for the same
+// seed, so that nothing of them has to be kept.
+type publisher struct {
+	client mqtt.Client
+	seed   uint64
+	origin int64
+	every  time.Duration
+	slots  chan struct{} // bounds what is not acknowledged yet
+	plain  bool          // no waveforms: one event is one task
+
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	turn    sync.Mutex // held by whoever publishes: the traffic, or a check
+	sent    atomic.Int64
+	acked   atomic.Int64
+}
+
+func newPublisher(addr string, seed uint64, rate float64) (*publisher, error) {
+	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("device-services").SetCleanSession(true).
+		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetKeepAlive(20 * time.Second).SetOrderMatters(false)
+	p := &publisher{
+		client: mqtt.NewClient(o), seed: seed, origin: time.Now().UnixNano(), slots: make(chan struct{}, 200),
+		every: time.Duration(float64(time.Second) / rate),
+	}
+	token := p.client.Connect()
+	if !token.WaitTimeout(patience) {
+		return nil, fmt.Errorf("connecting the publisher to %s: no answer", addr)
+	}
+	if err := token.Error(); err != nil {
+		return nil, fmt.Errorf("connecting the publisher to %s: %w", addr, err)
+	}
+	return p, nil
+}
+
+// accepted is the number of events that the MessageBus has acknowledged. After a rest they are those from 0 on.
+func (p *publisher) accepted() int {
+	if p == nil {
+		return 0
+	}
+	return int(p.acked.Load())
+}
+
+// start lets the traffic flow until stop.
+func (p *publisher) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.running.Go(func() {
+		for next := time.Now(); ctx.Err() == nil; next = p.after(next) {
+			time.Sleep(time.Until(next))
+			p.turn.Lock()
+			p.publish(ctx)
+			p.turn.Unlock()
+		}
+	})
+}
+
+// after is when the next event is due. A timer that fires late is made up for, a pause of more than a second is not.
+func (p *publisher) after(due time.Time) time.Time {
+	if due = due.Add(p.every); time.Since(due) > time.Second {
+		return time.Now()
+	}
+	return due
+}
+
+// publish sends the next event and does not wait for its acknowledgement, unless too many are missing.
+func (p *publisher) publish(ctx context.Context) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	n := int(p.sent.Load())
+	token := p.send(n)
+	p.sent.Add(1)
+	p.running.Go(func() {
+		defer func() { <-p.slots }()
+		for !token.WaitTimeout(patience/3) || token.Error() != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			token = p.send(n)
+		}
+		p.acked.Add(1)
+	})
+}
+
+func (p *publisher) send(n int) mqtt.Token {
+	e := p.event(n)
+	return p.client.Publish("edgex/events/device/faults/"+e.Profile+"/"+e.Device+"/"+e.Source, 1, false, p.message(e))
+}
+
+// rest holds the traffic back, waits until all that was sent is acknowledged, and calls f.
+func (p *publisher) rest(ctx context.Context, f func() error) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	if err := p.settled(ctx); err != nil {
+		return err
+	}
+	return f()
+}
+
+func (p *publisher) settled(ctx context.Context) error {
+	return until(ctx, patience, "the MessageBus acknowledges all that was sent", func() (bool, error) {
+		return p.acked.Load() == p.sent.Load(), nil
+	})
+}
+
+func (p *publisher) stop() {
+	if p.cancel == nil {
+		return
+	}
+	p.cancel()
+	p.running.Wait()
+	p.client.Disconnect(250)
+}
+
+// event makes the n-th event: a reading, and for each twentieth an array as well, which is cut into chunks, unless plain
+// events are wanted.
+func (p *publisher) event(n int) feed.Event {
+	device := "pump-" + strconv.Itoa(n%devices)
+	e := feed.Event{
+		APIVersion: "v3", ID: p.id(n), Device: device, Profile: "Pump", Source: "State", Origin: p.origin + int64(n),
+	}
+	add := func(resource, kind, value string) {
+		e.Readings = append(e.Readings, feed.Reading{
+			ID: p.id(n), Origin: e.Origin, Device: device, Resource: resource, Profile: e.Profile, Type: kind, Value: value,
+		})
+	}
+	add("Pressure", "Float64", fmt.Sprintf("%e", float64(n)))
+	if n%20 == 0 && !p.plain {
+		add("Waveform", "Float32Array", waveform(n))
+	}
+	return e
+}
+
+func waveform(n int) string {
+	var b strings.Builder
+	for i := range 700 {
+		b.WriteString(", ")
+		b.WriteString(strconv.Itoa(n%1000 + i))
+	}
+	return "[" + b.String()[2:] + "]"
+}
+
+// id is a UUID that tells the seed and the number.
+func (p *publisher) id(n int) string {
+	return fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(p.seed), n)
+} // #nosec G115 -- a part of it is enough
+
+var errForeign = errors.New("this event was never published")
+
+// number finds out which event an id belongs to.
+func (p *publisher) number(id string) (int, error) {
+	if len(id) != 36 {
+		return 0, errForeign
+	}
+	n, err := strconv.ParseUint(id[24:], 16, 40)
+	if err != nil || p.id(int(n)) != id || int64(n) >= p.sent.Load() { // #nosec G115 -- 40 bits
+		return 0, errForeign
+	}
+	return int(n), nil // #nosec G115 -- 40 bits
+}
+
+// raw is the event as it lies in the message.
+func (p *publisher) raw(n int) []byte {
+	raw, _ := json.Marshal(p.event(n)) // texts and numbers always can be
+	return raw
+}
+
+func (p *publisher) message(e feed.Event) []byte {
+	request, _ := e.Request() // the same holds for these two
+	envelope, _ := feed.Envelope(request, "application/json", e.ID)
+	return envelope
+}

@@ -1,0 +1,219 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// system is all that runs. One goroutine breaks and mends it; another one only asks it how it is.
+type system struct {
+	cfg    Config
+	env    []string // settings of app-offload; nil is those of the rounds
+	plain  bool     // plain events, see publisher
+	drops  bool     // records may be given up, and are accounted for in another way
+	random *rand.Rand
+	began  time.Time
+	report *Report
+
+	bus, broker *mosquitto
+	link        *link
+	publisher   *publisher
+	database    *database
+	edge        atomic.Pointer[stack.Stack]
+	cloud       *stack.Process
+	web         string // the consumer's own address
+	calm        *calm
+	logs        []io.Closer
+	files       map[string]io.Writer
+
+	stopWatch func()
+	mu        sync.Mutex // guards wrongs
+	wrongs    []string
+	asking    sync.Mutex // guards accepted and the report's bounds
+	accepted  int64      // the most that app-offload ever said it had accepted
+}
+
+// settings make app-offload quick to notice what is wrong, and its spool quick to turn over.
+func (s *system) settings() []string {
+	if s.env != nil {
+		return s.env
+	}
+	return []string{
+		"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud",
+		"OFFLOAD_WRITABLE_BATCH_MAXAGE=50ms",
+		"OFFLOAD_SPOOL_QUOTAMIB=256", "OFFLOAD_SPOOL_SEGMENTMIB=1", "OFFLOAD_SPOOL_RINGMIB=1",
+		"OFFLOAD_EXPORT_ACKTIMEOUT=3s", "OFFLOAD_EXPORT_CONNECTTIMEOUT=3s", "OFFLOAD_EXPORT_RECEIPTTIMEOUT=5s",
+		"OFFLOAD_EXPORT_BACKOFFMIN=100ms", "OFFLOAD_EXPORT_BACKOFFMAX=1s", "OFFLOAD_EXPORT_RELEASEAFTER=1s",
+	}
+}
+
+// start brings everything up and lets the traffic flow.
+func (s *system) start(ctx context.Context) error {
+	s.files = map[string]io.Writer{}
+	for _, name := range []string{"bus", "broker", "edge", "cloud"} {
+		f, err := os.OpenFile(filepath.Join(s.cfg.Dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // #nosec G304 -- the run's own folder
+		if err != nil {
+			return fmt.Errorf("opening a log: %w", err)
+		}
+		s.logs, s.files[name] = append(s.logs, f), f
+	}
+	if err := s.startBrokers(ctx); err != nil {
+		return err
+	}
+	if err := s.startCloud(ctx); err != nil {
+		return err
+	}
+	if err := s.startEdge(); err != nil {
+		return err
+	}
+	if err := s.awaitEdge(ctx); err != nil {
+		return err
+	}
+	var err error
+	if s.publisher, err = newPublisher(s.bus.addr, s.cfg.Seed, s.cfg.Rate); err != nil {
+		return err
+	}
+	s.publisher.plain = s.plain
+	s.database = newDatabase(s.store(), s.publisher, s.violate)
+	s.watch()
+	s.publisher.start()
+	return nil
+}
+
+func (s *system) startBrokers(ctx context.Context) (err error) {
+	if s.bus, err = newMosquitto("bus", s.cfg.Dir, s.files["bus"]); err != nil {
+		return err
+	}
+	if s.broker, err = newMosquitto("broker", s.cfg.Dir, s.files["broker"]); err != nil {
+		return err
+	}
+	if err := errors.Join(s.bus.start(ctx), s.broker.start(ctx)); err != nil {
+		return err
+	}
+	s.link, err = newLink(s.broker.addr)
+	return err
+}
+
+func (s *system) store() string { return filepath.Join(s.cfg.Dir, "cloud.db") }
+
+// startCloud starts the consumer and waits until it is subscribed.
+func (s *system) startCloud(ctx context.Context) error {
+	if err := s.launchCloud(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err := until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
+		if ended(s.cloud) {
+			return false, fmt.Errorf("offload-cloud ended by itself: %w", s.cloud.Err())
+		}
+		return s.answers(ctx, "/ready"), nil
+	})
+	s.report.Cloud.Start = max(s.report.Cloud.Start, time.Since(begin).Seconds())
+	return err
+}
+
+func (s *system) launchCloud() error {
+	web, err := stack.FreeAddr()
+	if err != nil {
+		return err
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	s.web = "http://" + web
+	s.cloud, err = stack.StartBinary(s.files["cloud"], "offload-cloud", s.cfg.Bin, nil,
+		"-from", "mqtt://"+s.broker.addr, "-store", "sqlite:"+s.store(), "-id", "consumer", "-listen", web)
+	return err
+}
+
+func (s *system) answers(ctx context.Context, path string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.web+path, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+}
+
+// startEdge starts app-offload and does not wait for it.
+func (s *system) startEdge() error {
+	e, err := stack.StartEdge(stack.Config{
+		Bin: s.cfg.Bin, Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: s.settings(),
+		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.addr,
+	})
+	if err != nil {
+		return err
+	}
+	s.edge.Store(e)
+	return nil
+}
+
+// awaitEdge waits until app-offload is ready.
+func (s *system) awaitEdge(ctx context.Context) error {
+	begin := time.Now()
+	err := until(ctx, patience, "app-offload is ready", func() (bool, error) {
+		e := s.edge.Load()
+		if !ended(e.Edge) {
+			return e.Get(ctx, "/ready", nil) == nil, nil
+		}
+		err := fmt.Errorf("app-offload ended by itself: %w", e.Edge.Err())
+		if strings.Contains(err.Error(), "address already in use") { // somebody else took the port that was free a moment ago
+			return false, s.startEdge()
+		}
+		return false, err
+	})
+	s.report.Edge.Start = max(s.report.Edge.Start, time.Since(begin).Seconds())
+	return err
+}
+
+func ended(p *stack.Process) bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends what still runs, in whatever state it is.
+func (s *system) close() error {
+	if s.stopWatch != nil {
+		s.stopWatch()
+	}
+	if s.publisher != nil {
+		s.publisher.stop()
+	}
+	if e := s.edge.Load(); e != nil && e.Edge != nil {
+		e.Edge.Kill()
+	}
+	if s.cloud != nil {
+		s.cloud.Kill()
+	}
+	if s.link != nil {
+		s.link.close()
+	}
+	var errs []error
+	for _, m := range []*mosquitto{s.bus, s.broker} {
+		if m != nil {
+			errs = append(errs, m.stop())
+		}
+	}
+	for _, l := range s.logs {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}

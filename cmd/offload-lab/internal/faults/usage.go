@@ -1,0 +1,81 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Usage is what app-offload took over a stretch of time.
+type Usage struct {
+	RSS        int64   `json:"rss"`        // bytes, the most; as /proc/PID/status has it
+	Mean       int64   `json:"rssMean"`    // bytes
+	Goroutines int     `json:"goroutines"` // the most
+	Rate       float64 `json:"rate"`       // events a second that it took in
+	Published  float64 `json:"published"`  // events a second that were published: fewer than asked for on a machine that is busy
+	Behind     float64 `json:"behind"`     // s of traffic that it was behind the publisher, at most
+	Spooled    int64   `json:"spooled"`    // tasks in the spool at the end
+}
+
+// observe watches app-offload for a while, twice a second, and says now and then how it is.
+func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usage, error) {
+	var u Usage
+	var sum, first, sent int64
+	begin := time.Now()
+	for n := int64(1); ; n++ {
+		published := s.publisher.sent.Load()
+		st, err := s.ask(ctx)
+		if err != nil {
+			return u, fmt.Errorf("asking app-offload while %s: %w", what, err)
+		}
+		rss, err := resident(s.edge.Load().Edge.PID())
+		if err != nil {
+			return u, err
+		}
+		if n == 1 {
+			first, sent, begin = st.Events.Received, published, time.Now()
+		}
+		sum += rss
+		u.RSS, u.Mean = max(u.RSS, rss), sum/n
+		u.Goroutines = max(u.Goroutines, st.Process.Goroutines)
+		u.Behind = max(u.Behind, rounded(float64(published-st.Events.Received)/s.rate))
+		u.Spooled = st.Counts.Spooled
+		if n%20 == 1 {
+			s.say("%s: RSS %.1f MiB, %d goroutines, %d events in, %d tasks spooled, %d batches with %d KiB under way, link up %t", what,
+				float64(rss)/(1<<20), st.Process.Goroutines, st.Events.Received, st.Counts.Spooled,
+				st.Export.Inflight, st.Export.InflightBytes>>10, st.Link.Up)
+		}
+		if past := time.Since(begin); past >= d {
+			u.Rate = rounded(float64(st.Events.Received-first) / past.Seconds())
+			u.Published = rounded(float64(published-sent) / past.Seconds())
+			return u, nil
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return u, ctx.Err()
+		}
+	}
+}
+
+// resident is the memory of a process that is in RAM, in bytes.
+func resident(pid int) (int64, error) {
+	path := fmt.Sprintf("/proc/%d/status", pid)
+	raw, err := os.ReadFile(path) // #nosec G304 -- of a process of ours
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of app-offload, which needs Linux: %w", err)
+	}
+	_, rest, found := bytes.Cut(raw, []byte("\nVmRSS:"))
+	fields := bytes.Fields(rest)
+	if !found || len(fields) == 0 {
+		return 0, fmt.Errorf("%s has no VmRSS", path)
+	}
+	kib, err := strconv.ParseInt(string(fields[0]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: VmRSS %q: %w", path, fields[0], err)
+	}
+	return kib << 10, nil
+}

@@ -1,0 +1,63 @@
+package feed
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"app-offload/functions/host"
+)
+
+// machine is this computer as one device with a source for each of its vital signs, each once a second. A machine
+// without a thermometer has no temperature source.
+func machine(seed uint64, node host.Source) []Source {
+	vitals := []struct {
+		source string
+		read   func(host.Vitals, *host.State) []Reading
+	}{
+		{"Cpu", cpu}, {"Memory", memory}, {"Disk", disk}, {"Network", network}, {"Temperature", temperature},
+	}
+	if math.IsNaN(node.State().Temperature) {
+		vitals = vitals[:4]
+	}
+	all := make([]Source, len(vitals))
+	for i, s := range vitals {
+		rng := rand.New(rand.NewPCG(seed, uint64(10+i))) // #nosec G115 -- a small index
+		all[i] = &vital{device{"device-host", "Host-Metrics", "gateway", s.source, rng}, node, s.read}
+	}
+	return all
+}
+
+type vital struct {
+	device
+	node host.Source
+	read func(host.Vitals, *host.State) []Reading
+}
+
+func (v *vital) Interval() time.Duration { return time.Second }
+
+// Next reports what can be read; a figure that cannot stays 0, as it does in EdgeX's own system-metrics services.
+func (v *vital) Next(at time.Time) Event {
+	now, _ := host.ReadVitals()
+	return v.event(at, v.read(now, v.node.State())...)
+}
+
+func cpu(v host.Vitals, s *host.State) []Reading {
+	return []Reading{float("CpuBusy", "%", v.CPU), float("CpuFrequency", "MHz", s.MHz), float("Load1", "", v.Load1)}
+}
+
+func memory(v host.Vitals, _ *host.State) []Reading {
+	return []Reading{unsigned("MemoryUsed", "By", v.MemoryUsed), float("MemoryShare", "%", v.Memory)}
+}
+
+func disk(v host.Vitals, _ *host.State) []Reading {
+	return []Reading{float("DiskShare", "%", v.Disk), unsigned("DiskRead", "By", v.DiskRead), unsigned("DiskWritten", "By", v.DiskWritten)}
+}
+
+func network(v host.Vitals, _ *host.State) []Reading {
+	return []Reading{unsigned("NetReceived", "By", v.NetReceived), unsigned("NetSent", "By", v.NetSent)}
+}
+
+func temperature(_ host.Vitals, s *host.State) []Reading {
+	return []Reading{float("Temperature", "Cel", s.Temperature)}
+}

@@ -1,0 +1,252 @@
+// Package judge holds policies against each other and against the clairvoyant optimum, on the same episodes.
+//
+// Regret is what a task costs more than it had to: (J − J*)/tasks, averaged over the episodes, where J* is the oracle's
+// cost of the same episode. Where an episode is too overloaded for the exact search, its lower bound takes the place of
+// J*, so that no regret is shown smaller than it is.
+package judge
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"app-offload/cmd/offload-lab/internal/oracle"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/policy"
+)
+
+// Contestant is a policy under a name of the leaderboard. Each episode gets a policy of its own, made for its number.
+type Contestant struct {
+	Name string
+	Make func(episode int) (policy.Policy, error)
+}
+
+// Score is how one policy did: one line of the leaderboard.
+type Score struct {
+	Policy         string     `json:"policy"`
+	Regret         float64    `json:"regret"`         // mean excess cost of a task over the oracle
+	RegretCI95     [2]float64 `json:"regretCI95"`     // of the mean over episodes
+	MeanCost       float64    `json:"meanCost"`       // J a task
+	RelativeRegret float64    `json:"relativeRegret"` // (J − J*)/J*, mean over episodes
+	MeanT          float64    `json:"meanT"`          // s
+	P95T           float64    `json:"p95T"`
+	P99T           float64    `json:"p99T"`
+	MissShare      float64    `json:"missShare"`
+	CloudShare     float64    `json:"cloudShare"`
+	BytesPerTask   float64    `json:"bytesPerTask"`
+	JoulesPerTask  float64    `json:"joulesPerTask"`
+	DecisionMicros float64    `json:"decisionMicros"`
+	Episodes       int        `json:"episodes"`
+	ExactEpisodes  int        `json:"exactEpisodes"` // in which the oracle's cost is proven
+}
+
+// Options of a comparison.
+type Options struct {
+	Episodes int
+	Seed     uint64
+	Search   oracle.Search
+	Tail     sim.Tail           // where it costs anything, another line is the oracle's that is charged for it
+	Done     func(episodes int) // called after each episode, for a progress bar
+}
+
+// EpisodeSeed is the seed of the i-th episode of a comparison.
+func EpisodeSeed(seed uint64, i int) uint64 { return seed*1_000_003 + uint64(i) } // #nosec G115 -- i counts up from 0
+
+// tally is one contestant's episode.
+type tally struct {
+	cost, joules, bytes float64
+	missed, cloud       int
+	took                []float64
+}
+
+// round is one episode with all contestants and, after them, the oracle, without and with a tail.
+type round struct {
+	tallies []tally
+	best    float64
+	exact   bool
+	err     error
+}
+
+// Compare plays every contestant through the same episodes and adds the oracle's own line at the end.
+func Compare(ctx context.Context, w *sim.World, contestants []Contestant, o Options) ([]Score, error) {
+	rounds := make([]round, o.Episodes)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	next, done := 0, 0
+	for range min(runtime.GOMAXPROCS(0), o.Episodes) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				mu.Lock()
+				i := next
+				next++
+				mu.Unlock()
+				if i >= o.Episodes {
+					return
+				}
+				rounds[i] = play(w, contestants, o, i)
+				mu.Lock()
+				done++
+				if o.Done != nil {
+					o.Done(done)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	for i := range rounds {
+		if rounds[i].err != nil {
+			return nil, fmt.Errorf("playing episode %d of seed %d: %w", i, o.Seed, rounds[i].err)
+		}
+	}
+	return board(w, contestants, o, rounds)
+}
+
+func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
+	env, err := sim.NewEnv(w)
+	if err != nil {
+		return round{err: err}
+	}
+	e := w.Draw(EpisodeSeed(o.Seed, i))
+	for _, c := range contestants {
+		p, err := c.Make(i)
+		if err != nil {
+			return round{err: fmt.Errorf("making policy %s: %w", c.Name, err)}
+		}
+		r.tallies = append(r.tallies, tally{})
+		t := &r.tallies[len(r.tallies)-1]
+		sim.Play(env, e, p, func(_ *sim.Situation, _ policy.Decision, info sim.Info) { t.add(info) })
+	}
+	plan := o.Search.Solve(e)
+	r.best, r.exact = plan.Bound, plan.Exact()
+	r.tallies = append(r.tallies, follow(env, e, plan))
+	if o.Tail.PerSecond > 0 {
+		r.tallies = append(r.tallies, follow(env, e, o.Search.Solve(e.With(o.Tail))))
+	}
+	return r
+}
+
+// follow is what comes of a plan.
+func follow(env *sim.Env, e *sim.Episode, plan oracle.Plan) (t tally) {
+	env.Begin(e)
+	for _, cloud := range plan.Cloud {
+		action := sim.Local
+		if cloud {
+			action = sim.Cloud
+		}
+		_, _, _, _, info := env.Step(action)
+		t.add(info)
+	}
+	return t
+}
+
+func (t *tally) add(info sim.Info) {
+	t.cost += info.Cost
+	t.joules += info.Joules
+	t.bytes += info.Bytes
+	t.took = append(t.took, info.Took)
+	if info.Missed {
+		t.missed++
+	}
+	if info.Cloud {
+		t.cloud++
+	}
+}
+
+func board(w *sim.World, contestants []Contestant, o Options, rounds []round) ([]Score, error) {
+	var scores []Score
+	for k, c := range contestants {
+		s := sum(c.Name, k, rounds)
+		var err error
+		if s.DecisionMicros, err = clock(w, c, EpisodeSeed(o.Seed, 0)); err != nil {
+			return nil, err
+		}
+		scores = append(scores, s)
+	}
+	scores = append(scores, sum("oracle", len(contestants), rounds))
+	if o.Tail.PerSecond > 0 {
+		scores = append(scores, sum("oracle+tail", len(contestants)+1, rounds))
+	}
+	slices.SortStableFunc(scores, func(a, b Score) int {
+		switch {
+		case a.Regret < b.Regret:
+			return -1
+		case a.Regret > b.Regret:
+			return 1
+		}
+		return 0
+	})
+	return scores, nil
+}
+
+// sum adds up the episodes of the k-th contestant.
+func sum(name string, k int, rounds []round) Score {
+	s := Score{Policy: name, Episodes: len(rounds)}
+	var took, regrets []float64
+	n := 0.0
+	for i := range rounds {
+		r, t := &rounds[i], &rounds[i].tallies[k]
+		tasks := float64(len(t.took))
+		n += tasks
+		s.MeanCost += t.cost
+		s.JoulesPerTask += t.joules
+		s.BytesPerTask += t.bytes
+		s.MissShare += float64(t.missed)
+		s.CloudShare += float64(t.cloud)
+		took = append(took, t.took...)
+		regrets = append(regrets, (t.cost-r.best)/tasks)
+		s.RelativeRegret += (t.cost/r.best - 1) / float64(len(rounds))
+		if r.exact {
+			s.ExactEpisodes++
+		}
+	}
+	for _, total := range []*float64{&s.MeanCost, &s.JoulesPerTask, &s.BytesPerTask, &s.MissShare, &s.CloudShare} {
+		*total /= n
+	}
+	slices.Sort(took)
+	s.MeanT, s.P95T, s.P99T = mean(took), quantile(took, 0.95), quantile(took, 0.99)
+	s.Regret = mean(regrets)
+	half := halfWidth(regrets)
+	s.RegretCI95 = [2]float64{s.Regret - half, s.Regret + half}
+	return s
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// quantile of sorted values, the smallest that at least the share q is not above.
+func quantile(sorted []float64, q float64) float64 {
+	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
+}
+
+// halfWidth of the 95 % interval of the mean, by Student's t.
+func halfWidth(values []float64) float64 {
+	n := float64(len(values))
+	if n < 2 {
+		return 0
+	}
+	m, sum := mean(values), 0.0
+	for _, v := range values {
+		sum += (v - m) * (v - m)
+	}
+	return student95(n-1) * math.Sqrt(sum/(n-1)/n)
+}
+
+// student95 is the 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher; exact to a percent from 6 degrees of
+// freedom.
+func student95(freedom float64) float64 {
+	const z = 1.959963984540054
+	z3, z5 := z*z*z, z*z*z*z*z
+	return z + (z3+z)/(4*freedom) + (5*z5+16*z3+3*z)/(96*freedom*freedom)
+}

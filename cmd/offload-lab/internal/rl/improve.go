@@ -1,0 +1,218 @@
+package rl
+
+//lint:file-ignore ST1005 these errors begin with the name of a setting
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// ImproveConfig is a training by branches: rounds of labelling with the present policy, each followed by a fit to all labels
+// that are kept.
+type ImproveConfig struct {
+	Seed      uint64
+	Steps     int     // labels to learn from, of all rounds together
+	Labels    int     // made in a round, at least
+	Share     float64 // of an episode's steps that become labels
+	Keep      int     // labels at most; those by the oldest policies go first
+	Horizon   int     // steps for which a branch is followed
+	Epochs    int     // over the labels in a round
+	Minibatch int
+	Hidden    []int
+	Power     float64 // of a gain that its label weighs; 1 is the gain itself, less keeps a few extreme ones from drowning the rest
+	Rate      float64 // of Adam; it falls within each round to a tenth, and over all rounds to a fifth
+}
+
+// DefaultImprove learns what two dozen inputs can tell in some minutes.
+func DefaultImprove() ImproveConfig {
+	return ImproveConfig{
+		Seed: 1, Steps: 300_000, Labels: 40_000, Share: 0.07, Keep: 400_000, Horizon: 150, Epochs: 2, Minibatch: 256,
+		Hidden: []int{64, 64}, Power: 0.4, Rate: 2e-3,
+	}
+}
+
+// Validate reports every problem at once.
+func (c ImproveConfig) Validate() error {
+	var problems []error
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"Steps", c.Steps}, {"Labels", c.Labels}, {"Keep", c.Keep}, {"Horizon", c.Horizon}, {"Epochs", c.Epochs}, {"Minibatch", c.Minibatch}} {
+		if n.value < 1 {
+			problems = append(problems, fmt.Errorf("%s is %d: must be at least 1", n.name, n.value))
+		}
+	}
+	if !(c.Share > 0 && c.Share <= 1) {
+		problems = append(problems, fmt.Errorf("Share is %g: must be above 0, up to 1", c.Share))
+	}
+	if !(c.Rate > 0 && c.Rate <= 1) {
+		problems = append(problems, fmt.Errorf("Rate is %g: must be above 0, up to 1", c.Rate))
+	}
+	if !(c.Power > 0 && c.Power <= 1) {
+		problems = append(problems, fmt.Errorf("Power is %g: must be above 0, up to 1", c.Power))
+	}
+	if c.Minibatch > c.Labels {
+		problems = append(problems, fmt.Errorf("Minibatch is %d: must be at most Labels, %d", c.Minibatch, c.Labels))
+	}
+	return errors.Join(problems...)
+}
+
+// Improver makes a policy better by what its own decisions turn out to be worth: policy iteration, with a classifier that
+// weighs mistakes by their cost in the place of a table.
+type Improver struct {
+	config   ImproveConfig
+	teachers []Brancher
+	source   *rand.PCG
+	rng      *rand.Rand
+	net      *Net
+	norm     *Norm
+	fitter   *Fitter
+	labels   Labels
+	actor    *Actor
+	steps    int
+}
+
+// NewImprover begins with the decisions of start.
+func NewImprover(c ImproveConfig, newEnv func() (Env, error), start *Actor) (*Improver, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	im := &Improver{config: c, source: rand.NewPCG(mix(c.Seed), 0x6272616e6368), actor: start}
+	for range runtime.GOMAXPROCS(0) {
+		env, err := newEnv()
+		if err != nil {
+			return nil, err
+		}
+		im.teachers = append(im.teachers, Brancher{Env: env, Horizon: c.Horizon, Same: 1e-3})
+	}
+	observation, actions := im.teachers[0].Env.Spaces()
+	if actions != 2 {
+		return nil, fmt.Errorf("learning by branches needs 2 actions; the environment has %d", actions)
+	}
+	im.rng = rand.New(im.source) // #nosec G404 -- a training must repeat
+	im.net = NewNet(im.rng, 0.1, sizes(observation, c.Hidden, 2)...)
+	im.norm = NewNorm(observation)
+	im.fitter = NewFitter(im.net, c.Minibatch, c.Power)
+	return im, nil
+}
+
+// Finished reports whether all labels have been made.
+func (im *Improver) Finished() bool { return im.steps >= im.config.Steps }
+
+// Taken is the number of labels made so far.
+func (im *Improver) Taken() int { return im.steps }
+
+// Actor is the policy as it stands.
+func (im *Improver) Actor() *Actor { return im.actor }
+
+// Update is one round.
+func (im *Improver) Update() Progress {
+	p, before := Progress{}, len(im.labels.Gain)
+	for len(im.labels.Gain)-before < im.config.Labels {
+		p.Return += im.wave()
+		p.Episodes += waveEpisodes
+	}
+	p.Return /= float64(p.Episodes)
+	left := 1 - 0.8*float64(im.steps)/float64(im.config.Steps)
+	im.steps += len(im.labels.Gain) - before
+	size := im.net.Sizes[0]
+	im.norm.Add(im.labels.Obs[before*size:])
+	im.labels.keep(im.config.Keep, size)
+	for epoch := range im.config.Epochs {
+		p.Policy = im.fitter.Epoch(&im.labels, im.norm, im.rng, func(done float64) float64 {
+			return im.config.Rate * left * (1 - 0.9*(float64(epoch)+done)/float64(im.config.Epochs))
+		})
+	}
+	im.actor, p.Steps = NewActor(im.net, im.norm), im.steps
+	return p
+}
+
+// waveEpisodes are labelled beside each other before they are counted: a fixed number, so that the result does not depend on how
+// many processors there are.
+const waveEpisodes = 16
+
+// wave labels some episodes on all processors, and adds their labels in the order of the episodes. It gives the sum of their
+// returns.
+func (im *Improver) wave() float64 {
+	var seeds [waveEpisodes]uint64
+	for i := range seeds {
+		seeds[i] = im.rng.Uint64()
+	}
+	var parts [waveEpisodes]Labels
+	var returns [waveEpisodes]float64
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for k := range im.teachers {
+		wg.Go(func() {
+			mine := NewActor(im.actor.Net, im.actor.Norm)
+			for i := next.Add(1) - 1; i < waveEpisodes; i = next.Add(1) - 1 {
+				rng := rand.New(rand.NewPCG(seeds[i], 0x77617665)) // #nosec G404 -- a training must repeat
+				returns[i] = im.teachers[k].Label(mine, seeds[i], im.config.Share, rng, &parts[i])
+			}
+		})
+	}
+	wg.Wait()
+	total := 0.0
+	for i := range parts {
+		im.labels.Obs = append(im.labels.Obs, parts[i].Obs...)
+		im.labels.Gain = append(im.labels.Gain, parts[i].Gain...)
+		total += returns[i]
+	}
+	return total
+}
+
+// halfway is a training by branches between two rounds.
+type halfway struct {
+	Version int
+	Config  ImproveConfig
+	Random  []byte
+	Net     *Net
+	Norm    *Norm
+	Opt     *Adam
+	Labels  Labels
+	Steps   int
+}
+
+// Save writes everything that the training needs to go on as if nothing had happened.
+func (im *Improver) Save(w io.Writer) error {
+	random, err := im.source.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("saving the random state: %w", err)
+	}
+	h := halfway{checkpointVersion, im.config, random, im.net, im.norm, im.fitter.opt, im.labels, im.steps}
+	if err := gob.NewEncoder(w).Encode(h); err != nil {
+		return fmt.Errorf("saving a checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Resume goes on from what Save wrote, under the same configuration.
+func (im *Improver) Resume(r io.Reader) error {
+	var h halfway
+	if err := gob.NewDecoder(r).Decode(&h); err != nil {
+		return fmt.Errorf("reading a checkpoint: %w", err)
+	}
+	switch {
+	case h.Version != checkpointVersion:
+		return fmt.Errorf("reading a checkpoint: version %d; this program reads version %d", h.Version, checkpointVersion)
+	case !reflect.DeepEqual(h.Config, im.config):
+		return fmt.Errorf("reading a checkpoint: it was made with %+v; this training has %+v", h.Config, im.config)
+	case h.Net == nil || h.Norm == nil || h.Opt == nil || !reflect.DeepEqual(h.Net.Sizes, im.net.Sizes):
+		return errors.New("reading a checkpoint: its network does not fit")
+	}
+	if err := errors.Join(h.Net.Valid(), im.source.UnmarshalBinary(h.Random)); err != nil {
+		return fmt.Errorf("reading a checkpoint: %w", err)
+	}
+	im.net, im.norm, im.labels, im.steps = h.Net, h.Norm, h.Labels, h.Steps
+	im.fitter = NewFitter(im.net, im.config.Minibatch, im.config.Power)
+	im.fitter.opt = h.Opt
+	im.actor = NewActor(im.net, im.norm)
+	return nil
+}

@@ -1,0 +1,291 @@
+package rl
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// Trainer is proximal policy optimisation with the clipped objective (Schulman et al., 2017).
+type Trainer struct {
+	config           Config
+	obsSize, actions int
+	lanes            []*lane
+	source           *rand.PCG
+	rng              *rand.Rand
+
+	actor, critic *Net
+	actorOpt      *Adam
+	criticOpt     *Adam
+	norm          *Norm // of observations
+	returnNorm    *Norm
+	finished      []float64 // returns of the episodes that ended since the last update
+
+	Steps int // taken so far
+
+	trial Env // on which policies are tried for selection
+	best  *chosen
+
+	batch      *batch
+	act, value *Pass // for collecting
+	learn      *learner
+	order      []int
+	lastObs    []float64
+	oneObs     []float64
+	one        [1]float64
+}
+
+// Progress is one update as it looks from outside.
+type Progress struct {
+	Steps    int     `json:"steps"`
+	Episodes int     `json:"episodes"` // that ended since the last update
+	Return   float64 `json:"return"`   // their mean, NaN-free: 0 without episodes
+	Losses
+}
+
+// NewTrainer makes environments and networks from the seed.
+func NewTrainer(c Config, newEnv func() (Env, error)) (*Trainer, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Trainer{config: c, source: rand.NewPCG(mix(c.Seed), 0x70706f)}
+	t.rng = rand.New(t.source) // #nosec G404 -- a training must repeat
+	for range c.Envs {
+		env, err := newEnv()
+		if err != nil {
+			return nil, err
+		}
+		t.lanes = append(t.lanes, &lane{env: env})
+	}
+	var err error
+	if t.trial, err = newEnv(); err != nil {
+		return nil, err
+	}
+	t.obsSize, t.actions = t.lanes[0].env.Spaces()
+	t.actor = NewNet(t.rng, 0.01, sizes(t.obsSize, c.Hidden, t.actions)...)
+	t.critic = NewNet(t.rng, 1, sizes(t.obsSize, c.Hidden, 1)...)
+	t.actorOpt, t.criticOpt = NewAdam(len(t.actor.Params)), NewAdam(len(t.critic.Params))
+	t.norm, t.returnNorm = NewNorm(t.obsSize), NewNorm(1)
+	t.prepare()
+	for k, l := range t.lanes {
+		l.begin(c.Seed, uint64(k))
+	}
+	return t, nil
+}
+
+func sizes(in int, hidden []int, out int) []int {
+	return append(append([]int{in}, hidden...), out)
+}
+
+// prepare makes the working memory, so that training itself allocates next to nothing.
+func (t *Trainer) prepare() {
+	size := t.config.Horizon * len(t.lanes)
+	t.batch = newBatch(size, t.obsSize)
+	t.act, t.value = NewPass(t.actor, len(t.lanes)), NewPass(t.critic, len(t.lanes))
+	t.learn = newLearner(&t.config, t.actor, t.critic)
+	t.lastObs, t.oneObs = make([]float64, len(t.lanes)*t.obsSize), make([]float64, t.obsSize)
+	t.order = make([]int, size)
+	for i := range t.order {
+		t.order[i] = i
+	}
+}
+
+// Finished reports whether another update would take more than the configured number of steps.
+func (t *Trainer) Finished() bool { return t.Steps+t.config.Envs*t.config.Horizon > t.config.Steps }
+
+// Taken is the number of steps taken so far.
+func (t *Trainer) Taken() int { return t.Steps }
+
+// Update collects steps and learns from them.
+func (t *Trainer) Update() Progress {
+	left := 1.0
+	if t.config.Anneal {
+		left = max(1-float64(t.Steps)/float64(t.config.Steps), 0)
+	}
+	t.finished = t.finished[:0]
+	t.collect()
+	t.judge()
+	t.learn.losses = Losses{}
+	for range t.config.Epochs {
+		t.epoch(left)
+	}
+	p := Progress{Steps: t.Steps, Episodes: len(t.finished), Losses: t.learn.losses.mean()}
+	for _, r := range t.finished {
+		p.Return += r / float64(len(t.finished))
+	}
+	if t.config.Select > 0 && 2*t.Steps >= t.config.Steps {
+		t.selectBest()
+	}
+	return p
+}
+
+// chosen is the best policy so far.
+type chosen struct {
+	Return float64
+	Params []float64
+	Norm   *Norm
+}
+
+// selectBest tries the present policy on the same episodes as those before it. They are no part of training, so that the
+// best one is not the one that training happened to flatter.
+func (t *Trainer) selectBest() {
+	total := 0.0
+	for _, r := range Evaluate(t.latest(), t.trial, t.config.Select, mix(t.config.Seed)+1) {
+		total += r
+	}
+	if mean := total / float64(t.config.Select); t.best == nil || mean > t.best.Return {
+		t.best = &chosen{mean, slices.Clone(t.actor.Params), t.norm.clone()}
+	}
+}
+
+// epoch goes once over the samples in a new order. A rest too small to be a fair sample is left for the next epoch's order.
+func (t *Trainer) epoch(left float64) {
+	for i := range t.order {
+		t.order[i] = i
+	}
+	t.rng.Shuffle(len(t.order), func(i, j int) { t.order[i], t.order[j] = t.order[j], t.order[i] })
+	size := min(t.config.Minibatch, len(t.order))
+	for at := 0; at+size <= len(t.order); at += size {
+		t.learn.gather(t.batch, t.order[at:at+size])
+		t.learn.gradient(t.config.Clip * left)
+		clipNorm(t.config.MaxGradient, t.learn.actorGrad, t.learn.criticGrad)
+		t.actorOpt.Step(t.actor.Params, t.learn.actorGrad, t.config.Rate*left)
+		t.criticOpt.Step(t.critic.Params, t.learn.criticGrad, t.config.Rate*left)
+	}
+}
+
+// Actor is the best policy where policies are selected, else the policy as it stands, which goes on learning.
+func (t *Trainer) Actor() *Actor {
+	if t.best == nil {
+		return t.latest()
+	}
+	return t.actorOf(&Net{Sizes: t.actor.Sizes, Params: t.best.Params}, t.best.Norm)
+}
+
+func (t *Trainer) latest() *Actor { return t.actorOf(t.actor, t.norm) }
+
+func (t *Trainer) actorOf(net *Net, norm *Norm) *Actor {
+	if !t.config.NormObs {
+		norm = nil
+	}
+	return NewActor(net, norm)
+}
+
+// Losses tell how an update went.
+type Losses struct {
+	Policy    float64 `json:"policyLoss"`
+	Value     float64 `json:"valueLoss"`
+	Entropy   float64 `json:"entropy"`
+	KL        float64 `json:"kl"`      // from the policy that collected
+	Clipped   float64 `json:"clipped"` // share of samples
+	gradients float64
+}
+
+func (l Losses) mean() Losses {
+	n := max(l.gradients, 1)
+	return Losses{Policy: l.Policy / n, Value: l.Value / n, Entropy: l.Entropy / n, KL: l.KL / n, Clipped: l.Clipped / n}
+}
+
+// learner computes gradients over one minibatch.
+type learner struct {
+	config        *Config
+	actor, critic *Pass
+	batch
+	rows                  int
+	dLogits, dValues      []float64
+	actorGrad, criticGrad []float64
+	logP                  []float64
+	losses                Losses
+}
+
+func newLearner(c *Config, actor, critic *Net) *learner {
+	size, actions := min(c.Minibatch, c.Horizon*c.Envs), actor.Sizes[len(actor.Sizes)-1]
+	return &learner{
+		config: c, actor: NewPass(actor, size), critic: NewPass(critic, size), batch: *newBatch(size, actor.Sizes[0]),
+		dLogits: make([]float64, size*actions), dValues: make([]float64, size), logP: make([]float64, actions),
+		actorGrad: make([]float64, len(actor.Params)), criticGrad: make([]float64, len(critic.Params)),
+	}
+}
+
+// gather copies the samples and brings their advantages to mean 0 and deviation 1.
+func (l *learner) gather(from *batch, samples []int) {
+	l.rows = len(samples)
+	size := len(l.obs) / len(l.actions)
+	mean, squares := 0.0, 0.0
+	for k, i := range samples {
+		copy(l.obs[k*size:(k+1)*size], from.obs[i*size:(i+1)*size])
+		l.actions[k], l.logProbs[k], l.returns[k], l.advantage[k] = from.actions[i], from.logProbs[i], from.returns[i], from.advantage[i]
+		mean += from.advantage[i] / float64(len(samples))
+	}
+	for _, a := range l.advantage[:l.rows] {
+		squares += (a - mean) * (a - mean)
+	}
+	factor := 1 / (math.Sqrt(squares/float64(l.rows)) + 1e-8)
+	for k := range l.rows {
+		l.advantage[k] = (l.advantage[k] - mean) * factor
+	}
+}
+
+// gradient sets the gradients of the whole loss by both networks' parameters and gives the loss: the clipped objective and
+// the entropy bonus, both negative, plus the critic's squared error.
+func (l *learner) gradient(clip float64) float64 {
+	clear(l.actorGrad)
+	clear(l.criticGrad)
+	size := len(l.obs) / len(l.actions)
+	x := l.obs[:l.rows*size]
+	loss := l.policyLoss(l.actor.Forward(x, l.rows), clip)
+	l.actor.Backward(l.dLogits[:l.rows*len(l.logP)], l.actorGrad)
+	loss += l.config.ValueWeight * l.valueLoss(l.critic.Forward(x, l.rows))
+	l.critic.Backward(l.dValues[:l.rows], l.criticGrad)
+	l.losses.gradients++
+	return loss
+}
+
+func (l *learner) policyLoss(logits []float64, clip float64) float64 {
+	n, actions := float64(l.rows), len(l.logP)
+	var objective, entropies, kl, clipped float64
+	for i := range l.rows {
+		row := logits[i*actions : (i+1)*actions]
+		norm, entropy := logSumExp(row), 0.0
+		for a, v := range row {
+			l.logP[a] = v - norm
+			entropy -= math.Exp(l.logP[a]) * l.logP[a]
+		}
+		change := l.logP[l.actions[i]] - l.logProbs[i]
+		ratio, adv := math.Exp(change), l.advantage[i]
+		held := min(max(ratio, 1-clip), 1+clip)
+		objective += min(ratio*adv, held*adv)
+		push := ratio * adv
+		// Where the clipped term is the smaller one it does not depend on the parameters.
+		if held*adv < ratio*adv {
+			push = 0
+			clipped++
+		}
+		for a, lp := range l.logP {
+			p := math.Exp(lp)
+			d := p*push + l.config.Entropy*p*(lp+entropy)
+			if a == l.actions[i] {
+				d -= push
+			}
+			l.dLogits[i*actions+a] = d / n
+		}
+		entropies += entropy
+		kl += ratio - 1 - change
+	}
+	l.losses.Policy -= objective / n
+	l.losses.Entropy += entropies / n
+	l.losses.KL += kl / n
+	l.losses.Clipped += clipped / n
+	return -(objective + l.config.Entropy*entropies) / n
+}
+
+func (l *learner) valueLoss(values []float64) float64 {
+	n, loss := float64(l.rows), 0.0
+	for i, v := range values {
+		miss := v - l.returns[i]
+		loss += miss * miss / n
+		l.dValues[i] = l.config.ValueWeight * 2 * miss / n
+	}
+	l.losses.Value += loss
+	return loss
+}

@@ -1,0 +1,188 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"app-offload/cmd/offload-lab/internal/trace"
+)
+
+// Job is one task of an episode with all that chance has in store for it.
+type Job struct {
+	At       float64 // arrival, s from the begin of the episode
+	Kind     int     // in the mix
+	Bytes    float64 // of its data, a whole number
+	Mcycles  float64
+	Deadline float64 // s from arrival
+	RTT      float64 // s, of its round trip
+	Slowness float64 // z: the factor on the cloud's computing time
+}
+
+// Rate is a curve that an episode enters at a moment of its own.
+type Rate struct {
+	curve *trace.Curve
+	from  float64 // s into the curve
+}
+
+// At is the rate at time t of the episode.
+func (r Rate) At(t float64) float64 { return r.curve.At(r.from + t) }
+
+// Done is the work that a busy server has done by time t, counted from somewhere.
+func (r Rate) Done(t float64) float64 { return r.curve.Integral(r.from + t) }
+
+// When is the first time at which a busy server has done that work.
+func (r Rate) When(done float64) float64 { return r.curve.Inverse(done) - r.from }
+
+// Episode is a stretch of time with everything that happens in it but the decisions.
+type Episode struct {
+	Config *Config
+	Jobs   []Job
+	Edge   Rate // Mcycle/s left by others
+	Link   Rate // bytes/s
+	rtt    trace.Curve
+	rttAt  float64
+	Name   string // the recordings it plays
+}
+
+// World draws episodes from a set of recordings. It is safe for concurrent use.
+type World struct {
+	Config Config
+	edges  []*trace.Curve
+	links  []*trace.Curve
+	rtts   []*trace.Curve
+	names  [3][]string
+}
+
+// NewWorld prepares the recordings.
+func NewWorld(c Config, set *trace.Set) (*World, error) {
+	if err := set.Validate(); err != nil {
+		return nil, err
+	}
+	w := &World{Config: c}
+	for i, part := range []struct {
+		series []trace.Series
+		into   *[]*trace.Curve
+		rate   func(float64) float64
+	}{
+		{set.CPUs, &w.edges, func(percent float64) float64 { return c.EdgeMcycles * (1 - min(percent/100, maxLoad)) }},
+		{set.Links, &w.links, func(mbit float64) float64 { return mbit * 1e6 / 8 }},
+		{set.RTTs, &w.rtts, func(seconds float64) float64 { return seconds }},
+	} {
+		for _, s := range part.series {
+			curve, err := s.Curve(part.rate)
+			if err != nil {
+				return nil, fmt.Errorf("preparing recordings: %w", err)
+			}
+			*part.into = append(*part.into, curve)
+			w.names[i] = append(w.names[i], s.Name)
+		}
+	}
+	return w, nil
+}
+
+// Draw makes the episode of that seed.
+func (w *World) Draw(seed uint64) *Episode {
+	rng := rand.New(rand.NewPCG(seed, 0x0ff10ad)) // #nosec G404 -- a simulation wants to be repeatable
+	e := &Episode{Config: &w.Config}
+	pick := func(part int, curves []*trace.Curve) (*trace.Curve, float64) {
+		i := rng.IntN(len(curves))
+		e.Name += w.names[part][i] + " "
+		return curves[i], rng.Float64() * curves[i].Period()
+	}
+	e.Edge.curve, e.Edge.from = pick(0, w.edges)
+	e.Link.curve, e.Link.from = pick(1, w.links)
+	rtt, from := pick(2, w.rtts)
+	e.rtt, e.rttAt = *rtt, from
+	e.Jobs = make([]Job, w.Config.Tasks)
+	arrive := newArrivals(rng, &w.Config)
+	for i := range e.Jobs {
+		e.Jobs[i] = w.Config.draw(rng, arrive.next())
+		e.Jobs[i].RTT = e.RTT(e.Jobs[i].At)
+	}
+	return e
+}
+
+// With is the same episode where long completion times cost more.
+func (e *Episode) With(t Tail) *Episode {
+	c, charged := *e.Config, *e
+	c.Cost.Tail = t
+	charged.Config = &c
+	return &charged
+}
+
+// RTT is the round trip at time t, s.
+func (e *Episode) RTT(t float64) float64 { return e.rtt.At(e.rttAt + t) }
+
+func (c *Config) draw(rng *rand.Rand, at float64) Job {
+	j := Job{At: at, Kind: c.pickKind(rng.Float64())}
+	k := &c.Mix[j.Kind]
+	j.Bytes = math.Round(logUniform(rng, k.Bytes))
+	j.Mcycles = logUniform(rng, k.Mcycles)
+	j.Deadline = k.Deadline[0] + rng.Float64()*(k.Deadline[1]-k.Deadline[0])
+	j.Slowness = math.Exp(c.Jitter[0] + c.Jitter[1]*rng.NormFloat64())
+	return j
+}
+
+func (c *Config) pickKind(u float64) int {
+	for i, k := range c.Mix {
+		if u -= k.Share; u < 0 {
+			return i
+		}
+	}
+	return len(c.Mix) - 1
+}
+
+func logUniform(rng *rand.Rand, between [2]float64) float64 {
+	low, high := math.Log(between[0]), math.Log(between[1])
+	return math.Exp(low + rng.Float64()*(high-low))
+}
+
+// arrivals is a Markov-modulated Poisson process with two phases.
+type arrivals struct {
+	rng    *rand.Rand
+	config *Config
+	now    float64
+	phase  int
+	until  float64 // of the present phase
+}
+
+// newArrivals begins in either phase alike, as both last equally long.
+func newArrivals(rng *rand.Rand, c *Config) *arrivals {
+	a := &arrivals{rng: rng, config: c, phase: rng.IntN(2)}
+	a.until = rng.ExpFloat64() * c.Sojourn
+	return a
+}
+
+// next is the time of the next arrival. A gap that reaches into another phase is drawn anew there, which a Poisson process
+// does not notice.
+func (a *arrivals) next() float64 {
+	for {
+		at := a.now + a.rng.ExpFloat64()/a.config.Rates[a.phase]
+		if at < a.until {
+			a.now = at
+			return at
+		}
+		a.now = a.until
+		a.phase = 1 - a.phase
+		a.until += a.rng.ExpFloat64() * a.config.Sojourn
+	}
+}
+
+// Steady is an episode of the given jobs on a node and a link whose rates never change: what a bench on one machine is like.
+func Steady(c *Config, jobs []Job, edge, link float64) (*Episode, error) {
+	e := &Episode{Config: c, Jobs: jobs, Name: "steady"}
+	for _, part := range []struct {
+		into *Rate
+		rate float64
+	}{{&e.Edge, edge}, {&e.Link, link}} {
+		curve, err := trace.NewCurve([]float64{0}, []float64{part.rate}, day)
+		if err != nil {
+			return nil, fmt.Errorf("preparing a steady episode: %w", err)
+		}
+		part.into.curve = curve
+	}
+	return e, nil
+}
+
+const day = 86400.0 // s

@@ -1,0 +1,171 @@
+package stack
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Bus names the MessageBus that the service is to listen on.
+type Bus struct {
+	Type string // mqtt or redis
+	Addr string // host:port
+}
+
+// Config says what to run where.
+type Config struct {
+	Bin   string   // folder with the binaries
+	Res   string   // folder with configuration.yaml
+	Dir   string   // folder for everything that is written
+	Bus   Bus      // the EdgeX MessageBus
+	Cloud string   // host:port of the broker between edge and cloud
+	Env   []string // further overrides, such as OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud
+	Log   io.Writer
+}
+
+// Stack is the service and the consumer, running.
+type Stack struct {
+	cfg   Config
+	API   string // http://host:port/api/v3/offload
+	Edge  *Process
+	Cloud *Process
+}
+
+//go:embed res/common.yaml
+var commonYAML string
+
+// Start starts the consumer, then the service, and returns when both are ready.
+func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	s := &Stack{cfg: cfg}
+	var err error
+	if s.Cloud, err = s.startCloud(); err != nil {
+		return nil, err
+	}
+	if s.Edge, err = s.startEdge(); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	if err := s.awaitReady(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// Database is the file in which the consumer stores.
+func (s *Stack) Database() string { return filepath.Join(s.cfg.Dir, "cloud.db") }
+
+// Spool is the folder of the service's spool.
+func (s *Stack) Spool() string { return SpoolIn(s.cfg.Dir) }
+
+// SpoolIn is the folder of the spool of a service that writes to a folder.
+func SpoolIn(dir string) string { return filepath.Join(dir, "spool") }
+
+func (s *Stack) startCloud() (*Process, error) {
+	return StartBinary(s.cfg.Log, "offload-cloud", s.cfg.Bin, nil, "-from", "mqtt://"+s.cfg.Cloud, "-store", "sqlite:"+s.Database())
+}
+
+// StartBinary starts one of our binaries.
+func StartBinary(log io.Writer, name, bin string, env []string, args ...string) (*Process, error) {
+	return startProcess(name, log, env, filepath.Join(bin, name), args...)
+}
+
+func (s *Stack) startEdge() (*Process, error) {
+	common, err := s.writeCommon()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	s.API = "http://" + addr + "/api/v3/offload"
+	env := append([]string{
+		"EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_HOST=" + host, "SERVICE_PORT=" + port,
+		"OFFLOAD_NODE=lab", "OFFLOAD_SPOOL_DIRECTORY=" + s.Spool(), "OFFLOAD_EXPORT_BROKER=tcp://" + s.cfg.Cloud,
+	}, s.cfg.Env...)
+	return StartBinary(s.cfg.Log, "app-offload", s.cfg.Bin, env, "-cc", common, "-cd", s.cfg.Res)
+}
+
+func (s *Stack) writeCommon() (string, error) {
+	host, port, err := net.SplitHostPort(s.cfg.Bus.Addr)
+	if err != nil {
+		return "", fmt.Errorf("the MessageBus address %q is not host:port: %w", s.cfg.Bus.Addr, err)
+	}
+	protocol := "tcp"
+	if s.cfg.Bus.Type == "redis" {
+		protocol = "redis"
+	}
+	path := filepath.Join(s.cfg.Dir, "common.yaml")
+	text := fmt.Sprintf(commonYAML, s.cfg.Bus.Type, protocol, host, port)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("writing the common configuration: %w", err)
+	}
+	return path, nil
+}
+
+// awaitReady asks until the service says that it is ready.
+func (s *Stack) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	for {
+		if err := s.get(ctx, "/ready", nil); err == nil {
+			return nil
+		}
+		select {
+		case <-s.Edge.Done():
+			return s.Edge.Err()
+		case <-s.Cloud.Done():
+			return s.Cloud.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("%s/ready did not say yes within a minute; the log has the reason", s.API)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Status asks the service how it is.
+func (s *Stack) Status(ctx context.Context) (Status, error) {
+	var st Status
+	return st, s.get(ctx, "/status", &st)
+}
+
+func (s *Stack) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.API+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s%s answered %s", s.API, path, resp.Status)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// Stop ends the service, then the consumer, each in its own time.
+func (s *Stack) Stop() error {
+	var errs []error
+	for _, p := range []*Process{s.Edge, s.Cloud} {
+		if p != nil {
+			errs = append(errs, p.Stop(10*time.Second))
+		}
+	}
+	return errors.Join(errs...)
+}

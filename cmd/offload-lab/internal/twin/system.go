@@ -1,0 +1,245 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"app-offload/cmd/offload-lab/internal/feed"
+	"app-offload/cmd/offload-lab/internal/stack"
+	"app-offload/functions/policy"
+)
+
+// sent is one task of the experiment before it is lived.
+type sent struct {
+	id      string
+	profile string // by which its class, and so its policy, is found
+	round   int
+	values  int           // in its array
+	after   time.Duration // the task before
+}
+
+// The profiles by which the shipped configuration finds classes, so that lone tasks go the way that they are to measure.
+const (
+	hereProfile  = "Twin-Vibration"
+	cloudProfile = "Twin-Camera"
+	bothProfile  = "Twin"
+)
+
+const (
+	valueBytes = 4 // of one value of an array on the link
+	leastKB    = 8 // of a task on the link
+	mostKB     = 80
+)
+
+// play starts the system, sends all tasks, and reads what became of them from the service's own decision log.
+func play(ctx context.Context, c *Config) ([]lived, error) {
+	broker, err := stack.StartBroker()
+	if err != nil {
+		return nil, err
+	}
+	defer broker.Stop()
+	way, err := newLink(broker.Addr, c.Rate, c.RTT)
+	if err != nil {
+		return nil, err
+	}
+	defer way.proxy.Stop()
+	log := filepath.Join(c.Dir, "decisions")
+	s, err := stack.Start(ctx, stack.Config{
+		Bin: c.Bin, Res: c.Res, Dir: c.Dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
+		Env: settings(c, way.proxy.Listen, log),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &publisher{stack: s, broker: broker, link: way, passed: map[string]passed{}}
+	tasks := draw(c)
+	err = p.sendAll(ctx, tasks, c.Seed)
+	if err = errors.Join(err, s.Stop()); err != nil {
+		return nil, err
+	}
+	return readLog(filepath.Join(log, "decisions.jsonl"), tasks, p.passed)
+}
+
+// settings make of the service what the simulator describes: each task a message of its own that leaves at once, in its order.
+func settings(c *Config, link, log string) []string {
+	return []string{
+		"OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_DECISIONLOG=" + log, "OFFLOAD_SEAL_FORM=protobuf",
+		"OFFLOAD_WRITABLE_BATCH_MAXCOUNT=1", "OFFLOAD_WRITABLE_BATCH_MAXAGE=0s",
+		"OFFLOAD_EXPORT_MAXINFLIGHT=1000", "OFFLOAD_EXPORT_LINKAHEAD=1m", "OFFLOAD_SPOOL_QUOTAMIB=256",
+		"OFFLOAD_WRITABLE_POLICY_DEFAULT=random", fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSHARE=%g", c.Cloud),
+		fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSEED=%d", c.Seed),
+		"OFFLOAD_WRITABLE_CLASSES_DEFAULT_CHUNKSIZE=-1", "OFFLOAD_WRITABLE_CLASSES_VIBRATION_CHUNKSIZE=-1",
+		"OFFLOAD_WRITABLE_CLASSES_CAMERA_CHUNKSIZE=-1", "OFFLOAD_WRITABLE_CLASSES_VIBRATION_OPERATORS=",
+		"OFFLOAD_WRITABLE_CLASSES_VIBRATION_POLICY=edge", "OFFLOAD_WRITABLE_CLASSES_CAMERA_POLICY=cloud",
+	}
+}
+
+// draw makes the tasks: in each round first lone ones on either way, then those that follow close upon each other.
+func draw(c *Config) []sent {
+	rng := rand.New(rand.NewPCG(c.Seed, 0x7477696e)) // #nosec G404 -- an experiment must repeat
+	var all []sent
+	add := func(round int, profile string, after time.Duration) {
+		var id uuid.UUID
+		for i := range id {
+			id[i] = byte(rng.Uint32()) // #nosec G115 -- a byte of it is what is wanted
+		}
+		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+		values := int((leastKB + (mostKB-leastKB)*rng.Float64()) * 1e3 / valueBytes)
+		all = append(all, sent{id: id.String(), profile: profile, round: round, values: values, after: after})
+	}
+	gap := (leastKB + mostKB) / 2 * 1e3 / c.Rate * c.Cloud / c.Load // s between two tasks on average
+	for round := range c.Rounds {
+		for range c.Probes {
+			add(round, hereProfile, 0)
+			add(round, cloudProfile, 0)
+		}
+		for range c.Tasks {
+			add(round, bothProfile, time.Duration(gap*rng.ExpFloat64()*1e9))
+		}
+	}
+	return all
+}
+
+// publisher sends the tasks.
+type publisher struct {
+	stack  *stack.Stack
+	broker *stack.Broker
+	link   *link
+	sent   int64
+	passed map[string]passed // by a lone task
+}
+
+// sendAll publishes every task in its time and waits until all are done. Each waits for its own time after the one before,
+// so that a publish that took long does not make a crowd of those behind it; before a lone one, and after it, nothing is on its way.
+func (p *publisher) sendAll(ctx context.Context, tasks []sent, seed uint64) error {
+	rng := rand.New(rand.NewPCG(seed, 0x76616c756573)) // #nosec G404 -- an experiment must repeat
+	for i, t := range tasks {
+		alone := t.profile != bothProfile
+		if i > 0 && alone && tasks[i-1].profile == bothProfile {
+			if err := p.settled(ctx); err != nil {
+				return err
+			}
+		}
+		seen := p.link.watch()
+		if err := p.send(ctx, t, rng); err != nil {
+			return err
+		}
+		if alone {
+			if err := p.settled(ctx); err != nil {
+				return err
+			}
+			p.passed[t.id] = seen()
+		}
+	}
+	return p.settled(ctx)
+}
+
+func (p *publisher) send(ctx context.Context, t sent, rng *rand.Rand) error {
+	payload, topic, err := event(t, rng)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.stack.Edge.Done():
+		return errors.New("app-offload ended by itself")
+	case <-time.After(t.after):
+	}
+	if err := p.broker.Publish("edgex/"+topic, payload); err != nil {
+		return fmt.Errorf("publishing a task: %w", err)
+	}
+	p.sent++
+	return nil
+}
+
+// event is the task as a device service publishes it: an array of numbers that no compression makes small.
+func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
+	var values strings.Builder
+	for i := range t.values {
+		if i > 0 {
+			values.WriteByte(',')
+		}
+		fmt.Fprintf(&values, "%.5e", rng.Float32())
+	}
+	origin := time.Now().UnixNano()
+	e := feed.Event{
+		APIVersion: "v3", ID: t.id, Device: "twin", Profile: t.profile, Source: "wave", Origin: origin,
+		Readings: []feed.Reading{{
+			ID: t.id, Origin: origin, Device: "twin", Resource: "wave", Profile: t.profile, Type: "Float32Array",
+			Value: "[" + values.String() + "]",
+		}},
+	}
+	request, err := e.Request()
+	if err != nil {
+		return nil, "", err
+	}
+	payload, err = feed.Envelope(request, "application/json", t.id)
+	return payload, fmt.Sprintf("events/device/device-twin/%s/twin/wave", t.profile), err
+}
+
+// settled waits until every task is done here or receipted.
+func (p *publisher) settled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		st, err := p.stack.Status(ctx)
+		if err == nil && st.Events.Received >= p.sent && st.Counts.InFlight+st.Counts.Spooled == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d tasks came in, %d are still on their way after two minutes: the link is too slow for -load",
+				st.Events.Received, p.sent, st.Counts.InFlight+st.Counts.Spooled)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// readLog finds the tasks among the logged decisions.
+func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error) {
+	f, err := os.Open(name) // #nosec G304 -- the lab's own folder
+	if err != nil {
+		return nil, fmt.Errorf("reading the decision log: %w", err)
+	}
+	defer f.Close()
+	byID := map[string]sent{}
+	for _, t := range tasks {
+		byID[t.id] = t
+	}
+	var all []lived
+	var first int64
+	for r, err := range policy.ReadRecords(f) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		t, ours := byID[r.EventID]
+		if !ours || !r.Outcome.Known || r.Outcome.Failed {
+			continue
+		}
+		arrived := r.Time - int64(r.Waited)
+		if first == 0 {
+			first = arrived
+		}
+		one := lived{
+			round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == policy.Cloud, at: time.Duration(arrived - first).Seconds(),
+			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time,
+		}
+		if saw := seen[r.EventID]; one.cloud && saw.entered > 0 {
+			one.wire, one.before = float64(saw.bytes), max(time.Duration(saw.entered-arrived).Seconds(), 0)
+		}
+		all = append(all, one)
+	}
+	if len(all) < len(tasks) {
+		return nil, fmt.Errorf("%s tells of %d tasks; %d were sent", name, len(all), len(tasks))
+	}
+	return all, nil
+}

@@ -1,0 +1,192 @@
+package twin
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2/stream"
+	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/stretchr/testify/require"
+)
+
+// system is a link and a node that behave exactly as the simulator believes: what the experiment must find.
+func system(c *Config, here, first, after, wire Line) []lived {
+	rng := rand.New(rand.NewPCG(9, 9))
+	var all []lived
+	now, edge, link := 0.0, 0.0, 0.0
+	for _, t := range draw(c) {
+		now += t.after.Seconds()
+		l := lived{round: t.round, probe: t.profile != bothProfile, bytes: float64(t.values * 12)}
+		if l.probe {
+			now = max(now, edge, link) // nothing is on its way
+		}
+		l.at = now
+		l.cloud = t.profile == cloudProfile || (!l.probe && rng.Float64() < c.Cloud)
+		if l.cloud {
+			l.wire = wire.at(l.bytes)
+			l.before = first.at(l.bytes)
+			link = max(link, now+l.before) + l.wire/c.Rate
+			l.took = link - now + after.at(l.bytes)
+		} else {
+			edge = max(edge, now) + l.bytes*here.PerByte
+			l.took = edge - now + here.Fixed
+		}
+		if l.probe {
+			now += l.took
+		} else {
+			l.wire, l.before = 0, 0 // nobody could tell
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+var (
+	aNode  = Line{0.001, 1 / 5e7}
+	aStart = Line{0.03, 1 / 2e7}
+	anEnd  = Line{0.06, 1 / 9e6}
+	aWire  = Line{500, 0.33}
+)
+
+func TestTheSimulatorFindsItself(t *testing.T) {
+	c := DefaultConfig()
+	r, err := judge(&c, system(&c, aNode, aStart, anEnd, aWire))
+	require.NoError(t, err)
+	for _, one := range [][2]Line{{aNode, r.Here}, {aStart, r.Before}, {anEnd, r.After}, {aWire, r.Wire}} {
+		require.InEpsilon(t, one[0].Fixed, one[1].Fixed, 1e-6)
+		require.InEpsilon(t, one[0].PerByte, one[1].PerByte, 1e-6)
+	}
+	require.Equal(t, c.Rounds*c.Tasks, r.Ways[0].Tasks)
+	for _, w := range r.Ways {
+		require.InDelta(t, 0, w.Off, 1e-6, w.Way)
+		require.Len(t, w.Rounds, c.Rounds)
+		require.InDelta(t, 0, w.OffCI95[1]-w.OffCI95[0], 1e-6)
+	}
+	alone := aStart.at(132e3) + anEnd.at(132e3) + aWire.at(132e3)/c.Rate
+	require.Greater(t, r.Ways[2].Measured, alone*1.2, "tasks must have waited, or nothing was tested")
+}
+
+// A link that is slower than it was told to be must be noticed.
+func TestTheSimulatorIsFoundOut(t *testing.T) {
+	c := DefaultConfig()
+	tasks := system(&c, aNode, aStart, anEnd, aWire)
+	for i := range tasks {
+		if !tasks[i].probe && tasks[i].cloud {
+			tasks[i].took *= 1.2
+		}
+	}
+	r, err := judge(&c, tasks)
+	require.NoError(t, err)
+	require.InDelta(t, 1/1.2-1, r.Ways[2].Off, 0.01)
+}
+
+// A round in which the machine is slower, lone tasks and others alike, is no fault of the simulator.
+func TestARoundHasItsOwnMachine(t *testing.T) {
+	c := DefaultConfig()
+	tasks := system(&c, aNode, aStart, anEnd, aWire)
+	for i := range tasks {
+		if tasks[i].round == 2 {
+			tasks[i].took += 0.3
+		}
+	}
+	r, err := judge(&c, tasks)
+	require.NoError(t, err)
+	require.InDelta(t, 0, r.Ways[0].Off, 0.001)
+}
+
+// A few tasks that were held up do not turn the slope.
+func TestFitBearsHoldUps(t *testing.T) {
+	var tasks []lived
+	for i := range 20 {
+		l := lived{bytes: float64(10_000 * (i + 1))}
+		l.took = 0.05 + l.bytes/1e5
+		if i%7 == 3 {
+			l.took++
+		}
+		tasks = append(tasks, l)
+	}
+	line, err := fit(tasks, took)
+	require.NoError(t, err)
+	require.InEpsilon(t, 1e-5, line.PerByte, 0.05)
+	_, err = fit(tasks[:2], took)
+	require.ErrorContains(t, err, "needs 3")
+	_, err = fit([]lived{{bytes: 1}, {bytes: 1}, {bytes: 1}}, took)
+	require.ErrorContains(t, err, "one size")
+}
+
+func TestIntervalByHand(t *testing.T) {
+	got := interval([]float64{0.01, 0.03, 0.02}) // mean 0.02, deviation 0.01, t 4.30 with two degrees of freedom
+	require.InDelta(t, 0.02-0.02483, got[0], 1e-4)
+	require.InDelta(t, 0.02+0.02483, got[1], 1e-4)
+	require.Equal(t, [2]float64{0.5, 0.5}, interval([]float64{0.5}))
+}
+
+// Every byte has its moment on the wire, however late whoever carries it wakes up.
+func TestTheWireKeepsItsRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, in, out := &wire{Rate: 1000, Latency: 0.25}, make(chan *stream.StreamChunk, 8), make(chan *stream.StreamChunk)
+		go w.Pipe(toxics.NewToxicStub(in, out))
+		start := time.Now()
+		in <- &stream.StreamChunk{Data: make([]byte, 3000), Timestamp: start}
+		in <- &stream.StreamChunk{Data: make([]byte, 1000), Timestamp: start}
+		read := func(bytes int) time.Duration {
+			for bytes > 0 {
+				bytes -= len((<-out).Data)
+			}
+			require.Zero(t, bytes)
+			return time.Since(start)
+		}
+		require.Equal(t, 3250*time.Millisecond, read(3000).Round(time.Millisecond))
+		time.Sleep(700 * time.Millisecond) // the machine has other things to do
+		require.Equal(t, 4250*time.Millisecond, read(1000).Round(time.Millisecond))
+		in <- &stream.StreamChunk{Data: make([]byte, 500), Timestamp: time.Now()}
+		require.Equal(t, 5*time.Second, read(500).Round(time.Millisecond), "an idle link begins anew")
+		close(in)
+		_, open := <-out
+		require.False(t, open)
+		require.EqualValues(t, 4500, w.carried.Load())
+		require.Equal(t, start.UnixNano(), w.entered.Load())
+	})
+}
+
+// A piece that is under way when the toxic is changed is not lost.
+func TestTheWireLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, in, out := &wire{Rate: 1000}, make(chan *stream.StreamChunk, 1), make(chan *stream.StreamChunk, 100)
+		stub := toxics.NewToxicStub(in, out)
+		go stub.Run(&toxics.ToxicWrapper{Toxic: w, Toxicity: 1})
+		in <- &stream.StreamChunk{Data: make([]byte, 2000), Timestamp: time.Now()}
+		time.Sleep(time.Second)
+		require.True(t, stub.InterruptToxic())
+		passed := 0
+		for len(out) > 0 {
+			passed += len((<-out).Data)
+		}
+		require.Equal(t, 2000, passed)
+	})
+}
+
+func TestDrawnTasksLoadTheLink(t *testing.T) {
+	c := DefaultConfig()
+	c.Tasks = 20_000
+	var busy, span float64
+	c.Rounds = 1
+	for _, s := range draw(&c)[2*c.Probes:] {
+		busy += float64(s.values*valueBytes) / c.Rate * c.Cloud
+		span += s.after.Seconds()
+	}
+	require.InDelta(t, c.Load, busy/span, 0.02)
+	require.Equal(t, draw(&c), draw(&c))
+}
+
+func TestProblemsAreNamedTogether(t *testing.T) {
+	c := DefaultConfig()
+	c.Tasks, c.Load, c.Rate = 1, math.NaN(), 0
+	err := c.Validate()
+	for _, flag := range []string{"-tasks", "-load", "-link"} {
+		require.ErrorContains(t, err, flag)
+	}
+}

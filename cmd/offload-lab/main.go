@@ -1,0 +1,82 @@
+// offload-lab is the laboratory: it runs the whole system on one machine, makes its input and measures it.
+// One file a verb; verbs are joined by files and pipes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// verb is one thing the lab can do.
+type verb struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string) error
+}
+
+// verbs lists them all, in the order of the help.
+func verbs() []verb {
+	return []verb{
+		{"run", "the whole system on this machine: broker, feed, app-offload, offload-cloud", runVerb},
+		{"generate", "the feed's stream as JSON lines", generateVerb},
+		{"train", "learn a policy, or a classic problem by which the learner is judged", trainVerb},
+		{"simulate", "one policy through simulated episodes, a JSON line a decision", simulateVerb},
+		{"compare", "every policy on the same episodes, beside the clairvoyant optimum", compareVerb},
+		{"replay", "recorded decisions of a real service through other policies", replayVerb},
+		{"report", "what the others wrote as one HTML page with plots", reportVerb},
+		{"against", "the same tasks through the running system and through the simulator", againstVerb},
+		{"faults", "break the whole system over and over, and check that nothing is lost, doubled or out of order", faultsVerb},
+		{"bench", "events a second and CPU an event of the whole service, beside its floor", benchVerb},
+	}
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+		usage()
+		return 0
+	}
+	for _, v := range verbs() {
+		if v.name != args[0] {
+			continue
+		}
+		err := v.run(ctx, args[1:])
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			return 0
+		case err != nil:
+			fmt.Fprintf(os.Stderr, "offload-lab %s: %v\n", v.name, err)
+			return 1
+		}
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "offload-lab: there is no verb %q\n\n", args[0])
+	usage()
+	return 2
+}
+
+func usage() {
+	fmt.Fprint(os.Stderr, "Usage: offload-lab VERB [flags]\n\n")
+	for _, v := range verbs() {
+		fmt.Fprintf(os.Stderr, "  %-10s %s\n", v.name, v.summary)
+	}
+	fmt.Fprint(os.Stderr, "\n`offload-lab VERB -h` shows a verb's flags and examples.\n")
+}
+
+// flags makes a verb's flag set, whose help shows the examples first.
+func flags(name, examples string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.Usage = func() {
+		fmt.Fprintf(fs.Output(), "Usage: offload-lab %s [flags]\n\nExamples:\n%s\nFlags:\n", name, examples)
+		fs.PrintDefaults()
+	}
+	return fs
+}

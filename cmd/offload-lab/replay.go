@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"app-offload/cmd/offload-lab/internal/replay"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/policy"
+)
+
+const replayExamples = `  offload-lab replay decisions.jsonl                                 what every policy would have cost, from a service's decision log
+  offload-lab replay -policies cost,ppo -measure miss a.jsonl b.jsonl the share of missed deadlines, from two logs in their order
+  offload-lab simulate -policy cost -explore 0.2 -records | offload-lab replay -json -
+                                                                     the same from a simulated gateway that explores
+
+Purpose:
+  Estimates off-line what other policies would have cost on the decisions that a real service made, before any of them acts.
+  A decision log holds, a JSON object a line, what was known, what was done, with which probability (its propensity), and what
+  came of it. Two estimates are made. IPS weighs each outcome by how much likelier the other policy is to do the same. DR, doubly
+  robust, corrects a model of the cost by the weighted errors of that model; it is as right, and varies less. Both come with
+  95 % intervals over stretches of the log, as neighbouring decisions are alike.
+
+Limits:
+  A decision that was certain (propensity 1) tells nothing of the other way. Where a policy would have gone it, IPS is too low and
+  DR has its model alone: the result says how often (unsupported) and warns. Let the service explore, as policies random and
+  bandit do. Queues stay as recorded: what a policy would have spared later tasks is not counted; compare and simulate do that.
+  What guards decided counts for every policy as it was.
+
+Output:
+  A table, or with -json one object a policy and line: policy, records, ips and dr (mean and ci95), snips, effectiveSamples,
+  maxWeight, agreement, cloudShare, unsupported, warnings. The first, "logged", is what was really done.
+
+Files:
+  decision logs, as the service writes them; - is the standard input, and so is no file at all
+
+Exit codes:
+  0 estimated (warnings included); 1 a log that cannot be read, or no outcome in it; 2 an unknown verb
+`
+
+// measures are what outcomes can be judged by.
+func measures() map[string]replay.Measure {
+	return map[string]replay.Measure{
+		"cost":   recordCost,
+		"time":   func(r *policy.Record) float64 { return r.Waited.Seconds() + r.Outcome.Time },
+		"miss":   func(r *policy.Record) float64 { return bit(!r.Outcome.Met) },
+		"bytes":  func(r *policy.Record) float64 { return float64(r.Outcome.Bytes) },
+		"joules": func(r *policy.Record) float64 { return r.Outcome.Energy },
+	}
+}
+
+func bit(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// recordCost is J of the outcome, with the weights by which the simulator judges. A task without a deadline is patient.
+func recordCost(r *policy.Record) float64 {
+	weights := sim.DefaultConfig().Cost
+	deadline := r.Deadline.Seconds()
+	took := r.Waited.Seconds() + r.Outcome.Time
+	if deadline == 0 {
+		deadline = policy.DefaultConfig().CostPatience
+		weights.Miss = 0
+	}
+	return weights.Of(took, deadline, r.Outcome.Energy, r.Decision.Target == policy.Cloud)
+}
+
+// replayVerb evaluates policies on recorded decisions.
+func replayVerb(ctx context.Context, args []string) error {
+	fs := flags("replay", replayExamples)
+	names := fs.String("policies", defaultReplayed(), "policies to evaluate, separated by commas")
+	measure := fs.String("measure", "cost", "what to estimate, a mean a task: cost (J), time (s), miss (share of deadlines), bytes (on the wire) or joules (J)")
+	weights := fs.String("weights", "", "file with the network of policy ppo; default the shipped one")
+	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	by, ok := measures()[*measure]
+	if !ok {
+		return fmt.Errorf("-measure %q: use cost, time, miss, bytes or joules", *measure)
+	}
+	c := policies()
+	if *weights != "" {
+		c.PPOWeights, c.Default = *weights, "ppo" // as the default it must be there
+	}
+	log, err := newLog(*names, by, c)
+	if err != nil {
+		return err
+	}
+	if err := readLogs(ctx, fs.Args(), log); err != nil {
+		return err
+	}
+	results, err := log.Evaluate()
+	if err != nil {
+		return err
+	}
+	if s := log.Skipped(); s.Unknown+s.Failed > 0 {
+		fmt.Fprintf(os.Stderr, "left out: %d decisions without an outcome yet, %d that failed\n", s.Unknown, s.Failed)
+	}
+	if *asJSON {
+		return printLines(os.Stdout, results)
+	}
+	return printReplay(os.Stdout, *measure, results)
+}
+
+// defaultReplayed is every policy there is.
+func defaultReplayed() string {
+	var names []string
+	for _, info := range policy.List() {
+		names = append(names, info.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+func newLog(names string, by replay.Measure, c policy.Config) (*replay.Log, error) {
+	var policies []policy.Policy
+	for name := range strings.SplitSeq(names, ",") {
+		p, err := policy.New(strings.TrimSpace(name), c)
+		if err != nil {
+			return nil, fmt.Errorf("-policies: %w", err)
+		}
+		policies = append(policies, p)
+	}
+	return replay.NewLog(by, policies, c)
+}
+
+func readLogs(ctx context.Context, files []string, log *replay.Log) error {
+	if len(files) == 0 {
+		files = []string{"-"}
+	}
+	for _, name := range files {
+		if err := readLog(ctx, name, log); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func readLog(ctx context.Context, name string, log *replay.Log) error {
+	var in io.Reader = os.Stdin
+	if name != "-" {
+		f, err := os.Open(name) // #nosec G304 -- the user's own choice
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	for r, err := range policy.ReadRecords(in) {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		log.Add(r)
+	}
+	return nil
+}
+
+func printReplay(to io.Writer, measure string, results []replay.Result) error {
+	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "policy\t%s by DR\t95 %%\tby IPS\t95 %%\tSNIPS\teffective\tof\tagrees\tcloud\tunsupported\t\n", measure)
+	for _, r := range results {
+		fmt.Fprintf(t, "%s\t%.4g\t%.4g – %.4g\t%.4g\t%.4g – %.4g\t%.4g\t%.0f\t%d\t%.1f %%\t%.1f %%\t%.1f %%\t\n", r.Policy,
+			r.DR.Mean, r.DR.CI95[0], r.DR.CI95[1], r.IPS.Mean, r.IPS.CI95[0], r.IPS.CI95[1], r.SNIPS,
+			r.EffectiveSamples, r.Records, 100*r.Agreement, 100*r.CloudShare, 100*r.Unsupported)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range results {
+		for _, w := range r.Warnings {
+			fmt.Fprintf(to, "%s: %s\n", r.Policy, w)
+		}
+	}
+	return nil
+}

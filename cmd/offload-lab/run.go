@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/feed"
+	"app-offload/cmd/offload-lab/internal/stack"
+	"app-offload/functions/host"
+)
+
+const runExamples = `  offload-lab run                                 until Ctrl-C
+  offload-lab run -duration 20s -rate 20          twenty times the usual traffic, for 20 s
+  offload-lab run -feed feed.jsonl                a stream made by offload-lab generate
+  OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud offload-lab run   any setting, by its environment name
+`
+
+type runOptions struct {
+	bin, res, dir, feed string
+	duration            time.Duration
+	rate                float64
+	seed                uint64
+}
+
+// runVerb starts everything, plays the feed, and proves at the end that nothing is missing.
+func runVerb(ctx context.Context, args []string) error {
+	var o runOptions
+	fs := flags("run", runExamples)
+	fs.StringVar(&o.bin, "bin", "bin", "folder with the binaries that `make build` made")
+	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
+	fs.StringVar(&o.dir, "dir", "", "folder for spool, database and log; default a temporary one that is removed at the end")
+	fs.StringVar(&o.feed, "feed", "", "play this file of JSON lines instead of the live feed")
+	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
+	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
+	fs.Uint64Var(&o.seed, "seed", 1, "seed of the feed's signals")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if o.rate <= 0 {
+		return fmt.Errorf("-rate %g: must be above 0, such as 20", o.rate)
+	}
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "offload-lab-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the run: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		o.dir = dir
+	}
+	return o.run(ctx)
+}
+
+func (o *runOptions) run(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(o.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) // #nosec G304 -- the user's own folder
+	if err != nil {
+		return fmt.Errorf("opening the log of the run: %w", err)
+	}
+	defer log.Close()
+	broker, err := stack.StartBroker()
+	if err != nil {
+		return err
+	}
+	defer broker.Stop()
+	s, err := stack.Start(ctx, stack.Config{
+		Bin: o.bin, Res: o.res, Dir: o.dir, Log: log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("page  %[1]s/ui\nAPI   %[1]s/status\nMQTT  mqtt://%s  offload/v1/lab/batch/#\nlog   %s\nseed  %d\n\n", s.API, broker.Addr, log.Name(), o.seed)
+
+	sent, feedErr := o.feedAll(ctx, s, broker)
+	received := drain(s, sent)
+	stopErr := s.Stop()
+	return errors.Join(feedErr, stopErr, verdict(s, broker, sent, received))
+}
+
+// feedAll plays the feed and prints a line of figures a second, until it is over, Ctrl-C, or a part of the system ends.
+func (o *runOptions) feedAll(ctx context.Context, s *stack.Stack, broker *stack.Broker) (int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var sent atomic.Int64
+	played := make(chan error, 1)
+	go func() { played <- o.play(ctx, broker, &sent) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case err := <-played:
+			return sent.Load(), err
+		case <-s.Edge.Done():
+			cancel()
+			<-played
+			return sent.Load(), errors.New("app-offload ended by itself")
+		case <-s.Cloud.Done():
+			cancel()
+			<-played
+			return sent.Load(), errors.New("offload-cloud ended by itself")
+		case <-tick.C:
+			printFigures(ctx, s, time.Since(start), sent.Load())
+		}
+	}
+}
+
+func (o *runOptions) play(ctx context.Context, broker *stack.Broker, sent *atomic.Int64) error {
+	publish := func(topic string, payload []byte) error {
+		envelope, err := feed.Envelope(payload, "application/json", fmt.Sprintf("lab-%d", sent.Add(1)))
+		if err != nil {
+			return err
+		}
+		return broker.Publish("edgex/"+topic, envelope)
+	}
+	if o.feed != "" {
+		f, err := os.Open(o.feed)
+		if err != nil {
+			return fmt.Errorf("opening the feed: %w", err)
+		}
+		defer f.Close()
+		if o.duration > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, o.duration)
+			defer cancel()
+		}
+		return feed.PlayBack(ctx, f, o.rate, func(l feed.Line) error { return publish(l.Topic, l.Payload) })
+	}
+	node, err := host.New(host.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	sampling, stop := context.WithCancel(ctx)
+	defer stop()
+	go node.Run(sampling)
+	return feed.Play(ctx, feed.Sources(o.seed, node), o.rate, o.duration, func(m feed.Message) error {
+		payload, err := m.Event.Request()
+		if err != nil {
+			return err
+		}
+		return publish(m.Topic, payload)
+	})
+}
+
+func printFigures(ctx context.Context, s *stack.Stack, at time.Duration, sent int64) {
+	st, err := s.Status(ctx)
+	if err != nil {
+		fmt.Printf("%5.0fs  no answer: %v\n", at.Seconds(), err)
+		return
+	}
+	c := st.Counts
+	link := "down"
+	if st.Link.Up {
+		link = fmt.Sprintf("up %.1f MB/s %.1f ms", st.Link.Goodput/1e6, st.Link.RTT*1e3)
+	}
+	fmt.Printf("%5.0fs  events %d  accepted %d  local %d  receipted %d  spooled %d (%.1f MB)  inFlight %d  dropped %d  link %s  cpu %.0f%%  rss %.0f MB  goroutines %d\n",
+		at.Seconds(), sent, c.Accepted, c.Local, c.Receipted, c.Spooled, float64(st.Spool.Bytes)/1e6, c.InFlight,
+		sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines)
+}
+
+// drain waits until every event of the feed has come in and nothing is on its way any more, for ten seconds at most: what
+// is spooled then stays spooled. It tells how many events came in.
+func drain(s *stack.Stack, sent int64) (received int64) {
+	fmt.Println("the feed has ended; waiting for what is on its way")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return received
+		}
+		received = st.Events.Received
+		if received >= sent && st.Counts.InFlight+st.Counts.Spooled == 0 {
+			return received
+		}
+		select {
+		case <-ctx.Done():
+			return received
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// verdict prints the account that the stopped service left, as the last line, and fails unless it adds up, every event
+// that the feed sent came in, and what counts as receipted is in the consumer's database, once.
+func verdict(s *stack.Stack, broker *stack.Broker, sent, received int64) error {
+	c, err := s.FinalCounts()
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	defer fmt.Println(string(line))
+	if n := broker.Dropped(); n > 0 {
+		return fmt.Errorf("the lab's broker dropped %d messages: the rate is more than this machine can carry", n)
+	}
+	if c.Balance != 0 || c.InFlight != 0 {
+		return fmt.Errorf("the account does not add up: balance %d, in flight %d", c.Balance, c.InFlight)
+	}
+	if received < sent {
+		return fmt.Errorf("the feed sent %d events, but only %d came in", sent, received)
+	}
+	stored, err := s.Stored()
+	if err != nil {
+		return err
+	}
+	if stored < c.Receipted {
+		return fmt.Errorf("%d tasks count as receipted, but the consumer's database has %d", c.Receipted, stored)
+	}
+	return nil
+}
+
+func sum(m map[string]int64) (n int64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}

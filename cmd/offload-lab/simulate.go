@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"app-offload/cmd/offload-lab/internal/judge"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/policy"
+)
+
+const simulateExamples = `  offload-lab simulate -policy cost -seed 7                 one episode, one JSON object a task
+  offload-lab simulate -policy bandit -data DIR -episodes 3 > steps.jsonl
+  offload-lab simulate -policy cost -explore 0.2 -records | offload-lab replay -
+                                                            a decision log as a service writes it, evaluated at once
+
+Purpose:
+  Plays one policy through simulated episodes and writes down every step: what was known, what was decided, what came of it.
+  A gateway is two servers, first in, first out: its CPU, of which others take a recorded share, and its link, whose rate is
+  recorded; the cloud is elastic. An episode is 600 tasks of three kinds. Equal seeds give equal bytes.
+
+Output, a JSON object a line:
+  episode, task, at (s), class, bytes, complexity (0-100), deadline (s), policy, target, score, propensity, reason,
+  localTime and cloudTime (s, predicted), took (s), missed, wire (bytes sent), joules, cost; or with -records lines of the
+  service's decision log, which replay and report read
+
+Files:
+  DIR/link, DIR/rtt, DIR/nab  recordings: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of CPU loads in
+                              percent, "cpu" in the name; plain or .tar.gz. What is none is named on stderr.
+
+Exit codes:
+  0 done; 1 a wrong flag or folder, or the output broke; 2 an unknown verb
+`
+
+// stepLine is one decision of a simulated gateway with what came of it.
+type stepLine struct {
+	Episode    int     `json:"episode"`
+	Task       int     `json:"task"`
+	At         float64 `json:"at"` // s from the begin of the episode
+	Class      string  `json:"class"`
+	Bytes      int     `json:"bytes"`
+	Complexity float64 `json:"complexity"`
+	Deadline   float64 `json:"deadline"` // s
+
+	Policy     string  `json:"policy"`
+	Target     string  `json:"target"`
+	Score      float64 `json:"score"`
+	Propensity float64 `json:"propensity"`
+	Reason     string  `json:"reason"`
+	LocalTime  float64 `json:"localTime"` // s, predicted
+	CloudTime  float64 `json:"cloudTime"` // s, predicted
+
+	Took   float64 `json:"took"` // s, what it really was
+	Missed bool    `json:"missed"`
+	Wire   float64 `json:"wire"` // bytes sent
+	Joules float64 `json:"joules"`
+	Cost   float64 `json:"cost"`
+}
+
+// simulateVerb plays one policy and writes down every step.
+func simulateVerb(ctx context.Context, args []string) error {
+	var f worldFlags
+	fs := flags("simulate", simulateExamples)
+	f.register(fs)
+	names := fs.String("policy", "cost", "the policies, separated by commas, each through the same episodes; also article, greedy, and ppo=FILE for a network")
+	episodes := fs.Int("episodes", 1, "how many episodes of 600 tasks")
+	explore := fs.Float64("explore", 0, "share of decisions, 0 to 0.5, that are taken the other way, so that replay can learn from them")
+	records := fs.Bool("records", false, "write the service's decision log instead of steps")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if !(*explore >= 0 && *explore <= 0.5) {
+		return fmt.Errorf("-explore %g: must be within 0–0.5, such as 0.1", *explore)
+	}
+	w, err := f.world()
+	if err != nil {
+		return err
+	}
+	field, err := judge.Field(*names, policies())
+	if err != nil {
+		return err
+	}
+	env, err := sim.NewEnv(w)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(os.Stdout)
+	lines := stepWriter{to: out, steps: json.NewEncoder(out), records: *records}
+	for _, contestant := range field {
+		for i := 0; i < *episodes && ctx.Err() == nil; i++ {
+			p, err := contestant.Make(i)
+			if err != nil {
+				return err
+			}
+			seed := judge.EpisodeSeed(f.seed, i)
+			if *explore > 0 {
+				p = sim.Explore(p, *explore, seed)
+			}
+			if err := lines.episode(env, w.Draw(seed), p, contestant.Name, i); err != nil {
+				return fmt.Errorf("writing a step: %w", err)
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// stepWriter writes a line a decision, in the simulator's own form or in that of the service.
+type stepWriter struct {
+	to      *bufio.Writer
+	steps   *json.Encoder
+	records bool
+	written uint64
+	line    []byte
+}
+
+// episode plays a policy and writes what happens.
+func (w *stepWriter) episode(env *sim.Env, e *sim.Episode, p policy.Policy, name string, number int) (wrong error) {
+	sim.Play(env, e, p, func(s *sim.Situation, d policy.Decision, info sim.Info) {
+		if wrong == nil {
+			wrong = w.write(number, name, e, s, d, info)
+		}
+	})
+	return wrong
+}
+
+func (w *stepWriter) write(episode int, name string, e *sim.Episode, s *sim.Situation, d policy.Decision, info sim.Info) error {
+	if !w.records {
+		return w.steps.Encode(newStepLine(episode, name, e, s, d, info))
+	}
+	w.written++
+	entry := policy.NewEntry(&s.Task, &s.Estimate, &s.State, d, name, "simulated")
+	entry.ID = w.written
+	entry.Outcome = policy.Outcome{Known: true, Time: info.Took, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+	var err error
+	if w.line, err = policy.AppendRecord(w.line[:0], &entry); err != nil {
+		return err
+	}
+	_, err = w.to.Write(w.line)
+	return err
+}
+
+func newStepLine(episode int, name string, e *sim.Episode, s *sim.Situation, d policy.Decision, info sim.Info) stepLine {
+	return stepLine{
+		Episode: episode, Task: info.Job, At: e.Jobs[info.Job].At, Class: s.Task.Class.Name, Bytes: s.Task.Size(),
+		Complexity: s.Task.Complexity, Deadline: s.Task.Deadline.Seconds(),
+		Policy: name, Target: d.Target.String(), Score: d.Score, Propensity: d.Propensity, Reason: d.Reason.String(),
+		LocalTime: s.Estimate.LocalTime, CloudTime: s.Estimate.CloudTime,
+		Took: info.Took, Missed: info.Missed, Wire: info.Bytes, Joules: info.Joules, Cost: info.Cost,
+	}
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/rl"
+	"app-offload/functions/policy"
+)
+
+const trainExamples = `  offload-lab train -env offload -data DIR -seed 1 -out ppo.json    a policy for the service, from recordings
+  offload-lab train -env cartpole -seed 1 -steps 100000             learn, then judge over 100 episodes
+  offload-lab train -env acrobot -out acrobot.json -curve acrobot.jsonl
+  offload-lab train -env acrobot -checkpoint a.ckpt                 stop with Ctrl-C, call again to go on
+  offload-lab train -env acrobot -judge acrobot.json                judge a network without training
+
+Purpose:
+  Learns a policy in the simulator, or a classic problem by which the learner itself is judged, and plays it through episodes that it
+  has not seen. Lesson offload takes both ways from a decision on and learns which costs less in the end; offload-ppo, cartpole and
+  acrobot learn by proximal policy optimisation. Equal flags and files give equal networks, bit for bit on one kind of processor, on any
+  number of them, and whether the training was interrupted or not.
+
+Output:
+  A progress bar on stderr; on stdout one line with mean and deviation of the return over -episodes.
+
+Files:
+  -data DIR    recordings as in compare; synthetic ones are added to them, and all are varied in level, speed and noise
+  -out         the network as JSON, which PPOWeights of the service and ppo=FILE of compare read
+  -curve       a JSON object an update: steps, episodes, return, losses; report draws it
+  -checkpoint  all that is needed to go on, written every minute and at Ctrl-C
+
+Exit codes:
+  0 learned or judged; 1 a wrong flag, folder or file, or interrupted (the checkpoint is saved); 2 an unknown verb
+`
+
+type trainOptions struct {
+	lesson                        lesson
+	out, curve, checkpoint, judge string
+	episodes                      int
+	seed, judgeSeed               uint64
+	made                          string
+}
+
+// trainVerb learns a lesson and prints, as the last line, how well it was learned.
+func trainVerb(ctx context.Context, args []string) error {
+	o := trainOptions{made: "offload-lab train " + strings.Join(args, " ")}
+	var gateway gatewayFlags
+	fs := flags("train", trainExamples+"\nLessons:\n"+lessonsHelp())
+	name := fs.String("env", "offload", "what to learn, one of the lessons")
+	fs.Uint64Var(&o.seed, "seed", 1, "seed of weights, episodes and exploration")
+	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried; 0 is the lesson's own number")
+	settings := fs.String("set", "", "settings of the learner instead of the lesson's own, as JSON, such as {\"Rate\":0.001}")
+	fs.StringVar(&gateway.data, "data", "", "folder with recordings for the lessons on offloading, as in compare, beside synthetic ones; default those alone")
+	tailFlags(fs, &gateway.tail, 0.7)
+	fs.StringVar(&o.out, "out", "", "file for the learned network")
+	fs.StringVar(&o.curve, "curve", "", "file for the learning curve, a JSON object an update; appended to after a resume")
+	fs.StringVar(&o.checkpoint, "checkpoint", "", "file to save the training in every minute and at Ctrl-C; if it exists the training goes on from it")
+	fs.StringVar(&o.judge, "judge", "", "judge this network and learn nothing")
+	fs.IntVar(&o.episodes, "episodes", 100, "episodes to judge over, without exploring; 0 judges nothing")
+	fs.Uint64Var(&o.judgeSeed, "judge-seed", 1_000_000, "seed of those episodes")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	var err error
+	if o.lesson, err = lessonNamed(*name, &gateway); err != nil {
+		return err
+	}
+	if err := o.lesson.set(*settings, o.seed, *steps); err != nil {
+		return err
+	}
+	return o.run(ctx)
+}
+
+func lessonsHelp() string {
+	var b strings.Builder
+	for _, l := range lessons(&gatewayFlags{}) {
+		fmt.Fprintf(&b, "  %-12s %s\n", l.name, l.about)
+	}
+	return b.String()
+}
+
+func (o *trainOptions) run(ctx context.Context) error {
+	actor, err := o.learned(ctx)
+	if err != nil {
+		return err
+	}
+	if o.out != "" {
+		if err := writeFile(o.out, actor.Network(o.made, o.lesson.inputs...).Write); err != nil {
+			return err
+		}
+	}
+	return o.verdict(actor)
+}
+
+// learned is the network to judge: read from a file, or made now.
+func (o *trainOptions) learned(ctx context.Context) (*rl.Actor, error) {
+	if o.judge == "" {
+		return o.train(ctx)
+	}
+	f, err := os.Open(o.judge)
+	if err != nil {
+		return nil, fmt.Errorf("opening the network: %w", err)
+	}
+	defer f.Close()
+	n, err := policy.ReadNetwork(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.judge, err)
+	}
+	env, err := o.lesson.env()
+	if err != nil {
+		return nil, err
+	}
+	observation, actions := env.Spaces()
+	return rl.Load(n, observation, actions)
+}
+
+// train learns until the steps are done. When it is interrupted, what it has learned so far is in the checkpoint.
+func (o *trainOptions) train(ctx context.Context) (*rl.Actor, error) {
+	t, err := o.student()
+	if err != nil {
+		return nil, err
+	}
+	curve, err := o.openCurve()
+	if err != nil {
+		return nil, err
+	}
+	defer curve.Close()
+	progress := newBar(os.Stderr, o.lesson.steps(), t.Taken())
+	lines, saved, latest := json.NewEncoder(curve), time.Now(), 0.0
+	for !t.Finished() {
+		p := t.Update()
+		if err := lines.Encode(p); err != nil {
+			return nil, fmt.Errorf("writing the learning curve: %w", err)
+		}
+		if p.Episodes > 0 {
+			latest = p.Return
+		}
+		progress.show(p.Steps, fmt.Sprintf("%d steps, return %.1f, loss %.3f", p.Steps, latest, p.Policy))
+		stopped := ctx.Err() != nil
+		if stopped || t.Finished() || time.Since(saved) > time.Minute {
+			saved = time.Now()
+			if err := o.save(t); err != nil {
+				return nil, err
+			}
+		}
+		if stopped {
+			return nil, fmt.Errorf("interrupted after %d of %d steps", t.Taken(), o.lesson.steps())
+		}
+	}
+	return t.Actor(), nil
+}
+
+// student begins anew, or goes on from the checkpoint.
+func (o *trainOptions) student() (student, error) {
+	if o.checkpoint == "" {
+		return o.lesson.begin(nil)
+	}
+	f, err := os.Open(o.checkpoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return o.lesson.begin(nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the checkpoint: %w", err)
+	}
+	defer f.Close()
+	s, err := o.lesson.begin(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.checkpoint, err)
+	}
+	return s, nil
+}
+
+func (o *trainOptions) save(s student) error {
+	if o.checkpoint == "" {
+		return nil
+	}
+	return writeFile(o.checkpoint, s.Save)
+}
+
+type discard struct{ io.Writer }
+
+func (discard) Close() error { return nil }
+
+func (o *trainOptions) openCurve() (io.WriteCloser, error) {
+	if o.curve == "" {
+		return discard{io.Discard}, nil
+	}
+	f, err := os.OpenFile(o.curve, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644) // #nosec G302 G304 -- a plot's data, where the user wants it
+	if err != nil {
+		return nil, fmt.Errorf("opening the learning curve: %w", err)
+	}
+	return f, nil
+}
+
+// verdict plays episodes that training has not seen and prints their returns.
+func (o *trainOptions) verdict(a *rl.Actor) error {
+	if o.episodes <= 0 {
+		return nil
+	}
+	env, err := o.lesson.env()
+	if err != nil {
+		return err
+	}
+	returns := rl.Evaluate(a, env, o.episodes, o.judgeSeed)
+	mean, deviation := moments(returns)
+	fmt.Printf("%s seed %d: mean return %.2f ± %.2f over %d episodes, %.0f to %.0f\n", o.lesson.name, o.seed,
+		mean, deviation, o.episodes, slices.Min(returns), slices.Max(returns))
+	return nil
+}
+
+// moments are mean and standard deviation.
+func moments(v []float64) (mean, deviation float64) {
+	for _, x := range v {
+		mean += x / float64(len(v))
+	}
+	for _, x := range v {
+		deviation += (x - mean) * (x - mean) / float64(len(v))
+	}
+	return mean, math.Sqrt(deviation)
+}
+
+// writeFile writes beside the file and renames, so that an interrupted write leaves the old one whole.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer os.Remove(f.Name())
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil { // #nosec G302 -- others may read a network
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-lab/internal/rl"
+	"app-offload/functions/policy"
+)
+
+// A training that is stopped and resumed writes the same network as one that runs through, and the service can read it.
+func TestOffloadLearnsResumesAndIsReadable(t *testing.T) {
+	dir := t.TempDir()
+	const settings = `{"Labels":300,"Minibatch":100,"Epochs":2,"Hidden":[8],"Horizon":10}`
+	train := func(out, checkpoint, steps string) {
+		require.NoError(t, trainVerb(t.Context(), []string{
+			"-env", "offload", "-steps", steps, "-set", settings, "-episodes", "0", "-out", out, "-checkpoint", checkpoint, "-curve", out + ".curve",
+		}))
+	}
+	one, two := filepath.Join(dir, "one.json"), filepath.Join(dir, "two.json")
+	train(one, "", "900")
+	train(two, filepath.Join(dir, "ckpt"), "900")
+	train(two, filepath.Join(dir, "ckpt"), "900") // there is nothing left to learn
+	a, b := readNetwork(t, one), readNetwork(t, two)
+	require.Equal(t, a.Layers, b.Layers)
+	require.NoError(t, a.Takes(policy.InputNames[:]...))
+	curve, err := os.ReadFile(one + ".curve")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, bytes.Count(curve, []byte("\n")), 3)
+
+	c := policy.DefaultConfig()
+	c.PPOWeights = one
+	p, err := policy.New("ppo", c)
+	require.NoError(t, err)
+	require.Contains(t, p.String(), fmt.Sprintf("%d–8–2", policy.NumInputs))
+}
+
+func readNetwork(t *testing.T, file string) *policy.Network {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	n, err := policy.ReadNetwork(f)
+	require.NoError(t, err)
+	return n
+}
+
+func TestTrainSaysWhatIsWrong(t *testing.T) {
+	for want, args := range map[string][]string{
+		"there is no such lesson": {"-env", "chess"},
+		"-set":                    {"-env", "cartpole", "-set", `{"Gama":1}`},
+		"Gamma is 2":              {"-env", "cartpole", "-set", `{"Gamma":2}`},
+		"one update takes 512":    {"-env", "cartpole", "-steps", "10"},
+		"nowhere":                 {"-env", "cartpole", "-judge", "nowhere"},
+		"reading recordings":      {"-env", "offload", "-data", "nowhere"},
+	} {
+		require.ErrorContains(t, trainVerb(t.Context(), args), want)
+	}
+}
+
+// The gateway comes back to a place as it was, as often as one likes, and greed is a policy for it.
+func TestGatewayComesBack(t *testing.T) {
+	env, err := (&gatewayFlags{}).newGateway()
+	require.NoError(t, err)
+	g := env.(*gateway)
+	start, obs := greedyStart(), g.Reset(3)
+	for range 100 {
+		obs, _, _, _ = g.Step(start.Best(obs))
+	}
+	back := g.Mark()
+	goOn := func(first int) (seen []float64, taken []int) {
+		for action := first; len(taken) < 100; action = start.Best(obs) {
+			var reward float64
+			obs, reward, _, _ = g.Step(action)
+			seen, taken = append(append(seen, obs...), reward), append(taken, action)
+		}
+		return seen, taken
+	}
+	want, taken := goOn(0)
+	require.Contains(t, taken, 0)
+	require.Contains(t, taken, 1)
+	back()
+	other, _ := goOn(1)
+	require.NotEqual(t, want, other)
+	back()
+	again, _ := goOn(0)
+	require.Equal(t, want, again)
+	returns := rl.Evaluate(start, g, 2, 1)
+	require.Less(t, returns[0], 0.0)
+}
