@@ -1,0 +1,159 @@
+"""A gateway's app-offload as the scheduler of any Python program. One file, the standard library only, Python 3.8 or newer.
+
+    from app_offload import EdgeNode, TaskScheduler, estimate_local_processing_time
+
+    node = EdgeNode(name="factory-sensor-node", cpu_cores=4, memory_gb=8)
+    scheduler = TaskScheduler(node)
+    print(scheduler.dispatch({"data_size": 1000, "deadline": 150}, policy="deadline"))
+
+A policy is a function of a task that answers "local" or "cloud", registered under a name of its own, or one of the node's own:
+weighted, deadline, cost, bandit, ppo, edge, cloud, random. What a function answers goes through the node's guards all the same:
+with the link down, a task with a deadline stays here. Each decision is noted by the node, and its page and API explain it.
+
+Where the node answers is told by EdgeNode(url=...), or else by the environment: APP_OFFLOAD_URL, and OFFLOAD_TOKEN in secure
+mode. Sizes are KB of 1,024 bytes, times are milliseconds, a complexity is 0 to 100.
+"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+
+__all__ = ["EdgeNode", "NodeError", "Placement", "Task", "TaskScheduler", "estimate_local_processing_time"]
+
+DEFAULT_URL = "http://localhost:59740"
+DEFAULT_COMPLEXITY = 50
+
+# What the node calls the policies that always answer one way.
+_FIXED = {"local": "edge", "cloud": "cloud"}
+
+
+class NodeError(Exception):
+    """The node cannot be reached, or refuses what it is asked; the message says which, and why."""
+
+
+class EdgeNode:
+    """A gateway that runs app-offload.
+
+    cpu_cores and memory_gb describe the node for the program's own use; what counts for decisions is what the node measures.
+    """
+
+    _latest = None  # the node that estimate_local_processing_time asks
+
+    def __init__(self, name="edge", cpu_cores=None, memory_gb=None, url=None, token=None, timeout=10.0):
+        self.name = name
+        self.cpu_cores = cpu_cores
+        self.memory_gb = memory_gb
+        self.url = (url or os.environ.get("APP_OFFLOAD_URL") or DEFAULT_URL).rstrip("/")
+        self.timeout = timeout
+        self._token = token or os.environ.get("OFFLOAD_TOKEN")
+        EdgeNode._latest = self
+
+    def __repr__(self):
+        return "EdgeNode(name=%r, cpu_cores=%r, memory_gb=%r, url=%r)" % (self.name, self.cpu_cores, self.memory_gb, self.url)
+
+    def place(self, data_size, complexity=DEFAULT_COMPLEXITY, deadline=0, policy=""):
+        """Asks where a task should go. The answer has action, localTime, cloudTime, taskId, reason, explanation and more."""
+        return self._call("POST", "/task", {"dataSize": data_size, "complexity": complexity, "deadline": deadline, "policy": policy})
+
+    def status(self):
+        """What the node says of itself: counts, link, spool, load."""
+        return self._call("GET", "/status")
+
+    def explain(self, task_id):
+        """The decision on an earlier task, with everything it was made from."""
+        return self._call("GET", "/decisions/%d" % task_id)["decision"]
+
+    def _call(self, method, path, body=None):
+        request = urllib.request.Request(self.url + "/api/v3/offload" + path, method=method)
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        if self._token:
+            request.add_header("Authorization", "Bearer " + self._token)
+        try:
+            with urllib.request.urlopen(request, data, timeout=self.timeout) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise NodeError("%s %s: %s: %s" % (method, request.full_url, error.code, _message(error))) from error
+        except (OSError, ValueError) as error:
+            raise NodeError("%s %s: %s; is app-offload running there?" % (method, request.full_url, error)) from error
+
+
+def _message(error):
+    """What the node says of a refusal."""
+    text = error.read().decode("utf-8", "replace")
+    try:
+        return json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        return text.strip() or error.reason
+
+
+class Task:
+    """What a policy sees: the task's own fields, with those that the node needs filled in."""
+
+    def __init__(self, fields):
+        if "data_size" not in fields:
+            raise ValueError("the task %r has no data_size, its size in KB" % (fields,))
+        self._fields = {"deadline": 0, "complexity": DEFAULT_COMPLEXITY, **fields}
+
+    def get_metadata(self, name, default=None):
+        return self._fields.get(name, default)
+
+    def __repr__(self):
+        return "Task(%r)" % (self._fields,)
+
+
+class TaskScheduler:
+    """Finds a place for tasks, by policies of the program and by those of the node."""
+
+    def __init__(self, node):
+        self.node = node
+        self._policies = {}
+        self._dispatched = 0
+
+    def register_policy(self, name, policy):
+        """Makes a function of a Task, which answers "local" or "cloud", a policy under that name."""
+        if not callable(policy):
+            raise TypeError("the policy %r must be a function of a task, not %r" % (name, policy))
+        self._policies[name] = policy
+
+    def dispatch(self, task, policy=""):
+        """Decides for one task, a dict or a Task, and gives back a Placement."""
+        task = task if isinstance(task, Task) else Task(task)
+        if policy in self._policies:
+            policy = self._ask(policy, task)
+        answer = self.node.place(task.get_metadata("data_size"), task.get_metadata("complexity"), task.get_metadata("deadline"), policy)
+        self._dispatched += 1
+        return Placement(self._dispatched, answer)
+
+    def _ask(self, name, task):
+        wish = self._policies[name](task)
+        if wish not in _FIXED:
+            raise ValueError('the policy %r answered %r; it must answer "local" or "cloud"' % (name, wish))
+        return _FIXED[wish]
+
+
+class Placement(dict):
+    """Where a task should go: task_id counts the scheduler's tasks, action is "local" or "cloud", time_used is the predicted
+    time there. decision is the number under which EdgeNode.explain knows it, and answer all that the node said."""
+
+    def __init__(self, number, answer):
+        action = answer["action"]
+        super().__init__(task_id=number, action=action, time_used=_milliseconds(answer[action + "Time"]))
+        self.decision = answer["taskId"]
+        self.answer = answer
+
+
+def _milliseconds(value):
+    """A predicted time, whole; None where that way cannot be used now."""
+    return None if value is None else round(value)
+
+
+def estimate_local_processing_time(data_size, complexity=DEFAULT_COMPLEXITY, node=None):
+    """How long the node would take for so much data now, in ms: the node that was made last, unless one is named."""
+    node = node or EdgeNode._latest
+    if node is None:
+        raise NodeError("make an EdgeNode first: the estimate is the node's")
+    return node.place(data_size, complexity, policy="edge")["localTime"]
