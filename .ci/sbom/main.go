@@ -1,0 +1,192 @@
+// sbom writes what programs are made of: a CycloneDX document for each, and one list of licences for all. It reads the modules
+// out of the binaries themselves, so that it tells of what is shipped and not of what tests need, and it fails on a licence
+// that does not go with Apache-2.0, and on a module in which it finds none.
+//
+//	sbom OUTPUT-FOLDER BINARY…
+package main
+
+import (
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/licensecheck"
+	"golang.org/x/mod/module"
+)
+
+// allowed are the licences that a program under Apache-2.0 may contain unchanged, as SPDX names them.
+var allowed = []string{
+	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-2-Clause-Views", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense", "Zlib", "blessing",
+}
+
+// either are licences of which the user of the module chooses one, so that the other need not be allowed.
+var either = map[string]string{
+	"github.com/eclipse/paho.mqtt.golang": "BSD-3-Clause", // EPL-2.0 or EDL-1.0, which is BSD-3-Clause
+}
+
+// documents are texts in a licence file that grant no rights to code.
+var documents = []string{"CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0"}
+
+var licenceFile = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying)([-._].*)?$`)
+
+func main() {
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: sbom OUTPUT-FOLDER BINARY…")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, "sbom:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out string, binaries []string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("making the output folder: %w", err)
+	}
+	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		return fmt.Errorf("asking go for its module cache: %w", err)
+	}
+	all, problems := map[string]string{}, []error(nil)
+	for _, binary := range binaries {
+		info, err := buildinfo.ReadFile(binary)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", binary, err)
+		}
+		licences, err := licencesOf(info, strings.TrimSpace(string(cache)))
+		problems = append(problems, err)
+		maps.Copy(all, licences)
+		if err := write(filepath.Join(out, filepath.Base(binary)+".cdx.json"), document(filepath.Base(binary), info, licences)); err != nil {
+			return err
+		}
+	}
+	if err := list(filepath.Join(out, "licences.tsv"), all); err != nil {
+		return err
+	}
+	fmt.Printf("%d modules in %d programs; see %s\n", len(all), len(binaries), out)
+	return errors.Join(problems...)
+}
+
+// licencesOf finds the licence of each module of a program, by the module's path and version.
+func licencesOf(info *buildinfo.BuildInfo, cache string) (licences map[string]string, err error) {
+	licences = map[string]string{"std@" + info.GoVersion: "BSD-3-Clause"}
+	var problems []error
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		found, err := licence(cache, module.Version{Path: dep.Path, Version: dep.Version})
+		if err != nil {
+			problems = append(problems, err)
+		}
+		licences[dep.Path+"@"+dep.Version] = found
+	}
+	return licences, errors.Join(problems...)
+}
+
+// licence reads a module's licence files, and joins what they say as SPDX does.
+func licence(cache string, m module.Version) (string, error) {
+	path, err := module.EscapePath(m.Path)
+	if err != nil {
+		return "", err
+	}
+	version, err := module.EscapeVersion(m.Version)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, path+"@"+version)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("%s is not in the module cache; run go mod download: %w", m, err)
+	}
+	found := map[string]bool{}
+	for _, e := range entries {
+		if e.Type().IsRegular() && licenceFile.MatchString(e.Name()) {
+			text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				return "", err
+			}
+			for _, match := range licensecheck.Scan(text).Match {
+				found[match.ID] = true
+			}
+		}
+	}
+	return judge(m, slices.Sorted(maps.Keys(found)))
+}
+
+func judge(m module.Version, found []string) (string, error) {
+	if choice, ok := either[m.Path]; ok {
+		return choice, nil
+	}
+	found = slices.DeleteFunc(found, func(id string) bool { return slices.Contains(documents, id) })
+	name := strings.Join(found, " AND ")
+	if len(found) == 0 {
+		return "", fmt.Errorf("%s: no licence is found in it", m)
+	}
+	for _, id := range found {
+		if !slices.Contains(allowed, id) {
+			return name, fmt.Errorf("%s: licence %s does not go with Apache-2.0; replace the module, or say in this tool why it does", m, id)
+		}
+	}
+	return name, nil
+}
+
+// document is the program in CycloneDX.
+func document(name string, info *buildinfo.BuildInfo, licences map[string]string) *cdx.BOM {
+	bom := cdx.NewBOM()
+	bom.Metadata = &cdx.Metadata{Component: &cdx.Component{
+		BOMRef: name, Type: cdx.ComponentTypeApplication, Name: name, Version: setting(info, "vcs.revision"),
+		Licenses: &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
+	}}
+	var components []cdx.Component
+	for _, key := range slices.Sorted(maps.Keys(licences)) {
+		path, version, _ := strings.Cut(key, "@")
+		purl := "pkg:golang/" + path + "@" + version
+		components = append(components, cdx.Component{
+			BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl,
+			Licenses: &cdx.Licenses{{Expression: licences[key]}},
+		})
+	}
+	bom.Components = &components
+	return bom
+}
+
+func setting(info *buildinfo.BuildInfo, key string) string {
+	for _, s := range info.Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+func write(path string, bom *cdx.BOM) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("writing the document: %w", err)
+	}
+	err = cdx.NewBOMEncoder(f, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bom)
+	return errors.Join(err, f.Close())
+}
+
+// list writes one line a module: what a person reads.
+func list(path string, licences map[string]string) error {
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(licences)) {
+		name, version, _ := strings.Cut(key, "@")
+		fmt.Fprintf(&text, "%s\t%s\t%s\n", name, version, licences[key])
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		return fmt.Errorf("writing the list: %w", err)
+	}
+	return nil
+}
