@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"app-offload/functions/check"
 )
 
 // Config selects and tunes the policies and their guards. Only the keys of the policies in use have an effect.
 type Config struct {
-	// Default is the policy that decides for classes which name none: weighted, deadline, edge, cloud, random, cost, bandit or ppo.
+	// Default is the policy that decides for classes which name none: weighted, deadline, edge, cloud, random, cost,
+	// bandit, ppo or defer.
 	// Policy bandit is the one that does well also where the rates under Score are wrong, as it learns from what tasks really took.
 	Default string
 
@@ -98,6 +100,19 @@ type Config struct {
 	// ppo leaves the decision to cost.
 	PPOMargin float64
 
+	// DeferRule is the file with the rule of policy defer, as offload-lab train -env defer writes it. "" is the one that this program
+	// brings along.
+	DeferRule string
+	// DeferTasks is how many tasks, 1–100000, may wait undecided at once under policy defer; those beyond are decided when they come.
+	DeferTasks int
+	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool.
+	DeferMiB int
+	// DeferLongest is how long a task may wait before it goes to the cloud in its turn, a Go duration of "1s" to "24h".
+	DeferLongest string
+	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
+	// "10s". More keeps node and link busy, less lets more be decided late.
+	DeferAhead string
+
 	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here, and the policy
 	// decides which of the others wait in the spool for the link; "all" keeps every task here.
 	LinkDown string
@@ -144,6 +159,7 @@ func DefaultConfig() Config {
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
 		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,
 		PPOWeights: "res/policies/ppo.json", PPOMargin: 0.1,
+		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "1m", DeferAhead: "50ms",
 		LinkDown: "deadline", BacklogLimit: 0.9,
 		ShadowShare: 0.1, CanaryShare: 0.1, CanaryMarginMiss: 0.02, CanaryMarginCost: 0.05, CanaryConfidence: 0.99,
 		Decisions: 4096,
@@ -169,6 +185,13 @@ func (c Config) Validate() error {
 	check.Range(p, "RandomShare", c.RandomShare, 0.01, 0.99)
 	c.validateCost(p)
 	check.Range(p, "PPOMargin", c.PPOMargin, 0, 1)
+	check.Range(p, "DeferTasks", c.DeferTasks, 1, 100_000)
+	check.Range(p, "DeferMiB", c.DeferMiB, 1, 4096)
+	p.Duration("DeferLongest", c.DeferLongest, time.Second, 24*time.Hour)
+	p.Duration("DeferAhead", c.DeferAhead, 0, 10*time.Second)
+	if _, err := loadRule(c.DeferRule); err != nil {
+		p.Addf("DeferRule", c.DeferRule, "%v", err)
+	}
 	c.validateCompany(p)
 	p.OneOf("LinkDown", c.LinkDown, "all", "deadline")
 	check.Range(p, "BacklogLimit", c.BacklogLimit, 0, 1)

@@ -31,6 +31,8 @@ func because(e *Entry) string {
 		return inTime(e)
 	case CheaperLocal, CheaperCloud:
 		return "the cost that policy " + e.Policy + " predicts" + learned(e) + " is lower this way; " + ways(e)
+	case BoundLocal, BoundCloud, LongestWait:
+		return boundLate(e)
 	case NoOperator:
 		return "no operator of class " + strconv.Quote(e.Class) + " can compute on such data, so that keeping it here would lose it; " + ways(e)
 	case LocalFailed:
@@ -51,6 +53,20 @@ func learned(e *Entry) string {
 		return ", by what earlier tasks really took,"
 	}
 	return ""
+}
+
+// boundLate explains what was bound only when a server was free.
+func boundLate(e *Entry) string {
+	text := "it waited undecided for " + seconds(e.Waited.Seconds())
+	switch e.Decision.Reason {
+	case BoundLocal:
+		text += " until this node was free, and of all that waited it gained most by that; "
+	case BoundCloud:
+		text += " until the link was free, and of all that waited it gained most by that; "
+	default:
+		text += ", as long as any task may; "
+	}
+	return text + ways(e)
 }
 
 // mustStay explains the decisions in which no policy had a say.

@@ -24,6 +24,7 @@ func list() []registered {
 		{costInfo, newCost},
 		{banditInfo, newBandit},
 		{ppoInfo, newPPO},
+		{deferInfo, newDefer},
 	}
 }
 

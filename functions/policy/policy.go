@@ -84,4 +84,7 @@ const (
 	SpoolFull              // decided for the cloud, done here because the spool was full
 	NoOperator             // decided for this node, which has no operator for such data: it would only be thrown away
 	LocalFailed            // decided for this node, whose operators failed: sent instead
+	BoundLocal             // it waited, and of all that waited gains most by the node, which is free
+	BoundCloud             // it waited, and of all that waited gains most by the link, which is free
+	LongestWait            // it waited as long as any may, and goes to the cloud in its turn
 )

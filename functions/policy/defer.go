@@ -1,0 +1,215 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+var deferInfo = Info{
+	Name:    "defer",
+	Summary: "Lets a task wait, durable and undecided, while the way it would take is busy, and gives each server that becomes free the task that gains most by it.",
+	WhenNot: "Where a class needs its records at the cloud in the order of their events: what gains more by the link goes first.",
+}
+
+// Rule is what policy defer goes by: prices and weights that are learned by trying them in the simulator. Costs are in the unit
+// of CostTime.
+type Rule struct {
+	EdgePrice float64 `json:"edgePrice"` // cost of a second of the node's time to all others
+	LinkPrice float64 `json:"linkPrice"` // the same of the link's time
+	Advantage float64 `json:"advantage"` // weight of what a task saves by this server rather than the other
+	Ahead     float64 `json:"ahead"`     // s by which a task would be put off if it is not taken now
+	Aging     float64 `json:"aging"`     // what each second beyond AgingFrom adds to a bid, so that nobody waits for ever
+	AgingFrom float64 `json:"agingFrom"` // s
+	Residual  float64 `json:"residual"`  // the least that any task is worth: what is late for good costs no more by waiting
+	Exponent  float64 `json:"exponent"`  // of the server's time by which a bid is divided: 1 is gain a second, 0 takes no notice of it
+	Doubt     float64 `json:"doubt"`     // as CostDoubt
+	Caution   float64 `json:"caution"`   // as CostCaution
+}
+
+// DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
+func DefaultRule() Rule {
+	return Rule{
+		EdgePrice: 0.6, LinkPrice: 0.15, Advantage: 1, Ahead: 1.5, Aging: 0.15, AgingFrom: 6, Residual: 0.02, Exponent: 0.8,
+		Doubt: 0.15, Caution: 0.8,
+	}
+}
+
+// ruleFormat is the first thing a file with a rule says.
+const ruleFormat = "app-offload rule 1"
+
+type ruleFile struct {
+	Format string `json:"format"`
+	Made   string `json:"made"` // the command that learned it
+	Rule
+}
+
+// WriteRule writes the rule as JSON, with the command that made it.
+func WriteRule(to io.Writer, r Rule, made string) error {
+	out := json.NewEncoder(to)
+	out.SetIndent("", " ")
+	return out.Encode(ruleFile{ruleFormat, made, r})
+}
+
+// ReadRule reads what WriteRule wrote, and refuses a rule that no training would give.
+func ReadRule(from io.Reader) (Rule, error) {
+	var f ruleFile
+	in := json.NewDecoder(io.LimitReader(from, 64<<10))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&f); err != nil {
+		return Rule{}, fmt.Errorf("reading a rule: %w", err)
+	}
+	if f.Format != ruleFormat {
+		return Rule{}, fmt.Errorf("reading a rule: format %q; this program reads %q", f.Format, ruleFormat)
+	}
+	return f.Rule, f.check()
+}
+
+// check reports every number that is out of bounds.
+func (r *Rule) check() (err error) {
+	for _, k := range []struct {
+		name             string
+		value, low, high float64
+	}{
+		{"edgePrice", r.EdgePrice, 0, 1e3},
+		{"linkPrice", r.LinkPrice, 0, 1e3},
+		{"advantage", r.Advantage, 0, 1e3},
+		{"ahead", r.Ahead, 1e-3, 1e3},
+		{"aging", r.Aging, 1e-3, 1e3},
+		{"agingFrom", r.AgingFrom, 0, 1e4},
+		{"residual", r.Residual, 0, 1e3},
+		{"exponent", r.Exponent, 0, 2},
+		{"doubt", r.Doubt, 0, 10},
+		{"caution", r.Caution, 0.1, 10},
+	} {
+		if !(k.value >= k.low && k.value <= k.high) {
+			err = errors.Join(err, fmt.Errorf("%s = %v is not within %g and %g", k.name, k.value, k.low, k.high))
+		}
+	}
+	return err
+}
+
+// loadRule reads the rule of a file, or takes the default one where no file is named.
+func loadRule(file string) (Rule, error) {
+	if file == "" {
+		return DefaultRule(), nil
+	}
+	f, err := os.Open(file) // #nosec G304 -- the operator's own configuration
+	if err != nil {
+		return DefaultRule(), fmt.Errorf("opening a rule: %w", err)
+	}
+	defer f.Close()
+	r, err := ReadRule(f)
+	if err != nil {
+		return DefaultRule(), fmt.Errorf("%s: %w", file, err)
+	}
+	return r, nil
+}
+
+// deferring prices both ways as policy cost does. A task is worth to a free server what putting it off would cost, and what it
+// saves over the other server, for each second of the server's time.
+type deferring struct {
+	cost *cost
+	rule Rule
+	room Room
+}
+
+func newDefer(c Config) Policy {
+	rule, _ := loadRule(c.DeferRule) // Validate has reported a rule that cannot be read where it is in use
+	return deferBy(rule, c)
+}
+
+// DeferBy is policy defer with a rule that is not in a file, for those who learn one.
+func DeferBy(r Rule, c Config) (Binder, error) {
+	if err := errors.Join(r.check(), c.Validate()); err != nil {
+		return nil, err
+	}
+	return deferBy(r, c), nil
+}
+
+func deferBy(r Rule, c Config) *deferring {
+	k := costOf(c)
+	k.edge, k.link, k.tail = shadow{}, shadow{}, 0
+	k.doubt, k.caution = r.Doubt, r.Caution
+	longest, _ := time.ParseDuration(c.DeferLongest) // validated
+	ahead, _ := time.ParseDuration(c.DeferAhead)
+	return &deferring{cost: k, rule: r, room: Room{Tasks: c.DeferTasks, Bytes: int64(c.DeferMiB) << 20, Longest: longest, Ahead: ahead.Seconds()}}
+}
+
+func (p *deferring) Name() string { return deferInfo.Name }
+
+func (p *deferring) Room() Room { return p.room }
+
+// Decide takes the way with the lower cost, the prices of both servers' time included.
+func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	w := p.weigh(t, e, s)
+	d := Decision{Threshold: half, Propensity: 1, Score: share(w.here, w.there), Target: Local, Reason: CheaperLocal}
+	if d.Score >= half {
+		d.Target, d.Reason = Cloud, CheaperCloud
+	}
+	return d
+}
+
+// Waits lets a task wait whose way is busy. One with nobody before it goes at once.
+func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *Decision) bool {
+	local, cloud := waysOf(e, s)
+	if d.Target == Local {
+		return local.wait > p.room.Ahead
+	}
+	return cloud.wait > p.room.Ahead
+}
+
+// Bid divides what is gained by the server's time to the power of Exponent.
+func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64 {
+	w := p.weigh(t, e, s)
+	mine, other, way, joules := w.here, w.there, w.local, e.LocalEnergy
+	if server == Cloud {
+		mine, other, way, joules = w.there, w.here, w.cloud, e.CloudEnergy
+	}
+	old := p.rule.Residual + p.rule.Aging*max(w.waited-p.rule.AgingFrom, 0)
+	if other-mine+old <= 0 {
+		return 0
+	}
+	took := w.waited + way.time()
+	putOff := p.cost.of(took+p.rule.Ahead, w.deadline, joules) - p.cost.of(took, w.deadline, joules)
+	return (putOff + p.rule.Advantage*(other-mine) + old) / math.Pow(max(way.own, shortest), p.rule.Exponent)
+}
+
+// shortest keeps a task that takes next to nothing from bidding without bounds, s.
+const shortest = 1e-4
+
+// offer is a task with what both ways cost, their prices included.
+type offer struct {
+	waited, deadline float64 // s
+	local, cloud     passage
+	here, there      float64
+}
+
+func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w offer) {
+	_, w.deadline = p.cost.clock(t, s)
+	if t.Received > 0 {
+		w.waited = max(float64(s.Time-t.Received)/1e9, 0)
+	}
+	w.local, w.cloud = waysOf(e, s)
+	w.cloud.wait *= p.rule.Caution
+	w.cloud.own *= p.rule.Caution
+	w.here = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy) + p.rule.EdgePrice*w.local.own
+	w.there = p.cost.of(w.waited+w.cloud.time(), w.deadline, e.CloudEnergy) + p.rule.LinkPrice*w.cloud.own + p.cost.money
+	return w
+}
+
+func (p *deferring) String() string {
+	r := &p.rule
+	return fmt.Sprintf("defer: %s; a second costs others %.4g here and %.4g on the link; a free server takes the highest of (cost of %.4g s later + %.4g·advantage + age)/time^%.4g",
+		p.cost.formula(), r.EdgePrice, r.LinkPrice, r.Ahead, r.Advantage, r.Exponent)
+}
+
+var _ Binder = (*deferring)(nil)

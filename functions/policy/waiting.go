@@ -1,0 +1,117 @@
+package policy
+
+import (
+	"math"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// Binder is a policy that need not decide a task when it arrives: while the way that the task would take is busy, it may wait
+// undecided, and is bound to node or link when one of them is free. What is decided late is decided knowing more, and what
+// gains little by a server does not stand before what gains much. The term is late binding, after Ousterhout et al., "Sparrow:
+// distributed, low latency scheduling", SOSP 2013.
+//
+// Decide, as of any policy, gives the way that a task would take now, for whoever cannot wait.
+type Binder interface {
+	Policy
+	// Waits reports whether a task had better wait, given the way that Decide has chosen and the state it has seen.
+	Waits(t *task.Task, e *score.Estimate, s *host.State, d *Decision) bool
+	// Bid is what it is worth that the task goes to a server now, rather than somebody else or nobody: the highest bid
+	// is taken, and none at or below 0. server says which one is free.
+	Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64
+	// Room bounds what may wait, and says when a server counts as free.
+	Room() Room
+}
+
+// Room bounds the tasks that wait undecided.
+type Room struct {
+	Tasks   int           // that may wait at once
+	Bytes   int64         // of their data
+	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits
+	Ahead   float64       // s of predicted work at or below which a server counts as free
+}
+
+// Held is a task that waits, and what its owner wants to know of it again.
+type Held struct {
+	Task *task.Task
+	Tag  any
+}
+
+// Waiting is the tasks that wait undecided, in the order in which they came. The zero value is empty. It belongs to one goroutine.
+type Waiting struct {
+	held  []Held
+	bytes int64
+}
+
+// Len is how many tasks wait.
+func (w *Waiting) Len() int { return len(w.held) }
+
+// Bytes is the size of their data.
+func (w *Waiting) Bytes() int64 { return w.bytes }
+
+// Add lets a task wait, and reports false where the room is full.
+func (w *Waiting) Add(h Held, room Room) bool {
+	size := int64(h.Task.Size())
+	if len(w.held) >= room.Tasks || w.bytes+size > room.Bytes {
+		return false
+	}
+	w.held = append(w.held, h)
+	w.bytes += size
+	return true
+}
+
+// Next takes the task out that a free server is to have now, with the decision and the estimate it was made from. It reports false
+// where no server is free, or none of the tasks that wait gains by one. Whoever calls it again after the state has changed
+// accordingly binds as many tasks as there is room for. It is O(tasks that wait), some 0.2 µs each.
+func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decision, e score.Estimate, ok bool) {
+	best, at, room := 0.0, -1, b.Room()
+	for i := range w.held {
+		t := w.held[i].Task
+		one := m.Estimate(t, s)
+		if time.Duration(s.Time-t.Received) >= room.Longest && s.Link.Up {
+			best, at, e, d = math.Inf(1), i, one, bound(Cloud, LongestWait)
+			break
+		}
+		here, there := waysOf(&one, s)
+		if bid := b.Bid(t, &one, s, Local); here.wait <= room.Ahead && bid > best {
+			best, at, e, d = bid, i, one, bound(Local, BoundLocal)
+		}
+		if !s.Link.Up || there.wait > room.Ahead {
+			continue
+		}
+		if bid := b.Bid(t, &one, s, Cloud); bid > best {
+			best, at, e, d = bid, i, one, bound(Cloud, BoundCloud)
+		}
+	}
+	if at < 0 {
+		return Held{}, Decision{}, score.Estimate{}, false
+	}
+	return w.take(at), d, e, true
+}
+
+// All takes out whatever waits, for a stop.
+func (w *Waiting) All() []Held {
+	all := w.held
+	w.held, w.bytes = nil, 0
+	return all
+}
+
+func (w *Waiting) take(i int) Held {
+	h := w.held[i]
+	copy(w.held[i:], w.held[i+1:])
+	w.held[len(w.held)-1] = Held{} // or what it points to would live on
+	w.held = w.held[:len(w.held)-1]
+	w.bytes -= int64(h.Task.Size())
+	return h
+}
+
+func bound(target Target, why Reason) Decision {
+	d := Decision{Target: target, Threshold: half, Propensity: 1, Reason: why}
+	if target == Cloud {
+		d.Score = 1
+	}
+	return d
+}
