@@ -266,7 +266,11 @@ func (c *commit) enter(p *placed) {
 	if p.e.due != 0 && (g.due == 0 || p.e.due < g.due) {
 		g.due = p.e.due
 	}
-	s.move(g, i, live)
+	if p.rec.Hold {
+		s.move(g, i, leasedLive)
+	} else {
+		s.move(g, i, live)
+	}
 	if p.a.err != nil {
 		s.end(g, i, ReasonFailed)
 		return

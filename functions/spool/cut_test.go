@@ -117,6 +117,8 @@ func (m *cutModel) step() error {
 		return m.appendSome(m.rng.IntN(3) > 0)
 	case n < 80:
 		m.takeSome()
+	case n < 83:
+		m.endHeld()
 	case n < 88:
 		return m.checkpoint()
 	case n < 94:
@@ -138,6 +140,7 @@ func (m *cutModel) appendSome(wait bool) error {
 		m.mark++
 		r := rec(m.rng.IntN(3)*4, string(rune('a'+m.rng.IntN(3))), 20+m.rng.IntN(2500), m.mark)
 		r.Time = int64(m.mark)
+		r.Hold = m.rng.IntN(4) == 0
 		recs = append(recs, r)
 	}
 	c := make(chan error, 1)
@@ -198,6 +201,26 @@ func (m *cutModel) takeSome() {
 	default:
 		m.s.Done(ended)
 	}
+}
+
+// endHeld says of some records that were held from their commit on that they are done here, and lets others go.
+func (m *cutModel) endHeld() {
+	var done, let []uint64
+	m.mu.Lock()
+	for _, seq := range slices.Sorted(maps.Keys(m.known)) {
+		switch r := m.known[seq]; {
+		case !r.Hold || m.rng.IntN(2) == 0:
+		case m.rng.IntN(2) == 0:
+			let = append(let, seq)
+		default:
+			done = append(done, seq)
+			m.ended[seq] = r
+			delete(m.known, seq)
+		}
+	}
+	m.mu.Unlock()
+	m.s.Release(let)
+	m.s.Drop(done, ReasonHere)
 }
 
 func (m *cutModel) checkpoint() error {

@@ -1,9 +1,9 @@
 // Package spool keeps records on disk, in lanes by priority, until somebody says that they are done.
 //
 // Append stores records durably: one fdatasync serves all that wait. Take leases them, the fresh ones from memory (Live) and
-// the others from disk (Backlog), Done and Drop end them, Release gives leases back. A record stays until Done or Drop, over
-// restarts and crashes; what was leased is then simply there again. What a crash can do is give a record a second time
-// whose Done was said within the last AckInterval.
+// the others from disk (Backlog), Done and Drop end them, Release gives leases back. What is appended with Hold is leased from
+// its commit on. A record stays until Done or Drop, over restarts and crashes; what was leased is then simply there again. What
+// a crash can do is give a record a second time whose Done or Drop was said within the last AckInterval.
 //
 // No call waits for anything but the disk, and only Append waits for that: when more than PendingMiB is queued for the
 // committer, and never for a consumer. Everything is safe for concurrent use. A damaged record costs itself alone: it
@@ -221,13 +221,13 @@ func (s *Spool) end(g *segment, i int, why string) {
 	}
 }
 
-// drop counts and says the fate in its own words. Reasons are bounded, whatever callers make up.
+// drop counts and says the fate in its own words. Reasons are bounded, whatever callers make up, but for the one that is no loss.
 func (s *Spool) drop(c *class, why string) string {
 	if why == "" {
 		c.done++
 		return FateDone
 	}
-	if _, known := c.dropped[why]; !known && len(c.dropped) >= maxReasons {
+	if _, known := c.dropped[why]; !known && len(c.dropped) >= maxReasons && why != ReasonHere {
 		why = "other"
 	}
 	c.dropped[why]++
@@ -236,7 +236,7 @@ func (s *Spool) drop(c *class, why string) string {
 
 func fateOf(why string) string {
 	switch why {
-	case ReasonExpired, ReasonQuarantined:
+	case ReasonExpired, ReasonQuarantined, ReasonHere:
 		return why
 	}
 	return "dropped:" + why

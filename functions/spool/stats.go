@@ -52,7 +52,7 @@ func (s *Spool) oldest() (floor uint64, since int64) {
 	return floor, since
 }
 
-// Fate says what became of a sequence: "held", "done", "expired", "quarantined", "dropped:<reason>", "skipped" for one that no record
+// Fate says what became of a sequence: "held", "done", "here", "expired", "quarantined", "dropped:<reason>", "skipped" for one that no record
 // ever had, or "" for one that is not yet given or older than the bounded history.
 func (s *Spool) Fate(seq uint64) string {
 	s.mu.Lock()
@@ -71,6 +71,21 @@ func (s *Spool) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(s.held), s.bytes, float64(s.bytes+s.pending) / float64(s.limits.limit()) // #nosec G115 -- fits
+}
+
+// Ready is what could be taken now, and so stands before whatever comes next: records, and their bytes. What is leased or held is
+// not among it.
+func (s *Spool) Ready() (records, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.lanes {
+		for _, q := range s.lanes[l].queues {
+			if q != nil {
+				bytes += q.bytes[0] + q.bytes[1]
+			}
+		}
+	}
+	return int64(s.ready[0] + s.ready[1]), bytes
 }
 
 // Stats counts. It costs some microseconds for each class.

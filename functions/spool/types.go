@@ -34,6 +34,10 @@ const (
 	ReasonFailed      = "failed"      // its commit failed halfway, and Append reported so
 )
 
+// ReasonHere is what Drop is told of a record whose work was done on this node after all. Nothing is lost by it: Fate says "here",
+// without a "dropped", and the consumer is told so of the gap that it leaves.
+const ReasonHere = "here"
+
 // The words of Fate for what Drop and the reasons above do not name.
 const (
 	FateHeld    = "held"
@@ -64,6 +68,7 @@ type Record struct {
 	Payload []byte  // not to be modified by anyone after Append, nor by whoever took it
 	OnFull  string  // strategy for this record, "" is the configured one; not stored
 	Tag     any     // the caller's own, not stored: only a Live record gives it back
+	Hold    bool    // leased from its commit on, for who appended it, until Done, Drop or Release; not stored, so that after a crash it is backlog
 }
 
 // Queue describes what can be taken from one class of one lane.
