@@ -30,7 +30,7 @@ type Binder interface {
 type Room struct {
 	Tasks   int           // that may wait at once
 	Bytes   int64         // of their data
-	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits
+	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits and whether there is a link or not
 	Ahead   float64       // s of predicted work at or below which a server counts as free
 }
 
@@ -71,7 +71,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decis
 	for i := range w.held {
 		t := w.held[i].Task
 		one := m.Estimate(t, s)
-		if time.Duration(s.Time-t.Received) >= room.Longest && s.Link.Up {
+		if time.Duration(s.Time-t.Received) >= room.Longest {
 			best, at, e, d = math.Inf(1), i, one, bound(Cloud, LongestWait)
 			break
 		}
