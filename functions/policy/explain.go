@@ -13,7 +13,10 @@ import (
 // known, also what it really took.
 func Explain(e Entry) string {
 	where := "Done here"
-	if e.Decision.Target == Cloud {
+	switch {
+	case e.Decision.Reason == Undecided:
+		where = "Waits undecided"
+	case e.Decision.Target == Cloud:
 		where = "Sent to the cloud"
 	}
 	return where + ": " + because(&e) + afterwards(&e) + "."
@@ -31,7 +34,9 @@ func because(e *Entry) string {
 		return inTime(e)
 	case CheaperLocal, CheaperCloud:
 		return "the cost that policy " + e.Policy + " predicts" + learned(e) + " is lower this way; " + ways(e)
-	case BoundLocal, BoundCloud, LongestWait:
+	case Undecided:
+		return "it is safe in the spool and goes where node or link is free first, as the way it would have taken was busy; " + ways(e)
+	case BoundLocal, BoundCloud, LongestWait, LetGo:
 		return boundLate(e)
 	case NoOperator:
 		return "no operator of class " + strconv.Quote(e.Class) + " can compute on such data, so that keeping it here would lose it; " + ways(e)
@@ -63,6 +68,8 @@ func boundLate(e *Entry) string {
 		text += " until this node was free, and of all that waited it gained most by that; "
 	case BoundCloud:
 		text += " until the link was free, and of all that waited it gained most by that; "
+	case LetGo:
+		text += ", and then the service stopped; "
 	default:
 		text += ", as long as any task may; "
 	}

@@ -46,6 +46,7 @@ type Decider struct {
 	fallback Policy
 	learners []Learner
 	pacers   []pacer
+	binder   Binder // the one policy that binds late
 	version  string
 	judge    *Judge
 	shadows  *shadows // nil without any
@@ -67,6 +68,9 @@ func NewDecider(c Config) (*Decider, error) {
 		}
 		if l, ok := p.(pacer); ok {
 			d.pacers = append(d.pacers, l)
+		}
+		if b, ok := p.(Binder); ok {
+			d.binder = b
 		}
 	}
 	d.fallback, d.judge = d.byName[c.Default], NewJudge(c)
@@ -175,6 +179,9 @@ func (d *Decider) For(name string) Policy {
 	}
 	return d.fallback
 }
+
+// Binder is the policy that may leave a task undecided, of which there is one. It is in charge of a task where Decide names it.
+func (d *Decider) Binder() Binder { return d.binder }
 
 // Version is the fingerprint of the configuration that decides.
 func (d *Decider) Version() string { return d.version }

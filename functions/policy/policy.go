@@ -87,4 +87,6 @@ const (
 	BoundLocal             // it waited, and of all that waited gains most by the node, which is free
 	BoundCloud             // it waited, and of all that waited gains most by the link, which is free
 	LongestWait            // it waited as long as any may, and goes to the cloud in its turn
+	Undecided              // it waits until node or link is free; the target is what it would have been without waiting
+	LetGo                  // it waited, and the service that was to bind it stopped: it goes to the cloud
 )

@@ -161,7 +161,8 @@ func (r *Ring) Sweep(before int64, see func(*Entry)) {
 	}
 }
 
-// sweep is false when the entry, and with it all later ones, is too young or not written yet.
+// sweep is false when the entry, and with it all later ones, is too young or not written yet. One that was bound late is young again,
+// and holds up those behind it until it is old as well.
 func (r *Ring) sweep(id uint64, before int64, see func(*Entry)) bool {
 	s := r.slot(id)
 	s.mu.Lock()
@@ -223,6 +224,28 @@ func (r *Ring) Amend(id uint64, d Decision) bool {
 	s.entry.Decision = d
 	if d.Target == Cloud {
 		r.index.put(string(s.text[:s.cut]), s.entry.Chunk, id)
+	}
+	return true
+}
+
+// Bind replaces the decision of a task that waited, with everything it is made from and judged by: from here on it is as if the
+// decision had been made now. Only the arm stays, while the configuration is the one it was drawn under. It reports whether the
+// ring still has the entry.
+func (r *Ring) Bind(id uint64, e *Entry) bool {
+	s := r.slot(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id == 0 || s.entry.ID != id {
+		return false
+	}
+	was := &s.entry
+	if was.Version != e.Version {
+		was.Arm = e.Arm
+	}
+	was.Time, was.Waited, was.Decision, was.Policy, was.Version = e.Time, e.Waited, e.Decision, e.Policy, e.Version
+	was.Estimate, was.State = e.Estimate, e.State
+	if e.Decision.Target == Cloud {
+		r.index.put(e.EventID, e.Chunk, id)
 	}
 	return true
 }
