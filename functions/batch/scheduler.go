@@ -61,6 +61,7 @@ type Scheduler struct {
 	age      time.Duration
 	limit    int // bytes a batch, at most MaxKiB
 	drain    bool
+	hasten   bool // what is fresh at the next look is due at once
 	classes  map[string]*task.Class
 	queues   map[key]*queue
 	lanes    [spool.Lanes][]*queue             // what the spool offers now
@@ -120,6 +121,14 @@ func (s *Scheduler) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drain = true
+	s.wake()
+}
+
+// Hasten makes the fresh records that wait now due at once: for whoever knows that the link has nothing else to do.
+func (s *Scheduler) Hasten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hasten = true
 	s.wake()
 }
 
@@ -207,8 +216,12 @@ func (s *Scheduler) look(now time.Time) {
 	for i := range s.offers {
 		q := s.queue(key{s.offers[i].Lane, s.offers[i].Class})
 		q.offer(&s.offers[i], &s.clocks, now)
+		if s.hasten && s.offers[i].Live > 0 {
+			q.since = now.Add(-s.age)
+		}
 		s.lanes[q.lane] = append(s.lanes[q.lane], q)
 	}
+	s.hasten = false
 }
 
 // maxQueues bounds the memory kept for classes that no configuration knows any more.

@@ -80,6 +80,9 @@ type Deps struct {
 	OnReceipted func(records []spool.Record)
 	// OnResult hears what became of tasks in the cloud. It may be called from several goroutines.
 	OnResult func(r seal.Result)
+	// OnProgress is called when the broker has acknowledged a message, so that the link may have room again. It may be called from
+	// several goroutines.
+	OnProgress func()
 }
 
 // Exporter carries batches out. Run drives it; the other methods may be called from anywhere.

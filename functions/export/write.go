@@ -117,6 +117,9 @@ func (r *round) landed(f flight) {
 	r.progress.Store(now.UnixNano())
 	r.open.Add(-1)
 	r.x.link.ack(r.life, len(f.job.message), f.alone, f.began, now)
+	if r.x.deps.OnProgress != nil {
+		r.x.deps.OnProgress()
+	}
 	r.post(func() { r.puback(f.job, now) })
 }
 

@@ -36,8 +36,8 @@ type Link struct {
 	Goodput50     float64 `json:"goodput50"`     // half of it was slower
 	RTT           float64 `json:"rtt"`           // seconds from publish to PUBACK of a small message, EWMA; 0 before the first measurement
 	RTT95         float64 `json:"rtt95"`         // 95th percentile of the same, seconds
-	BacklogTasks  int64   `json:"backlogTasks"`  // tasks in the spool
-	BacklogBytes  int64   `json:"backlogBytes"`  // bytes in the spool
+	BacklogTasks  int64   `json:"backlogTasks"`  // tasks in the spool that stand before the next one: without those that wait undecided
+	BacklogBytes  int64   `json:"backlogBytes"`  // their bytes
 	BacklogShare  float64 `json:"backlogShare"`  // of the spool's quota, 0–1
 	InflightBytes int64   `json:"inflightBytes"` // published, not yet acknowledged
 }
