@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"app-offload/functions/host"
 )
 
 // lateness remembers by how much work that stayed here was last predicted to be late, for those who must not make it later.
@@ -20,14 +22,27 @@ const latenessHolds = 10 * time.Second
 func (l *lateness) note(r *run) {
 	worst := 0.0
 	for _, j := range r.here {
-		if j.task.Deadline > 0 {
-			waited := float64(r.state.Time-j.task.Received) / 1e9
-			worst = max(worst, j.estimate.LocalTime+waited-j.task.Deadline.Seconds())
-		}
+		worst = max(worst, latenessOf(j, r.state.Time))
 	}
-	if worst > 0 {
-		l.late.Store(math.Float64bits(worst))
-		l.at.Store(r.state.Time)
+	l.store(worst, r.state.Time)
+}
+
+// see looks at one decision that came later than its task.
+func (l *lateness) see(j *job, s *host.State) { l.store(latenessOf(j, s.Time), s.Time) }
+
+// latenessOf is by how many seconds a task is predicted to be late here, below 0 where it is in time.
+func latenessOf(j *job, now int64) float64 {
+	if j.task.Deadline <= 0 {
+		return 0
+	}
+	waited := float64(now-j.task.Received) / 1e9
+	return j.estimate.LocalTime + waited - j.task.Deadline.Seconds()
+}
+
+func (l *lateness) store(late float64, now int64) {
+	if late > 0 {
+		l.late.Store(math.Float64bits(late))
+		l.at.Store(now)
 	}
 }
 

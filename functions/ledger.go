@@ -3,6 +3,8 @@ package functions
 import (
 	"maps"
 	"sync"
+
+	"app-offload/functions/spool"
 )
 
 // Counts is the conservation account of the node, in tasks. It holds at every moment that
@@ -40,9 +42,9 @@ type Ledger struct {
 
 // NewLedger opens the account with what an earlier run left: the tasks done here and dropped before the spool as it
 // last saved them, and the spool's own durable counts.
-func NewLedger(saved Saved, spool SpoolCounts) *Ledger {
-	l := &Ledger{local: saved.Local, spooled: spool.Appended, dropped: map[string]int64{}}
-	l.accepted = saved.Local + spool.Appended
+func NewLedger(saved Saved, s SpoolCounts) *Ledger {
+	l := &Ledger{local: saved.Local, spooled: s.Appended, dropped: map[string]int64{}}
+	l.accepted = saved.Local + s.Appended
 	for reason, n := range saved.Dropped {
 		l.dropped[reason] += n
 		l.accepted += n
@@ -110,10 +112,10 @@ func (l *Ledger) InFlight() int64 {
 
 // Counts takes a snapshot and holds it against the spool. Tasks that are committed after the spool was asked and before
 // the snapshot is taken are on their way, not lost, so it is repeated until both agree.
-func (l *Ledger) Counts(spool func() SpoolCounts) Counts {
+func (l *Ledger) Counts(counts func() SpoolCounts) Counts {
 	var c Counts
 	for range 20 {
-		if c = l.snapshot(spool()); c.Balance == 0 {
+		if c = l.snapshot(counts()); c.Balance == 0 {
 			break
 		}
 	}
@@ -128,6 +130,10 @@ func (l *Ledger) snapshot(s SpoolCounts) Counts {
 		Dropped: maps.Clone(l.dropped),
 	}
 	for reason, n := range s.Dropped {
+		if reason == spool.ReasonHere {
+			c.Local += n // no loss, and durable in the spool's own counts
+			continue
+		}
 		c.Dropped[reason] += n
 	}
 	// The spool counts a commit before its owners hear of it. Those tasks are durable, hence accepted, and no longer in

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"app-offload/functions/spool"
 )
 
 // Any sequence of movements leaves an account that adds up, as long as the spool did what it was told; a spool that
@@ -17,7 +19,7 @@ func TestLedgerBalances(t *testing.T) {
 		inFlight := 0
 		for range rapid.IntRange(0, 50).Draw(t, "moves") {
 			n := rapid.IntRange(0, 5).Draw(t, "n")
-			switch rapid.IntRange(0, 6).Draw(t, "move") {
+			switch rapid.IntRange(0, 7).Draw(t, "move") {
 			case 0, 1:
 				l.Enter(n)
 				inFlight += n
@@ -41,11 +43,16 @@ func TestLedgerBalances(t *testing.T) {
 				m := min(int64(n), s.Held)
 				s.Held -= m
 				s.Dropped["expired"] += m
+			case 7: // what waited in the spool was done here
+				m := min(int64(n), s.Held)
+				s.Held -= m
+				s.Dropped[spool.ReasonHere] += m
 			}
 		}
 		c := l.Counts(func() SpoolCounts { return s })
 		require.Zero(t, c.Balance)
 		require.EqualValues(t, inFlight, c.InFlight)
+		require.NotContains(t, c.Dropped, spool.ReasonHere)
 
 		s.Held++
 		require.EqualValues(t, -1, l.Counts(func() SpoolCounts { return s }).Balance, "a record too many must show")
@@ -64,6 +71,13 @@ func TestLedgerBalancesBeforeItHears(t *testing.T) {
 	require.EqualValues(t, -2, ask(10).Balance, "two more than were in flight")
 	l.Spooled(4)
 	require.Equal(t, Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
+}
+
+// What waited and was then done here counts as local, and as no drop; also after a start, which finds it in the spool's counts alone.
+func TestDoneHereAfterAllIsLocal(t *testing.T) {
+	s := SpoolCounts{Appended: 5, Done: 1, Held: 2, Dropped: map[string]int64{spool.ReasonHere: 2}}
+	c := NewLedger(Saved{Local: 3}, s).Counts(func() SpoolCounts { return s })
+	require.Equal(t, Counts{Accepted: 8, Local: 5, Receipted: 1, Spooled: 2, Dropped: map[string]int64{}}, c)
 }
 
 // A start after a crash opens with an account that adds up, whatever was saved last.

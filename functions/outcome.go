@@ -37,7 +37,7 @@ func (p *Pipeline) append(jobs []*job) {
 	p.working.Add(1)
 	p.spool.Append(records, func(err error) {
 		defer p.working.Done()
-		p.kept(jobs, err)
+		p.kept(jobs, records, err)
 	})
 }
 
@@ -48,7 +48,7 @@ func record(j *job, payload []byte) spool.Record {
 	class := j.task.Class
 	r := spool.Record{
 		Lane: class.Priority, Class: class.Name, Score: float32(j.decision.Score), OnFull: class.OnFull,
-		Time: j.task.Received, Payload: payload, Tag: j.id,
+		Time: j.task.Received, Payload: payload, Tag: j.id, Hold: j.waits,
 	}
 	if class.TTL > 0 {
 		r.Expires = j.task.Received + int64(class.TTL)
@@ -58,10 +58,13 @@ func record(j *job, payload []byte) spool.Record {
 
 // kept hears what became of a commit. It runs on the committer's goroutine and must not block it, so what has to be
 // tried another way is tried later: the spool may be full for hours, and goroutines are not to grow for it.
-func (p *Pipeline) kept(jobs []*job, err error) {
+func (p *Pipeline) kept(jobs []*job, records []spool.Record, err error) {
 	if err == nil {
 		p.ledger.Spooled(len(jobs))
-		for _, j := range jobs {
+		for i, j := range jobs {
+			if j.waits {
+				p.hold(j, &records[i])
+			}
 			j.event.conclude(nil)
 		}
 		return
@@ -90,6 +93,13 @@ func (p *Pipeline) notKept(jobs []*job, err error) {
 // otherwise does what the task's class says of a spool that cannot take it. Other errors than a full spool, such as a
 // broken disk, are treated alike: what can be done here is done here.
 func (p *Pipeline) otherwise(j *job, err error) {
+	if j.waits {
+		p.unhold(j)
+		if j.decision.Target == policy.Local {
+			p.operate([]*job{j})
+			return
+		}
+	}
 	tooLarge := errors.Is(err, spool.ErrTooLarge)
 	if (tooLarge || j.task.Class.OnFull == spool.Local) && !j.tried && p.local.Useful(j.task) {
 		j.tried = true
@@ -139,6 +149,7 @@ func (p *Pipeline) operate(jobs []*job) {
 
 // operated hears what became of local work. It is called by a local worker and must not block it.
 func (p *Pipeline) operated(j *job, err error) {
+	defer p.room.nudge()
 	if err == nil {
 		p.ledger.Local(1)
 		p.done(j)
@@ -191,8 +202,10 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 			done(i, err)
 		},
 	}
-	p.host.Read(&r.state)
-	r.state.Time = time.Now().UnixNano() // of the decision: the sample may be a second old, and tasks are measured from now
+	p.look(&r.state, r.rules.late)
+	if r.rules.late {
+		r.busy = r.state
+	}
 	p.working.Add(len(events))
 	for i := range r.open {
 		r.open[i].run, r.open[i].i = r, i
@@ -202,7 +215,11 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 
 // note writes a decision into the ring.
 func (p *Pipeline) note(r *run, j *job) uint64 {
-	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, j.decision, j.policy, r.rules.decider.Version())
+	d := j.decision
+	if j.waits {
+		d.Reason = policy.Undecided
+	}
+	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
 	return p.ring.Add(&r.entry)
 }
 

@@ -9,14 +9,17 @@ import (
 // is queued for the disk or for a local worker, and blocks while those queues are full. done is called once an event,
 // from any goroutine, when each of its tasks is done here or durable, or with the error for which it was refused.
 //
-// Events of one device must come from one caller at a time, in order; their tasks then leave in that order.
+// A task whose policy would rather wait until node or link is free is kept, undecided, and comes a second way later on
+// (late.go): attend, bind, and then it is sent from where it is kept, or processed and taken out of there.
+//
+// Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited.
 func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 	r := p.begin(events, done)
 	for _, stage := range []func(*run){
 		p.split,   // events become tasks, critical ones first
 		p.score,   // what either way would cost
-		p.decide,  // local or cloud, and why
-		p.keep,    // what is to leave: durable in the spool, in one commit
+		p.decide,  // local or cloud, and why, or not yet
+		p.keep,    // what is to leave, and what waits: durable in the spool, in one commit
 		p.process, // the rest: here, now
 	} {
 		stage(r)
@@ -49,8 +52,9 @@ func (p *Pipeline) decide(r *run) {
 		decider.Look(j.task, &j.estimate, &r.state, &j.decision)
 		p.overrule(j)
 		j.task.Score, j.task.Policy = j.decision.Score, j.policy
+		j.waits = p.waits(r, j)
 		j.id = p.note(r, j)
-		if j.decision.Target == policy.Cloud {
+		if j.waits || j.decision.Target == policy.Cloud {
 			r.away = append(r.away, j)
 		} else {
 			r.here = append(r.here, j)
@@ -60,7 +64,7 @@ func (p *Pipeline) decide(r *run) {
 	p.lateness.note(r)
 }
 
-// keep hands what is to leave to the spool; all of it waits for the same commit.
+// keep hands what is to leave, or waits undecided, to the spool; all of it waits for the same commit.
 func (p *Pipeline) keep(r *run) {
 	if len(r.away) > 0 {
 		p.append(r.away)

@@ -16,6 +16,7 @@ type rules struct {
 	byName  map[string]*task.Class
 	decider *policy.Decider
 	model   *score.Model
+	late    bool // some tasks may wait undecided
 }
 
 // newRules go on with what those before them have learned; before is nil at the start.
@@ -31,7 +32,23 @@ func newRules(w config.Writable, model *score.Model, before *rules) (*rules, err
 	if before != nil {
 		decider.Follow(before.decider)
 	}
-	return &rules{classes: classes, byName: named(classes), decider: decider, model: model}, nil
+	r := &rules{classes: classes, byName: named(classes), decider: decider, model: model}
+	r.late = r.mayBindLate(w.Policy)
+	return r, nil
+}
+
+// mayBindLate reports whether the policy that binds late is in charge of any task.
+func (r *rules) mayBindLate(c policy.Config) bool {
+	name := r.decider.Binder().Name()
+	if c.Default == name || c.Canary == name {
+		return true
+	}
+	for _, class := range r.byName {
+		if class.Policy == name {
+			return true
+		}
+	}
+	return false
 }
 
 func named(classes *task.Classes) map[string]*task.Class {

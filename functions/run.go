@@ -18,6 +18,7 @@ type run struct {
 	done   func(i int, err error) // hears of the i-th event when each of its tasks is concluded
 	rules  *rules
 	state  host.State
+	busy   host.State   // state, with what this run itself has sent on its way since; only where tasks may wait
 	entry  policy.Entry // scratch, so that noting a decision allocates nothing
 	tasks  []*task.Task // scratch, the tasks of one event
 	jobs   []job
@@ -36,6 +37,10 @@ type job struct {
 	took     time.Duration // of the operators, once they are done
 	event    *countdown
 	tried    bool // the other way was tried already
+
+	waits  bool   // undecided: what was decided is what it would have been without waiting
+	seq    uint64 // of its record, where it waits
+	stored int64  // about the bytes of that
 }
 
 // countdown waits for the tasks of one event, the i-th of its run.

@@ -49,7 +49,10 @@ type Pipeline struct {
 	local  *local.Processor
 	spool  *spool.Spool
 	ledger *Ledger
+	room   *room // of the tasks that wait undecided
 	log    Logger
+
+	scheduler *batch.Scheduler
 
 	tally     *tally
 	answers   *answers
@@ -74,7 +77,6 @@ type Service struct {
 	limits     intake.Limits
 	quarantine *intake.Quarantine
 	keys       *Keyring
-	scheduler  *batch.Scheduler
 	exporter   *export.Exporter
 	learned    *learned
 	governor   *host.Governor // nil without one
@@ -98,14 +100,14 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.life.stop(context.Background()))
 		}
 	}()
-	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openExport, s.openLocal, s.openIntake} {
+	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openExport, s.openLocal, s.openRoom, s.openIntake} {
 		if err := open(); err != nil {
 			return nil, err
 		}
@@ -188,9 +190,9 @@ func (s *Service) openExport() error {
 	}
 	s.scheduler = scheduler
 	s.exporter, err = export.New(s.cfg.Export, export.Deps{
-		Node: s.cfg.Node, Batches: scheduler, Spool: s.spool, Sealer: sealer,
+		Node: s.cfg.Node, Batches: scheduler, Spool: standing{s.spool, s.room}, Sealer: sealer,
 		Opener: seal.NewOpener(s.keys, seal.Limits{}), Log: s.log,
-		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.resulted,
+		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.resulted, OnProgress: s.room.nudge,
 	})
 	if err != nil {
 		return err
@@ -212,6 +214,13 @@ func (s *Service) openLocal() (err error) {
 		defer cancel()
 		return s.local.Close(ctx)
 	})
+	return nil
+}
+
+// openRoom comes after whatever tasks are bound to, so that the room is empty before any of it stops.
+func (s *Service) openRoom() error {
+	s.room.link = s.exporter.Link
+	s.life.onStop("waiting room", s.room.open(s.attend))
 	return nil
 }
 
@@ -324,6 +333,7 @@ func (s *Service) reload(w config.Writable) error {
 		return err
 	}
 	s.rules.Store(rules)
+	s.room.nudge()
 	s.cfg.Writable = w
 	return nil
 }

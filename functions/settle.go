@@ -107,6 +107,7 @@ func outcomeAt(e *policy.Entry, now int64) policy.Outcome {
 // receipted hears which records are safe with the consumer. That is the outcome of their decisions, unless the consumer
 // answers tasks of the class with results: then those are.
 func (p *Pipeline) receipted(records []spool.Record) {
+	defer p.room.nudge()
 	now := time.Now().UnixNano()
 	for i := range records {
 		r := &records[i]

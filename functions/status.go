@@ -15,20 +15,23 @@ import (
 
 // Status is the service at a glance, as the API shows it. Times are in seconds, sizes in bytes.
 type Status struct {
-	APIVersion string       `json:"apiVersion"`
-	NodeName   string       `json:"nodeName"`
-	Ready      bool         `json:"ready"`
-	NotReady   []string     `json:"notReady,omitempty"`
-	Counts     Counts       `json:"counts"`
-	Policy     string       `json:"policy"`
-	Events     EventCounts  `json:"events"`
-	Spool      SpoolStatus  `json:"spool"`
-	Link       host.Link    `json:"link"`
-	Node       host.State   `json:"node"`
-	Export     export.Stats `json:"export"`
-	Local      local.Counts `json:"local"`
-	Process    Process      `json:"process"`
-	Policies   PolicyStatus `json:"policies"`
+	APIVersion string      `json:"apiVersion"`
+	NodeName   string      `json:"nodeName"`
+	Ready      bool        `json:"ready"`
+	NotReady   []string    `json:"notReady,omitempty"`
+	Counts     Counts      `json:"counts"`
+	Policy     string      `json:"policy"`
+	Events     EventCounts `json:"events"`
+	Spool      SpoolStatus `json:"spool"`
+
+	Undecided UndecidedStatus `json:"undecided"`
+
+	Link     host.Link    `json:"link"`
+	Node     host.State   `json:"node"`
+	Export   export.Stats `json:"export"`
+	Local    local.Counts `json:"local"`
+	Process  Process      `json:"process"`
+	Policies PolicyStatus `json:"policies"`
 
 	Configuration ConfigurationStatus `json:"configuration"`
 }
@@ -82,7 +85,7 @@ func (s *Service) Status() Status {
 	notReady := s.NotReady()
 	return Status{
 		APIVersion: "v3", NodeName: s.cfg.Node, Ready: len(notReady) == 0, NotReady: notReady,
-		Counts: s.Counts(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(),
+		Counts: s.Counts(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
 		Configuration: ConfigurationStatus{Version: rules.decider.Version(), Problem: problem},
 	}
@@ -115,11 +118,11 @@ func (s *Service) spoolStatus() SpoolStatus {
 	}
 }
 
-// droppedByClass leaves out the classes of which nothing was given up.
+// droppedByClass leaves out the classes of which nothing was given up, and what was done here after all.
 func droppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
 	dropped := map[string]map[string]uint64{}
 	for name, c := range classes {
-		if len(c.Dropped) > 0 {
+		if delete(c.Dropped, spool.ReasonHere); len(c.Dropped) > 0 {
 			dropped[name] = c.Dropped
 		}
 	}

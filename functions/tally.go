@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"app-offload/functions/host"
 	"app-offload/functions/policy"
 )
 
@@ -48,30 +49,49 @@ func newTally() *tally {
 	return &tally{decided: map[decided]uint64{}, prediction: map[predicted]*prediction{}}
 }
 
-// decide counts a run's decisions, under one lock.
+// decide counts a run's decisions, under one lock. What waits is counted when it is bound.
 func (t *tally) decide(r *run) {
-	judge, regret := r.rules.decider.Judge(), 0.0
+	judge, regret, decisions := r.rules.decider.Judge(), 0.0, uint64(0)
 	for i := range r.jobs {
-		j := &r.jobs[i]
-		local, cloud := judge.Predicted(j.task, &j.estimate, &r.state)
-		if j.decision.Target == policy.Cloud {
-			local, cloud = cloud, local
+		if j := &r.jobs[i]; !j.waits {
+			regret += regretOf(judge, j, &r.state)
+			decisions++
 		}
-		regret += max(local-cloud, 0)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.decisions += uint64(len(r.jobs))
+	t.decisions += decisions
 	t.regret += regret
 	for i := 0; i < len(r.jobs); {
 		key := keyOf(&r.jobs[i])
-		n := i + 1
-		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key {
+		n, waits := i+1, r.jobs[i].waits
+		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key && r.jobs[n].waits == waits {
 			n++ // mostly all of a slice are alike
 		}
-		t.count(key, uint64(n-i)) // #nosec G115 -- positive
+		if !waits {
+			t.count(key, uint64(n-i)) // #nosec G115 -- positive
+		}
 		i = n
 	}
+}
+
+// bound counts a decision that comes later than its task.
+func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
+	regret := regretOf(judge, j, s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.decisions++
+	t.regret += regret
+	t.count(keyOf(j), 1)
+}
+
+// regretOf is by how much the way decided is predicted to cost more than the other.
+func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
+	mine, other := judge.Predicted(j.task, &j.estimate, s)
+	if j.decision.Target == policy.Cloud {
+		mine, other = other, mine
+	}
+	return max(mine-other, 0)
 }
 
 func keyOf(j *job) decided {

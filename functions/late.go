@@ -1,0 +1,207 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+)
+
+// Binding late: a task whose way is busy, and whose policy is a policy.Binder, waits undecided. It is durable in the spool, where it
+// is held so that nobody sends it, and its event is concluded. Once node or link is free it is bound: released to be sent, or done
+// here and then taken out of the spool. What a crash interrupts is backlog afterwards like all else in the spool, and is sent.
+
+// attendEvery is how long what waits may wait for a look that nothing gave occasion to: a link may have become faster.
+const attendEvery = 100 * time.Millisecond
+
+// waits reports whether a task is to wait undecided, and takes a place for it. What goes at once is busy work for those of its run
+// that come after it.
+func (p *Pipeline) waits(r *run, j *job) bool {
+	if !r.rules.late {
+		return false
+	}
+	if b := r.rules.decider.Binder(); p.mayWait(r.rules, j) {
+		e := r.rules.model.Estimate(j.task, &r.busy)
+		if b.Waits(j.task, &e, &r.busy, &j.decision) && p.room.take(b.Room(), j.task.Size()) {
+			return true
+		}
+	}
+	if j.decision.Target == policy.Cloud {
+		r.busy.Link.BacklogTasks++
+		r.busy.Link.BacklogBytes += int64(j.task.Size())
+	} else {
+		r.busy.QueueTasks++
+		r.busy.QueueCycles += j.estimate.Cycles
+	}
+	return false
+}
+
+// mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
+func (p *Pipeline) mayWait(r *rules, j *job) bool {
+	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.Useful(j.task)
+}
+
+// unhold gives up letting a task wait that could not be made durable, or was so too late: it goes as was decided, or as j says by now.
+func (p *Pipeline) unhold(j *job) {
+	r := j.event.run
+	p.room.leave(j.task.Size())
+	j.waits = false
+	p.ring.Amend(j.id, j.decision)
+	p.tally.bound(r.rules.decider.Judge(), j, &r.state)
+}
+
+// hold gives a task that is durable to the room. After the last stop it is sent.
+func (p *Pipeline) hold(j *job, r *spool.Record) {
+	if p.room.enter(j, r) {
+		return
+	}
+	j.decision = letGo()
+	p.unhold(j)
+	p.spool.Release([]uint64{r.Seq})
+}
+
+func letGo() policy.Decision {
+	return policy.Decision{Target: policy.Cloud, Score: 1, Propensity: 1, Reason: policy.LetGo}
+}
+
+// attend is the owner of the tasks that wait. It sleeps while there are none, and lets all of them go when ctx ends.
+func (p *Pipeline) attend(ctx context.Context) {
+	again := time.NewTimer(attendEvery)
+	defer again.Stop()
+	for {
+		if again.Stop(); p.room.waiting.Len() > 0 {
+			again.Reset(attendEvery)
+		}
+		select {
+		case <-ctx.Done():
+			p.letAllGo(ctx)
+			return
+		case <-p.room.wake:
+		case <-again.C:
+		}
+		p.bindSome(ctx)
+	}
+}
+
+// bindSome binds as many tasks as there is room for on node and link. Each one that is bound shows in the state of the next look.
+func (p *Pipeline) bindSome(ctx context.Context) {
+	m, rules := p.room, p.rules.Load()
+	p.look(&m.state, true)
+	if m.rules != rules {
+		m.rules = rules
+		for _, h := range m.waiting.All() {
+			p.reconsider(ctx, h.Tag.(*job))
+		}
+	}
+	for _, j := range m.arrivals(false) {
+		if !m.waiting.Add(policy.Held{Task: j.task, Tag: j}, rules.decider.Binder().Room()) {
+			p.reconsider(ctx, j)
+		}
+	}
+	for ctx.Err() == nil && m.waiting.Len() > 0 {
+		p.look(&m.state, true)
+		h, d, e, ok := m.waiting.Next(rules.decider.Binder(), rules.model, &m.state)
+		if !ok {
+			break
+		}
+		j := h.Tag.(*job)
+		j.decision, j.estimate = d, e
+		p.bind(ctx, j)
+	}
+	if m.sent {
+		m.sent = false
+		p.scheduler.Hasten() // they have waited for the link, and need not wait for company as well
+	}
+}
+
+// reconsider decides a task anew under changed rules: it waits on where they say so, and else goes as they say.
+func (p *Pipeline) reconsider(ctx context.Context, j *job) {
+	m := p.room
+	if class := m.rules.byName[j.task.Class.Name]; class != nil {
+		j.task.Class = class
+	}
+	j.estimate = m.rules.model.Estimate(j.task, &m.state)
+	j.decision, j.policy = m.rules.decider.Decide(j.task, &j.estimate, &m.state)
+	p.overrule(j)
+	b := m.rules.decider.Binder()
+	if p.mayWait(m.rules, j) && b.Waits(j.task, &j.estimate, &m.state, &j.decision) && m.waiting.Add(policy.Held{Task: j.task, Tag: j}, b.Room()) {
+		return
+	}
+	p.bind(ctx, j)
+}
+
+// bind sends a task on the way that was decided for it in the state of now.
+func (p *Pipeline) bind(ctx context.Context, j *job) {
+	m := p.room
+	m.leave(j.task.Size())
+	e := policy.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
+	p.ring.Bind(j.id, &e)
+	p.tally.bound(m.rules.decider.Judge(), j, &m.state)
+	if j.decision.Target == policy.Cloud {
+		m.sent = true
+		p.release(j)
+		return
+	}
+	p.lateness.see(j, &m.state)
+	p.local.Process(ctx, []local.Item{{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}}, func(_ int, err error) { p.boundHere(j, err) })
+}
+
+// release lets the record of a task leave with all others.
+func (p *Pipeline) release(j *job) {
+	p.room.gone(j)
+	p.spool.Release([]uint64{j.seq})
+}
+
+// boundHere hears what became of local work on a task that had waited. It is called by a local worker and must not block it. A crash
+// before the spool has written down that the record is gone sends it as well.
+func (p *Pipeline) boundHere(j *job, err error) {
+	defer p.room.nudge()
+	switch {
+	case err == nil:
+		p.room.gone(j)
+		p.spool.Drop([]uint64{j.seq}, spool.ReasonHere)
+		p.done(j)
+	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
+		p.amend(j, policy.Cloud, policy.LetGo)
+		p.release(j)
+	case j.task.Class.NeverLeave: // since a moment ago
+		p.sayGivenUp(j, err)
+		p.room.gone(j)
+		p.spool.Drop([]uint64{j.seq}, ReasonFailed)
+		p.failed(j.id)
+	default:
+		p.amend(j, policy.Cloud, policy.LocalFailed)
+		p.release(j)
+	}
+}
+
+// letAllGo empties the room for good: what waited is sent, now or after the next start.
+func (p *Pipeline) letAllGo(ctx context.Context) {
+	m := p.room
+	m.rules = p.rules.Load()
+	p.look(&m.state, true)
+	all := m.arrivals(true)
+	for _, h := range m.waiting.All() {
+		all = append(all, h.Tag.(*job))
+	}
+	for _, j := range all {
+		j.estimate = m.rules.model.Estimate(j.task, &m.state)
+		j.decision = letGo()
+		p.bind(ctx, j)
+	}
+}
+
+// look reads the node's state as it is now. Where tasks may wait that holds of the link too, and only what can be sent counts as its
+// backlog: what is under way and not receipted yet keeps nobody from being sent.
+func (p *Pipeline) look(s *host.State, late bool) {
+	p.host.Read(s)
+	s.Time = time.Now().UnixNano() // of the decision: the sample may be a second old, and tasks are measured from now
+	if late {
+		s.Link = p.room.link()
+		s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
+	}
+}

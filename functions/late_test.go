@@ -1,0 +1,399 @@
+package functions
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+	"app-offload/functions/host"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// bottleneck is a MessageBus that takes one result for each token, so that a local worker is as slow as a test wants it.
+type bottleneck struct {
+	tokens chan error
+	bin
+}
+
+func (b *bottleneck) Publish(r local.Result) error {
+	if err := <-b.tokens; err != nil {
+		return err
+	}
+	return b.bin.Publish(r)
+}
+
+// narrow is a service whose node and link have a server each, equally slow: who waits for them is bound by the test, which is the
+// exporter as well.
+type narrow struct {
+	*Service
+	t    *testing.T
+	bus  *bottleneck
+	up   atomic.Bool
+	seen int // events submitted
+}
+
+func lateConfig(t *testing.T) config.Config {
+	cfg := testConfig(t, nil, "defer")
+	cfg.Local.Workers, cfg.Local.Retries = 1, 0
+	p, sc := &cfg.Writable.Policy, &cfg.Writable.Score
+	p.DeferAhead, p.CostMoney, p.LinkDown = "0s", 0, "deadline"
+	sc.EdgeMcycles, sc.CloudMcycles, sc.MinEdgeShare, sc.RTT, sc.Overhead, sc.HeaderBytes = 1, 1e9, 1, "0s", "0s", 0
+	p.DeferRule = filepath.Join(t.TempDir(), "rule.json")
+	f, err := os.Create(p.DeferRule)
+	require.NoError(t, err)
+	rule := policy.DefaultRule()
+	rule.EdgePrice, rule.LinkPrice, rule.Residual = 0.1, 0.1, 0.5 // no server is ever worth nothing
+	require.NoError(t, errors.Join(policy.WriteRule(f, rule, "test"), f.Close()))
+	class := cfg.Writable.Classes["default"]
+	class.Operators = "deadband band=0.1" // a result for each device
+	cfg.Writable.Classes["default"] = class
+	return cfg
+}
+
+func openNarrow(t *testing.T, cfg config.Config) *narrow {
+	t.Helper()
+	n := &narrow{t: t, bus: &bottleneck{tokens: make(chan error, 100)}}
+	n.up.Store(true)
+	n.Service = open(t, cfg, n.bus)
+	n.room.link = func() host.Link { return host.Link{Up: n.up.Load(), Goodput: 2000} }
+	t.Cleanup(func() { close(n.bus.tokens) }) // comes before the stop
+	return n
+}
+
+// submit hands in events of as many devices, each one to a run of its own, and waits until those that are to be away or to wait are durable.
+func (n *narrow) submit(events int) {
+	n.t.Helper()
+	for range events {
+		n.Submit([]*task.Event{event(fmt.Sprint("late-", n.seen), n.seen)}, func(_ int, err error) {
+			if err != nil {
+				n.t.Errorf("an event is refused: %v", err)
+			}
+		})
+		n.seen++
+		eventually(n.t, 10*time.Second, "it is durable or at work", func() bool {
+			c := n.Counts()
+			tasks, _ := n.local.Queue()
+			return int(c.Accepted)+tasks >= n.seen || int(c.Accepted) == n.seen
+		})
+	}
+}
+
+// sent takes what is to leave, as the exporter does, and receipts it.
+func (n *narrow) sent() (records []spool.Record) {
+	for _, from := range []spool.Source{spool.Live, spool.Backlog} {
+		records = n.Service.spool.Take(5, "", from, 100, 1<<20, records)
+	}
+	for i := range records {
+		n.Service.spool.Done([]uint64{records[i].Seq})
+	}
+	n.receipted(records)
+	return records
+}
+
+func (n *narrow) eventually(what string, ok func() bool) {
+	n.t.Helper()
+	eventually(n.t, 10*time.Second, what, func() bool {
+		if c := n.Counts(); c.Balance != 0 {
+			n.t.Errorf("the account is off by %d: %+v", c.Balance, c)
+			return true
+		}
+		return ok()
+	})
+}
+
+// waiting makes sure that in the end so many tasks wait undecided.
+func (n *narrow) waiting(tasks int64) {
+	n.t.Helper()
+	n.eventually(fmt.Sprint(tasks, " tasks wait undecided"), func() bool { return n.undecided() == tasks })
+}
+
+func (n *narrow) undecided() int64 { return n.Status().Undecided.Tasks }
+
+// reasons are those of all decisions, by how many there are of each.
+func (n *narrow) reasons() map[policy.Reason]int {
+	count := map[policy.Reason]int{}
+	for _, e := range n.Decisions(100, nil) {
+		count[e.Decision.Reason]++
+	}
+	return count
+}
+
+// With node and link busy tasks wait, durable and undecided, and their events are concluded. Each server that becomes free gets one of
+// them, and in the end every task is done in one place and counted once.
+func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	n.submit(2)
+	n.eventually("both servers are at work", func() bool {
+		tasks, _ := n.local.Queue()
+		records, _ := n.Service.spool.Ready()
+		return tasks == 1 && records == 1 && n.undecided() == 0
+	})
+	n.submit(6)
+	n.waiting(6)
+	require.Positive(t, n.Status().Undecided.Bytes)
+	c := n.Counts()
+	require.EqualValues(t, 7, c.Spooled, "what waits is accepted and durable")
+	require.EqualValues(t, 1, c.InFlight, "what is at work here and had not to wait for that is not accepted yet")
+	before := n.reasons()
+	records, bytes, _ := standing{n.Service.spool, n.room}.Fill()
+	require.EqualValues(t, 1, records, "who waits stands before nobody on the link")
+	require.Less(t, bytes, int64(1000))
+	waits := n.Decisions(1, nil)[0]
+	require.Equal(t, policy.Undecided, waits.Decision.Reason)
+	require.Contains(t, policy.Explain(waits), "Waits undecided: ")
+
+	require.Len(t, n.sent(), 1)
+	n.eventually("one is bound for the link", func() bool { return n.reasons()[policy.BoundCloud] == before[policy.BoundCloud]+1 })
+	n.waiting(5)
+	n.bus.tokens <- nil
+	n.eventually("one is bound for the node", func() bool { return n.reasons()[policy.BoundLocal] == before[policy.BoundLocal]+1 })
+	n.waiting(4)
+	n.bus.tokens <- nil
+	n.eventually("it is done here", func() bool { return n.Counts().Local == 2 && n.undecided() == 3 })
+	for range 10 {
+		n.sent()
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 8 })
+	require.Equal(t, Counts{Accepted: 8, Local: n.Counts().Local, Receipted: 8 - n.Counts().Local, Dropped: map[string]int64{}}, n.Counts())
+	require.Empty(t, n.Status().Spool.Dropped)
+	require.Zero(t, n.room.records.Load()+n.room.recorded.Load()+n.room.bytes.Load())
+	total := uint64(0)
+	for _, d := range n.Status().Policies.Decided {
+		total += d.Count
+	}
+	require.EqualValues(t, 8, total, "each decision counts once")
+	for _, e := range n.Decisions(6, nil) {
+		require.Contains(t, []policy.Reason{policy.BoundLocal, policy.BoundCloud}, e.Decision.Reason)
+		require.True(t, e.Outcome.Known)
+		require.Positive(t, e.Waited)
+		require.Equal(t, e.Time, e.State.Time, "judged from when it was bound")
+		require.Contains(t, policy.Explain(e), "it waited undecided for ")
+		require.Equal(t, "defer", e.Policy)
+	}
+}
+
+// The chunks of one burst do not all take the way that is free: each sees those before it.
+func TestABurstSeesItself(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	var events []*task.Event
+	for i := range 10 {
+		events = append(events, event(fmt.Sprint("burst-", i), i))
+	}
+	n.Submit(events, func(int, error) {})
+	n.eventually("all are in, and one of those that waited is at work here", func() bool { return n.Counts().Spooled == 10 && n.undecided() == 8 })
+	records, _ := n.Service.spool.Ready()
+	require.EqualValues(t, 1, records)
+	for range 10 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 10 })
+}
+
+// A full room refuses: then a task goes as decided.
+func TestAFullRoomDecidesAtOnce(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferTasks = 2
+	n := openNarrow(t, cfg)
+	n.submit(7)
+	n.waiting(2)
+	count := n.reasons()
+	require.Equal(t, 2, count[policy.Undecided])
+	require.Equal(t, 5, count[policy.CheaperCloud]+count[policy.CheaperLocal])
+}
+
+// What the policy leaves no choice about does not wait.
+func TestWhoNeverWaits(t *testing.T) {
+	cfg := lateConfig(t)
+	own := cfg.Writable.Classes["default"]
+	own.MatchDevice, own.NeverLeave = "late-2", true
+	other := cfg.Writable.Classes["default"]
+	other.MatchDevice, other.Policy = "late-3", "edge"
+	none := cfg.Writable.Classes["default"]
+	none.MatchDevice, none.Operators = "late-4", "none"
+	cfg.Writable.Classes["own"], cfg.Writable.Classes["other"], cfg.Writable.Classes["none"] = own, other, none
+	n := openNarrow(t, cfg)
+	n.submit(5)
+	n.waiting(0)
+	n.submit(1)
+	n.waiting(1)
+}
+
+// A class may name the policy for itself.
+func TestAClassMayBindLate(t *testing.T) {
+	cfg := lateConfig(t)
+	class := cfg.Writable.Classes["default"]
+	class.MatchDevice, class.Policy = "late-*", "defer"
+	cfg.Writable.Policy.Default, cfg.Writable.Classes["own"] = "edge", class
+	n := openNarrow(t, cfg)
+	n.submit(4)
+	n.waiting(2)
+}
+
+// A canary binds late for its share of the devices; what comes of it counts for its arm.
+func TestACanaryMayBindLate(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.Default, cfg.Writable.Policy.Canary, cfg.Writable.Policy.CanaryShare = "cloud", "defer", 0.5
+	n := openNarrow(t, cfg)
+	n.submit(20)
+	require.Positive(t, n.undecided())
+	n.eventually("all is done", func() bool {
+		n.sent()
+		select {
+		case n.bus.tokens <- nil:
+		default:
+		}
+		c := n.Counts()
+		return c.Local+c.Receipted == 20
+	})
+	c := n.Status().Policies.Canary
+	require.EqualValues(t, 20, c.Canary.Outcomes+c.Incumbent.Outcomes)
+	require.Positive(t, c.Canary.Outcomes)
+}
+
+// Local work that fails on a task that waited sends it; the stop of the workers does so too.
+func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	n.submit(3)
+	n.waiting(1)
+	n.bus.tokens <- nil
+	n.waiting(0)
+	n.bus.tokens <- errors.New("the bus is gone")
+	n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
+	require.Len(t, n.sent(), 2)
+	require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+}
+
+// Under a configuration in which nobody binds late, what waits goes as that one says.
+func TestReloadLeavesNobodyWaiting(t *testing.T) {
+	for _, name := range []string{"cloud", "edge"} {
+		n := openNarrow(t, lateConfig(t))
+		n.submit(5)
+		n.waiting(3)
+		w := n.Config().Writable
+		w.Policy.Default = name
+		require.NoError(t, n.Reload(w))
+		n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+		for range 5 {
+			n.bus.tokens <- nil
+		}
+		n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 5 })
+		want := map[string]int64{"cloud": 1, "edge": 4}[name]
+		require.Equal(t, want, n.Counts().Local)
+	}
+}
+
+// A reload that changes nothing about it lets tasks wait on, and a smaller room does not lose those for whom there is none.
+func TestReloadMayShrinkTheRoom(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	n.submit(7)
+	n.waiting(5)
+	w := n.Config().Writable
+	w.Policy.DeferTasks = 3
+	require.NoError(t, n.Reload(w))
+	n.eventually("three wait on", func() bool { return n.undecided() == 3 })
+	require.EqualValues(t, 7, n.Counts().Accepted+n.Counts().InFlight)
+}
+
+// Nobody waits for ever, also not without a link.
+func TestWithoutALinkTheLongestWaitEnds(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferLongest = "1s"
+	n := openNarrow(t, cfg)
+	n.submit(2)
+	n.up.Store(false)
+	n.submit(2)
+	n.waiting(2)
+	n.eventually("they are in the spool like all else", func() bool { return n.undecided() == 0 })
+	require.Equal(t, 2, n.reasons()[policy.LongestWait])
+	require.Len(t, n.sent(), 3)
+}
+
+// A stop lets go what waits, while it is durable; the next start sends it. So does one after a crash, which lets nothing go.
+func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
+	cfg := lateConfig(t)
+	n := openNarrow(t, cfg)
+	n.submit(6)
+	n.waiting(4)
+	crashed := filepath.Join(t.TempDir(), "spool")
+	require.NoError(t, os.CopyFS(crashed, os.DirFS(cfg.Spool.Directory))) // as kill -9 leaves it
+	n.bus.tokens <- nil
+	n.bus.tokens <- nil
+	n.eventually("one that waited is done here", func() bool { return n.Counts().Local == 2 })
+	n.waiting(2)
+	stopped := make(chan error)
+	go func() { stopped <- n.Stop() }()
+	n.eventually("what waits is let go, while the workers still work", func() bool { return n.reasons()[policy.LetGo] == 2 })
+	n.bus.tokens <- nil
+	require.NoError(t, <-stopped)
+	require.Zero(t, n.room.records.Load())
+
+	for dir, want := range map[string]Counts{
+		cfg.Spool.Directory: {Accepted: 6, Local: n.Counts().Local, Spooled: 6 - n.Counts().Local},
+		crashed:             {Accepted: 5, Spooled: 5}, // the one at work here was not accepted yet
+	} {
+		cfg.Spool.Directory = dir
+		b := startBroker(t)
+		c := startCloud(t, b, "n1", nil)
+		cfg.Export.Broker = "tcp://" + b.addr
+		again := open(t, cfg, &bin{})
+		want.Dropped = map[string]int64{}
+		require.Equal(t, want, again.Counts())
+		again.Start()
+		eventually(t, 30*time.Second, "all of it is sent", func() bool { return again.Counts().Receipted == want.Spooled })
+		require.Len(t, c.tasks(), int(want.Spooled))
+		require.Zero(t, again.Counts().Balance)
+		require.NoError(t, again.Stop())
+	}
+}
+
+// The whole of it over a broker, with many callers: the consumer has each task that was not done here, once.
+func TestLateBindingLosesNothing(t *testing.T) {
+	const callers, each = 8, 150
+	b := startBroker(t)
+	c := startCloud(t, b, "n1", nil)
+	cfg := lateConfig(t)
+	cfg.Export.Broker, cfg.Local.Workers = "tcp://"+b.addr, 2
+	cfg.Writable.Score.EdgeMcycles, cfg.Writable.Policy.DeferTasks, cfg.Writable.Policy.Decisions = 100, 300, 10_000
+	s := open(t, cfg, &bin{})
+	s.Start()
+	eventually(t, time.Minute, "the link is up", func() bool { return s.host.State().Link.Up })
+	var flow sync.WaitGroup
+	for caller := range callers {
+		flow.Go(func() {
+			for i := range each {
+				id := caller*each + i
+				if err := s.Receive(Message{ContentType: "application/json", Payload: event(fmt.Sprint("many-", id), id).Raw}); err != nil {
+					t.Errorf("event refused: %v", err)
+				}
+			}
+		})
+	}
+	eventually(t, 2*time.Minute, "all is done", func() bool {
+		n := s.Counts()
+		if n.Balance != 0 {
+			t.Errorf("the account is off: %+v", n)
+		}
+		return n.Local+n.Receipted == callers*each
+	})
+	flow.Wait()
+	n := s.Counts()
+	require.Len(t, c.tasks(), int(n.Receipted))
+	require.Zero(t, c.doubled)
+	require.Zero(t, s.Status().Undecided.Tasks)
+	st := s.spool.Stats()
+	t.Logf("%+v; of those here %d had waited", n, st.Dropped[spool.ReasonHere])
+	require.Positive(t, st.Dropped[spool.ReasonHere])
+	require.Zero(t, st.Leased)
+}

@@ -1,0 +1,140 @@
+package functions
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+)
+
+// room is where tasks wait undecided. Whoever decides takes a place for a task, the committer brings it once it is durable, and the
+// goroutine of Pipeline.attend, which alone owns waiting, binds it. The methods are safe for concurrent use and do not block.
+type room struct {
+	wake chan struct{}
+	link func() host.Link // as measured at this very moment
+
+	mu   sync.Mutex
+	came []*job // durable, and not seen by the owner yet
+	shut bool
+
+	tasks, bytes      atomic.Int64 // that have a place, and the size of their data; changed under mu
+	records, recorded atomic.Int64 // that the spool holds for the room, until they are released or done, and their bytes there
+
+	// The owner's.
+	waiting policy.Waiting
+	rules   *rules // under which they wait
+	state   host.State
+	sent    bool // something was bound for the cloud, and nobody has told the scheduler yet
+}
+
+func newRoom() *room {
+	return &room{wake: make(chan struct{}, 1), link: func() host.Link { return host.Link{} }}
+}
+
+// take takes a place for a task of so many bytes, and reports false where there is none.
+func (m *room) take(bounds policy.Room, size int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.shut || m.tasks.Load() >= int64(bounds.Tasks) || m.bytes.Load()+int64(size) > bounds.Bytes {
+		return false
+	}
+	m.tasks.Add(1)
+	m.bytes.Add(int64(size))
+	return true
+}
+
+// leave gives a place back.
+func (m *room) leave(size int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tasks.Add(-1)
+	m.bytes.Add(-int64(size))
+}
+
+// enter brings a task that is durable, and reports false after the room was shut. The job is copied, as what it points to would keep
+// all that came with it in memory.
+func (m *room) enter(j *job, r *spool.Record) bool {
+	own := *j
+	own.event, own.seq, own.stored = nil, r.Seq, int64(len(r.Payload))+recordHeader
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.shut {
+		return false
+	}
+	m.records.Add(1)
+	m.recorded.Add(own.stored)
+	m.came = append(m.came, &own)
+	m.nudge()
+	return true
+}
+
+// recordHeader is roughly what the spool adds to a payload, bytes.
+const recordHeader = 64
+
+// gone books that the spool does not hold the task's record for the room any more.
+func (m *room) gone(j *job) {
+	m.records.Add(-1)
+	m.recorded.Add(-j.stored)
+}
+
+// nudge tells the owner that node or link may be free, where anybody waits for that.
+func (m *room) nudge() {
+	if m.tasks.Load() == 0 {
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// arrivals takes over what has come since the last time. The last call shuts the room.
+func (m *room) arrivals(last bool) []*job {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	came := m.came
+	m.came, m.shut = nil, m.shut || last
+	return came
+}
+
+// open starts the owner and returns what stops it: then whatever waits has been let go.
+func (m *room) open(attend func(context.Context)) (shut func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		attend(ctx)
+	}()
+	return func(patience context.Context) error {
+		cancel()
+		select {
+		case <-ended:
+			return nil
+		case <-patience.Done():
+			return patience.Err()
+		}
+	}
+}
+
+// UndecidedStatus is the tasks that wait for node or link to be free.
+type UndecidedStatus struct {
+	Tasks int64 `json:"tasks"`
+	Bytes int64 `json:"bytes"` // of their data
+}
+
+func (m *room) status() UndecidedStatus { return UndecidedStatus{m.tasks.Load(), m.bytes.Load()} }
+
+// standing is the spool as what comes next finds it: what waits undecided stands before nobody on the link.
+type standing struct {
+	*spool.Spool
+	room *room
+}
+
+// Fill is that of the spool without the records held for the room. They fill their share of it all the same.
+func (s standing) Fill() (records, bytes int64, share float64) {
+	records, bytes, share = s.Spool.Fill()
+	return max(records-s.room.records.Load(), 0), max(bytes-s.room.recorded.Load(), 0), share
+}
