@@ -10,6 +10,9 @@
 //	seal      seal      a batch becomes one message: CloudEvents, compressed, encrypted
 //	export    export    MQTT, receipts
 //
+// Where a policy binds late (late.go), a task whose way is busy is kept undecided, and comes the second half of this way when node or
+// link is free.
+//
 // What then came of a decision goes back the other way (settle.go): to the policies that learn, to the predictions, to the
 // trial of a canary, to the counts of the status, to the decision log; learned.go keeps what was learned over a restart.
 //

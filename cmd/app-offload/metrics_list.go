@@ -26,6 +26,8 @@ func accountMetrics() []metric {
 		{"tasks_receipted_total", counter, "Tasks that are safe with the consumer.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Receipted })},
 		{"tasks_dropped_total", counter, "Tasks given up, by the configured reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Counts.Dropped })},
 		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Spooled })},
+		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *functions.Status) int64 { return s.Undecided.Tasks })},
+		{"undecided_bytes", gauge, "Size of their data, which is in memory as well.", nil, plain(func(s *functions.Status) int64 { return s.Undecided.Bytes })},
 		{"tasks_in_flight", gauge, "Tasks in memory that are not accepted yet.", nil, plain(func(s *functions.Status) int64 { return s.Counts.InFlight })},
 		{"tasks_balance", gauge, "What the account does not explain; anything but 0 is a defect.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Balance })},
 	}

@@ -115,6 +115,7 @@ function showRest(data) {
     n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power", watts(n.watts)],
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
     ["Waiting here", `${whole(n.queueTasks)} tasks`],
+    st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${whole(st.undecided.tasks)} tasks, ${bytes(st.undecided.bytes)}`],
     ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
     ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
     ["Energy of tasks", `${number(st.policies.joules)} J`],
