@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -447,6 +448,53 @@ func TestKilledWhileEventsPourIn(t *testing.T) {
 	e.await(20*time.Second, "nothing is left", func() bool { return e.counts().Spooled == 0 })
 	require.Zero(t, e.counts().Balance)
 	require.Less(t, e.stop(), 8*time.Second)
+}
+
+// kill -9 while tasks wait undecided: each event is stored in the cloud, or its result is on the MessageBus, or both.
+func TestKilledWhileTasksWait(t *testing.T) {
+	t.Parallel()
+	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=defer", "OFFLOAD_WRITABLE_POLICY_DEFERAHEAD=0s", "OFFLOAD_LOCAL_WORKERS=1",
+		"OFFLOAD_LOCAL_OPERATORS=deadband band=0.1", "OFFLOAD_WRITABLE_POLICY_COSTMONEY=0", "OFFLOAD_WRITABLE_SCORE_EDGEMCYCLES=10")
+	e.start()
+	const events = 3000
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		for n := range events {
+			e.send(enveloped(of(n, fmt.Sprint("d", n), "1.5"))) // a result for each device
+		}
+	}()
+	undecided := func() int64 {
+		var status struct{ Undecided struct{ Tasks int64 } }
+		e.get("/status", &status)
+		return status.Undecided.Tasks
+	}
+	for range 3 {
+		e.await(20*time.Second, "some wait, or all is over", func() bool { return undecided() > 5 || e.done() == events })
+		t.Logf("killed with %d undecided, %d of %d done", undecided(), e.done(), events)
+		e.kill()
+		e.start()
+		require.Zero(t, e.counts().Balance)
+	}
+	<-published
+	e.await(60*time.Second, "every event is done", func() bool { return e.done() == events })
+	e.await(20*time.Second, "nothing is left", func() bool { c := e.counts(); return c.Spooled+c.InFlight == 0 && undecided() == 0 })
+	require.Zero(t, e.counts().Balance)
+	require.Less(t, e.stop(), 8*time.Second)
+}
+
+// done counts the events that have arrived, or whose device has a result.
+func (e *edge) done() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	done := len(e.tasks)
+	for i, topic := range e.results {
+		var n int
+		if _, err := fmt.Sscanf(topic, "edgex/events/device/app-offload/P/d%d/", &n); err == nil && !e.tasks[id(n)] && !slices.Contains(e.results[:i], topic) {
+			done++
+		}
+	}
+	return done
 }
 
 // SIGTERM under load: out in time, and what was accepted and has not left is there at the next start.
