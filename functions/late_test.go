@@ -397,3 +397,23 @@ func TestLateBindingLosesNothing(t *testing.T) {
 	require.Positive(t, st.Dropped[spool.ReasonHere])
 	require.Zero(t, st.Leased)
 }
+
+// Who waits for the link looks at what it has still to carry: neither at what only lacks its acknowledgement, nor at what is under way
+// to a receipt.
+func TestTheLinkIsFreeBeforeItIsAcknowledged(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	n.room.link = func() host.Link {
+		return host.Link{Up: true, Goodput: 2000, RTT: 0.5, InflightBytes: 3000, BacklogTasks: 7, BacklogBytes: 7000, BacklogShare: 0.1}
+	}
+	stored := make(chan error)
+	n.Service.spool.Append([]spool.Record{{Payload: make([]byte, 100)}, {Payload: make([]byte, 100)}}, func(err error) { stored <- err })
+	require.NoError(t, <-stored)
+	require.Len(t, n.Service.spool.Take(0, "", spool.Live, 1, 1<<20, nil), 1)
+	var s host.State
+	n.look(&s, true)
+	require.Equal(t, host.Link{
+		Up: true, Goodput: 2000, RTT: 0.5, InflightBytes: 2000, BacklogTasks: 1, BacklogBytes: 156, BacklogShare: 0.1,
+	}, s.Link)
+	n.look(&s, false)
+	require.Equal(t, host.Link{}, s.Link, "elsewhere it is as it was sampled")
+}
