@@ -21,19 +21,22 @@ const compareExamples = `  offload-lab compare                                  
   offload-lab compare -belief 2.5 -policies greedy,bandit     the gateway takes its node for 2.5 times as fast as it is
   offload-lab compare -policies cost,ppo -tail 1            also what the optimum were if each second beyond 10.5 s cost 1 more
   offload-lab compare -policies cost,ppo=mine.json,ppo=old.json   two networks against each other and against cost
+  offload-lab compare -policies defer,defer=mine.json       the shipped rule of policy defer against one's own
 
 Purpose:
   Plays every policy through the same episodes of a simulated gateway and puts them in the order of their regret: what a task costs
   more, on average, than in the clairvoyant optimum of the same episode, which is found exactly (or, in the few episodes with far too
   much work, bounded from below, so that no regret is shown smaller than it is). The cost of a task is
   min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D.
+  The optimum is that of one who knows the future and sends each task one of two ways when it arrives. Policy defer, which knows no
+  future, may wait with a task until a server is free and choose who goes first, so it can come close to that, or even below.
   With -tail the line oracle+tail shows, by the same cost, the plan of one who knows everything and is charged for long completion times
   as well: how short the longest could be, and what that costs.
 
 Output:
   A table, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, meanT, p95T and p99T (s, over
   all tasks), missShare, cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that
-  differs from run to run), episodes, exactEpisodes. "offload-lab report" draws them.
+  differs from run to run; of defer without its choice among those that wait, which "go test -bench Next ./functions/policy" shows), episodes, exactEpisodes. "offload-lab report" draws them.
 
 Files:
   DIR/link, DIR/rtt, DIR/nab  recordings, plain or in .tar.gz: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of
@@ -95,7 +98,7 @@ func compareVerb(ctx context.Context, args []string) error {
 	fs := flags("compare", compareExamples)
 	f.register(fs)
 	episodes := fs.Int("episodes", 100, "how many episodes of 600 tasks; each is drawn from the seed and its number")
-	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, and ppo=FILE for a network")
+	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, ppo=FILE for a network and defer=FILE for a rule")
 	var tail sim.Tail
 	tailFlags(fs, &tail, 0)
 	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")

@@ -31,17 +31,25 @@ type gateway struct {
 
 // newGateway makes an environment of the flags' world, which is prepared once for all that learn beside each other.
 func (f *gatewayFlags) newGateway() (rl.Env, error) {
-	if f.world == nil {
-		var err error
-		if f.world, err = f.prepare(); err != nil {
-			return nil, err
-		}
-	}
-	env, err := sim.NewEnv(f.world)
+	w, err := f.prepared()
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{env: env, world: f.world}, nil
+	env, err := sim.NewEnv(w)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway{env: env, world: w}, nil
+}
+
+// prepared is the world, made on first use.
+func (f *gatewayFlags) prepared() (*sim.World, error) {
+	if f.world != nil {
+		return f.world, nil
+	}
+	w, err := f.prepare()
+	f.world = w
+	return w, err
 }
 
 // prepare joins the recordings of the folder, if any, and synthetic ones, and varies them all.

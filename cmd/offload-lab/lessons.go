@@ -15,9 +15,10 @@ import (
 type lesson struct {
 	name     string
 	about    string
-	settings any // *rl.Config or *rl.ImproveConfig: how it is learned
+	settings any // *rl.Config, *rl.ImproveConfig or *rl.SearchConfig: how it is learned
 	env      func() (rl.Env, error)
-	inputs   []string // their names, where they have any
+	inputs   []string      // their names, where they have any
+	rule     *gatewayFlags // of a lesson that learns no network but the rule of policy defer
 }
 
 // student is a training, whichever way it learns.
@@ -25,20 +26,29 @@ type student interface {
 	Update() rl.Progress
 	Finished() bool
 	Taken() int
-	Actor() *rl.Actor
+	Learned() learned
 	Save(w io.Writer) error
+}
+
+// learned is what a student has learned.
+type learned interface {
+	// Write writes it as the service and the lab read it, with the command that made it.
+	Write(to io.Writer, made string) error
+	// Returns plays episodes from that seed on, without exploring.
+	Returns(episodes int, seed uint64) ([]float64, error)
 }
 
 // lessons lists them all.
 func lessons(g *gatewayFlags) []lesson {
 	cartPoles := func() (rl.Env, error) { return &classic.CartPole{}, nil }
 	acrobots := func() (rl.Env, error) { return &classic.Acrobot{}, nil }
-	offloading := rl.DefaultImprove()
+	offloading, deferring := rl.DefaultImprove(), rl.DefaultSearch()
 	return []lesson{
-		{"offload", "here or cloud, by taking both ways and counting what each costs in the end", &offloading, g.newGateway, policy.InputNames[:]},
-		{"offload-ppo", "here or cloud, by proximal policy optimisation", offloadPPO(), g.newGateway, policy.InputNames[:]},
-		{"cartpole", "CartPole-v1: keep a pole upright, at most 500", cartPole(), cartPoles, nil},
-		{"acrobot", "Acrobot-v1: swing two links up in few steps", acrobot(), acrobots, nil},
+		{"offload", "here or cloud, by taking both ways and counting what each costs in the end", &offloading, g.newGateway, policy.InputNames[:], nil},
+		{"offload-ppo", "here or cloud, by proximal policy optimisation", offloadPPO(), g.newGateway, policy.InputNames[:], nil},
+		{"defer", "which task a free server takes, by searching for the prices and weights that cost least", &deferring, nil, nil, g},
+		{"cartpole", "CartPole-v1: keep a pole upright, at most 500", cartPole(), cartPoles, nil, nil},
+		{"acrobot", "Acrobot-v1: swing two links up in few steps", acrobot(), acrobots, nil, nil},
 	}
 }
 
@@ -91,6 +101,11 @@ func (l *lesson) set(settings string, seed uint64, steps int) error {
 		if steps > 0 {
 			c.Steps = steps
 		}
+	case *rl.SearchConfig:
+		c.Seed = seed
+		if steps > 0 {
+			c.Steps = steps
+		}
 	case *rl.ImproveConfig:
 		c.Seed = seed
 		if steps > 0 {
@@ -102,7 +117,10 @@ func (l *lesson) set(settings string, seed uint64, steps int) error {
 
 // steps is how many there are to take.
 func (l *lesson) steps() int {
-	if c, ok := l.settings.(*rl.Config); ok {
+	switch c := l.settings.(type) {
+	case *rl.Config:
+		return c.Steps
+	case *rl.SearchConfig:
 		return c.Steps
 	}
 	return l.settings.(*rl.ImproveConfig).Steps
@@ -110,15 +128,80 @@ func (l *lesson) steps() int {
 
 // begin makes a student; with a checkpoint to read it goes on from there.
 func (l *lesson) begin(from io.Reader) (student, error) {
-	if c, ok := l.settings.(*rl.Config); ok {
-		if from != nil {
-			return rl.Resume(from, *c, l.env)
+	switch c := l.settings.(type) {
+	case *rl.Config:
+		return l.beginPPO(c, from)
+	case *rl.SearchConfig:
+		s, err := rl.NewSearch(*c, numbersOf(policy.DefaultRule()), l.rule.newRulePlayer)
+		if err != nil || from == nil {
+			return ruleSearch{s, l.rule}, err
 		}
-		return rl.NewTrainer(*c, l.env)
+		return ruleSearch{s, l.rule}, s.Resume(from)
 	}
 	s, err := rl.NewImprover(*l.settings.(*rl.ImproveConfig), l.env, greedyStart())
 	if err != nil || from == nil {
-		return s, err
+		return ofNetwork{s, l}, err
 	}
-	return s, s.Resume(from)
+	return ofNetwork{s, l}, s.Resume(from)
+}
+
+func (l *lesson) beginPPO(c *rl.Config, from io.Reader) (student, error) {
+	if from == nil {
+		t, err := rl.NewTrainer(*c, l.env)
+		return ofNetwork{t, l}, err
+	}
+	t, err := rl.Resume(from, *c, l.env)
+	return ofNetwork{t, l}, err
+}
+
+// read reads what an earlier training has written.
+func (l *lesson) read(from io.Reader) (learned, error) {
+	if l.rule != nil {
+		return l.rule.readRule(from)
+	}
+	n, err := policy.ReadNetwork(from)
+	if err != nil {
+		return nil, err
+	}
+	env, err := l.env()
+	if err != nil {
+		return nil, err
+	}
+	observation, actions := env.Spaces()
+	actor, err := rl.Load(n, observation, actions)
+	return network{actor, l}, err
+}
+
+// ofNetwork is a student of a network.
+type ofNetwork struct {
+	networker
+	lesson *lesson
+}
+
+type networker interface {
+	Update() rl.Progress
+	Finished() bool
+	Taken() int
+	Actor() *rl.Actor
+	Save(w io.Writer) error
+}
+
+func (s ofNetwork) Learned() learned { return network{s.Actor(), s.lesson} }
+
+// network is a network to be written or judged.
+type network struct {
+	actor  *rl.Actor
+	lesson *lesson
+}
+
+func (n network) Write(to io.Writer, made string) error {
+	return n.actor.Network(made, n.lesson.inputs...).Write(to)
+}
+
+func (n network) Returns(episodes int, seed uint64) ([]float64, error) {
+	env, err := n.lesson.env()
+	if err != nil {
+		return nil, err
+	}
+	return rl.Evaluate(n.actor, env, episodes, seed), nil
 }

@@ -65,7 +65,7 @@ func simulateVerb(ctx context.Context, args []string) error {
 	var f worldFlags
 	fs := flags("simulate", simulateExamples)
 	f.register(fs)
-	names := fs.String("policy", "cost", "the policies, separated by commas, each through the same episodes; also article, greedy, and ppo=FILE for a network")
+	names := fs.String("policy", "cost", "the policies, separated by commas, each through the same episodes; also article, greedy, ppo=FILE for a network and defer=FILE for a rule")
 	episodes := fs.Int("episodes", 1, "how many episodes of 600 tasks")
 	explore := fs.Float64("explore", 0, "share of decisions, 0 to 0.5, that are taken the other way, so that replay can learn from them")
 	records := fs.Bool("records", false, "write the service's decision log instead of steps")

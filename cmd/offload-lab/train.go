@@ -13,12 +13,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"app-offload/cmd/offload-lab/internal/rl"
-	"app-offload/functions/policy"
 )
 
 const trainExamples = `  offload-lab train -env offload -data DIR -seed 1 -out ppo.json    a policy for the service, from recordings
+  offload-lab train -env defer -data DIR -seed 1 -out defer.json      a rule for policy defer
   offload-lab train -env cartpole -seed 1 -steps 100000             learn, then judge over 100 episodes
   offload-lab train -env acrobot -out acrobot.json -curve acrobot.jsonl
   offload-lab train -env acrobot -checkpoint a.ckpt                 stop with Ctrl-C, call again to go on
@@ -27,15 +25,17 @@ const trainExamples = `  offload-lab train -env offload -data DIR -seed 1 -out p
 Purpose:
   Learns a policy in the simulator, or a classic problem by which the learner itself is judged, and plays it through episodes that it
   has not seen. Lesson offload takes both ways from a decision on and learns which costs less in the end; offload-ppo, cartpole and
-  acrobot learn by proximal policy optimisation. Equal flags and files give equal networks, bit for bit on one kind of processor, on any
-  number of them, and whether the training was interrupted or not.
+  acrobot learn by proximal policy optimisation. Lesson defer searches for the ten numbers of a rule by the cross-entropy method. Equal
+  flags and files give equal results, bit for bit on one kind of processor, on any number of them, and whether the training was
+  interrupted or not.
 
 Output:
   A progress bar on stderr; on stdout one line with mean and deviation of the return over -episodes.
 
 Files:
   -data DIR    recordings as in compare; synthetic ones are added to them, and all are varied in level, speed and noise
-  -out         the network as JSON, which PPOWeights of the service and ppo=FILE of compare read
+  -out         what was learned as JSON: a network for PPOWeights of the service and ppo=FILE of compare, or a rule for DeferRule and
+               defer=FILE
   -curve       a JSON object an update: steps, episodes, return, losses; report draws it
   -checkpoint  all that is needed to go on, written every minute and at Ctrl-C
 
@@ -58,14 +58,14 @@ func trainVerb(ctx context.Context, args []string) error {
 	fs := flags("train", trainExamples+"\nLessons:\n"+lessonsHelp())
 	name := fs.String("env", "offload", "what to learn, one of the lessons")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of weights, episodes and exploration")
-	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried; 0 is the lesson's own number")
+	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried, of defer episodes; 0 is the lesson's own number")
 	settings := fs.String("set", "", "settings of the learner instead of the lesson's own, as JSON, such as {\"Rate\":0.001}")
 	fs.StringVar(&gateway.data, "data", "", "folder with recordings for the lessons on offloading, as in compare, beside synthetic ones; default those alone")
 	tailFlags(fs, &gateway.tail, 0.7)
-	fs.StringVar(&o.out, "out", "", "file for the learned network")
+	fs.StringVar(&o.out, "out", "", "file for what was learned")
 	fs.StringVar(&o.curve, "curve", "", "file for the learning curve, a JSON object an update; appended to after a resume")
 	fs.StringVar(&o.checkpoint, "checkpoint", "", "file to save the training in every minute and at Ctrl-C; if it exists the training goes on from it")
-	fs.StringVar(&o.judge, "judge", "", "judge this network and learn nothing")
+	fs.StringVar(&o.judge, "judge", "", "judge what is in this file and learn nothing")
 	fs.IntVar(&o.episodes, "episodes", 100, "episodes to judge over, without exploring; 0 judges nothing")
 	fs.Uint64Var(&o.judgeSeed, "judge-seed", 1_000_000, "seed of those episodes")
 	if err := fs.Parse(args); err != nil {
@@ -90,42 +90,37 @@ func lessonsHelp() string {
 }
 
 func (o *trainOptions) run(ctx context.Context) error {
-	actor, err := o.learned(ctx)
+	result, err := o.learned(ctx)
 	if err != nil {
 		return err
 	}
 	if o.out != "" {
-		if err := writeFile(o.out, actor.Network(o.made, o.lesson.inputs...).Write); err != nil {
+		if err := writeFile(o.out, func(to io.Writer) error { return result.Write(to, o.made) }); err != nil {
 			return err
 		}
 	}
-	return o.verdict(actor)
+	return o.verdict(result)
 }
 
-// learned is the network to judge: read from a file, or made now.
-func (o *trainOptions) learned(ctx context.Context) (*rl.Actor, error) {
+// learned is what is to be judged: read from a file, or learned now.
+func (o *trainOptions) learned(ctx context.Context) (learned, error) {
 	if o.judge == "" {
 		return o.train(ctx)
 	}
 	f, err := os.Open(o.judge)
 	if err != nil {
-		return nil, fmt.Errorf("opening the network: %w", err)
+		return nil, fmt.Errorf("opening what was learned: %w", err)
 	}
 	defer f.Close()
-	n, err := policy.ReadNetwork(f)
+	result, err := o.lesson.read(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.judge, err)
 	}
-	env, err := o.lesson.env()
-	if err != nil {
-		return nil, err
-	}
-	observation, actions := env.Spaces()
-	return rl.Load(n, observation, actions)
+	return result, nil
 }
 
 // train learns until the steps are done. When it is interrupted, what it has learned so far is in the checkpoint.
-func (o *trainOptions) train(ctx context.Context) (*rl.Actor, error) {
+func (o *trainOptions) train(ctx context.Context) (learned, error) {
 	t, err := o.student()
 	if err != nil {
 		return nil, err
@@ -157,7 +152,7 @@ func (o *trainOptions) train(ctx context.Context) (*rl.Actor, error) {
 			return nil, fmt.Errorf("interrupted after %d of %d steps", t.Taken(), o.lesson.steps())
 		}
 	}
-	return t.Actor(), nil
+	return t.Learned(), nil
 }
 
 // student begins anew, or goes on from the checkpoint.
@@ -203,15 +198,14 @@ func (o *trainOptions) openCurve() (io.WriteCloser, error) {
 }
 
 // verdict plays episodes that training has not seen and prints their returns.
-func (o *trainOptions) verdict(a *rl.Actor) error {
+func (o *trainOptions) verdict(result learned) error {
 	if o.episodes <= 0 {
 		return nil
 	}
-	env, err := o.lesson.env()
+	returns, err := result.Returns(o.episodes, o.judgeSeed)
 	if err != nil {
 		return err
 	}
-	returns := rl.Evaluate(a, env, o.episodes, o.judgeSeed)
 	mean, deviation := moments(returns)
 	fmt.Printf("%s seed %d: mean return %.2f ± %.2f over %d episodes, %.0f to %.0f\n", o.lesson.name, o.seed,
 		mean, deviation, o.episodes, slices.Min(returns), slices.Max(returns))

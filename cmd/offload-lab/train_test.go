@@ -40,6 +40,38 @@ func TestOffloadLearnsResumesAndIsReadable(t *testing.T) {
 	require.Contains(t, p.String(), fmt.Sprintf("%d–8–2", policy.NumInputs))
 }
 
+// The same holds for a rule.
+func TestARuleIsLearnedResumedAndReadable(t *testing.T) {
+	dir := t.TempDir()
+	train := func(out, checkpoint, steps string) {
+		require.NoError(t, trainVerb(t.Context(), []string{
+			"-env", "defer", "-steps", steps, "-set", `{"Candidates":6,"Elite":2,"Episodes":2}`, "-episodes", "0", "-out", out, "-checkpoint", checkpoint,
+		}))
+	}
+	one, two := filepath.Join(dir, "one.json"), filepath.Join(dir, "two.json")
+	train(one, "", "48")
+	train(two, filepath.Join(dir, "ckpt"), "48")
+	train(two, filepath.Join(dir, "ckpt"), "48") // there is nothing left to learn
+	require.NotEqual(t, policy.DefaultRule(), readRule(t, one))
+	require.Equal(t, readRule(t, one), readRule(t, two))
+	c := policy.DefaultConfig()
+	c.DeferRule = two
+	p, err := policy.New("defer", c)
+	require.NoError(t, err)
+	require.Contains(t, p.String(), fmt.Sprintf("a second costs others %.4g here", readRule(t, two).EdgePrice))
+	require.NoError(t, trainVerb(t.Context(), []string{"-env", "defer", "-judge", one, "-episodes", "2"}))
+}
+
+func readRule(t *testing.T, file string) policy.Rule {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := policy.ReadRule(f)
+	require.NoError(t, err)
+	return r
+}
+
 func readNetwork(t *testing.T, file string) *policy.Network {
 	t.Helper()
 	f, err := os.Open(file)

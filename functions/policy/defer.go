@@ -38,8 +38,8 @@ type Rule struct {
 // DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.6, LinkPrice: 0.15, Advantage: 1, Ahead: 1.5, Aging: 0.15, AgingFrom: 6, Residual: 0.02, Exponent: 0.8,
-		Doubt: 0.15, Caution: 0.8,
+		EdgePrice: 0.456, LinkPrice: 0.111, Advantage: 5.07, Ahead: 1.9, Aging: 0.0465, AgingFrom: 2.83, Residual: 0.0727, Exponent: 3,
+		Doubt: 0.0996, Caution: 1.02,
 	}
 }
 
@@ -73,25 +73,34 @@ func ReadRule(from io.Reader) (Rule, error) {
 	return f.Rule, f.check()
 }
 
+// Field is one number of a rule, with the bounds outside of which no training looks for it.
+type Field struct {
+	Name      string
+	At        *float64
+	Low, High float64
+}
+
+// Fields lists the numbers of the rule, each at its place in it.
+func (r *Rule) Fields() []Field {
+	return []Field{
+		{"edgePrice", &r.EdgePrice, 1e-3, 20},
+		{"linkPrice", &r.LinkPrice, 1e-3, 20},
+		{"advantage", &r.Advantage, 1e-3, 20},
+		{"ahead", &r.Ahead, 0.02, 20},
+		{"aging", &r.Aging, 1e-3, 20},
+		{"agingFrom", &r.AgingFrom, 0.5, 60},
+		{"residual", &r.Residual, 1e-4, 1},
+		{"exponent", &r.Exponent, 0.05, 3},
+		{"doubt", &r.Doubt, 1e-3, 9},
+		{"caution", &r.Caution, 0.3, 5},
+	}
+}
+
 // check reports every number that is out of bounds.
 func (r *Rule) check() (err error) {
-	for _, k := range []struct {
-		name             string
-		value, low, high float64
-	}{
-		{"edgePrice", r.EdgePrice, 0, 1e3},
-		{"linkPrice", r.LinkPrice, 0, 1e3},
-		{"advantage", r.Advantage, 0, 1e3},
-		{"ahead", r.Ahead, 1e-3, 1e3},
-		{"aging", r.Aging, 1e-3, 1e3},
-		{"agingFrom", r.AgingFrom, 0, 1e4},
-		{"residual", r.Residual, 0, 1e3},
-		{"exponent", r.Exponent, 0, 2},
-		{"doubt", r.Doubt, 0, 10},
-		{"caution", r.Caution, 0.1, 10},
-	} {
-		if !(k.value >= k.low && k.value <= k.high) {
-			err = errors.Join(err, fmt.Errorf("%s = %v is not within %g and %g", k.name, k.value, k.low, k.high))
+	for _, f := range r.Fields() {
+		if !(*f.At >= f.Low && *f.At <= f.High) {
+			err = errors.Join(err, fmt.Errorf("%s = %v is not within %g and %g", f.Name, *f.At, f.Low, f.High))
 		}
 	}
 	return err

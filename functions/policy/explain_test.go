@@ -51,6 +51,9 @@ func TestExplain(t *testing.T) {
 		{"drawn", Entry{Policy: "random", Decision: Decision{Target: Cloud, Reason: Drawn, Propensity: 0.25}, Estimate: times(2, 1)}},
 		{"explored", Entry{Policy: "bandit", Decision: Decision{Reason: Explored, Propensity: 0.05}, Estimate: times(2, 1)}},
 		{"explored, hardly ever", Entry{Policy: "bandit", Decision: Decision{Target: Cloud, Reason: Explored, Propensity: 0.0021}, Estimate: times(2, 1)}},
+		{"waited for this node", Entry{Policy: "defer", Waited: 1400 * ms, Decision: Decision{Reason: BoundLocal}, Estimate: times(0.3, 4)}},
+		{"waited for the link", Entry{Policy: "defer", Waited: 200 * ms, Decision: Decision{Target: Cloud, Reason: BoundCloud}, Estimate: times(2, 0.4)}},
+		{"waited as long as any may", Entry{Policy: "defer", Waited: time.Minute, Decision: Decision{Target: Cloud, Reason: LongestWait}, Estimate: times(2, 40)}},
 		{"failed", Entry{Policy: "cloud", Decision: Decision{Target: Cloud, Reason: Fixed}, Estimate: times(2, 1), Outcome: Outcome{Known: true, Failed: true}}},
 		{"no reason", Entry{Estimate: times(2, 1)}},
 	} {

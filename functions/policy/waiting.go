@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"math"
 	"time"
 
 	"app-offload/functions/host"
@@ -67,29 +66,45 @@ func (w *Waiting) Add(h Held, room Room) bool {
 // where no server is free, or none of the tasks that wait gains by one. Whoever calls it again after the state has changed
 // accordingly binds as many tasks as there is room for. It is O(tasks that wait), some 0.2 µs each.
 func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decision, e score.Estimate, ok bool) {
-	best, at, room := 0.0, -1, b.Room()
-	for i := range w.held {
-		t := w.held[i].Task
-		one := m.Estimate(t, s)
-		if time.Duration(s.Time-t.Received) >= room.Longest {
-			best, at, e, d = math.Inf(1), i, one, bound(Cloud, LongestWait)
-			break
-		}
-		here, there := waysOf(&one, s)
-		if bid := b.Bid(t, &one, s, Local); here.wait <= room.Ahead && bid > best {
-			best, at, e, d = bid, i, one, bound(Local, BoundLocal)
-		}
-		if !s.Link.Up || there.wait > room.Ahead {
-			continue
-		}
-		if bid := b.Bid(t, &one, s, Cloud); bid > best {
-			best, at, e, d = bid, i, one, bound(Cloud, BoundCloud)
+	if len(w.held) == 0 {
+		return h, d, e, false
+	}
+	room := b.Room()
+	if t := w.held[0].Task; time.Duration(s.Time-t.Received) >= room.Longest {
+		e = m.Estimate(t, s)
+		return w.take(0), bound(Cloud, LongestWait), e, true
+	}
+	best, at := 0.0, -1
+	for _, server := range free(m, s, room.Ahead) {
+		for i := range w.held {
+			t := w.held[i].Task
+			one := m.Estimate(t, s)
+			if bid := b.Bid(t, &one, s, server); bid > best {
+				best, at, e, d = bid, i, one, bound(server, whyBound[server])
+			}
 		}
 	}
 	if at < 0 {
-		return Held{}, Decision{}, score.Estimate{}, false
+		return h, d, e, false
 	}
 	return w.take(at), d, e, true
+}
+
+var whyBound = [...]Reason{Local: BoundLocal, Cloud: BoundCloud}
+
+// free lists the servers before which no more than ahead seconds of work wait.
+func free(m *score.Model, s *host.State, ahead float64) []Target {
+	nothing := m.EstimateWork(nil, 0, 0, s)
+	here, there := waysOf(&nothing, s)
+	switch local, cloud := here.wait <= ahead, s.Link.Up && there.wait <= ahead; {
+	case local && cloud:
+		return []Target{Local, Cloud}
+	case local:
+		return []Target{Local}
+	case cloud:
+		return []Target{Cloud}
+	}
+	return nil
 }
 
 // All takes out whatever waits, for a stop.

@@ -25,13 +25,17 @@ func Default() string {
 	return strings.Join(names, ",")
 }
 
-// Field makes contestants of names separated by commas: policies, the variants article and greedy, and networks of policy ppo
-// by their files, as ppo=FILE.
+// Field makes contestants of names separated by commas: policies, the variants article and greedy, and what was learned for
+// policies ppo and defer by its file, as ppo=FILE and defer=FILE.
 func Field(names string, c policy.Config) ([]Contestant, error) {
 	var field []Contestant
 	for name := range strings.SplitSeq(names, ",") {
 		name = strings.TrimSpace(name)
 		v, ok := variants[name]
+		if file, named := strings.CutPrefix(name, "defer="); named {
+			ok, v.policy = true, "defer"
+			v.set = func(c *policy.Config) { c.DeferRule = file }
+		}
 		if file, named := strings.CutPrefix(name, "ppo="); named {
 			ok, v.policy = true, "ppo"
 			// As the default it must have its weights, where it would else decide as cost without a word.

@@ -95,7 +95,7 @@ func (e *Env) Mark() (back func()) {
 
 // Step does with the present task as the action says. After the last task the observation stays as it is.
 func (e *Env) Step(action int) (obs []float64, reward float64, terminated, truncated bool, info Info) {
-	info = e.act(action == Cloud)
+	info = e.act(e.at, e.episode.Jobs[e.at].At, action == Cloud)
 	e.at++
 	if e.at < len(e.episode.Jobs) {
 		e.observe()
@@ -112,19 +112,20 @@ func (e *Env) Situation() *Situation { return &e.seen }
 // Episode is what is being played, future included: for the lab's oracle, never for a policy.
 func (e *Env) Episode() *Episode { return e.episode }
 
-func (e *Env) act(cloud bool) Info {
-	i, ep := e.at, e.episode
+// act binds job i to a way at the time now.
+func (e *Env) act(i int, now float64, cloud bool) Info {
+	ep := e.episode
 	j := &ep.Jobs[i]
 	info := Info{Job: i, Cloud: cloud, Joules: ep.Joules(i, cloud)}
 	if cloud {
-		begin := max(e.servers.Link, ep.Link.Done(j.At))
+		begin := max(e.servers.Link, ep.Link.Done(now))
 		var sent float64
-		e.servers.Link, sent = ep.Sent(i, e.servers.Link)
+		e.servers.Link, sent = ep.SentFrom(i, e.servers.Link, now)
 		info.Bytes = j.Bytes + ep.Config.HeaderBytes
 		info.Took = sent - j.At + ep.Away(i)
-		e.watch.sent(ep, j, info.Bytes, begin, sent)
+		e.watch.sent(ep, j, now, info.Bytes, begin, sent)
 	} else {
-		e.servers.Edge, info.Took = ep.Local(i, e.servers.Edge)
+		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
 		e.watch.kept(j.At + info.Took)
 	}
 	info.Done = j.At + info.Took
@@ -135,17 +136,29 @@ func (e *Env) act(cloud bool) Info {
 
 // observe makes the situation of the present task, with the service's own estimate and features.
 func (e *Env) observe() []float64 {
-	j, s := &e.episode.Jobs[e.at], &e.seen
-	now := epoch + int64(j.At*1e9)
+	e.situate(e.at, e.episode.Jobs[e.at].At)
+	e.observed = e.seen.Features[:]
+	return e.observed
+}
+
+// situate makes the situation of job i at a time, which is that of its arrival or later.
+func (e *Env) situate(i int, at float64) {
+	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
-		Received: now, Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
+		Received: onClock(j.At), Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
 		Complexity: j.Mcycles / (j.Bytes / score.KB * e.world.Config.maxDensity() / 100),
 		Deadline:   time.Duration(j.Deadline * 1e9),
 	}
-	e.watch.state(e.episode, j.At, e.servers, &s.State)
-	s.State.Time = now
+	e.look(at)
 	s.Estimate = e.model.Estimate(&s.Task, &s.State)
 	e.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
-	e.observed = s.Features[:]
-	return e.observed
 }
+
+// look brings the state of the situation to a time.
+func (e *Env) look(at float64) {
+	e.watch.state(e.episode, at, e.servers, &e.seen.State)
+	e.seen.State.Time = onClock(at)
+}
+
+// onClock is a time of the episode on the clock that its states show.
+func onClock(at float64) int64 { return epoch + int64(at*1e9) }

@@ -12,15 +12,24 @@ func (e *Episode) Idle() Servers { return Servers{e.Edge.Done(0), e.Link.Done(0)
 
 // Local computes job i on the node: E′ = M⁻¹(M(max(t,E)) + c), T = E′ − t. It gives the node's new state and T.
 func (e *Episode) Local(i int, edge float64) (next, took float64) {
+	return e.LocalFrom(i, edge, e.Jobs[i].At)
+}
+
+// LocalFrom is Local for a job that is bound to the node only at the time from. T counts from its arrival all the same.
+func (e *Episode) LocalFrom(i int, edge, from float64) (next, took float64) {
 	j := &e.Jobs[i]
-	next = max(edge, e.Edge.Done(j.At)) + j.Mcycles
+	next = max(edge, e.Edge.Done(from)) + j.Mcycles
 	return next, e.Edge.When(next) - j.At
 }
 
 // Sent is when the link has carried job i: A′ = N⁻¹(N(max(t,A)) + s + h). It gives the link's new state and A′.
 func (e *Episode) Sent(i int, link float64) (next, at float64) {
-	j := &e.Jobs[i]
-	next = max(link, e.Link.Done(j.At)) + j.Bytes + e.Config.HeaderBytes
+	return e.SentFrom(i, link, e.Jobs[i].At)
+}
+
+// SentFrom is Sent for a job that is bound to the link only at the time from.
+func (e *Episode) SentFrom(i int, link, from float64) (next, at float64) {
+	next = max(link, e.Link.Done(from)) + e.Jobs[i].Bytes + e.Config.HeaderBytes
 	return next, e.Link.When(next)
 }
 

@@ -41,9 +41,9 @@ func (w *watcher) copy(of *watcher) {
 	w.flying, w.local = flying, local
 }
 
-// sent books a transfer that begins when the link's work stands at begin and is carried by the time sent.
-func (w *watcher) sent(e *Episode, j *Job, bytes, begin, sent float64) {
-	started := max(j.At, e.Link.When(begin))
+// sent books a transfer, bound at the time now, that begins when the link's work stands at begin and is carried by the time sent.
+func (w *watcher) sent(e *Episode, j *Job, now, bytes, begin, sent float64) {
+	started := max(now, e.Link.When(begin))
 	w.flying = append(w.flying, transfer{acked: sent + j.RTT, bytes: bytes, busy: sent - started, rtt: j.RTT})
 }
 

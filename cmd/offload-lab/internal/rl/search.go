@@ -1,0 +1,229 @@
+package rl
+
+//lint:file-ignore ST1005 these errors begin with the name of a setting
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// SearchConfig is a search for a handful of numbers by the cross-entropy method: candidates are drawn from a normal distribution, all
+// play the same episodes, and the distribution moves to the best of them. After Rubinstein, "The cross-entropy method for combinatorial and
+// continuous optimization", Methodol. Comput. Appl. Probab. 1 (1999), with the added noise of Szita and Lőrincz, "Learning Tetris
+// using the noisy cross-entropy method", Neural Comput. 18 (2006).
+type SearchConfig struct {
+	Seed       uint64
+	Steps      int     // episodes to play, of all candidates together
+	Candidates int     // in a generation
+	Elite      int     // of them, those that the next generation is drawn around
+	Episodes   int     // that each of them plays
+	Spread     float64 // standard deviation at the begin
+	Noise      float64 // that is added to it at the begin, falling to nothing at the end
+}
+
+// DefaultSearch learns a dozen numbers in some minutes.
+func DefaultSearch() SearchConfig {
+	return SearchConfig{Seed: 1, Steps: 72_000, Candidates: 40, Elite: 10, Episodes: 60, Spread: 0.5, Noise: 0.1}
+}
+
+// Validate reports every problem at once.
+func (c SearchConfig) Validate() error {
+	var problems []error
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"Steps", c.Steps}, {"Elite", c.Elite}, {"Episodes", c.Episodes}} {
+		if n.value < 1 {
+			problems = append(problems, fmt.Errorf("%s is %d: must be at least 1", n.name, n.value))
+		}
+	}
+	if c.Candidates <= c.Elite {
+		problems = append(problems, fmt.Errorf("Candidates is %d: must be above Elite, %d", c.Candidates, c.Elite))
+	}
+	if !(c.Spread > 0 && c.Spread <= 10) {
+		problems = append(problems, fmt.Errorf("Spread is %g: must be above 0, up to 10", c.Spread))
+	}
+	if !(c.Noise >= 0 && c.Noise <= 10) {
+		problems = append(problems, fmt.Errorf("Noise is %g: must be within 0–10", c.Noise))
+	}
+	return errors.Join(problems...)
+}
+
+// Player plays the episode of a seed by the numbers x, and gives what it cost. It belongs to one goroutine.
+type Player func(x []float64, seed uint64) (cost float64)
+
+// Search looks for the numbers at which episodes cost least.
+type Search struct {
+	config  SearchConfig
+	players []Player
+	source  *rand.PCG
+	rng     *rand.Rand
+	state   searchState
+}
+
+// searchState is where a search stands.
+type searchState struct {
+	Steps        int
+	Mean, Spread []float64
+	Sum          []float64 // of the means of the last third of the generations, which the result is the average of
+	Summed       int
+}
+
+// NewSearch begins around start. A player is made for each core.
+func NewSearch(c SearchConfig, start []float64, newPlayer func() (Player, error)) (*Search, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Search{config: c, source: rand.NewPCG(mix(c.Seed), 0x63656d)}
+	s.rng = rand.New(s.source) // #nosec G404 -- a training must repeat
+	s.state = searchState{Mean: slices.Clone(start), Spread: slices.Repeat([]float64{c.Spread}, len(start)), Sum: make([]float64, len(start))}
+	for range runtime.GOMAXPROCS(0) {
+		p, err := newPlayer()
+		if err != nil {
+			return nil, err
+		}
+		s.players = append(s.players, p)
+	}
+	return s, nil
+}
+
+// Finished says that all steps are done.
+func (s *Search) Finished() bool { return s.state.Steps >= s.config.Steps }
+
+// Taken is how many steps are done.
+func (s *Search) Taken() int { return s.state.Steps }
+
+// Found is the numbers found so far.
+func (s *Search) Found() []float64 {
+	if s.state.Summed == 0 {
+		return slices.Clone(s.state.Mean)
+	}
+	found := make([]float64, len(s.state.Sum))
+	for d := range found {
+		found[d] = s.state.Sum[d] / float64(s.state.Summed)
+	}
+	return found
+}
+
+// Update plays one generation and moves to its best. Return in what it gives is that of the middle of the distribution.
+func (s *Search) Update() Progress {
+	c, st := &s.config, &s.state
+	first := mix(c.Seed) + uint64(st.Steps) // #nosec G115 -- counts up from 0
+	candidates := s.draw()
+	costs := s.play(candidates, first)
+	order := make([]int, len(costs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch {
+		case costs[a] < costs[b]:
+			return -1
+		case costs[a] > costs[b]:
+			return 1
+		}
+		return a - b
+	})
+	st.Steps += c.Candidates * c.Episodes
+	s.move(candidates, order[:c.Elite])
+	return Progress{Steps: st.Steps, Episodes: c.Episodes, Return: -costs[0]}
+}
+
+// draw makes a generation; its first is the middle itself.
+func (s *Search) draw() [][]float64 {
+	all := make([][]float64, s.config.Candidates)
+	for i := range all {
+		all[i] = slices.Clone(s.state.Mean)
+		for d := range all[i] {
+			if i > 0 {
+				all[i][d] += s.state.Spread[d] * s.rng.NormFloat64()
+			}
+		}
+	}
+	return all
+}
+
+// play gives each candidate's mean cost over the same episodes, on all cores and yet added up in one order.
+func (s *Search) play(candidates [][]float64, first uint64) []float64 {
+	n := s.config.Episodes
+	costs := make([]float64, len(candidates)*n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for _, p := range s.players {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(costs); i = int(next.Add(1)) - 1 {
+				costs[i] = p(candidates[i/n], first+uint64(i%n)) // #nosec G115 -- counts up from 0
+			}
+		})
+	}
+	wg.Wait()
+	means := make([]float64, len(candidates))
+	for i := range costs {
+		means[i/n] += costs[i] / float64(n)
+	}
+	return means
+}
+
+// move puts the distribution where the elite is.
+func (s *Search) move(candidates [][]float64, elite []int) {
+	st, done := &s.state, float64(s.state.Steps)/float64(s.config.Steps)
+	noise := s.config.Noise * max(1-done, 0)
+	for d := range st.Mean {
+		sum, squares := 0.0, 0.0
+		for _, i := range elite {
+			sum += candidates[i][d]
+			squares += candidates[i][d] * candidates[i][d]
+		}
+		st.Mean[d] = sum / float64(len(elite))
+		st.Spread[d] = math.Sqrt(max(squares/float64(len(elite))-st.Mean[d]*st.Mean[d], 0)) + noise
+	}
+	if done <= 2.0/3 {
+		return
+	}
+	for d := range st.Sum {
+		st.Sum[d] += st.Mean[d]
+	}
+	st.Summed++
+}
+
+// savedSearch is a search between two generations.
+type savedSearch struct {
+	Config SearchConfig
+	State  searchState
+	Random []byte
+}
+
+// Save writes all that the search needs to go on.
+func (s *Search) Save(w io.Writer) error {
+	random, err := s.source.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("saving the random state: %w", err)
+	}
+	if err := gob.NewEncoder(w).Encode(savedSearch{s.config, s.state, random}); err != nil {
+		return fmt.Errorf("saving a checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Resume goes on from what Save wrote, under the same configuration; only Steps may have been changed.
+func (s *Search) Resume(r io.Reader) error {
+	var saved savedSearch
+	if err := gob.NewDecoder(r).Decode(&saved); err != nil {
+		return fmt.Errorf("reading a checkpoint: %w", err)
+	}
+	saved.Config.Steps = s.config.Steps
+	if !reflect.DeepEqual(saved.Config, s.config) || len(saved.State.Mean) != len(s.state.Mean) {
+		return errors.New("the checkpoint is of a search with other settings")
+	}
+	s.state = saved.State
+	return s.source.UnmarshalBinary(saved.Random)
+}

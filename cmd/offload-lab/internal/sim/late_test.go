@@ -1,0 +1,86 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/policy"
+)
+
+// lived is an episode under a policy: what came of each task, in the order in which they were bound.
+func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reasons map[policy.Reason]int, cost float64) {
+	t.Helper()
+	p, err := policy.New(name, policy.DefaultConfig())
+	require.NoError(t, err)
+	reasons = map[policy.Reason]int{}
+	Play(env(t, w), e, p, func(s *Situation, d policy.Decision, info Info) {
+		require.Equal(t, d.Target == policy.Cloud, info.Cloud)
+		require.InDelta(t, e.Jobs[info.Job].Deadline, s.Task.Deadline.Seconds(), 1e-6, "it is shown the task that is bound")
+		infos = append(infos, info)
+		reasons[d.Reason]++
+		cost += info.Cost
+	})
+	return infos, reasons, cost
+}
+
+func TestLateBindingPlaysEachTaskOnce(t *testing.T) {
+	w, err := NewWorld(DefaultConfig(), trace.Synthetic(7, 12, 4, 4))
+	require.NoError(t, err)
+	for seed := range uint64(5) {
+		e := w.Draw(seed)
+		infos, reasons, _ := lived(t, w, e, "defer")
+		seen := map[int]bool{}
+		for _, info := range infos {
+			require.False(t, seen[info.Job], "task %d came twice", info.Job)
+			seen[info.Job] = true
+			j := &e.Jobs[info.Job]
+			least := j.Mcycles / e.Config.EdgeMcycles
+			if info.Cloud {
+				least = j.RTT + e.Config.Overhead
+			}
+			require.Greater(t, info.Took, least-1e-9, "no task is done faster than an idle server does it")
+			require.InDelta(t, j.At+info.Took, info.Done, 1e-9)
+		}
+		require.Len(t, infos, len(e.Jobs))
+		require.Positive(t, reasons[policy.BoundLocal])
+		require.Positive(t, reasons[policy.BoundCloud])
+		again, _, _ := lived(t, w, e, "defer")
+		require.Equal(t, infos, again)
+	}
+}
+
+// On a node and a link that are never busy nobody waits, and late binding is no different from deciding at once.
+func TestWithoutAQueueNobodyWaits(t *testing.T) {
+	c := DefaultConfig()
+	c.Rates, c.Tasks = [2]float64{0.01, 0.01}, 100
+	w, err := NewWorld(c, steady(50, 0, 0.02))
+	require.NoError(t, err)
+	e := w.Draw(1)
+	infos, reasons, _ := lived(t, w, e, "defer")
+	require.Zero(t, reasons[policy.BoundLocal]+reasons[policy.BoundCloud]+reasons[policy.LongestWait])
+	for i, info := range infos {
+		idle := e.Idle()
+		_, took := e.Local(i, idle.Edge)
+		if info.Cloud {
+			_, took = e.Cloud(i, idle.Link)
+		}
+		require.InDelta(t, took, info.Took, 1e-9)
+	}
+}
+
+func TestLateBindingCostsLess(t *testing.T) {
+	w, err := NewWorld(DefaultConfig(), trace.Synthetic(7, 12, 4, 4))
+	require.NoError(t, err)
+	late, now := 0.0, 0.0
+	for seed := range uint64(12) {
+		e := w.Draw(seed)
+		_, _, cost := lived(t, w, e, "defer")
+		late += cost
+		_, _, cost = lived(t, w, e, "cost")
+		now += cost
+	}
+	t.Logf("defer costs %.1f %% of cost", 100*late/now)
+	require.Less(t, late, 0.95*now)
+}

@@ -1,0 +1,168 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// waitingRoom is policy defer with its model, and tasks that wait.
+type waitingRoom struct {
+	binder  Binder
+	model   *score.Model
+	state   host.State
+	waiting Waiting
+}
+
+func newRoom(t testing.TB, edits ...func(*Config)) *waitingRoom {
+	t.Helper()
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	b, err := DeferBy(DefaultRule(), config(edits...))
+	require.NoError(t, err)
+	return &waitingRoom{binder: b, model: m, state: host.State{Time: 1e18, Link: host.Link{Up: true, Goodput: 1e5, RTT: 0.05}}}
+}
+
+// add lets a task of that many KB, complexity and deadline wait since so long.
+func (r *waitingRoom) add(kb int, complexity float64, deadline, since time.Duration) bool {
+	one := &task.Task{Of: 1, Received: r.state.Time - int64(since), Data: make([]byte, kb*score.KB), Complexity: complexity, Deadline: deadline}
+	return r.waiting.Add(Held{Task: one, Tag: r.waiting.Len()}, r.binder.Room())
+}
+
+func (r *waitingRoom) next() (tag any, d Decision, ok bool) {
+	h, d, _, ok := r.waiting.Next(r.binder, r.model, &r.state)
+	return h.Tag, d, ok
+}
+
+func (r *waitingRoom) busyNode() { r.state.QueueCycles = 3000 }
+func (r *waitingRoom) busyLink() { r.state.Link.BacklogBytes = 1e6 }
+
+func TestOnlyAFreeServerTakesATask(t *testing.T) {
+	r := newRoom(t)
+	r.busyNode()
+	r.busyLink()
+	require.True(t, r.add(100, 50, 2*time.Second, 0))
+	_, _, ok := r.next()
+	require.False(t, ok, "both are busy")
+	r.state.QueueCycles = 0
+	_, d, ok := r.next()
+	require.True(t, ok)
+	require.Equal(t, Decision{Target: Local, Threshold: half, Propensity: 1, Reason: BoundLocal}, d)
+	require.Zero(t, r.waiting.Len())
+	require.Zero(t, r.waiting.Bytes())
+}
+
+// What saves most for the server's time goes first, not what came first.
+func TestTheHighestBidIsTaken(t *testing.T) {
+	r := newRoom(t)
+	r.busyLink()
+	require.True(t, r.add(400, 100, 3*time.Second, 0)) // 960 Mcycles
+	require.True(t, r.add(20, 50, time.Second, 0))     // 24 Mcycles, as urgent
+	require.True(t, r.add(20, 50, time.Hour, 0))       // as small, not urgent at all
+	var order []any
+	for {
+		tag, d, ok := r.next()
+		if !ok {
+			break
+		}
+		require.Equal(t, BoundLocal, d.Reason)
+		order = append(order, tag)
+	}
+	require.Equal(t, 1, order[0], "of %v", order)
+	require.Len(t, order, 3)
+}
+
+func TestTheLinkTakesWhatGainsByIt(t *testing.T) {
+	r := newRoom(t)
+	r.busyNode()
+	r.state.Link.Goodput = 5e6
+	require.True(t, r.add(10, 100, time.Second, 0))
+	tag, d, ok := r.next()
+	require.True(t, ok)
+	require.Equal(t, 0, tag)
+	require.Equal(t, Decision{Target: Cloud, Score: 1, Threshold: half, Propensity: 1, Reason: BoundCloud}, d)
+}
+
+func TestWithoutALinkOnlyTheNodeTakes(t *testing.T) {
+	r := newRoom(t)
+	r.state.Link.Up = false
+	require.True(t, r.add(10, 10, time.Second, 0))
+	r.busyNode()
+	_, _, ok := r.next()
+	require.False(t, ok)
+	r.state.QueueCycles = 0
+	_, d, ok := r.next()
+	require.True(t, ok)
+	require.Equal(t, Local, d.Target)
+}
+
+func TestNobodyWaitsForEver(t *testing.T) {
+	r := newRoom(t, func(c *Config) { c.DeferLongest = "10s" })
+	r.busyNode()
+	r.busyLink()
+	require.True(t, r.add(10, 10, time.Second, 9*time.Second))
+	_, _, ok := r.next()
+	require.False(t, ok)
+	r.state.Time += int64(time.Second)
+	_, d, ok := r.next()
+	require.True(t, ok)
+	require.Equal(t, Cloud, d.Target)
+	require.Equal(t, LongestWait, d.Reason)
+}
+
+func TestTheRoomIsBounded(t *testing.T) {
+	r := newRoom(t, func(c *Config) { c.DeferTasks, c.DeferMiB = 3, 1 })
+	require.True(t, r.add(512, 10, 0, 0))
+	require.False(t, r.add(513, 10, 0, 0), "bytes")
+	require.True(t, r.add(1, 10, 0, 0))
+	require.True(t, r.add(1, 10, 0, 0))
+	require.False(t, r.add(1, 10, 0, 0), "tasks")
+	require.Len(t, r.waiting.All(), 3)
+	require.Zero(t, r.waiting.Len())
+	require.Zero(t, r.waiting.Bytes())
+	require.True(t, r.add(513, 10, 0, 0), "it is empty again")
+}
+
+// One whose way is free goes at once: waiting would only cost.
+func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
+	r := newRoom(t)
+	one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, 10*score.KB), Complexity: 50, Deadline: time.Second}
+	decide := func() (Decision, bool) {
+		e := r.model.Estimate(one, &r.state)
+		d := r.binder.Decide(one, &e, &r.state)
+		return d, r.binder.Waits(one, &e, &r.state, &d)
+	}
+	d, waits := decide()
+	require.Equal(t, Local, d.Target)
+	require.False(t, waits)
+	r.busyLink() // which it does not want
+	_, waits = decide()
+	require.False(t, waits)
+	r.busyNode()
+	_, waits = decide()
+	require.True(t, waits)
+}
+
+// BenchmarkNext is what choosing among so many waiting tasks costs, for one server.
+func BenchmarkNext(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := newRoom(b)
+			r.busyLink()
+			for i := range n {
+				require.True(b, r.add(1+i%30, float64(i%100), time.Second, time.Duration(i)*time.Millisecond))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				h, _, _, _ := r.waiting.Next(r.binder, r.model, &r.state)
+				r.waiting.Add(h, r.binder.Room())
+			}
+		})
+	}
+}
