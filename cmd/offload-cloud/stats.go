@@ -63,7 +63,7 @@ func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	return w.Flush()
 }
 
-// goneText is "expired 3, dropped 1", or "0".
+// goneText is "expired 3, full 1", or "0". What is gone because it was done "here", on the node, is explained and no loss.
 func goneText(gone map[string]uint64) string {
 	if len(gone) == 0 {
 		return "0"
