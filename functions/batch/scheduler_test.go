@@ -160,6 +160,25 @@ func TestNextWaitsForCountBytesOrAge(t *testing.T) {
 	}
 }
 
+// What was hastened does not wait for company; what comes later does.
+func TestHastenMakesWhatWaitsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, nil)
+		s.put(spool.Live, 5, "a", 2, 10)
+		sched.Hasten()
+		began := time.Now()
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		require.Len(t, b.Records, 2)
+		require.Zero(t, time.Since(began))
+		s.put(spool.Live, 5, "a", 1, 10)
+		_, err = sched.Next(most(t))
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Millisecond, time.Since(began))
+	})
+}
+
 func TestAgeCountsFromTheFirstRecordThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()

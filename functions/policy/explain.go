@@ -35,7 +35,9 @@ func because(e *Entry) string {
 	case CheaperLocal, CheaperCloud:
 		return "the cost that policy " + e.Policy + " predicts" + learned(e) + " is lower this way; " + ways(e)
 	case Undecided:
-		return "it is safe in the spool and goes where node or link is free first, as the way it would have taken was busy; " + ways(e)
+		open := *e
+		open.Decision.Target = Local // no way was taken yet
+		return "the way it would have taken was busy, so it is kept in the spool until node or link is free; " + ways(&open)
 	case BoundLocal, BoundCloud, LongestWait, LetGo:
 		return boundLate(e)
 	case NoOperator:

@@ -54,6 +54,8 @@ func TestExplain(t *testing.T) {
 		{"waited for this node", Entry{Policy: "defer", Waited: 1400 * ms, Decision: Decision{Reason: BoundLocal}, Estimate: times(0.3, 4)}},
 		{"waited for the link", Entry{Policy: "defer", Waited: 200 * ms, Decision: Decision{Target: Cloud, Reason: BoundCloud}, Estimate: times(2, 0.4)}},
 		{"waited as long as any may", Entry{Policy: "defer", Waited: time.Minute, Decision: Decision{Target: Cloud, Reason: LongestWait}, Estimate: times(2, 40)}},
+		{"waits", Entry{Policy: "defer", Decision: Decision{Target: Cloud, Reason: Undecided}, Estimate: times(2, 4)}},
+		{"waited until the stop", Entry{Policy: "defer", Waited: 3 * time.Second, Decision: Decision{Target: Cloud, Reason: LetGo}, Estimate: times(2, 4)}},
 		{"failed", Entry{Policy: "cloud", Decision: Decision{Target: Cloud, Reason: Fixed}, Estimate: times(2, 1), Outcome: Outcome{Known: true, Failed: true}}},
 		{"no reason", Entry{Estimate: times(2, 1)}},
 	} {

@@ -139,3 +139,30 @@ func TestResultsFindTheirDecision(t *testing.T) {
 	require.True(t, r.Outcome(here, Outcome{}))
 	require.EqualValues(t, 4*entries+1, r.Unsettled())
 }
+
+// A decision that is bound anew is found, judged and told as one of that moment; its arm is kept as long as the configuration is.
+func TestBind(t *testing.T) {
+	r := NewRing(4, time.Time{})
+	waits := Entry{
+		EventID: "e", Chunk: 1, Device: "pump", Time: 1000, Arm: Canary, Version: "v1", Policy: "defer", Size: 5,
+		Decision: Decision{Target: Local, Reason: Undecided},
+	}
+	id := r.Add(&waits)
+	require.Zero(t, r.Find("e", 1), "nothing went to the cloud yet")
+	bound := Entry{
+		EventID: "e", Chunk: 1, Time: 3000, Waited: 2000, Version: "v1", Policy: "defer", Decision: Decision{Target: Cloud, Reason: BoundCloud},
+		Estimate: score.Estimate{CloudTime: 2}, State: host.State{Time: 3000},
+	}
+	require.True(t, r.Bind(id, &bound))
+	want := bound
+	want.ID, want.Device, want.Arm, want.Size = id, "pump", Canary, 5
+	have, _ := r.Get(id)
+	require.Equal(t, want, have)
+	require.Equal(t, id, r.Find("e", 1))
+	bound.Version = "v2"
+	require.True(t, r.Bind(id, &bound))
+	have, _ = r.Get(id)
+	require.Equal(t, NoArm, have.Arm, "that trial is over")
+	require.False(t, r.Bind(id+1, &bound))
+	require.False(t, r.Bind(0, &bound))
+}
