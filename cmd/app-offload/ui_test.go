@@ -56,7 +56,7 @@ func TestPage(t *testing.T) {
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=random", "OFFLOAD_LOCAL_OPERATORS=summary window=1s")
 	e.start()
 	e.feed(t)
-	e.await(30*time.Second, "some is done", func() bool { return e.counts().Local > 20 && e.counts().Receipted > 20 })
+	e.await("some is done", func() bool { return e.counts().Local > 20 && e.counts().Receipted > 20 })
 	b.Look(1600, "light")
 	b.Do(chromedp.Navigate(e.api + "/ui"))
 	pageShowsNumbers(t, b)
