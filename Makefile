@@ -29,7 +29,7 @@ run: build ## Run the whole system on this machine (DURATION=20s RATE=1 SEED=1)
 
 .PHONY: test
 test: ## Run the unit, integration and scenario tests with the race detector
-	go test -race ./...
+	go test -race $(TESTFLAGS) ./...
 	go test -run TestEveryTaskArrivesOnceAndInOrder ./functions # in full, 200,000 tasks, without the detector
 
 .PHONY: e2e

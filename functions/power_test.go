@@ -46,14 +46,15 @@ func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
 	configured := s.Decisions(1, nil)[0]
 	require.InDelta(t, configured.Estimate.LocalEnergy, configured.Outcome.Energy, 1e-12)
 	s.Start()
-	joules := 0
+	looks := 1
 	eventually(t, time.Minute, "a power is measured", func() bool {
-		joules += 1_000_000 // a megawatt or so: nobody mistakes it for the model's
-		fake.put("class/powercap/intel-rapl:0/energy_uj", fmt.Sprint(joules*1_000_000))
+		looks++
+		const joules = 1_000_000 // at each look, a megawatt or so: nobody mistakes it for the model's
+		fake.put("class/powercap/intel-rapl:0/energy_uj", fmt.Sprint(looks*joules*1_000_000))
 		if !(s.host.State().Watts > 0) {
 			return false
 		}
-		receive(t, s, "d", joules)
+		receive(t, s, "d", looks)
 		e := s.Decisions(1, nil)[0]
 		return e.Outcome.Energy > 1000*configured.Outcome.Energy && e.Estimate.LocalEnergy > 1000*configured.Estimate.LocalEnergy
 	})

@@ -282,7 +282,7 @@ func (s *Service) everySecond(ctx context.Context) {
 		link := s.exporter.Link()
 		s.host.SetLink(link)
 		s.outage.see(link.Up, time.Now())
-		thrift.set(s.spool.Resting())
+		thrift.set(s.spool.Waiting())
 		select {
 		case <-ctx.Done():
 			return

@@ -5,9 +5,9 @@ import (
 	"runtime/debug"
 )
 
-// thrift collects garbage earlier while nothing leaves. What waits then takes memory that it does not take else, and the work of
-// sealing and sending, which it would slow down, is not done; so an outage needs hardly more memory than a working link. It
-// belongs to one goroutine. Whoever sets GOGC decides himself.
+// thrift collects garbage earlier while nothing leaves, or less than comes in. What waits then takes memory that it does not take
+// else, and the work of sealing and sending, which it would slow down, is little; so an outage or a slow link needs hardly more memory than a
+// good one. It belongs to one goroutine. Whoever sets GOGC decides himself.
 type thrift struct {
 	off    bool
 	saving bool

@@ -26,6 +26,8 @@ var walls = map[string][]string{
 	"batch":  {"check", "task", "spool"},
 	"export": {"check", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
+
+	"badlink": {}, // for tests; what users says keeps it out of the service
 }
 
 // Who may use a library that shapes what uses it. The lab drives brokers as their user would.
@@ -37,6 +39,7 @@ var users = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang":    {"functions/export", "functions/intake", "cmd/offload-cloud", "cmd/offload-lab"},
 	"github.com/shirou/gopsutil/":            {"functions/host"},
 	"github.com/edgexfoundry/device-sdk-go/": {"cmd/app-offload"},
+	"app-offload/functions/badlink":          {"cmd/offload-lab"},
 }
 
 // Commands that must build without the SDK.

@@ -83,7 +83,7 @@ func (a *aviary) cloud(keys ring) {
 	opener := seal.NewOpener(keys, seal.Limits{})
 	a.client = paho.NewClient(paho.NewClientOptions().AddBroker("tcp://127.0.0.1:" + a.port).SetClientID("test").SetOrderMatters(false))
 	wait := func(token paho.Token) {
-		require.True(a.t, token.WaitTimeout(10*time.Second))
+		require.True(a.t, token.WaitTimeout(patience))
 		require.NoError(a.t, token.Error())
 	}
 	wait(a.client.Connect())
@@ -131,7 +131,7 @@ func (a *aviary) with(what string, kept secrets, then func(alive bool), env ...s
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	alive, gone := false, false
-	for deadline := time.Now().Add(60 * time.Second); !alive && !gone && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); !alive && !gone && time.Now().Before(deadline); {
 		select {
 		case <-ended:
 			gone = true
@@ -236,14 +236,14 @@ func TestNoSecretIsShown(t *testing.T) {
 	sent := 0
 	delivers := func(alive bool) {
 		require.True(t, alive, a.log)
-		a.await(60*time.Second, "ready", func() bool { return a.get("/ready", nil) == http.StatusOK }) // before, the bus may not know it yet
+		a.await("ready", func() bool { return a.get("/ready", nil) == http.StatusOK }) // before, the bus may not know it yet
 		for range 20 {
 			a.publish(sent)
 			sent++
 		}
 		a.send([]byte("rubbish"))
 		// An event whose acknowledgement the last stop cut off comes again: more than were sent is no fault here.
-		a.await(120*time.Second, "all is receipted", func() bool { c := a.counts(); return c.Receipted >= int64(sent) && c.Spooled == 0 })
+		a.await("all is receipted", func() bool { c := a.counts(); return c.Receipted >= int64(sent) && c.Spooled == 0 })
 	}
 	a.with("all is well", secrets{"message-bus": bus, "mqtt-export": export, "offload-keys": one}, delivers)
 	a.with("rotated", secrets{"message-bus": bus, "mqtt-export": export, "offload-keys": both}, delivers)
@@ -251,7 +251,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	waits := func(alive bool) {
 		require.True(t, alive, a.log)
 		a.publish(sent)
-		a.await(60*time.Second, "the failure is logged", func() bool {
+		a.await("the failure is logged", func() bool {
 			var status struct{ Link struct{ Up bool } }
 			a.get("/status", &status)
 			return !status.Link.Up && regexp.MustCompile(`level=(WARN|ERROR)`).MatchString(a.log.String())

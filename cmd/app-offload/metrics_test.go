@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	edgex "github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/interfaces"
@@ -206,7 +205,7 @@ func TestTelemetryOnTheBus(t *testing.T) {
 			t.Errorf("%s came on %s", name, m.Topic())
 		}
 	})
-	require.True(t, token.WaitTimeout(10*time.Second))
+	require.True(t, token.WaitTimeout(patience))
 	e.start()
 	for n := range 50 {
 		e.publish(n)
@@ -215,7 +214,7 @@ func TestTelemetryOnTheBus(t *testing.T) {
 		"OffloadTasksAccepted": 50, "OffloadTasksReceipted": 50, "OffloadTasksBalance": 0, "OffloadLinkUp": 1,
 		"OffloadEventsRefused{reason=events}": 0, "OffloadReady": 1,
 	} {
-		e.await(30*time.Second, fmt.Sprintf("%s is %g", name, want), func() bool {
+		e.await(fmt.Sprintf("%s is %g", name, want), func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			v, ok := heard[name]
@@ -236,14 +235,14 @@ func TestNothingIsLoggedPerMessage(t *testing.T) {
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=random", "OFFLOAD_LOCAL_OPERATORS=summary window=100ms")
 	e.start()
 	e.publish(0)
-	e.await(20*time.Second, "the first is through", func() bool { return e.counts().Accepted == 1 })
-	e.await(20*time.Second, "the start is logged", func() bool { return strings.Contains(e.log.String(), "ready: events are taken") })
+	e.await("the first is through", func() bool { return e.counts().Accepted == 1 })
+	e.await("the start is logged", func() bool { return strings.Contains(e.log.String(), "ready: events are taken") })
 	before := e.log.String()
 	for n := range 500 {
 		e.publish(n + 1)
 		e.send([]byte("rubbish"))
 	}
-	e.await(30*time.Second, "all are through", func() bool { return e.counts().Accepted == 501 })
+	e.await("all are through", func() bool { return e.counts().Accepted == 501 })
 	require.LessOrEqual(t, strings.Count(strings.TrimPrefix(e.log.String(), before), "\n"), 3)
 }
 

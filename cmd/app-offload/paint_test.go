@@ -3,7 +3,6 @@ package main
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -19,7 +18,7 @@ func BenchmarkPage(b *testing.B) {
 	e := newEdge(b, "OFFLOAD_WRITABLE_POLICY_DEFAULT=random", "OFFLOAD_LOCAL_OPERATORS=summary window=1s")
 	e.start()
 	e.feed(b)
-	e.await(30*time.Second, "some is done", func() bool { return e.counts().Local > 20 && e.counts().Receipted > 20 })
+	e.await("some is done", func() bool { return e.counts().Local > 20 && e.counts().Receipted > 20 })
 	browser.Look(1600, "light")
 	browser.Do(chromedp.Navigate(e.api + "/ui"))
 	var first, paint []float64

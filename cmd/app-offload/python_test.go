@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -51,7 +50,7 @@ func TestPythonClient(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, idleNode(t))
 	e.start()
-	e.await(time.Minute, "decisions see the link up", func() bool {
+	e.await("decisions see the link up", func() bool {
 		resp, err := http.Post(e.api+"/task", "application/json", strings.NewReader(`{"dataSize":1,"deadline":1000,"policy":"cloud"}`))
 		require.NoError(t, err)
 		defer resp.Body.Close()

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/stretchr/testify/require"
@@ -50,7 +49,7 @@ func TestAPI(t *testing.T) {
 	e.start()
 	e.publish(1)
 	e.send([]byte("rubbish"))
-	e.await(10*time.Second, "the event is through", func() bool { c := e.counts(); return c.Accepted == 1 && c.InFlight == 0 })
+	e.await("the event is through", func() bool { c := e.counts(); return c.Accepted == 1 && c.InFlight == 0 })
 
 	for _, c := range []struct {
 		what, method, path, body string

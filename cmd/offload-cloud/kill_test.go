@@ -67,7 +67,7 @@ func (c *child) awaitReady(t testing.TB) {
 	t.Helper()
 	select {
 	case <-c.ready:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the program does not become ready:\n%s", c.end(t, syscall.SIGKILL))
 	}
 }

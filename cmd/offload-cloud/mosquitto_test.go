@@ -44,7 +44,7 @@ func TestSharedSubscriptionIsSafeThroughReceipts(t *testing.T) {
 	}).Prepare(t)
 	var running sync.WaitGroup
 	running.Go(func() { edge.Run(ctx, t, "tcp://"+address) })
-	for edge.Left() > 4000 {
+	for edge.Left() > 4000 && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	workers[0].end(t, syscall.SIGKILL)

@@ -99,7 +99,7 @@ func newRadio(t *testing.T, address string, opener *seal.Opener) *radio {
 
 func wait(t *testing.T, token mqtt.Token) {
 	t.Helper()
-	require.True(t, token.WaitTimeout(10*time.Second), "the broker does not answer")
+	require.True(t, token.WaitTimeout(time.Minute), "the broker does not answer")
 	require.NoError(t, token.Error())
 }
 
@@ -113,7 +113,7 @@ func (r *radio) receipt(t *testing.T) *seal.Receipt {
 	select {
 	case receipt := <-r.receipts:
 		return receipt
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("there is no receipt")
 		return nil
 	}

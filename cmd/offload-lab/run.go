@@ -34,7 +34,7 @@ func runVerb(ctx context.Context, args []string) error {
 	fs := flags("run", runExamples)
 	fs.StringVar(&o.bin, "bin", "bin", "folder with the binaries that `make build` made")
 	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&o.dir, "dir", "", "folder for spool, database and log; default a temporary one that is removed at the end")
+	fs.StringVar(&o.dir, "dir", "", "folder for spool, database and log; default a temporary one, which is kept only if something is wrong")
 	fs.StringVar(&o.feed, "feed", "", "play this file of JSON lines instead of the live feed")
 	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
 	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
@@ -45,15 +45,20 @@ func runVerb(ctx context.Context, args []string) error {
 	if o.rate <= 0 {
 		return fmt.Errorf("-rate %g: must be above 0, such as 20", o.rate)
 	}
-	if o.dir == "" {
-		dir, err := os.MkdirTemp("", "offload-lab-")
-		if err != nil {
+	own := o.dir == ""
+	if own {
+		var err error
+		if o.dir, err = os.MkdirTemp("", "offload-lab-"); err != nil {
 			return fmt.Errorf("making a folder for the run: %w", err)
 		}
-		defer os.RemoveAll(dir)
-		o.dir = dir
 	}
-	return o.run(ctx)
+	if err := o.run(ctx); err != nil {
+		return fmt.Errorf("%w\neverything is left in %s", err, o.dir)
+	}
+	if own {
+		return os.RemoveAll(o.dir)
+	}
+	return nil
 }
 
 func (o *runOptions) run(ctx context.Context) error {

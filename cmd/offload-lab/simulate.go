@@ -133,7 +133,8 @@ func (w *stepWriter) write(episode int, name string, e *sim.Episode, s *sim.Situ
 	w.written++
 	entry := policy.NewEntry(&s.Task, &s.Estimate, &s.State, d, name, "simulated")
 	entry.ID = w.written
-	entry.Outcome = policy.Outcome{Known: true, Time: info.Took, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+	waited := entry.Waited.Seconds() // before the decision, from which an outcome counts
+	entry.Outcome = policy.Outcome{Known: true, Time: info.Took - waited, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
 	var err error
 	if w.line, err = policy.AppendRecord(w.line[:0], &entry); err != nil {
 		return err

@@ -81,3 +81,14 @@ func TestVerbsAreJoinedByFiles(t *testing.T) {
 	}
 	require.Error(t, reportVerb(ctx, []string{log}), "a decision log is no result")
 }
+
+// What went wrong is to be found in the logs, so a run that fails leaves its folder.
+func TestAFailedRunLeavesItsLogs(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	err := runVerb(t.Context(), []string{"-bin", t.TempDir(), "-res", "../../res"}) // there are no programs
+	require.Error(t, err)
+	logs, globErr := filepath.Glob(filepath.Join(os.TempDir(), "offload-lab-*", "log"))
+	require.NoError(t, globErr)
+	require.Len(t, logs, 1)
+	require.ErrorContains(t, err, "everything is left in "+filepath.Dir(logs[0]))
+}

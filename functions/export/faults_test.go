@@ -2,23 +2,22 @@ package export
 
 import (
 	"bufio"
-	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/eclipse/paho.mqtt.golang/packets"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/badlink"
 	"app-offload/functions/batch"
 )
 
@@ -148,35 +147,21 @@ func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
 	goroutinesBack(t, before)
 }
 
-func startProxy(t *testing.T, upstream string) *toxiproxy.Proxy {
+// startLink opens a way to the broker that can be harmed.
+func startLink(t *testing.T, upstream string) *badlink.Link {
 	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, "link", anyPort, upstream)
-	require.NoError(t, p.Start())
-	t.Cleanup(p.Stop)
-	return p
-}
-
-func poison(t *testing.T, p *toxiproxy.Proxy, kind, stream, attributes string) {
-	t.Helper()
-	_, err := p.Toxics.AddToxicJson(strings.NewReader(
-		fmt.Sprintf(`{"name":"x","type":%q,"stream":%q,"toxicity":1,"attributes":{%s}}`, kind, stream, attributes)))
+	l, err := badlink.New(upstream)
 	require.NoError(t, err)
+	t.Cleanup(l.Close)
+	return l
 }
 
-// faults are what can happen to a link. Each lasts a moment and is then taken away.
-var faults = []struct{ name, kind, stream, attributes string }{
-	{"cut", "", "", ""},
-	{"PUBACKs and receipts are lost, then the connection", "timeout", "downstream", `"timeout":100`},
-	{"half-open: nothing leaves, nothing is said", "timeout", "upstream", `"timeout":0`},
-	{"half-open the other way", "timeout", "downstream", `"timeout":0`},
-	{"reset", "reset_peer", "upstream", `"timeout":0`},
-	{"reset in the middle", "reset_peer", "downstream", `"timeout":20`},
-	{"closed after some bytes", "limit_data", "upstream", `"bytes":3000`},
-	{"closed after some acknowledgements", "limit_data", "downstream", `"bytes":150`},
-	{"slow", "bandwidth", "upstream", `"rate":50`},
-	{"late", "latency", "downstream", `"latency":50,"jitter":30`},
-	{"in pieces", "slicer", "upstream", `"average_size":64,"size_variation":32,"delay":100`},
+// harms are all of a link's troubles, in an order that a seed can choose from.
+func harms() (all []badlink.Trouble) {
+	for _, kind := range slices.Sorted(maps.Keys(badlink.Troubles)) {
+		all = append(all, badlink.Troubles[kind]...)
+	}
+	return all
 }
 
 // TestFaultsLoseNothing: whatever happens to the link between node and broker, in any order, every record that was put
@@ -193,9 +178,9 @@ func TestFaultsLoseNothing(t *testing.T) {
 	t.Logf("FAULT_SEED=%d FAULT_ROUNDS=%d", seed, rounds)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	b := startBroker(t, anyPort, nil, nil, nil)
-	p := startProxy(t, b.addr)
+	l, all := startLink(t, b.addr), harms()
 	s := newShelf(t)
-	cfg := quick(p.Listen)
+	cfg := quick(l.Addr)
 	cfg.AckTimeout, cfg.ConnectTimeout, cfg.ReceiptTimeout, cfg.ReleaseAfter = "300ms", "300ms", "1s", "100ms"
 	r := newRig(t, cfg, s, nil)
 	total := 0
@@ -208,19 +193,11 @@ func TestFaultsLoseNothing(t *testing.T) {
 		}
 	}
 	for range rounds {
-		f := faults[rnd.IntN(len(faults))]
 		feed()
-		if f.kind == "" {
-			p.Stop()
-			feed()
-			time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond)
-			require.NoError(t, p.Start())
-			continue
-		}
-		poison(t, p, f.kind, f.stream, f.attributes)
+		require.NoError(t, l.Harm(all[rnd.IntN(len(all))]))
 		feed()
-		time.Sleep(time.Duration(rnd.IntN(400)) * time.Millisecond)
-		require.NoError(t, p.Toxics.RemoveToxic(context.Background(), "x"))
+		time.Sleep(time.Duration(rnd.IntN(400)) * time.Millisecond) // each trouble lasts for a moment of any length
+		require.NoError(t, l.Heal())
 	}
 	feed()
 	r.settled()
@@ -240,10 +217,10 @@ func TestFaultsLoseNothing(t *testing.T) {
 // batches could be larger: else each connection would be given up as hung before its first batch is through.
 func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
-	p := startProxy(t, b.addr)
-	poison(t, p, "bandwidth", "upstream", `"rate":100`)
+	narrow := startLink(t, b.addr)
+	require.NoError(t, narrow.Harm(badlink.Trouble{Up: badlink.Flow{Rate: 100e3}}))
 	s := newShelf(t)
-	cfg := quick(p.Listen)
+	cfg := quick(narrow.Addr)
 	cfg.AckTimeout, cfg.LinkAhead = "1s", "500ms"
 	r := newRig(t, cfg, s, func(d *Deps) {
 		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
@@ -259,15 +236,15 @@ func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	require.GreaterOrEqual(t, st.Published, uint64(6), "many small batches instead of one large one")
 	goodput := r.Link().Goodput
 	require.Greater(t, goodput, 30e3)
-	require.Less(t, goodput, 400e3, "a proxy that had to wait for its turn passes on in bursts")
+	require.Less(t, goodput, 400e3, "a link that had to wait for its turn passes on in bursts")
 	b.look(func() { require.Empty(t, b.overtook) })
 }
 
 func TestProbesMeasureAnIdleLink(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
-	p := startProxy(t, b.addr)
-	poison(t, p, "latency", "downstream", `"latency":30`)
-	cfg := quick(p.Listen)
+	far := startLink(t, b.addr)
+	require.NoError(t, far.Harm(badlink.Trouble{Down: badlink.Flow{Delay: 30 * time.Millisecond}}))
+	cfg := quick(far.Addr)
 	cfg.ProbeEvery = "10ms"
 	r := newRig(t, cfg, newShelf(t), nil)
 	until(t, "some probes have come", func() bool { n := 0; b.look(func() { n = b.pings }); return n >= 5 })

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/badlink"
 	"app-offload/functions/batch"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
@@ -32,13 +32,13 @@ func keep(tb testing.TB, s *spool.Spool, device string, n, size int) {
 // their life, because after a restart fresh records go before what was left.
 func TestRestartsLoseNothing(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
-	p := startProxy(t, b.addr)
+	l := startLink(t, b.addr)
 	dir, total := t.TempDir(), 0
 	const lives = 3
 	for life := range lives {
 		s, err := spool.Open(dir, spool.DefaultConfig())
 		require.NoError(t, err)
-		cfg := quick(p.Listen)
+		cfg := quick(l.Addr)
 		cfg.AckTimeout, cfg.ConnectTimeout, cfg.ReceiptTimeout, cfg.ReleaseAfter = "300ms", "300ms", "1s", "50ms"
 		r := newRig(t, cfg, s, nil)
 		var feed sync.WaitGroup
@@ -51,11 +51,11 @@ func TestRestartsLoseNothing(t *testing.T) {
 			})
 		}
 		if life%2 == 1 {
-			poison(t, p, "limit_data", "downstream", `"bytes":400`)
+			require.NoError(t, l.Harm(badlink.Trouble{Down: badlink.Flow{Limit: 400}}))
 		}
 		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
 		if life%2 == 1 {
-			require.NoError(t, p.Toxics.RemoveToxic(context.Background(), "x"))
+			require.NoError(t, l.Heal())
 		}
 		feed.Wait()
 		if life == lives-1 {

@@ -164,7 +164,7 @@ func newSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 // startSubscriber connects, waits for the subscription, and stops at the end of the test.
 func startSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 	s := newSubscriber(t, cfg, bus, sink)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.Start(ctx)
 	eventually(t, func() bool { return s.log.(*logLines).count("reading from") > 0 }, "subscribed")

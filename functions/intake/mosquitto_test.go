@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -17,10 +18,12 @@ import (
 	"app-offload/functions/task"
 )
 
-// startMosquitto runs Debian's broker, and skips the test where there is none.
+// startMosquitto runs Debian's broker, which is where only root looks for it. Where there is none it skips the test, but in CI the
+// test fails.
 func startMosquitto(t *testing.T) string {
-	binary, err := exec.LookPath("mosquitto")
-	if err != nil {
+	const binary = "/usr/sbin/mosquitto"
+	if _, err := os.Stat(binary); err != nil {
+		require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
 		t.Skip("mosquitto is not installed")
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +59,9 @@ func publishTo(t *testing.T, url string, from, to int) {
 }
 
 func wait(token mqtt.Token) error {
-	token.WaitTimeout(10 * time.Second)
+	if !token.WaitTimeout(time.Minute) {
+		return errors.New("the broker does not answer")
+	}
 	return token.Error()
 }
 

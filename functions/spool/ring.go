@@ -15,6 +15,7 @@ type ring struct {
 	order      []uint64 // sequences as they came; some are gone already
 	head       int
 	taken      time.Time // when something was last taken from it, or nothing was there to be taken
+	pushed     time.Time // when something last had to go out of it for newer records
 	grown      int       // the most records that recs has held since it was made
 }
 
@@ -41,6 +42,9 @@ func (r *ring) bound(now time.Time) int64 {
 
 // resting tells whether records wait that nobody takes.
 func (r *ring) resting(now time.Time) bool { return len(r.recs) > 0 && now.Sub(r.taken) > pauseAfter }
+
+// crowded tells whether more comes in than leaves.
+func (r *ring) crowded(now time.Time) bool { return now.Sub(r.pushed) < restAfter }
 
 type ringRecord struct {
 	seg           *segment
@@ -105,12 +109,14 @@ func (r *ring) shrink() {
 
 // evict moves what the ring cannot hold to the backlog.
 func (s *Spool) evict() {
-	most := s.ring.bound(time.Now())
+	now := time.Now()
+	most := s.ring.bound(now)
 	for {
 		seq, g, ok := s.ring.oldest(most)
 		if !ok {
 			break
 		}
+		s.ring.pushed = now
 		i := g.find(seq)
 		switch g.entries[i].state {
 		case live:

@@ -122,9 +122,11 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Resting tells whether fresh records wait that nobody takes: the link is gone, or hangs.
-func (s *Spool) Resting() bool {
+// Waiting tells whether fresh records wait longer than they should: nobody takes them, as the link is gone or hangs, or more come in
+// than leave.
+func (s *Spool) Waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ring.resting(time.Now())
+	now := time.Now()
+	return s.ring.resting(now) || s.ring.crowded(now)
 }

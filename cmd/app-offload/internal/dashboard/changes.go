@@ -22,6 +22,25 @@ type Change struct {
 // limit does not change its state with every batch.
 const relaxed = 0.95
 
+// atStart is what was before the first look: nothing had come yet. So whatever has by then is news, and on a slow machine that is
+// everything; but not what holds by configuration, nor what an earlier process dropped.
+func atStart(is *functions.Status) (was functions.Status) {
+	was.Counts.Dropped = is.Counts.Dropped
+	was.Policy, was.Policies.Canary, was.Configuration.Version = is.Policy, is.Policies.Canary, is.Configuration.Version
+	return was
+}
+
+// missing lists what has not come by the first look. It is no change, for a log, but where the list begins.
+func missing(now time.Time, is *functions.Status) (changes []Change) {
+	if !is.Link.Up {
+		changes = append(changes, Change{now.UnixMilli(), "link", false, "the link to the cloud is not up yet"})
+	}
+	if !is.Ready {
+		changes = append(changes, Change{now.UnixMilli(), "ready", false, "events are not taken yet: " + first(is.NotReady)})
+	}
+	return changes
+}
+
 // compare lists what has changed between two statuses. The lock is held.
 func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLimit float64) (changes []Change) {
 	add := func(about string, good bool, format string, args ...any) {

@@ -56,7 +56,7 @@ type seen struct {
 func New(source Source) *Dashboard { return &Dashboard{source: source} }
 
 // Observe takes in the status of this moment, which is to be given every two seconds, and returns what has changed since
-// the one before.
+// the one before, or by the first one since the start.
 func (d *Dashboard) Observe(now time.Time, st *functions.Status, backlogLimit float64) []Change {
 	completion := nothing
 	if st.Events.Received > 0 { // a ring that is still empty would be looked through to its end
@@ -71,7 +71,8 @@ func (d *Dashboard) Observe(now time.Time, st *functions.Status, backlogLimit fl
 		d.last.link = now
 	}
 	if first {
-		return nil
+		before.status = atStart(st)
+		d.changes = missing(now, st)
 	}
 	if st.Events.Received > before.status.Events.Received {
 		d.last.event = now
@@ -84,7 +85,9 @@ func (d *Dashboard) Observe(now time.Time, st *functions.Status, backlogLimit fl
 	if over := len(d.changes) - maxChanges; over > 0 {
 		d.changes = append(d.changes[:0], d.changes[over:]...)
 	}
-	d.ring.add(pointBetween(before.at, &before.status, now, st, completion))
+	if !first { // a rate needs two moments
+		d.ring.add(pointBetween(before.at, &before.status, now, st, completion))
+	}
 	return changes
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,62 @@ func TestHistorySince(t *testing.T) {
 	}
 }
 
+// The list begins with what is true at the first look, however much has come by then; configuration is no news, nor is what an earlier
+// process dropped. What has not come yet is on the list, and no change.
+func TestTheListBeginsWithTheFirstLook(t *testing.T) {
+	for _, c := range []struct {
+		why          string
+		was          func(*functions.Status)
+		listed, news []string // oldest first
+	}{
+		{
+			"all is up", func(*functions.Status) {},
+			[]string{"the link to the cloud is up", "events are taken"},
+			[]string{"the link to the cloud is up", "events are taken"},
+		},
+		{
+			"nothing is up", func(s *functions.Status) {
+				s.Link.Up, s.Ready, s.NotReady = false, false, []string{"intake: not connected"}
+			},
+			[]string{"the link to the cloud is not up yet", "events are not taken yet: intake: not connected"},
+			nil,
+		},
+		{
+			"the spool is full", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = false, 0.9 },
+			[]string{"the link to the cloud is not up yet", "events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept here"},
+			[]string{"events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept here"},
+		},
+		{
+			"there is trouble at once", func(s *functions.Status) {
+				s.Counts.Balance, s.Export.ReceiptsSilent, s.Configuration.Problem = 1, true, "Policy.Default = luck"
+			},
+			[]string{"the link to the cloud is up", "events are taken", "the broker acknowledges, but no receipts come", "the account does not add up", "Policy.Default = luck"},
+			[]string{"the link to the cloud is up", "events are taken", "the broker acknowledges, but no receipts come", "the account does not add up", "Policy.Default = luck"},
+		},
+	} {
+		f := newFake()
+		f.status.Events.Received, f.status.Counts.Dropped = 3, map[string]int64{"ttl": 7}
+		f.status.Policies.Canary = &functions.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
+		c.was(&f.status)
+		d := New(f)
+		require.Equal(t, c.news, texts(d.Observe(begin, &f.status, 0.8)), c.why)
+		data := d.Data(begin, Query{})
+		slices.Reverse(data.Changes)
+		require.Equal(t, c.listed, texts(data.Changes), c.why)
+		require.Equal(t, begin.UnixMilli(), data.LinkSince)
+		require.Equal(t, begin.UnixMilli(), data.LastEvent, "some have come by now")
+		require.Zero(t, data.LastDrop, "the account is also of what was before")
+		require.Empty(t, d.Observe(begin, &f.status, 0.8), "%s: told twice", c.why)
+	}
+}
+
+func texts(changes []Change) (all []string) {
+	for _, c := range changes {
+		all = append(all, c.Text)
+	}
+	return all
+}
+
 // What is no longer as it was is told once, the spool with some play around its limit.
 func TestChanges(t *testing.T) {
 	f := newFake()
@@ -155,11 +212,7 @@ func TestChanges(t *testing.T) {
 		{"the bus goes", func(s *functions.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"events are not taken: intake: not connected"}},
 	} {
 		step.change(&f.status)
-		var texts []string
-		for _, c := range d.Observe(begin, &f.status, 0.8) {
-			texts = append(texts, c.Text)
-		}
-		require.Equal(t, step.want, texts, step.why)
+		require.Equal(t, step.want, texts(d.Observe(begin, &f.status, 0.8)), step.why)
 		require.Empty(t, d.Observe(begin, &f.status, 0.8), "%s: told twice", step.why)
 	}
 	require.Equal(t, "events are not taken: intake: not connected", d.Data(begin, Query{}).Changes[0].Text, "newest first")

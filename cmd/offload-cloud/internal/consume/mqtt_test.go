@@ -154,7 +154,7 @@ func TestMQTTWaitsForTheBroker(t *testing.T) {
 }
 
 func wait(token mqtt.Token) error {
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(time.Minute) {
 		return context.DeadlineExceeded
 	}
 	return token.Error()

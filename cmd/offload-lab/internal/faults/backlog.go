@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"app-offload/functions/badlink"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
@@ -61,7 +62,7 @@ func (s *stage) backlog(ctx context.Context) error {
 		atMost("p99 beside the backlog, times without", beside/alone, 2),
 		atLeast("share of the link that the backlog got", left*s.wire/(width*s.result.Seconds), backlogShare),
 	)
-	if err := s.link.heal(); err != nil {
+	if err := s.link.Heal(); err != nil {
 		return err
 	}
 	return s.drain(ctx)
@@ -84,11 +85,11 @@ func (s *stage) narrow(ctx context.Context) (width float64, err error) {
 	s.wire = st.Export.Bytes / st.Export.Receipted
 	width = s.wire * s.rate / busy
 	s.say("an event needs %.0f bytes on the wire; the link carries %.0f KB/s", s.wire, width/1e3)
-	return width, s.link.harm(narrowed(width))
+	return width, s.link.Harm(narrowed(width))
 }
 
-func narrowed(width float64) trouble {
-	return trouble{up: flow{rate: width}}
+func narrowed(width float64) badlink.Trouble {
+	return badlink.Trouble{Up: badlink.Flow{Rate: width}}
 }
 
 // restartWithBacklog ends app-offload, fills its spool, and starts it again while the link is down.
@@ -103,7 +104,7 @@ func (s *stage) restartWithBacklog(ctx context.Context) (ready time.Duration, er
 		if err := s.fill(); err != nil {
 			return err
 		}
-		if err := s.link.harm(troubles["cut"][0]); err != nil {
+		if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
 			return err
 		}
 		begin := time.Now()
@@ -161,7 +162,7 @@ func (s *stage) record(n int, class *task.Class) spool.Record {
 
 // connect gives the link back, narrow, and waits until app-offload uses it.
 func (s *stage) connect(ctx context.Context, width float64) error {
-	if err := s.link.harm(narrowed(width)); err != nil {
+	if err := s.link.Harm(narrowed(width)); err != nil {
 		return err
 	}
 	return until(ctx, patience, "the link is up again", func() (bool, error) {

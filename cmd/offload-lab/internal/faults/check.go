@@ -17,7 +17,7 @@ const stretch = 150
 
 // check stops the faults and holds the system to its invariants, then publishes a stretch that nothing disturbs.
 func (s *system) check(ctx context.Context) error {
-	if err := s.link.heal(); err != nil {
+	if err := s.link.Heal(); err != nil {
 		return err
 	}
 	return s.publisher.rest(ctx, func() error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/stack"
+	"app-offload/functions/badlink"
 )
 
 // disk is a small file system of its own, in a file, where the spool lies. It needs root.
@@ -95,7 +96,7 @@ func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 //  3. With room on the disk and the link back all drains; every event has arrived or was done on the node.
 func (s *stage) fullDisk(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
-		if err := errors.Join(d.fill(ctx, 8<<20), s.link.harm(troubles["cut"][0])); err != nil {
+		if err := errors.Join(d.fill(ctx, 8<<20), s.link.Harm(badlink.Troubles["cut"][0])); err != nil {
 			return err
 		}
 		err := until(ctx, patience, "the disk is full and events are done on the node", func() (bool, error) {
@@ -126,7 +127,7 @@ func (s *stage) fullDisk(ctx context.Context) error {
 
 // mended gives the link back and waits until the spool is empty. Every event has arrived then, or was done on the node.
 func (s *stage) mended(ctx context.Context) error {
-	if err := s.link.heal(); err != nil {
+	if err := s.link.Heal(); err != nil {
 		return err
 	}
 	if err := s.emptied(ctx); err != nil {
@@ -151,7 +152,7 @@ func (s *stage) mended(ctx context.Context) error {
 //  2. After the disk is mended and the service started again all drains; every event has arrived or was done on the node.
 func (s *stage) readOnly(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
-		if err := s.link.harm(troubles["cut"][0]); err != nil {
+		if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
 			return err
 		}
 		if _, err := s.observe(ctx, "before", 10*time.Second); err != nil {

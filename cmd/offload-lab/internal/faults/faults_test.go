@@ -1,14 +1,10 @@
 package faults
 
 import (
-	"bytes"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -94,74 +90,4 @@ func TestMissingEventsAreFound(t *testing.T) {
 	d.take(p.id(3), 1, 2, nil)
 	require.Equal(t, []int{0, 2, 4}, d.missing(5))
 	require.Equal(t, 2, d.complete)
-}
-
-// Packets are taken out whole, whatever the pieces in which they come.
-func TestSwallowTakesPacketsOut(t *testing.T) {
-	puback := []byte{0x40, 2, 0, 1}
-	publish := append([]byte{0x32, 0x80, 0x02}, make([]byte, 256)...)
-	stream := bytes.Join([][]byte{puback, publish, puback, publish}, nil)
-	for _, c := range []struct {
-		packet int
-		want   []byte
-	}{
-		{0, stream},
-		{pubackPacket, append(bytes.Clone(publish), publish...)},
-		{publishPacket, append(bytes.Clone(puback), puback...)},
-	} {
-		for _, in := range []io.Reader{bytes.NewReader(stream), iotest.OneByteReader(bytes.NewReader(stream)), iotest.HalfReader(bytes.NewReader(stream))} {
-			f := &framer{}
-			var out []byte
-			for piece := make([]byte, 100); ; {
-				n, err := in.Read(piece)
-				out = append(out, f.pass(piece[:n], c.packet)...)
-				if err == io.EOF {
-					break
-				}
-				require.NoError(t, err)
-			}
-			require.Equal(t, c.want, out)
-		}
-	}
-}
-
-// The link does to connections what it says, while they are up.
-func TestLinkSwallowsAndHeals(t *testing.T) {
-	far, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer far.Close()
-	l, err := newLink(far.Addr().String())
-	require.NoError(t, err)
-	defer l.close()
-	near, err := net.Dial("tcp", l.addr)
-	require.NoError(t, err)
-	defer near.Close()
-	broker, err := far.Accept()
-	require.NoError(t, err)
-	defer broker.Close()
-
-	puback, pong := []byte{0x40, 2, 0, 1}, []byte{0xd0, 0}
-	say := func(packets ...[]byte) {
-		t.Helper()
-		for _, p := range packets {
-			_, err := broker.Write(p)
-			require.NoError(t, err)
-		}
-	}
-	hear := func(want []byte) {
-		t.Helper()
-		require.NoError(t, near.SetReadDeadline(time.Now().Add(20*time.Second)))
-		got := make([]byte, len(want))
-		_, err := io.ReadFull(near, got)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-	say(puback)
-	hear(puback)
-	require.NoError(t, l.harm(troubles["puback"][0]))
-	say(puback, pong)
-	hear(pong)
-	require.NoError(t, l.heal())
-	say(puback)
-	hear(puback)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"app-offload/functions/badlink"
 )
 
 // kind is one thing that can happen.
@@ -168,8 +170,8 @@ const stopTime = 20 * time.Second
 // troubled makes one of the link's troubles for a while; now and then it stays until the next round is over.
 func troubled(name string) func(*system, context.Context) error {
 	return func(s *system, ctx context.Context) error {
-		list := troubles[name]
-		if err := s.link.harm(list[s.random.IntN(len(list))]); err != nil {
+		list := badlink.Troubles[name]
+		if err := s.link.Harm(list[s.random.IntN(len(list))]); err != nil {
 			return err
 		}
 		if err := s.pause(ctx, 5*time.Second); err != nil {
@@ -178,7 +180,7 @@ func troubled(name string) func(*system, context.Context) error {
 		if s.random.IntN(3) == 0 {
 			return nil
 		}
-		return s.link.heal()
+		return s.link.Heal()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"app-offload/functions/badlink"
 	"app-offload/functions/spool"
 )
 
@@ -36,7 +37,7 @@ func outage(kind string, number int, waiting float64) func(*stage, context.Conte
 		if s.result.Before, err = s.observe(ctx, "before", comparison); err != nil {
 			return err
 		}
-		if err := s.link.harm(troubles[kind][number]); err != nil {
+		if err := s.link.Harm(badlink.Troubles[kind][number]); err != nil {
 			return err
 		}
 		begin := time.Now()
@@ -46,7 +47,7 @@ func outage(kind string, number int, waiting float64) func(*stage, context.Conte
 		s.result.Seconds = rounded(time.Since(begin).Seconds())
 		s.compareUsage(kind == "slow")
 		s.bounds(atLeast("tasks that wait at the end, times those that came in", float64(s.result.During.Spooled)/(s.result.During.Published*s.result.Seconds), waiting))
-		if err := s.link.heal(); err != nil {
+		if err := s.link.Heal(); err != nil {
 			return err
 		}
 		return s.drain(ctx)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/stack"
+	"app-offload/functions/badlink"
 )
 
 // system is all that runs. One goroutine breaks and mends it; another one only asks it how it is.
@@ -28,7 +29,7 @@ type system struct {
 	report *Report
 
 	bus, broker *mosquitto
-	link        *link
+	link        *badlink.Link
 	publisher   *publisher
 	database    *database
 	edge        atomic.Pointer[stack.Stack]
@@ -102,7 +103,7 @@ func (s *system) startBrokers(ctx context.Context) (err error) {
 	if err := errors.Join(s.bus.start(ctx), s.broker.start(ctx)); err != nil {
 		return err
 	}
-	s.link, err = newLink(s.broker.addr)
+	s.link, err = badlink.New(s.broker.addr)
 	return err
 }
 
@@ -153,7 +154,7 @@ func (s *system) answers(ctx context.Context, path string) bool {
 func (s *system) startEdge() error {
 	e, err := stack.StartEdge(stack.Config{
 		Bin: s.cfg.Bin, Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: s.settings(),
-		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.addr,
+		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.Addr,
 	})
 	if err != nil {
 		return err
@@ -204,7 +205,7 @@ func (s *system) close() error {
 		s.cloud.Kill()
 	}
 	if s.link != nil {
-		s.link.close()
+		s.link.Close()
 	}
 	var errs []error
 	for _, m := range []*mosquitto{s.bus, s.broker} {

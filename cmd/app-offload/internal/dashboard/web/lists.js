@@ -106,7 +106,7 @@ function showRest(data) {
   const st = data.status, n = st.node;
   const time = ms => make("time", { datetime: new Date(ms).toISOString() }, clock(ms));
   fill("changes", data.changes.length ? make("ul", { class: "events" }, ...data.changes.map(c => make("li", {}, time(c.time), make("p", { class: c.good ? "" : "bad" }, make("i", { role: "img", "aria-label": c.good ? "good" : "bad" }, c.good ? "●" : "▲"), c.text))))
-    : empty("Nothing since the start: link, policy, configuration and spool are as they were."));
+    : empty("Nothing yet."));
   const aside = reasons(st.events.quarantined);
   fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("Every message was a proper event."),
     data.quarantined.length ? make("ul", { class: "events" }, ...data.quarantined.map(q => make("li", {}, time(q.time), make("p", {}, make("b", {}, spell(q.reason)), " ", q.detail, make("br"), make("small", {}, `${q.topic || "topic unknown"} · ${bytes(q.size)}`))))) : null);

@@ -1,4 +1,5 @@
-package faults
+// Package badlink is the way to a broker with what can be wrong with it, for tests and for the lab. It is no part of the service.
+package badlink
 
 import (
 	"fmt"
@@ -9,12 +10,12 @@ import (
 	"time"
 )
 
-// link is the way between app-offload and the broker in the cloud, and what is wrong with it. What is wrong may change while
+// Link is the way between app-offload and the broker in the cloud, and what is wrong with it. What is wrong may change while
 // connections stand, at any moment of theirs. (Toxiproxy does not bear that: it waits for a stage to let go, under the lock that the
 // stage behind it needs in order to end.)
-type link struct {
+type Link struct {
 	upstream string
-	addr     string
+	Addr     string // what to connect to
 	state    atomic.Pointer[state]
 	running  sync.WaitGroup // listener and connections
 
@@ -25,90 +26,90 @@ type link struct {
 
 // state is a trouble for as long as it lasts.
 type state struct {
-	trouble
+	Trouble
 	over chan struct{} // closed when another takes its place
 }
 
-// trouble is one thing that can be wrong with a link.
-type trouble struct {
-	cut      bool
-	up, down flow // towards the broker, and back
+// Trouble is one thing that can be wrong with a link.
+type Trouble struct {
+	Cut      bool
+	Up, Down Flow // towards the broker, and back
 }
 
-// flow is what is wrong with one direction. The zero value is nothing.
-type flow struct {
-	rate          float64       // bytes/s; 0 is as fast as it goes
-	delay, jitter time.Duration // each piece arrives by so much later, and up to so much more
-	piece         int           // bytes that arrive at once; 0 is all there are
-	pause         time.Duration // between two such pieces
-	stall         bool          // nothing arrives
-	swallow       int           // MQTT's number of the packets that get lost; 0 is none
-	limit         int           // bytes after which the connection ends; 0 is never
-	reset         bool          // the next piece resets the connection
-	resetAfter    time.Duration // so long after it came
+// Flow is what is wrong with one direction. The zero value is nothing.
+type Flow struct {
+	Rate          float64       // bytes/s; 0 is as fast as it goes
+	Delay, Jitter time.Duration // each piece arrives by so much later, and up to so much more
+	Piece         int           // bytes that arrive at once; 0 is all there are
+	Pause         time.Duration // between two such pieces
+	Stall         bool          // nothing arrives
+	Swallow       int           // MQTT's number of the packets that get lost; 0 is none
+	Limit         int           // bytes after which the connection ends; 0 is never
+	Reset         bool          // the next piece resets the connection
+	ResetAfter    time.Duration // so long after it came
 }
 
 // MQTT's numbers of the packets that a link can swallow.
 const (
-	publishPacket = 3
-	pubackPacket  = 4
+	Publish = 3
+	Puback  = 4
 )
 
-// troubles are those that `slow`, `stall` and the others draw from.
-var troubles = map[string][]trouble{
-	"cut": {{cut: true}},
+// Troubles are what is wrong with links in the field, by kind.
+var Troubles = map[string][]Trouble{
+	"cut": {{Cut: true}},
 	"slow": {
-		{up: flow{rate: 20e3}},
-		{up: flow{delay: 400 * time.Millisecond, jitter: 300 * time.Millisecond}, down: flow{delay: 200 * time.Millisecond}},
-		{up: flow{piece: 50, pause: 200 * time.Microsecond}},
+		{Up: Flow{Rate: 20e3}},
+		{Up: Flow{Delay: 400 * time.Millisecond, Jitter: 300 * time.Millisecond}, Down: Flow{Delay: 200 * time.Millisecond}},
+		{Up: Flow{Piece: 50, Pause: 200 * time.Microsecond}},
 	},
-	"stall": {{up: flow{stall: true}}, {down: flow{stall: true}}, {up: flow{stall: true}, down: flow{stall: true}}}, // half-open
+	"stall": {{Up: Flow{Stall: true}}, {Down: Flow{Stall: true}}, {Up: Flow{Stall: true}, Down: Flow{Stall: true}}}, // half-open
 	"reset": {
-		{up: flow{reset: true}},
-		{down: flow{reset: true, resetAfter: 20 * time.Millisecond}},
-		{up: flow{limit: 5000}},
-		{down: flow{limit: 200}},
+		{Up: Flow{Reset: true}},
+		{Down: Flow{Reset: true, ResetAfter: 20 * time.Millisecond}},
+		{Up: Flow{Limit: 5000}},
+		{Down: Flow{Limit: 200}},
 	},
-	"puback":  {{down: flow{swallow: pubackPacket}}},
-	"receipt": {{down: flow{swallow: publishPacket}}},
+	"puback":  {{Down: Flow{Swallow: Puback}}},
+	"receipt": {{Down: Flow{Swallow: Publish}}},
 }
 
 const anyPort = "127.0.0.1:0"
 
-// newLink opens a link without any trouble.
-func newLink(upstream string) (*link, error) {
-	l := &link{upstream: upstream, addr: anyPort, pairs: map[*pair]struct{}{}}
+// New opens a link without any trouble.
+func New(upstream string) (*Link, error) {
+	l := &Link{upstream: upstream, Addr: anyPort, pairs: map[*pair]struct{}{}}
 	l.state.Store(&state{over: make(chan struct{})})
 	return l, l.open()
 }
 
-// harm makes trouble in place of what was there before. A link that was cut opens with the new trouble on it.
-func (l *link) harm(t trouble) error {
+// Harm makes trouble in place of what was there before. A link that was cut opens with the new trouble on it.
+func (l *Link) Harm(t Trouble) error {
 	old := l.state.Swap(&state{t, make(chan struct{})})
 	close(old.over)
-	if t.cut {
-		l.close()
+	if t.Cut {
+		l.Close()
 		return nil
 	}
 	return l.open()
 }
 
-// heal takes all trouble away.
-func (l *link) heal() error { return l.harm(trouble{}) }
+// Heal takes all trouble away.
+func (l *Link) Heal() error { return l.Harm(Trouble{}) }
 
 // open listens, at the same address each time.
-func (l *link) open() error {
+func (l *Link) open() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener != nil {
 		return nil
 	}
-	listener, err := net.Listen("tcp", l.addr)
+	listener, err := net.Listen("tcp", l.Addr)
 	if err != nil {
-		return fmt.Errorf("opening the link at %s: %w", l.addr, err)
+		return fmt.Errorf("opening the link at %s: %w", l.Addr, err)
 	}
-	if l.listener = listener; l.addr == anyPort {
-		l.addr = listener.Addr().String()
+	if l.listener = listener; l.Addr == anyPort {
+		l.Addr = listener.Addr().String()
 	}
 	l.running.Go(func() {
 		for {
@@ -122,8 +123,8 @@ func (l *link) open() error {
 	return nil
 }
 
-// close ends the listener and all connections, and waits for them.
-func (l *link) close() {
+// Close ends the listener and all connections, and waits for them.
+func (l *Link) Close() {
 	l.mu.Lock()
 	if l.listener != nil {
 		_ = l.listener.Close()
@@ -137,7 +138,7 @@ func (l *link) close() {
 }
 
 // serve carries one connection both ways until it ends.
-func (l *link) serve(client *net.TCPConn) {
+func (l *Link) serve(client *net.TCPConn) {
 	server, err := net.DialTimeout("tcp", l.upstream, dialing)
 	if err != nil {
 		_ = client.Close()
@@ -149,8 +150,8 @@ func (l *link) serve(client *net.TCPConn) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { l.carry(p, p.client, p.server, func(t *trouble) *flow { return &t.up }) })
-	both.Go(func() { l.carry(p, p.server, p.client, func(t *trouble) *flow { return &t.down }) })
+	both.Go(func() { l.carry(p, p.client, p.server, func(t *Trouble) *Flow { return &t.Up }) })
+	both.Go(func() { l.carry(p, p.server, p.client, func(t *Trouble) *Flow { return &t.Down }) })
 	both.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,7 +161,7 @@ func (l *link) serve(client *net.TCPConn) {
 const dialing = 5 * time.Second
 
 // admit books a connection, unless the link was cut while it was made.
-func (l *link) admit(p *pair) bool {
+func (l *Link) admit(p *pair) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener != nil {
@@ -202,7 +203,7 @@ type piece struct {
 }
 
 // carry takes one direction of a connection from end to end.
-func (l *link) carry(p *pair, from, to *net.TCPConn, of func(*trouble) *flow) {
+func (l *Link) carry(p *pair, from, to *net.TCPConn, of func(*Trouble) *Flow) {
 	read := make(chan piece, pieces)
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -234,10 +235,10 @@ func (l *link) carry(p *pair, from, to *net.TCPConn, of func(*trouble) *flow) {
 
 // direction is one way of a connection, on its goroutine.
 type direction struct {
-	link   *link
+	link   *Link
 	pair   *pair
 	to     *net.TCPConn
-	of     func(*trouble) *flow
+	of     func(*Trouble) *Flow
 	frames framer
 	during *state    // the trouble under which passed was counted
 	passed int       // bytes
@@ -247,62 +248,62 @@ type direction struct {
 // pass brings one piece to the other end as the trouble of the moment has it, and reports whether the connection stands.
 func (d *direction) pass(p piece) bool {
 	now, f := d.now()
-	for f.stall {
+	for f.Stall {
 		if !d.wait(now, time.Time{}) {
 			return false
 		}
 		now, f = d.now()
 	}
-	if f.reset {
-		d.wait(now, p.at.Add(f.resetAfter))
+	if f.Reset {
+		d.wait(now, p.at.Add(f.ResetAfter))
 		d.pair.end(true)
 		return false
 	}
-	if late := f.delay; late > 0 {
-		if f.jitter > 0 {
-			late += rand.N(f.jitter) // #nosec G404 -- of a bad link
+	if late := f.Delay; late > 0 {
+		if f.Jitter > 0 {
+			late += rand.N(f.Jitter) // #nosec G404 -- of a bad link
 		}
 		d.wait(now, p.at.Add(late))
 	}
 	// Packets are told apart from the start of every connection on, so that one can be swallowed at any time.
-	return d.write(now, f, d.frames.pass(p.data, f.swallow))
+	return d.write(now, f, d.frames.pass(p.data, f.Swallow))
 }
 
 // now is the trouble of the moment for this direction.
-func (d *direction) now() (*state, *flow) {
+func (d *direction) now() (*state, *Flow) {
 	s := d.link.state.Load()
 	if s != d.during {
 		d.during, d.passed = s, 0
 	}
-	return s, d.of(&s.trouble)
+	return s, d.of(&s.Trouble)
 }
 
 // write gives bytes to the other end, as fast and in such pieces as the flow allows.
-func (d *direction) write(s *state, f *flow, data []byte) bool {
+func (d *direction) write(s *state, f *Flow, data []byte) bool {
 	for len(data) > 0 {
 		n := len(data)
-		if f.piece > 0 {
-			n = min(n, f.piece)
+		if f.Piece > 0 {
+			n = min(n, f.Piece)
 		}
-		if f.rate > 0 {
+		if f.Rate > 0 {
 			// Each byte has its moment: who oversleeps on a busy machine hurries then, and the rate is as said.
-			n = min(n, max(int(f.rate/100), 256))
+			n = min(n, max(int(f.Rate/100), 256))
 			if at := time.Now(); d.free.Before(at) {
 				d.free = at
 			}
-			d.free = d.free.Add(time.Duration(float64(n) / f.rate * float64(time.Second)))
+			d.free = d.free.Add(time.Duration(float64(n) / f.Rate * float64(time.Second)))
 			d.wait(s, d.free)
 		}
-		if f.limit > 0 && d.passed+n > f.limit {
-			_, _ = d.to.Write(data[:max(f.limit-d.passed, 0)])
+		if f.Limit > 0 && d.passed+n > f.Limit {
+			_, _ = d.to.Write(data[:max(f.Limit-d.passed, 0)])
 			return false
 		}
 		if _, err := d.to.Write(data[:n]); err != nil {
 			return false
 		}
 		data, d.passed = data[n:], d.passed+n
-		if f.pause > 0 && len(data) > 0 {
-			d.wait(s, time.Now().Add(f.pause))
+		if f.Pause > 0 && len(data) > 0 {
+			d.wait(s, time.Now().Add(f.Pause))
 		}
 	}
 	return true

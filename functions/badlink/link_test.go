@@ -1,4 +1,4 @@
-package faults
+package badlink
 
 import (
 	"bytes"
@@ -9,13 +9,14 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // linked opens a link to an upstream that serves each connection.
-func linked(t *testing.T, serve func(net.Conn)) *link {
+func linked(t *testing.T, serve func(net.Conn)) *Link {
 	t.Helper()
 	far, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -32,10 +33,10 @@ func linked(t *testing.T, serve func(net.Conn)) *link {
 			})
 		}
 	})
-	l, err := newLink(far.Addr().String())
+	l, err := New(far.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		l.close()
+		l.Close()
 		_ = far.Close()
 		running.Wait()
 	})
@@ -44,9 +45,9 @@ func linked(t *testing.T, serve func(net.Conn)) *link {
 
 func echo(c net.Conn) { _, _ = io.Copy(c, c) }
 
-func dial(t *testing.T, l *link) net.Conn {
+func dial(t *testing.T, l *Link) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", l.addr)
+	c, err := net.Dial("tcp", l.Addr)
 	require.NoError(t, err)
 	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	t.Cleanup(func() { _ = c.Close() })
@@ -67,11 +68,11 @@ func echoes(t *testing.T, c net.Conn) {
 }
 
 func TestWhatAStalledLinkHoldsArrivesLater(t *testing.T) {
-	for _, stalled := range troubles["stall"] {
+	for _, stalled := range Troubles["stall"] {
 		l := linked(t, echo)
 		c := dial(t, l)
 		echoes(t, c)
-		require.NoError(t, l.harm(stalled))
+		require.NoError(t, l.Harm(stalled))
 		_, err := c.Write(ping)
 		require.NoError(t, err)
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
@@ -79,7 +80,7 @@ func TestWhatAStalledLinkHoldsArrivesLater(t *testing.T) {
 		var timeout net.Error
 		require.True(t, errors.As(err, &timeout) && timeout.Timeout(), "%v", err)
 		require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
-		require.NoError(t, l.heal())
+		require.NoError(t, l.Heal())
 		got := make([]byte, len(ping))
 		_, err = io.ReadFull(c, got)
 		require.NoError(t, err)
@@ -88,25 +89,25 @@ func TestWhatAStalledLinkHoldsArrivesLater(t *testing.T) {
 
 func TestEachTroubleDoesWhatItSays(t *testing.T) {
 	l := linked(t, echo)
-	for _, reset := range troubles["reset"][:2] {
+	for _, reset := range Troubles["reset"][:2] {
 		c := dial(t, l)
 		echoes(t, c)
-		require.NoError(t, l.harm(reset))
+		require.NoError(t, l.Harm(reset))
 		_, err := c.Write(ping)
 		require.NoError(t, err)
 		_, err = c.Read(make([]byte, 1))
 		require.ErrorIs(t, err, syscall.ECONNRESET)
-		require.NoError(t, l.heal())
+		require.NoError(t, l.Heal())
 	}
 	c := dial(t, l)
-	require.NoError(t, l.harm(troubles["reset"][3]))
+	require.NoError(t, l.Harm(Troubles["reset"][3]))
 	_, err := c.Write(bytes.Repeat(ping, 1000))
 	require.NoError(t, err)
 	got, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.Len(t, got, 200)
 
-	require.NoError(t, l.harm(trouble{up: flow{rate: 1e6}}))
+	require.NoError(t, l.Harm(Trouble{Up: Flow{Rate: 1e6}}))
 	c = dial(t, l)
 	start := time.Now()
 	_, err = c.Write(bytes.Repeat(ping, 50_000))
@@ -115,12 +116,12 @@ func TestEachTroubleDoesWhatItSays(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, time.Since(start), 90*time.Millisecond, "100 kB at 1 MB/s")
 
-	require.NoError(t, l.harm(troubles["cut"][0]))
+	require.NoError(t, l.Harm(Troubles["cut"][0]))
 	_, err = c.Read(make([]byte, 1))
 	require.Error(t, err)
-	_, err = net.Dial("tcp", l.addr)
+	_, err = net.Dial("tcp", l.Addr)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	require.NoError(t, l.heal())
+	require.NoError(t, l.Heal())
 	echoes(t, dial(t, l))
 }
 
@@ -141,7 +142,7 @@ func TestALinkBearsAnyChangeAtAnyMoment(t *testing.T) {
 					return
 				default:
 				}
-				if c, err := net.Dial("tcp", l.addr); err == nil {
+				if c, err := net.Dial("tcp", l.Addr); err == nil {
 					clients.Go(func() { _, _ = io.Copy(io.Discard, c) })
 					_, _ = c.Write(bytes.Repeat(ping, rand.IntN(100_000)))
 					_ = c.Close()
@@ -149,16 +150,86 @@ func TestALinkBearsAnyChangeAtAnyMoment(t *testing.T) {
 			}
 		})
 	}
-	var all []trouble
-	for _, some := range troubles {
+	var all []Trouble
+	for _, some := range Troubles {
 		all = append(all, some...)
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 300 {
-		require.NoError(t, l.harm(all[random.IntN(len(all))]))
+		require.NoError(t, l.Harm(all[random.IntN(len(all))]))
 		time.Sleep(time.Duration(random.IntN(3)) * time.Millisecond) // a moment of any length
 	}
-	require.NoError(t, l.heal())
+	require.NoError(t, l.Heal())
 	close(stop)
 	clients.Wait()
+}
+
+// Packets are taken out whole, whatever the pieces in which they come.
+func TestSwallowTakesPacketsOut(t *testing.T) {
+	puback := []byte{0x40, 2, 0, 1}
+	publish := append([]byte{0x32, 0x80, 0x02}, make([]byte, 256)...)
+	stream := bytes.Join([][]byte{puback, publish, puback, publish}, nil)
+	for _, c := range []struct {
+		packet int
+		want   []byte
+	}{
+		{0, stream},
+		{Puback, append(bytes.Clone(publish), publish...)},
+		{Publish, append(bytes.Clone(puback), puback...)},
+	} {
+		for _, in := range []io.Reader{bytes.NewReader(stream), iotest.OneByteReader(bytes.NewReader(stream)), iotest.HalfReader(bytes.NewReader(stream))} {
+			f := &framer{}
+			var out []byte
+			for piece := make([]byte, 100); ; {
+				n, err := in.Read(piece)
+				out = append(out, f.pass(piece[:n], c.packet)...)
+				if err == io.EOF {
+					break
+				}
+				require.NoError(t, err)
+			}
+			require.Equal(t, c.want, out)
+		}
+	}
+}
+
+// The link does to connections what it says, while they are up.
+func TestLinkSwallowsAndHeals(t *testing.T) {
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer far.Close()
+	l, err := New(far.Addr().String())
+	require.NoError(t, err)
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr)
+	require.NoError(t, err)
+	defer near.Close()
+	broker, err := far.Accept()
+	require.NoError(t, err)
+	defer broker.Close()
+
+	puback, pong := []byte{0x40, 2, 0, 1}, []byte{0xd0, 0}
+	say := func(packets ...[]byte) {
+		t.Helper()
+		for _, p := range packets {
+			_, err := broker.Write(p)
+			require.NoError(t, err)
+		}
+	}
+	hear := func(want []byte) {
+		t.Helper()
+		require.NoError(t, near.SetReadDeadline(time.Now().Add(20*time.Second)))
+		got := make([]byte, len(want))
+		_, err := io.ReadFull(near, got)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	say(puback)
+	hear(puback)
+	require.NoError(t, l.Harm(Troubles["puback"][0]))
+	say(puback, pong)
+	hear(pong)
+	require.NoError(t, l.Heal())
+	say(puback)
+	hear(puback)
 }

@@ -1,4 +1,4 @@
-package faults
+package badlink
 
 import "encoding/binary"
 
