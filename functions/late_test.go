@@ -82,7 +82,7 @@ func (n *narrow) submit(events int) {
 			}
 		})
 		n.seen++
-		eventually(n.t, 10*time.Second, "it is durable or at work", func() bool {
+		eventually(n.t, time.Minute, "it is durable or at work", func() bool {
 			c := n.Counts()
 			tasks, _ := n.local.Queue()
 			return int(c.Accepted)+tasks >= n.seen || int(c.Accepted) == n.seen
@@ -104,7 +104,7 @@ func (n *narrow) sent() (records []spool.Record) {
 
 func (n *narrow) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	eventually(n.t, 10*time.Second, what, func() bool {
+	eventually(n.t, time.Minute, what, func() bool {
 		if c := n.Counts(); c.Balance != 0 {
 			n.t.Errorf("the account is off by %d: %+v", c.Balance, c)
 			return true
@@ -355,7 +355,7 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 		want.Dropped = map[string]int64{}
 		require.Equal(t, want, again.Counts())
 		again.Start()
-		eventually(t, 30*time.Second, "all of it is sent", func() bool { return again.Counts().Receipted == want.Spooled })
+		eventually(t, time.Minute, "all of it is sent", func() bool { return again.Counts().Receipted == want.Spooled })
 		require.Len(t, c.tasks(), int(want.Spooled))
 		require.Zero(t, again.Counts().Balance)
 		require.NoError(t, again.Stop())

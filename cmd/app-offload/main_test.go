@@ -477,15 +477,15 @@ func TestKilledWhileTasksWait(t *testing.T) {
 		return status.Undecided.Tasks
 	}
 	for range 3 {
-		e.await(20*time.Second, "some wait, or all is over", func() bool { return undecided() > 5 || e.done() == events })
+		e.await("some wait, or all is over", func() bool { return undecided() > 5 || e.done() == events })
 		t.Logf("killed with %d undecided, %d of %d done", undecided(), e.done(), events)
 		e.kill()
 		e.start()
 		require.Zero(t, e.counts().Balance)
 	}
 	<-published
-	e.await(60*time.Second, "every event is done", func() bool { return e.done() == events })
-	e.await(20*time.Second, "nothing is left", func() bool { c := e.counts(); return c.Spooled+c.InFlight == 0 && undecided() == 0 })
+	e.await("every event is done", func() bool { return e.done() == events })
+	e.await("nothing is left", func() bool { c := e.counts(); return c.Spooled+c.InFlight == 0 && undecided() == 0 })
 	require.Zero(t, e.counts().Balance)
 	require.Less(t, e.stop(), 8*time.Second)
 }
