@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -25,38 +26,51 @@ type NodeStats struct {
 	Seen             time.Time         `json:"seen"`
 }
 
-// Stats gathers the figures of all nodes, by name. It reads every span there is, so it is for people, not for every message.
+// Stats gathers the figures of all nodes at one moment, by name. It reads every span there is, so it is for people, not for every message.
 func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT n.id, n.name, n.stored, n.duplicate_records, n.duplicate_tasks, n.seen,
-		(SELECT COUNT(*) FROM dead_letters d WHERE d.node = n.name) FROM nodes n ORDER BY n.name`)
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return nil, fmt.Errorf("beginning to read the figures: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it has changed nothing
+	all, byID, err := nodes(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the nodes: %w", err)
 	}
+	if err := addFates(ctx, tx, byID); err != nil {
+		return nil, fmt.Errorf("reading what became of the records: %w", err)
+	}
+	return all, nil
+}
+
+// nodes reads what is counted of each node, by name and by its number.
+func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*NodeStats, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT n.id, n.name, n.stored, n.duplicate_records, n.duplicate_tasks, n.seen,
+		(SELECT COUNT(*) FROM dead_letters d WHERE d.node = n.name) FROM nodes n ORDER BY n.name`)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer rows.Close() //nolint:errcheck // Err below tells
-	var all []*NodeStats
-	byID := map[int64]*NodeStats{}
+	byID = map[int64]*NodeStats{}
 	for rows.Next() {
 		var id, seen int64
 		n := &NodeStats{Gone: map[string]uint64{}}
 		err := rows.Scan(&id, &n.Node, &n.Tasks, &n.DuplicateRecords, &n.DuplicateTasks, &seen, &n.DeadLetters)
 		if err != nil {
-			return nil, fmt.Errorf("reading the nodes: %w", err)
+			return nil, nil, err
 		}
 		n.Seen = time.Unix(0, seen).UTC()
 		all, byID[id] = append(all, n), n
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reading the nodes: %w", err)
-	}
-	return all, s.addFates(ctx, byID)
+	return all, byID, rows.Err()
 }
 
 // addFates walks the spans of each stream in order, counting what is between them below the floor as gaps.
-func (s *Store) addFates(ctx context.Context, nodes map[int64]*NodeStats) error {
-	rows, err := s.read.QueryContext(ctx, `SELECT s.id, s.node, s.low, COALESCE(r.low, 0), COALESCE(r.high, 0), COALESCE(r.fate, '')
+func addFates(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
+	rows, err := tx.QueryContext(ctx, `SELECT s.id, s.node, s.low, COALESCE(r.low, 0), COALESCE(r.high, 0), COALESCE(r.fate, '')
 		FROM streams s LEFT JOIN ranges r ON r.stream = s.id ORDER BY s.id, r.low`)
 	if err != nil {
-		return fmt.Errorf("reading what became of the records: %w", err)
+		return err
 	}
 	defer rows.Close()                   //nolint:errcheck // Err below tells
 	var stream, node, floor, known int64 // known: all below it of this stream is counted
@@ -64,7 +78,7 @@ func (s *Store) addFates(ctx context.Context, nodes map[int64]*NodeStats) error 
 		var id, of, low, first, last int64
 		var fate string
 		if err := rows.Scan(&id, &of, &low, &first, &last, &fate); err != nil {
-			return fmt.Errorf("reading what became of the records: %w", err)
+			return err
 		}
 		if id != stream {
 			nodes[node].gap(known, floor)

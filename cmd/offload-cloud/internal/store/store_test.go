@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,7 @@ func TestStore(t *testing.T) {
 		"a failed commit leaves nothing":                  testRollback,
 		"events are listed once, in order":                testEvents,
 		"the figures add up":                              testStats,
+		"the figures are of one moment":                   testStatsOfOneMoment,
 	}
 	var server *pgtest.Server
 	for name, test := range tests {
@@ -270,6 +272,29 @@ func testEvents(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 2}, []int{all[0].Task.Chunk, all[1].Task.Chunk})
 	require.Equal(t, cut.Records[1].Task, all[0].Task, "what was stored comes back as it was")
+}
+
+// Nodes come up while somebody looks: each is there with all that is known of it, or not yet at all.
+func testStatsOfOneMoment(t *testing.T, s *Store) {
+	const nodes = 200
+	var coming sync.WaitGroup
+	coming.Go(func() {
+		for i := range nodes {
+			if _, err := s.Commit(t.Context(), &Group{Batches: []*Batch{batch(fmt.Sprint("n", i), 1, 1)}}); err != nil {
+				t.Errorf("storing: %v", err)
+				return
+			}
+		}
+	})
+	defer coming.Wait()
+	for seen := 0; seen < nodes && !t.Failed(); {
+		all, err := s.Stats(t.Context())
+		require.NoError(t, err)
+		for _, n := range all {
+			require.Equal(t, []int64{1, 1, 1}, []int64{n.Records, n.Tasks, int64(n.Epochs)}, n.Node)
+		}
+		seen = len(all)
+	}
 }
 
 func testStats(t *testing.T, s *Store) {
