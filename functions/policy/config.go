@@ -190,7 +190,7 @@ func (c Config) Validate() error {
 	p.Duration("DeferLongest", c.DeferLongest, time.Second, 24*time.Hour)
 	p.Duration("DeferAhead", c.DeferAhead, 0, 10*time.Second)
 	if _, err := loadRule(c.DeferRule); err != nil {
-		p.Addf("DeferRule", c.DeferRule, "%v", err)
+		p.Addf("DeferRule", c.DeferRule, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	c.validateCompany(p)
 	p.OneOf("LinkDown", c.LinkDown, "all", "deadline")

@@ -85,7 +85,7 @@ func (r *Rule) Fields() []Field {
 	return []Field{
 		{"edgePrice", &r.EdgePrice, 1e-3, 20},
 		{"linkPrice", &r.LinkPrice, 1e-3, 20},
-		{"advantage", &r.Advantage, 1e-3, 20},
+		{"advantage", &r.Advantage, 1e-3, 100},
 		{"ahead", &r.Ahead, 0.02, 20},
 		{"aging", &r.Aging, 1e-3, 20},
 		{"agingFrom", &r.AgingFrom, 0.5, 60},
@@ -184,9 +184,6 @@ func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server T
 		mine, other, way, joules = w.there, w.here, w.cloud, e.CloudEnergy
 	}
 	old := p.rule.Residual + p.rule.Aging*max(w.waited-p.rule.AgingFrom, 0)
-	if other-mine+old <= 0 {
-		return 0
-	}
 	took := w.waited + way.time()
 	putOff := p.cost.of(took+p.rule.Ahead, w.deadline, joules) - p.cost.of(took, w.deadline, joules)
 	return (putOff + p.rule.Advantage*(other-mine) + old) / math.Pow(max(way.own, shortest), p.rule.Exponent)

@@ -7,7 +7,7 @@ import (
 )
 
 // lateTick is how often a gateway looks again while tasks wait, s: predictions change although nothing has happened.
-const lateTick = 0.1
+const lateTick = 0.025
 
 // late is an episode under a policy that binds tasks to a server when it is free.
 type late struct {
