@@ -57,6 +57,9 @@ type status struct {
 	} `json:"spool"`
 	Link   host.Link  `json:"link"`
 	Node   host.State `json:"node"`
+	Undecided struct {
+		Tasks int64 `json:"tasks"`
+	} `json:"undecided"`
 	Export struct {
 		Inflight       int
 		Unacked        int
@@ -196,6 +199,9 @@ func (s *status) spool() string {
 	text := fmt.Sprintf("spool %s of %s MiB, %s tasks", mib(s.Spool.Bytes), count(s.Spool.Quota>>20), count(s.Spool.Tasks))
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
+	}
+	if s.Undecided.Tasks > 0 {
+		text += ", " + count(s.Undecided.Tasks) + " of them undecided"
 	}
 	return text
 }
