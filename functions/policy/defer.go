@@ -38,8 +38,8 @@ type Rule struct {
 // DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.456, LinkPrice: 0.111, Advantage: 5.07, Ahead: 1.9, Aging: 0.0465, AgingFrom: 2.83, Residual: 0.0727, Exponent: 3,
-		Doubt: 0.0996, Caution: 1.02,
+		EdgePrice: 0.129, LinkPrice: 0.0945, Advantage: 32.5, Ahead: 0.402, Aging: 0.0537, AgingFrom: 2.26, Residual: 0.154, Exponent: 3,
+		Doubt: 0.0773, Caution: 0.699,
 	}
 }
 
