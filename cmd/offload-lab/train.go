@@ -25,7 +25,7 @@ const trainExamples = `  offload-lab train -env offload -data DIR -seed 1 -out p
 Purpose:
   Learns a policy in the simulator, or a classic problem by which the learner itself is judged, and plays it through episodes that it
   has not seen. Lesson offload takes both ways from a decision on and learns which costs less in the end; offload-ppo, cartpole and
-  acrobot learn by proximal policy optimisation. Lesson defer searches for the ten numbers of a rule by the cross-entropy method. Equal
+  acrobot learn by proximal policy optimisation. Lesson defer searches for the eight numbers of a rule by the cross-entropy method. Equal
   flags and files give equal results, bit for bit on one kind of processor, on any number of them, and whether the training was
   interrupted or not.
 

@@ -160,7 +160,7 @@ func DefaultConfig() Config {
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
 		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,
 		PPOWeights: "res/policies/ppo.json", PPOMargin: 0.1,
-		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "1m", DeferAhead: "50ms",
+		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "10m", DeferAhead: "50ms",
 		LinkDown: "deadline", BacklogLimit: 0.9,
 		ShadowShare: 0.1, CanaryShare: 0.1, CanaryMarginMiss: 0.02, CanaryMarginCost: 0.05, CanaryConfidence: 0.99,
 		Decisions: 4096,

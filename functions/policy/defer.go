@@ -25,8 +25,6 @@ var deferInfo = Info{
 type Rule struct {
 	EdgePrice float64 `json:"edgePrice"` // cost of a second of the node's time to all others
 	LinkPrice float64 `json:"linkPrice"` // the same of the link's time
-	Advantage float64 `json:"advantage"` // weight of what a task saves by this server rather than the other
-	Ahead     float64 `json:"ahead"`     // s by which a task would be put off if it is not taken now
 	Aging     float64 `json:"aging"`     // what each second beyond AgingFrom adds to a bid, so that nobody waits for ever
 	AgingFrom float64 `json:"agingFrom"` // s
 	Residual  float64 `json:"residual"`  // the least that any task is worth: what is late for good costs no more by waiting
@@ -38,8 +36,8 @@ type Rule struct {
 // DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.129, LinkPrice: 0.0945, Advantage: 32.5, Ahead: 0.402, Aging: 0.0537, AgingFrom: 2.26, Residual: 0.154, Exponent: 3,
-		Doubt: 0.0773, Caution: 0.699,
+		EdgePrice: 0.0319, LinkPrice: 0.024, Aging: 0.000713, AgingFrom: 0.719, Residual: 0.00358,
+		Exponent: 2.65, Doubt: 0.0119, Caution: 0.6,
 	}
 }
 
@@ -85,12 +83,10 @@ func (r *Rule) Fields() []Field {
 	return []Field{
 		{"edgePrice", &r.EdgePrice, 1e-3, 20},
 		{"linkPrice", &r.LinkPrice, 1e-3, 20},
-		{"advantage", &r.Advantage, 1e-3, 100},
-		{"ahead", &r.Ahead, 0.02, 20},
-		{"aging", &r.Aging, 1e-3, 20},
+		{"aging", &r.Aging, 1e-4, 20},
 		{"agingFrom", &r.AgingFrom, 0.5, 60},
-		{"residual", &r.Residual, 1e-4, 1},
-		{"exponent", &r.Exponent, 0.05, 3},
+		{"residual", &r.Residual, 1e-4, 10},
+		{"exponent", &r.Exponent, 0.05, 8},
 		{"doubt", &r.Doubt, 1e-3, 9},
 		{"caution", &r.Caution, 0.3, 5},
 	}
@@ -179,14 +175,12 @@ func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *Dec
 // Bid divides what is gained by the server's time to the power of Exponent.
 func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64 {
 	w := p.weigh(t, e, s)
-	mine, other, way, joules := w.here, w.there, w.local, e.LocalEnergy
+	saved, own := w.there-w.here, w.local.own
 	if server == Cloud {
-		mine, other, way, joules = w.there, w.here, w.cloud, e.CloudEnergy
+		saved, own = -saved, w.cloud.own
 	}
-	old := p.rule.Residual + p.rule.Aging*max(w.waited-p.rule.AgingFrom, 0)
-	took := w.waited + way.time()
-	putOff := p.cost.of(took+p.rule.Ahead, w.deadline, joules) - p.cost.of(took, w.deadline, joules)
-	return (putOff + p.rule.Advantage*(other-mine) + old) / math.Pow(max(way.own, shortest), p.rule.Exponent)
+	saved += p.rule.Residual + p.rule.Aging*max(w.waited-p.rule.AgingFrom, 0)
+	return saved / math.Pow(max(own, shortest), p.rule.Exponent)
 }
 
 // shortest keeps a task that takes next to nothing from bidding without bounds, s.
@@ -214,8 +208,8 @@ func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w off
 
 func (p *deferring) String() string {
 	r := &p.rule
-	return fmt.Sprintf("defer: %s; a second costs others %.4g here and %.4g on the link; a free server takes the highest of (cost of %.4g s later + %.4g·advantage + age)/time^%.4g",
-		p.cost.formula(), r.EdgePrice, r.LinkPrice, r.Ahead, r.Advantage, r.Exponent)
+	return fmt.Sprintf("defer: %s; a second costs others %.4g here and %.4g on the link; a free server takes the highest of (saving over the other + %.4g + %.4g·s beyond %.4g s)/time^%.4g",
+		p.cost.formula(), r.EdgePrice, r.LinkPrice, r.Residual, r.Aging, r.AgingFrom, r.Exponent)
 }
 
 var _ Binder = (*deferring)(nil)

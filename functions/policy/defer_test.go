@@ -22,8 +22,8 @@ func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 		"reading a rule":                         `{`,
 		"unknown field":                          `{"format":"app-offload rule 1","edgeprice2":1}`,
 		`"app-offload rule 2"`:                   `{"format":"app-offload rule 2"}`,
-		"exponent = -1 is not within 0.05 and 3": `{"format":"app-offload rule 1","exponent":-1}`,
-		"ahead = 0 is not within":                `{"format":"app-offload rule 1"}`,
+		"exponent = -1 is not within 0.05 and 8": `{"format":"app-offload rule 1","exponent":-1}`,
+		"doubt = 0 is not within":                `{"format":"app-offload rule 1"}`,
 	} {
 		_, err := ReadRule(bytes.NewBufferString(text))
 		require.ErrorContains(t, err, want)

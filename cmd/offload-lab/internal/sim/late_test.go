@@ -71,10 +71,10 @@ func TestWithoutAQueueNobodyWaits(t *testing.T) {
 }
 
 func TestLateBindingCostsLess(t *testing.T) {
-	w, err := NewWorld(DefaultConfig(), trace.Synthetic(7, 12, 4, 4))
+	w, err := NewWorld(DefaultConfig(), trace.Synthetic(1, 40, 8, 12))
 	require.NoError(t, err)
 	late, now := 0.0, 0.0
-	for seed := range uint64(12) {
+	for seed := range uint64(40) {
 		e := w.Draw(seed)
 		_, _, cost := lived(t, w, e, "defer")
 		late += cost
@@ -82,5 +82,5 @@ func TestLateBindingCostsLess(t *testing.T) {
 		now += cost
 	}
 	t.Logf("defer costs %.1f %% of cost", 100*late/now)
-	require.Less(t, late, 0.95*now)
+	require.Less(t, late, 0.97*now)
 }
