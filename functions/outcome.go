@@ -76,10 +76,10 @@ func (p *Pipeline) kept(jobs []*job, records []spool.Record, err error) {
 	})
 }
 
-// notKept finds another way for tasks that the spool did not take. A spool that is full takes all tasks of a commit or
-// none, so they are offered one by one first: some may fit, or may make room by their class's strategy.
+// notKept finds another way for tasks that the spool did not take. It takes all tasks of a commit or none, so they are offered one
+// by one first: some may fit, or may make room by their class's strategy, and of those too large there may be a single one.
 func (p *Pipeline) notKept(jobs []*job, err error) {
-	if len(jobs) > 1 && errors.Is(err, spool.ErrFull) {
+	if len(jobs) > 1 && (errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrTooLarge)) {
 		for i := range jobs {
 			p.append(jobs[i : i+1])
 		}
