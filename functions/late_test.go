@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -232,6 +233,47 @@ func TestWhoNeverWaits(t *testing.T) {
 	n.waiting(0)
 	n.submit(1)
 	n.waiting(1)
+}
+
+// A task that waits keeps nothing in memory but itself: not the other records of its commit, nor the event that it was cut from.
+func TestWhatWaitsKeepsOnlyItself(t *testing.T) {
+	cfg := lateConfig(t)
+	bulk := cfg.Writable.Classes["default"]
+	bulk.MatchDevice, bulk.Policy = "bulk-*", "cloud"
+	cfg.Writable.Classes["bulk"] = bulk
+	n := openNarrow(t, cfg)
+	n.submit(2)
+	before := heap()
+	const runs = 200
+	for i := range runs {
+		events := []*task.Event{event(fmt.Sprint("late-", n.seen+i), n.seen+i)}
+		for k := range 10 {
+			events = append(events, padded(event(fmt.Sprint("bulk-", k), 1000*i+k)))
+		}
+		var concluded sync.WaitGroup
+		concluded.Add(len(events))
+		n.Submit(events, func(int, error) { concluded.Done() })
+		concluded.Wait()
+		for _, r := range n.Service.spool.Take(5, "bulk", spool.Live, 100, 10<<20, nil) {
+			n.Service.spool.Done([]uint64{r.Seq})
+		}
+	}
+	n.waiting(runs)
+	require.Less(t, heap()-before, int64(20<<20))
+}
+
+func padded(ev *task.Event) *task.Event {
+	ev.Raw = append(ev.Raw, make([]byte, 100<<10)...)
+	return ev
+}
+
+// heap is what is in use of it.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A class may name the policy for itself.

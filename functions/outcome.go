@@ -26,10 +26,16 @@ func (p *Pipeline) append(jobs []*job) {
 	records := make([]spool.Record, len(jobs))
 	size := 0
 	for _, j := range jobs {
-		size += j.task.Size() + recordOverhead
+		if !j.waits {
+			size += j.task.Size() + recordOverhead
+		}
 	}
 	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
 	for i, j := range jobs {
+		if j.waits { // and would keep those of all others in memory
+			records[i] = record(j, j.task.Append(make([]byte, 0, j.task.Size()+recordOverhead)))
+			continue
+		}
 		at := len(buffer)
 		buffer = j.task.Append(buffer)
 		records[i] = record(j, buffer[at:len(buffer):len(buffer)])

@@ -54,11 +54,11 @@ func (m *room) leave(size int) {
 	m.bytes.Add(-int64(size))
 }
 
-// enter brings a task that is durable, and reports false after the room was shut. The job is copied, as what it points to would keep
-// all that came with it in memory.
+// enter brings a task that is durable, and reports false after the room was shut. Job and task are copied, as what they point to
+// would keep all that came with them in memory. The task's data are in the record already.
 func (m *room) enter(j *job, r *spool.Record) bool {
 	own := *j
-	own.event, own.seq, own.stored = nil, r.Seq, int64(len(r.Payload))+recordHeader
+	own.task, own.event, own.seq, own.stored = j.task.Own(r.Payload), nil, r.Seq, int64(len(r.Payload))+recordHeader
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.shut {
