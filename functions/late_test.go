@@ -1,8 +1,10 @@
 package functions
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -77,18 +79,24 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 func (n *narrow) submit(events int) {
 	n.t.Helper()
 	for range events {
-		n.Submit([]*task.Event{event(fmt.Sprint("late-", n.seen), n.seen)}, func(_ int, err error) {
-			if err != nil {
-				n.t.Errorf("an event is refused: %v", err)
-			}
-		})
-		n.seen++
-		eventually(n.t, time.Minute, "it is durable or at work", func() bool {
-			c := n.Counts()
-			tasks, _ := n.local.Queue()
-			return int(c.Accepted)+tasks >= n.seen || int(c.Accepted) == n.seen
-		})
+		n.put(event(fmt.Sprint("late-", n.seen), n.seen))
 	}
+}
+
+func (n *narrow) put(ev *task.Event) {
+	n.t.Helper()
+	var concluded atomic.Bool
+	n.Submit([]*task.Event{ev}, func(_ int, err error) {
+		if err != nil {
+			n.t.Errorf("an event is refused: %v", err)
+		}
+		concluded.Store(true)
+	})
+	n.seen++
+	eventually(n.t, time.Minute, "it is durable or at work", func() bool {
+		d := n.Decisions(1, nil)[0].Decision
+		return concluded.Load() || (d.Target == policy.Local && d.Reason != policy.Undecided)
+	})
 }
 
 // sent takes what is to leave, as the exporter does, and receipts it.
@@ -308,17 +316,176 @@ func TestACanaryMayBindLate(t *testing.T) {
 	require.Positive(t, c.Canary.Outcomes)
 }
 
-// Local work that fails on a task that waited sends it; the stop of the workers does so too.
+// Local work that fails on a task that waited sends it, unless its class has come to forbid that: then it is given up and counted.
 func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
+	for _, neverLeave := range []bool{false, true} {
+		n := openNarrow(t, lateConfig(t))
+		n.submit(3)
+		n.waiting(1)
+		n.bus.tokens <- nil
+		n.waiting(0)
+		n.stay(neverLeave)
+		n.bus.tokens <- errors.New("the bus is gone")
+		if neverLeave {
+			n.eventually("it is given up", func() bool { return n.Counts().Dropped[ReasonFailed] == 1 })
+			require.Len(t, n.sent(), 1)
+			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
+		} else {
+			n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
+			require.Len(t, n.sent(), 2)
+			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+		}
+		require.Zero(t, n.room.held)
+	}
+}
+
+// stay makes the default class one that never leaves, or one without a choice of policy.
+func (n *narrow) stay(neverLeave bool) {
+	n.t.Helper()
+	w := n.Config().Writable
+	w.Classes = maps.Clone(w.Classes)
+	class := w.Classes["default"]
+	class.NeverLeave = neverLeave
+	w.Classes["default"], w.Policy.Default = class, "edge"
+	require.NoError(n.t, n.Reload(w))
+}
+
+// Workers that stop let go of what is bound to them, as the room does of what waits. What must not leave by then stays in the spool.
+func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
+	for _, neverLeave := range []bool{false, true} {
+		cfg := lateConfig(t)
+		n := openNarrow(t, cfg)
+		n.submit(5)
+		n.waiting(3)
+		n.stay(neverLeave)
+		n.eventually("all are bound", func() bool { tasks, _ := n.local.Queue(); return tasks == 4 && n.undecided() == 0 })
+		ended, end := context.WithCancel(t.Context())
+		end()
+		require.Error(t, n.local.Close(ended))
+		n.bus.tokens <- nil
+		n.eventually("the workers have stopped", func() bool { tasks, _ := n.local.Queue(); return tasks == 0 })
+		kept := int64(0)
+		if neverLeave {
+			kept = 3
+		} else {
+			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 3 })
+		}
+		require.Len(t, n.sent(), int(4-kept))
+		require.Equal(t, Counts{Accepted: 5, Local: 1, Receipted: 4 - kept, Spooled: kept, Dropped: map[string]int64{}}, n.Counts())
+		require.NoError(t, n.Stop())
+		require.Equal(t, kept, open(t, cfg, &bin{}).Counts().Spooled, "it is held no longer than that")
+	}
+}
+
+// A stop does not wait for room in the workers' queue either.
+func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
+	for _, neverLeave := range []bool{false, true} {
+		cfg := lateConfig(t)
+		cfg.Local.QueueTasks = 1
+		n := openNarrow(t, cfg)
+		n.submit(6)
+		n.waiting(4)
+		n.stay(neverLeave)
+		n.eventually("all are bound", func() bool { return n.reasons()[policy.Undecided] == 0 })
+		n.bus.tokens <- nil
+		n.eventually("only such as waited are at work", func() bool { return n.Counts().Local == 1 })
+		n.waiting(2) // for room in the queue
+		stopped := make(chan error)
+		go func() { stopped <- n.Stop() }()
+		if !neverLeave {
+			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 2 })
+		}
+		n.waiting(0)
+		for range 2 {
+			n.bus.tokens <- nil
+		}
+		require.NoError(t, <-stopped)
+		if neverLeave {
+			require.Zero(t, n.reasons()[policy.LetGo])
+		}
+		require.Equal(t, Counts{Accepted: 6, Local: 3, Spooled: 3, Dropped: map[string]int64{}}, open(t, cfg, &bin{}).Counts())
+	}
+}
+
+// A queue of the node that takes nothing holds nobody up who waits for the link, or has waited long enough.
+func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Local.QueueTasks, cfg.Writable.Policy.DeferLongest = 1, "2s"
+	own := cfg.Writable.Classes["default"]
+	own.MatchDevice, own.Policy = "late-9", "defer"
+	cfg.Writable.Classes["own"] = own
+	n := openNarrow(t, cfg)
+	n.submit(10)
+	n.waiting(8)
+	w := n.Config().Writable
+	w.Policy.Default = "edge"
+	require.NoError(t, n.Reload(w))
+	n.eventually("who has waited longest leaves", func() bool { return n.reasons()[policy.LongestWait] == 1 })
+	require.EqualValues(t, 6, n.undecided(), "of those for the node one has room")
+	for range 10 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 10 })
+	require.EqualValues(t, 8, n.Counts().Local)
+}
+
+// The guards stand above waiting: what the end of the link would keep here if it came now does not wait for the link to come back.
+func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferLongest = "1s"
+	class := cfg.Writable.Classes["default"]
+	class.Deadline = "30s"
+	cfg.Writable.Classes["default"] = class
+	n := openNarrow(t, cfg)
+	n.submit(6)
+	n.waiting(4)
+	n.up.Store(false)
+	n.submit(1)
+	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	count := n.reasons()
+	require.Zero(t, count[policy.LongestWait])
+	require.Equal(t, 5, count[policy.GuardLinkDown])
+	for range 7 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { return n.Counts().Local == 6 })
+}
+
+// After a reload each of those that waited sees where those before it have gone.
+func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
-	n.submit(3)
-	n.waiting(1)
-	n.bus.tokens <- nil
+	n.submit(22)
+	n.waiting(20)
+	before := n.reasons()
+	w := n.Config().Writable
+	w.Policy.Default = "cost"
+	require.NoError(t, n.Reload(w))
+	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	after := n.reasons()
+	here, there := after[policy.CheaperLocal]-before[policy.CheaperLocal], after[policy.CheaperCloud]-before[policy.CheaperCloud]
+	require.Equal(t, 20, here+there)
+	require.Greater(t, min(here, there), 4)
+}
+
+// What waits is nobody's to drop, so that it may fill a part of the spool only; whoever has no room there is decided when it comes.
+func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
+	n := openNarrow(t, cfg)
+	for range 60 {
+		n.put(padded(event(fmt.Sprint("late-", n.seen), n.seen)))
+	}
+	st := n.Service.spool.Stats()
+	require.LessOrEqual(t, n.room.recorded.Load(), st.Limit/roomShare)
+	require.Greater(t, n.room.recorded.Load(), st.Limit/roomShare-(200<<10))
+	require.Less(t, n.undecided(), int64(50))
+	w := n.Config().Writable
+	w.Policy.Default = "cloud"
+	require.NoError(t, n.Reload(w))
 	n.waiting(0)
-	n.bus.tokens <- errors.New("the bus is gone")
-	n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
-	require.Len(t, n.sent(), 2)
-	require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+	n.room.mu.Lock()
+	defer n.room.mu.Unlock()
+	require.Zero(t, n.room.held)
 }
 
 // Under a configuration in which nobody binds late, what waits goes as that one says.
