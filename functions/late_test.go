@@ -19,6 +19,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
@@ -43,7 +44,8 @@ type narrow struct {
 	t    *testing.T
 	bus  *bottleneck
 	up   atomic.Bool
-	seen int // events submitted
+	full atomic.Bool // the spool, as the guard sees it
+	seen int         // events submitted
 }
 
 func lateConfig(t *testing.T) config.Config {
@@ -70,7 +72,13 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 	n := &narrow{t: t, bus: &bottleneck{tokens: make(chan error, 100)}}
 	n.up.Store(true)
 	n.Service = open(t, cfg, n.bus)
-	n.room.link = func() host.Link { return host.Link{Up: n.up.Load(), Goodput: 2000} }
+	n.room.link = func() host.Link {
+		l := host.Link{Up: n.up.Load(), Goodput: 2000}
+		if n.full.Load() {
+			l.BacklogShare = 1
+		}
+		return l
+	}
 	t.Cleanup(func() { close(n.bus.tokens) }) // comes before the stop
 	return n
 }
@@ -432,7 +440,7 @@ func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
 // The guards stand above waiting: what the end of the link would keep here if it came now does not wait for the link to come back.
 func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	cfg := lateConfig(t)
-	cfg.Writable.Policy.DeferLongest = "1s"
+	cfg.Writable.Policy.DeferLongest = "1h"
 	class := cfg.Writable.Classes["default"]
 	class.Deadline = "30s"
 	cfg.Writable.Classes["default"] = class
@@ -442,13 +450,41 @@ func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	n.up.Store(false)
 	n.submit(1)
 	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
-	count := n.reasons()
-	require.Zero(t, count[policy.LongestWait])
-	require.Equal(t, 5, count[policy.GuardLinkDown])
+	require.Equal(t, 5, n.reasons()[policy.GuardLinkDown])
 	for range 7 {
 		n.bus.tokens <- nil
 	}
 	n.eventually("all is done", func() bool { return n.Counts().Local == 6 })
+}
+
+// Age does not stand above the guards either.
+func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferLongest = "1s"
+	n := openNarrow(t, cfg)
+	n.submit(6)
+	n.full.Store(true)
+	n.waiting(0)
+	count := n.reasons()
+	require.Zero(t, count[policy.LongestWait])
+	require.Equal(t, 4, count[policy.GuardBacklog])
+}
+
+// A node that takes nothing is busy, and by no more than it takes to say so: who bids for the link is not to be misled.
+func TestOccupy(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	for _, ahead := range []float64{0, 0.05, 10} {
+		s := host.State{QueueCycles: 0.1}
+		occupy(m, &s, ahead)
+		e := m.EstimateWork(nil, 0, 0, &s)
+		require.Greater(t, e.LocalTime, ahead)
+		require.LessOrEqual(t, e.LocalTime, 2*ahead+0.1)
+		s.QueueCycles *= 100
+		was := s
+		occupy(m, &s, ahead)
+		require.Equal(t, was, s)
+	}
 }
 
 // After a reload each of those that waited sees where those before it have gone.
