@@ -96,6 +96,9 @@ func simulateVerb(ctx context.Context, args []string) error {
 				return err
 			}
 			seed := judge.EpisodeSeed(f.seed, i)
+			if _, late := p.(policy.Binder); late && *explore > 0 {
+				return fmt.Errorf("-explore %g: policy %s binds late, and deciding at once the other way would be another policy; leave one of them out", *explore, contestant.Name)
+			}
 			if *explore > 0 {
 				p = sim.Explore(p, *explore, seed)
 			}

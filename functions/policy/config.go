@@ -103,7 +103,8 @@ type Config struct {
 	// DeferRule is the file with the rule of policy defer, as offload-lab train -env defer writes it. "" is the one that this program
 	// brings along.
 	DeferRule string
-	// DeferTasks is how many tasks, 1–100000, may wait undecided at once under policy defer; those beyond are decided when they come.
+	// DeferTasks is how many tasks, 1–10000, may wait undecided at once under policy defer; those beyond are decided when they come.
+	// Choosing one of them costs about 0.15 µs for each that waits.
 	DeferTasks int
 	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool. However much
 	// that is, a task that would let them fill more than a quarter of the spool is decided when it comes: no other may drop them.
@@ -187,7 +188,7 @@ func (c Config) Validate() error {
 	check.Range(p, "RandomShare", c.RandomShare, 0.01, 0.99)
 	c.validateCost(p)
 	check.Range(p, "PPOMargin", c.PPOMargin, 0, 1)
-	check.Range(p, "DeferTasks", c.DeferTasks, 1, 100_000)
+	check.Range(p, "DeferTasks", c.DeferTasks, 1, 10_000)
 	check.Range(p, "DeferMiB", c.DeferMiB, 1, 4096)
 	p.Duration("DeferLongest", c.DeferLongest, time.Second, 24*time.Hour)
 	p.Duration("DeferAhead", c.DeferAhead, 0, 10*time.Second)

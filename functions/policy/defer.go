@@ -30,7 +30,7 @@ type Rule struct {
 	Aging     float64 `json:"aging"`     // what each second beyond AgingFrom adds to a bid, so that nobody waits for ever
 	AgingFrom float64 `json:"agingFrom"` // s
 	Residual  float64 `json:"residual"`  // the least that any task is worth: what is late for good costs no more by waiting
-	Exponent  float64 `json:"exponent"`  // of the server's time by which a bid is divided: 1 is gain a second, 0 takes no notice of it
+	Exponent  float64 `json:"exponent"`  // of the server's time by which a bid is divided: 1 is gain a second, near 0 takes no notice of it
 	Doubt     float64 `json:"doubt"`     // as CostDoubt
 	Caution   float64 `json:"caution"`   // as CostCaution
 }

@@ -149,6 +149,27 @@ func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 	require.True(t, waits)
 }
 
+// A link that was not measured yet is as fast as is configured, not endless.
+func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
+	bound := func(goodput float64) (n int) {
+		r := newRoom(t)
+		r.state.Link.Goodput = goodput
+		r.busyNode()
+		for range 200 {
+			require.True(t, r.add(100, 50, 10*time.Second, 0))
+		}
+		for {
+			if _, _, ok := r.next(); !ok {
+				return n
+			}
+			n++
+			r.state.Link.BacklogBytes += 100 * score.KB
+		}
+	}
+	require.Equal(t, 1, bound(1e6), "8 Mbit/s, as is configured")
+	require.Equal(t, 1, bound(0))
+}
+
 // BenchmarkNext is what choosing among so many waiting tasks costs, for one server.
 func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {

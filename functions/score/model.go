@@ -133,6 +133,16 @@ func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
 	return here, there
 }
 
+// Assume fills in what was not measured of the link yet: what predictions are made with until then.
+func (m *Model) Assume(l *host.Link) {
+	if l.Goodput == 0 {
+		l.Goodput = m.goodput
+	}
+	if l.RTT == 0 {
+		l.RTT = m.rtt
+	}
+}
+
 // Slack is the time in seconds until the task's deadline: negative when it has passed, +Inf without one.
 func Slack(t *task.Task, s *host.State) float64 {
 	if t.Deadline <= 0 {

@@ -55,8 +55,8 @@ type status struct {
 		Damaged   int64   `json:"damaged"`
 		Problem   string  `json:"problem"`
 	} `json:"spool"`
-	Link   host.Link  `json:"link"`
-	Node   host.State `json:"node"`
+	Link      host.Link  `json:"link"`
+	Node      host.State `json:"node"`
 	Undecided struct {
 		Tasks int64 `json:"tasks"`
 	} `json:"undecided"`

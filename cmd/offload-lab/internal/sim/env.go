@@ -47,6 +47,7 @@ type Env struct {
 	classes []task.Class
 
 	at       int
+	late     bool // tasks are bound late, by what a gateway then sees
 	servers  Servers
 	watch    watcher
 	seen     Situation
@@ -74,7 +75,7 @@ func (e *Env) Reset(seed uint64) []float64 { return e.Begin(e.world.Draw(seed)) 
 
 // Begin is Reset with an episode that is already there.
 func (e *Env) Begin(episode *Episode) []float64 {
-	e.episode, e.at, e.servers = episode, 0, episode.Idle()
+	e.episode, e.at, e.late, e.servers = episode, 0, false, episode.Idle()
 	e.watch.begin(episode)
 	return e.observe()
 }
@@ -126,7 +127,7 @@ func (e *Env) act(i int, now float64, cloud bool) Info {
 		e.watch.sent(ep, j, now, info.Bytes, begin, sent)
 	} else {
 		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
-		e.watch.kept(j.At + info.Took)
+		e.watch.kept(j.At+info.Took, j.Mcycles)
 	}
 	info.Done = j.At + info.Took
 	info.Missed = info.Took > j.Deadline
@@ -158,6 +159,9 @@ func (e *Env) situate(i int, at float64) {
 func (e *Env) look(at float64) {
 	e.watch.state(e.episode, at, e.servers, &e.seen.State)
 	e.seen.State.Time = onClock(at)
+	if e.late {
+		e.watch.lateState(&e.seen.State)
+	}
 }
 
 // onClock is a time of the episode on the clock that its states show.

@@ -6,7 +6,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// lateTick is how often a gateway looks again while tasks wait, s: predictions change although nothing has happened.
+// lateTick is how often the service looks again while tasks wait, s: predictions change although nothing has happened.
 const lateTick = 0.025
 
 // late is an episode under a policy that binds tasks to a server when it is free.
@@ -22,6 +22,7 @@ type late struct {
 func playLate(env *Env, e *Episode, b policy.Binder, each func(*Situation, policy.Decision, Info)) {
 	l := late{env: env, binder: b, each: each}
 	env.Begin(e)
+	env.late = true
 	for i := range e.Jobs {
 		l.until(e.Jobs[i].At)
 		l.arrive(i)
@@ -42,14 +43,11 @@ func (l *late) until(t float64) {
 	l.now = t
 }
 
-// next is when a server becomes free, or else the next tick.
+// next is when the gateway hears of a task that was bound, or else the next tick.
 func (l *late) next() float64 {
-	e, s := l.env.episode, &l.env.servers
 	next := l.now + lateTick
-	for _, at := range [...]float64{e.Edge.When(s.Edge), e.Link.When(s.Link)} {
-		if at > l.now {
-			next = min(next, at)
-		}
+	if heard := l.env.watch.next(); heard > l.now {
+		next = min(next, heard)
 	}
 	return next
 }
@@ -79,6 +77,7 @@ func (l *late) bind() {
 			return
 		}
 		s.Task, s.Estimate = *h.Task, e
+		l.env.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
 		l.act(h.Tag.(int), d)
 	}
 }

@@ -1,6 +1,10 @@
 package sim
 
-import "app-offload/functions/host"
+import (
+	"math"
+
+	"app-offload/functions/host"
+)
 
 // watcher is what a gateway can know of itself. Its queues it knows: what a worker has computed and what its connection has
 // taken are counted where they happen. The load by others it knows from a sampler that looks once a second. Of the link it
@@ -8,7 +12,7 @@ import "app-offload/functions/host"
 type watcher struct {
 	link   host.Link
 	flying []transfer // in the order of their acknowledgement
-	local  []float64  // when the tasks kept here will be done, ascending
+	local  []keeping  // in the order in which they will be done
 	bytes  float64    // of the measurement that is under way
 	busy   float64    // s, of the same
 }
@@ -19,6 +23,12 @@ type transfer struct {
 	bytes float64
 	busy  float64 // s during which the link carried it
 	rtt   float64
+}
+
+// keeping is one task that is computed here, or waits for that.
+type keeping struct {
+	until   float64 // s
+	mcycles float64
 }
 
 const (
@@ -47,7 +57,7 @@ func (w *watcher) sent(e *Episode, j *Job, now, bytes, begin, sent float64) {
 	w.flying = append(w.flying, transfer{acked: sent + j.RTT, bytes: bytes, busy: sent - started, rtt: j.RTT})
 }
 
-func (w *watcher) kept(until float64) { w.local = append(w.local, until) }
+func (w *watcher) kept(until, mcycles float64) { w.local = append(w.local, keeping{until, mcycles}) }
 
 // hear takes in the acknowledgements up to now.
 func (w *watcher) hear(now float64) {
@@ -65,7 +75,7 @@ func (w *watcher) hear(now float64) {
 	}
 	w.flying = append(w.flying[:0], w.flying[n:]...)
 	n = 0
-	for n < len(w.local) && w.local[n] <= now {
+	for n < len(w.local) && w.local[n].until <= now {
 		n++
 	}
 	w.local = append(w.local[:0], w.local[n:]...)
@@ -85,4 +95,32 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 	s.Link.BacklogTasks = int64(len(w.flying))
 	s.Link.BacklogBytes = int64(max(servers.Link-e.Link.Done(now), 0))
 	s.Link.BacklogShare = float64(s.Link.BacklogBytes) / spoolBytes
+}
+
+// lateState shows the queues as the service does to a policy that binds late, and as coarsely: of the link what is not acknowledged, less
+// what is under way for a round trip; of the node whole tasks, until they are done. How far a server has come with the present
+// one would tell how fast it is just now, which matters to nobody as much as to those who wait for it.
+func (w *watcher) lateState(s *host.State) {
+	bytes, mcycles := 0.0, 0.0
+	for i := range w.flying {
+		bytes += w.flying[i].bytes
+	}
+	for i := range w.local {
+		mcycles += w.local[i].mcycles
+	}
+	s.QueueCycles = mcycles
+	s.Link.BacklogBytes = int64(max(bytes-w.link.Goodput*w.link.RTT, 0))
+	s.Link.BacklogShare = float64(s.Link.BacklogBytes) / spoolBytes
+}
+
+// next is when the gateway next hears that a task is done here or was acknowledged, or never.
+func (w *watcher) next() float64 {
+	next := math.Inf(1)
+	if len(w.flying) > 0 {
+		next = w.flying[0].acked
+	}
+	if len(w.local) > 0 {
+		next = min(next, w.local[0].until)
+	}
+	return next
 }
