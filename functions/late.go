@@ -8,6 +8,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 	"app-offload/functions/spool"
 )
 
@@ -46,10 +47,12 @@ func (p *Pipeline) mayWait(r *rules, j *job) bool {
 	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.Useful(j.task)
 }
 
-// unhold gives up letting a task wait that could not be made durable, or was so too late: it goes as was decided, or as j says by now.
+// unhold gives up letting a task wait: there was no room for it in the spool, or it was durable only after the last stop. It goes as
+// its decision says, which for the first is what it would have been without waiting.
 func (p *Pipeline) unhold(j *job) {
 	r := j.event.run
 	p.room.leave(j.task.Size())
+	p.room.free(j.task.Size())
 	j.waits = false
 	p.ring.Amend(j.id, j.decision)
 	p.tally.bound(r.rules.decider.Judge(), j, &r.state)
@@ -80,6 +83,7 @@ func (p *Pipeline) attend(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			p.letAllGo(ctx)
+			p.room.moving.Wait()
 			return
 		case <-p.room.wake:
 		case <-again.C:
@@ -90,27 +94,23 @@ func (p *Pipeline) attend(ctx context.Context) {
 
 // bindSome binds as many tasks as there is room for on node and link. Each one that is bound shows in the state of the next look.
 func (p *Pipeline) bindSome(ctx context.Context) {
-	m, rules := p.room, p.rules.Load()
-	p.look(&m.state, true)
-	if m.rules != rules {
-		m.rules = rules
-		for _, h := range m.waiting.All() {
-			p.reconsider(ctx, h.Tag.(*job))
-		}
-	}
-	for _, j := range m.arrivals(false) {
-		if !m.waiting.Add(policy.Held{Task: j.task, Tag: j}, rules.decider.Binder().Room()) {
-			p.reconsider(ctx, j)
-		}
-	}
-	for ctx.Err() == nil && m.waiting.Len() > 0 {
+	m := p.room
+	p.review(ctx)
+	p.welcome(ctx)
+	for b := m.rules.decider.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
 		p.look(&m.state, true)
-		h, d, e, ok := m.waiting.Next(rules.decider.Binder(), rules.model, &m.state)
+		if p.local.Full() {
+			occupy(m.rules.model, &m.state, b.Room().Ahead)
+		}
+		h, d, e, ok := m.waiting.Next(b, m.rules.model, &m.state)
 		if !ok {
 			break
 		}
 		j := h.Tag.(*job)
 		j.decision, j.estimate = d, e
+		if d.Reason == policy.LongestWait {
+			p.guard(j)
+		}
 		p.bind(ctx, j)
 	}
 	if m.sent {
@@ -119,36 +119,98 @@ func (p *Pipeline) bindSome(ctx context.Context) {
 	}
 }
 
-// reconsider decides a task anew under changed rules: it waits on where they say so, and else goes as they say.
+// guard asks the guards about a task that is to go because of its age alone, link or no link: no wait ends above them.
+func (p *Pipeline) guard(j *job) {
+	if d, held := p.room.rules.decider.Guard(j.task, &j.estimate, &p.room.state); held {
+		j.decision = d
+		p.overrule(j)
+	}
+}
+
+// review decides all tasks that wait anew where the rules have changed or the link is gone: the guards stand above waiting, too.
+func (p *Pipeline) review(ctx context.Context) {
+	m, rules := p.room, p.rules.Load()
+	p.look(&m.state, true)
+	gone := m.linked && !m.state.Link.Up
+	m.linked = m.state.Link.Up
+	if m.rules == rules && !gone {
+		return
+	}
+	m.rules = rules
+	for _, h := range m.waiting.All() {
+		p.reconsider(ctx, h.Tag.(*job))
+	}
+}
+
+// welcome takes in what has come. What was decided under other rules, or comes while there is no link, is decided anew: a review since
+// then has not seen it.
+func (p *Pipeline) welcome(ctx context.Context) {
+	m := p.room
+	for _, j := range m.arrivals(false) {
+		same := m.state.Link.Up && m.rules.byName[j.task.Class.Name] == j.task.Class
+		if !same || !m.waiting.Add(policy.Held{Task: j.task, Tag: j}, m.rules.decider.Binder().Room()) {
+			p.reconsider(ctx, j)
+		}
+	}
+}
+
+// occupy lets the node count as busy, and no more than that, in a state whose queue is short but takes nothing.
+func occupy(m *score.Model, s *host.State, ahead float64) {
+	s.QueueCycles = max(s.QueueCycles, 1)
+	if e := m.EstimateWork(nil, 0, 0, s); e.LocalTime <= ahead {
+		s.QueueCycles *= 2 * ahead / e.LocalTime
+	}
+}
+
+// reconsider decides a task anew: it waits on where rules and state say so, and else goes as they say, which shows in the state.
 func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 	m := p.room
 	if class := m.rules.byName[j.task.Class.Name]; class != nil {
 		j.task.Class = class
 	}
 	j.estimate = m.rules.model.Estimate(j.task, &m.state)
-	j.decision, j.policy = m.rules.decider.Decide(j.task, &j.estimate, &m.state)
+	j.decision, j.policy = m.rules.decider.DecideAgain(j.task, &j.estimate, &m.state)
 	p.overrule(j)
 	b := m.rules.decider.Binder()
 	if p.mayWait(m.rules, j) && b.Waits(j.task, &j.estimate, &m.state, &j.decision) && m.waiting.Add(policy.Held{Task: j.task, Tag: j}, b.Room()) {
 		return
 	}
 	p.bind(ctx, j)
+	p.look(&m.state, true)
 }
 
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	m.leave(j.task.Size())
 	e := policy.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
 	p.ring.Bind(j.id, &e)
 	p.tally.bound(m.rules.decider.Judge(), j, &m.state)
 	if j.decision.Target == policy.Cloud {
+		m.leave(j.task.Size())
 		m.sent = true
 		p.release(j)
 		return
 	}
 	p.lateness.see(j, &m.state)
-	p.local.Process(ctx, []local.Item{{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}}, func(_ int, err error) { p.boundHere(j, err) })
+	p.move(ctx, j)
+}
+
+// move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
+// gets it in its turn among all who wait for it.
+func (p *Pipeline) move(ctx context.Context, j *job) {
+	m, size := p.room, j.task.Size()
+	item := local.Item{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}
+	done := func(_ int, err error) { p.boundHere(j, err) }
+	if p.local.Offer(item, done) {
+		m.leave(size)
+		return
+	}
+	m.moving.Add(1)
+	m.later.do(func() {
+		defer m.moving.Done()
+		p.local.Process(ctx, []local.Item{item}, done)
+		m.leave(size)
+	})
 }
 
 // release lets the record of a task leave with all others.
@@ -167,9 +229,11 @@ func (p *Pipeline) boundHere(j *job, err error) {
 		p.spool.Drop([]uint64{j.seq}, spool.ReasonHere)
 		p.done(j)
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
-		p.amend(j, policy.Cloud, policy.LetGo)
-		p.release(j)
-	case j.task.Class.NeverLeave: // since a moment ago
+		if !p.neverLeaves(j) {
+			p.amend(j, policy.Cloud, policy.LetGo)
+			p.release(j)
+		} // else it stays in the spool, held to the end
+	case p.neverLeaves(j):
 		p.sayGivenUp(j, err)
 		p.room.gone(j)
 		p.spool.Drop([]uint64{j.seq}, ReasonFailed)
@@ -180,7 +244,13 @@ func (p *Pipeline) boundHere(j *job, err error) {
 	}
 }
 
-// letAllGo empties the room for good: what waited is sent, now or after the next start.
+// neverLeaves reports whether a task that waited must stay here by now: such a class lets none wait.
+func (p *Pipeline) neverLeaves(j *job) bool {
+	class := p.rules.Load().byName[j.task.Class.Name]
+	return j.task.Class.NeverLeave || class != nil && class.NeverLeave
+}
+
+// letAllGo empties the room for good: what waited is sent, now or after the next start. What must not leave stays held in the spool.
 func (p *Pipeline) letAllGo(ctx context.Context) {
 	m := p.room
 	m.rules = p.rules.Load()
@@ -190,6 +260,10 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 		all = append(all, h.Tag.(*job))
 	}
 	for _, j := range all {
+		if p.neverLeaves(j) {
+			m.leave(j.task.Size())
+			continue
+		}
 		j.estimate = m.rules.model.Estimate(j.task, &m.state)
 		j.decision = letGo()
 		p.bind(ctx, j)

@@ -1,10 +1,13 @@
 package functions
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +19,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
@@ -40,7 +44,8 @@ type narrow struct {
 	t    *testing.T
 	bus  *bottleneck
 	up   atomic.Bool
-	seen int // events submitted
+	full atomic.Bool // the spool, as the guard sees it
+	seen int         // events submitted
 }
 
 func lateConfig(t *testing.T) config.Config {
@@ -67,7 +72,13 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 	n := &narrow{t: t, bus: &bottleneck{tokens: make(chan error, 100)}}
 	n.up.Store(true)
 	n.Service = open(t, cfg, n.bus)
-	n.room.link = func() host.Link { return host.Link{Up: n.up.Load(), Goodput: 2000} }
+	n.room.link = func() host.Link {
+		l := host.Link{Up: n.up.Load(), Goodput: 2000}
+		if n.full.Load() {
+			l.BacklogShare = 1
+		}
+		return l
+	}
 	t.Cleanup(func() { close(n.bus.tokens) }) // comes before the stop
 	return n
 }
@@ -76,18 +87,24 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 func (n *narrow) submit(events int) {
 	n.t.Helper()
 	for range events {
-		n.Submit([]*task.Event{event(fmt.Sprint("late-", n.seen), n.seen)}, func(_ int, err error) {
-			if err != nil {
-				n.t.Errorf("an event is refused: %v", err)
-			}
-		})
-		n.seen++
-		eventually(n.t, time.Minute, "it is durable or at work", func() bool {
-			c := n.Counts()
-			tasks, _ := n.local.Queue()
-			return int(c.Accepted)+tasks >= n.seen || int(c.Accepted) == n.seen
-		})
+		n.put(event(fmt.Sprint("late-", n.seen), n.seen))
 	}
+}
+
+func (n *narrow) put(ev *task.Event) {
+	n.t.Helper()
+	var concluded atomic.Bool
+	n.Submit([]*task.Event{ev}, func(_ int, err error) {
+		if err != nil {
+			n.t.Errorf("an event is refused: %v", err)
+		}
+		concluded.Store(true)
+	})
+	n.seen++
+	eventually(n.t, time.Minute, "it is durable or at work", func() bool {
+		d := n.Decisions(1, nil)[0].Decision
+		return concluded.Load() || (d.Target == policy.Local && d.Reason != policy.Undecided)
+	})
 }
 
 // sent takes what is to leave, as the exporter does, and receipts it.
@@ -120,6 +137,13 @@ func (n *narrow) waiting(tasks int64) {
 }
 
 func (n *narrow) undecided() int64 { return n.Status().Undecided.Tasks }
+
+// held is how much of the spool the room has taken.
+func (n *narrow) held() int64 {
+	n.room.mu.Lock()
+	defer n.room.mu.Unlock()
+	return n.room.held
+}
 
 // reasons are those of all decisions, by how many there are of each.
 func (n *narrow) reasons() map[policy.Reason]int {
@@ -169,7 +193,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 8 })
 	require.Equal(t, Counts{Accepted: 8, Local: n.Counts().Local, Receipted: 8 - n.Counts().Local, Dropped: map[string]int64{}}, n.Counts())
 	require.Empty(t, n.Status().Spool.Dropped)
-	require.Zero(t, n.room.records.Load()+n.room.recorded.Load()+n.room.bytes.Load())
+	require.Zero(t, n.room.records.Load()+n.room.recorded.Load()+n.room.bytes.Load()+n.held())
 	total := uint64(0)
 	for _, d := range n.Status().Policies.Decided {
 		total += d.Count
@@ -234,6 +258,47 @@ func TestWhoNeverWaits(t *testing.T) {
 	n.waiting(1)
 }
 
+// A task that waits keeps nothing in memory but itself: not the other records of its commit, nor the event that it was cut from.
+func TestWhatWaitsKeepsOnlyItself(t *testing.T) {
+	cfg := lateConfig(t)
+	bulk := cfg.Writable.Classes["default"]
+	bulk.MatchDevice, bulk.Policy = "bulk-*", "cloud"
+	cfg.Writable.Classes["bulk"] = bulk
+	n := openNarrow(t, cfg)
+	n.submit(2)
+	before := heap()
+	const runs = 200
+	for i := range runs {
+		events := []*task.Event{event(fmt.Sprint("late-", n.seen+i), n.seen+i)}
+		for k := range 10 {
+			events = append(events, padded(event(fmt.Sprint("bulk-", k), 1000*i+k)))
+		}
+		var concluded sync.WaitGroup
+		concluded.Add(len(events))
+		n.Submit(events, func(int, error) { concluded.Done() })
+		concluded.Wait()
+		for _, r := range n.Service.spool.Take(5, "bulk", spool.Live, 100, 10<<20, nil) {
+			n.Service.spool.Done([]uint64{r.Seq})
+		}
+	}
+	n.waiting(runs)
+	require.Less(t, heap()-before, int64(20<<20))
+}
+
+func padded(ev *task.Event) *task.Event {
+	ev.Raw = append(ev.Raw, make([]byte, 100<<10)...)
+	return ev
+}
+
+// heap is what is in use of it.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // A class may name the policy for itself.
 func TestAClassMayBindLate(t *testing.T) {
 	cfg := lateConfig(t)
@@ -266,17 +331,202 @@ func TestACanaryMayBindLate(t *testing.T) {
 	require.Positive(t, c.Canary.Outcomes)
 }
 
-// Local work that fails on a task that waited sends it; the stop of the workers does so too.
+// Local work that fails on a task that waited sends it, unless its class has come to forbid that: then it is given up and counted.
 func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
-	n := openNarrow(t, lateConfig(t))
-	n.submit(3)
-	n.waiting(1)
-	n.bus.tokens <- nil
+	for _, neverLeave := range []bool{false, true} {
+		n := openNarrow(t, lateConfig(t))
+		n.submit(3)
+		n.waiting(1)
+		n.bus.tokens <- nil
+		n.waiting(0)
+		n.stay(neverLeave)
+		n.bus.tokens <- errors.New("the bus is gone")
+		if neverLeave {
+			n.eventually("it is given up", func() bool { return n.Counts().Dropped[ReasonFailed] == 1 })
+			require.Len(t, n.sent(), 1)
+			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
+		} else {
+			n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
+			require.Len(t, n.sent(), 2)
+			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+		}
+		require.Zero(t, n.held())
+	}
+}
+
+// stay makes the default class one that never leaves, or one without a choice of policy.
+func (n *narrow) stay(neverLeave bool) {
+	n.t.Helper()
+	w := n.Config().Writable
+	w.Classes = maps.Clone(w.Classes)
+	class := w.Classes["default"]
+	class.NeverLeave = neverLeave
+	w.Classes["default"], w.Policy.Default = class, "edge"
+	require.NoError(n.t, n.Reload(w))
+}
+
+// Workers that stop let go of what is bound to them, as the room does of what waits. What must not leave by then stays in the spool.
+func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
+	for _, neverLeave := range []bool{false, true} {
+		cfg := lateConfig(t)
+		n := openNarrow(t, cfg)
+		n.submit(5)
+		n.waiting(3)
+		n.stay(neverLeave)
+		n.eventually("all are bound", func() bool { tasks, _ := n.local.Queue(); return tasks == 4 && n.undecided() == 0 })
+		ended, end := context.WithCancel(t.Context())
+		end()
+		require.Error(t, n.local.Close(ended))
+		n.bus.tokens <- nil
+		n.eventually("the workers have stopped", func() bool { tasks, _ := n.local.Queue(); return tasks == 0 })
+		kept := int64(0)
+		if neverLeave {
+			kept = 3
+		} else {
+			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 3 })
+		}
+		require.Len(t, n.sent(), int(4-kept))
+		require.Equal(t, Counts{Accepted: 5, Local: 1, Receipted: 4 - kept, Spooled: kept, Dropped: map[string]int64{}}, n.Counts())
+		require.NoError(t, n.Stop())
+		require.Equal(t, kept, open(t, cfg, &bin{}).Counts().Spooled, "it is held no longer than that")
+	}
+}
+
+// A stop does not wait for room in the workers' queue either.
+func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
+	for _, neverLeave := range []bool{false, true} {
+		cfg := lateConfig(t)
+		cfg.Local.QueueTasks = 1
+		n := openNarrow(t, cfg)
+		n.submit(6)
+		n.waiting(4)
+		n.stay(neverLeave)
+		n.eventually("all are bound", func() bool { return n.reasons()[policy.Undecided] == 0 })
+		n.bus.tokens <- nil
+		n.eventually("only such as waited are at work", func() bool { return n.Counts().Local == 1 })
+		n.waiting(2) // for room in the queue
+		stopped := make(chan error)
+		go func() { stopped <- n.Stop() }()
+		if !neverLeave {
+			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 2 })
+		}
+		n.waiting(0)
+		for range 2 {
+			n.bus.tokens <- nil
+		}
+		require.NoError(t, <-stopped)
+		if neverLeave {
+			require.Zero(t, n.reasons()[policy.LetGo])
+		}
+		require.Equal(t, Counts{Accepted: 6, Local: 3, Spooled: 3, Dropped: map[string]int64{}}, open(t, cfg, &bin{}).Counts())
+	}
+}
+
+// A queue of the node that takes nothing holds nobody up who waits for the link, or has waited long enough.
+func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Local.QueueTasks, cfg.Writable.Policy.DeferLongest = 1, "2s"
+	own := cfg.Writable.Classes["default"]
+	own.MatchDevice, own.Policy = "late-9", "defer"
+	cfg.Writable.Classes["own"] = own
+	n := openNarrow(t, cfg)
+	n.submit(10)
+	n.waiting(8)
+	w := n.Config().Writable
+	w.Policy.Default = "edge"
+	require.NoError(t, n.Reload(w))
+	n.eventually("who has waited longest leaves", func() bool { return n.reasons()[policy.LongestWait] == 1 })
+	require.EqualValues(t, 6, n.undecided(), "of those for the node one has room")
+	for range 10 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 10 })
+	require.EqualValues(t, 8, n.Counts().Local)
+}
+
+// The guards stand above waiting: what the end of the link would keep here if it came now does not wait for the link to come back.
+func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferLongest = "1h"
+	class := cfg.Writable.Classes["default"]
+	class.Deadline = "30s"
+	cfg.Writable.Classes["default"] = class
+	n := openNarrow(t, cfg)
+	n.submit(6)
+	n.waiting(4)
+	n.up.Store(false)
+	n.submit(1)
+	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	require.Equal(t, 5, n.reasons()[policy.GuardLinkDown])
+	for range 7 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { return n.Counts().Local == 6 })
+}
+
+// Age does not stand above the guards either.
+func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferLongest = "1s"
+	n := openNarrow(t, cfg)
+	n.submit(6)
+	n.full.Store(true)
 	n.waiting(0)
-	n.bus.tokens <- errors.New("the bus is gone")
-	n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
-	require.Len(t, n.sent(), 2)
-	require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+	count := n.reasons()
+	require.Zero(t, count[policy.LongestWait])
+	require.Equal(t, 4, count[policy.GuardBacklog])
+}
+
+// A node that takes nothing is busy, and by no more than it takes to say so: who bids for the link is not to be misled.
+func TestOccupy(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	for _, ahead := range []float64{0, 0.05, 10} {
+		s := host.State{QueueCycles: 0.1}
+		occupy(m, &s, ahead)
+		e := m.EstimateWork(nil, 0, 0, &s)
+		require.Greater(t, e.LocalTime, ahead)
+		require.LessOrEqual(t, e.LocalTime, 2*ahead+0.1)
+		s.QueueCycles *= 100
+		was := s
+		occupy(m, &s, ahead)
+		require.Equal(t, was, s)
+	}
+}
+
+// After a reload each of those that waited sees where those before it have gone.
+func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
+	n := openNarrow(t, lateConfig(t))
+	n.submit(22)
+	n.waiting(20)
+	before := n.reasons()
+	w := n.Config().Writable
+	w.Policy.Default = "cost"
+	require.NoError(t, n.Reload(w))
+	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	after := n.reasons()
+	here, there := after[policy.CheaperLocal]-before[policy.CheaperLocal], after[policy.CheaperCloud]-before[policy.CheaperCloud]
+	require.Equal(t, 20, here+there)
+	require.Greater(t, min(here, there), 4)
+}
+
+// What waits is nobody's to drop, so that it may fill a part of the spool only; whoever has no room there is decided when it comes.
+func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
+	n := openNarrow(t, cfg)
+	for range 60 {
+		n.put(padded(event(fmt.Sprint("late-", n.seen), n.seen)))
+	}
+	st := n.Service.spool.Stats()
+	require.LessOrEqual(t, n.room.recorded.Load(), st.Limit/roomShare)
+	require.Greater(t, n.room.recorded.Load(), st.Limit/roomShare-(200<<10))
+	require.Less(t, n.undecided(), int64(50))
+	w := n.Config().Writable
+	w.Policy.Default = "cloud"
+	require.NoError(t, n.Reload(w))
+	n.waiting(0)
+	require.Zero(t, n.held())
 }
 
 // Under a configuration in which nobody binds late, what waits goes as that one says.

@@ -26,10 +26,16 @@ func (p *Pipeline) append(jobs []*job) {
 	records := make([]spool.Record, len(jobs))
 	size := 0
 	for _, j := range jobs {
-		size += j.task.Size() + recordOverhead
+		if !j.waits {
+			size += j.task.Size() + recordOverhead
+		}
 	}
 	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
 	for i, j := range jobs {
+		if j.waits { // and would keep those of all others in memory
+			records[i] = record(j, j.task.Append(make([]byte, 0, j.task.Size()+recordOverhead)))
+			continue
+		}
 		at := len(buffer)
 		buffer = j.task.Append(buffer)
 		records[i] = record(j, buffer[at:len(buffer):len(buffer)])
@@ -76,10 +82,10 @@ func (p *Pipeline) kept(jobs []*job, records []spool.Record, err error) {
 	})
 }
 
-// notKept finds another way for tasks that the spool did not take. A spool that is full takes all tasks of a commit or
-// none, so they are offered one by one first: some may fit, or may make room by their class's strategy.
+// notKept finds another way for tasks that the spool did not take. It takes all tasks of a commit or none, so they are offered one
+// by one first: some may fit, or may make room by their class's strategy, and of those too large there may be a single one.
 func (p *Pipeline) notKept(jobs []*job, err error) {
-	if len(jobs) > 1 && errors.Is(err, spool.ErrFull) {
+	if len(jobs) > 1 && (errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrTooLarge)) {
 		for i := range jobs {
 			p.append(jobs[i : i+1])
 		}

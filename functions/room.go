@@ -2,6 +2,7 @@ package functions
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -15,10 +16,12 @@ import (
 type room struct {
 	wake chan struct{}
 	link func() host.Link // as measured at this very moment
+	most int64            // bytes of the spool that may be held for the room
 
 	mu   sync.Mutex
 	came []*job // durable, and not seen by the owner yet
 	shut bool
+	held int64 // bytes of the spool that are held for the room or about to be
 
 	tasks, bytes      atomic.Int64 // that have a place, and the size of their data; changed under mu
 	records, recorded atomic.Int64 // that the spool holds for the room, until they are released or done, and their bytes there
@@ -27,26 +30,38 @@ type room struct {
 	waiting policy.Waiting
 	rules   *rules // under which they wait
 	state   host.State
-	sent    bool // something was bound for the cloud, and nobody has told the scheduler yet
+	linked  bool           // there was a link at the last look
+	sent    bool           // something was bound for the cloud, and nobody has told the scheduler yet
+	later   later          // what waits here has its place in the room
+	moving  sync.WaitGroup // tasks bound to the node that wait for room in its queue
 }
 
 func newRoom() *room {
-	return &room{wake: make(chan struct{}, 1), link: func() host.Link { return host.Link{} }}
+	return &room{wake: make(chan struct{}, 1), link: func() host.Link { return host.Link{} }, most: math.MaxInt64}
 }
 
-// take takes a place for a task of so many bytes, and reports false where there is none.
+// roomShare is the part of the spool that may be held for the room. Nobody may drop what is held, so that the rest is there for all
+// others and what they may drop.
+const roomShare = 4
+
+// recordSize is about what a task's record takes in the spool.
+func recordSize(data int) int64 { return int64(data) + recordOverhead + recordHeader }
+
+// take takes a place for a task of so many bytes, here and in the spool, and reports false where there is none.
 func (m *room) take(bounds policy.Room, size int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.shut || m.tasks.Load() >= int64(bounds.Tasks) || m.bytes.Load()+int64(size) > bounds.Bytes {
+	full := m.tasks.Load() >= int64(bounds.Tasks) || m.bytes.Load()+int64(size) > bounds.Bytes || m.held+recordSize(size) > m.most
+	if m.shut || full {
 		return false
 	}
+	m.held += recordSize(size)
 	m.tasks.Add(1)
 	m.bytes.Add(int64(size))
 	return true
 }
 
-// leave gives a place back.
+// leave gives a place back, but for that in the spool.
 func (m *room) leave(size int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,11 +69,18 @@ func (m *room) leave(size int) {
 	m.bytes.Add(-int64(size))
 }
 
-// enter brings a task that is durable, and reports false after the room was shut. The job is copied, as what it points to would keep
-// all that came with it in memory.
+// free gives a place in the spool back.
+func (m *room) free(size int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held -= recordSize(size)
+}
+
+// enter brings a task that is durable, and reports false after the room was shut. Job and task are copied, as what they point to
+// would keep all that came with them in memory. The task's data are in the record already.
 func (m *room) enter(j *job, r *spool.Record) bool {
 	own := *j
-	own.event, own.seq, own.stored = nil, r.Seq, int64(len(r.Payload))+recordHeader
+	own.task, own.event, own.seq, own.stored = j.task.Own(r.Payload), nil, r.Seq, int64(len(r.Payload))+recordHeader
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.shut {
@@ -76,6 +98,7 @@ const recordHeader = 64
 
 // gone books that the spool does not hold the task's record for the room any more.
 func (m *room) gone(j *job) {
+	m.free(j.task.Size())
 	m.records.Add(-1)
 	m.recorded.Add(-j.stored)
 }

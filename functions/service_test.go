@@ -215,6 +215,28 @@ func TestTheLowestMakesRoomForAll(t *testing.T) {
 	}
 }
 
+// A task that can be in no spool costs itself alone, not those that came with it.
+func TestTheTooLargeHarmsOnlyItself(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Spool.QuotaMiB = 16
+	class := cfg.Writable.Classes["default"]
+	class.Operators = "none"
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{})
+	large := event("d", 1)
+	large.Raw = append(large.Raw, make([]byte, 8<<20)...)
+	var concluded sync.WaitGroup
+	concluded.Add(3)
+	s.Submit([]*task.Event{event("d", 0), large, event("d", 2)}, func(_ int, err error) {
+		defer concluded.Done()
+		if err != nil {
+			t.Errorf("refused: %v", err)
+		}
+	})
+	concluded.Wait()
+	require.Equal(t, Counts{Accepted: 3, Spooled: 2, Dropped: map[string]int64{ReasonTooLarge: 1}}, s.Counts())
+}
+
 // A change of the configuration is taken as a whole or not at all.
 func TestReload(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})

@@ -147,12 +147,47 @@ func (p *Processor) Process(ctx context.Context, items []Item, done func(i int, 
 	p.gate.RLock()
 	defer p.gate.RUnlock()
 	for i := range items {
-		j := job{task: items[i].Task, cost: int64(items[i].Cycles * 1000), index: i, done: done, took: items[i].Took}
-		if err := p.enqueue(ctx, j); err != nil {
+		if err := p.enqueue(ctx, items[i].job(i, done)); err != nil {
 			p.counts.failed.Add(1)
 			done(i, err)
 		}
 	}
+}
+
+func (i *Item) job(index int, done func(i int, err error)) job {
+	return job{task: i.Task, cost: int64(i.Cycles * 1000), index: index, done: done, took: i.Took}
+}
+
+// Offer is Process of one task for a caller who cannot wait: where the queue has no room it reports false, and done is never called.
+func (p *Processor) Offer(item Item, done func(i int, err error)) bool {
+	p.gate.RLock()
+	defer p.gate.RUnlock()
+	if p.stopping() {
+		p.counts.failed.Add(1)
+		done(0, ErrClosed)
+		return true
+	}
+	j := item.job(0, done)
+	p.tasks.Add(1) // before a worker can be done with it
+	p.cycles.Add(j.cost)
+	select {
+	case p.workerOf(j.task.Device).queue <- j:
+		return true
+	default:
+	}
+	p.tasks.Add(-1)
+	p.cycles.Add(-j.cost)
+	return false
+}
+
+// Full reports whether any worker's queue is: a task of some device would have to wait for room there.
+func (p *Processor) Full() bool {
+	for _, w := range p.workers {
+		if len(w.queue) == cap(w.queue) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Processor) enqueue(ctx context.Context, j job) error {

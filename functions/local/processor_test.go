@@ -116,6 +116,33 @@ func TestAFullQueueWaitsNoLongerThanItsContext(t *testing.T) {
 	})
 }
 
+// An offer never waits: there is room, or there is none and nothing has happened, or it is too late for ever.
+func TestAnOfferDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &blocking{gate: make(chan struct{})}
+		cfg := DefaultConfig()
+		cfg.Workers, cfg.QueueTasks = 1, 1
+		p := start(t, cfg, class("deadband"), bus)
+		var ends []error
+		offer := func(n int) bool {
+			return p.Offer(Item{Task: scalar("d", "x", time.Duration(n)*time.Second, float64(n)), Cycles: 2}, func(_ int, err error) { ends = append(ends, err) })
+		}
+		require.True(t, offer(1))
+		synctest.Wait() // it is at work
+		require.False(t, p.Full())
+		require.True(t, offer(2))
+		require.True(t, p.Full())
+		require.False(t, offer(3))
+		tasks, cycles := p.Queue()
+		require.Equal(t, 2, tasks)
+		require.InDelta(t, 4, cycles, 1e-9)
+		close(bus.gate)
+		require.NoError(t, p.Close(t.Context()))
+		require.True(t, offer(4))
+		require.Equal(t, []error{nil, nil, ErrClosed}, ends)
+	})
+}
+
 func TestCloseGivesUpInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &blocking{gate: make(chan struct{})}

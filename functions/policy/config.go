@@ -106,9 +106,11 @@ type Config struct {
 	// DeferTasks is how many tasks, 1–10000, may wait undecided at once under policy defer; those beyond are decided when they come.
 	// Choosing one of them costs about 0.15 µs for each that waits.
 	DeferTasks int
-	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool.
+	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool. However much
+	// that is, a task that would let them fill more than a quarter of the spool is decided when it comes: no other may drop them.
 	DeferMiB int
-	// DeferLongest is how long a task may wait before it goes to the cloud in its turn, a Go duration of "1s" to "24h".
+	// DeferLongest is how long a task may wait before it goes to the cloud in its turn, or stays here if a guard says so, a Go duration
+	// of "1s" to "24h".
 	DeferLongest string
 	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
 	// "10s". More keeps node and link busy, less lets more be decided late.

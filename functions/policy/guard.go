@@ -93,20 +93,43 @@ func (d *Decider) Follow(old *Decider) {
 
 // Decide gives the decision and the name of the policy in charge of the task, which is named also where a guard decided.
 func (d *Decider) Decide(t *task.Task, e *score.Estimate, s *host.State) (Decision, string) {
-	name := ""
+	name, arm := d.inCharge(t)
+	decision, by := d.DecideBy(name, t, e, s)
+	decision.Arm = arm
+	return decision, by
+}
+
+// DecideAgain is Decide for a task that was decided before: it counts as no arrival.
+func (d *Decider) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) (decision Decision, by string) {
+	name, arm := d.inCharge(t)
+	p := d.For(name)
+	decision, held := d.guards.Check(t, e, s)
+	if one, ok := p.(pacer); !held && ok {
+		decision = one.decideAgain(t, e, s)
+	} else if !held {
+		decision = p.Decide(t, e, s)
+	}
+	decision.Arm = arm
+	return decision, p.Name()
+}
+
+// Guard is the guards' decision alone, for a task that waits; false is that they leave it to others.
+func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (Decision, bool) {
+	return d.guards.Check(t, e, s)
+}
+
+// inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.
+func (d *Decider) inCharge(t *task.Task) (name string, arm Arm) {
 	if t.Class != nil {
 		name = t.Class.Policy
 	}
 	if name != "" || d.canary == nil {
-		return d.DecideBy(name, t, e, s)
+		return name, NoArm
 	}
-	arm := d.canary.arm(t.Device)
-	if arm == Canary {
+	if arm = d.canary.arm(t.Device); arm == Canary {
 		name = d.canary.policy.Name()
 	}
-	decision, by := d.DecideBy(name, t, e, s)
-	decision.Arm = arm
-	return decision, by
+	return name, arm
 }
 
 // Look lets the shadows decide along. acting is the policy's decision, before anything that the policy does not know of

@@ -47,3 +47,13 @@ func (p *pace) note(now int64) Arrivals {
 	p.last = max(p.last, now)
 	return p.arrivals
 }
+
+// now is the arrivals as they are, without one more.
+func (p *pace) now() Arrivals {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == 0 {
+		return UsualArrivals()
+	}
+	return p.arrivals
+}

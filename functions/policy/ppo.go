@@ -65,8 +65,17 @@ func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
 	if !p.used.Load() {
 		p.used.Store(true)
 	}
+	return p.decide(t, e, s, p.pace.note(arrival(t, s)))
+}
+
+// decideAgain decides a task whose arrival is counted already.
+func (p *ppo) decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	return p.decide(t, e, s, p.pace.now())
+}
+
+func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals) Decision {
 	var x [NumInputs]float64
-	Inputs(t, e, s, p.pace.note(arrival(t, s)), &x)
+	Inputs(t, e, s, a, &x)
 	if p.network == nil || !p.network.Known(x[:], p.margin) {
 		d := p.fallback.Decide(t, e, s)
 		d.Reason = GuardOutside
@@ -118,6 +127,7 @@ func (p *ppo) String() string {
 // pacer is a policy that wants to hear of every task, also of those that it does not decide.
 type pacer interface {
 	arrived(t *task.Task, s *host.State)
+	decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision // hears of no new one
 }
 
 var (

@@ -29,7 +29,7 @@ type Binder interface {
 type Room struct {
 	Tasks   int           // that may wait at once
 	Bytes   int64         // of their data
-	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits and whether there is a link or not
+	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits, unless a guard keeps it here
 	Ahead   float64       // s of predicted work at or below which a server counts as free
 }
 

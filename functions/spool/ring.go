@@ -14,6 +14,7 @@ type ring struct {
 	recs       map[uint64]ringRecord
 	order      []uint64 // sequences as they came; some are gone already
 	head       int
+	held       int       // records that nobody can take before they are released: their owner has them wait
 	taken      time.Time // when something was last taken from it, or nothing was there to be taken
 	pushed     time.Time // when something last had to go out of it for newer records
 	grown      int       // the most records that recs has held since it was made
@@ -32,6 +33,8 @@ const (
 // bound is how much the ring may hold now.
 func (r *ring) bound(now time.Time) int64 {
 	switch idle := now.Sub(r.taken); {
+	case r.empty():
+		return r.max
 	case idle > restAfter:
 		return r.max / restPart
 	case idle > pauseAfter:
@@ -41,7 +44,10 @@ func (r *ring) bound(now time.Time) int64 {
 }
 
 // resting tells whether records wait that nobody takes.
-func (r *ring) resting(now time.Time) bool { return len(r.recs) > 0 && now.Sub(r.taken) > pauseAfter }
+func (r *ring) resting(now time.Time) bool { return !r.empty() && now.Sub(r.taken) > pauseAfter }
+
+// empty tells whether nothing is there that somebody could take: what is held says nothing about the link.
+func (r *ring) empty() bool { return len(r.recs) == r.held }
 
 // crowded tells whether more comes in than leaves.
 func (r *ring) crowded(now time.Time) bool { return now.Sub(r.pushed) < restAfter }
@@ -51,13 +57,17 @@ type ringRecord struct {
 	payload       []byte
 	tag           any
 	time, expires int64
+	held          bool
 }
 
 func (r *ring) add(g *segment, rec *Record, now time.Time) {
-	if len(r.recs) == 0 {
+	if r.empty() {
 		r.taken = now
 	}
-	r.recs[rec.Seq] = ringRecord{g, rec.Payload, rec.Tag, rec.Time, rec.Expires}
+	r.recs[rec.Seq] = ringRecord{g, rec.Payload, rec.Tag, rec.Time, rec.Expires, rec.Hold}
+	if rec.Hold {
+		r.held++
+	}
 	r.order = append(r.order, rec.Seq)
 	r.grown = max(r.grown, len(r.recs))
 	r.bytes += int64(len(rec.Payload)) + ringCost
@@ -67,7 +77,24 @@ func (r *ring) drop(seq uint64) {
 	if rec, ok := r.recs[seq]; ok {
 		delete(r.recs, seq)
 		r.bytes -= int64(len(rec.payload)) + ringCost
+		if rec.held {
+			r.held--
+		}
 	}
+}
+
+// release lets a record be taken that was held.
+func (r *ring) release(seq uint64, now time.Time) {
+	rec := r.recs[seq]
+	if !rec.held {
+		return
+	}
+	if r.empty() {
+		r.taken = now
+	}
+	rec.held = false
+	r.recs[seq] = rec
+	r.held--
 }
 
 // oldest takes the next record out that has to go, if the ring holds more than that.

@@ -45,6 +45,28 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 	require.Greater(t, r.bytes, int64(4<<20), "it was empty: there was nothing to be taken")
 }
 
+// What is held waits for its owner, not for the link: a ring with nothing else in it does not rest, however long nobody takes anything.
+func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
+	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
+	now := time.Now()
+	for seq := range uint64(10) {
+		r.add(nil, &Record{Seq: seq, Payload: make([]byte, 1<<10), Hold: true}, now)
+	}
+	now = now.Add(time.Hour)
+	require.False(t, r.resting(now))
+	require.Equal(t, r.max, r.bound(now))
+	r.drop(0)
+	r.release(1, now)
+	r.release(1, now)
+	require.Equal(t, 8, r.held)
+	require.False(t, r.resting(now), "nobody could take it before")
+	now = now.Add(time.Hour)
+	require.True(t, r.resting(now))
+	require.Equal(t, r.max/restPart, r.bound(now))
+	r.drop(1)
+	require.False(t, r.resting(now))
+}
+
 // What a full ring took is given back while it rests, and nothing of it is lost by that.
 func TestARestingRingShrinks(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}

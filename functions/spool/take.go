@@ -287,6 +287,7 @@ func (s *Spool) Release(seqs []uint64) {
 func (s *Spool) giveBack(seqs []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	for _, seq := range seqs {
 		g, i := s.locate(seq)
 		if g == nil {
@@ -295,6 +296,7 @@ func (s *Spool) giveBack(seqs []uint64) {
 		switch g.entries[i].state {
 		case leasedLive:
 			s.move(g, i, live)
+			s.ring.release(seq, now)
 		case leased:
 			s.move(g, i, backlog)
 		}

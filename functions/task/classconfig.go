@@ -47,6 +47,8 @@ type ClassConfig struct {
 	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 means the default, 256; -1 never splits.
 	ChunkSize int
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
+	// It holds for what is decided from then on, what waits under policy defer included: what is in the spool to be sent is sent, and
+	// so is, after the next start, what then still waited to be done here.
 	NeverLeave bool
 	// Policy decides for this class; "" is the service's policy.
 	Policy string

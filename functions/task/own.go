@@ -1,0 +1,41 @@
+package task
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+// Own is a copy of the task for whoever keeps it long: it shares memory with nothing but record, which is what Append has written of it,
+// and with its class. The task itself points into all of the event that it was cut from.
+func (t *Task) Own(record []byte) *Task {
+	own := *t
+	for _, s := range []*string{&own.EventID, &own.Device, &own.Profile, &own.Source, &own.Resource} {
+		*s = strings.Clone(*s)
+	}
+	if stored, err := Decode(record); err == nil && len(stored.Data) == len(t.Data) {
+		own.Data = stored.Data
+	} else {
+		own.Data = bytes.Clone(t.Data)
+	}
+	own.Holes, own.Readings = slices.Clone(t.Holes), slices.Clone(t.Readings)
+	for i := range own.Holes {
+		own.Holes[i].Resource = strings.Clone(own.Holes[i].Resource)
+	}
+	for i := range own.Readings {
+		own.Readings[i].own(t.Data, own.Data)
+	}
+	return &own
+}
+
+// own moves the reading's value to where the task's data are now, if it is a part of them.
+func (r *Reading) own(was, now []byte) {
+	r.Resource, r.Units, r.MediaType = strings.Clone(r.Resource), strings.Clone(r.Units), strings.Clone(r.MediaType)
+	for _, at := range [...]int{0, r.Start} { // a chunk is its value; in a whole event it has a place
+		if end := at + len(r.Value); len(r.Value) > 0 && end <= len(was) && &was[at] == &r.Value[0] {
+			r.Value = now[at:end:end]
+			return
+		}
+	}
+	r.Value = bytes.Clone(r.Value)
+}
