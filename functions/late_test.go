@@ -58,7 +58,7 @@ func lateConfig(t *testing.T) config.Config {
 	f, err := os.Create(p.DeferRule)
 	require.NoError(t, err)
 	rule := policy.Rule{
-		EdgePrice: 0.1, LinkPrice: 0.1, Advantage: 1, Ahead: 1, Aging: 0.1, AgingFrom: 1, Residual: 0.5, Exponent: 1, Doubt: 0.1, Caution: 1,
+		EdgePrice: 0.1, LinkPrice: 0.1, Aging: 0.1, AgingFrom: 1, Residual: 0.5, Exponent: 1, Doubt: 0.1, Caution: 1,
 	} // so that no server is ever worth nothing
 	require.NoError(t, errors.Join(policy.WriteRule(f, rule, "test"), f.Close()))
 	class := cfg.Writable.Classes["default"]
