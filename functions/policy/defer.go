@@ -36,8 +36,8 @@ type Rule struct {
 // DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.0319, LinkPrice: 0.024, Aging: 0.000713, AgingFrom: 0.719, Residual: 0.00358,
-		Exponent: 2.65, Doubt: 0.0119, Caution: 0.6,
+		EdgePrice: 0.0242, LinkPrice: 0.00982, Aging: 0.000102, AgingFrom: 0.5, Residual: 0.00226,
+		Exponent: 2.46, Doubt: 0.011, Caution: 0.565,
 	}
 }
 
