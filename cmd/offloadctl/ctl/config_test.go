@@ -38,6 +38,8 @@ func TestReadsAsEdgeXDoes(t *testing.T) {
 		"",
 		"Offload:",
 		"Offload: {Spool: }",
+		"OffloAd: {Node: plant-7}", // nor does the case of the section matter
+		"OFFLOAD: {Node: a, KeySecret: k}\nOffload: {Node: b}",                                 // and each of two fills in what it has
 		"Offload: {node: n, SPOOL: {quotamib: 64.0}}",                                          // case does not matter, 64.0 is whole
 		"Offload: {Writable: {Classes: {camera: {Priority: 2}, pump: {MatchDevice: p*}}}}",     // an entry replaces the whole default one
 		"Offload: {Writable: {Classes: {camera: }}}",                                           // which an empty one does too

@@ -65,13 +65,27 @@ func readConfig(file string, raw []byte) (*effective, error) {
 	if err := errors.Join(yaml.Unmarshal(raw, &whole), yaml.Unmarshal(raw, e.lines)); err != nil {
 		return nil, fmt.Errorf("%s is not YAML that EdgeX can read: %w", file, err)
 	}
-	values, ok := whole[section]
-	if !ok {
+	if !e.sections(whole) {
 		e.remarks = append(e.remarks, file+" has no section "+section+": everything is as by default")
-		return e, nil
 	}
-	e.fill([]string{section}, reflect.ValueOf(&e.cfg).Elem(), values)
 	return e, nil
+}
+
+// sections takes over the service's section, however it is written, and reports whether there is one. Should it stand there in more than one
+// way, each fills in what it has, as EdgeX has it.
+func (e *effective) sections(whole map[string]any) (found bool) {
+	for _, name := range slices.Sorted(maps.Keys(whole)) {
+		if !strings.EqualFold(name, section) {
+			continue
+		}
+		if name != section {
+			e.remarks = append(e.remarks, fmt.Sprintf("%s: section %s is taken as %s; write it so, or Consul and overrides from the environment will miss it",
+				e.where([]string{name}), name, section))
+		}
+		e.fill([]string{section}, reflect.ValueOf(&e.cfg).Elem(), whole[name])
+		found = true
+	}
+	return found
 }
 
 // fill takes over the keys of one section.
