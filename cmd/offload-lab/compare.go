@@ -29,7 +29,7 @@ Purpose:
   much work, bounded from below, so that no regret is shown smaller than it is). The cost of a task is
   min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D.
   The optimum is that of one who knows the future and sends each task one of two ways when it arrives. Policy defer, which knows no
-  future, may wait with a task until a server is free and choose who goes first, so it can come close to that, or even below.
+  future, may wait with a task until a server is free and choose who goes first; that optimum may not.
   With -tail the line oracle+tail shows, by the same cost, the plan of one who knows everything and is charged for long completion times
   as well: how short the longest could be, and what that costs.
 
