@@ -83,8 +83,8 @@ first-look: ## Time a clone of what is committed until the page has figures, and
 	else echo "chromium is not installed: the first paint was not measured"; fi
 
 .PHONY: docs
-docs: ## Regenerate what is generated: the configuration file and the README's table of it
-	go test ./functions/config -run 'TestShipped|TestDocumented' -update
+docs: ## Regenerate the configuration file and the references in the docs
+	go test ./functions/config ./functions/local ./functions/policy ./cmd/app-offload ./cmd/offloadctl/ctl -run 'TestShipped.*Generated|TestDocumented' -update
 
 .PHONY: docker
 docker: ## Build the image

@@ -15,8 +15,8 @@ import (
 
 var banditInfo = Info{
 	Name:    "bandit",
-	Summary: "Is cost on predictions that real outcomes correct, way by way; a way it is unsure of it takes for better than it seems, and now and then it tries it.",
-	WhenNot: "Where every single decision must be explainable by its inputs alone. Where no outcomes come back it does no harm, but is no more than cost.",
+	Summary: "Is cost, on predictions that outcomes correct for each target. It is optimistic about a target that it knows little of, and tries it now and then.",
+	WhenNot: "Each decision must be explainable by its inputs alone. Without outcomes it is no better than cost.",
 }
 
 // bandit is LinUCB below the cost: per way, a linear regression from the parts of the predicted time to the real time. Costs

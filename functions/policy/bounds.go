@@ -12,18 +12,18 @@ import (
 var (
 	edgeInfo = Info{
 		Name:    "edge",
-		Summary: "Does everything here.",
-		WhenNot: "Everywhere but as a bound to compare with, or for a class that the cloud has no use for.",
+		Summary: "Keeps every task local.",
+		WhenNot: "The cloud has a use for the data. Use it as a bound for comparison, or for a class that the cloud does not need.",
 	}
 	cloudInfo = Info{
 		Name:    "cloud",
-		Summary: "Sends everything to the cloud; what cannot leave at once waits in the spool.",
-		WhenNot: "Where the uplink carries less than the sensors produce, or results are needed here in time.",
+		Summary: "Sends every task to the cloud; the spool holds what the link cannot carry yet.",
+		WhenNot: "The uplink carries less than the sensors produce, or results are needed locally in time.",
 	}
 	randomInfo = Info{
 		Name:    "random",
-		Summary: "Draws for each task, with a configured share for the cloud; its decisions are what other policies can be judged on off-line.",
-		WhenNot: "Where it matters where a task goes.",
+		Summary: "Draws for each task, with a configured share for the cloud. Its decisions let other policies be evaluated offline.",
+		WhenNot: "The target of a task matters.",
 	}
 )
 

@@ -11,8 +11,8 @@ import (
 
 var costInfo = Info{
 	Name:    "cost",
-	Summary: "Takes the way with the lower predicted cost: lateness, missed deadlines, energy and money, and what the task takes from those that come after it.",
-	WhenNot: "Where predictions are far off, as its errors do not teach it anything: take bandit until measurements have corrected them.",
+	Summary: "Takes the target with the lower predicted cost: lateness, missed deadlines, energy, money, and the delay that the task causes to later ones.",
+	WhenNot: "Predictions are far off: it does not learn from its errors. Use bandit until measurements have corrected them.",
 }
 
 // cost is J = time·min(T/D, κ) + miss·[T > D] + energy·e/e₀ + money·m on the predictions, plus a shadow price.

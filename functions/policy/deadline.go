@@ -10,8 +10,8 @@ import (
 
 var deadlineInfo = Info{
 	Name:    "deadline",
-	Summary: "Does a task here as long as that is predicted to be in time; sends it where that is late and the cloud is no later.",
-	WhenNot: "What has no deadline never leaves; and it spends all of the node's time and energy before it sends anything.",
+	Summary: "Keeps a task local while local is predicted to meet its deadline; sends it if local is late and the cloud is not later.",
+	WhenNot: "Tasks have no deadline: they never leave. It also uses all of the node's time and energy before it sends anything.",
 }
 
 // deadline is cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more.

@@ -16,8 +16,8 @@ import (
 
 var deferInfo = Info{
 	Name:    "defer",
-	Summary: "Lets a task wait, durable and undecided, while the way it would take is busy, and gives each server that becomes free the task that gains most by it.",
-	WhenNot: "Where a class needs its records at the cloud in the order of their events: what gains more by the link goes first.",
+	Summary: "Parks a task, durable and undecided, while its target is busy. Each server that becomes free takes the parked task that gains most.",
+	WhenNot: "A class needs its records in the cloud in the order of their events: a task that gains more from the link overtakes others.",
 }
 
 // Rule is what policy defer goes by: prices and weights that are learned by trying them in the simulator. Costs are in the unit

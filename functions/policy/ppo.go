@@ -13,8 +13,8 @@ import (
 
 var ppoInfo = Info{
 	Name:    "ppo",
-	Summary: "Decides by a network that was trained in the simulator on what each decision costs in the end, waiting of later tasks included.",
-	WhenNot: "Where node, link or tasks are unlike those of the training: it then hands over to cost, and training anew with one's own recordings is better.",
+	Summary: "Decides by a network that was trained in the simulator on the full cost of each decision, including the waiting of later tasks.",
+	WhenNot: "Node, link or tasks differ from those of the training: cost then decides. Train it on your own recordings.",
 }
 
 // ppo asks a network with one output a way. Whatever lies outside of what training has seen is decided by policy cost, which

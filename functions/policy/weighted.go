@@ -17,8 +17,8 @@ const (
 
 var weightedInfo = Info{
 	Name:    weightedName,
-	Summary: "Adds up three weighted terms for the data's size, the task's complexity and the CPU load; a score at or above the threshold goes to the cloud.",
-	WhenNot: "It knows neither deadlines nor the link: where tasks have deadlines, or the uplink is slow or comes and goes, take deadline.",
+	Summary: "Adds three weighted terms: size, complexity and CPU load. A score at or above the threshold means cloud.",
+	WhenNot: "Tasks have deadlines, or the uplink is slow or unreliable: it considers neither. Use deadline.",
 }
 
 // weighted is score = w·size + w·complexity + w·cpu.
