@@ -15,16 +15,17 @@ import (
 // Who may import whom: downwards only.
 var walls = map[string][]string{
 	"check":  {},
-	"task":   {"check"},
-	"host":   {"check"},
-	"spool":  {"check"},
-	"score":  {"check", "task", "host"},
-	"policy": {"check", "task", "host", "score"},
-	"local":  {"check", "task"},
-	"intake": {"check", "task"},
-	"seal":   {"check", "task"},
-	"batch":  {"check", "task", "spool"},
-	"export": {"check", "task", "host", "spool", "batch", "seal"},
+	"clock":  {},
+	"task":   {"check", "clock"},
+	"host":   {"check", "clock"},
+	"spool":  {"check", "clock"},
+	"score":  {"check", "clock", "task", "host"},
+	"policy": {"check", "clock", "task", "host", "score"},
+	"local":  {"check", "clock", "task"},
+	"intake": {"check", "clock", "task"},
+	"seal":   {"check", "clock", "task"},
+	"batch":  {"check", "clock", "task", "spool"},
+	"export": {"check", "clock", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"badlink": {}, // for tests; what users says keeps it out of the service
