@@ -72,6 +72,16 @@ func (k *Keyring) Refresh() {
 	}
 }
 
+// Problem is why the secret could not be taken over when it was last read, "" if it was. The keys read before stay in use meanwhile.
+func (k *Keyring) Problem() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err == nil {
+		return ""
+	}
+	return k.err.Error()
+}
+
 func (k *Keyring) load(want bool) error {
 	if !want || time.Since(k.read) < reread {
 		if k.keys != nil {

@@ -81,6 +81,7 @@ type Service struct {
 	learned    *learned
 	governor   *host.Governor // nil without one
 	life       lifecycle
+	health     *health
 	started    time.Time
 	grace      time.Duration
 
@@ -100,7 +101,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {
 		if err != nil {
@@ -284,6 +285,7 @@ func (s *Service) everySecond(ctx context.Context) {
 		s.host.SetLink(link)
 		s.outage.see(link.Up, time.Now())
 		thrift.set(s.spool.Waiting())
+		s.reportHealth()
 		select {
 		case <-ctx.Done():
 			return

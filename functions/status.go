@@ -18,7 +18,8 @@ type Status struct {
 	APIVersion string      `json:"apiVersion"`
 	NodeName   string      `json:"nodeName"`
 	Ready      bool        `json:"ready"`
-	NotReady   []string    `json:"notReady,omitempty"`
+	NotReady   []string    `json:"notReady,omitempty"` // the critical reasons of Health
+	Health     Health      `json:"health"`
 	Counts     Counts      `json:"counts"`
 	Policy     string      `json:"policy"`
 	Events     EventCounts `json:"events"`
@@ -39,6 +40,7 @@ type Status struct {
 // EventCounts says how many events came in, and what became of those that were not taken.
 type EventCounts struct {
 	Received    uint64            `json:"received"`
+	Unsafe      uint64            `json:"unsafe"`      // messages at QoS 0, which no acknowledgement protects
 	Refused     map[string]uint64 `json:"refused"`     // by the gate: too many events, too many bytes, or the stop
 	Returned    int64             `json:"returned"`    // tasks given back because nothing here could take them
 	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
@@ -79,25 +81,25 @@ func (s *Service) Status() Status {
 	s.host.Read(&node)
 	link := s.exporter.Link()
 	node.Link = link
-	s.mu.Lock()
-	problem := s.problem
-	s.mu.Unlock()
-	notReady := s.NotReady()
+	health := s.Health()
 	return Status{
-		APIVersion: "v3", NodeName: s.cfg.Node, Ready: len(notReady) == 0, NotReady: notReady,
+		APIVersion: "v3", NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
 		Counts: s.Counts(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
-		Configuration: ConfigurationStatus{Version: rules.decider.Version(), Problem: problem},
+		Configuration: ConfigurationStatus{Version: rules.decider.Version(), Problem: s.configurationProblem()},
 	}
 }
 
 func (s *Service) events() EventCounts {
 	g := s.gate.Counts()
+	unsafe := uint64(0)
 	if sub := s.subscriber.Load(); sub != nil {
-		g.Entered += sub.Counts().Submitted
+		c := sub.Counts()
+		g.Entered += c.Submitted
+		unsafe = c.Unsafe
 	}
 	return EventCounts{
-		Received: g.Entered,
+		Received: g.Entered, Unsafe: unsafe,
 		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
 		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
 	}
@@ -135,21 +137,11 @@ func (s *Service) process() Process {
 	}
 }
 
-// NotReady lists why events are not taken and cared for; empty is ready. A cloud that is away is no reason.
-func (s *Service) NotReady() []string {
-	var reasons []string
-	if s.stopping.Load() {
-		reasons = append(reasons, "the service is stopping")
-	}
-	if p := s.spool.Stats().Problem; p != "" {
-		reasons = append(reasons, "spool: "+p)
-	}
-	if f := s.intakeProblem.Load(); f != nil {
-		if p := (*f)(); p != "" {
-			reasons = append(reasons, "intake: "+p)
-		}
-	}
-	return reasons
+// configurationProblem says why the last change was refused, "" if it was not.
+func (s *Service) configurationProblem() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problem
 }
 
 // Decisions are up to n of the latest, newest first, for which keep holds.

@@ -68,14 +68,15 @@ func (a *api) live(c echo.Context) error {
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "live": true})
 }
 
-// ready says whether events are taken and cared for, or why not.
+// ready says whether events are taken and cared for, and what is wrong, as every other view of the health does. A warning is no reason
+// to take a node out of service, so the code is that of the critical reasons alone.
 func (a *api) ready(c echo.Context) error {
-	reasons := a.service.NotReady()
+	h := a.service.Health()
 	code := http.StatusOK
-	if len(reasons) > 0 {
+	if !h.Ready() {
 		code = http.StatusServiceUnavailable
 	}
-	return c.JSON(code, envelope{"apiVersion": "v3", "ready": len(reasons) == 0, "reasons": append([]string{}, reasons...)})
+	return c.JSON(code, envelope{"apiVersion": "v3", "ready": h.Ready(), "reasons": h.Texts(functions.Warning), "health": h})
 }
 
 func (a *api) status(c echo.Context) error { return c.JSON(http.StatusOK, a.service.Status()) }

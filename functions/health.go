@@ -1,0 +1,264 @@
+package functions
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Severity says what a reason asks of an operator.
+type Severity int
+
+// The severities, in ascending order.
+const (
+	Fine     Severity = iota // there is no such reason
+	Note                     // worth knowing; all is still well
+	Warning                  // somebody should look at it; events are taken and nothing is lost by it that was not counted
+	Critical                 // events are not taken or not cared for: the service is not ready
+)
+
+var severities = []string{"fine", "note", "warning", "critical"}
+
+// String is the severity's name, as JSON has it.
+func (s Severity) String() string { return severities[s] }
+
+// MarshalText writes the name.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *Severity) UnmarshalText(text []byte) error {
+	i := slices.Index(severities, string(text))
+	if i < 0 {
+		return fmt.Errorf("severity %q: use one of %s", text, strings.Join(severities, ", "))
+	}
+	*s = Severity(i)
+	return nil
+}
+
+// Reason is one thing that is not as it should be.
+type Reason struct {
+	Code     string    `json:"code"` // one word, stable; one of HealthCodes
+	Text     string    `json:"text"` // for people: what is wrong, with its numbers, and what to do
+	Since    time.Time `json:"since"`
+	Severity Severity  `json:"severity"`
+}
+
+// Health is how the service is, with every reason why it is not well, the most severe first.
+type Health struct {
+	State   string   `json:"state"` // "well", "degraded" or "failing"
+	Reasons []Reason `json:"reasons"`
+}
+
+// The states of Health. A service that is well or degraded is ready.
+const (
+	Well     = "well"     // no reason above a note
+	Degraded = "degraded" // the worst is a warning
+	Failing  = "failing"  // at least one is critical
+)
+
+func newHealth(reasons []Reason) Health {
+	slices.SortStableFunc(reasons, func(a, b Reason) int { return cmp.Compare(b.Severity, a.Severity) })
+	h := Health{State: Well, Reasons: reasons}
+	switch worst := h.worst(); worst {
+	case Warning:
+		h.State = Degraded
+	case Critical:
+		h.State = Failing
+	}
+	return h
+}
+
+func (h Health) worst() Severity {
+	if len(h.Reasons) == 0 {
+		return Fine
+	}
+	return h.Reasons[0].Severity
+}
+
+// Ready reports whether events are taken and cared for.
+func (h Health) Ready() bool { return h.State != Failing }
+
+// Texts are the texts of the reasons that are at least so severe, the worst first.
+func (h Health) Texts(least Severity) []string {
+	texts := []string{}
+	for _, r := range h.Reasons {
+		if r.Severity >= least {
+			texts = append(texts, r.Text)
+		}
+	}
+	return texts
+}
+
+// Severity is that of the reason with a code, Fine where there is none.
+func (h Health) Severity(code string) Severity {
+	for _, r := range h.Reasons {
+		if r.Code == code {
+			return r.Severity
+		}
+	}
+	return Fine
+}
+
+// symptom is one thing that can be wrong. look answers how severe it is now and in which words, or Fine. It is called under the
+// lock of the health, at least once a second, and must neither block nor ask for the health itself.
+type symptom struct {
+	code string
+	look func(*Service, *memory) (Severity, string)
+}
+
+// HealthCodes are the codes of all reasons there can be, in alphabetical order.
+func HealthCodes() []string {
+	codes := []string{}
+	for _, s := range symptoms() {
+		codes = append(codes, s.code)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// health remembers since when each reason holds. It is safe for concurrent use.
+type health struct {
+	mu     sync.Mutex
+	memory memory
+	since  map[string]time.Time
+
+	logged map[string]time.Time // since when those hold that were logged; of the one goroutine that reports
+}
+
+func newHealthMemory() *health {
+	return &health{memory: memory{counters: map[string]*growth{}, now: time.Now, wall: wallClock}, since: map[string]time.Time{}, logged: map[string]time.Time{}}
+}
+
+// wallClock is the time of day without the monotonic reading, which setting the clock does not touch.
+func wallClock() time.Time { return time.Now().Round(0) }
+
+// Health looks at everything that can be wrong. It takes a few locks for a moment each.
+func (s *Service) Health() Health {
+	h := s.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now, wall := h.memory.now(), h.memory.wall()
+	reasons := []Reason{}
+	for _, symptom := range symptoms() {
+		severity, text := symptom.look(s, &h.memory)
+		if severity == Fine {
+			delete(h.since, symptom.code)
+			continue
+		}
+		since, known := h.since[symptom.code]
+		if !known {
+			since, h.since[symptom.code] = now, now
+		}
+		// The wall clock may have been set since then: what is shown lies as far before now as it really does.
+		reasons = append(reasons, Reason{symptom.code, text, wall.Add(-now.Sub(since)), severity})
+	}
+	return newHealth(reasons)
+}
+
+// reportHealth logs what has become wrong since the last call, and what is over. It is for one goroutine.
+func (s *Service) reportHealth() {
+	h, logged := s.Health(), s.health.logged
+	for _, r := range h.Reasons {
+		if _, said := logged[r.Code]; said || s.health.memory.wall().Sub(r.Since) < time.Second { // such as the link at every start
+			continue
+		}
+		logged[r.Code] = time.Now()
+		write := s.log.Warnf
+		if r.Severity == Critical {
+			write = s.log.Errorf
+		}
+		write("health: reason=%s severity=%s state=%s: %s", r.Code, r.Severity, h.State, r.Text)
+	}
+	for code, since := range logged {
+		if h.Severity(code) == Fine {
+			delete(logged, code)
+			s.log.Infof("health: over reason=%s lasted=%v state=%s", code, time.Since(since).Round(time.Second), h.State)
+		}
+	}
+}
+
+// NotReady lists why events are not taken or not cared for; empty is ready. A cloud that is away is no reason.
+func (s *Service) NotReady() []string { return s.Health().Texts(Critical) }
+
+// lately is how far back a symptom looks at what is counted.
+const lately = time.Minute
+
+// memory is what symptoms look back on: how counters have grown. It belongs to the health, under its lock.
+type memory struct {
+	now      func() time.Time // with a monotonic reading; only differences mean anything
+	wall     func() time.Time // the time of day
+	counters map[string]*growth
+	clock    clockWatch
+}
+
+// growth is what was seen of one counter within the last minute.
+type growth struct {
+	steps []step // at least a second apart, oldest first
+	last  uint64
+	grew  time.Time // zero before the first time
+}
+
+type step struct {
+	at time.Time
+	by uint64
+}
+
+// grown notes a counter's value, under a name of its own, and says by how much it has grown within the last minute. What was counted
+// before the first look is not news; a counter that begins anew counts from 0.
+func (m *memory) grown(name string, n uint64) (by uint64) {
+	now, g := m.now(), m.counters[name]
+	if g == nil {
+		g = &growth{last: n}
+		m.counters[name] = g
+	}
+	if n < g.last {
+		g.last = 0
+	}
+	if n > g.last {
+		if last := len(g.steps) - 1; last >= 0 && now.Sub(g.steps[last].at) < time.Second {
+			g.steps[last].by += n - g.last
+		} else {
+			g.steps = append(g.steps, step{now, n - g.last})
+		}
+		g.last, g.grew = n, now
+	}
+	for len(g.steps) > 0 && now.Sub(g.steps[0].at) >= lately {
+		g.steps = g.steps[1:]
+	}
+	for _, s := range g.steps {
+		by += s.by
+	}
+	return by
+}
+
+// grew is when a counter last did, as grown has seen it; the zero time if never.
+func (m *memory) grew(name string) time.Time {
+	if g := m.counters[name]; g != nil {
+		return g.grew
+	}
+	return time.Time{}
+}
+
+// counted writes counts by a word, the largest first: "malformed 12, too large 3".
+func counted[N int64 | uint64](counts map[string]N) string {
+	var parts []string
+	for _, word := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	}) {
+		if counts[word] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(word, "_", " "), counts[word]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func summed[N int64 | uint64](counts map[string]N) (n uint64) {
+	for _, c := range counts {
+		n += uint64(c) // #nosec G115 -- counts are not negative
+	}
+	return n
+}

@@ -1,0 +1,200 @@
+package functions
+
+import (
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+)
+
+// testClock is the monotonic time and the time of day, which may jump.
+type testClock struct {
+	mu        sync.Mutex
+	now, wall time.Time
+}
+
+func (c *testClock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.wall = c.now.Add(d), c.wall.Add(d)
+}
+
+// set sets the time of day, and returns it.
+func (c *testClock) set(by time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wall = c.wall.Add(by)
+	return c.wall
+}
+
+func (c *testClock) read(of *time.Time) func() time.Time {
+	return func() time.Time {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return *of
+	}
+}
+
+func useClock(s *Service) *testClock {
+	c := &testClock{now: time.Now(), wall: wallClock()}
+	s.health.memory.now, s.health.memory.wall = c.read(&c.now), c.read(&c.wall)
+	return c
+}
+
+// well is a service whose link is up, to which nothing has happened.
+func well(t *testing.T, change func(*config.Config)) (*Service, *testClock) {
+	t.Helper()
+	b := startBroker(t)
+	cfg := testConfig(t, b, "edge")
+	if change != nil {
+		change(&cfg)
+	}
+	s := open(t, cfg, &bin{})
+	clock := useClock(s)
+	s.Start()
+	eventually(t, time.Minute, "the link is up", func() bool { return s.exporter.Link().Up })
+	require.Equal(t, Health{State: Well, Reasons: []Reason{}}, s.Health())
+	return s, clock
+}
+
+func rubbish(s *Service, n int) {
+	for range n {
+		_ = s.Receive(Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: []byte(`{"value":1}`)})
+	}
+}
+
+func good(t *testing.T, s *Service, from, n int) {
+	t.Helper()
+	for i := range n {
+		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", from+i).Raw}))
+	}
+}
+
+// Most messages quarantined is a warning, some of them a note, and a minute after the last one all is well again.
+func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
+	t.Parallel()
+	s, clock := well(t, nil)
+	rubbish(s, 20)
+	h := s.Health()
+	require.Equal(t, Degraded, h.State)
+	require.Equal(t, Warning, h.Severity("quarantine"))
+	require.Contains(t, h.Reasons[0].Text, "20 of 20 messages")
+	require.True(t, s.Status().Ready, "the service itself is fine")
+	clock.pass(time.Second)
+	good(t, s, 0, 100)
+	require.Equal(t, Note, s.Health().Severity("quarantine"))
+	require.Equal(t, Well, s.Health().State, "a note is no alarm")
+	clock.pass(lately)
+	require.Equal(t, Fine, s.Health().Severity("quarantine"))
+}
+
+// Refused events are a warning while others are taken, and critical while none is.
+func TestHealthSaysThatEventsAreRefused(t *testing.T) {
+	t.Parallel()
+	s, clock := well(t, func(c *config.Config) { c.Intake.MaxEvents = 1 })
+	pass, err := s.gate.Enter(1)
+	require.NoError(t, err)
+	require.Error(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	h := s.Health()
+	require.Equal(t, Critical, h.Severity("refused"))
+	require.Equal(t, Failing, h.State)
+	require.NotEmpty(t, s.NotReady())
+	pass.Leave()
+	good(t, s, 10, 3)
+	require.Equal(t, Warning, s.Health().Severity("refused"))
+	require.Empty(t, s.NotReady())
+	clock.pass(lately)
+	require.Equal(t, Well, s.Health().State)
+}
+
+// The clock set by years is a reason for a while, whichever way it jumped, and moves no reason's beginning.
+func TestHealthSaysThatTheClockWasSet(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	for _, by := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * year, -30 * year} {
+		s, clock := well(t, nil)
+		rubbish(s, 1)
+		s.Health()
+		clock.pass(time.Second)
+		wall := clock.set(by)
+		h := s.Health()
+		require.Equal(t, Warning, h.Severity("clock"), by)
+		require.Contains(t, h.Texts(Warning)[len(h.Texts(Warning))-1], by.String())
+		for _, r := range h.Reasons {
+			if r.Code == "quarantine" {
+				require.Equal(t, wall.Add(-time.Second), r.Since, "it holds for a second")
+			}
+		}
+		clock.pass(stepShown)
+		require.Equal(t, Fine, s.Health().Severity("clock"))
+		require.NoError(t, s.Stop())
+	}
+}
+
+// Each state that can be brought about is told by its reason, with its severity, and by all who show it alike.
+func TestHealthNamesItsReason(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		code     string
+		severity Severity
+		happens  func(*Service)
+	}{
+		{"stopping", Critical, func(s *Service) { s.stopping.Store(true) }},
+		{"intake", Critical, func(s *Service) { s.ExpectIntake() }},
+		{"configuration", Warning, func(s *Service) {
+			w := s.Config().Writable
+			w.Policy.Default = "luck"
+			_ = s.Reload(w)
+		}},
+		{"keys", Warning, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
+		{"linkDown", Warning, func(s *Service) { _ = s.exporter.Close(t.Context()) }},
+	} {
+		s, _ := well(t, nil)
+		c.happens(s)
+		eventually(t, time.Minute, c.code, func() bool { return s.Health().Severity(c.code) == c.severity })
+		st := s.Status()
+		require.Equal(t, c.severity, st.Health.Severity(c.code))
+		require.Equal(t, c.severity < Critical, st.Ready, c.code)
+		require.Equal(t, st.Health.Texts(Critical), st.NotReady, c.code)
+		require.Equal(t, c.severity < Critical, len(s.NotReady()) == 0, c.code)
+	}
+}
+
+// A disk that refuses is critical until a commit works.
+func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
+	t.Parallel()
+	m := memory{counters: map[string]*growth{}, now: time.Now, wall: wallClock}
+	for _, step := range []struct {
+		why              string
+		failed, appended uint64
+		want             bool
+	}{
+		{"at the start", 3, 5, false}, {"a commit fails", 4, 5, true}, {"nothing is tried", 4, 5, true}, {"one works", 4, 6, false}, {"another fails", 9, 6, true},
+	} {
+		m.grown("spool failed", step.failed)
+		m.grown("spool appended", step.appended)
+		_, fails := storingFails(&m)
+		require.Equal(t, step.want, fails, step.why)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A reason has the same words in JSON as in the API's description, and every code is unlike every other.
+func TestHealthAsJSON(t *testing.T) {
+	raw, err := json.Marshal(newHealth([]Reason{{"a", "x", time.Unix(0, 0).UTC(), Note}, {"b", "y", time.Unix(1, 0).UTC(), Critical}}))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"state":"failing","reasons":[{"code":"b","text":"y","since":"1970-01-01T00:00:01Z","severity":"critical"},{"code":"a","text":"x","since":"1970-01-01T00:00:00Z","severity":"note"}]}`, string(raw))
+	var back Health
+	require.NoError(t, json.Unmarshal(raw, &back))
+	require.Equal(t, Critical, back.Reasons[0].Severity)
+	seen := map[string]bool{}
+	for _, code := range HealthCodes() {
+		require.False(t, seen[code], code)
+		seen[code] = true
+	}
+}

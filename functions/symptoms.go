@@ -1,0 +1,223 @@
+package functions
+
+import (
+	"fmt"
+	"time"
+)
+
+// symptoms is everything that can be wrong, the more urgent first among those that are equally severe. One more is one line here and
+// one function that looks; page, status, /ready, metrics and log have it then.
+func symptoms() []symptom {
+	return []symptom{
+		{"stopping", stopping},
+		{"intake", intakeDisconnected},
+		{"spool", spoolFails},
+		{"diskFull", diskFull},
+		{"spoolFull", spoolFull},
+		{"refused", refusedEvents},
+		{"account", accountOff},
+		{"keys", keysFail},
+		{"quarantine", quarantined},
+		{"configuration", configurationRefused},
+		{"clock", clockStepped},
+		{"linkDown", linkDown},
+		{"consumerSilent", consumerSilent},
+		{"learned", learnedNotKept},
+		{"canary", canaryRolledBack},
+		{"unsafe", unsafeEvents},
+	}
+}
+
+func stopping(s *Service, _ *memory) (Severity, string) {
+	return when(s.stopping.Load(), Critical, "the service is stopping")
+}
+
+// when is a reason that holds or does not.
+func when(holds bool, severity Severity, format string, args ...any) (Severity, string) {
+	if !holds {
+		return Fine, ""
+	}
+	return severity, fmt.Sprintf(format, args...)
+}
+
+func intakeDisconnected(s *Service, _ *memory) (Severity, string) {
+	f := s.intakeProblem.Load()
+	if f == nil {
+		return Fine, ""
+	}
+	problem := (*f)()
+	return when(problem != "", Critical, "intake: %s", problem)
+}
+
+func spoolFails(s *Service, _ *memory) (Severity, string) {
+	problem := s.spool.Stats().Problem
+	return when(problem != "", Critical, "spool: %s", problem)
+}
+
+// diskFull holds from a commit that failed until one that did not: an attempt is the only proof there is.
+func diskFull(s *Service, m *memory) (Severity, string) {
+	st := s.spool.Stats()
+	m.grown("spool failed", st.Failed)
+	m.grown("spool disk full", st.DiskFull)
+	m.grown("spool appended", st.Appended)
+	full, fails := storingFails(m)
+	if !fails {
+		return Fine, ""
+	}
+	if full {
+		return Critical, fmt.Sprintf("the disk is full: the spool in %s cannot store, %d of its %d MiB are used; make room there, or lower Offload.Spool.QuotaMiB",
+			s.cfg.Spool.Directory, st.DiskBytes>>20, st.Quota>>20)
+	}
+	return Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", s.cfg.Spool.Directory)
+}
+
+// storingFails reports whether the last attempt to store failed, and whether for want of space.
+func storingFails(m *memory) (full, fails bool) {
+	stored, failed, noSpace := m.grew("spool appended"), m.grew("spool failed"), m.grew("spool disk full")
+	full = !noSpace.IsZero() && !noSpace.Before(stored)
+	return full, full || !failed.IsZero() && failed.After(stored)
+}
+
+// nearlyFull is the share of what the spool can hold from which on it is said to be full.
+const nearlyFull = 0.95
+
+// spoolFull is critical while the spool refuses records, and a warning above the share from which on work is kept local.
+func spoolFull(s *Service, m *memory) (Severity, string) {
+	st := s.spool.Stats()
+	refused := m.grown("spool refused", st.Refused)
+	share := float64(st.HeldBytes) / max(float64(st.Limit), 1)
+	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
+	limit := s.Config().Writable.Policy.BacklogLimit
+	switch {
+	case refused > 0:
+		return Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, refused)
+	case s.exporter.Link().BacklogShare > limit:
+		return Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
+	}
+	return when(share >= nearlyFull, Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
+}
+
+// refusedEvents is critical where nothing else was accepted in the same time.
+func refusedEvents(s *Service, m *memory) (Severity, string) {
+	e := s.events()
+	refused := m.grown("events refused", summed(e.Refused))
+	returned := m.grown("tasks returned", uint64(e.Returned))          // #nosec G115 -- a count
+	accepted := m.grown("tasks accepted", uint64(s.Counts().Accepted)) // #nosec G115 -- a count
+	if refused+returned == 0 || s.stopping.Load() {
+		return Fine, ""
+	}
+	severity := Warning
+	if accepted == 0 {
+		severity = Critical
+	}
+	text := ""
+	if refused > 0 {
+		text = fmt.Sprintf("%d events were refused within the last minute (since the start: %s); see Offload.Intake.MaxEvents and MaxMiB", refused, counted(e.Refused))
+	}
+	if returned > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += fmt.Sprintf("%d tasks were given back to the MessageBus within the last minute, as neither spool nor local workers could take them", returned)
+	}
+	return severity, text
+}
+
+func accountOff(s *Service, _ *memory) (Severity, string) {
+	balance := s.Counts().Balance
+	return when(balance != 0, Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
+}
+
+func keysFail(s *Service, _ *memory) (Severity, string) {
+	problem := s.keys.Problem()
+	return when(problem != "", Warning, "keys: %s", problem)
+}
+
+// mostQuarantined is the share of the messages of the last minute above which their quarantine is no longer a note.
+const mostQuarantined = 0.5
+
+// grownEvents is how many messages of the last minute were events. The subscriber counts those alone, the gate everything it lets in.
+func (s *Service) grownEvents(m *memory, aside uint64) uint64 {
+	if sub := s.subscriber.Load(); sub != nil {
+		c := sub.Counts()
+		return m.grown("events submitted", c.Submitted+c.Duplicates)
+	}
+	entered := m.grown("events entered", s.gate.Counts().Entered)
+	return entered - min(entered, aside)
+}
+
+func quarantined(s *Service, m *memory) (Severity, string) {
+	counts := s.quarantine.Counts()
+	aside := m.grown("quarantined", summed(counts))
+	taken := s.grownEvents(m, aside)
+	if aside == 0 {
+		return Fine, ""
+	}
+	text := fmt.Sprintf("%d of %d messages within the last minute were no events and were quarantined (since the start: %s); GET /api/v3/offload/quarantine shows them",
+		aside, aside+taken, counted(counts))
+	if float64(aside) > mostQuarantined*float64(aside+taken) {
+		return Warning, text
+	}
+	return Note, text
+}
+
+func configurationRefused(s *Service, _ *memory) (Severity, string) {
+	problem := s.configurationProblem()
+	return when(problem != "", Warning, "configuration rejected, keeping the previous one: %s", problem)
+}
+
+func linkDown(s *Service, _ *memory) (Severity, string) {
+	return when(!s.exporter.Link().Up, Warning, "the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool")
+}
+
+func consumerSilent(s *Service, _ *memory) (Severity, string) {
+	return when(s.exporter.Stats().ReceiptsSilent, Warning, "the broker acknowledges batches, but no receipts come: is offload-cloud running, and reading from this broker?")
+}
+
+func learnedNotKept(s *Service, _ *memory) (Severity, string) {
+	problem := s.learned.status().Problem
+	return when(problem != "", Warning, "learned state is not saved: %s", problem)
+}
+
+func canaryRolledBack(s *Service, _ *memory) (Severity, string) {
+	c := s.canary(s.rules.Load())
+	if c == nil || c.State == "running" {
+		return Fine, ""
+	}
+	return Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
+}
+
+func unsafeEvents(s *Service, _ *memory) (Severity, string) {
+	n := s.events().Unsafe
+	return when(n > 0, Note, "%d events came at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", n)
+}
+
+// stepped is the jump of the wall clock from which on it is a step: less is what a time service does to a clock that runs.
+const stepped = 10 * time.Second
+
+// stepShown is how long a step is a reason.
+const stepShown = 10 * time.Minute
+
+// clockWatch notices that the wall clock was set. Its zero value has not looked yet.
+type clockWatch struct {
+	wall, now time.Time     // the last look, by either clock
+	by        time.Duration // of the last step
+	at        time.Time     // when it was seen
+}
+
+// see takes the time of day and the monotonic time. A machine that slept has made a step, too.
+func (c *clockWatch) see(wall, now time.Time) {
+	if !c.now.IsZero() {
+		if jump := wall.Sub(c.wall) - now.Sub(c.now); jump.Abs() >= stepped {
+			c.by, c.at = jump, now
+		}
+	}
+	c.wall, c.now = wall, now
+}
+
+func clockStepped(_ *Service, m *memory) (Severity, string) {
+	now := m.now()
+	m.clock.see(m.wall(), now)
+	c := &m.clock
+	return when(!c.at.IsZero() && now.Sub(c.at) < stepShown, Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+}
