@@ -11,6 +11,7 @@ RATE     ?= 1
 SEED     ?= 1
 ROUNDS   ?= 50
 FUZZTIME ?= 60s
+N        ?= 100
 # What a soak draws from: mostly kills, and now and then everything else.
 SOAK     ?= kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-cloud,kill-cloud,kill-both,term-edge,cut,slow,stall,reset,puback,receipt,broker,bus
 
@@ -47,6 +48,10 @@ lint: ## Run go vet, staticcheck, gosec and the formatter
 .PHONY: fuzz
 fuzz: ## Run every fuzz target (FUZZTIME=60s each)
 	.ci/fuzz $(FUZZTIME)
+
+.PHONY: mutants
+mutants: ## Draw one-line mutations and see whether the tests kill them (SEED=1 N=100 PACKAGES=./functions/...)
+	go run ./.ci/mutants -seed $(SEED) -n $(N) $(PACKAGES)
 
 .PHONY: faults
 faults: build ## Break the whole system over and over, and check that nothing is lost or doubled (ROUNDS=50 SEED=1)
