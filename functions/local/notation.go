@@ -3,8 +3,9 @@ package local
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strings"
+
+	"app-offload/functions/check"
 )
 
 // CheckOperators reports every problem of a notation such as
@@ -35,7 +36,7 @@ type chain struct {
 // matches reports whether the chain works on the resource. The patterns were checked when they were read.
 func (c *chain) matches(resource string) bool {
 	for _, glob := range c.resources {
-		if ok, err := path.Match(glob, resource); glob != "*" && (err != nil || !ok) {
+		if glob != "*" && !check.Matches(glob, resource) {
 			return false
 		}
 	}

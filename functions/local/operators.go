@@ -20,7 +20,7 @@ type Param struct{ Name, Default, Doc string }
 
 // shared are the parameters that every operator takes beside its own.
 var shared = []Param{
-	{"resource", "*", "glob, as in path.Match, on the names of the resources the chain works on"},
+	{"resource", "*", "glob on the names of the resources the chain works on"},
 	{"name", "", "replaces the operator's name in the names of its results; needed where a class uses one operator twice"},
 }
 

@@ -3,11 +3,12 @@ package local
 import (
 	"fmt"
 	"math"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // params hands the parameters of one operator to its build function and collects what is wrong with them. Each is
@@ -105,10 +106,10 @@ func (p *params) numbers(name string, low, high float64, most int) []float64 {
 	return list
 }
 
-// glob reads a pattern for path.Match.
+// glob reads a glob on names.
 func (p *params) glob(name string) string {
-	if _, err := path.Match(p.value(name), ""); err != nil {
-		p.failf(name, "is not a pattern: %v", err)
+	if err := check.Glob(p.value(name)); err != nil {
+		p.failf(name, "%v", err)
 	}
 	p.note(name, p.value(name))
 	return p.value(name)

@@ -215,9 +215,10 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 	return e, ""
 }
 
-// class is that of the resource, as if it had come alone: an event that travels whole can hold readings of several.
+// class is that of the resource, as if it had come alone: an event can hold readings of several, and a piece of one that must not leave
+// carries the class of the whole.
 func (w *worker) class(t *task.Task, resource string) string {
-	if t.Chunk == 0 && w.rules.classes != nil {
+	if w.rules.classes != nil {
 		return w.rules.classes.ForResource(&w.event, resource).Name
 	}
 	if t.Class == nil {

@@ -22,7 +22,7 @@ type Class struct {
 	Critical Critical
 }
 
-// Match selects events. Each field is a glob as in path.Match; an empty one matches everything.
+// Match selects events. Each field is a glob as in package check; an empty one matches everything.
 type Match struct{ Device, Profile, Source, Resource string }
 
 // Critical marks tasks that go before all others of their event.

@@ -3,7 +3,6 @@ package task
 import (
 	"cmp"
 	"math"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +27,8 @@ const (
 // A key left out is 0 or "" when EdgeX reads the entry, so these always mean the default. Where an explicit nothing is
 // useful for a number, it is written as -1.
 type ClassConfig struct {
-	// MatchDevice is a glob on the device's name such as "pump-*", as in Go's path.Match; "" or "*" is every device.
+	// MatchDevice is a glob on the device's name such as "pump-*"; "" or "*" is every device. In a glob, * is any text, ? any character,
+	// [a-z] one of these, [^a-z] one of all others, and \ takes the next character as it is; a / is a character like any other.
 	MatchDevice string
 	// MatchProfile is a glob on the device profile's name; "" or "*" is every profile.
 	MatchProfile string
@@ -129,12 +129,8 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 }
 
 func (c ClassConfig) critical(p *check.Problems) Critical {
-	_, err := path.Match(c.CriticalResource, "")
-	if err != nil {
-		p.Addf("CriticalResource", c.CriticalResource, "is not a glob; close every [ and escape with \\")
-	}
 	k := Critical{
-		Resource: c.CriticalResource, Tag: c.CriticalTag,
+		Resource: pattern(p, "CriticalResource", c.CriticalResource), Tag: c.CriticalTag,
 		Low: bound(p, "CriticalLow", c.CriticalLow), High: bound(p, "CriticalHigh", c.CriticalHigh),
 	}
 	if k.Low > k.High {
@@ -143,16 +139,19 @@ func (c ClassConfig) critical(p *check.Problems) Critical {
 	return k
 }
 
-// glob checks a pattern. "*" becomes "", so that it does not make a class look more specific than it is, and also
-// matches names with a slash.
-func glob(p *check.Problems, key, pattern string) string {
-	if pattern == "*" {
+// glob checks a pattern. One of stars alone becomes "", so that it does not make a class look more specific than it is.
+func glob(p *check.Problems, key, text string) string {
+	if strings.Trim(text, "*") == "" {
 		return ""
 	}
-	if _, err := path.Match(pattern, ""); err != nil {
-		p.Addf(key, pattern, "is not a glob; close every [ and escape with \\")
+	return pattern(p, key, text)
+}
+
+func pattern(p *check.Problems, key, text string) string {
+	if err := check.Glob(text); err != nil {
+		p.Addf(key, text, "%v", err)
 	}
-	return pattern
+	return text
 }
 
 // bound is NaN for a bound that is not set.

@@ -65,6 +65,9 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"MatchSource", ClassConfig{MatchSource: "["}},
 		{"MatchResource", ClassConfig{MatchResource: "a[b"}},
 		{"CriticalResource", ClassConfig{CriticalResource: "["}},
+		{"MatchDevice", ClassConfig{MatchDevice: "^Camera.*$", NeverLeave: true}}, // matches no device, and so keeps nothing here
+		{"MatchProfile", ClassConfig{MatchProfile: "hall "}},
+		{"MatchResource", ClassConfig{MatchResource: "[z-a]"}},
 		{"CriticalLow", ClassConfig{CriticalLow: "low"}},
 		{"CriticalHigh", ClassConfig{CriticalHigh: "NaN"}},
 		{"CriticalLow", ClassConfig{CriticalLow: "2", CriticalHigh: "1"}},

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
-	"path"
 	"strings"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"app-offload/functions/check"
 )
 
 // marks reports whether the class calls everything of the resource critical.
@@ -74,15 +75,14 @@ func truthy(value any) bool {
 	return false
 }
 
-// matches is path.Match for patterns known to be well-formed and not empty. Literal names, the usual case, are settled
+// matches is check.Matches for globs known to be well-formed and not empty. Literal names, the usual case, are settled
 // by a comparison, and most of what does not match by its first letter.
-func matches(pattern, name string) bool {
-	if pattern == name {
+func matches(glob, name string) bool {
+	if glob == name {
 		return true
 	}
-	if name != "" && pattern[0] != name[0] && strings.IndexByte(`*?[\`, pattern[0]) < 0 {
+	if name != "" && glob[0] != name[0] && strings.IndexByte(`*?[\`, glob[0]) < 0 {
 		return false
 	}
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
+	return check.Matches(glob, name)
 }

@@ -159,6 +159,9 @@ func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Tas
 	}
 	for at := 0; at < c.length; at += c.size {
 		t := newTask(ev, c.class)
+		if whole := slab[0].Class; whole.NeverLeave {
+			t.Class = whole // an event that must not leave stays with all of its pieces
+		}
 		t.Resource, t.Type, t.Encoding = r.Resource, r.Type, encoding
 		t.Offset, t.Count, t.Hole = at, min(c.size, c.length-at), hole
 		t.Data, rest = c.take(rest, t.Count)

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
 	"strings"
@@ -279,4 +280,23 @@ func TestCapacity(t *testing.T) {
 	}
 	require.Equal(t, before, string(ev.Raw))
 	require.True(t, strings.Contains(before, base64.StdEncoding.EncodeToString(noise(3*kib))))
+}
+
+// A piece cut out of an event that must not leave does not leave either, whatever its own resource's class allows.
+func TestPiecesOfAnEventThatMustNotLeaveStay(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{
+		"secret": {MatchResource: "Face*", NeverLeave: true}, "sound": {MatchResource: "Noise", ChunkSize: 2},
+	})
+	require.NoError(t, err)
+	raw := []byte(`{"readings":[{"value":"[1,2,3,4,5]"},{"value":"7"}]}`)
+	at := bytes.IndexByte(raw, '[') + 11 + bytes.IndexByte(raw[bytes.IndexByte(raw, '[')+11:], '[')
+	ev := &Event{Device: "d", Encoding: JSON, Raw: raw, Readings: []Reading{
+		{Resource: "Noise", Type: Float64Array, Value: raw[at : at+11], Start: at, End: at + 11},
+		{Resource: "Face/1", Type: Int8, Value: []byte("7")},
+	}}
+	tasks := Split(ev, func(resource string) *Class { return classes.ForResource(ev, resource) }, nil)
+	require.Len(t, tasks, 4)
+	for _, one := range tasks {
+		require.True(t, one.Class.NeverLeave, "chunk %d of class %s", one.Chunk, one.Class.Name)
+	}
 }
