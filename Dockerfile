@@ -9,11 +9,12 @@ ARG LITE_BASE=scratch
 
 FROM ${BUILDER_BASE} AS builder
 ARG VERSION=0.0.0
+ARG COMMIT=
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN make build VERSION=${VERSION} COMMANDS="app-offload offload-cloud" \
+RUN make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" \
  && mkdir -p /out/bin /out/spool /out/res /out/etc \
  && cp bin/app-offload LICENSE /out/bin/ \
  && ln -s app-offload /out/bin/offloadctl \

@@ -2,8 +2,9 @@
 
 SHELL      := /bin/bash
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0)
+COMMIT     ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 # The SDK's own SDKVersion stays unset on purpose: setting it makes core-metadata mandatory at start.
-LDFLAGS    := -s -w -X github.com/edgexfoundry/app-functions-sdk-go/v3/internal.ApplicationVersion=$(VERSION)
+LDFLAGS    := -s -w -X github.com/edgexfoundry/app-functions-sdk-go/v3/internal.ApplicationVersion=$(VERSION) -X app-offload/functions/version.number=$(VERSION) -X app-offload/functions/version.commit=$(COMMIT)
 COMMANDS   := app-offload offload-cloud offload-lab offloadctl
 
 DURATION ?= 0s
@@ -93,7 +94,7 @@ docs: ## Regenerate the configuration file and the references in the docs
 
 .PHONY: docker
 docker: ## Build the image
-	docker build --build-arg VERSION=$(VERSION) -t app-offload:$(VERSION) .
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t app-offload:$(VERSION) .
 
 .PHONY: docker-test
 docker-test: ## Start a Docker engine of its own (as root), build both images and run the compose files

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // Severity says what a reason asks of an operator.
@@ -250,7 +251,7 @@ func counted[N int64 | uint64](counts map[string]N) string {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
 	}) {
 		if counts[word] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(word, "_", " "), counts[word]))
+			parts = append(parts, fmt.Sprintf("%s %d", spelled(word), counts[word]))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -261,4 +262,20 @@ func summed[N int64 | uint64](counts map[string]N) (n uint64) {
 		n += uint64(c) // #nosec G115 -- counts are not negative
 	}
 	return n
+}
+
+// spelled makes words of a name such as tooLarge or too_large.
+func spelled(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '_':
+			b.WriteByte(' ')
+		case unicode.IsUpper(r):
+			b.WriteString(" " + string(unicode.ToLower(r)))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

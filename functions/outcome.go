@@ -129,6 +129,7 @@ func (p *Pipeline) otherwise(j *job, err error) {
 // event does not come back for ever.
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
+	p.drops.early(j.task.Class.Name, reason)
 	p.failed(j.id)
 	j.event.conclude(nil)
 }

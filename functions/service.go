@@ -49,6 +49,7 @@ type Pipeline struct {
 	local  *local.Processor
 	spool  *spool.Spool
 	ledger *Ledger
+	drops  *drops
 	room   *room // of the tasks that wait undecided
 	log    Logger
 
@@ -143,7 +144,11 @@ func (s *Service) openSpool() (err error) {
 		s.log.Warnf("the account of an earlier run is not readable, what was done here before is not counted: %v", err)
 	}
 	s.ledger = NewLedger(saved, s.spoolCounts())
-	s.life.onStop("ledger", func(context.Context) error { return s.saveLedger() })
+	if s.drops, err = openDrops(s.cfg.Spool.Directory); err != nil {
+		s.log.Warnf("acknowledged drops are forgotten, all count as new: %v", err)
+	}
+	s.drops.see(droppedByClass(s.spool.Stats().Classes), true)
+	s.life.onStop("ledger", func(context.Context) error { return errors.Join(s.saveLedger(), s.drops.save()) })
 	return nil
 }
 
@@ -294,6 +299,10 @@ func (s *Service) everySecond(ctx context.Context) {
 		}
 		if err := s.saveLedger(); err != nil {
 			s.log.Debugf("saving the account: %v", err)
+		}
+		s.drops.see(droppedByClass(s.spool.Stats().Classes), false)
+		if err := s.drops.save(); err != nil {
+			s.log.Debugf("saving the drops: %v", err)
 		}
 	}
 }

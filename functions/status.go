@@ -11,16 +11,20 @@ import (
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
 	"app-offload/functions/spool"
+	"app-offload/functions/version"
 )
 
 // Status is the service at a glance, as the API shows it. Times are in seconds, sizes in bytes.
 type Status struct {
 	APIVersion string      `json:"apiVersion"`
+	Version    string      `json:"version"` // of the program
+	Commit     string      `json:"commit"`  // of its source
 	NodeName   string      `json:"nodeName"`
 	Ready      bool        `json:"ready"`
 	NotReady   []string    `json:"notReady,omitempty"` // the critical reasons of Health
 	Health     Health      `json:"health"`
 	Counts     Counts      `json:"counts"`
+	Drops      DropStatus  `json:"drops"`
 	Policy     string      `json:"policy"`
 	Events     EventCounts `json:"events"`
 	Spool      SpoolStatus `json:"spool"`
@@ -81,10 +85,10 @@ func (s *Service) Status() Status {
 	s.host.Read(&node)
 	link := s.exporter.Link()
 	node.Link = link
-	health := s.Health()
+	health, build := s.Health(), version.Get()
 	return Status{
-		APIVersion: "v3", NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
-		Counts: s.Counts(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
+		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
+		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
 		Configuration: ConfigurationStatus{Version: rules.decider.Version(), Problem: s.configurationProblem()},
 	}

@@ -2,6 +2,7 @@ package functions
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ func symptoms() []symptom {
 		{"spoolFull", spoolFull},
 		{"refused", refusedEvents},
 		{"account", accountOff},
+		{"dropped", droppedTasks},
 		{"keys", keysFail},
 		{"quarantine", quarantined},
 		{"configuration", configurationRefused},
@@ -126,6 +128,22 @@ func refusedEvents(s *Service, m *memory) (Severity, string) {
 func accountOff(s *Service, _ *memory) (Severity, string) {
 	balance := s.Counts().Balance
 	return when(balance != 0, Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
+}
+
+// droppedTasks holds until somebody has acknowledged them.
+func droppedTasks(s *Service, _ *memory) (Severity, string) {
+	st := s.drops.status()
+	if st.Unacknowledged == 0 {
+		return Fine, ""
+	}
+	var parts []string
+	for _, d := range st.List {
+		if d.Unacknowledged > 0 {
+			parts = append(parts, d.String())
+		}
+	}
+	return Warning, fmt.Sprintf("%d tasks were dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
+		st.Unacknowledged, strings.Join(parts, "; "))
 }
 
 func keysFail(s *Service, _ *memory) (Severity, string) {

@@ -28,6 +28,8 @@ var walls = map[string][]string{
 	"export": {"check", "clock", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
+	"version": {},
+
 	"badlink": {}, // for tests; what users says keeps it out of the service
 }
 

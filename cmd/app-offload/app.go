@@ -19,7 +19,9 @@ import (
 
 // run is the whole life of the process: configure, open, start, serve until the SDK is told to stop, stop.
 func run() int {
-	help(os.Args[1:], os.Stdout)
+	if code, done := special(os.Args[1:], os.Stdout, os.Stderr); done {
+		return code
+	}
 	// The raw target keeps the bytes of an event as they came: decoding it into a DTO costs more than all the rest.
 	edgex, ok := sdk.NewAppServiceWithTargetType(serviceKey, &[]byte{})
 	if !ok {

@@ -17,6 +17,7 @@ Examples:
   app-offload -cc=common.yaml -cd=res                       without Consul: all from files
   OFFLOAD_EXPORT_BROKER=ssl://cloud:8883 app-offload …      any key by its path; see res/configuration.yaml
   OFFLOAD_WRITABLE_POLICY_DEFAULT=deadline app-offload …
+  app-offload version                                       prints version and commit
 
 Where EDGEX_SECURITY_SECRET_STORE is not "false" it waits for its token of the secret store.
 

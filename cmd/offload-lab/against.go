@@ -55,7 +55,7 @@ func againstVerb(ctx context.Context, args []string) error {
 	fs.Float64Var(&c.Cloud, "cloud", c.Cloud, "share of the tasks, 0.01–0.99, that goes to the cloud")
 	bound := fs.Float64("within", 0.05, "by how much, as a share, the mean over both ways may be off before the verb fails")
 	asJSON := fs.Bool("json", false, "one JSON object instead of a table")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	c.Rate = *link * 1e3

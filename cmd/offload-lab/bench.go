@@ -35,7 +35,7 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.IntVar(&o.Events, "events", o.Events, "events a case")
 	fs.IntVar(&o.Window, "window", o.Window, "events that may be under way from end to end")
 	fs.BoolVar(&o.JSON, "json", false, "print one JSON object a case, and the table on the standard error")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if o.Dir == "" {

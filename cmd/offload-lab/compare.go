@@ -102,7 +102,7 @@ func compareVerb(ctx context.Context, args []string) error {
 	var tail sim.Tail
 	tailFlags(fs, &tail, 0)
 	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if *episodes < 1 {

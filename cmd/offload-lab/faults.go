@@ -43,7 +43,7 @@ func faultsVerb(ctx context.Context, args []string) error {
 	fs.DurationVar(&sc.Duration, "duration", 0, "how long the trouble of the scenario lasts; 0 is its own")
 	fs.IntVar(&sc.Records, "records", 0, "records of the scenario's backlog; 0 is its own")
 	onlyJSON := fs.Bool("json", false, "print only the final JSON to stdout, and the rounds to stderr")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if cfg.Rate < 0 || cfg.CheckEvery <= 0 {

@@ -19,7 +19,7 @@ func generateVerb(ctx context.Context, args []string) error {
 	fs := flags("generate", generateExamples)
 	duration := fs.Duration("duration", 10*time.Second, "how much of the stream")
 	seed := fs.Uint64("seed", 1, "seed of the signals")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	node, err := host.New(host.DefaultConfig())

@@ -10,6 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"app-offload/functions/check"
+	"app-offload/functions/version"
 )
 
 // verb is one thing the lab can do.
@@ -44,6 +47,10 @@ func run(args []string) int {
 		usage()
 		return 0
 	}
+	if args[0] == "version" || args[0] == "-version" || args[0] == "--version" {
+		fmt.Println(version.Line("offload-lab"))
+		return 0
+	}
 	for _, v := range verbs() {
 		if v.name != args[0] {
 			continue
@@ -58,9 +65,17 @@ func run(args []string) int {
 		}
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "offload-lab: there is no verb %q\n\n", args[0])
+	fmt.Fprintf(os.Stderr, "offload-lab: there is no verb %q%s\n\n", args[0], check.DidYouMean(args[0], names()))
 	usage()
 	return 2
+}
+
+func names() []string {
+	all := []string{"version", "help"}
+	for _, v := range verbs() {
+		all = append(all, v.name)
+	}
+	return all
 }
 
 func usage() {
@@ -68,6 +83,7 @@ func usage() {
 	for _, v := range verbs() {
 		fmt.Fprintf(os.Stderr, "  %-10s %s\n", v.name, v.summary)
 	}
+	fmt.Fprintf(os.Stderr, "  %-10s %s\n", "version", "version and commit of this program")
 	fmt.Fprint(os.Stderr, "\n`offload-lab VERB -h` shows a verb's flags and examples.\n")
 }
 
@@ -79,4 +95,21 @@ func flags(name, examples string) *flag.FlagSet {
 		fs.PrintDefaults()
 	}
 	return fs
+}
+
+// parse reads a verb's flags, and refuses what is none: an argument that nothing reads is a mistake somebody should know of.
+func parse(fs *flag.FlagSet, args []string) error {
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() == 0 {
+		return nil
+	}
+	var known []string
+	fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+	near := check.Nearest(fs.Arg(0), known)
+	if near == "" {
+		return fmt.Errorf("unknown argument %q: this verb takes flags only", fs.Arg(0))
+	}
+	return fmt.Errorf("unknown argument %q: this verb takes flags only; did you mean -%s?", fs.Arg(0), near)
 }

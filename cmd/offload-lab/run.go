@@ -39,7 +39,7 @@ func runVerb(ctx context.Context, args []string) error {
 	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
 	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of the feed's signals")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if o.rate <= 0 {

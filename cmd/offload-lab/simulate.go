@@ -69,7 +69,7 @@ func simulateVerb(ctx context.Context, args []string) error {
 	episodes := fs.Int("episodes", 1, "how many episodes of 600 tasks")
 	explore := fs.Float64("explore", 0, "share of decisions, 0 to 0.5, that are taken the other way, so that replay can learn from them")
 	records := fs.Bool("records", false, "write the service's decision log instead of steps")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if !(*explore >= 0 && *explore <= 0.5) {

@@ -68,7 +68,7 @@ func trainVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&o.judge, "judge", "", "judge what is in this file and learn nothing")
 	fs.IntVar(&o.episodes, "episodes", 100, "episodes to judge over, without exploring; 0 judges nothing")
 	fs.Uint64Var(&o.judgeSeed, "judge-seed", 1_000_000, "seed of those episodes")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	var err error

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // Name is what the program has to be called by to be the tool.
@@ -52,6 +54,7 @@ func verbs() []verb {
 		{"ui", "open the service's page for a browser here, also in secure mode", uiVerb},
 		{"spool", "inspect, verify, repair or export the spool of a stopped service", spoolVerb},
 		{"config", "lint, echo, diff or dry-run a configuration.yaml, or show the live one", configVerb},
+		{"version", "print version and commit of this program", versionVerb},
 		{"keys", "make a new key, and say how to put it into the secret store", keysVerb},
 	}
 }
@@ -73,6 +76,9 @@ func run(ctx context.Context, sh *shell, args []string) int {
 		usage(sh.out)
 		return exitFine
 	}
+	if args[0] == "-version" || args[0] == "--version" {
+		args[0] = "version"
+	}
 	if isHelp(args[0]) { // help VERB, as many tools have it
 		args = append(args[1:], "-h")
 	}
@@ -81,8 +87,15 @@ func run(ctx context.Context, sh *shell, args []string) int {
 			return code(sh, Name+" "+v.name, v.run(ctx, sh, args[1:]))
 		}
 	}
-	fmt.Fprintf(sh.err, "%s: there is no verb %q; see `%s -h`\n", Name, args[0], Name)
+	fmt.Fprintf(sh.err, "%s: there is no verb %q%s; see `%s -h`\n", Name, args[0], check.DidYouMean(args[0], names(verbs())), Name)
 	return exitUsage
+}
+
+func names(of []verb) (all []string) {
+	for _, v := range of {
+		all = append(all, v.name)
+	}
+	return all
 }
 
 func isHelp(arg string) bool {

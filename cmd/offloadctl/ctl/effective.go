@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"app-offload/functions/check"
 	"app-offload/functions/config"
 	"app-offload/functions/task"
 )
@@ -127,7 +128,7 @@ func (e *effective) field(path []string, typ reflect.Type, name string) (reflect
 		names = append(names, f.Name)
 	}
 	p := problem{Source: e.where(append(slices.Clip(path), name)), Key: strings.Join(path, ".") + "." + name, Problem: "is no key, and the service ignores it"}
-	if near := nearest(name, names); near != "" {
+	if near := check.Nearest(name, names); near != "" {
 		p.Problem += "; did you mean " + near + "?"
 	} else {
 		p.Problem += "; `offloadctl config echo` shows the keys there are"
@@ -295,7 +296,7 @@ func (e *effective) stray(name string, known map[string]string) {
 		return
 	}
 	remark := "the variable " + name + " names no key and has no effect"
-	if near := nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
+	if near := check.Nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
 		remark += "; did you mean " + near + "?"
 	}
 	e.remarks = append(e.remarks, remark)
@@ -365,43 +366,3 @@ var userInfo = regexp.MustCompile(`(://[^/@\s,:]*):[^/\s,]*@`)
 
 // withoutPasswords hides passwords in addresses: they do not belong into a configuration, but mistakes happen.
 func withoutPasswords(text string) string { return userInfo.ReplaceAllString(text, "$1:…@") }
-
-// nearest is the name, or the one with the beginning, of which at most a third of the letters are other ones; "" without one.
-func nearest(name string, names []string) string {
-	name = strings.ToLower(name)
-	best, least := "", max(len(name)/3, 2)+1
-	for _, n := range names {
-		lower := strings.ToLower(n)
-		d := distance(name, lower)
-		if len(name) > 3 {
-			d = min(d, distance(name, lower[:min(len(name), len(lower))]))
-		}
-		if d < min(least, len(name)) {
-			best, least = n, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to add, drop or replace between two names.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			row[j+1] = min(above, row[j]) + 1
-			if a[i] == b[j] {
-				row[j+1] = min(row[j+1], left)
-			} else {
-				row[j+1] = min(row[j+1], left+1)
-			}
-			left = above
-		}
-	}
-	return row[len(b)]
-}

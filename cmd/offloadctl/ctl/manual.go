@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"app-offload/functions/check"
 )
 
 // manual is the help of a verb: what it is for, how it is called, what it reads and writes, and how it ends. Texts are
@@ -82,7 +84,7 @@ func (sh *shell) group(ctx context.Context, man manual, args []string) error {
 			return v.run(ctx, sh, args[1:])
 		}
 	}
-	return sh.misused(man.name, "there is no verb %q", args[0])
+	return sh.misused(man.name, "there is no verb %q%s", args[0], check.DidYouMean(args[0], names(man.verbs)))
 }
 
 // usage is the help of the tool as a whole.
@@ -133,13 +135,27 @@ func (fs *flagSet) parse(args []string) (rest []string, err error) {
 			return nil, err
 		}
 		if err != nil {
-			return nil, fs.misused("%v", err)
+			return nil, fs.misused("%v%s", err, fs.suggest(err))
 		}
 		if fs.NArg() == 0 {
 			return rest, nil
 		}
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
+}
+
+// suggest names the flag that somebody most likely meant who wrote one that there is not.
+func (fs *flagSet) suggest(err error) string {
+	unknown, is := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !is {
+		return ""
+	}
+	var known []string
+	fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+	if near := check.Nearest(unknown, known); near != "" {
+		return "; did you mean -" + near + "?"
+	}
+	return ""
 }
 
 // errUsage marks arguments that make no sense; the user was told already.

@@ -1,0 +1,87 @@
+package main
+
+import (
+	options "flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"app-offload/functions/check"
+	"app-offload/functions/version"
+)
+
+// The options of EdgeX's SDK, which reads them itself: with a value, and without. It ignores every argument behind one that it does not
+// know, so all are checked before.
+var (
+	valued   = []string{"cp", "configProvider", "cc", "commonConfig", "cf", "configFile", "p", "profile", "cd", "configDir", "rsh", "remoteServiceHosts", "sk", "serviceKey"}
+	switches = []string{"o", "overwrite", "r", "registry", "d", "dev", "s", "skipVersionCheck", "h", "help"}
+)
+
+// words are what may stand instead of options.
+var words = []string{"version", "help"}
+
+// special does what asks for no service: version and help. done is false where the service is to start.
+func special(args []string, out, problems io.Writer) (code int, done bool) {
+	if len(args) == 1 && slices.Contains([]string{"version", "-version", "--version"}, args[0]) {
+		_, _ = fmt.Fprintln(out, version.Line(serviceKey))
+		return 0, true
+	}
+	if err := known(args); err != nil {
+		_, _ = fmt.Fprintf(problems, "%s: %v; see `%s -h`\n", serviceKey, err, serviceKey)
+		return 2, true
+	}
+	help(args, out)
+	return 0, false
+}
+
+// known refuses what the SDK would not understand.
+func known(args []string) error {
+	flags := options.NewFlagSet("", options.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	for _, name := range valued {
+		flags.String(name, "", "")
+	}
+	for _, name := range switches {
+		flags.Bool(name, false, "")
+	}
+	err := flags.Parse(withProvider(args))
+	if name, unknown := unknownOption(err); unknown {
+		return fmt.Errorf("there is no option -%s%s", name, check.DidYouMean(name, append(slices.Concat(valued, switches), words...)))
+	}
+	if err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		return nil
+	}
+	rest := flags.Arg(0)
+	if i := len(args) - flags.NArg() - 1; i >= 0 && isProvider(args[i]) {
+		return fmt.Errorf("%q stands apart from its option: write %s=%s", rest, args[i], rest)
+	}
+	return fmt.Errorf("unknown argument %q%s", rest, check.DidYouMean(rest, words))
+}
+
+// withProvider gives the option -cp, which may be without a value, one, as the SDK does.
+func withProvider(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if isProvider(arg) {
+			args[i] = arg + "=default"
+		}
+	}
+	return args
+}
+
+func isProvider(arg string) bool {
+	name := strings.TrimLeft(arg, "-")
+	return strings.HasPrefix(arg, "-") && (name == "cp" || name == "configProvider")
+}
+
+// unknownOption is the name of the option that the flag package does not know.
+func unknownOption(err error) (name string, unknown bool) {
+	if err == nil {
+		return "", false
+	}
+	return strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+}

@@ -1,0 +1,56 @@
+package check
+
+import "strings"
+
+// Nearest is the one of the names that somebody most likely meant who wrote name: of it, or of its beginning, at most a third of the
+// letters are other ones, whatever their case; "" without one.
+func Nearest(name string, names []string) string {
+	name = strings.ToLower(name)
+	best, least := "", max(len(name)/3, 2)+1
+	for _, n := range names {
+		lower := strings.ToLower(n)
+		d := distance(name, lower)
+		if len(name) > 3 {
+			d = min(d, distance(name, lower[:min(len(name), len(lower))]))
+		}
+		if d < min(least, len(name)) {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// DidYouMean is "; did you mean X?" where there is a name near to what somebody wrote, and "" where there is none.
+func DidYouMean(name string, names []string) string {
+	if near := Nearest(name, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
+
+// maxCompared bounds the bytes of a name that are compared: the effort grows with their square.
+const maxCompared = 256
+
+// distance counts the letters to add, drop or replace between two names.
+func distance(a, b string) int {
+	a, b = a[:min(len(a), maxCompared)], b[:min(len(b), maxCompared)]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			above := row[j+1]
+			row[j+1] = min(above, row[j]) + 1
+			if a[i] == b[j] {
+				row[j+1] = min(row[j+1], left)
+			} else {
+				row[j+1] = min(row[j+1], left+1)
+			}
+			left = above
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,203 @@
+package functions
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Drop is what was dropped of one class for one reason.
+type Drop struct {
+	Class          string `json:"class"`
+	Reason         string `json:"reason"`
+	Count          uint64 `json:"count"`          // ever
+	Unacknowledged uint64 `json:"unacknowledged"` // of these, since the last acknowledgement
+	// First and Last are when the first and the last unacknowledged task was seen to be dropped, to the second, by the clock of that
+	// moment; null where that was before this was noted.
+	First *time.Time `json:"first"`
+	Last  *time.Time `json:"last"`
+}
+
+// String is what is unacknowledged, in words.
+func (d Drop) String() string {
+	text := fmt.Sprintf("class %s %d %s", cmp.Or(d.Class, "unknown"), d.Unacknowledged, spelled(d.Reason))
+	if d.First == nil {
+		return text + " before this was noted"
+	}
+	if d.First.Equal(*d.Last) {
+		return text + " at " + d.First.Format(time.RFC3339)
+	}
+	return text + fmt.Sprintf(" from %s to %s", d.First.Format(time.RFC3339), d.Last.Format(time.RFC3339))
+}
+
+// DropStatus is all that was dropped, the latest first.
+type DropStatus struct {
+	Unacknowledged uint64 `json:"unacknowledged"`
+	List           []Drop `json:"list"`
+}
+
+// dropsFile keeps, beside the spool, when tasks were dropped and which of that somebody has acknowledged.
+const dropsFile = "drops.json"
+
+// drops remembers when tasks were dropped, and of how many somebody knows. It is safe for concurrent use.
+type drops struct {
+	path string
+	wall func() time.Time
+
+	mu    sync.Mutex
+	list  []dropEntry
+	dirty bool
+}
+
+// dropEntry is what the file has of a drop.
+type dropEntry struct {
+	Drop
+	Early uint64 `json:"early,omitempty"` // of Count, before they reached the spool, which does not count them
+}
+
+// openDrops reads what an earlier run noted. A file that cannot be read makes all drops unacknowledged: that way errs on the safe side.
+func openDrops(dir string) (*drops, error) {
+	d := &drops{path: filepath.Join(dir, dropsFile), wall: wallClock}
+	raw, err := os.ReadFile(d.path) // #nosec G304 -- the configured spool
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &d.list)
+	}
+	if err != nil {
+		d.list = nil
+		return d, fmt.Errorf("reading %s: %w", d.path, err)
+	}
+	return d, nil
+}
+
+// see takes the spool's present counts, by class and reason. At the first look there is no telling when what is new to it was dropped.
+func (d *drops) see(counts map[string]map[string]uint64, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for class, reasons := range counts {
+		for reason, n := range reasons {
+			e := d.entry(class, reason)
+			if n < e.Count-e.Early { // the spool began anew
+				*e = dropEntry{Drop: Drop{Class: class, Reason: reason}}
+				d.dirty = true
+			}
+			if more := n - (e.Count - e.Early); more > 0 {
+				d.note(e, more, !first)
+			}
+		}
+	}
+}
+
+// early notes a task that was dropped before it reached the spool.
+func (d *drops) early(class, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.entry(class, reason)
+	e.Early++
+	d.note(e, 1, true)
+}
+
+// note counts n more, now if timed. The lock is held.
+func (d *drops) note(e *dropEntry, n uint64, timed bool) {
+	if timed {
+		now := d.wall().Truncate(time.Second)
+		if e.Last = &now; e.Unacknowledged == 0 {
+			e.First = &now
+		}
+	}
+	e.Count += n
+	e.Unacknowledged += n
+	d.dirty = true
+}
+
+// entry finds or adds the entry of a class and reason. The lock is held.
+func (d *drops) entry(class, reason string) *dropEntry {
+	for i := range d.list {
+		if d.list[i].Class == class && d.list[i].Reason == reason {
+			return &d.list[i]
+		}
+	}
+	d.list = append(d.list, dropEntry{Drop: Drop{Class: class, Reason: reason}})
+	return &d.list[len(d.list)-1]
+}
+
+// acknowledge says that somebody knows of all that was dropped so far, and returns how many tasks that newly were.
+func (d *drops) acknowledge() (n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.list {
+		e := &d.list[i]
+		n += e.Unacknowledged
+		e.Unacknowledged, e.First, e.Last = 0, nil, nil
+	}
+	d.dirty = d.dirty || n > 0
+	return n
+}
+
+// status is the list, what is unacknowledged and latest first.
+func (d *drops) status() DropStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := DropStatus{List: []Drop{}}
+	for _, e := range d.list {
+		st.Unacknowledged += e.Unacknowledged
+		st.List = append(st.List, e.Drop)
+	}
+	slices.SortFunc(st.List, func(a, b Drop) int {
+		return cmp.Or(compareTimes(b.Last, a.Last), cmp.Compare(b.Unacknowledged, a.Unacknowledged), cmp.Compare(a.Class+" "+a.Reason, b.Class+" "+b.Reason))
+	})
+	return st
+}
+
+// compareTimes puts an unknown time before every other.
+func compareTimes(a, b *time.Time) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return a.Compare(*b)
+}
+
+// save replaces the file as a whole where something has changed. It is not synced: after a power cut an older one only says that
+// somebody should look again.
+func (d *drops) save() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.dirty {
+		return nil
+	}
+	raw, err := json.Marshal(d.list)
+	if err != nil {
+		return fmt.Errorf("encoding the drops: %w", err)
+	}
+	if err := os.WriteFile(d.path+".tmp", raw, 0o600); err != nil {
+		return fmt.Errorf("saving the drops: %w", err)
+	}
+	if err := os.Rename(d.path+".tmp", d.path); err != nil {
+		return fmt.Errorf("saving the drops: %w", err)
+	}
+	d.dirty = false
+	return nil
+}
+
+// Acknowledge says that somebody knows of every task that was dropped so far, and returns how many he did not know of. It outlasts
+// a restart.
+func (s *Service) Acknowledge() (uint64, error) {
+	s.drops.see(droppedByClass(s.spool.Stats().Classes), false)
+	n := s.drops.acknowledge()
+	s.log.Infof("dropped tasks acknowledged: tasks=%d", n)
+	return n, s.drops.save()
+}
