@@ -42,7 +42,7 @@ func kindOf(name string) kind {
 func isOurs(name string) bool {
 	switch name {
 	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema",
-		"epoch", "sequence", "count", "floor", "contentencoding", "cipher", "keyid":
+		"epoch", "session", "sequence", "count", "floor", "contentencoding", "cipher", "keyid":
 		return true
 	}
 	return false

@@ -25,6 +25,8 @@ func (b *Batch) check() error {
 		return malformedf("batch", "its node %q and epoch %q must be printable UTF-8", b.Node, b.Epoch)
 	case b.Class != "" && !isText(b.Class):
 		return malformedf("batch", "its class %q must be printable UTF-8", b.Class)
+	case b.Session != "" && !isText(b.Session):
+		return malformedf("batch", "its session %q must be printable UTF-8", b.Session)
 	case len(b.Tasks) == 0 || len(b.Tasks) != len(b.Sequences):
 		return malformedf("batch", "%d tasks and %d sequences; there must be as many, and one at least", len(b.Tasks), len(b.Sequences))
 	case !isTime(b.Created):
@@ -38,7 +40,7 @@ func (b *Batch) attributes(media string) []string {
 	return []string{
 		"specversion", "1.0", "type", typeBatch, "id", b.ID, "source", nodeSource(b.Node), "subject", b.Class,
 		"time", formatTime(b.Created), "datacontenttype", media, "epoch", b.Epoch,
-		"sequence", sequenceText(b.Sequences[0]), "count", strconv.Itoa(len(b.Tasks)), "floor", sequenceText(b.Floor),
+		"session", b.Session, "sequence", sequenceText(b.Sequences[0]), "count", strconv.Itoa(len(b.Tasks)), "floor", sequenceText(b.Floor),
 	}
 }
 
@@ -55,7 +57,7 @@ func parseSequence(name, s string) (uint64, error) {
 
 // batchFrom rebuilds all of a batch that the attributes hold, with the number of records they promise.
 func batchFrom(a attributes) (b *Batch, first uint64, count int, err error) {
-	b = &Batch{ID: a.get("id"), Epoch: a.get("epoch"), Class: a.get("subject")}
+	b = &Batch{ID: a.get("id"), Epoch: a.get("epoch"), Session: a.get("session"), Class: a.get("subject")}
 	var errs [5]error
 	b.Node, errs[0] = nodeOf(a.get("source"), sourceNode)
 	b.Created, errs[1] = parseTime(a.get("time"))

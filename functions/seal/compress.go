@@ -115,20 +115,20 @@ type unpacker struct {
 }
 
 // unpack reverses pack. The result may share memory with src. A folded payload is held to the limit before and after.
-func (u *unpacker) unpack(name string, src []byte) ([]byte, error) {
+func (u *unpacker) unpack(name string, src []byte, limit int64) ([]byte, error) {
 	compression, fold := strings.CutPrefix(name, foldPrefix)
 	if fold && compression == CompressionNone {
 		compression = name
 	}
 	if !fold {
-		return u.decompress(compression, src, u.limit)
+		return u.decompress(compression, src, limit)
 	}
 	// Columns may be a little larger than what they stand for.
-	data, err := u.decompress(compression, src, u.limit+u.limit/8+foldHeader)
+	data, err := u.decompress(compression, src, limit+limit/8+foldHeader)
 	if err != nil {
 		return nil, err
 	}
-	return unfold(data, u.limit)
+	return unfold(data, limit)
 }
 
 func (u *unpacker) decompress(name string, src []byte, limit int64) ([]byte, error) {

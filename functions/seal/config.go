@@ -72,10 +72,12 @@ func (c Config) Validate() error {
 
 // Limits bound what an Opener accepts. The zero value of a field takes the default.
 type Limits struct {
-	MaxMessageKiB int  // message as received; default 16 MiB
-	MaxDataMiB    int  // payload once decompressed; default 64 MiB
-	MaxRecords    int  // records of a batch, ranges of a receipt; default 65,536
-	AllowPlain    bool // accept unsealed messages although there are keys; for the time of a migration only
+	MaxMessageKiB int // message as received; default 16 MiB
+	MaxDataMiB    int // payload once decompressed; default 64 MiB
+	MaxRecords    int // records of a batch, ranges of a receipt; default 65,536
+	// MaxStatementKiB bounds receipts, gone statements and announcements, as received and as unpacked; default 2 MiB.
+	MaxStatementKiB int
+	AllowPlain      bool // accept unsealed messages although there are keys; for the time of a migration only
 }
 
 func (l Limits) withDefaults() Limits {
@@ -84,6 +86,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.MaxDataMiB <= 0 {
 		l.MaxDataMiB = 64
+	}
+	if l.MaxStatementKiB <= 0 {
+		l.MaxStatementKiB = 2 << 10
 	}
 	if l.MaxRecords <= 0 {
 		l.MaxRecords = 1 << 16

@@ -21,17 +21,24 @@ const (
 	typeGone    = "offload.gone.v1"
 	typeResult  = "offload.result.v1"
 
+	typeAnnouncement = "offload.consumer.v1"
+
 	mediaJSON     = "application/json"
 	mediaProtobuf = "application/x-protobuf"
 
 	sourceRoot  = "/" + TopicRoot
 	sourceCloud = sourceRoot + "cloud/"
 	sourceNode  = sourceRoot + "node/"
+
+	sourceConsumer = sourceRoot + "consumer/"
 )
 
 // nodeSource is the source attribute of what a node sends, cloudSource that of what is sent to it.
 func nodeSource(node string) string  { return sourceNode + url.PathEscape(node) }
 func cloudSource(node string) string { return sourceCloud + url.PathEscape(node) }
+
+// consumerSource is the source attribute of what a consumer says to all nodes.
+func consumerSource(consumer string) string { return sourceConsumer + url.PathEscape(consumer) }
 
 // nodeOf reverses nodeSource or cloudSource; only the canonical spelling is accepted.
 func nodeOf(source, root string) (string, error) {

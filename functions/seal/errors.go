@@ -3,6 +3,7 @@ package seal
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrForged marks a message that is not what a holder of the key sealed: altered, moved, or not sealed where it must be.
@@ -62,8 +63,36 @@ func (e *ExhaustedError) Error() string {
 	return fmt.Sprintf("key %q has sealed %d messages: rotate it", e.KeyID, e.Limit)
 }
 
-func malformed(what string, err error) error { return &MalformedError{What: what, Err: err} }
+// malformed bounds the text of err: it may quote what it found, which may be as long as a message, and the text is kept by consumers.
+func malformed(what string, err error) error {
+	if text := err.Error(); len(text) > maxErrorText {
+		err = errors.New(shorten(text))
+	}
+	return &MalformedError{What: what, Err: err}
+}
 
+// malformedf shortens what it quotes before it is escaped.
 func malformedf(what, format string, args ...any) error {
+	for i, a := range args {
+		switch a := a.(type) {
+		case string:
+			args[i] = shorten(a)
+		case []byte:
+			args[i] = shorten(string(a[:min(len(a), maxErrorText)]))
+		}
+	}
 	return malformed(what, fmt.Errorf(format, args...))
+}
+
+const (
+	maxErrorText = 1024
+	maxQuoted    = 128
+)
+
+// shorten keeps the beginning of a long text that somebody else wrote.
+func shorten(s string) string {
+	if len(s) <= maxQuoted {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
 }

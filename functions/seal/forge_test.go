@@ -32,6 +32,12 @@ func TestAnyFlippedByteOfAStatementIsRefused(t *testing.T) {
 	receipt, err := s.SealReceipt(nil, goldenReceipt())
 	require.NoError(t, err)
 	refuseFlips(t, receipt, func(m []byte) error { _, err := o.OpenReceipt(m); return err })
+	full, err := s.SealReceipt(nil, goldenFullReceipt())
+	require.NoError(t, err)
+	refuseFlips(t, full, func(m []byte) error { _, err := o.OpenReceipt(m); return err })
+	announcement, err := s.SealAnnouncement(nil, goldenAnnouncement())
+	require.NoError(t, err)
+	refuseFlips(t, announcement, func(m []byte) error { _, err := o.OpenAnnouncement(m); return err })
 	gone, err := s.SealGone(nil, goldenGone())
 	require.NoError(t, err)
 	refuseFlips(t, gone, func(m []byte) error { _, err := o.OpenGone(m); return err })
@@ -69,7 +75,7 @@ func TestNoAttributeCanBeExchanged(t *testing.T) {
 	require.NoError(t, json.Unmarshal(msg, &members))
 	other := map[string]string{
 		"id": `"b-000002"`, "source": `"/offload/v1/node/other"`, "subject": `"cameras"`, "time": `"2026-01-02T03:04:05.7Z"`,
-		"datacontenttype": `"application/x-protobuf"`, "epoch": `"18c2b1f0a3d4e5f7"`, "sequence": `"00000000000000000019"`,
+		"datacontenttype": `"application/x-protobuf"`, "epoch": `"18c2b1f0a3d4e5f7"`, "session": `"s"`, "sequence": `"00000000000000000019"`,
 		"floor": `"00000000000000000018"`, "count": `4`, "contentencoding": `"gzip"`, "cipher": `"aes-eax"`, "keyid": `"k32x"`,
 		"specversion": `"1.1"`, "type": `"offload.receipt.v1"`, "data_base64": `"AAAA"`, "traceparent": `"00-1"`,
 	}

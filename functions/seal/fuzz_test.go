@@ -24,7 +24,7 @@ func addGolden(f *testing.F, patterns ...string) {
 
 // Any bytes give a batch or an error, and a batch that opened can be sealed and opened again.
 func FuzzOpen(f *testing.F) {
-	addGolden(f, "json-*", "protobuf-*")
+	addGolden(f, "json-*", "protobuf-*", "session-*")
 	limits := Limits{MaxMessageKiB: 256, MaxDataMiB: 1, MaxRecords: 100, AllowPlain: true}
 	o := NewOpener(testKeys, limits)
 	s, err := NewSealer(variant{FormProtobuf, CipherNone, "", CompressionZstd, true}.config(), testKeys)
@@ -39,6 +39,7 @@ func FuzzOpen(f *testing.F) {
 		back, err := o.Open(again)
 		require.NoError(t, err)
 		require.Equal(t, b.Sequences, back.Sequences)
+		require.Equal(t, b.Session, back.Session)
 	})
 }
 
@@ -56,6 +57,22 @@ func FuzzReceipt(f *testing.F) {
 		back, err := o.OpenReceipt(again)
 		require.NoError(t, err)
 		require.Equal(t, r, back)
+	})
+}
+
+func FuzzAnnouncement(f *testing.F) {
+	addGolden(f, "announcement-*")
+	o, s := statementCodecs(f)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		a, err := o.OpenAnnouncement(msg)
+		if err != nil {
+			return
+		}
+		again, err := s.SealAnnouncement(nil, a)
+		require.NoError(t, err)
+		back, err := o.OpenAnnouncement(again)
+		require.NoError(t, err)
+		require.Equal(t, a, back)
 	})
 }
 

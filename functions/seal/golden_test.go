@@ -98,10 +98,47 @@ func TestGoldenBatches(t *testing.T) {
 	}
 }
 
+// A batch with a session is what nodes send; those without one stay readable.
+func TestGoldenBatchesOfASession(t *testing.T) {
+	for _, v := range sessionVariants {
+		t.Run(v.String(), func(t *testing.T) {
+			s := mustSealer(t, v.config())
+			s.keys.nonces = &countingNonces{}
+			sent := goldenBatch()
+			sent.Session = "5d2f0c9e8b7a6153"
+			got, err := s.Seal(nil, sent)
+			require.NoError(t, err)
+			want := golden(t, "session-"+v.file(), got)
+			b, err := opener(v).Open(want)
+			require.NoError(t, err)
+			require.Equal(t, sent, b)
+			require.True(t, bytes.Equal(want, got), "the message changed; it was\n%q\nand is\n%q", want, got)
+		})
+	}
+}
+
+var sessionVariants = []variant{
+	{FormJSON, CipherGCM, "k32", CompressionZstd, true}, {FormProtobuf, CipherGCM, "k32", CompressionZstd, true}, {FormJSON, CipherNone, "", CompressionNone, false},
+}
+
 func goldenReceipt() *Receipt {
 	return &Receipt{
 		ID: "r-1", Node: "gateway 7/ä", Epoch: "18c2b1f0a3d4e5f6", Created: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC),
 		Safe: []Range{{1, 17}, {20, 20}, {1 << 63, 1<<64 - 1}}, Gaps: []Range{{18, 19}},
+	}
+}
+
+// goldenFullReceipt has all that a receipt may have.
+func goldenFullReceipt() *Receipt {
+	r := goldenReceipt()
+	r.Session, r.Conflicts, r.Limits = "5d2f0c9e8b7a6153", []Range{{21, 21}}, ConsumerLimits{MaxMessage: 16 << 20, MaxData: 64 << 20}
+	return r
+}
+
+func goldenAnnouncement() *Announcement {
+	return &Announcement{
+		ID: "a-1", Consumer: "cloud 1/ä", Created: time.Date(2026, 1, 2, 3, 4, 9, 0, time.UTC),
+		Limits: ConsumerLimits{MaxMessage: 16 << 20, MaxData: 64 << 20},
 	}
 }
 
@@ -124,9 +161,11 @@ func TestGoldenStatements(t *testing.T) {
 		s, o := mustSealer(t, variant{FormProtobuf, v.cipher, v.key, CompressionZstd, true}.config()), opener(v)
 		s.keys.nonces = &countingNonces{}
 		for name, seal := range map[string]func() ([]byte, error){
-			"receipt": func() ([]byte, error) { return s.SealReceipt(nil, goldenReceipt()) },
-			"gone":    func() ([]byte, error) { return s.SealGone(nil, goldenGone()) },
-			"result":  func() ([]byte, error) { return s.SealResult(nil, goldenResult()) },
+			"receipt":      func() ([]byte, error) { return s.SealReceipt(nil, goldenReceipt()) },
+			"receipt-full": func() ([]byte, error) { return s.SealReceipt(nil, goldenFullReceipt()) },
+			"announcement": func() ([]byte, error) { return s.SealAnnouncement(nil, goldenAnnouncement()) },
+			"gone":         func() ([]byte, error) { return s.SealGone(nil, goldenGone()) },
+			"result":       func() ([]byte, error) { return s.SealResult(nil, goldenResult()) },
 		} {
 			t.Run(name+"-"+v.cipher, func(t *testing.T) {
 				s.keys.nonces = &countingNonces{}
@@ -139,6 +178,14 @@ func TestGoldenStatements(t *testing.T) {
 					r, err := o.OpenReceipt(want)
 					require.NoError(t, err)
 					require.Equal(t, goldenReceipt(), r)
+				case "receipt-full":
+					r, err := o.OpenReceipt(want)
+					require.NoError(t, err)
+					require.Equal(t, goldenFullReceipt(), r)
+				case "announcement":
+					a, err := o.OpenAnnouncement(want)
+					require.NoError(t, err)
+					require.Equal(t, goldenAnnouncement(), a)
 				case "gone":
 					g, err := o.OpenGone(want)
 					require.NoError(t, err)

@@ -26,7 +26,7 @@ func NewOpener(keys Keys, limits Limits) *Opener {
 // Open verifies and reads a batch of either form. Its tasks are still to be decoded, one by one. The error tells what to do with the message: an UnknownKeyError may
 // pass, ErrForged (errors.Is), a TooLargeError and a MalformedError will not.
 func (o *Opener) Open(msg []byte) (*Batch, error) {
-	e, data, err := o.open(msg, typeBatch)
+	e, data, err := o.open(msg, typeBatch, o.limits.MaxMessageKiB<<10, int64(o.limits.MaxDataMiB)<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +60,9 @@ func (o *Opener) Open(msg []byte) (*Batch, error) {
 	return b, nil
 }
 
-// open verifies and unpacks a message of the wanted type.
-func (o *Opener) open(msg []byte, want string) (*envelope, []byte, error) {
-	if limit := o.limits.MaxMessageKiB << 10; len(msg) > limit {
+// open verifies and unpacks a message of the wanted type, within a limit of the message and one of its data, in bytes.
+func (o *Opener) open(msg []byte, want string, limit int, dataLimit int64) (*envelope, []byte, error) {
+	if len(msg) > limit {
 		return nil, nil, &TooLargeError{What: "message", Size: int64(len(msg)), Limit: int64(limit)}
 	}
 	e, err := parse(msg)
@@ -76,7 +76,7 @@ func (o *Opener) open(msg []byte, want string) (*envelope, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := o.unpacker.unpack(e.attrs.get("contentencoding"), packed)
+	data, err := o.unpacker.unpack(e.attrs.get("contentencoding"), packed, dataLimit)
 	return e, data, err
 }
 

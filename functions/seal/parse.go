@@ -91,13 +91,13 @@ func parseAttribute(name string, raw json.RawMessage) (attribute, error) {
 	if a.kind == integer {
 		n, err := strconv.ParseInt(a.value, 10, 32)
 		if err != nil || strconv.FormatInt(n, 10) != a.value {
-			return a, fmt.Errorf("%s = %s is not an integer of 32 bits", name, raw)
+			return a, malformedf("attribute", "%s = %s is not an integer of 32 bits", name, a.value)
 		}
 		return a, nil
 	}
 	if raw[0] != '"' {
 		if isOurs(name) {
-			return a, fmt.Errorf("%s = %s is not text", name, raw)
+			return a, malformedf("attribute", "%s = %s is not text", name, a.value)
 		}
 		return a, nil
 	}

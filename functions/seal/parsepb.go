@@ -101,7 +101,7 @@ func parseEntry(entry []byte) (attribute, error) {
 	case seen != 11:
 		return a, errors.New("an attribute is not one name and one value")
 	case isOurs(a.name) && a.kind != kindOf(a.name):
-		return a, fmt.Errorf("attribute %s has the wrong type", a.name)
+		return a, malformedf("attribute", "%s has the wrong type", a.name)
 	}
 	return a, nil
 }

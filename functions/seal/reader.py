@@ -337,7 +337,10 @@ def read(msg, keys, allow_plain=False):
     if len(records) != int(attrs["count"]) or records[0]["sequence"] != int(attrs["sequence"]):
         raise Refused("the records are not those that the attributes promise")
     node = urllib.parse.unquote(attrs["source"][len(ROOT + "node/"):])
-    return [dict({"node": node, "epoch": attrs["epoch"], "batch": attrs["id"]}, **r) for r in records]
+    place = {"node": node, "epoch": attrs["epoch"], "batch": attrs["id"]}
+    if "session" in attrs:
+        place["session"] = attrs["session"]
+    return [dict(place, **r) for r in records]
 
 
 def show(name, msg, args):

@@ -104,6 +104,29 @@ func TestPythonReadsGoldenBatches(t *testing.T) {
 	}
 }
 
+func TestPythonReadsSessionsAndStatements(t *testing.T) {
+	bin := python(t)
+	if !haveZstd() {
+		t.Skip("zstd is not installed")
+	}
+	args := []string{"--allow-plain", "--file"}
+	for _, v := range sessionVariants {
+		args = append(args, filepath.Join("testdata", "golden", "session-"+v.file()))
+	}
+	args = append(args, filepath.Join("testdata", "golden", "receipt-full-aes-256-gcm.json"), filepath.Join("testdata", "golden", "announcement-aes-eax.json"))
+	out, err := exec.Command(bin, readerArguments(args...)...).Output()
+	require.NoError(t, err)
+	lines := slices.Collect(strings.Lines(string(out)))
+	n := len(goldenBatch().Tasks)
+	require.Len(t, lines, n*len(sessionVariants)+2)
+	for i := range sessionVariants {
+		requireRecords(t, []byte(strings.Join(lines[i*n:(i+1)*n], "")))
+		require.Contains(t, lines[i*n], `"session": "5d2f0c9e8b7a6153"`)
+	}
+	require.Contains(t, lines[len(lines)-2], `"conflicts": [[21, 21]]`)
+	require.Contains(t, lines[len(lines)-1], `"consumer": "cloud 1/ä"`)
+}
+
 // What the reader must refuse: a changed attribute, a changed payload, an unknown key, and no seal although it has keys.
 func TestPythonRefusesForgedMessages(t *testing.T) {
 	bin := python(t)

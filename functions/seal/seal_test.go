@@ -272,7 +272,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 				packed, err := c.pack(nil, bomb)
 				require.NoError(t, err)
 				u := unpacker{limit: limit}
-				_, err = u.unpack(c.name, packed)
+				_, err = u.unpack(c.name, packed, limit)
 				var large *TooLargeError
 				require.ErrorAs(t, err, &large)
 				// Without the size in its header too, as a stream has it.
@@ -282,12 +282,12 @@ func TestDecompressionIsBounded(t *testing.T) {
 					_, err := io.Copy(c.zstd, bytes.NewReader(bomb))
 					require.NoError(t, err)
 					require.NoError(t, c.zstd.Close())
-					_, err = u.unpack(c.name, out.Bytes())
+					_, err = u.unpack(c.name, out.Bytes(), limit)
 					require.ErrorAs(t, err, &large)
 				}
 				packed, err = c.pack(nil, bomb[:limit])
 				require.NoError(t, err)
-				back, err := u.unpack(c.name, packed)
+				back, err := u.unpack(c.name, packed, limit)
 				require.NoError(t, err)
 				require.Len(t, back, limit)
 			})

@@ -2,21 +2,32 @@ package seal
 
 import (
 	"encoding/json"
+	"errors"
+	"strconv"
 	"time"
 )
 
 // receiptBody, goneBody and resultBody are the payloads of the small messages, always JSON and never compressed.
+// Ranges stay raw until they are counted: three bytes of JSON would become sixteen or more.
 type receiptBody struct {
-	Node  string  `json:"node"`
-	Epoch string  `json:"epoch"`
-	Safe  []Range `json:"safe"`
-	Gaps  []Range `json:"gaps"`
+	Node      string          `json:"node"`
+	Epoch     string          `json:"epoch"`
+	Session   string          `json:"session,omitempty"`
+	Safe      json.RawMessage `json:"safe"`
+	Gaps      json.RawMessage `json:"gaps"`
+	Conflicts json.RawMessage `json:"conflicts,omitempty"`
+	Limits    *ConsumerLimits `json:"limits,omitempty"`
 }
 
 type goneBody struct {
-	Node   string      `json:"node"`
-	Epoch  string      `json:"epoch"`
-	Ranges []goneRange `json:"ranges"`
+	Node   string          `json:"node"`
+	Epoch  string          `json:"epoch"`
+	Ranges json.RawMessage `json:"ranges"`
+}
+
+type announcementBody struct {
+	Consumer string         `json:"consumer"`
+	Limits   ConsumerLimits `json:"limits"`
 }
 
 type goneRange struct {
@@ -41,11 +52,19 @@ func (r Range) MarshalJSON() ([]byte, error) { return json.Marshal([2]uint64{r.F
 
 // UnmarshalJSON accepts what MarshalJSON writes, if it is a range.
 func (r *Range) UnmarshalJSON(b []byte) error {
-	var ends []uint64
-	if err := json.Unmarshal(b, &ends); err != nil {
+	var ends [2]uint64
+	n := 0
+	err := eachElement(b, func(raw json.RawMessage) error {
+		if n == len(ends) {
+			return malformedf("range", "%s is not [first, last]", b)
+		}
+		n++
+		return json.Unmarshal(raw, &ends[n-1])
+	})
+	if err != nil {
 		return err
 	}
-	if len(ends) != 2 || ends[0] > ends[1] {
+	if n != len(ends) || ends[0] > ends[1] {
 		return malformedf("range", "%s is not [first, last]", b)
 	}
 	r.First, r.Last = ends[0], ends[1]
@@ -57,17 +76,34 @@ func (r Range) Len() uint64 { return r.Last - r.First + 1 }
 
 // SealReceipt appends the message of a receipt, to be published to ReceiptTopic(r.Node).
 func (s *Sealer) SealReceipt(dst []byte, r *Receipt) ([]byte, error) {
-	return s.state(dst, statement{typeReceipt, r.ID, cloudSource(r.Node), r.Node, r.Created},
-		receiptBody{Node: r.Node, Epoch: r.Epoch, Safe: orEmpty(r.Safe), Gaps: orEmpty(r.Gaps)})
+	body := receiptBody{Node: r.Node, Epoch: r.Epoch, Session: r.Session, Safe: rawRanges(r.Safe), Gaps: rawRanges(r.Gaps)}
+	if len(r.Conflicts) > 0 {
+		body.Conflicts = rawRanges(r.Conflicts)
+	}
+	if r.Limits != (ConsumerLimits{}) {
+		body.Limits = &r.Limits
+	}
+	return s.state(dst, statement{typeReceipt, r.ID, cloudSource(r.Node), r.Node, r.Created}, body)
+}
+
+// SealAnnouncement appends the message in which a consumer says that its subscription stands, to be published with QoS 1 and not
+// retained to AnnouncementTopic after each SUBACK.
+func (s *Sealer) SealAnnouncement(dst []byte, a *Announcement) ([]byte, error) {
+	return s.state(dst, statement{typeAnnouncement, a.ID, consumerSource(a.Consumer), a.Consumer, a.Created},
+		announcementBody{a.Consumer, a.Limits})
 }
 
 // SealGone appends the message in which a node gives up ranges, to be published to GoneTopic(g.Node).
 func (s *Sealer) SealGone(dst []byte, g *Gone) ([]byte, error) {
-	body := goneBody{Node: g.Node, Epoch: g.Epoch, Ranges: make([]goneRange, len(g.Ranges))}
+	ranges := make([]goneRange, len(g.Ranges))
 	for i, r := range g.Ranges {
-		body.Ranges[i] = goneRange{r.First, r.Last, r.Reason}
+		ranges[i] = goneRange{r.First, r.Last, r.Reason}
 	}
-	return s.state(dst, statement{typeGone, g.ID, nodeSource(g.Node), g.Node, g.Created}, body)
+	raw, err := json.Marshal(ranges)
+	if err != nil {
+		return dst, malformed("statement", err)
+	}
+	return s.state(dst, statement{typeGone, g.ID, nodeSource(g.Node), g.Node, g.Created}, goneBody{g.Node, g.Epoch, raw})
 }
 
 // SealResult appends the message of a result, to be published to ResultTopic(r.Node).
@@ -77,11 +113,18 @@ func (s *Sealer) SealResult(dst []byte, r *Result) ([]byte, error) {
 	})
 }
 
-func orEmpty(r []Range) []Range {
-	if r == nil {
-		return []Range{}
+// rawRanges writes [[first,last],…].
+func rawRanges(ranges []Range) json.RawMessage {
+	raw := json.RawMessage{'['}
+	for i, r := range ranges {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		raw = strconv.AppendUint(append(raw, '['), r.First, 10)
+		raw = strconv.AppendUint(append(raw, ','), r.Last, 10)
+		raw = append(raw, ']')
 	}
-	return r
+	return append(raw, ']')
 }
 
 // statement is what the attributes of a small message are made of.
@@ -115,25 +158,74 @@ func (s *Sealer) state(dst []byte, st statement, body any) ([]byte, error) {
 	})
 }
 
-// OpenReceipt verifies and reads a receipt. The caller compares node and epoch with its own before it acts.
+// OpenReceipt verifies and reads a receipt. The caller compares node, epoch and session with its own before it acts.
 func (o *Opener) OpenReceipt(msg []byte) (*Receipt, error) {
 	var body receiptBody
 	e, created, err := o.hear(msg, typeReceipt, sourceCloud, &body, &body.Node)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkRanges(len(body.Safe) + len(body.Gaps)); err != nil {
+	r := &Receipt{ID: e.attrs.get("id"), Node: body.Node, Epoch: body.Epoch, Session: body.Session, Created: created}
+	if body.Limits != nil {
+		r.Limits = *body.Limits
+	}
+	if err := r.Limits.check(); err != nil {
 		return nil, err
 	}
-	return &Receipt{e.attrs.get("id"), body.Node, body.Epoch, created, orNil(body.Safe), orNil(body.Gaps)}, nil
+	left := o.limits.MaxRecords
+	for _, list := range []struct {
+		raw    json.RawMessage
+		ranges *[]Range
+	}{{body.Safe, &r.Safe}, {body.Gaps, &r.Gaps}, {body.Conflicts, &r.Conflicts}} {
+		if *list.ranges, err = readRanges[Range](o, list.raw, &left); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
-// orNil makes no ranges of an empty list, which says the same as one that is left out.
-func orNil(ranges []Range) []Range {
-	if len(ranges) == 0 {
-		return nil
+// OpenAnnouncement verifies and reads a consumer's announcement.
+func (o *Opener) OpenAnnouncement(msg []byte) (*Announcement, error) {
+	var body announcementBody
+	e, created, err := o.hear(msg, typeAnnouncement, sourceConsumer, &body, &body.Consumer)
+	if err != nil {
+		return nil, err
 	}
-	return ranges
+	if err := body.Limits.check(); err != nil {
+		return nil, err
+	}
+	return &Announcement{e.attrs.get("id"), body.Consumer, created, body.Limits}, nil
+}
+
+func (l ConsumerLimits) check() error {
+	if l.MaxMessage < 0 || l.MaxData < 0 {
+		return malformedf("limits", "%d and %d bytes must not be negative", l.MaxMessage, l.MaxData)
+	}
+	return nil
+}
+
+// readRanges reads a list of ranges and counts while it reads. left is how many more the statement may have.
+func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var ranges []T // nil for an empty list, which says the same as one that is left out
+	err := eachElement(raw, func(element json.RawMessage) error {
+		if *left == 0 {
+			return &TooLargeError{What: "ranges", Size: -1, Limit: int64(o.limits.MaxRecords)}
+		}
+		*left--
+		var r T
+		if err := json.Unmarshal(element, &r); err != nil {
+			return malformed("statement", err)
+		}
+		ranges = append(ranges, r)
+		return nil
+	})
+	if errors.Is(err, errNotJSON) {
+		return nil, malformed("statement", err)
+	}
+	return ranges, err
 }
 
 // OpenGone verifies and reads a node's statement of what will never come.
@@ -143,14 +235,17 @@ func (o *Opener) OpenGone(msg []byte) (*Gone, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkRanges(len(body.Ranges)); err != nil {
+	left := o.limits.MaxRecords
+	ranges, err := readRanges[goneRange](o, body.Ranges, &left)
+	if err != nil {
 		return nil, err
 	}
 	g := &Gone{ID: e.attrs.get("id"), Node: body.Node, Epoch: body.Epoch, Created: created}
-	for _, r := range body.Ranges {
+	for _, r := range ranges {
 		if r.First > r.Last {
 			return nil, malformedf("range", "[%d, %d] ends before it begins", r.First, r.Last)
 		}
+		r.Reason = shorten(r.Reason)
 		g.Ranges = append(g.Ranges, GoneRange{Range{r.First, r.Last}, r.Reason})
 	}
 	return g, nil
@@ -170,7 +265,11 @@ func (o *Opener) OpenResult(msg []byte) (*Result, error) {
 
 // hear opens a small message into body and holds the node it names against the attributes.
 func (o *Opener) hear(msg []byte, typ, root string, body any, node *string) (*envelope, time.Time, error) {
-	e, data, err := o.open(msg, typ)
+	limit := min(o.limits.MaxStatementKiB, o.limits.MaxMessageKiB)
+	if typ == typeResult { // it carries a payload
+		limit = o.limits.MaxMessageKiB
+	}
+	e, data, err := o.open(msg, typ, limit<<10, int64(limit)<<10)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -190,11 +289,4 @@ func (o *Opener) hear(msg []byte, typ, root string, body any, node *string) (*en
 	}
 	// What is taken in can be passed on: a sealer refuses the same.
 	return e, created, statement{id: e.attrs.get("id"), node: *node, created: created}.check()
-}
-
-func (o *Opener) checkRanges(n int) error {
-	if n > o.limits.MaxRecords {
-		return &TooLargeError{What: "ranges", Size: int64(n), Limit: int64(o.limits.MaxRecords)}
-	}
-	return nil
 }

@@ -3,6 +3,9 @@ package seal
 // TopicRoot begins every topic of the contract; the version is that of the topics and of the messages on them.
 const TopicRoot = "offload/v1/"
 
+// AnnouncementTopic is where a consumer says that its subscription stands. All nodes subscribe to it.
+const AnnouncementTopic = TopicRoot + "consumer"
+
 // BatchTopic is where a node publishes the batches of a class.
 func BatchTopic(node, class string) string { return TopicRoot + node + "/batch/" + class }
 

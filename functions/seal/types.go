@@ -16,10 +16,13 @@ import "time"
 type Batch struct {
 	ID                 string // unique within the node; the same batch sent again may keep it
 	Node, Epoch, Class string // Class may be empty
-	Created            time.Time
-	Floor              uint64   // the smallest sequence the node still holds: everything below is settled
-	Sequences          []uint64 // one for each task, in the order of Tasks; need not ascend
-	Tasks              [][]byte
+	// Session is a random id of one opening of the node's spool by one process. Two copies of a spool share their epoch, never
+	// their session. Empty from nodes that do not have it.
+	Session   string
+	Created   time.Time
+	Floor     uint64   // the smallest sequence the node still holds: everything below is settled
+	Sequences []uint64 // one for each task, in the order of Tasks; need not ascend
+	Tasks     [][]byte
 }
 
 // Keys hands out keys by their id. Implementations must be safe for concurrent use, and fast: they are asked for every
@@ -34,14 +37,35 @@ type Keys interface {
 // Range is an inclusive range of sequences, written [first, last] in JSON.
 type Range struct{ First, Last uint64 }
 
-// Receipt is the consumer's word about one epoch of one node: what is safe with it, and what it misses in between.
-// It states facts that stay true, so hearing one twice or late does no harm.
+// Receipt is the consumer's statement about one epoch of one node: what it has stored, and what it misses in between.
+// It states facts that stay true, so a repeated or late one does no harm.
 type Receipt struct {
 	ID          string
 	Node, Epoch string
-	Created     time.Time
-	Safe        []Range // stored and committed by the consumer
-	Gaps        []Range // missing below the highest sequence seen
+	// Session is that of the batches that the receipt answers. A node takes a receipt of its own session, or one without a
+	// session, as consumers send that do not know the attribute.
+	Session string
+	Created time.Time
+	Safe    []Range // stored and committed by the consumer
+	Gaps    []Range // missing below the highest sequence seen
+	// Conflicts are sequences under which the consumer has stored something else: another spool uses the same epoch. They are
+	// never in Safe.
+	Conflicts []Range
+	Limits    ConsumerLimits
+}
+
+// ConsumerLimits say what a consumer takes, in bytes; 0 says nothing.
+type ConsumerLimits struct {
+	MaxMessage int64 `json:"maxMessage,omitempty"` // a message as published
+	MaxData    int64 `json:"maxData,omitempty"`    // its payload once decompressed
+}
+
+// Announcement is a consumer's statement that its subscription stands: nodes repeat at once what is not receipted.
+type Announcement struct {
+	ID       string
+	Consumer string
+	Created  time.Time
+	Limits   ConsumerLimits
 }
 
 // Gone is the node's answer to gaps that it cannot fill any more.
