@@ -99,7 +99,10 @@ func wholeLines(f *os.File) (int64, error) {
 }
 
 // offer takes a settled decision if it is one of the share.
-func (l *decisionLog) offer(ring *policy.Ring, id uint64) {
+func (l *decisionLog) offer(ring interface {
+	Get(id uint64) (policy.Entry, bool)
+}, id uint64,
+) {
 	if l == nil || !policy.Sampled(id, l.share) {
 		return
 	}

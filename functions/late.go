@@ -275,7 +275,7 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 // on its way. A link that waited for those before it gets the next task would idle for a round trip each time.
 func (p *Pipeline) look(s *host.State, late bool) {
 	p.host.Read(s)
-	s.Time = time.Now().UnixNano() // of the decision: the sample may be a second old, and tasks are measured from now
+	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
 	if late {
 		s.Link = p.room.link()
 		s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()

@@ -5,14 +5,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/host"
 )
 
 // lateness remembers by how much work that stayed here was last predicted to be late, for those who must not make it later.
 // It is safe for concurrent use.
 type lateness struct {
-	late atomic.Uint64 // bits of s
-	at   atomic.Int64  // ns since the Unix epoch
+	late  atomic.Uint64 // bits of s
+	at    atomic.Int64  // stamp
+	clock *clock.Clock
 }
 
 // latenessHolds is how long a prediction counts: a queue that made one task late is likely still there.
@@ -48,7 +50,7 @@ func (l *lateness) store(late float64, now int64) {
 
 // seconds is the predicted lateness at present, 0 without any.
 func (l *lateness) seconds() float64 {
-	if time.Since(time.Unix(0, l.at.Load())) > latenessHolds {
+	if l.clock.Since(l.at.Load()) > latenessHolds {
 		return 0
 	}
 	return math.Float64frombits(l.late.Load())

@@ -31,14 +31,17 @@ func (p *Pipeline) append(jobs []*job) {
 		}
 	}
 	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
+	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
-		if j.waits { // and would keep those of all others in memory
-			records[i] = record(j, j.task.Append(make([]byte, 0, j.task.Size()+recordOverhead)))
+		t := *j.task
+		t.Received += stepped // a record is read by others: it has the time of day
+		if j.waits {          // and would keep those of all others in memory
+			records[i] = record(j, &t, t.Append(make([]byte, 0, j.task.Size()+recordOverhead)))
 			continue
 		}
 		at := len(buffer)
-		buffer = j.task.Append(buffer)
-		records[i] = record(j, buffer[at:len(buffer):len(buffer)])
+		buffer = t.Append(buffer)
+		records[i] = record(j, &t, buffer[at:len(buffer):len(buffer)])
 	}
 	p.working.Add(1)
 	p.spool.Append(records, func(err error) {
@@ -50,14 +53,14 @@ func (p *Pipeline) append(jobs []*job) {
 // recordOverhead is roughly what task.Append adds to the data.
 const recordOverhead = 320
 
-func record(j *job, payload []byte) spool.Record {
-	class := j.task.Class
+func record(j *job, t *task.Task, payload []byte) spool.Record {
+	class := t.Class
 	r := spool.Record{
 		Lane: class.Priority, Class: class.Name, Score: float32(j.decision.Score), OnFull: class.OnFull,
-		Time: j.task.Received, Payload: payload, Tag: j.id, Hold: j.waits,
+		Time: t.Received, Payload: payload, Tag: j.id, Hold: j.waits,
 	}
 	if class.TTL > 0 {
-		r.Expires = j.task.Received + int64(class.TTL)
+		r.Expires = t.Received + int64(class.TTL)
 	}
 	return r
 }
@@ -234,7 +237,7 @@ func (p *Pipeline) note(r *run, j *job) uint64 {
 const givenUpEvery = time.Minute
 
 func (p *Pipeline) sayGivenUp(j *job, err error) {
-	now, last := time.Now().UnixNano(), p.givenUpSaid.Load()
+	now, last := p.clock.Now(), p.givenUpSaid.Load()
 	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
 		p.log.Debugf("task %s/%d of %s is given up: %v", j.task.EventID, j.task.Chunk, j.task.Device, err)
 		return

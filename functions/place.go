@@ -40,7 +40,7 @@ func (s *Service) Place(p Placement) (policy.Entry, error) {
 	}
 	r := &run{rules: s.rules.Load()}
 	s.host.Read(&r.state)
-	r.state.Time = time.Now().UnixNano()
+	r.state.Time = s.clock.Now()
 	t := &task.Task{
 		EventID: uuid.NewString(), Of: 1, Received: r.state.Time, Nominal: int(p.SizeKB * score.KB),
 		Complexity: p.Complexity, Deadline: time.Duration(p.DeadlineMS * float64(time.Millisecond)),
@@ -48,6 +48,6 @@ func (s *Service) Place(p Placement) (policy.Entry, error) {
 	j := &job{task: t}
 	j.estimate = r.rules.model.Estimate(t, &r.state)
 	j.decision, j.policy = r.rules.decider.DecideBy(strings.TrimSpace(p.Policy), t, &j.estimate, &r.state)
-	entry, _ := s.ring.Get(s.note(r, j))
+	entry, _ := s.Decision(s.note(r, j))
 	return entry, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"app-offload/functions/batch"
+	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
@@ -37,6 +38,7 @@ type Deps struct {
 	Log            Logger
 	Secrets        Secrets
 	Publisher      local.Publisher // takes the results of local work
+	Clock          *clock.Clock    // by which events are received; nil is the machine's
 	ClosePublisher func() error    // comes after the last result; may be nil
 }
 
@@ -50,6 +52,7 @@ type Pipeline struct {
 	spool  *spool.Spool
 	ledger *Ledger
 	drops  *drops
+	clock  *clock.Clock
 	room   *room // of the tasks that wait undecided
 	log    Logger
 
@@ -65,7 +68,7 @@ type Pipeline struct {
 	later   later          // what committer and local workers must not wait for
 	refused atomic.Int64
 
-	givenUpSaid atomic.Int64 // ns since the Unix epoch, when the log last told of a task given up
+	givenUpSaid atomic.Int64 // stamp of when the log last told of a task given up
 }
 
 // Service is the whole of the edge: the pipeline and everything that runs beside it. New opens, Start runs, Stop ends
@@ -102,7 +105,8 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
+	s.lateness.clock = s.clock
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {
 		if err != nil {
@@ -134,7 +138,7 @@ func (s *Service) openHost() (err error) {
 
 func (s *Service) openSpool() (err error) {
 	s.keys = NewKeyring(s.cfg.KeySecret, s.deps.Secrets)
-	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithProblems(func(err error) { s.log.Errorf("spool: %v", err) }))
+	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithClock(s.clock), spool.WithProblems(func(err error) { s.log.Errorf("spool: %v", err) }))
 	if err != nil {
 		return fmt.Errorf("opening the spool in %s: %w", s.cfg.Spool.Directory, err)
 	}
@@ -288,14 +292,14 @@ func (s *Service) everySecond(ctx context.Context) {
 	for {
 		link := s.exporter.Link()
 		s.host.SetLink(link)
-		s.outage.see(link.Up, time.Now())
+		s.outage.see(link.Up, s.clock.Time())
 		thrift.set(s.spool.Waiting())
 		s.reportHealth()
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			s.sweep(now)
+		case <-tick.C:
+			s.sweep(s.clock.Time())
 		}
 		if err := s.saveLedger(); err != nil {
 			s.log.Debugf("saving the account: %v", err)

@@ -32,7 +32,7 @@ func (p *Pipeline) settle(id uint64, what func(*policy.Entry) (policy.Outcome, b
 	case !known:
 		p.tally.forgot()
 	case fresh:
-		p.decisions.offer(p.ring, id)
+		p.decisions.offer(shown{p}, id)
 	}
 	p.sayRolledBack(rules, rolledBack)
 }
@@ -54,7 +54,7 @@ func (p *Pipeline) learn(r *rules, e *policy.Entry) (rolledBack string) {
 
 // outage remembers when the link was last gone for long. Short gaps are of the link's nature, and are learned from.
 type outage struct {
-	latest atomic.Int64 // ns since the Unix epoch
+	latest atomic.Int64 // stamp
 	since  time.Time    // of the present one, zero while the link is up; see's alone
 }
 
@@ -87,7 +87,7 @@ func (p *Pipeline) failed(id uint64) {
 
 // done notes a result of local work. Its energy is measured where the node measures its power, else as predicted.
 func (p *Pipeline) done(j *job) {
-	now, watts := time.Now().UnixNano(), p.host.State().CoreWatts()
+	now, watts := p.clock.Now(), p.host.State().CoreWatts()
 	p.settle(j.id, func(e *policy.Entry) (policy.Outcome, bool) {
 		o := outcomeAt(e, now)
 		o.Energy = e.Estimate.LocalEnergy
@@ -98,7 +98,7 @@ func (p *Pipeline) done(j *job) {
 	})
 }
 
-// outcomeAt is an outcome that came now, in ns since the Unix epoch.
+// outcomeAt is an outcome that came now, a stamp of the clock that the decision was stamped by.
 func outcomeAt(e *policy.Entry, now int64) policy.Outcome {
 	took := time.Duration(max(now-e.Time, 0))
 	return policy.Outcome{Time: took.Seconds(), Met: e.Deadline == 0 || e.Waited+took <= e.Deadline}
@@ -108,7 +108,7 @@ func outcomeAt(e *policy.Entry, now int64) policy.Outcome {
 // answers tasks of the class with results: then those are.
 func (p *Pipeline) receipted(records []spool.Record) {
 	defer p.room.nudge()
-	now := time.Now().UnixNano()
+	now := p.clock.Now()
 	for i := range records {
 		r := &records[i]
 		id := p.decisionOf(r)
@@ -145,7 +145,7 @@ func (p *Pipeline) decisionOf(r *spool.Record) uint64 {
 
 // resulted hears the consumer's result of a task. What counts is when it is here: the cloud's clock is another one.
 func (p *Pipeline) resulted(r seal.Result) {
-	now := time.Now().UnixNano()
+	now := p.clock.Now()
 	id := p.ring.Find(r.EventID, r.Chunk)
 	p.settle(id, func(e *policy.Entry) (policy.Outcome, bool) {
 		p.answers.came(e.Class)

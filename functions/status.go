@@ -111,14 +111,10 @@ func (s *Service) events() EventCounts {
 
 func (s *Service) spoolStatus() SpoolStatus {
 	st := s.spool.Stats()
-	age := 0.0
-	if st.Oldest > 0 {
-		age = max(0, time.Since(time.Unix(0, st.Oldest)).Seconds())
-	}
 	return SpoolStatus{
-		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Quota: st.Quota, OldestAge: age, // #nosec G115 -- a count of records
+		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // #nosec G115 -- a count of records
 		Line: fmt.Sprintf("spool %d of %d MiB, %d tasks, oldest %v", st.HeldBytes>>20, st.Quota>>20, st.Held,
-			time.Duration(age*1e9).Round(time.Second)),
+			st.OldestAge.Round(time.Second)),
 		Damaged: int64(st.Quarantined), Problem: st.Problem, // #nosec G115 -- a count
 		Dropped: droppedByClass(st.Classes),
 	}
@@ -150,11 +146,31 @@ func (s *Service) configurationProblem() string {
 
 // Decisions are up to n of the latest, newest first, for which keep holds.
 func (s *Service) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry {
-	return s.ring.Last(n, keep)
+	found := s.ring.Last(n, keep)
+	for i := range found {
+		found[i] = s.asShown(found[i])
+	}
+	return found
 }
 
 // Decision is one of the latest.
-func (s *Service) Decision(id uint64) (policy.Entry, bool) { return s.ring.Get(id) }
+func (s *Service) Decision(id uint64) (policy.Entry, bool) { return shown{s.Pipeline}.Get(id) }
+
+// shown is the latest decisions as others see them.
+type shown struct{ *Pipeline }
+
+func (p shown) Get(id uint64) (policy.Entry, bool) {
+	e, ok := p.ring.Get(id)
+	return p.asShown(e), ok
+}
+
+// asShown gives a decision the time of day for its stamps, by the wall clock as it stands now.
+func (p *Pipeline) asShown(e policy.Entry) policy.Entry {
+	stepped := int64(p.clock.Stepped())
+	e.Time += stepped
+	e.State.Time += stepped
+	return e
+}
 
 // Quarantined is what was received lately and was no event.
 func (s *Service) Quarantined() []intake.Rejected { return s.quarantine.List() }

@@ -6,7 +6,7 @@
 // batch is full or old enough; a backlog fills batches by itself and never waits.
 //
 // The scheduler holds no records. What Next hands out is leased from the spool: the caller says Done or Release there.
-// Records that are past their time are dropped here, as "expired", before they cost link bytes. One goroutine calls
+// Records that are past their time the spool drops, by its own clock, and does not hand out. One goroutine calls
 // Next, which blocks; everything else may be called from anywhere and does not block.
 package batch
 
@@ -30,8 +30,6 @@ type Source interface {
 	Take(lane int, class string, from spool.Source, max, maxBytes int, dst []spool.Record) []spool.Record
 	// TakeNewest leases the newest records of a class from the backlog.
 	TakeNewest(lane int, class string, max, maxBytes int, dst []spool.Record) []spool.Record
-	// Drop removes records and counts them under the reason.
-	Drop(seqs []uint64, reason string)
 	// Wait signals that there may be something new.
 	Wait() <-chan struct{}
 }
@@ -180,23 +178,17 @@ func (s *Scheduler) wake() {
 func (s *Scheduler) next(now time.Time) (b *Batch, wait time.Duration, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		s.look(now)
-		c, ok := s.choose(now)
-		if !ok {
-			wait = s.wait(now)
-			return nil, wait, s.drain && wait < 0
-		}
-		b, found := s.take(c, now)
-		if b != nil {
-			return b, 0, false
-		}
-		if !found {
-			// The spool offered what it could not give (damaged, or just expired): do not ask again until it signals.
-			return nil, retryAfter, false
-		}
-		// All that was taken had expired: there may be more behind it.
+	s.look(now)
+	c, ok := s.choose(now)
+	if !ok {
+		wait = s.wait(now)
+		return nil, wait, s.drain && wait < 0
 	}
+	if b := s.take(c); b != nil {
+		return b, 0, false
+	}
+	// The spool offered what it could not give (damaged, or just expired): do not ask again until it signals.
+	return nil, retryAfter, false
 }
 
 // retryAfter keeps a spool that offers what it cannot give from being asked in a loop.
@@ -247,8 +239,8 @@ func (s *Scheduler) queue(k key) *queue {
 	return q
 }
 
-// take leases the batch of the choice and drops what is past its time. found says that the spool gave anything at all.
-func (s *Scheduler) take(c choice, now time.Time) (b *Batch, found bool) {
+// take leases the batch of the choice, nil where the spool gives nothing.
+func (s *Scheduler) take(c choice) *Batch {
 	q := c.queue
 	var records []spool.Record
 	if c.source == backlog && q.newest {
@@ -258,33 +250,15 @@ func (s *Scheduler) take(c choice, now time.Time) (b *Batch, found bool) {
 		records = s.src.Take(q.lane, q.class, sources[c.source], s.cfg.MaxCount, s.limit, nil)
 	}
 	if len(records) == 0 {
-		return nil, false
+		return nil
 	}
 	if c.source == live && len(records) >= q.count[live] {
 		q.since = time.Time{} // whatever comes now waits anew
 	}
-	records, bytes := s.expire(records, now.UnixNano())
-	if len(records) == 0 {
-		return nil, true
+	bytes := 0
+	for i := range records {
+		bytes += len(records[i].Payload)
 	}
 	s.book(c, bytes)
-	return &Batch{Class: q.class, Lane: q.lane, Live: c.source == live, Bytes: bytes, Records: records}, true
-}
-
-// expire drops the records whose time is over and keeps the rest in order.
-func (s *Scheduler) expire(records []spool.Record, now int64) (kept []spool.Record, bytes int) {
-	var gone []uint64
-	kept = records[:0]
-	for _, r := range records {
-		if r.Expires > 0 && r.Expires <= now {
-			gone = append(gone, r.Seq)
-			continue
-		}
-		bytes += len(r.Payload)
-		kept = append(kept, r)
-	}
-	if len(gone) > 0 {
-		s.src.Drop(gone, spool.ReasonExpired)
-	}
-	return kept, bytes
+	return &Batch{Class: q.class, Lane: q.lane, Live: c.source == live, Bytes: bytes, Records: records}
 }

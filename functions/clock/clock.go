@@ -28,7 +28,7 @@ type Source interface {
 	Synchronised() bool
 }
 
-// Clock gives stamps. Make one with New; System is that of the machine.
+// Clock gives stamps. Make one with New; nil is System.
 type Clock struct {
 	source Source
 	base   int64 // what a stamp is at Running = 0
@@ -51,7 +51,10 @@ func (c *Clock) Or() *Clock {
 }
 
 // Now is the present as a stamp, in ns.
-func (c *Clock) Now() int64 { return c.base + int64(c.source.Running()) }
+func (c *Clock) Now() int64 {
+	c = c.Or()
+	return c.base + int64(c.source.Running())
+}
 
 // Time is Now as a time.Time, for code that subtracts those.
 func (c *Clock) Time() time.Time { return time.Unix(0, c.Now()) }
@@ -60,12 +63,15 @@ func (c *Clock) Time() time.Time { return time.Unix(0, c.Now()) }
 func (c *Clock) Since(stamp int64) time.Duration { return time.Duration(c.Now() - stamp) }
 
 // Wall is the time of day of a stamp, by the wall clock as it stands now.
-func (c *Clock) Wall(stamp int64) time.Time { return c.source.Wall().Add(-c.Since(stamp)) }
+func (c *Clock) Wall(stamp int64) time.Time { return c.Or().source.Wall().Add(-c.Since(stamp)) }
 
 // Stepped is by how much the wall clock was set forward since the clock was made, below 0 for back.
 func (c *Clock) Stepped() time.Duration {
-	return time.Duration(c.source.Wall().UnixNano() - c.Now())
+	return time.Duration(c.Or().source.Wall().UnixNano() - c.Now())
 }
+
+// Booted is the time since the machine's start.
+func (c *Clock) Booted() time.Duration { return c.Or().source.Booted() }
 
 // Moment is a point in time by all clocks that a machine has.
 type Moment struct {
@@ -77,6 +83,7 @@ type Moment struct {
 
 // Moment reads all clocks.
 func (c *Clock) Moment() Moment {
+	c = c.Or()
 	return Moment{Wall: c.source.Wall().UnixNano(), Boot: c.source.Boot(), Booted: c.source.Booted(), Synchronised: c.source.Synchronised()}
 }
 

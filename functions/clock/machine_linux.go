@@ -16,10 +16,35 @@ func (m *machine) Wall() time.Time { return time.Now() }
 
 func (m *machine) Running() time.Duration { return time.Since(m.start) }
 
+// Booted is Running, from where the machine stood when the process began, and the time it has been asleep since: a test within
+// testing/synctest has its own time there, too.
 func (m *machine) Booted() time.Duration {
+	d := started.booted + m.Running()
+	if slept := asleep() - started.asleep; slept > time.Millisecond { // less is how far apart the two clocks were read
+		d += slept
+	}
+	return d
+}
+
+var started = struct{ booted, asleep time.Duration }{booted: read(unix.CLOCK_BOOTTIME), asleep: asleep()}
+
+// asleep is how long the machine was suspended since its start. The two clocks that tell it cannot be read at once, so they are read
+// again where this goroutine was held up in between.
+func asleep() (d time.Duration) {
+	for range 8 {
+		before := read(unix.CLOCK_MONOTONIC)
+		d = read(unix.CLOCK_BOOTTIME) - before
+		if read(unix.CLOCK_MONOTONIC)-before < 20*time.Microsecond {
+			break
+		}
+	}
+	return max(d, 0)
+}
+
+func read(clock int32) time.Duration {
 	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return m.Running()
+	if unix.ClockGettime(clock, &ts) != nil {
+		return 0
 	}
 	return time.Duration(ts.Nano())
 }

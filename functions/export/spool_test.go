@@ -73,7 +73,7 @@ func TestRestartsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestExpiredRecordsCostNoLink: what is past its time is dropped by the scheduler and explained to the consumer.
+// TestExpiredRecordsCostNoLink: what is past its time is dropped by the spool and explained to the consumer.
 func TestExpiredRecordsCostNoLink(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s, err := spool.Open(t.TempDir(), spool.DefaultConfig())
@@ -87,6 +87,7 @@ func TestExpiredRecordsCostNoLink(t *testing.T) {
 		{Lane: 5, Class: "a", Time: now, Payload: []byte("d|3")},
 	}, func(err error) { done <- err })
 	require.NoError(t, <-done)
+	until(t, "its time is over", func() bool { return s.Fate(2) == spool.ReasonExpired })
 	r := newRig(t, quick(b.addr), s, nil)
 	defer r.halt()
 	r.settled()

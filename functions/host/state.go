@@ -2,7 +2,7 @@ package host
 
 // State is the node at one moment. It is a value: copy it freely, it never changes.
 type State struct {
-	Time        int64   `json:"time"`        // ns since the Unix epoch
+	Time        int64   `json:"time"`        // ns since the Unix epoch; for a decision a stamp of the clock (functions/clock) that tasks are received by
 	CPU         float64 `json:"cpu"`         // busy share of all cores, percent
 	OwnCPU      float64 `json:"ownCpu"`      // the part of CPU that this process is, percent of all cores; 0 where unknown
 	Memory      float64 `json:"memory"`      // used share, percent

@@ -15,8 +15,8 @@ import (
 	"fmt"
 	"mime"
 	"strings"
-	"time"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -107,5 +107,5 @@ func encodingOf(contentType string) task.Encoding {
 	return 0
 }
 
-// now is this node's clock, which stamps Event.Received.
-func now() int64 { return time.Now().UnixNano() }
+// now is a stamp of this node's clock, for Event.Received.
+func now() int64 { return clock.System.Now() }

@@ -13,6 +13,7 @@ import (
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos/requests"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -134,7 +135,7 @@ func still(t require.TestingT, classes Classes, pub Publisher) *worker {
 	cfg.Workers = 1
 	r, err := compile(cfg, classes)
 	require.NoError(t, err)
-	p := &Processor{pub: pub, counts: newCounts(), start: time.Now(), base: time.Now().UnixNano(), abort: make(chan struct{})}
+	p := &Processor{pub: pub, counts: newCounts(), clock: clock.System, abort: make(chan struct{})}
 	p.rules.Store(r)
 	return newWorker(p)
 }

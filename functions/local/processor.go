@@ -34,6 +34,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -58,8 +59,7 @@ type Processor struct {
 	rules   atomic.Pointer[rules]
 	counts  *counts
 	seed    maphash.Seed
-	start   time.Time
-	base    int64
+	clock   *clock.Clock
 
 	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
 
@@ -88,9 +88,8 @@ func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, 
 	if observe == nil {
 		observe = func(*task.Task, float64) {}
 	}
-	now := time.Now()
 	p := &Processor{
-		pub: pub, observe: observe, counts: newCounts(), seed: maphash.MakeSeed(), start: now, base: now.UnixNano(),
+		pub: pub, observe: observe, counts: newCounts(), seed: maphash.MakeSeed(), clock: clock.System,
 		closing: make(chan struct{}), abort: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.rules.Store(r)
@@ -264,8 +263,8 @@ func (p *Processor) Close(ctx context.Context) error {
 	return fmt.Errorf("closing local processing with %d tasks left: %w", tasks, ctx.Err())
 }
 
-// now is this node's time in ns. It starts as the time of day and then runs evenly: a clock that is set does not move windows.
-func (p *Processor) now() int64 { return p.base + int64(time.Since(p.start)) }
+// now is a stamp of this node's clock: a wall clock that is set does not move windows.
+func (p *Processor) now() int64 { return p.clock.Now() }
 
 func (p *Processor) stopping() bool { return isClosed(p.closing) }
 

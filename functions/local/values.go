@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"strconv"
-	"time"
 
 	"app-offload/functions/task"
 )
@@ -60,8 +59,9 @@ func (w *worker) finite(values []float64) []float64 {
 func (w *worker) when(t *task.Task, r *task.Reading) int64 {
 	received := t.Received
 	if received <= 0 {
-		received = time.Now().UnixNano()
+		received = w.p.now()
 	}
+	received = w.p.clock.Wall(received).UnixNano() // as the devices of now have it
 	at := r.Origin
 	if at <= 0 {
 		at = t.Origin

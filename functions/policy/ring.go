@@ -97,7 +97,8 @@ type slot struct {
 // they do not come again, so a late outcome never meets another decision, and they stay exact in JavaScript.
 func NewRing(entries int, now time.Time) *Ring {
 	r := &Ring{slots: make([]slot, max(entries, 1)), index: newIndex(entries)}
-	r.last.Store(uint64(max(now.UnixMilli(), 0)) * 1000)
+	r.swept = uint64(max(now.UnixMilli(), 0)) * 1000 // there is nothing before the first id
+	r.last.Store(r.swept)
 	return r
 }
 

@@ -70,7 +70,7 @@ func (s *Spool) admit(a *appending) error {
 	}
 	for i := range a.recs {
 		if a.recs[i].Time == 0 {
-			a.recs[i].Time = time.Now().UnixNano()
+			a.recs[i].Time = s.opts.clock.Wall(s.opts.clock.Now()).UnixNano()
 		}
 		a.recs[i].Seq = s.next
 		s.next++
@@ -118,8 +118,4 @@ func dueAfter(ttl, now time.Duration) uint32 {
 		return 0
 	}
 	return ticks(now + max(ttl, 0) + tickLength - 1)
-}
-
-func seconds(ns int64) uint32 {
-	return uint32(min(max(ns/int64(time.Second), 0), math.MaxUint32)) // #nosec G115 -- in range
 }

@@ -62,6 +62,11 @@ func (d *decoder) bytes(n int) []byte {
 	return out
 }
 
+func (d *decoder) flag() bool {
+	b := d.bytes(1)
+	return len(b) == 1 && b[0] == 1
+}
+
 func (d *decoder) string() string { return string(d.bytes(d.count(1))) }
 
 func (d *decoder) uint32() uint32 {

@@ -123,7 +123,7 @@ func (c *commit) place(a *appending) error {
 		w.g.tail += int64(size)
 		c.placed = append(c.placed, placed{a, r, w.g, entry{
 			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // #nosec G115 -- fit made sure
-			due: due(r, now), time: seconds(r.Time), score: r.Score,
+			due: due(r, now), came: ticks(now), score: r.Score,
 		}})
 	}
 	return nil

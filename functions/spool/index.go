@@ -10,7 +10,7 @@ import (
 // The layout of an index file; FORMAT.md has the table.
 const (
 	indexMagic   = "aOindex1"
-	indexVersion = 1
+	indexVersion = 2
 )
 
 // indexed is what an index file says of a segment. Offsets are not stored where a record follows the one before it.
@@ -34,7 +34,7 @@ func encodeIndex(g *segment, names []string) []byte {
 		b = appendString(b, n)
 	}
 	b = binary.AppendUvarint(b, uint64(len(g.entries)))
-	at, seq, when := uint32(dataStart), uint32(0), uint32(0)
+	at, seq, came := uint32(dataStart), uint32(0), uint32(0)
 	for i := range g.entries {
 		e := &g.entries[i]
 		b = binary.AppendUvarint(b, uint64(e.off-at))
@@ -42,9 +42,9 @@ func encodeIndex(g *segment, names []string) []byte {
 		b = binary.AppendUvarint(b, uint64(e.seq-seq))
 		b = binary.AppendUvarint(b, uint64(e.class))
 		b = binary.AppendUvarint(b, uint64(e.due))
-		b = binary.AppendVarint(b, int64(e.time)-int64(when))
+		b = binary.AppendVarint(b, int64(e.came)-int64(came))
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(e.score))
-		at, seq, when = e.off+e.size, e.seq, e.time
+		at, seq, came = e.off+e.size, e.seq, e.came
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -76,14 +76,14 @@ func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
 func decodeEntries(d *decoder, x *indexed) {
 	n := d.count(10)
 	x.entries = make([]entry, 0, n)
-	at, seq, when := uint64(dataStart), uint64(0), int64(0)
+	at, seq, came := uint64(dataStart), uint64(0), int64(0)
 	for ; n > 0 && d.err == nil; n-- {
 		off := at + d.uvarint()
 		size := d.uvarint()
 		seq += d.uvarint()
 		class := d.uvarint()
 		due := d.uvarint()
-		when += d.varint()
+		came += d.varint()
 		score := math.Float32frombits(d.uint32())
 		at = off + size
 		if at > uint64(x.end) || x.end > math.MaxUint32 || seq > math.MaxUint32 || class >= uint64(len(x.classes)) || size < headerSize { // #nosec G115 -- checked
@@ -92,7 +92,7 @@ func decodeEntries(d *decoder, x *indexed) {
 		}
 		x.entries = append(x.entries, entry{
 			off: uint32(off), size: uint32(size), seq: uint32(seq), due: uint32(due), // #nosec G115 -- checked above
-			time: uint32(when), score: score, class: uint16(class), // #nosec G115 -- checked above
+			came: uint32(came), score: score, class: uint16(class), // #nosec G115 -- checked above
 		})
 	}
 }

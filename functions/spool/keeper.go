@@ -120,7 +120,7 @@ func (s *Spool) writeBoth() error {
 func (s *Spool) snapshot() *savedState {
 	st := &savedState{
 		gen: s.durable + 1, epoch: s.epoch, next: s.next, reserved: s.reserved, counted: s.counted,
-		clock: int64(s.clock()), wall: time.Now().UnixNano(), clean: s.clean, nextID: s.nextID, fates: s.fates,
+		clock: int64(s.clock()), at: s.opts.clock.Moment(), clean: s.clean, nextID: s.nextID, fates: s.fates,
 	}
 	for _, c := range s.classes {
 		st.classes = append(st.classes, *c)

@@ -16,7 +16,7 @@ type summary struct {
 	records int     // entries in the index
 	floor   uint64  // the oldest sequence held
 	last    uint64  // the highest sequence
-	since   uint32  // the time of the oldest, in seconds
+	came    uint32  // tick at which the oldest came
 	low     float32 // the lowest score
 }
 
@@ -44,7 +44,7 @@ func (g *segment) pageOut() {
 	first := g.firstHeld()
 	g.goneRanges()
 	g.paged = &summary{
-		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), since: g.entries[first].time,
+		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), came: g.entries[first].came,
 		low: g.entries[g.lowest()].score,
 	}
 	g.entries = nil

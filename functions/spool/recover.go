@@ -15,9 +15,6 @@ import (
 	"time"
 )
 
-// believable bounds the time for which a node may have been off. A wall clock that tells of more, or of less than none, was set.
-const believable = 30 * 24 * time.Hour
-
 // afterLoss is the leap of the sequence when the state was lost: far enough that none is given a second time.
 const afterLoss = 1 << 40
 
@@ -43,13 +40,14 @@ func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 
 func newSpool(dir string, cfg Config, opts []Option) *Spool {
 	s := &Spool{
-		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1, opened: time.Now(),
+		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1,
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for _, o := range opts {
 		o(&s.opts)
 	}
-	s.fs = s.opts.fs
+	s.fs, s.opts.clock = s.opts.fs, s.opts.clock.Or()
+	s.opened = s.opts.clock.Booted()
 	s.work, s.space = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.limits = cfg.limits()
 	if s.opts.resize != nil {

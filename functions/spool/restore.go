@@ -16,6 +16,7 @@ type recovery struct {
 	counted uint64      // the counters of the state include the records up to here
 	saved   map[uint64]*savedSegment
 	top     uint64 // the highest sequence found
+	newest  uint32 // the latest tick at which a record came
 }
 
 func (r *recovery) run(names []string) error {
@@ -60,9 +61,7 @@ func (r *recovery) adopt() {
 		r.saved[st.segments[i].id] = &st.segments[i]
 	}
 	r.clockBase = time.Duration(st.clock)
-	if off := time.Duration(time.Now().UnixNano() - st.wall); off > 0 && off < believable {
-		r.clockBase += off
-	}
+	r.clockBase += r.opts.clock.Moment().Since(st.at)
 }
 
 // tidy removes temporary files and takes over spares.
@@ -226,7 +225,7 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 		e := &g.entries[i]
 		c, seq := classes[e.class], g.seq(i)
 		e.class = c.index
-		r.top = max(r.top, seq)
+		r.top, r.newest = max(r.top, seq), max(r.newest, e.came)
 		if e.due != 0 && (g.due == 0 || e.due < g.due) {
 			g.due = e.due
 		}
@@ -292,6 +291,7 @@ func (r *recovery) resume() {
 		s.epoch = newEpoch()
 	}
 	s.counted = s.next - 1
+	s.clockBase = max(s.clockBase, time.Duration(r.newest)*tickLength) // where the state is lost or older than a crash
 	s.dirty = true
 }
 

@@ -120,7 +120,7 @@ type entry struct {
 	off, size uint32 // in the segment's file, header included
 	seq       uint32 // above the segment's base
 	due       uint32 // tick of the spool's clock at which it expires, 0 never
-	time      uint32 // seconds since the Unix epoch
+	came      uint32 // tick of the spool's clock at which it was committed
 	score     float32
 	class     uint16 // index into the spool's classes
 	state     state
@@ -208,16 +208,16 @@ func (g *segment) firstHeld() int {
 	return -1
 }
 
-// oldest is the sequence of the oldest record held and its time in seconds.
-func (g *segment) oldest() (seq uint64, at uint32, ok bool) {
+// oldest is the sequence of the oldest record held, and the tick at which it came.
+func (g *segment) oldest() (seq uint64, came uint32, ok bool) {
 	if g.paged != nil {
-		return g.paged.floor, g.paged.since, true
+		return g.paged.floor, g.paged.came, true
 	}
 	i := g.firstHeld()
 	if i < 0 {
 		return 0, 0, false
 	}
-	return g.seq(i), g.entries[i].time, true
+	return g.seq(i), g.entries[i].came, true
 }
 
 func (g *segment) seq(i int) uint64 { return g.base + uint64(g.entries[i].seq) }

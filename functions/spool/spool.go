@@ -10,8 +10,8 @@
 // is set aside in the directory "quarantine", counted, and named by Damages; a torn end of the log, which every power cut
 // may leave, is cut off and no damage.
 //
-// Time to live is counted by the spool's own clock. It follows the monotonic clock while the spool is open, and
-// between two lives the wall clock as far as that is believable, so that a jump of the wall clock expires nothing.
+// Ages, and with them time to live, are counted by the spool's own clock. It follows the time since the machine's start, and across
+// a restart of the machine the wall clock only where that was synchronised before and after, so that no step of it ages a record.
 //
 // Memory is bounded by the ring and by what is on its way, not by the backlog: a segment whose records all wait to be read from
 // disk keeps a summary in memory and its entries in its index file (page.go). The strategy "dropLowestScore" is the exception,
@@ -84,7 +84,7 @@ type Spool struct {
 	writers [Lanes]writer // the committer's
 
 	clockBase time.Duration
-	opened    time.Time
+	opened    time.Duration // since the machine's start
 
 	commits, syncs, written, refused, failed, diskFull, quarantined atomic.Uint64
 
@@ -137,9 +137,14 @@ func (s *Spool) Epoch() string { return s.epoch }
 // tickLength is the resolution of the spool's clock.
 const tickLength = 100 * time.Millisecond
 
-func (s *Spool) clock() time.Duration { return s.clockBase + time.Since(s.opened) }
+func (s *Spool) clock() time.Duration { return s.clockBase + s.opts.clock.Booted() - s.opened }
 
 func (s *Spool) tick() uint32 { return ticks(s.clock()) }
+
+// since is the time since a tick.
+func (s *Spool) since(tick uint32) time.Duration {
+	return max(s.clock()-time.Duration(tick)*tickLength, 0)
+}
 
 // ticks keeps what is too far away in range: 13 years of running are as good as for ever.
 func ticks(d time.Duration) uint32 {

@@ -5,6 +5,9 @@ import (
 	"hash/crc32"
 	"maps"
 	"slices"
+	"time"
+
+	"app-offload/functions/clock"
 )
 
 // The layout of a state slot; FORMAT.md has the table.
@@ -21,13 +24,13 @@ var slotNames = [2]string{"state-a", "state-b"}
 type savedState struct {
 	gen      uint64
 	epoch    string
-	next     uint64 // the next sequence to give
-	reserved uint64 // no sequence from here on was given out, where commits are not durable; 0 where they are
-	counted  uint64 // the counters include the records up to this sequence
-	clock    int64  // the spool's clock, ns
-	wall     int64  // the machine's, ns since the Unix epoch
-	clean    bool   // written by Close
-	nextID   uint64 // no segment had this id yet
+	next     uint64       // the next sequence to give
+	reserved uint64       // no sequence from here on was given out, where commits are not durable; 0 where they are
+	counted  uint64       // the counters include the records up to this sequence
+	clock    int64        // the spool's clock, ns
+	at       clock.Moment // by the machine's clocks; only the wall clock in states of before boots were noted
+	clean    bool         // written by Close
+	nextID   uint64       // no segment had this id yet
 	classes  []class
 	segments []savedSegment
 	fates    fates
@@ -53,12 +56,8 @@ func (st *savedState) encode() []byte {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendVarint(b, st.clock)
-	b = binary.AppendVarint(b, st.wall)
-	clean := byte(0)
-	if st.clean {
-		clean = 1
-	}
-	b = append(b, clean)
+	b = binary.AppendVarint(b, st.at.Wall)
+	b = append(b, flagByte(st.clean))
 	b = binary.AppendUvarint(b, uint64(len(st.classes)))
 	for i := range st.classes {
 		b = appendClass(b, &st.classes[i])
@@ -75,7 +74,17 @@ func (st *savedState) encode() []byte {
 		}
 	}
 	b = st.fates.encode(b)
+	b = appendString(b, st.at.Boot)
+	b = binary.AppendVarint(b, int64(st.at.Booted))
+	b = append(b, flagByte(st.at.Synchronised))
 	return sealSlot(b, st.gen)
+}
+
+func flagByte(on bool) byte {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func appendClass(b []byte, c *class) []byte {
@@ -111,9 +120,8 @@ func decodeState(b []byte) (*savedState, error) {
 	d := &decoder{b: b[slotHeader : slotHeader+n]}
 	st := &savedState{gen: le.Uint64(b[16:]), epoch: d.string()}
 	st.next, st.reserved, st.counted, st.nextID = d.uvarint(), d.uvarint(), d.uvarint(), d.uvarint()
-	st.clock, st.wall = d.varint(), d.varint()
-	clean := d.bytes(1)
-	st.clean = len(clean) == 1 && clean[0] == 1
+	st.clock, st.at.Wall = d.varint(), d.varint()
+	st.clean = d.flag()
 	for k := d.count(4); k > 0 && d.err == nil; k-- {
 		st.classes = append(st.classes, decodeClass(d))
 	}
@@ -126,6 +134,9 @@ func decodeState(b []byte) (*savedState, error) {
 		st.segments = append(st.segments, g)
 	}
 	st.fates.decode(d)
+	if len(d.b) > 0 { // else it was written before boots were noted
+		st.at.Boot, st.at.Booted, st.at.Synchronised = d.string(), time.Duration(d.varint()), d.flag()
+	}
 	return st, d.err
 }
 

@@ -32,24 +32,21 @@ func (s *Spool) Floor() uint64 {
 	return floor
 }
 
-// oldest finds the smallest sequence held and the earliest time among the first records of the lanes. What waits for its
-// commit counts as held.
-func (s *Spool) oldest() (floor uint64, since int64) {
+// oldest finds the smallest sequence held and the age of the first records of the lanes. What waits for its commit counts as held.
+func (s *Spool) oldest() (floor uint64, age time.Duration) {
 	floor = s.counted + 1
 	for l := range s.lanes {
 		for _, g := range s.lanes[l].segs {
-			seq, at, ok := g.oldest()
+			seq, came, ok := g.oldest()
 			if !ok {
 				continue
 			}
 			floor = min(floor, seq)
-			if t := int64(at) * 1e9; since == 0 || t < since {
-				since = t
-			}
+			age = max(age, s.since(came))
 			break
 		}
 	}
-	return floor, since
+	return floor, age
 }
 
 // Fate says what became of a sequence: "held", "done", "here", "expired", "quarantined", "dropped:<reason>", "skipped" for one that no record
@@ -105,7 +102,7 @@ func (s *Spool) Stats() Stats {
 	if s.squeeze > 0 {
 		st.Limit = min(st.Limit, s.squeeze)
 	}
-	st.Floor, st.Oldest = s.oldest()
+	st.Floor, st.OldestAge = s.oldest()
 	for l := range s.lanes {
 		st.Segments += len(s.lanes[l].segs)
 	}

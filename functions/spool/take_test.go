@@ -1,12 +1,15 @@
 package spool
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/clock"
 )
 
 // A ring that holds three records: the older ones become backlog, and nothing is given twice.
@@ -123,31 +126,71 @@ func TestTimeToLive(t *testing.T) {
 	})
 }
 
-// A wall clock that was set between two lives, by years either way, expires nothing.
-func TestClockJumpExpiresNothing(t *testing.T) {
-	for _, jump := range []time.Duration{-50 * 365 * 24 * time.Hour, 50 * 365 * 24 * time.Hour} {
-		dir := t.TempDir()
-		s, err := Open(dir, DefaultConfig())
-		require.NoError(t, err)
-		r := rec(1, "c", 100, 1)
-		r.Time = time.Now().UnixNano()
-		r.Expires = r.Time + int64(time.Minute)
-		require.NoError(t, put(s, r))
-		require.NoError(t, s.Close())
+// steps are what NTP, a dead battery and an operator do to a wall clock.
+var steps = []time.Duration{
+	time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * 365 * 24 * time.Hour, -30 * 365 * 24 * time.Hour,
+}
 
-		st, _ := readState(osFS{}, dir)
-		st.wall -= int64(jump)
-		for i := range slotNames {
-			st.gen++
-			f, err := osFS{}.Open(dir+"/"+slotNames[st.gen&1], true)
+// No step of the wall clock ages a record: not while the spool is open, not over a restart, a crash or a reboot. Time that really
+// goes by does, as far as it is certain.
+func TestNoStepOfTheClockExpiresARecord(t *testing.T) {
+	const ttl = 30 * time.Minute
+	for _, step := range steps {
+		for _, row := range []struct {
+			name string
+			do   func(*clock.Fake)
+		}{
+			{"open", nil},
+			{"restart", func(*clock.Fake) {}},
+			{"reboot, not synchronised", func(f *clock.Fake) { f.Synchronise(false); f.Reboot(time.Second) }},
+			{"reboot, synchronised after", func(f *clock.Fake) { f.Reboot(time.Second); f.Synchronise(true) }},
+		} {
+			dir, fake := t.TempDir(), clock.NewFake(time.Date(1970, 1, 1, 0, 0, 8, 0, time.UTC))
+			fake.Synchronise(false)
+			s, err := Open(dir, DefaultConfig(), WithClock(clock.New(fake)))
 			require.NoError(t, err)
-			_, err = f.WriteAt(st.encode(), 0)
-			require.NoError(t, err, i)
-			require.NoError(t, f.Close())
+			r := rec(1, "c", 100, 1)
+			r.Time = fake.Wall().UnixNano()
+			r.Expires = r.Time + int64(ttl)
+			require.NoError(t, put(s, r))
+			fake.Advance(20 * time.Minute)
+			fake.Step(step)
+			if row.do != nil {
+				require.NoError(t, s.Close())
+				row.do(fake)
+				s, err = Open(dir, DefaultConfig(), WithClock(clock.New(fake)))
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.sweep())
+			require.Equal(t, FateHeld, s.Fate(1), "%s, step of %v", row.name, step)
+			require.InDelta(t, (20 * time.Minute).Seconds(), s.Stats().OldestAge.Seconds(), 1.1, "%s, step of %v", row.name, step)
+			fake.Advance(10*time.Minute + time.Second)
+			require.NoError(t, s.sweep())
+			require.Equal(t, ReasonExpired, s.Fate(1), "%s, step of %v: its time is over", row.name, step)
+			require.NoError(t, s.Close())
 		}
-		s = open(t, dir, DefaultConfig())
-		require.Len(t, s.Take(1, "", Backlog, 1, 1, nil), 1, "jump of %v", jump)
 	}
+}
+
+// A state of before boots were noted, or of another machine, says nothing about the time since.
+func TestAStateWithoutABootAgesNothing(t *testing.T) {
+	dir, fake := t.TempDir(), clock.NewFake(time.Now())
+	s, err := Open(dir, DefaultConfig(), WithClock(clock.New(fake)))
+	require.NoError(t, err)
+	r := rec(1, "c", 100, 1)
+	r.Expires = int64(time.Minute)
+	r.Time = 1
+	require.NoError(t, put(s, r))
+	require.NoError(t, s.Close())
+	st, _ := readState(osFS{}, dir)
+	st.at = clock.Moment{Wall: st.at.Wall - int64(24*time.Hour)}
+	for i := range slotNames {
+		st.gen++
+		old := st.encode()
+		require.NoError(t, os.WriteFile(dir+"/"+slotNames[st.gen&1], old, 0o600), i)
+	}
+	s = open(t, dir, DefaultConfig(), WithClock(clock.New(fake)))
+	require.Len(t, s.Take(1, "", Backlog, 1, 1, nil), 1)
 }
 
 // Under the weaker policies a crash may lose records, and still no sequence is given twice.

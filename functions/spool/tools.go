@@ -157,7 +157,7 @@ func (v *viewer) readState() {
 		v.State = "lost"
 		return
 	}
-	v.Epoch, v.Next, v.Saved = st.epoch, st.next, time.Unix(0, st.wall)
+	v.Epoch, v.Next, v.Saved = st.epoch, st.next, time.Unix(0, st.at.Wall)
 	for _, c := range st.classes {
 		v.Appended += c.appended
 		v.Done += c.done

@@ -3,6 +3,8 @@ package spool
 import (
 	"errors"
 	"time"
+
+	"app-offload/functions/clock"
 )
 
 // Lanes is the number of lanes; a record's lane is its class's priority, 0 … Lanes-1, and higher ones leave first.
@@ -63,7 +65,7 @@ type Record struct {
 	Lane    int     // 0 … 9
 	Class   string  // name of the task's class, at most 255 bytes
 	Score   float32 // for the strategy dropLowestScore
-	Time    int64   // ns since the Unix epoch, the caller's clock; Append stamps it where it is 0
+	Time    int64   // ns since the Unix epoch, the caller's clock; Append stamps it where it is 0. For people: no age comes from it
 	Expires int64   // ns since the Unix epoch by the same clock, 0 never; Expires-Time is how long it may wait from Append on
 	Payload []byte  // not to be modified by anyone after Append, nor by whoever took it
 	OnFull  string  // strategy for this record, "" is the configured one; not stored
@@ -95,16 +97,16 @@ type Stats struct {
 	Dropped              map[string]uint64 // by reason
 	Classes              map[string]ClassStats
 
-	HeldBytes   int64 // of records held, with their headers
-	Limit       int64 // of HeldBytes; the rest of the quota keeps the log able to move
-	DiskBytes   int64 // of all files
-	Quota       int64 // of DiskBytes
-	Live        int   // records to be taken from Live
-	LiveBytes   int64 // in the ring
-	Backlog     int   // records to be taken from Backlog
-	Leased      int   // taken, and neither done nor released
-	Locked      int   // held, but not to be taken: their key is not available
-	Oldest      int64 // Time of the oldest record held, 0 without one
+	HeldBytes   int64         // of records held, with their headers
+	Limit       int64         // of HeldBytes; the rest of the quota keeps the log able to move
+	DiskBytes   int64         // of all files
+	Quota       int64         // of DiskBytes
+	Live        int           // records to be taken from Live
+	LiveBytes   int64         // in the ring
+	Backlog     int           // records to be taken from Backlog
+	Leased      int           // taken, and neither done nor released
+	Locked      int           // held, but not to be taken: their key is not available
+	OldestAge   time.Duration // since the oldest record held was appended, 0 without one
 	Next, Floor uint64
 
 	Segments    int
@@ -143,6 +145,7 @@ type Option func(*options)
 type options struct {
 	fs      FS
 	keys    Keys
+	clock   *clock.Clock
 	problem func(error)
 
 	rescan  bool      // do not trust index files
@@ -155,6 +158,9 @@ func WithKeys(k Keys) Option { return func(o *options) { o.keys = k } }
 
 // WithFS runs the spool on another file system than the machine's own.
 func WithFS(fs FS) Option { return func(o *options) { o.fs = fs } }
+
+// WithClock runs the spool by another clock than the machine's own.
+func WithClock(c *clock.Clock) Option { return func(o *options) { o.clock = c } }
 
 // WithProblems calls f for each problem that no caller can be told of: a failed checkpoint, a damaged record, a key that
 // is missing. f must not block nor call the spool.

@@ -24,7 +24,7 @@ type Event struct {
 	ID, Device, Profile, Source string
 	CorrelationID               string
 	Origin                      int64    // ns since the Unix epoch, as the device service stamped it
-	Received                    int64    // ns since the Unix epoch, by this node's clock
+	Received                    int64    // a stamp of this node's clock (functions/clock), ns
 	Encoding                    Encoding // JSON or CBOR
 	Raw                         []byte   // the Event object exactly as received, without request or envelope
 	Readings                    []Reading
@@ -56,7 +56,7 @@ type Reading struct {
 type Task struct {
 	EventID                           string
 	Device, Profile, Source, Resource string // Resource is set for chunks ≥ 1 only
-	Origin, Received                  int64  // ns since the Unix epoch
+	Origin, Received                  int64  // ns since the Unix epoch; on this node Received is a stamp of its clock, on the wire wall time
 	Chunk, Of                         int    // Of is 1 for a whole event
 	Class                             *Class
 	Critical                          bool
