@@ -266,7 +266,7 @@ func (c *commit) enter(p *placed) {
 	if p.e.due != 0 && (g.due == 0 || p.e.due < g.due) {
 		g.due = p.e.due
 	}
-	if p.rec.Hold {
+	if g.entries[i].parked = p.rec.Hold; p.rec.Hold {
 		s.move(g, i, leasedLive)
 	} else {
 		s.move(g, i, live)

@@ -22,7 +22,7 @@ import (
 //   - nothing is there that was not appended, and nothing twice;
 //   - a sequence that was confirmed or taken is never given to another record;
 //   - appended = done + dropped + held, for the whole and for each class, and nothing counts as damaged;
-//   - the epoch stays the same from the first confirmed record on.
+//   - the epoch stays the same from the first confirmed record on, until NewEpoch returned another, which stays then.
 type cutModel struct {
 	t       testing.TB
 	rng     *rand.Rand
@@ -31,7 +31,6 @@ type cutModel struct {
 	without syncPoint
 	fs      crashFS
 	s       *Spool
-	epoch   string
 	mark    int
 	disk    atomic.Pointer[crashFS] // what the power cut left, once it was
 	ops     atomic.Int64            // until the power cut
@@ -46,6 +45,9 @@ type knowledge struct {
 	flying map[uint64]Record // appended, not confirmed
 	ended  map[uint64]Record // ended since the last checkpoint: may come back
 	buried map[uint64]bool   // must never come back, nor be given again
+
+	epoch    string
+	changing bool // NewEpoch has been called and has not returned
 }
 
 func newCutModel(t testing.TB, seed uint64, policy string, without syncPoint) *cutModel {
@@ -88,7 +90,7 @@ func (m *cutModel) life() error {
 	m.cut()
 	_ = m.s.Close()
 	m.fs = *m.disk.Swap(nil)
-	m.known, m.flying, m.ended, m.buried = m.then.known, m.then.flying, m.then.ended, m.then.buried
+	m.knowledge = m.then
 	return err
 }
 
@@ -106,7 +108,7 @@ func (m *cutModel) cut() {
 	if m.disk.Load() != nil {
 		return
 	}
-	m.then = knowledge{maps.Clone(m.known), maps.Clone(m.flying), maps.Clone(m.ended), maps.Clone(m.buried)}
+	m.then = knowledge{maps.Clone(m.known), maps.Clone(m.flying), maps.Clone(m.ended), maps.Clone(m.buried), m.epoch, m.changing}
 	lost := vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 20, 50, 90, 100}[m.lot.IntN(5)], RNG: m.lot}
 	m.disk.Store(&crashFS{MemFS: m.fs.CrashClone(lost), before: m.operation})
 }
@@ -119,8 +121,10 @@ func (m *cutModel) step() error {
 		m.takeSome()
 	case n < 83:
 		m.endHeld()
-	case n < 88:
+	case n < 86:
 		return m.checkpoint()
+	case n < 88:
+		return m.newEpoch()
 	case n < 94:
 		m.s.house.Lock()
 		_, err := m.s.rewriteSparsest()
@@ -239,6 +243,19 @@ func (m *cutModel) checkpoint() error {
 	return nil
 }
 
+func (m *cutModel) newEpoch() error {
+	m.mu.Lock()
+	m.changing = true
+	m.mu.Unlock()
+	epoch, err := m.s.NewEpoch()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.epoch, m.changing = epoch, false
+	}
+	return err
+}
+
 // verify compares what is there with what may be, and takes over what is.
 func (m *cutModel) verify() error {
 	st := m.s.Stats()
@@ -253,10 +270,10 @@ func (m *cutModel) verify() error {
 		return fmt.Errorf("a power cut counted as damage: %v %v", st.Dropped, m.s.Damages())
 	case m.cfg.Sync == SyncAlways && st.Dropped[ReasonLost] > 0:
 		return fmt.Errorf("lost: %v", st.Dropped)
-	case len(m.known) > 0 && m.epoch != "" && st.Epoch != m.epoch:
+	case len(m.known) > 0 && m.epoch != "" && st.Epoch != m.epoch && !m.changing:
 		return fmt.Errorf("epoch %s became %s", m.epoch, st.Epoch)
 	}
-	m.epoch = st.Epoch
+	m.epoch, m.changing = st.Epoch, false
 	held := map[uint64]Record{}
 	for lane := range Lanes {
 		for _, r := range m.s.Take(lane, "", Backlog, 1<<20, 1<<30, nil) {

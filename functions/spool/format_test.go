@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // What FORMAT.md describes stays byte for byte what it is: spools of the field have to open.
 func TestFormatIsGolden(t *testing.T) {
 	g := &segment{
-		segmentHeader: segmentHeader{lane: 7, flags: flagEncrypted, rev: 2, id: 0x1234, base: 1000, created: 1700000000e9, epoch: "0123456789abcdef", keyID: "key-1"},
+		segmentHeader: segmentHeader{lane: 7, flags: flagEncrypted, rev: 2, id: 0x1234, base: 1000, created: 1700000000e9, epoch: "0123456789abcdef", origin: "fedcba9876543210", keyID: "key-1"},
 		end:           2000,
 		entries:       []entry{{off: dataStart, size: 100, seq: 5, due: 77, came: 40, score: 0.5}, {off: 1200, size: 90, seq: 9, came: 42, class: 1}},
 	}
@@ -33,7 +33,7 @@ func TestFormatIsGolden(t *testing.T) {
 	h := header{seq: 1005, time: 1700000000e9, expires: 1700000060e9, clock: 42, synced: 1024, score: 0.5, class: []byte("vibration")}
 	plain, secret := h, h
 	st := savedState{
-		gen: 9, epoch: g.epoch, next: 1010, reserved: 3, counted: 1009, clock: 5e9, clean: true,
+		gen: 9, epoch: g.epoch, origin: g.origin, next: 1010, reserved: 3, counted: 1009, clock: 5e9, clean: true,
 		at: clock.Moment{Wall: 1700000000e9, Boot: "7bf2", Booted: 4e9, Synchronised: true}, nextID: 0x1235,
 		classes:  []class{{name: "vibration", appended: 10, done: 7, dropped: map[string]uint64{"full": 1, "expired": 2}}},
 		segments: []savedSegment{{lane: 7, id: 0x1234, base: 1000, end: 2000, records: 2, gone: []byte{5, 0}, holes: []hole{{1124, 76}}}},

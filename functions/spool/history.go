@@ -126,7 +126,7 @@ func (s *Spool) writeBlock(ranges []fateRange) (n int, err error) {
 	s.mu.Lock()
 	h.forget(b.gen)
 	s.mu.Unlock()
-	if err := s.writeAt(h.f, sealBlock(b, s.epoch, body), h.at(b.gen)); err != nil {
+	if err := s.writeAt(h.f, sealBlock(b, s.origin, body), h.at(b.gen)); err != nil {
 		return 0, err
 	}
 	if err := s.syncData(syncHistory, h.f); err != nil {
@@ -184,7 +184,7 @@ func (s *Spool) openHistory() error {
 		if _, err := f.ReadAt(b, int64(i)*historySlot); err != nil {
 			continue
 		}
-		if x, ok := parseBlock(b, s.epoch); ok && x.gen%uint64(len(h.slots)) == uint64(i) { // #nosec G115 -- an index
+		if x, ok := parseBlock(b, s.origin); ok && x.gen%uint64(len(h.slots)) == uint64(i) { // #nosec G115 -- an index
 			h.slots[i] = x
 			h.gen = max(h.gen, x.gen)
 		}
@@ -333,7 +333,7 @@ func sealBlock(x block, epoch string, body []byte) []byte {
 	return append(b, body...)
 }
 
-// parseBlock reads a slot's header. A slot of another epoch holds nothing.
+// parseBlock reads a slot's header. A slot of another spool holds nothing.
 func parseBlock(b []byte, epoch string) (block, bool) {
 	le := binary.LittleEndian
 	if string(b[:8]) != historyMagic || le.Uint32(b[8:]) != historyVersion || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {

@@ -83,10 +83,14 @@ func (s *Spool) buryDue() error {
 
 // writeState writes the state to the older of the two slots, in place: that needs no room on a full disk, and a torn
 // write leaves the other slot. The house is held.
-func (s *Spool) writeState() error {
+func (s *Spool) writeState() error { return s.writeStateOf(s.epoch) }
+
+// writeStateOf is writeState under an epoch. Only with the house held does it change.
+func (s *Spool) writeStateOf(epoch string) error {
 	_ = s.unburden() // the keeper tries it too, and tells of it
 	s.mu.Lock()
 	st := s.snapshot()
+	st.epoch = epoch
 	wasDirty := s.dirty
 	s.dirty = false
 	s.encoded = st.gen
@@ -119,7 +123,7 @@ func (s *Spool) writeBoth() error {
 // never on the one that is good.
 func (s *Spool) snapshot() *savedState {
 	st := &savedState{
-		gen: s.durable + 1, epoch: s.epoch, next: s.next, reserved: s.reserved, counted: s.counted,
+		gen: s.durable + 1, epoch: s.epoch, origin: s.origin, next: s.next, reserved: s.reserved, counted: s.counted,
 		clock: int64(s.clock()), at: s.opts.clock.Moment(), clean: s.clean, nextID: s.nextID, fates: s.fates,
 	}
 	for _, c := range s.classes {

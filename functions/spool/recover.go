@@ -2,8 +2,6 @@ package spool
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +38,7 @@ func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 
 func newSpool(dir string, cfg Config, opts []Option) *Spool {
 	s := &Spool{
-		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1,
+		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1, session: newEpoch(),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for _, o := range opts {
@@ -235,10 +233,4 @@ func segmentFiles(names []string) []fileID {
 	}
 	slices.SortFunc(ids, func(a, b fileID) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.id, b.id)) })
 	return ids
-}
-
-func newEpoch() string {
-	b := make([]byte, epochSize/2)
-	rand.Read(b) // never fails: it ends the process rather than give weak bytes
-	return hex.EncodeToString(b)
 }

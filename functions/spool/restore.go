@@ -15,6 +15,7 @@ type recovery struct {
 	weak    bool        // see loader
 	counted uint64      // the counters of the state include the records up to here
 	saved   map[uint64]*savedSegment
+	latest  uint64 // number of the latest segment, from which the epoch comes where the state is lost
 	top     uint64 // the highest sequence found
 	newest  uint32 // the latest tick at which a record came
 }
@@ -48,6 +49,7 @@ func (r *recovery) adopt() {
 	if st == nil {
 		return
 	}
+	r.Spool.origin = st.origin
 	r.Spool.epoch, r.Spool.next, r.Spool.nextID = st.epoch, st.next, st.nextID
 	r.Spool.durable, r.Spool.encoded = st.gen, st.gen
 	r.counted = st.counted
@@ -118,8 +120,8 @@ func (r *recovery) segment(id fileID) error {
 	}
 	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, weak: r.weak}
 	f, err := l.load(id.lane, id.id, saved)
-	if f != nil && err == nil && r.Spool.epoch == "" {
-		r.Spool.epoch = f.epoch
+	if f != nil && err == nil && r.Spool.origin == "" {
+		r.Spool.origin = f.origin
 	}
 	fresh := saved == nil || saved.records == 0 || r.weak
 	switch {
@@ -130,8 +132,11 @@ func (r *recovery) segment(id fileID) error {
 		return r.banish(id, err.Error())
 	case err != nil:
 		return err
-	case f.epoch != r.Spool.epoch:
+	case f.origin != r.Spool.origin:
 		return r.banish(id, "segment belongs to another spool: epoch "+f.epoch)
+	}
+	if r.st == nil && id.id >= r.latest {
+		r.latest, r.Spool.epoch = id.id, f.epoch
 	}
 	delete(r.saved, id.id)
 	file, err := r.fs.Open(r.path(name), true)
@@ -289,6 +294,7 @@ func (r *recovery) resume() {
 	}
 	if s.epoch == "" {
 		s.epoch = newEpoch()
+		s.origin = s.epoch
 	}
 	s.counted = s.next - 1
 	s.clockBase = max(s.clockBase, time.Duration(r.newest)*tickLength) // where the state is lost or older than a crash

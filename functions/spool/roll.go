@@ -43,10 +43,10 @@ func (s *Spool) roll(r *Record, need int64) (*segment, error) {
 
 func (s *Spool) newSegment(r *Record) (*segment, error) {
 	s.mu.Lock()
-	id := s.nextID // raised only once the segment is in its lane: a state that knew the number but not the segment would delete it
+	epoch, id := s.epoch, s.nextID // raised only once the segment is in its lane: a state that knew the number but not the segment would delete it
 	s.mu.Unlock()
 	g := &segment{
-		segmentHeader: segmentHeader{lane: r.Lane, id: id, base: r.Seq, created: time.Now().UnixNano(), epoch: s.epoch},
+		segmentHeader: segmentHeader{lane: r.Lane, id: id, base: r.Seq, created: time.Now().UnixNano(), epoch: epoch, origin: s.origin},
 		end:           dataStart, tail: dataStart, safe: dataStart,
 	}
 	rand.Read(g.salt[:]) // never fails: it ends the process rather than give weak bytes

@@ -30,6 +30,7 @@ type segmentHeader struct {
 	base    uint64 // no record has a smaller sequence
 	created int64
 	epoch   string
+	origin  string // the spool's first epoch
 	salt    [saltSize]byte
 	check   [checkSize]byte
 	keyID   string
@@ -58,6 +59,9 @@ func (h *segmentHeader) encode() []byte {
 	b = append(b, h.salt[:]...)
 	b = append(b, h.check[:]...)
 	b = append(b, h.keyID...)
+	if h.origin != h.epoch {
+		b = append(b, h.origin...)
+	}
 	b = append(b, make([]byte, copySize-4-len(b))...)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return append(b, b...)
@@ -88,7 +92,11 @@ func parseSegmentCopy(b []byte) (h segmentHeader, ok bool) {
 	h.epoch = string(b[40 : 40+epochSize])
 	copy(h.salt[:], b[56:])
 	copy(h.check[:], b[56+saltSize:])
-	h.keyID = string(b[96 : 96+int(b[11])])
+	end := 96 + int(b[11])
+	h.keyID = string(b[96:end])
+	if h.origin = string(b[end : end+epochSize]); h.origin == string(make([]byte, epochSize)) {
+		h.origin = h.epoch
+	}
 	return h, true
 }
 
@@ -124,6 +132,7 @@ type entry struct {
 	score     float32
 	class     uint16 // index into the spool's classes
 	state     state
+	parked    bool // leased by Hold, and not yet released
 }
 
 // tally counts one class within one segment, so that Take walks over no segment in vain, and within one only between

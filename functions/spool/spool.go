@@ -47,6 +47,9 @@ type Spool struct {
 	closing  bool
 	clean    bool // everything is committed and synced, and the next state is the last
 	epoch    string
+	origin   string // the first epoch, by which segments and history are the spool's own
+	session  string
+	leases   uint64 // counts the times that all leases ended
 	next     uint64
 	reserved uint64
 	counted  uint64
@@ -130,9 +133,6 @@ func (s *Spool) signal() {
 	default:
 	}
 }
-
-// Epoch names the life of the spool: a new one when the spool is new, the same after a restart.
-func (s *Spool) Epoch() string { return s.epoch }
 
 // tickLength is the resolution of the spool's clock.
 const tickLength = 100 * time.Millisecond

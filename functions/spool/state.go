@@ -24,6 +24,7 @@ var slotNames = [2]string{"state-a", "state-b"}
 type savedState struct {
 	gen      uint64
 	epoch    string
+	origin   string       // the first epoch
 	next     uint64       // the next sequence to give
 	reserved uint64       // no sequence from here on was given out, where commits are not durable; 0 where they are
 	counted  uint64       // the counters include the records up to this sequence
@@ -77,6 +78,7 @@ func (st *savedState) encode() []byte {
 	b = appendString(b, st.at.Boot)
 	b = binary.AppendVarint(b, int64(st.at.Booted))
 	b = append(b, flagByte(st.at.Synchronised))
+	b = appendString(b, st.origin)
 	return sealSlot(b, st.gen)
 }
 
@@ -136,6 +138,10 @@ func decodeState(b []byte) (*savedState, error) {
 	st.fates.decode(d)
 	if len(d.b) > 0 { // else it was written before boots were noted
 		st.at.Boot, st.at.Booted, st.at.Synchronised = d.string(), time.Duration(d.varint()), d.flag()
+	}
+	st.origin = st.epoch
+	if len(d.b) > 0 { // else it was written before epochs could change
+		st.origin = d.string()
 	}
 	return st, d.err
 }

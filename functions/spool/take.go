@@ -52,6 +52,7 @@ func (s *Spool) take(q *request, dst []Record) []Record {
 	for {
 		q.picks = q.picks[:0]
 		s.mu.Lock()
+		leases := s.leases
 		s.pick(q)
 		if q.kind == 0 && len(q.picks) > 0 {
 			s.ring.taken = time.Now()
@@ -65,6 +66,13 @@ func (s *Spool) take(q *request, dst []Record) []Record {
 			dst = livePicks(q.picks, dst)
 		} else {
 			dst = s.read(q, dst)
+		}
+		s.mu.Lock()
+		ended := s.leases != leases
+		s.mu.Unlock()
+		if ended { // what was read meanwhile is to be taken again
+			dst = dst[:n]
+			continue
 		}
 		if len(dst) > n || len(q.back) > 0 {
 			return dst
@@ -160,6 +168,7 @@ func (g *segment) narrow(cl *class, q *request, i int) {
 
 func (s *Spool) lease(g *segment, i int, q *request) {
 	e := &g.entries[i]
+	e.parked = false // of an earlier lease, where a rewrite has overtaken its Release
 	p := pick{g: g, e: *e}
 	if e.state == live {
 		c, r := s.classes[e.class], s.ring.recs[g.seq(i)]
@@ -293,6 +302,7 @@ func (s *Spool) giveBack(seqs []uint64) {
 		if g == nil {
 			continue
 		}
+		g.entries[i].parked = false
 		switch g.entries[i].state {
 		case leasedLive:
 			s.move(g, i, live)
