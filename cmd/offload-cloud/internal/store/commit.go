@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ type row struct {
 	stream, sequence, node int64
 	task                   *task.Task
 	class                  string
-	digest                 int64
+	content                int64
 	meta, data             []byte
 	in                     *stream
 	fresh                  bool
@@ -29,20 +28,41 @@ type row struct {
 // stream is one epoch of one node while a transaction works on it.
 type stream struct {
 	place
-	id, node int64
-	low      int64 // the highest floor the node has named
-	complete int64 // every sequence up to here has a known fate
-	batches  []*Batch
-	gone     []*Gone
-	seqs     []uint64      // sequences that the group brings
-	loaded   []ranges.Span // what the tables said of the sequences around these
-	fates    *ranges.Map   // the same, with what the group changes
-	safe     []ranges.Span
-	gaps     []ranges.Span
-	fresh    int64
-	repeats  int64 // sequences known before
-	doubles  int64 // new sequences of tasks known before
-	dead     []*Letter
+	id, node  int64
+	low       int64  // the highest floor the node has named
+	session   string // which session named it
+	complete  int64  // every sequence up to here has a known fate
+	batches   []*Batch
+	gone      []*Gone
+	answers   []*answer        // by session, in the order of arrival
+	loaded    []ranges.Span    // what the tables said of the sequences around those that the group brings
+	fates     *ranges.Map      // the same, with what the group changes
+	contents  map[uint64]int64 // digests of the records that the group brings and the tables know
+	gaps      []ranges.Span
+	fresh     int64
+	repeats   int64 // sequences known before
+	doubles   int64 // new sequences of tasks known before
+	dead      []*Letter
+	conflicts []*Letter
+}
+
+// answer becomes the receipt of one session's batches.
+type answer struct {
+	session             string
+	floor               int64
+	sequences, conflict []uint64
+}
+
+// answer finds the one that a batch of the session belongs to.
+func (st *stream) answer(session string) *answer {
+	for _, a := range st.answers {
+		if a.session == session {
+			return a
+		}
+	}
+	a := &answer{session: session}
+	st.answers = append(st.answers, a)
+	return a
 }
 
 // Commit stores the group in one transaction and says what may be receipted. After an error nothing of it is stored.
@@ -50,6 +70,11 @@ func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
 	result := &Result{}
 	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		*result = Result{}
+		if g.Hasty {
+			if err := s.dialect.hasten(ctx, tx); err != nil {
+				return fmt.Errorf("shortening the wait for locks: %w", err)
+			}
+		}
 		streams, err := s.openStreams(ctx, tx, g)
 		if err != nil {
 			return err
@@ -78,63 +103,138 @@ func (r *Result) add(st *stream) {
 	r.DuplicateRecords += int(st.repeats)
 	r.DuplicateTasks += int(st.doubles)
 	r.DeadRecords += len(st.dead)
-	r.Receipts = append(r.Receipts, Receipt{Node: st.name, Epoch: st.epoch, Safe: st.safe, Gaps: st.gaps})
+	r.Conflicts += len(st.conflicts)
+	for _, a := range st.answers {
+		r.Receipts = append(r.Receipts, Receipt{
+			Node: st.name, Epoch: st.epoch, Session: a.session,
+			Safe: a.safe(), Gaps: st.gapsFor(a), Conflicts: ranges.Compact(a.conflict),
+		})
+	}
 }
 
-// storeRecords sorts out which records are new, by sequence, and stores those of them whose task is new too.
+// safe leaves out what is in conflict too: where copies of a node name no session the receipt would reach both.
+func (a *answer) safe() []ranges.Span {
+	if len(a.conflict) == 0 {
+		return ranges.Compact(a.sequences)
+	}
+	unsafe := ranges.Of(ranges.Compact(a.conflict)...)
+	return ranges.Compact(slices.DeleteFunc(a.sequences, func(seq uint64) bool {
+		_, found := unsafe.Fate(seq)
+		return found
+	}))
+}
+
+// gapsFor are the gaps that a session can fill or explain. Where another session has named the floor (a spool that was restored from
+// a copy is at an earlier one) those below its own floor are all it knows of.
+func (st *stream) gapsFor(a *answer) []ranges.Span {
+	if a.session == "" || st.session == "" || a.session == st.session {
+		return st.gaps
+	}
+	var gaps []ranges.Span
+	for _, gap := range st.gaps {
+		if int64(gap.First) < a.floor {
+			gap.Last = min(gap.Last, uint64(a.floor-1))
+			gaps = append(gaps, gap)
+		}
+	}
+	return gaps
+}
+
+// storeRecords sorts out which records are new, by sequence and content, and stores those of them whose task is new too.
 func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream, result *Result) error {
 	var rows []*row
+	var others []*row // sequences whose content is in no row of their own
 	for _, st := range streams {
-		if err := st.load(ctx, tx); err != nil {
+		if err := s.load(ctx, tx, st); err != nil {
 			return fmt.Errorf("node %s, epoch %s: reading what is known: %w", st.name, st.epoch, err)
 		}
 		for _, b := range st.batches {
+			a := st.answer(b.Session)
+			a.floor = max(a.floor, int64(b.Floor))
 			for i := range b.Records {
-				if r := st.take(&b.Records[i]); r != nil {
+				switch r := st.take(&b.Records[i], a); {
+				case r == nil:
+				case r.task == nil:
+					others = append(others, r)
+				default:
 					rows = append(rows, r)
 				}
 			}
 		}
+		if len(st.gone) > 0 && len(st.answers) == 0 {
+			st.answer("")
+		}
 	}
-	if len(rows) == 0 {
-		return nil
-	}
-	if err := s.dialect.insert(ctx, tx, rows); err != nil {
-		return err
+	if len(rows) > 0 {
+		if err := s.dialect.insert(ctx, tx, rows); err != nil {
+			return err
+		}
 	}
 	for _, r := range rows {
 		if !r.fresh {
 			r.in.doubles++
+			others = append(others, r)
 			continue
 		}
 		r.in.fresh++
 		result.Fresh = append(result.Fresh, Fresh{r.in.name, r.in.epoch, uint64(r.sequence), r.task})
 	}
+	if len(others) == 0 {
+		return nil
+	}
+	if err := s.dialect.remember(ctx, tx, others); err != nil {
+		return fmt.Errorf("remembering %d repeated or unreadable records: %w", len(others), err)
+	}
 	return nil
 }
 
-// take decides what is to be done with one record: a new one becomes a row, or a dead letter if it cannot be decoded.
-func (st *stream) take(r *Record) *row {
-	st.seqs = append(st.seqs, r.Sequence)
+// take decides what is to be done with one record: a new one becomes a row, without a task if it cannot be decoded and is set aside. One
+// that is known is nothing new if its content agrees. If it does not, the number was given twice: the record is a conflict. Where nothing
+// is known but the number (its row was deleted, or an earlier version did not keep the digest) the record is stored.
+func (st *stream) take(r *Record, a *answer) *row {
 	if r.Task != nil {
 		if problem := unfit(r.Task); problem != "" {
 			r.Raw, r.Problem, r.Task = r.Task.Append(nil), problem, nil
 		}
 	}
+	content := contentOf(r)
 	fate, _ := st.fates.Fate(r.Sequence)
+	known, have := st.contents[r.Sequence]
+	have = have && (fate == Stored || fate == Dead)
 	switch {
-	case fate == Stored, fate == Dead && r.Task == nil:
+	case have && known == content:
+		a.sequences = append(a.sequences, r.Sequence)
 		st.repeats++
 		return nil
-	case r.Task == nil:
+	case have && !(fate == Dead && r.Task != nil): // what was unreadable may have become readable
+		a.conflict = append(a.conflict, r.Sequence)
+		st.conflicts = append(st.conflicts, st.conflict(r))
+		return nil
+	}
+	a.sequences = append(a.sequences, r.Sequence)
+	st.contents[r.Sequence] = content
+	if r.Task == nil {
 		st.fates.Set(ranges.Span{First: r.Sequence, Last: r.Sequence, Fate: Dead})
 		st.dead = append(st.dead, &Letter{
 			Node: st.name, Epoch: st.epoch, Sequence: r.Sequence, IsRecord: true, Reason: "record", Detail: r.Problem, Raw: r.Raw,
 		})
-		return nil
+		return &row{stream: st.id, sequence: int64(r.Sequence), content: content, in: st}
 	}
 	st.fates.Set(ranges.Span{First: r.Sequence, Last: r.Sequence, Fate: Stored})
-	return st.row(r)
+	return st.row(r, content)
+}
+
+// conflict sets aside a record whose sequence holds something else.
+func (st *stream) conflict(r *Record) *Letter {
+	l := &Letter{
+		Node: st.name, Epoch: st.epoch, Sequence: r.Sequence, IsRecord: true, Reason: Conflict, Raw: r.Raw,
+		Detail: "another record is stored under this sequence; was a spool copied or restored, or is the node's name used twice?",
+	}
+	if r.Task != nil {
+		l.Raw = r.Task.Append(nil)
+		l.Detail = fmt.Sprintf("event %s of device %s: %s", r.Task.EventID, r.Task.Device, l.Detail)
+	}
+	return l
 }
 
 // textMax bounds the names in a record. They stand in indexes, whose entries PostgreSQL limits to 2,704 bytes.
@@ -157,16 +257,13 @@ func unfit(t *task.Task) string {
 	return ""
 }
 
-// castagnoli has an instruction of its own on the processors this runs on.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // row keeps the data apart from the rest of the task, so that people can read it in the tables.
-func (st *stream) row(r *Record) *row {
+func (st *stream) row(r *Record, content int64) *row {
 	frame := *r.Task
 	frame.Data = nil
 	out := &row{
 		stream: st.id, sequence: int64(r.Sequence), node: st.node, task: r.Task, in: st,
-		digest: int64(crc32.Checksum(r.Task.Data, castagnoli)), meta: frame.Append(nil), data: r.Task.Data,
+		content: content, meta: frame.Append(nil), data: r.Task.Data,
 	}
 	if out.data == nil {
 		out.data = []byte{} // NULL would be something else
@@ -188,13 +285,14 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 		return fmt.Errorf("writing what became of the records: %w", err)
 	}
 	for _, b := range st.batches {
-		st.low = max(st.low, int64(b.Floor))
+		if int64(b.Floor) >= st.low {
+			st.low, st.session = int64(b.Floor), b.Session
+		}
 	}
 	if err := st.findGaps(ctx, tx); err != nil {
 		return fmt.Errorf("looking for gaps: %w", err)
 	}
-	st.safe = ranges.Compact(st.seqs)
-	_, err := tx.ExecContext(ctx, `UPDATE streams SET low = $1, complete = $2 WHERE id = $3`, st.low, st.complete, st.id)
+	_, err := tx.ExecContext(ctx, `UPDATE streams SET low = $1, complete = $2, session = $3 WHERE id = $4`, st.low, st.complete, st.session, st.id)
 	if err != nil {
 		return fmt.Errorf("writing the floor: %w", err)
 	}
@@ -205,7 +303,8 @@ func (s *Store) countNodes(ctx context.Context, tx *sql.Tx, streams []*stream) e
 	at := now()
 	for _, st := range streams {
 		_, err := tx.ExecContext(ctx, `UPDATE nodes SET stored = stored + $1, duplicate_records = duplicate_records + $2,
-			duplicate_tasks = duplicate_tasks + $3, seen = $4 WHERE id = $5`, st.fresh, st.repeats, st.doubles, at, st.node)
+			duplicate_tasks = duplicate_tasks + $3, conflicts = conflicts + $4, seen = $5 WHERE id = $6`,
+			st.fresh, st.repeats, st.doubles, len(st.conflicts), at, st.node)
 		if err != nil {
 			return fmt.Errorf("counting for node %s: %w", st.name, err)
 		}
@@ -257,9 +356,9 @@ func (s *Store) open(ctx context.Context, tx *sql.Tx, st *stream) error {
 	if err != nil {
 		return err
 	}
-	return findOrInsert(ctx, tx, `SELECT id, low, complete FROM streams WHERE node = $1 AND epoch = $2`,
+	return findOrInsert(ctx, tx, `SELECT id, low, session, complete FROM streams WHERE node = $1 AND epoch = $2`,
 		`INSERT INTO streams (node, epoch, low, complete) VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING`,
-		[]any{st.node, st.epoch}, &st.id, &st.low, &st.complete)
+		[]any{st.node, st.epoch}, &st.id, &st.low, &st.session, &st.complete)
 }
 
 func findOrInsert(ctx context.Context, tx *sql.Tx, query, insert string, key []any, into ...any) error {

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 )
 
 // dialect is all in which the databases differ. Both understand $1 placeholders, ON CONFLICT and RETURNING.
@@ -12,61 +10,34 @@ type dialect interface {
 	name() string
 	// guard makes creating the tables safe when several processes start at once.
 	guard(ctx context.Context, tx *sql.Tx) error
+	// exists says whether there is a table of the name where this program would find it.
+	exists(ctx context.Context, db *sql.DB, table string) (bool, error)
 	schema() []string
+	// second brings the tables of version 1 to version 2, but for the digests.
+	second() []string
 	// inside is the context for statements within a transaction that itself ends with ctx.
 	inside(ctx context.Context) context.Context
 	// forUpdate ends a SELECT whose rows stay locked until the transaction ends.
 	forUpdate() string
+	// hasten makes the transaction give up soon where another session holds what it needs.
+	hasten(ctx context.Context, tx *sql.Tx) error
+	// among ends a condition on a column that must be in the second parameter, a JSON list of integers.
+	among() string
 	// insert stores the rows, marking those that were not there yet as fresh.
 	insert(ctx context.Context, tx *sql.Tx, rows []*row) error
+	// remember keeps the digests of records that have no row of their own.
+	remember(ctx context.Context, tx *sql.Tx, rows []*row) error
+	// rewrite gives rows new digests, by their ids.
+	rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error
+	// bound is the id up to which every row that will ever be there can be read.
+	bound(ctx context.Context, db *sql.DB) (int64, error)
 	permanent(err error) bool
+	// blocked says whether a statement met a lock that another session holds, or a limit of time.
+	blocked(err error) bool
 }
 
-// version is the layout of the tables that this program writes.
-const version = 1
-
-// migrate creates the tables on the first start and refuses those of a newer program.
-func (s *Store) migrate(ctx context.Context) error {
-	if found, err := s.foundVersion(ctx); err == nil {
-		return checkVersion(found)
-	}
-	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := s.dialect.guard(ctx, tx); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS offload_schema (version INTEGER NOT NULL)`); err != nil {
-			return err
-		}
-		var found int
-		err := tx.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
-		if err == nil {
-			return checkVersion(found) // another process was faster
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		for _, statement := range append(s.dialect.schema(), `INSERT INTO offload_schema (version) VALUES (1)`) {
-			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("running %.60q: %w", statement, err)
-			}
-		}
-		return nil
-	})
-}
-
-func (s *Store) foundVersion(ctx context.Context) (found int, err error) {
-	err = s.write.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
-	return found, err
-}
-
-func checkVersion(found int) error {
-	if found != version {
-		return fmt.Errorf("the tables are of version %d and this program knows version %d; use the program that made them", found, version)
-	}
-	return nil
-}
-
-// schema is common to both databases but for the names of two types: that of a key that numbers itself, and that of bytes.
+// schema is version 1, common to both databases but for the names of two types: that of a key that numbers itself, and that of bytes.
+// Version 2 follows from it by the changes in migrate.go, in new databases as in old ones.
 //
 // Node names and epochs are stored once and referred to by number. The second index of records is a task's identity. The
 // event's time of origin goes first: it adds nothing to the identity, but keeps what arrives together together in the index, where ids

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"slices"
 
 	"app-offload/cmd/offload-cloud/internal/ranges"
@@ -18,7 +20,8 @@ const (
 )
 
 // load reads the fates of all sequences the group touches, and of their neighbours, with which they may become one span.
-func (st *stream) load(ctx context.Context, tx *sql.Tx) error {
+// It also reads the digests of those sequences that are known, to tell a repetition from another record under the same number.
+func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, w := range st.windows() {
 		spans, err := readSpans(ctx, tx, `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low <= $2 AND high >= $3
 			AND low >= COALESCE((SELECT MAX(low) FROM ranges WHERE stream = $1 AND low <= $3), 0) ORDER BY low`,
@@ -31,6 +34,44 @@ func (st *stream) load(ctx context.Context, tx *sql.Tx) error {
 	slices.SortFunc(st.loaded, func(a, b ranges.Span) int { return int(int64(a.First) - int64(b.First)) })
 	st.loaded = slices.Compact(st.loaded) // one span may reach into two windows
 	st.fates = ranges.Of(st.loaded...)
+	var known []int64
+	for _, b := range st.batches {
+		for i := range b.Records {
+			if fate, _ := st.fates.Fate(b.Records[i].Sequence); fate == Stored || fate == Dead {
+				known = append(known, int64(b.Records[i].Sequence))
+			}
+		}
+	}
+	st.contents = make(map[uint64]int64, len(known))
+	if len(known) == 0 {
+		return nil
+	}
+	return st.readContents(ctx, tx, s.dialect.among(), known)
+}
+
+// readContents looks the digests up. Those of rows come last: they replace that of a record which was unreadable at first.
+func (st *stream) readContents(ctx context.Context, tx *sql.Tx, among string, sequences []int64) error {
+	list, err := json.Marshal(sequences)
+	if err != nil {
+		return err
+	}
+	for _, table := range []string{"doubles", "records"} {
+		// #nosec G202 -- constants of this package, the values are parameters
+		rows, err := tx.QueryContext(ctx, `SELECT sequence, content FROM `+table+` WHERE stream = $1 AND sequence IN `+among, st.id, string(list))
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var sequence, content int64
+			if err := rows.Scan(&sequence, &content); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			st.contents[uint64(sequence)] = content
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

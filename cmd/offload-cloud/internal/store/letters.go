@@ -40,8 +40,9 @@ func (l *Letter) place() int64 {
 	return -1
 }
 
-// storeLetters sets aside what could not be read. Anybody can send messages that cannot be opened, so these are refused once
-// the table is full: their node was not given a receipt and still has them. Records are never refused, because they are receipted.
+// storeLetters sets aside what could not be read, and conflicts. Anybody can send messages that cannot be opened, so these are refused
+// once the table is full, as conflicts are: their node was not given a receipt and still has them. Unreadable records are never refused,
+// because they are receipted, nor is what a retry brings, because it replaces a letter.
 func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams []*stream, result *Result) error {
 	for _, id := range g.Settled {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id); err != nil {
@@ -55,7 +56,11 @@ func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams 
 			}
 		}
 	}
-	if len(g.Letters) == 0 {
+	letters := g.Letters
+	for _, st := range streams {
+		letters = append(letters[:len(letters):len(letters)], st.conflicts...)
+	}
+	if len(letters) == 0 {
 		return nil
 	}
 	var count, size int64
@@ -63,8 +68,8 @@ func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams 
 	if err != nil {
 		return fmt.Errorf("measuring the dead letters: %w", err)
 	}
-	for _, l := range g.Letters {
-		full := count >= int64(s.opts.DeadCount) || size+int64(len(l.Raw)) > int64(s.opts.DeadMiB)<<20
+	for _, l := range letters {
+		full := len(g.Settled) == 0 && (count >= int64(s.opts.DeadCount) || size+int64(len(l.Raw)) > int64(s.opts.DeadMiB)<<20)
 		kept, err := s.storeLetter(ctx, tx, l, full)
 		if err != nil {
 			return err

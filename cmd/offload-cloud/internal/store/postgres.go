@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,6 +27,9 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 		cfg.ConnConfig.RuntimeParams["application_name"] = "offload-cloud"
 	}
 	cfg.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
+	if !opts.MustExist {
+		setTimeouts(cfg.ConnConfig.RuntimeParams)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the store: %w", err)
@@ -41,6 +46,18 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 	}}, nil
 }
 
+// setTimeouts keeps a worker that hangs from holding up the others for long: its session ends with the rows that it has locked, and
+// those who wait for them give up first. What the URL sets is left as it is.
+func setTimeouts(params map[string]string) {
+	for name, value := range map[string]string{
+		"lock_timeout": "3s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "20s",
+	} {
+		if _, set := params[name]; !set {
+			params[name] = value
+		}
+	}
+}
+
 func (postgresDialect) name() string                               { return "PostgreSQL" }
 func (postgresDialect) inside(ctx context.Context) context.Context { return ctx } // a server may take for ever
 func (postgresDialect) forUpdate() string                          { return " FOR UPDATE" }
@@ -50,11 +67,12 @@ func (postgresDialect) schema() []string {
 
 // guard serialises first starts: CREATE TABLE IF NOT EXISTS alone fails when two of them race. The number is arbitrary but fixed.
 func (postgresDialect) guard(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(8317001)`)
+	// A new version may have to read all there is.
+	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(8317001)`)
 	return err
 }
 
-const insertPostgres = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, digest, class, device, source, resource, origin, stored, meta, data)
+const insertPostgres = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, content, class, device, source, resource, origin, stored, meta, data)
 	SELECT a, b, c, d, e, f, g, h, i, j, k, l, $13::bigint, m, n
 	FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::integer[], $6::integer[], $7::bigint[], $8::text[], $9::text[],
 		$10::text[], $11::text[], $12::bigint[], $14::bytea[], $15::bytea[]) AS t (a, b, c, d, e, f, g, h, i, j, k, l, m, n)
@@ -69,7 +87,7 @@ func (postgresDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) erro
 		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
 		column(rows, func(r *row) int64 { return r.node }), column(rows, func(r *row) string { return r.task.EventID }),
 		column(rows, func(r *row) int32 { return int32(r.task.Chunk) }), column(rows, func(r *row) int32 { return int32(r.task.Of) }),
-		column(rows, func(r *row) int64 { return r.digest }), column(rows, func(r *row) string { return r.class }),
+		column(rows, func(r *row) int64 { return r.content }), column(rows, func(r *row) string { return r.class }),
 		column(rows, func(r *row) string { return r.task.Device }), column(rows, func(r *row) string { return r.task.Source }),
 		column(rows, func(r *row) string { return r.task.Resource }), column(rows, func(r *row) int64 { return r.task.Origin }),
 		now(), column(rows, func(r *row) []byte { return r.meta }), column(rows, func(r *row) []byte { return r.data }))
@@ -90,6 +108,79 @@ func (postgresDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) erro
 		r.fresh = fresh[place{r.stream, r.sequence}]
 	}
 	return found.Err()
+}
+
+func (postgresDialect) among() string { return `(SELECT jsonb_array_elements_text($2::jsonb)::bigint)` }
+
+// hasten is for the attempts that follow one which met a lock: what is still held is found soon.
+func (postgresDialect) hasten(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `SET LOCAL lock_timeout = '200ms'`)
+	return err
+}
+
+func (postgresDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&there)
+	return there, err
+}
+
+// errReplica is what a reader meets that cannot see the writers.
+var errReplica = errors.New("the server is a replica, which does not show open transactions; read from the primary")
+
+// bound compares ids with open writers, because ids follow the insertion, not the commit. A trigger has every transaction that inserts
+// records hold an advisory lock, whose number says after which id it began: -1 - id. An id up to the highest one committed now was given
+// before now, to a transaction that had its lock by then: it is either seen among the locks, read after it, or has ended. So the order of
+// the two queries matters.
+func (postgresDialect) bound(ctx context.Context, db *sql.DB) (last int64, err error) {
+	if err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(id), 0) FROM records`).Scan(&last); err != nil {
+		return 0, err
+	}
+	var open sql.NullInt64
+	var replica bool
+	err = db.QueryRowContext(ctx, `SELECT MIN(-1 - (classid::bigint << 32 | objid::bigint)), pg_is_in_recovery() FROM pg_locks
+		WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock' AND classid::bigint >= 2147483648
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&open, &replica)
+	if err == nil && replica {
+		err = errReplica
+	}
+	if open.Valid {
+		last = min(last, open.Int64)
+	}
+	return last, err
+}
+
+func (postgresDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	// A statement may not meet one row twice; the last one counts.
+	last := map[[2]int64]*row{}
+	for _, r := range rows {
+		last[[2]int64{r.stream, r.sequence}] = r
+	}
+	rows = slices.Collect(maps.Values(last))
+	_, err := tx.ExecContext(ctx, insertDouble+` SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])`+doubleAgain,
+		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
+		column(rows, func(r *row) int64 { return r.content }))
+	return err
+}
+
+func (postgresDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE records SET content = c.content FROM unnest($1::bigint[], $2::bigint[]) AS c (id, content)
+		WHERE records.id = c.id`, ids, contents)
+	return err
+}
+
+// second adds what readers need to see how far they may read; see bound.
+func (postgresDialect) second() []string {
+	return append(secondVersion(""), `CREATE FUNCTION offload_writing() RETURNS trigger LANGUAGE plpgsql AS $body$
+		BEGIN
+			EXECUTE format('SELECT pg_advisory_xact_lock_shared(-1 - COALESCE(MAX(id), 0)) FROM %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
+			RETURN NULL;
+		END $body$`,
+		`CREATE TRIGGER offload_writing BEFORE INSERT ON records FOR EACH STATEMENT EXECUTE FUNCTION offload_writing()`)
+}
+
+// blocked knows lock_not_available and query_canceled, which is how lock_timeout and statement_timeout end a statement.
+func (postgresDialect) blocked(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "57014")
 }
 
 func column[T any](rows []*row, of func(*row) T) []T {

@@ -21,6 +21,7 @@ type NodeStats struct {
 	DuplicateTasks   int64             `json:"duplicateTasks"`
 	Gaps             uint64            `json:"gaps"`           // sequences missing without a word from the node
 	Gone             map[string]uint64 `json:"gone,omitempty"` // sequences the node said will not come, by reason
+	Conflicts        int64             `json:"conflicts"`      // records that came under a sequence which holds another one
 	DeadLetters      int64             `json:"deadLetters"`
 	Epochs           int               `json:"epochs"`
 	Seen             time.Time         `json:"seen"`
@@ -45,8 +46,11 @@ func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 
 // nodes reads what is counted of each node, by name and by its number.
 func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*NodeStats, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT n.id, n.name, n.stored, n.duplicate_records, n.duplicate_tasks, n.seen,
-		(SELECT COUNT(*) FROM dead_letters d WHERE d.node = n.name) FROM nodes n ORDER BY n.name`)
+	letters, err := lettersOf(ctx, tx)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT id, name, stored, duplicate_records, duplicate_tasks, conflicts, seen FROM nodes ORDER BY name`)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -55,14 +59,33 @@ func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*N
 	for rows.Next() {
 		var id, seen int64
 		n := &NodeStats{Gone: map[string]uint64{}}
-		err := rows.Scan(&id, &n.Node, &n.Tasks, &n.DuplicateRecords, &n.DuplicateTasks, &seen, &n.DeadLetters)
+		err := rows.Scan(&id, &n.Node, &n.Tasks, &n.DuplicateRecords, &n.DuplicateTasks, &n.Conflicts, &seen)
 		if err != nil {
 			return nil, nil, err
 		}
-		n.Seen = time.Unix(0, seen).UTC()
+		n.Seen, n.DeadLetters = time.Unix(0, seen).UTC(), letters[n.Node]
 		all, byID[id] = append(all, n), n
 	}
 	return all, byID, rows.Err()
+}
+
+// lettersOf counts the dead letters of all nodes in one pass; a count for each node would read the table as often as there are nodes.
+func lettersOf(ctx context.Context, tx *sql.Tx) (map[string]int64, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT node, COUNT(*) FROM dead_letters GROUP BY node`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below tells
+	counts := map[string]int64{}
+	for rows.Next() {
+		var node string
+		var n int64
+		if err := rows.Scan(&node, &n); err != nil {
+			return nil, err
+		}
+		counts[node] = n
+	}
+	return counts, rows.Err()
 }
 
 // addFates walks the spans of each stream in order, counting what is between them below the floor as gaps.
@@ -124,16 +147,24 @@ type Filter struct {
 }
 
 // First lists the first task that arrived of each event, in the order of arrival. Whole events are all listed: two that claim
-// one id hold something different.
+// one id hold something different. Nothing is listed that a transaction under way may still get in front of, so who goes on
+// behind the last one listed misses none.
 func (s *Store) First(ctx context.Context, f Filter) ([]*Found, error) {
-	return s.found(ctx, `r.id > $1 AND ($2 = '' OR n.name = $2) AND ($3 = '' OR r.device = $3) AND (r.parts = 1 OR NOT EXISTS (
-		SELECT 1 FROM records o WHERE o.origin = r.origin AND o.event_id = r.event_id AND o.node = r.node AND o.id < r.id)) ORDER BY r.id LIMIT $4`,
-		f.After, f.Node, f.Device, f.Limit)
+	last, err := s.dialect.bound(ctx, s.read)
+	if err != nil {
+		return nil, fmt.Errorf("looking how far tasks may be read: %w", err)
+	}
+	return s.found(ctx, `r.id > $1 AND r.id <= $5 AND ($2 = '' OR n.name = $2) AND ($3 = '' OR r.device = $3) AND (r.parts = 1 OR NOT EXISTS (
+		SELECT 1 FROM records o WHERE o.origin = r.origin AND o.event_id = r.event_id AND o.node = r.node AND o.device = r.device
+			AND o.source = r.source AND o.id < r.id)) ORDER BY r.id LIMIT $4`,
+		f.After, f.Node, f.Device, f.Limit, last)
 }
 
 // Of lists all tasks of the event that one of them belongs to, by chunk.
 func (s *Store) Of(ctx context.Context, one *Found) ([]*Found, error) {
-	return s.found(ctx, `r.origin = $1 AND r.event_id = $2 AND n.name = $3 ORDER BY r.chunk, r.id`, one.Task.Origin, one.Task.EventID, one.Node)
+	t := one.Task
+	return s.found(ctx, `r.origin = $1 AND r.event_id = $2 AND n.name = $3 AND r.device = $4 AND r.source = $5 ORDER BY r.chunk, r.id`,
+		t.Origin, t.EventID, one.Node, t.Device, t.Source)
 }
 
 func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found, error) {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"net/url"
 	"os"
 
@@ -20,13 +22,18 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("store \"sqlite:\": the path is missing; write sqlite:/var/lib/offload/cloud.db")
 	}
-	if _, err := os.Stat(path); opts.MustExist && err != nil {
-		return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+	settings := []string{"busy_timeout(10000)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"}
+	if opts.MustExist {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+		}
+	} else {
+		if err := private(path); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		settings = append(settings, "journal_mode(WAL)") // which changes the file, whatever it is
 	}
-	pragmas := url.Values{"_pragma": {
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)",
-		"cache_size(-65536)", "temp_store(MEMORY)",
-	}}
+	pragmas := url.Values{"_pragma": settings}
 	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + pragmas.Encode()
 	write, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
 	if err != nil {
@@ -44,6 +51,28 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	}, nil
 }
 
+// private keeps the database from others on the host: SQLite would make it readable by all. The files beside it take its mode. A file
+// that only its group may read as well was made so by somebody.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the path is what the user asks for
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		if err == nil && info.Mode().Perm()&0o007 != 0 {
+			err = os.Chmod(path+suffix, 0o600)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // another's file is another's to protect
+			return err
+		}
+	}
+	return nil
+}
+
 func (sqliteDialect) name() string                         { return "SQLite" }
 func (sqliteDialect) guard(context.Context, *sql.Tx) error { return nil } // transactions begin with the write lock
 func (sqliteDialect) forUpdate() string                    { return "" }
@@ -56,7 +85,7 @@ func (sqliteDialect) schema() []string {
 // meanwhile fails the next statement.
 func (sqliteDialect) inside(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
-const insertSQLite = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, digest, class, device, source, resource, origin, stored, meta, data)
+const insertSQLite = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, content, class, device, source, resource, origin, stored, meta, data)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`
 
 func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
@@ -67,7 +96,7 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 	defer statement.Close() //nolint:errcheck // the transaction's own outcome tells
 	at := now()
 	for _, r := range rows {
-		result, err := statement.ExecContext(ctx, r.stream, r.sequence, r.node, r.task.EventID, r.task.Chunk, r.task.Of, r.digest,
+		result, err := statement.ExecContext(ctx, r.stream, r.sequence, r.node, r.task.EventID, r.task.Chunk, r.task.Of, r.content,
 			r.class, r.task.Device, r.task.Source, r.task.Resource, r.task.Origin, at, r.meta, r.data)
 		if err != nil {
 			return fmt.Errorf("storing record %d: %w", r.sequence, err)
@@ -77,6 +106,44 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 			return fmt.Errorf("storing record %d: %w", r.sequence, err)
 		}
 		r.fresh = n == 1
+	}
+	return nil
+}
+
+func (sqliteDialect) second() []string                      { return secondVersion(" WITHOUT ROWID") }
+func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
+func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction has it
+func (sqliteDialect) blocked(error) bool                    { return false }
+
+func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT COUNT(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = $1`, table).Scan(&there)
+	return there, err
+}
+
+// bound has no limit: with one writer at a time, ids follow the commits.
+func (sqliteDialect) bound(context.Context, *sql.DB) (int64, error) { return math.MaxInt64, nil }
+
+func (sqliteDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	return each(ctx, tx, insertDouble+` VALUES ($1, $2, $3)`+doubleAgain, len(rows), func(i int) []any {
+		return []any{rows[i].stream, rows[i].sequence, rows[i].content}
+	})
+}
+
+func (sqliteDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error {
+	return each(ctx, tx, `UPDATE records SET content = $1 WHERE id = $2`, len(ids), func(i int) []any { return []any{contents[i], ids[i]} })
+}
+
+// each runs one statement n times.
+func each(ctx context.Context, tx *sql.Tx, query string, n int, args func(int) []any) error {
+	statement, err := tx.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer statement.Close() //nolint:errcheck // the transaction's own outcome tells
+	for i := range n {
+		if _, err := statement.ExecContext(ctx, args(i)...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

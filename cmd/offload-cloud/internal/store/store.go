@@ -3,8 +3,10 @@
 //
 // What Commit is given it stores in one transaction or not at all. When it returns without an error everything in the
 // group survives a power cut, and only then may a receipt be given for it. A record is identified by (node, epoch,
-// sequence), a task by its event's id, its chunk and its content: a task that comes again under another sequence (an event
-// the bus delivered twice, a spool made anew) is stored once and receipted under both. One node's tasks never shadow another's.
+// sequence) and its content, a task by its event's id, its chunk and its content: a task that comes again under another sequence
+// (an event the bus delivered twice, a spool made anew) is stored once and receipted under both. One node's tasks never shadow
+// another's. Numbers and ids alone prove nothing, because copies of disks use them again: a record whose content differs from what
+// is stored under its (node, epoch, sequence) is a conflict, which is set aside and never receipted.
 //
 // SQLite and PostgreSQL hold the same tables; what differs between them is in dialect.go and the files named after them. Every
 // method may be called from several goroutines, and several processes may share one database.
@@ -36,11 +38,12 @@ type Record struct {
 	Problem  string     // why Task is nil
 }
 
-// Batch is what one message brought. Floor is the smallest sequence that the node still held when it made the batch.
+// Batch is what one message brought. Floor is the smallest sequence that the node still held when it made the batch; Session
+// names the opening of the spool that it came from, "" where the node does not say.
 type Batch struct {
-	Node, Epoch string
-	Floor       uint64
-	Records     []Record
+	Node, Epoch, Session string
+	Floor                uint64
+	Records              []Record
 }
 
 // Gone is a node's word about records that will never come; the fate of each span is the reason.
@@ -55,6 +58,7 @@ type Group struct {
 	Gone    []*Gone
 	Letters []*Letter // messages that could not be opened
 	Settled []int64   // dead letters that a retry has dealt with
+	Hasty   bool      // do not wait long for rows that another session holds
 }
 
 // Records counts the records of all batches.
@@ -65,11 +69,12 @@ func (g *Group) Records() (n int) {
 	return n
 }
 
-// Receipt says which sequences of one stream this group made safe, and which are missing: below the floor, neither
-// here nor declared gone.
+// Receipt answers the batches of one session of a stream. Safe are the sequences that this group made safe, Gaps those that are
+// missing: below the floor, neither here nor declared gone. Conflicts hold something else than what was stored under their
+// sequences before, by this session or another; they are not safe.
 type Receipt struct {
-	Node, Epoch string
-	Safe, Gaps  []ranges.Span
+	Node, Epoch, Session  string
+	Safe, Gaps, Conflicts []ranges.Span
 }
 
 // Fresh is a record that was stored for the first time.
@@ -86,13 +91,14 @@ type Result struct {
 	DuplicateRecords int // sequences that were known already
 	DuplicateTasks   int // new sequences whose task was stored before under another one
 	DeadRecords      int // records set aside because they could not be decoded
+	Conflicts        int // records that differ from what is stored under their sequence
 	Letters          int // messages set aside for the first time
 	LettersRefused   int // messages not set aside because the table is full
 }
 
 // Options bound what the store keeps.
 type Options struct {
-	MustExist  bool // do not create a database, as a command that only reads should not
+	MustExist  bool // create and change no tables, as a command that only looks should not
 	DeadCount  int  // most dead letters kept; 0 is 10,000
 	DeadMiB    int  // most bytes of dead letters kept; 0 is 256 MiB
 	ReadersMax int  // connections for reading beside the writing one; 0 is 4
@@ -138,7 +144,11 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrate(ctx); err != nil {
+	prepare := s.migrate
+	if opts.MustExist {
+		prepare = s.check
+	}
+	if err := prepare(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("preparing the tables of the %s store: %w", s.dialect.name(), err)
 	}
@@ -154,6 +164,20 @@ func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx)
 // Permanent reports whether a failed Commit would fail again because of what the group holds, not because of the
 // database's state. Such a group must be taken apart, not retried.
 func (s *Store) Permanent(err error) bool { return err != nil && s.dialect.permanent(err) }
+
+// Blocked reports whether a Commit failed because another session holds what it needs, or because it ran out of time, while the
+// database works. A part of the group may pass.
+func (s *Store) Blocked(err error) bool {
+	if err == nil || s.dialect.blocked(err) {
+		return err != nil
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return s.Ping(ctx) == nil
+}
 
 // inTx runs f in one writing transaction, which ends with ctx. f is given the context for its statements.
 func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {

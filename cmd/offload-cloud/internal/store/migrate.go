@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// version is the layout of the tables that this program reads and writes.
+const version = 2
+
+// errNoTables is what a verb meets in a database that no consumer has written to.
+var errNoTables = errors.New("there are no tables of offload-cloud in it; give the -store that the consumer writes to")
+
+// check refuses what this program cannot read, and changes nothing.
+func (s *Store) check(ctx context.Context) error {
+	found, err := s.foundVersion(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found == 0:
+		return errNoTables
+	case found < version:
+		return fmt.Errorf("the tables are of version %d and this program reads version %d; start its consumer once, which brings them there", found, version)
+	}
+	return checkVersion(found)
+}
+
+// foundVersion is 0 where there are no tables.
+func (s *Store) foundVersion(ctx context.Context) (found int, err error) {
+	there, err := s.dialect.exists(ctx, s.read, "offload_schema")
+	if err != nil || !there {
+		return 0, err
+	}
+	err = s.read.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return found, err
+}
+
+func checkVersion(found int) error {
+	if found != version {
+		return fmt.Errorf("the tables are of version %d and this program knows version %d; use the program that made them", found, version)
+	}
+	return nil
+}
+
+// migrate makes the tables on the first start, brings those of an older program to this version, and refuses those of a newer one. It is
+// one transaction: a program that is killed in it leaves the tables as they were.
+func (s *Store) migrate(ctx context.Context) error {
+	found, err := s.foundVersion(ctx)
+	if err != nil || found >= version {
+		return errors.Join(err, checkVersion(max(found, version)))
+	}
+	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.dialect.guard(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS offload_schema (version INTEGER NOT NULL)`); err != nil {
+			return err
+		}
+		var found int
+		err := tx.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			err = runAll(ctx, tx, append(s.dialect.schema(), `INSERT INTO offload_schema (version) VALUES (1)`))
+		case err == nil && found >= version:
+			return checkVersion(found) // another process was faster
+		}
+		if err != nil {
+			return err
+		}
+		return s.toSecond(ctx, tx)
+	})
+}
+
+func runAll(ctx context.Context, tx *sql.Tx, statements []string) error {
+	for _, statement := range statements {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("running %.60q: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// secondVersion keeps a digest of all that a record holds, where the first kept a short one of its data, and the digests of those
+// records that have no row of their own: repeated tasks and unreadable records. The column has a new name, so that a program of
+// the first version that still runs fails instead of writing digests of the old kind.
+func secondVersion(noRowID string) []string {
+	return []string{
+		`ALTER TABLE records RENAME COLUMN digest TO content`,
+		`ALTER TABLE nodes ADD COLUMN conflicts BIGINT NOT NULL DEFAULT 0`,
+		`ALTER TABLE streams ADD COLUMN session TEXT NOT NULL DEFAULT ''`,
+		`CREATE TABLE doubles (
+			stream BIGINT NOT NULL,
+			sequence BIGINT NOT NULL,
+			content BIGINT NOT NULL,
+			PRIMARY KEY (stream, sequence))` + noRowID,
+		`CREATE INDEX dead_letters_node ON dead_letters (node)`,
+	}
+}
+
+const (
+	insertDouble = `INSERT INTO doubles (stream, sequence, content)`
+	doubleAgain  = ` ON CONFLICT (stream, sequence) DO UPDATE SET content = excluded.content`
+)
+
+// migratePage is how many records are in memory at a time.
+const migratePage = 500
+
+// toSecond changes the tables and gives every record its new digest.
+func (s *Store) toSecond(ctx context.Context, tx *sql.Tx) error {
+	if err := runAll(ctx, tx, s.dialect.second()); err != nil {
+		return err
+	}
+	for after := int64(0); ; {
+		ids, contents, err := digests(ctx, tx, &after)
+		if err != nil {
+			return fmt.Errorf("reading records to give them new digests: %w", err)
+		}
+		if len(ids) == 0 {
+			break
+		}
+		if err := s.dialect.rewrite(ctx, tx, ids, contents); err != nil {
+			return fmt.Errorf("giving records new digests: %w", err)
+		}
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE offload_schema SET version = $1`, version)
+	return err
+}
+
+// digests makes the digests of the records behind one, which it moves on. A record that cannot be read keeps the digest it has.
+func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int64, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, meta, data, content FROM records WHERE id > $1 ORDER BY id LIMIT $2`, *after, migratePage)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below tells
+	for rows.Next() {
+		var content int64
+		var meta, data []byte
+		if err := rows.Scan(after, &meta, &data, &content); err != nil {
+			return nil, nil, err
+		}
+		if t, err := join(meta, data); err == nil {
+			content = contentOf(&Record{Task: t})
+		}
+		ids, contents = append(ids, *after), append(contents, content)
+	}
+	return ids, contents, rows.Err()
+}
