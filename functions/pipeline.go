@@ -26,9 +26,13 @@ func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 	}
 }
 
-// split cuts the events, and starts the countdown of each.
+// split cuts the events, and starts the countdown of each. Results that no class asks for are done with.
 func (p *Pipeline) split(r *run) {
 	for i, ev := range r.events {
+		if !p.kinship.admit(ev, r.rules.classes) {
+			r.done(i, nil)
+			continue
+		}
 		r.tasks = task.Split(ev, func(resource string) *task.Class { return r.rules.classes.ForResource(ev, resource) }, r.tasks[:0])
 		r.add(i, r.tasks)
 	}

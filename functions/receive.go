@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -80,7 +81,7 @@ func (a admitted) submit(s *Service) {
 // parse makes an event of a message. What is none is set aside with its reason; a result of our own, which core-data's
 // topic brings back to us, is nothing to work on: both give no event.
 func (s *Service) parse(m Message) (*task.Event, error) {
-	if local.OwnTopic(m.Topic, s.deps.Name) {
+	if s.isOwn(m.Topic) {
 		return nil, nil
 	}
 	ev, err := s.limits.Parse(m.Payload, m.ContentType)
@@ -88,7 +89,7 @@ func (s *Service) parse(m Message) (*task.Event, error) {
 		s.quarantine.Add(m.Topic, m.ContentType, m.Payload, err)
 		return nil, err
 	}
-	ev.CorrelationID = m.CorrelationID
+	ev.CorrelationID, ev.Topic = m.CorrelationID, m.Topic
 	return ev, nil
 }
 
@@ -134,5 +135,5 @@ func (r *results) Publish(result local.Result) error {
 	if err != nil {
 		return err
 	}
-	return r.bus.Publish(result.Topic(r.name), contentType, result.Event.Id, payload)
+	return r.bus.Publish(result.Topic(r.name), contentType, cmp.Or(result.CorrelationID, result.Event.Id), payload)
 }

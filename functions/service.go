@@ -53,8 +53,10 @@ type Pipeline struct {
 	ledger *Ledger
 	drops  *drops
 	clock  *clock.Clock
-	room   *room // of the tasks that wait undecided
-	log    Logger
+
+	kinship *kinship // which events are results
+	room    *room    // of the tasks that wait undecided
+	log     Logger
 
 	scheduler *batch.Scheduler
 
@@ -105,7 +107,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
 	s.lateness.clock = s.clock
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {
@@ -214,7 +216,7 @@ func (s *Service) openExport() error {
 func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
-	s.local, err = local.New(s.cfg.Local, s.rules.Load().classes, s.deps.Publisher, s.observe)
+	s.local, err = local.New(s.cfg.Local, s.rules.Load().classes, s.kinship.sign(s.deps.Publisher), s.observe)
 	if err != nil {
 		cancel()
 		return err

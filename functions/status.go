@@ -49,6 +49,8 @@ type EventCounts struct {
 	Returned    int64             `json:"returned"`    // tasks given back because nothing here could take them
 	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
 	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
+
+	Skipped map[string]uint64 `json:"skipped"` // results of app-offload services, which no class asks for: see Skips
 }
 
 // SpoolStatus is the spool in one line: "spool n of m bytes, oldest 3 h".
@@ -106,6 +108,7 @@ func (s *Service) events() EventCounts {
 		Received: g.Entered, Unsafe: unsafe,
 		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
 		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
+		Skipped: s.kinship.skipped(),
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
 
 	"app-offload/functions/intake"
-	"app-offload/functions/local"
 )
 
 // TriggerType is the word in Trigger.Type that selects the service's own intake.
@@ -56,7 +55,7 @@ func newSource(s *Service, bus BusConfig, secrets Secrets) (source, error) {
 		URL: fmt.Sprintf("%s://%s:%d", bus.Protocol, bus.Host, bus.Port), Topics: bus.Topics(), ClientID: bus.ClientID() + "-intake",
 		AuthMode: strings.ToLower(bus.AuthMode), SkipCertVerify: bus.Optional["SkipCertVerify"] == "true",
 		Credentials: credentialsOf(bus, secrets),
-		Skip:        func(topic string) bool { return local.OwnTopic(topic, s.deps.Name) },
+		Skip:        s.isOwn,
 	}, s, s.quarantine, s.log)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,10 @@ type Config struct {
 	// ReorderWindow is how long the default trigger's events are held to restore their order per device; "0s" hands them on as they come.
 	ReorderWindow string
 
+	// MaxHops, 1 to 8, is how many app-offload services may compute one after the other: a class with MatchResultsOf takes a result only
+	// if fewer have computed for it. It ends a circle of services that ask for each other's results.
+	MaxHops int
+
 	// QuarantineEntries is how many rejected payloads are kept in memory for the API; 0 keeps none, they are still counted.
 	QuarantineEntries int
 	// QuarantineKiB is how many KiB these may take together; a larger payload is kept cut.
@@ -53,6 +57,7 @@ func DefaultConfig() Config {
 		MaxEvents:     1024,
 		MaxMiB:        64,
 		ReorderWindow: "20ms",
+		MaxHops:       3,
 
 		QuarantineEntries: 100,
 		QuarantineKiB:     1024,
@@ -75,6 +80,7 @@ func (c Config) Validate() error {
 	check.Range(p, "MaxEvents", c.MaxEvents, 1, 1<<20)
 	check.Range(p, "MaxMiB", c.MaxMiB, 1, 64*1024)
 	p.Duration("ReorderWindow", c.ReorderWindow, 0, 10*time.Second)
+	check.Range(p, "MaxHops", c.MaxHops, 1, 8)
 	check.Range(p, "QuarantineEntries", c.QuarantineEntries, 0, 100_000)
 	check.Range(p, "QuarantineKiB", c.QuarantineKiB, 1, 1<<20)
 	check.Range(p, "QuarantineDirMiB", c.QuarantineDirMiB, 1, 1<<20)

@@ -212,6 +212,7 @@ func (s *Subscriber) accept(a arrival) *delivery {
 		s.acks.add(a) // delivering it again would not make an event of it
 		return nil
 	}
+	ev.Topic = a.msg.Topic()
 	return s.admit(a, ev)
 }
 

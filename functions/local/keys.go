@@ -16,6 +16,8 @@ type entry struct {
 	profile string
 	units   string
 	lastID  []byte // of the event that came last
+	lastCID []byte // its correlation id
+	hop     int    // the highest of its events
 	seen    int64
 	chains  []*running
 	place   *list.Element
@@ -102,4 +104,6 @@ func (e *entry) describe(t *task.Task, r *task.Reading) {
 		e.units = strings.Clone(r.Units)
 	}
 	e.lastID = append(e.lastID[:0], t.EventID...)
+	e.lastCID = append(e.lastCID[:0], t.CorrelationID...)
+	e.hop = max(e.hop, t.Lineage.Hop)
 }

@@ -63,7 +63,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"deadband band=-1", `parameter band = "-1": must be a number between 0`},
 		{"deadband band=1 percent=2", `parameter percent = "2": cannot go with band`},
 		{"deadband name=a/b", `parameter name = "a/b": must be at most 64 letters, digits, _ and -`},
-		{"deadband resource=[", `parameter resource = "[": is not a pattern`},
+		{"deadband resource=[", `parameter resource = "[": is not a glob`},
 		{"deadtime", `parameter time = "": is missing; write it like "deadtime time=10s"`},
 		{"range", `parameter high = "": is missing, and so is low`},
 		{"range low=3 high=1", `parameter low = "3": must not be above high, which is 1`},

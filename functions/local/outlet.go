@@ -106,6 +106,7 @@ func (d *draft) result() Result {
 	return Result{
 		Event: d.event, Profile: e.profile, Device: e.device, Source: d.event.SourceName,
 		Class: e.class, Operator: d.out.c.operators[len(d.out.c.operators)-1],
+		CorrelationID: string(e.lastCID), Hop: e.hop + 1,
 	}
 }
 

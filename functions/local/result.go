@@ -17,6 +17,9 @@ type Result struct {
 	Event                   dtos.Event
 	Profile, Device, Source string
 	Class, Operator         string
+
+	CorrelationID string // of the event that came last, as its envelope had it; "" where it had none
+	Hop           int    // how many app-offloads have computed one after the other: 1 for a result of device data
 }
 
 // Publisher takes results. The workers call it concurrently; it blocks until the bus has the result, or says why not.

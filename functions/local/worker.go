@@ -120,7 +120,7 @@ func (w *worker) process(t *task.Task) (first error) {
 		w.p.counts.skipped.add(skipNoReadings, 1)
 	}
 	now := w.p.now()
-	w.event = task.Event{ID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin}
+	w.event = task.Event{ID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin, Lineage: t.Lineage}
 	keep := func(err error) {
 		if first == nil {
 			first = err
@@ -219,7 +219,9 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 // carries the class of the whole.
 func (w *worker) class(t *task.Task, resource string) string {
 	if w.rules.classes != nil {
-		return w.rules.classes.ForResource(&w.event, resource).Name
+		if class := w.rules.classes.ForResource(&w.event, resource); class != nil {
+			return class.Name
+		}
 	}
 	if t.Class == nil {
 		return ""

@@ -1,6 +1,9 @@
 package task
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Class says how a kind of data is treated. It is immutable once built: a change of the configuration builds new ones.
 type Class struct {
@@ -23,7 +26,23 @@ type Class struct {
 }
 
 // Match selects events. Each field is a glob as in package check; an empty one matches everything.
-type Match struct{ Device, Profile, Source, Resource string }
+//
+// ResultsOf lists the app-offload services whose results the class takes in place of device data, separated by commas: each as its
+// service key, or as node/key. Empty takes device data, and no results.
+type Match struct{ Device, Profile, Source, Resource, ResultsOf string }
+
+// takes reports whether the class is for what came from there.
+func (m *Match) takes(node, service string) bool {
+	if m.ResultsOf == "" || service == "" {
+		return m.ResultsOf == "" && service == ""
+	}
+	for name := range strings.SplitSeq(m.ResultsOf, ",") {
+		if name == service || len(name) == len(node)+1+len(service) && name == node+"/"+service {
+			return true
+		}
+	}
+	return false
+}
 
 // Critical marks tasks that go before all others of their event.
 type Critical struct {

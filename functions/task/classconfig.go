@@ -36,6 +36,10 @@ type ClassConfig struct {
 	MatchSource string
 	// MatchResource is a glob on the names of readings; "" or "*" is every one. An event belongs to the class if one of its readings does.
 	MatchResource string
+	// MatchResultsOf makes the class one for the results of other app-offload services, in place of device data: their service keys,
+	// such as "app-offload-2", or node/key where nodes share a bus, separated by commas. No class takes results that does not name
+	// their service, and none takes them beyond Intake.MaxHops. "" is device data.
+	MatchResultsOf string
 	// Priority, 1 to 9: higher leaves first and is dropped last. 0 means the default, 5; -1 is the lowest lane, 0.
 	Priority int
 	// Deadline is the time from reception to result, such as "200ms"; "" or "0s" is none.
@@ -122,6 +126,8 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 			Profile:  glob(p, "MatchProfile", c.MatchProfile),
 			Source:   glob(p, "MatchSource", c.MatchSource),
 			Resource: glob(p, "MatchResource", c.MatchResource),
+
+			ResultsOf: serviceNames(p, "MatchResultsOf", c.MatchResultsOf),
 		},
 		Critical: c.critical(p),
 	}
@@ -152,6 +158,20 @@ func pattern(p *check.Problems, key, text string) string {
 		p.Addf(key, text, "%v", err)
 	}
 	return text
+}
+
+// serviceNames reads a list of service keys. They are names and not globs: what is computed on twice is to be chosen with care.
+func serviceNames(p *check.Problems, key, text string) string {
+	var names []string
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	if strings.ContainsAny(text, "*?[") {
+		p.Addf(key, text, "is a list of service keys and not a glob; name each of them, such as \"app-offload-2\"")
+	}
+	return strings.Join(names, ",")
 }
 
 // bound is NaN for a bound that is not set.

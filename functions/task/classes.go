@@ -31,14 +31,17 @@ type Classes struct {
 }
 
 // origin is what of an event the rules look at, apart from its readings.
-type origin struct{ device, profile, source string }
+type origin struct{ device, profile, source, node, service string }
 
 // candidates are the classes left for one origin.
 type candidates struct {
 	origin     origin
 	byResource []*Class // those that also want a resource, most specific first
-	base       *Class   // the most specific of those that do not
+	base       *Class   // the most specific of those that do not; nil where a result is asked for by none
 }
+
+// none is what asks for a result that nobody can name.
+var none candidates
 
 // NewClasses builds the set and reports all problems of all classes at once. A class named "default" that the
 // configuration lacks is added.
@@ -80,7 +83,7 @@ func build(name string, config ClassConfig) (*Class, error) {
 	if rules := class.Match != (Match{}); rules && name == DefaultClass {
 		p.Addf(name, class.Match, "takes what no other class does; remove its Match keys or rename it")
 	} else if !rules && name != DefaultClass {
-		p.Addf(name, "", "would match everything; set one of MatchDevice, MatchProfile, MatchSource, MatchResource")
+		p.Addf(name, "", "would match everything; set one of MatchDevice, MatchProfile, MatchSource, MatchResource, MatchResultsOf")
 	}
 	return class, p.Err()
 }
@@ -112,6 +115,9 @@ func (m Match) named() (bits int) {
 			bits |= 1
 		}
 	}
+	if bits <<= 1; m.ResultsOf != "" {
+		bits |= 1
+	}
 	return bits
 }
 
@@ -130,7 +136,8 @@ func (m Match) exact() (bits int) {
 func (c *Classes) All() []*Class { return c.all }
 
 // For returns the class of an event as a whole: the most specific one of any of its readings. A class whose data must
-// never leave goes before all others, so that a reading is not carried out by its neighbours.
+// never leave goes before all others, so that a reading is not carried out by its neighbours. For the data of a device there is always
+// one; it is nil for a result that no class asks for.
 func (c *Classes) For(ev *Event) *Class {
 	k := c.candidates(ev)
 	if len(k.byResource) == 0 || len(ev.Readings) == 0 {
@@ -139,6 +146,10 @@ func (c *Classes) For(ev *Event) *Class {
 	best := k.of(ev.Readings[0].Resource)
 	for i := 1; i < len(ev.Readings); i++ {
 		class := k.of(ev.Readings[i].Resource)
+		if best == nil || class == nil {
+			best = cmp.Or(best, class)
+			continue
+		}
 		if class.NeverLeave == best.NeverLeave && class.Order < best.Order || class.NeverLeave && !best.NeverLeave {
 			best = class
 		}
@@ -146,12 +157,25 @@ func (c *Classes) For(ev *Event) *Class {
 	return best
 }
 
-// ForResource returns the class of one resource of an event; for "" it is For.
+// ForResource returns the class of one resource of an event; for "" it is For, and for a resource of a result that no class asks for
+// as well: the class that takes the event then takes all of it.
 func (c *Classes) ForResource(ev *Event, resource string) *Class {
-	if resource == "" {
-		return c.For(ev)
+	if resource != "" {
+		if class := c.candidates(ev).of(resource); class != nil {
+			return class
+		}
 	}
-	return c.candidates(ev).of(resource)
+	return c.For(ev)
+}
+
+// Takes reports whether any class asks for the results of a service.
+func (c *Classes) Takes(node, service string) bool {
+	for _, class := range c.all {
+		if class.Match.takes(node, service) {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *candidates) of(resource string) *Class {
@@ -164,7 +188,10 @@ func (k *candidates) of(resource string) *Class {
 }
 
 func (c *Classes) candidates(ev *Event) *candidates {
-	key := origin{ev.Device, ev.Profile, ev.Source}
+	key := origin{ev.Device, ev.Profile, ev.Source, ev.Lineage.Node, ev.Lineage.Service}
+	if key.service == "" && ev.Lineage.Hop > 0 {
+		return &none
+	}
 	if k := c.last.Load(); k != nil && k.origin == key {
 		return k
 	}
@@ -181,15 +208,17 @@ func (c *Classes) candidates(ev *Event) *candidates {
 // remember works out the candidates of an origin not seen lately. The key's strings are copied: those of the event
 // may hold on to all of its bytes.
 func (c *Classes) remember(key origin) *candidates {
-	key = origin{strings.Clone(key.device), strings.Clone(key.profile), strings.Clone(key.source)}
+	key = origin{
+		strings.Clone(key.device), strings.Clone(key.profile), strings.Clone(key.source), strings.Clone(key.node), strings.Clone(key.service),
+	}
 	k := &candidates{origin: key}
 	for _, class := range c.all {
 		m := class.Match
-		if !fit(m.Device, key.device) || !fit(m.Profile, key.profile) || !fit(m.Source, key.source) {
+		if !m.takes(key.node, key.service) || !fit(m.Device, key.device) || !fit(m.Profile, key.profile) || !fit(m.Source, key.source) {
 			continue
 		}
 		if m.Resource == "" {
-			k.base = class // the first is the most specific, and the default fits always
+			k.base = class // the first is the most specific, and the default fits all device data
 			break
 		}
 		k.byResource = append(k.byResource, class)

@@ -10,7 +10,7 @@ import (
 // and with its class. The task itself points into all of the event that it was cut from.
 func (t *Task) Own(record []byte) *Task {
 	own := *t
-	for _, s := range []*string{&own.EventID, &own.Device, &own.Profile, &own.Source, &own.Resource} {
+	for _, s := range []*string{&own.EventID, &own.Device, &own.Profile, &own.Source, &own.Resource, &own.CorrelationID, &own.Lineage.Node, &own.Lineage.Service} {
 		*s = strings.Clone(*s)
 	}
 	if stored, err := Decode(record); err == nil && len(stored.Data) == len(t.Data) {

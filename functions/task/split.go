@@ -69,6 +69,7 @@ func newTask(ev *Event, class *Class) Task {
 	return Task{
 		EventID: ev.ID, Device: ev.Device, Profile: ev.Profile, Source: ev.Source,
 		Origin: ev.Origin, Received: ev.Received,
+		CorrelationID: ev.CorrelationID, Lineage: ev.Lineage,
 		Class: class, Complexity: class.Complexity, Deadline: class.Deadline,
 	}
 }

@@ -23,6 +23,8 @@ const (
 type Event struct {
 	ID, Device, Profile, Source string
 	CorrelationID               string
+	Topic                       string   // on which it was received, "" where that is not known
+	Lineage                     Lineage  // of a result of an app-offload; zero for the data of a device
 	Origin                      int64    // ns since the Unix epoch, as the device service stamped it
 	Received                    int64    // a stamp of this node's clock (functions/clock), ns
 	Encoding                    Encoding // JSON or CBOR
@@ -57,7 +59,9 @@ type Task struct {
 	EventID                           string
 	Device, Profile, Source, Resource string // Resource is set for chunks ≥ 1 only
 	Origin, Received                  int64  // ns since the Unix epoch; on this node Received is a stamp of its clock, on the wire wall time
-	Chunk, Of                         int    // Of is 1 for a whole event
+	CorrelationID                     string // of the envelope; not kept with the record
+	Lineage                           Lineage
+	Chunk, Of                         int // Of is 1 for a whole event
 	Class                             *Class
 	Critical                          bool
 

@@ -1,0 +1,226 @@
+package functions
+
+import (
+	"bytes"
+	"hash/maphash"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+
+	"app-offload/functions/local"
+	"app-offload/functions/task"
+)
+
+// kinship knows which events are results of an app-offload, this one or another, so that services on one bus do not compute on each
+// other's results without end. An event is a result if any of these holds:
+//
+//   - its topic is the one on which this service publishes;
+//   - it has the tags that every app-offload puts on its results (task.TagHop and others);
+//   - it has the id of a result that was published lately;
+//   - each of its readings has both the name and the value of one in a result that was published lately. A name alone would not do:
+//     a meter may well have a resource Power_max beside Power.
+//
+// The last two hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
+// name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
+// topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
+// a device causes a bounded number of results; but for a rule that makes new names of a result's readings, and takes these up again:
+// that is a device to everybody, and the rule feeds itself.
+//
+// The methods are safe for concurrent use. At most maxKin ids and readings are kept.
+type kinship struct {
+	node, service string
+	maxHops       int
+	log           Logger
+	counts        [len(skipReasons)]atomic.Uint64
+
+	seed   maphash.Seed
+	mu     sync.RWMutex
+	kin    map[uint64]int // how often the hash of an id, or of a reading's name and value, is in latest
+	latest []uint64       // a ring
+	next   int
+	said   map[string]bool // what the log has had, by service or topic
+}
+
+const (
+	maxKin  = 1 << 16 // some 2 MB
+	maxTold = 64      // services and topics that the log names
+)
+
+// The reasons for which a result is not worked on.
+const (
+	skipOwn    = iota // came back on this service's own topic
+	skipResult        // has tags, and no class asks for its service
+	skipHops          // has been through MaxHops services
+	skipEcho          // was passed on by another service, which removed its tags
+)
+
+var skipReasons = [...]string{"own", "result", "hops", "echo"}
+
+func newKinship(node, service string, maxHops int, log Logger) *kinship {
+	return &kinship{
+		node: node, service: service, maxHops: maxHops, log: log, seed: maphash.MakeSeed(),
+		kin: map[uint64]int{}, said: map[string]bool{},
+	}
+}
+
+// skipped is how many results were not worked on, by reason.
+func (k *kinship) skipped() map[string]uint64 {
+	counts := map[string]uint64{}
+	for i, reason := range skipReasons {
+		counts[reason] = k.counts[i].Load()
+	}
+	return counts
+}
+
+// isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
+func (s *Service) isOwn(topic string) bool {
+	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().classes.Takes(s.cfg.Node, s.deps.Name) {
+		return false
+	}
+	s.kinship.counts[skipOwn].Add(1)
+	return true
+}
+
+// admit notes the event's lineage, and reports whether there is work to be done on it.
+func (k *kinship) admit(ev *task.Event, classes *task.Classes) bool {
+	ev.Lineage = ev.Tagged()
+	if ev.Lineage.Hop > 0 {
+		k.learn(ev)
+	} else if k.isEcho(ev) {
+		ev.Lineage.Hop = task.MaxHop
+		k.skip(skipEcho, ev)
+		return false
+	}
+	switch {
+	case ev.Lineage.Hop == 0:
+		return true
+	case classes.For(ev) == nil:
+		k.skip(skipResult, ev)
+		return false
+	case ev.Lineage.Hop >= k.maxHops:
+		k.skip(skipHops, ev)
+		return false
+	}
+	return true
+}
+
+// isEcho reports whether an event without tags is a result all the same.
+func (k *kinship) isEcho(ev *task.Event) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if len(k.kin) == 0 {
+		return false
+	}
+	if k.kin[maphash.String(k.seed, ev.ID)] > 0 {
+		return true
+	}
+	for i := range ev.Readings {
+		if r := &ev.Readings[i]; k.kin[k.hash(r.Resource, r.Value)] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// learn remembers another service's result. It believes only what comes on that service's own topic: an app-service may have given the
+// result of "Temp" its name back, and left the tags as they were.
+func (k *kinship) learn(ev *task.Event) {
+	if ev.Lineage.Service == "" || !local.OwnTopic(ev.Topic, ev.Lineage.Service) {
+		return
+	}
+	hashes := []uint64{maphash.String(k.seed, ev.ID)}
+	for i := range ev.Readings {
+		hashes = append(hashes, k.hash(ev.Readings[i].Resource, ev.Readings[i].Value))
+	}
+	k.remember(hashes)
+}
+
+// hash is of a reading's name and value. A number is the same however it is written, also in an array.
+func (k *kinship) hash(name string, value []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(k.seed)
+	_, _ = h.WriteString(name)
+	for element := range bytes.SplitSeq(value, []byte{','}) {
+		element = bytes.Trim(element, "[] ")
+		if v, err := strconv.ParseFloat(string(element), 64); err == nil {
+			maphash.WriteComparable(&h, v)
+		} else {
+			_, _ = h.Write(element)
+		}
+	}
+	return h.Sum64()
+}
+
+// remember keeps the latest.
+func (k *kinship) remember(hashes []uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, h := range hashes {
+		k.kin[h]++
+		if len(k.latest) < maxKin {
+			k.latest = append(k.latest, h)
+			continue
+		}
+		old := k.latest[k.next]
+		if k.kin[old]--; k.kin[old] == 0 {
+			delete(k.kin, old)
+		}
+		k.latest[k.next], k.next = h, (k.next+1)%maxKin
+	}
+}
+
+// skip counts an event, and logs the first of each service or topic.
+func (k *kinship) skip(reason int, ev *task.Event) {
+	k.counts[reason].Add(1)
+	about := skipReasons[reason] + ev.Lineage.Service
+	if reason == skipEcho {
+		about += ev.Topic
+	}
+	k.mu.RLock()
+	said := k.said[about] || len(k.said) >= maxTold
+	k.mu.RUnlock()
+	if said {
+		return
+	}
+	k.mu.Lock()
+	said = k.said[about]
+	k.said[strings.Clone(about)] = true
+	k.mu.Unlock()
+	if said {
+		return
+	}
+	switch reason {
+	case skipResult:
+		k.log.Infof("skipping results of another service: service=%s node=%s topic=%s; a class takes them with MatchResultsOf", ev.Lineage.Service, ev.Lineage.Node, ev.Topic)
+	case skipHops:
+		k.log.Warnf("skipping results that went through too many services: service=%s topic=%s hop=%d limit=%d", ev.Lineage.Service, ev.Topic, ev.Lineage.Hop, k.maxHops)
+	case skipEcho:
+		k.log.Warnf("skipping results that another service passed on without their tags: topic=%s device=%s source=%s; publish them on a topic to which no app-offload subscribes", ev.Topic, ev.Device, ev.Source)
+	}
+}
+
+// sign makes the Publisher that puts the tags on results, and remembers them, before the next one publishes them.
+func (k *kinship) sign(next local.Publisher) local.Publisher { return signer{k, next} }
+
+type signer struct {
+	kin  *kinship
+	next local.Publisher
+}
+
+// Publish may be called again for the same result.
+func (s signer) Publish(r local.Result) error {
+	if r.Event.Tags == nil {
+		r.Event.Tags = dtos.Tags{}
+	}
+	r.Event.Tags[task.TagNode], r.Event.Tags[task.TagService] = s.kin.node, s.kin.service
+	r.Event.Tags[task.TagHop] = strconv.Itoa(min(r.Hop, task.MaxHop))
+	hashes := []uint64{maphash.String(s.kin.seed, r.Event.Id)}
+	for i := range r.Event.Readings {
+		hashes = append(hashes, s.kin.hash(r.Event.Readings[i].ResourceName, []byte(r.Event.Readings[i].Value)))
+	}
+	s.kin.remember(hashes)
+	return s.next.Publish(r)
+}
