@@ -12,6 +12,8 @@ import (
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
 	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
+
+	"app-offload/functions/intake"
 )
 
 // BusConfig is what EdgeX's common configuration says of the MessageBus, environment and Consul already applied.
@@ -75,14 +77,9 @@ func text(v reflect.Value, field string) string {
 	return strings.TrimSpace(f.String())
 }
 
-// Topics are the full topics to subscribe to.
+// Topics are the filters to subscribe to, of which none covers another; none at all where the list has mistakes.
 func (b BusConfig) Topics() []string {
-	var topics []string
-	for t := range strings.SplitSeq(b.SubscribeTopics, ",") {
-		if t = strings.TrimSpace(t); t != "" {
-			topics = append(topics, b.BaseTopicPrefix+"/"+t)
-		}
-	}
+	topics, _ := intake.Filters(b.BaseTopicPrefix, b.SubscribeTopics)
 	return topics
 }
 

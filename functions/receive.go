@@ -89,6 +89,7 @@ func (s *Service) parse(m Message) (*task.Event, error) {
 		s.quarantine.Add(m.Topic, m.ContentType, m.Payload, err)
 		return nil, err
 	}
+	s.parsed.Add(1)
 	ev.CorrelationID, ev.Topic = m.CorrelationID, m.Topic
 	return ev, nil
 }

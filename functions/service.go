@@ -96,6 +96,7 @@ type Service struct {
 	problem string // why the last change of the configuration was refused
 
 	stopping      atomic.Bool
+	parsed        atomic.Uint64                     // messages that were events, on any path but the acknowledging one
 	unheard       atomic.Int64                      // messages that the stop left no time for, on a bus that does not bring them again
 	subscriber    atomic.Pointer[intake.Subscriber] // of the acknowledging intake, nil with any other
 	intakeProblem atomic.Pointer[func() string]     // asks the trigger whether it is connected

@@ -43,14 +43,14 @@ type Status struct {
 
 // EventCounts says how many events came in, and what became of those that were not taken.
 type EventCounts struct {
-	Received    uint64            `json:"received"`
+	Received    uint64            `json:"received"`    // events handed to the pipeline: what was skipped below counts, what was quarantined or repeated does not
 	Unsafe      uint64            `json:"unsafe"`      // messages at QoS 0, which no acknowledgement protects
 	Refused     map[string]uint64 `json:"refused"`     // by the gate: too many events, too many bytes, or the stop
 	Returned    int64             `json:"returned"`    // tasks given back because nothing here could take them
 	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
 	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
 
-	Skipped map[string]uint64 `json:"skipped"` // results of app-offload services, which no class asks for: see Skips
+	Skipped map[string]uint64 `json:"skipped"` // results of app-offload services on which nothing is computed, by reason: own, result, hops, echo
 }
 
 // SpoolStatus is the spool in one line: "spool n of m bytes, oldest 3 h".
@@ -98,14 +98,14 @@ func (s *Service) Status() Status {
 
 func (s *Service) events() EventCounts {
 	g := s.gate.Counts()
-	unsafe := uint64(0)
+	received, unsafe := s.parsed.Load(), uint64(0)
 	if sub := s.subscriber.Load(); sub != nil {
 		c := sub.Counts()
-		g.Entered += c.Submitted
+		received += c.Submitted
 		unsafe = c.Unsafe
 	}
 	return EventCounts{
-		Received: g.Entered, Unsafe: unsafe,
+		Received: received, Unsafe: unsafe,
 		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
 		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
 		Skipped: s.kinship.skipped(),

@@ -48,6 +48,12 @@ func NewTrigger(s *Service, bus BusConfig, secrets Secrets) (*Trigger, error) {
 }
 
 func newSource(s *Service, bus BusConfig, secrets Secrets) (source, error) {
+	if _, err := intake.Filters(bus.BaseTopicPrefix, bus.SubscribeTopics); err != nil {
+		return nil, err
+	}
+	for _, remark := range intake.FilterRemarks(bus.BaseTopicPrefix, bus.SubscribeTopics) {
+		s.log.Warnf("%s", remark)
+	}
 	if !strings.EqualFold(bus.Type, "mqtt") {
 		return newReader(s, NewBus(bus, "intake", secrets), bus.Topics()), nil
 	}
@@ -108,7 +114,8 @@ func (t *Trigger) Initialize(wg *sync.WaitGroup, ctx context.Context, _ <-chan i
 type reader struct {
 	service *Service
 	bus     *Bus
-	topics  []string
+	wanted  []string // filters, as configured
+	topics  []string // subscribed to: they bring all that is wanted, each message once, and may bring more
 
 	cancel    context.CancelFunc // ends the reading
 	giveUp    context.CancelFunc // ends the waiting for room, for what was read
@@ -120,7 +127,7 @@ type reader struct {
 }
 
 func newReader(s *Service, bus *Bus, topics []string) *reader {
-	return &reader{service: s, bus: bus, topics: topics, problem: "not connected to the MessageBus yet"}
+	return &reader{service: s, bus: bus, wanted: topics, topics: intake.Flat(topics), problem: "not connected to the MessageBus yet"}
 }
 
 func (r *reader) Problem() string {
@@ -208,6 +215,9 @@ func (r *reader) forward(ctx context.Context, from <-chan types.MessageEnvelope)
 	for {
 		select {
 		case m := <-from:
+			if !intake.Selects(r.wanted, m.ReceivedTopic) {
+				continue
+			}
 			r.in <- Message{m.ReceivedTopic, m.ContentType, m.CorrelationID, m.Payload}
 		case <-ctx.Done():
 			return

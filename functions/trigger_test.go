@@ -3,6 +3,7 @@ package functions
 import (
 	"context"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -94,4 +95,43 @@ func TestReaderSetsRubbishAside(t *testing.T) {
 	eventually(t, time.Minute, "counted", func() bool { return s.quarantine.Counts()["malformed"] == 1 })
 	require.Empty(t, reader.Problem())
 	require.NoError(t, reader.Stop(t.Context()))
+}
+
+// Filters that overlap deliver once, also those that Redis cannot tell apart by itself, and "received" counts the same events as on MQTT.
+func TestOverlappingFiltersDeliverOnce(t *testing.T) {
+	r := newRedis(t)
+	r.begin()
+	n := 0
+	for _, filters := range []string{
+		"events/#", "events/#, events/device/#", "events/+/#", "events/device/+/P/#, events/device/svc/#, events/core/#", "events/device/+/P/cam.1/#,events/#",
+	} {
+		for kind, bus := range map[string]BusConfig{"redis": r.config(), "mqtt": mqttBus(t)} {
+			n++
+			bus.BaseTopicPrefix, bus.SubscribeTopics, bus.ServiceKey = "edgex"+strconv.Itoa(n), filters, "app-offload"
+			s := startOnBus(t, bus, "app-offload", nil)
+			device := NewBus(bus, "device", noSecrets{})
+			for i, name := range []string{"d", "cam.1", "d/1"} {
+				payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), event(name, i).Raw...), '}')
+				require.NoError(t, device.Publish("events/device/svc/P/"+url.PathEscape(name)+"/S", "application/json", "c", payload))
+				require.NoError(t, device.Publish("events/device/svc/P/d/S", "application/json", "c", []byte("no event")))
+			}
+			eventually(t, 10*time.Second, "received", func() bool { return s.Status().Events.Received >= 3 && s.Status().Counts.Local >= 3 })
+			time.Sleep(50 * time.Millisecond) // for what would come twice
+			st := s.Status()
+			require.Equal(t, uint64(3), st.Events.Received, "%s %s", kind, filters)
+			require.Equal(t, int64(3), st.Counts.Accepted, "%s %s", kind, filters)
+			require.NoError(t, device.Close())
+		}
+	}
+}
+
+// A list of topics from which no event would ever come is a mistake on every bus.
+func TestTopicsThatBringNothingAreRefused(t *testing.T) {
+	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	for _, kind := range []string{"redis", "mqtt", "nats-core"} {
+		for _, list := range []string{"", " ,", "events/#/device", "events/device#"} {
+			_, err := NewTrigger(s, BusConfig{Type: kind, Protocol: "tcp", Host: "127.0.0.1", Port: 1, BaseTopicPrefix: "edgex", SubscribeTopics: list, ServiceKey: "a"}, noSecrets{})
+			require.ErrorContains(t, err, "Trigger.SubscribeTopics", "%s %q", kind, list)
+		}
+	}
 }
