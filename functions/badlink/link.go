@@ -44,6 +44,8 @@ type Flow struct {
 	Pause         time.Duration // between two such pieces
 	Stall         bool          // nothing arrives
 	Swallow       int           // MQTT's number of the packets that get lost; 0 is none
+	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 is none
+	RefuseAbove   int           // bytes, up to which such a packet still passes
 	Limit         int           // bytes after which the connection ends; 0 is never
 	Reset         bool          // the next piece resets the connection
 	ResetAfter    time.Duration // so long after it came
@@ -73,6 +75,10 @@ var Troubles = map[string][]Trouble{
 	"puback":  {{Down: Flow{Swallow: Puback}}},
 	"receipt": {{Down: Flow{Swallow: Publish}}},
 }
+
+// Closing is a broker or a balancer that takes connections and closes them at each PUBLISH of more bytes than that: with 0 at
+// every one, with more as a broker does that limits the size of packets.
+func Closing(above int) Trouble { return Trouble{Up: Flow{Refuse: Publish, RefuseAbove: above}} }
 
 const anyPort = "127.0.0.1:0"
 
@@ -266,7 +272,8 @@ func (d *direction) pass(p piece) bool {
 		d.wait(now, p.at.Add(late))
 	}
 	// Packets are told apart from the start of every connection on, so that one can be swallowed at any time.
-	return d.write(now, f, d.frames.pass(p.data, f.Swallow))
+	data, refused := d.frames.pass(p.data, f)
+	return d.write(now, f, data) && !refused
 }
 
 // now is the trouble of the moment for this direction.

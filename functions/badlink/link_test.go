@@ -182,7 +182,8 @@ func TestSwallowTakesPacketsOut(t *testing.T) {
 			var out []byte
 			for piece := make([]byte, 100); ; {
 				n, err := in.Read(piece)
-				out = append(out, f.pass(piece[:n], c.packet)...)
+				passed, _ := f.pass(piece[:n], &Flow{Swallow: c.packet})
+				out = append(out, passed...)
 				if err == io.EOF {
 					break
 				}
@@ -190,6 +191,29 @@ func TestSwallowTakesPacketsOut(t *testing.T) {
 			}
 			require.Equal(t, c.want, out)
 		}
+	}
+}
+
+// A connection ends at a packet that is refused, as soon as its header has told the size; what came before has passed.
+func TestRefusedPacketsEndTheConnection(t *testing.T) {
+	publish := append([]byte{0x32, 0x80, 0x02}, make([]byte, 256)...)
+	for _, c := range []struct {
+		name   string
+		above  int
+		stream [][]byte
+		want   [][]byte
+		ends   bool
+	}{
+		{"every PUBLISH", 0, [][]byte{ping, publish}, [][]byte{ping}, true},
+		{"a large one", 258, [][]byte{ping, publish}, [][]byte{ping}, true},
+		{"none that is as large", 259, [][]byte{ping, publish, ping}, [][]byte{ping, publish, ping}, false},
+		{"by the header alone", 100, [][]byte{ping, publish[:3]}, [][]byte{ping}, true},
+		{"no other packet", 0, [][]byte{ping, ping}, [][]byte{ping, ping}, false},
+	} {
+		trouble := Closing(c.above)
+		out, ends := (&framer{}).pass(bytes.Join(c.stream, nil), &trouble.Up)
+		require.Equal(t, bytes.Join(c.want, nil), out, c.name)
+		require.Equal(t, c.ends, ends, c.name)
 	}
 }
 

@@ -24,13 +24,18 @@ type database struct {
 	from, to int      // the events of a backlog,
 	inside   int      // and how many of them are there
 	order    []int    // the events of the rows read since forget, in the order in which they were stored
+	late     int      // of them were stored after a later one of their device
+	special  map[string]contents
 }
+
+// contents are what events of one id that is not numbered hold, and how often each is there.
+type contents map[string]int
 
 // stored is what is there of an event.
 type stored struct{ parts, seen uint8 }
 
 func newDatabase(path string, p *publisher, violate func(string, ...any)) *database {
-	return &database{path: path, publisher: p, violate: violate}
+	return &database{path: path, publisher: p, violate: violate, special: map[string]contents{}}
 }
 
 // with opens the database for f.
@@ -67,6 +72,10 @@ func (d *database) read(ctx context.Context) error {
 
 // take books one row.
 func (d *database) take(id string, chunk, parts int, data []byte) {
+	if some, ok := d.special[id]; ok {
+		d.takeSpecial(id, some, data)
+		return
+	}
 	n, err := d.publisher.number(id)
 	if err != nil || parts < 1 || parts > 8 || chunk < 0 || chunk >= parts {
 		d.violate("the database holds chunk %d of %d of event %q: not one of ours", chunk, parts, id)
@@ -96,6 +105,39 @@ func (d *database) take(id string, chunk, parts int, data []byte) {
 	d.order = append(d.order, n)
 }
 
+// expect waits for events that are not numbered, each with its content; several may have one id.
+func (d *database) expect(id string, raw []byte) {
+	if d.special[id] == nil {
+		d.special[id] = contents{}
+	}
+	d.special[id][string(raw)] = 0
+}
+
+func (d *database) takeSpecial(id string, some contents, data []byte) {
+	times, known := some[string(data)]
+	switch {
+	case !known:
+		d.violate("the database holds event %s with a content that was never published: %.200q", id, data)
+		return
+	case times > 0:
+		d.doubled++
+		d.violate("event %s is in the database twice with one content", id)
+	}
+	some[string(data)]++
+}
+
+// awaited counts the expected events that are not there.
+func (d *database) awaited() (n int) {
+	for _, some := range d.special {
+		for _, times := range some {
+			if times == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // missing lists the events below n that are not there, or not with all their parts.
 func (d *database) missing(n int) []int {
 	var list []int
@@ -115,6 +157,7 @@ func (d *database) overtaken(from int) {
 			continue
 		}
 		if n < last[n%devices] {
+			d.late++
 			d.violate("event %d of pump-%d was stored after event %d, although nothing disturbed them", n, n%devices, last[n%devices])
 		}
 		last[n%devices] = n
@@ -126,7 +169,7 @@ func (d *database) forget() { d.order = d.order[:0] }
 // again counts what is in the database more than once, by a way of its own.
 func (d *database) again(ctx context.Context) (tasks, places, epochs int, err error) {
 	err = d.with(func(db *sql.DB) error {
-		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk FROM tasks)),
+		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk, data FROM tasks)),
 			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks)), COUNT(DISTINCT epoch) FROM tasks`).
 			Scan(&tasks, &places, &epochs)
 	})

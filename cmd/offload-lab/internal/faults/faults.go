@@ -33,6 +33,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -72,7 +73,8 @@ type Report struct {
 	Lost       int            `json:"lost"`     // events of Accepted that are not in the database, or not complete
 	Doubled    int            `json:"doubled"`  // tasks and sequences that are in the database more than once
 	Ordered    int            `json:"ordered"`  // events whose order was checked
-	Asked      int            `json:"asked"`    // how often the account was asked for
+	OutOfOrder int            `json:"outOfOrder"`
+	Asked      int            `json:"asked"` // how often the account was asked for
 	Edge       Bounds         `json:"edge"`
 	Cloud      Bounds         `json:"cloud"`
 	Violations []string       `json:"violations,omitempty"`
@@ -100,7 +102,12 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(),
 		report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
 	}
-	err = s.start(ctx)
+	if slices.ContainsFunc(list, func(k kind) bool { return k.name == "clock" }) {
+		err = s.buildStepped(ctx)
+	}
+	if err == nil {
+		err = s.start(ctx)
+	}
 	if err == nil {
 		err = s.rounds(ctx, list)
 	}
@@ -156,8 +163,12 @@ func (s *system) pause(ctx context.Context, most time.Duration) error {
 	if s.cfg.Quick {
 		most /= hurry
 	}
+	return s.rest(ctx, time.Duration(s.random.Int64N(int64(most))))
+}
+
+func (s *system) rest(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(time.Duration(s.random.Int64N(int64(most)))):
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -69,6 +69,18 @@ func TestWrongsAreSeen(t *testing.T) {
 		{"of another seed", func(d *database) { d.take((&publisher{seed: 8}).id(1), 0, 1, nil) }, 1},
 		{"two counts of chunks", func(d *database) { d.take(p.id(20), 0, 4, nil); d.take(p.id(20), 1, 5, nil) }, 1},
 		{"overtaken", func(d *database) { d.take(p.id(6), 0, 1, p.raw(6)); d.take(p.id(1), 0, 1, p.raw(1)); d.overtaken(0) }, 1},
+		{"one id, two contents", func(d *database) {
+			d.expect("x", []byte("a"))
+			d.expect("x", []byte("b"))
+			d.take("x", 0, 1, []byte("a"))
+			d.take("x", 0, 1, []byte("b"))
+		}, 0},
+		{"one id, one content twice", func(d *database) {
+			d.expect("x", []byte("a"))
+			d.take("x", 0, 1, []byte("a"))
+			d.take("x", 0, 1, []byte("a"))
+		}, 1},
+		{"one id, a content of its own making", func(d *database) { d.expect("x", []byte("a")); d.take("x", 0, 1, []byte("c")) }, 1},
 		{"of another device", func(d *database) { d.take(p.id(6), 0, 1, p.raw(6)); d.take(p.id(2), 0, 1, p.raw(2)); d.overtaken(0) }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,4 +102,11 @@ func TestMissingEventsAreFound(t *testing.T) {
 	d.take(p.id(3), 1, 2, nil)
 	require.Equal(t, []int{0, 2, 4}, d.missing(5))
 	require.Equal(t, 2, d.complete)
+	d.expect("x", []byte("a"))
+	d.expect("x", []byte("b"))
+	require.Equal(t, 2, d.awaited())
+	d.take("x", 0, 1, []byte("b"))
+	require.Equal(t, 1, d.awaited())
+	d.overtaken(0)
+	require.Zero(t, d.late)
 }

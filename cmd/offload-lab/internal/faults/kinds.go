@@ -33,6 +33,14 @@ func kinds() []kind {
 		{"receipt", "the link swallows receipts", troubled("receipt")},
 		{"broker", "kill -9 the broker in the cloud, which forgets everything", (*system).killBroker},
 		{"bus", "restart the MessageBus, which keeps its sessions", (*system).restartBus},
+		{"late", "the consumer is away while events come, and mostly a session of its own is forgotten; all then arrive in order", (*system).lateConsumer},
+		{"clock", "the wall clock steps by an hour, a day or 30 years, sometimes with a new boot of the machine", (*system).stepClock},
+		{"second", "a second app-offload on the same MessageBus publishes results", (*system).secondService},
+		{"acl", "the broker lets the consumer no longer read one class; the others pass", (*system).denyClass},
+		{"oversized", "an event above the broker's limit, or a message of 70 MB on the MessageBus, to the consumer or as a receipt", (*system).oversized},
+		{"same-id", "different events under one id, and one event twice", (*system).sameID},
+		{"restored", "the spool is put back to a copy taken before it went on", (*system).restoreSpool},
+		{"closing", "a balancer takes connections and closes them at every PUBLISH", (*system).closing},
 	}
 }
 

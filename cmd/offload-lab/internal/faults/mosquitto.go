@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/stack"
@@ -51,12 +52,32 @@ func newMosquitto(name, dir string, log io.Writer) (*mosquitto, error) {
 		return nil, err
 	}
 	text := fmt.Sprintf("user root\nlistener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_queued_bytes 0\n"+
-		"persistence true\npersistence_location %s/\nset_tcp_nodelay true\n", port, m.dir)
+		"persistence true\npersistence_location %s/\nset_tcp_nodelay true\nacl_file %s\n", port, m.dir, m.acl())
 	if err := os.WriteFile(m.conf(), []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the broker's configuration: %w", err)
 	}
-	return m, nil
+	return m, m.deny("")
 }
+
+// consumerUser is the name that the consumer connects under, without a password.
+const consumerUser = "cloud"
+
+// deny keeps one topic from the consumer, or none.
+func (m *mosquitto) deny(topic string) error {
+	text := "topic readwrite #\nuser " + consumerUser + "\ntopic readwrite #\n"
+	if topic != "" {
+		text += "topic deny " + topic + "\n"
+	}
+	if err := os.WriteFile(m.acl(), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("writing who may read what at the broker: %w", err)
+	}
+	if m.process == nil {
+		return nil
+	}
+	return m.process.Signal(syscall.SIGHUP)
+}
+
+func (m *mosquitto) acl() string { return filepath.Join(m.dir, "acl") }
 
 func (m *mosquitto) conf() string { return filepath.Join(m.dir, "mosquitto.conf") }
 

@@ -36,6 +36,10 @@ type system struct {
 	cloud       *stack.Process
 	web         string // the consumer's own address
 	calm        *calm
+	clock       *steps // of app-offload, where it steps
+	specials    int    // events that are not numbered
+	restored    int    // how often the spool was put back
+	garbage     int64  // messages to the consumer that are none
 	logs        []io.Closer
 	files       map[string]io.Writer
 
@@ -56,14 +60,18 @@ func (s *system) settings() []string {
 		"OFFLOAD_WRITABLE_BATCH_MAXAGE=50ms",
 		"OFFLOAD_SPOOL_QUOTAMIB=256", "OFFLOAD_SPOOL_SEGMENTMIB=1", "OFFLOAD_SPOOL_RINGMIB=1",
 		"OFFLOAD_EXPORT_ACKTIMEOUT=3s", "OFFLOAD_EXPORT_CONNECTTIMEOUT=3s", "OFFLOAD_EXPORT_RECEIPTTIMEOUT=5s",
-		"OFFLOAD_EXPORT_BACKOFFMIN=100ms", "OFFLOAD_EXPORT_BACKOFFMAX=1s", "OFFLOAD_EXPORT_RELEASEAFTER=1s",
+		"OFFLOAD_EXPORT_BACKOFFMIN=20ms", "OFFLOAD_EXPORT_BACKOFFMAX=1s", "OFFLOAD_EXPORT_RELEASEAFTER=1s",
+		// One device's events are a class of their own, and all may expire, though none does within a run.
+		"OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHDEVICE=" + ownClass, "OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHPROFILE=",
+		"OFFLOAD_WRITABLE_CLASSES_CAMERA_PRIORITY=5", "OFFLOAD_WRITABLE_CLASSES_CAMERA_TTL=24h",
+		"OFFLOAD_WRITABLE_CLASSES_DEFAULT_TTL=72h",
 	}
 }
 
 // start brings everything up and lets the traffic flow.
 func (s *system) start(ctx context.Context) error {
 	s.files = map[string]io.Writer{}
-	for _, name := range []string{"bus", "broker", "edge", "cloud"} {
+	for _, name := range []string{"bus", "broker", "edge", "second", "cloud"} {
 		f, err := os.OpenFile(filepath.Join(s.cfg.Dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // #nosec G304 -- the run's own folder
 		if err != nil {
 			return fmt.Errorf("opening a log: %w", err)
@@ -134,7 +142,7 @@ func (s *system) launchCloud() error {
 	defer s.asking.Unlock()
 	s.web = "http://" + web
 	s.cloud, err = stack.StartBinary(s.files["cloud"], "offload-cloud", s.cfg.Bin, nil,
-		"-from", "mqtt://"+s.broker.addr, "-store", "sqlite:"+s.store(), "-id", "consumer", "-listen", web)
+		"-from", "mqtt://"+s.broker.addr, "-store", "sqlite:"+s.store(), "-id", "consumer", "-user", consumerUser, "-listen", web)
 	return err
 }
 
@@ -153,8 +161,8 @@ func (s *system) answers(ctx context.Context, path string) bool {
 // startEdge starts app-offload and does not wait for it.
 func (s *system) startEdge() error {
 	e, err := stack.StartEdge(stack.Config{
-		Bin: s.cfg.Bin, Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: s.settings(),
-		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.Addr,
+		Bin: s.edgeBin(), Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: append(s.settings(), s.clock.env()...),
+		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.Addr, Wrap: s.clock.wrap(),
 	})
 	if err != nil {
 		return err

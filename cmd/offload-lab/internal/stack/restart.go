@@ -36,6 +36,9 @@ func (p *Process) end(signal syscall.Signal) bool {
 	return true
 }
 
+// Signal sends the process a signal, such as SIGHUP to read its configuration again.
+func (p *Process) Signal(signal syscall.Signal) error { return p.cmd.Process.Signal(signal) }
+
 // StartProgram starts a program that is not ours, such as a broker.
 func StartProgram(log io.Writer, name, program string, args ...string) (*Process, error) {
 	return startProcess(name, log, nil, program, args...)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	Bus   Bus      // the EdgeX MessageBus
 	Cloud string   // host:port of the broker between edge and cloud
 	Env   []string // further overrides, such as OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud
+	Args  []string // further arguments of the service, such as -sk=app-offload-2
+	Wrap  []string // a program with its arguments that starts the service, such as unshare --mount
 	Log   io.Writer
 }
 
@@ -94,7 +97,8 @@ func (s *Stack) startEdge() (*Process, error) {
 		"EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_HOST=" + host, "SERVICE_PORT=" + port,
 		"OFFLOAD_NODE=lab", "OFFLOAD_SPOOL_DIRECTORY=" + s.Spool(), "OFFLOAD_EXPORT_BROKER=tcp://" + s.cfg.Cloud,
 	}, s.cfg.Env...)
-	return StartBinary(s.cfg.Log, "app-offload", s.cfg.Bin, env, "-cc", common, "-cd", s.cfg.Res)
+	line := slices.Concat(s.cfg.Wrap, []string{filepath.Join(s.cfg.Bin, "app-offload"), "-cc", common, "-cd", s.cfg.Res}, s.cfg.Args)
+	return startProcess("app-offload", s.cfg.Log, env, line[0], line[1:]...)
 }
 
 func (s *Stack) writeCommon() (string, error) {

@@ -1,0 +1,181 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"app-offload/functions/badlink"
+)
+
+// steps is the wall clock of an app-offload that was built for it. The program is the real one; only Go's time.Now is compiled from a
+// copy which adds the seconds that stand in a file. What runs monotonically is not touched.
+type steps struct {
+	bin  string // folder of the program
+	file string // eight bytes, the seconds to add
+	boot string // what the program takes for the machine's boot id; "" is the machine's
+}
+
+// stepVariable names the file to the program.
+const stepVariable = "OFFLAB_CLOCK_STEP"
+
+const stepSource = `package time
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+var step = new(int64)
+
+func init() {
+	path, ok := syscall.Getenv("` + stepVariable + `")
+	if !ok {
+		return
+	}
+	fd, err := syscall.Open(path, syscall.O_RDONLY, 0)
+	if err != nil {
+		panic("opening " + path + ": " + err.Error())
+	}
+	page, err := syscall.Mmap(fd, 0, 8, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		panic("mapping " + path + ": " + err.Error())
+	}
+	step = (*int64)(unsafe.Pointer(&page[0]))
+}
+`
+
+// buildStepped builds app-offload with a clock that steps. It takes minutes the first time, as everything is built anew.
+func (s *system) buildStepped(ctx context.Context) error {
+	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("kind clock builds app-offload with a clock that steps, and needs Go for it: %w", err)
+	}
+	lib := filepath.Join(string(bytes.TrimSpace(root)), "src", "time")
+	source, err := os.ReadFile(filepath.Join(lib, "time.go")) // #nosec G304 -- Go's own source
+	if err != nil {
+		return fmt.Errorf("reading Go's clock: %w", err)
+	}
+	const reads = "sec, nsec, mono := runtimeNow()\n"
+	stepped := bytes.Replace(source, []byte(reads), []byte(reads+"\tsec += *step\n"), 1)
+	if bytes.Equal(stepped, source) {
+		return errors.New("this Go reads its clock in another way than kind clock knows; leave the kind out with -kind")
+	}
+	c := &steps{bin: filepath.Join(s.cfg.Dir, "stepped"), file: filepath.Join(s.cfg.Dir, "step")}
+	// Outside of the run's folder, whose name differs each time: the build cache goes by names.
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("looking for a place for Go's changed clock: %w", err)
+	}
+	overlay := filepath.Join(cache, "offload-lab", "clock")
+	if err := os.MkdirAll(overlay, 0o750); err != nil {
+		return fmt.Errorf("making a place for Go's changed clock: %w", err)
+	}
+	own := func(name string) string { return filepath.Join(overlay, name) }
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {
+		filepath.Join(lib, "time.go"): own("time.go"), filepath.Join(lib, "step.go"): own("step.go"),
+	}})
+	if err != nil {
+		return err
+	}
+	err = errors.Join(os.WriteFile(own("time.go"), stepped, 0o600), os.WriteFile(own("step.go"), []byte(stepSource), 0o600),
+		os.WriteFile(own("overlay.json"), list, 0o600), os.WriteFile(c.file, make([]byte, 8), 0o600))
+	if err != nil {
+		return fmt.Errorf("writing Go's changed clock: %w", err)
+	}
+	fmt.Fprintln(s.cfg.Out, "building app-offload with a clock that steps")
+	// #nosec G204 -- our own command
+	build := exec.CommandContext(ctx, "go", "build", "-overlay", own("overlay.json"), "-o", c.bin+string(filepath.Separator), "app-offload/cmd/app-offload")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building app-offload with a clock that steps: %w: %s", err, out)
+	}
+	s.clock = c
+	return nil
+}
+
+func (s *system) edgeBin() string {
+	if s.clock == nil {
+		return s.cfg.Bin
+	}
+	return s.clock.bin
+}
+
+func (c *steps) env() []string {
+	if c == nil {
+		return nil
+	}
+	return []string{stepVariable + "=" + c.file}
+}
+
+// wrap starts the program in a mount namespace where the boot id is another one.
+func (c *steps) wrap() []string {
+	if c == nil || c.boot == "" {
+		return nil
+	}
+	const bind = `mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"`
+	return []string{"unshare", "--mount", "sh", "-c", bind, c.boot}
+}
+
+// to sets the clock to so much beside the true time.
+func (c *steps) to(step time.Duration) error {
+	f, err := os.OpenFile(c.file, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("stepping the clock: %w", err)
+	}
+	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(step/time.Second))), 0) // #nosec G115 -- the same bits
+	return errors.Join(err, f.Close())
+}
+
+const (
+	day  = 24 * time.Hour
+	year = 365 * day
+)
+
+// stepClock sets the clock while records wait behind a link that is cut. Root's machines sometimes start anew with it.
+func (s *system) stepClock(ctx context.Context) error {
+	if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
+		return err
+	}
+	if err := s.pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	beside := []time.Duration{0, time.Hour, -time.Hour, day, -day, 30 * year, -30 * year}
+	step := beside[s.random.IntN(len(beside))]
+	if s.random.IntN(3) == 0 && os.Geteuid() == 0 {
+		if err := s.reboot(ctx, step); err != nil {
+			return err
+		}
+	} else if err := s.clock.to(step); err != nil {
+		return err
+	}
+	if err := s.pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	return s.link.Heal()
+}
+
+// reboot is a power cut: the next start is another boot, with a clock that may have lost its time.
+func (s *system) reboot(ctx context.Context, step time.Duration) error {
+	if !s.edge.Load().Edge.Kill() {
+		return fmt.Errorf("app-offload exited unexpectedly: %w", s.edge.Load().Edge.Err())
+	}
+	s.report.Kills.Edge++
+	s.clock.boot = filepath.Join(s.cfg.Dir, "boot")
+	if err := os.WriteFile(s.clock.boot, []byte(uuid.NewString()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing another boot id: %w", err)
+	}
+	if err := errors.Join(s.clock.to(step), s.startEdge()); err != nil {
+		return err
+	}
+	return s.awaitEdge(ctx)
+}
