@@ -33,6 +33,7 @@ func routes() []route {
 		{http.MethodGet, "/decisions", false, (*api).decisions},
 		{http.MethodGet, "/decisions/:id", false, (*api).decision},
 		{http.MethodPost, "/task", false, (*api).task},
+		{http.MethodPost, "/drops/acknowledge", false, (*api).acknowledge},
 		{http.MethodGet, "/quarantine", false, (*api).quarantine},
 		{http.MethodGet, "/config", false, (*api).config},
 		{http.MethodGet, "/metrics", false, (*api).prometheus},
@@ -176,6 +177,15 @@ func taskAnswer(e policy.Entry) envelope {
 		}
 	}
 	return answer
+}
+
+// acknowledge says that somebody knows of what was dropped so far.
+func (a *api) acknowledge(c echo.Context) error {
+	n, err := a.service.Acknowledge()
+	if err != nil {
+		return fail(c, http.StatusInternalServerError, "%d tasks are acknowledged, but that will not outlast a restart: %v", n, err)
+	}
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "acknowledged": n})
 }
 
 func (a *api) quarantine(c echo.Context) error {

@@ -48,8 +48,8 @@ func (w *watcher) look(now time.Time) {
 	w.failed = err != nil
 }
 
-// ownLines are the changes that those concerned do not log themselves.
-var ownLines = map[string]bool{"spool": true, "policy": true, "canary": true, "account": true, "ready": true}
+// ownLines are the changes that those concerned do not log themselves. The service logs the reasons of its health.
+var ownLines = map[string]bool{"spool": true, "policy": true, "ready": true}
 
 // report writes one line for a change of state.
 func (w *watcher) report(c dashboard.Change) {

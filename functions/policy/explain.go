@@ -176,12 +176,14 @@ func seconds(s float64) string {
 	switch {
 	case math.IsNaN(s) || math.IsInf(s, 0):
 		return "for ever"
-	case s > 0 && s < 50e-6:
-		return short(s*1e6) + " µs"
+	case s > 0 && s < 0.9995e-3:
+		return significant(s*1e6, 3) + " µs"
 	case s < 0.01:
 		return short(s*1e3) + " ms"
 	case s < 0.1:
 		return strconv.FormatFloat(s*1e3, 'f', 0, 64) + " ms"
+	case s < 1:
+		return significant(s, 2) + " s"
 	case s < 100:
 		return short(s) + " s"
 	case s < 2*time.Hour.Seconds():
@@ -201,7 +203,17 @@ func amount(n int) string {
 	}
 }
 
-func percent(share float64) string { return strconv.FormatFloat(share*100, 'f', 0, 64) + " %" }
+// percent never rounds a share to nothing or to all of it where it is neither.
+func percent(share float64) string {
+	switch text := strconv.FormatFloat(share*100, 'f', 0, 64); {
+	case share > 0 && text == "0":
+		return "less than 1 %"
+	case share < 1 && text == "100":
+		return "more than 99 %"
+	default:
+		return text + " %"
+	}
+}
 
 // chance is a percentage, or the odds where that would read as nothing.
 func chance(p float64) string {
@@ -212,6 +224,12 @@ func chance(p float64) string {
 }
 
 func decimals(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
+
+// significant writes so many digits that count, and no zeros behind the point.
+func significant(v float64, digits int) string {
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64) // it was just written
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
+}
 
 // short writes one decimal at most, and none where it is zero.
 func short(v float64) string {

@@ -75,7 +75,7 @@ func TestExplain(t *testing.T) {
 
 func TestSecondsReadWell(t *testing.T) {
 	for s, want := range map[float64]string{
-		0: "0 ms", 0.0000123: "12.3 µs", 0.00042: "0.4 ms", 0.0032: "3.2 ms", 0.0873: "87 ms", 0.4: "0.4 s", 1: "1 s", 12.34: "12.3 s", 150: "2.5 min", 20_000: "5.6 h",
+		0: "0 ms", 0.0000123: "12.3 µs", 0.00042: "420 µs", 0.000059: "59 µs", 0.9999: "1 s", 0.149: "0.15 s", 0.0032: "3.2 ms", 0.0873: "87 ms", 0.4: "0.4 s", 1: "1 s", 12.34: "12.3 s", 150: "2.5 min", 20_000: "5.6 h",
 	} {
 		require.Equal(t, want, seconds(s))
 	}

@@ -56,6 +56,7 @@ func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLim
 	flip("link", was.Link.Up, is.Link.Up, "the link to the cloud is up", "the link to the cloud is down")
 	flip("ready", was.Ready, is.Ready, "events are taken", "events are not taken: "+first(is.NotReady))
 	flip("receipts", !was.Export.ReceiptsSilent, !is.Export.ReceiptsSilent, "receipts are coming again", "the broker acknowledges, but no receipts come")
+	compareHealth(was.Health, is.Health, add)
 	flip("account", was.Counts.Balance == 0, is.Counts.Balance == 0, "the account adds up again", "the account does not add up")
 	if was.Policy != is.Policy {
 		add("policy", true, "the default policy is now %s", is.Policy)
@@ -70,6 +71,23 @@ func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLim
 	d.compareSpool(is.Link.BacklogShare, backlogLimit, add)
 	compareCanary(was.Policies.Canary, is.Policies.Canary, add)
 	return changes
+}
+
+// ownTexts are the reasons whose beginning and end the list has in words of its own.
+var ownTexts = map[string]bool{"linkDown": true, "intake": true, "stopping": true, "consumerSilent": true, "account": true, "configuration": true, "canary": true}
+
+// compareHealth lists the reasons that have begun and those that are over. A note is no change to look at.
+func compareHealth(was, is functions.Health, add func(string, bool, string, ...any)) {
+	for _, r := range is.Reasons {
+		if !ownTexts[r.Code] && r.Severity > functions.Note && was.Severity(r.Code) <= functions.Note {
+			add(r.Code, false, "%s", r.Text)
+		}
+	}
+	for _, r := range was.Reasons {
+		if !ownTexts[r.Code] && r.Severity > functions.Note && is.Severity(r.Code) <= functions.Note {
+			add(r.Code, true, "over: %s", r.Text)
+		}
+	}
 }
 
 func first(of []string) string {

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strings"
 	"time"
 
 	"app-offload/functions"
@@ -10,7 +11,7 @@ import (
 // Query is what a page asks for.
 type Query struct {
 	Since                         uint64 // number of the last point it has
-	Target, Class, Device, Policy string // of the decisions to list; "" is any
+	Target, Class, Device, Policy string // of the decisions to list; "" is any, and a part of a device's name is enough
 }
 
 // listed is how many decisions and quarantined messages one answer has.
@@ -84,7 +85,7 @@ func millis(t time.Time) int64 {
 
 func (d *Dashboard) decisions(q Query) []decision {
 	entries := d.source.Decisions(listed, func(e *policy.Entry) bool {
-		return is(q.Target, e.Decision.Target.String()) && is(q.Class, e.Class) && is(q.Device, e.Device) && is(q.Policy, e.Policy)
+		return is(q.Target, e.Decision.Target.String()) && is(q.Class, e.Class) && part(q.Device, e.Device) && is(q.Policy, e.Policy)
 	})
 	list := make([]decision, len(entries))
 	for i, e := range entries {
@@ -94,6 +95,11 @@ func (d *Dashboard) decisions(q Query) []decision {
 }
 
 func is(want, have string) bool { return want == "" || want == have }
+
+// part reports whether a name has in it what somebody has typed so far, in whatever case.
+func part(want, have string) bool {
+	return want == "" || strings.Contains(strings.ToLower(have), strings.ToLower(want))
+}
 
 func brief(e policy.Entry) decision {
 	expected := e.Estimate.LocalTime

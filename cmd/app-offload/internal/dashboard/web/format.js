@@ -48,7 +48,7 @@ function rate(v) {
 function seconds(s) {
   if (s === null || s === undefined || !isFinite(s)) return "–";
   if (s === 0) return "0 s";
-  if (s < 0.001) return Number((s * 1e6).toPrecision(2)) + " µs";
+  if (s < 0.0009995) return Number((s * 1e6).toPrecision(3)) + " µs";
   if (s < 1) return Number((s * 1e3).toPrecision(s < 0.01 ? 2 : 3)) + " ms";
   if (s < 100) return Number(s.toPrecision(3)) + " s";
   if (s < 7200) return Math.round(s / 60) + " min";
@@ -56,10 +56,22 @@ function seconds(s) {
   return Math.round(s / 86400) + " d";
 }
 
-const percent = share => (share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
+// percent never rounds a share to nothing or to all of it where it is neither.
+function percent(share) {
+  const p = share * 100, text = p.toFixed((p > 0 && p < 10) || (p > 99 && p < 100) ? 1 : 0);
+  if (p > 0 && Number(text) === 0) return "< 0.1 %";
+  if (p < 100 && Number(text) >= 100) return "> 99.9 %";
+  return text + " %";
+}
+
 const span = ms => ms < 1000 ? "0 s" : ms < 100000 ? Math.floor(ms / 1000) + " s" : seconds(ms / 1000);
 const watts = v => v === null || v === undefined ? "–" : v < 1 ? number(v * 1e3) + " mW" : number(v) + " W";
 const clock = ms => new Date(ms).toTimeString().slice(0, 8);
+// moment is a time of day, with its date where that is not today's.
+function moment(text) {
+  const t = new Date(text), day = t.toISOString().slice(0, 10);
+  return day === new Date().toISOString().slice(0, 10) ? clock(t) : `${day} ${clock(t)}`;
+}
 const sum = counts => Object.values(counts || {}).reduce((a, b) => a + b, 0);
 const place = target => target === "cloud" ? "cloud" : "here";
 

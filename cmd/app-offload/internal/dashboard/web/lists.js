@@ -26,31 +26,47 @@ function took(outcome) {
   return outcome.met ? seconds(outcome.time) : make("span", { class: "late", title: "too late for its deadline" }, `${seconds(outcome.time)} late`);
 }
 
+const outcomeOf = d => d.outcome ? "1" : "";
+
 function row(d) {
   const open = make("button", { class: "open", type: "button", "aria-label": `Explain decision of ${clock(d.time)} for ${d.device || "a task"}: ${place(d.target)}` }, clock(d.time));
   const wide = (v, more = "") => make("td", { class: `wide ${more}` }, v);
   const num = v => make("td", { class: "num" }, v);
-  const r = make("tr", { "data-id": d.id, "data-outcome": d.outcome ? "1" : "" }, make("td", {}, open), make("td", {}, pill(d.target)),
+  const r = make("tr", { "data-id": d.id, "data-outcome": outcomeOf(d) }, make("td", {}, open), make("td", {}, pill(d.target)),
     make("td", { title: d.device }, d.device || "a question"), wide(d.class || "–"), wide(bytes(d.size), "num"), wide(d.policy),
     wide(d.score.toFixed(2), "num"), wide(spell(d.reason)), num(seconds(d.expected)), num(took(d.outcome)));
   r.addEventListener("click", () => { location.hash = `decision-${d.id}`; });
   return r;
 }
 
-// showDecisions keeps the rows that stay, so that neither the focus nor the pointer loses what it is on.
+// showDecisions moves no row that stays: the one with the focus keeps it, and is kept even when its decision has left the list.
 function showDecisions(list) {
-  if (held()) return;
-  const there = new Map([...$("list").children].map(r => [r.dataset.id, r]));
-  $("list").replaceChildren(...list.map(d => {
-    const old = there.get(String(d.id));
-    return old && old.dataset.outcome === (d.outcome ? "1" : "") ? old : row(d);
-  }));
+  const why = held();
+  put($("held"), why);
+  if (why) return;
+  const body = $("list"), there = new Map([...body.children].map(r => [r.dataset.id, r]));
+  let at = body.firstElementChild;
+  for (const d of list) {
+    const old = there.get(String(d.id)), r = old || row(d);
+    there.delete(String(d.id));
+    if (old && old.dataset.outcome !== outcomeOf(d)) {
+      old.lastElementChild.replaceChildren(took(d.outcome));
+      old.dataset.outcome = outcomeOf(d);
+    }
+    if (r === at) at = at.nextElementSibling;
+    else body.insertBefore(r, at);
+  }
+  for (const r of there.values()) if (!r.contains(document.activeElement)) r.remove();
   $("list-empty").hidden = list.length > 0;
 }
 
-// held says whether the list should stand still: by the button, because somebody is about to choose a row, or because one is open
-// and the focus comes back to it.
-const held = () => $("hold").getAttribute("aria-pressed") === "true" || $("detail").open || $("list").matches(":hover") || $("list").contains(document.activeElement);
+// held says why the list stands still, "" while it goes on: by the button, because one of its rows is open, or because somebody is about
+// to choose one.
+function held() {
+  if ($("hold").getAttribute("aria-pressed") === "true") return "Held";
+  if ($("detail").open) return "Held while a decision is open";
+  return $("list").matches(":hover") ? "Held under the pointer" : "";
+}
 
 function showPolicies(st) {
   const p = st.policies, parts = [make("h3", {}, "Acting"), make("code", { class: "formula", id: "acting" }, st.policy)];
@@ -108,22 +124,23 @@ function showRest(data) {
   fill("changes", data.changes.length ? make("ul", { class: "events" }, ...data.changes.map(c => make("li", {}, time(c.time), make("p", { class: c.good ? "" : "bad" }, make("i", { role: "img", "aria-label": c.good ? "good" : "bad" }, c.good ? "●" : "▲"), c.text))))
     : empty("Nothing yet."));
   const aside = reasons(st.events.quarantined);
-  fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("Every message was a proper event."),
+  fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("No messages quarantined."),
     data.quarantined.length ? make("ul", { class: "events" }, ...data.quarantined.map(q => make("li", {}, time(q.time), make("p", {}, make("b", {}, spell(q.reason)), " ", q.detail, make("br"), make("small", {}, `${q.topic || "topic unknown"} · ${bytes(q.size)}`))))) : null);
   fill("facts", facts([
     ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %`],
-    n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power", watts(n.watts)],
+    n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power, measured", watts(n.watts)],
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
     ["Waiting here", `${whole(n.queueTasks)} tasks`],
     st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${whole(st.undecided.tasks)} tasks, ${bytes(st.undecided.bytes)}`],
     ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
     ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
-    ["Energy of tasks", `${number(st.policies.joules)} J`],
+    ["Energy of tasks", `${number(st.policies.joules)} J, estimated`],
     st.policies.learned && st.policies.learned.age > 0 && ["Learned", `saved ${seconds(st.policies.learned.age)} ago`],
     st.policies.decisionLog && ["Decision log", `${whole(st.policies.decisionLog.written)} written, ${whole(st.policies.decisionLog.dropped)} left out`],
     st.policies.governor && ["Frequency", `${st.policies.governor.state}: ${number(st.policies.governor.mhz)} MHz, ${percent(st.policies.governor.share)} of the highest`],
     ["Not taken", reasons(st.events.refused) || "nothing"], ["Set aside by the spool", whole(st.spool.damaged)],
     ["Process", `${bytes(st.process.rss)}, ${st.process.goroutines} goroutines`], ["Configuration", st.configuration.version], ["Spool epoch", st.spool.epoch],
+    ["Version", `${st.version}, commit ${st.commit}`], st.events.unsafe > 0 && ["At QoS 0", `${whole(st.events.unsafe)} messages, which no acknowledgement protects`],
   ]));
 }
 
@@ -150,7 +167,7 @@ function ways(d) {
   return [make("h3", {}, "Two ways"), make("div", { class: "ways" }, ...rows.map(([name, t, kind, taken]) => make("div", { class: "way" },
     make("span", { class: taken ? "taken" : "" }, name), make("div", { class: "track", "aria-hidden": "true" }, make("i", { class: `${kind}${taken ? "" : " hatch"}`, width: `${(t || 0) / longest * 100}%` })),
     make("b", {}, t === null ? "out of reach" : seconds(t))))),
-  make("p", { class: "hint" }, `Energy here ${number(e.localEnergy)} J, by the cloud ${number(e.cloudEnergy)} J for ${bytes(e.bytes)} on the wire.`)];
+  make("p", { class: "hint" }, `Energy, estimated: here ${number(e.localEnergy)} J, by the cloud ${number(e.cloudEnergy)} J for ${bytes(e.bytes)} on the wire.`)];
 }
 
 // terms shows of what a weighted score is made, and the threshold it was held against.

@@ -6,10 +6,10 @@ let hist = { t: [] }, seen = 0, started = 0, data = null;
 let answeredAt = Date.now(), goneSince = 0, timer = 0, busy = false, again = false, painted = false, sized = false;
 
 // ask gets one answer of the API. It never throws.
-async function ask(path) {
+async function ask(path, method = "GET") {
   const stop = new AbortController(), bell = setTimeout(() => stop.abort(), patience);
   try {
-    const r = await fetch(base + path, { signal: stop.signal, cache: "no-store", headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    const r = await fetch(base + path, { method, signal: stop.signal, cache: "no-store", headers: token ? { Authorization: `Bearer ${token}` } : {} });
     const body = await r.json().catch(() => ({}));
     return { ok: r.ok, status: r.status, body, problem: body.message || `the service answered ${r.status}` };
   } catch (e) {
@@ -81,16 +81,16 @@ function state(kind, text) {
 }
 
 function banners(list) {
-  fill("banners", ...list.map(([kind, title, text]) => make("p", { class: `banner ${kind}` }, make("b", {}, `${kind === "bad" ? "✕" : "▲"} ${title}`), make("span", {}, text))));
+  fill("banners", ...list.map(([kind, title, text]) => make("p", { class: `banner ${kind}` }, make("b", {}, `${{ bad: "✕", warn: "▲", note: "ℹ" }[kind]} ${title}`), make("span", {}, text))));
 }
 
 function show() {
   const st = data.status;
   put($("node"), st.nodeName);
-  put($("about"), `up ${span(data.now - data.started)} · configuration ${st.configuration.version}`);
-  const list = problems(st);
-  banners(list);
-  state(list.some(p => p[0] === "bad") ? "bad" : list.length ? "warn" : "good", list.length ? (list.length > 1 ? `${list.length} problems` : list[0][1]) : "All is well");
+  put($("about"), `version ${st.version}, commit ${st.commit} · up ${span(data.now - data.started)} · configuration ${st.configuration.version}`);
+  const all = problems(st), list = all.filter(p => p[0] !== "note");
+  banners(all);
+  state({ well: "good", degraded: "warn", failing: "bad" }[st.health.state] || "bad", st.health.state === "well" ? "All is well" : list.length === 1 ? list[0][1] : `${list.length} problems`);
   tiles(st);
   if (painted) below(st);
   else requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { painted = true; below(data.status); }))); // the second frame has the first behind it
@@ -108,19 +108,17 @@ function below(st) {
   classes(st);
 }
 
-// problems is everything that somebody should look at, the worst first.
-function problems(st) {
-  const list = [], add = (kind, title, text) => list.push([kind, title, text]);
-  if (!st.ready) add("bad", "Not ready", (st.notReady || []).join("; "));
-  if (st.counts.balance !== 0) add("bad", "Account out of balance", `${whole(st.counts.balance)} tasks are not explained. This is a defect.`);
-  if (st.configuration.problem) add("warn", "Configuration refused", st.configuration.problem);
-  if (!st.link.up) add("warn", "Link down", `Since ${span(data.now - data.linkSince)}. Work with a deadline is done here, the rest waits in the spool.`);
-  if (st.export.receiptsSilent) add("warn", "No receipts", "The broker acknowledges, but no consumer says that it has stored anything. Is offload-cloud running?");
-  if (data.lastDrop && data.now - data.lastDrop < 60000) add("warn", "Dropping", `Tasks are being given up: ${reasons(st.counts.dropped)}`);
-  if (st.policies.learned && st.policies.learned.problem) add("warn", "What was learned is not kept", st.policies.learned.problem);
-  if (st.policies.canary && st.policies.canary.state === "rolledBack") add("warn", "Canary rolled back", st.policies.canary.reason || "");
-  return list;
-}
+// What the reasons of the health are called; one that is missing here is called by its code.
+const titles = {
+  stopping: "Stopping", intake: "Not ready", spool: "Spool fails", diskFull: "Disk full", spoolFull: "Spool full", refused: "Events refused", account: "Account out of balance",
+  dropped: "Dropped", keys: "Keys", quarantine: "Quarantine", configuration: "Configuration refused", clock: "Clock set", linkDown: "Link down",
+  consumerSilent: "No receipts", learned: "What was learned is not kept", canary: "Canary rolled back", unsafe: "Unprotected events",
+};
+
+// problems are the reasons of the health, the worst first, as the service gives them.
+const problems = st => st.health.reasons.map(r => [
+  { critical: "bad", warning: "warn" }[r.severity] || "note", titles[r.code] || spell(r.code), `${r.text.charAt(0).toUpperCase()}${r.text.slice(1)}. For ${span(data.now - new Date(r.since))}.`,
+]);
 
 // recent is the mean of a series over the last half minute.
 function recent(key) {
@@ -142,14 +140,26 @@ function tiles(st) {
   tile("where", "", percent(share), "here", `${number(here)}/s here · ${number(there)}/s to the cloud`);
   const [a, b] = $("tile-where").querySelectorAll(".split i");
   a.style.width = `${share * 100}%`;
+  a.style.minWidth = share > 0 ? "3px" : "0"; // what is little is not nothing
+  b.style.minWidth = c.accepted && share < 1 ? "3px" : "0";
   b.style.width = c.accepted ? `${100 - share * 100}%` : "0";
   tile("link", l.up ? "good" : "warn", l.up ? "● Up" : "▲ Down", `${span(data.now - data.linkSince)}`, l.up ? [l.goodput ? `carries ${rate(l.goodput)}` : "goodput not measured yet", l.rtt ? `round trip ${seconds(l.rtt)}` : null].filter(t => t).join(" · ") : "the spool keeps what has to leave");
   tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), "tasks", `${bytes(st.spool.bytes)} of ${bytes(st.spool.quota)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
   $("tile-backlog").querySelector(".meter i").style.width = `${Math.min(1, st.spool.bytes / Math.max(st.spool.quota, 1)) * 100}%`;
-  const lost = sum(c.dropped), lately = data.lastDrop && data.now - data.lastDrop < 60000;
-  tile("dropped", lately ? "warn" : "", whole(lost), "tasks", lost ? `${reasons(c.dropped)}${data.lastDrop ? ` · last ${span(data.now - data.lastDrop)} ago` : ""}` : "nothing given up");
+  const lost = sum(c.dropped), fresh = st.drops.unacknowledged;
+  tile("dropped", fresh ? "warn" : "", whole(lost), "tasks", lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing given up");
+  $("acknowledge").hidden = !fresh;
   tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓ Balanced" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "" : "unexplained",
     `${whole(c.accepted)} = ${whole(c.local)} here + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
+}
+
+// newDrops says of which classes, why and since when tasks were dropped that nobody has acknowledged.
+const newDrops = drops => drops.list.filter(d => d.unacknowledged).map(d => `${whole(d.unacknowledged)} of ${d.class || "no class"}: ${spell(d.reason)}, ${d.first ? `since ${moment(d.first)}` : "before this was noted"}`).join(" · ");
+
+async function acknowledge() {
+  const answer = await ask("drops/acknowledge", "POST");
+  if (!answer.ok) banners([["bad", "Not acknowledged", answer.problem]]);
+  else poll();
 }
 
 // classes keeps the choice of the filter in step with the classes there are.
@@ -172,7 +182,7 @@ function wire() {
   chart("CPU and memory", "% of the node", [{ key: "cpu", name: "CPU", color: "local", area: true }, { key: "own", name: "this process", color: "third" }, { key: "memory", name: "memory", color: "dim", dash: true }], { max: 100, format: v => v === null ? "–" : `${number(v)} %` });
   chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "can carry", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
   chart("Spool", "what waits to leave", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
-  chart("Energy", "W", [{ key: "taskPower", name: "tasks", color: "third", area: true }, { key: "nodePower", name: "whole node", color: "dim", dash: true }], { least: 0.01, format: watts });
+  chart("Energy", "W", [{ key: "taskPower", name: "tasks, estimated", color: "third", area: true }, { key: "nodePower", name: "whole node, measured", color: "dim", dash: true }], { least: 0.01, format: watts });
   window.addEventListener("hashchange", follow);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
   $("close").addEventListener("click", () => $("detail").close());
@@ -180,7 +190,8 @@ function wire() {
   $("detail").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
   $("filters").addEventListener("submit", e => e.preventDefault());
   $("filters").addEventListener("input", poll);
-  $("hold").addEventListener("click", () => $("hold").setAttribute("aria-pressed", String($("hold").getAttribute("aria-pressed") !== "true")));
+  $("hold").addEventListener("click", () => { $("hold").setAttribute("aria-pressed", String($("hold").getAttribute("aria-pressed") !== "true")); put($("held"), held()); });
+  $("acknowledge").addEventListener("click", acknowledge);
   $("signin-form").addEventListener("submit", () => { token = $("jwt").value.trim(); $("jwt").value = ""; poll(); });
 }
 
