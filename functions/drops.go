@@ -49,7 +49,7 @@ const dropsFile = "drops.json"
 // drops remembers when tasks were dropped, and of how many somebody knows. It is safe for concurrent use.
 type drops struct {
 	path string
-	wall func() time.Time
+	wall func() time.Time // the time of day
 
 	mu    sync.Mutex
 	list  []dropEntry
@@ -64,7 +64,7 @@ type dropEntry struct {
 
 // openDrops reads what an earlier run noted. A file that cannot be read makes all drops unacknowledged: that way errs on the safe side.
 func openDrops(dir string) (*drops, error) {
-	d := &drops{path: filepath.Join(dir, dropsFile), wall: wallClock}
+	d := &drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
 	raw, err := os.ReadFile(d.path) // #nosec G304 -- the configured spool
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -109,7 +109,7 @@ func (d *drops) early(class, reason string) {
 // note counts n more, now if timed. The lock is held.
 func (d *drops) note(e *dropEntry, n uint64, timed bool) {
 	if timed {
-		now := d.wall().Truncate(time.Second)
+		now := d.wall().Round(0).Truncate(time.Second)
 		if e.Last = &now; e.Unacknowledged == 0 {
 			e.First = &now
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"app-offload/functions/clock"
 )
 
 // Severity says what a reason asks of an operator.
@@ -125,24 +127,21 @@ func HealthCodes() []string {
 type health struct {
 	mu     sync.Mutex
 	memory memory
-	since  map[string]time.Time
+	since  map[string]int64 // stamps
 
 	logged map[string]time.Time // since when those hold that were logged; of the one goroutine that reports
 }
 
-func newHealthMemory() *health {
-	return &health{memory: memory{counters: map[string]*growth{}, now: time.Now, wall: wallClock}, since: map[string]time.Time{}, logged: map[string]time.Time{}}
+func newHealthMemory(c *clock.Clock) *health {
+	return &health{memory: memory{counters: map[string]*growth{}, clock: c}, since: map[string]int64{}, logged: map[string]time.Time{}}
 }
-
-// wallClock is the time of day without the monotonic reading, which setting the clock does not touch.
-func wallClock() time.Time { return time.Now().Round(0) }
 
 // Health looks at everything that can be wrong. It takes a few locks for a moment each.
 func (s *Service) Health() Health {
 	h := s.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now, wall := h.memory.now(), h.memory.wall()
+	clock := h.memory.clock
 	reasons := []Reason{}
 	for _, symptom := range symptoms() {
 		severity, text := symptom.look(s, &h.memory)
@@ -152,10 +151,10 @@ func (s *Service) Health() Health {
 		}
 		since, known := h.since[symptom.code]
 		if !known {
-			since, h.since[symptom.code] = now, now
+			since = clock.Now()
+			h.since[symptom.code] = since
 		}
-		// The wall clock may have been set since then: what is shown lies as far before now as it really does.
-		reasons = append(reasons, Reason{symptom.code, text, wall.Add(-now.Sub(since)), severity})
+		reasons = append(reasons, Reason{symptom.code, text, clock.Wall(since), severity})
 	}
 	return newHealth(reasons)
 }
@@ -164,7 +163,7 @@ func (s *Service) Health() Health {
 func (s *Service) reportHealth() {
 	h, logged := s.Health(), s.health.logged
 	for _, r := range h.Reasons {
-		if _, said := logged[r.Code]; said || s.health.memory.wall().Sub(r.Since) < time.Second { // such as the link at every start
+		if _, said := logged[r.Code]; said || s.health.held(r.Code) < time.Second { // such as the link at every start
 			continue
 		}
 		logged[r.Code] = time.Now()
@@ -182,6 +181,13 @@ func (s *Service) reportHealth() {
 	}
 }
 
+// held is for how long a reason has held.
+func (h *health) held(code string) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.memory.clock.Since(h.since[code])
+}
+
 // NotReady lists why events are not taken or not cared for; empty is ready. A cloud that is away is no reason.
 func (s *Service) NotReady() []string { return s.Health().Texts(Critical) }
 
@@ -190,10 +196,9 @@ const lately = time.Minute
 
 // memory is what symptoms look back on: how counters have grown. It belongs to the health, under its lock.
 type memory struct {
-	now      func() time.Time // with a monotonic reading; only differences mean anything
-	wall     func() time.Time // the time of day
+	clock    *clock.Clock
 	counters map[string]*growth
-	clock    clockWatch
+	steps    clockWatch
 }
 
 // growth is what was seen of one counter within the last minute.
@@ -211,7 +216,7 @@ type step struct {
 // grown notes a counter's value, under a name of its own, and says by how much it has grown within the last minute. What was counted
 // before the first look is not news; a counter that begins anew counts from 0.
 func (m *memory) grown(name string, n uint64) (by uint64) {
-	now, g := m.now(), m.counters[name]
+	now, g := m.clock.Time(), m.counters[name]
 	if g == nil {
 		g = &growth{last: n}
 		m.counters[name] = g

@@ -3,51 +3,17 @@ package functions
 import (
 	"encoding/json"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/config"
 )
 
-// testClock is the monotonic time and the time of day, which may jump.
-type testClock struct {
-	mu        sync.Mutex
-	now, wall time.Time
-}
-
-func (c *testClock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now, c.wall = c.now.Add(d), c.wall.Add(d)
-}
-
-// set sets the time of day, and returns it.
-func (c *testClock) set(by time.Duration) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wall = c.wall.Add(by)
-	return c.wall
-}
-
-func (c *testClock) read(of *time.Time) func() time.Time {
-	return func() time.Time {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return *of
-	}
-}
-
-func useClock(s *Service) *testClock {
-	c := &testClock{now: time.Now(), wall: wallClock()}
-	s.health.memory.now, s.health.memory.wall = c.read(&c.now), c.read(&c.wall)
-	return c
-}
-
 // well is a service whose link is up, to which nothing has happened.
-func well(t *testing.T, change func(*config.Config)) (*Service, *testClock) {
+func well(t *testing.T, change func(*config.Config)) (*Service, *clock.Fake) {
 	t.Helper()
 	b := startBroker(t)
 	cfg := testConfig(t, b, "edge")
@@ -55,11 +21,12 @@ func well(t *testing.T, change func(*config.Config)) (*Service, *testClock) {
 		change(&cfg)
 	}
 	s := open(t, cfg, &bin{})
-	clock := useClock(s)
+	fake := clock.NewFake(time.Now())
+	s.health.memory.clock = clock.New(fake)
 	s.Start()
 	eventually(t, time.Minute, "the link is up", func() bool { return s.exporter.Link().Up })
 	require.Equal(t, Health{State: Well, Reasons: []Reason{}}, s.Health())
-	return s, clock
+	return s, fake
 }
 
 func rubbish(s *Service, n int) {
@@ -78,25 +45,25 @@ func good(t *testing.T, s *Service, from, n int) {
 // Most messages quarantined is a warning, some of them a note, and a minute after the last one all is well again.
 func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
 	t.Parallel()
-	s, clock := well(t, nil)
+	s, fake := well(t, nil)
 	rubbish(s, 20)
 	h := s.Health()
 	require.Equal(t, Degraded, h.State)
 	require.Equal(t, Warning, h.Severity("quarantine"))
 	require.Contains(t, h.Reasons[0].Text, "20 of 20 messages")
 	require.True(t, s.Status().Ready, "the service itself is fine")
-	clock.pass(time.Second)
+	fake.Advance(time.Second)
 	good(t, s, 0, 100)
 	require.Equal(t, Note, s.Health().Severity("quarantine"))
 	require.Equal(t, Well, s.Health().State, "a note is no alarm")
-	clock.pass(lately)
+	fake.Advance(lately)
 	require.Equal(t, Fine, s.Health().Severity("quarantine"))
 }
 
 // Refused events are a warning while others are taken, and critical while none is.
 func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	t.Parallel()
-	s, clock := well(t, func(c *config.Config) { c.Intake.MaxEvents = 1 })
+	s, fake := well(t, func(c *config.Config) { c.Intake.MaxEvents = 1 })
 	pass, err := s.gate.Enter(1)
 	require.NoError(t, err)
 	require.Error(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
@@ -108,7 +75,7 @@ func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	good(t, s, 10, 3)
 	require.Equal(t, Warning, s.Health().Severity("refused"))
 	require.Empty(t, s.NotReady())
-	clock.pass(lately)
+	fake.Advance(lately)
 	require.Equal(t, Well, s.Health().State)
 }
 
@@ -117,20 +84,20 @@ func TestHealthSaysThatTheClockWasSet(t *testing.T) {
 	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	for _, by := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * year, -30 * year} {
-		s, clock := well(t, nil)
+		s, fake := well(t, nil)
 		rubbish(s, 1)
 		s.Health()
-		clock.pass(time.Second)
-		wall := clock.set(by)
+		fake.Advance(time.Second)
+		fake.Step(by)
 		h := s.Health()
 		require.Equal(t, Warning, h.Severity("clock"), by)
 		require.Contains(t, h.Texts(Warning)[len(h.Texts(Warning))-1], by.String())
 		for _, r := range h.Reasons {
 			if r.Code == "quarantine" {
-				require.Equal(t, wall.Add(-time.Second), r.Since, "it holds for a second")
+				require.Equal(t, fake.Wall().Add(-time.Second), r.Since, "it holds for a second")
 			}
 		}
-		clock.pass(stepShown)
+		fake.Advance(stepShown)
 		require.Equal(t, Fine, s.Health().Severity("clock"))
 		require.NoError(t, s.Stop())
 	}
@@ -168,7 +135,8 @@ func TestHealthNamesItsReason(t *testing.T) {
 // A disk that refuses is critical until a commit works.
 func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 	t.Parallel()
-	m := memory{counters: map[string]*growth{}, now: time.Now, wall: wallClock}
+	fake := clock.NewFake(time.Now())
+	m := memory{counters: map[string]*growth{}, clock: clock.New(fake)}
 	for _, step := range []struct {
 		why              string
 		failed, appended uint64
@@ -180,7 +148,7 @@ func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 		m.grown("spool appended", step.appended)
 		_, fails := storingFails(&m)
 		require.Equal(t, step.want, fails, step.why)
-		time.Sleep(time.Millisecond)
+		fake.Advance(time.Second)
 	}
 }
 

@@ -108,7 +108,8 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, health: newHealthMemory(), started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
+	s.health = newHealthMemory(s.clock)
 	s.lateness.clock = s.clock
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {

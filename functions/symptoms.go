@@ -218,24 +218,18 @@ const stepShown = 10 * time.Minute
 
 // clockWatch notices that the wall clock was set. Its zero value has not looked yet.
 type clockWatch struct {
-	wall, now time.Time     // the last look, by either clock
-	by        time.Duration // of the last step
-	at        time.Time     // when it was seen
-}
-
-// see takes the time of day and the monotonic time. A machine that slept has made a step, too.
-func (c *clockWatch) see(wall, now time.Time) {
-	if !c.now.IsZero() {
-		if jump := wall.Sub(c.wall) - now.Sub(c.now); jump.Abs() >= stepped {
-			c.by, c.at = jump, now
-		}
-	}
-	c.wall, c.now = wall, now
+	looked  bool
+	stepped time.Duration // since the clock was made, at the last look
+	by      time.Duration // of the last step
+	at      int64         // stamp of when it was seen
+	seen    bool          // there was one
 }
 
 func clockStepped(_ *Service, m *memory) (Severity, string) {
-	now := m.now()
-	m.clock.see(m.wall(), now)
-	c := &m.clock
-	return when(!c.at.IsZero() && now.Sub(c.at) < stepShown, Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+	c, all := &m.steps, m.clock.Stepped()
+	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a machine that slept has made a step, too
+		c.by, c.at, c.seen = by, m.clock.Now(), true
+	}
+	c.looked, c.stepped = true, all
+	return when(c.seen && m.clock.Since(c.at) < stepShown, Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
 }

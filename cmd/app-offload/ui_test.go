@@ -123,6 +123,12 @@ func pageServesTheKeyboard(t *testing.T, b *browsertest.Browser) {
 	b.Await("the list stands still beneath it", "performance.getEntriesByType('resource').length > window.polled + 3")
 	b.Do(chromedp.KeyEvent(kb.Escape))
 	b.Await("and the focus comes back to it", "!document.getElementById('detail').open && document.activeElement.className === 'open'")
+	b.Run("window.newest = document.querySelector('#list tr').dataset.id; window.chosen = document.activeElement.closest('tr').dataset.id")
+	b.Await("the list goes on", "document.querySelector('#list tr').dataset.id !== window.newest && document.getElementById('held').textContent === ''")
+	require.True(t, browsertest.Eval[bool](b, "document.activeElement.className === 'open' && document.activeElement.closest('tr').dataset.id === window.chosen"), "and the focus stays where it was")
+	b.Run("document.getElementById('hold').click()")
+	b.Await("a list that stands still says so", "document.getElementById('held').textContent === 'Held'")
+	b.Run("document.getElementById('hold').click()")
 	b.Run("document.querySelector('svg.plot').focus()")
 	b.Do(chromedp.KeyEvent(kb.ArrowLeft))
 	b.Await("arrows move the cursor", "/\\d\\d:\\d\\d:\\d\\d: here /.test(document.getElementById('spoken').textContent)")
@@ -140,6 +146,12 @@ func pageFilters(t *testing.T, b *browsertest.Browser) {
 	b.Await("the cloud's alone are listed", targets+".length > 0 && "+targets+".every(t => t === 'cloud')")
 	b.Run(fmt.Sprintf(choose, ""))
 	b.Await("both targets are listed again", "new Set("+targets+").size === 2")
+	name := "(e => { e.value = %q; e.dispatchEvent(new Event('input', { bubbles: true })); })(document.querySelector('input[name=device]'))"
+	devices := "[...document.querySelectorAll('#list tr td:nth-child(3)')].map(d => d.textContent)"
+	b.Run(fmt.Sprintf(name, "Press"))
+	b.Await("a part of a device's name is enough", devices+".length > 3 && new Set("+devices+").size === 2 && "+devices+".every(d => d.startsWith('press-'))")
+	b.Run(fmt.Sprintf(name, ""))
+	b.Await("all devices are listed again", "new Set("+devices+").size === 4")
 }
 
 func pageHoldsAtEachWidth(t *testing.T, b *browsertest.Browser) {

@@ -74,7 +74,7 @@ func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLim
 }
 
 // ownTexts are the reasons whose beginning and end the list has in words of its own.
-var ownTexts = map[string]bool{"linkDown": true, "intake": true, "stopping": true, "consumerSilent": true, "account": true, "configuration": true, "canary": true}
+var ownTexts = map[string]bool{"linkDown": true, "intake": true, "stopping": true, "consumerSilent": true, "account": true, "configuration": true, "canary": true, "spoolFull": true}
 
 // compareHealth lists the reasons that have begun and those that are over. A note is no change to look at.
 func compareHealth(was, is functions.Health, add func(string, bool, string, ...any)) {

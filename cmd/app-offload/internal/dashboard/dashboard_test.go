@@ -34,7 +34,8 @@ func newFake() *fake {
 		APIVersion: "v3", NodeName: "gateway", Ready: true, Policy: "weighted (default): 0.5·complexity/100",
 		Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.05}, Node: host.State{CPU: 50, Memory: 40, Cores: 2, Temperature: math.NaN(), Watts: math.NaN(), Battery: math.NaN()},
 		Counts: functions.Counts{Dropped: map[string]int64{}}, Spool: functions.SpoolStatus{Quota: 1 << 30},
-		Configuration: functions.ConfigurationStatus{Version: "v1"},
+		Configuration: functions.ConfigurationStatus{Version: "v1"}, Version: "v1.2.0", Commit: "0123456789ab",
+		Health: functions.Health{State: functions.Well, Reasons: []functions.Reason{}}, Drops: functions.DropStatus{List: []functions.Drop{}},
 	}
 	return &fake{status: st, ring: policy.NewRing(4096, time.Unix(1000, 0))}
 }

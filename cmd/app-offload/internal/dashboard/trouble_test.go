@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -51,13 +52,17 @@ func newGateway(t *testing.T, d *Dashboard, now time.Time) *gateway {
 		if err != nil {
 			t.Errorf("the page asks for points since nothing: %v", err)
 		}
-		if err := json.NewEncoder(w).Encode(d.Data(g.now, Query{Since: since})); err != nil {
-			t.Errorf("serving the data: %v", err)
-		}
+		writeJSON(t, w, d.Data(g.now, Query{Since: since}))
 	})
 	g.Server = httptest.NewServer(mux)
 	t.Cleanup(g.Close)
 	return g
+}
+
+func writeJSON(t *testing.T, w io.Writer, v any) {
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		t.Errorf("serving the data: %v", err)
+	}
 }
 
 // change lets time go on with another status.
@@ -84,6 +89,20 @@ func TestPageShowsTrouble(t *testing.T) {
 	g.change(f, func(s *functions.Status) {
 		s.Ready, s.NotReady = false, []string{"intake: not connected to the MQTT MessageBus"}
 		s.Link.Up, s.Link.BacklogShare = false, 0.83
+		s.Health = functions.Health{State: functions.Failing, Reasons: []functions.Reason{
+			{Code: "intake", Text: "intake: not connected to the MQTT MessageBus", Severity: functions.Critical, Since: time.Now()},
+			{Code: "account", Text: "the account does not add up: 2 tasks are not explained", Severity: functions.Warning, Since: time.Now()},
+			{Code: "configuration", Text: "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline", Severity: functions.Warning, Since: time.Now()},
+			{Code: "linkDown", Text: "the link to the cloud is down", Severity: functions.Warning, Since: time.Now()},
+			{Code: "dropped", Text: "1290 tasks were dropped", Severity: functions.Warning, Since: time.Now()},
+			{Code: "canary", Text: "the canary ppo was rolled back: the share of missed deadlines is 4 %, the incumbent's 1 %", Severity: functions.Warning, Since: time.Now()},
+			{Code: "somethingNew", Text: "what a later part adds", Severity: functions.Warning, Since: time.Now()},
+			{Code: "unsafe", Text: "12 events came at QoS 0", Severity: functions.Note, Since: time.Now()},
+		}}
+		first := time.Now().Add(-26 * time.Hour)
+		s.Drops = functions.DropStatus{Unacknowledged: 1290, List: []functions.Drop{
+			{Class: "vibration", Reason: "quota", Count: 1234, Unacknowledged: 1234, First: &first, Last: &first}, {Class: "camera", Reason: "ttl", Count: 56, Unacknowledged: 56},
+		}}
 		s.Counts.Balance, s.Counts.Dropped = 2, map[string]int64{"quota": 1234, "ttl": 56}
 		s.Spool.Tasks, s.Spool.Bytes, s.Spool.OldestAge = 4711, 900<<20, 10800
 		s.Configuration.Problem = "the change is refused, the configuration of before stays in force:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline"
@@ -94,14 +113,15 @@ func TestPageShowsTrouble(t *testing.T) {
 		f.quarantined = []intake.Rejected{{ID: 1, Time: time.Now(), Reason: "malformed", Detail: "byte 27: <b>no</b> markup", Topic: "edgex/events/device/svc/P/d/S", Size: 30}}
 	})
 	for _, want := range []string{
-		"Not ready", "intake: not connected", "Account out of balance", "2 tasks are not explained", "Configuration refused", `"luck"`, "Link down", "Dropping", "quota 1,234",
-		"Canary rolled back", "4 %, the incumbent's 1 %",
+		"Not ready", "intake: not connected", "Account out of balance", "2 tasks are not explained", "Configuration refused", `"luck"`, "Link down", "Dropped", "1290 tasks",
+		"Canary rolled back", "4 %, the incumbent's 1 %", "something new", "ℹ Unprotected events",
 	} {
 		b.Await("a banner says "+want, "document.getElementById('banners').textContent.includes("+quoted(want)+")")
 	}
-	for _, want := range []string{"−20 %", "× 18", "rolled back", "11,000", "<b>no</b> markup", "the spool is 83 % full", "oldest 3 h"} {
+	for _, want := range []string{"−20 %", "× 18", "rolled back", "11,000", "<b>no</b> markup", "the spool is 83 % full", "oldest 3 h", "1,234 of vibration: quota, since 20", "56 of camera: ttl, before this was noted"} {
 		b.Await("the page says "+want, "document.querySelector('main').textContent.includes("+quoted(want)+")")
 	}
+	b.Await("a note is not counted", "document.getElementById('state-text').textContent === '7 problems'")
 	for _, width := range []int64{400, 1600} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.Look(width, scheme)

@@ -80,8 +80,10 @@ function state(kind, text) {
   document.title = `${kind === "good" ? "" : kind === "bad" ? "✕ " : "▲ "}app-offload${data ? " · " + data.status.nodeName : ""}`;
 }
 
+const marks = { bad: "✕", warn: "▲", note: "ℹ" };
+
 function banners(list) {
-  fill("banners", ...list.map(([kind, title, text]) => make("p", { class: `banner ${kind}` }, make("b", {}, `${{ bad: "✕", warn: "▲", note: "ℹ" }[kind]} ${title}`), make("span", {}, text))));
+  fill("banners", ...list.map(([kind, title, text]) => make("p", { class: `banner ${kind}` }, make("b", {}, `${marks[kind]} ${title}`), make("span", {}, text))));
 }
 
 function show() {
@@ -117,7 +119,7 @@ const titles = {
 
 // problems are the reasons of the health, the worst first, as the service gives them.
 const problems = st => st.health.reasons.map(r => [
-  { critical: "bad", warning: "warn" }[r.severity] || "note", titles[r.code] || spell(r.code), `${r.text.charAt(0).toUpperCase()}${r.text.slice(1)}. For ${span(data.now - new Date(r.since))}.`,
+  { critical: "bad", warning: "warn" }[r.severity] || "note", titles[r.code] || spell(r.code), `${r.text} (for ${span(data.now - new Date(r.since))})`,
 ]);
 
 // recent is the mean of a series over the last half minute.
