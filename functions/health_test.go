@@ -118,7 +118,7 @@ func TestHealthNamesItsReason(t *testing.T) {
 			w.Policy.Default = "luck"
 			_ = s.Reload(w)
 		}},
-		{"keys", Warning, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
+		{"keys", Critical, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
 		{"linkDown", Warning, func(s *Service) { _ = s.exporter.Close(t.Context()) }},
 	} {
 		s, _ := well(t, nil)

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Keyring serves the keys of one secret to seal and spool. The secret holds one entry a key, its id and the key as hex
@@ -15,16 +19,20 @@ import (
 // with them is to be opened. It is safe for concurrent use.
 //
 // The secret is read when it is first asked for and again when Refresh is called, which the wiring does whenever the
-// secret store reports a change: a rotation needs no restart, and a secret created late is found late.
+// secret store reports a change: a rotation needs no restart, and a secret created late is found late. What was read then holds as it
+// would after a restart: a bad entry is left out and reported, a key that is gone from the secret is used no more, and while `current`
+// names no good key nothing is sealed. Only where the secret store does not answer do the keys of before stay in use.
 type Keyring struct {
 	name    string
 	secrets Secrets
 
 	mu      sync.Mutex
 	current string
-	keys    map[string][]byte
-	read    time.Time // last attempt
-	err     error
+	keys    map[string][]byte // nil until the secret was read once
+	read    time.Time         // last attempt
+	err     error             // why the secret could not be read, the last time
+	bad     error             // what is wrong with single entries of it
+	broken  error             // why there is no key to seal with
 }
 
 // reread is how long a failed look-up stands, so that a missing secret costs one look-up a second and not one a batch.
@@ -40,8 +48,11 @@ func (k *Keyring) Current() (id string, key []byte, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.load(k.keys == nil); err != nil {
+	if err := k.load(k.keys == nil || k.broken != nil); err != nil {
 		return "", nil, err
+	}
+	if k.broken != nil {
+		return "", nil, k.broken
 	}
 	return k.current, k.keys[k.current], nil
 }
@@ -62,24 +73,35 @@ func (k *Keyring) Key(id string) ([]byte, error) {
 	return nil, fmt.Errorf("secret %q has no key %q; add it again for as long as data sealed with it is around", k.name, id)
 }
 
-// Refresh forgets what was read, so that the next use reads the secret again. The keys in use stay until that works.
-func (k *Keyring) Refresh() {
+// Refresh reads the secret again, and returns what is wrong with it. The keys in use stay until it can be read.
+func (k *Keyring) Refresh() error {
+	if k.name == "" {
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.read = time.Time{}
-	if err := k.load(true); err != nil {
-		k.err = err
-	}
+	_ = k.load(true)
+	return k.problem()
 }
 
-// Problem is why the secret could not be taken over when it was last read, "" if it was. The keys read before stay in use meanwhile.
+// Problem is what was wrong with the secret when it was last read, "" if nothing was. Good keys are in use meanwhile.
 func (k *Keyring) Problem() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.err == nil {
-		return ""
+	if err := k.problem(); err != nil {
+		return strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
-	return k.err.Error()
+	return ""
+}
+
+func (k *Keyring) problem() error { return errors.Join(k.err, k.broken, k.bad) }
+
+// Broken reports whether there is no key to seal with although there should be: then nothing can leave.
+func (k *Keyring) Broken() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.broken != nil || k.err != nil && k.keys == nil
 }
 
 func (k *Keyring) load(want bool) error {
@@ -92,43 +114,51 @@ func (k *Keyring) load(want bool) error {
 		}
 	}
 	k.read = time.Now()
-	keys, current, err := k.fetch()
+	secret, err := k.secrets.GetSecret(k.name)
 	if err != nil {
-		if k.err = err; k.keys != nil {
+		if k.err = fmt.Errorf("reading the keys in secret %q: %w", k.name, err); k.keys != nil {
 			return nil // the keys of before are as good as they were
 		}
-		return err
+		return k.err
 	}
-	k.keys, k.current, k.err = keys, current, nil
+	k.err = nil
+	k.take(secret)
 	return nil
 }
 
-func (k *Keyring) fetch() (map[string][]byte, string, error) {
-	secret, err := k.secrets.GetSecret(k.name)
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the keys in secret %q: %w", k.name, err)
-	}
-	entries := maps.Clone(secret)
-	current := entries["current"]
-	delete(entries, "current")
-	keys := make(map[string][]byte, len(entries))
-	for id, text := range entries {
-		key, err := decodeKey(text)
-		if err != nil {
-			return nil, "", fmt.Errorf("secret %q, key %q: %w", k.name, id, err)
+// take takes over every good entry of the secret.
+func (k *Keyring) take(secret map[string]string) {
+	var bad []error
+	k.keys, k.current = map[string][]byte{}, strings.TrimSpace(secret["current"])
+	for _, id := range slices.Sorted(maps.Keys(secret)) {
+		if id == "current" {
+			continue
 		}
-		keys[id] = key
+		key, err := decodeKey(secret[id])
+		if err == nil && !isID(id) {
+			err = errors.New("is an id with blanks or characters that cannot be printed")
+		}
+		if err != nil {
+			bad = append(bad, fmt.Errorf("secret %q, key %q: %w", k.name, id, err))
+			continue
+		}
+		k.keys[id] = key
 	}
-	if keys[current] == nil {
-		return nil, "", fmt.Errorf("secret %q: its entry `current` names the key %q, which is not in it", k.name, current)
+	k.bad, k.broken = errors.Join(bad...), nil
+	if k.keys[k.current] == nil {
+		k.broken = fmt.Errorf("secret %q: its entry `current` names the key %q, which is not in it as a good one: nothing is sealed until it is", k.name, k.current)
 	}
-	return keys, current, nil
+}
+
+// isID reports whether a key's id can stand in a message.
+func isID(id string) bool {
+	return id != "" && utf8.ValidString(id) && strings.IndexFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == utf8.RuneError }) < 0
 }
 
 // decodeKey reads 16, 24 or 32 bytes as hex or base64. The error never shows the text.
 func decodeKey(text string) ([]byte, error) {
 	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString} {
-		if key, err := decode(text); err == nil && (len(key) == 16 || len(key) == 24 || len(key) == 32) {
+		if key, err := decode(strings.TrimSpace(text)); err == nil && (len(key) == 16 || len(key) == 24 || len(key) == 32) {
 			return key, nil
 		}
 	}

@@ -2,6 +2,7 @@ package functions
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,67 @@ func TestKeyringRotation(t *testing.T) {
 		_, _, err = k.Current()
 		require.NoError(t, err, "a secret store that is gone does not take the keys away")
 	})
+}
+
+// What is wrong with a rotated secret is reported, and it holds as it would after a restart.
+func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
+	const short = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e" // 31 bytes
+	for name, row := range map[string]struct {
+		secret  map[string]string
+		seals   string // "" is nothing
+		opens   []string
+		problem string
+	}{
+		"good":                                  {map[string]string{"current": "k2", "k2": base64Key}, "k2", []string{"k2"}, ""},
+		"the new key is bad, the old one gone":  {map[string]string{"current": "k2", "k2": short}, "", nil, `key "k2": is not 16`},
+		"the new key is bad, the old one there": {map[string]string{"current": "k2", "k1": hexKey, "k2": short}, "", []string{"k1"}, `key "k2"`},
+		"another one is bad":                    {map[string]string{"current": "k1", "k1": hexKey, "k2": short, "k3": base64Key}, "k1", []string{"k1", "k3"}, `key "k2"`},
+		"the current one is gone":               {map[string]string{"current": "k1", "k2": base64Key}, "", []string{"k2"}, "`current`"},
+		"no current":                            {map[string]string{"k1": hexKey}, "", []string{"k1"}, "`current`"},
+		"an id that cannot be sent":             {map[string]string{"current": "k1\n", "k1\n": hexKey, "k2": hexKey}, "", []string{"k2"}, "cannot be printed"},
+		"empty":                                 {map[string]string{}, "", nil, "`current`"},
+	} {
+		secrets := &fakeSecrets{secret: map[string]string{"current": "k1", "k1": hexKey}}
+		rotated := NewKeyring("keys", secrets)
+		_, _, err := rotated.Current()
+		require.NoError(t, err)
+		secrets.secret = row.secret
+		err = rotated.Refresh()
+		require.Equal(t, row.problem != "", err != nil, "%s: %v", name, err)
+		restarted := NewKeyring("keys", secrets)
+		for when, k := range map[string]*Keyring{"rotated": rotated, "restarted": restarted} {
+			id, key, err := k.Current()
+			require.Equal(t, row.seals, id, "%s, %s", name, when)
+			require.Equal(t, row.seals == "", err != nil, "%s, %s: %v", name, when, err)
+			require.Equal(t, row.seals == "", key == nil, "%s, %s", name, when)
+			require.Equal(t, row.seals == "", k.Broken(), "%s, %s", name, when)
+			require.Contains(t, k.Problem(), row.problem, "%s, %s", name, when)
+			for _, id := range []string{"k1", "k2", "k3"} {
+				_, err := k.Key(id)
+				require.Equal(t, slices.Contains(row.opens, id), err == nil, "%s, %s: %s", name, when, id)
+			}
+		}
+	}
+}
+
+// A failed rotation is in the health with its reason until it is mended.
+func TestAFailedRotationIsReported(t *testing.T) {
+	c := testConfig(t, nil, "cloud")
+	c.KeySecret = "keys"
+	secrets := &fakeSecrets{secret: map[string]string{"current": "k1", "k1": hexKey}}
+	s, err := New(c, Deps{Name: "app-offload", Log: testLog{t}, Secrets: secrets, Publisher: &bin{}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Stop() })
+	_, _, _ = s.keys.Current()
+	require.Equal(t, Fine, s.Health().Severity("keys"))
+	secrets.secret = map[string]string{"current": "k2", "k2": "c2VjcmV0LWNhbmFyeQ=="}
+	s.SecretsChanged()
+	require.Equal(t, Critical, s.Health().Severity("keys"))
+	require.Contains(t, strings.Join(s.NotReady(), " "), `key "k2"`)
+	require.NotContains(t, strings.Join(s.NotReady(), " "), "c2VjcmV0")
+	secrets.secret = map[string]string{"current": "k2", "k2": base64Key}
+	s.SecretsChanged()
+	require.Equal(t, Fine, s.Health().Severity("keys"))
 }
 
 // What is wrong with a secret is said without saying the secret.

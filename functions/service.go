@@ -379,6 +379,8 @@ func (s *Service) credentials() (export.Credentials, error) {
 
 // SecretsChanged is to be called when the secret store reports a change.
 func (s *Service) SecretsChanged() {
-	s.keys.Refresh()
+	if err := s.keys.Refresh(); err != nil {
+		s.log.Errorf("reading the changed secret %s: %v", s.cfg.KeySecret, err)
+	}
 	s.exporter.Rotate()
 }

@@ -148,7 +148,11 @@ func droppedTasks(s *Service, _ *memory) (Severity, string) {
 
 func keysFail(s *Service, _ *memory) (Severity, string) {
 	problem := s.keys.Problem()
-	return when(problem != "", Warning, "keys: %s", problem)
+	severity := Warning
+	if s.keys.Broken() {
+		severity = Critical
+	}
+	return when(problem != "", severity, "keys: %s", problem)
 }
 
 // mostQuarantined is the share of the messages of the last minute above which their quarantine is no longer a note.

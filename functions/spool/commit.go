@@ -165,13 +165,14 @@ func (c *commit) fit(w *writer, r *Record) error {
 	return w.err
 }
 
-// keyIsCurrent makes rotation take effect with the next record. Where the key cannot be had just now, the old one stays.
+// keyIsCurrent makes rotation take effect with the next record. Where there is no current key, nothing more is written with the old one:
+// it is gone from the secret, and after a restart nobody could read what it encrypted.
 func (c *commit) keyIsCurrent(g *segment) bool {
 	if !c.limits.Encrypt {
 		return !g.encrypted()
 	}
 	id, _, err := c.opts.keys.Current()
-	return err != nil || id == g.keyID
+	return err == nil && id == g.keyID
 }
 
 func (c *commit) write(w *writer) {
