@@ -60,14 +60,17 @@ func (s *Spool) admit(a *appending) error {
 			return err
 		}
 	}
+	v := eviction{Spool: s}
 	for i := range a.recs {
 		need := s.stored(&a.recs[i])
-		if !s.makeRoom(&a.recs[i], a.bytes+need) {
+		if !v.room(&a.recs[i], a.bytes+need) {
+			v.end(false)
 			a.bytes = 0
 			return ErrFull
 		}
 		a.bytes += need
 	}
+	v.end(true)
 	for i := range a.recs {
 		if a.recs[i].Time == 0 {
 			a.recs[i].Time = s.opts.clock.Wall(s.opts.clock.Now()).UnixNano()

@@ -249,8 +249,8 @@ func (c *commit) finish(g *segment) {
 	}
 }
 
-// enter adds one stored record to the index. A record whose Append failed over another one is stored all the same; it is
-// counted and dropped at once.
+// enter adds one stored record to the index. A record whose Append failed over another one lies on the disk all the same; it was
+// never appended, so it is gone from the start and in no count.
 func (c *commit) enter(p *placed) {
 	if p.g.err != nil {
 		return
@@ -261,9 +261,13 @@ func (c *commit) enter(p *placed) {
 	g.end = int64(p.e.off) + int64(p.e.size)
 	g.entries = append(g.entries, p.e)
 	i := len(g.entries) - 1
-	cl.appended++
 	s.counted = max(s.counted, p.rec.Seq)
 	s.dirty = true
+	if p.a.err != nil {
+		g.goneDirty = true
+		return
+	}
+	cl.appended++
 	if p.e.due != 0 && (g.due == 0 || p.e.due < g.due) {
 		g.due = p.e.due
 	}
@@ -271,10 +275,6 @@ func (c *commit) enter(p *placed) {
 		s.move(g, i, leasedLive)
 	} else {
 		s.move(g, i, live)
-	}
-	if p.a.err != nil {
-		s.end(g, i, ReasonFailed)
-		return
 	}
 	s.ring.add(g, p.rec, time.Now())
 }

@@ -77,10 +77,11 @@ func (s *Spool) openSegment(g *segment, r *Record) error {
 	s.house.Lock()
 	defer s.house.Unlock()
 	if !s.hasSpare(g.size) && !s.fits(g.size) && !s.relieve(g.size) {
+		s.noSegment()
 		return fmt.Errorf("%w: the quota of %d bytes leaves no room for a segment", ErrFull, s.limits.quota)
 	}
 	err := s.takeFile(g)
-	for try := 0; try < 3 && isNoSpace(err); try++ {
+	for try := 0; try < 2 && isNoSpace(err); try++ {
 		if try > 0 && !s.noSpace(r) {
 			break
 		}
@@ -294,7 +295,12 @@ func (s *Spool) prefill() error {
 			err = f.SyncData()
 		}
 		if err != nil {
-			return errors.Join(fmt.Errorf("preparing %s: %w", name, err), f.Close(), ignoreMissing(s.fs.Remove(s.path(name))))
+			if isNoSpace(err) || errors.Is(err, ErrClosed) {
+				err = nil // it goes without
+			} else {
+				err = fmt.Errorf("preparing %s: %w", name, err)
+			}
+			return errors.Join(err, f.Close(), ignoreMissing(s.fs.Remove(s.path(name))))
 		}
 		s.mu.Lock()
 		s.spares = append(s.spares, spare{name, &handle{File: f, users: 1}})

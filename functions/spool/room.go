@@ -1,6 +1,9 @@
 package spool
 
-import "math"
+import (
+	"cmp"
+	"math"
+)
 
 // limit bounds the bytes of records held. It lies below the quota, so that among the segments there is always one sparse
 // enough to be worth rewriting, and room for that.
@@ -11,39 +14,81 @@ func (l *limits) limit() int64 {
 // segmentMax is the largest record.
 func (l *limits) segmentMax() int64 { return min(l.limit()/4, math.MaxUint32/2) }
 
-// free is the room that records may still take.
-func (s *Spool) free() int64 {
-	limit := s.limits.limit()
-	if s.squeeze > 0 {
-		limit = min(limit, s.squeeze)
+// limit is what bounds the bytes of records held now.
+func (s *Spool) limit() int64 {
+	if limit := s.limits.limit(); s.squeeze == 0 || limit < s.squeeze {
+		return limit
 	}
-	return limit - s.bytes - s.pending
+	return s.squeeze
 }
 
-// makeRoom reports whether the record finds room once its strategy was applied. need counts what its Append needs so far.
-func (s *Spool) makeRoom(r *Record, need int64) bool {
-	if s.free() >= need {
-		return true
+// free is the room that records may still take.
+func (s *Spool) free() int64 { return s.limit() - s.bytes - s.pending }
+
+// fill is the share of the limit that is in use: 1 while a record would not fit that found no room before, however much smaller ones
+// leave free.
+func (s *Spool) fill() float64 {
+	if s.free() < s.refusal {
+		return 1
 	}
-	how := r.OnFull
-	if how == "" {
-		how = s.limits.OnFull
+	s.refusal = 0
+	return min(float64(s.bytes+s.pending)/float64(s.limit()), 1)
+}
+
+// eviction is the records that are to make room for an Append. They are leased until it is certain that they suffice: a record
+// that goes without making room for another is lost for nothing.
+type eviction struct {
+	*Spool
+	victims []victim
+	freed   int64
+}
+
+type victim struct {
+	g   *segment
+	i   int
+	was state
+}
+
+// room reports whether the record finds room, once its strategy has chosen who goes for it. need counts what its Append needs so far.
+func (v *eviction) room(r *Record, need int64) bool {
+	if own := v.stored(r); v.free()+v.freed < own {
+		v.refusal = max(v.refusal, own)
 	}
-	for s.free() < need {
-		var g *segment
-		i := -1
-		switch how {
-		case DropOldest:
-			g, i = s.oldestBelow(r.Lane)
-		case DropLowestScore:
-			g, i = s.lowestBelow(r.Lane, r.Score)
-		}
-		if i < 0 {
+	for v.free()+v.freed < need {
+		if !v.next(r) {
 			return false
 		}
-		s.end(g, i, ReasonFull)
 	}
 	return true
+}
+
+// next chooses one more record by the strategy of the newcomer, and reports whether there was one.
+func (v *eviction) next(r *Record) bool {
+	var g *segment
+	i := -1
+	switch cmp.Or(r.OnFull, v.limits.OnFull) {
+	case DropOldest:
+		g, i = v.oldestBelow(r.Lane)
+	case DropLowestScore:
+		g, i = v.lowestBelow(r.Lane, r.Score)
+	}
+	if i < 0 {
+		return false
+	}
+	v.victims = append(v.victims, victim{g, i, g.entries[i].state})
+	v.freed += int64(g.entries[i].size)
+	v.move(g, i, leased)
+	return true
+}
+
+// end drops the victims if they suffice, and else gives them back.
+func (v *eviction) end(suffice bool) {
+	for _, x := range v.victims {
+		v.move(x.g, x.i, x.was)
+	}
+	for k := 0; suffice && k < len(v.victims); k++ {
+		v.Spool.end(v.victims[k].g, v.victims[k].i, ReasonFull)
+	}
 }
 
 // oldestBelow finds the oldest record, neither taken nor locked, of the lowest lane up to top.
@@ -144,7 +189,18 @@ func (s *Spool) noSpace(r *Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.squeeze = max(s.bytes-s.limits.segment, 1)
-	return s.makeRoom(r, 0)
+	v := eviction{Spool: s}
+	ok := v.room(r, 0)
+	v.end(ok)
+	return ok
+}
+
+// noSegment reacts to a quota that leaves no room for a segment although the limit is not reached, such as where records nearly as
+// large as segments waste their ends: the limit falls to what is held.
+func (s *Spool) noSegment() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.squeeze = max(s.bytes, 1)
 }
 
 // relax lets the limit rise again, a step each time a new segment could be had or some time went by.

@@ -107,3 +107,58 @@ func TestTooLargeAndOddRecordsAreRefused(t *testing.T) {
 	require.Equal(t, big.Payload, s.Take(0, "c", Backlog, 1, 1, nil)[0].Payload)
 	balanced(t, s)
 }
+
+// Nothing goes for a newcomer that finds no room all the same: neither what is lower than it, nor for one of several records of an Append.
+func TestNothingGoesForARecordThatFindsNoRoom(t *testing.T) {
+	for _, how := range []string{DropOldest, DropLowestScore} {
+		cfg := DefaultConfig()
+		cfg.OnFull = how
+		s := open(t, t.TempDir(), cfg, small(2<<20, 64<<10, 100<<10))
+		for i := range 3 {
+			require.NoError(t, put(s, rec(0, "low", 1000, i)))
+		}
+		fillUp(t, s, 9)
+		for put(s, Record{Lane: 9, Class: "old", OnFull: Refuse}) == nil { // to the last byte
+		}
+		for lane := range 6 {
+			require.ErrorIs(t, put(s, Record{Lane: lane, Class: "new", Score: 1e9, Payload: make([]byte, 20_000)}), ErrFull)
+			require.Empty(t, balanced(t, s).Dropped, "%s, lane %d", how, lane)
+		}
+		several := []Record{rec(5, "new", 700, 1), rec(5, "new", 900, 2), rec(5, "new", 20_000, 3)}
+		require.ErrorIs(t, put(s, several...), ErrFull)
+		require.Empty(t, balanced(t, s).Dropped, how)
+		require.Equal(t, []uint64{1, 2, 3}, seqs(append(s.Take(0, "", Live, 9, 1<<20, nil), s.Take(0, "", Backlog, 9, 1<<20, nil)...)), "and all can be taken")
+		s.Release([]uint64{1, 2, 3})
+		require.NoError(t, put(s, several[:2]...), "what suffices goes")
+		require.Equal(t, map[string]uint64{ReasonFull: 2}, balanced(t, s).Dropped, how)
+	}
+}
+
+// A spool that refuses shows as full, whatever the sizes of its records and however many lanes share it; and one that was sized by the
+// formula of the guide holds what it was to hold.
+func TestASpoolThatRefusesShowsFull(t *testing.T) {
+	for _, sizes := range [][]int{{2000}, {60_000}, {90_000}, {150_000}, {200, 150_000}, {70_000, 3000}} {
+		for _, lanes := range []int{1, 10} {
+			const quota = 4 << 20
+			s := open(t, t.TempDir(), DefaultConfig(), small(quota, 64<<10, 64<<10))
+			var err error
+			for i := 0; err == nil; i++ {
+				err = put(s, rec(i%lanes, "c", sizes[i%len(sizes)], i))
+			}
+			require.ErrorIs(t, err, ErrFull)
+			st := balanced(t, s)
+			records, bytes, share := s.Fill()
+			require.EqualValues(t, 1, share, "%v bytes over %d lanes: %d of %d", sizes, lanes, st.HeldBytes, st.Limit)
+			require.EqualValues(t, 1, st.Fill)
+			require.LessOrEqual(t, bytes, st.Limit)
+			t.Logf("%v over %d lanes: %d records, %.1f %% of the quota", sizes, lanes, records, 100*float64(bytes)/quota)
+			var all []uint64
+			for seq := range st.Next {
+				all = append(all, seq)
+			}
+			s.Done(all)
+			_, _, share = s.Fill()
+			require.Zero(t, share, "and empty again")
+		}
+	}
+}

@@ -65,7 +65,8 @@ type Spool struct {
 	ring     ring
 	fates    fates
 	history  history // its file is written with the house held
-	squeeze  int64   // a limit below the configured one, after the disk was full before the quota was; 0 is none
+	squeeze  int64   // a limit below the configured one, after disk or quota had no room for a segment; 0 is none
+	refusal  int64   // bytes of the largest record that found no room lately
 	disk     int64   // bytes of all files
 	spares   []spare
 	dying    []dying

@@ -63,11 +63,12 @@ func (s *Spool) Fate(seq uint64) string {
 	return s.history.of(seq)
 }
 
-// Fill is what is asked often of Stats: records and bytes held, and the share of the limit that they fill.
+// Fill is what is asked often of Stats: records and bytes held, and the share of the limit that they fill, at most 1. It is 1 while
+// a record would be refused, or drop others, that was or did before.
 func (s *Spool) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return int64(s.held), s.bytes, float64(s.bytes+s.pending) / float64(s.limits.limit()) // #nosec G115 -- fits
+	return int64(s.held), s.bytes, s.fill() // #nosec G115 -- fits
 }
 
 // Ready is what could be taken now, and so stands before whatever comes next: records, and their bytes. What is leased or held is
@@ -90,7 +91,7 @@ func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Epoch: s.epoch, Held: s.held, HeldBytes: s.bytes, Limit: s.limits.limit(), DiskBytes: s.disk, Quota: s.limits.quota,
+		Epoch: s.epoch, Held: s.held, HeldBytes: s.bytes, Limit: s.limit(), Fill: s.fill(), DiskBytes: s.disk, Quota: s.limits.quota,
 		Live: s.ready[0], Backlog: s.ready[1], LiveBytes: s.ring.bytes, Leased: s.leased, Locked: s.locked, Next: s.next,
 		Commits: s.commits.Load(), Syncs: s.syncs.Load(), Written: s.written.Load(), Refused: s.refused.Load(),
 		Failed: s.failed.Load(), DiskFull: s.diskFull.Load(), Quarantined: s.quarantined.Load(), Problem: s.problem,
@@ -98,9 +99,6 @@ func (s *Spool) Stats() Stats {
 	}
 	if s.history.f == nil {
 		st.DiskBytes -= s.limits.history() // reserved, and not there yet
-	}
-	if s.squeeze > 0 {
-		st.Limit = min(st.Limit, s.squeeze)
 	}
 	st.Floor, st.OldestAge = s.oldest()
 	for l := range s.lanes {

@@ -33,7 +33,6 @@ const (
 	ReasonFull        = "full"        // it made room in a full spool
 	ReasonQuarantined = "quarantined" // its bytes on disk were damaged
 	ReasonLost        = "lost"        // a crash took it before it was synced, as Config.Sync allowed
-	ReasonFailed      = "failed"      // its commit failed halfway, and Append reported so
 )
 
 // ReasonHere is what Drop is told of a record whose work was done on this node after all. Nothing is lost by it: Fate says "here",
@@ -99,6 +98,7 @@ type Stats struct {
 
 	HeldBytes   int64         // of records held, with their headers
 	Limit       int64         // of HeldBytes; the rest of the quota keeps the log able to move
+	Fill        float64       // the share of Limit in use; 1 while records are refused or dropped for want of room
 	DiskBytes   int64         // of all files
 	Quota       int64         // of DiskBytes
 	Live        int           // records to be taken from Live

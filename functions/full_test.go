@@ -1,0 +1,127 @@
+package functions
+
+import (
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// tmpfs mounts a disk of so many bytes, which takes root.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if os.Geteuid() != 0 || exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).Run() != nil {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
+	return dir
+}
+
+// large is an event that nobody here can work on, of so many bytes.
+func large(device string, n, size int) *task.Event {
+	ev := event(device, n)
+	ev.Raw = append(ev.Raw[:len(ev.Raw):len(ev.Raw)], make([]byte, size)...)
+	r := &ev.Readings[0]
+	r.Type, r.Value = task.String, ev.Raw[len(ev.Raw)-size:]
+	r.Start, r.End = len(ev.Raw)-size, len(ev.Raw)
+	for i := range r.Value {
+		r.Value[i] = 'x'
+	}
+	return ev
+}
+
+// On a disk that is full before the quota is reached the account balances at every look, and after restarts: what the spool refused was
+// never accepted, however often its owner tries again.
+func TestTheAccountBalancesOnAFullDisk(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Spool.Directory = tmpfs(t, "24m")
+	cfg.Spool.QuotaMiB = 512
+	s := open(t, cfg, &bin{})
+	look := func() Counts {
+		t.Helper()
+		c := s.Counts()
+		require.Zero(t, c.Balance, "%+v", c)
+		require.Empty(t, c.Dropped, "nothing is lost: the owners of what was refused have it")
+		return c
+	}
+	left := make([]*task.Event, 60)
+	for n := range left {
+		left[n] = large("d", n, 400_000)
+	}
+	stored := 0
+	for range 4 {
+		refused := left[:0:0]
+		for len(left) > 0 {
+			slice := left[:min(6, len(left))]
+			left = left[len(slice):]
+			var mu sync.Mutex
+			var done sync.WaitGroup
+			done.Add(len(slice))
+			s.Submit(slice, func(i int, err error) {
+				defer done.Done()
+				if mu.Lock(); err != nil {
+					refused = append(refused, slice[i])
+				} else {
+					stored++
+				}
+				mu.Unlock()
+			})
+			look()
+			done.Wait()
+			look()
+		}
+		left = refused
+	}
+	c := look()
+	require.NotEmpty(t, left, "the disk is full")
+	require.Positive(t, stored)
+	require.EqualValues(t, stored, c.Accepted)
+	require.EqualValues(t, stored, c.Spooled)
+	require.Zero(t, c.InFlight)
+	for range 3 {
+		require.NoError(t, s.Stop())
+		s = open(t, cfg, &bin{})
+		require.EqualValues(t, stored, look().Spooled)
+	}
+}
+
+// Records go for a newcomer only where that makes room for it: on a full disk, in a full spool, and for several at once.
+func TestNothingIsDroppedInVain(t *testing.T) {
+	for _, how := range []string{spool.DropOldest, spool.DropLowestScore} {
+		t.Run(how, func(t *testing.T) {
+			cfg := testConfig(t, nil, "cloud")
+			cfg.Spool.Directory = tmpfs(t, "24m")
+			cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 512, 1
+			class := cfg.Writable.Classes["default"]
+			class.OnFull = how
+			cfg.Writable.Classes["default"] = class
+			s := open(t, cfg, &bin{})
+			stored, dropped := 0, int64(0)
+			for n := range 120 {
+				result := make(chan error, 1)
+				s.Submit([]*task.Event{large("d", n, 100_000+n*7919%400_000)}, func(_ int, err error) { result <- err })
+				require.NoError(t, <-result)
+				c := s.Counts()
+				require.Zero(t, c.Balance, "%+v", c)
+				if newcomer := s.ledger.Saved().Dropped[spool.ReasonFull]; newcomer > 0 {
+					require.Equal(t, dropped+1, c.Dropped[spool.ReasonFull], "event %d found no room, and others went for it", n)
+					s.ledger.mu.Lock()
+					s.ledger.accepted, s.ledger.dropped[spool.ReasonFull] = s.ledger.accepted-newcomer, 0
+					s.ledger.mu.Unlock()
+				} else {
+					stored++
+					dropped = c.Dropped[spool.ReasonFull]
+				}
+			}
+			if how == spool.DropOldest {
+				require.Greater(t, stored, 100, "the newest are the ones to keep")
+			}
+		})
+	}
+}
