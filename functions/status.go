@@ -58,7 +58,9 @@ type SpoolStatus struct {
 	Epoch     string  `json:"epoch"`
 	Tasks     int64   `json:"tasks"`
 	Bytes     int64   `json:"bytes"`
-	Quota     int64   `json:"quota"`
+	Limit     int64   `json:"limit"`     // of Bytes; the rest of the quota is room in which files are rewritten
+	Fill      float64 `json:"fill"`      // the share of Limit in use, 1 while tasks are refused or dropped for want of room
+	Quota     int64   `json:"quota"`     // of all files
 	OldestAge float64 `json:"oldestAge"` // s
 	Line      string  `json:"line"`
 	Damaged   int64   `json:"damaged"`
@@ -115,8 +117,8 @@ func (s *Service) events() EventCounts {
 func (s *Service) spoolStatus() SpoolStatus {
 	st := s.spool.Stats()
 	return SpoolStatus{
-		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // #nosec G115 -- a count of records
-		Line: fmt.Sprintf("spool %d of %d MiB, %d tasks, oldest %v", st.HeldBytes>>20, st.Quota>>20, st.Held,
+		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // #nosec G115 -- a count of records
+		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
 			st.OldestAge.Round(time.Second)),
 		Damaged: int64(st.Quarantined), Problem: st.Problem, // #nosec G115 -- a count
 		Dropped: droppedByClass(st.Classes),

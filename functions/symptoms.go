@@ -87,7 +87,7 @@ const nearlyFull = 0.95
 func spoolFull(s *Service, m *memory) (Severity, string) {
 	st := s.spool.Stats()
 	refused := m.grown("spool refused", st.Refused)
-	share := float64(st.HeldBytes) / max(float64(st.Limit), 1)
+	share := st.Fill
 	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
 	limit := s.Config().Writable.Policy.BacklogLimit
 	switch {

@@ -140,7 +140,9 @@ func spoolMetrics() []metric {
 	return []metric{
 		{"spool_tasks", gauge, "Tasks in the spool.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Tasks })},
 		{"spool_bytes", gauge, "Bytes in the spool.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Bytes })},
-		{"spool_quota_bytes", gauge, "Bytes the spool may take.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Quota })},
+		{"spool_limit_bytes", gauge, "Bytes that tasks in the spool may take.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Limit })},
+		{"spool_fill", gauge, "Share of the limit in use, 1 while tasks are refused or dropped for want of room.", nil, plain(func(s *functions.Status) float64 { return s.Spool.Fill })},
+		{"spool_quota_bytes", gauge, "Bytes that all files of the spool may take.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Quota })},
 		{"spool_oldest_age_seconds", gauge, "Age of the oldest task in the spool.", nil, plain(func(s *functions.Status) float64 { return s.Spool.OldestAge })},
 		{"spool_damaged_records_total", counter, "Records set aside because they were damaged.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Damaged })},
 		{"spool_failing", gauge, "1 while the spool cannot store.", nil, flag(func(s *functions.Status) bool { return s.Spool.Problem != "" })},

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -160,5 +161,16 @@ func TestASpoolThatRefusesShowsFull(t *testing.T) {
 			_, _, share = s.Fill()
 			require.Zero(t, share, "and empty again")
 		}
+	}
+}
+
+// The formula of res/OPERATING.md: a quota of 1.42 times what is to be held, and 3 MiB, holds it, for every quota that is allowed.
+func TestTheGuidesFormulaForTheQuotaHolds(t *testing.T) {
+	for held := 1.0; held < 1<<23; held *= 1.07 {
+		cfg := DefaultConfig()
+		cfg.QuotaMiB = max(int(math.Ceil(held*1.42+3)), 16)
+		require.NoError(t, cfg.Validate())
+		l := cfg.limits()
+		require.GreaterOrEqual(t, float64(l.limit())/(1<<20), held, "Spool.QuotaMiB = %d", cfg.QuotaMiB)
 	}
 }

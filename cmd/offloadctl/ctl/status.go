@@ -50,6 +50,8 @@ type status struct {
 	Spool struct {
 		Tasks     int64   `json:"tasks"`
 		Bytes     int64   `json:"bytes"`
+		Limit     int64   `json:"limit"`
+		Fill      float64 `json:"fill"`
 		Quota     int64   `json:"quota"`
 		OldestAge float64 `json:"oldestAge"`
 		Damaged   int64   `json:"damaged"`
@@ -196,7 +198,7 @@ func (s *status) screen() string {
 
 // spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
 func (s *status) spool() string {
-	text := fmt.Sprintf("spool %s of %s MiB, %s tasks", mib(s.Spool.Bytes), count(s.Spool.Quota>>20), count(s.Spool.Tasks))
+	text := fmt.Sprintf("spool %.0f %% full, %s of %s MiB, %s tasks", s.Spool.Fill*100, mib(s.Spool.Bytes), count(s.Spool.Limit>>20), count(s.Spool.Tasks))
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
 	}
