@@ -16,16 +16,17 @@ import (
 var walls = map[string][]string{
 	"check":  {},
 	"clock":  {},
+	"mqtt":   {},
 	"task":   {"check", "clock"},
 	"host":   {"check", "clock"},
 	"spool":  {"check", "clock"},
 	"score":  {"check", "clock", "task", "host"},
 	"policy": {"check", "clock", "task", "host", "score"},
 	"local":  {"check", "clock", "task"},
-	"intake": {"check", "clock", "task"},
+	"intake": {"check", "clock", "mqtt", "task"},
 	"seal":   {"check", "clock", "task"},
 	"batch":  {"check", "clock", "task", "spool"},
-	"export": {"check", "clock", "task", "host", "spool", "batch", "seal"},
+	"export": {"check", "clock", "mqtt", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"version": {},
@@ -39,7 +40,7 @@ var users = map[string][]string{
 	"github.com/edgexfoundry/go-mod-core-contracts/": {
 		"functions", "functions/intake", "functions/local", "cmd/app-offload",
 	},
-	"github.com/eclipse/paho.mqtt.golang":    {"functions/export", "functions/intake", "cmd/offload-cloud", "cmd/offload-lab"},
+	"github.com/eclipse/paho.mqtt.golang":    {"functions/export", "functions/intake", "functions/mqtt", "cmd/offload-cloud", "cmd/offload-lab"},
 	"github.com/shirou/gopsutil/":            {"functions/host"},
 	"github.com/edgexfoundry/device-sdk-go/": {"cmd/app-offload"},
 	"app-offload/functions/badlink":          {"cmd/offload-lab"},

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"encoding/base64"
 	"time"
 
 	"app-offload/functions/check"
@@ -9,7 +10,8 @@ import (
 // Config bounds the intake. Where the broker is and how to log in there is not here: it comes from the MessageBus
 // section every EdgeX service has.
 type Config struct {
-	// MaxPayloadKiB is the size in KiB over which an event is set aside unread.
+	// MaxPayloadKiB is the size in KiB over which an event is set aside unread. The acknowledging trigger does not even take a message
+	// into memory that must hold a larger one.
 	MaxPayloadKiB int
 	// MaxDepth is how deeply objects and arrays may nest in an event, the outermost included.
 	MaxDepth int
@@ -96,6 +98,10 @@ func (c Config) Validate() error {
 func (c Config) Limits() Limits {
 	return Limits{Bytes: c.MaxPayloadKiB << 10, Depth: c.MaxDepth}
 }
+
+// maxPacket is the size in bytes of the largest MQTT packet that may hold such an event: the envelope carries it as base64, and
+// besides it a topic and some fields.
+func (c Config) maxPacket() int { return base64.StdEncoding.EncodedLen(c.MaxPayloadKiB<<10) + 128<<10 }
 
 // duration reads a duration Validate has passed; anything else is fallback.
 func duration(text string, fallback time.Duration) time.Duration {

@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"app-offload/functions/mqtt"
 )
 
 const (
@@ -22,8 +24,8 @@ const (
 	maxBackOff     = 10 * time.Second
 )
 
-func (s *Subscriber) options() *mqtt.ClientOptions {
-	o := mqtt.NewClientOptions()
+func (s *Subscriber) options() *paho.ClientOptions {
+	o := paho.NewClientOptions()
 	o.AddBroker(s.bus.URL)
 	o.SetClientID(s.bus.ClientID)
 	o.SetCleanSession(!s.cfg.PersistentSession)
@@ -58,7 +60,7 @@ func (s *Subscriber) login() (username, password string) {
 }
 
 // open makes the connection. Reading through a buffer saves most system calls, since paho reads a packet in three parts.
-func (s *Subscriber) open(at *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+func (s *Subscriber) open(at *url.URL, _ paho.ClientOptions) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
 	var dialer interface {
@@ -81,7 +83,7 @@ func (s *Subscriber) open(at *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
 	}
 	buffered := &bufferedConn{Conn: conn, r: bufio.NewReaderSize(conn, s.cfg.ReadBufferKiB<<10)}
 	s.conn.set(buffered)
-	return buffered, nil
+	return mqtt.Limit(buffered, s.cfg.maxPacket(), nil), nil
 }
 
 // connection is the current one, to be cut for a new login.
@@ -135,8 +137,8 @@ func (noStore) Close()                            {}
 func (noStore) Reset()                            {}
 
 // notified hears of attempts that failed, of which paho says nothing otherwise.
-func (s *Subscriber) notified(_ mqtt.Client, n mqtt.ConnectionNotification) {
-	if failed, ok := n.(mqtt.ConnectionNotificationFailed); ok {
+func (s *Subscriber) notified(_ paho.Client, n paho.ConnectionNotification) {
+	if failed, ok := n.(paho.ConnectionNotificationFailed); ok {
 		s.report(fmt.Errorf("connecting: %w", failed.Reason))
 	}
 }
@@ -156,13 +158,13 @@ func (s *Subscriber) report(problem error) {
 	}
 }
 
-func (s *Subscriber) lost(_ mqtt.Client, err error) {
+func (s *Subscriber) lost(_ paho.Client, err error) {
 	s.count(func(c *SubscriberCounts) { c.Subscribed = false })
 	s.log.Warnf("connection to the MQTT MessageBus %s is lost, connecting again: %v", s.bus.URL, err)
 }
 
 // connected subscribes, also where the session is known to the broker, because the topics may have changed since.
-func (s *Subscriber) connected(client mqtt.Client) {
+func (s *Subscriber) connected(client paho.Client) {
 	s.mu.Lock()
 	s.counts.Connections++
 	if s.stopping {
@@ -191,7 +193,7 @@ func (s *Subscriber) connected(client mqtt.Client) {
 
 const refusedByBroker = 0x80 // the return code of a SUBACK
 
-func (s *Subscriber) subscribe(client mqtt.Client) error {
+func (s *Subscriber) subscribe(client paho.Client) error {
 	filters := make(map[string]byte, len(s.bus.Topics))
 	for _, topic := range s.bus.Topics {
 		filters[topic] = 1
@@ -207,7 +209,7 @@ func (s *Subscriber) subscribe(client mqtt.Client) error {
 	if err := token.Error(); err != nil {
 		return err
 	}
-	for topic, code := range token.(*mqtt.SubscribeToken).Result() {
+	for topic, code := range token.(*paho.SubscribeToken).Result() {
 		if code == refusedByBroker {
 			return fmt.Errorf("the broker refuses topic %q; its access list must allow it", topic)
 		}

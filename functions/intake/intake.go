@@ -39,6 +39,7 @@ const (
 type RejectError struct {
 	Reason string // one of the Reason words
 	Detail string // for people: which field, at which byte, and what was found
+	size   int    // bytes of what was rejected unread; else 0
 }
 
 // Error is the reason followed by the detail.

@@ -70,7 +70,7 @@ func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error)
 	entry := Rejected{Time: time.Now(), Reason: ReasonMalformed, Detail: cause.Error(), Topic: topic, ContentType: contentType, Size: len(payload)}
 	var rejected *RejectError
 	if errors.As(cause, &rejected) {
-		entry.Reason, entry.Detail = rejected.Reason, rejected.Detail
+		entry.Reason, entry.Detail, entry.Size = rejected.Reason, rejected.Detail, max(entry.Size, rejected.size)
 	}
 	entry.Payload = append([]byte(nil), payload[:min(len(payload), q.maxBytes)]...)
 	q.mu.Lock()

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
+	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
 )
 
@@ -40,7 +41,7 @@ type Subscriber struct {
 	limits     Limits
 	retryAfter time.Duration
 
-	client    mqtt.Client
+	client    paho.Client
 	gate      *Gate
 	arrived   chan arrival
 	ctx       context.Context // ends at the stop: nothing more is read
@@ -87,7 +88,7 @@ type SubscriberCounts struct {
 
 // arrival is one message with its room at the gate.
 type arrival struct {
-	msg  mqtt.Message
+	msg  paho.Message
 	pass Pass
 }
 
@@ -121,7 +122,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log L
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.acks = newAcker(s.acknowledge)
-	s.client = mqtt.NewClient(s.options())
+	s.client = paho.NewClient(s.options())
 	return s, nil
 }
 
@@ -144,7 +145,7 @@ func (s *Subscriber) Start(ctx context.Context) {
 
 // receive is called by paho for one message after the other. While the gate is full it blocks, and with it the reading
 // from the connection.
-func (s *Subscriber) receive(_ mqtt.Client, msg mqtt.Message) {
+func (s *Subscriber) receive(_ paho.Client, msg paho.Message) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
 	pass, err := s.gate.Wait(s.ctx, messageCost(len(msg.Payload())))
@@ -217,6 +218,11 @@ func (s *Subscriber) accept(a arrival) *delivery {
 }
 
 func (s *Subscriber) parse(msg []byte) (*task.Event, string, []byte, error) {
+	if size, ok := mqtt.Skipped(msg); ok {
+		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", size, s.cfg.maxPacket())
+		err.size = size
+		return nil, "", nil, err
+	}
 	env, err := ParseEnvelope(msg)
 	if err != nil {
 		return nil, "", msg, err

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
@@ -234,4 +235,43 @@ func (countingSink) Submit(events []*task.Event, done func(i int, err error)) {
 	for i := range events {
 		done(i, nil)
 	}
+}
+
+// TestAMessageOverTheLimitIsSkippedAndAcknowledged: it is counted by size and never comes again, and those around it are not harmed.
+func TestAMessageOverTheLimitIsSkippedAndAcknowledged(t *testing.T) {
+	server, url := openBroker(t)
+	cfg := testConfig()
+	cfg.MaxPayloadKiB = 1024
+	sink := &testSink{}
+	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
+	publish(t, server, 1, 11)
+	require.NoError(t, server.Publish(testTopic, make([]byte, 70<<20), false, 1))
+	publish(t, server, 11, 21)
+	eventually(t, func() bool { return s.Counts().Acked == 21 }, "all acknowledged")
+	require.Equal(t, sequence(1, 21), sink.got())
+	require.Equal(t, map[string]uint64{ReasonTooLarge: 1}, s.quarantine.Counts())
+	aside := s.quarantine.List()[0]
+	require.Greater(t, aside.Size, 70<<20)
+	require.Equal(t, testTopic, aside.Topic)
+	require.Equal(t, uint64(1), s.Counts().Connections)
+	eventually(t, func() bool { return unacknowledged(server, "app-offload") == 0 }, "the broker is done with all")
+}
+
+func TestTheLargestEventWithinTheLimitIsTaken(t *testing.T) {
+	server, url := openBroker(t)
+	cfg := testConfig()
+	cfg.MaxPayloadKiB = 1024
+	sink := &testSink{}
+	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
+	ev := message(t, "device", 1)
+	payload := append(decodePayload(t, ev), bytes.Repeat([]byte{' '}, 1<<20)...)[:1<<20]
+	require.NoError(t, server.Publish(testTopic, sealed(t, payload, ContentTypeJSON), false, 1))
+	eventually(t, func() bool { return s.Counts().Acked == 1 }, "acknowledged")
+	require.Equal(t, sequence(1, 2), sink.got())
+}
+
+func decodePayload(t *testing.T, msg []byte) []byte {
+	env, err := ParseEnvelope(msg)
+	require.NoError(t, err)
+	return env.Payload
 }
