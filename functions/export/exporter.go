@@ -40,7 +40,7 @@ type Spool interface {
 	Done(seqs []uint64)
 	Release(seqs []uint64)
 	Drop(seqs []uint64, reason string)
-	Fate(seq uint64) string
+	FateRun(seq uint64) (fate string, last uint64)
 	Floor() uint64
 	Epoch() string
 	Fill() (records, bytes int64, share float64)

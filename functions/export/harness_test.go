@@ -155,6 +155,8 @@ func (s *shelf) Fate(seq uint64) string {
 	return spool.FateHeld
 }
 
+func (s *shelf) FateRun(seq uint64) (string, uint64) { return s.Fate(seq), seq }
+
 func (s *shelf) Floor() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -77,7 +77,7 @@ func (x *Exporter) confirm(records []spool.Record) {
 }
 
 const (
-	maxGap    = 1 << 16         // sequences looked up for one receipt; the consumer asks again for the rest
+	maxGap    = 1 << 16         // runs of sequences looked up for one receipt; the consumer asks again for the rest
 	beyond    = 1 << 12         // of them behind the last gap, since a receipt names only so many, and there may be more
 	goneAgain = 5 * time.Second // the same statement is not repeated sooner
 )
@@ -86,7 +86,7 @@ const (
 // way or will be sent in its turn.
 func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
 	ranges, count := x.fates(gaps)
-	if count == 0 {
+	if len(ranges) == 0 {
 		return
 	}
 	text := fmt.Sprint(ranges)
@@ -106,26 +106,31 @@ func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
 	x.stats.do(func(s *Stats) { s.Gone += count })
 }
 
-// fates groups the sequences of the gaps that are gone by reason, and those known to be gone right behind them.
+// fates groups the sequences of the gaps that are gone by reason, and those known to be gone right behind them. It goes by runs of
+// sequences: after a loss of the spool's state one gap may span a million million.
 func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint64) {
 	floor := x.deps.Spool.Floor()
 	looked := 0
-	look := func(g seal.Range, fate func(seq, floor uint64) string) {
-		for seq := g.First; looked < maxGap; seq++ {
-			looked++
-			if reason := fate(seq, floor); reason != "" {
-				ranges = appendGone(ranges, seq, reason)
-				count++
+	look := func(g seal.Range, fate func(seq, floor uint64) (string, uint64)) {
+		for seq := g.First; looked < maxGap; looked++ {
+			reason, last := fate(seq, floor)
+			last = min(last, g.Last)
+			if reason != "" {
+				ranges = appendGone(ranges, seal.Range{First: seq, Last: last}, reason)
 			}
-			if seq == g.Last {
+			if reason != "" && reason != spool.FateSkipped {
+				count += last - seq + 1
+			}
+			if last == g.Last {
 				break
 			}
+			seq = last + 1
 		}
 	}
 	for _, g := range gaps {
 		look(g, x.fate)
 	}
-	if count == 0 {
+	if len(ranges) == 0 {
 		return nil, 0
 	}
 	if last := gaps[len(gaps)-1].Last; last < math.MaxUint64-beyond {
@@ -135,31 +140,31 @@ func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint
 }
 
 // known is the fate of a sequence that nobody has asked for: only what the spool gave up for certain counts.
-func (x *Exporter) known(seq, floor uint64) string {
-	if f := x.deps.Spool.Fate(seq); f == spool.FateUnknown || f == spool.FateDone {
-		return ""
+func (x *Exporter) known(seq, floor uint64) (reason string, last uint64) {
+	if f, last := x.deps.Spool.FateRun(seq); f == spool.FateUnknown || f == spool.FateDone {
+		return "", last
 	}
 	return x.fate(seq, floor)
 }
 
-// fate is why a sequence will never come, "" when it still may.
-func (x *Exporter) fate(seq, floor uint64) string {
-	switch f := x.deps.Spool.Fate(seq); {
+// fate is why a sequence, and those behind it up to last, will never come; "" when they still may.
+func (x *Exporter) fate(seq, floor uint64) (reason string, last uint64) {
+	switch f, last := x.deps.Spool.FateRun(seq); {
 	case f == spool.FateHeld:
-		return ""
+		return "", last
 	case f == spool.FateUnknown && seq >= floor:
-		return "" // not given out yet
+		return "", last // not given out yet
 	case f == spool.FateUnknown:
-		return "unknown" // too long ago for the spool to remember
+		return "unknown", min(last, floor-1) // too long ago for the spool to remember
 	default:
-		return strings.TrimPrefix(f, "dropped:")
+		return strings.TrimPrefix(f, "dropped:"), last
 	}
 }
 
-func appendGone(ranges []seal.GoneRange, seq uint64, reason string) []seal.GoneRange {
-	if n := len(ranges); n > 0 && ranges[n-1].Reason == reason && ranges[n-1].Last+1 == seq {
-		ranges[n-1].Last = seq
+func appendGone(ranges []seal.GoneRange, r seal.Range, reason string) []seal.GoneRange {
+	if n := len(ranges); n > 0 && ranges[n-1].Reason == reason && ranges[n-1].Last+1 == r.First {
+		ranges[n-1].Last = r.Last
 		return ranges
 	}
-	return append(ranges, seal.GoneRange{Range: seal.Range{First: seq, Last: seq}, Reason: reason})
+	return append(ranges, seal.GoneRange{Range: r, Reason: reason})
 }

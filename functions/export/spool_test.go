@@ -3,6 +3,8 @@ package export
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +97,39 @@ func TestExpiredRecordsCostNoLink(t *testing.T) {
 	b.receipt(&seal.Receipt{ID: "r", Node: node, Epoch: s.Epoch(), Created: time.Now(), Gaps: []seal.Range{{First: 2, Last: 2}}})
 	until(t, "it is explained", func() bool { n := 0; b.look(func() { n = len(b.gone) }); return n == 1 })
 	b.look(func() { require.True(t, strings.HasPrefix(b.gone[0].Reason, "expired")) })
+}
+
+// TestAGapOfAMillionMillionIsOneRange: a spool that lost its state leaps, and says so in one message.
+func TestAGapOfAMillionMillionIsOneRange(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	dir := t.TempDir()
+	put := func(s *spool.Spool) uint64 {
+		done, r := make(chan error, 1), []spool.Record{{Lane: 5, Class: "a", Payload: []byte("d|1")}}
+		s.Append(r, func(err error) { done <- err })
+		require.NoError(t, <-done)
+		return r[0].Seq
+	}
+	s, err := spool.Open(dir, spool.DefaultConfig())
+	require.NoError(t, err)
+	before := put(s)
+	require.NoError(t, s.Close())
+	for _, state := range []string{"state-a", "state-b"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, state), make([]byte, 100), 0o600))
+	}
+	s, err = spool.Open(dir, spool.DefaultConfig())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	after := put(s)
+	require.Greater(t, after-before, uint64(1<<40))
+	r := newRig(t, quick(b.addr), s, nil)
+	defer r.halt()
+	r.settled()
+	b.receipt(&seal.Receipt{ID: "r", Node: node, Epoch: s.Epoch(), Created: time.Now(), Gaps: []seal.Range{{First: before + 1, Last: after - 1}}})
+	until(t, "it is explained", func() bool { n := 0; b.look(func() { n = len(b.gone) }); return n > 0 })
+	b.look(func() {
+		require.Equal(t, []seal.GoneRange{{Range: seal.Range{First: before + 1, Last: after - 1}, Reason: spool.FateSkipped}}, b.gone)
+	})
+	require.Zero(t, r.Stats().Gone, "and no task is among it")
 }
 
 // BenchmarkExport is the way from records in the real spool to their receipts, 1,000 records of 200 bytes a batch.

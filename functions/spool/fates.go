@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"sort"
 )
@@ -19,7 +20,7 @@ type fateRange struct {
 
 // add tells the fate of lo … hi. Where a part was told before the new word counts.
 func (f *fates) add(lo, hi uint64, why string) {
-	i := sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= lo })
+	i := f.at(lo)
 	if i < len(f.ranges) && f.ranges[i].lo <= lo && f.ranges[i].hi >= hi && f.ranges[i].why == why {
 		return
 	}
@@ -69,18 +70,35 @@ func (f *fates) clear(i int, lo, hi uint64) int {
 
 // forget takes back what was told of a sequence.
 func (f *fates) forget(seq uint64) {
-	i := sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= seq })
-	if i < len(f.ranges) && f.ranges[i].lo <= seq {
+	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
 		f.clear(i, seq, seq)
 	}
 }
 
 func (f *fates) of(seq uint64) string {
-	i := sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= seq })
-	if i < len(f.ranges) && f.ranges[i].lo <= seq {
-		return f.ranges[i].why
+	why, _ := f.run(seq)
+	return why
+}
+
+// run is of, and the end of the range.
+func (f *fates) run(seq uint64) (why string, last uint64) {
+	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
+		return f.ranges[i].why, f.ranges[i].hi
 	}
-	return FateUnknown
+	return FateUnknown, seq
+}
+
+// before is the last sequence ahead of the next range behind seq.
+func (f *fates) before(seq uint64) uint64 {
+	if i := f.at(seq); i < len(f.ranges) {
+		return max(f.ranges[i].lo, 1) - 1
+	}
+	return math.MaxUint64
+}
+
+// at is the index of the first range that does not end before seq.
+func (f *fates) at(seq uint64) int {
+	return sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= seq })
 }
 
 func (f *fates) encode(b []byte) []byte {

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 )
 
@@ -207,10 +208,11 @@ const (
 	openMost      = 8 // blocks unpacked at a time
 )
 
-// of says what became of a sequence, FateUnknown where no block has it.
-func (h *history) of(seq uint64) string {
+// of says what became of a sequence, FateUnknown where no block has it, and how far the blocks around it say the same.
+func (h *history) of(seq uint64) (why string, last uint64) {
+	last = math.MaxUint64
 	if len(h.slots) == 0 {
-		return FateUnknown
+		return FateUnknown, last
 	}
 	if w := seq/historyWindow + 1; w != h.window {
 		h.window = w
@@ -221,11 +223,24 @@ func (h *history) of(seq uint64) string {
 		if x.gen != gen || seq < x.lo || seq > x.hi {
 			continue
 		}
-		if why := h.unpacked(gen).of(seq); why != FateUnknown {
-			return why
+		f := h.unpacked(gen)
+		if why, end := f.run(seq); why != FateUnknown {
+			return why, min(last, end)
+		}
+		last = min(last, x.hi, f.before(seq))
+	}
+	return FateUnknown, last
+}
+
+// run is of, with a last that holds for all blocks.
+func (h *history) run(seq uint64) (why string, last uint64) {
+	why, last = h.of(seq)
+	for _, x := range h.slots {
+		if x.gen > 0 && x.lo > seq {
+			last = min(last, x.lo-1)
 		}
 	}
-	return FateUnknown
+	return why, last
 }
 
 func (h *history) look(first, last uint64) {

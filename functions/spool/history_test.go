@@ -57,6 +57,13 @@ func explained(t testing.TB, s *Spool, fates map[uint64]string) {
 	for seq, why := range fates {
 		require.Equal(t, why, s.Fate(seq), "record %d", seq)
 	}
+	for seq := uint64(1); seq < s.next; { // and runs of sequences say the same
+		why, last := s.FateRun(seq)
+		require.GreaterOrEqual(t, last, seq)
+		for last = min(last, s.next-1); seq <= last; seq++ {
+			require.Equal(t, s.Fate(seq), why, "record %d", seq)
+		}
+	}
 }
 
 // quiet keeps the keeper from doing what a test wants to do itself.

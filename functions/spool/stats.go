@@ -2,6 +2,7 @@ package spool
 
 import (
 	"maps"
+	"math"
 	"time"
 )
 
@@ -60,7 +61,29 @@ func (s *Spool) Fate(seq uint64) string {
 	if why := s.fates.of(seq); why != FateUnknown || seq >= s.next {
 		return why
 	}
-	return s.history.of(seq)
+	why, _ := s.history.of(seq)
+	return why
+}
+
+// FateRun is Fate, and the last of the sequences that follow of which the same is known to hold: a gap may span more sequences than
+// could be asked for one by one.
+func (s *Spool) FateRun(seq uint64) (fate string, last uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g, _ := s.locate(seq); g != nil {
+		return FateHeld, seq
+	}
+	if why, last := s.fates.run(seq); why != FateUnknown {
+		return why, last
+	}
+	if seq >= s.next {
+		return FateUnknown, math.MaxUint64
+	}
+	fate, last = s.history.run(seq)
+	if floor, _ := s.oldest(); fate == FateUnknown {
+		last = min(last, max(floor, 1)-1) // nothing is held below it
+	}
+	return fate, max(min(last, s.fates.before(seq)), seq)
 }
 
 // Fill is what is asked often of Stats: records and bytes held, and the share of the limit that they fill, at most 1. It is 1 while
