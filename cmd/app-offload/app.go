@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	sdk "github.com/edgexfoundry/app-functions-sdk-go/v3/pkg"
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
@@ -22,19 +21,12 @@ func run() int {
 	if code, done := special(os.Args[1:], os.Stdout, os.Stderr); done {
 		return code
 	}
-	// The raw target keeps the bytes of an event as they came: decoding it into a DTO costs more than all the rest.
-	edgex, ok := sdk.NewAppServiceWithTargetType(serviceKey, &[]byte{})
-	if !ok {
-		return 1 // the SDK has said why
-	}
-	log := edgex.LoggingClient()
-	a, err := newApp(edgex)
-	if err != nil {
-		log.Errorf("%s cannot start: %v", serviceKey, err)
-		return 1
+	a, code := start()
+	if a == nil {
+		return code
 	}
 	if err := a.serve(); err != nil {
-		log.Errorf("%s has ended with a problem: %v", serviceKey, err)
+		a.edgex.LoggingClient().Errorf("%s has ended with a problem: %v", serviceKey, err)
 		return 1
 	}
 	return 0

@@ -216,12 +216,7 @@ func (e *edge) start() {
 // spawn runs the program, the second time on the port of the first.
 func (e *edge) spawn() {
 	e.t.Helper()
-	path := filepath.Join(e.dir, "common.yaml")
-	kind, protocol, busPort := "mqtt", "tcp", e.port
-	if e.redis != "" {
-		kind, protocol, busPort = "redis", "redis", e.redis
-	}
-	require.NoError(e.t, os.WriteFile(path, fmt.Appendf(nil, common, e.noBus, kind, protocol, busPort), 0o600))
+	path := e.writeCommon()
 	if e.own == "" {
 		e.own = freePort(e.t)
 	}
@@ -236,6 +231,18 @@ func (e *edge) spawn() {
 	require.NoError(e.t, e.cmd.Start())
 	cmd := e.cmd
 	e.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+// writeCommon writes the common configuration.
+func (e *edge) writeCommon() string {
+	e.t.Helper()
+	path := filepath.Join(e.dir, "common.yaml")
+	kind, protocol, busPort := "mqtt", "tcp", e.port
+	if e.redis != "" {
+		kind, protocol, busPort = "redis", "redis", e.redis
+	}
+	require.NoError(e.t, os.WriteFile(path, fmt.Appendf(nil, common, e.noBus, kind, protocol, busPort), 0o600))
+	return path
 }
 
 // stop sends SIGTERM and tells how long the program took.

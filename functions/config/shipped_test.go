@@ -155,6 +155,9 @@ func literal(v reflect.Value) string {
 	if v.Kind() == reflect.String {
 		return fmt.Sprintf("%q", v.String())
 	}
+	if text := fmt.Sprint(v.Interface()); v.Kind() == reflect.Float64 && !strings.ContainsAny(text, ".e") {
+		return text + ".0" // EdgeX takes the type of an override from the value in the file
+	}
 	return fmt.Sprint(v.Interface())
 }
 

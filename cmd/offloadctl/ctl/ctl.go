@@ -61,7 +61,7 @@ func verbs() []verb {
 
 // Main is the whole life of the process when it is the tool; it gives the exit code.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return run(ctx, processShell(), os.Args[1:])
 }

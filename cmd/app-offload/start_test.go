@@ -1,0 +1,88 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever the start waits for, a signal ends it in order, long before the SDK's minute is over.
+func TestASignalStopsTheServiceInEveryPhaseOfItsStart(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and answers nothing
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	nobody := freePort(t)
+	for name, phase := range map[string]struct {
+		args []string
+		env  []string
+	}{
+		"waits for the secret store":    {[]string{"-cd", "../../res", "-cc", "COMMON"}, []string{"EDGEX_SECURITY_SECRET_STORE=true"}},
+		"waits for Consul":              {[]string{"-cd", "../../res", "-cp=consul.http://127.0.0.1:" + nobody}, nil},
+		"waits for the MessageBus":      {[]string{"-cd", "../../res", "-cc", "COMMON"}, nil},
+		"waits for the registry":        {[]string{"-cd", "../../res", "-cc", "COMMON", "-r"}, []string{"REGISTRY_PORT=" + nobody}},
+		"waits for a broken MessageBus": {[]string{"-cd", "../../res", "-cc", "COMMON"}, []string{"MESSAGEBUS_PORT=" + port(silent)}},
+	} {
+		for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+			t.Run(name+", "+s.String(), func(t *testing.T) {
+				t.Parallel()
+				e := &edge{t: t, dir: t.TempDir(), port: nobody, log: &lockedBuffer{}}
+				common := e.writeCommon()
+				args := strings.Split(strings.ReplaceAll(strings.Join(phase.args, "\n"), "COMMON", common), "\n")
+				cmd := exec.Command(os.Args[0], args...)
+				cmd.Env = append(os.Environ(), beService+"=1", "EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_PORT="+freePort(t), "OFFLOAD_SPOOL_DIRECTORY="+e.dir)
+				cmd.Env = append(cmd.Env, phase.env...)
+				cmd.Stdout, cmd.Stderr = e.log, e.log
+				require.NoError(t, cmd.Start())
+				t.Cleanup(func() { _ = cmd.Process.Kill() })
+				e.await("the start", func() bool { return strings.Contains(e.log.String(), "Starting app-offload") })
+				time.Sleep(time.Second) // into the phase
+				began := time.Now()
+				require.NoError(t, cmd.Process.Signal(s))
+				require.NoError(t, cmd.Wait(), e.log.String())
+				require.Less(t, time.Since(began), 10*time.Second)
+				require.Contains(t, e.log.String(), "stopping during the start", name)
+			})
+		}
+	}
+}
+
+func port(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// A running service takes a SIGHUP as a SIGTERM.
+func TestAHangUpIsAnOrderlyStop(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge")
+	e.start()
+	e.publish(1)
+	e.await("done", func() bool { return e.counts().Local == 1 })
+	require.NoError(t, e.cmd.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, e.cmd.Wait(), e.log.String())
+}
+
+func TestRegistryOf(t *testing.T) {
+	for _, row := range []struct {
+		args    string
+		env     map[string]string
+		at, key string
+	}{
+		{"-r -cp=consul.http://c:8500", map[string]string{"EDGEX_SECURITY_SECRET_STORE": "false"}, "http://c:8500", "app-offload"},
+		{"--registry --configProvider=consul.http://c:8500 -sk=two", map[string]string{"EDGEX_SECURITY_SECRET_STORE": "false"}, "http://c:8500", "two"},
+		{"-r -cp=consul.http://c:8500", nil, "", ""}, // needs a token
+		{"-cp=consul.http://c:8500", map[string]string{"EDGEX_SECURITY_SECRET_STORE": "false"}, "", ""},
+		{"-r -cp=consul.http://c:8500", map[string]string{"EDGEX_SECURITY_SECRET_STORE": "false", "EDGEX_USE_REGISTRY": "false"}, "", ""},
+		{"-r -cc=x", map[string]string{"EDGEX_SECURITY_SECRET_STORE": "false"}, "", ""},
+	} {
+		at, key := registryOf(strings.Fields(row.args), func(name string) (string, bool) { v, ok := row.env[name]; return v, ok })
+		require.Equal(t, row.at, at, row.args)
+		require.Equal(t, row.key, key, row.args)
+	}
+}
