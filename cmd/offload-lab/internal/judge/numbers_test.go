@@ -1,0 +1,251 @@
+package judge
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-lab/internal/oracle"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// Two episodes of one contestant, every figure computed by hand.
+func TestEveryFigureOfAScoreByHand(t *testing.T) {
+	rounds := []round{
+		{best: 2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
+		{best: 4, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 3}}}},
+	}
+	s := sum("me", 1, rounds)
+	// Regrets (3−2)/2 = 0.5 and (10−4)/2 = 3, whose mean is 1.75 and whose standard error is 1.25.
+	half := student95(1) * 1.25
+	require.InDelta(t, 1.75-half, s.RegretCI95[0], 1e-12)
+	require.InDelta(t, 1.75+half, s.RegretCI95[1], 1e-12)
+	s.RegretCI95 = [2]float64{}
+	require.Equal(t, Score{
+		Policy: "me", Episodes: 2, ExactEpisodes: 1, Regret: 1.75,
+		MeanCost: 13.0 / 4, JoulesPerTask: 3, BytesPerTask: 150, MissShare: 0.75, CloudShare: 0.75,
+		RelativeRegret: (0.5 + 1.5) / 2, MeanT: 2.5, P95T: 4, P99T: 4,
+	}, s)
+}
+
+func TestAQuantileIsTheSmallestValueThatTheShareIsNotAbove(t *testing.T) {
+	hundred := make([]float64, 100)
+	for i := range hundred {
+		hundred[i] = float64(i + 1)
+	}
+	for q, want := range map[float64]float64{0: 1, 0.001: 1, 0.5: 50, 0.501: 51, 0.95: 95, 0.99: 99, 0.991: 100, 1: 100} {
+		require.Equal(t, want, quantile(hundred, q), "share %v", q)
+	}
+	require.Equal(t, 7.0, quantile([]float64{7}, 0.95))
+	require.Equal(t, 2.0, quantile([]float64{1, 2}, 0.95))
+}
+
+func TestTheIntervalByHand(t *testing.T) {
+	require.Equal(t, 2.5, mean([]float64{1, 4, 2, 3}))
+	require.Zero(t, halfWidth([]float64{3}), "one episode has no width")
+	// Two values: the standard error is half their distance.
+	require.InDelta(t, student95(1)*1.5, halfWidth([]float64{1, 4}), 1e-12)
+	// 1…5: variance 2.5, standard error √0.5, 4 degrees of freedom.
+	require.InDelta(t, student95(4)*math.Sqrt(0.5), halfWidth([]float64{1, 2, 3, 4, 5}), 1e-12)
+	for freedom, want := range map[float64]float64{10: 2.228139, 20: 2.085963, 30: 2.042272, 1000: 1.962339} {
+		require.InDelta(t, want, student95(freedom), 3e-3, "%v degrees of freedom", freedom)
+	}
+}
+
+func TestATallyAddsUpWhatCameOfEachTask(t *testing.T) {
+	var got tally
+	got.add(sim.Info{Took: 2, Cost: 3, Joules: 4, Bytes: 5, Missed: true})
+	got.add(sim.Info{Took: 1, Cost: 10, Joules: 20, Bytes: 30, Cloud: true})
+	require.Equal(t, tally{cost: 13, joules: 24, bytes: 35, missed: 1, cloud: 1, took: []float64{2, 1}}, got)
+}
+
+func small(t *testing.T, tasks int) *sim.World {
+	t.Helper()
+	c := sim.DefaultConfig()
+	c.Tasks, c.Rates = tasks, [2]float64{4, 4}
+	w, err := sim.NewWorld(c, trace.Synthetic(7, 12, 4, 4))
+	require.NoError(t, err)
+	return w
+}
+
+// Where the search gives up, what nothing can beat takes the place of the optimum: no regret is shown smaller than it is.
+func TestRegretIsHeldAgainstTheBound(t *testing.T) {
+	o := Options{Episodes: 1, Seed: 3, Search: oracle.Search{Limit: 40, Beam: 4}}
+	w := small(t, 300)
+	plan := o.Search.Solve(w.Draw(EpisodeSeed(o.Seed, 0)))
+	require.False(t, plan.Exact(), "this episode is to be too much for the search")
+	r := play(w, nil, o, 0)
+	require.NoError(t, r.err)
+	require.Equal(t, plan.Bound, r.best)
+	require.Less(t, r.best, plan.Cost)
+	require.False(t, r.exact)
+	require.Len(t, r.tallies, 1)
+	require.InDelta(t, plan.Cost, r.tallies[0].cost, 1e-6, "the oracle follows its plan")
+
+	scores, err := Compare(t.Context(), w, nil, o)
+	require.NoError(t, err)
+	require.InDelta(t, (plan.Cost-plan.Bound)/300, scores[0].Regret, 1e-9)
+	require.Positive(t, scores[0].Regret)
+	require.Zero(t, scores[0].ExactEpisodes)
+}
+
+// fixed decides one way, and counts how often it was asked.
+type fixed struct {
+	target policy.Target
+	asked  *int
+	times  *[]int64
+}
+
+func (f fixed) Name() string   { return "fixed" }
+func (f fixed) String() string { return "fixed" }
+
+func (f fixed) Decide(tk *task.Task, _ *score.Estimate, s *host.State) policy.Decision {
+	*f.asked++
+	if f.times != nil {
+		*f.times = append(*f.times, s.Time, tk.Received)
+	}
+	return policy.Decision{Target: f.target, Propensity: 1}
+}
+
+func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
+	w := small(t, 60)
+	var episodes []int
+	asked, done := 0, []int{}
+	make := func(episode int) (policy.Policy, error) {
+		episodes = append(episodes, episode)
+		return fixed{policy.Cloud, &asked, nil}, nil
+	}
+	o := Options{Episodes: 1, Seed: 5, Search: oracle.DefaultSearch(), Done: func(n int) { done = append(done, n) }}
+	scores, err := Compare(t.Context(), w, []Contestant{{"fixed", make}}, o)
+	require.NoError(t, err)
+	require.Equal(t, []int{1}, done)
+	require.Equal(t, []int{0, 0}, episodes, "one to play, one to time")
+	require.Equal(t, 60+60+50*60, asked)
+	require.Len(t, scores, 2)
+	require.Equal(t, "oracle", scores[0].Policy, "the least regret first")
+	require.Equal(t, 1, scores[0].ExactEpisodes)
+	require.InDelta(t, 0, scores[0].Regret, 1e-9)
+	require.Equal(t, 1.0, scores[1].CloudShare)
+	require.Positive(t, scores[1].DecisionMicros)
+	require.Less(t, scores[1].DecisionMicros, 1000.0)
+	require.Equal(t, uint64(5*1_000_003+2), EpisodeSeed(5, 2))
+
+	info := 0.0
+	env, err := sim.NewEnv(w)
+	require.NoError(t, err)
+	sim.Play(env, w.Draw(EpisodeSeed(5, 0)), fixed{policy.Cloud, &asked, nil}, func(_ *sim.Situation, _ policy.Decision, i sim.Info) { info += i.Cost })
+	require.InDelta(t, info/60, scores[1].MeanCost, 1e-9)
+}
+
+// All episodes are played, each by its own number, however many cores there are.
+func TestNoEpisodeIsLeftOut(t *testing.T) {
+	most := 0
+	o := Options{Episodes: 7, Seed: 1, Search: oracle.Search{Limit: 500, Beam: 50}, Done: func(n int) { most = max(most, n) }}
+	scores, err := Compare(t.Context(), small(t, 20), nil, o)
+	require.NoError(t, err)
+	require.Equal(t, 7, most)
+	require.Equal(t, 7, scores[0].Episodes)
+	require.Positive(t, scores[0].MeanT)
+}
+
+func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
+	broken := Contestant{"broken", func(int) (policy.Policy, error) { return nil, errors.New("no weights") }}
+	o := Options{Episodes: 2, Seed: 9, Search: oracle.DefaultSearch()}
+	_, err := Compare(t.Context(), small(t, 5), []Contestant{broken}, o)
+	require.ErrorContains(t, err, "playing episode 0 of seed 9: making policy broken: no weights")
+	_, err = clock(small(t, 5), broken, 1)
+	require.ErrorContains(t, err, "no weights")
+	calls := 0
+	late := Contestant{"late", func(int) (policy.Policy, error) {
+		if calls++; calls > 1 {
+			return nil, errors.New("no weights")
+		}
+		return fixed{policy.Local, new(int), nil}, nil
+	}}
+	o.Episodes = 1
+	_, err = Compare(t.Context(), small(t, 5), []Contestant{late}, o)
+	require.ErrorContains(t, err, "no weights", "also when it is timed")
+}
+
+// The situations are shown later each round, task and state alike, by more than they last.
+func TestTheClockNeverGoesBackForAPolicy(t *testing.T) {
+	asked, times := 0, []int64(nil)
+	took, err := clock(small(t, 30), Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{policy.Local, &asked, &times}, nil }}, 4)
+	require.NoError(t, err)
+	require.Positive(t, took)
+	require.Less(t, took, 1000.0, "microseconds")
+	require.Equal(t, 51*30, asked)
+	for i := 2; i < len(times); i += 2 {
+		require.Greater(t, times[i], times[i-2], "decision %d", i/2)
+		require.Equal(t, times[i], times[i+1], "a task is decided when it arrives")
+	}
+	round := times[2*30] - times[0]
+	require.Greater(t, round, times[2*29]-times[0], "a round begins after the one before")
+	require.Equal(t, round, times[4*30]-times[2*30])
+}
+
+func TestVariantsAreThePolicyWithOneSetting(t *testing.T) {
+	c := policy.DefaultConfig()
+	made := func(name string, episode int) string {
+		field, err := Field(name, c)
+		require.NoError(t, err)
+		require.Equal(t, name, field[0].Name)
+		p, err := field[0].Make(episode)
+		require.NoError(t, err)
+		return p.String()
+	}
+	of := func(name string, set func(*policy.Config)) string {
+		own := c
+		set(&own)
+		p, err := policy.New(name, own)
+		require.NoError(t, err)
+		return p.String()
+	}
+	require.Equal(t, of("weighted", func(c *policy.Config) { c.WeightedPreset = "article" }), made("article", 0))
+	require.NotEqual(t, made("weighted", 0), made("article", 0))
+	require.Equal(t, of("cost", func(c *policy.Config) { c.CostShadow = false }), made("greedy", 0))
+	require.NotEqual(t, made("cost", 0), made("greedy", 0))
+	require.Equal(t, "article,greedy", Default()[:len("article,greedy")])
+
+	field, err := Field(" cost , edge", c)
+	require.NoError(t, err)
+	require.Equal(t, []string{"cost", "edge"}, []string{field[0].Name, field[1].Name})
+	for _, missing := range []string{"ppo=nothing.json", "defer=nothing.json"} {
+		field, err := Field(missing, c)
+		require.NoError(t, err)
+		_, err = field[0].Make(0)
+		require.ErrorContains(t, err, "nothing.json")
+	}
+}
+
+// Each episode has draws of its own, and equal ones at each comparison.
+func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
+	field, err := Field("random", policy.DefaultConfig())
+	require.NoError(t, err)
+	draws := func(episode int) (all []policy.Target) {
+		p, err := field[0].Make(episode)
+		require.NoError(t, err)
+		for range 64 {
+			all = append(all, p.Decide(&task.Task{}, &score.Estimate{}, &host.State{}).Target)
+		}
+		return all
+	}
+	require.Equal(t, draws(1), draws(1))
+	require.NotEqual(t, draws(1), draws(2))
+	other := policy.DefaultConfig()
+	other.RandomSeed += 2
+	p, err := policy.New("random", other)
+	require.NoError(t, err)
+	var want []policy.Target
+	for range 64 {
+		want = append(want, p.Decide(&task.Task{}, &score.Estimate{}, &host.State{}).Target)
+	}
+	require.Equal(t, want, draws(2))
+}
