@@ -6,6 +6,7 @@
 package judge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -76,7 +77,7 @@ func Compare(ctx context.Context, w *sim.World, contestants []Contestant, o Opti
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	next, done := 0, 0
-	for range min(runtime.GOMAXPROCS(0), o.Episodes) {
+	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				mu.Lock()
@@ -173,15 +174,7 @@ func board(w *sim.World, contestants []Contestant, o Options, rounds []round) ([
 	if o.Tail.PerSecond > 0 {
 		scores = append(scores, sum("oracle+tail", len(contestants)+1, rounds))
 	}
-	slices.SortStableFunc(scores, func(a, b Score) int {
-		switch {
-		case a.Regret < b.Regret:
-			return -1
-		case a.Regret > b.Regret:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
 	return scores, nil
 }
 
@@ -238,7 +231,7 @@ func halfWidth(values []float64) float64 {
 	}
 	m, sum := mean(values), 0.0
 	for _, v := range values {
-		sum += (v - m) * (v - m)
+		sum += math.Pow(v-m, 2)
 	}
 	return student95(n-1) * math.Sqrt(sum/(n-1)/n)
 }

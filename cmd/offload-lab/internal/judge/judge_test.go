@@ -60,7 +60,7 @@ func TestTheOracleCanBeChargedForTheTail(t *testing.T) {
 	c.Tasks, c.Rates = 200, [2]float64{4, 4}
 	w, err := sim.NewWorld(c, trace.Synthetic(7, 12, 4, 4))
 	require.NoError(t, err)
-	scores, err := Compare(t.Context(), w, nil, Options{Episodes: 4, Seed: 3, Search: oracle.Search{Limit: 3000, Beam: 300}, Tail: sim.Tail{PerSecond: 4, From: 4, To: 5}})
+	scores, err := Compare(t.Context(), w, nil, Options{Episodes: 4, Seed: 3, Search: oracle.Search{Limit: 3000, Beam: 300}, Tail: sim.Tail{PerSecond: 1, From: 4, To: 8}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"oracle", "oracle+tail"}, []string{scores[0].Policy, scores[1].Policy})
 	require.Greater(t, scores[1].Regret, scores[0].Regret, "judged by the same cost, it pays for what it was charged")
