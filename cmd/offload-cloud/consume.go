@@ -54,6 +54,7 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	if f.source.from == "" {
 		return errors.New("-from is missing; name the broker, such as -from mqtt://localhost:1883")
 	}
+	ignorePipes() // the reader of the lines may go, the records come on
 	progress := newProgress(std.err)
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: f.logLevel}))
 	c, db, err := f.consumer(ctx, std.out, log)
@@ -74,7 +75,8 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 	if err != nil {
 		return nil, nil, err
 	}
-	transport, err := f.source.transport(log)
+	limits := sourceLimits{maxMessage: f.keys.takes().MaxMessage, queue: int64(f.limits.QueueMiB) << 20, keys: f.keys.path != ""}
+	transport, err := f.source.transport(limits, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,7 +84,10 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &consume.Consumer{Transport: transport, Store: db, Opener: opener, Sealer: sealer, Log: log, Limits: f.limits}
+	c := &consume.Consumer{
+		Transport: transport, Store: db, Opener: opener, Sealer: sealer, Log: log, Limits: f.limits,
+		Name: f.source.id, Takes: f.keys.takes(),
+	}
 	if f.jsonl {
 		c.Lines = out
 	}

@@ -15,12 +15,13 @@ import (
 )
 
 const deadUsage = `Usage:
-  offload-cloud dead list  -store URL                     messages and records that could not be read
+  offload-cloud dead list  -store URL                     messages and records that could not be read, and records in conflict
   offload-cloud dead retry -store URL [-keys …] [ID …]    read them again, with the keys there are now; all without an ID
-  offload-cloud dead drop  -store URL ID … | all          forget them for good
+  offload-cloud dead drop  -store URL ID … | all          delete them permanently
 
 What a retry can read is stored like everything else, and is a dead letter no longer. Its node gets a receipt when it sends the
-records the next time.
+records the next time. A record in conflict (another one is stored under its sequence) is stored under an epoch of its own, unless
+its node has sent it again under a new epoch meanwhile.
 
 Flags:
 `
@@ -82,11 +83,12 @@ func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "ID\tLAST SEEN\tTIMES\tNODE\tWHAT\tREASON\tDETAIL") // Flush tells of errors
 	err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
-		what := fmt.Sprintf("%q", l.Topic)
+		what := consume.Shown(l.Topic, 100)
 		if l.IsRecord {
-			what = fmt.Sprintf("record %d of epoch %s", l.Sequence, l.Epoch)
+			what = fmt.Sprintf("record %d of epoch %s", l.Sequence, consume.Shown(l.Epoch, 100))
 		}
-		_, err := fmt.Fprintf(w, "%d\t%s\t%d\t%q\t%s\t%s\t%.200q\n", l.ID, l.LastSeen.UTC().Format(time.DateTime), l.Times, l.Node, what, l.Reason, l.Detail)
+		_, err := fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%s\t%s\n", l.ID, l.LastSeen.UTC().Format(time.DateTime), l.Times,
+			consume.Shown(l.Node, 100), what, l.Reason, consume.Shown(l.Detail, 200))
 		return err
 	})
 	return errors.Join(err, w.Flush())
@@ -130,6 +132,10 @@ func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *stor
 	}
 	if err != nil {
 		return "", err
+	}
+	if result.Conflicts > 0 {
+		return fmt.Sprintf("stored %d new of %d records; %d differ from what is stored under their sequences and are dead letters of their own",
+			len(result.Fresh), g.Records(), result.Conflicts), nil
 	}
 	return fmt.Sprintf("stored %d new of %d records", len(result.Fresh), g.Records()), nil
 }

@@ -18,7 +18,8 @@ const examples = `Usage:
   offload-cloud -from URL -store URL [flags]     receive and store, until interrupted
   offload-cloud events -store URL [flags]        the stored events, joined from their chunks, as JSON lines
   offload-cloud stats  -store URL [-json]        records, tasks, gaps and dead letters of each node
-  offload-cloud dead   list|retry|drop …         messages and records that could not be read
+  offload-cloud dead   list|retry|drop …         messages and records that could not be read, and records in conflict
+  offload-cloud version [-json]                  the version, the commit it was built from, and Go's
 
 Examples:
   offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db
@@ -45,21 +46,26 @@ func main() {
 func run(ctx context.Context, args []string, std streams) int {
 	verb := consumeVerb
 	name := ""
+	if len(args) > 0 && (args[0] == "-version" || args[0] == "--version") {
+		args[0] = "version"
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name = args[0]
 		verb = map[string]func(context.Context, []string, streams) error{
-			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb,
+			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "version": versionVerb,
 		}[name]
 		args = args[1:]
 	}
 	if verb == nil {
-		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are events, stats and dead\n", name)
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are events, stats, dead and version\n", name)
 		return 2
 	}
 	err := verb(ctx, args, std)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
+	case errors.Is(err, syscall.EPIPE):
+		return 0 // the reader has seen enough
 	case errors.Is(err, errUsage):
 		return 2 // the flag package has said what is wrong
 	case err != nil:
@@ -68,6 +74,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	return 0
 }
+
+// ignorePipes makes a write to a pipe without a reader an error instead of the end of the process.
+func ignorePipes() { signal.Ignore(syscall.SIGPIPE) }
 
 // errUsage marks arguments that make no sense; it was told to the user already.
 var errUsage = errors.New("wrong usage")

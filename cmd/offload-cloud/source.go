@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -25,7 +26,7 @@ type sourceFlags struct {
 
 func (f *sourceFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.from, "from", "", "broker to receive from: mqtt://host:1883, mqtts://host:8883 for TLS, "+
-		"nats://a:4222,b:4222 for a NATS cluster with an MQTT listener, or http://:8080 to listen for posts of KubeEdge's router")
+		"nats://a:4222,b:4222 for a NATS cluster with an MQTT listener, or http://127.0.0.1:8080 to listen for posts of KubeEdge's router")
 	fs.StringVar(&f.replies, "replies", "", "with -from http://…: where receipts are posted to, such as http://cloudcore:9443/{node}/offload/receipts")
 	fs.StringVar(&f.id, "id", "offload-cloud-"+hostname(), "name of the session at the broker; two consumers must not share one")
 	fs.StringVar(&f.share, "share", "", "group of consumers that share the messages; they need one PostgreSQL, and over MQTT an -id each")
@@ -45,8 +46,15 @@ func hostname() string {
 	return name
 }
 
+// sourceLimits are what a source must know of the other flags.
+type sourceLimits struct {
+	maxMessage int64 // bytes
+	queue      int64 // bytes
+	keys       bool  // messages must be sealed
+}
+
 // transport makes the connection that -from asks for.
-func (f *sourceFlags) transport(log *slog.Logger) (consume.Transport, error) {
+func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
 	if strings.Contains(f.from, "@") { // not shown, as the ready line and errors show the rest
 		return nil, errors.New("-from has a user or a password in it; give them as -user and -password-file")
 	}
@@ -63,35 +71,54 @@ func (f *sourceFlags) transport(log *slog.Logger) (consume.Transport, error) {
 	}
 	switch u.Scheme {
 	case "mqtt", "tcp":
-		return consume.NewMQTT(f.mqtt("tcp://"+u.Host, nil, log)), nil
+		return consume.NewMQTT(f.mqtt("tcp://"+u.Host, nil, limits, log)), nil
 	case "mqtts", "ssl", "tls":
 		conf, err := f.tls()
 		if err != nil {
 			return nil, err
 		}
-		return consume.NewMQTT(f.mqtt("ssl://"+u.Host, conf, log)), nil
+		return consume.NewMQTT(f.mqtt("ssl://"+u.Host, conf, limits, log)), nil
 	}
 	switch u.Scheme {
 	case "nats":
-		return f.nats(log)
+		return f.nats(limits, log)
 	case "http":
-		return f.http(u.Host, log)
+		return f.http(u.Host, limits, log)
 	}
 	return nil, fmt.Errorf("-from %q: the scheme must be mqtt, mqtts, nats or http", f.from)
 }
 
 // http listens itself; the other direction has an address of its own.
-func (f *sourceFlags) http(address string, log *slog.Logger) (consume.Transport, error) {
+func (f *sourceFlags) http(address string, limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
 	u, err := url.Parse(f.replies)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("-replies %q: with -from http://… say where receipts go, such as http://cloudcore:9443/{node}/offload/receipts", f.replies)
 	}
-	return consume.NewHTTP(consume.HTTPConfig{Address: address, Replies: strings.TrimRight(f.replies, "/"), Log: log}), nil
+	if strings.ContainsAny(f.replies, "?#") {
+		return nil, fmt.Errorf("-replies %q: the node and the kind of message are added to its path, so it must have neither ? nor #", f.replies)
+	}
+	if !limits.keys && !loopback(address) {
+		log.Warn("anybody who reaches this address can store records and receive receipts, as there are no -keys; listen at 127.0.0.1, or give keys",
+			"address", address)
+	}
+	return consume.NewHTTP(consume.HTTPConfig{
+		Address: address, Replies: strings.TrimRight(f.replies, "/"), Max: limits.maxMessage, Reading: limits.queue, Log: log,
+	}), nil
+}
+
+// loopback says whether only this host reaches the address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // nats uses TLS as soon as there is anything to say about it.
-func (f *sourceFlags) nats(log *slog.Logger) (consume.Transport, error) {
-	c := consume.NATSConfig{URLs: f.from, Durable: "offload-cloud", Login: f.login(log), Log: log}
+func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
+	c := consume.NATSConfig{URLs: f.from, Durable: "offload-cloud", Max: limits.maxMessage, Login: f.login(log), Log: log}
 	if f.share != "" {
 		c.Durable = f.share
 	}
@@ -105,8 +132,8 @@ func (f *sourceFlags) nats(log *slog.Logger) (consume.Transport, error) {
 	return consume.NewNATS(c), nil
 }
 
-func (f *sourceFlags) mqtt(broker string, conf *tls.Config, log *slog.Logger) consume.MQTTConfig {
-	return consume.MQTTConfig{URL: broker, ID: f.id, Share: f.share, TLS: conf, Login: f.login(log), Log: log}
+func (f *sourceFlags) mqtt(broker string, conf *tls.Config, limits sourceLimits, log *slog.Logger) consume.MQTTConfig {
+	return consume.MQTTConfig{URL: broker, ID: f.id, Share: f.share, TLS: conf, Max: limits.maxMessage, Login: f.login(log), Log: log}
 }
 
 // login reads the password anew for each connection; it is nil without a user.
@@ -164,6 +191,7 @@ type keyFlags struct {
 	path, cipher string
 	allowPlain   bool
 	maxDataMiB   int
+	maxMiB       int
 }
 
 func (f *keyFlags) register(fs *flag.FlagSet) {
@@ -171,12 +199,24 @@ func (f *keyFlags) register(fs *flag.FlagSet) {
 		"hex or base64. With keys, messages that are not sealed are refused")
 	fs.StringVar(&f.cipher, "cipher", seal.CipherAuto, "cipher of the receipts: auto, aes-256-gcm, aes-eax or none")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "accept messages that are not sealed although there are keys; for a migration only")
+	fs.IntVar(&f.maxMiB, "max-message-mib", 16, "largest message; what is larger is not read and set aside by name. Nodes are told of it")
 	fs.IntVar(&f.maxDataMiB, "max-data-mib", 64, "largest content of a message once unpacked")
+}
+
+// takes is what the consumer tells the nodes of its limits.
+func (f *keyFlags) takes() seal.ConsumerLimits {
+	return seal.ConsumerLimits{MaxMessage: int64(f.maxMiB) << 20, MaxData: int64(f.maxDataMiB) << 20}
 }
 
 // codecs make the two ends of sealing, with keys or without.
 func (f *keyFlags) codecs() (*seal.Opener, *seal.Sealer, error) {
-	cfg, limits := seal.DefaultConfig(), seal.Limits{MaxDataMiB: f.maxDataMiB, AllowPlain: f.allowPlain}
+	if f.maxMiB < 1 || f.maxMiB > 256 {
+		return nil, nil, fmt.Errorf("-max-message-mib %d: it must be from 1 to 256, which is the most that MQTT can carry", f.maxMiB)
+	}
+	if f.maxDataMiB < 1 || f.maxDataMiB > 1024 {
+		return nil, nil, fmt.Errorf("-max-data-mib %d: it must be from 1 to 1024", f.maxDataMiB)
+	}
+	cfg, limits := seal.DefaultConfig(), seal.Limits{MaxMessageKiB: f.maxMiB << 10, MaxDataMiB: f.maxDataMiB, AllowPlain: f.allowPlain}
 	cfg.Cipher = f.cipher
 	var ring seal.Keys // stays nil without keys
 	if f.path != "" {

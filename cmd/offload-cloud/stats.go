@@ -18,7 +18,8 @@ import (
 const statsUsage = `Usage: offload-cloud stats -store URL [-json]
 
 Prints what is known of each node: records receipted, tasks stored, records and tasks that came more than once, gaps (records
-that the node holds no longer and that never came), what the node gave up and why, and dead letters.
+that the node holds no longer and that never came), what the node gave up and why, conflicts (records that differ from what is
+stored under their sequence: a spool was copied, or a node's name is used twice) and dead letters.
 
 Flags:
 `
@@ -55,10 +56,10 @@ func printJSON(nodes []*store.NodeStats, out io.Writer) error {
 
 func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tDEAD\tEPOCHS\tSEEN\t") // Flush tells of errors
+	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tEPOCHS\tSEEN\t") // Flush tells of errors
 	for _, n := range nodes {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
-			n.Gaps, goneText(n.Gone), n.DeadLetters, n.Epochs, n.Seen.Format(time.DateTime))
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
+			n.Gaps, goneText(n.Gone), n.Conflicts, n.DeadLetters, n.Epochs, n.Seen.Format(time.DateTime))
 	}
 	return w.Flush()
 }

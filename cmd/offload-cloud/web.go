@@ -74,5 +74,5 @@ func notReady(ctx context.Context, c *consume.Consumer, db *store.Store) string 
 	case db.Ping(ctx) != nil:
 		return "the store does not answer"
 	}
-	return ""
+	return c.HeldUp()
 }

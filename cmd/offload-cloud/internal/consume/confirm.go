@@ -29,6 +29,7 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 		for _, result := range s.results {
 			c.Counts.add(result)
 			c.noteGaps(result.Receipts)
+			c.noteConflicts(result.Receipts)
 			c.noteFull(result)
 			sealed, err := c.sealReceipts(result.Receipts)
 			c.failing("sealing receipts", err)
@@ -42,7 +43,7 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 			c.release(it.message)
 		}
 		for _, result := range s.results {
-			c.failing("writing JSON lines", c.writeLines(result.Fresh))
+			c.printed.print(result.Fresh)
 		}
 		c.askAgain()
 	}
@@ -65,21 +66,55 @@ func (c *Consumer) sendReceipts(ctx context.Context, out []Outgoing) {
 	c.Counts.Receipts.Add(int64(len(out)))
 }
 
+// stands notes that the subscription stands.
+func (c *Consumer) stands() {
+	select {
+	case c.standing <- struct{}{}:
+	default: // an announcement is on its way
+	}
+}
+
+// announceAll tells the nodes each time that the subscription stands: what they sent before that, nobody may have received.
+func (c *Consumer) announceAll(ctx context.Context) {
+	for {
+		select {
+		case <-c.standing:
+		case <-c.stopping:
+			return
+		}
+		err := c.announce(ctx)
+		if err != nil {
+			c.Log.Warn("announcing the subscription fails; nodes wait for their receipt timeout", "error", err)
+		}
+	}
+}
+
+func (c *Consumer) announce(ctx context.Context) error {
+	msg, err := c.Sealer.SealAnnouncement(nil, &seal.Announcement{ID: uuid.NewString(), Consumer: c.Name, Created: time.Now(), Limits: c.Takes})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
+	defer cancel()
+	return c.Transport.Publish(ctx, []Outgoing{{seal.AnnouncementTopic, msg}})
+}
+
 // sealReceipts makes the messages of the receipts. What can be sealed is returned beside an error.
 func (c *Consumer) sealReceipts(receipts []store.Receipt) (out []Outgoing, err error) {
 	for _, r := range receipts {
-		safe, gaps := convert(r.Safe), convert(r.Gaps)
-		for first := true; first || len(safe) > 0; first = false {
-			n := min(len(safe), receiptRanges)
+		safe, gaps, conflicts := convert(r.Safe), convert(r.Gaps), convert(r.Conflicts)
+		for first := true; first || len(safe)+len(conflicts) > 0; first = false {
+			n, m := min(len(safe), receiptRanges), min(len(conflicts), receiptRanges)
 			msg, sealErr := c.Sealer.SealReceipt(nil, &seal.Receipt{
-				ID: uuid.NewString(), Node: r.Node, Epoch: r.Epoch, Created: time.Now(), Safe: safe[:n], Gaps: gaps,
+				ID: uuid.NewString(), Node: r.Node, Epoch: r.Epoch, Session: r.Session, Created: time.Now(),
+				Safe: safe[:n], Gaps: gaps, Conflicts: conflicts[:m], Limits: c.Takes,
 			})
 			if sealErr != nil {
 				err = errors.Join(err, fmt.Errorf("node %s: %w", r.Node, sealErr))
 				break
 			}
 			out = append(out, Outgoing{seal.ReceiptTopic(r.Node), msg})
-			safe, gaps = safe[n:], nil
+			safe, gaps, conflicts = safe[n:], nil, conflicts[m:]
 		}
 	}
 	return out, err
@@ -93,22 +128,43 @@ func convert(spans []ranges.Span) []seal.Range {
 	return out
 }
 
-// noteGaps keeps the number of missing records up to date, as far as the receipts name them.
+// noteGaps keeps the number of missing records up to date, as far as the receipts name them. Of the sessions of one stream the one
+// that is asked for most counts.
 func (c *Consumer) noteGaps(receipts []store.Receipt) {
+	missing := map[streamKey]uint64{}
 	for _, r := range receipts {
 		key := streamKey{r.Node, r.Epoch}
 		var n uint64
 		for _, gap := range r.Gaps {
 			n += gap.Len()
 		}
-		c.Counts.Gaps.Add(int64(n) - int64(c.gaps[key]))
+		missing[key] = max(missing[key], n)
+	}
+	for key, n := range missing {
+		was, known := c.gaps[key]
+		if !known && len(c.gaps) >= streamsMax {
+			continue
+		}
+		c.Counts.Gaps.Add(int64(n) - int64(was))
 		if n == 0 {
 			delete(c.gaps, key)
-		} else if _, known := c.gaps[key]; known || len(c.gaps) < streamsMax {
-			c.gaps[key] = n
 		} else {
-			c.Counts.Gaps.Add(-int64(n))
+			c.gaps[key] = n
 		}
+	}
+}
+
+// noteConflicts alarms once for each stream in which a sequence was given twice; the figures count all of them.
+func (c *Consumer) noteConflicts(receipts []store.Receipt) {
+	for _, r := range receipts {
+		key := streamKey{r.Node, r.Epoch}
+		if len(r.Conflicts) == 0 || c.conflicts[key] || len(c.conflicts) >= streamsMax {
+			continue
+		}
+		c.conflicts[key] = true
+		c.Log.Error("records differ from those stored under their sequences; they are set aside, not receipted. "+
+			"Was the spool copied or restored, or do two gateways use one node name?",
+			"node", r.Node, "epoch", r.Epoch, "session", r.Session, "first", r.Conflicts[0].First, "last", r.Conflicts[len(r.Conflicts)-1].Last)
 	}
 }
 
@@ -119,7 +175,7 @@ func (c *Consumer) noteLetter(it *item) {
 	}
 	c.states[it.letter.Reason] = true
 	c.Log.Warn("a message could not be read and was set aside; `offload-cloud dead list` shows all of them",
-		"reason", it.letter.Reason, "topic", it.message.Topic, "detail", it.letter.Detail)
+		"reason", it.letter.Reason, "topic", it.letter.Topic, "detail", it.letter.Detail)
 }
 
 // noteFull logs when there is no more room for dead letters, and when there is again.

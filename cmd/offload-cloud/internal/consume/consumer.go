@@ -28,6 +28,7 @@ import (
 type Message struct {
 	Topic   string
 	Payload []byte
+	Cut     int64 // the size of a message that was too large to be read; its payload is empty
 	Ack     func()
 }
 
@@ -51,10 +52,18 @@ type Transport interface {
 	Close()
 }
 
+// Announcer is a Transport that says when its subscription stands, at the start and after each loss.
+type Announcer interface {
+	// OnStanding has f called each time. It is set before Start, and f must not block.
+	OnStanding(f func())
+}
+
 // Storage is what the consumer needs of a store.
 type Storage interface {
 	Commit(ctx context.Context, g *store.Group) (*store.Result, error)
 	Permanent(err error) bool
+	// Blocked says whether a failed Commit met a lock that another session holds, or took longer than it may.
+	Blocked(err error) (locked, slow bool)
 }
 
 // Limits bound memory and the size of a transaction. Zero values take the defaults.
@@ -100,18 +109,25 @@ type Consumer struct {
 	Opener    *seal.Opener
 	Sealer    *seal.Sealer
 	Lines     io.Writer // gets each new record as a JSON line; nil for none
+	Name      string    // of this consumer, in its announcements
+	Takes     seal.ConsumerLimits
 	Log       *slog.Logger
 	Limits    Limits
 
 	Counts Counts
 
-	slots    *semaphore.Weighted // messages in the queue or beyond it
-	bytes    *semaphore.Weighted // bytes of them
-	queue    chan *Message
-	stopping chan struct{}
-	refused  atomic.Bool // messages were refused, so the broker must be asked for them again
-	gaps     map[streamKey]uint64
-	states   map[string]bool // what was logged as failing or set aside; owned by the confirming goroutine
+	slots     *semaphore.Weighted // messages in the queue or beyond it
+	bytes     *semaphore.Weighted // bytes of them
+	queue     chan *Message
+	stopping  chan struct{}
+	standing  chan struct{} // the subscription stands: say so
+	printed   *printer      // nil without Lines
+	groupMax  atomic.Int64  // records after which a transaction takes no further message, at the moment
+	heldUp    held
+	refused   atomic.Bool // messages were refused, so the broker must be asked for them again
+	gaps      map[streamKey]uint64
+	conflicts map[streamKey]bool // streams whose conflicts were logged
+	states    map[string]bool    // what was logged as failing or set aside; owned by the confirming goroutine
 }
 
 // Run consumes until ctx ends, then stores what is queued within the grace and closes the transport. ready is called once, when
@@ -125,6 +141,10 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	work.Go(func() { c.gather(gathered) })
 	work.Go(func() { c.storeAll(hard, gathered, stored) })
 	work.Go(func() { c.confirmAll(hard, stored) })
+	work.Go(func() { c.announceAll(hard) })
+	if a, ok := c.Transport.(Announcer); ok {
+		a.OnStanding(c.stands)
+	}
 
 	err := c.Transport.Start(ctx, c.deliver)
 	if err == nil {
@@ -137,6 +157,7 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	timer := time.AfterFunc(c.Limits.Grace, cancel)
 	defer timer.Stop()
 	work.Wait()
+	c.printed.close(c.Limits.Grace)
 	c.Transport.Close()
 	if err != nil {
 		return fmt.Errorf("subscribing: %w", err)
@@ -152,6 +173,10 @@ func (c *Consumer) prepare() {
 	c.stopping = make(chan struct{})
 	c.gaps = map[streamKey]uint64{}
 	c.states = map[string]bool{}
+	c.standing = make(chan struct{}, 1)
+	c.groupMax.Store(int64(c.Limits.GroupRecords))
+	c.conflicts = map[streamKey]bool{}
+	c.printed = newPrinter(c.Lines, &c.Counts, c.Limits.Patience, c.Log)
 	c.Counts.StoreUp.Store(true)
 }
 

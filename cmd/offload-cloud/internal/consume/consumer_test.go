@@ -81,18 +81,27 @@ type shelf struct {
 var (
 	errPasses = errors.New("disk full")
 	errStays  = errors.New("bad data")
+	errLocked = errors.New("a row is locked")
+	errSlow   = errors.New("it takes too long")
 )
+
+func (s *shelf) Blocked(err error) (locked, slow bool) {
+	return errors.Is(err, errLocked), errors.Is(err, errSlow)
+}
 
 func (s *shelf) Permanent(err error) bool { return errors.Is(err, errStays) }
 
 func (s *shelf) Commit(_ context.Context, g *store.Group) (*store.Result, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fail != nil {
-		if err := s.fail(g); err != nil {
+	fail := s.fail
+	s.mu.Unlock()
+	if fail != nil { // without the lock, for it may sleep
+		if err := fail(g); err != nil {
 			return nil, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.groups = append(s.groups, g)
 	result := &store.Result{Letters: len(g.Letters)}
 	for _, b := range g.Batches {

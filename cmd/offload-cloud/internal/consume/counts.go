@@ -17,6 +17,9 @@ type Counts struct {
 	DuplicateRecords atomic.Int64
 	DuplicateTasks   atomic.Int64
 	DeadLetters      atomic.Int64 // messages and records set aside for the first time
+	Conflicts        atomic.Int64 // records that differ from what is stored under their sequence
+	LinesDropped     atomic.Int64 // JSON lines that their reader did not take in time
+	Waiting          atomic.Int64 // messages that another session of the database blocks
 	LettersRefused   atomic.Int64 // messages not set aside because there are too many already
 	Receipts         atomic.Int64
 	ReceiptsFailed   atomic.Int64
@@ -38,6 +41,7 @@ func (c *Counts) add(r *store.Result) {
 	c.DuplicateRecords.Add(int64(r.DuplicateRecords))
 	c.DuplicateTasks.Add(int64(r.DuplicateTasks))
 	c.DeadLetters.Add(int64(r.DeadRecords + r.Letters))
+	c.Conflicts.Add(int64(r.Conflicts))
 	c.LettersRefused.Add(int64(r.LettersRefused))
 	for _, receipt := range r.Receipts {
 		for _, s := range receipt.Safe {
@@ -59,6 +63,8 @@ func (c *Counts) Register(r prometheus.Registerer) {
 	counter("duplicate_tasks_total", "New records whose task was known already.", &c.DuplicateTasks, 1)
 	counter("dead_letters_total", "Messages and records set aside because they could not be read.", &c.DeadLetters, 1)
 	counter("dead_letters_refused_total", "Unreadable messages not set aside because the table is full.", &c.LettersRefused, 1)
+	counter("conflicts_total", "Records that differ from what is stored under their sequence, each time they came; they are not receipted.", &c.Conflicts, 1)
+	counter("lines_dropped_total", "JSON lines not printed because their reader did not take them in time.", &c.LinesDropped, 1)
 	counter("receipts_total", "Receipts the broker took.", &c.Receipts, 1)
 	counter("receipts_failed_total", "Receipts that could not be sent; the records come again.", &c.ReceiptsFailed, 1)
 	counter("refused_total", "Messages left with the broker because the queue was full.", &c.Refused, 1)
@@ -70,6 +76,8 @@ func (c *Counts) Register(r prometheus.Registerer) {
 	}
 	gauge("gaps", "Records missing without an explanation, as far as the latest receipts name them.",
 		func() float64 { return float64(c.Gaps.Load()) })
+	gauge("waiting", "Messages that wait because another session of the database blocks them.",
+		func() float64 { return float64(c.Waiting.Load()) })
 	gauge("store_up", "Whether the latest transaction was committed.", func() float64 {
 		if c.StoreUp.Load() {
 			return 1

@@ -23,8 +23,8 @@ func (g *group) add(it *item) {
 }
 
 // storable is the group as the store takes it.
-func storable(items []*item) *store.Group {
-	g := &store.Group{}
+func storable(items []*item, hasty bool) *store.Group {
+	g := &store.Group{Hasty: hasty}
 	for _, it := range items {
 		switch {
 		case it.letter != nil:
@@ -51,7 +51,7 @@ func (c *Consumer) gather(out chan<- *group) {
 	g := &group{}
 	for {
 		in, to, stop := c.queue, out, c.stopping
-		if g.records >= c.Limits.GroupRecords || g.bytes >= c.Limits.GroupMiB<<20 {
+		if g.records >= int(c.groupMax.Load()) || g.bytes >= c.Limits.GroupMiB<<20 {
 			in = nil
 		}
 		if len(g.items) == 0 {
@@ -72,59 +72,47 @@ func (c *Consumer) gather(out chan<- *group) {
 	}
 }
 
-// storeAll stores group after group. Once ctx ends, what is not stored is left to be delivered again.
+// storeAll stores group after group. What other sessions of the database hold up waits aside and is tried again. Once ctx ends, what is not
+// stored is left to be delivered again.
 func (c *Consumer) storeAll(ctx context.Context, in <-chan *group, out chan<- *stored) {
 	defer close(out)
-	for g := range in {
-		began := time.Now()
-		results, err := c.storeGroup(ctx, g.items)
-		if err != nil {
-			continue // only at the stop: nothing of it is acknowledged
+	w := newWaiting(c)
+	defer w.stop()
+	for {
+		var items []*item
+		hasty := false
+		select {
+		case g, more := <-in:
+			if !more {
+				c.storeItems(ctx, w.take(), true, w, out)
+				return
+			}
+			items = w.behind(g.items)
+		case <-w.again():
+			items, hasty = w.take(), true
 		}
+		c.storeItems(ctx, items, hasty, w, out)
+	}
+}
+
+func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w *waiting, out chan<- *stored) {
+	if len(items) == 0 {
+		return
+	}
+	began := time.Now()
+	o := &outcome{hasty: hasty, held: map[string]bool{}}
+	if c.storeGroup(ctx, items, o) != nil {
+		return // only at the stop: nothing of it is acknowledged
+	}
+	w.add(o)
+	if len(o.results) > 0 {
 		c.Counts.commit(time.Since(began))
-		out <- &stored{g.items, results}
+		out <- &stored{o.done, o.results}
 	}
-}
-
-// storeGroup stores the items in one transaction, trying again for as long as the store fails. A transaction that fails because
-// of what it holds is taken apart, so that the one bad message among many harms only itself.
-func (c *Consumer) storeGroup(ctx context.Context, items []*item) ([]*store.Result, error) {
-	result, err := c.persist(ctx, storable(items))
-	if err == nil {
-		return []*store.Result{result}, nil
-	}
-	if !c.Store.Permanent(err) {
-		return nil, err
-	}
-	if len(items) == 1 {
-		return c.setAside(ctx, items[0], err)
-	}
-	var results []*store.Result
-	for _, it := range items {
-		r, err := c.storeGroup(ctx, []*item{it})
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, r...)
-	}
-	return results, nil
-}
-
-// setAside makes a letter of a message that the store refuses for good.
-func (c *Consumer) setAside(ctx context.Context, it *item, why error) ([]*store.Result, error) {
-	if it.letter != nil {
-		c.Log.Error("a message can be neither stored nor set aside; it is dropped, its node still has it",
-			"topic", it.message.Topic, "reason", it.letter.Reason, "error", why)
-		return []*store.Result{{LettersRefused: 1}}, nil
-	}
-	node, _ := splitTopic(it.message.Topic)
-	it.letter = &store.Letter{Topic: it.message.Topic, Node: node, Reason: "not storable", Detail: why.Error(), Raw: it.message.Payload}
-	it.batch, it.gone = nil, nil
-	return c.storeGroup(ctx, []*item{it})
 }
 
 // persist commits, pausing longer and longer while the store fails for reasons of its own. It returns an error only if that
-// error is the group's fault, or at the stop.
+// error is the group's fault, if the group is blocked, or at the stop.
 func (c *Consumer) persist(ctx context.Context, g *store.Group) (*store.Result, error) {
 	pause := c.Limits.BackoffMin
 	for {
@@ -134,6 +122,10 @@ func (c *Consumer) persist(ctx context.Context, g *store.Group) (*store.Result, 
 		if err == nil || c.Store.Permanent(err) {
 			c.storeIs(true, nil)
 			return result, err
+		}
+		if locked, slow := c.Store.Blocked(err); (locked || slow) && ctx.Err() == nil {
+			c.storeIs(true, nil)
+			return nil, &blockedError{err, slow}
 		}
 		c.Counts.StoreErrors.Add(1)
 		if ctx.Err() != nil {

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"app-offload/functions/seal"
 )
 
@@ -22,6 +25,8 @@ import (
 type HTTPConfig struct {
 	Address string // to listen at
 	Replies string // URL of the receipts; {node} stands for the gateway's name
+	Max     int64  // bytes of one message; 0 is as much as KubeEdge's router passes on
+	Reading int64  // bytes of all messages that are being read; 0 is 64 MiB
 	Log     *slog.Logger
 }
 
@@ -36,14 +41,17 @@ type HTTP struct {
 	up     atomic.Bool
 	addr   net.Addr
 	done   sync.WaitGroup
+	room   *semaphore.Weighted
 }
 
-// postMax bounds one message: as much as KubeEdge's router passes on.
+// postMax is as much as KubeEdge's router passes on.
 const postMax = 12 << 20
 
 // NewHTTP prepares the listener; Start opens it.
 func NewHTTP(cfg HTTPConfig) *HTTP {
-	return &HTTP{cfg: cfg, client: http.Client{Timeout: 10 * time.Second}}
+	cfg.Max = cmp.Or(cfg.Max, postMax)
+	cfg.Reading = max(cmp.Or(cfg.Reading, 64<<20), cfg.Max)
+	return &HTTP{cfg: cfg, client: http.Client{Timeout: 10 * time.Second}, room: semaphore.NewWeighted(cfg.Reading)}
 }
 
 // Start listens. An address that cannot be had is an error, since it will not come by waiting.
@@ -53,7 +61,7 @@ func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
 		return fmt.Errorf("listening for messages: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /"+seal.TopicRoot+"{rest...}", func(w http.ResponseWriter, r *http.Request) { receive(w, r, deliver) })
+	mux.HandleFunc("POST /"+seal.TopicRoot+"{rest...}", func(w http.ResponseWriter, r *http.Request) { h.receive(w, r, deliver) })
 	h.server = http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute}
 	h.addr = listener.Addr()
 	h.up.Store(true)
@@ -67,9 +75,25 @@ func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
 	return nil
 }
 
-// receive answers 202: the message is in the queue, and only the receipt says that it is stored.
-func receive(w http.ResponseWriter, r *http.Request, deliver func(*Message) bool) {
-	payload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, postMax))
+// receive answers 202: the message is in the queue, and only the receipt says that it is stored. Nothing is read before there is room for
+// it, so many large posts at once take no more memory than a few.
+func (h *HTTP) receive(w http.ResponseWriter, r *http.Request, deliver func(*Message) bool) {
+	if r.ContentLength > h.cfg.Max {
+		http.Error(w, fmt.Sprintf("the message of %d bytes exceeds -max-message-mib", r.ContentLength), http.StatusRequestEntityTooLarge)
+		return
+	}
+	weight := r.ContentLength
+	if weight < 0 {
+		weight = h.cfg.Max
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	if h.room.Acquire(ctx, weight) != nil {
+		http.Error(w, "too many messages at once; the gateway will send it again", http.StatusServiceUnavailable)
+		return
+	}
+	defer h.room.Release(weight)
+	payload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.cfg.Max))
 	if err != nil {
 		http.Error(w, "reading the message: "+err.Error(), http.StatusRequestEntityTooLarge)
 		return
@@ -81,20 +105,43 @@ func receive(w http.ResponseWriter, r *http.Request, deliver func(*Message) bool
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// Publish posts each receipt, and stops at the first that is not taken.
+// Publish posts each receipt: one that is not taken, as for a node that is gone, harms no other. It ends with ctx.
 func (h *HTTP) Publish(ctx context.Context, out []Outgoing) error {
+	var errs []error
 	for _, o := range out {
 		if err := h.post(ctx, o); err != nil {
-			return err
+			errs = append(errs, err)
+			if ctx.Err() != nil || len(errs) == errorsMax {
+				break
+			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// errorsMax is after how many posts that fail the router is taken for broken.
+const errorsMax = 10
+
+// address is where a message of a topic is posted to, with each level of the topic as one segment of the path. A topic that is no node's, as
+// that of announcements, has no address.
+func (h *HTTP) address(topic string) (string, error) {
+	below, ours := strings.CutPrefix(topic, seal.TopicRoot)
+	node, kind, ok := strings.Cut(below, "/")
+	if !ours || !ok {
+		return "", nil
+	}
+	if node == "." || node == ".." {
+		return "", fmt.Errorf("posting to node %q: the name means another folder in a URL; name the node otherwise", node)
+	}
+	node = url.PathEscape(node)
+	return strings.ReplaceAll(h.cfg.Replies, "{node}", node) + "/" + node + "/" + url.PathEscape(kind), nil
 }
 
 func (h *HTTP) post(ctx context.Context, o Outgoing) error {
-	below := strings.TrimPrefix(o.Topic, seal.TopicRoot)
-	node, _ := splitTopic(o.Topic)
-	address := strings.ReplaceAll(h.cfg.Replies, "{node}", url.PathEscape(node)) + "/" + below
+	address, err := h.address(o.Topic)
+	if address == "" {
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(o.Payload))
 	if err != nil {
 		return fmt.Errorf("posting to %s: %w", address, err)

@@ -2,7 +2,16 @@ package consume
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/task"
@@ -49,20 +58,120 @@ func NewLine(f store.Fresh) *Line {
 	return l
 }
 
-// writeLines writes the new records of one transaction. A record that was stored but not printed when the process died is not
-// printed later: the lines are a view, the database is the record.
-func (c *Consumer) writeLines(fresh []store.Fresh) error {
-	if c.Lines == nil || len(fresh) == 0 {
+// linesMax bounds the bytes of lines that wait for their reader.
+const linesMax = 8 << 20
+
+// printer writes the new records as lines, beside the storing: the lines are a view, the database is the record. A reader that is slow holds
+// the consumer back for a while, one that hangs or is gone does not. A record that was stored but not printed when the process died is not
+// printed later.
+type printer struct {
+	out      io.Writer
+	counts   *Counts
+	patience time.Duration
+	log      *slog.Logger
+	queue    chan []byte
+	room     *semaphore.Weighted
+	hangs    bool // owned by the caller of print
+	gone     atomic.Bool
+	done     chan struct{}
+}
+
+func newPrinter(out io.Writer, counts *Counts, patience time.Duration, log *slog.Logger) *printer {
+	if out == nil {
 		return nil
+	}
+	p := &printer{
+		out: out, counts: counts, patience: patience, log: log,
+		queue: make(chan []byte, 1024), room: semaphore.NewWeighted(linesMax), done: make(chan struct{}),
+	}
+	go p.write()
+	return p
+}
+
+// print queues the lines of one transaction.
+func (p *printer) print(fresh []store.Fresh) {
+	if p == nil || len(fresh) == 0 || p.gone.Load() {
+		return
 	}
 	buffer := &bytes.Buffer{}
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
 	for _, f := range fresh {
-		if err := encoder.Encode(NewLine(f)); err != nil {
-			return err
+		if err := encoder.Encode(NewLine(f)); err != nil { // nothing in a line can fail to be encoded
+			p.log.Error("writing a JSON line fails", "error", err)
+		}
+		if buffer.Len() >= linesMax/8 {
+			p.push(buffer.Bytes())
+			buffer = &bytes.Buffer{}
+			encoder = json.NewEncoder(buffer)
+			encoder.SetEscapeHTML(false)
 		}
 	}
-	_, err := c.Lines.Write(buffer.Bytes())
-	return err
+	p.push(buffer.Bytes())
+}
+
+// push waits for room once; while the reader hangs, it does not wait again.
+func (p *printer) push(lines []byte) {
+	if len(lines) == 0 {
+		return
+	}
+	weight := min(int64(len(lines)), linesMax)
+	ok := p.room.TryAcquire(weight)
+	if !ok && !p.hangs {
+		ctx, cancel := context.WithTimeout(context.Background(), p.patience)
+		ok = p.room.Acquire(ctx, weight) == nil
+		cancel()
+	}
+	if ok {
+		select {
+		case p.queue <- lines:
+			if p.hangs {
+				p.log.Info("the reader of -jsonl takes lines again", "dropped", p.counts.LinesDropped.Load())
+			}
+			p.hangs = false
+			return
+		default: // many small ones wait
+			p.room.Release(weight)
+		}
+	}
+	p.counts.LinesDropped.Add(int64(bytes.Count(lines, []byte{'\n'})))
+	if !p.hangs && !p.gone.Load() {
+		p.log.Error("the reader of -jsonl does not take lines; they are dropped until it does, records are stored all the same")
+	}
+	p.hangs = true
+}
+
+func (p *printer) write() {
+	defer close(p.done)
+	said := false
+	for lines := range p.queue {
+		if !p.gone.Load() {
+			_, err := p.out.Write(lines)
+			switch {
+			case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
+				p.gone.Store(true)
+				p.log.Warn("the reader of -jsonl is gone; no more lines are printed, records are stored all the same")
+			case err != nil && !said:
+				p.log.Error("writing JSON lines fails", "error", err)
+				said = true
+			case err == nil:
+				said = false
+			}
+		}
+		p.room.Release(min(int64(len(lines)), linesMax))
+	}
+}
+
+// close prints what is queued, within a limit: a write to a reader that hangs cannot be ended.
+func (p *printer) close(within time.Duration) {
+	if p == nil {
+		return
+	}
+	close(p.queue)
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+	}
 }

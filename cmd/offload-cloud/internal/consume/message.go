@@ -1,9 +1,14 @@
 package consume
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"app-offload/cmd/offload-cloud/internal/ranges"
 	"app-offload/cmd/offload-cloud/internal/store"
@@ -21,6 +26,20 @@ type item struct {
 	bytes   int
 }
 
+// node is whose rows the message needs, "" for a message that could not be opened.
+func (it *item) node() string {
+	switch {
+	case it.letter != nil:
+		return ""
+	case it.gone != nil:
+		return it.gone.Node
+	}
+	return it.batch.Node
+}
+
+// namesMax bounds the names of nodes and epochs, which stand in indexes.
+const namesMax = 512
+
 // reasonsMax bounds the length of a reason that a node may give; it becomes part of the tables and of metrics.
 const reasonsMax = 32
 
@@ -31,10 +50,13 @@ var errTopic = errors.New("its content is of another node or kind than its topic
 func open(o *seal.Opener, m *Message) *item {
 	it := &item{message: m, bytes: len(m.Payload)}
 	var err error
+	if m.Cut > 0 {
+		it.letter = letter(m, "too large", fmt.Sprintf("message of %d bytes exceeds -max-message-mib; it was not read", m.Cut))
+		return it
+	}
 	it.batch, it.gone, err = read(o, m.Topic, m.Payload)
 	if err != nil {
-		node, _ := splitTopic(m.Topic)
-		it.letter = &store.Letter{Topic: m.Topic, Node: node, Reason: reason(err), Detail: err.Error(), Raw: m.Payload}
+		it.letter = letter(m, reason(err), err.Error())
 		return it
 	}
 	if it.batch != nil {
@@ -44,6 +66,26 @@ func open(o *seal.Opener, m *Message) *item {
 		}
 	}
 	return it
+}
+
+// letter makes a dead letter, whose texts are bounded.
+func letter(m *Message, why, detail string) *store.Letter {
+	topic := m.Topic
+	if len(topic) > textMax {
+		topic = bounded(topic, textMax) // and no topic of ours; others stay as they are, for a retry
+	}
+	node, _ := splitTopic(topic)
+	return &store.Letter{Topic: topic, Node: node, Reason: why, Detail: bounded(detail, textMax), Raw: m.Payload}
+}
+
+// checkNames refuses names that the tables could not hold.
+func checkNames(node, epoch string) error {
+	for _, name := range []string{node, epoch} {
+		if len(name) > namesMax || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return &seal.MalformedError{What: "name", Err: fmt.Errorf("%s is longer than %d bytes or has control characters", bounded(name, 64), namesMax)}
+		}
+	}
+	return nil
 }
 
 // splitTopic takes offload/v1/{node}/{kind}/… apart.
@@ -64,7 +106,11 @@ func Open(o *seal.Opener, l *store.Letter) (*store.Batch, *store.Gone, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		return &store.Batch{Node: l.Node, Epoch: l.Epoch, Records: []store.Record{{Sequence: l.Sequence, Task: t, Raw: l.Raw}}}, nil, nil
+		epoch := l.Epoch
+		if l.Reason == store.Conflict { // its place is taken
+			epoch = fmt.Sprintf("%s conflict-%x", l.Epoch, sha256.Sum256(l.Raw))[:len(l.Epoch)+len(" conflict-")+12]
+		}
+		return &store.Batch{Node: l.Node, Epoch: epoch, Records: []store.Record{{Sequence: l.Sequence, Task: t, Raw: l.Raw}}}, nil, nil
 	}
 	return read(o, l.Topic, l.Raw)
 }
@@ -90,8 +136,10 @@ func openBatch(o *seal.Opener, node string, payload []byte) (*store.Batch, error
 	if opened.Node != node {
 		return nil, errTopic
 	}
-	b := &store.Batch{Node: node, Epoch: opened.Epoch, Floor: opened.Floor, Records: make([]store.Record, len(opened.Tasks))}
-	if err := inRange(b.Floor, b.Floor); err != nil {
+	b := &store.Batch{
+		Node: node, Epoch: opened.Epoch, Session: opened.Session, Floor: opened.Floor, Records: make([]store.Record, len(opened.Tasks)),
+	}
+	if err := cmp.Or(checkNames(node, b.Epoch), inRange(b.Floor, b.Floor)); err != nil {
 		return nil, err
 	}
 	for i, raw := range opened.Tasks {
@@ -101,7 +149,7 @@ func openBatch(o *seal.Opener, node string, payload []byte) (*store.Batch, error
 			return nil, err
 		}
 		if r.Task, err = task.Decode(raw); err != nil {
-			r.Task, r.Problem = nil, err.Error()
+			r.Task, r.Problem = nil, bounded(err.Error(), textMax)
 		}
 	}
 	return b, nil
@@ -115,6 +163,9 @@ func openGone(o *seal.Opener, node string, payload []byte) (*store.Gone, error) 
 	if opened.Node != node {
 		return nil, errTopic
 	}
+	if err := checkNames(node, opened.Epoch); err != nil {
+		return nil, err
+	}
 	g := &store.Gone{Node: node, Epoch: opened.Epoch}
 	for _, r := range opened.Ranges {
 		if err := inRange(r.First, r.Last); err != nil {
@@ -127,6 +178,9 @@ func openGone(o *seal.Opener, node string, payload []byte) (*store.Gone, error) 
 
 // fate is the reason as it is kept: a node's word must not pass for one of the store's own.
 func fate(reason string) string {
+	if !isShown(reason) {
+		reason = bounded(reason, reasonsMax)
+	}
 	switch {
 	case reason == "":
 		return "unexplained"

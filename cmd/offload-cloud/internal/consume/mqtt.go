@@ -22,6 +22,7 @@ type MQTTConfig struct {
 	ID    string                         // names the session, so it must stay the same and belong to one consumer only
 	Share string                         // group of a shared subscription, "" for none
 	TLS   *tls.Config                    // for ssl
+	Max   int64                          // bytes of a message; what is larger is not read; 0 for no limit
 	Login func() (user, password string) // asked at each connection; nil for none
 	Log   *slog.Logger
 }
@@ -34,6 +35,8 @@ type MQTT struct {
 	done sync.WaitGroup
 
 	patience time.Duration // for the answer to a subscription
+
+	standing func() // told each time the subscription stands
 
 	mu      sync.Mutex
 	client  mqtt.Client
@@ -48,9 +51,12 @@ type MQTT struct {
 func NewMQTT(cfg MQTTConfig) *MQTT {
 	return &MQTT{
 		cfg: cfg, stop: make(chan struct{}), kick: make(chan struct{}, 1),
-		fatal: make(chan error, 1), ready: make(chan struct{}), patience: 10 * time.Second,
+		fatal: make(chan error, 1), ready: make(chan struct{}), patience: 10 * time.Second, standing: func() {},
 	}
 }
+
+// OnStanding has f called after each answer to a subscription.
+func (m *MQTT) OnStanding(f func()) { m.standing = f }
 
 // Start connects, trying for as long as it takes, and returns when the subscription stands. A broker that refuses the
 // subscription will go on refusing it, so that is an error.
@@ -151,7 +157,9 @@ func (m *MQTT) subscribe(client mqtt.Client) {
 		}
 		return
 	}
-	if m.up.Swap(true) {
+	was := m.up.Swap(true)
+	m.standing()
+	if was {
 		return
 	}
 	m.cfg.Log.Info("subscribed", "broker", m.cfg.URL, "session", m.cfg.ID)
@@ -232,4 +240,7 @@ func (m *MQTT) Close() {
 	}
 }
 
-var _ Transport = (*MQTT)(nil)
+var (
+	_ Transport = (*MQTT)(nil)
+	_ Announcer = (*MQTT)(nil)
+)

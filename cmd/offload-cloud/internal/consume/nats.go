@@ -27,6 +27,7 @@ const (
 type NATSConfig struct {
 	URLs    string      // of one or more servers, separated by commas
 	Durable string      // names the consumer; all who use one name share its messages
+	Max     int64       // bytes of a message; what is larger is set aside by name; 0 for no limit
 	Replay  int         // messages on their way to all who share; 0 is 1,000
 	TLS     *tls.Config // nil for none
 	Login   func() (user, password string)
@@ -46,6 +47,8 @@ type NATS struct {
 	up      atomic.Bool
 	done    sync.WaitGroup
 	cancel  context.CancelFunc
+
+	standing func() // told each time the consumer stands
 }
 
 // NewNATS prepares a connection; Start makes it.
@@ -53,8 +56,11 @@ func NewNATS(cfg NATSConfig) *NATS {
 	if cfg.Replay == 0 {
 		cfg.Replay = 1000
 	}
-	return &NATS{cfg: cfg, cancel: func() {}}
+	return &NATS{cfg: cfg, cancel: func() {}, standing: func() {}}
 }
+
+// OnStanding has f called when there is a server and the consumer stands, at the start and after each loss.
+func (n *NATS) OnStanding(f func()) { n.standing = f }
 
 // Start connects and returns when the consumer stands, however long the cluster takes for that.
 func (n *NATS) Start(ctx context.Context, deliver func(*Message) bool) error {
@@ -74,6 +80,7 @@ func (n *NATS) Start(ctx context.Context, deliver func(*Message) bool) error {
 	n.cancel = cancel
 	n.up.Store(true)
 	n.cfg.Log.Info("subscribed", "servers", n.cfg.URLs, "consumer", n.cfg.Durable)
+	n.standing()
 	n.done.Go(func() { n.keep(life, js, consumer) })
 	return nil
 }
@@ -84,6 +91,11 @@ func (n *NATS) connect() error {
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				n.cfg.Log.Warn("the connection to the cluster is lost; trying to get it back", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			if n.up.Load() {
+				n.standing()
 			}
 		}),
 	}
@@ -150,12 +162,17 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 			return
 		}
 		n.up.Store(true)
+		n.standing()
 	}
 }
 
 // receive hands a message on; one that is refused comes again after a while, to whoever has room.
 func (n *NATS) receive(msg jetstream.Msg) {
-	m := &Message{Topic: toTopic(strings.TrimPrefix(msg.Subject(), mqttPrefix)), Payload: msg.Data(), Ack: func() {
+	payload, cut := msg.Data(), int64(0)
+	if n.cfg.Max > 0 && int64(len(payload)) > n.cfg.Max {
+		payload, cut = nil, int64(len(payload))
+	}
+	m := &Message{Topic: toTopic(strings.TrimPrefix(msg.Subject(), mqttPrefix)), Payload: payload, Cut: cut, Ack: func() {
 		if err := msg.Ack(); err != nil {
 			n.cfg.Log.Debug("acknowledging", "error", err) // it comes again and is then known
 		}
@@ -207,4 +224,7 @@ func toTopic(subject string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(subject, "//", "\x00"), ".", "/"), "\x00", ".")
 }
 
-var _ Transport = (*NATS)(nil)
+var (
+	_ Transport = (*NATS)(nil)
+	_ Announcer = (*NATS)(nil)
+)

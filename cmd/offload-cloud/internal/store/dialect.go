@@ -33,7 +33,7 @@ type dialect interface {
 	bound(ctx context.Context, db *sql.DB) (int64, error)
 	permanent(err error) bool
 	// blocked says whether a statement met a lock that another session holds, or a limit of time.
-	blocked(err error) bool
+	blocked(err error) (locked, slow bool)
 }
 
 // schema is version 1, common to both databases but for the names of two types: that of a key that numbers itself, and that of bytes.

@@ -178,9 +178,12 @@ func (postgresDialect) second() []string {
 }
 
 // blocked knows lock_not_available and query_canceled, which is how lock_timeout and statement_timeout end a statement.
-func (postgresDialect) blocked(err error) bool {
+func (postgresDialect) blocked(err error) (locked, slow bool) {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "57014")
+	if !errors.As(err, &e) {
+		return false, false
+	}
+	return e.Code == "55P03", e.Code == "57014"
 }
 
 func column[T any](rows []*row, of func(*row) T) []T {

@@ -113,7 +113,7 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 func (sqliteDialect) second() []string                      { return secondVersion(" WITHOUT ROWID") }
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
 func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction has it
-func (sqliteDialect) blocked(error) bool                    { return false }
+func (sqliteDialect) blocked(error) (locked, slow bool)     { return false, false }
 
 func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {
 	err = db.QueryRowContext(ctx, `SELECT COUNT(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = $1`, table).Scan(&there)

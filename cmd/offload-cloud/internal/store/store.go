@@ -166,17 +166,14 @@ func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx)
 func (s *Store) Permanent(err error) bool { return err != nil && s.dialect.permanent(err) }
 
 // Blocked reports whether a Commit failed because another session holds what it needs, or because it ran out of time, while the
-// database works. A part of the group may pass.
-func (s *Store) Blocked(err error) bool {
-	if err == nil || s.dialect.blocked(err) {
-		return err != nil
-	}
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return false
+// database works. A part of the group may pass then.
+func (s *Store) Blocked(err error) (locked, slow bool) {
+	if locked, slow = s.dialect.blocked(err); locked || slow || !errors.Is(err, context.DeadlineExceeded) {
+		return locked, slow
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	return s.Ping(ctx) == nil
+	return false, s.Ping(ctx) == nil
 }
 
 // inTx runs f in one writing transaction, which ends with ctx. f is given the context for its statements.

@@ -1,0 +1,296 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// blockedError says that a transaction met a lock that another session of the database holds, or took longer than the database allows.
+type blockedError struct {
+	err  error
+	slow bool
+}
+
+func (e *blockedError) Error() string { return e.err.Error() }
+func (e *blockedError) Unwrap() error { return e.err }
+
+// missesMax is after how many blocked attempts in a row the rest is taken for blocked as well: the lock is on all of the table then.
+const missesMax = 64
+
+// outcome gathers what became of a group that was taken apart.
+type outcome struct {
+	hasty   bool // something was blocked, so the attempts that follow do not wait long
+	done    []*item
+	results []*store.Result
+	blocked []*item
+	held    map[string]bool // the nodes of these: what follows of theirs keeps its place behind
+	misses  int             // blocked attempts in a row
+	why     error
+}
+
+func (o *outcome) pass(items []*item, results ...*store.Result) {
+	o.done, o.results, o.misses = append(o.done, items...), append(o.results, results...), 0
+}
+
+func (o *outcome) block(items ...*item) {
+	o.blocked = append(o.blocked, items...)
+	for _, it := range items {
+		if node := it.node(); node != "" {
+			o.held[node] = true
+		}
+	}
+}
+
+// storeGroup stores the items in one transaction, trying again for as long as the store fails. A transaction that fails because
+// of what it holds, or is blocked, is halved until the one bad message among many harms only itself. An error ends the consumer.
+func (c *Consumer) storeGroup(ctx context.Context, items []*item, o *outcome) error {
+	items = slices.DeleteFunc(slices.Clone(items), func(it *item) bool {
+		held := o.held[it.node()] || o.misses > missesMax
+		if held {
+			o.block(it)
+		}
+		return held
+	})
+	if len(items) == 0 {
+		return nil
+	}
+	result, err := c.persist(ctx, storable(items, o.hasty))
+	var blocked *blockedError
+	switch {
+	case err == nil:
+		o.pass(items, result)
+		c.fits(items)
+		return nil
+	case errors.As(err, &blocked):
+		o.hasty, o.why = true, err
+		o.misses++
+		if len(items) == 1 {
+			return c.storeParts(ctx, items[0], o, blocked.slow)
+		}
+		if blocked.slow {
+			c.tooSlow(items)
+		}
+	case !c.Store.Permanent(err):
+		return err
+	case len(items) == 1:
+		return c.setAside(ctx, items[0], o, err)
+	}
+	half := len(items) / 2
+	if err := c.storeGroup(ctx, items[:half], o); err != nil {
+		return err
+	}
+	return c.storeGroup(ctx, items[half:], o)
+}
+
+// storeParts stores a batch that takes longer than the database allows in parts, each in a transaction of its own. If not even one record
+// passes, what is left waits.
+func (c *Consumer) storeParts(ctx context.Context, it *item, o *outcome, slow bool) error {
+	if !slow || it.batch == nil {
+		o.block(it)
+		return nil
+	}
+	for n := (len(it.batch.Records) + 1) / 2; len(it.batch.Records) > 0; {
+		n = min(n, len(it.batch.Records))
+		part := *it.batch
+		part.Records = part.Records[:n]
+		result, err := c.persist(ctx, &store.Group{Batches: []*store.Batch{&part}, Hasty: true})
+		var blocked *blockedError
+		switch {
+		case err == nil:
+			o.pass(nil, result)
+			rest := *it.batch
+			rest.Records = rest.Records[n:]
+			it.batch = &rest
+		case errors.As(err, &blocked) && (n == 1 || !blocked.slow):
+			o.block(it)
+			return nil
+		case errors.As(err, &blocked):
+			n /= 2
+		case !c.Store.Permanent(err):
+			return err
+		default:
+			return c.setAside(ctx, it, o, err)
+		}
+	}
+	o.pass([]*item{it})
+	return nil
+}
+
+// setAside makes a letter of a message that the store refuses permanently.
+func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error) error {
+	if it.letter != nil {
+		c.Log.Error("a message can be neither stored nor set aside; it is dropped, its node still has it",
+			"topic", bounded(it.message.Topic, textMax), "reason", it.letter.Reason, "error", bounded(why.Error(), textMax))
+		o.pass([]*item{it}, &store.Result{LettersRefused: 1})
+		return nil
+	}
+	it.letter = letter(it.message, "not storable", why.Error())
+	it.batch, it.gone = nil, nil
+	return c.storeGroup(ctx, []*item{it}, o)
+}
+
+// tooSlow makes groups smaller after one that took too long, fits makes them larger again after one that is as large as they may be.
+func (c *Consumer) tooSlow(items []*item) { c.groupMax.Store(max(1, int64(records(items))/2)) }
+
+func (c *Consumer) fits(items []*item) {
+	if now := c.groupMax.Load(); now < int64(c.Limits.GroupRecords) && int64(records(items)) >= now {
+		c.groupMax.Store(min(int64(c.Limits.GroupRecords), now+now/8+1))
+	}
+}
+
+func records(items []*item) (n int) {
+	for _, it := range items {
+		n += it.records
+	}
+	return n
+}
+
+// waiting holds the messages that other sessions of the database block, in the order of arrival. It is owned by the storing goroutine, but
+// for the text.
+type waiting struct {
+	c     *Consumer
+	items []*item
+	bytes int64
+	pause time.Duration
+	timer *time.Timer
+	owed  bool // messages were left with the broker because too many wait
+	said  bool
+}
+
+func newWaiting(c *Consumer) *waiting {
+	w := &waiting{c: c, timer: time.NewTimer(time.Hour)}
+	w.timer.Stop()
+	return w
+}
+
+func (w *waiting) stop() { w.timer.Stop() }
+
+// again fires when those that wait should be tried again.
+func (w *waiting) again() <-chan time.Time {
+	if len(w.items) == 0 {
+		return nil
+	}
+	return w.timer.C
+}
+
+// take empties the queue for another attempt.
+func (w *waiting) take() []*item {
+	items := w.items
+	w.items, w.bytes = nil, 0
+	return items
+}
+
+// behind keeps the order of each node: what follows a message that waits, waits too. The others are returned.
+func (w *waiting) behind(items []*item) (free []*item) {
+	if len(w.items) == 0 {
+		return items
+	}
+	held := map[string]bool{}
+	for _, it := range w.items {
+		if node := it.node(); node != "" {
+			held[node] = true
+		}
+	}
+	for _, it := range items {
+		if held[it.node()] {
+			w.push(it)
+			continue
+		}
+		free = append(free, it)
+	}
+	w.note()
+	return free
+}
+
+// add takes what an attempt could not store.
+func (w *waiting) add(o *outcome) {
+	before := len(w.items)
+	for _, it := range o.blocked {
+		w.push(it)
+	}
+	switch {
+	case len(w.items) == 0:
+		w.pause = 0
+		if w.owed {
+			w.owed = false
+			w.c.refused.Store(true)
+		}
+	case before == 0 || o.why != nil:
+		w.pause = min(max(2*w.pause, w.c.Limits.BackoffMin), w.c.Limits.BackoffMax)
+		w.timer.Reset(w.pause)
+	}
+	w.note()
+	w.log(o.why)
+}
+
+// push takes one message, or leaves it with the broker if half of the queue waits already: the other half is for the other nodes.
+func (w *waiting) push(it *item) {
+	weight := w.c.weight(it.message)
+	if len(w.items) >= max(1, w.c.Limits.QueueMessages/2) || len(w.items) > 0 && w.bytes+weight > int64(w.c.Limits.QueueMiB)<<19 {
+		w.owed = true
+		w.c.Counts.Refused.Add(1)
+		w.c.release(it.message)
+		return
+	}
+	w.items, w.bytes = append(w.items, it), w.bytes+weight
+}
+
+// note keeps the text for /ready.
+func (w *waiting) note() {
+	w.c.Counts.Waiting.Store(int64(len(w.items)))
+	if len(w.items) == 0 {
+		w.c.heldUp.Store(nil)
+		return
+	}
+	text := fmt.Sprintf("%d messages of %s wait for rows that another session of the database holds, or for a statement that takes too long",
+		len(w.items), w.nodes())
+	w.c.heldUp.Store(&text)
+}
+
+// nodes names a few of those that wait.
+func (w *waiting) nodes() string {
+	const most = 3
+	var names []string
+	for _, it := range w.items {
+		if node := it.node(); node != "" && !slices.Contains(names, node) {
+			if len(names) == most {
+				return "nodes " + strings.Join(names, ", ") + " and others"
+			}
+			names = append(names, bounded(node, 64))
+		}
+	}
+	if len(names) == 0 {
+		return "no node"
+	}
+	return "node " + strings.Join(names, ", ")
+}
+
+// log says when messages begin to wait and when none does any more.
+func (w *waiting) log(why error) {
+	switch waits := len(w.items) > 0; {
+	case waits && !w.said:
+		w.c.Log.Error("messages wait because the database is blocked for them; all others are stored", "messages", len(w.items), "of", w.nodes(), "error", why)
+		w.said = true
+	case !waits && w.said:
+		w.c.Log.Info("no message waits for a blocked row any more")
+		w.said = false
+	}
+}
+
+// HeldUp says what waits for other sessions of the database, "" if nothing does. It may be called at any time.
+func (c *Consumer) HeldUp() string {
+	if text := c.heldUp.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// held is the text of HeldUp.
+type held = atomic.Pointer[string]

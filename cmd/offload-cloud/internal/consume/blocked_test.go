@@ -1,0 +1,139 @@
+package consume
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"math/rand/v2"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// touches says whether a group needs the rows of a node.
+func touches(g *store.Group, node string) bool {
+	return slices.ContainsFunc(g.Batches, func(b *store.Batch) bool { return b.Node == node })
+}
+
+func edgeOf(t *testing.T, node string) *edgetest.Edge {
+	return (&edgetest.Edge{Node: node, Epoch: "e1", Records: 100, Rand: rand.New(rand.NewPCG(1, 1))}).Prepare(t)
+}
+
+// With the row of one of twenty nodes held, the other nineteen are stored, and the one as soon as its row is free.
+func TestOnlyWhatIsBlockedWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{})
+		b.shelf.failing(func(g *store.Group) error {
+			time.Sleep(200 * time.Millisecond)
+			if touches(g, "n7") {
+				return errLocked
+			}
+			return nil
+		})
+		for round := range uint64(3) {
+			for i := range 20 {
+				node := fmt.Sprint("n", i)
+				b.pipe.send(fmt.Sprintf("%s-%d", node, round), "offload/v1/"+node+"/batch/default", edgeOf(t, node).Batch(t, 1, round+1))
+			}
+		}
+		time.Sleep(30 * time.Second)
+		acked := b.pipe.acks()
+		require.Len(t, acked, 57)
+		require.NotContains(t, strings.Join(acked, " "), "n7-")
+		require.Contains(t, b.HeldUp(), "node n7")
+		require.Equal(t, int64(3), b.Counts.Waiting.Load())
+		require.True(t, b.Counts.StoreUp.Load())
+		b.shelf.failing(nil)
+		time.Sleep(15 * time.Second)
+		require.Equal(t, []string{"n7-0", "n7-1", "n7-2"}, b.pipe.acks(), "in the order of arrival")
+		require.Empty(t, b.HeldUp())
+		require.NoError(t, b.stop())
+		require.Equal(t, 1, strings.Count(b.log.String(), "messages wait because"), b.log.String())
+		require.Contains(t, b.log.String(), "no message waits")
+	})
+}
+
+// Those that wait take half of the queue at most: the rest is for the other nodes. What is left with the broker is asked for again.
+func TestBlockedMessagesLeaveRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{QueueMessages: 8})
+		b.shelf.failing(func(g *store.Group) error {
+			if touches(g, "n7") {
+				return errLocked
+			}
+			return nil
+		})
+		edge := edgeOf(t, "n7")
+		for i := range uint64(20) {
+			b.pipe.send(fmt.Sprint("n7-", i), "offload/v1/n7/batch/default", edge.Batch(t, 1, i+1))
+			b.pipe.send(fmt.Sprint("n1-", i), topic, b.edge.Batch(t, 1, i+1))
+			synctest.Wait()
+		}
+		require.Len(t, b.pipe.acks(), 20)
+		require.Equal(t, int64(4), b.Counts.Waiting.Load())
+		require.Zero(t, b.pipe.redelivered, "it would only come again")
+		b.shelf.failing(nil)
+		time.Sleep(time.Minute)
+		require.Len(t, b.pipe.acks(), 4)
+		require.Equal(t, 1, b.pipe.redelivered)
+		require.NoError(t, b.stop())
+	})
+}
+
+// A database that ends statements sooner than a group, or one message, takes gets smaller transactions.
+func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
+	for name, records := range map[string]int{"half a message at a time": 50, "one record at a time": 1, "many messages": 300} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, Limits{})
+				attempts := 0
+				b.shelf.failing(func(g *store.Group) error {
+					attempts++
+					time.Sleep(time.Second)
+					if g.Records() > records {
+						return errSlow
+					}
+					return nil
+				})
+				for m := range uint64(10) {
+					var seqs []uint64
+					for i := range uint64(99) {
+						seqs = append(seqs, i+1)
+					}
+					b.pipe.send(fmt.Sprint(m), topic, b.edge.Batch(t, 1, seqs...))
+				}
+				time.Sleep(time.Hour)
+				require.Len(t, b.pipe.acks(), 10)
+				require.Equal(t, int64(990), b.Counts.Tasks.Load())
+				require.Less(t, attempts, 990+100, "each message is probed a few times")
+				require.Zero(t, b.Counts.Waiting.Load())
+				require.NoError(t, b.stop())
+			})
+		})
+	}
+}
+
+// A lock on all of a table is not looked for message by message.
+func TestALockOnEverythingCostsFewAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{})
+		attempts := 0
+		b.shelf.failing(func(*store.Group) error { attempts++; time.Sleep(200 * time.Millisecond); return errLocked })
+		for i := range uint64(500) {
+			node := fmt.Sprint("n", i)
+			b.pipe.send(node, "offload/v1/"+node+"/batch/default", edgeOf(t, node).Batch(t, 1, 1))
+		}
+		time.Sleep(15 * time.Second)
+		require.Less(t, attempts, 100)
+		b.shelf.failing(nil)
+		time.Sleep(2 * time.Minute)
+		require.Len(t, b.pipe.acks(), 500)
+		require.NoError(t, b.stop())
+	})
+}
