@@ -1,0 +1,141 @@
+// Package engine describes models that a gateway can run: what goes in, what comes out, and what a run costs.
+//
+// An engine reads one file format: functions/engine/tflite reads TensorFlow Lite. It checks a file before it takes memory for it, and an
+// error names the byte and what was expected there. A loaded Program is immutable and shared; a Session holds the memory of one run and
+// belongs to one goroutine. A run allocates nothing.
+package engine
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Type is the type of a tensor's elements.
+type Type uint8
+
+// The element types that engines know.
+const (
+	Invalid Type = iota
+	Float32
+	Int8
+	Uint8
+	Int16
+	Int32
+	Int64
+	Bool
+)
+
+var typeNames = [...]string{"invalid", "float32", "int8", "uint8", "int16", "int32", "int64", "bool"}
+
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type %d", uint8(t))
+}
+
+// Size is the size of one element in bytes, 0 for an unknown type.
+func (t Type) Size() int {
+	switch t {
+	case Int8, Uint8, Bool:
+		return 1
+	case Int16:
+		return 2
+	case Float32, Int32:
+		return 4
+	case Int64:
+		return 8
+	}
+	return 0
+}
+
+// Spec describes a tensor. A quantised element q stands for Scale·(q − Zero); Scale is 0 where the tensor is not quantised.
+type Spec struct {
+	Name  string  `json:"name"`
+	Type  Type    `json:"-"`
+	Shape []int   `json:"shape"`
+	Scale float32 `json:"scale,omitempty"`
+	Zero  int32   `json:"zero,omitempty"`
+}
+
+// Elements is the number of elements, 1 for a scalar.
+func (s *Spec) Elements() int {
+	n := 1
+	for _, d := range s.Shape {
+		n *= d
+	}
+	return n
+}
+
+func (s *Spec) String() string {
+	dims := make([]string, len(s.Shape))
+	for i, d := range s.Shape {
+		dims[i] = fmt.Sprint(d)
+	}
+	text := fmt.Sprintf("%s %s[%s]", s.Name, s.Type, strings.Join(dims, "×"))
+	if s.Scale != 0 {
+		text += fmt.Sprintf(" scale=%g zero=%d", s.Scale, s.Zero)
+	}
+	return text
+}
+
+// Tensor is a Spec with its memory. One slice is set, that of the type; bools are bytes.
+type Tensor struct {
+	Spec
+	F32 []float32
+	I8  []int8
+	U8  []uint8
+	I16 []int16
+	I32 []int32
+	I64 []int64
+}
+
+// Allocate takes zeroed memory for all elements.
+func (t *Tensor) Allocate() {
+	n := t.Elements()
+	switch t.Type {
+	case Float32:
+		t.F32 = make([]float32, n)
+	case Int8:
+		t.I8 = make([]int8, n)
+	case Uint8, Bool:
+		t.U8 = make([]uint8, n)
+	case Int16:
+		t.I16 = make([]int16, n)
+	case Int32:
+		t.I32 = make([]int32, n)
+	case Int64:
+		t.I64 = make([]int64, n)
+	}
+}
+
+// Info is what is known of a model before it runs.
+type Info struct {
+	Format     string   `json:"format"`     // such as "tflite"
+	Inputs     []Spec   `json:"inputs"`     // in the order of Session.Inputs
+	Outputs    []Spec   `json:"outputs"`    // in the order of Session.Outputs
+	Operators  []string `json:"operators"`  // each kind once, in order of first use
+	Parameters int      `json:"parameters"` // elements of all constants
+	MACs       int64    `json:"macs"`       // multiply-accumulates of one run
+	Bytes      int64    `json:"bytes"`      // memory of the program with one session
+}
+
+// Program is a model that was read and checked. It is safe for concurrent use.
+type Program interface {
+	Info() Info
+	// NewSession takes the memory of one run.
+	NewSession() (Session, error)
+}
+
+// Session runs a program. It is not safe for concurrent use. Variables of the model, such as the state of a recurrent layer, live in it
+// until Reset.
+type Session interface {
+	// Inputs are to be filled before Run.
+	Inputs() []*Tensor
+	// Outputs hold the results until the next Run.
+	Outputs() []*Tensor
+	// Run computes the outputs from the inputs. It allocates nothing.
+	Run() error
+	// Reset sets all variables of the model to their initial values.
+	Reset()
+}

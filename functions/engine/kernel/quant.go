@@ -1,0 +1,112 @@
+// Package kernel has the arithmetic of models: matrix products, convolutions, pooling and the fixed-point arithmetic of quantised tensors.
+// Its functions take plain slices, allocate nothing and check no bounds beyond the runtime's: engines check shapes when they load a model.
+package kernel
+
+import "math"
+
+// Multiplier is a positive real factor as TensorFlow Lite's quantised kernels hold it: M·2^(Shift−31) with M in [2³⁰, 2³¹), or 0.
+type Multiplier struct {
+	M     int32
+	Shift int
+}
+
+// NewMultiplier rounds a factor to 31 bits. Factors below 2⁻³² become 0.
+func NewMultiplier(real float64) Multiplier {
+	if real == 0 || math.IsNaN(real) || math.IsInf(real, 0) {
+		return Multiplier{}
+	}
+	fraction, shift := math.Frexp(real)
+	fixed := int64(math.Round(fraction * (1 << 31)))
+	if fixed == 1<<31 {
+		fixed /= 2
+		shift++
+	}
+	if shift < -31 {
+		return Multiplier{}
+	}
+	return Multiplier{int32(fixed), min(shift, 30)}
+}
+
+// Apply multiplies and rounds twice, as TensorFlow Lite's reference kernels do: once when it drops the low 31 bits of the product, and once
+// when it shifts. It differs from one rounding in the last bit now and then.
+func (m Multiplier) Apply(x int32) int32 {
+	left, right := 0, 0
+	if m.Shift > 0 {
+		left = m.Shift
+	} else {
+		right = -m.Shift
+	}
+	return RoundingShift(DoublingHigh(x<<left, m.M), right)
+}
+
+// Apply64 multiplies a wide sum by the upper 15 bits of the factor, for 16-bit activations.
+func (m Multiplier) Apply64(x int64) int32 {
+	reduced := int64(0x7fff)
+	if m.M < 0x7fff0000 {
+		reduced = (int64(m.M) + 1<<15) >> 16
+	}
+	total := 15 - m.Shift
+	return int32((x*reduced + 1<<(total-1)) >> total)
+}
+
+// DoublingHigh is the upper half of 2ab, rounded half away from zero and saturated.
+func DoublingHigh(a, b int32) int32 {
+	if a == b && a == math.MinInt32 {
+		return math.MaxInt32
+	}
+	ab := int64(a) * int64(b)
+	nudge := int64(1 << 30)
+	if ab < 0 {
+		nudge = 1 - 1<<30
+	}
+	return int32((ab + nudge) / (1 << 31))
+}
+
+// RoundingShift is x/2^n, rounded half away from zero.
+func RoundingShift(x int32, n int) int32 {
+	if n == 0 {
+		return x
+	}
+	mask := int32(1)<<n - 1
+	remainder := x & mask
+	threshold := mask >> 1
+	if x < 0 {
+		threshold++
+	}
+	x >>= n
+	if remainder > threshold {
+		x++
+	}
+	return x
+}
+
+// Requant turns sums of a layer into int8: one multiplier for all channels or one for each, then the output's zero point and the
+// bounds of the fused activation.
+type Requant struct {
+	Per      []Multiplier // one, or one for each channel
+	Zero     int32
+	Low, Top int32
+}
+
+// Channel turns the sum of channel c into int8.
+func (r *Requant) Channel(sum int32, c int) int8 {
+	if len(r.Per) == 1 {
+		c = 0
+	}
+	return r.Clamp(r.Per[c].Apply(sum))
+}
+
+// Clamp adds the zero point and holds the bounds.
+func (r *Requant) Clamp(v int32) int8 { return int8(min(max(v+r.Zero, r.Low), r.Top)) }
+
+// Clamp16 saturates to 16 bits.
+func Clamp16(v int32) int16 { return int16(min(max(v, math.MinInt16), math.MaxInt16)) }
+
+// QuantizeInt8 is round(v/scale) + zero, rounded half away from zero and saturated.
+func QuantizeInt8(v, scale float32, zero int32) int8 {
+	q := math.Round(float64(v / scale))
+	if math.IsNaN(q) {
+		q = 0
+	}
+	return int8(min(max(q+float64(zero), math.MinInt8), math.MaxInt8))
+}

@@ -1,0 +1,364 @@
+// Package tflite reads TensorFlow Lite models and runs them in pure Go: float32, and int8 as the converter's full integer quantisation
+// makes it.
+//
+// A file is read once, without trust: sizes are checked before memory is taken, and an error names the byte, the tensor or the operator.
+// Operators that are missing are all named at load. The arithmetic of int8 layers is that of TensorFlow Lite's reference kernels; softmax,
+// logistic and tanh go by tables of float results, as in its default kernels. XNNPACK, which TensorFlow Lite uses for some layers, rounds
+// once in float instead of twice in integers, so its results may differ by one step.
+//
+// Float models with int8 weights (dynamic range quantisation) run in float32 on weights that are expanded at load.
+package tflite
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/engine/kernel"
+)
+
+// Program is a model that was read and checked. It is safe for concurrent use.
+type Program struct {
+	graph  *graph
+	limits Limits
+	info   engine.Info
+
+	mu     sync.Mutex
+	packed map[packing]*kernel.Packed // weights as Gemm wants them, shared by all sessions
+	wide   map[packing][]float32      // int8 weights of float layers
+	turned map[*tensor]*value         // filters of one channel, kernel by kernel
+}
+
+// packing names weights and the shape that they are prepared for.
+type packing struct {
+	weights *tensor
+	n, k    int
+}
+
+var (
+	_ engine.Program = (*Program)(nil)
+	_ engine.Session = (*session)(nil)
+)
+
+// Load reads a model. An error says what is wrong with the file, or which operators are not supported.
+func Load(file []byte, limits Limits) (*Program, error) {
+	limits = limits.orDefault()
+	g, err := read(file, limits)
+	if err != nil {
+		return nil, fmt.Errorf("reading a TensorFlow Lite model: %w", err)
+	}
+	p := &Program{graph: g, limits: limits, packed: map[packing]*kernel.Packed{}, wide: map[packing][]float32{}, turned: map[*tensor]*value{}}
+	s, err := p.compile() // one session shows that all sessions can be made
+	if err != nil {
+		return nil, fmt.Errorf("preparing a TensorFlow Lite model: %w", err)
+	}
+	p.info = engine.Info{Format: "tflite", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes, Operators: g.operators()}
+	for _, weights := range p.packed {
+		p.info.Bytes += int64(weights.Bytes())
+	}
+	for _, weights := range p.wide {
+		p.info.Bytes += int64(4 * len(weights))
+	}
+	for _, t := range s.inputs {
+		p.info.Inputs = append(p.info.Inputs, t.Spec)
+	}
+	for _, t := range s.outputs {
+		p.info.Outputs = append(p.info.Outputs, t.Spec)
+	}
+	return p, nil
+}
+
+// operators names each kind once.
+func (g *graph) operators() (names []string) {
+	for _, s := range g.subgraphs {
+		for _, op := range s.operators {
+			if !slices.Contains(names, op.name) {
+				names = append(names, op.name)
+			}
+		}
+	}
+	return names
+}
+
+// Info describes the model.
+func (p *Program) Info() engine.Info { return p.info }
+
+// NewSession takes the memory of one run.
+func (p *Program) NewSession() (engine.Session, error) { return p.compile() }
+
+// session is a compiled model with its memory.
+type session struct {
+	inputs, outputs []*engine.Tensor
+	steps           []func()
+	initial         []func() // sets the variables
+	state           []*value // of recurrent layers
+	macs, bytes     int64
+}
+
+func (s *session) Inputs() []*engine.Tensor  { return s.inputs }
+func (s *session) Outputs() []*engine.Tensor { return s.outputs }
+
+func (s *session) Run() error {
+	for _, step := range s.steps {
+		step()
+	}
+	return nil
+}
+
+func (s *session) Reset() {
+	for _, v := range s.state {
+		v.reset()
+	}
+	for _, set := range s.initial {
+		set()
+	}
+}
+
+// value is a tensor of a session.
+type value struct {
+	engine.Tensor
+	def   *tensor
+	ready bool   // has memory
+	name  string // of the variable that a handle stands for
+}
+
+// reset gives a variable its value from the file: the quantised zero, where there is none.
+func (v *value) reset() {
+	for i := range v.I8 {
+		v.I8[i] = int8(v.Zero) //nolint:gosec // checked when the model was read
+	}
+	clear(v.F32)
+	clear(v.I16)
+}
+
+// compiler turns a graph into steps. The first error is kept; after it nothing that is built will run.
+type compiler struct {
+	p         *Program
+	s         *session
+	sub       *subgraph
+	values    []*value
+	variables map[string]*engine.Tensor
+	op        *operator
+	index     int
+	err       error
+}
+
+func (p *Program) compile() (*session, error) {
+	s := &session{}
+	variables := map[string]*engine.Tensor{}
+	if err := p.missing(); err != nil {
+		return nil, err
+	}
+	c, err := p.compileSubgraph(s, p.graph.subgraphs[0], variables, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.inputs, s.outputs = c.tensors(c.sub.inputs), c.tensors(c.sub.outputs)
+	s.Reset()
+	return s, nil
+}
+
+// missing names every operator that is not supported, with its place.
+func (p *Program) missing() error {
+	var missing []string
+	for n, sub := range p.graph.subgraphs {
+		for i, op := range sub.operators {
+			if builders[op.code].build == nil {
+				missing = append(missing, fmt.Sprintf("%s (operator %d of subgraph %d)", op.name, i, n))
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	const most = 10
+	more := ""
+	if len(missing) > most {
+		more = fmt.Sprintf(" and %d more", len(missing)-most)
+		missing = missing[:most]
+	}
+	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
+}
+
+// maxCalls bounds subgraphs that call each other.
+const maxCalls = 8
+
+func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[string]*engine.Tensor, depth int) (*compiler, error) {
+	if depth > maxCalls {
+		return nil, errors.New("subgraphs call each other without end")
+	}
+	c := &compiler{p: p, s: s, sub: sub, values: make([]*value, len(sub.tensors)), variables: variables}
+	for i := range sub.tensors {
+		t := &sub.tensors[i]
+		v := &value{def: t}
+		v.Spec = t.Spec
+		if t.fixed {
+			v.Tensor, v.ready = t.constant, true
+		}
+		c.values[i] = v
+	}
+	for _, at := range sub.inputs {
+		c.allocate(c.values[at])
+	}
+	for i := range sub.operators {
+		op := &sub.operators[i]
+		c.op, c.index = op, i
+		if op.code == codeCallOnce {
+			c.callOnce(depth)
+		} else {
+			builders[op.code].build(c)
+		}
+		if c.err != nil {
+			return nil, fmt.Errorf("operator %d (%s): %w", i, op.name, c.err)
+		}
+	}
+	for _, at := range sub.outputs {
+		if !c.values[at].ready {
+			return nil, fmt.Errorf("output %.64q: no operator computes it", c.values[at].Name)
+		}
+	}
+	return c, nil
+}
+
+func (c *compiler) tensors(list []int) []*engine.Tensor {
+	out := make([]*engine.Tensor, len(list))
+	for i, at := range list {
+		out[i] = &c.values[at].Tensor
+	}
+	return out
+}
+
+func (c *compiler) fail(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf(format, args...)
+	}
+}
+
+// allocate takes memory for a value, within the limit of the session.
+func (c *compiler) allocate(v *value) {
+	if v.ready || c.err != nil {
+		return
+	}
+	bytes := int64(v.Elements()) * int64(v.Type.Size())
+	if c.s.bytes+bytes > c.p.limits.MaxBytes {
+		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
+		return
+	}
+	c.s.bytes += bytes
+	v.Allocate()
+	v.ready = true
+}
+
+var nothing = &value{def: &tensor{}}
+
+// optional is the i-th input, nil where it is absent.
+func (c *compiler) optional(i int) *value {
+	if i >= len(c.op.inputs) || c.op.inputs[i] < 0 {
+		return nil
+	}
+	v := c.values[c.op.inputs[i]]
+	if !v.ready && v.def.variable {
+		c.allocate(v)
+		c.s.state = append(c.s.state, v)
+	}
+	if !v.ready && v.Type != engine.Invalid {
+		c.fail("input %d (%.64q): no operator before computes it", i, v.Name)
+		return nothing
+	}
+	return v
+}
+
+// in is the i-th input, of one of the types if any are given.
+func (c *compiler) in(i int, types ...engine.Type) *value {
+	v := c.optional(i)
+	if v == nil {
+		c.fail("input %d is missing", i)
+		return nothing
+	}
+	c.oneOf(v, "input", i, types)
+	return v
+}
+
+// constant is the i-th input, whose data are in the file.
+func (c *compiler) constant(i int, types ...engine.Type) *value {
+	v := c.in(i, types...)
+	if c.err == nil && !v.def.fixed {
+		c.fail("input %d (%.64q) must be a constant", i, v.Name)
+		return nothing
+	}
+	return v
+}
+
+// out is the i-th output with memory.
+func (c *compiler) out(i int, types ...engine.Type) *value {
+	if i >= len(c.op.outputs) || c.op.outputs[i] < 0 {
+		c.fail("output %d is missing", i)
+		return nothing
+	}
+	v := c.values[c.op.outputs[i]]
+	if v.def.fixed {
+		c.fail("output %d (%.64q) is a constant", i, v.Name)
+		return nothing
+	}
+	c.oneOf(v, "output", i, types)
+	c.allocate(v)
+	return v
+}
+
+func (c *compiler) oneOf(v *value, what string, i int, types []engine.Type) {
+	if len(types) > 0 && !slices.Contains(types, v.Type) {
+		c.fail("%s %d (%.64q) is %s, supported are %v", what, i, v.Name, v.Type, types)
+	}
+	if (v.Type == engine.Int8 || v.Type == engine.Int16) && v.Scale == 0 && v != nothing {
+		v.Scale = 1 // a tensor of plain integers
+	}
+}
+
+// step adds work to a run.
+func (c *compiler) step(run func()) {
+	if c.err == nil {
+		c.s.steps = append(c.s.steps, run)
+	}
+}
+
+// same demands equal types and sizes.
+func (c *compiler) same(a, b *value) {
+	if c.err == nil && (a.Type != b.Type || a.Elements() != b.Elements()) {
+		c.fail("%s and %s differ in type or size", &a.Spec, &b.Spec)
+	}
+}
+
+// rank demands a number of dimensions.
+func (c *compiler) rank(v *value, n int) {
+	if c.err == nil && len(v.Shape) != n {
+		c.fail("%s has %d dimensions, expected %d", &v.Spec, len(v.Shape), n)
+	}
+}
+
+// ints are a constant's integers.
+func (c *compiler) ints(i int) []int {
+	v := c.constant(i, engine.Int32, engine.Int64)
+	var list []int
+	for _, x := range v.I32 {
+		list = append(list, int(x))
+	}
+	for _, x := range v.I64 {
+		list = append(list, int(x))
+	}
+	return list
+}
+
+// axisOf counts an axis from the front.
+func (c *compiler) axisOf(axis, rank int) int {
+	if axis < 0 {
+		axis += rank
+	}
+	if axis < 0 || axis >= rank {
+		c.fail("axis %d of %d dimensions", axis, rank)
+		return 0
+	}
+	return axis
+}

@@ -1,0 +1,526 @@
+package tflite
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/engine/kernel"
+)
+
+// maxInputs bounds the inputs of one sum, so that int32 holds it.
+const maxInputs = 1 << 16
+
+// bounds are those of a fused activation in float32.
+func (c *compiler) bounds(activation int) (low, top float32) {
+	switch activation {
+	case 0:
+		return -math.MaxFloat32, math.MaxFloat32
+	case 1:
+		return 0, math.MaxFloat32
+	case 2:
+		return -1, 1
+	case 3:
+		return 0, 6
+	}
+	c.fail("fused activation %d is not supported", activation)
+	return 0, 0
+}
+
+// quantBounds are the same in the quantised values of the output.
+func (c *compiler) quantBounds(activation int, out *value) (low, top int32) {
+	low, top = math.MinInt8, math.MaxInt8
+	fl, ft := c.bounds(activation)
+	at := func(v float32) int32 { return out.Zero + int32(math.Round(float64(v/out.Scale))) }
+	if fl != -math.MaxFloat32 {
+		low = max(low, at(fl))
+	}
+	if ft != math.MaxFloat32 {
+		top = min(top, at(ft))
+	}
+	return low, top
+}
+
+// requant is how sums over input·weights become the output, channel by channel.
+func (c *compiler) requant(in, weights, out *value, channels, activation int) kernel.Requant {
+	r := kernel.Requant{Zero: out.Zero}
+	r.Low, r.Top = c.quantBounds(activation, out)
+	scales := weights.def.scales
+	if len(scales) == 0 {
+		scales = []float32{1}
+	}
+	if len(scales) != 1 && len(scales) != channels {
+		c.fail("weights %.64q have %d scales for %d outputs", weights.Name, len(scales), channels)
+		return r
+	}
+	for _, s := range scales {
+		r.Per = append(r.Per, kernel.NewMultiplier(float64(in.Scale)*float64(s)/float64(out.Scale)))
+	}
+	return r
+}
+
+// folded is the bias with −zero·Σw added, so that inputs count as they are.
+func (c *compiler) folded(bias, weights *value, zero int32, n, k int, at func(output, input int) int) []int32 {
+	sums := make([]int32, n)
+	if bias != nil {
+		if len(bias.I32) != n {
+			c.fail("the bias has %d values for %d outputs", len(bias.I32), n)
+			return sums
+		}
+		copy(sums, bias.I32)
+	}
+	for j := range sums {
+		var s int32
+		for i := range k {
+			s += int32(weights.I8[at(j, i)])
+		}
+		sums[j] -= zero * s
+	}
+	return sums
+}
+
+// packWeights shares the packed weights of all sessions.
+func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	key := packing{w.def, n, k}
+	if c.p.packed[key] == nil {
+		c.p.packed[key] = kernel.Pack(w.I8, n, k)
+	}
+	return c.p.packed[key]
+}
+
+// floats are the weights of a float layer, expanded from int8 where the file has these.
+func (c *compiler) floats(w *value, axis int) []float32 {
+	if w.Type == engine.Float32 || c.err != nil || len(w.I8) == 0 {
+		return w.F32
+	}
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	key := packing{w.def, axis, 0}
+	if wide := c.p.wide[key]; wide != nil {
+		return wide
+	}
+	wide := make([]float32, len(w.I8))
+	inner := 1
+	for _, d := range w.Shape[axis+1:] {
+		inner *= d
+	}
+	scales := w.def.scales
+	for i, q := range w.I8 {
+		s := w.Scale
+		if len(scales) > 1 {
+			s = scales[i/inner%len(scales)]
+		}
+		wide[i] = s * float32(int32(q)-w.Zero)
+	}
+	c.p.wide[key] = wide
+	return wide
+}
+
+// biasOf is the i-th input as a bias of n values of the type, nil where it is absent.
+func (c *compiler) biasOf(i, n int, t engine.Type) *value {
+	b := c.optional(i)
+	if b == nil || c.err != nil {
+		return nil
+	}
+	if b.Type != t || b.Elements() != n || !b.def.fixed {
+		c.fail("the bias %s must be a constant of %d values of %s", &b.Spec, n, t)
+	}
+	return b
+}
+
+func (c *compiler) fullyConnected() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	w := c.constant(1, engine.Float32, engine.Int8)
+	out := c.out(0, in.Type)
+	c.rank(w, 2)
+	if c.err != nil {
+		return
+	}
+	activation := c.op.options.int8(0)
+	if c.op.options.int8(1) != 0 {
+		c.fail("shuffled weights are not supported")
+		return
+	}
+	n, k := w.Shape[0], w.Shape[1]
+	if n == 0 || k == 0 || k > maxInputs || in.Elements()%k != 0 || out.Elements() != in.Elements()/k*n {
+		c.fail("weights %v do not fit input %v and output %v", w.Shape, in.Shape, out.Shape)
+		return
+	}
+	m := in.Elements() / k
+	c.s.macs += int64(m) * int64(n) * int64(k)
+	if in.Type == engine.Float32 {
+		c.denseFloat(in, w, out, m, n, k, activation)
+		return
+	}
+	if w.Type != engine.Int8 || w.Zero != 0 {
+		c.fail("weights of an int8 layer must be int8 with zero point 0")
+		return
+	}
+	bias := c.folded(c.biasOf(2, n, engine.Int32), w, in.Zero, n, k, func(j, i int) int { return j*k + i })
+	q := c.requant(in, w, out, n, activation)
+	if c.err != nil {
+		return
+	}
+	packed := c.packWeights(w, n, k)
+	sums := c.scratch(m * n)
+	c.step(func() {
+		packed.Gemm(sums, in.I8, m)
+		requantRows(out.I8, sums, bias, &q)
+	})
+}
+
+func requantRows(out []int8, sums, bias []int32, q *kernel.Requant) {
+	n := len(bias)
+	for len(out) >= n {
+		row := sums[:n]
+		for j, b := range bias {
+			out[j] = q.Channel(row[j]+b, j)
+		}
+		out, sums = out[n:], sums[n:]
+	}
+}
+
+// scratch is memory for sums, counted as that of the session.
+func (c *compiler) scratch(n int) []int32 {
+	c.s.bytes += int64(n) * 4
+	if c.s.bytes > c.p.limits.MaxBytes {
+		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
+		return nil
+	}
+	return make([]int32, n)
+}
+
+func (c *compiler) denseFloat(in, w, out *value, m, n, k, activation int) {
+	weights := c.floats(w, 0)
+	low, top := c.bounds(activation)
+	var bias []float32
+	if b := c.biasOf(2, n, engine.Float32); b != nil {
+		bias = b.F32
+	}
+	c.step(func() {
+		kernel.GemmF32(out.F32, in.F32, weights, m, n, k)
+		finish(out.F32, bias, n, low, top)
+	})
+}
+
+// finish adds the bias and holds the bounds of the activation.
+func finish(out, bias []float32, n int, low, top float32) {
+	for len(out) >= n {
+		row := out[:n]
+		for j, b := range bias {
+			row[j] += b
+		}
+		for j, v := range row {
+			row[j] = min(max(v, low), top)
+		}
+		out = out[n:]
+	}
+}
+
+// window reads what convolutions and pools have in common.
+func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, strideH, dilateW, dilateH int) (w kernel.Window, ok bool) {
+	c.rank(in, 4)
+	c.rank(out, 4)
+	if c.err != nil {
+		return w, false
+	}
+	const most = 1 << 15
+	for _, v := range []int{kh, kw, strideH, strideW, dilateH, dilateW} {
+		if v < 1 || v > most {
+			c.fail("a kernel of %d×%d with strides %d×%d and dilations %d×%d", kh, kw, strideH, strideW, dilateH, dilateW)
+			return w, false
+		}
+	}
+	w = kernel.Window{H: in.Shape[1], W: in.Shape[2], C: in.Shape[3], KH: kh, KW: kw, StrideH: strideH, StrideW: strideW, DilateH: dilateH, DilateW: dilateW}
+	w.OutH, w.PadH = kernel.Out(w.H, kh, strideH, dilateH, same)
+	w.OutW, w.PadW = kernel.Out(w.W, kw, strideW, dilateW, same)
+	if w.OutH < 1 || w.OutW < 1 || out.Shape[0] != in.Shape[0] || out.Shape[1] != w.OutH || out.Shape[2] != w.OutW {
+		c.fail("input %v and a kernel of %d×%d give %d×%d, the output is %v", in.Shape, kh, kw, w.OutH, w.OutW, out.Shape)
+		return w, false
+	}
+	return w, true
+}
+
+func (c *compiler) conv() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	f := c.constant(1, engine.Float32, engine.Int8)
+	out := c.out(0, in.Type)
+	c.rank(f, 4)
+	if c.err != nil {
+		return
+	}
+	o := c.op.options
+	w, ok := c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(4, 1), o.int32(5, 1))
+	if !ok {
+		return
+	}
+	n, k := f.Shape[0], w.Columns()
+	if f.Shape[3] != w.C || n == 0 || k == 0 || k > maxInputs || out.Shape[3] != n {
+		c.fail("a filter of %v on %d channels gives no %v; grouped convolutions are not supported", f.Shape, w.C, out.Shape)
+		return
+	}
+	batches := in.Shape[0]
+	c.s.macs += int64(batches) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(k)
+	if in.Type == engine.Float32 {
+		c.convFloat(in, f, out, w, batches, n, k, o.int8(3))
+		return
+	}
+	if f.Type != engine.Int8 {
+		c.fail("the filter of an int8 layer must be int8")
+		return
+	}
+	c.convInt8(in, f, out, w, batches, n, k, c.biasOf(2, n, engine.Int32), o.int8(3))
+}
+
+// convInt8 is a product of matrices, row by row of the output image. f.I8 has n rows of k weights.
+func (c *compiler) convInt8(in, f, out *value, w kernel.Window, batches, n, k int, biasIn *value, activation int) {
+	bias := c.folded(biasIn, f, in.Zero, n, k, func(j, i int) int { return j*k + i })
+	q := c.requant(in, f, out, n, activation)
+	if c.err != nil {
+		return
+	}
+	packed := c.packWeights(f, n, k)
+	rows := w.OutW
+	if w.Plain() {
+		rows = w.OutW * w.OutH
+	}
+	sums := c.scratch(rows * n)
+	var columns []int8
+	if !w.Plain() {
+		columns = make([]int8, rows*k)
+		c.s.bytes += int64(len(columns))
+	}
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*n
+	fill := int8(in.Zero) //nolint:gosec // checked when the model was read
+	c.step(func() {
+		for b := range batches {
+			image, result := in.I8[b*size:(b+1)*size], out.I8[b*outSize:(b+1)*outSize]
+			if columns == nil {
+				packed.Gemm(sums, image, rows)
+				requantRows(result, sums, bias, &q)
+				continue
+			}
+			for y := range w.OutH {
+				kernel.Row(&w, columns, image, y, fill)
+				packed.Gemm(sums, columns, rows)
+				requantRows(result[y*rows*n:(y+1)*rows*n], sums, bias, &q)
+			}
+		}
+	})
+}
+
+func (c *compiler) convFloat(in, f, out *value, w kernel.Window, batches, n, k, activation int) {
+	weights := c.floats(f, 0)
+	low, top := c.bounds(activation)
+	var bias []float32
+	if b := c.biasOf(2, n, engine.Float32); b != nil {
+		bias = b.F32
+	}
+	c.s.bytes += int64(w.OutW) * int64(k) * 4
+	if c.s.bytes > c.p.limits.MaxBytes {
+		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
+	}
+	if c.err != nil {
+		return
+	}
+	columns := make([]float32, w.OutW*k)
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*n
+	c.step(func() {
+		for b := range batches {
+			image, result := in.F32[b*size:(b+1)*size], out.F32[b*outSize:(b+1)*outSize]
+			for y := range w.OutH {
+				kernel.Row(&w, columns, image, y, 0)
+				kernel.GemmF32(result[y*w.OutW*n:(y+1)*w.OutW*n], columns, weights, w.OutW, n, k)
+			}
+		}
+		finish(out.F32, bias, n, low, top)
+	})
+}
+
+func (c *compiler) depthwise() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	f := c.constant(1, engine.Float32, engine.Int8)
+	out := c.out(0, in.Type)
+	c.rank(f, 4)
+	if c.err != nil {
+		return
+	}
+	o := c.op.options
+	w, ok := c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(5, 1), o.int32(6, 1))
+	if !ok {
+		return
+	}
+	n := f.Shape[3]
+	if f.Shape[0] != 1 || w.C == 0 || n == 0 || n%w.C != 0 || out.Shape[3] != n {
+		c.fail("a filter of %v on %d channels gives no %v", f.Shape, w.C, out.Shape)
+		return
+	}
+	taps := w.KH * w.KW
+	c.s.macs += int64(in.Shape[0]) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(taps)
+	activation := o.int8(4)
+	if in.Type == engine.Int8 && f.Type != engine.Int8 {
+		c.fail("the filter of an int8 layer must be int8")
+		return
+	}
+	if w.C == 1 { // one input channel: an ordinary convolution with its weights the other way round
+		c.turned(in, f, out, w, n, taps, activation)
+		return
+	}
+	multiplier := n / w.C
+	image := c.repeated(in, w, multiplier)
+	w.C = n
+	if in.Type == engine.Float32 {
+		c.depthwiseFloat(in, f, out, w, image, activation)
+		return
+	}
+	bias := c.folded(c.biasOf(2, n, engine.Int32), f, in.Zero, n, taps, func(j, i int) int { return i*n + j })
+	q := c.requant(in, f, out, n, activation)
+	sums := c.scratch(n)
+	size, outSize := w.H*w.W*n, w.OutH*w.OutW*n
+	c.step(func() {
+		image.fill()
+		for b := range in.Shape[0] {
+			kernel.DepthwiseInt8(&w, out.I8[b*outSize:], image.i8[b*size:(b+1)*size], f.I8, bias, sums, in.Zero, &q)
+		}
+	})
+}
+
+func (c *compiler) depthwiseFloat(in, f, out *value, w kernel.Window, image repeated, activation int) {
+	weights := c.floats(f, len(f.Shape)-1)
+	low, top := c.bounds(activation)
+	bias := make([]float32, w.C)
+	if b := c.biasOf(2, w.C, engine.Float32); b != nil {
+		bias = b.F32
+	}
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C
+	c.step(func() {
+		image.fill()
+		for b := range in.Shape[0] {
+			kernel.DepthwiseF32(&w, out.F32[b*outSize:], image.f32[b*size:(b+1)*size], weights, bias, low, top)
+		}
+	})
+}
+
+// repeated is an image in which each channel stands as often as it has kernels.
+type repeated struct {
+	in  *value
+	by  int
+	i8  []int8
+	f32 []float32
+}
+
+func (c *compiler) repeated(in *value, w kernel.Window, by int) repeated {
+	r := repeated{in: in, by: by, i8: in.I8, f32: in.F32}
+	if by == 1 || c.err != nil {
+		return r
+	}
+	c.s.bytes += int64(in.Elements()) * int64(by) * int64(in.Type.Size())
+	if c.s.bytes > c.p.limits.MaxBytes {
+		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
+		return r
+	}
+	r.i8, r.f32 = make([]int8, len(in.I8)*by), make([]float32, len(in.F32)*by)
+	return r
+}
+
+func (r *repeated) fill() {
+	if r.by == 1 {
+		return
+	}
+	for i, v := range r.in.I8 {
+		for k := range r.by {
+			r.i8[i*r.by+k] = v
+		}
+	}
+	for i, v := range r.in.F32 {
+		for k := range r.by {
+			r.f32[i*r.by+k] = v
+		}
+	}
+}
+
+// turned convolves one channel with n kernels, whose weights lie tap by tap in the file.
+func (c *compiler) turned(in, f, out *value, w kernel.Window, n, taps, activation int) {
+	rows := c.turn(f, w, n, taps)
+	if in.Type == engine.Float32 {
+		c.convFloat(in, rows, out, w, in.Shape[0], n, taps, activation)
+		return
+	}
+	c.convInt8(in, rows, out, w, in.Shape[0], n, taps, c.biasOf(2, n, engine.Int32), activation)
+}
+
+func (c *compiler) turn(f *value, w kernel.Window, n, taps int) *value {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	if rows := c.p.turned[f.def]; rows != nil {
+		return rows
+	}
+	rows := &value{def: &tensor{scales: f.def.scales, fixed: true}}
+	rows.Spec = f.Spec
+	rows.Shape = []int{n, w.KH, w.KW, 1}
+	rows.I8, rows.F32 = make([]int8, len(f.I8)), make([]float32, len(f.F32))
+	for i := range taps {
+		for j := range n {
+			if f.Type == engine.Int8 {
+				rows.I8[j*taps+i] = f.I8[i*n+j]
+			} else {
+				rows.F32[j*taps+i] = f.F32[i*n+j]
+			}
+		}
+	}
+	c.p.turned[f.def] = rows
+	return rows
+}
+
+// pool reads a pool's options: padding, stride and filter.
+func (c *compiler) pool(in, out *value) (kernel.Window, bool) {
+	o := c.op.options
+	w, ok := c.window(in, out, o.int32(4, 0), o.int32(3, 0), o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), 1, 1)
+	if ok && out.Shape[3] != w.C {
+		c.fail("a pool of %v gives no %v", in.Shape, out.Shape)
+	}
+	return w, ok && c.err == nil
+}
+
+func (c *compiler) averagePool() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	out := c.out(0, in.Type)
+	w, ok := c.pool(in, out)
+	if !ok {
+		return
+	}
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C
+	low, top := c.bounds(c.op.options.int8(5))
+	ql, qt := c.quantBounds(c.op.options.int8(5), out)
+	c.step(func() {
+		for b := range in.Shape[0] {
+			if in.Type == engine.Int8 {
+				kernel.AveragePoolInt8(&w, out.I8[b*outSize:], in.I8[b*size:], ql, qt)
+			} else {
+				kernel.AveragePoolF32(&w, out.F32[b*outSize:], in.F32[b*size:], low, top)
+			}
+		}
+	})
+}
+
+func (c *compiler) maxPool() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	out := c.out(0, in.Type)
+	w, ok := c.pool(in, out)
+	if !ok {
+		return
+	}
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C
+	low, top := c.bounds(c.op.options.int8(5))
+	ql, qt := c.quantBounds(c.op.options.int8(5), out)
+	c.step(func() {
+		for b := range in.Shape[0] {
+			if in.Type == engine.Int8 {
+				kernel.MaxPool(&w, out.I8[b*outSize:], in.I8[b*size:], int8(ql), int8(qt)) //nolint:gosec // within int8
+			} else {
+				kernel.MaxPool(&w, out.F32[b*outSize:], in.F32[b*size:], low, top)
+			}
+		}
+	})
+}

@@ -1,0 +1,250 @@
+package tflite
+
+import (
+	"math"
+	"math/bits"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/engine/kernel"
+)
+
+// reduction finds, for each input element, the output element that it belongs to, and how many belong to each.
+func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int32, count int) {
+	in = c.in(0, types...)
+	axes := c.ints(1)
+	out = c.out(0, in.Type)
+	if c.err != nil {
+		return in, out, nil, 0
+	}
+	rank := len(in.Shape)
+	gone := make([]bool, rank)
+	count = 1
+	for _, a := range axes {
+		d := c.axisOf(a, rank)
+		if c.err != nil {
+			return in, out, nil, 0
+		}
+		if !gone[d] {
+			gone[d] = true
+			count *= in.Shape[d]
+		}
+	}
+	strides, stride := make([]int, rank), 1
+	for d := rank - 1; d >= 0; d-- {
+		if !gone[d] {
+			strides[d] = stride
+			stride *= in.Shape[d]
+		}
+	}
+	if stride != out.Elements() || count == 0 {
+		c.fail("%v over axes %v has %d elements, the output is %v", in.Shape, axes, stride, out.Shape)
+		return in, out, nil, 0
+	}
+	return in, out, c.places(in.Shape, strides, 0), count
+}
+
+func (c *compiler) mean() { c.total(true) }
+func (c *compiler) sum()  { c.total(false) }
+
+func (c *compiler) total(mean bool) {
+	in, out, places, count := c.reduction(engine.Float32, engine.Int8)
+	if c.err != nil {
+		return
+	}
+	if in.Type == engine.Float32 {
+		scale := float32(1)
+		if mean {
+			scale = 1 / float32(count)
+		}
+		c.step(func() {
+			clear(out.F32)
+			for i, v := range in.F32 {
+				out.F32[places[i]] += v
+			}
+			for i := range out.F32 {
+				out.F32[i] *= scale
+			}
+		})
+		return
+	}
+	m := kernel.NewMultiplier(float64(in.Scale) / float64(out.Scale))
+	if mean { // the division goes into the multiplier
+		shift := min(63-bits.LeadingZeros64(uint64(count)), 32, 31+m.Shift) //nolint:gosec // positive
+		m = kernel.Multiplier{M: int32((int64(m.M) << shift) / int64(count)), Shift: m.Shift - shift}
+	}
+	sums := c.scratch(out.Elements())
+	offset := in.Zero * int32(count) //nolint:gosec // bounded by the size of a tensor
+	c.step(func() {
+		clear(sums)
+		for i, q := range in.I8 {
+			sums[places[i]] += int32(q)
+		}
+		for i, s := range sums {
+			out.I8[i] = int8(min(max(m.Apply(s-offset)+out.Zero, math.MinInt8), math.MaxInt8)) //nolint:gosec // held within int8
+		}
+	})
+}
+
+func (c *compiler) reduceMax() {
+	in, out, places, _ := c.reduction(engine.Float32, engine.Int8)
+	if c.err != nil {
+		return
+	}
+	if in.Scale != out.Scale || in.Zero != out.Zero {
+		c.fail("input and output are quantised differently")
+	}
+	c.step(func() {
+		for i := range out.F32 {
+			out.F32[i] = float32(math.Inf(-1))
+		}
+		for i, v := range in.F32 {
+			out.F32[places[i]] = max(out.F32[places[i]], v)
+		}
+		for i := range out.I8 {
+			out.I8[i] = math.MinInt8
+		}
+		for i, v := range in.I8 {
+			out.I8[places[i]] = max(out.I8[places[i]], v)
+		}
+	})
+}
+
+// argMax is the place of the greatest value along an axis, the first of equals.
+func (c *compiler) argMax() {
+	in := c.in(0, engine.Float32, engine.Int8)
+	axes := c.ints(1)
+	out := c.out(0, engine.Int32, engine.Int64)
+	if c.err != nil || len(axes) != 1 {
+		c.fail("the axis has %d values", len(axes))
+		return
+	}
+	axis := c.axisOf(axes[0], len(in.Shape))
+	if c.err != nil {
+		return
+	}
+	n, inner := in.Shape[axis], 1
+	for _, d := range in.Shape[axis+1:] {
+		inner *= d
+	}
+	if n == 0 || out.Elements()*n != in.Elements() {
+		c.fail("%v without axis %d is not %v", in.Shape, axis, out.Shape)
+		return
+	}
+	c.step(func() {
+		for i := range out.Elements() {
+			at, best := i/inner*n*inner+i%inner, 0
+			for k := range n {
+				if in.F32 != nil && in.F32[at+k*inner] > in.F32[at+best*inner] || in.I8 != nil && in.I8[at+k*inner] > in.I8[at+best*inner] {
+					best = k
+				}
+			}
+			if out.I32 != nil {
+				out.I32[i] = int32(best) //nolint:gosec // bounded by the size of a tensor
+			} else {
+				out.I64[i] = int64(best)
+			}
+		}
+	})
+}
+
+func (c *compiler) resizeNearest() {
+	in, out, sh, sw, aligned, half := c.resizing()
+	if c.err != nil {
+		return
+	}
+	offset := float32(0)
+	if half {
+		offset = 0.5
+	}
+	nearest := func(i, n int, scale float32) int {
+		v := (float32(i) + offset) * scale
+		at := int(math.Floor(float64(v)))
+		if aligned {
+			at = int(math.Round(float64(v)))
+		}
+		return max(min(at, n-1), 0)
+	}
+	h, w, depth := out.Shape[1], out.Shape[2], out.Shape[3]
+	size, outSize := in.Shape[1]*in.Shape[2]*depth, h*w*depth
+	c.step(func() {
+		for b := range in.Shape[0] {
+			for y := range h {
+				iy := nearest(y, in.Shape[1], sh)
+				for x := range w {
+					ix := nearest(x, in.Shape[2], sw)
+					part(out, in, b*outSize+(y*w+x)*depth, b*size+(iy*in.Shape[2]+ix)*depth, depth)
+				}
+			}
+		}
+	})
+}
+
+// between is where an output pixel lies between two input pixels, with the share of the upper one.
+type between struct {
+	low, high int
+	float     float32
+	fixed     int64 // of 1024
+}
+
+func (c *compiler) betweens(n, in int, scale float32, aligned, half bool) []between {
+	list := make([]between, n)
+	scale10 := ((1<<10)*in + n/2) / n
+	if aligned && n > 1 {
+		scale10 = ((1<<10)*(in-1) + (n-1)/2) / (n - 1)
+	}
+	for i := range list {
+		v, q := float32(i)*scale, i*scale10
+		if half {
+			v = (float32(i)+0.5)*scale - 0.5
+			q = i*scale10 + scale10/2 - 1<<9
+		}
+		low := max(int(math.Floor(float64(v))), 0)
+		list[i] = between{low: low, high: min(int(math.Ceil(float64(v))), in-1), float: v - float32(low)}
+		list[i].fixed = int64(q - low<<10)
+		if c.op.code == 23 && c.op.inputs != nil && q>>10 != low && q >= 0 { // the integer kernel rounds its own way
+			low = q >> 10
+			list[i].fixed = int64(q - low<<10)
+		}
+	}
+	return list
+}
+
+func (c *compiler) resizeBilinear() {
+	in, out, sh, sw, aligned, half := c.resizing()
+	if c.err != nil {
+		return
+	}
+	h, w, depth := out.Shape[1], out.Shape[2], out.Shape[3]
+	rows, columns := c.betweens(h, in.Shape[1], sh, aligned, half), c.betweens(w, in.Shape[2], sw, aligned, half)
+	size, width := in.Shape[1]*in.Shape[2]*depth, in.Shape[2]
+	c.step(func() {
+		to := 0
+		for b := range in.Shape[0] {
+			for _, r := range rows {
+				for _, k := range columns {
+					ll, lr := b*size+(r.low*width+k.low)*depth, b*size+(r.low*width+k.high)*depth
+					hl, hr := b*size+(r.high*width+k.low)*depth, b*size+(r.high*width+k.high)*depth
+					for d := range depth {
+						if in.Type == engine.Float32 {
+							f := in.F32
+							out.F32[to] = f[ll+d]*(1-r.float)*(1-k.float) + f[hl+d]*r.float*(1-k.float) + f[lr+d]*(1-r.float)*k.float + f[hr+d]*r.float*k.float
+						} else {
+							out.I8[to] = mix(in.I8[ll+d], in.I8[hl+d], in.I8[lr+d], in.I8[hr+d], r.fixed, k.fixed)
+						}
+						to++
+					}
+				}
+			}
+		}
+	})
+}
+
+// mix weighs four pixels with shares of 1024, rounded half away from zero.
+func mix(ll, hl, lr, hr int8, y, x int64) int8 {
+	const one = 1 << 10
+	v := int64(ll)*(one-y)*(one-x) + int64(hl)*y*(one-x) + int64(lr)*(one-y)*x + int64(hr)*y*x
+	if v > 0 {
+		return int8((v + 1<<19) / (1 << 20)) //nolint:gosec // a mean of int8
+	}
+	return int8((v - 1<<19) / (1 << 20)) //nolint:gosec // a mean of int8
+}

@@ -1,0 +1,93 @@
+package tflite
+
+import (
+	"app-offload/functions/engine"
+)
+
+// Variables are tensors that outlive a run, named by handles. Subgraphs that are called once set their first values.
+
+// maxVariables bounds the variables of a session.
+const maxVariables = 256
+
+func (c *compiler) varHandle() {
+	if len(c.op.outputs) != 1 || c.op.outputs[0] < 0 {
+		c.fail("it has %d outputs", len(c.op.outputs))
+		return
+	}
+	v := c.values[c.op.outputs[0]]
+	if v.Type != engine.Invalid {
+		c.fail("output %.64q is %s, expected a handle", v.Name, v.Type)
+		return
+	}
+	v.name = c.op.options.string(0, "a container") + "/" + c.op.options.string(1, "a variable's name")
+	v.ready = true
+}
+
+// variable is what a handle stands for, made at its first use in the shape of like.
+func (c *compiler) variable(handle, like *value) *engine.Tensor {
+	if c.err != nil {
+		return nil
+	}
+	if handle.name == "" {
+		c.fail("input %.64q is no handle of a variable", handle.Name)
+		return nil
+	}
+	t := c.variables[handle.name]
+	if t == nil {
+		if len(c.variables) >= maxVariables {
+			c.fail("more than %d variables", maxVariables)
+			return nil
+		}
+		fresh := &value{def: &tensor{}}
+		fresh.Spec = like.Spec
+		c.allocate(fresh)
+		fresh.reset()
+		t = &fresh.Tensor
+		c.variables[handle.name] = t
+		c.s.initial = append([]func(){fresh.reset}, c.s.initial...)
+	}
+	if t.Type != like.Type || t.Elements() != like.Elements() {
+		c.fail("the variable %.64q is %s%v and is used as %s%v", handle.name, t.Type, t.Shape, like.Type, like.Shape)
+	}
+	return t
+}
+
+func (c *compiler) readVariable() {
+	handle := c.in(0)
+	out := c.out(0)
+	t := c.variable(handle, out)
+	if c.err != nil {
+		return
+	}
+	v := &value{Tensor: *t, def: out.def}
+	c.move(v, out, nil)
+}
+
+func (c *compiler) assignVariable() {
+	handle, in := c.in(0), c.in(1)
+	t := c.variable(handle, in)
+	if c.err != nil {
+		return
+	}
+	v := &value{Tensor: *t, def: in.def}
+	c.move(in, v, nil)
+}
+
+// callOnce runs a subgraph when a session begins.
+func (c *compiler) callOnce(depth int) {
+	at := c.op.options.int32(0, 0)
+	if at < 0 || at >= len(c.p.graph.subgraphs) {
+		c.fail("it calls subgraph %d of %d", at, len(c.p.graph.subgraphs))
+		return
+	}
+	steps := c.s.steps
+	c.s.steps = nil
+	_, err := c.p.compileSubgraph(c.s, c.p.graph.subgraphs[at], c.variables, depth+1)
+	once := c.s.steps
+	c.s.steps = steps
+	if err != nil {
+		c.err = err
+		return
+	}
+	c.s.initial = append(c.s.initial, once...)
+}
