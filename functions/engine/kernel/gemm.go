@@ -31,8 +31,8 @@ func Pack(w []int8, n, k int) *Packed {
 	return p
 }
 
-// Bytes is the memory of the packed weights.
-func (p *Packed) Bytes() int { return 8 * len(p.words) }
+// PackedBytes is the memory that Pack takes for weights of n outputs with k inputs each.
+func PackedBytes(n, k int) int { return (n + panel - 1) / panel * k * 2 * 8 }
 
 // Gemm computes sums[row·N + output] = Σ x[row·K + i]·w[output·K + i] for m rows. K is at most 2¹⁶, so that no sum overflows.
 func (p *Packed) Gemm(sums []int32, x []int8, m int) {

@@ -80,24 +80,27 @@ func RoundingShift(x int32, n int) int32 {
 	return x
 }
 
-// Requant turns sums of a layer into int8: one multiplier for all channels or one for each, then the output's zero point and the
-// bounds of the fused activation.
+// Requant turns sums of a layer into int8: one scale for all channels or one for each, then the output's zero point and the bounds of the
+// fused activation. It rounds once, to even, in float32, as XNNPACK does, which computes these layers for TensorFlow Lite. The
+// reference kernels round twice in integers instead, which differs by one step now and then.
 type Requant struct {
-	Per      []Multiplier // one, or one for each channel
+	Scales   []float32 // one, or one for each channel
 	Zero     int32
 	Low, Top int32
 }
 
 // Channel turns the sum of channel c into int8.
 func (r *Requant) Channel(sum int32, c int) int8 {
-	if len(r.Per) == 1 {
+	if len(r.Scales) == 1 {
 		c = 0
 	}
-	return r.Clamp(r.Per[c].Apply(sum))
+	return int8(min(max(Scaled(sum, r.Scales[c])+r.Zero, r.Low), r.Top)) //nolint:gosec // held within int8
 }
 
-// Clamp adds the zero point and holds the bounds.
-func (r *Requant) Clamp(v int32) int8 { return int8(min(max(v+r.Zero, r.Low), r.Top)) }
+// Scaled is sum·scale, rounded to even.
+func Scaled(sum int32, scale float32) int32 {
+	return int32(math.RoundToEven(float64(float32(sum) * scale)))
+}
 
 // Clamp16 saturates to 16 bits.
 func Clamp16(v int32) int16 { return int16(min(max(v, math.MinInt16), math.MaxInt16)) }

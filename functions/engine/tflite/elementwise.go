@@ -338,7 +338,7 @@ func (c *compiler) sub2() {
 	c.sumOf(c.op.options.int8(0), -1, func(x, y float64) float64 { return x - y })
 }
 
-// sumOf is a + sign·b. In int8 both are brought to half the larger scale with 20 bits to spare, as in the reference kernels.
+// sumOf is a + sign·b. In int8 both are brought to the output's scale with up to 30 bits to spare and rounded once, as XNNPACK does.
 func (c *compiler) sumOf(activation int, sign int32, f func(x, y float64) float64) {
 	a, b, out := c.operands(engine.Float32, engine.Int8, engine.Int32)
 	if a.Type != engine.Int8 {
@@ -350,19 +350,18 @@ func (c *compiler) sumOf(activation int, sign int32, f func(x, y float64) float6
 	if c.err != nil {
 		return
 	}
-	const shift = 20
-	twice := 2 * float64(max(a.Scale, b.Scale))
-	ma, mb := kernel.NewMultiplier(float64(a.Scale)/twice), kernel.NewMultiplier(float64(b.Scale)/twice)
-	mo := kernel.NewMultiplier(twice / ((1 << shift) * float64(out.Scale)))
-	var scaledA, scaledB [256]int32
-	for q := range int32(256) {
-		scaledA[q] = ma.Apply((q - 128 - a.Zero) << shift)
-		scaledB[q] = sign * mb.Apply((q-128-b.Zero)<<shift)
+	scaleA, scaleB := a.Scale/out.Scale, b.Scale/out.Scale
+	shift := 20 - int(math.Float32bits(max(scaleA, scaleB))>>23) + 127
+	if shift < 13 || shift > 30 {
+		c.fail("inputs of scale %g and %g for an output of scale %g", a.Scale, b.Scale, out.Scale)
+		return
 	}
+	ma, mb := int32(math.RoundToEven(math.Ldexp(float64(scaleA), shift))), sign*int32(math.RoundToEven(math.Ldexp(float64(scaleB), shift)))
+	bias := int32(1)<<(shift-1) - ma*a.Zero - mb*b.Zero
 	c.step(func() {
 		for i := range out.I8 {
 			x, y := p.at(i)
-			v := mo.Apply(scaledA[int(a.I8[x])+128]+scaledB[int(b.I8[y])+128]) + out.Zero
+			v := (bias+ma*int32(a.I8[x])+mb*int32(b.I8[y]))>>shift + out.Zero
 			out.I8[i] = int8(min(max(v, low), top)) //nolint:gosec // held within int8
 		}
 	})
@@ -380,11 +379,11 @@ func (c *compiler) mul() {
 	if c.err != nil {
 		return
 	}
-	m := kernel.NewMultiplier(float64(a.Scale) * float64(b.Scale) / float64(out.Scale))
+	scale := a.Scale * b.Scale / out.Scale
 	c.step(func() {
 		for i := range out.I8 {
 			x, y := p.at(i)
-			v := m.Apply((int32(a.I8[x])-a.Zero)*(int32(b.I8[y])-b.Zero)) + out.Zero
+			v := kernel.Scaled((int32(a.I8[x])-a.Zero)*(int32(b.I8[y])-b.Zero), scale) + out.Zero
 			out.I8[i] = int8(min(max(v, low), top)) //nolint:gosec // held within int8
 		}
 	})

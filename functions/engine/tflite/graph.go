@@ -54,6 +54,7 @@ type subgraph struct {
 }
 
 type graph struct {
+	r          *reader // operators read their options when they are compiled
 	subgraphs  []*subgraph
 	parameters int
 	bytes      int64 // of constants
@@ -76,7 +77,7 @@ func read(b []byte, limits Limits) (*graph, error) {
 	if v := model.int32(0, 0); v != 3 && r.err == nil {
 		return nil, fmt.Errorf("schema version %d, this reader knows version 3", v)
 	}
-	g := &graph{}
+	g := &graph{r: r}
 	codes := model.tables(1, "the operator codes")
 	buffers := model.tables(4, "the buffers")
 	total := 0
@@ -227,7 +228,7 @@ func (t *tensor) quantization(q table) {
 
 // elements multiplies the dimensions without overflow. Unknown dimensions count as 1, as TensorFlow Lite's converter has them.
 func elements(shape []int, most int64) (int, error) {
-	n := int64(1)
+	n, empty := int64(1), false
 	if len(shape) > 8 {
 		return 0, fmt.Errorf("%d dimensions, at most 8 are supported", len(shape))
 	}
@@ -238,10 +239,15 @@ func elements(shape []int, most int64) (int, error) {
 		if d < 0 {
 			return 0, fmt.Errorf("dimension %d is %d", i, d)
 		}
-		if d != 0 && n > most/int64(d) {
+		if span := int64(max(d, 1)); n > most/span { // loops over a dimension are bounded even if another one is 0
 			return 0, fmt.Errorf("shape %v has more than %d elements", shape, most)
+		} else {
+			n *= span
 		}
-		n *= int64(d)
+		empty = empty || d == 0
+	}
+	if empty {
+		return 0, nil
 	}
 	return int(n), nil
 }

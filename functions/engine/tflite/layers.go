@@ -53,7 +53,7 @@ func (c *compiler) requant(in, weights, out *value, channels, activation int) ke
 		return r
 	}
 	for _, s := range scales {
-		r.Per = append(r.Per, kernel.NewMultiplier(float64(in.Scale)*float64(s)/float64(out.Scale)))
+		r.Scales = append(r.Scales, in.Scale*s/out.Scale)
 	}
 	return r
 }
@@ -84,6 +84,9 @@ func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
 	defer c.p.mu.Unlock()
 	key := packing{w.def, n, k}
 	if c.p.packed[key] == nil {
+		if !c.prepare(kernel.PackedBytes(n, k)) {
+			return &kernel.Packed{}
+		}
 		c.p.packed[key] = kernel.Pack(w.I8, n, k)
 	}
 	return c.p.packed[key]
@@ -99,6 +102,9 @@ func (c *compiler) floats(w *value, axis int) []float32 {
 	key := packing{w.def, axis, 0}
 	if wide := c.p.wide[key]; wide != nil {
 		return wide
+	}
+	if !c.prepare(4 * len(w.I8)) {
+		return nil
 	}
 	wide := make([]float32, len(w.I8))
 	inner := 1
@@ -456,6 +462,7 @@ func (c *compiler) turn(f *value, w kernel.Window, n, taps int) *value {
 	if rows := c.p.turned[f.def]; rows != nil {
 		return rows
 	}
+	c.prepare(len(f.I8) + 4*len(f.F32))
 	rows := &value{def: &tensor{scales: f.def.scales, fixed: true}}
 	rows.Spec = f.Spec
 	rows.Shape = []int{n, w.KH, w.KW, 1}

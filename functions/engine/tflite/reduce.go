@@ -2,7 +2,6 @@ package tflite
 
 import (
 	"math"
-	"math/bits"
 
 	"app-offload/functions/engine"
 	"app-offload/functions/engine/kernel"
@@ -67,10 +66,9 @@ func (c *compiler) total(mean bool) {
 		})
 		return
 	}
-	m := kernel.NewMultiplier(float64(in.Scale) / float64(out.Scale))
-	if mean { // the division goes into the multiplier
-		shift := min(63-bits.LeadingZeros64(uint64(count)), 32, 31+m.Shift) //nolint:gosec // positive
-		m = kernel.Multiplier{M: int32((int64(m.M) << shift) / int64(count)), Shift: m.Shift - shift}
+	scale := in.Scale / out.Scale
+	if mean {
+		scale = in.Scale / (out.Scale * float32(count))
 	}
 	sums := c.scratch(out.Elements())
 	offset := in.Zero * int32(count) //nolint:gosec // bounded by the size of a tensor
@@ -80,7 +78,7 @@ func (c *compiler) total(mean bool) {
 			sums[places[i]] += int32(q)
 		}
 		for i, s := range sums {
-			out.I8[i] = int8(min(max(m.Apply(s-offset)+out.Zero, math.MinInt8), math.MaxInt8)) //nolint:gosec // held within int8
+			out.I8[i] = int8(min(max(kernel.Scaled(s-offset, scale)+out.Zero, math.MinInt8), math.MaxInt8)) //nolint:gosec // held within int8
 		}
 	})
 }
