@@ -17,6 +17,7 @@ var walls = map[string][]string{
 	"check":  {},
 	"clock":  {},
 	"mqtt":   {},
+	"engine": {}, "engine/kernel": {}, "engine/tflite": {"engine", "engine/kernel"},
 	"task":   {"check", "clock"},
 	"host":   {"check", "clock"},
 	"spool":  {"check", "clock"},

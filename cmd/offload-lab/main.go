@@ -34,6 +34,7 @@ func verbs() []verb {
 		{"report", "what the others wrote as one HTML page with plots", reportVerb},
 		{"against", "the same tasks through the running system and through the simulator", againstVerb},
 		{"faults", "break the whole system over and over, and check that nothing is lost, doubled or out of order", faultsVerb},
+		{"model", "what a model needs and how long a run takes on this machine", modelVerb},
 		{"bench", "events a second and CPU an event of the whole service, beside its floor", benchVerb},
 	}
 }

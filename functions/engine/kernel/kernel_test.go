@@ -1,0 +1,201 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func random(t testing.TB) *rand.Rand {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+func int8s(r *rand.Rand, n int) []int8 {
+	list := make([]int8, n)
+	for i := range list {
+		switch r.IntN(4) {
+		case 0:
+			list[i] = -128
+		case 1:
+			list[i] = 127
+		default:
+			list[i] = int8(r.IntN(256) - 128)
+		}
+	}
+	return list
+}
+
+// Two products share a word of 64 bits and never mix: sums are those of one product at a time, at the extremes as well.
+func TestGemmIsThePlainProduct(t *testing.T) {
+	r := random(t)
+	for range 300 {
+		m, n, k := 1+r.IntN(5), 1+r.IntN(11), 1+r.IntN(70)
+		x, w := int8s(r, m*k), int8s(r, n*k)
+		sums := make([]int32, m*n)
+		Pack(w, n, k).Gemm(sums, x, m)
+		for i := range m {
+			for j := range n {
+				var want int32
+				for p := range k {
+					want += int32(x[i*k+p]) * int32(w[j*k+p])
+				}
+				require.Equal(t, want, sums[i*n+j], "%d×%d×%d at %d, %d", m, n, k, i, j)
+			}
+		}
+	}
+	const k = 1 << 16
+	x, w := make([]int8, k), make([]int8, 2*k)
+	for i := range x {
+		x[i], w[i], w[k+i] = -128, -128, 127
+	}
+	sums := make([]int32, 2)
+	Pack(w, 2, k).Gemm(sums, x, 1)
+	require.Equal(t, []int32{128 * 128 * k, -128 * 127 * k}, sums)
+}
+
+func TestGemmF32IsThePlainProduct(t *testing.T) {
+	r := random(t)
+	for range 100 {
+		m, n, k := 1+r.IntN(4), 1+r.IntN(9), 1+r.IntN(30)
+		x, w, out := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
+		for i := range x {
+			x[i] = float32(r.IntN(21) - 10)
+		}
+		for i := range w {
+			w[i] = float32(r.IntN(21) - 10)
+		}
+		GemmF32(out, x, w, m, n, k)
+		for i := range m {
+			for j := range n {
+				var want float32
+				for p := range k {
+					want += x[i*k+p] * w[j*k+p]
+				}
+				require.Equal(t, want, out[i*n+j])
+			}
+		}
+	}
+}
+
+// window draws a kernel over an image.
+func window(r *rand.Rand) Window {
+	w := Window{H: 1 + r.IntN(9), W: 1 + r.IntN(9), C: 1 + r.IntN(4), KH: 1 + r.IntN(4), KW: 1 + r.IntN(4), StrideH: 1 + r.IntN(3), StrideW: 1 + r.IntN(3), DilateH: 1 + r.IntN(2), DilateW: 1 + r.IntN(2)}
+	same := r.IntN(2) == 0
+	w.OutH, w.PadH = Out(w.H, w.KH, w.StrideH, w.DilateH, same)
+	w.OutW, w.PadW = Out(w.W, w.KW, w.StrideW, w.DilateW, same)
+	return w
+}
+
+// tap is the input pixel that a position of the kernel meets, fill outside of the image.
+func tap(w *Window, image []int8, y, x, ky, kx, c int, fill int8) int8 {
+	iy, ix := y*w.StrideH-w.PadH+ky*w.DilateH, x*w.StrideW-w.PadW+kx*w.DilateW
+	if iy < 0 || iy >= w.H || ix < 0 || ix >= w.W {
+		return fill
+	}
+	return image[(iy*w.W+ix)*w.C+c]
+}
+
+// A convolution by rows and products, and one channel by channel, are the sums of their definition.
+func TestConvolutionsAreTheirDefinition(t *testing.T) {
+	r := random(t)
+	for range 300 {
+		w := window(r)
+		if w.OutH < 1 || w.OutW < 1 {
+			continue
+		}
+		image, n := int8s(r, w.H*w.W*w.C), 1+r.IntN(6)
+		filter := int8s(r, n*w.Columns())
+		columns, sums := make([]int8, w.OutW*w.Columns()), make([]int32, w.OutW*n)
+		depth := int8s(r, w.KH*w.KW*w.C)
+		q := Requant{Scales: []float32{1.0 / 512}, Low: -128, Top: 127}
+		out := make([]int8, w.OutH*w.OutW*w.C)
+		DepthwiseInt8(&w, out, image, depth, make([]int32, w.C), make([]int32, w.C), 5, &q)
+		for y := range w.OutH {
+			Row(&w, columns, image, y, int8(5))
+			Pack(filter, n, w.Columns()).Gemm(sums, columns, w.OutW)
+			for x := range w.OutW {
+				for j := range n {
+					var want int32
+					for i := range w.Columns() {
+						want += int32(filter[j*w.Columns()+i]) * int32(tap(&w, image, y, x, i/w.C/w.KW, i/w.C%w.KW, i%w.C, 5))
+					}
+					require.Equal(t, want, sums[x*n+j], "%+v", w)
+				}
+				for c := range w.C {
+					var want int32
+					for i := range w.KH * w.KW {
+						want += int32(depth[i*w.C+c]) * int32(tap(&w, image, y, x, i/w.KW, i%w.KW, c, 5))
+					}
+					require.Equal(t, q.Channel(want, 0), out[(y*w.OutW+x)*w.C+c], "%+v", w)
+				}
+			}
+		}
+	}
+}
+
+// Fixed-point multiplication is the real one within the error of two roundings.
+func TestMultiplierIsNearTheRealFactor(t *testing.T) {
+	r := random(t)
+	for range 10_000 {
+		real, x := math.Exp(r.Float64()*16-14), int32(r.IntN(1<<20)-1<<19)
+		if math.Abs(real*float64(x)) > 1<<30 {
+			continue
+		}
+		require.InDelta(t, real*float64(x), float64(NewMultiplier(real).Apply(x)), 1.01+math.Abs(real*float64(x))*1e-8, "%g·%d", real, x)
+	}
+	require.Equal(t, Multiplier{}, NewMultiplier(0))
+	require.Equal(t, Multiplier{}, NewMultiplier(1e-12))
+	require.Equal(t, int32(math.MaxInt32), DoublingHigh(math.MinInt32, math.MinInt32))
+}
+
+// Values half way between two are rounded away from zero.
+func TestRoundingShift(t *testing.T) {
+	for _, c := range [][3]int32{{5, 1, 3}, {-5, 1, -3}, {4, 1, 2}, {6, 2, 2}, {-6, 2, -2}, {7, 0, 7}, {-1, 31, 0}} {
+		require.Equal(t, c[2], RoundingShift(c[0], int(c[1])), "%d >> %d", c[0], c[1])
+	}
+}
+
+// The curves of 16 bits are within two units of the functions, odd where these are, and never fall.
+func TestCurvesAreNearTheirFunctions(t *testing.T) {
+	sigmoid := Logistic16()
+	for n, curve := range map[int]*Curve{0: Tanh16(0), 3: Tanh16(3), 4: Tanh16(4)} {
+		for x := -32767; x <= 32767; x += 13 {
+			real := math.Tanh(float64(x) / float64(int(1)<<(15-n)))
+			require.InDelta(t, real*32768, float64(curve.At(int16(x))), 12, "tanh with %d integer bits at %d", n, x)
+		}
+	}
+	for x := -32767; x < 32767; x++ {
+		require.InDelta(t, 32768/(1+math.Exp(-float64(x)/4096)), float64(sigmoid.At(int16(x))), 12, "logistic at %d", x)
+	}
+}
+
+func TestPools(t *testing.T) {
+	r := random(t)
+	for range 200 {
+		w := window(r)
+		w.DilateH, w.DilateW = 1, 1
+		w.OutH, w.PadH = Out(w.H, w.KH, w.StrideH, 1, true)
+		w.OutW, w.PadW = Out(w.W, w.KW, w.StrideW, 1, true)
+		image := int8s(r, w.H*w.W*w.C)
+		best, mean := make([]int8, w.OutH*w.OutW*w.C), make([]int8, w.OutH*w.OutW*w.C)
+		MaxPool(&w, best, image, -100, 100)
+		AveragePoolInt8(&w, mean, image, -100, 100)
+		for i := range best {
+			y, x, c := i/w.C/w.OutW, i/w.C%w.OutW, i%w.C
+			top, sum, n := int32(-128), int32(0), int32(0)
+			for k := range w.KH * w.KW {
+				iy, ix := y*w.StrideH-w.PadH+k/w.KW, x*w.StrideW-w.PadW+k%w.KW
+				if iy >= 0 && iy < w.H && ix >= 0 && ix < w.W {
+					v := int32(image[(iy*w.W+ix)*w.C+c])
+					top, sum, n = max(top, v), sum+v, n+1
+				}
+			}
+			require.Equal(t, int8(min(max(top, -100), 100)), best[i], "%+v", w)
+			require.Equal(t, int8(min(max(int32(math.Round(float64(sum)/float64(n))), -100), 100)), mean[i], "%+v", w)
+		}
+	}
+}
