@@ -164,7 +164,7 @@ func TestCleanTakesControlsAway(t *testing.T) {
 func TestNumbers(t *testing.T) {
 	for have, want := range map[string]string{
 		age(0): "0 s", age(48.4): "48 s", age(720): "12 min", age(10800): "3 h", age(800000): "9 days",
-		duration(0.0005): "0.5 ms", duration(0.08): "80.0 ms", duration(2): "2.00 s", duration(700): "12 min", duration(-1): "-1.00 s",
+		duration(0.0005): "500 µs", duration(0.000059): "59 µs", duration(0): "0.0 ms", percent(0.3): "under 1 %", percent(99.9): "over 99 %", percent(0): "0 %", percent(100): "100 %", duration(0.08): "80.0 ms", duration(2): "2.00 s", duration(700): "12 min", duration(-1): "-1.00 s",
 		size(12): "12 B", size(2048): "2.0 KiB", size(3 << 20): "3.0 MiB", size(5 << 30): "5.0 GiB",
 		count(0): "0", count(999): "999", count(1000): "1,000", count(-1234567): "-1,234,567",
 		mib(0): "0", mib(5): "under 1", mib(3 << 30): "3,072",

@@ -98,7 +98,7 @@ func (d *decision) text() string {
 	for _, t := range d.terms() {
 		line("          %s", t)
 	}
-	line("here      %s predicted, %s mJ, %s Mcycles", duration(d.Estimate.LocalTime), decimals(d.Estimate.LocalEnergy*1e3), decimals(d.Estimate.Cycles))
+	line("here      %s predicted, %s mJ estimated, %s Mcycles", duration(d.Estimate.LocalTime), decimals(d.Estimate.LocalEnergy*1e3), decimals(d.Estimate.Cycles))
 	line("cloud     %s", d.cloud())
 	line("node      %s", d.node())
 	line("outcome   %s", d.outcome())
@@ -149,7 +149,7 @@ func (d *decision) cloud() string {
 	if math.IsInf(d.Estimate.CloudTime, 0) {
 		return "out of reach"
 	}
-	return fmt.Sprintf("%s predicted, %s mJ, %s on the wire", duration(d.Estimate.CloudTime), decimals(d.Estimate.CloudEnergy*1e3), size(d.Estimate.Bytes))
+	return fmt.Sprintf("%s predicted, %s mJ estimated, %s on the wire", duration(d.Estimate.CloudTime), decimals(d.Estimate.CloudEnergy*1e3), size(d.Estimate.Bytes))
 }
 
 func (d *decision) node() string {

@@ -17,11 +17,13 @@ var statusManual = manual{
 	purpose: `
   Shows on one screen whether the service is ready or why not, its spool, its link, where the tasks went, and whether the
   account adds up: accepted = local + receipted + spooled + dropped, with balance 0. Lines that begin with ! are what somebody
-  should do something about, the most urgent first.
+  should do something about, the most urgent first, since when; those with · are notes. They are the same as on the page, in /ready
+  and in the metrics.
 `,
 	examples: `
   offloadctl status
   offloadctl status -watch                                 again and again, until Ctrl-C
+  offloadctl status -acknowledge                           somebody knows of the tasks dropped so far
   offloadctl status -url http://gateway-7:59740
   offloadctl status -token-file jwt                        in secure mode
   offloadctl status -json | jq .counts
@@ -37,14 +39,21 @@ var statusManual = manual{
 // status is the part of the service's status that is shown.
 type status struct {
 	NodeName string   `json:"nodeName"`
+	Version  string   `json:"version"`
+	Commit   string   `json:"commit"`
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"notReady"`
 	Policy   string   `json:"policy"`
-	Counts   counts   `json:"counts"`
-	Events   struct {
+	Health   struct {
+		State   string   `json:"state"`
+		Reasons []reason `json:"reasons"`
+	} `json:"health"`
+	Counts counts `json:"counts"`
+	Events struct {
 		Received    uint64            `json:"received"`
 		Refused     map[string]uint64 `json:"refused"`
 		Returned    int64             `json:"returned"`
+		Unsafe      uint64            `json:"unsafe"`
 		Quarantined map[string]uint64 `json:"quarantined"`
 	} `json:"events"`
 	Spool struct {
@@ -79,6 +88,14 @@ type status struct {
 	} `json:"configuration"`
 }
 
+// reason is one of those why the service is not well.
+type reason struct {
+	Code     string    `json:"code"`
+	Text     string    `json:"text"`
+	Since    time.Time `json:"since"`
+	Severity string    `json:"severity"`
+}
+
 // counts is the conservation account.
 type counts struct {
 	Accepted  int64            `json:"accepted"`
@@ -95,6 +112,7 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	var api apiFlags
 	api.register(fs.FlagSet)
 	asJSON := fs.Bool("json", false, "the service's whole answer as JSON")
+	acknowledge := fs.Bool("acknowledge", false, "acknowledge all tasks dropped so far, so that they are no reason to worry any more")
 	watch := fs.Bool("watch", false, "show it again and again, until interrupted")
 	every := fs.Duration("every", 2*time.Second, "how often, with -watch")
 	rest, err := fs.parse(args)
@@ -110,10 +128,27 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *acknowledge {
+		if err := acknowledgeDrops(ctx, c, sh.err); err != nil {
+			return err
+		}
+	}
 	if *watch {
 		return watchStatus(ctx, sh, c, *every, *asJSON)
 	}
 	return showStatus(ctx, c, sh.out, *asJSON)
+}
+
+// acknowledgeDrops tells the service that somebody knows of what was dropped.
+func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
+	var answer struct {
+		Acknowledged uint64 `json:"acknowledged"`
+	}
+	if err := c.post(ctx, "/drops/acknowledge", struct{}{}, &answer); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(say, "%s dropped tasks acknowledged\n", count(answer.Acknowledged))
+	return err
 }
 
 // showStatus asks once. A service that is not ready is an error of its own, after it was shown.
@@ -174,6 +209,9 @@ func (s *status) screen() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
 	word := "ready"
+	if s.Health.State == "degraded" {
+		word += ", with reasons to look at it"
+	}
 	if !s.Ready {
 		word = "NOT READY: " + strings.Join(s.NotReady, "; ")
 	}
@@ -190,8 +228,21 @@ func (s *status) screen() string {
 	line("node     %s", s.vitals())
 	line("service  up %s, %s in memory, %d goroutines, configuration %s", age(s.Process.Uptime), size(float64(s.Process.RSS)),
 		s.Process.Goroutines, s.Configuration.Version)
-	for _, w := range s.worries() {
-		line("! %s", w)
+	if s.Version != "" {
+		line("version  %s, commit %s", s.Version, s.Commit)
+	}
+	if s.Health.State == "" { // a service older than this tool
+		for _, w := range s.worries() {
+			line("! %s", w)
+		}
+		return b.String()
+	}
+	for _, r := range s.Health.Reasons {
+		mark := "!"
+		if r.Severity == "note" {
+			mark = "·"
+		}
+		line("%s %s; since %s", mark, oneLine(r.Text), r.Since.Local().Format(time.DateTime))
 	}
 	return b.String()
 }
@@ -246,7 +297,7 @@ func (s *status) vitals() string {
 	return text
 }
 
-// worries is what an operator should do something about, most urgent first.
+// worries is, for a service that gives no reasons itself, what an operator should do something about, most urgent first.
 func (s *status) worries() []string {
 	var w []string
 	add := func(found bool, format string, args ...any) {

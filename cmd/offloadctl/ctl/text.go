@@ -30,8 +30,8 @@ func duration(seconds float64) string {
 	switch abs := math.Abs(seconds); {
 	case math.IsNaN(seconds) || math.IsInf(seconds, 0):
 		return "never"
-	case abs < 0.001:
-		return fmt.Sprintf("%.3g ms", seconds*1e3)
+	case abs > 0 && abs < 0.001:
+		return fmt.Sprintf("%.3g µs", seconds*1e6)
 	case abs < 1:
 		return fmt.Sprintf("%.1f ms", seconds*1e3)
 	case abs < 100:
@@ -64,8 +64,16 @@ func count[T int | int64 | uint64](n T) string {
 	return sign + digits
 }
 
-// percent writes what is given in percent.
-func percent(p float64) string { return fmt.Sprintf("%.0f %%", p) }
+// percent writes what is given in percent, and rounds it neither to nothing nor to all of it where it is neither.
+func percent(p float64) string {
+	switch {
+	case p > 0 && p < 0.5:
+		return "under 1 %"
+	case p >= 99.5 && p < 100:
+		return "over 99 %"
+	}
+	return fmt.Sprintf("%.0f %%", p)
+}
 
 // byReason writes counts by a word, without those that are 0: "expired 3, full 1".
 func byReason[T int64 | uint64](counts map[string]T) string {

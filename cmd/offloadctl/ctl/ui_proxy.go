@@ -57,6 +57,9 @@ func rewrite(r *httputil.ProxyRequest, target *url.URL) {
 // tokenKey is where a request has the token that it is to take along.
 type tokenKey struct{}
 
+// acknowledgePath is the only thing that the page does.
+const acknowledgePath = apiBase + "/drops/acknowledge"
+
 // named takes the port into the cookie's name, as a browser keeps one jar for all ports of a host.
 func (p *proxy) named(a net.Addr) {
 	_, port, _ := net.SplitHostPort(a.String())
@@ -85,9 +88,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusForbidden, "this is no address of this machine: "+r.Host) // a site whose name leads here
 	case isForeign(r):
 		refuse(w, r, http.StatusForbidden, "another site has asked for this; type the address, or paste it")
-	case r.Method != http.MethodGet:
+	case r.Method != http.MethodGet && (r.Method != http.MethodPost || r.URL.Path != acknowledgePath):
 		w.Header().Set("Allow", http.MethodGet)
-		refuse(w, r, http.StatusMethodNotAllowed, "only GET is passed on")
+		refuse(w, r, http.StatusMethodNotAllowed, "only GET is passed on, and POST "+acknowledgePath)
 	case r.URL.Path == "/" && p.isKey(r.URL.Query().Get("key")):
 		p.admit(w)
 	case !p.isAdmitted(r):
