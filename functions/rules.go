@@ -16,7 +16,8 @@ type rules struct {
 	byName  map[string]*task.Class
 	decider *policy.Decider
 	model   *score.Model
-	late    bool // some tasks may wait undecided
+	late    bool   // some tasks may wait undecided
+	version string // of the configuration that they were made of
 }
 
 // newRules go on with what those before them have learned; before is nil at the start.
@@ -32,7 +33,7 @@ func newRules(w config.Writable, model *score.Model, before *rules) (*rules, err
 	if before != nil {
 		decider.Follow(before.decider)
 	}
-	r := &rules{classes: classes, byName: named(classes), decider: decider, model: model}
+	r := &rules{classes: classes, byName: named(classes), decider: decider, model: model, version: w.Version()}
 	r.late = r.mayBindLate(w.Policy)
 	return r, nil
 }

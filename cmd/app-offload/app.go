@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	"github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/secret"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
 	"app-offload/functions"
@@ -77,7 +78,7 @@ func (a *app) show() error {
 	if err != nil {
 		return err
 	}
-	return addRoutes(a.edgex, &api{a.service, page, metrics})
+	return addRoutes(a.edgex, &api{newGuard(a.bus, a.custom.Offload.Hosts(), secret.IsSecurityEnabled()), a.service, page, metrics})
 }
 
 // load reads the custom section, and without Consul overrides it from the environment, which the SDK then leaves out.

@@ -24,7 +24,11 @@ func (a *api) uiData(c echo.Context) error {
 	q := dashboard.Query{
 		Target: c.QueryParam("target"), Class: c.QueryParam("class"), Device: c.QueryParam("device"), Policy: c.QueryParam("policy"),
 	}
-	if text := c.QueryParam("since"); text != "" {
+	if err := checkFilters(c); err != nil {
+		return fail(c, http.StatusBadRequest, "%v", err)
+	}
+	if c.QueryParams().Has("since") {
+		text := c.QueryParam("since")
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
 			return fail(c, http.StatusBadRequest, "since = %q: must be the number of a point, or 0 for all of the history", text)

@@ -11,6 +11,7 @@ import (
 
 	"app-offload/cmd/app-offload/internal/dashboard"
 	"app-offload/functions"
+	"app-offload/functions/check"
 	"app-offload/functions/config"
 	"app-offload/functions/policy"
 )
@@ -23,22 +24,31 @@ type route struct {
 	method, path string
 	open         bool // needs no token in secure mode: probes cannot bring one
 	handle       func(*api, echo.Context) error
+	parameters   []string // of the query; any other is refused
 }
+
+// The parameters of the lists of decisions.
+var (
+	filters   = []string{"class", "device", "target", "policy"}
+	listed    = append([]string{"limit"}, filters...)
+	polled    = append([]string{"since"}, filters...)
+	noneAtAll []string
+)
 
 func routes() []route {
 	return []route{
-		{http.MethodGet, "/live", true, (*api).live},
-		{http.MethodGet, "/ready", true, (*api).ready},
-		{http.MethodGet, "/status", false, (*api).status},
-		{http.MethodGet, "/decisions", false, (*api).decisions},
-		{http.MethodGet, "/decisions/:id", false, (*api).decision},
-		{http.MethodPost, "/task", false, (*api).task},
-		{http.MethodPost, "/drops/acknowledge", false, (*api).acknowledge},
-		{http.MethodGet, "/quarantine", false, (*api).quarantine},
-		{http.MethodGet, "/config", false, (*api).config},
-		{http.MethodGet, "/metrics", false, (*api).prometheus},
-		{http.MethodGet, "/ui", false, (*api).ui},
-		{http.MethodGet, "/ui/data", false, (*api).uiData},
+		{http.MethodGet, "/live", true, (*api).live, noneAtAll},
+		{http.MethodGet, "/ready", true, (*api).ready, noneAtAll},
+		{http.MethodGet, "/status", false, (*api).status, noneAtAll},
+		{http.MethodGet, "/decisions", false, (*api).decisions, listed},
+		{http.MethodGet, "/decisions/:id", false, (*api).decision, noneAtAll},
+		{http.MethodPost, "/task", false, (*api).task, noneAtAll},
+		{http.MethodPost, "/drops/acknowledge", false, (*api).acknowledge, noneAtAll},
+		{http.MethodGet, "/quarantine", false, (*api).quarantine, noneAtAll},
+		{http.MethodGet, "/config", false, (*api).config, noneAtAll},
+		{http.MethodGet, "/metrics", false, (*api).prometheus, noneAtAll},
+		{http.MethodGet, "/ui", false, (*api).ui, noneAtAll},
+		{http.MethodGet, "/ui/data", false, (*api).uiData, polled},
 	}
 }
 
@@ -49,16 +59,30 @@ func addRoutes(sdk interfaces.ApplicationService, a *api) error {
 		if r.open {
 			authentication = interfaces.Unauthenticated
 		}
-		handle := func(c echo.Context) error { return r.handle(a, c) }
-		if err := sdk.AddCustomRoute(base+r.path, authentication, handle, r.method); err != nil {
+		if err := sdk.AddCustomRoute(base+r.path, authentication, a.serve(r), r.method); err != nil {
 			return fmt.Errorf("adding the route %s %s%s: %w", r.method, base, r.path, err)
 		}
 	}
 	return nil
 }
 
+// serve answers what comes under a name of the service and is understood.
+func (a *api) serve(r route) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		correlate(c)
+		if why := a.guard.refuse(c.Request()); why != "" {
+			return fail(c, http.StatusForbidden, "%s", why)
+		}
+		if err := checkQuery(c.Request(), r.parameters); err != nil {
+			return fail(c, http.StatusBadRequest, "%v", err)
+		}
+		return r.handle(a, c)
+	}
+}
+
 // api answers requests. It keeps nothing itself.
 type api struct {
+	guard   guard
 	service *functions.Service
 	page    *dashboard.Dashboard
 	metrics http.Handler
@@ -88,15 +112,16 @@ const maxDecisions = 1000
 // decisions lists the latest, newest first, with filters by class, device, target and policy.
 func (a *api) decisions(c echo.Context) error {
 	limit := 50
-	if text := c.QueryParam("limit"); text != "" {
+	if c.QueryParams().Has("limit") {
+		text := c.QueryParam("limit")
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxDecisions {
 			return fail(c, http.StatusBadRequest, "limit = %q: must be a whole number from 1 to %d", text, maxDecisions)
 		}
 		limit = n
 	}
-	if t := c.QueryParam("target"); t != "" && t != "local" && t != "cloud" {
-		return fail(c, http.StatusBadRequest, "target = %q: must be local or cloud", t)
+	if err := checkFilters(c); err != nil {
+		return fail(c, http.StatusBadRequest, "%v", err)
 	}
 	entries := a.service.Decisions(limit, func(e *policy.Entry) bool {
 		return matches(c, "class", e.Class) && matches(c, "device", e.Device) &&
@@ -135,33 +160,38 @@ type decisionView struct {
 
 func view(e policy.Entry) decisionView { return decisionView{e, policy.Explain(e)} }
 
-// maxRequest bounds the body of a request, in bytes.
-const maxRequest = 64 << 10
-
-// taskRequest is a task that somebody else has, and that this node is to find a place for.
-type taskRequest struct {
-	DataSize   float64  `json:"dataSize"`   // KB of 1,024 bytes
-	Complexity *float64 `json:"complexity"` // 0–100, 50 if absent
-	Deadline   float64  `json:"deadline"`   // ms, 0 is none
-	Policy     string   `json:"policy"`     // "" is the default policy
-}
+// taskKeys are those of a task that somebody else has, and that this node is to find a place for: KB of 1,024 bytes, 0–100 (50 if absent),
+// ms (0 is none), and a policy ("" is the default).
+var taskKeys = []string{"dataSize", "complexity", "deadline", "policy"}
 
 // task answers where a task should be processed, without having its data.
 func (a *api) task(c echo.Context) error {
-	var req taskRequest
-	c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, maxRequest)
-	if err := (&echo.DefaultBinder{}).BindBody(c, &req); err != nil {
-		return fail(c, http.StatusBadRequest, "the body is not {dataSize, complexity, deadline, policy}: %s", bindProblem(err))
-	}
-	place := functions.Placement{SizeKB: req.DataSize, Complexity: 50, DeadlineMS: req.Deadline, Policy: req.Policy}
-	if req.Complexity != nil {
-		place.Complexity = *req.Complexity
+	place, err := readTask(c)
+	if err != nil {
+		return fail(c, http.StatusBadRequest, "%v", err)
 	}
 	e, err := a.service.Place(place)
 	if err != nil {
 		return fail(c, http.StatusBadRequest, "%v", err)
 	}
 	return c.JSON(http.StatusOK, taskAnswer(e))
+}
+
+func readTask(c echo.Context) (functions.Placement, error) {
+	place := functions.Placement{Complexity: 50}
+	fields, err := readObject(c, taskKeys)
+	if err != nil {
+		return place, err
+	}
+	problems := check.In("")
+	if _, ok := fields["dataSize"]; !ok {
+		problems.Add(errors.New("dataSize is missing: the size of the task's data in KB of 1,024 bytes"))
+	}
+	read(problems, fields, "dataSize", "a number", &place.SizeKB)
+	read(problems, fields, "complexity", "a number", &place.Complexity)
+	read(problems, fields, "deadline", "a number", &place.DeadlineMS)
+	read(problems, fields, "policy", "a text", &place.Policy)
+	return place, problems.Err()
 }
 
 // taskAnswer puts times in ms, as the request has its deadline; a way that cannot be used has no time.
@@ -181,6 +211,11 @@ func taskAnswer(e policy.Entry) envelope {
 
 // acknowledge says that somebody knows of what was dropped so far.
 func (a *api) acknowledge(c echo.Context) error {
+	if c.Request().ContentLength != 0 {
+		if _, err := readObject(c, nil); err != nil {
+			return fail(c, http.StatusBadRequest, "%v", err)
+		}
+	}
 	n, err := a.service.Acknowledge()
 	if err != nil {
 		return fail(c, http.StatusInternalServerError, "%d tasks are acknowledged, but that will not outlast a restart: %v", n, err)
@@ -205,13 +240,4 @@ type envelope map[string]any
 // fail answers in the form of EdgeX's BaseResponse.
 func fail(c echo.Context, code int, format string, args ...any) error {
 	return c.JSON(code, envelope{"apiVersion": "v3", "statusCode": code, "message": fmt.Sprintf(format, args...)})
-}
-
-// bindProblem is what the binder says, without its own decoration.
-func bindProblem(err error) string {
-	var he *echo.HTTPError
-	if errors.As(err, &he) {
-		return fmt.Sprint(he.Message)
-	}
-	return err.Error()
 }

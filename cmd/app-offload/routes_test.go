@@ -12,6 +12,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
+
+	"app-offload/functions"
 )
 
 // res/openapi.yaml and the routes are the same list, and the probes alone are open.
@@ -64,6 +66,8 @@ func TestAPI(t *testing.T) {
 		{"decisions are explained", "GET", "/decisions?limit=1&device=d", "", 200, []string{`"explanation":"`, `"device":"d"`}},
 		{"a filter that matches nothing", "GET", "/decisions?device=nobody", "", 200, []string{`"decisions":[]`}},
 		{"a limit that is none", "GET", "/decisions?limit=many", "", 400, []string{`limit = \"many\"`}},
+		{"a drop that nobody knows of", "POST", "/drops/acknowledge", "", 200, []string{`"acknowledged":0`}},
+		{"reasons that everybody shows", "GET", "/ready", "", 200, []string{`"health":{"state":"well"`, `"code":"quarantine"`}},
 		{"a target that is none", "GET", "/decisions?target=moon", "", 400, []string{"must be local or cloud"}},
 		{"a decision that is not kept", "GET", "/decisions/1", "", 404, []string{"not kept any more"}},
 		{"an id that is none", "GET", "/decisions/x", "", 400, []string{"must be the number"}},
@@ -88,13 +92,161 @@ func TestAPI(t *testing.T) {
 	}
 }
 
+// answer is what the API says to a request, without a service behind it: what is understood is not asked for here.
+func answer(t *testing.T, g guard, method, target, contentType, body string, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	req := httptest.NewRequest(method, "http://localhost:59740"+target, strings.NewReader(body))
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+	}
+	path, _, _ := strings.Cut(target, "?")
+	rec := httptest.NewRecorder()
+	for _, r := range routes() {
+		if r.method == method && r.path == path {
+			require.NoError(t, (&api{guard: g}).serve(r)(echo.New().NewContext(req, rec)))
+			return rec
+		}
+	}
+	require.Fail(t, "no such route", "%s %s", method, path)
+	return nil
+}
+
 // A request may not be larger than it needs to be.
 func TestRequestIsBounded(t *testing.T) {
-	req := httptest.NewRequest(http.MethodPost, "/task", strings.NewReader(`{"policy":"`+strings.Repeat("x", maxRequest)+`"}`))
-	req.Header.Set("Content-Type", "application/json")
-	rec := httptest.NewRecorder()
-	require.NoError(t, (&api{}).task(echo.New().NewContext(req, rec)))
+	rec := answer(t, guard{}, http.MethodPost, "/task", "application/json", `{"policy":"`+strings.Repeat("x", maxRequest)+`"}`)
 	require.Equal(t, http.StatusBadRequest, rec.Code)
+}
+
+// A task that was not understood is no task of size 0: the answer names the key, and the one that was meant.
+func TestTaskIsUnderstoodOrRefused(t *testing.T) {
+	const plain = "application/json"
+	for _, c := range []struct{ contentType, body, says string }{
+		{"", `{"dataSize":512}`, "must be application/json"},
+		{"text/plain", `{"dataSize":512}`, "must be application/json"},
+		{"application/x-www-form-urlencoded", `dataSize=512`, "must be application/json"},
+		{"application/json;;", `{"dataSize":512}`, "must be application/json"},
+		{plain, ``, "it ends too early"},
+		{plain, `{`, "it ends too early"},
+		{plain, `{"dataSize":`, "it ends too early"},
+		{plain, `{"dataSize":512`, "it ends too early"},
+		{plain, `null`, "one JSON object"},
+		{plain, `[{"dataSize":512}]`, "one JSON object"},
+		{plain, `{}`, "dataSize is missing"},
+		{plain, `{"complexity":80}`, "dataSize is missing"},
+		{plain, `{"datasize":512}`, `unknown key \"datasize\"; did you mean dataSize?`},
+		{plain, `{"dataSzie":512}`, `unknown key \"dataSzie\"; did you mean dataSize?`},
+		{plain, `{"data_size":512}`, `did you mean dataSize?`},
+		{plain, `{"dataSize":512,"complexty":80}`, `did you mean complexity?`},
+		{plain, `{"dataSize":512,"deadlin":80}`, `did you mean deadline?`},
+		{plain, `{"dataSize":512,"Policy":"cloud"}`, `did you mean policy?`},
+		{plain, `{"dataSize":512,"zzz":1}`, `unknown key \"zzz\"; there are: dataSize, complexity, deadline, policy`},
+		{plain, `{"dataSize":512,"dataSize":1}`, "dataSize is given twice"},
+		{plain, `{"dataSize":"512"}`, "dataSize ="},
+		{plain, `{"dataSize":null}`, "must be a number"},
+		{plain, `{"dataSize":1,"complexity":true,"deadline":[],"policy":7}`, "complexity ="},
+		{plain, `{"dataSize":1,"complexity":true,"deadline":[],"policy":7}`, "policy ="},
+		{plain, `{"dataSize":1} {"dataSize":2}`, "something follows"},
+		{plain, `{"dataSize":1e999}`, "dataSize ="},
+	} {
+		rec := answer(t, guard{}, http.MethodPost, "/task", c.contentType, c.body)
+		require.Equal(t, http.StatusBadRequest, rec.Code, "%s %s", c.contentType, c.body)
+		require.Contains(t, rec.Body.String(), c.says, c.body)
+	}
+}
+
+// No route passes over a parameter that it does not know, or cannot read.
+func TestParametersAreUnderstoodOrRefused(t *testing.T) {
+	for _, c := range []struct{ method, target, says string }{
+		{"GET", "/decisions?devise=press-1", `unknown parameter \"devise\"; did you mean device?`},
+		{"GET", "/decisions?Limit=3", `did you mean limit?`},
+		{"GET", "/decisions?limit=3&limit=4", "given 2 times"},
+		{"GET", "/decisions?limit=", "must be a whole number"},
+		{"GET", "/decisions?limit=1e2", "must be a whole number"},
+		{"GET", "/decisions?limit=%zz", "cannot be read"},
+		{"GET", "/decisions?target=cluod", "must be local or cloud"},
+		{"GET", "/decisions?policy=luck", "use one of"},
+		{"GET", "/ui/data?since=-1", "must be the number"},
+		{"GET", "/ui/data?since=", "must be the number"},
+		{"GET", "/ui/data?target=moon", "must be local or cloud"},
+		{"GET", "/ui/data?policy=luck", "use one of"},
+		{"GET", "/ui/data?limit=3", "there are: since, class, device, target, policy"},
+		{"GET", "/live?verbose", "there is none here"},
+		{"GET", "/ready?x=1", "there is none here"},
+		{"GET", "/status?pretty=true", "there is none here"},
+		{"GET", "/quarantine?limit=3", "there is none here"},
+		{"GET", "/config?key=Node", "there is none here"},
+		{"GET", "/metrics?name[]=x", "there is none here"},
+		{"GET", "/ui?since=0", "there is none here"},
+		{"POST", "/task?dataSize=512", "there is none here"},
+		{"POST", "/drops/acknowledge?class=x", "there is none here"},
+	} {
+		rec := answer(t, guard{}, c.method, c.target, "application/json", `{"dataSize":1}`)
+		require.Equal(t, http.StatusBadRequest, rec.Code, c.target)
+		require.Contains(t, rec.Body.String(), c.says, c.target)
+	}
+	rec := answer(t, guard{}, "POST", "/drops/acknowledge", "application/json", `{"class":"vibration"}`)
+	require.Equal(t, http.StatusBadRequest, rec.Code)
+}
+
+// A page of another site, whatever name it made point here, gets no answer on any route; the service's names and all addresses do.
+func TestOtherSitesGetNoAnswer(t *testing.T) {
+	plain := newGuard(functions.BusConfig{ServiceHost: "edgex-app-offload", ServiceKey: "app-offload-2"}, []string{"Gateway-7.plant.example"}, false)
+	for _, c := range []struct {
+		host, origin string
+		fine         bool
+	}{
+		{"localhost:59740", "", true},
+		{"LOCALHOST", "", true},
+		{"127.0.0.1:59740", "http://127.0.0.1:59740", true},
+		{"192.168.7.20:59740", "", true},
+		{"[::1]:59740", "", true},
+		{"[fe80::1%eth0]:59740", "", true},
+		{"edgex-app-offload:59740", "", true},
+		{"app-offload-2:59740", "", true},
+		{"gateway-7.plant.example.:59740", "", true},
+		{"localhost:59740", "http://gateway-7.plant.example:3000", true},
+		{"evil.example:59740", "", false},
+		{"evil.example", "http://evil.example", false},
+		{"localhost.evil.example", "", false},
+		{"127.0.0.1.evil.example:59740", "", false},
+		{"localhost:59740", "http://evil.example", false},
+		{"localhost:59740", "http://localhost:8080", false},
+		{"localhost:59740", "null", false},
+		{"", "", false},
+	} {
+		for _, r := range routes() {
+			req := httptest.NewRequest(r.method, "http://x"+strings.ReplaceAll(r.path, ":id", "1")+"?nonsense=1", nil)
+			req.Host = c.host
+			if c.origin != "" {
+				req.Header.Set("Origin", c.origin)
+			}
+			rec := httptest.NewRecorder()
+			require.NoError(t, (&api{guard: plain}).serve(r)(echo.New().NewContext(req, rec)))
+			want := http.StatusForbidden
+			if c.fine {
+				want = http.StatusBadRequest // the parameter, which is looked at next
+			}
+			require.Equal(t, want, rec.Code, "%s %q %q", r.path, c.host, c.origin)
+		}
+	}
+	for _, open := range []guard{newGuard(functions.BusConfig{}, nil, true), newGuard(functions.BusConfig{}, []string{"*"}, false)} {
+		require.Empty(t, open.refuse(&http.Request{Host: "evil.example", Header: http.Header{"Origin": {"http://evil.example"}}}))
+	}
+}
+
+// The id of a request is that of its answer, also of one that is refused; a request without one gets one.
+func TestAnswersCarryTheCorrelationID(t *testing.T) {
+	for _, header := range [][]string{{}, {"Host", "evil.example"}} {
+		rec := answer(t, guard{}, "GET", "/status?x=1", "", "", append(header, "X-Correlation-ID", "abc-1")...)
+		require.Equal(t, "abc-1", rec.Header().Get("X-Correlation-ID"))
+		require.Len(t, answer(t, guard{}, "GET", "/status?x=1", "", "", header...).Header().Get("X-Correlation-ID"), 36)
+	}
 }
 
 // Whether Consul holds the configuration is decided by the SDK's own rules.

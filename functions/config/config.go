@@ -33,6 +33,11 @@ type Config struct {
 	// KeySecret is the secret in the EdgeX secret store that holds the keys: an entry for each key, its id and the key as hex or
 	// base64, and the entry `current` with the id of the one to seal with. Empty is no key: batches then leave unsealed.
 	KeySecret string
+	// AllowedHosts are further names, comma-separated and without ports, under which the service's own routes answer, and of sites whose
+	// pages may ask them. They answer under every address, localhost, Service.Host, the machine's name and the service's key anyway; a
+	// request by another name is refused, since that is how a foreign page reaches a service that wants no token. * is every name. Secure
+	// mode needs none of this.
+	AllowedHosts string
 	// StopGrace is the time a stop may take in all, at most "8s": in-flight work, the last commit and the last batches.
 	StopGrace string
 	// LearnedDirectory is the folder in which what the policies and predictions have learned is kept over a restart. "" is
@@ -114,6 +119,7 @@ func (c Config) Validate() error {
 	if c.Node == "" || strings.ContainsAny(c.Node, "/+#$ \t\n\x00") {
 		p.Addf("Node", c.Node, "must be one level of an MQTT topic: not empty, without / + # $ and blanks, such as \"plant-7\"")
 	}
+	c.checkHosts(p)
 	p.Duration("StopGrace", c.StopGrace, time.Second, 8*time.Second)
 	p.Duration("LearnedInterval", c.LearnedInterval, time.Second, time.Hour)
 	check.Range(p, "DecisionLogMiB", c.DecisionLogMiB, 2, 1<<16)
