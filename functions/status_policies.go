@@ -18,7 +18,7 @@ type PolicyStatus struct {
 	Prediction []PredictionStatus `json:"prediction"`
 	// Regret is the estimated mean cost of a decision above the better of its two predicted costs, in the unit of the costs.
 	Regret float64 `json:"regret"`
-	Joules float64 `json:"joules"` // spent on local work and on the radio, as predicted or measured
+	Joules float64 `json:"joules"` // spent on local work and on the radio, estimated
 
 	Forgotten uint64 `json:"forgotten"` // outcomes whose decision was not kept any more
 	Unsettled uint64 `json:"unsettled"` // decisions not kept any more before an outcome came

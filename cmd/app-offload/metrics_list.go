@@ -47,7 +47,7 @@ func decisionMetrics() []metric {
 		{"completion_actual_seconds", gauge, "Mean completion time that it really took, by class and target.", way, predictions(func(p *functions.PredictionStatus) float64 { return p.Actual })},
 		{"completion_error_ratio", gauge, "Mean absolute error of the prediction, as a share of the actual time.", way, predictions(func(p *functions.PredictionStatus) float64 { return p.Error })},
 		{"regret_estimate", gauge, "Mean predicted cost of a decision above the better of its two ways, in the unit of the costs.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Regret })},
-		{"task_energy_joules_total", sum, "Energy spent on local work and on the radio.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Joules })},
+		{"task_energy_joules_total", sum, "Estimated energy spent on local work and on the radio; no meter sees single tasks.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Joules })},
 		{"configuration_refused", gauge, "1 while the last change of the configuration was refused and the one before it is in force.", nil, flag(func(s *functions.Status) bool { return s.Configuration.Problem != "" })},
 	}
 }
@@ -193,7 +193,7 @@ func nodeMetrics() []metric {
 		{"node_cpu_ratio", gauge, "Busy share of all cores.", nil, plain(func(s *functions.Status) float64 { return s.Node.CPU / 100 })},
 		{"node_memory_ratio", gauge, "Used share of the memory.", nil, plain(func(s *functions.Status) float64 { return s.Node.Memory / 100 })},
 		{"node_temperature_celsius", gauge, "The hottest sensor.", nil, plain(func(s *functions.Status) float64 { return s.Node.Temperature })},
-		{"node_power_watts", gauge, "Mean power of the package since the last sample.", nil, plain(func(s *functions.Status) float64 { return s.Node.Watts })},
+		{"node_power_watts", gauge, "Mean power of the package since the last sample, measured.", nil, plain(func(s *functions.Status) float64 { return s.Node.Watts })},
 		{"node_battery_ratio", gauge, "Charge of the battery.", nil, plain(func(s *functions.Status) float64 { return s.Node.Battery / 100 })},
 		{"node_frequency_ratio", gauge, "Upper bound of the frequency that the governor has set, or advises, as a share of the highest.", nil, func(s *functions.Status, e emit) {
 			if g := s.Policies.Governor; g != nil {

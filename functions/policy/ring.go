@@ -46,7 +46,7 @@ type Outcome struct {
 	Failed bool    `json:"failed"` // no result will come
 	Time   float64 `json:"time"`   // s from the decision to the result, or to the receipt where there is no result
 	Bytes  int64   `json:"bytes"`  // on the wire
-	Energy float64 `json:"energy"` // J
+	Energy float64 `json:"energy"` // J, estimated
 	Met    bool    `json:"met"`    // the deadline; true without one
 }
 

@@ -9,8 +9,8 @@ import (
 type Estimate struct {
 	LocalTime   float64 `json:"localTime"`   // s from now to the local result, waiting included
 	CloudTime   float64 `json:"cloudTime"`   // s from now to the cloud's result, waiting, transfer and round trip included
-	LocalEnergy float64 `json:"localEnergy"` // J
-	CloudEnergy float64 `json:"cloudEnergy"` // J, spent on the node: radio and sealing
+	LocalEnergy float64 `json:"localEnergy"` // J, estimated
+	CloudEnergy float64 `json:"cloudEnergy"` // J, estimated, spent on the node: radio and sealing
 	Cycles      float64 `json:"cycles"`      // Mcycles of the local work
 	Bytes       float64 `json:"bytes"`       // expected bytes on the wire
 }
