@@ -17,6 +17,7 @@ func metrics() []metric {
 func accountMetrics() []metric {
 	return []metric{
 		{"events_received_total", counter, "Events taken in.", nil, plain(func(s *functions.Status) uint64 { return s.Events.Received })},
+		{"events_unsafe_total", counter, "Messages that came at QoS 0, which no acknowledgement protects.", nil, plain(func(s *functions.Status) uint64 { return s.Events.Unsafe })},
 		{"events_refused_total", counter, "Events the gate did not take, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]uint64 { return s.Events.Refused })},
 		{"events_quarantined_total", counter, "Messages set aside because they were no event, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]uint64 { return s.Events.Quarantined })},
 		{"events_unheard_total", counter, "Messages that a stop left no time for, on a bus that does not bring them again.", nil, plain(func(s *functions.Status) int64 { return s.Events.Unheard })},
@@ -24,6 +25,11 @@ func accountMetrics() []metric {
 		{"tasks_accepted_total", counter, "Tasks accepted: done here, receipted, spooled or dropped.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Accepted })},
 		{"tasks_local_total", counter, "Tasks done on this node.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Local })},
 		{"tasks_receipted_total", counter, "Tasks that are safe with the consumer.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Receipted })},
+		{"unacknowledged_drops", gauge, "Dropped tasks that nobody has acknowledged, by class and reason.", []string{"class", "reason"}, func(s *functions.Status, e emit) {
+			for _, d := range s.Drops.List {
+				e(float64(d.Unacknowledged), d.Class, d.Reason)
+			}
+		}},
 		{"tasks_dropped_total", counter, "Tasks given up, by the configured reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Counts.Dropped })},
 		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Spooled })},
 		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *functions.Status) int64 { return s.Undecided.Tasks })},
@@ -189,6 +195,13 @@ func localMetrics() []metric {
 // nodeMetrics are the machine's and the process's. A machine without a sensor has no such series.
 func nodeMetrics() []metric {
 	return []metric{
+		{"healthy", gauge, "1 while nothing is wrong: the reasons of the health are notes at most.", nil, flag(func(s *functions.Status) bool { return s.Health.State == functions.Well })},
+		{"health_severity", gauge, "What is wrong, by the code of the reason: 0 it is not so, 1 a note, 2 a warning, 3 critical, which is not ready.", []string{"code"}, func(s *functions.Status, e emit) {
+			for _, code := range functions.HealthCodes() {
+				e(float64(s.Health.Severity(code)), code)
+			}
+		}},
+		{"build_info", gauge, "Always 1; its labels are version and commit of the program.", []string{"version", "commit"}, func(s *functions.Status, e emit) { e(1, s.Version, s.Commit) }},
 		{"ready", gauge, "1 while events are taken and cared for.", nil, flag(func(s *functions.Status) bool { return s.Ready })},
 		{"node_cpu_ratio", gauge, "Busy share of all cores.", nil, plain(func(s *functions.Status) float64 { return s.Node.CPU / 100 })},
 		{"node_memory_ratio", gauge, "Used share of the memory.", nil, plain(func(s *functions.Status) float64 { return s.Node.Memory / 100 })},

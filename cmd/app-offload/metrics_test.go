@@ -33,6 +33,8 @@ func full() functions.Status {
 	arm := functions.ArmStatus{Outcomes: 10, MissShare: 0.1, Cost: 0.5}
 	return functions.Status{
 		Ready:  true,
+		Health: functions.Health{State: functions.Well}, Version: "v1.2.0", Commit: "0123456789ab",
+		Drops:  functions.DropStatus{List: []functions.Drop{{Class: "vibration", Reason: "ttl", Count: 1, Unacknowledged: 1}}},
 		Counts: functions.Counts{Accepted: 10, Local: 4, Receipted: 3, Spooled: 2, Dropped: map[string]int64{"ttl": 1}},
 		Events: functions.EventCounts{Received: 9, Refused: map[string]uint64{"bytes": 1}, Quarantined: map[string]uint64{"malformed": 2}},
 		Link:   host.Link{Up: true, Goodput: 1e6, Goodput10: 4e5, Goodput50: 9e5, RTT: 0.05, RTT95: 0.1},
