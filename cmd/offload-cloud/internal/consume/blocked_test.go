@@ -1,19 +1,20 @@
 package consume
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"math/rand/v2"
-
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-cloud/internal/edgetest"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/task"
 )
 
 // touches says whether a group needs the rows of a node.
@@ -136,4 +137,9 @@ func TestALockOnEverythingCostsFewAttempts(t *testing.T) {
 		require.Len(t, b.pipe.acks(), 500)
 		require.NoError(t, b.stop())
 	})
+}
+
+// textTask is a task of about the size.
+func textTask(size int) *task.Task {
+	return &task.Task{EventID: "e", Device: "d", Of: 1, Class: &task.Class{Name: "default"}, Encoding: task.Text, Data: bytes.Repeat([]byte{'1'}, size)}
 }

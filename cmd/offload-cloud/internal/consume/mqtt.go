@@ -7,12 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	limit "app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
@@ -126,15 +131,50 @@ func (m *MQTT) options() *mqtt.ClientOptions {
 		SetMaxReconnectInterval(10 * time.Second).SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).
 		SetConnectTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second).SetTLSConfig(m.cfg.TLS).
 		SetDefaultPublishHandler(m.receive).SetOnConnectHandler(m.subscribe).SetConnectionLostHandler(m.lost)
+	o.SetCustomOpenConnectionFn(m.open)
 	if m.cfg.Login != nil {
 		o.SetCredentialsProvider(m.cfg.Login)
 	}
 	return o
 }
 
+// open makes a connection on which a message that is too large is skipped while it is read: paho would allocate all of it first.
+func (m *MQTT) open(at *url.URL, options mqtt.ClientOptions) (net.Conn, error) {
+	host, port := at.Hostname(), cmp.Or(at.Port(), "1883")
+	if m.cfg.TLS != nil {
+		port = cmp.Or(at.Port(), "8883")
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), options.ConnectTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if m.cfg.TLS != nil {
+		cfg := m.cfg.TLS.Clone()
+		cfg.ServerName = cmp.Or(cfg.ServerName, host)
+		secured := tls.Client(conn, cfg)
+		ctx, cancel := context.WithTimeout(context.Background(), options.ConnectTimeout)
+		defer cancel()
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		conn = secured
+	}
+	if m.cfg.Max == 0 {
+		return conn, nil
+	}
+	return limit.Limit(conn, int(m.cfg.Max)+headMax, nil), nil
+}
+
+// headMax is what a PUBLISH may have beside its payload: a topic and a packet id.
+const headMax = 2 + 1<<16 + 2
+
 // receive runs in paho's reading goroutine, in the order of arrival. To hold it back is to hold the broker back.
 func (m *MQTT) receive(_ mqtt.Client, msg mqtt.Message) {
-	m.deliver(&Message{Topic: msg.Topic(), Payload: msg.Payload(), Ack: msg.Ack})
+	in := &Message{Topic: msg.Topic(), Payload: msg.Payload(), Ack: msg.Ack}
+	if size, skipped := limit.Skipped(in.Payload); skipped {
+		in.Payload, in.Cut = nil, int64(size)
+	}
+	m.deliver(in)
 }
 
 // subscribe is done at every connection: a broker may have lost the session, and to subscribe twice does no harm.
@@ -190,9 +230,11 @@ func (m *MQTT) lost(_ mqtt.Client, err error) {
 	m.cfg.Log.Warn("the connection to the broker is lost; trying to get it back", "error", err)
 }
 
-// Publish sends all and then waits for the broker's word on each.
+// Publish sends all and then waits for the broker's word on each. A broker would end the connection at a topic that is a filter, so that is
+// no topic of a node.
 func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
 	client := m.current()
+	out, unfit := sendable(out, "+#\x00")
 	tokens := make([]mqtt.Token, len(out))
 	for i, o := range out {
 		tokens[i] = client.Publish(o.Topic, 1, false, o.Payload)
@@ -207,7 +249,18 @@ func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
 			return fmt.Errorf("publishing to %s: the broker does not acknowledge: %w", out[i].Topic, ctx.Err())
 		}
 	}
-	return nil
+	return unfit
+}
+
+// sendable leaves out what is on a topic with characters that the transport cannot take.
+func sendable(out []Outgoing, forbidden string) (fit []Outgoing, err error) {
+	bad := func(o Outgoing) bool { return strings.ContainsAny(o.Topic, forbidden) }
+	i := slices.IndexFunc(out, bad)
+	if i < 0 {
+		return out, nil
+	}
+	err = fmt.Errorf("publishing to %q: the node's name has a character that no topic may have", out[i].Topic)
+	return slices.DeleteFunc(slices.Clone(out), bad), err
 }
 
 func (m *MQTT) current() mqtt.Client {

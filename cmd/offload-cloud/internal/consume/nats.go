@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -140,10 +141,13 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 	}
 }
 
+// pullBytes is what may be on its way to us: more than the largest message that a server can be made to take, 64 MiB.
+const pullBytes = 65 << 20
+
 // keep pulls until ctx ends, beginning anew whenever the pulling ended by itself.
 func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstream.Consumer) {
 	for ctx.Err() == nil {
-		pulling, err := consumer.Consume(n.receive, jetstream.PullMaxMessages(256), jetstream.PullExpiry(10*time.Second),
+		pulling, err := consumer.Consume(n.receive, jetstream.PullMaxMessagesWithBytesLimit(256, pullBytes), jetstream.PullExpiry(10*time.Second),
 			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 				n.cfg.Log.Debug("pulling", "error", err) // it goes on by itself, or ends, which is seen below
 			}))
@@ -187,12 +191,13 @@ func (n *NATS) receive(msg jetstream.Msg) {
 // Publish sends to the subjects that the MQTT listener serves to its subscribers. The flush tells that the server has it; a node
 // that is not connected at the moment misses it, sends again and is told again.
 func (n *NATS) Publish(ctx context.Context, out []Outgoing) error {
+	out, unfit := sendable(out, "*> \t\r\n\x00")
 	for _, o := range out {
 		if err := n.conn.Publish(toSubject(o.Topic), o.Payload); err != nil {
 			return fmt.Errorf("publishing to %s: %w", o.Topic, err)
 		}
 	}
-	return n.conn.FlushWithContext(ctx)
+	return cmp.Or(n.conn.FlushWithContext(ctx), unfit)
 }
 
 // Redeliver has nothing to do: what was refused comes again by itself.
