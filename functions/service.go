@@ -111,6 +111,9 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.health = newHealthMemory(s.clock)
 	s.lateness.clock = s.clock
+	for _, remark := range cfg.Remarks() {
+		s.log.Warnf("configuration: %s", remark)
+	}
 	s.grace, _ = time.ParseDuration(cfg.StopGrace) // validated above
 	defer func() {
 		if err != nil {

@@ -86,12 +86,19 @@ func (a *app) load() error {
 	if err := a.edgex.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
 	}
+	log := a.edgex.LoggingClient()
+	for _, line := range config.Strays(&a.custom.Offload, os.Environ()) {
+		log.Warnf("%s", line)
+	}
 	if usesProvider(os.Args[1:], os.LookupEnv) {
+		for _, line := range config.Overruled(a.custom.Offload, os.LookupEnv) {
+			log.Warnf("%s", line)
+		}
 		return nil
 	}
 	used, err := config.ApplyEnv(&a.custom.Offload, os.LookupEnv)
 	for _, name := range used {
-		a.edgex.LoggingClient().Infof("%s is taken from the environment", name)
+		log.Infof("%s is taken from the environment", name)
 	}
 	return err
 }

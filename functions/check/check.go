@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,9 +22,11 @@ type Problems struct {
 // In starts a collection for the keys below section, e.g. "Spool".
 func In(section string) *Problems { return &Problems{section: section} }
 
-// Addf records one problem. The error text carries the key, the value and what to do, in that order.
+// Addf records one problem for each line of the text. The error carries the key, the value and what to do, in that order.
 func (p *Problems) Addf(key string, value any, format string, args ...any) {
-	p.errs = append(p.errs, fmt.Errorf("%s = %q: %s", p.key(key), fmt.Sprint(value), fmt.Sprintf(format, args...)))
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		p.errs = append(p.errs, fmt.Errorf("%s = %q: %s", p.key(key), fmt.Sprint(value), line))
+	}
 }
 
 // Add records the problems of a part that validated itself; nil is ignored.
@@ -40,11 +43,45 @@ func (p *Problems) Err() error { return errors.Join(p.errs...) }
 func (p *Problems) Duration(key, value string, low, high time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
 	if err != nil {
-		p.Addf(key, value, "is not a duration; write it like %q", low.String())
+		p.Addf(key, value, "is not a duration; write it like %q", durationLike(value, low))
 		return low
 	}
 	Range(p, key, d, low, high)
 	return d
+}
+
+// units are those of which Go's durations know nothing, and the numbers without one.
+var units = map[string]time.Duration{
+	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour, "w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
+	"": time.Second, "sec": time.Second, "secs": time.Second, "second": time.Second, "seconds": time.Second, "msec": time.Millisecond,
+	"min": time.Minute, "mins": time.Minute, "minute": time.Minute, "minutes": time.Minute, "hour": time.Hour, "hours": time.Hour, "hr": time.Hour,
+}
+
+// durationLike is what a text most likely means as a duration: 72h for 3d. Without a guess it is the least that is allowed.
+func durationLike(text string, low time.Duration) string {
+	text = strings.ToLower(strings.TrimSpace(text))
+	if d, err := time.ParseDuration(strings.ReplaceAll(text, " ", "")); err == nil {
+		return short(d)
+	}
+	digits := strings.IndexFunc(text+"x", func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	n, err := strconv.ParseFloat(text[:digits], 64)
+	unit, known := units[strings.TrimSpace(text[digits:])]
+	if err != nil || !known || n*float64(unit) > 1e18 {
+		return short(low)
+	}
+	return short(time.Duration(n * float64(unit)))
+}
+
+// short is the duration without the zeros that Go appends: 72h and not 72h0m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // OneOf requires value to be one of the words.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"app-offload/functions/batch"
 	"app-offload/functions/check"
@@ -116,8 +118,8 @@ func DefaultClasses() map[string]task.ClassConfig {
 // Validate reports everything that is wrong, all at once.
 func (c Config) Validate() error {
 	p := check.In(Section)
-	if c.Node == "" || strings.ContainsAny(c.Node, "/+#$ \t\n\x00") {
-		p.Addf("Node", c.Node, "must be one level of an MQTT topic: not empty, without / + # $ and blanks, such as \"plant-7\"")
+	if !isLevel(c.Node) {
+		p.Addf("Node", c.Node, "must be one level of an MQTT topic: 1 to 255 bytes that can be printed, without / + # $ and blanks, such as \"plant-7\"")
 	}
 	c.checkHosts(p)
 	p.Duration("StopGrace", c.StopGrace, time.Second, 8*time.Second)
@@ -140,6 +142,35 @@ func (w Writable) Validate() error {
 	return errors.Join(errs...)
 }
 
+// isLevel reports whether a name can be one level of a topic, an attribute of a message and a file name, whatever reads it.
+func isLevel(name string) bool {
+	odd := func(r rune) bool {
+		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == utf8.RuneError || strings.ContainsRune("/+#$", r)
+	}
+	return name != "" && len(name) <= 255 && utf8.ValidString(name) && !strings.ContainsFunc(name, odd)
+}
+
+// Remarks are what is allowed and most likely not meant, in the form of the problems of Validate: the limits of rooms that follow each other.
+// The service starts with them, and logs each.
+func (c Config) Remarks() []string {
+	p := check.In(Section)
+	if c.Writable.Batch.MaxKiB > c.Seal.MaxMessageKiB {
+		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxMessageKiB, %d: batches that do not shrink below it are cut again", c.Seal.MaxMessageKiB)
+	}
+	if c.Writable.Batch.MaxKiB > c.Seal.MaxDataMiB<<10 {
+		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxDataMiB, %d MiB, what the consumer unpacks", c.Seal.MaxDataMiB)
+	}
+	if file := c.Writable.Policy.PPOWeights; file != "" && file != policy.DefaultConfig().PPOWeights {
+		if err := c.Writable.Policy.Ready("ppo"); err != nil {
+			p.Addf("Writable.Policy.PPOWeights", file, "%v", err)
+		}
+	}
+	if err := p.Err(); err != nil {
+		return strings.Split(err.Error(), "\n")
+	}
+	return nil
+}
+
 // validateClass checks what only other rooms know of a class: its policy and its operators.
 func (w Writable) validateClass(name string, c task.ClassConfig) error {
 	p := check.In("Writable.Classes." + name)
@@ -150,7 +181,7 @@ func (w Writable) validateClass(name string, c task.ClassConfig) error {
 			p.Addf("Policy", c.Policy, "needs Writable.Policy.PPOWeights: %v", err)
 		}
 	}
-	if strings.ContainsAny(name, "/+#$ \t\n\x00") {
+	if !isLevel(name) {
 		p.Addf("", name, "a class's name must be one level of an MQTT topic: without / + # $ and blanks")
 	}
 	if err := local.CheckOperators(c.Operators); err != nil {

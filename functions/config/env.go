@@ -2,10 +2,13 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+
+	"app-offload/functions/check"
 )
 
 // Key is one setting: where it stands and what it holds.
@@ -103,4 +106,40 @@ func set(v reflect.Value, text string) error {
 		v.SetInt(n)
 	}
 	return nil
+}
+
+// others are variables that begin like an override and belong to a tool.
+var others = map[string]bool{"OFFLOAD_TOKEN": true, "OFFLOAD_CLOUD_VERSION": true}
+
+// Strays are the variables that look like an override and name no key of c, each with what it may mean, in the order of their names.
+func Strays(c *Config, environ []string) []string {
+	known := map[string]bool{}
+	_ = Walk(c, func(k Key) error { known[k.Env()] = true; return nil })
+	names := slices.Sorted(maps.Keys(known))
+	var lines []string
+	for _, entry := range slices.Sorted(slices.Values(environ)) {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(strings.ToUpper(name), strings.ToUpper(Section)+"_") && !known[name] && !others[name] {
+			lines = append(lines, "the variable "+name+" names no key and has no effect"+check.DidYouMean(name, names))
+		}
+	}
+	return lines
+}
+
+// Overruled are the variables that name a key of c, and whose value it does not have: Consul holds another one. Values are not shown.
+func Overruled(c Config, lookup func(string) (string, bool)) []string {
+	var lines []string
+	_ = Walk(&c, func(k Key) error {
+		text, given := lookup(k.Env())
+		if !given {
+			return nil
+		}
+		want := reflect.New(k.Value.Type()).Elem()
+		if err := set(want, text); err != nil || !want.Equal(k.Value) {
+			lines = append(lines, fmt.Sprintf("the variable %s has no effect: the configuration provider holds another value for %s, and wins; change it there, or start with -o",
+				k.Env(), strings.Join(k.Path, ".")))
+		}
+		return nil
+	})
+	return lines
 }

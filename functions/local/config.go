@@ -1,7 +1,6 @@
 package local
 
 import (
-	"fmt"
 	"runtime"
 	"time"
 
@@ -67,7 +66,7 @@ func (c Config) limits() (limits, error) {
 	check.Range(p, "Workers", c.Workers, 0, 256)
 	check.Range(p, "QueueTasks", c.QueueTasks, 1, 1_000_000)
 	if _, err := parse(c.Operators); err != nil {
-		p.Add(fmt.Errorf("Local.Operators = %q: %w", c.Operators, err)) //nolint:staticcheck // the text begins with the key
+		p.Addf("Operators", c.Operators, "%v", err)
 	}
 	check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
 	ttl := p.Duration("KeyTTL", c.KeyTTL, 0, 30*24*time.Hour)

@@ -62,7 +62,8 @@ type ClassConfig struct {
 	BacklogOrder string
 	// Weight, 1 to 1000, is the share of the link among classes of one priority. 0 means the default, 1.
 	Weight int
-	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" is none.
+	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" are those of
+	// Local.Operators, and "none" computes nothing.
 	Operators string
 	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" is none.
 	CriticalResource string

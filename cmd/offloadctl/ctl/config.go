@@ -65,6 +65,11 @@ func (sh *shell) loadFile(path string, withEnv bool) (*effective, error) {
 	if withEnv {
 		e.override(sh.environ())
 	}
+	var environ []string
+	if withEnv {
+		environ = sh.environ()
+	}
+	e.surroundings(raw, environ)
 	e.validate()
 	slices.SortStableFunc(e.problems, func(a, b problem) int { return cmp.Compare(a.line(), b.line()) })
 	return e, nil

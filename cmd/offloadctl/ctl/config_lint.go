@@ -9,8 +9,8 @@ import (
 var lintManual = manual{
 	name: "config lint", arguments: "FILE [flags]",
 	purpose: `
-  Checks the section Offload of a configuration.yaml, and tells every mistake at once: where it stands, key, value, what is
-  allowed, and an example. It finds what the service would refuse, and also what it would ignore: keys that do not exist.
+  Checks a configuration.yaml: the section Offload, the trigger and the log level. It names every mistake at once: where it stands, key,
+  value, what is allowed, and an example. It finds what the service would refuse, and also what it would ignore: keys that do not exist.
 `,
 	examples: `
   offloadctl config lint res/configuration.yaml && docker compose restart app-offload
@@ -20,7 +20,7 @@ var lintManual = manual{
 	files:       oneFile,
 	environment: fileEnvironment,
 	exits: `
-  0 no mistakes; 1 mistakes, which are listed, or it could not be read; 2 wrong usage
+  0 no mistakes; 1 mistakes, or notes with -strict, which are listed, or it could not be read; 2 wrong usage
 `,
 }
 
@@ -28,6 +28,7 @@ func lintVerb(_ context.Context, sh *shell, args []string) error {
 	fs := sh.flags(lintManual)
 	noEnv := fs.Bool("no-env", false, "leave the environment out")
 	asJSON := fs.Bool("json", false, "as JSON")
+	strict := fs.Bool("strict", false, "notes are mistakes, too, such as a variable that names no key")
 	rest, err := fs.parse(args)
 	if err != nil {
 		return err
@@ -39,7 +40,10 @@ func lintVerb(_ context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	return e.lint(sh.out, *asJSON)
+	if err := e.lint(sh.out, *asJSON); err != nil || !*strict || len(e.remarks) == 0 {
+		return err
+	}
+	return errFound
 }
 
 // lint tells what is wrong, and is errFound if something is.

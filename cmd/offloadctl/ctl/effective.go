@@ -272,11 +272,11 @@ func (e *effective) override(environ []string) {
 		known[k.Env()] = strings.Join(k.Path, ".")
 		return nil
 	})
+	e.remarks = append(e.remarks, config.Strays(&e.cfg, environ)...)
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		name, value, _ := strings.Cut(entry, "=")
 		key, ok := known[name]
 		if !ok {
-			e.stray(name, known)
 			continue
 		}
 		e.source[key] = name
@@ -290,25 +290,13 @@ func (e *effective) override(environ []string) {
 	}
 }
 
-// stray remarks on a variable that looks like an override and is none.
-func (e *effective) stray(name string, known map[string]string) {
-	if !strings.HasPrefix(name, strings.ToUpper(section)+"_") || name == "OFFLOAD_TOKEN" {
-		return
-	}
-	remark := "the variable " + name + " names no key and has no effect"
-	if near := check.Nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
-		remark += "; did you mean " + near + "?"
-	}
-	e.remarks = append(e.remarks, remark)
-}
-
-// validate adds what the service itself would refuse.
+// validate adds what the service itself would refuse, and what it would warn of.
 func (e *effective) validate() {
-	err := e.cfg.Validate()
-	if err == nil {
-		return
+	lines := e.cfg.Remarks()
+	if err := e.cfg.Validate(); err != nil {
+		lines = append(lines, strings.Split(err.Error(), "\n")...)
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	for _, line := range lines {
 		p := problem{Source: e.file, Problem: line}
 		if key, rest, ok := strings.Cut(line, " = "); ok {
 			key = strings.TrimSuffix(key, ".")
