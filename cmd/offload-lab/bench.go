@@ -12,6 +12,7 @@ import (
 const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
   offload-lab bench -broker all                    with mosquitto's window widened, too
   offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
+  offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
   offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
   OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
 `
@@ -34,6 +35,7 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&o.Form, "form", o.Form, "form of the service's messages: json, protobuf")
 	fs.IntVar(&o.Events, "events", o.Events, "events a case")
 	fs.IntVar(&o.Window, "window", o.Window, "events that may be under way from end to end")
+	fs.IntVar(&o.Rate, "rate", o.Rate, "events a second; 0 is as many as are taken")
 	fs.BoolVar(&o.JSON, "json", false, "print one JSON object a case, and the table on the standard error")
 	if err := parse(fs, args); err != nil {
 		return err

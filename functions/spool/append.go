@@ -25,6 +25,7 @@ func (s *Spool) Append(recs []Record, done func(err error)) {
 		a.err = s.admit(a)
 	}
 	for !s.closing && a.err == ErrFull && s.pending > 0 && a.drops(s.limits.OnFull) {
+		s.hurry()
 		s.space.Wait() // what could make room is not committed yet: a moment later it may
 		if !s.closing {
 			a.err = s.admit(a)
@@ -39,6 +40,9 @@ func (s *Spool) Append(recs []Record, done func(err error)) {
 		s.refused.Add(uint64(len(a.recs)))
 	}
 	s.waiting = append(s.waiting, a)
+	if s.records += len(a.recs); s.enough() {
+		s.hurry()
+	}
 	s.work.Signal()
 	s.mu.Unlock()
 }

@@ -45,15 +45,50 @@ func (s *Spool) nextGroup() (group []*appending, ok bool) {
 		}
 		s.work.Wait()
 	}
+	s.pace()
 	n, recs, bytes := 0, 0, int64(0)
 	for n < len(s.waiting) && (n == 0 || (bytes < groupBytes && recs < groupRecords)) {
 		bytes += s.waiting[n].bytes
 		recs += len(s.waiting[n].recs)
 		n++
 	}
+	s.records -= recs
 	group = slices.Clone(s.waiting[:n])
 	s.waiting = slices.Delete(s.waiting, 0, n) // which clears what it leaves, so that no payload is kept from the collector
 	return group, true
+}
+
+// pace lets what comes shortly after a commit wait for company. The lock is held, but not while it waits.
+func (s *Spool) pace() {
+	apart := min(max(s.limits.commitEvery, 2*s.syncing), 4*s.limits.commitEvery)
+	if wait := apart - time.Since(s.began); wait > 0 && !s.closing && !s.enough() {
+		select {
+		case <-s.urgent: // it was for a commit that has begun since
+		default:
+		}
+		s.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-s.urgent:
+		}
+		timer.Stop()
+		s.mu.Lock()
+	}
+	s.began = time.Now()
+}
+
+// enough says whether what waits fills a commit, or keeps others from being appended. The lock is held.
+func (s *Spool) enough() bool {
+	return s.records >= groupRecords || len(s.waiting) >= groupRecords || s.pending >= min(groupBytes, s.limits.pending)
+}
+
+// hurry ends the committer's wait for company.
+func (s *Spool) hurry() {
+	select {
+	case s.urgent <- struct{}{}:
+	default:
+	}
 }
 
 // commit is the committer's own state, kept from group to group to keep its buffers.
@@ -200,6 +235,7 @@ func (c *commit) sync() {
 			g.err = errors.Join(g.err, fmt.Errorf("syncing segment %s: %w", g.name(), err))
 		}
 	}
+	defer func(began time.Time) { c.syncing += (time.Since(began) - c.syncing) / 8 }(time.Now())
 	var wg sync.WaitGroup
 	for _, g := range c.touched[1:] {
 		wg.Go(func() { one(g) })

@@ -65,7 +65,7 @@ func (m *cutModel) open() error {
 	s, err := Open("/data/spool", m.cfg, WithFS(m.fs), func(o *options) {
 		o.without = m.without
 		o.resize = func(l *limits) {
-			l.quota, l.segment, l.slot, l.ring, l.quarantine = 160<<10, 8<<10, 4<<10, 8<<10, 10<<10
+			l.quota, l.segment, l.slot, l.ring, l.quarantine, l.commitEvery = 160<<10, 8<<10, 4<<10, 8<<10, 10<<10, 0
 		}
 	})
 	m.s = s

@@ -38,7 +38,7 @@ func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 
 func newSpool(dir string, cfg Config, opts []Option) *Spool {
 	s := &Spool{
-		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1, session: newEpoch(),
+		dir: dir, opts: options{fs: osFS{}}, byName: map[string]*class{}, next: 1, nextID: 1, session: newEpoch(), urgent: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for _, o := range opts {
@@ -65,7 +65,10 @@ func (c Config) limits() limits {
 	l.spare = int64(c.SpareMiB) << 20
 	l.ring, l.pending = int64(c.RingMiB)<<20, int64(c.PendingMiB)<<20
 	l.quarantine = min(int64(c.QuarantineMiB)<<20, l.quota/16)
-	l.syncEvery, _ = time.ParseDuration(c.SyncInterval) // Validate has parsed both
+	l.syncEvery, _ = time.ParseDuration(c.SyncInterval) // Validate has parsed all three
+	if l.commitEvery, _ = time.ParseDuration(c.CommitInterval); c.Sync != SyncAlways {
+		l.commitEvery = 0 // a commit costs the disk nothing then
+	}
 	l.ackEvery, _ = time.ParseDuration(c.AckInterval)
 	return l
 }

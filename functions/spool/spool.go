@@ -44,6 +44,7 @@ type Spool struct {
 	space    *sync.Cond // something was committed
 	waiting  []*appending
 	pending  int64 // bytes in waiting and in the committer's hands
+	records  int   // in waiting
 	closing  bool
 	clean    bool // everything is committed and synced, and the next state is the last
 	epoch    string
@@ -92,6 +93,10 @@ type Spool struct {
 
 	commits, syncs, written, refused, failed, diskFull, quarantined atomic.Uint64
 
+	urgent  chan struct{} // the next commit is to begin at once: it is full, or the spool closes
+	began   time.Time     // when the latest commit did; the committer's
+	syncing time.Duration // how long syncing takes, as a mean that forgets; the committer's
+
 	wake  chan struct{}
 	kick  chan struct{}
 	stop  chan struct{}
@@ -104,7 +109,7 @@ type Spool struct {
 type limits struct {
 	Config
 	quota, segment, spare, slot, ring, pending, quarantine int64
-	syncEvery, ackEvery                                    time.Duration
+	syncEvery, commitEvery, ackEvery                       time.Duration
 }
 
 // Close commits what was appended, writes down what is done, and closes the spool. Records leased then are given again
@@ -116,6 +121,7 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closing = true
+	s.hurry()
 	s.work.Broadcast()
 	s.space.Broadcast()
 	s.mu.Unlock()

@@ -12,6 +12,7 @@ func small(quota, segment, ring int64) Option {
 	return func(o *options) {
 		o.resize = func(l *limits) {
 			l.quota, l.segment, l.ring, l.slot, l.quarantine = quota, segment, ring, 16<<10, quota/16
+			l.commitEvery = 0
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Options struct {
 	Env       []string // further settings of the service
 	Events    int      // a case
 	Window    int      // events that may be under way from end to end
+	Rate      int      // events a second, 0 for as many as are taken
 	JSON      bool     // print JSON objects, and the table on the standard error
 }
 
@@ -87,6 +88,9 @@ func (o Options) validate() error {
 	var errs []error
 	if o.Events < 1 || o.Events > 1<<30 {
 		errs = append(errs, fmt.Errorf("-events %d: must be 1 to %d", o.Events, 1<<30))
+	}
+	if o.Rate < 0 {
+		errs = append(errs, fmt.Errorf("-rate %d: must be 0 or more", o.Rate))
 	}
 	if o.Window < batchSize || o.Window > 10_000 {
 		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
@@ -146,6 +150,9 @@ type Result struct {
 	CPURatio  float64 `json:"cpuToFloor,omitempty"`
 	LoadAvg   float64 `json:"loadAverage"`
 	Imbalance int64   `json:"balance"` // of the service's own account
+
+	Writes  float64 `json:"diskWritesPerSecond"` // of the device that has the spool, by all processes; -1 where the kernel does not say
+	Written float64 `json:"diskKiBPerSecond"`    // the same in KiB
 }
 
 // against holds the result against the floor on the same broker at the same QoS.
@@ -169,18 +176,18 @@ type printer struct {
 	json       bool
 }
 
-const columns = "%-15s %-8s %-9s %-8s %3s  %9s %7s %7s  %8s %7s  %4s %7s  %5s\n"
+const columns = "%-15s %-8s %-9s %-8s %3s  %9s %7s %7s  %8s %7s  %4s %7s  %8s %7s  %5s\n"
 
 func (p printer) header(o Options) {
 	fmt.Fprintf(p.table, "%d events a case, 1 reading each; at most %d under way end to end; batches of %d, form %s\n\n",
 		o.Events, o.Window, batchSize, o.Form)
-	fmt.Fprintf(p.table, columns, "broker", "subject", "policy", "confirm", "QoS", "events/s", "CPU µs", "MiB", "rate/fl.", "CPU/fl.", "lost", "doubled", "load")
+	fmt.Fprintf(p.table, columns, "broker", "subject", "policy", "confirm", "QoS", "events/s", "CPU µs", "MiB", "rate/fl.", "CPU/fl.", "lost", "doubled", "writes/s", "KiB/s", "load")
 }
 
 func (p printer) row(r Result) {
 	fmt.Fprintf(p.table, columns, r.Broker, r.Subject, r.Policy, r.Confirm, fmt.Sprint(r.QoS), fmt.Sprintf("%.0f", r.Rate),
 		fmt.Sprintf("%.1f", r.CPU), fmt.Sprintf("%.0f", r.Memory), fmt.Sprintf("%.2f", r.RateRatio), fmt.Sprintf("%.2f", r.CPURatio),
-		fmt.Sprint(r.Lost), fmt.Sprint(r.Doubled), fmt.Sprintf("%.1f", r.LoadAvg))
+		fmt.Sprint(r.Lost), fmt.Sprint(r.Doubled), fmt.Sprintf("%.0f", r.Writes), fmt.Sprintf("%.0f", r.Written), fmt.Sprintf("%.1f", r.LoadAvg))
 	if p.json {
 		_ = json.NewEncoder(p.out).Encode(r)
 	}

@@ -104,6 +104,7 @@ func Child(ctx context.Context, part string, args []string) error {
 	fs.IntVar(&l.events, "events", 0, "how many events")
 	fs.IntVar(&l.window, "window", 0, "how many may be under way")
 	fs.IntVar(&l.qos, "qos", 1, "QoS")
+	fs.IntVar(&l.rate, "rate", 0, "events a second")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

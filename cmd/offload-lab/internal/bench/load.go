@@ -16,7 +16,7 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// load publishes events as fast as they are taken. It writes packets itself, because a client library would need more
+// load publishes events as fast as they are taken, or at a steady rate. It writes packets itself, because a client library would need more
 // CPU for sending than the service needs for receiving, and both share the cores.
 //
 // Two windows hold it back. Events that are not concluded end to end, by what the bench says on the standard input, are
@@ -25,6 +25,7 @@ import (
 type load struct {
 	broker              string
 	events, window, qos int
+	rate                int // events a second, 0 for as many as are taken
 
 	mu        sync.Mutex
 	moved     *sync.Cond
@@ -132,7 +133,11 @@ func (l *load) wait(ok func() bool) error {
 func (l *load) publishAll(w io.Writer) error {
 	out, topics, m := bufio.NewWriterSize(w, 64<<10), topics(), maker{}
 	var packet []byte
+	began := time.Now()
 	for n := range l.events {
+		if err := l.turn(n, began, out); err != nil {
+			return err
+		}
 		if err := l.room(n, out); err != nil {
 			return err
 		}
@@ -142,6 +147,22 @@ func (l *load) publishAll(w io.Writer) error {
 		}
 	}
 	return out.Flush()
+}
+
+// turn waits for the moment of the n-th event. What is buffered leaves first.
+func (l *load) turn(n int, began time.Time, out *bufio.Writer) error {
+	if l.rate == 0 {
+		return nil
+	}
+	wait := time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(l.rate)))
+	if wait <= 0 {
+		return nil
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	time.Sleep(wait)
+	return nil
 }
 
 // room waits until the n-th event may go. What is buffered leaves first, since others wait for it.

@@ -95,8 +95,9 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
+	disk := newWear(g.o.Dir)
 	g.load, err = startChild(ctx, log, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS),
-		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window))
+		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window), "-rate", strconv.Itoa(g.o.Rate))
 	if err != nil {
 		return r, err
 	}
@@ -109,6 +110,7 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 		return r, err
 	}
 	r = Result{Case: g.c, Events: g.o.Events, Window: g.o.Window, LoadAvg: loadAverage()}
+	r.Writes, r.Written = disk.rates()
 	r.CPU = float64((after - before).Microseconds()) / float64(g.o.Events)
 	if r.Memory, err = peakMemory(pid); err != nil {
 		return r, err
