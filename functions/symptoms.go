@@ -185,7 +185,7 @@ func quarantined(s *Service, m *memory) (Severity, string) {
 
 func configurationRefused(s *Service, _ *memory) (Severity, string) {
 	problem := s.configurationProblem()
-	return when(problem != "", Warning, "configuration rejected, keeping the previous one: %s", problem)
+	return when(problem != "", Warning, "%s", problem)
 }
 
 func linkDown(s *Service, _ *memory) (Severity, string) {
