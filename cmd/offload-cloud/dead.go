@@ -119,12 +119,15 @@ func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *stor
 	if err != nil {
 		return fmt.Sprintf("still unreadable: %v", err), nil
 	}
-	g := &store.Group{Settled: []int64{l.ID}}
+	g := &store.Group{}
 	if batch != nil {
 		g.Batches = append(g.Batches, batch)
 	}
 	if gone != nil {
 		g.Gone = append(g.Gone, gone)
+	}
+	if !l.IsRecord {
+		g.Settled = []int64{l.ID} // what of it is in conflict becomes letters of its own
 	}
 	result, err := db.Commit(ctx, g)
 	if db.Permanent(err) {
@@ -133,11 +136,38 @@ func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *stor
 	if err != nil {
 		return "", err
 	}
+	fresh := len(result.Fresh)
+	if l.IsRecord {
+		more, err := settle(ctx, db, opener, l, result.Conflicts > 0)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("stored %d new of %d records", fresh+more, g.Records()), nil
+	}
 	if result.Conflicts > 0 {
 		return fmt.Sprintf("stored %d new of %d records; %d differ from what is stored under their sequences and are dead letters of their own",
-			len(result.Fresh), g.Records(), result.Conflicts), nil
+			fresh, g.Records(), result.Conflicts), nil
 	}
-	return fmt.Sprintf("stored %d new of %d records", len(result.Fresh), g.Records()), nil
+	return fmt.Sprintf("stored %d new of %d records", fresh, g.Records()), nil
+}
+
+// settle removes the letter of a record once it is stored, which in a conflict is under an epoch of its own.
+func settle(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter, conflict bool) (fresh int, err error) {
+	g := &store.Group{Settled: []int64{l.ID}}
+	if conflict {
+		own := *l
+		own.Reason = store.Conflict
+		batch, _, err := consume.Open(opener, &own)
+		if err != nil {
+			return 0, err
+		}
+		g.Batches = append(g.Batches, batch)
+	}
+	result, err := db.Commit(ctx, g)
+	if err != nil {
+		return 0, err
+	}
+	return len(result.Fresh), nil
 }
 
 func dropDead(ctx context.Context, db *store.Store, args []string, out io.Writer) error {

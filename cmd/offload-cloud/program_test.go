@@ -275,6 +275,10 @@ func TestWrongUsageIsExplained(t *testing.T) {
 		{[]string{"-h"}, 0, "Examples:"},
 		{[]string{"events", "-h"}, 0, "joined"},
 		{[]string{"frobnicate"}, 2, "no verb"},
+		{[]string{"version", "x"}, 1, "not understood"},
+		{[]string{"-from", "http://localhost", "-replies", "http://x/?to={node}"}, 1, "neither ? nor #"},
+		{[]string{"-from", "mqtt://localhost", "-max-message-mib", "0"}, 1, "-max-message-mib"},
+		{[]string{"-from", "mqtt://localhost", "-max-data-mib", "-1"}, 1, "-max-data-mib"},
 		{[]string{"-no-such-flag"}, 2, "not defined"},
 		{nil, 1, "-from is missing"},
 		{[]string{"-from", "localhost"}, 1, "mqtt://host:1883"},
@@ -298,4 +302,11 @@ func TestWrongUsageIsExplained(t *testing.T) {
 			require.Contains(t, log.String(), tt.want)
 		})
 	}
+}
+
+func TestVersionIsTold(t *testing.T) {
+	for _, word := range []string{"version", "-version", "--version"} {
+		require.Regexp(t, `^offload-cloud \S+, commit \S+, go`, verb(t, word))
+	}
+	require.Contains(t, verb(t, "version", "-json"), `"commit":`)
 }

@@ -231,7 +231,9 @@ func (st *stream) conflict(r *Record) *Letter {
 		Detail: "another record is stored under this sequence; was a spool copied or restored, or is the node's name used twice?",
 	}
 	if r.Task != nil {
-		l.Raw = r.Task.Append(nil)
+		if l.Raw == nil {
+			l.Raw = r.Task.Append(nil)
+		}
 		l.Detail = fmt.Sprintf("event %s of device %s: %s", r.Task.EventID, r.Task.Device, l.Detail)
 	}
 	return l
