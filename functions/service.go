@@ -340,16 +340,6 @@ func (s *Service) Reload(w config.Writable) error {
 	return err
 }
 
-// Refuse notes a change of the configuration that cannot even be read: the one in force stays, and the health says why. The error
-// returned says the same.
-func (s *Service) Refuse(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err = fmt.Errorf("configuration rejected, keeping the previous one:\n%w", err)
-	s.problem = err.Error()
-	return err
-}
-
 func (s *Service) reload(w config.Writable) error {
 	if err := w.Validate(); err != nil {
 		return fmt.Errorf("configuration rejected, keeping the previous one:\n%w", err)

@@ -19,27 +19,21 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 	return ok
 }
 
-// watchConfig follows the changes in Consul below Offload/Writable. They come as texts, so that a value which cannot be read is told
-// of as every other mistake is, instead of holding back all that comes after it without a word.
+// watchConfig hears of changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
-	return a.edgex.ListenForCustomConfigChanges(&map[string]any{}, config.Section+"/Writable", a.changed)
+	watched := a.custom.Offload.Writable
+	return a.edgex.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 
 // changed takes a change over as a whole, or leaves everything as it was and says why.
 func (a *app) changed(raw any) {
 	log := a.edgex.LoggingClient()
-	texts, ok := raw.(*map[string]any)
+	w, ok := raw.(*config.Writable)
 	if !ok {
 		log.Errorf("a change of the configuration came as %T and is ignored", raw)
 		return
 	}
-	w, err := config.ReadRaw(*texts, a.custom.Offload.Writable)
-	if err != nil {
-		err = a.service.Refuse(err)
-	} else {
-		err = a.service.Reload(w)
-	}
-	if err != nil {
+	if err := a.service.Reload(*w); err != nil {
 		log.Errorf("%v", err)
 		return
 	}
