@@ -44,7 +44,7 @@ func (p *Pipeline) waits(r *run, j *job) bool {
 
 // mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
 func (p *Pipeline) mayWait(r *rules, j *job) bool {
-	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.Useful(j.task)
+	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.ReadsAll(j.task)
 }
 
 // unhold gives up letting a task wait: there was no room for it in the spool, or it was durable only after the last stop. It goes as
@@ -236,7 +236,7 @@ func (p *Pipeline) boundHere(j *job, err error) {
 	case p.neverLeaves(j):
 		p.sayGivenUp(j, err)
 		p.room.gone(j)
-		p.spool.Drop([]uint64{j.seq}, ReasonFailed)
+		p.spool.Drop([]uint64{j.seq}, reasonOf(err))
 		p.failed(j.id)
 	default:
 		p.amend(j, policy.Cloud, policy.LocalFailed)

@@ -18,6 +18,17 @@ var ErrRefused = errors.New("refused: the spool is full, and the class of the ta
 // ReasonFailed counts tasks whose local work failed and that had no other way to go.
 const ReasonFailed = "localFailed"
 
+// ReasonUnread counts tasks that must not leave and hold a value that is no number of its type.
+const ReasonUnread = "unread"
+
+// reasonOf is the word for a task that local work failed on.
+func reasonOf(err error) string {
+	if unread := (*local.UnreadError)(nil); errors.As(err, &unread) {
+		return ReasonUnread
+	}
+	return ReasonFailed
+}
+
 // ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
 const ReasonTooLarge = "tooLarge"
 
@@ -110,7 +121,7 @@ func (p *Pipeline) otherwise(j *job, err error) {
 		}
 	}
 	tooLarge := errors.Is(err, spool.ErrTooLarge)
-	if (tooLarge || j.task.Class.OnFull == spool.Local) && !j.tried && p.local.Useful(j.task) {
+	if (tooLarge || j.task.Class.OnFull == spool.Local) && !j.tried && p.local.ReadsAll(j.task) {
 		j.tried = true
 		p.amend(j, policy.Local, policy.SpoolFull)
 		p.operate([]*job{j})
@@ -172,7 +183,7 @@ func (p *Pipeline) operated(j *job, err error) {
 		return
 	case j.tried || j.task.Class.NeverLeave:
 		p.sayGivenUp(j, err)
-		p.drop(j, ReasonFailed)
+		p.drop(j, reasonOf(err))
 		return
 	}
 	j.tried = true
@@ -190,11 +201,11 @@ func (p *Pipeline) amend(j *job, target policy.Target, why policy.Reason) {
 	p.ring.Amend(j.id, j.decision)
 }
 
-// overrule sends away what no operator here can compute on, as it would only be thrown away. Such a task goes to the cloud
+// overrule sends a task away that holds something which no operator reads: local work would lose it. Such a task goes to the cloud
 // whatever the policy says, so that is certain and no draw.
 func (p *Pipeline) overrule(j *job) {
 	d := &j.decision
-	if j.task.Class.NeverLeave || (d.Target == policy.Cloud && d.Propensity == 1) || p.local.Useful(j.task) {
+	if j.task.Class.NeverLeave || (d.Target == policy.Cloud && d.Propensity == 1) || p.local.ReadsAll(j.task) {
 		return
 	}
 	if d.Target == policy.Local {
@@ -243,7 +254,7 @@ func (p *Pipeline) sayGivenUp(j *job, err error) {
 		return
 	}
 	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
-		j.task.EventID, j.task.Chunk, j.task.Device, ReasonFailed, givenUpEvery, err)
+		j.task.EventID, j.task.Chunk, j.task.Device, reasonOf(err), givenUpEvery, err)
 }
 
 // drain waits until every event that was submitted is concluded, or ctx ends.

@@ -13,6 +13,20 @@ var (
 	ErrFull = errors.New("the queue for local processing is full")
 )
 
+// UnreadError says that a value is no number of its type, and that the task must not leave: its data are lost.
+type UnreadError struct {
+	Device, Resource, Type string
+	Value                  string // at most maxShown bytes of it
+}
+
+func (e *UnreadError) Error() string {
+	return fmt.Sprintf("value %q of %s/%s is no %s, and its class must not leave", e.Value, e.Device, e.Resource, e.Type)
+}
+
+const maxShown = 64
+
+func bounded(value []byte) string { return string(value[:min(len(value), maxShown)]) }
+
 // PanicError says that an operator panicked over this task. The state of that operator for that resource began anew.
 type PanicError struct {
 	Operator, Device, Resource string

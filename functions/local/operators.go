@@ -69,4 +69,6 @@ type sample struct {
 	text   []byte // a scalar's value as it came, nil for everything else
 	units  string
 	chunk  bool // one of several samples that belong to the same reading
+
+	missing int // elements of the array that are no number, such as NaN, and left out of values
 }

@@ -12,11 +12,12 @@ import (
 
 // outlet is where a stage puts what it makes. It is valid during one call of the stage.
 type outlet struct {
-	w     *worker
-	e     *entry
-	c     *running
-	stage int   // the stage it belongs to
-	err   error // the first publication that failed and was not kept for later
+	w       *worker
+	e       *entry
+	c       *running
+	stage   int   // the stage it belongs to
+	missing int   // values that the reading at hand lacks
+	err     error // the first publication that failed and was not kept for later
 }
 
 // buffer is room for values that the stage passes on, the same each time; keep stores it when it has grown.
@@ -112,6 +113,9 @@ func (d *draft) result() Result {
 
 // send publishes now; a failure is that of the task at hand.
 func (d *draft) send() {
+	if n := d.out.missing; n > 0 {
+		d.tag("missing", strconv.Itoa(n))
+	}
 	if err := d.out.w.publish(d.result()); err != nil && d.out.err == nil {
 		d.out.err = err
 	}

@@ -7,8 +7,9 @@
 //
 // Operators lists them with their parameters, CheckOperators finds what is wrong with such a line. All work on single
 // values, on arrays and their chunks (each element is a value), on bools as 0 and 1, and on binaries by their size in
-// bytes. Strings and objects are left out and counted. Each reading is under the operators of its own resource's class,
-// also where it travels in an event that as a whole belongs to another.
+// bytes. Each reading is under the operators of its own resource's class, also where it travels in an event that as a whole belongs to
+// another. What no operator can read, such as a string or a number that is none, is left out and counted: ReadsAll tells beforehand whether a
+// task holds anything of the kind.
 //
 // What it promises:
 //
@@ -215,22 +216,6 @@ func (p *Processor) enqueue(ctx context.Context, j job) error {
 
 func (p *Processor) workerOf(device string) *worker {
 	return p.workers[maphash.String(p.seed, device)%uint64(len(p.workers))]
-}
-
-// Useful reports whether an operator of the task's class would look at any of its readings. Where none would, local
-// work is only a way to lose the data. The size of a binary counts only for a class that names its operators itself:
-// nobody wants to have an image replaced by its size unless he says so.
-func (p *Processor) Useful(t *task.Task) bool {
-	plans := p.rules.Load().plans
-	if t.Class == nil || len(plans[t.Class.Name]) == 0 {
-		return false
-	}
-	for i := range t.Readings {
-		if r := &t.Readings[i]; numeric(r.Type) && (r.Type != task.Blob || t.Class.Operators != "") {
-			return true
-		}
-	}
-	return len(t.Holes) > 0 && t.Class.Operators != ""
 }
 
 // Queue reports the tasks that wait or are at work, and their predicted Mcycles.

@@ -12,7 +12,7 @@ import (
 var summaryOperator = Operator{
 	Name: "summary",
 	Doc: "Sums up all values of a window: count, min, max, mean, standard deviation (of the values, divided by n), RMS, " +
-		"crest factor (peak over RMS) and percentiles (nearest rank). Windows follow the time of the readings and lie on " +
+		"crest factor (peak over RMS) and percentiles (nearest rank), and, where arrays had elements that are no number, how many are missing. Windows follow the time of the readings and lie on " +
 		"multiples of the slide since 1970, so those of different devices and nodes match. Results are named " +
 		"<resource>_mean, <resource>_p95 and so on, in an event <resource>_summary. A window is published when the device's own time has " +
 		"passed its end by `late`, or when the device falls silent for as long. Percentiles are exact up to `samples` " +
@@ -84,6 +84,7 @@ type pane struct {
 	start int64
 	moments
 	samples
+	missing int64
 }
 
 // maxStray readings in a row that are too late mean that the device's clock was set back, and not that they are late.
@@ -109,6 +110,7 @@ func (s *summary) feed(in *sample, out *outlet) {
 	}
 	at := s.pane(p)
 	at.moments.add(in.values)
+	at.missing += int64(in.missing)
 	if len(s.cfg.percentiles) > 0 {
 		at.samples.add(in.values, s.cfg.samples, out.budget())
 	}
@@ -187,10 +189,12 @@ func (s *summary) end(why string, out *outlet) {
 func (s *summary) publish(end int64, why string, out *outlet) {
 	var all moments
 	var parts []*samples
+	var missing int64
 	start := end - s.cfg.window
 	for i := range s.panes {
 		if p := &s.panes[i]; p.start >= start && p.start < end {
 			all.merge(&p.moments)
+			missing += p.missing
 			if len(p.kept) > 0 {
 				parts = append(parts, &p.samples)
 			}
@@ -204,6 +208,9 @@ func (s *summary) publish(end int64, why string, out *outlet) {
 		d.base = out.e.resource
 	}
 	d.values(&all)
+	if missing > 0 {
+		d.reading("_missing", task.Uint64, strconv.FormatInt(missing, 10), "")
+	}
 	s.quantiles(d, parts, out)
 	d.tag("windowStart", stamp(start))
 	d.tag("windowEnd", stamp(end))

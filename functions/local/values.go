@@ -32,7 +32,9 @@ func (w *worker) read(t *task.Task, r *task.Reading) (in *sample, skip string) {
 		}
 	}
 	w.values = in.values
+	all := len(in.values)
 	in.values = w.finite(in.values)
+	in.missing = all - len(in.values)
 	if len(in.values) == 0 {
 		return nil, "" // counted value by value, or an empty array
 	}

@@ -120,7 +120,7 @@ func (w *worker) process(t *task.Task) (first error) {
 		w.p.counts.skipped.add(skipNoReadings, 1)
 	}
 	now := w.p.now()
-	w.event = task.Event{ID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin, Lineage: t.Lineage}
+	w.event = eventOf(t)
 	keep := func(err error) {
 		if first == nil {
 			first = err
@@ -170,6 +170,9 @@ func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 		if skip != "" {
 			w.p.counts.skipped.add(skip, 1)
 		}
+		if t.Class != nil && t.Class.NeverLeave {
+			return &UnreadError{Device: t.Device, Resource: r.Resource, Type: r.Type.String(), Value: bounded(r.Value)}
+		}
 		return nil
 	}
 	return w.offer(e, t, r, now)
@@ -185,7 +188,7 @@ func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (firs
 	}
 	w.in.now = now
 	for _, c := range e.chains {
-		if err := w.call(e, c, 0, func(s stage, out *outlet) { s.feed(&w.in, out) }); err != nil && first == nil {
+		if err := w.call(e, c, 0, func(s stage, out *outlet) { out.missing = w.in.missing; s.feed(&w.in, out) }); err != nil && first == nil {
 			first = err
 		}
 		w.next = sooner(w.next, c.due())
@@ -195,7 +198,7 @@ func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (firs
 
 // entry finds the state for a resource, or begins one if its class has an operator for it.
 func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string) {
-	k := key{class: w.class(t, resource), device: t.Device, resource: resource}
+	k := key{class: w.rules.classOf(&w.event, t, resource).Name, device: t.Device, resource: resource}
 	if e := w.table.find(k, now); e != nil {
 		return e, ""
 	}
@@ -213,20 +216,6 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 		w.next = sooner(w.next, now+ttl)
 	}
 	return e, ""
-}
-
-// class is that of the resource, as if it had come alone: an event can hold readings of several, and a piece of one that must not leave
-// carries the class of the whole.
-func (w *worker) class(t *task.Task, resource string) string {
-	if w.rules.classes != nil {
-		if class := w.rules.classes.ForResource(&w.event, resource); class != nil {
-			return class.Name
-		}
-	}
-	if t.Class == nil {
-		return ""
-	}
-	return t.Class.Name
 }
 
 // begin makes the state of the chains that work on a resource. Those in old with the same text are taken over.

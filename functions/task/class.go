@@ -18,6 +18,7 @@ type Class struct {
 	OnFull     string        // what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore, local
 	Newest     bool          // backlog leaves newest first instead of oldest first
 	Weight     int           // share of the link among classes of one priority, ≥ 1
+	DropUnread bool          // readings that no operator reads are lost where the others are processed locally
 	Operators  string        // the local operators and their parameters, in the notation of package local
 	Order      int           // position among all classes, for tables indexed by class
 

@@ -65,6 +65,10 @@ type ClassConfig struct {
 	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" are those of
 	// Local.Operators, and "none" computes nothing.
 	Operators string
+	// DropUnread lets an event be processed locally although it holds readings that no operator reads: strings, objects, images, numbers
+	// that are none, resources without an operator. These are lost then. By default such an event goes to the cloud as a whole, whatever
+	// the policy says; one of which nothing is read does so in any case.
+	DropUnread bool
 	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" is none.
 	CriticalResource string
 	// CriticalTag names an event tag that makes the whole event critical when it is true, a number but 0, or a text but "", "0" and "false". "" is none.
@@ -121,7 +125,7 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
 		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
-		Weight: c.Weight, Operators: c.Operators,
+		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread,
 		Match: Match{
 			Device:   glob(p, "MatchDevice", c.MatchDevice),
 			Profile:  glob(p, "MatchProfile", c.MatchProfile),

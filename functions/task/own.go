@@ -18,7 +18,10 @@ func (t *Task) Own(record []byte) *Task {
 	} else {
 		own.Data = bytes.Clone(t.Data)
 	}
-	own.Holes, own.Readings = slices.Clone(t.Holes), slices.Clone(t.Readings)
+	own.Holes, own.Cut, own.Readings = slices.Clone(t.Holes), slices.Clone(t.Cut), slices.Clone(t.Readings)
+	for i := range own.Cut {
+		own.Cut[i].Resource = strings.Clone(own.Cut[i].Resource)
+	}
 	for i := range own.Holes {
 		own.Holes[i].Resource = strings.Clone(own.Holes[i].Resource)
 	}

@@ -203,14 +203,16 @@ func fillFrame(t *Task, ev *Event, cuts []cut) {
 		size -= cuts[i].end - cuts[i].start
 	}
 	t.Encoding, t.Data = ev.Encoding, make([]byte, 0, size)
-	t.Holes, t.Readings = make([]Hole, len(cuts)), make([]Reading, 0, left)
+	t.Holes, t.Cut, t.Readings = make([]Hole, len(cuts)), make([]Reading, len(cuts)), make([]Reading, 0, left)
 	from, next := 0, 0
 	for i := range cuts {
 		c := &cuts[i]
 		t.Data = append(t.Data, ev.Raw[from:c.start]...)
 		t.Readings = append(t.Readings, ev.Readings[next:c.reading]...)
 		from, next = c.end, c.reading+1
-		t.Holes[i] = Hole{Resource: ev.Readings[c.reading].Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
+		r := &ev.Readings[c.reading]
+		t.Cut[i] = Reading{Resource: r.Resource, Type: r.Type}
+		t.Holes[i] = Hole{Resource: r.Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
 		if c.text {
 			t.Holes[i].Encoding = Text
 		}

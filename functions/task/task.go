@@ -72,6 +72,7 @@ type Task struct {
 	Count    int       // elements or bytes in a chunk ≥ 1
 	Hole     int       // which hole of the frame a chunk ≥ 1 belongs to
 	Holes    []Hole    // frame only, ascending
+	Cut      []Reading // what was cut out, hole by hole, without the values; nil on a task that was read back from disk
 	Readings []Reading // what an operator can compute on; nil on a task that was read back from disk
 
 	Nominal    int           // bytes of a task whose data are elsewhere, and Data nil: only its place is asked for

@@ -3,12 +3,16 @@ package task
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 )
 
 // Floats appends the value, or each element of an array, to dst: numbers as they are, false as 0 and true as 1.
-// Integers beyond 2⁵³ lose their last digits. On an error dst is returned as it was.
+// A float may also be the base64 of its 4 or 8 bytes, big-endian, as old device services write it. A text that is no value of the
+// reading's type, such as 300 for an Int8, is an error, and then dst is returned as it was. Integers beyond 2⁵³ lose their last
+// digits; Ranks has them all.
 func (r *Reading) Floats(dst []float64) ([]float64, error) {
 	array := r.Type.IsArray()
 	if !r.Type.IsNumeric() && r.Type != Bool && r.Type != BoolArray {
@@ -82,17 +86,111 @@ func (l *elementList) next() (elem []byte, ok bool) {
 // number reads one element in EdgeX's text, such as 42, -1.5, 1.234568e+01 or true.
 func number(typ ValueType, elem []byte) (float64, error) {
 	elem = bytes.TrimSpace(elem)
-	if typ != Bool && typ != BoolArray {
-		if v, ok := exact(elem); ok {
-			return v, nil
+	switch kind := typ.Element(); kind {
+	case Bool:
+		v, err := strconv.ParseBool(string(elem))
+		if err != nil || !v {
+			return 0, err
 		}
-		return strconv.ParseFloat(string(elem), 64)
+		return 1, nil
+	case Float32, Float64:
+		return float(kind, elem)
+	default:
+		return whole(kind, elem)
 	}
-	v, err := strconv.ParseBool(string(elem))
-	if err != nil || !v {
-		return 0, err
+}
+
+// whole reads an integer that its type can hold, also in the notation of a float, such as 20.0 or 1e2.
+func whole(typ ValueType, elem []byte) (float64, error) {
+	if v, ok := exact(elem); ok && v == math.Trunc(v) && math.Abs(v) <= 1<<53 && v >= bounds[typ].least && v <= bounds[typ].most {
+		return v, nil
 	}
-	return 1, nil
+	bits := typ.Bits()
+	if typ.IsUnsigned() {
+		v, err := strconv.ParseUint(string(elem), 10, bits)
+		return float64(v), err
+	}
+	v, err := strconv.ParseInt(string(elem), 10, bits)
+	return float64(v), err
+}
+
+// float reads a number, or the base64 of one.
+func float(typ ValueType, elem []byte) (float64, error) {
+	if v, ok := exact(elem); ok && (typ == Float64 || math.Abs(v) <= math.MaxFloat32) {
+		return v, nil
+	}
+	if v, ok := encoded(elem); ok {
+		return v, nil
+	}
+	v, err := strconv.ParseFloat(string(elem), 64)
+	if err == nil && typ == Float32 && math.Abs(v) > math.MaxFloat32 && !math.IsInf(v, 0) {
+		_, err = strconv.ParseFloat(string(elem), 32) // a value that rounds to the greatest one is in range
+	}
+	return v, err
+}
+
+// encoded reads the base64 of 4 or 8 bytes. Its padding is in no other notation of a number. Of 4 bytes the result is the shortest
+// decimal that they stand for, as it would have been written.
+func encoded(elem []byte) (float64, bool) {
+	var b [9]byte
+	if n := len(elem); n != 8 && n != 12 || elem[n-1] != '=' {
+		return 0, false
+	}
+	switch n, err := base64.StdEncoding.Decode(b[:], elem); {
+	case err == nil && n == 4:
+		v := float64(math.Float32frombits(binary.BigEndian.Uint32(b[:])))
+		var text [24]byte
+		v, err = strconv.ParseFloat(string(strconv.AppendFloat(text[:0], v, 'g', -1, 32)), 64)
+		return v, err == nil
+	case err == nil && n == 8:
+		return math.Float64frombits(binary.BigEndian.Uint64(b[:])), true
+	}
+	return 0, false
+}
+
+// Ranks appends, for values of 64 bits that are integers, the exact value or elements to dst; for other types it appends nothing. A rank is
+// the distance from the least value of the type, so that ranks compare, and their differences are those of the values; see AppendRank.
+// Call it after Floats has succeeded.
+func (r *Reading) Ranks(dst []uint64) []uint64 {
+	kind := r.Type.Element()
+	if kind != Int64 && kind != Uint64 {
+		return dst
+	}
+	if !r.Type.IsArray() {
+		return append(dst, rank(kind, r.Value))
+	}
+	list := newElements(r.Value)
+	for elem, ok := list.next(); ok; elem, ok = list.next() {
+		dst = append(dst, rank(kind, elem))
+	}
+	return dst
+}
+
+// signBit is the rank of 0 in Int64.
+const signBit = 1 << 63
+
+func rank(kind ValueType, elem []byte) uint64 {
+	text := string(bytes.TrimSpace(elem))
+	if kind == Uint64 {
+		if v, err := strconv.ParseUint(text, 10, 64); err == nil {
+			return v
+		}
+		v, _ := exact([]byte(text)) // in the notation of a float
+		return uint64(v)
+	}
+	if v, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return uint64(v) ^ signBit
+	}
+	v, _ := exact([]byte(text))
+	return uint64(int64(v)) ^ signBit
+}
+
+// AppendRank appends the integer that a rank stands for, in decimal digits.
+func AppendRank(dst []byte, rank uint64, unsigned bool) []byte {
+	if unsigned {
+		return strconv.AppendUint(dst, rank, 10)
+	}
+	return strconv.AppendInt(dst, int64(rank^signBit), 10)
 }
 
 // powers are those of ten that a float64 holds exactly.

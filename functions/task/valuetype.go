@@ -1,5 +1,7 @@
 package task
 
+import "math"
+
 // ValueType is an EdgeX value type.
 type ValueType uint8
 
@@ -65,3 +67,45 @@ func ParseType(name []byte) (ValueType, bool) {
 	}
 	return Unknown, false
 }
+
+// Element is the type of an array's elements, and of anything else the type itself.
+func (t ValueType) Element() ValueType {
+	if t.IsArray() {
+		return t - BoolArray + Bool
+	}
+	return t
+}
+
+// IsInteger reports whether the value, or each element of it, is an integer.
+func (t ValueType) IsInteger() bool {
+	e := t.Element()
+	return e >= Uint8 && e <= Int64
+}
+
+// IsUnsigned reports whether the value, or each element of it, is an unsigned integer.
+func (t ValueType) IsUnsigned() bool {
+	e := t.Element()
+	return e >= Uint8 && e <= Uint64
+}
+
+// Bits is the size of the integer, or of each element: 8 to 64. It is 0 for other types.
+func (t ValueType) Bits() int {
+	if !t.IsInteger() {
+		return 0
+	}
+	if t.IsUnsigned() {
+		return 8 << (t.Element() - Uint8)
+	}
+	return 8 << (t.Element() - Int8)
+}
+
+// bounds are the least and greatest value of each integer type; for 64 bits they are the nearest float64.
+var bounds = func() (table [len(typeNames)]struct{ least, most float64 }) {
+	for t := Uint8; t <= Uint64; t++ {
+		table[t].most = math.Ldexp(1, t.Bits()) - 1
+	}
+	for t := Int8; t <= Int64; t++ {
+		table[t].least, table[t].most = -math.Ldexp(1, t.Bits()-1), math.Ldexp(1, t.Bits()-1)-1
+	}
+	return table
+}()
