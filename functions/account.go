@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"app-offload/functions/check"
 )
 
 // ledgerFile keeps, beside the spool, the part of the account that the spool does not keep itself.
@@ -18,18 +20,21 @@ type account struct {
 	Counts Counts `json:"counts"`
 }
 
+// errDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
+var errDamaged = errors.New("the file is damaged")
+
 // loadLedger reads what was saved; a spool without it is new.
 func loadLedger(dir string) (Saved, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile)) // #nosec G304 -- the configured spool
 	if errors.Is(err, fs.ErrNotExist) {
 		return Saved{}, nil
 	}
-	var a account
-	if err == nil {
-		err = json.Unmarshal(raw, &a)
-	}
 	if err != nil {
-		return Saved{}, fmt.Errorf("reading the account: %w", err)
+		return Saved{}, fmt.Errorf("reading the account: %w", check.Access(err))
+	}
+	var a account
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return Saved{}, fmt.Errorf("reading the account: %w: %w", errDamaged, err)
 	}
 	return a.Saved, nil
 }

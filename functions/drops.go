@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // Drop is what was dropped of one class for one reason.
@@ -62,19 +64,19 @@ type dropEntry struct {
 	Early uint64 `json:"early,omitempty"` // of Count, before they reached the spool, which does not count them
 }
 
-// openDrops reads what an earlier run noted. A file that cannot be read makes all drops unacknowledged: that way errs on the safe side.
+// openDrops reads what an earlier run noted. A file that is damaged makes all drops unacknowledged: that way errs on the safe side.
 func openDrops(dir string) (*drops, error) {
 	d := &drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
 	raw, err := os.ReadFile(d.path) // #nosec G304 -- the configured spool
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(raw, &d.list)
-	}
 	if err != nil {
+		return nil, fmt.Errorf("reading the drops: %w", check.Access(err))
+	}
+	if err := json.Unmarshal(raw, &d.list); err != nil {
 		d.list = nil
-		return d, fmt.Errorf("reading %s: %w", d.path, err)
+		return d, fmt.Errorf("reading %s: %w: %w", d.path, errDamaged, err)
 	}
 	return d, nil
 }

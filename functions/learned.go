@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"app-offload/functions/check"
 	"app-offload/functions/policy"
 )
 
@@ -52,12 +53,15 @@ type learned struct {
 	problem string
 }
 
-// open finds what an earlier run has learned and hands it to those who learn. Whatever cannot be taken over is set aside
-// and said, and learning starts anew.
-func (l *learned) open(log Logger) {
+// open finds what an earlier run has learned and hands it to those who learn. What is damaged is set aside with a line in the log, and
+// learning starts anew. A file that is there and cannot be read is an error: it is not damaged, and must not be written anew.
+func (l *learned) open(log Logger) error {
 	raw, err := readLearned(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
+	}
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return fmt.Errorf("reading the learned state: %w", check.Access(err))
 	}
 	var state learnedState
 	if err == nil {
@@ -67,14 +71,17 @@ func (l *learned) open(log Logger) {
 		err = l.restore(&state)
 	}
 	if err == nil {
-		return
+		return nil
 	}
 	aside := filepath.Join(filepath.Dir(l.path), badLearnedFile)
 	if moved := os.Rename(l.path, aside); moved != nil {
 		err = errors.Join(err, moved)
 	}
 	log.Warnf("what was learned cannot be taken over, so learning starts anew; the file is set aside as %s: %v", aside, err)
+	return nil
 }
+
+var errTooLarge = errors.New("too large")
 
 func readLearned(path string) ([]byte, error) {
 	info, err := os.Stat(path)
@@ -82,7 +89,7 @@ func readLearned(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > maxLearned {
-		return nil, fmt.Errorf("%s has %d bytes; no more than %d are ever written", path, info.Size(), maxLearned)
+		return nil, fmt.Errorf("%w: %s has %d bytes; no more than %d are ever written", errTooLarge, path, info.Size(), maxLearned)
 	}
 	return os.ReadFile(path) // #nosec G304 -- the configured folder
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"app-offload/functions/batch"
+	"app-offload/functions/check"
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/export"
@@ -151,11 +152,15 @@ func (s *Service) openSpool() (err error) {
 	}
 	s.life.onStop("spool", func(context.Context) error { return s.spool.Close() })
 	saved, err := loadLedger(s.cfg.Spool.Directory)
-	if err != nil {
-		s.log.Warnf("the account of an earlier run is not readable, what was done here before is not counted: %v", err)
+	if errors.Is(err, errDamaged) {
+		s.log.Warnf("the account of an earlier run is damaged, what was done locally before is not counted: %v", err)
+	} else if err != nil {
+		return err
 	}
 	s.ledger = NewLedger(saved, s.spoolCounts())
-	if s.drops, err = openDrops(s.cfg.Spool.Directory); err != nil {
+	if s.drops, err = openDrops(s.cfg.Spool.Directory); err != nil && !errors.Is(err, errDamaged) {
+		return err
+	} else if err != nil {
 		s.log.Warnf("acknowledged drops are forgotten, all count as new: %v", err)
 	}
 	s.drops.see(droppedByClass(s.spool.Stats().Classes), true)
@@ -186,13 +191,15 @@ func (s *Service) openLearned() (err error) {
 	}
 	every, _ := time.ParseDuration(s.cfg.LearnedInterval) // validated in New
 	s.learned = &learned{path: filepath.Join(dir, learnedFile), every: every, rules: s.rules.Load}
-	s.learned.open(s.log)
+	if err := s.learned.open(s.log); err != nil {
+		return err
+	}
 	s.life.onStop("learned state", func(context.Context) error { return s.learned.close() })
 	s.decisions, err = openDecisionLog(s.cfg.DecisionLog, s.cfg.DecisionLogMiB, s.cfg.DecisionLogShare, s.log)
 	if s.decisions != nil {
 		s.life.onStop("decision log", s.decisions.close)
 	}
-	return err
+	return check.Access(err)
 }
 
 func (s *Service) openExport() error {

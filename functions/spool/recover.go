@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // afterLoss is the leap of the sequence when the state was lost: far enough that none is given a second time.
@@ -27,7 +29,7 @@ func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 		return nil, fmt.Errorf("opening spool in %s: Spool.Encrypt is set and there are no keys", dir)
 	}
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("opening spool in %s: %w", dir, err)
+		return nil, fmt.Errorf("opening spool in %s: %w", dir, check.Access(err))
 	}
 	s.comm.Add(1)
 	go s.committer()
@@ -190,7 +192,7 @@ func readState(fsys FS, dir string) (best *savedState, damaged bool) {
 	for _, name := range slotNames {
 		f, err := fsys.Open(dir+"/"+name, false)
 		if err != nil {
-			continue
+			continue // it is missing: where it may not be read, opening it to write fails as well
 		}
 		var b []byte
 		size, err := f.Size()

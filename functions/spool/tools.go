@@ -3,10 +3,13 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // Report is what Inspect, Verify and Repair found in a directory.
@@ -137,6 +140,13 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 		_ = lock.Close() // only asked
 	} else {
 		v.InUse = errors.Is(err, ErrLocked)
+	}
+	for _, name := range slotNames {
+		if f, err := o.fs.Open(dir+"/"+name, false); err == nil {
+			_ = f.Close() // only asked
+		} else if errors.Is(err, fs.ErrPermission) {
+			return nil, check.Access(err) // it is there, and not lost
+		}
 	}
 	v.readState()
 	v.Kept, _ = o.fs.List(dir + "/" + quarantineDir) // mostly there is none
