@@ -132,6 +132,18 @@ func TestHealthNamesItsReason(t *testing.T) {
 	}
 }
 
+// Results of another service on the bus are a note, and so are events that no acknowledgement protects.
+func TestHealthNotesOtherServices(t *testing.T) {
+	t.Parallel()
+	s, fake := well(t, nil)
+	s.kinship.counts[skipResult].Add(3)
+	h := s.Health()
+	require.Equal(t, Note, h.Severity("otherResults"))
+	require.Equal(t, Well, h.State)
+	fake.Advance(lately)
+	require.Equal(t, Fine, s.Health().Severity("otherResults"))
+}
+
 // A disk that refuses is critical until a commit works.
 func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 	t.Parallel()

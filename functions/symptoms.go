@@ -26,6 +26,7 @@ func symptoms() []symptom {
 		{"consumerSilent", consumerSilent},
 		{"learned", learnedNotKept},
 		{"canary", canaryRolledBack},
+		{"otherResults", otherResults},
 		{"unsafe", unsafeEvents},
 	}
 }
@@ -207,6 +208,14 @@ func canaryRolledBack(s *Service, _ *memory) (Severity, string) {
 		return Fine, ""
 	}
 	return Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
+}
+
+// otherResults says that another app-offload is on this bus, whose results are counted and not computed on.
+func otherResults(s *Service, m *memory) (Severity, string) {
+	counts := s.kinship.skipped()
+	delete(counts, skipReasons[skipOwn])
+	n := m.grown("results of others", summed(counts))
+	return when(n > 0, Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
 }
 
 func unsafeEvents(s *Service, _ *memory) (Severity, string) {

@@ -106,10 +106,12 @@ func (l *lockedBuffer) String() string {
 // newEdge prepares an edge at a broker inside of the test.
 func newEdge(t testing.TB, env ...string) *edge {
 	t.Helper()
-	port := freePort(t)
 	broker := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, broker.AddHook(new(auth.AllowHook), nil))
-	require.NoError(t, broker.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:" + port})))
+	listener := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
+	require.NoError(t, broker.AddListener(listener))
+	_, port, err := net.SplitHostPort(listener.Address())
+	require.NoError(t, err)
 	require.NoError(t, broker.Serve())
 	end := sync.OnceFunc(func() { _ = broker.Close() })
 	t.Cleanup(end)
