@@ -16,6 +16,7 @@ require (
 	github.com/edgexfoundry/app-functions-sdk-go/v3 v3.1.0
 	github.com/edgexfoundry/device-sdk-go/v3 v3.1.0
 	github.com/edgexfoundry/go-mod-bootstrap/v3 v3.1.0
+	github.com/edgexfoundry/go-mod-configuration/v3 v3.1.0
 	github.com/edgexfoundry/go-mod-core-contracts/v3 v3.1.0
 	github.com/edgexfoundry/go-mod-messaging/v3 v3.1.0
 	github.com/fxamacker/cbor/v2 v2.7.0
@@ -60,7 +61,6 @@ require (
 	github.com/docker/go-connections v0.4.0 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
-	github.com/edgexfoundry/go-mod-configuration/v3 v3.1.0 // indirect
 	github.com/edgexfoundry/go-mod-registry/v3 v3.1.0 // indirect
 	github.com/edgexfoundry/go-mod-secrets/v3 v3.1.0 // indirect
 	github.com/fatih/color v1.14.1 // indirect

@@ -334,6 +334,15 @@ func (s *Service) Stop() error {
 	return s.life.stop(ctx)
 }
 
+// RefuseConfiguration notes why a changed configuration could not even be read, and returns it as Reload would. The previous one stays.
+func (s *Service) RefuseConfiguration(why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := fmt.Errorf("configuration rejected, keeping the previous one:\n%w", why)
+	s.problem = err.Error()
+	return err
+}
+
 // Reload takes over a changed configuration of what may change while the service runs: all of it, or on an error
 // nothing.
 func (s *Service) Reload(w config.Writable) error {

@@ -83,6 +83,9 @@ func (a *app) show() error {
 
 // load reads the custom section, and without Consul overrides it from the environment, which the SDK then leaves out.
 func (a *app) load() error {
+	if usesProvider(os.Args[1:], os.LookupEnv) {
+		a.custom.Offload.Writable.Classes = nil // those in the provider are all there are: the default ones may have been deleted there
+	}
 	if err := a.edgex.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
 	}

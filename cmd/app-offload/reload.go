@@ -21,19 +21,24 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 
 // watchConfig hears of changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
-	watched := a.custom.Offload.Writable
+	watched := map[string]any{} // texts: the SDK would hold back every change after a value that it cannot read, and say so to nobody but the log
 	return a.edgex.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 
 // changed takes a change over as a whole, or leaves everything as it was and says why.
 func (a *app) changed(raw any) {
 	log := a.edgex.LoggingClient()
-	w, ok := raw.(*config.Writable)
+	tree, ok := raw.(*map[string]any)
 	if !ok {
 		log.Errorf("a change of the configuration came as %T and is ignored", raw)
 		return
 	}
-	if err := a.service.Reload(*w); err != nil {
+	w, err := config.FromTree(a.custom.Offload.Writable, *tree)
+	if err != nil {
+		log.Errorf("%v", a.service.RefuseConfiguration(err))
+		return
+	}
+	if err := a.service.Reload(w); err != nil {
 		log.Errorf("%v", err)
 		return
 	}

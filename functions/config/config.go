@@ -137,7 +137,9 @@ func (w Writable) Validate() error {
 	_, err := task.NewClasses(w.Classes)
 	errs := under("Writable", w.Policy.Validate(), w.Score.Validate(), w.Batch.Validate(), err)
 	for name, class := range w.Classes {
-		errs = append(errs, w.validateClass(name, class))
+		if !class.Off {
+			errs = append(errs, w.validateClass(name, class))
+		}
 	}
 	return errors.Join(errs...)
 }

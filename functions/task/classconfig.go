@@ -27,6 +27,8 @@ const (
 // A key left out is 0 or "" when EdgeX reads the entry, so these always mean the default. Where an explicit nothing is
 // useful for a number, it is written as -1.
 type ClassConfig struct {
+	// Off takes the class away: nothing belongs to it, as if it were not there. It removes a class that the shipped file has.
+	Off bool
 	// MatchDevice is a glob on the device's name such as "pump-*"; "" or "*" is every device. In a glob, * is any text, ? any character,
 	// [a-z] one of these, [^a-z] one of all others, and \ takes the next character as it is; a / is a character like any other.
 	MatchDevice string

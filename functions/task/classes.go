@@ -50,8 +50,14 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		class, err := build(name, configs[name])
+		if configs[name].Off && name != DefaultClass {
+			continue // nor does it matter what is wrong with it
+		}
 		problems = append(problems, err)
 		c.all = append(c.all, class)
+	}
+	if configs[DefaultClass].Off {
+		problems = append(problems, errors.New("Classes.default.Off = \"true\": what matches no other class belongs to this one; remove Off")) //nolint:staticcheck // begins with a key
 	}
 	if _, given := configs[DefaultClass]; !given {
 		class, err := build(DefaultClass, DefaultClassConfig())

@@ -185,3 +185,13 @@ func TestClassesCacheIsBounded(t *testing.T) {
 	wg.Wait()
 	require.LessOrEqual(t, len(classes.cache), maxCached)
 }
+
+// A class that is off is not there, whatever else it says; the one that takes the rest cannot be.
+func TestAClassThatIsOff(t *testing.T) {
+	classes, err := NewClasses(map[string]ClassConfig{"a": {MatchDevice: "d", Off: true}, "b": {MatchDevice: "^d$", Priority: 99, Off: true}})
+	require.NoError(t, err)
+	require.Len(t, classes.All(), 1)
+	require.Equal(t, DefaultClass, classes.For(&Event{Device: "d"}).Name)
+	_, err = NewClasses(map[string]ClassConfig{DefaultClass: {Off: true}})
+	require.ErrorContains(t, err, "Classes.default.Off")
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgexfoundry/go-mod-configuration/v3/configuration"
+	"github.com/edgexfoundry/go-mod-configuration/v3/pkg/types"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+)
+
+// keyValues is as much of Consul as a watch asks for: the values below a prefix, once they have changed.
+type keyValues struct {
+	mu     sync.Mutex
+	index  int
+	values map[string]string
+}
+
+func (k *keyValues) set(key, value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.index++
+	k.values[key] = value
+}
+
+func (k *keyValues) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	known, _ := strconv.Atoi(r.URL.Query().Get("index"))
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		k.mu.Lock()
+		news := k.index > known
+		k.mu.Unlock()
+		if news || r.Context().Err() != nil {
+			break
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	prefix := strings.TrimPrefix(r.URL.Path, "/v1/kv/")
+	var pairs []map[string]any
+	for key, value := range k.values {
+		if strings.HasPrefix(key, prefix) {
+			pairs = append(pairs, map[string]any{"Key": key, "Value": []byte(value)})
+		}
+	}
+	w.Header().Set("X-Consul-Index", strconv.Itoa(k.index))
+	_ = json.NewEncoder(w).Encode(pairs)
+}
+
+// Through EdgeX's own client, a value in Consul that cannot be read comes as a mistake that is named, and does not hold back what comes
+// after it.
+func TestUnreadableValueInConsulIsTold(t *testing.T) {
+	t.Parallel()
+	const below = "edgex/v3/app-offload/Offload/Writable/"
+	kv := &keyValues{index: 1, values: map[string]string{below + "Batch/MaxKiB": "256", below + "Classes/vibration/Priority": "7"}}
+	server := httptest.NewServer(kv)
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	host, port, err := net.SplitHostPort(u.Host)
+	require.NoError(t, err)
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	client, err := configuration.NewConfigurationClient(types.ServiceConfig{Protocol: "http", Host: host, Port: number, Type: "consul", BasePath: "edgex/v3/app-offload"})
+	require.NoError(t, err)
+	updates, problems := make(chan any), make(chan error, 10)
+	client.WatchForChanges(updates, problems, &map[string]any{}, config.Section+"/Writable")
+	t.Cleanup(client.StopWatching)
+
+	next := func() (config.Writable, error) {
+		t.Helper()
+		select {
+		case raw := <-updates:
+			return config.FromTree(config.Default().Writable, *raw.(*map[string]any))
+		case err := <-problems:
+			return config.Writable{}, fmt.Errorf("from the client: %w", err)
+		case <-time.After(patience):
+			require.Fail(t, "no update came")
+			return config.Writable{}, nil
+		}
+	}
+	w, err := next()
+	require.NoError(t, err)
+	require.Len(t, w.Classes, 1)
+	kv.set(below+"Batch/MaxKiB", "much")
+	_, err = next()
+	require.EqualError(t, err, `Offload.Writable.Batch.MaxKiB = "much": is not a whole number`)
+	kv.set(below+"Policy/Default", "edge")
+	_, err = next()
+	require.Error(t, err, "it still cannot be read, and still says so")
+	kv.set(below+"Batch/MaxKiB", "512")
+	w, err = next()
+	require.NoError(t, err)
+	require.Equal(t, "edge", w.Policy.Default)
+	require.Equal(t, 512, w.Batch.MaxKiB)
+}

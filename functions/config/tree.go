@@ -1,0 +1,75 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"app-offload/functions/task"
+)
+
+// FromTree is base with the values of a tree of texts, as the configuration provider keeps them below Offload/Writable: maps by name, and a
+// text for each key. A key that the tree lacks keeps its value in base; Classes are those of the tree alone, so that a class that was
+// deleted there is gone. The error names every value that cannot be read, and then base is returned as it is.
+func FromTree(base Writable, tree map[string]any) (Writable, error) {
+	if len(tree) == 0 {
+		return base, errors.New("nothing is left below Offload/Writable; start with -o to put the file's values there again")
+	}
+	w := base
+	w.Classes = map[string]task.ClassConfig{}
+	if err := graft([]string{"Writable"}, reflect.ValueOf(&w).Elem(), tree); err != nil {
+		return base, err
+	}
+	return w, nil
+}
+
+// graft sets the fields of a struct. EdgeX does not mind upper and lower case, and ignores what it does not know.
+func graft(path []string, v reflect.Value, tree map[string]any) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		field, ok := v.Type().FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, name) })
+		if !ok || name == "" {
+			continue
+		}
+		errs = append(errs, graftValue(append(slices.Clip(path), field.Name), v.FieldByIndex(field.Index), tree[name]))
+	}
+	return errors.Join(errs...)
+}
+
+func graftValue(path []string, v reflect.Value, in any) error {
+	values, section := in.(map[string]any)
+	text, _ := in.(string)
+	key := Section + "." + strings.Join(path, ".")
+	switch {
+	case v.Kind() == reflect.Map:
+		return graftEntries(path, v, values)
+	case v.Kind() == reflect.Struct:
+		return graft(path, v, values)
+	case section:
+		return fmt.Errorf("%s: is one value, and not a folder", key)
+	case text == "" && v.Kind() != reflect.String:
+		v.SetZero() // as EdgeX reads it
+		return nil
+	}
+	if err := set(v, strings.TrimSpace(text)); err != nil {
+		return fmt.Errorf("%s = %q: %w", key, text, err)
+	}
+	return nil
+}
+
+func graftEntries(path []string, v reflect.Value, tree map[string]any) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		values, ok := tree[name].(map[string]any)
+		if !ok {
+			continue // a folder's own key
+		}
+		entry := reflect.New(v.Type().Elem()).Elem()
+		errs = append(errs, graft(append(slices.Clip(path), name), entry, values))
+		v.SetMapIndex(reflect.ValueOf(name), entry)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,68 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tree is a Writable as Consul keeps it: a text for each key.
+func tree(t *testing.T, w Writable) map[string]any {
+	t.Helper()
+	root := map[string]any{}
+	c := Default()
+	c.Writable = w
+	require.NoError(t, Walk(&c, func(k Key) error {
+		if k.Path[1] != "Writable" {
+			return nil
+		}
+		at := root
+		for _, name := range k.Path[2 : len(k.Path)-1] {
+			if at[name] == nil {
+				at[name] = map[string]any{}
+			}
+			at = at[name].(map[string]any)
+		}
+		at[k.Path[len(k.Path)-1]] = fmt.Sprint(k.Value.Interface())
+		return nil
+	}))
+	return root
+}
+
+func TestFromTree(t *testing.T) {
+	base := Default().Writable
+	same, err := FromTree(base, tree(t, base))
+	require.NoError(t, err)
+	require.Equal(t, base, same)
+
+	changed := tree(t, base)
+	changed["batch"] = map[string]any{"maxkib": "128"} // case does not matter, and what is missing stays
+	delete(changed["Classes"].(map[string]any), "camera")
+	changed["Classes"].(map[string]any)["pump"] = map[string]any{"MatchDevice": "pump*", "NeverLeave": "true", "": ""}
+	changed["Nonsense"] = "x"
+	w, err := FromTree(base, changed)
+	require.NoError(t, err)
+	require.Equal(t, 128, w.Batch.MaxKiB)
+	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
+	require.NotContains(t, w.Classes, "camera", "a class that was deleted is gone")
+	require.True(t, w.Classes["pump"].NeverLeave)
+	require.NoError(t, w.Validate())
+}
+
+// Each value that cannot be read is named with its key, and then nothing is taken.
+func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
+	base := Default().Writable
+	bad := tree(t, base)
+	bad["Batch"].(map[string]any)["MaxKiB"] = "many"
+	bad["Batch"].(map[string]any)["MaxCount"] = "7"
+	bad["Classes"].(map[string]any)["camera"].(map[string]any)["NeverLeave"] = "perhaps"
+	bad["Score"].(map[string]any)["WireShare"] = map[string]any{"x": "1"}
+	w, err := FromTree(base, bad)
+	require.Equal(t, base, w)
+	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is one value"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.Len(t, strings.Split(err.Error(), "\n"), 3)
+}
