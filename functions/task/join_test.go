@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -96,8 +97,8 @@ func TestJoinRefusesBadFrames(t *testing.T) {
 	}{
 		{"beyond the frame", []Hole{{At: 3, Length: 1, Encoding: Text}}, "is not between"},
 		{"negative", []Hole{{At: -1, Length: 1, Encoding: Text}}, "is not between"},
-		{"longer than its chunks", []Hole{{At: 1, Length: 1 << 40, Encoding: Binary}}, "does not continue"},
-		{"longer than its chunks", []Hole{{At: 1, Length: 1 << 40, Encoding: Text}}, "hold 1 of"},
+		{"longer than its chunks", []Hole{{At: 1, Length: math.MaxInt, Encoding: Binary}}, "does not continue"},
+		{"longer than its chunks", []Hole{{At: 1, Length: math.MaxInt, Encoding: Text}}, "hold 1 of"},
 		{"no hole for the chunk", nil, "which the frame does not have"},
 	}
 	for _, row := range rows {
