@@ -202,6 +202,9 @@ func (s *Service) openLearned() (err error) {
 	return check.Access(err)
 }
 
+// linkMaxKiB is the largest message that is read from the link: receipts are small, and results as large as the cloud makes them.
+const linkMaxKiB = 4 << 10
+
 func (s *Service) openExport() error {
 	rules := s.rules.Load()
 	scheduler, err := batch.New(s.cfg.Writable.Batch, s.spool, rules.classes)
@@ -212,10 +215,14 @@ func (s *Service) openExport() error {
 	if err != nil {
 		return err
 	}
+	if s.cfg.KeySecret == "" {
+		s.log.Warnf("no keys are configured: whatever leaves is readable at the broker, and anybody who may publish there can send receipts, on which this node deletes records; set Offload.KeySecret, or restrict the topics %s# at the broker",
+			seal.TopicRoot)
+	}
 	s.scheduler = scheduler
 	s.exporter, err = export.New(s.cfg.Export, export.Deps{
 		Node: s.cfg.Node, Batches: scheduler, Spool: standing{s.spool, s.room}, Sealer: sealer,
-		Opener: seal.NewOpener(s.keys, seal.Limits{}), Log: s.log,
+		Opener: seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB}), MaxPacket: linkMaxKiB << 10, Log: s.log,
 		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.resulted, OnProgress: s.room.nudge,
 	})
 	if err != nil {

@@ -59,7 +59,9 @@ type Scheduler struct {
 	age      time.Duration
 	limit    int // bytes a batch, at most MaxKiB
 	drain    bool
-	hasten   bool // what is fresh at the next look is due at once
+	excluded map[string]bool // classes that are not handed out for now
+	withheld bool            // fresh records of such a class wait
+	hasten   bool            // what is fresh at the next look is due at once
 	classes  map[string]*task.Class
 	queues   map[key]*queue
 	lanes    [spool.Lanes][]*queue             // what the spool offers now
@@ -112,6 +114,14 @@ func (s *Scheduler) SetLimit(bytes int) {
 	if bytes > 0 {
 		s.limit = min(s.limit, bytes)
 	}
+}
+
+// Exclude names the classes of which Next hands out nothing, until it is called again. The map is not changed any more.
+func (s *Scheduler) Exclude(classes map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.excluded = classes
+	s.wake()
 }
 
 // Drain makes all fresh records due at once and leaves the backlog alone: Next answers ErrDrained when none are left.
@@ -182,7 +192,7 @@ func (s *Scheduler) next(now time.Time) (b *Batch, wait time.Duration, drained b
 	c, ok := s.choose(now)
 	if !ok {
 		wait = s.wait(now)
-		return nil, wait, s.drain && wait < 0
+		return nil, wait, s.drain && wait < 0 && !s.withheld
 	}
 	if b := s.take(c); b != nil {
 		return b, 0, false
@@ -196,7 +206,7 @@ const retryAfter = 100 * time.Millisecond
 
 // look takes over what the spool offers now.
 func (s *Scheduler) look(now time.Time) {
-	s.offers = s.src.Queues(s.offers[:0])
+	s.offers, s.withheld = s.src.Queues(s.offers[:0]), false
 	for lane := range s.lanes {
 		for _, q := range s.lanes[lane] {
 			if !slices.ContainsFunc(s.offers, func(o spool.Queue) bool { return o.Lane == q.lane && o.Class == q.class }) {
@@ -206,6 +216,13 @@ func (s *Scheduler) look(now time.Time) {
 		s.lanes[lane] = s.lanes[lane][:0]
 	}
 	for i := range s.offers {
+		if s.excluded[s.offers[i].Class] {
+			s.withheld = s.withheld || s.offers[i].Live > 0
+			if q := s.queues[key{s.offers[i].Lane, s.offers[i].Class}]; q != nil {
+				q.count = [sourceCount]int{} // it earns nothing meanwhile, but what waits grows older
+			}
+			continue
+		}
 		q := s.queue(key{s.offers[i].Lane, s.offers[i].Class})
 		q.offer(&s.offers[i], &s.clocks, now)
 		if s.hasten && s.offers[i].Live > 0 {

@@ -12,37 +12,38 @@ type asideSaid struct {
 	since int       // records since
 }
 
-// setAside gives up what the window found to be beyond hope, so that it never blocks the rest.
+// setAside gives up what the window found to be beyond hope, and gives back what the spool is to hand out again.
 func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
-		seqs := appendSequences(nil, a.records)
-		x.deps.Spool.Drop(seqs, a.reason)
-		x.stats.do(func(s *Stats) { s.SetAside += uint64(len(seqs)) })
+		x.deps.Spool.Drop(a.seqs, a.reason)
+		x.stats.do(func(s *Stats) { s.SetAside += uint64(len(a.seqs)) })
 		x.sayAside(a, time.Now())
 	}
 	x.window.asides = nil
+	if given := x.window.given; len(given) > 0 {
+		x.window.given = nil
+		x.deps.Spool.Release(given)
+	}
 }
 
 // sayAside logs the first record of a reason, and then one in a while.
 func (x *Exporter) sayAside(a aside, now time.Time) {
-	r := &a.records[0]
 	known := x.asides[a.reason]
 	if known == nil {
 		known = &asideSaid{}
 		x.asides[a.reason] = known
 	}
-	known.since += len(a.records)
+	known.since += len(a.seqs)
 	if now.Sub(known.at) < asideEvery {
-		x.deps.Log.Debugf("export: gave up record %d of class %q, %d bytes: %s", r.Seq, r.Class, len(r.Payload), a.reason)
+		x.deps.Log.Debugf("export: gave up record %d of class %q, %d bytes: %s", a.seqs[0], a.class, a.bytes, a.reason)
 		return
 	}
 	x.deps.Log.Warnf("export: gave up record %d of class %q, %d bytes, and %d others before it: %s (the next such line comes in %v at the earliest)",
-		r.Seq, r.Class, len(r.Payload), known.since-1, explain[a.reason], asideEvery)
+		a.seqs[0], a.class, a.bytes, known.since-1, a.detail, asideEvery)
 	known.at, known.since = now, 0
 }
 
 var explain = map[string]string{
-	reasonTooLarge:    "the broker or Seal.MaxMessageKiB does not take it even alone; raise that limit or use a smaller ChunkSize",
 	reasonUnreceipted: "the broker acknowledges it but the consumer never gets it; look for a size limit or an access rule at the broker",
-	reasonMalformed:   "it cannot be sealed",
+	reasonMalformed:   "it cannot be sealed, while others of its class can",
 }

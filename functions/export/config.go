@@ -1,8 +1,10 @@
 package export
 
 import (
+	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +16,9 @@ const (
 	ConfirmReceipt = "receipt"
 	ConfirmPuback  = "puback"
 
+	OversizedHold = "hold"
+	OversizedDrop = "drop"
+
 	AuthNone             = "none"
 	AuthUsernamePassword = "usernamepassword"
 	AuthCACert           = "cacert"
@@ -22,8 +27,8 @@ const (
 
 // Config says how batches reach the broker. The words are those of the configuration file.
 type Config struct {
-	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss:// with host and port; several of one cluster are
-	// separated by commas and tried in turn.
+	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss:// with a host, and a port where it is not 1883, 8883, 80 or
+	// 443 respectively; several of one cluster are separated by commas and tried in turn.
 	Broker string
 	// ClientID is the name this node has at the broker; it must be the same after a restart and unique there. Empty is
 	// "app-offload-" and the node's name, in which the characters . * and > are replaced, as NATS refuses them.
@@ -65,13 +70,16 @@ type Config struct {
 	// two seconds, to be used fully. Longer makes larger batches, which compress better, and fresh data later.
 	LinkAhead string
 	// ProbeEvery is how often the round trip is measured with an empty message on offload/v1/{node}/ping when no small
-	// batch has measured it. "0s" never probes.
+	// batch has measured it. "0s" never measures so. The same message tries a connection after the broker has closed others.
 	ProbeEvery string
-	// RefusedTries is how often the broker may close the connection over one single record before the record is set aside
-	// as "too_large".
+	// Oversized is what becomes of a single record that exceeds Seal.MaxMessageKiB, Seal.MaxDataMiB or what the consumer announces:
+	// "hold" keeps it in the spool until a limit is raised or its TTL ends, "drop" gives it up as "too_large". Others pass either way.
+	Oversized string
+	// RefusedTries is how often the broker may close the connection over one single record, with others of its class passing
+	// between, before the record is given up as "too_large". 0 never gives up.
 	RefusedTries int
 	// UnreceiptedTries is how often one single record may be acknowledged by the broker, yet be without a receipt while
-	// others get theirs, before it is set aside as "unreceipted". 0 never gives up.
+	// others of its class get theirs, before it is given up as "unreceipted". 0 never gives up.
 	UnreceiptedTries int
 }
 
@@ -83,7 +91,7 @@ func DefaultConfig() Config {
 		ReceiptTimeout: "30s", AckTimeout: "30s", ConnectTimeout: "10s", KeepAlive: "30s",
 		BackoffMin: "500ms", BackoffMax: "1m", ReleaseAfter: "10s",
 		MaxInflight: 16, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
-		RefusedTries: 8, UnreceiptedTries: 10,
+		Oversized: OversizedHold, RefusedTries: 8, UnreceiptedTries: 10,
 	}
 }
 
@@ -122,7 +130,8 @@ func (c Config) parse() (times, error) {
 	}
 	check.Range(p, "MaxInflight", c.MaxInflight, 1, 1024)
 	check.Range(p, "MaxInflightKiB", c.MaxInflightKiB, 1, 1024*1024)
-	check.Range(p, "RefusedTries", c.RefusedTries, 1, 1000)
+	p.OneOf("Oversized", c.Oversized, OversizedHold, OversizedDrop)
+	check.Range(p, "RefusedTries", c.RefusedTries, 0, 1000)
 	check.Range(p, "UnreceiptedTries", c.UnreceiptedTries, 0, 1_000_000)
 	return t, p.Err()
 }
@@ -132,8 +141,8 @@ func (c Config) checkBrokers(p *check.Problems) {
 	for _, b := range c.brokers() {
 		u, err := url.Parse(b)
 		switch {
-		case err != nil || u.Host == "":
-			p.Addf("Broker", c.Broker, "must be URLs like tcp://host:1883 or ssl://host:8883")
+		case err != nil || u.Hostname() == "" || !isPort(u.Port()):
+			p.Addf("Broker", c.Broker, "must be URLs like tcp://host:1883 or ssl://host:8883, with a port from 1 to 65535")
 		case u.User != nil:
 			// The value is not repeated: it holds a secret.
 			p.Addf("Broker", u.Redacted(), "must not carry a password; put it into the secret store")
@@ -153,7 +162,26 @@ var (
 func (c Config) brokers() []string {
 	var list []string
 	for b := range strings.SplitSeq(c.Broker, ",") {
-		list = append(list, strings.TrimSpace(b))
+		list = append(list, withPort(strings.TrimSpace(b)))
 	}
 	return list
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// ports are those that the registry of IANA gives to the schemes.
+var ports = map[string]string{"tcp": "1883", "mqtt": "1883", "ssl": "8883", "tls": "8883", "mqtts": "8883", "ws": "80", "wss": "443"}
+
+// withPort adds the port that a URL leaves out.
+func withPort(broker string) string {
+	u, err := url.Parse(broker)
+	if err != nil || u.Hostname() == "" || u.Port() != "" || ports[u.Scheme] == "" {
+		return broker
+	}
+	host := u.Hostname()
+	u.Host = net.JoinHostPort(host, ports[u.Scheme])
+	return u.String()
 }

@@ -9,22 +9,15 @@ import (
 	"app-offload/functions/spool"
 )
 
-// connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
-// then everything without a receipt goes again, in order.
-func (w *window) connected(remembered bool) {
-	if remembered {
-		return
-	}
-	for _, e := range w.entries {
-		e.phase = waiting
-	}
-}
-
 // receipt books what the consumer has stored and returns those records.
 func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 	var done []spool.Record
 	for _, e := range slices.Clone(w.entries) {
-		switch n := stored(safe, e.records); n {
+		n := stored(safe, e.records)
+		if n > 0 {
+			w.class(e.class).receipted(e, now)
+		}
+		switch n {
 		case 0:
 		case len(e.records):
 			done = append(done, e.records...)
@@ -85,12 +78,12 @@ func ascending(ranges []seal.Range) []seal.Range {
 	return merged
 }
 
-// heard books that the consumer lives. After a silence the others get time to be receipted too, before they go again.
+// heard books that the consumer lives. After a silence the others get a moment to be receipted too, before they go again together.
 func (w *window) heard(now time.Time) {
 	if w.silent() {
 		for _, e := range w.entries {
 			if e.phase == acked {
-				e.resendAt = now.Add(w.patience(0) / 2) // before the next silence can begin, or only the first would ever go
+				e.resendAt = now.Add(min(gapPatience, w.receiptTimeout/2))
 			}
 		}
 	}
@@ -132,7 +125,7 @@ type verdict struct {
 	anew   bool // a new connection may bring them: the broker may wait for what got lost on this one
 }
 
-// tick books the time. When nobody receipts anything, only the oldest batch is sent again, so that a consumer that is
+// tick books the time. When nobody receipts anything, only the oldest batch of each class is sent again, so that a consumer that is
 // gone for a day costs one batch now and then, not the window over and over. A broker has only so many messages to a client
 // under way; if those are receipts that never arrived, no other comes on this connection, however healthy it is otherwise.
 func (w *window) tick(now time.Time) verdict {
@@ -141,34 +134,52 @@ func (w *window) tick(now time.Time) verdict {
 	if !w.firstAck.IsZero() && !w.warned && now.Sub(w.firstAck) >= w.receiptTimeout {
 		w.warned, v.silent, v.anew = true, true, true
 	}
-	for i, e := range slices.Clone(w.entries) {
+	w.follow(now)
+	w.look()
+	for _, e := range slices.Clone(w.entries) {
+		first := cmp.Or(w.class(e.class).first, e)
 		switch {
-		case e.phase != acked || now.Before(e.resendAt):
-		case w.silent() && i > 0:
-			e.resendAt = now.Add(w.patience(w.entries[0].resends))
+		case e.phase != acked || now.Before(e.resendAt) || !slices.Contains(w.entries, e):
+		case w.silent() && e != first:
+			e.resendAt = now.Add(w.patience(first.resends))
 		default:
 			v.anew = v.anew || w.silent()
-			w.overdue(e)
+			w.overdue(e, now)
 		}
 	}
+	w.try(now)
 	return v
 }
 
 // overdue sends a batch again whose receipt is missing. While others get their receipts the batch itself may be the
-// reason (some brokers acknowledge what they throw away): it is cut, and a single record finally set aside.
-func (w *window) overdue(e *entry) {
+// reason (some brokers acknowledge what they throw away): it is cut, and a single record finally set aside. Only receipts of its own class
+// count: the consumer may have no right to read a topic.
+func (w *window) overdue(e *entry, now time.Time) {
 	w.again(e)
-	if w.silent() {
+	c := w.class(e.class)
+	if w.silent() || !c.heardAt.After(e.ackedAt) {
+		if !w.silent() {
+			w.fallSilent(e, c, now)
+		}
+		if e.vain++; len(e.records) > 1 && e.vain >= silentTries {
+			e.vain = 0
+			w.cut(e)
+		}
 		return
 	}
+	if c.receipts == e.receipts {
+		return
+	}
+	e.receipts = c.receipts
 	e.unheard++
 	switch {
 	case w.unheards == 0:
 	case len(e.records) > 1 && e.unheard >= 3:
 		e.unheard = 0
-		w.cut(e, "")
+		w.cut(e)
 	case len(e.records) == 1 && e.unheard >= w.unheards:
-		w.cut(e, reasonUnreceipted)
+		w.remove(e)
+		w.asides = append(w.asides, asideOf(e, reasonUnreceipted))
 	}
 }
 
@@ -190,6 +201,12 @@ func (w *window) wake() time.Time {
 		if e.phase == acked {
 			earlier(e.resendAt)
 		}
+	}
+	if !w.repeat.asked.IsZero() {
+		earlier(w.repeat.due)
+	}
+	if trial := w.wakeTrial(); !trial.IsZero() {
+		earlier(trial)
 	}
 	return t
 }

@@ -14,6 +14,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 
 	"app-offload/functions/batch"
 	"app-offload/functions/host"
+	wire "app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 )
@@ -32,6 +34,8 @@ import (
 type Batches interface {
 	Next(ctx context.Context) (*batch.Batch, error)
 	SetLimit(bytes int)
+	// Exclude names the classes of which Next hands out nothing for now.
+	Exclude(classes map[string]bool)
 	Drain()
 }
 
@@ -43,6 +47,10 @@ type Spool interface {
 	FateRun(seq uint64) (fate string, last uint64)
 	Floor() uint64
 	Epoch() string
+	// Session names this opening of the spool.
+	Session() string
+	// NewEpoch begins a new epoch and ends all leases.
+	NewEpoch() (string, error)
 	Fill() (records, bytes int64, share float64)
 }
 
@@ -50,12 +58,15 @@ type Spool interface {
 type Sealer interface {
 	Seal(dst []byte, b *seal.Batch) ([]byte, error)
 	SealGone(dst []byte, g *seal.Gone) ([]byte, error)
+	// Obey keeps messages below what a consumer takes.
+	Obey(limits seal.ConsumerLimits)
 }
 
 // Opener reads what the cloud says; *seal.Opener is one.
 type Opener interface {
 	OpenReceipt(msg []byte) (*seal.Receipt, error)
 	OpenResult(msg []byte) (*seal.Result, error)
+	OpenAnnouncement(msg []byte) (*seal.Announcement, error)
 }
 
 // Logger is the part of EdgeX's LoggingClient that is used here.
@@ -76,6 +87,8 @@ type Deps struct {
 	// Credentials reads the node's secrets anew, for each connection. Not called when AuthMode is none. An error is
 	// retried: secrets may come late.
 	Credentials func() (Credentials, error)
+	// MaxPacket is the largest message in bytes that is read from the broker, 0 for 4 MiB. Larger ones are skipped and counted.
+	MaxPacket int
 	// OnReceipted hears which records are confirmed, after the spool has been told.
 	OnReceipted func(records []spool.Record)
 	// OnResult hears what became of tasks in the cloud. It may be called from several goroutines.
@@ -115,6 +128,13 @@ type Exporter struct {
 	goneAt     time.Time
 	told       map[string]string     // the last complaint of each kind, so that a repeated one is said once
 	asides     map[string]*asideSaid // by reason, what was said of records given up
+	rivals     rivals
+	conflicts  conflicts
+	consumer   seal.ConsumerLimits
+	holds      holds
+	said       map[[2]string]bool // the holds that were logged
+	excluded   map[string]bool    // as the scheduler knows it
+	wrong      wrongReceipts      // locks by itself
 }
 
 // New builds an exporter; Run starts it.
@@ -136,10 +156,15 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	x.window = window{limits: limits{
 		batches: cfg.MaxInflight, bytes: cfg.MaxInflightKiB << 10, confirmReceipt: cfg.Confirm == ConfirmReceipt,
 		receiptTimeout: t.receipt, ackTimeout: t.ack, refusedTries: cfg.RefusedTries, unheards: cfg.UnreceiptedTries,
+		dropOversized: cfg.Oversized == OversizedDrop,
 	}}
 	x.dialer = dialer{
 		cfg: cfg, times: t, node: deps.Node, credentials: deps.Credentials, heard: x.hear,
-		topics: map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1},
+		topics: map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1, seal.AnnouncementTopic: 1},
+		denied: x.denied, maxPacket: cmp.Or(deps.MaxPacket, maxPacket), oversized: x.oversized,
+	}
+	if cfg.Confirm == ConfirmReceipt {
+		x.dialer.needed = seal.ReceiptTopic(deps.Node)
 	}
 	return x, nil
 }
@@ -158,8 +183,9 @@ func (x *Exporter) Rotate() {
 	}
 }
 
-// Close sends the fresh records that are left, waits for their confirmation as long as ctx allows, and disconnects.
-// What is not confirmed by then stays in the spool. It is safe to call twice.
+// Close sends the fresh records that are left, waits for their confirmation as long as ctx allows and a consumer answers, and
+// disconnects. What is not confirmed by then stays in the spool and is sent after the next start: that is no error. It is safe to
+// call twice.
 func (x *Exporter) Close(ctx context.Context) error {
 	x.begin.Do(func() { close(x.done) }) // Run that has not begun never will
 	x.close.Do(func() { close(x.closing) })
@@ -170,7 +196,8 @@ func (x *Exporter) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		x.stop()
 		<-x.done
-		return fmt.Errorf("closing the exporter: the last batches are not confirmed and stay in the spool: %w", ctx.Err())
+		x.deps.Log.Infof("export: stopped before all batches were confirmed; they stay in the spool and are sent after the next start")
+		return nil
 	}
 }
 
@@ -261,6 +288,7 @@ type dialed struct {
 // connected books what came of an attempt.
 func (x *Exporter) connected(ctx context.Context, d dialed) *session {
 	if d.err == nil {
+		x.holds.clear(holdSubscribe)
 		x.link.roundTrip(d.trip, time.Now())
 		x.stats.do(func(s *Stats) { s.Connections++ })
 		clear(x.told)
@@ -271,6 +299,9 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *session {
 		kind := "connect"
 		if k, ok := errors.AsType[*kindError](d.err); ok {
 			kind = k.kind
+		}
+		if kind == "subscribe" {
+			x.holds.set(holdSubscribe, "", d.err.Error())
 		}
 		x.complain(kind, d.err)
 	}
@@ -328,19 +359,26 @@ func (x *Exporter) report() {
 			unacked++
 		}
 	}
+	held := x.held(time.Now())
 	x.stats.do(func(s *Stats) {
 		s.Inflight, s.InflightBytes, s.Unacked = len(w.entries), w.bytes, unacked
 		s.ReceiptsSilent, s.Resent = w.silent(), uint64(w.resent)
+		s.Holds, s.Isolated = held, len(w.isolated)
 	})
 }
 
 // hear is called by the client for each message, in order. The message is acknowledged when it returns.
 func (x *Exporter) hear(s *session, m mqtt.Message) {
+	if _, skipped := wire.Skipped(m.Payload()); skipped {
+		return // counted by oversized
+	}
 	switch m.Topic() {
 	case seal.ReceiptTopic(x.deps.Node):
 		x.hearReceipt(s, m.Payload())
 	case seal.ResultTopic(x.deps.Node):
 		x.hearResult(m.Payload())
+	case seal.AnnouncementTopic:
+		x.hearAnnouncement(s, m.Payload())
 	default:
 		x.stats.failed("unexpected_topic")
 	}

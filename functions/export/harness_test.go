@@ -42,6 +42,7 @@ type shelf struct {
 	leased map[uint64]spool.Record
 	fates  map[uint64]string
 	wake   chan struct{}
+	epochs int // begun after the first
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -68,10 +69,12 @@ func incompressible(seed uint64, n int) []byte {
 	return out[:n]
 }
 
-func (s *shelf) add(payload []byte) {
+func (s *shelf) add(payload []byte) { s.addTo("a", payload) }
+
+func (s *shelf) addTo(class string, payload []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free = append(s.free, spool.Record{Seq: s.next, Lane: 5, Class: "a", Payload: payload})
+	s.free = append(s.free, spool.Record{Seq: s.next, Lane: 5, Class: class, Payload: payload})
 	s.bytes += int64(len(payload))
 	s.next++
 	s.signal()
@@ -87,25 +90,39 @@ func (s *shelf) signal() {
 func (s *shelf) Queues(dst []spool.Queue) []spool.Queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.free) == 0 {
-		return dst
+	of := map[string]int{}
+	for i := range s.free {
+		r := &s.free[i]
+		at, ok := of[r.Class]
+		if !ok {
+			at = len(dst)
+			of[r.Class] = at
+			dst = append(dst, spool.Queue{Lane: 5, Class: r.Class})
+		}
+		dst[at].Live++
+		dst[at].LiveBytes += int64(len(r.Payload))
 	}
-	return append(dst, spool.Queue{Lane: 5, Class: "a", Live: len(s.free), LiveBytes: s.bytes})
+	return dst
 }
 
-func (s *shelf) Take(_ int, _ string, from spool.Source, most, bytes int, dst []spool.Record) []spool.Record {
+func (s *shelf) Take(_ int, class string, from spool.Source, most, bytes int, dst []spool.Record) []spool.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for from == spool.Live && n < len(s.free) && n < most && (n == 0 || bytes >= len(s.free[n].Payload)) {
-		r := s.free[n]
+	n, over := 0, false
+	kept := make([]spool.Record, 0, len(s.free))
+	for _, r := range s.free {
+		over = over || n >= most || n > 0 && bytes < len(r.Payload)
+		if from != spool.Live || r.Class != class || over {
+			kept = append(kept, r)
+			continue
+		}
 		bytes -= len(r.Payload)
 		s.bytes -= int64(len(r.Payload))
 		s.leased[r.Seq] = r
 		dst = append(dst, r)
 		n++
 	}
-	s.free = s.free[n:]
+	s.free = kept
 	return dst
 }
 
@@ -132,8 +149,7 @@ func (s *shelf) Release(seqs []uint64) {
 	for _, seq := range seqs {
 		r, ok := s.leased[seq]
 		if !ok {
-			s.t.Errorf("release of record %d, which is not leased", seq)
-			continue
+			continue // as the spool does: a new epoch ends leases
 		}
 		delete(s.leased, seq)
 		s.free = append(s.free, r)
@@ -144,7 +160,27 @@ func (s *shelf) Release(seqs []uint64) {
 }
 
 func (s *shelf) Wait() <-chan struct{} { return s.wake }
-func (s *shelf) Epoch() string         { return "e1" }
+func (s *shelf) Session() string       { return "s1" }
+
+func (s *shelf) Epoch() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprint("e", s.epochs+1)
+}
+
+func (s *shelf) NewEpoch() (string, error) {
+	s.mu.Lock()
+	for _, r := range s.leased {
+		s.free = append(s.free, r)
+		s.bytes += int64(len(r.Payload))
+	}
+	clear(s.leased)
+	slices.SortFunc(s.free, func(a, b spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+	s.epochs++
+	s.signal()
+	s.mu.Unlock()
+	return s.Epoch(), nil
+}
 
 func (s *shelf) Fate(seq uint64) string {
 	s.mu.Lock()
@@ -201,7 +237,10 @@ type consumer struct {
 	say    func(topic string, msg []byte)
 
 	mu       sync.Mutex
-	mute     bool // stores, but sends no receipts
+	mute     bool             // stores, but sends no receipts
+	deaf     bool             // is not there
+	unread   string           // part of the topics that it may not read
+	watch    func(msg []byte) // sees each batch
 	stored   map[uint64]int
 	overtook []string // records of a device that were stored before an earlier one
 	last     map[string]uint64
@@ -312,7 +351,15 @@ func newConsumer(t testing.TB) *consumer {
 }
 
 func (c *consumer) consume(topic string, msg []byte) {
+	away := false
+	c.look(func() {
+		away = c.deaf || c.unread != "" && strings.Contains(topic, c.unread)
+		if c.watch != nil && strings.Contains(topic, "/batch/") {
+			c.watch(msg)
+		}
+	})
 	switch {
+	case away:
 	case strings.HasSuffix(topic, "/ping"):
 		c.mu.Lock()
 		c.pings++

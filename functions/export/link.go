@@ -217,6 +217,19 @@ func (l *link) carries(d time.Duration, unmeasured int) int {
 	return int(min(l.state.Goodput*d.Seconds()/max(l.growth, 0.01), 1<<40))
 }
 
+// records is how many bytes of records a message of so many bytes holds.
+func (l *link) records(message int64) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	growth := l.growth
+	if growth == 0 {
+		growth = unmeasuredGrowth
+	}
+	return int(min(float64(message)/max(growth, 0.01), 1<<30))
+}
+
+const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more where there are escapes
+
 // takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
 // measured, and some time for whoever has other things to do.
 func (l *link) takes(records int) time.Duration {

@@ -17,11 +17,17 @@ func (x *Exporter) hearReceipt(s *session, msg []byte) {
 	r, err := x.deps.Opener.OpenReceipt(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
-		x.stats.failed("receipt_forged")
+		x.wrongReceipt("receipt_forged", err.Error())
 	case err != nil:
-		x.stats.failed("receipt_unreadable")
-	case r.Node != x.deps.Node || r.Epoch != x.deps.Spool.Epoch():
-		x.stats.failed("receipt_foreign")
+		x.wrongReceipt("receipt_unreadable", err.Error())
+	case r.Node != x.deps.Node:
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for node %s", quote(r.Node)))
+	case r.Session != "" && r.Session != x.deps.Spool.Session():
+		x.wrongReceipt("receipt_session", fmt.Sprintf("it is for session %s, and this node's is %s: an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
+	case r.Epoch != x.deps.Spool.Epoch() && r.Session != "":
+		x.stats.failed("receipt_late") // of an epoch that this session has left
+	case r.Epoch != x.deps.Spool.Epoch():
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for epoch %s, and this node's is %s", quote(r.Epoch), x.deps.Spool.Epoch()))
 	default:
 		select {
 		case x.events <- func() { x.receipt(r) }:
@@ -52,10 +58,15 @@ func (x *Exporter) hearResult(msg []byte) {
 func (x *Exporter) receipt(r *seal.Receipt) {
 	now := time.Now()
 	x.window.alive(now)
+	x.obey(r.Limits, now)
 	silent := x.window.silent()
 	x.confirm(x.window.receipt(ascending(r.Safe), now))
 	if silent && !x.window.silent() {
 		x.deps.Log.Infof("receipts are coming again")
+	}
+	if len(r.Conflicts) > 0 && r.Session != "" {
+		x.conflict(r.Conflicts, now)
+		return
 	}
 	if len(r.Gaps) > 0 {
 		gaps := ascending(r.Gaps)

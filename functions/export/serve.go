@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,8 @@ type round struct {
 	flights chan flight // from the writer to whoever awaits acknowledgements
 
 	open     atomic.Int32 // messages written whose acknowledgement has not come, whatever the window knows of them
-	progress atomic.Int64 // ns since the Unix epoch: the latest acknowledgement, or the first message since all had come
+	began    time.Time
+	progress atomic.Int64 // ns since began: the latest acknowledgement, or the first message since all had come
 
 	asked   bool
 	probed  time.Time
@@ -42,6 +44,7 @@ type round struct {
 type fed struct {
 	batch *batch.Batch
 	err   error
+	epoch string // of the spool when the feeder began to take it
 }
 
 // serve works on one connection until it ends, and returns the successor if there is one. It has ended all that it
@@ -49,7 +52,7 @@ type fed struct {
 func (x *Exporter) serve(ctx context.Context, s *session) (successor *session) {
 	inner, cancel := context.WithCancel(ctx)
 	r := &round{
-		x: x, s: s, life: x.link.open(), probed: time.Now(),
+		x: x, s: s, life: x.link.open(), probed: time.Now(), began: time.Now(),
 		jobs: make(chan job, x.cfg.MaxInflight+8), want: make(chan struct{}, 1), fed: make(chan fed, 1),
 		next: make(chan dialed, 1), flights: make(chan flight),
 	}
@@ -94,7 +97,9 @@ func (r *round) finish(replaced bool) {
 		x.window.hung()
 		x.link.stalled()
 	}
-	x.window.lost(r.s.refused() && !replaced)
+	closed := r.s.refused() && !replaced
+	x.rival(closed, r.acked || r.open.Load() == 0, time.Now())
+	x.window.lostConnection(closed, time.Now())
 	x.link.close()
 	x.setAside()
 	if r.acked || time.Since(r.probed) > x.times.backoffMax {
@@ -153,15 +158,18 @@ func (r *round) loop(ctx context.Context) *session {
 
 // finished tells, while closing, whether all that can be confirmed is.
 func (x *Exporter) finished() bool {
-	return x.window.settled() && (x.drained || x.window.silent())
+	now := time.Now()
+	return x.window.settled(now) && (x.drained || x.window.silent() || len(x.window.entries) > 0)
 }
 
 // pump asks for batches while there is room, and hands over what is to be published.
 func (r *round) pump() {
 	x := r.x
 	now := time.Now()
+	x.exclude(now)
 	if !r.asked && !x.drained && x.hasRoom(now) {
 		r.asked = true
+		x.window.regiven = nil
 		x.tune()
 		r.want <- struct{}{} // never blocks: one question at a time
 	}
@@ -173,8 +181,11 @@ func (r *round) pump() {
 		x.statements = x.statements[1:]
 	}
 	for len(r.jobs) < cap(r.jobs) && int(r.open.Load())+len(r.jobs) < cap(r.jobs) {
-		e := x.window.next()
+		e := x.window.next(now)
 		if e == nil {
+			if x.window.probe() {
+				r.jobs <- r.ping()
+			}
 			return
 		}
 		r.jobs <- x.job(e, x.window.publish(e, now))
@@ -211,12 +222,26 @@ func (x *Exporter) tune() {
 	if x.window.ceiling > 0 {
 		limit = min(limit, x.window.ceiling)
 	}
+	if most := x.consumer.MaxMessage; most > 0 {
+		limit = min(limit, x.link.records(most))
+	}
 	x.deps.Batches.SetLimit(limit)
+}
+
+// exclude keeps the scheduler to the classes that may go on. It may be waiting already.
+func (x *Exporter) exclude(now time.Time) {
+	if now := x.window.excluded(now); !maps.Equal(now, x.excluded) {
+		x.excluded = now
+		x.deps.Batches.Exclude(now)
+	}
 }
 
 // take puts what the feeder brought into the window.
 func (r *round) take(f fed) {
 	switch {
+	case f.batch != nil && (f.epoch != r.x.deps.Spool.Epoch() || r.x.window.regiven[f.batch.Class]):
+		// Its leases have ended, or records of its class that come before it have been given back meanwhile.
+		r.x.deps.Spool.Release(appendSequences(nil, f.batch.Records))
 	case f.batch != nil:
 		r.x.window.add(f.batch)
 	case errors.Is(f.err, batch.ErrDrained):
@@ -230,8 +255,9 @@ func (r *round) feed(ctx context.Context) {
 	for {
 		select {
 		case <-r.want:
+			epoch := r.x.deps.Spool.Epoch()
 			b, err := r.x.deps.Batches.Next(ctx)
-			r.fed <- fed{b, err}
+			r.fed <- fed{b, err, epoch}
 		case <-ctx.Done():
 			return
 		}
@@ -243,7 +269,7 @@ func (r *round) feed(ctx context.Context) {
 func (r *round) stuck(now time.Time) bool { return r.open.Load() > 0 && !now.Before(r.patienceEnds()) }
 
 func (r *round) patienceEnds() time.Time {
-	return time.Unix(0, r.progress.Load()).Add(r.x.window.ackPatience())
+	return r.began.Add(time.Duration(r.progress.Load()) + r.x.window.ackPatience())
 }
 
 // pause is how long loop may sleep.
@@ -296,9 +322,9 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 	}
 	if v.silent {
 		x.stats.failed("receipts_silent")
-		x.deps.Log.Warnf("export: the broker acknowledges, but no receipt has come for %s: start offload-cloud for node %q, "+
-			"allow it to publish to %s, or set Export.Confirm to puback if the broker alone is to be trusted",
-			x.cfg.ReceiptTimeout, x.deps.Node, seal.ReceiptTopic(x.deps.Node))
+		x.deps.Log.Warnf("export: the broker acknowledges, but no receipt has come for %s; all records are kept: start offload-cloud for node %q, "+
+			"and see that the broker's rules let it read %s/# and publish to %s, and let the node read that",
+			x.cfg.ReceiptTimeout, x.deps.Node, seal.TopicRoot+x.deps.Node, seal.ReceiptTopic(x.deps.Node))
 	}
 	if v.anew || (!r.retry.IsZero() && !now.Before(r.retry)) {
 		r.dialNext(ctx)
@@ -316,8 +342,10 @@ func (r *round) probe(now time.Time) {
 	if len(r.jobs) == cap(r.jobs) {
 		return // busy enough; the next one may fit
 	}
-	r.jobs <- job{topic: seal.TopicRoot + r.x.deps.Node + "/ping"}
+	r.jobs <- r.ping()
 }
+
+func (r *round) ping() job { return job{topic: seal.TopicRoot + r.x.deps.Node + "/ping"} }
 
 // dialNext makes the successor of this connection with the secrets as they are now.
 func (r *round) dialNext(ctx context.Context) {
@@ -355,7 +383,7 @@ func (r *round) post(f func()) {
 // job makes what the writer needs of an entry. The records are not shared: receipts may shrink the entry meanwhile.
 func (x *Exporter) job(e *entry, attempt uint64) job {
 	b := &seal.Batch{
-		ID: batchID(x.deps.Spool.Epoch(), e.records), Node: x.deps.Node, Epoch: x.deps.Spool.Epoch(), Class: e.class,
+		ID: batchID(x.deps.Spool.Epoch(), e.records), Node: x.deps.Node, Epoch: x.deps.Spool.Epoch(), Session: x.deps.Spool.Session(), Class: e.class,
 		Created: time.Now(), Floor: x.deps.Spool.Floor(),
 		Sequences: appendSequences(make([]uint64, 0, len(e.records)), e.records),
 		Tasks:     make([][]byte, len(e.records)),
@@ -363,8 +391,11 @@ func (x *Exporter) job(e *entry, attempt uint64) job {
 	for i := range e.records {
 		b.Tasks[i] = e.records[i].Payload
 	}
-	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: seal.BatchTopic(x.deps.Node, level(e.class))}
+	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: x.topic(e.class)}
 }
+
+// topic is where the batches of a class go.
+func (x *Exporter) topic(class string) string { return seal.BatchTopic(x.deps.Node, level(class)) }
 
 // level makes one topic level of a class name; names from an old configuration may hold anything.
 func level(class string) string {

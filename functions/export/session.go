@@ -14,6 +14,8 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	wire "app-offload/functions/mqtt"
 )
 
 // session is one connection to the broker and a client of its own for it.
@@ -39,6 +41,10 @@ type dialer struct {
 	times       times
 	node        string
 	topics      map[string]byte
+	needed      string             // the topic without which a connection is of no use, "" is none
+	denied      func(topic string) // is called for each of the others that the broker refuses
+	maxPacket   int
+	oversized   func(o wire.Oversized) // is called for each message above it, which is skipped while it is read
 	credentials func() (Credentials, error)
 	heard       func(s *session, m mqtt.Message)
 }
@@ -68,7 +74,7 @@ func (d *dialer) dial(ctx context.Context) (*session, time.Duration, error) {
 	subscribe := s.client.SubscribeMultiple(d.topics, nil)
 	err = wait(ctx, subscribe, s.lost, d.times.connect)
 	if err == nil {
-		err = granted(subscribe)
+		err = d.granted(subscribe)
 	}
 	if err != nil {
 		s.end(err, 0)
@@ -116,7 +122,7 @@ func (d *dialer) options(ctx context.Context, s *session) (*mqtt.ClientOptions, 
 		}
 		p := newPipe(c, d.times.ack)
 		s.keep(p)
-		return p, nil
+		return wire.Limit(p, d.maxPacket, d.oversized), nil
 	})
 	return o, nil
 }
@@ -228,10 +234,14 @@ func wait(ctx context.Context, t mqtt.Token, lost <-chan struct{}, timeout time.
 }
 
 // granted tells which subscription the broker refused.
-func granted(t mqtt.Token) error {
+func (d *dialer) granted(t mqtt.Token) error {
 	for topic, code := range t.(*mqtt.SubscribeToken).Result() {
-		if code == 0x80 {
-			return fmt.Errorf("the broker refuses %q: allow the node to read it", topic)
+		switch {
+		case code != 0x80:
+		case topic == d.needed:
+			return fmt.Errorf("the broker refuses the subscription to %s, without which no receipt arrives: allow the node to read it (its access rules decide)", topic)
+		case d.denied != nil:
+			d.denied(topic)
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package export
 import (
 	"maps"
 	"sync"
+
+	"app-offload/functions/seal"
 )
 
 // Stats counts what the exporter did since its start, and what is under way now.
@@ -13,6 +15,8 @@ type Stats struct {
 	Resent      uint64            `json:"resent"`      // batches published again for want of a receipt or because of a gap
 	Connections uint64            `json:"connections"` // made; all after the first are reconnections
 	SetAside    uint64            `json:"setAside"`    // records given up, by reason counted in the spool
+	Epochs      uint64            `json:"epochs"`      // new epochs begun because another spool uses the same one
+	Repeats     uint64            `json:"repeats"`     // repetitions of what is not receipted, asked for by a consumer's announcement
 	Gone        uint64            `json:"gone"`        // records the consumer was told will never come
 	Results     uint64            `json:"results"`     // results heard
 	Bytes       uint64            `json:"bytes"`       // message bytes acknowledged
@@ -23,6 +27,10 @@ type Stats struct {
 	Unacked        int  `json:"unacked"`       // of those batches, not acknowledged
 	Connected      bool `json:"connected"`
 	ReceiptsSilent bool `json:"receiptsSilent"` // the broker acknowledges, but nobody receipts
+
+	Isolated int                 `json:"isolated"` // records that were refused alone and are kept out of the way of others
+	Holds    []Hold              `json:"holds"`    // why records do not leave although the link is up
+	Consumer seal.ConsumerLimits `json:"consumer"` // what the consumer says that it takes
 }
 
 // stats is a Stats with a lock. It is never held while anything else is called.
@@ -45,6 +53,6 @@ func (s *stats) load() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.s
-	c.Errors = maps.Clone(c.Errors)
+	c.Errors, c.Holds = maps.Clone(c.Errors), append([]Hold{}, c.Holds...)
 	return c
 }

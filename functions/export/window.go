@@ -26,15 +26,20 @@ type entry struct {
 	class    string
 	records  []spool.Record // never empty while in the window
 	bytes    int
+	message  int // bytes of the message, 0 before the first publish
 	phase    phase
-	attempt  uint64    // tells the answer to this publish from a late one to an earlier publish
+	attempt  uint64    // tells the answer to this publish from a late one to an earlier publish; 0 before the first
+	sentAt   time.Time // of the latest publish
 	ackedAt  time.Time // of the latest acknowledgement
 	resendAt time.Time // when its receipt is overdue
 	resends  int       // for want of a receipt
-	unheard  int       // the same, while others were receipted
-	refusals int       // connections closed over it, travelling alone
+	unheard  int       // the same, while others of its class were receipted
+	receipts uint64    // of its class, when unheard was counted last
+	vain     int       // for want of a receipt, while its class got none
 	hangs    int       // connections that hung with it at their head
 	suspect  bool      // may be why the broker closes: travels alone until acknowledged
+	refusals int       // connections closed over it, travelling alone
+	stale    bool      // published before the consumer's subscription stood: goes again once acknowledged
 }
 
 // limits are the window's terms.
@@ -44,12 +49,7 @@ type limits struct {
 	receiptTimeout         time.Duration
 	ackTimeout             time.Duration
 	refusedTries, unheards int
-}
-
-// aside is what has to be given up, and why.
-type aside struct {
-	records []spool.Record
-	reason  string
+	dropOversized          bool
 }
 
 // window holds the batches under way, in the order in which they were first handed over. It is a plain state machine:
@@ -60,6 +60,7 @@ type aside struct {
 type window struct {
 	limits
 	entries  []*entry
+	classes  map[string]*class
 	bytes    int
 	attempts uint64
 	progress time.Time // last sign of life, or when something was sent into an empty line
@@ -67,11 +68,14 @@ type window struct {
 	calm     int       // acknowledgements since the last hang
 	firstAck time.Time // since when acknowledgements wait for any receipt; zero when none waits
 	warned   bool      // about missing receipts, since the last receipt
-	closings int       // connections closed by the broker with something in flight, without an acknowledgement between
-	passed   int       // largest batch the broker has acknowledged, in bytes of records
-	ceiling  int       // largest batch worth trying, 0 is no limit
-	asides   []aside   // to be collected by the owner
+	jitter   float64   // of the patience for receipts, the same for all so that their order stays
 	resent   int64     // batches published again for want of a receipt
+	repeat   repeat
+	suspicion
+
+	given   []uint64        // sequences for the spool to take back, to be collected by the owner
+	regiven map[string]bool // classes that gave records back since the owner last asked for a batch
+	asides  []aside         // records given up, likewise
 }
 
 // room tells whether another batch may be taken, with at most ahead bytes on the link itself.
@@ -98,34 +102,61 @@ func (w *window) unacked() int {
 	return n
 }
 
+// add takes in a batch. Records that are known as suspects travel alone.
 func (w *window) add(b *batch.Batch) {
-	w.entries = append(w.entries, &entry{class: b.Class, records: b.Records, bytes: b.Bytes})
-	w.bytes += b.Bytes
+	from := 0
+	for i := range b.Records {
+		if !w.recall(b.Records[i].Seq) {
+			continue
+		}
+		w.append(b.Class, b.Records[from:i])
+		w.append(b.Class, b.Records[i:i+1]).suspect = true
+		from = i + 1
+	}
+	w.append(b.Class, b.Records[from:])
 }
 
-// next is the batch to publish now, nil if there is none. A suspect travels alone.
-func (w *window) next() *entry {
-	flying, suspects := 0, 0
-	for _, e := range w.entries {
-		if e.phase == sent {
-			flying++
-			if e.suspect {
-				suspects++
-			}
-		}
-	}
-	if suspects > 0 {
+func (w *window) append(class string, records []spool.Record) *entry {
+	if len(records) == 0 {
 		return nil
 	}
+	e := &entry{class: class, records: slices.Clip(records), bytes: payload(records)}
+	w.entries = append(w.entries, e)
+	w.bytes += e.bytes
+	return e
+}
+
+// next is the batch to publish now, nil if there is none. A suspect travels alone, when the connection is known to take others; what is
+// behind it in its class waits, other classes go on. Of a class of which the consumer has not receipted anything only the first goes.
+func (w *window) next(now time.Time) *entry {
+	w.look()
+	var first, suspect *entry
+	blocked, flying := map[string]bool{}, false
 	for _, e := range w.entries {
-		if e.phase == waiting {
-			if e.suspect && flying > 0 {
-				return nil
+		switch {
+		case e.phase == sent && e.suspect:
+			return nil
+		case e.phase == sent:
+			flying = true
+		case e.phase != waiting || blocked[e.class]:
+		case e.suspect:
+			blocked[e.class] = true
+			if suspect == nil {
+				suspect = e
 			}
-			return e
+		case !w.may(e, now):
+			blocked[e.class] = true
+		case first == nil:
+			first = e
 		}
 	}
-	return nil
+	switch {
+	case suspect == nil || first != nil && !w.warm:
+		return first
+	case flying || w.wantsProbe():
+		return nil
+	}
+	return suspect
 }
 
 // publish marks an entry as handed to the broker and returns the number of this attempt.
@@ -134,7 +165,7 @@ func (w *window) publish(e *entry, now time.Time) uint64 {
 		w.progress = now
 	}
 	w.attempts++
-	e.phase, e.attempt = sent, w.attempts
+	e.phase, e.attempt, e.sentAt, e.stale = sent, w.attempts, now, false
 	return e.attempt
 }
 
@@ -151,25 +182,31 @@ func (w *window) find(attempt uint64) *entry {
 	return nil
 }
 
-// puback books the broker's acknowledgement. It returns the records that are confirmed by it.
-func (w *window) puback(attempt uint64, now time.Time) []spool.Record {
+// puback books the broker's acknowledgement of a message of so many bytes. It returns the records that are confirmed by it.
+func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Record {
 	e := w.find(attempt)
 	if e == nil {
 		return nil
 	}
 	w.alive(now)
-	w.closings = 0
 	if w.calm++; w.calm >= calmAcks {
 		w.slack = 0
 	}
-	w.passed = max(w.passed, e.bytes)
-	e.suspect, e.refusals, e.hangs = false, 0, 0
+	w.taken(e, message, now)
+	e.hangs = 0
 	if !w.confirmReceipt {
 		w.remove(e)
 		return e.records
 	}
 	e.phase, e.ackedAt = acked, now
 	e.resendAt = now.Add(w.patience(e.resends))
+	if w.class(e.class).silent != (time.Time{}) {
+		e.resendAt = now.Add(w.patience(min(e.resends, 1))) // others are heard, so it costs little to look again
+	}
+	if e.stale {
+		e.phase = waiting
+		w.resent++
+	}
 	if w.firstAck.IsZero() {
 		w.firstAck = now
 	}
@@ -188,11 +225,31 @@ const (
 	calmAcks = 64 // acknowledgements after which the patience is the configured one again
 )
 
-// patience is how long to wait for a receipt: doubling, up to twenty times the configured time, and a random quarter
-// on top so that batches and nodes do not fall into step.
+// patience is how long to wait for a receipt: doubling, up to twenty times the configured time, and up to a quarter on top, which is
+// drawn once a connection so that nodes do not fall into step, and batches stay in order.
 func (w *window) patience(resends int) time.Duration {
 	d := min(w.receiptTimeout<<min(resends, 10), 20*w.receiptTimeout)
-	return d + rand.N(d/4+1) // #nosec G404 -- spreading load needs no secrecy
+	return d + time.Duration(w.jitter*float64(d/4))
+}
+
+// connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
+// then everything without a receipt goes again, in order.
+func (w *window) connected(remembered bool) {
+	w.jitter = rand.Float64() // #nosec G404 -- spreading load needs no secrecy
+	w.warm = false
+	if remembered {
+		return
+	}
+	for _, e := range w.entries {
+		e.phase = waiting
+	}
+}
+
+// sized books how many bytes the message of a batch has.
+func (w *window) sized(attempt uint64, message int) {
+	if e := w.find(attempt); e != nil {
+		e.message = message
+	}
 }
 
 // unknown books that nobody can say whether a publish arrived: it is to be published again.
@@ -201,58 +258,6 @@ func (w *window) unknown(attempt uint64) {
 		e.phase = waiting
 	}
 }
-
-// tooLarge books that a batch cannot become one message: it is cut, and a single record is set aside.
-func (w *window) tooLarge(attempt uint64, reason string) {
-	if e := w.find(attempt); e != nil {
-		e.phase = waiting
-		w.cut(e, reason)
-	}
-}
-
-// lost books the end of a connection. What was in flight goes first on the next one, in order. refused says that the
-// other side closed it, which a batch that the broker does not take may be the cause of.
-func (w *window) lost(refused bool) {
-	var flying []*entry
-	for _, e := range w.entries {
-		if e.phase == sent {
-			e.phase = waiting
-			flying = append(flying, e)
-		}
-	}
-	if !refused || len(flying) == 0 {
-		return
-	}
-	w.closings++
-	head := flying[0]
-	switch {
-	case head.suspect:
-		w.refuse(head)
-	case w.closings >= 2:
-		for _, e := range flying {
-			e.suspect = true
-		}
-	}
-}
-
-// refuse books that the connection was closed over a batch that travelled alone. Cutting does no harm if the reason was
-// another one; a record is only given up after refusedTries, each on a connection that worked until then.
-func (w *window) refuse(e *entry) {
-	e.refusals++
-	if len(e.records) > 1 {
-		w.ceiling = max(w.passed, e.bytes/2, 1)
-		w.cut(e, reasonTooLarge)
-	} else if e.refusals >= w.refusedTries {
-		w.cut(e, reasonTooLarge)
-	}
-}
-
-// The reasons under which the exporter gives records up.
-const (
-	reasonTooLarge    = "too_large"
-	reasonUnreceipted = "unreceipted"
-	reasonMalformed   = "malformed"
-)
 
 // hung books that the connection stood still. A large batch on a narrow link may be the cause, so its head is cut the
 // second time; it is never given up for it.
@@ -263,23 +268,21 @@ func (w *window) hung() {
 			e.hangs++
 			if e.hangs >= 2 && len(e.records) > 1 {
 				e.hangs = 0
-				w.cut(e, "")
+				w.cut(e)
 			}
 			return
 		}
 	}
 }
 
-// cut puts two halves in the place of a batch; a single record is set aside for the reason.
-func (w *window) cut(e *entry, reason string) {
-	if len(e.records) == 1 {
-		w.remove(e)
-		w.asides = append(w.asides, aside{e.records, reason})
-		return
-	}
+// cut puts two halves in the place of a batch of several records.
+func (w *window) cut(e *entry) {
 	half := len(e.records) / 2
 	i := slices.Index(w.entries, e)
-	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, resends: e.resends, phase: e.phase}
+	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, resends: e.resends, phase: e.phase, attempt: e.attempt, ackedAt: e.ackedAt, resendAt: e.resendAt}
+	if e.phase == sent {
+		second.phase = waiting // nobody answers for it
+	}
 	e.records, e.refusals = e.records[:half:half], 0
 	e.bytes, second.bytes = payload(e.records), payload(second.records)
 	w.entries = slices.Insert(w.entries, i+1, second)
@@ -300,21 +303,27 @@ func (w *window) remove(e *entry) {
 
 // release empties the window and returns the sequences, to be given back to the spool.
 func (w *window) release() []uint64 {
-	var seqs []uint64
+	seqs := w.given
 	for _, e := range w.entries {
 		seqs = appendSequences(seqs, e.records)
 	}
-	w.entries, w.bytes, w.firstAck = nil, 0, time.Time{}
+	seqs = append(seqs, w.releaseIsolated()...)
+	w.entries, w.bytes, w.firstAck, w.given = nil, 0, time.Time{}, nil
 	return seqs
 }
 
 // settled tells whether waiting longer can confirm nothing more: all is confirmed, or only receipts are missing that
 // nobody sends.
-func (w *window) settled() bool {
+func (w *window) settled(now time.Time) bool {
+	w.look()
 	for _, e := range w.entries {
-		if e.phase != acked || !w.silent() {
-			return false
+		if e.phase == acked && (w.silent() || w.quiet(e.class, now)) {
+			continue
 		}
+		if e.phase == waiting && (e.suspect || !w.may(e, now)) {
+			continue // it goes when something else has come, which waiting for does not bring
+		}
+		return false
 	}
 	return true
 }

@@ -40,6 +40,9 @@ func (r *round) write() {
 				r.post(func() { r.unsealed(j, err) })
 				continue
 			}
+			if j.attempt > 0 {
+				r.post(func() { r.sealed(j) })
+			}
 			r.publish(j)
 		}
 	}
@@ -67,7 +70,7 @@ func (r *round) publish(j job) {
 		return
 	}
 	if r.open.Add(1) == 1 {
-		r.progress.Store(began.UnixNano())
+		r.progress.Store(int64(began.Sub(r.began)))
 	}
 	select {
 	case r.flights <- flight{j, token, alone, began}:
@@ -114,7 +117,7 @@ func (r *round) landed(f flight) {
 		return
 	}
 	now := time.Now()
-	r.progress.Store(now.UnixNano())
+	r.progress.Store(int64(now.Sub(r.began)))
 	r.open.Add(-1)
 	r.x.link.ack(r.life, len(f.job.message), f.alone, f.began, now)
 	if r.x.deps.OnProgress != nil {
@@ -131,10 +134,19 @@ func (r *round) puback(j job, now time.Time) {
 		x.backoff.reset()
 	}
 	if j.attempt == 0 {
+		if len(j.message) == 0 {
+			x.window.probed()
+		}
 		return
 	}
 	x.stats.do(func(s *Stats) { s.Acked++; s.Bytes += uint64(len(j.message)) })
-	x.confirm(x.window.puback(j.attempt, now))
+	x.confirm(x.window.puback(j.attempt, len(j.message), now))
+}
+
+// sealed runs on the owner's goroutine.
+func (r *round) sealed(j job) {
+	r.x.window.sized(j.attempt, len(j.message))
+	r.x.holds.clear(holdSeal)
 }
 
 // unsealed runs on the owner's goroutine. A batch that cannot become a message is cut; a key that is missing is waited
@@ -145,18 +157,21 @@ func (r *round) unsealed(j job, err error) {
 	if j.attempt == 0 {
 		return
 	}
-	if _, ok := errors.AsType[*seal.TooLargeError](err); ok {
+	now := time.Now()
+	if large, ok := errors.AsType[*seal.TooLargeError](err); ok {
 		x.stats.failed("too_large")
-		x.window.tooLarge(j.attempt, reasonTooLarge)
+		x.window.unsealable(j.attempt, reasonTooLarge, excess{large.Size, large.Limit, large.Whose}, now)
 		return
 	}
 	if _, ok := errors.AsType[*seal.MalformedError](err); ok {
 		x.stats.failed("malformed")
-		x.window.tooLarge(j.attempt, reasonMalformed)
+		x.complain("malformed", fmt.Errorf("sealing a batch of class %q: %w", j.batch.Class, err))
+		x.window.unsealable(j.attempt, reasonMalformed, excess{}, now)
 		return
 	}
 	x.window.unknown(j.attempt)
-	x.hold = time.Now().Add(sealRetry)
+	x.hold = now.Add(sealRetry)
+	x.holds.set(holdSeal, "", err.Error())
 	x.complain("seal", fmt.Errorf("sealing a batch of class %q: %w", j.batch.Class, err))
 }
 

@@ -38,7 +38,7 @@ func TestAStatementIsBoundedBeforeItIsUnpacked(t *testing.T) {
 		spent := allocated(func() { _, openErr = NewOpener(nil, Limits{}).OpenReceipt(msg) })
 		var large *TooLargeError
 		require.ErrorAs(t, openErr, &large)
-		require.Less(t, spent, uint64(16<<20), "%s: a receipt of %d bytes", name, len(msg))
+		require.Less(t, spent, uint64(24<<20), "%s: a receipt of %d bytes", name, len(msg))
 	}
 }
 

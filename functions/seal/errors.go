@@ -29,11 +29,15 @@ type TooLargeError struct {
 	What  string // message, data or records
 	Size  int64  // -1 where only the excess is known
 	Limit int64
+	Whose string // whose limit it is: a configuration key or the consumer's; "" where it is the reader's own
 }
 
 func (e *TooLargeError) Error() string {
 	if e.Size < 0 {
 		return fmt.Sprintf("%s exceeds the limit of %d", e.What, e.Limit)
+	}
+	if e.Whose != "" {
+		return fmt.Sprintf("%s of %d bytes exceeds %s of %d", e.What, e.Size, e.Whose, e.Limit)
 	}
 	return fmt.Sprintf("%s of %d exceeds the limit of %d", e.What, e.Size, e.Limit)
 }

@@ -3,15 +3,44 @@ package seal
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // Sealer makes messages.
 type Sealer struct {
-	cfg      Config
-	keys     *keyring
-	packers  map[string]*compressor
-	scratch  sync.Pool // of *scratch
-	maxBytes int
+	cfg     Config
+	keys    *keyring
+	packers map[string]*compressor
+	scratch sync.Pool // of *scratch
+
+	message, data atomic.Pointer[ceiling]
+}
+
+// ceiling is a limit and whose it is.
+type ceiling struct {
+	bytes int64
+	whose string
+}
+
+// below is the lower of a configured limit and a consumer's; 0 is no limit.
+func below(configured int64, key string, consumer int64) *ceiling {
+	if consumer > 0 && consumer < configured {
+		return &ceiling{consumer, "the consumer's limit"}
+	}
+	return &ceiling{configured, key}
+}
+
+func (c *ceiling) check(what string, size int) error {
+	if int64(size) <= c.bytes {
+		return nil
+	}
+	return &TooLargeError{What: what, Size: int64(size), Limit: c.bytes, Whose: c.whose}
+}
+
+// Obey keeps messages from now on below what a consumer takes, and below the configured limits. It is safe for concurrent use.
+func (s *Sealer) Obey(l ConsumerLimits) {
+	s.message.Store(below(int64(s.cfg.MaxMessageKiB)<<10, "Seal.MaxMessageKiB", l.MaxMessage))
+	s.data.Store(below(int64(s.cfg.MaxDataMiB)<<20, "Seal.MaxDataMiB", l.MaxData))
 }
 
 // scratch are the buffers of one Seal, kept for the next.
@@ -25,7 +54,8 @@ func NewSealer(cfg Config, keys Keys) (*Sealer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Sealer{cfg: cfg, keys: newKeyring(cfg, keys), packers: map[string]*compressor{}, maxBytes: cfg.MaxMessageKiB << 10}
+	s := &Sealer{cfg: cfg, keys: newKeyring(cfg, keys), packers: map[string]*compressor{}}
+	s.Obey(ConsumerLimits{})
 	for _, name := range []string{cfg.Compression, CompressionNone} {
 		var err error
 		if s.packers[name], err = newCompressor(name, cfg.Fold, cfg.CompressionLevel); err != nil {
@@ -59,8 +89,8 @@ func (s *Sealer) Seal(dst []byte, b *Batch) ([]byte, error) {
 
 // finish compresses, seals and wraps the plain payload in sc.
 func (s *Sealer) finish(dst []byte, sc *scratch, form, compression string, attrs []string) ([]byte, error) {
-	if limit := s.cfg.MaxDataMiB << 20; len(sc.plain) > limit {
-		return dst, &TooLargeError{What: "data", Size: int64(len(sc.plain)), Limit: int64(limit)}
+	if err := s.data.Load().check("data", len(sc.plain)); err != nil {
+		return dst, err
 	}
 	k, err := s.keys.next()
 	if err != nil {
@@ -93,8 +123,8 @@ func (s *Sealer) write(dst []byte, e *envelope, form string) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("writing the message: %w", err)
 	}
-	if n := len(out) - len(dst); n > s.maxBytes {
-		return dst, &TooLargeError{What: "message", Size: int64(n), Limit: int64(s.maxBytes)}
+	if err := s.message.Load().check("message", len(out)-len(dst)); err != nil {
+		return dst, err
 	}
 	return out, nil
 }

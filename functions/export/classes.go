@@ -1,0 +1,223 @@
+package export
+
+import (
+	"time"
+)
+
+// class is what the window knows of the batches of one class. Brokers and their rules judge by topic, and a class has a topic, so what
+// passes of one class proves nothing for another.
+type class struct {
+	heard    bool // the consumer has receipted something of it: it can read the topic
+	trusted  bool // the same, and nothing since is overdue
+	acks     uint64
+	receipts uint64
+	heardAt  time.Time     // of the latest receipt
+	delay    time.Duration // smoothed time from acknowledgement to receipt
+	silent   time.Time     // since when receipts are missing while other classes get theirs; zero when they are not
+	isolated int           // records of it that were refused
+
+	// Of the latest look.
+	first  *entry    // of the window that is not swallowed
+	oldest time.Time // earliest acknowledgement without a receipt
+	count  int       // of its entries
+}
+
+// maxClasses bounds what is remembered of classes that no configuration knows any more.
+const maxClasses = 1024
+
+func (w *window) class(name string) *class {
+	if c := w.classes[name]; c != nil {
+		return c
+	}
+	if w.classes == nil {
+		w.classes = map[string]*class{}
+	}
+	if len(w.classes) >= maxClasses {
+		w.look()
+		for old, c := range w.classes {
+			if c.count+c.isolated == 0 {
+				delete(w.classes, old)
+			}
+		}
+	}
+	c := &class{}
+	w.classes[name] = c
+	return c
+}
+
+// look sums up what the window has of each class.
+func (w *window) look() {
+	for _, c := range w.classes {
+		c.first, c.oldest, c.count = nil, time.Time{}, 0
+	}
+	for _, e := range w.entries {
+		c := w.class(e.class)
+		c.count++
+		if c.first == nil && !e.swallowed() {
+			c.first = e
+		}
+		if e.phase == acked && (c.oldest.IsZero() || e.ackedAt.Before(c.oldest)) {
+			c.oldest = e.ackedAt
+		}
+	}
+}
+
+// swallowed tells whether a single record was published so often in vain that the next one is to be tried before it.
+func (e *entry) swallowed() bool { return len(e.records) == 1 && e.vain >= silentTries }
+
+// silentTries is how often a batch is repeated before it may itself be why no receipts come: some brokers acknowledge what they throw
+// away.
+const silentTries = 5
+
+// may tells whether a batch may be published as far as the consumer is concerned. Of a class that it has not receipted yet, or no
+// longer, only the first batch goes: the broker forgets what comes before the subscription stands, and the rest would arrive first.
+// The caller has looked.
+func (w *window) may(e *entry, now time.Time) bool {
+	c := w.class(e.class)
+	switch {
+	case !w.confirmReceipt:
+		return true
+	case !c.trusted:
+		return c.first == e || e.swallowed()
+	}
+	return e.attempt > 0 || !c.late(now)
+}
+
+// late tells whether a receipt takes so long that the consumer may be gone. What is new waits then, so that it does not arrive before
+// what has to be repeated.
+func (c *class) late(now time.Time) bool {
+	return !c.oldest.IsZero() && now.Sub(c.oldest) > max(leastLate, 4*c.delay)
+}
+
+const leastLate = time.Second
+
+// quiet tells whether no receipt is to be expected soon.
+func (w *window) quiet(name string, now time.Time) bool {
+	c := w.class(name)
+	return c.late(now)
+}
+
+// classShare is the part of the window that one class may fill.
+const classShare = 0.75
+
+// excluded lists the classes of which no further batch is to be taken.
+func (w *window) excluded(now time.Time) map[string]bool {
+	w.look()
+	out := map[string]bool{}
+	most := max(1, int(classShare*float64(w.batches)))
+	for name, c := range w.classes {
+		switch {
+		case c.isolated >= maxRefused, len(w.isolated) >= maxIsolated, c.count >= most:
+			out[name] = true
+		case c.count > 0 && w.confirmReceipt && (!c.trusted || c.late(now)):
+			out[name] = true
+		}
+	}
+	for _, e := range w.entries {
+		if e.suspect {
+			out[e.class] = true
+		}
+	}
+	return out
+}
+
+// receipted books a receipt of a class.
+func (c *class) receipted(e *entry, now time.Time) {
+	if e.phase == acked {
+		c.delay += (now.Sub(e.ackedAt) - c.delay) / 8
+	}
+	c.heard, c.trusted, c.heardAt, c.silent = true, true, now, time.Time{}
+	c.receipts++
+}
+
+// fallSilent books that a class gets no receipts although others do: one batch of it stays to try, the window is for the others.
+func (w *window) fallSilent(e *entry, c *class, now time.Time) {
+	c.trusted = false
+	if c.silent.IsZero() {
+		c.silent = now
+	}
+	w.giveBack(func(x *entry) bool { return x != e && x.class == e.class && x.phase != sent })
+}
+
+// giveBack takes entries out of the window, for the spool to take back.
+func (w *window) giveBack(which func(*entry) bool) {
+	kept := w.entries[:0]
+	for _, e := range w.entries {
+		if !which(e) {
+			kept = append(kept, e)
+			continue
+		}
+		w.given = appendSequences(w.given, e.records)
+		if w.regiven == nil {
+			w.regiven = map[string]bool{}
+		}
+		w.regiven[e.class] = true
+		w.bytes -= e.bytes
+	}
+	clear(w.entries[len(kept):])
+	w.entries = kept
+}
+
+// repeat is what came of announcements.
+type repeat struct {
+	asked time.Time // when the latest came that is still to be followed; zero when there is none
+	due   time.Time
+	last  time.Time
+	pause time.Duration
+}
+
+const (
+	repeatPause = 2 * time.Second // between the first two repetitions; it doubles
+	repeatMost  = time.Minute
+	repeatCalm  = 10 * time.Minute // without an announcement, after which the pause is the first again
+)
+
+// announced books that the subscription of a consumer stands. All that was published before goes again, in order, at once or when
+// the latest repetition lies far enough back.
+func (w *window) announced(now time.Time) {
+	r := &w.repeat
+	if r.last.IsZero() || now.Sub(r.last) > repeatCalm {
+		r.pause = repeatPause
+	}
+	r.asked, r.due = now, now
+	if !r.last.IsZero() {
+		r.due = r.last.Add(r.pause)
+	}
+	w.follow(now)
+}
+
+// follow repeats what an announcement asks for, once it is due.
+func (w *window) follow(now time.Time) {
+	r := &w.repeat
+	if r.asked.IsZero() || now.Before(r.due) {
+		return
+	}
+	for _, c := range w.classes {
+		c.trusted = c.heard
+	}
+	for _, e := range w.entries {
+		switch {
+		case e.sentAt.After(r.asked):
+		case e.phase == acked:
+			e.phase, e.resends = waiting, 0
+			w.resent++
+		case e.phase == sent:
+			e.stale = true
+		}
+	}
+	w.firstAck, w.warned = time.Time{}, false
+	r.asked, r.last, r.pause = time.Time{}, now, min(2*r.pause, repeatMost)
+}
+
+// aside is what has to be given up, and why.
+type aside struct {
+	seqs   []uint64
+	class  string
+	bytes  int
+	reason string
+	detail string // with sizes and limits
+}
+
+func asideOf(e *entry, reason string) aside {
+	return aside{seqs: appendSequences(nil, e.records), class: e.class, bytes: e.bytes, reason: reason, detail: explain[reason]}
+}

@@ -1,0 +1,171 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	wire "app-offload/functions/mqtt"
+	"app-offload/functions/seal"
+)
+
+// hearAnnouncement opens a consumer's announcement on the client's goroutine and hands it to the owner of the window.
+func (x *Exporter) hearAnnouncement(s *session, msg []byte) {
+	a, err := x.deps.Opener.OpenAnnouncement(msg)
+	switch {
+	case errors.Is(err, seal.ErrForged):
+		x.wrongReceipt("announcement_forged", err.Error())
+		return
+	case err != nil:
+		x.wrongReceipt("announcement_unreadable", err.Error())
+		return
+	}
+	select {
+	case x.events <- func() { x.announced(a) }:
+	case <-s.lost:
+	}
+}
+
+func (x *Exporter) announced(a *seal.Announcement) {
+	now := time.Now()
+	x.obey(a.Limits, now)
+	silent := x.window.silent()
+	x.window.announced(now)
+	x.stats.do(func(s *Stats) { s.Repeats++ })
+	if silent && !x.window.silent() {
+		x.deps.Log.Infof("export: consumer=%s subscribes, repeating what is not receipted", quote(a.Consumer))
+	}
+}
+
+// leastMessage is what a consumer's limit is taken for at least: nothing would leave below it.
+const leastMessage = 4 << 10
+
+// obey takes over what the consumer takes.
+func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
+	if l.MaxMessage > 0 {
+		l.MaxMessage = max(l.MaxMessage, leastMessage)
+	}
+	if l.MaxData > 0 {
+		l.MaxData = max(l.MaxData, leastMessage)
+	}
+	if l == x.consumer || l == (seal.ConsumerLimits{}) {
+		return
+	}
+	x.consumer = l
+	x.deps.Sealer.Obey(l)
+	x.window.limitsChanged(now)
+	x.stats.do(func(s *Stats) { s.Consumer = l })
+	x.deps.Log.Infof("export: the consumer takes messages of %d bytes and payloads of %d", l.MaxMessage, l.MaxData)
+}
+
+// conflicts is what is known of other spools with the same epoch.
+type conflicts struct{ tried time.Time }
+
+// conflictPause keeps one conflict that several receipts name from costing more than one epoch.
+const conflictPause = 10 * time.Second
+
+// conflict begins a new epoch: under this one the consumer has records of another spool. What is in flight leaves again under it.
+func (x *Exporter) conflict(at []seal.Range, now time.Time) {
+	x.stats.failed("conflict")
+	if !x.conflicts.tried.IsZero() && now.Sub(x.conflicts.tried) < conflictPause {
+		return
+	}
+	x.conflicts.tried = now
+	x.setAside()
+	old := x.deps.Spool.Epoch()
+	fresh, err := x.deps.Spool.NewEpoch()
+	if err != nil {
+		x.holds.set(holdEpoch, "", fmt.Sprintf("the consumer holds other records under epoch %s, and no new one could be begun: %v", old, err))
+		x.complain("epoch", err)
+		return
+	}
+	x.holds.clear(holdEpoch)
+	x.window.release() // the leases have ended
+	x.stats.do(func(s *Stats) { s.Epochs++ })
+	x.deps.Log.Warnf("export: epoch conflict: the consumer holds other records of node %s under epoch %s from sequence %d on, so this spool is a copy, or another gateway has the same node name; "+
+		"all records leave again under the new epoch %s. Give each gateway its own Offload.Node", x.deps.Node, old, at[0].First, fresh)
+}
+
+// wrongReceipts remembers when each kind was logged.
+type wrongReceipts struct {
+	mu    sync.Mutex
+	at    map[string]time.Time
+	since map[string]int
+}
+
+// wrongEvery is the shortest time between two log lines of one kind of wrong receipt.
+const wrongEvery = time.Minute
+
+// wrongReceipt counts and logs a statement that is not obeyed. It may be called from several goroutines.
+func (x *Exporter) wrongReceipt(kind, why string) {
+	x.stats.failed(kind)
+	w := &x.wrong
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.at == nil {
+		w.at, w.since = map[string]time.Time{}, map[string]int{}
+	}
+	w.since[kind]++
+	now := time.Now()
+	if at, said := w.at[kind]; said && now.Sub(at) < wrongEvery {
+		return
+	}
+	x.deps.Log.Warnf("export: statement ignored: reason=%s count=%d: %s (similar messages suppressed for %v)", kind, w.since[kind], why, wrongEvery)
+	w.at[kind], w.since[kind] = now, 0
+}
+
+// maxPacket holds a statement, and a result as large as a batch may be.
+const maxPacket = 4 << 20
+
+// oversized is called while a message is skipped, on the goroutine that reads.
+func (x *Exporter) oversized(o wire.Oversized) {
+	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.dialer.maxPacket))
+}
+
+// quote shortens what somebody else wrote.
+func quote(s string) string { return fmt.Sprintf("%.64q", s) }
+
+// denied notes a subscription that the node can do without. It is called while a connection is made.
+func (x *Exporter) denied(topic string) {
+	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
+}
+
+// rivals counts connections that ended as they do when another client connects with the same id.
+type rivals struct {
+	n     int
+	since time.Time
+}
+
+const (
+	rivalsSaid = 5               // connections in a row that ended like that
+	rivalTime  = 2 * time.Minute // within so long
+)
+
+// rival books the end of a connection. closed says that the other side ended it, worked that the connection had been fine until then.
+// A broker ends a connection when its client id is used again; so two clients with one id end each other's for ever.
+func (x *Exporter) rival(closed, worked bool, now time.Time) {
+	r := &x.rivals
+	if !closed || !worked || x.window.suspected() {
+		return
+	}
+	if now.Sub(r.since) > rivalTime {
+		r.n, r.since = 0, now
+		x.window.fighting = false
+		x.holds.clear(holdRival)
+	}
+	if r.n++; r.n < rivalsSaid {
+		return
+	}
+	x.window.fighting = true
+	x.stats.failed("rival")
+	x.holds.set(holdRival, "", fmt.Sprintf("the broker has closed %d connections that worked: another client probably uses ClientID %q; give each gateway its own Export.ClientID or Offload.Node",
+		r.n, x.clientID()))
+}
+
+func (x *Exporter) clientID() string {
+	if x.cfg.ClientID != "" {
+		return x.cfg.ClientID
+	}
+	return clientID(x.deps.Node)
+}

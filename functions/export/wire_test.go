@@ -1,0 +1,298 @@
+package export
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/seal"
+)
+
+func (b *broker) announce(l seal.ConsumerLimits) {
+	msg, err := b.sealer.SealAnnouncement(nil, &seal.Announcement{ID: "a", Consumer: "cloud-1", Created: time.Now(), Limits: l})
+	require.NoError(b.t, err)
+	b.say(seal.AnnouncementTopic, msg)
+}
+
+// The consumer subscribes while the node already sends: what the broker forgot is repeated at once when the consumer announces
+// itself, and everything arrives in order.
+func TestAConsumerThatSubscribesLateGetsEverythingInOrderAtOnce(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	b.deaf = true
+	s := newShelf(t)
+	cfg := quick(b.addr)
+	cfg.ReceiptTimeout = "10m"
+	r := newRig(t, cfg, s, nil)
+	for i := range 20 {
+		s.put(fmt.Sprint("d", i%3), 10, 50)
+	}
+	until(t, "the broker has taken something", func() bool { return r.Stats().Acked > 0 })
+	time.Sleep(300 * time.Millisecond)
+	b.look(func() { b.deaf = false })
+	b.announce(seal.ConsumerLimits{})
+	r.settled()
+	b.look(func() {
+		require.Len(t, b.stored, 200)
+		require.Empty(t, b.overtook)
+	})
+	require.Zero(t, r.Stats().SetAside)
+}
+
+// A receipt of another session says nothing about this spool: it may be a copy of the one that the receipt is for.
+func TestReceiptsOfAnotherSessionAreIgnoredAndNamed(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	b.mute = true
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	s.put("d", 10, 50)
+	until(t, "the batch is acknowledged", func() bool { return r.Stats().Acked == 1 })
+	all := []seal.Range{{First: 0, Last: 1 << 62}}
+	for range 100 {
+		b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "another", Created: time.Now(), Safe: all})
+	}
+	until(t, "it is counted", func() bool { return r.Stats().Errors["receipt_session"] == 100 })
+	held, _ := s.count()
+	require.Equal(t, 10, held)
+	require.Equal(t, 1, r.log.with("WARN", "reason=receipt_session", `"another"`, "s1"), "one line a minute")
+	b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "s1", Created: time.Now(), Safe: all})
+	r.settled()
+}
+
+// The consumer has other records under this node's epoch: the node begins a new one, and all that is not receipted leaves under it.
+func TestAConflictBeginsANewEpoch(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	b.mute = true
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	s.put("d", 30, 50)
+	until(t, "a batch is acknowledged", func() bool { return r.Stats().Acked == 1 })
+	at := []seal.Range{{First: 1, Last: 10}}
+	b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "another", Created: time.Now(), Conflicts: at})
+	until(t, "another session's conflict is ignored", func() bool { return r.Stats().Errors["receipt_session"] == 1 })
+	require.Equal(t, "e1", s.Epoch())
+	b.look(func() { b.mute, b.stored, b.last = false, map[uint64]int{}, map[string]uint64{} })
+	for range 3 {
+		b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "s1", Created: time.Now(), Conflicts: at})
+	}
+	r.settled()
+	require.Equal(t, "e2", s.Epoch())
+	require.EqualValues(t, 1, r.Stats().Epochs, "one conflict in several receipts costs one epoch")
+	require.Equal(t, 1, r.log.with("WARN", "epoch conflict", "e1", "e2", "Offload.Node"))
+	b.look(func() {
+		require.Len(t, b.stored, 30)
+		require.Empty(t, b.overtook)
+	})
+}
+
+// What the consumer takes is obeyed: records above it are held and named, and go when the limit is raised.
+func TestTheConsumersLimitsAreObeyed(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	until(t, "the link is up", func() bool { return r.Link().Up })
+	largest := 0
+	b.look(func() { b.watch = func(msg []byte) { largest = max(largest, len(msg)) } })
+	b.announce(seal.ConsumerLimits{MaxMessage: 16 << 10})
+	until(t, "the limit is known", func() bool { return r.Stats().Consumer.MaxMessage == 16<<10 })
+	for i := range 30 {
+		s.putLarge("d", 4000)
+		if i == 10 {
+			s.putLarge("d", 20_000)
+		}
+	}
+	until(t, "all others are there", func() bool { return b.distinct() == 30 })
+	until(t, "it is named", func() bool { return r.Stats().Isolated == 1 && len(r.Stats().Holds) == 1 })
+	h := r.Stats().Holds[0]
+	require.Equal(t, holdOversized, h.Reason)
+	require.Contains(t, h.Text, "the consumer's limit is 16384")
+	b.look(func() { require.LessOrEqual(t, largest, 16<<10) })
+	b.announce(seal.ConsumerLimits{MaxMessage: 1 << 20})
+	r.settled()
+	require.Equal(t, 31, b.distinct())
+}
+
+func closingBroker(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", anyPort)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serveUntilPublish(c)
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func serveUntilPublish(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	in := bufio.NewReader(c)
+	for {
+		p, err := packets.ReadPacket(in)
+		if err != nil {
+			return
+		}
+		switch m := p.(type) {
+		case *packets.ConnectPacket:
+			_ = packets.NewControlPacket(packets.Connack).Write(c)
+		case *packets.SubscribePacket:
+			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+			a.MessageID, a.ReturnCodes = m.MessageID, make([]byte, len(m.Topics))
+			_ = a.Write(c)
+		case *packets.PublishPacket:
+			return
+		}
+	}
+}
+
+func TestABrokerThatClosesOnEveryMessageLosesNothing(t *testing.T) {
+	s := newShelf(t)
+	cfg := quick(closingBroker(t))
+	cfg.RefusedTries, cfg.ReleaseAfter = 1, "1h"
+	r := newRig(t, cfg, s, nil)
+	s.put("d", 20, 580)
+	until(t, "it was tried often", func() bool { return r.Stats().Connections > 60 })
+	held, _ := s.count()
+	require.Equal(t, 20, held)
+	require.Zero(t, r.Stats().SetAside)
+	until(t, "it is named", func() bool {
+		return strings.Contains(fmt.Sprint(r.Stats().Holds), "when a batch was published")
+	})
+}
+
+// Two clients with one id end each other's connection, and each is told.
+func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	one, two := newShelf(t), newShelf(t)
+	r1, r2 := newRig(t, quick(b.addr), one, nil), newRig(t, quick(b.addr), two, nil)
+	until(t, "both know", func() bool {
+		return strings.Contains(fmt.Sprint(r1.Stats().Holds), "another client") && strings.Contains(fmt.Sprint(r2.Stats().Holds), "another client")
+	})
+	require.Equal(t, 1, r1.log.with("WARN", "another client", `"app-offload-gw1"`))
+}
+
+// A stop while the consumer is away ends soon, without an error, and keeps what it does not have.
+func TestAStopWithTheConsumerAwayIsNoError(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	b.mute = true
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	s.put("d", 100, 50)
+	until(t, "something is acknowledged", func() bool { return r.Stats().Acked > 0 })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	began := time.Now()
+	require.NoError(t, r.Close(ctx))
+	require.Less(t, time.Since(began), 20*time.Second)
+	held, leased := s.count()
+	require.Equal(t, 100, held)
+	require.Zero(t, leased)
+}
+
+type denying struct {
+	gate
+	topics string
+}
+
+func (d *denying) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
+	return write || !strings.Contains(topic, d.topics)
+}
+
+func TestADeniedSubscriptionIsNamed(t *testing.T) {
+	for topic, needed := range map[string]bool{"/receipt": true, "/result": false, "v1/consumer": false} {
+		t.Run(topic, func(t *testing.T) {
+			b := startBroker(t, anyPort, nil, nil, &denying{topics: topic})
+			s := newShelf(t)
+			r := newRig(t, quick(b.addr), s, nil)
+			s.put("d", 10, 50)
+			until(t, "it is named", func() bool { return r.log.with("WARN", "subscription", topic) > 0 })
+			if needed {
+				require.False(t, r.Link().Up)
+				until(t, "and shown", func() bool { return len(r.Stats().Holds) == 1 && r.Stats().Holds[0].Reason == holdSubscribe })
+				return
+			}
+			r.settled()
+		})
+	}
+}
+
+func TestABrokerWithoutAPortHasTheUsualOne(t *testing.T) {
+	for given, want := range map[string]string{
+		"tcp://127.0.0.1": "tcp://127.0.0.1:1883", "ssl://h": "ssl://h:8883", "mqtt://[::1]": "mqtt://[::1]:1883",
+		"ws://h/mqtt": "ws://h:80/mqtt", "wss://h": "wss://h:443", "tcp://h:1": "tcp://h:1", "mqtts://h": "mqtts://h:8883",
+	} {
+		c := DefaultConfig()
+		c.Broker = given
+		require.NoError(t, c.Validate())
+		require.Equal(t, []string{want}, c.brokers())
+	}
+	for _, wrong := range []string{"tcp://:1883", "tcp://", "127.0.0.1", "tcp://h:99999"} {
+		c := DefaultConfig()
+		c.Broker = wrong
+		require.Error(t, c.Validate(), wrong)
+	}
+}
+
+// A class that is refused by its topic does not hold up the scheduler's other classes, on a real broker.
+func TestAClassTheConsumerMayNotReadHoldsUpNoOther(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	b.unread = "/batch/denied"
+	s := newShelf(t)
+	cfg := quick(b.addr)
+	cfg.ReceiptTimeout, cfg.UnreceiptedTries = "300ms", 1
+	r := newRig(t, cfg, s, func(d *Deps) {
+		bc := batch.DefaultConfig()
+		bc.MaxCount, bc.MaxAge = 10, "5ms"
+		sched, err := batch.New(bc, s, classList{})
+		require.NoError(t, err)
+		d.Batches = sched
+	})
+	for i := range 300 {
+		s.addTo("denied", fmt.Appendf(nil, "x|%d", i))
+		s.addTo("other", fmt.Appendf(nil, "d|%d", i))
+	}
+	until(t, "all of the other class are there", func() bool { return b.distinct() == 300 })
+	s.addTo("other", []byte("d|last"))
+	until(t, "and later ones", func() bool { return b.distinct() == 301 })
+	for i := 0; len(r.Stats().Holds) == 0; i++ {
+		s.addTo("other", []byte("d|more"))
+		time.Sleep(50 * time.Millisecond)
+		require.Less(t, i, 1000)
+	}
+	h := r.Stats().Holds[0]
+	require.Equal(t, holdUnreceipted, h.Reason)
+	require.Equal(t, "denied", h.Class)
+	require.Contains(t, h.Text, "offload/v1/gw1/batch/denied")
+	require.Zero(t, r.Stats().SetAside)
+	b.look(func() { b.unread = "" })
+	until(t, "it flows once it may be read", func() bool { return b.distinct() >= 601 })
+	require.Zero(t, r.log.with("puback"))
+}
+
+// One message of 70 MB on a topic that the node reads is skipped while it is read, named, and holds up nothing.
+func TestAHugeMessageCostsNoMemory(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	until(t, "the link is up", func() bool { return r.Link().Up })
+	b.say(seal.ReceiptTopic(node), make([]byte, 70<<20))
+	s.put("d", 100, 50)
+	r.settled()
+	until(t, "it is named", func() bool { return r.log.with("WARN", "reason=oversized", seal.ReceiptTopic(node), "734003") == 1 })
+	require.EqualValues(t, 1, r.Stats().Connections)
+}
