@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,9 +94,9 @@ func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, Limits{})
-				attempts := 0
+				var attempts atomic.Int64
 				b.shelf.failing(func(g *store.Group) error {
-					attempts++
+					attempts.Add(1)
 					time.Sleep(time.Second)
 					if g.Records() > records {
 						return errSlow
@@ -112,7 +113,7 @@ func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 				time.Sleep(time.Hour)
 				require.Len(t, b.pipe.acks(), 10)
 				require.Equal(t, int64(990), b.Counts.Tasks.Load())
-				require.Less(t, attempts, 990+100, "each message is probed a few times")
+				require.Less(t, attempts.Load(), int64(990+100), "each message is probed a few times")
 				require.Zero(t, b.Counts.Waiting.Load())
 				require.NoError(t, b.stop())
 			})
@@ -124,14 +125,14 @@ func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 func TestALockOnEverythingCostsFewAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
-		attempts := 0
-		b.shelf.failing(func(*store.Group) error { attempts++; time.Sleep(200 * time.Millisecond); return errLocked })
+		var attempts atomic.Int64
+		b.shelf.failing(func(*store.Group) error { attempts.Add(1); time.Sleep(200 * time.Millisecond); return errLocked })
 		for i := range uint64(500) {
 			node := fmt.Sprint("n", i)
 			b.pipe.send(node, "offload/v1/"+node+"/batch/default", edgeOf(t, node).Batch(t, 1, 1))
 		}
 		time.Sleep(15 * time.Second)
-		require.Less(t, attempts, 100)
+		require.Less(t, attempts.Load(), int64(100))
 		b.shelf.failing(nil)
 		time.Sleep(2 * time.Minute)
 		require.Len(t, b.pipe.acks(), 500)

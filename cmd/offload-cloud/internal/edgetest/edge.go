@@ -106,15 +106,29 @@ func (e *Edge) Task(seq uint64) *task.Task {
 	}
 }
 
+// Large seals one record whose task holds about so many bytes.
+func (e *Edge) Large(t testing.TB, size int, seq uint64) []byte {
+	t.Helper()
+	one := e.Task(seq)
+	one.Encoding, one.Data = task.Binary, make([]byte, size)
+	return e.seal(t, 1, []uint64{seq}, [][]byte{one.Append(nil)})
+}
+
 // Batch seals the records as one message.
 func (e *Edge) Batch(t testing.TB, floor uint64, seqs ...uint64) []byte {
 	t.Helper()
+	var tasks [][]byte
+	for _, seq := range seqs {
+		tasks = append(tasks, e.Task(seq).Append(nil))
+	}
+	return e.seal(t, floor, seqs, tasks)
+}
+
+func (e *Edge) seal(t testing.TB, floor uint64, seqs []uint64, tasks [][]byte) []byte {
+	t.Helper()
 	b := &seal.Batch{
 		ID: fmt.Sprintf("%s-%d-%d", e.Node, seqs[0], e.Rand.Uint64()), Node: e.Node, Epoch: e.Epoch, Class: "default",
-		Created: time.Now(), Floor: floor, Sequences: seqs,
-	}
-	for _, seq := range seqs {
-		b.Tasks = append(b.Tasks, e.Task(seq).Append(nil))
+		Created: time.Now(), Floor: floor, Sequences: seqs, Tasks: tasks,
 	}
 	msg, err := e.sealer.Seal(nil, b)
 	require.NoError(t, err)

@@ -201,6 +201,17 @@ func testDeadRecord(t *testing.T, s *Store) {
 }
 
 func testUnfit(t *testing.T, s *Store) {
+	// Wherever in whichever name a NUL stands.
+	for i, name := range []string{"\x00", "\x00begins", "with\x00in", "ends\x00"} {
+		for j, set := range []func(*task.Task){
+			func(t *task.Task) { t.EventID = name }, func(t *task.Task) { t.Device = name }, func(t *task.Task) { t.Source = name },
+			func(t *task.Task) { t.Resource = name }, func(t *task.Task) { t.Class = &task.Class{Name: name} },
+		} {
+			b := batch("nul", 1, uint64(5*i+j+1))
+			set(b.Records[0].Task)
+			require.Equal(t, 1, commit(t, s, b).DeadRecords, "%q in field %d", name, j)
+		}
+	}
 	b := batch("n1", 1, 1, 2, 3)
 	b.Records[0].Task.Device = "nul\x00"
 	b.Records[1].Task.EventID = strings.Repeat("x", 3000)
@@ -307,9 +318,14 @@ func testStatsOfOneMoment(t *testing.T, s *Store) {
 func testStats(t *testing.T, s *Store) {
 	commit(t, s, batch("n1", 1, 1, 2, 3), batch("n2", 5, 5, 8))
 	commit(t, s, batch("n2", 9, 8))
+	_, err := s.Commit(t.Context(), &Group{Letters: []*Letter{
+		{Node: "n2", Reason: "x", Raw: []byte("a")}, {Node: "n2", Reason: "x", Raw: []byte("b")}, {Node: "unknown", Reason: "x"},
+	}})
+	require.NoError(t, err)
 	nodes, err := s.Stats(t.Context())
 	require.NoError(t, err)
 	require.Len(t, nodes, 2)
+	require.Equal(t, []int64{0, 2}, []int64{nodes[0].DeadLetters, nodes[1].DeadLetters})
 	require.Zero(t, nodes[0].Gaps)
 	require.Equal(t, []int64{2, 2, 1}, []int64{nodes[1].Records, nodes[1].Tasks, nodes[1].DuplicateRecords})
 	require.Equal(t, uint64(6), nodes[1].Gaps, "1–4, 6 and 7")
