@@ -7,6 +7,8 @@ COMMIT     ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>
 LDFLAGS    := -s -w -X github.com/edgexfoundry/app-functions-sdk-go/v3/internal.ApplicationVersion=$(VERSION) -X app-offload/functions/version.number=$(VERSION) -X app-offload/functions/version.commit=$(COMMIT)
 COMMANDS   := app-offload offload-cloud offload-lab offloadctl
 
+# EdgeX's SDK speaks to a MessageBus on NATS with: make build TAGS=include_nats_messaging
+TAGS     ?=
 DURATION ?= 0s
 RATE     ?= 1
 SEED     ?= 1
@@ -23,7 +25,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build the commands into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ $(COMMANDS:%=./cmd/%)
+	CGO_ENABLED=0 go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)" -o bin/ $(COMMANDS:%=./cmd/%)
 
 .PHONY: run
 run: build ## Run the whole system on this machine (DURATION=20s RATE=1 SEED=1)

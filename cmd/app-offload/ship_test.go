@@ -165,3 +165,13 @@ func TestDockerfileShipsWhatComposeStarts(t *testing.T) {
 	}
 	require.Equal(t, 2, strings.Count(text, "USER 2002:2001"), "both images")
 }
+
+// On an MQTT bus every service of the stack publishes at QoS 1, or no acknowledgement would protect an event.
+func TestComposeAsksForQoS1OnAnMQTTBus(t *testing.T) {
+	theirs := types.ConfigFile{Filename: "mqtt-bus.yml", Content: []byte(upstream)}
+	p := load(t, theirs, file(t, "docker-compose.yml"), file(t, "res/compose/mqtt-bus.yml"))
+	qos := p.Services["core-common-config-bootstrapper"].Environment["ALL_SERVICES_MESSAGEBUS_OPTIONAL_QOS"]
+	require.NotNil(t, qos)
+	require.Equal(t, "1", *qos)
+	requireNothingTwice(t, p)
+}
