@@ -129,6 +129,14 @@ func newTelemetry(manager edgex.MetricsManager) *telemetry {
 	return &telemetry{manager: manager, list: metrics(), items: map[string]*item{}}
 }
 
+// pause takes every series out, until the next update: EdgeX logs an error for each one that it cannot publish, at every interval.
+func (t *telemetry) pause() {
+	for name := range t.items {
+		t.manager.Unregister(name)
+	}
+	clear(t.items)
+}
+
 // update brings every series up to date, adds what is new and takes out what has gone, such as the classes of an earlier
 // configuration. It goes on past what EdgeX refuses, and returns the first such problem.
 func (t *telemetry) update(st *functions.Status) error {

@@ -159,6 +159,20 @@ func TestTelemetryFollowsTheStatus(t *testing.T) {
 	require.ErrorContains(t, telemetry.update(&st), "OffloadShadow")
 }
 
+// While the bus is away there is nothing that EdgeX would try to publish; afterwards everything is there again, with its counts.
+func TestTelemetryPausesWithoutABus(t *testing.T) {
+	m := &manager{items: map[string]any{}, tags: map[string]map[string]string{}}
+	telemetry, st := newTelemetry(m), full()
+	require.NoError(t, telemetry.update(&st))
+	all := len(m.items)
+	require.Greater(t, all, 50)
+	telemetry.pause()
+	require.Empty(t, m.items)
+	require.NoError(t, telemetry.update(&st))
+	require.Len(t, m.items, all)
+	require.Equal(t, int64(6), m.items["OffloadDecisions.cost.cloud.vibration"].(gometrics.Counter).Count())
+}
+
 // A scrape answers in Prometheus' text format.
 func TestScrape(t *testing.T) {
 	h, err := metricsHandler(full)

@@ -41,6 +41,10 @@ func (w *watcher) look(now time.Time) {
 	if w.telemetry == nil {
 		return
 	}
+	if st.Health.Severity("intake") != functions.Fine { // the bus is away, and telemetry with it
+		w.telemetry.pause()
+		return
+	}
 	err := w.telemetry.update(&st)
 	if err != nil && !w.failed {
 		w.log.Warnf("telemetry: %v", err)
