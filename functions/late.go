@@ -182,7 +182,7 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	e := policy.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.version)
+	e := policy.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
 	p.ring.Bind(j.id, &e)
 	p.tally.bound(m.rules.decider.Judge(), j, &m.state)
 	if j.decision.Target == policy.Cloud {

@@ -240,7 +240,7 @@ func (p *Pipeline) note(r *run, j *job) uint64 {
 	if j.waits {
 		d.Reason = policy.Undecided
 	}
-	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.version)
+	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
 	return p.ring.Add(&r.entry)
 }
 

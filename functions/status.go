@@ -78,8 +78,9 @@ type Process struct {
 
 // ConfigurationStatus says which configuration is in force.
 type ConfigurationStatus struct {
-	Version string `json:"version"`
-	Problem string `json:"problem,omitempty"` // why the last change was refused
+	Version  string `json:"version"`           // changes with every key that may change while the service runs
+	Policies string `json:"policies"`          // changes with those of the policies alone; decisions and canary name it
+	Problem  string `json:"problem,omitempty"` // why the last change was refused
 }
 
 // Status gathers everything. It takes some locks for a moment each, and is meant for people and monitors, a few times a second.
@@ -94,7 +95,7 @@ func (s *Service) Status() Status {
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
 		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
-		Configuration: ConfigurationStatus{Version: rules.version, Problem: s.configurationProblem()},
+		Configuration: ConfigurationStatus{Version: rules.version, Policies: rules.decider.Version(), Problem: s.configurationProblem()},
 	}
 }
 

@@ -231,7 +231,7 @@ func (a *api) quarantine(c echo.Context) error {
 // there is not guarded against changes. There are no secrets in it: an address with a password is refused.
 func (a *api) config(c echo.Context) error {
 	cfg, now := a.service.Config(), a.service.Status().Configuration
-	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "version": now.Version, "problem": now.Problem, config.Section: cfg})
+	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "version": now.Version, "policies": now.Policies, "problem": now.Problem, config.Section: cfg})
 }
 
 // envelope is an answer; all of them carry apiVersion, as EdgeX's own do.
