@@ -46,6 +46,7 @@ func message(t testing.TB, device string, n int) []byte {
 	ev.Id = fmt.Sprintf("00000000-0000-0000-0000-%012x", n)
 	ev.Origin = int64(n)
 	require.NoError(t, ev.AddSimpleReading("n", "Int64", int64(n)))
+	ev.Readings[0].Id, ev.Readings[0].Origin = ev.Id, ev.Origin // the same content each time
 	payload, err := json.Marshal(requests.NewAddEventRequest(ev))
 	require.NoError(t, err)
 	return sealed(t, payload, ContentTypeJSON)

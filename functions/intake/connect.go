@@ -83,6 +83,7 @@ func (s *Subscriber) open(at *url.URL, _ paho.ClientOptions) (net.Conn, error) {
 	}
 	buffered := &bufferedConn{Conn: conn, r: bufio.NewReaderSize(conn, s.cfg.ReadBufferKiB<<10)}
 	s.conn.set(buffered)
+	s.life.Store(s.acks.renew())
 	return mqtt.Limit(buffered, s.cfg.maxPacket(), nil), nil
 }
 

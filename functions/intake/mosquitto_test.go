@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,9 +54,11 @@ func publishTo(t *testing.T, url string, from, to int) {
 	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("publisher"))
 	require.NoError(t, wait(client.Connect()))
 	defer client.Disconnect(100)
+	var last mqtt.Token
 	for n := from; n < to; n++ {
-		require.NoError(t, wait(client.Publish(testTopic, 1, false, message(t, "device", n))))
+		last = client.Publish(testTopic, 1, false, message(t, "device", n))
 	}
+	require.NoError(t, wait(last))
 }
 
 func wait(token mqtt.Token) error {
@@ -84,13 +87,21 @@ func TestMosquittoDeliversAgainInOrder(t *testing.T) {
 	requireNothingLeft(t, s, url)
 }
 
-// TestMosquittoTakesAcknowledgementsInAnyOrder: events that are done in another order than they came do not confuse it.
-func TestMosquittoTakesAcknowledgementsInAnyOrder(t *testing.T) {
+// TestMosquittoDeliversInOrderWhateverIsDoneFirst: where acknowledgements came in another order than the messages, it would not.
+func TestMosquittoDeliversInOrderWhateverIsDoneFirst(t *testing.T) {
 	url := startMosquitto(t)
-	sink := &shufflingSink{}
+	var mu sync.Mutex
+	var got []int64
+	sink := &shufflingSink{refuse: func(ev *task.Event) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, ev.Origin)
+		return false
+	}}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
-	publishTo(t, url, 1, 501)
-	eventually(t, func() bool { return s.Counts().Acked == 500 }, "all")
+	publishTo(t, url, 1, 1501)
+	eventually(t, func() bool { return s.Counts().Acked == 1500 }, "all")
+	require.Equal(t, sequence(1, 1501), got)
 	require.Zero(t, s.Counts().Duplicates)
 	requireNothingLeft(t, s, url)
 }
@@ -106,13 +117,17 @@ func requireNothingLeft(t *testing.T, s *Subscriber, url string) {
 }
 
 // shufflingSink answers from a goroutine each, in no order.
-type shufflingSink struct{}
+type shufflingSink struct{ refuse func(*task.Event) bool }
 
-func (shufflingSink) Submit(events []*task.Event, done func(i int, err error)) {
-	for i := range events {
+func (s *shufflingSink) Submit(events []*task.Event, done func(i int, err error)) {
+	for i, ev := range events {
+		var err error
+		if s.refuse != nil && s.refuse(ev) {
+			err = errors.New("refused")
+		}
 		go func() {
 			time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
-			done(i, nil)
+			done(i, err)
 		}()
 	}
 }

@@ -9,16 +9,17 @@ import (
 // sayEvery is the shortest time between two log lines about refusals: a spool that is full to the brim takes and refuses by turns.
 const sayEvery = time.Minute
 
-// refuse books a refusal, and logs the first of a series. The lock is held.
+// refuse keeps a delivery to be offered again, and logs the first refusal of a series. The lock is held.
 func (s *Subscriber) refuse(d *delivery, err error) {
+	s.retries = append(s.retries, d)
+	s.due = time.Now().Add(s.retryAfter)
 	if !d.refused {
 		d.refused = true
 		s.refusing++
 	}
 	if now := time.Now(); !s.said && now.Sub(s.saidAt) >= sayEvery {
 		s.said, s.saidAt = true, now
-		s.log.Warnf("event %s of device %s was refused; it and all that follow it are offered again every %s until they are taken: %v",
-			d.event.ID, d.event.Device, s.retryAfter, err)
+		s.log.Warnf("event refused, holding all events behind it: event=%s device=%s retry=%s: %v", d.event.ID, d.event.Device, s.retryAfter, err)
 	}
 }
 
@@ -30,48 +31,52 @@ func (s *Subscriber) taken(d *delivery) {
 	d.refused = false
 	if s.refusing--; s.refusing == 0 && s.said {
 		s.said = false
-		s.log.Infof("every event that was refused has been taken; there were %d refusals since the start", s.counts.Refused)
+		s.log.Infof("all refused events have been taken: refusals since start=%d", s.counts.Refused)
 	}
 }
 
-// offerAgain submits the refused deliveries whose time has come, in the order in which they arrived, and says when the
-// next one is due.
-func (s *Subscriber) offerAgain() time.Duration {
+// offerAgain submits the refused deliveries once they are due, in the order in which they arrived. While there are any it reports
+// that the reader must not go on, and when to look again.
+//
+// Nothing new is submitted meanwhile: it would pass the refused events of its device. It would not help either, since the broker gets its
+// acknowledgements in order and stops at its own window.
+func (s *Subscriber) offerAgain() (holding bool, wait time.Duration) {
 	for {
-		slice, wait := s.takeDue(time.Now())
+		slice, holding, wait := s.takeDue(time.Now())
 		if len(slice) == 0 {
-			return wait
+			return holding, wait
 		}
 		s.submit(slice)
 	}
 }
 
-func (s *Subscriber) takeDue(now time.Time) ([]*delivery, time.Duration) {
+func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wait := idle
-	var due, later []*delivery
-	for _, d := range s.retries {
-		if left := d.due.Sub(now); left > 0 {
-			later = append(later, d)
-			wait = min(wait, left)
-		} else {
-			due = append(due, d)
-		}
+	switch left := s.due.Sub(now); {
+	case len(s.retries) == 0:
+		return nil, false, idle
+	case s.out > 0: // one of these may be refused as well, and be an earlier one
+		return nil, true, idle
+	case left > 0:
+		return nil, true, left
 	}
-	slices.SortFunc(due, func(a, b *delivery) int { return cmp.Compare(a.sequence, b.sequence) })
-	if len(due) > s.cfg.MaxSlice {
-		due, later = due[:s.cfg.MaxSlice], append(later, due[s.cfg.MaxSlice:]...)
-	}
-	s.retries = later
-	return due, wait
+	slices.SortFunc(s.retries, func(a, b *delivery) int { return cmp.Compare(a.sequence, b.sequence) })
+	n := min(len(s.retries), s.cfg.MaxSlice)
+	due = slices.Clone(s.retries[:n])
+	s.retries = slices.Delete(s.retries, 0, n)
+	return due, true, 0
 }
 
-// finish is the reader's last act: it hands on what had arrived before the stop, because what was published at QoS 0
-// has no other chance, and leaves to the broker what was refused.
+// finish is the reader's last act. It hands on what had arrived before the stop, because what was published at QoS 0 has no other
+// chance, and leaves to the broker what was refused. What arrived behind a refused event at QoS 1 comes again behind it.
 func (s *Subscriber) finish() {
 	for s.leftOver() {
-		s.submit(s.collect(<-s.arrived))
+		if a := <-s.arrived; a.msg.Qos() > 0 && s.holding() {
+			s.acks.abandon(s.acks.expect(a))
+		} else {
+			s.submit(s.collect(a))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,6 +84,12 @@ func (s *Subscriber) finish() {
 		s.abandon(d)
 	}
 	s.retries = nil
+}
+
+func (s *Subscriber) holding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.retries) > 0
 }
 
 // leftOver reports whether messages have arrived that are not handed on. A message on its way from the gate is waited

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
-
-	"app-offload/functions/mqtt"
-	"app-offload/functions/task"
 )
 
 // Logger is where a Subscriber reports; EdgeX's LoggingClient is one.
@@ -25,10 +23,13 @@ type Logger interface {
 //
 // What it promises: the sink gets events in the order in which the broker delivers them; an event published at QoS 1 is
 // acknowledged after the sink's done(nil) and not before, so one that is under way when this process dies is delivered
-// again; an event delivered again while it is under way, or lately handled, is not handed on twice. Acknowledgements go
-// out in the order in which events are done, not in that of their arrival: one slow event must not use up the broker's
-// window for all others, and brokers take them so. A refused event is offered again after RetryAfter, and is then behind
-// later ones of its device. Events published at QoS 0 cannot be acknowledged, and what of them is in memory dies with the process.
+// again; an event delivered again, with the same id and content, while it is under way or lately handled is not handed on twice.
+//
+// Acknowledgements leave in the order in which the messages arrived, as MQTT requires and brokers need to keep the order themselves: one
+// that is done waits for all before it, also where it is no event, is skipped, or is a repeat. So one slow event delays the
+// acknowledgements behind it, and the broker stops at its window. A refused event is offered again after RetryAfter, with all that
+// were refused behind it, in order; until it is taken nothing new is handed on. At a stop it is left to the broker, and all that
+// arrived behind it too. Events published at QoS 0 cannot be acknowledged, and what of them is in memory dies with the process.
 //
 // What bounds it: at most MaxEvents messages or MaxMiB of memory are under way; beyond, it stops reading, and the broker
 // keeps what it is configured to keep. If that lasts longer than the keep-alive allows, the connection is renewed.
@@ -51,18 +52,22 @@ type Subscriber struct {
 	stopErr   error
 	workers   sync.WaitGroup // reader and subscribing
 	acks      *acker
+	life      atomic.Uint64 // counts connections
 	conn      connection
 	receiving sync.Mutex // held while a message goes from the gate into arrived
 
 	mu       sync.Mutex
-	pending  map[eventID]*delivery // submitted, or waiting to be offered again
-	recent   *recentIDs
-	retries  []*delivery
-	retry    chan struct{} // there is something to offer again
+	pending  map[identity]*delivery // submitted, or refused and to be offered again
+	recent   *recentEvents
+	out      int           // deliveries with the sink
+	retries  []*delivery   // refused
+	due      time.Time     // when they are offered again
+	retry    chan struct{} // wakes the reader while there are any
 	stopping bool
 	refusing int       // deliveries that were refused and not taken since
 	said     bool      // in the log, that they are refused
 	saidAt   time.Time // the last time
+	sameIDAt time.Time // when the log last named an event with the id of another one
 	counts   SubscriberCounts
 	sequence uint64
 	reported string // the last problem of the connection, which is logged once
@@ -77,30 +82,14 @@ type SubscriberCounts struct {
 	Refused     uint64 // answers of the sink that were refusals
 	Skipped     uint64 // messages on topics that are not for this service
 	Rejected    uint64 // messages that are no event; the quarantine has them by reason
-	Duplicates  uint64 // events that had been handed on before
+	Duplicates  uint64 // events that had been handed on before, with the same content
+	SameID      uint64 // events that had the id of another one and a different content; handed on like any other
 	Acked       uint64 // messages acknowledged
-	Abandoned   uint64 // messages left unacknowledged at the stop
+	Abandoned   uint64 // messages left unacknowledged, at the stop or since their connection ended: the broker delivers them again
 	Connections uint64 // to the broker, ever
 	Connected   bool
 	Subscribed  bool // to all topics, on the present connection
 	UnderWay    GateCounts
-}
-
-// arrival is one message with its room at the gate.
-type arrival struct {
-	msg  paho.Message
-	pass Pass
-}
-
-// delivery is one event on its way through the sink, with each message that brought it.
-type delivery struct {
-	id       eventID
-	event    *task.Event
-	messages []arrival
-	sequence uint64 // of its arrival
-	out      bool   // with the sink
-	refused  bool   // before
-	due      time.Time
 }
 
 // messageCost is what a message of n bytes takes in memory while it is under way: paho keeps it until it is
@@ -118,10 +107,10 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log L
 	s := &Subscriber{
 		cfg: cfg, bus: bus, sink: sink, quarantine: quarantine, log: log, limits: cfg.Limits(),
 		retryAfter: duration(cfg.RetryAfter, time.Second), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
-		pending: map[eventID]*delivery{}, recent: newRecentIDs(cfg.RememberIDs), retry: make(chan struct{}, 1),
+		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.acks = newAcker(s.acknowledge)
+	s.acks = newAcker(s.concluded)
 	s.client = paho.NewClient(s.options())
 	return s, nil
 }
@@ -153,7 +142,7 @@ func (s *Subscriber) receive(_ paho.Client, msg paho.Message) {
 		s.count(func(c *SubscriberCounts) { c.Abandoned++ })
 		return
 	}
-	s.arrived <- arrival{msg, pass} // has room for all that the gate lets in
+	s.arrived <- arrival{msg, pass, s.life.Load()} // has room for all that the gate lets in
 }
 
 // run is the reader: it hands on slices of what has arrived, and offers again what was refused.
@@ -162,9 +151,14 @@ func (s *Subscriber) run() {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
-		timer.Reset(s.offerAgain())
+		holding, wait := s.offerAgain()
+		in := s.arrived
+		if holding {
+			in = nil
+		}
+		timer.Reset(wait)
 		select {
-		case a := <-s.arrived:
+		case a := <-in:
 			s.submit(s.collect(a))
 		case <-timer.C:
 		case <-s.retry:
@@ -173,150 +167,6 @@ func (s *Subscriber) run() {
 			return
 		}
 	}
-}
-
-// collect makes deliveries of a message and of those that have arrived besides, up to MaxSlice.
-func (s *Subscriber) collect(first arrival) []*delivery {
-	slice := make([]*delivery, 0, min(s.cfg.MaxSlice, 1+len(s.arrived)))
-	for a := first; ; {
-		if d := s.accept(a); d != nil {
-			slice = append(slice, d)
-		}
-		if len(slice) >= s.cfg.MaxSlice {
-			return slice
-		}
-		select {
-		case a = <-s.arrived:
-		default:
-			return slice
-		}
-	}
-}
-
-// accept turns a message into a delivery, or is nil where it is no event, or none that is new.
-func (s *Subscriber) accept(a arrival) *delivery {
-	s.count(func(c *SubscriberCounts) {
-		c.Received++
-		if a.msg.Qos() == 0 {
-			c.Unsafe++
-		}
-	})
-	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic()) {
-		s.count(func(c *SubscriberCounts) { c.Skipped++ })
-		s.acks.add(a)
-		return nil
-	}
-	ev, contentType, payload, err := s.parse(a.msg.Payload())
-	if err != nil {
-		s.quarantine.Add(a.msg.Topic(), contentType, payload, err)
-		s.count(func(c *SubscriberCounts) { c.Rejected++ })
-		s.acks.add(a) // delivering it again would not make an event of it
-		return nil
-	}
-	ev.Topic = a.msg.Topic()
-	return s.admit(a, ev)
-}
-
-func (s *Subscriber) parse(msg []byte) (*task.Event, string, []byte, error) {
-	if size, ok := mqtt.Skipped(msg); ok {
-		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", size, s.cfg.maxPacket())
-		err.size = size
-		return nil, "", nil, err
-	}
-	env, err := ParseEnvelope(msg)
-	if err != nil {
-		return nil, "", msg, err
-	}
-	if env.ErrorCode != 0 {
-		return nil, env.ContentType, env.Payload, reject(ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
-	}
-	ev, err := s.limits.Parse(env.Payload, env.ContentType)
-	if err != nil {
-		return nil, env.ContentType, env.Payload, err
-	}
-	ev.CorrelationID = env.CorrelationID
-	return ev, "", nil, nil
-}
-
-func (s *Subscriber) admit(a arrival, ev *task.Event) *delivery {
-	id := parseEventID(ev.ID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.pending[id]; d != nil { // acknowledged together with the first
-		s.counts.Duplicates++
-		d.messages = append(d.messages, a)
-		return nil
-	}
-	if s.recent.has(id) {
-		s.counts.Duplicates++
-		s.acks.add(a)
-		return nil
-	}
-	s.counts.Submitted++
-	s.sequence++
-	d := &delivery{id: id, event: ev, messages: []arrival{a}, sequence: s.sequence}
-	s.pending[id] = d
-	return d
-}
-
-// submit hands a slice to the sink, which may block.
-func (s *Subscriber) submit(slice []*delivery) {
-	if len(slice) == 0 {
-		return
-	}
-	events := make([]*task.Event, len(slice))
-	s.mu.Lock()
-	for i, d := range slice {
-		events[i], d.out = d.event, true
-	}
-	s.mu.Unlock()
-	s.sink.Submit(events, func(i int, err error) { s.answer(slice[i], err) })
-}
-
-// answer is the sink's word on one delivery. It never blocks.
-func (s *Subscriber) answer(d *delivery, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !d.out {
-		return // a second word does not count
-	}
-	d.out = false
-	if err == nil {
-		s.counts.Done++
-		s.taken(d)
-		delete(s.pending, d.id)
-		s.recent.add(d.id)
-		s.acks.add(d.messages...)
-		return
-	}
-	s.counts.Refused++
-	s.refuse(d, err)
-	if s.stopping {
-		s.abandon(d)
-		return
-	}
-	d.due = time.Now().Add(s.retryAfter)
-	s.retries = append(s.retries, d)
-	select {
-	case s.retry <- struct{}{}:
-	default:
-	}
-}
-
-// abandon leaves a delivery unacknowledged. The lock is held.
-func (s *Subscriber) abandon(d *delivery) {
-	delete(s.pending, d.id)
-	s.counts.Abandoned += uint64(len(d.messages))
-	for _, a := range d.messages {
-		a.pass.Leave()
-	}
-}
-
-// acknowledge sends the acknowledgement of one message; it may block while the connection is slow.
-func (s *Subscriber) acknowledge(a arrival) {
-	a.msg.Ack()
-	a.pass.Leave()
-	s.count(func(c *SubscriberCounts) { c.Acked++ })
 }
 
 func (s *Subscriber) count(what func(*SubscriberCounts)) {

@@ -1,0 +1,203 @@
+package intake
+
+import (
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/functions/mqtt"
+	"app-offload/functions/task"
+)
+
+// arrival is one message with its room at the gate.
+type arrival struct {
+	msg  paho.Message
+	pass Pass
+	life uint64 // the connection that brought it
+}
+
+// delivery is one event on its way through the sink.
+type delivery struct {
+	identity
+	event    *task.Event
+	tickets  []*ticket // of each message that brought it
+	sequence uint64    // of its arrival
+	out      bool      // with the sink
+	refused  bool      // before
+}
+
+// collect makes deliveries of a message and of those that have arrived besides, up to MaxSlice.
+func (s *Subscriber) collect(first arrival) []*delivery {
+	slice := make([]*delivery, 0, min(s.cfg.MaxSlice, 1+len(s.arrived)))
+	for a := first; ; {
+		if d := s.accept(a); d != nil {
+			slice = append(slice, d)
+		}
+		if len(slice) >= s.cfg.MaxSlice {
+			return slice
+		}
+		select {
+		case a = <-s.arrived:
+		default:
+			return slice
+		}
+	}
+}
+
+// accept turns a message into a delivery, or is nil where it is no event, or none that is new.
+func (s *Subscriber) accept(a arrival) *delivery {
+	t := s.acks.expect(a)
+	s.count(func(c *SubscriberCounts) {
+		c.Received++
+		if a.msg.Qos() == 0 {
+			c.Unsafe++
+		}
+	})
+	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic()) {
+		s.count(func(c *SubscriberCounts) { c.Skipped++ })
+		s.acks.handle(t)
+		return nil
+	}
+	ev, contentType, payload, err := s.parse(a.msg.Payload())
+	if err != nil {
+		s.quarantine.Add(a.msg.Topic(), contentType, payload, err)
+		s.count(func(c *SubscriberCounts) { c.Rejected++ })
+		s.acks.handle(t) // delivering it again would not make an event of it
+		return nil
+	}
+	ev.Topic = a.msg.Topic()
+	return s.admit(t, ev)
+}
+
+func (s *Subscriber) parse(msg []byte) (*task.Event, string, []byte, error) {
+	if size, ok := mqtt.Skipped(msg); ok {
+		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", size, s.cfg.maxPacket())
+		err.size = size
+		return nil, "", nil, err
+	}
+	env, err := ParseEnvelope(msg)
+	if err != nil {
+		return nil, "", msg, err
+	}
+	if env.ErrorCode != 0 {
+		return nil, env.ContentType, env.Payload, reject(ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
+	}
+	ev, err := s.limits.Parse(env.Payload, env.ContentType)
+	if err != nil {
+		return nil, env.ContentType, env.Payload, err
+	}
+	ev.CorrelationID = env.CorrelationID
+	return ev, "", nil, nil
+}
+
+func (s *Subscriber) admit(t *ticket, ev *task.Event) *delivery {
+	who := identityOf(ev)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.pending[who]; d != nil { // acknowledged together with the first
+		s.counts.Duplicates++
+		s.join(d, t)
+		return nil
+	}
+	if s.recent.has(who) {
+		s.counts.Duplicates++
+		s.acks.handle(t)
+		return nil
+	}
+	if s.recent.hasOther(who.id) {
+		s.sameID(ev)
+	}
+	s.counts.Submitted++
+	s.sequence++
+	d := &delivery{identity: who, event: ev, tickets: []*ticket{t}, sequence: s.sequence}
+	s.pending[who] = d
+	s.recent.begin(who.id)
+	return d
+}
+
+// join adds a repeat to its event. Repeats of previous connections are let go, or each connection would leave one. The lock is held.
+func (s *Subscriber) join(d *delivery, t *ticket) {
+	kept := d.tickets[:1] // the first one's pass is for the memory of the event
+	for _, old := range d.tickets[1:] {
+		if s.acks.ended(old) {
+			s.acks.handle(old)
+		} else {
+			kept = append(kept, old)
+		}
+	}
+	d.tickets = append(kept, t)
+}
+
+// sameID counts an event that has the id of another one, and logs the first in a while. The lock is held.
+func (s *Subscriber) sameID(ev *task.Event) {
+	s.counts.SameID++
+	if now := time.Now(); s.sameIDAt.IsZero() || now.Sub(s.sameIDAt) >= sayEvery {
+		s.sameIDAt = now
+		s.log.Warnf("event has the id of another one with different content, processing both; is a device service copied or restored? "+
+			"event=%s device=%s total=%d", ev.ID, ev.Device, s.counts.SameID)
+	}
+}
+
+// submit hands a slice to the sink, which may block.
+func (s *Subscriber) submit(slice []*delivery) {
+	if len(slice) == 0 {
+		return
+	}
+	events := make([]*task.Event, len(slice))
+	s.mu.Lock()
+	for i, d := range slice {
+		events[i], d.out = d.event, true
+	}
+	s.out += len(slice)
+	s.mu.Unlock()
+	s.sink.Submit(events, func(i int, err error) { s.answer(slice[i], err) })
+}
+
+// answer is the sink's word on one delivery. It never blocks.
+func (s *Subscriber) answer(d *delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !d.out {
+		return // a second word does not count
+	}
+	d.out = false
+	s.out--
+	switch {
+	case err == nil:
+		s.counts.Done++
+		s.taken(d)
+		delete(s.pending, d.identity)
+		s.recent.add(d.identity)
+		s.acks.handle(d.tickets...)
+	case s.stopping:
+		s.counts.Refused++
+		s.abandon(d)
+	default:
+		s.counts.Refused++
+		s.refuse(d, err)
+	}
+	if len(s.retries) > 0 {
+		select {
+		case s.retry <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// abandon leaves a delivery unacknowledged. The lock is held.
+func (s *Subscriber) abandon(d *delivery) {
+	delete(s.pending, d.identity)
+	s.recent.end(d.id)
+	s.acks.abandon(d.tickets...)
+}
+
+// concluded counts a message that has left.
+func (s *Subscriber) concluded(acked bool) {
+	s.count(func(c *SubscriberCounts) {
+		if acked {
+			c.Acked++
+		} else {
+			c.Abandoned++
+		}
+	})
+}
