@@ -174,7 +174,7 @@ func TestNumbersOfDeviceServicesAreRead(t *testing.T) {
 	}{
 		{reading{"V", "Float32", "Q5ZDlg=="}, 300.528}, {reading{"V", "Float64", "QHLIcrAgxJw="}, 300.528},
 		{reading{"V", "Float64", "Q5ZDlg=="}, 300.528}, {reading{"V", "Float32", " 20.0 "}, 20}, {reading{"V", "Float64", "0x1p4"}, 16}, {reading{"V", "Float64", "1_000"}, 1000}, {reading{"V", "Int64", "1e3"}, 1000}, {reading{"V", "Int16", "20.0"}, 20},
-		{reading{"V", "Float64", "1e308"}, 1e308}, {reading{"V", "Bool", "true"}, 1},
+		{reading{"V", "Float64", "1e308"}, 1e308}, {reading{"V", "Uint64", "18446744073709551615"}, 1 << 64}, {reading{"V", "Bool", "true"}, 1},
 		{reading{"V", "Float64Array", "[1,NaN,3]"}, 2}, {reading{"V", "BoolArray", "[true, false]"}, 0.5}, {reading{"V", "Float32Array", "[Q5ZDlg==, Q5ZDlg==]"}, 300.528},
 	} {
 		t.Run(row.typ+" "+row.value, func(t *testing.T) {

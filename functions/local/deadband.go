@@ -12,7 +12,7 @@ var deadbandOperator = Operator{
 	Doc: "Lets a value through when it differs from the last one let through by more than `band`, or by more than `percent` of " +
 		"that one. After `max` a value goes through anyway: the one that comes, or, when the device has fallen silent, the last " +
 		"one held back; nothing more follows until the device speaks again. Results are named <resource>_deadband: scalars " +
-		"keep type and text, of an array the elements that passed are a Float64Array.",
+		"keep type and text; the elements that passed of an array are an array, of the same type if they are integers and a Float64Array else.",
 	NotFor: "signals whose fast swing is the information, such as vibration and sound (use summary), and slow drifts that a sum of small " +
 		"steps must show at once.",
 	Example: "deadband band=0.5 max=60s",
@@ -45,11 +45,11 @@ func buildDeadband(p *params) func() stage {
 type deadband struct {
 	cfg    *deadbandConfig
 	any    bool
-	last   float64
+	last   number
 	at     int64 // event time of last
 	by     int64 // this node's time when something must go through
 	held   bool
-	value  float64
+	value  number
 	heldAt int64
 	typ    task.ValueType
 	text   []byte
@@ -57,32 +57,32 @@ type deadband struct {
 
 func (d *deadband) feed(in *sample, out *outlet) {
 	pass := out.buffer()
-	for _, v := range in.values {
+	for i := range in.values {
+		v := in.number(i)
 		if d.passes(v, in.at) {
-			pass = append(pass, v)
+			pass.add(v)
 			d.any, d.last, d.at, d.by, d.held = true, v, in.at, in.now+d.cfg.max, false
 			continue
 		}
 		d.held, d.value, d.heldAt = true, v, in.at
 	}
-	out.keep(pass)
 	if d.held {
 		d.typ, d.text = in.typ, append(d.text[:0], in.text...)
 	}
-	if len(pass) > 0 {
-		out.pass(in, pass)
+	if len(pass.values) > 0 {
+		pass.send(in, out)
 	}
 }
 
-func (d *deadband) passes(v float64, at int64) bool {
+func (d *deadband) passes(v number, at int64) bool {
 	if !d.any {
 		return true
 	}
 	band := d.cfg.band
 	if d.cfg.percent > 0 {
-		band = math.Abs(d.last) * d.cfg.percent / 100
+		band = math.Abs(d.last.value) * d.cfg.percent / 100
 	}
-	return math.Abs(v-d.last) > band || d.cfg.max > 0 && apart(at, d.at) >= d.cfg.max
+	return v.apart(d.last, band) || d.cfg.max > 0 && apart(at, d.at) >= d.cfg.max
 }
 
 func (d *deadband) due() int64 {
@@ -96,12 +96,14 @@ func (d *deadband) wake(now int64, out *outlet) {
 	if d.due() == 0 || now < d.by {
 		return
 	}
-	in := sample{values: append(out.buffer(), d.value), at: d.heldAt, now: now, typ: d.typ, units: out.e.units}
+	in := sample{at: d.heldAt, now: now, typ: d.typ, units: out.e.units}
 	if len(d.text) > 0 {
 		in.text = d.text
 	}
 	d.last, d.at, d.by, d.held = d.value, d.heldAt, now+d.cfg.max, false
-	out.pass(&in, in.values)
+	held := out.buffer()
+	held.add(d.last)
+	held.send(&in, out)
 }
 
 func (d *deadband) end(string, *outlet) {}

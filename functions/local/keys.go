@@ -19,6 +19,8 @@ type entry struct {
 	lastCID []byte // its correlation id
 	hop     int    // the highest of its events
 	seen    int64
+	kind    kind // of its values, once typed
+	typed   bool
 	chains  []*running
 	place   *list.Element
 }

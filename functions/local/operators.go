@@ -63,6 +63,7 @@ func (timeless) end(string, *outlet) {}
 // by several chains: no stage changes it.
 type sample struct {
 	values []float64 // finite, at least one
+	ranks  []uint64  // the same exactly, of integers; nil for other types
 	at     int64     // event time, ns since the Unix epoch
 	now    int64     // this node's time, see Processor.now
 	typ    task.ValueType

@@ -20,15 +20,38 @@ type outlet struct {
 	err     error // the first publication that failed and was not kept for later
 }
 
-// buffer is room for values that the stage passes on, the same each time; keep stores it when it has grown.
-func (o *outlet) buffer() []float64 {
-	for len(o.w.buffers) <= o.stage {
-		o.w.buffers = append(o.w.buffers, nil)
-	}
-	return o.w.buffers[o.stage][:0]
+// buffer is room for values that a stage passes on.
+type buffer struct {
+	values []float64
+	ranks  []uint64
 }
 
-func (o *outlet) keep(values []float64) { o.w.buffers[o.stage] = values }
+// buffer is the stage's, the same each time and empty.
+func (o *outlet) buffer() *buffer {
+	for len(o.w.buffers) <= o.stage {
+		o.w.buffers = append(o.w.buffers, buffer{})
+	}
+	b := &o.w.buffers[o.stage]
+	b.values, b.ranks = b.values[:0], b.ranks[:0]
+	return b
+}
+
+// add takes a value, and its rank where it has one.
+func (b *buffer) add(v number) {
+	b.values = append(b.values, v.value)
+	if v.whole {
+		b.ranks = append(b.ranks, v.rank)
+	}
+}
+
+// send passes the values on as those of a sample.
+func (b *buffer) send(in *sample, out *outlet) {
+	next := *in
+	if next.ranks = nil; len(b.ranks) > 0 {
+		next.ranks = b.ranks
+	}
+	out.pass(&next, b.values)
+}
 
 func (o *outlet) budget() *budget { return &o.w.budget }
 
@@ -36,7 +59,7 @@ func (o *outlet) late(values int) { o.w.p.counts.late.Add(int64(values)) }
 
 func (o *outlet) stale() { o.w.p.counts.stale.Add(1) }
 
-// pass hands values to the next stage, or publishes them when there is none. in says what they are.
+// pass hands values to the next stage, or publishes them when there is none. in says what they are, and has their ranks.
 func (o *outlet) pass(in *sample, values []float64) {
 	next := *in
 	next.values = values
@@ -95,8 +118,12 @@ func (d *draft) passed(in *sample) {
 	switch {
 	case in.text != nil && dtos.ValidateValue(in.typ.String(), string(in.text)) == nil:
 		d.reading("", in.typ, string(in.text), in.units)
+	case in.typ.IsArray() && in.ranks != nil:
+		d.reading("", in.typ, array(in), in.units)
 	case in.typ.IsArray():
-		d.reading("", task.Float64Array, array(in.values), in.units)
+		d.reading("", task.Float64Array, array(in), in.units)
+	case in.ranks != nil:
+		d.reading("", in.typ, in.digits(len(in.values)-1), in.units)
 	default:
 		d.float("", in.values[len(in.values)-1], in.units)
 	}
@@ -124,22 +151,35 @@ func (d *draft) send() {
 // hold publishes now or as soon as the bus takes it: the tasks it is made of are long done.
 func (d *draft) hold() { d.out.w.hold(d.result()) }
 
-// decimal writes a number as EdgeX does: scientific, six digits after the point.
+// number adds a value of a reading as it is.
+func (d *draft) number(suffix string, v number, units string) {
+	if v.whole {
+		d.reading(suffix, v.kind.wholeType(), integer(v.rank, v.kind), units)
+		return
+	}
+	d.float(suffix, v.value, units)
+}
+
+// decimal writes a number in the fewest digits that read back as the same.
 func decimal(v float64) string {
 	if v == 0 {
 		v = 0 // a negative zero has a sign that nobody wants to see
 	}
-	return strconv.FormatFloat(v, 'e', 6, 64)
+	format := byte('f')
+	if m := math.Abs(v); m != 0 && (m < 1e-6 || m >= 1e21) {
+		format = 'e'
+	}
+	return strconv.FormatFloat(v, format, -1, 64)
 }
 
-func array(values []float64) string {
-	b := make([]byte, 0, 2+15*len(values))
+func array(in *sample) string {
+	b := make([]byte, 0, 2+15*len(in.values))
 	b = append(b, '[')
-	for i, v := range values {
+	for i := range in.values {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		b = strconv.AppendFloat(b, v, 'e', 6, 64)
+		b = append(b, in.digits(i)...)
 	}
 	return string(append(b, ']'))
 }

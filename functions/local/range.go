@@ -67,11 +67,11 @@ type ranges struct {
 	cfg     *rangeConfig
 	side    side
 	since   int64
-	extreme float64
+	extreme number
 }
 
 func (r *ranges) feed(in *sample, out *outlet) {
-	worst, where, clear := r.judge(in.values)
+	worst, where, clear := r.judge(in)
 	switch {
 	case where != normal && where != r.side:
 		r.side, r.since, r.extreme = where, in.at, worst
@@ -88,32 +88,33 @@ func (r *ranges) feed(in *sample, out *outlet) {
 
 // judge finds the value farthest outside, or else the first; where that is; and whether all are clear of the bound
 // that was crossed.
-func (r *ranges) judge(values []float64) (worst float64, where side, clear bool) {
-	worst, clear = values[0], true
-	for _, v := range values {
+func (r *ranges) judge(in *sample) (worst number, where side, clear bool) {
+	worst, clear = in.number(0), true
+	for i := range in.values {
+		v := in.number(i)
 		if r.excess(v) > r.excess(worst) {
 			worst = v
 		}
-		clear = clear && v <= r.cfg.high-r.cfg.hysteresis && v >= r.cfg.low+r.cfg.hysteresis
+		clear = clear && v.beyond(r.cfg.high-r.cfg.hysteresis) <= 0 && v.beyond(r.cfg.low+r.cfg.hysteresis) >= 0
 	}
 	switch {
-	case worst > r.cfg.high:
+	case worst.beyond(r.cfg.high) > 0:
 		where = high
-	case worst < r.cfg.low:
+	case worst.beyond(r.cfg.low) < 0:
 		where = low
 	}
 	return worst, where, clear
 }
 
 // excess is how far outside a value lies, 0 or less inside.
-func (r *ranges) excess(v float64) float64 { return max(v-r.cfg.high, r.cfg.low-v) }
+func (r *ranges) excess(v number) float64 { return max(v.beyond(r.cfg.high), -v.beyond(r.cfg.low)) }
 
-func (r *ranges) publish(in *sample, v float64, out *outlet) {
+func (r *ranges) publish(in *sample, v number, out *outlet) {
 	d := out.draft(in.at)
 	d.reading("", task.String, r.side.String(), "")
-	d.float("_value", v, in.units)
+	d.number("_value", v, in.units)
 	if r.side == normal {
-		d.float("_extreme", r.extreme, in.units)
+		d.number("_extreme", r.extreme, in.units)
 		d.float("_seconds", max(0, time.Duration(in.at-r.since).Seconds()), "s")
 	}
 	d.send()

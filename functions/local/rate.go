@@ -37,14 +37,14 @@ type rate struct {
 	timeless
 	cfg  *rateConfig
 	any  bool
-	last float64
+	last number
 	at   int64
 	back int // readings in a row older than at
 	side side
 }
 
 func (r *rate) feed(in *sample, out *outlet) {
-	v := in.values[len(in.values)-1]
+	v := in.number(len(in.values) - 1)
 	gap := in.at - r.at
 	switch {
 	case !r.any || r.back >= maxStray: // the first, or the first after the device's clock was set back
@@ -60,7 +60,7 @@ func (r *rate) feed(in *sample, out *outlet) {
 		r.back = 0
 		return
 	}
-	perSecond := (v - r.last) / time.Duration(gap).Seconds()
+	perSecond := v.minus(r.last) / time.Duration(gap).Seconds()
 	r.last, r.at, r.back = v, in.at, 0
 	if math.IsInf(perSecond, 0) {
 		out.stale()
@@ -75,8 +75,9 @@ func (r *rate) publish(in *sample, v float64, out *outlet) {
 		units = in.units + "/s"
 	}
 	if r.cfg.limit == 0 {
-		derived := sample{values: append(out.buffer(), v), at: in.at, now: in.now, typ: task.Float64, units: units}
-		out.pass(&derived, derived.values)
+		derived := out.buffer()
+		derived.add(number{value: v})
+		derived.send(&sample{at: in.at, now: in.now, typ: task.Float64, units: units}, out)
 		return
 	}
 	where := normal

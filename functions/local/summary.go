@@ -1,7 +1,6 @@
 package local
 
 import (
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -77,7 +76,9 @@ type summary struct {
 	high   int64  // greatest event time seen
 	offset int64  // this node's time minus event time when high was seen
 	stray  int    // readings in a row that came too late for any window
+	kind   kind   // of the values
 	dst    []float64
+	whole  []uint64
 }
 
 type pane struct {
@@ -85,6 +86,9 @@ type pane struct {
 	moments
 	samples
 	missing int64
+
+	least, most uint64            // of integers, as ranks
+	ranks       reservoir[uint64] // of integers, in place of samples
 }
 
 // maxStray readings in a row that are too late mean that the device's clock was set back, and not that they are late.
@@ -109,11 +113,40 @@ func (s *summary) feed(in *sample, out *outlet) {
 		s.close(in.at-s.cfg.late, "time", out)
 	}
 	at := s.pane(p)
-	at.moments.add(in.values)
+	s.kind = kindOf(in.typ)
+	at.take(in, out)
 	at.missing += int64(in.missing)
-	if len(s.cfg.percentiles) > 0 {
+	switch {
+	case len(s.cfg.percentiles) == 0:
+	case in.ranks != nil:
+		at.ranks.add(in.ranks, s.cfg.samples, out.budget())
+	default:
 		at.samples.add(in.values, s.cfg.samples, out.budget())
 	}
+}
+
+// take sums values up, integers exactly.
+func (p *pane) take(in *sample, out *outlet) {
+	if in.ranks == nil {
+		p.moments.add(in.values)
+		return
+	}
+	if p.n == 0 {
+		p.least, p.most = in.ranks[0], in.ranks[0]
+	}
+	for _, rank := range in.ranks {
+		p.least, p.most = min(p.least, rank), max(p.most, rank)
+	}
+	if !wide(in.values) {
+		p.moments.add(in.values)
+		return
+	}
+	w := out.w
+	w.lows = w.lows[:0]
+	for i := range in.values {
+		w.lows = append(w.lows, in.low(i))
+	}
+	p.moments.addWith(in.values, w.lows)
 }
 
 // pane finds the one that starts at start, or puts a new one into its place. Nearly always it is the last.
@@ -128,7 +161,8 @@ func (s *summary) pane(start int64) *pane {
 	s.panes = append(s.panes, pane{})
 	copy(s.panes[i+1:], s.panes[i:])
 	s.panes[i] = pane{start: start}
-	s.panes[i].rng.Seed(uint64(start), 1)
+	s.panes[i].samples.rng.Seed(uint64(start), 1)
+	s.panes[i].ranks.rng.Seed(uint64(start), 1)
 	return &s.panes[i]
 }
 
@@ -171,8 +205,13 @@ func (s *summary) wake(now int64, out *outlet) { s.close(now-s.offset-s.cfg.late
 // release gives back the memory of a state that is about to be thrown away.
 func (s *summary) release(b *budget) {
 	for i := range s.panes {
-		s.panes[i].samples.release(b)
+		s.panes[i].release(b)
 	}
+}
+
+func (p *pane) release(b *budget) {
+	p.samples.release(b)
+	p.ranks.release(b)
 }
 
 // end publishes the windows that hold values, each only as far as it came; of a sliding one only the next to close.
@@ -187,17 +226,13 @@ func (s *summary) end(why string, out *outlet) {
 
 // publish sends the window that ends at end. It may hold no pane: then a later window is the next with values.
 func (s *summary) publish(end int64, why string, out *outlet) {
-	var all moments
-	var parts []*samples
-	var missing int64
+	var all pane
+	var parts []*pane
 	start := end - s.cfg.window
 	for i := range s.panes {
 		if p := &s.panes[i]; p.start >= start && p.start < end {
-			all.merge(&p.moments)
-			missing += p.missing
-			if len(p.kept) > 0 {
-				parts = append(parts, &p.samples)
-			}
+			all.merge(p)
+			parts = append(parts, p)
 		}
 	}
 	if all.n == 0 {
@@ -207,10 +242,7 @@ func (s *summary) publish(end int64, why string, out *outlet) {
 	if !out.c.custom {
 		d.base = out.e.resource
 	}
-	d.values(&all)
-	if missing > 0 {
-		d.reading("_missing", task.Uint64, strconv.FormatInt(missing, 10), "")
-	}
+	d.values(&all, s.kind)
 	s.quantiles(d, parts, out)
 	d.tag("windowStart", stamp(start))
 	d.tag("windowEnd", stamp(end))
@@ -218,35 +250,70 @@ func (s *summary) publish(end int64, why string, out *outlet) {
 	d.hold()
 }
 
-func (s *summary) quantiles(d *draft, parts []*samples, out *outlet) {
-	if len(parts) == 0 {
-		return
+// merge takes what another pane has summed up, but for its samples.
+func (p *pane) merge(o *pane) {
+	if p.n == 0 {
+		p.least, p.most = o.least, o.most
 	}
+	p.least, p.most = min(p.least, o.least), max(p.most, o.most)
+	p.missing += o.missing
+	p.moments.merge(&o.moments)
+}
+
+func (s *summary) quantiles(d *draft, panes []*pane, out *outlet) {
 	var kept, seen int64
-	for _, p := range parts {
-		kept, seen = kept+int64(len(p.kept)), seen+p.seen
-	}
-	out.w.scratch, s.dst = percentiles(parts, s.cfg.percentiles, out.w.scratch, s.dst[:0])
-	for i, v := range s.dst {
-		d.float(s.cfg.labels[i], v, out.e.units)
+	if s.kind == floats {
+		kept, seen = s.floatQuantiles(d, panes, out)
+	} else {
+		kept, seen = s.wholeQuantiles(d, panes)
 	}
 	if kept < seen {
 		d.tag("sampled", strconv.FormatInt(kept, 10)+" of "+strconv.FormatInt(seen, 10))
 	}
 }
 
-// values adds everything but the percentiles.
-func (d *draft) values(m *moments) {
-	units := d.out.e.units
-	d.reading("_count", task.Uint64, strconv.FormatInt(m.n, 10), "")
-	d.float("_min", m.min, units)
-	d.float("_max", m.max, units)
-	d.float("_mean", m.mean, units)
-	d.float("_stddev", m.stddev(), units)
-	d.float("_rms", m.rms(), units)
-	if c := m.crest(); !math.IsNaN(c) {
-		d.float("_crest", c, "")
+func (s *summary) floatQuantiles(d *draft, panes []*pane, out *outlet) (kept, seen int64) {
+	var parts []*samples
+	for _, p := range panes {
+		parts, kept, seen = p.samples.join(parts, kept, seen)
 	}
+	if len(parts) > 0 {
+		out.w.scratch, s.dst = percentiles(parts, s.cfg.percentiles, out.w.scratch, s.dst[:0])
+		for i, v := range s.dst {
+			d.float(s.cfg.labels[i], v, out.e.units)
+		}
+	}
+	return kept, seen
+}
+
+func (s *summary) wholeQuantiles(d *draft, panes []*pane) (kept, seen int64) {
+	var parts []*reservoir[uint64]
+	for _, p := range panes {
+		parts, kept, seen = p.ranks.join(parts, kept, seen)
+	}
+	if len(parts) > 0 {
+		_, s.whole = percentiles(parts, s.cfg.percentiles, nil, s.whole[:0])
+		for i, rank := range s.whole {
+			d.number(s.cfg.labels[i], number{rank: rank, kind: s.kind, whole: true}, d.out.e.units)
+		}
+	}
+	return kept, seen
+}
+
+// values adds everything but the percentiles.
+func (d *draft) values(p *pane, k kind) {
+	units := d.out.e.units
+	d.reading("_count", task.Uint64, strconv.FormatInt(p.n, 10), "")
+	if p.missing > 0 {
+		d.reading("_missing", task.Uint64, strconv.FormatInt(p.missing, 10), "")
+	}
+	whole := k != floats
+	d.number("_min", number{value: p.min, rank: p.least, kind: k, whole: whole}, units)
+	d.number("_max", number{value: p.max, rank: p.most, kind: k, whole: whole}, units)
+	d.float("_mean", p.average(), units)
+	d.float("_stddev", p.stddev(), units)
+	d.float("_rms", p.rms(), units)
+	d.float("_crest", p.crest(), "")
 }
 
 // floor is the multiple of step at or below t, also for times before 1970.

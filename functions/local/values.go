@@ -20,13 +20,18 @@ func (w *worker) read(t *task.Task, r *task.Reading) (in *sample, skip string) {
 	if r.Type == task.Blob {
 		size := int64(blobSize(r))
 		w.text = strconv.AppendInt(w.text[:0], size, 10)
-		in.values, in.typ, in.text, in.units = append(in.values, float64(size)), task.Uint64, w.text, "bytes"
+		w.ranks = append(w.ranks[:0], uint64(size))
+		in.values, in.ranks, in.typ, in.text, in.units = append(in.values, float64(size)), w.ranks, task.Uint64, w.text, "bytes"
 	} else {
 		values, err := r.Floats(in.values)
 		if err != nil {
 			return nil, skipUnreadable
 		}
 		in.values = values
+		if r.Type.IsInteger() {
+			w.ranks = ranks(r, values, w.ranks[:0])
+			in.ranks = w.ranks
+		}
 		if !r.Type.IsArray() {
 			in.text = bytes.TrimSpace(r.Value)
 		}

@@ -38,7 +38,9 @@ type worker struct {
 	out     outlet
 	text    []byte
 	values  []float64
-	buffers [][]float64
+	ranks   []uint64
+	lows    []float64
+	buffers []buffer
 	scratch []weighted
 }
 
@@ -150,7 +152,8 @@ func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
 	r := task.Reading{Resource: h.Resource, Type: task.Blob, Units: "bytes", Origin: t.Origin}
 	w.values = append(w.values[:0], float64(h.Length))
 	w.text = fmt.Appendf(w.text[:0], "%d", h.Length)
-	w.in = sample{values: w.values, typ: task.Uint64, text: w.text, units: r.Units, at: w.when(t, &r)}
+	w.ranks = append(w.ranks[:0], uint64(h.Length))
+	w.in = sample{values: w.values, ranks: w.ranks, typ: task.Uint64, text: w.text, units: r.Units, at: w.when(t, &r)}
 	return w.offer(e, t, &r, now)
 }
 
@@ -183,6 +186,7 @@ func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (firs
 	w.p.counts.readings.Add(1)
 	w.p.counts.values.Add(int64(len(w.in.values)))
 	e.describe(t, r)
+	w.adapt(e, kindOf(w.in.typ))
 	if r.Type == task.Blob {
 		e.units = "bytes"
 	}
@@ -194,6 +198,17 @@ func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (firs
 		w.next = sooner(w.next, c.due())
 	}
 	return first
+}
+
+// adapt begins the state of a resource anew where its values are of another kind than before: a device profile has changed.
+func (w *worker) adapt(e *entry, k kind) {
+	if e.typed && e.kind != k {
+		for _, c := range e.chains {
+			w.end(e, c, "type")
+		}
+		e.chains = begin(w.rules.plans[e.class], e.resource, nil)
+	}
+	e.typed, e.kind = true, k
 }
 
 // entry finds the state for a resource, or begins one if its class has an operator for it.
