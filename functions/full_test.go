@@ -125,3 +125,44 @@ func TestNothingIsDroppedInVain(t *testing.T) {
 		})
 	}
 }
+
+// What is refused was not decided: an event that its owner brings again and again counts once, when it is accepted, and its regret with it.
+func TestARefusedEventThatComesAgainIsOneDecision(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
+	class := cfg.Writable.Classes["default"]
+	class.OnFull = spool.Refuse
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{})
+	submit := func(n int) error {
+		result := make(chan error, 1)
+		s.Submit([]*task.Event{large("d", n, 200_000)}, func(_ int, err error) { result <- err })
+		return <-result
+	}
+	decided := func() (n uint64) {
+		for _, d := range s.Status().Policies.Decided {
+			n += d.Count
+		}
+		require.EqualValues(t, n, s.tally.decisions)
+		return n
+	}
+	stored := 0
+	for submit(stored) == nil {
+		stored++
+	}
+	require.EqualValues(t, stored, decided())
+	regret := s.tally.regret
+	for range 20 {
+		require.ErrorIs(t, submit(stored), ErrRefused)
+	}
+	require.EqualValues(t, stored, decided())
+	require.InDelta(t, regret, s.tally.regret, 1e-6)
+	require.Zero(t, s.Counts().Balance)
+	taken := s.spool.Take(class.Priority, "", spool.Backlog, 1, 1, nil)
+	if len(taken) == 0 {
+		taken = s.spool.Take(class.Priority, "", spool.Live, 1, 1, nil)
+	}
+	s.spool.Done([]uint64{taken[0].Seq})
+	require.NoError(t, submit(stored))
+	require.EqualValues(t, stored+1, decided())
+}

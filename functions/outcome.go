@@ -152,6 +152,7 @@ func (p *Pipeline) drop(j *job, reason string) {
 func (p *Pipeline) refuse(j *job, err error) {
 	p.ledger.Leave(1)
 	p.refused.Add(1)
+	p.tally.withdraw(j.event.run.rules.decider.Judge(), j, &j.event.run.state)
 	j.event.conclude(err)
 }
 

@@ -33,6 +33,7 @@ type job struct {
 	estimate score.Estimate
 	decision policy.Decision
 	policy   string
+	counted  policy.Target // the target that the tally has counted
 	id       uint64        // of the decision in the ring
 	took     time.Duration // of the operators, once they are done
 	event    *countdown

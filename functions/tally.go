@@ -54,6 +54,7 @@ func (t *tally) decide(r *run) {
 	judge, regret, decisions := r.rules.decider.Judge(), 0.0, uint64(0)
 	for i := range r.jobs {
 		if j := &r.jobs[i]; !j.waits {
+			j.counted = j.decision.Target
 			regret += regretOf(judge, j, &r.state)
 			decisions++
 		}
@@ -77,6 +78,7 @@ func (t *tally) decide(r *run) {
 
 // bound counts a decision that comes later than its task.
 func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
+	j.counted = j.decision.Target
 	regret := regretOf(judge, j, s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,17 +87,31 @@ func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
 	t.count(keyOf(j), 1)
 }
 
-// regretOf is by how much the way decided is predicted to cost more than the other.
+// withdraw takes back the decision of a task that was refused: it was never accepted, and whoever has it may bring it again.
+func (t *tally) withdraw(judge *policy.Judge, j *job, s *host.State) {
+	regret := regretOf(judge, j, s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.decisions--
+	t.regret -= regret
+	if key := keyOf(j); t.decided[key] > 0 {
+		t.decided[key]--
+	} else {
+		t.unlisted--
+	}
+}
+
+// regretOf is by how much the target that was counted is predicted to cost more than the other.
 func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
 	mine, other := judge.Predicted(j.task, &j.estimate, s)
-	if j.decision.Target == policy.Cloud {
+	if j.counted == policy.Cloud {
 		mine, other = other, mine
 	}
 	return max(mine-other, 0)
 }
 
 func keyOf(j *job) decided {
-	return decided{policy: j.policy, class: j.task.Class.Name, target: j.decision.Target}
+	return decided{policy: j.policy, class: j.task.Class.Name, target: j.counted}
 }
 
 func (t *tally) count(key decided, n uint64) {
