@@ -2,6 +2,7 @@ package functions
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	s := open(t, cfg, &bin{})
 	receive(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
-	require.True(t, s.ring.Edit(e.ID, func(e *policy.Entry) { e.Arm, e.Outcome, e.Decision.Reason = policy.Arm(1), policy.Outcome{}, policy.CheaperCloud }))
+	require.True(t, s.ring.Edit(e.ID, func(e *policy.Entry) {
+		e.Arm, e.Outcome, e.Decision.Reason = policy.Arm(1), policy.Outcome{}, policy.CheaperCloud
+	}))
 	counted := func() uint64 {
 		c, on := s.rules.Load().decider.Canary()
 		require.True(t, on)
@@ -34,6 +37,22 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	s.sweep(s.clock.Time().Add(24 * time.Hour))
 	s.receipted([]spool.Record{{Tag: e.ID}})
 	require.Equal(t, before+1, counted())
+}
+
+// A canary counts the outcomes of decisions as the service stamps them.
+func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.Writable.Policy.Canary, cfg.Writable.Policy.CanaryShare = "weighted", 0.9
+	cfg.Writable.Policy.LinkDown = "deadline"
+	s := open(t, cfg, &bin{})
+	require.NoError(t, s.Reload(cfg.Writable))
+	for n := range 20 {
+		receive(t, s, fmt.Sprint("d", n), n)
+	}
+	eventually(t, 10*time.Second, "local outcomes count", func() bool {
+		c, _ := s.rules.Load().decider.Canary()
+		return c.Canary.Outcomes+c.Incumbent.Outcomes > 0
+	})
 }
 
 // Nobody learns from what was decided for the cloud before an outage ended, and everybody from what was decided after it or locally.
