@@ -21,6 +21,8 @@ type Entry struct {
 	Class   string `json:"class"`
 	Device  string `json:"device"`
 
+	CorrelationID string `json:"correlationId,omitempty"` // of the envelope in which the event came
+
 	Priority int `json:"priority"` // of the class
 	Arm      Arm `json:"arm"`      // of a canary's comparison
 
@@ -53,7 +55,7 @@ type Outcome struct {
 // NewEntry gathers what a decision was made from. Its time is the newer of the state's and the task's.
 func NewEntry(t *task.Task, e *score.Estimate, s *host.State, d Decision, policy, version string) Entry {
 	entry := Entry{
-		Time: max(s.Time, t.Received), EventID: t.EventID, Chunk: t.Chunk, Of: t.Of, Device: t.Device,
+		Time: max(s.Time, t.Received), EventID: t.EventID, Chunk: t.Chunk, Of: t.Of, Device: t.Device, CorrelationID: t.CorrelationID,
 		Size: t.Size(), Complexity: t.Complexity, Deadline: t.Deadline,
 		Arm: d.Arm, Decision: d, Policy: policy, Version: version, Estimate: *e, State: *s,
 	}
@@ -84,13 +86,14 @@ type Ring struct {
 	Forgotten func(e *Entry, now int64)
 }
 
-// slot holds one entry. Event id and device are copied, because the strings of a task may point into the bytes of its
+// slot holds one entry. Event id, device and correlation id are copied, because the strings of a task may point into the bytes of its
 // event, which would then stay in memory for as long as the entry.
 type slot struct {
 	mu    sync.Mutex
-	entry Entry // without EventID and Device
+	entry Entry // without EventID, Device and CorrelationID
 	text  []byte
 	cut   int // where in text the device begins
+	end   int // and where it ends and the correlation id begins
 }
 
 // NewRing keeps so many decisions. Ids go up by one, and begin at the milliseconds of now times a thousand: after a restart
@@ -119,10 +122,12 @@ func (r *Ring) Add(e *Entry) uint64 {
 		}
 	}
 	s.entry = *e
-	s.entry.ID, s.entry.EventID, s.entry.Device = id, "", ""
+	s.entry.ID, s.entry.EventID, s.entry.Device, s.entry.CorrelationID = id, "", "", ""
 	s.text = append(s.text[:0], e.EventID[:min(len(e.EventID), maxText)]...)
 	s.cut = len(s.text)
 	s.text = append(s.text, e.Device[:min(len(e.Device), maxText)]...)
+	s.end = len(s.text)
+	s.text = append(s.text, e.CorrelationID[:min(len(e.CorrelationID), maxText)]...)
 	if e.Decision.Target == Cloud {
 		r.index.put(e.EventID, e.Chunk, id)
 	}
@@ -267,6 +272,7 @@ func (r *Ring) slot(id uint64) *slot { return &r.slots[id%uint64(len(r.slots))] 
 // whole is the slot's entry with strings of its own. The caller holds mu.
 func (s *slot) whole() Entry {
 	e := s.entry
-	e.EventID, e.Device = string(s.text[:s.cut]), string(s.text[s.cut:])
+	e.EventID, e.Device = string(s.text[:s.cut]), string(s.text[s.cut:s.end])
+	e.CorrelationID = string(s.text[s.end:])
 	return e
 }

@@ -12,29 +12,32 @@ import (
 
 // record is one task in the json form: what is known about it, then its data in the most readable way that is exact.
 type record struct {
-	Sequence   uint64   `json:"sequence"`
-	EventID    string   `json:"eventId"`
-	Device     string   `json:"device"`
-	Profile    string   `json:"profile"`
-	Source     string   `json:"source"`
-	Resource   string   `json:"resource,omitempty"`
-	Class      string   `json:"class,omitempty"`
-	Priority   int      `json:"priority"`
-	Origin     int64    `json:"origin"`   // ns since the Unix epoch
-	Received   int64    `json:"received"` // ns since the Unix epoch
-	Chunk      int      `json:"chunk"`
-	Of         int      `json:"of"`
-	Critical   bool     `json:"critical,omitempty"`
-	ValueType  string   `json:"valueType,omitempty"`
-	Offset     int      `json:"offset,omitempty"`
-	Count      int      `json:"count,omitempty"`
-	Hole       int      `json:"hole,omitempty"`
-	Holes      []hole   `json:"holes,omitempty"`
-	Complexity float32  `json:"complexity,omitempty"`
-	DeadlineMs int64    `json:"deadlineMs,omitempty"`
-	Score      float32  `json:"score,omitempty"`
-	Policy     string   `json:"policy,omitempty"`
-	Encoding   encoding `json:"encoding"`
+	Sequence   uint64  `json:"sequence"`
+	EventID    string  `json:"eventId"`
+	Device     string  `json:"device"`
+	Profile    string  `json:"profile"`
+	Source     string  `json:"source"`
+	Resource   string  `json:"resource,omitempty"`
+	Class      string  `json:"class,omitempty"`
+	Priority   int     `json:"priority"`
+	Origin     int64   `json:"origin"`   // ns since the Unix epoch
+	Received   int64   `json:"received"` // ns since the Unix epoch
+	Chunk      int     `json:"chunk"`
+	Of         int     `json:"of"`
+	Critical   bool    `json:"critical,omitempty"`
+	ValueType  string  `json:"valueType,omitempty"`
+	Offset     int     `json:"offset,omitempty"`
+	Count      int     `json:"count,omitempty"`
+	Hole       int     `json:"hole,omitempty"`
+	Holes      []hole  `json:"holes,omitempty"`
+	Complexity float32 `json:"complexity,omitempty"`
+	DeadlineMs int64   `json:"deadlineMs,omitempty"`
+	Score      float32 `json:"score,omitempty"`
+	Policy     string  `json:"policy,omitempty"`
+
+	CorrelationID string `json:"correlationId,omitempty"`
+
+	Encoding encoding `json:"encoding"`
 }
 
 // content is the data of a record, in exactly one of three ways.
@@ -80,6 +83,7 @@ func recordOf(seq uint64, t *task.Task) record {
 		Origin: t.Origin, Received: t.Received, Chunk: t.Chunk, Of: t.Of, Critical: t.Critical, ValueType: t.Type.String(),
 		Offset: t.Offset, Count: t.Count, Hole: t.Hole, Complexity: float32(t.Complexity),
 		DeadlineMs: t.Deadline.Milliseconds(), Score: float32(t.Score), Policy: t.Policy, Encoding: encoding(t.Encoding),
+		CorrelationID: t.CorrelationID,
 	}
 	if t.Class != nil {
 		r.Class, r.Priority = t.Class.Name, t.Class.Priority
@@ -98,7 +102,7 @@ func (r *record) task(data []byte) (*task.Task, error) {
 		Class:    &task.Class{Name: r.Class, Priority: r.Priority},
 		Encoding: task.Encoding(r.Encoding), Data: data, Offset: r.Offset, Count: r.Count, Hole: r.Hole,
 		Complexity: float64(r.Complexity), Deadline: time.Duration(r.DeadlineMs) * time.Millisecond,
-		Score: float64(r.Score), Policy: r.Policy,
+		Score: float64(r.Score), Policy: r.Policy, CorrelationID: r.CorrelationID,
 	}
 	if r.ValueType != "" {
 		var ok bool

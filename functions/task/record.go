@@ -36,6 +36,7 @@ const (
 	fieldScore
 	fieldPolicy
 	fieldPriority
+	fieldCorrelationID
 )
 
 const (
@@ -44,6 +45,9 @@ const (
 	holeLength
 	holeEncoding
 )
+
+// maxCorrelationID is how much of a correlation id is kept, in bytes: EdgeX uses UUIDs, and others write what they like.
+const maxCorrelationID = 128
 
 // maxLength bounds offsets and counts, so that they fit an int everywhere.
 const maxLength = math.MaxInt32
@@ -84,7 +88,7 @@ func (t *Task) Append(dst []byte) []byte {
 	if t.Class != nil {
 		dst = appendUint(dst, fieldPriority, uint64(min(max(t.Class.Priority, 0), maxPriority)))
 	}
-	return dst
+	return appendText(dst, fieldCorrelationID, t.CorrelationID[:min(len(t.CorrelationID), maxCorrelationID)])
 }
 
 func (h *Hole) append(dst []byte) []byte {
@@ -287,6 +291,8 @@ func (d *decoder) bytes(num protowire.Number, v []byte) (err error) {
 		t.Data = v[:len(v):len(v)]
 	case fieldPolicy:
 		t.Policy, err = text(v)
+	case fieldCorrelationID:
+		t.CorrelationID, err = text(v)
 	case fieldHoles:
 		err = d.hole(v)
 	}

@@ -31,6 +31,7 @@ func drawTask(t *rapid.T) *Task {
 		Offset: count.Draw(t, "offset"), Count: count.Draw(t, "count"), Hole: rapid.IntRange(0, MaxTasks).Draw(t, "hole"),
 		Complexity: float64(100 * share.Draw(t, "complexity")), Score: float64(share.Draw(t, "score")),
 		Deadline: time.Duration(count.Draw(t, "ms")) * time.Millisecond, Policy: names.Draw(t, "policy"),
+		CorrelationID: names.Draw(t, "correlation"),
 	}
 	have.Chunk = rapid.IntRange(0, have.Of-1).Draw(t, "chunk")
 	if have.Chunk == 0 {
@@ -116,6 +117,7 @@ func requireFields(t require.TestingT, want *Task, m *dynamicpb.Message) {
 		"value_type": protoreflect.EnumNumber(want.Type), "offset": uint64(want.Offset), "count": uint64(want.Count),
 		"hole": uint32(want.Hole), "complexity": float32(want.Complexity), "deadline_ms": uint64(want.Deadline.Milliseconds()),
 		"score": float32(want.Score), "policy": want.Policy, "priority": uint32(want.Class.Priority),
+		"correlation_id": want.CorrelationID,
 	}
 	all := m.Descriptor().Fields()
 	require.Len(t, fields, all.Len()-1, "a field of the schema is not compared")
@@ -254,4 +256,15 @@ func FuzzSplit(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, string(raw), string(have))
 	})
+}
+
+// The correlation id of the envelope travels with the record, whatever stands in it, and is bounded.
+func TestTheCorrelationIDTravels(t *testing.T) {
+	for id, want := range map[string]string{"": "", "c-1": "c-1", strings.Repeat("x", 1000): strings.Repeat("x", 128), "a\xff": "a\uFFFD"} {
+		ev := &Event{ID: "e", CorrelationID: id, Encoding: JSON, Raw: []byte("{}")}
+		tasks := Split(ev, func(string) *Class { return &Class{Name: "c"} }, nil)
+		back, err := Decode(tasks[0].Append(nil))
+		require.NoError(t, err)
+		require.Equal(t, want, back.CorrelationID)
+	}
 }

@@ -59,7 +59,7 @@ type Task struct {
 	EventID                           string
 	Device, Profile, Source, Resource string // Resource is set for chunks ≥ 1 only
 	Origin, Received                  int64  // ns since the Unix epoch; on this node Received is a stamp of its clock, on the wire wall time
-	CorrelationID                     string // of the envelope; not kept with the record
+	CorrelationID                     string // of the envelope; "" where it had none
 	Lineage                           Lineage
 	Chunk, Of                         int // Of is 1 for a whole event
 	Class                             *Class
