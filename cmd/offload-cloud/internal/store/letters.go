@@ -119,7 +119,7 @@ func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) (
 	if raw {
 		column = "raw"
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT id, topic, node, epoch, sequence, reason, detail, times, first_seen, last_seen, `+column+
+	rows, err := s.read.QueryContext(ctx, `SELECT id, topic, node, epoch, sequence, reason, SUBSTR(detail, 1, 4096), times, first_seen, last_seen, `+column+
 		` FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing dead letters: %w", err)
