@@ -240,6 +240,7 @@ func (s *Service) openLocal() (err error) {
 		cancel()
 		return err
 	}
+	s.local.OnNotice(func(text string) { s.log.Warnf("%s", text) })
 	s.host.SetQueue(s.local.Queue)
 	s.life.onStop("local processing", func(ctx context.Context) error {
 		defer cancel()

@@ -14,7 +14,13 @@ type Counts struct {
 	Skipped map[string]int64 `json:"skipped"` // readings no operator saw: noOperator, notNumeric, unreadable, notFinite (values), noReadings (tasks)
 	Late    int64            `json:"late"`    // values too late for their window
 	Stale   int64            `json:"stale"`   // readings of rate without a time of their own
-	Ahead   int64            `json:"ahead"`   // readings whose time lay too far ahead and was replaced
+	Ahead   int64            `json:"ahead"`   // readings whose time lay too far ahead and was replaced by that of reception
+
+	Converted int64 `json:"converted"` // readings whose time was in µs, ms or s
+	Replaced  int64 `json:"replaced"`  // readings whose time was none in any unit, and was replaced by that of reception
+	Resets    int64 `json:"resets"`    // counters that fell without a wrap, which gives no rate
+	Falls     int64 `json:"falls"`     // falls in rate that look like those of a counter, without counter=true
+
 	Panics  map[string]int64 `json:"panics"`  // by operator
 	Evicted map[string]int64 `json:"evicted"` // resources forgotten: full, ttl
 
@@ -46,6 +52,7 @@ func (t tally) snapshot() map[string]int64 {
 // counts are the live counters; workers share them.
 type counts struct {
 	tasks, failed, readings, values, late, stale, ahead, keys, pending atomic.Int64
+	converted, replaced, resets, falls                                 atomic.Int64
 
 	results, dropped, skipped, panics, evicted tally
 }
@@ -84,6 +91,7 @@ func (c *counts) snapshot() Counts {
 		Tasks: c.tasks.Load(), Failed: c.failed.Load(), Readings: c.readings.Load(), Values: c.values.Load(),
 		Results: c.results.snapshot(), Dropped: c.dropped.snapshot(), Skipped: c.skipped.snapshot(),
 		Late: c.late.Load(), Stale: c.stale.Load(), Ahead: c.ahead.Load(),
+		Converted: c.converted.Load(), Replaced: c.replaced.Load(), Resets: c.resets.Load(), Falls: c.falls.Load(),
 		Panics: c.panics.snapshot(), Evicted: c.evicted.snapshot(),
 		Keys: c.keys.Load(), Pending: c.pending.Load(),
 	}

@@ -59,6 +59,14 @@ func (o *outlet) late(values int) { o.w.p.counts.late.Add(int64(values)) }
 
 func (o *outlet) stale() { o.w.p.counts.stale.Add(1) }
 
+// fall says that a value falls as a counter does.
+func (o *outlet) fall(from, to number) {
+	o.w.p.counts.falls.Add(1)
+	o.w.p.notices.say("fall/"+o.e.device+"/"+o.e.resource,
+		"a value falls like a counter that wraps or is reset: if it is one, write rate counter=true device=%q resource=%q from=%v to=%v",
+		o.e.device, o.e.resource, from.value, to.value)
+}
+
 // pass hands values to the next stage, or publishes them when there is none. in says what they are, and has their ranks.
 func (o *outlet) pass(in *sample, values []float64) {
 	next := *in

@@ -83,6 +83,18 @@ func (p *params) whole(name string, low, high int) int {
 	return v
 }
 
+// yes reads true or false. Only true is written down.
+func (p *params) yes(name string) bool {
+	v, err := strconv.ParseBool(p.value(name))
+	if err != nil {
+		p.failf(name, "must be true or false")
+	}
+	if v {
+		p.note(name, "true")
+	}
+	return v
+}
+
 // numbers reads a comma-separated list of at most most numbers, each within [low, high]; it comes back in ascending order.
 func (p *params) numbers(name string, low, high float64, most int) []float64 {
 	var list []float64

@@ -61,6 +61,7 @@ type Processor struct {
 	counts  *counts
 	seed    maphash.Seed
 	clock   *clock.Clock
+	notices notices
 
 	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
 

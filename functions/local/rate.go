@@ -11,24 +11,28 @@ var rateOperator = Operator{
 	Name: "rate",
 	Doc: "Publishes how fast a value changes, per second, between readings at least `over` apart, as <resource>_rate. With `limit` nothing " +
 		"is published but an alarm when the rate exceeds it in either direction and another when it is back: <resource>_rate_alarm is " +
-		"\"high\", \"low\" (falling) or \"normal\". Without a reading of later time there is no rate: repeated and older times are counted and left out.",
+		"\"high\", \"low\" (falling) or \"normal\". With `counter=true` the value only rises: a counter that wraps at the end of its type, by at " +
+		"most an eighth of its range, goes on from there, and any other fall is a reset and gives no rate. Without it, a fall that looks like " +
+		"either is counted, and named once in the log. Without a reading of later time there is no rate: repeated and older times are counted and left out.",
 	NotFor: "arrays, whose elements carry no times of their own: only the last element counts; and noisy values without a larger `over`, " +
 		"since the rate makes noise larger.",
 	Example: "rate over=10s limit=5",
 	Params: []Param{
 		{"over", "0s", "least time between the two values compared, 0s to 24h; 0s compares neighbours"},
+		{"counter", "false", "true for a counter: wraps are taken out, resets give no rate"},
 		{"limit", "0", "rate per second above which there is an alarm; 0 publishes every rate instead"},
 	},
 	build: buildRate,
 }
 
 type rateConfig struct {
-	over  int64
-	limit float64
+	over    int64
+	limit   float64
+	counter bool
 }
 
 func buildRate(p *params) func() stage {
-	c := &rateConfig{over: p.duration("over", 0, 24*time.Hour), limit: p.number("limit", 0, math.MaxFloat64)}
+	c := &rateConfig{over: p.duration("over", 0, 24*time.Hour), limit: p.number("limit", 0, math.MaxFloat64), counter: p.yes("counter")}
 	p.ends = c.limit > 0
 	return func() stage { return &rate{cfg: c} }
 }
@@ -41,6 +45,8 @@ type rate struct {
 	at   int64
 	back int // readings in a row older than at
 	side side
+
+	rises int // in a row, up to manyRises
 }
 
 func (r *rate) feed(in *sample, out *outlet) {
@@ -48,7 +54,7 @@ func (r *rate) feed(in *sample, out *outlet) {
 	gap := in.at - r.at
 	switch {
 	case !r.any || r.back >= maxStray: // the first, or the first after the device's clock was set back
-		r.any, r.last, r.at, r.back = true, v, in.at, 0
+		r.any, r.last, r.at, r.back, r.rises = true, v, in.at, 0, 0
 		return
 	case gap <= 0:
 		if !in.chunk {
@@ -60,13 +66,58 @@ func (r *rate) feed(in *sample, out *outlet) {
 		r.back = 0
 		return
 	}
-	perSecond := v.minus(r.last) / time.Duration(gap).Seconds()
+	step, ok := r.step(in, v, out)
+	perSecond := step / time.Duration(gap).Seconds()
 	r.last, r.at, r.back = v, in.at, 0
+	if !ok {
+		return
+	}
 	if math.IsInf(perSecond, 0) {
 		out.stale()
 		return
 	}
 	r.publish(in, perSecond, out)
+}
+
+// manyRises in a row make a value look like a counter.
+const manyRises = 8
+
+// step is by how much the value has changed; it reports false for a counter that was reset.
+func (r *rate) step(in *sample, v number, out *outlet) (by float64, ok bool) {
+	by = v.minus(r.last)
+	if by >= 0 {
+		if by > 0 {
+			r.rises = min(r.rises+1, manyRises)
+		}
+		return by, true
+	}
+	wrapped, wraps := v.wrapped(r.last, in.typ)
+	switch {
+	case r.cfg.counter && wraps:
+		return wrapped, true
+	case r.cfg.counter:
+		out.w.p.counts.resets.Add(1)
+		return 0, false
+	case wraps || r.rises == manyRises && v.value < r.last.value/2:
+		out.fall(r.last, v)
+	}
+	r.rises = 0
+	return by, true
+}
+
+// wrapped is the step of a counter that has gone beyond the end of its type, if that is what the fall from last to v is. Signed types may go
+// on with their least value or with 0.
+func (v number) wrapped(last number, typ task.ValueType) (by float64, ok bool) {
+	if !v.whole || !last.whole {
+		return 0, false
+	}
+	all := uint64(1)<<typ.Bits() - 1 // of 64 bits as well
+	step := (v.rank - last.rank) & all
+	if v.kind == signed && step > all/8 {
+		all /= 2
+		step &= all
+	}
+	return float64(step), step <= all/8
 }
 
 func (r *rate) publish(in *sample, v float64, out *outlet) {

@@ -2,7 +2,6 @@ package local
 
 import (
 	"bytes"
-	"math"
 	"strconv"
 
 	"app-offload/functions/task"
@@ -60,28 +59,6 @@ func (w *worker) finite(values []float64) []float64 {
 		w.p.counts.skipped.add(skipNotFinite, len(values)-n)
 	}
 	return values[:n]
-}
-
-// when is the event time of a reading: its own, or its event's, or that of reception where neither can be.
-func (w *worker) when(t *task.Task, r *task.Reading) int64 {
-	received := t.Received
-	if received <= 0 {
-		received = w.p.now()
-	}
-	received = w.p.clock.Wall(received).UnixNano() // as the devices of now have it
-	at := r.Origin
-	if at <= 0 {
-		at = t.Origin
-	}
-	if at <= 0 {
-		return received
-	}
-	if at > received && at-received > w.rules.limits.ahead {
-		w.p.counts.ahead.Add(1)
-		return received
-	}
-	// Far enough from the end of time for windows to be added.
-	return min(at, math.MaxInt64/2)
 }
 
 // blobSize is the number of bytes a binary has, without decoding it.
