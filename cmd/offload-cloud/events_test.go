@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"path/filepath"
 
 	"github.com/stretchr/testify/require"
 

@@ -110,7 +110,8 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 	return nil
 }
 
-func (sqliteDialect) second() []string                      { return secondVersion(" WITHOUT ROWID") }
+func (sqliteDialect) second() []string { return secondVersion(" WITHOUT ROWID") }
+
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
 func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction has it
 func (sqliteDialect) blocked(error) (locked, slow bool)     { return false, false }
