@@ -29,8 +29,18 @@ func TestCovers(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"#", "a/b", true}, {"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "a/+/#", true}, {"a/+", "a/b", true}, {"a/+", "a/b/c", false},
-		{"a/+", "a/#", false}, {"a/b", "a/+", false}, {"+/b", "a/b", true}, {"a/b", "a/b", true}, {"a/b/#", "a/#", false}, {"a", "a/b", false},
+		{"#", "a/b", true},
+		{"a/#", "a", true},
+		{"a/#", "a/b/c", true},
+		{"a/#", "a/+/#", true},
+		{"a/+", "a/b", true},
+		{"a/+", "a/b/c", false},
+		{"a/+", "a/#", false},
+		{"a/b", "a/+", false},
+		{"+/b", "a/b", true},
+		{"a/b", "a/b", true},
+		{"a/b/#", "a/#", false},
+		{"a", "a/b", false},
 	} {
 		require.Equal(t, row.want, Covers(row.a, row.b), "%s over %s", row.a, row.b)
 	}
