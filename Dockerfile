@@ -2,19 +2,23 @@
 #   docker build -t app-offload .                    full: glibc, sh and dumb-init, which EdgeX's secure stack needs
 #   docker build --target lite -t app-offload:lite . lite: without the consumer, static, on nothing at all
 # In both, offloadctl is a second name of app-offload: the program is the tool when it is called so.
+# For other machines, both at once: docker buildx build --platform linux/amd64,linux/arm64 …: the compiler runs on the machine that
+# builds and compiles for the one that is named. Without BuildKit that is an amd64.
 # Every base image is a build argument, so that a mirror or a base of one's own can stand in.
 ARG BUILDER_BASE=golang:1.26-bookworm
 ARG FULL_BASE=debian:bookworm-slim
 ARG LITE_BASE=scratch
 
-FROM ${BUILDER_BASE} AS builder
+FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILDER_BASE} AS builder
 ARG VERSION=0.0.0
+ARG TARGETOS
+ARG TARGETARCH
 ARG COMMIT=
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" \
+RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" \
  && mkdir -p /out/bin /out/spool /out/res /out/etc \
  && cp bin/app-offload LICENSE /out/bin/ \
  && ln -s app-offload /out/bin/offloadctl \

@@ -59,6 +59,12 @@ func againstVerb(ctx context.Context, args []string) error {
 		return err
 	}
 	c.Rate = *link * 1e3
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if !(*bound >= 0) {
+		return fmt.Errorf("-within %g: must be a share of at least 0, such as 0.05", *bound)
+	}
 	if c.Dir == "" {
 		dir, err := os.MkdirTemp(memory(), "offload-lab-")
 		if err != nil {

@@ -46,11 +46,11 @@ func faultsVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if cfg.Rate < 0 || cfg.CheckEvery <= 0 {
-		return fmt.Errorf("-rate %g must not be below 0 and -check %d must be above, such as 200 and 10", cfg.Rate, cfg.CheckEvery)
-	}
 	if *kinds != "" {
 		cfg.Kinds = strings.Split(*kinds, ",")
+	}
+	if err := errors.Join(cfg.Validate(), sc.Validate()); err != nil {
+		return err
 	}
 	if *onlyJSON {
 		cfg.Out = os.Stderr
@@ -70,7 +70,7 @@ func runFaults(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig,
 		fmt.Fprintln(out, string(line))
 	}
 	if err != nil {
-		return fmt.Errorf("seed %d: %w\neverything is left in %s", cfg.Seed, err, cfg.Dir)
+		return fmt.Errorf("seed %d, everything is left in %s: %w", cfg.Seed, cfg.Dir, err)
 	}
 	if own {
 		return os.RemoveAll(cfg.Dir)

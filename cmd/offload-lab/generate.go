@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -21,6 +22,9 @@ func generateVerb(ctx context.Context, args []string) error {
 	seed := fs.Uint64("seed", 1, "seed of the signals")
 	if err := parse(fs, args); err != nil {
 		return err
+	}
+	if *duration <= 0 {
+		return fmt.Errorf("-duration %v: must be above 0, such as 10s", *duration)
 	}
 	node, err := host.New(host.DefaultConfig())
 	if err != nil {

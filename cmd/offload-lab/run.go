@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type runOptions struct {
 	duration            time.Duration
 	rate                float64
 	seed                uint64
+	temporary           bool // the folder
 }
 
 // runVerb starts everything, plays the feed, and proves at the end that nothing is missing.
@@ -42,48 +44,67 @@ func runVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if o.rate <= 0 {
+	if !(o.rate > 0) || math.IsInf(o.rate, 1) {
 		return fmt.Errorf("-rate %g: must be above 0, such as 20", o.rate)
 	}
-	own := o.dir == ""
-	if own {
-		var err error
-		if o.dir, err = os.MkdirTemp("", "offload-lab-"); err != nil {
-			return fmt.Errorf("making a folder for the run: %w", err)
-		}
+	if o.duration < 0 {
+		return fmt.Errorf("-duration %v: must not be below 0, such as 20s", o.duration)
 	}
-	if err := o.run(ctx); err != nil {
-		return fmt.Errorf("%w\neverything is left in %s", err, o.dir)
+	made, err := o.folder()
+	if err != nil {
+		return err
 	}
-	if own {
-		return os.RemoveAll(o.dir)
+	started, err := o.run(ctx)
+	switch {
+	case err != nil && started: // what is missing has to be looked for
+		return fmt.Errorf("everything is left in %s: %w", o.dir, err)
+	case made && (err != nil || o.temporary):
+		return errors.Join(os.RemoveAll(o.dir), err)
 	}
-	return nil
+	return err
 }
 
-func (o *runOptions) run(ctx context.Context) error {
+// folder finds or makes the folder of the run, and reports whether it made it.
+func (o *runOptions) folder() (made bool, err error) {
+	if o.dir == "" {
+		o.temporary = true
+		if o.dir, err = os.MkdirTemp("", "offload-lab-"); err != nil {
+			return false, fmt.Errorf("making a folder for the run: %w", err)
+		}
+		return true, nil
+	}
+	_, err = os.Stat(o.dir)
+	made = errors.Is(err, os.ErrNotExist)
+	if err := os.MkdirAll(o.dir, 0o750); err != nil {
+		return false, fmt.Errorf("making the folder of the run: %w", err)
+	}
+	return made, nil
+}
+
+// run reports whether all parts had started; until then the error is the whole story.
+func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	log, err := os.OpenFile(filepath.Join(o.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) // #nosec G304 -- the user's own folder
 	if err != nil {
-		return fmt.Errorf("opening the log of the run: %w", err)
+		return false, fmt.Errorf("opening the log of the run: %w", err)
 	}
 	defer log.Close()
 	broker, err := stack.StartBroker()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer broker.Stop()
 	s, err := stack.Start(ctx, stack.Config{
 		Bin: o.bin, Res: o.res, Dir: o.dir, Log: log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	fmt.Printf("page  %[1]s/ui\nAPI   %[1]s/status\nMQTT  mqtt://%s  offload/v1/lab/batch/#\nlog   %s\nseed  %d\n\n", s.API, broker.Addr, log.Name(), o.seed)
 
 	sent, feedErr := o.feedAll(ctx, s, broker)
 	received := drain(s, sent)
 	stopErr := s.Stop()
-	return errors.Join(feedErr, stopErr, verdict(s, broker, sent, received))
+	return true, errors.Join(feedErr, stopErr, verdict(s, broker, sent, received))
 }
 
 // feedAll plays the feed and prints a line of figures a second, until it is over, Ctrl-C, or a part of the system ends.

@@ -72,6 +72,9 @@ func simulateVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
+	if *episodes < 1 {
+		return fmt.Errorf("-episodes %d: must be at least 1", *episodes)
+	}
 	if !(*explore >= 0 && *explore <= 0.5) {
 		return fmt.Errorf("-explore %g: must be within 0–0.5, such as 0.1", *explore)
 	}

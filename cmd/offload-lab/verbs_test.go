@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,14 @@ import (
 
 	"app-offload/functions/policy"
 )
+
+// A bench starts its own program again. Were that this one, it would run all tests again, and they a bench.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "bench" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
 
 // The help of what judges and learns is complete: what for, what comes out, which files, which exit codes.
 func TestHelpIsComplete(t *testing.T) {
@@ -82,13 +91,73 @@ func TestVerbsAreJoinedByFiles(t *testing.T) {
 	require.Error(t, reportVerb(ctx, []string{log}), "a decision log is no result")
 }
 
-// What went wrong is to be found in the logs, so a run that fails leaves its folder.
-func TestAFailedRunLeavesItsLogs(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	err := runVerb(t.Context(), []string{"-bin", t.TempDir(), "-res", "../../res"}) // there are no programs
-	require.Error(t, err)
-	logs, globErr := filepath.Glob(filepath.Join(os.TempDir(), "offload-lab-*", "log"))
-	require.NoError(t, globErr)
-	require.Len(t, logs, 1)
-	require.ErrorContains(t, err, "everything is left in "+filepath.Dir(logs[0]))
+// A run that cannot start says why, last and once, and leaves nothing behind, in a folder of its own or in a new one that was named.
+func TestARunThatCannotStartSaysWhyAndLeavesNoFolder(t *testing.T) {
+	bin := t.TempDir()
+	for _, name := range []string{"app-offload", "offload-cloud"} {
+		script := "#!/bin/sh\necho level=INFO starting\n[ " + name + " = offload-cloud ] && exec sleep 60\necho 'level=ERROR msg=\"no room\"'\nexit 3\n"
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700)) // #nosec G306 -- a program
+	}
+	for _, args := range [][]string{{}, {"-dir", filepath.Join(t.TempDir(), "new", "folder")}} {
+		temp := t.TempDir()
+		t.Setenv("TMPDIR", temp)
+		err := runVerb(t.Context(), append(args, "-bin", bin, "-res", "../../res"))
+		require.ErrorContains(t, err, "app-offload ended with exit status 3")
+		require.True(t, strings.HasSuffix(err.Error(), `level=ERROR msg="no room"`), err)
+		require.Equal(t, 1, strings.Count(err.Error(), "no room"))
+		require.Equal(t, 1, strings.Count(err.Error(), "ended with"))
+		left, globErr := filepath.Glob(filepath.Join(temp, "*"))
+		require.NoError(t, globErr)
+		require.Empty(t, left)
+		if len(args) > 0 {
+			require.NoDirExists(t, args[1])
+		}
+	}
+	kept := t.TempDir()
+	require.ErrorContains(t, runVerb(t.Context(), []string{"-dir", kept, "-bin", t.TempDir()}), "no such file")
+	require.DirExists(t, kept, "a folder that was there stays")
+}
+
+// Each verb refuses what it does not understand, before it does anything.
+func TestEveryVerbChecksItsArguments(t *testing.T) {
+	for _, c := range []struct {
+		verb string
+		args []string
+		want string
+	}{
+		{"run", []string{"-rate", "0"}, "-rate"},
+		{"run", []string{"-rate", "NaN"}, "-rate"},
+		{"run", []string{"-duration", "-1s"}, "-duration"},
+		{"run", []string{"20s"}, "unknown argument"},
+		{"generate", []string{"-duration", "-1s"}, "-duration"},
+		{"train", []string{"more"}, "unknown argument"},
+		{"simulate", []string{"-episodes", "0"}, "-episodes"},
+		{"simulate", []string{"-explore", "0.6"}, "-explore"},
+		{"simulate", []string{"-policy", "wisdom"}, "wisdom"},
+		{"compare", []string{"-episodes", "0"}, "-episodes"},
+		{"compare", []string{"cost"}, "unknown argument"},
+		{"replay", []string{"-measure", "beauty"}, "-measure"},
+		{"replay", []string{"/nonexistent"}, "/nonexistent"},
+		{"report", []string{"/nonexistent"}, "/nonexistent"},
+		{"against", []string{"-rounds", "0"}, "-rounds"},
+		{"against", []string{"-within", "-1"}, "-within"},
+		{"faults", []string{"-rounds", "-1"}, "-rounds"},
+		{"faults", []string{"-rate", "NaN"}, "-rate"},
+		{"faults", []string{"-check", "0"}, "-check"},
+		{"faults", []string{"-kind", "luck"}, "luck"},
+		{"faults", []string{"-scenario", "flood"}, "flood"},
+		{"faults", []string{"hung"}, "unknown argument"},
+		{"bench", []string{"-events", "0"}, "-events"},
+		{"bench", []string{"-policies", "wisdom"}, "wisdom"},
+		{"bench", []string{"-confirm", "hope"}, "hope"},
+		{"bench", []string{"-form", "xml"}, "xml"},
+	} {
+		temp := t.TempDir()
+		t.Setenv("TMPDIR", temp)
+		i := slices.IndexFunc(verbs(), func(v verb) bool { return v.name == c.verb })
+		require.ErrorContains(t, verbs()[i].run(t.Context(), c.args), c.want, "%s %v", c.verb, c.args)
+		left, err := filepath.Glob(filepath.Join(temp, "*"))
+		require.NoError(t, err)
+		require.Empty(t, left, "%s %v", c.verb, c.args)
+	}
 }

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"app-offload/functions/policy"
 )
 
 // Options say what to measure.
@@ -94,6 +96,19 @@ func (o Options) validate() error {
 	}
 	if o.Window < batchSize || o.Window > 10_000 {
 		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
+	}
+	for name := range strings.SplitSeq(o.Policies, ",") {
+		if err := policy.Known(name); err != nil {
+			errs = append(errs, fmt.Errorf("-policies: %w", err))
+		}
+	}
+	for confirm := range strings.SplitSeq(o.Confirm, ",") {
+		if confirm != "puback" && confirm != "receipt" {
+			errs = append(errs, fmt.Errorf("-confirm %q: must be puback, receipt or both with a comma", o.Confirm))
+		}
+	}
+	if o.Form != "json" && o.Form != "protobuf" {
+		errs = append(errs, fmt.Errorf("-form %q: must be json or protobuf", o.Form))
 	}
 	return errors.Join(errs...)
 }

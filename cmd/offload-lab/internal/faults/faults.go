@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -52,6 +53,21 @@ type Config struct {
 	Rate       float64  // events a second
 	CheckEvery int      // rounds between two checks
 	Out        io.Writer
+}
+
+// Validate finds what makes no sense, before anything is started.
+func (c *Config) Validate() error {
+	_, err := chosen(c.Kinds)
+	if !(c.Rate >= 0) || math.IsInf(c.Rate, 1) {
+		err = errors.Join(err, fmt.Errorf("-rate %g: must be a number of at least 0, such as 200", c.Rate))
+	}
+	if c.CheckEvery <= 0 {
+		err = errors.Join(err, fmt.Errorf("-check %d: must be above 0, such as 10", c.CheckEvery))
+	}
+	if least := min(c.Rounds, c.EdgeKills, c.CloudKills, c.KillRounds); least < 0 {
+		err = errors.Join(err, fmt.Errorf("%d: -rounds, -edge-kills, -cloud-kills and -kill-rounds must not be below 0", least))
+	}
+	return err
 }
 
 // Kills counts processes ended by SIGKILL.

@@ -25,6 +25,18 @@ type ScenarioConfig struct {
 	Out      io.Writer
 }
 
+// Validate finds what makes no sense, before anything is started. No scenario at all is fine.
+func (c *ScenarioConfig) Validate() error {
+	var err error
+	if c.Name != "" && !slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == c.Name }) {
+		err = fmt.Errorf("there is no scenario %q; there are:\n%s", c.Name, ScenarioNames())
+	}
+	if c.Duration < 0 || c.Records < 0 {
+		err = errors.Join(err, fmt.Errorf("-duration %v and -records %d must not be below 0", c.Duration, c.Records))
+	}
+	return err
+}
+
 // ScenarioReport is what came of a scenario. Lost and doubled are counted as in Report.
 type ScenarioReport struct {
 	Scenario  string           `json:"scenario"`

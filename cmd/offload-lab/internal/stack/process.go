@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,7 +64,7 @@ func (p *Process) Err() error {
 	if p.err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s ended with %w; its last lines:\n%s", p.name, p.err, p.tail.String())
+	return fmt.Errorf("%s ended with %w:\n%s", p.name, p.err, p.tail.cause())
 }
 
 // Stop asks the process to end, waits, and kills it if it does not within the grace.
@@ -96,6 +97,22 @@ func (t *tail) copy(w io.Writer, r io.Reader) {
 		t.mu.Unlock()
 	}
 	_, _ = io.Copy(io.Discard, r) // a line too long to scan must not block the child
+}
+
+// cause is the errors that were logged, without what was logged beside them, or else the last lines.
+func (t *tail) cause() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []string
+	for _, line := range t.lines {
+		if strings.Contains(line, "level=ERROR") && !slices.Contains(errs, line) {
+			errs = append(errs, line)
+		}
+	}
+	if len(errs) == 0 {
+		errs = t.lines
+	}
+	return strings.Join(errs, "\n")
 }
 
 func (t *tail) String() string {

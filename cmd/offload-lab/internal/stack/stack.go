@@ -52,11 +52,12 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	if s.Cloud, err = s.startCloud(); err != nil {
 		return nil, err
 	}
-	if s.Edge, err = s.startEdge(); err != nil {
-		return nil, errors.Join(err, s.Stop())
+	if s.Edge, err = s.startEdge(); err == nil {
+		err = s.awaitReady(ctx)
 	}
-	if err := s.awaitReady(ctx); err != nil {
-		return nil, errors.Join(err, s.Stop())
+	if err != nil {
+		_ = s.Stop() // how the parts ended is the cause, or of no interest beside it
+		return nil, err
 	}
 	return s, nil
 }
