@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"app-offload/functions/check"
 	"app-offload/functions/intake"
 	"app-offload/functions/local"
 	"app-offload/functions/task"
@@ -90,9 +91,12 @@ func (s *Service) parse(m Message) (*task.Event, error) {
 		return nil, err
 	}
 	s.parsed.Add(1)
-	ev.CorrelationID, ev.Topic = m.CorrelationID, m.Topic
+	ev.CorrelationID, ev.Topic = check.Cut(m.CorrelationID, maxCorrelation), m.Topic
 	return ev, nil
 }
+
+// maxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
+const maxCorrelation = 512
 
 // slicer gathers messages that have already arrived, so that one run of the pipeline serves them all.
 type slicer struct {

@@ -3,6 +3,7 @@ package functions
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func newSource(s *Service, bus BusConfig, secrets Secrets) (source, error) {
 		URL: fmt.Sprintf("%s://%s:%d", bus.Protocol, bus.Host, bus.Port), Topics: bus.Topics(), ClientID: bus.ClientID() + "-intake",
 		AuthMode: strings.ToLower(bus.AuthMode), SkipCertVerify: bus.Optional["SkipCertVerify"] == "true",
 		Credentials: credentialsOf(bus, secrets),
-		Skip:        s.isOwn,
+		Skip:        s.isOwn, Remember: filepath.Join(s.cfg.Spool.Directory, "subscriptions.json"),
 	}, s, s.quarantine, s.log)
 	if err != nil {
 		return nil, err

@@ -156,7 +156,9 @@ func newSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 	if bus.ClientID == "" {
 		bus.ClientID = "app-offload"
 	}
-	bus.Topics = []string{"edgex/events/#"}
+	if bus.Topics == nil {
+		bus.Topics = []string{"edgex/events/#"}
+	}
 	s, err := NewSubscriber(cfg, bus, sink, quarantine, &logLines{})
 	require.NoError(t, err)
 	return s

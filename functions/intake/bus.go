@@ -27,6 +27,9 @@ type Bus struct {
 	Topics   []string // filters with their base prefix, e.g. edgex/events/#
 	ClientID string   // used where Config.ClientID is empty
 
+	// Remember is a file in which the topics of the session are kept, so that those no longer configured are unsubscribed from; "" keeps none.
+	Remember string
+
 	AuthMode       string // one of the Auth words; "" is none
 	SkipCertVerify bool   // trust any certificate of the broker
 	// Credentials is asked at each connection, so that a rotated secret holds from the next one on. nil where AuthMode is none.

@@ -191,29 +191,3 @@ func (s *Subscriber) connected(client paho.Client) {
 		}
 	}
 }
-
-const refusedByBroker = 0x80 // the return code of a SUBACK
-
-func (s *Subscriber) subscribe(client paho.Client) error {
-	filters := make(map[string]byte, len(s.bus.Topics))
-	for _, topic := range s.bus.Topics {
-		filters[topic] = 1
-	}
-	token := client.SubscribeMultiple(filters, nil) // nil: to the default handler
-	select {
-	case <-token.Done():
-	case <-time.After(connectTimeout):
-		return fmt.Errorf("no answer within %s", connectTimeout)
-	case <-s.ctx.Done():
-		return nil
-	}
-	if err := token.Error(); err != nil {
-		return err
-	}
-	for topic, code := range token.(*paho.SubscribeToken).Result() {
-		if code == refusedByBroker {
-			return fmt.Errorf("the broker refuses topic %q; its access list must allow it", topic)
-		}
-	}
-	return nil
-}

@@ -5,6 +5,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"app-offload/functions/check"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
 )
@@ -53,6 +54,14 @@ func (s *Subscriber) accept(a arrival) *delivery {
 			c.Unsafe++
 		}
 	})
+	switch {
+	case !s.bus.expected(a.msg.Topic()):
+		s.passOver(t, whyUnmatched, &s.counts.Unmatched)
+		return nil
+	case a.msg.Retained():
+		s.passOver(t, whyRetained, &s.counts.Retained)
+		return nil
+	}
 	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic()) {
 		s.count(func(c *SubscriberCounts) { c.Skipped++ })
 		s.acks.handle(t)
@@ -86,7 +95,7 @@ func (s *Subscriber) parse(msg []byte) (*task.Event, string, []byte, error) {
 	if err != nil {
 		return nil, env.ContentType, env.Payload, err
 	}
-	ev.CorrelationID = env.CorrelationID
+	ev.CorrelationID = check.Cut(env.CorrelationID, maxText)
 	return ev, "", nil, nil
 }
 

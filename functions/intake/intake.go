@@ -16,6 +16,7 @@ import (
 	"mime"
 	"strings"
 
+	"app-offload/functions/check"
 	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
@@ -45,9 +46,23 @@ type RejectError struct {
 // Error is the reason followed by the detail.
 func (e *RejectError) Error() string { return "rejecting event: " + e.Reason + ": " + e.Detail }
 
+// reject formats what a stranger sent: each part is cut before it is quoted, which may make four bytes of one.
 func reject(reason, format string, args ...any) *RejectError {
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = check.Cut(arg, maxQuoted)
+		case []byte:
+			args[i] = check.Cut(string(arg[:min(len(arg), maxQuoted+1)]), maxQuoted)
+		case error:
+			args[i] = check.Cut(arg.Error(), maxQuoted)
+		}
+	}
 	return &RejectError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
+
+// maxQuoted is how many bytes of a stranger's text a detail quotes.
+const maxQuoted = 128
 
 // The content types of EdgeX events.
 const (

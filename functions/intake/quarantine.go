@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"app-offload/functions/check"
 )
 
 // Rejected is a payload that was set aside.
@@ -14,11 +16,18 @@ type Rejected struct {
 	ID          uint64    `json:"id"` // ascending from 1 since the start
 	Time        time.Time `json:"time"`
 	Reason      string    `json:"reason"`
-	Detail      string    `json:"detail"`
-	Topic       string    `json:"topic"` // on which it came, "" where the trigger does not tell
+	Detail      string    `json:"detail"` // like topic and content type at most 512 bytes; the rest is cut
+	Topic       string    `json:"topic"`  // on which it came, "" where the trigger does not tell
 	ContentType string    `json:"contentType"`
 	Size        int       `json:"size"`    // of the payload as it came
 	Payload     []byte    `json:"payload"` // its beginning, as much as the bounds allow
+}
+
+// maxText is how many bytes of a detail, topic or content type are kept.
+const maxText = 512
+
+func (r *Rejected) bytes() int {
+	return len(r.Payload) + len(r.Detail) + len(r.Topic) + len(r.ContentType)
 }
 
 // Quarantine keeps what could not be taken as an event: the latest in memory for the API, and, where a folder is
@@ -72,6 +81,7 @@ func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error)
 	if errors.As(cause, &rejected) {
 		entry.Reason, entry.Detail, entry.Size = rejected.Reason, rejected.Detail, max(entry.Size, rejected.size)
 	}
+	entry.Detail, entry.Topic, entry.ContentType = check.Cut(entry.Detail, maxText), check.Cut(topic, maxText), check.Cut(contentType, maxText)
 	entry.Payload = append([]byte(nil), payload[:min(len(payload), q.maxBytes)]...)
 	q.mu.Lock()
 	q.next++
@@ -99,10 +109,10 @@ func (q *Quarantine) keep(entry Rejected) {
 		return
 	}
 	q.entries = append(q.entries, entry)
-	q.bytes += len(entry.Payload)
+	q.bytes += entry.bytes()
 	out := 0
 	for len(q.entries)-out > q.maxEntries || q.bytes > q.maxBytes && len(q.entries)-out > 1 {
-		q.bytes -= len(q.entries[out].Payload)
+		q.bytes -= q.entries[out].bytes()
 		q.entries[out] = Rejected{} // the payload must not live on behind the slice
 		out++
 	}

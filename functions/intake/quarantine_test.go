@@ -118,3 +118,44 @@ func TestQuarantineSaysWhenTheFolderFails(t *testing.T) {
 	require.Error(t, q.Close())
 	require.Equal(t, uint64(1), q.Unwritten())
 }
+
+// TestTextsOfStrangersAreBounded: nobody's content type, topic or id takes more memory than the payloads may, quoted or not.
+func TestTextsOfStrangersAreBounded(t *testing.T) {
+	cfg := DefaultConfig()
+	q, err := NewQuarantine(cfg)
+	require.NoError(t, err)
+	long := strings.Repeat("\x7f", 15<<20)
+	event := strings.Replace(small, "7a1707f0-166f-4c4b-bc9d-1d54c74e0137", long, 1)
+	for _, row := range []struct{ payload, contentType string }{
+		{"{}", long},
+		{"{}", strings.Repeat("a", 60<<20)},
+		{event, ContentTypeJSON},
+		{`{"requestId":"` + long + `","event":` + small + `}`, ContentTypeJSON},
+		{`{"` + long + `":1,"` + long + `":2}`, ContentTypeJSON},
+		{strings.Replace(small, `"tags"`, `"`+long+`":1,"`+long+`"`, 1), ContentTypeJSON},
+	} {
+		for range 12 {
+			limits := cfg.Limits()
+			limits.Bytes = 1 << 30
+			_, err := limits.Parse([]byte(row.payload), row.contentType)
+			if err == nil {
+				err = errors.New(long)
+			} else {
+				require.LessOrEqual(t, len(err.Error()), 1024)
+			}
+			q.Add(long, row.contentType, nil, err)
+		}
+	}
+	sum := 0
+	for _, r := range q.List() {
+		sum += r.bytes()
+		require.LessOrEqual(t, len(r.Detail), maxText)
+		require.LessOrEqual(t, len(r.Topic), maxText)
+		require.LessOrEqual(t, len(r.ContentType), maxText)
+	}
+	require.LessOrEqual(t, sum, cfg.QuarantineKiB<<10)
+	var body []byte
+	body, err = json.Marshal(q.List())
+	require.NoError(t, err)
+	require.Less(t, len(body), 1<<20)
+}

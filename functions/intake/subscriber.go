@@ -31,6 +31,9 @@ type Logger interface {
 // were refused behind it, in order; until it is taken nothing new is handed on. At a stop it is left to the broker, and all that
 // arrived behind it too. Events published at QoS 0 cannot be acknowledged, and what of them is in memory dies with the process.
 //
+// Not every message is an event for this service: one on a topic that is no longer configured, which the session may still bring, and
+// one that the broker has retained, which it sends at each subscription anew, are acknowledged and counted, and not read.
+//
 // What bounds it: at most MaxEvents messages or MaxMiB of memory are under way; beyond, it stops reading, and the broker
 // keeps what it is configured to keep. If that lasts longer than the keep-alive allows, the connection is renewed.
 type Subscriber struct {
@@ -56,21 +59,22 @@ type Subscriber struct {
 	conn      connection
 	receiving sync.Mutex // held while a message goes from the gate into arrived
 
-	mu       sync.Mutex
-	pending  map[identity]*delivery // submitted, or refused and to be offered again
-	recent   *recentEvents
-	out      int           // deliveries with the sink
-	retries  []*delivery   // refused
-	due      time.Time     // when they are offered again
-	retry    chan struct{} // wakes the reader while there are any
-	stopping bool
-	refusing int       // deliveries that were refused and not taken since
-	said     bool      // in the log, that they are refused
-	saidAt   time.Time // the last time
-	sameIDAt time.Time // when the log last named an event with the id of another one
-	counts   SubscriberCounts
-	sequence uint64
-	reported string // the last problem of the connection, which is logged once
+	mu         sync.Mutex
+	pending    map[identity]*delivery // submitted, or refused and to be offered again
+	recent     *recentEvents
+	out        int           // deliveries with the sink
+	retries    []*delivery   // refused
+	due        time.Time     // when they are offered again
+	retry      chan struct{} // wakes the reader while there are any
+	stopping   bool
+	refusing   int       // deliveries that were refused and not taken since
+	said       bool      // in the log, that they are refused
+	saidAt     time.Time // the last time
+	sameIDAt   time.Time // when the log last named an event with the id of another one
+	counts     SubscriberCounts
+	passedOver map[string]time.Time // when the log last named a message that was not read, by reason
+	sequence   uint64
+	reported   string // the last problem of the connection, which is logged once
 }
 
 // SubscriberCounts is what a subscriber has seen since its start.
@@ -81,6 +85,8 @@ type SubscriberCounts struct {
 	Done        uint64 // events the sink took
 	Refused     uint64 // answers of the sink that were refusals
 	Skipped     uint64 // messages on topics that are not for this service
+	Unmatched   uint64 // messages that no configured topic selects, from an older subscription of the session
+	Retained    uint64 // messages that the broker had kept from before the subscription
 	Rejected    uint64 // messages that are no event; the quarantine has them by reason
 	Duplicates  uint64 // events that had been handed on before, with the same content
 	SameID      uint64 // events that had the id of another one and a different content; handed on like any other
@@ -108,6 +114,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log L
 		cfg: cfg, bus: bus, sink: sink, quarantine: quarantine, log: log, limits: cfg.Limits(),
 		retryAfter: duration(cfg.RetryAfter, time.Second), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
 		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
+		passedOver: map[string]time.Time{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.acks = newAcker(s.concluded)
