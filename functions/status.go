@@ -50,7 +50,11 @@ type EventCounts struct {
 	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
 	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
 
-	Skipped map[string]uint64 `json:"skipped"` // results of app-offload services on which nothing is computed, by reason: own, result, hops, echo
+	// Skipped counts the messages that were not worked on, by reason. Results of app-offload services: own, result, hops, echo. On an MQTT bus
+	// also retained (the broker's copy of an earlier event) and unmatched (on a topic that is no longer configured).
+	Skipped  map[string]uint64 `json:"skipped"`
+	Repeated uint64            `json:"repeated"` // events that had been handed on before, with the same id and content; MQTT only
+	SameID   uint64            `json:"sameId"`   // events with the id of an earlier one and different content, processed all the same; MQTT only
 }
 
 // SpoolStatus is the spool in one line: "spool n of m bytes, oldest 3 h".
@@ -101,17 +105,18 @@ func (s *Service) Status() Status {
 
 func (s *Service) events() EventCounts {
 	g := s.gate.Counts()
-	received, unsafe := s.parsed.Load(), uint64(0)
+	received, skipped := s.parsed.Load(), s.kinship.skipped()
+	var c intake.SubscriberCounts
 	if sub := s.subscriber.Load(); sub != nil {
-		c := sub.Counts()
+		c = sub.Counts()
 		received += c.Submitted
-		unsafe = c.Unsafe
+		skipped["retained"], skipped["unmatched"] = c.Retained, c.Unmatched
 	}
 	return EventCounts{
-		Received: received, Unsafe: unsafe,
+		Received: received, Unsafe: c.Unsafe,
 		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
 		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
-		Skipped: s.kinship.skipped(),
+		Skipped: skipped, Repeated: c.Duplicates, SameID: c.SameID,
 	}
 }
 
