@@ -11,7 +11,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
+
+	"app-offload/functions/seal"
 )
 
 // Keyring serves the keys of one secret to seal and spool. The secret holds one entry a key, its id and the key as hex
@@ -152,7 +153,7 @@ func (k *Keyring) take(secret map[string]string) {
 
 // isID reports whether a key's id can stand in a message.
 func isID(id string) bool {
-	return id != "" && utf8.ValidString(id) && strings.IndexFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == utf8.RuneError }) < 0
+	return seal.IsText(id) && strings.IndexFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) < 0
 }
 
 // decodeKey reads 16, 24 or 32 bytes as hex or base64. The error never shows the text.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"app-offload/functions/batch"
 	"app-offload/functions/check"
@@ -147,9 +146,9 @@ func (w Writable) Validate() error {
 // isLevel reports whether a name can be one level of a topic, an attribute of a message and a file name, whatever reads it.
 func isLevel(name string) bool {
 	odd := func(r rune) bool {
-		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == utf8.RuneError || strings.ContainsRune("/+#$", r)
+		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune("/+#$", r)
 	}
-	return name != "" && len(name) <= 255 && utf8.ValidString(name) && !strings.ContainsFunc(name, odd)
+	return len(name) <= 255 && seal.IsText(name) && !strings.ContainsFunc(name, odd)
 }
 
 // Remarks are what is allowed and most likely not meant, in the form of the problems of Validate: the limits of rooms that follow each other.

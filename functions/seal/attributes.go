@@ -112,6 +112,10 @@ func isName(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
+// IsText reports whether s can stand in a message as the name of a node, class, key or consumer. Whoever takes in such a name asks here,
+// so that nothing is accepted that cannot be sealed later.
+func IsText(s string) bool { return isText(s) }
+
 // isText reports whether s may be a CloudEvents string that is not empty: UTF-8 without control characters.
 func isText(s string) bool {
 	for _, r := range s {

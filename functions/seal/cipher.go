@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -148,7 +149,7 @@ func (r *keyring) current() (id string, key []byte, err error) {
 		return "", nil, &UnknownKeyError{KeyID: id, Err: err}
 	}
 	if id != "" && !isText(id) {
-		return "", nil, malformedf("key id", "%q must be printable UTF-8", id)
+		return "", nil, &UnknownKeyError{KeyID: id, Err: errors.New("its id must be printable UTF-8")} // the key's fault, no record's
 	}
 	return id, key, nil
 }

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal"
+	"app-offload/functions/task"
+)
+
+// Whatever passes validation can be sealed and opened: no name is accepted that would make every record malformed.
+func FuzzWhatValidatesCanBeSealed(f *testing.F) {
+	for _, s := range []string{
+		"plant-7", "a\uFFFDb", "a\rb", "k1\n", "\u0085", "\u2028", "\u00ad", "ä", "a\x7f", "\xff", "a\u200bb", "\U0010FFFF", "", "x y", "\u0301", "%", "..",
+	} {
+		f.Add(s, "default", "")
+		f.Add("edge", s, "")
+		f.Add("edge", "default", s)
+	}
+	f.Fuzz(func(t *testing.T, node, class, keyID string) {
+		c := Default()
+		c.Node, c.Seal.KeyID = node, keyID
+		c.Writable.Classes[class] = task.DefaultClassConfig()
+		if c.Validate() != nil {
+			return
+		}
+		keys := keys{keyID}
+		s, err := seal.NewSealer(c.Seal, keys)
+		require.NoError(t, err)
+		sent := &seal.Batch{ID: "b", Node: node, Epoch: "e", Session: "s", Class: class, Created: time.Unix(0, 0).UTC(), Sequences: []uint64{1},
+			Tasks: [][]byte{(&task.Task{EventID: "e", Of: 1, Class: &task.Class{Name: class}, Encoding: task.Text, Data: []byte("1")}).Append(nil)}}
+		msg, err := s.Seal(nil, sent)
+		require.NoError(t, err, "%q %q %q", node, class, keyID)
+		got, err := seal.NewOpener(keys, seal.Limits{}).Open(msg)
+		require.NoError(t, err)
+		require.Equal(t, node, got.Node)
+	})
+}
+
+type keys struct{ id string }
+
+func (k keys) Current() (string, []byte, error) { return k.id, make([]byte, 32), nil }
+func (k keys) Key(string) ([]byte, error)       { return make([]byte, 32), nil }
+
+func TestNodeNamesThatCannotBeSealedAreRefused(t *testing.T) {
+	for _, name := range []string{"a\uFFFDb", "a\rb", "a\nb", "\x00", "a\x7f", "\xff", "\u2028", "\u0085"} {
+		c := Default()
+		c.Node = name
+		require.ErrorContains(t, c.Validate(), "Node", "%q", name)
+		c = Default()
+		if c.Seal.KeyID = name; name == "\u2028" {
+			continue // it can be sealed
+		}
+		require.ErrorContains(t, c.Validate(), "KeyID", "%q", name)
+	}
+}
