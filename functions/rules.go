@@ -21,11 +21,12 @@ type rules struct {
 }
 
 // newRules go on with what those before them have learned; before is nil at the start.
-func newRules(w config.Writable, model *score.Model, before *rules) (*rules, error) {
+func newRules(w config.Writable, model *score.Model, largest int, before *rules) (*rules, error) {
 	classes, err := task.NewClasses(w.Classes)
 	if err != nil {
 		return nil, fmt.Errorf("building the classes: %w", err)
 	}
+	classes.Limit(largest)
 	decider, err := policy.NewDecider(w.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("building the policies: %w", err)

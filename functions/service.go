@@ -175,7 +175,7 @@ func (s *Service) openRules() error {
 	}
 	s.ring = policy.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
 	s.ring.Forgotten = s.overdue
-	rules, err := newRules(s.cfg.Writable, model, nil)
+	rules, err := newRules(s.cfg.Writable, model, s.cfg.LargestRecord(), nil)
 	if err != nil {
 		return err
 	}
@@ -372,7 +372,7 @@ func (s *Service) reload(w config.Writable) error {
 	if err != nil {
 		return err
 	}
-	rules, err := newRules(w, model, s.rules.Load())
+	rules, err := newRules(w, model, s.cfg.LargestRecord(), s.rules.Load())
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,8 @@ type split struct {
 }
 
 func newSplit(share float64, largest int) split {
-	return split{earn: share / (1 - share), cap: 2 * float64(largest)}
+	earn := share / (1 - share)
+	return split{earn: earn, cap: max(2, earn+1) * float64(largest)} // what one batch of the first earns, and a batch that is under way
 }
 
 // second reports whether the second party goes now with a batch of the given size, both having one ready.

@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -151,6 +152,9 @@ func isLevel(name string) bool {
 	return len(name) <= 255 && seal.IsText(name) && !strings.ContainsFunc(name, odd)
 }
 
+// LargestRecord is the size in bytes up to which an event, or a part of it, can be stored and become a message. Larger events are cut.
+func (c Config) LargestRecord() int { return min(c.Seal.LargestRecord(), c.Spool.LargestRecord()) }
+
 // Remarks are what is allowed and most likely not meant, in the form of the problems of Validate: the limits of rooms that follow each other.
 // The service starts with them, and logs each.
 func (c Config) Remarks() []string {
@@ -160,6 +164,23 @@ func (c Config) Remarks() []string {
 	}
 	if c.Writable.Batch.MaxKiB > c.Seal.MaxDataMiB<<10 {
 		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxDataMiB, %d MiB, what the consumer unpacks", c.Seal.MaxDataMiB)
+	}
+	if c.Seal.MaxDataMiB<<10 < c.Seal.MaxMessageKiB {
+		p.Addf("Seal.MaxDataMiB", c.Seal.MaxDataMiB, "is below Seal.MaxMessageKiB, %d KiB: no message becomes so large", c.Seal.MaxMessageKiB)
+	}
+	if c.Intake.MaxPayloadKiB > c.Intake.MaxMiB<<10 {
+		p.Addf("Intake.MaxPayloadKiB", c.Intake.MaxPayloadKiB, "is above Intake.MaxMiB, %d MiB: such an event never finds room", c.Intake.MaxMiB)
+	}
+	largest := c.LargestRecord()
+	for _, name := range slices.Sorted(maps.Keys(c.Writable.Classes)) {
+		switch class := c.Writable.Classes[name]; {
+		case class.Off || class.NeverLeave:
+		case class.ChunkSize < 0 && c.Intake.MaxPayloadKiB<<10 > largest:
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "never cuts, and events of up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit no message of Seal.MaxMessageKiB, %d, and no record of the spool, and are held or done locally; lower Intake.MaxPayloadKiB or let them be cut",
+				c.Intake.MaxPayloadKiB, largest>>10, c.Seal.MaxMessageKiB)
+		case class.ChunkSize > largest>>10:
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of as many KiB; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool", largest>>10, c.Seal.MaxMessageKiB)
+		}
 	}
 	if file := c.Writable.Policy.PPOWeights; file != "" && file != policy.DefaultConfig().PPOWeights {
 		if err := c.Writable.Policy.Ready("ppo"); err != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -54,5 +55,34 @@ func TestNodeNamesThatCannotBeSealedAreRefused(t *testing.T) {
 			continue // it can be sealed
 		}
 		require.ErrorContains(t, c.Validate(), "KeyID", "%q", name)
+	}
+}
+
+// Limits of rooms that follow each other are held against each other, by the start and by lint alike.
+func TestLimitsOfNeighbouringRoomsAreCompared(t *testing.T) {
+	require.Empty(t, Default().Remarks())
+	for name, tc := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"never cut, but taken": {func(c *Config) {
+			class := task.DefaultClassConfig()
+			class.ChunkSize = -1
+			c.Writable.Classes["big"] = class
+		}, "Classes.big.ChunkSize"},
+		"pieces above the message": {func(c *Config) {
+			class := task.DefaultClassConfig()
+			class.ChunkSize = 900
+			c.Writable.Classes["big"] = class
+		}, "Seal.MaxMessageKiB"},
+		"payload below the message": {func(c *Config) { c.Seal.MaxDataMiB, c.Seal.MaxMessageKiB = 1, 2048 }, "Seal.MaxDataMiB"},
+		"an event above the gate":   {func(c *Config) { c.Intake.MaxMiB = 8 }, "Intake.MaxPayloadKiB"},
+		"a batch above the message": {func(c *Config) { c.Writable.Batch.MaxKiB = 2000 }, "Writable.Batch.MaxKiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Default()
+			tc.change(&c)
+			require.Contains(t, strings.Join(c.Remarks(), "\n"), tc.want)
+		})
 	}
 }

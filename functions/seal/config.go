@@ -70,6 +70,15 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
+// LargestRecord is the size in bytes of data that fit into a message of their own in either form, sealed or not, even if nothing of them
+// can be compressed.
+func (c Config) LargestRecord() int {
+	return min(max(c.MaxMessageKiB<<10*3/4-recordOverhead, 1<<10), c.MaxDataMiB<<20*3/4)
+}
+
+// recordOverhead is ample for what a message says beside its data.
+const recordOverhead = 8 << 10
+
 // Limits bound what an Opener accepts. The zero value of a field takes the default.
 type Limits struct {
 	MaxMessageKiB int // message as received; default 16 MiB

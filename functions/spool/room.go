@@ -12,6 +12,15 @@ func (l *limits) limit() int64 {
 }
 
 // segmentMax is the largest record.
+// LargestRecord is the size in bytes of the largest payload that the spool ever takes.
+func (c Config) LargestRecord() int {
+	l := c.limits()
+	return int(l.segmentMax()) - recordRoom
+}
+
+// recordRoom is ample for what the spool stores beside a payload.
+const recordRoom = 4 << 10
+
 func (l *limits) segmentMax() int64 { return min(l.limit()/4, math.MaxUint32/2) }
 
 // limit is what bounds the bytes of records held now.

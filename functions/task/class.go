@@ -13,6 +13,8 @@ type Class struct {
 	TTL        time.Duration // how long a task may wait in the spool; 0 is for ever
 	Complexity float64       // 0–100, cost of processing relative to size
 	ChunkSize  int           // elements of arrays, KiB of binaries; 0 never splits
+	Whole      bool          // events leave whole unless cutting pays
+	Largest    int           // bytes above which an event is cut in any case, by its readings where need be; 0 is no limit
 	NeverLeave bool          // the data must not leave the node
 	Policy     string        // the policy that decides, "" is the service's default
 	OnFull     string        // what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore, local

@@ -50,7 +50,8 @@ type ClassConfig struct {
 	TTL string
 	// Complexity, up to 100, is the cost of processing relative to size. 0 means the default, 20; -1 is no cost at all.
 	Complexity float64
-	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 means the default, 256; -1 never splits.
+	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 leaves events whole, and cuts by 256 where it pays: an event
+	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 never cuts.
 	ChunkSize int
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
 	// It holds for what is decided from then on, what waits under policy defer included: what is in the spool to be sent is sent, and
@@ -81,10 +82,13 @@ type ClassConfig struct {
 	CriticalHigh string
 }
 
+// defaultChunk is the ChunkSize where cutting pays.
+const defaultChunk = 256
+
 // DefaultClassConfig is the class of whatever matches no other, and the source of every key left out.
 func DefaultClassConfig() ClassConfig {
 	return ClassConfig{
-		Priority: 5, Deadline: "0s", TTL: "0s", Complexity: 20, ChunkSize: 256,
+		Priority: 5, Deadline: "0s", TTL: "0s", Complexity: 20,
 		OnFull: "local", BacklogOrder: "oldest", Weight: 1,
 	}
 }
@@ -102,7 +106,6 @@ func (c ClassConfig) withDefaults() ClassConfig {
 	c.Deadline = cmp.Or(c.Deadline, d.Deadline)
 	c.TTL = cmp.Or(c.TTL, d.TTL)
 	c.Complexity = cmp.Or(c.Complexity, d.Complexity)
-	c.ChunkSize = cmp.Or(c.ChunkSize, d.ChunkSize)
 	c.OnFull = cmp.Or(c.OnFull, d.OnFull)
 	c.BacklogOrder = cmp.Or(c.BacklogOrder, d.BacklogOrder)
 	c.Weight = cmp.Or(c.Weight, d.Weight)
@@ -123,7 +126,7 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 	p.OneOf("OnFull", c.OnFull, "refuse", "dropOldest", "dropLowestScore", "local")
 	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
 	class := &Class{
-		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(c.ChunkSize, 0),
+		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(cmp.Or(c.ChunkSize, defaultChunk), 0), Whole: c.ChunkSize == 0,
 		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
 		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",

@@ -138,6 +138,13 @@ func (m Match) exact() (bits int) {
 	return bits
 }
 
+// Limit sets the size in bytes above which events are cut in any case. It is for whoever builds the classes.
+func (c *Classes) Limit(largest int) {
+	for _, class := range c.All() {
+		class.Largest = largest
+	}
+}
+
 // All returns the classes by their Order: most specific first, the default last. The slice is not to be changed.
 func (c *Classes) All() []*Class { return c.all }
 

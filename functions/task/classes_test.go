@@ -18,7 +18,7 @@ func TestDefaultsStandForKeysLeftOut(t *testing.T) {
 		c.Critical = Critical{} // NaN is not equal to itself
 	}
 	require.Equal(t, given, empty)
-	require.Equal(t, &Class{Name: "test", Priority: 5, Complexity: 20, ChunkSize: 256, OnFull: "local", Weight: 1}, given)
+	require.Equal(t, &Class{Name: "test", Priority: 5, Complexity: 20, ChunkSize: 256, Whole: true, OnFull: "local", Weight: 1}, given)
 }
 
 func TestExplicitNothing(t *testing.T) {

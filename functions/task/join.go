@@ -122,8 +122,14 @@ func fits(hole Hole, chunks []*Task) error {
 	at := 0
 	for _, t := range chunks {
 		held := len(t.Data)
-		if t.Encoding == Text {
+		switch t.Encoding {
+		case Text:
 			held = elements(t.Data)
+		case JSON:
+			held = t.Count
+			if len(t.Data) < 2 || t.Data[0] != '[' || t.Data[len(t.Data)-1] != ']' {
+				return fmt.Errorf("chunk %d is not an array of readings", t.Chunk)
+			}
 		}
 		if t.Encoding != hole.Encoding || t.Offset != at || t.Count != held {
 			return fmt.Errorf("chunk %d with %d of %d at %d does not continue its value at %d", t.Chunk, held, t.Count, t.Offset, at)
@@ -143,8 +149,12 @@ func (h Hole) appendValue(raw []byte, chunks []*Task, frame Encoding) []byte {
 		value = make([]byte, 0, h.Length) // chunks need not end where base64 groups do
 	}
 	for i, t := range chunks {
-		if i > 0 && h.Encoding == Text {
+		if i > 0 && h.Encoding != Binary {
 			value = append(value, ',')
+		}
+		if h.Encoding == JSON {
+			value = append(value, t.Data[1:len(t.Data)-1]...)
+			continue
 		}
 		value = append(value, t.Data...)
 	}

@@ -19,12 +19,16 @@ var strict = base64.StdEncoding.Strict()
 type cut struct {
 	reading    int
 	class      *Class
-	start, end int    // the range of Event.Raw that becomes a hole
-	text       bool   // elements of an array; otherwise bytes of a binary
-	data       []byte // what is handed to the chunks: text without brackets, or the binary's bytes
-	length     int    // of the whole value: elements or bytes
-	size       int    // of one chunk: elements or bytes
+	start, end int      // the range of Event.Raw that becomes a hole
+	text       bool     // elements of an array; otherwise bytes of a binary
+	data       []byte   // what is handed to the chunks: text without brackets, or the binary's bytes
+	length     int      // of the whole value: elements or bytes
+	size       int      // of one chunk: elements, bytes or readings
+	bounds     [][2]int // of each reading, where readings are cut out and not a value
 }
+
+// readings is how many readings leave the frame.
+func (c *cut) readings() int { return max(1, len(c.bounds)) }
 
 func (c *cut) pieces() int { return (c.length + c.size - 1) / c.size }
 
@@ -38,6 +42,7 @@ func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task
 	whole := classOf("")
 	tagged := whole.tagged(ev)
 	critical, last := false, whole
+	uncut := whole.leavesWhole(ev, tagged)
 	room, from := MaxTasks-1, 1
 	var cuts []cut
 	for i := range ev.Readings {
@@ -46,7 +51,7 @@ func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task
 		if class != last {
 			tagged, last = tagged || class.tagged(ev), class
 		}
-		if r.Start >= from && long(ev, r, class) && room > 1 {
+		if r.Start >= from && !(uncut && class == whole) && long(ev, r, class) && room > 1 {
 			if c, ok := measure(ev, r, class, room); ok {
 				c.reading = i
 				cuts = append(cuts, c)
@@ -56,6 +61,7 @@ func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task
 		}
 		critical = critical || class.marks(r.Resource) || class.outside(r.Type, r.Value)
 	}
+	cuts = addRuns(ev, whole, cuts, MaxTasks-1)
 	if len(cuts) == 0 {
 		t := newTask(ev, whole)
 		t.Of, t.Encoding, t.Data, t.Readings, t.Critical = 1, ev.Encoding, ev.Raw, ev.Readings, critical || tagged
@@ -138,7 +144,11 @@ func cutUp(ev *Event, whole *Class, cuts []cut, tagged, critical bool, dst []*Ta
 	slab, readings := make([]Task, 0, of), make([]Reading, of-1)
 	slab = append(slab, newTask(ev, whole))
 	for hole := range cuts {
-		slab = cuts[hole].chunks(ev, hole, slab, readings)
+		if c := &cuts[hole]; c.bounds != nil {
+			slab = c.runs(ev, hole, slab)
+		} else {
+			slab = c.chunks(ev, hole, slab, readings)
+		}
 	}
 	for i := range slab {
 		t := &slab[i]
@@ -198,22 +208,27 @@ func (c *cut) take(data []byte, n int) (piece, rest []byte) {
 
 // fillFrame copies what is left of the event between the holes.
 func fillFrame(t *Task, ev *Event, cuts []cut) {
-	size, left := len(ev.Raw), len(ev.Readings)-len(cuts)
+	size, left := len(ev.Raw), len(ev.Readings)
 	for i := range cuts {
 		size -= cuts[i].end - cuts[i].start
+		left -= cuts[i].readings()
 	}
 	t.Encoding, t.Data = ev.Encoding, make([]byte, 0, size)
-	t.Holes, t.Cut, t.Readings = make([]Hole, len(cuts)), make([]Reading, len(cuts)), make([]Reading, 0, left)
+	t.Holes, t.Cut, t.Readings = make([]Hole, len(cuts)), make([]Reading, 0, len(ev.Readings)-left), make([]Reading, 0, left)
 	from, next := 0, 0
 	for i := range cuts {
 		c := &cuts[i]
 		t.Data = append(t.Data, ev.Raw[from:c.start]...)
 		t.Readings = append(t.Readings, ev.Readings[next:c.reading]...)
-		from, next = c.end, c.reading+1
-		r := &ev.Readings[c.reading]
-		t.Cut[i] = Reading{Resource: r.Resource, Type: r.Type}
-		t.Holes[i] = Hole{Resource: r.Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
-		if c.text {
+		from, next = c.end, c.reading+c.readings()
+		for _, r := range ev.Readings[c.reading:next] {
+			t.Cut = append(t.Cut, Reading{Resource: r.Resource, Type: r.Type})
+		}
+		t.Holes[i] = Hole{Resource: ev.Readings[c.reading].Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
+		switch {
+		case c.bounds != nil:
+			t.Holes[i].Resource, t.Holes[i].Encoding = "", JSON
+		case c.text:
 			t.Holes[i].Encoding = Text
 		}
 	}

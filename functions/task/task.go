@@ -83,12 +83,12 @@ type Task struct {
 	Policy string  // who decided
 }
 
-// Hole is a place in a frame from which a value was cut.
+// Hole is a place in a frame from which a value, or a run of readings, was cut.
 type Hole struct {
 	Resource string
 	At       int      // offset in the frame's Data at which the value is to be inserted
-	Length   int      // elements or bytes of the whole value
-	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64
+	Length   int      // elements or bytes of the whole value, or readings
+	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64. JSON is a run of readings
 }
 
 // Size is the number of bytes the task's data holds.

@@ -111,7 +111,9 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 	r := &rules{limits: e.cfg.Intake.Limits(), state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
 	r.state.Link = host.Link{Up: d.link == "up", Goodput: d.mbit * 1e6 / 8, RTT: d.rtt.Seconds(), BacklogShare: d.full / 100}
 	var errs [3]error
-	r.classes, errs[0] = task.NewClasses(w.Classes)
+	if r.classes, errs[0] = task.NewClasses(w.Classes); errs[0] == nil {
+		r.classes.Limit(e.cfg.LargestRecord())
+	}
 	r.decider, errs[1] = policy.NewDecider(w.Policy)
 	r.model, errs[2] = score.New(w.Score)
 	return r, errors.Join(errs[:]...)

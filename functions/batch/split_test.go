@@ -1,0 +1,138 @@
+package batch
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/spool"
+)
+
+// However long the second party waited, what it is owed is bounded: it never has more than two of its largest batches in a row.
+func TestABurstIsBounded(t *testing.T) {
+	s := newSplit(0.5, 1000)
+	for range 1000 {
+		s.served(false, 1000)
+	}
+	burst := 0
+	for s.second(1000) {
+		s.served(true, 1000)
+		burst++
+		require.LessOrEqual(t, burst, 2)
+	}
+	require.Equal(t, 2, burst)
+}
+
+// A batch larger than the cap is paid for by a full credit, so that it has its turn at all.
+func TestAHugeBatchHasItsTurn(t *testing.T) {
+	s := newSplit(0.1, 1000)
+	for range 100 {
+		s.served(false, 1000)
+	}
+	require.True(t, s.second(1<<30))
+	s.served(true, 1<<30)
+	require.False(t, s.second(1))
+}
+
+// Over any time in which both have something the second gets its share, less a batch.
+func TestTheSecondGetsItsShare(t *testing.T) {
+	for _, share := range []float64{0.1, 0.3, 0.5, 0.9} {
+		s := newSplit(share, 1000)
+		sent := [2]float64{}
+		for range 10_000 {
+			second := s.second(700)
+			s.served(second, 700)
+			if second {
+				sent[1] += 700
+			} else {
+				sent[0] += 700
+			}
+		}
+		require.InDelta(t, share, sent[1]/(sent[0]+sent[1]), 0.01)
+	}
+}
+
+// MaxKiB bounds a batch whatever the link would carry.
+func TestTheLinkNeverMakesBatchesLargerThanMaxKiB(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, func(c *Config) { c.MaxKiB, c.MaxCount = 1, 1000 })
+		s.put(spool.Backlog, 5, "a", 100, 100)
+		sched.SetLimit(1 << 30)
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		require.LessOrEqual(t, b.Bytes, 1024)
+	})
+}
+
+// wakes calls Next, lets it fall asleep, changes its terms, and tells how long it then slept.
+func wakes(t *testing.T, sched *Scheduler, change func()) (b *Batch, slept time.Duration, err error) {
+	t.Helper()
+	done := make(chan struct{})
+	began := time.Now()
+	go func() {
+		defer close(done)
+		b, err = sched.Next(context.Background())
+		slept = time.Since(began)
+	}()
+	synctest.Wait()
+	change()
+	<-done
+	return b, slept, err
+}
+
+// What changes the terms of Next wakes it: a drain, haste, and a class that is no longer excluded.
+func TestASleepingNextHearsOfNewTerms(t *testing.T) {
+	for name, change := range map[string]func(*Scheduler){
+		"a drain": (*Scheduler).Drain, "haste": (*Scheduler).Hasten,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShelf()
+				sched := newScheduler(t, s, func(c *Config) { c.MaxAge = "1h" })
+				s.put(spool.Live, 5, "a", 1, 10)
+				b, slept, err := wakes(t, sched, func() { change(sched) })
+				require.NoError(t, err)
+				require.NotNil(t, b)
+				require.Zero(t, slept)
+			})
+		})
+	}
+}
+
+func TestAnExcludedClassWaitsAndOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, func(c *Config) { c.MaxAge = "0s" })
+		s.put(spool.Live, 5, "a", 3, 10)
+		s.put(spool.Live, 5, "b", 3, 10)
+		s.put(spool.Backlog, 5, "a", 3, 10)
+		sched.Exclude(map[string]bool{"a": true})
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		require.Equal(t, "b", b.Class)
+		b, slept, err := wakes(t, sched, func() { time.Sleep(time.Minute); sched.Exclude(nil) })
+		require.NoError(t, err)
+		require.Equal(t, "a", b.Class)
+		require.Equal(t, time.Minute, slept)
+	})
+}
+
+// A drain is not over while fresh records of an excluded class wait.
+func TestADrainWaitsForAnExcludedClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, nil)
+		s.put(spool.Live, 5, "a", 3, 10)
+		sched.Exclude(map[string]bool{"a": true})
+		sched.Drain()
+		b, _, err := wakes(t, sched, func() { time.Sleep(time.Second); sched.Exclude(nil) })
+		require.NoError(t, err)
+		require.Equal(t, "a", b.Class)
+		_, err = sched.Next(t.Context())
+		require.ErrorIs(t, err, ErrDrained)
+	})
+}
