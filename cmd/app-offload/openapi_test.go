@@ -295,8 +295,17 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	e.send([]byte("rubbish"))
 	e.await("the events are through", func() bool { c := e.counts(); return c.Accepted == 20 && c.InFlight == 0 })
 	for _, c := range []struct{ method, path, body string }{
-		{"GET", "/live", ""}, {"GET", "/ready", ""}, {"GET", "/status", ""}, {"GET", "/decisions", ""}, {"GET", "/quarantine", ""}, {"GET", "/config", ""},
-		{"GET", "/ui/data?since=0", ""}, {"POST", "/task", `{"dataSize":512}`}, {"POST", "/task", `{}`}, {"POST", "/drops/acknowledge", ""}, {"GET", "/decisions?x=1", ""},
+		{"GET", "/live", ""},
+		{"GET", "/ready", ""},
+		{"GET", "/status", ""},
+		{"GET", "/decisions", ""},
+		{"GET", "/quarantine", ""},
+		{"GET", "/config", ""},
+		{"GET", "/ui/data?since=0", ""},
+		{"POST", "/task", `{"dataSize":512}`},
+		{"POST", "/task", `{}`},
+		{"POST", "/drops/acknowledge", ""},
+		{"GET", "/decisions?x=1", ""},
 		{"GET", "/decisions/" + latest(t, e), ""},
 	} {
 		req, err := http.NewRequest(c.method, e.api+c.path, strings.NewReader(c.body))
