@@ -68,7 +68,7 @@ func DefaultConfig() Config {
 		PendingMiB:     16,
 		Sync:           SyncAlways,
 		SyncInterval:   "1s",
-		CommitInterval: "6ms",
+		CommitInterval: "8ms",
 		AckInterval:    "1s",
 		OnFull:         Refuse,
 		QuarantineMiB:  16,
