@@ -16,7 +16,9 @@ ROUNDS   ?= 50
 FUZZTIME ?= 60s
 N        ?= 100
 # What a soak draws from: mostly kills, and now and then everything else.
-SOAK     ?= kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-cloud,kill-cloud,kill-both,term-edge,cut,slow,stall,reset,puback,receipt,broker,bus
+SOAK     ?= kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-cloud,kill-cloud,kill-both,term-edge,cut,slow,stall,reset,puback,receipt,broker,bus,$(NEIGHBOURS)
+# What is wrong beside the link: clocks, identities, neighbours, sizes.
+NEIGHBOURS := late,clock,second,acl,oversized,same-id,restored,closing
 
 .PHONY: help
 help: ## List the targets
