@@ -83,10 +83,14 @@ func (w *window) may(e *entry, now time.Time) bool {
 	return e.attempt > 0 || !c.late(now)
 }
 
-// late tells whether a receipt takes so long that the consumer may be gone. What is new waits then, so that it does not arrive before
-// what has to be repeated.
+// late tells whether the consumer may be gone: a receipt takes long, and no other has come meanwhile. What is new waits then, so that it
+// does not arrive before what has to be repeated.
 func (c *class) late(now time.Time) bool {
-	return !c.oldest.IsZero() && now.Sub(c.oldest) > max(leastLate, 4*c.delay)
+	since := c.oldest
+	if c.heardAt.After(since) {
+		since = c.heardAt
+	}
+	return !c.oldest.IsZero() && now.Sub(since) > max(leastLate, 4*c.delay)
 }
 
 const leastLate = time.Second

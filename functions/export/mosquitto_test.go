@@ -317,3 +317,28 @@ func TestMosquittoSwallowsWhatIsTooLarge(t *testing.T) {
 	c.look(func() { held = len(c.stored) })
 	require.EqualValues(t, s.next-2, held)
 }
+
+// Mosquitto closes the connection on a message above max_packet_size, without a word: the record is found and named while all others
+// pass, and is given up only because they did.
+func TestMosquittoWithAPacketLimitHoldsUpOneRecordOnly(t *testing.T) {
+	m := startMosquitto(t, "max_packet_size 200000")
+	c := m.consumer()
+	s := newShelf(t)
+	cfg := m.config()
+	cfg.RefusedTries = 0 // never gives up
+	r := newRig(t, cfg, s, m.credentials)
+	for i := range 518 {
+		if i == 200 {
+			s.putLarge("d", 300_000)
+			continue
+		}
+		s.put("d", 1, 500)
+	}
+	until(t, "all others are there", func() bool { return c.distinct() == 517 })
+	until(t, "it is named", func() bool { return r.log.with("WARN", "hold reason=too_large", "record 201", "max_packet_size") == 1 })
+	until(t, "all others are receipted", func() bool { held, _ := s.count(); return held == 1 })
+	require.Zero(t, r.Stats().SetAside)
+	s.put("d", 100, 500)
+	until(t, "and later ones", func() bool { return c.distinct() == 617 })
+	c.look(func() { require.Empty(t, c.overtook) })
+}
