@@ -235,6 +235,7 @@ func (s *Service) openExport() error {
 func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
+	s.cfg.Local = s.cfg.Local.Sized(host.MemoryLimit())
 	s.local, err = local.New(s.cfg.Local, s.rules.Load().classes, s.kinship.sign(s.deps.Publisher), s.observe)
 	if err != nil {
 		cancel()

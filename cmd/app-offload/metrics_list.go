@@ -186,9 +186,18 @@ func localMetrics() []metric {
 		{"local_results_total", counter, "Results published on the MessageBus, by operator.", []string{"operator"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Results })},
 		{"local_lost_results_total", counter, "Results lost, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Dropped })},
 		{"local_skipped_readings_total", counter, "Readings no operator saw, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Skipped })},
+		{"local_odd_readings_total", counter, "Readings that operators could not take as they came, by kind.", []string{"kind"}, byLabel(oddReadings)},
 		{"local_panics_total", counter, "Panics caught in operators, by operator.", []string{"operator"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Panics })},
 		{"local_resources", gauge, "Resources whose state the operators remember.", nil, plain(func(s *functions.Status) int64 { return s.Local.Keys })},
 		{"local_pending_results", gauge, "Results of windows that wait for the bus.", nil, plain(func(s *functions.Status) int64 { return s.Local.Pending })},
+	}
+}
+
+// oddReadings are the counts of local work that a user should look into.
+func oddReadings(s *functions.Status) map[string]int64 {
+	l := &s.Local
+	return map[string]int64{
+		"late": l.Late, "stale": l.Stale, "ahead": l.Ahead, "converted": l.Converted, "replaced": l.Replaced, "resets": l.Resets, "falls": l.Falls, "full": l.Full,
 	}
 }
 

@@ -1,8 +1,13 @@
 package host
 
 import (
+	"math"
 	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
 
+	"github.com/shirou/gopsutil/v3/mem"
 	"github.com/shirou/gopsutil/v3/process"
 )
 
@@ -17,4 +22,26 @@ func ResidentBytes() int64 {
 		return 0
 	}
 	return int64(m.RSS) // #nosec G115 -- bytes of memory
+}
+
+// limitFiles are where the kernel says what a container may use, by the version of its control groups.
+var limitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+
+// MemoryLimit is the memory that this process can use, in bytes: that of the machine, of its container, or GOMEMLIMIT, whichever is least.
+// It is 0 where nothing tells.
+func MemoryLimit() int64 {
+	limit := debug.SetMemoryLimit(-1)
+	if m, err := mem.VirtualMemory(); err == nil && m.Total < math.MaxInt64 {
+		limit = min(limit, int64(m.Total)) // #nosec G115 -- bounded above
+	}
+	for _, file := range limitFiles {
+		text, err := os.ReadFile(file) // #nosec G304 -- one of the list
+		if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	if limit == math.MaxInt64 {
+		return 0
+	}
+	return limit
 }

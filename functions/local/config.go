@@ -17,8 +17,9 @@ type Config struct {
 	QueueTasks int
 	// Operators is the notation for classes that name none. Empty, or "none", computes nothing for them.
 	Operators string
-	// MaxKeys is how many resources of devices are remembered at once, all workers together. The one that was silent
-	// longest gives way, its open windows are published as they are.
+	// MaxKeys is how many resources of devices are remembered at once, all workers together, about 2 KiB each. Those beyond it are not
+	// processed locally until another was silent for KeyTTL: their tasks go to the cloud and are counted, and the log says once how many
+	// there are. -1 takes a 16th of the node's memory, or the container's, for 10,000 to 1,000,000 of them.
 	MaxKeys int
 	// KeyTTL is after how much silence a resource is forgotten, e.g. "1h". "0s" is never.
 	KeyTTL string
@@ -41,9 +42,24 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Workers: 0, QueueTasks: 4096, Operators: "summary window=60s",
-		MaxKeys: 10_000, KeyTTL: "1h", SampleMiB: 32, MaxAhead: "1m",
+		MaxKeys: -1, KeyTTL: "1h", SampleMiB: 32, MaxAhead: "1m",
 		Retries: 2, RetryWait: "100ms", PendingResults: 1024,
 	}
+}
+
+// The bounds of MaxKeys where it grows with the memory, and what is reckoned with for one.
+const (
+	minKeys, maxKeys = 10_000, 1_000_000
+	keyBytes         = 2 << 10
+	keyShare         = 16
+)
+
+// Sized fills in what depends on the node's memory, in bytes; 0 is unknown.
+func (c Config) Sized(memory int64) Config {
+	if c.MaxKeys == -1 {
+		c.MaxKeys = int(min(max(memory/keyShare/keyBytes, minKeys), maxKeys))
+	}
+	return c
 }
 
 // Validate reports all problems at once.
@@ -68,7 +84,9 @@ func (c Config) limits() (limits, error) {
 	if _, err := parse(c.Operators); err != nil {
 		p.Addf("Operators", c.Operators, "%v", err)
 	}
-	check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
+	if c.MaxKeys != -1 {
+		check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
+	}
 	ttl := p.Duration("KeyTTL", c.KeyTTL, 0, 30*24*time.Hour)
 	check.Range(p, "SampleMiB", c.SampleMiB, 1, 64*1024)
 	ahead := p.Duration("MaxAhead", c.MaxAhead, 0, 24*time.Hour)
@@ -83,8 +101,11 @@ func (c Config) limits() (limits, error) {
 	n = max(n, 1)
 	share := func(total int) int { return max(total/n, 1) }
 	l := limits{
-		workers: n, queue: share(c.QueueTasks), keys: share(c.MaxKeys), retries: c.Retries,
+		workers: n, queue: share(c.QueueTasks), keys: c.MaxKeys, retries: c.Retries,
 		ttl: int64(ttl), ahead: int64(ahead), wait: wait, sampleBytes: share(c.SampleMiB << 20),
+	}
+	if l.keys < 0 {
+		l.keys = minKeys
 	}
 	if c.PendingResults > 0 {
 		l.pending = share(c.PendingResults)

@@ -19,10 +19,11 @@ type Counts struct {
 	Converted int64 `json:"converted"` // readings whose time was in µs, ms or s
 	Replaced  int64 `json:"replaced"`  // readings whose time was none in any unit, and was replaced by that of reception
 	Resets    int64 `json:"resets"`    // counters that fell without a wrap, which gives no rate
+	Full      int64 `json:"full"`      // tasks of resources that are not remembered, as MaxKeys is reached; they went to the cloud
 	Falls     int64 `json:"falls"`     // falls in rate that look like those of a counter, without counter=true
 
 	Panics  map[string]int64 `json:"panics"`  // by operator
-	Evicted map[string]int64 `json:"evicted"` // resources forgotten: full, ttl
+	Evicted map[string]int64 `json:"evicted"` // resources forgotten: ttl
 
 	Keys    int64 `json:"keys"`    // resources remembered now
 	Pending int64 `json:"pending"` // results of windows waiting for the bus now
@@ -52,7 +53,7 @@ func (t tally) snapshot() map[string]int64 {
 // counts are the live counters; workers share them.
 type counts struct {
 	tasks, failed, readings, values, late, stale, ahead, keys, pending atomic.Int64
-	converted, replaced, resets, falls                                 atomic.Int64
+	converted, replaced, resets, falls, full                           atomic.Int64
 
 	results, dropped, skipped, panics, evicted tally
 }
@@ -66,7 +67,7 @@ func newCounts() *counts {
 		results: newTally(all...), panics: newTally(all...),
 		dropped: newTally(dropPublish, dropFull, dropStop),
 		skipped: newTally(skipNoOperator, skipNotNumeric, skipUnreadable, skipNotFinite, skipNoReadings),
-		evicted: newTally(evictFull, evictTTL),
+		evicted: newTally(evictTTL),
 	}
 }
 
@@ -81,9 +82,9 @@ const (
 	skipUnreadable = "unreadable"
 	skipNotFinite  = "notFinite"
 	skipNoReadings = "noReadings"
+	skipFull       = "full" // counted apart, as its task is not processed
 
-	evictFull = "full"
-	evictTTL  = "ttl"
+	evictTTL = "ttl"
 )
 
 func (c *counts) snapshot() Counts {
@@ -91,7 +92,7 @@ func (c *counts) snapshot() Counts {
 		Tasks: c.tasks.Load(), Failed: c.failed.Load(), Readings: c.readings.Load(), Values: c.values.Load(),
 		Results: c.results.snapshot(), Dropped: c.dropped.snapshot(), Skipped: c.skipped.snapshot(),
 		Late: c.late.Load(), Stale: c.stale.Load(), Ahead: c.ahead.Load(),
-		Converted: c.converted.Load(), Replaced: c.replaced.Load(), Resets: c.resets.Load(), Falls: c.falls.Load(),
+		Converted: c.converted.Load(), Replaced: c.replaced.Load(), Resets: c.resets.Load(), Falls: c.falls.Load(), Full: c.full.Load(),
 		Panics: c.panics.snapshot(), Evicted: c.evicted.snapshot(),
 		Keys: c.keys.Load(), Pending: c.pending.Load(),
 	}

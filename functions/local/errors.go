@@ -13,16 +13,15 @@ var (
 	ErrFull = errors.New("the queue for local processing is full")
 )
 
-// UnreadError says that a value is no number of its type, and that the task must not leave: its data are lost.
-type UnreadError struct {
-	Device, Resource, Type string
-	Value                  string // at most maxShown bytes of it
-}
+// UnreadError says that no operator could read a reading of the task: its value is no number of its type, and the task must not leave; or there is
+// no room for its state.
+type UnreadError struct{ Device, Resource, Problem string }
 
 func (e *UnreadError) Error() string {
-	return fmt.Sprintf("value %q of %s/%s is no %s, and its class must not leave", e.Value, e.Device, e.Resource, e.Type)
+	return fmt.Sprintf("reading %s of %s: %s", e.Resource, e.Device, e.Problem)
 }
 
+// maxShown bounds what an error shows of a value, in bytes.
 const maxShown = 64
 
 func bounded(value []byte) string { return string(value[:min(len(value), maxShown)]) }

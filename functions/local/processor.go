@@ -62,6 +62,7 @@ type Processor struct {
 	seed    maphash.Seed
 	clock   *clock.Clock
 	notices notices
+	crowd   crowd
 
 	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
 

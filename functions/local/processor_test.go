@@ -316,22 +316,6 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 	require.Equal(t, "2", value(bus.all()[2], "x_count"), "60s and 1m are the same window")
 }
 
-func TestTheOldestResourceGivesWay(t *testing.T) {
-	bus := &recorder{}
-	cfg := DefaultConfig()
-	cfg.Workers, cfg.MaxKeys = 1, 2
-	p := start(t, cfg, class("summary window=1h"), bus)
-	for i, device := range []string{"a", "b", "a", "c"} {
-		feed(p, scalar(device, "x", time.Duration(i), 1))
-	}
-	require.Len(t, bus.all(), 1)
-	require.Equal(t, "b", bus.all()[0].Device)
-	require.Equal(t, "evicted", bus.all()[0].Event.Tags["closed"])
-	require.EqualValues(t, 2, p.Counts().Keys)
-	require.EqualValues(t, 1, p.Counts().Evicted[evictFull])
-	require.NoError(t, p.Close(t.Context()))
-}
-
 func TestASilentResourceIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, DefaultConfig(), class("deadband"), &recorder{})

@@ -40,13 +40,19 @@ func (w *worker) end(e *entry, c *running, why string) {
 	}
 }
 
-// evict forgets an entry.
+// forget makes room for another entry.
+func (w *worker) forget(e *entry) {
+	w.table.remove(e)
+	w.known.remove(e.key.hash())
+	w.p.counts.keys.Add(-1)
+}
+
+// evict forgets an entry, and publishes what it holds.
 func (w *worker) evict(e *entry, why string) {
 	for _, c := range e.chains {
 		w.end(e, c, "evicted")
 	}
-	w.table.remove(e)
-	w.p.counts.keys.Add(-1)
+	w.forget(e)
 	w.p.counts.evicted.add(why, 1)
 }
 
@@ -79,8 +85,7 @@ func (w *worker) rebuild(e *entry) {
 		}
 	}
 	if len(e.chains) == 0 {
-		w.table.remove(e)
-		w.p.counts.keys.Add(-1)
+		w.forget(e)
 	}
 }
 
@@ -92,8 +97,7 @@ func (w *worker) finish() {
 				w.end(e, c, "stop")
 			}
 		}
-		w.table.remove(e)
-		w.p.counts.keys.Add(-1)
+		w.forget(e)
 	}
 	if !w.p.aborted() {
 		w.retry(w.p.now())

@@ -8,7 +8,7 @@ import (
 )
 
 // ReadsAll reports whether operators read everything in a task, so that it can be processed locally without a loss: each reading has
-// an operator, and a value that is a number. Values of arrays that are no number, such as NaN, are missing values and no loss as long as one
+// an operator, whose state has room (Config.MaxKeys), and a value that is a number. Values of arrays that are no number, such as NaN, are missing values and no loss as long as one
 // is there. Where a class drops what is unread, it is enough that one reading is read.
 //
 // The size of a binary stands for it only where the user says so: for a class that names its operators itself, and then for a binary
@@ -24,8 +24,12 @@ func (p *Processor) ReadsAll(t *task.Task) bool {
 	read := len(t.Holes) > 0 && t.Class.Operators != ""
 	alone := t.Of == 1 && onlyBlobs(t.Readings)
 	for i := range t.Readings {
-		switch class := g.rules.classOf(&g.event, t, t.Readings[i].Resource); {
-		case g.reads(class, &t.Readings[i], alone):
+		r := &t.Readings[i]
+		switch class := g.rules.classOf(&g.event, t, r.Resource); {
+		case g.reads(class, r, alone):
+			if p.turnAway(g.rules, key{class.Name, t.Device, r.Resource}) {
+				return false
+			}
 			read = true
 		case !class.DropUnread:
 			return false
@@ -35,6 +39,9 @@ func (p *Processor) ReadsAll(t *task.Task) bool {
 		r := &t.Cut[i]
 		class := g.rules.classOf(&g.event, t, r.Resource)
 		if !class.DropUnread && !g.rules.readsType(class, r.Resource, r.Type, false) {
+			return false
+		}
+		if r.Type == task.Blob && p.turnAway(g.rules, key{class.Name, t.Device, r.Resource}) {
 			return false
 		}
 	}

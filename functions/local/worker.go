@@ -23,6 +23,7 @@ type worker struct {
 	rules *rules
 
 	table   table
+	known   known
 	budget  budget
 	pending pending
 	next    int64 // when something wants to be woken, 0 is never
@@ -146,8 +147,7 @@ func (w *worker) process(t *task.Task) (first error) {
 func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
 	e, skip := w.entry(t, h.Resource, now)
 	if e == nil {
-		w.p.counts.skipped.add(skip, 1)
-		return nil
+		return w.skip(t, h.Resource, skip)
 	}
 	r := task.Reading{Resource: h.Resource, Type: task.Blob, Units: "bytes", Origin: t.Origin}
 	w.values = append(w.values[:0], float64(h.Length))
@@ -165,8 +165,7 @@ func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 	}
 	e, skip := w.entry(t, r.Resource, now)
 	if e == nil {
-		w.p.counts.skipped.add(skip, 1)
-		return nil
+		return w.skip(t, r.Resource, skip)
 	}
 	in, skip := w.read(t, r)
 	if in == nil {
@@ -174,11 +173,21 @@ func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 			w.p.counts.skipped.add(skip, 1)
 		}
 		if t.Class != nil && t.Class.NeverLeave {
-			return &UnreadError{Device: t.Device, Resource: r.Resource, Type: r.Type.String(), Value: bounded(r.Value)}
+			return &UnreadError{Device: t.Device, Resource: r.Resource, Problem: fmt.Sprintf("%q is no %s", bounded(r.Value), r.Type)}
 		}
 		return nil
 	}
 	return w.offer(e, t, r, now)
+}
+
+// skip counts a reading that no operator sees. Where there is no room for its state, the task has to go another way.
+func (w *worker) skip(t *task.Task, resource, why string) error {
+	if why != skipFull {
+		w.p.counts.skipped.add(why, 1)
+		return nil
+	}
+	w.p.counts.full.Add(1)
+	return &UnreadError{Device: t.Device, Resource: resource, Problem: "Local.MaxKeys is reached"}
 }
 
 // offer feeds w.in to each chain.
@@ -221,10 +230,11 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 	if len(chains) == 0 {
 		return nil, skipNoOperator
 	}
-	for len(w.table.entries) >= w.rules.limits.keys {
-		w.evict(w.table.oldest(), evictFull)
+	if w.p.full(w.rules) {
+		return nil, skipFull
 	}
 	e := w.table.add(k, now)
+	w.known.add(k.hash())
 	e.chains = chains
 	w.p.counts.keys.Add(1)
 	if ttl := w.rules.limits.ttl; ttl > 0 {

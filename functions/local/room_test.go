@@ -1,0 +1,130 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/task"
+)
+
+// crowded is a processor with room for fewer resources than there are, and what it says.
+func crowded(t *testing.T, room int, bus Publisher) (*Processor, func() []string) {
+	cfg := DefaultConfig()
+	cfg.Workers, cfg.MaxKeys = 2, room
+	p := start(t, cfg, class("summary window=10s late=0s"), bus)
+	var mu sync.Mutex
+	var said []string
+	p.OnNotice(func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, text)
+	})
+	return p, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return said
+	}
+}
+
+// With more resources than there is room for, those that have a window keep it until it is full, the others leave, and one line says which number to
+// set.
+func TestWhoHasAWindowKeepsIt(t *testing.T) {
+	const devices, room, rounds = 120, 100, 4
+	bus := &recorder{}
+	p, said := crowded(t, room, bus)
+	for round := range rounds {
+		for d := range devices {
+			one := scalar(fmt.Sprintf("device-%d", d), "x", time.Duration(round)*time.Second, 1)
+			if reads := p.ReadsAll(one); reads != (d < room) {
+				t.Fatalf("device %d in round %d: ReadsAll is %v", d, round, reads)
+			} else if reads {
+				require.Equal(t, []error{nil}, feed(p, one))
+			}
+		}
+	}
+	counts := p.Counts()
+	require.EqualValues(t, room, counts.Keys)
+	require.EqualValues(t, rounds*(devices-room), counts.Full)
+	require.NoError(t, p.Close(t.Context()))
+	require.Len(t, bus.all(), room)
+	for _, r := range bus.all() {
+		require.Equal(t, fmt.Sprint(rounds), value(r, "x_count"))
+	}
+	require.Len(t, said(), 1)
+	require.Contains(t, said()[0], "set Local.MaxKeys to at least 1000 max=100")
+}
+
+// What was on its way when the room became full goes another way instead of counting as processed.
+func TestANewcomerOnItsWayComesBack(t *testing.T) {
+	p, _ := crowded(t, 1, &recorder{})
+	errs := feed(p, scalar("a", "x", 0, 1), scalar("a", "y", 0, 1), scalar("a", "x", time.Second, 1))
+	require.NoError(t, errs[0])
+	require.NoError(t, errs[2])
+	var unread *UnreadError
+	require.True(t, errors.As(errs[1], &unread))
+	require.Equal(t, `reading y of a: Local.MaxKeys is reached`, unread.Error())
+	require.EqualValues(t, 1, p.Counts().Failed)
+	require.NoError(t, p.Close(t.Context()))
+}
+
+func TestASilentResourceMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := crowded(t, 1, &recorder{})
+		feed(p, scalar("a", "x", 0, 1))
+		newcomer := scalar("b", "x", 0, 1)
+		require.False(t, p.ReadsAll(newcomer))
+		time.Sleep(61 * time.Minute)
+		synctest.Wait()
+		require.True(t, p.ReadsAll(newcomer))
+		require.Equal(t, []error{nil}, feed(p, newcomer))
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
+// A class that drops what is unread does not drop for want of room.
+func TestDropUnreadIsNoWordOnRoom(t *testing.T) {
+	p, _ := crowded(t, 1, &recorder{})
+	feed(p, scalar("a", "x", 0, 1))
+	classes := oneClass{&task.Class{Name: "default", Operators: "summary", DropUnread: true}}
+	cfg := DefaultConfig()
+	cfg.MaxKeys = 1
+	require.NoError(t, p.Reload(cfg, classes))
+	newcomer := scalar("b", "x", 0, 1)
+	newcomer.Class = classes.Class
+	require.False(t, p.ReadsAll(newcomer))
+	require.NoError(t, p.Close(t.Context()))
+}
+
+func TestTheNumberToSetCoversAll(t *testing.T) {
+	for _, all := range []int{101, 150, 12_000, 40_000, 300_000} {
+		var c crowd
+		const room = 100
+		answers := 0
+		for range 3 {
+			for i := range all - room {
+				if need := c.came(uint64(i), room); need > 0 {
+					answers++
+					require.GreaterOrEqual(t, need, min(all, maxCrowd), "of %d", all)
+					require.LessOrEqual(t, need, 2*all+1000)
+				}
+			}
+		}
+		require.Equal(t, 1, answers)
+		require.Nil(t, c.seen, "its memory is given back")
+	}
+}
+
+func TestTheDefaultRoomGrowsWithMemory(t *testing.T) {
+	for memory, want := range map[int64]int{0: 10_000, 256 << 20: 10_000, 1 << 30: 32_768, 8 << 30: 262_144, 1 << 40: 1_000_000} {
+		require.Equal(t, want, DefaultConfig().Sized(memory).MaxKeys)
+	}
+	cfg := DefaultConfig()
+	cfg.MaxKeys = 7
+	require.Equal(t, 7, cfg.Sized(1<<40).MaxKeys)
+}
