@@ -144,3 +144,16 @@ func TestTicksAreRound(t *testing.T) {
 	require.InDeltaSlice(t, []float64{0.5, 1, 2, 5, 10}, scale{0.4, 12, 0, 1, true}.ticks(), 1e-9)
 	require.InDeltaSlice(t, []float64{0.1, 1, 10, 100}, scale{0.1, 100, 0, 1, true}.ticks(), 1e-9)
 }
+
+// A page looks as it always did: every mark lies where it lay. Look at both before a change is accepted.
+func TestAPageLooksAsItAlwaysDid(t *testing.T) {
+	text := lines() + `{"policy":"edge","regret":5,"regretCI95":[-1,90],"meanCost":4,"meanT":1500,"p95T":0.003,"p99T":99.95,"missShare":1,"cloudShare":0,"bytesPerTask":0,"joulesPerTask":12.34,"decisionMicros":0.04,"episodes":7}` +
+		"\n" + strings.Repeat(`{"policy":"edge","target":"local","localTime":0.001,"cloudTime":900,"took":0.01,"missed":true}`+"\n", 900)
+	got := strings.ReplaceAll(drawn(t, text), "><", ">\n<")
+	if *update {
+		require.NoError(t, os.WriteFile("testdata/page.golden", []byte(got), 0o600))
+	}
+	want, err := os.ReadFile("testdata/page.golden")
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}

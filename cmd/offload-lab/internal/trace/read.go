@@ -95,13 +95,15 @@ func (set *Set) readLink(name string, r io.Reader) error {
 		return nil
 	}
 	s := Series{Name: name}
+	n := 0
 	for lines := bufio.NewScanner(r); lines.Scan(); {
+		n++
 		fields := strings.Fields(lines.Text())
 		if len(fields) == 0 {
 			continue
 		}
 		if len(fields) != 2 || !s.add(fields[0], fields[1]) {
-			return fmt.Errorf("%s: line %d is not `seconds Mbit/s`", name, len(s.Times)+1)
+			return fmt.Errorf("%s: line %d is not `seconds Mbit/s`", name, n)
 		}
 	}
 	return keep(&set.Links, s)

@@ -1,0 +1,93 @@
+package replay
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
+func requireGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+// nine rounds all figures of a result to nine digits.
+func nine(r *Result) {
+	for _, v := range []*float64{
+		&r.IPS.Mean, &r.IPS.CI95[0], &r.IPS.CI95[1], &r.DR.Mean, &r.DR.CI95[0], &r.DR.CI95[1], &r.SNIPS,
+		&r.EffectiveSamples, &r.MaxWeight, &r.Agreement, &r.CloudShare, &r.Unsupported,
+	} {
+		_, _ = fmt.Sscan(fmt.Sprintf("%.9g", *v), v)
+	}
+}
+
+// A log is worth what it always was, each figure of each policy.
+func TestALogIsWorthWhatItAlwaysWas(t *testing.T) {
+	var b strings.Builder
+	for _, c := range []struct {
+		records int
+		explore float64
+	}{{90, 0.4}, {403, 0.2}, {2000, 0.02}, {60, 0}} {
+		w := world{rand.New(rand.NewPCG(8, 1))}
+		policies := []policy.Policy{stubborn{"other", 0.5, 0.9}, stubborn{"contrary", 1, 0}, stubborn{"same", 1, 1}}
+		log, _ := w.log(c.records, c.explore, policies...)
+		for i := range log {
+			if i%9 == 0 {
+				log[i].Decision.Reason = policy.GuardNeverLeave
+			}
+		}
+		for _, r := range evaluate(t, log, policies...) {
+			nine(&r)
+			line, err := json.Marshal(r)
+			require.NoError(t, err)
+			fmt.Fprintf(&b, "%s\n", line)
+		}
+	}
+	requireGolden(t, "results.golden", b.String())
+}
+
+func TestAnIntervalByHand(t *testing.T) {
+	one := interval([]float64{3})
+	require.Equal(t, 3.0, one.Mean)
+	require.True(t, math.IsInf(one.CI95[0], -1) && math.IsInf(one.CI95[1], 1), "one record says nothing of its doubt")
+	two := interval([]float64{1, 4})
+	require.Equal(t, 2.5, two.Mean)
+	require.InDelta(t, 2.5-student(1)*1.5, two.CI95[0], 1e-9)
+	require.InDelta(t, 2.5+student(1)*1.5, two.CI95[1], 1e-9)
+	terms := make([]float64, 2*blocks) // pairs of equal mean: neighbours that differ leave no doubt
+	for i := range terms {
+		terms[i] = float64(i % 2)
+	}
+	require.Equal(t, Interval{0.5, [2]float64{0.5, 0.5}}, interval(terms))
+}
+
+func TestInputsAreBounded(t *testing.T) {
+	require.Equal(t, 0.5, lateness(1, 2))
+	require.Equal(t, latest, lateness(100, 2))
+	require.Equal(t, latest, lateness(1, 0), "what is late already")
+	require.Equal(t, latest, lateness(1, -1))
+	require.Equal(t, 0.5, lateness(1800, math.Inf(1)), "without a deadline by the hour")
+	require.Equal(t, latest, lateness(math.Inf(1), math.Inf(1)))
+	require.Equal(t, 0.0, step(1))
+	require.Equal(t, 1.0, step(1.01))
+}

@@ -1,0 +1,82 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
+func requireGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+// An episode goes as it always went, task for task: figures that were published with a seed stay comparable.
+func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
+	var b strings.Builder
+	for _, belief := range []float64{1, 2.5} {
+		w := world(t, func(c *Config) { c.Tasks, c.Rates, c.Belief = 60, [2]float64{2, 6}, belief })
+		for _, name := range []string{"cost", "bandit", "random", "defer"} {
+			p, err := policy.New(name, policy.DefaultConfig())
+			require.NoError(t, err)
+			fmt.Fprintf(&b, "%s, belief %g\n", name, belief)
+			Play(env(t, w), w.Draw(3), p, func(s *Situation, d policy.Decision, i Info) {
+				l := &s.State.Link
+				fmt.Fprintf(&b, "%d %v took %.9g done %.9g missed %v J %.9g bytes %.9g cost %.9g | cpu %.9g own %.9g queue %d %.9g link %.9g %.9g %.9g %d %d %.9g | here %.9g there %.9g p %.9g\n",
+					i.Job, i.Cloud, i.Took, i.Done, i.Missed, i.Joules, i.Bytes, i.Cost, s.State.CPU, s.State.OwnCPU, s.State.QueueTasks, s.State.QueueCycles,
+					l.Goodput, l.RTT, l.RTT95, l.BacklogTasks, l.BacklogBytes, l.BacklogShare, s.Estimate.LocalTime, s.Estimate.CloudTime, d.Propensity)
+			})
+		}
+	}
+	requireGolden(t, "episode.golden", b.String())
+}
+
+// The mix is drawn by its shares, the last kind taking what rounding leaves.
+func TestKindsAreDrawnByTheirShares(t *testing.T) {
+	c := DefaultConfig()
+	for u, want := range map[float64]int{0: 0, 0.44999: 0, 0.45: 1, 0.74: 1, 0.7501: 2, 0.99: 2, 1: 2} {
+		require.Equal(t, want, c.pickKind(u), "draw %v", u)
+	}
+}
+
+// A mark brings everything back: what is done after it leaves no trace.
+func TestAMarkBringsEverythingBack(t *testing.T) {
+	w := world(t, func(c *Config) { c.Tasks = 40 })
+	play := func(e *Env, n int, action func(int) int) (all []Info) {
+		for i := range n {
+			_, _, _, _, info := e.Step(action(i))
+			all = append(all, info)
+		}
+		return all
+	}
+	mixed := func(i int) int { return i % NumActions }
+	e := env(t, w)
+	e.Reset(5)
+	play(e, 10, mixed)
+	back := e.Mark()
+	before := *e.Situation()
+	want := play(e, 20, mixed)
+	back()
+	require.Equal(t, before, *e.Situation())
+	play(e, 7, func(int) int { return Cloud })
+	back()
+	require.Equal(t, before, *e.Situation())
+	require.Equal(t, want, play(e, 20, mixed))
+}
