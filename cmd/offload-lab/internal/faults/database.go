@@ -48,10 +48,11 @@ func (d *database) with(f func(db *sql.DB) error) error {
 	return f(db)
 }
 
-// read takes in the rows that were stored since it was last called.
+// read takes in the rows that were stored since it was last called. Those of a second service are its own: it sends what no
+// operator reads.
 func (d *database) read(ctx context.Context) error {
 	return d.with(func(db *sql.DB) error {
-		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > ? ORDER BY id`, d.last)
+		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > ? AND node = 'lab' ORDER BY id`, d.last)
 		if err != nil {
 			return fmt.Errorf("reading the tasks: %w", err)
 		}
@@ -170,7 +171,7 @@ func (d *database) forget() { d.order = d.order[:0] }
 func (d *database) again(ctx context.Context) (tasks, places, epochs int, err error) {
 	err = d.with(func(db *sql.DB) error {
 		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk, data FROM tasks)),
-			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks)), COUNT(DISTINCT epoch) FROM tasks`).
+			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks)), (SELECT COUNT(DISTINCT epoch) FROM tasks WHERE node = 'lab') FROM tasks`).
 			Scan(&tasks, &places, &epochs)
 	})
 	if err != nil {
