@@ -65,12 +65,13 @@ func TestStatusShowsTheHealth(t *testing.T) {
 	raw := statusJSON(t, `"ready":true,`, `"ready":true,"version":"v1.2.0","commit":"0123456789ab","health":{"state":"degraded","reasons":[`+
 		`{"code":"dropped","text":"197 tasks were dropped: class vibration 197 full","since":"2026-03-01T08:00:00Z","severity":"warning"},`+
 		`{"code":"unsafe","text":"12 events came at QoS 0","since":"2026-03-01T08:00:00Z","severity":"note"}]},`)
+	raw = strings.Replace(raw, `"quota":1073741824`, `"quota":1073741824,"limit":805306368,"fill":0.001`, 1)
 	url := service(t, map[string]any{apiBase + "/status": raw, apiBase + "/drops/acknowledge": `{"apiVersion":"v3","acknowledged":197}`})
 	r := call{}.run("status", "-acknowledge", "-url", url)
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.err, "197 dropped tasks acknowledged")
 	for _, want := range []string{
-		"ready, with reasons to look at it", "version  v1.2.0, commit 0123456789ab",
+		"ready, with reasons to look at it", "spool under 1 % full, 124 of 768 MiB", "version  v1.2.0, commit 0123456789ab",
 		"! 197 tasks were dropped: class vibration 197 full; since 2026-", "· 12 events came at QoS 0; since 2026-",
 	} {
 		require.Contains(t, r.out, want)

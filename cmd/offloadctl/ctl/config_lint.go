@@ -10,7 +10,7 @@ var lintManual = manual{
 	name: "config lint", arguments: "FILE [flags]",
 	purpose: `
   Checks a configuration.yaml: section Offload, the trigger and the log level. It names all mistakes at once: where each stands, key,
-  value, what is allowed, and an example. It finds what the service would refuse, and also what it would ignore: keys that do not exist.
+  value, what is allowed, and an example. It finds what the service would refuse, and what it would ignore: keys that do not exist.
 `,
 	examples: `
   offloadctl config lint res/configuration.yaml && docker compose restart app-offload

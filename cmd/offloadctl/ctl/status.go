@@ -249,7 +249,10 @@ func (s *status) screen() string {
 
 // spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
 func (s *status) spool() string {
-	text := fmt.Sprintf("spool %.0f %% full, %s of %s MiB, %s tasks", s.Spool.Fill*100, mib(s.Spool.Bytes), count(s.Spool.Limit>>20), count(s.Spool.Tasks))
+	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s tasks", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), count(s.Spool.Tasks))
+	if s.Spool.Limit == 0 { // a service older than this tool
+		text = fmt.Sprintf("spool %s of %s MiB, %s tasks", mib(s.Spool.Bytes), count(s.Spool.Quota>>20), count(s.Spool.Tasks))
+	}
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
 	}
