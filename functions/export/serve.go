@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -378,34 +376,4 @@ func (r *round) post(f func()) {
 	case r.x.events <- f:
 	case <-r.s.lost:
 	}
-}
-
-// job makes what the writer needs of an entry. The records are not shared: receipts may shrink the entry meanwhile.
-func (x *Exporter) job(e *entry, attempt uint64) job {
-	b := &seal.Batch{
-		ID: batchID(x.deps.Spool.Epoch(), e.records), Node: x.deps.Node, Epoch: x.deps.Spool.Epoch(), Session: x.deps.Spool.Session(), Class: e.class,
-		Created: time.Now(), Floor: x.deps.Spool.Floor(),
-		Sequences: appendSequences(make([]uint64, 0, len(e.records)), e.records),
-		Tasks:     make([][]byte, len(e.records)),
-	}
-	for i := range e.records {
-		b.Tasks[i] = e.records[i].Payload
-	}
-	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: x.topic(e.class)}
-}
-
-// topic is where the batches of a class go.
-func (x *Exporter) topic(class string) string { return seal.BatchTopic(x.deps.Node, level(class)) }
-
-// level makes one topic level of a class name; names from an old configuration may hold anything.
-func level(class string) string {
-	if class == "" {
-		return "default"
-	}
-	return strings.Map(func(r rune) rune {
-		if slices.Contains([]rune("+#/\x00"), r) {
-			return '_'
-		}
-		return r
-	}, class)
 }
