@@ -91,6 +91,23 @@ func TestGovernorFollowsTheLoadWithHysteresis(t *testing.T) {
 	require.Empty(t, s.said)
 }
 
+func TestGovernorTakesOneStepAHoldTime(t *testing.T) {
+	s := newScaled(t)
+	s.load = 20
+	var levels []string
+	for range 17 {
+		s.pass(1)
+		levels = append(levels, s.khz(0))
+	}
+	var steps []int // after how many seconds
+	for i := 1; i < len(levels); i++ {
+		if levels[i] != levels[i-1] {
+			steps = append(steps, i+1)
+		}
+	}
+	require.Equal(t, []int{6, 11, 16}, steps, "%v", levels)
+}
+
 func TestGovernorGivesWayToLateWork(t *testing.T) {
 	s := newScaled(t)
 	s.load = 5

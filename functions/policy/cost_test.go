@@ -87,8 +87,27 @@ func TestCostDecides(t *testing.T) {
 		require.Equal(t, c.want, d.Target, c.name)
 		require.Equal(t, d.Target == Cloud, d.Reason == CheaperCloud, c.name)
 	}
-	waited := &task.Task{Deadline: time.Second, Received: int64(time.Hour)}
-	s := &host.State{Time: int64(time.Hour + 700*time.Millisecond), Link: host.Link{Up: true}}
-	d := build(t, "cost", greedy).Decide(waited, &score.Estimate{LocalTime: 0.35, CloudTime: 0.25}, s)
-	require.Equal(t, Cloud, d.Target, "what it has waited already counts: here it would be late")
+	// What it has waited already counts: the cloud is dear, but here the task would be late.
+	p := build(t, "cost", func(c *Config) { c.CostShadow, c.CostMoney = false, 0.5 })
+	for waited, want := range map[time.Duration]Target{0: Local, 600 * time.Millisecond: Local, 700 * time.Millisecond: Cloud} {
+		one := &task.Task{Deadline: time.Second, Received: int64(time.Hour)}
+		s := &host.State{Time: int64(time.Hour + waited), Link: host.Link{Up: true}}
+		d := p.Decide(one, &score.Estimate{LocalTime: 0.35, CloudTime: 0.25}, s)
+		require.Equal(t, want, d.Target, "after %v", waited)
+	}
+}
+
+// The price of a second is the published formula, own·(base + wait·w) / ((1 + (w/ease)²)·(1 + (own/(2·ease))²)), by hand.
+func TestThePriceOfASecondByHand(t *testing.T) {
+	for _, c := range []struct{ base, wait, ease, own, queue, want float64 }{
+		{2, 3, 1, 2, 1, 2.5},  // 2·5 / (2·2)
+		{1, 0, 2, 2, 0, 1.6},  // 2 / (1·1.25)
+		{0, 1, 1, 1, 2, 0.32}, // 2 / (5·1.25)
+		{4, 1, 3, 6, 3, 10.5}, // 6·7 / (2·2)
+		{0, 0, 1, 5, 5, 0},    // no price
+		{1, 1, 1, -1, -1, 0},  // nothing takes less than no time
+		{1, 0, 1e9, 3, 9, 3},  // no ease
+	} {
+		require.InDelta(t, c.want, shadow{c.base, c.wait, c.ease}.of(c.own, c.queue), 1e-9, "%+v", c)
+	}
 }

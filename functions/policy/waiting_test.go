@@ -151,23 +151,25 @@ func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 
 // A link that was not measured yet is as fast as is configured, not endless.
 func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
-	bound := func(goodput float64) (n int) {
+	bound := func(goodput float64, kb int) (n int) {
 		r := newRoom(t)
 		r.state.Link.Goodput = goodput
-		r.busyNode()
+		r.state.QueueCycles = 30_000 // so busy that all would gain by an endless link
 		for range 200 {
-			require.True(t, r.add(100, 50, 10*time.Second, 0))
+			require.True(t, r.add(kb, 50, 10*time.Second, 0))
 		}
 		for {
 			if _, _, ok := r.next(); !ok {
 				return n
 			}
 			n++
-			r.state.Link.BacklogBytes += 100 * score.KB
+			r.state.Link.BacklogBytes += int64(kb) * score.KB
 		}
 	}
-	require.Equal(t, 1, bound(1e6), "8 Mbit/s, as is configured")
-	require.Equal(t, 1, bound(0))
+	for kb, want := range map[int]int{1: 49, 10: 5, 100: 1} { // 50 ms of work may be ahead
+		require.Equal(t, want, bound(1e6, kb), "8 Mbit/s, as is configured")
+		require.Equal(t, want, bound(0, kb))
+	}
 }
 
 // BenchmarkNext is what choosing among so many waiting tasks costs, for one server.

@@ -128,3 +128,42 @@ func TestEstimateAllocatesNothing(t *testing.T) {
 		m.Features(tk, &e, s, &f)
 	}))
 }
+
+// The configured value counts as one measurement, each further one as one more until smoothing weighs more, and none beyond the limit: by hand.
+func TestTheWeightsOfMeasurementsByHand(t *testing.T) {
+	var r ratio
+	for i, step := range []struct{ measured, want float64 }{{3, 2}, {5, 3}, {7, 4}, {100, 5.2}, {0, 4.375}} { // weights 1/2, 1/3, 1/4, 1/5, 1/6; the limit is 10
+		r.observe(step.measured, 0.01, 10)
+		want := step.want
+		if i == 4 {
+			want = 5.2 + (0.1-5.2)/6
+		}
+		require.InDelta(t, want, r.factor(), 1e-12, "after %d", i+1)
+	}
+	r.observe(10, 0.5, 10)
+	require.InDelta(t, (5.2+(0.1-5.2)/6+10)/2, r.factor(), 1e-12, "smoothing weighs more than an average")
+
+	var l ratio
+	for i, step := range []struct{ measured, want float64 }{{4, 2}, {16, 4}, {1e9, 4 * 1.5}} { // 1·4^½, 2·8^⅓, and 4·(81/16)^¼ by the limit
+		l.observeLog(step.measured, 0.01, 20.25)
+		require.InDelta(t, step.want, l.factor(), 1e-9, "after %d", i+1)
+	}
+	var low ratio
+	low.observeLog(1e-9, 0.01, 16)
+	require.InDelta(t, 0.25, low.factor(), 1e-12)
+}
+
+// A class of which only one way was measured has, for the other, what all classes showed.
+func TestAWayThatWasNotMeasuredIsThatOfAll(t *testing.T) {
+	m := model(t)
+	tk, s := work(200*KB, 50), up()
+	s.Link.Goodput, s.Link.RTT = 5e5, 0.3
+	plain := m.Estimate(tk, s)
+	for range 300 {
+		m.ObserveCloud(&task.Class{Name: "a"}, tk.Size(), tk.Complexity, plain.CloudTime/2)
+		m.ObserveLocal(&task.Class{Name: "b"}, tk.Size(), tk.Complexity, 1)
+	}
+	b := *tk
+	b.Class = &task.Class{Name: "b"}
+	require.InEpsilon(t, plain.CloudTime/2, m.Estimate(&b, s).CloudTime, 0.02)
+}
