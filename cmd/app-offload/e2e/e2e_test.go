@@ -79,7 +79,7 @@ type change struct {
 func plant(policy string) map[string]string {
 	return map[string]string{
 		"Classes/plant/MatchDevice": "device-cbor-*", "Classes/plant/MatchSource": "Level", "Classes/plant/Policy": policy,
-		"Classes/plant/Operators": "summary window=1s", "Classes/plant/Priority": "7",
+		"Classes/plant/Operators": "summary window=1s", "Classes/plant/Priority": "7", "Classes/plant/Off": "false",
 	}
 }
 
@@ -87,6 +87,14 @@ func plant(policy string) map[string]string {
 func newest(filter string, like func(decision) bool) func(*stack, uint64) bool {
 	return func(s *stack, since uint64) bool {
 		return slices.ContainsFunc(s.latest(filter), func(d decision) bool { return d.ID > since && like(d) })
+	}
+}
+
+// without holds once the latest hundred decisions have none of the class, of which ten a second would be.
+func without(class string) func(*stack, uint64) bool {
+	return func(s *stack, since uint64) bool {
+		last, of := s.latest("")[0].ID, s.latest("&class="+class)
+		return last > since+100 && (len(of) == 0 || of[0].ID < last-100)
 	}
 }
 
@@ -106,6 +114,7 @@ var changes = []change{
 	{"a preset", map[string]string{"Policy/WeightedPreset": "article", "Policy/WeightedThreshold": "0.37"}, formula("0.37")},
 	{"a new class", plant("edge"), newest("&class=plant", by("edge", "local"))},
 	{"that class's policy", plant("cloud"), newest("&class=plant", by("cloud", "cloud"))},
+	{"that class is off", map[string]string{"Classes/plant/Off": "true"}, without("plant")},
 	{"back to the cloud", map[string]string{"Policy/Default": "cloud"}, newest("&class=default", by("cloud", "cloud"))},
 }
 
@@ -156,7 +165,7 @@ func changesShadows(t *testing.T, s *stack) time.Duration {
 	return d
 }
 
-// refusesMistakes writes a value without sense, and one that is no number: the first is refused by us, the second by the SDK.
+// refusesMistakes writes a value without sense, and one that is no number: both are refused, and the API names them.
 func refusesMistakes(t *testing.T, s *stack) {
 	before := s.status()
 	telemetry := s.bus.listen("edgex/telemetry/app-offload/#")
@@ -165,7 +174,7 @@ func refusesMistakes(t *testing.T, s *stack) {
 	problem := s.status().Configuration.Problem
 	require.Contains(t, problem, "7", "the value")
 	require.Contains(t, problem, "1", "the bound")
-	require.Contains(t, s.offload.log.String(), "the change is refused", "the log says so")
+	require.Contains(t, s.offload.log.String(), "configuration rejected", "the log says so")
 	s.await("Prometheus shows it", func() bool {
 		return strings.Contains(s.text("offload/metrics"), "\napp_offload_configuration_refused 1\n")
 	})
@@ -184,6 +193,7 @@ func refusesMistakes(t *testing.T, s *stack) {
 	said := strings.Count(s.offload.log.String(), "level=ERROR")
 	s.consul.putAll(writable, map[string]string{"Policy/WeightedThreshold": "many"})
 	s.await("the log says that it is no number", func() bool { return strings.Count(s.offload.log.String(), "level=ERROR") > said })
+	s.await("and the API names key and value", func() bool { return strings.Contains(s.status().Configuration.Problem, `WeightedThreshold = "many"`) })
 	require.Equal(t, http.StatusOK, s.get("offload/ready", nil))
 	s.flows()
 	s.consul.putAll(writable, map[string]string{"Policy/WeightedThreshold": "0.5", "Policy/Default": "edge"})
