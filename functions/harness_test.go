@@ -50,6 +50,7 @@ type cloud struct {
 	opener *seal.Opener
 	sealer *seal.Sealer
 	silent bool
+	delay  time.Duration // of each receipt
 
 	mu      sync.Mutex
 	seen    map[uint64]*task.Task // by sequence
@@ -99,9 +100,11 @@ func (c *cloud) take(message []byte) {
 		c.t.Errorf("sealing a receipt: %v", err)
 		return
 	}
-	if err := c.broker.Publish(seal.ReceiptTopic(b.Node), raw, false, 1); err != nil {
-		c.t.Errorf("publishing a receipt: %v", err)
-	}
+	time.AfterFunc(c.delay, func() {
+		if err := c.broker.Publish(seal.ReceiptTopic(b.Node), raw, false, 1); err != nil && c.delay == 0 {
+			c.t.Errorf("publishing a receipt: %v", err)
+		}
+	})
 }
 
 func (c *cloud) tasks() []*task.Task {

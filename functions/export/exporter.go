@@ -52,6 +52,8 @@ type Spool interface {
 	// NewEpoch begins a new epoch and ends all leases.
 	NewEpoch() (string, error)
 	Fill() (records, bytes int64, share float64)
+	// Flows says whether the link works; while it does not, what is fresh may become backlog.
+	Flows(now bool)
 }
 
 // Sealer makes messages; *seal.Sealer is one.

@@ -206,6 +206,8 @@ func (s *shelf) Floor() uint64 {
 	return floor
 }
 
+func (s *shelf) Flows(bool) {}
+
 func (s *shelf) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,6 +55,7 @@ func (x *Exporter) serve(ctx context.Context, s *session) (successor *session) {
 		next: make(chan dialed, 1), flights: make(chan flight),
 	}
 	x.window.connected(s.remembered)
+	x.deps.Spool.Flows(true)
 	x.stats.do(func(st *Stats) { st.Connected = true })
 	x.flow++
 	r.wg.Go(func() { r.feed(inner) })
@@ -99,6 +100,7 @@ func (r *round) finish(replaced bool) {
 	x.rival(closed, r.acked || r.open.Load() == 0, time.Now())
 	x.window.lostConnection(closed, time.Now())
 	x.link.close()
+	x.deps.Spool.Flows(false)
 	x.setAside()
 	if r.acked || time.Since(r.probed) > x.times.backoffMax {
 		x.backoff.reset()

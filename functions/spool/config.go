@@ -28,7 +28,7 @@ type Config struct {
 	// the first long outage pays for fresh ones. 0 chooses a quarter of the quota; at least four segments are kept.
 	SpareMiB int
 	// RingMiB bounds the memory that keeps fresh records for export without reading the disk, in MiB; 0 keeps none, so that
-	// every record is read back. When nothing leaves for 1 s it holds a quarter of that, and after 5 s a sixteenth.
+	// every record is read back. When the link has been gone for 1 s it holds a quarter of that, and after 5 s a sixteenth.
 	RingMiB int
 	// PendingMiB bounds the bytes that wait for the next commit, in MiB; Append blocks beyond it.
 	PendingMiB int

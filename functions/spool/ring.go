@@ -16,13 +16,15 @@ type ring struct {
 	head       int
 	held       int       // records that nobody can take before they are released: their owner has them wait
 	taken      time.Time // when something was last taken from it, or nothing was there to be taken
+	flows      bool      // the link works, whether or not somebody takes anything
+	ceased     time.Time // when it last ceased to
 	pushed     time.Time // when something last had to go out of it for newer records
 	grown      int       // the most records that recs has held since it was made
 }
 
-// A ring from which nobody takes anything, because the link is gone or hangs, keeps only a part of what it may hold: its records
+// A ring from which nobody takes anything, because the link is gone, keeps only a part of what it may hold: its records
 // have to wait anyway, and an outage is to need no more memory than a working link. What it gives up is backlog, which fresh data
-// passes, so it gives up most of it only after a while: a pause is no outage.
+// passes, so it gives up most of it only after a while: a pause is no outage. Nor is a consumer that is slow or starts late.
 const (
 	pauseAfter = time.Second
 	pausePart  = 4
@@ -32,8 +34,12 @@ const (
 
 // bound is how much the ring may hold now.
 func (r *ring) bound(now time.Time) int64 {
-	switch idle := now.Sub(r.taken); {
-	case r.empty():
+	since := r.taken
+	if r.ceased.After(since) {
+		since = r.ceased
+	}
+	switch idle := now.Sub(since); {
+	case r.flows, r.empty():
 		return r.max
 	case idle > restAfter:
 		return r.max / restPart
@@ -132,6 +138,17 @@ func (r *ring) shrink() {
 	recs := make(map[uint64]ringRecord, len(r.recs))
 	maps.Copy(recs, r.recs)
 	r.recs, r.grown = recs, len(recs)
+}
+
+// Flows says whether the link works. While it does the ring holds all that it may, even if nobody takes anything: what waits for a
+// consumer is to leave in order when that comes.
+func (s *Spool) Flows(now bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ring.flows && !now {
+		s.ring.ceased = time.Now()
+	}
+	s.ring.flows = now
 }
 
 // evict moves what the ring cannot hold to the backlog.

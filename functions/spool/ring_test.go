@@ -45,6 +45,21 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 	require.Greater(t, r.bytes, int64(4<<20), "it was empty: there was nothing to be taken")
 }
 
+// A link that works makes no ring rest, whoever takes nothing from it; one that ceased to has a pause before it counts as gone.
+func TestARingRestsOnlyWithoutALink(t *testing.T) {
+	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
+	now := time.Now()
+	r.flows = true
+	r.add(nil, &Record{Seq: 1}, now)
+	now = now.Add(time.Hour)
+	require.Equal(t, r.max, r.bound(now))
+	require.True(t, r.resting(now), "it waits all the same, and who decides may know")
+	r.flows, r.ceased = false, now
+	require.Equal(t, r.max, r.bound(now))
+	require.Equal(t, r.max/pausePart, r.bound(now.Add(pauseAfter+1)))
+	require.Equal(t, r.max/restPart, r.bound(now.Add(restAfter+1)))
+}
+
 // What is held waits for its owner, not for the link: a ring with nothing else in it does not rest, however long nobody takes anything.
 func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
