@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,6 +199,62 @@ func TestNumbersOfDeviceServicesAreRead(t *testing.T) {
 			} else {
 				require.NotContains(t, values, "V_missing")
 			}
+		})
+	}
+}
+
+// With more resources than operators remember, the events of those without room reach the cloud, all of them and in order, whatever a policy draws.
+func TestResourcesWithoutRoomLeaveInOrder(t *testing.T) {
+	const devices, room, rounds = 30, 10, 40
+	for _, name := range []string{"edge", "random"} {
+		t.Run(name, func(t *testing.T) {
+			b := startBroker(t)
+			c := startCloud(t, b, "n1", nil)
+			cfg := testConfig(t, b, name)
+			cfg.Local.MaxKeys = room
+			cfg.Writable.Policy.LinkDown = "deadline"
+			bus := &bin{}
+			s := open(t, cfg, bus)
+			s.Start()
+			var taken sync.WaitGroup
+			for round := range rounds {
+				events := make([]*task.Event, devices)
+				for d := range events {
+					events[d] = event(fmt.Sprintf("device-%d", d), round*devices+d)
+				}
+				taken.Add(devices)
+				s.Submit(events, func(_ int, err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					taken.Done()
+				})
+			}
+			taken.Wait()
+			all := int64(devices * rounds)
+			eventually(t, 20*time.Second, "all is accounted for", func() bool {
+				n := s.Counts()
+				return n.Local+n.Receipted == all && n.Balance == 0
+			})
+			require.EqualValues(t, room, s.local.Counts().Keys)
+			require.Positive(t, s.local.Counts().Full)
+			last := map[string]int64{}
+			for _, one := range c.tasks() {
+				require.Greater(t, one.Origin, last[one.Device], "device %s is out of order", one.Device)
+				last[one.Device] = one.Origin
+			}
+			require.NoError(t, s.Stop())
+			values := int64(0)
+			for _, r := range bus.results {
+				for _, reading := range r.Event.Readings {
+					if reading.ResourceName == "R_count" {
+						n, err := strconv.ParseInt(reading.Value, 10, 64)
+						require.NoError(t, err)
+						values += n
+					}
+				}
+			}
+			require.Equal(t, s.Counts().Local, values, "what counts as local is in a result")
 		})
 	}
 }

@@ -63,6 +63,8 @@ type Processor struct {
 	clock   *clock.Clock
 	notices notices
 	crowd   crowd
+	places  atomic.Int64 // that resources have taken
+	swept   atomic.Int64 // when unused places were looked for
 
 	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
 

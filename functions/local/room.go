@@ -1,37 +1,81 @@
 package local
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Local.MaxKeys bounds the resources that are remembered. At the bound, resources that have state keep it, and the tasks of others are
-// sent away: to give the place of one to another, again and again, would leave no window with more than one value. ReadsAll must know that before
-// a task is on its way, since what a worker hands back is overtaken by what comes after it.
+// sent away: to give the place of one to another, again and again, would leave no window with more than one value. A resource takes its place
+// when the first of its tasks is decided, in ReadsAll, since what a worker hands back is overtaken by what comes after it.
 
-// known are the resources that one worker remembers, by the hash of their keys, for ReadsAll to see. It is safe for concurrent use.
+// known are the resources of one worker's devices that have a place, by the hash of their keys: 0 for those with state, and for those that are
+// still without, when they took it. It is safe for concurrent use.
 type known struct {
-	mu   sync.RWMutex
-	keys map[uint64]struct{}
+	mu   sync.Mutex
+	keys map[uint64]int64
 }
 
-func (n *known) has(hash uint64) bool {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	_, ok := n.keys[hash]
-	return ok
-}
-
-func (n *known) add(hash uint64) {
+// admit gives a resource a place, if it has none, and reports false where none is free.
+func (n *known) admit(hash uint64, now int64, p *Processor, most int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.keys == nil {
-		n.keys = map[uint64]struct{}{}
+	if _, ok := n.keys[hash]; ok {
+		return true
 	}
-	n.keys[hash] = struct{}{}
+	if p.places.Add(1) > int64(most) {
+		p.places.Add(-1)
+		return false
+	}
+	if n.keys == nil {
+		n.keys = map[uint64]int64{}
+	}
+	n.keys[hash] = now
+	return true
 }
 
-func (n *known) remove(hash uint64) {
+// settle notes that a resource has state now.
+func (n *known) settle(hash uint64) {
 	n.mu.Lock()
-	delete(n.keys, hash)
+	n.keys[hash] = 0
 	n.mu.Unlock()
+}
+
+// forget gives the place of a resource back.
+func (n *known) forget(hash uint64, p *Processor) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.keys[hash]; ok {
+		delete(n.keys, hash)
+		p.places.Add(-1)
+	}
+}
+
+// sweep gives back the places of resources that took them before a time and have no state yet: their tasks went elsewhere.
+func (n *known) sweep(before int64, p *Processor) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for hash, since := range n.keys {
+		if since != 0 && since <= before {
+			delete(n.keys, hash)
+			p.places.Add(-1)
+		}
+	}
+}
+
+// idle is how long a place is kept for a resource without state, and how often such places are looked for.
+const idle = int64(10 * time.Minute)
+
+// sweep gives back the places that nobody uses, at most once in a while, and reports whether it did look.
+func (p *Processor) sweep(now int64) bool {
+	last := p.swept.Load()
+	if now-last < idle || !p.swept.CompareAndSwap(last, now) {
+		return false
+	}
+	for _, w := range p.workers {
+		w.known.sweep(now-idle, p)
+	}
+	return true
 }
 
 // hash is FNV-1a. Two keys of one hash do no harm: the worker knows them by their names.
@@ -46,16 +90,11 @@ func (k key) hash() uint64 {
 	return h
 }
 
-// full reports whether no further resource is remembered.
-func (p *Processor) full(r *rules) bool { return p.counts.keys.Load() >= int64(r.limits.keys) }
-
 // turnAway reports whether a resource finds no room, and counts it.
 func (p *Processor) turnAway(r *rules, k key) bool {
-	if !p.full(r) {
-		return false
-	}
-	hash := k.hash()
-	if p.workerOf(k.device).known.has(hash) {
+	hash, now := k.hash(), p.now()
+	places := &p.workerOf(k.device).known
+	if places.admit(hash, now, p, r.limits.keys) || p.sweep(now) && places.admit(hash, now, p, r.limits.keys) {
 		return false
 	}
 	p.counts.full.Add(1)

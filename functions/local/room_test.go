@@ -87,6 +87,26 @@ func TestASilentResourceMakesRoom(t *testing.T) {
 	})
 }
 
+// Places that were taken when a task was decided, and never used since it went elsewhere, are given back.
+func TestPlacesThatNobodyUsesAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := crowded(t, 2, &recorder{})
+		require.True(t, p.ReadsAll(scalar("used", "x", 0, 1)))
+		feed(p, scalar("used", "x", 0, 1))
+		require.True(t, p.ReadsAll(scalar("sent", "x", 0, 1)))
+		newcomer := scalar("new", "x", 0, 1)
+		for range 10 {
+			require.False(t, p.ReadsAll(newcomer))
+			time.Sleep(time.Minute)
+		}
+		require.True(t, p.ReadsAll(newcomer))
+		require.True(t, p.ReadsAll(scalar("used", "x", 0, 1)), "what has state keeps it")
+		require.EqualValues(t, 2, p.places.Load())
+		require.NoError(t, p.Close(t.Context()))
+		require.EqualValues(t, 1, p.places.Load(), "of the one without state")
+	})
+}
+
 // A class that drops what is unread does not drop for want of room.
 func TestDropUnreadIsNoWordOnRoom(t *testing.T) {
 	p, _ := crowded(t, 1, &recorder{})

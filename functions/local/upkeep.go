@@ -43,7 +43,7 @@ func (w *worker) end(e *entry, c *running, why string) {
 // forget makes room for another entry.
 func (w *worker) forget(e *entry) {
 	w.table.remove(e)
-	w.known.remove(e.key.hash())
+	w.known.forget(e.key.hash(), w.p)
 	w.p.counts.keys.Add(-1)
 }
 

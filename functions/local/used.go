@@ -8,7 +8,7 @@ import (
 )
 
 // ReadsAll reports whether operators read everything in a task, so that it can be processed locally without a loss: each reading has
-// an operator, whose state has room (Config.MaxKeys), and a value that is a number. Values of arrays that are no number, such as NaN, are missing values and no loss as long as one
+// an operator, for whose state there is room (Config.MaxKeys), and a value that is a number. A new resource takes its place here. Values of arrays that are no number, such as NaN, are missing values and no loss as long as one
 // is there. Where a class drops what is unread, it is enough that one reading is read.
 //
 // The size of a binary stands for it only where the user says so: for a class that names its operators itself, and then for a binary

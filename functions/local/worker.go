@@ -230,11 +230,11 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 	if len(chains) == 0 {
 		return nil, skipNoOperator
 	}
-	if w.p.full(w.rules) {
+	if !w.known.admit(k.hash(), now, w.p, w.rules.limits.keys) {
 		return nil, skipFull
 	}
+	w.known.settle(k.hash())
 	e := w.table.add(k, now)
-	w.known.add(k.hash())
 	e.chains = chains
 	w.p.counts.keys.Add(1)
 	if ttl := w.rules.limits.ttl; ttl > 0 {
