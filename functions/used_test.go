@@ -74,15 +74,47 @@ var mixed = map[string][]reading{
 
 // unread are values of which no operator can make a number.
 var unread = []reading{
-	{"V", "Float32", "NaN"}, {"V", "Float64", "+Inf"}, {"V", "Float64", "-Infinity"}, {"V", "Float64", ""}, {"V", "Float64", "null"}, {"V", "Float64", "absent"},
-	{"V", "Float64", "  "}, {"V", "Float64", "21,5"}, {"V", "Float64", "0xFF"}, {"V", "Float64", "1e400"}, {"V", "Float32", "1e39"},
-	{"V", "Float64", "overflow"}, {"V", "Float64", "1.2.3"}, {"V", "Float64", "12 °C"},
-	{"V", "Float64", "f/gAAAAAAAA="}, {"V", "Float32", "f8AAAA=="}, // NaN in base64
-	{"V", "Float64", "AAAA"}, {"V", "Float64", "AAAAAA=x"}, {"V", "Int32", "Q5ZDlg=="},
-	{"V", "Int8", "128"}, {"V", "Uint8", "-1"}, {"V", "Uint16", "65536"}, {"V", "Int32", "1.5"}, {"V", "Int64", "9223372036854775808"}, {"V", "Uint64", "18446744073709551616"},
-	{"V", "Int64", "1.5e0"}, {"V", "Bool", "on"}, {"V", "Bool", "2"}, {"V", "Bool", ""}, {"V", "Bool", "null"},
-	{"V", "Float64Array", "[1.0,null,3.0]"}, {"V", "Float64Array", "[]"}, {"V", "Float64Array", ""}, {"V", "Float64Array", "[NaN, NaN]"}, {"V", "Float64Array", "[[1,2],[3,4]]"},
-	{"V", "Float64Array", `["1.0","2.0"]`}, {"V", "Float64Array", `[1,"a"]`}, {"V", "Int8Array", "[1,300]"}, {"V", "BoolArray", "[true,on]"}, {"V", "Float64Array", "[1,,2]"}, {"V", "Float64Array", "[1,2"},
+	{"V", "Float32", "NaN"},
+	{"V", "Float64", "+Inf"},
+	{"V", "Float64", "-Infinity"},
+	{"V", "Float64", ""},
+	{"V", "Float64", "null"},
+	{"V", "Float64", "absent"},
+	{"V", "Float64", "  "},
+	{"V", "Float64", "21,5"},
+	{"V", "Float64", "0xFF"},
+	{"V", "Float64", "1e400"},
+	{"V", "Float32", "1e39"},
+	{"V", "Float64", "overflow"},
+	{"V", "Float64", "1.2.3"},
+	{"V", "Float64", "12 °C"},
+	{"V", "Float64", "f/gAAAAAAAA="},
+	{"V", "Float32", "f8AAAA=="}, // NaN in base64
+	{"V", "Float64", "AAAA"},
+	{"V", "Float64", "AAAAAA=x"},
+	{"V", "Int32", "Q5ZDlg=="},
+	{"V", "Int8", "128"},
+	{"V", "Uint8", "-1"},
+	{"V", "Uint16", "65536"},
+	{"V", "Int32", "1.5"},
+	{"V", "Int64", "9223372036854775808"},
+	{"V", "Uint64", "18446744073709551616"},
+	{"V", "Int64", "1.5e0"},
+	{"V", "Bool", "on"},
+	{"V", "Bool", "2"},
+	{"V", "Bool", ""},
+	{"V", "Bool", "null"},
+	{"V", "Float64Array", "[1.0,null,3.0]"},
+	{"V", "Float64Array", "[]"},
+	{"V", "Float64Array", ""},
+	{"V", "Float64Array", "[NaN, NaN]"},
+	{"V", "Float64Array", "[[1,2],[3,4]]"},
+	{"V", "Float64Array", `["1.0","2.0"]`},
+	{"V", "Float64Array", `[1,"a"]`},
+	{"V", "Int8Array", "[1,300]"},
+	{"V", "BoolArray", "[true,on]"},
+	{"V", "Float64Array", "[1,,2]"},
+	{"V", "Float64Array", "[1,2"},
 }
 
 // through runs an event through a service under a policy and returns its account.
@@ -174,10 +206,20 @@ func TestNumbersOfDeviceServicesAreRead(t *testing.T) {
 		reading
 		mean float64
 	}{
-		{reading{"V", "Float32", "Q5ZDlg=="}, 300.528}, {reading{"V", "Float64", "QHLIcrAgxJw="}, 300.528},
-		{reading{"V", "Float64", "Q5ZDlg=="}, 300.528}, {reading{"V", "Float32", " 20.0 "}, 20}, {reading{"V", "Float64", "0x1p4"}, 16}, {reading{"V", "Float64", "1_000"}, 1000}, {reading{"V", "Int64", "1e3"}, 1000}, {reading{"V", "Int16", "20.0"}, 20},
-		{reading{"V", "Float64", "1e308"}, 1e308}, {reading{"V", "Uint64", "18446744073709551615"}, 1 << 64}, {reading{"V", "Bool", "true"}, 1},
-		{reading{"V", "Float64Array", "[1,NaN,3]"}, 2}, {reading{"V", "BoolArray", "[true, false]"}, 0.5}, {reading{"V", "Float32Array", "[Q5ZDlg==, Q5ZDlg==]"}, 300.528},
+		{reading{"V", "Float32", "Q5ZDlg=="}, 300.528},
+		{reading{"V", "Float64", "QHLIcrAgxJw="}, 300.528},
+		{reading{"V", "Float64", "Q5ZDlg=="}, 300.528},
+		{reading{"V", "Float32", " 20.0 "}, 20},
+		{reading{"V", "Float64", "0x1p4"}, 16},
+		{reading{"V", "Float64", "1_000"}, 1000},
+		{reading{"V", "Int64", "1e3"}, 1000},
+		{reading{"V", "Int16", "20.0"}, 20},
+		{reading{"V", "Float64", "1e308"}, 1e308},
+		{reading{"V", "Uint64", "18446744073709551615"}, 1 << 64},
+		{reading{"V", "Bool", "true"}, 1},
+		{reading{"V", "Float64Array", "[1,NaN,3]"}, 2},
+		{reading{"V", "BoolArray", "[true, false]"}, 0.5},
+		{reading{"V", "Float32Array", "[Q5ZDlg==, Q5ZDlg==]"}, 300.528},
 	} {
 		t.Run(row.typ+" "+row.value, func(t *testing.T) {
 			cfg := testConfig(t, nil, "edge")

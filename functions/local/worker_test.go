@@ -1,0 +1,49 @@
+package local
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// leaking is a summary that panics over the number 13, once it has taken it.
+type leaking struct{ stage }
+
+func (l leaking) feed(in *sample, out *outlet) {
+	l.stage.feed(in, out)
+	if in.values[0] == 13 {
+		panic("unlucky")
+	}
+}
+
+func (l leaking) release(b *budget) { l.stage.(*summary).release(b) }
+
+func TestAPanicGivesSampleMemoryBack(t *testing.T) {
+	w := still(t, class("summary"), &recorder{})
+	build := w.rules.plans["default"][0].builders[0]
+	w.rules.plans["default"][0].builders[0] = func() stage { return leaking{build()} }
+	all := w.budget.free
+	values := make([]float64, 500)
+	for range 10 {
+		values[0] = 0
+		require.NoError(t, w.process(arrayTask("d", "x", 0, values...)))
+		require.Less(t, w.budget.free, all)
+		values[0] = 13
+		require.Error(t, w.process(arrayTask("d", "x", 0, values...)))
+		require.Equal(t, all, w.budget.free)
+	}
+}
+
+// What is shared among workers is shared among those that run, whatever a reload says of their number.
+func TestAReloadSharesAmongTheWorkersThatRun(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Workers, cfg.PendingResults = 2, 10
+	p := start(t, cfg, class("deadband"), &recorder{})
+	for _, n := range []int{0, 1, 2, 7} {
+		cfg.Workers, cfg.PendingResults = n, 20
+		require.NoError(t, p.Reload(cfg, class("deadband")))
+		require.Equal(t, 10, p.rules.Load().limits.pending, "%d workers in the file", n)
+		require.Equal(t, 2, p.rules.Load().limits.workers)
+	}
+	require.NoError(t, p.Close(t.Context()))
+}
