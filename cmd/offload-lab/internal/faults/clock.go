@@ -87,6 +87,7 @@ func (s *system) buildStepped(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// #nosec G703 -- the user's own cache
 	err = errors.Join(os.WriteFile(own("time.go"), stepped, 0o600), os.WriteFile(own("step.go"), []byte(stepSource), 0o600),
 		os.WriteFile(own("overlay.json"), list, 0o600), os.WriteFile(c.file, make([]byte, 8), 0o600))
 	if err != nil {

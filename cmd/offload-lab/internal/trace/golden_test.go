@@ -81,13 +81,22 @@ func TestWhatIsNoRecordingIsNamed(t *testing.T) {
 		name, text, want string
 		read             func(*Set) func(string, string) error
 	}{
-		{"a.log", "0 1\n", "1 samples", linkOf}, {"a.log", "0 1\n0 2\n", "sample 2 is not later", linkOf},
-		{"a.log", "0 1\n1 -1\n", "sample 2 is -1", linkOf}, {"a.log", "0 0\n1 0\n", "zero all the time", linkOf},
-		{"a.log", "0 1\nx 2\n", "line 2 is not", linkOf}, {"a.log", "0 1\n1 x\n", "line 2 is not", linkOf},
-		{"a.log", "0 1\n1 +Inf\n", "finite", linkOf}, {"a.log", "0 1\n1 NaN\n", "finite", linkOf}, {"a.log", "0 1 2\n", "line 1 is not", linkOf},
-		{"cpu.csv", "t,v\n2014-02-14 14:30:00,x\n", "line 2 is not", cpuOf}, {"cpu.csv", "t,v\nnever,1\n", "line 2 is not", cpuOf},
-		{"cpu.csv", "t,v\n\"", "cpu.csv", cpuOf}, {"cpu.csv", "", "0 samples", cpuOf},
-		{"r.csv", "a,b\n", "has no slices", rttOf}, {"r.csv", "a\n0.1\nx\n", "slice 2 of a", rttOf}, {"r.csv", "\"", "r.csv", rttOf},
+		{"a.log", "0 1\n", "1 samples", linkOf},
+		{"a.log", "0 1\n0 2\n", "sample 2 is not later", linkOf},
+		{"a.log", "0 1\n1 -1\n", "sample 2 is -1", linkOf},
+		{"a.log", "0 0\n1 0\n", "zero all the time", linkOf},
+		{"a.log", "0 1\nx 2\n", "line 2 is not", linkOf},
+		{"a.log", "0 1\n1 x\n", "line 2 is not", linkOf},
+		{"a.log", "0 1\n1 +Inf\n", "finite", linkOf},
+		{"a.log", "0 1\n1 NaN\n", "finite", linkOf},
+		{"a.log", "0 1 2\n", "line 1 is not", linkOf},
+		{"cpu.csv", "t,v\n2014-02-14 14:30:00,x\n", "line 2 is not", cpuOf},
+		{"cpu.csv", "t,v\nnever,1\n", "line 2 is not", cpuOf},
+		{"cpu.csv", "t,v\n\"", "cpu.csv", cpuOf},
+		{"cpu.csv", "", "0 samples", cpuOf},
+		{"r.csv", "a,b\n", "has no slices", rttOf},
+		{"r.csv", "a\n0.1\nx\n", "slice 2 of a", rttOf},
+		{"r.csv", "\"", "r.csv", rttOf},
 		{"r.csv", "a\n0.1\n-1\n", "sample 2", rttOf},
 	} {
 		require.ErrorContains(t, c.read(&Set{})(c.name, c.text), c.want, "%s %q", c.name, c.text)
@@ -128,6 +137,8 @@ func TestSlicesLastAndArchivesOpen(t *testing.T) {
 	require.NoError(t, rttOf(s)("r.csv", "a\n0.1\n0.2\n0.3\n"))
 	require.InDelta(t, 3*3600.0/688, s.RTTs[0].Times[1], 1e-9)
 	require.InDelta(t, 2*3*3600.0/688, s.RTTs[0].Times[2], 1e-9)
+	require.NoError(t, cpuOf(s)("cpu.csv", "t,v\n2014-02-14 14:30:00,1\n2014-02-14 14:35:00,2\n2014-02-14 14:45:00,3\n2014-02-14 14:45:00,4\n"))
+	require.Equal(t, []float64{0, 300, 900, 1500}, s.CPUs[0].Times, "steps are as recorded, unless the clock stood still")
 	dir := lay(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "link", "x.tgz"), []byte("no archive"), 0o600))
 	_, err := Read(dir)
