@@ -32,8 +32,47 @@ func reasonOf(err error) string {
 // ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
 const ReasonTooLarge = "tooLarge"
 
-// append stores the jobs' tasks in one commit.
-func (p *Pipeline) append(jobs []*job) {
+// store hands tasks to the spool, and returns those that are to be processed here because it does not take them, in order. The spool
+// takes all tasks of a commit or none, so where it refuses it is asked for each by itself: some may fit, or may make room by their
+// class's strategy, and of those too large there may be a single one.
+func (p *Pipeline) store(jobs []*job) (here []*job) {
+	err := p.append(jobs)
+	if err == nil {
+		return nil
+	}
+	if len(jobs) == 1 || !errors.Is(err, spool.ErrFull) && !errors.Is(err, spool.ErrTooLarge) {
+		return p.divert(jobs, err)
+	}
+	var refused map[trackKey]bool
+	for i, j := range jobs {
+		if k := j.track(); !j.waits && refused[k] {
+			p.refuse(j, errBehind)
+			continue
+		} else if err := p.append(jobs[i : i+1]); err != nil {
+			here = append(here, p.divert(jobs[i:i+1], err)...)
+			if j.refused {
+				if refused == nil {
+					refused = map[trackKey]bool{}
+				}
+				refused[k] = true
+			}
+		}
+	}
+	return here
+}
+
+// divert finds another way for tasks that the spool does not take, and returns those that are to be processed here.
+func (p *Pipeline) divert(jobs []*job, err error) (here []*job) {
+	for _, j := range jobs {
+		if p.otherwise(j, err) {
+			here = append(here, j)
+		}
+	}
+	return here
+}
+
+// append stores the jobs' tasks in one commit, or returns why they cannot be.
+func (p *Pipeline) append(jobs []*job) error {
 	records := make([]spool.Record, len(jobs))
 	size := 0
 	for _, j := range jobs {
@@ -55,10 +94,14 @@ func (p *Pipeline) append(jobs []*job) {
 		records[i] = record(j, &t, buffer[at:len(buffer):len(buffer)])
 	}
 	p.working.Add(1)
-	p.spool.Append(records, func(err error) {
+	err := p.spool.Offer(records, func(err error) {
 		defer p.working.Done()
 		p.kept(jobs, records, err)
 	})
+	if err != nil {
+		p.working.Done()
+	}
+	return err
 }
 
 // recordOverhead is roughly what task.Append adds to the data.
@@ -76,8 +119,8 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 	return r
 }
 
-// kept hears what became of a commit. It runs on the committer's goroutine and must not block it, so what has to be
-// tried another way is tried later: the spool may be full for hours, and goroutines are not to grow for it.
+// kept books what became of a commit. It runs on the committer's goroutine and must not block it. A disk that fails shows only
+// here, after later tasks went their ways: the one case in which a task that changes its path may be passed by others.
 func (p *Pipeline) kept(jobs []*job, records []spool.Record, err error) {
 	if err == nil {
 		p.ledger.Spooled(len(jobs))
@@ -90,42 +133,29 @@ func (p *Pipeline) kept(jobs []*job, records []spool.Record, err error) {
 		return
 	}
 	p.working.Add(1)
-	p.later.do(func() {
+	p.later.do(func() { // there may be no room for local work for hours, and goroutines are not to grow for it
 		defer p.working.Done()
-		p.notKept(jobs, err)
+		if here := p.divert(jobs, err); len(here) > 0 {
+			p.tracks.enter(here)
+			p.operate(here)
+		}
 	})
 }
 
-// notKept finds another way for tasks that the spool did not take. It takes all tasks of a commit or none, so they are offered one
-// by one first: some may fit, or may make room by their class's strategy, and of those too large there may be a single one.
-func (p *Pipeline) notKept(jobs []*job, err error) {
-	if len(jobs) > 1 && (errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrTooLarge)) {
-		for i := range jobs {
-			p.append(jobs[i : i+1])
-		}
-		return
-	}
-	for _, j := range jobs {
-		p.otherwise(j, err)
-	}
-}
-
-// otherwise does what the task's class says of a spool that cannot take it. Other errors than a full spool, such as a
-// broken disk, are treated alike: what can be done here is done here.
-func (p *Pipeline) otherwise(j *job, err error) {
+// otherwise does what the task's class says of a spool that cannot take it, and reports whether that is to process it here. Other errors
+// than a full spool, such as a broken disk, are treated alike: what can be done here is done here.
+func (p *Pipeline) otherwise(j *job, err error) (here bool) {
 	if j.waits {
 		p.unhold(j)
 		if j.decision.Target == policy.Local {
-			p.operate([]*job{j})
-			return
+			return true
 		}
 	}
 	tooLarge := errors.Is(err, spool.ErrTooLarge)
 	if (tooLarge || j.task.Class.OnFull == spool.Local) && !j.tried && p.local.ReadsAll(j.task) {
 		j.tried = true
 		p.amend(j, policy.Local, policy.SpoolFull)
-		p.operate([]*job{j})
-		return
+		return true
 	}
 	switch onFull := j.task.Class.OnFull; {
 	case tooLarge:
@@ -135,8 +165,9 @@ func (p *Pipeline) otherwise(j *job, err error) {
 		// room, which its class does not want.
 		p.drop(j, spool.ReasonFull)
 	default:
-		p.refuse(j, fmt.Errorf("%w: %w", ErrRefused, err))
+		p.refuseTrack(j, fmt.Errorf("%w: %w", ErrRefused, err))
 	}
+	return false
 }
 
 // drop gives a task up that can be neither processed nor kept, now or later. It is accepted and counted, so that its
@@ -150,6 +181,7 @@ func (p *Pipeline) drop(j *job, reason string) {
 
 // refuse gives a task back: it was never accepted, and its event is the sender's again.
 func (p *Pipeline) refuse(j *job, err error) {
+	j.refused = true
 	p.ledger.Leave(1)
 	p.refused.Add(1)
 	p.tally.withdraw(j.event.run.rules.decider.Judge(), j, &j.event.run.state)
@@ -172,28 +204,28 @@ func (p *Pipeline) operate(jobs []*job) {
 // operated hears what became of local work. It is called by a local worker and must not block it.
 func (p *Pipeline) operated(j *job, err error) {
 	defer p.room.nudge()
-	if err == nil {
+	switch {
+	case err == nil:
 		p.ledger.Local(1)
 		p.done(j)
 		j.event.conclude(nil)
-		return
-	}
-	switch {
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
-		p.refuse(j, err)
-		return
+		p.refuseTrack(j, err)
 	case j.tried || j.task.Class.NeverLeave:
 		p.sayGivenUp(j, err)
 		p.drop(j, reasonOf(err))
+	default:
+		j.tried = true
+		p.amend(j, policy.Cloud, policy.LocalFailed)
+		p.working.Add(1)
+		p.later.do(func() { // the spool may make us wait; the worker must not
+			defer p.working.Done()
+			p.store([]*job{j}) // it was tried here, so none comes back
+			p.leaveTrack(j)
+		})
 		return
 	}
-	j.tried = true
-	p.amend(j, policy.Cloud, policy.LocalFailed)
-	p.working.Add(1)
-	p.later.do(func() { // the spool may make us wait; the worker must not
-		defer p.working.Done()
-		p.append([]*job{j})
-	})
+	p.leaveTrack(j)
 }
 
 // amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
@@ -219,10 +251,7 @@ func (p *Pipeline) overrule(j *job) {
 func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run {
 	r := &run{
 		events: events, rules: p.rules.Load(), jobs: make([]job, 0, len(events)), open: make([]countdown, len(events)),
-		done: func(i int, err error) {
-			defer p.working.Done()
-			done(i, err)
-		},
+		done: done, over: p.working.Done,
 	}
 	p.look(&r.state, r.rules.late)
 	if r.rules.late {

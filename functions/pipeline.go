@@ -1,24 +1,33 @@
 package functions
 
 import (
+	"cmp"
+	"slices"
+
 	"app-offload/functions/policy"
 	"app-offload/functions/task"
 )
 
 // Submit takes events on their way: split, score, decide, and then either keep or process. It returns when every task
-// is queued for the disk or for a local worker, and blocks while those queues are full. done is called once an event,
-// from any goroutine, when each of its tasks is done here or durable, or with the error for which it was refused.
+// is queued for the disk or for a local worker, or behind an earlier task of its device and class, and blocks while those queues are
+// full. done is called once an event, from any goroutine, when each of its tasks is done here or durable, or with the error for which the
+// first of them was refused: before Submit returns where that is for want of room.
 //
 // A task whose policy would rather wait until node or link is free is kept, undecided, and comes a second way later on
 // (late.go): attend, bind, and then it is sent from where it is kept, or processed and taken out of there.
 //
 // Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited.
 func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
-	r := p.begin(events, done)
+	p.pass(p.begin(events, done))
+}
+
+// pass takes a run through the stages.
+func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
 		p.split,   // events become tasks, critical ones first
 		p.score,   // what either way would cost
 		p.decide,  // local or cloud, and why, or not yet
+		p.part,    // each task to those of its path, or behind the one before it
 		p.keep,    // what is to leave, and what waits: durable in the spool, in one commit
 		p.process, // the rest: here, now
 	} {
@@ -31,6 +40,7 @@ func (p *Pipeline) split(r *run) {
 	for i, ev := range r.events {
 		if !p.kinship.admit(ev, r.rules.classes) {
 			r.done(i, nil)
+			r.over()
 			continue
 		}
 		r.tasks = task.Split(ev, func(resource string) *task.Class { return r.rules.classes.ForResource(ev, resource) }, r.tasks[:0])
@@ -58,21 +68,52 @@ func (p *Pipeline) decide(r *run) {
 		j.task.Score, j.task.Policy = j.decision.Score, j.policy
 		j.waits = p.waits(r, j)
 		j.id = p.note(r, j)
-		if j.waits || j.decision.Target == policy.Cloud {
+	}
+	p.tally.decide(r)
+}
+
+// part puts each task among those of its path, unless it has to wait for what is before it. From then on others may work on the task.
+func (p *Pipeline) part(r *run) {
+	for i := range r.jobs {
+		j := &r.jobs[i]
+		on := goes
+		if !j.waits {
+			on = p.tracks.admit(j)
+		}
+		switch {
+		case on == waits:
+		case on == refused:
+			p.refuse(j, errBehind)
+		case j.waits || j.decision.Target == policy.Cloud:
 			r.away = append(r.away, j)
-		} else {
+		default:
 			r.here = append(r.here, j)
 		}
 	}
-	p.tally.decide(r)
 	p.lateness.note(r)
 }
 
-// keep hands what is to leave, or waits undecided, to the spool; all of it waits for the same commit.
+// keep hands what is to leave, or waits undecided, to the spool; all of it waits for the same commit. What finds no room there may be
+// processed here, in its place among the rest; what comes after a refused task of its device and class is refused as well.
 func (p *Pipeline) keep(r *run) {
-	if len(r.away) > 0 {
-		p.append(r.away)
+	if len(r.away) == 0 {
+		return
 	}
+	diverted := p.store(r.away)
+	p.tracks.enter(diverted)
+	r.here = append(r.here, diverted...)
+	slices.SortFunc(r.here, func(a, b *job) int { return cmp.Compare(a.place, b.place) })
+	r.here = slices.DeleteFunc(r.here, func(j *job) bool { return p.followsRefused(r, j) })
+}
+
+// followsRefused refuses a task for local work where one before it on its track was refused in this run.
+func (p *Pipeline) followsRefused(r *run, j *job) bool {
+	if !slices.ContainsFunc(r.away, func(x *job) bool { return x.refused && x.place < j.place && x.track() == j.track() }) {
+		return false
+	}
+	p.refuse(j, errBehind)
+	p.leaveTrack(j)
+	return true
 }
 
 // process hands the rest to the local workers.

@@ -93,7 +93,7 @@ func TestAFailedTaskIsTriedEachWayOnce(t *testing.T) {
 	s := open(t, cfg, &bin{})
 	ev := event("d", 1)
 	concluded := make(chan error, 1)
-	r := &run{events: []*task.Event{ev}, rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }}
+	r := &run{events: []*task.Event{ev}, rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }, over: func() {}}
 	r.open[0].run = r
 	r.open[0].left.Store(1)
 	tasks := task.Split(ev, func(string) *task.Class { return r.rules.byName["default"] }, nil)
@@ -114,7 +114,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 		cfg.Writable.Classes["default"] = class
 		s := open(t, cfg, &bin{})
 		concluded := make(chan error, 1)
-		r := &run{rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }}
+		r := &run{rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }, over: func() {}}
 		r.open[0].run = r
 		r.open[0].left.Store(1)
 		s.ledger.Enter(1)
@@ -131,7 +131,7 @@ func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	receive(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
 	concluded := make(chan error, 1)
-	r := &run{rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }}
+	r := &run{rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }, over: func() {}}
 	r.open[0].run = r
 	r.open[0].left.Store(1)
 	s.ledger.Enter(1)

@@ -15,7 +15,9 @@ import (
 // last stage; after that only its jobs are touched, by whoever concludes them.
 type run struct {
 	events []*task.Event
-	done   func(i int, err error) // hears of the i-th event when each of its tasks is concluded
+	done   func(i int, err error) // is told of the i-th event when each of its tasks is concluded, or one is refused
+	over   func()                 // when each task of an event is concluded
+	again  bool                   // the sender offers again what was refused; see Again
 	rules  *rules
 	state  host.State
 	busy   host.State   // state, with what this run itself has sent on its way since; only where tasks may wait
@@ -37,7 +39,9 @@ type job struct {
 	id       uint64        // of the decision in the ring
 	took     time.Duration // of the operators, once they are done
 	event    *countdown
+	place    int  // among the jobs of its run
 	tried    bool // the other way was tried already
+	refused  bool
 
 	waits  bool   // undecided: what was decided is what it would have been without waiting
 	seq    uint64 // of its record, where it waits
@@ -49,17 +53,17 @@ type countdown struct {
 	run  *run
 	i    int
 	left atomic.Int32
-	once sync.Once // guards err
-	err  error
+	once sync.Once
 }
 
-// conclude counts one task of the event off. The first error is the event's.
+// conclude counts one task of the event off. The first error is the event's, and reported at once, so that the sender holds back what follows.
 func (c *countdown) conclude(err error) {
 	if err != nil {
-		c.once.Do(func() { c.err = err })
+		c.once.Do(func() { c.run.done(c.i, err) }) // before the count, or the last task would report success
 	}
 	if c.left.Add(-1) == 0 {
-		c.run.done(c.i, c.err)
+		c.once.Do(func() { c.run.done(c.i, nil) })
+		c.run.over()
 	}
 }
 
@@ -67,6 +71,6 @@ func (c *countdown) conclude(err error) {
 func (r *run) add(i int, tasks []*task.Task) {
 	r.open[i].left.Store(int32(len(tasks))) //nolint:gosec // an event's size is bounded long before 2³¹ chunks
 	for _, t := range tasks {
-		r.jobs = append(r.jobs, job{task: t, event: &r.open[i]})
+		r.jobs = append(r.jobs, job{task: t, event: &r.open[i], place: len(r.jobs)})
 	}
 }

@@ -67,6 +67,7 @@ type Pipeline struct {
 	lateness  lateness
 	decisions *decisionLog // nil without one
 
+	tracks  tracks         // keep the order per device and class
 	working sync.WaitGroup // events and tasks that are not concluded
 	later   later          // what committer and local workers must not wait for
 	refused atomic.Int64

@@ -63,7 +63,7 @@ func newSource(s *Service, bus BusConfig, secrets Secrets) (source, error) {
 		AuthMode: strings.ToLower(bus.AuthMode), SkipCertVerify: bus.Optional["SkipCertVerify"] == "true",
 		Credentials: credentialsOf(bus, secrets),
 		Skip:        s.isOwn, Remember: filepath.Join(s.cfg.Spool.Directory, "subscriptions.json"),
-	}, s, s.quarantine, s.log)
+	}, Again{s.Pipeline}, s.quarantine, s.log)
 	if err != nil {
 		return nil, err
 	}

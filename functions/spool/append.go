@@ -18,33 +18,57 @@ import (
 func (s *Spool) Append(recs []Record, done func(err error)) {
 	a := &appending{recs: recs, done: done}
 	s.mu.Lock()
-	for !s.closing && (s.pending >= s.limits.pending || len(s.waiting) >= groupRecords) {
-		s.space.Wait()
-	}
-	if !s.closing {
-		a.err = s.admit(a)
-	}
-	for !s.closing && a.err == ErrFull && s.pending > 0 && a.drops(s.limits.OnFull) {
-		s.hurry()
-		s.space.Wait() // what could make room is not committed yet: a moment later it may
-		if !s.closing {
-			a.err = s.admit(a)
-		}
-	}
-	if s.closing {
+	if a.err = s.enter(a); a.err == ErrClosed {
 		s.mu.Unlock()
 		done(ErrClosed)
 		return
 	}
-	if a.err == ErrFull {
+	s.queue(a)
+	s.mu.Unlock()
+}
+
+// Offer is Append for a caller that goes another way at once where records find no room: what Append would tell done without asking
+// the disk, such as ErrFull, ErrTooLarge and ErrClosed, Offer returns, and done is then never called.
+func (s *Spool) Offer(recs []Record, done func(err error)) error {
+	a := &appending{recs: recs, done: done}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.enter(a); err != nil {
+		return err
+	}
+	s.queue(a)
+	return nil
+}
+
+// enter waits for its turn and for room that is about to be made, and gives sequences.
+func (s *Spool) enter(a *appending) error {
+	for !s.closing && (s.pending >= s.limits.pending || len(s.waiting) >= groupRecords) {
+		s.space.Wait()
+	}
+	if s.closing {
+		return ErrClosed
+	}
+	err := s.admit(a)
+	for err == ErrFull && s.pending > 0 && a.drops(s.limits.OnFull) {
+		s.hurry()
+		s.space.Wait() // what could make room is not committed yet: a moment later it may
+		if s.closing {
+			return ErrClosed
+		}
+		err = s.admit(a)
+	}
+	if err == ErrFull {
 		s.refused.Add(uint64(len(a.recs)))
 	}
+	return err
+}
+
+func (s *Spool) queue(a *appending) {
 	s.waiting = append(s.waiting, a)
 	if s.records += len(a.recs); s.enough() {
 		s.hurry()
 	}
 	s.work.Signal()
-	s.mu.Unlock()
 }
 
 // drops reports whether the strategy of any record is to make room rather than to refuse.
