@@ -35,7 +35,6 @@ func newRules(w config.Writable, model *score.Model, largest int, before *rules)
 		decider.Follow(before.decider)
 	}
 	r := &rules{classes: classes, byName: named(classes), decider: decider, model: model, version: w.Version()}
-	decider.Stamp(r.version)
 	r.late = r.mayBindLate(w.Policy)
 	return r, nil
 }

@@ -42,8 +42,7 @@ type ArmCount struct {
 // count, a device's own nature is drawn with its arm, which the margin has to allow for.
 type trial struct {
 	rolled atomic.Bool
-	stamp  atomic.Pointer[string] // the version that decisions on trial carry
-	worst  float64                // cost that counts as 1
+	worst  float64 // cost that counts as 1
 	judge  *Judge
 
 	mu      sync.Mutex
@@ -62,7 +61,6 @@ func newCanary(c Config, judge *Judge, made map[string]Policy) *canary {
 	}
 	p := made[c.Canary]
 	t := &trial{worst: judge.Worst(), judge: judge, waiting: map[string]*pair{}, count: CanaryCount{Policy: p.Name(), Share: c.CanaryShare, Version: c.Version()}}
-	t.stamp.Store(&t.count.Version)
 	alpha := (1 - c.CanaryConfidence) / 2 // half for each of the two questions
 	t.miss, t.cost = newWager(c.CanaryMarginMiss, alpha), newWager(c.CanaryMarginCost/t.worst, alpha)
 	return &canary{policy: p, share: c.CanaryShare, trial: t}
@@ -90,7 +88,7 @@ func place(device string) float64 {
 
 // observe takes an outcome in and reports why the canary has to go, once.
 func (t *trial) observe(e *Entry) (verdict string) {
-	if e.Arm == NoArm || e.Overdue || e.Decision.Reason.isOverPolicies() || e.Decision.Reason == NoOperator || t.rolled.Load() || e.Version != *t.stamp.Load() {
+	if e.Arm == NoArm || e.Overdue || e.Decision.Reason.isOverPolicies() || e.Decision.Reason == NoOperator || t.rolled.Load() || e.Version != t.count.Version {
 		return ""
 	}
 	cost, missed := t.judge.Actual(e)

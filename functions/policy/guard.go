@@ -206,12 +206,5 @@ func (d *Decider) For(name string) Policy {
 // Binder is the policy that may leave a task undecided, of which there is one. It is in charge of a task where Decide names it.
 func (d *Decider) Binder() Binder { return d.binder }
 
-// Stamp says which version entries carry, where that covers more than the configuration of the policies. A canary counts no others.
-func (d *Decider) Stamp(version string) {
-	if d.canary != nil {
-		d.canary.stamp.Store(&version)
-	}
-}
-
 // Version is the fingerprint of the configuration that decides.
 func (d *Decider) Version() string { return d.version }
