@@ -56,17 +56,14 @@ func intakeDisconnected(s *Service, _ *memory) (Severity, string) {
 	return when(problem != "", Critical, "intake: %s", problem)
 }
 
-// manyConnections is the number of connections within a minute from which on they are no mere bad luck.
-const manyConnections = 4
-
-// busRival recognises two clients with one id at the bus: each ends the other's connection, for ever.
-func busRival(s *Service, m *memory) (Severity, string) {
+// busRival holds while another client takes the connection to the bus over, again and again.
+func busRival(s *Service, _ *memory) (Severity, string) {
 	sub := s.subscriber.Load()
 	if sub == nil {
 		return Fine, ""
 	}
-	n := m.grown("bus connections", sub.Counts().Connections)
-	return when(n >= manyConnections, Warning, "the MessageBus closed %d connections within the last minute: another client probably uses the same client id, such as a second service with the same service key (-sk) or MessageBus.Optional.ClientId", n)
+	text := sub.Rival()
+	return when(text != "", Warning, "%s", text)
 }
 
 func spoolFails(s *Service, _ *memory) (Severity, string) {

@@ -160,14 +160,44 @@ func (s *Subscriber) report(problem error) {
 }
 
 func (s *Subscriber) lost(_ paho.Client, err error) {
-	s.count(func(c *SubscriberCounts) { c.Subscribed = false })
+	s.mu.Lock()
+	rival := s.counts.Subscribed && s.rival.Lost(time.Since(s.since), err)
+	s.counts.Subscribed, s.since = false, time.Time{}
+	say := rival && (s.rivalAt.IsZero() || time.Since(s.rivalAt) >= passOverEvery)
+	if say {
+		s.rivalAt = time.Now()
+	}
+	s.mu.Unlock()
 	s.log.Warnf("connection to the MQTT MessageBus %s is lost, connecting again: %v", s.bus.URL, err)
+	if say {
+		s.log.Errorf("%s", s.rivalText())
+	}
+}
+
+func (s *Subscriber) rivalText() string {
+	return fmt.Sprintf("the MessageBus keeps closing connections that worked: another client uses ClientID %q, such as a second service with the same service key; "+
+		"give this one its own key (-sk) or Intake.ClientID", s.bus.ClientID)
+}
+
+// Rival says, as a sentence, that another client of the broker uses the same client id; "" while there is no sign of one.
+func (s *Subscriber) Rival() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lived := time.Duration(0)
+	if !s.since.IsZero() {
+		lived = time.Since(s.since)
+	}
+	if !s.rival.Suspected(lived) {
+		return ""
+	}
+	return s.rivalText()
 }
 
 // connected subscribes, also where the session is known to the broker, because the topics may have changed since.
 func (s *Subscriber) connected(client paho.Client) {
 	s.mu.Lock()
 	s.counts.Connections++
+	s.since = time.Now()
 	if s.stopping {
 		s.mu.Unlock()
 		return

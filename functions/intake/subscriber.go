@@ -9,6 +9,8 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"app-offload/functions/mqtt"
 )
 
 // Logger is where a Subscriber reports; EdgeX's LoggingClient is one.
@@ -74,7 +76,10 @@ type Subscriber struct {
 	counts     SubscriberCounts
 	passedOver map[string]time.Time // when the log last named a message that was not read, by reason
 	sequence   uint64
-	reported   string // the last problem of the connection, which is logged once
+	reported   string     // the last problem of the connection, which is logged once
+	since      time.Time  // of the present connection; zero without one
+	rival      mqtt.Rival // for the client id
+	rivalAt    time.Time  // when the log last named it
 }
 
 // SubscriberCounts is what a subscriber has seen since its start.

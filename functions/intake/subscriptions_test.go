@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
@@ -86,4 +88,34 @@ func TestRetainedMessagesAreNotEvents(t *testing.T) {
 		}
 	}
 	require.Equal(t, []int64{2, 3}, sink.got())
+}
+
+// TestAnotherClientWithTheSameIDIsNamed: both fight for the connection for ever; after a few rounds log and status name the id.
+func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
+	url := startMosquitto(t)
+	s := startSubscriber(t, testConfig(), Bus{URL: url}, &testSink{})
+	require.Empty(t, s.Rival())
+	stop := make(chan struct{})
+	var other sync.WaitGroup
+	other.Go(func() { // comes again as soon as this one is connected
+		for n := uint64(1); ; {
+			if c := s.Counts(); c.Subscribed && c.Connections >= n {
+				client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("app-offload").SetCleanSession(false).SetAutoReconnect(false))
+				if client.Connect().WaitTimeout(time.Second) {
+					n = c.Connections + 1
+					client.Disconnect(0)
+				}
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	defer other.Wait()
+	defer close(stop)
+	eventually(t, func() bool { return s.Rival() != "" }, "noticed")
+	require.Contains(t, s.Rival(), `another client uses ClientID "app-offload"`)
+	eventually(t, func() bool { return s.log.(*logLines).count(`another client uses ClientID "app-offload"`) == 1 }, "in the log, once")
 }

@@ -1,0 +1,37 @@
+package mqtt
+
+import (
+	"errors"
+	"io"
+	"syscall"
+	"time"
+)
+
+// ClosedByPeer reports whether a connection ended because the other side closed it.
+func ClosedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// Rival recognises two clients with one ClientID: a broker closes the connection of the older one whenever the other connects, and MQTT 3.1.1
+// has no word for the reason. Several connections in a row that worked and were closed soon after are the sign. The zero Rival is ready.
+// It is not safe for concurrent use.
+type Rival struct{ closed int }
+
+const (
+	rivalAfter = 3           // connections
+	soon       = time.Minute // a connection that lives longer is not fought over
+)
+
+// Lost books a connection that worked and ended with err after it had lived for some time. It reports whether another client is now
+// suspected.
+func (r *Rival) Lost(lived time.Duration, err error) bool {
+	if ClosedByPeer(err) && lived < soon {
+		r.closed++
+	} else {
+		r.closed = 0
+	}
+	return r.closed >= rivalAfter
+}
+
+// Suspected reports whether another client is suspected, while the present connection has lived for some time; 0 without a connection.
+func (r *Rival) Suspected(lived time.Duration) bool { return r.closed >= rivalAfter && lived < soon }
