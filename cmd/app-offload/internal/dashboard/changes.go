@@ -101,7 +101,7 @@ func (d *Dashboard) compareSpool(share, limit float64, add func(string, bool, st
 	switch {
 	case !d.last.spooled && share > limit:
 		d.last.spooled = true
-		add("spool", false, "the spool is %.0f %% full, above its limit of %.0f %%: work is kept here", share*100, limit*100)
+		add("spool", false, "the spool is %.0f %% full, above its limit of %.0f %%: work is kept local", share*100, limit*100)
 	case d.last.spooled && share < limit*relaxed:
 		d.last.spooled = false
 		add("spool", true, "the spool has relaxed to %.0f %%", share*100)

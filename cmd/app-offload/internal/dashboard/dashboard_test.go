@@ -150,8 +150,8 @@ func TestTheListBeginsWithTheFirstLook(t *testing.T) {
 		},
 		{
 			"the spool is full", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = false, 0.9 },
-			[]string{"the link to the cloud is not up yet", "events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept here"},
-			[]string{"events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept here"},
+			[]string{"the link to the cloud is not up yet", "events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
+			[]string{"events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
 		},
 		{
 			"there is trouble at once", func(s *functions.Status) {
@@ -197,7 +197,7 @@ func TestChanges(t *testing.T) {
 	}{
 		{"nothing happens", func(*functions.Status) {}, nil},
 		{"the link goes", func(s *functions.Status) { s.Link.Up = false }, []string{"the link to the cloud is down"}},
-		{"the spool fills", func(s *functions.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept here"}},
+		{"the spool fills", func(s *functions.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept local"}},
 		{"it stays near the limit", func(s *functions.Status) { s.Link.BacklogShare = 0.79 }, nil},
 		{"it empties", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has relaxed to 50 %"}},
 		{"a change is refused", func(s *functions.Status) { s.Configuration.Problem = "Policy.Default = luck" }, []string{"Policy.Default = luck"}},

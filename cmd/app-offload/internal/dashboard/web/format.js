@@ -73,7 +73,7 @@ function moment(text) {
   return day === new Date().toISOString().slice(0, 10) ? clock(t) : `${day} ${clock(t)}`;
 }
 const sum = counts => Object.values(counts || {}).reduce((a, b) => a + b, 0);
-const place = target => target === "cloud" ? "cloud" : "here";
+const place = target => target === "cloud" ? "cloud" : "local";
 
 // spell makes words of a name such as linkDown.
 const spell = name => name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_/g, " ").toLowerCase();

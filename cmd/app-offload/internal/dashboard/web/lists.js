@@ -84,9 +84,9 @@ function decided(counts) {
     rows.get(key)[d.target] += d.count;
   }
   if (!rows.size) return [];
-  return [make("h3", {}, "Decisions since the start"), table("Decisions since the start", ["Policy", "Class", ["Here"], ["Cloud"], ["Share"]], [...rows.values()].map(r => {
+  return [make("h3", {}, "Decisions since the start"), table("Decisions since the start", ["Policy", "Class", ["Local"], ["Cloud"], ["Share"]], [...rows.values()].map(r => {
     const share = r.local / Math.max(r.local + r.cloud, 1);
-    const bar = make("div", { class: "bar", role: "img", "aria-label": `${percent(share)} here` }, make("i", { class: "local", width: `${share * 100}%` }), make("i", { class: "cloud", width: `${100 - share * 100}%` }));
+    const bar = make("div", { class: "bar", role: "img", "aria-label": `${percent(share)} local` }, make("i", { class: "local", width: `${share * 100}%` }), make("i", { class: "cloud", width: `${100 - share * 100}%` }));
     return [r.policy, r.class || "–", [whole(r.local)], [whole(r.cloud)], [bar]];
   }))];
 }
@@ -130,7 +130,7 @@ function showRest(data) {
     ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %`],
     n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power, measured", watts(n.watts)],
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
-    ["Waiting here", `${whole(n.queueTasks)} tasks`],
+    ["Waiting locally", `${whole(n.queueTasks)} tasks`],
     st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${whole(st.undecided.tasks)} tasks, ${bytes(st.undecided.bytes)}`],
     ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
     ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
@@ -161,13 +161,13 @@ async function explain(id) {
 // ways holds both predictions and what it really took against each other.
 function ways(d) {
   const e = d.estimate, o = d.outcome;
-  const rows = [["Here, predicted", e.localTime, "local", d.decision.target === "local"], ["Cloud, predicted", e.cloudTime, "cloud", d.decision.target === "cloud"]];
+  const rows = [["Local, predicted", e.localTime, "local", d.decision.target === "local"], ["Cloud, predicted", e.cloudTime, "cloud", d.decision.target === "cloud"]];
   if (o.known && !o.failed) rows.push(["Really took", o.time, "actual", true]);
   const longest = Math.max(...rows.map(r => r[1] || 0), 1e-9);
   return [make("h3", {}, "Two ways"), make("div", { class: "ways" }, ...rows.map(([name, t, kind, taken]) => make("div", { class: "way" },
     make("span", { class: taken ? "taken" : "" }, name), make("div", { class: "track", "aria-hidden": "true" }, make("i", { class: `${kind}${taken ? "" : " hatch"}`, width: `${(t || 0) / longest * 100}%` })),
     make("b", {}, t === null ? "out of reach" : seconds(t))))),
-  make("p", { class: "hint" }, `Energy, estimated: here ${number(e.localEnergy)} J, by the cloud ${number(e.cloudEnergy)} J for ${bytes(e.bytes)} on the wire.`)];
+  make("p", { class: "hint" }, `Energy, estimated: local ${number(e.localEnergy)} J, by the cloud ${number(e.cloudEnergy)} J for ${bytes(e.bytes)} on the wire.`)];
 }
 
 // terms shows of what a weighted score is made, and the threshold it was held against.
@@ -177,14 +177,14 @@ function terms(d) {
   const text = parts.flatMap(([name, v], i) => [make("i", { class: `swatch term-${i}`, "aria-hidden": "true" }), `${i ? "+ " : ""}${name} ${v.toFixed(2)}`]);
   return [make("h3", {}, `Score ${d.score.toFixed(3)} = `, ...text),
     make("div", { class: "score", role: "img", "aria-label": `Score ${d.score.toFixed(2)}, threshold ${d.threshold}` },
-      ...parts.map(([, v], i) => make("i", { class: `term-${i}`, width: `${Math.max(0, Math.min(1, v)) * 100}%` })), make("u", { left: `${d.threshold * 100}%` }, make("span", {}, `threshold ${d.threshold}: cloud from here`)))];
+      ...parts.map(([, v], i) => make("i", { class: `term-${i}`, width: `${Math.max(0, Math.min(1, v)) * 100}%` })), make("u", { left: `${d.threshold * 100}%` }, make("span", {}, `threshold ${d.threshold}: cloud from here on`)))];
 }
 
 function inputs(d) {
   const s = d.state, l = s.link;
   const left = facts([["Device", d.device || "–"], ["Class", d.class || "–"], ["Size", bytes(d.size)], ["Complexity", number(d.complexity)],
     ["Deadline", d.deadline ? seconds(d.deadline / 1e9) : "none"], ["Waited before", seconds(d.waited / 1e9)], ["Part", d.of > 1 ? `${d.chunk + 1} of ${d.of}` : "whole"], ["Event", d.eventId]]);
-  const right = facts([["CPU", `${number(s.cpu)} %`], ["Memory", `${number(s.memory)} %`], ["Queue here", `${whole(s.queueTasks)} tasks, ${number(s.queueCycles)} Mcycles`],
+  const right = facts([["CPU", `${number(s.cpu)} %`], ["Memory", `${number(s.memory)} %`], ["Local queue", `${whole(s.queueTasks)} tasks, ${number(s.queueCycles)} Mcycles`],
     ["Link", l.up ? `up, ${l.goodput ? rate(l.goodput) : "not measured"}, ${seconds(l.rtt)}` : "down"], ["Spool", `${whole(l.backlogTasks)} tasks, ${percent(l.backlogShare)} of its quota`],
     ["Policy", `${d.policy} ${d.version}`], ["Reason", spell(d.decision.reason)], ["Chance of this", percent(d.decision.propensity)]]);
   return [make("h3", {}, "What it saw"), make("div", { class: "inputs" }, left, right)];

@@ -140,7 +140,7 @@ function tiles(st) {
   const c = st.counts, l = st.link, perSecond = recent("events"), quiet = data.lastEvent ? data.now - data.lastEvent : data.now - data.started;
   tile("events", quiet > 30000 ? "warn" : "", number(perSecond), "events/s", quiet > 10000 ? `nothing for ${span(quiet)}` : `flowing; ${whole(st.events.received)} so far`);
   const here = recent("local"), there = recent("cloud"), share = here + there > 0 ? here / (here + there) : c.local / Math.max(c.accepted, 1);
-  tile("where", "", percent(share), "here", `${number(here)}/s here · ${number(there)}/s to the cloud`);
+  tile("where", "", percent(share), "local", `${number(here)}/s local · ${number(there)}/s to the cloud`);
   const [a, b] = $("tile-where").querySelectorAll(".split i");
   a.style.width = `${share * 100}%`;
   a.style.minWidth = share > 0 ? "3px" : "0"; // what is little is not nothing
@@ -152,8 +152,8 @@ function tiles(st) {
   const lost = sum(c.dropped), fresh = st.drops.unacknowledged;
   tile("dropped", fresh ? "warn" : "", whole(lost), "tasks", lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing given up");
   $("acknowledge").hidden = !fresh;
-  tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓ Balanced" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "" : "unexplained",
-    `${whole(c.accepted)} = ${whole(c.local)} here + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
+  tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "balanced" : "unexplained",
+    `${whole(c.accepted)} = ${whole(c.local)} local + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
 }
 
 // newDrops says of which classes, why and since when tasks were dropped that nobody has acknowledged.
@@ -180,8 +180,8 @@ function follow() {
 }
 
 function wire() {
-  chart("Tasks a second", "by target", [{ key: "local", name: "here", color: "local", area: true }, { key: "cloud", name: "cloud", color: "cloud", area: true }, { key: "dropped", name: "dropped", color: "bad" }], { stack: true, least: 1 });
-  chart("Completion time", "predicted and actual, log scale", [{ key: "localPredicted", name: "here predicted", color: "local", dash: true }, { key: "localActual", name: "here actual", color: "local" }, { key: "cloudPredicted", name: "cloud predicted", color: "cloud", dash: true }, { key: "cloudActual", name: "cloud actual", color: "cloud" }], { log: true, format: seconds, none: "No outcome is known yet" });
+  chart("Tasks a second", "by target", [{ key: "local", name: "local", color: "local", area: true }, { key: "cloud", name: "cloud", color: "cloud", area: true }, { key: "dropped", name: "dropped", color: "bad" }], { stack: true, least: 1 });
+  chart("Completion time", "predicted and actual, log scale", [{ key: "localPredicted", name: "local predicted", color: "local", dash: true }, { key: "localActual", name: "local actual", color: "local" }, { key: "cloudPredicted", name: "cloud predicted", color: "cloud", dash: true }, { key: "cloudActual", name: "cloud actual", color: "cloud" }], { log: true, format: seconds, none: "No outcome is known yet" });
   chart("CPU and memory", "% of the node", [{ key: "cpu", name: "CPU", color: "local", area: true }, { key: "own", name: "this process", color: "third" }, { key: "memory", name: "memory", color: "dim", dash: true }], { max: 100, format: v => v === null ? "–" : `${number(v)} %` });
   chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "can carry", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
   chart("Spool", "what waits to leave", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
