@@ -99,7 +99,7 @@ func pageExplains(t *testing.T, b *browsertest.Browser, e *edge) {
 	require.Equal(t, http.StatusOK, e.get("/decisions/"+browsertest.Eval[string](b, "location.hash.replace('#decision-', '')"), &answer))
 	require.NotEmpty(t, sentence)
 	require.Contains(t, answer.Decision.Explanation, strings.TrimSuffix(sentence, "."), "the outcome may have come in between")
-	for _, want := range []string{"Here, predicted", "Cloud, predicted", "Complexity", "Queue here", "Chance of this"} {
+	for _, want := range []string{"Local, predicted", "Cloud, predicted", "Complexity", "Local queue", "Chance of this"} {
 		require.Contains(t, browsertest.Eval[string](b, "document.getElementById('detail').innerText"), want)
 	}
 	b.Shoot("decision")

@@ -12,12 +12,12 @@ import (
 // Explain says in one sentence where a task went, why, and what either way was expected to take; where the outcome is
 // known, also what it really took.
 func Explain(e Entry) string {
-	where := "Done here"
+	where := "Local"
 	switch {
 	case e.Decision.Reason == Undecided:
-		where = "Waits undecided"
+		where = "Parked"
 	case e.Decision.Target == Cloud:
-		where = "Sent to the cloud"
+		where = "Cloud"
 	}
 	return where + ": " + because(&e) + afterwards(&e) + "."
 }
@@ -33,23 +33,21 @@ func because(e *Entry) string {
 	case LocalMeets, LocalMisses, BothMissLocal:
 		return inTime(e)
 	case CheaperLocal, CheaperCloud:
-		return "the cost that policy " + e.Policy + " predicts" + learned(e) + " is lower this way; " + ways(e)
+		return "policy " + e.Policy + " predicts" + learned(e) + " a lower cost; " + ways(e)
 	case Undecided:
-		open := *e
-		open.Decision.Target = Local // no way was taken yet
-		return "the way it would have taken was busy, so it is kept in the spool until node or link is free; " + ways(&open)
+		return "its target was busy, so it waits in the spool until node or link is free; " + ways(e)
 	case BoundLocal, BoundCloud, LongestWait, LetGo:
 		return boundLate(e)
 	case NoOperator:
-		return "no operator of class " + strconv.Quote(e.Class) + " can compute on such data, so that keeping it here would lose it; " + ways(e)
+		return "no operator of class " + strconv.Quote(e.Class) + " reads such data, and keeping it local would lose it; " + ways(e)
 	case LocalFailed:
-		return "the operators here failed on it; " + ways(e)
+		return "the local operators failed; " + ways(e)
 	case Fixed:
-		return "policy " + e.Policy + " always decides so; " + ways(e)
+		return "policy " + e.Policy + " always decides this; " + ways(e)
 	case Drawn:
-		return "policy " + e.Policy + " drew lots, and " + percent(d.Propensity) + " of them say so; " + ways(e)
+		return "policy " + e.Policy + " drew this target, with a chance of " + percent(d.Propensity) + "; " + ways(e)
 	case Explored:
-		return "policy " + e.Policy + " tried this way in order to learn, at a chance of " + chance(d.Propensity) + "; " + ways(e)
+		return "policy " + e.Policy + " explored this target, with a chance of " + chance(d.Propensity) + "; " + ways(e)
 	}
 	return ways(e)
 }
@@ -57,23 +55,23 @@ func because(e *Entry) string {
 // learned says that the policy had its own idea of the times that are told: it has seen what tasks really took.
 func learned(e *Entry) string {
 	if e.Policy == banditInfo.Name {
-		return ", by what earlier tasks really took,"
+		return ", corrected by earlier outcomes,"
 	}
 	return ""
 }
 
 // boundLate explains what was bound only when a server was free.
 func boundLate(e *Entry) string {
-	text := "it waited undecided for " + seconds(e.Waited.Seconds())
+	text := "parked for " + seconds(e.Waited.Seconds())
 	switch e.Decision.Reason {
 	case BoundLocal:
-		text += " until this node was free, and of all that waited it gained most by that; "
+		text += ", until the node was free and it gained most of all parked tasks; "
 	case BoundCloud:
-		text += " until the link was free, and of all that waited it gained most by that; "
+		text += ", until the link was free and it gained most of all parked tasks; "
 	case LetGo:
-		text += ", and then the service stopped; "
+		text += ", then the service stopped; "
 	default:
-		text += ", as long as any task may; "
+		text += ", the longest that a task may wait; "
 	}
 	return text + ways(e)
 }
@@ -82,16 +80,16 @@ func boundLate(e *Entry) string {
 func mustStay(e *Entry) string {
 	switch e.Decision.Reason {
 	case GuardLinkDown:
-		return "the link to the cloud is down; " + here(e)
+		return "the link to the cloud is down; " + localOnly(e)
 	case GuardBacklog:
 		return fmt.Sprintf("the spool is %s full (%d tasks wait for the link), above the limit of %s; %s",
-			percent(e.State.Link.BacklogShare), e.State.Link.BacklogTasks, percent(e.Decision.Threshold), here(e))
+			percent(e.State.Link.BacklogShare), e.State.Link.BacklogTasks, percent(e.Decision.Threshold), localOnly(e))
 	case GuardNeverLeave:
-		return "data of class " + strconv.Quote(e.Class) + " must never leave this node; " + here(e)
+		return "data of class " + strconv.Quote(e.Class) + " must never leave this node; " + localOnly(e)
 	case GuardOutside:
-		return "policy " + e.Policy + " was never trained for such a task or node, and the cheaper way by prediction is this one; " + ways(e)
+		return "policy " + e.Policy + " was not trained for such a task or node, so the lower predicted cost decides; " + ways(e)
 	default:
-		return "policy " + e.Policy + " chose the cloud, but the spool was full; " + here(e)
+		return "policy " + e.Policy + " chose the cloud, but the spool was full; " + localOnly(e)
 	}
 }
 
@@ -119,41 +117,38 @@ func against(d *Decision) string {
 // inTime holds both predictions against the time that was left.
 func inTime(e *Entry) string {
 	if e.Deadline <= 0 {
-		return "there is no deadline, so nothing has to be sent for the sake of time; " + ways(e)
+		return "it has no deadline; " + ways(e)
 	}
 	left := (e.Deadline - e.Waited).Seconds()
 	local, cloud := e.Estimate.LocalTime, e.Estimate.CloudTime
 	if e.Decision.Reason == LocalMeets {
-		return fmt.Sprintf("it takes %s, within the %s left before its deadline", seconds(local), seconds(left))
+		return fmt.Sprintf("predicted %s, within the %s left before its deadline", seconds(local), seconds(left))
 	}
-	late := fmt.Sprintf("here it would take %s with only %s left before its deadline", seconds(local), seconds(left))
+	late := fmt.Sprintf("predicted local %s, with only %s left before its deadline", seconds(local), seconds(left))
 	if left <= 0 {
-		late = fmt.Sprintf("its deadline passed %s ago and here it would take another %s", seconds(-left), seconds(local))
+		late = fmt.Sprintf("its deadline passed %s ago; predicted local %s", seconds(-left), seconds(local))
 	}
 	switch {
 	case math.IsInf(cloud, 1):
-		return late + ", but the cloud is out of reach"
+		return late + "; the cloud is out of reach"
 	case e.Decision.Reason == BothMissLocal:
-		return late + ", but over there even " + seconds(cloud)
+		return late + "; cloud even " + seconds(cloud)
 	case cloud > left:
-		return late + ", over there " + seconds(cloud) + ", late as well but no later"
+		return late + "; cloud " + seconds(cloud) + ", late as well but no later"
 	}
-	return late + ", over there " + seconds(cloud)
+	return late + "; cloud " + seconds(cloud)
 }
 
-// ways compares both predictions, from the side that was chosen.
+// ways compares both predictions.
 func ways(e *Entry) string {
-	there := "over there " + seconds(e.Estimate.CloudTime)
+	there := "cloud " + seconds(e.Estimate.CloudTime)
 	if math.IsInf(e.Estimate.CloudTime, 1) {
 		there = "the cloud is out of reach"
 	}
-	if e.Decision.Target == Cloud {
-		return "here it would have taken " + seconds(e.Estimate.LocalTime) + ", " + there
-	}
-	return "here it takes " + seconds(e.Estimate.LocalTime) + ", " + there
+	return "predicted local " + seconds(e.Estimate.LocalTime) + ", " + there
 }
 
-func here(e *Entry) string { return "here it takes " + seconds(e.Estimate.LocalTime) }
+func localOnly(e *Entry) string { return "predicted local " + seconds(e.Estimate.LocalTime) }
 
 // afterwards is empty until the outcome is known.
 func afterwards(e *Entry) string {
@@ -162,13 +157,13 @@ func afterwards(e *Entry) string {
 	case !o.Known:
 		return ""
 	case o.Failed:
-		return "; no result came of it"
+		return "; no result"
 	case e.Deadline <= 0:
-		return "; it really took " + seconds(o.Time)
+		return "; took " + seconds(o.Time)
 	case o.Met:
-		return "; it really took " + seconds(o.Time) + ", in time"
+		return "; took " + seconds(o.Time) + ", in time"
 	}
-	return "; it really took " + seconds(o.Time) + ", too late"
+	return "; took " + seconds(o.Time) + ", too late"
 }
 
 // seconds writes a time with the unit and the digits a person would choose.
