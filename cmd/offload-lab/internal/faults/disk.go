@@ -178,7 +178,11 @@ func (s *stage) readOnly(ctx context.Context) error {
 // restartOn ends app-offload on a disk that failed, mends the disk, and starts it again. What it cannot write down it cannot
 // know afterwards: what it did since the disk failed, and said so. Events that it had refused come again.
 func (s *stage) restartOn(ctx context.Context, d *disk) error {
-	st, err := s.ask(ctx)
+	var st stack.Status
+	err := until(ctx, patience, "all that was published has come in and is done", func() (done bool, err error) {
+		st, err = s.ask(ctx)
+		return err == nil && st.Events.Received >= s.publisher.acked.Load() && st.Counts.InFlight == 0, nil
+	})
 	if err != nil {
 		return err
 	}

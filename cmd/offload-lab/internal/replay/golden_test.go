@@ -91,3 +91,35 @@ func TestInputsAreBounded(t *testing.T) {
 	require.Equal(t, 0.0, step(1))
 	require.Equal(t, 1.0, step(1.01))
 }
+
+// Every reason for which no policy had a say, and no other, is one that all policies share.
+func TestForcedDecisionsAreEverybodys(t *testing.T) {
+	for _, why := range []policy.Reason{
+		policy.GuardLinkDown, policy.GuardBacklog, policy.GuardNeverLeave, policy.SpoolFull, policy.NoOperator, policy.LocalFailed,
+	} {
+		require.True(t, forced(why), "%v", why)
+	}
+	require.False(t, forced(policy.Drawn))
+	require.False(t, forced(policy.Explored))
+}
+
+// The warnings speak from their bounds on, not at them.
+func TestWarningsKeepToTheirBounds(t *testing.T) {
+	fine := Result{Records: 2 * blocks, EffectiveSamples: fewSamples, MaxWeight: largeWeight}
+	require.Empty(t, fine.warnings())
+	for _, c := range []struct {
+		change func(*Result)
+		want   string
+	}{
+		{func(r *Result) { r.Records-- }, "too few for intervals"},
+		{func(r *Result) { r.MaxWeight++ }, "weighs as much"},
+		{func(r *Result) { r.EffectiveSamples-- }, "carry the estimate"},
+		{func(r *Result) { r.Records = fewSamples/smallShare + 1 }, "carry the estimate"},
+		{func(r *Result) { r.Unsupported = 0.001 }, "0.1 % of the decisions were certain"},
+	} {
+		r := fine
+		c.change(&r)
+		require.Len(t, r.warnings(), 1)
+		require.Contains(t, r.warnings()[0], c.want)
+	}
+}
