@@ -471,3 +471,17 @@ func TestClassNamesMakeOneTopicLevel(t *testing.T) {
 	require.Equal(t, "größe", level("größe"))
 	require.False(t, strings.ContainsAny(level("\x00"), "\x00"))
 }
+
+// A rotation that is asked for while a connection is being made would be lost with the old secrets: it is made up for.
+func TestARotationDuringADialIsMadeUpFor(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		x := &Exporter{link: newLink(), stats: newStats(), rotate: make(chan struct{}, 1), told: map[string]string{}}
+		x.deps.Log, x.backoff = &notes{}, backoff{low: time.Second, high: time.Second}
+		r := &round{x: x, dialing: true}
+		if again {
+			r.dialNext(t.Context())
+		}
+		require.Nil(t, r.rotated(t.Context(), dialed{err: errors.New("refused")}))
+		require.Len(t, x.rotate, map[bool]int{false: 0, true: 1}[again])
+	}
+}

@@ -374,3 +374,25 @@ func TestABrokerWithALimitTeachesTheSize(t *testing.T) {
 		require.Zero(t, w.ceiling, "a broker's limit may be raised")
 	})
 }
+
+// Closings count only in a row: a batch that was acknowledged between two of them shows that neither was due to what was in flight.
+func TestAnAcknowledgementBetweenTwoClosingsClearsBoth(t *testing.T) {
+	for _, between := range []bool{false, true} {
+		inBubble(t, puback, func(t *testing.T, w *window) {
+			w.add(load(1, 1))
+			flow(w)
+			w.lostConnection(true, time.Now())
+			w.connected(true)
+			if between {
+				attempts, what := flow(w)
+				require.Equal(t, []string{"1+1"}, what)
+				ack(w, attempts...)
+				w.add(load(2, 2))
+			}
+			flow(w)
+			w.lostConnection(true, time.Now())
+			require.Len(t, w.entries, 1)
+			require.Equal(t, !between, w.entries[0].suspect)
+		})
+	}
+}

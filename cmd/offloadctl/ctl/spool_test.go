@@ -221,6 +221,16 @@ func TestSpoolEncrypted(t *testing.T) {
 	r = call{}.run("spool", "export", "-keys", keyDir, "-class", "vibration", dir)
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.out, `"data":{"id":"e1","readings":[]}`)
+
+	// A key that is there does not help with records under another: that they are not written is told.
+	other := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(other, "k0"), bytes.Repeat([]byte{0}, 32), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(other, "current"), []byte("k0"), 0o600))
+	r = call{}.run("spool", "export", "-keys", other, dir)
+	require.Equal(t, exitFailed, r.code, r.err)
+	require.Empty(t, r.out)
+	require.Contains(t, r.err, "wrote 0 of 5 records; 0 have no readable task, 5 are encrypted with a key that is not here")
+
 	r = call{}.run("spool", "export", "-keys", t.TempDir(), dir)
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "reading the keys")

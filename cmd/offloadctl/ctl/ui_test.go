@@ -175,8 +175,10 @@ func TestUIRefuses(t *testing.T) {
 	require.NoError(t, err)
 	cookie := o.browser.Jar.Cookies(root)[0]
 	for _, name := range []string{"localhost:9000", "[::1]:80", "127.0.0.1"} { // as through ssh -L
-		code, _, _ := o.ask("GET", data, host(name), with("Sec-Fetch-Site", "same-origin"), with("Cookie", cookie.Name+"="+cookie.Value))
-		require.Equal(t, http.StatusOK, code, name)
+		for _, site := range []string{"same-origin", "none"} { // what the page asks for, and an address that was typed
+			code, _, _ := o.ask("GET", data, host(name), with("Sec-Fetch-Site", site), with("Cookie", cookie.Name+"="+cookie.Value))
+			require.Equal(t, http.StatusOK, code, "%s %s", name, site)
+		}
 	}
 }
 
