@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"app-offload/functions/intake"
 	"app-offload/functions/policy"
 	"app-offload/functions/task"
 )
@@ -44,9 +45,27 @@ func (p *Pipeline) split(r *run) {
 			continue
 		}
 		r.tasks = task.Split(ev, func(resource string) *task.Class { return r.rules.classes.ForResource(ev, resource) }, r.tasks[:0])
+		if cause := p.unsendable(r.tasks); cause != nil {
+			p.setAside(ev, cause)
+			r.done(i, nil)
+			continue
+		}
 		r.add(i, r.tasks)
 	}
 	p.ledger.Enter(len(r.jobs))
+}
+
+// unsendable is why an event is to be refused of which a part is too large to leave and is not read here, nil where it is to be taken.
+func (p *Pipeline) unsendable(tasks []*task.Task) error {
+	if p.setAside == nil {
+		return nil
+	}
+	for _, t := range tasks {
+		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !p.local.ReadsAll(t) {
+			return intake.TooLargeToLeave(t.Size(), largest)
+		}
+	}
+	return nil
 }
 
 // score predicts the cost of both ways for each task, in the state the node is in.

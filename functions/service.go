@@ -23,6 +23,7 @@ import (
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
+	"app-offload/functions/task"
 )
 
 // Logger is the part of EdgeX's LoggingClient that is used here.
@@ -67,10 +68,11 @@ type Pipeline struct {
 	lateness  lateness
 	decisions *decisionLog // nil without one
 
-	tracks  tracks         // keep the order per device and class
-	working sync.WaitGroup // events and tasks that are not concluded
-	later   later          // what committer and local workers must not wait for
-	refused atomic.Int64
+	tracks   tracks         // keep the order per device and class
+	working  sync.WaitGroup // events and tasks that are not concluded
+	later    later          // what committer and local workers must not wait for
+	refused  atomic.Int64
+	setAside func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 
 	givenUpSaid atomic.Int64 // stamp of when the log last told of a task given up
 }
@@ -266,6 +268,11 @@ func (s *Service) openIntake() (err error) {
 	s.quarantine.OnNotice(func(r intake.Rejected) {
 		s.log.Warnf("a message on %q is no event and was set aside, reason %s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, r.Reason, r.Detail)
 	})
+	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
+		s.setAside = func(ev *task.Event, cause error) {
+			s.quarantine.Add(ev.Topic, intake.ContentType(ev.Encoding), ev.Raw, cause)
+		}
+	}
 	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })
 	s.life.onStop("work in flight", s.drain)
 	s.limits = s.cfg.Intake.Limits()

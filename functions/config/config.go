@@ -176,10 +176,10 @@ func (c Config) Remarks() []string {
 		switch class := c.Writable.Classes[name]; {
 		case class.Off || class.NeverLeave:
 		case class.ChunkSize < 0 && c.Intake.MaxPayloadKiB<<10 > largest:
-			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "never cuts, and events of up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit no message of Seal.MaxMessageKiB, %d, and no record of the spool, and are held or done locally; lower Intake.MaxPayloadKiB or let them be cut",
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "never cuts, and events of up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are cut by their readings all the same",
 				c.Intake.MaxPayloadKiB, largest>>10, c.Seal.MaxMessageKiB)
 		case class.ChunkSize > largest>>10:
-			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of as many KiB; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool", largest>>10, c.Seal.MaxMessageKiB)
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of as many KiB; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are made half as large as that", largest>>10, c.Seal.MaxMessageKiB)
 		}
 	}
 	if file := c.Writable.Policy.PPOWeights; file != "" && file != policy.DefaultConfig().PPOWeights {

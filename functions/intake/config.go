@@ -13,6 +13,10 @@ type Config struct {
 	// MaxPayloadKiB is the size in KiB over which an event is set aside unread. The acknowledging trigger does not even take a message
 	// into memory that must hold a larger one.
 	MaxPayloadKiB int
+	// Unsendable is what becomes of an event that must be able to leave and never can, because it exceeds what a message of
+	// Seal.MaxMessageKiB and Seal.MaxDataMiB or a record of the spool may hold, and can be cut no further: "hold" takes it, and it stays in
+	// the spool as Export.Oversized says; "refuse" sets it aside at the door, counted under the reason "unsendable".
+	Unsendable string
 	// MaxDepth is how deeply objects and arrays may nest in an event, the outermost included.
 	MaxDepth int
 	// MaxEvents is how many events may be under way at once; the next ones wait (acknowledging trigger) or are refused and counted (default trigger).
@@ -51,10 +55,17 @@ type Config struct {
 	ReadBufferKiB int
 }
 
+// The words of Config.Unsendable.
+const (
+	UnsendableHold   = "hold"
+	UnsendableRefuse = "refuse"
+)
+
 // DefaultConfig is what an absent section means.
 func DefaultConfig() Config {
 	return Config{
 		MaxPayloadKiB: 16 * 1024,
+		Unsendable:    UnsendableHold,
 		MaxDepth:      32,
 		MaxEvents:     1024,
 		MaxMiB:        64,
@@ -78,6 +89,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	p := check.In("Intake")
 	check.Range(p, "MaxPayloadKiB", c.MaxPayloadKiB, 1, 256*1024)
+	p.OneOf("Unsendable", c.Unsendable, UnsendableHold, UnsendableRefuse)
 	check.Range(p, "MaxDepth", c.MaxDepth, 4, 32)
 	check.Range(p, "MaxEvents", c.MaxEvents, 1, 1<<20)
 	check.Range(p, "MaxMiB", c.MaxMiB, 1, 64*1024)

@@ -34,6 +34,7 @@ const (
 	ReasonBadID         = "bad_id"                   // an id that is not a lower-case UUID
 	ReasonContentType   = "unsupported_content_type" // neither JSON nor CBOR
 	ReasonErrorEnvelope = "error_envelope"           // an envelope that carries an error message instead of data
+	ReasonUnsendable    = "unsendable"               // an event of which a part fits no message; see Config.Unsendable
 )
 
 // RejectError says why bytes are not taken as an event.
@@ -45,6 +46,19 @@ type RejectError struct {
 
 // Error is the reason followed by the detail.
 func (e *RejectError) Error() string { return "rejecting event: " + e.Reason + ": " + e.Detail }
+
+// TooLargeToLeave is the cause under which an event is set aside of which a part of some bytes fits no message, as the largest has fewer.
+func TooLargeToLeave(size, largest int) *RejectError {
+	return reject(ReasonUnsendable, "%d bytes of it can be cut no further, and at most %d fit a message of Seal.MaxMessageKiB and a record of the spool", size, largest)
+}
+
+// ContentType is that of an event in an encoding.
+func ContentType(of task.Encoding) string {
+	if of == task.CBOR {
+		return ContentTypeCBOR
+	}
+	return ContentTypeJSON
+}
 
 // reject formats what a stranger sent: each part is cut before it is quoted, which may make four bytes of one.
 func reject(reason, format string, args ...any) *RejectError {

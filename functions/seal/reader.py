@@ -260,7 +260,7 @@ def unfold(data):
 
 # --- batches -------------------------------------------------------------------------------------------------------
 
-ENCODINGS = {1: "json", 2: "cbor", 3: "text", 4: "binary"}
+ENCODINGS = {1: "json", 2: "cbor", 3: "text", 4: "binary", 5: "raw"}
 TASK = {1: "eventId", 2: "device", 3: "profile", 4: "source", 5: "resource", 6: "class", 18: "holes", 22: "policy", 24: "correlationId"}
 NUMBERS = {7: "origin", 8: "received", 9: "chunk", 10: "of", 15: "offset", 16: "count", 17: "hole", 20: "deadlineMs", 23: "priority"}
 FLOATS = {19: "complexity", 21: "score"}

@@ -57,7 +57,7 @@ type hole struct {
 // encoding is a task.Encoding with a name in JSON.
 type encoding task.Encoding
 
-var encodingNames = [...]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary"}
+var encodingNames = [...]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary", task.Raw: "raw"}
 
 func (e encoding) MarshalText() ([]byte, error) {
 	if int(e) >= len(encodingNames) {
@@ -155,7 +155,7 @@ func appendContent(dst []byte, enc task.Encoding, data []byte) ([]byte, error) {
 	switch {
 	case enc == task.JSON && isObject(data):
 		return append(append(append(dst, `,"event":`...), data...), '}'), nil
-	case enc != task.CBOR && enc != task.Binary && utf8.Valid(data):
+	case (enc == task.JSON || enc == task.Text) && utf8.Valid(data):
 		name, c = `,"text":`, string(data)
 	case data == nil:
 		c = []byte{} // null would mean that there is no data

@@ -51,7 +51,7 @@ type ClassConfig struct {
 	// Complexity, up to 100, is the cost of processing relative to size. 0 means the default, 20; -1 is no cost at all.
 	Complexity float64
 	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 leaves events whole, and cuts by 256 where it pays: an event
-	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 never cuts.
+	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 cuts nothing but what exceeds that limit.
 	ChunkSize int
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
 	// It holds for what is decided from then on, what waits under policy defer included: what is in the spool to be sent is sent, and

@@ -125,6 +125,11 @@ func fits(hole Hole, chunks []*Task) error {
 		switch t.Encoding {
 		case Text:
 			held = elements(t.Data)
+		case CBOR:
+			held = -1
+			if n, _, ok := readingsHead(t.Data); ok {
+				held = n
+			}
 		case JSON:
 			held = t.Count
 			if len(t.Data) < 2 || t.Data[0] != '[' || t.Data[len(t.Data)-1] != ']' {
@@ -149,14 +154,18 @@ func (h Hole) appendValue(raw []byte, chunks []*Task, frame Encoding) []byte {
 		value = make([]byte, 0, h.Length) // chunks need not end where base64 groups do
 	}
 	for i, t := range chunks {
-		if i > 0 && h.Encoding != Binary {
+		data := t.Data
+		switch h.Encoding {
+		case CBOR:
+			_, at, _ := readingsHead(data)
+			data = data[at:]
+		case JSON:
+			data = data[1 : len(data)-1]
+		}
+		if i > 0 && (h.Encoding == Text || h.Encoding == JSON) {
 			value = append(value, ',')
 		}
-		if h.Encoding == JSON {
-			value = append(value, t.Data[1:len(t.Data)-1]...)
-			continue
-		}
-		value = append(value, t.Data...)
+		value = append(value, data...)
 	}
 	if base64 {
 		return strict.AppendEncode(raw, value)

@@ -357,7 +357,7 @@ func share(v, high float64) (float64, error) {
 }
 
 func encoding(v uint64) (Encoding, error) {
-	n, err := within(v, int(Binary))
+	n, err := within(v, int(Raw))
 	return Encoding(n), err
 }
 

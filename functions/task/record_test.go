@@ -174,7 +174,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a length beyond the end", append(least(), 0x0a, 0x05, 'a'), "field 1: unexpected EOF"},
 		{"a chunk beyond the count", number(fieldChunk, 1), "chunk 1 of 1"},
 		{"too many tasks", number(fieldOf, MaxTasks+1), "field 10: 65537 is more than 65536"},
-		{"an unknown encoding", number(fieldEncoding, 5), "field 12: 5 is more than 4"},
+		{"an unknown encoding", number(fieldEncoding, 6), "field 12: 6 is more than 5"},
 		{"an unknown type", number(fieldValueType, 27), "field 14"},
 		{"an offset no int holds", number(fieldOffset, math.MaxUint64), "field 15"},
 		{"a deadline no duration holds", number(fieldDeadline, math.MaxUint64), "field 20"},

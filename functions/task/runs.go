@@ -27,64 +27,98 @@ const patient = 64 << 10
 // runSize is about the size in bytes of a chunk of readings.
 const runSize = 64 << 10
 
-// addRuns cuts an event of JSON that is still too large by its readings: those between the values that are cut leave in runs.
+// addRuns cuts an event that is still too large by its readings: those between the values that are cut leave in runs, and one that is
+// itself too large leaves in pieces of its bytes. What must not leave stays as it is, for the operators here.
 func addRuns(ev *Event, whole *Class, cuts []cut, room int) []cut {
 	size := len(ev.Raw)
 	for i := range cuts {
 		size -= cuts[i].end - cuts[i].start
 		room -= cuts[i].pieces()
 	}
-	if whole.Largest <= 0 || size <= whole.Largest || ev.Encoding != JSON || room < len(cuts)+1 {
+	if whole.Largest <= 0 || size <= whole.Largest || whole.NeverLeave {
 		return cuts
 	}
-	bounds, ok := readingBounds(ev.Raw, len(ev.Readings))
+	find := readingBounds
+	if ev.Encoding == CBOR {
+		find = cborBounds
+	}
+	bounds, ok := find(ev.Raw, len(ev.Readings))
 	if !ok {
 		return cuts
 	}
-	room /= len(cuts) + 1 // for each run
-	var all []cut
-	from := 0
-	for i := range cuts {
-		all = appendRun(all, whole, bounds, from, cuts[i].reading, room)
-		all = append(all, cuts[i])
-		from = cuts[i].reading + 1
+	r := runner{ev: ev, class: whole, bounds: bounds}
+	parts := len(cuts) + 1
+	for _, b := range bounds {
+		if r.tooLarge(b) {
+			parts += 2
+		}
 	}
-	return appendRun(all, whole, bounds, from, len(bounds), room)
-}
-
-// appendRun cuts out the readings from one index up to, but without, another.
-func appendRun(cuts []cut, whole *Class, bounds [][2]int, from, to, room int) []cut {
-	if to-from < 2 {
+	if r.room = room / parts; r.room < 1 {
 		return cuts
 	}
+	from := 0
+	for i := range cuts {
+		r.run(from, cuts[i].reading)
+		r.cuts = append(r.cuts, cuts[i])
+		from = cuts[i].reading + 1
+	}
+	r.run(from, len(bounds))
+	return r.cuts
+}
+
+// runner gathers the cuts of an event that is cut by its readings.
+type runner struct {
+	ev     *Event
+	class  *Class
+	bounds [][2]int
+	room   int // pieces that each cut may have
+	cuts   []cut
+}
+
+func (r *runner) tooLarge(b [2]int) bool { return b[1]-b[0] > r.class.Largest/2 }
+
+// run cuts out the readings from one index up to, but without, another.
+func (r *runner) run(from, to int) {
+	for i := from; i < to; i++ {
+		b := r.bounds[i]
+		if !r.tooLarge(b) {
+			continue
+		}
+		r.small(from, i)
+		r.cuts = append(r.cuts, cut{
+			reading: i, class: r.class, start: b[0], end: b[1], raw: true, data: r.ev.Raw[b[0]:b[1]], length: b[1] - b[0],
+			size: max(1, min(runSize, r.class.Largest/2), (b[1]-b[0]+r.room-1)/r.room),
+		})
+		from = i + 1
+	}
+	r.small(from, to)
+}
+
+// small is run for readings of which many fit a message.
+func (r *runner) small(from, to int) {
+	if to-from < 2 {
+		return
+	}
 	largest := 1
-	for _, b := range bounds[from:to] {
+	for _, b := range r.bounds[from:to] {
 		largest = max(largest, b[1]-b[0])
 	}
-	size := max(1, min(runSize, whole.Largest/2)/largest, (to-from+room-1)/room)
-	return append(cuts, cut{
-		reading: from, class: whole, start: bounds[from][0], end: bounds[to-1][1], length: to - from, size: size, bounds: bounds[from:to],
+	size := max(1, min(runSize, r.class.Largest/2)/largest, (to-from+r.room-1)/r.room)
+	r.cuts = append(r.cuts, cut{
+		reading: from, class: r.class, start: r.bounds[from][0], end: r.bounds[to-1][1], length: to - from, size: size, bounds: r.bounds[from:to],
 	})
 }
 
-// runs appends the pieces of a run of readings, each an array of JSON.
+// runs appends the pieces of a run of readings, each an array in the encoding of the event.
 func (c *cut) runs(ev *Event, hole int, slab []Task) []Task {
 	for at := 0; at < c.length; at += c.size {
 		n := min(c.size, c.length-at)
 		t := newTask(ev, c.class)
-		t.Encoding, t.Offset, t.Count, t.Hole = JSON, at, n, hole
-		inner := ev.Raw[c.bounds[at][0]:c.bounds[at+n-1][1]]
-		t.Data = append(append(append(make([]byte, 0, len(inner)+2), '['), inner...), ']')
-		if at > 0 { // blanks before a reading stay with it, so that joining restores every byte
-			blanks := ev.Raw[c.bounds[at-1][1]:c.bounds[at][0]]
-			blanks = blanks[bytes.IndexByte(blanks, ',')+1:]
-			t.Data = append(append(append(make([]byte, 0, len(blanks)+len(inner)+2), '['), blanks...), inner...)
-			t.Data = append(t.Data, ']')
-		}
-		if at+n < c.length { // and those behind it, before the comma
-			behind := ev.Raw[c.bounds[at+n-1][1]:c.bounds[at+n][0]]
-			behind = behind[:bytes.IndexByte(behind, ',')]
-			t.Data = append(append(t.Data[:len(t.Data)-1], behind...), ']')
+		t.Offset, t.Count, t.Hole = at, n, hole
+		if t.Encoding = ev.Encoding; t.Encoding == CBOR {
+			t.Data = append(appendReadingsHead(nil, n), ev.Raw[c.bounds[at][0]:c.bounds[at+n-1][1]]...)
+		} else {
+			t.Data = c.jsonRun(ev.Raw, at, n)
 		}
 		t.Readings = ev.Readings[c.reading+at : c.reading+at+n : c.reading+at+n]
 		for i := range t.Readings {
@@ -94,6 +128,24 @@ func (c *cut) runs(ev *Event, hole int, slab []Task) []Task {
 		slab = append(slab, t)
 	}
 	return slab
+}
+
+// jsonRun is the array of n readings of a run.
+func (c *cut) jsonRun(raw []byte, at, n int) []byte {
+	inner := raw[c.bounds[at][0]:c.bounds[at+n-1][1]]
+	data := append(append(append(make([]byte, 0, len(inner)+2), '['), inner...), ']')
+	if at > 0 { // blanks before a reading stay with it, so that joining restores every byte
+		blanks := raw[c.bounds[at-1][1]:c.bounds[at][0]]
+		blanks = blanks[bytes.IndexByte(blanks, ',')+1:]
+		data = append(append(append(make([]byte, 0, len(blanks)+len(inner)+2), '['), blanks...), inner...)
+		data = append(data, ']')
+	}
+	if at+n < c.length { // and those behind it, before the comma
+		behind := raw[c.bounds[at+n-1][1]:c.bounds[at+n][0]]
+		behind = behind[:bytes.IndexByte(behind, ',')]
+		data = append(append(data[:len(data)-1], behind...), ']')
+	}
+	return data
 }
 
 // readingBounds finds where each of the n readings of an event begins and ends. The event is valid JSON.

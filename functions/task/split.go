@@ -20,7 +20,8 @@ type cut struct {
 	reading    int
 	class      *Class
 	start, end int      // the range of Event.Raw that becomes a hole
-	text       bool     // elements of an array; otherwise bytes of a binary
+	text       bool     // elements of an array; otherwise bytes
+	raw        bool     // bytes of the event; otherwise those of a binary
 	data       []byte   // what is handed to the chunks: text without brackets, or the binary's bytes
 	length     int      // of the whole value: elements or bytes
 	size       int      // of one chunk: elements, bytes or readings
@@ -29,6 +30,19 @@ type cut struct {
 
 // readings is how many readings leave the frame.
 func (c *cut) readings() int { return max(1, len(c.bounds)) }
+
+// encoding is that of the pieces and of the hole.
+func (c *cut) encoding(ev *Event) Encoding {
+	switch {
+	case c.bounds != nil:
+		return ev.Encoding
+	case c.raw:
+		return Raw
+	case c.text:
+		return Text
+	}
+	return Binary
+}
 
 func (c *cut) pieces() int { return (c.length + c.size - 1) / c.size }
 
@@ -102,6 +116,9 @@ func measure(ev *Event, r *Reading, class *Class, room int) (cut, bool) {
 	if c.length <= c.size {
 		return cut{}, false
 	}
+	if most := class.Largest / 2; most > 0 { // whatever ChunkSize says: larger pieces would fit no message
+		c.size = min(c.size, max(1, most/max(1, len(c.data)/c.length)))
+	}
 	c.size = max(c.size, (c.length+room-1)/room)
 	return c, true
 }
@@ -164,10 +181,7 @@ func cutUp(ev *Event, whole *Class, cuts []cut, tagged, critical bool, dst []*Ta
 // chunks appends the pieces of one value. The reading of chunk n is readings[n-1].
 func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Task {
 	r := &ev.Readings[c.reading]
-	encoding, rest := Binary, c.data
-	if c.text {
-		encoding = Text
-	}
+	encoding, rest := c.encoding(ev), c.data
 	for at := 0; at < c.length; at += c.size {
 		t := newTask(ev, c.class)
 		if whole := slab[0].Class; whole.NeverLeave {
@@ -176,9 +190,13 @@ func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Tas
 		t.Resource, t.Type, t.Encoding = r.Resource, r.Type, encoding
 		t.Offset, t.Count, t.Hole = at, min(c.size, c.length-at), hole
 		t.Data, rest = c.take(rest, t.Count)
-		t.Critical = c.class.marks(r.Resource) || c.class.outside(r.Type, t.Data)
+		t.Critical = c.class.marks(r.Resource) || !c.raw && c.class.outside(r.Type, t.Data)
 
 		n := len(slab) - 1
+		if c.raw { // nothing that an operator reads
+			slab = append(slab, t)
+			continue
+		}
 		readings[n] = Reading{
 			Resource: r.Resource, Type: r.Type, Units: r.Units, MediaType: r.MediaType, Origin: r.Origin,
 			Value: t.Data, Encoding: encoding,
@@ -222,14 +240,15 @@ func fillFrame(t *Task, ev *Event, cuts []cut) {
 		t.Readings = append(t.Readings, ev.Readings[next:c.reading]...)
 		from, next = c.end, c.reading+c.readings()
 		for _, r := range ev.Readings[c.reading:next] {
-			t.Cut = append(t.Cut, Reading{Resource: r.Resource, Type: r.Type})
+			typ := r.Type
+			if c.raw { // whatever it was, its pieces are nothing that an operator reads
+				typ = Object
+			}
+			t.Cut = append(t.Cut, Reading{Resource: r.Resource, Type: typ})
 		}
-		t.Holes[i] = Hole{Resource: ev.Readings[c.reading].Resource, At: len(t.Data), Length: c.length, Encoding: Binary}
-		switch {
-		case c.bounds != nil:
-			t.Holes[i].Resource, t.Holes[i].Encoding = "", JSON
-		case c.text:
-			t.Holes[i].Encoding = Text
+		t.Holes[i] = Hole{Resource: ev.Readings[c.reading].Resource, At: len(t.Data), Length: c.length, Encoding: c.encoding(ev)}
+		if c.bounds != nil {
+			t.Holes[i].Resource = ""
 		}
 	}
 	t.Data = append(t.Data, ev.Raw[from:]...)

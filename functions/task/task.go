@@ -17,6 +17,7 @@ const (
 	CBOR                       // an Event DTO as CBOR
 	Text                       // a chunk of an array: elements as text, separated by commas, without brackets
 	Binary                     // a chunk of a binary value: the bytes themselves, no base64
+	Raw                        // a chunk of a reading that no message holds: bytes of the event, as they stand there
 )
 
 // Event is one received EdgeX event: its bytes and an index into them.
@@ -88,7 +89,7 @@ type Hole struct {
 	Resource string
 	At       int      // offset in the frame's Data at which the value is to be inserted
 	Length   int      // elements or bytes of the whole value, or readings
-	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64. JSON is a run of readings
+	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64. JSON and CBOR are runs of readings; Raw is bytes of one
 }
 
 // Size is the number of bytes the task's data holds.

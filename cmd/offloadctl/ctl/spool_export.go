@@ -159,7 +159,7 @@ func exportLine(r *spool.Record) exported {
 	return line
 }
 
-var encodings = map[task.Encoding]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary"}
+var encodings = map[task.Encoding]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary", task.Raw: "raw"}
 
 // dataOf is the task's data in the most readable form; a []byte becomes base64. A frame with holes is no JSON.
 func dataOf(t *task.Task) (data any, base64 bool) {
