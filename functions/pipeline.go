@@ -48,6 +48,7 @@ func (p *Pipeline) split(r *run) {
 		if cause := p.unsendable(r.tasks); cause != nil {
 			p.setAside(ev, cause)
 			r.done(i, nil)
+			r.over()
 			continue
 		}
 		r.add(i, r.tasks)
