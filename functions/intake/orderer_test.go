@@ -170,3 +170,19 @@ func TestDeviceQueueIsStable(t *testing.T) {
 		require.True(t, a.event.Origin < b.event.Origin || a.event.Origin == b.event.Origin && a.arrival < b.arrival)
 	}
 }
+
+// An event is late if a later one of its device has gone on; one of the same time is not, and a late one makes no other punctual.
+func TestOrdererCountsWhatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := orderer(&testSink{}, "20ms")
+		for _, row := range []struct {
+			origin int64
+			late   uint64
+		}{{5, 0}, {5, 0}, {3, 1}, {4, 2}, {5, 2}, {6, 2}} {
+			o.Submit([]*task.Event{event("a", row.origin)}, ignore)
+			require.Equal(t, row.late, o.Late(), "origin %d", row.origin)
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, o.Close(t.Context()))
+	})
+}
