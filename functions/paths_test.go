@@ -332,3 +332,49 @@ func publishEvents(t *testing.T, url string, devices, perEach int) {
 		}
 	}
 }
+
+// TestWhatFollowsARefusedEventIsRefusedUntilThatComesAgain, although there is room by then: its sender could not know yet that it was
+// refused. A sender that does not promise to come again blocks nothing, and other devices go on.
+func TestWhatFollowsARefusedEventIsRefusedUntilThatComesAgain(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
+	class := cfg.Writable.Classes["default"]
+	class.OnFull = spool.Refuse
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{})
+	put := func(events ...*task.Event) (refused int) {
+		var mu sync.Mutex
+		var done sync.WaitGroup
+		done.Add(len(events))
+		Again{s.Pipeline}.Submit(events, func(_ int, err error) {
+			defer done.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				require.ErrorIs(t, err, ErrRefused)
+				refused++
+			}
+		})
+		done.Wait()
+		return refused
+	}
+	n := 0
+	for ; put(large("filler", n, 100_000)) == 0; n++ {
+	}
+	base := time.Now().UnixNano()
+	at := func(device string, n int) *task.Event {
+		ev := stamped(device, base, n)
+		ev.Raw = append(ev.Raw[:len(ev.Raw)-1:len(ev.Raw)-1], fmt.Sprintf(`,"tags":{"x":"%0100000d"}}`, 0)...)
+		return ev
+	}
+	first, second, other := at("a", 1), at("a", 2), at("b", 3)
+	require.Equal(t, 1, put(first))
+	for range 20 {
+		s.spool.Drop([]uint64{s.spool.Take(class.Priority, "default", spool.Live, 1, 1<<20, nil)[0].Seq}, "test")
+	}
+	require.Equal(t, 1, put(second), "the first has not come again")
+	require.Zero(t, put(other), "another device")
+	require.Zero(t, put(first, second))
+	require.Zero(t, put(at("a", 4)))
+	inSpool(t, s).require(t, "in the spool")
+}
