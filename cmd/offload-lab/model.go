@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"app-offload/functions/engine"
+	"app-offload/functions/engine/onnx"
 	"app-offload/functions/engine/tflite"
 )
 
 const modelExamples = `  offload-lab model bearing.tflite             inputs, outputs, operators, memory, and the time of a run
-  offload-lab model -runs 1000 -json m.tflite  the same for other programs
+  offload-lab model -runs 1000 -json m.onnx    the same for other programs
 `
 
 // modelReport is what the verb prints.
@@ -65,7 +66,7 @@ func timeModel(ctx context.Context, path string, runs int, memory int64) (*model
 	if err != nil {
 		return nil, fmt.Errorf("reading the model: %w", err)
 	}
-	program, err := tflite.Load(file, tflite.Limits{MaxBytes: memory})
+	program, err := loadModel(file, memory)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -87,6 +88,14 @@ func timeModel(ctx context.Context, path string, runs int, memory int64) (*model
 	}
 	slices.Sort(took)
 	return &modelReport{File: path, Size: int64(len(file)), Info: program.Info(), Runs: len(took), Median: took[len(took)/2], P99: took[len(took)*99/100]}, nil
+}
+
+// loadModel chooses the engine by the mark that TensorFlow Lite's files have; those of ONNX have none.
+func loadModel(file []byte, memory int64) (engine.Program, error) {
+	if len(file) >= 8 && string(file[4:8]) == "TFL3" {
+		return tflite.Load(file, tflite.Limits{MaxBytes: memory})
+	}
+	return onnx.Load(file, onnx.Limits{MaxBytes: memory})
 }
 
 // fillInputs draws inputs: the time of a run depends on them a little, so that zeros would flatter.

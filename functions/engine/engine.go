@@ -1,6 +1,6 @@
 // Package engine describes models that a gateway can run: what goes in, what comes out, and what a run costs.
 //
-// An engine reads one file format: functions/engine/tflite reads TensorFlow Lite. It checks a file before it takes memory for it, and an
+// An engine reads one file format: functions/engine/tflite reads TensorFlow Lite, functions/engine/onnx ONNX. It checks a file before it takes memory for it, and an
 // error names the byte and what was expected there. A loaded Program is immutable and shared; a Session holds the memory of one run and
 // belongs to one goroutine. A run allocates nothing.
 package engine
@@ -23,9 +23,13 @@ const (
 	Int32
 	Int64
 	Bool
+	Float64
+	Uint16
+	Uint32
+	Uint64
 )
 
-var typeNames = [...]string{"invalid", "float32", "int8", "uint8", "int16", "int32", "int64", "bool"}
+var typeNames = [...]string{"invalid", "float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float64", "uint16", "uint32", "uint64"}
 
 func (t Type) String() string {
 	if int(t) < len(typeNames) {
@@ -39,11 +43,11 @@ func (t Type) Size() int {
 	switch t {
 	case Int8, Uint8, Bool:
 		return 1
-	case Int16:
+	case Int16, Uint16:
 		return 2
-	case Float32, Int32:
+	case Float32, Int32, Uint32:
 		return 4
-	case Int64:
+	case Int64, Uint64, Float64:
 		return 8
 	}
 	return 0
@@ -88,6 +92,10 @@ type Tensor struct {
 	I16 []int16
 	I32 []int32
 	I64 []int64
+	F64 []float64
+	U16 []uint16
+	U32 []uint32
+	U64 []uint64
 }
 
 // Allocate takes zeroed memory for all elements.
@@ -106,6 +114,14 @@ func (t *Tensor) Allocate() {
 		t.I32 = make([]int32, n)
 	case Int64:
 		t.I64 = make([]int64, n)
+	case Float64:
+		t.F64 = make([]float64, n)
+	case Uint16:
+		t.U16 = make([]uint16, n)
+	case Uint32:
+		t.U32 = make([]uint32, n)
+	case Uint64:
+		t.U64 = make([]uint64, n)
 	}
 }
 

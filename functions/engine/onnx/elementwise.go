@@ -1,0 +1,338 @@
+package onnx
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+)
+
+// unary computes float32 or float64 elements one by one.
+func unary(f func(float64) float64) func(*call) {
+	return func(c *call) {
+		x := c.input(0, engine.Float32, engine.Float64)
+		y := c.output(0, x.Type, x.Shape)
+		for i, v := range x.F32 {
+			y.F32[i] = float32(f(float64(v)))
+		}
+		if x.Type == engine.Float64 {
+			for i, v := range x.F64 {
+				y.F64[i] = f(v)
+			}
+		}
+	}
+}
+
+// activation is unary with the attributes alpha and beta.
+func activation(alpha, beta float32, f func(x, alpha, beta float32) float32) func(*call) {
+	return func(c *call) {
+		x := c.input(0, engine.Float32)
+		y := c.output(0, x.Type, x.Shape)
+		a, b := c.float("alpha", alpha), c.float("beta", beta)
+		for i, v := range x.F32 {
+			y.F32[i] = f(v, a, b)
+		}
+	}
+}
+
+// curve is a function of float32 with two parameters, as recurrent layers name them.
+type curve func(x, alpha, beta float32) float32
+
+func sigmoid(x, _, _ float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
+func tanh(x, _, _ float32) float32    { return float32(math.Tanh(float64(x))) }
+func relu(x, _, _ float32) float32    { return max(x, 0) }
+func leaky(x, a, _ float32) float32 {
+	if x < 0 {
+		return a * x
+	}
+	return x
+}
+
+func elu(x, a, _ float32) float32 {
+	if x < 0 {
+		return a * float32(math.Expm1(float64(x)))
+	}
+	return x
+}
+func hardSigmoid(x, a, b float32) float32 { return min(max(a*x+b, 0), 1) }
+func hardSwish(x, _, _ float32) float32   { return x * min(max(x/6+0.5, 0), 1) }
+func softplus(x, _, _ float32) float32    { return float32(math.Log1p(math.Exp(float64(x)))) }
+func softsign(x, _, _ float32) float32    { return x / (1 + max(x, -x)) }
+func affine(x, a, b float32) float32      { return a*x + b }
+func scaledTanh(x, a, b float32) float32  { return a * float32(math.Tanh(float64(b*x))) }
+func threshold(x, a, _ float32) float32 {
+	if x > a {
+		return x
+	}
+	return 0
+}
+
+func celu(x, a, _ float32) float32 {
+	return max(x, 0) + min(0, a*float32(math.Expm1(float64(x/a))))
+}
+
+func selu(c *call) {
+	x := c.input(0, engine.Float32)
+	y := c.output(0, x.Type, x.Shape)
+	alpha, gamma := c.float("alpha", 1.67326319217681884765625), c.float("gamma", 1.05070102214813232421875)
+	for i, v := range x.F32 {
+		y.F32[i] = gamma * elu(v, alpha, 0)
+	}
+}
+
+func shrink(c *call) {
+	x := c.input(0, engine.Float32)
+	y := c.output(0, x.Type, x.Shape)
+	bias, lambda := c.float("bias", 0), c.float("lambd", 0.5)
+	for i, v := range x.F32 {
+		switch {
+		case v < -lambda:
+			y.F32[i] = v + bias
+		case v > lambda:
+			y.F32[i] = v - bias
+		default:
+			y.F32[i] = 0
+		}
+	}
+}
+
+// pairs computes pairs of elements over a common shape; a result is of type R.
+func pairs[T, R number](c *call, a, b, y *value, f func(T, T) R) {
+	if y.Elements() == 0 {
+		return
+	}
+	x1, x2, out := data[T](&a.Tensor), data[T](&b.Tensor), data[R](&y.Tensor)
+	s1, s2 := c.spread(a.Shape, y.Shape), c.spread(b.Shape, y.Shape)
+	w, last := c.start(y.Shape, s1, s2)
+	e1, e2 := end(s1), end(s2)
+	for ; w.left > 0; w.next() {
+		p, q := w.offset[0], w.offset[1]
+		for i := range out[:last] {
+			out[i] = f(x1[p], x2[q])
+			p += e1
+			q += e2
+		}
+		out = out[last:]
+	}
+}
+
+// pair are two inputs of one type with the output of their common shape.
+func (c *call) pair(i, j int, of engine.Type) (a, b, y *value) {
+	a, b = c.input(i), c.input(j)
+	if a.Type != b.Type {
+		c.fail("%s and %s differ in type", &a.Spec, &b.Spec)
+	}
+	if of == engine.Invalid {
+		of = a.Type
+	}
+	return a, b, c.output(0, of, c.broadcast(a.Shape, b.Shape))
+}
+
+// arithmetic is an operator for all numbers.
+func arithmetic(op byte) func(*call) {
+	return func(c *call) {
+		a, b, y := c.pair(0, 1, engine.Invalid)
+		c.arithmetic(op, a, b, y)
+	}
+}
+
+// Functions of all types, made once: making one takes memory.
+var (
+	float32s, float64s            = made(floatOf[float32]), made(floatOf[float64])
+	int8s, int16s, int32s, int64s = made(integerOf[int8]), made(integerOf[int16]), made(integerOf[int32]), made(integerOf[int64])
+	uint8s, uint16s               = made(integerOf[uint8]), made(integerOf[uint16])
+	uint32s, uint64s              = made(integerOf[uint32]), made(integerOf[uint64])
+)
+
+func made[T number](of func(byte) func(a, b T) T) map[byte]func(a, b T) T {
+	table := map[byte]func(a, b T) T{}
+	for _, op := range []byte("+-*/<>%flr") {
+		table[op] = of(op)
+	}
+	return table
+}
+
+func (c *call) arithmetic(op byte, a, b, y *value) {
+	switch y.Type {
+	case engine.Float32:
+		pairs(c, a, b, y, float32s[op])
+	case engine.Float64:
+		pairs(c, a, b, y, float64s[op])
+	case engine.Int8:
+		pairs(c, a, b, y, int8s[op])
+	case engine.Uint8, engine.Bool:
+		pairs(c, a, b, y, uint8s[op])
+	case engine.Int16:
+		pairs(c, a, b, y, int16s[op])
+	case engine.Uint16:
+		pairs(c, a, b, y, uint16s[op])
+	case engine.Int32:
+		pairs(c, a, b, y, int32s[op])
+	case engine.Uint32:
+		pairs(c, a, b, y, uint32s[op])
+	case engine.Int64:
+		pairs(c, a, b, y, int64s[op])
+	case engine.Uint64:
+		pairs(c, a, b, y, uint64s[op])
+	}
+}
+
+func numberOf[T number](op byte) func(a, b T) T {
+	switch op {
+	case '+':
+		return func(a, b T) T { return a + b }
+	case '-':
+		return func(a, b T) T { return a - b }
+	case '*':
+		return func(a, b T) T { return a * b }
+	case '<':
+		return func(a, b T) T { return min(a, b) }
+	case '>':
+		return func(a, b T) T { return max(a, b) }
+	}
+	return nil
+}
+
+func floatOf[T float32 | float64](op byte) func(a, b T) T {
+	switch op {
+	case '/':
+		return func(a, b T) T { return a / b }
+	case '%', 'f':
+		return func(a, b T) T { return T(math.Mod(float64(a), float64(b))) }
+	}
+	return numberOf[T](op)
+}
+
+func integerOf[T integer](op byte) func(a, b T) T {
+	switch op {
+	case '/':
+		return func(a, b T) T {
+			if b == 0 {
+				return 0
+			}
+			return a / b
+		}
+	case '%': // the sign of the divisor, as Python has it
+		return func(a, b T) T {
+			if b == 0 {
+				return 0
+			}
+			r := a % b
+			if r != 0 && (r < 0) != (b < 0) {
+				r += b
+			}
+			return r
+		}
+	case 'f':
+		return func(a, b T) T {
+			if b == 0 {
+				return 0
+			}
+			return a % b
+		}
+	case 'l':
+		return func(a, b T) T { return a << uint64(b&63) }
+	case 'r':
+		return func(a, b T) T { return a >> uint64(b&63) }
+	}
+	return numberOf[T](op)
+}
+
+func mod(c *call) {
+	op := byte('%')
+	if c.int("fmod", 0) != 0 {
+		op = 'f'
+	}
+	arithmetic(op)(c)
+}
+
+func bitShift(c *call) {
+	op := byte('r')
+	if c.string("direction", "") == "LEFT" {
+		op = 'l'
+	}
+	if t := c.input(0).Type; t == engine.Float32 || t == engine.Float64 {
+		c.fail("expected integers, found %s", t)
+	}
+	arithmetic(op)(c)
+}
+
+// variadic folds all inputs.
+func variadic(op byte, mean bool) func(*call) {
+	return func(c *call) {
+		first := c.input(0)
+		shape := c.copyShape(first.Shape)
+		for i := range c.in {
+			if c.input(i).Type != first.Type {
+				c.fail("input %d is %s, input 0 is %s", i, c.input(i).Type, first.Type)
+			}
+			shape = c.broadcast(shape, c.input(i).Shape)
+		}
+		y := c.output(0, first.Type, shape)
+		strides := c.strides(shape)
+		c.move(y, 0, strides, first, 0, c.spread(first.Shape, shape), shape)
+		for i := 1; i < len(c.in); i++ {
+			c.arithmetic(op, y, c.in[i], y)
+		}
+		if mean {
+			for i := range y.F32 {
+				y.F32[i] /= float32(len(c.in))
+			}
+		}
+	}
+}
+
+// comparison is an operator with truth values as its result.
+func comparison(op string) func(*call) {
+	return func(c *call) {
+		a, b, y := c.pair(0, 1, engine.Bool)
+		switch a.Type {
+		case engine.Float32:
+			pairs(c, a, b, y, compare[float32](op))
+		case engine.Float64:
+			pairs(c, a, b, y, compare[float64](op))
+		case engine.Int8:
+			pairs(c, a, b, y, compare[int8](op))
+		case engine.Uint8, engine.Bool:
+			pairs(c, a, b, y, compare[uint8](op))
+		case engine.Int16:
+			pairs(c, a, b, y, compare[int16](op))
+		case engine.Uint16:
+			pairs(c, a, b, y, compare[uint16](op))
+		case engine.Int32:
+			pairs(c, a, b, y, compare[int32](op))
+		case engine.Uint32:
+			pairs(c, a, b, y, compare[uint32](op))
+		case engine.Int64:
+			pairs(c, a, b, y, compare[int64](op))
+		case engine.Uint64:
+			pairs(c, a, b, y, compare[uint64](op))
+		}
+	}
+}
+
+func truth(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func compare[T number](op string) func(a, b T) uint8 {
+	switch op {
+	case "=":
+		return func(a, b T) uint8 { return truth(a == b) }
+	case "<":
+		return func(a, b T) uint8 { return truth(a < b) }
+	case "<=":
+		return func(a, b T) uint8 { return truth(a <= b) }
+	case ">":
+		return func(a, b T) uint8 { return truth(a > b) }
+	case ">=":
+		return func(a, b T) uint8 { return truth(a >= b) }
+	case "and":
+		return func(a, b T) uint8 { return truth(a != 0 && b != 0) }
+	case "or":
+		return func(a, b T) uint8 { return truth(a != 0 || b != 0) }
+	}
+	return func(a, b T) uint8 { return truth((a != 0) != (b != 0)) } // xor
+}

@@ -1,0 +1,239 @@
+// Package onnx reads ONNX models and runs them in pure Go: float32 and the other types of numbers, int8 and uint8 as quantised models have
+// them (QuantizeLinear around float layers, or QLinear layers), and recurrent layers.
+//
+// A file is read once, without trust: sizes are checked before memory is taken, and an error names the byte or the node. Operators that
+// are missing are all named at load. Graphs within graphs (If, Loop), sequences, strings and float16 are not supported.
+//
+// Shapes may depend on the input, so that a session infers them while it runs: it takes memory in its first run, and again only where a
+// shape grows. Unknown dimensions of inputs are 1 until the user changes an input's shape, with Shape and Allocate.
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"app-offload/functions/engine"
+)
+
+// Program is a model that was read and checked. It is safe for concurrent use.
+type Program struct {
+	graph  *graph
+	limits Limits
+	info   engine.Info
+
+	mu       sync.Mutex
+	prepared map[preparation]any // constants as the kernels want them, shared by all sessions
+	bytes    int64               // of these
+}
+
+// preparation names what is prepared.
+type preparation struct {
+	node *node
+	what string
+}
+
+var (
+	_ engine.Program = (*Program)(nil)
+	_ engine.Session = (*session)(nil)
+)
+
+// Load reads a model. An error says what is wrong with the file, or which operators are not supported. A model is run
+// once, on zeros, so that Info is complete; where inputs are data of known shapes, that must succeed.
+func Load(file []byte, limits Limits) (*Program, error) {
+	limits = limits.orDefault()
+	g, err := read(file, limits)
+	if err != nil {
+		return nil, fmt.Errorf("reading an ONNX model: %w", err)
+	}
+	p := &Program{graph: g, limits: limits, prepared: map[preparation]any{}}
+	if err = p.missing(); err != nil {
+		return nil, fmt.Errorf("preparing an ONNX model: %w", err)
+	}
+	s, err := p.newSession()
+	if err != nil {
+		return nil, fmt.Errorf("preparing an ONNX model: %w", err)
+	}
+	if err = s.Run(); err != nil && g.plain() {
+		return nil, fmt.Errorf("running an ONNX model on zeros: %w", err)
+	}
+	p.info = engine.Info{Format: "onnx", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes + p.bytes}
+	for _, n := range g.nodes {
+		if !slices.Contains(p.info.Operators, n.op) {
+			p.info.Operators = append(p.info.Operators, n.op)
+		}
+	}
+	for _, in := range g.inputs {
+		p.info.Inputs = append(p.info.Inputs, in.Spec)
+	}
+	for _, out := range g.outputs {
+		p.info.Outputs = append(p.info.Outputs, out.Spec)
+	}
+	return p, nil
+}
+
+// plain reports whether inputs are data of known shapes. Integers and vectors may be shapes, axes or scales instead, which are never 0.
+func (g *graph) plain() bool {
+	for _, in := range g.inputs {
+		data := in.Type == engine.Float32 || in.Type == engine.Int8 || in.Type == engine.Uint8
+		if !data || len(in.Shape) < 2 || slices.Contains(in.Shape, -1) {
+			return false
+		}
+	}
+	return true
+}
+
+// missing names every operator that is not supported, with its place.
+func (p *Program) missing() error {
+	var missing []string
+	for _, n := range p.graph.nodes {
+		if n.domain == "" || n.domain == "ai.onnx" {
+			n.run = operators[n.op]
+		}
+		if n.run == nil {
+			missing = append(missing, fmt.Sprintf("%.64s (node %d)", strings.TrimPrefix(n.domain+"."+n.op, "."), n.index))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	const most = 10
+	more := ""
+	if len(missing) > most {
+		more = fmt.Sprintf(" and %d more", len(missing)-most)
+		missing = missing[:most]
+	}
+	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
+}
+
+// Info describes the model.
+func (p *Program) Info() engine.Info { return p.info }
+
+// NewSession takes the memory of the inputs; the first run takes that of all other tensors.
+func (p *Program) NewSession() (engine.Session, error) { return p.newSession() }
+
+func (p *Program) newSession() (*session, error) {
+	s := &session{p: p, values: slices.Clone(p.graph.fixed)}
+	for i, v := range s.values {
+		if v == nil {
+			s.values[i] = &value{}
+		}
+	}
+	for _, in := range p.graph.inputs {
+		v := s.values[in.at]
+		v.Spec = in.Spec
+		v.Shape = slices.Clone(in.Shape)
+		for i, d := range v.Shape {
+			if d < 0 {
+				v.Shape[i] = 1
+			}
+		}
+		n, err := elements(v.Shape, (p.limits.MaxBytes-p.graph.bytes-s.bytes)/int64(v.Type.Size()))
+		if err != nil {
+			return nil, fmt.Errorf("input %.64q: %w", v.Name, err)
+		}
+		s.bytes += int64(n * v.Type.Size())
+		v.Allocate()
+		s.inputs = append(s.inputs, &v.Tensor)
+	}
+	for _, out := range p.graph.outputs {
+		v := s.values[out.at]
+		if !v.fixed {
+			v.Name = out.Name
+			if v.Type == engine.Invalid {
+				v.Type = out.Type
+			}
+		}
+		s.outputs = append(s.outputs, &v.Tensor)
+	}
+	s.calls = make([]call, len(p.graph.nodes))
+	for i, n := range p.graph.nodes {
+		s.calls[i] = call{s: s, node: n, in: s.list(n.inputs), out: s.list(n.outputs)}
+	}
+	return s, nil
+}
+
+// session runs a program.
+type session struct {
+	p               *Program
+	values          []*value
+	inputs, outputs []*engine.Tensor
+	calls           []call
+	bytes, macs     int64
+}
+
+func (s *session) Inputs() []*engine.Tensor  { return s.inputs }
+func (s *session) Outputs() []*engine.Tensor { return s.outputs }
+
+// Reset does nothing: ONNX models have no state of their own.
+func (s *session) Reset() {}
+
+func (s *session) list(indices []int) []*value {
+	list := make([]*value, len(indices))
+	for i, at := range indices {
+		if at >= 0 {
+			list[i] = s.values[at]
+		}
+	}
+	return list
+}
+
+// Run computes the outputs. It allocates where shapes are new, and nothing or little otherwise.
+func (s *session) Run() error {
+	for i, in := range s.inputs {
+		want := &s.p.graph.inputs[i].Spec
+		if n, err := elements(in.Shape, s.p.limits.MaxBytes); err != nil || n != length(in) {
+			return fmt.Errorf("input %.64q: shape %v does not fit its %d elements", want.Name, in.Shape, length(in))
+		}
+		if !fits(in.Shape, want.Shape) || in.Type != want.Type {
+			return fmt.Errorf("input %.64q: expected %s, found %s", want.Name, want, &in.Spec)
+		}
+	}
+	s.macs = 0
+	for i := range s.calls {
+		if err := s.calls[i].do(); err != nil {
+			return fmt.Errorf("%s: %w", s.calls[i].node, err)
+		}
+	}
+	return nil
+}
+
+// fits reports whether a shape is what was declared, where -1 stands for any length. Shapes declared without dimensions fit all.
+func fits(shape, declared []int) bool {
+	if len(shape) != len(declared) {
+		return len(declared) == 0
+	}
+	for i, d := range declared {
+		if d >= 0 && d != shape[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// failure is what call.fail panics with: kernels are written without an error after every line, and do recovers.
+type failure struct{ err error }
+
+// do runs one node. A file's shapes and attributes reach the kernels, which check what they know to be possible; an index that is out of
+// range in spite of that is an error of this node and not the end of the process.
+func (c *call) do() (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case failure:
+			err = r.err
+		case runtime.Error:
+			err = fmt.Errorf("its inputs do not fit together: %w", r)
+		default:
+			panic(r)
+		}
+	}()
+	c.used = 0
+	c.node.run(c)
+	return nil
+}
+
+var errMACs = errors.New("more multiply-accumulates than are allowed")

@@ -1,0 +1,127 @@
+package onnx
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+)
+
+// pool plans a pooling layer: planes are its images.
+func (c *call) pool(x *value) (l layer) {
+	c.rank(x, 3, maxRank)
+	l.frame = c.frame(x.Shape[2:], c.list("kernel_shape"))
+	c.slide(&l.frame)
+	l.shape = append(c.ints(len(x.Shape))[:0], x.Shape[:2]...)
+	l.shape = append(l.shape, l.out...)
+	l.n, l.pixels, l.k = x.Shape[0]*x.Shape[1], product(l.out), product(l.frame.k)
+	c.macs(l.n, l.pixels, l.k)
+	return l
+}
+
+func maxPool(c *call) {
+	x := c.input(0, engine.Float32, engine.Uint8, engine.Int8)
+	l := c.pool(x)
+	y := c.output(0, x.Type, l.shape)
+	switch x.Type {
+	case engine.Float32:
+		maxima(c, &l, y.F32, x.F32, float32(math.Inf(-1)))
+	case engine.Uint8:
+		maxima(c, &l, y.U8, x.U8, 0)
+	case engine.Int8:
+		maxima(c, &l, y.I8, x.I8, math.MinInt8)
+	}
+}
+
+func maxima[T number](c *call, l *layer, y, x []T, lowest T) {
+	table, plane := l.table(c), product(l.in)
+	var where []int64
+	if c.wants(1) {
+		where = c.output(1, engine.Int64, l.shape).I64
+	}
+	for i := range l.n {
+		image := x[i*plane : (i+1)*plane]
+		for p := range l.pixels {
+			best, from := lowest, 0
+			for _, at := range table[p*l.k : (p+1)*l.k] {
+				if at >= 0 && image[at] > best {
+					best, from = image[at], int(at)
+				}
+			}
+			y[i*l.pixels+p] = best
+			if where == nil {
+				continue
+			}
+			if c.int("storage_order", 0) == 1 && l.rank == 2 {
+				from = from%l.in[1]*l.in[0] + from/l.in[1]
+			}
+			where[i*l.pixels+p] = int64(i*plane + from)
+		}
+	}
+}
+
+func averagePool(c *call) {
+	x := c.input(0, engine.Float32)
+	l := c.pool(x)
+	y := c.output(0, engine.Float32, l.shape)
+	table, plane := l.table(c), product(l.in)
+	counts := c.floats(0, l.pixels)
+	if c.int("count_include_pad", 0) != 0 {
+		l.padded(c, counts)
+	} else {
+		for p := range counts {
+			counts[p] = 0
+			for _, at := range table[p*l.k : (p+1)*l.k] {
+				if at >= 0 {
+					counts[p]++
+				}
+			}
+		}
+	}
+	for i := range l.n {
+		image := x.F32[i*plane : (i+1)*plane]
+		for p := range l.pixels {
+			var sum float32
+			for _, at := range table[p*l.k : (p+1)*l.k] {
+				if at >= 0 {
+					sum += image[at]
+				}
+			}
+			y.F32[i*l.pixels+p] = sum / max(counts[p], 1)
+		}
+	}
+}
+
+// padded counts the kernel's pixels within image and padding.
+func (l *layer) padded(c *call, counts []float32) {
+	o := c.ints(l.rank)
+	for p := range counts {
+		n := 1
+		for i := range l.rank {
+			from := o[i]*l.stride[i] - l.before[i]
+			n *= max((min(from+(l.frame.k[i]-1)*l.dilate[i], l.in[i]+l.aft[i]-1)-from)/l.dilate[i]+1, 0)
+		}
+		counts[p] = float32(n)
+		advance(o, l.out)
+	}
+}
+
+func globalPool(c *call) {
+	x := c.rank(c.input(0, engine.Float32), 2, maxRank)
+	shape := c.copyShape(x.Shape)
+	for i := range shape[2:] {
+		shape[2+i] = 1
+	}
+	y := c.output(0, engine.Float32, shape)
+	plane := product(x.Shape[2:])
+	for i := range y.F32 {
+		top, sum := float32(math.Inf(-1)), 0.0
+		for _, v := range x.F32[i*plane : (i+1)*plane] {
+			top = max(top, v)
+			sum += float64(v)
+		}
+		y.F32[i] = top
+		if c.node.op == "GlobalAveragePool" {
+			y.F32[i] = float32(sum / float64(max(plane, 1)))
+		}
+	}
+}

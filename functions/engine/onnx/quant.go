@@ -1,0 +1,267 @@
+package onnx
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/engine/kernel"
+)
+
+var quantised = map[string]func(*call){
+	"QuantizeLinear": quantize, "DequantizeLinear": dequantize, "DynamicQuantizeLinear": dynamicQuantize,
+	"QLinearMatMul": qlinearMatMul, "MatMulInteger": matMulInteger, "QLinearConv": qlinearConv, "ConvInteger": convInteger,
+}
+
+// rounded turns a number into int8 or uint8: to even, plus the zero point, saturated.
+func rounded(v float64, zero int64, t engine.Type) float64 {
+	low, top := -128.0, 127.0
+	if t == engine.Uint8 {
+		low, top = 0, 255
+	}
+	q := math.RoundToEven(v) + float64(zero)
+	if q != q {
+		q = float64(zero)
+	}
+	return min(max(q, low), top)
+}
+
+// alongAxis is how scales lie over a tensor: element i has scale i/inner%count.
+func (c *call) alongAxis(x, scale *value) (count, inner int) {
+	count = scale.Elements()
+	if count == 1 {
+		return 1, 1
+	}
+	axis := c.axis(c.int("axis", 1), len(x.Shape))
+	if x.Shape[axis] != count || count == 0 {
+		c.fail("%d scales for %s", count, &x.Spec)
+	}
+	return count, product(x.Shape[axis+1:])
+}
+
+func quantize(c *call) {
+	x, scale, zero := c.input(0, engine.Float32, engine.Int32), c.input(1, engine.Float32), c.optional(2)
+	t := engine.Uint8
+	if zero != nil {
+		t = c.input(2, engine.Int8, engine.Uint8).Type
+	}
+	count, inner := c.alongAxis(x, scale)
+	y := c.output(0, t, x.Shape)
+	for i := range x.Elements() {
+		ch, z := i/inner%count, int64(0)
+		if zero != nil {
+			z = intAt(&zero.Tensor, ch)
+		}
+		put(&y.Tensor, i, rounded(float64(float32(at(&x.Tensor, i))/scale.F32[ch]), z, t))
+	}
+}
+
+func dequantize(c *call) {
+	x, scale, zero := c.input(0, engine.Int8, engine.Uint8, engine.Int32), c.input(1, engine.Float32), c.optional(2)
+	count, inner := c.alongAxis(x, scale)
+	y := c.output(0, engine.Float32, x.Shape)
+	for i := range y.F32 {
+		ch, z := i/inner%count, int64(0)
+		if zero != nil {
+			z = intAt(&zero.Tensor, ch)
+		}
+		y.F32[i] = float32(intAt(&x.Tensor, i)-z) * scale.F32[ch]
+	}
+}
+
+func dynamicQuantize(c *call) {
+	x := c.input(0, engine.Float32)
+	var low, top float32
+	for _, v := range x.F32 {
+		low, top = min(low, v), max(top, v)
+	}
+	scale := (top - low) / 255
+	zero := 0.0
+	if scale != 0 {
+		zero = rounded(float64(-low/scale), 0, engine.Uint8)
+	}
+	y := c.output(0, engine.Uint8, x.Shape)
+	c.output(1, engine.Float32, nil).F32[0] = scale
+	c.output(2, engine.Uint8, nil).U8[0] = uint8(zero)
+	for i, v := range x.F32 {
+		q := 0.0
+		if scale != 0 {
+			q = float64(v / scale)
+		}
+		y.U8[i] = uint8(rounded(q, int64(zero), engine.Uint8))
+	}
+}
+
+// plain are the elements as int8: those of uint8 are moved by 128, and so is their zero point.
+func (c *call) plain(i int, v, zero *value) (q []int8, z int32) {
+	if zero != nil {
+		if zero.Elements() != 1 || zero.Type != v.Type {
+			c.fail("the zero point %s is not one %s", &zero.Spec, v.Type)
+		}
+		z = int32(intAt(&zero.Tensor, 0)) //nolint:gosec // 8 bits
+	}
+	switch v.Type {
+	case engine.Int8:
+		return v.I8, z
+	case engine.Uint8:
+		q = c.int8s(i, len(v.U8))
+		for k, x := range v.U8 {
+			q[k] = int8(x ^ 128) //nolint:gosec // the same bits
+		}
+		return q, z - 128
+	}
+	c.fail("%s must have elements of 8 bits", &v.Spec)
+	return nil, 0
+}
+
+// sums takes the zero points out of sums of products: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
+func withoutZeros(sums []int32, x, w []int8, m, n, k int, zx, zw int32, columns []int32) {
+	for j := range columns[:n] {
+		columns[j] = zx * (zw*int32(k) - total(w[j*k:(j+1)*k])) //nolint:gosec // k is at most 2¹⁶
+	}
+	for r := range m {
+		var row int32
+		if zw != 0 {
+			row = zw * total(x[r*k:(r+1)*k])
+		}
+		line := sums[r*n : (r+1)*n]
+		for j := range line {
+			line[j] += columns[j] - row
+		}
+	}
+}
+
+func total(x []int8) (sum int32) {
+	for _, v := range x {
+		sum += int32(v)
+	}
+	return sum
+}
+
+// most is the number of products that a sum of 32 bits holds.
+const most = 1 << 16
+
+func (c *call) packed(what string, w []int8, n, k int, fixed bool) *kernel.Packed {
+	if k > most {
+		c.fail("sums of %d products, at most %d are supported", k, most)
+	}
+	if !fixed {
+		return kernel.Pack(w, n, k)
+	}
+	return prepare(c, what, kernel.PackedBytes(n, k), func() *kernel.Packed { return kernel.Pack(w, n, k) })
+}
+
+// integerMatrices computes a·b of 8 bits in 32 and hands out each product.
+func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, at int), plan func(*product2)) {
+	p := c.matrices(a, b)
+	plan(&p)
+	x, zx := c.plain(0, a, za)
+	w, zw := c.plain(1, b, zb)
+	m, n, k := p.m, p.n, p.k
+	columns, sums, line := c.int8s(2, n*k), c.int32s(0, m*n), c.int32s(1, n)
+	single := len(w) == n*k
+	p.each(c, func(i, j, o int) {
+		turned(columns, w[j*n*k:(j+1)*n*k], k, n)
+		rows := x[i*m*k : (i+1)*m*k]
+		c.packed("packed", columns, n, k, b.fixed && single).Gemm(sums, rows, m)
+		withoutZeros(sums, rows, columns, m, n, k, zx, zw, line)
+		deliver(sums, o*m*n)
+	})
+}
+
+func matMulInteger(c *call) {
+	var y *value
+	c.integerMatrices(c.input(0), c.optional(2), c.input(1), c.optional(3), func(sums []int32, at int) { copy(y.I32[at:], sums) },
+		func(p *product2) { y = c.output(0, engine.Int32, p.shape) })
+}
+
+func qlinearMatMul(c *call) {
+	a, b, zy := c.input(0), c.input(3), c.input(7, engine.Int8, engine.Uint8)
+	sa, sb, sy := c.scalar(1), c.scalar(4), c.scalar(6)
+	var y *value
+	z := intAt(&zy.Tensor, 0)
+	scale := float64(sa) * float64(sb) / float64(sy)
+	c.integerMatrices(a, c.input(2), b, c.input(5), func(sums []int32, at int) {
+		for i, s := range sums {
+			put(&y.Tensor, at+i, rounded(float64(s)*scale, z, y.Type))
+		}
+	}, func(p *product2) { y = c.output(0, zy.Type, p.shape) })
+}
+
+// scalar is an input of one float32.
+func (c *call) scalar(i int) float32 {
+	v := c.input(i, engine.Float32)
+	if v.Elements() != 1 {
+		c.fail("input %d has %d elements, expected one", i, v.Elements())
+	}
+	return v.F32[0]
+}
+
+// integerConv computes a layer of 8 bits in 32 and hands out the sums of each group, pixel by pixel.
+func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(l *layer, sums []int32, batch, group int)) {
+	l := c.convolution(x, w)
+	plan(&l)
+	planes, zeroX := c.plain(0, x, zx)
+	weights, zeroW := c.plain(1, w, zw)
+	table := l.table(c)
+	plane, ck, mg := product(l.in), l.c/l.groups, l.m/l.groups
+	columns, sums, line := c.int8s(2, l.pixels*l.k), c.int32s(0, l.pixels*mg), c.int32s(1, mg)
+	for b := range l.n {
+		for g := range l.groups {
+			gathered(columns, planes[(b*l.c+g*ck)*plane:], table, ck, plane, product(w.Shape[2:]), int8(zeroX)) //nolint:gosec // 8 bits
+			part := weights[g*mg*l.k : (g+1)*mg*l.k]
+			c.packed(groupName(g), part, mg, l.k, w.fixed).Gemm(sums, columns, l.pixels)
+			withoutZeros(sums, columns, part, l.pixels, mg, l.k, zeroX, zeroW, line)
+			deliver(&l, sums, b, g)
+		}
+	}
+}
+
+// groupName tells the prepared weights of groups apart.
+func groupName(g int) string {
+	if g == 0 {
+		return "packed"
+	}
+	return string(rune(g))
+}
+
+func convInteger(c *call) {
+	var y *value
+	c.integerConv(c.input(0), c.optional(2), c.input(1), c.optional(3), func(l *layer) { y = c.output(0, engine.Int32, l.shape) },
+		func(l *layer, sums []int32, b, g int) {
+			mg := l.m / l.groups
+			for p := range l.pixels {
+				for m := range mg {
+					y.I32[(b*l.m+g*mg+m)*l.pixels+p] = sums[p*mg+m]
+				}
+			}
+		})
+}
+
+func qlinearConv(c *call) {
+	x, w, ws, zy, bias := c.input(0), c.input(3), c.input(4, engine.Float32), c.input(7, engine.Int8, engine.Uint8), c.optional(8)
+	sx, sy := c.scalar(1), c.scalar(6)
+	zw := c.input(5)
+	if n := zw.Elements(); n > 1 { // one for each channel: all of them are the same in practice
+		for i := range n {
+			if intAt(&zw.Tensor, i) != intAt(&zw.Tensor, 0) {
+				c.fail("zero points of weights that differ by channel are not supported")
+			}
+		}
+		zw = &value{Tensor: engine.Tensor{Spec: engine.Spec{Type: zw.Type, Shape: []int{1}}, I8: zw.I8, U8: zw.U8}}
+	}
+	var y *value
+	z := intAt(&zy.Tensor, 0)
+	c.integerConv(x, c.input(2), w, zw, func(l *layer) { y = c.output(0, zy.Type, l.shape) }, func(l *layer, sums []int32, b, g int) {
+		mg := l.m / l.groups
+		for m := range mg {
+			ch := g*mg + m
+			scale, add := float64(ws.F32[ch%len(ws.F32)])*float64(sx)/float64(sy), int32(0)
+			if bias != nil {
+				add = bias.I32[ch]
+			}
+			for p := range l.pixels {
+				put(&y.Tensor, (b*l.m+ch)*l.pixels+p, rounded(float64(sums[p*mg+m]+add)*scale, z, y.Type))
+			}
+		}
+	})
+}

@@ -1,0 +1,204 @@
+package onnx
+
+import (
+	"math"
+	"slices"
+
+	"app-offload/functions/engine"
+)
+
+var reductions = map[string]func(*call){
+	"ReduceSum": reduction(0, func(s, v float64) float64 { return s + v }, nil), "ReduceProd": reduction(1, func(s, v float64) float64 { return s * v }, nil),
+	"ReduceMax": reduction(math.Inf(-1), math.Max, nil), "ReduceMin": reduction(math.Inf(1), math.Min, nil),
+	"ReduceMean":      reduction(0, func(s, v float64) float64 { return s + v }, func(s, n float64) float64 { return s / n }),
+	"ReduceL1":        reduction(0, func(s, v float64) float64 { return s + math.Abs(v) }, nil),
+	"ReduceL2":        reduction(0, squares, func(s, _ float64) float64 { return math.Sqrt(s) }),
+	"ReduceSumSquare": reduction(0, squares, nil),
+	"ReduceLogSum":    reduction(0, func(s, v float64) float64 { return s + v }, func(s, _ float64) float64 { return math.Log(s) }),
+	"ReduceLogSumExp": reduction(0, func(s, v float64) float64 { return s + math.Exp(v) }, func(s, _ float64) float64 { return math.Log(s) }),
+	"ArgMax":          arg(1), "ArgMin": arg(-1), "Softmax": softmax, "LogSoftmax": softmax, "Hardmax": softmax, "CumSum": cumSum,
+}
+
+func squares(s, v float64) float64 { return s + v*v }
+
+// reduction folds axes in float64, which holds sums of float32 and of integers of 32 bits exactly enough.
+func reduction(initial float64, add func(s, v float64) float64, finish func(s, n float64) float64) func(*call) {
+	return func(c *call) {
+		x, axes := c.input(0), c.settings("axes", 1)
+		if len(axes) == 0 && c.int("noop_with_empty_axes", 0) != 0 {
+			c.reshaped(x, x.Shape)
+			return
+		}
+		n := len(x.Shape)
+		reduce := c.ints(n)
+		for _, a := range axes {
+			reduce[c.axis(a, n)] = 1
+		}
+		shape, kept := c.ints(n)[:0], c.copyShape(x.Shape)
+		for i, d := range x.Shape {
+			if len(axes) == 0 {
+				reduce[i] = 1
+			}
+			if reduce[i] == 1 {
+				kept[i] = 1
+			}
+			if reduce[i] == 0 {
+				shape = append(shape, d)
+			} else if c.int("keepdims", 1) != 0 {
+				shape = append(shape, 1)
+			}
+		}
+		y := c.output(0, x.Type, shape)
+		strides := c.spread(kept, x.Shape)
+		for i, r := range reduce {
+			if r == 1 {
+				strides[i] = 0
+			}
+		}
+		sums := c.doubles(y.Elements())
+		for i := range sums {
+			sums[i] = initial
+		}
+		w, last := c.start(x.Shape, strides)
+		step := end(strides)
+		for k := 0; w.left > 0 && last > 0; w.next() {
+			p := w.offset[0]
+			for range last {
+				sums[p] = add(sums[p], at(&x.Tensor, k))
+				p, k = p+step, k+1
+			}
+		}
+		each := float64(x.Elements()) / float64(max(len(sums), 1))
+		for i, s := range sums {
+			if finish != nil {
+				s = finish(s, each)
+			}
+			put(&y.Tensor, i, s)
+		}
+	}
+}
+
+// doubles is scratch memory for sums.
+func (c *call) doubles(n int) []float64 { return scratch(c, &c.f64, n, 8) }
+
+// lines are the vectors along an axis: element k of vector i starts at outer·length·inner + inner index, with a distance of inner.
+func lines(shape []int, axis int) (outer, length, inner int) {
+	return product(shape[:axis]), shape[axis], product(shape[axis+1:])
+}
+
+func arg(sign float64) func(*call) {
+	return func(c *call) {
+		x := c.input(0)
+		axis := c.axis(c.int("axis", 0), len(x.Shape))
+		outer, length, inner := lines(x.Shape, axis)
+		shape := c.copyShape(x.Shape)
+		shape[axis] = 1
+		if c.int("keepdims", 1) == 0 {
+			shape = slices.Delete(shape, axis, axis+1)
+		}
+		last := c.int("select_last_index", 0) != 0
+		y := c.output(0, engine.Int64, shape)
+		for o := range outer {
+			for i := range inner {
+				best, where := math.Inf(-1), 0
+				for k := range length {
+					v := sign * at(&x.Tensor, (o*length+k)*inner+i)
+					if v > best || last && v == best {
+						best, where = v, k
+					}
+				}
+				y.I64[o*inner+i] = int64(where)
+			}
+		}
+	}
+}
+
+// softmax is Softmax, LogSoftmax and Hardmax. Before version 13 they treat all axes from theirs on as one.
+func softmax(c *call) {
+	x := c.input(0, engine.Float32)
+	y := c.output(0, engine.Float32, x.Shape)
+	var outer, length, inner int
+	if c.s.p.graph.opset < 13 {
+		axis := c.int("axis", 1)
+		if axis != len(x.Shape) {
+			axis = c.axis(axis, len(x.Shape))
+		}
+		outer, length, inner = product(x.Shape[:axis]), product(x.Shape[axis:]), 1
+	} else {
+		outer, length, inner = lines(x.Shape, c.axis(c.int("axis", -1), len(x.Shape)))
+	}
+	for o := range outer {
+		for i := range inner {
+			from := o*length*inner + i
+			if length == 0 {
+				continue
+			}
+			switch c.node.op {
+			case "Hardmax":
+				hardmax(x.F32[from:], y.F32[from:], length, inner)
+			default:
+				softmaxLine(x.F32[from:], y.F32[from:], length, inner, c.node.op == "LogSoftmax")
+			}
+		}
+	}
+}
+
+func softmaxLine(x, y []float32, n, step int, logarithm bool) {
+	top := x[0]
+	for k := range n {
+		top = max(top, x[k*step])
+	}
+	var sum float64
+	for k := range n {
+		e := math.Exp(float64(x[k*step] - top))
+		y[k*step] = float32(e)
+		sum += e
+	}
+	for k := range n {
+		if logarithm {
+			y[k*step] = float32(float64(x[k*step]-top) - math.Log(sum))
+		} else {
+			y[k*step] = float32(float64(y[k*step]) / sum)
+		}
+	}
+}
+
+func hardmax(x, y []float32, n, step int) {
+	best := 0
+	for k := range n {
+		y[k*step] = 0
+		if x[k*step] > x[best*step] {
+			best = k
+		}
+	}
+	y[best*step] = 1
+}
+
+func cumSum(c *call) {
+	x, a := c.input(0), c.numbers(1)
+	if len(a) != 1 {
+		c.fail("expected one axis")
+	}
+	outer, length, inner := lines(x.Shape, c.axis(a[0], len(x.Shape)))
+	y := c.output(0, x.Type, x.Shape)
+	exclusive, reverse := c.int("exclusive", 0) != 0, c.int("reverse", 0) != 0
+	for o := range outer {
+		for i := range inner {
+			var sum float64
+			for k := range length {
+				if reverse {
+					k = length - 1 - k
+				}
+				p := (o*length+k)*inner + i
+				v := at(&x.Tensor, p)
+				if !exclusive {
+					sum += v
+				}
+				put(&y.Tensor, p, sum)
+				if exclusive {
+					sum += v
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package onnx
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+)
+
+// axisMap is what one axis of a resized image takes: for each output, up to four inputs with their weights.
+type axisMap struct {
+	at     []int // 4 for each output
+	weight []float32
+}
+
+// resize is Resize and Upsample, axis by axis.
+func resize(c *call) {
+	x := c.input(0, engine.Float32)
+	n := len(x.Shape)
+	shape, scales := c.ints(n), c.floats(6, n)
+	c.target(x, shape, scales)
+	from, in := x.F32, c.copyShape(x.Shape)
+	flip := 0
+	mode := c.string("mode", "nearest")
+	outside := c.floats(5, product(shape))
+	clear(outside)
+	for axis := range n {
+		if shape[axis] == in[axis] && scales[axis] == 1 && c.string("coordinate_transformation_mode", "") != "tf_crop_and_resize" {
+			continue
+		}
+		outer, length, inner := lines(in, axis)
+		m := c.axisMap(axis, length, shape[axis], float64(scales[axis]), mode)
+		to := c.floats(1+flip, outer*shape[axis]*inner)
+		flip = 1 - flip
+		m.apply(to, from, outer, length, shape[axis], inner)
+		from = to
+		in[axis] = shape[axis]
+	}
+	copy(c.output(0, engine.Float32, shape).F32, from)
+}
+
+// target finds the output's shape and the scale of each axis.
+func (c *call) target(x *value, shape []int, scales []float32) {
+	var given, sizes *value
+	switch {
+	case c.node.attributes["scales"] != nil:
+		list := c.node.attributes["scales"].floats
+		given = &value{Tensor: engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{len(list)}}, F32: list}}
+	case c.node.op == "Upsample" || c.s.p.graph.opset < 11:
+		given = c.input(1, engine.Float32)
+	default:
+		given, sizes = c.optional(2), c.optional(3)
+	}
+	for i, d := range x.Shape {
+		switch {
+		case sizes != nil && sizes.Elements() == len(shape):
+			shape[i] = int(intAt(&sizes.Tensor, i))
+			scales[i] = float32(shape[i]) / float32(max(d, 1))
+		case given != nil && len(given.F32) == len(shape):
+			scales[i] = given.F32[i]
+			f := math.Floor(float64(d) * float64(scales[i]))
+			if !(f >= 0 && f < math.MaxInt32) {
+				c.fail("a scale of %g", scales[i])
+			}
+			shape[i] = int(f)
+		default:
+			c.fail("expected scales or sizes for %d axes", len(shape))
+		}
+		if scales[i] <= 0 || shape[i] < 0 {
+			c.fail("axis %d becomes %d", i, shape[i])
+		}
+	}
+	if _, err := elements(shape, c.s.p.limits.MaxBytes/4); err != nil {
+		c.fail("%w", err)
+	}
+}
+
+// source is where an output's centre lies in the input.
+func (c *call) source(axis, o, in, out int, scale float64) float64 {
+	x := float64(o)
+	transformation := "half_pixel"
+	if c.node.op == "Upsample" || c.s.p.graph.opset < 11 {
+		transformation = "asymmetric"
+	}
+	switch mode := c.string("coordinate_transformation_mode", transformation); mode {
+	case "half_pixel":
+		return (x+0.5)/scale - 0.5
+	case "pytorch_half_pixel":
+		if out <= 1 {
+			return -0.5
+		}
+		return (x+0.5)/scale - 0.5
+	case "align_corners":
+		if out <= 1 {
+			return 0
+		}
+		return x * float64(in-1) / (scale*float64(in) - 1)
+	case "asymmetric":
+		return x / scale
+	case "tf_half_pixel_for_nn":
+		return (x + 0.5) / scale
+	case "tf_crop_and_resize":
+		roi := c.input(1, engine.Float32)
+		n := len(roi.F32) / 2
+		first, last := float64(roi.F32[axis]), float64(roi.F32[n+axis])
+		if out <= 1 {
+			return 0.5 * (first + last) * float64(in-1)
+		}
+		return first*float64(in-1) + x*(last-first)*float64(in-1)/float64(out-1)
+	default:
+		c.fail("coordinate_transformation_mode %.64q", mode)
+		return 0
+	}
+}
+
+func (c *call) axisMap(axis, in, out int, scale float64, mode string) axisMap {
+	m := axisMap{at: c.ints(4 * out), weight: c.floats(3, 4*out)}
+	clear(m.weight)
+	for o := range out {
+		x := c.source(axis, o, in, out, scale)
+		at, w := m.at[4*o:4*o+4], m.weight[4*o:4*o+4]
+		switch mode {
+		case "nearest":
+			at[0], w[0] = c.nearest(x), 1
+		case "linear":
+			low := math.Floor(x)
+			at[0], at[1] = int(low), int(low)+1
+			w[1] = float32(x - low)
+			w[0] = 1 - w[1]
+		case "cubic":
+			c.cubic(x, in, at, w)
+		default:
+			c.fail("mode %.64q", mode)
+		}
+		if c.string("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (x < 0 || x > float64(in-1)) {
+			c.fail("a region outside of the image is not supported")
+		}
+		for i := range at {
+			at[i] = min(max(at[i], 0), in-1)
+		}
+	}
+	return m
+}
+
+func (c *call) nearest(x float64) int {
+	fallback := "round_prefer_floor"
+	if c.node.op == "Upsample" || c.s.p.graph.opset < 11 {
+		fallback = "floor"
+	}
+	switch c.string("nearest_mode", fallback) {
+	case "floor":
+		return int(math.Floor(x))
+	case "ceil":
+		return int(math.Ceil(x))
+	case "round_prefer_ceil":
+		return int(math.Floor(x + 0.5))
+	}
+	return int(math.Ceil(x - 0.5))
+}
+
+// cubic weighs four neighbours, of which those outside of the image may be left out.
+func (c *call) cubic(x float64, in int, at []int, w []float32) {
+	a := float64(c.float("cubic_coeff_a", -0.75))
+	low := math.Floor(x)
+	t := x - low
+	var sum float32
+	for i := range 4 {
+		at[i] = int(low) - 1 + i
+		d := math.Abs(t + 1 - float64(i))
+		if d <= 1 {
+			w[i] = float32(((a+2)*d-(a+3))*d*d + 1)
+		} else {
+			w[i] = float32(((d-5)*d+8)*d*a - 4*a)
+		}
+		if c.int("exclude_outside", 0) != 0 && (at[i] < 0 || at[i] >= in) {
+			w[i] = 0
+		}
+		sum += w[i]
+	}
+	for i := range w {
+		w[i] /= sum
+	}
+}
+
+func (m *axisMap) apply(to, from []float32, outer, in, out, inner int) {
+	for o := range outer {
+		for k := range out {
+			line := to[(o*out+k)*inner : (o*out+k+1)*inner]
+			clear(line)
+			for i, at := range m.at[4*k : 4*k+4] {
+				w := m.weight[4*k+i]
+				if w == 0 {
+					continue
+				}
+				for p, v := range from[(o*in+at)*inner : (o*in+at+1)*inner] {
+					line[p] += w * v
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package onnx
+
+import (
+	"math"
+
+	"app-offload/functions/engine"
+)
+
+// signed are operators of one number of any type: 0 absolute value, 1 negation, 2 sign, 3 positive part.
+func signed(op int) func(*call) {
+	return func(c *call) {
+		x := c.input(0)
+		y := c.output(0, x.Type, x.Shape)
+		switch x.Type {
+		case engine.Float32:
+			each1(y.F32, x.F32, op)
+		case engine.Float64:
+			each1(y.F64, x.F64, op)
+		case engine.Int8:
+			each1(y.I8, x.I8, op)
+		case engine.Uint8, engine.Bool:
+			each1(y.U8, x.U8, op)
+		case engine.Int16:
+			each1(y.I16, x.I16, op)
+		case engine.Uint16:
+			each1(y.U16, x.U16, op)
+		case engine.Int32:
+			each1(y.I32, x.I32, op)
+		case engine.Uint32:
+			each1(y.U32, x.U32, op)
+		case engine.Int64:
+			each1(y.I64, x.I64, op)
+		case engine.Uint64:
+			each1(y.U64, x.U64, op)
+		}
+	}
+}
+
+func each1[T number](y, x []T, op int) {
+	switch op {
+	case 0:
+		for i, v := range x {
+			y[i] = max(v, -v)
+			if v >= 0 {
+				y[i] = v
+			}
+		}
+	case 1:
+		for i, v := range x {
+			y[i] = -v
+		}
+	case 2:
+		for i, v := range x {
+			switch {
+			case v > 0:
+				y[i] = 1
+			case v < 0:
+				y[i] = 0
+				y[i]-- // −1 in any type
+			default:
+				y[i] = 0
+			}
+		}
+	case 3:
+		for i, v := range x {
+			y[i] = max(v, 0)
+		}
+	}
+}
+
+func not(c *call) {
+	x := c.input(0, engine.Bool)
+	y := c.output(0, engine.Bool, x.Shape)
+	for i, v := range x.U8 {
+		y.U8[i] = truth(v == 0)
+	}
+}
+
+func isNaN(c *call) {
+	x := c.input(0, engine.Float32)
+	y := c.output(0, engine.Bool, x.Shape)
+	for i, v := range x.F32 {
+		y.U8[i] = truth(v != v)
+	}
+}
+
+func isInf(c *call) {
+	x := c.input(0, engine.Float32)
+	y := c.output(0, engine.Bool, x.Shape)
+	up, down := c.int("detect_positive", 1) != 0, c.int("detect_negative", 1) != 0
+	for i, v := range x.F32 {
+		y.U8[i] = truth(up && math.IsInf(float64(v), 1) || down && math.IsInf(float64(v), -1))
+	}
+}
+
+// at is one element as a number.
+func at(t *engine.Tensor, i int) float64 {
+	switch t.Type {
+	case engine.Float32:
+		return float64(t.F32[i])
+	case engine.Float64:
+		return t.F64[i]
+	case engine.Uint64:
+		return float64(t.U64[i])
+	}
+	return float64(intAt(t, i))
+}
+
+func intAt(t *engine.Tensor, i int) int64 {
+	switch t.Type {
+	case engine.Float32:
+		return int64(t.F32[i])
+	case engine.Float64:
+		return int64(t.F64[i])
+	case engine.Int8:
+		return int64(t.I8[i])
+	case engine.Uint8, engine.Bool:
+		return int64(t.U8[i])
+	case engine.Int16:
+		return int64(t.I16[i])
+	case engine.Uint16:
+		return int64(t.U16[i])
+	case engine.Int32:
+		return int64(t.I32[i])
+	case engine.Uint32:
+		return int64(t.U32[i])
+	case engine.Int64:
+		return t.I64[i]
+	case engine.Uint64:
+		return int64(t.U64[i]) //nolint:gosec // the bits
+	}
+	return 0
+}
+
+// put stores a number as the tensor's type; integers are cut off.
+func put(t *engine.Tensor, i int, v float64) {
+	switch t.Type {
+	case engine.Float32:
+		t.F32[i] = float32(v)
+	case engine.Float64:
+		t.F64[i] = v
+	case engine.Bool:
+		t.U8[i] = truth(v != 0)
+	case engine.Uint64:
+		t.U64[i] = uint64(v)
+	default:
+		setInt(t, i, int64(v))
+	}
+}
+
+func isFloat(t engine.Type) bool { return t == engine.Float32 || t == engine.Float64 }
+
+func pow(c *call) {
+	a, b := c.input(0), c.input(1)
+	y := c.output(0, a.Type, c.broadcast(a.Shape, b.Shape))
+	s1, s2 := c.spread(a.Shape, y.Shape), c.spread(b.Shape, y.Shape)
+	w, last := c.start(y.Shape, s1, s2)
+	for n := 0; w.left > 0 && last > 0; w.next() {
+		p, q := w.offset[0], w.offset[1]
+		for range last {
+			put(&y.Tensor, n, math.Pow(at(&a.Tensor, p), at(&b.Tensor, q)))
+			p, q, n = p+end(s1), q+end(s2), n+1
+		}
+	}
+}
+
+func clip(c *call) {
+	x := c.input(0)
+	y := c.output(0, x.Type, x.Shape)
+	low, top := math.Inf(-1), math.Inf(1)
+	if a := c.node.attributes["min"]; a != nil {
+		low = float64(a.f)
+	}
+	if a := c.node.attributes["max"]; a != nil {
+		top = float64(a.f)
+	}
+	if v := c.optional(1); v != nil {
+		low = at(&v.Tensor, 0)
+	}
+	if v := c.optional(2); v != nil {
+		top = at(&v.Tensor, 0)
+	}
+	if x.Type == engine.Float32 {
+		l, t := float32(low), float32(top)
+		for i, v := range x.F32 {
+			y.F32[i] = min(max(v, l), t)
+		}
+		return
+	}
+	c.copyAll(y, x)
+	for i := range length(&x.Tensor) {
+		if v := at(&x.Tensor, i); v < low || v > top {
+			put(&y.Tensor, i, min(max(v, low), top))
+		}
+	}
+}
+
+func where(c *call) {
+	choice, a, b := c.input(0, engine.Bool), c.input(1), c.input(2)
+	if a.Type != b.Type {
+		c.fail("%s and %s differ in type", &a.Spec, &b.Spec)
+	}
+	shape := c.broadcast(c.broadcast(a.Shape, b.Shape), choice.Shape)
+	y := c.output(0, a.Type, shape)
+	s0, s1, s2 := c.spread(choice.Shape, shape), c.spread(a.Shape, shape), c.spread(b.Shape, shape)
+	w, last := c.start(shape, s0, s1, s2)
+	for n := 0; w.left > 0 && last > 0; w.next() {
+		for i := range last {
+			if choice.U8[w.offset[0]+i*end(s0)] != 0 {
+				element(y, n, a, w.offset[1]+i*end(s1))
+			} else {
+				element(y, n, b, w.offset[2]+i*end(s2))
+			}
+			n++
+		}
+	}
+}
+
+func prelu(c *call) {
+	x, slope := c.input(0, engine.Float32), c.input(1, engine.Float32)
+	if n := len(slope.F32); len(slope.Shape) == 1 && c.s.p.graph.opset < 7 && len(x.Shape) > 1 && n == x.Shape[1] {
+		channel := &value{Tensor: slope.Tensor} // one for each channel, in the first versions
+		channel.Shape = c.ints(len(x.Shape) - 1)
+		for i := range channel.Shape {
+			channel.Shape[i] = 1
+		}
+		channel.Shape[0] = n
+		slope = channel
+	}
+	y := c.output(0, engine.Float32, c.broadcast(x.Shape, slope.Shape))
+	pairs(c, x, slope, y, func(v, s float32) float32 {
+		if v < 0 {
+			return v * s
+		}
+		return v
+	})
+}
+
+func (c *call) cast(x *value, to engine.Type) {
+	y := c.output(0, to, x.Shape)
+	for i := range length(&x.Tensor) {
+		switch {
+		case x.Type == to:
+			element(y, i, x, i)
+		case isFloat(x.Type) || isFloat(to) || to == engine.Bool:
+			put(&y.Tensor, i, at(&x.Tensor, i))
+		default:
+			setInt(&y.Tensor, i, intAt(&x.Tensor, i))
+		}
+	}
+}
+
+func cast(c *call) {
+	to, err := elementType(int64(c.int("to", 0)))
+	if err != nil {
+		c.fail("attribute to: %w", err)
+	}
+	c.cast(c.input(0), to)
+}
+
+func castLike(c *call) { c.cast(c.input(0), c.input(1).Type) }
+
+// dropout passes its input on, as it does outside of training.
+func dropout(c *call) {
+	x := c.input(0)
+	if v := c.optional(2); v != nil && v.U8[0] != 0 {
+		if r := c.optional(1); r == nil || at(&r.Tensor, 0) != 0 {
+			c.fail("training is not supported")
+		}
+	}
+	c.copyAll(c.output(0, x.Type, x.Shape), x)
+	if c.wants(1) {
+		mask := c.output(1, engine.Bool, x.Shape)
+		for i := range mask.U8 {
+			mask.U8[i] = 1
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"app-offload/functions/engine"
+)
+
+// typeOf are the element types that are supported, by their number in the schema.
+var typeOf = map[int64]engine.Type{
+	1: engine.Float32, 2: engine.Uint8, 3: engine.Int8, 4: engine.Uint16, 5: engine.Int16, 6: engine.Int32, 7: engine.Int64, 9: engine.Bool,
+	11: engine.Float64, 12: engine.Uint32, 13: engine.Uint64,
+}
+
+var typeNames = map[int64]string{8: "string", 10: "float16", 14: "complex64", 15: "complex128", 16: "bfloat16"}
+
+func elementType(code int64) (engine.Type, error) {
+	if t, ok := typeOf[code]; ok {
+		return t, nil
+	}
+	if name := typeNames[code]; name != "" {
+		return engine.Invalid, fmt.Errorf("elements of type %s are not supported", name)
+	}
+	return engine.Invalid, fmt.Errorf("elements of type %d are not supported", code)
+}
+
+// value is a tensor of a session, or a constant.
+type value struct {
+	engine.Tensor
+	fixed bool // a constant of the file
+}
+
+// elements multiplies dimensions without overflow, and counts 0 as 1 for the bound: loops over one dimension are bounded whatever the others are.
+func elements(shape []int, most int64) (int, error) {
+	if len(shape) > maxRank {
+		return 0, fmt.Errorf("%d dimensions, at most %d are supported", len(shape), maxRank)
+	}
+	n, empty := int64(1), false
+	for i, d := range shape {
+		if d < 0 {
+			return 0, fmt.Errorf("dimension %d is %d", i, d)
+		}
+		span := int64(max(d, 1))
+		if n > most/span {
+			return 0, fmt.Errorf("shape %v has more than %d elements", shape, most)
+		}
+		n *= span
+		empty = empty || d == 0
+	}
+	if empty {
+		return 0, nil
+	}
+	return int(n), nil
+}
+
+const maxRank = 8
+
+// rawTensor is a tensor as the file has it.
+type rawTensor struct {
+	name             string
+	dims, i32s, i64s []int64
+	code, location   int64
+	f32s             []float32
+	f64s             []float64
+	raw              []byte
+	hasRaw           bool
+}
+
+// readTensor reads a TensorProto. Its data are copied only after its shape has been checked.
+func readTensor(f field, most int64) (*value, error) {
+	var t rawTensor
+	err := f.message("a tensor", func(f field) error {
+		switch f.num {
+		case 1:
+			return f.ints(&t.dims)
+		case 2:
+			return f.int(&t.code)
+		case 4:
+			return f.floats(&t.f32s)
+		case 5:
+			return f.ints(&t.i32s)
+		case 7, 11:
+			return f.ints(&t.i64s)
+		case 8:
+			return f.string(&t.name)
+		case 9:
+			t.raw, t.hasRaw = f.b, true
+		case 10:
+			return f.doubles(&t.f64s)
+		case 14:
+			return f.int(&t.location)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	v, err := t.decode(most)
+	if err != nil {
+		return nil, fmt.Errorf("byte %d: tensor %.64q: %w", f.at, t.name, err)
+	}
+	return v, nil
+}
+
+func (t *rawTensor) decode(most int64) (*value, error) {
+	v := &value{fixed: true}
+	v.Name = t.name
+	if t.location != 0 {
+		return nil, fmt.Errorf("its data are in another file, which is not supported")
+	}
+	var err error
+	if v.Type, err = elementType(t.code); err != nil {
+		return nil, err
+	}
+	v.Shape = make([]int, 0, len(t.dims))
+	for _, d := range t.dims {
+		if d < 0 || d > most {
+			return nil, fmt.Errorf("expected dimensions within 0 and %d, found %v", most, t.dims)
+		}
+		v.Shape = append(v.Shape, int(d))
+	}
+	n, err := elements(v.Shape, most/int64(v.Type.Size()))
+	if err != nil {
+		return nil, err
+	}
+	if have := t.count(v.Type); have != n {
+		return nil, fmt.Errorf("%s%v needs %d elements, the file has %d", v.Type, v.Shape, n, have)
+	}
+	v.Allocate()
+	if t.hasRaw {
+		decodeRaw(&v.Tensor, t.raw)
+		return v, nil
+	}
+	for i, x := range t.i32s {
+		setInt(&v.Tensor, i, x)
+	}
+	for i, x := range t.i64s {
+		setInt(&v.Tensor, i, x)
+	}
+	copy(v.F32, t.f32s)
+	copy(v.F64, t.f64s)
+	return v, nil
+}
+
+// count is the number of elements that the file has for a type, -1 for a part of one.
+func (t *rawTensor) count(of engine.Type) int {
+	if t.hasRaw {
+		if len(t.raw)%of.Size() != 0 {
+			return -1
+		}
+		return len(t.raw) / of.Size()
+	}
+	switch of {
+	case engine.Float32:
+		return len(t.f32s)
+	case engine.Float64:
+		return len(t.f64s)
+	case engine.Int64, engine.Uint64, engine.Uint32:
+		return len(t.i64s)
+	}
+	return len(t.i32s)
+}
+
+// setInt stores the bits of an integer.
+//
+//nolint:gosec // the bits that fit
+func setInt(t *engine.Tensor, i int, x int64) {
+	switch t.Type {
+	case engine.Int8:
+		t.I8[i] = int8(x)
+	case engine.Uint8, engine.Bool:
+		t.U8[i] = uint8(x)
+	case engine.Int16:
+		t.I16[i] = int16(x)
+	case engine.Uint16:
+		t.U16[i] = uint16(x)
+	case engine.Int32:
+		t.I32[i] = int32(x)
+	case engine.Uint32:
+		t.U32[i] = uint32(x)
+	case engine.Int64:
+		t.I64[i] = x
+	case engine.Uint64:
+		t.U64[i] = uint64(x)
+	}
+}
+
+// decodeRaw reads elements in little endian.
+func decodeRaw(t *engine.Tensor, raw []byte) {
+	le := binary.LittleEndian
+	size := t.Type.Size()
+	for i := range len(raw) / size {
+		b := raw[i*size:]
+		switch t.Type {
+		case engine.Float32:
+			t.F32[i] = math.Float32frombits(le.Uint32(b))
+		case engine.Float64:
+			t.F64[i] = math.Float64frombits(le.Uint64(b))
+		default:
+			switch size {
+			case 1:
+				setInt(t, i, int64(b[0]))
+			case 2:
+				setInt(t, i, int64(le.Uint16(b)))
+			case 4:
+				setInt(t, i, int64(le.Uint32(b)))
+			case 8:
+				setInt(t, i, int64(le.Uint64(b))) //nolint:gosec // the bits of 64
+			}
+		}
+	}
+}
