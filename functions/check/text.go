@@ -1,6 +1,20 @@
 package check
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Printable reports whether a text is UTF-8 without control characters, of 1 to 4096 bytes: what a message and a broker take as a name.
+func Printable(text string) bool {
+	for _, r := range text {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return false
+		}
+	}
+	return text != "" && len(text) <= 4096
+}
 
 // Cut returns a copy of the text that keeps nothing else in memory and has at most limit bytes: what is longer ends in "…". Bytes that are
 // not UTF-8 become U+FFFD. Use it on what a stranger sent before it is formatted or kept.

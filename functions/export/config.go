@@ -114,6 +114,9 @@ func (c Config) parse() (times, error) {
 	if c.AuthMode != AuthNone && c.SecretName == "" {
 		p.Addf("SecretName", c.SecretName, "must name the secret that AuthMode %s needs", c.AuthMode)
 	}
+	if c.ClientID != "" && !check.Printable(c.ClientID) {
+		p.Addf("ClientID", c.ClientID, "must be printable UTF-8, or brokers refuse the connection")
+	}
 	t := times{
 		receipt:    p.Duration("ReceiptTimeout", c.ReceiptTimeout, 10*time.Millisecond, 24*time.Hour),
 		ack:        p.Duration("AckTimeout", c.AckTimeout, 10*time.Millisecond, time.Hour),

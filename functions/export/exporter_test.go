@@ -262,7 +262,7 @@ func TestABatchThatCannotBecomeAMessageIsCut(t *testing.T) {
 		require.Empty(t, b.overtook)
 	})
 	until(t, "both are isolated", func() bool { return r.Stats().Isolated == 2 })
-	require.Equal(t, 1, r.log.with("WARN", "Seal.MaxMessageKiB is 4096"), "one line, however many they are")
+	require.Equal(t, 1, r.log.with("WARN", "Seal.MaxMessageKiB allows 4096 bytes"), "one line, however many they are")
 	require.Equal(t, holdOversized, r.Stats().Holds[0].Reason)
 }
 
@@ -439,6 +439,8 @@ func TestConfig(t *testing.T) {
 		"back-off that shrinks":       {func(c *Config) { c.BackoffMin, c.BackoffMax = "1m", "1s" }, "Export.BackoffMax"},
 		"an empty window":             {func(c *Config) { c.MaxInflight = 0 }, "Export.MaxInflight"},
 		"a password in the address":   {func(c *Config) { c.Broker = "tcp://u:canary@h:1" }, "secret store"},
+		"a client id with a line end": {func(c *Config) { c.ClientID = "gw\n" }, "Export.ClientID"},
+		"a client id that is no text": {func(c *Config) { c.ClientID = "gw\xff" }, "Export.ClientID"},
 		"all problems, not the first": {func(c *Config) { c.KeepAlive, c.MaxInflightKiB = "0s", 0 }, "Export.MaxInflightKiB"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -284,7 +284,7 @@ func (w *window) verdictOn(s *isolated) string {
 
 // String names size, limit and whose limit it is.
 func (l excess) String() string {
-	return fmt.Sprintf("it has %d bytes as a message or payload, %s is %d: raise that limit or use a smaller ChunkSize", l.size, l.whose, l.limit)
+	return fmt.Sprintf("it has %d bytes as a message or payload, %s allows %d bytes: raise that limit or use a smaller ChunkSize", l.size, l.whose, l.limit)
 }
 
 // remember keeps what is known of a record that the spool has back.

@@ -102,6 +102,9 @@ func (c Config) Validate() error {
 	p.Duration("RetryAfter", c.RetryAfter, 10*time.Millisecond, 10*time.Minute)
 	check.Range(p, "RememberIDs", c.RememberIDs, 0, 1<<22)
 	p.Duration("KeepAlive", c.KeepAlive, 5*time.Second, time.Hour)
+	if c.ClientID != "" && !check.Printable(c.ClientID) {
+		p.Addf("ClientID", c.ClientID, "must be printable UTF-8, or brokers refuse the connection")
+	}
 	check.Range(p, "ReadBufferKiB", c.ReadBufferKiB, 4, 16*1024)
 	return p.Err()
 }

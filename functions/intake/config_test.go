@@ -12,8 +12,8 @@ func TestDefaultConfigIsValid(t *testing.T) {
 }
 
 func TestValidateNamesEveryProblem(t *testing.T) {
-	err := Config{ReorderWindow: "soon", KeepAlive: "1ms"}.Validate()
-	for _, key := range []string{"MaxPayloadKiB", "MaxDepth", "MaxEvents", "MaxMiB", "ReorderWindow", "QuarantineKiB", "MaxSlice", "RetryAfter", "KeepAlive", "ReadBufferKiB"} {
+	err := Config{ReorderWindow: "soon", KeepAlive: "1ms", ClientID: "gw\n"}.Validate()
+	for _, key := range []string{"MaxPayloadKiB", "MaxDepth", "MaxEvents", "MaxMiB", "ReorderWindow", "QuarantineKiB", "MaxSlice", "RetryAfter", "KeepAlive", "ReadBufferKiB", "ClientID"} {
 		require.ErrorContains(t, err, "Intake."+key)
 	}
 }

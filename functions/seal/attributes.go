@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"unicode"
-	"unicode/utf8"
+
+	"app-offload/functions/check"
 )
 
 // kind is the CloudEvents type of an attribute. Both forms of a message must carry the very same type.
@@ -116,12 +116,5 @@ func isName(s string) bool {
 // so that nothing is accepted that cannot be sealed later.
 func IsText(s string) bool { return isText(s) }
 
-// isText reports whether s may be a CloudEvents string that is not empty: UTF-8 without control characters.
-func isText(s string) bool {
-	for _, r := range s {
-		if unicode.IsControl(r) || r == utf8.RuneError {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 4096
-}
+// isText reports whether s may be a CloudEvents string that is not empty.
+func isText(s string) bool { return check.Printable(s) }
