@@ -30,8 +30,10 @@ func FuzzWhatValidatesCanBeSealed(f *testing.F) {
 		keys := keys{keyID}
 		s, err := seal.NewSealer(c.Seal, keys)
 		require.NoError(t, err)
-		sent := &seal.Batch{ID: "b", Node: node, Epoch: "e", Session: "s", Class: class, Created: time.Unix(0, 0).UTC(), Sequences: []uint64{1},
-			Tasks: [][]byte{(&task.Task{EventID: "e", Of: 1, Class: &task.Class{Name: class}, Encoding: task.Text, Data: []byte("1")}).Append(nil)}}
+		sent := &seal.Batch{
+			ID: "b", Node: node, Epoch: "e", Session: "s", Class: class, Created: time.Unix(0, 0).UTC(), Sequences: []uint64{1},
+			Tasks: [][]byte{(&task.Task{EventID: "e", Of: 1, Class: &task.Class{Name: class}, Encoding: task.Text, Data: []byte("1")}).Append(nil)},
+		}
 		msg, err := s.Seal(nil, sent)
 		require.NoError(t, err, "%q %q %q", node, class, keyID)
 		got, err := seal.NewOpener(keys, seal.Limits{}).Open(msg)
