@@ -101,13 +101,6 @@ func (t table) int32(i, absent int) int {
 	return absent
 }
 
-func (t table) u64(i int) uint64 {
-	if at := t.field(i, 8); at != 0 {
-		return binary.LittleEndian.Uint64(t.r.b[at:])
-	}
-	return 0
-}
-
 func (t table) float32(i int) float32 {
 	if at := t.field(i, 4); at != 0 {
 		return math.Float32frombits(binary.LittleEndian.Uint32(t.r.b[at:]))
