@@ -298,11 +298,11 @@ func (c *call) spread(v, shape []int) []int {
 }
 
 // prepare is what a constant becomes, once for all sessions.
-func prepare[T any](c *call, what string, bytes int, make func() T) T {
+func prepare[T any](c *call, part, bytes int, make func() T) T {
 	p := c.s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := preparation{c.node, what}
+	key := preparation{c.node, part}
 	if got, ok := p.prepared[key]; ok {
 		return got.(T)
 	}

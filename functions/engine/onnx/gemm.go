@@ -82,7 +82,7 @@ func matMul(c *call) {
 	if !b.fixed {
 		all = c.floats(0, n*k)
 	} else {
-		all = prepare(c, "turned", len(b.F32)*4, func() []float32 {
+		all = prepare(c, 0, len(b.F32)*4, func() []float32 {
 			w := make([]float32, len(b.F32))
 			for i := 0; i < len(w); i += max(n*k, 1) {
 				turned(w[i:], b.F32[i:i+n*k], k, n)
@@ -115,7 +115,7 @@ func gemm(c *call) {
 	case c.int("transB", 0) != 0:
 		k2, n = n, k2
 	case b.fixed:
-		w = prepare(c, "turned", len(w)*4, func() []float32 {
+		w = prepare(c, 0, len(w)*4, func() []float32 {
 			to := make([]float32, len(w))
 			turned(to, w, k2, n)
 			return to

@@ -33,7 +33,7 @@ type Program struct {
 // preparation names what is prepared.
 type preparation struct {
 	node *node
-	what string
+	part int // such as the group of a layer
 }
 
 var (

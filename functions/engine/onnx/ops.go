@@ -7,7 +7,7 @@ var operators map[string]func(*call)
 
 func init() {
 	operators = map[string]func(*call){}
-	for _, table := range []map[string]func(*call){curves, elementwise, shapes, layers, reductions, quantised, indexed} {
+	for _, table := range []map[string]func(*call){curves, elementwise, shapes, layers, reductions, quantised, indexed, losses} {
 		for name, run := range table {
 			operators[name] = run
 		}

@@ -91,43 +91,62 @@ func dynamicQuantize(c *call) {
 	}
 }
 
-// plain are the elements as int8: those of uint8 are moved by 128, and so is their zero point.
-func (c *call) plain(i int, v, zero *value) (q []int8, z int32) {
+// zeroOf is the zero point of a tensor as plain has it: that of uint8 is moved by 128.
+func (c *call) zeroOf(v, zero *value) (z int32) {
 	if zero != nil {
 		if zero.Elements() != 1 || zero.Type != v.Type {
 			c.fail("the zero point %s is not one %s", &zero.Spec, v.Type)
 		}
 		z = int32(intAt(&zero.Tensor, 0)) //nolint:gosec // 8 bits
 	}
+	if v.Type == engine.Uint8 {
+		z -= 128
+	}
+	return z
+}
+
+// plain are the elements as int8: those of uint8 are moved by 128.
+func (c *call) plain(i int, v *value) []int8 {
 	switch v.Type {
 	case engine.Int8:
-		return v.I8, z
+		return v.I8
 	case engine.Uint8:
-		q = c.int8s(i, len(v.U8))
+		q := c.int8s(i, len(v.U8))
 		for k, x := range v.U8 {
 			q[k] = int8(x ^ 128) //nolint:gosec // the same bits
 		}
-		return q, z - 128
+		return q
 	}
 	c.fail("%s must have elements of 8 bits", &v.Spec)
-	return nil, 0
+	return nil
 }
 
-// sums takes the zero points out of sums of products: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
-func withoutZeros(sums []int32, x, w []int8, m, n, k int, zx, zw int32, columns []int32) {
-	for j := range columns[:n] {
-		columns[j] = zx * (zw*int32(k) - total(w[j*k:(j+1)*k])) //nolint:gosec // k is at most 2¹⁶
+// weights are those of n outputs with k inputs each, with the sum of each output's.
+type weights struct {
+	packed *kernel.Packed
+	totals []int32
+}
+
+// most is the number of products that a sum of 32 bits holds.
+const most = 1 << 16
+
+// weights prepares a part of a node's weights, once for all sessions if they are constant.
+func (c *call) weights(part, n, k int, fixed bool, get func() []int8) weights {
+	if k > most {
+		c.fail("sums of %d products, at most %d are supported", k, most)
 	}
-	for r := range m {
-		var row int32
-		if zw != 0 {
-			row = zw * total(x[r*k:(r+1)*k])
+	pack := func() weights {
+		from := get()
+		w := weights{kernel.Pack(from, n, k), make([]int32, n)}
+		for j := range w.totals {
+			w.totals[j] = total(from[j*k : (j+1)*k])
 		}
-		line := sums[r*n : (r+1)*n]
-		for j := range line {
-			line[j] += columns[j] - row
-		}
+		return w
 	}
+	if !fixed {
+		return pack()
+	}
+	return prepare(c, part, kernel.PackedBytes(n, k)+4*n, pack)
 }
 
 func total(x []int8) (sum int32) {
@@ -137,33 +156,36 @@ func total(x []int8) (sum int32) {
 	return sum
 }
 
-// most is the number of products that a sum of 32 bits holds.
-const most = 1 << 16
-
-func (c *call) packed(what string, w []int8, n, k int, fixed bool) *kernel.Packed {
-	if k > most {
-		c.fail("sums of %d products, at most %d are supported", k, most)
+// multiply computes sums of products without the zero points: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
+func (w weights) multiply(sums []int32, x []int8, m int, zx, zw int32) {
+	w.packed.Gemm(sums, x, m)
+	n, k := w.packed.N, w.packed.K
+	for r := range m {
+		row := zx * zw * int32(k) //nolint:gosec // k is at most 2¹⁶
+		if zw != 0 {
+			row -= zw * total(x[r*k:(r+1)*k])
+		}
+		line := sums[r*n : (r+1)*n]
+		for j, t := range w.totals {
+			line[j] += row - zx*t
+		}
 	}
-	if !fixed {
-		return kernel.Pack(w, n, k)
-	}
-	return prepare(c, what, kernel.PackedBytes(n, k), func() *kernel.Packed { return kernel.Pack(w, n, k) })
 }
 
 // integerMatrices computes a·b of 8 bits in 32 and hands out each product.
 func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, at int), plan func(*product2)) {
 	p := c.matrices(a, b)
 	plan(&p)
-	x, zx := c.plain(0, a, za)
-	w, zw := c.plain(1, b, zb)
+	x, zx, zw := c.plain(0, a), c.zeroOf(a, za), c.zeroOf(b, zb)
 	m, n, k := p.m, p.n, p.k
-	columns, sums, line := c.int8s(2, n*k), c.int32s(0, m*n), c.int32s(1, n)
-	single := len(w) == n*k
+	sums := c.int32s(0, m*n)
 	p.each(c, func(i, j, o int) {
-		turned(columns, w[j*n*k:(j+1)*n*k], k, n)
-		rows := x[i*m*k : (i+1)*m*k]
-		c.packed("packed", columns, n, k, b.fixed && single).Gemm(sums, rows, m)
-		withoutZeros(sums, rows, columns, m, n, k, zx, zw, line)
+		w := c.weights(j, n, k, b.fixed, func() []int8 {
+			columns := c.int8s(2, n*k)
+			turned(columns, c.plain(1, b)[j*n*k:(j+1)*n*k], k, n)
+			return columns
+		})
+		w.multiply(sums, x[i*m*k:(i+1)*m*k], m, zx, zw)
 		deliver(sums, o*m*n)
 	})
 }
@@ -200,28 +222,18 @@ func (c *call) scalar(i int) float32 {
 func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(l *layer, sums []int32, batch, group int)) {
 	l := c.convolution(x, w)
 	plan(&l)
-	planes, zeroX := c.plain(0, x, zx)
-	weights, zeroW := c.plain(1, w, zw)
+	planes, zeroX, zeroW := c.plain(0, x), c.zeroOf(x, zx), c.zeroOf(w, zw)
 	table := l.table(c)
 	plane, ck, mg := product(l.in), l.c/l.groups, l.m/l.groups
-	columns, sums, line := c.int8s(2, l.pixels*l.k), c.int32s(0, l.pixels*mg), c.int32s(1, mg)
+	columns, sums := c.int8s(2, l.pixels*l.k), c.int32s(0, l.pixels*mg)
 	for b := range l.n {
 		for g := range l.groups {
 			gathered(columns, planes[(b*l.c+g*ck)*plane:], table, ck, plane, product(w.Shape[2:]), int8(zeroX)) //nolint:gosec // 8 bits
-			part := weights[g*mg*l.k : (g+1)*mg*l.k]
-			c.packed(groupName(g), part, mg, l.k, w.fixed).Gemm(sums, columns, l.pixels)
-			withoutZeros(sums, columns, part, l.pixels, mg, l.k, zeroX, zeroW, line)
+			kernels := c.weights(g, mg, l.k, w.fixed, func() []int8 { return c.plain(1, w)[g*mg*l.k : (g+1)*mg*l.k] })
+			kernels.multiply(sums, columns, l.pixels, zeroX, zeroW)
 			deliver(&l, sums, b, g)
 		}
 	}
-}
-
-// groupName tells the prepared weights of groups apart.
-func groupName(g int) string {
-	if g == 0 {
-		return "packed"
-	}
-	return string(rune(g))
 }
 
 func convInteger(c *call) {
