@@ -176,7 +176,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	require.Less(t, bytes, int64(1000))
 	waits := n.Decisions(1, nil)[0]
 	require.Equal(t, policy.Undecided, waits.Decision.Reason)
-	require.Contains(t, policy.Explain(waits), "Waits undecided: ")
+	require.Contains(t, policy.Explain(waits), "Parked: ")
 
 	require.Len(t, n.sent(), 1)
 	n.eventually("one is bound for the link", func() bool { return n.reasons()[policy.BoundCloud] == before[policy.BoundCloud]+1 })
@@ -204,7 +204,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 		require.True(t, e.Outcome.Known)
 		require.Positive(t, e.Waited)
 		require.Equal(t, e.Time, e.State.Time, "judged from when it was bound")
-		require.Contains(t, policy.Explain(e), "it waited undecided for ")
+		require.Contains(t, policy.Explain(e), "parked for ")
 		require.Equal(t, "defer", e.Policy)
 	}
 }
