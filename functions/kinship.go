@@ -21,9 +21,10 @@ import (
 //   - it has the tags that every app-offload puts on its results (task.TagHop and others);
 //   - it has the id of a result that was published lately;
 //   - each of its readings has both the name and the value of one in a result that was published lately. A name alone would not do:
-//     a meter may well have a resource Power_max beside Power.
+//     a meter may well have a resource Power_max beside Power;
+//   - one of its readings has the name of a result of a result, such as Power_deadband_deadband, whatever its value.
 //
-// The last two hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
+// The last three hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
 // name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
 // topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
 // a device causes a bounded number of results; but for a rule that makes new names of a result's readings, and takes these up again:
@@ -41,11 +42,13 @@ type kinship struct {
 	kin    map[uint64]int // how often the hash of an id, or of a reading's name and value, is in latest
 	latest []uint64       // a ring
 	next   int
+	depth  map[uint64]int  // by the hash of a result's name: 1 for one of a device's reading, one more for each result that it was made of
 	said   map[string]bool // what the log has had, by service or topic
 }
 
 const (
-	maxKin  = 1 << 16 // some 2 MB
+	maxKin  = 1 << 16 // some 2 MB; of names, another 2
+	maxDeep = 2       // names from this depth on are no device's
 	maxTold = 64      // services and topics that the log names
 )
 
@@ -62,7 +65,7 @@ var skipReasons = [...]string{"own", "result", "hops", "echo"}
 func newKinship(node, service string, maxHops int, log Logger) *kinship {
 	return &kinship{
 		node: node, service: service, maxHops: maxHops, log: log, seed: maphash.MakeSeed(),
-		kin: map[uint64]int{}, said: map[string]bool{},
+		kin: map[uint64]int{}, depth: map[uint64]int{}, said: map[string]bool{},
 	}
 }
 
@@ -117,12 +120,33 @@ func (k *kinship) isEcho(ev *task.Event) bool {
 	if k.kin[maphash.String(k.seed, ev.ID)] > 0 {
 		return true
 	}
+	echo := true
 	for i := range ev.Readings {
-		if r := &ev.Readings[i]; k.kin[k.hash(r.Resource, r.Value)] == 0 {
-			return false
+		r := &ev.Readings[i]
+		if k.depth[maphash.String(k.seed, r.Resource)] >= maxDeep {
+			return true
+		}
+		echo = echo && k.kin[k.hash(r.Resource, r.Value)] > 0
+	}
+	return echo
+}
+
+// deepen notes the names of a result's readings. The source of a result begins with the name of the reading that it was made of.
+func (k *kinship) deepen(source string, names []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	depth := 1
+	for i := range len(source) {
+		if source[i] == '_' {
+			depth = max(depth, 1+k.depth[maphash.String(k.seed, source[:i])])
 		}
 	}
-	return true
+	if len(k.depth) >= maxKin {
+		clear(k.depth)
+	}
+	for _, name := range names {
+		k.depth[maphash.String(k.seed, name)] = min(depth, maxDeep)
+	}
 }
 
 // learn remembers another service's result. It believes only what comes on that service's own topic: an app-service may have given the
@@ -131,11 +155,13 @@ func (k *kinship) learn(ev *task.Event) {
 	if ev.Lineage.Service == "" || !local.OwnTopic(ev.Topic, ev.Lineage.Service) {
 		return
 	}
-	hashes := []uint64{maphash.String(k.seed, ev.ID)}
+	hashes, names := []uint64{maphash.String(k.seed, ev.ID)}, []string(nil)
 	for i := range ev.Readings {
-		hashes = append(hashes, k.hash(ev.Readings[i].Resource, ev.Readings[i].Value))
+		r := &ev.Readings[i]
+		hashes, names = append(hashes, k.hash(r.Resource, r.Value)), append(names, r.Resource)
 	}
 	k.remember(hashes)
+	k.deepen(ev.Source, names)
 }
 
 // hash is of a reading's name and value. A number is the same however it is written, also in an array.
@@ -217,10 +243,12 @@ func (s signer) Publish(r local.Result) error {
 	}
 	r.Event.Tags[task.TagNode], r.Event.Tags[task.TagService] = s.kin.node, s.kin.service
 	r.Event.Tags[task.TagHop] = strconv.Itoa(min(r.Hop, task.MaxHop))
-	hashes := []uint64{maphash.String(s.kin.seed, r.Event.Id)}
+	hashes, names := []uint64{maphash.String(s.kin.seed, r.Event.Id)}, []string(nil)
 	for i := range r.Event.Readings {
-		hashes = append(hashes, s.kin.hash(r.Event.Readings[i].ResourceName, []byte(r.Event.Readings[i].Value)))
+		name := r.Event.Readings[i].ResourceName
+		hashes, names = append(hashes, s.kin.hash(name, []byte(r.Event.Readings[i].Value))), append(names, name)
 	}
 	s.kin.remember(hashes)
+	s.kin.deepen(r.Event.SourceName, names)
 	return s.next.Publish(r)
 }

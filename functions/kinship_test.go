@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -248,6 +249,42 @@ func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
 	require.Equal(t, uint64(4), k.skipped()["echo"])
 }
 
+// A relay that drops the tags, and changes values or adds a reading, does not feed the service without end, although none of its events is
+// an echo by value.
+func TestAChangedResultIsComputedOnOnce(t *testing.T) {
+	for relay, change := range map[string]func(names []string, values []float64) ([]string, []float64){
+		"adds a reading": func(names []string, values []float64) ([]string, []float64) {
+			return append(names, "seen"), append(values, rand.Float64())
+		},
+		"doubles values": func(names []string, values []float64) ([]string, []float64) {
+			for i := range values {
+				values[i] *= 2
+			}
+			return names, values
+		},
+	} {
+		k := newKinship("n", "app-offload", 3, testLog{t})
+		classes, err := task.NewClasses(nil)
+		require.NoError(t, err)
+		names, values := []string{"x_y"}, []float64{1.5}
+		computed := 0
+		for ; computed < 100; computed++ {
+			ev := &task.Event{ID: uuid.NewString(), Device: "d", Encoding: task.JSON}
+			for i, name := range names {
+				ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: fmt.Append(nil, values[i])})
+			}
+			if !k.admit(ev, classes) {
+				break
+			}
+			published := dtos.NewEvent("P", "d", names[0]+"_summary")
+			require.NoError(t, published.AddSimpleReading(names[0]+"_summary_max", "Float64", values[0]))
+			require.NoError(t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+			names, values = change([]string{names[0] + "_summary_max"}, values[:1])
+		}
+		require.Equal(t, 2, computed, "%s: the device's event and its changed result", relay)
+	}
+}
+
 // What is remembered is bounded, and the latest is kept.
 func TestKinshipIsBounded(t *testing.T) {
 	k := newKinship("n", "app-offload", 3, testLog{t})
@@ -257,6 +294,10 @@ func TestKinshipIsBounded(t *testing.T) {
 	require.Len(t, k.latest, maxKin)
 	require.LessOrEqual(t, len(k.kin), maxKin)
 	require.Positive(t, k.kin[1])
+	for n := range 2*maxKin + 7 {
+		k.deepen("s", []string{fmt.Sprint(n)})
+	}
+	require.LessOrEqual(t, len(k.depth), maxKin)
 }
 
 func TestLineageOfTags(t *testing.T) {
