@@ -14,6 +14,8 @@ type call struct {
 	in, out []*value
 	arena   []int // for shapes and indices of one run
 	used    int
+	layer   layer      // of convolutions of 8 bits
+	product matrixPlan // of matrices of 8 bits
 	f32     [8][]float32
 	i8      [3][]int8
 	i32     [4][]int32

@@ -283,29 +283,34 @@ func variadic(op byte, mean bool) func(*call) {
 
 // comparison is an operator with truth values as its result.
 func comparison(op string) func(*call) {
+	float32s, float64s := compare[float32](op), compare[float64](op)
+	int8s, uint8s := compare[int8](op), compare[uint8](op)
+	int16s, uint16s := compare[int16](op), compare[uint16](op)
+	int32s, uint32s := compare[int32](op), compare[uint32](op)
+	int64s, uint64s := compare[int64](op), compare[uint64](op)
 	return func(c *call) {
 		a, b, y := c.pair(0, 1, engine.Bool)
 		switch a.Type {
 		case engine.Float32:
-			pairs(c, a, b, y, compare[float32](op))
+			pairs(c, a, b, y, float32s)
 		case engine.Float64:
-			pairs(c, a, b, y, compare[float64](op))
+			pairs(c, a, b, y, float64s)
 		case engine.Int8:
-			pairs(c, a, b, y, compare[int8](op))
+			pairs(c, a, b, y, int8s)
 		case engine.Uint8, engine.Bool:
-			pairs(c, a, b, y, compare[uint8](op))
+			pairs(c, a, b, y, uint8s)
 		case engine.Int16:
-			pairs(c, a, b, y, compare[int16](op))
+			pairs(c, a, b, y, int16s)
 		case engine.Uint16:
-			pairs(c, a, b, y, compare[uint16](op))
+			pairs(c, a, b, y, uint16s)
 		case engine.Int32:
-			pairs(c, a, b, y, compare[int32](op))
+			pairs(c, a, b, y, int32s)
 		case engine.Uint32:
-			pairs(c, a, b, y, compare[uint32](op))
+			pairs(c, a, b, y, uint32s)
 		case engine.Int64:
-			pairs(c, a, b, y, compare[int64](op))
+			pairs(c, a, b, y, int64s)
 		case engine.Uint64:
-			pairs(c, a, b, y, compare[uint64](op))
+			pairs(c, a, b, y, uint64s)
 		}
 	}
 }

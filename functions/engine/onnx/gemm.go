@@ -22,8 +22,8 @@ func turned[T any](to, from []T, k, n int) {
 	}
 }
 
-// product is the plan of a matrix product over leading axes that repeat.
-type product2 struct {
+// matrixPlan is the plan of a matrix product over leading axes that repeat.
+type matrixPlan struct {
 	m, n, k int
 	shape   []int // of the output
 	batch   []int
@@ -31,7 +31,7 @@ type product2 struct {
 }
 
 // matrices plans a·b; vectors become matrices of one row or column, which leaves the output again.
-func (c *call) matrices(a, b *value) (p product2) {
+func (c *call) matrices(a, b *value) (p matrixPlan) {
 	c.rank(a, 1, maxRank)
 	c.rank(b, 1, maxRank)
 	sa, sb := a.Shape, b.Shape
@@ -59,7 +59,7 @@ func (c *call) matrices(a, b *value) (p product2) {
 }
 
 // each calls f with the indices of the matrices of all products.
-func (p *product2) each(c *call, f func(a, b, y int)) {
+func (p *matrixPlan) each(c *call, f func(a, b, y int)) {
 	index := c.ints(len(p.batch))
 	for y := range product(p.batch) {
 		a, b := 0, 0

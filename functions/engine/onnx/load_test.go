@@ -26,7 +26,9 @@ func (w *writer) bytes(field protowire.Number, b []byte) {
 
 func (w *writer) text(field protowire.Number, s string) { w.bytes(field, []byte(s)) }
 
-func portBytes(name string, dims ...int64) []byte {
+func portBytes(name string, dims ...int64) []byte { return typedPort(name, 1, dims...) }
+
+func typedPort(name string, code int64, dims ...int64) []byte {
 	var shape, tensor, kind, port writer
 	for _, d := range dims {
 		var dim writer
@@ -37,7 +39,7 @@ func portBytes(name string, dims ...int64) []byte {
 		}
 		shape.bytes(1, dim)
 	}
-	tensor.number(1, 1)
+	tensor.number(1, code)
 	tensor.bytes(2, shape)
 	kind.bytes(1, tensor)
 	port.text(1, name)

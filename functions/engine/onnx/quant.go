@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"math"
+	"slices"
 
 	"app-offload/functions/engine"
 	"app-offload/functions/engine/kernel"
@@ -125,6 +126,7 @@ func (c *call) plain(i int, v *value) []int8 {
 type weights struct {
 	packed *kernel.Packed
 	totals []int32
+	single []int8 // of one output, which is not worth packing
 }
 
 // most is the number of products that a sum of 32 bits holds.
@@ -137,7 +139,12 @@ func (c *call) weights(part, n, k int, fixed bool, get func() []int8) weights {
 	}
 	pack := func() weights {
 		from := get()
-		w := weights{kernel.Pack(from, n, k), make([]int32, n)}
+		w := weights{totals: make([]int32, n)}
+		if n == 1 {
+			w.single = slices.Clone(from[:k])
+		} else {
+			w.packed = kernel.Pack(from, n, k)
+		}
 		for j := range w.totals {
 			w.totals[j] = total(from[j*k : (j+1)*k])
 		}
@@ -156,10 +163,25 @@ func total(x []int8) (sum int32) {
 	return sum
 }
 
+func dot(x, w []int8) (sum int32) {
+	w = w[:len(x)]
+	for i, v := range x {
+		sum += int32(v) * int32(w[i])
+	}
+	return sum
+}
+
 // multiply computes sums of products without the zero points: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
 func (w weights) multiply(sums []int32, x []int8, m int, zx, zw int32) {
-	w.packed.Gemm(sums, x, m)
-	n, k := w.packed.N, w.packed.K
+	n, k := len(w.totals), len(w.single)
+	if w.packed != nil {
+		k = w.packed.K
+		w.packed.Gemm(sums, x, m)
+	} else {
+		for r := range m {
+			sums[r] = dot(x[r*k:(r+1)*k], w.single)
+		}
+	}
 	for r := range m {
 		row := zx * zw * int32(k) //nolint:gosec // k is at most 2¹⁶
 		if zw != 0 {
@@ -173,9 +195,10 @@ func (w weights) multiply(sums []int32, x []int8, m int, zx, zw int32) {
 }
 
 // integerMatrices computes a·b of 8 bits in 32 and hands out each product.
-func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, at int), plan func(*product2)) {
-	p := c.matrices(a, b)
-	plan(&p)
+func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, at int), plan func(*matrixPlan)) {
+	c.product = c.matrices(a, b)
+	p := &c.product
+	plan(p)
 	x, zx, zw := c.plain(0, a), c.zeroOf(a, za), c.zeroOf(b, zb)
 	m, n, k := p.m, p.n, p.k
 	sums := c.int32s(0, m*n)
@@ -193,7 +216,7 @@ func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, a
 func matMulInteger(c *call) {
 	var y *value
 	c.integerMatrices(c.input(0), c.optional(2), c.input(1), c.optional(3), func(sums []int32, at int) { copy(y.I32[at:], sums) },
-		func(p *product2) { y = c.output(0, engine.Int32, p.shape) })
+		func(p *matrixPlan) { y = c.output(0, engine.Int32, p.shape) })
 }
 
 func qlinearMatMul(c *call) {
@@ -206,7 +229,7 @@ func qlinearMatMul(c *call) {
 		for i, s := range sums {
 			put(&y.Tensor, at+i, rounded(float64(s)*scale, z, y.Type))
 		}
-	}, func(p *product2) { y = c.output(0, zy.Type, p.shape) })
+	}, func(p *matrixPlan) { y = c.output(0, zy.Type, p.shape) })
 }
 
 // scalar is an input of one float32.
@@ -220,8 +243,9 @@ func (c *call) scalar(i int) float32 {
 
 // integerConv computes a layer of 8 bits in 32 and hands out the sums of each group, pixel by pixel.
 func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(l *layer, sums []int32, batch, group int)) {
-	l := c.convolution(x, w)
-	plan(&l)
+	c.layer = c.convolution(x, w)
+	l := &c.layer
+	plan(l)
 	planes, zeroX, zeroW := c.plain(0, x), c.zeroOf(x, zx), c.zeroOf(w, zw)
 	table := l.table(c)
 	plane, ck, mg := product(l.in), l.c/l.groups, l.m/l.groups
@@ -231,7 +255,7 @@ func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(
 			gathered(columns, planes[(b*l.c+g*ck)*plane:], table, ck, plane, product(w.Shape[2:]), int8(zeroX)) //nolint:gosec // 8 bits
 			kernels := c.weights(g, mg, l.k, w.fixed, func() []int8 { return c.plain(1, w)[g*mg*l.k : (g+1)*mg*l.k] })
 			kernels.multiply(sums, columns, l.pixels, zeroX, zeroW)
-			deliver(&l, sums, b, g)
+			deliver(l, sums, b, g)
 		}
 	}
 }
