@@ -226,6 +226,21 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.NoError(t, err, "unknown shapes may fail later")
 }
 
+// A tensor with the lists of several types has the elements of its own.
+func TestATensorTakesTheListOfItsType(t *testing.T) {
+	raw := writer(constantBytes("w", []float32{1, 2}, 2))
+	raw.number(5, 7)
+	raw.number(7, 8)
+	raw.number(7, 9)
+	v, err := readTensor(field{kind: protowire.BytesType, b: raw}, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, []float32{1, 2}, v.F32)
+	raw.number(2, 7) // the last type counts
+	v, err = readTensor(field{kind: protowire.BytesType, b: raw}, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, []int64{8, 9}, v.I64)
+}
+
 // Inputs that do not fit are an error of the node that they reach.
 func TestAMisfitNamesItsNode(t *testing.T) {
 	var graph, model writer

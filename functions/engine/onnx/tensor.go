@@ -133,11 +133,12 @@ func (t *rawTensor) decode(most int64) (*value, error) {
 		decodeRaw(&v.Tensor, t.raw)
 		return v, nil
 	}
-	for i, x := range t.i32s {
-		setInt(&v.Tensor, i, x)
+	integers := t.i32s // a file may have more lists than that of its type
+	if t.wide(v.Type) {
+		integers = t.i64s
 	}
-	for i, x := range t.i64s {
-		setInt(&v.Tensor, i, x)
+	for i := range min(n, len(integers)) {
+		setInt(&v.Tensor, i, integers[i])
 	}
 	copy(v.F32, t.f32s)
 	copy(v.F64, t.f64s)
@@ -157,10 +158,16 @@ func (t *rawTensor) count(of engine.Type) int {
 		return len(t.f32s)
 	case engine.Float64:
 		return len(t.f64s)
-	case engine.Int64, engine.Uint64, engine.Uint32:
+	}
+	if t.wide(of) {
 		return len(t.i64s)
 	}
 	return len(t.i32s)
+}
+
+// wide reports whether the schema keeps a type in a list of 64 bits.
+func (t *rawTensor) wide(of engine.Type) bool {
+	return of == engine.Int64 || of == engine.Uint64 || of == engine.Uint32
 }
 
 // setInt stores the bits of an integer.
