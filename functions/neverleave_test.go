@@ -121,5 +121,8 @@ func randomEvent(rng *rand.Rand, n int) (payload []byte, stays bool) {
 		"apiVersion": "v3", "id": fmt.Sprintf("%08d-0000-4000-8000-000000000000", n), "deviceName": device, "profileName": "P",
 		"sourceName": "S", "origin": n + 1, "readings": readings,
 	})
+	if rng.IntN(2) == 0 { // an app service gathers readings of several devices
+		payload = bytes.Replace(payload, []byte(`"deviceName":`), []byte(`"deviceName":"gathered","x":`), 1)
+	}
 	return payload, stays
 }

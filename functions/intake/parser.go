@@ -23,7 +23,11 @@ type parser struct {
 	main                 *object // the event: nested within a request, top otherwise
 	end                  int     // of the event
 	readings             []task.Reading
+	owners               []owner // of the readings, each that differs from that of the reading before it
 }
+
+// owner is the device of a reading.
+type owner struct{ device, profile []byte }
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
@@ -40,6 +44,11 @@ func (p *parser) recycle() {
 	p.b, p.err, p.main = nil, nil, nil
 	clear(p.readings) // they point into the payload
 	p.readings = p.readings[:0]
+	clear(p.owners)
+	p.owners = p.owners[:0]
+	if cap(p.owners) > maxScratch {
+		p.owners = nil
+	}
 	if cap(p.readings) > maxScratch {
 		p.readings = nil
 	}
@@ -168,6 +177,7 @@ func (p *parser) finishReading() bool {
 	if o.origin == 0 {
 		return p.missing(o, fOrigin)
 	}
+	p.own(owner{p.get(o, fDevice), p.get(o, fProfile)})
 	kind, ok := valueType(p.get(o, fValueType))
 	if !ok {
 		return p.fail(ReasonValueType, o.at[fValueType].start, "%s is %q, which is no value type of EdgeX",
@@ -182,6 +192,26 @@ func (p *parser) finishReading() bool {
 	}
 	p.readings = append(p.readings, r)
 	return true
+}
+
+func (p *parser) own(by owner) {
+	if n := len(p.owners); n == 0 || !by.is(p.owners[n-1].device, p.owners[n-1].profile) {
+		p.owners = append(p.owners, by)
+	}
+}
+
+func (o owner) is(device, profile []byte) bool {
+	return bytes.Equal(o.device, device) && bytes.Equal(o.profile, profile)
+}
+
+// guests are the devices that readings name and the event does not.
+func (p *parser) guests(device, profile []byte) (guests []task.Guest) {
+	for _, o := range p.owners {
+		if !o.is(device, profile) {
+			guests = append(guests, task.Guest{Device: names.get(o.device), Profile: names.get(o.profile)})
+		}
+	}
+	return guests
 }
 
 func (p *parser) readValue(o *object, r *task.Reading) bool {
@@ -282,6 +312,7 @@ func (p *parser) event() (*task.Event, error) {
 		Source: names.get(p.get(o, fSource)), Origin: o.origin, Received: now(), Encoding: p.encoding,
 		Raw: p.b[o.start:p.end:p.end], Readings: readings, Tags: p.get(o, fTags),
 	}
+	ev.Guests = p.guests(p.get(o, fDevice), p.get(o, fProfile))
 	return ev, nil
 }
 

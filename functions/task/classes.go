@@ -149,9 +149,17 @@ func (c *Classes) Limit(largest int) {
 func (c *Classes) All() []*Class { return c.all }
 
 // For returns the class of an event as a whole: the most specific one of any of its readings. A class whose data must
-// never leave goes before all others, so that a reading is not carried out by its neighbours. For the data of a device there is always
+// never leave goes before all others, so that a reading is not carried out by its neighbours; there the devices count that only readings name.
+// For the data of a device there is always
 // one; it is nil for a result that no class asks for.
 func (c *Classes) For(ev *Event) *Class {
+	for _, guest := range ev.Guests {
+		host := *ev
+		host.Device, host.Profile, host.Guests = guest.Device, guest.Profile, nil
+		if class := c.For(&host); class != nil && class.NeverLeave {
+			return class
+		}
+	}
 	k := c.candidates(ev)
 	if len(k.byResource) == 0 || len(ev.Readings) == 0 {
 		return k.base

@@ -195,3 +195,25 @@ func TestAClassThatIsOff(t *testing.T) {
 	_, err = NewClasses(map[string]ClassConfig{DefaultClass: {Off: true}})
 	require.ErrorContains(t, err, "Classes.default.Off")
 }
+
+// A class that must not leave takes an event also where only a reading names its device: an app service may gather readings of several.
+func TestAReadingsOwnDeviceKeepsAnEventHere(t *testing.T) {
+	secret := DefaultClassConfig()
+	secret.MatchDevice, secret.NeverLeave = "hall*", true
+	other := DefaultClassConfig()
+	other.MatchDevice = "gate*"
+	classes, err := NewClasses(map[string]ClassConfig{"secret": secret, "other": other})
+	require.NoError(t, err)
+	for name, row := range map[string]struct {
+		guests []Guest
+		want   string
+	}{
+		"none":                       {nil, "default"},
+		"one that must not leave":    {[]Guest{{"hall/cam", "P"}}, "secret"},
+		"the last must not leave":    {[]Guest{{"gate", "P"}, {"hall", "Q"}}, "secret"},
+		"another class is no matter": {[]Guest{{"gate", "P"}}, "default"},
+	} {
+		ev := &Event{Device: "gathered", Profile: "P", Readings: []Reading{{Resource: "R"}}, Guests: row.guests}
+		require.Equal(t, row.want, classes.For(ev).Name, name)
+	}
+}

@@ -31,8 +31,12 @@ type Event struct {
 	Encoding                    Encoding // JSON or CBOR
 	Raw                         []byte   // the Event object exactly as received, without request or envelope
 	Readings                    []Reading
-	Tags                        []byte // the raw tags object in the event's encoding, nil without tags
+	Guests                      []Guest // devices that only readings name, each once or more
+	Tags                        []byte  // the raw tags object in the event's encoding, nil without tags
 }
+
+// Guest is a device that a reading names and its event does not, as where an app service gathers readings of several devices in one event.
+type Guest struct{ Device, Profile string }
 
 // Reading is one reading of an event. Its value is not decoded until somebody asks.
 type Reading struct {
