@@ -11,6 +11,8 @@
 // an LSTM's state where they should add it, which shows in models where it is not 0.
 //
 // Float models with int8 weights (dynamic range quantisation) run in float32 on weights that are expanded at load.
+//
+// A Writer makes files of small models, int8 and float32, which TensorFlow Lite's own interpreter reads too.
 package tflite
 
 import (
