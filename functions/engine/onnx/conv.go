@@ -12,7 +12,6 @@ type frame struct {
 	rank                        int // of pixels
 	in, out, k                  []int
 	stride, dilate, before, aft []int
-	columns                     []int // offsets of the kernel's pixels
 }
 
 // frame reads the attributes of a layer for images of a shape, whose kernel is known or is an attribute.

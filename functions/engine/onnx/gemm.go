@@ -78,7 +78,7 @@ func matMul(c *call) {
 	y := c.output(0, engine.Float32, p.shape)
 	m, n, k := p.m, p.n, p.k
 	done := -1
-	all := c.floats(0, 0)
+	var all []float32
 	if !b.fixed {
 		all = c.floats(0, n*k)
 	} else {

@@ -59,19 +59,18 @@ type port struct {
 }
 
 type graph struct {
-	limits      Limits
-	opset       int64
-	nodes       []*node
-	inputs      []*port
-	outputs     []*port
-	constants   map[string]*value
-	order       []string // of constants
-	names       map[string]int
-	fixed       []*value // by index of the value, nil where it is computed
-	parameters  int
-	bytes       int64 // of constants
-	hasGraph    bool
-	functionsAt int
+	limits     Limits
+	opset      int64
+	nodes      []*node
+	inputs     []*port
+	outputs    []*port
+	constants  map[string]*value
+	order      []string // of constants
+	names      map[string]int
+	fixed      []*value // by index of the value, nil where it is computed
+	parameters int
+	bytes      int64 // of constants
+	hasGraph   bool
 }
 
 // read reads a file as far as its structure goes.

@@ -26,17 +26,17 @@ func rounded(v float64, zero int64, t engine.Type) float64 {
 	return min(max(q, low), top)
 }
 
-// alongAxis is how scales lie over a tensor: element i has scale i/inner%count.
+// alongAxis is how scales lie over a tensor: count scales take turns, each for inner elements.
 func (c *call) alongAxis(x, scale *value) (count, inner int) {
 	count = scale.Elements()
 	if count == 1 {
-		return 1, 1
+		return 1, max(x.Elements(), 1)
 	}
 	axis := c.axis(c.int("axis", 1), len(x.Shape))
 	if x.Shape[axis] != count || count == 0 {
 		c.fail("%d scales for %s", count, &x.Spec)
 	}
-	return count, product(x.Shape[axis+1:])
+	return count, max(product(x.Shape[axis+1:]), 1)
 }
 
 func quantize(c *call) {
@@ -47,12 +47,54 @@ func quantize(c *call) {
 	}
 	count, inner := c.alongAxis(x, scale)
 	y := c.output(0, t, x.Shape)
-	for i := range x.Elements() {
-		ch, z := i/inner%count, int64(0)
-		if zero != nil {
-			z = intAt(&zero.Tensor, ch)
+	from := x.F32
+	if x.Type == engine.Int32 {
+		from = c.floats(0, len(x.I32))
+		for i, v := range x.I32 {
+			from[i] = float32(v)
 		}
-		put(&y.Tensor, i, rounded(float64(float32(at(&x.Tensor, i))/scale.F32[ch]), z, t))
+	}
+	for i := 0; i < len(from); i += inner {
+		ch := i / inner % count
+		part := from[i : i+inner]
+		if t == engine.Int8 {
+			quantisedTo(y.I8[i:], part, scale.F32[ch], zeroAt(zero, ch), math.MinInt8, math.MaxInt8)
+		} else {
+			quantisedTo(y.U8[i:], part, scale.F32[ch], zeroAt(zero, ch), 0, math.MaxUint8)
+		}
+	}
+}
+
+// zeroAt is a zero point, 0 where there is none.
+func zeroAt(zero *value, ch int) int64 {
+	if zero == nil {
+		return 0
+	}
+	return intAt(&zero.Tensor, ch)
+}
+
+func quantisedTo[T int8 | uint8](to []T, x []float32, scale float32, zero int64, low, top float64) {
+	to = to[:len(x)]
+	for i, v := range x {
+		q := math.RoundToEven(float64(v/scale)) + float64(zero)
+		if q != q {
+			q = float64(zero)
+		}
+		to[i] = T(min(max(q, low), top))
+	}
+}
+
+func plainFrom[T int8 | uint8 | int32](to []float32, x []T, scale float32, zero int64) {
+	x = x[:len(to)]
+	for i := range to {
+		to[i] = float32(int64(x[i])-zero) * scale
+	}
+}
+
+// requantised are every n-th of sums as 8 bits.
+func requantised[T int8 | uint8](to []T, sums []int32, n int, add int32, scale float64, zero int64, low, top float64) {
+	for i := range to {
+		to[i] = T(min(max(math.RoundToEven(float64(sums[i*n]+add)*scale)+float64(zero), low), top))
 	}
 }
 
@@ -60,12 +102,17 @@ func dequantize(c *call) {
 	x, scale, zero := c.input(0, engine.Int8, engine.Uint8, engine.Int32), c.input(1, engine.Float32), c.optional(2)
 	count, inner := c.alongAxis(x, scale)
 	y := c.output(0, engine.Float32, x.Shape)
-	for i := range y.F32 {
-		ch, z := i/inner%count, int64(0)
-		if zero != nil {
-			z = intAt(&zero.Tensor, ch)
+	for i := 0; i < len(y.F32); i += inner {
+		ch := i / inner % count
+		to, s, z := y.F32[i:i+inner], scale.F32[ch], zeroAt(zero, ch)
+		switch x.Type {
+		case engine.Int8:
+			plainFrom(to, x.I8[i:], s, z)
+		case engine.Uint8:
+			plainFrom(to, x.U8[i:], s, z)
+		default:
+			plainFrom(to, x.I32[i:], s, z)
 		}
-		y.F32[i] = float32(intAt(&x.Tensor, i)-z) * scale.F32[ch]
 	}
 }
 
@@ -295,8 +342,11 @@ func qlinearConv(c *call) {
 			if bias != nil {
 				add = bias.I32[ch]
 			}
-			for p := range l.pixels {
-				put(&y.Tensor, (b*l.m+ch)*l.pixels+p, rounded(float64(sums[p*mg+m]+add)*scale, z, y.Type))
+			from, to := (b*l.m+ch)*l.pixels, (b*l.m+ch+1)*l.pixels
+			if y.Type == engine.Int8 {
+				requantised(y.I8[from:to], sums[m:], mg, add, scale, z, math.MinInt8, math.MaxInt8)
+			} else {
+				requantised(y.U8[from:to], sums[m:], mg, add, scale, z, 0, math.MaxUint8)
 			}
 		}
 	})

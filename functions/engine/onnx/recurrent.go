@@ -20,16 +20,14 @@ var curveOf = map[string]struct {
 
 // cell is the plan of a recurrent layer in one direction.
 type cell struct {
-	steps, batch, in, hidden, gates   int
-	x                                 []float32 // steps × batch × in
-	w, r, wb, rb, peep                []float32
-	h, state, sums, again             []float32
-	lengths                           []int
-	curves                            [3]func(float32) float32
-	clip                              float32
-	coupled, beforeReset              bool
-	y                                 []float32
-	yStep, yBatch, finalH, finalState int
+	steps, batch, in, hidden, gates int
+	x                               []float32 // steps × batch × in
+	w, r, wb, rb, peep              []float32
+	h, state, sums, again           []float32
+	lengths                         []int
+	curves                          [3]func(float32) float32
+	clip                            float32
+	coupled, beforeReset            bool
 }
 
 var gatesOf = map[string]int{"RNN": 1, "GRU": 3, "LSTM": 4}
