@@ -9,7 +9,7 @@ import (
 var losses = map[string]func(*call){
 	"NegativeLogLikelihoodLoss": likelihoodLoss, "SoftmaxCrossEntropyLoss": crossEntropyLoss,
 	"HannWindow": window(0.5, 0.5, 0), "HammingWindow": window(25.0/46, 21.0/46, 0), "BlackmanWindow": window(0.42, 0.5, 0.08),
-	"Det": det, "Einsum": einsum, "NonMaxSuppression": nonMaxSuppression, "MaxUnpool": maxUnpool,
+	"Det": det, "Einsum": einsum, "NonMaxSuppression": nonMaxSuppression, "MaxUnpool": maxUnpool, "GridSample": gridSample,
 }
 
 func likelihoodLoss(c *call) {
