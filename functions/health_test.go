@@ -3,6 +3,7 @@ package functions
 import (
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
 )
 
 // well is a service whose link is up, to which nothing has happened.
@@ -77,6 +80,37 @@ func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	require.Empty(t, s.NotReady())
 	fake.Advance(lately)
 	require.Equal(t, Well, s.Health().State)
+}
+
+// A full spool is critical while events are given back: not while a class drops them, nor once there is room again.
+func TestHealthSaysThatTheSpoolIsFull(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{spool.Refuse, spool.DropLowestScore} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t)
+			c := testConfig(t, b, "cloud")
+			c.Spool.QuotaMiB, c.Writable.Policy.BacklogLimit, c.Export.ReceiptTimeout = 16, 1, "1s"
+			class := c.Writable.Classes["default"]
+			class.OnFull = how
+			c.Writable.Classes["default"] = class
+			s := open(t, c, &bin{})
+			s.Start()
+			s.Health()
+			var done sync.WaitGroup
+			for n := range 40 {
+				done.Add(1)
+				s.Submit([]*task.Event{large("d", n, 400_000)}, func(int, error) { done.Done() })
+			}
+			done.Wait()
+			require.Equal(t, how == spool.Refuse, s.Health().Severity("spoolFull") == Critical, "%v", s.Health().Texts(Note))
+			require.Equal(t, how == spool.Refuse, len(s.NotReady()) > 0)
+			startCloud(t, b, c.Node, NewKeyring("", nil))
+			eventually(t, time.Minute, "drained", func() bool { return s.Counts().Spooled == 0 })
+			require.NotEqual(t, Critical, s.Health().Severity("spoolFull"))
+			require.Empty(t, s.NotReady())
+		})
+	}
 }
 
 // The clock set by years is a reason for a while, whichever way it jumped, and moves no reason's beginning.

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.
-var ErrRefused = errors.New("refused: the spool is full, and the class of the task says so")
+var ErrRefused = errors.New("refused: the spool is full, and the task can neither be dropped nor be done here")
 
 // ReasonFailed counts tasks whose local work failed and that had no other way to go.
 const ReasonFailed = "localFailed"

@@ -98,16 +98,23 @@ func storingFails(m *memory) (full, fails bool) {
 // nearlyFull is the share of what the spool can hold from which on it is said to be full.
 const nearlyFull = 0.95
 
-// spoolFull is critical while the spool refuses records, and a warning above the share from which on work is kept local.
+// halfEmpty is the share below which a spool that was full takes events again.
+const halfEmpty = 0.5
+
+// spoolFull is critical while tasks are given back since the spool is full, until half of it is free again. It is a warning above the share
+// from which on work is kept local. What the spool refuses and a class drops or processes here is not given back.
 func spoolFull(s *Service, m *memory) (Severity, string) {
 	st := s.spool.Stats()
 	refused := m.grown("spool refused", st.Refused)
+	returned := m.grown("tasks returned", uint64(s.events().Returned)) // #nosec G115 -- a count
 	share := st.Fill
 	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
 	limit := s.Config().Writable.Policy.BacklogLimit
 	switch {
-	case refused > 0:
-		return Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, refused)
+	case refused > 0 && returned > 0 && share < halfEmpty:
+		return Warning, fmt.Sprintf("%s and has room again; within the last minute it was full, and %d tasks were given back to the MessageBus", text, returned)
+	case refused > 0 && returned > 0:
+		return Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, returned)
 	case s.exporter.Link().BacklogShare > limit:
 		return Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
 	}
