@@ -98,7 +98,7 @@ func (p *Pipeline) bindSome(ctx context.Context) {
 	p.review(ctx)
 	p.welcome(ctx)
 	for b := m.rules.decider.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
-		p.look(&m.state, true)
+		p.look(&m.state)
 		if p.local.Full() {
 			occupy(m.rules.model, &m.state, b.Room().Ahead)
 		}
@@ -130,7 +130,7 @@ func (p *Pipeline) guard(j *job) {
 // review decides all tasks that wait anew where the rules have changed or the link is gone: the guards stand above waiting, too.
 func (p *Pipeline) review(ctx context.Context) {
 	m, rules := p.room, p.rules.Load()
-	p.look(&m.state, true)
+	p.look(&m.state)
 	gone := m.linked && !m.state.Link.Up
 	m.linked = m.state.Link.Up
 	if m.rules == rules && !gone {
@@ -176,7 +176,7 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 		return
 	}
 	p.bind(ctx, j)
-	p.look(&m.state, true)
+	p.look(&m.state)
 }
 
 // bind sends a task on the way that was decided for it in the state of now.
@@ -254,7 +254,7 @@ func (p *Pipeline) neverLeaves(j *job) bool {
 func (p *Pipeline) letAllGo(ctx context.Context) {
 	m := p.room
 	m.rules = p.rules.Load()
-	p.look(&m.state, true)
+	p.look(&m.state)
 	all := m.arrivals(true)
 	for _, h := range m.waiting.All() {
 		all = append(all, h.Tag.(*job))
@@ -270,15 +270,12 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 	}
 }
 
-// look reads the node's state as it is now. Where tasks may wait that holds of the link too, and only what the link has still to
-// carry counts: neither what lacks nothing but its receipt, nor what it has carried for a round trip, of which the acknowledgement is
-// on its way. A link that waited for those before it gets the next task would idle for a round trip each time.
-func (p *Pipeline) look(s *host.State, late bool) {
+// look reads the node's state as it is now: the one view of it for every policy, and for tasks that an API asks about. Of the link only
+// what it has still to carry counts: neither what lacks nothing but its receipt, nor what has left, of which the acknowledgement is
+// on its way.
+func (p *Pipeline) look(s *host.State) {
 	p.host.Read(s)
 	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
-	if late {
-		s.Link = p.room.link()
-		s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
-		s.Link.InflightBytes = max(s.Link.InflightBytes-int64(s.Link.Goodput*s.Link.RTT), 0)
-	}
+	s.Link = p.room.link()
+	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
 }

@@ -253,7 +253,7 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 		events: events, rules: p.rules.Load(), jobs: make([]job, 0, len(events)), open: make([]countdown, len(events)),
 		done: done, over: p.working.Done,
 	}
-	p.look(&r.state, r.rules.late)
+	p.look(&r.state)
 	if r.rules.late {
 		r.busy = r.state
 	}

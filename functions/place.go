@@ -39,8 +39,7 @@ func (s *Service) Place(p Placement) (policy.Entry, error) {
 		return policy.Entry{}, err
 	}
 	r := &run{rules: s.rules.Load()}
-	s.host.Read(&r.state)
-	r.state.Time = s.clock.Now()
+	s.look(&r.state)
 	t := &task.Task{
 		EventID: uuid.NewString(), Of: 1, Received: r.state.Time, Nominal: int(p.SizeKB * score.KB),
 		Complexity: p.Complexity, Deadline: time.Duration(p.DeadlineMS * float64(time.Millisecond)),

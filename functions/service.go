@@ -255,7 +255,7 @@ func (s *Service) openLocal() (err error) {
 
 // openRoom comes after whatever tasks are bound to, so that the room is empty before any of it stops.
 func (s *Service) openRoom() error {
-	s.room.link = s.exporter.Link
+	s.room.link = s.exporter.Ahead
 	s.room.most = s.spool.Stats().Limit / roomShare
 	s.life.onStop("waiting room", s.room.open(s.attend))
 	return nil

@@ -205,7 +205,7 @@ func (s *onFake) task() *task.Task {
 }
 
 func (s *onFake) state() (state host.State) {
-	s.look(&state, false)
+	s.look(&state)
 	return state
 }
 

@@ -174,6 +174,9 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 // Link is what was measured of the way to the cloud. It does not lock.
 func (x *Exporter) Link() host.Link { return x.link.load() }
 
+// Ahead is Link for who decides now: InflightBytes is without what has left already, as goodput tells. It does not lock.
+func (x *Exporter) Ahead() host.Link { return x.link.ahead(time.Now()) }
+
 // Stats counts.
 func (x *Exporter) Stats() Stats { return x.stats.load() }
 

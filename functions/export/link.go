@@ -13,24 +13,27 @@ import (
 // link measures the way to the broker. Goodput is acknowledged bytes over the time during which something was on its
 // way; the round trip is that of small messages that travelled alone. Measuring locks, reading the snapshot does not.
 type link struct {
-	snapshot atomic.Pointer[host.Link]
+	snapshot atomic.Pointer[snapshot]
 
-	mu       sync.Mutex
-	state    host.Link
-	life     uint64    // of the connection, so that a late answer of an old one is not measured
-	flying   int       // messages on their way
-	mark     time.Time // up to when busy time is accounted, while flying
-	bytes    int64     // acknowledged in the present measurement
-	busy     time.Duration
-	fromIdle bool    // the present measurement began on an idle link
-	sumBytes float64 // of all measurements, fading, as is
-	sumBusy  float64 // s, their busy time
-	rates    rates
-	growth   float64 // message bytes per byte of records, 0 before the first
-	trips    [128]float64
-	tripAt   int
-	tripN    int
-	lastRT   time.Time // of the last round trip measured
+	mu         sync.Mutex
+	state      host.Link
+	life       uint64    // of the connection, so that a late answer of an old one is not measured
+	flying     int       // messages on their way
+	under      []leaving // they, the oldest first
+	began      time.Time // when the oldest began to leave
+	mark       time.Time // up to when busy time is accounted, while flying
+	bytes      int64     // acknowledged in the present measurement
+	busy       time.Duration
+	fromIdle   bool    // the present measurement began on an idle link
+	sumBytes   float64 // of all measurements, fading, as is
+	sumBusy    float64 // s, their busy time
+	smallBytes float64 // the same of measurements too small to tell goodput, until there is another
+	smallBusy  float64
+	rates      rates
+	trips      [128]float64
+	tripAt     int
+	tripN      int
+	lastRT     time.Time // of the last round trip measured
 }
 
 const (
@@ -42,16 +45,43 @@ const (
 
 func newLink() *link {
 	l := &link{}
-	l.snapshot.Store(&host.Link{})
+	l.snapshot.Store(&snapshot{})
 	return l
 }
 
+// leaving is a message on its way.
+type leaving struct {
+	bytes int64
+	began time.Time
+}
+
+// snapshot is the link for those who decide, with what tells how far it has come.
+type snapshot struct {
+	host.Link
+	head  int64     // bytes of the message that leaves or has left, and is the next to be acknowledged
+	began time.Time // when it began to leave
+}
+
 // load is the latest snapshot.
-func (l *link) load() host.Link { return *l.snapshot.Load() }
+func (l *link) load() host.Link { return l.snapshot.Load().Link }
+
+// ahead is load with InflightBytes less what has left since the oldest message began to. More than that message, or than a round
+// trip holds, cannot have left without an acknowledgement: a link that stands still drains nothing.
+func (l *link) ahead(now time.Time) host.Link {
+	s := l.snapshot.Load()
+	seen := s.Link
+	left := seen.Goodput * max(now.Sub(s.began).Seconds(), 0)
+	left = min(left, max(float64(s.head), seen.Goodput*seen.RTT), float64(seen.InflightBytes))
+	seen.InflightBytes -= int64(left)
+	return seen
+}
 
 func (l *link) store() {
-	s := l.state
-	l.snapshot.Store(&s)
+	s := &snapshot{Link: l.state, began: l.began}
+	if len(l.under) > 0 {
+		s.head = l.under[0].bytes
+	}
+	l.snapshot.Store(s)
 }
 
 // open begins a connection and returns its number.
@@ -75,6 +105,7 @@ func (l *link) close() {
 
 func (l *link) forget() {
 	l.flying, l.bytes, l.busy = 0, 0, 0
+	l.under = l.under[:0]
 	l.state.InflightBytes = 0
 	l.store()
 }
@@ -88,12 +119,13 @@ func (l *link) start(life uint64, records, message int, now time.Time) (alone bo
 	}
 	alone = l.flying == 0
 	if alone {
-		l.mark, l.fromIdle = now, true
+		l.mark, l.began, l.fromIdle = now, now, true
 	}
 	l.flying++
+	l.under = append(l.under, leaving{int64(message), now})
 	l.state.InflightBytes += int64(message)
-	if records >= smallMessage {
-		l.growth = ewma(l.growth, float64(message)/float64(records), 0.1)
+	if records > 0 { // small messages say little of large ones, and more than nothing
+		l.state.Growth = ewma(l.state.Growth, float64(message)/float64(records), 0.1*min(float64(records)/smallMessage, 1))
 	}
 	l.store()
 	return alone
@@ -107,6 +139,7 @@ func (l *link) ack(life uint64, message int, alone bool, started, now time.Time)
 		return
 	}
 	l.flying--
+	l.landed(int64(message), now)
 	l.state.InflightBytes -= int64(message)
 	l.busy += now.Sub(l.mark)
 	l.mark = now
@@ -115,12 +148,40 @@ func (l *link) ack(life uint64, message int, alone bool, started, now time.Time)
 	if l.bytes >= foldBytes || (l.bytes >= smallMessage && (idle || l.busy >= foldBusy)) {
 		l.fold()
 	} else if idle {
-		l.bytes, l.busy = 0, 0 // so little measures the round trip, not the bandwidth
+		l.small()
 	}
 	if alone && message <= smallMessage {
 		l.trip(now.Sub(started), now)
 	}
 	l.store()
+}
+
+// landed takes a message off the link. Its acknowledgement was under way for a round trip, in which the next one has been leaving.
+func (l *link) landed(message int64, now time.Time) {
+	i := slices.IndexFunc(l.under, func(f leaving) bool { return f.bytes == message }) // brokers acknowledge in order, or nearly so
+	if i < 0 {
+		return
+	}
+	l.under = slices.Delete(l.under, i, i+1)
+	if len(l.under) == 0 {
+		return
+	}
+	l.began = now.Add(-time.Duration(l.state.RTT * float64(time.Second)))
+	if head := l.under[0].began; head.After(l.began) {
+		l.began = head
+	}
+}
+
+// small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it tells
+// what the link carries at least.
+func (l *link) small() {
+	if l.sumBusy == 0 {
+		busy := max(l.busy.Seconds(), 1e-6)
+		kept := math.Exp(-busy / fade.Seconds())
+		l.smallBytes, l.smallBusy = l.smallBytes*kept+float64(l.bytes), l.smallBusy*kept+busy
+		l.state.Goodput, l.state.AtLeast = l.smallBytes/l.smallBusy, true
+	}
+	l.bytes, l.busy = 0, 0
 }
 
 // fold ends a measurement. One that began on an idle link waited for one round trip, which is not a matter of bandwidth.
@@ -135,7 +196,7 @@ func (l *link) fold() {
 	}
 	kept := math.Exp(-busy / fade.Seconds())
 	l.sumBytes, l.sumBusy = l.sumBytes*kept+float64(l.bytes), l.sumBusy*kept+max(busy, 1e-6)
-	l.state.Goodput = l.sumBytes / l.sumBusy
+	l.state.Goodput, l.state.AtLeast = l.sumBytes/l.sumBusy, false
 	l.rates.add(float64(l.bytes), max(busy, 1e-6))
 	l.state.Goodput10, l.state.Goodput50 = l.rates.quantiles(l.state.Goodput)
 	l.bytes, l.busy, l.fromIdle = 0, 0, false
@@ -214,14 +275,18 @@ func (l *link) carries(d time.Duration, unmeasured int) int {
 	if l.state.Goodput == 0 {
 		return unmeasured
 	}
-	return int(min(l.state.Goodput*d.Seconds()/max(l.growth, 0.01), 1<<40))
+	carries := int(min(l.state.Goodput*d.Seconds()/max(l.state.Growth, 0.01), 1<<40))
+	if l.state.AtLeast {
+		return max(carries, unmeasured)
+	}
+	return carries
 }
 
 // records is how many bytes of records a message of so many bytes holds.
 func (l *link) records(message int64) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	growth := l.growth
+	growth := l.state.Growth
 	if growth == 0 {
 		growth = unmeasuredGrowth
 	}
@@ -238,7 +303,7 @@ func (l *link) takes(records int) time.Duration {
 	if l.state.Goodput == 0 {
 		return unmeasuredTakes
 	}
-	wire := float64(records) * max(l.growth, 1) / l.state.Goodput
+	wire := float64(records) * max(l.state.Growth, 1) / l.state.Goodput
 	return lateness + time.Duration(min(2*wire+4*l.state.RTT, 3600)*float64(time.Second))
 }
 

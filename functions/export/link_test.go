@@ -25,7 +25,9 @@ func TestGoodputAndRoundTripAreToldApart(t *testing.T) {
 			message(l, life, 100, 1e6, 40*time.Millisecond)
 			time.Sleep(time.Second)
 		}
-		require.Zero(t, l.load().Goodput, "small messages do not measure it")
+		require.InEpsilon(t, 100/0.0401, l.load().Goodput, 0.01, "small messages tell what it carries at least")
+		require.True(t, l.load().AtLeast)
+		require.Equal(t, 64<<10, l.carries(time.Second, 64<<10), "and keep no batch small")
 		require.InDelta(t, 0.040, l.load().RTT, 0.001)
 		require.InDelta(t, 0.040, l.load().RTT95, 0.001)
 		for range 20 {
@@ -33,6 +35,7 @@ func TestGoodputAndRoundTripAreToldApart(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		require.InDelta(t, 1e6, l.load().Goodput, 5e4, "idle time and round trip do not count")
+		require.False(t, l.load().AtLeast)
 		require.InDelta(t, 0.040, l.load().RTT, 0.001, "large messages do not measure it")
 		for range 10 {
 			message(l, life, 1000, 1e6, 400*time.Millisecond)

@@ -141,7 +141,7 @@ func waysOf(e *score.Estimate, s *host.State) (local, cloud passage) {
 	local.wait = here - local.own
 
 	there, bytes := bounded(e.CloudTime), bounded(e.Bytes)
-	ahead := float64(max(s.Link.BacklogBytes, 0) + max(s.Link.InflightBytes, 0))
+	ahead := s.Link.BytesAhead(1, 1)
 	if s.Link.Goodput > 0 {
 		cloud.own = min(bytes/s.Link.Goodput, there)
 		cloud.wait = min(ahead/s.Link.Goodput, there-cloud.own)

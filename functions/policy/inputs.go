@@ -65,7 +65,7 @@ func advice(t *task.Task, e *score.Estimate, s *host.State) float64 {
 func Inputs(t *task.Task, e *score.Estimate, s *host.State, a Arrivals, x *[NumInputs]float64) {
 	deadline := score.Slack(t, s)
 	localWait := e.LocalTime * s.QueueCycles / max(s.QueueCycles+e.Cycles, 1e-9)
-	ahead := float64(s.Link.BacklogBytes + s.Link.InflightBytes)
+	ahead := s.Link.BytesAhead(1, 1)
 	cloudWait := min(ahead/max(s.Link.Goodput, 1), e.CloudTime)
 	localLate, cloudLate := late(e.LocalTime, deadline), late(e.CloudTime, deadline)
 	*x = [NumInputs]float64{

@@ -135,13 +135,13 @@ func (c *corrections) own(class *task.Class) *correction {
 
 // edge and way are what a prediction depends on besides the task and what waits before it.
 type (
-	edge struct{ rate float64 }         // Mcycle/s
-	way  struct{ goodput, rtt float64 } // bytes/s, s
+	edge struct{ rate float64 }                 // Mcycle/s
+	way  struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
 )
 
 // conditions are those of the latest prediction. A measurement arrives without the state in which its task was decided;
 // it is compared with what would be predicted under the latest conditions, which are at most a sample older or newer.
-type conditions struct{ rate, goodput, rtt number }
+type conditions struct{ rate, goodput, rtt, growth number }
 
 // note writes only what has changed, which happens about once a second, so that deciding cores do not fight for the
 // cache line.
@@ -149,7 +149,7 @@ func (c *conditions) note(here edge, there way) {
 	for _, one := range [...]struct {
 		at    *number
 		value float64
-	}{{&c.rate, here.rate}, {&c.goodput, there.goodput}, {&c.rtt, there.rtt}} {
+	}{{&c.rate, here.rate}, {&c.goodput, there.goodput}, {&c.rtt, there.rtt}, {&c.growth, there.growth}} {
 		if one.at.load() != one.value {
 			one.at.store(one.value)
 		}
@@ -176,11 +176,11 @@ func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, s
 // ObserveCloud corrects the prediction for the class: of a task of that size and complexity the result (or, where there
 // is none, the receipt) came so many seconds after its bytes were the next on the link.
 func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
-	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load()}
+	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
 	if there.goodput == 0 {
 		there = way{goodput: m.goodput, rtt: m.rtt}
 	}
-	predicted := m.cloudTime(m.wireBytes(bytes), m.Cycles(bytes, complexity), there)
+	predicted := m.cloudTime(m.wireBytes(bytes, there.growth), m.Cycles(bytes, complexity), there)
 	if !m.measures(seconds, predicted) {
 		return
 	}

@@ -74,7 +74,7 @@ func (m *Model) Estimate(t *task.Task, s *host.State) Estimate {
 // EstimateWork predicts both ways for work that is known in Mcycles. The class may be nil.
 func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *host.State) Estimate {
 	cycles = between(cycles, 0, math.MaxFloat64)
-	bytes := m.wireBytes(size)
+	bytes := m.wireBytes(size, s.Link.Growth)
 	here, there := m.conditionsOf(s)
 	m.seen.note(here, there)
 	factor := m.corrections.of(class, cycles, m.c.CorrectionLimit)
@@ -105,13 +105,17 @@ func (m *Model) EdgeRate(s *host.State) float64 {
 	return m.c.EdgeMcycles * between(1-others, m.c.MinEdgeShare, 1)
 }
 
-func (m *Model) wireBytes(size int) float64 {
+// wireBytes is what a task takes on the wire. A growth that is measured is that of whole records, header included; 0 is not measured.
+func (m *Model) wireBytes(size int, growth float64) float64 {
+	if growth > 0 {
+		return (float64(max(size, 0)) + float64(m.c.HeaderBytes)) * growth
+	}
 	return float64(max(size, 0))*m.c.WireShare + float64(m.c.HeaderBytes)
 }
 
 // bytesAhead is what the link has to carry before a fresh task.
 func (m *Model) bytesAhead(l *host.Link) float64 {
-	return float64(max(l.BacklogBytes, 0))*m.c.WireShare*m.c.BacklogAhead + float64(max(l.InflightBytes, 0))
+	return l.BytesAhead(m.c.BacklogAhead, m.c.WireShare)
 }
 
 // cloudTime is the uncorrected time in seconds of one task on an idle link.
@@ -122,10 +126,13 @@ func (m *Model) cloudTime(bytes, cycles float64, there way) float64 {
 // conditionsOf takes from the state what predictions depend on, with the configured values where nothing was measured.
 func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
 	here = edge{rate: m.EdgeRate(s)}
-	there = way{goodput: m.goodput, rtt: m.rtt}
+	there = way{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
 	if s.Link.Goodput > 0 {
 		// A stalled link is slow, not infinitely slow: below one byte a second nothing can be told from it.
 		there.goodput = max(s.Link.Goodput, 1)
+	}
+	if s.Link.AtLeast {
+		there.goodput = max(there.goodput, m.goodput)
 	}
 	if s.Link.RTT > 0 {
 		there.rtt = min(s.Link.RTT, math.MaxFloat32)
@@ -135,8 +142,8 @@ func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
 
 // Assume fills in what was not measured of the link yet: what predictions are made with until then.
 func (m *Model) Assume(l *host.Link) {
-	if l.Goodput == 0 {
-		l.Goodput = m.goodput
+	if l.Goodput == 0 || l.AtLeast {
+		l.Goodput = max(l.Goodput, m.goodput)
 	}
 	if l.RTT == 0 {
 		l.RTT = m.rtt

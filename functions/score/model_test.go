@@ -242,3 +242,22 @@ func BenchmarkFeatures(b *testing.B) {
 		m.Features(tk, &e, s, &f)
 	}
 }
+
+// Once the exporter has measured how records grow on the wire, that counts for the task and for what is before it, and no longer
+// what is configured. What messages so small told that they filled no link is a lower bound.
+func TestMeasuredGrowthCounts(t *testing.T) {
+	c := DefaultConfig()
+	c.RTT, c.Overhead, c.HeaderBytes, c.LinkMbit = "0s", "0s", 0, 0.8 // 100 kB/s
+	m, err := New(c)
+	require.NoError(t, err)
+	link := host.Link{Up: true, Goodput: 10_000, BacklogBytes: 100_000, InflightBytes: 1000}
+	require.InDelta(t, 11.1, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
+	link.Growth = 0.28
+	e := m.EstimateWork(nil, 10_000, 0, &host.State{Link: link})
+	require.InDelta(t, 3.18, e.CloudTime, 1e-9)
+	require.InDelta(t, 2800, e.Bytes, 1e-9)
+	link.AtLeast = true
+	require.InDelta(t, 0.318, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
+	link.Goodput = 1e6
+	require.InDelta(t, 0.0318, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
+}

@@ -1,0 +1,56 @@
+package export
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What has left is not ahead of the next task: the oldest message drains as goodput tells, and what a round trip holds has left.
+// A link that stands still drains no more than that.
+func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
+	l, now := newLink(), time.Unix(1000, 0)
+	life := l.open()
+	later := func(d time.Duration) time.Time { now = now.Add(d); return now }
+	l.start(life, 100_000, 100_000, now)
+	l.ack(life, 100_000, false, now, later(time.Second)) // 100 kB/s
+	l.roundTrip(100*time.Millisecond, now)
+
+	now = later(time.Hour)
+	l.start(life, 50_000, 50_000, now)
+	l.start(life, 80_000, 80_000, now)
+	for after, ahead := range map[time.Duration]int64{
+		0: 130_000, -time.Second: 130_000, 200 * time.Millisecond: 110_000, 500 * time.Millisecond: 80_000, time.Hour: 80_000,
+	} {
+		require.EqualValues(t, ahead, l.ahead(now.Add(after)).InflightBytes, after)
+	}
+	require.EqualValues(t, 130_000, l.load().InflightBytes, "shown is what is not acknowledged")
+
+	began := now
+	l.ack(life, 50_000, false, began, later(600*time.Millisecond))
+	goodput := l.load().Goodput
+	require.InDelta(t, 80_000-goodput*0.1, l.ahead(now).InflightBytes, 1, "the next has been leaving for a round trip")
+	require.InDelta(t, 80_000-goodput*0.3, l.ahead(now.Add(200*time.Millisecond)).InflightBytes, 1)
+	require.Zero(t, l.ahead(now.Add(time.Hour)).InflightBytes)
+
+	l.start(life, 1000, 1000, now)
+	l.ack(life, 80_000, false, began, later(time.Second))
+	l.start(life, 9000, 9000, now)
+	l.ack(life, 1000, false, now, now)
+	require.EqualValues(t, 9000, l.ahead(now).InflightBytes, "what was begun just now has not left")
+	l.close()
+	require.Zero(t, l.ahead(now).InflightBytes)
+}
+
+// How much larger messages are than their records is known from small ones too, and follows large ones soon.
+func TestGrowthIsMeasuredOnSmallMessages(t *testing.T) {
+	l, now := newLink(), time.Unix(1000, 0)
+	life := l.open()
+	l.start(life, 1000, 1500, now)
+	require.InDelta(t, 1.5, l.load().Growth, 1e-9)
+	for range 60 {
+		l.start(life, 50_000, 14_000, now)
+	}
+	require.InDelta(t, 0.28, l.load().Growth, 0.01)
+}
