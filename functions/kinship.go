@@ -27,7 +27,7 @@ import (
 // The last three hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
 // name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
 // topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
-// a device causes a bounded number of results; but for a rule that makes new names of a result's readings, and takes these up again:
+// a device causes a bounded number of results; but for a rule that makes new names of a result's readings or adds a number of its own, and takes the results up again:
 // that is a device to everybody, and the rule feeds itself.
 //
 // The methods are safe for concurrent use. At most maxKin ids and readings are kept.

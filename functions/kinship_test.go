@@ -249,7 +249,7 @@ func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
 	require.Equal(t, uint64(4), k.skipped()["echo"])
 }
 
-// A relay that drops the tags, and changes values or adds a reading, does not feed the service without end, although none of its events is
+// A relay that drops the tags, and changes values or adds a reading that no operator reads, does not feed the service without end, although none of its events is
 // an echo by value.
 func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 	for relay, change := range map[string]func(names []string, values []float64) ([]string, []float64){
