@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"app-offload/functions/engine"
@@ -157,7 +158,7 @@ func grown[T any](c *call, old []T, n, size int) []T {
 
 func (c *call) int(name string, otherwise int) int {
 	if a := c.node.attributes[name]; a != nil {
-		return int(a.i)
+		return narrow(a.i)
 	}
 	return otherwise
 }
@@ -193,6 +194,9 @@ func (c *call) numbers(i int) []int {
 	return c.indices(v)
 }
 
+// narrow holds a number within int, which may have 32 bits: the ends of slices are as far as can be.
+func narrow(x int64) int { return int(min(max(x, math.MinInt), math.MaxInt)) }
+
 func (c *call) indices(v *value) []int {
 	list := c.ints(v.Elements())
 	switch v.Type {
@@ -202,7 +206,7 @@ func (c *call) indices(v *value) []int {
 		}
 	case engine.Int64:
 		for i, x := range v.I64 {
-			list[i] = int(x)
+			list[i] = narrow(x)
 		}
 	default:
 		c.fail("%s must have integers of 32 or 64 bits", &v.Spec)

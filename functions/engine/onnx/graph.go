@@ -228,7 +228,7 @@ func (g *graph) readAttribute(f field, n *node) error {
 		if i != math.MinInt64 && i != math.MaxInt64 && (i > math.MaxInt32 || i < math.MinInt32) {
 			return fmt.Errorf("byte %d: attribute %.64q: expected 32 bits, found %d", f.at, name, i)
 		}
-		a.ints = append(a.ints, int(i))
+		a.ints = append(a.ints, narrow(i))
 	}
 	n.attributes[name] = a
 	return err
