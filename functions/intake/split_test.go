@@ -40,7 +40,7 @@ func TestWhatFitsNoMessageLeavesInPieces(t *testing.T) {
 	long := strings.Repeat("a \"quoted\" word, another – ", 8000)
 	reading := func(n int, typ string, member string, value any) map[string]any {
 		return map[string]any{
-			"id": fmt.Sprintf("%08d-0000-4000-8000-000000000000", n), "origin": 1750000000000000001, "deviceName": "d", "resourceName": fmt.Sprint("r", n),
+			"id": fmt.Sprintf("%08d-0000-4000-8000-000000000000", n), "origin": int64(1750000000000000001), "deviceName": "d", "resourceName": fmt.Sprint("r", n),
 			"profileName": "p", "valueType": typ, "mediaType": "image/jpeg", member: value,
 		}
 	}
@@ -60,7 +60,7 @@ func TestWhatFitsNoMessageLeavesInPieces(t *testing.T) {
 	} {
 		event := map[string]any{
 			"apiVersion": "v3", "id": "00000000-0000-4000-8000-000000000001", "deviceName": "d", "profileName": "p", "sourceName": "s",
-			"origin": 1750000000000000001, "readings": readings, "tags": map[string]any{"readings": []any{"}", 1}},
+			"origin": int64(1750000000000000001), "readings": readings, "tags": map[string]any{"readings": []any{"}", 1}},
 		}
 		for contentType, marshal := range map[string]func(any) ([]byte, error){ContentTypeJSON: json.Marshal, ContentTypeCBOR: cborMarshal} {
 			for chunk, size := range map[string]int{"never": 0, "small": 16, "above the limit": 1 << 20} {
