@@ -42,7 +42,7 @@ type record struct {
 
 // content is the data of a record, in exactly one of three ways.
 type content struct {
-	event  json.RawMessage // a JSON object, verbatim
+	event  json.RawMessage // a JSON object, verbatim, or one of CBOR as JSON
 	text   *string         // UTF-8
 	base64 *[]byte         // anything else
 }
@@ -155,9 +155,14 @@ func appendContent(dst []byte, enc task.Encoding, data []byte) ([]byte, error) {
 	switch {
 	case enc == task.JSON && isObject(data):
 		return append(append(append(dst, `,"event":`...), data...), '}'), nil
+	case enc == task.CBOR:
+		if event := readableCBOR(data); event != nil {
+			return append(append(append(dst, `,"event":`...), event...), '}'), nil
+		}
 	case (enc == task.JSON || enc == task.Text) && utf8.Valid(data):
 		name, c = `,"text":`, string(data)
-	case data == nil:
+	}
+	if data == nil && name == `,"base64":` {
 		c = []byte{} // null would mean that there is no data
 	}
 	value, err := json.Marshal(c)
@@ -249,6 +254,11 @@ func (b *Batch) readRecord(raw json.RawMessage) error {
 	data, err := c.data()
 	if err != nil {
 		return err
+	}
+	if c.event != nil && task.Encoding(r.Encoding) == task.CBOR {
+		if data, err = eventCBOR(data); err != nil {
+			return err
+		}
 	}
 	t, err := r.task(data)
 	if err != nil {
