@@ -222,6 +222,37 @@ func TestMemoryIsBoundedAndWhatWasRefusedIsAskedForAgain(t *testing.T) {
 	})
 }
 
+// While the store takes nothing, what is offered to a full queue is refused at once, whether places or bytes are used up: the patience
+// is for a store that works.
+func TestAFullQueueRefusesAtOnceWhileTheStoreIsDown(t *testing.T) {
+	for name, limits := range map[string]Limits{"places": {QueueMessages: 8}, "bytes": {QueueMiB: 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, limits)
+				b.shelf.failing(func(*store.Group) error { return errPasses })
+				b.pipe.send("0", topic, b.edge.Batch(t, 1, 1))
+				synctest.Wait()
+				require.False(t, b.Counts.StoreUp.Load())
+				message := b.edge.Batch(t, 1, 2)
+				if name == "bytes" {
+					message = make([]byte, 300<<10)
+				}
+				since := time.Now()
+				for i := range 50 {
+					b.pipe.send(fmt.Sprint(i+1), topic, message)
+				}
+				require.Zero(t, time.Since(since), "nothing waited")
+				require.Greater(t, b.Counts.Refused.Load(), int64(40))
+				require.Less(t, b.Counts.Refused.Load(), int64(50), "there was room at first")
+				b.shelf.failing(nil)
+				time.Sleep(time.Minute)
+				require.True(t, b.pipe.send("after", topic, b.edge.Batch(t, 1, 3)), "the store works again")
+				require.NoError(t, b.stop())
+			})
+		})
+	}
+}
+
 // A store that is slow but works gets the time it needs: the transport waits instead of being refused.
 func TestABusyStoreHoldsTheBrokerBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
