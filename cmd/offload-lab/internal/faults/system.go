@@ -102,10 +102,10 @@ func (s *system) start(ctx context.Context) error {
 }
 
 func (s *system) startBrokers(ctx context.Context) (err error) {
-	if s.bus, err = newMosquitto("bus", s.cfg.Dir, s.files["bus"]); err != nil {
+	if s.bus, err = newMosquitto("bus", s.cfg.Dir, false, s.files["bus"]); err != nil {
 		return err
 	}
-	if s.broker, err = newMosquitto("broker", s.cfg.Dir, s.files["broker"]); err != nil {
+	if s.broker, err = newMosquitto("broker", s.cfg.Dir, true, s.files["broker"]); err != nil {
 		return err
 	}
 	if err := errors.Join(s.bus.start(ctx), s.broker.start(ctx)); err != nil {
