@@ -52,6 +52,7 @@ func newApp(edgex interfaces.ApplicationService) (*app, error) {
 		return nil, err
 	}
 	bus := functions.NewBus(a.bus, "results", edgex.SecretProvider())
+	replaceTwice(edgex)
 	a.service, err = functions.New(a.custom.Offload, functions.Deps{
 		Name: a.bus.ServiceKey, Log: edgex.LoggingClient(), Secrets: edgex.SecretProvider(),
 		Publisher: functions.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close,
