@@ -213,17 +213,6 @@ func (w *window) follow(now time.Time) {
 	r.asked, r.last, r.pause = time.Time{}, now, min(2*r.pause, repeatMost)
 }
 
-// afterSilence repeats all that was acknowledged while no receipt came, in order and at once. Only the oldest batch of each class was
-// repeated until now; whoever lost that one has lost the rest as well, and what is new would arrive before it.
-func (w *window) afterSilence() {
-	for _, e := range w.entries {
-		if e.phase == acked {
-			e.phase, e.resends = waiting, 0
-			w.resent++
-		}
-	}
-}
-
 // aside is what has to be given up, and why.
 type aside struct {
 	seqs   []uint64

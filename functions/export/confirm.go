@@ -78,12 +78,15 @@ func ascending(ranges []seal.Range) []seal.Range {
 	return merged
 }
 
-// heard books that the consumer lives. After a silence the others get a moment to be receipted too, before they go again together.
+// heard books that the consumer lives. After a silence the others go again at once and in order: only the oldest batch of each class was
+// repeated meanwhile, and what lost that one has lost the rest as well. What is new would arrive before them if they waited. A consumer that
+// was merely slow gets them twice and knows them.
 func (w *window) heard(now time.Time) {
 	if w.silent() {
 		for _, e := range w.entries {
 			if e.phase == acked {
-				e.resendAt = now.Add(min(gapPatience, w.receiptTimeout/2))
+				e.phase, e.resends = waiting, 0
+				w.resent++
 			}
 		}
 	}

@@ -62,7 +62,6 @@ func (x *Exporter) receipt(r *seal.Receipt) {
 	silent := x.window.silent()
 	x.confirm(x.window.receipt(ascending(r.Safe), now))
 	if silent && !x.window.silent() {
-		x.window.afterSilence()
 		x.deps.Log.Infof("receipts are coming again")
 	}
 	if len(r.Conflicts) > 0 && r.Session != "" {
