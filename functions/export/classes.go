@@ -80,7 +80,12 @@ func (w *window) may(e *entry, now time.Time) bool {
 	case !c.trusted:
 		return c.first == e || e.swallowed()
 	}
-	return e.attempt > 0 || !c.late(now)
+	return e.attempt > 0 || !c.late(now) && !w.owes(c)
+}
+
+// owes tells whether an announcement asks for batches of the class that are not repeated yet: what is new would pass them.
+func (w *window) owes(c *class) bool {
+	return !w.repeat.asked.IsZero() && !c.oldest.IsZero() && !c.oldest.After(w.repeat.asked)
 }
 
 // late tells whether the consumer may be gone: a receipt takes long, and no other has come meanwhile. What is new waits then, so that it
@@ -113,7 +118,7 @@ func (w *window) excluded(now time.Time) map[string]bool {
 		switch {
 		case c.isolated >= maxRefused, len(w.isolated) >= maxIsolated, c.count >= most:
 			out[name] = true
-		case c.count > 0 && w.confirmReceipt && (!c.trusted || c.late(now)):
+		case c.count > 0 && w.confirmReceipt && (!c.trusted || c.late(now) || w.owes(c)):
 			out[name] = true
 		}
 	}
@@ -173,15 +178,14 @@ type repeat struct {
 const (
 	repeatPause = 2 * time.Second // between the first two repetitions; it doubles
 	repeatMost  = time.Minute
-	repeatCalm  = 10 * time.Minute // without an announcement, after which the pause is the first again
 )
 
 // announced books that the subscription of a consumer stands. All that was published before goes again, in order, at once or when
 // the latest repetition lies far enough back.
 func (w *window) announced(now time.Time) {
 	r := &w.repeat
-	if r.last.IsZero() || now.Sub(r.last) > repeatCalm {
-		r.pause = repeatPause
+	if r.last.IsZero() || now.Sub(r.last) > 2*r.pause {
+		r.pause = repeatPause // it was calm in between
 	}
 	r.asked, r.due = now, now
 	if !r.last.IsZero() {

@@ -323,6 +323,30 @@ func TestOrderHoldsWhenTheConsumerIsRestarted(t *testing.T) {
 	})
 }
 
+// The repetition that an announcement asks for may have to wait, since the latest was only just. A receipt that comes meanwhile lets nothing
+// new pass what the consumer has not got.
+func TestWhatIsOwedToAnAnnouncementIsNotPassed(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.announced(time.Now()) // the next repetition is due in some seconds
+		for i := range uint64(3) {
+			w.add(load(i*10+1, i*10+10))
+		}
+		attempts, _ := flow(w)
+		ack(w, attempts...)
+		time.Sleep(500 * time.Millisecond)
+		w.announced(time.Now())
+		require.Len(t, w.receipt(safe(1, 10), time.Now()), 10)
+		require.True(t, w.excluded(time.Now())[load(1, 1).Class], "nothing new is taken")
+		w.add(load(31, 40))
+		_, what := flow(w)
+		require.Empty(t, what, "what is new waits for the repetition")
+		time.Sleep(5 * time.Second)
+		w.tick(time.Now())
+		_, what = flow(w)
+		require.Equal(t, []string{"11+10", "21+10", "31+10"}, what)
+	})
+}
+
 // A flood of announcements costs no more than a repetition a minute.
 func TestAnnouncementsAreRateLimited(t *testing.T) {
 	inBubble(t, func(l *limits) { l.receiptTimeout = 24 * time.Hour }, func(t *testing.T, w *window) {
