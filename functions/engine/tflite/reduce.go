@@ -184,25 +184,33 @@ type between struct {
 	fixed     int64 // of 1024
 }
 
-func (c *compiler) betweens(n, in int, scale float32, aligned, half bool) []between {
+func betweens(n, in int, scale float32, half bool) []between {
 	list := make([]between, n)
-	scale10 := ((1<<10)*in + n/2) / n
-	if aligned && n > 1 {
-		scale10 = ((1<<10)*(in-1) + (n-1)/2) / (n - 1)
-	}
 	for i := range list {
-		v, q := float32(i)*scale, i*scale10
+		v := float32(i) * scale
 		if half {
 			v = (float32(i)+0.5)*scale - 0.5
-			q = i*scale10 + scale10/2 - 1<<9
 		}
 		low := max(int(math.Floor(float64(v))), 0)
 		list[i] = between{low: low, high: min(int(math.Ceil(float64(v))), in-1), float: v - float32(low)}
-		list[i].fixed = int64(q - low<<10)
-		if c.op.code == 23 && c.op.inputs != nil && q>>10 != low && q >= 0 { // the integer kernel rounds its own way
-			low = q >> 10
-			list[i].fixed = int64(q - low<<10)
+	}
+	return list
+}
+
+// betweensFixed is the same in steps of 1/1024, as the integer kernel counts.
+func betweensFixed(n, in int, aligned, half bool) []between {
+	const one = 1 << 10
+	list, scale := make([]between, n), (one*in+n/2)/n
+	if aligned && n > 1 {
+		scale = (one*(in-1) + (n-1)/2) / (n - 1)
+	}
+	for i := range list {
+		v := i * scale
+		if half {
+			v += scale/2 - one/2
 		}
+		low := max(v/one, 0)
+		list[i] = between{low: low, high: min((v+one-1)/one, in-1), fixed: int64(v - one*low)}
 	}
 	return list
 }
@@ -213,7 +221,10 @@ func (c *compiler) resizeBilinear() {
 		return
 	}
 	h, w, depth := out.Shape[1], out.Shape[2], out.Shape[3]
-	rows, columns := c.betweens(h, in.Shape[1], sh, aligned, half), c.betweens(w, in.Shape[2], sw, aligned, half)
+	rows, columns := betweens(h, in.Shape[1], sh, half), betweens(w, in.Shape[2], sw, half)
+	if in.Type == engine.Int8 {
+		rows, columns = betweensFixed(h, in.Shape[1], aligned, half), betweensFixed(w, in.Shape[2], aligned, half)
+	}
 	size, width := in.Shape[1]*in.Shape[2]*depth, in.Shape[2]
 	c.step(func() {
 		to := 0
