@@ -22,7 +22,7 @@ import (
 // The secret is read when it is first asked for and again when Refresh is called, which the wiring does whenever the
 // secret store reports a change: a rotation needs no restart, and a secret created late is found late. What was read then holds as it
 // would after a restart: a bad entry is left out and reported, a key that is gone from the secret is used no more, and while `current`
-// names no good key nothing is sealed. Only where the secret store does not answer do the keys of before stay in use.
+// names no good key nothing is sealed. Only where the secret store does not answer do the previous keys stay in use.
 type Keyring struct {
 	name    string
 	secrets Secrets
@@ -118,7 +118,7 @@ func (k *Keyring) load(want bool) error {
 	secret, err := k.secrets.GetSecret(k.name)
 	if err != nil {
 		if k.err = fmt.Errorf("reading the keys in secret %q: %w", k.name, err); k.keys != nil {
-			return nil // the keys of before are as good as they were
+			return nil // the previous keys are still good
 		}
 		return k.err
 	}

@@ -94,7 +94,7 @@ func merge(a, b map[string]bool) map[string]bool {
 	return a
 }
 
-// Weights that are none keep the configuration of before, whoever would decide by them; the error names file and reason.
+// An unreadable file of weights keeps the previous configuration, whichever policy names it; the error names file and reason.
 func TestWrongWeightsKeepTheConfiguration(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	dir := t.TempDir()

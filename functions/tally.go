@@ -87,7 +87,7 @@ func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
 	t.count(keyOf(j), 1)
 }
 
-// withdraw takes back the decision of a task that was refused: it was never accepted, and whoever has it may bring it again.
+// withdraw takes back the decision of a task that was refused: it was never accepted, and its sender may send it again.
 func (t *tally) withdraw(judge *policy.Judge, j *job, s *host.State) {
 	regret := regretOf(judge, j, s)
 	t.mu.Lock()

@@ -16,7 +16,7 @@ import (
 
 // guard keeps pages of other sites from asking the service through the browser of somebody who can reach it. Such a page needs a name:
 // its own, which it lets point to this machine (DNS rebinding), so that the browser takes both for one site. A request is therefore
-// answered under the service's names alone. Addresses are no names: nobody can make one point elsewhere. In secure mode every request
+// answered under the service's names alone. IP addresses are exempt: they cannot be rebound. In secure mode every request
 // needs a token, which no such page has.
 type guard struct {
 	off   bool

@@ -29,7 +29,7 @@ type savedState struct {
 	reserved uint64       // no sequence from here on was given out, where commits are not durable; 0 where they are
 	counted  uint64       // the counters include the records up to this sequence
 	clock    int64        // the spool's clock, ns
-	at       clock.Moment // by the machine's clocks; only the wall clock in states of before boots were noted
+	at       clock.Moment // by the machine's clocks; only the wall clock in states written before boots were noted
 	clean    bool         // written by Close
 	nextID   uint64       // no segment had this id yet
 	classes  []class

@@ -172,7 +172,7 @@ func TestNoStepOfTheClockExpiresARecord(t *testing.T) {
 	}
 }
 
-// A state of before boots were noted, or of another machine, says nothing about the time since.
+// A state from before boots were noted, or from another machine, says nothing about the time since.
 func TestAStateWithoutABootAgesNothing(t *testing.T) {
 	dir, fake := t.TempDir(), clock.NewFake(time.Now())
 	s, err := Open(dir, DefaultConfig(), WithClock(clock.New(fake)))

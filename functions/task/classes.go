@@ -138,7 +138,7 @@ func (m Match) exact() (bits int) {
 	return bits
 }
 
-// Limit sets the size in bytes above which events are cut in any case. It is for whoever builds the classes.
+// Limit sets the size in bytes above which events are cut in any case. Callers use it while they build the classes.
 func (c *Classes) Limit(largest int) {
 	for _, class := range c.All() {
 		class.Largest = largest

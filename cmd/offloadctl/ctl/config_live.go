@@ -13,7 +13,7 @@ var liveManual = manual{
 	purpose: `
   Prints the configuration that the running service has in force, as YAML: its file, Consul and the environment as they were at
   the start, with every change since then that was taken over. A change that was refused goes to the standard error, with the
-  reason; the configuration of before is in force then. EdgeX's own /api/v3/config has the values of the start.
+  reason; the previous configuration is in force then. EdgeX's own /api/v3/config has the values of the start.
 `,
 	examples: `
   offloadctl config live

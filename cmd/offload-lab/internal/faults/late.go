@@ -20,7 +20,7 @@ func (s *system) trickle(ctx context.Context) error {
 	return nil
 }
 
-// lateConsumer starts the consumer after the events, as compose does at every start. What the broker took for nobody has to come
+// lateConsumer starts the consumer after the events, as compose does at every start. What the broker accepted without a subscriber has to come
 // again, in order.
 func (s *system) lateConsumer(ctx context.Context) error {
 	if err := s.link.Heal(); err != nil {
