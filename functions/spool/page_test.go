@@ -230,3 +230,54 @@ func TestSegmentThatTurnsOutEmptyIsRetired(t *testing.T) {
 	require.Equal(t, before.Segments-1, st.Segments)
 	require.NotZero(t, st.Dropped[ReasonQuarantined], strconv.Itoa(int(before.Held-st.Held)))
 }
+
+// The cloud receipts a segment's last records while it is rewritten, at whatever step: the segment is buried and nothing else
+// is lost. The rewrite found no entries any more and took the process down.
+func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
+	for _, step := range []string{"create", "write", "sync", "rename", "syncdir"} {
+		t.Run(step, func(t *testing.T) {
+			dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
+			cfg := DefaultConfig()
+			cfg.AckInterval = "1h"
+			s := open(t, dir, cfg, WithFS(disk), small(16<<20, 64<<10, 0))
+			for i := range 200 {
+				require.NoError(t, put(s, rec(0, "c", 1000, i)))
+			}
+			var most, rest []uint64
+			last := uint64(len(s.lanes[0].segs[0].entries))
+			for seq := uint64(1); seq <= last; seq++ {
+				if seq%8 == 0 {
+					rest = append(rest, seq)
+				} else {
+					most = append(most, seq)
+				}
+			}
+			s.Done(most)
+			require.NoError(t, s.checkpoint())
+			segment, begun, gone := segmentName(0, 1), false, false
+			disk.set(func(op, name string, _ int) (int, error) {
+				begun = begun || strings.HasPrefix(name, segment)
+				if begun && !gone && op == step {
+					gone = true
+					s.Done(rest)
+				}
+				return 0, nil
+			})
+			func() {
+				s.house.Lock()
+				defer s.house.Unlock()
+				freed, err := s.rewriteSparsest()
+				require.NoError(t, err)
+				require.True(t, freed)
+			}()
+			require.True(t, gone, "no such step in a rewrite")
+			disk.set(nil)
+			held := balanced(t, s).Held
+			require.EqualValues(t, 200-last, held)
+			require.NoError(t, s.Close())
+			s = open(t, dir, cfg, small(16<<20, 64<<10, 0))
+			require.EqualValues(t, held, balanced(t, s).Held)
+			require.NoError(t, s.Close())
+		})
+	}
+}

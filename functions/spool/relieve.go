@@ -95,6 +95,10 @@ func (s *Spool) rewriteSparsest() (freed bool, err error) {
 // space as is held. The house is held.
 func (s *Spool) rewrite(g *segment) error {
 	s.mu.Lock()
+	if g.retired { // its last record went since it was chosen
+		s.mu.Unlock()
+		return nil
+	}
 	var keep []entry
 	if !s.fetch(g) {
 		s.mu.Unlock()
@@ -159,9 +163,13 @@ func (s *Spool) copyRecords(dst File, g *segment, head *segmentHeader, keep []en
 	return moved, end, nil
 }
 
-// replace puts the rewritten file in the place of the old one. Records that went meanwhile stay as entries that are gone.
+// replace puts the rewritten file in the place of the old one. Records that went meanwhile stay as entries that are gone. A
+// segment that was retired meanwhile has no entries any more, and only its file changes.
 func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, end int64) error {
 	s.mu.Lock()
+	if g.retired {
+		moved = nil
+	}
 	for i := range moved {
 		// What was gone before is not among moved, so that each of them is found.
 		moved[i].state = g.entries[g.find(g.base+uint64(moved[i].seq))].state
@@ -170,9 +178,12 @@ func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, e
 	s.disk += end - g.size
 	g.segmentHeader, g.h = head, &handle{File: f, users: 1}
 	g.entries, g.end, g.size, g.first, g.lowOK, g.holes = moved, end, end, 0, false, nil
-	g.retally()
-	g.goneDirty, g.indexed, s.dirty = true, false, true
-	s.toIndex = append(s.toIndex, g)
+	if !g.retired {
+		g.retally()
+		g.goneDirty, g.indexed = true, false
+		s.toIndex = append(s.toIndex, g)
+	}
+	s.dirty = true
 	s.mu.Unlock()
 	return s.letGo(old)
 }

@@ -189,8 +189,11 @@ type dying struct {
 }
 
 func (s *Spool) retire(g *segment) {
+	if g.retired {
+		return
+	}
 	s.lanes[g.lane].remove(g)
-	g.entries, g.tallies, g.goneSeqs = nil, nil, nil
+	g.entries, g.tallies, g.goneSeqs, g.retired = nil, nil, nil, true
 	s.dying = append(s.dying, dying{g, s.encoded + 2})
 	s.dirty = true
 	if s.buryNow() {

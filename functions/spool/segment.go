@@ -150,6 +150,7 @@ type segment struct {
 	sum       uint32 // seed of the checksums
 	aead      cipher.AEAD
 	locked    bool // aead is wanted and missing
+	retired   bool // nothing of it is held: it has left its lane and waits for its burial
 	h         *handle
 	size      int64 // of the file
 	end       int64 // after the last committed record
