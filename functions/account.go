@@ -25,7 +25,7 @@ var errDamaged = errors.New("the file is damaged")
 
 // loadLedger reads what was saved; a spool without it is new.
 func loadLedger(dir string) (Saved, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile)) // #nosec G304 -- the configured spool
+	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Saved{}, nil
 	}
@@ -62,9 +62,9 @@ func (s *Service) Counts() Counts { return s.ledger.Counts(s.spoolCounts) }
 
 func (s *Service) spoolCounts() SpoolCounts {
 	st := s.spool.Stats()
-	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}} // #nosec G115 -- counts of records
+	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}} // counts of records
 	for reason, n := range st.Dropped {
-		c.Dropped[reason] = int64(n) // #nosec G115 -- counts of records
+		c.Dropped[reason] = int64(n) // counts of records
 	}
 	return c
 }

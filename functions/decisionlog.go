@@ -67,7 +67,7 @@ func openDecisionLog(dir string, mib int, share float64, log Logger) (*decisionL
 
 // open goes on with the file of before, without the half line that a crash may have left at its end.
 func (l *decisionLog) open() error {
-	f, err := os.OpenFile(filepath.Join(l.dir, decisionFile), os.O_RDWR|os.O_CREATE, 0o600) // #nosec G304 -- the configured folder
+	f, err := os.OpenFile(filepath.Join(l.dir, decisionFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

@@ -264,7 +264,7 @@ func counted[N int64 | uint64](counts map[string]N) string {
 
 func summed[N int64 | uint64](counts map[string]N) (n uint64) {
 	for _, c := range counts {
-		n += uint64(c) // #nosec G115 -- counts are not negative
+		n += uint64(c) // counts are not negative
 	}
 	return n
 }

@@ -25,7 +25,7 @@ const secretValue = "8.675309e+17"
 func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1)) // #nosec G404 -- a test's choice
+	rng := rand.New(rand.NewPCG(seed, 1))
 	b := startBroker(t)
 	cloud := startCloud(t, b, "n1", NewKeyring("", nil))
 	var mu sync.Mutex
@@ -76,7 +76,7 @@ func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			raw, err := os.ReadFile(path) // #nosec G304 -- the test's own folder
+			raw, err := os.ReadFile(path)
 			require.NotContains(t, string(raw), secretValue, path)
 			return err
 		}))

@@ -105,7 +105,7 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 		{"bandit", "bandit", 3, 5, "", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			seed := uint64(time.Now().UnixNano()) // #nosec G115 -- a seed
+			seed := uint64(time.Now().UnixNano()) // a seed
 			t.Logf("seed %d", seed)
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			var b *broker

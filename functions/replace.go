@@ -10,7 +10,7 @@ import (
 // replaceFile replaces a file as a whole, so that a power cut leaves the old one or the new one: the new one is written
 // aside and synced, takes the name, and then the folder is synced, which is where the name stands.
 func replaceFile(path string, raw []byte) (err error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // #nosec G304 -- the configured folder
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("replacing %s: %w", path, err)
 	}
@@ -25,7 +25,7 @@ func replaceFile(path string, raw []byte) (err error) {
 }
 
 func syncFolder(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- the configured folder
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing %s: %w", dir, err)
 	}

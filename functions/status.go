@@ -123,10 +123,10 @@ func (s *Service) events() EventCounts {
 func (s *Service) spoolStatus() SpoolStatus {
 	st := s.spool.Stats()
 	return SpoolStatus{
-		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // #nosec G115 -- a count of records
+		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // a count of records
 		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
 			st.OldestAge.Round(time.Second)),
-		Damaged: int64(st.Quarantined), Problem: st.Problem, // #nosec G115 -- a count
+		Damaged: int64(st.Quarantined), Problem: st.Problem,
 		Dropped: droppedByClass(st.Classes),
 	}
 }

@@ -106,7 +106,7 @@ const halfEmpty = 0.5
 func spoolFull(s *Service, m *memory) (Severity, string) {
 	st := s.spool.Stats()
 	refused := m.grown("spool refused", st.Refused)
-	returned := m.grown("tasks returned", uint64(s.events().Returned)) // #nosec G115 -- a count
+	returned := m.grown("tasks returned", uint64(s.events().Returned))
 	share := st.Fill
 	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
 	limit := s.Config().Writable.Policy.BacklogLimit
@@ -125,8 +125,8 @@ func spoolFull(s *Service, m *memory) (Severity, string) {
 func refusedEvents(s *Service, m *memory) (Severity, string) {
 	e := s.events()
 	refused := m.grown("events refused", summed(e.Refused))
-	returned := m.grown("tasks returned", uint64(e.Returned))          // #nosec G115 -- a count
-	accepted := m.grown("tasks accepted", uint64(s.Counts().Accepted)) // #nosec G115 -- a count
+	returned := m.grown("tasks returned", uint64(e.Returned))
+	accepted := m.grown("tasks accepted", uint64(s.Counts().Accepted))
 	if refused+returned == 0 || s.stopping.Load() {
 		return Fine, ""
 	}

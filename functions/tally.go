@@ -70,7 +70,7 @@ func (t *tally) decide(r *run) {
 			n++ // mostly all of a slice are alike
 		}
 		if !waits {
-			t.count(key, uint64(n-i)) // #nosec G115 -- positive
+			t.count(key, uint64(n-i))
 		}
 		i = n
 	}

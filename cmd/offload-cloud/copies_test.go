@@ -39,7 +39,7 @@ func startGateway(t *testing.T, dir, address, client, events string, tasks int) 
 	s, err := spool.Open(dir, spool.DefaultConfig())
 	require.NoError(t, err)
 	for n := range tasks {
-		one := edgeOf(t, "n1", events, 1).Task(uint64(n) + 1) // #nosec G115 -- a few
+		one := edgeOf(t, "n1", events, 1).Task(uint64(n) + 1)
 		stored := make(chan error, 1)
 		s.Append([]spool.Record{{Lane: 5, Class: "default", Payload: one.Append(nil)}}, func(err error) { stored <- err })
 		require.NoError(t, <-stored)

@@ -30,7 +30,7 @@ func faultsVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.Bin, "bin", "bin", "folder with the binaries that `make build` made")
 	fs.StringVar(&cfg.Res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&cfg.Dir, "dir", "", "folder for spool, database and logs; default a temporary one, which is kept only if something is wrong")
-	fs.Uint64Var(&cfg.Seed, "seed", uint64(time.Now().UnixNano()), "seed of all choices; the machine's timing is not repeatable") // #nosec G115 -- any number will do
+	fs.Uint64Var(&cfg.Seed, "seed", uint64(time.Now().UnixNano()), "seed of all choices; the machine's timing is not repeatable") // any number will do
 	fs.IntVar(&cfg.Rounds, "rounds", 50, "how many rounds at least")
 	fs.IntVar(&cfg.EdgeKills, "edge-kills", 0, "go on until app-offload was killed so often")
 	fs.IntVar(&cfg.CloudKills, "cloud-kills", 0, "go on until offload-cloud was killed so often")

@@ -76,7 +76,7 @@ func (l learnedRule) Returns(episodes int, seed uint64) ([]float64, error) {
 	}
 	returns := make([]float64, episodes)
 	for i := range returns {
-		returns[i] = -play(numbersOf(l.rule), seed+uint64(i)) // #nosec G115 -- counts up from 0
+		returns[i] = -play(numbersOf(l.rule), seed+uint64(i)) // counts up from 0
 	}
 	return returns, nil
 }

@@ -37,5 +37,5 @@ func frame(b []byte) int {
 	if n <= 0 {
 		return 0
 	}
-	return 1 + n + int(length) // #nosec G115 -- four bytes hold less than 2²⁸
+	return 1 + n + int(length) // four bytes hold less than 2²⁸
 }

@@ -267,7 +267,7 @@ func (d *direction) pass(p piece) bool {
 	}
 	if late := f.Delay; late > 0 {
 		if f.Jitter > 0 {
-			late += rand.N(f.Jitter) // #nosec G404 -- of a bad link
+			late += rand.N(f.Jitter)
 		}
 		d.wait(now, p.at.Add(late))
 	}

@@ -14,7 +14,7 @@ type backoff struct {
 
 func (b *backoff) next() time.Duration {
 	b.bound = min(max(2*b.bound, b.low), b.high)
-	return rand.N(b.bound) + 1 // #nosec G404 -- spreading load needs no secrecy
+	return rand.N(b.bound) + 1
 }
 
 func (b *backoff) reset() { b.bound = 0 }

@@ -235,7 +235,7 @@ func (w *window) patience(resends int) time.Duration {
 // connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
 // then everything without a receipt goes again, in order.
 func (w *window) connected(remembered bool) {
-	w.jitter = rand.Float64() // #nosec G404 -- spreading load needs no secrecy
+	w.jitter = rand.Float64()
 	w.warm = false
 	if remembered {
 		return

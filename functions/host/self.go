@@ -13,7 +13,7 @@ import (
 
 // ResidentBytes is the memory of this process that is in RAM, 0 where the system does not tell.
 func ResidentBytes() int64 {
-	self, err := process.NewProcess(int32(os.Getpid())) // #nosec G115 -- a process number
+	self, err := process.NewProcess(int32(os.Getpid())) // a process number
 	if err != nil {
 		return 0
 	}
@@ -21,7 +21,7 @@ func ResidentBytes() int64 {
 	if err != nil {
 		return 0
 	}
-	return int64(m.RSS) // #nosec G115 -- bytes of memory
+	return int64(m.RSS) // bytes of memory
 }
 
 // limitFiles are where the kernel says what a container may use, by the version of its control groups.
@@ -32,10 +32,10 @@ var limitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/me
 func MemoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if m, err := mem.VirtualMemory(); err == nil && m.Total < math.MaxInt64 {
-		limit = min(limit, int64(m.Total)) // #nosec G115 -- bounded above
+		limit = min(limit, int64(m.Total)) // bounded above
 	}
 	for _, file := range limitFiles {
-		text, err := os.ReadFile(file) // #nosec G304 -- one of the list
+		text, err := os.ReadFile(file)
 		if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {
 			limit = min(limit, n)
 		}

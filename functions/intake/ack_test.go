@@ -58,7 +58,7 @@ func (h *ackHook) order() (sent, acks []uint16) {
 func TestAcknowledgementsLeaveInTheOrderOfArrival(t *testing.T) {
 	hook := &ackHook{}
 	server, at := startBroker(t, hook, nil, nil)
-	seed := uint64(time.Now().UnixNano()) // #nosec G115 -- a seed
+	seed := uint64(time.Now().UnixNano()) // a seed
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	refusals := map[int64]int{}

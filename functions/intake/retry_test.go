@@ -19,7 +19,7 @@ func TestRefusedEventsAreOfferedAgainInTheOrderOfArrival(t *testing.T) {
 		s := newSubscriber(t, cfg, Bus{URL: "tcp://127.0.0.1:1"}, &testSink{})
 		s.mu.Lock()
 		for _, n := range rand.Perm(20) {
-			d := &delivery{event: &task.Event{Origin: int64(n)}, sequence: uint64(n)} // #nosec G115 -- small
+			d := &delivery{event: &task.Event{Origin: int64(n)}, sequence: uint64(n)}
 			s.refuse(d, ErrFullEvents)
 		}
 		s.out = 1

@@ -193,7 +193,7 @@ var mark = func() (m [16]byte) {
 const skippedSize = len(mark) + 8
 
 func appendSkipped(to []byte, size int) []byte {
-	return binary.BigEndian.AppendUint64(append(to, mark[:]...), uint64(size)) // #nosec G115 -- below 2²⁸
+	return binary.BigEndian.AppendUint64(append(to, mark[:]...), uint64(size)) // below 2²⁸
 }
 
 // Skipped reports whether a message's payload is Limit's mark for one that was too large, and the size in bytes of the
@@ -202,5 +202,5 @@ func Skipped(payload []byte) (size int, ok bool) {
 	if len(payload) != skippedSize || [len(mark)]byte(payload) != mark {
 		return 0, false
 	}
-	return int(binary.BigEndian.Uint64(payload[len(mark):])), true // #nosec G115 -- written by appendSkipped
+	return int(binary.BigEndian.Uint64(payload[len(mark):])), true // written by appendSkipped
 }

@@ -38,7 +38,7 @@ func publishOf(topic string, qos byte, id uint16, size int, payload byte) []byte
 // TestAnOversizedPublishIsReplacedInItsPlace: everything else passes as it is, in order, however the stream is cut into reads.
 func TestAnOversizedPublishIsReplacedInItsPlace(t *testing.T) {
 	const most = 300
-	seed := uint64(time.Now().UnixNano()) // #nosec G115 -- a seed
+	seed := uint64(time.Now().UnixNano()) // a seed
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	for range 200 {
@@ -53,17 +53,17 @@ func TestAnOversizedPublishIsReplacedInItsPlace(t *testing.T) {
 		}
 		var all []sent
 		for n := range rnd.IntN(30) {
-			s := sent{topic: strings.Repeat("t", 1+rnd.IntN(40)), qos: byte(rnd.IntN(3)), size: rnd.IntN(600)} // #nosec G115
+			s := sent{topic: strings.Repeat("t", 1+rnd.IntN(40)), qos: byte(rnd.IntN(3)), size: rnd.IntN(600)}
 			if s.qos > 0 {
-				s.id = uint16(n + 1) // #nosec G115
+				s.id = uint16(n + 1)
 			}
-			raw := publishOf(s.topic, s.qos, s.id, s.size, byte(n)) // #nosec G115
+			raw := publishOf(s.topic, s.qos, s.id, s.size, byte(n))
 			length, k := binary.Uvarint(raw[1:5])
-			if int(length) != len(raw)-1-k { // #nosec G115
+			if int(length) != len(raw)-1-k {
 				t.Fatal("the test cannot read its own packet")
 			}
-			if s.large = int(length) > most; s.large { // #nosec G115
-				want = append(want, Oversized{s.topic, int(length), s.qos, s.id}) // #nosec G115
+			if s.large = int(length) > most; s.large {
+				want = append(want, Oversized{s.topic, int(length), s.qos, s.id})
 			}
 			all = append(all, s)
 			in.Write(raw)
@@ -92,7 +92,7 @@ func TestAnOversizedPublishIsReplacedInItsPlace(t *testing.T) {
 			_, skipped := Skipped(p.Payload)
 			require.Equal(t, s.large, skipped, "packet %d", i)
 			if !s.large {
-				require.Equal(t, bytes.Repeat([]byte{byte(i)}, s.size), append([]byte{}, p.Payload...)) // #nosec G115
+				require.Equal(t, bytes.Repeat([]byte{byte(i)}, s.size), append([]byte{}, p.Payload...))
 			}
 			i++
 		}

@@ -66,7 +66,7 @@ const (
 var ridges = [2]float64{Local: 0.1, Cloud: 1}
 
 func newBandit(c Config) Policy {
-	b := &bandit{cost: costOf(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // #nosec G115 -- any seed is as good
+	b := &bandit{cost: costOf(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // any seed is as good
 	b.newest = knowledge{[2]arm{newArm(ridges[Local]), newArm(ridges[Cloud])}}
 	b.publish()
 	return b

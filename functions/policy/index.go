@@ -18,12 +18,12 @@ type index struct {
 type bucket [8]atomic.Uint64
 
 func newIndex(entries int) index {
-	n := 1 << bits.Len(uint(max(entries, 2)/2-1)) // #nosec G115 -- positive
+	n := 1 << bits.Len(uint(max(entries, 2)/2-1))
 	return index{seed: maphash.MakeSeed(), buckets: make([]bucket, n)}
 }
 
 func (x *index) bucket(eventID string, chunk int) *bucket {
-	h := maphash.String(x.seed, eventID[:min(len(eventID), maxText)]) + uint64(chunk)*0x9e3779b97f4a7c15 // #nosec G115 -- any number is as good
+	h := maphash.String(x.seed, eventID[:min(len(eventID), maxText)]) + uint64(chunk)*0x9e3779b97f4a7c15 // any number is as good
 	return &x.buckets[(h^h>>32)&uint64(len(x.buckets)-1)]
 }
 

@@ -40,7 +40,7 @@ func loadNetwork(file string) (*Network, error) {
 	if file == "" {
 		return nil, fmt.Errorf("no weights: PPOWeights is empty")
 	}
-	f, err := os.Open(file) // #nosec G304 -- the operator's own configuration
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("opening weights: %w", err)
 	}

@@ -269,13 +269,13 @@ func appendMembers(dst []byte, d *json.Decoder, named bool, depth int) ([]byte, 
 func appendHead(dst []byte, major byte, n uint64) []byte {
 	switch {
 	case n < 24:
-		return append(dst, major|byte(n)) // #nosec G115 -- in range
+		return append(dst, major|byte(n))
 	case n < 1<<8:
 		return append(dst, major|24, byte(n))
 	case n < 1<<16:
-		return binary.BigEndian.AppendUint16(append(dst, major|25), uint16(n)) // #nosec G115 -- in range
+		return binary.BigEndian.AppendUint16(append(dst, major|25), uint16(n))
 	case n < 1<<32:
-		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n)) // #nosec G115 -- in range
+		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
 	}
 	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
 }

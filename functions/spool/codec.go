@@ -45,11 +45,11 @@ func (d *decoder) varint() int64 {
 // count reads the length of a list whose elements need at least size bytes, so that a damaged number reserves no memory.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
-	if n > uint64(len(d.b)/size) { // #nosec G115 -- a length
+	if n > uint64(len(d.b)/size) {
 		d.fail()
 		return 0
 	}
-	return int(n) // #nosec G115 -- bounded by the length of b
+	return int(n) // bounded by the length of b
 }
 
 func (d *decoder) bytes(n int) []byte {

@@ -150,14 +150,14 @@ func (c *commit) place(a *appending) error {
 		}
 		h := header{
 			seq: r.Seq, time: r.Time, expires: r.Expires, score: r.Score, class: []byte(r.Class),
-			clock: ticks(now), synced: uint32(w.g.safe), // #nosec G115 -- a segment is below 4 GiB
+			clock: ticks(now), synced: uint32(w.g.safe), // a segment is below 4 GiB
 		}
 		off, from := w.g.tail, len(w.buf)
 		w.buf = sealRecord(w.buf, &h, r.Payload, w.g.aead, w.g.sum)
 		size := len(w.buf) - from
 		w.g.tail += int64(size)
 		c.placed = append(c.placed, placed{a, r, w.g, entry{
-			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // #nosec G115 -- fit made sure
+			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // fit made sure
 			due: due(r, now), came: ticks(now), score: r.Score,
 		}})
 	}

@@ -58,7 +58,7 @@ func nonce(seq uint64) []byte {
 // and the class are authenticated with it.
 func sealRecord(dst []byte, h *header, payload []byte, aead cipher.AEAD, seed uint32) []byte {
 	start := len(dst)
-	h.length = uint32(len(payload)) // #nosec G115 -- checked against the largest record
+	h.length = uint32(len(payload)) // checked against the largest record
 	if aead != nil {
 		h.length += tagSize
 		h.flags |= flagEncrypted

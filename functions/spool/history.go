@@ -185,7 +185,7 @@ func (s *Spool) openHistory() error {
 		if _, err := f.ReadAt(b, int64(i)*historySlot); err != nil {
 			continue
 		}
-		if x, ok := parseBlock(b, s.origin); ok && x.gen%uint64(len(h.slots)) == uint64(i) { // #nosec G115 -- an index
+		if x, ok := parseBlock(b, s.origin); ok && x.gen%uint64(len(h.slots)) == uint64(i) {
 			h.slots[i] = x
 			h.gen = max(h.gen, x.gen)
 		}
@@ -193,7 +193,7 @@ func (s *Spool) openHistory() error {
 	return nil
 }
 
-func (h *history) at(gen uint64) int64 { return int64(gen%uint64(len(h.slots))) * historySlot } // #nosec G115 -- within the file
+func (h *history) at(gen uint64) int64 { return int64(gen%uint64(len(h.slots))) * historySlot } // within the file
 
 // forget gives up what stands where a block of this generation belongs.
 func (h *history) forget(gen uint64) {
@@ -338,7 +338,7 @@ func sealBlock(x block, epoch string, body []byte) []byte {
 	copy(b, historyMagic)
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], historyVersion)
-	le.PutUint32(b[12:], uint32(len(body))) // #nosec G115 -- it fits into a slot
+	le.PutUint32(b[12:], uint32(len(body))) // it fits into a slot
 	le.PutUint64(b[16:], x.gen)
 	le.PutUint64(b[24:], x.lo)
 	le.PutUint64(b[32:], x.hi)

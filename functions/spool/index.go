@@ -26,7 +26,7 @@ func encodeIndex(g *segment, names []string) []byte {
 	b := append(make([]byte, 0, 64+12*len(g.entries)), indexMagic...)
 	b = binary.LittleEndian.AppendUint32(b, indexVersion)
 	b = binary.LittleEndian.AppendUint32(b, g.sum)
-	for _, v := range []uint64{g.id, uint64(g.rev), uint64(g.end)} { // #nosec G115 -- none is negative
+	for _, v := range []uint64{g.id, uint64(g.rev), uint64(g.end)} { // none is negative
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendUvarint(b, uint64(len(names)))
@@ -65,7 +65,7 @@ func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
 	if d.uvarint() != h.id || d.uvarint() != uint64(h.rev) {
 		return nil, fmt.Errorf("index belongs to another form of the segment: %w", errMalformed)
 	}
-	x := &indexed{end: int64(d.uvarint())} // #nosec G115 -- checked below
+	x := &indexed{end: int64(d.uvarint())} // checked below
 	for n := d.count(1); n > 0 && d.err == nil; n-- {
 		x.classes = append(x.classes, d.string())
 	}
@@ -86,13 +86,13 @@ func decodeEntries(d *decoder, x *indexed) {
 		came += d.varint()
 		score := math.Float32frombits(d.uint32())
 		at = off + size
-		if at > uint64(x.end) || x.end > math.MaxUint32 || seq > math.MaxUint32 || class >= uint64(len(x.classes)) || size < headerSize { // #nosec G115 -- checked
+		if at > uint64(x.end) || x.end > math.MaxUint32 || seq > math.MaxUint32 || class >= uint64(len(x.classes)) || size < headerSize {
 			d.fail()
 			return
 		}
 		x.entries = append(x.entries, entry{
-			off: uint32(off), size: uint32(size), seq: uint32(seq), due: uint32(due), // #nosec G115 -- checked above
-			came: uint32(came), score: score, class: uint16(class), // #nosec G115 -- checked above
+			off: uint32(off), size: uint32(size), seq: uint32(seq), due: uint32(due), // checked above
+			came: uint32(came), score: score, class: uint16(class), // checked above
 		})
 	}
 }

@@ -151,7 +151,7 @@ func (s *Spool) recount(g *segment) {
 		for ; missing > 0; missing-- {
 			s.drop(c, ReasonQuarantined)
 		}
-		c.appended += uint64(-missing) // #nosec G115 -- not positive: what was taken for lost and is there after all
+		c.appended += uint64(-missing) // not positive: what was taken for lost and is there after all
 	}
 	s.dirty = true
 	if g.held == 0 {
@@ -164,8 +164,8 @@ func (s *Spool) uncount(g *segment, tl *tally) {
 	c, n, bytes := s.classes[tl.class], int(tl.pend[1]), tl.bytes[1]
 	q := s.lanes[g.lane].queue(c)
 	g.held -= n
-	s.held -= uint64(n) // #nosec G115 -- not negative
-	c.held -= uint64(n) // #nosec G115 -- not negative
+	s.held -= uint64(n) // not negative
+	c.held -= uint64(n) // not negative
 	s.ready[1] -= n
 	q.pend[1] -= n
 	tl.pend[1] = 0
@@ -180,7 +180,7 @@ func (s *Spool) uncount(g *segment, tl *tally) {
 func (s *Spool) discover(g *segment, damages []damage) {
 	for i := range damages {
 		d := &damages[i]
-		at := hole{uint32(d.Offset), uint32(d.Length)} // #nosec G115 -- a segment is below 4 GiB
+		at := hole{uint32(d.Offset), uint32(d.Length)} // a segment is below 4 GiB
 		if slices.Contains(g.holes, at) || (d.Seq > 0 && newGoneWalk(g.base, g.goneSeqs).gone(d.Seq)) {
 			continue
 		}

@@ -46,12 +46,12 @@ func (h *header) size() int { return headerSize + len(h.class) + int(h.length) }
 // appendHeader writes all but the two checksums, which finishRecord adds once the payload stands behind it.
 func appendHeader(dst []byte, h *header) []byte {
 	dst = append(dst, recordMagic...)
-	dst = append(dst, recordVersion, h.flags, byte(len(h.class)), 0) // #nosec G115 -- at most maxClass
+	dst = append(dst, recordVersion, h.flags, byte(len(h.class)), 0) // at most maxClass
 	dst = binary.LittleEndian.AppendUint32(dst, h.length)
 	dst = binary.LittleEndian.AppendUint32(dst, h.synced)
 	dst = binary.LittleEndian.AppendUint64(dst, h.seq)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.time))    // #nosec G115 -- bits are kept
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.expires)) // #nosec G115 -- bits are kept
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.time))    // bits are kept
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.expires)) // bits are kept
 	dst = binary.LittleEndian.AppendUint32(dst, h.clock)
 	dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(h.score))
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -87,8 +87,8 @@ func parseHeader(b []byte, seed uint32) (h header, ok bool) {
 		length:  le.Uint32(b[8:]),
 		synced:  le.Uint32(b[12:]),
 		seq:     le.Uint64(b[16:]),
-		time:    int64(le.Uint64(b[24:])), // #nosec G115 -- bits are kept
-		expires: int64(le.Uint64(b[32:])), // #nosec G115 -- bits are kept
+		time:    int64(le.Uint64(b[24:])), // bits are kept
+		expires: int64(le.Uint64(b[32:])), // bits are kept
 		clock:   le.Uint32(b[40:]),
 		score:   math.Float32frombits(le.Uint32(b[44:])),
 		sum:     le.Uint32(b[48:]),

@@ -147,7 +147,7 @@ func (s *Spool) copyRecords(dst File, g *segment, head *segmentHeader, keep []en
 	for i := 0; i < len(keep); {
 		from, n := i, 0
 		for i < len(keep) && (i == from || keep[i].off == keep[i-1].off+keep[i-1].size) && (i == from || n < 1<<20) {
-			moved[i].off = uint32(end) + uint32(n) // #nosec G115 -- smaller than the old offset
+			moved[i].off = uint32(end) + uint32(n) // smaller than the old offset
 			n += int(keep[i].size)
 			i++
 		}
@@ -192,6 +192,6 @@ func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, e
 func (g *segment) retally() {
 	for t := range g.tallies {
 		tl := &g.tallies[t]
-		tl.lo, tl.hi = [2]int32{}, [2]int32{int32(len(g.entries) - 1), int32(len(g.entries) - 1)} // #nosec G115 -- a segment has fewer records
+		tl.lo, tl.hi = [2]int32{}, [2]int32{int32(len(g.entries) - 1), int32(len(g.entries) - 1)} // a segment has fewer records
 	}
 }

@@ -249,7 +249,7 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 // damaged counts what a damaged place cost. Records that the state had counted show as missing in balance; those after it
 // are counted here, one for each place: header and payload of one record lie together.
 func (r *recovery) damaged(g *segment, d *damage, saved *savedSegment, ranges []byte) {
-	at := hole{uint32(d.Offset), uint32(d.Length)} // #nosec G115 -- a segment is below 4 GiB
+	at := hole{uint32(d.Offset), uint32(d.Length)} // a segment is below 4 GiB
 	g.holes = append(g.holes, at)
 	if saved != nil && slices.Contains(saved.holes, at) {
 		return

@@ -91,12 +91,12 @@ func (sc *scanner) take(at int, h *header) int {
 	sc.open = sc.open[:0]
 	class, known := sc.names[string(h.class)]
 	if !known && len(sc.found.names) < math.MaxUint16 {
-		class = uint16(len(sc.found.names)) // #nosec G115 -- checked
+		class = uint16(len(sc.found.names))
 		sc.names[string(h.class)] = class
 		sc.found.names = append(sc.found.names, string(h.class))
 	}
 	sc.entries = append(sc.entries, entry{
-		off: uint32(at), size: uint32(h.size()), seq: uint32(h.seq - sc.base), // #nosec G115 -- a segment is below 4 GiB
+		off: uint32(at), size: uint32(h.size()), seq: uint32(h.seq - sc.base), // a segment is below 4 GiB
 		due: storedDue(h), came: h.clock, score: h.score, class: class,
 	})
 	sc.last = h.seq

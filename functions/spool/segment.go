@@ -50,11 +50,11 @@ func indexName(lane int, id uint64) string { return fmt.Sprintf("%d-%016x.idx", 
 func (h *segmentHeader) encode() []byte {
 	b := make([]byte, 0, dataStart)
 	b = append(b, segmentMagic...)
-	b = append(b, segmentVersion, byte(h.lane), h.flags, byte(len(h.keyID))) // #nosec G115 -- both are bounded
+	b = append(b, segmentVersion, byte(h.lane), h.flags, byte(len(h.keyID))) // both are bounded
 	b = binary.LittleEndian.AppendUint32(b, h.rev)
 	b = binary.LittleEndian.AppendUint64(b, h.id)
 	b = binary.LittleEndian.AppendUint64(b, h.base)
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.created)) // #nosec G115 -- bits are kept
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.created)) // bits are kept
 	b = append(b, h.epoch...)
 	b = append(b, h.salt[:]...)
 	b = append(b, h.check[:]...)
@@ -88,7 +88,7 @@ func parseSegmentCopy(b []byte) (h segmentHeader, ok bool) {
 	h.lane, h.flags = int(b[9]), b[10]
 	h.rev = le.Uint32(b[12:])
 	h.id, h.base = le.Uint64(b[16:]), le.Uint64(b[24:])
-	h.created = int64(le.Uint64(b[32:])) // #nosec G115 -- bits are kept
+	h.created = int64(le.Uint64(b[32:])) // bits are kept
 	h.epoch = string(b[40 : 40+epochSize])
 	copy(h.salt[:], b[56:])
 	copy(h.check[:], b[56+saltSize:])
@@ -200,7 +200,7 @@ func (g *segment) find(seq uint64) int {
 	if seq < g.base || seq-g.base > math.MaxUint32 {
 		return -1
 	}
-	want := uint32(seq - g.base) // #nosec G115 -- checked above
+	want := uint32(seq - g.base) // checked above
 	i := sort.Search(len(g.entries), func(i int) bool { return g.entries[i].seq >= want })
 	if i == len(g.entries) || g.entries[i].seq != want {
 		return -1

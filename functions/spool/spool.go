@@ -155,14 +155,14 @@ func (s *Spool) since(tick uint32) time.Duration {
 
 // ticks keeps what is too far away in range: 13 years of running are as good as for ever.
 func ticks(d time.Duration) uint32 {
-	return uint32(min(max(d/tickLength, 1), 1<<32-1)) // #nosec G115 -- in range
+	return uint32(min(max(d/tickLength, 1), 1<<32-1))
 }
 
 // class finds or makes the counters of a class.
 func (s *Spool) class(name string) *class {
 	c := s.byName[name]
 	if c == nil {
-		c = &class{index: uint16(len(s.classes)), name: name, dropped: map[string]uint64{}} // #nosec G115 -- at most maxClasses
+		c = &class{index: uint16(len(s.classes)), name: name, dropped: map[string]uint64{}} // at most maxClasses
 		s.classes = append(s.classes, c)
 		s.byName[name] = c
 	}
@@ -185,9 +185,9 @@ func (s *Spool) count(g *segment, i int, sign int) {
 	c, n := s.classes[e.class], int64(sign)*int64(e.size)
 	g.held += sign
 	g.heldBytes += n
-	s.held += uint64(sign) // #nosec G115 -- wraps to a subtraction
+	s.held += uint64(sign) // wraps to a subtraction
 	s.bytes += n
-	c.held += uint64(sign) // #nosec G115 -- wraps to a subtraction
+	c.held += uint64(sign) // wraps to a subtraction
 	c.heldBytes += n
 	switch e.state {
 	case leased, leasedLive:
@@ -207,12 +207,12 @@ func (s *Spool) countReady(g *segment, i int, sign int) {
 	q.pend[k] += sign
 	q.bytes[k] += n
 	t := g.tally(e.class)
-	t.pend[k] += int32(sign) // #nosec G115 -- ±1
+	t.pend[k] += int32(sign) // ±1
 	t.bytes[k] += n
 	if sign > 0 {
 		g.lowOK = g.lowOK && g.entries[g.low].score <= e.score
-		t.lo[k] = min(t.lo[k], int32(i)) // #nosec G115 -- a segment has fewer records
-		t.hi[k] = max(t.hi[k], int32(i)) // #nosec G115 -- a segment has fewer records
+		t.lo[k] = min(t.lo[k], int32(i)) // a segment has fewer records
+		t.hi[k] = max(t.hi[k], int32(i)) // a segment has fewer records
 	}
 }
 

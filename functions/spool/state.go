@@ -65,7 +65,7 @@ func (st *savedState) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(st.segments)))
 	for _, g := range st.segments {
-		for _, v := range []uint64{uint64(g.lane), g.id, g.base, uint64(g.end), uint64(g.records), uint64(len(g.gone))} { // #nosec G115 -- none is negative
+		for _, v := range []uint64{uint64(g.lane), g.id, g.base, uint64(g.end), uint64(g.records), uint64(len(g.gone))} { // none is negative
 			b = binary.AppendUvarint(b, v)
 		}
 		b = append(b, g.gone...)
@@ -104,7 +104,7 @@ func appendClass(b []byte, c *class) []byte {
 func sealSlot(b []byte, gen uint64) []byte {
 	copy(b, stateMagic)
 	binary.LittleEndian.PutUint32(b[8:], stateVersion)
-	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-slotHeader)) // #nosec G115 -- a few MiB at most
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-slotHeader)) // a few MiB at most
 	binary.LittleEndian.PutUint64(b[16:], gen)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -128,10 +128,10 @@ func decodeState(b []byte) (*savedState, error) {
 		st.classes = append(st.classes, decodeClass(d))
 	}
 	for k := d.count(7); k > 0 && d.err == nil; k-- {
-		g := savedSegment{lane: int(d.uvarint() % Lanes), id: d.uvarint(), base: d.uvarint(), end: int64(d.uvarint()), records: int(d.uvarint())} // #nosec G115 -- checksummed
+		g := savedSegment{lane: int(d.uvarint() % Lanes), id: d.uvarint(), base: d.uvarint(), end: int64(d.uvarint()), records: int(d.uvarint())} // checksummed
 		g.gone = d.bytes(d.count(1))
 		for h := d.count(2); h > 0 && d.err == nil; h-- {
-			g.holes = append(g.holes, hole{uint32(d.uvarint()), uint32(d.uvarint())}) // #nosec G115 -- checksummed
+			g.holes = append(g.holes, hole{uint32(d.uvarint()), uint32(d.uvarint())}) // checksummed
 		}
 		st.segments = append(st.segments, g)
 	}

@@ -91,7 +91,7 @@ func (s *Spool) FateRun(seq uint64) (fate string, last uint64) {
 func (s *Spool) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return int64(s.held), s.bytes, s.fill() // #nosec G115 -- fits
+	return int64(s.held), s.bytes, s.fill()
 }
 
 // Ready is what could be taken now, and so stands before whatever comes next: records, and their bytes. What is leased or held is

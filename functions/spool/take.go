@@ -159,9 +159,9 @@ func (g *segment) narrow(cl *class, q *request, i int) {
 			continue
 		}
 		if q.newest {
-			tl.hi[q.kind] = min(tl.hi[q.kind], int32(i)) // #nosec G115 -- a segment has fewer records
+			tl.hi[q.kind] = min(tl.hi[q.kind], int32(i)) // a segment has fewer records
 		} else {
-			tl.lo[q.kind] = max(tl.lo[q.kind], int32(i)) // #nosec G115 -- a segment has fewer records
+			tl.lo[q.kind] = max(tl.lo[q.kind], int32(i)) // a segment has fewer records
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (g *viewed) count(saved *savedSegment) {
 	}
 	for i := range g.damage {
 		d := &g.damage[i]
-		if !slices.Contains(holes, hole{uint32(d.Offset), uint32(d.Length)}) { // #nosec G115 -- a segment is below 4 GiB
+		if !slices.Contains(holes, hole{uint32(d.Offset), uint32(d.Length)}) { // a segment is below 4 GiB
 			g.Damages = append(g.Damages, d.Damage)
 		}
 	}

@@ -63,7 +63,7 @@ func skipCBOR(raw []byte, at, deep int) int {
 			if h.arg > uint64(len(raw)-at) {
 				return -1
 			}
-			return at + int(h.arg) // #nosec G115 -- within raw
+			return at + int(h.arg) // within raw
 		}
 	case cborArray, cborTag:
 		if left = h.arg; h.major == cborTag {
@@ -112,7 +112,7 @@ func cborBounds(raw []byte, n int) ([][2]int, bool) {
 
 func cborElements(raw []byte, at, n int) ([][2]int, bool) {
 	h, ok := itemAt(raw, at)
-	if !ok || h.major != cborArray || !h.indefinite && h.arg != uint64(n) { // #nosec G115 -- a length
+	if !ok || h.major != cborArray || !h.indefinite && h.arg != uint64(n) {
 		return nil, false
 	}
 	bounds := make([][2]int, 0, n)
@@ -135,9 +135,9 @@ func appendReadingsHead(dst []byte, n int) []byte {
 	case n < 1<<8:
 		return append(dst, cborArray<<5|24, byte(n))
 	case n < 1<<16:
-		return binary.BigEndian.AppendUint16(append(dst, cborArray<<5|25), uint16(n)) // #nosec G115 -- in range
+		return binary.BigEndian.AppendUint16(append(dst, cborArray<<5|25), uint16(n))
 	}
-	return binary.BigEndian.AppendUint32(append(dst, cborArray<<5|26), uint32(n)) // #nosec G115 -- an event has fewer readings
+	return binary.BigEndian.AppendUint32(append(dst, cborArray<<5|26), uint32(n)) // an event has fewer readings
 }
 
 // readingsHead reads it: how many readings follow, and from where on.
@@ -146,5 +146,5 @@ func readingsHead(data []byte) (n, at int, ok bool) {
 	if !ok || h.major != cborArray || h.indefinite || h.arg > uint64(len(data)) {
 		return 0, 0, false
 	}
-	return int(h.arg), h.next, true // #nosec G115 -- at most len(data)
+	return int(h.arg), h.next, true // at most len(data)
 }

@@ -62,7 +62,7 @@ func (k *folderKeys) read(path string) error {
 	case info.Size() > maxKeyFile:
 		return fmt.Errorf("reading a key: %s has %d bytes and is no key", path, info.Size())
 	}
-	raw, err := os.ReadFile(path) // #nosec G304 -- the user's own folder
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading a key: %w", err)
 	}

@@ -54,7 +54,7 @@ func openSQLite(path string, opts Options) (*Store, error) {
 // private keeps the database from others on the host: SQLite would make it readable by all. The files beside it take its mode. A file
 // that only its group may read as well was made so by somebody.
 func private(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the path is what the user asks for
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

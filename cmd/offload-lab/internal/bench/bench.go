@@ -120,7 +120,7 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 	if err := errors.Join(err, o.validate()); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(o.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // #nosec G304 -- the user's own folder
+	log, err := os.OpenFile(filepath.Join(o.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}

@@ -112,7 +112,7 @@ func Child(ctx context.Context, part string, args []string) error {
 	case partBroker:
 		return playBroker(ctx)
 	case partFloor:
-		return runFloor(untilInputEnds(ctx), l.broker, byte(l.qos), func() { fmt.Println("ready") }) // #nosec G115 -- 0 or 1
+		return runFloor(untilInputEnds(ctx), l.broker, byte(l.qos), func() { fmt.Println("ready") }) // 0 or 1
 	case partLoad:
 		fmt.Println("ready")
 		return l.run(ctx, os.Stdin)

@@ -186,12 +186,12 @@ func appendPublish(dst []byte, topic string, qos, n int, payload []byte) []byte 
 	if qos > 0 {
 		length += 2
 	}
-	dst = append(dst, packets.Publish<<4|byte(qos)<<1)           // #nosec G115 -- 0 or 1
-	dst = binary.AppendUvarint(dst, uint64(length))              // #nosec G115 -- MQTT's remaining length is the same varint
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic))) // #nosec G115 -- a topic of ours
+	dst = append(dst, packets.Publish<<4|byte(qos)<<1)           // 0 or 1
+	dst = binary.AppendUvarint(dst, uint64(length))              // MQTT's remaining length is the same varint
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic))) // a topic of ours
 	dst = append(dst, topic...)
 	if qos > 0 {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(n%65535+1)) // #nosec G115 -- 1 to 65535
+		dst = binary.BigEndian.AppendUint16(dst, uint16(n%65535+1)) // 1 to 65535
 	}
 	return append(dst, payload...)
 }

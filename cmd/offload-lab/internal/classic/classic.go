@@ -9,7 +9,7 @@ const limit = 500
 
 // drawn fills v uniformly from [-width, width].
 func drawn(v []float64, width float64, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 0x636c6173736963)) // #nosec G404 -- a simulation, which must repeat
+	rng := rand.New(rand.NewPCG(seed, 0x636c6173736963))
 	for k := range v {
 		v[k] = (2*rng.Float64() - 1) * width
 	}

@@ -87,7 +87,7 @@ func (d *database) take(id string, chunk, parts int, data []byte) {
 	}
 	e, part := &d.events[n], uint8(1)<<chunk
 	switch {
-	case e.parts != 0 && e.parts != uint8(parts): // #nosec G115 -- at most 8
+	case e.parts != 0 && e.parts != uint8(parts): // at most 8
 		d.violate("event %s is in the database in %d parts and in %d", id, e.parts, parts)
 	case e.seen&part != 0:
 		d.doubled++
@@ -95,7 +95,7 @@ func (d *database) take(id string, chunk, parts int, data []byte) {
 	case parts == 1 && !bytes.Equal(data, d.publisher.raw(n)):
 		d.violate("event %s is not in the database as it was published, but as %q", id, data)
 	}
-	e.parts = uint8(parts) // #nosec G115 -- at most 8
+	e.parts = uint8(parts) // at most 8
 	if whole := uint8(1<<parts - 1); e.seen != whole && e.seen|part == whole {
 		d.complete++
 		if n >= d.from && n < d.to {

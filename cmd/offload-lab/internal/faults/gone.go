@@ -179,8 +179,8 @@ func (s *stage) accountForDropped(ctx context.Context) error {
 	dropped := int64(0)
 	for name, class := range st.Classes {
 		for why, n := range class.Dropped {
-			s.result.Dropped[name+" "+why] = int64(n) // #nosec G115 -- a count
-			dropped += int64(n)                       // #nosec G115 -- a count
+			s.result.Dropped[name+" "+why] = int64(n)
+			dropped += int64(n)
 		}
 	}
 	all := int64(0)
@@ -212,7 +212,7 @@ func (s *stage) reasons(ctx context.Context, st spool.Stats) {
 		return
 	}
 	for _, why := range []string{spool.ReasonExpired, spool.ReasonFull} {
-		off := told.Gone[why] - int64(st.Dropped[why]) // #nosec G115 -- a count
+		off := told.Gone[why] - int64(st.Dropped[why])
 		s.bounds(atMost("gaps explained as "+why+" that are none, or the other way round", math.Abs(float64(off)), 0))
 	}
 	s.bounds(atMost("gaps whose reason was forgotten", float64(told.Gone["unknown"]), 0))

@@ -18,7 +18,7 @@ import (
 func (s *system) specialEvent(device int) feed.Event {
 	s.specials++
 	e := s.publisher.event(device)
-	e.ID = fmt.Sprintf("%08x-0001-4000-8000-%012x", uint32(s.cfg.Seed), s.specials) // #nosec G115 -- a part of it is enough
+	e.ID = fmt.Sprintf("%08x-0001-4000-8000-%012x", uint32(s.cfg.Seed), s.specials) // a part of it is enough
 	e.Readings = e.Readings[:1]
 	e.Readings[0].ID, e.Readings[0].Resource = e.ID, "Special"
 	e.Origin = time.Now().UnixNano()

@@ -151,7 +151,7 @@ func RunScenario(ctx context.Context, cfg ScenarioConfig) (*ScenarioReport, erro
 		result:   &ScenarioReport{Scenario: sc.name, Seed: cfg.Seed, Rate: sc.rate},
 		system: &system{
 			cfg:    Config{Bin: cfg.Bin, Res: cfg.Res, Dir: cfg.Dir, Seed: cfg.Seed, Rate: sc.rate, Out: cfg.Out},
-			random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(), plain: true, // #nosec G404 -- choices of a test
+			random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(), plain: true,
 			report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
 		},
 	}

@@ -45,7 +45,7 @@ func frame(rng *rand.Rand, n int) []byte {
 			if x > left && x < left+width/4 && y > top && y < top+width/5 {
 				level = 170
 			}
-			img.SetGray(x, y, color.Gray{Y: uint8(min(255, max(0, level+rng.IntN(2*noise)-noise)))}) // #nosec G115 -- clamped to a byte
+			img.SetGray(x, y, color.Gray{Y: uint8(min(255, max(0, level+rng.IntN(2*noise)-noise)))}) // clamped to a byte
 		}
 	}
 	var b bytes.Buffer

@@ -22,7 +22,7 @@ func machine(seed uint64, node host.Source) []Source {
 	}
 	all := make([]Source, len(vitals))
 	for i, s := range vitals {
-		rng := rand.New(rand.NewPCG(seed, uint64(10+i))) // #nosec G115 -- a small index
+		rng := rand.New(rand.NewPCG(seed, uint64(10+i)))
 		all[i] = &vital{device{"device-host", "Host-Metrics", "gateway", s.source, rng}, node, s.read}
 	}
 	return all

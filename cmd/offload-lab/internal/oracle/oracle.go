@@ -128,7 +128,7 @@ func search(e *sim.Episode, rest []float64, hopeless []sim.Servers, bound float6
 	r.cost = math.Inf(1)
 	for k, l := range f.labels {
 		if l.cost < r.cost {
-			r.cost, r.last = l.cost, int32(k) // #nosec G115 -- far fewer than 2³¹
+			r.cost, r.last = l.cost, int32(k) // far fewer than 2³¹
 		}
 	}
 	return r
@@ -149,7 +149,7 @@ func (f *frontier) advance(e *sim.Episode, i int, hopeless sim.Servers, bound fl
 	f.local, f.cloud, f.links = f.local[:0], f.cloud[:0], f.links[:0]
 	var known, here, next float64 = math.Inf(-1), 0, 0
 	for k, l := range f.labels {
-		from := int32(k) << 1 // #nosec G115 -- far fewer than 2³⁰
+		from := int32(k) << 1 // far fewer than 2³⁰
 		l.edge, l.link = max(l.edge, edge), max(l.link, link)
 		if l.edge != known { // neighbours often share it
 			var took float64

@@ -59,7 +59,7 @@ func (b *Brancher) play(a *Actor, seed uint64, forks func() bool) float64 {
 		var reward float64
 		var terminated, truncated bool
 		obs, reward, terminated, truncated = b.Env.Step(action)
-		b.actions, b.rewards = append(b.actions, byte(action)), append(b.rewards, reward) // #nosec G115 -- one of two
+		b.actions, b.rewards = append(b.actions, byte(action)), append(b.rewards, reward) // one of two
 		total += reward
 		over = terminated || truncated
 	}

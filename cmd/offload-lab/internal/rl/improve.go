@@ -96,7 +96,7 @@ func NewImprover(c ImproveConfig, newEnv func() (Env, error), start *Actor) (*Im
 	if actions != 2 {
 		return nil, fmt.Errorf("learning by branches needs 2 actions; the environment has %d", actions)
 	}
-	im.rng = rand.New(im.source) // #nosec G404 -- a training must repeat
+	im.rng = rand.New(im.source)
 	im.net = NewNet(im.rng, 0.1, sizes(observation, c.Hidden, 2)...)
 	im.norm = NewNorm(observation)
 	im.fitter = NewFitter(im.net, c.Minibatch, c.Power)
@@ -153,7 +153,7 @@ func (im *Improver) wave() float64 {
 		wg.Go(func() {
 			mine := NewActor(im.actor.Net, im.actor.Norm)
 			for i := next.Add(1) - 1; i < waveEpisodes; i = next.Add(1) - 1 {
-				rng := rand.New(rand.NewPCG(seeds[i], 0x77617665)) // #nosec G404 -- a training must repeat
+				rng := rand.New(rand.NewPCG(seeds[i], 0x77617665))
 				returns[i] = im.teachers[k].Label(mine, seeds[i], im.config.Share, rng, &parts[i])
 			}
 		})

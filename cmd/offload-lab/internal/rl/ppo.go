@@ -49,7 +49,7 @@ func NewTrainer(c Config, newEnv func() (Env, error)) (*Trainer, error) {
 		return nil, err
 	}
 	t := &Trainer{config: c, source: rand.NewPCG(mix(c.Seed), 0x70706f)}
-	t.rng = rand.New(t.source) // #nosec G404 -- a training must repeat
+	t.rng = rand.New(t.source)
 	for range c.Envs {
 		env, err := newEnv()
 		if err != nil {

@@ -84,7 +84,7 @@ func NewSearch(c SearchConfig, start []float64, newPlayer func() (Player, error)
 		return nil, err
 	}
 	s := &Search{config: c, source: rand.NewPCG(mix(c.Seed), 0x63656d)}
-	s.rng = rand.New(s.source) // #nosec G404 -- a training must repeat
+	s.rng = rand.New(s.source)
 	s.state = searchState{Mean: slices.Clone(start), Spread: slices.Repeat([]float64{c.Spread}, len(start)), Sum: make([]float64, len(start))}
 	for range runtime.GOMAXPROCS(0) {
 		p, err := newPlayer()
@@ -117,7 +117,7 @@ func (s *Search) Found() []float64 {
 // Update plays one generation and moves to its best. Return in what it gives is that of the middle of the distribution.
 func (s *Search) Update() Progress {
 	c, st := &s.config, &s.state
-	first := mix(c.Seed) + uint64(st.Steps) // #nosec G115 -- counts up from 0
+	first := mix(c.Seed) + uint64(st.Steps) // counts up from 0
 	candidates := s.draw()
 	costs := s.play(candidates, first)
 	order := make([]int, len(costs))
@@ -161,7 +161,7 @@ func (s *Search) play(candidates [][]float64, first uint64) []float64 {
 	for _, p := range s.players {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(costs); i = int(next.Add(1)) - 1 {
-				costs[i] = p(candidates[i/n], first+uint64(i%n)) // #nosec G115 -- counts up from 0
+				costs[i] = p(candidates[i/n], first+uint64(i%n)) // counts up from 0
 			}
 		})
 	}

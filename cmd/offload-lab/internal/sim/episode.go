@@ -83,7 +83,7 @@ func NewWorld(c Config, set *trace.Set) (*World, error) {
 
 // Draw makes the episode of that seed.
 func (w *World) Draw(seed uint64) *Episode {
-	rng := rand.New(rand.NewPCG(seed, 0x0ff10ad)) // #nosec G404 -- a simulation wants to be repeatable
+	rng := rand.New(rand.NewPCG(seed, 0x0ff10ad))
 	e := &Episode{Config: &w.Config}
 	pick := func(part int, curves []*trace.Curve) (*trace.Curve, float64) {
 		i := rng.IntN(len(curves))

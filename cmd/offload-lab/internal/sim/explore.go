@@ -19,7 +19,7 @@ type explorer struct {
 // Explore makes a policy that takes the other way than p in that share of its decisions. Its decisions can teach what p's
 // own, which may be certain, cannot. It belongs to one goroutine.
 func Explore(p policy.Policy, share float64, seed uint64) policy.Policy {
-	x := &explorer{p, share, rand.New(rand.NewPCG(seed, 0x6578706c6f7265))} // #nosec G404 -- a simulation must repeat
+	x := &explorer{p, share, rand.New(rand.NewPCG(seed, 0x6578706c6f7265))}
 	if learner, ok := p.(policy.Learner); ok {
 		return &student{learner, x}
 	}

@@ -113,7 +113,7 @@ func newGuide(span float64, buckets int, end func(i int) float64) guide {
 	g := guide{first: make([]int32, buckets), scale: float64(buckets) / span}
 	for b := range g.first {
 		begins := float64(b) / g.scale
-		g.first[b] = int32(sort.Search(buckets-1, func(i int) bool { return end(i) >= begins })) // #nosec G115 -- fewer steps than lines in a file
+		g.first[b] = int32(sort.Search(buckets-1, func(i int) bool { return end(i) >= begins })) // fewer steps than lines in a file
 	}
 	return g
 }

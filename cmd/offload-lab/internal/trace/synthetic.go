@@ -24,7 +24,7 @@ func Synthetic(seed uint64, links, cpus, rtts int) *Set {
 
 // synthesize draws the i-th series of a kind; each has a generator of its own, so that more of one kind change no other.
 func synthesize(seed, kind uint64, i int, name string, samples int, step float64, next func(*rand.Rand) func() float64) Series {
-	rng := rand.New(rand.NewPCG(seed, kind<<32|uint64(i))) // #nosec G115 G404 -- i counts up from 0, and a simulation wants to be repeatable
+	rng := rand.New(rand.NewPCG(seed, kind<<32|uint64(i))) // i counts up from 0, and a simulation wants to be repeatable
 	s := Series{Name: fmt.Sprintf("synthetic-%s-%d-%02d", name, seed, i)}
 	draw := next(rng)
 	for n := range samples {

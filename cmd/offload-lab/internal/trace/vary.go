@@ -19,7 +19,7 @@ func (set *Set) Add(other *Set) {
 // backwards, so that what is learned depends neither on the few levels there are nor on the places where they were recorded.
 // It is drawn from the seed.
 func Vary(set *Set, seed uint64, copies int) *Set {
-	rng := rand.New(rand.NewPCG(seed, 0x766172)) // #nosec G404 -- a training must repeat
+	rng := rand.New(rand.NewPCG(seed, 0x766172))
 	wide := &Set{}
 	for n := range copies {
 		for _, s := range set.Links {
