@@ -57,6 +57,14 @@ cross: ## Compile for arm64 and 32-bit arm; vet and test the rooms on 386, which
 lint: ## Run go vet, staticcheck, gosec and the formatter
 	.ci/lint
 
+.PHONY: size
+size: ## Print how large the code is by package, and the change against the recorded table (RECORD=1 records it)
+ifdef RECORD
+	go run ./.ci/size >.ci/size/table && mv .ci/size/table .ci/size/recorded.md
+else
+	@go run ./.ci/size -against .ci/size/recorded.md
+endif
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target (FUZZTIME=60s each)
 	.ci/fuzz $(FUZZTIME)
