@@ -17,6 +17,7 @@ var walls = map[string][]string{
 	"check":  {},
 	"clock":  {},
 	"mqtt":   {},
+	"say":    {},
 	"engine": {}, "engine/kernel": {}, "engine/tflite": {"engine", "engine/kernel"},
 	"engine/onnx": {"engine", "engine/kernel"},
 	"task":        {"check", "clock"},

@@ -1,0 +1,55 @@
+package say
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOnce(t *testing.T) {
+	var o Once
+	require.True(t, o.New("connect", "refused"))
+	require.False(t, o.New("connect", "refused"), "the same again")
+	require.True(t, o.New("subscribe", "refused"), "another key")
+	require.True(t, o.Changed("connect", errors.New("timeout")), "another text")
+	require.False(t, o.New("connect", ""), "over")
+	require.False(t, o.Known("connect"))
+	require.True(t, o.New("connect", "timeout"), "and begun again")
+	o.Clear()
+	require.True(t, o.New("subscribe", "refused"))
+	require.False(t, o.Changed("subscribe", nil))
+}
+
+func TestEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEvery(time.Minute)
+		due := func(key string) int { n, _ := e.Due(key); return n }
+		require.Equal(t, 1, due("a"))
+		require.Equal(t, 1, due("b"))
+		for range 5 {
+			require.Zero(t, due("a"))
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, 6, due("a"), "the suppressed ones are counted")
+		require.Zero(t, due("a"))
+	})
+}
+
+// A key may come from outside, so keys are bounded.
+func TestKeysAreBounded(t *testing.T) {
+	var o Once
+	e := NewEvery(time.Hour)
+	for i := range maxKeys {
+		require.True(t, o.New(strconv.Itoa(i), "x"))
+		_, due := e.Due(strconv.Itoa(i))
+		require.True(t, due)
+	}
+	require.False(t, o.New("one more", "x"))
+	_, due := e.Due("one more")
+	require.False(t, due)
+	require.True(t, o.New("7", "y"), "known keys go on")
+}
