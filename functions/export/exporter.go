@@ -158,7 +158,7 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	x.window = window{limits: limits{
 		batches: cfg.MaxInflight, bytes: cfg.MaxInflightKiB << 10, confirmReceipt: cfg.Confirm == ConfirmReceipt,
 		receiptTimeout: t.receipt, ackTimeout: t.ack, refusedTries: cfg.RefusedTries, unheards: cfg.UnreceiptedTries,
-		dropOversized: cfg.Oversized == OversizedDrop,
+		dropOversized: cfg.Oversized == OversizedDrop, trialPause: trialPause,
 	}}
 	x.dialer = dialer{
 		cfg: cfg, times: t, node: deps.Node, credentials: deps.Credentials, heard: x.hear,

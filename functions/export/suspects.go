@@ -207,7 +207,7 @@ func (w *window) isolate(e *entry, reason string, limit excess, now time.Time) {
 	}
 	s.fails++
 	s.reason, s.limit, s.message = reason, limit, max(e.message, s.message)
-	s.at = now.Add(min(trialPause<<min(s.fails-1, 10), trialMost))
+	s.at = now.Add(min(w.trialPause<<min(s.fails-1, 10), trialMost))
 	if limit.whose != "" {
 		s.at = now.Add(trialSeldom)
 	}
@@ -217,7 +217,7 @@ func (w *window) isolate(e *entry, reason string, limit excess, now time.Time) {
 	if w.trial == s.seq {
 		w.trial = 0
 	}
-	w.nextTrial = now.Add(trialPause)
+	w.nextTrial = now.Add(w.trialPause)
 }
 
 // blame counts a refusal that is due to the record. Records of the class that were refused as well and are no smaller were refused
@@ -322,6 +322,9 @@ func (w *window) releaseIsolated() (seqs []uint64) {
 // wakeTrial is when try has to be called, zero is never.
 func (w *window) wakeTrial() (t time.Time) {
 	for _, s := range w.isolated {
+		if w.verdictOn(s) != "" {
+			return s.since // in the past: it waits for no trial
+		}
 		if t.IsZero() || s.at.Before(t) {
 			t = s.at
 		}

@@ -90,6 +90,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 			s.again()
 			require.Less(t, b.refused, 15)
 		}
+		isolatedAt := time.Now()
 		require.EqualValues(t, 13, w.isolated[0].seq)
 		for range 5 {
 			done = append(done, b.serve(w)...)
@@ -103,7 +104,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 		// Others pass between its refusals, so in the end it is given up.
 		seq := uint64(1000)
 		for began := time.Now(); len(w.asides) == 0 && time.Since(began) < time.Hour; seq++ {
-			time.Sleep(time.Second)
+			time.Sleep(time.Until(w.wake()))
 			w.tick(time.Now())
 			s.again()
 			b.serve(w)
@@ -112,6 +113,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 		require.Equal(t, []uint64{13}, w.asides[0].seqs)
 		require.Equal(t, reasonTooLarge, w.asides[0].reason)
 		require.LessOrEqual(t, b.refused, 15)
+		require.Equal(t, 7*trialPause, time.Since(isolatedAt), "its third trial decides, and nothing waits for a fourth")
 	})
 }
 

@@ -49,6 +49,7 @@ type limits struct {
 	receiptTimeout         time.Duration
 	ackTimeout             time.Duration
 	refusedTries, unheards int
+	trialPause             time.Duration // before the second trial of an isolated record; it doubles
 	dropOversized          bool
 }
 

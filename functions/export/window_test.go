@@ -19,7 +19,7 @@ import (
 func testLimits() limits {
 	return limits{
 		batches: 4, bytes: 1 << 20, confirmReceipt: true, receiptTimeout: 30 * time.Second, ackTimeout: 10 * time.Second,
-		refusedTries: 3, unheards: 4,
+		refusedTries: 3, unheards: 4, trialPause: trialPause,
 	}
 }
 
