@@ -71,7 +71,7 @@ fuzz: ## Run every fuzz target (FUZZTIME=60s each)
 
 .PHONY: mutants
 mutants: ## Draw one-line mutations and see whether the tests kill them (SEED=1 N=100 PACKAGES=./functions/...)
-	go run ./.ci/mutants -seed $(SEED) -n $(N) $(PACKAGES)
+	go run ./.ci/mutants -seed $(SEED) -n $(N) -results mutants-$(SEED).jsonl $(PACKAGES)
 
 .PHONY: faults
 faults: build ## Break the whole system over and over, and check that nothing is lost or doubled (ROUNDS=50 SEED=1)

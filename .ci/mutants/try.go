@@ -6,67 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
-
-// pkg is a package as go list tells of it.
-type pkg struct {
-	Dir, ImportPath           string
-	GoFiles                   []string
-	TestGoFiles, XTestGoFiles []string
-	Module                    struct{ Dir string }
-	root, tests               string // the module's folder, and the package whose tests try this one
-}
-
-// support is what only tests use.
-var support = []string{"/browsertest", "/pgtest", "/edgetest", "/e2e", "/canary", "/natstest", "/brokertest"}
-
-// load lists the product's packages.
-func load(ctx context.Context, patterns []string) ([]*pkg, error) {
-	if len(patterns) == 0 {
-		patterns = []string{"./cmd/...", "./functions/..."}
-	}
-	out, err := exec.CommandContext(ctx, "go", append([]string{"list", "-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles,Module"}, patterns...)...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("listing the packages %v: %w", patterns, err)
-	}
-	var list []*pkg
-	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
-		p := &pkg{}
-		if err := decoder.Decode(p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, fmt.Errorf("reading what go list prints: %w", err)
-		}
-		if slices.ContainsFunc(support, func(s string) bool { return strings.Contains(p.ImportPath+"/", s+"/") }) {
-			continue
-		}
-		p.root = p.Module.Dir
-		if p.tests = p.testedBy(); p.tests != "" {
-			list = append(list, p)
-		} else {
-			fmt.Printf("no test tries %s\n", p.ImportPath)
-		}
-	}
-	return list, nil
-}
-
-// testedBy finds the package whose tests try this one.
-func (p *pkg) testedBy() string {
-	for dir := p.Dir; strings.HasPrefix(dir, p.root+"/"); dir = filepath.Dir(dir) {
-		if found, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); len(found) > 0 {
-			return dir
-		}
-	}
-	return ""
-}
 
 type outcome string
 
@@ -77,65 +25,125 @@ const (
 	broken     outcome = "not compiled"
 )
 
-// trial runs tests against mutations.
-type trial struct {
-	dir     string
-	timeout time.Duration
-	sound   map[string]bool // packages whose tests pass as they are
+// baselines are the tests of a folder without any mutation: whether they pass, and how long they take.
+type baselines struct {
+	mu    sync.Mutex
+	known map[string]*baseline
 }
 
-func newTrial(timeout time.Duration) (*trial, error) {
-	dir, err := os.MkdirTemp("", "mutants-")
-	if err != nil {
-		return nil, fmt.Errorf("making a folder for the mutated files: %w", err)
+type baseline struct {
+	once  sync.Once
+	took  time.Duration
+	sound bool
+	said  string
+}
+
+// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again.
+func (b *baselines) of(ctx context.Context, w *worker, tests string) *baseline {
+	b.mu.Lock()
+	if b.known[tests] == nil {
+		b.known[tests] = &baseline{}
 	}
-	return &trial{dir: dir, timeout: timeout, sound: map[string]bool{}}, nil
-}
-
-func (t *trial) close() { _ = os.RemoveAll(t.dir) }
-
-// try says what the tests make of a mutation, and how long they took.
-func (t *trial) try(ctx context.Context, m mutation) (outcome, time.Duration, error) {
-	if !t.sound[m.of.tests] {
-		if result, said := t.test(ctx, m.of, ""); result != alive {
-			return "", 0, fmt.Errorf("the tests in %s fail without any mutation:\n%s", m.of.tests, said)
+	found := b.known[tests]
+	b.mu.Unlock()
+	found.once.Do(func() {
+		for range 2 {
+			r := w.test(ctx, tests, "", w.longest)
+			if found.took, found.said, found.sound = r.took, r.said, r.outcome == alive; found.sound {
+				return
+			}
 		}
-		t.sound[m.of.tests] = true
-	}
-	text, err := os.ReadFile(m.file)
+		fmt.Printf("the tests in %s fail twice without any mutation and are left out:\n%s\n", tests, last(found.said, 4000))
+	})
+	return found
+}
+
+// patience is how long the tests may take with a mutation. The machine may be busier than it was for the baseline.
+func (b *baseline) patience() time.Duration { return 3*b.took + 20*time.Second }
+
+// worker runs tests against one mutation at a time, in a folder of its own.
+type worker struct {
+	dir, root string
+	longest   time.Duration // the tests of a folder without any mutation
+	budget    time.Duration // importers whose tests take longer are not asked
+	baselines *baselines
+}
+
+// result is what became of a mutation.
+type result struct {
+	outcome outcome
+	by      string // the test that failed
+	took    time.Duration
+	said    string
+}
+
+// try runs the tests that might notice the mutation, the nearest first, until one does.
+func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
+	overlay, err := w.mutate(m)
 	if err != nil {
-		return "", 0, fmt.Errorf("reading %s: %w", m.file, err)
-	}
-	changed := slices.Concat(text[:m.from], []byte(m.after), text[m.to:])
-	file := filepath.Join(t.dir, "mutated.go")
-	overlay := filepath.Join(t.dir, "overlay.json")
-	raw, err := json.Marshal(map[string]map[string]string{"Replace": {m.file: file}})
-	if err != nil {
-		return "", 0, err
-	}
-	if err := errors.Join(os.WriteFile(file, changed, 0o600), os.WriteFile(overlay, raw, 0o600)); err != nil {
-		return "", 0, fmt.Errorf("writing the mutated file: %w", err)
+		return result{}, err
 	}
 	began := time.Now()
-	result, _ := t.test(ctx, m.of, overlay)
-	return result, time.Since(began), ctx.Err()
+	asked := 0
+	for _, tests := range m.of.tests {
+		base := w.baselines.of(ctx, w, tests)
+		if !base.sound || tests != m.of.Dir && base.took > w.budget {
+			continue
+		}
+		r := w.test(ctx, tests, overlay, base.patience())
+		if ctx.Err() != nil {
+			return result{}, ctx.Err()
+		}
+		asked++
+		if r.outcome != alive {
+			r.took = time.Since(began)
+			return r, nil
+		}
+	}
+	if asked == 0 {
+		return result{}, fmt.Errorf("no sound tests try %s", m.name())
+	}
+	return result{outcome: alive, took: time.Since(began)}, nil
+}
+
+// mutate writes the mutated file, and the overlay that puts it in the place of the one in the tree.
+func (w *worker) mutate(m *mutation) (overlay string, err error) {
+	text, err := os.ReadFile(m.file)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", m.file, err)
+	}
+	changed := slices.Concat(text[:m.from], []byte(m.after), text[m.to:])
+	file := filepath.Join(w.dir, "mutated.go")
+	overlay = filepath.Join(w.dir, "overlay.json")
+	raw, err := json.Marshal(map[string]map[string]string{"Replace": {m.file: file}})
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(os.WriteFile(file, changed, 0o600), os.WriteFile(overlay, raw, 0o600)); err != nil {
+		return "", fmt.Errorf("writing the mutated file: %w", err)
+	}
+	return overlay, nil
 }
 
 // memory bounds what a mutant that grows without end can do to the machine, in KiB.
 const memory = 4 << 20
 
-// test builds the tests and runs them where go test would.
-func (t *trial) test(ctx context.Context, p *pkg, overlay string) (outcome, string) {
-	binary := filepath.Join(t.dir, "tests")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", binary, p.tests)
-	build.Dir = p.root
+// failed finds the test that failed first.
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^panic: (test timed out|.*)|^(fatal error: .*)`)
+
+// test builds the tests of a folder and runs them where go test would, in a process group that ends with them.
+func (w *worker) test(ctx context.Context, tests, overlay string, timeout time.Duration) result {
+	binary := filepath.Join(w.dir, "tests")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-p=1", "-vet=off", "-overlay="+overlay, "-o", binary, tests)
+	build.Dir = w.root
 	if said, err := build.CombinedOutput(); err != nil {
-		return broken, string(said)
+		return result{outcome: broken, said: string(said)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	run := exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf("ulimit -d %d; exec %s -test.short -test.failfast -test.timeout %s", memory, binary, t.timeout))
-	run.Dir = p.tests
+	began := time.Now()
+	run := exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf("ulimit -d %d; exec %s -test.short -test.failfast -test.timeout %s", memory, binary, timeout))
+	run.Dir = tests
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
 	run.WaitDelay = time.Second
@@ -143,8 +151,18 @@ func (t *trial) test(ctx context.Context, p *pkg, overlay string) (outcome, stri
 	if run.Process != nil {
 		_ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) // daemons that a test left
 	}
-	if err != nil {
-		return killed, string(said)
+	r := result{outcome: alive, took: time.Since(began), said: string(said)}
+	switch {
+	case ctx.Err() != nil:
+		r.outcome, r.by = killed, "timeout"
+	case err != nil:
+		r.outcome, r.by = killed, "exit"
+		if found := failed.FindSubmatch(said); found != nil {
+			r.by = last(string(bytes.Join(found[1:], nil)), 100)
+		}
 	}
-	return alive, ""
+	return r
 }
+
+// last is the end of a text.
+func last(text string, n int) string { return text[max(len(text)-n, 0):] }

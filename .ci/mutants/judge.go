@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// finding is a mutation with what became of it.
+type finding struct {
+	at int // in the order of the draw
+	m  *mutation
+	result
+	err error
+}
+
+// judge tries mutations in the order of the draw until enough of them compiled, and reports.
+func judge(ctx context.Context, o options, all []mutation) error {
+	known, err := readEquivalent(".ci/mutants/equivalent")
+	if err != nil {
+		return err
+	}
+	results, err := openResults(o.results)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the mutated files: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	free, err := workers(o, dir)
+	if err != nil {
+		return err
+	}
+	found := make(chan finding)
+	var list []finding
+	valid, running, failure := 0, 0, error(nil)
+	for i := 0; ; {
+		for ; i < len(all) && running < o.jobs && valid+running < o.n && failure == nil; i++ {
+			w, m := <-free, &all[i]
+			running++
+			go func() {
+				f := finding{at: i, m: m}
+				if l, ok := results.of(m); ok {
+					f.result = result{outcome: l.Outcome, by: l.By}
+				} else {
+					f.result, f.err = w.try(ctx, m)
+				}
+				free <- w
+				found <- f
+			}()
+		}
+		if running == 0 {
+			break
+		}
+		f := <-found
+		running--
+		if f.err == nil {
+			f.err = results.add(line{Key: f.m.key(), Outcome: f.outcome, By: f.by, Seconds: f.took.Seconds()})
+		}
+		if f.err != nil {
+			failure = errors.Join(failure, f.err)
+			continue
+		}
+		if reason, named := known[f.m.key()]; named && f.outcome == alive {
+			f.outcome, f.by = equivalent, reason
+		} else if named && f.outcome == killed {
+			f.by += " (although it is named as equivalent)"
+		}
+		if f.outcome == killed || f.outcome == alive {
+			valid++
+		}
+		fmt.Printf("%-12s %5.1fs  %s  %s\n", f.outcome, f.took.Seconds(), f.m, f.by)
+		list = append(list, f)
+	}
+	return errors.Join(failure, report(o, list))
+}
+
+// workers makes as many as are to run at the same time.
+func workers(o options, dir string) (chan *worker, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	free := make(chan *worker, o.jobs)
+	shared := &baselines{known: map[string]*baseline{}}
+	for i := range o.jobs {
+		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, longest: o.timeout, budget: o.budget, baselines: shared}
+		if err := os.Mkdir(w.dir, 0o700); err != nil {
+			return nil, fmt.Errorf("making a folder for the mutated files: %w", err)
+		}
+		free <- w
+	}
+	return free, nil
+}
+
+// report says how many were killed, and which lived.
+func report(o options, list []finding) error {
+	slices.SortFunc(list, func(a, b finding) int { return a.at - b.at })
+	count, lived := map[outcome]int{}, []string{}
+	for _, f := range list {
+		count[f.outcome]++
+		if f.outcome == alive {
+			lived = append(lived, f.m.String())
+		}
+	}
+	valid := count[killed] + count[alive]
+	if valid == 0 {
+		return errors.New("no mutation compiled")
+	}
+	share := 100 * float64(count[killed]) / float64(valid)
+	fmt.Printf("\nseed %d: %d of %d killed, %.1f %%; %d equivalent, %d did not compile\n", o.seed, count[killed], valid, share,
+		count[equivalent], count[broken])
+	if len(lived) > 0 {
+		fmt.Println("lived:\n  " + strings.Join(lived, "\n  "))
+	}
+	if share < o.least {
+		return fmt.Errorf("%.1f %% killed is less than %g %%", share, o.least)
+	}
+	return nil
+}

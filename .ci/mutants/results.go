@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+)
+
+// saved are the results of a run, a line of JSON each, written as they come: a run that was ended goes on where it was.
+type saved struct {
+	path  string
+	mu    sync.Mutex
+	known map[string]line
+}
+
+type line struct {
+	Key     string  // a mutation by its line of code, which moves
+	Outcome outcome // as found, before equivalent ones are told apart
+	By      string  `json:",omitempty"` // the test that failed
+	Seconds float64
+}
+
+func openResults(path string) (*saved, error) {
+	s := &saved{path: path, known: map[string]line{}}
+	if path == "" {
+		return s, nil
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading earlier results: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var l line
+		if json.Unmarshal(lines.Bytes(), &l) == nil { // the last one may be torn
+			s.known[l.Key] = l
+		}
+	}
+	return s, lines.Err()
+}
+
+// of returns the result that a mutation had before. Results are added by another goroutine.
+func (s *saved) of(m *mutation) (line, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.known[m.key()]
+	return l, ok
+}
+
+// add keeps a result, unless it is known.
+func (s *saved) add(l line) error {
+	s.mu.Lock()
+	_, ok := s.known[l.Key]
+	s.known[l.Key] = l
+	s.mu.Unlock()
+	if ok {
+		return nil
+	}
+	if s.path == "" {
+		return nil
+	}
+	raw, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("saving a result: %w", err)
+	}
+	_, err = f.Write(append(raw, '\n'))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("saving a result: %w", err)
+	}
+	return nil
+}
+
+// readEquivalent reads lines of FILE | CODE | MUTATION | REASON. The line of code stands for its number, which moves.
+func readEquivalent(path string) (map[string]string, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the equivalent mutations: %w", err)
+	}
+	defer f.Close()
+	known := map[string]string{}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		text := strings.TrimSpace(lines.Text())
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		fields := strings.Split(text, " | ")
+		if len(fields) != 4 {
+			return nil, fmt.Errorf("%s: want FILE | CODE | MUTATION | REASON, have %q", path, text)
+		}
+		known[strings.Join(fields[:3], " | ")] = fields[3]
+	}
+	return known, lines.Err()
+}
