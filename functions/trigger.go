@@ -79,7 +79,7 @@ func credentialsOf(bus BusConfig, secrets Secrets) func() (intake.Credentials, e
 		}
 		return intake.Credentials{
 			Username: s["username"], Password: s["password"],
-			CertPEM: []byte(s["clientcert"]), KeyPEM: []byte(s["clientkey"]), CAPEM: []byte(s["cacert"]),
+			ClientCert: []byte(s["clientcert"]), ClientKey: []byte(s["clientkey"]), CACert: []byte(s["cacert"]),
 		}, nil
 	}
 }

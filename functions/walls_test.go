@@ -26,7 +26,7 @@ var walls = map[string][]string{
 	"score":       {"check", "clock", "task", "host"},
 	"policy":      {"check", "clock", "task", "host", "score"},
 	"local":       {"check", "clock", "task"},
-	"intake":      {"check", "clock", "mqtt", "task"},
+	"intake":      {"check", "clock", "mqtt", "say", "task"},
 	"seal":        {"check", "clock", "task"},
 	"batch":       {"check", "clock", "task", "spool"},
 	"export":      {"check", "clock", "mqtt", "task", "host", "spool", "batch", "seal"},

@@ -182,7 +182,7 @@ func startSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 // kill ends a subscriber as a crash would: no acknowledgement, no DISCONNECT, no connection any more.
 func kill(s *Subscriber) {
 	s.cancel() // or it would connect again
-	s.conn.cut()
+	s.connection.Renew()
 }
 
 func eventually(t testing.TB, condition func() bool, what string) {

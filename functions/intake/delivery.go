@@ -1,10 +1,6 @@
 package intake
 
 import (
-	"time"
-
-	paho "github.com/eclipse/paho.mqtt.golang"
-
 	"app-offload/functions/check"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
@@ -12,10 +8,12 @@ import (
 
 // arrival is one message with its room at the gate.
 type arrival struct {
-	msg  paho.Message
+	msg  mqtt.Message
 	pass Pass
-	life uint64 // the connection that brought it
 }
+
+// ticket is the place of a message in the order of acknowledgements. It holds the message's room at the gate.
+type ticket = mqtt.Ticket[Pass]
 
 // delivery is one event on its way through the sink.
 type delivery struct {
@@ -47,46 +45,46 @@ func (s *Subscriber) collect(first arrival) []*delivery {
 
 // accept turns a message into a delivery, or is nil where it is no event, or none that is new.
 func (s *Subscriber) accept(a arrival) *delivery {
-	t := s.acks.expect(a)
+	t := s.acks.Expect(a.msg, a.pass)
 	s.count(func(c *SubscriberCounts) {
 		c.Received++
-		if a.msg.Qos() == 0 {
+		if a.msg.QoS == 0 {
 			c.Unsafe++
 		}
 	})
 	switch {
-	case !s.bus.expected(a.msg.Topic()):
+	case !s.bus.expected(a.msg.Topic):
 		s.passOver(t, whyUnmatched, &s.counts.Unmatched)
 		return nil
-	case a.msg.Retained():
+	case a.msg.Retained:
 		s.passOver(t, whyRetained, &s.counts.Retained)
 		return nil
 	}
-	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic()) {
+	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic) {
 		s.count(func(c *SubscriberCounts) { c.Skipped++ })
-		s.acks.handle(t)
+		s.acks.Done(t)
 		return nil
 	}
-	ev, contentType, payload, err := s.parse(a.msg.Payload())
+	ev, contentType, payload, err := s.parse(a.msg)
 	if err != nil {
-		s.quarantine.Add(a.msg.Topic(), contentType, payload, err)
+		s.quarantine.Add(a.msg.Topic, contentType, payload, err)
 		s.count(func(c *SubscriberCounts) { c.Rejected++ })
-		s.acks.handle(t) // delivering it again would not make an event of it
+		s.acks.Done(t) // delivering it again would not make an event of it
 		return nil
 	}
-	ev.Topic = a.msg.Topic()
+	ev.Topic = a.msg.Topic
 	return s.admit(t, ev)
 }
 
-func (s *Subscriber) parse(msg []byte) (*task.Event, string, []byte, error) {
-	if size, ok := mqtt.Skipped(msg); ok {
-		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", size, s.cfg.maxPacket())
-		err.size = size
+func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) {
+	if m.Oversized > 0 {
+		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", m.Oversized, s.cfg.maxPacket())
+		err.size = m.Oversized
 		return nil, "", nil, err
 	}
-	env, err := ParseEnvelope(msg)
+	env, err := ParseEnvelope(m.Payload)
 	if err != nil {
-		return nil, "", msg, err
+		return nil, "", m.Payload, err
 	}
 	if env.ErrorCode != 0 {
 		return nil, env.ContentType, env.Payload, reject(ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
@@ -110,7 +108,7 @@ func (s *Subscriber) admit(t *ticket, ev *task.Event) *delivery {
 	}
 	if s.recent.has(who) {
 		s.counts.Duplicates++
-		s.acks.handle(t)
+		s.acks.Done(t)
 		return nil
 	}
 	if s.recent.hasOther(who.id) {
@@ -128,8 +126,8 @@ func (s *Subscriber) admit(t *ticket, ev *task.Event) *delivery {
 func (s *Subscriber) join(d *delivery, t *ticket) {
 	kept := d.tickets[:1] // the first one's pass is for the memory of the event
 	for _, old := range d.tickets[1:] {
-		if s.acks.ended(old) {
-			s.acks.handle(old)
+		if s.acks.Ended(old) {
+			s.acks.Done(old)
 		} else {
 			kept = append(kept, old)
 		}
@@ -140,8 +138,7 @@ func (s *Subscriber) join(d *delivery, t *ticket) {
 // sameID counts an event that has the id of another one, and logs the first in a while. The lock is held.
 func (s *Subscriber) sameID(ev *task.Event) {
 	s.counts.SameID++
-	if now := time.Now(); s.sameIDAt.IsZero() || now.Sub(s.sameIDAt) >= sayEvery {
-		s.sameIDAt = now
+	if _, due := s.often.Due("id"); due {
 		s.log.Warnf("event has the id of another one with different content, processing both; is a device service copied or restored? "+
 			"event=%s device=%s total=%d", ev.ID, ev.Device, s.counts.SameID)
 	}
@@ -177,7 +174,7 @@ func (s *Subscriber) answer(d *delivery, err error) {
 		s.taken(d)
 		delete(s.pending, d.identity)
 		s.recent.add(d.identity)
-		s.acks.handle(d.tickets...)
+		s.acks.Done(d.tickets...)
 	case s.stopping:
 		s.counts.Refused++
 		s.abandon(d)
@@ -197,11 +194,11 @@ func (s *Subscriber) answer(d *delivery, err error) {
 func (s *Subscriber) abandon(d *delivery) {
 	delete(s.pending, d.identity)
 	s.recent.end(d.id)
-	s.acks.abandon(d.tickets...)
+	s.acks.Abandon(d.tickets...)
 }
 
-// concluded counts a message that has left.
-func (s *Subscriber) concluded(acked bool) {
+// concluded counts a message that has left, and gives its room back.
+func (s *Subscriber) concluded(pass Pass, acked bool) {
 	s.count(func(c *SubscriberCounts) {
 		if acked {
 			c.Acked++
@@ -209,4 +206,5 @@ func (s *Subscriber) concluded(acked bool) {
 			c.Abandoned++
 		}
 	})
+	pass.Leave()
 }

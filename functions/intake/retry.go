@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// sayEvery is the shortest time between two log lines about refusals: a spool that is full to the brim takes and refuses by turns.
-const sayEvery = time.Minute
+// refusals is the key of the log lines about a series of refusals.
+const refusals = "refusals"
 
 // refuse keeps a delivery to be offered again, and logs the first refusal of a series. The lock is held.
 func (s *Subscriber) refuse(d *delivery, err error) {
@@ -17,8 +17,11 @@ func (s *Subscriber) refuse(d *delivery, err error) {
 		d.refused = true
 		s.refusing++
 	}
-	if now := time.Now(); !s.said && now.Sub(s.saidAt) >= sayEvery {
-		s.said, s.saidAt = true, now
+	if s.once.Known(refusals) {
+		return
+	}
+	if _, due := s.often.Due(refusals); due { // a spool that is full to the brim takes and refuses by turns
+		s.once.New(refusals, refusals)
 		s.log.Warnf("event refused, holding all events behind it: event=%s device=%s retry=%s: %v", d.event.ID, d.event.Device, s.retryAfter, err)
 	}
 }
@@ -29,8 +32,8 @@ func (s *Subscriber) taken(d *delivery) {
 		return
 	}
 	d.refused = false
-	if s.refusing--; s.refusing == 0 && s.said {
-		s.said = false
+	if s.refusing--; s.refusing == 0 && s.once.Known(refusals) {
+		s.once.New(refusals, "")
 		s.log.Infof("all refused events have been taken: refusals since start=%d", s.counts.Refused)
 	}
 }
@@ -72,8 +75,8 @@ func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait
 // chance, and leaves to the broker what was refused. What arrived behind a refused event at QoS 1 comes again behind it.
 func (s *Subscriber) finish() {
 	for s.leftOver() {
-		if a := <-s.arrived; a.msg.Qos() > 0 && s.holding() {
-			s.acks.abandon(s.acks.expect(a))
+		if a := <-s.arrived; a.msg.QoS > 0 && s.holding() {
+			s.acks.Abandon(s.acks.Expect(a.msg, a.pass))
 		} else {
 			s.submit(s.collect(a))
 		}

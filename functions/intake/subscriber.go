@@ -5,21 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
-
 	"app-offload/functions/mqtt"
+	"app-offload/functions/say"
 )
 
 // Logger is where a Subscriber reports; EdgeX's LoggingClient is one.
-type Logger interface {
-	Debugf(msg string, args ...any)
-	Infof(msg string, args ...any)
-	Warnf(msg string, args ...any)
-	Errorf(msg string, args ...any)
-}
+type Logger = say.Logger
 
 // Subscriber reads events from an MQTT MessageBus and acknowledges each only when it is done or durable.
 //
@@ -47,39 +40,37 @@ type Subscriber struct {
 	limits     Limits
 	retryAfter time.Duration
 
-	client    paho.Client
-	gate      *Gate
-	arrived   chan arrival
-	ctx       context.Context // ends at the stop: nothing more is read
-	cancel    context.CancelFunc
-	started   sync.Once
-	stopped   sync.Once
-	stopErr   error
-	workers   sync.WaitGroup // reader and subscribing
-	acks      *acker
-	life      atomic.Uint64 // counts connections
-	conn      connection
-	receiving sync.Mutex // held while a message goes from the gate into arrived
+	connection *mqtt.Keeper
+	acks       *mqtt.Acks[Pass]
+	gate       *Gate
+	arrived    chan arrival
+	ctx        context.Context // ends at the stop: nothing more is read
+	cancel     context.CancelFunc
+	started    sync.Once
+	stopped    sync.Once
+	stopErr    error
+	workers    sync.WaitGroup // the reader
+	connecting sync.WaitGroup // the keeper of the connection
+	first      chan struct{}  // closed by the first connection
+	receiving  sync.Mutex     // held while a message goes from the gate into arrived
 
-	mu         sync.Mutex
-	pending    map[identity]*delivery // submitted, or refused and to be offered again
-	recent     *recentEvents
-	out        int           // deliveries with the sink
-	retries    []*delivery   // refused
-	due        time.Time     // when they are offered again
-	retry      chan struct{} // wakes the reader while there are any
-	stopping   bool
-	refusing   int       // deliveries that were refused and not taken since
-	said       bool      // in the log, that they are refused
-	saidAt     time.Time // the last time
-	sameIDAt   time.Time // when the log last named an event with the id of another one
-	counts     SubscriberCounts
-	passedOver map[string]time.Time // when the log last named a message that was not read, by reason
-	sequence   uint64
-	reported   string     // the last problem of the connection, which is logged once
-	since      time.Time  // of the present connection; zero without one
-	rival      mqtt.Rival // for the client id
-	rivalAt    time.Time  // when the log last named it
+	once   say.Once   // problems of the connection, and refusals
+	often  *say.Every // refusals, and events with the id of another one
+	seldom *say.Every // messages that are not read, by reason, and a rival
+
+	mu       sync.Mutex
+	pending  map[identity]*delivery // submitted, or refused and to be offered again
+	recent   *recentEvents
+	out      int           // deliveries with the sink
+	retries  []*delivery   // refused
+	due      time.Time     // when they are offered again
+	retry    chan struct{} // wakes the reader while there are any
+	stopping bool
+	refusing int // deliveries that were refused and not taken since
+	counts   SubscriberCounts
+	sequence uint64
+	since    time.Time  // of the present connection; zero without one
+	rival    mqtt.Rival // for the client id
 }
 
 // SubscriberCounts is what a subscriber has seen since its start.
@@ -119,24 +110,25 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log L
 		cfg: cfg, bus: bus, sink: sink, quarantine: quarantine, log: log, limits: cfg.Limits(),
 		retryAfter: duration(cfg.RetryAfter, time.Second), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
 		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
-		passedOver: map[string]time.Time{},
+		first: make(chan struct{}),
+		often: say.NewEvery(time.Minute), seldom: say.NewEvery(10 * time.Minute),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.acks = newAcker(s.concluded)
-	s.client = paho.NewClient(s.options())
-	return s, nil
+	s.acks = mqtt.NewAcks(s.concluded)
+	var err error
+	s.connection, err = s.keeper()
+	return s, err
 }
 
 // Start connects and begins to read. It waits for the first connection as long as the context allows; without one it
 // says so in the log and goes on trying, because a gateway may well be up before its broker.
 func (s *Subscriber) Start(ctx context.Context) {
 	s.started.Do(func() {
-		s.workers.Add(1)
-		go s.run()
-		s.acks.start()
-		token := s.client.Connect()
+		s.workers.Go(s.run)
+		s.acks.Start()
+		s.connecting.Go(func() { s.connection.Run(s.ctx) })
 		select {
-		case <-token.Done():
+		case <-s.first:
 		case <-ctx.Done():
 			s.log.Warnf("MQTT MessageBus %s does not answer yet; still trying", s.bus.URL)
 		case <-s.ctx.Done():
@@ -144,22 +136,20 @@ func (s *Subscriber) Start(ctx context.Context) {
 	})
 }
 
-// receive is called by paho for one message after the other. While the gate is full it blocks, and with it the reading
-// from the connection.
-func (s *Subscriber) receive(_ paho.Client, msg paho.Message) {
+// receive gets one message after the other. While the gate is full it blocks, and with it the reading from the connection.
+func (s *Subscriber) receive(_ *mqtt.Session, m mqtt.Message) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
-	pass, err := s.gate.Wait(s.ctx, messageCost(len(msg.Payload())))
+	pass, err := s.gate.Wait(s.ctx, messageCost(len(m.Payload)))
 	if err != nil { // stopping: the broker keeps it
 		s.count(func(c *SubscriberCounts) { c.Abandoned++ })
 		return
 	}
-	s.arrived <- arrival{msg, pass, s.life.Load()} // has room for all that the gate lets in
+	s.arrived <- arrival{m, pass} // has room for all that the gate lets in
 }
 
 // run is the reader: it hands on slices of what has arrived, and offers again what was refused.
 func (s *Subscriber) run() {
-	defer s.workers.Done()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
@@ -192,7 +182,7 @@ func (s *Subscriber) Counts() SubscriberCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.counts
-	c.Connected, c.UnderWay = s.client.IsConnectionOpen(), s.gate.Counts()
+	c.Connected, c.UnderWay = s.connection.Session() != nil, s.gate.Counts()
 	return c
 }
 
@@ -209,17 +199,17 @@ func (s *Subscriber) stop(ctx context.Context) error {
 	s.stopping = true
 	s.mu.Unlock()
 	s.cancel()
-	s.started.Do(s.acks.start) // never started: there is nothing to wait for
+	s.started.Do(s.acks.Start) // never started: there is nothing to wait for
 	err := s.gate.Close(ctx)
 	if err != nil {
 		err = fmt.Errorf("stopping the MQTT subscriber, the broker will deliver again what was left: %w", err)
 	}
-	if !s.acks.stop(ctx) {
-		s.conn.cut() // the broker does not take the acknowledgements
-		<-s.acks.done
+	s.connecting.Wait() // its context has ended
+	if !s.acks.Stop(ctx) {
+		s.connection.Renew() // the broker does not take the acknowledgements
+		s.acks.Wait()
 	}
-	const quiesce = 250 // ms for the DISCONNECT to go out
-	s.client.Disconnect(quiesce)
+	s.connection.End()
 	if err == nil {
 		s.workers.Wait()
 	}

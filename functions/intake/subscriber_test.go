@@ -198,7 +198,7 @@ func TestAnAbsentBrokerIsWaitedFor(t *testing.T) {
 func TestNewSubscriberNamesEveryProblem(t *testing.T) {
 	cfg := testConfig()
 	cfg.MaxSlice = 0
-	_, err := NewSubscriber(cfg, Bus{URL: "ws://x:1", AuthMode: "clientcert"}, &testSink{}, nil, &logLines{})
+	_, err := NewSubscriber(cfg, Bus{URL: "quic://x:1", AuthMode: "clientcert"}, &testSink{}, nil, &logLines{})
 	for _, part := range []string{"Intake.MaxSlice", "MessageBus.Protocol", "SubscribeTopics", "ClientID", "AuthMode"} {
 		require.ErrorContains(t, err, part)
 	}

@@ -9,36 +9,31 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"app-offload/functions/mqtt"
 )
-
-const refusedByBroker = 0x80 // the return code of a SUBACK
 
 // subscribe makes the session's subscriptions what is configured. A persistent session keeps those of earlier configurations, and
 // MQTT has no way to ask for them, so the file Bus.Remember names what was ever subscribed to and not unsubscribed from since.
-func (s *Subscriber) subscribe(client paho.Client) error {
+func (s *Subscriber) subscribe(session *mqtt.Session) error {
 	before := s.remembered()
 	s.remember(union(s.bus.Topics, before))
 	filters := make(map[string]byte, len(s.bus.Topics))
 	for _, topic := range s.bus.Topics {
 		filters[topic] = 1
 	}
-	token := client.SubscribeMultiple(filters, nil) // nil: to the default handler
-	if err := s.answered(token); err != nil {
+	refused, err := session.Subscribe(s.ctx, filters)
+	if err != nil {
 		return err
 	}
-	for topic, code := range token.(*paho.SubscribeToken).Result() {
-		if code == refusedByBroker {
-			return fmt.Errorf("the broker refuses topic %q; its access list must allow it", topic)
-		}
+	if len(refused) > 0 {
+		return fmt.Errorf("the broker refuses topic %q; its access list must allow it", refused[0])
 	}
 	gone := slices.DeleteFunc(before, func(topic string) bool { return slices.Contains(s.bus.Topics, topic) })
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := s.answered(client.Unsubscribe(gone...)); err != nil {
+	if err := session.Unsubscribe(s.ctx, gone...); err != nil {
 		return fmt.Errorf("unsubscribing from %q: %w", gone, err)
 	}
 	s.log.Infof("unsubscribed from topics that are no longer configured: topics=%s", strings.Join(gone, ", "))
@@ -46,20 +41,8 @@ func (s *Subscriber) subscribe(client paho.Client) error {
 	return nil
 }
 
-// answered waits for the broker. It is nil at the stop.
-func (s *Subscriber) answered(token paho.Token) error {
-	select {
-	case <-token.Done():
-		return token.Error()
-	case <-time.After(connectTimeout):
-		return fmt.Errorf("no answer within %s", connectTimeout)
-	case <-s.ctx.Done():
-		return nil
-	}
-}
-
-// session is the content of Bus.Remember. Another session's filters are of no meaning.
-type session struct {
+// rememberedSession is the content of Bus.Remember. Another session's filters are of no meaning.
+type rememberedSession struct {
 	Broker, ClientID string
 	Topics           []string
 }
@@ -68,7 +51,7 @@ func (s *Subscriber) remembered() []string {
 	if s.bus.Remember == "" || !s.cfg.PersistentSession {
 		return nil
 	}
-	var was session
+	var was rememberedSession
 	text, err := os.ReadFile(s.bus.Remember)
 	if err == nil {
 		err = json.Unmarshal(text, &was)
@@ -87,7 +70,7 @@ func (s *Subscriber) remember(topics []string) {
 	if s.bus.Remember == "" || !s.cfg.PersistentSession || slices.Equal(topics, s.remembered()) {
 		return
 	}
-	text, err := json.Marshal(session{s.bus.URL, s.bus.ClientID, topics})
+	text, err := json.Marshal(rememberedSession{s.bus.URL, s.bus.ClientID, topics})
 	if err == nil {
 		err = replaceFile(s.bus.Remember, text)
 	}
@@ -133,20 +116,15 @@ func (b Bus) expected(topic string) bool {
 func (s *Subscriber) passOver(t *ticket, why string, counter *uint64) {
 	s.mu.Lock()
 	*counter++
-	total, last := *counter, s.passedOver[why]
-	say := last.IsZero() || time.Since(last) >= passOverEvery
-	if say {
-		s.passedOver[why] = time.Now()
-	}
+	total := *counter
 	s.mu.Unlock()
-	if say {
-		s.log.Warnf("%s: topic=%.256q total=%d (similar messages suppressed for %s)", why, t.message.msg.Topic(), total, passOverEvery)
+	if _, due := s.seldom.Due(why); due {
+		s.log.Warnf("%s: topic=%.256q total=%d (similar messages suppressed for %s)", why, t.Message.Topic, total, s.seldom)
 	}
-	s.acks.handle(t)
+	s.acks.Done(t)
 }
 
 const (
-	passOverEvery = 10 * time.Minute
-	whyUnmatched  = "message matches no configured topic, acknowledging it unread; the session at the broker has an older subscription, see OPERATING.md"
-	whyRetained   = "retained message, acknowledging it unread: the broker's copy of an earlier event"
+	whyUnmatched = "message matches no configured topic, acknowledging it unread; the session at the broker has an older subscription, see OPERATING.md"
+	whyRetained  = "retained message, acknowledging it unread: the broker's copy of an earlier event"
 )

@@ -1,5 +1,3 @@
-// Package mqtt holds what every MQTT client of this program needs under paho: Limit bounds the memory of a connection
-// from the first byte of a packet on.
 package mqtt
 
 import (

@@ -1,0 +1,119 @@
+package mqtt
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Keeper holds one session until its context ends, and dials the next one whenever it is lost. The functions are called by the
+// goroutine of Run, one at a time.
+type Keeper struct {
+	Options Options
+	Backoff Backoff
+	// Up is called with each new session. It may block, for as long as the session and the context of Run last.
+	Up func(*Session)
+	// Down is called after the end of a session that Up has seen, with how long it lasted.
+	Down func(s *Session, lived time.Duration)
+	// Failed is called for each attempt that failed.
+	Failed func(error)
+
+	mu      sync.Mutex
+	session *Session
+	renew   bool // the session that is being dialled is to be cut, as it may use old secrets
+	ended   bool
+}
+
+// settled is how long a session must last for the next attempt to follow at once.
+const settled = 3 * time.Second
+
+// farewell is how long a DISCONNECT may take.
+const farewell = 250 * time.Millisecond
+
+// Run dials until ctx ends. It leaves the last session to End, so that acknowledgements can still leave.
+func (k *Keeper) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		s := k.dial(ctx)
+		if s == nil {
+			if !sleep(ctx, k.Backoff.Next()) {
+				return
+			}
+			continue
+		}
+		began := time.Now()
+		k.Up(s)
+		select {
+		case <-s.Lost():
+		case <-ctx.Done():
+			return
+		}
+		k.set(nil)
+		s.End(ErrStopped, 0)
+		lived := time.Since(began)
+		k.Down(s, lived)
+		if lived >= settled {
+			k.Backoff.Reset()
+		} else if !sleep(ctx, k.Backoff.Next()) {
+			return
+		}
+	}
+}
+
+func (k *Keeper) dial(ctx context.Context) *Session {
+	k.mu.Lock()
+	k.renew = false
+	k.mu.Unlock()
+	s, err := Dial(ctx, k.Options)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.Failed(err)
+		}
+		return nil
+	}
+	k.set(s)
+	return s
+}
+
+func (k *Keeper) set(s *Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.session = s
+	switch {
+	case s == nil:
+	case k.ended:
+		s.End(ErrStopped, farewell)
+	case k.renew:
+		s.Cut()
+	}
+}
+
+// Session is the present one, nil without a connection.
+func (k *Keeper) Session() *Session {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.session == nil || !k.session.Alive() {
+		return nil
+	}
+	return k.session
+}
+
+// Renew replaces the session: the secrets are read anew, and the broker delivers again what is not acknowledged.
+func (k *Keeper) Renew() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.renew = true
+	if k.session != nil {
+		k.session.Cut()
+	}
+}
+
+// End disconnects, after the context of Run has ended. A persistent session stays at the broker.
+func (k *Keeper) End() {
+	k.mu.Lock()
+	s := k.session
+	k.ended = true
+	k.mu.Unlock()
+	if s != nil {
+		s.End(ErrStopped, farewell)
+	}
+}

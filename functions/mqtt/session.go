@@ -1,0 +1,324 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// Options are those of a connection. Brokers, ClientID, the durations and Receive must be set.
+type Options struct {
+	Brokers        []Address // tried in turn
+	ClientID       string
+	Clean          bool                  // the broker forgets the session at the end of the connection
+	Login          func() (Login, error) // asked for each connection; nil for none
+	KeepAlive      time.Duration         // without traffic, after which the connection is tried
+	PingTimeout    time.Duration         // for the answer to that
+	ConnectTimeout time.Duration         // for connection, TLS handshake and CONNACK together; for each subscription
+	Stall          time.Duration         // how long a write may make no progress
+	ReadBuffer     int                   // bytes; 0 for 16 KiB
+	MaxPacket      int                   // bytes of a PUBLISH that is read; larger ones are skipped, see Limit. 0 is no limit
+	Skipped        func(Oversized)       // called for each of these on the reading goroutine; may be nil
+	ManualAck      bool                  // messages are acknowledged by Session.Ack alone, not when Receive returns
+	Opened         func(*Session)        // called before the CONNECT of each address that is tried; may be nil
+	// Receive gets one message after the other, in the order of arrival. While it blocks nothing is read. The session ends only
+	// after it has returned, unless Fail or End ends it.
+	Receive func(*Session, Message)
+}
+
+// Message is one PUBLISH from the broker.
+type Message struct {
+	Topic     string
+	Payload   []byte // nil for a message that was skipped
+	Oversized int    // bytes of the skipped packet, else 0
+	QoS       byte
+	Retained  bool
+
+	id      uint16
+	session *Session
+}
+
+// Token is the fate of a publish. It is not done when the session ends first.
+type Token interface {
+	Done() <-chan struct{}
+	Error() error
+}
+
+// Session is one connection to the broker, and a paho client of its own for it. All methods are safe for concurrent use.
+type Session struct {
+	Remembered bool // the broker still had the session of the ClientID
+
+	client  paho.Client
+	timeout time.Duration // for answers
+
+	once  sync.Once
+	lost  chan struct{} // closed at the end of the connection
+	cause error         // valid once lost is closed
+
+	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe is about its message
+
+	mu    sync.Mutex
+	pipes []*pipe // all that were opened for this client, to be closed at the end; the last one is in use
+}
+
+// ErrStopped is the cause of a session that its user ended.
+var ErrStopped = errors.New("stopped")
+
+// Dial connects. An error is a *LoginError where the secret is the reason. Nothing is left behind on an error.
+func Dial(ctx context.Context, o Options) (*Session, error) {
+	s := &Session{lost: make(chan struct{}), timeout: o.ConnectTimeout}
+	options, err := s.options(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	s.client = paho.NewClient(options)
+	token := s.client.Connect()
+	if err := s.wait(ctx, token, o.ConnectTimeout*time.Duration(len(o.Brokers)+1)); err != nil {
+		s.End(err, 0)
+		return nil, err
+	}
+	s.Remembered = token.(*paho.ConnectToken).SessionPresent()
+	return s, nil
+}
+
+// handOver is ample time for paho's goroutines to take a packet while nothing else is being written.
+const handOver = 2 * time.Second
+
+func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, error) {
+	p := paho.NewClientOptions().SetClientID(o.ClientID).SetProtocolVersion(4).SetCleanSession(o.Clean).
+		SetOrderMatters(true).SetAutoAckDisabled(o.ManualAck).SetStore(noStore{}).SetAutoReconnect(false).SetConnectRetry(false).
+		SetConnectTimeout(o.ConnectTimeout).SetKeepAlive(o.KeepAlive).SetPingTimeout(o.PingTimeout).
+		SetWriteTimeout(handOver) // the pipe bounds writing; this bounds how long paho keeps Publish when the connection ends
+	for _, a := range o.Brokers {
+		p.AddBroker(a.String())
+	}
+	var login Login
+	if o.Login != nil {
+		var err error
+		if login, err = o.Login(); err != nil {
+			return nil, &LoginError{err}
+		}
+	}
+	p.SetUsername(login.Username).SetPassword(login.Password)
+	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(s, s.message(m)) })
+	p.SetConnectionLostHandler(func(_ paho.Client, err error) { s.Fail(err) }) // after Receive has returned for all that was read
+	p.SetCustomOpenConnectionFn(func(u *url.URL, p paho.ClientOptions) (net.Conn, error) {
+		at, err := ParseAddress(u.String())
+		if err != nil {
+			return nil, err
+		}
+		c, err := connect(ctx, at, login.TLS, o.ConnectTimeout, &p)
+		if err != nil {
+			return nil, err
+		}
+		return s.opened(c, o), nil
+	})
+	return p, nil
+}
+
+// opened wraps a connection, and remembers it so that the end of the session closes it, whatever paho is doing.
+func (s *Session) opened(c net.Conn, o Options) net.Conn {
+	buffer := o.ReadBuffer
+	if buffer == 0 {
+		buffer = 16 << 10
+	}
+	p := newPipe(c, buffer, o.Stall)
+	s.mu.Lock()
+	if s.Alive() {
+		s.pipes = append(s.pipes, p)
+	} else {
+		_ = p.Close()
+	}
+	s.mu.Unlock()
+	if o.Opened != nil {
+		o.Opened(s)
+	}
+	if o.MaxPacket == 0 {
+		return p
+	}
+	return Limit(p, o.MaxPacket, o.Skipped)
+}
+
+func (s *Session) message(m paho.Message) Message {
+	own := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained(), id: m.MessageID(), session: s}
+	if size, skipped := Skipped(own.Payload); skipped {
+		own.Payload, own.Oversized = nil, size
+	}
+	return own
+}
+
+// noStore keeps nothing: the broker has what is not acknowledged, and paho would deliver its own copies besides.
+type noStore struct{}
+
+func (noStore) Open()                             {}
+func (noStore) Put(string, packets.ControlPacket) {}
+func (noStore) Get(string) packets.ControlPacket  { return nil }
+func (noStore) All() []string                     { return nil }
+func (noStore) Del(string)                        {}
+func (noStore) Close()                            {}
+func (noStore) Reset()                            {}
+
+// Subscribe asks for topics, each with its QoS, and returns those that the broker refuses, sorted.
+func (s *Session) Subscribe(ctx context.Context, topics map[string]byte) (refused []string, err error) {
+	token := s.client.SubscribeMultiple(topics, nil) // nil: to the default handler
+	err = s.wait(ctx, token, s.timeout)
+	if Finished(token) == nil {
+		return nil, err // no answer
+	}
+	for topic, code := range token.(*paho.SubscribeToken).Result() {
+		if code == refusedByBroker {
+			refused = append(refused, topic)
+		}
+	}
+	if len(refused) > 0 {
+		err = nil // paho makes an error of it if all are refused
+	}
+	slices.Sort(refused)
+	return refused, err
+}
+
+const refusedByBroker = 0x80 // the return code of a SUBACK
+
+// Unsubscribe ends subscriptions.
+func (s *Session) Unsubscribe(ctx context.Context, topics ...string) error {
+	return s.wait(ctx, s.client.Unsubscribe(topics...), s.timeout)
+}
+
+// wait waits for a token until ctx, the connection or the time ends.
+func (s *Session) wait(ctx context.Context, t Token, timeout time.Duration) error {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-t.Done():
+		return t.Error()
+	case <-s.lost:
+		return errors.New("the connection was lost")
+	case <-timer.C:
+		return fmt.Errorf("no answer within %s", timeout)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Publish hands a message to paho at QoS 1, and returns when it is written out or the session has ended. So paho
+// never holds more than one message that is still to be written, and never blocks on a second one.
+func (s *Session) Publish(topic string, message []byte) Token {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	t := s.client.Publish(topic, 1, false, message)
+	var written <-chan struct{}
+	if p := s.pipe(); p != nil {
+		written = p.sent
+	}
+	select {
+	case <-written:
+	case <-s.lost:
+	case <-Finished(t):
+	}
+	return t
+}
+
+// Finished is closed where the token is done already, and nil where it is not: after Publish, a finished token with an error failed
+// before its message was written out.
+func Finished(t Token) <-chan struct{} {
+	select {
+	case <-t.Done():
+		return t.Done()
+	default:
+		return nil
+	}
+}
+
+func (s *Session) pipe() *pipe {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pipes) == 0 {
+		return nil
+	}
+	return s.pipes[len(s.pipes)-1]
+}
+
+// Ack acknowledges messages of this session, in the order given and with a single write. It is for sessions with Options.ManualAck, and
+// does nothing for messages at QoS 0. After the end of the session it does nothing: the broker delivers such messages again.
+func (s *Session) Ack(messages ...Message) {
+	packet := make([]byte, 0, ackSize*len(messages))
+	for _, m := range messages {
+		if m.QoS > 0 && m.session == s {
+			packet = append(packet, packets.Puback<<4, 2, byte(m.id>>8), byte(m.id))
+		}
+	}
+	p := s.pipe()
+	if p == nil || len(packet) == 0 {
+		return
+	}
+	if _, err := p.Write(packet); err != nil && s.Alive() {
+		s.Cut() // a broker that takes no acknowledgements is hung
+	}
+}
+
+const ackSize = 4 // bytes of a PUBACK
+
+// Ack acknowledges the message; see Session.Ack.
+func (m Message) Ack() { m.session.Ack(m) }
+
+// Cut breaks the connection as a fault would: what was read is still handed to Receive before the session ends.
+func (s *Session) Cut() {
+	if p := s.pipe(); p != nil {
+		_ = p.Conn.SetDeadline(time.Unix(1, 0)) // closing it would look to paho as if it had done so itself
+	}
+}
+
+// Fail ends the session at once; the first cause counts. End must follow.
+func (s *Session) Fail(cause error) {
+	s.once.Do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cause = cause
+		close(s.lost)
+	})
+}
+
+// End fails the session, disconnects within the grace, and closes what is open.
+func (s *Session) End(cause error, grace time.Duration) {
+	s.Fail(cause)
+	if grace > 0 {
+		s.client.Disconnect(uint(grace.Milliseconds()))
+	}
+	s.mu.Lock()
+	pipes := s.pipes
+	s.pipes = nil
+	s.mu.Unlock()
+	for _, p := range pipes {
+		_ = p.Close()
+	}
+	s.client.Disconnect(0)
+}
+
+// Lost is closed when the session has ended.
+func (s *Session) Lost() <-chan struct{} { return s.lost }
+
+// Cause is why it has ended. It is nil before.
+func (s *Session) Cause() error {
+	if s.Alive() {
+		return nil
+	}
+	return s.cause
+}
+
+// Alive is false once the session has ended.
+func (s *Session) Alive() bool {
+	select {
+	case <-s.lost:
+		return false
+	default:
+		return true
+	}
+}
