@@ -146,7 +146,7 @@ func TestHealthNamesItsReason(t *testing.T) {
 		happens  func(*Service)
 	}{
 		{"stopping", Critical, func(s *Service) { s.stopping.Store(true) }},
-		{"intake", Critical, func(s *Service) { s.ExpectIntake() }},
+		{"intake", Critical, func(s *Service) { s.ExpectSource() }},
 		{"configuration", Warning, func(s *Service) {
 			w := s.Config().Writable
 			w.Policy.Default = "luck"

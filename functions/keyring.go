@@ -15,6 +15,11 @@ import (
 	"app-offload/functions/seal"
 )
 
+// Secrets finds a secret of the EdgeX secret store by its name.
+type Secrets interface {
+	GetSecret(name string, keys ...string) (map[string]string, error)
+}
+
 // Keyring serves the keys of one secret to seal and spool. The secret holds one entry a key, its id and the key as hex
 // or base64, and the entry `current` with the id to seal with. Old keys stay in the secret as long as anything sealed
 // with them is to be opened. It is safe for concurrent use.

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
-
 	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
@@ -239,7 +237,7 @@ type signer struct {
 // Publish may be called again for the same result.
 func (s signer) Publish(r local.Result) error {
 	if r.Event.Tags == nil {
-		r.Event.Tags = dtos.Tags{}
+		r.Event.Tags = map[string]any{}
 	}
 	r.Event.Tags[task.TagNode], r.Event.Tags[task.TagService] = s.kin.node, s.kin.service
 	r.Event.Tags[task.TagHop] = strconv.Itoa(min(r.Hop, task.MaxHop))

@@ -19,6 +19,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/intake"
 	"app-offload/functions/local"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
@@ -262,11 +263,10 @@ func TestMosquittoOrder(t *testing.T) {
 			cfg.Export.Broker = fmt.Sprintf("tcp://%s:%d", host, port)
 			cfg.Local.Operators = "rate limit=1e300"
 			s := open(t, cfg, &bin{})
-			src, err := newSource(s, BusConfig{Type: "mqtt", Protocol: "tcp", Host: host, Port: port, AuthMode: "none", BaseTopicPrefix: "edgex", SubscribeTopics: "events/#", ServiceKey: "app-offload"}, noSecrets{})
+			src, err := s.MQTTSource(intake.Bus{URL: cfg.Export.Broker, Topics: []string{"edgex/events/#"}, ClientID: "app-offload-intake", AuthMode: "none"})
 			require.NoError(t, err)
 			s.Start()
-			src.Start(context.Background())
-			s.life.onStop("intake", src.Stop)
+			s.StartSource(context.Background(), src)
 			eventually(t, 20*time.Second, "subscribed", func() bool { return src.Problem() == "" })
 
 			var atCloud ordered

@@ -1,13 +1,11 @@
 package functions
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
 	"app-offload/functions/check"
 	"app-offload/functions/intake"
-	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
 
@@ -97,48 +95,3 @@ func (s *Service) parse(m Message) (*task.Event, error) {
 
 // maxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
 const maxCorrelation = 512
-
-// slicer gathers messages that have already arrived, so that one run of the pipeline serves them all.
-type slicer struct {
-	in  <-chan Message
-	max int
-	buf []Message
-}
-
-// next blocks for one message, then takes what else is there, up to max. It is false when the channel is closed and empty.
-func (s *slicer) next() ([]Message, bool) {
-	m, ok := <-s.in
-	if !ok {
-		return nil, false
-	}
-	s.buf = append(s.buf[:0], m)
-	for len(s.buf) < s.max {
-		select {
-		case m, ok := <-s.in:
-			if !ok {
-				return s.buf, true
-			}
-			s.buf = append(s.buf, m)
-		default:
-			return s.buf, true
-		}
-	}
-	return s.buf, true
-}
-
-// results publishes what local work found out on the MessageBus.
-type results struct {
-	bus  *Bus
-	name string
-}
-
-// NewResults makes the Publisher that puts results on the bus, as events of the devices they are about.
-func NewResults(bus *Bus, service string) local.Publisher { return &results{bus, service} }
-
-func (r *results) Publish(result local.Result) error {
-	payload, contentType, err := result.Encode()
-	if err != nil {
-		return err
-	}
-	return r.bus.Publish(result.Topic(r.name), contentType, cmp.Or(result.CorrelationID, result.Event.Id), payload)
-}

@@ -286,12 +286,6 @@ func (s *Service) openIntake() (err error) {
 	return nil
 }
 
-// ExpectIntake says that a trigger of our own will bring the events: until it does, the service is not ready.
-func (s *Service) ExpectIntake() {
-	waiting := func() string { return "the trigger has not started yet" }
-	s.intakeProblem.Store(&waiting)
-}
-
 // Start begins sampling, exporting and saving. It returns at once.
 func (s *Service) Start() {
 	ctx, cancel := context.WithCancel(context.Background())

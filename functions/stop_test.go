@@ -2,7 +2,6 @@ package functions
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -10,23 +9,6 @@ import (
 
 	"app-offload/functions/policy"
 )
-
-// A stop hands on all that was read off a bus that does not bring it again, although there is room for one event at a time.
-func TestAStopHandsOnWhatWasRead(t *testing.T) {
-	cfg := testConfig(t, nil, "edge")
-	cfg.Intake.MaxEvents = 1
-	s := open(t, cfg, &bin{})
-	r := newReader(s, &Bus{}, []string{"edgex/events/#"})
-	patience, giveUp := context.WithCancel(context.Background())
-	r.cancel, r.giveUp, r.in = func() {}, giveUp, make(chan Message, 64)
-	for n := range cap(r.in) {
-		r.in <- Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", n), n).Raw}
-	}
-	r.consuming.Go(func() { r.consume(patience) })
-	require.NoError(t, r.Stop(context.Background()))
-	require.Zero(t, s.unheard.Load())
-	eventually(t, 10*time.Second, "all are done", func() bool { return s.Counts().Local == int64(cap(r.in)) })
-}
 
 // A task that finds no room in the spool gives the place back that was kept for it, there and among those that wait.
 func TestWhatCannotWaitGivesItsPlaceBack(t *testing.T) {

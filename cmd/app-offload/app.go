@@ -15,6 +15,7 @@ import (
 	"app-offload/cmd/app-offload/internal/dashboard"
 	"app-offload/functions"
 	"app-offload/functions/config"
+	"app-offload/functions/edgex"
 )
 
 // run is the whole life of the process: configure, open, start, serve until the SDK is told to stop, stop.
@@ -27,7 +28,7 @@ func run() int {
 		return code
 	}
 	if err := a.serve(); err != nil {
-		a.edgex.LoggingClient().Errorf("%s has ended with a problem: %v", serviceKey, err)
+		a.sdk.LoggingClient().Errorf("%s has ended with a problem: %v", serviceKey, err)
 		return 1
 	}
 	return 0
@@ -35,27 +36,27 @@ func run() int {
 
 // app joins the service with the SDK.
 type app struct {
-	edgex   interfaces.ApplicationService
+	sdk     interfaces.ApplicationService
 	custom  *customConfig
 	service *functions.Service
 	watcher *watcher
-	bus     functions.BusConfig
+	bus     edgex.BusConfig
 }
 
-func newApp(edgex interfaces.ApplicationService) (*app, error) {
-	a := &app{edgex: edgex, custom: newCustomConfig()}
+func newApp(sdk interfaces.ApplicationService) (*app, error) {
+	a := &app{sdk: sdk, custom: newCustomConfig()}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
 	var err error
-	if a.bus, err = functions.EffectiveBus(edgex); err != nil {
+	if a.bus, err = edgex.EffectiveBus(sdk); err != nil {
 		return nil, err
 	}
-	bus := functions.NewBus(a.bus, "results", edgex.SecretProvider())
-	replaceTwice(edgex)
+	bus := edgex.NewBus(a.bus, "results", sdk.SecretProvider())
+	replaceTwice(sdk)
 	a.service, err = functions.New(a.custom.Offload, functions.Deps{
-		Name: a.bus.ServiceKey, Log: edgex.LoggingClient(), Secrets: edgex.SecretProvider(),
-		Publisher: functions.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close,
+		Name: a.bus.ServiceKey, Log: sdk.LoggingClient(), Secrets: sdk.SecretProvider(),
+		Publisher: edgex.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close,
 	})
 	if err != nil {
 		return nil, err
@@ -71,15 +72,15 @@ func newApp(edgex interfaces.ApplicationService) (*app, error) {
 // show puts up the routes, and the watcher behind page and telemetry.
 func (a *app) show() error {
 	page := dashboard.New(a.service)
-	a.watcher = &watcher{service: a.service, page: page, log: a.edgex.LoggingClient()}
-	if manager := a.edgex.MetricsManager(); manager != nil {
+	a.watcher = &watcher{service: a.service, page: page, log: a.sdk.LoggingClient()}
+	if manager := a.sdk.MetricsManager(); manager != nil {
 		a.watcher.telemetry = newTelemetry(manager)
 	}
 	metrics, err := metricsHandler(a.service.Status)
 	if err != nil {
 		return err
 	}
-	return addRoutes(a.edgex, &api{newGuard(a.bus, a.custom.Offload.Hosts(), secret.IsSecurityEnabled()), a.service, page, metrics})
+	return addRoutes(a.sdk, &api{newGuard(a.bus, a.custom.Offload.Hosts(), secret.IsSecurityEnabled()), a.service, page, metrics})
 }
 
 // load reads the custom section, and without Consul overrides it from the environment, which the SDK then leaves out.
@@ -87,10 +88,10 @@ func (a *app) load() error {
 	if usesProvider(os.Args[1:], os.LookupEnv) {
 		a.custom.Offload.Writable.Classes = nil // those in the provider are all there are: the default ones may have been deleted there
 	}
-	if err := a.edgex.LoadCustomConfig(a.custom, config.Section); err != nil {
+	if err := a.sdk.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
 	}
-	log := a.edgex.LoggingClient()
+	log := a.sdk.LoggingClient()
 	for _, line := range config.Strays(&a.custom.Offload, os.Environ()) {
 		log.Warnf("%s", line)
 	}
@@ -123,21 +124,21 @@ func usesProvider(args []string, lookup func(string) (string, bool)) bool {
 }
 
 func (a *app) addTrigger() error {
-	if strings.EqualFold(a.bus.TriggerType, functions.TriggerType) {
-		a.service.ExpectIntake()
+	if strings.EqualFold(a.bus.TriggerType, edgex.TriggerType) {
+		a.service.ExpectSource()
 	}
 	factory := func(interfaces.TriggerConfig) (interfaces.Trigger, error) {
-		return functions.NewTrigger(a.service, a.bus, a.edgex.SecretProvider())
+		return edgex.NewTrigger(a.service, a.bus, a.sdk.SecretProvider(), a.sdk.LoggingClient())
 	}
-	if err := a.edgex.RegisterCustomTriggerFactory(functions.TriggerType, factory); err != nil {
-		return fmt.Errorf("registering the trigger %s: %w", functions.TriggerType, err)
+	if err := a.sdk.RegisterCustomTriggerFactory(edgex.TriggerType, factory); err != nil {
+		return fmt.Errorf("registering the trigger %s: %w", edgex.TriggerType, err)
 	}
 	return nil
 }
 
 // addPipeline serves the SDK's own triggers. The trigger "offload" goes past it.
 func (a *app) addPipeline() error {
-	return a.edgex.SetDefaultFunctionsPipeline(functions.Adapter(a.service))
+	return a.sdk.SetDefaultFunctionsPipeline(edgex.Adapter(a.service))
 }
 
 func (a *app) watchSecrets() error {
@@ -145,7 +146,7 @@ func (a *app) watchSecrets() error {
 		if name == "" {
 			continue
 		}
-		if err := a.edgex.SecretProvider().RegisterSecretUpdatedCallback(name, func(string) { a.service.SecretsChanged() }); err != nil {
+		if err := a.sdk.SecretProvider().RegisterSecretUpdatedCallback(name, func(string) { a.service.SecretsChanged() }); err != nil {
 			return fmt.Errorf("watching the secret %q: %w", name, err)
 		}
 	}
@@ -158,18 +159,18 @@ func (a *app) serve() error {
 	a.service.Start()
 	defer a.watch()()
 	ended := make(chan error, 1)
-	go func() { ended <- a.edgex.Run() }()
+	go func() { ended <- a.sdk.Run() }()
 	select {
 	case err := <-ended:
 		return errors.Join(err, a.service.Stop())
-	case <-a.edgex.AppContext().Done():
+	case <-a.sdk.AppContext().Done():
 	}
 	err := a.service.Stop()
 	select {
 	case failed := <-ended:
 		return errors.Join(err, failed)
 	case <-time.After(farewell):
-		a.edgex.LoggingClient().Warnf("the SDK has not ended within %v of the service, most likely for want of its MessageBus", farewell)
+		a.sdk.LoggingClient().Warnf("the SDK has not ended within %v of the service, most likely for want of its MessageBus", farewell)
 		return err
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
-	"app-offload/functions"
+	"app-offload/functions/edgex"
 )
 
 // guard keeps pages of other sites from asking the service through the browser of somebody who can reach it. Such a page needs a name:
@@ -24,7 +24,7 @@ type guard struct {
 }
 
 // newGuard takes the names that the service has besides localhost: as EdgeX knows it, as the machine is called, and as configured.
-func newGuard(bus functions.BusConfig, configured []string, secure bool) guard {
+func newGuard(bus edgex.BusConfig, configured []string, secure bool) guard {
 	names := []string{bus.ServiceHost, bus.ServiceKey, serviceKey}
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)

@@ -22,12 +22,12 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 // watchConfig hears of changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
 	watched := map[string]any{} // texts: the SDK would hold back every change after a value that it cannot read, and say so to nobody but the log
-	return a.edgex.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
+	return a.sdk.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 
 // changed takes a change over as a whole, or leaves everything as it was and says why.
 func (a *app) changed(raw any) {
-	log := a.edgex.LoggingClient()
+	log := a.sdk.LoggingClient()
 	tree, ok := raw.(*map[string]any)
 	if !ok {
 		log.Errorf("a change of the configuration came as %T and is ignored", raw)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"app-offload/functions"
+	"app-offload/functions/edgex"
 )
 
 // res/openapi.yaml and the routes are the same list, and the probes alone are open.
@@ -196,7 +196,7 @@ func TestParametersAreUnderstoodOrRefused(t *testing.T) {
 
 // A page of another site, whatever name it made point here, gets no answer on any route; the service's names and all addresses do.
 func TestOtherSitesGetNoAnswer(t *testing.T) {
-	plain := newGuard(functions.BusConfig{ServiceHost: "edgex-app-offload", ServiceKey: "app-offload-2"}, []string{"Gateway-7.plant.example"}, false)
+	plain := newGuard(edgex.BusConfig{ServiceHost: "edgex-app-offload", ServiceKey: "app-offload-2"}, []string{"Gateway-7.plant.example"}, false)
 	for _, c := range []struct {
 		host, origin string
 		fine         bool
@@ -235,7 +235,7 @@ func TestOtherSitesGetNoAnswer(t *testing.T) {
 			require.Equal(t, want, rec.Code, "%s %q %q", r.path, c.host, c.origin)
 		}
 	}
-	for _, open := range []guard{newGuard(functions.BusConfig{}, nil, true), newGuard(functions.BusConfig{}, []string{"*"}, false)} {
+	for _, open := range []guard{newGuard(edgex.BusConfig{}, nil, true), newGuard(edgex.BusConfig{}, []string{"*"}, false)} {
 		require.Empty(t, open.refuse(&http.Request{Host: "evil.example", Header: http.Header{"Origin": {"http://evil.example"}}}))
 	}
 }

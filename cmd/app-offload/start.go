@@ -97,7 +97,7 @@ func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 		return 1
 	}
 	err := a.service.Stop()
-	if registry := a.edgex.RegistryClient(); registry != nil {
+	if registry := a.sdk.RegistryClient(); registry != nil {
 		_ = registry.Unregister()
 	}
 	if err != nil {

@@ -1,7 +1,8 @@
-package functions
+package edgex
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"app-offload/functions"
 
 	"github.com/stretchr/testify/require"
 )
@@ -59,8 +62,8 @@ func (r *redis) config() BusConfig {
 // published while it says so arrives.
 func TestReaderOutlivesItsBus(t *testing.T) {
 	r := newRedis(t)
-	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	reader := newReader(s, NewBus(r.config(), "intake", noSecrets{}), r.config().Topics())
+	s := open(t, testConfig(t, "cloud"))
+	reader := newReader(s, NewBus(r.config(), "intake", noSecrets{}), r.config().Topics(), testLog{t})
 	reader.Start(t.Context())
 	device := NewBus(r.config(), "device", noSecrets{})
 	well := func() bool { return reader.Problem() == "" }
@@ -71,7 +74,7 @@ func TestReaderOutlivesItsBus(t *testing.T) {
 		eventually(t, time.Minute, "ready with the bus", well)
 		ev := event("d", int(round))
 		eventually(t, time.Minute, "published", func() bool {
-			payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), ev.Raw...), '}')
+			payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), ev...), '}')
 			return device.Publish("events/device/svc/P/d/S", "application/json", "c", payload) == nil
 		})
 		eventually(t, time.Minute, "what was published has arrived", func() bool { return s.Counts().Accepted == round+1 })
@@ -85,14 +88,14 @@ func TestReaderOutlivesItsBus(t *testing.T) {
 func TestReaderSetsRubbishAside(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
-	s := open(t, testConfig(t, nil, "cloud"), &bin{})
+	s := open(t, testConfig(t, "cloud"))
 	bus := NewBus(r.config(), "intake", noSecrets{})
-	reader := newReader(s, bus, r.config().Topics())
+	reader := newReader(s, bus, r.config().Topics(), testLog{t})
 	reader.Start(t.Context())
 	eventually(t, time.Minute, "ready", func() bool { return reader.Problem() == "" })
 	redisCLI := exec.CommandContext(context.Background(), "/usr/bin/redis-cli", "-p", strconv.Itoa(r.port), "publish", "edgex.events.device.x", "rubbish")
 	require.NoError(t, redisCLI.Run())
-	eventually(t, time.Minute, "counted", func() bool { return s.quarantine.Counts()["malformed"] == 1 })
+	eventually(t, time.Minute, "counted", func() bool { return s.Status().Events.Quarantined["malformed"] == 1 })
 	require.Empty(t, reader.Problem())
 	require.NoError(t, reader.Stop(t.Context()))
 }
@@ -111,7 +114,7 @@ func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 			s := startOnBus(t, bus, "app-offload", nil)
 			device := NewBus(bus, "device", noSecrets{})
 			for i, name := range []string{"d", "cam.1", "d/1"} {
-				payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), event(name, i).Raw...), '}')
+				payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), event(name, i)...), '}')
 				require.NoError(t, device.Publish("events/device/svc/P/"+url.PathEscape(name)+"/S", "application/json", "c", payload))
 				require.NoError(t, device.Publish("events/device/svc/P/d/S", "application/json", "c", []byte("no event")))
 			}
@@ -127,11 +130,28 @@ func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 
 // A list of topics from which no event would ever come is a mistake on every bus.
 func TestTopicsThatBringNothingAreRefused(t *testing.T) {
-	s := open(t, testConfig(t, nil, "edge"), &bin{})
+	s := open(t, testConfig(t, "edge"))
 	for _, kind := range []string{"redis", "mqtt", "nats-core"} {
 		for _, list := range []string{"", " ,", "events/#/device", "events/device#"} {
-			_, err := NewTrigger(s, BusConfig{Type: kind, Protocol: "tcp", Host: "127.0.0.1", Port: 1, BaseTopicPrefix: "edgex", SubscribeTopics: list, ServiceKey: "a"}, noSecrets{})
+			_, err := NewTrigger(s, BusConfig{Type: kind, Protocol: "tcp", Host: "127.0.0.1", Port: 1, BaseTopicPrefix: "edgex", SubscribeTopics: list, ServiceKey: "a"}, noSecrets{}, testLog{t})
 			require.ErrorContains(t, err, "Trigger.SubscribeTopics", "%s %q", kind, list)
 		}
 	}
+}
+
+// A stop hands on all that was read off a bus that does not bring it again, although there is room for one event at a time.
+func TestAStopHandsOnWhatWasRead(t *testing.T) {
+	cfg := testConfig(t, "edge")
+	cfg.Intake.MaxEvents = 1
+	s := open(t, cfg)
+	r := newReader(s, &Bus{}, []string{"edgex/events/#"}, testLog{t})
+	patience, giveUp := context.WithCancel(context.Background())
+	r.cancel, r.giveUp, r.in = func() {}, giveUp, make(chan functions.Message, 64)
+	for n := range cap(r.in) {
+		r.in <- functions.Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", n), n)}
+	}
+	r.consuming.Go(func() { r.consume(patience) })
+	require.NoError(t, r.Stop(context.Background()))
+	require.Zero(t, s.Status().Events.Unheard)
+	eventually(t, 10*time.Second, "all are done", func() bool { return s.Counts().Local == int64(cap(r.in)) })
 }

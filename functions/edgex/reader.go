@@ -1,0 +1,181 @@
+package edgex
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
+
+	"app-offload/functions"
+	"app-offload/functions/intake"
+)
+
+// reader takes messages off a bus that knows no acknowledgement, such as Redis pub/sub: in order, in slices of what has
+// already arrived, and no faster than the pipeline takes them.
+type reader struct {
+	service *functions.Service
+	log     functions.Logger
+	bus     *Bus
+	wanted  []string // filters, as configured
+	topics  []string // subscribed to: they bring all that is wanted, each message once, and may bring more
+
+	cancel    context.CancelFunc // ends the reading
+	giveUp    context.CancelFunc // ends the waiting for room, for what was read
+	in        chan functions.Message
+	reading   sync.WaitGroup
+	consuming sync.WaitGroup
+	mu        sync.Mutex
+	problem   string
+}
+
+func newReader(s *functions.Service, bus *Bus, topics []string, log functions.Logger) *reader {
+	return &reader{service: s, log: log, bus: bus, wanted: topics, topics: intake.Flat(topics), problem: "not connected to the MessageBus yet"}
+}
+
+func (r *reader) Problem() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.problem
+}
+
+// report notes a change of the connection and logs it once.
+func (r *reader) report(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if problem != "" && problem != r.problem {
+		r.log.Warnf("MessageBus: %s", problem)
+	}
+	r.problem = problem
+}
+
+// Start subscribes, and does so again whenever the bus says that something is wrong.
+func (r *reader) Start(context.Context) {
+	ctx, cancel := context.WithCancel(context.Background())
+	patience, giveUp := context.WithCancel(context.Background())
+	r.cancel, r.giveUp = cancel, giveUp
+	r.in = make(chan functions.Message, r.service.Config().Intake.MaxSlice)
+	var channels []types.TopicChannel
+	for _, topic := range r.topics {
+		ch := make(chan types.MessageEnvelope)
+		channels = append(channels, types.TopicChannel{Topic: topic, Messages: ch})
+		r.reading.Go(func() { r.forward(ctx, ch) })
+	}
+	r.reading.Go(func() { r.subscribe(ctx, channels) })
+	r.consuming.Go(func() { r.consume(patience) })
+}
+
+// subscribe tries until it works, and again when it does not any more: a gateway may well be up before its bus.
+func (r *reader) subscribe(ctx context.Context, channels []types.TopicChannel) {
+	for ctx.Err() == nil {
+		if err := r.listen(ctx, channels); err != nil {
+			r.report(err.Error())
+			r.bus.abandon(r.topics)
+			wait(ctx, retryBus)
+		}
+	}
+}
+
+// settled is how long a new subscription must be without an error to count as one. On Redis the client says that it has
+// subscribed although the connection is refused, and tells of it a moment later; its reader has then ended for good. On a
+// machine so slow that the moment is longer, the error still ends the subscription when it comes.
+const settled = 200 * time.Millisecond
+
+// listen subscribes, and returns what goes wrong with the subscription, or nil at the end of ctx.
+func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) error {
+	client, err := r.bus.connected()
+	if err != nil {
+		return err
+	}
+	errs := make(chan error, 8*len(channels)) // those of an abandoned subscription nobody reads
+	if err := client.Subscribe(channels, errs); err != nil {
+		return err
+	}
+	well := time.After(settled)
+	for {
+		select {
+		case <-well:
+			r.report("")
+		case err := <-errs:
+			if !isBadMessage(err) {
+				return err
+			}
+			r.service.Reject(functions.Message{Topic: strings.Join(r.topics, ",")}, err)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// isBadMessage reports whether the error is about one message, after which the client reads on. It has no type.
+func isBadMessage(err error) bool {
+	return strings.HasPrefix(err.Error(), "unable to unmarshal payload")
+}
+
+// forward passes one topic's messages on. The bus's own reader waits meanwhile, which is what holds it back. What was
+// read is always passed on: the consumer outlives the readers.
+func (r *reader) forward(ctx context.Context, from <-chan types.MessageEnvelope) {
+	for {
+		select {
+		case m := <-from:
+			if !intake.Selects(r.wanted, m.ReceivedTopic) {
+				continue
+			}
+			r.in <- functions.Message{Topic: m.ReceivedTopic, ContentType: m.ContentType, CorrelationID: m.CorrelationID, Payload: m.Payload}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *reader) consume(patience context.Context) {
+	s := slicer{in: r.in, max: r.service.Config().Intake.MaxSlice}
+	for {
+		messages, ok := s.next()
+		if !ok {
+			return
+		}
+		r.service.ReceiveInOrder(patience, messages)
+	}
+}
+
+// Stop ends reading and hands on what was read, as long as ctx allows. What the bus sends from now on nobody hears; that
+// is the nature of a bus without acknowledgement.
+func (r *reader) Stop(ctx context.Context) error {
+	defer context.AfterFunc(ctx, r.giveUp)()
+	r.cancel()
+	r.reading.Wait()
+	close(r.in)
+	r.consuming.Wait()
+	r.giveUp()
+	return r.bus.Close()
+}
+
+// slicer gathers messages that have already arrived, so that one run of the pipeline serves them all.
+type slicer struct {
+	in  <-chan functions.Message
+	max int
+	buf []functions.Message
+}
+
+// next blocks for one message, then takes what else is there, up to max. It is false when the channel is closed and empty.
+func (s *slicer) next() ([]functions.Message, bool) {
+	m, ok := <-s.in
+	if !ok {
+		return nil, false
+	}
+	s.buf = append(s.buf[:0], m)
+	for len(s.buf) < s.max {
+		select {
+		case m, ok := <-s.in:
+			if !ok {
+				return s.buf, true
+			}
+			s.buf = append(s.buf, m)
+		default:
+			return s.buf, true
+		}
+	}
+	return s.buf, true
+}
