@@ -19,6 +19,7 @@ N        ?= 100
 SOAK     ?= kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-edge,kill-cloud,kill-cloud,kill-both,term-edge,cut,slow,stall,reset,puback,receipt,broker,bus,$(NEIGHBOURS)
 # What is wrong beside the link: clocks, identities, neighbours, sizes.
 NEIGHBOURS := late,clock,second,acl,oversized,same-id,restored,closing
+# Add hung to have the consumer's database in PostgreSQL, and a consumer stopped within a transaction.
 
 .PHONY: help
 help: ## List the targets
@@ -80,6 +81,7 @@ faults: build ## Break the whole system over and over, and check that nothing is
 .PHONY: faults-quick
 faults-quick: build ## Faults in rounds of a second or two, until at least 50 processes were killed (SEED=1)
 	@bin/offload-lab faults -quick -bin bin -rounds 60 -kill-rounds 50 -seed $(SEED)
+	@bin/offload-lab faults -quick -bin bin -rounds 6 -seed $(SEED) -kind hung,hung,kill-cloud,kill-both # on PostgreSQL
 
 .PHONY: powercuts
 powercuts: ## Cut the power of a model disk 10,000 times (POWER_CUTS=10000)

@@ -124,7 +124,7 @@ func (s *system) status(ctx context.Context) string {
 
 // stats asks the consumer's own command, one line a node.
 func (s *system) stats(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, filepath.Join(s.cfg.Bin, "offload-cloud"), "stats", "-json", "-store", "sqlite:"+s.store()).Output() // #nosec G204 -- our own binary
+	out, err := exec.CommandContext(ctx, filepath.Join(s.cfg.Bin, "offload-cloud"), "stats", "-json", "-store", s.store).Output() // #nosec G204 -- our own binary
 	if err != nil {
 		return err.Error()
 	}

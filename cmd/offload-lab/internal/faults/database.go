@@ -5,14 +5,16 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
-	_ "modernc.org/sqlite" // the driver of the consumer's database
+	_ "github.com/jackc/pgx/v5/stdlib" // the drivers of the consumer's database
+	_ "modernc.org/sqlite"
 )
 
 // database reads what the consumer has stored, as somebody would who knows nothing of how it got there. It is open only
 // while it reads: a consumer that starts after a kill has to find the file as the kill left it.
 type database struct {
-	path      string
+	store     string // as the consumer's -store names it
 	publisher *publisher
 	violate   func(format string, args ...any)
 
@@ -34,13 +36,17 @@ type contents map[string]int
 // stored is what is there of an event.
 type stored struct{ parts, seen uint8 }
 
-func newDatabase(path string, p *publisher, violate func(string, ...any)) *database {
-	return &database{path: path, publisher: p, violate: violate, special: map[string]contents{}}
+func newDatabase(store string, p *publisher, violate func(string, ...any)) *database {
+	return &database{store: store, publisher: p, violate: violate, special: map[string]contents{}}
 }
 
 // with opens the database for f.
 func (d *database) with(f func(db *sql.DB) error) error {
-	db, err := sql.Open("sqlite", "file:"+d.path+"?_pragma=busy_timeout(30000)&_pragma=query_only(1)")
+	driver, name := "pgx", d.store
+	if path, ok := strings.CutPrefix(d.store, "sqlite:"); ok {
+		driver, name = "sqlite", "file:"+path+"?_pragma=busy_timeout(30000)&_pragma=query_only(1)"
+	}
+	db, err := sql.Open(driver, name)
 	if err != nil {
 		return fmt.Errorf("opening the consumer's database: %w", err)
 	}
@@ -49,10 +55,11 @@ func (d *database) with(f func(db *sql.DB) error) error {
 }
 
 // read takes in the rows that were stored since it was last called. Those of a second service are its own: it sends what no
-// operator reads.
+// operator reads. On PostgreSQL ids follow the insertion, not the commit, but those of one node do follow it: a transaction locks the node's
+// row before it inserts.
 func (d *database) read(ctx context.Context) error {
 	return d.with(func(db *sql.DB) error {
-		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > ? AND node = 'lab' ORDER BY id`, d.last)
+		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > $1 AND node = 'lab' ORDER BY id`, d.last)
 		if err != nil {
 			return fmt.Errorf("reading the tasks: %w", err)
 		}
@@ -170,8 +177,8 @@ func (d *database) forget() { d.order = d.order[:0] }
 // again counts what is in the database more than once, by a way of its own.
 func (d *database) again(ctx context.Context) (tasks, places, epochs int, err error) {
 	err = d.with(func(db *sql.DB) error {
-		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk, data FROM tasks)),
-			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks)), (SELECT COUNT(DISTINCT epoch) FROM tasks WHERE node = 'lab') FROM tasks`).
+		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk, data FROM tasks) AS t),
+			COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, epoch, sequence FROM tasks) AS p), (SELECT COUNT(DISTINCT epoch) FROM tasks WHERE node = 'lab') FROM tasks`).
 			Scan(&tasks, &places, &epochs)
 	})
 	if err != nil {

@@ -34,7 +34,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -53,6 +52,8 @@ type Config struct {
 	Rate       float64  // events a second
 	CheckEvery int      // rounds between two checks
 	Out        io.Writer
+
+	postgres bool // holds the consumer's database
 }
 
 // Validate finds what makes no sense, before anything is started.
@@ -111,14 +112,18 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg.Kinds = quickKinds()
 	}
 	list, err := chosen(cfg.Kinds)
+	if err == nil {
+		list, err = within(list, cfg.Out)
+	}
 	if err != nil {
 		return nil, err
 	}
+	cfg.postgres = drawn(list, hung)
 	s := &system{
 		cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(),
 		report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
 	}
-	if slices.ContainsFunc(list, func(k kind) bool { return k.name == "clock" }) {
+	if drawn(list, "clock") {
 		err = s.buildStepped(ctx)
 	}
 	if err == nil {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/postgres"
 )
 
 // A short run of the real thing; `make faults` and `make soak` are the long ones.
@@ -21,11 +24,8 @@ func TestTheSystemSurvivesAFewFaults(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	bin := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", bin, "app-offload/cmd/app-offload", "app-offload/cmd/offload-cloud").CombinedOutput()
-	require.NoError(t, err, string(out))
 	cfg := Config{
-		Bin: bin, Res: "../../../../res", Dir: t.TempDir(), Seed: uint64(time.Now().UnixNano()), Rounds: 3, CheckEvery: 3,
+		Bin: programs(t), Res: "../../../../res", Dir: t.TempDir(), Seed: uint64(time.Now().UnixNano()), Rounds: 3, CheckEvery: 3,
 		Kinds: []string{"kill-edge", "kill-cloud", "cut", "puback"}, Rate: 200, Out: t.Output(),
 	}
 	t.Logf("seed %d", cfg.Seed)
@@ -37,10 +37,39 @@ func TestTheSystemSurvivesAFewFaults(t *testing.T) {
 	require.GreaterOrEqual(t, report.Stored, report.Accepted)
 }
 
+// A consumer that hangs in a transaction keeps another one on the same PostgreSQL from nothing.
+func TestTheSystemSurvivesAHungWorker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the whole system")
+	}
+	_, err := Mosquitto()
+	if _, missing := postgres.Programs(); errors.Join(err, missing) != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err, missing)
+		}
+		t.Skip(err, missing)
+	}
+	report, err := Run(t.Context(), Config{
+		Bin: programs(t), Res: "../../../../res", Dir: t.TempDir(), Seed: 1, Rounds: 1, CheckEvery: 1, Quick: true,
+		Kinds: []string{hung}, Rate: 200, Out: t.Output(),
+	})
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Faults[hung])
+	require.Zero(t, report.Lost+report.Doubled+report.OutOfOrder)
+	require.Positive(t, report.Ordered)
+}
+
+func programs(t *testing.T) string {
+	bin := t.TempDir()
+	out, err := exec.Command("go", "build", "-o", bin, "app-offload/cmd/app-offload", "app-offload/cmd/offload-cloud").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return bin
+}
+
 func TestKindsAreChosenByName(t *testing.T) {
 	all, err := chosen(nil)
 	require.NoError(t, err)
-	require.Len(t, all, len(kinds()))
+	require.Len(t, all, len(kinds())-1, "hung is drawn only where it is named")
 	two, err := chosen([]string{"cut", "cut"})
 	require.NoError(t, err)
 	require.Len(t, two, 2)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"app-offload/cmd/internal/postgres"
 	"app-offload/functions/badlink"
 )
 
@@ -16,31 +18,36 @@ type kind struct {
 	name   string
 	what   string
 	strike func(s *system, ctx context.Context) error
+	apart  bool // drawn only where it is named
 }
+
+// hung is the kind that needs the consumer's database to be in PostgreSQL.
+const hung = "hung"
 
 // kinds lists them all.
 func kinds() []kind {
 	return []kind{
-		{"kill-edge", "kill -9 app-offload, sometimes again while it starts", (*system).killEdge},
-		{"kill-cloud", "kill -9 offload-cloud, sometimes again while it starts", (*system).killCloud},
-		{"kill-both", "kill -9 both at once", (*system).killBoth},
-		{"term-edge", "SIGTERM app-offload and start it again", (*system).termEdge},
-		{"cut", "the link is cut and refuses connections", troubled("cut")},
-		{"slow", "the link is narrow, late or in pieces", troubled("slow")},
-		{"stall", "the link is half-open: up, and silent in one or both directions", troubled("stall")},
-		{"reset", "connections are reset, at once or after some bytes", troubled("reset")},
-		{"puback", "the link swallows PUBACKs", troubled("puback")},
-		{"receipt", "the link swallows receipts", troubled("receipt")},
-		{"broker", "kill -9 the broker in the cloud, which forgets everything", (*system).killBroker},
-		{"bus", "restart the MessageBus, which keeps its sessions", (*system).restartBus},
-		{"late", "the consumer is away while events come, and mostly a session of its own is forgotten; all then arrive in order", (*system).lateConsumer},
-		{"clock", "the wall clock steps by an hour, a day or 30 years, sometimes with a new boot of the machine", (*system).stepClock},
-		{"second", "a second app-offload on the same MessageBus publishes results", (*system).secondService},
-		{"acl", "the broker lets the consumer no longer read one class; the others pass", (*system).denyClass},
-		{"oversized", "an event above the broker's limit, or a message of 70 MB on the MessageBus, to the consumer or as a receipt", (*system).oversized},
-		{"same-id", "different events under one id, and one event twice", (*system).sameID},
-		{"restored", "the spool is put back to a copy taken before it went on", (*system).restoreSpool},
-		{"closing", "a balancer takes connections and closes them at every PUBLISH", (*system).closing},
+		{name: "kill-edge", what: "kill -9 app-offload, sometimes again while it starts", strike: (*system).killEdge},
+		{name: "kill-cloud", what: "kill -9 offload-cloud, sometimes again while it starts", strike: (*system).killCloud},
+		{name: "kill-both", what: "kill -9 both at once", strike: (*system).killBoth},
+		{name: "term-edge", what: "SIGTERM app-offload and start it again", strike: (*system).termEdge},
+		{name: "cut", what: "the link is cut and refuses connections", strike: troubled("cut")},
+		{name: "slow", what: "the link is narrow, late or in pieces", strike: troubled("slow")},
+		{name: "stall", what: "the link is half-open: up, and silent in one or both directions", strike: troubled("stall")},
+		{name: "reset", what: "connections are reset, at once or after some bytes", strike: troubled("reset")},
+		{name: "puback", what: "the link swallows PUBACKs", strike: troubled("puback")},
+		{name: "receipt", what: "the link swallows receipts", strike: troubled("receipt")},
+		{name: "broker", what: "kill -9 the broker in the cloud, which forgets everything", strike: (*system).killBroker},
+		{name: "bus", what: "restart the MessageBus, which keeps its sessions", strike: (*system).restartBus},
+		{name: "late", what: "the consumer is away while events come, and mostly a session of its own is forgotten; all then arrive in order", strike: (*system).lateConsumer},
+		{name: "clock", what: "the wall clock steps by an hour, a day or 30 years, sometimes with a new boot of the machine", strike: (*system).stepClock},
+		{name: "second", what: "a second app-offload on the same MessageBus publishes results", strike: (*system).secondService},
+		{name: "acl", what: "the broker lets the consumer no longer read one class; the others pass", strike: (*system).denyClass},
+		{name: "oversized", what: "an event above the broker's limit, or a message of 70 MB on the MessageBus, to the consumer or as a receipt", strike: (*system).oversized},
+		{name: "same-id", what: "different events under one id, and one event twice", strike: (*system).sameID},
+		{name: "restored", what: "the spool is put back to a copy taken before it went on", strike: (*system).restoreSpool},
+		{name: "closing", what: "a balancer takes connections and closes them at every PUBLISH", strike: (*system).closing},
+		{name: hung, what: "one of two consumers is stopped within a transaction; only where it is named, as it puts the database into PostgreSQL", strike: (*system).hungWorker, apart: true},
 	}
 }
 
@@ -53,11 +60,11 @@ func Names() string {
 	return strings.Join(lines, "\n")
 }
 
-// chosen finds the kinds of a list; an empty one is all of them.
+// chosen finds the kinds of a list; an empty one is all of them but those apart.
 func chosen(names []string) ([]kind, error) {
 	all := kinds()
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(k kind) bool { return k.apart }), nil
 	}
 	var list []kind
 	for _, name := range names {
@@ -70,9 +77,31 @@ func chosen(names []string) ([]kind, error) {
 	return list, nil
 }
 
+// within leaves out what cannot be done on this machine, and says so. It is an error if nothing is left.
+func within(list []kind, out io.Writer) ([]kind, error) {
+	if _, err := postgres.Programs(); err != nil {
+		left := slices.DeleteFunc(list, func(k kind) bool { return k.name == hung })
+		if len(left) == 0 {
+			return nil, fmt.Errorf("kind %s: %w", hung, err)
+		}
+		if len(left) < len(list) {
+			fmt.Fprintf(out, "kind %s is left out: %v\n", hung, err)
+		}
+		return left, nil
+	}
+	return list, nil
+}
+
+func drawn(list []kind, name string) bool {
+	return slices.ContainsFunc(list, func(k kind) bool { return k.name == name })
+}
+
 // quickKinds has two kills for everything else that can happen.
 func quickKinds() (names []string) {
 	for _, k := range kinds() {
+		if k.apart {
+			continue
+		}
 		copies := map[string]int{"kill-edge": 11, "kill-cloud": 6, "kill-both": 3}[k.name]
 		names = append(names, slices.Repeat([]string{k.name}, max(copies, 1))...)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/cmd/internal/postgres"
 	"app-offload/cmd/offload-lab/internal/stack"
 	"app-offload/functions/badlink"
 )
@@ -33,8 +33,10 @@ type system struct {
 	publisher   *publisher
 	database    *database
 	edge        atomic.Pointer[stack.Stack]
-	cloud       *stack.Process
-	web         string // the consumer's own address
+	cloud       *consumer        // the one that is asked how it is
+	workers     []*consumer      // that share its work for a while
+	postgres    *postgres.Server // holds the consumer's database, if not nil
+	store       string           // the consumer's -store
 	calm        *calm
 	clock       *steps // of app-offload, where it steps
 	specials    int    // events that are not numbered
@@ -71,14 +73,14 @@ func (s *system) settings() []string {
 // start brings everything up and lets the traffic flow.
 func (s *system) start(ctx context.Context) error {
 	s.files = map[string]io.Writer{}
-	for _, name := range []string{"bus", "broker", "edge", "second", "cloud"} {
+	for _, name := range []string{"bus", "broker", "edge", "second", "cloud", "worker", "postgres"} {
 		f, err := os.OpenFile(filepath.Join(s.cfg.Dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return fmt.Errorf("opening a log: %w", err)
 		}
 		s.logs, s.files[name] = append(s.logs, f), f
 	}
-	if err := s.startBrokers(ctx); err != nil {
+	if err := errors.Join(s.openStore(ctx), s.startBrokers(ctx)); err != nil {
 		return err
 	}
 	if err := s.startCloud(ctx); err != nil {
@@ -95,7 +97,7 @@ func (s *system) start(ctx context.Context) error {
 		return err
 	}
 	s.publisher.plain = s.plain
-	s.database = newDatabase(s.store(), s.publisher, s.violate)
+	s.database = newDatabase(s.store, s.publisher, s.violate)
 	s.watch()
 	s.publisher.start()
 	return nil
@@ -113,49 +115,6 @@ func (s *system) startBrokers(ctx context.Context) (err error) {
 	}
 	s.link, err = badlink.New(s.broker.addr)
 	return err
-}
-
-func (s *system) store() string { return filepath.Join(s.cfg.Dir, "cloud.db") }
-
-// startCloud starts the consumer and waits until it is subscribed.
-func (s *system) startCloud(ctx context.Context) error {
-	if err := s.launchCloud(); err != nil {
-		return err
-	}
-	begin := time.Now()
-	err := until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
-		if ended(s.cloud) {
-			return false, fmt.Errorf("offload-cloud ended by itself: %w", s.cloud.Err())
-		}
-		return s.answers(ctx, "/ready"), nil
-	})
-	s.report.Cloud.Start = max(s.report.Cloud.Start, time.Since(begin).Seconds())
-	return err
-}
-
-func (s *system) launchCloud() error {
-	web, err := stack.FreeAddr()
-	if err != nil {
-		return err
-	}
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	s.web = "http://" + web
-	s.cloud, err = stack.StartBinary(s.files["cloud"], "offload-cloud", s.cfg.Bin, nil,
-		"-from", "mqtt://"+s.broker.addr, "-store", "sqlite:"+s.store(), "-id", "consumer", "-user", consumerUser, "-listen", web)
-	return err
-}
-
-func (s *system) answers(ctx context.Context, path string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.web+path, nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
 // startEdge starts app-offload and does not wait for it.
@@ -209,8 +168,10 @@ func (s *system) close() error {
 	if e := s.edge.Load(); e != nil && e.Edge != nil {
 		e.Edge.Kill()
 	}
-	if s.cloud != nil {
-		s.cloud.Kill()
+	for _, c := range append(s.workers, s.cloud) {
+		if c != nil {
+			c.Kill()
+		}
 	}
 	if s.link != nil {
 		s.link.Close()
@@ -220,6 +181,9 @@ func (s *system) close() error {
 		if m != nil {
 			errs = append(errs, m.stop())
 		}
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Stop())
 	}
 	for _, l := range s.logs {
 		errs = append(errs, l.Close())

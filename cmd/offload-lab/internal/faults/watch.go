@@ -72,7 +72,7 @@ func (s *system) askCloud(ctx context.Context) (Bounds, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var b Bounds
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.web+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.cloud.web+"/metrics", nil)
 	if err != nil {
 		return b, err
 	}

@@ -1,0 +1,91 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"app-offload/cmd/internal/postgres"
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// consumer is one process of offload-cloud.
+type consumer struct {
+	*stack.Process
+	web string // its own address
+}
+
+// openStore chooses the consumer's database, and starts the server that it needs.
+func (s *system) openStore(ctx context.Context) (err error) {
+	s.store = "sqlite:" + filepath.Join(s.cfg.Dir, "cloud.db")
+	if !s.cfg.postgres {
+		return nil
+	}
+	// No power fails here, so that nothing needs to reach the disk.
+	if s.postgres, err = postgres.Start(ctx, s.files["postgres"], "fsync=off", "synchronous_commit=off"); err != nil {
+		return err
+	}
+	s.store, err = s.postgres.Database(ctx, "cloud")
+	return err
+}
+
+// startCloud starts the consumer and waits until it is subscribed.
+func (s *system) startCloud(ctx context.Context) error {
+	if err := s.launchCloud(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err := s.awaitConsumer(ctx, s.cloud)
+	s.report.Cloud.Start = max(s.report.Cloud.Start, time.Since(begin).Seconds())
+	return err
+}
+
+func (s *system) awaitConsumer(ctx context.Context, c *consumer) error {
+	return until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
+		if ended(c.Process) {
+			return false, fmt.Errorf("offload-cloud exited unexpectedly: %w", c.Err())
+		}
+		return c.answers(ctx, "/ready"), nil
+	})
+}
+
+// launchCloud starts the consumer and does not wait for it.
+func (s *system) launchCloud() error {
+	c, err := s.launch("cloud", s.store, "-id", "consumer")
+	if err != nil {
+		return err
+	}
+	s.follow(c)
+	return nil
+}
+
+// follow makes a consumer the one that is asked how it is.
+func (s *system) follow(c *consumer) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	s.cloud = c
+}
+
+func (s *system) launch(log, store string, args ...string) (*consumer, error) {
+	web, err := stack.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	p, err := stack.StartBinary(s.files[log], "offload-cloud", s.cfg.Bin, nil,
+		append([]string{"-from", "mqtt://" + s.broker.addr, "-store", store, "-user", consumerUser, "-listen", web}, args...)...)
+	return &consumer{p, "http://" + web}, err
+}
+
+func (c *consumer) answers(ctx context.Context, path string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.web+path, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+}
