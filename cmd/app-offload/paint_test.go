@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/app-offload/internal/browsertest"
+	"app-offload/cmd/internal/browsertest"
 )
 
 // BenchmarkPage loads the page of a running service again and again, as somebody does who looks now and then, while events

@@ -18,7 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/app-offload/internal/browsertest"
+	"app-offload/cmd/internal/browsertest"
 	"app-offload/cmd/offloadctl/ctl"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/app-offload/internal/browsertest"
+	"app-offload/cmd/internal/browsertest"
 )
 
 // feed publishes events of several devices all the time, and now and then what is none.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/internal/pgtest"
 	"app-offload/cmd/offload-cloud/internal/consume"
-	"app-offload/cmd/offload-cloud/internal/edgetest"
-	"app-offload/cmd/offload-cloud/internal/pgtest"
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/seal"
 )

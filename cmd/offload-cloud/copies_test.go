@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/internal/edgetest"
 	"app-offload/functions/batch"
 	"app-offload/functions/export"
 	"app-offload/functions/seal"

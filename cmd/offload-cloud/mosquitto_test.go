@@ -22,8 +22,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
-	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/internal/pgtest"
 	"app-offload/functions/seal"
 )
 

@@ -23,8 +23,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
-	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/internal/pgtest"
 )
 
 // asNode makes the test's own binary a server of a cluster, described by a natsNode as JSON.

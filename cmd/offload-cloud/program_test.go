@@ -22,7 +22,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/offload-cloud/internal/keys"
 	"app-offload/functions/seal"
 	"app-offload/functions/task"

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions"
 	"app-offload/functions/config"
 	"app-offload/functions/host"
@@ -53,7 +54,7 @@ func TestStatus(t *testing.T) {
 	url := service(t, map[string]any{apiBase + "/status": statusJSON(t)})
 	r := call{}.run("status", "-url", url)
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "status", r.out)
+	golden.Require(t, "status.golden", r.out)
 
 	r = call{}.run("status", "-json", "-url", url+apiBase+"/") // as the help of others writes the address
 	require.Equal(t, exitFine, r.code, r.err)
@@ -85,7 +86,7 @@ func TestStatusNotReady(t *testing.T) {
 		`"balance":0`, `"balance":-3`)
 	r := call{}.run("status", "-url", service(t, map[string]any{apiBase + "/status": raw}))
 	require.Equal(t, exitNotReady, r.code)
-	golden(t, "status_notready", r.out)
+	golden.Require(t, "status_notready.golden", r.out)
 }
 
 // What the service publishes under its own types is what this tool reads.
@@ -186,7 +187,7 @@ func TestExplain(t *testing.T) {
 			})
 			r := call{}.run("explain", "latest", "-url", url)
 			require.Equal(t, exitFine, r.code, r.err)
-			golden(t, "explain_"+c.name, r.out)
+			golden.Require(t, "explain_"+c.name+".golden", r.out)
 			require.Equal(t, r.out, call{}.run("explain", "1795374992279610", "-url", url).out)
 			require.Contains(t, call{}.run("explain", "-json", "1795374992279610", "-url", url).out, `"apiVersion": "v3"`)
 		})
@@ -212,7 +213,7 @@ func TestDecisions(t *testing.T) {
 	})
 	r := call{}.run("decisions", "-url", url)
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "decisions", r.out)
+	golden.Require(t, "decisions.golden", r.out)
 	require.Contains(t, call{}.run("decisions", "-json", "-url", url).out, `"target": "cloud"`)
 	r = call{}.run("decisions", "-url", url, "-class", "a&b", "-device", "d", "-policy", "cost", "-target", "local", "-n", "7")
 	require.Equal(t, exitFine, r.code, r.err)
@@ -230,7 +231,7 @@ func TestTask(t *testing.T) {
 	defer s.Close()
 	r := call{}.run("task", "-size", "1000", "-deadline", "150", "-url", s.URL)
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "task", r.out)
+	golden.Require(t, "task.golden", r.out)
 	require.Equal(t, "application/json", kind)
 	require.JSONEq(t, `{"dataSize":1000,"deadline":150}`, body, "the service's own default complexity holds")
 	r = call{}.run("task", "-size", "0", "-complexity", "0", "-policy", "deadline", "-json", "-url", s.URL)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/config"
 )
 
@@ -85,7 +86,7 @@ func TestLint(t *testing.T) {
 	}}
 	r = bad.run("config", "lint", "testdata/bad.yaml")
 	require.Equal(t, exitFailed, r.code)
-	golden(t, "lint", r.out)
+	golden.Require(t, "lint.golden", r.out)
 	require.NotContains(t, r.out, "hunter2", "no secret is shown, wherever it was written by mistake")
 
 	r = bad.run("config", "lint", "-json", "testdata/bad.yaml")
@@ -138,7 +139,7 @@ func TestDiff(t *testing.T) {
 	env := call{environ: []string{"OFFLOAD_SPOOL_RINGMIB=32"}}
 	r := env.run("config", "diff", "testdata/good.yaml")
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "diff", r.out)
+	golden.Require(t, "diff.golden", r.out)
 	r = env.run("config", "diff", "-json", "testdata/good.yaml")
 	require.Contains(t, r.out, `"source": "OFFLOAD_SPOOL_RINGMIB"`)
 	require.Equal(t, "everything is as by default\n", call{}.run("config", "diff", shipped).out)
@@ -150,12 +151,12 @@ func TestDryRun(t *testing.T) {
 	weighted := call{stdin: string(feed), environ: []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=weighted"}} // its scores are easily checked
 	r := weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl")
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "dryrun", r.out)
+	golden.Require(t, "dryrun.golden", r.out)
 	require.Equal(t, r.out, weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "-").out)
 
 	r = weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-each", "-link", "down")
 	require.Equal(t, exitFine, r.code, r.err)
-	golden(t, "dryrun_each", r.out)
+	golden.Require(t, "dryrun_each.golden", r.out)
 
 	// Another policy by the environment, as the service would have it.
 	cloud := call{environ: []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud"}}

@@ -3,9 +3,6 @@ package ctl
 import (
 	"bytes"
 	"context"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // call is one run of the tool with everything around it.
 type call struct {
@@ -52,19 +47,6 @@ func (c call) run(args ...string) result {
 	}
 	code := run(ctx, sh, args)
 	return result{code, out.String(), err.String()}
-}
-
-// golden compares with a file in testdata, or rewrites it.
-func golden(t *testing.T, name, have string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(have), 0o600))
-		return
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), have, "%s; run go test ./cmd/offloadctl/ctl -update if the new text is better", path)
 }
 
 // Wrong usage is exit code 2 and says what is right; help is exit code 0 and shows examples.

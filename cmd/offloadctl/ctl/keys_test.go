@@ -10,6 +10,8 @@ import (
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos/common"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
 
 func TestKeysNew(t *testing.T) {
@@ -23,7 +25,7 @@ func TestKeysNew(t *testing.T) {
 		require.NotContains(t, r.err, r.out[:len(r.out)-1], "the advice holds no key, so that it may be kept")
 	}
 	r := call{random: random}.run("keys", "new")
-	golden(t, "keys", r.err)
+	golden.Require(t, "keys.golden", r.err)
 
 	// The request is one that EdgeX takes.
 	r = call{random: random}.run("keys", "new", "-request", "-id", "k2", "-secret", "mine")

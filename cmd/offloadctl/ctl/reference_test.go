@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
 
 // The reference of offloadctl is what its verbs print with -h.
@@ -25,7 +27,7 @@ func TestDocumentedVerbsAreGenerated(t *testing.T) {
 	}
 	walk("", verbs())
 	const path = "../../../res/docs/reference/offloadctl.md"
-	if *update {
+	if *golden.Update {
 		require.NoError(t, os.WriteFile(path, []byte(b.String()), 0o644))
 	}
 	have, err := os.ReadFile(path)

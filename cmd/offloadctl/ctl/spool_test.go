@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
@@ -129,7 +130,7 @@ func TestSpoolExport(t *testing.T) {
 	r := call{}.run("spool", "export", dir)
 	require.Equal(t, exitFailed, r.code, "one record is no task, and that is told")
 	require.Contains(t, r.err, "wrote 5 of 5 records; 1 have no readable task")
-	golden(t, "export", r.out)
+	golden.Require(t, "export.golden", r.out)
 	require.Equal(t, 5, strings.Count(r.out, "\n"))
 
 	r = call{}.run("spool", "export", "-class", "camera", dir)

@@ -21,7 +21,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/app-offload/internal/browsertest"
+	"app-offload/cmd/internal/browsertest"
 	"app-offload/functions"
 	"app-offload/functions/clock"
 	"app-offload/functions/config"

@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/app-offload/internal/browsertest"
+	"app-offload/cmd/internal/browsertest"
 	"app-offload/functions"
 	"app-offload/functions/intake"
 )

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/offload-cloud/internal/ranges"
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/seal"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/internal/edgetest"
 	"app-offload/functions/seal"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/edgetest"
+	"app-offload/cmd/internal/edgetest"
 	"app-offload/functions/seal"
 )
 

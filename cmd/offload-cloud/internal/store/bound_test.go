@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/internal/pgtest"
 )
 
 // pause is a database in which a transaction stops after it has stored its records, until it may go on.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/internal/pgtest"
 )
 
 // A disk that is full must fail the commit, keep what was stored and pass once there is room.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/offload-cloud/internal/pgtest"
+	"app-offload/cmd/internal/pgtest"
 	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 

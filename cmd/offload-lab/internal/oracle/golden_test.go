@@ -1,31 +1,15 @@
 package oracle
 
 import (
-	"flag"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
-func requireGolden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
 
 // The search finds what it always found, with as many labels, exact or bounded.
 func TestTheSearchFindsWhatItAlwaysFound(t *testing.T) {
@@ -45,7 +29,7 @@ func TestTheSearchFindsWhatItAlwaysFound(t *testing.T) {
 			}
 		}
 	}
-	requireGolden(t, "plans.golden", b.String())
+	golden.Require(t, "plans.golden", b.String())
 }
 
 func TestLabelsAreOrderedByLinkThenCost(t *testing.T) {

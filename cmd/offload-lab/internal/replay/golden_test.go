@@ -2,34 +2,17 @@ package replay
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/policy"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
-func requireGolden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
 
 // nine rounds all figures of a result to nine digits.
 func nine(r *Result) {
@@ -63,7 +46,7 @@ func TestALogIsWorthWhatItAlwaysWas(t *testing.T) {
 			fmt.Fprintf(&b, "%s\n", line)
 		}
 	}
-	requireGolden(t, "results.golden", b.String())
+	golden.Require(t, "results.golden", b.String())
 }
 
 func TestAnIntervalByHand(t *testing.T) {

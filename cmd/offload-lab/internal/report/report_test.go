@@ -3,20 +3,18 @@ package report
 import (
 	"encoding/xml"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-)
 
-var update = flag.Bool("update", false, "write the golden file anew")
+	"app-offload/cmd/internal/golden"
+)
 
 // lines are some of each kind, as the verbs write them.
 func lines() string {
@@ -84,13 +82,7 @@ func structure(t *testing.T, page string) string {
 func TestPageHasItsStructure(t *testing.T) {
 	page := drawn(t, lines())
 	require.Equal(t, page, drawn(t, lines()), "equal input, equal page")
-	got := structure(t, page)
-	if *update {
-		require.NoError(t, os.WriteFile("testdata/structure.golden", []byte(got), 0o600))
-	}
-	want, err := os.ReadFile("testdata/structure.golden")
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
+	golden.Require(t, "structure.golden", structure(t, page))
 	require.Contains(t, page, "only 40 of &lt;500&gt;", "what comes from a file is text")
 	require.NotContains(t, page, "ZgotmplZ", "the template took something for unsafe")
 }
@@ -149,11 +141,5 @@ func TestTicksAreRound(t *testing.T) {
 func TestAPageLooksAsItAlwaysDid(t *testing.T) {
 	text := lines() + `{"policy":"edge","regret":5,"regretCI95":[-1,90],"meanCost":4,"meanT":1500,"p95T":0.003,"p99T":99.95,"missShare":1,"cloudShare":0,"bytesPerTask":0,"joulesPerTask":12.34,"decisionMicros":0.04,"episodes":7}` +
 		"\n" + strings.Repeat(`{"policy":"edge","target":"local","localTime":0.001,"cloudTime":900,"took":0.01,"missed":true}`+"\n", 900)
-	got := strings.ReplaceAll(drawn(t, text), "><", ">\n<")
-	if *update {
-		require.NoError(t, os.WriteFile("testdata/page.golden", []byte(got), 0o600))
-	}
-	want, err := os.ReadFile("testdata/page.golden")
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
+	golden.Require(t, "page.golden", strings.ReplaceAll(drawn(t, text), "><", ">\n<"))
 }

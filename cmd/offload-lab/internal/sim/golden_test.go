@@ -1,32 +1,15 @@
 package sim
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/policy"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
-func requireGolden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
 
 // An episode goes as it always went, task for task: figures that were published with a seed stay comparable.
 func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
@@ -45,7 +28,7 @@ func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
 			})
 		}
 	}
-	requireGolden(t, "episode.golden", b.String())
+	golden.Require(t, "episode.golden", b.String())
 }
 
 // The mix is drawn by its shares, the last kind taking what rounding leaves.

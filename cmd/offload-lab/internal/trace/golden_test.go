@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,22 +8,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// requireGolden holds text against a file, whose figures have nine digits: fewer than the last bits in which machines differ.
-func requireGolden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
 
 // digest is what no change of a recording leaves as it is.
 func digest(set *Set) string {
@@ -53,7 +39,7 @@ func TestASeedDrawsWhatItAlwaysDrew(t *testing.T) {
 	require.Len(t, both.RTTs, 4)
 	both.Add(&Set{Skipped: []string{"y"}})
 	require.Equal(t, []string{"x", "y"}, both.Skipped)
-	requireGolden(t, "drawn.golden", digest(both)+"\n"+digest(Vary(set, 5, 3)))
+	golden.Require(t, "drawn.golden", digest(both)+"\n"+digest(Vary(set, 5, 3)))
 }
 
 // The curve by a search through all of its steps.
