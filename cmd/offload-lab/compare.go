@@ -10,6 +10,7 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"app-offload/cmd/offload-lab/internal/clairvoyant"
 	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
@@ -24,19 +25,24 @@ const compareExamples = `  offload-lab compare                                  
   offload-lab compare -policies defer,defer=mine.json       the shipped rule of policy defer against one's own
 
 Purpose:
-  Plays every policy through the same episodes of a simulated gateway and puts them in the order of their regret: what a task costs
-  more, on average, than in the clairvoyant optimum of the same episode, which is found exactly (or, in the few episodes with far too
-  much work, bounded from below, so that no regret is shown smaller than it is). The cost of a task is
-  min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D.
-  The optimum is that of one who knows the future and sends each task one of two ways when it arrives. Policy defer, which knows no
-  future, may wait with a task until a server is free and choose who goes first; that optimum may not.
-  With -tail the line oracle+tail shows, by the same cost, the plan of one who knows everything and is charged for long completion times
-  as well: how short the longest could be, and what that costs.
+  Plays every policy through the same episodes of a simulated gateway. The cost of a task is
+  min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D. Two planners who know the
+  future show what is possible:
+  oracle  sends each task one of two ways when it arrives; its optimum is found exactly (in the few episodes with far too much work it
+          is bounded from below). regret is what a task costs more than this one's.
+  plan    may also let tasks wait, take them out of their order and leave a server idle. Its optimum lies between the cost of a plan
+          that is played in the simulator and a bound that no plan can beat. regretToPlan and regretToBound are held against them.
+  The second table divides the episodes by load, which is the work that is offered over what node and link can do together: light below
+  1/3, mid below 2/3, heavy. "in time" is the share of episodes in which 99 of 100 tasks take at most 12 s.
+  With -tail the line oracle+tail shows, by the same cost, the plan of an oracle that is charged for long completion times as well: how
+  short the longest could be, and what that costs.
 
 Output:
-  A table, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, meanT, p95T and p99T (s, over
-  all tasks), missShare, cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that
-  differs from run to run; of defer without its choice among those that wait, which "go test -bench Next ./functions/policy" shows), episodes, exactEpisodes. "offload-lab report" draws them.
+  Two tables, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, regretToPlan,
+  regretToBound, inTime, loads (load, episodes, cost, plan, bound, inTime), meanT, p95T and p99T (s, over all tasks), missShare,
+  cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that differs from run to run;
+  of defer without its choice among the parked tasks, which "go test -bench Next ./functions/policy" shows), episodes, exactEpisodes.
+  "offload-lab report" draws them.
 
 Files:
   DIR/link, DIR/rtt, DIR/nab  recordings, plain or in .tar.gz: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of
@@ -101,6 +107,7 @@ func compareVerb(ctx context.Context, args []string) error {
 	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, ppo=FILE for a network and defer=FILE for a rule")
 	var tail sim.Tail
 	tailFlags(fs, &tail, 0)
+	plan := fs.Bool("plan", true, "look for the best plan of one who may let tasks wait, and for its bound: some 2 s of CPU time an episode")
 	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -116,9 +123,13 @@ func compareVerb(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	search := clairvoyant.Search{}
+	if *plan {
+		search = clairvoyant.DefaultSearch()
+	}
 	progress := newProgress(os.Stderr, *episodes)
 	scores, err := judge.Compare(ctx, w, field, judge.Options{
-		Episodes: *episodes, Seed: f.seed, Search: oracle.DefaultSearch(), Tail: tail, Done: progress.show,
+		Episodes: *episodes, Seed: f.seed, Search: oracle.DefaultSearch(), Plan: search, Tail: tail, Done: progress.show,
 	})
 	progress.end()
 	if err != nil {
@@ -143,11 +154,37 @@ func printLines[T any](to io.Writer, all []T) error {
 
 func printTable(to io.Writer, scores []judge.Score) error {
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "policy\tregret\t95 %\tcost\tmean T\tp95 T\tp99 T\tmissed\tcloud\tKB\tJ\tµs\t")
+	fmt.Fprintln(t, "policy\tregret\t95 %\tto plan\tto bound\tcost\tmean T\tp95 T\tin time\tmissed\tcloud\tKB\tJ\tµs\t")
 	for _, s := range scores {
-		fmt.Fprintf(t, "%s\t%.3f\t%.3f – %.3f\t%.3f\t%.2f s\t%.2f s\t%.1f s\t%.1f %%\t%.0f %%\t%.1f\t%.2f\t%.3f\t\n",
-			s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1], s.MeanCost, s.MeanT, s.P95T, s.P99T,
-			100*s.MissShare, 100*s.CloudShare, s.BytesPerTask/1024, s.JoulesPerTask, s.DecisionMicros)
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f – %.3f\t%.3f\t%.3f\t%.3f\t%.2f s\t%.2f s\t%.0f %%\t%.1f %%\t%.0f %%\t%.1f\t%.2f\t%.3f\t\n",
+			s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1], s.RegretToPlan, s.RegretToBound, s.MeanCost, s.MeanT, s.P95T,
+			100*s.InTime, 100*s.MissShare, 100*s.CloudShare, s.BytesPerTask/1024, s.JoulesPerTask, s.DecisionMicros)
+	}
+	if err := t.Flush(); err != nil || len(scores) == 0 {
+		return err
+	}
+	fmt.Fprintln(to)
+	return printLoads(to, scores)
+}
+
+// printLoads shows cost and share of episodes in time of each policy by load, below what no plan can beat.
+func printLoads(to io.Writer, scores []judge.Score) error {
+	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "cost by load\t")
+	for _, l := range scores[0].Loads {
+		fmt.Fprintf(t, "%s (%d)\tin time\t", l.Load, l.Episodes)
+	}
+	fmt.Fprint(t, "\nbound\t")
+	for _, l := range scores[0].Loads {
+		fmt.Fprintf(t, "%.3f\t\t", l.Bound)
+	}
+	fmt.Fprintln(t)
+	for _, s := range scores {
+		fmt.Fprintf(t, "%s\t", s.Policy)
+		for _, l := range s.Loads {
+			fmt.Fprintf(t, "%.3f\t%.0f %%\t", l.Cost, 100*l.InTime)
+		}
+		fmt.Fprintln(t)
 	}
 	return t.Flush()
 }

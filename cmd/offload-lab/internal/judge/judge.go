@@ -1,8 +1,10 @@
-// Package judge holds policies against each other and against the clairvoyant optimum, on the same episodes.
+// Package judge holds policies against each other and against clairvoyant planners, on the same episodes.
 //
 // Regret is what a task costs more than it had to: (J − J*)/tasks, averaged over the episodes, where J* is the oracle's
 // cost of the same episode. Where an episode is too overloaded for the exact search, its lower bound takes the place of
-// J*, so that no regret is shown smaller than it is.
+// J*, so that no regret is shown smaller than it is. The oracle binds each task when it arrives. A planner who may also let
+// tasks wait costs less: regretToPlan is held against the best such plan that is known, and what no plan can save is between it
+// and regretToBound.
 package judge
 
 import (
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"sync"
 
+	"app-offload/cmd/offload-lab/internal/clairvoyant"
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/functions/policy"
@@ -32,9 +35,13 @@ type Score struct {
 	RegretCI95     [2]float64 `json:"regretCI95"`     // of the mean over episodes
 	MeanCost       float64    `json:"meanCost"`       // J a task
 	RelativeRegret float64    `json:"relativeRegret"` // (J − J*)/J*, mean over episodes
-	MeanT          float64    `json:"meanT"`          // s
+	RegretToPlan   float64    `json:"regretToPlan"`   // over the plan of one who may wait, reorder and idle
+	RegretToBound  float64    `json:"regretToBound"`  // over what no plan costs less than
+	InTime         float64    `json:"inTime"`         // share of episodes in which 99 of 100 tasks take at most PromptT
+	Loads          []Load     `json:"loads,omitempty"`
+	MeanT          float64    `json:"meanT"` // s
 	P95T           float64    `json:"p95T"`
-	P99T           float64    `json:"p99T"`
+	P99T           float64    `json:"p99T"` // over all tasks; a few overloaded episodes make it
 	MissShare      float64    `json:"missShare"`
 	CloudShare     float64    `json:"cloudShare"`
 	BytesPerTask   float64    `json:"bytesPerTask"`
@@ -49,6 +56,7 @@ type Options struct {
 	Episodes int
 	Seed     uint64
 	Search   oracle.Search
+	Plan     clairvoyant.Search // of plans that wait; with Moves = 0 there are none
 	Tail     sim.Tail           // where it costs anything, another line is the oracle's that is charged for it
 	Done     func(episodes int) // called after each episode, for a progress bar
 }
@@ -63,11 +71,14 @@ type tally struct {
 	took                []float64
 }
 
-// round is one episode with all contestants and, after them, the oracle, without and with a tail.
+// round is one episode with all contestants and, after them, the oracle, without and with a tail, and the plan that waits.
 type round struct {
 	tallies []tally
 	best    float64
 	exact   bool
+	plan    float64 // cost of the best plan that waits
+	bound   float64 // of all plans
+	load    float64
 	err     error
 }
 
@@ -130,7 +141,20 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 	if o.Tail.PerSecond > 0 {
 		r.tallies = append(r.tallies, follow(env, e, o.Search.Solve(e.With(o.Tail))))
 	}
+	r.load = clairvoyant.Load(e)
+	if o.Plan.Moves > 0 {
+		r.await(env, e, o.Plan)
+	}
 	return r
+}
+
+// await adds the plan of one who may wait, as it is in the simulator.
+func (r *round) await(env *sim.Env, e *sim.Episode, search clairvoyant.Search) {
+	var t tally
+	plan := search.Solve(e)
+	plan.Play(env, e, t.add)
+	r.plan, r.bound = t.cost, plan.Bound
+	r.tallies = append(r.tallies, t)
 }
 
 // follow is what comes of a plan.
@@ -174,6 +198,9 @@ func board(w *sim.World, contestants []Contestant, o Options, rounds []round) ([
 	if o.Tail.PerSecond > 0 {
 		scores = append(scores, sum("oracle+tail", len(contestants)+1, rounds))
 	}
+	if o.Plan.Moves > 0 {
+		scores = append(scores, sum("plan", len(rounds[0].tallies)-1, rounds))
+	}
 	slices.SortStableFunc(scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
 	return scores, nil
 }
@@ -195,6 +222,8 @@ func sum(name string, k int, rounds []round) Score {
 		took = append(took, t.took...)
 		regrets = append(regrets, (t.cost-r.best)/tasks)
 		s.RelativeRegret += (t.cost/r.best - 1) / float64(len(rounds))
+		s.RegretToPlan += (t.cost - r.plan) / tasks / float64(len(rounds))
+		s.RegretToBound += (t.cost - r.bound) / tasks / float64(len(rounds))
 		if r.exact {
 			s.ExactEpisodes++
 		}
@@ -203,6 +232,13 @@ func sum(name string, k int, rounds []round) Score {
 		*total /= n
 	}
 	slices.Sort(took)
+	s.Loads = byLoad(k, rounds)
+	for _, l := range s.Loads {
+		s.InTime += l.InTime * float64(l.Episodes) / float64(len(rounds))
+	}
+	if rounds[0].plan == 0 {
+		s.RegretToPlan, s.RegretToBound = 0, 0 // there was none
+	}
 	s.MeanT, s.P95T, s.P99T = mean(took), quantile(took, 0.95), quantile(took, 0.99)
 	s.Regret = mean(regrets)
 	half := halfWidth(regrets)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/offload-lab/internal/clairvoyant"
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/trace"
@@ -19,8 +20,8 @@ import (
 // Two episodes of one contestant, every figure computed by hand.
 func TestEveryFigureOfAScoreByHand(t *testing.T) {
 	rounds := []round{
-		{best: 2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
-		{best: 4, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 3}}}},
+		{best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
+		{best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}}}},
 	}
 	s := sum("me", 1, rounds)
 	// Regrets (3−2)/2 = 0.5 and (10−4)/2 = 3, whose mean is 1.75 and whose standard error is 1.25.
@@ -31,7 +32,12 @@ func TestEveryFigureOfAScoreByHand(t *testing.T) {
 	require.Equal(t, Score{
 		Policy: "me", Episodes: 2, ExactEpisodes: 1, Regret: 1.75,
 		MeanCost: 13.0 / 4, JoulesPerTask: 3, BytesPerTask: 150, MissShare: 0.75, CloudShare: 0.75,
-		RelativeRegret: (0.5 + 1.5) / 2, MeanT: 2.5, P95T: 4, P99T: 4,
+		RelativeRegret: (0.5 + 1.5) / 2, MeanT: 5, P95T: 13, P99T: 13,
+		RegretToPlan: (1 + 4) / 2.0, RegretToBound: (1.25 + 4.25) / 2, InTime: 0.5,
+		Loads: []Load{
+			{Load: "light", Episodes: 1, Cost: 1.5, Plan: 0.5, Bound: 0.25, InTime: 1},
+			{Load: "heavy", Episodes: 1, Cost: 5, Plan: 1, Bound: 0.75},
+		},
 	}, s)
 }
 
@@ -256,4 +262,27 @@ func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
 		want = append(want, p.Decide(&task.Task{}, &score.Estimate{}, &host.State{}).Target)
 	}
 	require.Equal(t, want, draws(2))
+}
+
+// The plan that waits has a line of its own, better than the oracle's, and no policy is better than the bound.
+func TestThePlanThatWaitsStandsInTheTable(t *testing.T) {
+	field, err := Field("defer,cost", policy.DefaultConfig())
+	require.NoError(t, err)
+	o := Options{
+		Episodes: 3, Seed: 2, Search: oracle.DefaultSearch(), Tail: sim.Tail{PerSecond: 1, From: 10, To: 12},
+		Plan: clairvoyant.Search{Slot: 0.05, Steps: 200, Moves: 20_000, Seed: 1},
+	}
+	scores, err := Compare(t.Context(), small(t, 80), field, o)
+	require.NoError(t, err)
+	by := map[string]Score{}
+	for _, s := range scores {
+		by[s.Policy] = s
+		require.GreaterOrEqual(t, s.RegretToBound, s.RegretToPlan, s.Policy)
+		require.Positive(t, s.RegretToBound, s.Policy)
+	}
+	require.Len(t, by, 5)
+	require.InDelta(t, 0, by["plan"].RegretToPlan, 1e-9)
+	require.Negative(t, by["plan"].Regret, "the oracle may not wait")
+	require.Positive(t, by["oracle"].RegretToPlan)
+	require.Greater(t, by["oracle+tail"].MeanCost, by["oracle"].MeanCost-1e-12)
 }

@@ -113,6 +113,10 @@ func (e *Env) Situation() *Situation { return &e.seen }
 // Episode is what is being played, future included: for the lab's oracle, never for a policy.
 func (e *Env) Episode() *Episode { return e.episode }
 
+// Bind binds job i to a way at the time now, at or after its arrival and all times of earlier calls. It is for those who play a plan:
+// what they do is no step, and the situation stays as it is.
+func (e *Env) Bind(i int, now float64, cloud bool) Info { return e.act(i, now, cloud) }
+
 // act binds job i to a way at the time now.
 func (e *Env) act(i int, now float64, cloud bool) Info {
 	ep := e.episode

@@ -34,6 +34,17 @@ func (r Rate) Done(t float64) float64 { return r.curve.Integral(r.from + t) }
 // When is the first time at which a busy server has done that work.
 func (r Rate) When(done float64) float64 { return r.curve.Inverse(done) - r.from }
 
+// Next is when the rate may change next after time t.
+func (r Rate) Next(t float64) float64 {
+	at := r.from + t
+	for {
+		at = r.curve.Next(at)
+		if next := at - r.from; next > t { // not so by rounding, where t is the very end of a step
+			return next
+		}
+	}
+}
+
 // Episode is a stretch of time with everything that happens in it but the decisions.
 type Episode struct {
 	Config *Config

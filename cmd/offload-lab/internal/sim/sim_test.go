@@ -207,3 +207,19 @@ func BenchmarkStep(b *testing.B) {
 		}
 	}
 }
+
+// The end of each step is later than all before, however its sum with the episode's place in the recording is rounded.
+func TestTheNextChangeOfARateIsLater(t *testing.T) {
+	curve, err := trace.NewCurve([]float64{0, 0.1, 0.3, 0.7}, []float64{1, 0, 2, 3}, 1.1)
+	require.NoError(t, err)
+	for from := 0.0; from < 3000; from += 7.7777 {
+		r, now := Rate{curve, from}, 0.0
+		for range 40 {
+			next := r.Next(now)
+			require.Greater(t, next, now, "from %v", from)
+			require.InDelta(t, (next-now)*r.At((now+next)/2), r.Done(next)-r.Done(now), 1e-9, "one rate until then, from %v", from)
+			now = next
+		}
+		require.Greater(t, now, 10.0)
+	}
+}

@@ -83,6 +83,21 @@ func (c *Curve) Inverse(v float64) float64 {
 	return rounds*c.period + at
 }
 
+// Next is the end of the step at time t: the rate is constant from t until then. It is always above t.
+func (c *Curve) Next(t float64) float64 {
+	rounds, within := split(t, c.period)
+	i := c.stepAt(within)
+	next := rounds*c.period + c.end(i)
+	for !(next > t) { // t is the very end of a step, by rounding
+		i++
+		if i == len(c.start) {
+			rounds, i = rounds+1, 0
+		}
+		next = rounds*c.period + c.end(i)
+	}
+	return next
+}
+
 func (c *Curve) stepAt(within float64) int {
 	i := c.atTime.look(within)
 	for c.start[i] > within { // a value at the very edge of its bucket, by rounding

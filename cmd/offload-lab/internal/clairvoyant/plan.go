@@ -1,0 +1,251 @@
+package clairvoyant
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"app-offload/cmd/offload-lab/internal/sim"
+)
+
+// lists is a plan as orders of tasks: what each server does one after another, as soon as task and server are there. Tasks
+// that are given up are in neither; they are done after all others.
+type lists struct {
+	episode *sim.Episode
+	order   [2][]int     // by action
+	end     [2][]float64 // the work at which each task of the order ends
+	costs   []float64    // of each task
+	at      []int8       // server of each task, or nowhere
+	giveUp  []float64
+	release [2][]float64
+	own     [2][]float64
+	away    []float64
+	cost    float64
+}
+
+func newLists(e *sim.Episode, giveUp []float64) *lists {
+	n := len(e.Jobs)
+	l := &lists{episode: e, costs: make([]float64, n), at: make([]int8, n), giveUp: giveUp, away: make([]float64, n)}
+	for s, r := range [2]sim.Rate{sim.Local: e.Edge, sim.Cloud: e.Link} {
+		l.release[s], l.own[s] = make([]float64, n), make([]float64, n)
+		for i := range e.Jobs {
+			l.release[s][i], l.own[s][i] = r.Done(e.Jobs[i].At), e.Jobs[i].Mcycles
+			if s == sim.Cloud {
+				l.own[s][i], l.away[i] = e.Jobs[i].Bytes+e.Config.HeaderBytes, e.Away(i)
+			}
+		}
+	}
+	return l
+}
+
+// fill takes the places of a solution of the dual, each server's in the order of their begin.
+func (l *lists) fill(places []place) {
+	l.order = [2][]int{}
+	for i, p := range places {
+		if l.at[i] = int8(p.server); p.server != nowhere {
+			l.order[p.server] = append(l.order[p.server], i)
+		} else {
+			l.costs[i] = l.giveUp[i]
+		}
+	}
+	for s := range l.order {
+		slices.SortStableFunc(l.order[s], func(i, k int) int {
+			if places[i].spot.work < places[k].spot.work {
+				return -1
+			}
+			return 1
+		})
+	}
+	l.total()
+}
+
+// empty gives every task up.
+func (l *lists) empty() {
+	l.order = [2][]int{}
+	for i := range l.at {
+		l.at[i], l.costs[i] = nowhere, l.giveUp[i]
+	}
+	l.total()
+}
+
+// total computes all ends and costs.
+func (l *lists) total() {
+	for s := range l.order {
+		l.end[s] = slices.Grow(l.end[s][:0], len(l.order[s]))[:len(l.order[s])]
+		free := math.Inf(-1)
+		for k, i := range l.order[s] {
+			free = max(free, l.release[s][i]) + l.own[s][i]
+			l.end[s][k], l.costs[i] = free, l.ended(s, i, free)
+		}
+	}
+	l.cost = 0
+	for _, c := range l.costs {
+		l.cost += c
+	}
+}
+
+// ended is the cost of task i whose work on server s ends at x.
+func (l *lists) ended(s, i int, x float64) float64 {
+	at := l.episode.Jobs[i].At
+	if s == sim.Cloud {
+		return l.episode.Cost(i, true, l.episode.Link.When(x)-at+l.away[i])
+	}
+	return l.episode.Cost(i, false, l.episode.Edge.When(x)-at)
+}
+
+// remove is what it saves to take the k-th task out of server s, its own cost aside.
+func (l *lists) remove(s, k int) (saved float64) {
+	free := math.Inf(-1)
+	if k > 0 {
+		free = l.end[s][k-1]
+	}
+	for _, i := range l.order[s][k+1:] {
+		k++
+		free = max(free, l.release[s][i]) + l.own[s][i]
+		if free >= l.end[s][k] {
+			break
+		}
+		saved += l.costs[i] - l.ended(s, i, free)
+	}
+	return saved
+}
+
+// insert is what it costs to put task i before the k-th of server s, its own cost included, or any number above limit.
+func (l *lists) insert(s, k, i int, limit float64) (cost float64) {
+	free := l.release[s][i]
+	if k > 0 {
+		free = max(free, l.end[s][k-1])
+	}
+	free += l.own[s][i]
+	cost = l.ended(s, i, free)
+	for at := k; at < len(l.order[s]) && cost <= limit; at++ {
+		next := l.order[s][at]
+		end := max(free, l.release[s][next]) + l.own[s][next]
+		if end <= l.end[s][at] {
+			break
+		}
+		cost += l.ended(s, next, end) - l.costs[next]
+		free = end
+	}
+	return cost
+}
+
+// cut takes the k-th task out of server s, and put puts one in. Both bring ends and costs up to date.
+func (l *lists) cut(s, k int) {
+	l.order[s], l.end[s] = slices.Delete(l.order[s], k, k+1), slices.Delete(l.end[s], k, k+1)
+	l.again(s, k, k)
+}
+
+func (l *lists) put(s, k, i int) {
+	l.order[s], l.end[s] = slices.Insert(l.order[s], k, i), slices.Insert(l.end[s], k, 0)
+	l.again(s, k, k+1)
+}
+
+// again computes ends and costs from the k-th task on, until one ends as before. Those before fresh have no end yet.
+func (l *lists) again(s, k, fresh int) {
+	free := math.Inf(-1)
+	if k > 0 {
+		free = l.end[s][k-1]
+	}
+	for ; k < len(l.order[s]); k++ {
+		i := l.order[s][k]
+		free = max(free, l.release[s][i]) + l.own[s][i]
+		if k >= fresh && free == l.end[s][k] {
+			return
+		}
+		l.end[s][k] = free
+		l.costs[i] = l.ended(s, i, free)
+	}
+}
+
+// improve tries that many times to take a random task out and to put it where it costs least: on either server, in any
+// place near the one that its arrival gives it, or nowhere. Now and then it takes what is a little worse, ever more seldom
+// (simulated annealing), and it ends with the best plan that it met.
+func (l *lists) improve(moves int, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 0x706c616e))
+	best := l.keep()
+	l.total()
+	least := l.cost
+	for n := range moves {
+		heat := heatFrom * math.Pow(heatTo/heatFrom, float64(n)/float64(moves))
+		if l.shift(rng.IntN(len(l.at)), heat, rng); l.cost < least-hair {
+			least = l.cost
+			best = l.keepIn(best)
+		}
+	}
+	l.order, l.at = best.order, best.at
+	for i, s := range l.at {
+		if s == nowhere {
+			l.costs[i] = l.giveUp[i]
+		}
+	}
+	l.total()
+}
+
+// shift takes task i out and puts it where its cost is least, each place's cost with a draw of the heat's size: so worse
+// places come up with the chance that the heat gives them.
+func (l *lists) shift(i int, heat float64, rng *rand.Rand) {
+	l.cost -= l.costs[i]
+	if was := int(l.at[i]); was != nowhere {
+		k := slices.Index(l.order[was], i)
+		l.cost -= l.remove(was, k)
+		l.cut(was, k)
+	}
+	to, where, cost, drawn := nowhere, 0, l.giveUp[i], l.giveUp[i]+heat*gumbel(rng)
+	for s := range l.order {
+		first, beyond := l.window(s, i)
+		for k := first; k <= beyond; k++ {
+			noise := heat * gumbel(rng)
+			if c := l.insert(s, k, i, drawn-noise); c+noise < drawn {
+				to, where, cost, drawn = s, k, c, c+noise
+			}
+		}
+	}
+	l.at[i] = int8(to)
+	if to == nowhere {
+		l.costs[i] = l.giveUp[i]
+	} else {
+		l.put(to, where, i)
+	}
+	l.cost += cost
+}
+
+const (
+	heatFrom = 0.3 // of the cost of a task
+	heatTo   = 0.01
+)
+
+// gumbel is a draw by which the least of noisy costs is one of them with the chance of Boltzmann's distribution.
+func gumbel(rng *rand.Rand) float64 { return math.Log(rng.ExpFloat64() + 1e-300) }
+
+// window is the places on server s at which task i may be worth anything: from the first task that ends after it has
+// arrived to the last that begins before it is hopeless.
+func (l *lists) window(s, i int) (first, beyond int) {
+	first, _ = slices.BinarySearch(l.end[s], l.release[s][i])
+	j := &l.episode.Jobs[i]
+	r := l.episode.Edge
+	if s == sim.Cloud {
+		r = l.episode.Link
+	}
+	latest := r.Done(j.At + hopeless(l.episode, i))
+	beyond, _ = slices.BinarySearch(l.end[s], latest)
+	return first, min(beyond, first+widest)
+}
+
+const widest = 60 // tasks behind which one is tried
+
+// kept is an order of tasks that is remembered.
+type kept struct {
+	order [2][]int
+	at    []int8
+}
+
+func (l *lists) keep() kept { return l.keepIn(kept{}) }
+
+func (l *lists) keepIn(k kept) kept {
+	for s := range l.order {
+		k.order[s] = append(k.order[s][:0], l.order[s]...)
+	}
+	k.at = append(k.at[:0], l.at...)
+	return k
+}
