@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -224,6 +225,21 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.ErrorContains(t, err, "elements")
 	_, err = Load(dense(), Limits{MaxMACs: 50})
 	require.NoError(t, err, "unknown shapes may fail later")
+}
+
+// The limit is for all constants of a file together.
+func TestConstantsShareTheLimit(t *testing.T) {
+	var graph, model writer
+	for _, name := range []string{"w1", "w2", "w3"} {
+		graph.bytes(5, constantBytes(name, make([]float32, 10), 10))
+	}
+	model.bytes(7, graph)
+	for limit, refused := range map[int64]string{39: "w1", 79: "w2", 119: "w3"} {
+		_, err := Load(model, Limits{MaxBytes: limit})
+		require.ErrorContains(t, err, fmt.Sprintf("tensor %q", refused))
+	}
+	_, err := Load(model, Limits{MaxBytes: 120})
+	require.NotContains(t, fmt.Sprint(err), "tensor")
 }
 
 // A tensor with the lists of several types has the elements of its own.
