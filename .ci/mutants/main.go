@@ -47,7 +47,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", 1, "how many mutations are tried at the same time")
 	flag.Float64Var(&o.least, "least", 95, "fail below so many percent killed")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long the tests of a package may take without a mutation; with one they have three times as long as they took")
-	flag.DurationVar(&o.budget, "budget", 90*time.Second, "tests of importing packages that take longer are not run")
+	flag.DurationVar(&o.budget, "budget", 90*time.Second, "how long the tests of importing packages may take together for one mutation")
 	flag.BoolVar(&o.list, "list", false, "only list what could be drawn")
 	flag.StringVar(&o.light, "light", "functions/engine,cmd/offload-lab", "folders whose share of the sample is bounded")
 	flag.Float64Var(&o.share, "share", 25, "percent of the sample that those folders have at most")
