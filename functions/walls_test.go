@@ -20,6 +20,8 @@ var walls = map[string][]string{
 	"say":    {},
 	"engine": {}, "engine/kernel": {}, "engine/tflite": {"engine", "engine/kernel"},
 	"engine/onnx": {"engine", "engine/kernel"},
+	"models":      {"check", "clock", "task", "engine", "engine/tflite", "engine/onnx"},
+	"models/hard": {"check", "clock"}, "models/delivery": {"check", "clock", "models"},
 	"task":        {"check", "clock"},
 	"host":        {"check", "clock"},
 	"spool":       {"check", "clock"},

@@ -134,6 +134,7 @@ type Info struct {
 	Parameters int      `json:"parameters"` // elements of all constants
 	MACs       int64    `json:"macs"`       // multiply-accumulates of one run
 	Bytes      int64    `json:"bytes"`      // memory of the program with one session
+	Session    int64    `json:"session"`    // memory of each further session
 }
 
 // Program is a model that was read and checked. It is safe for concurrent use.

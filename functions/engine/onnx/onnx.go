@@ -60,7 +60,7 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	if err = s.Run(); err != nil && g.plain() {
 		return nil, fmt.Errorf("running an ONNX model on zeros: %w", err)
 	}
-	p.info = engine.Info{Format: "onnx", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes + p.bytes}
+	p.info = engine.Info{Format: "onnx", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes + p.bytes, Session: s.bytes}
 	for _, n := range g.nodes {
 		if !slices.Contains(p.info.Operators, n.op) {
 			p.info.Operators = append(p.info.Operators, n.op)

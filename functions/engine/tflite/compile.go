@@ -73,7 +73,7 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	if err = errors.Join(g.r.err, err); err != nil {
 		return nil, fmt.Errorf("preparing a TensorFlow Lite model: %w", err)
 	}
-	p.info = engine.Info{Format: "tflite", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes, Operators: g.operators()}
+	p.info = engine.Info{Format: "tflite", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes, Session: s.bytes, Operators: g.operators()}
 	p.info.Bytes += p.prepared
 	for _, t := range s.inputs {
 		p.info.Inputs = append(p.info.Inputs, t.Spec)

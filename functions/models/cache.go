@@ -1,0 +1,358 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"app-offload/functions/engine"
+)
+
+// loaded is a version in memory, or on its way there.
+type loaded struct {
+	*version
+	ready chan struct{} // closed when p or err is set
+	p     *program
+	err   error
+	free  chan engine.Session // idle sessions; room for all that may be made
+
+	// Under the lock of the store:
+	users    int    // leases and those who wait for a session
+	made     int    // sessions
+	reserved int64  // bytes
+	used     uint64 // when it was last released, by the count of releases
+	retired  bool   // leaves after its last user
+}
+
+// Lease is the right to run a model until Close. It belongs to one goroutine.
+type Lease struct {
+	Manifest *Manifest
+	Info     *engine.Info
+	Session  engine.Session
+	s        *Store
+	l        *loaded
+}
+
+// Acquire waits for a session of a model, and loads the model where it is not in memory. It fails when ctx ends, the model is not known, or
+// its file cannot be loaded.
+func (s *Store) Acquire(ctx context.Context, name string) (*Lease, error) {
+	l, mine, err := s.take(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("using model %.64q: %w", name, err)
+	}
+	if mine {
+		s.load(l)
+	}
+	session, err := s.session(ctx, l)
+	if err != nil {
+		s.leave(l)
+		return nil, fmt.Errorf("using model %s %s: %w", name, l.Version, err)
+	}
+	return &Lease{Manifest: l.Manifest, Info: &l.p.info, Session: session, s: s, l: l}, nil
+}
+
+// Close gives the session back, with the variables of the model at their initial values.
+func (l *Lease) Close() {
+	if l.Session == nil {
+		return
+	}
+	l.Session.Reset()
+	l.l.free <- l.Session
+	l.Session = nil
+	l.s.leave(l.l)
+}
+
+// take counts the caller among the users of the version in force. Where that is not in memory, its memory is reserved and the caller is to
+// load it. The turn is held while the caller waits for memory, and by nobody else then: all who come later wait behind.
+func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, false, err
+	}
+	defer s.exit()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		m := s.models[name]
+		switch {
+		case s.closed:
+			return nil, false, ErrClosed
+		case m == nil || m.now == nil && m.problem == nil:
+			return nil, false, ErrUnknown
+		case m.now == nil:
+			return nil, false, m.problem
+		case m.loaded != nil:
+			m.loaded.users++
+			return m.loaded, false, nil
+		case m.problem != nil && m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
+			return nil, false, m.problem
+		}
+		if l, err = s.reserve(m.now); err != nil {
+			return nil, false, err
+		}
+		if l != nil {
+			m.loaded = l
+			return l, true, nil
+		}
+		if err := s.wait(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// enter waits for the turn, in the order of the calls.
+func (s *Store) enter(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Store) exit() { <-s.turn }
+
+// wait waits for a change. The lock is held, and released meanwhile.
+func (s *Store) wait(ctx context.Context) error {
+	changed := s.changed
+	s.waiting++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+	}()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for memory for models: %w", context.Cause(ctx))
+	}
+}
+
+// wake lets all look again who wait. The lock is held.
+func (s *Store) wake() {
+	if s.waiting == 0 {
+		return
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// reserve makes room for a version, and takes idle models out of memory for it. It returns nil where there is none now. The lock is held.
+func (s *Store) reserve(v *version) (*loaded, error) {
+	need := v.memory()
+	fixed := need
+	for _, other := range s.models {
+		if other.pinned && other.loaded != nil {
+			fixed += other.loaded.reserved
+		}
+	}
+	if fixed > s.limit {
+		return nil, fmt.Errorf("%w: it may take %d bytes, and with the pinned models that are loaded there would be %d of %d; raise MemoryMiB or lower its memory in the manifest", ErrTooBig, need, fixed, s.limit)
+	}
+	for s.used+need > s.limit {
+		victim := s.idlest()
+		if victim == nil {
+			return nil, nil //nolint:nilnil // none now
+		}
+		s.counts.Evictions++
+		s.drop(victim.loaded)
+		victim.loaded = nil
+	}
+	s.used += need
+	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need}, nil
+}
+
+// idlest is the model in memory that nobody uses and that was released longest ago, nil if all are in use or pinned.
+func (s *Store) idlest() *model {
+	var victim *model
+	for _, m := range s.models {
+		if m.loaded == nil || m.loaded.users > 0 || m.pinned {
+			continue
+		}
+		if victim == nil || m.loaded.used < victim.loaded.used {
+			victim = m
+		}
+	}
+	return victim
+}
+
+// load brings a version into memory whose memory is reserved, and corrects the reservation by what was measured.
+func (s *Store) load(l *loaded) {
+	p, err := prepare(s.root, l.version)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[l.Name]
+	if err != nil {
+		l.err = err
+		s.used -= l.reserved
+		l.reserved = 0
+		s.counts.Failures++
+		if m != nil {
+			m.fail(l.version, err, s.clock.Now())
+			if m.loaded == l {
+				m.loaded = nil
+			}
+		}
+	} else {
+		s.used += p.bytes - l.reserved
+		l.p, l.reserved, l.made = p, p.bytes, 1
+		l.free <- p.first
+		s.counts.Loads++
+		if m != nil {
+			m.measured(l)
+		}
+	}
+	close(l.ready)
+	s.wake()
+}
+
+// session waits for an idle session of a version, or makes one where number and memory allow it.
+func (s *Store) session(ctx context.Context, l *loaded) (engine.Session, error) {
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	select {
+	case one := <-l.free:
+		return one, nil
+	default:
+	}
+	if one := s.another(l); one != nil {
+		return one, nil
+	}
+	select {
+	case one := <-l.free:
+		return one, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for a session: %w", context.Cause(ctx))
+	}
+}
+
+// another makes a further session, nil where that is not possible. No other model leaves memory for it.
+func (s *Store) another(l *loaded) engine.Session {
+	size := l.p.info.Session
+	s.mu.Lock()
+	ok := l.made < cap(l.free) && s.used+size <= s.limit
+	if ok {
+		l.made++
+		l.reserved += size
+		s.used += size
+	}
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	one, err := l.p.NewSession()
+	if err == nil {
+		return one
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.made--
+	l.reserved -= size
+	s.used -= size
+	return nil
+}
+
+// leave takes one user off a version.
+func (s *Store) leave(l *loaded) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.users--
+	s.releases++
+	l.used = s.releases
+	if l.retired && l.users == 0 {
+		s.drop(l)
+	}
+	s.wake()
+}
+
+// drop takes a version without users out of memory. The lock is held.
+func (s *Store) drop(l *loaded) {
+	s.used -= l.reserved
+	l.reserved = 0
+	for range len(l.free) {
+		release(<-l.free)
+	}
+	if l.p != nil {
+		release(l.p.Program)
+		l.p.Program, l.p.first = nil, nil
+	}
+}
+
+// put lets a version that was loaded take the place of the one in force. The lock is held.
+func (s *Store) put(m *model, l *loaded) {
+	if old := m.loaded; old != nil {
+		old.retired = true
+		if old.users == 0 {
+			s.drop(old)
+		}
+	}
+	m.now, m.loaded, m.problem = l.version, l, nil
+	s.counts.Swaps++
+	s.wake()
+}
+
+// bring loads a version that is not in force, with the caller as its user.
+func (s *Store) bring(ctx context.Context, v *version) (*loaded, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	var l *loaded
+	err := error(nil)
+	for l == nil && err == nil {
+		if s.closed {
+			err = ErrClosed
+		} else if l, err = s.reserve(v); l == nil && err == nil {
+			err = s.wait(ctx)
+		}
+	}
+	s.mu.Unlock()
+	s.exit()
+	if err != nil {
+		return nil, err
+	}
+	s.load(l)
+	return l, l.err
+}
+
+func (m *model) fail(v *version, err error, now int64) {
+	m.problem = fmt.Errorf("version %s: %w", v.Version, err)
+	m.failed, m.failedAt = v, now
+}
+
+func (m *model) measured(l *loaded) {
+	m.bytes, m.macs, m.took = l.p.bytes, l.p.info.MACs, l.p.took
+	if m.failed == l.version {
+		m.problem, m.failed = nil, nil
+	}
+}
+
+// model is all that is known of a name.
+type model struct {
+	name     string
+	versions []*version // oldest first
+	now      *version   // in force
+	newest   Version    // ever in force
+	loaded   *loaded    // of now, nil where it is not in memory
+	pinned   bool
+	problem  error    // of the last load or swap
+	failed   *version // which of them it was
+	failedAt int64
+	bytes    int64
+	macs     int64
+	took     time.Duration
+}
+
+// version is one folder.
+type version struct {
+	*Manifest
+	folder string
+	signed string // trusted comment
+	digest string // of the manifest's bytes
+}

@@ -1,0 +1,258 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// read finds the versions in the folder, oldest first, and says which folders are none. Its work is bounded by MaxModels.
+func (s *Store) read() (map[string][]*version, []string, error) {
+	d, err := s.root.Open(".")
+	if err != nil {
+		return nil, nil, err
+	}
+	most := (s.cfg.MaxModels + 1) * maxVersions
+	entries, err := d.ReadDir(most + 1)
+	if err = errors.Join(eofless(err), d.Close()); err != nil {
+		return nil, nil, err
+	}
+	var problems []string
+	if len(entries) > most {
+		problems = append(problems, fmt.Sprintf("more than %d entries, the others are not read", most))
+		entries = entries[:most]
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	found := map[string][]*version{}
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		v, err := s.readVersion(e.Name())
+		if err == nil && v.Variant != s.cfg.Variant {
+			continue
+		}
+		if err == nil {
+			err = add(found, v, s.cfg.MaxModels)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%.128s: %v", e.Name(), err))
+		}
+	}
+	return found, problems, nil
+}
+
+func eofless(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func add(found map[string][]*version, v *version, most int) error {
+	list, known := found[v.Name]
+	if !known && len(found) >= most {
+		return fmt.Errorf("there are more than %d models; raise MaxModels", most)
+	}
+	if len(list) >= maxVersions {
+		return fmt.Errorf("model %s has more than %d versions; remove old ones", v.Name, maxVersions)
+	}
+	at, twice := slices.BinarySearchFunc(list, v, func(a, b *version) int { return a.Version.Compare(b.Version) })
+	if twice {
+		return fmt.Errorf("version %s of model %s is in the folder %s already", v.Version, v.Name, list[at].folder)
+	}
+	found[v.Name] = slices.Insert(list, at, v)
+	return nil
+}
+
+// readVersion reads and verifies the manifest of a folder. The model's file is read when the version is loaded.
+func (s *Store) readVersion(folder string) (*version, error) {
+	b, err := readSmall(s.root, folder+"/"+ManifestFile, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var signature []byte
+	if s.trust.Required() {
+		if signature, err = readSmall(s.root, folder+"/"+SignatureFile, maxSignature); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	v, err := s.check(b, signature)
+	if err != nil {
+		return nil, err
+	}
+	v.folder = folder
+	return v, nil
+}
+
+// check verifies a manifest and compares it with the limits of the store.
+func (s *Store) check(manifest, signature []byte) (*version, error) {
+	comment, err := s.trust.Verify(manifest, signature)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest(manifest)
+	if err != nil {
+		return nil, err
+	}
+	if most := int64(s.cfg.MaxMiB) << 20; m.Size > most {
+		return nil, fmt.Errorf("the file has %d bytes, at most %d are allowed; raise MaxMiB", m.Size, most)
+	}
+	digest := sha256.Sum256(manifest)
+	return &version{Manifest: m, signed: comment, digest: hex.EncodeToString(digest[:])}, nil
+}
+
+// Accepts says whether an install of a manifest would be refused before its file is seen: for its signature, variant, size, or for being
+// older than the newest version. It returns the manifest. A version that is installed already is ErrInstalled.
+func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, error) {
+	v, err := s.check(manifest, signature)
+	if err != nil {
+		return nil, err
+	}
+	if v.Variant != s.cfg.Variant {
+		return v.Manifest, fmt.Errorf("the model is of the variant %s, this store takes %s", v.Variant, s.cfg.Variant)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[v.Name]
+	if m == nil {
+		if len(s.models) >= s.cfg.MaxModels {
+			return v.Manifest, fmt.Errorf("there are %d models already; raise MaxModels", len(s.models))
+		}
+		return v.Manifest, nil
+	}
+	for _, have := range m.versions {
+		if have.Version.Compare(v.Version) == 0 && have.digest != v.digest {
+			return v.Manifest, fmt.Errorf("version %s of model %s is installed with another manifest; give a changed model a new version", v.Version, v.Name)
+		}
+		if have.digest == v.digest && m.now != nil && m.now.digest == v.digest {
+			return v.Manifest, ErrInstalled
+		}
+	}
+	if v.Version.Compare(m.newest) <= 0 && !rollback {
+		return v.Manifest, fmt.Errorf("model %s %s after %s: %w", v.Name, v.Version, m.newest, ErrOlder)
+	}
+	return v.Manifest, nil
+}
+
+// ErrInstalled says that a version is in force already.
+var ErrInstalled = errors.New("the version is in force already")
+
+// staging is where a version is put together before its folder gets its name.
+const staging = ".staging"
+
+// Install takes a complete file, a path below Root that it moves, with its manifest and signature, and puts the version in force. A version
+// that cannot be loaded is removed again, and the one before stays in force. Of each model the version in force and the one before it are
+// kept. A version that is in force already is no error, and the file is removed.
+func (s *Store) Install(ctx context.Context, manifest, signature []byte, file string, rollback bool) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	m, err := s.Accepts(manifest, signature, rollback)
+	if errors.Is(err, ErrInstalled) {
+		return s.root.RemoveAll(file)
+	}
+	if err != nil {
+		return fmt.Errorf("installing a model: %w", err)
+	}
+	before := s.inForce(m.Name)
+	if err := s.place(m, manifest, signature, file); err != nil {
+		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
+	}
+	found, problems, err := s.read()
+	if err != nil {
+		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
+	}
+	s.adopt(found, problems)
+	if err := s.use(ctx, m.Name, m.Version, rollback); err != nil {
+		if ctx.Err() == nil {
+			s.remove(m.Name, m.Version)
+		}
+		return fmt.Errorf("installing: %w", err)
+	}
+	s.prune(m.Name, before)
+	return nil
+}
+
+func (s *Store) inForce(name string) Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.models[name]; m != nil && m.now != nil {
+		return m.now.Version
+	}
+	return ""
+}
+
+// place makes the folder of a version. It gets its name when all in it is durable.
+func (s *Store) place(m *Manifest, manifest, signature []byte, file string) error {
+	if err := s.root.RemoveAll(staging); err != nil {
+		return err
+	}
+	if err := s.root.Mkdir(staging, 0o750); err != nil {
+		return err
+	}
+	err := WriteFile(s.root, staging+"/"+ManifestFile, manifest)
+	if err == nil && len(signature) > 0 {
+		err = WriteFile(s.root, staging+"/"+SignatureFile, signature)
+	}
+	if err == nil {
+		err = s.root.Rename(file, staging+"/"+m.File)
+	}
+	if err == nil {
+		err = SyncDir(s.root, staging)
+	}
+	if err == nil {
+		err = s.root.RemoveAll(m.Folder()) // left by a removal that was cut short, or a version that is to return
+	}
+	if err == nil {
+		err = s.root.Rename(staging, m.Folder())
+	}
+	if err != nil {
+		return errors.Join(err, s.root.RemoveAll(staging))
+	}
+	return SyncDir(s.root, ".")
+}
+
+// prune removes all versions of a model but the one in force and the one before.
+func (s *Store) prune(name string, before Version) {
+	s.mu.Lock()
+	var old []Version
+	if m := s.models[name]; m != nil && m.now != nil {
+		for _, v := range m.versions {
+			if v.Version != m.now.Version && v.Version != before {
+				old = append(old, v.Version)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, v := range old {
+		s.remove(name, v)
+	}
+}
+
+// remove deletes the folder of a version that is not in force.
+func (s *Store) remove(name string, which Version) {
+	s.mu.Lock()
+	m := s.models[name]
+	at := slices.IndexFunc(m.versions, func(v *version) bool { return v.Version == which && v != m.now })
+	folder := ""
+	if at >= 0 {
+		folder = m.versions[at].folder
+		m.versions = slices.Delete(slices.Clone(m.versions), at, at+1)
+	}
+	s.mu.Unlock()
+	if folder == "" {
+		return
+	}
+	if err := s.root.RemoveAll(folder); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.mu.Lock()
+		s.problems = append(s.problems, fmt.Sprintf("%s: removing an old version: %v", folder, err))
+		s.mu.Unlock()
+	}
+}

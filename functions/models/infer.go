@@ -1,0 +1,78 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"app-offload/functions/task"
+)
+
+// Inference answers tasks. It is safe for concurrent use.
+type Inference interface {
+	// Run waits for memory and a session, and computes the answer. It ends early only while it waits: a run itself is not interrupted.
+	Run(ctx context.Context, t *task.Task) (Answer, error)
+}
+
+// Answer is what a model made of a task.
+type Answer struct {
+	Model   string        `json:"model"`
+	Version Version       `json:"version"`
+	Variant string        `json:"variant"`
+	Took    time.Duration `json:"took"` // of reading the input, the run, and reading the output; not of waiting
+
+	Label      string    `json:"label,omitempty"`      // of classes; normal or anomaly of the others
+	Index      int       `json:"index"`                // of the label
+	Confidence float64   `json:"confidence,omitempty"` // calibrated, of the label
+	Scores     []float64 `json:"scores,omitempty"`     // calibrated probability of each label
+	Logits     []float64 `json:"logits,omitempty"`     // before calibration
+	Error      float64   `json:"error,omitempty"`      // mean squared error of a reconstruction, or the score
+	Threshold  float64   `json:"threshold,omitempty"`  // from which Error is an anomaly
+	Anomaly    bool      `json:"anomaly,omitempty"`
+	Values     []float64 `json:"values,omitempty"`    // of models that give numbers
+	Embedding  []float64 `json:"embedding,omitempty"` // for watchers of drift
+}
+
+// Model is the inference by one model of the store, in the version that is in force at each run.
+func (s *Store) Model(name string) Inference { return &inference{store: s, name: name} }
+
+type inference struct {
+	store *Store
+	name  string
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{} }}
+
+func (i *inference) Run(ctx context.Context, t *task.Task) (Answer, error) {
+	lease, err := i.store.Acquire(ctx, i.name)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer lease.Close()
+	m := lease.Manifest
+	start := time.Now()
+	a := Answer{Model: m.Name, Version: m.Version, Variant: m.Variant}
+	memory, _ := scratches.Get().(*scratch)
+	defer scratches.Put(memory)
+	if err := answer(&a, lease, t, memory); err != nil {
+		return Answer{}, fmt.Errorf("running model %s %s on event %.64s: %w", m.Name, m.Version, t.EventID, err)
+	}
+	a.Took = time.Since(start)
+	return a, nil
+}
+
+func answer(a *Answer, lease *Lease, t *task.Task, memory *scratch) error {
+	m := lease.Manifest
+	r, err := m.Input.choose(t)
+	if err != nil {
+		return err
+	}
+	if err := m.Input.fill(lease.Session.Inputs()[0], r, memory); err != nil {
+		return err
+	}
+	if err := lease.Session.Run(); err != nil {
+		return err
+	}
+	return m.Output.read(a, m, lease.Session)
+}

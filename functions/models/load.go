@@ -1,0 +1,155 @@
+package models
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/engine/onnx"
+	"app-offload/functions/engine/tflite"
+)
+
+// EngineOf names the engine of a file by the mark that TensorFlow Lite's files have; those of ONNX have none.
+func EngineOf(file []byte) string {
+	if len(file) >= 8 && string(file[4:8]) == "TFL3" {
+		return "tflite"
+	}
+	return "onnx"
+}
+
+// Load reads a model with the engine of that name. The program takes at most memory bytes for its constants, and as much for a session.
+func Load(name string, file []byte, memory int64) (engine.Program, error) {
+	if memory <= 0 {
+		return nil, fmt.Errorf("loading a model: %d bytes of memory are not enough", memory)
+	}
+	switch name {
+	case "tflite":
+		p, err := tflite.Load(file, tflite.Limits{MaxBytes: memory})
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	case "onnx":
+		p, err := onnx.Load(file, onnx.Limits{MaxBytes: memory})
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	return nil, fmt.Errorf("loading a model: engine %.64q must be one of tflite, onnx", name)
+}
+
+// footprint is the memory of a program with one session: what the engine counts, and the file, to which the program refers.
+func footprint(file []byte, info *engine.Info) int64 { return info.Bytes + int64(len(file)) }
+
+// readFile reads a model's file after its size was compared with the manifest, and checks the digest.
+func readFile(root *os.Root, path string, m *Manifest) ([]byte, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("opening the file: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() != m.Size {
+		return nil, fmt.Errorf("%s has %d bytes (%s), the manifest says %d", path, info.Size(), info.Mode(), m.Size)
+	}
+	file := make([]byte, m.Size)
+	if _, err := io.ReadFull(f, file); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if digest := sha256.Sum256(file); hex.EncodeToString(digest[:]) != m.SHA256 {
+		return nil, fmt.Errorf("%s has the SHA-256 %x, the manifest says %s", path, digest, m.SHA256)
+	}
+	return file, nil
+}
+
+// readSmall reads a file of at most most bytes.
+func readSmall(root *os.Root, path string, most int64) ([]byte, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, most)
+	}
+	return b, nil
+}
+
+// program is a loaded and warmed model.
+type program struct {
+	engine.Program
+	info  engine.Info
+	first engine.Session // warm
+	bytes int64          // with one session
+	took  time.Duration  // of the second run, when caches and memory are warm
+}
+
+// prepare reads, checks, loads and warms one version. It runs the model twice on zeros: the first run takes memory, the second is timed.
+func prepare(root *os.Root, v *version) (*program, error) {
+	m := v.Manifest
+	file, err := readFile(root, v.folder+"/"+m.File, m)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := Load(m.Engine, file, m.memory()-m.Size)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{Program: loaded, info: loaded.Info()}
+	if p.bytes = footprint(file, &p.info); p.bytes > m.memory() {
+		return nil, fmt.Errorf("the model takes %d bytes with one session, its manifest allows %d", p.bytes, m.memory())
+	}
+	if p.first, err = loaded.NewSession(); err != nil {
+		return nil, err
+	}
+	for range 2 {
+		start := time.Now()
+		if err := p.first.Run(); err != nil {
+			return nil, fmt.Errorf("running the model on zeros: %w", err)
+		}
+		p.took = time.Since(start)
+	}
+	p.info.Inputs, p.info.Outputs = specs(p.first.Inputs()), specs(p.first.Outputs())
+	if err := m.fits(&p.info); err != nil {
+		return nil, err
+	}
+	if err := m.checkTensors(&p.info); err != nil {
+		return nil, err
+	}
+	p.first.Reset()
+	return p, nil
+}
+
+// specs are the tensors as they are in a run, where no dimension is open any more.
+func specs(tensors []*engine.Tensor) []engine.Spec {
+	list := make([]engine.Spec, len(tensors))
+	for i, t := range tensors {
+		list[i] = t.Spec
+		list[i].Shape = slices.Clone(t.Shape)
+	}
+	return list
+}
+
+// release closes what has to be closed: an engine outside of Go holds memory that no garbage collector sees.
+func release(what any) {
+	if c, ok := what.(io.Closer); ok {
+		_ = c.Close()
+	}
+}

@@ -1,0 +1,227 @@
+package models
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"app-offload/functions/check"
+	"app-offload/functions/engine"
+)
+
+// Names of files in a model's folder.
+const (
+	ManifestFile  = "manifest.json"
+	SignatureFile = "manifest.json.minisig"
+)
+
+// Limits of a manifest that no configuration changes.
+const (
+	maxManifest = 64 << 10 // bytes
+	maxLabels   = 1000
+	maxLabel    = 64 // bytes
+	maxTensors  = 16
+	maxElements = 1 << 24 // of an input or output
+)
+
+// Variants say where a model is meant to run.
+const (
+	Edge  = "edge"
+	Cloud = "cloud"
+)
+
+// Manifest describes one version of a model: its file, its tensors, how a reading becomes its input, and how its output becomes an answer.
+// A signature of the manifest's bytes covers the model as well, whose digest is in it. FORMAT.md is the reference.
+type Manifest struct {
+	Format  int     `json:"format"`  // 1
+	Name    string  `json:"name"`    // lower case, digits, - and _; at most 48 bytes
+	Version Version `json:"version"` // such as 1.4.0
+	Variant string  `json:"variant"` // edge or cloud
+	Engine  string  `json:"engine"`  // tflite or onnx
+	File    string  `json:"file"`    // in the folder of the manifest
+	SHA256  string  `json:"sha256"`  // of the file, 64 hexadecimal digits in lower case
+	Size    int64   `json:"size"`    // of the file, in bytes
+	Memory  int64   `json:"memory"`  // most bytes that the program may take with one session; 0 is 8 × size + 4 MiB
+
+	Inputs  []Tensor `json:"inputs,omitempty"`  // checked against the file where given
+	Outputs []Tensor `json:"outputs,omitempty"` // likewise
+	Labels  []string `json:"labels,omitempty"`  // of the output's elements, in order
+	Input   Input    `json:"input"`
+	Output  Output   `json:"output"`
+}
+
+// Tensor is the shape of an input or output as the manifest promises it.
+type Tensor struct {
+	Name  string `json:"name,omitempty"`
+	Type  string `json:"type"` // such as int8
+	Shape []int  `json:"shape"`
+}
+
+// TensorsOf are the descriptions of an engine's tensors.
+func TensorsOf(specs []engine.Spec) []Tensor {
+	list := make([]Tensor, len(specs))
+	for i := range specs {
+		list[i] = Tensor{Name: specs[i].Name, Type: specs[i].Type.String(), Shape: slices.Clone(specs[i].Shape)}
+	}
+	return list
+}
+
+// ParseManifest reads a manifest. It refuses unknown keys, since a key that is misspelt would silently change what a model computes.
+func ParseManifest(b []byte) (*Manifest, error) {
+	if len(b) > maxManifest {
+		return nil, fmt.Errorf("reading a manifest: %d bytes, at most %d are allowed", len(b), maxManifest)
+	}
+	m := &Manifest{}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m); err != nil {
+		return nil, fmt.Errorf("reading a manifest: byte %d: %w", d.InputOffset(), err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading a manifest: byte %d: expected its end", d.InputOffset())
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("reading a manifest: %w", err)
+	}
+	return m, nil
+}
+
+// Validate names everything that is wrong.
+func (m *Manifest) Validate() error {
+	p := check.In("")
+	if m.Format != 1 {
+		p.Addf("format", m.Format, "must be 1")
+	}
+	if !validName(m.Name) {
+		p.Addf("name", cut(m.Name), "must be 1 to 48 bytes of a–z, 0–9, - and _, and begin with a letter or digit")
+	}
+	if _, err := m.Version.parts(); err != nil {
+		p.Addf("version", cut(string(m.Version)), "must be numbers separated by dots, such as 1.4.0")
+	}
+	p.OneOf("variant", cut(m.Variant), Edge, Cloud)
+	p.OneOf("engine", cut(m.Engine), "tflite", "onnx")
+	if !validFile(m.File) {
+		p.Addf("file", cut(m.File), "must be the plain name of a file beside the manifest, of letters, digits, '.', '-' and '_'")
+	}
+	if raw, err := hex.DecodeString(m.SHA256); err != nil || len(raw) != sha256.Size || m.SHA256 != strings.ToLower(m.SHA256) {
+		p.Addf("sha256", cut(m.SHA256), "must be 64 hexadecimal digits in lower case")
+	}
+	check.Range(p, "size", m.Size, 1, math.MaxInt32)
+	check.Range(p, "memory", m.Memory, 0, 16<<30)
+	validTensors(p, "inputs", m.Inputs)
+	validTensors(p, "outputs", m.Outputs)
+	if len(m.Labels) > maxLabels {
+		p.Addf("labels", len(m.Labels), "must be at most %d", maxLabels)
+	}
+	for _, l := range m.Labels {
+		if l == "" || len(l) > maxLabel || !check.Printable(l) {
+			p.Addf("labels", cut(l), "must each be 1 to %d bytes of printable text", maxLabel)
+			break
+		}
+	}
+	m.Input.validate(p)
+	m.Output.validate(p, len(m.Labels))
+	return p.Err()
+}
+
+func validTensors(p *check.Problems, key string, list []Tensor) {
+	if len(list) > maxTensors {
+		p.Addf(key, len(list), "must be at most %d", maxTensors)
+	}
+	for i, t := range list {
+		n := 1
+		for _, d := range t.Shape {
+			if d < 1 || d > maxElements/n {
+				p.Addf(fmt.Sprintf("%s[%d].shape", key, i), t.Shape, "must have positive dimensions and at most %d elements", maxElements)
+				break
+			}
+			n *= d
+		}
+	}
+}
+
+// memory is the bound for one session.
+func (m *Manifest) memory() int64 {
+	if m.Memory > 0 {
+		return m.Memory
+	}
+	return 8*m.Size + 4<<20
+}
+
+// Folder is the name of the folder in which a store keeps this version.
+func (m *Manifest) Folder() string {
+	return m.Name + "." + m.Variant + "." + string(m.Version)
+}
+
+// fits compares what the manifest promises with the file.
+func (m *Manifest) fits(info *engine.Info) error {
+	for _, side := range []struct {
+		what  string
+		said  []Tensor
+		found []engine.Spec
+	}{{"input", m.Inputs, info.Inputs}, {"output", m.Outputs, info.Outputs}} {
+		if len(side.said) == 0 {
+			continue
+		}
+		if len(side.said) != len(side.found) {
+			return fmt.Errorf("the manifest has %d %ss, the file %d", len(side.said), side.what, len(side.found))
+		}
+		for i, t := range side.said {
+			f := &side.found[i]
+			if t.Type != f.Type.String() || !slices.Equal(t.Shape, f.Shape) {
+				return fmt.Errorf("%s %d is %s%v in the manifest and %s%v in the file", side.what, i, t.Type, t.Shape, f.Type, f.Shape)
+			}
+		}
+	}
+	return nil
+}
+
+// Describe makes a manifest of a file, for its author to complete. It has the engine's shapes, the file's digest and the memory that
+// the file needs now.
+func Describe(name string, file []byte, memory int64) (*Manifest, error) {
+	kind := EngineOf(file)
+	program, err := Load(kind, file, memory)
+	if err != nil {
+		return nil, err
+	}
+	info := program.Info()
+	digest := sha256.Sum256(file)
+	m := &Manifest{
+		Format: 1, Name: name, Version: "1", Variant: Edge, Engine: kind, File: "model." + kind,
+		SHA256: hex.EncodeToString(digest[:]), Size: int64(len(file)), Memory: footprint(file, &info),
+		Inputs: TensorsOf(info.Inputs), Outputs: TensorsOf(info.Outputs), Input: Input{Kind: Numbers}, Output: Output{Kind: Values},
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("describing a model: %w", err)
+	}
+	return m, nil
+}
+
+func validName(name string) bool {
+	return len(name) >= 1 && len(name) <= 48 && only(name, "-_") && name[0] != '-' && name[0] != '_' && strings.ToLower(name) == name
+}
+
+func validFile(name string) bool {
+	return len(name) >= 1 && len(name) <= 64 && only(name, "-_.") && name[0] != '.' && name != ManifestFile && name != SignatureFile
+}
+
+// only reports whether a text has no bytes but letters, digits and some others.
+func only(text, others string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(others, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// cut keeps a foreign text short in errors.
+func cut(text string) string { return check.Cut(text, maxLabel) }

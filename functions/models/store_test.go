@@ -1,0 +1,271 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Four goroutines run three models while their versions are swapped 150 times, and the memory holds two of the models: no inference fails,
+// each answer is that of a version that was in force, and memory is what it was.
+func TestHotSwapUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"a", "b", "c"}
+	const n = 30_000 // values of input, so that a model takes about 360 KiB
+	install := func(s *Store, name string, v int) error {
+		file := made(t, n, float32(v))
+		at := filepath.Join(dir, ".in-"+name)
+		if err := os.WriteFile(at, file, 0o600); err != nil {
+			return err
+		}
+		return s.Install(t.Context(), text(t, describe(t, name, Version(fmt.Sprint(v)), file)), nil, ".in-"+name, false)
+	}
+	one := describe(t, "a", "1", made(t, n, 1))
+	s := open(t, dir, func(c *Config) { c.MemoryMiB = 1; c.Sessions = 2 })
+	require.Greater(t, 3*one.Memory, s.limit, "the memory must be too small for all three")
+	for _, name := range names {
+		require.NoError(t, install(s, name, 1))
+	}
+	input := numbers("[" + strings.Repeat("1,", n-1) + "1]")
+	var newest [3]atomic.Int64
+	for i := range newest {
+		newest[i].Store(1)
+	}
+	var runs, failed atomic.Int64
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for g := range 4 {
+		wg.Go(func() {
+			for i := g; ctx.Err() == nil; i++ {
+				at := i % len(names)
+				before := newest[at].Load()
+				a, err := s.Model(names[at]).Run(t.Context(), input)
+				if err != nil || a.Values[0] < float64(before) {
+					t.Errorf("%v %v at version %d", err, a.Values, before)
+					failed.Add(1)
+				}
+				runs.Add(1)
+			}
+		})
+	}
+	var low, high uint64
+	for i := range 150 {
+		at, v := i%len(names), i/len(names)+2
+		require.NoError(t, install(s, names[at], v))
+		newest[at].Store(int64(v))
+		require.LessOrEqual(t, s.Counts().Used, s.limit)
+		if heap := heapInUse(); i > 20 {
+			low, high = min(low, heap), max(high, heap)
+		} else {
+			low, high = heap, heap
+		}
+	}
+	stop()
+	wg.Wait()
+	require.Zero(t, failed.Load())
+	c := s.Counts()
+	t.Logf("%d runs, %d loads, %d evictions, heap %d to %d KiB", runs.Load(), c.Loads, c.Evictions, low>>10, high>>10)
+	require.NotZero(t, c.Evictions)
+	require.Less(t, high-low, uint64(16<<20), "memory grows")
+	require.NoError(t, s.Close(t.Context()))
+	require.Zero(t, s.Counts().Used)
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A version that cannot be used leaves the one before in force, and the status says why.
+func TestABadVersionKeepsTheOldOne(t *testing.T) {
+	for name, spoil := range map[string]struct {
+		change func(folder string, m *Manifest)
+		want   string
+	}{
+		"another content":  {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)) }, "has the SHA-256"},
+		"a shorter file":   {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)-1) }, "the manifest says"},
+		"no file":          {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File) }, "no such file"},
+		"a folder instead": {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File); _ = os.Mkdir(f+"/"+m.File, 0o700) }, "the manifest says"},
+		"a way out": {func(f string, m *Manifest) {
+			_ = os.Rename(f+"/"+m.File, filepath.Dir(filepath.Dir(f))+"/out")
+			require.NoError(t, os.Symlink("../../out", f+"/"+m.File))
+		}, "escapes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir() + "/store"
+			put(t, dir, describe(t, "m", "1.9", made(t, 4, 1)), made(t, 4, 1))
+			s := open(t, dir)
+			require.InDelta(t, 1, value(t, s, "m"), 0)
+			m := describe(t, "m", "1.10", made(t, 4, 2))
+			spoil.change(put(t, dir, m, made(t, 4, 2)), m)
+			require.NoError(t, s.Scan(t.Context()))
+			require.InDelta(t, 1, value(t, s, "m"), 0)
+			require.Equal(t, Version("1.9"), status(t, s, "m").Version)
+			require.Contains(t, status(t, s, "m").Problem, spoil.want)
+			require.ErrorContains(t, s.Use(t.Context(), "m", "1.10", false), "keeping version 1.9")
+		})
+	}
+}
+
+func overwrite(t *testing.T, path string, n int) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, make([]byte, n), 0o600))
+}
+
+// What a manifest promises is compared with the file, and its memory is a bound.
+func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
+	file := made(t, 4, 1)
+	for want, change := range map[string]func(*Manifest){
+		"is float32[1 5] in the manifest":        func(m *Manifest) { m.Inputs[0].Shape = []int{1, 5} },
+		"the manifest has 2 outputs, the file 1": func(m *Manifest) { m.Outputs = append(m.Outputs, m.Outputs[0]) },
+		"bytes":                                  func(m *Manifest) { m.Memory = m.Size + 8 },
+		"the model has 1":                        func(m *Manifest) { m.Output.Tensor = 1 },
+		"does not fit the kind reconstruction":   func(m *Manifest) { m.Output = Output{Kind: Reconstruction, Threshold: 1} },
+		"pictures want the shape":                func(m *Manifest) { m.Input.Kind = Image },
+	} {
+		dir := t.TempDir()
+		put(t, dir, describe(t, "m", "1", file, change), file)
+		s := open(t, dir)
+		require.Contains(t, status(t, s, "m").Problem, want)
+		_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// A rollback must be asked for, stays over a restart and a scan, and ends with a version that is newer than all.
+func TestRollback(t *testing.T) {
+	dir := t.TempDir()
+	for v := range 3 {
+		put(t, dir, describe(t, "m", Version(fmt.Sprint(v+1)), made(t, 4, float32(v+1))), made(t, 4, float32(v+1)))
+	}
+	s := open(t, dir)
+	require.InDelta(t, 3, value(t, s, "m"), 0)
+	require.ErrorIs(t, s.Use(t.Context(), "m", "2", false), ErrOlder)
+	require.ErrorIs(t, s.Use(t.Context(), "m", "7", true), ErrUnknown)
+	require.NoError(t, s.Use(t.Context(), "m", "2", true))
+	require.InDelta(t, 2, value(t, s, "m"), 0)
+	require.NoError(t, s.Scan(t.Context()))
+	require.NoError(t, s.Close(t.Context()))
+	s = open(t, dir)
+	require.InDelta(t, 2, value(t, s, "m"), 0)
+	require.ErrorIs(t, s.Use(t.Context(), "m", "3", false), ErrOlder, "version 3 was left for a reason")
+	require.NoError(t, s.Use(t.Context(), "m", "2", false), "what is in force may be asked for again")
+	put(t, dir, describe(t, "m", "3.1", made(t, 4, 31)), made(t, 4, 31))
+	require.NoError(t, s.Scan(t.Context()))
+	require.InDelta(t, 31, value(t, s, "m"), 0)
+}
+
+// An install of an older version is refused, one of the same content is none, and two versions are kept.
+func TestInstall(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	install := func(v string, value float32, rollback bool) error {
+		file := made(t, 4, value)
+		require.NoError(t, os.WriteFile(dir+"/.in", file, 0o600))
+		return s.Install(t.Context(), text(t, describe(t, "m", Version(v), file)), nil, ".in", rollback)
+	}
+	for v := 1; v <= 4; v++ {
+		require.NoError(t, install(fmt.Sprint(v), float32(v), false))
+		require.InDelta(t, float64(v), value(t, s, "m"), 0)
+	}
+	require.Equal(t, []Version{"3", "4"}, status(t, s, "m").Versions)
+	require.NoError(t, install("4", 4, false))
+	require.NoFileExists(t, dir+"/.in")
+	require.ErrorContains(t, install("4", 5, false), "with another manifest")
+	require.ErrorIs(t, install("2", 2, false), ErrOlder)
+	require.NoError(t, install("2", 2, true))
+	require.InDelta(t, 2, value(t, s, "m"), 0)
+	file := made(t, 4, 9)
+	require.NoError(t, os.WriteFile(dir+"/.in", []byte("x"), 0o600))
+	err := s.Install(t.Context(), text(t, describe(t, "m", "9", file)), nil, ".in", false)
+	require.ErrorContains(t, err, "keeping version 2")
+	require.InDelta(t, 2, value(t, s, "m"), 0)
+	require.NoDirExists(t, dir+"/m.edge.9", "a version that failed is not kept")
+	require.Equal(t, Version("4"), status(t, s, "m").Newest)
+}
+
+// Pinned models stay, others leave by age, and a model for which there is never room is refused at once.
+func TestPinsAndAge(t *testing.T) {
+	dir := t.TempDir()
+	const n = 30_000
+	for i, name := range []string{"a", "b", "c"} {
+		put(t, dir, describe(t, name, "1", made(t, n, float32(i))), made(t, n, float32(i)))
+	}
+	put(t, dir, describe(t, "huge", "1", made(t, n, 1), func(m *Manifest) { m.Memory = 2 << 20 }), made(t, n, 1))
+	s := open(t, dir, func(c *Config) { c.MemoryMiB = 1; c.Pin = []string{"a"}; c.Sessions = 1 })
+	hold := func(name string) error {
+		l, err := s.Acquire(t.Context(), name)
+		if err == nil {
+			l.Close()
+		}
+		return err
+	}
+	for range 3 {
+		require.NoError(t, hold("b"))
+		require.NoError(t, hold("c"))
+	}
+	require.True(t, status(t, s, "a").Loaded)
+	require.Equal(t, 1, status(t, s, "a").Sessions)
+	require.ErrorIs(t, hold("huge"), ErrTooBig)
+	require.ErrorIs(t, hold("nothing"), ErrUnknown)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	l, err := s.Acquire(t.Context(), "b")
+	require.NoError(t, err)
+	_, err = s.Acquire(ctx, "b")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "one session, which is in use")
+	l.Close()
+	l.Close()
+	require.NoError(t, hold("b"))
+}
+
+// Close waits for those who run a model.
+func TestCloseWaitsForUsers(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir)
+	l, err := s.Acquire(t.Context(), "m")
+	require.NoError(t, err)
+	done := make(chan error)
+	go func() { done <- s.Close(context.Background()) }()
+	time.AfterFunc(10*time.Millisecond, l.Close)
+	require.NoError(t, <-done)
+	require.Nil(t, l.Session)
+	_, err = s.Acquire(t.Context(), "m")
+	require.ErrorIs(t, err, ErrClosed)
+	require.Zero(t, s.Counts().Used)
+}
+
+// Folders that are no models are named, and harm no other.
+func TestStrangeFolders(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "good", "1", made(t, 4, 1)), made(t, 4, 1))
+	put(t, dir, describe(t, "cloudy", "1", made(t, 4, 1), func(m *Manifest) { m.Variant = Cloud }), made(t, 4, 1))
+	twice := put(t, dir, describe(t, "twin", "1", made(t, 4, 1)), made(t, 4, 1))
+	require.NoError(t, os.CopyFS(dir+"/twin-again", os.DirFS(twice)))
+	for name, content := range map[string]string{"empty": "", "text": "hello", "typo": `{"format":1,"nmae":"x"}`, "more": `{"format":1}{}`, "large": strings.Repeat(" ", maxManifest+1)} {
+		require.NoError(t, os.Mkdir(dir+"/"+name, 0o700))
+		require.NoError(t, os.WriteFile(dir+"/"+name+"/"+ManifestFile, []byte(content), 0o600))
+	}
+	s := open(t, dir)
+	list, problems := s.Status()
+	require.Len(t, list, 2)
+	require.Len(t, problems, 6, "%q", problems)
+	require.InDelta(t, 1, value(t, s, "good"), 0)
+	require.NoError(t, os.WriteFile(dir+"/"+stateFile, []byte("{"), 0o600))
+	_, err := Open(t.Context(), s.cfg, nil)
+	require.ErrorContains(t, err, stateFile)
+	require.False(t, errors.Is(err, os.ErrNotExist))
+}
