@@ -1,8 +1,6 @@
 package models
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -91,9 +89,4 @@ func status(t testing.TB, s *Store, name string) Status {
 	}
 	require.Fail(t, "no such model", name)
 	return Status{}
-}
-
-func digest(b []byte) string {
-	d := sha256.Sum256(b)
-	return hex.EncodeToString(d[:])
 }
