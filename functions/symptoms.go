@@ -215,7 +215,8 @@ func linkDown(s *Service, _ *memory) (Severity, string) {
 }
 
 func consumerSilent(s *Service, _ *memory) (Severity, string) {
-	return when(s.exporter.Stats().ReceiptsSilent, Warning, "the broker acknowledges batches, but no receipts come: is offload-cloud running, and reading from this broker?")
+	st := s.exporter.Stats()
+	return when(st.ReceiptsSilent, Warning, "%s", st.Silence)
 }
 
 func learnedNotKept(s *Service, _ *memory) (Severity, string) {

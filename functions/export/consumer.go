@@ -29,6 +29,7 @@ func (x *Exporter) hearAnnouncement(s *session, msg []byte) {
 
 func (x *Exporter) announced(a *seal.Announcement) {
 	now := time.Now()
+	x.greeted = quote(a.Consumer)
 	x.obey(a.Limits, now)
 	silent := x.window.silent()
 	x.window.announced(now)
@@ -36,6 +37,19 @@ func (x *Exporter) announced(a *seal.Announcement) {
 	if silent && !x.window.silent() {
 		x.deps.Log.Infof("export: consumer=%s subscribes, repeating what is not receipted", quote(a.Consumer))
 	}
+}
+
+// silence says that no receipts come, and what to do. A broker may answer a subscription as if it granted it and deliver nothing, as mosquitto does
+// for a topic that its access list denies; silence is all there is to see of that.
+func (x *Exporter) silence() string {
+	topic := seal.ReceiptTopic(x.deps.Node)
+	text := fmt.Sprintf("the broker acknowledges batches, but no receipt has come for %s; all records are kept: ", x.cfg.ReceiptTimeout)
+	if x.greeted == "" {
+		return text + fmt.Sprintf("start offload-cloud for node %q at this broker, and see that the broker's access rules let it read %s/# and publish to %s, and let this node read %s",
+			x.deps.Node, seal.TopicRoot+x.deps.Node, topic, topic)
+	}
+	return text + fmt.Sprintf("consumer=%s has announced itself at this broker; start offload-cloud if it does not run, else see that the broker's access rules let this node read %s, and the consumer read %s/# and publish to %s",
+		x.greeted, topic, seal.TopicRoot+x.deps.Node, topic)
 }
 
 // leastMessage is what a consumer's limit is taken for at least: nothing would leave below it.

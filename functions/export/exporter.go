@@ -133,6 +133,7 @@ type Exporter struct {
 	rivals     rivals
 	conflicts  conflicts
 	consumer   seal.ConsumerLimits
+	greeted    string // the consumer that announced itself last, quoted
 	holds      holds
 	said       map[[2]string]bool // the holds that were logged
 	excluded   map[string]bool    // as the scheduler knows it
@@ -364,10 +365,14 @@ func (x *Exporter) report() {
 			unacked++
 		}
 	}
-	held := x.held(time.Now())
+	held, silence := x.held(time.Now()), ""
+	if w.silent() {
+		silence = x.silence()
+	}
 	x.stats.do(func(s *Stats) {
 		s.Inflight, s.InflightBytes, s.Unacked = len(w.entries), w.bytes, unacked
 		s.ReceiptsSilent, s.Resent = w.silent(), uint64(w.resent)
+		s.Silence = silence
 		s.Holds, s.Isolated = held, len(w.isolated)
 	})
 }

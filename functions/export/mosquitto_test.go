@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -264,6 +265,33 @@ func TestMosquittoWithCertificatesAndPassword(t *testing.T) {
 	c.look(func() { require.Len(t, c.stored, 1000+3*620) })
 	require.Zero(t, r.Stats().SetAside)
 	require.Zero(t, r.log.with("canary"))
+}
+
+// mosquitto answers a denied subscription as if it granted it. What is wrong shows as silence only, which log and status name with the topic; the
+// records stay and leave once the rule is gone.
+func TestMosquittoDeniesTheReceiptTopic(t *testing.T) {
+	acl := filepath.Join(t.TempDir(), "acl")
+	allow := func(node string) {
+		require.NoError(t, os.WriteFile(acl, []byte("user cloud\ntopic readwrite #\nuser node\ntopic readwrite #\n"+node), 0o600))
+	}
+	topic := seal.ReceiptTopic(node)
+	allow("topic deny " + topic + "\n")
+	m := startMosquitto(t, "acl_file "+acl)
+	m.consumer()
+	s := newShelf(t)
+	r := newRig(t, m.config(), s, m.credentials)
+	for range 50 {
+		s.put("d", 20, 200)
+	}
+	until(t, "log and status name the topic", func() bool {
+		st := r.Stats()
+		return r.log.with("WARN", "no receipt has come", "let this node read "+topic) == 1 && st.ReceiptsSilent && strings.Contains(st.Silence, topic)
+	})
+	require.Zero(t, r.Stats().SetAside)
+	allow("")
+	require.NoError(t, m.cmd.Process.Signal(syscall.SIGHUP))
+	r.settled()
+	require.Empty(t, r.Stats().Silence)
 }
 
 func TestMosquittoRefusesWhoIsNotKnown(t *testing.T) {

@@ -322,9 +322,7 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 	}
 	if v.silent {
 		x.stats.failed("receipts_silent")
-		x.deps.Log.Warnf("export: the broker acknowledges, but no receipt has come for %s; all records are kept: start offload-cloud for node %q, "+
-			"and see that the broker's rules let it read %s/# and publish to %s, and let the node read that",
-			x.cfg.ReceiptTimeout, x.deps.Node, seal.TopicRoot+x.deps.Node, seal.ReceiptTopic(x.deps.Node))
+		x.deps.Log.Warnf("export: %s", x.silence())
 	}
 	if v.anew || (!r.retry.IsZero() && !now.Before(r.retry)) {
 		r.dialNext(ctx)

@@ -22,11 +22,12 @@ type Stats struct {
 	Bytes       uint64            `json:"bytes"`       // message bytes acknowledged
 	Errors      map[string]uint64 `json:"errors"`      // by kind
 
-	Inflight       int  `json:"inflight"`      // batches under way
-	InflightBytes  int  `json:"inflightBytes"` // their record bytes
-	Unacked        int  `json:"unacked"`       // of those batches, not acknowledged
-	Connected      bool `json:"connected"`
-	ReceiptsSilent bool `json:"receiptsSilent"` // the broker acknowledges, but nobody receipts
+	Inflight       int    `json:"inflight"`      // batches under way
+	InflightBytes  int    `json:"inflightBytes"` // their record bytes
+	Unacked        int    `json:"unacked"`       // of those batches, not acknowledged
+	Connected      bool   `json:"connected"`
+	ReceiptsSilent bool   `json:"receiptsSilent"`    // the broker acknowledges, but no receipts come
+	Silence        string `json:"silence,omitempty"` // what to do about that, for people
 
 	Isolated int                 `json:"isolated"` // records that were refused alone and are kept out of the way of others
 	Holds    []Hold              `json:"holds"`    // why records do not leave although the link is up
