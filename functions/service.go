@@ -266,7 +266,11 @@ func (s *Service) openIntake() (err error) {
 		return err
 	}
 	s.quarantine.OnNotice(func(r intake.Rejected) {
-		s.log.Warnf("a message on %q is no event and was set aside, reason %s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, r.Reason, r.Detail)
+		what := "is not an event"
+		if r.Reason == intake.ReasonUnsendable {
+			what = "holds an event that fits no message"
+		}
+		s.log.Warnf("quarantined a message: topic=%q %s: reason=%s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, what, r.Reason, r.Detail)
 	})
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
 		s.setAside = func(ev *task.Event, cause error) {

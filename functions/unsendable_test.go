@@ -10,6 +10,18 @@ import (
 	"app-offload/functions/intake"
 )
 
+// warnings keeps what is logged of messages.
+type warnings struct {
+	testLog
+	lines []string
+}
+
+func (w *warnings) Warnf(format string, a ...any) {
+	if line := fmt.Sprintf(format, a...); strings.Contains(line, "quarantined a message") {
+		w.lines = append(w.lines, line)
+	}
+}
+
 // An event that fits no message even in pieces is held, or, where the configuration says so, refused at the door: set aside with its
 // reason, counted, and concluded, so that it comes no second time.
 func TestWhatCanNeverLeaveIsRefusedAtTheDoor(t *testing.T) {
@@ -30,7 +42,10 @@ func TestWhatCanNeverLeaveIsRefusedAtTheDoor(t *testing.T) {
 	} {
 		cfg := testConfig(t, nil, "cloud")
 		cfg.Intake.Unsendable, cfg.Seal.MaxMessageKiB, cfg.Writable.Batch.MaxKiB = c.how, 64, 64
-		s := open(t, cfg, &bin{})
+		log := &warnings{testLog: testLog{t}}
+		s, err := New(cfg, Deps{Name: "app-offload", Log: log, Secrets: noSecrets{}, Publisher: &bin{}})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Stop() })
 		s.Start()
 		require.NoError(t, s.Receive(Message{Topic: "events/x", ContentType: intake.ContentTypeJSON, Payload: payload(c.tags, c.text)}))
 		require.Equal(t, c.aside, s.quarantine.Counts()[intake.ReasonUnsendable], "%+v", c)
@@ -38,6 +53,8 @@ func TestWhatCanNeverLeaveIsRefusedAtTheDoor(t *testing.T) {
 			require.Zero(t, s.Counts().Accepted)
 			require.Contains(t, s.Quarantined()[0].Detail, "at most ")
 			require.Equal(t, "events/x", s.Quarantined()[0].Topic)
+			require.Len(t, log.lines, 1)
+			require.Contains(t, log.lines[0], "holds an event that fits no message")
 			continue
 		}
 		require.Positive(t, s.Counts().Accepted)

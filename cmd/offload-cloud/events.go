@@ -53,6 +53,10 @@ func eventsVerb(ctx context.Context, args []string, std streams) error {
 	if _, err := parse(fs, args); err != nil {
 		return err
 	}
+	if *after < 0 || *limit < 0 {
+		fmt.Fprintf(fs.Output(), "-after %d -limit %d: must be at least 0\n", *after, *limit)
+		return errUsage
+	}
 	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
 	if err != nil {
 		return err

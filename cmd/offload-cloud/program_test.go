@@ -238,6 +238,9 @@ func TestEventsAreJoinedFromTheirChunks(t *testing.T) {
 	require.JSONEq(t, `{"id":"event-2","value":"[1, 2, 3, 4]"}`, string(lines[2].Data))
 	require.Equal(t, 1, strings.Count(verb(t, "events", "-store", db, "-limit", "1", "-after", fmt.Sprint(lines[0].ID)), "\n"))
 	require.Empty(t, verb(t, "events", "-store", db, "-device", "other"))
+	refused := &buffer{}
+	require.Equal(t, 2, run(t.Context(), []string{"events", "-store", db, "-after", "-1"}, streams{&buffer{}, refused}))
+	require.Contains(t, refused.String(), "-after -1")
 }
 
 // cutEvent is an event of which an array was cut out in two chunks.

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	folderQueue  = 64 // payloads on their way to the disk
+	folderQueue  = 64      // payloads on their way to the disk,
+	folderBytes  = 1 << 20 // and their bytes, where Intake.QuarantineKiB is not more
 	folderSuffix = ".rejected.json"
 )
 
@@ -23,6 +24,8 @@ type folder struct {
 	dir       string
 	maxBytes  int64
 	queue     chan Rejected
+	maxQueued int64        // bytes that wait for the disk, but for a single payload
+	queued    atomic.Int64 // bytes that wait or are being written
 	stop      chan struct{}
 	done      chan struct{}
 	unwritten atomic.Uint64
@@ -38,8 +41,8 @@ type folderFile struct {
 	size int64
 }
 
-func openFolder(dir string, maxBytes int64) (*folder, error) {
-	f := &folder{dir: dir, maxBytes: maxBytes, queue: make(chan Rejected, folderQueue), stop: make(chan struct{}), done: make(chan struct{})}
+func openFolder(dir string, maxBytes, maxQueued int64) (*folder, error) {
+	f := &folder{dir: dir, maxBytes: maxBytes, maxQueued: maxQueued, queue: make(chan Rejected, folderQueue), stop: make(chan struct{}), done: make(chan struct{})}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -56,11 +59,18 @@ func openFolder(dir string, maxBytes int64) (*folder, error) {
 	return f, nil
 }
 
-// offer hands a payload over, unless the disk is behind.
+// offer hands a payload over, unless the disk is behind by too many payloads or bytes.
 func (f *folder) offer(entry Rejected) {
+	size := int64(entry.bytes())
+	if total := f.queued.Add(size); total > size && total > f.maxQueued {
+		f.queued.Add(-size)
+		f.unwritten.Add(1)
+		return
+	}
 	select {
 	case f.queue <- entry:
 	default:
+		f.queued.Add(-size)
 		f.unwritten.Add(1)
 	}
 }
@@ -85,6 +95,7 @@ func (f *folder) run() {
 }
 
 func (f *folder) try(entry Rejected) {
+	defer f.queued.Add(-int64(entry.bytes()))
 	if err := f.write(entry); err != nil {
 		f.unwritten.Add(1)
 		f.err = err

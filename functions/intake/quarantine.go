@@ -65,7 +65,7 @@ func NewQuarantine(cfg Config) (*Quarantine, error) {
 	if err := os.MkdirAll(cfg.QuarantineDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
 	}
-	f, err := openFolder(cfg.QuarantineDir, int64(cfg.QuarantineDirMiB)<<20)
+	f, err := openFolder(cfg.QuarantineDir, int64(cfg.QuarantineDirMiB)<<20, int64(max(q.maxBytes, folderBytes)))
 	if err != nil {
 		return nil, fmt.Errorf("reading the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
 	}

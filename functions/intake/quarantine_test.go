@@ -103,6 +103,23 @@ func TestQuarantineFolderIsBounded(t *testing.T) {
 	require.True(t, strings.HasSuffix(entries[0].Name(), "-bad_id.rejected.json"))
 }
 
+// What waits for a slow disk is bounded in bytes, not only in number; one payload always may.
+func TestWhatWaitsForTheFolderIsBoundedInBytes(t *testing.T) {
+	f := &folder{maxQueued: 1000, queue: make(chan Rejected, folderQueue)}
+	f.offer(Rejected{Payload: make([]byte, 1500)})
+	f.offer(Rejected{Payload: make([]byte, 1)})
+	require.Len(t, f.queue, 1)
+	require.Equal(t, uint64(1), f.unwritten.Load())
+	f.dir = t.TempDir()
+	f.maxBytes = 1 << 20
+	f.try(<-f.queue)
+	for range 10 {
+		f.offer(Rejected{Payload: make([]byte, 300)})
+	}
+	require.Len(t, f.queue, 3)
+	require.Equal(t, uint64(8), f.unwritten.Load())
+}
+
 func TestQuarantineSaysWhenTheFolderFails(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.QuarantineDir = filepath.Join(t.TempDir(), "file")

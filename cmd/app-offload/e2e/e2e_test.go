@@ -27,6 +27,7 @@ func TestRealStack(t *testing.T) {
 				do(t, s)
 				t.Logf("%-55s %6.1f s", what, time.Since(begin).Seconds())
 			}
+			step("starts and stops without core-metadata", missesNoMetadata)
 			step("registered, healthy and ready", comesUp)
 			step("every Writable changes while events flow", changesLive)
 			step("a mistake keeps the old configuration", refusesMistakes)
@@ -37,6 +38,30 @@ func TestRealStack(t *testing.T) {
 			step("leaves in order", leaves)
 		})
 	}
+}
+
+// stopTime is the longest time that a stop may take: 8 s, and what a busy machine adds.
+const stopTime = 15 * time.Second
+
+// missesNoMetadata starts app-offload where core-metadata neither runs nor is registered. It becomes ready, and SIGTERM ends it, also
+// while it still waits for the bus.
+func missesNoMetadata(t *testing.T, s *stack) {
+	s.offload.start()
+	ready := s.timed("ready without core-metadata", func() bool { code, _ := s.ready(); return code == http.StatusOK })
+	require.Less(t, ready, 30*time.Second)
+	begin := time.Now()
+	require.NoError(t, s.offload.stop(), s.offload.log.tail())
+	require.Less(t, time.Since(begin), stopTime, s.offload.log.tail())
+	require.False(t, s.consul.registered("app-offload"), "it is not registered any more")
+
+	require.NoError(t, s.bus.stop())
+	s.offload.start()
+	time.Sleep(3 * time.Second) // it waits for the bus by then
+	begin = time.Now()
+	_ = s.offload.stop() // a start that did not succeed may end with a failure
+	require.Less(t, time.Since(begin), stopTime, s.offload.log.tail())
+	s.bus.begin()
+	s.startMetadata()
 }
 
 // comesUp starts app-offload before the bus and before any device service, and holds it against what EdgeX and its operator

@@ -2,18 +2,21 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+	"github.com/stretchr/testify/require"
 )
 
 // metadata is the one part of the stack that is a stand-in: as much of core-metadata's REST API as a device service asks for
 // at its start. It knows one device for each service, of the profile with the service's name.
 type metadata struct{ *httptest.Server }
 
-func newMetadata(t *testing.T) metadata {
+// newMetadata starts it on a port.
+func newMetadata(t *testing.T, port string) metadata {
 	t.Helper()
 	mux := http.NewServeMux()
 	answer := func(code int, body any) http.HandlerFunc {
@@ -28,7 +31,12 @@ func newMetadata(t *testing.T) metadata {
 	mux.HandleFunc("GET /api/v3/deviceservice/name/{service}", answer(http.StatusNotFound,
 		map[string]any{"apiVersion": "v3", "statusCode": http.StatusNotFound, "message": "not registered yet"}))
 	mux.HandleFunc("POST /api/v3/deviceservice", answer(http.StatusMultiStatus, created))
-	server := httptest.NewServer(mux)
+	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(mux)
+	require.NoError(t, server.Listener.Close())
+	server.Listener = listener
+	server.Start()
 	t.Cleanup(server.Close)
 	return metadata{server}
 }

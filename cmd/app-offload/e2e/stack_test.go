@@ -69,6 +69,7 @@ type stack struct {
 	api      string
 	dsn      string
 	cloudURL string
+	metadata string // the port of core-metadata
 	pause    string // the file that silences the devices while it exists
 }
 
@@ -94,16 +95,21 @@ func newStack(t *testing.T, startBus func(*testing.T) *bus) *stack {
 
 func binary(name string) string { return filepath.Join(os.Getenv("E2E_BIN"), name) }
 
-// configure puts the common configuration into Consul, as core-common-config-bootstrapper does, and registers the stand-in.
+// configure puts the common configuration into Consul, as core-common-config-bootstrapper does.
 func (s *stack) configure() {
 	s.t.Helper()
-	m := newMetadata(s.t)
-	_, port, _ := strings.Cut(strings.TrimPrefix(m.URL, "http://"), ":")
+	s.metadata = freePort(s.t)
 	const bootstrapper = keys + "core-common-config-bootstrapper/"
-	s.consul.putTree(bootstrapper, fmt.Sprintf(common, s.consul.port, s.bus.config, port))
+	s.consul.putTree(bootstrapper, fmt.Sprintf(common, s.consul.port, s.bus.config, s.metadata))
 	require.NoError(s.t, s.consul.put(bootstrapper+"IsCommonConfigReady", "true"))
+}
+
+// startMetadata starts the stand-in, and registers it.
+func (s *stack) startMetadata() {
+	s.t.Helper()
+	m := newMetadata(s.t, s.metadata)
 	_, err := s.consul.call(http.MethodPut, "agent/service/register", fmt.Sprintf(
-		`{"ID":"core-metadata","Name":"core-metadata","Address":"127.0.0.1","Port":%s,"Check":{"HTTP":"%s/api/v3/ping","Interval":"1s","Status":"passing"}}`, port, m.URL))
+		`{"ID":"core-metadata","Name":"core-metadata","Address":"127.0.0.1","Port":%s,"Check":{"HTTP":"%s/api/v3/ping","Interval":"1s","Status":"passing"}}`, s.metadata, m.URL))
 	require.NoError(s.t, err)
 }
 
