@@ -1,0 +1,128 @@
+package models
+
+import (
+	"crypto/rand"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"aead.dev/minisign"
+	"github.com/stretchr/testify/require"
+)
+
+func keys(t testing.TB) (minisign.PublicKey, minisign.PrivateKey) {
+	t.Helper()
+	public, private, err := minisign.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	return public, private
+}
+
+// hashed signs as minisign does today: ED, over BLAKE2b-512.
+func hashed(t testing.TB, key minisign.PrivateKey, message []byte) []byte {
+	t.Helper()
+	r := minisign.NewReader(strings.NewReader(string(message)))
+	_, err := r.Read(make([]byte, len(message)+1))
+	require.NoError(t, err)
+	return r.SignWithComments(key, "model m", "by a test")
+}
+
+// Both forms of a signature are accepted; one that is changed anywhere, or by another key, is not.
+func TestSignatures(t *testing.T) {
+	public, private := keys(t)
+	_, stranger := keys(t)
+	file, err := public.MarshalText()
+	require.NoError(t, err)
+	for _, key := range []string{public.String(), string(file)} {
+		trust, err := ParseTrust([]string{key})
+		require.NoError(t, err)
+		message := []byte(`{"format":1}`)
+		for name, signature := range map[string][]byte{
+			"ED": hashed(t, private, message), "Ed": minisign.SignWithComments(private, message, "model m", "by a test"),
+		} {
+			comment, err := trust.Verify(message, signature)
+			require.NoError(t, err, name)
+			require.Equal(t, "model m", comment)
+			_, err = trust.Verify([]byte(`{"format":2}`), signature)
+			require.ErrorContains(t, err, "does not fit the manifest")
+			_, err = trust.Verify(message, []byte(strings.Replace(string(signature), "model m", "model n", 1)))
+			require.ErrorContains(t, err, "does not fit the manifest", "the trusted comment is signed")
+			for i := range signature {
+				changed := append([]byte(nil), signature...)
+				changed[i] ^= 1
+				if _, err := trust.Verify(message, changed); err == nil { // another comment, or bits of base64 that mean nothing
+					var was, is minisign.Signature
+					require.NoError(t, was.UnmarshalText(signature))
+					require.NoError(t, is.UnmarshalText(changed))
+					require.True(t, was.Equal(is), "byte %d", i)
+				}
+			}
+		}
+		_, err = trust.Verify(message, hashed(t, stranger, message))
+		require.ErrorContains(t, err, "not trusted")
+		for _, bad := range []string{"", "x", "untrusted comment: \n\n\n", strings.Repeat("a", maxSignature+1)} {
+			_, err = trust.Verify(message, []byte(bad))
+			require.Error(t, err, bad)
+		}
+	}
+	_, err = ParseTrust([]string{"RWQ"})
+	require.ErrorContains(t, err, "public key 0")
+	comment, err := Trust{}.Verify([]byte("x"), nil)
+	require.NoError(t, err, "without keys nothing is verified")
+	require.Empty(t, comment)
+}
+
+// A store with keys takes no model without a signature, and one with it.
+func TestAStoreWithKeys(t *testing.T) {
+	public, private := keys(t)
+	dir := t.TempDir()
+	m := describe(t, "m", "1", made(t, 4, 1))
+	folder := put(t, dir, m, made(t, 4, 1))
+	s := open(t, dir, func(c *Config) { c.Keys = []string{public.String()} })
+	_, problems := s.Status()
+	require.Len(t, problems, 1)
+	require.Contains(t, problems[0], "not signed")
+	require.NoError(t, os.WriteFile(folder+"/"+SignatureFile, hashed(t, private, text(t, m)), 0o600))
+	require.NoError(t, s.Scan(t.Context()))
+	require.InDelta(t, 1, value(t, s, "m"), 0)
+	require.Equal(t, "model m", status(t, s, "m").Signed)
+}
+
+// The program minisign accepts what is signed here, and what it signs is accepted here.
+func TestMinisign(t *testing.T) {
+	program, err := exec.LookPath("minisign")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("minisign is missing")
+		}
+		t.Skip("minisign is not installed")
+	}
+	dir := t.TempDir()
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(program, args...) //nolint:gosec // arguments of this test
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	message := text(t, describe(t, "m", "1", made(t, 4, 1)))
+	require.NoError(t, os.WriteFile(dir+"/"+ManifestFile, message, 0o600))
+	public, private := keys(t)
+	require.NoError(t, os.WriteFile(dir+"/"+SignatureFile, hashed(t, private, message), 0o600))
+	require.Contains(t, run("-V", "-m", ManifestFile, "-P", public.String()), "verified")
+
+	run("-G", "-W", "-p", "its.pub", "-s", "its.key")
+	key, err := os.ReadFile(dir + "/its.pub")
+	require.NoError(t, err)
+	trust, err := ParseTrust([]string{string(key)})
+	require.NoError(t, err)
+	for _, form := range []string{"-H", "-l"} {
+		run("-S", form, "-s", "its.key", "-m", ManifestFile, "-x", "by-"+form, "-t", "model m")
+		signature, err := os.ReadFile(dir + "/by-" + form)
+		require.NoError(t, err)
+		comment, err := trust.Verify(message, signature)
+		require.NoError(t, err, form)
+		require.Equal(t, "model m", comment)
+	}
+}
