@@ -1,0 +1,287 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"app-offload/functions/check"
+	"app-offload/functions/clock"
+	"app-offload/functions/models"
+)
+
+// Errors that callers branch on.
+var (
+	ErrNoOffer = errors.New("a chunk of a model that was not offered, or is complete")
+	ErrGivenUp = errors.New("given up after several downloads with a wrong digest")
+)
+
+// Config bounds a receiver. Zero values stand for the defaults.
+type Config struct {
+	Partials   int           // deliveries at the same time, 4; a further one replaces the one that was idle longest
+	Window     int           // chunks asked for at once, 32
+	RetryAfter time.Duration // without a chunk, after which missing ones are asked for again, 10 s
+	Tries      int           // downloads of one version whose digest is wrong, 3
+}
+
+func (c Config) orDefault() Config {
+	if c.Partials <= 0 {
+		c.Partials = 4
+	}
+	if c.Window <= 0 {
+		c.Window = 32
+	}
+	if c.RetryAfter <= 0 {
+		c.RetryAfter = 10 * time.Second
+	}
+	if c.Tries <= 0 {
+		c.Tries = 3
+	}
+	return c
+}
+
+// Receiver takes deliveries into a store. Its disk is bounded by Partials files of the store's limit. It is safe for concurrent use; the last
+// chunk of a file is answered after the model was loaded.
+type Receiver struct {
+	cfg   Config
+	store *models.Store
+	clock *clock.Clock
+
+	mu   sync.Mutex
+	open map[ID]*partial
+}
+
+// NewReceiver takes up the deliveries that a process before has begun. What it cannot take up is removed.
+func NewReceiver(store *models.Store, cfg Config, c *clock.Clock) (*Receiver, error) {
+	r := &Receiver{cfg: cfg.orDefault(), store: store, clock: c.Or(), open: map[ID]*partial{}}
+	d, err := store.Root().Open(incoming)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("taking up deliveries of models: %w", check.Access(err))
+	}
+	names, err := d.Readdirnames(1000)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return nil, fmt.Errorf("taking up deliveries of models: %w", err)
+	}
+	for _, name := range names {
+		if r.resume(name) {
+			continue
+		}
+		if err := store.Root().RemoveAll(incoming + "/" + name); err != nil {
+			return nil, fmt.Errorf("removing a delivery that cannot be taken up: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// resume reports whether a folder is a delivery that goes on.
+func (r *Receiver) resume(name string) bool {
+	msg, err := r.store.Root().ReadFile(incoming + "/" + name + offerAt)
+	if err != nil || len(r.open) >= r.cfg.Partials {
+		return false
+	}
+	o, _, err := DecodeDown(msg)
+	if err != nil || o == nil || o.ID().String() != name {
+		return false
+	}
+	m, err := r.store.Accepts(o.Manifest, o.Signature, o.Rollback)
+	if err != nil {
+		return false
+	}
+	p := newPartial(r.store.Root(), o, m)
+	if p.resume() != nil {
+		_ = p.close()
+		return false
+	}
+	p.active = r.clock.Now() - int64(r.cfg.RetryAfter) // asks at once
+	r.open[p.id] = p
+	return true
+}
+
+// Handle takes a message of the node's topic. The reply, if it is not nil, is to be published on WantTopic, also where there is an error: the
+// error is for the log. A message that is not valid has no effect and no reply.
+func (r *Receiver) Handle(ctx context.Context, msg []byte) (reply []byte, err error) {
+	o, c, err := DecodeDown(msg)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var w *Want
+	if o != nil {
+		w, err = r.offered(o)
+	} else {
+		w, err = r.chunk(ctx, c)
+	}
+	if w == nil {
+		return nil, err
+	}
+	reply, encoding := w.Encode()
+	return reply, errors.Join(err, encoding)
+}
+
+// offered begins a delivery, or says how far it is.
+func (r *Receiver) offered(o *Offer) (*Want, error) {
+	if p := r.open[o.ID()]; p != nil {
+		p.active = r.clock.Now()
+		return p.want(r.cfg.Window), nil
+	}
+	m, err := r.store.Accepts(o.Manifest, o.Signature, o.Rollback)
+	if errors.Is(err, models.ErrInstalled) {
+		of := parts(m, o.Chunk)
+		return &Want{ID: o.ID(), State: Installed, Have: of, Of: of}, nil
+	}
+	if err == nil && parts(m, o.Chunk) > maxParts {
+		err = fmt.Errorf("%d chunks, at most %d are allowed", parts(m, o.Chunk), maxParts)
+	}
+	if err != nil {
+		return refusal(o.ID(), err), fmt.Errorf("refusing the offer of a model: %w", err)
+	}
+	if err := r.makeRoom(m); err != nil {
+		return nil, err
+	}
+	p, err := begin(r.store.Root(), o, m)
+	if err != nil {
+		return nil, fmt.Errorf("beginning the delivery of model %s %s: %w", m.Name, m.Version, check.Access(err))
+	}
+	p.active = r.clock.Now()
+	r.open[p.id] = p
+	return p.want(r.cfg.Window), nil
+}
+
+// makeRoom ends deliveries of the same model, which the new one replaces, and the one that was idle longest where there are too many.
+func (r *Receiver) makeRoom(m *models.Manifest) error {
+	for _, p := range r.open {
+		if p.manifest.Name == m.Name {
+			if err := r.end(p); err != nil {
+				return err
+			}
+		}
+	}
+	for len(r.open) >= r.cfg.Partials {
+		var idlest *partial
+		for _, p := range r.open {
+			if idlest == nil || p.active < idlest.active {
+				idlest = p
+			}
+		}
+		if err := r.end(idlest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Receiver) end(p *partial) error {
+	delete(r.open, p.id)
+	if err := p.remove(); err != nil {
+		return fmt.Errorf("removing the delivery of model %s %s: %w", p.manifest.Name, p.manifest.Version, err)
+	}
+	return nil
+}
+
+func refusal(id ID, err error) *Want { return &Want{ID: id, State: Refused, Reason: err.Error()} }
+
+// chunk stores a piece, asks for the next ones when all came that were asked for, and installs the file when it is complete.
+func (r *Receiver) chunk(ctx context.Context, c *Chunk) (*Want, error) {
+	p := r.open[c.ID]
+	if p == nil {
+		return nil, ErrNoOffer
+	}
+	before := p.got
+	if err := p.add(c); err != nil {
+		return nil, fmt.Errorf("model %s %s: %w", p.manifest.Name, p.manifest.Version, err)
+	}
+	if p.got == before {
+		return nil, nil //nolint:nilnil // a repeat
+	}
+	p.active = r.clock.Now()
+	switch {
+	case p.got == p.of:
+		return r.complete(ctx, p)
+	case p.wanted == 0:
+		return p.want(r.cfg.Window), nil
+	}
+	return nil, nil //nolint:nilnil // more is on its way
+}
+
+// complete verifies the file and hands it to the store, which verifies the signature again.
+func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
+	err := p.verify()
+	if errors.Is(err, errDigest) && p.tries+1 < r.cfg.Tries {
+		err = errors.Join(err, p.restart())
+		return p.want(r.cfg.Window), err
+	}
+	if errors.Is(err, errDigest) {
+		err = errors.Join(ErrGivenUp, err)
+	}
+	if err == nil {
+		err = r.store.Install(ctx, p.offer.Manifest, p.offer.Signature, p.dir+partAt, p.offer.Rollback)
+	}
+	ended := r.end(p)
+	if err != nil && ctx.Err() != nil {
+		return nil, errors.Join(err, ended) // a stop: the store loads the version when it is opened again
+	}
+	if err != nil {
+		return refusal(p.id, err), errors.Join(fmt.Errorf("delivery of model %s %s: %w", p.manifest.Name, p.manifest.Version, err), ended)
+	}
+	return &Want{ID: p.id, State: Installed, Have: p.of, Of: p.of}, ended
+}
+
+// Due gives the requests that are to be sent again, since nothing came for a while. Call it every few seconds.
+func (r *Receiver) Due() [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list [][]byte
+	for _, p := range r.open {
+		if r.clock.Since(p.active) < r.cfg.RetryAfter {
+			continue
+		}
+		p.active = r.clock.Now()
+		if msg, err := p.want(r.cfg.Window).Encode(); err == nil {
+			list = append(list, msg)
+		}
+	}
+	return list
+}
+
+// Progress is how far a delivery is.
+type Progress struct {
+	Name    string         `json:"name"`
+	Version models.Version `json:"version"`
+	Have    int            `json:"have"` // chunks
+	Of      int            `json:"of"`
+	Idle    time.Duration  `json:"idle"`
+}
+
+// Progress describes the deliveries that are under way.
+func (r *Receiver) Progress() []Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]Progress, 0, len(r.open))
+	for _, p := range r.open {
+		list = append(list, Progress{p.manifest.Name, p.manifest.Version, p.got, p.of, r.clock.Since(p.active)})
+	}
+	return list
+}
+
+// Close keeps what came on disk for the next start.
+func (r *Receiver) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	for _, p := range r.open {
+		err = errors.Join(err, p.sync(), p.close())
+	}
+	clear(r.open)
+	return err
+}
