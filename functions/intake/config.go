@@ -32,7 +32,7 @@ type Config struct {
 
 	// QuarantineEntries is how many rejected payloads are kept in memory for the API; 0 keeps none, they are still counted.
 	QuarantineEntries int
-	// QuarantineKiB is how many KiB these may take together; as many, but at least 1 MiB, may wait for QuarantineDir. A larger payload is kept cut.
+	// QuarantineKiB is how many KiB these may take together; as many, but at least 4 MiB, may wait for QuarantineDir. A larger payload is kept cut.
 	QuarantineKiB int
 	// QuarantineDir is a folder to which rejected payloads are written too; "" writes none.
 	QuarantineDir string

@@ -14,7 +14,7 @@ import (
 
 const (
 	folderQueue  = 64      // payloads on their way to the disk,
-	folderBytes  = 1 << 20 // and their bytes, where Intake.QuarantineKiB is not more
+	folderBytes  = 4 << 20 // and their bytes, where Intake.QuarantineKiB is not more
 	folderSuffix = ".rejected.json"
 )
 
