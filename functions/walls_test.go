@@ -31,7 +31,7 @@ var walls = map[string][]string{
 	"intake": {"check", "clock", "mqtt", "say", "task"},
 	"seal":   {"check", "clock", "task"},
 	"batch":  {"check", "clock", "task", "spool"},
-	"export": {"check", "clock", "mqtt", "task", "host", "spool", "batch", "seal"},
+	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"version": {},
@@ -48,7 +48,7 @@ var users = map[string][]string{
 	"github.com/edgexfoundry/go-mod-core-contracts/": {
 		"functions/edgex", "functions/intake", "functions/local", "cmd/app-offload",
 	},
-	"github.com/eclipse/paho.mqtt.golang":    {"functions/export", "functions/intake", "functions/mqtt", "cmd/offload-cloud", "cmd/offload-lab"},
+	"github.com/eclipse/paho.mqtt.golang":    {"functions/mqtt", "cmd/internal", "cmd/offload-cloud/internal/edgetest", "cmd/offload-lab"},
 	"github.com/shirou/gopsutil/":            {"functions/host"},
 	"github.com/edgexfoundry/device-sdk-go/": {"cmd/app-offload"},
 	"app-offload/functions/badlink":          {"cmd/offload-lab"},

@@ -33,6 +33,7 @@ type lines struct{ *slog.Logger }
 func (l lines) Debugf(f string, a ...any) { l.Debug(fmt.Sprintf(f, a...)) }
 func (l lines) Infof(f string, a ...any)  { l.Info(fmt.Sprintf(f, a...)) }
 func (l lines) Warnf(f string, a ...any)  { l.Warn(fmt.Sprintf(f, a...)) }
+func (l lines) Errorf(f string, a ...any) { l.Error(fmt.Sprintf(f, a...)) }
 
 func openSpool(t *testing.T, dir string) *spool.Spool {
 	t.Helper()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/cmd/offload-cloud/internal/keys"
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
@@ -70,22 +70,23 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 		return nil, err
 	}
 	switch u.Scheme {
-	case "mqtt", "tcp":
-		return consume.NewMQTT(f.mqtt("tcp://"+u.Host, nil, limits, log)), nil
-	case "mqtts", "ssl", "tls":
-		conf, err := f.tls()
-		if err != nil {
-			return nil, err
-		}
-		return consume.NewMQTT(f.mqtt("ssl://"+u.Host, conf, limits, log)), nil
-	}
-	switch u.Scheme {
 	case "nats":
 		return f.nats(limits, log)
 	case "http":
 		return f.http(u.Host, limits, log)
 	}
-	return nil, fmt.Errorf("-from %q: the scheme must be mqtt, mqtts, nats or http", f.from)
+	at, err := mqtt.ParseAddress(f.from)
+	if errors.Is(err, mqtt.ErrScheme) {
+		return nil, fmt.Errorf("-from %q: the scheme must be mqtt, mqtts, nats or http", f.from)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-from %q: it %w", f.from, err)
+	}
+	c := consume.MQTTConfig{URL: at.String(), ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
+	if at.TLS {
+		c.TLS, err = f.tls()
+	}
+	return consume.NewMQTT(c), err
 }
 
 // http listens itself; the other direction has an address of its own.
@@ -132,10 +133,6 @@ func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Trans
 	return consume.NewNATS(c), nil
 }
 
-func (f *sourceFlags) mqtt(broker string, conf *tls.Config, limits sourceLimits, log *slog.Logger) consume.MQTTConfig {
-	return consume.MQTTConfig{URL: broker, ID: f.id, Share: f.share, TLS: conf, Max: limits.maxMessage, Login: f.login(log), Log: log}
-}
-
 // login reads the password anew for each connection; it is nil without a user.
 func (f *sourceFlags) login(log *slog.Logger) func() (user, password string) {
 	if f.user == "" {
@@ -162,27 +159,28 @@ func (f *sourceFlags) password() (string, error) {
 }
 
 func (f *sourceFlags) tls() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
-	if f.ca != "" {
-		pem, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, fmt.Errorf("reading -tls-ca: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("-tls-ca %s: there is no certificate in it", f.ca)
-		}
-	}
 	if (f.cert == "") != (f.key == "") {
 		return nil, errors.New("-tls-cert and -tls-key go together; give both or none")
 	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return nil, fmt.Errorf("reading -tls-cert and -tls-key: %w", err)
+	var c mqtt.Credentials
+	for _, file := range []struct {
+		flag, path string
+		to         *[]byte
+	}{{"-tls-ca", f.ca, &c.CACert}, {"-tls-cert", f.cert, &c.ClientCert}, {"-tls-key", f.key, &c.ClientKey}} {
+		if file.path == "" {
+			continue
 		}
-		conf.Certificates = []tls.Certificate{pair}
+		pem, err := os.ReadFile(file.path)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file.flag, err)
+		}
+		*file.to = pem
 	}
+	conf, err := c.TLS(false)
+	if err != nil {
+		return nil, fmt.Errorf("-tls-ca %s, -tls-cert %s and -tls-key %s: %w", f.ca, f.cert, f.key, err)
+	}
+	conf.ServerName = f.serverName
 	return conf, nil
 }
 

@@ -1,23 +1,11 @@
 package export
 
-import "time"
-
-// asideEvery is the shortest time between two log lines about records given up for the same reason: there may be thousands, and the
-// spool counts all of them by class and reason.
-const asideEvery = 10 * time.Minute
-
-// asideSaid is what the log knows of one reason to give records up.
-type asideSaid struct {
-	at    time.Time // of the last line
-	since int       // records since
-}
-
 // setAside gives up what the window found to be beyond hope, and gives back what the spool is to hand out again.
 func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
 		x.deps.Spool.Drop(a.seqs, a.reason)
 		x.stats.do(func(s *Stats) { s.SetAside += uint64(len(a.seqs)) })
-		x.sayAside(a, time.Now())
+		x.sayAside(a)
 	}
 	x.window.asides = nil
 	if given := x.window.given; len(given) > 0 {
@@ -26,21 +14,16 @@ func (x *Exporter) setAside() {
 	}
 }
 
-// sayAside logs the first record of a reason, and then one in a while.
-func (x *Exporter) sayAside(a aside, now time.Time) {
-	known := x.asides[a.reason]
-	if known == nil {
-		known = &asideSaid{}
-		x.asides[a.reason] = known
-	}
-	known.since += len(a.seqs)
-	if now.Sub(known.at) < asideEvery {
+// sayAside logs the first record of a reason, and then one in a while: there may be thousands, and the spool counts all of them by class
+// and reason.
+func (x *Exporter) sayAside(a aside) {
+	count, due := x.asides.Add(a.reason, len(a.seqs))
+	if !due {
 		x.deps.Log.Debugf("export: gave up record %d of class %q, %d bytes: %s", a.seqs[0], a.class, a.bytes, a.reason)
 		return
 	}
 	x.deps.Log.Warnf("export: gave up record %d of class %q, %d bytes, and %d others before it: %s (the next such line comes in %v at the earliest)",
-		a.seqs[0], a.class, a.bytes, known.since-1, a.detail, asideEvery)
-	known.at, known.since = now, 0
+		a.seqs[0], a.class, a.bytes, count-1, a.detail, x.asides)
 }
 
 var explain = map[string]string{

@@ -1,33 +1,26 @@
 package export
 
 import (
-	"net"
-	"net/url"
-	"slices"
-	"strconv"
+	"errors"
 	"strings"
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/mqtt"
 )
 
-// The words of Confirm and of AuthMode; the latter are EdgeX's own.
+// The words of Confirm and of Oversized. Those of AuthMode are mqtt's.
 const (
 	ConfirmReceipt = "receipt"
 	ConfirmPuback  = "puback"
 
 	OversizedHold = "hold"
 	OversizedDrop = "drop"
-
-	AuthNone             = "none"
-	AuthUsernamePassword = "usernamepassword"
-	AuthCACert           = "cacert"
-	AuthClientCert       = "clientcert"
 )
 
 // Config says how batches reach the broker. The words are those of the configuration file.
 type Config struct {
-	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss:// with a host, and a port where it is not 1883, 8883, 80 or
+	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss://, or another scheme of mqtt.Schemes, with a host, and a port where it is not 1883, 8883, 80 or
 	// 443 respectively; several of one cluster are separated by commas and tried in turn.
 	Broker string
 	// ClientID is the name this node has at the broker; it must be the same after a restart and unique there. Empty is
@@ -87,7 +80,7 @@ type Config struct {
 func DefaultConfig() Config {
 	// #nosec G101 -- the name of a secret, not a secret
 	return Config{
-		Broker: "tcp://localhost:1883", AuthMode: AuthNone, SecretName: "mqtt-export", Confirm: ConfirmReceipt,
+		Broker: "tcp://localhost:1883", AuthMode: mqtt.AuthNone, SecretName: "mqtt-export", Confirm: ConfirmReceipt,
 		ReceiptTimeout: "30s", AckTimeout: "30s", ConnectTimeout: "10s", KeepAlive: "30s",
 		BackoffMin: "500ms", BackoffMax: "1m", ReleaseAfter: "10s",
 		MaxInflight: 16, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
@@ -109,9 +102,9 @@ func (c Config) Validate() error {
 func (c Config) parse() (times, error) {
 	p := check.In("Export")
 	c.checkBrokers(p)
-	p.OneOf("AuthMode", c.AuthMode, AuthNone, AuthUsernamePassword, AuthCACert, AuthClientCert)
+	p.OneOf("AuthMode", c.AuthMode, mqtt.AuthModes()...)
 	p.OneOf("Confirm", c.Confirm, ConfirmReceipt, ConfirmPuback)
-	if c.AuthMode != AuthNone && c.SecretName == "" {
+	if c.AuthMode != mqtt.AuthNone && c.SecretName == "" {
 		p.Addf("SecretName", c.SecretName, "must name the secret that AuthMode %s needs", c.AuthMode)
 	}
 	if c.ClientID != "" && !check.Printable(c.ClientID) {
@@ -140,51 +133,16 @@ func (c Config) parse() (times, error) {
 }
 
 func (c Config) checkBrokers(p *check.Problems) {
-	needsTLS := c.AuthMode == AuthCACert || c.AuthMode == AuthClientCert
-	for _, b := range c.brokers() {
-		u, err := url.Parse(b)
+	needsTLS := c.AuthMode == mqtt.AuthCACert || c.AuthMode == mqtt.AuthClientCert
+	for b := range strings.SplitSeq(c.Broker, ",") {
+		at, err := mqtt.ParseAddress(b)
 		switch {
-		case err != nil || u.Hostname() == "" || !isPort(u.Port()):
-			p.Addf("Broker", c.Broker, "must be URLs like tcp://host:1883 or ssl://host:8883, with a port from 1 to 65535")
-		case u.User != nil:
-			// The value is not repeated: it holds a secret.
-			p.Addf("Broker", u.Redacted(), "must not carry a password; put it into the secret store")
-		case !slices.Contains(plainSchemes, u.Scheme) && !slices.Contains(tlsSchemes, u.Scheme):
-			p.Addf("Broker", c.Broker, "has an unknown scheme; use tcp, ssl, ws or wss")
-		case needsTLS && !slices.Contains(tlsSchemes, u.Scheme):
+		case errors.Is(err, mqtt.ErrPassword):
+			p.Addf("Broker", "(hidden)", "%v", err) // the value holds a secret
+		case err != nil:
+			p.Addf("Broker", c.Broker, "%v", err)
+		case needsTLS && !at.TLS:
 			p.Addf("Broker", c.Broker, "must use ssl:// or wss:// because AuthMode is %s", c.AuthMode)
 		}
 	}
-}
-
-var (
-	plainSchemes = []string{"tcp", "mqtt", "ws"}
-	tlsSchemes   = []string{"ssl", "tls", "mqtts", "wss"}
-)
-
-func (c Config) brokers() []string {
-	var list []string
-	for b := range strings.SplitSeq(c.Broker, ",") {
-		list = append(list, withPort(strings.TrimSpace(b)))
-	}
-	return list
-}
-
-func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
-}
-
-// ports are those that the registry of IANA gives to the schemes.
-var ports = map[string]string{"tcp": "1883", "mqtt": "1883", "ssl": "8883", "tls": "8883", "mqtts": "8883", "ws": "80", "wss": "443"}
-
-// withPort adds the port that a URL leaves out.
-func withPort(broker string) string {
-	u, err := url.Parse(broker)
-	if err != nil || u.Hostname() == "" || u.Port() != "" || ports[u.Scheme] == "" {
-		return broker
-	}
-	host := u.Hostname()
-	u.Host = net.JoinHostPort(host, ports[u.Scheme])
-	return u.String()
 }

@@ -1,17 +1,17 @@
 package export
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	wire "app-offload/functions/mqtt"
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
 // hearAnnouncement opens a consumer's announcement on the client's goroutine and hands it to the owner of the window.
-func (x *Exporter) hearAnnouncement(s *session, msg []byte) {
+func (x *Exporter) hearAnnouncement(s *mqtt.Session, msg []byte) {
 	a, err := x.deps.Opener.OpenAnnouncement(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
@@ -23,7 +23,7 @@ func (x *Exporter) hearAnnouncement(s *session, msg []byte) {
 	}
 	select {
 	case x.events <- func() { x.announced(a) }:
-	case <-s.lost:
+	case <-s.Lost():
 	}
 }
 
@@ -101,40 +101,22 @@ func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 		"all records leave again under the new epoch %s. Give each gateway its own Offload.Node", x.deps.Node, old, at[0].First, fresh)
 }
 
-// wrongReceipts remembers when each kind was logged.
-type wrongReceipts struct {
-	mu    sync.Mutex
-	at    map[string]time.Time
-	since map[string]int
-}
-
-// wrongEvery is the shortest time between two log lines of one kind of wrong receipt.
-const wrongEvery = time.Minute
-
 // wrongReceipt counts and logs a statement that is not obeyed. It may be called from several goroutines.
 func (x *Exporter) wrongReceipt(kind, why string) {
 	x.stats.failed(kind)
-	w := &x.wrong
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.at == nil {
-		w.at, w.since = map[string]time.Time{}, map[string]int{}
+	if count, due := x.wrong.Due(kind); due {
+		x.deps.Log.Warnf("export: statement ignored: reason=%s count=%d: %s (similar messages suppressed for %v)", kind, count, why, x.wrong)
 	}
-	w.since[kind]++
-	now := time.Now()
-	if at, said := w.at[kind]; said && now.Sub(at) < wrongEvery {
-		return
-	}
-	x.deps.Log.Warnf("export: statement ignored: reason=%s count=%d: %s (similar messages suppressed for %v)", kind, w.since[kind], why, wrongEvery)
-	w.at[kind], w.since[kind] = now, 0
 }
 
 // maxPacket holds a statement, and a result as large as a batch may be.
 const maxPacket = 4 << 20
 
+func (x *Exporter) maxPacket() int { return cmp.Or(x.deps.MaxPacket, maxPacket) }
+
 // oversized is called while a message is skipped, on the goroutine that reads.
-func (x *Exporter) oversized(o wire.Oversized) {
-	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.dialer.maxPacket))
+func (x *Exporter) oversized(o mqtt.Oversized) {
+	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.maxPacket()))
 }
 
 // quote shortens what somebody else wrote.
@@ -145,36 +127,27 @@ func (x *Exporter) denied(topic string) {
 	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
 }
 
-// rivals counts connections that ended as they do when another client connects with the same id.
-type rivals struct {
-	n     int
-	since time.Time
-}
-
-const (
-	rivalsSaid = 5               // connections in a row that ended like that
-	rivalTime  = 2 * time.Minute // within so long
-)
-
-// rival books the end of a connection. closed says that the other side ended it, worked that the connection had been fine until then.
-// A broker ends a connection when its client id is used again; so two clients with one id end each other's for ever.
-func (x *Exporter) rival(closed, worked bool, now time.Time) {
-	r := &x.rivals
-	if !closed || !worked || x.window.suspected() {
+// rival books the end of a connection. closed says that the other side ended one that had worked until then.
+func (x *Exporter) rival(closed bool, lived time.Duration, cause error) {
+	if !closed || x.window.suspected() {
 		return
 	}
-	if now.Sub(r.since) > rivalTime {
-		r.n, r.since = 0, now
-		x.window.fighting = false
-		x.holds.clear(holdRival)
-	}
-	if r.n++; r.n < rivalsSaid {
+	if !x.rivals.Lost(lived, cause) {
+		x.rivalry(lived)
 		return
 	}
 	x.window.fighting = true
 	x.stats.failed("rival")
 	x.holds.set(holdRival, "", fmt.Sprintf("the broker has closed %d connections that worked: another client probably uses ClientID %q; give each gateway its own Export.ClientID or Offload.Node",
-		r.n, x.clientID()))
+		x.rivals.Closed(), x.clientID()))
+}
+
+// rivalry ends the suspicion once a connection has lived for some time.
+func (x *Exporter) rivalry(lived time.Duration) {
+	if x.window.fighting && !x.rivals.Suspected(lived) {
+		x.window.fighting = false
+		x.holds.clear(holdRival)
+	}
 }
 
 func (x *Exporter) clientID() string {

@@ -14,18 +14,16 @@
 package export
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
 	"app-offload/functions/batch"
 	"app-offload/functions/host"
-	wire "app-offload/functions/mqtt"
+	"app-offload/functions/mqtt"
+	"app-offload/functions/say"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 )
@@ -71,12 +69,11 @@ type Opener interface {
 	OpenAnnouncement(msg []byte) (*seal.Announcement, error)
 }
 
-// Logger is the part of EdgeX's LoggingClient that is used here.
-type Logger interface {
-	Debugf(format string, args ...any)
-	Infof(format string, args ...any)
-	Warnf(format string, args ...any)
-}
+// Logger is where the exporter logs; EdgeX's LoggingClient is one.
+type Logger = say.Logger
+
+// Credentials are the node's secrets for the broker.
+type Credentials = mqtt.Credentials
 
 // Deps are the parts an Exporter works with. The callbacks may be nil; they must not block.
 type Deps struct {
@@ -120,7 +117,7 @@ type Exporter struct {
 
 	// Owned by the goroutine of Run.
 	window     window
-	backoff    backoff
+	backoff    mqtt.Backoff
 	gone       time.Time // since when the link is gone
 	hold       time.Time // until when nothing is published, because sealing failed
 	flow       uint64    // number of the present run of jobs without a failure between
@@ -128,16 +125,16 @@ type Exporter struct {
 	lastGone   string
 	statements []job // about what is gone, to be published
 	goneAt     time.Time
-	told       map[string]string     // the last complaint of each kind, so that a repeated one is said once
-	asides     map[string]*asideSaid // by reason, what was said of records given up
-	rivals     rivals
+	told       say.Once   // problems, by kind
+	asides     *say.Every // records given up, by reason
+	rivals     mqtt.Rival
 	conflicts  conflicts
 	consumer   seal.ConsumerLimits
 	greeted    string // the consumer that announced itself last, quoted
 	holds      holds
-	said       map[[2]string]bool // the holds that were logged
-	excluded   map[string]bool    // as the scheduler knows it
-	wrong      wrongReceipts      // locks by itself
+	said       say.Once        // the holds that were logged
+	excluded   map[string]bool // as the scheduler knows it
+	wrong      *say.Every      // statements that are not obeyed, by kind
 }
 
 // New builds an exporter; Run starts it.
@@ -146,14 +143,14 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("export configuration: %w", err)
 	}
-	if cfg.AuthMode != AuthNone && deps.Credentials == nil {
+	if cfg.AuthMode != mqtt.AuthNone && deps.Credentials == nil {
 		return nil, fmt.Errorf("export: AuthMode %s needs a source of credentials", cfg.AuthMode)
 	}
 	x := &Exporter{
 		deps: deps, cfg: cfg, times: t, link: newLink(), stats: newStats(),
 		events: make(chan func(), 64), rotate: make(chan struct{}, 1), closing: make(chan struct{}),
-		done: make(chan struct{}), told: map[string]string{}, asides: map[string]*asideSaid{},
-		backoff: backoff{low: t.backoffMin, high: t.backoffMax},
+		done: make(chan struct{}), asides: say.NewEvery(10 * time.Minute), wrong: say.NewEvery(time.Minute), rivals: mqtt.Rival{After: 5},
+		backoff: mqtt.Backoff{Low: t.backoffMin, High: t.backoffMax},
 	}
 	x.stopped, x.stop = context.WithCancel(context.Background())
 	x.window = window{limits: limits{
@@ -161,15 +158,13 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 		receiptTimeout: t.receipt, ackTimeout: t.ack, refusedTries: cfg.RefusedTries, unheards: cfg.UnreceiptedTries,
 		dropOversized: cfg.Oversized == OversizedDrop, trialPause: trialPause,
 	}}
-	x.dialer = dialer{
-		cfg: cfg, times: t, node: deps.Node, credentials: deps.Credentials, heard: x.hear,
-		topics: map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1, seal.AnnouncementTopic: 1},
-		denied: x.denied, maxPacket: cmp.Or(deps.MaxPacket, maxPacket), oversized: x.oversized,
-	}
+	needed := ""
 	if cfg.Confirm == ConfirmReceipt {
-		x.dialer.needed = seal.ReceiptTopic(deps.Node)
+		needed = seal.ReceiptTopic(deps.Node)
 	}
-	return x, nil
+	topics := map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1, seal.AnnouncementTopic: 1}
+	x.dialer, err = newDialer(x, topics, needed)
+	return x, err
 }
 
 // Link is what was measured of the way to the cloud. It does not lock.
@@ -230,7 +225,7 @@ func (x *Exporter) Run(ctx context.Context) error {
 	defer x.giveBack()
 
 	x.gone = time.Now()
-	var s *session
+	var s *mqtt.Session
 	for ctx.Err() == nil {
 		if s == nil {
 			s = x.connect(ctx)
@@ -243,7 +238,7 @@ func (x *Exporter) Run(ctx context.Context) error {
 		}
 	}
 	if s != nil {
-		s.end(errStopped, disconnectGrace)
+		s.End(mqtt.ErrStopped, disconnectGrace)
 	}
 	x.link.close()
 	return nil
@@ -268,7 +263,7 @@ func (x *Exporter) watchBacklog(ctx context.Context) {
 
 // connect makes one attempt and is nil when it failed. Receipts that the broker has kept for the node may come before
 // the attempt is over, and are booked meanwhile.
-func (x *Exporter) connect(ctx context.Context) *session {
+func (x *Exporter) connect(ctx context.Context) *mqtt.Session {
 	over := make(chan dialed, 1)
 	go func() {
 		s, trip, err := x.dialer.dial(ctx)
@@ -286,18 +281,18 @@ func (x *Exporter) connect(ctx context.Context) *session {
 
 // dialed is what came of an attempt to connect.
 type dialed struct {
-	session *session // nil on an error
+	session *mqtt.Session // nil on an error
 	trip    time.Duration
 	err     error
 }
 
 // connected books what came of an attempt.
-func (x *Exporter) connected(ctx context.Context, d dialed) *session {
+func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 	if d.err == nil {
 		x.holds.clear(holdSubscribe)
 		x.link.roundTrip(d.trip, time.Now())
 		x.stats.do(func(s *Stats) { s.Connections++ })
-		clear(x.told)
+		x.told.Clear()
 		x.deps.Log.Infof("connected to broker %s", x.cfg.Broker)
 		return d.session
 	}
@@ -317,9 +312,8 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *session {
 // complain counts a failure and logs it, a repeated one only once.
 func (x *Exporter) complain(kind string, err error) {
 	x.stats.failed(kind)
-	if text := err.Error(); x.told[kind] != text {
-		x.told[kind] = text
-		x.deps.Log.Warnf("export: %s (retried until it works)", text)
+	if x.told.Changed(kind, err) {
+		x.deps.Log.Warnf("export: %s (retried until it works)", err)
 		return
 	}
 	x.deps.Log.Debugf("export: %s, again", err)
@@ -328,7 +322,7 @@ func (x *Exporter) complain(kind string, err error) {
 // rest waits before the next attempt and is false when there will be none. When the link has been gone for a while the
 // window is given back to the spool, so that an outage holds no memory.
 func (x *Exporter) rest(ctx context.Context) bool {
-	again := time.NewTimer(x.backoff.next())
+	again := time.NewTimer(x.backoff.Next())
 	defer again.Stop()
 	release := time.NewTimer(max(0, x.times.release-time.Since(x.gone)))
 	defer release.Stop()
@@ -378,17 +372,17 @@ func (x *Exporter) report() {
 }
 
 // hear is called by the client for each message, in order. The message is acknowledged when it returns.
-func (x *Exporter) hear(s *session, m mqtt.Message) {
-	if _, skipped := wire.Skipped(m.Payload()); skipped {
+func (x *Exporter) hear(s *mqtt.Session, m mqtt.Message) {
+	if m.Oversized > 0 {
 		return // counted by oversized
 	}
-	switch m.Topic() {
+	switch m.Topic {
 	case seal.ReceiptTopic(x.deps.Node):
-		x.hearReceipt(s, m.Payload())
+		x.hearReceipt(s, m.Payload)
 	case seal.ResultTopic(x.deps.Node):
-		x.hearResult(m.Payload())
+		x.hearResult(m.Payload)
 	case seal.AnnouncementTopic:
-		x.hearAnnouncement(s, m.Payload())
+		x.hearAnnouncement(s, m.Payload)
 	default:
 		x.stats.failed("unexpected_topic")
 	}

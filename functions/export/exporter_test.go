@@ -16,6 +16,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 )
@@ -294,7 +295,7 @@ func TestSecretsMayComeLateAndBeRotated(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, g)
 	s, sec := newShelf(t), &secret{}
 	cfg := quick(b.addr)
-	cfg.AuthMode = AuthUsernamePassword
+	cfg.AuthMode = mqtt.AuthUsernamePassword
 	r := newRig(t, cfg, s, func(d *Deps) { d.Credentials = sec.get })
 	s.put("d", 100, 50)
 	until(t, "the secret was asked for", func() bool { return r.Stats().Errors["credentials"] > 2 })
@@ -430,10 +431,10 @@ func TestConfig(t *testing.T) {
 	}{
 		"no broker":                   {func(c *Config) { c.Broker = "" }, "Export.Broker"},
 		"one of several is wrong":     {func(c *Config) { c.Broker = "tcp://a:1, b" }, "Export.Broker"},
-		"unknown scheme":              {func(c *Config) { c.Broker = "http://a:1" }, "use tcp, ssl, ws or wss"},
-		"certificates need TLS":       {func(c *Config) { c.AuthMode = AuthClientCert }, "must use ssl://"},
+		"unknown scheme":              {func(c *Config) { c.Broker = "http://a:1" }, "unknown scheme; use tcp"},
+		"certificates need TLS":       {func(c *Config) { c.AuthMode = mqtt.AuthClientCert }, "must use ssl://"},
 		"unknown mode":                {func(c *Config) { c.AuthMode = "token" }, "Export.AuthMode"},
-		"the mode needs a secret":     {func(c *Config) { c.AuthMode, c.SecretName = AuthUsernamePassword, "" }, "Export.SecretName"},
+		"the mode needs a secret":     {func(c *Config) { c.AuthMode, c.SecretName = mqtt.AuthUsernamePassword, "" }, "Export.SecretName"},
 		"unknown confirmation":        {func(c *Config) { c.Confirm = "hope" }, "Export.Confirm"},
 		"a duration is no duration":   {func(c *Config) { c.AckTimeout = "30" }, "Export.AckTimeout"},
 		"back-off that shrinks":       {func(c *Config) { c.BackoffMin, c.BackoffMax = "1m", "1s" }, "Export.BackoffMax"},
@@ -453,20 +454,6 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestBackoffIsFullJitterWithinDoublingBounds(t *testing.T) {
-	b := backoff{low: 100 * time.Millisecond, high: time.Second}
-	seen := map[time.Duration]bool{}
-	for i := range 100 {
-		d := b.next()
-		require.Positive(t, d)
-		require.LessOrEqual(t, d, min(100*time.Millisecond<<min(i, 20), time.Second)+1)
-		seen[d] = true
-	}
-	require.Greater(t, len(seen), 90, "it is random")
-	b.reset()
-	require.LessOrEqual(t, b.next(), 100*time.Millisecond+1)
-}
-
 func TestClassNamesMakeOneTopicLevel(t *testing.T) {
 	require.Equal(t, "default", level(""))
 	require.Equal(t, "a_b_c_d", level("a/b+c#d"))
@@ -477,8 +464,8 @@ func TestClassNamesMakeOneTopicLevel(t *testing.T) {
 // A rotation that is asked for while a connection is being made would be lost with the old secrets: it is made up for.
 func TestARotationDuringADialIsMadeUpFor(t *testing.T) {
 	for _, again := range []bool{false, true} {
-		x := &Exporter{link: newLink(), stats: newStats(), rotate: make(chan struct{}, 1), told: map[string]string{}}
-		x.deps.Log, x.backoff = &notes{}, backoff{low: time.Second, high: time.Second}
+		x := &Exporter{link: newLink(), stats: newStats(), rotate: make(chan struct{}, 1)}
+		x.deps.Log, x.backoff = &notes{}, mqtt.Backoff{Low: time.Second, High: time.Second}
 		r := &round{x: x, dialing: true}
 		if again {
 			r.dialNext(t.Context())

@@ -445,6 +445,7 @@ func (n *notes) add(level, format string, args ...any) {
 func (n *notes) Debugf(f string, a ...any) { n.add("DEBUG", f, a...) }
 func (n *notes) Infof(f string, a ...any)  { n.add("INFO", f, a...) }
 func (n *notes) Warnf(f string, a ...any)  { n.add("WARN", f, a...) }
+func (n *notes) Errorf(f string, a ...any) { n.add("ERROR", f, a...) }
 
 // with counts the lines that hold all the words.
 func (n *notes) with(words ...string) int {

@@ -92,15 +92,15 @@ func (x *Exporter) held(now time.Time) []Hold {
 
 // sayHolds logs each hold once, when it begins.
 func (x *Exporter) sayHolds(list []Hold) {
-	said := map[[2]string]bool{}
+	held := map[string]bool{}
 	for _, h := range list {
-		key := [2]string{h.Reason, h.Class}
-		said[key] = true
-		if logged := h.Reason == holdSeal || h.Reason == holdSubscribe || h.Reason == holdEpoch; !logged && !x.said[key] {
+		key := h.Reason + "\x00" + h.Class
+		held[key] = true
+		if logged := h.Reason == holdSeal || h.Reason == holdSubscribe || h.Reason == holdEpoch; x.said.New(key, key) && !logged {
 			x.deps.Log.Warnf("export: hold reason=%s class=%q: %s", h.Reason, h.Class, h.Text)
 		}
 	}
-	x.said = said
+	x.said.Keep(held)
 }
 
 func (s *isolated) holdReason(w *window) string {

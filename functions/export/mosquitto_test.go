@@ -25,9 +25,10 @@ import (
 	"testing"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
@@ -117,7 +118,7 @@ func startMosquitto(t *testing.T, extra string) *mosquitto {
 	cloud := Credentials{CACert: a.pem}
 	cloud.ClientCert, cloud.ClientKey = a.issue("cloud", x509.ExtKeyUsageClientAuth)
 	var err error
-	m.tls, err = cloud.tlsConfig(false)
+	m.tls, err = cloud.TLS(false)
 	require.NoError(t, err)
 
 	l, err := net.Listen("tcp", anyPort)
@@ -175,8 +176,8 @@ func (m *mosquitto) url() string { return fmt.Sprintf("ssl://127.0.0.1:%d", m.po
 func (m *mosquitto) consumer() *consumer {
 	m.t.Helper()
 	c := newConsumer(m.t)
-	work := make(chan mqtt.Message, 4096) // a handler of the client must not publish, so that is done elsewhere
-	var current atomic.Pointer[mqtt.Client]
+	work := make(chan paho.Message, 4096) // a handler of the client must not publish, so that is done elsewhere
+	var current atomic.Pointer[paho.Client]
 	c.say = func(topic string, msg []byte) { (*current.Load()).Publish(topic, 1, false, msg) }
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan struct{})
@@ -184,7 +185,7 @@ func (m *mosquitto) consumer() *consumer {
 	all.Go(func() {
 		for ctx.Err() == nil {
 			lost := make(chan struct{})
-			client := mqtt.NewClient(m.options(work, lost))
+			client := paho.NewClient(m.options(work, lost))
 			current.Store(&client)
 			if t := client.Connect(); !t.WaitTimeout(5*time.Second) || t.Error() != nil {
 				time.Sleep(20 * time.Millisecond)
@@ -218,17 +219,17 @@ func (m *mosquitto) consumer() *consumer {
 	return c
 }
 
-func (m *mosquitto) options(work chan<- mqtt.Message, lost chan<- struct{}) *mqtt.ClientOptions {
-	o := mqtt.NewClientOptions().AddBroker(m.url()).SetClientID("cloud").SetCleanSession(false).SetAutoReconnect(false)
+func (m *mosquitto) options(work chan<- paho.Message, lost chan<- struct{}) *paho.ClientOptions {
+	o := paho.NewClientOptions().AddBroker(m.url()).SetClientID("cloud").SetCleanSession(false).SetAutoReconnect(false)
 	o.SetTLSConfig(m.tls).SetUsername("cloud").SetPassword("cloud").SetWriteTimeout(time.Second)
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, p mqtt.Message) { work <- p })
-	o.SetConnectionLostHandler(func(mqtt.Client, error) { close(lost) })
+	o.SetDefaultPublishHandler(func(_ paho.Client, p paho.Message) { work <- p })
+	o.SetConnectionLostHandler(func(paho.Client, error) { close(lost) })
 	return o
 }
 
 func (m *mosquitto) config() Config {
 	cfg := quick("")
-	cfg.Broker, cfg.AuthMode = m.url(), AuthClientCert
+	cfg.Broker, cfg.AuthMode = m.url(), mqtt.AuthClientCert
 	cfg.ReceiptTimeout = "500ms"
 	return cfg
 }
@@ -300,8 +301,11 @@ func TestMosquittoRefusesWhoIsNotKnown(t *testing.T) {
 		change func(*Config, *Credentials)
 		kind   string
 	}{
-		"wrong password":          {func(_ *Config, c *Credentials) { c.Password = "canary-wrong" }, "connect"},
-		"no client certificate":   {func(cfg *Config, c *Credentials) { cfg.AuthMode = AuthCACert; c.ClientCert, c.ClientKey = nil, nil }, "connect"},
+		"wrong password": {func(_ *Config, c *Credentials) { c.Password = "canary-wrong" }, "connect"},
+		"no client certificate": {func(cfg *Config, c *Credentials) {
+			cfg.AuthMode = mqtt.AuthCACert
+			c.ClientCert, c.ClientKey = nil, nil
+		}, "connect"},
 		"a broker nobody vouches": {func(_ *Config, c *Credentials) { c.CACert = newAuthority(t).pem }, "connect"},
 		"a client nobody vouches": {func(_ *Config, c *Credentials) {
 			c.ClientCert, c.ClientKey = newAuthority(t).issue("x", x509.ExtKeyUsageClientAuth)

@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 )
 
 // hearReceipt opens a receipt on the client's goroutine and hands what it says to the owner of the window. What cannot
 // be trusted or is about another life of the spool is counted and ignored.
-func (x *Exporter) hearReceipt(s *session, msg []byte) {
+func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	r, err := x.deps.Opener.OpenReceipt(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
@@ -31,7 +32,7 @@ func (x *Exporter) hearReceipt(s *session, msg []byte) {
 	default:
 		select {
 		case x.events <- func() { x.receipt(r) }:
-		case <-s.lost:
+		case <-s.Lost():
 		}
 	}
 }

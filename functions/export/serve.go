@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"app-offload/functions/batch"
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
 // round is the life of one connection: the goroutines that feed and write it.
 type round struct {
 	x    *Exporter
-	s    *session
+	s    *mqtt.Session
 	life uint64
 	jobs chan job
 	want chan struct{} // asks the feeder for one batch
@@ -47,14 +48,14 @@ type fed struct {
 
 // serve works on one connection until it ends, and returns the successor if there is one. It has ended all that it
 // started when it returns.
-func (x *Exporter) serve(ctx context.Context, s *session) (successor *session) {
+func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.Session) {
 	inner, cancel := context.WithCancel(ctx)
 	r := &round{
 		x: x, s: s, life: x.link.open(), probed: time.Now(), began: time.Now(),
 		jobs: make(chan job, x.cfg.MaxInflight+8), want: make(chan struct{}, 1), fed: make(chan fed, 1),
 		next: make(chan dialed, 1), flights: make(chan flight),
 	}
-	x.window.connected(s.remembered)
+	x.window.connected(s.Remembered)
 	x.deps.Spool.Flows(true)
 	x.stats.do(func(st *Stats) { st.Connected = true })
 	x.flow++
@@ -64,15 +65,15 @@ func (x *Exporter) serve(ctx context.Context, s *session) (successor *session) {
 	successor = r.loop(inner)
 	cancel()
 	grace := disconnectGrace
-	if !r.alive() {
+	if !r.s.Alive() {
 		grace = 0 // nobody listens
 	}
-	s.end(errStopped, grace)
+	s.End(mqtt.ErrStopped, grace)
 	r.finish(successor != nil || r.dialing)
 	if successor == nil && r.dialing {
 		// The dial was told to stop; what it still brings is not wanted.
 		if late := <-r.next; late.session != nil {
-			late.session.end(errStopped, disconnectGrace)
+			late.session.End(mqtt.ErrStopped, disconnectGrace)
 		}
 	}
 	return successor
@@ -91,30 +92,30 @@ func (r *round) finish(replaced bool) {
 		r.take(f)
 	default:
 	}
-	hung := errors.Is(r.s.cause, errHung)
+	hung := errors.Is(r.s.Cause(), errHung)
 	if hung {
 		x.window.hung()
 		x.link.stalled()
 	}
-	closed := r.s.refused() && !replaced
-	x.rival(closed, r.acked || r.open.Load() == 0, time.Now())
+	closed := mqtt.ClosedByPeer(r.s.Cause()) && !replaced
+	x.rival(closed && (r.acked || r.open.Load() == 0), time.Since(r.began), r.s.Cause())
 	x.window.lostConnection(closed, time.Now())
 	x.link.close()
 	x.deps.Spool.Flows(false)
 	x.setAside()
 	if r.acked || time.Since(r.probed) > x.times.backoffMax {
-		x.backoff.reset()
+		x.backoff.Reset()
 	}
 	x.gone = time.Now()
 	x.stats.do(func(st *Stats) { st.Connected = false })
-	if !errors.Is(r.s.cause, errStopped) && !replaced {
-		x.complain("connection", fmt.Errorf("connection to %s lost: %w", x.cfg.Broker, r.s.cause))
+	if !errors.Is(r.s.Cause(), mqtt.ErrStopped) && !replaced {
+		x.complain("connection", fmt.Errorf("connection to %s lost: %w", x.cfg.Broker, r.s.Cause()))
 	}
 	x.report()
 }
 
 // loop is the owner of the window while the connection lives.
-func (r *round) loop(ctx context.Context) *session {
+func (r *round) loop(ctx context.Context) *mqtt.Session {
 	x := r.x
 	closing := x.closing
 	timer := time.NewTimer(0)
@@ -125,7 +126,7 @@ func (r *round) loop(ctx context.Context) *session {
 		}
 		r.pump()
 		timer.Reset(r.pause(time.Now()))
-		lost := r.s.lost
+		lost := r.s.Lost()
 		if r.dialing {
 			lost = nil // the successor is on its way, and the broker may have ended this one for it
 		}
@@ -275,7 +276,7 @@ func (r *round) patienceEnds() time.Time {
 // pause is how long loop may sleep.
 func (r *round) pause(now time.Time) time.Duration {
 	d := time.Minute
-	if !r.alive() {
+	if !r.s.Alive() {
 		return d
 	}
 	until := func(t time.Time) {
@@ -297,16 +298,6 @@ func (r *round) pause(now time.Time) time.Duration {
 	return d
 }
 
-// alive is false when the connection has ended and its successor is awaited.
-func (r *round) alive() bool {
-	select {
-	case <-r.s.lost:
-		return false
-	default:
-		return true
-	}
-}
-
 // tick books the time that went by.
 func (r *round) tick(ctx context.Context, now time.Time) {
 	x := r.x
@@ -314,10 +305,11 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 	for n := len(x.events); n > 0; n-- {
 		(<-x.events)()
 	}
+	x.rivalry(now.Sub(r.began))
 	v := x.window.tick(now)
 	if v.hung || r.stuck(now) {
 		x.stats.failed("ack_timeout")
-		r.s.fail(errHung)
+		r.s.Fail(errHung)
 		return
 	}
 	if v.silent {
@@ -359,13 +351,13 @@ func (r *round) dialNext(ctx context.Context) {
 }
 
 // rotated books the end of dialNext and returns the successor, nil when the old connection has to do for now.
-func (r *round) rotated(ctx context.Context, d dialed) *session {
+func (r *round) rotated(ctx context.Context, d dialed) *mqtt.Session {
 	r.dialing = false
 	if r.again {
 		r.x.Rotate() // the secrets changed while they were being used
 	}
 	if r.x.connected(ctx, d) == nil {
-		r.retry = time.Now().Add(r.x.backoff.next())
+		r.retry = time.Now().Add(r.x.backoff.Next())
 	}
 	return d.session
 }
@@ -374,6 +366,6 @@ func (r *round) rotated(ctx context.Context, d dialed) *session {
 func (r *round) post(f func()) {
 	select {
 	case r.x.events <- f:
-	case <-r.s.lost:
+	case <-r.s.Lost():
 	}
 }

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
@@ -29,7 +28,7 @@ func (r *round) write() {
 	var failed uint64 // the flow in which sealing failed
 	for {
 		select {
-		case <-r.s.lost:
+		case <-r.s.Lost():
 			return
 		case j := <-r.jobs:
 			if j.attempt > 0 && j.flow == failed {
@@ -60,14 +59,14 @@ func (r *round) seal(j *job) (err error) {
 func (r *round) publish(j job) {
 	began := time.Now()
 	alone := r.x.link.start(r.life, j.records, len(j.message), began)
-	token := r.s.publish(j.topic, j.message)
+	token := r.s.Publish(j.topic, j.message)
 	r.x.stats.do(func(s *Stats) {
 		if j.attempt > 0 {
 			s.Published++
 		}
 	})
-	if failed(token) != nil && token.Error() != nil {
-		r.s.failSoon(token.Error()) // here, so that nothing behind it goes before it
+	if mqtt.Finished(token) != nil && token.Error() != nil {
+		r.s.FailSoon(token.Error()) // here, so that nothing behind it goes before it
 		return
 	}
 	if r.open.Add(1) == 1 {
@@ -75,7 +74,7 @@ func (r *round) publish(j job) {
 	}
 	select {
 	case r.flights <- flight{j, token, alone, began}:
-	case <-r.s.lost:
+	case <-r.s.Lost():
 	}
 }
 
@@ -93,7 +92,7 @@ func (r *round) await() {
 	receive := func(c any) reflect.SelectCase {
 		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
 	}
-	cases := []reflect.SelectCase{receive(r.s.lost), receive(r.flights)}
+	cases := []reflect.SelectCase{receive(r.s.Lost()), receive(r.flights)}
 	const first = 2
 	var flying []flight
 	for {
@@ -114,7 +113,7 @@ func (r *round) await() {
 // landed books an acknowledgement, or the failure of a publish.
 func (r *round) landed(f flight) {
 	if err := f.token.Error(); err != nil {
-		r.s.failSoon(err)
+		r.s.FailSoon(err)
 		return
 	}
 	now := time.Now()
@@ -132,7 +131,7 @@ func (r *round) puback(j job, now time.Time) {
 	x := r.x
 	if !r.acked {
 		r.acked = true
-		x.backoff.reset()
+		x.backoff.Reset()
 	}
 	if j.attempt == 0 {
 		if len(j.message) == 0 {

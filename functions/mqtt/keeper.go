@@ -22,6 +22,7 @@ type Keeper struct {
 	session *Session
 	renew   bool // the session that is being dialled is to be cut, as it may use old secrets
 	ended   bool
+	changed chan struct{} // closed when there is a session; made by the first that waits
 }
 
 // settled is how long a session must last for the next attempt to follow at once.
@@ -78,6 +79,10 @@ func (k *Keeper) set(s *Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.session = s
+	if s != nil && k.changed != nil {
+		close(k.changed)
+		k.changed = nil
+	}
 	switch {
 	case s == nil:
 	case k.ended:
@@ -95,6 +100,27 @@ func (k *Keeper) Session() *Session {
 		return nil
 	}
 	return k.session
+}
+
+// Await is Session, and waits for one until ctx ends.
+func (k *Keeper) Await(ctx context.Context) (*Session, error) {
+	for {
+		k.mu.Lock()
+		if k.session != nil && k.session.Alive() {
+			defer k.mu.Unlock()
+			return k.session, nil
+		}
+		if k.changed == nil {
+			k.changed = make(chan struct{})
+		}
+		changed := k.changed
+		k.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // Renew replaces the session: the secrets are read anew, and the broker delivers again what is not acknowledged.

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"syscall"
@@ -15,12 +16,13 @@ func ClosedByPeer(err error) bool {
 // Rival recognises two clients with one ClientID: a broker closes the connection of the older one whenever the other connects, and MQTT 3.1.1
 // has no word for the reason. Several connections in a row that worked and were closed soon after are the sign. The zero Rival is ready.
 // It is not safe for concurrent use.
-type Rival struct{ closed int }
+type Rival struct {
+	After int // connections; 0 for 3. More where the broker may close connections for other reasons, such as a message it refuses
 
-const (
-	rivalAfter = 3           // connections
-	soon       = time.Minute // a connection that lives longer is not fought over
-)
+	closed int
+}
+
+const soon = time.Minute // a connection that lives longer is not fought over
 
 // Lost books a connection that worked and ended with err after it had lived for some time. It reports whether another client is now
 // suspected.
@@ -30,8 +32,13 @@ func (r *Rival) Lost(lived time.Duration, err error) bool {
 	} else {
 		r.closed = 0
 	}
-	return r.closed >= rivalAfter
+	return r.Suspected(lived)
 }
 
 // Suspected reports whether another client is suspected, while the present connection has lived for some time; 0 without a connection.
-func (r *Rival) Suspected(lived time.Duration) bool { return r.closed >= rivalAfter && lived < soon }
+func (r *Rival) Suspected(lived time.Duration) bool {
+	return r.closed >= cmp.Or(r.After, 3) && lived < soon
+}
+
+// Closed is how many connections in a row were closed.
+func (r *Rival) Closed() int { return r.closed }

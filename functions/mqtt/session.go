@@ -286,6 +286,21 @@ func (s *Session) Fail(cause error) {
 	})
 }
 
+// FailSoon ends the session because a publish failed: it is unknown whether the message arrived, so everything in flight starts over,
+// in order. Paho usually knows a more telling cause, which is given a moment to come first.
+func (s *Session) FailSoon(cause error) {
+	t := time.NewTimer(causeTime)
+	defer t.Stop()
+	select {
+	case <-s.lost:
+	case <-t.C:
+		s.Fail(fmt.Errorf("publishing: %w", cause))
+	}
+}
+
+// causeTime is how long paho may take to report why a connection was lost.
+const causeTime = time.Second
+
 // End fails the session, disconnects within the grace, and closes what is open.
 func (s *Session) End(cause error, grace time.Duration) {
 	s.Fail(cause)

@@ -8,6 +8,7 @@
 package say
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +67,13 @@ func (o *Once) Known(key string) bool {
 	return known
 }
 
+// Keep ends the problems of all other keys.
+func (o *Once) Keep(keys map[string]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.DeleteFunc(o.last, func(key, _ string) bool { return !keys[key] })
+}
+
 // Clear forgets all keys.
 func (o *Once) Clear() {
 	o.mu.Lock()
@@ -91,7 +99,10 @@ func NewEvery(interval time.Duration) *Every {
 }
 
 // Due counts an occurrence. When a report is due it returns the number of occurrences since the previous one, this one included.
-func (e *Every) Due(key string) (count int, due bool) {
+func (e *Every) Due(key string) (count int, due bool) { return e.Add(key, 1) }
+
+// Add is Due for n occurrences at once.
+func (e *Every) Add(key string, n int) (count int, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	k := e.keys[key]
@@ -102,7 +113,7 @@ func (e *Every) Due(key string) (count int, due bool) {
 		k = &occurrences{}
 		e.keys[strings.Clone(key)] = k
 	}
-	k.since++
+	k.since += n
 	now := time.Now() // with a monotonic reading
 	if !k.at.IsZero() && now.Sub(k.at) < e.interval {
 		return 0, false

@@ -1,32 +1,28 @@
 package consume
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
-	limit "app-offload/functions/mqtt"
+	"app-offload/functions/mqtt"
+	"app-offload/functions/say"
 	"app-offload/functions/seal"
 )
 
 // MQTTConfig says how to reach a broker.
 type MQTTConfig struct {
-	URL   string                         // tcp://host:port or ssl://host:port
+	URL   string                         // see mqtt.ParseAddress
 	ID    string                         // names the session, so it must stay the same and belong to one consumer only
 	Share string                         // group of a shared subscription, "" for none
-	TLS   *tls.Config                    // for ssl
+	TLS   *tls.Config                    // for addresses with TLS
 	Max   int64                          // bytes of a message; what is larger is not read; 0 for no limit
 	Login func() (user, password string) // asked at each connection; nil for none
 	Log   *slog.Logger
@@ -34,31 +30,38 @@ type MQTTConfig struct {
 
 // MQTT is a Transport over MQTT 3.1.1 with a persistent session: QoS 1, acknowledged by hand.
 type MQTT struct {
-	cfg  MQTTConfig
-	stop chan struct{}
-	kick chan struct{}
-	done sync.WaitGroup
-
+	cfg      MQTTConfig
+	keeper   mqtt.Keeper
+	ctx      context.Context // ends when Close begins
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
 	patience time.Duration // for the answer to a subscription
+	standing func()        // called each time the subscription stands
 
-	standing func() // told each time the subscription stands
-
-	mu      sync.Mutex
-	client  mqtt.Client
 	deliver func(*Message) bool
 	fatal   chan error
 	ready   chan struct{}
 	once    sync.Once
 	up      atomic.Bool
+	asked   atomic.Bool // the loss of this connection was asked for
+	said    say.Once
+	rival   mqtt.Rival // owned by the goroutine of keeper
 }
 
 // NewMQTT prepares a connection; Start makes it.
 func NewMQTT(cfg MQTTConfig) *MQTT {
-	return &MQTT{
-		cfg: cfg, stop: make(chan struct{}), kick: make(chan struct{}, 1),
-		fatal: make(chan error, 1), ready: make(chan struct{}), patience: 10 * time.Second, standing: func() {},
+	m := &MQTT{
+		cfg: cfg, fatal: make(chan error, 1), ready: make(chan struct{}), patience: connectTimeout, standing: func() {},
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
 }
+
+const (
+	connectTimeout = 10 * time.Second
+	keepAlive      = 30 * time.Second
+	writeTimeout   = 10 * time.Second
+)
 
 // OnStanding has f called after each answer to a subscription.
 func (m *MQTT) OnStanding(f func()) { m.standing = f }
@@ -66,8 +69,26 @@ func (m *MQTT) OnStanding(f func()) { m.standing = f }
 // Start connects, trying for as long as it takes, and returns when the subscription stands. A broker that refuses the
 // subscription will go on refusing it, so that is an error.
 func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
+	at, err := mqtt.ParseAddress(m.cfg.URL)
+	if err != nil {
+		return fmt.Errorf("address of the broker: it %w", err)
+	}
 	m.deliver = deliver
-	m.done.Go(m.keep)
+	m.keeper.Options = mqtt.Options{
+		Brokers: []mqtt.Address{at}, ClientID: m.cfg.ID, Login: m.login, KeepAlive: keepAlive, PingTimeout: connectTimeout,
+		ConnectTimeout: connectTimeout, Stall: writeTimeout, ManualAck: true, Receive: m.receive,
+	}
+	if m.cfg.Max > 0 {
+		m.keeper.Options.MaxPacket = int(m.cfg.Max) + headMax
+	}
+	m.keeper.Backoff = mqtt.Backoff{Low: 500 * time.Millisecond, High: 10 * time.Second}
+	m.keeper.Up, m.keeper.Down = m.subscribe, m.lost
+	m.keeper.Failed = func(err error) {
+		if m.said.New("connect", "failed") {
+			m.cfg.Log.Error("cannot connect to the broker; trying on", "broker", m.cfg.URL, "error", err)
+		}
+	}
+	m.done.Go(func() { m.keeper.Run(m.ctx) })
 	select {
 	case <-m.ready:
 		return nil
@@ -78,117 +99,39 @@ func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	}
 }
 
-// keep holds a client, and replaces it when unacknowledged messages are wanted again: a broker sends these only to a
-// session that is resumed.
-func (m *MQTT) keep() {
-	for {
-		client := mqtt.NewClient(m.options())
-		m.mu.Lock()
-		m.client = client
-		m.mu.Unlock()
-		if !m.connect(client) {
-			return
-		}
-		select {
-		case <-m.kick:
-			m.up.Store(false)
-			client.Disconnect(250)
-		case <-m.stop:
-			return // Close disconnects
-		}
-	}
-}
-
-// connect tries until it succeeds; paho looks after lost connections by itself from then on.
-func (m *MQTT) connect(client mqtt.Client) bool {
-	pause, logged := 250*time.Millisecond, false
-	for {
-		token := client.Connect()
-		select {
-		case <-token.Done():
-		case <-m.stop:
-			return false
-		}
-		if token.Error() == nil {
-			return true
-		}
-		if !logged {
-			m.cfg.Log.Error("cannot connect to the broker; trying on", "broker", m.cfg.URL, "error", token.Error())
-			logged = true
-		}
-		select {
-		case <-time.After(pause):
-		case <-m.stop:
-			return false
-		}
-		pause = min(2*pause, 10*time.Second)
-	}
-}
-
-func (m *MQTT) options() *mqtt.ClientOptions {
-	o := mqtt.NewClientOptions().AddBroker(m.cfg.URL).SetClientID(m.cfg.ID).SetProtocolVersion(4).
-		SetCleanSession(false).SetOrderMatters(true).SetAutoAckDisabled(true).SetAutoReconnect(true).
-		SetMaxReconnectInterval(10 * time.Second).SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).
-		SetConnectTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second).SetTLSConfig(m.cfg.TLS).
-		SetDefaultPublishHandler(m.receive).SetOnConnectHandler(m.subscribe).SetConnectionLostHandler(m.lost)
-	o.SetCustomOpenConnectionFn(m.open)
+func (m *MQTT) login() (l mqtt.Login, err error) {
 	if m.cfg.Login != nil {
-		o.SetCredentialsProvider(m.cfg.Login)
+		l.Username, l.Password = m.cfg.Login()
 	}
-	return o
-}
-
-// open makes a connection on which a message that is too large is skipped while it is read: paho would allocate all of it first.
-func (m *MQTT) open(at *url.URL, options mqtt.ClientOptions) (net.Conn, error) {
-	host, port := at.Hostname(), cmp.Or(at.Port(), "1883")
-	if m.cfg.TLS != nil {
-		port = cmp.Or(at.Port(), "8883")
-	}
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), options.ConnectTimeout)
-	if err != nil {
-		return nil, err
-	}
-	if m.cfg.TLS != nil {
-		cfg := m.cfg.TLS.Clone()
-		cfg.ServerName = cmp.Or(cfg.ServerName, host)
-		secured := tls.Client(conn, cfg)
-		ctx, cancel := context.WithTimeout(context.Background(), options.ConnectTimeout)
-		defer cancel()
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		conn = secured
-	}
-	if m.cfg.Max == 0 {
-		return conn, nil
-	}
-	return limit.Limit(conn, int(m.cfg.Max)+headMax, nil), nil
+	l.TLS = m.cfg.TLS
+	return l, nil
 }
 
 // headMax is what a PUBLISH may have beside its payload: a topic and a packet id.
 const headMax = 2 + 1<<16 + 2
 
-// receive runs in paho's reading goroutine, in the order of arrival. To hold it back is to hold the broker back.
-func (m *MQTT) receive(_ mqtt.Client, msg mqtt.Message) {
-	in := &Message{Topic: msg.Topic(), Payload: msg.Payload(), Ack: msg.Ack}
-	if size, skipped := limit.Skipped(in.Payload); skipped {
-		in.Payload, in.Cut = nil, int64(size)
-	}
-	m.deliver(in)
+// receive is called in the order of arrival. To hold it back is to hold the broker back.
+func (m *MQTT) receive(_ *mqtt.Session, msg mqtt.Message) {
+	m.deliver(&Message{Topic: msg.Topic, Payload: msg.Payload, Cut: int64(msg.Oversized), Ack: msg.Ack})
 }
 
 // subscribe is done at every connection: a broker may have lost the session, and to subscribe twice does no harm.
-func (m *MQTT) subscribe(client mqtt.Client) {
-	filters := map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1}
-	token := client.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
-	if !token.WaitTimeout(m.patience) || token.Error() != nil && !refused(token) {
-		m.cfg.Log.Warn("subscribing failed; it is tried again with a new connection", "error", cmp.Or(token.Error(), errNoAnswer))
-		if client.IsConnectionOpen() {
-			m.Redeliver() // or nothing would end this one
-		}
+func (m *MQTT) subscribe(s *mqtt.Session) {
+	m.said.New("connect", "")
+	ctx, cancel := context.WithTimeout(m.ctx, m.patience)
+	defer cancel()
+	refused, err := s.Subscribe(ctx, map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1})
+	switch {
+	case m.ctx.Err() != nil:
 		return
-	}
-	if refused(token) {
+	case err != nil:
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errNoAnswer
+		}
+		m.cfg.Log.Warn("subscribing failed; it is tried again with a new connection", "error", err)
+		s.Cut() // or nothing would end this one
+		return
+	case len(refused) > 0:
 		err := fmt.Errorf("the broker refuses a subscription to %sto client %q; allow it there", seal.TopicRoot, m.cfg.ID)
 		select {
 		case m.fatal <- err:
@@ -197,26 +140,13 @@ func (m *MQTT) subscribe(client mqtt.Client) {
 		}
 		return
 	}
-	was := m.up.Swap(true)
+	m.up.Store(true)
 	m.standing()
-	if was {
-		return
-	}
 	m.cfg.Log.Info("subscribed", "broker", m.cfg.URL, "session", m.cfg.ID)
 	m.once.Do(func() { close(m.ready) })
 }
 
 var errNoAnswer = errors.New("the broker does not answer")
-
-// refused reads the broker's answer: 0x80 stands for no.
-func refused(token *mqtt.SubscribeToken) bool {
-	for _, code := range token.Result() {
-		if code == 0x80 {
-			return true
-		}
-	}
-	return false
-}
 
 func (m *MQTT) filter(below string) string {
 	if m.cfg.Share != "" {
@@ -225,31 +155,60 @@ func (m *MQTT) filter(below string) string {
 	return seal.TopicRoot + below
 }
 
-func (m *MQTT) lost(_ mqtt.Client, err error) {
-	m.up.Store(false)
-	m.cfg.Log.Warn("the connection to the broker is lost; trying to get it back", "error", err)
+func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {
+	worked := m.up.Swap(false)
+	if m.asked.Swap(false) {
+		return
+	}
+	m.cfg.Log.Warn("the connection to the broker is lost; trying to get it back", "error", s.Cause())
+	if !worked {
+		return
+	}
+	if m.rival.Lost(lived, s.Cause()) && m.said.New("rival", m.cfg.ID) {
+		m.cfg.Log.Error("the broker keeps closing connections that worked: another client probably uses this id; give each consumer an -id of its own", "id", m.cfg.ID)
+	}
 }
 
-// Publish sends all and then waits for the broker's word on each. A broker would end the connection at a topic that is a filter, so that is
-// no topic of a node.
+// Publish sends all and then waits for the broker's word on each. What was not acknowledged before a connection ended is sent again on the
+// next one. A broker would end the connection at a topic that is a filter, so that is no topic of a node.
 func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
-	client := m.current()
 	out, unfit := sendable(out, "+#\x00")
+	for len(out) > 0 {
+		s, err := m.keeper.Await(ctx)
+		if err != nil {
+			return fmt.Errorf("publishing to %s: no connection to the broker: %w", out[0].Topic, err)
+		}
+		acked, err := publish(ctx, s, out)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("publishing to %s: %w", out[acked].Topic, err)
+		}
+		if err != nil {
+			s.FailSoon(err)
+		}
+		out = out[acked:]
+	}
+	return unfit
+}
+
+// publish returns how many of the first ones the broker has acknowledged.
+func publish(ctx context.Context, s *mqtt.Session, out []Outgoing) (acked int, err error) {
 	tokens := make([]mqtt.Token, len(out))
 	for i, o := range out {
-		tokens[i] = client.Publish(o.Topic, 1, false, o.Payload)
+		tokens[i] = s.Publish(o.Topic, o.Payload)
 	}
 	for i, token := range tokens {
 		select {
 		case <-token.Done():
 			if err := token.Error(); err != nil {
-				return fmt.Errorf("publishing to %s: %w", out[i].Topic, err)
+				return i, err
 			}
+		case <-s.Lost():
+			return i, s.Cause()
 		case <-ctx.Done():
-			return fmt.Errorf("publishing to %s: the broker does not acknowledge: %w", out[i].Topic, ctx.Err())
+			return i, fmt.Errorf("the broker does not acknowledge: %w", ctx.Err())
 		}
 	}
-	return unfit
+	return len(out), nil
 }
 
 // sendable leaves out what is on a topic with characters that the transport cannot take.
@@ -263,34 +222,22 @@ func sendable(out []Outgoing, forbidden string) (fit []Outgoing, err error) {
 	return slices.DeleteFunc(slices.Clone(out), bad), err
 }
 
-func (m *MQTT) current() mqtt.Client {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.client
-}
-
-// Redeliver has the session resumed.
+// Redeliver has the session resumed: a broker sends unacknowledged messages again only then.
 func (m *MQTT) Redeliver() {
-	select {
-	case m.kick <- struct{}{}:
-	default: // one is on its way
-	}
+	m.up.Store(false)
+	m.asked.Store(true)
+	m.keeper.Renew()
 }
 
 // Connected says whether the subscription stands.
-func (m *MQTT) Connected() bool {
-	client := m.current()
-	return m.up.Load() && client != nil && client.IsConnectionOpen()
-}
+func (m *MQTT) Connected() bool { return m.up.Load() && m.keeper.Session() != nil }
 
 // Close leaves the session with the broker, which keeps collecting for it.
 func (m *MQTT) Close() {
 	m.up.Store(false)
-	close(m.stop)
+	m.cancel()
 	m.done.Wait()
-	if client := m.current(); client != nil {
-		client.Disconnect(500)
-	}
+	m.keeper.End()
 }
 
 var (
