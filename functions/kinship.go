@@ -25,14 +25,15 @@ import (
 // The last three hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
 // name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
 // topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
-// a device causes a bounded number of results; but for a rule that makes new names of a result's readings or adds a number of its own, and takes the results up again:
-// that is a device to everybody, and the rule feeds itself.
+// a device causes a bounded number of results; but for a rule that adds a reading of its own to a result, which loops bounds in time, and for one that
+// gives a result's readings other names, and takes the results up again: that is a device to everybody, and the rule feeds itself.
 //
 // The methods are safe for concurrent use. At most maxKin ids and readings are kept.
 type kinship struct {
 	node, service string
 	maxHops       int
 	log           Logger
+	loops         loops
 	counts        [len(skipReasons)]atomic.Uint64
 
 	seed   maphash.Seed
@@ -56,9 +57,10 @@ const (
 	skipResult        // has tags, and no class asks for its service
 	skipHops          // has been through MaxHops services
 	skipEcho          // was passed on by another service, which removed its tags
+	skipLoop          // likewise, with a reading of that service's own, and too soon after another one
 )
 
-var skipReasons = [...]string{"own", "result", "hops", "echo"}
+var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
 
 func newKinship(node, service string, maxHops int, log Logger) *kinship {
 	return &kinship{
@@ -90,9 +92,13 @@ func (k *kinship) admit(ev *task.Event, classes *task.Classes) bool {
 	ev.Lineage = ev.Tagged()
 	if ev.Lineage.Hop > 0 {
 		k.learn(ev)
-	} else if k.isEcho(ev) {
+	} else if e := k.compare(ev); e.whole {
 		ev.Lineage.Hop = task.MaxHop
 		k.skip(skipEcho, ev)
+		return false
+	} else if k.feedsBack(ev, e) {
+		ev.Lineage.Hop = task.MaxHop
+		k.counts[skipLoop].Add(1)
 		return false
 	}
 	switch {
@@ -108,25 +114,45 @@ func (k *kinship) admit(ev *task.Event, classes *task.Classes) bool {
 	return true
 }
 
-// isEcho reports whether an event without tags is a result all the same.
-func (k *kinship) isEcho(ev *task.Event) bool {
+// echo is what an event without tags has of results.
+type echo struct {
+	whole  bool   // it is a result all the same
+	passes bool   // one of its readings is a result's
+	own    bool   // one has a result's name and a value of its own
+	value  uint64 // the hash of the one that is a result's
+}
+
+// compare looks at an event without tags.
+func (k *kinship) compare(ev *task.Event) (e echo) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if len(k.kin) == 0 {
-		return false
+		return echo{}
 	}
 	if k.kin[maphash.String(k.seed, ev.ID)] > 0 {
-		return true
+		return echo{whole: true}
 	}
-	echo := true
+	e.whole = true
 	for i := range ev.Readings {
 		r := &ev.Readings[i]
-		if k.depth[maphash.String(k.seed, r.Resource)] >= maxDeep {
-			return true
+		depth := k.depth[maphash.String(k.seed, r.Resource)]
+		if depth >= maxDeep {
+			return echo{whole: true}
 		}
-		echo = echo && k.kin[k.hash(r.Resource, r.Value)] > 0
+		if !e.whole && depth == 0 {
+			continue
+		}
+		h := k.hash(r.Resource, r.Value)
+		known := k.kin[h] > 0
+		e.whole = e.whole && known
+		if depth > 0 {
+			e.passes, e.own = e.passes || known, e.own || !known
+		}
+		if known {
+			e.value = h
+		}
 	}
-	return echo
+	return e
 }
 
 // deepen notes the names of a result's readings. The source of a result begins with the name of the reading that it was made of.

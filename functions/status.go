@@ -50,7 +50,7 @@ type EventCounts struct {
 	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
 	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
 
-	// Skipped counts the messages that were not worked on, by reason. Results of app-offload services: own, result, hops, echo. On an MQTT bus
+	// Skipped counts the messages that were not worked on, by reason. Results of app-offload services: own, result, hops, echo, loop. On an MQTT bus
 	// also retained (the broker's copy of an earlier event) and unmatched (on a topic that is no longer configured).
 	Skipped  map[string]uint64 `json:"skipped"`
 	Repeated uint64            `json:"repeated"` // events that had been handed on before, with the same id and content; MQTT only

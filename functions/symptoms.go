@@ -30,6 +30,7 @@ func symptoms() []symptom {
 		{"copied", spoolCopied},
 		{"learned", learnedNotKept},
 		{"canary", canaryRolledBack},
+		{"resultLoop", resultLoop},
 		{"otherResults", otherResults},
 		{"unsafe", unsafeEvents},
 	}
@@ -236,6 +237,7 @@ func canaryRolledBack(s *Service, _ *memory) (Severity, string) {
 func otherResults(s *Service, m *memory) (Severity, string) {
 	counts := s.kinship.skipped()
 	delete(counts, skipReasons[skipOwn])
+	delete(counts, skipReasons[skipLoop])
 	n := m.grown("results of others", summed(counts))
 	return when(n > 0, Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
 }
