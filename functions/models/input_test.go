@@ -1,0 +1,273 @@
+package models
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/engine"
+	"app-offload/functions/task"
+)
+
+// Resizing is that of TensorFlow's tf.image.resize and ONNX's Resize with half_pixel coordinates. The first case is from the documentation
+// of ONNX's Resize (resize_upsample_scales_linear); the others follow from x = (i + ½)·in/out − ½, held within the picture.
+func TestResizeGolden(t *testing.T) {
+	for name, c := range map[string]struct {
+		w, h, depth, toW, toH int
+		rule                  func(i, in, out int) weight
+		in, want              []float32
+	}{
+		"linear, up by 2": {2, 2, 1, 4, 4, between, []float32{1, 2, 3, 4}, []float32{
+			1, 1.25, 1.75, 2, 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3, 3.25, 3.75, 4,
+		}},
+		"linear, 5 to 3":       {5, 1, 1, 3, 1, between, []float32{0, 1, 2, 3, 4}, []float32{1. / 3, 2, 11. / 3}},
+		"linear, 4 to 2":       {4, 1, 1, 2, 1, between, []float32{1, 2, 3, 4}, []float32{1.5, 3.5}},
+		"linear, 2 channels":   {1, 2, 2, 1, 1, between, []float32{0, 10, 4, 20}, []float32{2, 15}},
+		"linear, one pixel":    {1, 1, 1, 3, 1, between, []float32{7}, []float32{7, 7, 7}},
+		"nearest, 4 to 2":      {4, 1, 1, 2, 1, nearest, []float32{1, 2, 3, 4}, []float32{2, 4}},
+		"nearest, 2 to 5":      {2, 1, 1, 5, 1, nearest, []float32{1, 2}, []float32{1, 1, 2, 2, 2}},
+		"nearest, 3 to 1 high": {1, 3, 1, 1, 1, nearest, []float32{1, 2, 3}, []float32{2}},
+	} {
+		p := &picture{w: c.w, h: c.h, depth: c.depth, data: c.in}
+		require.InDeltaSlice(t, c.want, p.resize(c.toH, c.toW, c.rule).data, 1e-5, name)
+	}
+}
+
+func TestCrop(t *testing.T) {
+	p := &picture{w: 4, h: 2, depth: 1, data: []float32{0, 1, 2, 3, 4, 5, 6, 7}}
+	require.Equal(t, []float32{1, 2, 5, 6}, p.crop(1, 1).data)
+	require.Equal(t, []float32{0, 1, 2, 3}, p.crop(1, 4).data)
+	require.Equal(t, []float32{1, 5}, p.crop(1000, 1).data[:2], "at least one column")
+}
+
+func blob(b []byte) *task.Reading {
+	return &task.Reading{Resource: "r", Type: task.Blob, Encoding: task.Binary, Value: b}
+}
+
+// Pictures in all formats give the pixels that they hold.
+func TestPictures(t *testing.T) {
+	colours := image.NewNRGBA(image.Rect(0, 0, 2, 1))
+	colours.Set(0, 0, color.NRGBA{R: 200, G: 100, B: 50, A: 255})
+	colours.Set(1, 0, color.NRGBA{R: 1, G: 2, B: 3, A: 128})
+	grey := image.NewGray(image.Rect(0, 0, 2, 1))
+	grey.Pix = []byte{7, 255}
+	encode := func(img image.Image) []byte {
+		var b bytes.Buffer
+		require.NoError(t, png.Encode(&b, img))
+		return b.Bytes()
+	}
+	var photo bytes.Buffer
+	require.NoError(t, jpeg.Encode(&photo, grey, &jpeg.Options{Quality: 100}))
+	deep := image.NewGray16(image.Rect(0, 0, 2, 1))
+	deep.SetGray16(0, 0, color.Gray16{Y: 0x0700})
+	deep.SetGray16(1, 0, color.Gray16{Y: 0xFFFF})
+	for name, c := range map[string]struct {
+		kind  string
+		shape []int
+		data  []byte
+		want  []float32
+		delta float64
+	}{
+		"colours":               {Image, []int{1, 1, 2, 3}, encode(colours), []float32{200, 100, 50, 1, 2, 3}, 0},
+		"colours, planar":       {Image, []int{1, 3, 1, 2}, encode(colours), []float32{200, 1, 100, 2, 50, 3}, 0},
+		"colours as grey":       {Image, []int{1, 1, 2, 1}, encode(colours), []float32{124.2, 1.815}, 0.001},
+		"grey":                  {Image, []int{1, 1, 2, 1}, encode(grey), []float32{7, 255}, 0},
+		"grey as colours":       {Image, []int{1, 1, 2, 3}, encode(grey), []float32{7, 7, 7, 255, 255, 255}, 0},
+		"grey, 16 bits":         {Image, []int{1, 1, 2, 1}, encode(deep), []float32{7, 255}, 0},
+		"grey in two axes":      {Image, []int{1, 1, 2}, encode(grey), []float32{7, 255}, 0},
+		"a photo":               {Image, []int{1, 1, 2, 1}, photo.Bytes(), []float32{7, 255}, 3},
+		"raw":                   {Raw, []int{1, 1, 2, 3}, []byte{1, 2, 3, 4, 5, 6}, []float32{1, 2, 3, 4, 5, 6}, 0},
+		"raw as base64, planar": {Raw, []int{1, 3, 1, 2}, []byte{1, 2, 3, 4, 5, 6}, []float32{1, 4, 2, 5, 3, 6}, 0},
+	} {
+		in := Input{Kind: c.kind}
+		x := &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: c.shape}}
+		x.Allocate()
+		r := blob(c.data)
+		if name == "raw as base64, planar" {
+			r.Encoding, r.Value = task.JSON, []byte(base64.StdEncoding.EncodeToString(c.data))
+		}
+		require.NoError(t, in.fill(x, r, &scratch{}), name)
+		require.InDeltaSlice(t, c.want, x.F32, c.delta, name)
+	}
+}
+
+// bomb is a PNG whose header claims a size, and that has nothing else.
+func bomb(w, h uint32) []byte {
+	head := binary.BigEndian.AppendUint32([]byte("IHDR"), w)
+	head = append(binary.BigEndian.AppendUint32(head, h), 8, 2, 0, 0, 0)
+	b := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), head...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(head))
+}
+
+// Readings that do not fit are errors that say what was expected. None of them takes memory first.
+func TestReadingsThatDoNotFit(t *testing.T) {
+	numbers := func(s string) *task.Reading {
+		return &task.Reading{Resource: "r", Type: task.Float32Array, Value: []byte(s)}
+	}
+	for want, c := range map[string]struct {
+		in Input
+		r  *task.Reading
+	}{
+		"20000×20000 pixels":          {Input{Kind: Image}, blob(bomb(20000, 20000))},
+		"2147483647×1 pixels":         {Input{Kind: Image}, blob(bomb(1<<31-1, 1))},
+		"JPEG or PNG was expected":    {Input{Kind: Image}, blob([]byte("GIF89a"))},
+		"decoding the picture":        {Input{Kind: Image}, blob(bomb(2, 2))},
+		"the binary has 5 bytes":      {Input{Kind: Raw}, blob(make([]byte, 5))},
+		"100×16384 pixels":            {Input{Kind: Raw, Width: 100, Height: 1 << 14}, blob(make([]byte, 5))},
+		"has 5 values, the model wan": {Input{Kind: Numbers}, numbers("[1,2,3,4,5]")},
+		"has 0 values":                {Input{Kind: Numbers, Window: "last"}, numbers("[]")},
+		"element 1":                   {Input{Kind: Numbers}, numbers("[1,NaN,3,4]")},
+		"its type is":                 {Input{Kind: Numbers}, blob([]byte("x"))},
+		"as bytes":                    {Input{Kind: Image}, numbers("[1]")},
+	} {
+		x := &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{1, 2, 2, 1}}}
+		x.Allocate()
+		require.ErrorContains(t, c.in.fill(x, c.r, &scratch{}), want)
+	}
+	in := Input{Kind: Image, Resize: "none"}
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 3, 2))))
+	x := &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{1, 2, 2, 1}}}
+	x.Allocate()
+	require.ErrorContains(t, in.fill(x, blob(b.Bytes()), &scratch{}), "resizing is off")
+}
+
+// Numbers are standardised, shifted, scaled, cut, and quantised: half away from zero, and held within the type.
+func TestNumbers(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   Input
+		spec engine.Spec
+		text string
+		want []float64
+	}{
+		"as they are":    {Input{}, engine.Spec{Type: engine.Float32}, "[1,2.5,-3]", []float64{1, 2.5, -3}},
+		"scaled":         {Input{Scale: 2, Offset: 1}, engine.Spec{Type: engine.Float32}, "[1,2,3]", []float64{0, 2, 4}},
+		"the newest":     {Input{Window: "last"}, engine.Spec{Type: engine.Float32}, "[1,2,3,4]", []float64{2, 3, 4}},
+		"the oldest":     {Input{Window: "first"}, engine.Spec{Type: engine.Float32}, "[1,2,3,4]", []float64{1, 2, 3}},
+		"standardised":   {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[1,3,2]", []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}},
+		"all equal":      {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[4,4,4]", []float64{0, 0, 0}},
+		"int8":           {Input{}, engine.Spec{Type: engine.Int8, Scale: 0.5, Zero: 3}, "[0.25,-0.25,99]", []float64{0.5, -0.5, 62}},
+		"uint8":          {Input{}, engine.Spec{Type: engine.Uint8, Scale: 1, Zero: 10}, "[-11,0.4,300]", []float64{-10, 0, 245}},
+		"int16":          {Input{}, engine.Spec{Type: engine.Int16, Scale: 0.001}, "[1,-40,0]", []float64{1, -32.768, 0}},
+		"plain integers": {Input{}, engine.Spec{Type: engine.Int8}, "[1.5,-1.5,200]", []float64{2, -2, 127}},
+	} {
+		c.in.Kind, c.spec.Shape = Numbers, []int{1, 3}
+		x := &engine.Tensor{Spec: c.spec}
+		x.Allocate()
+		require.NoError(t, c.in.fill(x, &task.Reading{Resource: "r", Type: task.Float64Array, Value: []byte(c.text)}, &scratch{}), name)
+		for i, want := range c.want {
+			require.InDelta(t, want, get(x, i), 1e-5, "%s %d", name, i)
+		}
+	}
+}
+
+// The reading is found by its resource, or by its kind where there is only one of it.
+func TestChoosingAReading(t *testing.T) {
+	e := &task.Task{Readings: []task.Reading{{Resource: "a", Type: task.Float32}, {Resource: "pic", Type: task.Blob}}}
+	for _, c := range []struct {
+		in   Input
+		want string
+	}{{Input{Kind: Numbers}, "a"}, {Input{Kind: Image}, "pic"}, {Input{Kind: Numbers, Resource: "a"}, "a"}} {
+		r, err := c.in.choose(e)
+		require.NoError(t, err)
+		require.Equal(t, c.want, r.Resource)
+	}
+	_, err := (&Input{Kind: Numbers, Resource: "z"}).choose(e)
+	require.ErrorContains(t, err, `no reading of resource "z"`)
+	e.Readings = append(e.Readings, task.Reading{Resource: "b", Type: task.Int8})
+	_, err = (&Input{Kind: Numbers}).choose(e)
+	require.ErrorContains(t, err, `"a" and "b"`)
+}
+
+// session of fixed outputs, for the meaning of outputs.
+type fixed struct{ in, out []*engine.Tensor }
+
+func (f *fixed) Inputs() []*engine.Tensor  { return f.in }
+func (f *fixed) Outputs() []*engine.Tensor { return f.out }
+func (f *fixed) Run() error                { return nil }
+func (f *fixed) Reset()                    {}
+
+func floats(v ...float32) *engine.Tensor {
+	return &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{1, len(v)}}, F32: v}
+}
+
+// Golden values: softmax(1, 2, 3) and softmax(½, 1, 1½) by their formula; the errors by hand.
+func TestOutputs(t *testing.T) {
+	m := &Manifest{Labels: []string{"a", "b", "c"}}
+	two := &Manifest{Labels: []string{"no", "yes"}}
+	run := func(o Output, m *Manifest, out ...float32) Answer {
+		t.Helper()
+		var a Answer
+		require.NoError(t, o.read(&a, m, &fixed{[]*engine.Tensor{floats(1, 2)}, []*engine.Tensor{floats(out...)}}))
+		return a
+	}
+	a := run(Output{Kind: Classes, Activation: "softmax"}, m, 1, 2, 3)
+	require.Equal(t, "c", a.Label)
+	require.InDeltaSlice(t, []float64{0.09003057, 0.24472847, 0.66524096}, a.Scores, 1e-7)
+	require.InDelta(t, 0.66524096, a.Confidence, 1e-7)
+	a = run(Output{Kind: Classes, Activation: "softmax", Temperature: 2}, m, 1, 2, 3)
+	require.InDeltaSlice(t, []float64{0.18632372, 0.30719589, 0.50648039}, a.Scores, 1e-7)
+	require.InDelta(t, 3, a.Logits[2], 0)
+	a = run(Output{Kind: Classes}, m, 0.09003057, 0.66524096, 0.24472847)
+	require.InDelta(t, 0.66524096, a.Confidence, 1e-6, "probabilities stay what they are")
+	require.Equal(t, "b", a.Label)
+	a = run(Output{Kind: Classes, Temperature: 2}, m, 0.09003057, 0.24472847, 0.66524096)
+	require.InDelta(t, 0.50648039, a.Confidence, 1e-6, "as of logits")
+	a = run(Output{Kind: Classes, Activation: "softmax"}, m, 1000, -1000, 0)
+	require.InDelta(t, 1, a.Confidence, 0)
+	a = run(Output{Kind: Classes, Activation: "sigmoid"}, two, 2)
+	require.Equal(t, "yes", a.Label)
+	require.InDelta(t, 0.88079708, a.Confidence, 1e-7)
+	a = run(Output{Kind: Classes}, two, 0.25)
+	require.Equal(t, "no", a.Label)
+	require.InDelta(t, 0.75, a.Confidence, 1e-6)
+	a = run(Output{Kind: Reconstruction, Threshold: 2.5}, m, 2, 4)
+	require.InDelta(t, 2.5, a.Error, 0, "(1² + 2²) / 2")
+	require.Equal(t, "anomaly", a.Label)
+	a = run(Output{Kind: Score, Threshold: 1}, m, 0.5)
+	require.Equal(t, "normal", a.Label)
+	a = run(Output{Kind: Values, Embedding: 1}, m, 4, 5)
+	require.Equal(t, []float64{4, 5}, a.Values)
+	require.Equal(t, []float64{4, 5}, a.Embedding)
+
+	var none Answer
+	nan := float32(math.NaN())
+	o := Output{Kind: Values}
+	require.ErrorContains(t, o.read(&none, m, &fixed{[]*engine.Tensor{floats(1)}, []*engine.Tensor{floats(nan)}}), "NaN")
+	o = Output{Kind: Classes}
+	require.ErrorContains(t, o.read(&none, m, &fixed{[]*engine.Tensor{floats(1)}, []*engine.Tensor{floats(1, 2)}}), "changed its shape")
+}
+
+// A picture of a digit goes through a quantised model that nobody of this project made.
+func TestAForeignModel(t *testing.T) {
+	const dir = "../../../shared/data/models/" // beside the checkout
+	file, err := os.ReadFile(dir + "mnist_lstm_int8.tflite")
+	if err != nil {
+		t.Skip("the models are not there: ", err)
+	}
+	store := t.TempDir()
+	m := describe(t, "digits", "1", file, func(m *Manifest) {
+		m.Labels = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
+		m.Input = Input{Kind: Image, Scale: 1. / 255}
+		m.Output = Output{Kind: Classes}
+	})
+	put(t, store, m, file)
+	s := open(t, store)
+	for _, digit := range []string{"0", "1", "2", "3", "4"} {
+		pic, err := os.ReadFile(dir + "mnist_" + digit + ".png")
+		require.NoError(t, err)
+		a, err := s.Model("digits").Run(t.Context(), &task.Task{Readings: []task.Reading{*blob(pic)}})
+		require.NoError(t, err)
+		require.Equal(t, digit, a.Label, "%+v", a)
+	}
+}
