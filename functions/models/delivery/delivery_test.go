@@ -44,14 +44,13 @@ func made(t testing.TB, v string) (file, manifest []byte) {
 }
 
 type world struct {
-	t      *testing.T
-	dir    string
-	keys   []string
-	sign   func([]byte) []byte
-	fake   *clock.Fake
-	store  *models.Store
-	r      *Receiver
-	sender *Sender
+	t     *testing.T
+	dir   string
+	keys  []string
+	sign  func([]byte) []byte
+	fake  *clock.Fake
+	store *models.Store
+	r     *Receiver
 }
 
 func newWorld(t *testing.T) *world {

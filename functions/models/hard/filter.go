@@ -1,0 +1,259 @@
+// Package hard decides which answers of a small model are worth a second one by a large model.
+//
+// A Filter judges one answer; a Budget bounds how many go, by the hour and by the day; a Watch signals that the data have drifted from what the model
+// was used on before, which confidence does not show: a softmax stays sure on data it has never seen.
+//
+// threshold, cross-entropy, ibt, random, edge and cloud are the filters of KubeEdge Sedna (lib/sedna/algorithms/hard_example_mining) with
+// its definitions and defaults. margin, band and energy are additions. Filters are safe for concurrent use and allocate nothing.
+package hard
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"app-offload/functions/check"
+)
+
+// Example is what a model said of one input. What it did not say is empty, and filters that want it find nothing hard then.
+type Example struct {
+	Boxes     []float64 // scores of the objects found; a classifier has one, its confidence
+	Scores    []float64 // probability of each class
+	Logits    []float64 // before softmax
+	Error     float64   // of a reconstruction
+	Threshold float64   // from which Error is an anomaly; 0 where there is none
+}
+
+// Filter judges examples.
+type Filter interface {
+	// Hard reports whether an example is hard.
+	Hard(e *Example) bool
+	// String shows the formula.
+	String() string
+}
+
+// Names of filters.
+const (
+	Threshold    = "threshold"
+	CrossEntropy = "cross-entropy"
+	IBT          = "ibt"
+	Random       = "random"
+	EdgeOnly     = "edge"
+	CloudOnly    = "cloud"
+	Margin       = "margin"
+	Band         = "band"
+	Energy       = "energy"
+)
+
+// Config chooses a filter.
+type Config struct {
+	Filter      string  // edge, cloud, random, threshold, cross-entropy, ibt, margin, band or energy
+	Threshold   float64 // see each filter; Default gives it a sensible value
+	Box         float64 // ibt: a box whose score is at most this counts as hard
+	Width       float64 // band: how far from the threshold, as a share of it
+	Temperature float64 // energy
+	Seed        uint64  // random
+}
+
+// Default is the configuration of a filter with its usual values; those of Sedna's filters are Sedna's.
+func Default(filter string) Config {
+	c := Config{Filter: filter, Threshold: 0.5, Box: 0.5, Width: 0.2, Temperature: 1}
+	switch filter {
+	case Random:
+		c.Threshold = 0.3
+	case Margin:
+		c.Threshold = 0.2
+	case Energy:
+		c.Threshold = -5
+	}
+	return c
+}
+
+// Validate names everything that is wrong.
+func (c Config) Validate() error {
+	p := check.In("Hard")
+	p.OneOf("Filter", c.Filter, EdgeOnly, CloudOnly, Random, Threshold, CrossEntropy, IBT, Margin, Band, Energy)
+	if c.Filter == Energy {
+		check.Range(p, "Threshold", c.Threshold, -1e6, 1e6)
+		check.Range(p, "Temperature", c.Temperature, 0.001, 1000)
+	} else {
+		check.Range(p, "Threshold", c.Threshold, 0, 1)
+	}
+	check.Range(p, "Box", c.Box, 0, 1)
+	check.Range(p, "Width", c.Width, 0, 10)
+	return p.Err()
+}
+
+// New makes a filter.
+func New(c Config) (Filter, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	switch c.Filter {
+	case Threshold:
+		return threshold{c.Threshold}, nil
+	case CrossEntropy:
+		return crossEntropy{c.Threshold}, nil
+	case IBT:
+		return ibt{c.Threshold, c.Box}, nil
+	case Random:
+		return newDraw(c.Threshold, c.Seed), nil
+	case Margin:
+		return margin{c.Threshold}, nil
+	case Band:
+		return band{c.Width}, nil
+	case Energy:
+		return energy{c.Threshold, c.Temperature}, nil
+	}
+	return always(c.Filter == CloudOnly), nil
+}
+
+// always is cloud-only where it is true, and edge-only where it is not.
+type always bool
+
+func (a always) Hard(*Example) bool { return bool(a) }
+
+func (a always) String() string {
+	if a {
+		return "every example is hard"
+	}
+	return "no example is hard"
+}
+
+// threshold: the mean score of the boxes is below a limit.
+type threshold struct{ limit float64 }
+
+func (f threshold) Hard(e *Example) bool {
+	if len(e.Boxes) == 0 {
+		return false
+	}
+	sum := 0.
+	for _, s := range e.Boxes {
+		sum += s
+	}
+	return sum/float64(len(e.Boxes)) < f.limit
+}
+
+func (f threshold) String() string { return fmt.Sprintf("mean(boxes) < %g", f.limit) }
+
+// crossEntropy: 1 + Σ p·ln p / ln n is below a limit: 1 for a sure answer, 0 for equal probabilities. Sedna fails on a probability of 0 and on a
+// single class; here 0·ln 0 is 0, and one class is sure.
+type crossEntropy struct{ limit float64 }
+
+func (f crossEntropy) Hard(e *Example) bool {
+	if len(e.Scores) == 0 || !shares(e.Scores) {
+		return false
+	}
+	sum := 0.
+	for _, p := range e.Scores {
+		if p > 0 {
+			sum += p * math.Log(p)
+		}
+	}
+	confidence := 1.
+	if len(e.Scores) > 1 {
+		confidence += sum / math.Log(float64(len(e.Scores)))
+	}
+	return confidence < f.limit
+}
+
+func (f crossEntropy) String() string { return fmt.Sprintf("1 + Σ p·ln p / ln n < %g", f.limit) }
+
+// shares reports whether all values lie within 0 and 1.
+func shares(list []float64) bool {
+	for _, v := range list {
+		if !(v >= 0 && v <= 1) {
+			return false
+		}
+	}
+	return true
+}
+
+// ibt (image, box threshold): the share of boxes with a score of at most box is at least 1 − limit.
+type ibt struct{ limit, box float64 }
+
+func (f ibt) Hard(e *Example) bool {
+	if len(e.Boxes) == 0 || !shares(e.Boxes) {
+		return false
+	}
+	hard := 0
+	for _, s := range e.Boxes {
+		if s <= f.box {
+			hard++
+		}
+	}
+	return float64(hard)/float64(len(e.Boxes)) >= 1-f.limit
+}
+
+func (f ibt) String() string { return fmt.Sprintf("share(boxes ≤ %g) ≥ %g", f.box, 1-f.limit) }
+
+// margin: the two largest probabilities differ by less than a limit.
+type margin struct{ limit float64 }
+
+func (f margin) Hard(e *Example) bool {
+	if len(e.Scores) < 2 {
+		return false
+	}
+	first, second := math.Inf(-1), math.Inf(-1)
+	for _, p := range e.Scores {
+		switch {
+		case p > first:
+			first, second = p, first
+		case p > second:
+			second = p
+		}
+	}
+	return first-second < f.limit
+}
+
+func (f margin) String() string { return fmt.Sprintf("first − second < %g", f.limit) }
+
+// band: the error of a reconstruction lies near the threshold between normal and anomaly, on either side.
+type band struct{ width float64 }
+
+func (f band) Hard(e *Example) bool {
+	return e.Threshold > 0 && math.Abs(e.Error-e.Threshold) <= f.width*e.Threshold
+}
+
+func (f band) String() string { return fmt.Sprintf("|error − threshold| ≤ %g·threshold", f.width) }
+
+// energy: −T·ln Σ exp(logit/T) is above a limit (Liu et al., Energy-based Out-of-distribution Detection, 2020). It is low for data like those of
+// the training.
+type energy struct{ limit, temperature float64 }
+
+func (f energy) Hard(e *Example) bool {
+	return len(e.Logits) > 0 && Free(e.Logits, f.temperature) > f.limit
+}
+
+func (f energy) String() string {
+	return fmt.Sprintf("−T·ln Σ exp(logit/T) > %g, T = %g", f.limit, f.temperature)
+}
+
+// Free is the free energy of logits at a temperature.
+func Free(logits []float64, temperature float64) float64 {
+	most, sum := math.Inf(-1), 0.
+	for _, v := range logits {
+		most = max(most, v)
+	}
+	for _, v := range logits {
+		sum += math.Exp((v - most) / temperature)
+	}
+	return -most - temperature*math.Log(sum)
+}
+
+// draw: a share of all examples, by chance.
+type draw struct {
+	share float64
+	next  func() float64
+}
+
+func newDraw(share float64, seed uint64) *draw {
+	if seed == 0 {
+		return &draw{share, rand.Float64}
+	}
+	return &draw{share, locked(rand.New(rand.NewPCG(seed, 1)))} //nolint:gosec // no secret
+}
+
+func (f *draw) Hard(*Example) bool { return f.next() < f.share }
+
+func (f *draw) String() string { return fmt.Sprintf("random < %g", f.share) }
