@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/config"
+	"app-offload/functions/status"
 )
 
 // shippedPolicy is what a user has who sets nothing about policies.
@@ -33,12 +34,12 @@ func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	require.Equal(t, before, st.Policy, "monitors take another text for another policy")
 	require.EqualValues(t, 40, st.Counts.Accepted)
 	require.Zero(t, st.Counts.Balance)
-	require.Equal(t, TaughtCount{Local: 40}, taught(s))
+	require.Equal(t, status.TaughtCount{Local: 40}, taught(s))
 	require.NoError(t, s.Stop())
 	require.FileExists(t, filepath.Join(cfg.Spool.Directory, learnedFile))
 
 	again := open(t, cfg, &bin{})
-	require.Equal(t, TaughtCount{Local: 40}, taught(again))
+	require.Equal(t, status.TaughtCount{Local: 40}, taught(again))
 	require.Zero(t, again.Counts().Balance)
 }
 
@@ -53,7 +54,7 @@ func TestTheDefaultPolicyLearnsFromAcknowledgements(t *testing.T) {
 	s.Start()
 	eventually(t, time.Minute, "the link is up", func() bool { return s.host.State().Link.Up })
 	submit(t, s, 0, 50)
-	eventually(t, time.Minute, "they have taught", func() bool { return taught(s) == TaughtCount{Cloud: 50} })
+	eventually(t, time.Minute, "they have taught", func() bool { return taught(s) == status.TaughtCount{Cloud: 50} })
 }
 
 // A consumer that is there and says nothing teaches nothing, and harms nothing: what is cheap is done here as before.

@@ -12,6 +12,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -200,7 +201,7 @@ func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 
 // A reason has the same words in JSON as in the API's description, and every code is unlike every other.
 func TestHealthAsJSON(t *testing.T) {
-	raw, err := json.Marshal(newHealth([]Reason{{"a", "x", time.Unix(0, 0).UTC(), Note}, {"b", "y", time.Unix(1, 0).UTC(), Critical}}))
+	raw, err := json.Marshal(status.NewHealth([]Reason{{Code: "a", Text: "x", Since: time.Unix(0, 0).UTC(), Severity: Note}, {Code: "b", Text: "y", Since: time.Unix(1, 0).UTC(), Severity: Critical}}))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"state":"failing","reasons":[{"code":"b","text":"y","since":"1970-01-01T00:00:01Z","severity":"critical"},{"code":"a","text":"x","since":"1970-01-01T00:00:00Z","severity":"note"}]}`, string(raw))
 	var back Health

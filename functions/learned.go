@@ -14,6 +14,7 @@ import (
 
 	"app-offload/functions/check"
 	"app-offload/functions/policy"
+	"app-offload/functions/status"
 )
 
 // learnedFile keeps what was learned; what cannot be read is set aside under badLearnedFile, the latest one only.
@@ -202,10 +203,10 @@ func (l *learned) close() error {
 	return err
 }
 
-func (l *learned) status() LearnedStatus {
+func (l *learned) status() status.LearnedStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := LearnedStatus{Problem: l.problem}
+	s := status.LearnedStatus{Problem: l.problem}
 	if !l.saved.IsZero() {
 		s.Age = time.Since(l.saved).Seconds()
 	}

@@ -14,11 +14,12 @@ import (
 	"app-offload/functions/policy"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
 // taught is how many outcomes of either way the bandit has learned from.
-func taught(s *Service) TaughtCount { return s.Status().Policies.Learned.Outcomes["bandit"] }
+func taught(s *Service) status.TaughtCount { return s.Status().Policies.Learned.Outcomes["bandit"] }
 
 func receive(t *testing.T, s *Service, device string, n int) {
 	t.Helper()
@@ -58,22 +59,22 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	for n := range 30 {
 		receive(t, s, "d", n)
 	}
-	require.Equal(t, TaughtCount{Local: 30}, taught(s))
+	require.Equal(t, status.TaughtCount{Local: 30}, taught(s))
 	class := s.rules.Load().byName["default"]
 	local, _ := s.rules.Load().model.Correction(class)
 	require.NoError(t, s.Stop())
 
 	again := open(t, cfg, &bin{})
-	require.Equal(t, TaughtCount{Local: 30}, taught(again))
+	require.Equal(t, status.TaughtCount{Local: 30}, taught(again))
 	kept, _ := again.rules.Load().model.Correction(class)
 	require.InEpsilon(t, local, kept, 1e-9)
 
 	w := again.Config().Writable
 	w.Policy.Default, w.Policy.BanditOptimism, w.Policy.LinkDown = "bandit", 0.2, "all"
 	require.NoError(t, again.Reload(w))
-	require.Equal(t, TaughtCount{Local: 30}, taught(again), "switching to it keeps what it knows")
+	require.Equal(t, status.TaughtCount{Local: 30}, taught(again), "switching to it keeps what it knows")
 	receive(t, again, "d", 31)
-	require.Equal(t, TaughtCount{Local: 31}, taught(again))
+	require.Equal(t, status.TaughtCount{Local: 31}, taught(again))
 }
 
 // What was learned is saved while the service runs, not at an orderly stop alone.
@@ -363,7 +364,7 @@ func TestStatusOfPolicies(t *testing.T) {
 	}
 	p := s.Status().Policies
 	require.Equal(t, map[string]string{"": "edge", "hurry": "random"}, p.Acting)
-	require.Equal(t, []DecidedCount{{Policy: "edge", Target: "local", Class: "default", Count: 10}}, p.Decided)
+	require.Equal(t, []status.DecidedCount{{Policy: "edge", Target: "local", Class: "default", Count: 10}}, p.Decided)
 	require.Len(t, p.Prediction, 1)
 	require.EqualValues(t, 10, p.Prediction[0].Count)
 	require.Positive(t, p.Prediction[0].Actual)

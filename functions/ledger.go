@@ -7,22 +7,6 @@ import (
 	"app-offload/functions/spool"
 )
 
-// Counts is the conservation account of the node, in tasks. It holds at every moment that
-//
-//	Accepted = Local + Receipted + Spooled + the sum of Dropped
-//
-// InFlight is what is in memory before that, and not yet accepted. Balance is the difference between what the account
-// says must be in the spool and what the spool holds: anything but 0 is a defect.
-type Counts struct {
-	Accepted  int64            `json:"accepted"`
-	Local     int64            `json:"local"`
-	Receipted int64            `json:"receipted"`
-	Spooled   int64            `json:"spooled"`
-	InFlight  int64            `json:"inFlight"`
-	Dropped   map[string]int64 `json:"dropped"`
-	Balance   int64            `json:"balance"`
-}
-
 // SpoolCounts is what the spool itself counts, durable across a crash.
 type SpoolCounts struct {
 	Appended, Done, Held int64

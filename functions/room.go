@@ -142,13 +142,9 @@ func (m *room) open(attend func(context.Context)) (shut func(context.Context) er
 	}
 }
 
-// UndecidedStatus is the tasks that wait for node or link to be free.
-type UndecidedStatus struct {
-	Tasks int64 `json:"tasks"`
-	Bytes int64 `json:"bytes"` // of their data
+func (m *room) status() UndecidedStatus {
+	return UndecidedStatus{Tasks: m.tasks.Load(), Bytes: m.bytes.Load()}
 }
-
-func (m *room) status() UndecidedStatus { return UndecidedStatus{m.tasks.Load(), m.bytes.Load()} }
 
 // standing is the spool as what comes next finds it: what waits undecided stands before nobody on the link.
 type standing struct {

@@ -3,107 +3,20 @@ package functions
 import (
 	"math"
 
-	"app-offload/functions/host"
 	"app-offload/functions/policy"
+	"app-offload/functions/status"
 )
-
-// PolicyStatus is how the decisions fare: what was predicted against what came of it, and the policies beside the acting one.
-type PolicyStatus struct {
-	Acting  map[string]string `json:"acting"` // policy of each class that names its own, "" is the default
-	Shadows []ShadowStatus    `json:"shadows"`
-	Canary  *CanaryStatus     `json:"canary,omitempty"`
-	// Decided counts decisions by policy, target ("local", "cloud") and class.
-	Decided []DecidedCount `json:"decided"`
-	// Prediction is the error of predicted completion times, by class and target.
-	Prediction []PredictionStatus `json:"prediction"`
-	// Regret is the estimated mean cost of a decision above the better of its two predicted costs, in the unit of the costs.
-	Regret float64 `json:"regret"`
-	Joules float64 `json:"joules"` // spent on local work and on the radio, estimated
-
-	Forgotten uint64 `json:"forgotten"` // outcomes whose decision was not kept any more
-	Unsettled uint64 `json:"unsettled"` // decisions not kept any more before an outcome came
-	Unlisted  uint64 `json:"unlisted"`  // what Decided and Prediction had no line for
-
-	Learned     LearnedStatus        `json:"learned"`
-	DecisionLog *DecisionLogStatus   `json:"decisionLog,omitempty"`
-	Governor    *host.GovernorStatus `json:"governor,omitempty"`
-}
-
-// LearnedStatus says how well what was learned is kept.
-type LearnedStatus struct {
-	Age     float64 `json:"age"` // s since it was last saved, 0 before the first time
-	Problem string  `json:"problem,omitempty"`
-	// Outcomes counts what has taught each policy that learns.
-	Outcomes map[string]TaughtCount `json:"outcomes"`
-}
-
-// TaughtCount is how many outcomes of either way have taught a policy.
-type TaughtCount struct {
-	Local int64 `json:"local"`
-	Cloud int64 `json:"cloud"`
-}
-
-// DecisionLogStatus says how the log for evaluation off-line fares.
-type DecisionLogStatus struct {
-	Folder  string `json:"folder"`
-	Written uint64 `json:"written"`
-	Dropped uint64 `json:"dropped"` // because the disk was too slow, or failed
-}
-
-// DecidedCount is one line of the count of decisions.
-type DecidedCount struct {
-	Policy string `json:"policy"`
-	Target string `json:"target"`
-	Class  string `json:"class"`
-	Count  uint64 `json:"count"`
-}
-
-// ShadowStatus is a policy that decides along and does not act.
-type ShadowStatus struct {
-	Policy     string  `json:"policy"`
-	Decisions  uint64  `json:"decisions"`
-	Agreement  float64 `json:"agreement"`  // share, 0–1, of decisions that fell as the acting policy's
-	Cost       float64 `json:"cost"`       // mean predicted cost of what it would have done
-	ActingCost float64 `json:"actingCost"` // mean predicted cost of what was done
-}
-
-// CanaryStatus is a policy that acts for a share of the devices, beside the incumbent.
-type CanaryStatus struct {
-	Policy    string    `json:"policy"`
-	Share     float64   `json:"share"` // of the devices, 0–1
-	State     string    `json:"state"` // "running" or "rolledBack"
-	Reason    string    `json:"reason,omitempty"`
-	Canary    ArmStatus `json:"canary"`
-	Incumbent ArmStatus `json:"incumbent"`
-}
-
-// ArmStatus is one side of the comparison.
-type ArmStatus struct {
-	Outcomes  uint64  `json:"outcomes"`
-	MissShare float64 `json:"missShare"` // 0–1
-	Cost      float64 `json:"cost"`      // mean, of actual outcomes
-}
-
-// PredictionStatus is how far predicted completion times are from the actual ones.
-type PredictionStatus struct {
-	Class     string  `json:"class"`
-	Target    string  `json:"target"`
-	Count     uint64  `json:"count"`
-	Predicted float64 `json:"predicted"` // mean, s
-	Actual    float64 `json:"actual"`    // mean, s
-	Error     float64 `json:"error"`     // mean absolute error as a share of the actual time
-}
 
 // policies gathers how the decisions fare.
 func (s *Service) policies(r *rules) PolicyStatus {
 	p := PolicyStatus{
-		Acting: map[string]string{"": r.decider.For("").Name()}, Shadows: []ShadowStatus{},
+		Acting: map[string]string{"": r.decider.For("").Name()}, Shadows: []status.ShadowStatus{},
 		Unsettled: s.ring.Unsettled(), Learned: s.learned.status(), DecisionLog: s.decisions.status(), Governor: s.governor.Status(),
 	}
-	p.Learned.Outcomes = map[string]TaughtCount{}
+	p.Learned.Outcomes = map[string]status.TaughtCount{}
 	for _, l := range r.decider.Learners() {
 		local, cloud := l.Outcomes()
-		p.Learned.Outcomes[l.Name()] = TaughtCount{local, cloud}
+		p.Learned.Outcomes[l.Name()] = status.TaughtCount{Local: local, Cloud: cloud}
 	}
 	for _, c := range r.classes.All() {
 		if c.Policy != "" {
@@ -112,7 +25,7 @@ func (s *Service) policies(r *rules) PolicyStatus {
 	}
 	for _, c := range r.decider.Shadows() {
 		n := math.Max(float64(c.Decisions), 1)
-		p.Shadows = append(p.Shadows, ShadowStatus{
+		p.Shadows = append(p.Shadows, status.ShadowStatus{
 			Policy: c.Policy, Decisions: c.Decisions, Agreement: float64(c.Agreed) / n, Cost: c.Cost / n, ActingCost: c.ActingCost / n,
 		})
 	}
@@ -122,7 +35,7 @@ func (s *Service) policies(r *rules) PolicyStatus {
 }
 
 // canary is nil where none is configured.
-func (s *Service) canary(r *rules) *CanaryStatus {
+func (s *Service) canary(r *rules) *status.CanaryStatus {
 	c, on := r.decider.Canary()
 	if !on {
 		return nil
@@ -131,11 +44,11 @@ func (s *Service) canary(r *rules) *CanaryStatus {
 	if c.RolledBack {
 		state = "rolledBack"
 	}
-	return &CanaryStatus{
+	return &status.CanaryStatus{
 		Policy: c.Policy, Share: c.Share, State: state, Reason: c.Reason, Canary: arm(c.Canary), Incumbent: arm(c.Incumbent),
 	}
 }
 
-func arm(a policy.ArmCount) ArmStatus {
-	return ArmStatus{Outcomes: a.Outcomes, MissShare: a.MissShare(), Cost: a.MeanCost()}
+func arm(a policy.ArmCount) status.ArmStatus {
+	return status.ArmStatus{Outcomes: a.Outcomes, MissShare: a.MissShare(), Cost: a.MeanCost()}
 }

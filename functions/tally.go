@@ -9,6 +9,7 @@ import (
 
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
+	"app-offload/functions/status"
 )
 
 // tally counts decisions, and holds what was predicted against what came. It is safe for concurrent use, and bounded by the
@@ -166,18 +167,18 @@ func (t *tally) report(s *PolicyStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Regret, s.Joules, s.Forgotten, s.Unlisted = t.regret/float64(max(t.decisions, 1)), t.joules, t.forgotten, t.unlisted
-	s.Decided = make([]DecidedCount, 0, len(t.decided))
+	s.Decided = make([]status.DecidedCount, 0, len(t.decided))
 	for _, k := range slices.SortedFunc(maps.Keys(t.decided), func(a, b decided) int {
 		return cmp.Or(cmp.Compare(a.policy, b.policy), cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
 	}) {
-		s.Decided = append(s.Decided, DecidedCount{k.policy, k.target.String(), k.class, t.decided[k]})
+		s.Decided = append(s.Decided, status.DecidedCount{Policy: k.policy, Target: k.target.String(), Class: k.class, Count: t.decided[k]})
 	}
-	s.Prediction = make([]PredictionStatus, 0, len(t.prediction))
+	s.Prediction = make([]status.PredictionStatus, 0, len(t.prediction))
 	for _, k := range slices.SortedFunc(maps.Keys(t.prediction), func(a, b predicted) int {
 		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
 	}) {
 		p := t.prediction[k]
-		s.Prediction = append(s.Prediction, PredictionStatus{
+		s.Prediction = append(s.Prediction, status.PredictionStatus{
 			Class: k.class, Target: k.target.String(), Count: p.count, Predicted: p.predicted, Actual: p.actual,
 			Error: p.errors / max(p.actual, 1e-9),
 		})

@@ -34,6 +34,7 @@ var walls = map[string][]string{
 	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
+	"status":  {"check", "host", "local", "export"},
 	"version": {},
 	"edgex":   {"", "intake", "local"}, // "" is the root
 

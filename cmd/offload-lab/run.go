@@ -198,7 +198,7 @@ func drain(s *stack.Stack, sent int64) (received int64) {
 		if err != nil {
 			return received
 		}
-		received = st.Events.Received
+		received = int64(st.Events.Received)
 		if received >= sent && st.Counts.InFlight+st.Counts.Spooled == 0 {
 			return received
 		}

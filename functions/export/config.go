@@ -138,7 +138,7 @@ func (c Config) checkBrokers(p *check.Problems) {
 		at, err := mqtt.ParseAddress(b)
 		switch {
 		case errors.Is(err, mqtt.ErrPassword):
-			p.Addf("Broker", "(hidden)", "%v", err) // the value holds a secret
+			p.Addf("Broker", mqtt.Redacted(b), "%v", err)
 		case err != nil:
 			p.Addf("Broker", c.Broker, "%v", err)
 		case needsTLS && !at.TLS:

@@ -33,7 +33,7 @@ func (b Bus) validate(cfg Config) error {
 	if _, err := mqtt.ParseAddress(b.URL); errors.Is(err, mqtt.ErrScheme) {
 		p.Addf("Protocol", b.URL, "%v", err)
 	} else if err != nil {
-		p.Addf("URL", "", "%v", err) // without the value: it may hold a password
+		p.Addf("URL", mqtt.Redacted(b.URL), "%v", err)
 	}
 	if len(b.Topics) == 0 {
 		p.Addf("SubscribeTopics", "", "at least one topic is needed")

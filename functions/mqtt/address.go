@@ -77,5 +77,14 @@ func ParseAddresses(list string) (all []Address, err error) {
 	return all, nil
 }
 
+// Redacted is a URL's text without its password, for messages about ErrPassword.
+func Redacted(text string) string {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil {
+		return "(hidden)"
+	}
+	return u.Redacted()
+}
+
 // String is the URL with its port.
 func (a Address) String() string { return a.url.String() }

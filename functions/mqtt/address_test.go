@@ -30,5 +30,6 @@ func TestAddresses(t *testing.T) {
 		_, err = ParseAddresses("tcp://a," + text)
 		require.ErrorIs(t, err, want, text)
 		require.NotContains(t, err.Error(), "u:p")
+		require.NotContains(t, Redacted(text), "u:p")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"app-offload/functions/host"
+	"app-offload/functions/status"
 )
 
 var statusManual = manual{
@@ -36,76 +36,8 @@ var statusManual = manual{
 `,
 }
 
-// status is the part of the service's status that is shown.
-type status struct {
-	NodeName string   `json:"nodeName"`
-	Version  string   `json:"version"`
-	Commit   string   `json:"commit"`
-	Ready    bool     `json:"ready"`
-	NotReady []string `json:"notReady"`
-	Policy   string   `json:"policy"`
-	Health   struct {
-		State   string   `json:"state"`
-		Reasons []reason `json:"reasons"`
-	} `json:"health"`
-	Counts counts `json:"counts"`
-	Events struct {
-		Received    uint64            `json:"received"`
-		Refused     map[string]uint64 `json:"refused"`
-		Returned    int64             `json:"returned"`
-		Unsafe      uint64            `json:"unsafe"`
-		Quarantined map[string]uint64 `json:"quarantined"`
-	} `json:"events"`
-	Spool struct {
-		Tasks     int64   `json:"tasks"`
-		Bytes     int64   `json:"bytes"`
-		Limit     int64   `json:"limit"`
-		Fill      float64 `json:"fill"`
-		Quota     int64   `json:"quota"`
-		OldestAge float64 `json:"oldestAge"`
-		Damaged   int64   `json:"damaged"`
-		Problem   string  `json:"problem"`
-	} `json:"spool"`
-	Link      host.Link  `json:"link"`
-	Node      host.State `json:"node"`
-	Undecided struct {
-		Tasks int64 `json:"tasks"`
-	} `json:"undecided"`
-	Export struct {
-		Inflight       int
-		Unacked        int
-		Resent         uint64
-		ReceiptsSilent bool
-	} `json:"export"`
-	Process struct {
-		RSS        int64   `json:"rss"`
-		Goroutines int     `json:"goroutines"`
-		Uptime     float64 `json:"uptime"`
-	} `json:"process"`
-	Configuration struct {
-		Version string `json:"version"`
-		Problem string `json:"problem"`
-	} `json:"configuration"`
-}
-
-// reason is one of those why the service is not well.
-type reason struct {
-	Code     string    `json:"code"`
-	Text     string    `json:"text"`
-	Since    time.Time `json:"since"`
-	Severity string    `json:"severity"`
-}
-
-// counts is the conservation account.
-type counts struct {
-	Accepted  int64            `json:"accepted"`
-	Local     int64            `json:"local"`
-	Receipted int64            `json:"receipted"`
-	Spooled   int64            `json:"spooled"`
-	InFlight  int64            `json:"inFlight"`
-	Dropped   map[string]int64 `json:"dropped"`
-	Balance   int64            `json:"balance"`
-}
+// view is a status with its words for people.
+type view struct{ status.Status }
 
 func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := sh.flags(statusManual)
@@ -157,8 +89,8 @@ func showStatus(ctx context.Context, c *client, out io.Writer, asJSON bool) erro
 	if err := c.get(ctx, "/status", &raw); err != nil {
 		return err
 	}
-	var s status
-	if err := json.Unmarshal(raw, &s); err != nil {
+	var s view
+	if err := json.Unmarshal(raw, &s.Status); err != nil {
 		return fmt.Errorf("the status is not what this version of offloadctl knows: %w", err)
 	}
 	var err error
@@ -205,11 +137,11 @@ func watchStatus(ctx context.Context, sh *shell, c *client, every time.Duration,
 }
 
 // screen is the status for people.
-func (s *status) screen() string {
+func (s *view) screen() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
 	word := "ready"
-	if s.Health.State == "degraded" {
+	if s.Health.State == status.Degraded {
 		word += ", with reasons to look at it"
 	}
 	if !s.Ready {
@@ -239,7 +171,7 @@ func (s *status) screen() string {
 	}
 	for _, r := range s.Health.Reasons {
 		mark := "!"
-		if r.Severity == "note" {
+		if r.Severity == status.Note {
 			mark = "·"
 		}
 		line("%s %s; since %s", mark, oneLine(r.Text), r.Since.Local().Format(time.DateTime))
@@ -248,7 +180,7 @@ func (s *status) screen() string {
 }
 
 // spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
-func (s *status) spool() string {
+func (s *view) spool() string {
 	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s tasks", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), count(s.Spool.Tasks))
 	if s.Spool.Limit == 0 { // a service older than this tool
 		text = fmt.Sprintf("spool %s of %s MiB, %s tasks", mib(s.Spool.Bytes), count(s.Spool.Quota>>20), count(s.Spool.Tasks))
@@ -270,7 +202,7 @@ func mib(bytes int64) string {
 	return count(bytes >> 20)
 }
 
-func (s *status) link() string {
+func (s *view) link() string {
 	l := &s.Link
 	if !l.Up {
 		return "DOWN; what is to leave waits in the spool"
@@ -285,7 +217,7 @@ func (s *status) link() string {
 	return text
 }
 
-func (s *status) vitals() string {
+func (s *view) vitals() string {
 	n := &s.Node
 	text := fmt.Sprintf("CPU %s of %d cores, memory %s, %s tasks wait for a local worker", percent(n.CPU), n.Cores, percent(n.Memory), count(n.QueueTasks))
 	if n.Temperature == n.Temperature { // is not NaN, so there is a sensor
@@ -301,7 +233,7 @@ func (s *status) vitals() string {
 }
 
 // worries is, for a service that gives no reasons itself, what an operator should do something about, most urgent first.
-func (s *status) worries() []string {
+func (s *view) worries() []string {
 	var w []string
 	add := func(found bool, format string, args ...any) {
 		if found {

@@ -82,7 +82,7 @@ func (s *stage) narrow(ctx context.Context) (width float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	s.wire = st.Export.Bytes / st.Export.Receipted
+	s.wire = float64(st.Export.Bytes) / float64(st.Export.Receipted)
 	width = s.wire * s.rate / busy
 	s.say("an event needs %.0f bytes on the wire; the link carries %.0f KB/s", s.wire, width/1e3)
 	return width, s.link.Harm(narrowed(width))

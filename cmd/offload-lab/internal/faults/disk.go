@@ -181,13 +181,13 @@ func (s *stage) restartOn(ctx context.Context, d *disk) error {
 	var st stack.Status
 	err := until(ctx, patience, "all that was published has come in and is done", func() (done bool, err error) {
 		st, err = s.ask(ctx)
-		return err == nil && st.Events.Received >= s.publisher.acked.Load() && st.Counts.InFlight == 0, nil
+		return err == nil && int64(st.Events.Received) >= s.publisher.acked.Load() && st.Counts.InFlight == 0, nil
 	})
 	if err != nil {
 		return err
 	}
 	s.asking.Lock()
-	s.before, s.heard, s.accepted = st.Counts, st.Events.Received, 0
+	s.before, s.heard, s.accepted = st.Counts, int64(st.Events.Received), 0
 	s.asking.Unlock()
 	s.say("before the restart: %s", text(st.Counts))
 	if err := s.stopEdge(); err != nil {

@@ -131,7 +131,7 @@ func (s *stage) emptied(ctx context.Context) error {
 		}
 		left = st.Counts.Spooled + st.Counts.InFlight
 		s.counts = st.Counts
-		return left == 0 && s.heard+st.Events.Received >= s.publisher.acked.Load(), int(left), s.database.read(ctx)
+		return left == 0 && s.heard+int64(st.Events.Received) >= s.publisher.acked.Load(), int(left), s.database.read(ctx)
 	})
 	s.result.Drain = rounded(time.Since(begin).Seconds())
 	s.report.Stored, s.report.Doubled = s.database.rows, s.database.doubled

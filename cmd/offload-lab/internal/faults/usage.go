@@ -36,20 +36,20 @@ func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usag
 			return u, err
 		}
 		if n == 1 {
-			first, sent, begin = st.Events.Received, published, time.Now()
+			first, sent, begin = int64(st.Events.Received), published, time.Now()
 		}
 		sum += rss
 		u.RSS, u.Mean = max(u.RSS, rss), sum/n
 		u.Goroutines = max(u.Goroutines, st.Process.Goroutines)
-		u.Behind = max(u.Behind, rounded(float64(published-st.Events.Received)/s.rate))
+		u.Behind = max(u.Behind, rounded(float64(published-int64(st.Events.Received))/s.rate))
 		u.Spooled = st.Counts.Spooled
 		if n%20 == 1 {
 			s.say("%s: RSS %.1f MiB, %d goroutines, %d events in, %d tasks spooled, %d batches with %d KiB under way, link up %t", what,
-				float64(rss)/(1<<20), st.Process.Goroutines, st.Events.Received, st.Counts.Spooled,
+				float64(rss)/(1<<20), st.Process.Goroutines, int64(st.Events.Received), st.Counts.Spooled,
 				st.Export.Inflight, st.Export.InflightBytes>>10, st.Link.Up)
 		}
 		if past := time.Since(begin); past >= d {
-			u.Rate = rounded(float64(st.Events.Received-first) / past.Seconds())
+			u.Rate = rounded(float64(int64(st.Events.Received)-first) / past.Seconds())
 			u.Published = rounded(float64(published-sent) / past.Seconds())
 			return u, nil
 		}

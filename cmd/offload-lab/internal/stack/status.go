@@ -9,50 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"app-offload/functions/status"
 )
 
-// Status is the part of the service's status that the lab reads.
-type Status struct {
-	Policy string `json:"policy"`
-	Counts Counts `json:"counts"`
-	Events struct {
-		Received int64            `json:"received"`
-		Refused  map[string]int64 `json:"refused"`
-	} `json:"events"`
-	Spool struct {
-		Bytes int64 `json:"bytes"`
-	} `json:"spool"`
-	Link struct {
-		Up      bool    `json:"up"`
-		Goodput float64 `json:"goodput"`
-		RTT     float64 `json:"rtt"`
-	} `json:"link"`
-	Export struct {
-		Inflight      int `json:"inflight"`      // batches
-		InflightBytes int `json:"inflightBytes"` // of records
-
-		Receipted float64 `json:"receipted"` // records
-		Bytes     float64 `json:"bytes"`     // of the messages that the broker acknowledged
-	} `json:"export"`
-	Node struct {
-		CPU float64 `json:"cpu"`
-	} `json:"node"`
-	Process struct {
-		RSS        int64 `json:"rss"`
-		Goroutines int   `json:"goroutines"`
-	} `json:"process"`
-}
-
-// Counts is the conservation account as the service publishes it.
-type Counts struct {
-	Accepted  int64            `json:"accepted"`
-	Local     int64            `json:"local"`
-	Receipted int64            `json:"receipted"`
-	Spooled   int64            `json:"spooled"`
-	InFlight  int64            `json:"inFlight"`
-	Dropped   map[string]int64 `json:"dropped"`
-	Balance   int64            `json:"balance"`
-}
+// The service's status, and the conservation account in it.
+type (
+	Status = status.Status
+	Counts = status.Counts
+)
 
 // FinalCounts reads the account that the service left behind when it stopped.
 func (s *Stack) FinalCounts() (Counts, error) {

@@ -192,7 +192,7 @@ func (p *publisher) settled(ctx context.Context) error {
 	defer cancel()
 	for {
 		st, err := p.stack.Status(ctx)
-		if err == nil && st.Events.Received >= p.sent && st.Counts.InFlight+st.Counts.Spooled == 0 {
+		if err == nil && int64(st.Events.Received) >= p.sent && st.Counts.InFlight+st.Counts.Spooled == 0 {
 			return nil
 		}
 		select {

@@ -1,0 +1,90 @@
+package status
+
+import "app-offload/functions/host"
+
+// PolicyStatus is how the decisions fare: what was predicted against what came of it, and the policies beside the acting one.
+type PolicyStatus struct {
+	Acting  map[string]string `json:"acting"` // policy of each class that names its own, "" is the default
+	Shadows []ShadowStatus    `json:"shadows"`
+	Canary  *CanaryStatus     `json:"canary,omitempty"`
+	// Decided counts decisions by policy, target ("local", "cloud") and class.
+	Decided []DecidedCount `json:"decided"`
+	// Prediction is the error of predicted completion times, by class and target.
+	Prediction []PredictionStatus `json:"prediction"`
+	// Regret is the estimated mean cost of a decision above the better of its two predicted costs, in the unit of the costs.
+	Regret float64 `json:"regret"`
+	Joules float64 `json:"joules"` // spent on local work and on the radio, estimated
+
+	Forgotten uint64 `json:"forgotten"` // outcomes whose decision was not kept any more
+	Unsettled uint64 `json:"unsettled"` // decisions not kept any more before an outcome came
+	Unlisted  uint64 `json:"unlisted"`  // what Decided and Prediction had no line for
+
+	Learned     LearnedStatus        `json:"learned"`
+	DecisionLog *DecisionLogStatus   `json:"decisionLog,omitempty"`
+	Governor    *host.GovernorStatus `json:"governor,omitempty"`
+}
+
+// LearnedStatus says how well what was learned is kept.
+type LearnedStatus struct {
+	Age     float64 `json:"age"` // s since it was last saved, 0 before the first time
+	Problem string  `json:"problem,omitempty"`
+	// Outcomes counts what has taught each policy that learns.
+	Outcomes map[string]TaughtCount `json:"outcomes"`
+}
+
+// TaughtCount is how many outcomes of either way have taught a policy.
+type TaughtCount struct {
+	Local int64 `json:"local"`
+	Cloud int64 `json:"cloud"`
+}
+
+// DecisionLogStatus says how the log for evaluation off-line fares.
+type DecisionLogStatus struct {
+	Folder  string `json:"folder"`
+	Written uint64 `json:"written"`
+	Dropped uint64 `json:"dropped"` // because the disk was too slow, or failed
+}
+
+// DecidedCount is one line of the count of decisions.
+type DecidedCount struct {
+	Policy string `json:"policy"`
+	Target string `json:"target"`
+	Class  string `json:"class"`
+	Count  uint64 `json:"count"`
+}
+
+// ShadowStatus is a policy that decides along and does not act.
+type ShadowStatus struct {
+	Policy     string  `json:"policy"`
+	Decisions  uint64  `json:"decisions"`
+	Agreement  float64 `json:"agreement"`  // share, 0–1, of decisions that fell as the acting policy's
+	Cost       float64 `json:"cost"`       // mean predicted cost of what it would have done
+	ActingCost float64 `json:"actingCost"` // mean predicted cost of what was done
+}
+
+// CanaryStatus is a policy that acts for a share of the devices, beside the incumbent.
+type CanaryStatus struct {
+	Policy    string    `json:"policy"`
+	Share     float64   `json:"share"` // of the devices, 0–1
+	State     string    `json:"state"` // "running" or "rolledBack"
+	Reason    string    `json:"reason,omitempty"`
+	Canary    ArmStatus `json:"canary"`
+	Incumbent ArmStatus `json:"incumbent"`
+}
+
+// ArmStatus is one side of the comparison.
+type ArmStatus struct {
+	Outcomes  uint64  `json:"outcomes"`
+	MissShare float64 `json:"missShare"` // 0–1
+	Cost      float64 `json:"cost"`      // mean, of actual outcomes
+}
+
+// PredictionStatus is how far predicted completion times are from the actual ones.
+type PredictionStatus struct {
+	Class     string  `json:"class"`
+	Target    string  `json:"target"`
+	Count     uint64  `json:"count"`
+	Predicted float64 `json:"predicted"` // mean, s
+	Actual    float64 `json:"actual"`    // mean, s
+	Error     float64 `json:"error"`     // mean absolute error as a share of the actual time
+}
