@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// Link is the way between app-offload and the broker in the cloud, and what is wrong with it. What is wrong may change while
-// connections stand, at any moment of theirs. (Toxiproxy does not bear that: it waits for a stage to let go, under the lock that the
-// stage behind it needs in order to end.)
+// Link is a TCP proxy between app-offload and the broker in the cloud. Its trouble may change at any moment, also while connections
+// stand.
 type Link struct {
 	upstream string
-	Addr     string // what to connect to
+	pieces   int                           // that a direction holds
+	observe  func(bytes int, at time.Time) // of each piece towards the broker
+	Addr     string                        // what to connect to
 	state    atomic.Pointer[state]
 	running  sync.WaitGroup // listener and connections
 
@@ -40,6 +41,7 @@ type Trouble struct {
 type Flow struct {
 	Rate          float64       // bytes/s; 0 is as fast as it goes
 	Delay, Jitter time.Duration // each piece arrives by so much later, and up to so much more
+	Distance      time.Duration // each byte arrives by so much after it left the line, which carries others meanwhile
 	Piece         int           // bytes that arrive at once; 0 is all there are
 	Pause         time.Duration // between two such pieces
 	Stall         bool          // nothing arrives
@@ -83,8 +85,16 @@ func Closing(above int) Trouble { return Trouble{Up: Flow{Refuse: Publish, Refus
 const anyPort = "127.0.0.1:0"
 
 // New opens a link without any trouble.
-func New(upstream string) (*Link, error) {
-	l := &Link{upstream: upstream, Addr: anyPort, pairs: map[*pair]struct{}{}}
+func New(upstream string) (*Link, error) { return open(upstream, pieces, nil) }
+
+// Observed opens a link that is long enough not to hold up the sender, and calls observe with the size and arrival of each piece
+// that enters it towards the broker. The calls come from one goroutine a connection.
+func Observed(upstream string, observe func(bytes int, at time.Time)) (*Link, error) {
+	return open(upstream, manyPieces, observe)
+}
+
+func open(upstream string, pieces int, observe func(int, time.Time)) (*Link, error) {
+	l := &Link{upstream: upstream, pieces: pieces, observe: observe, Addr: anyPort, pairs: map[*pair]struct{}{}}
 	l.state.Store(&state{over: make(chan struct{})})
 	return l, l.open()
 }
@@ -200,6 +210,7 @@ func (p *pair) end(reset bool) {
 const (
 	pieceBytes = 16 << 10
 	pieces     = 4
+	manyPieces = 1 << 12
 )
 
 // piece is what was read at once, and when.
@@ -210,7 +221,7 @@ type piece struct {
 
 // carry takes one direction of a connection from end to end.
 func (l *Link) carry(p *pair, from, to *net.TCPConn, of func(*Trouble) *Flow) {
-	read := make(chan piece, pieces)
+	read := make(chan piece, l.pieces)
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer close(read)
@@ -218,8 +229,12 @@ func (l *Link) carry(p *pair, from, to *net.TCPConn, of func(*Trouble) *Flow) {
 			buffer := make([]byte, pieceBytes)
 			n, err := from.Read(buffer)
 			if n > 0 {
+				at := time.Now()
+				if l.observe != nil && from == p.client {
+					l.observe(n, at)
+				}
 				select {
-				case read <- piece{buffer[:n], time.Now()}:
+				case read <- piece{buffer[:n], at}:
 				case <-p.gone:
 					return
 				}
@@ -254,11 +269,13 @@ type direction struct {
 // pass brings one piece to the other end as the trouble of the moment has it, and reports whether the connection stands.
 func (d *direction) pass(p piece) bool {
 	now, f := d.now()
+	entered := p.at
 	for f.Stall {
 		if !d.wait(now, time.Time{}) {
 			return false
 		}
 		now, f = d.now()
+		entered = time.Now()
 	}
 	if f.Reset {
 		d.wait(now, p.at.Add(f.ResetAfter))
@@ -269,11 +286,12 @@ func (d *direction) pass(p piece) bool {
 		if f.Jitter > 0 {
 			late += rand.N(f.Jitter)
 		}
-		d.wait(now, p.at.Add(late))
+		entered = entered.Add(late)
+		d.wait(now, entered)
 	}
 	// Packets are told apart from the start of every connection on, so that one can be swallowed at any time.
 	data, refused := d.frames.pass(p.data, f)
-	return d.write(now, f, data) && !refused
+	return d.write(now, f, data, entered) && !refused
 }
 
 // now is the trouble of the moment for this direction.
@@ -285,21 +303,15 @@ func (d *direction) now() (*state, *Flow) {
 	return s, d.of(&s.Trouble)
 }
 
-// write gives bytes to the other end, as fast and in such pieces as the flow allows.
-func (d *direction) write(s *state, f *Flow, data []byte) bool {
+// write gives bytes that entered the line at a moment to the other end, as fast and in such pieces as the flow allows.
+func (d *direction) write(s *state, f *Flow, data []byte, entered time.Time) bool {
 	for len(data) > 0 {
 		n := len(data)
 		if f.Piece > 0 {
 			n = min(n, f.Piece)
 		}
-		if f.Rate > 0 {
-			// Each byte has its moment: who oversleeps on a busy machine hurries then, and the rate is as said.
-			n = min(n, max(int(f.Rate/100), 256))
-			if at := time.Now(); d.free.Before(at) {
-				d.free = at
-			}
-			d.free = d.free.Add(time.Duration(float64(n) / f.Rate * float64(time.Second)))
-			d.wait(s, d.free)
+		if f.Rate > 0 || f.Distance > 0 {
+			n = d.travel(s, f, n, entered)
 		}
 		if f.Limit > 0 && d.passed+n > f.Limit {
 			_, _ = d.to.Write(data[:max(f.Limit-d.passed, 0)])
@@ -329,4 +341,18 @@ func (d *direction) wait(s *state, until time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// travel waits until up to n bytes have gone over the line, and returns how many have. The moment of each byte counts from when
+// the line became free, not from when this goroutine woke up: a busy machine makes no line slower.
+func (d *direction) travel(s *state, f *Flow, n int, entered time.Time) int {
+	if d.free.Before(entered) {
+		d.free = entered
+	}
+	if f.Rate > 0 {
+		n = min(n, max(int(f.Rate/100), 256))
+		d.free = d.free.Add(time.Duration(float64(n) / f.Rate * float64(time.Second)))
+	}
+	d.wait(s, d.free.Add(f.Distance))
+	return n
 }

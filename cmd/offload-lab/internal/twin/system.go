@@ -50,11 +50,11 @@ func play(ctx context.Context, c *Config) ([]lived, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer way.proxy.Stop()
+	defer way.Close()
 	log := filepath.Join(c.Dir, "decisions")
 	s, err := stack.Start(ctx, stack.Config{
 		Bin: c.Bin, Res: c.Res, Dir: c.Dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
-		Env: settings(c, way.proxy.Listen, log),
+		Env: settings(c, way.Addr, log),
 	})
 	if err != nil {
 		return nil, err

@@ -1,14 +1,13 @@
 package twin
 
 import (
+	"io"
 	"math"
 	"math/rand/v2"
+	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2/stream"
-	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/stretchr/testify/require"
 )
 
@@ -124,49 +123,40 @@ func TestIntervalByHand(t *testing.T) {
 	require.Equal(t, [2]float64{0.5, 0.5}, interval([]float64{0.5}))
 }
 
-// Every byte has its moment on the wire, however late whoever carries it wakes up.
-func TestTheWireKeepsItsRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, in, out := &wire{Rate: 1000, Latency: 0.25}, make(chan *stream.StreamChunk, 8), make(chan *stream.StreamChunk)
-		go w.Pipe(toxics.NewToxicStub(in, out))
-		start := time.Now()
-		in <- &stream.StreamChunk{Data: make([]byte, 3000), Timestamp: start}
-		in <- &stream.StreamChunk{Data: make([]byte, 1000), Timestamp: start}
-		read := func(bytes int) time.Duration {
-			for bytes > 0 {
-				bytes -= len((<-out).Data)
-			}
-			require.Zero(t, bytes)
-			return time.Since(start)
-		}
-		require.Equal(t, 3250*time.Millisecond, read(3000).Round(time.Millisecond))
-		time.Sleep(700 * time.Millisecond) // the machine has other things to do
-		require.Equal(t, 4250*time.Millisecond, read(1000).Round(time.Millisecond))
-		in <- &stream.StreamChunk{Data: make([]byte, 500), Timestamp: time.Now()}
-		require.Equal(t, 5*time.Second, read(500).Round(time.Millisecond), "an idle link begins anew")
-		close(in)
-		_, open := <-out
-		require.False(t, open)
-		require.EqualValues(t, 4500, w.carried.Load())
-		require.Equal(t, start.UnixNano(), w.entered.Load())
-	})
-}
+// The link carries at its rate, adds its round trip, and counts what entered it.
+func TestTheLinkKeepsItsRate(t *testing.T) {
+	broker, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer broker.Close()
+	l, err := newLink(broker.Addr().String(), 50e3, 100*time.Millisecond)
+	require.NoError(t, err)
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr)
+	require.NoError(t, err)
+	defer client.Close()
+	server, err := broker.Accept()
+	require.NoError(t, err)
+	defer server.Close()
 
-// A piece that is under way when the toxic is changed is not lost.
-func TestTheWireLosesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, in, out := &wire{Rate: 1000}, make(chan *stream.StreamChunk, 1), make(chan *stream.StreamChunk, 100)
-		stub := toxics.NewToxicStub(in, out)
-		go stub.Run(&toxics.ToxicWrapper{Toxic: w, Toxicity: 1})
-		in <- &stream.StreamChunk{Data: make([]byte, 2000), Timestamp: time.Now()}
-		time.Sleep(time.Second)
-		require.True(t, stub.InterruptToxic())
-		passed := 0
-		for len(out) > 0 {
-			passed += len((<-out).Data)
-		}
-		require.Equal(t, 2000, passed)
-	})
+	seen, start := l.watch(), time.Now()
+	publish := append([]byte{0x30, 0xff, 0xff, 0x01}, make([]byte, 32767)...) // MQTT: a header and its length
+	_, err = client.Write(publish)
+	require.NoError(t, err)
+	_, err = io.ReadFull(server, make([]byte, len(publish)))
+	require.NoError(t, err)
+	took := time.Since(start)
+	due := time.Duration(float64(len(publish))/50e3*1e9) + 50*time.Millisecond
+	require.GreaterOrEqual(t, took, due-10*time.Millisecond)
+	require.EqualValues(t, len(publish), seen().bytes)
+	require.WithinRange(t, time.Unix(0, seen().entered), start.Add(-time.Second), start.Add(took))
+
+	require.NoError(t, server.SetDeadline(time.Now().Add(20*time.Second)))
+	start = time.Now()
+	_, err = server.Write([]byte{0xd0, 0}) // PINGRESP
+	require.NoError(t, err)
+	_, err = io.ReadFull(client, make([]byte, 2))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
 }
 
 func TestDrawnTasksLoadTheLink(t *testing.T) {
