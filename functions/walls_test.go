@@ -27,7 +27,7 @@ var walls = map[string][]string{
 	"spool":  {"check", "clock"},
 	"score":  {"check", "clock", "task", "host"},
 	"policy": {"check", "clock", "task", "host", "score"},
-	"local":  {"check", "clock", "task"},
+	"local":  {"check", "clock", "task", "local/novelty"}, "local/novelty": {},
 	"intake": {"check", "clock", "mqtt", "say", "task"},
 	"seal":   {"check", "clock", "task"},
 	"batch":  {"check", "clock", "task", "spool"},

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"app-offload/cmd/offload-lab/internal/bench"
+	"app-offload/cmd/offload-lab/internal/nab"
 )
 
 const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
@@ -15,10 +17,14 @@ const benchExamples = `  offload-lab bench -bin bin                       200,00
   offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
   offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
   OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
+  offload-lab bench nab ./NAB                      the operator anomaly on a copy of the Numenta Anomaly Benchmark
 `
 
 // benchVerb measures the whole service beside its floor.
 func benchVerb(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "nab" {
+		return benchNAB(args[1:])
+	}
 	if len(args) > 1 && args[0] == "-as" { // one of the bench's own processes
 		return bench.Child(ctx, args[1], args[2:])
 	}
@@ -53,4 +59,24 @@ func benchVerb(ctx context.Context, args []string) error {
 		table = os.Stderr
 	}
 	return bench.Run(ctx, o, os.Stdout, table)
+}
+
+const nabExamples = `  offload-lab bench nab ./NAB   a clone of github.com/numenta/NAB, or any folder with its data/ and labels/
+`
+
+// benchNAB scores the operator anomaly on recorded series.
+func benchNAB(args []string) error {
+	fs := flags("bench nab", nabExamples)
+	seed := fs.Uint64("seed", 1, "seed of the random halves of the corpus")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() != 1 {
+		return errors.New("name one folder with NAB's data/ and labels/; see offload-lab bench nab -h")
+	}
+	series, err := nab.Read(fs.Arg(0))
+	if err != nil {
+		return err
+	}
+	return nab.Report(os.Stdout, series, *seed)
 }

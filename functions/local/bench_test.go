@@ -15,7 +15,7 @@ func (discard) Publish(Result) error { return nil }
 
 // BenchmarkOperator measures one reading on one worker, the queue not included: a scalar, and an array of 512.
 func BenchmarkOperator(b *testing.B) {
-	for _, op := range []string{"summary window=60s", "summary window=60s percentiles=", "summary window=60s slide=1s", "deadband band=100 max=60s", "range low=-300 high=300", "rate limit=1e9"} {
+	for _, op := range []string{"summary window=60s", "summary window=60s percentiles=", "summary window=60s slide=1s", "deadband band=100 max=60s", "range low=-300 high=300", "rate limit=1e9", "anomaly above=0.99"} {
 		for _, size := range []int{1, 512} {
 			b.Run(fmt.Sprintf("%s/%d", op, size), func(b *testing.B) {
 				w := still(b, class(op), discard{})

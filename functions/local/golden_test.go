@@ -25,7 +25,11 @@ func TestGolden(t *testing.T) {
 			bus := &recorder{}
 			w := still(t, class(op.Example), bus)
 			for i := range 30 {
-				v := []byte(decimal(10 * math.Sin(float64(i)/3)))
+				number := 10 * math.Sin(float64(i)/3)
+				if i == 29 {
+					number = 100
+				}
+				v := []byte(decimal(number))
 				at := time.Duration(i) * 5 * time.Second
 				require.NoError(t, w.process(taskOf("press-1", at, task.Reading{Resource: "Force", Type: task.Float64, Units: "kN", Value: v})))
 			}

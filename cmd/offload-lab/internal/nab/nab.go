@@ -1,0 +1,130 @@
+// Package nab scores streaming detectors as the Numenta Anomaly Benchmark does: one threshold for all series, a reward for each
+// labelled window by how early it is found, and a cost for each alarm outside of one.
+//
+// The scoring function is that of Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms – the Numenta Anomaly
+// Benchmark" (2015), section III, with the details of NAB 1.1's sweeper: the first 15 % of a series (at most of 5,000 rows) do not count.
+package nab
+
+import (
+	"math"
+	"slices"
+)
+
+// Series is one recording. Windows are the rows [first, last] in which an anomaly is to be found, in order.
+type Series struct {
+	Name    string
+	Times   []int64 // ns since 1970
+	Values  []float64
+	Windows [][2]int
+}
+
+// Probation is how many rows at the beginning do not count.
+func (s *Series) Probation() int {
+	return min(int(0.15*float64(len(s.Values))), 750) // 15 % of at most 5,000 rows
+}
+
+// Profile says what hits, false alarms and misses weigh.
+type Profile struct{ TP, FP, FN float64 }
+
+// Standard is NAB's standard profile.
+var Standard = Profile{TP: 1, FP: 0.11, FN: 1}
+
+// Result is a detector's score over a corpus.
+type Result struct {
+	Score     float64 // 0 is a detector that never alarms, 100 one that finds each window in its first row and nothing else
+	Threshold float64 // the score from which on a row is an alarm; the best one, as NAB chooses it
+	Found     int     // windows with an alarm
+	Windows   int
+	False     int // rows outside of windows with an alarm
+}
+
+// point is a row that counts: its score, what an alarm in it brings, and the window it lies in, -1 outside of all.
+type point struct {
+	score, gain float64
+	window      int
+}
+
+// Score finds the threshold that serves the whole corpus best, and says what the detector reaches with it. scores[i] are a detector's
+// answers, in [0, 1], to the rows of series[i].
+func Score(series []Series, scores [][]float64, p Profile) Result {
+	var points []point
+	windows := 0
+	for i := range series {
+		points = series[i].points(points, scores[i], windows, p)
+		windows += len(series[i].Windows)
+	}
+	slices.SortFunc(points, func(a, b point) int {
+		if a.score > b.score {
+			return -1
+		} else if a.score < b.score {
+			return 1
+		}
+		return 0
+	})
+	found := make([]float64, windows)
+	for i := range found {
+		found[i] = math.Inf(-1)
+	}
+	null, perfect := -p.FN*float64(windows), p.TP*float64(windows)
+	sum, hits, false_ := null, 0, 0
+	best := Result{Threshold: math.Inf(1), Windows: windows}
+	top := sum
+	for i, q := range points {
+		switch {
+		case q.window < 0:
+			sum += q.gain
+			false_++
+		case math.IsInf(found[q.window], -1):
+			sum += q.gain + p.FN
+			found[q.window] = q.gain
+			hits++
+		case q.gain > found[q.window]:
+			sum += q.gain - found[q.window]
+			found[q.window] = q.gain
+		}
+		if (i+1 == len(points) || points[i+1].score < q.score) && sum > top {
+			top = sum
+			best.Threshold, best.Found, best.False = q.score, hits, false_
+		}
+	}
+	if windows > 0 {
+		best.Score = 100 * (top - null) / (perfect - null)
+	}
+	return best
+}
+
+// points appends the rows that count. Windows are numbered from first on.
+func (s *Series) points(dst []point, scores []float64, first int, p Profile) []point {
+	probation := s.Probation()
+	most := scaled(-1)
+	w, last, width := 0, -1, 0.0 // the next or present window, and the end and width of the one before
+	for i, score := range scores {
+		if w < len(s.Windows) && i > s.Windows[w][1] {
+			last, width = s.Windows[w][1], float64(s.Windows[w][1]-s.Windows[w][0]+1)
+			w++
+		}
+		in := w < len(s.Windows) && i >= s.Windows[w][0]
+		q := point{score: score, window: -1}
+		switch {
+		case in:
+			q.window = first + w
+			q.gain = p.TP * scaled(-float64(s.Windows[w][1]-i+1)/float64(s.Windows[w][1]-s.Windows[w][0]+1)) / most
+		case last < 0:
+			q.gain = -p.FP
+		default:
+			q.gain = p.FP * scaled(float64(i-last)/(width-1))
+		}
+		if i >= probation {
+			dst = append(dst, q)
+		}
+	}
+	return dst
+}
+
+// scaled is NAB's sigmoid: 1 well before a window's end, 0 at it, −1 well after.
+func scaled(x float64) float64 {
+	if x > 3 {
+		return -1
+	}
+	return 2/(1+math.Exp(5*x)) - 1
+}

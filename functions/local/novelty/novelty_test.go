@@ -1,0 +1,116 @@
+package novelty
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// day is a noisy daily rhythm of 288 values.
+func day(rng *rand.Rand, i int) float64 {
+	return 20 + 5*math.Sin(2*math.Pi*float64(i)/288) + 0.3*rng.NormFloat64()
+}
+
+func TestWhatWasNeverSeenIsFoundAtOnceAndOnce(t *testing.T) {
+	for name, fault := range map[string]func(i int, v float64) float64{
+		"spike":     func(i int, v float64) float64 { return v + 30*float64(max(0, 1-i)) },
+		"step":      func(_ int, v float64) float64 { return v + 12 },
+		"drop":      func(_ int, v float64) float64 { return v - 20 },
+		"scatter":   func(i int, v float64) float64 { return v + 6*float64(i%2*2-1) },
+		"slow rise": func(i int, v float64) float64 { return v + 0.05*float64(i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			d := New(Defaults())
+			before, alarms, first := 0, 0, -1
+			for i := range 4000 {
+				v := day(rng, i)
+				if i >= 3000 {
+					v = fault(i-3000, v)
+				}
+				n := d.Feed(v)
+				require.True(t, n.Score >= 0 && n.Score < 1, "%v", n)
+				switch {
+				case n.Score < 0.3 || i < 1000:
+				case i < 3000:
+					before++
+				default:
+					if first < 0 {
+						first = i - 3000
+					}
+					alarms++
+				}
+			}
+			require.LessOrEqual(t, before, 2, "false alarms")
+			require.GreaterOrEqual(t, first, 0, "not found")
+			require.Less(t, first, 300)
+			require.Less(t, alarms, 25, "a lasting fault must not alarm at each value")
+		})
+	}
+}
+
+// Units do not matter: a scale of a power of two and another sign of the values change no score.
+func TestScoresDependOnNoUnit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.SliceOfN(rapid.Float64Range(-1e6, 1e6), 1, 300).Draw(t, "values")
+		scale := math.Ldexp(1, rapid.IntRange(-40, 40).Draw(t, "power"))
+		if rapid.Bool().Draw(t, "negative") {
+			scale = -scale
+		}
+		a, b := New(Defaults()), New(Defaults())
+		for _, v := range values {
+			x, y := a.Feed(v), b.Feed(v*scale)
+			require.InDelta(t, x.Score, y.Score, 1e-12)
+			if x.Score > 0 && scale > 0 {
+				require.Equal(t, x, y)
+			}
+		}
+	})
+}
+
+func TestNoFiniteValueBreaksIt(t *testing.T) {
+	extremes := []float64{0, math.Copysign(0, -1), 1, -1, math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, 1e300, -1e300, math.Inf(1), math.Inf(-1)}
+	rapid.Check(t, func(t *rapid.T) {
+		d := New(Options{
+			Short: rapid.Float64Range(1, 10).Draw(t, "short"), Medium: 20, Long: 1e6,
+			Memory: rapid.SampledFrom([]float64{1, 100, math.Inf(1)}).Draw(t, "memory"), Quiet: 50,
+		})
+		for _, v := range rapid.SliceOfN(rapid.SampledFrom(extremes), 1, 100).Draw(t, "values") {
+			n := d.Feed(v)
+			require.True(t, n.Score >= 0 && n.Score < 1, "%v after %v", n, v)
+		}
+		// It still answers ordinary values.
+		for i := range 1000 {
+			n := d.Feed(float64(i % 7))
+			require.False(t, math.IsNaN(n.Score))
+		}
+	})
+}
+
+func TestAConstantStreamIsNotNewUntilItChanges(t *testing.T) {
+	d := New(Defaults())
+	for range 1000 {
+		require.Zero(t, d.Feed(42).Score)
+	}
+	n := d.Feed(42.001)
+	require.Greater(t, n.Score, 0.5)
+	require.True(t, n.High)
+}
+
+func TestFeedAllocatesNothing(t *testing.T) {
+	d := New(Defaults())
+	v := 0.0
+	require.Zero(t, testing.AllocsPerRun(1000, func() { v += 1.5; d.Feed(v) }))
+}
+
+func BenchmarkFeed(b *testing.B) {
+	d := New(Defaults())
+	rng := rand.New(rand.NewPCG(1, 1))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		d.Feed(day(rng, i))
+	}
+}
