@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +12,14 @@ import (
 	"time"
 
 	"app-offload/functions/engine"
-	"app-offload/functions/engine/onnx"
-	"app-offload/functions/engine/tflite"
+	"app-offload/functions/models"
 )
 
 const modelExamples = `  offload-lab model bearing.tflite             inputs, outputs, operators, memory, and the time of a run
   offload-lab model -runs 1000 -json m.onnx    the same for other programs
+  offload-lab model -manifest bearing m.onnx   a manifest to complete and to sign
+  offload-lab model -key models.pub DIR        the versions in a folder of models, each verified, loaded and run
+  offload-lab model -ask parts -input p.jpg DIR   what a model of the folder answers
 `
 
 // modelReport is what the verb prints.
@@ -37,25 +38,37 @@ func modelVerb(ctx context.Context, args []string) error {
 	runs := fs.Int("runs", 200, "runs to time, 1 to 1000000")
 	maxMiB := fs.Int64("memory", 256, "most memory in MiB that the model may take, 1 to 16384")
 	asJSON := fs.Bool("json", false, "print JSON")
+	manifest := fs.String("manifest", "", "print a manifest of the file for a model of this name")
+	key := fs.String("key", "", "public key of minisign, or its file: verify the signatures in a folder")
+	ask := fs.String("ask", "", "let this model of a folder answer -input")
+	input := fs.String("input", "", "file with a picture, or with numbers as a JSON array")
+	variant := fs.String("variant", models.Edge, "of the model that answers, edge or cloud")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	switch {
 	case fs.NArg() != 1:
-		return errors.New("name one model file; see offload-lab model -h")
+		return errors.New("name one model file, or one folder of models; see offload-lab model -h")
 	case *runs < 1 || *runs > 1_000_000:
 		return fmt.Errorf("-runs = %d must be within 1 and 1000000", *runs)
 	case *maxMiB < 1 || *maxMiB > 16384:
 		return fmt.Errorf("-memory = %d must be within 1 and 16384", *maxMiB)
+	}
+	if info, err := os.Stat(fs.Arg(0)); err == nil && info.IsDir() {
+		return showStore(os.Stdout, storeOptions{dir: fs.Arg(0), key: *key, ask: *ask, input: *input, variant: *variant, memory: int(*maxMiB), json: *asJSON})
+	}
+	switch {
+	case *key != "" || *ask != "" || *input != "":
+		return fmt.Errorf("-key, -ask and -input are for a folder of models, and %s is none", fs.Arg(0))
+	case *manifest != "":
+		return printManifest(os.Stdout, *manifest, fs.Arg(0), *maxMiB<<20)
 	}
 	report, err := timeModel(ctx, fs.Arg(0), *runs, *maxMiB<<20)
 	if err != nil {
 		return err
 	}
 	if *asJSON {
-		out := json.NewEncoder(os.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(report)
+		return indented(os.Stdout, report)
 	}
 	report.print(os.Stdout)
 	return nil
@@ -66,7 +79,7 @@ func timeModel(ctx context.Context, path string, runs int, memory int64) (*model
 	if err != nil {
 		return nil, fmt.Errorf("reading the model: %w", err)
 	}
-	program, err := loadModel(file, memory)
+	program, err := models.Load(models.EngineOf(file), file, memory)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -88,14 +101,6 @@ func timeModel(ctx context.Context, path string, runs int, memory int64) (*model
 	}
 	slices.Sort(took)
 	return &modelReport{File: path, Size: int64(len(file)), Info: program.Info(), Runs: len(took), Median: took[len(took)/2], P99: took[len(took)*99/100]}, nil
-}
-
-// loadModel chooses the engine by the mark that TensorFlow Lite's files have; those of ONNX have none.
-func loadModel(file []byte, memory int64) (engine.Program, error) {
-	if len(file) >= 8 && string(file[4:8]) == "TFL3" {
-		return tflite.Load(file, tflite.Limits{MaxBytes: memory})
-	}
-	return onnx.Load(file, onnx.Limits{MaxBytes: memory})
 }
 
 // fillInputs draws inputs: the time of a run depends on them a little, so that zeros would flatter.

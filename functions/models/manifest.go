@@ -183,8 +183,8 @@ func (m *Manifest) fits(info *engine.Info) error {
 	return nil
 }
 
-// Describe makes a manifest of a file, for its author to complete. It has the engine's shapes, the file's digest and the memory that
-// the file needs now.
+// Describe makes a manifest of a file, for its author to complete. It has the engine's shapes, the file's digest, and a quarter more
+// memory than the file needs now.
 func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	kind := EngineOf(file)
 	program, err := Load(kind, file, memory)
@@ -195,7 +195,7 @@ func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	digest := sha256.Sum256(file)
 	m := &Manifest{
 		Format: 1, Name: name, Version: "1", Variant: Edge, Engine: kind, File: "model." + kind,
-		SHA256: hex.EncodeToString(digest[:]), Size: int64(len(file)), Memory: footprint(file, &info),
+		SHA256: hex.EncodeToString(digest[:]), Size: int64(len(file)), Memory: footprint(file, &info)*5/4 + 4<<10,
 		Inputs: TensorsOf(info.Inputs), Outputs: TensorsOf(info.Outputs), Input: Input{Kind: Numbers}, Output: Output{Kind: Values},
 	}
 	if err := m.Validate(); err != nil {

@@ -1,0 +1,130 @@
+package models
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"app-offload/functions/check"
+	"app-offload/functions/task"
+)
+
+// Look reads a store's folder for people and tools: it changes nothing in it, and loads one version at a time. It belongs to one goroutine.
+type Look struct {
+	// Problems are of folders that are no version of a model.
+	Problems []string
+	s        *Store
+	versions []*version
+}
+
+// Report is what a Look finds of one version.
+type Report struct {
+	Name     string  `json:"name"`
+	Version  Version `json:"version"`
+	Variant  string  `json:"variant"`
+	Engine   string  `json:"engine"`
+	Folder   string  `json:"folder"`
+	InForce  bool    `json:"inForce"`          // as the store would have it, if it loads
+	Signed   string  `json:"signed,omitempty"` // the trusted comment, where keys were given
+	Bytes    int64   `json:"bytes"`            // of memory, with one session
+	MACs     int64   `json:"macs"`
+	Run      float64 `json:"runMicroseconds"`
+	Resource string  `json:"resource,omitempty"`
+	Input    string  `json:"input"`
+	Output   string  `json:"output"`
+	Problem  string  `json:"problem,omitempty"` // why it cannot be loaded
+}
+
+// LookAt reads the manifests of both variants in a folder. Versions are checked with the keys, and with the limits of the configuration.
+func LookAt(cfg Config) (*Look, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	trust, err := ParseTrust(cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the folder of models: %w", check.Access(err))
+	}
+	l := &Look{s: &Store{cfg: cfg, root: root, trust: trust}}
+	if l.s.state, err = loadState(root); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	for _, l.s.cfg.Variant = range []string{Edge, Cloud} {
+		found, problems, err := l.s.read()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("reading the folder of models: %w", check.Access(err)), root.Close())
+		}
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			l.versions = append(l.versions, found[name]...)
+		}
+		l.Problems = problems // the same for both
+	}
+	slices.SortStableFunc(l.versions, func(a, b *version) int { return cmp.Compare(a.Name, b.Name) })
+	return l, nil
+}
+
+// Close closes the folder.
+func (l *Look) Close() error { return l.s.root.Close() }
+
+// inForce is the version that a store of that variant would use: the one that was chosen, else the newest.
+func (l *Look) inForce(name, variant string) *version {
+	var best *version
+	for _, v := range l.versions {
+		if v.Name != name || v.Variant != variant {
+			continue
+		}
+		if chosen := l.s.state[name].Version; v.Version == chosen {
+			return v
+		}
+		best = v // they ascend
+	}
+	return best
+}
+
+// Reports loads every version, one after the other, and runs it.
+func (l *Look) Reports() []Report {
+	list := make([]Report, 0, len(l.versions))
+	for _, v := range l.versions {
+		r := Report{
+			Name: v.Name, Version: v.Version, Variant: v.Variant, Engine: v.Engine, Folder: v.folder, Signed: v.signed,
+			InForce: l.inForce(v.Name, v.Variant) == v, Resource: v.Input.Resource, Input: v.Input.Kind, Output: v.Output.Kind,
+		}
+		if p, err := prepare(l.s.root, v); err != nil {
+			r.Problem = err.Error()
+		} else {
+			r.Bytes, r.MACs, r.Run = p.bytes, p.info.MACs, float64(p.took.Nanoseconds())/1e3
+			release(p.first)
+			release(p.Program)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// Ask runs the version of a model that is in force on one task.
+func (l *Look) Ask(name, variant string, t *task.Task) (Answer, error) {
+	v := l.inForce(name, variant)
+	if v == nil {
+		return Answer{}, fmt.Errorf("model %.64q of the variant %.64q: %w", name, variant, ErrUnknown)
+	}
+	p, err := prepare(l.s.root, v)
+	if err != nil {
+		return Answer{}, fmt.Errorf("loading model %s %s: %w", v.Name, v.Version, err)
+	}
+	defer release(p.Program)
+	defer release(p.first)
+	start := time.Now()
+	a := Answer{Model: v.Name, Version: v.Version, Variant: v.Variant}
+	if err := answer(&a, &Lease{Manifest: v.Manifest, Info: &p.info, Session: p.first}, t, &scratch{}); err != nil {
+		return Answer{}, fmt.Errorf("running model %s %s: %w", v.Name, v.Version, err)
+	}
+	a.Took = time.Since(start)
+	return a, nil
+}
