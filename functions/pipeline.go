@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
 	"app-offload/functions/task"
 )
@@ -63,7 +63,7 @@ func (p *Pipeline) unsendable(tasks []*task.Task) error {
 	}
 	for _, t := range tasks {
 		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !p.local.ReadsAll(t) {
-			return intake.TooLargeToLeave(t.Size(), largest)
+			return parse.TooLargeToLeave(t.Size(), largest)
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"app-offload/functions/export"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -84,7 +85,7 @@ type Service struct {
 	deps       Deps
 	gate       *intake.Gate
 	orderer    *intake.Orderer
-	limits     intake.Limits
+	limits     parse.Limits
 	quarantine *intake.Quarantine
 	keys       *Keyring
 	exporter   *export.Exporter
@@ -267,14 +268,14 @@ func (s *Service) openIntake() (err error) {
 	}
 	s.quarantine.OnNotice(func(r intake.Rejected) {
 		what := "is not an event"
-		if r.Reason == intake.ReasonUnsendable {
+		if r.Reason == parse.ReasonUnsendable {
 			what = "holds an event that fits no message"
 		}
 		s.log.Warnf("quarantined a message: topic=%q %s: reason=%s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, what, r.Reason, r.Detail)
 	})
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
 		s.setAside = func(ev *task.Event, cause error) {
-			s.quarantine.Add(ev.Topic, intake.ContentType(ev.Encoding), ev.Raw, cause)
+			s.quarantine.Add(ev.Topic, parse.ContentType(ev.Encoding), ev.Raw, cause)
 		}
 	}
 	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })

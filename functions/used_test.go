@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
 	"app-offload/functions/task"
 )
@@ -42,7 +42,7 @@ func eventOf(t *testing.T, device string, n int, readings ...reading) *task.Even
 	}
 	raw := fmt.Sprintf(`{"apiVersion":"v3","id":"%08d-0000-4000-8000-%012d","deviceName":%q,"profileName":"P","sourceName":"S","origin":%d,"readings":[%s]}`,
 		n, n, device, origin, strings.Join(list, ","))
-	ev, err := intake.Parse([]byte(raw), intake.ContentTypeJSON)
+	ev, err := parse.DefaultLimits().Parse([]byte(raw), parse.ContentTypeJSON)
 	require.NoError(t, err, raw)
 	return ev
 }

@@ -28,7 +28,7 @@ var walls = map[string][]string{
 	"score":  {"check", "clock", "task", "host"},
 	"policy": {"check", "clock", "task", "host", "score"},
 	"local":  {"check", "clock", "task", "local/novelty"}, "local/novelty": {},
-	"intake": {"check", "clock", "mqtt", "say", "task"},
+	"intake": {"check", "clock", "intake/parse", "mqtt", "say", "task"}, "intake/parse": {"check", "clock", "task"},
 	"seal":   {"check", "clock", "task"},
 	"batch":  {"check", "clock", "task", "spool"},
 	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},

@@ -17,6 +17,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/task"
 )
 
@@ -181,7 +182,7 @@ func TestEventsOfOneIDAndDifferentContentAreAllTaken(t *testing.T) {
 			ev.Readings[0].Id, ev.Readings[0].Origin = ev.Id, ev.Origin
 			payload, err := json.Marshal(requests.NewAddEventRequest(ev))
 			require.NoError(t, err)
-			require.NoError(t, server.Publish(testTopic, sealed(t, payload, ContentTypeJSON), false, 1))
+			require.NoError(t, server.Publish(testTopic, sealed(t, payload, parse.ContentTypeJSON), false, 1))
 		}
 	}
 	eventually(t, func() bool { return s.Counts().Acked == 10 }, "all acknowledged")

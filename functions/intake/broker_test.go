@@ -19,6 +19,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/task"
 )
 
@@ -49,7 +50,7 @@ func message(t testing.TB, device string, n int) []byte {
 	ev.Readings[0].Id, ev.Readings[0].Origin = ev.Id, ev.Origin // the same content each time
 	payload, err := json.Marshal(requests.NewAddEventRequest(ev))
 	require.NoError(t, err)
-	return sealed(t, payload, ContentTypeJSON)
+	return sealed(t, payload, parse.ContentTypeJSON)
 }
 
 func publish(t testing.TB, server *broker.Server, from, to int) {

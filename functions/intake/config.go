@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/intake/parse"
 )
 
 // Config bounds the intake. Where the broker is and how to log in there is not here: it comes from the MessageBus
@@ -64,9 +65,9 @@ const (
 // DefaultConfig is what an absent section means.
 func DefaultConfig() Config {
 	return Config{
-		MaxPayloadKiB: 16 * 1024,
+		MaxPayloadKiB: parse.DefaultLimits().Bytes >> 10,
 		Unsendable:    UnsendableHold,
-		MaxDepth:      32,
+		MaxDepth:      parse.DefaultLimits().Depth,
 		MaxEvents:     1024,
 		MaxMiB:        64,
 		ReorderWindow: "20ms",
@@ -110,8 +111,8 @@ func (c Config) Validate() error {
 }
 
 // Limits are the bounds of one event.
-func (c Config) Limits() Limits {
-	return Limits{Bytes: c.MaxPayloadKiB << 10, Depth: c.MaxDepth}
+func (c Config) Limits() parse.Limits {
+	return parse.Limits{Bytes: c.MaxPayloadKiB << 10, Depth: c.MaxDepth}
 }
 
 // maxPacket is the size in bytes of the largest MQTT packet that may hold such an event: the envelope carries it as base64, and

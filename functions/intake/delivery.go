@@ -2,6 +2,7 @@ package intake
 
 import (
 	"app-offload/functions/check"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
 )
@@ -78,16 +79,16 @@ func (s *Subscriber) accept(a arrival) *delivery {
 
 func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) {
 	if m.Oversized > 0 {
-		err := reject(ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", m.Oversized, s.cfg.maxPacket())
-		err.size = m.Oversized
+		err := parse.Reject(parse.ReasonTooLarge, "message of %d bytes, the limit is %d (Intake.MaxPayloadKiB and its envelope)", m.Oversized, s.cfg.maxPacket())
+		err.Size = m.Oversized
 		return nil, "", nil, err
 	}
-	env, err := ParseEnvelope(m.Payload)
+	env, err := parse.ParseEnvelope(m.Payload)
 	if err != nil {
 		return nil, "", m.Payload, err
 	}
 	if env.ErrorCode != 0 {
-		return nil, env.ContentType, env.Payload, reject(ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
+		return nil, env.ContentType, env.Payload, parse.Reject(parse.ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
 	}
 	ev, err := s.limits.Parse(env.Payload, env.ContentType)
 	if err != nil {

@@ -1,141 +1,21 @@
 // Package intake is where events enter: it reads them off the bus, checks them and hands them on.
 //
-//	Subscriber ─► ParseEnvelope ─► Parse ─► Sink     the acknowledging MQTT trigger of our own
-//	SDK trigger ─► Gate ─► Parse ─► Orderer ─► Sink  the SDK's default trigger, Redis or MQTT
+//	Subscriber ─► parse.ParseEnvelope ─► parse ─► Sink     the acknowledging MQTT trigger of our own
+//	SDK trigger ─► Gate ─► parse ─► Orderer ─► Sink        the SDK's default trigger, Redis or MQTT
 //
-// Parse and ParseEnvelope do not block, keep no reference but to the bytes they were given, and never panic whatever
-// these are; they are safe for concurrent use. What does not parse goes to the Quarantine with its reason and harms
-// nothing else. Gate, Quarantine, Orderer and Subscriber are each bounded, and count what they turn away.
+// What does not parse goes to the Quarantine with its reason and harms nothing else. Gate, Quarantine, Orderer and Subscriber are each
+// bounded, and count what they turn away.
 //
-// An event is held to what EdgeX itself requires of it (the validation of its AddEventRequest), with one exception:
-// the text of a value is not compared with its type here, because a value is read only where somebody asks for it.
+// Which file holds which state, and who owns it:
+//
+//	subscriber.go     the Subscriber; its reader (run) owns the slices that go to the sink, its mutex all that is under way
+//	delivery.go       the way of one message: ticket, event, sink, acknowledgement       retry.go     refused events
+//	connect.go        the connection, held by an mqtt.Keeper; bus.go its address and secret
+//	subscriptions.go  the topics of the session, and the file that remembers them        topics.go    filters; no state
+//	gate.go           what may be under way at once; a lock of its own                   recent.go    identities handed on lately
+//	orderer.go        events held to restore their order, for the SDK's default trigger
+//	quarantine.go     rejected payloads; folder.go writes them to the disk with a goroutine of its own
+//	parse/            bytes to events; no state but caches
+//
+// Subscriber calls all others; Gate, Orderer and Quarantine call none of them.
 package intake
-
-import (
-	"fmt"
-	"mime"
-	"strings"
-
-	"app-offload/functions/check"
-	"app-offload/functions/clock"
-	"app-offload/functions/task"
-)
-
-// The words of RejectError.Reason. They name counters, so they are few and stay.
-const (
-	ReasonMalformed     = "malformed"                // the bytes are not JSON, not CBOR, or have something behind them
-	ReasonTooLarge      = "too_large"                // over the limit of bytes
-	ReasonTooDeep       = "too_deep"                 // nested over the limit
-	ReasonMissing       = "missing_field"            // a field EdgeX requires is absent, null, empty or zero
-	ReasonWrongType     = "wrong_type"               // a field holds another kind of value than it must, or is out of range
-	ReasonValueType     = "bad_value_type"           // a reading's valueType is none of EdgeX's
-	ReasonEncoding      = "bad_encoding"             // text that is not UTF-8, or base64 that is not base64
-	ReasonDuplicate     = "duplicate_field"          // one name twice in an object: readers would disagree on what it says
-	ReasonBadID         = "bad_id"                   // an id that is not a lower-case UUID
-	ReasonContentType   = "unsupported_content_type" // neither JSON nor CBOR
-	ReasonErrorEnvelope = "error_envelope"           // an envelope that carries an error message instead of data
-	ReasonUnsendable    = "unsendable"               // an event of which a part fits no message; see Config.Unsendable
-)
-
-// RejectError says why bytes are not taken as an event.
-type RejectError struct {
-	Reason string // one of the Reason words
-	Detail string // for people: which field, at which byte, and what was found
-	size   int    // bytes of what was rejected unread; else 0
-}
-
-// Error is the reason followed by the detail.
-func (e *RejectError) Error() string { return "rejecting event: " + e.Reason + ": " + e.Detail }
-
-// TooLargeToLeave is the cause under which an event is set aside of which a part of some bytes fits no message, as the largest has fewer.
-func TooLargeToLeave(size, largest int) *RejectError {
-	return reject(ReasonUnsendable, "%d bytes of it can be cut no further, and at most %d fit a message of Seal.MaxMessageKiB and a record of the spool", size, largest)
-}
-
-// ContentType is that of an event in an encoding.
-func ContentType(of task.Encoding) string {
-	if of == task.CBOR {
-		return ContentTypeCBOR
-	}
-	return ContentTypeJSON
-}
-
-// reject formats what a stranger sent: each part is cut before it is quoted, which may make four bytes of one.
-func reject(reason, format string, args ...any) *RejectError {
-	for i, arg := range args {
-		switch arg := arg.(type) {
-		case string:
-			args[i] = check.Cut(arg, maxQuoted)
-		case []byte:
-			args[i] = check.Cut(string(arg[:min(len(arg), maxQuoted+1)]), maxQuoted)
-		case error:
-			args[i] = check.Cut(arg.Error(), maxQuoted)
-		}
-	}
-	return &RejectError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
-}
-
-// maxQuoted is how many bytes of a stranger's text a detail quotes.
-const maxQuoted = 128
-
-// The content types of EdgeX events.
-const (
-	ContentTypeJSON = "application/json"
-	ContentTypeCBOR = "application/cbor"
-)
-
-// Limits bound what one event may be.
-type Limits struct {
-	Bytes int // of a payload
-	Depth int // of nested objects and arrays, the outermost included
-}
-
-// Parse reads one event, bare or within an AddEventRequest, under the default limits. The event points into payload,
-// which must not be changed afterwards. The error is a *RejectError.
-func Parse(payload []byte, contentType string) (*task.Event, error) {
-	return DefaultConfig().Limits().Parse(payload, contentType)
-}
-
-// Parse is the function of the same name under these limits.
-func (l Limits) Parse(payload []byte, contentType string) (*task.Event, error) {
-	if len(payload) > l.Bytes {
-		return nil, reject(ReasonTooLarge, "payload of %d bytes, the limit is %d", len(payload), l.Bytes)
-	}
-	encoding := encodingOf(contentType)
-	if encoding == 0 {
-		return nil, reject(ReasonContentType, "content type %q, supported are %s and %s", contentType, ContentTypeJSON, ContentTypeCBOR)
-	}
-	p := parsers.Get().(*parser)
-	defer p.recycle()
-	p.start(payload, encoding, l.Depth)
-	ok := false
-	if encoding == task.JSON {
-		ok = p.jsonDocument()
-	} else {
-		ok = p.cborDocument()
-	}
-	if !ok {
-		return nil, p.err
-	}
-	return p.event()
-}
-
-func encodingOf(contentType string) task.Encoding {
-	switch contentType {
-	case ContentTypeJSON:
-		return task.JSON
-	case ContentTypeCBOR:
-		return task.CBOR
-	}
-	if !strings.Contains(contentType, ";") {
-		return 0
-	}
-	// Parameters such as a charset are rare enough to be read the slow way.
-	if bare, _, err := mime.ParseMediaType(contentType); err == nil && !strings.Contains(bare, ";") {
-		return encodingOf(bare)
-	}
-	return 0
-}
-
-// now is a stamp of this node's clock, for Event.Received.
-func now() int64 { return clock.System.Now() }

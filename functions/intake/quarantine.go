@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/intake/parse"
 )
 
 // Rejected is a payload that was set aside.
@@ -73,13 +74,13 @@ func NewQuarantine(cfg Config) (*Quarantine, error) {
 	return q, nil
 }
 
-// Add sets a payload aside and counts it under the error's reason; an error that is no *RejectError counts as malformed.
+// Add sets a payload aside and counts it under the error's reason; an error that is no *parse.RejectError counts as malformed.
 // The payload is copied.
 func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error) {
-	entry := Rejected{Time: time.Now(), Reason: ReasonMalformed, Detail: cause.Error(), Topic: topic, ContentType: contentType, Size: len(payload)}
-	var rejected *RejectError
+	entry := Rejected{Time: time.Now(), Reason: parse.ReasonMalformed, Detail: cause.Error(), Topic: topic, ContentType: contentType, Size: len(payload)}
+	var rejected *parse.RejectError
 	if errors.As(cause, &rejected) {
-		entry.Reason, entry.Detail, entry.Size = rejected.Reason, rejected.Detail, max(entry.Size, rejected.size)
+		entry.Reason, entry.Detail, entry.Size = rejected.Reason, rejected.Detail, max(entry.Size, rejected.Size)
 	}
 	entry.Detail, entry.Topic, entry.ContentType = check.Cut(entry.Detail, maxText), check.Cut(topic, maxText), check.Cut(contentType, maxText)
 	entry.Payload = append([]byte(nil), payload[:min(len(payload), q.maxBytes)]...)

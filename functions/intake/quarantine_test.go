@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/intake/parse"
 )
 
 // A device that sends rubbish is told of once, by reason, and not with each message.
@@ -22,13 +24,13 @@ func TestQuarantineNotifiesOncePerReason(t *testing.T) {
 		var noticed []string
 		q.OnNotice(func(r Rejected) { noticed = append(noticed, r.Reason+" "+r.Detail) })
 		for range 50 {
-			q.Add("topic", "", nil, reject(ReasonTooDeep, "deep"))
-			q.Add("topic", "", nil, reject(ReasonTooLarge, "large"))
+			q.Add("topic", "", nil, parse.Reject(parse.ReasonTooDeep, "deep"))
+			q.Add("topic", "", nil, parse.Reject(parse.ReasonTooLarge, "large"))
 		}
-		require.Equal(t, []string{ReasonTooDeep + " deep", ReasonTooLarge + " large"}, noticed)
+		require.Equal(t, []string{parse.ReasonTooDeep + " deep", parse.ReasonTooLarge + " large"}, noticed)
 		time.Sleep(noticeEvery)
-		q.Add("topic", "", nil, reject(ReasonTooDeep, "still"))
-		require.Equal(t, ReasonTooDeep+" still", noticed[len(noticed)-1])
+		q.Add("topic", "", nil, parse.Reject(parse.ReasonTooDeep, "still"))
+		require.Equal(t, parse.ReasonTooDeep+" still", noticed[len(noticed)-1])
 	})
 }
 
@@ -38,24 +40,24 @@ func TestQuarantineKeepsTheLatest(t *testing.T) {
 	q, err := NewQuarantine(cfg)
 	require.NoError(t, err)
 	payload := []byte("first")
-	q.Add("topic", ContentTypeJSON, payload, reject(ReasonTooDeep, "at byte 5"))
+	q.Add("topic", parse.ContentTypeJSON, payload, parse.Reject(parse.ReasonTooDeep, "at byte 5"))
 	payload[0] = 'X' // the quarantine has its own copy
 	q.Add("topic", "", []byte("second"), errors.New("anything"))
 	list := q.List()
 	require.Equal(t, []string{"second", "first"}, []string{string(list[0].Payload), string(list[1].Payload)})
-	require.Equal(t, []string{ReasonMalformed, "anything"}, []string{list[0].Reason, list[0].Detail})
-	require.Equal(t, []string{ReasonTooDeep, "at byte 5"}, []string{list[1].Reason, list[1].Detail})
+	require.Equal(t, []string{parse.ReasonMalformed, "anything"}, []string{list[0].Reason, list[0].Detail})
+	require.Equal(t, []string{parse.ReasonTooDeep, "at byte 5"}, []string{list[1].Reason, list[1].Detail})
 
 	for range 5 {
-		q.Add("topic", "", []byte("more"), reject(ReasonTooDeep, ""))
+		q.Add("topic", "", []byte("more"), parse.Reject(parse.ReasonTooDeep, ""))
 	}
 	require.Len(t, q.List(), 3, "no more entries than configured")
 	require.Equal(t, uint64(7), q.List()[0].ID)
 
-	q.Add("topic", "", make([]byte, 5000), reject(ReasonTooLarge, ""))
+	q.Add("topic", "", make([]byte, 5000), parse.Reject(parse.ReasonTooLarge, ""))
 	require.Len(t, q.List(), 1, "no more bytes than configured")
 	require.Equal(t, []int{5000, 1024}, []int{q.List()[0].Size, len(q.List()[0].Payload)})
-	require.Equal(t, map[string]uint64{ReasonTooDeep: 6, ReasonMalformed: 1, ReasonTooLarge: 1}, q.Counts())
+	require.Equal(t, map[string]uint64{parse.ReasonTooDeep: 6, parse.ReasonMalformed: 1, parse.ReasonTooLarge: 1}, q.Counts())
 	require.NoError(t, q.Close())
 }
 
@@ -64,7 +66,7 @@ func TestQuarantineWithoutEntriesCounts(t *testing.T) {
 	cfg.QuarantineEntries = 0
 	q, err := NewQuarantine(cfg)
 	require.NoError(t, err)
-	q.Add("", "", nil, reject(ReasonTooDeep, ""))
+	q.Add("", "", nil, parse.Reject(parse.ReasonTooDeep, ""))
 	require.Empty(t, q.List())
 	require.Len(t, q.Counts(), 1)
 }
@@ -76,12 +78,12 @@ func TestQuarantineFolderIsBounded(t *testing.T) {
 		q, err := NewQuarantine(cfg)
 		require.NoError(t, err)
 		for range 20 {
-			q.Add("topic", ContentTypeCBOR, bytes.Repeat([]byte{7}, 100<<10), reject(ReasonBadID, "x"))
+			q.Add("topic", parse.ContentTypeCBOR, bytes.Repeat([]byte{7}, 100<<10), parse.Reject(parse.ReasonBadID, "x"))
 		}
 		require.NoError(t, q.Close())
 		require.NoError(t, q.Close(), "twice is fine")
 		require.Zero(t, q.Unwritten())
-		q.Add("topic", "", nil, reject(ReasonBadID, "after the end, and harmless"))
+		q.Add("topic", "", nil, parse.Reject(parse.ReasonBadID, "after the end, and harmless"))
 	}
 	entries, err := os.ReadDir(cfg.QuarantineDir)
 	require.NoError(t, err)
@@ -131,7 +133,7 @@ func TestQuarantineSaysWhenTheFolderFails(t *testing.T) {
 	q, err := NewQuarantine(cfg)
 	require.NoError(t, err)
 	require.NoError(t, os.RemoveAll(cfg.QuarantineDir))
-	q.Add("", "", nil, reject(ReasonBadID, ""))
+	q.Add("", "", nil, parse.Reject(parse.ReasonBadID, ""))
 	require.Error(t, q.Close())
 	require.Equal(t, uint64(1), q.Unwritten())
 }
@@ -146,10 +148,10 @@ func TestTextsOfStrangersAreBounded(t *testing.T) {
 	for _, row := range []struct{ payload, contentType string }{
 		{"{}", long},
 		{"{}", strings.Repeat("a", 60<<20)},
-		{event, ContentTypeJSON},
-		{`{"requestId":"` + long + `","event":` + small + `}`, ContentTypeJSON},
-		{`{"` + long + `":1,"` + long + `":2}`, ContentTypeJSON},
-		{strings.Replace(small, `"tags"`, `"`+long+`":1,"`+long+`"`, 1), ContentTypeJSON},
+		{event, parse.ContentTypeJSON},
+		{`{"requestId":"` + long + `","event":` + small + `}`, parse.ContentTypeJSON},
+		{`{"` + long + `":1,"` + long + `":2}`, parse.ContentTypeJSON},
+		{strings.Replace(small, `"tags"`, `"`+long+`":1,"`+long+`"`, 1), parse.ContentTypeJSON},
 	} {
 		for range 12 {
 			limits := cfg.Limits()

@@ -3,48 +3,35 @@ package intake
 import (
 	"hash/maphash"
 
+	"github.com/google/uuid"
+
 	"app-offload/functions/task"
 )
-
-// eventID is an event's UUID.
-type eventID [16]byte
 
 // identity is what makes an event a repeat of another one: the same id and the same content. An id alone does not, since
 // copies of a device's disk and careless device services use one twice.
 type identity struct {
-	id     eventID
+	id     uuid.UUID
 	digest uint64
 }
 
 var digestSeed = maphash.MakeSeed()
 
 func identityOf(ev *task.Event) identity {
-	return identity{parseEventID(ev.ID), maphash.Bytes(digestSeed, ev.Raw)}
-}
-
-// parseEventID reads the text of an id that isUUID has passed.
-func parseEventID(text string) (id eventID) {
-	n := 0
-	for i := 0; i+1 < len(text) && n < len(id); i += 2 {
-		if text[i] == '-' {
-			i++
-		}
-		id[n] = hexDigit[text[i]]<<4 | hexDigit[text[i+1]]
-		n++
-	}
-	return id
+	id, _ := uuid.Parse(ev.ID) // the parser has checked it
+	return identity{id, maphash.Bytes(digestSeed, ev.Raw)}
 }
 
 // recentEvents remembers the latest events, so many and no more: the oldest goes for each new one. It belongs to one lock.
 type recentEvents struct {
 	known map[identity]struct{}
-	ids   map[eventID]int // how many of the known, and of those under way, have it
+	ids   map[uuid.UUID]int // how many of the known, and of those under way, have it
 	ring  []identity
 	next  int
 }
 
 func newRecentEvents(n int) *recentEvents {
-	return &recentEvents{known: make(map[identity]struct{}, n), ids: make(map[eventID]int, n), ring: make([]identity, 0, n)}
+	return &recentEvents{known: make(map[identity]struct{}, n), ids: make(map[uuid.UUID]int, n), ring: make([]identity, 0, n)}
 }
 
 func (r *recentEvents) has(e identity) bool {
@@ -53,12 +40,12 @@ func (r *recentEvents) has(e identity) bool {
 }
 
 // hasOther reports whether an event of another content had the id.
-func (r *recentEvents) hasOther(id eventID) bool { return r.ids[id] > 0 }
+func (r *recentEvents) hasOther(id uuid.UUID) bool { return r.ids[id] > 0 }
 
 // begin notes the id of an event under way, and end forgets it.
-func (r *recentEvents) begin(id eventID) { r.ids[id]++ }
+func (r *recentEvents) begin(id uuid.UUID) { r.ids[id]++ }
 
-func (r *recentEvents) end(id eventID) {
+func (r *recentEvents) end(id uuid.UUID) {
 	if r.ids[id]--; r.ids[id] == 0 {
 		delete(r.ids, id)
 	}

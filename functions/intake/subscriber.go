@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/say"
 )
@@ -37,7 +38,7 @@ type Subscriber struct {
 	sink       Sink
 	quarantine *Quarantine
 	log        Logger
-	limits     Limits
+	limits     parse.Limits
 	retryAfter time.Duration
 
 	connection *mqtt.Keeper

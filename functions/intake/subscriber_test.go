@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/task"
 )
 
@@ -173,14 +174,14 @@ func TestWhatIsNoEventIsSetAsideAndAcknowledged(t *testing.T) {
 		[]byte(`no envelope`),
 		[]byte(`{"errorCode":1,"payload":"YQ==","contentType":"text/plain"}`),
 		sealed(t, []byte(small), "text/plain"),
-		sealed(t, []byte(small[:50]), ContentTypeJSON),
-		sealed(t, []byte(small), ContentTypeJSON),
+		sealed(t, []byte(small[:50]), parse.ContentTypeJSON),
+		sealed(t, []byte(small), parse.ContentTypeJSON),
 	} {
 		require.NoError(t, server.Publish(testTopic, msg, false, 1))
 	}
 	eventually(t, func() bool { return s.Counts().Acked == 5 }, "none of them stays at the broker")
 	require.Len(t, sink.got(), 1)
-	require.Equal(t, map[string]uint64{ReasonMalformed: 2, ReasonErrorEnvelope: 1, ReasonContentType: 1}, s.quarantine.Counts())
+	require.Equal(t, map[string]uint64{parse.ReasonMalformed: 2, parse.ReasonErrorEnvelope: 1, parse.ReasonContentType: 1}, s.quarantine.Counts())
 	require.Equal(t, testTopic, s.quarantine.List()[0].Topic)
 	require.Equal(t, small[:50], string(s.quarantine.List()[0].Payload))
 }
@@ -249,7 +250,7 @@ func TestAMessageOverTheLimitIsSkippedAndAcknowledged(t *testing.T) {
 	publish(t, server, 11, 21)
 	eventually(t, func() bool { return s.Counts().Acked == 21 }, "all acknowledged")
 	require.Equal(t, sequence(1, 21), sink.got())
-	require.Equal(t, map[string]uint64{ReasonTooLarge: 1}, s.quarantine.Counts())
+	require.Equal(t, map[string]uint64{parse.ReasonTooLarge: 1}, s.quarantine.Counts())
 	aside := s.quarantine.List()[0]
 	require.Greater(t, aside.Size, 70<<20)
 	require.Equal(t, testTopic, aside.Topic)
@@ -265,13 +266,13 @@ func TestTheLargestEventWithinTheLimitIsTaken(t *testing.T) {
 	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
 	ev := message(t, "device", 1)
 	payload := append(decodePayload(t, ev), bytes.Repeat([]byte{' '}, 1<<20)...)[:1<<20]
-	require.NoError(t, server.Publish(testTopic, sealed(t, payload, ContentTypeJSON), false, 1))
+	require.NoError(t, server.Publish(testTopic, sealed(t, payload, parse.ContentTypeJSON), false, 1))
 	eventually(t, func() bool { return s.Counts().Acked == 1 }, "acknowledged")
 	require.Equal(t, sequence(1, 2), sink.got())
 }
 
 func decodePayload(t *testing.T, msg []byte) []byte {
-	env, err := ParseEnvelope(msg)
+	env, err := parse.ParseEnvelope(msg)
 	require.NoError(t, err)
 	return env.Payload
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"app-offload/functions/host"
-	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -99,7 +99,7 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 
 // rules are those of the file, put together as the service does it.
 type rules struct {
-	limits  intake.Limits
+	limits  parse.Limits
 	classes *task.Classes
 	decider *policy.Decider
 	model   *score.Model
@@ -165,7 +165,7 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 	if err := json.Unmarshal(raw, &l); err != nil {
 		return fmt.Errorf("line %d of the feed is not {topic, afterMs, payload}, as `offload-lab generate` writes: %w", n, err)
 	}
-	ev, err := r.limits.Parse(l.Payload, intake.ContentTypeJSON)
+	ev, err := r.limits.Parse(l.Payload, parse.ContentTypeJSON)
 	if err != nil {
 		total.reject(err)
 		return nil

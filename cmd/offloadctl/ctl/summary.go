@@ -10,7 +10,7 @@ import (
 	"math"
 	"slices"
 
-	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
 )
 
@@ -45,7 +45,7 @@ func newSummary(policy string) *summary {
 }
 
 func (s *summary) reject(err error) {
-	var r *intake.RejectError
+	var r *parse.RejectError
 	if errors.As(err, &r) {
 		s.Rejected[r.Reason]++
 		return

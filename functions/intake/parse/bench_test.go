@@ -1,4 +1,4 @@
-package intake
+package parse
 
 import (
 	"encoding/json"
@@ -8,9 +8,16 @@ import (
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos/requests"
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/task"
 )
 
 // oneReading is the event most device services send most of the time.
+// Parse is Limits.Parse under the default limits.
+func Parse(payload []byte, contentType string) (*task.Event, error) {
+	return DefaultLimits().Parse(payload, contentType)
+}
+
 func oneReading(t testing.TB, encode marshal) []byte {
 	ev := dtos.NewEvent("Random-Integer-Device", "Random-Integer-Device-1", "Int32")
 	require.NoError(t, ev.AddSimpleReading("Int32", "Int32", int32(-12345)))

@@ -1,4 +1,4 @@
-package intake
+package parse
 
 import (
 	"bytes"
@@ -58,7 +58,7 @@ func (p *parser) recycle() {
 // fail records the first problem and is false, so that a walk can return it.
 func (p *parser) fail(reason string, at int, format string, args ...any) bool {
 	if p.err == nil {
-		p.err = reject(reason, "byte %d: "+format, append([]any{at}, args...)...)
+		p.err = Reject(reason, "byte %d: "+format, append([]any{at}, args...)...)
 	}
 	return false
 }

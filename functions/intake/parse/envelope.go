@@ -1,4 +1,4 @@
-package intake
+package parse
 
 import (
 	"encoding/base64"
@@ -32,7 +32,7 @@ type envelopeDTO struct {
 func ParseEnvelope(msg []byte) (Envelope, error) {
 	p := parsers.Get().(*parser)
 	defer p.recycle()
-	p.start(msg, 0, DefaultConfig().MaxDepth)
+	p.start(msg, 0, DefaultLimits().Depth)
 	if env, ok := p.envelope(); ok {
 		return env, nil
 	}
@@ -55,11 +55,11 @@ func rejectJSON(err error) *RejectError {
 	var corrupt base64.CorruptInputError
 	switch {
 	case errors.As(err, &kind):
-		return reject(ReasonWrongType, "envelope: %v", err)
+		return Reject(ReasonWrongType, "envelope: %v", err)
 	case errors.As(err, &corrupt):
-		return reject(ReasonEncoding, "envelope: payload: %v", err)
+		return Reject(ReasonEncoding, "envelope: payload: %v", err)
 	}
-	return reject(ReasonMalformed, "envelope: %v", err)
+	return Reject(ReasonMalformed, "envelope: %v", err)
 }
 
 // The names of an envelope, as bits of what has been seen.

@@ -1,4 +1,4 @@
-package intake
+package parse
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package intake
+package parse
 
 // Tags of CBOR with a meaning of their own (RFC 8949, 3.4).
 const (
