@@ -161,6 +161,9 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	if err != nil {
 		return fmt.Errorf("installing a model: %w", err)
 	}
+	if holder := s.holder(m); holder != nil {
+		return fmt.Errorf("installing model %s %s: the folder %s holds model %s %s; rename it", m.Name, m.Version, holder.folder, holder.Name, holder.Version)
+	}
 	before := s.inForce(m.Name)
 	if err := s.place(m, manifest, signature, file); err != nil {
 		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
@@ -178,6 +181,15 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	}
 	s.prune(m.Name, before)
 	return nil
+}
+
+// holder is another version in the folder that a version is to get, nil where there is none.
+func (s *Store) holder(m *Manifest) *version {
+	v, err := s.readVersion(m.Folder())
+	if err != nil || v.Name == m.Name && v.Variant == m.Variant && v.Version == m.Version {
+		return nil
+	}
+	return v
 }
 
 func (s *Store) inForce(name string) Version {
