@@ -39,6 +39,17 @@ test: ## Run the unit, integration and scenario tests with the race detector
 	go test -race $(TESTFLAGS) ./...
 	go test -run TestEveryTaskArrivesOnceAndInOrder ./functions # in full, 200,000 tasks, without the detector
 
+.PHONY: check
+check: ## Run the fast tests: without the race detector, long tests, daemons and the whole system
+	go test -short $$(go list ./... | grep -vE '$(SLOW)')
+
+# The packages that take more than a few seconds, each for its daemons, kills or whole systems; make test runs them.
+SLOW := /functions$$|/functions/(spool|export|badlink)$$|/cmd/app-offload|/cmd/offload-cloud$$|/internal/(store|faults|stack|bench|rl|sim|report|twin)$$
+
+.PHONY: words
+words: ## List the banned turns of language that are left, with the better word
+	@.ci/words -list
+
 .PHONY: e2e
 e2e: build ## Run in the real EdgeX stack: Consul, Redis, mosquitto, device services (builds Consul once, 8 minutes)
 	.ci/e2e/run
@@ -112,6 +123,10 @@ first-look: ## Time a clone of what is committed until the page has figures, and
 .PHONY: docs
 docs: ## Regenerate the configuration file and the references in the docs
 	go test ./functions/config ./functions/local ./functions/policy ./cmd/app-offload ./cmd/offloadctl/ctl -run 'TestShipped.*Generated|TestDocumented' -update
+
+.PHONY: docs-run
+docs-run: build ## Run the commands of the docs that need no running stack
+	.ci/docs-run
 
 .PHONY: docker
 docker: ## Build the image

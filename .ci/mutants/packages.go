@@ -100,7 +100,7 @@ func (p *pkg) triedBy(all []*pkg) (dirs []string) {
 				reached = append(reached, q.ImportPath)
 				add(q.Dir)
 			} else if slices.Contains(q.TestImports, reached[i]) || slices.Contains(q.XTestImports, reached[i]) {
-				add(q.Dir) // nobody who imports q gets the mutation through its tests
+				add(q.Dir) // importers of q do not see the mutation through its tests
 			}
 		}
 	}

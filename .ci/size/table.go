@@ -94,7 +94,7 @@ func percent(part, whole int) int {
 
 var totalLine = regexp.MustCompile(`(?m)^\| ([a-z][^|]*: [^|]*) \| (\d+) \|$`)
 
-// compare writes how each total differs from the one in a table of before.
+// compare writes how each total differs from the recorded one.
 func compare(w io.Writer, path string, sums []sum) error {
 	text, err := os.ReadFile(path)
 	if err != nil {

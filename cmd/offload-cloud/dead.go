@@ -51,7 +51,7 @@ func deadVerb(ctx context.Context, args []string, std streams) error {
 	case "drop":
 		err = dropDead(ctx, db, rest[1:], std.out)
 	default:
-		err = fmt.Errorf("%q is none of list, retry and drop", rest[0])
+		err = fmt.Errorf("%q: must be one of list, retry and drop", rest[0])
 	}
 	return errors.Join(err, db.Close())
 }
@@ -81,7 +81,7 @@ func eachLetter(ctx context.Context, db *store.Store, ids map[int64]bool, raw bo
 
 func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "ID\tLAST SEEN\tTIMES\tNODE\tWHAT\tREASON\tDETAIL") // Flush tells of errors
+	_, _ = fmt.Fprintln(w, "ID\tLAST SEEN\tTIMES\tNODE\tWHAT\tREASON\tDETAIL") // Flush returns the error
 	err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
 		what := consume.Shown(l.Topic, 100)
 		if l.IsRecord {

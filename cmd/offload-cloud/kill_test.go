@@ -54,7 +54,7 @@ func (c *child) read(out io.Reader) {
 // end signals the process, waits for it and gives what it logged.
 func (c *child) end(t testing.TB, signal syscall.Signal) string {
 	t.Helper()
-	require.NoError(t, c.cmd.Process.Signal(signal), "the program ended by itself")
+	require.NoError(t, c.cmd.Process.Signal(signal), "the program exited unexpectedly")
 	c.log.Wait()
 	err := c.cmd.Wait()
 	if signal == syscall.SIGTERM {

@@ -1,5 +1,5 @@
 // offload-cloud is the cloud's end of the way: it receives what the nodes send, opens it, stores each task once and
-// tells the nodes what is safe. Verbs show and mend what is stored.
+// sends receipts to the nodes. Verbs show and mend the store.
 package main
 
 import (
@@ -42,7 +42,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run does what the arguments ask for: a verb, or to consume where there is none.
+// run executes the verb of the arguments, or consumes without one.
 func run(ctx context.Context, args []string, std streams) int {
 	verb := consumeVerb
 	name := ""

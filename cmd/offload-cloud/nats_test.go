@@ -81,7 +81,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// One server is enough to show that a consumer hears what MQTT clients publish, and they hear its receipts.
+// One server is enough to show that a consumer receives what MQTT clients publish, and they receive its receipts.
 func TestReceivesFromNATS(t *testing.T) {
 	node := &natsNode{Name: "one", Dir: t.TempDir(), Client: freePort(t), MQTT: freePort(t), Status: freePort(t)}
 	s, err := server.NewServer(node.options())

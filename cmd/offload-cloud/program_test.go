@@ -74,7 +74,7 @@ func eventually(t *testing.T, done func() bool, what string, args ...any) {
 	}
 }
 
-// radio is a client that publishes what a test wants and hears the receipts.
+// radio is a client that publishes what a test wants and receives the receipts.
 type radio struct {
 	mqtt.Client
 	receipts chan *seal.Receipt

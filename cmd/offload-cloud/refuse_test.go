@@ -72,7 +72,7 @@ func refuse(t *testing.T, db string) {
 	figures()
 	require.Equal(t, 4.0, have["n1"]["records"])
 	require.Equal(t, 5.0, have["n1"]["deadLetters"])
-	r.send(t, batchTopic, edge.Batch(t, 1, 7)) // nobody was harmed
+	r.send(t, batchTopic, edge.Batch(t, 1, 7)) // the consumer still works
 	require.Equal(t, []seal.Range{{First: 7, Last: 7}}, r.receipt(t).Safe)
 	require.Zero(t, stop(), log.String())
 }

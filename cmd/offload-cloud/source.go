@@ -197,11 +197,11 @@ func (f *keyFlags) register(fs *flag.FlagSet) {
 		"hex or base64. With keys, messages that are not sealed are refused")
 	fs.StringVar(&f.cipher, "cipher", seal.CipherAuto, "cipher of the receipts: auto, aes-256-gcm, aes-eax or none")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "accept messages that are not sealed although there are keys; for a migration only")
-	fs.IntVar(&f.maxMiB, "max-message-mib", 16, "largest message; what is larger is not read and set aside by name. Nodes are told of it")
+	fs.IntVar(&f.maxMiB, "max-message-mib", 16, "largest message; what is larger is not read and quarantined by name. Nodes are told of it")
 	fs.IntVar(&f.maxDataMiB, "max-data-mib", 64, "largest content of a message once unpacked")
 }
 
-// takes is what the consumer tells the nodes of its limits.
+// takes holds the limits that the consumer announces to the nodes.
 func (f *keyFlags) takes() seal.ConsumerLimits {
 	return seal.ConsumerLimits{MaxMessage: int64(f.maxMiB) << 20, MaxData: int64(f.maxDataMiB) << 20}
 }

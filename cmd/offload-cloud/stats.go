@@ -56,7 +56,7 @@ func printJSON(nodes []*store.NodeStats, out io.Writer) error {
 
 func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tEPOCHS\tSEEN\t") // Flush tells of errors
+	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tEPOCHS\tSEEN\t") // Flush returns the error
 	for _, n := range nodes {
 		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
 			n.Gaps, goneText(n.Gone), n.Conflicts, n.DeadLetters, n.Epochs, n.Seen.Format(time.DateTime))

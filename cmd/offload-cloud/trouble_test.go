@@ -45,7 +45,7 @@ func sealed(t *testing.T, session, events string, floor uint64, seqs ...uint64) 
 }
 
 // A spool restored from a copy, or a golden image started twice, uses numbers again: nothing of the second is receipted as something of the first,
-// everything is named and counted, and what was set aside can be stored.
+// everything is named and counted, and what was quarantined can be stored.
 func TestCopiesOfASpoolLoseNothing(t *testing.T) {
 	for name, dsn := range map[string]string{"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "cloud.db"), "postgres": pgtest.Start(t, "fsync=off").Database(t)} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,7 @@ type Browser struct {
 
 const chromium = "/usr/bin/chromium"
 
-// New starts Chromium, or skips the test where there is none, which CI does not accept.
+// New starts Chromium, or skips the test if it is not installed, which CI does not accept.
 func New(t testing.TB) *Browser {
 	t.Helper()
 	if _, err := os.Stat(chromium); err != nil {
@@ -46,7 +46,7 @@ func New(t testing.TB) *Browser {
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {})) // of events newer than the library
 	t.Cleanup(cancel)
 	b := &Browser{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.hear)
+	chromedp.ListenTarget(ctx, b.receive)
 	require.NoError(t, chromedp.Run(ctx), "starting Chromium") // it lives as long as the context of the first run
 	b.Do(runtime.Enable(), cdplog.Enable())
 	return b
@@ -69,7 +69,7 @@ func profile(t testing.TB) string {
 	return dir
 }
 
-func (b *Browser) hear(event any) {
+func (b *Browser) receive(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch e := event.(type) {

@@ -48,7 +48,7 @@ func Mosquitto(t testing.TB, more string) (address string) {
 	return address
 }
 
-// FreeAddress is a loopback address on which nobody listens.
+// FreeAddress is an unused loopback address.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

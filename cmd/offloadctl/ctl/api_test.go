@@ -234,7 +234,7 @@ func TestTask(t *testing.T) {
 func TestFailuresSayWhatToDo(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	nobody := "http://" + free.Addr().String()
+	unused := "http://" + free.Addr().String()
 	require.NoError(t, free.Close())
 	answer := func(code int, body string) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -245,7 +245,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		return s.URL
 	}
 	for _, c := range []struct{ url, says string }{
-		{nobody, "is the service running? Check with `docker ps"},
+		{unused, "is the service running? Check with `docker ps"},
 		{"http://no-such-host.invalid", "no host of that name"},
 		{answer(401, ""), "OFFLOAD_TOKEN"},
 		{answer(403, `{"message":"Forbidden"}`), "OFFLOAD_TOKEN"},
@@ -306,13 +306,13 @@ func TestTokenIsSentAndNeverShown(t *testing.T) {
 	require.Equal(t, []string{"Bearer " + canary, "Bearer " + canary, "Bearer " + canary, "Bearer " + canary, ""}, sent)
 }
 
-// Inside of a container nobody listens at localhost: the environment that tells the service its name tells the tool too.
+// Inside a container localhost has no listener: the tool reads the name of the service from the same environment variable.
 func TestTheServiceIsFoundByItsOwnEnvironment(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()
 	host, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
 	r := call{environ: []string{"SERVICE_HOST=" + host, "SERVICE_PORT=" + port}}.run("status")
 	require.Contains(t, r.err, "asking "+s.URL+apiBase)
-	r = call{environ: []string{"SERVICE_HOST=nobody.invalid"}}.run("status", "-url", s.URL)
+	r = call{environ: []string{"SERVICE_HOST=missing.invalid"}}.run("status", "-url", s.URL)
 	require.Contains(t, r.err, "asking "+s.URL+apiBase, "the flag stands above it")
 }

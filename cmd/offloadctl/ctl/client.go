@@ -45,7 +45,7 @@ func (f *apiFlags) registerAddress(fs *flag.FlagSet) {
 }
 
 // address is where the service listens unless told otherwise: EdgeX's services listen at the name that SERVICE_HOST gives them, so
-// that inside of a container nobody answers at localhost.
+// that inside a container no service answers at localhost.
 func address(sh *shell) string {
 	host, port := "localhost", "59740"
 	if v, ok := sh.lookup("SERVICE_HOST"); ok && v != "" {

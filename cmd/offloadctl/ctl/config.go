@@ -81,7 +81,7 @@ const maxConfig = 4 << 20
 // fileArgument is the one argument that all verbs of config take.
 const fileArgument = "needs one file, such as res/configuration.yaml, or - for the standard input"
 
-// complain tells of every problem and every remark, and is errFound if there are problems.
+// complain prints every problem and every remark, and returns errFound if there are problems.
 func (e *effective) complain(w io.Writer) error {
 	for _, r := range e.remarks {
 		fmt.Fprintf(w, "note: %s\n", r)

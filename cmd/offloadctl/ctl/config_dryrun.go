@@ -36,7 +36,7 @@ var dryRunManual = manual{
 `,
 	environment: fileEnvironment,
 	exits: `
-  0 shown; 1 the configuration has mistakes, or a line of the feed is none; 2 wrong usage
+  0 shown; 1 the configuration has mistakes, or a line of the feed is not JSON; 2 wrong usage
 `,
 }
 
@@ -159,7 +159,7 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 	return w.Flush()
 }
 
-// line decides for one line. What is no event is counted by its reason, as the service does; what is no line ends the run.
+// line decides for one line. A rejected event is counted by its reason, as in the service; an unreadable line ends the run.
 func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
 	var l feedLine
 	if err := json.Unmarshal(raw, &l); err != nil {

@@ -46,7 +46,7 @@ func lintVerb(_ context.Context, sh *shell, args []string) error {
 	return errFound
 }
 
-// lint tells what is wrong, and is errFound if something is.
+// lint prints every problem, and returns errFound if there is one.
 func (e *effective) lint(out io.Writer, asJSON bool) error {
 	if asJSON {
 		report := struct {

@@ -108,7 +108,7 @@ var errFound = errors.New("found mistakes or damage")
 // errNotReady says that the service answers, but takes no events now; the verb has told why.
 var errNotReady = errors.New("not ready")
 
-// code tells of an error that nobody has told of yet, and turns it into an exit code.
+// code prints an error that is not yet printed, and turns it into an exit code.
 func code(sh *shell, name string, err error) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

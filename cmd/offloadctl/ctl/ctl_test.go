@@ -104,7 +104,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Every verb explains itself as a manual does, on the standard output, and asks nobody for that. A mistake gets one line.
+// Every verb explains itself as a manual does, on the standard output, and sends no request for that. A mistake gets one line.
 func TestHelpOfEveryVerb(t *testing.T) {
 	var walk func(prefix string, list []verb)
 	walk = func(prefix string, list []verb) {
@@ -138,7 +138,7 @@ func groups() map[string][]verb {
 	return map[string][]verb{"spool": spoolVerbs(), "config": configVerbs()}
 }
 
-// Names come from outside, and must not move the cursor of whoever looks at them.
+// Names come from outside, and must not move the cursor of the reader's terminal.
 func TestCleanTakesControlsAway(t *testing.T) {
 	require.Equal(t, "pump�[2J 1 µs", clean("pump\x1b[2J 1 µs"))
 }

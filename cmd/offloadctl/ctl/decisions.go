@@ -14,7 +14,7 @@ var decisionsManual = manual{
 	name: "decisions", arguments: "[flags]",
 	purpose: `
   Lists the latest decisions, newest first: what was decided, about what, and why. HERE and CLOUD are the predicted times,
-  TOOK is what it really took. The verb explain tells all about one.
+  TOOK is what it really took. The verb explain shows all about one.
 `,
 	examples: `
   offloadctl decisions

@@ -22,7 +22,7 @@ var keysManual = manual{
   offloadctl keys new -bits 128                            for Offload.Seal.Cipher aes-eax; aes-256-gcm needs 256
 `,
 	files: `
-  none; whoever redirects the output to a file keeps it from others: umask 077
+  none; before you redirect the output to a file, set umask 077
 `,
 	exits: `
   0 made; 1 there was no randomness, or it could not be written; 2 wrong usage
@@ -93,7 +93,7 @@ func (k newKey) make(random io.Reader, out, notes io.Writer) error {
 // notes says where the key belongs. They hold no key, so they may be kept in a log.
 func (k newKey) notes() string {
 	how := strings.NewReplacer("ID", k.id, "SECRET", k.secret, "BITS", fmt.Sprint(k.bits))
-	text := `# key "ID", BITS bits. Nobody can get it back: put it into the secret store of the gateway and of the consumer.
+	text := `# key "ID", BITS bits. It cannot be recovered: put it into the secret store of the gateway and of the consumer.
 # 1. The consumer first, or it cannot open what comes: save the bare key as the file ID in the folder of offload-cloud -keys.
 # 2. The gateway: POST this to http://localhost:59740/api/v3/secret (in secure mode with the JWT):
 #      {"apiVersion":"v3","secretName":"SECRET","secretData":[{"key":"current","value":"ID"},{"key":"ID","value":"<the key>"}]}

@@ -36,7 +36,7 @@ func TestKeysNew(t *testing.T) {
 
 	r = call{random: random[:5]}.run("keys", "new")
 	require.Equal(t, exitFailed, r.code)
-	require.Empty(t, r.out, "half a key is none")
+	require.Empty(t, r.out, "half a key must not be printed")
 }
 
 // Keys are read as offload-cloud reads its folder, and no error shows one.

@@ -19,7 +19,7 @@ type manual struct {
 	examples        string
 	verbs           []verb // of a group, which has no flags
 	files           string
-	environment     string // left out where there is none
+	environment     string // omitted if empty
 	exits           string
 }
 
@@ -120,7 +120,7 @@ type flagSet struct {
 // flags begins a verb's flags.
 func (sh *shell) flags(man manual) *flagSet {
 	fs := &flagSet{flag.NewFlagSet(man.name, flag.ContinueOnError), sh, man}
-	fs.SetOutput(io.Discard) // parse tells what is wrong
+	fs.SetOutput(io.Discard) // parse reports the error
 	return fs
 }
 
@@ -161,7 +161,7 @@ func (fs *flagSet) suggest(err error) string {
 // errUsage marks arguments that make no sense; the user was told already.
 var errUsage = errors.New("wrong usage")
 
-// misused tells what is wrong with the arguments, and where to read more.
+// misused describes what is wrong with the arguments, and names the help.
 func (fs *flagSet) misused(format string, args ...any) error {
 	return fs.sh.misused(fs.man.name, format, args...)
 }

@@ -33,7 +33,7 @@ var spoolManual = manual{
 
 func spoolVerbs() []verb {
 	return []verb{
-		{"inspect", "what is in it: epoch, records by class, segments, what was set aside", inspectVerb},
+		{"inspect", "what is in it: epoch, records by class, segments, what was quarantined", inspectVerb},
 		{"verify", "read every byte and check every checksum; exit code 1 names the damage", verifyVerb},
 		{"repair", "set damage aside, cut torn ends off, write state and indexes anew; the rest stays", repairVerb},
 		{"export", "every record as a line of JSON: its task with metadata and data", exportVerb},

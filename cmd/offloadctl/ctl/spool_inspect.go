@@ -14,7 +14,7 @@ import (
 var inspectManual = manual{
 	name: "spool inspect", arguments: "DIR [flags]",
 	purpose: `
-  Shows what is in a spool: its epoch, the records held by class, its segments, and what was set aside as damaged. It reads
+  Shows what is in a spool: its epoch, the records held by class, its segments, and what was quarantined as damaged. It reads
   indexes rather than records, so it is fast, and works beside the running service; the verb verify reads everything.
 `,
 	examples: `
@@ -23,7 +23,7 @@ var inspectManual = manual{
 `,
 	files: `
   DIR          is read only
-  DIR/quarantine  what was set aside as damaged before
+  DIR/quarantine  what was quarantined as damaged before
 `,
 	exits: `
   0 shown, also if there is damage; 1 it is no spool, or it could not be read; 2 wrong usage

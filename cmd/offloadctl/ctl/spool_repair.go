@@ -21,7 +21,7 @@ var repairManual = manual{
   offloadctl spool repair -json /spool | jq '.damages | length'
 `,
 	files: `
-  DIR             is rewritten; nobody else may have it open
+  DIR             is rewritten; no other process may have it open
   DIR/quarantine  gets what is damaged
   -keys           a folder with a key a file, named by its id, as for offload-cloud
 `,
@@ -78,5 +78,5 @@ func setAside(dir string, d spool.Damage) string {
 	if d.Kept != "" {
 		kept = "its bytes are in " + d.Kept
 	}
-	return fmt.Sprintf("%s: set aside %s at %d, %d bytes: %s; %s, %s", dir, d.File, d.Offset, d.Length, d.Reason, what, kept)
+	return fmt.Sprintf("%s: quarantined %s at %d, %d bytes: %s; %s, %s", dir, d.File, d.Offset, d.Length, d.Reason, what, kept)
 }

@@ -78,7 +78,7 @@ func TestSpoolInspect(t *testing.T) {
 	require.Contains(t, r.err, "there is no spool")
 }
 
-// A damaged record is named, set aside, and costs itself alone.
+// A damaged record is named, quarantined, and costs itself alone.
 func TestSpoolVerifyAndRepair(t *testing.T) {
 	dir := fill(t, someTasks())
 	r := call{}.run("spool", "verify", dir)

@@ -71,7 +71,7 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	return showStatus(ctx, c, sh.out, *asJSON)
 }
 
-// acknowledgeDrops tells the service that somebody knows of what was dropped.
+// acknowledgeDrops marks dropped tasks as seen, in the service.
 func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
 	var answer struct {
 		Acknowledged uint64 `json:"acknowledged"`
@@ -242,7 +242,7 @@ func (s *view) worries() []string {
 	}
 	add(s.Counts.Balance != 0, "the account does not add up, by %s tasks: a defect; please report it with `offloadctl status -json`", count(s.Counts.Balance))
 	add(s.Spool.Problem != "", "spool: %s", s.Spool.Problem)
-	add(s.Spool.Damaged > 0, "spool: %s damaged places were found and set aside; `offloadctl spool inspect` lists them", count(s.Spool.Damaged))
+	add(s.Spool.Damaged > 0, "spool: %s damaged places were found and quarantined; `offloadctl spool inspect` lists them", count(s.Spool.Damaged))
 	add(s.Configuration.Problem != "", "the last change of the configuration was refused: %s", oneLine(s.Configuration.Problem))
 	add(s.Export.ReceiptsSilent, "the broker acknowledges batches, but no receipts come: is offload-cloud running, and reading this broker?")
 	add(sum(s.Counts.Dropped) > 0, "dropped: %s", byReason(s.Counts.Dropped))

@@ -20,7 +20,7 @@ type summary struct {
 	Events   int               `json:"events"`
 	Tasks    int               `json:"tasks"`
 	Cloud    int               `json:"cloud"`
-	Rejected map[string]uint64 `json:"rejected"` // what is no event, by reason
+	Rejected map[string]uint64 `json:"rejected"` // events, by reason
 	Groups   []*group          `json:"groups"`
 	byKey    map[groupKey]*group
 }
@@ -87,7 +87,7 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 	}
 	fmt.Fprintf(out, "policy %s\n%s events make %s tasks: %s here, %s to the cloud\n", s.Policy, count(s.Events), count(s.Tasks), count(s.Tasks-s.Cloud), count(s.Cloud))
 	if n := sum(s.Rejected); n > 0 {
-		fmt.Fprintf(out, "set aside because they are no events: %s (%s)\n", count(n), byReason(s.Rejected))
+		fmt.Fprintf(out, "rejected, not valid events: %s (%s)\n", count(n), byReason(s.Rejected))
 	}
 	if len(s.Groups) == 0 {
 		return nil

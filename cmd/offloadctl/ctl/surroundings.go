@@ -45,7 +45,7 @@ func (e *effective) surroundings(raw []byte, environ []string) {
 	e.topics(keyOf(whole, "MessageBus"), keyOf(trigger, "SubscribeTopics"), environ)
 }
 
-// keyOf finds a key in any case, nil where there is none.
+// keyOf finds a key in any case, nil if it is missing.
 func keyOf(section any, name string) any {
 	values, _ := section.(map[string]any)
 	for key, value := range values {

@@ -16,17 +16,17 @@ func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 		env  []string
 		want []string // in the output, in this order of lines
 	}{
-		"weights of a policy in use":   {"Offload: {Writable: {Policy: {Default: ppo, PPOWeights: /nowhere.json}}}", nil, []string{"Policy.PPOWeights", "/nowhere.json"}},
-		"weights of a class":           {"Offload: {Writable: {Policy: {PPOWeights: /nowhere.json}, Classes: {a: {MatchDevice: x, Policy: ppo}}}}", nil, []string{"Classes.a.Policy", "/nowhere.json"}},
-		"weights that nobody uses yet": {"Offload: {Writable: {Policy: {PPOWeights: /nowhere.json}}}", nil, []string{"Policy.PPOWeights", "/nowhere.json"}},
-		"a trigger misspelt":           {"Trigger: {Type: ofload}", nil, []string{`Trigger.Type = "ofload"`, "did you mean offload?"}},
-		"a trigger by environment":     {"Trigger: {Type: offload}", []string{"TRIGGER_TYPE=edgex-mesagebus"}, []string{"TRIGGER_TYPE: Trigger.Type", "edgex-messagebus"}},
-		"a topic":                      {"Trigger: {SubscribeTopics: 'events/#, events/#/device'}", nil, []string{`f.yaml:1: Trigger.SubscribeTopics = "events/#/device"`, "# must be"}},
-		"no topic":                     {"Trigger: {SubscribeTopics: ''}", nil, []string{"Trigger.SubscribeTopics", "is empty"}},
-		"a log level":                  {"Writable:\n  LogLevel: VERBOSE", nil, []string{`f.yaml:2: Writable.LogLevel = "VERBOSE"`, "TRACE, DEBUG"}},
-		"batches above the message":    {"Offload: {Writable: {Batch: {MaxKiB: 2048}}}", nil, []string{"Offload.Writable.Batch.MaxKiB", "Seal.MaxMessageKiB"}},
-		"a glob that matches nothing":  {"Offload: {Writable: {Classes: {a: {MatchProfile: '^Camera.*$'}}}}", nil, []string{"Classes.a.MatchProfile", "Camera*"}},
-		"days":                         {"Offload: {Writable: {Classes: {a: {MatchDevice: x, TTL: 3d}}}}", nil, []string{`TTL = "3d"`, `"72h"`}},
+		"weights of a policy in use":      {"Offload: {Writable: {Policy: {Default: ppo, PPOWeights: /nowhere.json}}}", nil, []string{"Policy.PPOWeights", "/nowhere.json"}},
+		"weights of a class":              {"Offload: {Writable: {Policy: {PPOWeights: /nowhere.json}, Classes: {a: {MatchDevice: x, Policy: ppo}}}}", nil, []string{"Classes.a.Policy", "/nowhere.json"}},
+		"weights that no policy uses yet": {"Offload: {Writable: {Policy: {PPOWeights: /nowhere.json}}}", nil, []string{"Policy.PPOWeights", "/nowhere.json"}},
+		"a trigger misspelt":              {"Trigger: {Type: ofload}", nil, []string{`Trigger.Type = "ofload"`, "did you mean offload?"}},
+		"a trigger by environment":        {"Trigger: {Type: offload}", []string{"TRIGGER_TYPE=edgex-mesagebus"}, []string{"TRIGGER_TYPE: Trigger.Type", "edgex-messagebus"}},
+		"a topic":                         {"Trigger: {SubscribeTopics: 'events/#, events/#/device'}", nil, []string{`f.yaml:1: Trigger.SubscribeTopics = "events/#/device"`, "# must be"}},
+		"no topic":                        {"Trigger: {SubscribeTopics: ''}", nil, []string{"Trigger.SubscribeTopics", "is empty"}},
+		"a log level":                     {"Writable:\n  LogLevel: VERBOSE", nil, []string{`f.yaml:2: Writable.LogLevel = "VERBOSE"`, "TRACE, DEBUG"}},
+		"batches above the message":       {"Offload: {Writable: {Batch: {MaxKiB: 2048}}}", nil, []string{"Offload.Writable.Batch.MaxKiB", "Seal.MaxMessageKiB"}},
+		"a glob that matches nothing":     {"Offload: {Writable: {Classes: {a: {MatchProfile: '^Camera.*$'}}}}", nil, []string{"Classes.a.MatchProfile", "Camera*"}},
+		"days":                            {"Offload: {Writable: {Classes: {a: {MatchDevice: x, TTL: 3d}}}}", nil, []string{`TTL = "3d"`, `"72h"`}},
 		"two mistakes in one value": {"Offload: {Local: {Operators: 'sumary window=60s; rang high=3'}}", nil, []string{
 			`Offload.Local.Operators = "sumary window=60s; rang high=3": operator "rang"`, "\n", `Offload.Local.Operators = "sumary window=60s; rang high=3": operator "sumary"`,
 		}},

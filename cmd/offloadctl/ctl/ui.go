@@ -21,7 +21,7 @@ var uiManual = manual{
   visit. It forwards GET below /api/v3/offload/ and nothing else, and refuses other sites in the same browser.
 `,
 	examples: `
-  offloadctl ui -token-file jwt                            whoever writes a fresh JWT into the file need not start it again
+  offloadctl ui -token-file jwt                            a fresh JWT in the file takes effect without a restart
   OFFLOAD_TOKEN=$(cat jwt) offloadctl ui                   until that one runs out
   get-jwt | offloadctl ui -token-file -                    the same, from a command that prints one
   offloadctl ui -url https://gateway:8443/app-offload      through EdgeX's own proxy, from another machine
@@ -50,7 +50,7 @@ func uiVerb(ctx context.Context, sh *shell, args []string) error {
 		return fs.misused("%q: ui takes no arguments", rest[0])
 	}
 	if !isLoopback(*listen) {
-		return fs.misused("-listen %q: must be like 127.0.0.1:8000, since whoever reaches it reads with your token; from another machine use ssh -L", *listen)
+		return fs.misused("-listen %q: must be like 127.0.0.1:8000, since every client that reaches it reads with your token; from another machine use ssh -L", *listen)
 	}
 	base, err := api.base(sh)
 	if err != nil {

@@ -23,7 +23,7 @@ type proxy struct {
 	pass   *httputil.ReverseProxy
 }
 
-// heldElsewhere is the header of a request that tells the service not to write the token into the page.
+// heldElsewhere is the header that asks the service not to write the token into the page.
 const heldElsewhere = "Offload-Token-Held"
 
 func newProxy(base, key string, tokens *tokens) (*proxy, error) {
@@ -79,7 +79,7 @@ func (p *proxy) try(ctx context.Context) error {
 	return c.get(ctx, "/ui/data?since=0", &struct{}{})
 }
 
-// ServeHTTP lets nobody in but the browser that has the key, and nothing through but what the page reads.
+// ServeHTTP serves only the browser that has the key, and passes on only the requests of the page.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// gate is a stand-in for app-offload in secure mode: whoever does not bring the token gets nothing.
+// gate is a stand-in for app-offload in secure mode: a request without the token is refused.
 type gate struct {
 	*httptest.Server
 	token atomic.Pointer[string]
@@ -132,7 +132,7 @@ func TestUIBringsTheToken(t *testing.T) {
 	require.NotContains(t, o.stderr.String(), jwt)
 }
 
-// Nobody but the browser with the key gets in, from no other site, under no other name, and nothing but questions goes through.
+// Only the browser with the key gets in, from no other site and under no other name, and only reading requests pass.
 func TestUIRefuses(t *testing.T) {
 	g := newGate(t, jwt)
 	o := openUI(t, map[string]string{"OFFLOAD_TOKEN": jwt}, "", "-url", g.URL)

@@ -60,7 +60,7 @@ func load(t *testing.T) *manifests {
 	return m
 }
 
-// decode takes one document over; a field that its type does not have is an error, and so is a type that nobody expects.
+// decode takes one document over; a field that its type does not have is an error, and so is an unexpected type.
 func (m *manifests) decode(t *testing.T, file string, document []byte) {
 	t.Helper()
 	var what struct{ APIVersion, Kind string }
@@ -81,7 +81,7 @@ func (m *manifests) decode(t *testing.T, file string, document []byte) {
 	case rules.SchemeGroupVersion.String() + " Rule":
 		keep(t, m.rules, document, &rules.Rule{})
 	default:
-		require.Fail(t, "a kind that nobody checks", "%s: %s %s", file, what.APIVersion, what.Kind)
+		require.Fail(t, "a kind without a check", "%s: %s %s", file, what.APIVersion, what.Kind)
 	}
 }
 
@@ -151,7 +151,7 @@ func requireCloud(t *testing.T, m *manifests) {
 	require.Contains(t, m.namespaces, d.Namespace)
 }
 
-// Each topic of the node has its rule, to the path of the same name; receipts come back to the topic that the node hears.
+// Each topic of the node has its rule, to the path of the same name; receipts come back to the topic to which the node subscribes.
 func TestRulesCarryEveryTopic(t *testing.T) {
 	m := load(t)
 	routed := map[string]bool{}

@@ -126,7 +126,7 @@ func (c *Consumer) storeParts(ctx context.Context, it *item, o *outcome, slow bo
 // setAside makes a letter of a message that the store refuses permanently.
 func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error) error {
 	if it.letter != nil {
-		c.Log.Error("a message can be neither stored nor set aside; it is dropped, its node still has it",
+		c.Log.Error("a message can be neither stored nor quarantined; it is dropped, its node still has it",
 			"topic", bounded(it.message.Topic, textMax), "reason", it.letter.Reason, "error", bounded(why.Error(), textMax))
 		o.pass([]*item{it}, &store.Result{LettersRefused: 1})
 		return nil
@@ -284,7 +284,7 @@ func (w *waiting) log(why error) {
 	}
 }
 
-// HeldUp says what waits for other sessions of the database, "" if nothing does. It may be called at any time.
+// HeldUp names the sessions of the database that block this one, "" if there are none. It is safe for concurrent use.
 func (c *Consumer) HeldUp() string {
 	if text := c.heldUp.Load(); text != nil {
 		return *text

@@ -96,7 +96,7 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// One that is too large is skipped while it is read, acknowledged in its turn and set aside by name; the others pass.
+// One that is too large is skipped while it is read, acknowledged in its turn and quarantined by name; the others pass.
 func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 	address := edgetest.Mosquitto(t, "")
 	in := make(chan *Message, 10)
@@ -270,7 +270,7 @@ func (a *announcing) Publish(ctx context.Context, out []Outgoing) error {
 	return errors.Join(a.fail, a.pipe.Publish(ctx, out))
 }
 
-// Nodes are told each time the subscription stands: what they sent before, nobody may have received.
+// Each new subscription is announced to the nodes: batches that they sent before may have had no receiver.
 func TestTheConsumerAnnouncesItselfEachTimeItsSubscriptionStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)

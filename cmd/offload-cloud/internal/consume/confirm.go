@@ -21,7 +21,7 @@ const (
 
 type streamKey struct{ node, epoch string }
 
-// confirmAll tells the nodes, then the broker, what is durable. A receipt that cannot be sent is not tried again: the
+// confirmAll sends receipts to the nodes, then acknowledges durable messages to the broker. A receipt that cannot be sent is not tried again: the
 // node sends the records again, or the broker does, and gets another.
 func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 	for s := range in {
@@ -49,7 +49,7 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 	}
 }
 
-// sendReceipts publishes while there is a connection; without one there is nobody to send to.
+// sendReceipts publishes while there is a connection; without one there is no receiver.
 func (c *Consumer) sendReceipts(ctx context.Context, out []Outgoing) {
 	if len(out) == 0 || !c.Transport.Connected() {
 		c.Counts.ReceiptsFailed.Add(int64(len(out)))
@@ -74,7 +74,7 @@ func (c *Consumer) stands() {
 	}
 }
 
-// announceAll tells the nodes each time that the subscription stands: what they sent before that, nobody may have received.
+// announceAll announces each new subscription to the nodes: batches that they sent before it may have had no receiver.
 func (c *Consumer) announceAll(ctx context.Context) {
 	for {
 		select {
@@ -162,19 +162,19 @@ func (c *Consumer) noteConflicts(receipts []store.Receipt) {
 			continue
 		}
 		c.conflicts[key] = true
-		c.Log.Error("records differ from those stored under their sequences; they are set aside, not receipted. "+
+		c.Log.Error("records differ from those stored under their sequences; they are quarantined, not receipted. "+
 			"Was the spool copied or restored, or do two gateways use one node name?",
 			"node", r.Node, "epoch", r.Epoch, "session", r.Session, "first", r.Conflicts[0].First, "last", r.Conflicts[len(r.Conflicts)-1].Last)
 	}
 }
 
-// noteLetter logs the first message of each reason that was set aside; the figures count the others.
+// noteLetter logs the first message of each reason that was quarantined; the figures count the others.
 func (c *Consumer) noteLetter(it *item) {
 	if it.letter == nil || c.states[it.letter.Reason] {
 		return
 	}
 	c.states[it.letter.Reason] = true
-	c.Log.Warn("a message could not be read and was set aside; `offload-cloud dead list` shows all of them",
+	c.Log.Warn("a message could not be read and was quarantined; `offload-cloud dead list` shows all of them",
 		"reason", it.letter.Reason, "topic", it.letter.Topic, "detail", it.letter.Detail)
 }
 

@@ -1,11 +1,11 @@
-// Package consume takes batches from a broker, stores them and tells the nodes what is safe.
+// Package consume takes batches from a broker, stores them and sends receipts to the nodes.
 //
 // A message passes three goroutines: one opens messages and gathers them into a group, one stores the group in a single
 // transaction, one sends the receipts and then acknowledges the messages to the broker. While one group is being
 // stored the next gathers, so a slow disk makes the groups larger, not the queue longer.
 //
 // What is promised: a receipt is sent and a message acknowledged only after the transaction that holds it was committed.
-// A message that cannot be opened is set aside in the same way and acknowledged without a receipt. Memory is bounded; when the
+// A message that cannot be opened is quarantined in the same way and acknowledged without a receipt. Memory is bounded; when the
 // queue is full and the store does not take more, messages are left unacknowledged and asked for again later.
 package consume
 
@@ -127,7 +127,7 @@ type Consumer struct {
 	refused   atomic.Bool // messages were refused, so the broker must be asked for them again
 	gaps      map[streamKey]uint64
 	conflicts map[streamKey]bool // streams whose conflicts were logged
-	states    map[string]bool    // what was logged as failing or set aside; owned by the confirming goroutine
+	states    map[string]bool    // what was logged as failing or quarantined; owned by the confirming goroutine
 }
 
 // Run consumes until ctx ends, then stores what is queued within the grace and closes the transport. ready is called once, when

@@ -11,16 +11,16 @@ import (
 
 // Counts are the consumer's figures since it started; the database keeps those that outlive it. Safe to read at any time.
 type Counts struct {
-	Messages         atomic.Int64 // stored or set aside, and acknowledged
+	Messages         atomic.Int64 // stored or quarantined, and acknowledged
 	Records          atomic.Int64 // sequences receipted, whether new or not
 	Tasks            atomic.Int64 // stored for the first time
 	DuplicateRecords atomic.Int64
 	DuplicateTasks   atomic.Int64
-	DeadLetters      atomic.Int64 // messages and records set aside for the first time
+	DeadLetters      atomic.Int64 // messages and records quarantined for the first time
 	Conflicts        atomic.Int64 // records that differ from what is stored under their sequence
 	LinesDropped     atomic.Int64 // JSON lines that their reader did not take in time
 	Waiting          atomic.Int64 // messages that another session of the database blocks
-	LettersRefused   atomic.Int64 // messages not set aside because there are too many already
+	LettersRefused   atomic.Int64 // messages not quarantined because there are too many already
 	Receipts         atomic.Int64
 	ReceiptsFailed   atomic.Int64
 	Refused          atomic.Int64 // messages left with the broker because the queue was full
@@ -56,13 +56,13 @@ func (c *Counts) Register(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "offload_cloud_" + name, Help: help},
 			func() float64 { return float64(n.Load()) * unit }))
 	}
-	counter("messages_total", "Messages stored or set aside, and acknowledged.", &c.Messages, 1)
+	counter("messages_total", "Messages stored or quarantined, and acknowledged.", &c.Messages, 1)
 	counter("records_total", "Records receipted, new or not.", &c.Records, 1)
 	counter("tasks_total", "Tasks stored for the first time.", &c.Tasks, 1)
 	counter("duplicate_records_total", "Records that were known already.", &c.DuplicateRecords, 1)
 	counter("duplicate_tasks_total", "New records whose task was known already.", &c.DuplicateTasks, 1)
-	counter("dead_letters_total", "Messages and records set aside because they could not be read.", &c.DeadLetters, 1)
-	counter("dead_letters_refused_total", "Unreadable messages not set aside because the table is full.", &c.LettersRefused, 1)
+	counter("dead_letters_total", "Messages and records quarantined because they could not be read.", &c.DeadLetters, 1)
+	counter("dead_letters_refused_total", "Unreadable messages not quarantined because the table is full.", &c.LettersRefused, 1)
 	counter("conflicts_total", "Records that differ from what is stored under their sequence, each time they came; they are not receipted.", &c.Conflicts, 1)
 	counter("lines_dropped_total", "JSON lines not printed because their reader did not take them in time.", &c.LinesDropped, 1)
 	counter("receipts_total", "Receipts the broker took.", &c.Receipts, 1)

@@ -60,7 +60,7 @@ func printable(t *testing.T, b *store.Batch) {
 	}
 }
 
-// FuzzLetter is a record that was set aside and is tried again.
+// FuzzLetter is a record that was quarantined and is tried again.
 func FuzzLetter(f *testing.F) {
 	one := &task.Task{EventID: "e", Device: "d", Of: 1, Class: &task.Class{Name: "default"}, Encoding: task.Text, Data: []byte("1,2")}
 	f.Add(one.Append(nil), uint64(7))

@@ -32,7 +32,7 @@ type HTTPConfig struct {
 
 // HTTP is a Transport without a broker, for routers that turn a message on an MQTT broker at the edge into a POST in the cloud and
 // back, as KubeEdge's does: POST /offload/v1/{node}/batch/{class} brings what would come on that topic, and a receipt is posted
-// to Replies + "/{node}/receipt". Nobody keeps a message for us: what is refused or lost on the way is sent again by the
+// to Replies + "/{node}/receipt". No broker keeps messages: a batch that is refused or lost on the way is sent again by the
 // gateway, which misses the receipt.
 type HTTP struct {
 	cfg    HTTPConfig
@@ -161,7 +161,7 @@ func (h *HTTP) post(ctx context.Context, o Outgoing) error {
 	return nil
 }
 
-// Redeliver has nobody to ask: the gateway sends again what has no receipt.
+// Redeliver does nothing: the gateway repeats batches without a receipt.
 func (*HTTP) Redeliver() {}
 
 // Connected says whether posts are taken.

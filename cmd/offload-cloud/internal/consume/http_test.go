@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// A batch that is posted is stored, and its receipt is posted to where the gateway hears it.
+// A batch that is posted is stored, and its receipt is posted to the address at which the gateway listens.
 func TestPostsAreReceipted(t *testing.T) {
 	type post struct {
 		path string
@@ -65,7 +65,7 @@ func TestPostsAreReceipted(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.False(t, h.Connected())
-	require.Error(t, NewHTTP(HTTPConfig{Address: "256.0.0.1:1"}).Start(t.Context(), nil), "an address that nobody can have")
+	require.Error(t, NewHTTP(HTTPConfig{Address: "256.0.0.1:1"}).Start(t.Context(), nil), "an address that cannot exist")
 }
 
 type zeros struct{}

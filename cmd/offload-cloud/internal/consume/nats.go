@@ -28,7 +28,7 @@ const (
 type NATSConfig struct {
 	URLs    string      // of one or more servers, separated by commas
 	Durable string      // names the consumer; all who use one name share its messages
-	Max     int64       // bytes of a message; what is larger is set aside by name; 0 for no limit
+	Max     int64       // bytes of a message; what is larger is quarantined by name; 0 for no limit
 	Replay  int         // messages on their way to all who share; 0 is 1,000
 	TLS     *tls.Config // nil for none
 	Login   func() (user, password string)
@@ -144,7 +144,7 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 // pullBytes is what may be on its way to us: more than the largest message that a server can be made to take, 64 MiB.
 const pullBytes = 65 << 20
 
-// keep pulls until ctx ends, beginning anew whenever the pulling ended by itself.
+// keep pulls until ctx ends, and restarts the pulling if it exits unexpectedly.
 func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstream.Consumer) {
 	for ctx.Err() == nil {
 		pulling, err := consumer.Consume(n.receive, jetstream.PullMaxMessagesWithBytesLimit(256, pullBytes), jetstream.PullExpiry(10*time.Second),
@@ -170,7 +170,7 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 	}
 }
 
-// receive hands a message on; one that is refused comes again after a while, to whoever has room.
+// receive hands a message on; a refused message is redelivered after a while, to any consumer with room.
 func (n *NATS) receive(msg jetstream.Msg) {
 	payload, cut := msg.Data(), int64(0)
 	if n.cfg.Max > 0 && int64(len(payload)) > n.cfg.Max {
@@ -188,7 +188,7 @@ func (n *NATS) receive(msg jetstream.Msg) {
 	}
 }
 
-// Publish sends to the subjects that the MQTT listener serves to its subscribers. The flush tells that the server has it; a node
+// Publish sends to the subjects that the MQTT listener serves to its subscribers. The flush confirms that the server has it; a node
 // that is not connected at the moment misses it, sends again and is told again.
 func (n *NATS) Publish(ctx context.Context, out []Outgoing) error {
 	out, unfit := sendable(out, "*> \t\r\n\x00")

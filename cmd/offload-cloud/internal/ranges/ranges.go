@@ -18,7 +18,7 @@ type Span struct {
 // Len is the number of sequences in the span.
 func (s Span) Len() uint64 { return s.Last - s.First + 1 }
 
-// Map tells the fate of every sequence it was told of.
+// Map holds the fate of every recorded sequence.
 type Map struct{ spans []Span }
 
 // Of builds a map from spans, later ones overriding earlier ones where they overlap.

@@ -188,7 +188,7 @@ func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream,
 	return nil
 }
 
-// take decides what is to be done with one record: a new one becomes a row, without a task if it cannot be decoded and is set aside. One
+// take decides what is to be done with one record: a new one becomes a row, without a task if it cannot be decoded and is quarantined. One
 // that is known is nothing new if its content agrees. If it does not, the number was given twice: the record is a conflict. Where nothing
 // is known but the number (its row was deleted, or an earlier version did not keep the digest) the record is stored.
 func (st *stream) take(r *Record, a *answer) *row {

@@ -64,7 +64,7 @@ func testSessionsOfOneGroup(t *testing.T, s *Store) {
 	require.Equal(t, []string{"a-1", "a-2", "b-3", "a-4"}, ids(result))
 }
 
-// A conflict is named each time, set aside once, and never takes the place of an unreadable record.
+// A conflict is named each time, quarantined once, and never takes the place of an unreadable record.
 func testConflictsAreBounded(t *testing.T, s *Store) {
 	commit(t, s, of("s1", 1, "a", 1, 2, 3, 4, 5))
 	for range 3 {

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Conflict is the reason of a record that was set aside because its sequence holds another one.
+// Conflict is the reason of a record that was quarantined because its sequence holds another one.
 const Conflict = "conflict"
 
 // contentOf is a digest of what a record holds. Two records are the same only if it agrees: sequences and event ids are used again by

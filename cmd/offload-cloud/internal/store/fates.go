@@ -20,7 +20,7 @@ const (
 )
 
 // load reads the fates of all sequences the group touches, and of their neighbours, with which they may become one span.
-// It also reads the digests of those sequences that are known, to tell a repetition from another record under the same number.
+// It also reads the digests of those sequences that are known, to distinguish a repetition from another record under the same number.
 func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, w := range st.windows() {
 		spans, err := readSpans(ctx, tx, `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low <= $2 AND high >= $3
@@ -160,7 +160,7 @@ func readSpans(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]ra
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	var spans []ranges.Span
 	for rows.Next() {
 		var low, high int64

@@ -99,7 +99,7 @@ func TestLostSessionsPass(t *testing.T) {
 	}
 }
 
-// Several consumers on one database: whatever they commit at the same time, each task is stored once and none blocks another for good.
+// Several consumers on one database: whatever they commit at the same time, each task is stored once and none blocks another permanently.
 func TestConsumersShareADatabase(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")
 	for name, dsn := range map[string]string{"postgres": server.Database(t), "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")} {

@@ -124,7 +124,7 @@ func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) (
 	if err != nil {
 		return nil, fmt.Errorf("listing dead letters: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	var letters []*Letter
 	for rows.Next() {
 		l := &Letter{}
@@ -142,7 +142,7 @@ func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) (
 	return letters, rows.Err()
 }
 
-// DropLetters forgets dead letters for good and says how many there were.
+// DropLetters deletes dead letters permanently and returns their number.
 func (s *Store) DropLetters(ctx context.Context, ids []int64) (dropped int64, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, id := range ids {

@@ -138,7 +138,7 @@ func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int
 	if err != nil {
 		return nil, nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	for rows.Next() {
 		var content int64
 		var meta, data []byte

@@ -128,7 +128,7 @@ func TestLookingChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "mistyped")
 }
 
-// What the nodes sent is nobody else's business on the host.
+// Other users of the host cannot read the data of the nodes.
 func TestDatabaseFilesArePrivate(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{"new": 0, "of an older program": 0o644, "shared with a group": 0o640} {
 		t.Run(name, func(t *testing.T) {

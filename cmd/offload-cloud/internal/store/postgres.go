@@ -94,7 +94,7 @@ func (postgresDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) erro
 	if err != nil {
 		return fmt.Errorf("storing %d records: %w", len(rows), err)
 	}
-	defer found.Close() //nolint:errcheck // Err below tells
+	defer found.Close() //nolint:errcheck // Err below reports it
 	type place struct{ stream, sequence int64 }
 	fresh := make(map[place]bool, len(rows))
 	for found.Next() {

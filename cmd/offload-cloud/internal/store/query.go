@@ -54,7 +54,7 @@ func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*N
 	if err != nil {
 		return nil, nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	byID = map[int64]*NodeStats{}
 	for rows.Next() {
 		var id, seen int64
@@ -75,7 +75,7 @@ func lettersOf(ctx context.Context, tx *sql.Tx) (map[string]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	counts := map[string]int64{}
 	for rows.Next() {
 		var node string
@@ -95,7 +95,7 @@ func addFates(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error
 	if err != nil {
 		return err
 	}
-	defer rows.Close()                   //nolint:errcheck // Err below tells
+	defer rows.Close()                   //nolint:errcheck // Err below reports it
 	var stream, node, floor, known int64 // known: all below it of this stream is counted
 	for rows.Next() {
 		var id, of, low, first, last int64
@@ -173,7 +173,7 @@ func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found,
 	if err != nil {
 		return nil, fmt.Errorf("reading tasks: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close() //nolint:errcheck // Err below reports it
 	var all []*Found
 	for rows.Next() {
 		f := &Found{}

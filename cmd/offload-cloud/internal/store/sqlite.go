@@ -93,7 +93,7 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 	if err != nil {
 		return fmt.Errorf("preparing to store records: %w", err)
 	}
-	defer statement.Close() //nolint:errcheck // the transaction's own outcome tells
+	defer statement.Close() //nolint:errcheck // the transaction returns the error
 	at := now()
 	for _, r := range rows {
 		result, err := statement.ExecContext(ctx, r.stream, r.sequence, r.node, r.task.EventID, r.task.Chunk, r.task.Of, r.content,
@@ -140,7 +140,7 @@ func each(ctx context.Context, tx *sql.Tx, query string, n int, args func(int) [
 	if err != nil {
 		return err
 	}
-	defer statement.Close() //nolint:errcheck // the transaction's own outcome tells
+	defer statement.Close() //nolint:errcheck // the transaction returns the error
 	for i := range n {
 		if _, err := statement.ExecContext(ctx, args(i)...); err != nil {
 			return err

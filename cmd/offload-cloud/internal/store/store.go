@@ -6,7 +6,7 @@
 // sequence) and its content, a task by its event's id, its chunk and its content: a task that comes again under another sequence
 // (an event the bus delivered twice, a spool made anew) is stored once and receipted under both. One node's tasks never shadow
 // another's. Numbers and ids alone prove nothing, because copies of disks use them again: a record whose content differs from what
-// is stored under its (node, epoch, sequence) is a conflict, which is set aside and never receipted.
+// is stored under its (node, epoch, sequence) is a conflict, which is quarantined and never receipted.
 //
 // SQLite and PostgreSQL hold the same tables; what differs between them is in dialect.go and the files named after them. Every
 // method may be called from several goroutines, and several processes may share one database.
@@ -90,10 +90,10 @@ type Result struct {
 	Fresh            []Fresh
 	DuplicateRecords int // sequences that were known already
 	DuplicateTasks   int // new sequences whose task was stored before under another one
-	DeadRecords      int // records set aside because they could not be decoded
+	DeadRecords      int // records quarantined because they could not be decoded
 	Conflicts        int // records that differ from what is stored under their sequence
-	Letters          int // messages set aside for the first time
-	LettersRefused   int // messages not set aside because the table is full
+	Letters          int // messages quarantined for the first time
+	LettersRefused   int // messages not quarantined because the table is full
 }
 
 // Options bound what the store keeps.
@@ -183,7 +183,7 @@ func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
 	if err := f(s.dialect.inside(ctx), tx); err != nil {
-		_ = tx.Rollback() // the first error is the one to tell
+		_ = tx.Rollback() // the first error is the one to return
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err) // which says only that the transaction is over
 		}

@@ -33,7 +33,7 @@ func TestStore(t *testing.T) {
 		"the same id with other content is kept":          testConflict,
 		"a restored spool's new records are conflicts":    testRestoredSpool,
 		"each session gets a receipt of its own":          testSessionsOfOneGroup,
-		"conflicts are set aside within bounds":           testConflictsAreBounded,
+		"conflicts are quarantined within bounds":         testConflictsAreBounded,
 		"unreadable and repeated records have content":    testConflictsOfDeadRecords,
 		"a forgotten row proves nothing":                  testForgottenRows,
 		"one id of many devices is many events":           testOneIDManyDevices,
@@ -41,8 +41,8 @@ func TestStore(t *testing.T) {
 		"gaps are named until filled or explained":        testGaps,
 		"lanes may overtake each other":                   testLanes,
 		"what is gone may still come":                     testGoneComes,
-		"an undecodable record is set aside":              testDeadRecord,
-		"an unfit name is set aside":                      testUnfit,
+		"an undecodable record is quarantined":            testDeadRecord,
+		"an unfit name is quarantined":                    testUnfit,
 		"letters are kept once, counted and bounded":      testLetters,
 		"a failed commit leaves nothing":                  testRollback,
 		"events are listed once, in order":                testEvents,
@@ -182,7 +182,7 @@ func testDeadRecord(t *testing.T, s *Store) {
 	b.Records[1] = Record{Sequence: 2, Raw: []byte("rubbish"), Problem: "no such field"}
 	result := commit(t, s, b)
 	require.Equal(t, 1, result.DeadRecords)
-	require.Equal(t, []ranges.Span{span(1, 3)}, result.Receipts[0].Safe, "set aside is safe: the node need not keep it")
+	require.Equal(t, []ranges.Span{span(1, 3)}, result.Receipts[0].Safe, "quarantined is safe: the node need not keep it")
 	require.Zero(t, commit(t, s, b).DeadRecords)
 
 	letters, err := s.Letters(t.Context(), 0, 10, true)
