@@ -192,8 +192,9 @@ func TestAClassThatIsOff(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, classes.All(), 1)
 	require.Equal(t, DefaultClass, classes.For(&Event{Device: "d"}).Name)
-	_, err = NewClasses(map[string]ClassConfig{DefaultClass: {Off: true}})
+	_, err = NewClasses(map[string]ClassConfig{DefaultClass: {Off: true, Priority: 99}})
 	require.ErrorContains(t, err, "Classes.default.Off")
+	require.ErrorContains(t, err, "Classes.default.Priority", "nor does that hide what else is wrong with it")
 }
 
 // A class that must not leave takes an event also where only a reading names its device: an app service may gather readings of several.
