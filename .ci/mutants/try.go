@@ -36,25 +36,31 @@ type baseline struct {
 	once  sync.Once
 	took  time.Duration
 	sound bool
-	said  string
 }
 
-// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again.
-func (b *baselines) of(ctx context.Context, w *worker, tests string) *baseline {
+// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again. Those
+// that take longer than most count as not sound.
+func (b *baselines) of(ctx context.Context, w *worker, tests string, most time.Duration) *baseline {
+	key := fmt.Sprint(most, " ", tests)
 	b.mu.Lock()
-	if b.known[tests] == nil {
-		b.known[tests] = &baseline{}
+	if b.known[key] == nil {
+		b.known[key] = &baseline{}
 	}
-	found := b.known[tests]
+	found := b.known[key]
 	b.mu.Unlock()
 	found.once.Do(func() {
 		for range 2 {
-			r := w.test(ctx, tests, "", w.longest)
-			if found.took, found.said, found.sound = r.took, r.said, r.outcome == alive; found.sound {
+			r := w.test(ctx, tests, "", most)
+			if found.took, found.sound = r.took, r.outcome == alive; found.sound {
 				return
 			}
+			if r.by == "timeout" {
+				fmt.Printf("the tests in %s take longer than %s and are left out\n", tests, most)
+				return
+			}
+			fmt.Printf("the tests in %s fail without any mutation: %s\n%s\n", tests, r.by, last(r.said, 2000))
 		}
-		fmt.Printf("the tests in %s fail twice without any mutation and are left out:\n%s\n", tests, last(found.said, 4000))
+		fmt.Printf("the tests in %s fail twice and are left out\n", tests)
 	})
 	return found
 }
@@ -87,7 +93,11 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 	began := time.Now()
 	asked, spent := 0, time.Duration(0)
 	for _, tests := range m.of.tests {
-		base := w.baselines.of(ctx, w, tests)
+		most := w.longest
+		if tests != m.of.tests[0] {
+			most = w.budget
+		}
+		base := w.baselines.of(ctx, w, tests, most)
 		if !base.sound || tests != m.of.tests[0] && spent+base.took > w.budget {
 			continue
 		}
