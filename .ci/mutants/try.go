@@ -36,10 +36,11 @@ type baseline struct {
 	once  sync.Once
 	took  time.Duration
 	sound bool
+	skip  []string // tests that fail
 }
 
-// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again. Those
-// that take longer than most count as not sound.
+// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again, and
+// left out if it fails again. Tests that take longer than most together count as not sound.
 func (b *baselines) of(ctx context.Context, w *worker, tests string, most time.Duration) *baseline {
 	key := fmt.Sprint(most, " ", tests)
 	b.mu.Lock()
@@ -49,8 +50,8 @@ func (b *baselines) of(ctx context.Context, w *worker, tests string, most time.D
 	found := b.known[key]
 	b.mu.Unlock()
 	found.once.Do(func() {
-		for range 2 {
-			r := w.test(ctx, tests, "", most)
+		for tried := map[string]int{}; len(tried) < 4; {
+			r := w.test(ctx, tests, "", most, found.skip)
 			if found.took, found.sound = r.took, r.outcome == alive; found.sound {
 				return
 			}
@@ -58,9 +59,16 @@ func (b *baselines) of(ctx context.Context, w *worker, tests string, most time.D
 				fmt.Printf("the tests in %s take longer than %s and are left out\n", tests, most)
 				return
 			}
-			fmt.Printf("the tests in %s fail without any mutation: %s\n%s\n", tests, r.by, last(r.said, 2000))
+			fmt.Printf("a test in %s fails without any mutation: %s\n%s\n", tests, r.by, last(r.said, 2000))
+			name := testName.FindString(r.by)
+			if tried[r.by]++; name == "" && tried[r.by] > 1 {
+				break
+			}
+			if tried[r.by] > 1 {
+				found.skip = append(found.skip, name)
+				fmt.Printf("%s fails twice and is left out\n", name)
+			}
 		}
-		fmt.Printf("the tests in %s fail twice and are left out\n", tests)
 	})
 	return found
 }
@@ -104,7 +112,7 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 		if tests != m.of.tests[0] {
 			spent += base.took
 		}
-		r := w.test(ctx, tests, overlay, base.patience())
+		r := w.test(ctx, tests, overlay, base.patience(), base.skip)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
 		}
@@ -147,25 +155,34 @@ var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (.*)|^(fatal error
 
 // test builds the tests of a folder and runs them where go test would, in a process group that ends with them. What a mutation made
 // fail has to fail again.
-func (w *worker) test(ctx context.Context, tests, overlay string, timeout time.Duration) result {
+func (w *worker) test(ctx context.Context, tests, overlay string, timeout time.Duration, skip []string) result {
 	binary := filepath.Join(w.dir, "tests")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-p=1", "-vet=off", "-overlay="+overlay, "-o", binary, tests)
 	build.Dir = w.root
 	if said, err := build.CombinedOutput(); err != nil {
 		return result{outcome: broken, said: string(said)}
 	}
-	r := w.run(ctx, tests, timeout, nil)
+	r := w.run(ctx, tests, timeout, without(skip))
 	for again := 0; overlay != "" && r.outcome == killed && again < 2; again++ { // the machine's load may be why a test failed
 		if r.by == "timeout" {
-			return w.run(ctx, tests, 2*timeout, nil)
+			return w.run(ctx, tests, 2*timeout, without(skip))
 		}
 		name := testName.FindString(r.by)
 		if name == "" || w.run(ctx, tests, timeout, []string{"-test.run", "^" + name + "$"}).outcome == killed {
 			break
 		}
-		r = w.run(ctx, tests, timeout, []string{"-test.skip", "^" + name + "$"})
+		skip = append(slices.Clone(skip), name)
+		r = w.run(ctx, tests, timeout, without(skip))
 	}
 	return r
+}
+
+// without leaves tests out.
+func without(names []string) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{"-test.skip", "^(" + strings.Join(names, "|") + ")$"}
 }
 
 var testName = regexp.MustCompile(`^Test\w*`)

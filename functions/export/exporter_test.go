@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -421,6 +422,30 @@ func TestALongOutageHoldsNothing(t *testing.T) {
 	b2 := startBroker(t, b.addr, nil, nil, nil)
 	r.settled()
 	b2.look(func() { require.Len(t, b2.stored, 500) })
+}
+
+// Each duration has bounds, which belong to what is allowed.
+func TestDurationsHaveBounds(t *testing.T) {
+	for key, bounds := range map[string][2]time.Duration{
+		"ReceiptTimeout": {10 * time.Millisecond, 24 * time.Hour}, "AckTimeout": {10 * time.Millisecond, time.Hour},
+		"ConnectTimeout": {10 * time.Millisecond, 10 * time.Minute}, "KeepAlive": {time.Second, 18 * time.Hour},
+		"BackoffMin": {time.Millisecond, time.Hour}, "BackoffMax": {time.Millisecond, 24 * time.Hour},
+		"ReleaseAfter": {0, 24 * time.Hour}, "LinkAhead": {10 * time.Millisecond, time.Hour}, "ProbeEvery": {0, 24 * time.Hour},
+	} {
+		for d, ok := range map[time.Duration]bool{bounds[0]: true, bounds[1]: true, bounds[0] - 1: false, bounds[1] + 1: false} {
+			c := DefaultConfig()
+			c.BackoffMin, c.BackoffMax = "1ms", "24h"
+			if key == "BackoffMax" {
+				c.BackoffMax = "1ms"
+			}
+			reflect.ValueOf(&c).Elem().FieldByName(key).SetString(d.String())
+			if err := c.Validate(); ok {
+				require.NoError(t, err, "%s %s", key, d)
+			} else {
+				require.ErrorContains(t, err, "Export."+key, d.String())
+			}
+		}
+	}
 }
 
 func TestConfig(t *testing.T) {

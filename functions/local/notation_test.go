@@ -60,6 +60,8 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"summary | range low=1", `operator "summary": gives nothing to an operator after it; write it like "deadband band=0.5 | summary`},
 		{"rate limit=3 | range low=1", `operator "rate": gives nothing to an operator after it`},
 		{"deadband |", `nothing stands on one side of the bar`},
+		{"deadband percent=1000001", `parameter percent = "1000001": must be a number between 0 and 1e+06`},
+		{"deadband percent=NaN", "must be a number between 0 and 1e+06"},
 		{"deadband band=-1", `parameter band = "-1": must be a number between 0`},
 		{"deadband band=1 percent=2", `parameter percent = "2": cannot go with band`},
 		{"deadband name=a/b", `parameter name = "a/b": must be at most 64 letters, digits, _ and -`},

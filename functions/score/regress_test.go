@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,6 +99,25 @@ func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
 		require.Error(t, other.Restore([]byte(bad)), bad)
 	}
 	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s), "what is refused changes nothing")
+}
+
+// A saved line that no observations can have made is refused, whichever of its numbers is wrong.
+func TestALineThatNoMeasurementsMakeIsRefused(t *testing.T) {
+	const good = `{"base":1,"slope":2,"a":[4,1,3],"b":[1,2],"mean":5,"count":6}`
+	restore := func(line string) error {
+		return model(t).Restore(fmt.Appendf(nil, `{"classes":{"a":{"local":%s,"cloud":{"value":1,"count":1}}}}`, line))
+	}
+	require.NoError(t, restore(good))
+	for _, edit := range [][2]string{
+		{`"base":1`, `"base":-1`}, {`"slope":2`, `"slope":-2`}, {`[4,`, `[-4,`}, {`,3]`, `,-3]`}, {`[4,1,3]`, `[-4,1,-3]`},
+		{`,1,3]`, `,4,3]`}, {`,1,3]`, `,-4,3]`}, {`"mean":5`, `"mean":-5`}, {`"count":6`, `"count":0`},
+		{`"base":1`, `"base":2e12`}, {`"slope":2`, `"slope":2e12`}, {`[4,`, `[4e12,`}, {`,3]`, `,3e12]`},
+		{`"b":[1,`, `"b":[-2e12,`}, {`,2]`, `,2e12]`}, {`"mean":5`, `"mean":5e12`},
+	} {
+		bad := strings.Replace(good, edit[0], edit[1], 1)
+		require.NotEqual(t, good, bad)
+		require.Error(t, restore(bad), bad)
+	}
 }
 
 func TestOutagesDoNotMakeTheCloudSlow(t *testing.T) {

@@ -186,6 +186,17 @@ func TestClassesCacheIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(classes.cache), maxCached)
 }
 
+// A class's name becomes part of topics, of file names and of labels.
+func TestAClassHasAPlainName(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"a": true, "A-z_0.9": true, ".a": true, strings.Repeat("n", maxClassName): true,
+		"": false, strings.Repeat("n", maxClassName+1): false, ".": false, "..": false, "a/b": false, "a b": false, "a#": false, "ä": false, "a\n": false,
+	} {
+		_, err := NewClasses(map[string]ClassConfig{name: {MatchDevice: "d", Complexity: 1, Weight: 1, OnFull: "local"}})
+		require.Equal(t, ok, err == nil, "%q: %v", name, err)
+	}
+}
+
 // A class that is off is not there, whatever else it says; the one that takes the rest cannot be.
 func TestAClassThatIsOff(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{"a": {MatchDevice: "d", Off: true}, "b": {MatchDevice: "^d$", Priority: 99, Off: true}})

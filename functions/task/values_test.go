@@ -2,6 +2,7 @@ package task
 
 import (
 	"encoding/base64"
+	"fmt"
 	"math"
 	"strconv"
 	"testing"
@@ -55,6 +56,7 @@ func TestFloatsRefuses(t *testing.T) {
 		{Bool, "2", "invalid syntax"},
 		{Int8Array, "[1, -, 3]", "element 1"},
 		{Int8Array, "[1, , 3]", "element 1"},
+		{Int8Array, "[, 1, 3]", `parsing "": invalid syntax`},
 		{Int8Array, "[1, 2", "element 0"},
 	}
 	for _, row := range rows {
@@ -76,6 +78,21 @@ func TestFloatsReadsWhatParseFloatReads(t *testing.T) {
 			require.Equal(t, math.Float64bits(want), math.Float64bits(have[0]))
 		}
 	})
+}
+
+// Short decimals are read without ParseFloat. Where that ends, at 15 digits and at the powers of ten that are exact, nothing changes.
+func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
+	for _, digits := range []string{"0", "1", "-7", "5.", ".5", "-0.25", "123456789012345", "1234567890.12345", "1234567890123456", "12345678901234567", ".", ""} {
+		for power := -60; power <= 60; power++ {
+			text := fmt.Sprintf("%se%d", digits, power)
+			want, wantErr := strconv.ParseFloat(text, 64)
+			have, err := (&Reading{Type: Float64, Value: []byte(text)}).Floats(nil)
+			require.Equal(t, wantErr == nil, err == nil, text)
+			if err == nil {
+				require.Equal(t, math.Float64bits(want), math.Float64bits(have[0]), text)
+			}
+		}
+	}
 }
 
 func TestBytes(t *testing.T) {
