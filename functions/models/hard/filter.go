@@ -4,7 +4,8 @@
 // was used on before, which confidence does not show: a softmax stays sure on data it has never seen.
 //
 // threshold, cross-entropy, ibt, random, edge and cloud are the filters of KubeEdge Sedna (lib/sedna/algorithms/hard_example_mining) with
-// its definitions and defaults. margin, band and energy are additions. Filters are safe for concurrent use and allocate nothing.
+// its definitions and defaults. margin, band and energy are additions. With a share, a filter finds the hardest examples instead of those beyond
+// a threshold. Filters are safe for concurrent use and allocate nothing.
 package hard
 
 import (
@@ -28,6 +29,9 @@ type Example struct {
 type Filter interface {
 	// Hard reports whether an example is hard.
 	Hard(e *Example) bool
+	// Hardness is a number that grows with how hard an example is, and false where the filter can say nothing of it. Numbers of different
+	// filters are not comparable.
+	Hardness(e *Example) (float64, bool)
 	// String shows the formula.
 	String() string
 }
@@ -53,6 +57,7 @@ type Config struct {
 	Width       float64 // band: how far from the threshold, as a share of it
 	Temperature float64 // energy
 	Seed        uint64  // random
+	Share       float64 // above 0: the hardest share of the recent examples is hard, and Threshold has no effect
 }
 
 // Default is the configuration of a filter with its usual values; those of Sedna's filters are Sedna's.
@@ -81,6 +86,10 @@ func (c Config) Validate() error {
 	}
 	check.Range(p, "Box", c.Box, 0, 1)
 	check.Range(p, "Width", c.Width, 0, 10)
+	check.Range(p, "Share", c.Share, 0, 1)
+	if c.Share > 0 && (c.Filter == EdgeOnly || c.Filter == CloudOnly) {
+		p.Addf("Share", c.Share, "must be 0 for the filter %s, to which all examples are equal", c.Filter)
+	}
 	return p.Err()
 }
 
@@ -89,29 +98,40 @@ func New(c Config) (Filter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if c.Share > 0 {
+		return newHardest(c.fixed(), c.Share), nil
+	}
+	return c.fixed(), nil
+}
+
+// fixed is the filter with its threshold.
+func (c Config) fixed() Filter {
 	switch c.Filter {
 	case Threshold:
-		return threshold{c.Threshold}, nil
+		return threshold{c.Threshold}
 	case CrossEntropy:
-		return crossEntropy{c.Threshold}, nil
+		return crossEntropy{c.Threshold}
 	case IBT:
-		return ibt{c.Threshold, c.Box}, nil
+		return ibt{c.Threshold, c.Box}
 	case Random:
-		return newDraw(c.Threshold, c.Seed), nil
+		return newDraw(c.Threshold, c.Seed)
 	case Margin:
-		return margin{c.Threshold}, nil
+		return margin{c.Threshold}
 	case Band:
-		return band{c.Width}, nil
+		return band{c.Width}
 	case Energy:
-		return energy{c.Threshold, c.Temperature}, nil
+		return energy{c.Threshold, c.Temperature}
 	}
-	return always(c.Filter == CloudOnly), nil
+	return always(c.Filter == CloudOnly)
 }
 
 // always is cloud-only where it is true, and edge-only where it is not.
 type always bool
 
 func (a always) Hard(*Example) bool { return bool(a) }
+
+// Hardness says that all examples are equal.
+func (a always) Hardness(*Example) (float64, bool) { return 0, false }
 
 func (a always) String() string {
 	if a {
@@ -124,14 +144,22 @@ func (a always) String() string {
 type threshold struct{ limit float64 }
 
 func (f threshold) Hard(e *Example) bool {
-	if len(e.Boxes) == 0 {
-		return false
-	}
+	mean, ok := mean(e.Boxes)
+	return ok && mean < f.limit
+}
+
+// Hardness is the mean score, with its sign changed.
+func (f threshold) Hardness(e *Example) (float64, bool) {
+	mean, ok := mean(e.Boxes)
+	return -mean, ok
+}
+
+func mean(list []float64) (float64, bool) {
 	sum := 0.
-	for _, s := range e.Boxes {
-		sum += s
+	for _, v := range list {
+		sum += v
 	}
-	return sum/float64(len(e.Boxes)) < f.limit
+	return sum / float64(max(len(list), 1)), len(list) > 0
 }
 
 func (f threshold) String() string { return fmt.Sprintf("mean(boxes) < %g", f.limit) }
@@ -141,8 +169,19 @@ func (f threshold) String() string { return fmt.Sprintf("mean(boxes) < %g", f.li
 type crossEntropy struct{ limit float64 }
 
 func (f crossEntropy) Hard(e *Example) bool {
+	confidence, ok := certainty(e)
+	return ok && confidence < f.limit
+}
+
+// Hardness is what the confidence lacks.
+func (f crossEntropy) Hardness(e *Example) (float64, bool) {
+	confidence, ok := certainty(e)
+	return 1 - confidence, ok
+}
+
+func certainty(e *Example) (float64, bool) {
 	if len(e.Scores) == 0 || !shares(e.Scores) {
-		return false
+		return 0, false
 	}
 	sum := 0.
 	for _, p := range e.Scores {
@@ -154,7 +193,7 @@ func (f crossEntropy) Hard(e *Example) bool {
 	if len(e.Scores) > 1 {
 		confidence += sum / math.Log(float64(len(e.Scores)))
 	}
-	return confidence < f.limit
+	return confidence, true
 }
 
 func (f crossEntropy) String() string { return fmt.Sprintf("1 + Σ p·ln p / ln n < %g", f.limit) }
@@ -173,8 +212,14 @@ func shares(list []float64) bool {
 type ibt struct{ limit, box float64 }
 
 func (f ibt) Hard(e *Example) bool {
+	share, ok := f.Hardness(e)
+	return ok && share >= 1-f.limit
+}
+
+// Hardness is the share of hard boxes.
+func (f ibt) Hardness(e *Example) (float64, bool) {
 	if len(e.Boxes) == 0 || !shares(e.Boxes) {
-		return false
+		return 0, false
 	}
 	hard := 0
 	for _, s := range e.Boxes {
@@ -182,7 +227,7 @@ func (f ibt) Hard(e *Example) bool {
 			hard++
 		}
 	}
-	return float64(hard)/float64(len(e.Boxes)) >= 1-f.limit
+	return float64(hard) / float64(len(e.Boxes)), true
 }
 
 func (f ibt) String() string { return fmt.Sprintf("share(boxes ≤ %g) ≥ %g", f.box, 1-f.limit) }
@@ -191,8 +236,14 @@ func (f ibt) String() string { return fmt.Sprintf("share(boxes ≤ %g) ≥ %g", 
 type margin struct{ limit float64 }
 
 func (f margin) Hard(e *Example) bool {
+	h, ok := f.Hardness(e)
+	return ok && -h < f.limit
+}
+
+// Hardness is the margin, with its sign changed.
+func (f margin) Hardness(e *Example) (float64, bool) {
 	if len(e.Scores) < 2 {
-		return false
+		return 0, false
 	}
 	first, second := math.Inf(-1), math.Inf(-1)
 	for _, p := range e.Scores {
@@ -203,7 +254,7 @@ func (f margin) Hard(e *Example) bool {
 			second = p
 		}
 	}
-	return first-second < f.limit
+	return second - first, true
 }
 
 func (f margin) String() string { return fmt.Sprintf("first − second < %g", f.limit) }
@@ -215,6 +266,14 @@ func (f band) Hard(e *Example) bool {
 	return e.Threshold > 0 && math.Abs(e.Error-e.Threshold) <= f.width*e.Threshold
 }
 
+// Hardness is the distance from the threshold as a share of it, with its sign changed.
+func (f band) Hardness(e *Example) (float64, bool) {
+	if !(e.Threshold > 0) {
+		return 0, false
+	}
+	return -math.Abs(e.Error-e.Threshold) / e.Threshold, true
+}
+
 func (f band) String() string { return fmt.Sprintf("|error − threshold| ≤ %g·threshold", f.width) }
 
 // energy: −T·ln Σ exp(logit/T) is above a limit (Liu et al., Energy-based Out-of-distribution Detection, 2020). It is low for data like those of
@@ -223,6 +282,14 @@ type energy struct{ limit, temperature float64 }
 
 func (f energy) Hard(e *Example) bool {
 	return len(e.Logits) > 0 && Free(e.Logits, f.temperature) > f.limit
+}
+
+// Hardness is the energy.
+func (f energy) Hardness(e *Example) (float64, bool) {
+	if len(e.Logits) == 0 {
+		return 0, false
+	}
+	return Free(e.Logits, f.temperature), true
 }
 
 func (f energy) String() string {
@@ -255,5 +322,8 @@ func newDraw(share float64, seed uint64) *draw {
 }
 
 func (f *draw) Hard(*Example) bool { return f.next() < f.share }
+
+// Hardness is chance.
+func (f *draw) Hardness(*Example) (float64, bool) { return f.next(), true }
 
 func (f *draw) String() string { return fmt.Sprintf("random < %g", f.share) }

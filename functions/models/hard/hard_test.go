@@ -213,3 +213,51 @@ func TestWatch(t *testing.T) {
 	_, err := NewWatch(WatchConfig{Reference: 1})
 	require.Error(t, err)
 }
+
+// The hardest share leaves, also when all examples become harder; equal examples do not leave at once.
+func TestTheHardestShare(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+	for _, name := range []string{Random, Threshold, CrossEntropy, Margin, Band, Energy} {
+		c := Default(name)
+		c.Share = 0.1
+		f := filter(t, c)
+		example := func(shift float64) *Example {
+			p := 0.5 + shift/10 + r.Float64()/4
+			return &Example{Boxes: []float64{p}, Scores: []float64{p, 1 - p}, Logits: []float64{3 * p, 0}, Error: p, Threshold: 0.5}
+		}
+		for _, shift := range []float64{0, 1} {
+			for range recentExamples {
+				f.Hard(example(shift))
+			}
+			n, easiest, hardestLeft := 0, math.Inf(1), math.Inf(-1)
+			for range 4000 {
+				e := example(shift)
+				h, _ := f.Hardness(e)
+				if f.Hard(e) {
+					n++
+					easiest = min(easiest, h)
+				} else {
+					hardestLeft = max(hardestLeft, h)
+				}
+			}
+			require.InDelta(t, 400, n, 100, "%s %g", name, shift)
+			if name != Random {
+				require.Less(t, hardestLeft-easiest, 0.25, name)
+			}
+		}
+		same := 0
+		e := &Example{Boxes: []float64{0.6}, Scores: []float64{0.6, 0.4}, Logits: []float64{1, 0}, Error: 0.6, Threshold: 0.5}
+		for range 3 * recentExamples {
+			if f.Hard(e) {
+				same++
+			}
+		}
+		require.Less(t, same, recentExamples, name)
+		require.False(t, f.Hard(&Example{Scores: []float64{math.NaN()}}) && name != Random)
+		require.Zero(t, testing.AllocsPerRun(100, func() { f.Hard(e) }), name)
+	}
+	_, err := New(Config{Filter: CloudOnly, Share: 0.1})
+	require.ErrorContains(t, err, "Hard.Share")
+}

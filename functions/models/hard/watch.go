@@ -8,8 +8,8 @@ import (
 
 // Watch signals drift: the mean of recent embeddings, or of errors as embeddings of one value, has left the place where it was. It is the
 // MEWMA chart of Lowry et al. (A Multivariate Exponentially Weighted Moving Average Control Chart, 1992) with a diagonal covariance. The
-// first Reference samples give mean and variance of each value. As many again give mean and deviation of the statistic itself, since the values of
-// an embedding are correlated and a table would be wrong. It is safe for concurrent use and allocates nothing after the first sample.
+// first Reference samples give mean and variance of each value. Four times as many after them give mean and deviation of the statistic itself,
+// since the values of an embedding are correlated and a table would be wrong; they are many since neighbours in a moving average are alike. It is safe for concurrent use and allocates nothing after the first sample.
 type Watch struct {
 	cfg WatchConfig
 
@@ -21,11 +21,14 @@ type Watch struct {
 	score     float64
 }
 
+// settling is how many times the reference the statistic is learnt from.
+const settling = 4
+
 // WatchConfig are the parameters of a watch.
 type WatchConfig struct {
-	Reference int     // samples that show what is normal, twice; 500 if 0
+	Reference int     // samples that show what is normal, and four times as many; 500 if 0
 	Weight    float64 // of the newest sample, 0.05 if 0
-	Limit     float64 // deviations of the statistic from which it is drift, 6 if 0
+	Limit     float64 // deviations of the statistic from which it is drift, 8 if 0
 }
 
 func (c WatchConfig) orDefault() (WatchConfig, error) {
@@ -36,7 +39,7 @@ func (c WatchConfig) orDefault() (WatchConfig, error) {
 		c.Weight = 0.05
 	}
 	if c.Limit == 0 {
-		c.Limit = 6
+		c.Limit = 8
 	}
 	if c.Reference < 10 || c.Reference > 1_000_000 || !(c.Weight > 0 && c.Weight <= 1) || !(c.Limit > 0) {
 		return c, fmt.Errorf("a watch with a reference of %d samples, a weight of %g and a limit of %g: expected 10 to 1000000, 0 to 1, above 0", c.Reference, c.Weight, c.Limit)
@@ -93,7 +96,7 @@ func (w *Watch) Add(sample ...float64) (score float64, drift bool) {
 		return 0, false
 	}
 	t := w.statistic(sample)
-	if w.n <= 2*w.cfg.Reference {
+	if w.n <= (1+settling)*w.cfg.Reference {
 		w.level.add(t)
 		return 0, false
 	}
