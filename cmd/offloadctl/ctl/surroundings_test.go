@@ -57,6 +57,16 @@ func TestLintStrict(t *testing.T) {
 	}
 }
 
+// A configuration that cannot be read is no configuration without problems.
+func TestAConfigurationThatCannotBeReadIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]string{dir: "reading the configuration " + dir, filepath.Join(dir, "none.yaml"): "opening the configuration"} {
+		r := call{}.run("config", "lint", path)
+		require.NotZero(t, r.code, path)
+		require.Contains(t, r.out+r.err, want)
+	}
+}
+
 func lintText(t *testing.T, yaml string, env []string, flags ...string) (code int, out string) {
 	t.Helper()
 	dir := t.TempDir()
