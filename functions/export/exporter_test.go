@@ -119,6 +119,25 @@ func TestGapsAreExplained(t *testing.T) {
 	require.EqualValues(t, 4, r.Stats().Gone)
 }
 
+// speechless is a sealer that cannot seal a statement of what is gone.
+type speechless struct{ *seal.Sealer }
+
+func (speechless) SealGone([]byte, *seal.Gone) ([]byte, error) { return nil, errors.New("no key") }
+
+func TestAGapThatCannotBeExplainedIsCounted(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	s := newShelf(t)
+	s.put("d", 2, 50)
+	s.Take(5, "a", spool.Live, 2, 1<<20, nil)
+	s.Drop([]uint64{1}, "full")
+	r := newRig(t, quick(b.addr), s, func(d *Deps) { d.Sealer = speechless{newSealer(t)} })
+	until(t, "it is connected", func() bool { return r.Stats().Connected })
+	b.receipt(&seal.Receipt{ID: "r", Node: node, Epoch: "e1", Created: time.Now(), Gaps: []seal.Range{{First: 1, Last: 1}}})
+	until(t, "it is counted", func() bool { return r.Stats().Errors["gone"] == 1 })
+	require.Zero(t, r.Stats().Gone)
+	require.Equal(t, 1, r.log.with("WARN", "no key"))
+}
+
 // A receipt names only the first gaps. The answer tells of those right behind them as well, or a consumer that was gone for
 // long would need thousands of receipts until it knows of all.
 func TestTheAnswerTellsOfFurtherGaps(t *testing.T) {

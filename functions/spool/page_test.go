@@ -13,6 +13,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"app-offload/functions/clock"
 )
 
 // pageAll pages out all that may be, as two quiet sweeps would, and says how many segments are out.
@@ -46,9 +48,10 @@ func TestPagingChangesNoAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := DefaultConfig()
 		cfg.Sync, cfg.AckInterval = SyncNone, "1h"
+		fake := clock.NewFake(time.Unix(1, 0)) // of both: they would be of different ages else, by what the machine took between
 		var two [2]*Spool
 		for i := range two {
-			s, err := Open("/spool", cfg, WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(200<<10, 8<<10, 4<<10))
+			s, err := Open("/spool", cfg, WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), WithClock(clock.New(fake)), small(200<<10, 8<<10, 4<<10))
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
 			two[i] = s
@@ -56,6 +59,7 @@ func TestPagingChangesNoAnswer(t *testing.T) {
 		paging, plain := two[0], two[1]
 		var leases []uint64
 		for step := range rapid.IntRange(20, 120).Draw(t, "steps") {
+			fake.Advance(time.Second)
 			lane, class := rapid.IntRange(0, 2).Draw(t, "lane"), rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "class")
 			switch rapid.IntRange(0, 9).Draw(t, "op") {
 			default:
