@@ -156,8 +156,12 @@ func printTable(to io.Writer, scores []judge.Score) error {
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "policy\tregret\t95 %\tto plan\tto bound\tcost\tmean T\tp95 T\tin time\tmissed\tcloud\tKB\tJ\tµs\t")
 	for _, s := range scores {
-		fmt.Fprintf(t, "%s\t%.3f\t%.3f – %.3f\t%.3f\t%.3f\t%.3f\t%.2f s\t%.2f s\t%.0f %%\t%.1f %%\t%.0f %%\t%.1f\t%.2f\t%.3f\t\n",
-			s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1], s.RegretToPlan, s.RegretToBound, s.MeanCost, s.MeanT, s.P95T,
+		plan, bound := "–", "–"
+		if s.RegretToBound != 0 {
+			plan, bound = fmt.Sprintf("%.3f", s.RegretToPlan), fmt.Sprintf("%.3f", s.RegretToBound)
+		}
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f – %.3f\t%s\t%s\t%.3f\t%.2f s\t%.2f s\t%.0f %%\t%.1f %%\t%.0f %%\t%.1f\t%.2f\t%.3f\t\n",
+			s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1], plan, bound, s.MeanCost, s.MeanT, s.P95T,
 			100*s.InTime, 100*s.MissShare, 100*s.CloudShare, s.BytesPerTask/1024, s.JoulesPerTask, s.DecisionMicros)
 	}
 	if err := t.Flush(); err != nil || len(scores) == 0 {
@@ -174,11 +178,14 @@ func printLoads(to io.Writer, scores []judge.Score) error {
 	for _, l := range scores[0].Loads {
 		fmt.Fprintf(t, "%s (%d)\tin time\t", l.Load, l.Episodes)
 	}
-	fmt.Fprint(t, "\nbound\t")
-	for _, l := range scores[0].Loads {
-		fmt.Fprintf(t, "%.3f\t\t", l.Bound)
-	}
 	fmt.Fprintln(t)
+	if scores[0].RegretToBound != 0 {
+		fmt.Fprint(t, "bound\t")
+		for _, l := range scores[0].Loads {
+			fmt.Fprintf(t, "%.3f\t\t", l.Bound)
+		}
+		fmt.Fprintln(t)
+	}
 	for _, s := range scores {
 		fmt.Fprintf(t, "%s\t", s.Policy)
 		for _, l := range s.Loads {

@@ -83,7 +83,7 @@ func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision
 	if !math.IsInf(e.CloudTime, 1) {
 		cloud = known.Arms[Cloud].correct(cloud, b.alpha)
 	}
-	d := b.cost.choose(t, e, s, local, cloud)
+	d := known.terms(e, plain, b.cost.money).settle(b.cost.choose(t, e, s, local, cloud))
 	other := Cloud - d.Target
 	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
 		return d
@@ -98,6 +98,16 @@ func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision
 		}
 	}
 	return d
+}
+
+// terms are those that the outcomes so far tell of, without the optimism.
+func (k *knowledge) terms(e *score.Estimate, plain [2]passage, money float64) terms {
+	m := predicted(e, money)
+	m.local = k.Arms[Local].correct(plain[Local], 0).time()
+	if !math.IsInf(e.CloudTime, 1) {
+		m.cloud = k.Arms[Cloud].correct(plain[Cloud], 0).time()
+	}
+	return m
 }
 
 // harmless reports whether the other way may be tried: the costs of both are close, the task is not critical, and the other

@@ -57,7 +57,7 @@ func (k *cost) Name() string { return costInfo.Name }
 // Decide scores here/(here + there): above a half the cloud is cheaper.
 func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
 	local, cloud := waysOf(e, s)
-	return k.choose(t, e, s, local, cloud)
+	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud))
 }
 
 // choose takes the cheaper of two ways, which the bandit has corrected before.

@@ -81,7 +81,8 @@ func TestCostDecides(t *testing.T) {
 		{"no way to the cloud", never, greedy, Local},
 		{"the cloud's price outweighs the time", cheap, func(c *Config) { c.CostShadow, c.CostMoney = false, 5 }, Local},
 		{"energy of the radio", score.Estimate{LocalTime: 0.9, CloudTime: 0.4, CloudEnergy: 100}, greedy, Local},
-		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Cloud},
+		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, LocalEnergy: 0.1, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Cloud},
+		{"and buys nothing that is worse in everything", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Local},
 	} {
 		d := build(t, "cost", c.edit).Decide(&task.Task{Deadline: time.Second}, &c.e, busy(0))
 		require.Equal(t, c.want, d.Target, c.name)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 
 	"app-offload/functions/host"
@@ -11,13 +12,14 @@ import (
 var deadlineInfo = Info{
 	Name:    "deadline",
 	Summary: "Keeps a task local while local is predicted to meet its deadline; sends it if local is late and the cloud is not later.",
-	WhenNot: "Tasks have no deadline: they never leave. It also uses all of the node's time and energy before it sends anything.",
+	WhenNot: "The node's time or energy is scarce: it uses all of both before it sends anything. Tasks without a deadline count as having one of CostPatience.",
 }
 
-// deadline is cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more.
-type deadline struct{}
+// deadline is cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more. A task
+// without a deadline has patience for so many seconds: else none of them would ever leave, and their queue had no end.
+type deadline struct{ patience, money float64 }
 
-func newDeadline(Config) Policy { return deadline{} }
+func newDeadline(c Config) Policy { return deadline{c.CostPatience, c.CostMoney} }
 
 func (deadline) Name() string { return deadlineInfo.Name }
 
@@ -25,8 +27,8 @@ func (deadline) Name() string { return deadlineInfo.Name }
 const half = 0.5
 
 // Decide scores local/(local + later of slack and cloud): above a half the task is late here, and the cloud is sooner.
-func (deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
-	slack := max(score.Slack(t, s), 0)
+func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+	slack := max(p.left(t, s), 0)
 	d := Decision{Threshold: half, Propensity: 1, Score: share(e.LocalTime, max(slack, e.CloudTime))}
 	switch {
 	case !(e.LocalTime > slack):
@@ -42,7 +44,18 @@ func (deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision 
 	} else {
 		d.Score = max(d.Score, half)
 	}
-	return d
+	return predicted(e, p.money).settle(d)
+}
+
+// left is the time until the deadline, s.
+func (p deadline) left(t *task.Task, s *host.State) float64 {
+	if t.Deadline > 0 {
+		return score.Slack(t, s)
+	}
+	if t.Received > 0 {
+		return p.patience - max(float64(s.Time-t.Received)/1e9, 0)
+	}
+	return p.patience
 }
 
 // share is a/(a+b) in [0,1], for times that may be zero or infinite.
@@ -53,6 +66,6 @@ func share(a, b float64) float64 {
 	return 1 / (1 + b/a)
 }
 
-func (deadline) String() string {
-	return "deadline: cloud if local time > time left and cloud time ≤ local time"
+func (p deadline) String() string {
+	return fmt.Sprintf("deadline: cloud if local time > time left and cloud time ≤ local time; %.4g s where there is no deadline", p.patience)
 }

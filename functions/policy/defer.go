@@ -160,7 +160,7 @@ func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) Decis
 	if d.Score >= half {
 		d.Target, d.Reason = Cloud, CheaperCloud
 	}
-	return d
+	return predicted(e, p.cost.money).settle(d)
 }
 
 // Waits lets a task wait whose way is busy. One with nobody before it goes at once.
@@ -172,8 +172,11 @@ func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *Dec
 	return cloud.wait > p.room.Ahead
 }
 
-// Bid divides what is gained by the server's time to the power of Exponent.
+// Bid divides what is gained by the server's time to the power of Exponent. A target that is dominated gains nothing.
 func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64 {
+	if predicted(e, p.cost.money).dominated(server) {
+		return 0
+	}
 	w := p.weigh(t, e, s)
 	saved, own := w.there-w.here, w.local.own
 	if server == Cloud {

@@ -38,6 +38,8 @@ func because(e *Entry) string {
 		return "its target was busy, so it waits in the spool until node or link is free; " + ways(e)
 	case BoundLocal, BoundCloud, LongestWait, LetGo:
 		return boundLate(e)
+	case Dominated:
+		return "policy " + e.Policy + " prefers the other target, which is slower and saves neither energy nor money; " + ways(e)
 	case NoOperator:
 		return "no operator of class " + strconv.Quote(e.Class) + " reads such data, and keeping it local would lose it; " + ways(e)
 	case LocalFailed:

@@ -56,7 +56,8 @@ var adviser = costOf(DefaultConfig())
 
 // advice is the adviser's score as log-odds, above 0 for the cloud.
 func advice(t *task.Task, e *score.Estimate, s *host.State) float64 {
-	share := min(max(adviser.Decide(t, e, s).Score, certain), 1-certain)
+	local, cloud := waysOf(e, s)
+	share := min(max(adviser.choose(t, e, s, local, cloud).Score, certain), 1-certain)
 	return math.Log(share / (1 - share))
 }
 

@@ -89,4 +89,5 @@ const (
 	LongestWait            // it waited as long as any may, and goes to the cloud in its turn
 	Undecided              // it waits until node or link is free; the target is what it would have been without waiting
 	LetGo                  // it waited, and the service that was to bind it stopped: it goes to the cloud
+	Dominated              // the policy chose the other target, which is predicted slower and no cheaper in anything
 )

@@ -87,7 +87,7 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	if d.Score >= half {
 		d.Target, d.Reason = Cloud, CheaperCloud
 	}
-	return d
+	return predicted(e, p.fallback.money).settle(d)
 }
 
 // arrived counts a task that somebody else decides: the queues that it fills are those of all.

@@ -1,0 +1,41 @@
+package policy
+
+import (
+	"math"
+
+	"app-offload/functions/score"
+)
+
+// terms weighs the two targets of one task term by term: time, energy and money. The delay that a task causes to others is no
+// term of its own: a price on it must not buy what is worse in everything else.
+type terms struct {
+	local, cloud float64 // predicted time, s
+	e            *score.Estimate
+	money        float64 // cost of a task in the cloud
+}
+
+// dominated reports whether a target takes longer than the other and costs no less of anything.
+func (m terms) dominated(target Target) bool {
+	if target == Cloud {
+		return m.cloud > m.local && bounded(m.e.CloudEnergy) >= bounded(m.e.LocalEnergy)
+	}
+	return m.local > m.cloud && bounded(m.e.LocalEnergy) >= bounded(m.e.CloudEnergy) && m.money == 0
+}
+
+// settle turns a decision round whose target is dominated, and holds its score on the side of the threshold where that is.
+func (m terms) settle(d Decision) Decision {
+	if m.dominated(d.Target) {
+		d.Target, d.Reason, d.Propensity = Cloud-d.Target, Dominated, 1
+		if d.Target == Local {
+			d.Score = min(d.Score, math.Nextafter(d.Threshold, math.Inf(-1)))
+		} else {
+			d.Score = max(d.Score, d.Threshold)
+		}
+	}
+	return d
+}
+
+// predicted is the terms by the estimate alone.
+func predicted(e *score.Estimate, money float64) terms {
+	return terms{local: e.LocalTime, cloud: e.CloudTime, e: e, money: money}
+}

@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// anyCase draws a task with an estimate by the service's own model, in a state that may be as odd as a node can be.
+func anyCase(r *rapid.T, m *score.Model) (*task.Task, *score.Estimate, *host.State) {
+	among := func(low, high float64, name string) float64 {
+		return math.Exp(rapid.Float64Range(math.Log(low), math.Log(high)).Draw(r, name))
+	}
+	t := &task.Task{
+		Data: make([]byte, int(among(1, 1e6, "bytes"))), Complexity: rapid.Float64Range(0, 100).Draw(r, "complexity"),
+		Received: int64(time.Hour), Critical: rapid.Bool().Draw(r, "critical"),
+	}
+	if rapid.Bool().Draw(r, "has a deadline") {
+		t.Deadline = time.Duration(among(0.01, 100, "deadline") * 1e9)
+	}
+	s := &host.State{
+		Time: t.Received + int64(rapid.Float64Range(0, 30).Draw(r, "waited")*1e9), Cores: 1,
+		CPU: rapid.Float64Range(0, 100).Draw(r, "cpu"), QueueCycles: among(1, 1e6, "queue") - 1,
+		Link: host.Link{
+			Up: rapid.IntRange(0, 9).Draw(r, "up") > 0, Goodput: among(100, 1e7, "goodput"), RTT: among(0.001, 10, "rtt"),
+			BacklogBytes: int64(among(1, 1e8, "backlog")) - 1,
+		},
+	}
+	if t.Complexity > 0 && rapid.Bool().Draw(r, "work") {
+		e := m.EstimateWork(nil, t.Size(), among(0.1, 1e5, "cycles"), s)
+		return t, &e, s
+	}
+	e := m.Estimate(t, s)
+	return t, &e, s
+}
+
+// A target that takes longer than the other and costs no less of anything is chosen by no policy but the bounds, whatever
+// prices, thresholds or networks say. Only forced sampling tries it. Policy
+// weighted knows neither times nor costs: it is its formula to the letter.
+func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	free := func(c *Config) { c.CostMoney = 0 }
+	sure := func(c *Config) { c.BanditExplore = 0.5 }
+	shipped := func(c *Config) { c.PPOWeights = "../../res/policies/ppo.json" }
+	for _, info := range List() {
+		if bound := map[string]bool{"edge": true, "cloud": true, "random": true, "weighted": true}; bound[info.Name] {
+			continue
+		}
+		for name, p := range map[string]Policy{
+			"": build(t, info.Name, shipped, sure), " with a free cloud": build(t, info.Name, free, sure),
+		} {
+			t.Run(info.Name+name, func(t *testing.T) {
+				money := DefaultConfig().CostMoney
+				if name == " with a free cloud" {
+					money = 0
+				}
+				rapid.Check(t, func(r *rapid.T) {
+					tk, e, s := anyCase(r, m)
+					d := p.Decide(tk, e, s)
+					if d.Reason == Explored {
+						return // a draw, of a small share of the close decisions, by which a policy finds out whether the prediction is true
+					}
+					slower, dearer := e.CloudTime > e.LocalTime, e.CloudEnergy >= e.LocalEnergy
+					if d.Target == Local {
+						slower, dearer = e.LocalTime > e.CloudTime, e.LocalEnergy >= e.CloudEnergy && money == 0
+					}
+					require.False(t, slower && dearer, "%s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
+					if b, ok := p.(Binder); ok {
+						for server, worse := range map[Target]bool{
+							Cloud: e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy,
+							Local: e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0,
+						} {
+							require.False(t, worse && b.Bid(tk, e, s, server) > 0, "bids for %s", server)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// The case that was seen: others take all of the CPU, the link is slow. The price on the node's time sent the task away.
+func TestAPriceDoesNotBuyWhatIsWorseInEverything(t *testing.T) {
+	e := score.Estimate{LocalTime: 4.8, CloudTime: 300, LocalEnergy: 0.9, CloudEnergy: 50, Cycles: 720, Bytes: 6.6e6}
+	s := &host.State{CPU: 100, Link: host.Link{Up: true, Goodput: 22e3, RTT: 0.05}}
+	for _, name := range []string{"cost", "bandit", "deadline", "defer"} {
+		tk := &task.Task{Deadline: time.Second}
+		d := build(t, name).Decide(tk, &e, s)
+		require.Equal(t, Local, d.Target, name)
+	}
+	entry := NewEntry(&task.Task{}, &e, s, Decision{Reason: Dominated}, "cost", "")
+	require.Equal(t, "Local: policy cost prefers the other target, which is slower and saves neither energy nor money; predicted local 4.8 s, cloud 5 min.", Explain(entry))
+}
+
+// Without a deadline there is patience, not a queue without an end.
+func TestDeadlineSendsWhatHasNoDeadlineInTheEnd(t *testing.T) {
+	p := build(t, "deadline")
+	patience := DefaultConfig().CostPatience
+	e := score.Estimate{LocalTime: patience - 1, CloudTime: 1}
+	require.Equal(t, Local, p.Decide(&task.Task{}, &e, &host.State{}).Target)
+	e.LocalTime = patience + 1
+	require.Equal(t, Cloud, p.Decide(&task.Task{}, &e, &host.State{}).Target)
+	e.LocalTime = patience - 1
+	require.Equal(t, Cloud, p.Decide(&task.Task{Received: 1}, &e, &host.State{Time: int64(3e9)}).Target, "it has waited 3 s")
+}
