@@ -506,7 +506,7 @@ func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
 	after := n.reasons()
 	here := after[policy.CheaperLocal] - before[policy.CheaperLocal] + after[policy.Dominated] - before[policy.Dominated]
-	there := after[policy.CheaperCloud]-before[policy.CheaperCloud]
+	there := after[policy.CheaperCloud] - before[policy.CheaperCloud]
 	require.Equal(t, 20, here+there)
 	require.Greater(t, min(here, there), 4)
 }
