@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"app-offload/functions/policy"
+	"app-offload/functions/say"
 )
 
 // The files of the decision log in its folder: the one being written, and the one before it.
@@ -43,7 +44,7 @@ type decisionLog struct {
 	file *os.File
 	size int64
 	line []byte
-	said string // the last problem, so that a repeated one is said once
+	once say.Once // problems
 }
 
 // openDecisionLog begins to write. The share of decisions is drawn by their ids.
@@ -168,14 +169,9 @@ func (l *decisionLog) rotate() error {
 
 // say logs a problem once until another one, or none, follows.
 func (l *decisionLog) say(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-		if text != l.said {
-			l.log.Warnf("decision log: %v; what cannot be written is dropped and counted", err)
-		}
+	if l.once.Changed("write", err) {
+		l.log.Warnf("decision log: %v; what cannot be written is dropped and counted", err)
 	}
-	l.said = text
 }
 
 // close writes what waits, as long as ctx allows.

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"hash/maphash"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"app-offload/functions/local"
+	"app-offload/functions/say"
 	"app-offload/functions/task"
 )
 
@@ -41,8 +41,8 @@ type kinship struct {
 	kin    map[uint64]int // how often the hash of an id, or of a reading's name and value, is in latest
 	latest []uint64       // a ring
 	next   int
-	depth  map[uint64]int  // by the hash of a result's name: 1 for one of a device's reading, one more for each result that it was made of
-	said   map[string]bool // what the log has had, by service or topic
+	depth  map[uint64]int // by the hash of a result's name: 1 for one of a device's reading, one more for each result that it was made of
+	once   say.Once       // what was logged, by service or topic
 }
 
 const (
@@ -65,7 +65,7 @@ var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
 func newKinship(node, service string, maxHops int, log Logger) *kinship {
 	return &kinship{
 		node: node, service: service, maxHops: maxHops, log: log, seed: maphash.MakeSeed(),
-		kin: map[uint64]int{}, depth: map[uint64]int{}, said: map[string]bool{},
+		kin: map[uint64]int{}, depth: map[uint64]int{}, once: say.Once{Max: maxTold},
 	}
 }
 
@@ -229,17 +229,7 @@ func (k *kinship) skip(reason int, ev *task.Event) {
 	if reason == skipEcho {
 		about += ev.Topic
 	}
-	k.mu.RLock()
-	said := k.said[about] || len(k.said) >= maxTold
-	k.mu.RUnlock()
-	if said {
-		return
-	}
-	k.mu.Lock()
-	said = k.said[about]
-	k.said[strings.Clone(about)] = true
-	k.mu.Unlock()
-	if said {
+	if !k.once.New(about, "skipped") {
 		return
 	}
 	switch reason {

@@ -14,6 +14,7 @@ import (
 
 	"app-offload/functions/check"
 	"app-offload/functions/policy"
+	"app-offload/functions/say"
 	"app-offload/functions/status"
 )
 
@@ -173,24 +174,20 @@ func (l *learned) encode() ([]byte, error) {
 	return json.Marshal(sealed{learnedFormat, crc32.ChecksumIEEE(raw), raw})
 }
 
-// run saves every so often until ctx ends. A problem is said once until it is over.
+// run saves every so often until ctx ends. A problem is logged once until it is over.
 func (l *learned) run(ctx context.Context, log Logger) {
 	tick := time.NewTicker(l.every)
 	defer tick.Stop()
-	for said := ""; ; {
+	var once say.Once
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		text := ""
-		if err := l.save(); err != nil {
-			text = err.Error()
-			if text != said {
-				log.Warnf("%v (tried again every %v)", err, l.every)
-			}
+		if err := l.save(); once.Changed("save", err) {
+			log.Warnf("%v (tried again every %v)", err, l.every)
 		}
-		said = text
 	}
 }
 

@@ -8,6 +8,7 @@
 package say
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ const maxKeys = 1000
 
 // Once reports a text when it is new for its key. The zero Once is ready.
 type Once struct {
+	Max int // keys; 0 for 1,000
+
 	mu   sync.Mutex
 	last map[string]string
 }
@@ -41,7 +44,7 @@ func (o *Once) New(key, text string) bool {
 		return false
 	}
 	last, known := o.last[key]
-	if known && last == text || !known && len(o.last) >= maxKeys {
+	if known && last == text || !known && len(o.last) >= cmp.Or(o.Max, maxKeys) {
 		return false
 	}
 	if o.last == nil {

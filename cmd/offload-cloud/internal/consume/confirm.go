@@ -170,10 +170,9 @@ func (c *Consumer) noteConflicts(receipts []store.Receipt) {
 
 // noteLetter logs the first message of each reason that was quarantined; the figures count the others.
 func (c *Consumer) noteLetter(it *item) {
-	if it.letter == nil || c.states[it.letter.Reason] {
+	if it.letter == nil || !c.once.New("letter "+it.letter.Reason, "quarantined") {
 		return
 	}
-	c.states[it.letter.Reason] = true
 	c.Log.Warn("a message could not be read and was quarantined; `offload-cloud dead list` shows all of them",
 		"reason", it.letter.Reason, "topic", it.letter.Topic, "detail", it.letter.Detail)
 }
@@ -200,13 +199,11 @@ func (c *Consumer) askAgain() {
 
 // failing logs when something begins to fail and when it works again, not each time.
 func (c *Consumer) failing(what string, err error) {
-	if c.states[what] == (err != nil) {
-		return
-	}
-	c.states[what] = err != nil
-	if err != nil {
+	switch failed := c.once.Known(what); {
+	case err != nil && c.once.New(what, "fails"):
 		c.Log.Error(what+" fails", "error", err)
-		return
+	case err == nil && failed:
+		c.once.New(what, "")
+		c.Log.Info(what + " works again")
 	}
-	c.Log.Info(what + " works again")
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/say"
 	"app-offload/functions/seal"
 )
 
@@ -127,7 +128,7 @@ type Consumer struct {
 	refused   atomic.Bool // messages were refused, so the broker must be asked for them again
 	gaps      map[streamKey]uint64
 	conflicts map[streamKey]bool // streams whose conflicts were logged
-	states    map[string]bool    // what was logged as failing or quarantined; owned by the confirming goroutine
+	once      say.Once           // what was logged as failing or quarantined
 }
 
 // Run consumes until ctx ends, then stores what is queued within the grace and closes the transport. ready is called once, when
@@ -172,7 +173,6 @@ func (c *Consumer) prepare() {
 	c.queue = make(chan *Message, c.Limits.QueueMessages) // never full while slots are held
 	c.stopping = make(chan struct{})
 	c.gaps = map[streamKey]uint64{}
-	c.states = map[string]bool{}
 	c.standing = make(chan struct{}, 1)
 	c.groupMax.Store(int64(c.Limits.GroupRecords))
 	c.conflicts = map[streamKey]bool{}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/say"
 	"app-offload/functions/task"
 )
 
@@ -143,7 +144,7 @@ func (p *printer) push(lines []byte) {
 
 func (p *printer) write() {
 	defer close(p.done)
-	said := false
+	var once say.Once
 	for lines := range p.queue {
 		if !p.gone.Load() {
 			_, err := p.out.Write(lines)
@@ -151,11 +152,10 @@ func (p *printer) write() {
 			case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
 				p.gone.Store(true)
 				p.log.Warn("the reader of -jsonl is gone; no more lines are printed, records are stored all the same")
-			case err != nil && !said:
+			case err != nil && once.New("write", "fails"):
 				p.log.Error("writing JSON lines fails", "error", err)
-				said = true
 			case err == nil:
-				said = false
+				once.New("write", "")
 			}
 		}
 		p.room.Release(min(int64(len(lines)), linesMax))
