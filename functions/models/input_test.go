@@ -118,8 +118,8 @@ func TestReadingsThatDoNotFit(t *testing.T) {
 		in Input
 		r  *task.Reading
 	}{
-		"20000×20000 pixels":          {Input{Kind: Image}, blob(bomb(20000, 20000))},
-		"2147483647×1 pixels":         {Input{Kind: Image}, blob(bomb(1<<31-1, 1))},
+		"10000×10000 pixels":          {Input{Kind: Image}, blob(bomb(10000, 10000))},
+		"33554432×1 pixels":           {Input{Kind: Image}, blob(bomb(1<<25, 1))},
 		"JPEG or PNG was expected":    {Input{Kind: Image}, blob([]byte("GIF89a"))},
 		"decoding the picture":        {Input{Kind: Image}, blob(bomb(2, 2))},
 		"the binary has 5 bytes":      {Input{Kind: Raw}, blob(make([]byte, 5))},

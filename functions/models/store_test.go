@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// Four goroutines run three models while their versions are swapped 150 times, and the memory holds two of the models: no inference fails,
+// Four goroutines run three models while their versions are swapped 150 times (45 under -short), and the memory holds two of the models: no inference fails,
 // each answer is that of a version that was in force, and memory is what it was.
 func TestHotSwapUnderLoad(t *testing.T) {
 	dir := t.TempDir()
@@ -61,7 +61,11 @@ func TestHotSwapUnderLoad(t *testing.T) {
 		})
 	}
 	var low, high uint64
-	for i := range 150 {
+	swaps := 150
+	if testing.Short() {
+		swaps = 45
+	}
+	for i := range swaps {
 		at, v := i%len(names), i/len(names)+2
 		require.NoError(t, install(s, names[at], v))
 		newest[at].Store(int64(v))
