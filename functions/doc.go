@@ -10,6 +10,9 @@
 //	seal      seal      a batch becomes one message: CloudEvents, compressed, encrypted
 //	export    export    MQTT, receipts
 //
+// What becomes of a task after the decision is one table, event × state → next (dispatch.go); handover.go gives tasks to spool and local
+// workers, and brings what they report to the table. What may block runs on the goroutine of later.go, never in a callback.
+//
 // Where a policy binds late (late.go), a task whose way is busy is kept undecided, and comes the second half of this way when node or
 // link is free.
 //

@@ -20,12 +20,74 @@ import (
 // hears of it. A look at 1,000 tasks takes some 0.3 ms.
 const attendEvery = 25 * time.Millisecond
 
+// park lets those tasks wait whose policy would rather: they leave the run. What the spool does not take stays in it.
+func (p *Pipeline) park(r *run) {
+	if !r.rules.late {
+		return
+	}
+	var parked []*job
+	for i := range r.jobs {
+		j := &r.jobs[i]
+		if !p.waits(r, j) {
+			continue
+		}
+		d := j.decision
+		d.Reason = policy.Undecided
+		j.state, j.id = parking, p.enter(r, j, d)
+		parked = append(parked, j)
+	}
+	if len(parked) == 0 || p.parkAll(parked) == nil {
+		return
+	}
+	for i := range parked {
+		if j := parked[i]; p.parkAll(parked[i:i+1]) != nil {
+			p.unpark(j)
+			j.state = decided
+		}
+	}
+}
+
+// parkAll offers tasks to the spool in one commit, to be held there.
+func (p *Pipeline) parkAll(jobs []*job) error {
+	records, stepped := make([]spool.Record, len(jobs)), int64(p.clock.Stepped())
+	for i, j := range jobs {
+		t := *j.task
+		t.Received += stepped
+		records[i] = record(j, &t, t.Append(make([]byte, 0, j.task.Size()+recordOverhead))) // in one buffer each would keep all others in memory
+	}
+	return p.offer(records, func(err error) {
+		if err != nil {
+			p.afterwards(func() { p.unparkAll(jobs, err) })
+			return
+		}
+		p.ledger.Spooled(len(jobs))
+		for i, j := range jobs {
+			p.hold(j, &records[i])
+			j.event.conclude(nil)
+		}
+	})
+}
+
+// unparkAll sends tasks on as they were decided, since the disk did not take them. Their run may still be looking at the jobs, so these
+// are copies.
+func (p *Pipeline) unparkAll(jobs []*job, err error) {
+	for _, j := range jobs {
+		own := *j
+		p.unpark(&own)
+		p.countLate(&own)
+		here := []*job{&own}
+		if own.state = working; own.decision.Target == policy.Cloud {
+			own.state = sending
+			here, _ = p.divert(here, err)
+		}
+		p.tracks.enter(here)
+		p.operate(here)
+	}
+}
+
 // waits reports whether a task is to wait undecided, and takes a place for it. What goes at once is busy work for those of its run
 // that come after it.
 func (p *Pipeline) waits(r *run, j *job) bool {
-	if !r.rules.late {
-		return false
-	}
 	if b := r.rules.decider.Binder(); p.mayWait(r.rules, j) {
 		e := r.rules.model.Estimate(j.task, &r.busy)
 		if b.Waits(j.task, &e, &r.busy, &j.decision) && p.room.take(b.Room(), j.task.Size()) {
@@ -47,13 +109,15 @@ func (p *Pipeline) mayWait(r *rules, j *job) bool {
 	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.ReadsAll(j.task)
 }
 
-// unhold gives up letting a task wait: there was no room for it in the spool, or it was durable only after the last stop. It goes as
-// its decision says, which for the first is what it would have been without waiting.
-func (p *Pipeline) unhold(j *job) {
-	r := j.event.run
+// unpark gives the place of a task back that is not to wait after all.
+func (p *Pipeline) unpark(j *job) {
 	p.room.leave(j.task.Size())
 	p.room.free(j.task.Size())
-	j.waits = false
+}
+
+// countLate notes and counts the decision of a task that was to wait, as it stands.
+func (p *Pipeline) countLate(j *job) {
+	r := j.event.run
 	p.ring.Amend(j.id, j.decision)
 	p.tally.bound(r.rules.decider.Judge(), j, &r.state)
 }
@@ -63,8 +127,10 @@ func (p *Pipeline) hold(j *job, r *spool.Record) {
 	if p.room.enter(j, r) {
 		return
 	}
-	j.decision = letGo()
-	p.unhold(j)
+	own := *j // its run may still be looking at it
+	own.decision = letGo()
+	p.unpark(&own)
+	p.countLate(&own)
 	p.spool.Release([]uint64{r.Seq})
 }
 

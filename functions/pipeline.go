@@ -27,9 +27,11 @@ func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
 		p.split,   // events become tasks, critical ones first
 		p.score,   // what either way would cost
-		p.decide,  // local or cloud, and why, or not yet
+		p.decide,  // local or cloud, and why
+		p.park,    // or not yet: durable and undecided
+		p.note,    // the decision, for those who ask and for its outcome
 		p.part,    // each task to those of its path, or behind the one before it
-		p.keep,    // what is to leave, and what waits: durable in the spool, in one commit
+		p.keep,    // what is to leave: durable in the spool, in one commit
 		p.process, // the rest: here, now
 	} {
 		stage(r)
@@ -86,59 +88,84 @@ func (p *Pipeline) decide(r *run) {
 		decider.Look(j.task, &j.estimate, &r.state, &j.decision)
 		p.overrule(j)
 		j.task.Score, j.task.Policy = j.decision.Score, j.policy
-		j.waits = p.waits(r, j)
-		j.id = p.note(r, j)
+	}
+}
+
+// overrule sends a task away that holds something which no operator reads: local work would lose it. Such a task goes to the cloud
+// whatever the policy says, so that is certain and no draw.
+func (p *Pipeline) overrule(j *job) {
+	d := &j.decision
+	if j.task.Class.NeverLeave || (d.Target == policy.Cloud && d.Propensity == 1) || p.local.ReadsAll(j.task) {
+		return
+	}
+	if d.Target == policy.Local {
+		d.Target, d.Reason = policy.Cloud, policy.NoOperator
+	}
+	d.Propensity = 1
+}
+
+// note writes the decisions into the ring and counts them. One that was to wait and finds no room is there already.
+func (p *Pipeline) note(r *run) {
+	for i := range r.jobs {
+		switch j := &r.jobs[i]; {
+		case j.state != decided:
+		case j.id == 0:
+			j.id = p.enter(r, j, j.decision)
+		default:
+			p.ring.Amend(j.id, j.decision)
+		}
 	}
 	p.tally.decide(r)
 }
 
-// part puts each task among those of its path, unless it has to wait for what is before it. From then on others may work on the task.
+// enter adds an entry to the ring and returns its id.
+func (p *Pipeline) enter(r *run, j *job, d policy.Decision) uint64 {
+	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
+	return p.ring.Add(&r.entry)
+}
+
+// part puts each task among those of its path, or behind the one before it. From then on others may work on the task.
 func (p *Pipeline) part(r *run) {
 	for i := range r.jobs {
 		j := &r.jobs[i]
-		on := goes
-		if !j.waits {
-			on = p.tracks.admit(j)
+		if j.state != decided {
+			continue // the waiting room has it
 		}
-		switch {
+		switch on := p.tracks.admit(j); {
 		case on == waits:
-		case on == refused:
-			p.refuse(j, errBehind)
-		case j.waits || j.decision.Target == policy.Cloud:
+		case on == blocked:
+			p.dispatch(j, behind, errBehind)
+		case j.decision.Target == policy.Cloud:
+			j.state = sending
 			r.away = append(r.away, j)
 		default:
+			j.state = working
 			r.here = append(r.here, j)
 		}
 	}
 	p.lateness.note(r)
 }
 
-// keep hands what is to leave, or waits undecided, to the spool; all of it waits for the same commit. What finds no room there may be
+// keep hands what is to leave to the spool; all of it waits for the same commit. What finds no room there may be
 // processed here, in its place among the rest; what comes after a refused task of its device and class is refused as well.
 func (p *Pipeline) keep(r *run) {
 	if len(r.away) == 0 {
 		return
 	}
-	diverted := p.store(r.away)
+	diverted, back := p.store(r.away)
 	p.tracks.enter(diverted)
 	r.here = append(r.here, diverted...)
 	slices.SortFunc(r.here, func(a, b *job) int { return cmp.Compare(a.place, b.place) })
-	r.here = slices.DeleteFunc(r.here, func(j *job) bool { return p.followsRefused(r, j) })
-}
-
-// followsRefused refuses a task for local work where one before it on its track was refused in this run.
-func (p *Pipeline) followsRefused(r *run, j *job) bool {
-	if !slices.ContainsFunc(r.away, func(x *job) bool { return x.refused && x.place < j.place && x.track() == j.track() }) {
-		return false
-	}
-	p.refuse(j, errBehind)
-	p.leaveTrack(j)
-	return true
+	r.here = slices.DeleteFunc(r.here, func(j *job) bool {
+		follows := slices.ContainsFunc(back, func(x *job) bool { return x.place < j.place && x.track() == j.track() })
+		if follows {
+			p.dispatch(j, behind, errBehind)
+		}
+		return follows
+	})
 }
 
 // process hands the rest to the local workers.
 func (p *Pipeline) process(r *run) {
-	if len(r.here) > 0 {
-		p.operate(r.here)
-	}
+	p.operate(r.here)
 }

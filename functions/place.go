@@ -47,6 +47,6 @@ func (s *Service) Place(p Placement) (policy.Entry, error) {
 	j := &job{task: t}
 	j.estimate = r.rules.model.Estimate(t, &r.state)
 	j.decision, j.policy = r.rules.decider.DecideBy(strings.TrimSpace(p.Policy), t, &j.estimate, &r.state)
-	entry, _ := s.Decision(s.note(r, j))
+	entry, _ := s.Decision(s.enter(r, j, j.decision))
 	return entry, nil
 }

@@ -97,9 +97,9 @@ func TestAFailedTaskIsTriedEachWayOnce(t *testing.T) {
 	r.open[0].run = r
 	r.open[0].left.Store(1)
 	tasks := task.Split(ev, func(string) *task.Class { return r.rules.byName["default"] }, nil)
-	j := &job{task: tasks[0], event: &r.open[0], tried: true}
+	j := &job{task: tasks[0], event: &r.open[0], state: resending}
 	s.ledger.Enter(1)
-	s.otherwise(j, spool.ErrFull)
+	s.divert([]*job{j}, spool.ErrFull)
 	require.ErrorIs(t, <-concluded, ErrRefused, "it was tried locally before")
 	require.Zero(t, s.Counts().InFlight)
 	require.Zero(t, s.local.Counts().Failed)
@@ -118,7 +118,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 		r.open[0].run = r
 		r.open[0].left.Store(1)
 		s.ledger.Enter(1)
-		s.otherwise(&job{task: &task.Task{Class: r.rules.byName["default"], Of: 1}, event: &r.open[0]}, errors.New("input/output error"))
+		s.divert([]*job{{task: &task.Task{Class: r.rules.byName["default"], Of: 1}, event: &r.open[0], state: sending}}, errors.New("input/output error"))
 		require.ErrorIs(t, <-concluded, ErrRefused, how)
 		require.Empty(t, s.Counts().Dropped, how)
 		require.Zero(t, s.Counts().Balance)

@@ -39,11 +39,9 @@ type job struct {
 	id       uint64        // of the decision in the ring
 	took     time.Duration // of the operators, once they are done
 	event    *countdown
-	place    int  // among the jobs of its run
-	tried    bool // the other way was tried already
-	refused  bool
+	place    int // among the jobs of its run
+	state    jobState
 
-	waits  bool   // undecided: what was decided is what it would have been without waiting
 	seq    uint64 // of its record, where it waits
 	stored int64  // about the bytes of that
 }
@@ -71,6 +69,23 @@ func (c *countdown) conclude(err error) {
 func (r *run) add(i int, tasks []*task.Task) {
 	r.open[i].left.Store(int32(len(tasks))) //nolint:gosec // an event's size is bounded long before 2³¹ chunks
 	for _, t := range tasks {
-		r.jobs = append(r.jobs, job{task: t, event: &r.open[i], place: len(r.jobs)})
+		r.jobs = append(r.jobs, job{task: t, event: &r.open[i], place: len(r.jobs), state: decided})
 	}
+}
+
+// begin makes a run of events under the rules of this moment.
+func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run {
+	r := &run{
+		events: events, rules: p.rules.Load(), jobs: make([]job, 0, len(events)), open: make([]countdown, len(events)),
+		done: done, over: p.working.Done,
+	}
+	p.look(&r.state)
+	if r.rules.late {
+		r.busy = r.state
+	}
+	p.working.Add(len(events))
+	for i := range r.open {
+		r.open[i].run, r.open[i].i = r, i
+	}
+	return r
 }

@@ -8,23 +8,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/policy"
+	"app-offload/functions/task"
 )
 
-// A task that finds no room in the spool gives the place back that was kept for it, there and among those that wait.
-func TestWhatCannotWaitGivesItsPlaceBack(t *testing.T) {
-	n := openNarrow(t, lateConfig(t))
-	ev := event("d", 1)
-	r := n.begin(nil, nil)
-	r.events, r.open = nil, make([]countdown, 1)
-	n.split(r)
-	j := &job{task: taskOf(t, n.Service, ev), event: &r.open[0], waits: true}
-	j.event.run = r
-	require.True(t, n.room.take(policy.Room{Tasks: 10, Bytes: 1 << 20}, j.task.Size()))
-	require.Positive(t, n.held())
-	n.unhold(j)
-	require.Zero(t, n.held())
-	require.Zero(t, n.undecided())
-	require.False(t, j.waits)
+// A task that finds no room in the spool gives the place back that was kept for it, there and among those that wait, and goes on as it
+// was decided.
+func TestATaskThatCannotBeParkedGoesOnAsDecided(t *testing.T) {
+	cfg := lateConfig(t)
+	n := openNarrow(t, cfg)
+	n.submit(2) // node and link are busy
+	parked, held := n.undecided(), n.held()
+	require.NoError(t, n.spool.Close())
+	before := n.Counts().InFlight
+	done := make(chan error, 1)
+	n.Submit([]*task.Event{event("late", 100)}, func(_ int, err error) { done <- err })
+	require.Equal(t, parked, n.undecided())
+	require.Equal(t, held, n.held())
+	require.GreaterOrEqual(t, n.Counts().InFlight, before)
+	reason := n.Decisions(1, nil)[0].Decision.Reason
+	require.NotEqual(t, policy.Undecided, reason)
 }
 
 // A task that waited for the link does not wait for company in its batch as well.

@@ -16,7 +16,7 @@ import (
 // classes and policies that there have been, at most maxTally of each kind of line.
 type tally struct {
 	mu         sync.Mutex
-	decided    map[decided]uint64
+	decided    map[countKey]uint64
 	prediction map[predicted]*prediction
 	decisions  uint64
 	regret     float64 // sum
@@ -25,7 +25,7 @@ type tally struct {
 	unlisted   uint64 // of which one of the tables had no line left
 }
 
-type decided struct {
+type countKey struct {
 	policy, class string
 	target        policy.Target
 }
@@ -47,14 +47,14 @@ const (
 )
 
 func newTally() *tally {
-	return &tally{decided: map[decided]uint64{}, prediction: map[predicted]*prediction{}}
+	return &tally{decided: map[countKey]uint64{}, prediction: map[predicted]*prediction{}}
 }
 
-// decide counts a run's decisions, under one lock. What waits is counted when it is bound.
+// decide counts a run's decisions, under one lock. What is parked is counted when it is bound.
 func (t *tally) decide(r *run) {
 	judge, regret, decisions := r.rules.decider.Judge(), 0.0, uint64(0)
 	for i := range r.jobs {
-		if j := &r.jobs[i]; !j.waits {
+		if j := &r.jobs[i]; j.state == decided {
 			j.counted = j.decision.Target
 			regret += regretOf(judge, j, &r.state)
 			decisions++
@@ -66,11 +66,11 @@ func (t *tally) decide(r *run) {
 	t.regret += regret
 	for i := 0; i < len(r.jobs); {
 		key := keyOf(&r.jobs[i])
-		n, waits := i+1, r.jobs[i].waits
-		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key && r.jobs[n].waits == waits {
+		n, at := i+1, r.jobs[i].state
+		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key && r.jobs[n].state == at {
 			n++ // mostly all of a slice are alike
 		}
-		if !waits {
+		if at == decided {
 			t.count(key, uint64(n-i))
 		}
 		i = n
@@ -111,11 +111,11 @@ func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
 	return max(mine-other, 0)
 }
 
-func keyOf(j *job) decided {
-	return decided{policy: j.policy, class: j.task.Class.Name, target: j.counted}
+func keyOf(j *job) countKey {
+	return countKey{policy: j.policy, class: j.task.Class.Name, target: j.counted}
 }
 
-func (t *tally) count(key decided, n uint64) {
+func (t *tally) count(key countKey, n uint64) {
 	if _, known := t.decided[key]; known || len(t.decided) < maxTally {
 		t.decided[key] += n
 		return
@@ -168,7 +168,7 @@ func (t *tally) report(s *PolicyStatus) {
 	defer t.mu.Unlock()
 	s.Regret, s.Joules, s.Forgotten, s.Unlisted = t.regret/float64(max(t.decisions, 1)), t.joules, t.forgotten, t.unlisted
 	s.Decided = make([]status.DecidedCount, 0, len(t.decided))
-	for _, k := range slices.SortedFunc(maps.Keys(t.decided), func(a, b decided) int {
+	for _, k := range slices.SortedFunc(maps.Keys(t.decided), func(a, b countKey) int {
 		return cmp.Or(cmp.Compare(a.policy, b.policy), cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
 	}) {
 		s.Decided = append(s.Decided, status.DecidedCount{Policy: k.policy, Target: k.target.String(), Class: k.class, Count: t.decided[k]})

@@ -37,7 +37,7 @@ type pass uint8
 const (
 	goes    pass = iota // at once
 	waits               // until moveOn sends it on
-	refused             // a task before it was refused, and has not come again
+	blocked             // a task before it was refused, and has not come again
 )
 
 // admit lets a task onto its track.
@@ -45,8 +45,8 @@ func (t *tracks) admit(j *job) pass {
 	k := j.track()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, blocked := t.blocked[k]; blocked {
-		return refused
+	if _, known := t.blocked[k]; known {
+		return blocked
 	}
 	if t.all == nil {
 		t.all = map[trackKey]track{}
@@ -74,7 +74,7 @@ func (t *tracks) block(j *job) {
 	if t.blocked == nil {
 		t.blocked = map[trackKey]string{}
 	}
-	if _, blocked := t.blocked[j.track()]; !blocked {
+	if _, known := t.blocked[j.track()]; !known {
 		t.blocked[j.track()] = j.task.EventID
 	}
 }
@@ -136,8 +136,12 @@ func (t *tracks) next(k trackKey) []*job {
 	}
 	run := on.held[:n:n]
 	on.held = on.held[n:]
-	if on.moving = n > 0; n > 0 && run[0].decision.Target == policy.Local {
-		on.here += n
+	on.moving = n > 0
+	for _, j := range run {
+		if j.state = sending; j.decision.Target == policy.Local {
+			j.state = working
+			on.here++
+		}
 	}
 	t.put(k, on)
 	return run
@@ -155,16 +159,12 @@ func (t *tracks) empty(k trackKey) []*job {
 }
 
 // leaveTrack follows local work, and sends on what waited for it.
-func (p *Pipeline) leaveTrack(j *job) {
-	k := j.track()
-	if !p.tracks.leave(k) {
-		return
+func (p *Pipeline) leaveTrack(j *job) { p.leaveTrackOf(j.track()) }
+
+func (p *Pipeline) leaveTrackOf(k trackKey) {
+	if p.tracks.leave(k) {
+		p.afterwards(func() { p.moveOn(k) }) // it may have to wait for room
 	}
-	p.working.Add(1)
-	p.later.do(func() { // it may have to wait for room
-		defer p.working.Done()
-		p.moveOn(k)
-	})
 }
 
 // moveOn sends the held tasks of a track on their ways, as far as they go.
@@ -174,22 +174,21 @@ func (p *Pipeline) moveOn(k trackKey) {
 		if len(run) == 0 {
 			return
 		}
-		if run[0].decision.Target == policy.Cloud {
-			run = p.store(run)
+		if run[0].state == sending {
+			run, _ = p.store(run)
 			p.tracks.enter(run)
 		}
-		if len(run) > 0 {
-			p.operate(run)
-		}
+		p.operate(run)
 	}
 }
 
 // refuseTrack gives a task back, and those that are held behind it: they would pass it.
 func (p *Pipeline) refuseTrack(j *job, err error) {
+	k := j.track()
 	p.tracks.block(j) // before the sender knows, as it may be sending
 	p.refuse(j, err)
-	for _, behind := range p.tracks.empty(j.track()) {
-		p.refuse(behind, errBehind)
+	for _, held := range p.tracks.empty(k) {
+		p.dispatch(held, behind, errBehind)
 	}
 }
 

@@ -1,0 +1,243 @@
+package functions
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/spool"
+)
+
+// What becomes of a task after the decision. A job is in one state; spool and local workers report what happened as an event; the
+// table says which state comes next and what is done on the way. Whatever may block, such as a second attempt, goes to the goroutine of
+// later, so that neither the committer nor a worker waits, and no call comes back into the one that caused it.
+
+// jobState is where a job is.
+type jobState uint8
+
+const (
+	impossible jobState = iota // no event leads there: the mark of a cell of the table that cannot be reached
+	decided                    // not handed over yet; it may be behind another task of its track
+	parking                    // the waiting room has it
+	sending                    // offered to the spool, as decided
+	working                    // with the local workers, as decided
+	instead                    // with the local workers, since the spool did not take it
+	resending                  // offered to the spool, since local work failed
+	stored                     // durable in the spool
+	finished                   // done locally
+	dropped                    // accepted, and dropped with a reason
+	refused                    // given back to the sender
+	numStates
+)
+
+// jobEvent is what happened to a job, with what its class allows then: so the table has no conditions.
+type jobEvent uint8
+
+const (
+	behind           jobEvent = iota // an earlier task of its track was refused
+	kept                             // it is durable
+	tooLarge                         // no spool of this size can take it, and not every reading of it has an operator
+	tooLargeReadable                 // no spool of this size can take it, but the operators read all of it
+	fullLocal                        // the spool is full or fails; the class has it done locally, and the operators read all of it
+	fullDrop                         // the spool is full, and the class drops rather than refuses
+	unstored                         // the spool is full or fails, and nothing but refusing is left
+	done                             // local work is done
+	failed                           // local work failed
+	failedStays                      // local work failed, and the class must not leave
+	shut                             // the local workers take nothing more
+	numEvents
+)
+
+// action is one thing that a transition does.
+type action uint8
+
+const (
+	conclude     action = iota // the task is accepted; its event may be acknowledged
+	finish                     // count it as done locally, settle its decision, conclude
+	goLocal                    // amend the decision: the spool did not take it
+	goCloud                    // amend the decision: local work failed
+	resend                     // offer it to the spool, later, and leave the track then
+	dropTooLarge               // drop it, since it is too large for the spool
+	dropFull                   // drop it, since the spool is full
+	dropFailed                 // drop it, since local work failed
+	refuse                     // give it back to its sender
+	refuseTrack                // give it back, and all that are behind it on its track
+	leaveTrack                 // let what is behind it on its track go on
+)
+
+// transition is one cell of the table.
+type transition struct {
+	next jobState
+	do   []action
+}
+
+// transitions is the table. A cell that is not here is impossible: the test of the table says of each why.
+var transitions = [numStates][numEvents]transition{
+	decided: {
+		behind: {refused, []action{refuse}},
+	},
+	sending: {
+		behind:           {refused, []action{refuse}},
+		kept:             {stored, []action{conclude}},
+		tooLarge:         {dropped, []action{dropTooLarge}},
+		tooLargeReadable: {instead, []action{goLocal}},
+		fullLocal:        {instead, []action{goLocal}},
+		fullDrop:         {dropped, []action{dropFull}},
+		unstored:         {refused, []action{refuseTrack}},
+	},
+	working: {
+		behind:      {refused, []action{refuse, leaveTrack}},
+		done:        {finished, []action{finish, leaveTrack}},
+		failed:      {resending, []action{goCloud, resend}},
+		failedStays: {dropped, []action{dropFailed, leaveTrack}},
+		shut:        {refused, []action{refuseTrack, leaveTrack}},
+	},
+	instead: {
+		behind:      {refused, []action{refuse, leaveTrack}},
+		done:        {finished, []action{finish, leaveTrack}},
+		failed:      {dropped, []action{dropFailed, leaveTrack}},
+		failedStays: {dropped, []action{dropFailed, leaveTrack}},
+		shut:        {refused, []action{refuseTrack, leaveTrack}},
+	},
+	resending: {
+		kept:             {stored, []action{conclude}},
+		tooLarge:         {dropped, []action{dropTooLarge}},
+		tooLargeReadable: {dropped, []action{dropTooLarge}},
+		fullLocal:        {refused, []action{refuseTrack}},
+		fullDrop:         {dropped, []action{dropFull}},
+		unstored:         {refused, []action{refuseTrack}},
+	},
+}
+
+// dispatch moves a job by one event and returns its next state. The caller hands a job that is now instead to the local workers. err is
+// the cause, nil of a success. It belongs to the goroutine that has the job, and does not block.
+func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
+	t := &transitions[j.state][ev]
+	if t.next == impossible {
+		panic(fmt.Sprintf("dispatching task %s/%d: event %d cannot happen in state %d", j.task.EventID, j.task.Chunk, ev, j.state))
+	}
+	next := t.next
+	j.state = next
+	for _, a := range t.do {
+		p.act(j, a, err)
+	}
+	return next // j may be another goroutine's by now
+}
+
+func (p *Pipeline) act(j *job, a action, err error) {
+	switch a {
+	case conclude:
+		j.event.conclude(nil)
+	case finish:
+		p.ledger.Local(1)
+		p.done(j)
+		j.event.conclude(nil)
+	case goLocal:
+		p.amend(j, policy.Local, policy.SpoolFull)
+	case goCloud:
+		p.amend(j, policy.Cloud, policy.LocalFailed)
+	case resend:
+		p.resend(j)
+	case dropTooLarge:
+		p.drop(j, ReasonTooLarge)
+	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
+		p.drop(j, spool.ReasonFull)
+	case dropFailed:
+		p.sayGivenUp(j, err)
+		p.drop(j, reasonOf(err))
+	case refuse:
+		p.refuse(j, err)
+	case refuseTrack:
+		p.refuseTrack(j, err)
+	case leaveTrack:
+		p.leaveTrack(j)
+	}
+}
+
+// spoolEvent says what it means for a task that the spool does not take it. A spool that fails is treated like a full one: what can be
+// done locally is.
+func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
+	class, full, large := j.task.Class, errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
+	switch {
+	case large && p.local.ReadsAll(j.task):
+		return tooLargeReadable
+	case large:
+		return tooLarge
+	case class.OnFull == spool.Local && p.local.ReadsAll(j.task):
+		return fullLocal
+	case full && (class.OnFull == spool.DropOldest || class.OnFull == spool.DropLowestScore):
+		return fullDrop
+	}
+	return unstored
+}
+
+// localEvent says what the result of local work means for a task.
+func localEvent(j *job, err error) jobEvent {
+	switch {
+	case err == nil:
+		return done
+	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
+		return shut
+	case j.task.Class.NeverLeave:
+		return failedStays
+	}
+	return failed
+}
+
+// ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.
+var ErrRefused = errors.New("refused: the spool is full, and the task can neither be dropped nor be done here")
+
+// ReasonFailed counts tasks whose local work failed and that had no other way to go.
+const ReasonFailed = "localFailed"
+
+// ReasonUnread counts tasks that must not leave and hold a value that is no number of its type.
+const ReasonUnread = "unread"
+
+// reasonOf is the word for a task that local work failed on.
+func reasonOf(err error) string {
+	if unread := (*local.UnreadError)(nil); errors.As(err, &unread) {
+		return ReasonUnread
+	}
+	return ReasonFailed
+}
+
+// ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
+const ReasonTooLarge = "tooLarge"
+
+// drop gives a task up that can be neither processed nor kept, now or later. It is accepted and counted, so that its
+// event does not come back for ever.
+func (p *Pipeline) drop(j *job, reason string) {
+	p.ledger.Dropped(reason, 1)
+	p.drops.early(j.task.Class.Name, reason)
+	p.failed(j.id)
+	j.event.conclude(nil)
+}
+
+// refuse gives a task back: it was never accepted, and its event is the sender's again.
+func (p *Pipeline) refuse(j *job, err error) {
+	p.ledger.Leave(1)
+	p.refused.Add(1)
+	p.tally.withdraw(j.event.run.rules.decider.Judge(), j, &j.event.run.state)
+	j.event.conclude(err)
+}
+
+// amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
+func (p *Pipeline) amend(j *job, target policy.Target, why policy.Reason) {
+	j.decision.Target, j.decision.Reason, j.decision.Propensity = target, why, 1
+	p.ring.Amend(j.id, j.decision)
+}
+
+// givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
+const givenUpEvery = time.Minute
+
+func (p *Pipeline) sayGivenUp(j *job, err error) {
+	now, last := p.clock.Now(), p.givenUpSaid.Load()
+	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
+		p.log.Debugf("task %s/%d of %s is given up: %v", j.task.EventID, j.task.Chunk, j.task.Device, err)
+		return
+	}
+	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
+		j.task.EventID, j.task.Chunk, j.task.Device, reasonOf(err), givenUpEvery, err)
+}

@@ -1,0 +1,178 @@
+package functions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"app-offload/functions/local"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// store hands tasks to the spool, and returns those that are to be processed locally because it does not take them, and those that were
+// refused, both in order. The spool takes all tasks of a commit or none, so where it refuses it is asked for each by itself: some may fit,
+// or may make room by their class's strategy, and of those too large there may be a single one.
+func (p *Pipeline) store(jobs []*job) (here, back []*job) {
+	err := p.append(jobs)
+	if err == nil {
+		return nil, nil
+	}
+	if len(jobs) == 1 || !errors.Is(err, spool.ErrFull) && !errors.Is(err, spool.ErrTooLarge) {
+		return p.divert(jobs, err)
+	}
+	var blocked map[trackKey]bool
+	for i, j := range jobs {
+		k := j.track()
+		if blocked[k] {
+			p.dispatch(j, behind, errBehind)
+			back = append(back, j)
+			continue
+		}
+		err := p.append(jobs[i : i+1])
+		if err == nil {
+			continue
+		}
+		local, returned := p.divert(jobs[i:i+1], err)
+		here, back = append(here, local...), append(back, returned...)
+		if len(returned) > 0 {
+			if blocked == nil {
+				blocked = map[trackKey]bool{}
+			}
+			blocked[k] = true
+		}
+	}
+	return here, back
+}
+
+// divert dispatches tasks that the spool does not take, and returns those that are to be processed locally and those that were refused.
+func (p *Pipeline) divert(jobs []*job, err error) (here, back []*job) {
+	for _, j := range jobs {
+		ev := p.spoolEvent(j, err)
+		cause := err
+		if ev == unstored || ev == fullLocal {
+			cause = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		switch p.dispatch(j, ev, cause) {
+		case instead:
+			here = append(here, j)
+		case refused:
+			back = append(back, j)
+		}
+	}
+	return here, back
+}
+
+// append stores the jobs' tasks in one commit, or returns why they cannot be.
+func (p *Pipeline) append(jobs []*job) error {
+	records := make([]spool.Record, len(jobs))
+	size := 0
+	for _, j := range jobs {
+		size += j.task.Size() + recordOverhead
+	}
+	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
+	stepped := int64(p.clock.Stepped())
+	for i, j := range jobs {
+		t := *j.task
+		t.Received += stepped // a record is read by others: it has the time of day
+		at := len(buffer)
+		buffer = t.Append(buffer)
+		records[i] = record(j, &t, buffer[at:len(buffer):len(buffer)])
+	}
+	return p.offer(records, func(err error) { p.committed(jobs, err) })
+}
+
+// offer hands records to the spool. then is called by the committer, and must not block it.
+func (p *Pipeline) offer(records []spool.Record, then func(error)) error {
+	p.working.Add(1)
+	err := p.spool.Offer(records, func(err error) {
+		defer p.working.Done()
+		then(err)
+	})
+	if err != nil {
+		p.working.Done()
+	}
+	return err
+}
+
+// recordOverhead is roughly what task.Append adds to the data.
+const recordOverhead = 320
+
+func record(j *job, t *task.Task, payload []byte) spool.Record {
+	class := t.Class
+	r := spool.Record{
+		Lane: class.Priority, Class: class.Name, Score: float32(j.decision.Score), OnFull: class.OnFull,
+		Time: t.Received, Payload: payload, Tag: j.id, Hold: j.state == parking,
+	}
+	if class.TTL > 0 {
+		r.Expires = t.Received + int64(class.TTL)
+	}
+	return r
+}
+
+// committed books what became of a commit. It runs on the committer's goroutine and must not block it. A disk that fails shows only
+// here, after later tasks went their ways: the one case in which a task that changes its path may be passed by others.
+func (p *Pipeline) committed(jobs []*job, err error) {
+	if err == nil {
+		p.ledger.Spooled(len(jobs))
+		for _, j := range jobs {
+			p.dispatch(j, kept, nil)
+		}
+		return
+	}
+	p.afterwards(func() { // there may be no room for local work for hours, and goroutines are not to grow for it
+		here, _ := p.divert(jobs, err)
+		p.tracks.enter(here)
+		p.operate(here)
+	})
+}
+
+// afterwards does what may block and belongs to work under way.
+func (p *Pipeline) afterwards(f func()) {
+	p.working.Add(1)
+	p.later.do(func() {
+		defer p.working.Done()
+		f()
+	})
+}
+
+// resend offers a task to the spool that local work failed on, and lets its track go on then. The worker must not wait for the spool.
+func (p *Pipeline) resend(j *job) {
+	p.afterwards(func() {
+		k := j.track()
+		p.store([]*job{j}) // none of it comes back to the local workers
+		p.leaveTrackOf(k)
+	})
+}
+
+// operate hands jobs to the local workers, and waits for room in their queues.
+func (p *Pipeline) operate(jobs []*job) {
+	if len(jobs) == 0 {
+		return
+	}
+	items := make([]local.Item, len(jobs))
+	for i, j := range jobs {
+		items[i] = local.Item{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}
+	}
+	p.working.Add(len(jobs))
+	p.local.Process(p.ctx, items, func(i int, err error) {
+		defer p.working.Done()
+		defer p.room.nudge()
+		p.dispatch(jobs[i], localEvent(jobs[i], err), err)
+	})
+}
+
+// drain waits until every event that was submitted is concluded, or ctx ends.
+func (p *Pipeline) drain(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		p.working.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d tasks are still in flight: %w", p.ledger.InFlight(), ctx.Err())
+	}
+}
