@@ -16,6 +16,9 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 		n := stored(safe, e.records)
 		if n > 0 {
 			w.class(e.class).receipted(e, now)
+			if within(safe, w.trial) {
+				w.tried(e, now)
+			}
 		}
 		switch n {
 		case 0:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"app-offload/functions/spool"
 )
 
 // A broker that does not take a message closes the connection without a word: for its size, its topic, or because it closes on
@@ -81,16 +83,22 @@ func (w *window) taken(e *entry, message int, now time.Time) {
 		w.ceiling = 0
 	}
 	e.message = message
-	if !e.suspect {
+	w.tried(e, now)
+	if e.suspect {
+		e.suspect, e.refusals = false, 0
+	}
+}
+
+// tried ends the trial if its record is in a batch that the broker took or the consumer stored. What is isolated of its class is tried at once:
+// what hit them may be over as well. The record need not be a suspect any more: a refusal of another class lifts that.
+func (w *window) tried(e *entry, now time.Time) {
+	if w.trial == 0 || !slices.ContainsFunc(e.records, func(r spool.Record) bool { return r.Seq == w.trial }) {
 		return
 	}
-	e.suspect, e.refusals = false, 0
-	if len(e.records) == 1 && e.records[0].Seq == w.trial {
-		w.trial, w.nextTrial = 0, now
-		for _, s := range w.isolated { // what hit them may be over as well
-			if s.class == e.class && s.limit.whose == "" {
-				s.at = now
-			}
+	w.trial, w.nextTrial = 0, now
+	for _, s := range w.isolated {
+		if s.class == e.class && s.limit.whose == "" {
+			s.at = now
 		}
 	}
 }

@@ -153,6 +153,43 @@ func TestNothingIsGivenUpWhereNothingPasses(t *testing.T) {
 	}
 }
 
+// A trial ends when its record passes, also where a refusal of another class has lifted the suspicion meanwhile, and where a receipt comes without an
+// acknowledgement: the next record is tried at once.
+func TestATrialThatPassesMakesRoomForTheNext(t *testing.T) {
+	for name, pass := range map[string]func(w *window, b *closing){
+		"acknowledged": func(w *window, b *closing) {
+			other := load(5, 5)
+			other.Class = "b"
+			w.add(other)
+			e := w.entries[len(w.entries)-1]
+			e.suspect = true
+			w.refuse(e, time.Now())
+			w.refuse(e, time.Now())
+			require.Equal(t, []uint64{1}, b.serve(w))
+		},
+		"receipted": func(w *window, _ *closing) { w.receipt(safe(1, 1), time.Now()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, probing, func(t *testing.T, w *window) {
+				s, b := newSpool(w), &closing{}
+				for seq := range uint64(2) {
+					s.load(load(seq+1, seq+1))
+					w.isolate(w.entries[0], reasonTooLarge, excess{}, time.Now())
+				}
+				time.Sleep(time.Minute)
+				w.tick(time.Now())
+				s.again()
+				require.Equal(t, uint64(1), w.trial)
+				pass(w, b)
+				require.Zero(t, w.trial)
+				time.Sleep(time.Second)
+				w.tick(time.Now())
+				require.Equal(t, uint64(2), w.trial)
+			})
+		})
+	}
+}
+
 // Other classes go on while one is held, and it takes no more of the window than a batch.
 func TestAClassThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
