@@ -1,16 +1,29 @@
-// Package export carries batches to the broker and hears back what is safe.
+// Package export carries batches to the broker and receives the receipts.
 //
 // An Exporter takes batches from the scheduler as long as its window has room, seals them, publishes them with QoS 1 in
-// the order in which it took them, and says Done to the spool when a batch is confirmed: on the consumer's receipt or,
-// where so configured, on the broker's acknowledgement. Whatever is uncertain is published again: nothing is lost, and
+// the order in which it took them, and reports a batch to the spool as done when it is confirmed: by the consumer's receipt or,
+// where so configured, by the broker's acknowledgement. A batch whose fate is uncertain is published again: nothing is lost, and
 // the consumer ignores repetitions by (node, epoch, sequence). After a loss of the connection publishing starts over at
 // the first batch that is not acknowledged, so that order is kept per device and class, except for what a broker
 // acknowledged and then lost.
 //
 // Nothing here blocks the spool or the intake. Memory is bounded by the window; while the link is gone for longer than
 // Config.ReleaseAfter even that is given back, and a broker that is late with its acknowledgements gets nothing more until
-// it shows life. One goroutine owns the window; a handful more come and go with a connection, however much is in flight.
-// All of them have ended when Run returns.
+// it acknowledges again. All goroutines have ended when Run returns.
+//
+// Which file holds which state, and who owns it:
+//
+//	exporter.go   the Exporter and Run, whose goroutine owns the window; it alone calls the methods of window
+//	serve.go      one connection (round): the loop of that goroutine, and the feeder that waits for the scheduler
+//	write.go      the round's writer, which seals and publishes, and the goroutine that awaits acknowledgements
+//	session.go    dialling and subscribing with functions/mqtt; no state
+//	window.go     batches under way; classes.go those of one class; confirm.go acknowledgements, receipts and timeouts
+//	suspects.go   batches that the broker refused, in the window as well; aside.go gives records up
+//	receipts.go   receipts, results and gaps; consumer.go announcements, limits and epochs: opened on the reading goroutine
+//	link.go       the measured link and rates.go its quantiles; a lock of its own
+//	holds.go      why records do not leave; stats.go counters, with a lock of their own
+//
+// The other goroutines hand what they find to the owner of the window as functions (Exporter.events, round.post).
 package export
 
 import (
