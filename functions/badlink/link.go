@@ -45,8 +45,8 @@ type Flow struct {
 	Piece         int           // bytes that arrive at once; 0 is all there are
 	Pause         time.Duration // between two such pieces
 	Stall         bool          // nothing arrives
-	Swallow       int           // MQTT's number of the packets that get lost; 0 is none
-	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 is none
+	Swallow       int           // MQTT's number of the packets that get lost; 0 for no loss
+	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 for never
 	RefuseAbove   int           // bytes, up to which such a packet still passes
 	Limit         int           // bytes after which the connection ends; 0 is never
 	Reset         bool          // the next piece resets the connection

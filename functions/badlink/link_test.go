@@ -240,7 +240,7 @@ func TestLinkSwallowsAndHeals(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	hear := func(want []byte) {
+	receive := func(want []byte) {
 		t.Helper()
 		require.NoError(t, near.SetReadDeadline(time.Now().Add(20*time.Second)))
 		got := make([]byte, len(want))
@@ -249,11 +249,11 @@ func TestLinkSwallowsAndHeals(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 	say(puback)
-	hear(puback)
+	receive(puback)
 	require.NoError(t, l.Harm(Troubles["puback"][0]))
 	say(puback, pong)
-	hear(pong)
+	receive(pong)
 	require.NoError(t, l.Heal())
 	say(puback)
-	hear(puback)
+	receive(puback)
 }

@@ -63,7 +63,7 @@ func (s *Scheduler) chooseClass(source, lane int, now time.Time) *queue {
 	return best
 }
 
-// due tells whether a queue may leave: a backlog always, fresh records when a limit is reached.
+// due reports whether a queue may leave: a backlog always, fresh records when a limit is reached.
 func (s *Scheduler) due(source int, q *queue, now time.Time) bool {
 	if q.count[source] == 0 {
 		return false

@@ -132,7 +132,7 @@ func (s *Scheduler) Drain() {
 	s.wake()
 }
 
-// Hasten makes the fresh records that wait now due at once: for whoever knows that the link has nothing else to do.
+// Hasten makes the fresh records that wait now due at once: for a caller that knows the link to be idle.
 func (s *Scheduler) Hasten() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +159,7 @@ func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
 	}
 }
 
-// sleep waits for something new in the spool, new terms, or the age of what waits; wait < 0 is no age.
+// sleep waits for something new in the spool, new terms, or the age of the waiting records; wait < 0 for no age.
 func (s *Scheduler) sleep(ctx context.Context, wait time.Duration) error {
 	var due <-chan time.Time
 	if wait >= 0 {
@@ -219,7 +219,7 @@ func (s *Scheduler) look(now time.Time) {
 		if s.excluded[s.offers[i].Class] {
 			s.withheld = s.withheld || s.offers[i].Live > 0
 			if q := s.queues[key{s.offers[i].Lane, s.offers[i].Class}]; q != nil {
-				q.count = [sourceCount]int{} // it earns nothing meanwhile, but what waits grows older
+				q.count = [sourceCount]int{} // it earns nothing meanwhile, but its records grow older
 			}
 			continue
 		}

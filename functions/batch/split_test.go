@@ -68,7 +68,7 @@ func TestTheLinkNeverMakesBatchesLargerThanMaxKiB(t *testing.T) {
 	})
 }
 
-// wakes calls Next, lets it fall asleep, changes its terms, and tells how long it then slept.
+// wakes calls Next, lets it fall asleep, changes its terms, and returns how long it then slept.
 func wakes(t *testing.T, sched *Scheduler, change func()) (b *Batch, slept time.Duration, err error) {
 	t.Helper()
 	done := make(chan struct{})

@@ -20,7 +20,7 @@ func Nearest(name string, names []string) string {
 	return best
 }
 
-// DidYouMean is "; did you mean X?" where there is a name near to what somebody wrote, and "" where there is none.
+// DidYouMean is "; did you mean X?" if a name is close to the given one, else "".
 func DidYouMean(name string, names []string) string {
 	if near := Nearest(name, names); near != "" {
 		return "; did you mean " + near + "?"

@@ -91,7 +91,7 @@ func (c *Clock) Moment() Moment {
 const believable = 30 * 24 * time.Hour
 
 // Since is the time between an earlier moment and this one, as far as it is certain. Within a boot that is the time since the boot.
-// Across boots only the wall clock tells, and it counts where it was synchronised at both moments and claims no more than 30 days;
+// Across boots there is only the wall clock, and it counts where it was synchronised at both moments and claims no more than 30 days;
 // else the time in between is unknown and counts as 0, so that nothing grows older by a step. The result is never below 0.
 func (m Moment) Since(then Moment) time.Duration {
 	if m.Boot != "" && m.Boot == then.Boot {

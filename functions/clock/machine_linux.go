@@ -28,7 +28,7 @@ func (m *machine) Booted() time.Duration {
 
 var started = struct{ booted, asleep time.Duration }{booted: read(unix.CLOCK_BOOTTIME), asleep: asleep()}
 
-// asleep is how long the machine was suspended since its start. The two clocks that tell it cannot be read at once, so they are read
+// asleep is how long the machine was suspended since its start. Its two clocks cannot be read at once, so they are read
 // again where this goroutine was held up in between.
 func asleep() (d time.Duration) {
 	for range 8 {

@@ -145,7 +145,7 @@ var anyLoad = rapid.OneOf(rapid.Float64Range(0, 100), rapid.Just(10.0))
 func TestGovernorAdvisesWhereItMayNotWrite(t *testing.T) {
 	s := newScaled(t)
 	s.remove(policies + "1/scaling_max_freq")
-	s.put(policies+"1/scaling_max_freq/x", "") // nobody can write to a folder, not even root
+	s.put(policies+"1/scaling_max_freq/x", "") // not even root can write to a folder
 	s.load = 5
 	s.pass(60)
 	require.Len(t, s.said, 1, "said once")

@@ -36,7 +36,7 @@ type Sampler struct {
 	queue  atomic.Pointer[queueFunc]
 	failed atomic.Uint64
 
-	mu sync.Mutex // held by whoever makes the next state; never by readers
+	mu sync.Mutex // held while the next state is made; never by readers
 
 	// Run's alone:
 	taken   int // samples so far
@@ -81,7 +81,7 @@ func (s *Sampler) Run(ctx context.Context) {
 func (s *Sampler) State() *State { return s.latest.Load() }
 
 // Read copies the latest state to dst and asks for the queue as it is at this very moment. One burst of tasks can fill
-// the queue long before the next sample, so whoever decides should use this once per burst, and may add to dst's queue
+// the queue long before the next sample, so a decider should use this once per burst, and may add to dst's queue
 // what he himself decided to keep.
 func (s *Sampler) Read(dst *State) {
 	*dst = *s.latest.Load()
@@ -96,7 +96,7 @@ func (s *Sampler) SetLink(l Link) {
 	s.change(func(next *State) { next.Link = l })
 }
 
-// SetQueue says whom to ask for the work that waits locally, nil for nobody. The function must be fast, safe for
+// SetQueue sets the source of the size of the local queue, nil for no source. The function must be fast, safe for
 // concurrent use and must not call the Sampler.
 func (s *Sampler) SetQueue(queue func() (tasks int, cycles float64)) {
 	f := queueFunc(queue)
@@ -122,7 +122,7 @@ func (s *Sampler) fillQueue(dst *State) {
 	dst.QueueTasks, dst.QueueCycles = 0, 0
 }
 
-// Absent names what this node does not tell, in words for an operator; nil where nothing is missing.
+// Absent names the figures that this node does not provide, in words for an operator; nil where nothing is missing.
 func (s *Sampler) Absent() []string {
 	now := s.State()
 	var absent []string

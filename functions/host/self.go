@@ -11,7 +11,7 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// ResidentBytes is the memory of this process that is in RAM, 0 where the system does not tell.
+// ResidentBytes is the memory of this process that is in RAM, 0 where the system does not report it.
 func ResidentBytes() int64 {
 	self, err := process.NewProcess(int32(os.Getpid())) // a process number
 	if err != nil {
@@ -28,7 +28,7 @@ func ResidentBytes() int64 {
 var limitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
 
 // MemoryLimit is the memory that this process can use, in bytes: that of the machine, of its container, or GOMEMLIMIT, whichever is least.
-// It is 0 where nothing tells.
+// It is 0 where the system does not report it.
 func MemoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if m, err := mem.VirtualMemory(); err == nil && m.Total < math.MaxInt64 {

@@ -32,7 +32,7 @@ func (s *State) CoreWatts() float64 {
 type Link struct {
 	Up            bool    `json:"up"`
 	Goodput       float64 `json:"goodput"`       // acknowledged bytes/s, EWMA; 0 before the first measurement
-	AtLeast       bool    `json:"atLeast"`       // the link carries that much or more: all messages so far were too small to tell how much
+	AtLeast       bool    `json:"atLeast"`       // the link carries that much or more: all messages so far were too small to measure how much
 	Goodput10     float64 `json:"goodput10"`     // a tenth of the link's latest busy minute was slower, bytes/s; 0 before the first measurement
 	Goodput50     float64 `json:"goodput50"`     // half of it was slower
 	RTT           float64 `json:"rtt"`           // seconds from publish to PUBACK of a small message, EWMA; 0 before the first measurement
@@ -40,7 +40,7 @@ type Link struct {
 	BacklogTasks  int64   `json:"backlogTasks"`  // tasks in the spool that stand before the next one: without those that wait undecided
 	BacklogBytes  int64   `json:"backlogBytes"`  // their bytes
 	BacklogShare  float64 `json:"backlogShare"`  // of the spool's quota, 0–1
-	InflightBytes int64   `json:"inflightBytes"` // published, not yet acknowledged; in a decision's state less what has left in the meantime, as goodput tells
+	InflightBytes int64   `json:"inflightBytes"` // published, not yet acknowledged; in a decision's state less the bytes that have presumably left since, by the goodput
 	Growth        float64 `json:"growth"`        // message bytes for each byte of records; 0 before the first measurement
 }
 

@@ -109,7 +109,7 @@ func (s *sensors) battery() (onBattery bool, charge float64) {
 	return !online && (discharging || mains), total / float64(n)
 }
 
-// charge is the battery's level in percent; drivers tell it as such, as energy, or as electric charge.
+// charge is the battery's level in percent; drivers report it as such, as energy, or as electric charge.
 func (s supply) charge() (float64, bool) {
 	if c, ok := number(filepath.Join(s.dir, "capacity")); ok {
 		return min(max(c, 0), 100), true

@@ -108,7 +108,7 @@ func (d *deadband) wake(now int64, out *outlet) {
 
 func (d *deadband) end(string, *outlet) {}
 
-// apart is the distance of two times. Whoever measures with it survives a clock that is set back.
+// apart is the distance of two times. It holds also when a clock is set back.
 func apart(a, b int64) int64 {
 	if a < b {
 		return b - a

@@ -62,7 +62,7 @@ func (r *recorder) all() []Result {
 	return append([]Result(nil), r.results...)
 }
 
-// value is the text of one reading of a result, "" where there is none.
+// value is the text of one reading of a result, "" without one.
 func value(r Result, name string) string {
 	for _, reading := range r.Event.Readings {
 		if reading.ResourceName == name {
@@ -129,7 +129,7 @@ func feed(p *Processor, tasks ...*task.Task) []error {
 	return errs
 }
 
-// still is a worker that nobody runs: the test calls it.
+// still is a worker without a goroutine: the test calls it.
 func still(t require.TestingT, classes Classes, pub Publisher) *worker {
 	cfg := DefaultConfig()
 	cfg.Workers = 1

@@ -89,7 +89,7 @@ func (t *table) remove(e *entry) {
 	t.order.Remove(e.place)
 }
 
-// oldest is the entry that was silent longest, nil where there is none.
+// oldest is the entry that was silent longest, nil without entries.
 func (t *table) oldest() *entry {
 	if back := t.order.Back(); back != nil {
 		return back.Value.(*entry)

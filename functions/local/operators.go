@@ -45,7 +45,7 @@ func (o *Operator) all() []Param { return append(append([]Param(nil), o.Params..
 type stage interface {
 	// feed takes the values of one reading. It keeps nothing of in.
 	feed(in *sample, out *outlet)
-	// due is the next time (see Processor.now) at which wake must be called even if no reading comes; 0 is none.
+	// due is the next time (see Processor.now) at which wake must be called even if no reading comes; 0 for never.
 	due() int64
 	wake(now int64, out *outlet)
 	// end gives out what is still held, since the state is about to be forgotten.

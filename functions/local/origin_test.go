@@ -100,7 +100,7 @@ func TestATimeThatIsNoneIsReplaced(t *testing.T) {
 func TestWhatIsSaidOfDevicesIsBounded(t *testing.T) {
 	var n notices
 	var said []string
-	n.say("before", "nobody listens")
+	n.say("before", "without a subscriber")
 	n.to = func(text string) { said = append(said, text) }
 	for i := range 3 * maxSaid {
 		for range 2 {

@@ -67,7 +67,7 @@ func (o *outlet) fall(from, to number) {
 		o.e.device, o.e.resource, from.value, to.value)
 }
 
-// pass hands values to the next stage, or publishes them when there is none. in says what they are, and has their ranks.
+// pass hands values to the next stage, or publishes them after the last one. in says what they are, and has their ranks.
 func (o *outlet) pass(in *sample, values []float64) {
 	next := *in
 	next.values = values
@@ -171,7 +171,7 @@ func (d *draft) number(suffix string, v number, units string) {
 // decimal writes a number in the fewest digits that read back as the same.
 func decimal(v float64) string {
 	if v == 0 {
-		v = 0 // a negative zero has a sign that nobody wants to see
+		v = 0 // a negative zero has a sign that readers would see
 	}
 	format := byte('f')
 	if m := math.Abs(v); m != 0 && (m < 1e-6 || m >= 1e21) {

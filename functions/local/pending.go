@@ -48,7 +48,7 @@ func (w *worker) hold(r Result) {
 	}
 }
 
-// retry publishes what waits until one fails again.
+// retry publishes pending results until one fails again.
 func (w *worker) retry(now int64) {
 	q := &w.pending
 	sent := 0

@@ -8,7 +8,7 @@
 // Operators lists them with their parameters, CheckOperators finds what is wrong with such a line. All work on single
 // values, on arrays and their chunks (each element is a value), on bools as 0 and 1, and on binaries by their size in
 // bytes. Each reading is under the operators of its own resource's class, also where it travels in an event that as a whole belongs to
-// another. What no operator can read, such as a string or a number that is none, is left out and counted: ReadsAll tells beforehand whether a
+// another. Values that no operator can read, such as a string or NaN, are left out and counted: ReadsAll reports beforehand whether a
 // task holds anything of the kind.
 //
 // What it promises:

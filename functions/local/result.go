@@ -29,7 +29,7 @@ type Publisher interface{ Publish(Result) error }
 // events/device/<service>/<profile>/<device>/<source>.
 //
 // core-data 3.1 subscribes to events/device/# and to nothing else, and refuses an event whose last three levels are
-// not those of its topic. So a service that subscribes to events/device/# as well hears its own results: OwnTopic
+// not those of its topic. So a service that subscribes to events/device/# as well receives its own results: OwnTopic
 // recognises them. A name that would break a topic is escaped; core-data unescapes.
 func (r Result) Topic(service string) string {
 	return common.BuildTopic(common.EventsPublishTopic, "device",

@@ -66,7 +66,7 @@ func (n *known) sweep(before int64, p *Processor) {
 // idle is how long a place is kept for a resource without state, and how often such places are looked for.
 const idle = int64(10 * time.Minute)
 
-// sweep gives back the places that nobody uses, at most once in a while, and reports whether it did look.
+// sweep gives back unused places, at most once in a while, and reports whether it did look.
 func (p *Processor) sweep(now int64) bool {
 	last := p.swept.Load()
 	if now-last < idle || !p.swept.CompareAndSwap(last, now) {

@@ -89,7 +89,7 @@ func (w *worker) rebuild(e *entry) {
 	}
 }
 
-// finish publishes the windows that are still open, and tries a last time what waits for the bus.
+// finish publishes the windows that are still open, and tries a last time to publish the pending results.
 func (w *worker) finish() {
 	for e := w.table.oldest(); e != nil; e = w.table.oldest() {
 		if !w.p.aborted() {

@@ -36,7 +36,7 @@ type Decision struct {
 	// Score is in [0,1], and at or above Threshold it means cloud. Only the preset "article" of policy weighted, which is
 	// to the letter, falls below 0 for data over 1,024 KB.
 	Score      float64 `json:"score"`
-	Threshold  float64 `json:"threshold"`  // what the score was held against; of GuardBacklog the limit; 0 where there is none
+	Threshold  float64 `json:"threshold"`  // what the score was held against; of GuardBacklog the limit; 0 without one
 	Terms      Terms   `json:"terms"`      // of which the score is made, in policy weighted
 	Propensity float64 `json:"propensity"` // probability with which the policy chose this target, in (0,1]
 	Reason     Reason  `json:"reason"`

@@ -28,8 +28,8 @@ type Entry struct {
 
 	Size       int           `json:"size"` // bytes
 	Complexity float64       `json:"complexity"`
-	Deadline   time.Duration `json:"deadline"` // ns from reception, 0 is none
-	Waited     time.Duration `json:"waited"`   // ns from reception to the decision, as far as the state's clock tells
+	Deadline   time.Duration `json:"deadline"` // ns from reception, 0 for no deadline
+	Waited     time.Duration `json:"waited"`   // ns from reception to the decision, at the resolution of the state's clock
 
 	Decision Decision       `json:"decision"`
 	Policy   string         `json:"policy"`

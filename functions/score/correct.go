@@ -133,7 +133,7 @@ func (c *corrections) own(class *task.Class) *correction {
 	return made
 }
 
-// edge and way are what a prediction depends on besides the task and what waits before it.
+// edge and way are what a prediction depends on besides the task and the backlog before it.
 type (
 	edge struct{ rate float64 }                 // Mcycle/s
 	way  struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
@@ -191,7 +191,7 @@ func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, s
 }
 
 // ObserveTrip is ObserveCloud for a task whose outcome came so many seconds after the decision: what the link had to carry
-// before it, as the state of the decision tells, is taken off. Where most of the time was such waiting nothing can be told.
+// before it, as in the state of the decision, is taken off. Where most of the time was such waiting nothing can be told.
 func (m *Model) ObserveTrip(class *task.Class, bytes int, complexity float64, s *host.State, seconds float64) {
 	if !s.Link.Up {
 		return // it waited for the link itself

@@ -10,7 +10,7 @@ import (
 // a part that each task takes whatever its size, and a part in proportion. It is least squares with forgetting over relative
 // errors, so that small tasks count as much as large ones. Reading takes no lock.
 //
-// A smoothed ratio, which it replaces, cannot tell the two parts apart: see TestRegressionPredictsBetterThanARatio.
+// A smoothed ratio, which it replaces, cannot separate the two parts: see TestRegressionPredictsBetterThanARatio.
 type regression struct {
 	latest atomic.Pointer[line] // as published
 	mu     sync.Mutex           // guards newest
@@ -29,7 +29,7 @@ type line struct {
 
 const (
 	floorCycles = 0.03 // Mcycles, 10 µs of the default node: below it errors are absolute rather than relative
-	lineRidge   = 2e-3 // outcomes' worth of faith in the configuration, which holds in directions that no task tells of
+	lineRidge   = 2e-3 // outcomes' worth of faith in the configuration, which holds in directions that no task covers
 )
 
 // fresh is what the configuration says: no base, slope 1. It counts as one measurement.

@@ -109,10 +109,22 @@ func TestALineThatNoMeasurementsMakeIsRefused(t *testing.T) {
 	}
 	require.NoError(t, restore(good))
 	for _, edit := range [][2]string{
-		{`"base":1`, `"base":-1`}, {`"slope":2`, `"slope":-2`}, {`[4,`, `[-4,`}, {`,3]`, `,-3]`}, {`[4,1,3]`, `[-4,1,-3]`},
-		{`,1,3]`, `,4,3]`}, {`,1,3]`, `,-4,3]`}, {`"mean":5`, `"mean":-5`}, {`"count":6`, `"count":0`},
-		{`"base":1`, `"base":2e12`}, {`"slope":2`, `"slope":2e12`}, {`[4,`, `[4e12,`}, {`,3]`, `,3e12]`},
-		{`"b":[1,`, `"b":[-2e12,`}, {`,2]`, `,2e12]`}, {`"mean":5`, `"mean":5e12`},
+		{`"base":1`, `"base":-1`},
+		{`"slope":2`, `"slope":-2`},
+		{`[4,`, `[-4,`},
+		{`,3]`, `,-3]`},
+		{`[4,1,3]`, `[-4,1,-3]`},
+		{`,1,3]`, `,4,3]`},
+		{`,1,3]`, `,-4,3]`},
+		{`"mean":5`, `"mean":-5`},
+		{`"count":6`, `"count":0`},
+		{`"base":1`, `"base":2e12`},
+		{`"slope":2`, `"slope":2e12`},
+		{`[4,`, `[4e12,`},
+		{`,3]`, `,3e12]`},
+		{`"b":[1,`, `"b":[-2e12,`},
+		{`,2]`, `,2e12]`},
+		{`"mean":5`, `"mean":5e12`},
 	} {
 		bad := strings.Replace(good, edit[0], edit[1], 1)
 		require.NotEqual(t, good, bad)

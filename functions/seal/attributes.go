@@ -112,7 +112,7 @@ func isName(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
-// IsText reports whether s can stand in a message as the name of a node, class, key or consumer. Whoever takes in such a name asks here,
+// IsText reports whether s can stand in a message as the name of a node, class, key or consumer. Callers check such names here,
 // so that nothing is accepted that cannot be sealed later.
 func IsText(s string) bool { return isText(s) }
 

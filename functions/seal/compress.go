@@ -38,7 +38,7 @@ func newCompressor(name string, fold bool, level int) (*compressor, error) {
 	var err error
 	switch name {
 	case CompressionZstd:
-		// No checksum: the cipher's tag, or TCP's where there is none, is the better one.
+		// No checksum: the cipher's tag, or else TCP's, is the better one.
 		c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithWindowSize(windowSize),
 			zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true), // or base64 would stay as it is
 			zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))

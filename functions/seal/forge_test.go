@@ -54,7 +54,7 @@ func refuseFlips(t *testing.T, msg []byte, open func([]byte) error) {
 	for i := range msg {
 		masks := []byte{1, 2, 4, 8, 16, 32, 64, 128, byte(1 + r.IntN(255))}
 		if raceEnabled {
-			masks = masks[5:] // the bits that tell upper from lower case are among them
+			masks = masks[5:] // the bits that distinguish upper from lower case are among them
 		}
 		for _, mask := range masks {
 			msg[i] ^= mask

@@ -116,7 +116,7 @@ func statementCodecs(f *testing.F) (*Opener, *Sealer) {
 	return o, s
 }
 
-// Columns that nobody folded give bytes or an error, within the limit.
+// Random columns give bytes or an error, within the limit.
 func FuzzUnfold(f *testing.F) {
 	for _, v := range []string{"protobuf-none-fold-zstd.pb", "protobuf-none-fold-gzip.pb"} {
 		b, err := os.ReadFile(filepath.Join("testdata", "golden", v))

@@ -23,7 +23,7 @@ func NewOpener(keys Keys, limits Limits) *Opener {
 	return &Opener{keys: keys, limits: limits, unpacker: unpacker{limit: int64(limits.MaxDataMiB) << 20}}
 }
 
-// Open verifies and reads a batch of either form. Its tasks are still to be decoded, one by one. The error tells what to do with the message: an UnknownKeyError may
+// Open verifies and reads a batch of either form. Its tasks are still to be decoded, one by one. The error says how to handle the message: an UnknownKeyError may
 // pass, ErrForged (errors.Is), a TooLargeError and a MalformedError will not.
 func (o *Opener) Open(msg []byte) (*Batch, error) {
 	e, data, err := o.open(msg, typeBatch, o.limits.MaxMessageKiB<<10, int64(o.limits.MaxDataMiB)<<20)

@@ -114,7 +114,7 @@ func (w *jsonWriter) float() error {
 	return nil
 }
 
-// isFloat tells the text of a float from that of a whole number.
+// isFloat reports whether a text is a float and not a whole number.
 func isFloat(number string) bool { return strings.ContainsAny(number, ".eE") }
 
 // head takes the argument of a head of definite length.

@@ -176,7 +176,7 @@ func TestOpenReversesSeal(t *testing.T) {
 	}
 }
 
-// A record that nobody can decode is refused in the readable form, by its sequence, and carried along in the compact one.
+// An undecodable record is refused in the readable form, by its sequence, and carried along in the compact one.
 func TestSealRefusesWhatCannotBeRead(t *testing.T) {
 	good := goldenBatch()
 	for name, change := range map[string]func(*Batch){

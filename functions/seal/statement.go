@@ -133,7 +133,7 @@ type statement struct {
 	created               time.Time
 }
 
-// check refuses what no reader could tell apart from others.
+// check refuses names that readers could not distinguish from others.
 func (st statement) check() error {
 	if isText(st.id) && isText(st.node) && isTime(st.created) {
 		return nil
@@ -161,7 +161,7 @@ func (s *Sealer) state(dst []byte, st statement, body any) ([]byte, error) {
 // OpenReceipt verifies and reads a receipt. The caller compares node, epoch and session with its own before it acts.
 func (o *Opener) OpenReceipt(msg []byte) (*Receipt, error) {
 	var body receiptBody
-	e, created, err := o.hear(msg, typeReceipt, sourceCloud, &body, &body.Node)
+	e, created, err := o.receive(msg, typeReceipt, sourceCloud, &body, &body.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (o *Opener) OpenReceipt(msg []byte) (*Receipt, error) {
 // OpenAnnouncement verifies and reads a consumer's announcement.
 func (o *Opener) OpenAnnouncement(msg []byte) (*Announcement, error) {
 	var body announcementBody
-	e, created, err := o.hear(msg, typeAnnouncement, sourceConsumer, &body, &body.Consumer)
+	e, created, err := o.receive(msg, typeAnnouncement, sourceConsumer, &body, &body.Consumer)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
 // OpenGone verifies and reads a node's statement of what will never come.
 func (o *Opener) OpenGone(msg []byte) (*Gone, error) {
 	var body goneBody
-	e, created, err := o.hear(msg, typeGone, sourceNode, &body, &body.Node)
+	e, created, err := o.receive(msg, typeGone, sourceNode, &body, &body.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (o *Opener) OpenGone(msg []byte) (*Gone, error) {
 // OpenResult verifies and reads a result.
 func (o *Opener) OpenResult(msg []byte) (*Result, error) {
 	var b resultBody
-	e, created, err := o.hear(msg, typeResult, sourceCloud, &b, &b.Node)
+	e, created, err := o.receive(msg, typeResult, sourceCloud, &b, &b.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -263,8 +263,8 @@ func (o *Opener) OpenResult(msg []byte) (*Result, error) {
 	}, nil
 }
 
-// hear opens a small message into body and holds the node it names against the attributes.
-func (o *Opener) hear(msg []byte, typ, root string, body any, node *string) (*envelope, time.Time, error) {
+// receive opens a small message into body and holds the node it names against the attributes.
+func (o *Opener) receive(msg []byte, typ, root string, body any, node *string) (*envelope, time.Time, error) {
 	limit := min(o.limits.MaxStatementKiB, o.limits.MaxMessageKiB)
 	if typ == typeResult { // it carries a payload
 		limit = o.limits.MaxMessageKiB

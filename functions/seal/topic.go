@@ -12,8 +12,8 @@ func BatchTopic(node, class string) string { return TopicRoot + node + "/batch/"
 // GoneTopic is where a node says which records will never come.
 func GoneTopic(node string) string { return TopicRoot + node + "/gone" }
 
-// ReceiptTopic is where a node hears what is safe in the cloud.
+// ReceiptTopic is where a node receives receipts.
 func ReceiptTopic(node string) string { return TopicRoot + node + "/receipt" }
 
-// ResultTopic is where a node hears what became of its tasks.
+// ResultTopic is where a node receives the results of its tasks.
 func ResultTopic(node string) string { return TopicRoot + node + "/result" }

@@ -2,7 +2,7 @@
 //
 // Every message is a CloudEvent 1.0 in structured mode, in one of two forms: json, which people and any tool can read, and
 // protobuf, which is small: records, compressed, then encrypted. All context attributes are authenticated together
-// with the payload wherever a key is in use, so that nobody on the way can move a batch to another node, epoch or place
+// with the payload wherever a key is in use, so that no attacker on the path can move a batch to another node, epoch or place
 // in the sequence. FORMAT.md is the reference for readers in other languages, with golden files in testdata/golden and
 // a reader in Python.
 //

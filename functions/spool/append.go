@@ -11,7 +11,7 @@ import (
 // committer's goroutine and in the order of the calls, so it must not block: with nil when the records are stored as
 // safely as Config.Sync says, with ErrFull when there is no room even after the strategy for a full spool was applied, or with what
 // the disk said. A sequence is valid only once done was called with nil. The records and their payloads must stay as they are until
-// then, the payloads for good.
+// then, the payloads permanently.
 //
 // After any error but ErrFull and ErrTooLarge it is unknown whether records are on disk: a restart may bring them back.
 // On a closed spool done is called by Append itself.
@@ -27,7 +27,7 @@ func (s *Spool) Append(recs []Record, done func(err error)) {
 	s.mu.Unlock()
 }
 
-// Offer is Append for a caller that goes another way at once where records find no room: what Append would tell done without asking
+// Offer is Append for a caller that goes another way at once where records find no room: the result of Append without a second call
 // the disk, such as ErrFull, ErrTooLarge and ErrClosed, Offer returns, and done is then never called.
 func (s *Spool) Offer(recs []Record, done func(err error)) error {
 	a := &appending{recs: recs, done: done}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A group commit takes what waits, up to these bounds; the next one takes the rest.
+// A group commit takes the waiting records, up to these bounds; the next one takes the rest.
 const (
 	groupBytes   = 4 << 20
 	groupRecords = 4096
@@ -78,7 +78,7 @@ func (s *Spool) pace() {
 	s.began = time.Now()
 }
 
-// enough says whether what waits fills a commit, or keeps others from being appended. The lock is held.
+// enough reports whether the waiting records fill a commit, or keeps others from being appended. The lock is held.
 func (s *Spool) enough() bool {
 	return s.records >= groupRecords || len(s.waiting) >= groupRecords || s.pending >= min(groupBytes, s.limits.pending)
 }
@@ -201,7 +201,7 @@ func (c *commit) fit(w *writer, r *Record) error {
 }
 
 // keyIsCurrent makes rotation take effect with the next record. Where there is no current key, nothing more is written with the old one:
-// it is gone from the secret, and after a restart nobody could read what it encrypted.
+// it is gone from the secret, and after a restart its records would be unreadable.
 func (c *commit) keyIsCurrent(g *segment) bool {
 	if !c.limits.Encrypt {
 		return !g.encrypted()

@@ -92,7 +92,7 @@ func TestEncryptionNeedsKeys(t *testing.T) {
 	balanced(t, s)
 }
 
-// Whoever alters a record and mends the checksums is found out by the cipher.
+// The cipher detects an altered record with mended checksums.
 func TestForgedRecordIsSetAside(t *testing.T) {
 	dir, keys := t.TempDir(), new(testKeys).set("a", "a")
 	s, err := Open(dir, encrypted(), WithKeys(keys))

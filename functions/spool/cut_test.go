@@ -309,7 +309,7 @@ func (m *cutModel) verify() error {
 
 func (m *cutModel) explain(r Record) error {
 	if m.buried[r.Seq] {
-		return fmt.Errorf("record %d was ended for good and is back", r.Seq)
+		return fmt.Errorf("record %d was ended and is back", r.Seq)
 	}
 	for _, from := range []map[uint64]Record{m.known, m.flying, m.ended} {
 		if want, ok := from[r.Seq]; ok && want.Lane == r.Lane && want.Class == r.Class && want.Score == r.Score &&

@@ -18,7 +18,7 @@ type fateRange struct {
 	why    string
 }
 
-// add tells the fate of lo … hi. Where a part was told before the new word counts.
+// add records the fate of lo … hi. The latest call wins where ranges overlap.
 func (f *fates) add(lo, hi uint64, why string) {
 	i := f.at(lo)
 	if i < len(f.ranges) && f.ranges[i].lo <= lo && f.ranges[i].hi >= hi && f.ranges[i].why == why {

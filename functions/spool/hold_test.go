@@ -12,7 +12,7 @@ func held(r Record) Record {
 	return r
 }
 
-// What is appended with Hold is nobody's to take until it is released; then it is as fresh as it was.
+// A record appended with Hold cannot be taken until it is released; then it is as fresh as it was.
 func TestHeldFromTheCommitOn(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 1<<20))
 	tagged := held(rec(1, "c", 1000, 1))
@@ -40,7 +40,7 @@ func TestHeldFromTheCommitOn(t *testing.T) {
 	require.Zero(t, balanced(t, s).Held)
 }
 
-// Whoever held a record is gone after a crash: it is backlog like all else. What was done here before a checkpoint does not come back.
+// The holder of a record is gone after a crash: it is backlog like all else. What was done here before a checkpoint does not come back.
 func TestHeldIsBacklogAfterACrash(t *testing.T) {
 	dir, crashed := t.TempDir()+"/a", t.TempDir()+"/b"
 	s := open(t, dir, DefaultConfig(), small(16<<20, 1<<20, 1<<20))

@@ -9,7 +9,7 @@ import (
 // sweepEvery is how often expired records are looked for, missing keys asked for, and a squeezed limit relaxed.
 const sweepEvery = time.Second
 
-// keeper does what nobody waits for: states, index files, expiry, syncs of the policy interval, burials.
+// keeper does the background work: states, index files, expiry, syncs of the policy interval, burials.
 func (s *Spool) keeper(fresh bool) {
 	defer s.group.Done()
 	if fresh {
@@ -87,7 +87,7 @@ func (s *Spool) writeState() error { return s.writeStateOf(s.epoch) }
 
 // writeStateOf is writeState under an epoch. Only with the house held does it change.
 func (s *Spool) writeStateOf(epoch string) error {
-	_ = s.unburden() // the keeper tries it too, and tells of it
+	_ = s.unburden() // the keeper tries it too, and reports the error
 	s.mu.Lock()
 	st := s.snapshot()
 	st.epoch = epoch
@@ -156,9 +156,9 @@ func (s *Spool) writeIndexes() error {
 	return errors.Join(errs...)
 }
 
-// writeIndex replaces the index by way of a temporary file. It is not synced: its checksum tells what a power cut made of it.
+// writeIndex replaces the index by way of a temporary file. It is not synced: its checksum reveals damage by a power cut.
 func (s *Spool) writeIndex(g *segment) error {
-	s.house.Lock() // nobody rewrites or removes the segment meanwhile
+	s.house.Lock() // keeps others from rewriting or removing the segment
 	defer s.house.Unlock()
 	s.mu.Lock()
 	if g.held == 0 {
@@ -234,7 +234,7 @@ func (s *Spool) sweep() error {
 	}
 	s.mu.Unlock()
 	var errs []error
-	for _, g := range all { // one at a time, so that nobody waits for long when a whole backlog expires
+	for _, g := range all { // one at a time, so that no caller waits long while a whole backlog expires
 		s.mu.Lock()
 		s.expire(g, now)
 		waiting := g.locked && g.held > 0

@@ -50,7 +50,7 @@ func (g *segment) pageOut() {
 	g.entries = nil
 }
 
-// pageIdle pages out what nobody wanted since the last time. It takes the house, as a rewrite relies on its entries staying.
+// pageIdle pages out entries that no caller has used since the last time. It takes the house, as a rewrite relies on its entries staying.
 func (s *Spool) pageIdle() {
 	s.house.Lock()
 	defer s.house.Unlock()
@@ -102,7 +102,7 @@ func (s *Spool) fetch(g *segment) bool {
 	return true
 }
 
-// readable ends the problem of a disk that could not be read: the keeper tells so when it is woken and has nothing to tell.
+// readable ends the problem of a disk that could not be read: the keeper reports its end when it wakes without a new one.
 func (s *Spool) readable() {
 	if s.unread != nil {
 		s.unread = nil
@@ -192,7 +192,7 @@ func (s *Spool) discover(g *segment, damages []damage) {
 	}
 }
 
-// afterFetch does what fetch could not do under the lock: it tells of damage, and retires segments in which nothing is left.
+// afterFetch does what fetch could not do under the lock: it reports damage, and retires segments in which nothing is left.
 func (s *Spool) afterFetch() error {
 	s.mu.Lock()
 	found, unread := s.found, s.unread

@@ -185,7 +185,7 @@ func TestDamageFoundWithoutIndexCostsOneRecord(t *testing.T) {
 	st := balanced(t, s)
 	require.EqualValues(t, 1, st.Dropped[ReasonQuarantined])
 	require.Equal(t, ReasonQuarantined, s.Fate(11))
-	told := func() bool { return len(s.Damages()) > 0 } // the keeper tells, when it gets to it
+	told := func() bool { return len(s.Damages()) > 0 } // the keeper reports it later
 	require.Eventually(t, told, 30*time.Second, time.Millisecond)
 	require.Len(t, s.Damages(), 1)
 	require.EqualValues(t, 11, s.Damages()[0].Seq)

@@ -30,7 +30,7 @@ func TestTheStateIsAlwaysAheadOfTheSequencesGiven(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A record that was parked and then released counts for the link like any other: nobody takes it, so the ring rests.
+// A record that was parked and then released counts for the link like any other: no exporter takes it, so the ring rests.
 func TestAReleasedRecordIsHeldNoLonger(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig())
 	require.NoError(t, put(s, held(rec(1, "c", 10, 1))))

@@ -36,13 +36,13 @@ func (s *Spool) lose(p *pick, b []byte, reason string) {
 	s.setAside(d, b)
 }
 
-// setAside keeps damaged bytes, as far as the bound for them allows, and tells of them.
+// setAside keeps damaged bytes, as far as the bound for them allows, and reports them.
 func (s *Spool) setAside(d Damage, b []byte) {
 	d.Kept = s.keep(d, b)
 	s.note(d)
 }
 
-// note remembers a damage and tells of it.
+// note remembers a damage and reports it.
 func (s *Spool) note(d Damage) {
 	d.Found = time.Now()
 	s.quarantined.Add(1)
@@ -51,7 +51,7 @@ func (s *Spool) note(d Damage) {
 		s.damages = append(s.damages[:0], s.damages[1:]...)
 	}
 	s.damages = append(s.damages, d)
-	fresh := s.tell(d.Found)
+	fresh := s.alone(d.Found)
 	s.mu.Unlock()
 	if s.opts.problem == nil || !fresh {
 		return
@@ -65,8 +65,8 @@ const (
 	tellEvery = time.Minute
 )
 
-// tell says whether a damage is to be told by itself. The lock is held.
-func (s *Spool) tell(now time.Time) bool {
+// alone reports whether a damage gets a report of its own. The lock is held.
+func (s *Spool) alone(now time.Time) bool {
 	if now.Sub(s.tellSince) >= tellEvery {
 		s.tellSince, s.told = now, 0
 	}
@@ -77,7 +77,7 @@ func (s *Spool) tell(now time.Time) bool {
 	return s.told <= tellMost
 }
 
-// tellRest tells how many were not told.
+// tellRest reports the number of damages without a report of their own.
 func (s *Spool) tellRest(now time.Time) {
 	s.mu.Lock()
 	n := s.untold

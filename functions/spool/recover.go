@@ -18,7 +18,7 @@ import (
 // afterLoss is the leap of the sequence when the state was lost: far enough that none is given a second time.
 const afterLoss = 1 << 40
 
-// Open opens the spool in dir, and makes one where there is none. What a crash left is put in order: torn ends are cut
+// Open opens the spool in dir, and creates it if it is missing. What a crash left is put in order: torn ends are cut
 // off, damage is set aside, counts are made whole. All records held are Backlog then.
 func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 	if err := cfg.Validate(); err != nil {

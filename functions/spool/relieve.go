@@ -130,7 +130,7 @@ func (s *Spool) rewrite(g *segment) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("rewriting segment %s: %w", g.name(), err), f.Close(), ignoreMissing(s.fs.Remove(temp)))
 	}
-	// The next state tells the new end, which must not be applied to the old file.
+	// The next state holds the new end, which must not be applied to the old file.
 	if err := s.syncDir(syncSwap, s.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}

@@ -14,7 +14,7 @@ type ring struct {
 	recs       map[uint64]ringRecord
 	order      []uint64 // sequences as they came; some are gone already
 	head       int
-	held       int       // records that nobody can take before they are released: their owner has them wait
+	held       int       // records that cannot be taken before their owner releases them
 	taken      time.Time // when something was last taken from it, or nothing was there to be taken
 	flows      bool      // the link works, whether or not somebody takes anything
 	ceased     time.Time // when it last ceased to
@@ -22,7 +22,7 @@ type ring struct {
 	grown      int       // the most records that recs has held since it was made
 }
 
-// A ring from which nobody takes anything, because the link is gone, keeps only a part of what it may hold: its records
+// A ring without a taker, because the link is gone, keeps only a part of what it may hold: its records
 // have to wait anyway, and an outage is to need no more memory than a working link. What it gives up is backlog, which fresh data
 // passes, so it gives up most of it only after a while: a pause is no outage. Nor is a consumer that is slow or starts late.
 const (
@@ -49,13 +49,13 @@ func (r *ring) bound(now time.Time) int64 {
 	return r.max
 }
 
-// resting tells whether records wait that nobody takes.
+// resting reports whether records wait that no exporter takes.
 func (r *ring) resting(now time.Time) bool { return !r.empty() && now.Sub(r.taken) > pauseAfter }
 
-// empty tells whether nothing is there that somebody could take: what is held says nothing about the link.
+// empty reports whether there are no records to take: held records say nothing about the link.
 func (r *ring) empty() bool { return len(r.recs) == r.held }
 
-// crowded tells whether more comes in than leaves.
+// crowded reports whether more records come in than leave.
 func (r *ring) crowded(now time.Time) bool { return now.Sub(r.pushed) < restAfter }
 
 type ringRecord struct {
@@ -140,7 +140,7 @@ func (r *ring) shrink() {
 	r.recs, r.grown = recs, len(recs)
 }
 
-// Flows says whether the link works. While it does the ring holds all that it may, even if nobody takes anything: what waits for a
+// Flows says whether the link works. While it does the ring holds all that it may, even without a taker: a record that waits for a
 // consumer is to leave in order when that comes.
 func (s *Spool) Flows(now bool) {
 	s.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// While nobody takes anything the ring holds little, and as soon as somebody does it may hold all that is configured.
+// Without a taker the ring holds little, and as soon as somebody does it may hold all that is configured.
 func TestARestingRingHoldsLittle(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -45,7 +45,7 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 	require.Greater(t, r.bytes, int64(4<<20), "it was empty: there was nothing to be taken")
 }
 
-// A link that works makes no ring rest, whoever takes nothing from it; one that ceased to has a pause before it counts as gone.
+// A link that works makes no ring rest, even without a taker; one that ceased to has a pause before it counts as gone.
 func TestARingRestsOnlyWithoutALink(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -60,7 +60,7 @@ func TestARingRestsOnlyWithoutALink(t *testing.T) {
 	require.Equal(t, r.max/restPart, r.bound(now.Add(restAfter+1)))
 }
 
-// What is held waits for its owner, not for the link: a ring with nothing else in it does not rest, however long nobody takes anything.
+// What is held waits for its owner, not for the link: a ring with nothing else in it does not rest, however long it has no taker.
 func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -74,7 +74,7 @@ func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 	r.release(1, now)
 	r.release(1, now)
 	require.Equal(t, 8, r.held)
-	require.False(t, r.resting(now), "nobody could take it before")
+	require.False(t, r.resting(now), "it could not be taken before")
 	now = now.Add(time.Hour)
 	require.True(t, r.resting(now))
 	require.Equal(t, r.max/restPart, r.bound(now))

@@ -256,7 +256,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// letGo closes a file when nobody reads from it any more.
+// letGo closes a file after its last reader.
 func (s *Spool) letGo(h *handle) error {
 	s.mu.Lock()
 	h.users--

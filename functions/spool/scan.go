@@ -203,7 +203,7 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	return f, nil
 }
 
-// headerError tells a file that lost its header from one that never had any.
+// headerError distinguishes a file that lost its header from one that never had any.
 func headerError(file File, size int64) error {
 	b, err := readUpTo(file, min(size, 64<<10))
 	if err != nil {

@@ -66,7 +66,7 @@ type Spool struct {
 	ring     ring
 	fates    fates
 	history  history // its file is written with the house held
-	squeeze  int64   // a limit below the configured one, after disk or quota had no room for a segment; 0 is none
+	squeeze  int64   // a limit below the configured one, after disk or quota had no room for a segment; 0 for no such limit
 	refusal  int64   // bytes of the largest record that found no room lately
 	disk     int64   // bytes of all files
 	spares   []spare
@@ -290,7 +290,7 @@ func (s *Spool) locate(seq uint64) (*segment, int) {
 	return nil, -1
 }
 
-// report tells a background problem: to the caller's function each time it changes, and in Stats until it is over.
+// report passes on a background problem: to the caller's function each time it changes, and in Stats until it is over.
 func (s *Spool) report(err error) {
 	text := ""
 	if err != nil {

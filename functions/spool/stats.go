@@ -33,7 +33,7 @@ func (s *Spool) Floor() uint64 {
 	return floor
 }
 
-// oldest finds the smallest sequence held and the age of the first records of the lanes. What waits for its commit counts as held.
+// oldest finds the smallest sequence held and the age of the first records of the lanes. Records that wait for their commit count as held.
 func (s *Spool) oldest() (floor uint64, age time.Duration) {
 	floor = s.counted + 1
 	for l := range s.lanes {
@@ -140,7 +140,7 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Waiting tells whether fresh records wait longer than they should: nobody takes them, as the link is gone or hangs, or more come in
+// Waiting reports whether fresh records wait longer than they should: no exporter takes them, as the link is gone or hangs, or more come in
 // than leave.
 func (s *Spool) Waiting() bool {
 	s.mu.Lock()

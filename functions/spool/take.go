@@ -9,7 +9,7 @@ import (
 
 // Take leases the oldest records of a class in a lane, in the order of their sequences, and appends them to dst: at most maxRecords and
 // maxBytes as stored, but always one where there is one. class "" is any class of the lane. A lease lasts until Done, Drop,
-// Release, or Close. Payloads are shared with the spool and the caller of Append: nobody may change them.
+// Release, or Close. Payloads are shared with the spool and the caller of Append: they must not be changed.
 func (s *Spool) Take(lane int, class string, from Source, maxRecords, maxBytes int, dst []Record) []Record {
 	return s.take(&request{lane: lane, class: class, kind: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
 }
@@ -268,7 +268,7 @@ func (s *Spool) decode(p *pick, b []byte, dst []Record) []Record {
 // Done says that the records are safe elsewhere, whether they are leased or not. Sequences that are not held are ignored.
 func (s *Spool) Done(seqs []uint64) { s.finishAll(seqs, "") }
 
-// Drop gives the records up, for a reason that Stats counts and Fate tells.
+// Drop gives the records up, for a reason that Stats counts and Fate returns.
 func (s *Spool) Drop(seqs []uint64, reason string) {
 	if reason == "" {
 		reason = "unspecified"

@@ -90,7 +90,7 @@ func TestWaitSignals(t *testing.T) {
 	require.NoError(t, s.Close(), "twice is once")
 }
 
-// Time to live runs by the spool's clock: what waits for longer goes, live, leased and backlog each as they should.
+// Time to live runs by the spool's clock: records that wait longer go, live, leased and backlog each as they should.
 func TestTimeToLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := crashFS{vfs.NewCrashableMem(), func() {}}

@@ -149,7 +149,7 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 		}
 	}
 	v.readState()
-	v.Kept, _ = o.fs.List(dir + "/" + quarantineDir) // mostly there is none
+	v.Kept, _ = o.fs.List(dir + "/" + quarantineDir) // it is missing in most spools
 	slices.Sort(v.Kept)
 	if len(v.ids) == 0 && v.state == nil {
 		return nil, errors.New("there is no spool")

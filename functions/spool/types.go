@@ -66,7 +66,7 @@ type Record struct {
 	Score   float32 // for the strategy dropLowestScore
 	Time    int64   // ns since the Unix epoch, the caller's clock; Append stamps it where it is 0. For people: no age comes from it
 	Expires int64   // ns since the Unix epoch by the same clock, 0 never; Expires-Time is how long it may wait from Append on
-	Payload []byte  // not to be modified by anyone after Append, nor by whoever took it
+	Payload []byte  // must not be modified after Append, nor by its taker
 	OnFull  string  // strategy for this record, "" is the configured one; not stored
 	Tag     any     // the caller's own, not stored: only a Live record gives it back
 	Hold    bool    // leased from its commit on, for who appended it, until Done, Drop or Release; not stored, so that after a crash it is backlog

@@ -9,7 +9,7 @@ import (
 type Class struct {
 	Name       string
 	Priority   int           // 0–9, higher leaves first and is dropped last; it is also the spool's lane
-	Deadline   time.Duration // from reception to result; 0 is none
+	Deadline   time.Duration // from reception to result; 0 for no deadline
 	TTL        time.Duration // how long a task may wait in the spool; 0 is for ever
 	Complexity float64       // 0–100, cost of processing relative to size
 	ChunkSize  int           // elements of arrays, KiB of binaries; 0 never splits

@@ -44,7 +44,7 @@ type ClassConfig struct {
 	MatchResultsOf string
 	// Priority, 1 to 9: higher leaves first and is dropped last. 0 means the default, 5; -1 is the lowest lane, 0.
 	Priority int
-	// Deadline is the time from reception to result, such as "200ms"; "" or "0s" is none.
+	// Deadline is the time from reception to result, such as "200ms"; "" or "0s" for no deadline.
 	Deadline string
 	// TTL is how long a task may wait in the spool before it expires, such as "72h"; "" or "0s" is for ever.
 	TTL string
@@ -54,7 +54,7 @@ type ClassConfig struct {
 	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 cuts nothing but what exceeds that limit.
 	ChunkSize int
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
-	// It holds for what is decided from then on, what waits under policy defer included: what is in the spool to be sent is sent, and
+	// It holds for what is decided from then on, tasks parked under policy defer included: what is in the spool to be sent is sent, and
 	// so is, after the next start, what then still waited to be done here.
 	NeverLeave bool
 	// Policy decides for this class; "" is the service's policy.
@@ -72,9 +72,9 @@ type ClassConfig struct {
 	// that are none, resources without an operator. These are lost then. By default such an event goes to the cloud as a whole, whatever
 	// the policy says; one of which nothing is read does so in any case.
 	DropUnread bool
-	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" is none.
+	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" for no resource.
 	CriticalResource string
-	// CriticalTag names an event tag that makes the whole event critical when it is true, a number but 0, or a text but "", "0" and "false". "" is none.
+	// CriticalTag names an event tag that makes the whole event critical when it is true, a number but 0, or a text but "", "0" and "false". "" for no tag.
 	CriticalTag string
 	// CriticalLow makes a chunk with a value below this number critical. "" is no bound.
 	CriticalLow string

@@ -40,7 +40,7 @@ type candidates struct {
 	base       *Class   // the most specific of those that do not; nil where a result is asked for by none
 }
 
-// none is what asks for a result that nobody can name.
+// none asks for a result that has no name.
 var none candidates
 
 // NewClasses builds the set and reports all problems of all classes at once. A class named "default" that the

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Own is a copy of the task for whoever keeps it long: it shares memory with nothing but record, which is what Append has written of it,
+// Own is a copy of the task for a caller that keeps it long: it shares memory with nothing but record, which is what Append has written of it,
 // and with its class. The task itself points into all of the event that it was cut from.
 func (t *Task) Own(record []byte) *Task {
 	own := *t

@@ -50,7 +50,7 @@ func itemAt(raw []byte, at int) (item, bool) {
 	return h, true
 }
 
-// skipCBOR is where the data item ends that begins at a place, -1 where there is none.
+// skipCBOR is where the data item ends that begins at a place, -1 without one.
 func skipCBOR(raw []byte, at, deep int) int {
 	h, ok := itemAt(raw, at)
 	if !ok || deep > cborDeep {

@@ -82,7 +82,7 @@ type Task struct {
 
 	Nominal    int           // bytes of a task whose data are elsewhere, and Data nil: only its place is asked for
 	Complexity float64       // 0–100
-	Deadline   time.Duration // from Received; 0 is none
+	Deadline   time.Duration // from Received; 0 for no deadline
 
 	Score  float64 // the policy's number in [0,1], once decided
 	Policy string  // who decided

@@ -96,7 +96,7 @@ func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
 }
 
 func TestBytes(t *testing.T) {
-	blob := []byte("AAAA") // also valid base64: only the encoding tells them apart
+	blob := []byte("AAAA") // also valid base64: only the encoding distinguishes them
 	coded := []byte(base64.StdEncoding.EncodeToString(blob))
 	for encoding, value := range map[Encoding][]byte{0: coded, JSON: coded, CBOR: blob, Binary: blob} {
 		r := Reading{Type: Blob, Encoding: encoding, Value: value}

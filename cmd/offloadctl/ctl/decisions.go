@@ -13,7 +13,7 @@ import (
 var decisionsManual = manual{
 	name: "decisions", arguments: "[flags]",
 	purpose: `
-  Lists the latest decisions, newest first: what was decided, about what, and why. HERE and CLOUD are the predicted times,
+  Lists the latest decisions, newest first: what was decided, about what, and why. LOCAL and CLOUD are the predicted times,
   TOOK is what it really took. The verb explain shows all about one.
 `,
 	examples: `
@@ -84,7 +84,7 @@ func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON b
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return fmt.Errorf("the decisions are not what this version of offloadctl knows: %w", err)
 	}
-	t := newTable(out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "HERE", "CLOUD", "TOOK", "POLICY", "REASON")
+	t := newTable(out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "LOCAL", "CLOUD", "TOOK", "POLICY", "REASON")
 	for i := range answer.Decisions {
 		t.row(answer.Decisions[i].row()...)
 	}

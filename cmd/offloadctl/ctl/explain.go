@@ -98,7 +98,7 @@ func (d *decision) text() string {
 	for _, t := range d.terms() {
 		line("          %s", t)
 	}
-	line("here      %s predicted, %s mJ estimated, %s Mcycles", duration(d.Estimate.LocalTime), decimals(d.Estimate.LocalEnergy*1e3), decimals(d.Estimate.Cycles))
+	line("local     %s predicted, %s mJ estimated, %s Mcycles", duration(d.Estimate.LocalTime), decimals(d.Estimate.LocalEnergy*1e3), decimals(d.Estimate.Cycles))
 	line("cloud     %s", d.cloud())
 	line("node      %s", d.node())
 	line("outcome   %s", d.outcome())

@@ -93,7 +93,7 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 		return nil
 	}
 	fmt.Fprintln(out)
-	t := newTable(out, "CLASS", "POLICY", "TARGET", "REASON", "TASKS", "DATA", "SCORE", "HERE", "CLOUD")
+	t := newTable(out, "CLASS", "POLICY", "TARGET", "REASON", "TASKS", "DATA", "SCORE", "LOCAL", "CLOUD")
 	for _, g := range s.Groups {
 		cloud := "out of reach"
 		if g.CloudTime != nil {

@@ -93,7 +93,7 @@ func place(ctx context.Context, c *client, out io.Writer, req taskRequest, asJSO
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\n", p.Action, clean(p.Explanation))
-	fmt.Fprintf(&b, "here %s, cloud %s; score %.3f, policy %s; `offloadctl explain %d` shows more\n", milliseconds(p.LocalTime),
+	fmt.Fprintf(&b, "local %s, cloud %s; score %.3f, policy %s; `offloadctl explain %d` shows more\n", milliseconds(p.LocalTime),
 		milliseconds(p.CloudTime), p.Score, clean(p.Policy), p.TaskID)
 	_, err := io.WriteString(out, b.String())
 	return err

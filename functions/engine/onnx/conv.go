@@ -141,7 +141,7 @@ func (f *frame) table(c *call) []int32 {
 	return list
 }
 
-// hash tells frames apart whose table has one length: a node's kernel is fixed, its image is not.
+// hash distinguishes frames whose tables have one length: a node's kernel is fixed, its image is not.
 func (c *call) hash(f *frame) (h uint64) {
 	h = 14695981039346656037
 	for _, list := range [][]int{f.in, f.out, f.before, f.k} {

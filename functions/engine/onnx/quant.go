@@ -65,7 +65,7 @@ func quantize(c *call) {
 	}
 }
 
-// zeroAt is a zero point, 0 where there is none.
+// zeroAt is a zero point, 0 by default.
 func zeroAt(zero *value, ch int) int64 {
 	if zero == nil {
 		return 0

@@ -138,7 +138,7 @@ type value struct {
 	name  string // of the variable that a handle stands for
 }
 
-// reset gives a variable its value from the file: the quantised zero, where there is none.
+// reset gives a variable its value from the file: the quantised zero without one.
 func (v *value) reset() {
 	for i := range v.I8 {
 		v.I8[i] = int8(v.Zero) //nolint:gosec // checked when the model was read

@@ -64,7 +64,7 @@ func TestSessionsAreIndependent(t *testing.T) {
 	require.Equal(t, prepared, len(p.packed)+len(p.wide)+len(p.turned))
 }
 
-// A file that is cut anywhere gets an error, and so does one that is none.
+// A file that is cut anywhere gets an error, and so does a file of another format.
 func TestDamagedFilesGetAnError(t *testing.T) {
 	for name, file := range recordedModels(t) {
 		for n := 0; n < len(file); n += max(1, len(file)/500) {
