@@ -190,6 +190,26 @@ func TestATrialThatPassesMakesRoomForTheNext(t *testing.T) {
 	}
 }
 
+// While one record is tried the others wait for it, without being looked at; a trial that the spool does not hand out is forgotten.
+func TestOneTrialAtATime(t *testing.T) {
+	inBubble(t, probing, func(t *testing.T, w *window) {
+		for seq := range uint64(2) {
+			w.isolated = append(w.isolated, &isolated{seq: seq + 1, class: "a", at: time.Now(), since: time.Now()})
+			w.class("a").isolated++
+		}
+		w.tick(time.Now())
+		require.Equal(t, []uint64{1}, w.given)
+		require.EqualValues(t, 1, w.trial)
+		require.Equal(t, time.Now().Add(trialTime), w.wake())
+		w.tick(time.Now())
+		require.Equal(t, []uint64{1}, w.given)
+		time.Sleep(trialTime + 1)
+		w.tick(time.Now())
+		require.Equal(t, []uint64{1, 2}, w.given)
+		require.Zero(t, w.wake(), "there is nothing left to try")
+	})
+}
+
 // Other classes go on while one is held, and it takes no more of the window than a batch.
 func TestAClassThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {

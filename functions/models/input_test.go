@@ -160,6 +160,7 @@ func TestNumbers(t *testing.T) {
 		"uint8":          {Input{}, engine.Spec{Type: engine.Uint8, Scale: 1, Zero: 10}, "[-11,0.4,300]", []float64{-10, 0, 245}},
 		"int16":          {Input{}, engine.Spec{Type: engine.Int16, Scale: 0.001}, "[1,-40,0]", []float64{1, -32.768, 0}},
 		"plain integers": {Input{}, engine.Spec{Type: engine.Int8}, "[1.5,-1.5,200]", []float64{2, -2, 127}},
+		"below a type":   {Input{}, engine.Spec{Type: engine.Int8}, "[-128.4,-129,-1000]", []float64{-128, -128, -128}},
 	} {
 		c.in.Kind, c.spec.Shape = Numbers, []int{1, 3}
 		x := &engine.Tensor{Spec: c.spec}

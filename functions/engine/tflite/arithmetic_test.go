@@ -67,3 +67,21 @@ func scale8(t *engine.Tensor) float64 {
 }
 
 func value8(t *engine.Tensor, i int) float64 { return scale8(t) * float64(int32(t.I8[i])-t.Zero) }
+
+// Padding surrounds the input in every dimension.
+func TestPaddingSurroundsTheInput(t *testing.T) {
+	w := &Writer{}
+	x := w.Tensor(engine.Spec{Name: "x", Type: engine.Float32, Shape: []int{2, 2}})
+	y := w.Tensor(engine.Spec{Name: "y", Type: engine.Float32, Shape: []int{4, 5}})
+	w.Operator("PAD", Options{}, []int{x, w.Int32s("pads", []int32{1, 1, 2, 1}, nil, 2, 2)}, y)
+	w.Ends([]int{x}, []int{y})
+	file, err := w.Bytes()
+	require.NoError(t, err)
+	p, err := Load(file, Limits{})
+	require.NoError(t, err)
+	s, err := p.NewSession()
+	require.NoError(t, err)
+	copy(s.Inputs()[0].F32, []float32{1, 2, 3, 4})
+	require.NoError(t, s.Run())
+	require.Equal(t, []float32{0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0}, s.Outputs()[0].F32)
+}

@@ -169,6 +169,19 @@ func TestBudget(t *testing.T) {
 	require.Zero(t, h+d)
 }
 
+// One value beyond all measure makes no score that is no number.
+func TestAWatchStaysFinite(t *testing.T) {
+	w, err := NewWatch(WatchConfig{})
+	require.NoError(t, err)
+	for i := range 5000 {
+		w.Add(1, float64(i%7))
+	}
+	for _, v := range []float64{1e200, -1e200, 1, math.MaxFloat64, 1} {
+		score, _ := w.Add(v, 3)
+		require.False(t, math.IsInf(score, 0) || math.IsNaN(score), "%g after %g", score, v)
+	}
+}
+
 // A watch is silent over normal data, correlated or not, and signals a shift of the mean soon.
 func TestWatch(t *testing.T) {
 	seed := rand.Uint64()
