@@ -100,7 +100,7 @@ func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision
 	return d
 }
 
-// terms are those that the outcomes so far tell of, without the optimism.
+// terms are estimates from the outcomes so far, without the optimism.
 func (k *knowledge) terms(e *score.Estimate, plain [2]passage, money float64) terms {
 	m := predicted(e, money)
 	m.local = k.Arms[Local].correct(plain[Local], 0).time()
@@ -218,7 +218,7 @@ func (b *bandit) Restore(data []byte) error {
 	return nil
 }
 
-// String does not tell what was learned: whoever compares formulas wants to know whether the configuration has changed.
+// String leaves out learned state: it serves to compare configurations.
 func (b *bandit) String() string {
 	return fmt.Sprintf("bandit: %s, on times corrected by outcomes; optimism %.4g, up to %.3g of the close ones tried the other way",
 		b.cost.formula(), b.alpha, b.explore)

@@ -167,7 +167,7 @@ func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	require.Greater(t, share(), 0.2/2)
 }
 
-// An hour of trouble makes a way look bad, and nothing is sent there any more that could tell of its end. It is forgotten.
+// An hour of trouble makes a way look bad, and no later task is sent there that could show its end. It is forgotten.
 func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
 	for _, bad := range []Target{Local, Cloud} {
 		b := build(t, "bandit").(*bandit)

@@ -97,7 +97,7 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 	require.Less(t, after, 8000.0)
 }
 
-// Where nothing has a deadline it is the cost that tells.
+// Where nothing has a deadline the cost decides.
 func TestDearCanaryIsRolledBack(t *testing.T) {
 	d := decider(t, onTrial())
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -1,6 +1,6 @@
 package policy
 
-// Info tells a user what a policy is for.
+// Info describes a policy to a user.
 type Info struct {
 	Name    string `json:"name"`
 	Summary string `json:"summary"`
