@@ -21,4 +21,16 @@
 //
 // The host package watches the node and config composes the configuration of them all. Pipeline puts the stages in
 // order; Ledger keeps the account that proves nothing was lost; Service wires, starts and stops them.
+//
+// Beside the way of the data:
+//
+//	edgex     the only room that knows EdgeX's SDK: trigger, bus client, effective configuration
+//	mqtt      the one MQTT client, of bus, link and consumer: sessions, acknowledgements, addresses, secrets
+//	engine    models in pure Go: TensorFlow Lite and ONNX
+//	models    the store of models: manifests, signatures, hot swap, delivery, and which examples are hard
+//	status    the plain types that the API answers with
+//	say       limits of repeated log lines
+//	clock     durations that no step of the wall clock changes
+//
+// No stage uses engine and models yet; `offload-lab model` runs them.
 package functions
