@@ -66,7 +66,7 @@ func openDecisionLog(dir string, mib int, share float64, log Logger) (*decisionL
 	return l, nil
 }
 
-// open goes on with the file of before, without the half line that a crash may have left at its end.
+// open continues the previous file, after cutting the half line that a crash may have left at its end.
 func (l *decisionLog) open() error {
 	f, err := os.OpenFile(filepath.Join(l.dir, decisionFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *decisionLog) say(err error) {
 	}
 }
 
-// close writes what waits, as long as ctx allows.
+// close writes the pending entries, as long as ctx allows.
 func (l *decisionLog) close(ctx context.Context) error {
 	if l == nil {
 		return nil

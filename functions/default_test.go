@@ -20,8 +20,8 @@ func shippedPolicy(t *testing.T, b *broker) config.Config {
 	return c
 }
 
-// A gateway of which nobody has set anything, with no cloud in sight: tasks without deadlines are done, the account balances,
-// what was learned is kept without a setting, and a restart goes on from there. What is learned is no change of the policy.
+// A gateway without any setting and without a cloud: tasks without deadlines are done, the account balances, learned state is
+// kept without a setting, and a restart continues from it. Learning is not a change of the policy.
 func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	cfg := shippedPolicy(t, nil)
 	s := open(t, cfg, &bin{})

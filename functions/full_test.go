@@ -23,7 +23,7 @@ func tmpfs(t *testing.T, size string) string {
 	return dir
 }
 
-// large is an event that nobody here can work on, of so many bytes.
+// large is an event of the given size that no local operator accepts.
 func large(device string, n, size int) *task.Event {
 	ev := event(device, n)
 	ev.Raw = append(ev.Raw[:len(ev.Raw):len(ev.Raw)], make([]byte, size)...)

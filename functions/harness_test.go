@@ -149,7 +149,7 @@ func testConfig(t *testing.T, b *broker, policy string) config.Config {
 	c.Spool.QuotaMiB = 64
 	c.Writable.Policy.Default = policy
 	c.Writable.Batch.MaxAge = "5ms"
-	c.Export.Broker = "tcp://127.0.0.1:1" // nobody
+	c.Export.Broker = "tcp://127.0.0.1:1" // no broker listens there
 	if b != nil {
 		c.Export.Broker = "tcp://" + b.addr
 	}

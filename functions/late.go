@@ -12,12 +12,12 @@ import (
 	"app-offload/functions/spool"
 )
 
-// Binding late: a task whose way is busy, and whose policy is a policy.Binder, waits undecided. It is durable in the spool, where it
-// is held so that nobody sends it, and its event is concluded. Once node or link is free it is bound: released to be sent, or done
-// here and then taken out of the spool. What a crash interrupts is backlog afterwards like all else in the spool, and is sent.
+// Late binding: a task whose target is busy, and whose policy is a policy.Binder, is parked. It is durable in the spool, where it is
+// held so that the exporter does not send it, and its event is concluded. Once node or link is free the task is bound: released to be
+// sent, or done locally and then removed from the spool. After a crash a parked task is backlog like any other record, and is sent.
 
-// attendEvery is how long what waits may wait for a look that nothing gave occasion to: a link has carried what it had before anybody
-// hears of it. A look at 1,000 tasks takes some 0.3 ms.
+// attendEvery is the longest interval between two scans of the parked tasks: the link runs idle before its last acknowledgement has
+// arrived and triggers a scan. A scan of 1,000 tasks takes about 0.3 ms.
 const attendEvery = 25 * time.Millisecond
 
 // park lets those tasks wait whose policy would rather: they leave the run. What the spool does not take stays in it.
@@ -285,8 +285,8 @@ func (p *Pipeline) release(j *job) {
 	p.spool.Release([]uint64{j.seq})
 }
 
-// boundHere hears what became of local work on a task that had waited. It is called by a local worker and must not block it. A crash
-// before the spool has written down that the record is gone sends it as well.
+// boundHere takes the outcome of local work on a parked task. A local worker calls it, so it must not block. A crash before the spool
+// has written the removal of the record sends the task as well.
 func (p *Pipeline) boundHere(j *job, err error) {
 	defer p.room.nudge()
 	switch {
@@ -316,7 +316,8 @@ func (p *Pipeline) neverLeaves(j *job) bool {
 	return j.task.Class.NeverLeave || class != nil && class.NeverLeave
 }
 
-// letAllGo empties the room for good: what waited is sent, now or after the next start. What must not leave stays held in the spool.
+// letAllGo empties the room permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in
+// the spool.
 func (p *Pipeline) letAllGo(ctx context.Context) {
 	m := p.room
 	m.rules = p.rules.Load()

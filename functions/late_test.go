@@ -168,11 +168,11 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	n.waiting(6)
 	require.Positive(t, n.Status().Undecided.Bytes)
 	c := n.Counts()
-	require.EqualValues(t, 7, c.Spooled, "what waits is accepted and durable")
+	require.EqualValues(t, 7, c.Spooled, "parked tasks are accepted and durable")
 	require.EqualValues(t, 1, c.InFlight, "what is at work here and had not to wait for that is not accepted yet")
 	before := n.reasons()
 	records, bytes, _ := standing{n.Service.spool, n.room}.Fill()
-	require.EqualValues(t, 1, records, "who waits stands before nobody on the link")
+	require.EqualValues(t, 1, records, "parked tasks do not count as ahead on the link")
 	require.Less(t, bytes, int64(1000))
 	waits := n.Decisions(1, nil)[0]
 	require.Equal(t, policy.Undecided, waits.Decision.Reason)
@@ -365,7 +365,7 @@ func (n *narrow) stay(neverLeave bool) {
 	require.NoError(n.t, n.Reload(w))
 }
 
-// Workers that stop let go of what is bound to them, as the room does of what waits. What must not leave by then stays in the spool.
+// Workers that stop release the tasks bound to them, as the room releases parked tasks. Those that must not leave stay in the spool.
 func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
 	for _, neverLeave := range []bool{false, true} {
 		cfg := lateConfig(t)
@@ -422,7 +422,7 @@ func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
 	}
 }
 
-// A queue of the node that takes nothing holds nobody up who waits for the link, or has waited long enough.
+// A full local queue does not delay tasks that wait for the link, or that have waited long enough.
 func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Local.QueueTasks, cfg.Writable.Policy.DeferLongest = 1, "2s"
@@ -456,7 +456,7 @@ func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	n.waiting(4)
 	n.up.Store(false)
 	n.submit(1)
-	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	n.eventually("no task is parked", func() bool { return n.undecided() == 0 })
 	require.Equal(t, 5, n.reasons()[policy.GuardLinkDown])
 	for range 7 {
 		n.bus.tokens <- nil
@@ -503,7 +503,7 @@ func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	w := n.Config().Writable
 	w.Policy.Default = "cost"
 	require.NoError(t, n.Reload(w))
-	n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+	n.eventually("no task is parked", func() bool { return n.undecided() == 0 })
 	after := n.reasons()
 	here := after[policy.CheaperLocal] - before[policy.CheaperLocal] + after[policy.Dominated] - before[policy.Dominated]
 	there := after[policy.CheaperCloud] - before[policy.CheaperCloud]
@@ -511,7 +511,7 @@ func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	require.Greater(t, min(here, there), 4)
 }
 
-// What waits is nobody's to drop, so that it may fill a part of the spool only; whoever has no room there is decided when it comes.
+// Parked tasks cannot be dropped, so they may fill only a part of the spool; a task that finds no room is decided on arrival.
 func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
@@ -530,7 +530,7 @@ func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
 	require.Zero(t, n.held())
 }
 
-// Under a configuration in which nobody binds late, what waits goes as that one says.
+// When no policy of a new configuration binds late, parked tasks are decided by that configuration.
 func TestReloadLeavesNobodyWaiting(t *testing.T) {
 	for _, name := range []string{"cloud", "edge"} {
 		n := openNarrow(t, lateConfig(t))
@@ -539,7 +539,7 @@ func TestReloadLeavesNobodyWaiting(t *testing.T) {
 		w := n.Config().Writable
 		w.Policy.Default = name
 		require.NoError(t, n.Reload(w))
-		n.eventually("nobody waits", func() bool { return n.undecided() == 0 })
+		n.eventually("no task is parked", func() bool { return n.undecided() == 0 })
 		for range 5 {
 			n.bus.tokens <- nil
 		}
@@ -549,7 +549,7 @@ func TestReloadLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
-// A reload that changes nothing about it lets tasks wait on, and a smaller room does not lose those for whom there is none.
+// A reload that does not change late binding leaves tasks parked, and a smaller room does not lose the tasks that no longer fit.
 func TestReloadMayShrinkTheRoom(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	n.submit(7)
@@ -561,7 +561,7 @@ func TestReloadMayShrinkTheRoom(t *testing.T) {
 	require.EqualValues(t, 7, n.Counts().Accepted+n.Counts().InFlight)
 }
 
-// Nobody waits for ever, also not without a link.
+// No task stays parked for ever, not even without a link.
 func TestWithoutALinkTheLongestWaitEnds(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferLongest = "1s"
@@ -575,7 +575,7 @@ func TestWithoutALinkTheLongestWaitEnds(t *testing.T) {
 	require.Len(t, n.sent(), 3)
 }
 
-// A stop lets go what waits, while it is durable; the next start sends it. So does one after a crash, which lets nothing go.
+// A stop releases parked tasks, which are durable; the next start sends them. So does a start after a crash, which releases none.
 func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	cfg := lateConfig(t)
 	n := openNarrow(t, cfg)
@@ -589,7 +589,7 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	n.waiting(2)
 	stopped := make(chan error)
 	go func() { stopped <- n.Stop() }()
-	n.eventually("what waits is let go, while the workers still work", func() bool { return n.reasons()[policy.LetGo] == 2 })
+	n.eventually("parked tasks are released while the workers still work", func() bool { return n.reasons()[policy.LetGo] == 2 })
 	n.bus.tokens <- nil
 	require.NoError(t, <-stopped)
 	require.Zero(t, n.room.records.Load())
@@ -653,8 +653,8 @@ func TestLateBindingLosesNothing(t *testing.T) {
 	require.Zero(t, st.Leased)
 }
 
-// Every policy sees what the spool holds for the link at this very moment, whether tasks may wait or not: neither what waits for its
-// receipt, nor what the link counted half a second ago.
+// Every policy sees what the spool holds for the link at this very moment, whether tasks may be parked or not: neither the records
+// that await a receipt, nor what the link counted half a second ago.
 func TestEveryPolicySeesTheSameFreshLink(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	n.room.link = func() host.Link {

@@ -3,7 +3,7 @@ package functions
 import "sync"
 
 // later does what a goroutine that must not block has left to do: one thing after the other, in the order in which they came, on a
-// goroutine that is there only while there is something. What waits is bounded by the gate, as each is the work of an event under way.
+// goroutine that runs only while there is work. The gate bounds the queue, as each entry is the work of an event under way.
 type later struct {
 	mu   sync.Mutex
 	todo []func()

@@ -235,7 +235,7 @@ func TestResultsAreOutcomes(t *testing.T) {
 		receipt(sent(10 + n))
 	}
 	require.True(t, s.Decisions(1, nil)[0].Outcome.Known, "results have stopped coming, so receipts count again")
-	s.resulted(seal.Result{EventID: "nobody's", OK: true})
+	s.resulted(seal.Result{EventID: "unknown", OK: true})
 	require.EqualValues(t, 1, s.Status().Policies.Forgotten)
 }
 

@@ -120,8 +120,8 @@ func (l *Ledger) snapshot(s SpoolCounts) Counts {
 		}
 		c.Dropped[reason] += n
 	}
-	// The spool counts a commit before its owners hear of it. Those tasks are durable, hence accepted, and no longer in
-	// flight; but only tasks that were in flight can be among them.
+	// The spool counts a commit before it calls back the tasks' owners. Those tasks are durable, hence accepted, and no longer
+	// in flight; but only tasks that were in flight can be among them.
 	unheard := min(max(s.Appended-l.spooled, 0), l.inFlight)
 	c.Accepted, c.InFlight = c.Accepted+unheard, c.InFlight-unheard
 	c.Balance = c.Accepted - c.Local - c.Receipted - c.Spooled

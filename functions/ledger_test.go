@@ -59,8 +59,8 @@ func TestLedgerBalances(t *testing.T) {
 	})
 }
 
-// The spool counts a commit a moment before the ledger hears of it. On a busy machine the moment may be long; whoever asks
-// in it gets an account that adds up all the same. What was never in flight cannot be such a commit.
+// The spool counts a commit a moment before the ledger does. On a busy machine the moment may be long; the counts read in
+// between still balance. A task that was never in flight cannot be such a commit.
 func TestLedgerBalancesBeforeItHears(t *testing.T) {
 	l := NewLedger(Saved{}, SpoolCounts{Appended: 3, Held: 3})
 	l.Enter(5)

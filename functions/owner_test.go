@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// nobody is a user who owns nothing.
+// The user of this ID owns nothing.
 const nobody = 65534
 
 // A file that belongs to another user, such as after one run as root, is not damaged: the start names it, and nothing is set aside or

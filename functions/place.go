@@ -16,7 +16,7 @@ import (
 type Placement struct {
 	SizeKB     float64 // KB of 1,024 bytes
 	Complexity float64 // 0–100
-	DeadlineMS float64 // ms from now, 0 is none
+	DeadlineMS float64 // ms from now, 0 for no deadline
 	Policy     string  // "" is the default policy
 }
 

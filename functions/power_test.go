@@ -49,7 +49,7 @@ func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
 	looks := 1
 	eventually(t, time.Minute, "a power is measured", func() bool {
 		looks++
-		const joules = 1_000_000 // at each look, a megawatt or so: nobody mistakes it for the model's
+		const joules = 1_000_000 // at each reading, about a megawatt: it cannot be mistaken for the model's
 		fake.put("class/powercap/intel-rapl:0/energy_uj", fmt.Sprint(looks*joules*1_000_000))
 		if !(s.host.State().Watts > 0) {
 			return false

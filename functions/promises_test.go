@@ -55,7 +55,7 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 	})
 }
 
-// Nobody learns from what was decided for the cloud before an outage ended, and everybody from what was decided after it or locally.
+// No policy learns from tasks decided for the cloud before an outage ended; all learn from those decided after it or locally.
 func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
 	for _, row := range []struct {
 		name   string

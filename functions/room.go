@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/spool"
 )
 
-// room is where tasks wait undecided. Whoever decides takes a place for a task, the committer brings it once it is durable, and the
-// goroutine of Pipeline.attend, which alone owns waiting, binds it. The methods are safe for concurrent use and do not block.
+// room holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and
+// the goroutine of Pipeline.attend, the only owner of waiting, binds it. The methods are safe for concurrent use and do not block.
 type room struct {
 	wake chan struct{}
 	link func() host.Link // as measured at this very moment
@@ -30,9 +30,9 @@ type room struct {
 	waiting policy.Waiting
 	rules   *rules // under which they wait
 	state   host.State
-	linked  bool           // there was a link at the last look
-	sent    bool           // something was bound for the cloud, and nobody has told the scheduler yet
-	later   later          // what waits here has its place in the room
+	linked  bool           // there was a link at the last scan
+	sent    bool           // a task was bound for the cloud, and the scheduler has not been woken yet
+	later   later          // its tasks have a place in the room
 	moving  sync.WaitGroup // tasks bound to the node that wait for room in its queue
 }
 
@@ -40,14 +40,14 @@ func newRoom() *room {
 	return &room{wake: make(chan struct{}, 1), link: func() host.Link { return host.Link{} }, most: math.MaxInt64}
 }
 
-// roomShare is the part of the spool that may be held for the room. Nobody may drop what is held, so that the rest is there for all
-// others and what they may drop.
+// roomShare is the share (1/n) of the spool that may be held for parked tasks. Held records cannot be dropped, so the rest of the
+// spool is kept for records that can.
 const roomShare = 4
 
 // recordSize is about what a task's record takes in the spool.
 func recordSize(data int) int64 { return int64(data) + recordOverhead + recordHeader }
 
-// take takes a place for a task of so many bytes, here and in the spool, and reports false where there is none.
+// take reserves a place for a task of so many bytes, here and in the spool, and reports false where there is no room.
 func (m *room) take(bounds policy.Room, size int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +103,7 @@ func (m *room) gone(j *job) {
 	m.recorded.Add(-j.stored)
 }
 
-// nudge tells the owner that node or link may be free, where anybody waits for that.
+// nudge wakes the owner because node or link may be free. It does nothing while no task is parked.
 func (m *room) nudge() {
 	if m.tasks.Load() == 0 {
 		return
@@ -146,7 +146,7 @@ func (m *room) status() UndecidedStatus {
 	return UndecidedStatus{Tasks: m.tasks.Load(), Bytes: m.bytes.Load()}
 }
 
-// standing is the spool as what comes next finds it: what waits undecided stands before nobody on the link.
+// standing is the spool as the next task finds it: without the parked tasks, which are not ahead of it on the link.
 type standing struct {
 	*spool.Spool
 	room *room

@@ -12,7 +12,7 @@ import (
 )
 
 // run is one slice of events on its way through the stages. It belongs to the goroutine that submitted it until the
-// last stage; after that only its jobs are touched, by whoever concludes them.
+// last stage; after that only its jobs are touched, by the code that concludes them.
 type run struct {
 	events []*task.Event
 	done   func(i int, err error) // is told of the i-th event when each of its tasks is concluded, or one is refused

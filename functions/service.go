@@ -285,7 +285,7 @@ func (s *Service) openIntake() (err error) {
 	s.orderer = intake.NewOrderer(s.cfg.Intake, s)
 	s.life.onStop("orderer", s.orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {
-		s.gate.Shut() // whoever is in leaves when his work is done, which is awaited further down
+		s.gate.Shut() // events already in leave when their work is done, which is awaited further down
 		return nil
 	})
 	return nil

@@ -261,7 +261,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, "cloud", e.Policy)
 }
 
-// What is no event harms only itself: it is set aside with its reason, and the next one is served.
+// A message that cannot be parsed harms only itself: it is quarantined with its reason, and the next event is served.
 func TestRubbishIsSetAside(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.Error(t, s.Receive(Message{Topic: "t", ContentType: "application/json", Payload: []byte(`{"event":`)}))

@@ -37,8 +37,8 @@ func (p *Pipeline) settle(id uint64, what func(*policy.Entry) (policy.Outcome, b
 	p.sayRolledBack(rules, rolledBack)
 }
 
-// learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. What waited out
-// an outage is judged like all else, but nobody learns from it: the next task will be decided knowing whether there is a link.
+// learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. A task that waited
+// out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link.
 func (p *Pipeline) learn(r *rules, e *policy.Entry) (rolledBack string) {
 	p.tally.settled(e)
 	if e.Decision.Target == policy.Cloud && e.Time < p.outage.latest.Load() {
@@ -104,8 +104,8 @@ func outcomeAt(e *policy.Entry, now int64) policy.Outcome {
 	return policy.Outcome{Time: took.Seconds(), Met: e.Deadline == 0 || e.Waited+took <= e.Deadline}
 }
 
-// receipted hears which records are safe with the consumer. That is the outcome of their decisions, unless the consumer
-// answers tasks of the class with results: then those are.
+// receipted takes the records that are safe with the consumer. The receipt is the outcome of their decisions, unless the
+// consumer answers tasks of the class with results: then the result is.
 func (p *Pipeline) receipted(records []spool.Record) {
 	defer p.room.nudge()
 	now := p.clock.Now()
@@ -131,7 +131,7 @@ func (p *Pipeline) receipted(records []spool.Record) {
 }
 
 // decisionOf is the decision by which a record was sent, 0 if it is not known. A record that was read back from disk has no
-// tag, but tells its event.
+// tag; its decision is found by the event ID in its payload.
 func (p *Pipeline) decisionOf(r *spool.Record) uint64 {
 	if id, ok := r.Tag.(uint64); ok {
 		return id
@@ -143,7 +143,7 @@ func (p *Pipeline) decisionOf(r *spool.Record) uint64 {
 	return p.ring.Find(t.EventID, t.Chunk)
 }
 
-// resulted hears the consumer's result of a task. What counts is when it is here: the cloud's clock is another one.
+// resulted takes the consumer's result of a task. Its time of arrival counts, because the cloud's clock is another one.
 func (p *Pipeline) resulted(r seal.Result) {
 	now := p.clock.Now()
 	id := p.ring.Find(r.EventID, r.Chunk)

@@ -97,7 +97,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 			latest := s.outage.latest.Load()
 			before, _ := s.ring.Get(during.ID)
 			next, _ := s.ring.Get(after.ID)
-			require.Less(t, before.Time, latest, "nobody learns from what waited out the outage")
+			require.Less(t, before.Time, latest, "no policy learns from a task that waited out the outage")
 			require.Greater(t, next.Time, latest, "and everybody from what came after it")
 		}
 	},

@@ -149,7 +149,7 @@ func submit(t *testing.T, s *Service, from, count int) {
 func onTrial(t *testing.T, b *broker) (*Service, *jot) {
 	t.Helper()
 	cfg := testConfig(t, b, "edge")
-	cfg.StopGrace = "1s" // nobody receipts anything
+	cfg.StopGrace = "1s" // no consumer sends receipts
 	p := &cfg.Writable.Policy
 	p.Canary, p.CanaryShare, p.CostPatience, p.Decisions = "cloud", 0.5, 0.01, 1000
 	class := cfg.Writable.Classes["default"]

@@ -35,7 +35,7 @@ type predicted struct {
 	target policy.Target
 }
 
-// prediction is means that forget, so that they tell of the present and not of the month.
+// prediction holds decaying means, which describe recent tasks rather than the whole month.
 type prediction struct {
 	count                     uint64
 	predicted, actual, errors float64 // s

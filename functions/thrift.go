@@ -5,9 +5,9 @@ import (
 	"runtime/debug"
 )
 
-// thrift collects garbage earlier while nothing leaves, or less than comes in. What waits then takes memory that it does not take
-// else, and the work of sealing and sending, which it would slow down, is little; so an outage or a slow link needs hardly more memory than a
-// good one. It belongs to one goroutine. Whoever sets GOGC decides himself.
+// thrift collects garbage earlier while no batch leaves, or fewer than come in. The backlog takes additional memory then, and there is
+// little sealing and sending for the collector to slow down; so an outage or a slow link needs hardly more memory than a good link.
+// It belongs to one goroutine. A GOGC that is set takes precedence.
 type thrift struct {
 	off    bool
 	saving bool

@@ -14,7 +14,7 @@ import (
 // tasks of its track are processed here, and every task waits behind one that waits. A track of which all tasks take one path never
 // waits.
 //
-// What waits is bounded by the gate, as each is the work of an event under way. The methods are safe for concurrent use and do not block.
+// The gate bounds the tracks, as each is the work of an event under way. The methods are safe for concurrent use and do not block.
 type tracks struct {
 	mu      sync.Mutex
 	all     map[trackKey]track  // those with anything under way

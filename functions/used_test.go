@@ -66,8 +66,8 @@ var mixed = map[string][]reading{
 	"an image that is cut":           {number20, {"Image", "Binary", strings.Repeat("jpeg", 100_000)}},
 	"texts":                          {number20, {"States", "StringArray", `["a","b"]`}},
 	"texts that are cut":             {number20, {"States", "StringArray", "[" + strings.Repeat(`"a",`, 400) + `"b"]`}},
-	"a number that is none":          {number20, {"Level", "Float32", "21,5"}},
-	"a bool that is none":            {number20, {"On", "Bool", "on"}},
+	"a malformed number":             {number20, {"Level", "Float32", "21,5"}},
+	"a malformed bool":               {number20, {"On", "Bool", "on"}},
 	"an array with a hole":           {number20, {"Wave", "Float64Array", "[1.0,null,3.0]"}},
 	"two numbers and an empty value": {number20, {"Level", "Int16", "3"}, {"Flow", "Int16", ""}},
 }
@@ -181,10 +181,10 @@ func TestAClassMayLoseWhatIsUnread(t *testing.T) {
 		want     Counts
 	}{
 		{"the class drops it", dropping, mixed["a text beside a number"], Counts{Local: 1}},
-		{"of a value too", dropping, mixed["a number that is none"], Counts{Local: 1}},
+		{"of a value too", dropping, mixed["a malformed number"], Counts{Local: 1}},
 		{"nothing is read at all", dropping, []reading{{"State", "String", "overflow"}}, Counts{Spooled: 1}},
 		{"the class must not leave", staying, mixed["a text beside a number"], Counts{Local: 1}},
-		{"a bad value cannot leave", staying, mixed["a number that is none"], Counts{Dropped: map[string]int64{ReasonUnread: 1}}},
+		{"a bad value cannot leave", staying, mixed["a malformed number"], Counts{Dropped: map[string]int64{ReasonUnread: 1}}},
 		{"an image by its size", task.ClassConfig{Operators: "summary resource=Image; range resource=Temp high=80"}, mixed["an image"], Counts{Local: 1}},
 		{"an image by chance", task.ClassConfig{Operators: "summary"}, mixed["an image"], Counts{Spooled: 1}},
 		{"a resource without operator", task.ClassConfig{Operators: "range resource=Temp high=80"}, []reading{number20, {"Level", "Int16", "3"}}, Counts{Spooled: 1}},
