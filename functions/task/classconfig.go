@@ -50,7 +50,7 @@ type ClassConfig struct {
 	TTL string
 	// Complexity, up to 100, is the cost of processing relative to size. 0 means the default, 20; -1 is no cost at all.
 	Complexity float64
-	// ChunkSize is the largest chunk: elements of arrays, KiB of binaries. 0 leaves events whole, and cuts by 256 where it pays: an event
+	// ChunkSize is the largest chunk: elements of arrays other than StringArray, KiB of binaries. 0 leaves events whole, and cuts by 256 where it pays: an event
 	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 cuts nothing but what exceeds that limit.
 	ChunkSize int
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.

@@ -95,13 +95,14 @@ func newTask(ev *Event, class *Class) Task {
 }
 
 // long reports whether a value may exceed the class's ChunkSize, from its type and bytes alone: nearly all values are
-// small, and nothing is counted or decoded for them.
+// small, and nothing is counted or decoded for them. A StringArray never does: EdgeX writes ["a", "b c"] as [a, b, c], others write
+// JSON, and no rule finds the elements in both. One that exceeds the limit of a message leaves in pieces of bytes; see addRuns.
 func long(ev *Event, r *Reading, class *Class) bool {
 	size := r.End - r.Start
 	if class.ChunkSize <= 0 || r.End > len(ev.Raw) {
 		return false
 	}
-	return r.Type == Blob && size > class.ChunkSize*kib || r.Type.IsArray() && size > class.ChunkSize
+	return r.Type == Blob && size > class.ChunkSize*kib || r.Type.IsArray() && r.Type != StringArray && size > class.ChunkSize
 }
 
 // measure says whether and how a value is cut, into at most room pieces.
@@ -119,8 +120,26 @@ func measure(ev *Event, r *Reading, class *Class, room int) (cut, bool) {
 	if most := class.Largest / 2; most > 0 { // whatever ChunkSize says: larger pieces would fit no message
 		c.size = min(c.size, max(1, most/max(1, len(c.data)/c.length)))
 	}
-	c.size = max(c.size, (c.length+room-1)/room)
+	least := (c.length + room - 1) / room
+	c.size = max(c.size, least)
+	for !c.fits(class.Largest) { // some elements are longer than others
+		if c.size == least {
+			return cut{}, false // one is longer than a message: addRuns cuts the reading by its bytes
+		}
+		c.size = max(least, c.size/2)
+	}
 	return c, true
+}
+
+// fits reports whether each piece has at most so many bytes; 0 is no limit.
+func (c *cut) fits(largest int) bool {
+	var piece []byte
+	for rest := c.data; largest > 0 && len(rest) > largest; {
+		if piece, rest = c.take(rest, min(c.size, len(rest))); len(piece) > largest {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *cut) measureText(raw []byte) {

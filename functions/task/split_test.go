@@ -300,3 +300,24 @@ func TestPiecesOfAnEventThatMustNotLeaveStay(t *testing.T) {
 		require.True(t, one.Class.NeverLeave, "chunk %d of class %s", one.Chunk, one.Class.Name)
 	}
 }
+
+// Elements need not have the same length: the pieces fit a message although the longest ones stand together, or one of them has more
+// bytes than a message.
+func TestPiecesOfUnevenElementsFitTheMessageLimit(t *testing.T) {
+	const largest = 4 << 10
+	for name, value := range map[string]string{
+		"zeros, then long numbers": "[" + strings.Repeat("0,", 9*kib) + strings.Repeat("18446744073709551615,", kib) + "1]",
+		"blanks":                   "[" + strings.Repeat("1,", kib) + strings.Repeat(" ", 2*largest) + "2]",
+	} {
+		ev := newEvent().add("T", Int8, "5").add("V", Uint64Array, value).event()
+		for _, size := range []int{1, 256, 1 << 20} {
+			tasks := Split(ev, always(&Class{Name: "c", ChunkSize: size, Largest: largest}), nil)
+			for _, one := range tasks {
+				require.LessOrEqual(t, one.Size(), largest, "%s, chunks of %d", name, size)
+			}
+			raw, err := Join(tasks)
+			require.NoError(t, err)
+			require.Equal(t, string(ev.Raw), string(raw))
+		}
+	}
+}
