@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What has left is not ahead of the next task: the oldest message drains as goodput tells, and what a round trip holds has left.
-// A link that stands still drains no more than that.
+// Bytes that have left are not ahead of the next task: the oldest message drains at the rate of goodput, and the bytes of one round
+// trip have left. A stalled link drains no more than that.
 func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
 	l, now := newLink(), time.Unix(1000, 0)
 	life := l.open()

@@ -62,14 +62,14 @@ func (w *window) look() {
 	}
 }
 
-// swallowed tells whether a single record was published so often in vain that the next one is to be tried before it.
+// swallowed reports whether a single record was published so often in vain that the next one is to be tried before it.
 func (e *entry) swallowed() bool { return len(e.records) == 1 && e.vain >= silentTries }
 
 // silentTries is how often a batch is repeated before it may itself be why no receipts come: some brokers acknowledge what they throw
 // away.
 const silentTries = 5
 
-// may tells whether a batch may be published as far as the consumer is concerned. Of a class that it has not receipted yet, or no
+// may reports whether a batch may be published as far as the consumer is concerned. Of a class that it has not receipted yet, or no
 // longer, only the first batch goes: the broker forgets what comes before the subscription stands, and the rest would arrive first.
 // The caller has looked.
 func (w *window) may(e *entry, now time.Time) bool {
@@ -83,13 +83,13 @@ func (w *window) may(e *entry, now time.Time) bool {
 	return e.attempt > 0 || !c.late(now) && !w.owes(c)
 }
 
-// owes tells whether an announcement asks for batches of the class that are not repeated yet: what is new would pass them.
+// owes reports whether an announcement asks for batches of the class that are not repeated yet: new batches would overtake them.
 func (w *window) owes(c *class) bool {
 	return !w.repeat.asked.IsZero() && !c.oldest.IsZero() && !c.oldest.After(w.repeat.asked)
 }
 
-// late tells whether the consumer may be gone: a receipt takes long, and no other has come meanwhile. What is new waits then, so that it
-// does not arrive before what has to be repeated.
+// late reports whether the consumer may be gone: a receipt takes long, and no other has come meanwhile. New batches wait then, so that
+// they do not arrive before those that have to be repeated.
 func (c *class) late(now time.Time) bool {
 	since := c.oldest
 	if c.heardAt.After(since) {
@@ -100,7 +100,7 @@ func (c *class) late(now time.Time) bool {
 
 const leastLate = time.Second
 
-// quiet tells whether no receipt is to be expected soon.
+// quiet reports whether no receipt is to be expected soon.
 func (w *window) quiet(name string, now time.Time) bool {
 	c := w.class(name)
 	return c.late(now)
@@ -169,7 +169,7 @@ func (w *window) giveBack(which func(*entry) bool) {
 
 // repeat is what came of announcements.
 type repeat struct {
-	asked time.Time // when the latest came that is still to be followed; zero when there is none
+	asked time.Time // when the latest announcement came that is still to be followed; zero without one
 	due   time.Time
 	last  time.Time
 	pause time.Duration

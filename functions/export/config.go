@@ -29,7 +29,7 @@ type Config struct {
 	// AuthMode is how the node proves who it is: none, usernamepassword, cacert or clientcert.
 	AuthMode string
 	// SecretName is the name under which the secret store keeps username, password, clientcert, clientkey and cacert. Not
-	// used when AuthMode is none.
+	// used when AuthMode is "none".
 	SecretName string
 	// SkipCertVerify accepts any certificate of the broker. For trials only: it gives up what TLS protects.
 	SkipCertVerify bool

@@ -60,7 +60,7 @@ func (w *window) shrink(e *entry, records []spool.Record) {
 	e.records, e.bytes = records, bytes
 }
 
-// within tells whether ascending ranges that do not overlap contain a sequence.
+// within reports whether ascending ranges that do not overlap contain a sequence.
 func within(ranges []seal.Range, seq uint64) bool {
 	i, _ := slices.BinarySearchFunc(ranges, seq, func(r seal.Range, s uint64) int { return cmp.Compare(r.Last, s) })
 	return i < len(ranges) && ranges[i].First <= seq
@@ -99,7 +99,7 @@ func (w *window) heard(now time.Time) {
 	}
 }
 
-// silent tells whether the broker acknowledges but no receipt has come for the time allowed.
+// silent reports whether the broker acknowledges but no receipt has come for the time allowed.
 func (w *window) silent() bool { return w.warned }
 
 // gaps books what the consumer misses although it has seen later records. What the broker acknowledged a while ago is
@@ -131,7 +131,7 @@ type verdict struct {
 	anew   bool // a new connection may bring them: the broker may wait for what got lost on this one
 }
 
-// tick books the time. When nobody receipts anything, only the oldest batch of each class is sent again, so that a consumer that is
+// tick books the time. While no receipt arrives, only the oldest batch of each class is sent again, so that a consumer that is
 // gone for a day costs one batch now and then, not the window over and over. A broker has only so many messages to a client
 // under way; if those are receipts that never arrived, no other comes on this connection, however healthy it is otherwise.
 func (w *window) tick(now time.Time) verdict {

@@ -96,14 +96,14 @@ type Deps struct {
 	Sealer  Sealer
 	Opener  Opener
 	Log     Logger
-	// Credentials reads the node's secrets anew, for each connection. Not called when AuthMode is none. An error is
+	// Credentials reads the node's secrets anew, for each connection. Not called when AuthMode is "none". An error is
 	// retried: secrets may come late.
 	Credentials func() (Credentials, error)
 	// MaxPacket is the largest message in bytes that is read from the broker, 0 for 4 MiB. Larger ones are skipped and counted.
 	MaxPacket int
-	// OnReceipted hears which records are confirmed, after the spool has been told.
+	// OnReceipted is called with the records that are confirmed, after the spool was updated.
 	OnReceipted func(records []spool.Record)
-	// OnResult hears what became of tasks in the cloud. It may be called from several goroutines.
+	// OnResult is called with the result of a task in the cloud. It may be called from several goroutines.
 	OnResult func(r seal.Result)
 	// OnProgress is called when the broker has acknowledged a message, so that the link may have room again. It may be called from
 	// several goroutines.
@@ -183,7 +183,7 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 // Link is what was measured of the way to the cloud. It does not lock.
 func (x *Exporter) Link() host.Link { return x.link.load() }
 
-// Ahead is Link for who decides now: InflightBytes is without what has left already, as goodput tells. It does not lock.
+// Ahead is Link for a decision now: InflightBytes leaves out the bytes that have left by now at the rate of goodput. It does not lock.
 func (x *Exporter) Ahead() host.Link { return x.link.ahead(time.Now()) }
 
 // Stats counts.

@@ -138,7 +138,7 @@ func TestAGapThatCannotBeExplainedIsCounted(t *testing.T) {
 	require.Equal(t, 1, r.log.with("WARN", "no key"))
 }
 
-// A receipt names only the first gaps. The answer tells of those right behind them as well, or a consumer that was gone for
+// A receipt names only the first gaps. The answer names those right behind them as well, or a consumer that was gone for
 // long would need thousands of receipts until it knows of all.
 func TestTheAnswerTellsOfFurtherGaps(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
@@ -407,7 +407,7 @@ func TestCloseEndsWithinItsGrace(t *testing.T) {
 			defer cancel()
 			began := time.Now()
 			_ = r.Close(ctx)
-			require.Less(t, time.Since(began), 20*time.Second, "nobody waited for the timeouts above")
+			require.Less(t, time.Since(began), 20*time.Second, "closing does not wait for the timeouts above")
 			held, leased := s.count()
 			require.Equal(t, 100, held)
 			require.Zero(t, leased, "the leases have ended")

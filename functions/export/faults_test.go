@@ -124,7 +124,7 @@ func TestAHungBrokerCostsNeitherMemoryNorGoroutines(t *testing.T) {
 	require.Zero(t, r.Stats().SetAside)
 }
 
-// Acknowledgements get lost while receipts arrive: the records are done, but what waits for the acknowledgements must not
+// Acknowledgements get lost while receipts arrive: the records are done, but messages that await acknowledgements must not
 // pile up, and the connection is not healthy.
 func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
 	h := hungBroker(t, 0)

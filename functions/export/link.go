@@ -27,7 +27,7 @@ type link struct {
 	fromIdle   bool    // the present measurement began on an idle link
 	sumBytes   float64 // of all measurements, fading, as is
 	sumBusy    float64 // s, their busy time
-	smallBytes float64 // the same of measurements too small to tell goodput, until there is another
+	smallBytes float64 // the same of measurements too small to give goodput, until there is a larger one
 	smallBusy  float64
 	rates      rates
 	trips      [128]float64
@@ -55,7 +55,7 @@ type leaving struct {
 	began time.Time
 }
 
-// snapshot is the link for those who decide, with what tells how far it has come.
+// snapshot is the link as decisions see it, with the progress of the message that is leaving.
 type snapshot struct {
 	host.Link
 	head  int64     // bytes of the message that leaves or has left, and is the next to be acknowledged
@@ -172,8 +172,8 @@ func (l *link) landed(message int64, now time.Time) {
 	}
 }
 
-// small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it tells
-// what the link carries at least.
+// small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it is a
+// lower bound of what the link carries.
 func (l *link) small() {
 	if l.sumBusy == 0 {
 		busy := max(l.busy.Seconds(), 1e-6)
@@ -244,7 +244,7 @@ func (l *link) baseTrip() time.Duration {
 	return time.Duration(l.base() * float64(time.Second))
 }
 
-// stale tells how long ago a round trip was measured.
+// stale is the time since a round trip was last measured.
 func (l *link) stale(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -260,7 +260,7 @@ func (l *link) stalled() {
 	l.store()
 }
 
-// backlog takes over what waits in the spool.
+// backlog takes over the spool's backlog.
 func (l *link) backlog(records, bytes int64, share float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,7 +296,7 @@ func (l *link) records(message int64) int {
 const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more where there are escapes
 
 // takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
-// measured, and some time for whoever has other things to do.
+// measured, and some time for a broker or host that is busy otherwise.
 func (l *link) takes(records int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,7 +25,7 @@ func TestGoodputAndRoundTripAreToldApart(t *testing.T) {
 			message(l, life, 100, 1e6, 40*time.Millisecond)
 			time.Sleep(time.Second)
 		}
-		require.InEpsilon(t, 100/0.0401, l.load().Goodput, 0.01, "small messages tell what it carries at least")
+		require.InEpsilon(t, 100/0.0401, l.load().Goodput, 0.01, "small messages give a lower bound")
 		require.True(t, l.load().AtLeast)
 		require.Equal(t, 64<<10, l.carries(time.Second, 64<<10), "and keep no batch small")
 		require.InDelta(t, 0.040, l.load().RTT, 0.001)
@@ -139,7 +139,7 @@ func TestGoodputFollowsTheLink(t *testing.T) {
 	require.InDelta(t, 2.5e6/8, l.load().Goodput, 0.2e6, "ten batches in eight seconds")
 }
 
-// Quantiles tell of dips that the smoothed goodput has forgotten, and follow a link that has become another one.
+// Quantiles show dips that the smoothed goodput has forgotten, and follow a link that has changed.
 func TestQuantilesOfGoodput(t *testing.T) {
 	l, now := newLink(), time.Unix(1000, 0)
 	life := l.open()

@@ -306,8 +306,8 @@ func TestMosquittoRefusesWhoIsNotKnown(t *testing.T) {
 			cfg.AuthMode = mqtt.AuthCACert
 			c.ClientCert, c.ClientKey = nil, nil
 		}, "connect"},
-		"a broker nobody vouches": {func(_ *Config, c *Credentials) { c.CACert = newAuthority(t).pem }, "connect"},
-		"a client nobody vouches": {func(_ *Config, c *Credentials) {
+		"a broker of an unknown CA": {func(_ *Config, c *Credentials) { c.CACert = newAuthority(t).pem }, "connect"},
+		"a client of an unknown CA": {func(_ *Config, c *Credentials) {
 			c.ClientCert, c.ClientKey = newAuthority(t).issue("x", x509.ExtKeyUsageClientAuth)
 		}, "connect"},
 		"the secret lacks the key":  {func(_ *Config, c *Credentials) { c.ClientKey = nil }, "credentials"},

@@ -24,7 +24,7 @@ type round struct {
 	fed  chan fed
 	wg   sync.WaitGroup
 
-	flights chan flight // from the writer to whoever awaits acknowledgements
+	flights chan flight // from the writer to the goroutine that awaits acknowledgements
 
 	open     atomic.Int32 // messages written whose acknowledgement has not come, whatever the window knows of them
 	began    time.Time
@@ -66,7 +66,7 @@ func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.
 	cancel()
 	grace := disconnectGrace
 	if !r.s.Alive() {
-		grace = 0 // nobody listens
+		grace = 0 // the connection is gone
 	}
 	s.End(mqtt.ErrStopped, grace)
 	r.finish(successor != nil || r.dialing)
@@ -157,7 +157,7 @@ func (r *round) loop(ctx context.Context) *mqtt.Session {
 	}
 }
 
-// finished tells, while closing, whether all that can be confirmed is.
+// finished reports, while closing, whether all that can be confirmed is.
 func (x *Exporter) finished() bool {
 	now := time.Now()
 	return x.window.settled(now) && (x.drained || x.window.silent() || len(x.window.entries) > 0)
@@ -193,7 +193,7 @@ func (r *round) pump() {
 	}
 }
 
-// hasRoom tells whether another batch may be taken. A link that is later with its acknowledgements than it promised gets
+// hasRoom reports whether another batch may be taken. A link that is later with its acknowledgements than it promised gets
 // none until it shows life: what it already has is all that a broker that hangs keeps in memory.
 func (x *Exporter) hasRoom(now time.Time) bool {
 	w := &x.window

@@ -29,7 +29,7 @@ type suspicion struct {
 
 	isolated   []*isolated          // that the window keeps from the spool
 	remembered map[uint64]*isolated // that the spool has back, to be tried again
-	trial      uint64               // the sequence under trial, 0 is none
+	trial      uint64               // the sequence under trial, 0 without one
 	trialEnds  time.Time            // when a trial that the spool does not hand out is forgotten
 	nextTrial  time.Time            // not before
 }
@@ -106,15 +106,15 @@ func (w *window) tried(e *entry, now time.Time) {
 // probed books that the broker took an empty message.
 func (w *window) probed() { w.warm, w.probing, w.lost, w.closings = true, false, 0, 0 }
 
-// suspected tells whether a suspect, or the probe before one, is on its way.
+// suspected reports whether a suspect, or the probe before one, is on its way.
 func (w *window) suspected() bool {
 	return w.probing || slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase == sent && e.suspect })
 }
 
-// wantsProbe tells whether the connection is to be tried before a suspect goes.
+// wantsProbe reports whether the connection is to be tried before a suspect goes.
 func (w *window) wantsProbe() bool { return !w.warm && w.lost < 2 }
 
-// probe tells whether an empty message is to be published now, and books it.
+// probe reports whether an empty message is to be published now, and books it.
 func (w *window) probe() bool {
 	if w.probing || w.flying() || !w.wantsProbe() || !slices.ContainsFunc(w.entries, func(e *entry) bool { return e.suspect && e.phase == waiting }) {
 		return false
@@ -184,7 +184,7 @@ func (w *window) clear(e *entry) {
 	}
 }
 
-// half tells whether x may be the other half of what e was cut from.
+// half reports whether x may be the other half of what e was cut from.
 func (x *entry) half(e *entry) bool { return x.suspect && e.suspect && x.attempt == e.attempt }
 
 // unsealable books that a batch cannot become a message: it is cut, and a single record is isolated.

@@ -28,7 +28,7 @@ type entry struct {
 	bytes    int
 	message  int // bytes of the message, 0 before the first publish
 	phase    phase
-	attempt  uint64    // tells the answer to this publish from a late one to an earlier publish; 0 before the first
+	attempt  uint64    // distinguishes the answer to this publish from a late one to an earlier publish; 0 before the first
 	sentAt   time.Time // of the latest publish
 	ackedAt  time.Time // of the latest acknowledgement
 	resendAt time.Time // when its receipt is overdue
@@ -54,7 +54,7 @@ type limits struct {
 }
 
 // window holds the batches under way, in the order in which they were first handed over. It is a plain state machine:
-// no I/O, no clock, no locks; its owner is one goroutine and tells it the time.
+// no I/O, no clock, no locks; its owner is one goroutine, which passes the time.
 //
 // What is not acknowledged is published again in this order after each loss of the connection, the first one first, so
 // that a consumer that ignores repetitions sees the records of a device and class in order.
@@ -79,7 +79,7 @@ type window struct {
 	asides  []aside         // records given up, likewise
 }
 
-// room tells whether another batch may be taken, with at most ahead bytes on the link itself.
+// room reports whether another batch may be taken, with at most ahead bytes on the link itself.
 func (w *window) room(ahead int) bool {
 	if len(w.entries) == 0 {
 		return true
@@ -88,7 +88,7 @@ func (w *window) room(ahead int) bool {
 	return len(w.entries) < w.batches && w.bytes < w.limits.bytes && (unacked == 0 || unacked < ahead)
 }
 
-// late tells whether acknowledgements are awaited for longer than they should take.
+// late reports whether acknowledgements are awaited for longer than they should take.
 func (w *window) late(now time.Time, most time.Duration) bool {
 	return w.flying() && now.Sub(w.progress) > most
 }
@@ -127,7 +127,7 @@ func (w *window) append(class string, records []spool.Record) *entry {
 	return e
 }
 
-// next is the batch to publish now, nil if there is none. A suspect travels alone, when the connection is known to take others; what is
+// next is the batch to publish now, nil without one. A suspect travels alone, when the connection is known to take others; what is
 // behind it in its class waits, other classes go on. Of a class of which the consumer has not receipted anything only the first goes.
 func (w *window) next(now time.Time) *entry {
 	w.look()
@@ -253,7 +253,7 @@ func (w *window) sized(attempt uint64, message int) {
 	}
 }
 
-// unknown books that nobody can say whether a publish arrived: it is to be published again.
+// unknown books that a publish may or may not have arrived: it is to be published again.
 func (w *window) unknown(attempt uint64) {
 	if e := w.find(attempt); e != nil {
 		e.phase = waiting
@@ -282,7 +282,7 @@ func (w *window) cut(e *entry) {
 	i := slices.Index(w.entries, e)
 	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, resends: e.resends, phase: e.phase, attempt: e.attempt, ackedAt: e.ackedAt, resendAt: e.resendAt}
 	if e.phase == sent {
-		second.phase = waiting // nobody answers for it
+		second.phase = waiting // no acknowledgement will come for it
 	}
 	e.records, e.refusals = e.records[:half:half], 0
 	e.bytes, second.bytes = payload(e.records), payload(second.records)
@@ -313,8 +313,8 @@ func (w *window) release() []uint64 {
 	return seqs
 }
 
-// settled tells whether waiting longer can confirm nothing more: all is confirmed, or only receipts are missing that
-// nobody sends.
+// settled reports whether waiting longer can confirm nothing more: all is confirmed, or only receipts are missing and the
+// consumer is silent.
 func (w *window) settled(now time.Time) bool {
 	w.look()
 	for _, e := range w.entries {

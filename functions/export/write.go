@@ -86,7 +86,7 @@ type flight struct {
 	began time.Time
 }
 
-// await hears what becomes of all messages in flight, so that a broker that acknowledges nothing costs no goroutine each.
+// await takes the outcomes of all messages in flight, so that a broker that acknowledges nothing costs no goroutine each.
 // Brokers may acknowledge in any order.
 func (r *round) await() {
 	receive := func(c any) reflect.SelectCase {

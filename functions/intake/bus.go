@@ -20,9 +20,9 @@ type Bus struct {
 	// Remember is a file in which the topics of the session are kept, so that those no longer configured are unsubscribed from; "" keeps none.
 	Remember string
 
-	AuthMode       string // one of mqtt's Auth words; "" is none
+	AuthMode       string // one of mqtt's Auth words; "" means "none"
 	SkipCertVerify bool   // trust any certificate of the broker
-	// Credentials is asked at each connection, so that a rotated secret applies from the next one on. nil where AuthMode is none.
+	// Credentials is asked at each connection, so that a rotated secret applies from the next one on. nil where AuthMode is "none".
 	Credentials func() (Credentials, error)
 	// Skip names topics whose messages are acknowledged unread, such as the service's own results; nil skips none.
 	Skip func(topic string) bool

@@ -44,7 +44,7 @@ func (s *Subscriber) collect(first arrival) []*delivery {
 	}
 }
 
-// accept turns a message into a delivery, or is nil where it is no event, or none that is new.
+// accept turns a message into a delivery. It returns nil where the message is quarantined, skipped, or a repeat.
 func (s *Subscriber) accept(a arrival) *delivery {
 	t := s.acks.Expect(a.msg, a.pass)
 	s.count(func(c *SubscriberCounts) {

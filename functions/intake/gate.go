@@ -21,7 +21,7 @@ type Gate struct {
 	mu      sync.Mutex
 	counts  GateCounts
 	closed  bool
-	changed chan struct{} // closed and renewed when room is made; nil while nobody waits
+	changed chan struct{} // closed and renewed when room is made; nil while no caller waits
 }
 
 // GateCounts is a gate at one moment.
@@ -38,7 +38,7 @@ func NewGate(cfg Config) *Gate {
 	return &Gate{maxEvents: cfg.MaxEvents, maxBytes: cfg.MaxMiB << 20}
 }
 
-// Pass is the right to be under way. The zero Pass is none, and leaving with it does nothing.
+// Pass is the right to be under way. The zero Pass grants nothing, and leaving with it does nothing.
 type Pass struct {
 	gate  *Gate
 	bytes int
@@ -71,7 +71,7 @@ func (g *Gate) Enter(bytes int) (Pass, error) {
 }
 
 // Wait is Enter for a caller that may block until there is room. It returns early with ErrClosed or the context's error,
-// and lets nobody in whose context has ended.
+// and never admits a caller whose context has ended.
 func (g *Gate) Wait(ctx context.Context, bytes int) (Pass, error) {
 	for {
 		if ctx.Err() != nil {
@@ -127,7 +127,7 @@ func (g *Gate) change() <-chan struct{} {
 	return g.changed
 }
 
-// wake tells all who wait to look again. The lock is held.
+// wake makes all waiting callers check again. The lock is held.
 func (g *Gate) wake() {
 	if g.changed != nil {
 		close(g.changed)
@@ -135,7 +135,7 @@ func (g *Gate) wake() {
 	}
 }
 
-// Shut lets nobody in any more.
+// Shut refuses every caller from now on.
 func (g *Gate) Shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Sink takes events further. Submit may block, which holds back whoever feeds it. done is called exactly once for each
+// Sink takes events further. Submit may block, which holds back the source. done is called exactly once for each
 // event, from any goroutine, also before Submit returns: with nil when every task of the event is done here or durable,
 // with an error when the event was refused. The slice is the sink's from then on.
 type Sink interface {

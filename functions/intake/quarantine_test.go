@@ -105,7 +105,7 @@ func TestQuarantineFolderIsBounded(t *testing.T) {
 	require.True(t, strings.HasSuffix(entries[0].Name(), "-bad_id.rejected.json"))
 }
 
-// What waits for a slow disk is bounded in bytes, not only in number; one payload always may.
+// The queue for a slow disk is bounded in bytes, not only in number; one payload always fits.
 func TestWhatWaitsForTheFolderIsBoundedInBytes(t *testing.T) {
 	f := &folder{maxQueued: 1000, queue: make(chan Rejected, folderQueue)}
 	f.offer(Rejected{Payload: make([]byte, 1500)})
@@ -138,7 +138,7 @@ func TestQuarantineSaysWhenTheFolderFails(t *testing.T) {
 	require.Equal(t, uint64(1), q.Unwritten())
 }
 
-// TestTextsOfStrangersAreBounded: nobody's content type, topic or id takes more memory than the payloads may, quoted or not.
+// TestTextsOfStrangersAreBounded: no sender's content type, topic or id takes more memory than the payloads may, quoted or not.
 func TestTextsOfStrangersAreBounded(t *testing.T) {
 	cfg := DefaultConfig()
 	q, err := NewQuarantine(cfg)

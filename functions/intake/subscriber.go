@@ -22,7 +22,7 @@ type Logger = say.Logger
 // again; an event delivered again, with the same id and content, while it is under way or lately handled is not handed on twice.
 //
 // Acknowledgements leave in the order in which the messages arrived, as MQTT requires and brokers need to keep the order themselves: one
-// that is done waits for all before it, also where it is no event, is skipped, or is a repeat. So one slow event delays the
+// that is done waits for all before it, also where it is quarantined, skipped, or a repeat. So one slow event delays the
 // acknowledgements behind it, and the broker stops at its window. A refused event is offered again after RetryAfter, with all that
 // were refused behind it, in order; until it is taken nothing new is handed on. At a stop it is left to the broker, and all that
 // arrived behind it too. Events published at QoS 0 cannot be acknowledged, and what of them is in memory dies with the process.

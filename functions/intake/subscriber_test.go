@@ -46,7 +46,7 @@ func TestAfterAKillEverythingUnacknowledgedComesAgain(t *testing.T) {
 	publish(t, server, 1, 51)
 	eventually(t, func() bool { return len(first.got()) == 50 }, "all handed on")
 	kill(killed)
-	publish(t, server, 51, 61) // while nobody is there
+	publish(t, server, 51, 61) // while no subscriber is connected
 
 	second := &testSink{}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, second)

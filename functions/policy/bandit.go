@@ -20,8 +20,8 @@ var banditInfo = Info{
 }
 
 // bandit is LinUCB below the cost: per way, a linear regression from the parts of the predicted time to the real time. Costs
-// are computed from the optimistic end of its confidence, as in LinUCB, so that a way nobody knows gets its chance. Outcomes
-// come when they come; decisions in between use what is known.
+// are computed from the optimistic end of its confidence, as in LinUCB, so that an untried way gets its chance. Outcomes may
+// come late; decisions in between use what is known.
 type bandit struct {
 	cost    *cost
 	alpha   float64 // of the optimism
@@ -176,8 +176,8 @@ func (b *bandit) Observe(e *Entry) {
 // or an hour of trouble, it is unknown again some day, and tried.
 const unused = 4
 
-// maxError bounds the relative error that one outcome can teach: an hour in a queue that nobody saw is not to be expected
-// of the next task.
+// maxError bounds the relative error that one outcome can teach: an hour in a queue that the state did not show is not to be
+// expected of the next task.
 const maxError = 20
 
 // saved is the form on disk.

@@ -191,7 +191,7 @@ func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
 	}
 }
 
-// Trying must harm nobody who cannot bear it.
+// Exploration must not harm tasks that cannot afford it.
 func TestForcedSamplingHarmsNobody(t *testing.T) {
 	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore, c.BanditOptimism = 0.5, 0 })
 	for name, c := range map[string]struct {

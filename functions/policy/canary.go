@@ -167,7 +167,7 @@ func (t *trial) load() CanaryCount {
 	return t.count
 }
 
-// follow goes on with the trial of before: a roll-back stays, also over a restart, until what decides is configured anew.
+// follow continues the previous trial: a roll-back stays, also over a restart, until something under Policy changes.
 func (c *canary) follow(old *canary) {
 	if c != nil && old != nil && c.count.Version == old.load().Version {
 		c.trial = old.trial

@@ -122,14 +122,14 @@ type Config struct {
 	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
 	BacklogLimit float64
 
-	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with who
-	// acts, and at what predicted cost, is in the status. "" is none.
+	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with the
+	// acting policy, and at what predicted cost, is in the status. "" runs no shadow.
 	Shadow string
 	// ShadowShare is the share of decisions, 0.001–1, that the shadows are shown: less costs less.
 	ShadowShare float64
 
 	// Canary is a policy that acts for a share of the devices in the place of Default; classes that name their own policy
-	// keep it. It is rolled back by itself when it is worse, until something under Policy changes. "" is none.
+	// keep it. It is rolled back by itself when it is worse, until something under Policy changes. "" runs no canary.
 	Canary string
 	// CanaryShare is the share of devices, 0.001–0.9, that the canary acts for: always the same ones, by a hash of their name.
 	CanaryShare float64
@@ -147,7 +147,7 @@ type Config struct {
 }
 
 // DefaultConfig is policy bandit. Measured in the simulator it loses next to nothing against the best where predictions are
-// right, and is the only one that does well where they are wrong, as they are on any gateway that nobody has calibrated.
+// right, and is the only one that does well where they are wrong, as they are on any gateway that is not calibrated.
 func DefaultConfig() Config {
 	return Config{
 		Default:        banditInfo.Name,
@@ -202,7 +202,7 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-// validateCompany checks who acts and who decides along: whoever is named must be able to.
+// validateCompany checks the acting policy, the shadows and the canary: each must exist and be ready to decide.
 func (c Config) validateCompany(p *check.Problems) {
 	named := append(words(c.Shadow), c.Default)
 	for _, name := range words(c.Shadow) {
@@ -231,7 +231,7 @@ func (c Config) validateCompany(p *check.Problems) {
 }
 
 // Ready reports in an error why a policy that exists could not decide as itself under this configuration: policy ppo without
-// weights would decide as cost, and whoever names it wants to know.
+// weights would decide as cost, and its user wants to know.
 func (c Config) Ready(name string) error {
 	if name != ppoInfo.Name {
 		return nil

@@ -19,8 +19,8 @@ var costInfo = Info{
 //
 // The shadow price is what a task costs others: a second of the node's or the link's time that it takes is a second that
 // all who come before the queue is empty wait longer. It rises with the queue, as ever more will come before that, and falls
-// again where the queue is so long that those in it are late anyway, or one task alone would take so long that nobody else
-// should use this server: what must be given up goes there. Without it the policy is greedy, and measured worse.
+// again where the queue is so long that its tasks are late anyway, or one task alone would take so long that no other task
+// should use this server: tasks that must be given up go there. Without it the policy is greedy, and measured worse.
 //
 // A prediction is not the truth, so the step at the deadline is a ramp; and a link's goodput is more often much worse than
 // expected than much better, so its time is taken with caution.

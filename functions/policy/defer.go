@@ -25,9 +25,9 @@ var deferInfo = Info{
 type Rule struct {
 	EdgePrice float64 `json:"edgePrice"` // cost of a second of the node's time to all others
 	LinkPrice float64 `json:"linkPrice"` // the same of the link's time
-	Aging     float64 `json:"aging"`     // what each second beyond AgingFrom adds to a bid, so that nobody waits for ever
+	Aging     float64 `json:"aging"`     // what each second beyond AgingFrom adds to a bid, so that no task waits for ever
 	AgingFrom float64 `json:"agingFrom"` // s
-	Residual  float64 `json:"residual"`  // the least that any task is worth: what is late for good costs no more by waiting
+	Residual  float64 `json:"residual"`  // the least that any task is worth: a task that is late in any case loses no more by waiting
 	Exponent  float64 `json:"exponent"`  // of the server's time by which a bid is divided: 1 is gain a second, near 0 takes no notice of it
 	Doubt     float64 `json:"doubt"`     // as CostDoubt
 	Caution   float64 `json:"caution"`   // as CostCaution
@@ -163,7 +163,7 @@ func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) Decis
 	return predicted(e, p.cost.money).settle(d)
 }
 
-// Waits lets a task wait whose way is busy. One with nobody before it goes at once.
+// Waits parks a task whose target is busy. A task with no other ahead of it goes at once.
 func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *Decision) bool {
 	local, cloud := waysOf(e, s)
 	if d.Target == Local {

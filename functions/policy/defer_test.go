@@ -90,7 +90,7 @@ func TestABidGrowsFromAgingFromOn(t *testing.T) {
 	}
 }
 
-// A task that takes next to nothing bids high, and not without bounds: what waits beside it has its turn.
+// A task that takes next to nothing bids high, but within bounds: other parked tasks have their turn.
 func TestNoBidIsWithoutBounds(t *testing.T) {
 	r := newRoom(t)
 	for _, own := range []float64{0, shortest / 10, shortest} {

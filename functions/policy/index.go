@@ -8,7 +8,7 @@ import (
 
 // index finds a decision by event and chunk, for answers that do not know its id. It holds ids alone, in buckets of one cache
 // line each that the oldest leave first, so it neither locks nor grows; an id in it may be that of another event, which
-// whoever looks must check. With the buckets half as many as the ring has entries, about one in a thousand is pushed out
+// the caller must check. With the buckets half as many as the ring has entries, about one in a thousand is pushed out
 // before the ring forgets it.
 type index struct {
 	seed    maphash.Seed

@@ -124,10 +124,10 @@ func (p *ppo) String() string {
 	return fmt.Sprintf("ppo: network %s of %s; outside of its training, %s", sizes, p.file, p.fallback)
 }
 
-// pacer is a policy that wants to hear of every task, also of those that it does not decide.
+// pacer is a policy that counts the arrival of every task, also of those that it does not decide.
 type pacer interface {
 	arrived(t *task.Task, s *host.State)
-	decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision // hears of no new one
+	decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision // counts no new arrival
 }
 
 var (

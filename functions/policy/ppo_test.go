@@ -168,7 +168,7 @@ func TestDefaultNeedsItsWeights(t *testing.T) {
 	require.NoError(t, config(weights(writtenTo(t, drawnNetwork(3, 9, 4, 2))), asDefault).Validate())
 }
 
-// A task that is decided a second time has not arrived a second time, whoever decides it.
+// A task that is decided a second time has not arrived a second time, whichever policy decides it.
 func TestWhatIsDecidedAgainHasArrivedOnce(t *testing.T) {
 	c := config()
 	d, err := NewDecider(c)

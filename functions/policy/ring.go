@@ -38,7 +38,7 @@ type Entry struct {
 	State    host.State     `json:"state"`
 	Outcome  Outcome        `json:"outcome"`
 
-	// Overdue says that whoever judges has counted the decision as late already, before its outcome came.
+	// Overdue says that the canary's judge has counted the decision as late already, before its outcome came.
 	Overdue bool `json:"-"`
 }
 
@@ -71,7 +71,7 @@ func NewEntry(t *task.Task, e *score.Estimate, s *host.State, d Decision, policy
 // maxText bounds what the ring keeps of an event's id and of a device's name, bytes each. EdgeX's ids have 36.
 const maxText = 256
 
-// Ring keeps the latest decisions. Adding one waits for nobody but a reader of the very entry that is overwritten, and
+// Ring keeps the latest decisions. Adding one waits only for a reader of the very entry that is overwritten, and
 // allocates nothing once the ring has gone round.
 type Ring struct {
 	last  atomic.Uint64 // the latest id

@@ -135,7 +135,7 @@ func TestResultsFindTheirDecision(t *testing.T) {
 	require.Greater(t, found, entries*98/100)
 	require.Zero(t, r.Find("e", 1), "forgotten long ago")
 	here := r.Add(&Entry{EventID: "here", Decision: Decision{Target: Local}})
-	require.Zero(t, r.Find("here", 0), "nobody answers for what stayed")
+	require.Zero(t, r.Find("here", 0), "no result comes for a local task")
 	require.True(t, r.Outcome(here, Outcome{}))
 	require.EqualValues(t, 4*entries+1, r.Unsettled())
 }

@@ -71,7 +71,7 @@ func (s *shadows) inherit(old *shadows, acting map[string]Policy) {
 	}
 }
 
-// named is nil where nobody of that name looks on.
+// named is nil where no shadow has that name.
 func (s *shadows) named(name string) Policy {
 	for _, p := range s.policies {
 		if p.Name() == name {
@@ -91,7 +91,7 @@ func inherit(p, from Policy) {
 // shadowSeed makes the sample another one than the draws of policy random.
 const shadowSeed = 0x5ead0
 
-// look lets each shadow decide on the same task. A guard's decision is none of a policy's, so there is nothing to compare.
+// look lets each shadow decide on the same task. A guard's decision is not made by a policy, so there is nothing to compare.
 func (s *shadows) look(t *task.Task, e *score.Estimate, st *host.State, acting *Decision) {
 	if acting.Reason.isOverPolicies() || (s.share < 1 && uniform(shadowSeed, s.seen.Add(1)) >= s.share) {
 		for _, p := range s.policies {
@@ -134,7 +134,7 @@ func (s *shadows) list() []ShadowCount {
 	return all
 }
 
-// follow goes on with the counts of before, if those are of the same policies.
+// follow continues the previous counts, if they are of the same policies.
 func (s *shadows) follow(old *shadows) {
 	if s == nil || old == nil || len(s.policies) != len(old.policies) {
 		return

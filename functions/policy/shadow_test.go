@@ -115,7 +115,7 @@ func TestWhatWasLearnedIsInherited(t *testing.T) {
 	require.EqualValues(t, 51, taught(next.shadows.policies[0]), "one memory")
 }
 
-// A policy that decides by arrivals counts all of the node's, whoever decides, and each of them once.
+// A policy that decides by arrivals counts all of the node's, whichever policy decides, and each of them once.
 func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 	d := decider(t, config(func(c *Config) {
 		c.Default, c.Shadow, c.ShadowShare, c.PPOWeights = "cost", "ppo", 0.2, "../../res/policies/ppo.json"

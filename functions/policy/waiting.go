@@ -13,13 +13,13 @@ import (
 // gains little by a server does not stand before what gains much. The term is late binding, after Ousterhout et al., "Sparrow:
 // distributed, low latency scheduling", SOSP 2013.
 //
-// Decide, as of any policy, gives the way that a task would take now, for whoever cannot wait.
+// Decide, as of any policy, gives the way that a task would take now, for tasks that cannot wait.
 type Binder interface {
 	Policy
 	// Waits reports whether a task had better wait, given the way that Decide has chosen and the state it has seen.
 	Waits(t *task.Task, e *score.Estimate, s *host.State, d *Decision) bool
-	// Bid is what it is worth that the task goes to a server now, rather than somebody else or nobody: the highest bid
-	// is taken, and none at or below 0. server says which one is free.
+	// Bid is the value of sending the task to a server now, rather than another task or none at all: the highest bid wins,
+	// and bids at or below 0 never do. server says which one is free.
 	Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64
 	// Room bounds what may wait, and says when a server counts as free.
 	Room() Room
@@ -29,7 +29,7 @@ type Binder interface {
 type Room struct {
 	Tasks   int           // that may wait at once
 	Bytes   int64         // of their data
-	Longest time.Duration // after which a task goes to the cloud in its turn, whoever else waits, unless a guard keeps it here
+	Longest time.Duration // after which a task goes to the cloud in its turn, whichever others wait, unless a guard keeps it local
 	Ahead   float64       // s of predicted work at or below which a server counts as free
 }
 
@@ -63,7 +63,7 @@ func (w *Waiting) Add(h Held, room Room) bool {
 }
 
 // Next takes the task out that a free server is to have now, with the decision and the estimate it was made from. It reports false
-// where no server is free, or none of the tasks that wait gains by one. Whoever calls it again after the state has changed
+// where no server is free, or none of the tasks that wait gains by one. A caller that repeats it after updating the state
 // accordingly binds as many tasks as there is room for. It is O(tasks that wait), about 0.15 µs each and server.
 func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decision, e score.Estimate, ok bool) {
 	if len(w.held) == 0 {
@@ -75,7 +75,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decis
 		return w.take(0), bound(Cloud, LongestWait), e, true
 	}
 	seen := *s
-	m.Assume(&seen.Link) // or a link that nobody has measured yet would count as endless
+	m.Assume(&seen.Link) // or the wait for a link without a measurement would count as endless
 	s = &seen
 	best, at := 0.0, -1
 	var one score.Estimate // goes through an interface, so it is one for all

@@ -71,5 +71,5 @@ func find(what string, words []string, b []byte) (int, error) {
 	if i := slices.Index(words, string(b)); i >= 0 {
 		return i, nil
 	}
-	return 0, fmt.Errorf("reading a %s: %q is none of %v", what, b, words)
+	return 0, fmt.Errorf("reading a %s: %q is not one of %v", what, b, words)
 }

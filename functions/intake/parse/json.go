@@ -172,7 +172,7 @@ func (p *parser) jsonInt(o *object, f field) bool {
 	return true
 }
 
-// wholeNumber takes the literal of an int64; one with a fraction or an exponent is none, as for encoding/json.
+// wholeNumber takes the literal of an int64; it rejects a fraction or an exponent, as encoding/json does.
 func (p *parser) wholeNumber() (int64, bool) {
 	negative := p.at('-')
 	if negative {
@@ -345,7 +345,7 @@ func skipUsual(b []byte, i int) int {
 	return i
 }
 
-// escapeLength is the length of the escape b begins with, 0 if it is none.
+// escapeLength is the length of the escape b begins with, 0 if b begins with something else.
 func escapeLength(b []byte) int {
 	if len(b) < 2 {
 		return 0

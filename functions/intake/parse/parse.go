@@ -30,7 +30,7 @@ const (
 	ReasonTooDeep       = "too_deep"                 // nested over the limit
 	ReasonMissing       = "missing_field"            // a field EdgeX requires is absent, null, empty or zero
 	ReasonWrongType     = "wrong_type"               // a field holds another kind of value than it must, or is out of range
-	ReasonValueType     = "bad_value_type"           // a reading's valueType is none of EdgeX's
+	ReasonValueType     = "bad_value_type"           // a reading's valueType is not one of EdgeX's
 	ReasonEncoding      = "bad_encoding"             // text that is not UTF-8, or base64 that is not base64
 	ReasonDuplicate     = "duplicate_field"          // one name twice in an object: readers would disagree on what it says
 	ReasonBadID         = "bad_id"                   // an id that is not a lower-case UUID
