@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/task"
 )
 
 // leaking is a summary that panics over the number 13, once it has taken it.
@@ -46,4 +48,21 @@ func TestAReloadSharesAmongTheWorkersThatRun(t *testing.T) {
 		require.Equal(t, 2, p.rules.Load().limits.workers)
 	}
 	require.NoError(t, p.Close(t.Context()))
+}
+
+// A task counts as one without readings only where it has neither readings nor a hole for one.
+func TestOnlyATaskWithoutReadingsIsCountedAsOne(t *testing.T) {
+	hole := []task.Hole{{Resource: "Image", Length: 300_000, Encoding: task.Binary}}
+	reading := []task.Reading{{Resource: "x", Type: task.Int8, Value: []byte("1")}}
+	for _, c := range []struct {
+		readings []task.Reading
+		holes    []task.Hole
+		want     int64
+	}{{nil, nil, 1}, {nil, hole, 0}, {reading, nil, 0}, {reading, hole, 0}} {
+		w := still(t, class("deadband"), &recorder{})
+		one := taskOf("d", 0)
+		one.Of, one.Readings, one.Holes = 3, c.readings, c.holes
+		require.NoError(t, w.process(one))
+		require.Equal(t, c.want, w.p.Counts().Skipped[skipNoReadings], "%d readings, %d holes", len(c.readings), len(c.holes))
+	}
 }

@@ -232,6 +232,13 @@ func TestOutputs(t *testing.T) {
 	a = run(Output{Kind: Classes}, two, 0.25)
 	require.Equal(t, "no", a.Label)
 	require.InDelta(t, 0.75, a.Confidence, 1e-6)
+	for _, v := range []float32{-0.5, 0, 1, 1.5} { // a quantised probability may be a little beyond 0 or 1
+		a = run(Output{Kind: Classes}, two, v)
+		certain := min(max(float64(v), 0), 1)
+		require.InDeltaSlice(t, []float64{1 - certain, certain}, a.Scores, 1e-9, "%v", v)
+		require.LessOrEqual(t, a.Logits[0], 0., "the logarithm of a probability")
+		require.LessOrEqual(t, a.Logits[1], 0., "the logarithm of a probability")
+	}
 	a = run(Output{Kind: Reconstruction, Threshold: 2.5}, m, 2, 4)
 	require.InDelta(t, 2.5, a.Error, 0, "(1² + 2²) / 2")
 	require.Equal(t, "anomaly", a.Label)

@@ -341,3 +341,27 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// A Close that gives up leaves the models that are in use to their users, and takes each out of memory after its last one.
+func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"idle", "used"} {
+		put(t, dir, describe(t, name, "1", made(t, 4, 1)), made(t, 4, 1))
+	}
+	s := open(t, dir)
+	require.InDelta(t, 1, value(t, s, "idle"), 0)
+	l, err := s.Acquire(t.Context(), "used")
+	require.NoError(t, err)
+	own := status(t, s, "used").Bytes
+	require.Positive(t, own)
+	require.Greater(t, s.Counts().Used, own, "both are in memory")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Close(over), context.Canceled)
+	require.Equal(t, own, s.Counts().Used, "only the idle model left memory")
+	require.NoError(t, l.Session.Run())
+	require.NotNil(t, l.l.p.Program, "its user still has it")
+	l.Close()
+	require.Zero(t, s.Counts().Used)
+	require.Nil(t, l.l.p.Program)
+}

@@ -164,3 +164,24 @@ func TestPropensitiesAreTheChances(t *testing.T) {
 		}
 	}
 }
+
+// Shares and margins are refused outside of their range, and only there.
+func TestTheNumbersOfACompanyHaveARange(t *testing.T) {
+	for name, one := range map[string]struct {
+		field     func(*Config) *float64
+		low, high float64
+	}{
+		"ShadowShare":      {func(c *Config) *float64 { return &c.ShadowShare }, 0.001, 1},
+		"CanaryShare":      {func(c *Config) *float64 { return &c.CanaryShare }, 0.001, 0.9},
+		"CanaryMarginMiss": {func(c *Config) *float64 { return &c.CanaryMarginMiss }, 0, 1},
+		"CanaryMarginCost": {func(c *Config) *float64 { return &c.CanaryMarginCost }, 0, 1e6},
+		"CanaryConfidence": {func(c *Config) *float64 { return &c.CanaryConfidence }, 0.5, 0.9999},
+	} {
+		with := func(v float64) error { return config(func(c *Config) { *one.field(c) = v }).Validate() }
+		require.NoError(t, with(one.low), name)
+		require.NoError(t, with(one.high), name)
+		for _, v := range []float64{math.Nextafter(one.low, -1), math.Nextafter(one.high, 2e6), math.NaN()} {
+			require.ErrorContains(t, with(v), "Policy."+name+" = ", "%v", v)
+		}
+	}
+}

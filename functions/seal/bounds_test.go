@@ -137,3 +137,17 @@ func TestNegativeConsumerLimitsAreRefused(t *testing.T) {
 		require.Error(t, err, "%+v", l)
 	}
 }
+
+// The name of an attribute that only a later format knows may have up to 64 bytes.
+func TestNamesOfAttributesAreBounded(t *testing.T) {
+	open := func(name string) error {
+		msg := "{" + receiptAttributes + `,"contentencoding":"none","` + name + `":"x","data":{"node":"n","epoch":"e","safe":[[1,2]],"gaps":[]}}`
+		_, err := NewOpener(nil, Limits{}).OpenReceipt([]byte(msg))
+		return err
+	}
+	require.NoError(t, open("x"))
+	require.NoError(t, open(strings.Repeat("x", 64)))
+	var wrong *MalformedError
+	require.ErrorAs(t, open(strings.Repeat("x", 65)), &wrong)
+	require.ErrorContains(t, wrong, "attributes")
+}

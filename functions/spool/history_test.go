@@ -308,3 +308,37 @@ func TestABlockTakesWhatFits(t *testing.T) {
 	body, _ = packBlock([]fateRange{{1, 1, word.String()}})
 	require.Nil(t, body)
 }
+
+// A look reads only the blocks that have sequences of its window, however high the sequences are.
+func TestALookTakesTheBlocksOfItsWindow(t *testing.T) {
+	s := open(t, t.TempDir(), quiet(16), small(16<<20, 64<<10, 0))
+	const first, step = 5000 * historyWindow, 100
+	s.mu.Lock()
+	s.next = first + 10*historyWindow
+	s.mu.Unlock()
+	for seq := uint64(first); seq < first+4*historyWindow; seq += step {
+		s.mu.Lock()
+		s.fates.add(seq, seq, "expired")
+		s.mu.Unlock()
+		require.NoError(t, s.remember())
+	}
+	require.Greater(t, s.history.gen, uint64(8), "several blocks for each window")
+	last := s.fates.ranges[0].lo // what is below is in blocks
+	for seq := uint64(first); seq < last; seq += step {
+		require.Equal(t, "expired", s.Fate(seq), "record %d", seq)
+		require.Equal(t, FateUnknown, s.Fate(seq+1), "record %d", seq+1)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &s.history
+	for w := uint64(first) / historyWindow; w < last/historyWindow; w++ {
+		h.window = 0
+		h.of(w * historyWindow)
+		require.NotEmpty(t, h.near)
+		require.Less(t, len(h.near), int(h.gen), "not all")
+		for _, gen := range h.near {
+			x := h.slots[gen%uint64(len(h.slots))]
+			require.True(t, x.lo < (w+1)*historyWindow && x.hi >= w*historyWindow, "window %d and block %d to %d", w, x.lo, x.hi)
+		}
+	}
+}

@@ -285,3 +285,63 @@ func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
 		})
 	}
 }
+
+// A segment that cannot be read or copied while it is rewritten stays as it is: the error is reported, and no record is lost.
+func TestARewriteThatFailsLosesNothing(t *testing.T) {
+	segment := segmentName(0, 1)
+	for name, fails := range map[string]struct {
+		op, file string
+		after    int // how many of them pass
+	}{
+		"reading the records": {"read", segment, 0},
+		"writing the header":  {"write", segment + ".tmp", 0},
+		"writing the records": {"write", segment + ".tmp", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, disk, cfg := t.TempDir(), &faultFS{FS: osFS{}}, quiet(64)
+			s := open(t, dir, cfg, WithFS(disk), small(16<<20, 64<<10, 0))
+			for i := range 200 {
+				require.NoError(t, put(s, rec(0, "c", 1000, i)))
+			}
+			var gone []uint64
+			for seq := uint64(1); seq <= uint64(len(s.lanes[0].segs[0].entries)); seq++ {
+				if seq%8 != 0 {
+					gone = append(gone, seq)
+				}
+			}
+			s.Done(gone)
+			require.NoError(t, s.checkpoint())
+			held, begun, passed := balanced(t, s).Held, false, 0
+			disk.set(func(op, file string, _ int) (int, error) {
+				begun = begun || op == "create"
+				if !begun || op != fails.op || file != fails.file {
+					return 0, nil
+				}
+				if passed++; passed > fails.after {
+					return 0, syscall.EIO
+				}
+				return 0, nil
+			})
+			func() {
+				s.house.Lock()
+				defer s.house.Unlock()
+				_, err := s.rewriteSparsest()
+				require.ErrorIs(t, err, syscall.EIO)
+			}()
+			disk.set(nil)
+			require.NoFileExists(t, s.path(segment+".tmp"))
+			require.Equal(t, held, balanced(t, s).Held)
+			require.NoError(t, s.Close())
+			s = open(t, dir, cfg, small(16<<20, 64<<10, 0))
+			have := map[uint64]bool{}
+			for _, r := range s.Take(0, "c", Backlog, 1000, 1<<20, nil) {
+				require.Equal(t, rec(0, "c", 1000, int(r.Seq-1)).Payload, r.Payload, "record %d", r.Seq)
+				have[r.Seq] = true
+			}
+			require.Len(t, have, int(held))
+			for _, seq := range gone {
+				require.False(t, have[seq])
+			}
+		})
+	}
+}

@@ -144,3 +144,23 @@ func TestALockOnEverythingCostsFewAttempts(t *testing.T) {
 func textTask(size int) *task.Task {
 	return &task.Task{EventID: "e", Device: "d", Of: 1, Class: &task.Class{Name: "default"}, Encoding: task.Text, Data: bytes.Repeat([]byte{'1'}, size)}
 }
+
+// A group that was too slow halves what the next may hold, counted in records; groups that are as large as they may be make
+// it grow again, up to the limit, and smaller ones do not.
+func TestGroupsShrinkAndGrowByTheirRecords(t *testing.T) {
+	c := &Consumer{Limits: Limits{GroupRecords: 60}}
+	group := []*item{{records: 70}, {records: 30}}
+	require.Equal(t, 100, records(group))
+	c.tooSlow(group)
+	require.EqualValues(t, 50, c.groupMax.Load())
+	c.fits([]*item{{records: 20}, {records: 29}})
+	require.EqualValues(t, 50, c.groupMax.Load(), "a smaller group shows nothing")
+	c.fits([]*item{{records: 20}, {records: 30}})
+	require.EqualValues(t, 57, c.groupMax.Load())
+	c.fits(group)
+	require.EqualValues(t, 60, c.groupMax.Load())
+	c.fits(group)
+	require.EqualValues(t, 60, c.groupMax.Load())
+	c.tooSlow([]*item{{records: 1}})
+	require.EqualValues(t, 1, c.groupMax.Load(), "one record at least")
+}
