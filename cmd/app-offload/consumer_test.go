@@ -22,7 +22,7 @@ func TestTheConsumerOfTheREADMEJoinsAndReceipts(t *testing.T) {
 	}
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", "OFFLOAD_WRITABLE_CLASSES_DEFAULT_CHUNKSIZE=16")
 	e.start()
-	if token := e.client.Unsubscribe("offload/v1/+/batch/+"); !token.WaitTimeout(patience) || token.Error() != nil { // nobody else may receipt
+	if token := e.client.Unsubscribe("offload/v1/+/batch/+"); !token.WaitTimeout(patience) || token.Error() != nil { // no other consumer may receipt
 		t.Fatal(token.Error())
 	}
 	want := map[string]string{}

@@ -247,7 +247,7 @@ func (e *edge) writeCommon() string {
 	return path
 }
 
-// stop sends SIGTERM and tells how long the program took.
+// stop sends SIGTERM and returns how long the program took.
 func (e *edge) stop() time.Duration {
 	e.t.Helper()
 	begin := time.Now()
@@ -373,7 +373,7 @@ func TestRedisBus(t *testing.T) {
 			})
 			e.start()
 			bus := redisClient(t, e.redis)
-			e.await("the first event arrives", func() bool { // a bus that forgets what nobody hears yet
+			e.await("the first event arrives", func() bool { // Redis Pub/Sub discards messages published before the subscription
 				publishRedis(t, bus, 0)
 				return e.arrived() == 1
 			})
@@ -420,7 +420,7 @@ func TestHTTPTrigger(t *testing.T) {
 	require.Less(t, e.stop(), 8*time.Second)
 }
 
-// Local work comes back on the bus where core-data hears it, and not to us again; a stop publishes open windows.
+// Results of local work are published on the bus for core-data, and do not come back to this service; a stop publishes open windows.
 func TestResultsGoToTheBus(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge")

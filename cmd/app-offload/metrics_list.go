@@ -25,7 +25,7 @@ func accountMetrics() []metric {
 		{"tasks_accepted_total", counter, "Tasks accepted: done here, receipted, spooled or dropped.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Accepted })},
 		{"tasks_local_total", counter, "Tasks done on this node.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Local })},
 		{"tasks_receipted_total", counter, "Tasks that are safe with the consumer.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Receipted })},
-		{"unacknowledged_drops", gauge, "Dropped tasks that nobody has acknowledged, by class and reason.", []string{"class", "reason"}, func(s *functions.Status, e emit) {
+		{"unacknowledged_drops", gauge, "Dropped tasks that are not acknowledged yet, by class and reason.", []string{"class", "reason"}, func(s *functions.Status, e emit) {
 			for _, d := range s.Drops.List {
 				e(float64(d.Unacknowledged), d.Class, d.Reason)
 			}
@@ -39,7 +39,7 @@ func accountMetrics() []metric {
 	}
 }
 
-// decisionMetrics tell what was decided and how well it was foreseen.
+// decisionMetrics count the decisions and the errors of their predictions.
 func decisionMetrics() []metric {
 	way := []string{"class", "target"}
 	return []metric{
@@ -67,7 +67,7 @@ func predictions(read func(*functions.PredictionStatus) float64) func(*functions
 	}
 }
 
-// memoryMetrics tell what is remembered of decisions, and what was too much to remember.
+// memoryMetrics report what is kept and lost of decisions: in memory, as learned state, and in the decision log.
 func memoryMetrics() []metric {
 	return []metric{
 		{"forgotten_outcomes_total", counter, "Outcomes whose decision was not kept any more.", nil, plain(func(s *functions.Status) uint64 { return s.Policies.Forgotten })},

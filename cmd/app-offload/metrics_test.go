@@ -245,7 +245,7 @@ func TestTelemetryOnTheBus(t *testing.T) {
 	require.Empty(t, problems)
 }
 
-// A running service under load writes nothing for a message, not even for one that is none.
+// A running service under load logs nothing for each message, not even for a malformed one.
 func TestNothingIsLoggedPerMessage(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=random", "OFFLOAD_LOCAL_OPERATORS=summary window=100ms")

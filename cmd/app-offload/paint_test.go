@@ -11,7 +11,7 @@ import (
 )
 
 // BenchmarkPage loads the page of a running service again and again, as somebody does who looks now and then, while events
-// come in. It tells the median and the slowest of when the first byte was there and when the first paint was done, which has
+// come in. It reports the median and the slowest of when the first byte was there and when the first paint was done, which has
 // the numbers of that moment, and the bytes that all of the page took.
 func BenchmarkPage(b *testing.B) {
 	browser := browsertest.New(b)

@@ -51,7 +51,7 @@ func TestTheProgramIsTheToolByItsName(t *testing.T) {
 	}
 }
 
-// secured puts what EdgeX's secure mode does before a running service: whoever does not bring the token gets nothing.
+// secured puts what EdgeX's secure mode does before a running service: a request without the token gets nothing.
 func (e *edge) secured(token *atomic.Pointer[string]) string {
 	e.t.Helper()
 	target, err := url.Parse(strings.TrimSuffix(e.api, base))

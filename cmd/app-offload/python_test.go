@@ -72,7 +72,7 @@ func TestPythonClient(t *testing.T) {
 		{"a policy of the node's own", `print(scheduler.dispatch({"data_size": 1}, policy="cloud")["action"])`, "cloud", false},
 		{"a decision can be asked about", `print(node.explain(scheduler.dispatch({"data_size": 1}, "edge").decision)["policy"])`, "edge", false},
 		{"the status", `print(node.status()["counts"]["balance"])`, "0", false},
-		{"a policy that nobody knows", `scheduler.dispatch({"data_size": 1}, "luck")`, "use one of weighted", true},
+		{"an unknown policy", `scheduler.dispatch({"data_size": 1}, "luck")`, "use one of weighted", true},
 		{"a policy with a third way", `scheduler.register_policy("x", lambda t: "moon"); scheduler.dispatch({"data_size": 1}, "x")`, `must answer "local" or "cloud"`, true},
 		{"a task without a size", `scheduler.dispatch({"deadline": 1})`, "no data_size", true},
 		{"a node that is not there", `EdgeNode(url="http://127.0.0.1:1").status()`, "is app-offload running there?", true},

@@ -19,9 +19,9 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 	return ok
 }
 
-// watchConfig hears of changes in Consul below Offload/Writable.
+// watchConfig subscribes to changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
-	watched := map[string]any{} // texts: the SDK would hold back every change after a value that it cannot read, and say so to nobody but the log
+	watched := map[string]any{} // texts: the SDK would hold back every change after a value that it cannot read, and report that only in the log
 	return a.sdk.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 

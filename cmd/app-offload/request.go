@@ -22,7 +22,7 @@ import (
 // maxRequest bounds the body of a request, in bytes.
 const maxRequest = 64 << 10
 
-// unknown says of a parameter or key that it is none, and which there are.
+// unknown is the error for an unknown parameter or key, with the known ones.
 func unknown(what, name string, known []string) error {
 	if len(known) == 0 {
 		return fmt.Errorf("unknown %s %s: there is none here", what, quoted(name))

@@ -70,7 +70,7 @@ func load(t *testing.T, files ...types.ConfigFile) *types.Project {
 	return p
 }
 
-// The compose file holds alone and merged with EdgeX's, where it joins the network and takes nobody's name or port.
+// The compose file holds alone and merged with EdgeX's, where it joins the network and takes no name or port in use.
 func TestComposeJoinsTheStack(t *testing.T) {
 	own, theirs := file(t, "docker-compose.yml"), types.ConfigFile{Filename: "no-secty.yml", Content: []byte(upstream)}
 	alone, before := load(t, own), load(t, theirs)

@@ -17,7 +17,7 @@ import (
 	"app-offload/cmd/internal/browsertest"
 )
 
-// feed publishes events of several devices all the time, and now and then what is none.
+// feed publishes events of several devices all the time, and now and then a malformed message.
 func (e *edge) feed(t testing.TB) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -79,7 +79,7 @@ func pageShowsNumbers(t *testing.T, b *browsertest.Browser) {
 	b.Await("it balances", "document.querySelector('#tile-account .big').textContent.includes('✓')")
 	b.Await("the link is up", "document.querySelector('#tile-link .big').textContent.includes('Up')")
 	b.Await("charts have lines", "[...document.querySelectorAll('.chart')].slice(0, 3).every(c => [...c.querySelectorAll('path')].some(p => p.getAttribute('d').length > 40))")
-	b.Await("what is no event is shown", "document.getElementById('quarantine').textContent.includes('edgex/events')")
+	b.Await("a malformed message is shown", "document.getElementById('quarantine').textContent.includes('edgex/events')")
 	b.Await("all is well", "document.getElementById('state-text').textContent === 'All is well'")
 	b.Do(chromedp.Reload())
 	b.Await("it has loaded again", "performance.getEntriesByName('first-contentful-paint').length === 1 && document.querySelectorAll('#list tr').length > 3")

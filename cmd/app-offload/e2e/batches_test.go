@@ -16,7 +16,7 @@ type batches struct {
 	counts []int
 }
 
-// listenToBatches hears what goes to the cloud.
+// listenToBatches receives the batches that go to the cloud.
 func (s *stack) listenToBatches() *batches {
 	s.t.Helper()
 	b := &batches{}

@@ -64,7 +64,7 @@ func (b *bus) begin() {
 	await(b.t, "the bus answers", func() bool { return answers(b.port) }, b.log.tail)
 }
 
-// listener hears what comes back to the bus, as core-data does.
+// listener receives the results that come back to the bus, as core-data does.
 type listener struct {
 	mu    sync.Mutex
 	count int

@@ -70,7 +70,7 @@ func (c *consul) get(key string) (string, bool) {
 	return string(raw), err == nil
 }
 
-// putAll writes several keys in one transaction: whoever watches sees all of them or none.
+// putAll writes several keys in one transaction: a watcher sees all of them or none.
 func (c *consul) putAll(prefix string, values map[string]string) {
 	c.t.Helper()
 	type set struct{ Verb, Key, Value string }

@@ -269,7 +269,7 @@ func accountsForAll(t *testing.T, s *stack) {
 	st := s.status()
 	require.Len(t, published, len(stored)+int(st.Counts.Local), "in the database, or done here")
 	for id := range stored {
-		require.True(t, published[id], "event %s is in the database, and nobody has published it", id)
+		require.True(t, published[id], "event %s is in the database, but was not published", id)
 	}
 	require.Empty(t, st.Events.Quarantined)
 	t.Logf("%d events published, %d in the database, %d done here", len(published), len(stored), st.Counts.Local)
@@ -324,7 +324,7 @@ func outlivesTheBus(t *testing.T, s *stack) {
 	s.accounted()
 	published := s.published()
 	for id := range s.settled() {
-		require.True(t, published[id] || s.bus.keeps, "event %s is in the database, and nobody has published it", id)
+		require.True(t, published[id] || s.bus.keeps, "event %s is in the database, but was not published", id)
 	}
 }
 

@@ -91,7 +91,7 @@ func (b *eventBus) carry(resource string, payload []byte) {
 	}
 	resp, err := http.Post(resource, "application/json", strings.NewReader(text))
 	if err != nil {
-		return // the consumer is away: nobody is told
+		return // the consumer is away: the message is lost
 	}
 	_ = resp.Body.Close()
 }

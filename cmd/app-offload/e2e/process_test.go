@@ -18,7 +18,7 @@ import (
 // patience is how long anything may take before the test gives up: far more than it takes on the slowest machine.
 const patience = 90 * time.Second
 
-// await asks again and again until the answer is yes; explain tells what was the case instead.
+// await asks again and again until the answer is yes; explain describes the state when it never is.
 func await(t *testing.T, what string, ok func() bool, explain func() string) {
 	t.Helper()
 	for begin := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -106,12 +106,12 @@ func (p *process) stop() error {
 }
 
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
+	_ = p.cmd.Process.Kill() // it may have exited already
 	<-p.done
 	p.cmd = nil
 }
 
-// freePort is a port on which nobody listens.
+// freePort is a port without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -266,7 +266,7 @@ func (s *stack) latest(filter string) []decision {
 	return body.Decisions
 }
 
-// say tells everything, for a test that has failed.
+// say describes the whole stack, for a test that has failed.
 func (s *stack) say() string {
 	raw, _ := json.MarshalIndent(s.status(), "", " ")
 	code, reasons := s.ready()
@@ -278,7 +278,7 @@ func (s *stack) say() string {
 	return text
 }
 
-// await waits for something, and tells everything when it does not happen.
+// await waits for a condition, and fails with the state of the whole stack when it does not come true.
 func (s *stack) await(what string, ok func() bool) {
 	s.t.Helper()
 	await(s.t, what, ok, s.say)

@@ -273,10 +273,10 @@ func TestConfigLive(t *testing.T) {
 	require.Contains(t, r.out, `  Node: "plant-7"`)
 	require.Equal(t, r.out, call{stdin: r.out}.run("config", "echo", "-").out)
 
-	answer["problem"] = "the configuration of before stays in force:\nOffload.Writable.Policy.Default = \"luck\"\nanother"
+	answer["problem"] = "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\"\nanother"
 	r = call{}.run("config", "live", "-json", "-url", url)
 	require.Equal(t, exitFailed, r.code)
-	require.Equal(t, "the last change was refused: the configuration of before stays in force: Offload.Writable.Policy.Default = \"luck\"; another\n", r.err)
+	require.Equal(t, "the last change was refused: configuration rejected, keeping the previous one: Offload.Writable.Policy.Default = \"luck\"; another\n", r.err)
 	var parsed struct{ Offload config.Config }
 	require.NoError(t, json.Unmarshal([]byte(r.out), &parsed))
 	require.Equal(t, "plant-7", parsed.Offload.Node)

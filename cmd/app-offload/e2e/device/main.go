@@ -70,7 +70,7 @@ func (d *driver) read(r sdk.CommandRequest) (*sdk.CommandValue, error) {
 	return nil, fmt.Errorf("the device has nothing of type %s", r.Type)
 }
 
-// HandleWriteCommands refuses: nobody actuates this device.
+// HandleWriteCommands refuses: this device has no actuators.
 func (*driver) HandleWriteCommands(string, map[string]models.ProtocolProperties, []sdk.CommandRequest, []*sdk.CommandValue) error {
 	return errReadOnly
 }

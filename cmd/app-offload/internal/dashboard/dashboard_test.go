@@ -97,7 +97,7 @@ func TestHistory(t *testing.T) {
 		require.Len(t, values, Points, series)
 		require.InDelta(t, want, values[Points-1], 1e-9, series)
 	}
-	require.Nil(t, got["nodePower"].([]any)[0], "what no sensor tells is null")
+	require.Nil(t, got["nodePower"].([]any)[0], "power without a sensor is null")
 }
 
 // pointsOf gives the history as the page gets it.
@@ -237,10 +237,10 @@ func TestDecisionsAreFiltered(t *testing.T) {
 		require.Equal(t, policy.Cloud, e.Target)
 		require.Equal(t, "press-3", e.Device)
 	}
-	require.Empty(t, d.Data(begin, Query{Device: "nobody"}).Decisions)
+	require.Empty(t, d.Data(begin, Query{Device: "unknown"}).Decisions)
 }
 
-// The whole page, with a full history and full lists in it, is small, asks nobody else, and allows its own script alone.
+// The whole page, with a full history and full lists in it, is small, contacts no other host, and allows its own script alone.
 func TestPageIsSmallAndStrict(t *testing.T) {
 	f := newFake()
 	d := New(f)
@@ -269,7 +269,7 @@ func TestPageIsSmallAndStrict(t *testing.T) {
 	require.Equal(t, "no-store", rec.Header().Get("Cache-Control"))
 }
 
-// The token of the request is in the page, as text that cannot become markup, and without one there is none.
+// The token of the request is in the page, as text that cannot become markup; the page of a request without a token has an empty one.
 func TestPageCarriesItsToken(t *testing.T) {
 	d := New(newFake())
 	for given, want := range map[string]string{

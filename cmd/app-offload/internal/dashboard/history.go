@@ -76,7 +76,7 @@ func pointBetween(from time.Time, was *functions.Status, to time.Time, is *funct
 	}
 }
 
-// measured is unknown before the first measurement, which the exporter tells by 0.
+// measured is unknown before the first measurement, which the exporter reports as 0.
 func measured(v float64) float64 {
 	if v == 0 {
 		return math.NaN()

@@ -71,7 +71,7 @@ func newNode(t *testing.T, change func(*config.Config)) *node {
 	cfg := config.Default()
 	cfg.Node, cfg.Spool.Directory, cfg.Spool.QuotaMiB = "n1", t.TempDir(), 64
 	cfg.Writable.Policy.Default, cfg.Export.Broker = "cloud", "tcp://"+address
-	cfg.Export.Confirm = "puback" // nobody receipts here
+	cfg.Export.Confirm = "puback" // no consumer runs here
 	if change != nil {
 		change(&cfg)
 	}

@@ -84,7 +84,7 @@ func TestPageShowsTrouble(t *testing.T) {
 	b.Look(1600, "light")
 	b.Do(chromedp.Navigate(g.URL + "/app-offload/api/v3/offload/ui"))
 	b.Await("all is well at first", "document.getElementById('state-text').textContent === 'All is well'")
-	b.Await("the outage of before is shaded", "document.querySelectorAll('.plot .away').length > 0")
+	b.Await("the previous outage is shaded", "document.querySelectorAll('.plot .away').length > 0")
 	arm := functions.ArmStatus{Outcomes: 1200, MissShare: 0.04, Cost: 0.41}
 	g.change(f, func(s *functions.Status) {
 		s.Ready, s.NotReady = false, []string{"intake: not connected to the MQTT MessageBus"}
@@ -105,7 +105,7 @@ func TestPageShowsTrouble(t *testing.T) {
 		}}
 		s.Counts.Balance, s.Counts.Dropped = 2, map[string]int64{"quota": 1234, "ttl": 56}
 		s.Spool.Tasks, s.Spool.Bytes, s.Spool.OldestAge = 4711, 900<<20, 10800
-		s.Configuration.Problem = "the change is refused, the configuration of before stays in force:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline"
+		s.Configuration.Problem = "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline"
 		s.Policies = functions.PolicyStatus{
 			Shadows: []functions.ShadowStatus{{Policy: "bandit", Decisions: 9000, Agreement: 0.91, Cost: 0.4, ActingCost: 0.5}, {Policy: "edge", Decisions: 9000, Agreement: 0.3, Cost: 9, ActingCost: 0.5}},
 			Canary:  &functions.CanaryStatus{Policy: "ppo", Share: 0.1, State: "rolledBack", Reason: "the share of missed deadlines is 4 %, the incumbent's 1 %", Canary: arm, Incumbent: functions.ArmStatus{Outcomes: 11000, MissShare: 0.01, Cost: 0.39}},

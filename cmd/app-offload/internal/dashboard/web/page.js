@@ -19,7 +19,7 @@ async function ask(path, method = "GET") {
   }
 }
 
-// poll asks for what is new. Whoever calls it while it waits, with another filter or token, gets an answer of his own.
+// poll asks for what is new. A call while it waits, with another filter or token, is followed by a poll of its own.
 async function poll() {
   clearTimeout(timer);
   again = busy;
@@ -156,7 +156,7 @@ function tiles(st) {
     `${whole(c.accepted)} = ${whole(c.local)} local + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
 }
 
-// newDrops says of which classes, why and since when tasks were dropped that nobody has acknowledged.
+// newDrops lists the unacknowledged drops: classes, reasons, and since when.
 const newDrops = drops => drops.list.filter(d => d.unacknowledged).map(d => `${whole(d.unacknowledged)} of ${d.class || "no class"}: ${spell(d.reason)}, ${d.first ? `since ${moment(d.first)}` : "before this was noted"}`).join(" · ");
 
 async function acknowledge() {
@@ -184,7 +184,7 @@ function wire() {
   chart("Completion time", "predicted and actual, log scale", [{ key: "localPredicted", name: "local predicted", color: "local", dash: true }, { key: "localActual", name: "local actual", color: "local" }, { key: "cloudPredicted", name: "cloud predicted", color: "cloud", dash: true }, { key: "cloudActual", name: "cloud actual", color: "cloud" }], { log: true, format: seconds, none: "No outcome is known yet" });
   chart("CPU and memory", "% of the node", [{ key: "cpu", name: "CPU", color: "local", area: true }, { key: "own", name: "this process", color: "third" }, { key: "memory", name: "memory", color: "dim", dash: true }], { max: 100, format: v => v === null ? "–" : `${number(v)} %` });
   chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "can carry", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
-  chart("Spool", "what waits to leave", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
+  chart("Spool", "backlog", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
   chart("Energy", "W", [{ key: "taskPower", name: "tasks, estimated", color: "third", area: true }, { key: "nodePower", name: "whole node, measured", color: "dim", dash: true }], { least: 0.01, format: watts });
   window.addEventListener("hashchange", follow);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
