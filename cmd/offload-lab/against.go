@@ -20,11 +20,11 @@ const againstExamples = `  offload-lab against                                  
 Purpose:
   Plays the same tasks through the running system and through the simulator, and compares the mean time from arrival to result.
   The system is the real one on this machine: broker, app-offload, offload-cloud, and between the first two a proxy that is as slow
-  as -link and as far as -rtt. In each round lone tasks tell first how many bytes a task is on the link and what else it takes while nothing
+  as -link and as far as -rtt. In each round lone tasks first measure how many bytes a task is on the link and what else it takes while nothing
   waits. The simulator gets that, the rate of the link, and arrivals, sizes and decisions of the tasks that follow; what it must get
   right by itself is how long they wait. Spool and database are kept in memory, as the simulator knows of no disk, and another's
   work on it would be measured. Work of others on the processor holds tasks up too: the slower the link, the less that matters, and
-  in the real-time class (chrt) the system, which sleeps most of the time, waits for nobody.
+  in the real-time class (chrt) the system, which sleeps most of the time, is not delayed.
 
 Output:
   A table of both ways, here and cloud: tasks, mean completion time measured and simulated, and by how much the simulator is off, over
@@ -88,12 +88,12 @@ func againstVerb(ctx context.Context, args []string) error {
 	}
 	if both := r.Ways[0]; !(math.Abs(both.Off) <= *bound) {
 		return fmt.Errorf("the simulator is off by %+.1f %%, more than %.1f %%; by the rounds it is within %+.1f … %+.1f %%: if that is wide, the machine "+
-			"is too busy to tell", 100*both.Off, 100**bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
+			"is too busy to measure", 100*both.Off, 100**bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
 	}
 	return nil
 }
 
-// memory is the folder of a file system in memory, "" where there is none. A disk that others use holds a task up for longer than a
+// memory is the folder of a file system in memory, "" on a machine without one. A disk that others use holds a task up for longer than a
 // round trip takes, and the simulator knows of no disks.
 func memory() string {
 	const shared = "/dev/shm"

@@ -71,7 +71,7 @@ func (f *worldFlags) register(fs interface {
 	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth")
 }
 
-// world reads the recordings, and tells on stderr what in the folder is none.
+// world reads the recordings, and lists on stderr the files of the folder that it skips.
 func (f *worldFlags) world() (*sim.World, error) {
 	if f.belief <= 0 {
 		return nil, fmt.Errorf("-belief %g: must be above 0, such as 2.5", f.belief)

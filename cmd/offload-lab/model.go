@@ -59,7 +59,7 @@ func modelVerb(ctx context.Context, args []string) error {
 	}
 	switch {
 	case *key != "" || *ask != "" || *input != "":
-		return fmt.Errorf("-key, -ask and -input are for a folder of models, and %s is none", fs.Arg(0))
+		return fmt.Errorf("-key, -ask and -input are for a folder of models, and %s is not a folder", fs.Arg(0))
 	case *manifest != "":
 		return printManifest(os.Stdout, *manifest, fs.Arg(0), *maxMiB<<20)
 	}

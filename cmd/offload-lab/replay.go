@@ -26,7 +26,7 @@ Purpose:
   95 % intervals over stretches of the log, as neighbouring decisions are alike.
 
 Limits:
-  A decision that was certain (propensity 1) tells nothing of the other way. Where a policy would have gone it, IPS is too low and
+  A decision that was certain (propensity 1) gives no evidence on the other way. Where a policy would have gone it, IPS is too low and
   DR has its model alone: the result says how often (unsupported) and warns. Let the service explore, as policies random and
   bandit do. Queues stay as recorded: what a policy would have spared later tasks is not counted; compare and simulate do that.
   What guards decided counts for every policy as it was.

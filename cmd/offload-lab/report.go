@@ -29,7 +29,7 @@ Files:
   JSON lines of any of these, in any order; - is the standard input, and so is no file at all
 
 Exit codes:
-  0 drawn; 1 a line that is none of these, nothing to draw, or the page cannot be written; 2 an unknown verb
+  0 drawn; 1 a line of another kind, nothing to draw, or the page cannot be written; 2 an unknown verb
 `
 
 // reportVerb draws the page.

@@ -123,11 +123,11 @@ func (o *runOptions) feedAll(ctx context.Context, s *stack.Stack, broker *stack.
 		case <-s.Edge.Done():
 			cancel()
 			<-played
-			return sent.Load(), errors.New("app-offload ended by itself")
+			return sent.Load(), errors.New("app-offload exited unexpectedly")
 		case <-s.Cloud.Done():
 			cancel()
 			<-played
-			return sent.Load(), errors.New("offload-cloud ended by itself")
+			return sent.Load(), errors.New("offload-cloud exited unexpectedly")
 		case <-tick.C:
 			printFigures(ctx, s, time.Since(start), sent.Load())
 		}
@@ -188,7 +188,7 @@ func printFigures(ctx context.Context, s *stack.Stack, at time.Duration, sent in
 }
 
 // drain waits until every event of the feed has come in and nothing is on its way any more, for ten seconds at most: what
-// is spooled then stays spooled. It tells how many events came in.
+// is spooled then stays spooled. It returns how many events came in.
 func drain(s *stack.Stack, sent int64) (received int64) {
 	fmt.Println("the feed has ended; waiting for what is on its way")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

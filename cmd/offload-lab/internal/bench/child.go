@@ -73,7 +73,7 @@ func (c *child) Done() <-chan struct{} { return c.ended }
 
 // Err says how the child ended; it is meaningful after Done.
 func (c *child) Err() error {
-	return fmt.Errorf("the %s ended by itself: %w; the log has the reason", c.part, c.err)
+	return fmt.Errorf("the %s exited unexpectedly: %w; the log has the reason", c.part, c.err)
 }
 
 // stop ends the child, and kills it when it does not end by itself.

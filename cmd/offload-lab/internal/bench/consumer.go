@@ -73,8 +73,8 @@ func (c *consumer) problem() error {
 	return c.err
 }
 
-// takeBatch counts a batch of the service and receipts it. It does not wait for the broker to take the receipt: whoever
-// waits in a handler of the client waits for ever.
+// takeBatch counts a batch of the service and receipts it. It does not wait for the broker to take the receipt: a handler
+// of the client that waits for the client waits for ever.
 func (c *consumer) takeBatch(message []byte) error {
 	b, err := c.opener.Open(message)
 	if err != nil {

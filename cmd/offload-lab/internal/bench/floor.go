@@ -119,7 +119,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// flush publishes what is there. Nobody waits for the acknowledgement: the load's window bounds what is on its way.
+// flush publishes the pending events. It does not wait for the acknowledgement: the load's window bounds the events under way.
 func (f *floor) flush() {
 	if f.count == 0 {
 		return

@@ -122,7 +122,7 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 // keep-alive and the exporter's repetitions are well within it.
 const quiet = 45 * time.Second
 
-// follow tells the load how far things are until all events are through. Waiting for what does not come ends by itself.
+// follow reports progress to the load until all events are through. It gives up when nothing has come through for the time of quiet.
 func (g *rig) follow(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

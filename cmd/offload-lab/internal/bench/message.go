@@ -29,7 +29,7 @@ func deviceName(i int) string { return "bench-" + strconv.Itoa(i%devices) }
 // appendID writes the event's number as a UUID, of which numberOf makes the number again.
 func appendID(dst []byte, n int) []byte { return fmt.Appendf(dst, "%08x-0000-4000-8000-%012x", n, n) }
 
-// numberOf is the number of an event by its id, or -1 where it is none of the load's.
+// numberOf is the number of an event by its id, or -1 for an event that is not of the load.
 func numberOf(id string) int {
 	if len(id) != 36 {
 		return -1

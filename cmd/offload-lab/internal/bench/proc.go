@@ -51,7 +51,7 @@ func peakMemory(pid int) (float64, error) {
 	return 0, fmt.Errorf("%s has no VmHWM", path)
 }
 
-// loadAverage is that of the last minute, which says how much else went on. It is -1 where there is none.
+// loadAverage is that of the last minute, which says how much else went on. It is -1 where the system has none.
 func loadAverage() float64 {
 	raw, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -12,7 +12,7 @@ type tally struct {
 	arrived     int     // different events
 	repeated    int     // events that came again
 	local       int     // events that the service says it has done here
-	foreign     int     // what is no event of the load's
+	foreign     int     // messages that are not events of the load
 	first, last time.Time
 }
 

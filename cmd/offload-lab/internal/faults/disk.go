@@ -66,7 +66,7 @@ func program(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// withDisk plays on a disk of its own, and takes it away at the end, when nobody uses it any more.
+// withDisk plays on a disk of its own, and takes it away at the end, when no process uses it any more.
 func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 	s.drops = true
 	s.env = []string{

@@ -22,8 +22,8 @@
 // and accounts for in another way.
 //
 // What the harness may do to the parts is what happens to them in the field. The MessageBus is therefore ended in an
-// orderly way only: a mosquitto that is killed has lost what it had not yet written down, whoever reads from it. The
-// broker in the cloud is killed, since receipts are there to survive that.
+// orderly way only: a mosquitto that is killed loses the messages it has not yet written to disk, whatever its
+// subscribers do. The broker in the cloud is killed, since receipts are there to survive that.
 package faults
 
 import (

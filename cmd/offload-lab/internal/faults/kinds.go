@@ -117,7 +117,7 @@ const away = 500 * time.Millisecond
 func (s *system) killEdge(ctx context.Context) error {
 	for {
 		if !s.edge.Load().Edge.Kill() {
-			return fmt.Errorf("app-offload ended by itself: %w", s.edge.Load().Edge.Err())
+			return fmt.Errorf("app-offload exited unexpectedly: %w", s.edge.Load().Edge.Err())
 		}
 		s.report.Kills.Edge++
 		if err := s.pause(ctx, away); err != nil {
@@ -157,7 +157,7 @@ func (s *system) killCloud(ctx context.Context) error {
 
 func (s *system) endCloud() error {
 	if !s.cloud.Kill() {
-		return fmt.Errorf("offload-cloud ended by itself: %w", s.cloud.Err())
+		return fmt.Errorf("offload-cloud exited unexpectedly: %w", s.cloud.Err())
 	}
 	s.report.Kills.Cloud++
 	return nil
@@ -189,7 +189,7 @@ func (s *system) stopEdge() error {
 	begin := time.Now()
 	e := s.edge.Load()
 	if ended(e.Edge) {
-		return fmt.Errorf("app-offload ended by itself: %w", e.Edge.Err())
+		return fmt.Errorf("app-offload exited unexpectedly: %w", e.Edge.Err())
 	}
 	late := time.AfterFunc(stopTime, func() { e.Edge.Abort() })
 	defer late.Stop()
@@ -223,7 +223,7 @@ func troubled(name string) func(*system, context.Context) error {
 
 func (s *system) killBroker(ctx context.Context) error {
 	if !s.broker.process.Kill() {
-		return fmt.Errorf("the broker ended by itself: %w", s.broker.process.Err())
+		return fmt.Errorf("the broker exited unexpectedly: %w", s.broker.process.Err())
 	}
 	if err := s.pause(ctx, 3*time.Second); err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// decision is the part of a decision, as app-offload tells it, that says how long its task took.
+// decision is the part of a decision, in app-offload's answer, that says how long its task took.
 type decision struct {
 	ID      uint64 `json:"id"`
 	Time    int64  `json:"time"` // ns since the Unix epoch

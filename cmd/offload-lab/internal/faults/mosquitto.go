@@ -94,7 +94,7 @@ func (m *mosquitto) start(ctx context.Context) error {
 	return until(ctx, patience, m.name+" takes connections", func() (bool, error) {
 		select {
 		case <-m.process.Done():
-			return false, fmt.Errorf("%s ended by itself: %w", m.name, m.process.Err())
+			return false, fmt.Errorf("%s exited unexpectedly: %w", m.name, m.process.Err())
 		default:
 		}
 		conn, err := net.DialTimeout("tcp", m.addr, time.Second)

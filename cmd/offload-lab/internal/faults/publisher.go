@@ -32,7 +32,7 @@ type publisher struct {
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	turn    sync.Mutex // held by whoever publishes: the traffic, or a check
+	turn    sync.Mutex // held while publishing, by the traffic or by a check
 	sent    atomic.Int64
 	acked   atomic.Int64
 }
@@ -166,7 +166,7 @@ func waveform(n int) string {
 	return "[" + b.String()[2:] + "]"
 }
 
-// id is a UUID that tells the seed and the number.
+// id is a UUID that contains the seed and the number.
 func (p *publisher) id(n int) string {
 	return fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(p.seed), n)
 } // a part of it is enough

@@ -138,7 +138,7 @@ func (s *system) awaitEdge(ctx context.Context) error {
 		if !ended(e.Edge) {
 			return e.Get(ctx, "/ready", nil) == nil, nil
 		}
-		err := fmt.Errorf("app-offload ended by itself: %w", e.Edge.Err())
+		err := fmt.Errorf("app-offload exited unexpectedly: %w", e.Edge.Err())
 		if strings.Contains(err.Error(), "address already in use") { // somebody else took the port that was free a moment ago
 			return false, s.startEdge()
 		}

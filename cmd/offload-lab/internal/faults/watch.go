@@ -42,7 +42,7 @@ const (
 	maxGoroutines = 250
 )
 
-// ask hears app-offload's account and checks it.
+// ask gets app-offload's account and checks it.
 func (s *system) ask(ctx context.Context) (stack.Status, error) {
 	s.asking.Lock() // so that answers are looked at in the order of the questions
 	defer s.asking.Unlock()
@@ -65,7 +65,7 @@ func (s *system) ask(ctx context.Context) (stack.Status, error) {
 	return st, nil
 }
 
-// askCloud hears what the consumer takes.
+// askCloud gets what resources the consumer takes.
 func (s *system) askCloud(ctx context.Context) (Bounds, error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()

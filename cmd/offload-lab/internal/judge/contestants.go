@@ -16,7 +16,7 @@ var variants = map[string]struct {
 	"greedy":  {"cost", func(c *policy.Config) { c.CostShadow = false }},
 }
 
-// Default lists who competes when nobody is named: every policy and every variant.
+// Default lists the contestants when none are named: every policy and every variant.
 func Default() string {
 	names := []string{"article", "greedy"}
 	for _, info := range policy.List() {

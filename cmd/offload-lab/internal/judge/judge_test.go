@@ -39,7 +39,7 @@ func TestPoliciesRankAsTheyShould(t *testing.T) {
 	s := compare(t, "random,article,deadline,greedy,cost", 1, 6)
 	for name, one := range s {
 		t.Logf("%s: regret %.3f, p99 %.1f s", name, one.Regret, one.P99T)
-		require.GreaterOrEqual(t, one.Regret, -1e-9, "nobody is better than the oracle")
+		require.GreaterOrEqual(t, one.Regret, -1e-9, "no policy is better than the oracle")
 		require.True(t, one.RegretCI95[0] <= one.Regret && one.Regret <= one.RegretCI95[1])
 	}
 	require.Less(t, s["cost"].Regret, s["greedy"].Regret)

@@ -41,7 +41,7 @@ type Log struct {
 	skipped  Skipped
 }
 
-// Skipped counts the records that tell nothing of an outcome.
+// Skipped counts the records without a usable outcome.
 type Skipped struct {
 	Unknown int `json:"unknown"` // nothing had come back yet
 	Failed  int `json:"failed"`  // no result will ever come
@@ -131,7 +131,7 @@ func (l *Log) Evaluate() ([]Result, error) {
 	return results, nil
 }
 
-// Skipped tells how many records could not be used.
+// Skipped returns how many records could not be used.
 func (l *Log) Skipped() Skipped { return l.skipped }
 
 // inputs is the number of inputs of the model: a constant, and what the service itself predicted.

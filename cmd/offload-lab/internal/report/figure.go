@@ -8,7 +8,7 @@ import (
 
 // figure is a plot as a list of marks, in the units of its own view box. The page's template writes them as SVG.
 type figure struct {
-	Label string // what a reader hears who cannot see it
+	Label string // the text that a screen reader reads out
 	W, H  float64
 	Marks []mark
 }

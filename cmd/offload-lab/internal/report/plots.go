@@ -8,7 +8,7 @@ import (
 // order is that of the colours: what a user may choose first, then the bounds.
 var order = []string{"ppo", "cost", "bandit", "greedy", "deadline", "weighted", "article", "random", "edge", "cloud", "oracle", "logged", "defer"}
 
-// rank is the place of a policy among the colours; one that nobody knows comes after them.
+// rank is the place of a policy among the colours; an unknown policy comes after them.
 func rank(policy string) int {
 	for i, name := range order {
 		if name == policy {

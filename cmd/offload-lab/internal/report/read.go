@@ -1,6 +1,6 @@
 // Package report draws what the lab's other verbs wrote: one page that stands alone, with plots in SVG and nothing to load.
 //
-// It reads JSON lines and tells by their fields whose they are: scores of compare, steps of simulate, the learning curve of
+// It reads JSON lines and recognises their kind by their fields: scores of compare, steps of simulate, the learning curve of
 // train, results of replay. Any mixture of them in any order makes a page of what there is; equal lines give equal pages.
 package report
 
@@ -110,7 +110,7 @@ func (all *Results) Read(r io.Reader) error {
 	return in.Err()
 }
 
-// line tells by a field that no other kind has what a line is.
+// line recognises the kind of a line by a field that no other kind has.
 func (all *Results) line(raw []byte) error {
 	var kind struct {
 		Regret, Took, Return *float64
@@ -134,7 +134,7 @@ func (all *Results) line(raw []byte) error {
 		all.life(s.Policy).add(&s)
 		return nil
 	}
-	return errors.New("it is none of compare -json, simulate, train -curve or replay -json")
+	return errors.New("it is not a line of compare -json, simulate, train -curve or replay -json")
 }
 
 func appendTo[T any](all *[]T, raw []byte) error {

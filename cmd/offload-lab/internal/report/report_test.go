@@ -125,7 +125,7 @@ func TestAnyInputMakesAPage(t *testing.T) {
 
 func TestWhatIsNoResult(t *testing.T) {
 	var all Results
-	require.ErrorContains(t, all.Read(strings.NewReader(`{"policy":"x","regret":1}`+"\n"+`{"hello":1}`)), "line 2: it is none of")
+	require.ErrorContains(t, all.Read(strings.NewReader(`{"policy":"x","regret":1}`+"\n"+`{"hello":1}`)), "line 2: it is not a line of")
 	require.ErrorContains(t, all.Read(strings.NewReader("{")), "line 1")
 	var none Results
 	require.ErrorIs(t, none.Write(io.Discard, "", nil), errEmpty)

@@ -30,7 +30,7 @@ type ImproveConfig struct {
 	Rate      float64 // of Adam; it falls within each round to a tenth, and over all rounds to a fifth
 }
 
-// DefaultImprove learns what two dozen inputs can tell in some minutes.
+// DefaultImprove learns from two dozen inputs within minutes.
 func DefaultImprove() ImproveConfig {
 	return ImproveConfig{
 		Seed: 1, Steps: 300_000, Labels: 40_000, Share: 0.07, Keep: 400_000, Horizon: 150, Epochs: 2, Minibatch: 256,

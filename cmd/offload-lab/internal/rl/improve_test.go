@@ -9,7 +9,7 @@ import (
 )
 
 // queue is a small server: action 1 takes the present job, which pays its worth but makes the next three steps pay less;
-// action 0 lets it pass. Greed is wrong, and only looking ahead can tell.
+// action 0 lets it pass. Greed is wrong, and only looking ahead shows it.
 type queue struct {
 	worth []float64
 	at    int

@@ -171,7 +171,7 @@ func (t *Trainer) actorOf(net *Net, norm *Norm) *Actor {
 	return NewActor(net, norm)
 }
 
-// Losses tell how an update went.
+// Losses describe an update.
 type Losses struct {
 	Policy    float64 `json:"policyLoss"`
 	Value     float64 `json:"valueLoss"`

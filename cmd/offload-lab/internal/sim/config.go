@@ -88,8 +88,8 @@ func (c *Cost) Of(t, d, e float64, cloud bool) float64 {
 	return j + c.Tail.of(t)
 }
 
-// maxLoad is the most that others take of the node: an operating system starves nobody, and at full load no work would
-// ever end.
+// maxLoad is the most that others take of the node: an operating system starves no process, and at full load no work
+// would ever end.
 const maxLoad = 0.99
 
 // Score is the gateway's own model of this world: right, apart from Belief.

@@ -43,7 +43,7 @@ func (l *late) until(t float64) {
 	l.now = t
 }
 
-// next is when the gateway hears of a task that was bound, or else the next tick.
+// next is when the outcome of a bound task reaches the gateway, or else the next tick.
 func (l *late) next() float64 {
 	next := l.now + lateTick
 	if heard := l.env.watch.next(); heard > l.now {

@@ -51,7 +51,7 @@ func TestLateBindingPlaysEachTaskOnce(t *testing.T) {
 	}
 }
 
-// On a node and a link that are never busy nobody waits, and late binding is no different from deciding at once.
+// On a node and a link that are never busy no task is parked, and late binding is the same as deciding at once.
 func TestWithoutAQueueNobodyWaits(t *testing.T) {
 	c := DefaultConfig()
 	c.Rates, c.Tasks = [2]float64{0.01, 0.01}, 100

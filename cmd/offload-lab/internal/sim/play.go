@@ -7,7 +7,7 @@ import (
 )
 
 // Play lets a policy of the service live through the episode. each, where it is not nil, sees every situation with the
-// decision and what came of it. A policy that learns hears of each outcome when a gateway would: when the result is there.
+// decision and what came of it. A policy that learns gets each outcome when a gateway would: when the result is there.
 func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, policy.Decision, Info)) {
 	if b, ok := p.(policy.Binder); ok {
 		playLate(env, e, b, each)

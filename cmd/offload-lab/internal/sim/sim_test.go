@@ -165,7 +165,7 @@ func TestNothingOfTheFutureIsSeen(t *testing.T) {
 	}
 }
 
-// learner counts what it hears.
+// learner counts the outcomes it gets.
 type learner struct {
 	policy.Learner
 	t     *testing.T

@@ -6,9 +6,9 @@ import (
 	"app-offload/functions/host"
 )
 
-// watcher is what a gateway can know of itself. Its queues it knows: what a worker has computed and what its connection has
-// taken are counted where they happen. The load by others it knows from a sampler that looks once a second. Of the link it
-// knows only what acknowledged transfers tell, and those tell it late.
+// watcher is what a gateway can know of itself. It knows its queues: completed work and bytes accepted by the connection are
+// counted where they happen. It knows the load by other processes from a sampler that runs once a second. It knows the link only
+// from acknowledged transfers, and those report late.
 type watcher struct {
 	link   host.Link
 	flying []transfer // in the order of their acknowledgement
@@ -98,8 +98,8 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 }
 
 // lateState shows the queues as the service does to a policy that binds late, and as coarsely: of the link what is not acknowledged, less
-// what is under way for a round trip; of the node whole tasks, until they are done. How far a server has come with the present
-// one would tell how fast it is just now, which matters to nobody as much as to those who wait for it.
+// what is under way for a round trip; of the node whole tasks, until they are done. A server's progress with its present
+// task would show its present speed, which matters most to the tasks that wait for it.
 func (w *watcher) lateState(s *host.State) {
 	bytes, mcycles := 0.0, 0.0
 	for i := range w.flying {
@@ -113,7 +113,7 @@ func (w *watcher) lateState(s *host.State) {
 	s.Link.BacklogShare = float64(s.Link.BacklogBytes) / spoolBytes
 }
 
-// next is when the gateway next hears that a task is done here or was acknowledged, or never.
+// next is when the gateway next learns that a task is done locally or was acknowledged, or never.
 func (w *watcher) next() float64 {
 	next := math.Inf(1)
 	if len(w.flying) > 0 {

@@ -42,7 +42,7 @@ func StartBroker() (*Broker, error) {
 	return &Broker{server: s, Addr: addr}, nil
 }
 
-// Publish sends a message at QoS 1 to whoever subscribed.
+// Publish sends a message at QoS 1 to the subscribers.
 func (b *Broker) Publish(topic string, payload []byte) error {
 	return b.server.Publish(topic, payload, false, 1)
 }
@@ -53,7 +53,7 @@ func (b *Broker) Dropped() int64 { return b.server.Info.Clone().MessagesDropped 
 // Stop disconnects everybody.
 func (b *Broker) Stop() error { return b.server.Close() }
 
-// FreeAddr finds a loopback address that nobody listens on.
+// FreeAddr finds a loopback address without a listener.
 func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

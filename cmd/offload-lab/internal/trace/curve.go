@@ -118,7 +118,7 @@ func split(v, period float64) (rounds, within float64) {
 	return rounds, min(max(v-rounds*period, 0), period)
 }
 
-// guide tells in constant time near which step a value lies: the first step that ends after the value's bucket begins.
+// guide finds in constant time near which step a value lies: the first step that ends after the value's bucket begins.
 type guide struct {
 	first []int32
 	scale float64

@@ -162,7 +162,7 @@ func (set *Set) readRTT(name string, r io.Reader) error {
 	return nil
 }
 
-// document tells the files that come along with recordings.
+// document reports whether a file only accompanies recordings, as a licence or a README does.
 func document(name string) bool {
 	upper := strings.ToUpper(name)
 	for _, word := range []string{"LICENSE", "LICENCE", "README", "NOTICE", "."} {

@@ -151,7 +151,7 @@ func (p *publisher) send(ctx context.Context, t sent, rng *rand.Rand) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-p.stack.Edge.Done():
-		return errors.New("app-offload ended by itself")
+		return errors.New("app-offload exited unexpectedly")
 	case <-time.After(t.after):
 	}
 	if err := p.broker.Publish("edgex/"+topic, payload); err != nil {
@@ -239,7 +239,7 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 		all = append(all, one)
 	}
 	if len(all) < len(tasks) {
-		return nil, fmt.Errorf("%s tells of %d tasks; %d were sent", name, len(all), len(tasks))
+		return nil, fmt.Errorf("%s returned %d tasks; %d were sent", name, len(all), len(tasks))
 	}
 	return all, nil
 }

@@ -1,8 +1,8 @@
 // Package twin plays the same tasks through the running system and through the simulator, to see whether what is learned and
 // judged in the one holds in the other.
 //
-// The system is the real one: service, broker and consumer on loopback, with a proxy in between that makes the link as slow
-// and as far as it is told. Lone tasks tell what the simulator cannot know of this machine: how many bytes a task is on the link,
+// The system is the real one: service, broker and consumer on loopback, with a proxy in between that gives the link its rate and
+// its delay. Lone tasks measure what the simulator cannot know of this machine: how many bytes a task is on the link,
 // and what it takes beyond the link, or here, when nothing waits. The simulator gets that, the rate that the link was given, and
 // the arrivals, sizes and decisions of the tasks that follow close upon each other, and nothing of what became of them. What it
 // must get right by itself is the waiting.

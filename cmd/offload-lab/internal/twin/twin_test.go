@@ -36,7 +36,7 @@ func system(c *Config, here, first, after, wire Line) []lived {
 		if l.probe {
 			now += l.took
 		} else {
-			l.wire, l.before = 0, 0 // nobody could tell
+			l.wire, l.before = 0, 0 // cannot be measured
 		}
 		all = append(all, l)
 	}
