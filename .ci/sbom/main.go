@@ -1,5 +1,5 @@
 // sbom writes what programs are made of: a CycloneDX document for each, and one list of licences for all. It reads the modules
-// out of the binaries themselves, so that it tells of what is shipped and not of what tests need, and it fails on a licence
+// out of the binaries themselves, so that it lists what is shipped and not what tests need, and it fails on a licence
 // that does not go with Apache-2.0, and on a module in which it finds none.
 //
 //	sbom OUTPUT-FOLDER BINARY…

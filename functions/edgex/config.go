@@ -24,7 +24,7 @@ type BusConfig struct {
 	ServicePort             int
 }
 
-// EffectiveBus reads the MessageBus and Trigger sections that the SDK has put together. The SDK hands them to nobody,
+// EffectiveBus reads the MessageBus and Trigger sections that the SDK has put together. The SDK does not expose them,
 // and its own client is gone the moment SIGTERM arrives, before the last results are out: so the service needs a
 // client of its own with the same settings. The fields are read by reflection, which a test holds against the pinned
 // SDK version; a field that is gone is an error that names it.
@@ -62,7 +62,7 @@ func EffectiveBus(service interfaces.ApplicationService) (bus BusConfig, err err
 	return bus, nil
 }
 
-// text reads a string field and panics with its name where there is none.
+// text reads a string field and panics with its name where the field does not exist.
 func text(v reflect.Value, field string) string {
 	f := v.FieldByName(field)
 	if f.Kind() != reflect.String {

@@ -78,7 +78,7 @@ func (r *reader) subscribe(ctx context.Context, channels []types.TopicChannel) {
 }
 
 // settled is how long a new subscription must be without an error to count as one. On Redis the client says that it has
-// subscribed although the connection is refused, and tells of it a moment later; its reader has then ended for good. On a
+// subscribed although the connection is refused, and reports the error a moment later; its reader does not resume. On a
 // machine so slow that the moment is longer, the error still ends the subscription when it comes.
 const settled = 200 * time.Millisecond
 
@@ -88,7 +88,7 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 	if err != nil {
 		return err
 	}
-	errs := make(chan error, 8*len(channels)) // those of an abandoned subscription nobody reads
+	errs := make(chan error, 8*len(channels)) // an abandoned subscription's errors stay unread
 	if err := client.Subscribe(channels, errs); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (r *reader) consume(patience context.Context) {
 	}
 }
 
-// Stop ends reading and hands on what was read, as long as ctx allows. What the bus sends from now on nobody hears; that
+// Stop ends reading and hands on what was read, as long as ctx allows. Messages sent from now on are lost; that
 // is the nature of a bus without acknowledgement.
 func (r *reader) Stop(ctx context.Context) error {
 	defer context.AfterFunc(ctx, r.giveUp)()

@@ -58,8 +58,8 @@ func (r *redis) config() BusConfig {
 	}
 }
 
-// A gateway may be up before its bus, and the bus may go and come back: the reader says truly whether it hears, and what is
-// published while it says so arrives.
+// A gateway may be up before its bus, and the bus may go and come back: the reader reports truly whether it is subscribed,
+// and events published while it says so arrive.
 func TestReaderOutlivesItsBus(t *testing.T) {
 	r := newRedis(t)
 	s := open(t, testConfig(t, "cloud"))
@@ -100,7 +100,7 @@ func TestReaderSetsRubbishAside(t *testing.T) {
 	require.NoError(t, reader.Stop(t.Context()))
 }
 
-// Filters that overlap deliver once, also those that Redis cannot tell apart by itself, and "received" counts the same events as on MQTT.
+// Filters that overlap deliver once, also those that Redis cannot distinguish, and "received" counts the same events as on MQTT.
 func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 	r := newRedis(t)
 	r.begin()

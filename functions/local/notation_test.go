@@ -51,7 +51,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"summary window=60s slide=7s", `parameter slide = "7s": must be a whole fraction of window, which is 1m0s`},
 		{"summary window=24h slide=1s", `parameter slide = "1s": must be at least a 1024th`},
 		{"summary window=1s late=1m", `parameter late = "1m": must be at most 10 windows, 10s`},
-		{"summary percentiles=50,101", `parameter percentiles = "50,101": must be a comma-separated list of numbers between 0 and 100; "101" is none`},
+		{"summary percentiles=50,101", `parameter percentiles = "50,101": must be a comma-separated list of numbers between 0 and 100, not "101"`},
 		{"summary samples=1", `parameter samples = "1": must be a whole number between 16 and 1000000`},
 		{"summary widow=60s", `parameter widow = "60s": is unknown; there are window, slide`},
 		{"summary window", `parameter window = "": is not of the form name=value`},

@@ -104,7 +104,7 @@ func (p *params) numbers(name string, low, high float64, most int) []float64 {
 		}
 		v, err := strconv.ParseFloat(word, 64)
 		if err != nil || !(v >= low && v <= high) {
-			p.failf(name, "must be a comma-separated list of numbers between %v and %v; %q is none", low, high, word)
+			p.failf(name, "must be a comma-separated list of numbers between %v and %v, not %q", low, high, word)
 			continue
 		}
 		list = append(list, v)

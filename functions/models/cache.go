@@ -63,7 +63,7 @@ func (l *Lease) Close() {
 }
 
 // take counts the caller among the users of the version in force. Where that is not in memory, its memory is reserved and the caller is to
-// load it. The turn is held while the caller waits for memory, and by nobody else then: all who come later wait behind.
+// load it. The caller holds the turn alone while it waits for memory: later callers queue behind it.
 func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, false, err
@@ -162,7 +162,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need}, nil
 }
 
-// idlest is the model in memory that nobody uses and that was released longest ago, nil if all are in use or pinned.
+// idlest is the unused model in memory that was released longest ago, nil if all are in use or pinned.
 func (s *Store) idlest() *model {
 	var victim *model
 	for _, m := range s.models {

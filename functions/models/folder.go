@@ -183,7 +183,7 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	return nil
 }
 
-// holder is another version in the folder that a version is to get, nil where there is none.
+// holder is another version that holds the folder of a new version, nil where the folder is free.
 func (s *Store) holder(m *Manifest) *version {
 	v, err := s.readVersion(m.Folder())
 	if err != nil || v.Name == m.Name && v.Variant == m.Variant && v.Version == m.Version {

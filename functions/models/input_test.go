@@ -256,7 +256,7 @@ func TestOutputs(t *testing.T) {
 	require.ErrorContains(t, o.read(&none, m, &fixed{[]*engine.Tensor{floats(1)}, []*engine.Tensor{floats(1, 2)}}), "changed its shape")
 }
 
-// A picture of a digit goes through a quantised model that nobody of this project made.
+// A picture of a digit goes through a quantised model from outside this project.
 func TestAForeignModel(t *testing.T) {
 	const dir = "../../../shared/data/models/" // beside the checkout
 	file, err := os.ReadFile(dir + "mnist_lstm_int8.tflite")

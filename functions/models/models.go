@@ -2,7 +2,7 @@
 //
 // A Store is a folder with a folder for each version of a model: a manifest, its signature, and the model's file (FORMAT.md). It loads a model when
 // it is first used, within a limit of memory, and takes the least recently used one out for it. A new version is read, checked, loaded and
-// warmed beside the old one, then takes its place for whoever asks next; the old one leaves memory after its last user. A version that fails
+// warmed beside the old one, then takes its place for later callers; the old one leaves memory after its last user. A version that fails
 // any of this changes nothing but the status.
 //
 // All names stay within the folder (os.Root), and sizes are compared with the manifest before memory is taken. Everything is safe for

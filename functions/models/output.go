@@ -28,7 +28,7 @@ type Output struct {
 	Temperature float64 `json:"temperature,omitempty"`
 	// Threshold is the error or score from which an answer is an anomaly. It is wanted for reconstruction and score.
 	Threshold float64 `json:"threshold,omitempty"`
-	// Embedding is the output, counted from 1, that watchers of drift look at; 0 is none.
+	// Embedding is the output, counted from 1, that watchers of drift look at; 0 for no output.
 	Embedding int `json:"embedding,omitempty"`
 }
 

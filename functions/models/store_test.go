@@ -174,7 +174,7 @@ func TestRollback(t *testing.T) {
 	require.InDelta(t, 31, value(t, s, "m"), 0)
 }
 
-// An install of an older version is refused, one of the same content is none, and two versions are kept.
+// An install of an older version is refused, one of the same content changes nothing, and two versions are kept.
 func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

@@ -72,11 +72,11 @@ func (c Credentials) TLS(skipVerify bool) (*tls.Config, error) {
 
 // Auth says how to log in at a broker.
 type Auth struct {
-	Mode           string // one of the Auth words; "" is none
+	Mode           string // one of the Auth words; "" means "none"
 	Secret         string // name of the secret, for error messages
 	SkipCertVerify bool   // trust any certificate of the broker
 	// Credentials reads the secret anew for each connection, so that a rotated secret applies from the next one on. It is not called
-	// where Mode is none.
+	// where Mode is "none".
 	Credentials func() (Credentials, error)
 }
 

@@ -80,7 +80,7 @@ type factors struct {
 	queue        float64 // on the work before it
 }
 
-// of gives what applies to work of that many Mcycles. Work without a class is none of this node's operators', so what was
+// of gives what applies to work of that many Mcycles. Work without a class is not done by this node's operators, so what was
 // measured of them says nothing about it.
 func (c *corrections) of(class *task.Class, cycles, limit float64) factors {
 	f := factors{local: 1, cloud: 1, queue: c.all.local.factor()}
@@ -173,8 +173,8 @@ func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, s
 	}
 }
 
-// ObserveCloud corrects the prediction for the class: of a task of that size and complexity the result (or, where there
-// is none, the receipt) came so many seconds after its bytes were the next on the link.
+// ObserveCloud corrects the prediction for the class: of a task of that size and complexity the result (or, without
+// a result, the receipt) came so many seconds after its bytes were the next on the link.
 func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
 	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
 	if there.goodput == 0 {

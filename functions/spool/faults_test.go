@@ -285,8 +285,8 @@ func TestUnreadableSegmentIsMovedAside(t *testing.T) {
 	require.FileExists(t, filepath.Join(dir, quarantineDir, segmentName(1, 1)))
 }
 
-// A crash between a checkpoint that names the next sequence and the commit that was to use it: those sequences went to
-// nobody, and who asks for them is told so.
+// A crash between a checkpoint that names the next sequence and the commit that was to use it: those sequences were
+// never used, and a query for them says so.
 func TestSequencesThatACrashBurnsAreSkipped(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, DefaultConfig())

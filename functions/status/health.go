@@ -93,7 +93,7 @@ func (h Health) Texts(least Severity) []string {
 	return texts
 }
 
-// Severity is that of the reason with a code, Fine where there is none.
+// Severity is that of the reason with a code, Fine without such a reason.
 func (h Health) Severity(code string) Severity {
 	for _, r := range h.Reasons {
 		if r.Code == code {

@@ -113,8 +113,8 @@ func (b *Budget) Save() Spending {
 	return s
 }
 
-// Load replaces what was spent by what a process before has spent, so that a restart is no new budget. Time that nobody can prove to have
-// passed has not passed.
+// Load replaces what was spent by what a process before has spent, so that a restart is no new budget. Time that cannot be proved to have
+// passed does not count.
 func (b *Budget) Load(s Spending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -22,7 +22,7 @@ type Example struct {
 	Scores    []float64 // probability of each class
 	Logits    []float64 // before softmax
 	Error     float64   // of a reconstruction
-	Threshold float64   // from which Error is an anomaly; 0 where there is none
+	Threshold float64   // from which Error is an anomaly; 0 without a threshold
 }
 
 // Filter judges examples.
