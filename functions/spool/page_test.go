@@ -288,14 +288,14 @@ func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
 
 // A segment that cannot be read or copied while it is rewritten stays as it is: the error is reported, and no record is lost.
 func TestARewriteThatFailsLosesNothing(t *testing.T) {
-	segment := segmentName(0, 1)
+	temp := segmentName(0, 1) + ".tmp"
 	for name, fails := range map[string]struct {
-		op, file string
-		after    int // how many of them pass
+		op    string
+		after int // how many of them pass
 	}{
-		"reading the records": {"read", segment, 0},
-		"writing the header":  {"write", segment + ".tmp", 0},
-		"writing the records": {"write", segment + ".tmp", 1},
+		"reading the records": {"read", 0},
+		"writing the header":  {"write", 0},
+		"writing the records": {"write", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, disk, cfg := t.TempDir(), &faultFS{FS: osFS{}}, quiet(64)
@@ -304,7 +304,7 @@ func TestARewriteThatFailsLosesNothing(t *testing.T) {
 				require.NoError(t, put(s, rec(0, "c", 1000, i)))
 			}
 			var gone []uint64
-			for seq := uint64(1); seq <= uint64(len(s.lanes[0].segs[0].entries)); seq++ {
+			for seq := uint64(1); seq <= 50; seq++ { // all of them are in the first segment
 				if seq%8 != 0 {
 					gone = append(gone, seq)
 				}
@@ -313,8 +313,8 @@ func TestARewriteThatFailsLosesNothing(t *testing.T) {
 			require.NoError(t, s.checkpoint())
 			held, begun, passed := balanced(t, s).Held, false, 0
 			disk.set(func(op, file string, _ int) (int, error) {
-				begun = begun || op == "create"
-				if !begun || op != fails.op || file != fails.file {
+				begun = begun || op == "create" && file == temp
+				if !begun || op != fails.op || op == "write" && file != temp { // what is read may have been made under another name
 					return 0, nil
 				}
 				if passed++; passed > fails.after {
@@ -325,11 +325,12 @@ func TestARewriteThatFailsLosesNothing(t *testing.T) {
 			func() {
 				s.house.Lock()
 				defer s.house.Unlock()
-				_, err := s.rewriteSparsest()
+				freed, err := s.rewriteSparsest()
+				require.True(t, freed)
 				require.ErrorIs(t, err, syscall.EIO)
 			}()
 			disk.set(nil)
-			require.NoFileExists(t, s.path(segment+".tmp"))
+			require.NoFileExists(t, s.path(temp))
 			require.Equal(t, held, balanced(t, s).Held)
 			require.NoError(t, s.Close())
 			s = open(t, dir, cfg, small(16<<20, 64<<10, 0))
