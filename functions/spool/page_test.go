@@ -248,7 +248,9 @@ func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
 				require.NoError(t, put(s, rec(0, "c", 1000, i)))
 			}
 			var most, rest []uint64
-			last := uint64(len(s.lanes[0].segs[0].entries))
+			s.mu.Lock()
+			last := uint64(s.lanes[0].segs[0].records())
+			s.mu.Unlock()
 			for seq := uint64(1); seq <= last; seq++ {
 				if seq%8 == 0 {
 					rest = append(rest, seq)
