@@ -21,6 +21,7 @@ import (
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/say"
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
@@ -28,12 +29,7 @@ import (
 )
 
 // Logger is the part of EdgeX's LoggingClient that is used here.
-type Logger interface {
-	Debugf(format string, args ...any)
-	Infof(format string, args ...any)
-	Warnf(format string, args ...any)
-	Errorf(format string, args ...any)
-}
+type Logger = say.Logger
 
 // Deps are what the service needs of its surroundings.
 type Deps struct {

@@ -23,7 +23,7 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
-// maxKeys bounds the memory of a limiter. Further keys are not logged.
+// maxKeys bounds the memory of a limiter. Once reports no further keys; Every forgets those whose interval has passed first.
 const maxKeys = 1000
 
 // Once reports a text when it is new for its key. The zero Once is ready.
@@ -89,6 +89,7 @@ type Every struct {
 	interval time.Duration
 	mu       sync.Mutex
 	keys     map[string]*occurrences
+	forgot   time.Time // when keys were forgotten last
 }
 
 type occurrences struct {
@@ -108,21 +109,31 @@ func (e *Every) Due(key string) (count int, due bool) { return e.Add(key, 1) }
 func (e *Every) Add(key string, n int) (count int, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	now := time.Now() // with a monotonic reading
 	k := e.keys[key]
 	if k == nil {
-		if len(e.keys) >= maxKeys {
+		if len(e.keys) >= maxKeys && !e.forget(now) {
 			return 0, false
 		}
 		k = &occurrences{}
 		e.keys[strings.Clone(key)] = k
 	}
 	k.since += n
-	now := time.Now() // with a monotonic reading
 	if !k.at.IsZero() && now.Sub(k.at) < e.interval {
 		return 0, false
 	}
 	count, k.at, k.since = k.since, now, 0
 	return count, true
+}
+
+// forget makes room for a key, and reports whether there is any. It looks once an interval, so that a flood of keys costs no search each.
+func (e *Every) forget(now time.Time) bool {
+	if now.Sub(e.forgot) < e.interval {
+		return false
+	}
+	e.forgot = now
+	maps.DeleteFunc(e.keys, func(_ string, k *occurrences) bool { return now.Sub(k.at) >= e.interval })
+	return len(e.keys) < maxKeys
 }
 
 // String is the interval, for "(similar messages suppressed for %s)".

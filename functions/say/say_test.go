@@ -53,3 +53,18 @@ func TestKeysAreBounded(t *testing.T) {
 	require.False(t, due)
 	require.True(t, o.New("7", "y"), "known keys go on")
 }
+
+// A flood of keys from outside must not silence what comes after it.
+func TestAFloodOfKeysSilencesAnIntervalOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEvery(time.Minute)
+		for i := range 2 * maxKeys {
+			e.Due(strconv.Itoa(i))
+		}
+		time.Sleep(time.Minute)
+		n, due := e.Due("the broker is away")
+		require.True(t, due)
+		require.Equal(t, 1, n)
+		require.LessOrEqual(t, len(e.keys), maxKeys)
+	})
+}
