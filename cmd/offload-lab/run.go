@@ -81,6 +81,9 @@ func (o *runOptions) folder() (made bool, err error) {
 	return made, nil
 }
 
+// usualAPI is the service's own default port, so that the commands of the README work as they stand.
+const usualAPI = "127.0.0.1:59740"
+
 // run reports whether all parts had started; until then the error is the whole story.
 func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	log, err := os.OpenFile(filepath.Join(o.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -94,7 +97,7 @@ func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	}
 	defer broker.Stop()
 	s, err := stack.Start(ctx, stack.Config{
-		Bin: o.bin, Res: o.res, Dir: o.dir, Log: log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
+		Bin: o.bin, Res: o.res, Dir: o.dir, Log: log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr, API: usualAPI,
 	})
 	if err != nil {
 		return false, err

@@ -54,7 +54,15 @@ func (b *Broker) Dropped() int64 { return b.server.Info.Clone().MessagesDropped 
 func (b *Broker) Stop() error { return b.server.Close() }
 
 // FreeAddr finds a loopback address without a listener.
-func FreeAddr() (string, error) {
+func FreeAddr() (string, error) { return freeOr("") }
+
+// freeOr is the wanted address if nothing listens there, else a free one.
+func freeOr(wanted string) (string, error) {
+	if wanted != "" {
+		if l, err := net.Listen("tcp", wanted); err == nil {
+			return wanted, l.Close()
+		}
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)

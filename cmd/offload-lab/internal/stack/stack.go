@@ -28,6 +28,7 @@ type Config struct {
 	Dir   string   // folder for everything that is written
 	Bus   Bus      // the EdgeX MessageBus
 	Cloud string   // host:port of the broker between edge and cloud
+	API   string   // host:port for the service's API if it is free; any free port otherwise
 	Env   []string // further overrides, such as OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud
 	Args  []string // further arguments of the service, such as -sk=app-offload-2
 	Wrap  []string // a program with its arguments that starts the service, such as unshare --mount
@@ -85,7 +86,7 @@ func (s *Stack) startEdge() (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, err := FreeAddr()
+	addr, err := freeOr(s.cfg.API)
 	if err != nil {
 		return nil, err
 	}
