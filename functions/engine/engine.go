@@ -2,7 +2,7 @@
 //
 // An engine reads one file format: functions/engine/tflite reads TensorFlow Lite, functions/engine/onnx ONNX. It checks a file before it takes memory for it, and an
 // error names the byte and what was expected there. A loaded Program is immutable and shared; a Session holds the memory of one run and
-// belongs to one goroutine. A run allocates nothing.
+// belongs to one goroutine. A run of tflite allocates nothing, one of onnx little once its shapes are known.
 package engine
 
 import (
@@ -151,7 +151,7 @@ type Session interface {
 	Inputs() []*Tensor
 	// Outputs hold the results until the next Run.
 	Outputs() []*Tensor
-	// Run computes the outputs from the inputs. It allocates nothing.
+	// Run computes the outputs from the inputs. See the package for what it allocates.
 	Run() error
 	// Reset sets all variables of the model to their initial values.
 	Reset()
