@@ -17,10 +17,11 @@ type Inference interface {
 
 // Answer is what a model made of a task.
 type Answer struct {
-	Model   string        `json:"model"`
-	Version Version       `json:"version"`
-	Variant string        `json:"variant"`
-	Took    time.Duration `json:"took"` // of reading the input, the run, and reading the output; not of waiting
+	Model    string        `json:"model"`
+	Version  Version       `json:"version"`
+	Variant  string        `json:"variant"`
+	Resource string        `json:"resource"` // of the reading that it was computed on
+	Took     time.Duration `json:"took"`     // of reading the input, the run, and reading the output; not of waiting
 
 	Label      string    `json:"label,omitempty"`      // of classes; normal or anomaly of the others
 	Index      int       `json:"index"`                // of the label
@@ -68,6 +69,7 @@ func answer(a *Answer, lease *Lease, t *task.Task, memory *scratch) error {
 	if err != nil {
 		return err
 	}
+	a.Resource = r.Resource
 	if err := m.Input.fill(lease.Session.Inputs()[0], r, memory); err != nil {
 		return err
 	}

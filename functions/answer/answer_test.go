@@ -1,0 +1,102 @@
+package answer
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/models"
+	"app-offload/functions/task"
+)
+
+func vibration() *task.Task {
+	return &task.Task{
+		EventID: "e-1", Device: "pump-1", Profile: "Pump", Source: "state", CorrelationID: "c-1", Origin: 1750000000000000001, Of: 1,
+		Class: &task.Class{Name: "vibration"}, Lineage: task.Lineage{Hop: 1},
+	}
+}
+
+func worn() models.Answer {
+	return models.Answer{
+		Model: "bearing", Version: "1.4.0", Variant: models.Cloud, Resource: "Vibration", Label: "worn", Index: 1, Confidence: 0.9,
+		Scores: []float64{0.1, 0.9}, Logits: []float64{-1, 1}, Embedding: []float64{1, 2, 3},
+	}
+}
+
+// An answer arrives as it was sent, but for what only its maker needs.
+func TestAnAnswerSurvivesTheWay(t *testing.T) {
+	sent := Of(vibration(), 1750000000500000000, Cloud, worn())
+	b, err := sent.Encode()
+	require.NoError(t, err)
+	require.NotContains(t, string(b), "embedding")
+	got, err := Decode(b)
+	require.NoError(t, err)
+	want := *sent
+	want.Inference.Logits, want.Inference.Embedding = nil, nil
+	require.Equal(t, &want, got)
+	require.Equal(t, sent.ID(), got.ID())
+}
+
+// The id is that of the task, whoever computes; a provisional answer has another one.
+func TestTheIDFollowsFromTheTask(t *testing.T) {
+	one := Of(vibration(), 1, Cloud, worn())
+	other := Of(vibration(), 2, Local, models.Answer{Model: "bearing"})
+	require.Equal(t, one.ID(), other.ID())
+	distinct := map[string]bool{one.ID().String(): true}
+	for _, change := range []func(*Answer){
+		func(a *Answer) { a.Provisional = true }, func(a *Answer) { a.EventID = "e-2" }, func(a *Answer) { a.Chunk = 1 },
+		func(a *Answer) { a.Origin++ }, func(a *Answer) { a.Device = "pump-2" }, func(a *Answer) { a.EventID, a.Device = "e-1pump", "-1" },
+	} {
+		a := *one
+		change(&a)
+		distinct[a.ID().String()] = true
+	}
+	require.Len(t, distinct, 7)
+}
+
+// An answer that could not become an event is refused at both ends.
+func TestUnfitAnswersAreRefused(t *testing.T) {
+	for want, change := range map[string]func(*Answer){
+		"eventId":            func(a *Answer) { a.EventID = "" },
+		"device":             func(a *Answer) { a.Device = strings.Repeat("x", maxName+1) },
+		"profile":            func(a *Answer) { a.Profile = "\xff" },
+		"computedBy":         func(a *Answer) { a.ComputedBy = "elsewhere" },
+		"hop":                func(a *Answer) { a.Hop = -1 },
+		"inference.resource": func(a *Answer) { a.Inference.Resource = "" },
+		"inference.version":  func(a *Answer) { a.Inference.Version = "" },
+		"inference.values":   func(a *Answer) { a.Inference.Values = make([]float64, MaxValues+1) },
+		"finite":             func(a *Answer) { a.Inference.Confidence = math.NaN() },
+		"neither a label":    func(a *Answer) { a.Inference.Label = "" },
+	} {
+		a := Of(vibration(), 1, Cloud, worn())
+		change(a)
+		_, err := a.Encode()
+		require.ErrorContains(t, err, want)
+	}
+	for want, text := range map[string]string{
+		"unexpected end": `{"eventId":`, "eventId": `{}`, "at most": `{"x":"` + strings.Repeat("x", MaxBytes) + `"}`,
+	} {
+		_, err := Decode([]byte(text))
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	b, err := Of(vibration(), 1, Cloud, worn()).Encode()
+	require.NoError(f, err)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := a.Encode()
+		if len(again) <= MaxBytes && err == nil {
+			same, err := Decode(again)
+			require.NoError(t, err)
+			require.Equal(t, a.ID(), same.ID())
+		}
+	})
+}
