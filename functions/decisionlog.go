@@ -12,7 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/say"
 )
 
@@ -31,7 +31,7 @@ type decisionLog struct {
 	dir   string
 	limit int64 // bytes of one file
 	share float64
-	queue chan policy.Entry
+	queue chan decision.Entry
 	ended chan struct{}
 	log   Logger
 
@@ -54,7 +54,7 @@ func openDecisionLog(dir string, mib int, share float64, log Logger) (*decisionL
 	}
 	l := &decisionLog{
 		dir: dir, limit: int64(mib) << 20 / 2, share: share, log: log,
-		queue: make(chan policy.Entry, decisionQueue), ended: make(chan struct{}),
+		queue: make(chan decision.Entry, decisionQueue), ended: make(chan struct{}),
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("opening the decision log in Offload.DecisionLog = %q: %w", dir, err)
@@ -92,7 +92,7 @@ func wholeLines(f *os.File) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	tail := make([]byte, min(info.Size(), policy.MaxRecord))
+	tail := make([]byte, min(info.Size(), decision.MaxRecord))
 	if _, err := f.ReadAt(tail, info.Size()-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
@@ -101,10 +101,10 @@ func wholeLines(f *os.File) (int64, error) {
 
 // offer takes a settled decision if it is one of the share.
 func (l *decisionLog) offer(ring interface {
-	Get(id uint64) (policy.Entry, bool)
+	Get(id uint64) (decision.Entry, bool)
 }, id uint64,
 ) {
-	if l == nil || !policy.Sampled(id, l.share) {
+	if l == nil || !decision.Sampled(id, l.share) {
 		return
 	}
 	e, ok := ring.Get(id)
@@ -137,8 +137,8 @@ func (l *decisionLog) run() {
 }
 
 // write leaves whole lines alone behind, also on a disk that is full.
-func (l *decisionLog) write(e *policy.Entry) (err error) {
-	if l.line, err = policy.AppendRecord(l.line[:0], e); err != nil {
+func (l *decisionLog) write(e *decision.Entry) (err error) {
+	if l.line, err = decision.AppendRecord(l.line[:0], e); err != nil {
 		return err
 	}
 	if l.size+int64(len(l.line)) > l.limit {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // A disk that takes no records costs each of them, counted as dropped, and one line of the log; once it takes some again, the
@@ -22,9 +22,9 @@ func TestRecordsThatCannotBeWrittenAreCountedAndReportedOnce(t *testing.T) {
 	defer good.Close() //nolint:errcheck // run closes what it wrote to last
 	life := func(f *os.File, records int) {
 		l.file, l.size = f, 0
-		l.queue, l.ended = make(chan policy.Entry, records), make(chan struct{})
+		l.queue, l.ended = make(chan decision.Entry, records), make(chan struct{})
 		for range records {
-			l.queue <- policy.Entry{ID: 1, EventID: "e", Policy: "edge", Decision: policy.Decision{Propensity: 1}}
+			l.queue <- decision.Entry{ID: 1, EventID: "e", Policy: "edge", Decision: decision.Decision{Propensity: 1}}
 		}
 		close(l.queue)
 		l.run()

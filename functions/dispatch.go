@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/local"
-	"app-offload/functions/policy"
 	"app-offload/functions/spool"
 )
 
@@ -135,9 +135,9 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		p.done(j)
 		j.event.conclude(nil)
 	case goLocal:
-		p.amend(j, policy.Local, policy.SpoolFull)
+		p.amend(j, decision.Local, decision.SpoolFull)
 	case goCloud:
-		p.amend(j, policy.Cloud, policy.LocalFailed)
+		p.amend(j, decision.Cloud, decision.LocalFailed)
 	case resend:
 		p.resend(j)
 	case dropTooLarge:
@@ -224,7 +224,7 @@ func (p *Pipeline) refuse(j *job, err error) {
 }
 
 // amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
-func (p *Pipeline) amend(j *job, target policy.Target, why policy.Reason) {
+func (p *Pipeline) amend(j *job, target decision.Target, why decision.Reason) {
 	j.decision.Target, j.decision.Reason, j.decision.Propensity = target, why, 1
 	p.ring.Amend(j.id, j.decision)
 }

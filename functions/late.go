@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
@@ -32,7 +33,7 @@ func (p *Pipeline) park(r *run) {
 			continue
 		}
 		d := j.decision
-		d.Reason = policy.Undecided
+		d.Reason = decision.Undecided
 		j.state, j.id = parking, p.enter(r, j, d)
 		parked = append(parked, j)
 	}
@@ -76,7 +77,7 @@ func (p *Pipeline) unparkAll(jobs []*job, err error) {
 		p.unpark(&own)
 		p.countLate(&own)
 		here := []*job{&own}
-		if own.state = working; own.decision.Target == policy.Cloud {
+		if own.state = working; own.decision.Target == decision.Cloud {
 			own.state = sending
 			here, _ = p.divert(here, err)
 		}
@@ -94,7 +95,7 @@ func (p *Pipeline) waits(r *run, j *job) bool {
 			return true
 		}
 	}
-	if j.decision.Target == policy.Cloud {
+	if j.decision.Target == decision.Cloud {
 		r.busy.Link.BacklogTasks++
 		r.busy.Link.BacklogBytes += int64(j.task.Size())
 	} else {
@@ -134,8 +135,8 @@ func (p *Pipeline) hold(j *job, r *spool.Record) {
 	p.spool.Release([]uint64{r.Seq})
 }
 
-func letGo() policy.Decision {
-	return policy.Decision{Target: policy.Cloud, Score: 1, Propensity: 1, Reason: policy.LetGo}
+func letGo() decision.Decision {
+	return decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}
 }
 
 // attend is the owner of the tasks that wait. It sleeps while there are none, and lets all of them go when ctx ends.
@@ -174,7 +175,7 @@ func (p *Pipeline) bindSome(ctx context.Context) {
 		}
 		j := h.Tag.(*job)
 		j.decision, j.estimate = d, e
-		if d.Reason == policy.LongestWait {
+		if d.Reason == decision.LongestWait {
 			p.guard(j)
 		}
 		p.bind(ctx, j)
@@ -248,10 +249,10 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	e := policy.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
+	e := decision.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
 	p.ring.Bind(j.id, &e)
 	p.tally.bound(m.rules.decider.Judge(), j, &m.state)
-	if j.decision.Target == policy.Cloud {
+	if j.decision.Target == decision.Cloud {
 		m.leave(j.task.Size())
 		m.sent = true
 		p.release(j)
@@ -296,7 +297,7 @@ func (p *Pipeline) boundHere(j *job, err error) {
 		p.done(j)
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
 		if !p.neverLeaves(j) {
-			p.amend(j, policy.Cloud, policy.LetGo)
+			p.amend(j, decision.Cloud, decision.LetGo)
 			p.release(j)
 		} // else it stays in the spool, held to the end
 	case p.neverLeaves(j):
@@ -305,7 +306,7 @@ func (p *Pipeline) boundHere(j *job, err error) {
 		p.spool.Drop([]uint64{j.seq}, reasonOf(err))
 		p.failed(j.id)
 	default:
-		p.amend(j, policy.Cloud, policy.LocalFailed)
+		p.amend(j, decision.Cloud, decision.LocalFailed)
 		p.release(j)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/config"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
@@ -103,7 +104,7 @@ func (n *narrow) put(ev *task.Event) {
 	n.seen++
 	eventually(n.t, time.Minute, "it is durable or at work", func() bool {
 		d := n.Decisions(1, nil)[0].Decision
-		return concluded.Load() || (d.Target == policy.Local && d.Reason != policy.Undecided)
+		return concluded.Load() || (d.Target == decision.Local && d.Reason != decision.Undecided)
 	})
 }
 
@@ -146,8 +147,8 @@ func (n *narrow) held() int64 {
 }
 
 // reasons are those of all decisions, by how many there are of each.
-func (n *narrow) reasons() map[policy.Reason]int {
-	count := map[policy.Reason]int{}
+func (n *narrow) reasons() map[decision.Reason]int {
+	count := map[decision.Reason]int{}
 	for _, e := range n.Decisions(100, nil) {
 		count[e.Decision.Reason]++
 	}
@@ -175,14 +176,14 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	require.EqualValues(t, 1, records, "parked tasks do not count as ahead on the link")
 	require.Less(t, bytes, int64(1000))
 	waits := n.Decisions(1, nil)[0]
-	require.Equal(t, policy.Undecided, waits.Decision.Reason)
-	require.Contains(t, policy.Explain(waits), "Parked: ")
+	require.Equal(t, decision.Undecided, waits.Decision.Reason)
+	require.Contains(t, decision.Explain(waits), "Parked: ")
 
 	require.Len(t, n.sent(), 1)
-	n.eventually("one is bound for the link", func() bool { return n.reasons()[policy.BoundCloud] == before[policy.BoundCloud]+1 })
+	n.eventually("one is bound for the link", func() bool { return n.reasons()[decision.BoundCloud] == before[decision.BoundCloud]+1 })
 	n.waiting(5)
 	n.bus.tokens <- nil
-	n.eventually("one is bound for the node", func() bool { return n.reasons()[policy.BoundLocal] == before[policy.BoundLocal]+1 })
+	n.eventually("one is bound for the node", func() bool { return n.reasons()[decision.BoundLocal] == before[decision.BoundLocal]+1 })
 	n.waiting(4)
 	n.bus.tokens <- nil
 	n.eventually("it is done here", func() bool { return n.Counts().Local == 2 && n.undecided() == 3 })
@@ -200,11 +201,11 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	}
 	require.EqualValues(t, 8, total, "each decision counts once")
 	for _, e := range n.Decisions(6, nil) {
-		require.Contains(t, []policy.Reason{policy.BoundLocal, policy.BoundCloud}, e.Decision.Reason)
+		require.Contains(t, []decision.Reason{decision.BoundLocal, decision.BoundCloud}, e.Decision.Reason)
 		require.True(t, e.Outcome.Known)
 		require.Positive(t, e.Waited)
 		require.Equal(t, e.Time, e.State.Time, "judged from when it was bound")
-		require.Contains(t, policy.Explain(e), "parked for ")
+		require.Contains(t, decision.Explain(e), "parked for ")
 		require.Equal(t, "defer", e.Policy)
 	}
 }
@@ -237,8 +238,8 @@ func TestAFullRoomDecidesAtOnce(t *testing.T) {
 	n.submit(7)
 	n.waiting(2)
 	count := n.reasons()
-	require.Equal(t, 2, count[policy.Undecided])
-	require.Equal(t, 5, count[policy.CheaperCloud]+count[policy.CheaperLocal])
+	require.Equal(t, 2, count[decision.Undecided])
+	require.Equal(t, 5, count[decision.CheaperCloud]+count[decision.CheaperLocal])
 }
 
 // What the policy leaves no choice about does not wait.
@@ -346,7 +347,7 @@ func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
 			require.Len(t, n.sent(), 1)
 			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
 		} else {
-			n.eventually("it is sent", func() bool { return n.reasons()[policy.LocalFailed] == 1 })
+			n.eventually("it is sent", func() bool { return n.reasons()[decision.LocalFailed] == 1 })
 			require.Len(t, n.sent(), 2)
 			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
 		}
@@ -383,7 +384,7 @@ func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
 		if neverLeave {
 			kept = 3
 		} else {
-			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 3 })
+			n.eventually("they are let go", func() bool { return n.reasons()[decision.LetGo] == 3 })
 		}
 		require.Len(t, n.sent(), int(4-kept))
 		require.Equal(t, Counts{Accepted: 5, Local: 1, Receipted: 4 - kept, Spooled: kept, Dropped: map[string]int64{}}, n.Counts())
@@ -401,14 +402,14 @@ func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
 		n.submit(6)
 		n.waiting(4)
 		n.stay(neverLeave)
-		n.eventually("all are bound", func() bool { return n.reasons()[policy.Undecided] == 0 })
+		n.eventually("all are bound", func() bool { return n.reasons()[decision.Undecided] == 0 })
 		n.bus.tokens <- nil
 		n.eventually("only such as waited are at work", func() bool { return n.Counts().Local == 1 })
 		n.waiting(2) // for room in the queue
 		stopped := make(chan error)
 		go func() { stopped <- n.Stop() }()
 		if !neverLeave {
-			n.eventually("they are let go", func() bool { return n.reasons()[policy.LetGo] == 2 })
+			n.eventually("they are let go", func() bool { return n.reasons()[decision.LetGo] == 2 })
 		}
 		n.waiting(0)
 		for range 2 {
@@ -416,7 +417,7 @@ func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
 		}
 		require.NoError(t, <-stopped)
 		if neverLeave {
-			require.Zero(t, n.reasons()[policy.LetGo])
+			require.Zero(t, n.reasons()[decision.LetGo])
 		}
 		require.Equal(t, Counts{Accepted: 6, Local: 3, Spooled: 3, Dropped: map[string]int64{}}, open(t, cfg, &bin{}).Counts())
 	}
@@ -435,7 +436,7 @@ func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
 	w := n.Config().Writable
 	w.Policy.Default = "edge"
 	require.NoError(t, n.Reload(w))
-	n.eventually("who has waited longest leaves", func() bool { return n.reasons()[policy.LongestWait] == 1 })
+	n.eventually("who has waited longest leaves", func() bool { return n.reasons()[decision.LongestWait] == 1 })
 	require.EqualValues(t, 6, n.undecided(), "of those for the node one has room")
 	for range 10 {
 		n.bus.tokens <- nil
@@ -457,7 +458,7 @@ func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	n.up.Store(false)
 	n.submit(1)
 	n.eventually("no task is parked", func() bool { return n.undecided() == 0 })
-	require.Equal(t, 5, n.reasons()[policy.GuardLinkDown])
+	require.Equal(t, 5, n.reasons()[decision.GuardLinkDown])
 	for range 7 {
 		n.bus.tokens <- nil
 	}
@@ -473,8 +474,8 @@ func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
 	n.full.Store(true)
 	n.waiting(0)
 	count := n.reasons()
-	require.Zero(t, count[policy.LongestWait])
-	require.Equal(t, 4, count[policy.GuardBacklog])
+	require.Zero(t, count[decision.LongestWait])
+	require.Equal(t, 4, count[decision.GuardBacklog])
 }
 
 // A node that takes nothing is busy, and by no more than it takes to say so: who bids for the link is not to be misled.
@@ -505,8 +506,8 @@ func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	require.NoError(t, n.Reload(w))
 	n.eventually("no task is parked", func() bool { return n.undecided() == 0 })
 	after := n.reasons()
-	here := after[policy.CheaperLocal] - before[policy.CheaperLocal] + after[policy.Dominated] - before[policy.Dominated]
-	there := after[policy.CheaperCloud] - before[policy.CheaperCloud]
+	here := after[decision.CheaperLocal] - before[decision.CheaperLocal] + after[decision.Dominated] - before[decision.Dominated]
+	there := after[decision.CheaperCloud] - before[decision.CheaperCloud]
 	require.Equal(t, 20, here+there)
 	require.Greater(t, min(here, there), 4)
 }
@@ -571,7 +572,7 @@ func TestWithoutALinkTheLongestWaitEnds(t *testing.T) {
 	n.submit(2)
 	n.waiting(2)
 	n.eventually("they are in the spool like all else", func() bool { return n.undecided() == 0 })
-	require.Equal(t, 2, n.reasons()[policy.LongestWait])
+	require.Equal(t, 2, n.reasons()[decision.LongestWait])
 	require.Len(t, n.sent(), 3)
 }
 
@@ -589,7 +590,7 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	n.waiting(2)
 	stopped := make(chan error)
 	go func() { stopped <- n.Stop() }()
-	n.eventually("parked tasks are released while the workers still work", func() bool { return n.reasons()[policy.LetGo] == 2 })
+	n.eventually("parked tasks are released while the workers still work", func() bool { return n.reasons()[decision.LetGo] == 2 })
 	n.bus.tokens <- nil
 	require.NoError(t, <-stopped)
 	require.Zero(t, n.room.records.Load())

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
@@ -210,12 +210,12 @@ func TestResultsAreOutcomes(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Writable.Policy.LinkDown = "deadline"
 	s := open(t, cfg, &bin{})
-	sent := func(n int) policy.Entry {
+	sent := func(n int) decision.Entry {
 		receive(t, s, "d", n)
 		return s.Decisions(1, nil)[0]
 	}
-	receipt := func(e policy.Entry) { s.receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 50)}}) }
-	outcome := func(e policy.Entry) policy.Outcome { got, _ := s.Decision(e.ID); return got.Outcome }
+	receipt := func(e decision.Entry) { s.receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 50)}}) }
+	outcome := func(e decision.Entry) decision.Outcome { got, _ := s.Decision(e.ID); return got.Outcome }
 
 	first := sent(1)
 	s.resulted(seal.Result{EventID: first.EventID, Chunk: first.Chunk, OK: false})
@@ -248,14 +248,14 @@ func TestPropensityOfWhatIsOverruled(t *testing.T) {
 	for n := range 50 {
 		receive(t, s, "d", n)
 	}
-	reasons := map[policy.Reason]int{}
+	reasons := map[decision.Reason]int{}
 	for _, e := range s.Decisions(100, nil) {
-		require.Equal(t, policy.Cloud, e.Decision.Target)
+		require.Equal(t, decision.Cloud, e.Decision.Target)
 		require.InDelta(t, 1, e.Decision.Propensity, 0)
 		reasons[e.Decision.Reason]++
 	}
-	require.Positive(t, reasons[policy.NoOperator])
-	require.Positive(t, reasons[policy.Drawn])
+	require.Positive(t, reasons[decision.NoOperator])
+	require.Positive(t, reasons[decision.Drawn])
 }
 
 // Work that failed here and then left is a decision for the cloud: its receipt says nothing of this node.
@@ -268,8 +268,8 @@ func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
 	s := open(t, cfg, &bin{err: os.ErrClosed})
 	receive(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
-	require.Equal(t, policy.Cloud, e.Decision.Target)
-	require.Equal(t, policy.LocalFailed, e.Decision.Reason)
+	require.Equal(t, decision.Cloud, e.Decision.Target)
+	require.Equal(t, decision.LocalFailed, e.Decision.Reason)
 	s.resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
 	e, _ = s.Decision(e.ID)
 	require.True(t, e.Outcome.Known, "found by its event")
@@ -304,12 +304,12 @@ func TestDecisionLog(t *testing.T) {
 	require.Equal(t, 40, n)
 }
 
-func records(t *testing.T, dir, file string) func(func(*policy.Record) bool) {
-	return func(yield func(*policy.Record) bool) {
+func records(t *testing.T, dir, file string) func(func(*decision.Record) bool) {
+	return func(yield func(*decision.Record) bool) {
 		f, err := os.Open(filepath.Join(dir, file))
 		require.NoError(t, err)
 		defer f.Close() //nolint:errcheck // it was only read
-		for r, err := range policy.ReadRecords(f) {
+		for r, err := range decision.ReadRecords(f) {
 			require.NoError(t, err)
 			if !yield(r) {
 				return
@@ -323,8 +323,8 @@ func TestDecisionLogIsBoundedAndMakesNobodyWait(t *testing.T) {
 	var log jot
 	l, err := openDecisionLog(dir, 2, 1, &log)
 	require.NoError(t, err)
-	ring := policy.NewRing(8, time.Now())
-	id := ring.Add(&policy.Entry{EventID: "e", Policy: "edge", Decision: policy.Decision{Propensity: 1}})
+	ring := decision.NewRing(8, time.Now())
+	id := ring.Add(&decision.Entry{EventID: "e", Policy: "edge", Decision: decision.Decision{Propensity: 1}})
 	const offers = 5000
 	for n := range offers {
 		l.offer(ring, id)

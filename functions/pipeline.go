@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/intake/parse"
-	"app-offload/functions/policy"
 	"app-offload/functions/task"
 )
 
@@ -95,11 +95,11 @@ func (p *Pipeline) decide(r *run) {
 // whatever the policy says, so that is certain and no draw.
 func (p *Pipeline) overrule(j *job) {
 	d := &j.decision
-	if j.task.Class.NeverLeave || (d.Target == policy.Cloud && d.Propensity == 1) || p.local.ReadsAll(j.task) {
+	if j.task.Class.NeverLeave || (d.Target == decision.Cloud && d.Propensity == 1) || p.local.ReadsAll(j.task) {
 		return
 	}
-	if d.Target == policy.Local {
-		d.Target, d.Reason = policy.Cloud, policy.NoOperator
+	if d.Target == decision.Local {
+		d.Target, d.Reason = decision.Cloud, decision.NoOperator
 	}
 	d.Propensity = 1
 }
@@ -119,8 +119,8 @@ func (p *Pipeline) note(r *run) {
 }
 
 // enter adds an entry to the ring and returns its id.
-func (p *Pipeline) enter(r *run, j *job, d policy.Decision) uint64 {
-	r.entry = policy.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
+func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
+	r.entry = decision.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
 	return p.ring.Add(&r.entry)
 }
 
@@ -135,7 +135,7 @@ func (p *Pipeline) part(r *run) {
 		case on == waits:
 		case on == blocked:
 			p.dispatch(j, behind, errBehind)
-		case j.decision.Target == policy.Cloud:
+		case j.decision.Target == decision.Cloud:
 			j.state = sending
 			r.away = append(r.away, j)
 		default:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -25,7 +26,7 @@ const maxPlacementKB = 1 << 30
 
 // Place decides for a task that is not here, by the same guards and policies as for one that is. The decision is noted
 // among the others; its id is the task's.
-func (s *Service) Place(p Placement) (policy.Entry, error) {
+func (s *Service) Place(p Placement) (decision.Entry, error) {
 	problems := check.In("")
 	check.Range(problems, "dataSize", p.SizeKB, 0, maxPlacementKB)
 	check.Range(problems, "complexity", p.Complexity, 0, 100)
@@ -36,7 +37,7 @@ func (s *Service) Place(p Placement) (policy.Entry, error) {
 		}
 	}
 	if err := problems.Err(); err != nil {
-		return policy.Entry{}, err
+		return decision.Entry{}, err
 	}
 	r := &run{rules: s.rules.Load()}
 	s.look(&r.state)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/task"
 )
 
@@ -86,21 +86,21 @@ func TestLatenessIsThatOfWorkHere(t *testing.T) {
 	now := time.Now().UnixNano()
 	r := &run{}
 	r.state.Time = now
-	add := func(local float64, deadline time.Duration, target policy.Target) {
+	add := func(local float64, deadline time.Duration, target decision.Target) {
 		j := &job{task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}
 		j.estimate.LocalTime, j.decision.Target = local, target
-		if target == policy.Local {
+		if target == decision.Local {
 			r.here = append(r.here, j)
 		} else {
 			r.away = append(r.away, j)
 		}
 	}
-	add(9, 0, policy.Local)               // without a deadline nothing is late
-	add(9, 3*time.Second, policy.Cloud)   // nor is what leaves
-	add(0.5, 3*time.Second, policy.Local) // in time
+	add(9, 0, decision.Local)               // without a deadline nothing is late
+	add(9, 3*time.Second, decision.Cloud)   // nor is what leaves
+	add(0.5, 3*time.Second, decision.Local) // in time
 	l.note(r)
 	require.Zero(t, l.seconds())
-	add(2.5, 3*time.Second, policy.Local) // a second has passed already
+	add(2.5, 3*time.Second, decision.Local) // a second has passed already
 	l.note(r)
 	require.InDelta(t, 0.5, l.seconds(), 1e-6)
 	l.at.Store(now - int64(latenessHolds) - int64(time.Second))

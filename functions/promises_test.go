@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
@@ -22,8 +22,8 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	s := open(t, cfg, &bin{})
 	receive(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
-	require.True(t, s.ring.Edit(e.ID, func(e *policy.Entry) {
-		e.Arm, e.Outcome, e.Decision.Reason = policy.Arm(1), policy.Outcome{}, policy.CheaperCloud
+	require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) {
+		e.Arm, e.Outcome, e.Decision.Reason = decision.Arm(1), decision.Outcome{}, decision.CheaperCloud
 	}))
 	counted := func() uint64 {
 		c, on := s.rules.Load().decider.Canary()
@@ -32,7 +32,7 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	}
 	before := counted()
 	now := s.clock.Now()
-	require.True(t, s.ring.Edit(e.ID, func(e *policy.Entry) { s.overdue(e, now); s.overdue(e, now+1) }))
+	require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) { s.overdue(e, now); s.overdue(e, now+1) }))
 	require.Equal(t, before+1, counted())
 	s.sweep(s.clock.Time().Add(24 * time.Hour))
 	s.receipted([]spool.Record{{Tag: e.ID}})
@@ -59,21 +59,21 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		target policy.Target
+		target decision.Target
 		after  time.Duration // the decision, from the end of the outage on
 		learns bool
 	}{
-		{"cloud, before", policy.Cloud, -time.Nanosecond, false},
-		{"cloud, after", policy.Cloud, time.Nanosecond, true},
-		{"cloud, at that moment", policy.Cloud, 0, true},
+		{"cloud, before", decision.Cloud, -time.Nanosecond, false},
+		{"cloud, after", decision.Cloud, time.Nanosecond, true},
+		{"cloud, at that moment", decision.Cloud, 0, true},
 	} {
 		s := open(t, testConfig(t, nil, "cloud"), &bin{})
 		r := s.rules.Load()
 		end := s.clock.Now()
 		s.outage.latest.Store(end)
-		e := policy.Entry{
-			Time: end + int64(row.after), Class: "default", Size: 1000, Decision: policy.Decision{Target: row.target, Propensity: 1},
-			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: policy.Outcome{Known: true, Time: 100},
+		e := decision.Entry{
+			Time: end + int64(row.after), Class: "default", Size: 1000, Decision: decision.Decision{Target: row.target, Propensity: 1},
+			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: decision.Outcome{Known: true, Time: 100},
 		}
 		e.State.Link.Up, e.State.Link.Goodput = true, 1e6
 		_, was := r.model.Correction(r.byName["default"])
@@ -146,8 +146,8 @@ func TestRegretIsNeverNegative(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	judge, state := s.rules.Load().decider.Judge(), s.host.State()
 	one := &task.Task{Class: s.rules.Load().byName["default"], Of: 1, Deadline: time.Second}
-	good := &job{task: one, counted: policy.Local, estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}}
-	bad := &job{task: one, counted: policy.Cloud, estimate: good.estimate}
+	good := &job{task: one, counted: decision.Local, estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}}
+	bad := &job{task: one, counted: decision.Cloud, estimate: good.estimate}
 	require.Zero(t, regretOf(judge, good, state))
 	require.Positive(t, regretOf(judge, bad, state))
 	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))

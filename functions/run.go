@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
-	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -20,9 +20,9 @@ type run struct {
 	again  bool                   // the sender offers again what was refused; see Again
 	rules  *rules
 	state  host.State
-	busy   host.State   // state, with what this run itself has sent on its way since; only where tasks may wait
-	entry  policy.Entry // scratch, so that noting a decision allocates nothing
-	tasks  []*task.Task // scratch, the tasks of one event
+	busy   host.State     // state, with what this run itself has sent on its way since; only where tasks may wait
+	entry  decision.Entry // scratch, so that noting a decision allocates nothing
+	tasks  []*task.Task   // scratch, the tasks of one event
 	jobs   []job
 	away   []*job
 	here   []*job
@@ -33,11 +33,11 @@ type run struct {
 type job struct {
 	task     *task.Task
 	estimate score.Estimate
-	decision policy.Decision
+	decision decision.Decision
 	policy   string
-	counted  policy.Target // the target that the tally has counted
-	id       uint64        // of the decision in the ring
-	took     time.Duration // of the operators, once they are done
+	counted  decision.Target // the target that the tally has counted
+	id       uint64          // of the decision in the ring
+	took     time.Duration   // of the operators, once they are done
 	event    *countdown
 	place    int // among the jobs of its run
 	state    jobState

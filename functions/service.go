@@ -15,12 +15,12 @@ import (
 	"app-offload/functions/check"
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
+	"app-offload/functions/decision"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/local"
-	"app-offload/functions/policy"
 	"app-offload/functions/say"
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
@@ -46,7 +46,7 @@ type Pipeline struct {
 	ctx    context.Context // ends when local work is to be given up
 	rules  atomic.Pointer[rules]
 	host   *host.Sampler
-	ring   *policy.Ring
+	ring   *decision.Ring
 	local  *local.Processor
 	spool  *spool.Spool
 	ledger *Ledger
@@ -173,7 +173,7 @@ func (s *Service) openRules() error {
 	if err != nil {
 		return err
 	}
-	s.ring = policy.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
+	s.ring = decision.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
 	s.ring.Forgotten = s.overdue
 	rules, err := newRules(s.cfg.Writable, model, s.cfg.LargestRecord(), nil)
 	if err != nil {

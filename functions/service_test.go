@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/task"
 )
 
@@ -293,12 +293,12 @@ func TestLinkDown(t *testing.T) {
 	c := s.Counts()
 	require.EqualValues(t, 1, c.Local)
 	require.EqualValues(t, 1, c.Spooled)
-	reasons := map[string]policy.Reason{}
+	reasons := map[string]decision.Reason{}
 	for _, e := range s.Decisions(10, nil) {
 		reasons[e.Device] = e.Decision.Reason
 	}
-	require.Equal(t, policy.GuardLinkDown, reasons["hurry"])
-	require.Equal(t, policy.Fixed, reasons["patience"])
+	require.Equal(t, decision.GuardLinkDown, reasons["hurry"])
+	require.Equal(t, decision.Fixed, reasons["patience"])
 }
 
 // Local work that fails goes the other way; where there is none it is given up, counted, and not redelivered for ever.

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
@@ -14,9 +14,9 @@ import (
 // settle notes what came of a decision and shows it to all who learn from it, however late it comes and in whatever order.
 // A second outcome of the same decision replaces the first for those who look, and teaches nothing. what may leave the
 // decision as it is by returning false. It neither blocks nor does any I/O.
-func (p *Pipeline) settle(id uint64, what func(*policy.Entry) (policy.Outcome, bool)) {
+func (p *Pipeline) settle(id uint64, what func(*decision.Entry) (decision.Outcome, bool)) {
 	rules, fresh, rolledBack := p.rules.Load(), false, ""
-	known := p.ring.Edit(id, func(e *policy.Entry) {
+	known := p.ring.Edit(id, func(e *decision.Entry) {
 		o, ok := what(e)
 		if !ok {
 			return
@@ -39,12 +39,12 @@ func (p *Pipeline) settle(id uint64, what func(*policy.Entry) (policy.Outcome, b
 
 // learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. A task that waited
 // out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link.
-func (p *Pipeline) learn(r *rules, e *policy.Entry) (rolledBack string) {
+func (p *Pipeline) learn(r *rules, e *decision.Entry) (rolledBack string) {
 	p.tally.settled(e)
-	if e.Decision.Target == policy.Cloud && e.Time < p.outage.latest.Load() {
+	if e.Decision.Target == decision.Cloud && e.Time < p.outage.latest.Load() {
 		return r.decider.OnTrial(e)
 	}
-	if e.Decision.Target == policy.Cloud && !e.Outcome.Failed {
+	if e.Decision.Target == decision.Cloud && !e.Outcome.Failed {
 		if class := r.byName[e.Class]; class != nil {
 			r.model.ObserveTrip(class, e.Size, e.Complexity, &e.State, e.Outcome.Time)
 		}
@@ -82,13 +82,13 @@ func (p *Pipeline) sayRolledBack(r *rules, why string) {
 
 // failed notes that no result will come.
 func (p *Pipeline) failed(id uint64) {
-	p.settle(id, func(*policy.Entry) (policy.Outcome, bool) { return policy.Outcome{Failed: true}, true })
+	p.settle(id, func(*decision.Entry) (decision.Outcome, bool) { return decision.Outcome{Failed: true}, true })
 }
 
 // done notes a result of local work. Its energy is measured where the node measures its power, else as predicted.
 func (p *Pipeline) done(j *job) {
 	now, watts := p.clock.Now(), p.host.State().CoreWatts()
-	p.settle(j.id, func(e *policy.Entry) (policy.Outcome, bool) {
+	p.settle(j.id, func(e *decision.Entry) (decision.Outcome, bool) {
 		o := outcomeAt(e, now)
 		o.Energy = e.Estimate.LocalEnergy
 		if watts > 0 {
@@ -99,9 +99,9 @@ func (p *Pipeline) done(j *job) {
 }
 
 // outcomeAt is an outcome that came now, a stamp of the clock that the decision was stamped by.
-func outcomeAt(e *policy.Entry, now int64) policy.Outcome {
+func outcomeAt(e *decision.Entry, now int64) decision.Outcome {
 	took := time.Duration(max(now-e.Time, 0))
-	return policy.Outcome{Time: took.Seconds(), Met: e.Deadline == 0 || e.Waited+took <= e.Deadline}
+	return decision.Outcome{Time: took.Seconds(), Met: e.Deadline == 0 || e.Waited+took <= e.Deadline}
 }
 
 // receipted takes the records that are safe with the consumer. The receipt is the outcome of their decisions, unless the
@@ -115,7 +115,7 @@ func (p *Pipeline) receipted(records []spool.Record) {
 		if id == 0 {
 			continue // of an earlier life of this process
 		}
-		p.settle(id, func(e *policy.Entry) (policy.Outcome, bool) {
+		p.settle(id, func(e *decision.Entry) (decision.Outcome, bool) {
 			if e.Outcome.Known {
 				return e.Outcome, false // the result came before
 			}
@@ -147,7 +147,7 @@ func (p *Pipeline) decisionOf(r *spool.Record) uint64 {
 func (p *Pipeline) resulted(r seal.Result) {
 	now := p.clock.Now()
 	id := p.ring.Find(r.EventID, r.Chunk)
-	p.settle(id, func(e *policy.Entry) (policy.Outcome, bool) {
+	p.settle(id, func(e *decision.Entry) (decision.Outcome, bool) {
 		p.answers.came(e.Class)
 		o := outcomeAt(e, now)
 		o.Energy, o.Bytes, o.Failed = e.Estimate.CloudEnergy, e.Outcome.Bytes, !r.OK
@@ -199,12 +199,12 @@ func (p *Pipeline) sweep(now time.Time) {
 	for _, c := range rules.byName {
 		age = max(age, c.Deadline)
 	}
-	p.ring.Sweep(now.Add(-age).UnixNano(), func(e *policy.Entry) { p.overdue(e, now.UnixNano()) })
+	p.ring.Sweep(now.Add(-age).UnixNano(), func(e *decision.Entry) { p.overdue(e, now.UnixNano()) })
 }
 
 // overdue shows the canary's trial a decision whose outcome is not waited for any longer, with what it has cost so far.
-func (p *Pipeline) overdue(e *policy.Entry, now int64) {
-	if e.Arm == policy.NoArm || e.Overdue {
+func (p *Pipeline) overdue(e *decision.Entry, now int64) {
+	if e.Arm == decision.NoArm || e.Overdue {
 		return
 	}
 	rules, late := p.rules.Load(), *e

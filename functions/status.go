@@ -5,9 +5,9 @@ import (
 	"runtime"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
-	"app-offload/functions/policy"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/version"
@@ -118,7 +118,7 @@ func (s *Service) configurationProblem() string {
 }
 
 // Decisions are up to n of the latest, newest first, for which keep holds.
-func (s *Service) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry {
+func (s *Service) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	found := s.ring.Last(n, keep)
 	for i := range found {
 		found[i] = s.asShown(found[i])
@@ -127,18 +127,18 @@ func (s *Service) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry
 }
 
 // Decision is one of the latest.
-func (s *Service) Decision(id uint64) (policy.Entry, bool) { return shown{s.Pipeline}.Get(id) }
+func (s *Service) Decision(id uint64) (decision.Entry, bool) { return shown{s.Pipeline}.Get(id) }
 
 // shown is the latest decisions as others see them.
 type shown struct{ *Pipeline }
 
-func (p shown) Get(id uint64) (policy.Entry, bool) {
+func (p shown) Get(id uint64) (decision.Entry, bool) {
 	e, ok := p.ring.Get(id)
 	return p.asShown(e), ok
 }
 
 // asShown gives a decision the time of day for its stamps, by the wall clock as it stands now.
-func (p *Pipeline) asShown(e policy.Entry) policy.Entry {
+func (p *Pipeline) asShown(e decision.Entry) decision.Entry {
 	stepped := int64(p.clock.Stepped())
 	e.Time += stepped
 	e.State.Time += stepped

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/clock"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -45,7 +46,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		one := s.task()
 		return func() {
 			state := s.state()
-			e := policy.NewEntry(one, &score.Estimate{}, &state, policy.Decision{}, "cloud", "")
+			e := decision.NewEntry(one, &score.Estimate{}, &state, decision.Decision{}, "cloud", "")
 			require.InDelta(t, took, e.Waited, float64(10*time.Millisecond))
 		}
 	},
@@ -82,7 +83,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 			state.Time = s.clock.Now()
 			_, d, _, ok := parked.Next(binder, s.rules.Load().model, &state)
 			require.True(t, ok)
-			require.Equal(t, policy.LongestWait, d.Reason)
+			require.Equal(t, decision.LongestWait, d.Reason)
 		}
 	},
 	"of an outage": func(t *testing.T, s *onFake) func() {
@@ -103,9 +104,9 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 	},
 	"until a decision without an outcome is overdue": func(t *testing.T, s *onFake) func() {
 		e := s.decided(t)
-		require.True(t, s.ring.Edit(e.ID, func(e *policy.Entry) { e.Arm = policy.Arm(1) }))
+		require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) { e.Arm = decision.Arm(1) }))
 		overdue := func(age time.Duration) (n int) {
-			s.ring.Sweep(s.clock.Now()-int64(age), func(*policy.Entry) { n++ })
+			s.ring.Sweep(s.clock.Now()-int64(age), func(*decision.Entry) { n++ })
 			return n
 		}
 		return func() {
@@ -210,7 +211,7 @@ func (s *onFake) state() (state host.State) {
 }
 
 // decided is a decision for the cloud, made now.
-func (s *onFake) decided(t *testing.T) policy.Entry {
+func (s *onFake) decided(t *testing.T) decision.Entry {
 	t.Helper()
 	s.sent++
 	ev := event("d", s.sent)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/task"
 )
 
@@ -26,7 +26,7 @@ func TestATaskThatCannotBeParkedGoesOnAsDecided(t *testing.T) {
 	require.Equal(t, held, n.held())
 	require.GreaterOrEqual(t, n.Counts().InFlight, before)
 	reason := n.Decisions(1, nil)[0].Decision.Reason
-	require.NotEqual(t, policy.Undecided, reason)
+	require.NotEqual(t, decision.Undecided, reason)
 }
 
 // A task that waited for the link does not wait for company in its batch as well.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/status"
@@ -27,12 +28,12 @@ type tally struct {
 
 type countKey struct {
 	policy, class string
-	target        policy.Target
+	target        decision.Target
 }
 
 type predicted struct {
 	class  string
-	target policy.Target
+	target decision.Target
 }
 
 // prediction holds decaying means, which describe recent tasks rather than the whole month.
@@ -105,7 +106,7 @@ func (t *tally) withdraw(judge *policy.Judge, j *job, s *host.State) {
 // regretOf is by how much the target that was counted is predicted to cost more than the other.
 func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
 	mine, other := judge.Predicted(j.task, &j.estimate, s)
-	if j.counted == policy.Cloud {
+	if j.counted == decision.Cloud {
 		mine, other = other, mine
 	}
 	return max(mine-other, 0)
@@ -124,9 +125,9 @@ func (t *tally) count(key countKey, n uint64) {
 }
 
 // settled takes an entry with its first outcome in.
-func (t *tally) settled(e *policy.Entry) {
+func (t *tally) settled(e *decision.Entry) {
 	guess := e.Estimate.LocalTime
-	if e.Decision.Target == policy.Cloud {
+	if e.Decision.Target == decision.Cloud {
 		guess = e.Estimate.CloudTime
 	}
 	t.mu.Lock()

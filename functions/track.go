@@ -5,7 +5,7 @@ import (
 	"maps"
 	"sync"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 	"app-offload/functions/task"
 )
 
@@ -51,7 +51,7 @@ func (t *tracks) admit(j *job) pass {
 	if t.all == nil {
 		t.all = map[trackKey]track{}
 	}
-	on, leaves := t.all[k], j.decision.Target == policy.Cloud
+	on, leaves := t.all[k], j.decision.Target == decision.Cloud
 	if on.moving || len(on.held) > 0 || leaves && on.here > 0 {
 		on.held = append(on.held, j)
 		t.all[k] = on
@@ -131,14 +131,14 @@ func (t *tracks) next(k trackKey) []*job {
 	for n < len(on.held) && on.held[n].decision.Target == on.held[0].decision.Target {
 		n++
 	}
-	if n > 0 && on.held[0].decision.Target == policy.Cloud && on.here > 0 {
+	if n > 0 && on.held[0].decision.Target == decision.Cloud && on.here > 0 {
 		n = 0 // leave brings it here again
 	}
 	run := on.held[:n:n]
 	on.held = on.held[n:]
 	on.moving = n > 0
 	for _, j := range run {
-		if j.state = sending; j.decision.Target == policy.Local {
+		if j.state = sending; j.decision.Target == decision.Local {
 			j.state = working
 			on.here++
 		}

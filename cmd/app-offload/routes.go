@@ -13,7 +13,7 @@ import (
 	"app-offload/functions"
 	"app-offload/functions/check"
 	"app-offload/functions/config"
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // base is where all routes of the service begin, beside those every EdgeX service has.
@@ -123,7 +123,7 @@ func (a *api) decisions(c echo.Context) error {
 	if err := checkFilters(c); err != nil {
 		return fail(c, http.StatusBadRequest, "%v", err)
 	}
-	entries := a.service.Decisions(limit, func(e *policy.Entry) bool {
+	entries := a.service.Decisions(limit, func(e *decision.Entry) bool {
 		return matches(c, "class", e.Class) && matches(c, "device", e.Device) &&
 			matches(c, "target", e.Decision.Target.String()) && matches(c, "policy", e.Policy)
 	})
@@ -154,11 +154,11 @@ func (a *api) decision(c echo.Context) error {
 
 // decisionView is an entry with its explanation.
 type decisionView struct {
-	policy.Entry
+	decision.Entry
 	Explanation string `json:"explanation"`
 }
 
-func view(e policy.Entry) decisionView { return decisionView{e, policy.Explain(e)} }
+func view(e decision.Entry) decisionView { return decisionView{e, decision.Explain(e)} }
 
 // taskKeys are those of a task that somebody else has, and that this node is to find a place for: KB of 1,024 bytes, 0–100 (50 if absent),
 // ms (0 is none), and a policy ("" is the default).
@@ -195,11 +195,11 @@ func readTask(c echo.Context) (functions.Placement, error) {
 }
 
 // taskAnswer puts times in ms, as the request has its deadline; a way that cannot be used has no time.
-func taskAnswer(e policy.Entry) envelope {
+func taskAnswer(e decision.Entry) envelope {
 	answer := envelope{
 		"apiVersion": "v3", "taskId": e.ID, "action": e.Decision.Target, "score": e.Decision.Score, "policy": e.Policy,
 		"localTime": e.Estimate.LocalTime * 1e3, "cloudTime": e.Estimate.CloudTime * 1e3,
-		"reason": e.Decision.Reason, "explanation": policy.Explain(e),
+		"reason": e.Decision.Reason, "explanation": decision.Explain(e),
 	}
 	for _, way := range []string{"localTime", "cloudTime"} {
 		if ms := answer[way].(float64); ms > 1e15 {

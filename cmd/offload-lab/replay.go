@@ -10,6 +10,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/replay"
 	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -46,10 +47,10 @@ Exit codes:
 func measures() map[string]replay.Measure {
 	return map[string]replay.Measure{
 		"cost":   recordCost,
-		"time":   func(r *policy.Record) float64 { return r.Waited.Seconds() + r.Outcome.Time },
-		"miss":   func(r *policy.Record) float64 { return bit(!r.Outcome.Met) },
-		"bytes":  func(r *policy.Record) float64 { return float64(r.Outcome.Bytes) },
-		"joules": func(r *policy.Record) float64 { return r.Outcome.Energy },
+		"time":   func(r *decision.Record) float64 { return r.Waited.Seconds() + r.Outcome.Time },
+		"miss":   func(r *decision.Record) float64 { return bit(!r.Outcome.Met) },
+		"bytes":  func(r *decision.Record) float64 { return float64(r.Outcome.Bytes) },
+		"joules": func(r *decision.Record) float64 { return r.Outcome.Energy },
 	}
 }
 
@@ -61,7 +62,7 @@ func bit(set bool) float64 {
 }
 
 // recordCost is J of the outcome, with the weights by which the simulator judges. A task without a deadline is patient.
-func recordCost(r *policy.Record) float64 {
+func recordCost(r *decision.Record) float64 {
 	weights := sim.DefaultConfig().Cost
 	deadline := r.Deadline.Seconds()
 	took := r.Waited.Seconds() + r.Outcome.Time
@@ -69,7 +70,7 @@ func recordCost(r *policy.Record) float64 {
 		deadline = policy.DefaultConfig().CostPatience
 		weights.Miss = 0
 	}
-	return weights.Of(took, deadline, r.Outcome.Energy, r.Decision.Target == policy.Cloud)
+	return weights.Of(took, deadline, r.Outcome.Energy, r.Decision.Target == decision.Cloud)
 }
 
 // replayVerb evaluates policies on recorded decisions.
@@ -153,7 +154,7 @@ func readLog(ctx context.Context, name string, log *replay.Log) error {
 		defer f.Close()
 		in = f
 	}
-	for r, err := range policy.ReadRecords(in) {
+	for r, err := range decision.ReadRecords(in) {
 		if err != nil {
 			return err
 		}

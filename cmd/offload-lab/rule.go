@@ -7,6 +7,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/rl"
 	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -46,7 +47,7 @@ func playRule(env *sim.Env, e *sim.Episode, r policy.Rule) (cost float64) {
 	if err != nil {
 		panic(fmt.Sprintf("a rule within the bounds of the search is refused: %v", err))
 	}
-	sim.Play(env, e, p, func(_ *sim.Situation, _ policy.Decision, info sim.Info) { cost += info.Cost })
+	sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) { cost += info.Cost })
 	return cost / float64(len(e.Jobs))
 }
 

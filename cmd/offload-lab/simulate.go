@@ -9,6 +9,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -124,7 +125,7 @@ type stepWriter struct {
 
 // episode plays a policy and writes what happens.
 func (w *stepWriter) episode(env *sim.Env, e *sim.Episode, p policy.Policy, name string, number int) (wrong error) {
-	sim.Play(env, e, p, func(s *sim.Situation, d policy.Decision, info sim.Info) {
+	sim.Play(env, e, p, func(s *sim.Situation, d decision.Decision, info sim.Info) {
 		if wrong == nil {
 			wrong = w.write(number, name, e, s, d, info)
 		}
@@ -132,24 +133,24 @@ func (w *stepWriter) episode(env *sim.Env, e *sim.Episode, p policy.Policy, name
 	return wrong
 }
 
-func (w *stepWriter) write(episode int, name string, e *sim.Episode, s *sim.Situation, d policy.Decision, info sim.Info) error {
+func (w *stepWriter) write(episode int, name string, e *sim.Episode, s *sim.Situation, d decision.Decision, info sim.Info) error {
 	if !w.records {
 		return w.steps.Encode(newStepLine(episode, name, e, s, d, info))
 	}
 	w.written++
-	entry := policy.NewEntry(&s.Task, &s.Estimate, &s.State, d, name, "simulated")
+	entry := decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, name, "simulated")
 	entry.ID = w.written
 	waited := entry.Waited.Seconds() // before the decision, from which an outcome counts
-	entry.Outcome = policy.Outcome{Known: true, Time: info.Took - waited, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+	entry.Outcome = decision.Outcome{Known: true, Time: info.Took - waited, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
 	var err error
-	if w.line, err = policy.AppendRecord(w.line[:0], &entry); err != nil {
+	if w.line, err = decision.AppendRecord(w.line[:0], &entry); err != nil {
 		return err
 	}
 	_, err = w.to.Write(w.line)
 	return err
 }
 
-func newStepLine(episode int, name string, e *sim.Episode, s *sim.Situation, d policy.Decision, info sim.Info) stepLine {
+func newStepLine(episode int, name string, e *sim.Episode, s *sim.Situation, d decision.Decision, info sim.Info) stepLine {
 	return stepLine{
 		Episode: episode, Task: info.Job, At: e.Jobs[info.Job].At, Class: s.Task.Class.Name, Bytes: s.Task.Size(),
 		Complexity: s.Task.Complexity, Deadline: s.Task.Deadline.Seconds(),

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // A bench starts its own program again. Were that this one, it would run all tests again, and they a bench.
@@ -66,7 +66,7 @@ func TestVerbsAreJoinedByFiles(t *testing.T) {
 	require.Equal(t, text, simulate("-policy", "cost", "-explore", "0.2", "-records"), "equal seeds, equal bytes")
 	log := keep("decisions.jsonl", text)
 	n := 0
-	for r, err := range policy.ReadRecords(strings.NewReader(text)) {
+	for r, err := range decision.ReadRecords(strings.NewReader(text)) {
 		require.NoError(t, err)
 		require.True(t, r.Outcome.Known)
 		n++

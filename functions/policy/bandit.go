@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -63,11 +64,11 @@ const (
 
 // ridges are how many outcomes, of a weight of 1 each at most, it takes to believe them rather than the prediction, by Target.
 // The times of a link scatter far more than those of the node, so a few of them say less.
-var ridges = [2]float64{Local: 0.1, Cloud: 1}
+var ridges = [2]float64{decision.Local: 0.1, decision.Cloud: 1}
 
 func newBandit(c Config) Policy {
 	b := &bandit{cost: costOf(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // any seed is as good
-	b.newest = knowledge{[2]arm{newArm(ridges[Local]), newArm(ridges[Cloud])}}
+	b.newest = knowledge{[2]arm{newArm(ridges[decision.Local]), newArm(ridges[decision.Cloud])}}
 	b.publish()
 	return b
 }
@@ -75,25 +76,25 @@ func newBandit(c Config) Policy {
 func (b *bandit) Name() string { return banditInfo.Name }
 
 // Decide is cost on corrected predictions, but for the draws of forced sampling.
-func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	known := b.known.Load()
 	local, cloud := waysOf(e, s)
 	plain := [2]passage{local, cloud}
-	local = known.Arms[Local].correct(local, b.alpha)
+	local = known.Arms[decision.Local].correct(local, b.alpha)
 	if !math.IsInf(e.CloudTime, 1) {
-		cloud = known.Arms[Cloud].correct(cloud, b.alpha)
+		cloud = known.Arms[decision.Cloud].correct(cloud, b.alpha)
 	}
 	d := known.terms(e, plain, b.cost.money).settle(b.cost.choose(t, e, s, local, cloud))
-	other := Cloud - d.Target
+	other := decision.Cloud - d.Target
 	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
 		return d
 	}
 	share := b.explore * known.Arms[other].ignorance(plain[other])
 	d.Propensity = 1 - share
-	if uniform(b.seed, b.draws.Add(1)) < share {
-		d.Propensity, d.Reason = share, Explored
+	if decision.Uniform(b.seed, b.draws.Add(1)) < share {
+		d.Propensity, d.Reason = share, decision.Explored
 		d.Target, d.Score = other, 1-d.Score
-		if d.Target == Local {
+		if d.Target == decision.Local {
 			d.Score = min(d.Score, math.Nextafter(half, 0))
 		}
 	}
@@ -103,21 +104,21 @@ func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision
 // terms are estimates from the outcomes so far, without the optimism.
 func (k *knowledge) terms(e *score.Estimate, plain [2]passage, money float64) terms {
 	m := predicted(e, money)
-	m.local = k.Arms[Local].correct(plain[Local], 0).time()
+	m.local = k.Arms[decision.Local].correct(plain[decision.Local], 0).time()
 	if !math.IsInf(e.CloudTime, 1) {
-		m.cloud = k.Arms[Cloud].correct(plain[Cloud], 0).time()
+		m.cloud = k.Arms[decision.Cloud].correct(plain[decision.Cloud], 0).time()
 	}
 	return m
 }
 
 // harmless reports whether the other way may be tried: the costs of both are close, the task is not critical, and the other
 // way is not predicted to miss a deadline that this one meets.
-func harmless(t *task.Task, s *host.State, d *Decision, times [2]float64) bool {
+func harmless(t *task.Task, s *host.State, d *decision.Decision, times [2]float64) bool {
 	if t.Critical || math.Abs(d.Score-half) > closeBy/2 {
 		return false
 	}
 	left := score.Slack(t, s)
-	return times[Cloud-d.Target] <= left || times[d.Target] > left
+	return times[decision.Cloud-d.Target] <= left || times[d.Target] > left
 }
 
 // ignorance is 1 where nothing is known of a way, and less the more outcomes have told of such passages, and the more lately.
@@ -146,13 +147,13 @@ func (a *arm) correct(p passage, alpha float64) passage {
 func factor(w float64) float64 { return max(1+w, 0.1) }
 
 // Observe learns by how much the prediction was off, relative to itself. What failed has no time to learn from.
-func (b *bandit) Observe(e *Entry) {
+func (b *bandit) Observe(e *decision.Entry) {
 	if !e.Outcome.Known || e.Outcome.Failed || !isNumber(e.Outcome.Time) || e.Outcome.Time < 0 {
 		return
 	}
 	local, cloud := waysOf(&e.Estimate, &e.State)
 	predicted := local
-	if e.Decision.Target == Cloud {
+	if e.Decision.Target == decision.Cloud {
 		if math.IsInf(e.Estimate.CloudTime, 1) {
 			return // it was not predicted at all
 		}
@@ -164,8 +165,8 @@ func (b *bandit) Observe(e *Entry) {
 	b.learning.Lock()
 	defer b.learning.Unlock()
 	way := e.Decision.Target
-	arm, other := &b.newest.Arms[way], &b.newest.Arms[Cloud-way]
-	other.fade(1-(1-b.forget)/unused, ridges[Cloud-way])
+	arm, other := &b.newest.Arms[way], &b.newest.Arms[decision.Cloud-way]
+	other.fade(1-(1-b.forget)/unused, ridges[decision.Cloud-way])
 	arm.observe(&x, off, b.forget, ridges[way])
 	if arm.Count < eachMatters || arm.Count%publishEach == 0 {
 		b.publish()
@@ -227,7 +228,7 @@ func (b *bandit) String() string {
 // Outcomes is how many of each way have taught it.
 func (b *bandit) Outcomes() (local, cloud int64) {
 	k := b.known.Load()
-	return k.Arms[Local].Count, k.Arms[Cloud].Count
+	return k.Arms[decision.Local].Count, k.Arms[decision.Cloud].Count
 }
 
 // inherit goes on with the memory of the bandit before it.

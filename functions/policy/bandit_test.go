@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
 
 // lesson is one decision for target whose real time is the predicted one with its own work and its wait taken times wrong.
-func lesson(rng *rand.Rand, target Target, wrong float64) *Entry {
-	e := &Entry{Deadline: time.Second, Decision: Decision{Target: target}, State: *busy(0)}
+func lesson(rng *rand.Rand, target decision.Target, wrong float64) *decision.Entry {
+	e := &decision.Entry{Deadline: time.Second, Decision: decision.Decision{Target: target}, State: *busy(0)}
 	e.State.QueueCycles, e.State.Link.Goodput = 1000*rng.ExpFloat64(), 1e5
 	e.State.Link.BacklogBytes = int64(1e5 * rng.ExpFloat64())
 	e.Estimate.Cycles, e.Estimate.Bytes = 300*rng.ExpFloat64(), 5e4*rng.ExpFloat64()
@@ -24,16 +25,16 @@ func lesson(rng *rand.Rand, target Target, wrong float64) *Entry {
 	e.Estimate.CloudTime = (float64(e.State.Link.BacklogBytes)+e.Estimate.Bytes)/1e5 + 0.3
 	local, cloud := waysOf(&e.Estimate, &e.State)
 	took := local
-	if target == Cloud {
+	if target == decision.Cloud {
 		took = cloud
 	}
-	e.Outcome = Outcome{Known: true, Time: wrong*(took.wait+took.own) + took.after}
+	e.Outcome = decision.Outcome{Known: true, Time: wrong*(took.wait+took.own) + took.after}
 	return e
 }
 
 // A model that is wrong by a factor is found out from a few outcomes, and a change of that factor is followed.
 func TestBanditCalibratesAWrongModel(t *testing.T) {
-	for _, target := range []Target{Local, Cloud} {
+	for _, target := range []decision.Target{decision.Local, decision.Cloud} {
 		b := build(t, "bandit", func(c *Config) { c.BanditForgetting = 0.98 }).(*bandit)
 		rng := rand.New(rand.NewPCG(1, 2))
 		for _, wrong := range []float64{2.5, 0.8} {
@@ -45,7 +46,7 @@ func TestBanditCalibratesAWrongModel(t *testing.T) {
 				probe := lesson(rng, target, wrong)
 				local, cloud := waysOf(&probe.Estimate, &probe.State)
 				p := local
-				if target == Cloud {
+				if target == decision.Cloud {
 					p = cloud
 				}
 				want += probe.Outcome.Time
@@ -61,7 +62,7 @@ func TestBanditCalibratesAWrongModel(t *testing.T) {
 // from outcome to outcome would be worth nothing after some thousand.
 func TestAnArmStaysTheRegression(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		ridge, seed := ridges[Local], rapid.Uint64().Draw(t, "seed")
+		ridge, seed := ridges[decision.Local], rapid.Uint64().Draw(t, "seed")
 		forget := rapid.SampledFrom([]float64{1, 0.995, 0.9}).Draw(t, "forget")
 		varied := rapid.SampledFrom([]float64{1, 0.01, 0}).Draw(t, "varied")
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -106,7 +107,7 @@ func TestAnArmStaysTheRegression(t *testing.T) {
 }
 
 func TestForgettingNeverGoesBeyondThePrior(t *testing.T) {
-	ridge := ridges[Local]
+	ridge := ridges[decision.Local]
 	a := newArm(ridge)
 	x := vector{1, 0, 0, 0}
 	for range 20_000 {
@@ -128,9 +129,9 @@ func TestForcedSamplingTellsItsChance(t *testing.T) {
 	forced := 0
 	for range n {
 		d := b.Decide(tk, e, busy(0))
-		require.Equal(t, d.Target == Cloud, d.Score >= d.Threshold)
-		require.Equal(t, d.Target != want, d.Reason == Explored)
-		if d.Reason == Explored {
+		require.Equal(t, d.Target == decision.Cloud, d.Score >= d.Threshold)
+		require.Equal(t, d.Target != want, d.Reason == decision.Explored)
+		if d.Reason == decision.Explored {
 			forced++
 			require.InDelta(t, 0.2, d.Propensity, 1e-12)
 		} else {
@@ -149,32 +150,32 @@ func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	tk := &task.Task{Deadline: time.Second}
 	share := func() float64 {
 		for {
-			if d := b.Decide(tk, e, busy(0)); d.Reason != Explored {
-				require.Equal(t, Cloud, d.Target, "or the other way is another one")
+			if d := b.Decide(tk, e, busy(0)); d.Reason != decision.Explored {
+				require.Equal(t, decision.Cloud, d.Target, "or the other way is another one")
 				return 1 - d.Propensity
 			}
 		}
 	}
 	require.InDelta(t, 0.2, share(), 1e-12, "nothing is known of this node")
-	as := func(target Target, times int) {
+	as := func(target decision.Target, times int) {
 		for range times {
-			b.Observe(&Entry{Estimate: *e, Decision: Decision{Target: target}, Outcome: Outcome{Known: true, Time: 0.5 - 0.05*float64(target)}})
+			b.Observe(&decision.Entry{Estimate: *e, Decision: decision.Decision{Target: target}, Outcome: decision.Outcome{Known: true, Time: 0.5 - 0.05*float64(target)}})
 		}
 	}
-	as(Local, 300)
+	as(decision.Local, 300)
 	require.Less(t, share(), 0.2/5)
-	as(Cloud, 20_000)
+	as(decision.Cloud, 20_000)
 	require.Greater(t, share(), 0.2/2)
 }
 
 // An hour of trouble makes a way look bad, and no later task is sent there that could show its end. It is forgotten.
 func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
-	for _, bad := range []Target{Local, Cloud} {
+	for _, bad := range []decision.Target{decision.Local, decision.Cloud} {
 		b := build(t, "bandit").(*bandit)
 		rng := rand.New(rand.NewPCG(5, 6))
 		for range 500 {
-			b.Observe(lesson(rng, Local, 1))
-			b.Observe(lesson(rng, Cloud, 1))
+			b.Observe(lesson(rng, decision.Local, 1))
+			b.Observe(lesson(rng, decision.Cloud, 1))
 		}
 		for range 50 {
 			b.Observe(lesson(rng, bad, 1000))
@@ -209,7 +210,7 @@ func TestForcedSamplingHarmsNobody(t *testing.T) {
 	} {
 		tried := false
 		for range 200 {
-			tried = tried || b.Decide(&c.task, &score.Estimate{LocalTime: c.local, CloudTime: c.cloud}, busy(0)).Reason == Explored
+			tried = tried || b.Decide(&c.task, &score.Estimate{LocalTime: c.local, CloudTime: c.cloud}, busy(0)).Reason == decision.Explored
 		}
 		require.Equal(t, c.want, tried, name)
 	}
@@ -222,7 +223,7 @@ func TestWithoutOutcomesTheBanditIsCost(t *testing.T) {
 	const n = 20_000
 	differ := 0
 	for range n {
-		l := lesson(rng, Local, 1)
+		l := lesson(rng, decision.Local, 1)
 		tk := &task.Task{Deadline: time.Duration(rng.IntN(2)) * time.Second}
 		if b.Decide(tk, &l.Estimate, &l.State).Target != k.Decide(tk, &l.Estimate, &l.State).Target {
 			differ++
@@ -235,7 +236,7 @@ func TestLearnedStateIsSavedAndRestored(t *testing.T) {
 	b := build(t, "bandit").(Learner)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range 50 {
-		b.Observe(lesson(rng, Target(i%2), 1.7))
+		b.Observe(lesson(rng, decision.Target(i%2), 1.7))
 	}
 	data, err := b.Save()
 	require.NoError(t, err)
@@ -244,7 +245,7 @@ func TestLearnedStateIsSavedAndRestored(t *testing.T) {
 	local, cloud := again.Outcomes()
 	require.Equal(t, []int64{25, 25}, []int64{local, cloud})
 	for range 20 {
-		l := lesson(rng, Local, 1)
+		l := lesson(rng, decision.Local, 1)
 		tk := &task.Task{Deadline: l.Deadline}
 		require.InDelta(t, b.Decide(tk, &l.Estimate, &l.State).Score, again.Decide(tk, &l.Estimate, &l.State).Score, 0)
 	}
@@ -271,11 +272,11 @@ func TestNoOutcomeSpoilsTheBandit(t *testing.T) {
 		b := p.(*bandit)
 		for range rapid.IntRange(1, 30).Draw(t, "outcomes") {
 			f := func(what string) float64 { return anyFloat().Draw(t, what) }
-			e := &Entry{Estimate: score.Estimate{LocalTime: f("local"), CloudTime: f("cloud"), Cycles: f("cycles"), Bytes: f("bytes")}}
+			e := &decision.Entry{Estimate: score.Estimate{LocalTime: f("local"), CloudTime: f("cloud"), Cycles: f("cycles"), Bytes: f("bytes")}}
 			e.State.QueueCycles, e.State.Link.Goodput = f("queue"), f("goodput")
 			e.State.Link.BacklogBytes = rapid.Int64().Draw(t, "backlog")
-			e.Decision.Target = Target(rapid.IntRange(0, 1).Draw(t, "target"))
-			e.Outcome = Outcome{Known: true, Time: f("took")}
+			e.Decision.Target = decision.Target(rapid.IntRange(0, 1).Draw(t, "target"))
+			e.Outcome = decision.Outcome{Known: true, Time: f("took")}
 			b.Observe(e)
 			for i := range b.known.Load().Arms {
 				if a := b.known.Load().Arms[i]; !a.restored() {
@@ -293,7 +294,7 @@ func TestLearningWhileDeciding(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 1))
 			for range 300 {
-				l := lesson(rng, Target(i%2), 1.3)
+				l := lesson(rng, decision.Target(i%2), 1.3)
 				b.Decide(&task.Task{Deadline: l.Deadline}, &l.Estimate, &l.State)
 				b.Observe(l)
 			}
@@ -301,5 +302,5 @@ func TestLearningWhileDeciding(t *testing.T) {
 	}
 	wg.Wait()
 	k := b.(*bandit).known.Load()
-	require.EqualValues(t, 1200, k.Arms[Local].Count+k.Arms[Cloud].Count)
+	require.EqualValues(t, 1200, k.Arms[decision.Local].Count+k.Arms[decision.Cloud].Count)
 }

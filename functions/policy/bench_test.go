@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -15,7 +16,7 @@ import (
 type bench struct {
 	model   *score.Model
 	decider *Decider
-	ring    *Ring
+	ring    *decision.Ring
 	task    *task.Task
 	state   host.State
 
@@ -23,7 +24,7 @@ type bench struct {
 	// would be allocated anew for each task.
 	estimate score.Estimate
 	features score.Features
-	entry    Entry
+	entry    decision.Entry
 }
 
 func newBench(t testing.TB) *bench {
@@ -32,26 +33,26 @@ func newBench(t testing.TB) *bench {
 	require.NoError(t, err)
 	d, err := NewDecider(DefaultConfig())
 	require.NoError(t, err)
-	b := &bench{model: m, decider: d, ring: NewRing(DefaultConfig().Decisions, time.Now())}
+	b := &bench{model: m, decider: d, ring: decision.NewRing(DefaultConfig().Decisions, time.Now())}
 	b.task = &task.Task{
 		EventID: "82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc", Device: "vibration-sensor-01", Chunk: 1, Of: 3, Received: 1e18,
 		Class: &task.Class{Name: "vibration"}, Data: make([]byte, 6*score.KB), Complexity: 60, Deadline: time.Second,
 	}
 	b.state = host.State{Time: 1e18, CPU: 35, QueueCycles: 40, Link: host.Link{Up: true, Goodput: 2e6, RTT: 0.03, BacklogBytes: 1e5}}
 	m.ObserveLocal(b.task.Class, 1000, 50, 0.001)
-	for range len(b.ring.slots) {
+	for range DefaultConfig().Decisions {
 		b.once() // once round, so that every slot has its memory
 	}
 	return b
 }
 
 // once is one whole decision: estimate, features, guards, policy, ring.
-func (b *bench) once() Decision {
+func (b *bench) once() decision.Decision {
 	b.estimate = b.model.Estimate(b.task, &b.state)
 	b.model.Features(b.task, &b.estimate, &b.state, &b.features)
 	d, by := b.decider.Decide(b.task, &b.estimate, &b.state)
 	b.decider.Look(b.task, &b.estimate, &b.state, &d)
-	b.entry = NewEntry(b.task, &b.estimate, &b.state, d, by, b.decider.Version())
+	b.entry = decision.NewEntry(b.task, &b.estimate, &b.state, d, by, b.decider.Version())
 	b.ring.Add(&b.entry)
 	return d
 }
@@ -93,7 +94,7 @@ func BenchmarkPolicy(b *testing.B) {
 				bench.task.Received += int64(time.Second / 2) // or ppo would find more arrivals than it has ever seen
 				p.Decide(bench.task, &bench.estimate, &bench.state)
 			}
-			require.NotEqual(b, GuardOutside, p.Decide(bench.task, &bench.estimate, &bench.state).Reason)
+			require.NotEqual(b, decision.GuardOutside, p.Decide(bench.task, &bench.estimate, &bench.state).Reason)
 		})
 	}
 }
@@ -127,22 +128,11 @@ func (b *bench) company(t testing.TB, edit func(*Config)) {
 // BenchmarkObserve is what learning from one outcome costs.
 func BenchmarkObserve(b *testing.B) {
 	d := decider(b, DefaultConfig())
-	e := logged()
-	e.Estimate.CloudTime = 0.1
+	e := decision.Entry{ID: 1, Estimate: score.Estimate{CloudTime: 0.1}, Outcome: decision.Outcome{Known: true, Time: 0.4}, Policy: "bandit"}
 	b.ReportAllocs()
 	for b.Loop() {
 		d.Observe(&e)
 	}
-}
-
-func BenchmarkRecord(b *testing.B) {
-	e := logged()
-	var line []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		line, _ = AppendRecord(line[:0], &e)
-	}
-	b.ReportMetric(float64(len(line)), "bytes/record")
 }
 
 func TestADecisionAllocatesNothing(t *testing.T) {

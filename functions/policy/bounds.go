@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -30,20 +31,20 @@ var (
 // fixed always answers the same. It is the policies edge and cloud.
 type fixed struct {
 	info   *Info
-	answer Decision
+	answer decision.Decision
 }
 
 func newEdge(Config) Policy {
-	return fixed{&edgeInfo, Decision{Target: Local, Threshold: half, Propensity: 1, Reason: Fixed}}
+	return fixed{&edgeInfo, decision.Decision{Target: decision.Local, Threshold: half, Propensity: 1, Reason: decision.Fixed}}
 }
 
 func newCloud(Config) Policy {
-	return fixed{&cloudInfo, Decision{Target: Cloud, Score: 1, Threshold: half, Propensity: 1, Reason: Fixed}}
+	return fixed{&cloudInfo, decision.Decision{Target: decision.Cloud, Score: 1, Threshold: half, Propensity: 1, Reason: decision.Fixed}}
 }
 
 func (f fixed) Name() string { return f.info.Name }
 
-func (f fixed) Decide(*task.Task, *score.Estimate, *host.State) Decision { return f.answer }
+func (f fixed) Decide(*task.Task, *score.Estimate, *host.State) decision.Decision { return f.answer }
 
 func (f fixed) String() string { return fmt.Sprintf("%s: always %s", f.info.Name, f.answer.Target) }
 
@@ -60,24 +61,15 @@ func newRandom(c Config) Policy { return &random{share: c.RandomShare, seed: uin
 func (r *random) Name() string { return randomInfo.Name }
 
 // Decide scores with the draw itself, so that score and threshold read as with any other policy.
-func (r *random) Decide(*task.Task, *score.Estimate, *host.State) Decision {
-	drawn := uniform(r.seed, r.draws.Add(1))
-	d := Decision{Target: Local, Score: drawn, Threshold: 1 - r.share, Propensity: 1 - r.share, Reason: Drawn}
+func (r *random) Decide(*task.Task, *score.Estimate, *host.State) decision.Decision {
+	drawn := decision.Uniform(r.seed, r.draws.Add(1))
+	d := decision.Decision{Target: decision.Local, Score: drawn, Threshold: 1 - r.share, Propensity: 1 - r.share, Reason: decision.Drawn}
 	if d.Score >= d.Threshold {
-		d.Target, d.Propensity = Cloud, r.share
+		d.Target, d.Propensity = decision.Cloud, r.share
 	}
 	return d
 }
 
 func (r *random) String() string {
 	return fmt.Sprintf("random: cloud for %.4g of the tasks, seed %d", r.share, r.seed)
-}
-
-// uniform is the n-th draw of a seed in [0,1): the finalizer of SplitMix64 over a counter, which needs neither a lock nor
-// a state that goroutines would have to share beyond the counter.
-func uniform(seed, n uint64) float64 {
-	z := seed + n*0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return float64((z^z>>31)>>11) / (1 << 53)
 }

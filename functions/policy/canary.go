@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"app-offload/functions/decision"
 )
 
 // canary is a policy that acts for a share of the devices, in the place of the default one; classes that name a policy of
@@ -67,14 +69,14 @@ func newCanary(c Config, judge *Judge, made map[string]Policy) *canary {
 }
 
 // arm is the side of a device. After a roll-back there are no sides any more.
-func (c *canary) arm(device string) Arm {
+func (c *canary) arm(device string) decision.Arm {
 	switch {
 	case c == nil || c.rolled.Load():
-		return NoArm
+		return decision.NoArm
 	case place(device) < c.share:
-		return Canary
+		return decision.Canary
 	}
-	return Incumbent
+	return decision.Incumbent
 }
 
 // place maps a name onto [0,1): FNV-1a, whose bits the finalizer of SplitMix64 then mixes.
@@ -83,12 +85,12 @@ func place(device string) float64 {
 	for i := range len(device) {
 		h = (h ^ uint64(device[i])) * 1099511628211
 	}
-	return uniform(h, 1)
+	return decision.Uniform(h, 1)
 }
 
 // observe takes an outcome in and reports why the canary has to go, once.
-func (t *trial) observe(e *Entry) (verdict string) {
-	if e.Arm == NoArm || e.Overdue || e.Decision.Reason.isOverPolicies() || e.Decision.Reason == NoOperator || t.rolled.Load() || e.Version != t.count.Version {
+func (t *trial) observe(e *decision.Entry) (verdict string) {
+	if e.Arm == decision.NoArm || e.Overdue || e.Decision.Reason.IsOverPolicies() || e.Decision.Reason == decision.NoOperator || t.rolled.Load() || e.Version != t.count.Version {
 		return ""
 	}
 	cost, missed := t.judge.Actual(e)
@@ -106,15 +108,15 @@ func (t *trial) observe(e *Entry) (verdict string) {
 	return t.compare(e.Class, e.Arm, min(cost/t.worst, 1), missed)
 }
 
-func (t *trial) side(arm Arm) *ArmCount {
-	if arm == Canary {
+func (t *trial) side(arm decision.Arm) *ArmCount {
+	if arm == decision.Canary {
 		return &t.count.Canary
 	}
 	return &t.count.Incumbent
 }
 
 // compare makes a bet when a pair is complete. The caller holds mu.
-func (t *trial) compare(class string, arm Arm, cost float64, missed bool) string {
+func (t *trial) compare(class string, arm decision.Arm, cost float64, missed bool) string {
 	p := t.waiting[class]
 	if p == nil {
 		if len(t.waiting) >= maxPairs {
@@ -128,11 +130,11 @@ func (t *trial) compare(class string, arm Arm, cost float64, missed bool) string
 	if missed {
 		p.misses[arm]++
 	}
-	if p.n[Canary] == 0 || p.n[Incumbent] == 0 {
+	if p.n[decision.Canary] == 0 || p.n[decision.Incumbent] == 0 {
 		return ""
 	}
-	missMore := p.misses[Canary]/p.n[Canary] - p.misses[Incumbent]/p.n[Incumbent]
-	costMore := p.cost[Canary]/p.n[Canary] - p.cost[Incumbent]/p.n[Incumbent]
+	missMore := p.misses[decision.Canary]/p.n[decision.Canary] - p.misses[decision.Incumbent]/p.n[decision.Incumbent]
+	costMore := p.cost[decision.Canary]/p.n[decision.Canary] - p.cost[decision.Incumbent]/p.n[decision.Incumbent]
 	*p = pair{}
 	late, dear := t.miss.bet(missMore), t.cost.bet(costMore)
 	if late || dear {

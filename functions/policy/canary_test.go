@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -36,18 +37,18 @@ type world struct {
 	worse   float64 // share of misses that the canary adds
 }
 
-func (w *world) outcome(d *Decider, i int) Entry {
+func (w *world) outcome(d *Decider, i int) decision.Entry {
 	device := fmt.Sprint("device-", w.rng.IntN(w.devices))
 	arm := d.canary.arm(device)
 	chance := 0.1 + 0.3*float64(i%1000)/1000 + w.uneven*(place(device+"'s nature")-half)
 	if i/50%5 == 0 {
 		chance += 0.4 // a burst, in which all are late
 	}
-	if arm == Canary {
+	if arm == decision.Canary {
 		chance += w.worse
 	}
-	e := Entry{Arm: arm, Version: w.version, Class: fmt.Sprint(i % 3), Deadline: time.Second, Decision: Decision{Reason: CheaperLocal}}
-	e.Outcome = Outcome{Known: true, Time: w.rng.Float64()}
+	e := decision.Entry{Arm: arm, Version: w.version, Class: fmt.Sprint(i % 3), Deadline: time.Second, Decision: decision.Decision{Reason: decision.CheaperLocal}}
+	e.Outcome = decision.Outcome{Known: true, Time: w.rng.Float64()}
 	if w.rng.Float64() < chance {
 		e.Outcome.Time++
 	}
@@ -103,10 +104,10 @@ func TestDearCanaryIsRolledBack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := 0; ; i++ {
 		require.Less(t, i, 50_000)
-		arm := Arm(1 + rng.IntN(2))
-		e := Entry{Arm: arm, Version: d.version, Decision: Decision{Reason: CheaperLocal}}
-		e.Outcome = Outcome{Known: true, Time: 5 + 5*rng.Float64()}
-		if arm == Canary {
+		arm := decision.Arm(1 + rng.IntN(2))
+		e := decision.Entry{Arm: arm, Version: d.version, Decision: decision.Decision{Reason: decision.CheaperLocal}}
+		e.Outcome = decision.Outcome{Known: true, Time: 5 + 5*rng.Float64()}
+		if arm == decision.Canary {
 			e.Outcome.Time += 2 // a fifth of the patience: 0.2 in costs
 		}
 		if why := d.Observe(&e); why != "" {
@@ -147,22 +148,22 @@ func TestCanaryActsForItsShareOfDevices(t *testing.T) {
 	for i := range 10_000 {
 		tk := &task.Task{Device: fmt.Sprint("press-", i)}
 		got, by := d.Decide(tk, e, s)
-		if got.Arm == Canary {
+		if got.Arm == decision.Canary {
 			n++
 			require.Equal(t, "edge", by)
 			wider, _ := more.Decide(tk, e, s)
-			require.Equal(t, Canary, wider.Arm, "who was in at a smaller share is in at a larger one")
+			require.Equal(t, decision.Canary, wider.Arm, "who was in at a smaller share is in at a larger one")
 		} else {
 			require.Equal(t, "cloud", by)
-			require.Equal(t, Incumbent, got.Arm)
+			require.Equal(t, decision.Incumbent, got.Arm)
 		}
 		tk.Class = &task.Class{Name: "own", Policy: "deadline"}
 		got, by = d.Decide(tk, e, s)
 		require.Equal(t, "deadline", by, "a class with a policy of its own keeps it")
-		require.Equal(t, NoArm, got.Arm)
+		require.Equal(t, decision.NoArm, got.Arm)
 		tk.Class = &task.Class{NeverLeave: true}
 		got, _ = d.Decide(tk, e, s)
-		require.Equal(t, GuardNeverLeave, got.Reason, "guards stand above the canary")
+		require.Equal(t, decision.GuardNeverLeave, got.Reason, "guards stand above the canary")
 	}
 	require.InDelta(t, 2000, n, 200)
 }
@@ -184,7 +185,7 @@ func TestRollBackStaysUntilDecisionsAreConfiguredAnew(t *testing.T) {
 	require.NotEmpty(t, state.Reason)
 	acts := func(d *Decider) bool {
 		for i := range 1000 {
-			if got, _ := d.Decide(&task.Task{Device: fmt.Sprint(i)}, &score.Estimate{}, busy(1)); got.Arm == Canary {
+			if got, _ := d.Decide(&task.Task{Device: fmt.Sprint(i)}, &score.Estimate{}, busy(1)); got.Arm == decision.Canary {
 				return true
 			}
 		}

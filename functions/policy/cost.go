@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -55,13 +56,13 @@ func costOf(c Config) *cost {
 func (k *cost) Name() string { return costInfo.Name }
 
 // Decide scores here/(here + there): above a half the cloud is cheaper.
-func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	local, cloud := waysOf(e, s)
 	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud))
 }
 
 // choose takes the cheaper of two ways, which the bandit has corrected before.
-func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage) Decision {
+func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage) decision.Decision {
 	waited, deadline := k.clock(t, s)
 	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + k.edge.of(local.own, local.wait)
 	there := math.Inf(1)
@@ -69,9 +70,9 @@ func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, clo
 		link := (cloud.wait + cloud.own) * k.caution
 		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + k.link.of(cloud.own, cloud.wait) + k.money
 	}
-	d := Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: Local, Reason: CheaperLocal}
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
-		d.Target, d.Reason = Cloud, CheaperCloud
+		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
 	return d
 }

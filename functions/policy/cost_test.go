@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -75,22 +76,22 @@ func TestCostDecides(t *testing.T) {
 		name string
 		e    score.Estimate
 		edit func(*Config)
-		want Target
+		want decision.Target
 	}{
-		{"the sooner way", cheap, greedy, Cloud},
-		{"no way to the cloud", never, greedy, Local},
-		{"the cloud's price outweighs the time", cheap, func(c *Config) { c.CostShadow, c.CostMoney = false, 5 }, Local},
-		{"energy of the radio", score.Estimate{LocalTime: 0.9, CloudTime: 0.4, CloudEnergy: 100}, greedy, Local},
-		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, LocalEnergy: 0.1, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Cloud},
-		{"and buys nothing that is worse in everything", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, Local},
+		{"the sooner way", cheap, greedy, decision.Cloud},
+		{"no way to the cloud", never, greedy, decision.Local},
+		{"the cloud's price outweighs the time", cheap, func(c *Config) { c.CostShadow, c.CostMoney = false, 5 }, decision.Local},
+		{"energy of the radio", score.Estimate{LocalTime: 0.9, CloudTime: 0.4, CloudEnergy: 100}, greedy, decision.Local},
+		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, LocalEnergy: 0.1, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, decision.Cloud},
+		{"and buys nothing that is worse in everything", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, decision.Local},
 	} {
 		d := build(t, "cost", c.edit).Decide(&task.Task{Deadline: time.Second}, &c.e, busy(0))
 		require.Equal(t, c.want, d.Target, c.name)
-		require.Equal(t, d.Target == Cloud, d.Reason == CheaperCloud, c.name)
+		require.Equal(t, d.Target == decision.Cloud, d.Reason == decision.CheaperCloud, c.name)
 	}
 	// What it has waited already counts: the cloud is dear, but here the task would be late.
 	p := build(t, "cost", func(c *Config) { c.CostShadow, c.CostMoney = false, 0.5 })
-	for waited, want := range map[time.Duration]Target{0: Local, 600 * time.Millisecond: Local, 700 * time.Millisecond: Cloud} {
+	for waited, want := range map[time.Duration]decision.Target{0: decision.Local, 600 * time.Millisecond: decision.Local, 700 * time.Millisecond: decision.Cloud} {
 		one := &task.Task{Deadline: time.Second, Received: int64(time.Hour)}
 		s := &host.State{Time: int64(time.Hour + waited), Link: host.Link{Up: true}}
 		d := p.Decide(one, &score.Estimate{LocalTime: 0.35, CloudTime: 0.25}, s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -27,18 +28,18 @@ func (deadline) Name() string { return deadlineInfo.Name }
 const half = 0.5
 
 // Decide scores local/(local + later of slack and cloud): above a half the task is late here, and the cloud is sooner.
-func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	slack := max(p.left(t, s), 0)
-	d := Decision{Threshold: half, Propensity: 1, Score: share(e.LocalTime, max(slack, e.CloudTime))}
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(e.LocalTime, max(slack, e.CloudTime))}
 	switch {
 	case !(e.LocalTime > slack):
-		d.Target, d.Reason = Local, LocalMeets
+		d.Target, d.Reason = decision.Local, decision.LocalMeets
 	case e.CloudTime <= e.LocalTime && !math.IsInf(e.CloudTime, 1):
-		d.Target, d.Reason = Cloud, LocalMisses
+		d.Target, d.Reason = decision.Cloud, decision.LocalMisses
 	default:
-		d.Target, d.Reason = Local, BothMissLocal
+		d.Target, d.Reason = decision.Local, decision.BothMissLocal
 	}
-	if d.Target == Local {
+	if d.Target == decision.Local {
 		// On the border itself rounding must not contradict the decision.
 		d.Score = min(d.Score, math.Nextafter(half, 0))
 	} else {

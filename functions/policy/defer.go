@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -154,32 +155,32 @@ func (p *deferring) Name() string { return deferInfo.Name }
 func (p *deferring) Room() Room { return p.room }
 
 // Decide takes the way with the lower cost, the prices of both servers' time included.
-func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	w := p.weigh(t, e, s)
-	d := Decision{Threshold: half, Propensity: 1, Score: share(w.here, w.there), Target: Local, Reason: CheaperLocal}
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(w.here, w.there), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
-		d.Target, d.Reason = Cloud, CheaperCloud
+		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
 	return predicted(e, p.cost.money).settle(d)
 }
 
 // Waits parks a task whose target is busy. A task with no other ahead of it goes at once.
-func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *Decision) bool {
+func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool {
 	local, cloud := waysOf(e, s)
-	if d.Target == Local {
+	if d.Target == decision.Local {
 		return local.wait > p.room.Ahead
 	}
 	return cloud.wait > p.room.Ahead
 }
 
 // Bid divides what is gained by the server's time to the power of Exponent. A target that is dominated gains nothing.
-func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64 {
+func (p *deferring) Bid(t *task.Task, e *score.Estimate, s *host.State, server decision.Target) float64 {
 	if predicted(e, p.cost.money).dominated(server) {
 		return 0
 	}
 	w := p.weigh(t, e, s)
 	saved, own := w.there-w.here, w.local.own
-	if server == Cloud {
+	if server == decision.Cloud {
 		saved, own = -saved, w.cloud.own
 	}
 	saved += p.rule.Residual + p.rule.Aging*max(w.waited-p.rule.AgingFrom, 0)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -56,15 +57,15 @@ func TestTheDefaultRuleIsTheShippedOne(t *testing.T) {
 func TestAheadZeroLetsIdleServersWork(t *testing.T) {
 	r := newRoom(t, func(c *Config) { c.DeferAhead = "0s" })
 	one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, 1000), Complexity: 50}
-	for _, target := range []Target{Local, Cloud} {
+	for _, target := range []decision.Target{decision.Local, decision.Cloud} {
 		e := r.model.Estimate(one, &r.state)
-		require.False(t, r.binder.Waits(one, &e, &r.state, &Decision{Target: target}), "%v", target)
+		require.False(t, r.binder.Waits(one, &e, &r.state, &decision.Decision{Target: target}), "%v", target)
 	}
 	r.busyNode()
 	r.busyLink()
-	for _, target := range []Target{Local, Cloud} {
+	for _, target := range []decision.Target{decision.Local, decision.Cloud} {
 		e := r.model.Estimate(one, &r.state)
-		require.True(t, r.binder.Waits(one, &e, &r.state, &Decision{Target: target}), "%v", target)
+		require.True(t, r.binder.Waits(one, &e, &r.state, &decision.Decision{Target: target}), "%v", target)
 	}
 }
 
@@ -79,7 +80,7 @@ func TestABidGrowsFromAgingFromOn(t *testing.T) {
 		r := newRoom(t)
 		one := &task.Task{Of: 1, Received: r.state.Time - int64(waited), Data: make([]byte, 1000), Complexity: 50} // no deadline, so that age changes nothing else
 		e := r.model.Estimate(one, &r.state)
-		return b.Bid(one, &e, &r.state, Local)
+		return b.Bid(one, &e, &r.state, decision.Local)
 	}
 	for waited, older := range map[time.Duration]bool{0: false, 4 * time.Second: false, 5 * time.Second: false, 6 * time.Second: true, time.Minute: true} {
 		if older {
@@ -95,8 +96,8 @@ func TestNoBidIsWithoutBounds(t *testing.T) {
 	r := newRoom(t)
 	for _, own := range []float64{0, shortest / 10, shortest} {
 		e := score.Estimate{LocalTime: own, CloudTime: 1}
-		bid := r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &e, &r.state, Local)
+		bid := r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &e, &r.state, decision.Local)
 		least := score.Estimate{LocalTime: shortest, CloudTime: 1}
-		require.InEpsilon(t, r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &least, &r.state, Local), bid, 0.01, "%v s", own)
+		require.InEpsilon(t, r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &least, &r.state, decision.Local), bid, 0.01, "%v s", own)
 	}
 }

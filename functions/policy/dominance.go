@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 )
 
@@ -15,18 +16,18 @@ type terms struct {
 }
 
 // dominated reports whether a target takes longer than the other and costs no less of anything.
-func (m terms) dominated(target Target) bool {
-	if target == Cloud {
+func (m terms) dominated(target decision.Target) bool {
+	if target == decision.Cloud {
 		return m.cloud > m.local && bounded(m.e.CloudEnergy) >= bounded(m.e.LocalEnergy)
 	}
 	return m.local > m.cloud && bounded(m.e.LocalEnergy) >= bounded(m.e.CloudEnergy) && m.money == 0
 }
 
 // settle turns a decision round whose target is dominated, and holds its score on the side of the threshold where that is.
-func (m terms) settle(d Decision) Decision {
+func (m terms) settle(d decision.Decision) decision.Decision {
 	if m.dominated(d.Target) {
-		d.Target, d.Reason, d.Propensity = Cloud-d.Target, Dominated, 1
-		if d.Target == Local {
+		d.Target, d.Reason, d.Propensity = decision.Cloud-d.Target, decision.Dominated, 1
+		if d.Target == decision.Local {
 			d.Score = min(d.Score, math.Nextafter(d.Threshold, math.Inf(-1)))
 		} else {
 			d.Score = max(d.Score, d.Threshold)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -65,18 +66,18 @@ func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
 				rapid.Check(t, func(r *rapid.T) {
 					tk, e, s := anyCase(r, m)
 					d := p.Decide(tk, e, s)
-					if d.Reason == Explored {
+					if d.Reason == decision.Explored {
 						return // a draw, of a small share of the close decisions, by which a policy finds out whether the prediction is true
 					}
 					slower, dearer := e.CloudTime > e.LocalTime, e.CloudEnergy >= e.LocalEnergy
-					if d.Target == Local {
+					if d.Target == decision.Local {
 						slower, dearer = e.LocalTime > e.CloudTime, e.LocalEnergy >= e.CloudEnergy && money == 0
 					}
 					require.False(t, slower && dearer, "%s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
 					if b, ok := p.(Binder); ok {
-						for server, worse := range map[Target]bool{
-							Cloud: e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy,
-							Local: e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0,
+						for server, worse := range map[decision.Target]bool{
+							decision.Cloud: e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy,
+							decision.Local: e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0,
 						} {
 							require.False(t, worse && b.Bid(tk, e, s, server) > 0, "bids for %s", server)
 						}
@@ -94,10 +95,10 @@ func TestAPriceDoesNotBuyWhatIsWorseInEverything(t *testing.T) {
 	for _, name := range []string{"cost", "bandit", "deadline", "defer"} {
 		tk := &task.Task{Deadline: time.Second}
 		d := build(t, name).Decide(tk, &e, s)
-		require.Equal(t, Local, d.Target, name)
+		require.Equal(t, decision.Local, d.Target, name)
 	}
-	entry := NewEntry(&task.Task{}, &e, s, Decision{Reason: Dominated}, "cost", "")
-	require.Equal(t, "Local: policy cost prefers the other target, which is slower and saves neither energy nor money; predicted local 4.8 s, cloud 5 min.", Explain(entry))
+	entry := decision.NewEntry(&task.Task{}, &e, s, decision.Decision{Reason: decision.Dominated}, "cost", "")
+	require.Equal(t, "Local: policy cost prefers the other target, which is slower and saves neither energy nor money; predicted local 4.8 s, cloud 5 min.", decision.Explain(entry))
 }
 
 // Without a deadline there is patience, not a queue without an end.
@@ -105,9 +106,9 @@ func TestDeadlineSendsWhatHasNoDeadlineInTheEnd(t *testing.T) {
 	p := build(t, "deadline")
 	patience := DefaultConfig().CostPatience
 	e := score.Estimate{LocalTime: patience - 1, CloudTime: 1}
-	require.Equal(t, Local, p.Decide(&task.Task{}, &e, &host.State{}).Target)
+	require.Equal(t, decision.Local, p.Decide(&task.Task{}, &e, &host.State{}).Target)
 	e.LocalTime = patience + 1
-	require.Equal(t, Cloud, p.Decide(&task.Task{}, &e, &host.State{}).Target)
+	require.Equal(t, decision.Cloud, p.Decide(&task.Task{}, &e, &host.State{}).Target)
 	e.LocalTime = patience - 1
-	require.Equal(t, Cloud, p.Decide(&task.Task{Received: 1}, &e, &host.State{Time: int64(3e9)}).Target, "it has waited 3 s")
+	require.Equal(t, decision.Cloud, p.Decide(&task.Task{Received: 1}, &e, &host.State{Time: int64(3e9)}).Target, "it has waited 3 s")
 }

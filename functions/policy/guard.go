@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -22,20 +23,20 @@ func NewGuards(c Config) (*Guards, error) {
 
 // Check decides the task if a guard applies, and reports whether one did. What must never leave comes first, as it holds
 // whatever the link does.
-func (g *Guards) Check(t *task.Task, _ *score.Estimate, s *host.State) (Decision, bool) {
+func (g *Guards) Check(t *task.Task, _ *score.Estimate, s *host.State) (decision.Decision, bool) {
 	switch {
 	case t.Class != nil && t.Class.NeverLeave:
-		return kept(GuardNeverLeave, 0), true
+		return kept(decision.GuardNeverLeave, 0), true
 	case !s.Link.Up && (!g.deadlineOnly || t.Deadline > 0):
-		return kept(GuardLinkDown, 0), true
+		return kept(decision.GuardLinkDown, 0), true
 	case s.Link.BacklogShare > g.backlogLimit:
-		return kept(GuardBacklog, g.backlogLimit), true
+		return kept(decision.GuardBacklog, g.backlogLimit), true
 	}
-	return Decision{}, false
+	return decision.Decision{}, false
 }
 
-func kept(why Reason, limit float64) Decision {
-	return Decision{Target: Local, Threshold: limit, Propensity: 1, Reason: why}
+func kept(why decision.Reason, limit float64) decision.Decision {
+	return decision.Decision{Target: decision.Local, Threshold: limit, Propensity: 1, Reason: why}
 }
 
 // Decider is what the service asks: the guards, and below them the policy of the task's class. It is immutable but for
@@ -92,41 +93,41 @@ func (d *Decider) Follow(old *Decider) {
 }
 
 // Decide gives the decision and the name of the policy in charge of the task, which is named also where a guard decided.
-func (d *Decider) Decide(t *task.Task, e *score.Estimate, s *host.State) (Decision, string) {
+func (d *Decider) Decide(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, string) {
 	name, arm := d.inCharge(t)
-	decision, by := d.DecideBy(name, t, e, s)
-	decision.Arm = arm
-	return decision, by
+	answer, by := d.DecideBy(name, t, e, s)
+	answer.Arm = arm
+	return answer, by
 }
 
 // DecideAgain is Decide for a task that was decided before: it counts as no arrival.
-func (d *Decider) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) (decision Decision, by string) {
+func (d *Decider) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) (answer decision.Decision, by string) {
 	name, arm := d.inCharge(t)
 	p := d.For(name)
-	decision, held := d.guards.Check(t, e, s)
+	answer, held := d.guards.Check(t, e, s)
 	if one, ok := p.(pacer); !held && ok {
-		decision = one.decideAgain(t, e, s)
+		answer = one.decideAgain(t, e, s)
 	} else if !held {
-		decision = p.Decide(t, e, s)
+		answer = p.Decide(t, e, s)
 	}
-	decision.Arm = arm
-	return decision, p.Name()
+	answer.Arm = arm
+	return answer, p.Name()
 }
 
 // Guard is the guards' decision alone, for a task that waits; false is that they leave it to others.
-func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (Decision, bool) {
+func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
 	return d.guards.Check(t, e, s)
 }
 
 // inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.
-func (d *Decider) inCharge(t *task.Task) (name string, arm Arm) {
+func (d *Decider) inCharge(t *task.Task) (name string, arm decision.Arm) {
 	if t.Class != nil {
 		name = t.Class.Policy
 	}
 	if name != "" || d.canary == nil {
-		return name, NoArm
+		return name, decision.NoArm
 	}
-	if arm = d.canary.arm(t.Device); arm == Canary {
+	if arm = d.canary.arm(t.Device); arm == decision.Canary {
 		name = d.canary.policy.Name()
 	}
 	return name, arm
@@ -134,7 +135,7 @@ func (d *Decider) inCharge(t *task.Task) (name string, arm Arm) {
 
 // Look lets the shadows decide along. acting is the policy's decision, before anything that the policy does not know of
 // has changed it.
-func (d *Decider) Look(t *task.Task, e *score.Estimate, s *host.State, acting *Decision) {
+func (d *Decider) Look(t *task.Task, e *score.Estimate, s *host.State, acting *decision.Decision) {
 	if d.shadows != nil {
 		d.shadows.look(t, e, s, acting)
 	}
@@ -142,7 +143,7 @@ func (d *Decider) Look(t *task.Task, e *score.Estimate, s *host.State, acting *D
 
 // Observe hands a decision with its outcome to every policy that learns, and to the trial of the canary. It reports why the
 // canary is rolled back, in the one call in which that happens.
-func (d *Decider) Observe(e *Entry) (rolledBack string) {
+func (d *Decider) Observe(e *decision.Entry) (rolledBack string) {
 	for _, l := range d.learners {
 		l.Observe(e)
 	}
@@ -150,7 +151,7 @@ func (d *Decider) Observe(e *Entry) (rolledBack string) {
 }
 
 // OnTrial shows an outcome to the trial of the canary alone.
-func (d *Decider) OnTrial(e *Entry) (rolledBack string) {
+func (d *Decider) OnTrial(e *decision.Entry) (rolledBack string) {
 	if d.canary == nil {
 		return ""
 	}
@@ -179,16 +180,16 @@ func (d *Decider) Restore(saved CanaryCount) { d.canary.restore(saved) }
 
 // DecideBy is Decide with the named policy instead of the class's one, below the same guards. An unknown name or "" is the
 // default policy; check names that come from outside with Known.
-func (d *Decider) DecideBy(name string, t *task.Task, e *score.Estimate, s *host.State) (Decision, string) {
+func (d *Decider) DecideBy(name string, t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, string) {
 	p := d.For(name)
-	decision, held := d.guards.Check(t, e, s)
+	answer, held := d.guards.Check(t, e, s)
 	for _, one := range d.pacers {
 		if held || p != one.(Policy) {
 			one.arrived(t, s)
 		}
 	}
 	if held {
-		return decision, p.Name()
+		return answer, p.Name()
 	}
 	return p.Decide(t, e, s), p.Name()
 }

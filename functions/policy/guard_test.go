@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -21,28 +22,28 @@ func TestGuards(t *testing.T) {
 		class    *task.Class
 		deadline time.Duration
 		link     host.Link
-		want     Reason // ReasonNone: the policy decides
+		want     decision.Reason // ReasonNone: the policy decides
 	}{
-		{"nothing to guard against", "all", nil, 0, up, ReasonNone},
-		{"down", "all", nil, 0, host.Link{}, GuardLinkDown},
-		{"down, and only deadlines count: it waits", "deadline", nil, 0, host.Link{}, ReasonNone},
-		{"down, and it cannot wait", "deadline", nil, time.Second, host.Link{}, GuardLinkDown},
-		{"spool nearly full", "all", nil, 0, full, GuardBacklog},
-		{"spool at its limit", "all", nil, 0, host.Link{Up: true, BacklogShare: 0.9}, ReasonNone},
-		{"down, it could wait, but the spool is nearly full", "deadline", nil, 0, host.Link{BacklogShare: 0.95}, GuardBacklog},
-		{"never leave", "all", secret, 0, up, GuardNeverLeave},
-		{"never leave is said before the link", "all", secret, 0, host.Link{}, GuardNeverLeave},
+		{"nothing to guard against", "all", nil, 0, up, decision.ReasonNone},
+		{"down", "all", nil, 0, host.Link{}, decision.GuardLinkDown},
+		{"down, and only deadlines count: it waits", "deadline", nil, 0, host.Link{}, decision.ReasonNone},
+		{"down, and it cannot wait", "deadline", nil, time.Second, host.Link{}, decision.GuardLinkDown},
+		{"spool nearly full", "all", nil, 0, full, decision.GuardBacklog},
+		{"spool at its limit", "all", nil, 0, host.Link{Up: true, BacklogShare: 0.9}, decision.ReasonNone},
+		{"down, it could wait, but the spool is nearly full", "deadline", nil, 0, host.Link{BacklogShare: 0.95}, decision.GuardBacklog},
+		{"never leave", "all", secret, 0, up, decision.GuardNeverLeave},
+		{"never leave is said before the link", "all", secret, 0, host.Link{}, decision.GuardNeverLeave},
 	} {
 		cfg := config(func(cfg *Config) { cfg.LinkDown, cfg.Default = c.linkDown, "cloud" })
 		d, err := NewDecider(cfg)
 		require.NoError(t, err)
 		got, by := d.Decide(&task.Task{Class: c.class, Deadline: c.deadline}, &score.Estimate{}, &host.State{Link: c.link})
 		require.Equal(t, "cloud", by, c.name)
-		if c.want == ReasonNone {
-			require.Equal(t, Cloud, got.Target, c.name)
+		if c.want == decision.ReasonNone {
+			require.Equal(t, decision.Cloud, got.Target, c.name)
 			continue
 		}
-		require.Equal(t, Local, got.Target, c.name)
+		require.Equal(t, decision.Local, got.Target, c.name)
 		require.Equal(t, c.want, got.Reason, c.name)
 		require.True(t, got.Reason.IsGuard())
 		require.InDelta(t, 1, got.Propensity, 0)
@@ -55,7 +56,7 @@ func TestNoPolicyGetsPastTheGuards(t *testing.T) {
 	for _, info := range List() {
 		tk := &task.Task{Class: &task.Class{NeverLeave: true}, Complexity: 100}
 		got, by := d.DecideBy(info.Name, tk, &score.Estimate{LocalTime: 9}, busy(100))
-		require.Equal(t, Local, got.Target)
+		require.Equal(t, decision.Local, got.Target)
 		require.Equal(t, info.Name, by)
 	}
 }

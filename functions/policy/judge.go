@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -29,7 +30,7 @@ func (j *Judge) Predicted(t *task.Task, e *score.Estimate, s *host.State) (local
 
 // Actual is what a decision has cost, once its outcome is known, and whether the deadline was missed. What failed has cost
 // all that lateness can.
-func (j *Judge) Actual(e *Entry) (cost float64, missed bool) {
+func (j *Judge) Actual(e *decision.Entry) (cost float64, missed bool) {
 	took, deadline := e.Outcome.Time+e.Waited.Seconds(), e.Deadline.Seconds()
 	if e.Outcome.Failed {
 		took = math.Inf(1)
@@ -39,7 +40,7 @@ func (j *Judge) Actual(e *Entry) (cost float64, missed bool) {
 		took -= e.Waited.Seconds()
 	}
 	cost = j.k.of(bounded(took), deadline, e.Outcome.Energy)
-	if e.Decision.Target == Cloud {
+	if e.Decision.Target == decision.Cloud {
 		cost += j.k.money
 	}
 	return cost, e.Deadline > 0 && bounded(took) > deadline

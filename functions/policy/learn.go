@@ -1,13 +1,17 @@
 package policy
 
-import "math"
+import (
+	"math"
+
+	"app-offload/functions/decision"
+)
 
 // Learner is a policy that learns from what came of its decisions. Observe and Save are safe for concurrent use, with each
 // other and with Decide.
 type Learner interface {
 	Policy
 	// Observe takes in one decision with its outcome, however late and in whatever order, by whichever policy.
-	Observe(e *Entry)
+	Observe(e *decision.Entry)
 	// Outcomes is how many of each way have taught it so far.
 	Outcomes() (local, cloud int64)
 	// Save is what has been learned so far, for Restore after a restart. Writing it to disk is the caller's.

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -44,13 +44,13 @@ func TestArticleIsTheFormulaToTheLetter(t *testing.T) {
 		kb              int
 		complexity, cpu float64
 		want            float64
-		target          Target
+		target          decision.Target
 	}{
-		{512, 80, 30, 0.69, Cloud}, // the published example, whose own comment says 0.71
-		{0, 100, 0, 1, Cloud},      // the largest score there is
-		{1024, 0, 100, 0, Local},
-		{1024, 100, 100, 0.5, Cloud},                 // at the threshold is enough
-		{4096, 100, 0, 0.3*(1-4) + 0.5 + 0.2, Local}, // over 1,024 KB the size term is negative and not clamped
+		{512, 80, 30, 0.69, decision.Cloud}, // the published example, whose own comment says 0.71
+		{0, 100, 0, 1, decision.Cloud},      // the largest score there is
+		{1024, 0, 100, 0, decision.Local},
+		{1024, 100, 100, 0.5, decision.Cloud},                 // at the threshold is enough
+		{4096, 100, 0, 0.3*(1-4) + 0.5 + 0.2, decision.Local}, // over 1,024 KB the size term is negative and not clamped
 	} {
 		d := p.Decide(sized(c.kb, c.complexity), nil, busy(c.cpu))
 		require.InDelta(t, c.want, d.Score, 1e-9)
@@ -65,7 +65,7 @@ func TestDefaultPresetByHand(t *testing.T) {
 	require.InDelta(t, 0.3*0.5+0.5*0.8+0.2*0.3, d.Score, 1e-9)
 	d = p.Decide(sized(4096, 0), nil, busy(0))
 	require.InDelta(t, 0, d.Score, 0, "terms stop at their ends")
-	require.Equal(t, BelowThreshold, d.Reason)
+	require.Equal(t, decision.BelowThreshold, d.Reason)
 	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5", p.String())
 	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5", build(t, "weighted", preset("article")).String())
 }
@@ -78,7 +78,7 @@ func TestCustomTerms(t *testing.T) {
 	})
 	d := p.Decide(sized(50, 25), nil, busy(90))
 	require.InDelta(t, 0.6*0.5+0.2*0.5, d.Score, 1e-9)
-	require.Equal(t, Cloud, d.Target, "0.4 is the threshold")
+	require.Equal(t, decision.Cloud, d.Target, "0.4 is the threshold")
 }
 
 func anyFloat() *rapid.Generator[float64] {
@@ -131,10 +131,10 @@ func TestEveryPolicyAnswersSensibly(t *testing.T) {
 		s := host.State{Time: rapid.Int64().Draw(t, "time"), CPU: anyFloat().Draw(t, "cpu")}
 		for _, p := range all {
 			d := p.Decide(tk, &e, &s)
-			if (d.Target == Cloud) != (d.Score >= d.Threshold) {
+			if (d.Target == decision.Cloud) != (d.Score >= d.Threshold) {
 				t.Fatalf("%s: %+v contradicts its threshold", p, d)
 			}
-			if !(d.Propensity > 0 && d.Propensity <= 1) || d.Reason == ReasonNone || math.IsInf(d.Score, 0) {
+			if !(d.Propensity > 0 && d.Propensity <= 1) || d.Reason == decision.ReasonNone || math.IsInf(d.Score, 0) {
 				t.Fatalf("%s: %+v", p, d)
 			}
 			if w, ok := p.(weighted); (!ok || w.clamp) && !(d.Score >= 0 && d.Score <= 1) {
@@ -152,27 +152,27 @@ func TestDeadline(t *testing.T) {
 		deadline     time.Duration
 		waited       time.Duration
 		local, cloud float64
-		want         Target
-		why          Reason
+		want         decision.Target
+		why          decision.Reason
 	}{
-		{"in time here", time.Second, 0, 0.9, 0.1, Local, LocalMeets},
-		{"exactly in time", time.Second, 0, 1, 0.1, Local, LocalMeets},
-		{"late here, in time there", time.Second, 0, 1.1, 0.5, Cloud, LocalMisses},
-		{"late here, later there", time.Second, 0, 1.1, 1.2, Local, BothMissLocal},
-		{"both late by as much", time.Second, 0, 1.1, 1.1, Cloud, LocalMisses},
-		{"late by having waited", time.Second, 500 * time.Millisecond, 0.9, 0.3, Cloud, LocalMisses},
-		{"past its deadline: the sooner", time.Second, 2 * time.Second, 0.2, 0.1, Cloud, LocalMisses},
-		{"past its deadline, sooner here", time.Second, 2 * time.Second, 0.1, 0.2, Local, BothMissLocal},
-		{"no way to the cloud", time.Second, 0, 9, never, Local, BothMissLocal},
-		{"no way at all", time.Second, 0, never, never, Local, BothMissLocal},
-		{"no deadline", 0, 0, 9, 0.1, Local, LocalMeets},
+		{"in time here", time.Second, 0, 0.9, 0.1, decision.Local, decision.LocalMeets},
+		{"exactly in time", time.Second, 0, 1, 0.1, decision.Local, decision.LocalMeets},
+		{"late here, in time there", time.Second, 0, 1.1, 0.5, decision.Cloud, decision.LocalMisses},
+		{"late here, later there", time.Second, 0, 1.1, 1.2, decision.Local, decision.BothMissLocal},
+		{"both late by as much", time.Second, 0, 1.1, 1.1, decision.Cloud, decision.LocalMisses},
+		{"late by having waited", time.Second, 500 * time.Millisecond, 0.9, 0.3, decision.Cloud, decision.LocalMisses},
+		{"past its deadline: the sooner", time.Second, 2 * time.Second, 0.2, 0.1, decision.Cloud, decision.LocalMisses},
+		{"past its deadline, sooner here", time.Second, 2 * time.Second, 0.1, 0.2, decision.Local, decision.BothMissLocal},
+		{"no way to the cloud", time.Second, 0, 9, never, decision.Local, decision.BothMissLocal},
+		{"no way at all", time.Second, 0, never, never, decision.Local, decision.BothMissLocal},
+		{"no deadline", 0, 0, 9, 0.1, decision.Local, decision.LocalMeets},
 	} {
 		tk := &task.Task{Deadline: c.deadline, Received: int64(time.Hour)}
 		s := &host.State{Time: int64(time.Hour + c.waited)}
 		d := p.Decide(tk, &score.Estimate{LocalTime: c.local, CloudTime: c.cloud}, s)
 		require.Equal(t, c.want, d.Target, c.name)
 		require.Equal(t, c.why, d.Reason, c.name)
-		require.Equal(t, c.want == Cloud, d.Score >= d.Threshold, c.name)
+		require.Equal(t, c.want == decision.Cloud, d.Score >= d.Threshold, c.name)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestRandomDrawsItsShareAndTellsItsChance(t *testing.T) {
 	for range n {
 		d := p.Decide(nil, nil, nil)
 		require.Equal(t, d, again.Decide(nil, nil, nil), "equal seeds draw equally")
-		if d.Target == Cloud {
+		if d.Target == decision.Cloud {
 			sent++
 			require.InDelta(t, 0.2, d.Propensity, 1e-12)
 		} else {
@@ -192,21 +192,6 @@ func TestRandomDrawsItsShareAndTellsItsChance(t *testing.T) {
 		}
 	}
 	require.InDelta(t, 0.2, float64(sent)/n, 5*math.Sqrt(0.2*0.8/n))
-}
-
-func TestUniformIsUniform(t *testing.T) {
-	const bins, n = 50, 100_000
-	for seed := uint64(0); seed < 3; seed++ {
-		var count [bins]int
-		for i := uint64(1); i <= n; i++ {
-			count[int(uniform(seed, i)*bins)]++
-		}
-		chi := 0.0
-		for _, c := range count {
-			chi += math.Pow(float64(c)-n/bins, 2) / (n / bins)
-		}
-		require.Less(t, chi, 95.0, "chi² of 49 degrees of freedom, seed %d", seed) // 0.01 % lie above
-	}
 }
 
 func TestListAndNew(t *testing.T) {
@@ -240,20 +225,6 @@ func TestVersionTellsConfigurationsApart(t *testing.T) {
 	require.Equal(t, base, DefaultConfig().Version())
 	require.Equal(t, base, config(func(c *Config) { c.Decisions = 7 }).Version(), "how many are kept decides nothing")
 	require.NotEqual(t, base, config(func(c *Config) { c.BacklogLimit = 0.8 }).Version())
-}
-
-func TestWordsGoThroughJSON(t *testing.T) {
-	for r := ReasonNone; r <= LocalFailed; r++ {
-		in := Decision{Target: Cloud, Reason: r}
-		b, err := json.Marshal(in)
-		require.NoError(t, err)
-		require.Contains(t, string(b), `"target":"cloud"`)
-		var out Decision
-		require.NoError(t, json.Unmarshal(b, &out))
-		require.Equal(t, in, out)
-	}
-	require.ErrorContains(t, json.Unmarshal([]byte(`{"target":"moon"}`), &Decision{}), "moon")
-	require.Equal(t, "unknown", Reason(200).String())
 }
 
 // The claim behind the default preset: of the four ways to point size and CPU load, its one takes the least predicted time
@@ -299,7 +270,7 @@ func meanTime(m *score.Model, p Policy, mbit float64) float64 {
 		s := busy(100 * rng.Float64())
 		s.QueueCycles, s.Link.Goodput = 300*rng.ExpFloat64(), mbit*1e6/8
 		e := m.Estimate(tk, s)
-		if p.Decide(tk, &e, s).Target == Cloud {
+		if p.Decide(tk, &e, s).Target == decision.Cloud {
 			total += e.CloudTime
 		} else {
 			total += e.LocalTime

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -61,7 +62,7 @@ func loadNetwork(file string) (*Network, error) {
 func (p *ppo) Name() string { return ppoInfo.Name }
 
 // Decide scores the cloud with the probability that the network gives it, and takes the likelier way.
-func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	if !p.used.Load() {
 		p.used.Store(true)
 	}
@@ -69,23 +70,23 @@ func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) Decision {
 }
 
 // decideAgain decides a task whose arrival is counted already.
-func (p *ppo) decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision {
+func (p *ppo) decideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	return p.decide(t, e, s, p.pace.now())
 }
 
-func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals) Decision {
+func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals) decision.Decision {
 	var x [NumInputs]float64
 	Inputs(t, e, s, a, &x)
 	if p.network == nil || !p.network.Known(x[:], p.margin) {
 		d := p.fallback.Decide(t, e, s)
-		d.Reason = GuardOutside
+		d.Reason = decision.GuardOutside
 		return d
 	}
 	var out [2]float64
 	p.network.Forward(x[:], out[:])
-	d := Decision{Threshold: half, Propensity: 1, Score: 1 / (1 + math.Exp(out[Local]-out[Cloud])), Target: Local, Reason: CheaperLocal}
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: 1 / (1 + math.Exp(out[decision.Local]-out[decision.Cloud])), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
-		d.Target, d.Reason = Cloud, CheaperCloud
+		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
 	return predicted(e, p.fallback.money).settle(d)
 }
@@ -127,7 +128,7 @@ func (p *ppo) String() string {
 // pacer is a policy that counts the arrival of every task, also of those that it does not decide.
 type pacer interface {
 	arrived(t *task.Task, s *host.State)
-	decideAgain(t *task.Task, e *score.Estimate, s *host.State) Decision // counts no new arrival
+	decideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision // counts no new arrival
 }
 
 var (

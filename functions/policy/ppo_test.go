@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -155,7 +156,7 @@ func TestOutsideOfItsTrainingCostDecides(t *testing.T) {
 	} {
 		p := build(t, "ppo", weights(c.file))
 		want := build(t, "cost").Decide(c.task, c.est, s)
-		want.Reason = GuardOutside
+		want.Reason = decision.GuardOutside
 		require.Equal(t, want, p.Decide(c.task, c.est, s), name)
 		require.Contains(t, p.String(), c.says, name)
 	}
@@ -187,7 +188,7 @@ func TestWhatIsDecidedAgainHasArrivedOnce(t *testing.T) {
 	require.Equal(t, before, d.For("ppo").(*ppo).pace.now())
 	tk.Class.NeverLeave = true
 	again, _ := d.DecideAgain(tk, e, s)
-	require.Equal(t, GuardNeverLeave, again.Reason)
+	require.Equal(t, decision.GuardNeverLeave, again.Reason)
 }
 
 func TestPPOAllocatesNothing(t *testing.T) {

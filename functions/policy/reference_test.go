@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "write the generated reference")
 
 // The reference of the policies is generated from their declarations, with the formula that each prints under the defaults.
 func TestDocumentedPoliciesAreGenerated(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -92,8 +93,8 @@ func inherit(p, from Policy) {
 const shadowSeed = 0x5ead0
 
 // look lets each shadow decide on the same task. A guard's decision is not made by a policy, so there is nothing to compare.
-func (s *shadows) look(t *task.Task, e *score.Estimate, st *host.State, acting *Decision) {
-	if acting.Reason.isOverPolicies() || (s.share < 1 && uniform(shadowSeed, s.seen.Add(1)) >= s.share) {
+func (s *shadows) look(t *task.Task, e *score.Estimate, st *host.State, acting *decision.Decision) {
+	if acting.Reason.IsOverPolicies() || (s.share < 1 && decision.Uniform(shadowSeed, s.seen.Add(1)) >= s.share) {
 		for _, p := range s.policies {
 			if l, ok := p.(pacer); ok {
 				l.arrived(t, st)
@@ -102,8 +103,8 @@ func (s *shadows) look(t *task.Task, e *score.Estimate, st *host.State, acting *
 		return
 	}
 	var cost [2]float64
-	cost[Local], cost[Cloud] = s.judge.Predicted(t, e, st)
-	var said [MaxShadows]Target
+	cost[decision.Local], cost[decision.Cloud] = s.judge.Predicted(t, e, st)
+	var said [MaxShadows]decision.Target
 	for i, p := range s.policies {
 		said[i] = p.Decide(t, e, st).Target
 	}

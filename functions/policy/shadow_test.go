@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -101,7 +102,7 @@ func TestCompanyIsValidated(t *testing.T) {
 func TestWhatWasLearnedIsInherited(t *testing.T) {
 	d := decider(t, config(func(c *Config) { c.Default = "bandit" }))
 	for range 50 {
-		d.Observe(&Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 1}, Outcome: Outcome{Known: true, Time: 3}})
+		d.Observe(&decision.Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 1}, Outcome: decision.Outcome{Known: true, Time: 3}})
 	}
 	next := decider(t, config(func(c *Config) { c.BanditOptimism, c.Shadow = 0, "bandit" }))
 	next.Follow(d)
@@ -111,7 +112,7 @@ func TestWhatWasLearnedIsInherited(t *testing.T) {
 	}
 	require.EqualValues(t, 50, taught(next.For("bandit")))
 	require.EqualValues(t, 50, taught(next.shadows.policies[0]))
-	next.Observe(&Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 1}, Outcome: Outcome{Known: true, Time: 3}})
+	next.Observe(&decision.Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 1}, Outcome: decision.Outcome{Known: true, Time: 3}})
 	require.EqualValues(t, 51, taught(next.shadows.policies[0]), "one memory")
 }
 
@@ -159,8 +160,8 @@ func TestPropensitiesAreTheChances(t *testing.T) {
 			weight[got.Target] += 1 / got.Propensity
 		}
 		for target, w := range weight {
-			require.True(t, w > 0 || (name != "random" && name != "bandit"), "policy %s, %s: %v", name, Target(target), w)
-			require.True(t, w == 0 || math.Abs(w/n-1) < 0.05, "policy %s, %s: %v", name, Target(target), w/n)
+			require.True(t, w > 0 || (name != "random" && name != "bandit"), "policy %s, %s: %v", name, decision.Target(target), w)
+			require.True(t, w == 0 || math.Abs(w/n-1) < 0.05, "policy %s, %s: %v", name, decision.Target(target), w/n)
 		}
 	}
 }

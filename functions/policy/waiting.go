@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -17,10 +18,10 @@ import (
 type Binder interface {
 	Policy
 	// Waits reports whether a task had better wait, given the way that Decide has chosen and the state it has seen.
-	Waits(t *task.Task, e *score.Estimate, s *host.State, d *Decision) bool
+	Waits(t *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool
 	// Bid is the value of sending the task to a server now, rather than another task or none at all: the highest bid wins,
 	// and bids at or below 0 never do. server says which one is free.
-	Bid(t *task.Task, e *score.Estimate, s *host.State, server Target) float64
+	Bid(t *task.Task, e *score.Estimate, s *host.State, server decision.Target) float64
 	// Room bounds what may wait, and says when a server counts as free.
 	Room() Room
 }
@@ -65,14 +66,14 @@ func (w *Waiting) Add(h Held, room Room) bool {
 // Next takes the task out that a free server is to have now, with the decision and the estimate it was made from. It reports false
 // where no server is free, or none of the tasks that wait gains by one. A caller that repeats it after updating the state
 // accordingly binds as many tasks as there is room for. It is O(tasks that wait), about 0.15 µs each and server.
-func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decision, e score.Estimate, ok bool) {
+func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decision.Decision, e score.Estimate, ok bool) {
 	if len(w.held) == 0 {
 		return h, d, e, false
 	}
 	room := b.Room()
 	if t := w.held[0].Task; time.Duration(s.Time-t.Received) >= room.Longest {
 		e = m.Estimate(t, s)
-		return w.take(0), bound(Cloud, LongestWait), e, true
+		return w.take(0), bound(decision.Cloud, decision.LongestWait), e, true
 	}
 	seen := *s
 	m.Assume(&seen.Link) // or the wait for a link without a measurement would count as endless
@@ -94,19 +95,19 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d Decis
 	return w.take(at), d, e, true
 }
 
-var whyBound = [...]Reason{Local: BoundLocal, Cloud: BoundCloud}
+var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decision.Cloud: decision.BoundCloud}
 
 // free lists the servers before which no more than ahead seconds of work wait.
-func free(m *score.Model, s *host.State, ahead float64) []Target {
+func free(m *score.Model, s *host.State, ahead float64) []decision.Target {
 	nothing := m.EstimateWork(nil, 0, 0, s)
 	here, there := waysOf(&nothing, s)
 	switch local, cloud := here.wait <= ahead, s.Link.Up && there.wait <= ahead; {
 	case local && cloud:
-		return []Target{Local, Cloud}
+		return []decision.Target{decision.Local, decision.Cloud}
 	case local:
-		return []Target{Local}
+		return []decision.Target{decision.Local}
 	case cloud:
-		return []Target{Cloud}
+		return []decision.Target{decision.Cloud}
 	}
 	return nil
 }
@@ -127,9 +128,9 @@ func (w *Waiting) take(i int) Held {
 	return h
 }
 
-func bound(target Target, why Reason) Decision {
-	d := Decision{Target: target, Threshold: half, Propensity: 1, Reason: why}
-	if target == Cloud {
+func bound(target decision.Target, why decision.Reason) decision.Decision {
+	d := decision.Decision{Target: target, Threshold: half, Propensity: 1, Reason: why}
+	if target == decision.Cloud {
 		d.Score = 1
 	}
 	return d

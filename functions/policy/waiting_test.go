@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -35,7 +36,7 @@ func (r *waitingRoom) add(kb int, complexity float64, deadline, since time.Durat
 	return r.waiting.Add(Held{Task: one, Tag: r.waiting.Len()}, r.binder.Room())
 }
 
-func (r *waitingRoom) next() (tag any, d Decision, ok bool) {
+func (r *waitingRoom) next() (tag any, d decision.Decision, ok bool) {
 	h, d, _, ok := r.waiting.Next(r.binder, r.model, &r.state)
 	return h.Tag, d, ok
 }
@@ -53,7 +54,7 @@ func TestOnlyAFreeServerTakesATask(t *testing.T) {
 	r.state.QueueCycles = 0
 	_, d, ok := r.next()
 	require.True(t, ok)
-	require.Equal(t, Decision{Target: Local, Threshold: half, Propensity: 1, Reason: BoundLocal}, d)
+	require.Equal(t, decision.Decision{Target: decision.Local, Threshold: half, Propensity: 1, Reason: decision.BoundLocal}, d)
 	require.Zero(t, r.waiting.Len())
 	require.Zero(t, r.waiting.Bytes())
 }
@@ -71,7 +72,7 @@ func TestTheHighestBidIsTaken(t *testing.T) {
 		if !ok {
 			break
 		}
-		require.Equal(t, BoundLocal, d.Reason)
+		require.Equal(t, decision.BoundLocal, d.Reason)
 		order = append(order, tag)
 	}
 	require.Equal(t, 1, order[0], "of %v", order)
@@ -86,7 +87,7 @@ func TestTheLinkTakesWhatGainsByIt(t *testing.T) {
 	tag, d, ok := r.next()
 	require.True(t, ok)
 	require.Equal(t, 0, tag)
-	require.Equal(t, Decision{Target: Cloud, Score: 1, Threshold: half, Propensity: 1, Reason: BoundCloud}, d)
+	require.Equal(t, decision.Decision{Target: decision.Cloud, Score: 1, Threshold: half, Propensity: 1, Reason: decision.BoundCloud}, d)
 }
 
 func TestWithoutALinkOnlyTheNodeTakes(t *testing.T) {
@@ -99,7 +100,7 @@ func TestWithoutALinkOnlyTheNodeTakes(t *testing.T) {
 	r.state.QueueCycles = 0
 	_, d, ok := r.next()
 	require.True(t, ok)
-	require.Equal(t, Local, d.Target)
+	require.Equal(t, decision.Local, d.Target)
 }
 
 func TestNobodyWaitsForEver(t *testing.T) {
@@ -112,8 +113,8 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	r.state.Time += int64(time.Second)
 	_, d, ok := r.next()
 	require.True(t, ok)
-	require.Equal(t, Cloud, d.Target)
-	require.Equal(t, LongestWait, d.Reason)
+	require.Equal(t, decision.Cloud, d.Target)
+	require.Equal(t, decision.LongestWait, d.Reason)
 }
 
 func TestTheRoomIsBounded(t *testing.T) {
@@ -133,13 +134,13 @@ func TestTheRoomIsBounded(t *testing.T) {
 func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 	r := newRoom(t)
 	one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, 10*score.KB), Complexity: 50, Deadline: time.Second}
-	decide := func() (Decision, bool) {
+	decide := func() (decision.Decision, bool) {
 		e := r.model.Estimate(one, &r.state)
 		d := r.binder.Decide(one, &e, &r.state)
 		return d, r.binder.Waits(one, &e, &r.state, &d)
 	}
 	d, waits := decide()
-	require.Equal(t, Local, d.Target)
+	require.Equal(t, decision.Local, d.Target)
 	require.False(t, waits)
 	r.busyLink() // which it does not want
 	_, waits = decide()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -66,9 +67,9 @@ func (w weighted) Name() string { return weightedName }
 
 // Decide holds the score within [0,1], apart from the preset "article": that one is to the letter, so data over 1,024 KB
 // makes its size term negative without a bound and such tasks practically always stay here.
-func (w weighted) Decide(t *task.Task, _ *score.Estimate, s *host.State) Decision {
-	d := Decision{Threshold: w.threshold, Propensity: 1, Target: Local, Reason: BelowThreshold}
-	d.Terms = Terms{
+func (w weighted) Decide(t *task.Task, _ *score.Estimate, s *host.State) decision.Decision {
+	d := decision.Decision{Threshold: w.threshold, Propensity: 1, Target: decision.Local, Reason: decision.BelowThreshold}
+	d.Terms = decision.Terms{
 		Size:       w.size.of(float64(t.Size())/score.KB, w.clamp),
 		Complexity: w.complexity.of(t.Complexity, w.clamp),
 		CPU:        w.cpu.of(s.CPU, w.clamp),
@@ -78,7 +79,7 @@ func (w weighted) Decide(t *task.Task, _ *score.Estimate, s *host.State) Decisio
 		d.Score = min(max(d.Score, 0), 1)
 	}
 	if d.Score >= w.threshold {
-		d.Target, d.Reason = Cloud, AboveThreshold
+		d.Target, d.Reason = decision.Cloud, decision.AboveThreshold
 	}
 	return d
 }

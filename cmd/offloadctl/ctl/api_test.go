@@ -20,8 +20,8 @@ import (
 	"app-offload/cmd/internal/golden"
 	"app-offload/functions"
 	"app-offload/functions/config"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
-	"app-offload/functions/policy"
 	"app-offload/functions/score"
 )
 
@@ -132,48 +132,48 @@ func TestStatusWatch(t *testing.T) {
 }
 
 // decided is a decision with everything in it.
-func decided(edit func(*policy.Entry)) decision {
-	e := policy.Entry{
+func decided(edit func(*decision.Entry)) shownDecision {
+	e := decision.Entry{
 		ID: 1795374992279610, Time: 1795375002058848344, EventID: "e4922912-6b99-419f-8529-e981ad604c35", Chunk: 1, Of: 3, Class: "vibration",
 		Device: "pump-1-bearing", Size: 204800, Complexity: 80, Deadline: 2 * time.Second, Waited: 5 * time.Millisecond,
-		Decision: policy.Decision{
-			Target: policy.Cloud, Score: 0.69, Threshold: 0.5, Terms: policy.Terms{Size: 0.15, Complexity: 0.4, CPU: 0.14}, Propensity: 1,
-			Reason: policy.AboveThreshold,
+		Decision: decision.Decision{
+			Target: decision.Cloud, Score: 0.69, Threshold: 0.5, Terms: decision.Terms{Size: 0.15, Complexity: 0.4, CPU: 0.14}, Propensity: 1,
+			Reason: decision.AboveThreshold,
 		},
 		Policy: "weighted", Version: "38ae4046",
 		Estimate: score.Estimate{LocalTime: 0.25, CloudTime: 0.09, LocalEnergy: 0.46, CloudEnergy: 1.6, Cycles: 384, Bytes: 205200},
 		State:    host.State{CPU: 70, QueueTasks: 3, QueueCycles: 120, Link: host.Link{Up: true, Goodput: 1.25e6, RTT: 0.012, BacklogTasks: 20, BacklogShare: 0.02}},
-		Outcome:  policy.Outcome{Known: true, Time: 0.103, Bytes: 205000, Met: true},
+		Outcome:  decision.Outcome{Known: true, Time: 0.103, Bytes: 205000, Met: true},
 	}
 	if edit != nil {
 		edit(&e)
 	}
-	return decision{e, policy.Explain(e)}
+	return shownDecision{e, decision.Explain(e)}
 }
 
 func TestExplain(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		edit func(*policy.Entry)
+		edit func(*decision.Entry)
 	}{
 		{"cloud", nil},
-		{"guard", func(e *policy.Entry) { // no score, and no way to the cloud
-			e.Decision = policy.Decision{Target: policy.Local, Propensity: 1, Reason: policy.GuardLinkDown}
-			e.Estimate.CloudTime, e.State.Link, e.Outcome = math.Inf(1), host.Link{}, policy.Outcome{}
+		{"guard", func(e *decision.Entry) { // no score, and no way to the cloud
+			e.Decision = decision.Decision{Target: decision.Local, Propensity: 1, Reason: decision.GuardLinkDown}
+			e.Estimate.CloudTime, e.State.Link, e.Outcome = math.Inf(1), host.Link{}, decision.Outcome{}
 		}},
-		{"late", func(e *policy.Entry) { // a way chosen by chance that came too late
-			e.Decision = policy.Decision{Target: policy.Cloud, Propensity: 0.3, Reason: policy.Drawn}
+		{"late", func(e *decision.Entry) { // a way chosen by chance that came too late
+			e.Decision = decision.Decision{Target: decision.Cloud, Propensity: 0.3, Reason: decision.Drawn}
 			e.Policy, e.Outcome.Met, e.Outcome.Time = "random", false, 4
 		}},
-		{"failed", func(e *policy.Entry) { // a task asked for by somebody else, without class or device
-			e.Class, e.Device, e.Deadline, e.Outcome = "", "", 0, policy.Outcome{Known: true, Failed: true}
-			e.Decision.Target, e.Decision.Reason, e.Decision.Score = policy.Local, policy.BelowThreshold, 0.2
+		{"failed", func(e *decision.Entry) { // a task asked for by somebody else, without class or device
+			e.Class, e.Device, e.Deadline, e.Outcome = "", "", 0, decision.Outcome{Known: true, Failed: true}
+			e.Decision.Target, e.Decision.Reason, e.Decision.Score = decision.Local, decision.BelowThreshold, 0.2
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := decided(c.edit)
 			url := service(t, map[string]any{
-				apiBase + "/decisions?limit=1":          map[string]any{"decisions": []decision{d}},
+				apiBase + "/decisions?limit=1":          map[string]any{"decisions": []shownDecision{d}},
 				apiBase + "/decisions/1795374992279610": map[string]any{"apiVersion": "v3", "decision": d},
 			})
 			r := call{}.run("explain", "latest", "-url", url)
@@ -189,14 +189,14 @@ func TestExplain(t *testing.T) {
 }
 
 func TestDecisions(t *testing.T) {
-	list := map[string]any{"decisions": []decision{
+	list := map[string]any{"decisions": []shownDecision{
 		decided(nil),
-		decided(func(e *policy.Entry) {
+		decided(func(e *decision.Entry) {
 			e.ID--
-			e.Decision.Target, e.Decision.Reason, e.Outcome = policy.Local, policy.GuardLinkDown, policy.Outcome{}
+			e.Decision.Target, e.Decision.Reason, e.Outcome = decision.Local, decision.GuardLinkDown, decision.Outcome{}
 			e.Estimate.CloudTime = math.Inf(1)
 		}),
-		decided(func(e *policy.Entry) { e.ID -= 2; e.Outcome.Failed = true; e.Device = "evil\x1b[2J" }),
+		decided(func(e *decision.Entry) { e.ID -= 2; e.Outcome.Failed = true; e.Device = "evil\x1b[2J" }),
 	}}
 	url := service(t, map[string]any{
 		apiBase + "/decisions?limit=20":                                              list,

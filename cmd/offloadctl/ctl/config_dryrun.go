@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
@@ -184,14 +185,14 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 }
 
 // decide splits an event and decides for each of its tasks, as the pipeline does.
-func (r *rules) decide(ev *task.Event) []policy.Entry {
+func (r *rules) decide(ev *task.Event) []decision.Entry {
 	r.state.Time = ev.Received
 	tasks := task.Split(ev, func(resource string) *task.Class { return r.classes.ForResource(ev, resource) }, nil)
-	entries := make([]policy.Entry, len(tasks))
+	entries := make([]decision.Entry, len(tasks))
 	for i, t := range tasks {
 		estimate := r.model.Estimate(t, &r.state)
-		decision, by := r.decider.Decide(t, &estimate, &r.state)
-		entries[i] = policy.NewEntry(t, &estimate, &r.state, decision, by, r.decider.Version())
+		answer, by := r.decider.Decide(t, &estimate, &r.state)
+		entries[i] = decision.NewEntry(t, &estimate, &r.state, answer, by, r.decider.Version())
 	}
 	return entries
 }

@@ -80,7 +80,7 @@ func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON b
 	if asJSON {
 		return writeRaw(out, raw)
 	}
-	var answer struct{ Decisions []decision }
+	var answer struct{ Decisions []shownDecision }
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return fmt.Errorf("the decisions are not what this version of offloadctl knows: %w", err)
 	}
@@ -95,7 +95,7 @@ func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON b
 	return t.end()
 }
 
-func (d *decision) row() []string {
+func (d *shownDecision) row() []string {
 	took := "-"
 	if d.Outcome.Failed {
 		took = "failed"

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 var explainManual = manual{
@@ -31,9 +31,9 @@ var explainManual = manual{
 	exits:       apiExits,
 }
 
-// decision is one as the API gives it.
-type decision struct {
-	policy.Entry
+// shownDecision is one as the API gives it.
+type shownDecision struct {
+	decision.Entry
 	Explanation string `json:"explanation"`
 }
 
@@ -62,7 +62,7 @@ func explainVerb(ctx context.Context, sh *shell, args []string) error {
 // explain shows the decision of that id, or the latest.
 func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bool) error {
 	if id == "latest" {
-		var answer struct{ Decisions []decision }
+		var answer struct{ Decisions []shownDecision }
 		if err := c.get(ctx, "/decisions?limit=1", &answer); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bo
 	if asJSON {
 		return writeRaw(out, raw)
 	}
-	var answer struct{ Decision decision }
+	var answer struct{ Decision shownDecision }
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return fmt.Errorf("decision %s is not what this version of offloadctl knows: %w", id, err)
 	}
@@ -87,7 +87,7 @@ func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bo
 }
 
 // text is the explanation for people.
-func (d *decision) text() string {
+func (d *shownDecision) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
 	line("%s", d.Explanation)
@@ -105,7 +105,7 @@ func (d *decision) text() string {
 	return b.String()
 }
 
-func (d *decision) task() string {
+func (d *shownDecision) task() string {
 	text := fmt.Sprintf("%s, complexity %s", size(float64(d.Size)), decimals(d.Complexity))
 	if d.Deadline > 0 {
 		text += fmt.Sprintf(", deadline %s of which %s had passed", duration(d.Deadline.Seconds()), duration(d.Waited.Seconds()))
@@ -118,7 +118,7 @@ func (d *decision) task() string {
 	return text + fmt.Sprintf(", event %s, chunk %d of %d", d.EventID, d.Chunk+1, d.Of)
 }
 
-func (d *decision) decided() string {
+func (d *shownDecision) decided() string {
 	text := fmt.Sprintf("%s by policy %s, configuration %s, reason %s", d.Decision.Target, d.Policy, d.Version, d.Decision.Reason)
 	if d.Decision.Reason.IsGuard() {
 		text = fmt.Sprintf("%s by the guard %s, above policy %s, configuration %s", d.Decision.Target, d.Decision.Reason, d.Policy, d.Version)
@@ -130,13 +130,13 @@ func (d *decision) decided() string {
 }
 
 // terms shows how the score adds up, where a policy has one.
-func (d *decision) terms() []string {
+func (d *shownDecision) terms() []string {
 	v := &d.Decision
-	if v.Reason != policy.AboveThreshold && v.Reason != policy.BelowThreshold {
+	if v.Reason != decision.AboveThreshold && v.Reason != decision.BelowThreshold {
 		return nil
 	}
 	sign, held := "<", "keeps it here"
-	if v.Target == policy.Cloud {
+	if v.Target == decision.Cloud {
 		sign, held = "≥", "sends it"
 	}
 	return []string{
@@ -145,14 +145,14 @@ func (d *decision) terms() []string {
 	}
 }
 
-func (d *decision) cloud() string {
+func (d *shownDecision) cloud() string {
 	if math.IsInf(d.Estimate.CloudTime, 0) {
 		return "out of reach"
 	}
 	return fmt.Sprintf("%s predicted, %s mJ estimated, %s on the wire", duration(d.Estimate.CloudTime), decimals(d.Estimate.CloudEnergy*1e3), size(d.Estimate.Bytes))
 }
 
-func (d *decision) node() string {
+func (d *shownDecision) node() string {
 	s := &d.State
 	link := "down"
 	if s.Link.Up {
@@ -162,7 +162,7 @@ func (d *decision) node() string {
 		decimals(s.QueueCycles), link, count(s.Link.BacklogTasks), percent(s.Link.BacklogShare*100))
 }
 
-func (d *decision) outcome() string {
+func (d *shownDecision) outcome() string {
 	o := &d.Outcome
 	switch {
 	case !o.Known:

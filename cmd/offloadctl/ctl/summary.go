@@ -10,8 +10,8 @@ import (
 	"math"
 	"slices"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/intake/parse"
-	"app-offload/functions/policy"
 )
 
 // summary counts what a dry run decided.
@@ -53,9 +53,9 @@ func (s *summary) reject(err error) {
 	s.Rejected["other"]++
 }
 
-func (s *summary) add(e policy.Entry) {
+func (s *summary) add(e decision.Entry) {
 	s.Tasks++
-	if e.Decision.Target == policy.Cloud {
+	if e.Decision.Target == decision.Cloud {
 		s.Cloud++
 	}
 	key := groupKey{e.Class, e.Policy, e.Decision.Target.String(), e.Decision.Reason.String()}
@@ -122,8 +122,8 @@ type one struct {
 }
 
 // writeOne shows one decision.
-func writeOne(w io.Writer, e policy.Entry, asJSON bool) error {
-	text := policy.Explain(e)
+func writeOne(w io.Writer, e decision.Entry, asJSON bool) error {
+	text := decision.Explain(e)
 	if !asJSON {
 		_, err := fmt.Fprintf(w, "%s\n", clean(fmt.Sprintf("%s  %s %d/%d  %s  %s", e.Decision.Target, e.Device, e.Chunk+1, e.Of, e.Class, text)))
 		return err

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"app-offload/functions"
+	"app-offload/functions/decision"
 	"app-offload/functions/intake"
-	"app-offload/functions/policy"
 )
 
 // Every is the time between two points of the history, and between two questions of the page.
@@ -26,8 +26,8 @@ const Points = 300
 // Source is what the page shows; *functions.Service is one.
 type Source interface {
 	Status() functions.Status
-	Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry
-	Decision(id uint64) (policy.Entry, bool)
+	Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry
+	Decision(id uint64) (decision.Entry, bool)
 	Quarantined() []intake.Rejected
 }
 

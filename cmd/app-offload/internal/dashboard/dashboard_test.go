@@ -16,16 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
-	"app-offload/functions/policy"
 	"app-offload/functions/score"
 )
 
 // fake is a service whose status a test sets, with a ring of real decisions.
 type fake struct {
 	status      functions.Status
-	ring        *policy.Ring
+	ring        *decision.Ring
 	quarantined []intake.Rejected
 }
 
@@ -37,27 +37,27 @@ func newFake() *fake {
 		Configuration: functions.ConfigurationStatus{Version: "v1"}, Version: "v1.2.0", Commit: "0123456789ab",
 		Health: functions.Health{State: functions.Well, Reasons: []functions.Reason{}}, Drops: functions.DropStatus{List: []functions.Drop{}},
 	}
-	return &fake{status: st, ring: policy.NewRing(4096, time.Unix(1000, 0))}
+	return &fake{status: st, ring: decision.NewRing(4096, time.Unix(1000, 0))}
 }
 
 func (f *fake) Status() functions.Status { return f.status }
 
-func (f *fake) Decisions(n int, keep func(*policy.Entry) bool) []policy.Entry {
+func (f *fake) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	return f.ring.Last(n, keep)
 }
-func (f *fake) Decision(id uint64) (policy.Entry, bool) { return f.ring.Get(id) }
-func (f *fake) Quarantined() []intake.Rejected          { return f.quarantined }
+func (f *fake) Decision(id uint64) (decision.Entry, bool) { return f.ring.Get(id) }
+func (f *fake) Quarantined() []intake.Rejected            { return f.quarantined }
 
 // decide notes n decisions, half of them for each target, with an outcome.
 func (f *fake) decide(n int) {
 	for i := range n {
-		e := policy.Entry{
+		e := decision.Entry{
 			Time: time.Unix(2000, int64(i)).UnixNano(), EventID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Of: 1, Class: "vibration", Device: fmt.Sprintf("press-%d", i%7),
 			Size: 4096, Complexity: 40, Policy: "weighted", Version: "v1", Estimate: score.Estimate{LocalTime: 0.1, CloudTime: 0.3},
-			Decision: policy.Decision{Target: policy.Target(i % 2), Score: 0.5, Threshold: 0.5, Reason: policy.AboveThreshold, Propensity: 1},
+			Decision: decision.Decision{Target: decision.Target(i % 2), Score: 0.5, Threshold: 0.5, Reason: decision.AboveThreshold, Propensity: 1},
 		}
 		id := f.ring.Add(&e)
-		f.ring.Outcome(id, policy.Outcome{Time: 0.2 + 0.2*float64(i%2), Met: true})
+		f.ring.Outcome(id, decision.Outcome{Time: 0.2 + 0.2*float64(i%2), Met: true})
 	}
 }
 
@@ -234,7 +234,7 @@ func TestDecisionsAreFiltered(t *testing.T) {
 	d := New(f)
 	require.Len(t, d.Data(begin, Query{}).Decisions, listed)
 	for _, e := range d.Data(begin, Query{Target: "cloud", Class: "vibration", Device: "press-3", Policy: "weighted"}).Decisions {
-		require.Equal(t, policy.Cloud, e.Target)
+		require.Equal(t, decision.Cloud, e.Target)
 		require.Equal(t, "press-3", e.Device)
 	}
 	require.Empty(t, d.Data(begin, Query{Device: "unknown"}).Decisions)
@@ -324,7 +324,7 @@ type counting struct {
 	asked int
 }
 
-func (c *counting) Decision(id uint64) (policy.Entry, bool) {
+func (c *counting) Decision(id uint64) (decision.Entry, bool) {
 	c.asked++
 	return c.fake.Decision(id)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"app-offload/functions"
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // Query is what a page asks for.
@@ -28,24 +28,24 @@ type Data struct {
 	LastDrop    int64            `json:"lastDrop"`
 	Status      functions.Status `json:"status"`
 	History     columns          `json:"history"`
-	Decisions   []decision       `json:"decisions"`
+	Decisions   []row            `json:"decisions"`
 	Quarantined []rejected       `json:"quarantined"`
 	Changes     []Change         `json:"changes"` // newest first
 }
 
-// decision is what the list shows of an entry; the whole of it is asked for one by one.
-type decision struct {
-	ID       uint64          `json:"id"`
-	Time     int64           `json:"time"`
-	Device   string          `json:"device"`
-	Class    string          `json:"class"`
-	Size     int             `json:"size"`
-	Target   policy.Target   `json:"target"`
-	Reason   policy.Reason   `json:"reason"`
-	Policy   string          `json:"policy"`
-	Score    float64         `json:"score"`
-	Expected *float64        `json:"expected"` // s on the way that was taken, null where it could not be told
-	Outcome  *policy.Outcome `json:"outcome,omitempty"`
+// row is what the list shows of an entry; the whole of it is asked for one by one.
+type row struct {
+	ID       uint64            `json:"id"`
+	Time     int64             `json:"time"`
+	Device   string            `json:"device"`
+	Class    string            `json:"class"`
+	Size     int               `json:"size"`
+	Target   decision.Target   `json:"target"`
+	Reason   decision.Reason   `json:"reason"`
+	Policy   string            `json:"policy"`
+	Score    float64           `json:"score"`
+	Expected *float64          `json:"expected"` // s on the way that was taken, null where it could not be told
+	Outcome  *decision.Outcome `json:"outcome,omitempty"`
 }
 
 type rejected struct {
@@ -83,11 +83,11 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-func (d *Dashboard) decisions(q Query) []decision {
-	entries := d.source.Decisions(listed, func(e *policy.Entry) bool {
+func (d *Dashboard) decisions(q Query) []row {
+	entries := d.source.Decisions(listed, func(e *decision.Entry) bool {
 		return is(q.Target, e.Decision.Target.String()) && is(q.Class, e.Class) && part(q.Device, e.Device) && is(q.Policy, e.Policy)
 	})
-	list := make([]decision, len(entries))
+	list := make([]row, len(entries))
 	for i, e := range entries {
 		list[i] = brief(e)
 	}
@@ -101,12 +101,12 @@ func part(want, have string) bool {
 	return want == "" || strings.Contains(strings.ToLower(have), strings.ToLower(want))
 }
 
-func brief(e policy.Entry) decision {
+func brief(e decision.Entry) row {
 	expected := e.Estimate.LocalTime
-	if e.Decision.Target == policy.Cloud {
+	if e.Decision.Target == decision.Cloud {
 		expected = e.Estimate.CloudTime
 	}
-	b := decision{
+	b := row{
 		ID: e.ID, Time: e.Time / 1e6, Device: e.Device, Class: e.Class, Size: e.Size, Target: e.Decision.Target,
 		Reason: e.Decision.Reason, Policy: e.Policy, Score: e.Decision.Score,
 	}

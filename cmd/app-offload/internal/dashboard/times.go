@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // recently is how far back completion times are averaged.
@@ -44,7 +44,7 @@ func (s *sampler) sample(source Source, now time.Time) completion {
 		if !ok || !e.Outcome.Known || e.Outcome.Failed {
 			continue
 		}
-		if e.Decision.Target == policy.Local {
+		if e.Decision.Target == decision.Local {
 			local.add(e.Estimate.LocalTime, e.Outcome.Time)
 		} else {
 			cloud.add(e.Estimate.CloudTime, e.Outcome.Time)

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/sim"
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // clock measures one decision in microseconds: the situations of an episode are decided over and over, by a policy that
@@ -20,7 +20,7 @@ func clock(w *sim.World, c Contestant, seed uint64) (float64, error) {
 		return 0, err
 	}
 	var seen []sim.Situation
-	sim.Play(env, w.Draw(seed), p, func(s *sim.Situation, _ policy.Decision, _ sim.Info) { seen = append(seen, *s) })
+	sim.Play(env, w.Draw(seed), p, func(s *sim.Situation, _ decision.Decision, _ sim.Info) { seen = append(seen, *s) })
 	const rounds = 50
 	fastest := time.Duration(1<<63 - 1)
 	span := seen[len(seen)-1].State.Time - seen[0].State.Time + int64(time.Second)

@@ -19,6 +19,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/clairvoyant"
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -133,7 +134,7 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 		}
 		r.tallies = append(r.tallies, tally{})
 		t := &r.tallies[len(r.tallies)-1]
-		sim.Play(env, e, p, func(_ *sim.Situation, _ policy.Decision, info sim.Info) { t.add(info) })
+		sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) { t.add(info) })
 	}
 	plan := o.Search.Solve(e)
 	r.best, r.exact = plan.Bound, plan.Exact()

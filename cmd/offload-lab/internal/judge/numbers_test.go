@@ -11,6 +11,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -106,7 +107,7 @@ func TestRegretIsHeldAgainstTheBound(t *testing.T) {
 
 // fixed decides one way, and counts how often it was asked.
 type fixed struct {
-	target policy.Target
+	target decision.Target
 	asked  *int
 	times  *[]int64
 }
@@ -114,12 +115,12 @@ type fixed struct {
 func (f fixed) Name() string   { return "fixed" }
 func (f fixed) String() string { return "fixed" }
 
-func (f fixed) Decide(tk *task.Task, _ *score.Estimate, s *host.State) policy.Decision {
+func (f fixed) Decide(tk *task.Task, _ *score.Estimate, s *host.State) decision.Decision {
 	*f.asked++
 	if f.times != nil {
 		*f.times = append(*f.times, s.Time, tk.Received)
 	}
-	return policy.Decision{Target: f.target, Propensity: 1}
+	return decision.Decision{Target: f.target, Propensity: 1}
 }
 
 func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
@@ -128,7 +129,7 @@ func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
 	asked, done := 0, []int{}
 	make := func(episode int) (policy.Policy, error) {
 		episodes = append(episodes, episode)
-		return fixed{policy.Cloud, &asked, nil}, nil
+		return fixed{decision.Cloud, &asked, nil}, nil
 	}
 	o := Options{Episodes: 1, Seed: 5, Search: oracle.DefaultSearch(), Done: func(n int) { done = append(done, n) }}
 	scores, err := Compare(t.Context(), w, []Contestant{{"fixed", make}}, o)
@@ -148,7 +149,7 @@ func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
 	info := 0.0
 	env, err := sim.NewEnv(w)
 	require.NoError(t, err)
-	sim.Play(env, w.Draw(EpisodeSeed(5, 0)), fixed{policy.Cloud, &asked, nil}, func(_ *sim.Situation, _ policy.Decision, i sim.Info) { info += i.Cost })
+	sim.Play(env, w.Draw(EpisodeSeed(5, 0)), fixed{decision.Cloud, &asked, nil}, func(_ *sim.Situation, _ decision.Decision, i sim.Info) { info += i.Cost })
 	require.InDelta(t, info/60, scores[1].MeanCost, 1e-9)
 }
 
@@ -172,7 +173,7 @@ func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
 	unsound.Config.RadioJoules = -1
 	_, err = Compare(t.Context(), unsound, nil, o)
 	require.Error(t, err)
-	_, err = clock(unsound, Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{policy.Local, new(int), nil}, nil }}, 1)
+	_, err = clock(unsound, Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{decision.Local, new(int), nil}, nil }}, 1)
 	require.Error(t, err)
 	_, err = clock(small(t, 5), broken, 1)
 	require.ErrorContains(t, err, "no weights")
@@ -181,7 +182,7 @@ func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
 		if calls++; calls > 1 {
 			return nil, errors.New("no weights")
 		}
-		return fixed{policy.Local, new(int), nil}, nil
+		return fixed{decision.Local, new(int), nil}, nil
 	}}
 	o.Episodes = 1
 	_, err = Compare(t.Context(), small(t, 5), []Contestant{late}, o)
@@ -191,7 +192,7 @@ func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
 // The situations are shown later each round, task and state alike, by more than they last.
 func TestTheClockNeverGoesBackForAPolicy(t *testing.T) {
 	asked, times := 0, []int64(nil)
-	took, err := clock(small(t, 30), Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{policy.Local, &asked, &times}, nil }}, 4)
+	took, err := clock(small(t, 30), Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{decision.Local, &asked, &times}, nil }}, 4)
 	require.NoError(t, err)
 	require.Greater(t, took, 1e-5, "microseconds")
 	require.Less(t, took, 1000.0, "microseconds")
@@ -243,7 +244,7 @@ func TestVariantsAreThePolicyWithOneSetting(t *testing.T) {
 func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
 	field, err := Field("random", policy.DefaultConfig())
 	require.NoError(t, err)
-	draws := func(episode int) (all []policy.Target) {
+	draws := func(episode int) (all []decision.Target) {
 		p, err := field[0].Make(episode)
 		require.NoError(t, err)
 		for range 64 {
@@ -257,7 +258,7 @@ func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
 	other.RandomSeed += 2
 	p, err := policy.New("random", other)
 	require.NoError(t, err)
-	var want []policy.Target
+	var want []decision.Target
 	for range 64 {
 		want = append(want, p.Decide(&task.Task{}, &score.Estimate{}, &host.State{}).Target)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/golden"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -36,7 +37,7 @@ func TestALogIsWorthWhatItAlwaysWas(t *testing.T) {
 		log, _ := w.log(c.records, c.explore, policies...)
 		for i := range log {
 			if i%9 == 0 {
-				log[i].Decision.Reason = policy.GuardNeverLeave
+				log[i].Decision.Reason = decision.GuardNeverLeave
 			}
 		}
 		for _, r := range evaluate(t, log, policies...) {
@@ -77,13 +78,13 @@ func TestInputsAreBounded(t *testing.T) {
 
 // Every reason for which no policy had a say, and no other, is one that all policies share.
 func TestForcedDecisionsAreEverybodys(t *testing.T) {
-	for _, why := range []policy.Reason{
-		policy.GuardLinkDown, policy.GuardBacklog, policy.GuardNeverLeave, policy.SpoolFull, policy.NoOperator, policy.LocalFailed,
+	for _, why := range []decision.Reason{
+		decision.GuardLinkDown, decision.GuardBacklog, decision.GuardNeverLeave, decision.SpoolFull, decision.NoOperator, decision.LocalFailed,
 	} {
 		require.True(t, forced(why), "%v", why)
 	}
-	require.False(t, forced(policy.Drawn))
-	require.False(t, forced(policy.Explored))
+	require.False(t, forced(decision.Drawn))
+	require.False(t, forced(decision.Explored))
 }
 
 // The warnings speak from their bounds on, not at them.

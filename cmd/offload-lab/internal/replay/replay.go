@@ -15,12 +15,13 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
 )
 
 // Measure is a number that an outcome is judged by; less is better.
-type Measure func(r *policy.Record) float64
+type Measure func(r *decision.Record) float64
 
 // sample is a record as far as an evaluation needs it.
 type sample struct {
@@ -57,7 +58,7 @@ func NewLog(measure Measure, policies []policy.Policy, c policy.Config) (*Log, e
 }
 
 // Add takes in a record. Records must come in the order in which they were decided, as some policies learn.
-func (l *Log) Add(r *policy.Record) {
+func (l *Log) Add(r *decision.Record) {
 	switch {
 	case r.Outcome.Failed:
 		l.skipped.Failed++
@@ -67,7 +68,7 @@ func (l *Log) Add(r *policy.Record) {
 		return
 	}
 	s := sample{
-		cloud: r.Decision.Target == policy.Cloud, propensity: r.Decision.Propensity, value: l.measure(r), x: inputsOf(r),
+		cloud: r.Decision.Target == decision.Cloud, propensity: r.Decision.Propensity, value: l.measure(r), x: inputsOf(r),
 		would: make([]float64, len(l.policies)),
 	}
 	t := r.Task()
@@ -84,16 +85,16 @@ func (l *Log) Add(r *policy.Record) {
 }
 
 // forced reports whether no policy had a say: any of them would have ended up with the same.
-func forced(why policy.Reason) bool {
+func forced(why decision.Reason) bool {
 	switch why {
-	case policy.GuardLinkDown, policy.GuardBacklog, policy.GuardNeverLeave, policy.SpoolFull, policy.NoOperator, policy.LocalFailed:
+	case decision.GuardLinkDown, decision.GuardBacklog, decision.GuardNeverLeave, decision.SpoolFull, decision.NoOperator, decision.LocalFailed:
 		return true
 	}
 	return false
 }
 
-func cloudChance(d policy.Decision) float64 {
-	if d.Target == policy.Cloud {
+func cloudChance(d decision.Decision) float64 {
+	if d.Target == decision.Cloud {
 		return d.Propensity
 	}
 	return 1 - d.Propensity
@@ -138,7 +139,7 @@ func (l *Log) Skipped() Skipped { return l.skipped }
 const inputs = 8
 
 // inputsOf describes a record to the model. Predictions are bounded, as an unusable way has an infinite one.
-func inputsOf(r *policy.Record) [inputs]float64 {
+func inputsOf(r *decision.Record) [inputs]float64 {
 	deadline := score.Slack(r.Task(), &r.State)
 	here, there := lateness(r.Estimate.LocalTime, deadline), lateness(r.Estimate.CloudTime, deadline)
 	return [inputs]float64{

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -40,18 +41,18 @@ type stubborn struct {
 func (s stubborn) Name() string   { return s.name }
 func (s stubborn) String() string { return s.name }
 
-func (s stubborn) Decide(_ *task.Task, e *score.Estimate, _ *host.State) policy.Decision {
-	d := policy.Decision{Target: policy.Local, Propensity: s.certain, Reason: policy.Drawn}
+func (s stubborn) Decide(_ *task.Task, e *score.Estimate, _ *host.State) decision.Decision {
+	d := decision.Decision{Target: decision.Local, Propensity: s.certain, Reason: decision.Drawn}
 	if e.LocalTime > s.limit {
-		d.Target = policy.Cloud
+		d.Target = decision.Cloud
 	}
 	return d
 }
 
 // log makes records of an exploring service, and the true mean of each policy on the same tasks.
-func (w *world) log(n int, explore float64, policies ...policy.Policy) ([]policy.Record, []float64) {
+func (w *world) log(n int, explore float64, policies ...policy.Policy) ([]decision.Record, []float64) {
 	truth := make([]float64, len(policies))
-	records := make([]policy.Record, n)
+	records := make([]decision.Record, n)
 	behaviour := stubborn{"behaviour", 1, 1}
 	for i := range records {
 		e := score.Estimate{LocalTime: 0.1 + 2*w.rng.Float64(), CloudTime: 0.1 + 2*w.rng.Float64()}
@@ -61,13 +62,13 @@ func (w *world) log(n int, explore float64, policies ...policy.Policy) ([]policy
 			d.Target, d.Propensity = 1-d.Target, explore/2
 		}
 		predicted := e.LocalTime
-		if d.Target == policy.Cloud {
+		if d.Target == decision.Cloud {
 			predicted = e.CloudTime
 		}
-		took := w.outcome(predicted, d.Target == policy.Cloud)
-		records[i] = policy.Record{Format: policy.RecordFormat, Entry: policy.Entry{
+		took := w.outcome(predicted, d.Target == decision.Cloud)
+		records[i] = decision.Record{Format: decision.RecordFormat, Entry: decision.Entry{
 			ID: uint64(i + 1), Class: "c", Policy: "behaviour", Size: 1000, Deadline: time.Second, Decision: d, Estimate: e,
-			State: host.State{Link: host.Link{Up: true}}, Outcome: policy.Outcome{Known: true, Time: took, Met: took < 1},
+			State: host.State{Link: host.Link{Up: true}}, Outcome: decision.Outcome{Known: true, Time: took, Met: took < 1},
 		}}
 		for k, p := range policies {
 			c := cloudChance(p.Decide(nil, &e, nil))
@@ -77,9 +78,9 @@ func (w *world) log(n int, explore float64, policies ...policy.Policy) ([]policy
 	return records, truth
 }
 
-func took(r *policy.Record) float64 { return r.Outcome.Time }
+func took(r *decision.Record) float64 { return r.Outcome.Time }
 
-func evaluate(t require.TestingT, records []policy.Record, policies ...policy.Policy) []Result {
+func evaluate(t require.TestingT, records []decision.Record, policies ...policy.Policy) []Result {
 	l, err := NewLog(took, policies, policy.DefaultConfig())
 	require.NoError(t, err)
 	for i := range records {
@@ -156,11 +157,11 @@ func TestGuardsAndMissingOutcomes(t *testing.T) {
 	for i := range log {
 		switch i % 4 {
 		case 0:
-			log[i].Outcome = policy.Outcome{}
+			log[i].Outcome = decision.Outcome{}
 		case 1:
-			log[i].Outcome = policy.Outcome{Failed: true}
+			log[i].Outcome = decision.Outcome{Failed: true}
 		default:
-			log[i].Decision = policy.Decision{Target: policy.Local, Propensity: 1, Reason: policy.GuardNeverLeave}
+			log[i].Decision = decision.Decision{Target: decision.Local, Propensity: 1, Reason: decision.GuardNeverLeave}
 		}
 	}
 	l, err := NewLog(took, []policy.Policy{stubborn{"other", 0, 1}}, policy.DefaultConfig())

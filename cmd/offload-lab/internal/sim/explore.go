@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -33,15 +34,15 @@ type student struct {
 }
 
 // Decide explores.
-func (s *student) Decide(t *task.Task, e *score.Estimate, state *host.State) policy.Decision {
+func (s *student) Decide(t *task.Task, e *score.Estimate, state *host.State) decision.Decision {
 	return s.explorer.Decide(t, e, state)
 }
 
 // Decide takes the probability of the target from both how p chose it and how it may have been turned round.
-func (x *explorer) Decide(t *task.Task, e *score.Estimate, s *host.State) policy.Decision {
+func (x *explorer) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	d := x.Policy.Decide(t, e, s)
 	if x.rng.Float64() < x.share {
-		d.Target, d.Propensity, d.Reason = policy.Cloud-d.Target, 1-d.Propensity, policy.Explored
+		d.Target, d.Propensity, d.Reason = decision.Cloud-d.Target, 1-d.Propensity, decision.Explored
 	}
 	d.Propensity = d.Propensity*(1-x.share) + (1-d.Propensity)*x.share
 	return d

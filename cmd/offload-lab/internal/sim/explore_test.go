@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -24,14 +25,14 @@ func TestExplore(t *testing.T) {
 		_, still := x.(policy.Learner)
 		require.Equal(t, learns, still, name)
 		for seed := range uint64(5) {
-			Play(env, w.Draw(seed), x, func(_ *Situation, d policy.Decision, _ Info) {
+			Play(env, w.Draw(seed), x, func(_ *Situation, d decision.Decision, _ Info) {
 				n++
-				if d.Reason == policy.Explored {
+				if d.Reason == decision.Explored {
 					explored++
 				}
 				if name == "cost" {
 					want := 0.8
-					if d.Reason == policy.Explored {
+					if d.Reason == decision.Explored {
 						want = 0.2
 					}
 					require.InDelta(t, want, d.Propensity, 1e-12)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/golden"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -20,7 +21,7 @@ func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
 			p, err := policy.New(name, policy.DefaultConfig())
 			require.NoError(t, err)
 			fmt.Fprintf(&b, "%s, belief %g\n", name, belief)
-			Play(env(t, w), w.Draw(3), p, func(s *Situation, d policy.Decision, i Info) {
+			Play(env(t, w), w.Draw(3), p, func(s *Situation, d decision.Decision, i Info) {
 				l := &s.State.Link
 				fmt.Fprintf(&b, "%d %v took %.9g done %.9g missed %v J %.9g bytes %.9g cost %.9g | cpu %.9g own %.9g queue %d %.9g link %.9g %.9g %.9g %d %d %.9g | here %.9g there %.9g p %.9g\n",
 					i.Job, i.Cloud, i.Took, i.Done, i.Missed, i.Joules, i.Bytes, i.Cost, s.State.CPU, s.State.OwnCPU, s.State.QueueTasks, s.State.QueueCycles,

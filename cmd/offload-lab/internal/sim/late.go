@@ -3,6 +3,7 @@ package sim
 import (
 	"math"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -15,11 +16,11 @@ type late struct {
 	binder  policy.Binder
 	waiting policy.Waiting
 	now     float64
-	each    func(*Situation, policy.Decision, Info)
+	each    func(*Situation, decision.Decision, Info)
 }
 
 // playLate is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
-func playLate(env *Env, e *Episode, b policy.Binder, each func(*Situation, policy.Decision, Info)) {
+func playLate(env *Env, e *Episode, b policy.Binder, each func(*Situation, decision.Decision, Info)) {
 	l := late{env: env, binder: b, each: each}
 	env.Begin(e)
 	env.late = true
@@ -82,9 +83,9 @@ func (l *late) bind() {
 	}
 }
 
-func (l *late) act(i int, d policy.Decision) {
+func (l *late) act(i int, d decision.Decision) {
 	before := l.env.seen
-	info := l.env.act(i, l.now, d.Target == policy.Cloud)
+	info := l.env.act(i, l.now, d.Target == decision.Cloud)
 	if l.each != nil {
 		l.each(&before, d, info)
 	}

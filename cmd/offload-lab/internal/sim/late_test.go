@@ -6,17 +6,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
 // lived is an episode under a policy: what came of each task, in the order in which they were bound.
-func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reasons map[policy.Reason]int, cost float64) {
+func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reasons map[decision.Reason]int, cost float64) {
 	t.Helper()
 	p, err := policy.New(name, policy.DefaultConfig())
 	require.NoError(t, err)
-	reasons = map[policy.Reason]int{}
-	Play(env(t, w), e, p, func(s *Situation, d policy.Decision, info Info) {
-		require.Equal(t, d.Target == policy.Cloud, info.Cloud)
+	reasons = map[decision.Reason]int{}
+	Play(env(t, w), e, p, func(s *Situation, d decision.Decision, info Info) {
+		require.Equal(t, d.Target == decision.Cloud, info.Cloud)
 		require.InDelta(t, e.Jobs[info.Job].Deadline, s.Task.Deadline.Seconds(), 1e-6, "it is shown the task that is bound")
 		infos = append(infos, info)
 		reasons[d.Reason]++
@@ -44,8 +45,8 @@ func TestLateBindingPlaysEachTaskOnce(t *testing.T) {
 			require.InDelta(t, j.At+info.Took, info.Done, 1e-9)
 		}
 		require.Len(t, infos, len(e.Jobs))
-		require.Positive(t, reasons[policy.BoundLocal])
-		require.Positive(t, reasons[policy.BoundCloud])
+		require.Positive(t, reasons[decision.BoundLocal])
+		require.Positive(t, reasons[decision.BoundCloud])
 		again, _, _ := lived(t, w, e, "defer")
 		require.Equal(t, infos, again)
 	}
@@ -59,7 +60,7 @@ func TestWithoutAQueueNobodyWaits(t *testing.T) {
 	require.NoError(t, err)
 	e := w.Draw(1)
 	infos, reasons, _ := lived(t, w, e, "defer")
-	require.Zero(t, reasons[policy.BoundLocal]+reasons[policy.BoundCloud]+reasons[policy.LongestWait])
+	require.Zero(t, reasons[decision.BoundLocal]+reasons[decision.BoundCloud]+reasons[decision.LongestWait])
 	for i, info := range infos {
 		idle := e.Idle()
 		_, took := e.Local(i, idle.Edge)

@@ -3,12 +3,13 @@ package sim
 import (
 	"container/heap"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
 // Play lets a policy of the service live through the episode. each, where it is not nil, sees every situation with the
 // decision and what came of it. A policy that learns gets each outcome when a gateway would: when the result is there.
-func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, policy.Decision, Info)) {
+func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.Decision, Info)) {
 	if b, ok := p.(policy.Binder); ok {
 		playLate(env, e, b, each)
 		return
@@ -25,7 +26,7 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, policy.De
 		d := p.Decide(&s.Task, &s.Estimate, &s.State)
 		if learner != nil {
 			// Before the step, which makes another situation of this one.
-			pending = append(pending, outcome{entry: policy.NewEntry(&s.Task, &s.Estimate, &s.State, d, p.Name(), "")})
+			pending = append(pending, outcome{entry: decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, p.Name(), "")})
 		}
 		var before Situation
 		if each != nil {
@@ -36,7 +37,7 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, policy.De
 		if learner != nil {
 			last := &pending[len(pending)-1]
 			last.at = info.Done
-			last.entry.Outcome = policy.Outcome{Known: true, Time: info.Took, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+			last.entry.Outcome = decision.Outcome{Known: true, Time: info.Took, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
 			heap.Fix(&pending, len(pending)-1)
 		}
 		if each != nil {
@@ -48,7 +49,7 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, policy.De
 // outcome is one that has not reached the gateway yet.
 type outcome struct {
 	at    float64
-	entry policy.Entry
+	entry decision.Entry
 }
 
 // outcomes is a heap, the next to arrive first.

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -173,7 +174,7 @@ type learner struct {
 	heard int
 }
 
-func (l *learner) Observe(e *policy.Entry) {
+func (l *learner) Observe(e *decision.Entry) {
 	require.True(l.t, e.Outcome.Known)
 	require.LessOrEqual(l.t, float64(e.State.Time-epoch)/1e9+e.Outcome.Time, l.now+1e-6, "no outcome before it is there")
 	l.heard++
@@ -187,7 +188,7 @@ func TestOutcomesComeWhenTheyAreThere(t *testing.T) {
 	l := &learner{Learner: p.(policy.Learner), t: t}
 	e := w.Draw(4)
 	l.now = e.Jobs[0].At
-	Play(env(t, w), e, l, func(_ *Situation, _ policy.Decision, info Info) {
+	Play(env(t, w), e, l, func(_ *Situation, _ decision.Decision, info Info) {
 		if info.Job+1 < len(e.Jobs) {
 			l.now = e.Jobs[info.Job+1].At
 		}

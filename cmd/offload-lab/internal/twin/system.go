@@ -14,7 +14,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/feed"
 	"app-offload/cmd/offload-lab/internal/stack"
-	"app-offload/functions/policy"
+	"app-offload/functions/decision"
 )
 
 // sent is one task of the experiment before it is lived.
@@ -217,7 +217,7 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 	}
 	var all []lived
 	var first int64
-	for r, err := range policy.ReadRecords(f) {
+	for r, err := range decision.ReadRecords(f) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -230,7 +230,7 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 			first = arrived
 		}
 		one := lived{
-			round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == policy.Cloud, at: time.Duration(arrived - first).Seconds(),
+			round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
 			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time,
 		}
 		if saw := seen[r.EventID]; one.cloud && saw.entered > 0 {

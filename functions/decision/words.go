@@ -1,4 +1,4 @@
-package policy
+package decision
 
 import (
 	"fmt"
@@ -57,8 +57,8 @@ func (r *Reason) UnmarshalText(b []byte) error {
 // IsGuard reports whether a guard decided, and not the policy.
 func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside }
 
-// isOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
-func (r Reason) isOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
+// IsOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
+func (r Reason) IsOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
 
 func word(words []string, i int) string {
 	if i >= len(words) {

@@ -1,4 +1,4 @@
-package policy
+package decision
 
 import (
 	"fmt"
@@ -54,9 +54,12 @@ func because(e *Entry) string {
 	return ways(e)
 }
 
+// corrects is the name of the policy that corrects the estimates by what it has seen.
+const corrects = "bandit"
+
 // learned says that the policy had its own idea of the times that are told: it has seen what tasks really took.
 func learned(e *Entry) string {
-	if e.Policy == banditInfo.Name {
+	if e.Policy == corrects {
 		return ", corrected by earlier outcomes,"
 	}
 	return ""

@@ -1,4 +1,4 @@
-package policy
+package decision
 
 import (
 	"math"
@@ -18,7 +18,7 @@ func logged() Entry {
 	return Entry{
 		ID: 7001, Time: 2e18, EventID: "e", Of: 1, Class: "camera", Device: "cam-1", Priority: 3, Arm: Canary,
 		Size: 4096, Complexity: 80, Deadline: 2 * time.Second, Waited: time.Millisecond,
-		Decision: Decision{Target: Cloud, Score: 0.7, Threshold: half, Propensity: 0.99, Reason: CheaperCloud}, Policy: "bandit", Version: "v",
+		Decision: Decision{Target: Cloud, Score: 0.7, Threshold: 0.5, Propensity: 0.99, Reason: CheaperCloud}, Policy: "bandit", Version: "v",
 		Estimate: score.Estimate{LocalTime: 0.3, CloudTime: math.Inf(1), Cycles: 9}, State: host.State{Time: 2e18, Cores: 2},
 		Outcome: Outcome{Known: true, Time: 0.2, Bytes: 4200, Energy: 0.1, Met: true},
 	}
@@ -91,4 +91,14 @@ func TestReadingRecordsNeverPanics(t *testing.T) {
 			}
 		}
 	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	e := logged()
+	var line []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line, _ = AppendRecord(line[:0], &e)
+	}
+	b.ReportMetric(float64(len(line)), "bytes/record")
 }
