@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 const generateExamples = `  offload-lab generate -duration 1m -seed 7 > feed.jsonl
   offload-lab run -feed feed.jsonl
+  offload-lab generate -duration 1m -truth truth.jsonl > feed.jsonl   with what is true of each event, by its id
 `
 
 // generateVerb writes the stream that `run` plays, without waiting for its moments.
@@ -20,6 +23,7 @@ func generateVerb(ctx context.Context, args []string) error {
 	fs := flags("generate", generateExamples)
 	duration := fs.Duration("duration", 10*time.Second, "how much of the stream")
 	seed := fs.Uint64("seed", 1, "seed of the signals")
+	truth := fs.String("truth", "", "file for the ground truth: a JSON object for each event with a part or a bearing in it")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -30,15 +34,20 @@ func generateVerb(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriter(os.Stdout)
-	err = feed.Generate(feed.Sources(*seed, node), time.Now(), *duration, func(m feed.Message) error {
+	if *truth == "" {
+		return generate(ctx, os.Stdout, io.Discard, *seed, *duration, node)
+	}
+	return writeFile(*truth, func(to io.Writer) error { return generate(ctx, os.Stdout, to, *seed, *duration, node) })
+}
+
+// generate writes the stream to one writer and its ground truth to another.
+func generate(ctx context.Context, w, truth io.Writer, seed uint64, duration time.Duration, node host.Source) error {
+	out, aside := bufio.NewWriter(w), bufio.NewWriter(truth)
+	err := feed.Generate(feed.Sources(seed, node), time.Now(), duration, func(m feed.Message) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return feed.Write(out, m)
+		return errors.Join(feed.Write(out, m), feed.WriteTruth(aside, m))
 	})
-	if err != nil {
-		return err
-	}
-	return out.Flush()
+	return errors.Join(err, out.Flush(), aside.Flush())
 }

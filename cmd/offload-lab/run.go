@@ -36,7 +36,7 @@ func runVerb(ctx context.Context, args []string) error {
 	fs := flags("run", runExamples)
 	fs.StringVar(&o.bin, "bin", "bin", "folder with the binaries that `make build` made")
 	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&o.dir, "dir", "", "folder for spool, database and log; default a temporary one, which is kept only if something is wrong")
+	fs.StringVar(&o.dir, "dir", "", "folder for spool, database, log and the feed's ground truth (truth.jsonl); default a temporary one, which is kept only if something is wrong")
 	fs.StringVar(&o.feed, "feed", "", "play this file of JSON lines instead of the live feed")
 	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
 	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
@@ -162,6 +162,11 @@ func (o *runOptions) play(ctx context.Context, broker *stack.Broker, sent *atomi
 	if err != nil {
 		return err
 	}
+	truth, err := os.OpenFile(filepath.Join(o.dir, "truth.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the file for the ground truth: %w", err)
+	}
+	defer truth.Close()
 	sampling, stop := context.WithCancel(ctx)
 	defer stop()
 	go node.Run(sampling)
@@ -170,7 +175,7 @@ func (o *runOptions) play(ctx context.Context, broker *stack.Broker, sent *atomi
 		if err != nil {
 			return err
 		}
-		return publish(m.Topic, payload)
+		return errors.Join(feed.WriteTruth(truth, m), publish(m.Topic, payload))
 	})
 }
 

@@ -1,54 +1,55 @@
 package feed
 
 import (
-	"bytes"
-	"image"
-	"image/color"
-	"image/jpeg"
 	"math/rand/v2"
 	"time"
 )
 
-// camera looks at a conveyor and sends a JPEG a second, 20 to 300 KB each. The frames are drawn once and then sent in
-// random order: it is the service that is to be busy, not the feed.
+// camera looks at a conveyor and sends a JPEG of a part a second, 20 to 300 KB each. Every part is drawn when it passes, until the camera has
+// maxFrames of them; then it shows those again in random order, so that at high rates the service is busy and not the feed.
 type camera struct {
 	device
-	frames [][]byte
+	frames []frame
+}
+
+// maxFrames bounds the frames that are kept, about 20 MB.
+const maxFrames = 256
+
+// frame is a picture with what is true of it.
+type frame struct {
+	jpeg []byte
+	part *Part
 }
 
 func newCamera(rng *rand.Rand) *camera {
-	c := &camera{device: device{"device-camera", "Line-Camera", "conveyor-camera", "Frame", rng}}
-	for len(c.frames) < 16 {
-		if f := frame(rng, len(c.frames)); len(f) >= 20_000 && len(f) <= 300_000 {
-			c.frames = append(c.frames, f)
-		}
-	}
-	return c
+	return &camera{device: device{"device-camera", "Line-Camera", "conveyor-camera", "Frame", rng}}
 }
 
 func (c *camera) Interval() time.Duration { return time.Second }
 
 func (c *camera) Next(at time.Time) Event {
-	f := c.frames[c.rng.IntN(len(c.frames))]
-	return c.event(at, Reading{Resource: "Frame", Type: "Binary", BinaryValue: f, MediaType: "image/jpeg"})
+	f := c.frame()
+	ev := c.event(at, Reading{Resource: "Frame", Type: "Binary", BinaryValue: f.jpeg, MediaType: "image/jpeg"})
+	severity := f.part.Contrast
+	if f.part.Label == Good {
+		severity = 0
+	}
+	ev.Truth = &Truth{Event: ev.ID, Device: ev.Device, Label: f.part.Label, Severity: severity, Shadow: f.part.Shadow, Blur: f.part.Blur}
+	return ev
 }
 
-// frame draws boxes on a belt under sensor noise; size and quality differ from frame to frame.
-func frame(rng *rand.Rand, n int) []byte {
-	width := 320 + 80*(n%8)
-	img := image.NewGray(image.Rect(0, 0, width, width*3/4))
-	noise := 4 + rng.IntN(24)
-	left, top := rng.IntN(width/2), rng.IntN(width/3)
-	for y := range img.Rect.Dy() {
-		for x := range width {
-			level := 60 + 40*y/img.Rect.Dy()
-			if x > left && x < left+width/4 && y > top && y < top+width/5 {
-				level = 170
-			}
-			img.SetGray(x, y, color.Gray{Y: uint8(min(255, max(0, level+rng.IntN(2*noise)-noise)))}) // clamped to a byte
+// frame draws the next part; sizes and qualities are those of a camera that adapts to its link.
+func (c *camera) frame() frame {
+	if len(c.frames) == maxFrames {
+		return c.frames[c.rng.IntN(maxFrames)]
+	}
+	for {
+		part := NewPart(c.rng)
+		img := part.Draw(360+60*c.rng.IntN(5), c.rng)
+		f := frame{JPEG(img, 70+c.rng.IntN(25)), part}
+		if len(f.jpeg) >= 20_000 && len(f.jpeg) <= 300_000 {
+			c.frames = append(c.frames, f)
+			return f
 		}
 	}
-	var b bytes.Buffer
-	_ = jpeg.Encode(&b, img, &jpeg.Options{Quality: 60 + rng.IntN(35)}) // a bytes.Buffer takes every write
-	return b.Bytes()
 }

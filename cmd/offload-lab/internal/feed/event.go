@@ -21,6 +21,9 @@ type Event struct {
 	Origin     int64     `json:"origin"`
 	Readings   []Reading `json:"readings"`
 
+	// Truth is kept apart from what is published; nil for sources that know no more than they say.
+	Truth *Truth `json:"-"`
+
 	service string
 }
 

@@ -1,5 +1,6 @@
 // Package feed makes the sensor data of a small plant: this machine's own vital signs, a vibration channel whose
-// bearing fails now and then, and a camera. Every message is what an EdgeX 3.1 device service would publish.
+// bearing fails now and then, and a camera over a belt with parts. Every message is what an EdgeX 3.1 device service would publish; what is
+// true of it, such as the state of the bearing, is kept apart.
 package feed
 
 import (
