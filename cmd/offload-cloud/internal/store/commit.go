@@ -18,7 +18,7 @@ import (
 type row struct {
 	stream, sequence, node int64
 	task                   *task.Task
-	class                  string
+	class, model           string
 	content                int64
 	meta, data             []byte
 	in                     *stream
@@ -89,6 +89,9 @@ func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
 			result.add(st)
 		}
 		if err := s.countNodes(ctx, tx, streams); err != nil {
+			return err
+		}
+		if err := s.confirm(ctx, tx, g.Confirmed); err != nil {
 			return err
 		}
 		return s.storeLetters(ctx, tx, g, streams, result)
@@ -167,6 +170,10 @@ func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream,
 	}
 	if len(rows) > 0 {
 		if err := s.dialect.insert(ctx, tx, rows); err != nil {
+			return err
+		}
+		var err error
+		if result.Jobs, err = s.addJobs(ctx, tx, rows); err != nil {
 			return err
 		}
 	}

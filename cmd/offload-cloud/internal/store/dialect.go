@@ -32,6 +32,14 @@ type dialect interface {
 	// bound is the id up to which every row that will ever be there can be read.
 	bound(ctx context.Context, db *sql.DB) (int64, error)
 	permanent(err error) bool
+	// third brings the tables of version 2 to version 3.
+	third() []string
+	// clock is the time of the database in ns since the Unix epoch, as an expression. It is the same for all who share the database.
+	clock() string
+	// skipLocked ends a SELECT that leaves out the rows that another transaction has locked, and locks its own.
+	skipLocked() string
+	// insertJobs stores a job for each of the rows.
+	insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error
 	// blocked says whether a statement met a lock that another session holds, or a limit of time.
 	blocked(err error) (locked, slow bool)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // version is the layout of the tables that this program reads and writes.
-const version = 2
+const version = 3
 
 // errNoTables is what a verb meets in a database that no consumer has written to.
 var errNoTables = errors.New("there are no tables of offload-cloud in it; give the -store that the consumer writes to")
@@ -66,6 +66,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		err := tx.QueryRowContext(ctx, `SELECT version FROM offload_schema`).Scan(&found)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
+			found = 1
 			err = runAll(ctx, tx, append(s.dialect.schema(), `INSERT INTO offload_schema (version) VALUES (1)`))
 		case err == nil && found >= version:
 			return checkVersion(found) // another process was faster
@@ -73,7 +74,16 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.toSecond(ctx, tx)
+		if found == 1 {
+			if err := s.toSecond(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if err := runAll(ctx, tx, s.dialect.third()); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE offload_schema SET version = $1`, version)
+		return err
 	})
 }
 
@@ -128,9 +138,45 @@ func (s *Store) toSecond(ctx context.Context, tx *sql.Tx) error {
 			return fmt.Errorf("giving records new digests: %w", err)
 		}
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE offload_schema SET version = $1`, version)
-	return err
+	return nil
 }
+
+// thirdVersion adds the jobs of records whose class has a model. Their rows have what is needed to publish an answer, so that one can be
+// published whose record was deleted.
+func thirdVersion(bytes string) []string {
+	return []string{
+		`CREATE TABLE jobs (
+			record BIGINT PRIMARY KEY,
+			node BIGINT NOT NULL,
+			event_id TEXT NOT NULL,
+			chunk INTEGER NOT NULL,
+			class TEXT NOT NULL,
+			content BIGINT NOT NULL,
+			model TEXT NOT NULL,
+			state INTEGER NOT NULL DEFAULT 0,
+			due BIGINT NOT NULL,
+			created BIGINT NOT NULL,
+			answered BIGINT NOT NULL DEFAULT 0,
+			confirmed BIGINT NOT NULL DEFAULT 0,
+			tries INTEGER NOT NULL DEFAULT 0,
+			sends INTEGER NOT NULL DEFAULT 0,
+			worker TEXT NOT NULL DEFAULT '',
+			ok INTEGER NOT NULL DEFAULT 0,
+			problem TEXT NOT NULL DEFAULT '',
+			refused TEXT NOT NULL DEFAULT '',
+			payload ` + bytes + `)`,
+		`CREATE INDEX jobs_fresh ON jobs (model, record) WHERE state = 0`,
+		`CREATE INDEX jobs_taken ON jobs (model, due) WHERE state = 1`,
+		`CREATE INDEX jobs_answered ON jobs (due) WHERE state = 2`,
+		`CREATE VIEW results AS
+			SELECT j.record, n.name AS node, j.event_id, j.chunk, j.class, j.model, j.ok, j.problem, j.refused, j.tries, j.sends,
+				j.created, j.answered, j.confirmed, j.payload
+			FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.state >= 2`,
+	}
+}
+
+// insertJob begins a statement that makes a job of a record.
+const insertJob = `INSERT INTO jobs (record, node, event_id, chunk, class, content, model, due, created) SELECT id, node, event_id, chunk, class, content, $3`
 
 // digests makes the digests of the records behind one, which it moves on. A record that cannot be read keeps the digest it has.
 func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int64, err error) {

@@ -110,6 +110,22 @@ func (postgresDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) erro
 	return found.Err()
 }
 
+func (postgresDialect) third() []string { return thirdVersion("BYTEA") }
+func (postgresDialect) clock() string {
+	return `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000000)::bigint`
+}
+func (postgresDialect) skipLocked() string { return " FOR UPDATE SKIP LOCKED" }
+
+func (d postgresDialect) insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO jobs (record, node, event_id, chunk, class, content, model, due, created)
+		SELECT r.id, r.node, r.event_id, r.chunk, r.class, r.content, t.model, `+d.clock()+`, `+d.clock()+`
+		FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t (stream, sequence, model)
+		JOIN records r ON r.stream = t.stream AND r.sequence = t.sequence`,
+		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
+		column(rows, func(r *row) string { return r.model }))
+	return err
+}
+
 func (postgresDialect) among() string { return `(SELECT jsonb_array_elements_text($2::jsonb)::bigint)` }
 
 // hasten is for the attempts that follow one which met a lock: what is still held is found soon.

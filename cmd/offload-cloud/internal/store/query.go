@@ -25,6 +25,7 @@ type NodeStats struct {
 	DeadLetters      int64             `json:"deadLetters"`
 	Epochs           int               `json:"epochs"`
 	Seen             time.Time         `json:"seen"`
+	Jobs             *JobCounts        `json:"jobs,omitempty"` // of records whose class has a model; nil without any
 }
 
 // Stats gathers the figures of all nodes at one moment, by name. It reads every span there is, so it is for people, not for every message.
@@ -40,6 +41,9 @@ func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 	}
 	if err := addFates(ctx, tx, byID); err != nil {
 		return nil, fmt.Errorf("reading what became of the records: %w", err)
+	}
+	if err := countJobs(ctx, tx, byID); err != nil {
+		return nil, fmt.Errorf("counting the jobs: %w", err)
 	}
 	return all, nil
 }

@@ -110,6 +110,16 @@ func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error 
 	return nil
 }
 
+func (sqliteDialect) third() []string    { return thirdVersion("BLOB") }
+func (sqliteDialect) clock() string      { return `CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000000` }
+func (sqliteDialect) skipLocked() string { return "" } // transactions begin with the write lock
+
+func (d sqliteDialect) insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error {
+	return each(ctx, tx, insertJob+`, `+d.clock()+`, `+d.clock()+` FROM records WHERE stream = $1 AND sequence = $2`, len(rows), func(i int) []any {
+		return []any{rows[i].stream, rows[i].sequence, rows[i].model}
+	})
+}
+
 func (sqliteDialect) second() []string { return secondVersion(" WITHOUT ROWID") }
 
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }

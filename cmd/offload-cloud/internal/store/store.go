@@ -54,11 +54,12 @@ type Gone struct {
 
 // Group is what one transaction stores.
 type Group struct {
-	Batches []*Batch
-	Gone    []*Gone
-	Letters []*Letter // messages that could not be opened
-	Settled []int64   // dead letters that a retry has dealt with
-	Hasty   bool      // do not wait long for rows that another session holds
+	Batches   []*Batch
+	Gone      []*Gone
+	Letters   []*Letter    // messages that could not be opened
+	Settled   []int64      // dead letters that a retry has dealt with
+	Confirmed []*Confirmed // results that nodes have dealt with
+	Hasty     bool         // do not wait long for rows that another session holds
 }
 
 // Records counts the records of all batches.
@@ -94,6 +95,7 @@ type Result struct {
 	Conflicts        int // records that differ from what is stored under their sequence
 	Letters          int // messages quarantined for the first time
 	LettersRefused   int // messages not quarantined because the table is full
+	Jobs             int // new records that a worker is to compute on
 }
 
 // Options bound what the store keeps.
@@ -102,6 +104,8 @@ type Options struct {
 	DeadCount  int  // most dead letters kept; 0 is 10,000
 	DeadMiB    int  // most bytes of dead letters kept; 0 is 256 MiB
 	ReadersMax int  // connections for reading beside the writing one; 0 is 4
+	// Models names the model that computes on the records of a class; a class that is not in it costs nothing more.
+	Models map[string]string
 }
 
 func (o Options) withDefaults() Options {

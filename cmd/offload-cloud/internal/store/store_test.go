@@ -48,6 +48,13 @@ func TestStore(t *testing.T) {
 		"events are listed once, in order":                testEvents,
 		"the figures add up":                              testStats,
 		"the figures are of one moment":                   testStatsOfOneMoment,
+		"a record of a class with a model is one job":     testJobs,
+		"a lease ends, and with it the right to answer":   testLeases,
+		"what ended a worker is taken alone":              testRetriesAreTakenAlone,
+		"answers are published until confirmed":           testAnswers,
+		"a node that is gone is given up":                 testGivenUp,
+		"a job without an answer has a reason":            testFailedJobs,
+		"a clock that was set back holds up no job":       testClockSetBack,
 	}
 	var server *pgtest.Server
 	for name, test := range tests {

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A job is the work that one record's class asks for. It is written in the transaction that stores the record, under the record's id, so
+// a record has one job at most. A worker takes it for as long as its lease lasts, and stores the answer only while it still holds it. The
+// answer is published until the node has confirmed it. All times in the table are those of the database's clock: a lease is written
+// and judged by that clock alone, and one that lies further ahead than any lease can (the clock was set back) has ended.
+const (
+	jobFresh     = 0 // no worker has taken it yet
+	jobTaken     = 1 // a worker has it, or had it: due says when another may take it
+	jobAnswered  = 2 // there is an answer, or a reason why none comes, which the node has not confirmed
+	jobConfirmed = 3
+	jobGivenUp   = 4 // published maxSends times, and the node has not confirmed it
+)
+
+const (
+	maxLease = time.Hour     // the longest lease of a job
+	maxAgain = 3 * time.Hour // the longest pause between two attempts to publish an answer, or to compute one
+	maxSends = 24            // after so many publishes, over more than a day, the node is taken to be gone
+	sendsLog = 10            // the pause between publishes doubles so often
+)
+
+// Job is a job that a worker holds.
+type Job struct {
+	Record      int64
+	Node, Model string
+	Tries       int // this one included
+}
+
+// Outcome is what came of a job: the payload of an answer, or the problem why none comes.
+type Outcome struct {
+	Record  int64
+	Payload []byte
+	Problem string // "" with an answer
+}
+
+// Answered is an outcome to be published.
+type Answered struct {
+	ID      string // of the result, the same at each publish
+	Node    string
+	EventID string
+	Chunk   int
+	At      time.Time // when the work was done
+	Sends   int       // this one included
+	Outcome
+}
+
+// Confirmed is a node's word that it has dealt with a result.
+type Confirmed struct {
+	Node    string
+	Results []ConfirmedResult
+}
+
+// ConfirmedResult names one result; Refused says why the node did not publish it, "" where it did.
+type ConfirmedResult struct{ ID, Refused string }
+
+// addJobs writes a job for each new record of a class with a model. A chunk that is not the first has none: the event's first one has it.
+func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int, err error) {
+	if len(s.opts.Models) == 0 {
+		return 0, nil
+	}
+	var jobs []*row
+	for _, r := range rows {
+		if r.model = s.opts.Models[r.class]; r.fresh && r.model != "" && r.task.Chunk == 0 {
+			jobs = append(jobs, r)
+		}
+	}
+	if len(jobs) == 0 {
+		return 0, nil
+	}
+	if err := s.dialect.insertJobs(ctx, tx, jobs); err != nil {
+		return 0, fmt.Errorf("storing %d jobs: %w", len(jobs), err)
+	}
+	return len(jobs), nil
+}
+
+// take is the statement that leases jobs. What failed before is taken alone, so that a job that ends its worker takes no others with it.
+func (s *Store) take(where, order string) string {
+	now := s.dialect.clock()
+	return `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE ` + where + ` ORDER BY ` + order + ` LIMIT $1` + s.dialect.skipLocked() + `)
+		UPDATE jobs SET state = 1, tries = tries + 1, worker = $2, due = ` + now + ` + $3 FROM taken WHERE record = taken_record
+		RETURNING record, tries, (SELECT name FROM nodes WHERE id = jobs.node)`
+}
+
+// TakeJobs leases up to limit jobs of a model to a worker. It takes jobs that were taken before and are due again first, and one at a time.
+func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) (jobs []*Job, err error) {
+	now := s.dialect.clock()
+	again := s.take(`state = 1 AND model = $4 AND (due <= `+now+` OR due > `+now+` + $5)`, "due, record")
+	fresh := s.take(`state = 0 AND model = $4`, "record")
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		jobs = nil
+		if jobs, err = takeWith(ctx, tx, again, model, 1, worker, int64(lease), model, int64(maxAgain)); err != nil || len(jobs) > 0 {
+			return err
+		}
+		jobs, err = takeWith(ctx, tx, fresh, model, limit, worker, int64(lease), model)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("taking jobs of model %s: %w", model, err)
+	}
+	return jobs, nil
+}
+
+func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any) (jobs []*Job, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below reports it
+	for rows.Next() {
+		j := &Job{Model: model}
+		var node sql.NullString
+		if err := rows.Scan(&j.Record, &j.Tries, &node); err != nil {
+			return nil, err
+		}
+		j.Node = node.String
+		jobs = append(jobs, j)
+	}
+	return jobs, rows.Err()
+}
+
+// RenewJob prolongs a lease from now on, and reports whether the worker still holds the job.
+func (s *Store) RenewJob(ctx context.Context, worker string, record int64, lease time.Duration) (held bool, err error) {
+	return s.changeJob(ctx, `UPDATE jobs SET due = `+s.dialect.clock()+` + $3 WHERE record = $1 AND worker = $2 AND state = 1`, record, worker, int64(lease))
+}
+
+// PostponeJob ends a lease without an outcome: the job may be taken again after the pause. uncounted takes the try back, for what was no
+// fault of the job.
+func (s *Store) PostponeJob(ctx context.Context, worker string, record int64, pause time.Duration, problem string, uncounted bool) error {
+	back := 0
+	if uncounted {
+		back = 1
+	}
+	_, err := s.changeJob(ctx, `UPDATE jobs SET due = `+s.dialect.clock()+` + $3, problem = $4, tries = tries - $5, worker = '' WHERE record = $1 AND worker = $2 AND state = 1`,
+		record, worker, int64(min(pause, maxAgain)), clean(problem), back)
+	return err
+}
+
+// FinishJob stores what came of a job, and reports whether the worker still held it: else another one's outcome counts.
+func (s *Store) FinishJob(ctx context.Context, worker string, o *Outcome) (held bool, err error) {
+	payload, ok := o.Payload, 1
+	if o.Problem != "" {
+		payload, ok = nil, 0
+	}
+	if payload == nil {
+		payload = []byte{} // NULL would be something else
+	}
+	now := s.dialect.clock()
+	return s.changeJob(ctx, `UPDATE jobs SET state = 2, due = `+now+`, answered = `+now+`, ok = $3, problem = $4, payload = $5, sends = 0 WHERE record = $1 AND worker = $2 AND state = 1`,
+		o.Record, worker, ok, clean(o.Problem), payload)
+}
+
+func (s *Store) changeJob(ctx context.Context, query string, args ...any) (changed bool, err error) {
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		changed = n == 1
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("changing the job of record %v: %w", args[0], err)
+	}
+	return changed, nil
+}
+
+// TakeAnswers takes up to limit outcomes that are due to be published: those that never were, and those that the node has not confirmed
+// for a pause that begins at again and doubles. Each is handed out to one caller.
+func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int) (answers []*Answered, err error) {
+	again = min(again, maxAgain>>sendsLog)
+	now := s.dialect.clock()
+	query := `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= ` + now + ` OR due > ` + now + ` + $1) ORDER BY due, record LIMIT $2` + s.dialect.skipLocked() + `)
+		UPDATE jobs SET state = CASE WHEN sends >= $3 THEN 4 ELSE 2 END, sends = sends + 1,
+			due = ` + now + ` + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record
+		RETURNING record, content, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		answers, err = takeAnswers(ctx, tx, query, int64(maxAgain), limit, maxSends-1, int64(again), sendsLog)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for answers to publish: %w", err)
+	}
+	return answers, nil
+}
+
+func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (answers []*Answered, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below reports it
+	for rows.Next() {
+		a := &Answered{}
+		var content, at int64
+		var ok int
+		if err := rows.Scan(&a.Record, &content, &a.Node, &a.EventID, &a.Chunk, &at, &a.Sends, &ok, &a.Problem, &a.Payload); err != nil {
+			return nil, err
+		}
+		if ok == 1 {
+			a.Problem = ""
+		}
+		a.ID, a.At = resultID(a.Record, content), time.Unix(0, at).UTC()
+		answers = append(answers, a)
+	}
+	return answers, rows.Err()
+}
+
+// resultID names a result by its record's id and content: another database's result has another name, unless it is the same task's.
+func resultID(record, content int64) string { return fmt.Sprintf("%d-%016x", record, uint64(content)) }
+
+// confirm notes that nodes have dealt with results. Names that are not of a result of that node are ignored.
+func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) error {
+	for _, c := range all {
+		for _, r := range c.Results {
+			id, digest, _ := strings.Cut(r.ID, "-")
+			record, err := strconv.ParseInt(id, 10, 64)
+			content, err2 := strconv.ParseUint(digest, 16, 64)
+			if errors.Join(err, err2) != nil {
+				continue // another program's
+			}
+			_, err = tx.ExecContext(ctx, `UPDATE jobs SET state = 3, confirmed = `+s.dialect.clock()+`, refused = $4
+				WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`,
+				record, int64(content), c.Node, clean(r.Refused))
+			if err != nil {
+				return fmt.Errorf("noting that node %s has confirmed result %s: %w", c.Node, r.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// JobRecord finds the record of a job, nil where its row was deleted.
+func (s *Store) JobRecord(ctx context.Context, record int64) (*Found, error) {
+	all, err := s.found(ctx, `r.id = $1`, record)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0], nil
+}

@@ -1,0 +1,258 @@
+package store
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/pgtest"
+)
+
+// withModel lets the class default be computed on by the model bearing.
+func withModel(s *Store) *Store {
+	s.opts.Models = map[string]string{"default": "bearing"}
+	return s
+}
+
+func taken(t *testing.T, s *Store, worker string, lease time.Duration, limit int) (records []int64) {
+	t.Helper()
+	jobs, err := s.TakeJobs(t.Context(), worker, "bearing", lease, limit)
+	require.NoError(t, err)
+	for _, j := range jobs {
+		require.Equal(t, "n1", j.Node)
+		records = append(records, j.Record)
+	}
+	slices.Sort(records)
+	return records
+}
+
+func finish(t *testing.T, s *Store, worker string, record int64, payload, problem string) bool {
+	t.Helper()
+	held, err := s.FinishJob(t.Context(), worker, &Outcome{Record: record, Payload: []byte(payload), Problem: problem})
+	require.NoError(t, err)
+	return held
+}
+
+func answers(t *testing.T, s *Store) []*Answered {
+	t.Helper()
+	all, err := s.TakeAnswers(t.Context(), time.Second, 100)
+	require.NoError(t, err)
+	return all
+}
+
+func jobCounts(t *testing.T, s *Store) JobCounts {
+	t.Helper()
+	nodes, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Len(t, nodes, 1)
+	return *nodes[0].Jobs
+}
+
+func testJobs(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1))
+	nodes, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, nodes[0].Jobs, "without models there are no jobs")
+	withModel(s)
+	require.Equal(t, 2, commit(t, s, batch("n1", 1, 1, 2, 3)).Jobs, "a record that was there before has none")
+	require.Zero(t, commit(t, s, batch("n1", 1, 2, 3)).Jobs, "nor one that comes again")
+	other := batch("n1", 1, 4, 5)
+	other.Records[0].Task.Class.Name = "camera"
+	other.Records[1].Task.Chunk, other.Records[1].Task.Of = 1, 2
+	require.Zero(t, commit(t, s, other).Jobs, "nor a class without a model, nor a later chunk")
+	require.Equal(t, JobCounts{Waiting: 2}, jobCounts(t, s))
+	records := taken(t, s, "w1", time.Minute, 10)
+	require.Len(t, records, 2)
+	found, err := s.JobRecord(t.Context(), records[0])
+	require.NoError(t, err)
+	require.Equal(t, "n1-2", found.Task.EventID)
+	require.Empty(t, taken(t, s, "w2", time.Minute, 10), "each job is handed out once")
+}
+
+func testLeases(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", 50*time.Millisecond, 10)[0]
+	held, err := s.RenewJob(t.Context(), "w1", record, 50*time.Millisecond)
+	require.NoError(t, err)
+	require.True(t, held)
+	time.Sleep(60 * time.Millisecond)
+	require.Equal(t, []int64{record}, taken(t, s, "w2", time.Minute, 10))
+	require.False(t, finish(t, s, "w1", record, "late", ""), "the lease ended")
+	held, err = s.RenewJob(t.Context(), "w1", record, time.Minute)
+	require.NoError(t, err)
+	require.False(t, held)
+	require.True(t, finish(t, s, "w2", record, "{}", ""))
+	require.False(t, finish(t, s, "w2", record, "again", ""), "there is one answer")
+	require.Equal(t, "{}", string(answers(t, s)[0].Payload))
+}
+
+func testRetriesAreTakenAlone(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1, 2, 3, 4))
+	first := taken(t, s, "w1", time.Millisecond, 2)
+	require.Len(t, first, 2)
+	time.Sleep(5 * time.Millisecond)
+	require.Len(t, taken(t, s, "w2", time.Minute, 2), 1, "one that may have ended its worker")
+	require.Len(t, taken(t, s, "w2", time.Minute, 2), 1, "the other one")
+	require.Len(t, taken(t, s, "w2", time.Minute, 2), 2, "those that no worker had")
+}
+
+func testAnswers(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	require.Empty(t, answers(t, s))
+	require.True(t, finish(t, s, "w1", record, `{"label":"worn"}`, ""))
+	a := answers(t, s)
+	require.Len(t, a, 1)
+	require.Equal(t, []any{"n1", "n1-1", 0, `{"label":"worn"}`, "", 1}, []any{a[0].Node, a[0].EventID, a[0].Chunk, string(a[0].Payload), a[0].Problem, a[0].Sends})
+	require.WithinDuration(t, time.Now(), a[0].At, time.Minute)
+	require.Empty(t, answers(t, s), "not before the pause is over")
+	require.Equal(t, JobCounts{Answered: 1}, jobCounts(t, s))
+	_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = due - 2000000000`)
+	require.NoError(t, err)
+	again := answers(t, s)
+	require.Len(t, again, 1)
+	require.Equal(t, a[0].ID, again[0].ID)
+	for _, c := range []*Confirmed{
+		{Node: "n2", Results: []ConfirmedResult{{ID: a[0].ID}}},
+		{Node: "n1", Results: []ConfirmedResult{{ID: "x"}, {ID: ""}, {ID: fmt.Sprint(record)}, {ID: fmt.Sprintf("%d-0000000000000000", record)}}},
+	} {
+		_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{c}})
+		require.NoError(t, err)
+		require.Equal(t, JobCounts{Answered: 1}, jobCounts(t, s), "another's word, or one about another result")
+	}
+	for range 2 {
+		_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: a[0].ID}}}}})
+		require.NoError(t, err)
+		require.Equal(t, JobCounts{Confirmed: 1}, jobCounts(t, s))
+	}
+}
+
+// A node that never answers is published to less and less often, and then not any more.
+func testGivenUp(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	require.True(t, finish(t, s, "w1", record, "{}", ""))
+	id := ""
+	for n := 1; n <= maxSends; n++ {
+		a := answers(t, s)
+		require.Len(t, a, 1, n)
+		id = a[0].ID
+		_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = 0`)
+		require.NoError(t, err)
+	}
+	require.Empty(t, answers(t, s))
+	require.Equal(t, JobCounts{GivenUp: 1}, jobCounts(t, s))
+	_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: id}}}}})
+	require.NoError(t, err)
+	require.Equal(t, JobCounts{Confirmed: 1}, jobCounts(t, s), "a late word counts")
+}
+
+func testFailedJobs(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1, 2))
+	records := taken(t, s, "w1", time.Minute, 10)
+	require.NoError(t, s.PostponeJob(t.Context(), "w1", records[0], 0, "no memory\x00", true))
+	require.Equal(t, records[:1], taken(t, s, "w1", time.Minute, 10))
+	require.True(t, finish(t, s, "w1", records[0], "", "no reading of resource \xff"))
+	require.True(t, finish(t, s, "w1", records[1], "{}", ""))
+	for _, a := range answers(t, s) {
+		require.Equal(t, a.Record == records[0], a.Problem != "")
+		if a.Record == records[1] {
+			_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: a.ID, Refused: "too old"}}}}})
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, JobCounts{Failed: 1, Refused: 1}, jobCounts(t, s))
+	failed, err := s.FailedJobs(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Len(t, failed, 2)
+	require.Equal(t, []any{"n1", "n1-1", "bearing", "default", 1, "no reading of resource \uFFFD"},
+		[]any{failed[0].Node, failed[0].Event, failed[0].Model, failed[0].Class, failed[0].Tries, failed[0].Problem})
+	require.Equal(t, "too old", failed[1].Problem)
+	again, err := s.RetryJob(t.Context(), records[0])
+	require.NoError(t, err)
+	require.True(t, again)
+	require.Equal(t, records[:1], taken(t, s, "w1", time.Minute, 10))
+}
+
+func testClockSetBack(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", time.Minute, 10)
+	require.Len(t, record, 1)
+	_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = due + 86400000000000`) // as if the clock were a day behind since
+	require.NoError(t, err)
+	require.Equal(t, record, taken(t, s, "w2", time.Minute, 10))
+}
+
+// Many workers of several processes share the jobs: each is handed out once.
+func TestManyWorkersShareTheJobs(t *testing.T) {
+	const records, workers = 400, 8
+	test := func(t *testing.T, dsn string, processes int) {
+		stores := make([]*Store, processes)
+		for i := range stores {
+			stores[i] = open(t, dsn, Options{})
+		}
+		withModel(stores[0])
+		for seq := uint64(1); seq <= records; seq += 100 {
+			b := batch("n1", 1)
+			for n := range uint64(100) {
+				b.Records = append(b.Records, Record{Sequence: seq + n, Task: whole(fmt.Sprintf("n1-%d", seq+n))})
+			}
+			commit(t, stores[0], b)
+		}
+		var mu sync.Mutex
+		had := map[int64]int{}
+		var running sync.WaitGroup
+		for n := range workers {
+			running.Go(func() {
+				s := stores[n%processes]
+				for {
+					jobs, err := s.TakeJobs(t.Context(), fmt.Sprint("w", n), "bearing", time.Minute, 7)
+					if err != nil || len(jobs) == 0 {
+						if err != nil {
+							t.Error(err)
+						}
+						return
+					}
+					mu.Lock()
+					for _, j := range jobs {
+						had[j.Record]++
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		running.Wait()
+		require.Len(t, had, records)
+		for record, times := range had {
+			require.Equal(t, 1, times, "record %d", record)
+		}
+	}
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), 2) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t), 3) })
+}
+
+// A database of the second version gets its jobs; what it holds stays.
+func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
+	test := func(t *testing.T, dsn string) {
+		s := open(t, dsn, Options{})
+		commit(t, s, batch("n1", 1, 1, 2))
+		for _, statement := range []string{`DROP VIEW results`, `DROP TABLE jobs`, `UPDATE offload_schema SET version = 2`} {
+			_, err := s.write.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Close())
+		_, err := Open(t.Context(), dsn, Options{MustExist: true})
+		require.ErrorContains(t, err, "version 2")
+		s = withModel(open(t, dsn, Options{}))
+		require.Equal(t, 1, commit(t, s, batch("n1", 1, 2, 3)).Jobs)
+		require.Equal(t, 3, count(t, s, "records"))
+		require.Equal(t, 1, count(t, s, "jobs"))
+	}
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
+}

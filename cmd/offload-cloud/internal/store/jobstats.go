@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// JobCounts are the jobs of one node or of all.
+type JobCounts struct {
+	Waiting   int64 `json:"waiting"`   // for a worker, or with one
+	Answered  int64 `json:"answered"`  // have an answer, which the node has not confirmed
+	Confirmed int64 `json:"confirmed"` // have an answer, which the node has on its bus
+	Failed    int64 `json:"failed"`    // were set aside: there is a reason instead of an answer
+	Refused   int64 `json:"refused"`   // have an answer that the node did not publish
+	GivenUp   int64 `json:"givenUp"`   // were published so often without a word that the node is taken to be gone
+}
+
+// All is how many jobs there are.
+func (c *JobCounts) All() int64 {
+	return c.Waiting + c.Answered + c.Confirmed + c.Failed + c.Refused + c.GivenUp
+}
+
+// countJobs counts the jobs of all nodes, by the nodes' numbers. It reads them all.
+func countJobs(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
+	rows, err := tx.QueryContext(ctx, `SELECT node, state, ok, CASE WHEN refused = '' THEN 0 ELSE 1 END, COUNT(*) FROM jobs GROUP BY 1, 2, 3, 4`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err below reports it
+	for rows.Next() {
+		var node, n int64
+		var state, ok, refused int
+		if err := rows.Scan(&node, &state, &ok, &refused, &n); err != nil {
+			return err
+		}
+		if nodes[node] == nil {
+			continue
+		}
+		if nodes[node].Jobs == nil {
+			nodes[node].Jobs = &JobCounts{}
+		}
+		*nodes[node].Jobs.of(state, ok == 1, refused == 1) += n
+	}
+	return rows.Err()
+}
+
+func (c *JobCounts) of(state int, ok, refused bool) *int64 {
+	switch {
+	case state == jobFresh || state == jobTaken:
+		return &c.Waiting
+	case !ok:
+		return &c.Failed
+	case refused:
+		return &c.Refused
+	case state == jobGivenUp:
+		return &c.GivenUp
+	case state == jobConfirmed:
+		return &c.Confirmed
+	}
+	return &c.Answered
+}
+
+// FailedJob is a job that was set aside, or whose answer the node refused.
+type FailedJob struct {
+	Record   int64     `json:"record"`
+	Node     string    `json:"node"`
+	Event    string    `json:"event"`
+	Chunk    int       `json:"chunk"`
+	Class    string    `json:"class"`
+	Model    string    `json:"model"`
+	Tries    int       `json:"tries"`
+	Problem  string    `json:"problem"`
+	Answered time.Time `json:"answered"`
+}
+
+// FailedJobs lists up to limit of them with records above after, in the order of the records' arrival.
+func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*FailedJob, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused = '' THEN j.problem ELSE j.refused END, j.answered
+		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '') ORDER BY j.record LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing failed jobs: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err below reports it
+	var all []*FailedJob
+	for rows.Next() {
+		j := &FailedJob{}
+		var at int64
+		if err := rows.Scan(&j.Record, &j.Node, &j.Event, &j.Chunk, &j.Class, &j.Model, &j.Tries, &j.Problem, &at); err != nil {
+			return nil, fmt.Errorf("listing failed jobs: %w", err)
+		}
+		j.Answered = time.Unix(0, at).UTC()
+		all = append(all, j)
+	}
+	return all, rows.Err()
+}
+
+// RetryJob lets a job that was set aside be computed anew, and reports whether it was set aside.
+func (s *Store) RetryJob(ctx context.Context, record int64) (bool, error) {
+	return s.changeJob(ctx, `UPDATE jobs SET state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', due = `+s.dialect.clock()+`
+		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '')`, record)
+}
