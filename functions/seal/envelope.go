@@ -20,6 +20,7 @@ const (
 	typeReceipt = "offload.receipt.v1"
 	typeGone    = "offload.gone.v1"
 	typeResult  = "offload.result.v1"
+	typeConfirm = "offload.confirm.v1"
 
 	typeAnnouncement = "offload.consumer.v1"
 

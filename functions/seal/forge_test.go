@@ -44,6 +44,11 @@ func TestAnyFlippedByteOfAStatementIsRefused(t *testing.T) {
 	result, err := s.SealResult(nil, goldenResult())
 	require.NoError(t, err)
 	refuseFlips(t, result, func(m []byte) error { _, err := o.OpenResult(m); return err })
+	confirmation, err := s.SealConfirmation(nil, goldenConfirmation())
+	require.NoError(t, err)
+	refuseFlips(t, confirmation, func(m []byte) error { _, err := o.OpenConfirmation(m); return err })
+	_, err = o.OpenGone(confirmation)
+	require.Error(t, err, "it is no other statement")
 }
 
 // refuseFlips tries every single bit and some other changes at each place.

@@ -109,6 +109,22 @@ func FuzzResult(f *testing.F) {
 	})
 }
 
+func FuzzConfirmation(f *testing.F) {
+	addGolden(f, "confirm-*")
+	o, s := statementCodecs(f)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		c, err := o.OpenConfirmation(msg)
+		if err != nil {
+			return
+		}
+		again, err := s.SealConfirmation(nil, c)
+		require.NoError(t, err)
+		back, err := o.OpenConfirmation(again)
+		require.NoError(t, err)
+		require.Equal(t, len(c.Results), len(back.Results))
+	})
+}
+
 func statementCodecs(f *testing.F) (*Opener, *Sealer) {
 	o := NewOpener(testKeys, Limits{MaxMessageKiB: 256, MaxRecords: 100, AllowPlain: true})
 	s, err := NewSealer(variant{FormJSON, CipherNone, "", CompressionNone, false}.config(), testKeys)

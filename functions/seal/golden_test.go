@@ -149,6 +149,13 @@ func goldenGone() *Gone {
 	}
 }
 
+func goldenConfirmation() *Confirmation {
+	return &Confirmation{
+		ID: "c-1", Node: "gateway 7/ä", Created: time.Date(2026, 1, 2, 3, 4, 10, 0, time.UTC),
+		Results: []ConfirmedResult{{ID: "17-00c0ffee00c0ffee"}, {ID: "18-0", Refused: "no such device"}},
+	}
+}
+
 func goldenResult() *Result {
 	return &Result{
 		ID: "o-1", Node: "gateway 7/ä", Created: time.Date(2026, 1, 2, 3, 4, 8, 0, time.UTC), EventID: "cut-event", Chunk: 1,
@@ -166,6 +173,7 @@ func TestGoldenStatements(t *testing.T) {
 			"announcement": func() ([]byte, error) { return s.SealAnnouncement(nil, goldenAnnouncement()) },
 			"gone":         func() ([]byte, error) { return s.SealGone(nil, goldenGone()) },
 			"result":       func() ([]byte, error) { return s.SealResult(nil, goldenResult()) },
+			"confirm":      func() ([]byte, error) { return s.SealConfirmation(nil, goldenConfirmation()) },
 		} {
 			t.Run(name+"-"+v.cipher, func(t *testing.T) {
 				s.keys.nonces = &countingNonces{}
@@ -190,6 +198,10 @@ func TestGoldenStatements(t *testing.T) {
 					g, err := o.OpenGone(want)
 					require.NoError(t, err)
 					require.Equal(t, goldenGone(), g)
+				case "confirm":
+					c, err := o.OpenConfirmation(want)
+					require.NoError(t, err)
+					require.Equal(t, goldenConfirmation(), c)
 				case "result":
 					r, err := o.OpenResult(want)
 					require.NoError(t, err)

@@ -204,7 +204,7 @@ func (l ConsumerLimits) check() error {
 	return nil
 }
 
-// readRanges reads a list of ranges and counts while it reads. left is how many more the statement may have.
+// readRanges reads a list, of ranges or confirmed results, and counts while it reads. left is how many more the statement may have.
 func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil

@@ -12,6 +12,9 @@ func BatchTopic(node, class string) string { return TopicRoot + node + "/batch/"
 // GoneTopic is where a node says which records will never come.
 func GoneTopic(node string) string { return TopicRoot + node + "/gone" }
 
+// ConfirmTopic is where a node says which results it has dealt with.
+func ConfirmTopic(node string) string { return TopicRoot + node + "/confirm" }
+
 // ReceiptTopic is where a node receives receipts.
 func ReceiptTopic(node string) string { return TopicRoot + node + "/receipt" }
 
