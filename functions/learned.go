@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"app-offload/functions/check"
-	"app-offload/functions/policy"
 	"app-offload/functions/say"
 	"app-offload/functions/status"
+	"app-offload/functions/trial"
 )
 
 // learnedFile keeps what was learned; what cannot be read is set aside under badLearnedFile, the latest one only.
@@ -40,7 +40,7 @@ type learnedState struct {
 	Saved     time.Time                  `json:"saved"`
 	Policies  map[string]json.RawMessage `json:"policies"` // by name, as each saved it
 	Estimates json.RawMessage            `json:"estimates"`
-	Canary    *policy.CanaryCount        `json:"canary,omitempty"`
+	Canary    *trial.CanaryCount         `json:"canary,omitempty"`
 }
 
 // learned writes what was learned down, now and then and at the stop. It is safe for concurrent use.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"app-offload/functions/config"
+	"app-offload/functions/decide"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
@@ -14,7 +15,7 @@ import (
 type rules struct {
 	classes *task.Classes
 	byName  map[string]*task.Class
-	decider *policy.Decider
+	decider *decide.Decider
 	model   *score.Model
 	late    bool   // some tasks may wait undecided
 	version string // of the configuration that they were made of
@@ -27,7 +28,7 @@ func newRules(w config.Writable, model *score.Model, largest int, before *rules)
 		return nil, fmt.Errorf("building the classes: %w", err)
 	}
 	classes.Limit(largest)
-	decider, err := policy.NewDecider(w.Policy)
+	decider, err := decide.NewDecider(w.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("building the policies: %w", err)
 	}

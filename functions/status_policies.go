@@ -3,8 +3,8 @@ package functions
 import (
 	"math"
 
-	"app-offload/functions/policy"
 	"app-offload/functions/status"
+	"app-offload/functions/trial"
 )
 
 // policies gathers how the decisions fare.
@@ -49,6 +49,6 @@ func (s *Service) canary(r *rules) *status.CanaryStatus {
 	}
 }
 
-func arm(a policy.ArmCount) status.ArmStatus {
+func arm(a trial.ArmCount) status.ArmStatus {
 	return status.ArmStatus{Outcomes: a.Outcomes, MissShare: a.MissShare(), Cost: a.MeanCost()}
 }

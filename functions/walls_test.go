@@ -29,6 +29,8 @@ var walls = map[string][]string{
 	"score":    {"check", "clock", "task", "host"},
 	"decision": {"task", "host", "score"},
 	"policy":   {"check", "clock", "decision", "task", "host", "score"},
+	"trial":    {"decision", "host", "policy", "score", "task"},
+	"decide":   {"decision", "host", "policy", "score", "task", "trial"},
 	"local":    {"answer", "check", "clock", "task", "local/novelty"}, "local/novelty": {},
 	"intake": {"check", "clock", "intake/parse", "mqtt", "say", "task"}, "intake/parse": {"check", "clock", "task"},
 	"seal":   {"check", "clock", "task"},

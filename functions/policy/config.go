@@ -204,11 +204,11 @@ func (c Config) Validate() error {
 
 // validateCompany checks the acting policy, the shadows and the canary: each must exist and be ready to decide.
 func (c Config) validateCompany(p *check.Problems) {
-	named := append(words(c.Shadow), c.Default)
-	for _, name := range words(c.Shadow) {
+	named := append(c.Shadows(), c.Default)
+	for _, name := range c.Shadows() {
 		p.OneOf("Shadow", name, names()...)
 	}
-	if n := len(words(c.Shadow)); n > MaxShadows {
+	if n := len(c.Shadows()); n > MaxShadows {
 		p.Addf("Shadow", c.Shadow, "names %d policies; at most %d may decide along", n, MaxShadows)
 	}
 	if c.Canary != "" {
@@ -292,4 +292,18 @@ func Known(name string) error {
 		}
 	}
 	return fmt.Errorf("policy %q does not exist; use one of %s", name, strings.Join(names(), ", "))
+}
+
+// MaxShadows bounds what deciding along may cost.
+const MaxShadows = 8
+
+// Shadows are the names of the policies that decide along.
+func (c Config) Shadows() []string {
+	var all []string
+	for word := range strings.SplitSeq(c.Shadow, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			all = append(all, word)
+		}
+	}
+	return all
 }

@@ -24,6 +24,13 @@ type Learner interface {
 // It is called before the heir decides.
 type heir interface{ inherit(from Policy) }
 
+// Inherit lets p go on with what from has learned, where the two are of a kind that learns.
+func Inherit(p, from Policy) {
+	if h, ok := p.(heir); ok && from != nil {
+		h.inherit(from)
+	}
+}
+
 // dims is how many parts a prediction is corrected in.
 const dims = 4
 

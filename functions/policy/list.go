@@ -54,3 +54,12 @@ func New(name string, c Config) (Policy, error) {
 	}
 	return made, nil
 }
+
+// All makes every policy there is, in the order of List. The configuration is valid.
+func All(c Config) []Policy {
+	var all []Policy
+	for _, one := range list() {
+		all = append(all, one.build(c))
+	}
+	return all
+}

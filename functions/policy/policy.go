@@ -1,7 +1,8 @@
 // Package policy decides where a task is processed. One file a policy, one explicit list of them.
 //
-// A policy is a pure function of task, estimate and node state, apart from what a learned one remembers. The Decider picks
-// the policy of the task's class and puts the Guards above it. Everything on the way of a decision is safe for concurrent use, does no I/O and allocates nothing.
+// A policy is a pure function of task, estimate and node state, apart from what a learned one remembers. Guards stand above
+// every policy, a Judge weighs outcomes and predictions by the costs of the configuration. Which policy is in charge of a task is decided
+// one room up. Everything on the path of a decision is safe for concurrent use, does no I/O and allocates nothing.
 package policy
 
 import (

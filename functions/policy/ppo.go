@@ -69,8 +69,8 @@ func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.De
 	return p.decide(t, e, s, p.pace.note(arrival(t, s)))
 }
 
-// decideAgain decides a task whose arrival is counted already.
-func (p *ppo) decideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
+// DecideAgain decides a task whose arrival is counted already.
+func (p *ppo) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	return p.decide(t, e, s, p.pace.now())
 }
 
@@ -91,12 +91,15 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	return predicted(e, p.fallback.money).settle(d)
 }
 
-// arrived counts a task that somebody else decides: the queues that it fills are those of all.
-func (p *ppo) arrived(t *task.Task, s *host.State) {
+// Arrived counts a task that somebody else decides: the queues that it fills are those of all.
+func (p *ppo) Arrived(t *task.Task, s *host.State) {
 	if p.used.Load() {
 		p.pace.note(arrival(t, s))
 	}
 }
+
+// Arrivals are those that the policy has counted.
+func (p *ppo) Arrivals() Arrivals { return p.pace.now() }
 
 // inherit goes on with the arrivals that the ppo before it has counted.
 func (p *ppo) inherit(from Policy) {
@@ -125,13 +128,13 @@ func (p *ppo) String() string {
 	return fmt.Sprintf("ppo: network %s of %s; outside of its training, %s", sizes, p.file, p.fallback)
 }
 
-// pacer is a policy that counts the arrival of every task, also of those that it does not decide.
-type pacer interface {
-	arrived(t *task.Task, s *host.State)
-	decideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision // counts no new arrival
+// Pacer is a policy that counts the arrival of every task, also of those that it does not decide.
+type Pacer interface {
+	Arrived(t *task.Task, s *host.State)
+	DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision // counts no new arrival
 }
 
 var (
-	_ pacer = (*ppo)(nil)
+	_ Pacer = (*ppo)(nil)
 	_ heir  = (*ppo)(nil)
 )

@@ -169,28 +169,6 @@ func TestDefaultNeedsItsWeights(t *testing.T) {
 	require.NoError(t, config(weights(writtenTo(t, drawnNetwork(3, 9, 4, 2))), asDefault).Validate())
 }
 
-// A task that is decided a second time has not arrived a second time, whichever policy decides it.
-func TestWhatIsDecidedAgainHasArrivedOnce(t *testing.T) {
-	c := config()
-	d, err := NewDecider(c)
-	require.NoError(t, err)
-	tk, e, s := situation()
-	tk.Class = &task.Class{Name: "c", Policy: "ppo"}
-	first, by := d.Decide(tk, e, s)
-	require.Equal(t, "ppo", by)
-	before := d.For("ppo").(*ppo).pace.now()
-	for _, name := range []string{"ppo", "cost"} {
-		tk.Class.Policy = name
-		again, by := d.DecideAgain(tk, e, s)
-		require.Equal(t, name, by)
-		require.Equal(t, first.Target, again.Target)
-	}
-	require.Equal(t, before, d.For("ppo").(*ppo).pace.now())
-	tk.Class.NeverLeave = true
-	again, _ := d.DecideAgain(tk, e, s)
-	require.Equal(t, decision.GuardNeverLeave, again.Reason)
-}
-
 func TestPPOAllocatesNothing(t *testing.T) {
 	p := build(t, "ppo", weights(writtenTo(t, drawnNetwork(4, 100, 48, 48, 2))))
 	tk, e, s := situation()

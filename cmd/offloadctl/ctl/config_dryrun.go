@@ -10,10 +10,10 @@ import (
 	"io"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake/parse"
-	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -102,7 +102,7 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 type rules struct {
 	limits  parse.Limits
 	classes *task.Classes
-	decider *policy.Decider
+	decider *decide.Decider
 	model   *score.Model
 	state   host.State
 }
@@ -115,7 +115,7 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 	if r.classes, errs[0] = task.NewClasses(w.Classes); errs[0] == nil {
 		r.classes.Limit(e.cfg.LargestRecord())
 	}
-	r.decider, errs[1] = policy.NewDecider(w.Policy)
+	r.decider, errs[1] = decide.NewDecider(w.Policy)
 	r.model, errs[2] = score.New(w.Score)
 	return r, errors.Join(errs[:]...)
 }

@@ -1,4 +1,4 @@
-package policy
+package trial
 
 import (
 	"fmt"
@@ -6,14 +6,15 @@ import (
 	"sync/atomic"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/policy"
 )
 
-// canary is a policy that acts for a share of the devices, in the place of the default one; classes that name a policy of
+// Canary is a policy that acts for a share of the devices, in the place of the default one; classes that name a policy of
 // their own keep it. Which devices is settled by a hash of their name: the same ones after a restart, and those of a smaller
 // share are among those of a larger one. Its propensity is that of the policy that acts: given the device nothing else is
 // drawn.
-type canary struct {
-	policy Policy
+type Canary struct {
+	policy policy.Policy
 	share  float64
 	*trial
 }
@@ -45,7 +46,7 @@ type ArmCount struct {
 type trial struct {
 	rolled atomic.Bool
 	worst  float64 // cost that counts as 1
-	judge  *Judge
+	judge  *policy.Judge
 
 	mu      sync.Mutex
 	count   CanaryCount
@@ -57,7 +58,7 @@ type trial struct {
 // pair gathers outcomes of a class until both arms have some; by Arm.
 type pair struct{ n, misses, cost [3]float64 }
 
-func newCanary(c Config, judge *Judge, made map[string]Policy) *canary {
+func NewCanary(c policy.Config, judge *policy.Judge, made map[string]policy.Policy) *Canary {
 	if c.Canary == "" {
 		return nil
 	}
@@ -65,11 +66,14 @@ func newCanary(c Config, judge *Judge, made map[string]Policy) *canary {
 	t := &trial{worst: judge.Worst(), judge: judge, waiting: map[string]*pair{}, count: CanaryCount{Policy: p.Name(), Share: c.CanaryShare, Version: c.Version()}}
 	alpha := (1 - c.CanaryConfidence) / 2 // half for each of the two questions
 	t.miss, t.cost = newWager(c.CanaryMarginMiss, alpha), newWager(c.CanaryMarginCost/t.worst, alpha)
-	return &canary{policy: p, share: c.CanaryShare, trial: t}
+	return &Canary{policy: p, share: c.CanaryShare, trial: t}
 }
 
-// arm is the side of a device. After a roll-back there are no sides any more.
-func (c *canary) arm(device string) decision.Arm {
+// Name is that of the policy on trial.
+func (c *Canary) Name() string { return c.policy.Name() }
+
+// Arm is the side of a device. After a roll-back there are no sides any more.
+func (c *Canary) Arm(device string) decision.Arm {
 	switch {
 	case c == nil || c.rolled.Load():
 		return decision.NoArm
@@ -88,8 +92,8 @@ func place(device string) float64 {
 	return decision.Uniform(h, 1)
 }
 
-// observe takes an outcome in and reports why the canary has to go, once.
-func (t *trial) observe(e *decision.Entry) (verdict string) {
+// Observe takes an outcome in and reports why the canary has to go, once.
+func (t *trial) Observe(e *decision.Entry) (verdict string) {
 	if e.Arm == decision.NoArm || e.Overdue || e.Decision.Reason.IsOverPolicies() || e.Decision.Reason == decision.NoOperator || t.rolled.Load() || e.Version != t.count.Version {
 		return ""
 	}
@@ -163,22 +167,22 @@ func (a ArmCount) MissShare() float64 { return a.missShare() }
 // MeanCost is the mean cost of the outcomes.
 func (a ArmCount) MeanCost() float64 { return a.Cost / float64(max(a.Outcomes, 1)) }
 
-func (t *trial) load() CanaryCount {
+func (t *trial) Load() CanaryCount {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.count
 }
 
-// follow continues the previous trial: a roll-back stays, also over a restart, until something under Policy changes.
-func (c *canary) follow(old *canary) {
-	if c != nil && old != nil && c.count.Version == old.load().Version {
+// Follow continues the previous trial: a roll-back stays, also over a restart, until something under Policy changes.
+func (c *Canary) Follow(old *Canary) {
+	if c != nil && old != nil && c.count.Version == old.Load().Version {
 		c.trial = old.trial
 	}
 }
 
-// restore takes over a roll-back that was saved. A comparison that was under way begins anew.
-func (c *canary) restore(saved CanaryCount) {
-	if c == nil || !saved.RolledBack || saved.Version != c.load().Version {
+// Restore takes over a roll-back that was saved. A comparison that was under way begins anew.
+func (c *Canary) Restore(saved CanaryCount) {
+	if c == nil || !saved.RolledBack || saved.Version != c.Load().Version {
 		return
 	}
 	c.mu.Lock()

@@ -1,7 +1,8 @@
-package policy
+package decide
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -10,18 +11,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
+	"app-offload/functions/trial"
 )
 
-func onTrial(edits ...func(*Config)) Config {
-	return config(append([]func(*Config){func(c *Config) { c.Default, c.Canary = "cost", "edge" }}, edits...)...)
+func onTrial(edits ...func(*policy.Config)) policy.Config {
+	return configured(append([]func(*policy.Config){func(c *policy.Config) { c.Default, c.Canary = "cost", "edge" }}, edits...)...)
 }
 
-func decider(t testing.TB, c Config) *Decider {
+func decider(t testing.TB, c policy.Config) *Decider {
 	t.Helper()
 	d, err := NewDecider(c)
 	require.NoError(t, err)
@@ -37,10 +39,17 @@ type world struct {
 	worse   float64 // share of misses that the canary adds
 }
 
+// nature is a number in [0,1) of the device's own.
+func nature(device string) float64 {
+	h := fnv.New64a()
+	h.Write([]byte(device + "'s nature"))
+	return decision.Uniform(h.Sum64(), 1)
+}
+
 func (w *world) outcome(d *Decider, i int) decision.Entry {
 	device := fmt.Sprint("device-", w.rng.IntN(w.devices))
-	arm := d.canary.arm(device)
-	chance := 0.1 + 0.3*float64(i%1000)/1000 + w.uneven*(place(device+"'s nature")-half)
+	arm := d.canary.Arm(device)
+	chance := 0.1 + 0.3*float64(i%1000)/1000 + w.uneven*(nature(device)-0.5)
 	if i/50%5 == 0 {
 		chance += 0.4 // a burst, in which all are late
 	}
@@ -56,12 +65,13 @@ func (w *world) outcome(d *Decider, i int) decision.Entry {
 }
 
 // rollBacks is the share of runs in which the canary was rolled back, and the mean number of outcomes until then.
-func rollBacks(t *testing.T, c Config, runs, outcomes int, draw world) (share, after float64) {
+func rollBacks(t *testing.T, c policy.Config, runs, outcomes int, draw world) (share, after float64) {
 	t.Helper()
 	rolled, sum := 0, 0
 	for run := range runs {
-		judge := NewJudge(c)
-		d := &Decider{version: c.Version(), canary: newCanary(c, judge, map[string]Policy{"edge": newEdge(c)})}
+		edge, err := policy.New("edge", c)
+		require.NoError(t, err)
+		d := &Decider{version: c.Version(), canary: trial.NewCanary(c, policy.NewJudge(c), map[string]policy.Policy{"edge": edge})}
 		draw.rng, draw.version = rand.New(rand.NewPCG(7, uint64(run))), d.version
 		for i := range outcomes {
 			e := draw.outcome(d, i)
@@ -79,7 +89,7 @@ func rollBacks(t *testing.T, c Config, runs, outcomes int, draw world) (share, a
 // A canary that is as good as the incumbent is rolled back in no more runs than the confidence allows, although the test is
 // made after each outcome, with no margin at all, and in a world that drifts.
 func TestCanaryAsGoodAsTheIncumbentStays(t *testing.T) {
-	c := onTrial(func(c *Config) {
+	c := onTrial(func(c *policy.Config) {
 		c.CanaryShare, c.CanaryConfidence, c.CanaryMarginMiss, c.CanaryMarginCost = 0.3, 0.9, 0, 0
 	})
 	runs := 100
@@ -93,7 +103,7 @@ func TestCanaryAsGoodAsTheIncumbentStays(t *testing.T) {
 }
 
 func TestBadCanaryIsRolledBack(t *testing.T) {
-	share, after := rollBacks(t, onTrial(func(c *Config) { c.CanaryShare = 0.1 }), 20, 20_000, world{devices: 1 << 20, worse: 0.15})
+	share, after := rollBacks(t, onTrial(func(c *policy.Config) { c.CanaryShare = 0.1 }), 20, 20_000, world{devices: 1 << 20, worse: 0.15})
 	require.GreaterOrEqual(t, share, 0.95)
 	require.Less(t, after, 8000.0)
 }
@@ -118,32 +128,10 @@ func TestDearCanaryIsRolledBack(t *testing.T) {
 	}
 }
 
-// A canary that was good for long and then turns bad is found out nearly as soon.
-func TestCanaryThatTurnsBadIsRolledBack(t *testing.T) {
-	w := newWager(0.02, 0.005)
-	rng := rand.New(rand.NewPCG(3, 4))
-	draw := func(more float64) float64 { return bit(rng.Float64() < 0.2+more) - bit(rng.Float64() < 0.2) }
-	for range 100_000 {
-		require.False(t, w.bet(draw(0)))
-	}
-	n := 1
-	for ; !w.bet(draw(0.2)); n++ {
-		require.Less(t, n, 5000)
-	}
-	t.Logf("found out after %d pairs", n)
-}
-
-func bit(set bool) float64 {
-	if set {
-		return 1
-	}
-	return 0
-}
-
 func TestCanaryActsForItsShareOfDevices(t *testing.T) {
-	d := decider(t, onTrial(func(c *Config) { c.CanaryShare, c.Default = 0.2, "cloud" }))
-	more := decider(t, onTrial(func(c *Config) { c.CanaryShare, c.Default = 0.4, "cloud" }))
-	s, e := busy(10), &score.Estimate{LocalTime: 1, CloudTime: 1}
+	d := decider(t, onTrial(func(c *policy.Config) { c.CanaryShare, c.Default = 0.2, "cloud" }))
+	more := decider(t, onTrial(func(c *policy.Config) { c.CanaryShare, c.Default = 0.4, "cloud" }))
+	s, e := loaded(10), &score.Estimate{LocalTime: 1, CloudTime: 1}
 	n := 0
 	for i := range 10_000 {
 		tk := &task.Task{Device: fmt.Sprint("press-", i)}
@@ -185,7 +173,7 @@ func TestRollBackStaysUntilDecisionsAreConfiguredAnew(t *testing.T) {
 	require.NotEmpty(t, state.Reason)
 	acts := func(d *Decider) bool {
 		for i := range 1000 {
-			if got, _ := d.Decide(&task.Task{Device: fmt.Sprint(i)}, &score.Estimate{}, busy(1)); got.Arm == decision.Canary {
+			if got, _ := d.Decide(&task.Task{Device: fmt.Sprint(i)}, &score.Estimate{}, loaded(1)); got.Arm == decision.Canary {
 				return true
 			}
 		}
@@ -193,28 +181,15 @@ func TestRollBackStaysUntilDecisionsAreConfiguredAnew(t *testing.T) {
 	}
 	require.False(t, acts(d))
 
-	same := decider(t, config(func(n *Config) { *n = c; n.Decisions, n.Shadow = 9, "edge" }))
+	same := decider(t, configured(func(n *policy.Config) { *n = c; n.Decisions, n.Shadow = 9, "edge" }))
 	same.Follow(d)
 	require.False(t, acts(same), "nothing that decides has changed")
 	restarted := decider(t, c)
 	require.True(t, acts(restarted))
 	restarted.Restore(state)
 	require.False(t, acts(restarted), "a restart changes nothing either")
-	changed := decider(t, config(func(n *Config) { *n = c; n.CanaryShare = 0.2 }))
+	changed := decider(t, configured(func(n *policy.Config) { *n = c; n.CanaryShare = 0.2 }))
 	changed.Follow(d)
 	changed.Restore(state)
 	require.True(t, acts(changed))
-}
-
-// The capital of a wager never grows on what is surely within the margin.
-func TestWagerDoesNotGainFromWhatIsWithinTheMargin(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		margin := rapid.Float64Range(0, 0.5).Draw(t, "margin")
-		w := newWager(margin, 0.01)
-		for range rapid.IntRange(1, 200).Draw(t, "n") {
-			if w.bet(rapid.Float64Range(-1, margin).Draw(t, "x")) {
-				t.Fatalf("rejected with a capital of %v", w.capital)
-			}
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package policy
+package decide
 
 import (
 	"testing"
@@ -8,6 +8,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -34,7 +35,7 @@ func TestGuards(t *testing.T) {
 		{"never leave", "all", secret, 0, up, decision.GuardNeverLeave},
 		{"never leave is said before the link", "all", secret, 0, host.Link{}, decision.GuardNeverLeave},
 	} {
-		cfg := config(func(cfg *Config) { cfg.LinkDown, cfg.Default = c.linkDown, "cloud" })
+		cfg := configured(func(cfg *policy.Config) { cfg.LinkDown, cfg.Default = c.linkDown, "cloud" })
 		d, err := NewDecider(cfg)
 		require.NoError(t, err)
 		got, by := d.Decide(&task.Task{Class: c.class, Deadline: c.deadline}, &score.Estimate{}, &host.State{Link: c.link})
@@ -51,28 +52,38 @@ func TestGuards(t *testing.T) {
 }
 
 func TestNoPolicyGetsPastTheGuards(t *testing.T) {
-	d, err := NewDecider(DefaultConfig())
+	d, err := NewDecider(policy.DefaultConfig())
 	require.NoError(t, err)
-	for _, info := range List() {
+	for _, info := range policy.List() {
 		tk := &task.Task{Class: &task.Class{NeverLeave: true}, Complexity: 100}
-		got, by := d.DecideBy(info.Name, tk, &score.Estimate{LocalTime: 9}, busy(100))
+		got, by := d.DecideBy(info.Name, tk, &score.Estimate{LocalTime: 9}, loaded(100))
 		require.Equal(t, decision.Local, got.Target)
 		require.Equal(t, info.Name, by)
 	}
 }
 
 func TestDeciderPicksThePolicyOfTheClass(t *testing.T) {
-	d, err := NewDecider(config(func(c *Config) { c.Default = "edge" }))
+	d, err := NewDecider(configured(func(c *policy.Config) { c.Default = "edge" }))
 	require.NoError(t, err)
 	for class, want := range map[*task.Class]string{
 		nil: "edge", {}: "edge", {Policy: "cloud"}: "cloud", {Policy: "gone"}: "edge",
 	} {
-		_, by := d.Decide(&task.Task{Class: class}, &score.Estimate{}, busy(0))
+		_, by := d.Decide(&task.Task{Class: class}, &score.Estimate{}, loaded(0))
 		require.Equal(t, want, by)
 	}
-	require.Equal(t, config(func(c *Config) { c.Default = "edge" }).Version(), d.Version())
-	require.Error(t, Known("gone"))
-	require.NoError(t, Known("cloud"))
-	_, err = NewDecider(Config{})
+	require.Equal(t, configured(func(c *policy.Config) { c.Default = "edge" }).Version(), d.Version())
+	require.Error(t, policy.Known("gone"))
+	require.NoError(t, policy.Known("cloud"))
+	_, err = NewDecider(policy.Config{})
 	require.Error(t, err)
 }
+
+func configured(edits ...func(*policy.Config)) policy.Config {
+	c := policy.DefaultConfig()
+	for _, edit := range edits {
+		edit(&c)
+	}
+	return c
+}
+
+func loaded(cpu float64) *host.State { return &host.State{CPU: cpu, Link: host.Link{Up: true}} }

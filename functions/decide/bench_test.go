@@ -1,4 +1,4 @@
-package policy
+package decide
 
 import (
 	"testing"
@@ -8,6 +8,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -31,16 +32,16 @@ func newBench(t testing.TB) *bench {
 	t.Helper()
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
-	d, err := NewDecider(DefaultConfig())
+	d, err := NewDecider(policy.DefaultConfig())
 	require.NoError(t, err)
-	b := &bench{model: m, decider: d, ring: decision.NewRing(DefaultConfig().Decisions, time.Now())}
+	b := &bench{model: m, decider: d, ring: decision.NewRing(policy.DefaultConfig().Decisions, time.Now())}
 	b.task = &task.Task{
 		EventID: "82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc", Device: "vibration-sensor-01", Chunk: 1, Of: 3, Received: 1e18,
 		Class: &task.Class{Name: "vibration"}, Data: make([]byte, 6*score.KB), Complexity: 60, Deadline: time.Second,
 	}
 	b.state = host.State{Time: 1e18, CPU: 35, QueueCycles: 40, Link: host.Link{Up: true, Goodput: 2e6, RTT: 0.03, BacklogBytes: 1e5}}
 	m.ObserveLocal(b.task.Class, 1000, 50, 0.001)
-	for range DefaultConfig().Decisions {
+	for range policy.DefaultConfig().Decisions {
 		b.once() // once round, so that every slot has its memory
 	}
 	return b
@@ -78,15 +79,15 @@ func BenchmarkDecideParallel(b *testing.B) {
 }
 
 // shipped is the default, with policy ppo on the weights that are shipped.
-func shipped(edits ...func(*Config)) Config {
-	return config(append([]func(*Config){func(c *Config) { c.PPOWeights = "../../res/policies/ppo.json" }}, edits...)...)
+func shipped(edits ...func(*policy.Config)) policy.Config {
+	return configured(append([]func(*policy.Config){func(c *policy.Config) { c.PPOWeights = "../../res/policies/ppo.json" }}, edits...)...)
 }
 
 func BenchmarkPolicy(b *testing.B) {
 	bench := newBench(b)
 	bench.once()
-	for _, info := range List() {
-		p, err := New(info.Name, shipped(func(c *Config) { c.PPOMargin = 1 }))
+	for _, info := range policy.List() {
+		p, err := policy.New(info.Name, shipped(func(c *policy.Config) { c.PPOMargin = 1 }))
 		require.NoError(b, err)
 		b.Run(info.Name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -101,9 +102,9 @@ func BenchmarkPolicy(b *testing.B) {
 
 // A shadow and a canary cost what their decisions cost, and those that are not there nothing.
 func BenchmarkCompany(b *testing.B) {
-	for name, edit := range map[string]func(*Config){
-		"alone": func(*Config) {}, "shadow": func(c *Config) { c.Shadow, c.ShadowShare = "bandit", 1 },
-		"shadow of a tenth": func(c *Config) { c.Shadow, c.ShadowShare = "bandit", 0.1 }, "canary": func(c *Config) { c.Canary = "cost" },
+	for name, edit := range map[string]func(*policy.Config){
+		"alone": func(*policy.Config) {}, "shadow": func(c *policy.Config) { c.Shadow, c.ShadowShare = "bandit", 1 },
+		"shadow of a tenth": func(c *policy.Config) { c.Shadow, c.ShadowShare = "bandit", 0.1 }, "canary": func(c *policy.Config) { c.Canary = "cost" },
 	} {
 		b.Run(name, func(b *testing.B) {
 			bench := newBench(b)
@@ -117,7 +118,7 @@ func BenchmarkCompany(b *testing.B) {
 }
 
 // company changes who decides, and who along.
-func (b *bench) company(t testing.TB, edit func(*Config)) {
+func (b *bench) company(t testing.TB, edit func(*policy.Config)) {
 	t.Helper()
 	d, err := NewDecider(shipped(edit))
 	require.NoError(t, err)
@@ -127,7 +128,7 @@ func (b *bench) company(t testing.TB, edit func(*Config)) {
 
 // BenchmarkObserve is what learning from one outcome costs.
 func BenchmarkObserve(b *testing.B) {
-	d := decider(b, DefaultConfig())
+	d := decider(b, policy.DefaultConfig())
 	e := decision.Entry{ID: 1, Estimate: score.Estimate{CloudTime: 0.1}, Outcome: decision.Outcome{Known: true, Time: 0.4}, Policy: "bandit"}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -138,8 +139,8 @@ func BenchmarkObserve(b *testing.B) {
 func TestADecisionAllocatesNothing(t *testing.T) {
 	bench := newBench(t)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { bench.once() }))
-	for _, info := range List() {
-		bench.company(t, func(c *Config) {
+	for _, info := range policy.List() {
+		bench.company(t, func(c *policy.Config) {
 			c.Default, c.Shadow, c.ShadowShare = info.Name, "bandit,cost,ppo", 0.5
 			if info.Name != "edge" {
 				c.Canary = "edge"
