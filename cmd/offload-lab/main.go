@@ -33,6 +33,7 @@ func verbs() []verb {
 		{"replay", "recorded decisions of a real service through other policies", replayVerb},
 		{"report", "what the others wrote as one HTML page with plots", reportVerb},
 		{"against", "the same tasks through the running system and through the simulator", againstVerb},
+		{"live", "policies against each other in the running system, with local work that computes", liveVerb},
 		{"faults", "break the whole system over and over, and check that nothing is lost, doubled or out of order", faultsVerb},
 		{"model", "what a model needs and how long a run takes on this machine", modelVerb},
 		{"bench", "events a second and CPU an event of the whole service, beside its floor", benchVerb},

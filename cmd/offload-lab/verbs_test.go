@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func TestHelpIsComplete(t *testing.T) {
 	for name, text := range map[string]string{
 		"simulate": simulateExamples, "train": trainExamples, "compare": compareExamples, "replay": replayExamples, "report": reportExamples,
-		"against": againstExamples,
+		"against": againstExamples, "live": liveExamples,
 	} {
 		for _, part := range []string{"offload-lab " + name, "Purpose:", "Files:", "Exit codes:"} {
 			require.Contains(t, text, part, name)

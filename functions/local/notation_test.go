@@ -45,7 +45,7 @@ func TestEveryExampleInTheDocsIsValid(t *testing.T) {
 
 func TestNotationErrorsSayWhatToDo(t *testing.T) {
 	for _, tc := range []struct{ notation, want string }{
-		{"sumary window=60s", `operator "sumary": is unknown; there are summary, deadband, deadtime, range, rate, anomaly; write it like "summary`},
+		{"sumary window=60s", `operator "sumary": is unknown; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "summary`},
 		{"summary window=60", `operator "summary", parameter window = "60": is not a duration such as 500ms, 60s or 1h; write it like`},
 		{"summary window=1ms", `parameter window = "1ms": must lie between 10ms and 24h0m0s`},
 		{"summary window=60s slide=7s", `parameter slide = "7s": must be a whole fraction of window, which is 1m0s`},

@@ -26,7 +26,7 @@ var shared = []Param{
 
 // operators is the list of all there are. An operator is a file with its description, its parameters and the state it
 // keeps for one resource of one device; a model would be one more.
-var operators = []*Operator{&summaryOperator, &deadbandOperator, &deadtimeOperator, &rangeOperator, &rateOperator, &anomalyOperator}
+var operators = []*Operator{&summaryOperator, &deadbandOperator, &deadtimeOperator, &rangeOperator, &rateOperator, &anomalyOperator, &burnOperator}
 
 // Operators lists the operators with their own and the common parameters.
 func Operators() []Operator {

@@ -196,4 +196,23 @@ func Steady(c *Config, jobs []Job, edge, link float64) (*Episode, error) {
 	return e, nil
 }
 
+// Bench is Steady with a round trip, s, and a link that is cut from one time to another, unless both are the same.
+func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Episode, error) {
+	e, err := Steady(c, jobs, edge, link)
+	if err != nil {
+		return nil, err
+	}
+	trips, err := trace.NewCurve([]float64{0}, []float64{max(rtt, 1e-6)}, day)
+	if err != nil {
+		return nil, fmt.Errorf("preparing round trips: %w", err)
+	}
+	e.rtt = *trips
+	if cut[0] > 0 && cut[1] > cut[0] {
+		if e.Link.curve, err = trace.NewCurve([]float64{0, cut[0], cut[1]}, []float64{link, 0, link}, day); err != nil {
+			return nil, fmt.Errorf("preparing an outage: %w", err)
+		}
+	}
+	return e, nil
+}
+
 const day = 86400.0 // s

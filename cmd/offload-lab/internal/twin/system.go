@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type sent struct {
 	round   int
 	values  int           // in its array
 	after   time.Duration // the task before
+	device  string        // "" is twin
+	link    func() error  // what happens to the link before it; nil for nothing
 }
 
 // The profiles by which the shipped configuration finds classes, so that lone tasks go the way that they are to measure.
@@ -60,9 +63,13 @@ func play(ctx context.Context, c *Config) ([]lived, error) {
 		return nil, err
 	}
 	p := &publisher{stack: s, broker: broker, link: way, passed: map[string]passed{}}
-	tasks := draw(c)
-	err = p.sendAll(ctx, tasks, c.Seed)
-	if err = errors.Join(err, s.Stop()); err != nil {
+	return p.play(ctx, draw(c), c.Seed, log)
+}
+
+// play sends all tasks, stops the system and reads its decision log.
+func (p *publisher) play(ctx context.Context, tasks []sent, seed uint64, log string) ([]lived, error) {
+	err := p.sendAll(ctx, tasks, seed)
+	if err = errors.Join(err, p.stack.Stop()); err != nil {
 		return nil, err
 	}
 	return readLog(filepath.Join(log, "decisions.jsonl"), tasks, p.passed)
@@ -87,13 +94,8 @@ func draw(c *Config) []sent {
 	rng := rand.New(rand.NewPCG(c.Seed, 0x7477696e))
 	var all []sent
 	add := func(round int, profile string, after time.Duration) {
-		var id uuid.UUID
-		for i := range id {
-			id[i] = byte(rng.Uint32()) // a byte of it is what is wanted
-		}
-		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 		values := int((leastKB + (mostKB-leastKB)*rng.Float64()) * 1e3 / valueBytes)
-		all = append(all, sent{id: id.String(), profile: profile, round: round, values: values, after: after})
+		all = append(all, sent{id: randomID(rng), profile: profile, round: round, values: values, after: after})
 	}
 	gap := (leastKB + mostKB) / 2 * 1e3 / c.Rate * c.Cloud / c.Load // s between two tasks on average
 	for round := range c.Rounds {
@@ -106,6 +108,15 @@ func draw(c *Config) []sent {
 		}
 	}
 	return all
+}
+
+func randomID(rng *rand.Rand) string {
+	var id uuid.UUID
+	for i := range id {
+		id[i] = byte(rng.Uint32()) // a byte of it is what is wanted
+	}
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
 }
 
 // publisher sends the tasks.
@@ -154,6 +165,11 @@ func (p *publisher) send(ctx context.Context, t sent, rng *rand.Rand) error {
 		return errors.New("app-offload exited unexpectedly")
 	case <-time.After(t.after):
 	}
+	if t.link != nil {
+		if err := t.link(); err != nil {
+			return fmt.Errorf("changing the link: %w", err)
+		}
+	}
 	if err := p.broker.Publish("edgex/"+topic, payload); err != nil {
 		return fmt.Errorf("publishing a task: %w", err)
 	}
@@ -170,11 +186,11 @@ func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
 		}
 		fmt.Fprintf(&values, "%.5e", rng.Float32())
 	}
-	origin := time.Now().UnixNano()
+	origin, device := time.Now().UnixNano(), cmp.Or(t.device, "twin")
 	e := feed.Event{
-		APIVersion: "v3", ID: t.id, Device: "twin", Profile: t.profile, Source: "wave", Origin: origin,
+		APIVersion: "v3", ID: t.id, Device: device, Profile: t.profile, Source: "wave", Origin: origin,
 		Readings: []feed.Reading{{
-			ID: t.id, Origin: origin, Device: "twin", Resource: "wave", Profile: t.profile, Type: "Float32Array",
+			ID: t.id, Origin: origin, Device: device, Resource: "wave", Profile: t.profile, Type: "Float32Array",
 			Value: "[" + values.String() + "]",
 		}},
 	}
@@ -183,7 +199,7 @@ func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
 		return nil, "", err
 	}
 	payload, err = feed.Envelope(request, "application/json", t.id)
-	return payload, fmt.Sprintf("events/device/device-twin/%s/twin/wave", t.profile), err
+	return payload, fmt.Sprintf("events/device/device-twin/%s/%s/wave", t.profile, device), err
 }
 
 // settled waits until every task is done here or receipted.
@@ -211,9 +227,9 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 		return nil, fmt.Errorf("reading the decision log: %w", err)
 	}
 	defer f.Close()
-	byID := map[string]sent{}
-	for _, t := range tasks {
-		byID[t.id] = t
+	byID := map[string]int{}
+	for i, t := range tasks {
+		byID[t.id] = i
 	}
 	var all []lived
 	var first int64
@@ -221,17 +237,17 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		t, ours := byID[r.EventID]
+		place, ours := byID[r.EventID]
 		if !ours || !r.Outcome.Known || r.Outcome.Failed {
 			continue
 		}
-		arrived := r.Time - int64(r.Waited)
+		t, arrived := tasks[place], r.Time-int64(r.Waited)
 		if first == 0 {
 			first = arrived
 		}
 		one := lived{
-			round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
-			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time,
+			place: place, waited: r.Waited.Seconds(), round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
+			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time, joules: r.Outcome.Energy, deadline: r.Deadline.Seconds(),
 		}
 		if saw := seen[r.EventID]; one.cloud && saw.entered > 0 {
 			one.wire, one.before = float64(saw.bytes), max(time.Duration(saw.entered-arrived).Seconds(), 0)

@@ -97,6 +97,7 @@ type Result struct {
 
 // lived is one task as the system knows it.
 type lived struct {
+	place  int // among those that were sent
 	round  int
 	probe  bool
 	cloud  bool
@@ -105,6 +106,10 @@ type lived struct {
 	wire   float64 // bytes on the link, of a lone task
 	before float64 // s until the link had it, of a lone task
 	took   float64 // s
+	waited float64 // s of took, until it was decided
+	joules float64
+
+	deadline float64 // s, 0 for none
 }
 
 // Run plays the experiment.
@@ -116,7 +121,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return judge(&c, tasks)
+	return weigh(&c, tasks)
 }
 
 // after is how long a lone task took from when the link had carried it.
@@ -126,8 +131,8 @@ func took(t *lived) float64   { return t.took }
 func before(t *lived) float64 { return t.before }
 func onWire(t *lived) float64 { return t.wire }
 
-// judge holds the simulator against what was lived.
-func judge(c *Config, tasks []lived) (*Result, error) {
+// weigh holds the simulator against what was lived.
+func weigh(c *Config, tasks []lived) (*Result, error) {
 	here, cloud := pick(tasks, func(t *lived) bool { return t.probe && !t.cloud }), pick(tasks, func(t *lived) bool { return t.probe && t.cloud })
 	r := &Result{}
 	for _, one := range []struct {

@@ -52,7 +52,7 @@ var (
 
 func TestTheSimulatorFindsItself(t *testing.T) {
 	c := DefaultConfig()
-	r, err := judge(&c, system(&c, aNode, aStart, anEnd, aWire))
+	r, err := weigh(&c, system(&c, aNode, aStart, anEnd, aWire))
 	require.NoError(t, err)
 	for _, one := range [][2]Line{{aNode, r.Here}, {aStart, r.Before}, {anEnd, r.After}, {aWire, r.Wire}} {
 		require.InEpsilon(t, one[0].Fixed, one[1].Fixed, 1e-6)
@@ -77,7 +77,7 @@ func TestTheSimulatorIsFoundOut(t *testing.T) {
 			tasks[i].took *= 1.2
 		}
 	}
-	r, err := judge(&c, tasks)
+	r, err := weigh(&c, tasks)
 	require.NoError(t, err)
 	require.InDelta(t, 1/1.2-1, r.Ways[2].Off, 0.01)
 }
@@ -91,7 +91,7 @@ func TestARoundHasItsOwnMachine(t *testing.T) {
 			tasks[i].took += 0.3
 		}
 	}
-	r, err := judge(&c, tasks)
+	r, err := weigh(&c, tasks)
 	require.NoError(t, err)
 	require.InDelta(t, 0, r.Ways[0].Off, 0.001)
 }

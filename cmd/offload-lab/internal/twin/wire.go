@@ -14,6 +14,7 @@ const taskPiece = 1000
 // link is a proxy to the broker with a rate upwards and a round trip, and counts what enters it.
 type link struct {
 	*badlink.Link
+	shape badlink.Trouble
 
 	carried atomic.Int64 // bytes towards the broker
 	entered atomic.Int64 // ns since the Unix epoch, when the first piece of a task entered since this was 0
@@ -26,16 +27,20 @@ func newLink(upstream string, rate float64, rtt time.Duration) (*link, error) {
 	if l.Link, err = badlink.Observed(upstream, l.observe); err != nil {
 		return nil, fmt.Errorf("starting the proxy to the broker: %w", err)
 	}
-	shape := badlink.Trouble{
+	l.shape = badlink.Trouble{
 		Up:   badlink.Flow{Rate: rate, Distance: rtt / 2},
 		Down: badlink.Flow{Distance: rtt / 2},
 	}
-	if err := l.Harm(shape); err != nil {
+	if err := l.mend(); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("shaping the link: %w", err)
 	}
 	return l, nil
 }
+
+// cut interrupts the link, and mend gives it its rate and round trip again.
+func (l *link) cut() error  { return l.Harm(badlink.Trouble{Cut: true}) }
+func (l *link) mend() error { return l.Harm(l.shape) }
 
 func (l *link) observe(bytes int, at time.Time) {
 	l.carried.Add(int64(bytes))

@@ -1,0 +1,226 @@
+package twin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// Setting is a gateway with its link and load, for Live.
+type Setting struct {
+	Name     string
+	About    string        // one line for the table
+	Rate     float64       // of the link, bytes/s
+	RTT      time.Duration // of the link
+	PerKB    time.Duration // of CPU time that local work takes for each KB of a task's record
+	Gap      time.Duration // mean between two tasks
+	Deadline time.Duration
+	Outage   [2]float64 // the link is cut between these shares of the tasks; equal for no outage
+}
+
+// Settings are the four that the documentation shows. Tasks are 4–40 KB on the link, 12–120 KB as records.
+func Settings() []Setting {
+	return []Setting{
+		{"even", "link 20 KB/s, local 10 ms/KB", 20e3, 40 * time.Millisecond, 10 * time.Millisecond, 945 * time.Millisecond, 3 * time.Second, [2]float64{}},
+		{"fast-link", "link 100 KB/s, local 40 ms/KB", 100e3, 40 * time.Millisecond, 40 * time.Millisecond, 350 * time.Millisecond, 3 * time.Second, [2]float64{}},
+		{"fast-cpu", "link 5 KB/s, local 5 ms/KB", 5e3, 40 * time.Millisecond, 5 * time.Millisecond, 450 * time.Millisecond, 3 * time.Second, [2]float64{}},
+		{"outage", "as even; the link is cut for a fifth of the time", 20e3, 40 * time.Millisecond, 10 * time.Millisecond, 945 * time.Millisecond, 3 * time.Second, [2]float64{0.35, 0.55}},
+	}
+}
+
+// LiveConfig is an experiment that holds policies against each other in the running system.
+type LiveConfig struct {
+	Bin, Res, Dir string // as of package stack
+	Log           io.Writer
+	Progress      func(string)
+
+	Settings []Setting
+	Policies []string // names as of judge.Field
+	Rounds   int
+	Tasks    int // a round
+	Probes   int // lone tasks before, a path and round
+	Devices  int // that the tasks come from, in turn
+	Seed     uint64
+}
+
+// Validate reports every problem at once.
+func (c *LiveConfig) Validate() error {
+	var problems []error
+	for _, k := range []struct {
+		name             string
+		value, low, high int
+	}{{"-rounds", c.Rounds, 1, 100}, {"-tasks", c.Tasks, 10, 100_000}, {"-probes", c.Probes, 3, 1000}, {"-devices", c.Devices, 1, 10_000}} {
+		if k.value < k.low || k.value > k.high {
+			problems = append(problems, fmt.Errorf("%s %d: must be within %d–%d", k.name, k.value, k.low, k.high))
+		}
+	}
+	if len(c.Settings) == 0 || len(c.Policies) == 0 {
+		problems = append(problems, errors.New("needs at least one setting and one policy"))
+	}
+	return errors.Join(problems...)
+}
+
+// Live plays the same tasks through the service under each policy, one after the other in each round, so that all of them meet the
+// machine in all of its moods, and each run through the simulator under the same policy.
+func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	runs := map[[2]string][]run{}
+	for round := range c.Rounds {
+		for _, s := range c.Settings {
+			for _, name := range c.Policies {
+				began := time.Now()
+				r, err := c.run(ctx, &s, name, round)
+				if err != nil {
+					return nil, fmt.Errorf("setting %s, policy %s, round %d: %w", s.Name, name, round+1, err)
+				}
+				key := [2]string{s.Name, name}
+				runs[key] = append(runs[key], r)
+				c.Progress(fmt.Sprintf("%s %s round %d: mean %.2f s, simulated %.2f s, took %v",
+					s.Name, name, round+1, mean(r.measured), mean(r.simulated), time.Since(began).Round(time.Second)))
+			}
+		}
+	}
+	var all []Standing
+	for _, s := range c.Settings {
+		for _, name := range c.Policies {
+			all = append(all, standing(&s, name, runs[[2]string{s.Name, name}]))
+		}
+	}
+	return all, nil
+}
+
+// run plays one round of one policy with a service and a consumer of its own.
+func (c *LiveConfig) run(ctx context.Context, s *Setting, name string, round int) (run, error) {
+	dir, err := os.MkdirTemp(c.Dir, "live-")
+	if err != nil {
+		return run{}, fmt.Errorf("making a folder for the run: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	broker, err := stack.StartBroker()
+	if err != nil {
+		return run{}, err
+	}
+	defer broker.Stop()
+	way, err := newLink(broker.Addr, s.Rate, s.RTT)
+	if err != nil {
+		return run{}, err
+	}
+	defer way.Close()
+	contestant, err := configured(name)
+	if err != nil {
+		return run{}, err
+	}
+	log := filepath.Join(dir, "decisions")
+	env := append(s.environment(way.Addr, log, c.Seed+uint64(round)), contestant...)
+	st, err := stack.Start(ctx, stack.Config{
+		Bin: c.Bin, Res: c.Res, Dir: dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr, Env: env,
+	})
+	if err != nil {
+		return run{}, err
+	}
+	p := &publisher{stack: st, broker: broker, link: way, passed: map[string]passed{}}
+	tasks := c.draw(s, way, round)
+	lived, err := p.play(ctx, tasks, c.Seed+uint64(round), log)
+	if err != nil {
+		return run{}, err
+	}
+	return judgeRun(s, name, c.Seed+uint64(round), lived)
+}
+
+// environment makes the service the gateway of the setting. All else is as shipped: batches, windows, what is believed of node and link.
+func (s *Setting) environment(link, log string, seed uint64) []string {
+	burn := fmt.Sprintf("burn each=%v", time.Duration(float64(s.PerKB)*textBytes/1024))
+	env := []string{
+		"OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_DECISIONLOG=" + log, "OFFLOAD_SEAL_FORM=protobuf",
+		"OFFLOAD_LOCAL_WORKERS=1", "OFFLOAD_LOCAL_OPERATORS=" + burn,
+		fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSEED=%d", seed),
+		"OFFLOAD_WRITABLE_CLASSES_VIBRATION_POLICY=edge", "OFFLOAD_WRITABLE_CLASSES_CAMERA_POLICY=cloud",
+		"OFFLOAD_WRITABLE_CLASSES_VIBRATION_OPERATORS=", "OFFLOAD_WRITABLE_CLASSES_CAMERA_OPERATORS=",
+		fmt.Sprintf("OFFLOAD_WRITABLE_CLASSES_DEFAULT_DEADLINE=%v", s.Deadline),
+	}
+	for _, class := range []string{"DEFAULT", "VIBRATION", "CAMERA"} {
+		env = append(env, "OFFLOAD_WRITABLE_CLASSES_"+class+"_CHUNKSIZE=-1")
+	}
+	return env
+}
+
+const (
+	textBytes     = 12       // of one value in the text of an event, by which a record is as large
+	liveLeastKB   = 4        // of a task on the link
+	liveMostKB    = 40       //
+	liveSeedPurse = 0x6c6976 // keeps the draws apart from those of other experiments
+)
+
+// draw makes the tasks of a round, which are the same for every policy.
+func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
+	rng := rand.New(rand.NewPCG(c.Seed+uint64(round), liveSeedPurse))
+	var all []sent
+	add := func(profile, device string, after time.Duration) {
+		values := int((liveLeastKB + (liveMostKB-liveLeastKB)*rng.Float64()) * 1e3 / valueBytes)
+		all = append(all, sent{id: randomID(rng), profile: profile, device: device, values: values, after: after})
+	}
+	for range c.Probes {
+		add(hereProfile, "lone", 0)
+		add(cloudProfile, "lone", 0)
+	}
+	for i := range c.Tasks {
+		add(bothProfile, fmt.Sprintf("device-%d", i%c.Devices), time.Duration(float64(s.Gap)*rng.ExpFloat64()))
+	}
+	if from, to := s.Outage[0], s.Outage[1]; to > from {
+		first := 2 * c.Probes
+		all[first+int(from*float64(c.Tasks))].link = way.cut
+		all[first+int(to*float64(c.Tasks))].link = way.mend
+	}
+	return all
+}
+
+// run is what one policy did in one round.
+type run struct {
+	measured, simulated []outcome
+	parts               [2]part // local and cloud, simulated by the policy's own decisions
+}
+
+// outcome is one task.
+type outcome struct {
+	took, joules float64
+	cloud, late  bool
+}
+
+func mean(all []outcome) float64 {
+	sum := 0.0
+	for i := range all {
+		sum += all[i].took
+	}
+	return sum / float64(max(len(all), 1))
+}
+
+func share(all []outcome, of func(*outcome) bool) float64 {
+	n := 0
+	for i := range all {
+		if of(&all[i]) {
+			n++
+		}
+	}
+	return float64(n) / float64(max(len(all), 1))
+}
+
+func quantile(all []outcome, q float64) float64 {
+	took := make([]float64, len(all))
+	for i := range all {
+		took[i] = all[i].took
+	}
+	slices.SortFunc(took, cmp.Compare)
+	return took[min(int(math.Ceil(q*float64(len(took))))-1, len(took)-1)]
+}

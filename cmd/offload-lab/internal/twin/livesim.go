@@ -1,0 +1,217 @@
+package twin
+
+import (
+	"cmp"
+	"slices"
+
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/decision"
+	"app-offload/functions/score"
+)
+
+// Standing is how one policy did in one setting: in the service, and in the simulator on the same arrivals and sizes.
+type Standing struct {
+	Setting string     `json:"setting"`
+	About   string     `json:"about"`
+	Policy  string     `json:"policy"`
+	Tasks   int        `json:"tasks"`
+	Mean    float64    `json:"mean"`     // s from arrival to result, over all rounds
+	CI95    [2]float64 `json:"meanCI95"` // by the rounds
+	P99     float64    `json:"p99"`      // s, over all rounds
+	Late    float64    `json:"late"`     // share of tasks that missed their deadline
+	Local   float64    `json:"local"`    // share of tasks computed on the gateway
+	Joules  float64    `json:"joules"`   // a task, as the service reckons
+	// Simulated are the same figures of the simulator, and Off is by how much its mean is off, as a share of what was measured.
+	Simulated Simulated `json:"simulated"`
+	Off       float64   `json:"off"`
+	// Parts hold the mean of local and of cloud tasks against the simulator, when that is given the service's own decisions and has only
+	// the waiting to get right.
+	Parts []Part `json:"parts"`
+	// Rounds are the means of each round.
+	Rounds []float64 `json:"rounds"`
+}
+
+// Simulated are the simulator's figures.
+type Simulated struct {
+	Mean  float64 `json:"mean"`
+	P99   float64 `json:"p99"`
+	Late  float64 `json:"late"`
+	Local float64 `json:"local"`
+}
+
+// Part is the tasks of one path.
+type Part struct {
+	Path      string  `json:"path"`
+	Share     float64 `json:"share"` // of the tasks
+	Measured  float64 `json:"measured"`
+	Simulated float64 `json:"simulated"`
+	Off       float64 `json:"off"`
+}
+
+// standing sums up the rounds of one policy.
+func standing(s *Setting, name string, rounds []run) Standing {
+	var measured, simulated []outcome
+	st := Standing{Setting: s.Name, About: s.About, Policy: name}
+	parts := [2]Part{{Path: "local"}, {Path: "cloud"}}
+	for _, r := range rounds {
+		measured, simulated = append(measured, r.measured...), append(simulated, r.simulated...)
+		st.Rounds = append(st.Rounds, mean(r.measured))
+		for i := range parts {
+			parts[i].Share += float64(r.parts[i].n)
+			parts[i].Measured += r.parts[i].measured
+			parts[i].Simulated += r.parts[i].simulated
+		}
+	}
+	cloud, late := func(o *outcome) bool { return o.cloud }, func(o *outcome) bool { return o.late }
+	st.Tasks, st.Mean, st.CI95, st.P99 = len(measured), mean(measured), interval(st.Rounds), quantile(measured, 0.99)
+	st.Late, st.Local = share(measured, late), 1-share(measured, cloud)
+	for i := range measured {
+		st.Joules += measured[i].joules / float64(len(measured))
+	}
+	st.Simulated = Simulated{mean(simulated), quantile(simulated, 0.99), share(simulated, late), 1 - share(simulated, cloud)}
+	st.Off = st.Simulated.Mean/st.Mean - 1
+	for _, p := range parts {
+		if n := p.Share; n > 0 {
+			p.Off = p.Simulated/p.Measured - 1
+			p.Share, p.Measured, p.Simulated = n/float64(len(measured)), p.Measured/n, p.Simulated/n
+			st.Parts = append(st.Parts, p)
+		}
+	}
+	return st
+}
+
+// part sums up the tasks of one path.
+type part struct {
+	n                   int
+	measured, simulated float64
+}
+
+// gateway is what lone tasks say of a run.
+type gateway struct {
+	here, first, after, wire Line
+}
+
+// judgeRun plays the tasks of one run through the simulator.
+func judgeRun(s *Setting, name string, seed uint64, all []lived) (run, error) {
+	c := Config{Rate: s.Rate}
+	g, err := c.measure(all)
+	if err != nil {
+		return run{}, err
+	}
+	slices.SortFunc(all, func(a, b lived) int { return cmp.Compare(a.place, b.place) })
+	tasks, outage := crowd(s, all)
+	e, world, err := g.episode(s, tasks, outage)
+	if err != nil {
+		return run{}, err
+	}
+	r := run{}
+	for i := range tasks {
+		t := &tasks[i]
+		r.measured = append(r.measured, outcome{t.took, t.joules, t.cloud, t.took > s.Deadline.Seconds()})
+	}
+	r.parts = g.given(e, tasks)
+	p, err := simulated(name, seed)
+	if err != nil {
+		return run{}, err
+	}
+	env, err := sim.NewEnv(world)
+	if err != nil {
+		return run{}, err
+	}
+	sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, i sim.Info) {
+		r.simulated = append(r.simulated, outcome{i.Took, i.Joules, i.Cloud, i.Missed})
+	})
+	return r, nil
+}
+
+// measure fits the lines of lone tasks.
+func (c *Config) measure(all []lived) (g gateway, err error) {
+	here, cloud := pick(all, func(t *lived) bool { return t.probe && !t.cloud }), pick(all, func(t *lived) bool { return t.probe && t.cloud })
+	for _, one := range []struct {
+		into  *Line
+		tasks []lived
+		of    func(*lived) float64
+	}{{&g.here, here, took}, {&g.wire, cloud, onWire}, {&g.first, cloud, before}, {&g.after, cloud, c.after}} {
+		if *one.into, err = fit(one.tasks, one.of); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// crowd are the tasks that follow close upon each other, in the order in which they were sent, on a clock that begins a second before
+// the first of them; and when the link was cut.
+func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
+	tasks = pick(all, func(t *lived) bool { return !t.probe })
+	begin := tasks[0].at - 1
+	for i := range tasks {
+		tasks[i].at -= begin
+	}
+	if s.Outage[1] > s.Outage[0] {
+		for i := range outage {
+			outage[i] = tasks[int(s.Outage[i]*float64(len(tasks)))].at
+		}
+	}
+	return tasks, outage
+}
+
+// perSecond is the rate of the simulated node: a Mcycle is a millisecond.
+const perSecond = 1000.0
+
+// episode is the run as the simulator has it.
+func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Episode, *sim.World, error) {
+	c := sim.DefaultConfig()
+	believed := score.DefaultConfig()
+	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, perSecond, 0
+	c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
+	c.Overhead = max(g.first.Fixed+g.after.Fixed-s.RTT.Seconds(), 0)
+	jobs := make([]sim.Job, len(tasks))
+	kind := sim.Kind{Name: "crowd", Share: 1}
+	for i := range tasks {
+		t := &tasks[i]
+		work := max(g.here.at(t.bytes)*perSecond, 1e-3)
+		away := (g.first.PerByte + g.after.PerByte) * t.bytes
+		jobs[i] = sim.Job{
+			At: t.at, Bytes: g.wire.at(t.bytes), Mcycles: work, Deadline: s.Deadline.Seconds(), RTT: s.RTT.Seconds(), Slowness: away * perSecond / work,
+		}
+		kind.Bytes = widen(kind.Bytes, jobs[i].Bytes)
+		kind.Mcycles = widen(kind.Mcycles, work)
+	}
+	c.Mix = []sim.Kind{kind}
+	e, err := sim.Bench(&c, jobs, perSecond, s.Rate, s.RTT.Seconds(), outage)
+	return e, &sim.World{Config: c}, err
+}
+
+const classComplexity = 20 // of class default as shipped
+
+// widen makes room for a value between two bounds that begin as none.
+func widen(between [2]float64, v float64) [2]float64 {
+	if between == [2]float64{} {
+		return [2]float64{v, v}
+	}
+	return [2]float64{min(between[0], v), max(between[1], v)}
+}
+
+// given simulates the tasks as the service decided them, and when.
+func (g *gateway) given(e *sim.Episode, tasks []lived) (parts [2]part) {
+	order := make([]int, len(tasks))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(tasks[a].at+tasks[a].waited, tasks[b].at+tasks[b].waited) })
+	servers := e.Idle()
+	for _, i := range order {
+		t, took, at := &tasks[i], 0.0, 0
+		if from := t.at + t.waited; t.cloud {
+			var sent float64
+			servers.Link, sent = e.SentFrom(i, servers.Link, from)
+			took, at = sent-t.at+e.Away(i), 1
+		} else {
+			servers.Edge, took = e.LocalFrom(i, servers.Edge, from)
+		}
+		parts[at].n++
+		parts[at].measured += t.took
+		parts[at].simulated += took
+	}
+	return parts
+}

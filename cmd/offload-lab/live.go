@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"app-offload/cmd/offload-lab/internal/twin"
+)
+
+const liveExamples = `  offload-lab live                                         four settings, every policy that may win, two rounds
+  offload-lab live -settings even -policies defer,cost -rounds 5
+  offload-lab live -json > live.json
+  sudo nice -n -19 offload-lab live                        on a machine that others keep busy
+
+Purpose:
+  Holds the policies against each other in the running system. In each round each of them gets a service and a consumer of its own, all as
+  shipped but for what the setting says, and the same tasks at the same times. Local work is done by operator burn, which computes for the CPU time
+  of the setting; the way to the broker is a proxy with the rate and the round trip of the setting. Lone tasks come first: they teach the service
+  what its work takes, as any gateway knows after its first tasks, and the simulator what it cannot know of this machine. Then the tasks
+  come close upon each other. The simulator plays the same arrivals and sizes under the same policy beside it.
+
+Settings:
+  even       20 KB/s, 40 ms; local work takes 10 ms a KB; neither way alone is fast enough for comfort
+  fast-link  100 KB/s; local work takes 40 ms a KB and has no chance to keep up
+  fast-cpu   5 KB/s, which have no chance to keep up; local work takes 5 ms a KB
+  outage     as even, and the link is cut for a fifth of the time
+
+Contestants:
+  A policy by its name; greedy is cost without shadow prices, article is weighted with the published formula, and random sends 45 % to the cloud.
+
+Output:
+  A table in Markdown with one line a setting and policy, best mean first: mean with its 95 % interval by the rounds, p99, share of tasks beyond
+  their deadline, share done locally, energy a task as the service reckons; and the simulator's mean, by how much it is off, and its p99. Below it the means of
+  local and cloud tasks against the simulator that is given the service's own decisions. With -json one object a setting and policy.
+
+Files:
+  -bin DIR with app-offload and offload-cloud, as "make build" makes them; -res DIR with configuration.yaml
+
+Exit codes:
+  0 played; 1 the system did not do as it should, or a wrong flag; 2 an unknown verb
+`
+
+// liveVerb judges policies in the running system.
+func liveVerb(ctx context.Context, args []string) error {
+	c := twin.LiveConfig{Rounds: 2, Tasks: 90, Probes: 4, Devices: 30, Seed: 1}
+	fs := flags("live", liveExamples)
+	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
+	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
+	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "how often every policy plays every setting")
+	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks that follow close upon each other, a round")
+	fs.IntVar(&c.Probes, "probes", c.Probes, "lone tasks before, a way and round")
+	fs.IntVar(&c.Devices, "devices", c.Devices, "devices that the tasks come from in turn; at-once policies keep the order of each")
+	fs.Uint64Var(&c.Seed, "seed", c.Seed, "seed of sizes and arrivals")
+	settings := fs.String("settings", "even,fast-link,fast-cpu,outage", "settings, separated by commas")
+	policies := fs.String("policies", "defer,bandit,cost,greedy,random,edge,cloud", "contestants, separated by commas")
+	asJSON := fs.Bool("json", false, "JSON lines instead of tables")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	var err error
+	if c.Settings, err = settingsNamed(*settings); err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(*policies, ",") {
+		c.Policies = append(c.Policies, strings.TrimSpace(name))
+	}
+	dir, err := os.MkdirTemp(memory(), "offload-lab-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the runs: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return fmt.Errorf("opening the log of the runs: %w", err)
+	}
+	defer log.Close()
+	c.Dir, c.Log = dir, log
+	c.Progress = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	all, err := twin.Live(ctx, c)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printLines(os.Stdout, all)
+	}
+	printLive(all)
+	return nil
+}
+
+// settingsNamed finds settings by their names.
+func settingsNamed(names string) (all []twin.Setting, err error) {
+	known := twin.Settings()
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.TrimSpace(name)
+		i := slices.IndexFunc(known, func(s twin.Setting) bool { return s.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("setting %q does not exist; use some of even, fast-link, fast-cpu, outage", name)
+		}
+		all = append(all, known[i])
+	}
+	return all, nil
+}
+
+func printLive(all []twin.Standing) {
+	fmt.Println("| setting | policy | mean, s | 95 % | p99, s | late | local | J a task | simulated mean, s | off | simulated p99, s |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, s := range all {
+		fmt.Printf("| %s | %s | %.2f | %.2f … %.2f | %.1f | %.0f %% | %.0f %% | %.3f | %.2f | %+.0f %% | %.1f |\n", s.Setting, s.Policy, s.Mean,
+			max(s.CI95[0], 0), s.CI95[1], s.P99, 100*s.Late, 100*s.Local, s.Joules, s.Simulated.Mean, 100*s.Off, s.Simulated.P99)
+	}
+	fmt.Println("\n| setting | policy | path | share of tasks | measured mean, s | simulated on the same decisions, s | off |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	for _, s := range all {
+		for _, p := range s.Parts {
+			fmt.Printf("| %s | %s | %s | %.0f %% | %.2f | %.2f | %+.1f %% |\n", s.Setting, s.Policy, p.Path, 100*p.Share, p.Measured, p.Simulated, 100*p.Off)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package local
+
+import (
+	"runtime"
+	"time"
+)
+
+var burnOperator = Operator{
+	Name: "burn",
+	Doc: "Computes for a given CPU time on each value, as a model of that size would, and publishes the CPU time of the reading " +
+		"in seconds as <resource>_burn. It calibrates predictions and judges policies before a real model is there; " +
+		"`offload-lab live` uses it. Where the system has no clock of a thread's CPU time, elapsed time counts.",
+	NotFor:  "anything but measuring: its result says nothing of the values.",
+	Example: "burn each=100us",
+	Params: []Param{
+		{"each", "100us", "CPU time spent on each value, 0s to 1s"},
+		{"most", "5s", "the longest CPU time spent on one reading, 1ms to 1h"},
+	},
+	last:  true,
+	build: buildBurn,
+}
+
+func buildBurn(p *params) func() stage {
+	b := burn{each: p.duration("each", 0, time.Second), most: p.duration("most", time.Millisecond, time.Hour)}
+	return func() stage { return &b }
+}
+
+// burn has no state: all resources of a class share it.
+type burn struct {
+	timeless
+	each, most int64 // ns
+}
+
+func (b *burn) feed(in *sample, out *outlet) {
+	took := time.Duration(min(b.each*int64(len(in.values)), b.most))
+	spin(took)
+	d := out.draft(in.at)
+	d.float("", took.Seconds(), "s")
+	d.send()
+}
+
+// spin computes until this thread has used up that much CPU time, and returns what it used.
+func spin(d time.Duration) time.Duration {
+	runtime.LockOSThread() // or another thread's clock would be read after a preemption
+	defer runtime.UnlockOSThread()
+	for began, x := threadTime(), uint64(1); ; {
+		for range 2000 { // some µs
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+		}
+		if used := threadTime() - began; used >= d || x == 0 { // x is never 0; asking keeps the loop
+			return used
+		}
+	}
+}

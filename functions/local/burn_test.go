@@ -1,0 +1,17 @@
+package local
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Burning uses the CPU time that was asked for, however often other threads take the processor, and hardly more.
+func TestBurnUsesTheCPUTimeAskedFor(t *testing.T) {
+	for _, d := range []time.Duration{0, time.Millisecond, 30 * time.Millisecond} {
+		used := spin(d)
+		require.GreaterOrEqual(t, used, d)
+		require.Less(t, used, d+5*time.Millisecond, "some µs beyond, and an interrupt")
+	}
+}
