@@ -25,8 +25,8 @@ import (
 // The last three hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
 // name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
 // topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
-// a device causes a bounded number of results; but for a rule that adds a reading of its own to a result, which loops bounds in time, and for one that
-// gives a result's readings other names, and takes the results up again: that is a device to everybody, and the rule feeds itself.
+// a device causes a bounded number of results. A rule that adds a reading of its own to a result is found by loops. A rule that takes results up
+// again after it gave their readings other names, or other values beside a reading of its own, cannot be told from a device, and feeds itself.
 //
 // The methods are safe for concurrent use. At most maxKin ids and readings are kept.
 type kinship struct {
@@ -38,15 +38,22 @@ type kinship struct {
 
 	seed   maphash.Seed
 	mu     sync.RWMutex
-	kin    map[uint64]int // how often the hash of an id, or of a reading's name and value, is in latest
-	latest []uint64       // a ring
+	kin    map[uint64]publication // by the hash of an id, or of a reading's name and value
+	latest []uint64               // a ring
 	next   int
+	serial uint64         // of the result published last
 	depth  map[uint64]int // by the hash of a result's name: 1 for one of a device's reading, one more for each result that it was made of
 	once   say.Once       // what was logged, by service or topic
 }
 
+// publication is what is remembered of an id or a reading that results had.
+type publication struct {
+	kept   int    // how often it is in latest
+	serial uint64 // of the result that had it last
+}
+
 const (
-	maxKin  = 1 << 16 // some 2 MB; of names, another 2
+	maxKin  = 1 << 16 // some 3 MB; of names, another 2
 	maxDeep = 2       // names from this depth on are no device's
 	maxTold = 64      // services and topics that the log names
 )
@@ -57,7 +64,7 @@ const (
 	skipResult        // has tags, and no class asks for its service
 	skipHops          // has been through MaxHops services
 	skipEcho          // was passed on by another service, which removed its tags
-	skipLoop          // likewise, with a reading of that service's own, and too soon after another one
+	skipLoop          // likewise, with a reading of that service's own
 )
 
 var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
@@ -65,7 +72,7 @@ var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
 func newKinship(node, service string, maxHops int, log Logger) *kinship {
 	return &kinship{
 		node: node, service: service, maxHops: maxHops, log: log, seed: maphash.MakeSeed(),
-		kin: map[uint64]int{}, depth: map[uint64]int{}, once: say.Once{Max: maxTold},
+		kin: map[uint64]publication{}, depth: map[uint64]int{}, once: say.Once{Max: maxTold},
 	}
 }
 
@@ -120,6 +127,7 @@ type echo struct {
 	passes bool   // one of its readings is a result's
 	own    bool   // one has a result's name and a value of its own
 	value  uint64 // the hash of the one that is a result's
+	serial uint64 // of the latest result that had it
 }
 
 // compare looks at an event without tags.
@@ -129,7 +137,7 @@ func (k *kinship) compare(ev *task.Event) (e echo) {
 	if len(k.kin) == 0 {
 		return echo{}
 	}
-	if k.kin[maphash.String(k.seed, ev.ID)] > 0 {
+	if k.kin[maphash.String(k.seed, ev.ID)].kept > 0 {
 		return echo{whole: true}
 	}
 	e.whole = true
@@ -143,13 +151,14 @@ func (k *kinship) compare(ev *task.Event) (e echo) {
 			continue
 		}
 		h := k.hash(r.Resource, r.Value)
-		known := k.kin[h] > 0
+		published := k.kin[h]
+		known := published.kept > 0
 		e.whole = e.whole && known
 		if depth > 0 {
 			e.passes, e.own = e.passes || known, e.own || !known
 		}
 		if known {
-			e.value = h
+			e.value, e.serial = h, published.serial
 		}
 	}
 	return e
@@ -186,6 +195,7 @@ func (k *kinship) learn(ev *task.Event) {
 	}
 	k.remember(hashes)
 	k.deepen(ev.Source, names)
+	k.loops.published(k.device(ev.Device), k.made(ev.Source), hashes[1:])
 }
 
 // hash is of a reading's name and value. A number is the same however it is written, also in an array.
@@ -208,14 +218,17 @@ func (k *kinship) hash(name string, value []byte) uint64 {
 func (k *kinship) remember(hashes []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.serial++
 	for _, h := range hashes {
-		k.kin[h]++
+		k.kin[h] = publication{k.kin[h].kept + 1, k.serial}
 		if len(k.latest) < maxKin {
 			k.latest = append(k.latest, h)
 			continue
 		}
 		old := k.latest[k.next]
-		if k.kin[old]--; k.kin[old] == 0 {
+		if p := k.kin[old]; p.kept > 1 {
+			k.kin[old] = publication{p.kept - 1, p.serial}
+		} else {
 			delete(k.kin, old)
 		}
 		k.latest[k.next], k.next = h, (k.next+1)%maxKin
@@ -264,5 +277,6 @@ func (s signer) Publish(r local.Result) error {
 	}
 	s.kin.remember(hashes)
 	s.kin.deepen(r.Event.SourceName, names)
+	s.kin.loops.published(s.kin.device(r.Event.DeviceName), s.kin.made(r.Event.SourceName), hashes[1:])
 	return s.next.Publish(r)
 }

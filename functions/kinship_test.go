@@ -90,7 +90,7 @@ func TestKinshipIsBounded(t *testing.T) {
 	}
 	require.Len(t, k.latest, maxKin)
 	require.LessOrEqual(t, len(k.kin), maxKin)
-	require.Positive(t, k.kin[1])
+	require.Positive(t, k.kin[1].kept)
 	for n := range 2*maxKin + 7 {
 		k.deepen("s", []string{fmt.Sprint(n)})
 	}

@@ -10,68 +10,142 @@ import (
 	"app-offload/functions/task"
 )
 
-// loops bounds what a relay feeds back that strips the tags from a result and adds a reading of its own: its event is not an echo, as one
+// loops ends what a relay feeds back that strips the tags from a result and adds a reading of its own: its event is not an echo, as one
 // of its readings is new, and is computed on; the relay takes up that result, too, and so on, with every service on the bus.
 //
-// A relay is known by the readings that it passes on: each has the name and the value of a result that was published before. A device that
-// has a resource called like a result, such as Power_max beside Power, has values of its own there. So a device is taken for a relay after
-// relayStreak of its events in a row had a value each that was published before, another one each time, and none under a result's name
-// that was not. From then on one such event of it is computed on every relayEvery, and the others are skipped. That a loop goes on, at that pace, is
-// the price for a device that is taken for a relay by mistake: it loses nothing that comes no faster.
+// A relay sends because a result was published; a device sends anyway. So each event that passes a result on, which is to have a reading
+// with a result's name and value, is held against the results that were made of such events of its device before. The event is fed where one
+// of these has that value, each of them once. A device of which most events are fed is taken for a relay, and what it
+// passes on is skipped. That ends the loop, as nothing more is published that the relay could take up, and it is a test at the same time: a
+// device that was taken for a relay by mistake, as it has a resource Power_max beside Power and both stand still, goes on sending
+// although nothing is published. After unfedStreak such events in a row, over unfedTime at least, it is a device again, and is not taken for a relay as easily the next time. A
+// value of its own under a result's name begins the count anew.
 //
-// The methods are safe for concurrent use. At most maxRelays devices are remembered.
+// The methods are safe for concurrent use. At most maxPassing devices are remembered.
 type loops struct {
 	mu      sync.Mutex
-	devices map[uint64]*passed // by the hash of the device's name
-	named   []string           // devices that were taken for relays, the latest last
+	devices map[uint64]*passing // by the hash of the device's name
+	named   []string            // devices that were taken for relays, the latest last
 }
 
-// passed is what is known of one device that has passed a result on.
-type passed struct {
-	streak   int
-	last     uint64    // the value passed on last
-	admitted time.Time // when the last event was computed on that is bounded
+// passing is what is known of one device that has passed a result on.
+type passing struct {
+	points, needs int // what its events have given, and how much makes a relay of it
+	relay         bool
+	unfed         int       // of a relay, the events in a row that passed on nothing new
+	fed           time.Time // of a relay, when it passed on something new last
+	serial        uint64    // of the latest result that was passed on
+	value         uint64    // that was passed on last
+	own           []uint64  // the hashes of the names of its other readings, the latest last
+	made          []uint64  // the hashes of the results' readings that were made of these, and not yet passed on, the latest last
 }
 
+// What an event gives. Values that stand still are weak evidence.
 const (
-	relayStreak = 8
-	relayEvery  = time.Second
-	maxRelays   = 1 << 12
+	pointsNew   = 16 // for being fed with another value than the one before it
+	pointsSame  = 2  // for being fed with the same one
+	pointsUnfed = -1
+	relayPoints = 128
+	maxPoints   = 1 << 30
+	unfedStreak = 16
+	unfedTime   = 3 * time.Second // longer than what was published is on its way through a relay
+
+	maxPassing  = 1 << 8
+	maxOwn      = 16
+	maxMade     = 1 << 10
 	relaysNamed = 3
 )
 
-// bounded books an event of which some readings have a result's name. value is the hash of one that was published before, and own says that
-// another was not. It reports whether the event is to be skipped, and whether the device has just been taken for a relay.
-func (l *loops) bounded(device, value uint64, own bool, name string, now time.Time) (skip, found bool) {
+// published books the readings of a result, given the hashes of their names and values, of a device, and of the names that the reading may
+// have that it was made of.
+func (l *loops) published(device uint64, of, readings []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.devices[device]
-	switch {
-	case own:
-		delete(l.devices, device)
-		return false, false
-	case p == nil:
-		if l.devices == nil || len(l.devices) >= maxRelays {
-			l.devices = map[uint64]*passed{}
+	if p == nil || !slices.ContainsFunc(of, func(name uint64) bool { return slices.Contains(p.own, name) }) {
+		return
+	}
+	p.made = append(p.made, readings...)
+	p.made = slices.Delete(p.made, 0, max(0, len(p.made)-maxMade))
+}
+
+// feeds books an event of which some readings have a result's name, and own the others' names. It reports whether the event is to be
+// skipped, and whether the device has just been taken for a relay.
+func (l *loops) feeds(device uint64, e echo, own []uint64, name string, now time.Time) (skip, found bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.devices[device]
+	if p == nil {
+		if !e.passes || e.own {
+			return false, false
 		}
-		l.devices[device] = &passed{streak: 1, last: value}
-		return false, false
-	case p.last != value:
-		p.streak, p.last = p.streak+1, value
+		l.makeRoom()
+		p = &passing{needs: relayPoints}
+		l.devices[device] = p
 	}
-	if p.streak < relayStreak {
-		return false, false
+	p.count(e, now)
+	for _, name := range own {
+		if !slices.Contains(p.own, name) {
+			p.own = append(p.own, name)
+		}
 	}
-	if !p.admitted.IsZero() && now.Sub(p.admitted) < relayEvery {
-		return true, false
+	p.own = slices.Delete(p.own, 0, max(0, len(p.own)-maxOwn))
+	if p.points >= p.needs && !p.relay {
+		p.relay, p.fed, found = true, now, true
+		if !slices.Contains(l.named, name) {
+			l.named = append(l.named, strings.Clone(name))
+			l.named = l.named[max(0, len(l.named)-relaysNamed):]
+		}
 	}
-	found = p.admitted.IsZero()
-	p.admitted = now
-	if found && !slices.Contains(l.named, name) {
-		l.named = append(l.named, strings.Clone(name))
-		l.named = l.named[max(0, len(l.named)-relaysNamed):]
+	return p.relay && !e.own, found
+}
+
+// count says what one more event is evidence of.
+func (p *passing) count(e echo, now time.Time) {
+	news := !e.own && e.serial > p.serial
+	p.serial = max(p.serial, e.serial)
+	if p.relay {
+		if p.unfed++; news {
+			p.unfed, p.fed = 0, now
+		}
+		if p.unfed >= unfedStreak && now.Sub(p.fed) >= unfedTime {
+			p.relay, p.points, p.unfed, p.needs = false, 0, 0, min(2*p.needs, maxPoints)
+		}
+		return
 	}
-	return false, found
+	at := slices.Index(p.made, e.value)
+	switch {
+	case e.own:
+		p.points = 0
+	case at < 0:
+		p.points = max(0, p.points+pointsUnfed)
+	case e.value != p.value:
+		p.points += pointsNew
+	default:
+		p.points += pointsSame
+	}
+	if at >= 0 {
+		p.made = slices.Delete(p.made, at, at+1)
+	}
+	p.value = e.value
+}
+
+// makeRoom forgets the devices that are not relays where there are too many, and all where that does not suffice.
+func (l *loops) makeRoom() {
+	if l.devices == nil {
+		l.devices = map[uint64]*passing{}
+	}
+	if len(l.devices) < maxPassing {
+		return
+	}
+	for device, p := range l.devices {
+		if !p.relay {
+			delete(l.devices, device)
+		}
+	}
+	if len(l.devices) >= maxPassing {
+		clear(l.devices)
+	}
 }
 
 // names lists the devices that were taken for relays last.
@@ -81,22 +155,47 @@ func (l *loops) names() string {
 	return strings.Join(l.named, ", ")
 }
 
-// feedsBack reports whether an event that passes a result on, beside a reading of its own, comes too soon after another one of its device.
+// device is the hash of a device's name.
+func (k *kinship) device(name string) uint64 { return maphash.String(k.seed, name) }
+
+// made lists the hashes of the names that the reading may have that a result was made of: the source of a result begins with it.
+func (k *kinship) made(source string) (of []uint64) {
+	for i := range len(source) {
+		if source[i] == '_' {
+			of = append(of, maphash.String(k.seed, source[:i]))
+		}
+	}
+	return of
+}
+
+// feedsBack reports whether an event that passes a result on, beside a reading of its own, is of a relay.
 func (k *kinship) feedsBack(ev *task.Event, e echo) bool {
 	if !e.passes && !e.own {
 		return false
 	}
-	skip, found := k.loops.bounded(maphash.String(k.seed, ev.Device), e.value, e.own, ev.Device, time.Now())
+	skip, found := k.loops.feeds(k.device(ev.Device), e, k.unlike(ev), ev.Device, time.Now())
 	if found {
-		k.log.Warnf("device %s passes results on without their tags, and adds readings of its own, so that services compute on their own results: topic=%s source=%s; "+
-			"one such event a %v is computed on; publish what it makes on a topic to which no app-offload subscribes", ev.Device, ev.Topic, ev.Source, relayEvery)
+		k.log.Warnf("skipping what a device passes on of results without their tags, beside readings of its own, until it sends without a result before: "+
+			"services would compute on their own results; publish it on a topic to which no app-offload subscribes: device=%s topic=%s source=%s", ev.Device, ev.Topic, ev.Source)
 	}
 	return skip
+}
+
+// unlike lists the hashes of the names of an event's readings that no result has.
+func (k *kinship) unlike(ev *task.Event) (names []uint64) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for i := range ev.Readings[:min(len(ev.Readings), maxOwn)] {
+		if h := maphash.String(k.seed, ev.Readings[i].Resource); k.depth[h] == 0 {
+			names = append(names, h)
+		}
+	}
+	return names
 }
 
 // resultLoop names the device that feeds results back.
 func resultLoop(s *Service, m *memory) (Severity, string) {
 	n := m.grown("loops", s.kinship.counts[skipLoop].Load())
-	return when(n > 0, Warning, "results are fed back to this service by %s: %d of its events within the last minute were skipped, and one a %v is computed on; publish what it makes on a topic to which no app-offload subscribes",
-		s.kinship.loops.names(), n, relayEvery)
+	return when(n > 0, Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes",
+		s.kinship.loops.names(), n)
 }

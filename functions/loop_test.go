@@ -1,41 +1,195 @@
 package functions
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
 
-// A device that has a resource with the name of a result has values of its own there, and is not bounded, nor is one that repeats a value.
-func TestADeviceIsNotTakenForARelay(t *testing.T) {
-	now := time.Now()
-	for name, event := range map[string]func(n uint64) (value uint64, own bool){
-		"now and then a value of its own": func(n uint64) (uint64, bool) { return n, n%relayStreak == 0 },
-		"one value, published before":     func(uint64) (uint64, bool) { return 7, false },
+// neighbours are services on one bus: each publishes a result of each reading that it computes on, and learns the others'.
+type neighbours struct {
+	t        *testing.T
+	all      []*kinship
+	classes  *task.Classes
+	results  []dtos.Event // published, and not yet seen by a relay
+	computed int
+}
+
+func newNeighbours(t *testing.T, n int) *neighbours {
+	classes, err := task.NewClasses(nil)
+	require.NoError(t, err)
+	b := &neighbours{t: t, classes: classes}
+	for i := range n {
+		b.all = append(b.all, newKinship("n", fmt.Sprint("app-offload-", i), 3, testLog{t}))
+	}
+	return b
+}
+
+// deliver hands an event to each service, and reports how many computed on it.
+func (b *neighbours) deliver(device string, names []string, values []float64) (computed int) {
+	for _, k := range b.all {
+		ev := &task.Event{ID: uuid.NewString(), Device: device, Encoding: task.JSON}
+		for i, name := range names {
+			ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: fmt.Append(nil, values[i])})
+		}
+		if !k.admit(ev, b.classes) {
+			continue
+		}
+		computed++
+		for i, name := range names {
+			b.publish(k, device, name, values[i])
+		}
+	}
+	b.computed += computed
+	return computed
+}
+
+// publish publishes the result that k makes of a reading, here its value.
+func (b *neighbours) publish(k *kinship, device, name string, value float64) {
+	published := dtos.NewEvent("P", device, name+"_max")
+	require.NoError(b.t, published.AddSimpleReading(name+"_max", "Float64", value))
+	require.NoError(b.t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+	for _, other := range b.all {
+		if other != k {
+			ev := &task.Event{
+				ID: published.Id, Device: device, Source: name + "_max", Topic: "edgex/events/device/" + k.service + "/P/d/s", Encoding: task.JSON,
+				Tags: fmt.Appendf(nil, `{"offloadHop":"1","offloadService":"%s","offloadNode":"n"}`, k.service),
+			}
+			ev.Readings = []task.Reading{{Resource: name + "_max", Type: task.Float64, Value: fmt.Append(nil, value)}}
+			require.False(b.t, other.admit(ev, b.classes))
+		}
+	}
+	b.results = append(b.results, published)
+}
+
+// A relay that strips tags and ids and adds a reading of its own is fed by what services make of that reading. The loop ends, and does not begin
+// again with what a device sends then.
+func TestALoopThroughARelayEnds(t *testing.T) {
+	for name, row := range map[string]struct {
+		services, times int
+		own             func(n int) float64
+	}{
+		"its reading changes":         {3, 1, func(n int) float64 { return float64(n) + 0.5 }},
+		"its reading stands still":    {3, 1, func(int) float64 { return 5 }},
+		"its reading comes back":      {3, 1, func(n int) float64 { return float64(n % 3) }},
+		"one service":                 {1, 1, func(n int) float64 { return float64(n) }},
+		"one service, stands still":   {1, 1, func(int) float64 { return 0 }},
+		"relayed twice":               {3, 2, func(n int) float64 { return float64(n) }},
+		"relayed twice, stands still": {3, 2, func(int) float64 { return 5 }},
+		"many services":               {8, 1, func(n int) float64 { return float64(n % 2) }},
 	} {
-		var l loops
-		for n := range uint64(1000) {
-			value, own := event(n)
-			skip, found := l.bounded(1, value, own, name, now)
-			require.False(t, skip || found, "%s: %d", name, n)
-		}
+		t.Run(name, func(t *testing.T) {
+			b, n := newNeighbours(t, row.services), 0
+			for measured := range 200 {
+				b.deliver("d", []string{"R"}, []float64{float64(measured)})
+				for len(b.results) > 0 && n < 50000 {
+					result := b.results[0]
+					b.results = b.results[1:]
+					for range row.times {
+						n++
+						value := 0.0
+						_, err := fmt.Sscan(result.Readings[0].Value, &value)
+						require.NoError(t, err)
+						b.deliver("relay", []string{result.Readings[0].ResourceName, "own"}, []float64{value, row.own(n)})
+					}
+				}
+			}
+			require.Less(t, n, 50000, "events of the relay")
+			for _, k := range b.all {
+				require.Equal(t, "relay", k.loops.names())
+				require.Positive(t, k.skipped()["loop"])
+			}
+			before := b.computed
+			b.deliver("d", []string{"R"}, []float64{-1})
+			require.Equal(t, before+row.services, b.computed, "the device is still computed on")
+		})
 	}
+}
+
+// A device that has a resource with the name of a result is not taken for a relay.
+func TestADeviceIsNotTakenForARelay(t *testing.T) {
+	for name, event := range map[string]func(n int) (names []string, values []float64){
+		"values of its own": func(n int) ([]string, []float64) {
+			return []string{"R", "R_max"}, []float64{float64(n), float64(n + 1)}
+		},
+		"now and then a value of its own": func(n int) ([]string, []float64) {
+			return []string{"R", "R_max"}, []float64{float64(n), float64(n - 1 + 1000*(n%8/7))}
+		},
+		"another reading is standing still": func(n int) ([]string, []float64) {
+			if n%2 == 0 {
+				return []string{"R"}, []float64{5}
+			}
+			return []string{"other", "R_max"}, []float64{float64(n), 5}
+		},
+		"another reading's results": func(n int) ([]string, []float64) {
+			if n%2 == 0 {
+				return []string{"R"}, []float64{float64(n)}
+			}
+			return []string{"other", "R_max"}, []float64{float64(n), float64(n - 1)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newNeighbours(t, 2)
+			for n := range 1000 {
+				names, values := event(n)
+				require.Equal(t, 2, b.deliver("d", names, values), "%d", n)
+			}
+			require.Empty(t, b.all[0].loops.names())
+		})
+	}
+}
+
+// A device that repeats the value of a window now and then published is not taken for a relay; one whose every value is what was made of the one
+// before is, and is pardoned once it sends without being fed, each time with a longer proof.
+func TestADeviceThatWasTakenForARelayIsPardoned(t *testing.T) { synctest.Test(t, pardons) }
+
+func pardons(t *testing.T) {
+	k := newKinship("n", "app-offload", 3, testLog{t})
+	classes, err := task.NewClasses(nil)
+	require.NoError(t, err)
+	steady := func(window int) (skipped int) {
+		for n := range 100_000 {
+			time.Sleep(time.Second)
+			ev := &task.Event{ID: uuid.NewString(), Device: fmt.Sprint("d", window), Encoding: task.JSON}
+			for _, name := range []string{"R", "R_max"} {
+				ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: []byte("5")})
+			}
+			if !k.admit(ev, classes) {
+				skipped++
+			} else if n%window == 0 {
+				published := dtos.NewEvent("P", ev.Device, "R_max")
+				require.NoError(t, published.AddSimpleReading("R_max", "Float64", 5.0))
+				require.NoError(t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+			}
+		}
+		return skipped
+	}
+	require.Zero(t, steady(4), "a window of four events")
+	skipped := steady(1)
+	require.Positive(t, skipped)
+	require.Less(t, skipped, 300, "of 100,000")
+}
+
+func TestDevicesThatPassResultsOnAreBounded(t *testing.T) {
 	var l loops
-	skipped := 0
-	for n := range uint64(100) {
-		if skip, _ := l.bounded(1, n, false, "relay", now.Add(time.Duration(n)*relayEvery/10)); skip {
-			skipped++
+	for n := range uint64(3 * maxPassing) {
+		l.feeds(n, echo{passes: true, value: n, serial: n}, []uint64{n}, "x", time.Now())
+		for v := range uint64(2 * maxMade) {
+			l.published(n, []uint64{n}, []uint64{v})
 		}
 	}
-	require.Equal(t, 83, skipped, "of those after the first eight, nine of ten")
-	require.Equal(t, "relay", l.names())
-	for n := range uint64(2 * maxRelays) {
-		l.bounded(n, n, false, "x", now)
+	require.LessOrEqual(t, len(l.devices), maxPassing)
+	for _, p := range l.devices {
+		require.LessOrEqual(t, len(p.made), maxMade)
 	}
-	require.LessOrEqual(t, len(l.devices), maxRelays)
 }
 
 // Readings without a result's name cost no look at their values once the event is known not to be an echo.

@@ -111,7 +111,7 @@ func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 		for kind, bus := range map[string]BusConfig{"redis": r.config(), "mqtt": mqttBus(t)} {
 			n++
 			bus.BaseTopicPrefix, bus.SubscribeTopics, bus.ServiceKey = "edgex"+strconv.Itoa(n), filters, "app-offload"
-			s := startOnBus(t, bus, "app-offload", nil)
+			s := startOnBus(t, bus, "app-offload", everyReading, nil)
 			device := NewBus(bus, "device", noSecrets{})
 			for i, name := range []string{"d", "cam.1", "d/1"} {
 				payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), event(name, i)...), '}')

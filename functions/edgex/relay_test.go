@@ -98,7 +98,7 @@ func feedEachOther(t *testing.T, bus BusConfig, pass relay) {
 	})
 	var all []*functions.Service
 	for n := range services {
-		all = append(all, startOnBus(t, bus, fmt.Sprintf("app-offload-%d", n), nil))
+		all = append(all, startOnBus(t, bus, fmt.Sprintf("app-offload-%d", n), everyReading, nil))
 	}
 	for n := range events {
 		raw := strings.Replace(string(event("d", n)), `"1.5"`, fmt.Sprintf(`"%d.5"`, n), 1)
@@ -128,11 +128,14 @@ func untilQuiet(t *testing.T, count *atomic.Int64, least int64) {
 	})
 }
 
-// startOnBus runs a service whose every reading causes a result.
-func startOnBus(t *testing.T, bus BusConfig, key string, classes map[string]task.ClassConfig) *functions.Service {
+// everyReading causes a result.
+const everyReading = "deadband band=0.01; summary window=200ms"
+
+// startOnBus runs a service.
+func startOnBus(t *testing.T, bus BusConfig, key, operators string, classes map[string]task.ClassConfig) *functions.Service {
 	bus.ServiceKey = key
 	c := testConfig(t, "edge")
-	c.Local.Operators = "deadband band=0.01; summary window=200ms"
+	c.Local.Operators = operators
 	for name, class := range classes {
 		c.Writable.Classes[name] = class
 	}
@@ -159,7 +162,8 @@ func startRelay(t *testing.T, bus BusConfig, pass func(topic string, ev map[stri
 	b := NewBus(bus, "relay", noSecrets{})
 	client, err := b.connected()
 	require.NoError(t, err)
-	in, errs := make(chan types.MessageEnvelope, 100), make(chan error, 10)
+	// With less room the client, which publishes as well, would wait for itself.
+	in, errs := make(chan types.MessageEnvelope, 10_000), make(chan error, 10)
 	require.NoError(t, client.Subscribe([]types.TopicChannel{{Topic: bus.BaseTopicPrefix + "/events/#", Messages: in}}, errs))
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -205,8 +209,8 @@ func TestResultsAreTakenByNameAndUpToTheHopLimit(t *testing.T) {
 	asks := func(other string) map[string]task.ClassConfig {
 		return map[string]task.ClassConfig{"again": {MatchResultsOf: other, Operators: "deadband band=0.01 name=again"}}
 	}
-	startOnBus(t, bus, "a", asks("b"))
-	startOnBus(t, bus, "b", asks("a, elsewhere"))
+	startOnBus(t, bus, "a", everyReading, asks("b"))
+	startOnBus(t, bus, "b", everyReading, asks("a, elsewhere"))
 	payload := `{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":` + string(event("d", 1)) + `}`
 	require.NoError(t, device.Publish("events/device/svc/P/d/S", "application/json", "c", []byte(payload)))
 	untilQuiet(t, &onBus, 1+2*3)
