@@ -24,9 +24,10 @@ func TestALoopThroughARelayEnds(t *testing.T) {
 		operators string
 		add       relay
 	}{
-		"its reading changes":      {"deadband band=0.01; summary window=200ms", adds(rand.Float64, nil)},
-		"its reading stands still": {"rate; summary window=200ms", adds(func() float64 { return 5 }, nil)},
-		"a new origin":             {"rate; deadband band=0.01", adds(func() float64 { return float64(rand.IntN(3)) }, func() any { return time.Now().UnixNano() })},
+		"its reading changes":            {"deadband band=0.01; summary window=200ms", adds(rand.Float64, nil)},
+		"its reading stands still":       {"rate; summary window=200ms", adds(func() float64 { return 5 }, nil)},
+		"a window of more than a second": {"summary window=1100ms", adds(rand.Float64, func() any { return time.Now().UnixNano() })},
+		"a new origin":                   {"rate; deadband band=0.01", adds(func() float64 { return float64(rand.IntN(3)) }, func() any { return time.Now().UnixNano() })},
 	} {
 		t.Run("mqtt, "+name, func(t *testing.T) { loopEnds(t, mqttBus(t), row.operators, row.add) })
 		t.Run("redis, "+name, func(t *testing.T) {
@@ -97,14 +98,14 @@ func loopEnds(t *testing.T, bus BusConfig, operators string, pass relay) {
 		time.Sleep(50 * time.Millisecond)
 		return named()
 	})
-	untilQuietFor(t, &onBus, 10_000, time.Second)
+	untilQuietFor(t, &onBus, 10_000, 3*time.Second)
 	t.Logf("%d messages for %d of the device until the bus was quiet", onBus.Load(), sent)
 	// The loop does not begin again.
 	for range 10 {
 		send()
 	}
 	before := onBus.Load()
-	untilQuietFor(t, &onBus, before+500, time.Second)
+	untilQuietFor(t, &onBus, before+500, 3*time.Second)
 	require.Greater(t, onBus.Load(), before+10, "the device's events and results")
 	t.Logf("%d for 10 more", onBus.Load()-before)
 }
