@@ -45,7 +45,7 @@ func judge(ctx context.Context, o options, all []mutation) error {
 			running++
 			go func() {
 				f := finding{at: i, m: m}
-				if l, ok := results.of(m); ok {
+				if l, ok := results.of(m); ok && (!o.again || l.Outcome != alive) {
 					f.result = result{outcome: l.Outcome, by: l.By}
 				} else {
 					f.result, f.err = w.try(ctx, m)
@@ -87,9 +87,9 @@ func workers(o options, dir string) (chan *worker, error) {
 		return nil, err
 	}
 	free := make(chan *worker, o.jobs)
-	shared := &baselines{known: map[string]*baseline{}}
+	all := &shared{reach: map[string]*measured{}}
 	for i := range o.jobs {
-		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, longest: o.timeout, budget: o.budget, baselines: shared}
+		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, module: "app-offload", budget: o.budget.Seconds(), shared: all}
 		if err := os.Mkdir(w.dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making a folder for the mutated files: %w", err)
 		}

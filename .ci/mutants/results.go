@@ -58,10 +58,10 @@ func (s *saved) of(m *mutation) (line, bool) {
 // add keeps a result, unless it is known.
 func (s *saved) add(l line) error {
 	s.mu.Lock()
-	_, ok := s.known[l.Key]
+	before, ok := s.known[l.Key]
 	s.known[l.Key] = l
 	s.mu.Unlock()
-	if ok {
+	if ok && before.Outcome == l.Outcome {
 		return nil
 	}
 	if s.path == "" {

@@ -26,62 +26,23 @@ const (
 	broken     outcome = "not compiled"
 )
 
-// baselines are the tests of a folder without any mutation: whether they pass, and how long they take.
-type baselines struct {
+// shared is what the workers measure once for all of them.
+type shared struct {
 	mu    sync.Mutex
-	known map[string]*baseline
+	reach map[string]*measured
 }
 
-type baseline struct {
+type measured struct {
 	once  sync.Once
-	took  time.Duration
-	sound bool
-	skip  []string // tests that fail
+	reach *reach
+	err   error
 }
-
-// of runs the tests of a folder at the first call for it. A test that fails once may have met a busy machine: it is tried again, and
-// left out if it fails again. Tests that take longer than most together count as not sound.
-func (b *baselines) of(ctx context.Context, w *worker, tests string, most time.Duration) *baseline {
-	key := fmt.Sprint(most, " ", tests)
-	b.mu.Lock()
-	if b.known[key] == nil {
-		b.known[key] = &baseline{}
-	}
-	found := b.known[key]
-	b.mu.Unlock()
-	found.once.Do(func() {
-		for tried := map[string]int{}; len(tried) < 4; {
-			r := w.test(ctx, tests, "", most, found.skip)
-			if found.took, found.sound = r.took, r.outcome == alive; found.sound {
-				return
-			}
-			if r.by == "timeout" {
-				fmt.Printf("the tests in %s take longer than %s and are left out\n", tests, most)
-				return
-			}
-			fmt.Printf("a test in %s fails without any mutation: %s\n%s\n", tests, r.by, last(r.said, 2000))
-			name := testName.FindString(r.by)
-			if tried[r.by]++; name == "" && tried[r.by] > 1 {
-				break
-			}
-			if tried[r.by] > 1 {
-				found.skip = append(found.skip, name)
-				fmt.Printf("%s fails twice and is left out\n", name)
-			}
-		}
-	})
-	return found
-}
-
-// patience is how long the tests may take with a mutation. The machine may be busier than it was for the baseline.
-func (b *baseline) patience() time.Duration { return 3*b.took + 20*time.Second }
 
 // worker runs tests against one mutation at a time, in a folder of its own.
 type worker struct {
-	dir, root string
-	longest   time.Duration // the tests of a folder without any mutation
-	budget    time.Duration // of the importers' tests, as long as they take without any mutation
-	baselines *baselines
+	dir, root, module string
+	budget            float64 // seconds of the importers' tests, as long as they take without any mutation
+	shared            *shared
 }
 
 // result is what became of a mutation.
@@ -92,40 +53,83 @@ type result struct {
 	said    string
 }
 
-// try runs the tests that might notice the mutation, the nearest first, until one does.
+func (w *worker) binary() string { return filepath.Join(w.dir, "tests") }
+
+func (w *worker) reach(ctx context.Context, dir string) (*reach, error) {
+	w.shared.mu.Lock()
+	m := w.shared.reach[dir]
+	if m == nil {
+		m = &measured{}
+		w.shared.reach[dir] = m
+	}
+	w.shared.mu.Unlock()
+	m.once.Do(func() { m.reach, m.err = w.reachOf(ctx, dir) })
+	return m.reach, m.err
+}
+
+// try runs the tests that run the mutated line, those of the nearest folder first, until one notices.
 func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 	overlay, err := w.mutate(m)
 	if err != nil {
 		return result{}, err
 	}
-	began := time.Now()
-	asked, spent := 0, time.Duration(0)
-	for _, tests := range m.of.tests {
-		most := w.longest
-		if tests != m.of.tests[0] {
-			most = w.budget
+	began, spent := time.Now(), 0.0
+	for _, dir := range m.of.tests {
+		own := dir == m.of.tests[0]
+		r, err := w.reach(ctx, dir)
+		if err != nil {
+			return result{}, err
 		}
-		base := w.baselines.of(ctx, w, tests, most)
-		if !base.sound || tests != m.of.tests[0] && spent+base.took > w.budget {
-			continue
+		tests, err := r.at(m)
+		if err != nil {
+			return result{}, err
 		}
-		if tests != m.of.tests[0] {
-			spent += base.took
+		groups := bySpeed(tests)
+		if own && r.Children { // what the processes run is not known
+			rest := slices.DeleteFunc(slices.Clone(r.Tests), func(t *reached) bool { return slices.Contains(tests, t) })
+			groups = append(groups, rest)
 		}
-		r := w.test(ctx, tests, overlay, base.patience(), base.skip)
+		if !own {
+			groups, spent = w.affordable(groups, spent)
+		}
+		got := w.notice(ctx, dir, overlay, groups, own)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
 		}
-		asked++
-		if r.outcome != alive {
-			r.took = time.Since(began)
-			return r, nil
+		if got.outcome != alive {
+			got.took = time.Since(began)
+			return got, nil
 		}
 	}
-	if asked == 0 {
-		return result{}, fmt.Errorf("no sound tests try %s", m.name())
-	}
 	return result{outcome: alive, took: time.Since(began)}, nil
+}
+
+// bySpeed has the quick tests run first.
+func bySpeed(tests []*reached) [][]*reached {
+	var quick, slow []*reached
+	for _, t := range tests {
+		if t.Seconds < 1 {
+			quick = append(quick, t)
+		} else {
+			slow = append(slow, t)
+		}
+	}
+	return [][]*reached{quick, slow}
+}
+
+// affordable leaves tests out that would take the importers beyond the budget.
+func (w *worker) affordable(groups [][]*reached, spent float64) ([][]*reached, float64) {
+	var kept [][]*reached
+	for _, g := range groups {
+		var some []*reached
+		for _, t := range g {
+			if spent+t.Seconds <= w.budget {
+				some, spent = append(some, t), spent+t.Seconds
+			}
+		}
+		kept = append(kept, some)
+	}
+	return kept, spent
 }
 
 // mutate writes the mutated file, and the overlay that puts it in the place of the one in the tree.
@@ -147,54 +151,95 @@ func (w *worker) mutate(m *mutation) (overlay string, err error) {
 	return overlay, nil
 }
 
+// build compiles the tests of a folder.
+func (w *worker) build(ctx context.Context, dir string, args ...string) (said string, err error) {
+	args = append([]string{"test", "-c", "-p=1", "-vet=off", "-ldflags=-s -w", "-o", w.binary()}, append(args, dir)...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = w.root
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// notice builds the tests of a folder with a mutation and runs groups of them one after the other. If there are none it only looks
+// whether the mutation compiles, where that is asked for.
+func (w *worker) notice(ctx context.Context, dir, overlay string, groups [][]*reached, compile bool) result {
+	groups = slices.DeleteFunc(groups, func(g []*reached) bool { return len(g) == 0 })
+	if len(groups) == 0 && !compile {
+		return result{outcome: alive}
+	}
+	if said, err := w.build(ctx, dir, "-overlay="+overlay); err != nil {
+		return result{outcome: broken, said: said}
+	}
+	for _, tests := range groups {
+		names, seconds := []string{}, 0.0
+		for _, t := range tests {
+			names, seconds = append(names, t.Name), seconds+t.Seconds
+		}
+		limit := 10*time.Second + time.Duration(3*seconds*float64(time.Second))
+		for len(names) > 0 {
+			r := w.run(ctx, dir, overlay, w.binary(), limit, only(names))
+			if r.outcome == alive || ctx.Err() != nil {
+				break
+			}
+			name := testName.FindString(r.by)
+			if w.confirm(ctx, dir, overlay, names, name, limit) {
+				return r
+			}
+			if name == "" { // which one it was is not known
+				break
+			}
+			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+		}
+	}
+	return result{outcome: alive}
+}
+
+// confirm makes sure that it is the mutation that tests fail with, and not the machine's load: without it they pass within half
+// of the limit, and with it they fail again, or overrun again.
+func (w *worker) confirm(ctx context.Context, dir, overlay string, names []string, name string, limit time.Duration) bool {
+	if name != "" {
+		names = []string{name}
+	}
+	clean := filepath.Join(w.dir, "clean-"+hashOf([]byte(dir))[:16])
+	if _, err := os.Stat(clean); err != nil {
+		keep := *w
+		keep.dir = clean + ".d"
+		if os.MkdirAll(keep.dir, 0o700) != nil {
+			return false
+		}
+		if _, err := keep.build(ctx, dir); err != nil || os.Rename(keep.binary(), clean) != nil {
+			return false
+		}
+	}
+	if w.run(ctx, dir, "", clean, limit/2, only(names)).outcome != alive {
+		return false
+	}
+	return w.run(ctx, dir, overlay, w.binary(), limit, only(names)).outcome == killed
+}
+
+func only(names []string) []string {
+	return []string{"-test.run", "^(" + strings.Join(names, "|") + ")$"}
+}
+
 // memory bounds what a mutant that grows without end can do to the machine, in KiB.
 const memory = 4 << 20
 
 // failed finds the test that failed first.
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (.*)|^(fatal error: .*)`)
 
-// test builds the tests of a folder and runs them where go test would, in a process group that ends with them. What a mutation made
-// fail has to fail again.
-func (w *worker) test(ctx context.Context, tests, overlay string, timeout time.Duration, skip []string) result {
-	binary := filepath.Join(w.dir, "tests")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-p=1", "-vet=off", "-overlay="+overlay, "-o", binary, tests)
-	build.Dir = w.root
-	if said, err := build.CombinedOutput(); err != nil {
-		return result{outcome: broken, said: string(said)}
-	}
-	r := w.run(ctx, tests, timeout, without(skip))
-	for again := 0; overlay != "" && r.outcome == killed && again < 2; again++ { // the machine's load may be why a test failed
-		if r.by == "timeout" {
-			return w.run(ctx, tests, 2*timeout, without(skip))
-		}
-		name := testName.FindString(r.by)
-		if name == "" || w.run(ctx, tests, timeout, []string{"-test.run", "^" + name + "$"}).outcome == killed {
-			break
-		}
-		skip = append(slices.Clone(skip), name)
-		r = w.run(ctx, tests, timeout, without(skip))
-	}
-	return r
-}
+var testName = regexp.MustCompile(`^(Test|Fuzz|Example)\w*`)
 
-// without leaves tests out.
-func without(names []string) []string {
-	if len(names) == 0 {
-		return nil
-	}
-	return []string{"-test.skip", "^(" + strings.Join(names, "|") + ")$"}
-}
-
-var testName = regexp.MustCompile(`^Test\w*`)
-
-// run runs the tests that were built.
-func (w *worker) run(ctx context.Context, tests string, timeout time.Duration, args []string) result {
+// run runs tests where go test would, in a process group that ends with them. A build by a test is with the mutation as well.
+func (w *worker) run(ctx context.Context, dir, overlay, binary string, timeout time.Duration, args []string) result {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
 	script := fmt.Sprintf(`ulimit -d %d; exec "$0" -test.short -test.failfast -test.timeout %s "$@"`, memory, timeout)
-	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, filepath.Join(w.dir, "tests")}, args...)...)
-	cmd.Dir = tests
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, binary}, args...)...)
+	cmd.Dir = dir
+	if overlay != "" {
+		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// reach is what the tests of a folder run, measured once and kept in the user's cache folder. Lines hold as long as their file stays as
+// it was; of a file that changed the functions hold.
+type reach struct {
+	Hash     string // of the folder's tests
+	Children bool   // tests start processes, and coverage misses what those run
+	Files    map[string]*source
+	Tests    []*reached // in the order of -test.list
+	Failed   []string   // without any mutation
+}
+
+// source is a file as it was when the tests were measured.
+type source struct {
+	Hash   string
+	Blocks []span          // all that coverage tells apart
+	Funcs  map[string]span // by name, with that of the receiver
+}
+
+type span struct{ From, To int } // lines, both included
+
+func (s span) holds(line int) bool { return s.From <= line && line <= s.To }
+
+// reached is what one test runs.
+type reached struct {
+	Name    string
+	Seconds float64
+	Blocks  map[string][]span // by file below the module's folder
+}
+
+// slowest is how long a single test may take to be run at all.
+const slowest = time.Minute
+
+// reachOf measures the tests of a folder, or finds what was measured before.
+func (w *worker) reachOf(ctx context.Context, dir string) (*reach, error) {
+	hash, children, err := hashTests(dir)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	name, err := filepath.Rel(w.root, dir)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(cache, "app-offload-mutants", strings.ReplaceAll(name, "/", "_")+".json")
+	if raw, err := os.ReadFile(path); err == nil {
+		r := &reach{}
+		if json.Unmarshal(raw, r) == nil && r.Hash == hash {
+			return r, nil
+		}
+	}
+	r := &reach{Hash: hash, Children: children, Files: map[string]*source{}}
+	if err := w.measure(ctx, dir, r); err != nil {
+		return nil, fmt.Errorf("measuring what the tests in %s run: %w", dir, err)
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
+		return nil, err
+	}
+	return r, os.Rename(path+".new", path)
+}
+
+// hashTests also says whether the tests start processes.
+func hashTests(dir string) (hash string, children bool, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return "", false, err
+	}
+	h := sha256.New()
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			return "", false, err
+		}
+		_, _ = h.Write(raw)
+		for _, sign := range []string{"os.Args[0]", "os.Executable()", `exec.Command("go"`, `"go", "build"`} {
+			children = children || bytes.Contains(raw, []byte(sign))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), children, nil
+}
+
+// measure runs each test of a folder alone, with coverage of the module's packages that it is built from.
+func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
+	began := time.Now()
+	list := exec.CommandContext(ctx, "go", "list", "-test", "-deps", "-f", "{{if not .ForTest}}{{.ImportPath}}{{end}}", dir)
+	list.Dir = w.root
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("listing what they import: %w", err)
+	}
+	var own []string
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, w.module+"/") && !strings.HasSuffix(p, ".test") {
+			own = append(own, p)
+		}
+	}
+	if said, err := w.build(ctx, dir, "-covermode=set", "-coverpkg="+strings.Join(own, ",")); err != nil {
+		return fmt.Errorf("%w\n%s", err, said)
+	}
+	profile := filepath.Join(w.dir, "profile")
+	names := w.run(ctx, dir, "", w.binary(), slowest, []string{"-test.list", "."})
+	for _, test := range strings.Fields(names.said) {
+		if !slices.ContainsFunc([]string{"Test", "Fuzz", "Example"}, func(kind string) bool { return strings.HasPrefix(test, kind) }) {
+			continue
+		}
+		args := []string{"-test.run", "^" + test + "$", "-test.coverprofile", profile}
+		got := w.run(ctx, dir, "", w.binary(), slowest, args)
+		if got.outcome != alive {
+			got = w.run(ctx, dir, "", w.binary(), slowest, args)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if got.outcome != alive {
+			fmt.Printf("%s in %s fails without any mutation and is left out: %s\n%s\n", test, dir, got.by, last(got.said, 1000))
+			r.Failed = append(r.Failed, test)
+			continue
+		}
+		t := &reached{Name: test, Seconds: got.took.Seconds(), Blocks: map[string][]span{}}
+		if err := r.read(w, profile, t); err != nil {
+			return err
+		}
+		r.Tests = append(r.Tests, t)
+	}
+	fmt.Printf("measured %d tests in %s in %.0f s\n", len(r.Tests), dir, time.Since(began).Seconds())
+	return nil
+}
+
+// read adds a profile: a line for each block, "PACKAGE/FILE:LINE.COLUMN,LINE.COLUMN STATEMENTS COUNT".
+func (r *reach) read(w *worker, profile string, t *reached) error {
+	raw, err := os.ReadFile(profile)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	first := len(r.Files) == 0
+	for lines.Scan() {
+		path, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), w.module+"/"), ".go:")
+		fields := strings.FieldsFunc(rest, func(c rune) bool { return c == '.' || c == ',' || c == ' ' })
+		if !ok || len(fields) != 6 {
+			continue
+		}
+		from, err1 := strconv.Atoi(fields[0])
+		to, err2 := strconv.Atoi(fields[2])
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("reading %q: %w", lines.Text(), err)
+		}
+		file := path + ".go"
+		if r.Files[file] == nil {
+			if r.Files[file], err = readSource(filepath.Join(w.root, file)); err != nil {
+				return err
+			}
+		}
+		if first {
+			r.Files[file].Blocks = append(r.Files[file].Blocks, span{from, to})
+		}
+		if fields[5] != "0" {
+			t.Blocks[file] = append(t.Blocks[file], span{from, to})
+		}
+	}
+	return lines.Err()
+}
+
+func readSource(path string) (*source, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	set := token.NewFileSet()
+	tree, err := parser.ParseFile(set, path, raw, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{Hash: hashOf(raw), Funcs: map[string]span{}}
+	for _, d := range tree.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		name := f.Name.Name
+		if f.Recv != nil {
+			at, end := set.Position(f.Recv.List[0].Type.Pos()).Offset, set.Position(f.Recv.List[0].Type.End()).Offset
+			name = string(raw[at:end]) + "." + name
+		}
+		s.Funcs[name] = span{set.Position(f.Pos()).Line, set.Position(f.End()).Line}
+	}
+	return s, nil
+}
+
+func hashOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// at finds the tests that run the mutated line. Where coverage does not know the line, as with the expressions of a case, they are
+// those that run its function; outside of functions, all.
+func (r *reach) at(m *mutation) ([]*reached, error) {
+	old := r.Files[m.name()]
+	if old == nil {
+		return nil, nil // not in the binary
+	}
+	now, err := readSource(m.file)
+	if err != nil {
+		return nil, err
+	}
+	name := ""
+	for f, s := range now.Funcs {
+		if s.holds(m.line) {
+			name = f
+		}
+	}
+	if name == "" {
+		return r.Tests, nil
+	}
+	wanted, known := old.Funcs[name]
+	if !known {
+		return r.Tests, nil
+	}
+	if now.Hash == old.Hash && !strings.HasPrefix(m.code, "case ") && slices.ContainsFunc(old.Blocks, func(s span) bool { return s.holds(m.line) }) {
+		wanted = span{m.line, m.line}
+	}
+	var found []*reached
+	for _, t := range r.Tests {
+		if slices.ContainsFunc(t.Blocks[m.name()], func(s span) bool { return s.From <= wanted.To && wanted.From <= s.To }) {
+			found = append(found, t)
+		}
+	}
+	return found, nil
+}
