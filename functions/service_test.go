@@ -22,7 +22,7 @@ import (
 func TestEveryTaskArrivesOnceAndInOrder(t *testing.T) {
 	const callers, slice = 64, 25
 	each := 3125
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		each = 300
 	}
 	b := startBroker(t)

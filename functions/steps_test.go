@@ -150,6 +150,7 @@ func TestNoStepOfTheClockFalsifiesADuration(t *testing.T) {
 	for _, step := range []time.Duration{0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * year, -30 * year} {
 		for name, begin := range durations {
 			t.Run(fmt.Sprintf("%s, step of %v", name, step), func(t *testing.T) {
+				t.Parallel()
 				s := openStepped(t)
 				look := begin(t, s)
 				s.fake.Advance(took / 2)

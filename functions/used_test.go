@@ -136,6 +136,7 @@ func TestNothingIsLostByBeingProcessed(t *testing.T) {
 		name := one.Name
 		for what, readings := range mixed {
 			t.Run(name+"/"+what, func(t *testing.T) {
+				t.Parallel()
 				counts, _ := through(t, name, task.ClassConfig{}, eventOf(t, "d", 1, readings...))
 				require.Zero(t, counts.Local, "%+v", counts)
 				require.NotZero(t, counts.Spooled)
@@ -144,6 +145,7 @@ func TestNothingIsLostByBeingProcessed(t *testing.T) {
 	}
 	for i, r := range unread {
 		t.Run(fmt.Sprintf("unread/%d %s %q", i, r.typ, r.value), func(t *testing.T) {
+			t.Parallel()
 			counts, _ := through(t, "edge", task.ClassConfig{}, eventOf(t, "d", 1, r))
 			require.Equal(t, [2]int64{0, 1}, [2]int64{counts.Local, counts.Spooled})
 		})

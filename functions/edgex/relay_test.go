@@ -65,7 +65,10 @@ func TestServicesOnOneBusDoNotFeedEachOther(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
 	for name, pass := range relays {
-		t.Run("mqtt, "+name, func(t *testing.T) { feedEachOther(t, mqttBus(t), pass) })
+		t.Run("mqtt, "+name, func(t *testing.T) {
+			t.Parallel()
+			feedEachOther(t, mqttBus(t), pass)
+		})
 		t.Run("redis, "+name, func(t *testing.T) {
 			bus := r.config()
 			bus.BaseTopicPrefix = "edgex" + strings.NewReplacer(" ", "", ",", "", "'", "").Replace(name)

@@ -131,7 +131,7 @@ func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
 	h.receipts = newConsumer(t)
 	s := newShelf(t)
 	cfg := quick(h.addr)
-	cfg.AckTimeout = "300ms"
+	cfg.AckTimeout = "100ms"
 	before := runtime.NumGoroutine()
 	r := newRig(t, cfg, s, nil)
 	s.put("d", 2000, 100)

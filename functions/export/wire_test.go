@@ -216,6 +216,7 @@ func (d *denying) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
 func TestADeniedSubscriptionIsNamed(t *testing.T) {
 	for topic, needed := range map[string]bool{"/receipt": true, "/result": false, "v1/consumer": false} {
 		t.Run(topic, func(t *testing.T) {
+			t.Parallel()
 			b := startBroker(t, anyPort, nil, nil, &denying{topics: topic})
 			s := newShelf(t)
 			r := newRig(t, quick(b.addr), s, nil)

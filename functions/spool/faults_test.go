@@ -177,7 +177,7 @@ func TestFlippedBitCostsAtMostOneRecord(t *testing.T) {
 			removeAll(t, master, "*.idx")
 		}
 		step := 97 // a prime, so that every field and every bit of it is met
-		if raceEnabled {
+		if raceEnabled || testing.Short() {
 			step = 997
 		}
 		for bit := 0; bit < len(whole)*8; bit += step {

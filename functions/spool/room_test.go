@@ -69,7 +69,7 @@ func TestQuotaHoldsOverAnyPatternOfDrops(t *testing.T) {
 	s := open(t, t.TempDir(), cfg, small(quota, 64<<10, 64<<10))
 	highest := int64(0)
 	rounds := 6000
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		rounds = 2500
 	}
 	for i := range rounds {
