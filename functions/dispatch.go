@@ -116,7 +116,7 @@ var transitions = [numStates][numEvents]transition{
 func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
 	t := &transitions[j.state][ev]
 	if t.next == impossible {
-		panic(fmt.Sprintf("dispatching task %s/%d: event %d cannot happen in state %d", j.task.EventID, j.task.Chunk, ev, j.state))
+		panic(fmt.Sprintf("dispatching task %s/%d: event %d cannot happen in state %d", j.Task.EventID, j.Task.Chunk, ev, j.state))
 	}
 	next := t.next
 	j.state = next
@@ -159,13 +159,13 @@ func (p *Pipeline) act(j *job, a action, err error) {
 // spoolEvent says what it means for a task that the spool does not take it. A spool that fails is treated like a full one: what can be
 // done locally is.
 func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
-	class, full, large := j.task.Class, errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
+	class, full, large := j.Task.Class, errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
 	switch {
-	case large && p.local.ReadsAll(j.task):
+	case large && p.local.ReadsAll(j.Task):
 		return tooLargeReadable
 	case large:
 		return tooLarge
-	case class.OnFull == spool.Local && p.local.ReadsAll(j.task):
+	case class.OnFull == spool.Local && p.local.ReadsAll(j.Task):
 		return fullLocal
 	case full && (class.OnFull == spool.DropOldest || class.OnFull == spool.DropLowestScore):
 		return fullDrop
@@ -180,7 +180,7 @@ func localEvent(j *job, err error) jobEvent {
 		return done
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
 		return shut
-	case j.task.Class.NeverLeave:
+	case j.Task.Class.NeverLeave:
 		return failedStays
 	}
 	return failed
@@ -210,7 +210,7 @@ const ReasonTooLarge = "tooLarge"
 // event does not come back for ever.
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
-	p.drops.early(j.task.Class.Name, reason)
+	p.drops.early(j.Task.Class.Name, reason)
 	p.failed(j.id)
 	j.event.conclude(nil)
 }
@@ -219,14 +219,14 @@ func (p *Pipeline) drop(j *job, reason string) {
 func (p *Pipeline) refuse(j *job, err error) {
 	p.ledger.Leave(1)
 	p.refused.Add(1)
-	p.tally.withdraw(j.event.run.rules.decider.Judge(), j, &j.event.run.state)
+	p.tally.withdraw(j.event.run.rules.Judge(), j, &j.event.run.state)
 	j.event.conclude(err)
 }
 
 // amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
 func (p *Pipeline) amend(j *job, target decision.Target, why decision.Reason) {
-	j.decision.Target, j.decision.Reason, j.decision.Propensity = target, why, 1
-	p.ring.Amend(j.id, j.decision)
+	j.Decision.Target, j.Decision.Reason, j.Decision.Propensity = target, why, 1
+	p.ring.Amend(j.id, j.Decision)
 }
 
 // givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
@@ -235,9 +235,9 @@ const givenUpEvery = time.Minute
 func (p *Pipeline) sayGivenUp(j *job, err error) {
 	now, last := p.clock.Now(), p.givenUpSaid.Load()
 	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
-		p.log.Debugf("task %s/%d of %s is given up: %v", j.task.EventID, j.task.Chunk, j.task.Device, err)
+		p.log.Debugf("task %s/%d of %s is given up: %v", j.Task.EventID, j.Task.Chunk, j.Task.Device, err)
 		return
 	}
 	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
-		j.task.EventID, j.task.Chunk, j.task.Device, reasonOf(err), givenUpEvery, err)
+		j.Task.EventID, j.Task.Chunk, j.Task.Device, reasonOf(err), givenUpEvery, err)
 }

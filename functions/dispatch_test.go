@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"app-offload/functions/decide"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -93,7 +95,7 @@ func TestDispatchTable(t *testing.T) {
 func TestAnImpossibleEventPanics(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	for _, st := range []jobState{decided, parking, stored, finished, dropped, refused} {
-		require.Panics(t, func() { s.dispatch(&job{task: taskOf(t, s, event("d", 1)), state: st}, done, nil) }, stateNames[st])
+		require.Panics(t, func() { s.dispatch(&job{Case: decide.Case{Task: taskOf(t, s, event("d", 1))}, state: st}, done, nil) }, stateNames[st])
 	}
 }
 

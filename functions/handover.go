@@ -68,12 +68,12 @@ func (p *Pipeline) append(jobs []*job) error {
 	records := make([]spool.Record, len(jobs))
 	size := 0
 	for _, j := range jobs {
-		size += j.task.Size() + recordOverhead
+		size += j.Task.Size() + recordOverhead
 	}
 	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
 	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
-		t := *j.task
+		t := *j.Task
 		t.Received += stepped // a record is read by others: it has the time of day
 		at := len(buffer)
 		buffer = t.Append(buffer)
@@ -101,7 +101,7 @@ const recordOverhead = 320
 func record(j *job, t *task.Task, payload []byte) spool.Record {
 	class := t.Class
 	r := spool.Record{
-		Lane: class.Priority, Class: class.Name, Score: float32(j.decision.Score), OnFull: class.OnFull,
+		Lane: class.Priority, Class: class.Name, Score: float32(j.Decision.Score), OnFull: class.OnFull,
 		Time: t.Received, Payload: payload, Tag: j.id, Hold: j.state == parking,
 	}
 	if class.TTL > 0 {
@@ -152,7 +152,7 @@ func (p *Pipeline) operate(jobs []*job) {
 	}
 	items := make([]local.Item, len(jobs))
 	for i, j := range jobs {
-		items[i] = local.Item{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}
+		items[i] = local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took}
 	}
 	p.working.Add(len(jobs))
 	p.local.Process(p.ctx, items, func(i int, err error) {

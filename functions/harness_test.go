@@ -189,7 +189,7 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 // taskOf is the one task of an event.
 func taskOf(t *testing.T, s *Service, ev *task.Event) *task.Task {
 	t.Helper()
-	tasks := task.Split(ev, func(string) *task.Class { return s.rules.Load().byName["default"] }, nil)
+	tasks := task.Split(ev, func(string) *task.Class { return s.rules.Load().Class("default") }, nil)
 	require.Len(t, tasks, 1)
 	return tasks[0]
 }

@@ -87,7 +87,7 @@ func (k *kinship) skipped() map[string]uint64 {
 
 // isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
 func (s *Service) isOwn(topic string) bool {
-	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().classes.Takes(s.cfg.Node, s.deps.Name) {
+	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().Classes.Takes(s.cfg.Node, s.deps.Name) {
 		return false
 	}
 	s.kinship.counts[skipOwn].Add(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/local"
@@ -23,7 +24,7 @@ const attendEvery = 25 * time.Millisecond
 
 // park lets those tasks wait whose policy would rather: they leave the run. What the spool does not take stays in it.
 func (p *Pipeline) park(r *run) {
-	if !r.rules.late {
+	if !r.rules.InCharge(r.rules.Binder().Name()) {
 		return
 	}
 	var parked []*job
@@ -32,7 +33,7 @@ func (p *Pipeline) park(r *run) {
 		if !p.waits(r, j) {
 			continue
 		}
-		d := j.decision
+		d := j.Decision
 		d.Reason = decision.Undecided
 		j.state, j.id = parking, p.enter(r, j, d)
 		parked = append(parked, j)
@@ -52,9 +53,9 @@ func (p *Pipeline) park(r *run) {
 func (p *Pipeline) parkAll(jobs []*job) error {
 	records, stepped := make([]spool.Record, len(jobs)), int64(p.clock.Stepped())
 	for i, j := range jobs {
-		t := *j.task
+		t := *j.Task
 		t.Received += stepped
-		records[i] = record(j, &t, t.Append(make([]byte, 0, j.task.Size()+recordOverhead))) // in one buffer each would keep all others in memory
+		records[i] = record(j, &t, t.Append(make([]byte, 0, j.Task.Size()+recordOverhead))) // in one buffer each would keep all others in memory
 	}
 	return p.offer(records, func(err error) {
 		if err != nil {
@@ -77,7 +78,7 @@ func (p *Pipeline) unparkAll(jobs []*job, err error) {
 		p.unpark(&own)
 		p.countLate(&own)
 		here := []*job{&own}
-		if own.state = working; own.decision.Target == decision.Cloud {
+		if own.state = working; own.Decision.Target == decision.Cloud {
 			own.state = sending
 			here, _ = p.divert(here, err)
 		}
@@ -89,38 +90,38 @@ func (p *Pipeline) unparkAll(jobs []*job, err error) {
 // waits reports whether a task is to wait undecided, and takes a place for it. What goes at once is busy work for those of its run
 // that come after it.
 func (p *Pipeline) waits(r *run, j *job) bool {
-	if b := r.rules.decider.Binder(); p.mayWait(r.rules, j) {
-		e := r.rules.model.Estimate(j.task, &r.busy)
-		if b.Waits(j.task, &e, &r.busy, &j.decision) && p.room.take(b.Room(), j.task.Size()) {
+	if b := r.rules.Binder(); p.mayWait(r.rules, j) {
+		e := r.rules.Model.Estimate(j.Task, &r.busy)
+		if b.Waits(j.Task, &e, &r.busy, &j.Decision) && p.room.take(b.Room(), j.Task.Size()) {
 			return true
 		}
 	}
-	if j.decision.Target == decision.Cloud {
+	if j.Decision.Target == decision.Cloud {
 		r.busy.Link.BacklogTasks++
-		r.busy.Link.BacklogBytes += int64(j.task.Size())
+		r.busy.Link.BacklogBytes += int64(j.Task.Size())
 	} else {
 		r.busy.QueueTasks++
-		r.busy.QueueCycles += j.estimate.Cycles
+		r.busy.QueueCycles += j.Estimate.Cycles
 	}
 	return false
 }
 
 // mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
-func (p *Pipeline) mayWait(r *rules, j *job) bool {
-	return j.policy == r.decider.Binder().Name() && !j.decision.Reason.IsGuard() && !j.task.Class.NeverLeave && p.local.ReadsAll(j.task)
+func (p *Pipeline) mayWait(r *decide.Rules, j *job) bool {
+	return j.Policy == r.Binder().Name() && !j.Decision.Reason.IsGuard() && !j.Task.Class.NeverLeave && p.local.ReadsAll(j.Task)
 }
 
 // unpark gives the place of a task back that is not to wait after all.
 func (p *Pipeline) unpark(j *job) {
-	p.room.leave(j.task.Size())
-	p.room.free(j.task.Size())
+	p.room.leave(j.Task.Size())
+	p.room.free(j.Task.Size())
 }
 
 // countLate notes and counts the decision of a task that was to wait, as it stands.
 func (p *Pipeline) countLate(j *job) {
 	r := j.event.run
-	p.ring.Amend(j.id, j.decision)
-	p.tally.bound(r.rules.decider.Judge(), j, &r.state)
+	p.ring.Amend(j.id, j.Decision)
+	p.tally.bound(r.rules.Judge(), j, &r.state)
 }
 
 // hold gives a task that is durable to the room. After the last stop it is sent.
@@ -129,7 +130,7 @@ func (p *Pipeline) hold(j *job, r *spool.Record) {
 		return
 	}
 	own := *j // its run may still be looking at it
-	own.decision = letGo()
+	own.Decision = letGo()
 	p.unpark(&own)
 	p.countLate(&own)
 	p.spool.Release([]uint64{r.Seq})
@@ -164,33 +165,25 @@ func (p *Pipeline) bindSome(ctx context.Context) {
 	m := p.room
 	p.review(ctx)
 	p.welcome(ctx)
-	for b := m.rules.decider.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
+	for b := m.rules.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
 		p.look(&m.state)
 		if p.local.Full() {
-			occupy(m.rules.model, &m.state, b.Room().Ahead)
+			occupy(m.rules.Model, &m.state, b.Room().Ahead)
 		}
-		h, d, e, ok := m.waiting.Next(b, m.rules.model, &m.state)
+		h, d, e, ok := m.waiting.Next(b, m.rules.Model, &m.state)
 		if !ok {
 			break
 		}
 		j := h.Tag.(*job)
-		j.decision, j.estimate = d, e
-		if d.Reason == decision.LongestWait {
-			p.guard(j)
+		j.Decision, j.Estimate = d, e
+		if d.Reason == decision.LongestWait { // it goes because of its age alone, link or no link: no wait ends above the guards
+			m.rules.Guard(&j.Case, &m.state)
 		}
 		p.bind(ctx, j)
 	}
 	if m.sent {
 		m.sent = false
 		p.scheduler.Hasten() // they have waited for the link, and need not wait for company as well
-	}
-}
-
-// guard asks the guards about a task that is to go because of its age alone, link or no link: no wait ends above them.
-func (p *Pipeline) guard(j *job) {
-	if d, held := p.room.rules.decider.Guard(j.task, &j.estimate, &p.room.state); held {
-		j.decision = d
-		p.overrule(j)
 	}
 }
 
@@ -214,8 +207,8 @@ func (p *Pipeline) review(ctx context.Context) {
 func (p *Pipeline) welcome(ctx context.Context) {
 	m := p.room
 	for _, j := range m.arrivals(false) {
-		same := m.state.Link.Up && m.rules.byName[j.task.Class.Name] == j.task.Class
-		if !same || !m.waiting.Add(policy.Held{Task: j.task, Tag: j}, m.rules.decider.Binder().Room()) {
+		same := m.state.Link.Up && m.rules.Class(j.Task.Class.Name) == j.Task.Class
+		if !same || !m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
 			p.reconsider(ctx, j)
 		}
 	}
@@ -232,14 +225,12 @@ func occupy(m *score.Model, s *host.State, ahead float64) {
 // reconsider decides a task anew: it waits on where rules and state say so, and else goes as they say, which shows in the state.
 func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 	m := p.room
-	if class := m.rules.byName[j.task.Class.Name]; class != nil {
-		j.task.Class = class
+	if class := m.rules.Class(j.Task.Class.Name); class != nil {
+		j.Task.Class = class
 	}
-	j.estimate = m.rules.model.Estimate(j.task, &m.state)
-	j.decision, j.policy = m.rules.decider.DecideAgain(j.task, &j.estimate, &m.state)
-	p.overrule(j)
-	b := m.rules.decider.Binder()
-	if p.mayWait(m.rules, j) && b.Waits(j.task, &j.estimate, &m.state, &j.decision) && m.waiting.Add(policy.Held{Task: j.task, Tag: j}, b.Room()) {
+	m.rules.DecideAgain(&j.Case, &m.state)
+	b := m.rules.Binder()
+	if p.mayWait(m.rules, j) && b.Waits(j.Task, &j.Estimate, &m.state, &j.Decision) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
 		return
 	}
 	p.bind(ctx, j)
@@ -249,11 +240,11 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	e := decision.NewEntry(j.task, &j.estimate, &m.state, j.decision, j.policy, m.rules.decider.Version())
+	e := decision.NewEntry(j.Task, &j.Estimate, &m.state, j.Decision, j.Policy, m.rules.Version())
 	p.ring.Bind(j.id, &e)
-	p.tally.bound(m.rules.decider.Judge(), j, &m.state)
-	if j.decision.Target == decision.Cloud {
-		m.leave(j.task.Size())
+	p.tally.bound(m.rules.Judge(), j, &m.state)
+	if j.Decision.Target == decision.Cloud {
+		m.leave(j.Task.Size())
 		m.sent = true
 		p.release(j)
 		return
@@ -265,8 +256,8 @@ func (p *Pipeline) bind(ctx context.Context, j *job) {
 // move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
 // gets it in its turn among all who wait for it.
 func (p *Pipeline) move(ctx context.Context, j *job) {
-	m, size := p.room, j.task.Size()
-	item := local.Item{Task: j.task, Cycles: j.estimate.Cycles, Took: &j.took}
+	m, size := p.room, j.Task.Size()
+	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took}
 	done := func(_ int, err error) { p.boundHere(j, err) }
 	if p.local.Offer(item, done) {
 		m.leave(size)
@@ -313,8 +304,8 @@ func (p *Pipeline) boundHere(j *job, err error) {
 
 // neverLeaves reports whether a task that waited must stay here by now: such a class lets none wait.
 func (p *Pipeline) neverLeaves(j *job) bool {
-	class := p.rules.Load().byName[j.task.Class.Name]
-	return j.task.Class.NeverLeave || class != nil && class.NeverLeave
+	class := p.rules.Load().Class(j.Task.Class.Name)
+	return j.Task.Class.NeverLeave || class != nil && class.NeverLeave
 }
 
 // letAllGo empties the room permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in
@@ -329,11 +320,11 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 	}
 	for _, j := range all {
 		if p.neverLeaves(j) {
-			m.leave(j.task.Size())
+			m.leave(j.Task.Size())
 			continue
 		}
-		j.estimate = m.rules.model.Estimate(j.task, &m.state)
-		j.decision = letGo()
+		j.Estimate = m.rules.Model.Estimate(j.Task, &m.state)
+		j.Decision = letGo()
 		p.bind(ctx, j)
 	}
 }

@@ -34,11 +34,11 @@ func (l *lateness) see(j *job, s *host.State) { l.store(latenessOf(j, s.Time), s
 
 // latenessOf is by how many seconds a task is predicted to be late here, below 0 where it is in time.
 func latenessOf(j *job, now int64) float64 {
-	if j.task.Deadline <= 0 {
+	if j.Task.Deadline <= 0 {
 		return 0
 	}
-	waited := float64(now-j.task.Received) / 1e9
-	return j.estimate.LocalTime + waited - j.task.Deadline.Seconds()
+	waited := float64(now-j.Task.Received) / 1e9
+	return j.Estimate.LocalTime + waited - j.Task.Deadline.Seconds()
 }
 
 func (l *lateness) store(late float64, now int64) {

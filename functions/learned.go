@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/decide"
 	"app-offload/functions/say"
 	"app-offload/functions/status"
 	"app-offload/functions/trial"
@@ -47,7 +48,7 @@ type learnedState struct {
 type learned struct {
 	path  string
 	every time.Duration
-	rules func() *rules
+	rules func() *decide.Rules
 
 	mu      sync.Mutex
 	closed  bool // the folder may be another process's by now
@@ -117,16 +118,16 @@ func unseal(raw []byte, state *learnedState) error {
 func (l *learned) restore(state *learnedState) error {
 	r := l.rules()
 	var errs []error
-	for _, p := range r.decider.Learners() {
+	for _, p := range r.Learners() {
 		if raw, ok := state.Policies[p.Name()]; ok {
 			errs = append(errs, p.Restore(raw))
 		}
 	}
 	if len(state.Estimates) > 0 {
-		errs = append(errs, r.model.Restore(state.Estimates))
+		errs = append(errs, r.Model.Restore(state.Estimates))
 	}
 	if state.Canary != nil {
-		r.decider.Restore(*state.Canary)
+		r.Restore(*state.Canary)
 	}
 	return errors.Join(errs...)
 }
@@ -155,13 +156,13 @@ func (l *learned) encode() ([]byte, error) {
 	r := l.rules()
 	state := learnedState{Saved: time.Now().UTC(), Policies: map[string]json.RawMessage{}}
 	var err error
-	for _, p := range r.decider.Learners() {
+	for _, p := range r.Learners() {
 		raw, e := p.Save()
 		state.Policies[p.Name()], err = raw, errors.Join(err, e)
 	}
-	raw, e := r.model.Save()
+	raw, e := r.Model.Save()
 	state.Estimates, err = raw, errors.Join(err, e)
-	if c, on := r.decider.Canary(); on {
+	if c, on := r.Canary(); on {
 		state.Canary = &c
 	}
 	if err != nil {

@@ -60,13 +60,13 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 		receive(t, s, "d", n)
 	}
 	require.Equal(t, status.TaughtCount{Local: 30}, taught(s))
-	class := s.rules.Load().byName["default"]
-	local, _ := s.rules.Load().model.Correction(class)
+	class := s.rules.Load().Class("default")
+	local, _ := s.rules.Load().Model.Correction(class)
 	require.NoError(t, s.Stop())
 
 	again := open(t, cfg, &bin{})
 	require.Equal(t, status.TaughtCount{Local: 30}, taught(again))
-	kept, _ := again.rules.Load().model.Correction(class)
+	kept, _ := again.rules.Load().Model.Correction(class)
 	require.InEpsilon(t, local, kept, 1e-9)
 
 	w := again.Config().Writable
@@ -139,8 +139,8 @@ func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	state.Policies["bandit"] = []byte(`{"policy":"bandit","version":99}`)
 	other := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.ErrorContains(t, other.learned.restore(&state), "version 99")
-	want, _ := s.rules.Load().model.Correction(s.rules.Load().byName["default"])
-	have, _ := other.rules.Load().model.Correction(other.rules.Load().byName["default"])
+	want, _ := s.rules.Load().Model.Correction(s.rules.Load().Class("default"))
+	have, _ := other.rules.Load().Model.Correction(other.rules.Load().Class("default"))
 	require.InEpsilon(t, want, have, 1e-9)
 }
 
@@ -171,7 +171,7 @@ func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	receive(t, s, "d", 7)
 	sent := event("d", 7)
-	class := s.rules.Load().byName["default"]
+	class := s.rules.Load().Class("default")
 	sent.ID = s.Decisions(1, nil)[0].EventID
 	one := task.Split(sent, func(string) *task.Class { return class }, nil)[0]
 	stranger := *one
@@ -196,8 +196,8 @@ func TestOutagesTeachNothing(t *testing.T) {
 		s.outage.see(false, now.Add(time.Duration(second)*time.Second))
 	}
 	require.Equal(t, now.Add(10*time.Second).UnixNano(), s.outage.latest.Load())
-	model := s.rules.Load().model
-	class := s.rules.Load().byName["default"]
+	model := s.rules.Load().Model
+	class := s.rules.Load().Class("default")
 	s.receipted([]spool.Record{{Tag: before.ID}})
 	e, _ := s.Decision(before.ID)
 	require.True(t, e.Outcome.Known)

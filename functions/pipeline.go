@@ -26,8 +26,7 @@ func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
 		p.split,   // events become tasks, critical ones first
-		p.score,   // what either way would cost
-		p.decide,  // local or cloud, and why
+		p.decide,  // what either target would cost; local or cloud, and why
 		p.park,    // or not yet: durable and undecided
 		p.note,    // the decision, for those who ask and for its outcome
 		p.part,    // each task to those of its path, or behind the one before it
@@ -41,67 +40,30 @@ func (p *Pipeline) pass(r *run) {
 // split cuts the events, and starts the countdown of each. Results that no class asks for are done with.
 func (p *Pipeline) split(r *run) {
 	for i, ev := range r.events {
-		if !p.kinship.admit(ev, r.rules.classes) {
+		if !p.kinship.admit(ev, r.rules.Classes) {
 			r.done(i, nil)
 			r.over()
 			continue
 		}
-		r.tasks = task.Split(ev, func(resource string) *task.Class { return r.rules.classes.ForResource(ev, resource) }, r.tasks[:0])
-		if cause := p.unsendable(r.tasks); cause != nil {
-			p.setAside(ev, cause)
-			r.done(i, nil)
-			r.over()
-			continue
+		r.tasks = task.Split(ev, func(resource string) *task.Class { return r.rules.Classes.ForResource(ev, resource) }, r.tasks[:0])
+		if p.setAside != nil {
+			if size, largest, found := r.rules.Unsendable(r.tasks); found {
+				p.setAside(ev, parse.TooLargeToLeave(size, largest))
+				r.done(i, nil)
+				r.over()
+				continue
+			}
 		}
 		r.add(i, r.tasks)
 	}
 	p.ledger.Enter(len(r.jobs))
 }
 
-// unsendable is why an event is to be refused of which a part is too large to leave and is not read here, nil where it is to be taken.
-func (p *Pipeline) unsendable(tasks []*task.Task) error {
-	if p.setAside == nil {
-		return nil
-	}
-	for _, t := range tasks {
-		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !p.local.ReadsAll(t) {
-			return parse.TooLargeToLeave(t.Size(), largest)
-		}
-	}
-	return nil
-}
-
-// score predicts the cost of both ways for each task, in the state the node is in.
-func (p *Pipeline) score(r *run) {
-	for i := range r.jobs {
-		j := &r.jobs[i]
-		j.estimate = r.rules.model.Estimate(j.task, &r.state)
-	}
-}
-
-// decide asks the guards, then the policy of the task's class, and writes the answer down.
+// decide predicts what either target would cost for each task in the state the node is in, and chooses one.
 func (p *Pipeline) decide(r *run) {
-	decider := r.rules.decider
 	for i := range r.jobs {
-		j := &r.jobs[i]
-		j.decision, j.policy = decider.Decide(j.task, &j.estimate, &r.state)
-		decider.Look(j.task, &j.estimate, &r.state, &j.decision)
-		p.overrule(j)
-		j.task.Score, j.task.Policy = j.decision.Score, j.policy
+		r.rules.Decide(&r.jobs[i].Case, &r.state)
 	}
-}
-
-// overrule sends a task away that holds something which no operator reads: local work would lose it. Such a task goes to the cloud
-// whatever the policy says, so that is certain and no draw.
-func (p *Pipeline) overrule(j *job) {
-	d := &j.decision
-	if j.task.Class.NeverLeave || (d.Target == decision.Cloud && d.Propensity == 1) || p.local.ReadsAll(j.task) {
-		return
-	}
-	if d.Target == decision.Local {
-		d.Target, d.Reason = decision.Cloud, decision.NoOperator
-	}
-	d.Propensity = 1
 }
 
 // note writes the decisions into the ring and counts them. One that was to wait and finds no room is there already.
@@ -110,9 +72,9 @@ func (p *Pipeline) note(r *run) {
 		switch j := &r.jobs[i]; {
 		case j.state != decided:
 		case j.id == 0:
-			j.id = p.enter(r, j, j.decision)
+			j.id = p.enter(r, j, j.Decision)
 		default:
-			p.ring.Amend(j.id, j.decision)
+			p.ring.Amend(j.id, j.Decision)
 		}
 	}
 	p.tally.decide(r)
@@ -120,7 +82,7 @@ func (p *Pipeline) note(r *run) {
 
 // enter adds an entry to the ring and returns its id.
 func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
-	r.entry = decision.NewEntry(j.task, &j.estimate, &r.state, d, j.policy, r.rules.decider.Version())
+	r.entry = decision.NewEntry(j.Task, &j.Estimate, &r.state, d, j.Policy, r.rules.Version())
 	return p.ring.Add(&r.entry)
 }
 
@@ -135,7 +97,7 @@ func (p *Pipeline) part(r *run) {
 		case on == waits:
 		case on == blocked:
 			p.dispatch(j, behind, errBehind)
-		case j.decision.Target == decision.Cloud:
+		case j.Decision.Target == decision.Cloud:
 			j.state = sending
 			r.away = append(r.away, j)
 		default:

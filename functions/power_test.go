@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/task"
 )
@@ -87,8 +88,8 @@ func TestLatenessIsThatOfWorkHere(t *testing.T) {
 	r := &run{}
 	r.state.Time = now
 	add := func(local float64, deadline time.Duration, target decision.Target) {
-		j := &job{task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}
-		j.estimate.LocalTime, j.decision.Target = local, target
+		j := &job{Case: decide.Case{Task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}}
+		j.Estimate.LocalTime, j.Decision.Target = local, target
 		if target == decision.Local {
 			r.here = append(r.here, j)
 		} else {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/score"
 	"app-offload/functions/spool"
@@ -26,7 +27,7 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 		e.Arm, e.Outcome, e.Decision.Reason = decision.Arm(1), decision.Outcome{}, decision.CheaperCloud
 	}))
 	counted := func() uint64 {
-		c, on := s.rules.Load().decider.Canary()
+		c, on := s.rules.Load().Canary()
 		require.True(t, on)
 		return uint64(c.Canary.Outcomes + c.Incumbent.Outcomes)
 	}
@@ -50,7 +51,7 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 		receive(t, s, fmt.Sprint("d", n), n)
 	}
 	eventually(t, 10*time.Second, "local outcomes count", func() bool {
-		c, _ := s.rules.Load().decider.Canary()
+		c, _ := s.rules.Load().Canary()
 		return c.Canary.Outcomes+c.Incumbent.Outcomes > 0
 	})
 }
@@ -76,9 +77,9 @@ func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
 			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: decision.Outcome{Known: true, Time: 100},
 		}
 		e.State.Link.Up, e.State.Link.Goodput = true, 1e6
-		_, was := r.model.Correction(r.byName["default"])
+		_, was := r.Model.Correction(r.Class("default"))
 		s.learn(r, &e)
-		_, is := r.model.Correction(r.byName["default"])
+		_, is := r.Model.Correction(r.Class("default"))
 		require.Equal(t, row.learns, was != is, row.name)
 	}
 }
@@ -96,8 +97,8 @@ func TestAFailedTaskIsTriedEachWayOnce(t *testing.T) {
 	r := &run{events: []*task.Event{ev}, rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }, over: func() {}}
 	r.open[0].run = r
 	r.open[0].left.Store(1)
-	tasks := task.Split(ev, func(string) *task.Class { return r.rules.byName["default"] }, nil)
-	j := &job{task: tasks[0], event: &r.open[0], state: resending}
+	tasks := task.Split(ev, func(string) *task.Class { return r.rules.Class("default") }, nil)
+	j := &job{Case: decide.Case{Task: tasks[0]}, event: &r.open[0], state: resending}
 	s.ledger.Enter(1)
 	s.divert([]*job{j}, spool.ErrFull)
 	require.ErrorIs(t, <-concluded, ErrRefused, "it was tried locally before")
@@ -118,7 +119,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 		r.open[0].run = r
 		r.open[0].left.Store(1)
 		s.ledger.Enter(1)
-		s.divert([]*job{{task: &task.Task{Class: r.rules.byName["default"], Of: 1}, event: &r.open[0], state: sending}}, errors.New("input/output error"))
+		s.divert([]*job{{Case: decide.Case{Task: &task.Task{Class: r.rules.Class("default"), Of: 1}}, event: &r.open[0], state: sending}}, errors.New("input/output error"))
 		require.ErrorIs(t, <-concluded, ErrRefused, how)
 		require.Empty(t, s.Counts().Dropped, how)
 		require.Zero(t, s.Counts().Balance)
@@ -135,7 +136,7 @@ func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	r.open[0].run = r
 	r.open[0].left.Store(1)
 	s.ledger.Enter(1)
-	s.drop(&job{task: &task.Task{Class: r.rules.byName["default"], Of: 1}, id: e.ID, event: &r.open[0]}, ReasonTooLarge)
+	s.drop(&job{Case: decide.Case{Task: &task.Task{Class: r.rules.Class("default"), Of: 1}}, id: e.ID, event: &r.open[0]}, ReasonTooLarge)
 	require.NoError(t, <-concluded)
 	e, _ = s.Decision(e.ID)
 	require.True(t, e.Outcome.Known && e.Outcome.Failed)
@@ -144,10 +145,10 @@ func TestADroppedTaskHasAnOutcome(t *testing.T) {
 // Regret is what the decision is predicted to cost more, never less than nothing: a good decision makes up for no bad one.
 func TestRegretIsNeverNegative(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	judge, state := s.rules.Load().decider.Judge(), s.host.State()
-	one := &task.Task{Class: s.rules.Load().byName["default"], Of: 1, Deadline: time.Second}
-	good := &job{task: one, counted: decision.Local, estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}}
-	bad := &job{task: one, counted: decision.Cloud, estimate: good.estimate}
+	judge, state := s.rules.Load().Judge(), s.host.State()
+	one := &task.Task{Class: s.rules.Load().Class("default"), Of: 1, Deadline: time.Second}
+	good := &job{Case: decide.Case{Task: one, Estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}}, counted: decision.Local}
+	bad := &job{Case: decide.Case{Task: one, Estimate: good.Estimate}, counted: decision.Cloud}
 	require.Zero(t, regretOf(judge, good, state))
 	require.Positive(t, regretOf(judge, bad, state))
 	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/spool"
@@ -28,7 +29,7 @@ type room struct {
 
 	// The owner's.
 	waiting policy.Waiting
-	rules   *rules // under which they wait
+	rules   *decide.Rules // under which they wait
 	state   host.State
 	linked  bool           // there was a link at the last scan
 	sent    bool           // a task was bound for the cloud, and the scheduler has not been woken yet
@@ -80,7 +81,7 @@ func (m *room) free(size int) {
 // would keep all that came with them in memory. The task's data are in the record already.
 func (m *room) enter(j *job, r *spool.Record) bool {
 	own := *j
-	own.task, own.event, own.seq, own.stored = j.task.Own(r.Payload), nil, r.Seq, int64(len(r.Payload))+recordHeader
+	own.Task, own.event, own.seq, own.stored = j.Task.Own(r.Payload), nil, r.Seq, int64(len(r.Payload))+recordHeader
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.shut {
@@ -98,7 +99,7 @@ const recordHeader = 64
 
 // gone books that the spool does not hold the task's record for the room any more.
 func (m *room) gone(j *job) {
-	m.free(j.task.Size())
+	m.free(j.Task.Size())
 	m.records.Add(-1)
 	m.recorded.Add(-j.stored)
 }

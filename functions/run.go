@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
-	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
 
@@ -18,7 +18,7 @@ type run struct {
 	done   func(i int, err error) // is told of the i-th event when each of its tasks is concluded, or one is refused
 	over   func()                 // when each task of an event is concluded
 	again  bool                   // the sender offers again what was refused; see Again
-	rules  *rules
+	rules  *decide.Rules
 	state  host.State
 	busy   host.State     // state, with what this run itself has sent on its way since; only where tasks may wait
 	entry  decision.Entry // scratch, so that noting a decision allocates nothing
@@ -31,16 +31,13 @@ type run struct {
 
 // job is one task with what was found out about it.
 type job struct {
-	task     *task.Task
-	estimate score.Estimate
-	decision decision.Decision
-	policy   string
-	counted  decision.Target // the target that the tally has counted
-	id       uint64          // of the decision in the ring
-	took     time.Duration   // of the operators, once they are done
-	event    *countdown
-	place    int // among the jobs of its run
-	state    jobState
+	decide.Case
+	counted decision.Target // the target that the tally has counted
+	id      uint64          // of the decision in the ring
+	took    time.Duration   // of the operators, once they are done
+	event   *countdown
+	place   int // among the jobs of its run
+	state   jobState
 
 	seq    uint64 // of its record, where it waits
 	stored int64  // about the bytes of that
@@ -69,7 +66,7 @@ func (c *countdown) conclude(err error) {
 func (r *run) add(i int, tasks []*task.Task) {
 	r.open[i].left.Store(int32(len(tasks))) //nolint:gosec // an event's size is bounded long before 2³¹ chunks
 	for _, t := range tasks {
-		r.jobs = append(r.jobs, job{task: t, event: &r.open[i], place: len(r.jobs), state: decided})
+		r.jobs = append(r.jobs, job{Case: decide.Case{Task: t}, event: &r.open[i], place: len(r.jobs), state: decided})
 	}
 }
 
@@ -80,7 +77,7 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 		done: done, over: p.working.Done,
 	}
 	p.look(&r.state)
-	if r.rules.late {
+	if r.rules.InCharge(r.rules.Binder().Name()) {
 		r.busy = r.state
 	}
 	p.working.Add(len(events))

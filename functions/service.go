@@ -15,6 +15,7 @@ import (
 	"app-offload/functions/check"
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
@@ -44,7 +45,7 @@ type Deps struct {
 // Pipeline is the way of the data; see pipeline.go. It is safe for concurrent use.
 type Pipeline struct {
 	ctx    context.Context // ends when local work is to be given up
-	rules  atomic.Pointer[rules]
+	rules  atomic.Pointer[decide.Rules]
 	host   *host.Sampler
 	ring   *decision.Ring
 	local  *local.Processor
@@ -175,13 +176,16 @@ func (s *Service) openRules() error {
 	}
 	s.ring = decision.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
 	s.ring.Forgotten = s.overdue
-	rules, err := newRules(s.cfg.Writable, model, s.cfg.LargestRecord(), nil)
+	rules, err := s.cfg.Rules(s.cfg.Writable, model, s.readsAll, nil)
 	if err != nil {
 		return err
 	}
 	s.rules.Store(rules)
 	return nil
 }
+
+// readsAll reports whether the local operators read all of a task. Nothing is decided before they are there.
+func (s *Service) readsAll(t *task.Task) bool { return s.local.ReadsAll(t) }
 
 // openLearned finds what an earlier run has learned, and opens the decision log.
 func (s *Service) openLearned() (err error) {
@@ -207,7 +211,7 @@ const linkMaxKiB = 4 << 10
 
 func (s *Service) openExport() error {
 	rules := s.rules.Load()
-	scheduler, err := batch.New(s.cfg.Writable.Batch, s.spool, rules.classes)
+	scheduler, err := batch.New(s.cfg.Writable.Batch, s.spool, rules.Classes)
 	if err != nil {
 		return err
 	}
@@ -236,7 +240,7 @@ func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
 	s.cfg.Local = s.cfg.Local.Sized(host.MemoryLimit())
-	s.local, err = local.New(s.cfg.Local, s.rules.Load().classes, s.kinship.sign(s.deps.Publisher), s.observe)
+	s.local, err = local.New(s.cfg.Local, s.rules.Load().Classes, s.kinship.sign(s.deps.Publisher), s.observe)
 	if err != nil {
 		cancel()
 		return err
@@ -372,15 +376,15 @@ func (s *Service) reload(w config.Writable) error {
 	if err := w.Validate(); err != nil {
 		return fmt.Errorf("configuration rejected, keeping the previous one:\n%w", err)
 	}
-	model, err := s.rules.Load().model.With(w.Score)
+	model, err := s.rules.Load().Model.With(w.Score)
 	if err != nil {
 		return err
 	}
-	rules, err := newRules(w, model, s.cfg.LargestRecord(), s.rules.Load())
+	rules, err := s.cfg.Rules(w, model, s.readsAll, s.rules.Load())
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.local.Reload(s.cfg.Local, rules.classes), s.scheduler.Reload(w.Batch, rules.classes)); err != nil {
+	if err := errors.Join(s.local.Reload(s.cfg.Local, rules.Classes), s.scheduler.Reload(w.Batch, rules.Classes)); err != nil {
 		return err
 	}
 	s.rules.Store(rules)

@@ -248,7 +248,7 @@ func TestReload(t *testing.T) {
 	require.ErrorContains(t, err, "Batch.MaxCount")
 	require.Equal(t, before, s.Status().Configuration.Version)
 	require.Contains(t, s.Status().Configuration.Problem, "Batch.MaxCount")
-	e, err := s.Place(Placement{SizeKB: 1, Complexity: 1})
+	e, err := s.Advise(Question{SizeKB: 1, Complexity: 1})
 	require.NoError(t, err)
 	require.Equal(t, "edge", e.Policy)
 
@@ -256,7 +256,7 @@ func TestReload(t *testing.T) {
 	require.NoError(t, s.Reload(w))
 	require.NotEqual(t, before, s.Status().Configuration.Version)
 	require.Empty(t, s.Status().Configuration.Problem)
-	e, err = s.Place(Placement{SizeKB: 1, Complexity: 1})
+	e, err = s.Advise(Question{SizeKB: 1, Complexity: 1})
 	require.NoError(t, err)
 	require.Equal(t, "cloud", e.Policy)
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
@@ -39,17 +40,17 @@ func (p *Pipeline) settle(id uint64, what func(*decision.Entry) (decision.Outcom
 
 // learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. A task that waited
 // out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link.
-func (p *Pipeline) learn(r *rules, e *decision.Entry) (rolledBack string) {
+func (p *Pipeline) learn(r *decide.Rules, e *decision.Entry) (rolledBack string) {
 	p.tally.settled(e)
 	if e.Decision.Target == decision.Cloud && e.Time < p.outage.latest.Load() {
-		return r.decider.OnTrial(e)
+		return r.OnTrial(e)
 	}
 	if e.Decision.Target == decision.Cloud && !e.Outcome.Failed {
-		if class := r.byName[e.Class]; class != nil {
-			r.model.ObserveTrip(class, e.Size, e.Complexity, &e.State, e.Outcome.Time)
+		if class := r.Class(e.Class); class != nil {
+			r.Model.ObserveTrip(class, e.Size, e.Complexity, &e.State, e.Outcome.Time)
 		}
 	}
-	return r.decider.Observe(e)
+	return r.Observe(e)
 }
 
 // outage remembers when the link was last gone for long. Short gaps are of the link's nature, and are learned from.
@@ -72,11 +73,11 @@ func (o *outage) see(up bool, now time.Time) {
 	}
 }
 
-func (p *Pipeline) sayRolledBack(r *rules, why string) {
+func (p *Pipeline) sayRolledBack(r *decide.Rules, why string) {
 	if why == "" {
 		return
 	}
-	c, _ := r.decider.Canary()
+	c, _ := r.Canary()
 	p.log.Warnf("canary %s is rolled back and stays so until Policy is configured anew: %s", c.Policy, why)
 }
 
@@ -192,11 +193,11 @@ func (a *answers) expected(class string) bool {
 // back from would otherwise never be found out. Overdue is what costs no more by taking longer and is late in any class.
 func (p *Pipeline) sweep(now time.Time) {
 	rules := p.rules.Load()
-	if _, on := rules.decider.Canary(); !on {
+	if _, on := rules.Canary(); !on {
 		return
 	}
-	age := time.Duration(rules.decider.Judge().Horizon() * float64(time.Second))
-	for _, c := range rules.byName {
+	age := time.Duration(rules.Judge().Horizon() * float64(time.Second))
+	for _, c := range rules.Classes.All() {
 		age = max(age, c.Deadline)
 	}
 	p.ring.Sweep(now.Add(-age).UnixNano(), func(e *decision.Entry) { p.overdue(e, now.UnixNano()) })
@@ -210,12 +211,12 @@ func (p *Pipeline) overdue(e *decision.Entry, now int64) {
 	rules, late := p.rules.Load(), *e
 	late.Outcome = outcomeAt(e, now)
 	late.Outcome.Known = true
-	p.sayRolledBack(rules, rules.decider.OnTrial(&late))
+	p.sayRolledBack(rules, rules.OnTrial(&late))
 	e.Overdue = true
 }
 
 // observe learns how long the operators took for a task, at once: a prediction for the next one may be asked for before
 // this one is concluded.
 func (p *Pipeline) observe(t *task.Task, seconds float64) {
-	p.rules.Load().model.ObserveLocal(t.Class, t.Size(), t.Complexity, seconds)
+	p.rules.Load().Model.ObserveLocal(t.Class, t.Size(), t.Complexity, seconds)
 }

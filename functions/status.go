@@ -59,9 +59,9 @@ func (s *Service) Status() Status {
 	health, build := s.Health(), version.Get()
 	return Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
-		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.decider.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
+		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
-		Configuration: ConfigurationStatus{Version: rules.version, Policies: rules.decider.Version(), Problem: s.configurationProblem()},
+		Configuration: ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
 	}
 }
 

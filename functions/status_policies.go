@@ -3,27 +3,28 @@ package functions
 import (
 	"math"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/status"
 	"app-offload/functions/trial"
 )
 
 // policies gathers how the decisions fare.
-func (s *Service) policies(r *rules) PolicyStatus {
+func (s *Service) policies(r *decide.Rules) PolicyStatus {
 	p := PolicyStatus{
-		Acting: map[string]string{"": r.decider.For("").Name()}, Shadows: []status.ShadowStatus{},
+		Acting: map[string]string{"": r.For("").Name()}, Shadows: []status.ShadowStatus{},
 		Unsettled: s.ring.Unsettled(), Learned: s.learned.status(), DecisionLog: s.decisions.status(), Governor: s.governor.Status(),
 	}
 	p.Learned.Outcomes = map[string]status.TaughtCount{}
-	for _, l := range r.decider.Learners() {
+	for _, l := range r.Learners() {
 		local, cloud := l.Outcomes()
 		p.Learned.Outcomes[l.Name()] = status.TaughtCount{Local: local, Cloud: cloud}
 	}
-	for _, c := range r.classes.All() {
+	for _, c := range r.Classes.All() {
 		if c.Policy != "" {
-			p.Acting[c.Name] = r.decider.For(c.Policy).Name()
+			p.Acting[c.Name] = r.For(c.Policy).Name()
 		}
 	}
-	for _, c := range r.decider.Shadows() {
+	for _, c := range r.Shadows() {
 		n := math.Max(float64(c.Decisions), 1)
 		p.Shadows = append(p.Shadows, status.ShadowStatus{
 			Policy: c.Policy, Decisions: c.Decisions, Agreement: float64(c.Agreed) / n, Cost: c.Cost / n, ActingCost: c.ActingCost / n,
@@ -35,8 +36,8 @@ func (s *Service) policies(r *rules) PolicyStatus {
 }
 
 // canary is nil where none is configured.
-func (s *Service) canary(r *rules) *status.CanaryStatus {
-	c, on := r.decider.Canary()
+func (s *Service) canary(r *decide.Rules) *status.CanaryStatus {
+	c, on := r.Canary()
 	if !on {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/clock"
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
@@ -55,8 +56,8 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		return func() {
 			state := s.state()
 			require.InDelta(t, (one.Deadline - took).Seconds(), score.Slack(one, &state), 0.01)
-			j := &job{task: one}
-			j.estimate.LocalTime = one.Deadline.Seconds() // 8 s too much
+			j := &job{Case: decide.Case{Task: one}}
+			j.Estimate.LocalTime = one.Deadline.Seconds() // 8 s too much
 			s.lateness.see(j, &state)
 			require.InDelta(t, took.Seconds(), s.lateness.seconds(), 0.01)
 		}
@@ -70,18 +71,18 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		}
 	},
 	"of the wait of a parked task": func(t *testing.T, s *onFake) func() {
-		binder := s.rules.Load().decider.Binder()
+		binder := s.rules.Load().Binder()
 		longest := binder.Room().Longest
 		var parked policy.Waiting
 		require.True(t, parked.Add(policy.Held{Task: s.task()}, binder.Room()))
 		return func() {
 			state := s.state()
 			state.QueueCycles, state.Link.Up = 1e12, false // no server is free
-			_, _, _, ok := parked.Next(binder, s.rules.Load().model, &state)
+			_, _, _, ok := parked.Next(binder, s.rules.Load().Model, &state)
 			require.False(t, ok, "8 s are not %v", longest)
 			s.fake.Advance(longest - took)
 			state.Time = s.clock.Now()
-			_, d, _, ok := parked.Next(binder, s.rules.Load().model, &state)
+			_, d, _, ok := parked.Next(binder, s.rules.Load().Model, &state)
 			require.True(t, ok)
 			require.Equal(t, decision.LongestWait, d.Reason)
 		}
@@ -115,11 +116,11 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		}
 	},
 	"of the time to live": func(t *testing.T, s *onFake) func() {
-		class := *s.rules.Load().byName["default"]
+		class := *s.rules.Load().Class("default")
 		class.TTL = time.Minute
 		one := s.task()
 		one.Class = &class
-		r := record(&job{task: one}, one, []byte("x"))
+		r := record(&job{Case: decide.Case{Task: one}}, one, []byte("x"))
 		stored := make(chan error, 1)
 		records := []spool.Record{r}
 		s.spool.Append(records, func(err error) { stored <- err })
@@ -132,7 +133,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		}
 	},
 	"between two log lines about tasks given up": func(t *testing.T, s *onFake) func() {
-		j := &job{task: s.task()}
+		j := &job{Case: decide.Case{Task: s.task()}}
 		s.sayGivenUp(j, errors.New("x"))
 		said := s.givenUpSaid.Load()
 		return func() {
@@ -173,7 +174,7 @@ func TestAfterAStepTheTimesOfDecisionsAreTrue(t *testing.T) {
 	require.Equal(t, s.fake.Wall().Add(-took).UnixNano(), shown.Time)
 	require.Equal(t, shown.Time, s.Decisions(1, nil)[0].Time)
 	s.decided(t)
-	held := s.spool.Take(s.rules.Load().byName["default"].Priority, "", spool.Live, 9, 1<<20, nil)
+	held := s.spool.Take(s.rules.Load().Class("default").Priority, "", spool.Live, 9, 1<<20, nil)
 	last := held[len(held)-1]
 	one, err := task.Decode(last.Payload)
 	require.NoError(t, err)
@@ -203,7 +204,7 @@ func openStepped(t *testing.T) *onFake {
 }
 
 func (s *onFake) task() *task.Task {
-	return &task.Task{EventID: "e", Of: 1, Received: s.clock.Now(), Deadline: time.Minute, Class: s.rules.Load().byName["default"]}
+	return &task.Task{EventID: "e", Of: 1, Received: s.clock.Now(), Deadline: time.Minute, Class: s.rules.Load().Class("default")}
 }
 
 func (s *onFake) state() (state host.State) {

@@ -116,7 +116,7 @@ func TestWrongWeightsKeepTheConfiguration(t *testing.T) {
 			require.ErrorContains(t, err, key)
 			require.ErrorContains(t, err, "weights")
 			require.Contains(t, s.Status().Configuration.Problem, file)
-			e, err := s.Place(Placement{SizeKB: 1})
+			e, err := s.Advise(Question{SizeKB: 1})
 			require.NoError(t, err)
 			require.Equal(t, "edge", e.Policy, "the old configuration is in force")
 		}

@@ -53,10 +53,10 @@ func newTally() *tally {
 
 // decide counts a run's decisions, under one lock. What is parked is counted when it is bound.
 func (t *tally) decide(r *run) {
-	judge, regret, decisions := r.rules.decider.Judge(), 0.0, uint64(0)
+	judge, regret, decisions := r.rules.Judge(), 0.0, uint64(0)
 	for i := range r.jobs {
 		if j := &r.jobs[i]; j.state == decided {
-			j.counted = j.decision.Target
+			j.counted = j.Decision.Target
 			regret += regretOf(judge, j, &r.state)
 			decisions++
 		}
@@ -80,7 +80,7 @@ func (t *tally) decide(r *run) {
 
 // bound counts a decision that comes later than its task.
 func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
-	j.counted = j.decision.Target
+	j.counted = j.Decision.Target
 	regret := regretOf(judge, j, s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,7 +105,7 @@ func (t *tally) withdraw(judge *policy.Judge, j *job, s *host.State) {
 
 // regretOf is by how much the target that was counted is predicted to cost more than the other.
 func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
-	mine, other := judge.Predicted(j.task, &j.estimate, s)
+	mine, other := judge.Predicted(j.Task, &j.Estimate, s)
 	if j.counted == decision.Cloud {
 		mine, other = other, mine
 	}
@@ -113,7 +113,7 @@ func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
 }
 
 func keyOf(j *job) countKey {
-	return countKey{policy: j.policy, class: j.task.Class.Name, target: j.counted}
+	return countKey{policy: j.Policy, class: j.Task.Class.Name, target: j.counted}
 }
 
 func (t *tally) count(key countKey, n uint64) {

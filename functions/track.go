@@ -29,7 +29,7 @@ type track struct {
 	moving bool   // a goroutine takes them from the front
 }
 
-func (j *job) track() trackKey { return trackKey{j.task.Device, j.task.Class.Name} }
+func (j *job) track() trackKey { return trackKey{j.Task.Device, j.Task.Class.Name} }
 
 // pass is what may become of a task on its track.
 type pass uint8
@@ -51,7 +51,7 @@ func (t *tracks) admit(j *job) pass {
 	if t.all == nil {
 		t.all = map[trackKey]track{}
 	}
-	on, leaves := t.all[k], j.decision.Target == decision.Cloud
+	on, leaves := t.all[k], j.Decision.Target == decision.Cloud
 	if on.moving || len(on.held) > 0 || leaves && on.here > 0 {
 		on.held = append(on.held, j)
 		t.all[k] = on
@@ -75,7 +75,7 @@ func (t *tracks) block(j *job) {
 		t.blocked = map[trackKey]string{}
 	}
 	if _, known := t.blocked[j.track()]; !known {
-		t.blocked[j.track()] = j.task.EventID
+		t.blocked[j.track()] = j.Task.EventID
 	}
 }
 
@@ -128,17 +128,17 @@ func (t *tracks) next(k trackKey) []*job {
 	defer t.mu.Unlock()
 	on := t.all[k]
 	n := 0
-	for n < len(on.held) && on.held[n].decision.Target == on.held[0].decision.Target {
+	for n < len(on.held) && on.held[n].Decision.Target == on.held[0].Decision.Target {
 		n++
 	}
-	if n > 0 && on.held[0].decision.Target == decision.Cloud && on.here > 0 {
+	if n > 0 && on.held[0].Decision.Target == decision.Cloud && on.here > 0 {
 		n = 0 // leave brings it here again
 	}
 	run := on.held[:n:n]
 	on.held = on.held[n:]
 	on.moving = n > 0
 	for _, j := range run {
-		if j.state = sending; j.decision.Target == decision.Local {
+		if j.state = sending; j.Decision.Target == decision.Local {
 			j.state = working
 			on.here++
 		}

@@ -36,7 +36,7 @@ var walls = map[string][]string{
 	"seal":   {"check", "clock", "task"},
 	"batch":  {"check", "clock", "task", "spool"},
 	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
-	"config": {"check", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
+	"config": {"check", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"status":  {"check", "host", "local", "export"},
 	"version": {},

@@ -38,8 +38,8 @@ var answers = map[string]any{"Status": functions.Status{}, "Decision": decisionV
 
 // schemaNames are the names of types that have no good one of their own.
 var schemaNames = map[string]string{
-	"main.decisionView": "Decision", "host.State": "NodeState", "local.Counts": "LocalCounts", "export.Stats": "ExportStats", "policy.Decision": "Verdict",
-	"dashboard.decision": "ListedDecision", "dashboard.rejected": "ListedRejected", "dashboard.Data": "PageData", "dashboard.columns": "History",
+	"main.decisionView": "Decision", "host.State": "NodeState", "local.Counts": "LocalCounts", "export.Stats": "ExportStats", "decision.Decision": "Verdict",
+	"dashboard.row": "ListedDecision", "dashboard.rejected": "ListedRejected", "dashboard.Data": "PageData", "dashboard.columns": "History",
 }
 
 // apiSchemas makes schemas of Go types, with the comments of their fields as descriptions.

@@ -170,15 +170,15 @@ func (a *api) task(c echo.Context) error {
 	if err != nil {
 		return fail(c, http.StatusBadRequest, "%v", err)
 	}
-	e, err := a.service.Place(place)
+	e, err := a.service.Advise(place)
 	if err != nil {
 		return fail(c, http.StatusBadRequest, "%v", err)
 	}
 	return c.JSON(http.StatusOK, taskAnswer(e))
 }
 
-func readTask(c echo.Context) (functions.Placement, error) {
-	place := functions.Placement{Complexity: 50}
+func readTask(c echo.Context) (functions.Question, error) {
+	place := functions.Question{Complexity: 50}
 	fields, err := readObject(c, taskKeys)
 	if err != nil {
 		return place, err

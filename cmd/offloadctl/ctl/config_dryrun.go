@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,7 +12,9 @@ import (
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/local"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -98,26 +99,28 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 	return d.run(ctx, e, feed, sh.out)
 }
 
-// rules are those of the file, put together as the service does it.
+// rules are those of the file, put together and asked as in the service, on a node of one state.
 type rules struct {
-	limits  parse.Limits
-	classes *task.Classes
-	decider *decide.Decider
-	model   *score.Model
-	state   host.State
+	*decide.Rules
+	limits parse.Limits
+	refuse bool // events that fit no message
+	state  host.State
+	local  *local.Processor // knows what the operators read; it processes nothing
 }
 
 func (d *dryRun) rules(e *effective) (*rules, error) {
 	w := e.cfg.Writable
-	r := &rules{limits: e.cfg.Intake.Limits(), state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
+	r := &rules{limits: e.cfg.Intake.Limits(), refuse: e.cfg.Intake.Unsendable == intake.UnsendableRefuse, state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
 	r.state.Link = host.Link{Up: d.link == "up", Goodput: d.mbit * 1e6 / 8, RTT: d.rtt.Seconds(), BacklogShare: d.full / 100}
-	var errs [3]error
-	if r.classes, errs[0] = task.NewClasses(w.Classes); errs[0] == nil {
-		r.classes.Limit(e.cfg.LargestRecord())
+	model, err := score.New(w.Score)
+	if err != nil {
+		return nil, err
 	}
-	r.decider, errs[1] = decide.NewDecider(w.Policy)
-	r.model, errs[2] = score.New(w.Score)
-	return r, errors.Join(errs[:]...)
+	if r.Rules, err = e.cfg.Rules(w, model, func(t *task.Task) bool { return r.local.ReadsAll(t) }, nil); err != nil {
+		return nil, err
+	}
+	r.local, err = local.New(e.cfg.Local.Sized(host.MemoryLimit()), r.Classes, nil, nil)
+	return r, err
 }
 
 // feedLine is one line of a feed.
@@ -132,8 +135,9 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 	if err != nil {
 		return err
 	}
+	defer r.local.Close(ctx) //nolint:errcheck // it has no tasks
 	w := bufio.NewWriter(out)
-	total := newSummary(r.decider.For("").String())
+	total := newSummary(r.For("").String())
 	in := bufio.NewReaderSize(feed, 1<<20)
 	for n := 1; ; n++ {
 		if ctx.Err() != nil {
@@ -171,8 +175,13 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 		total.reject(err)
 		return nil
 	}
+	entries, err := r.decide(ev)
+	if err != nil {
+		total.reject(err)
+		return nil
+	}
 	total.Events++
-	for _, p := range r.decide(ev) {
+	for _, p := range entries {
 		total.add(p)
 		if !d.each {
 			continue
@@ -184,15 +193,19 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 	return nil
 }
 
-// decide splits an event and decides for each of its tasks, as the pipeline does.
-func (r *rules) decide(ev *task.Event) []decision.Entry {
+// decide splits an event and decides for each of its tasks, as the pipeline does. The error is why the event can neither leave nor be
+// processed.
+func (r *rules) decide(ev *task.Event) ([]decision.Entry, error) {
 	r.state.Time = ev.Received
-	tasks := task.Split(ev, func(resource string) *task.Class { return r.classes.ForResource(ev, resource) }, nil)
+	tasks := task.Split(ev, func(resource string) *task.Class { return r.Classes.ForResource(ev, resource) }, nil)
+	if size, largest, found := r.Unsendable(tasks); found && r.refuse {
+		return nil, parse.TooLargeToLeave(size, largest)
+	}
 	entries := make([]decision.Entry, len(tasks))
 	for i, t := range tasks {
-		estimate := r.model.Estimate(t, &r.state)
-		answer, by := r.decider.Decide(t, &estimate, &r.state)
-		entries[i] = decision.NewEntry(t, &estimate, &r.state, answer, by, r.decider.Version())
+		c := decide.Case{Task: t}
+		r.Decide(&c, &r.state)
+		entries[i] = decision.NewEntry(t, &c.Estimate, &r.state, c.Decision, c.Policy, r.Version())
 	}
-	return entries
+	return entries, nil
 }

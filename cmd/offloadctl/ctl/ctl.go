@@ -66,6 +66,13 @@ func Main() int {
 	return run(ctx, processShell(), os.Args[1:])
 }
 
+// Run does what the arguments ask for, with the environment of the process, and gives the exit code.
+func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	sh := processShell()
+	sh.in, sh.out, sh.err, sh.terminal = in, out, errs, false
+	return run(ctx, sh, args)
+}
+
 // run does what the arguments ask for and gives the exit code.
 func run(ctx context.Context, sh *shell, args []string) int {
 	if len(args) == 0 {
