@@ -8,6 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
@@ -20,6 +23,8 @@ type consumeFlags struct {
 	keys     keyFlags
 	limits   consume.Limits
 	options  store.Options
+	work     workFlags
+	byClass  string
 	store    string
 	listen   string
 	logLevel slog.Level
@@ -30,6 +35,8 @@ func (f *consumeFlags) register(fs *flag.FlagSet) {
 	f.source.register(fs)
 	f.keys.register(fs)
 	fs.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where to store: sqlite:PATH or postgres://user@host/database")
+	f.work.register(fs, "0 leaves it to offload-cloud work; -1 is the number of processors on SQLite, and 0 on PostgreSQL")
+	fs.StringVar(&f.byClass, "class-model", "", "models of classes beside or in place of those that manifests name, such as vibration=bearing,camera=parts")
 	fs.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9464; none if empty")
 	fs.BoolVar(&f.jsonl, "jsonl", false, "print each new record to stdout as a JSON line")
 	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -54,6 +61,9 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	if f.source.from == "" {
 		return errors.New("-from is missing; name the broker, such as -from mqtt://localhost:1883")
 	}
+	if err := f.work.check(); err != nil {
+		return err
+	}
 	ignorePipes() // the reader of the lines may go, the records come on
 	progress := newProgress(std.err)
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: f.logLevel}))
@@ -61,11 +71,16 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	if err != nil {
 		return err
 	}
+	stopWork, err := f.startWork(ctx, c, db, log)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
 	defer func() {
 		if err := db.Close(); err != nil {
 			log.Error("closing the store failed", "error", err)
 		}
 	}()
+	defer stopWork()
 	return f.serve(ctx, c, db, progress, log)
 }
 
@@ -75,6 +90,7 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 	if err != nil {
 		return nil, nil, err
 	}
+	f.source.confirm = f.works()
 	limits := sourceLimits{maxMessage: f.keys.takes().MaxMessage, queue: int64(f.limits.QueueMiB) << 20, keys: f.keys.path != ""}
 	transport, err := f.source.transport(limits, log)
 	if err != nil {
@@ -92,6 +108,63 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 		c.Lines = out
 	}
 	return c, db, nil
+}
+
+// works reports whether classes may have models here.
+func (f *consumeFlags) works() bool { return f.work.models.dir != "" || f.byClass != "" }
+
+// startWork has jobs written and answers published, and computes in this process where the flags say so. stop waits for the runs under
+// way; it is called after the end of ctx.
+func (f *consumeFlags) startWork(ctx context.Context, c *consume.Consumer, db *store.Store, log *slog.Logger) (stop func(), err error) {
+	flag, err := classModels(f.byClass)
+	if err != nil || !f.works() {
+		return func() {}, err
+	}
+	c.Answers = db
+	if f.work.models.dir == "" {
+		db.SetModels(byClass(nil, flag))
+		return func() {}, nil
+	}
+	m, err := f.work.models.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if f.work.threads < 0 {
+		f.work.threads = 0
+		if strings.HasPrefix(f.store, "sqlite:") {
+			f.work.threads = runtime.GOMAXPROCS(0)
+		}
+	}
+	db.SetModels(byClass(m, flag))
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { rescan(ctx, m, log, func() { db.SetModels(byClass(m, flag)) }) })
+	if f.work.threads > 0 {
+		w := f.work.worker(db, m, log)
+		wake, computed := make(chan struct{}, w.Threads), make(chan struct{}, 1)
+		w.Wake, w.Done, c.Computed = wake, func() { signalled(computed) }, computed
+		c.OnJobs = func() {
+			for range w.Threads {
+				signalled(wake)
+			}
+		}
+		running.Go(func() { w.Run(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+		if err := m.Close(context.WithoutCancel(ctx)); err != nil {
+			log.Error("closing the models failed", "error", err)
+		}
+	}, nil
+}
+
+// signalled puts a token into a channel that has room for it.
+func signalled(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // serve runs the consumer with its progress line and its web server, and waits for all of them.

@@ -16,6 +16,8 @@ import (
 
 const examples = `Usage:
   offload-cloud -from URL -store URL [flags]     receive and store, until interrupted
+  offload-cloud work   -models DIR -store URL    compute on the records of classes that have a model, until interrupted
+  offload-cloud jobs   list|retry …              records without an answer, and why
   offload-cloud events -store URL [flags]        the stored events, joined from their chunks, as JSON lines
   offload-cloud stats  -store URL [-json]        records, tasks, gaps and dead letters of each node
   offload-cloud dead   list|retry|drop …         messages and records that could not be read, and records in conflict
@@ -27,6 +29,8 @@ Examples:
   offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db -jsonl | jq .data
   offload-cloud -share workers -id worker-1 -from mqtt://broker:1883 -store postgres://cloud@db/offload
   offload-cloud -share workers -from nats://a:4222,b:4222,c:4222 -store postgres://cloud@db/offload
+  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db -models models/
+  offload-cloud work -models models/ -store postgres://cloud@db/offload
   offload-cloud events -store sqlite:cloud.db -device pump-1 | jq 'select(.missing)'
 
 Flags:
@@ -52,12 +56,12 @@ func run(ctx context.Context, args []string, std streams) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name = args[0]
 		verb = map[string]func(context.Context, []string, streams) error{
-			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "version": versionVerb,
+			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "work": workVerb, "jobs": jobsVerb, "version": versionVerb,
 		}[name]
 		args = args[1:]
 	}
 	if verb == nil {
-		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are events, stats, dead and version\n", name)
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are work, jobs, events, stats, dead and version\n", name)
 		return 2
 	}
 	err := verb(ctx, args, std)

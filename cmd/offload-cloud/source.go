@@ -22,6 +22,7 @@ type sourceFlags struct {
 	from, id, share, user, passwordFile string
 	ca, cert, key, serverName           string
 	replies                             string
+	confirm                             bool // results are published, so confirmations come
 }
 
 func (f *sourceFlags) register(fs *flag.FlagSet) {
@@ -82,7 +83,7 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 	if err != nil {
 		return nil, fmt.Errorf("-from %q: it %w", f.from, err)
 	}
-	c := consume.MQTTConfig{URL: at.String(), ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
+	c := consume.MQTTConfig{URL: at.String(), Confirm: f.confirm, ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
 	if at.TLS {
 		c.TLS, err = f.tls()
 	}
@@ -119,7 +120,7 @@ func loopback(address string) bool {
 
 // nats uses TLS as soon as there is anything to say about it.
 func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
-	c := consume.NATSConfig{URLs: f.from, Durable: "offload-cloud", Max: limits.maxMessage, Login: f.login(log), Log: log}
+	c := consume.NATSConfig{URLs: f.from, Confirm: f.confirm, Durable: "offload-cloud", Max: limits.maxMessage, Login: f.login(log), Log: log}
 	if f.share != "" {
 		c.Durable = f.share
 	}

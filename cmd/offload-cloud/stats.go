@@ -19,7 +19,8 @@ const statsUsage = `Usage: offload-cloud stats -store URL [-json]
 
 Prints what is known of each node: records receipted, tasks stored, records and tasks that came more than once, gaps (records
 that the node holds no longer and that never came), what the node gave up and why, conflicts (records that differ from what is
-stored under their sequence: a spool was copied, or a node's name is used twice) and dead letters.
+stored under their sequence: a spool was copied, or a node's name is used twice), dead letters, and jobs for models: those that wait for a
+worker, have an answer, have one that the node has confirmed, and have none (see offload-cloud jobs).
 
 Flags:
 `
@@ -56,12 +57,29 @@ func printJSON(nodes []*store.NodeStats, out io.Writer) error {
 
 func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tEPOCHS\tSEEN\t") // Flush returns the error
+	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tJOBS\tEPOCHS\tSEEN\t") // Flush returns the error
 	for _, n := range nodes {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
-			n.Gaps, goneText(n.Gone), n.Conflicts, n.DeadLetters, n.Epochs, n.Seen.Format(time.DateTime))
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
+			n.Gaps, goneText(n.Gone), n.Conflicts, n.DeadLetters, jobsText(n.Jobs), n.Epochs, n.Seen.Format(time.DateTime))
 	}
 	return w.Flush()
+}
+
+// jobsText is "waiting 3, confirmed 1", or "0".
+func jobsText(c *store.JobCounts) string {
+	if c == nil || c.All() == 0 {
+		return "0"
+	}
+	var parts []string
+	for _, p := range []struct {
+		name string
+		n    int64
+	}{{"waiting", c.Waiting}, {"answered", c.Answered}, {"confirmed", c.Confirmed}, {"failed", c.Failed}, {"refused", c.Refused}, {"given up", c.GivenUp}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", p.name, p.n))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // goneText is "expired 3, full 1", or "0". What is gone because it was done "here", on the node, is explained and no loss.

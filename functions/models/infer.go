@@ -15,6 +15,20 @@ type Inference interface {
 	Run(ctx context.Context, t *task.Task) (Answer, error)
 }
 
+// TaskError says that a model is there and cannot answer this task. Any other error of Run is that of the store, and of all tasks.
+type TaskError struct {
+	Model   string
+	Version Version
+	EventID string
+	Err     error
+}
+
+func (e *TaskError) Error() string {
+	return fmt.Sprintf("running model %s %s on event %.64s: %v", e.Model, e.Version, e.EventID, e.Err)
+}
+
+func (e *TaskError) Unwrap() error { return e.Err }
+
 // Answer is what a model made of a task.
 type Answer struct {
 	Model    string        `json:"model"`
@@ -57,7 +71,7 @@ func (i *inference) Run(ctx context.Context, t *task.Task) (Answer, error) {
 	memory, _ := scratches.Get().(*scratch)
 	defer scratches.Put(memory)
 	if err := answer(&a, lease, t, memory); err != nil {
-		return Answer{}, fmt.Errorf("running model %s %s on event %.64s: %w", m.Name, m.Version, t.EventID, err)
+		return Answer{}, &TaskError{Model: m.Name, Version: m.Version, EventID: t.EventID, Err: err}
 	}
 	a.Took = time.Since(start)
 	return a, nil

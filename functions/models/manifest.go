@@ -28,6 +28,7 @@ const (
 	maxLabels   = 1000
 	maxLabel    = 64 // bytes
 	maxTensors  = 16
+	maxClasses  = 64
 	maxElements = 1 << 24 // of an input or output
 )
 
@@ -40,15 +41,16 @@ const (
 // Manifest describes one version of a model: its file, its tensors, how a reading becomes its input, and how its output becomes an answer.
 // A signature of the manifest's bytes covers the model as well, whose digest is in it. FORMAT.md is the reference.
 type Manifest struct {
-	Format  int     `json:"format"`  // 1
-	Name    string  `json:"name"`    // lower case, digits, - and _; at most 48 bytes
-	Version Version `json:"version"` // such as 1.4.0
-	Variant string  `json:"variant"` // edge or cloud
-	Engine  string  `json:"engine"`  // tflite or onnx
-	File    string  `json:"file"`    // in the folder of the manifest
-	SHA256  string  `json:"sha256"`  // of the file, 64 hexadecimal digits in lower case
-	Size    int64   `json:"size"`    // of the file, in bytes
-	Memory  int64   `json:"memory"`  // most bytes that the program may take with one session; 0 is 8 × size + 4 MiB
+	Format  int      `json:"format"`            // 1
+	Name    string   `json:"name"`              // lower case, digits, - and _; at most 48 bytes
+	Version Version  `json:"version"`           // such as 1.4.0
+	Variant string   `json:"variant"`           // edge or cloud
+	Engine  string   `json:"engine"`            // tflite or onnx
+	File    string   `json:"file"`              // in the folder of the manifest
+	SHA256  string   `json:"sha256"`            // of the file, 64 hexadecimal digits in lower case
+	Size    int64    `json:"size"`              // of the file, in bytes
+	Classes []string `json:"classes,omitempty"` // of tasks that the cloud computes on with this model
+	Memory  int64    `json:"memory"`            // most bytes that the program may take with one session; 0 is 8 × size + 4 MiB
 
 	Inputs  []Tensor `json:"inputs,omitempty"`  // checked against the file where given
 	Outputs []Tensor `json:"outputs,omitempty"` // likewise
@@ -123,6 +125,15 @@ func (m *Manifest) Validate() error {
 	for _, l := range m.Labels {
 		if l == "" || len(l) > maxLabel || !check.Printable(l) {
 			p.Addf("labels", cut(l), "must each be 1 to %d bytes of printable text", maxLabel)
+			break
+		}
+	}
+	if len(m.Classes) > maxClasses {
+		p.Addf("classes", len(m.Classes), "must be at most %d", maxClasses)
+	}
+	for _, c := range m.Classes {
+		if c == "" || len(c) > maxLabel || !check.Printable(c) {
+			p.Addf("classes", cut(c), "must each be 1 to %d bytes of printable text", maxLabel)
 			break
 		}
 	}

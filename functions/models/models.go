@@ -89,7 +89,8 @@ type Status struct {
 	Versions []Version `json:"versions"` // in the folder, oldest first
 	Engine   string    `json:"engine"`
 	Folder   string    `json:"folder"`
-	Signed   string    `json:"signed,omitempty"` // the trusted comment of its signature
+	Classes  []string  `json:"classes,omitempty"` // that the version in force names
+	Signed   string    `json:"signed,omitempty"`  // the trusted comment of its signature
 	Loaded   bool      `json:"loaded"`
 	Pinned   bool      `json:"pinned"`
 	Users    int       `json:"users"`

@@ -263,6 +263,7 @@ func (s *Store) Status() (list []Status, problems []string) {
 		}
 		if m.now != nil {
 			one.Version, one.Engine, one.Folder, one.Signed = m.now.Version, m.now.Engine, m.now.folder, m.now.signed
+			one.Classes = m.now.Classes
 		}
 		if l := m.loaded; l != nil {
 			one.Loaded, one.Users, one.Sessions, one.Bytes = true, l.users, l.made, l.reserved

@@ -54,6 +54,7 @@ type Edge struct {
 	Resend  time.Duration // how long it waits for a receipt
 	Pace    time.Duration // between two lots of batches; 0 is 5 ms
 	Rand    *rand.Rand
+	Measure bool // records hold events that a model can answer, of the value that is the task's number
 
 	mu      sync.Mutex
 	pending map[uint64]time.Time // when last sent
@@ -99,6 +100,9 @@ func (e *Edge) Tasks() int {
 // Task makes the task of a record.
 func (e *Edge) Task(seq uint64) *task.Task {
 	n := e.taskOf[seq]
+	if e.Measure {
+		return Measured(n, e.Node, float64(n))
+	}
 	return &task.Task{
 		EventID: fmt.Sprintf("%08x-%s-%s", n*2654435761%(1<<32), e.Node, e.Epoch), Device: fmt.Sprintf("device-%d", n%7), Profile: "pump", Source: "state",
 		Origin: int64(n), Received: time.Now().UnixNano(), Of: 1, Class: &task.Class{Name: "default", Priority: 5}, Encoding: task.JSON,

@@ -132,7 +132,7 @@ func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error
 		return nil
 	}
 	it.letter = letter(it.message, "not storable", why.Error())
-	it.batch, it.gone = nil, nil
+	it.batch, it.gone, it.confirmed = nil, nil, nil
 	return c.storeGroup(ctx, []*item{it}, o)
 }
 

@@ -28,6 +28,9 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 		var out []Outgoing
 		for _, result := range s.results {
 			c.Counts.add(result)
+			if result.Jobs > 0 && c.OnJobs != nil {
+				c.OnJobs()
+			}
 			c.noteGaps(result.Receipts)
 			c.noteConflicts(result.Receipts)
 			c.noteFull(result)

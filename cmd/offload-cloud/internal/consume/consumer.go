@@ -67,6 +67,11 @@ type Storage interface {
 	Blocked(err error) (locked, slow bool)
 }
 
+// Answers hands out what was computed and is to be published; *store.Store does.
+type Answers interface {
+	TakeAnswers(ctx context.Context, again time.Duration, limit int) ([]*store.Answered, error)
+}
+
 // Limits bound memory and the size of a transaction. Zero values take the defaults.
 type Limits struct {
 	QueueMessages int           // messages waiting or being stored; default 1,024
@@ -112,6 +117,9 @@ type Consumer struct {
 	Lines     io.Writer // gets each new record as a JSON line; nil for none
 	Name      string    // of this consumer, in its announcements
 	Takes     seal.ConsumerLimits
+	Answers   Answers         // outcomes of jobs to be published; nil where there is no work
+	Computed  <-chan struct{} // says that there may be an outcome; nil where only looking finds them
+	OnJobs    func()          // called after jobs were stored; it must not block. May be nil
 	Log       *slog.Logger
 	Limits    Limits
 
@@ -143,6 +151,9 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	work.Go(func() { c.storeAll(hard, gathered, stored) })
 	work.Go(func() { c.confirmAll(hard, stored) })
 	work.Go(func() { c.announceAll(hard) })
+	if c.Answers != nil {
+		work.Go(func() { c.answerAll(hard) })
+	}
 	if a, ok := c.Transport.(Announcer); ok {
 		a.OnStanding(c.stands)
 	}

@@ -27,6 +27,11 @@ type Counts struct {
 	Commits          atomic.Int64
 	CommitTime       atomic.Int64 // ns, of all of them
 	StoreErrors      atomic.Int64
+	Jobs             atomic.Int64 // records that a worker is to compute on
+	Results          atomic.Int64 // results that the broker took, for the first time or again
+	ResultsAgain     atomic.Int64 // of them those that were published before and not confirmed
+	ResultsFailed    atomic.Int64 // results that the broker did not take; they are published again
+	Confirmed        atomic.Int64 // results that nodes have confirmed
 	Gaps             atomic.Int64 // records missing right now, as far as the latest receipts name them
 	StoreUp          atomic.Bool
 }
@@ -38,6 +43,8 @@ func (c *Counts) commit(took time.Duration) {
 
 func (c *Counts) add(r *store.Result) {
 	c.Tasks.Add(int64(len(r.Fresh)))
+	c.Jobs.Add(int64(r.Jobs))
+	c.Confirmed.Add(int64(r.Confirmed))
 	c.DuplicateRecords.Add(int64(r.DuplicateRecords))
 	c.DuplicateTasks.Add(int64(r.DuplicateTasks))
 	c.DeadLetters.Add(int64(r.DeadRecords + r.Letters))
@@ -67,6 +74,11 @@ func (c *Counts) Register(r prometheus.Registerer) {
 	counter("lines_dropped_total", "JSON lines not printed because their reader did not take them in time.", &c.LinesDropped, 1)
 	counter("receipts_total", "Receipts the broker took.", &c.Receipts, 1)
 	counter("receipts_failed_total", "Receipts that could not be sent; the records come again.", &c.ReceiptsFailed, 1)
+	counter("jobs_total", "Records stored for which a worker is to compute an answer.", &c.Jobs, 1)
+	counter("results_total", "Results the broker took, repeated ones included.", &c.Results, 1)
+	counter("results_again_total", "Results published again because their node had not confirmed them.", &c.ResultsAgain, 1)
+	counter("results_failed_total", "Results the broker did not take; they are published again.", &c.ResultsFailed, 1)
+	counter("results_confirmed_total", "Results that nodes confirmed.", &c.Confirmed, 1)
 	counter("refused_total", "Messages left with the broker because the queue was full.", &c.Refused, 1)
 	counter("commits_total", "Transactions committed.", &c.Commits, 1)
 	counter("commit_seconds_total", "Time spent in transactions.", &c.CommitTime, 1e-9)

@@ -31,6 +31,8 @@ func storable(items []*item, hasty bool) *store.Group {
 			g.Letters = append(g.Letters, it.letter)
 		case it.gone != nil:
 			g.Gone = append(g.Gone, it.gone)
+		case it.confirmed != nil:
+			g.Confirmed = append(g.Confirmed, it.confirmed)
 		default:
 			g.Batches = append(g.Batches, it.batch)
 		}

@@ -16,14 +16,15 @@ import (
 	"app-offload/functions/task"
 )
 
-// item is an opened message: one of batch, gone and letter is set.
+// item is an opened message: one of batch, gone, confirmed and letter is set.
 type item struct {
-	message *Message
-	batch   *store.Batch
-	gone    *store.Gone
-	letter  *store.Letter
-	records int
-	bytes   int
+	message   *Message
+	batch     *store.Batch
+	gone      *store.Gone
+	confirmed *store.Confirmed
+	letter    *store.Letter
+	records   int
+	bytes     int
 }
 
 // node is whose rows the message needs, "" for a message that could not be opened.
@@ -33,6 +34,8 @@ func (it *item) node() string {
 		return ""
 	case it.gone != nil:
 		return it.gone.Node
+	case it.confirmed != nil:
+		return it.confirmed.Node
 	}
 	return it.batch.Node
 }
@@ -54,7 +57,11 @@ func open(o *seal.Opener, m *Message) *item {
 		it.letter = letter(m, "too large", fmt.Sprintf("message of %d bytes exceeds -max-message-mib; it was not read", m.Cut))
 		return it
 	}
-	it.batch, it.gone, err = read(o, m.Topic, m.Payload)
+	if node, kind := splitTopic(m.Topic); kind == "confirm" {
+		it.confirmed, err = openConfirmation(o, node, m.Payload)
+	} else {
+		it.batch, it.gone, err = read(o, m.Topic, m.Payload)
+	}
 	if err != nil {
 		it.letter = letter(m, reason(err), err.Error())
 		return it
@@ -174,6 +181,21 @@ func openGone(o *seal.Opener, node string, payload []byte) (*store.Gone, error) 
 		g.Spans = append(g.Spans, ranges.Span{First: r.First, Last: r.Last, Fate: fate(r.Reason)})
 	}
 	return g, nil
+}
+
+func openConfirmation(o *seal.Opener, node string, payload []byte) (*store.Confirmed, error) {
+	opened, err := o.OpenConfirmation(payload)
+	if err != nil {
+		return nil, err
+	}
+	if opened.Node != node {
+		return nil, errTopic
+	}
+	c := &store.Confirmed{Node: node}
+	for _, r := range opened.Results {
+		c.Results = append(c.Results, store.ConfirmedResult{ID: r.ID, Refused: bounded(r.Refused, textMax)})
+	}
+	return c, checkNames(node, "")
 }
 
 // fate is the reason as it is kept: a node's word must not pass for one of the store's own.

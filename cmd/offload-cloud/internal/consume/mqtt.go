@@ -19,13 +19,14 @@ import (
 
 // MQTTConfig says how to reach a broker.
 type MQTTConfig struct {
-	URL   string                         // see mqtt.ParseAddress
-	ID    string                         // names the session, so it must stay the same and belong to one consumer only
-	Share string                         // group of a shared subscription, "" for none
-	TLS   *tls.Config                    // for addresses with TLS
-	Max   int64                          // bytes of a message; what is larger is not read; 0 for no limit
-	Login func() (user, password string) // asked at each connection; nil for none
-	Log   *slog.Logger
+	URL     string                         // see mqtt.ParseAddress
+	ID      string                         // names the session, so it must stay the same and belong to one consumer only
+	Confirm bool                           // subscribe to confirmations of results as well
+	Share   string                         // group of a shared subscription, "" for none
+	TLS     *tls.Config                    // for addresses with TLS
+	Max     int64                          // bytes of a message; what is larger is not read; 0 for no limit
+	Login   func() (user, password string) // asked at each connection; nil for none
+	Log     *slog.Logger
 }
 
 // MQTT is a Transport over MQTT 3.1.1 with a persistent session: QoS 1, acknowledged by hand.
@@ -120,7 +121,11 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 	m.said.New("connect", "")
 	ctx, cancel := context.WithTimeout(m.ctx, m.patience)
 	defer cancel()
-	refused, err := s.Subscribe(ctx, map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1})
+	topics := map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1}
+	if m.cfg.Confirm {
+		topics[m.filter("+/confirm")] = 1
+	}
+	refused, err := s.Subscribe(ctx, topics)
 	switch {
 	case m.ctx.Err() != nil:
 		return

@@ -29,6 +29,7 @@ type NATSConfig struct {
 	URLs    string      // of one or more servers, separated by commas
 	Durable string      // names the consumer; all who use one name share its messages
 	Max     int64       // bytes of a message; what is larger is quarantined by name; 0 for no limit
+	Confirm bool        // take confirmations of results as well
 	Replay  int         // messages on their way to all who share; 0 is 1,000
 	TLS     *tls.Config // nil for none
 	Login   func() (user, password string)
@@ -121,6 +122,9 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 	cfg := jetstream.ConsumerConfig{
 		Durable: n.cfg.Durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute, MaxAckPending: n.cfg.Replay,
 		FilterSubjects: []string{subjects + ".*.batch.>", subjects + ".*.gone"},
+	}
+	if n.cfg.Confirm {
+		cfg.FilterSubjects = append(cfg.FilterSubjects, subjects+".*.confirm")
 	}
 	for last := ""; ; {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)

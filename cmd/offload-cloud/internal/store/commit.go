@@ -91,7 +91,7 @@ func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
 		if err := s.countNodes(ctx, tx, streams); err != nil {
 			return err
 		}
-		if err := s.confirm(ctx, tx, g.Confirmed); err != nil {
+		if result.Confirmed, err = s.confirm(ctx, tx, g.Confirmed); err != nil {
 			return err
 		}
 		return s.storeLetters(ctx, tx, g, streams, result)

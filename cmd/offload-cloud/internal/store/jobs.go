@@ -33,7 +33,9 @@ const (
 type Job struct {
 	Record      int64
 	Node, Model string
-	Tries       int // this one included
+	Tries       int           // this one included
+	Age         time.Duration // since its record was stored
+	Problem     string        // why it was given back the last time, "" where it was not
 }
 
 // Outcome is what came of a job: the payload of an answer, or the problem why none comes.
@@ -65,12 +67,13 @@ type ConfirmedResult struct{ ID, Refused string }
 
 // addJobs writes a job for each new record of a class with a model. A chunk that is not the first has none: the event's first one has it.
 func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int, err error) {
-	if len(s.opts.Models) == 0 {
+	models := s.models.Load()
+	if models == nil || len(*models) == 0 {
 		return 0, nil
 	}
 	var jobs []*row
 	for _, r := range rows {
-		if r.model = s.opts.Models[r.class]; r.fresh && r.model != "" && r.task.Chunk == 0 {
+		if r.model = (*models)[r.class]; r.fresh && r.model != "" && r.task.Chunk == 0 {
 			jobs = append(jobs, r)
 		}
 	}
@@ -88,7 +91,7 @@ func (s *Store) take(where, order string) string {
 	now := s.dialect.clock()
 	return `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE ` + where + ` ORDER BY ` + order + ` LIMIT $1` + s.dialect.skipLocked() + `)
 		UPDATE jobs SET state = 1, tries = tries + 1, worker = $2, due = ` + now + ` + $3 FROM taken WHERE record = taken_record
-		RETURNING record, tries, (SELECT name FROM nodes WHERE id = jobs.node)`
+		RETURNING record, tries, ` + now + ` - created, problem, (SELECT name FROM nodes WHERE id = jobs.node)`
 }
 
 // TakeJobs leases up to limit jobs of a model to a worker. It takes jobs that were taken before and are due again first, and one at a time.
@@ -119,7 +122,7 @@ func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any)
 	for rows.Next() {
 		j := &Job{Model: model}
 		var node sql.NullString
-		if err := rows.Scan(&j.Record, &j.Tries, &node); err != nil {
+		if err := rows.Scan(&j.Record, &j.Tries, &j.Age, &j.Problem, &node); err != nil {
 			return nil, err
 		}
 		j.Node = node.String
@@ -220,7 +223,7 @@ func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (an
 func resultID(record, content int64) string { return fmt.Sprintf("%d-%016x", record, uint64(content)) }
 
 // confirm notes that nodes have dealt with results. Names that are not of a result of that node are ignored.
-func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) error {
+func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (confirmed int, err error) {
 	for _, c := range all {
 		for _, r := range c.Results {
 			id, digest, _ := strings.Cut(r.ID, "-")
@@ -229,15 +232,20 @@ func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) error
 			if errors.Join(err, err2) != nil {
 				continue // another program's
 			}
-			_, err = tx.ExecContext(ctx, `UPDATE jobs SET state = 3, confirmed = `+s.dialect.clock()+`, refused = $4
+			result, err := tx.ExecContext(ctx, `UPDATE jobs SET state = 3, confirmed = `+s.dialect.clock()+`, refused = $4
 				WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`,
 				record, int64(content), c.Node, clean(r.Refused))
 			if err != nil {
-				return fmt.Errorf("noting that node %s has confirmed result %s: %w", c.Node, r.ID, err)
+				return 0, fmt.Errorf("noting that node %s has confirmed result %s: %w", c.Node, r.ID, err)
 			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return 0, err
+			}
+			confirmed += int(n)
 		}
 	}
-	return nil
+	return confirmed, nil
 }
 
 // JobRecord finds the record of a job, nil where its row was deleted.

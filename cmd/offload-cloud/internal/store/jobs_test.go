@@ -15,7 +15,7 @@ import (
 
 // withModel lets the class default be computed on by the model bearing.
 func withModel(s *Store) *Store {
-	s.opts.Models = map[string]string{"default": "bearing"}
+	s.SetModels(map[string]string{"default": "bearing"})
 	return s
 }
 

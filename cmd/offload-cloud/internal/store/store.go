@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"app-offload/cmd/offload-cloud/internal/ranges"
@@ -95,6 +96,7 @@ type Result struct {
 	Conflicts        int // records that differ from what is stored under their sequence
 	Letters          int // messages quarantined for the first time
 	LettersRefused   int // messages not quarantined because the table is full
+	Confirmed        int // results confirmed by their nodes for the first time
 	Jobs             int // new records that a worker is to compute on
 }
 
@@ -104,8 +106,6 @@ type Options struct {
 	DeadCount  int  // most dead letters kept; 0 is 10,000
 	DeadMiB    int  // most bytes of dead letters kept; 0 is 256 MiB
 	ReadersMax int  // connections for reading beside the writing one; 0 is 4
-	// Models names the model that computes on the records of a class; a class that is not in it costs nothing more.
-	Models map[string]string
 }
 
 func (o Options) withDefaults() Options {
@@ -126,6 +126,7 @@ type Store struct {
 	write, read *sql.DB
 	dialect     dialect
 	opts        Options
+	models      atomic.Pointer[map[string]string]
 	close       func() error
 }
 
@@ -158,6 +159,9 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// SetModels names the model that computes on the records of a class, from the next Commit on. A class that is not in it costs nothing more.
+func (s *Store) SetModels(byClass map[string]string) { s.models.Store(&byClass) }
 
 // Close releases the connections; a transaction under way is rolled back.
 func (s *Store) Close() error { return s.close() }

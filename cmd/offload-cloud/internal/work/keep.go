@@ -1,0 +1,84 @@
+package work
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// keeper prolongs the leases of a batch until each job is done: a run may take longer than a lease, and one that waits for its turn too.
+type keeper struct {
+	stop context.CancelFunc
+	over sync.WaitGroup
+
+	mu    sync.Mutex
+	held  map[int64]bool
+	began time.Time // of the present run; a run without end is not prolonged without end
+}
+
+// keep begins to prolong.
+func (w *Worker) keep(ctx context.Context, id string, jobs []*store.Job) *keeper {
+	ctx, stop := context.WithCancel(ctx)
+	k := &keeper{stop: stop, held: map[int64]bool{}, began: time.Now()}
+	for _, j := range jobs {
+		k.held[j.Record] = true
+	}
+	k.over.Go(func() {
+		tick := time.NewTicker(max(w.Lease/3, time.Millisecond))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			for _, record := range k.due() {
+				held, err := w.Store.RenewJob(ctx, id, record, w.Lease)
+				if ctx.Err() != nil {
+					return
+				}
+				if w.failing("prolonging leases", err); err == nil && !held {
+					k.drop(record)
+				}
+			}
+		}
+	})
+	return k
+}
+
+// due are the jobs whose leases are to be prolonged.
+func (k *keeper) due() (records []int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(k.began) > longestRun {
+		return nil
+	}
+	for record := range k.held {
+		records = append(records, record)
+	}
+	return records
+}
+
+// begin reports whether a job is still the worker's.
+func (k *keeper) begin(j *store.Job) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.began = time.Now()
+	return k.held[j.Record]
+}
+
+func (k *keeper) done(j *store.Job) { k.drop(j.Record) }
+
+func (k *keeper) drop(record int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, record)
+}
+
+// end stops prolonging and waits for it.
+func (k *keeper) end() {
+	k.stop()
+	k.over.Wait()
+}

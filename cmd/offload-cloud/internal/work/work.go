@@ -1,0 +1,294 @@
+// Package work computes answers to stored records with models, and stores them.
+//
+// A Worker takes jobs from the store for as long as a lease, which it prolongs while it computes, reads each job's record, runs the model
+// that the job names, and stores the answer. Workers of any number of processes share one store. One that is killed loses its leases,
+// and others take its jobs. A job that fails, or whose worker ends, is tried again after a pause; after Tries it is set aside with its
+// reason, which is published in place of an answer.
+//
+// Memory: each thread holds one event and its answer. A fault of the models' store, such as a file that cannot be loaded, costs no job a try.
+// When its context ends, a Worker finishes the runs under way, gives the other jobs back, and returns.
+package work
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/answer"
+	"app-offload/functions/intake/parse"
+	"app-offload/functions/models"
+	"app-offload/functions/say"
+	"app-offload/functions/task"
+)
+
+// Store is what a worker needs of the database; *store.Store is one.
+type Store interface {
+	TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) ([]*store.Job, error)
+	RenewJob(ctx context.Context, worker string, record int64, lease time.Duration) (held bool, err error)
+	PostponeJob(ctx context.Context, worker string, record int64, pause time.Duration, problem string, uncounted bool) error
+	FinishJob(ctx context.Context, worker string, o *store.Outcome) (held bool, err error)
+	JobRecord(ctx context.Context, record int64) (*store.Found, error)
+	Of(ctx context.Context, one *store.Found) ([]*store.Found, error)
+}
+
+// Worker computes. Its fields are set before Run.
+type Worker struct {
+	Store   Store
+	Names   func() []string                    // the models that there are, asked before each look for jobs
+	Model   func(name string) models.Inference // runs one
+	ID      string                             // of this worker among all that share the store
+	Threads int                                // runs at the same time
+	Lease   time.Duration                      // after which the jobs of a worker that was killed are taken by another
+	Poll    time.Duration                      // between two looks for jobs while there are none
+	Tries   int                                // after which a job is set aside
+	Wake    <-chan struct{}                    // says that there may be jobs; nil where only Poll finds them
+	Done    func()                             // called after each answer that was stored; must not block
+	Log     *slog.Logger
+
+	Counts Counts
+	once   say.Once
+}
+
+// Counts are a worker's figures since its start. Safe to read at any time.
+type Counts struct {
+	Answered  atomic.Int64 // jobs with an answer
+	Failed    atomic.Int64 // jobs that were set aside
+	Postponed atomic.Int64 // jobs that are to be tried again
+	Lost      atomic.Int64 // jobs whose lease ended before their answer was stored
+	RunTime   atomic.Int64 // ns of models' runs
+	Errors    atomic.Int64 // of the store
+}
+
+const (
+	batch        = 8                // most jobs that a thread takes at once
+	storing      = 10 * time.Second // for storing what a run came to, also at the stop
+	longestRun   = 10 * time.Minute // after which a run's lease is not prolonged any more
+	modelPause   = 10 * time.Second // before a job is tried again whose model cannot be used at all
+	firstPause   = time.Second      // before a job that failed is tried again; it doubles with each try
+	longestPause = time.Hour
+	patience     = 24 * time.Hour // with chunks that have not come
+	problemMax   = 400
+	eventMax     = 64 << 20 // bytes of an event
+)
+
+// Run works until ctx ends.
+func (w *Worker) Run(ctx context.Context) {
+	var threads sync.WaitGroup
+	for n := range w.Threads {
+		threads.Go(func() { w.thread(ctx, fmt.Sprintf("%s-%d", w.ID, n)) })
+	}
+	threads.Wait()
+}
+
+// thread takes jobs and computes them, one after the other.
+func (w *Worker) thread(ctx context.Context, id string) {
+	poll := time.NewTicker(w.Poll)
+	defer poll.Stop()
+	for ctx.Err() == nil {
+		if w.round(ctx, id) {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-w.Wake:
+		case <-poll.C:
+		}
+	}
+}
+
+// round looks once for jobs of each model, and reports whether there were any.
+func (w *Worker) round(ctx context.Context, id string) (found bool) {
+	for _, name := range w.Names() {
+		jobs, err := w.Store.TakeJobs(ctx, id, name, w.Lease, batch)
+		if ctx.Err() != nil {
+			return false // what was taken is taken again when its lease ends
+		}
+		w.failing("taking jobs", err)
+		if len(jobs) > 0 {
+			found = true
+			w.batch(ctx, id, jobs)
+		}
+	}
+	return found
+}
+
+// batch computes jobs while their leases are prolonged. After the stop it gives back those that it has not begun.
+func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
+	safe := context.WithoutCancel(ctx)
+	k := w.keep(safe, id, jobs)
+	defer k.end()
+	for _, j := range jobs {
+		if !k.begin(j) {
+			w.Counts.Lost.Add(1)
+			continue
+		}
+		if ctx.Err() != nil {
+			w.postpone(safe, id, j, 0, "", true)
+		} else {
+			w.job(safe, id, j)
+		}
+		k.done(j)
+	}
+}
+
+// job computes one and stores what came of it.
+func (w *Worker) job(ctx context.Context, id string, j *store.Job) {
+	if j.Tries > w.Tries {
+		w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: fmt.Sprintf("the workers that had it ended %d times; %s", j.Tries-1, cmp.Or(j.Problem, "it has no other problem"))})
+		return
+	}
+	payload, err := w.answer(ctx, j)
+	var one *models.TaskError
+	var lost *unfitError
+	var parts *task.MissingError
+	switch {
+	case err == nil:
+		w.finish(ctx, id, &store.Outcome{Record: j.Record, Payload: payload})
+	case errors.As(err, &lost) && lost.permanent:
+		w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: text(err)})
+	case errors.As(err, &parts) && j.Age < patience:
+		w.postpone(ctx, id, j, min(max(j.Age/4, firstPause), modelPause*10), text(err), true)
+	case errors.As(err, &one), errors.As(err, &lost), errors.As(err, &parts):
+		if j.Tries >= w.Tries {
+			w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: text(err)})
+			return
+		}
+		w.postpone(ctx, id, j, pause(j.Tries), text(err), false)
+	default: // of the models or the database, and of all jobs
+		w.failing("computing with model "+j.Model, err)
+		w.postpone(ctx, id, j, modelPause, text(err), true)
+		return
+	}
+	w.failing("computing with model "+j.Model, nil)
+}
+
+// pause is 1 s after the first try and doubles with each.
+func pause(tries int) time.Duration {
+	return min(firstPause<<min(max(tries-1, 0), 20), longestPause)
+}
+
+func text(err error) string {
+	s := err.Error()
+	return s[:min(len(s), problemMax)] // the store mends what was cut
+}
+
+// unfitError is about one record: it cannot be answered, or not yet.
+type unfitError struct {
+	permanent bool
+	err       error
+}
+
+func (e *unfitError) Error() string { return e.err.Error() }
+func (e *unfitError) Unwrap() error { return e.err }
+
+// answer computes the payload of a result.
+func (w *Worker) answer(ctx context.Context, j *store.Job) ([]byte, error) {
+	found, err := w.Store.JobRecord(ctx, j.Record)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, &unfitError{true, errors.New("its record was deleted from the database")}
+	}
+	t, err := w.task(ctx, found)
+	if err != nil {
+		return nil, err
+	}
+	made, err := w.run(ctx, j.Model, t)
+	if err != nil {
+		return nil, err
+	}
+	w.Counts.RunTime.Add(int64(made.Took))
+	b, err := answer.Of(t, t.Received, answer.Cloud, made).Encode()
+	if err != nil {
+		return nil, &unfitError{true, err}
+	}
+	return b, nil
+}
+
+// run turns a panic of an engine into an error: a bad task or model harms only itself.
+func (w *Worker) run(ctx context.Context, model string, t *task.Task) (a models.Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.Log.Error("a model panicked; please report it", "model", model, "event", t.EventID, "panic", p, "stack", string(debug.Stack()))
+			err = &unfitError{false, fmt.Errorf("model %s panicked on event %.64s: %v", model, t.EventID, p)}
+		}
+	}()
+	return w.Model(model).Run(ctx, t)
+}
+
+// task makes a task with readings of a stored record, joined with the other chunks of its event.
+func (w *Worker) task(ctx context.Context, found *store.Found) (*task.Task, error) {
+	t, encoding, raw := *found.Task, found.Task.Encoding, found.Task.Data
+	if t.Of > 1 {
+		all, err := w.Store.Of(ctx, found)
+		if err != nil {
+			return nil, err
+		}
+		whole, missing, err := store.Join(all)
+		switch {
+		case len(whole) > 0:
+			encoding, raw = whole[0].Encoding, whole[0].Raw
+		case missing != nil:
+			return nil, missing
+		default:
+			return nil, &unfitError{false, fmt.Errorf("joining event %.64s: %w", t.EventID, err)}
+		}
+	}
+	ev, err := parse.Limits{Bytes: eventMax, Depth: 32}.Parse(raw, parse.ContentType(encoding))
+	if err != nil {
+		return nil, &unfitError{true, fmt.Errorf("reading event %.64s: %w", t.EventID, err)}
+	}
+	t.Readings, t.Lineage, t.Data, t.Encoding, t.Of, t.Holes = ev.Readings, ev.Tagged(), raw, encoding, 1, nil
+	return &t, nil
+}
+
+func (w *Worker) finish(ctx context.Context, id string, o *store.Outcome) {
+	ctx, cancel := context.WithTimeout(ctx, storing)
+	defer cancel()
+	held, err := w.Store.FinishJob(ctx, id, o)
+	w.failing("storing answers", err)
+	switch {
+	case err != nil || !held:
+		w.Counts.Lost.Add(1)
+		return
+	case o.Problem != "":
+		w.Counts.Failed.Add(1)
+		if w.once.New("failed", o.Problem) {
+			w.Log.Warn("a job was set aside; `offload-cloud jobs list` shows all of them", "record", o.Record, "reason", o.Problem)
+		}
+	default:
+		w.Counts.Answered.Add(1)
+	}
+	if w.Done != nil {
+		w.Done()
+	}
+}
+
+func (w *Worker) postpone(ctx context.Context, id string, j *store.Job, pause time.Duration, why string, uncounted bool) {
+	ctx, cancel := context.WithTimeout(ctx, storing)
+	defer cancel()
+	w.failing("giving jobs back", w.Store.PostponeJob(ctx, id, j.Record, pause, why, uncounted))
+	w.Counts.Postponed.Add(1)
+}
+
+// failing logs when something begins to fail and when it works again, not each time.
+func (w *Worker) failing(what string, err error) {
+	switch failed := w.once.Known(what); {
+	case err != nil:
+		w.Counts.Errors.Add(1)
+		if w.once.New(what, "fails") {
+			w.Log.Error(what+" fails", "error", err)
+		}
+	case failed:
+		w.once.New(what, "")
+		w.Log.Info(what + " works again")
+	}
+}

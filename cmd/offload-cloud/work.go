@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/cmd/offload-cloud/internal/work"
+	"app-offload/functions/models"
+)
+
+const workUsage = `Usage: offload-cloud work -models DIR -store URL [flags]
+
+Computes on the stored records of classes that have a model, until interrupted. The consumer writes a job with each such record when it
+is started with the same -models, or with -class-model; it publishes what is computed, so a worker needs neither broker nor keys. Any
+number of workers may share one PostgreSQL. One that is killed loses its jobs to the others when its leases end.
+
+A job that fails is tried again, and set aside after -tries; see offload-cloud jobs.
+
+Flags:
+`
+
+// modelFlags say which models there are.
+type modelFlags struct {
+	dir, keys string
+	memoryMiB int
+}
+
+func (f *modelFlags) register(fs *flag.FlagSet) {
+	fs.StringVar(&f.dir, "models", "", "folder of models to compute with, those of variant cloud; a model's manifest names its classes")
+	fs.StringVar(&f.keys, "model-keys", "", "file of public keys in minisign's format, one a line; with it, models without a good signature are refused")
+	fs.IntVar(&f.memoryMiB, "model-memory-mib", 1024, "memory of all loaded models")
+}
+
+// open reads the folder, which must be there.
+func (f *modelFlags) open(ctx context.Context) (*models.Store, error) {
+	if info, err := os.Stat(f.dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("-models %q: it must be a folder that exists", f.dir)
+	}
+	cfg := models.DefaultConfig()
+	cfg.Dir, cfg.Variant, cfg.MaxMiB, cfg.MemoryMiB = f.dir, models.Cloud, 2000, f.memoryMiB
+	if f.keys != "" {
+		b, err := os.ReadFile(f.keys)
+		if err != nil {
+			return nil, fmt.Errorf("reading -model-keys: %w", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "untrusted comment:") {
+				cfg.Keys = append(cfg.Keys, line)
+			}
+		}
+		if len(cfg.Keys) == 0 {
+			return nil, fmt.Errorf("-model-keys %q: there is no key in it", f.keys)
+		}
+	}
+	return models.Open(ctx, cfg, nil)
+}
+
+// workFlags say how to compute.
+type workFlags struct {
+	models  modelFlags
+	threads int
+	lease   time.Duration
+	tries   int
+}
+
+func (f *workFlags) register(fs *flag.FlagSet, threads string) {
+	f.models.register(fs)
+	fs.IntVar(&f.threads, "threads", -1, "runs of models at the same time; "+threads)
+	fs.DurationVar(&f.lease, "lease", time.Minute, "after which the jobs of a worker that was killed go to another; it is prolonged while a model runs")
+	fs.IntVar(&f.tries, "tries", 5, "tries of a job before it is set aside")
+}
+
+func (f *workFlags) check() error {
+	switch {
+	case f.threads < -1 || f.threads > 1024:
+		return fmt.Errorf("-threads %d: it must be from 0 to 1024, or -1 for the default", f.threads)
+	case f.lease < time.Second || f.lease > time.Hour:
+		return fmt.Errorf("-lease %s: it must be from 1s to 1h", f.lease)
+	case f.tries < 1 || f.tries > 1000:
+		return fmt.Errorf("-tries %d: it must be from 1 to 1000", f.tries)
+	case f.models.memoryMiB < 1 || f.models.memoryMiB > 65536:
+		return fmt.Errorf("-model-memory-mib %d: it must be from 1 to 65536", f.models.memoryMiB)
+	}
+	return nil
+}
+
+const (
+	workPoll  = 250 * time.Millisecond // between two looks for jobs
+	modelScan = 30 * time.Second       // between two looks for new models
+)
+
+// worker makes one. The models that it has are looked up at each round, so new ones are used at once.
+func (f *workFlags) worker(db *store.Store, m *models.Store, log *slog.Logger) *work.Worker {
+	return &work.Worker{
+		Store: db, Names: func() []string { return inForce(m) }, Model: m.Model, ID: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), rand.Text()[:8]),
+		Threads: f.threads, Lease: f.lease, Poll: workPoll, Tries: f.tries, Log: log,
+	}
+}
+
+// inForce lists the models of which a version is in force.
+func inForce(m *models.Store) (names []string) {
+	list, _ := m.Status()
+	for _, one := range list {
+		if one.Version != "" {
+			names = append(names, one.Name)
+		}
+	}
+	return names
+}
+
+// rescan looks for new versions of models until ctx ends, and calls changed after each look.
+func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func()) {
+	tick := time.NewTicker(modelScan)
+	defer tick.Stop()
+	said := map[string]string{}
+	for {
+		list, problems := m.Status()
+		for _, one := range list {
+			if text := string(one.Version) + " " + one.Problem; said[one.Name] != text {
+				said[one.Name] = text
+				log.Info("model", "name", one.Name, "version", one.Version, "classes", one.Classes, "problem", one.Problem)
+			}
+		}
+		if text := strings.Join(problems, "; "); said[""] != text {
+			said[""] = text
+			log.Warn("folders that are no version of a model", "problems", text)
+		}
+		changed()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := m.Scan(ctx); err != nil && ctx.Err() == nil {
+			log.Error("reading the folder of models failed", "error", err)
+		}
+	}
+}
+
+// workVerb computes until ctx ends.
+func workVerb(ctx context.Context, args []string, std streams) (err error) {
+	var f workFlags
+	fs := newFlags("work", workUsage, std)
+	f.register(fs, "-1 is the number of processors")
+	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
+	var level slog.Level
+	fs.TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is not understood here; see -h", rest[0])
+	}
+	if f.models.dir == "" {
+		return errors.New("-models is missing; name the folder of models to compute with")
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	if f.threads < 0 {
+		f.threads = runtime.GOMAXPROCS(0)
+	}
+	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level}))
+	m, err := f.models.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close(context.WithoutCancel(ctx))) }()
+	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	w := f.worker(db, m, log)
+	log.Info("ready", "worker", w.ID, "threads", w.Threads, "pid", os.Getpid())
+	var running sync.WaitGroup
+	running.Go(func() { rescan(ctx, m, log, func() {}) })
+	w.Run(ctx)
+	running.Wait()
+	log.Info("stopped", "answered", w.Counts.Answered.Load(), "setAside", w.Counts.Failed.Load(), "again", w.Counts.Postponed.Load(), "lost", w.Counts.Lost.Load())
+	return nil
+}
+
+// classModels reads "class=model,class=model".
+func classModels(text string) (map[string]string, error) {
+	byClass := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		class, model, ok := strings.Cut(pair, "=")
+		if class, model = strings.TrimSpace(class), strings.TrimSpace(model); !ok || class == "" || model == "" {
+			return nil, fmt.Errorf("-class-model %q: write it like vibration=bearing,camera=parts", text)
+		}
+		byClass[class] = model
+	}
+	return byClass, nil
+}
+
+// byClass names the model of each class: what the manifests say, then what the flag says.
+func byClass(m *models.Store, flag map[string]string) map[string]string {
+	all := map[string]string{}
+	if m != nil {
+		list, _ := m.Status()
+		for _, one := range list {
+			for _, class := range one.Classes {
+				if _, taken := all[class]; !taken { // of two models that name a class, the first by name
+					all[class] = one.Name
+				}
+			}
+		}
+	}
+	for class, model := range flag {
+		all[class] = model
+	}
+	return all
+}
