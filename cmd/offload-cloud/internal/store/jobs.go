@@ -99,6 +99,9 @@ func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.D
 	now := s.dialect.clock()
 	again := s.take(`state = 1 AND model = $4 AND (due <= `+now+` OR due > `+now+` + $5)`, "due, record")
 	fresh := s.take(`state = 0 AND model = $4`, "record")
+	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= `+now+` OR due > `+now+` + $2))`, model, int64(maxAgain)); err != nil || !there {
+		return nil, err
+	}
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		jobs = nil
 		if jobs, err = takeWith(ctx, tx, again, model, 1, worker, int64(lease), model, int64(maxAgain)); err != nil || len(jobs) > 0 {
@@ -111,6 +114,16 @@ func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.D
 		return nil, fmt.Errorf("taking jobs of model %s: %w", model, err)
 	}
 	return jobs, nil
+}
+
+// any looks whether there are jobs, without the lock that a writing transaction takes on SQLite.
+func (s *Store) any(ctx context.Context, where string, args ...any) (there bool, err error) {
+	// #nosec G202 -- where is one of this file's own constants, the values are parameters
+	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM jobs WHERE `+where+`)`, args...).Scan(&there)
+	if err != nil {
+		return false, fmt.Errorf("looking for jobs: %w", err)
+	}
+	return there, nil
 }
 
 func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any) (jobs []*Job, err error) {
@@ -148,8 +161,27 @@ func (s *Store) PostponeJob(ctx context.Context, worker string, record int64, pa
 	return err
 }
 
-// FinishJob stores what came of a job, and reports whether the worker still held it: else another one's outcome counts.
-func (s *Store) FinishJob(ctx context.Context, worker string, o *Outcome) (held bool, err error) {
+// FinishJobs stores what came of jobs in one transaction, and reports of how many the worker still held the lease: of the others, another
+// worker's outcome counts.
+func (s *Store) FinishJobs(ctx context.Context, worker string, outcomes []*Outcome) (held int, err error) {
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		held = 0
+		for _, o := range outcomes {
+			n, err := s.finishJob(ctx, tx, worker, o)
+			if err != nil {
+				return fmt.Errorf("record %d: %w", o.Record, err)
+			}
+			held += int(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("storing the outcomes of %d jobs: %w", len(outcomes), err)
+	}
+	return held, nil
+}
+
+func (s *Store) finishJob(ctx context.Context, tx *sql.Tx, worker string, o *Outcome) (changed int64, err error) {
 	payload, ok := o.Payload, 1
 	if o.Problem != "" {
 		payload, ok = nil, 0
@@ -158,8 +190,12 @@ func (s *Store) FinishJob(ctx context.Context, worker string, o *Outcome) (held 
 		payload = []byte{} // NULL would be something else
 	}
 	now := s.dialect.clock()
-	return s.changeJob(ctx, `UPDATE jobs SET state = 2, due = `+now+`, answered = `+now+`, ok = $3, problem = $4, payload = $5, sends = 0 WHERE record = $1 AND worker = $2 AND state = 1`,
+	result, err := tx.ExecContext(ctx, `UPDATE jobs SET state = 2, due = `+now+`, answered = `+now+`, ok = $3, problem = $4, payload = $5, sends = 0 WHERE record = $1 AND worker = $2 AND state = 1`,
 		o.Record, worker, ok, clean(o.Problem), payload)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 func (s *Store) changeJob(ctx context.Context, query string, args ...any) (changed bool, err error) {
@@ -183,6 +219,9 @@ func (s *Store) changeJob(ctx context.Context, query string, args ...any) (chang
 func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int) (answers []*Answered, err error) {
 	again = min(again, maxAgain>>sendsLog)
 	now := s.dialect.clock()
+	if there, err := s.any(ctx, `state = 2 AND (due <= `+now+` OR due > `+now+` + $1)`, int64(maxAgain)); err != nil || !there {
+		return nil, err
+	}
 	query := `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= ` + now + ` OR due > ` + now + ` + $1) ORDER BY due, record LIMIT $2` + s.dialect.skipLocked() + `)
 		UPDATE jobs SET state = CASE WHEN sends >= $3 THEN 4 ELSE 2 END, sends = sends + 1,
 			due = ` + now + ` + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record

@@ -33,9 +33,9 @@ func taken(t *testing.T, s *Store, worker string, lease time.Duration, limit int
 
 func finish(t *testing.T, s *Store, worker string, record int64, payload, problem string) bool {
 	t.Helper()
-	held, err := s.FinishJob(t.Context(), worker, &Outcome{Record: record, Payload: []byte(payload), Problem: problem})
+	held, err := s.FinishJobs(t.Context(), worker, []*Outcome{{Record: record, Payload: []byte(payload), Problem: problem}})
 	require.NoError(t, err)
-	return held
+	return held == 1
 }
 
 func answers(t *testing.T, s *Store) []*Answered {

@@ -69,8 +69,6 @@ func (k *keeper) begin(j *store.Job) bool {
 	return k.held[j.Record]
 }
 
-func (k *keeper) done(j *store.Job) { k.drop(j.Record) }
-
 func (k *keeper) drop(record int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

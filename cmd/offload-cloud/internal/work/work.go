@@ -33,7 +33,7 @@ type Store interface {
 	TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) ([]*store.Job, error)
 	RenewJob(ctx context.Context, worker string, record int64, lease time.Duration) (held bool, err error)
 	PostponeJob(ctx context.Context, worker string, record int64, pause time.Duration, problem string, uncounted bool) error
-	FinishJob(ctx context.Context, worker string, o *store.Outcome) (held bool, err error)
+	FinishJobs(ctx context.Context, worker string, outcomes []*store.Outcome) (held int, err error)
 	JobRecord(ctx context.Context, record int64) (*store.Found, error)
 	Of(ctx context.Context, one *store.Found) ([]*store.Found, error)
 }
@@ -67,11 +67,12 @@ type Counts struct {
 }
 
 const (
-	batch        = 8                // most jobs that a thread takes at once
-	storing      = 10 * time.Second // for storing what a run came to, also at the stop
-	longestRun   = 10 * time.Minute // after which a run's lease is not prolonged any more
-	modelPause   = 10 * time.Second // before a job is tried again whose model cannot be used at all
-	firstPause   = time.Second      // before a job that failed is tried again; it doubles with each try
+	batch        = 32                    // most jobs that a thread takes at once
+	gathering    = 20 * time.Millisecond // after which answers are stored although the batch goes on
+	storing      = 10 * time.Second      // for storing what a run came to, also at the stop
+	longestRun   = 10 * time.Minute      // after which a run's lease is not prolonged any more
+	modelPause   = 10 * time.Second      // before a job is tried again whose model cannot be used at all
+	firstPause   = time.Second           // before a job that failed is tried again; it doubles with each try
 	longestPause = time.Hour
 	patience     = 24 * time.Hour // with chunks that have not come
 	problemMax   = 400
@@ -124,49 +125,58 @@ func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 	safe := context.WithoutCancel(ctx)
 	k := w.keep(safe, id, jobs)
 	defer k.end()
+	var made []*store.Outcome // not stored yet
+	began := time.Now()
 	for _, j := range jobs {
-		if !k.begin(j) {
+		switch {
+		case !k.begin(j):
 			w.Counts.Lost.Add(1)
 			continue
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			w.postpone(safe, id, j, 0, "", true)
-		} else {
-			w.job(safe, id, j)
+		default:
+			if o := w.job(safe, id, j); o != nil {
+				made = append(made, o)
+			}
 		}
-		k.done(j)
+		if len(made) > 0 && time.Since(began) > gathering {
+			w.store(safe, id, made)
+			made, began = nil, time.Now()
+		}
+	}
+	if len(made) > 0 {
+		w.store(safe, id, made)
 	}
 }
 
-// job computes one and stores what came of it.
-func (w *Worker) job(ctx context.Context, id string, j *store.Job) {
+// job computes one and returns what came of it, nil where it was given back to be tried again.
+func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcome {
 	if j.Tries > w.Tries {
-		w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: fmt.Sprintf("the workers that had it ended %d times; %s", j.Tries-1, cmp.Or(j.Problem, "it has no other problem"))})
-		return
+		return &store.Outcome{Record: j.Record, Problem: fmt.Sprintf("the workers that had it ended %d times; %s", j.Tries-1, cmp.Or(j.Problem, "it has no other problem"))}
 	}
 	payload, err := w.answer(ctx, j)
 	var one *models.TaskError
-	var lost *unfitError
+	var unfit *unfitError
 	var parts *task.MissingError
+	mine := errors.As(err, &one) || errors.As(err, &unfit) || errors.As(err, &parts)
+	if err == nil || mine {
+		w.failing("computing with model "+j.Model, nil)
+	}
 	switch {
 	case err == nil:
-		w.finish(ctx, id, &store.Outcome{Record: j.Record, Payload: payload})
-	case errors.As(err, &lost) && lost.permanent:
-		w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: text(err)})
-	case errors.As(err, &parts) && j.Age < patience:
-		w.postpone(ctx, id, j, min(max(j.Age/4, firstPause), modelPause*10), text(err), true)
-	case errors.As(err, &one), errors.As(err, &lost), errors.As(err, &parts):
-		if j.Tries >= w.Tries {
-			w.finish(ctx, id, &store.Outcome{Record: j.Record, Problem: text(err)})
-			return
-		}
-		w.postpone(ctx, id, j, pause(j.Tries), text(err), false)
-	default: // of the models or the database, and of all jobs
+		return &store.Outcome{Record: j.Record, Payload: payload}
+	case !mine: // of the models or the database, and of all jobs
 		w.failing("computing with model "+j.Model, err)
 		w.postpone(ctx, id, j, modelPause, text(err), true)
-		return
+		return nil
+	case parts != nil && j.Age < patience:
+		w.postpone(ctx, id, j, min(max(j.Age/4, firstPause), modelPause*10), text(err), true)
+		return nil
+	case parts != nil, unfit != nil && unfit.permanent, j.Tries >= w.Tries:
+		return &store.Outcome{Record: j.Record, Problem: text(err)}
 	}
-	w.failing("computing with model "+j.Model, nil)
+	w.postpone(ctx, id, j, pause(j.Tries), text(err), false)
+	return nil
 }
 
 // pause is 1 s after the first try and doubles with each.
@@ -250,22 +260,25 @@ func (w *Worker) task(ctx context.Context, found *store.Found) (*task.Task, erro
 	return &t, nil
 }
 
-func (w *Worker) finish(ctx context.Context, id string, o *store.Outcome) {
+// store stores what came of jobs.
+func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
 	ctx, cancel := context.WithTimeout(ctx, storing)
 	defer cancel()
-	held, err := w.Store.FinishJob(ctx, id, o)
+	held, err := w.Store.FinishJobs(ctx, id, made)
 	w.failing("storing answers", err)
-	switch {
-	case err != nil || !held:
-		w.Counts.Lost.Add(1)
+	w.Counts.Lost.Add(int64(len(made) - held)) // computed again, here or by another
+	if err != nil {
 		return
-	case o.Problem != "":
+	}
+	for _, o := range made {
+		if o.Problem == "" {
+			w.Counts.Answered.Add(1)
+			continue
+		}
 		w.Counts.Failed.Add(1)
 		if w.once.New("failed", o.Problem) {
 			w.Log.Warn("a job was set aside; `offload-cloud jobs list` shows all of them", "record", o.Record, "reason", o.Problem)
 		}
-	default:
-		w.Counts.Answered.Add(1)
 	}
 	if w.Done != nil {
 		w.Done()

@@ -1,0 +1,294 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/answer"
+	"app-offload/functions/models"
+	"app-offload/functions/task"
+)
+
+// shelf is a store in memory, whose leases do not end.
+type shelf struct {
+	mu        sync.Mutex
+	jobs      []*store.Job
+	records   map[int64]*task.Task
+	outcomes  map[int64]*store.Outcome
+	postponed map[int64][]time.Duration
+	renewed   int
+	fails     error
+	taken     bool // RenewJob and FinishJobs find the jobs taken by another
+}
+
+func newShelf(tasks ...*task.Task) *shelf {
+	s := &shelf{records: map[int64]*task.Task{}, outcomes: map[int64]*store.Outcome{}, postponed: map[int64][]time.Duration{}}
+	for i, t := range tasks {
+		s.records[int64(i)] = t
+		s.jobs = append(s.jobs, &store.Job{Record: int64(i), Node: "n1", Model: "double", Tries: 1})
+	}
+	return s
+}
+
+func (s *shelf) TakeJobs(_ context.Context, _, _ string, _ time.Duration, limit int) (jobs []*store.Job, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(limit, len(s.jobs))
+	jobs, s.jobs = s.jobs[:n], s.jobs[n:]
+	return jobs, s.fails
+}
+
+func (s *shelf) RenewJob(context.Context, string, int64, time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed++
+	return !s.taken, nil
+}
+
+func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause time.Duration, _ string, uncounted bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if uncounted {
+		pause = -pause // which the tests tell apart
+	}
+	s.postponed[record] = append(s.postponed[record], pause)
+	return nil
+}
+
+func (s *shelf) FinishJobs(_ context.Context, _ string, outcomes []*store.Outcome) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken {
+		return 0, nil
+	}
+	for _, o := range outcomes {
+		s.outcomes[o.Record] = o
+	}
+	return len(outcomes), nil
+}
+
+func (s *shelf) JobRecord(_ context.Context, record int64) (*store.Found, error) {
+	if t := s.records[record]; t != nil {
+		return &store.Found{ID: record, Node: "n1", Task: t}, nil
+	}
+	return nil, nil
+}
+
+func (s *shelf) Of(context.Context, *store.Found) (all []*store.Found, err error) {
+	for id, t := range s.records {
+		all = append(all, &store.Found{ID: id, Node: "n1", Task: t})
+	}
+	return all, nil
+}
+
+// model is an inference that a test makes up.
+type model func(ctx context.Context, t *task.Task) (models.Answer, error)
+
+func (m model) Run(ctx context.Context, t *task.Task) (models.Answer, error) { return m(ctx, t) }
+
+func worker(s *shelf, m model) *Worker {
+	return &Worker{
+		Store: s, Names: func() []string { return []string{"double"} }, Model: func(string) models.Inference { return m }, ID: "w",
+		Threads: 1, Lease: time.Minute, Poll: 10 * time.Millisecond, Tries: 3, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// once computes what there is.
+func once(w *Worker) { w.round(context.Background(), "w") }
+
+func fine(_ context.Context, t *task.Task) (models.Answer, error) {
+	return models.Answer{Model: "double", Version: "1", Resource: t.Readings[0].Resource, Values: []float64{1}}, nil
+}
+
+// A job ends with an answer or with its reason, or is tried again, as the fault is its own or that of all.
+func TestWhatBecomesOfAJob(t *testing.T) {
+	own := func(context.Context, *task.Task) (models.Answer, error) {
+		return models.Answer{}, &models.TaskError{Model: "double", Version: "1", EventID: "e", Err: errors.New("no such reading")}
+	}
+	all := func(context.Context, *task.Task) (models.Answer, error) { return models.Answer{}, models.ErrTooBig }
+	panics := func(context.Context, *task.Task) (models.Answer, error) { panic("index out of range") }
+	part := edgetest.Measured(1, "n1", 1)
+	part.Of = 2
+	garbage := edgetest.Measured(1, "n1", 1)
+	garbage.Data = []byte(`{}`)
+	for name, c := range map[string]struct {
+		task    *task.Task
+		model   model
+		tries   int
+		age     time.Duration
+		problem string        // of the outcome, "" for an answer
+		pause   time.Duration // where there is no outcome; below 0 the try does not count
+	}{
+		"answered":                  {edgetest.Measured(1, "n1", 1), fine, 1, 0, "", 0},
+		"fails, and is tried again": {edgetest.Measured(1, "n1", 1), own, 2, 0, "", 2 * time.Second},
+		"fails the last time":       {edgetest.Measured(1, "n1", 1), own, 3, 0, "no such reading", 0},
+		"panics":                    {edgetest.Measured(1, "n1", 1), panics, 1, 0, "", time.Second},
+		"panics the last time":      {edgetest.Measured(1, "n1", 1), panics, 3, 0, "panicked", 0},
+		"no memory for the model":   {edgetest.Measured(1, "n1", 1), all, 3, 0, "", -modelPause},
+		"its workers ended":         {edgetest.Measured(1, "n1", 1), fine, 4, 0, "ended 3 times", 0},
+		"chunks are missing":        {part, fine, 3, 40 * time.Second, "", -10 * time.Second},
+		"chunks never came":         {part, fine, 1, patience, "missing", 0},
+		"no event":                  {garbage, fine, 1, 0, "reading event", 0},
+		"deleted":                   {nil, fine, 1, 0, "deleted", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShelf(c.task)
+			s.jobs[0].Tries, s.jobs[0].Age = c.tries, c.age
+			once(worker(s, c.model))
+			if c.pause != 0 {
+				require.Empty(t, s.outcomes)
+				require.Equal(t, []time.Duration{c.pause}, s.postponed[0])
+				return
+			}
+			require.Empty(t, s.postponed)
+			require.Len(t, s.outcomes, 1)
+			o := s.outcomes[0]
+			if c.problem != "" {
+				require.Contains(t, o.Problem, c.problem)
+				return
+			}
+			require.Empty(t, o.Problem)
+			a, err := answer.Decode(o.Payload)
+			require.NoError(t, err)
+			require.Equal(t, []any{"c-" + c.task.EventID, answer.Cloud, "speed", "default"}, []any{a.CorrelationID, a.ComputedBy, a.Inference.Resource, a.Class})
+		})
+	}
+}
+
+// The hop of an event that an app-offload has computed is in its tags, and reaches the answer: else answers could go round without end.
+func TestTheHopReachesTheAnswer(t *testing.T) {
+	one := edgetest.Measured(1, "n1", 1)
+	one.Data = []byte(strings.Replace(string(one.Data), `"origin"`, `"tags":{"offloadHop":"2","offloadService":"app-offload-2","offloadNode":"n2"},"origin"`, 1))
+	s := newShelf(one)
+	once(worker(s, fine))
+	a, err := answer.Decode(s.outcomes[0].Payload)
+	require.NoError(t, err)
+	require.Equal(t, 2, a.Hop)
+}
+
+// An event that was cut is answered as a whole.
+func TestChunksAreJoined(t *testing.T) {
+	numbers := strings.Repeat("1.5, ", 9999) + "2.5"
+	id := "6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11"
+	raw := fmt.Sprintf(`{"apiVersion":"v3","id":"%s","deviceName":"d","profileName":"p","sourceName":"s","origin":1,"readings":[{"id":"%s","origin":1,"deviceName":"d",`+
+		`"profileName":"p","resourceName":"wave","valueType":"Float64Array","value":"[%s]"}]}`, id, id, numbers)
+	at := strings.Index(raw, "[1.5") + 1
+	frame := task.Task{
+		EventID: id, Device: "d", Profile: "p", Source: "s", Origin: 1, Of: 2, Class: &task.Class{Name: "default"}, Encoding: task.JSON,
+		Data: []byte(raw[:at] + raw[at+len(numbers):]), Holes: []task.Hole{{Resource: "wave", At: at, Length: 10_000, Encoding: task.Text}},
+	}
+	chunk := frame
+	chunk.Chunk, chunk.Holes, chunk.Encoding, chunk.Data, chunk.Count, chunk.Type, chunk.Resource = 1, nil, task.Text, []byte(numbers), 10_000, task.Float64Array, "wave"
+	s := newShelf(&frame, &chunk)
+	s.jobs = s.jobs[:1]
+	var values int
+	once(worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+		list, err := t.Readings[0].Floats(nil)
+		values = len(list)
+		if err != nil {
+			return models.Answer{}, err
+		}
+		return fine(ctx, t)
+	}))
+	require.Empty(t, s.outcomes[0].Problem)
+	require.Equal(t, 10_000, values)
+}
+
+// At the stop the run under way ends with its answer, and the jobs behind it are given back at once.
+func TestAStopWaitsForOneRunOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2), edgetest.Measured(3, "n1", 3))
+		ctx, stop := context.WithCancel(t.Context())
+		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			time.Sleep(5 * time.Minute)
+			return fine(ctx, t)
+		})
+		began := time.Now()
+		time.AfterFunc(time.Minute, stop)
+		w.Run(ctx)
+		require.Equal(t, 5*time.Minute, time.Since(began))
+		require.Len(t, s.outcomes, 1)
+		require.Equal(t, map[int64][]time.Duration{1: {0}, 2: {0}}, s.postponed)
+		require.Greater(t, s.renewed, 12, "three leases of a minute over five minutes")
+	})
+}
+
+// A run that never ends does not keep its job from the others without end.
+func TestAHungRunLosesItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1))
+		hang := make(chan struct{})
+		var running sync.WaitGroup
+		running.Go(func() {
+			once(worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) { <-hang; return fine(ctx, t) }))
+		})
+		time.Sleep(longestRun + time.Minute)
+		s.mu.Lock()
+		then := s.renewed
+		s.mu.Unlock()
+		time.Sleep(time.Hour)
+		require.Equal(t, then, s.renewed)
+		s.taken = true
+		close(hang)
+		running.Wait()
+		require.Empty(t, s.outcomes, "the answer of another counts")
+	})
+}
+
+// What a worker lost meanwhile it does not compute.
+func TestLostJobsAreNotComputed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2))
+		s.taken = true
+		var runs atomic.Int64
+		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			runs.Add(1)
+			time.Sleep(2 * time.Minute)
+			return fine(ctx, t)
+		})
+		once(w)
+		require.Equal(t, int64(1), runs.Load())
+		require.Equal(t, int64(2), w.Counts.Lost.Load())
+	})
+}
+
+// A real model of a real folder answers.
+func TestAModelOfTheFolderAnswers(t *testing.T) {
+	dir := t.TempDir()
+	edgetest.Model(t, dir, "double", "1.0", "default")
+	cfg := models.DefaultConfig()
+	cfg.Dir, cfg.Variant = dir, models.Cloud
+	m, err := models.Open(t.Context(), cfg, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close(context.Background())) }()
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), store.Options{})
+	require.NoError(t, err)
+	defer db.Close() //nolint:errcheck // the test is over
+	db.SetModels(map[string]string{"default": "double"})
+	_, err = db.Commit(t.Context(), &store.Group{Batches: []*store.Batch{{
+		Node: "n1", Epoch: "e1", Records: []store.Record{{Sequence: 1, Task: edgetest.Measured(1, "n1", 20.5)}},
+	}}})
+	require.NoError(t, err)
+	w := worker(nil, nil)
+	w.Store, w.Model = db, m.Model
+	once(w)
+	answers, err := db.TakeAnswers(t.Context(), time.Second, 10)
+	require.NoError(t, err)
+	require.Len(t, answers, 1)
+	a, err := answer.Decode(answers[0].Payload)
+	require.NoError(t, err)
+	require.Equal(t, []float64{42}, a.Inference.Values)
+}
