@@ -50,6 +50,7 @@ func liveVerb(ctx context.Context, args []string) error {
 	fs := flags("live", liveExamples)
 	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
 	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
+	fs.StringVar(&c.Dir, "dir", "", "folder that keeps the log and each run's decisions, for offload-lab replay; default a temporary one, in memory where possible")
 	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "how often every policy plays every setting")
 	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks that follow close upon each other, a round")
 	fs.IntVar(&c.Probes, "probes", c.Probes, "lone tasks before, a way and round")
@@ -68,17 +69,20 @@ func liveVerb(ctx context.Context, args []string) error {
 	for name := range strings.SplitSeq(*policies, ",") {
 		c.Policies = append(c.Policies, strings.TrimSpace(name))
 	}
-	dir, err := os.MkdirTemp(memory(), "offload-lab-")
-	if err != nil {
-		return fmt.Errorf("making a folder for the runs: %w", err)
+	if c.Dir == "" {
+		dir, err := os.MkdirTemp(memory(), "offload-lab-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the runs: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		c.Dir = dir
 	}
-	defer os.RemoveAll(dir)
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(filepath.Join(c.Dir, "log"))
 	if err != nil {
 		return fmt.Errorf("opening the log of the runs: %w", err)
 	}
 	defer log.Close()
-	c.Dir, c.Log = dir, log
+	c.Log = log
 	c.Progress = func(line string) { fmt.Fprintln(os.Stderr, line) }
 	all, err := twin.Live(ctx, c)
 	if err != nil {

@@ -222,9 +222,17 @@ func (p *Processor) workerOf(device string) *worker {
 	return p.workers[maphash.String(p.seed, device)%uint64(len(p.workers))]
 }
 
-// Queue reports the tasks that wait or are at work, and their predicted Mcycles.
+// Queue reports the tasks that wait or are at work, and their predicted Mcycles, less what the workers have presumably done of the tasks
+// at hand.
 func (p *Processor) Queue() (tasks int, cycles float64) {
-	return int(p.tasks.Load()), float64(p.cycles.Load()) / 1000
+	tasks, left := int(p.tasks.Load()), p.cycles.Load()
+	if tasks == 0 {
+		return 0, float64(left) / 1000 // one that just came may be counted in part
+	}
+	for _, w := range p.workers {
+		left -= w.head.done(w.p.now())
+	}
+	return tasks, float64(max(left, 0)) / 1000
 }
 
 // Counts reports what happened so far.

@@ -30,6 +30,8 @@ type worker struct {
 	armed   int64 // what the timer is set to
 	timer   *time.Timer
 
+	head head // the task at hand
+
 	well      bool          // the last publication succeeded
 	published time.Duration // spent on publishing the results of the task at hand
 
@@ -99,9 +101,11 @@ func (w *worker) do(j job) {
 	} else {
 		w.refresh()
 		began := time.Now()
+		w.head.begin(j.cost, w.p.now())
 		w.published = 0
 		err = w.process(j.task)
 		took := time.Since(began) - w.published
+		w.head.end(took)
 		if j.took != nil {
 			*j.took = took
 		}

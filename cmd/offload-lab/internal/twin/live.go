@@ -103,11 +103,10 @@ func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
 
 // run plays one round of one policy with a service and a consumer of its own.
 func (c *LiveConfig) run(ctx context.Context, s *Setting, name string, round int) (run, error) {
-	dir, err := os.MkdirTemp(c.Dir, "live-")
-	if err != nil {
+	dir := filepath.Join(c.Dir, fmt.Sprintf("%s-%s-%d", s.Name, name, round+1))
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return run{}, fmt.Errorf("making a folder for the run: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	broker, err := stack.StartBroker()
 	if err != nil {
 		return run{}, err
