@@ -52,7 +52,9 @@ func TestShadowPriceRisesAndEases(t *testing.T) {
 
 // What the parts of a prediction are, and that they add up to it.
 func TestWaysOf(t *testing.T) {
-	m, err := score.New(score.DefaultConfig())
+	c := score.DefaultConfig()
+	c.McyclesPerKB = 0.024
+	m, err := score.New(c)
 	require.NoError(t, err)
 	s := busy(0)
 	s.QueueCycles, s.Link.Goodput, s.Link.BacklogBytes, s.Link.RTT = 900, 1e5, 50_000, 0.1

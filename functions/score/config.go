@@ -16,10 +16,11 @@ type Config struct {
 	EdgeMcycles float64
 	// CloudMcycles is the rate at which the cloud computes one task, Mcycle/s. It is taken as never busy.
 	CloudMcycles float64
-	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on the busiest node. It bounds predictions from above.
+	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on a node that others keep wholly busy. A fair scheduler gives it
+	// half where one other thread a core competes.
 	MinEdgeShare float64
-	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.024 a task of
-	// 200 KB and complexity 50 is 240 Mcycles.
+	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.004 a task of
+	// 200 KB and complexity 50 is 40 Mcycles, as its summary takes. A model takes more.
 	McyclesPerKB float64
 
 	// LinkMbit is the goodput in Mbit/s assumed until the exporter has measured one.
@@ -52,10 +53,10 @@ type Config struct {
 // DefaultConfig is a small x86 gateway behind an 8 Mbit/s uplink.
 func DefaultConfig() Config {
 	return Config{
-		EdgeMcycles: 3000, CloudMcycles: 24000, MinEdgeShare: 0.05, McyclesPerKB: 0.024,
+		EdgeMcycles: 3000, CloudMcycles: 24000, MinEdgeShare: 0.5, McyclesPerKB: 0.004,
 		LinkMbit: 8, RTT: "50ms", Overhead: "20ms", HeaderBytes: 400, WireShare: 1, BacklogAhead: 1,
 		EdgeJoules: 1.2e-3, RadioJoules: 8e-6,
-		Smoothing: 0.05, CorrectionLimit: 100,
+		Smoothing: 0.05, CorrectionLimit: 1000,
 	}
 }
 

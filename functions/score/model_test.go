@@ -17,6 +17,7 @@ import (
 func model(t testing.TB, edit ...func(*Config)) *Model {
 	t.Helper()
 	c := DefaultConfig()
+	c.McyclesPerKB, c.MinEdgeShare = 0.024, 0.05 // by which the figures below were computed
 	for _, e := range edit {
 		e(&c)
 	}
@@ -260,4 +261,14 @@ func TestMeasuredGrowthCounts(t *testing.T) {
 	require.InDelta(t, 0.318, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
 	link.Goodput = 1e6
 	require.InDelta(t, 0.0318, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
+}
+
+// As shipped, a node that others keep wholly busy is taken for half as fast, not for twenty times slower, and fast again once they stop:
+// a fair scheduler shares the processor.
+func TestABusyNodeStillGetsItsFairShare(t *testing.T) {
+	m, err := New(DefaultConfig())
+	require.NoError(t, err)
+	for busy, share := range map[float64]float64{0: 1, 30: 0.7, 60: 0.5, 100: 0.5} {
+		require.InDelta(t, share*DefaultConfig().EdgeMcycles, m.EdgeRate(&host.State{CPU: busy}), 1e-9, "CPU %v", busy)
+	}
 }
