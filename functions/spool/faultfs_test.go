@@ -1,6 +1,8 @@
 package spool
 
 import (
+	"errors"
+	"io"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -63,6 +65,34 @@ func (f *faultFS) SyncDir(dir string) error {
 	return f.FS.SyncDir(dir)
 }
 
+func (f *faultFS) Remove(name string) error {
+	if _, err := f.check("remove", name, 0); err != nil {
+		return err
+	}
+	return f.FS.Remove(name)
+}
+
+func (f *faultFS) List(dir string) ([]string, error) {
+	if _, err := f.check("list", dir, 0); err != nil {
+		return nil, err
+	}
+	return f.FS.List(dir)
+}
+
+func (f *faultFS) MkdirAll(dir string) error {
+	if _, err := f.check("mkdir", dir, 0); err != nil {
+		return err
+	}
+	return f.FS.MkdirAll(dir)
+}
+
+func (f *faultFS) Lock(name string) (io.Closer, error) {
+	if _, err := f.check("lock", name, 0); err != nil {
+		return nil, err
+	}
+	return f.FS.Lock(name)
+}
+
 type faultFile struct {
 	File
 	fs   *faultFS
@@ -96,4 +126,24 @@ func (f *faultFile) Preallocate(size int64) error {
 		return err
 	}
 	return f.File.Preallocate(size)
+}
+
+func (f *faultFile) Size() (int64, error) {
+	if _, err := f.fs.check("size", f.name, 0); err != nil {
+		return 0, err
+	}
+	return f.File.Size()
+}
+
+func (f *faultFile) Truncate(size int64) error {
+	if _, err := f.fs.check("truncate", f.name, 0); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
+}
+
+// Close closes the file even if it is to fail.
+func (f *faultFile) Close() error {
+	_, failed := f.fs.check("close", f.name, 0)
+	return errors.Join(failed, f.File.Close())
 }
