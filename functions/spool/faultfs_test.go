@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -13,6 +14,19 @@ import (
 type faultFS struct {
 	FS
 	hook atomic.Pointer[func(op, name string, n int) (int, error)]
+
+	mu    sync.Mutex
+	moved map[string]string // by the name that a file was opened with: a spare becomes a segment while it is open
+}
+
+// now is the name that an open file has.
+func (f *faultFS) now(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if to := f.moved[name]; to != "" {
+		return to
+	}
+	return name
 }
 
 func (f *faultFS) set(hook func(op, name string, n int) (int, error)) { f.hook.Store(&hook) }
@@ -36,6 +50,9 @@ func (f *faultFS) Create(name string) (File, error) {
 	if _, err := f.check("create", name, 0); err != nil {
 		return nil, err
 	}
+	f.mu.Lock()
+	delete(f.moved, name)
+	f.mu.Unlock()
 	file, err := f.FS.Create(name)
 	return &faultFile{file, f, name}, err
 }
@@ -55,7 +72,21 @@ func (f *faultFS) Rename(from, to string) error {
 	if _, err := f.check("rename", to, 0); err != nil {
 		return err
 	}
-	return f.FS.Rename(from, to)
+	if err := f.FS.Rename(from, to); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.moved == nil {
+		f.moved = map[string]string{}
+	}
+	for was, is := range f.moved {
+		if is == from {
+			f.moved[was] = to
+		}
+	}
+	f.moved[from] = to
+	return nil
 }
 
 func (f *faultFS) SyncDir(dir string) error {
@@ -100,7 +131,7 @@ type faultFile struct {
 }
 
 func (f *faultFile) WriteAt(b []byte, at int64) (int, error) {
-	if k, err := f.fs.check("write", f.name, len(b)); err != nil {
+	if k, err := f.fs.check("write", f.fs.now(f.name), len(b)); err != nil {
 		n, _ := f.File.WriteAt(b[:k], at)
 		return n, err
 	}
@@ -108,35 +139,35 @@ func (f *faultFile) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (f *faultFile) ReadAt(b []byte, at int64) (int, error) {
-	if _, err := f.fs.check("read", f.name, len(b)); err != nil {
+	if _, err := f.fs.check("read", f.fs.now(f.name), len(b)); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(b, at)
 }
 
 func (f *faultFile) SyncData() error {
-	if _, err := f.fs.check("sync", f.name, 0); err != nil {
+	if _, err := f.fs.check("sync", f.fs.now(f.name), 0); err != nil {
 		return err
 	}
 	return f.File.SyncData()
 }
 
 func (f *faultFile) Preallocate(size int64) error {
-	if _, err := f.fs.check("preallocate", f.name, 0); err != nil {
+	if _, err := f.fs.check("preallocate", f.fs.now(f.name), 0); err != nil {
 		return err
 	}
 	return f.File.Preallocate(size)
 }
 
 func (f *faultFile) Size() (int64, error) {
-	if _, err := f.fs.check("size", f.name, 0); err != nil {
+	if _, err := f.fs.check("size", f.fs.now(f.name), 0); err != nil {
 		return 0, err
 	}
 	return f.File.Size()
 }
 
 func (f *faultFile) Truncate(size int64) error {
-	if _, err := f.fs.check("truncate", f.name, 0); err != nil {
+	if _, err := f.fs.check("truncate", f.fs.now(f.name), 0); err != nil {
 		return err
 	}
 	return f.File.Truncate(size)
@@ -144,6 +175,6 @@ func (f *faultFile) Truncate(size int64) error {
 
 // Close closes the file even if it is to fail.
 func (f *faultFile) Close() error {
-	_, failed := f.fs.check("close", f.name, 0)
+	_, failed := f.fs.check("close", f.fs.now(f.name), 0)
 	return errors.Join(failed, f.File.Close())
 }
