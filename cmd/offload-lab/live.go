@@ -14,7 +14,7 @@ import (
 const liveExamples = `  offload-lab live                                         four settings, every policy that may win, two rounds
   offload-lab live -settings even -policies defer,cost -rounds 5
   offload-lab live -json > live.json
-  sudo nice -n -19 offload-lab live                        on a machine that others keep busy
+  sudo nice -n -20 offload-lab live                        on a machine that others keep busy
 
 Purpose:
   Holds the policies against each other in the running system. In each round each of them gets a service and a consumer of its own, all as
@@ -24,9 +24,9 @@ Purpose:
   come close upon each other. The simulator plays the same arrivals and sizes under the same policy beside it.
 
 Settings:
-  even       20 KB/s, 40 ms; local work takes 10 ms a KB; neither way alone is fast enough for comfort
-  fast-link  100 KB/s; local work takes 40 ms a KB and has no chance to keep up
-  fast-cpu   5 KB/s, which have no chance to keep up; local work takes 5 ms a KB
+  even       20 KB/s, 40 ms; local work takes 10 ms a KB: neither path alone is fast enough for comfort
+  fast-link  100 KB/s; local work takes 20 ms a KB and has no chance to keep up
+  fast-cpu   10 KB/s, which have no chance to keep up; local work takes 5 ms a KB
   outage     as even, and the link is cut for a fifth of the time
 
 Contestants:

@@ -86,18 +86,13 @@ type part struct {
 	measured, simulated float64
 }
 
-// gateway is what lone tasks say of a run.
+// gateway is what lone tasks say of a setting on this machine.
 type gateway struct {
 	here, first, after, wire Line
 }
 
-// judgeRun plays the tasks of one run through the simulator.
-func judgeRun(s *Setting, name string, seed uint64, all []lived) (run, error) {
-	c := Config{Rate: s.Rate}
-	g, err := c.measure(all)
-	if err != nil {
-		return run{}, err
-	}
+// run plays the tasks of one run through the simulator.
+func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, error) {
 	slices.SortFunc(all, func(a, b lived) int { return cmp.Compare(a.place, b.place) })
 	tasks, outage := crowd(s, all)
 	e, world, err := g.episode(s, tasks, outage)

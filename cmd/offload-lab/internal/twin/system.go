@@ -62,7 +62,7 @@ func play(ctx context.Context, c *Config) ([]lived, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &publisher{stack: s, broker: broker, link: way, passed: map[string]passed{}}
+	p := &publisher{stack: s, broker: broker, link: way, patience: 2 * time.Minute, passed: map[string]passed{}}
 	return p.play(ctx, draw(c), c.Seed, log)
 }
 
@@ -125,7 +125,9 @@ type publisher struct {
 	broker *stack.Broker
 	link   *link
 	sent   int64
-	passed map[string]passed // by a lone task
+
+	patience time.Duration     // with tasks under way
+	passed   map[string]passed // by a lone task
 }
 
 // sendAll publishes every task in its time and waits until all are done. Each waits for its own time after the one before,
@@ -204,7 +206,7 @@ func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
 
 // settled waits until every task is done here or receipted.
 func (p *publisher) settled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
 	for {
 		st, err := p.stack.Status(ctx)
@@ -213,8 +215,8 @@ func (p *publisher) settled(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d tasks came in, %d are still on their way after two minutes: the link is too slow for -load",
-				st.Events.Received, p.sent, st.Counts.InFlight+st.Counts.Spooled)
+			return fmt.Errorf("%d of %d tasks came in, %d are still on their way after %v: the link is too slow for the load",
+				st.Events.Received, p.sent, st.Counts.InFlight+st.Counts.Spooled, p.patience)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -1,0 +1,86 @@
+package twin
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A system that is what the simulator takes it for: one worker and one link, first in, first out.
+func fifo(s *Setting, cloud bool) []lived {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all []lived
+	add := func(t lived) { t.place = len(all); all = append(all, t) }
+	work := func(bytes float64) float64 { return 0.01 + bytes/1024*s.PerKB.Seconds() }
+	wire := func(bytes float64) float64 { return 200 + bytes/3 }
+	for i := range 5 {
+		bytes := float64(6000 + 10_000*i)
+		add(lived{probe: true, bytes: bytes, took: work(bytes)})
+		add(lived{probe: true, cloud: true, bytes: bytes, wire: wire(bytes), before: 0.002, took: 0.002 + wire(bytes)/s.Rate + s.RTT.Seconds()})
+	}
+	at, free := 100.0, 0.0
+	for range 60 {
+		at += s.Gap.Seconds() * rng.ExpFloat64()
+		bytes := 6000 + 54_000*rng.Float64()
+		each, beyond := work(bytes), 0.0
+		if cloud {
+			each, beyond = wire(bytes)/s.Rate, 0.002+s.RTT.Seconds()
+		}
+		free = max(free, at) + each
+		add(lived{cloud: cloud, at: at, bytes: bytes, took: free - at + beyond, joules: 1})
+	}
+	return all
+}
+
+func TestASystemLikeTheSimulatorIsSimulatedRight(t *testing.T) {
+	s := Settings()[0]
+	c := LiveConfig{Settings: []Setting{s}, Policies: []string{"edge", "cloud"}, Rounds: 1}
+	played := map[[2]string][][]lived{{s.Name, "edge"}: {fifo(&s, false)}, {s.Name, "cloud"}: {fifo(&s, true)}}
+	all, err := c.judge(&s, played)
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	for i, st := range all {
+		require.Equal(t, 60, st.Tasks)
+		require.InDelta(t, 0, st.Off, 1e-3, st.Policy)
+		require.InEpsilon(t, st.P99, st.Simulated.P99, 1e-3, st.Policy)
+		require.InDelta(t, st.Late, st.Simulated.Late, 1e-9, st.Policy)
+		require.InDelta(t, float64(1-i), st.Local, 1e-9)
+		require.Len(t, st.Parts, 1, "all went one way")
+		require.InDelta(t, 0, st.Parts[0].Off, 1e-3, st.Policy)
+	}
+}
+
+// An outage begins and ends with the tasks before which the link is cut and mended.
+func TestAnOutageIsThatOfItsTasks(t *testing.T) {
+	s := Settings()[3]
+	require.Equal(t, "outage", s.Name)
+	tasks, outage := crowd(&s, fifo(&s, true))
+	require.InDelta(t, 1, tasks[0].at, 1e-9)
+	require.InDelta(t, tasks[21].at, outage[0], 1e-9)
+	require.InDelta(t, tasks[33].at, outage[1], 1e-9)
+}
+
+func TestContestantsAreTheSameOnBothSides(t *testing.T) {
+	for name, want := range map[string]string{
+		"greedy": "OFFLOAD_WRITABLE_POLICY_COSTSHADOW=false", "random": "OFFLOAD_WRITABLE_POLICY_RANDOMSHARE=0.45", "defer": "OFFLOAD_WRITABLE_POLICY_DEFAULT=defer",
+	} {
+		env, err := configured(name)
+		require.NoError(t, err)
+		require.Contains(t, env, want)
+		_, err = simulated(name, 1)
+		require.NoError(t, err)
+	}
+	_, err := configured("lottery")
+	require.ErrorContains(t, err, "lottery")
+}
+
+func TestLiveRefusesWhatItCannotPlay(t *testing.T) {
+	c := LiveConfig{Rounds: 0, Tasks: 5, Probes: 1, Devices: 0}
+	err := c.Validate()
+	for _, part := range []string{"-rounds 0", "-tasks 5", "-probes 1", "-devices 0", "at least one setting"} {
+		require.ErrorContains(t, err, part)
+	}
+	require.Positive(t, Settings()[0].RTT, time.Duration(0))
+}
