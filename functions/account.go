@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"app-offload/functions/check"
+	"app-offload/functions/status"
 )
 
 // ledgerFile keeps, beside the spool, the part of the account that the spool does not keep itself.
@@ -16,8 +17,8 @@ const ledgerFile = "ledger.json"
 
 // account is the file's content. Counts are for those who look at it while the service is down.
 type account struct {
-	Saved  Saved  `json:"saved"`
-	Counts Counts `json:"counts"`
+	Saved  Saved         `json:"saved"`
+	Counts status.Counts `json:"counts"`
 }
 
 // errDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
@@ -58,7 +59,7 @@ func (s *Service) saveLedger() error {
 }
 
 // Counts is the conservation account at this moment.
-func (s *Service) Counts() Counts { return s.ledger.Counts(s.spoolCounts) }
+func (s *Service) Counts() status.Counts { return s.ledger.Counts(s.spoolCounts) }
 
 func (s *Service) spoolCounts() SpoolCounts {
 	st := s.spool.Stats()

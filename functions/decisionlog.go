@@ -14,6 +14,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/say"
+	"app-offload/functions/status"
 )
 
 // The files of the decision log in its folder: the one being written, and the one before it.
@@ -193,9 +194,9 @@ func (l *decisionLog) close(ctx context.Context) error {
 	}
 }
 
-func (l *decisionLog) status() *DecisionLogStatus {
+func (l *decisionLog) status() *status.DecisionLogStatus {
 	if l == nil {
 		return nil
 	}
-	return &DecisionLogStatus{Folder: l.dir, Written: l.written.Load(), Dropped: l.dropped.Load()}
+	return &status.DecisionLogStatus{Folder: l.dir, Written: l.written.Load(), Dropped: l.dropped.Load()}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/status"
 )
 
 // dropsFile keeps, beside the spool, when tasks were dropped and which of that somebody has acknowledged.
@@ -30,7 +31,7 @@ type drops struct {
 
 // dropEntry is what the file has of a drop.
 type dropEntry struct {
-	Drop
+	status.Drop
 	Early uint64 `json:"early,omitempty"` // of Count, before they reached the spool, which does not count them
 }
 
@@ -59,7 +60,7 @@ func (d *drops) see(counts map[string]map[string]uint64, first bool) {
 		for reason, n := range reasons {
 			e := d.entry(class, reason)
 			if n < e.Count-e.Early { // the spool began anew
-				*e = dropEntry{Drop: Drop{Class: class, Reason: reason}}
+				*e = dropEntry{Drop: status.Drop{Class: class, Reason: reason}}
 				d.dirty = true
 			}
 			if more := n - (e.Count - e.Early); more > 0 {
@@ -98,7 +99,7 @@ func (d *drops) entry(class, reason string) *dropEntry {
 			return &d.list[i]
 		}
 	}
-	d.list = append(d.list, dropEntry{Drop: Drop{Class: class, Reason: reason}})
+	d.list = append(d.list, dropEntry{Drop: status.Drop{Class: class, Reason: reason}})
 	return &d.list[len(d.list)-1]
 }
 
@@ -116,15 +117,15 @@ func (d *drops) acknowledge() (n uint64) {
 }
 
 // status is the list, what is unacknowledged and latest first.
-func (d *drops) status() DropStatus {
+func (d *drops) status() status.DropStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := DropStatus{List: []Drop{}}
+	st := status.DropStatus{List: []status.Drop{}}
 	for _, e := range d.list {
 		st.Unacknowledged += e.Unacknowledged
 		st.List = append(st.List, e.Drop)
 	}
-	slices.SortFunc(st.List, func(a, b Drop) int {
+	slices.SortFunc(st.List, func(a, b status.Drop) int {
 		return cmp.Or(compareTimes(b.Last, a.Last), cmp.Compare(b.Unacknowledged, a.Unacknowledged), cmp.Compare(a.Class+" "+a.Reason, b.Class+" "+b.Reason))
 	})
 	return st

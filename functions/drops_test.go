@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 )
 
 // Drops are counted by class and reason with their first and last time, an acknowledgement ends them all and outlasts a restart, and what
@@ -26,7 +27,7 @@ func TestDropsAreAlarmsUntilAcknowledged(t *testing.T) {
 	counts := map[string]map[string]uint64{"vibration": {"full": 3}}
 	d := start()
 	d.see(counts, true)
-	require.Equal(t, []Drop{{Class: "vibration", Reason: "full", Count: 3, Unacknowledged: 3}}, d.status().List, "dropped before this was noted")
+	require.Equal(t, []status.Drop{{Class: "vibration", Reason: "full", Count: 3, Unacknowledged: 3}}, d.status().List, "dropped before this was noted")
 
 	now = now.Add(time.Hour)
 	counts["vibration"]["full"] = 4
@@ -47,8 +48,8 @@ func TestDropsAreAlarmsUntilAcknowledged(t *testing.T) {
 	d.early("camera", ReasonTooLarge)
 	st := d.status()
 	require.EqualValues(t, 198, st.Unacknowledged)
-	require.Contains(t, st.List, Drop{Class: "vibration", Reason: "full", Count: 201, Unacknowledged: 197, First: &first, Last: &now})
-	require.Contains(t, st.List, Drop{Class: "camera", Reason: ReasonTooLarge, Count: 1, Unacknowledged: 1, First: &now, Last: &now})
+	require.Contains(t, st.List, status.Drop{Class: "vibration", Reason: "full", Count: 201, Unacknowledged: 197, First: &first, Last: &now})
+	require.Contains(t, st.List, status.Drop{Class: "camera", Reason: ReasonTooLarge, Count: 1, Unacknowledged: 1, First: &now, Last: &now})
 	require.Equal(t, "class vibration 197 full from 2026-03-01T09:00:00Z to 2026-03-01T09:01:00Z", st.List[0].String())
 	require.Equal(t, "class camera 1 too large at 2026-03-01T09:01:00Z", st.List[1].String())
 	require.NoError(t, d.save())
@@ -80,11 +81,11 @@ func TestDroppedTasksAreShownUntilAcknowledged(t *testing.T) {
 	s, _ := well(t, nil)
 	s.drops.early("default", spool.ReasonFull)
 	h := s.Health()
-	require.Equal(t, Warning, h.Severity("dropped"))
-	require.Contains(t, h.Texts(Warning)[0], "class default 1 full")
+	require.Equal(t, status.Warning, h.Severity("dropped"))
+	require.Contains(t, h.Texts(status.Warning)[0], "class default 1 full")
 	require.EqualValues(t, 1, s.Status().Drops.Unacknowledged)
 	n, err := s.Acknowledge()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
-	require.Equal(t, Well, s.Health().State)
+	require.Equal(t, status.Well, s.Health().State)
 }

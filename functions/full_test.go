@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -43,7 +44,7 @@ func TestTheAccountBalancesOnAFullDisk(t *testing.T) {
 	cfg.Spool.Directory = tmpfs(t, "24m")
 	cfg.Spool.QuotaMiB = 512
 	s := open(t, cfg, &bin{})
-	look := func() Counts {
+	look := func() status.Counts {
 		t.Helper()
 		c := s.Counts()
 		require.Zero(t, c.Balance, "%+v", c)

@@ -17,7 +17,7 @@ import (
 // lock of the health, at least once a second, and must neither block nor ask for the health itself.
 type symptom struct {
 	code string
-	look func(*Service, *memory) (Severity, string)
+	look func(*Service, *memory) (status.Severity, string)
 }
 
 // HealthCodes are the codes of all reasons there can be, in alphabetical order.
@@ -44,15 +44,15 @@ func newHealthMemory(c *clock.Clock) *health {
 }
 
 // Health looks at everything that can be wrong. It takes a few locks for a moment each.
-func (s *Service) Health() Health {
+func (s *Service) Health() status.Health {
 	h := s.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clock := h.memory.clock
-	reasons := []Reason{}
+	reasons := []status.Reason{}
 	for _, symptom := range symptoms() {
 		severity, text := symptom.look(s, &h.memory)
-		if severity == Fine {
+		if severity == status.Fine {
 			delete(h.since, symptom.code)
 			continue
 		}
@@ -61,7 +61,7 @@ func (s *Service) Health() Health {
 			since = clock.Now()
 			h.since[symptom.code] = since
 		}
-		reasons = append(reasons, Reason{Code: symptom.code, Text: text, Since: clock.Wall(since), Severity: severity})
+		reasons = append(reasons, status.Reason{Code: symptom.code, Text: text, Since: clock.Wall(since), Severity: severity})
 	}
 	return status.NewHealth(reasons)
 }
@@ -75,13 +75,13 @@ func (s *Service) reportHealth() {
 		}
 		logged[r.Code] = time.Now()
 		write := s.log.Warnf
-		if r.Severity == Critical {
+		if r.Severity == status.Critical {
 			write = s.log.Errorf
 		}
 		write("health: reason=%s severity=%s state=%s: %s", r.Code, r.Severity, h.State, r.Text)
 	}
 	for code, since := range logged {
-		if h.Severity(code) == Fine {
+		if h.Severity(code) == status.Fine {
 			delete(logged, code)
 			s.log.Infof("health: over reason=%s lasted=%v state=%s", code, time.Since(since).Round(time.Second), h.State)
 		}
@@ -96,7 +96,7 @@ func (h *health) held(code string) time.Duration {
 }
 
 // NotReady lists why events are not taken or not cared for; empty is ready. A cloud that is away is no reason.
-func (s *Service) NotReady() []string { return s.Health().Texts(Critical) }
+func (s *Service) NotReady() []string { return s.Health().Texts(status.Critical) }
 
 // lately is how far back a symptom looks at what is counted.
 const lately = time.Minute

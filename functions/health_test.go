@@ -29,7 +29,7 @@ func well(t *testing.T, change func(*config.Config)) (*Service, *clock.Fake) {
 	s.health.memory.clock = clock.New(fake)
 	s.Start()
 	eventually(t, time.Minute, "the link is up", func() bool { return s.exporter.Link().Up })
-	require.Equal(t, Health{State: Well, Reasons: []Reason{}}, s.Health())
+	require.Equal(t, status.Health{State: status.Well, Reasons: []status.Reason{}}, s.Health())
 	return s, fake
 }
 
@@ -52,16 +52,16 @@ func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
 	s, fake := well(t, nil)
 	rubbish(s, 20)
 	h := s.Health()
-	require.Equal(t, Degraded, h.State)
-	require.Equal(t, Warning, h.Severity("quarantine"))
+	require.Equal(t, status.Degraded, h.State)
+	require.Equal(t, status.Warning, h.Severity("quarantine"))
 	require.Contains(t, h.Reasons[0].Text, "20 of 20 messages")
 	require.True(t, s.Status().Ready, "the service itself is fine")
 	fake.Advance(time.Second)
 	good(t, s, 0, 100)
-	require.Equal(t, Note, s.Health().Severity("quarantine"))
-	require.Equal(t, Well, s.Health().State, "a note is no alarm")
+	require.Equal(t, status.Note, s.Health().Severity("quarantine"))
+	require.Equal(t, status.Well, s.Health().State, "a note is no alarm")
 	fake.Advance(lately)
-	require.Equal(t, Fine, s.Health().Severity("quarantine"))
+	require.Equal(t, status.Fine, s.Health().Severity("quarantine"))
 }
 
 // Refused events are a warning while others are taken, and critical while none is.
@@ -72,15 +72,15 @@ func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 	h := s.Health()
-	require.Equal(t, Critical, h.Severity("refused"))
-	require.Equal(t, Failing, h.State)
+	require.Equal(t, status.Critical, h.Severity("refused"))
+	require.Equal(t, status.Failing, h.State)
 	require.NotEmpty(t, s.NotReady())
 	pass.Leave()
 	good(t, s, 10, 3)
-	require.Equal(t, Warning, s.Health().Severity("refused"))
+	require.Equal(t, status.Warning, s.Health().Severity("refused"))
 	require.Empty(t, s.NotReady())
 	fake.Advance(lately)
-	require.Equal(t, Well, s.Health().State)
+	require.Equal(t, status.Well, s.Health().State)
 }
 
 // A full spool is critical while events are given back: not while a class drops them, nor once there is room again.
@@ -104,11 +104,11 @@ func TestHealthSaysThatTheSpoolIsFull(t *testing.T) {
 				s.Submit([]*task.Event{large("d", n, 400_000)}, func(int, error) { done.Done() })
 			}
 			done.Wait()
-			require.Equal(t, how == spool.Refuse, s.Health().Severity("spoolFull") == Critical, "%v", s.Health().Texts(Note))
+			require.Equal(t, how == spool.Refuse, s.Health().Severity("spoolFull") == status.Critical, "%v", s.Health().Texts(status.Note))
 			require.Equal(t, how == spool.Refuse, len(s.NotReady()) > 0)
 			startCloud(t, b, c.Node, NewKeyring("", nil))
 			eventually(t, time.Minute, "drained", func() bool { return s.Counts().Spooled == 0 })
-			require.NotEqual(t, Critical, s.Health().Severity("spoolFull"))
+			require.NotEqual(t, status.Critical, s.Health().Severity("spoolFull"))
 			require.Empty(t, s.NotReady())
 		})
 	}
@@ -125,15 +125,15 @@ func TestHealthSaysThatTheClockWasSet(t *testing.T) {
 		fake.Advance(time.Second)
 		fake.Step(by)
 		h := s.Health()
-		require.Equal(t, Warning, h.Severity("clock"), by)
-		require.Contains(t, h.Texts(Warning)[len(h.Texts(Warning))-1], by.String())
+		require.Equal(t, status.Warning, h.Severity("clock"), by)
+		require.Contains(t, h.Texts(status.Warning)[len(h.Texts(status.Warning))-1], by.String())
 		for _, r := range h.Reasons {
 			if r.Code == "quarantine" {
 				require.Equal(t, fake.Wall().Add(-time.Second), r.Since, "it holds for a second")
 			}
 		}
 		fake.Advance(stepShown)
-		require.Equal(t, Fine, s.Health().Severity("clock"))
+		require.Equal(t, status.Fine, s.Health().Severity("clock"))
 		require.NoError(t, s.Stop())
 	}
 }
@@ -143,27 +143,27 @@ func TestHealthNamesItsReason(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		code     string
-		severity Severity
+		severity status.Severity
 		happens  func(*Service)
 	}{
-		{"stopping", Critical, func(s *Service) { s.stopping.Store(true) }},
-		{"intake", Critical, func(s *Service) { s.ExpectSource() }},
-		{"configuration", Warning, func(s *Service) {
+		{"stopping", status.Critical, func(s *Service) { s.stopping.Store(true) }},
+		{"intake", status.Critical, func(s *Service) { s.ExpectSource() }},
+		{"configuration", status.Warning, func(s *Service) {
 			w := s.Config().Writable
 			w.Policy.Default = "luck"
 			_ = s.Reload(w)
 		}},
-		{"keys", Critical, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
-		{"linkDown", Warning, func(s *Service) { _ = s.exporter.Close(t.Context()) }},
+		{"keys", status.Critical, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
+		{"linkDown", status.Warning, func(s *Service) { _ = s.exporter.Close(t.Context()) }},
 	} {
 		s, _ := well(t, nil)
 		c.happens(s)
 		eventually(t, time.Minute, c.code, func() bool { return s.Health().Severity(c.code) == c.severity })
 		st := s.Status()
 		require.Equal(t, c.severity, st.Health.Severity(c.code))
-		require.Equal(t, c.severity < Critical, st.Ready, c.code)
-		require.Equal(t, st.Health.Texts(Critical), st.NotReady, c.code)
-		require.Equal(t, c.severity < Critical, len(s.NotReady()) == 0, c.code)
+		require.Equal(t, c.severity < status.Critical, st.Ready, c.code)
+		require.Equal(t, st.Health.Texts(status.Critical), st.NotReady, c.code)
+		require.Equal(t, c.severity < status.Critical, len(s.NotReady()) == 0, c.code)
 	}
 }
 
@@ -173,10 +173,10 @@ func TestHealthNotesOtherServices(t *testing.T) {
 	s, fake := well(t, nil)
 	s.kinship.counts[skipResult].Add(3)
 	h := s.Health()
-	require.Equal(t, Note, h.Severity("otherResults"))
-	require.Equal(t, Well, h.State)
+	require.Equal(t, status.Note, h.Severity("otherResults"))
+	require.Equal(t, status.Well, h.State)
 	fake.Advance(lately)
-	require.Equal(t, Fine, s.Health().Severity("otherResults"))
+	require.Equal(t, status.Fine, s.Health().Severity("otherResults"))
 }
 
 // A disk that refuses is critical until a commit works.
@@ -201,12 +201,12 @@ func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 
 // A reason has the same words in JSON as in the API's description, and every code is unlike every other.
 func TestHealthAsJSON(t *testing.T) {
-	raw, err := json.Marshal(status.NewHealth([]Reason{{Code: "a", Text: "x", Since: time.Unix(0, 0).UTC(), Severity: Note}, {Code: "b", Text: "y", Since: time.Unix(1, 0).UTC(), Severity: Critical}}))
+	raw, err := json.Marshal(status.NewHealth([]status.Reason{{Code: "a", Text: "x", Since: time.Unix(0, 0).UTC(), Severity: status.Note}, {Code: "b", Text: "y", Since: time.Unix(1, 0).UTC(), Severity: status.Critical}}))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"state":"failing","reasons":[{"code":"b","text":"y","since":"1970-01-01T00:00:01Z","severity":"critical"},{"code":"a","text":"x","since":"1970-01-01T00:00:00Z","severity":"note"}]}`, string(raw))
-	var back Health
+	var back status.Health
 	require.NoError(t, json.Unmarshal(raw, &back))
-	require.Equal(t, Critical, back.Reasons[0].Severity)
+	require.Equal(t, status.Critical, back.Reasons[0].Severity)
 	seen := map[string]bool{}
 	for _, code := range HealthCodes() {
 		require.False(t, seen[code], code)

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"app-offload/functions/status"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -112,15 +114,15 @@ func TestAFailedRotationIsReported(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Stop() })
 	_, _, _ = s.keys.Current()
-	require.Equal(t, Fine, s.Health().Severity("keys"))
+	require.Equal(t, status.Fine, s.Health().Severity("keys"))
 	secrets.secret = map[string]string{"current": "k2", "k2": "c2VjcmV0LWNhbmFyeQ=="}
 	s.SecretsChanged()
-	require.Equal(t, Critical, s.Health().Severity("keys"))
+	require.Equal(t, status.Critical, s.Health().Severity("keys"))
 	require.Contains(t, strings.Join(s.NotReady(), " "), `key "k2"`)
 	require.NotContains(t, strings.Join(s.NotReady(), " "), "c2VjcmV0")
 	secrets.secret = map[string]string{"current": "k2", "k2": base64Key}
 	s.SecretsChanged()
-	require.Equal(t, Fine, s.Health().Severity("keys"))
+	require.Equal(t, status.Fine, s.Health().Severity("keys"))
 }
 
 // What is wrong with a secret is said without saying the secret.

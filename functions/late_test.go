@@ -22,6 +22,7 @@ import (
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -192,7 +193,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 		n.bus.tokens <- nil
 	}
 	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 8 })
-	require.Equal(t, Counts{Accepted: 8, Local: n.Counts().Local, Receipted: 8 - n.Counts().Local, Dropped: map[string]int64{}}, n.Counts())
+	require.Equal(t, status.Counts{Accepted: 8, Local: n.Counts().Local, Receipted: 8 - n.Counts().Local, Dropped: map[string]int64{}}, n.Counts())
 	require.Empty(t, n.Status().Spool.Dropped)
 	require.Zero(t, n.room.records.Load()+n.room.recorded.Load()+n.room.bytes.Load()+n.held())
 	total := uint64(0)
@@ -345,11 +346,11 @@ func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
 		if neverLeave {
 			n.eventually("it is given up", func() bool { return n.Counts().Dropped[ReasonFailed] == 1 })
 			require.Len(t, n.sent(), 1)
-			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
+			require.Equal(t, status.Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
 		} else {
 			n.eventually("it is sent", func() bool { return n.reasons()[decision.LocalFailed] == 1 })
 			require.Len(t, n.sent(), 2)
-			require.Equal(t, Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
+			require.Equal(t, status.Counts{Accepted: 3, Local: 1, Receipted: 2, Dropped: map[string]int64{}}, n.Counts())
 		}
 		require.Zero(t, n.held())
 	}
@@ -387,7 +388,7 @@ func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
 			n.eventually("they are let go", func() bool { return n.reasons()[decision.LetGo] == 3 })
 		}
 		require.Len(t, n.sent(), int(4-kept))
-		require.Equal(t, Counts{Accepted: 5, Local: 1, Receipted: 4 - kept, Spooled: kept, Dropped: map[string]int64{}}, n.Counts())
+		require.Equal(t, status.Counts{Accepted: 5, Local: 1, Receipted: 4 - kept, Spooled: kept, Dropped: map[string]int64{}}, n.Counts())
 		require.NoError(t, n.Stop())
 		require.Equal(t, kept, open(t, cfg, &bin{}).Counts().Spooled, "it is held no longer than that")
 	}
@@ -419,7 +420,7 @@ func TestAStopLetsGoOfWhatWaitsForTheQueue(t *testing.T) {
 		if neverLeave {
 			require.Zero(t, n.reasons()[decision.LetGo])
 		}
-		require.Equal(t, Counts{Accepted: 6, Local: 3, Spooled: 3, Dropped: map[string]int64{}}, open(t, cfg, &bin{}).Counts())
+		require.Equal(t, status.Counts{Accepted: 6, Local: 3, Spooled: 3, Dropped: map[string]int64{}}, open(t, cfg, &bin{}).Counts())
 	}
 }
 
@@ -595,7 +596,7 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	require.NoError(t, <-stopped)
 	require.Zero(t, n.room.records.Load())
 
-	for dir, want := range map[string]Counts{
+	for dir, want := range map[string]status.Counts{
 		cfg.Spool.Directory: {Accepted: 6, Local: n.Counts().Local, Spooled: 6 - n.Counts().Local},
 		crashed:             {Accepted: 5, Spooled: 5}, // the one at work here was not accepted yet
 	} {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 )
 
 // SpoolCounts is what the spool itself counts, durable across a crash.
@@ -96,8 +97,8 @@ func (l *Ledger) InFlight() int64 {
 
 // Counts takes a snapshot and holds it against the spool. Tasks that are committed after the spool was asked and before
 // the snapshot is taken are on their way, not lost, so it is repeated until both agree.
-func (l *Ledger) Counts(counts func() SpoolCounts) Counts {
-	var c Counts
+func (l *Ledger) Counts(counts func() SpoolCounts) status.Counts {
+	var c status.Counts
 	for range 20 {
 		if c = l.snapshot(counts()); c.Balance == 0 {
 			break
@@ -106,10 +107,10 @@ func (l *Ledger) Counts(counts func() SpoolCounts) Counts {
 	return c
 }
 
-func (l *Ledger) snapshot(s SpoolCounts) Counts {
+func (l *Ledger) snapshot(s SpoolCounts) status.Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := Counts{
+	c := status.Counts{
 		Accepted: l.accepted, Local: l.local, Receipted: s.Done, Spooled: s.Held, InFlight: l.inFlight,
 		Dropped: maps.Clone(l.dropped),
 	}

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 )
 
 // Any sequence of movements leaves an account that adds up, as long as the spool did what it was told; a spool that
@@ -64,20 +65,20 @@ func TestLedgerBalances(t *testing.T) {
 func TestLedgerBalancesBeforeItHears(t *testing.T) {
 	l := NewLedger(Saved{}, SpoolCounts{Appended: 3, Held: 3})
 	l.Enter(5)
-	ask := func(appended int64) Counts {
+	ask := func(appended int64) status.Counts {
 		return l.Counts(func() SpoolCounts { return SpoolCounts{Appended: appended, Held: appended} })
 	}
-	require.Equal(t, Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
+	require.Equal(t, status.Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
 	require.EqualValues(t, -2, ask(10).Balance, "two more than were in flight")
 	l.Spooled(4)
-	require.Equal(t, Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
+	require.Equal(t, status.Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
 }
 
 // What waited and was then done here counts as local, and as no drop; also after a start, which finds it in the spool's counts alone.
 func TestDoneHereAfterAllIsLocal(t *testing.T) {
 	s := SpoolCounts{Appended: 5, Done: 1, Held: 2, Dropped: map[string]int64{spool.ReasonHere: 2}}
 	c := NewLedger(Saved{Local: 3}, s).Counts(func() SpoolCounts { return s })
-	require.Equal(t, Counts{Accepted: 8, Local: 5, Receipted: 1, Spooled: 2, Dropped: map[string]int64{}}, c)
+	require.Equal(t, status.Counts{Accepted: 8, Local: 5, Receipted: 1, Spooled: 2, Dropped: map[string]int64{}}, c)
 }
 
 // A start after a crash opens with an account that adds up, whatever was saved last.
@@ -85,7 +86,7 @@ func TestLedgerReopens(t *testing.T) {
 	s := SpoolCounts{Appended: 10, Done: 4, Held: 5, Dropped: map[string]int64{"expired": 1}}
 	l := NewLedger(Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, s)
 	c := l.Counts(func() SpoolCounts { return s })
-	require.Equal(t, Counts{
+	require.Equal(t, status.Counts{
 		Accepted: 19, Local: 7, Receipted: 4, Spooled: 5,
 		Dropped: map[string]int64{"expired": 1, "failed": 2},
 	}, c)

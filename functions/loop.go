@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -194,8 +195,8 @@ func (k *kinship) unlike(ev *task.Event) (names []uint64) {
 }
 
 // resultLoop names the device that feeds results back.
-func resultLoop(s *Service, m *memory) (Severity, string) {
+func resultLoop(s *Service, m *memory) (status.Severity, string) {
 	n := m.grown("loops", s.kinship.counts[skipLoop].Load())
-	return when(n > 0, Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes",
+	return when(n > 0, status.Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes",
 		s.kinship.loops.names(), n)
 }

@@ -10,6 +10,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 )
 
 // room holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and
@@ -143,8 +144,8 @@ func (m *room) open(attend func(context.Context)) (shut func(context.Context) er
 	}
 }
 
-func (m *room) status() UndecidedStatus {
-	return UndecidedStatus{Tasks: m.tasks.Load(), Bytes: m.bytes.Load()}
+func (m *room) status() status.UndecidedStatus {
+	return status.UndecidedStatus{Tasks: m.tasks.Load(), Bytes: m.bytes.Load()}
 }
 
 // standing is the spool as the next task finds it: without the parked tasks, which are not ahead of it on the link.

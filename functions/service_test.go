@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -70,7 +71,7 @@ func TestEveryTaskArrivesOnceAndInOrder(t *testing.T) {
 	}
 	require.Zero(t, c.doubled, "nothing is sent twice over a good link")
 	all := int64(callers * each)
-	require.Equal(t, Counts{Accepted: all, Receipted: all, Dropped: map[string]int64{}}, s.Counts())
+	require.Equal(t, status.Counts{Accepted: all, Receipted: all, Dropped: map[string]int64{}}, s.Counts())
 }
 
 // A stop goes from the source to the sink: who still gives is stopped before who still takes.
@@ -123,22 +124,22 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 func TestFullSpool(t *testing.T) {
 	for _, c := range []struct {
 		onFull string
-		check  func(*testing.T, Counts, int64)
+		check  func(*testing.T, status.Counts, int64)
 	}{
-		{"local", func(t *testing.T, c Counts, refused int64) { // done here, nothing refused
+		{"local", func(t *testing.T, c status.Counts, refused int64) { // done here, nothing refused
 			require.Positive(t, c.Local)
 			require.Zero(t, refused)
 		}},
-		{"refuse", func(t *testing.T, c Counts, refused int64) { // given back to the sender
+		{"refuse", func(t *testing.T, c status.Counts, refused int64) { // given back to the sender
 			require.Positive(t, refused)
 			require.Zero(t, c.Local)
 			require.Empty(t, c.Dropped)
 		}},
-		{"dropOldest", func(t *testing.T, c Counts, refused int64) { // the oldest make room
+		{"dropOldest", func(t *testing.T, c status.Counts, refused int64) { // the oldest make room
 			require.Positive(t, c.Dropped["full"])
 			require.Zero(t, refused)
 		}},
-		{"dropLowestScore", func(t *testing.T, c Counts, refused int64) {
+		{"dropLowestScore", func(t *testing.T, c status.Counts, refused int64) {
 			require.Positive(t, c.Dropped["full"])
 			require.Zero(t, refused)
 		}},
@@ -234,7 +235,7 @@ func TestTheTooLargeHarmsOnlyItself(t *testing.T) {
 		}
 	})
 	concluded.Wait()
-	require.Equal(t, Counts{Accepted: 3, Spooled: 2, Dropped: map[string]int64{ReasonTooLarge: 1}}, s.Counts())
+	require.Equal(t, status.Counts{Accepted: 3, Spooled: 2, Dropped: map[string]int64{ReasonTooLarge: 1}}, s.Counts())
 }
 
 // A change of the configuration is taken as a whole or not at all.

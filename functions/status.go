@@ -13,59 +13,23 @@ import (
 	"app-offload/functions/version"
 )
 
-// The types of the status, which have a room of their own, so that the tools need not import the service.
-type (
-	Status              = status.Status
-	EventCounts         = status.EventCounts
-	SpoolStatus         = status.SpoolStatus
-	Process             = status.Process
-	ConfigurationStatus = status.ConfigurationStatus
-	Counts              = status.Counts
-	UndecidedStatus     = status.UndecidedStatus
-	PolicyStatus        = status.PolicyStatus
-	DecisionLogStatus   = status.DecisionLogStatus
-	LearnedStatus       = status.LearnedStatus
-	TaughtCount         = status.TaughtCount
-	DecidedCount        = status.DecidedCount
-	ShadowStatus        = status.ShadowStatus
-	CanaryStatus        = status.CanaryStatus
-	ArmStatus           = status.ArmStatus
-	PredictionStatus    = status.PredictionStatus
-	Drop                = status.Drop
-	DropStatus          = status.DropStatus
-	Severity            = status.Severity
-	Reason              = status.Reason
-	Health              = status.Health
-)
-
-// The severities and states of Health.
-const (
-	Fine     = status.Fine
-	Note     = status.Note
-	Warning  = status.Warning
-	Critical = status.Critical
-	Well     = status.Well
-	Degraded = status.Degraded
-	Failing  = status.Failing
-)
-
 // Status gathers everything. It takes some locks for a moment each, and is meant for people and monitors, a few times a second.
-func (s *Service) Status() Status {
+func (s *Service) Status() status.Status {
 	rules := s.rules.Load()
 	var node host.State
 	s.host.Read(&node)
 	link := s.exporter.Link()
 	node.Link = link
 	health, build := s.Health(), version.Get()
-	return Status{
-		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(Critical), Health: health,
+	return status.Status{
+		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
 		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
-		Configuration: ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
+		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
 	}
 }
 
-func (s *Service) events() EventCounts {
+func (s *Service) events() status.EventCounts {
 	g := s.gate.Counts()
 	received, skipped := s.parsed.Load(), s.kinship.skipped()
 	var c intake.SubscriberCounts
@@ -74,7 +38,7 @@ func (s *Service) events() EventCounts {
 		received += c.Submitted
 		skipped["retained"], skipped["unmatched"] = c.Retained, c.Unmatched
 	}
-	return EventCounts{
+	return status.EventCounts{
 		Received: received, Unsafe: c.Unsafe,
 		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
 		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
@@ -82,9 +46,9 @@ func (s *Service) events() EventCounts {
 	}
 }
 
-func (s *Service) spoolStatus() SpoolStatus {
+func (s *Service) spoolStatus() status.SpoolStatus {
 	st := s.spool.Stats()
-	return SpoolStatus{
+	return status.SpoolStatus{
 		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // a count of records
 		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
 			st.OldestAge.Round(time.Second)),
@@ -104,8 +68,8 @@ func droppedByClass(classes map[string]spool.ClassStats) map[string]map[string]u
 	return dropped
 }
 
-func (s *Service) process() Process {
-	return Process{
+func (s *Service) process() status.Process {
+	return status.Process{
 		RSS: host.ResidentBytes(), Goroutines: runtime.NumGoroutine(), Uptime: time.Since(s.started).Seconds(),
 	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // policies gathers how the decisions fare.
-func (s *Service) policies(r *decide.Rules) PolicyStatus {
-	p := PolicyStatus{
+func (s *Service) policies(r *decide.Rules) status.PolicyStatus {
+	p := status.PolicyStatus{
 		Acting: map[string]string{"": r.For("").Name()}, Shadows: []status.ShadowStatus{},
 		Unsettled: s.ring.Unsettled(), Learned: s.learned.status(), DecisionLog: s.decisions.status(), Governor: s.governor.Status(),
 	}

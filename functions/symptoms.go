@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"app-offload/functions/status"
 )
 
 // symptoms is everything that can be wrong, the more urgent first among those that are equally severe. One more is one line here and
@@ -36,57 +38,57 @@ func symptoms() []symptom {
 	}
 }
 
-func stopping(s *Service, _ *memory) (Severity, string) {
-	return when(s.stopping.Load(), Critical, "the service is stopping")
+func stopping(s *Service, _ *memory) (status.Severity, string) {
+	return when(s.stopping.Load(), status.Critical, "the service is stopping")
 }
 
 // when is a reason that holds or does not.
-func when(holds bool, severity Severity, format string, args ...any) (Severity, string) {
+func when(holds bool, severity status.Severity, format string, args ...any) (status.Severity, string) {
 	if !holds {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	return severity, fmt.Sprintf(format, args...)
 }
 
-func intakeDisconnected(s *Service, _ *memory) (Severity, string) {
+func intakeDisconnected(s *Service, _ *memory) (status.Severity, string) {
 	f := s.intakeProblem.Load()
 	if f == nil {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	problem := (*f)()
-	return when(problem != "", Critical, "intake: %s", problem)
+	return when(problem != "", status.Critical, "intake: %s", problem)
 }
 
 // busRival holds while another client takes the connection to the bus over, again and again.
-func busRival(s *Service, _ *memory) (Severity, string) {
+func busRival(s *Service, _ *memory) (status.Severity, string) {
 	sub := s.subscriber.Load()
 	if sub == nil {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	text := sub.Rival()
-	return when(text != "", Warning, "%s", text)
+	return when(text != "", status.Warning, "%s", text)
 }
 
-func spoolFails(s *Service, _ *memory) (Severity, string) {
+func spoolFails(s *Service, _ *memory) (status.Severity, string) {
 	problem := s.spool.Stats().Problem
-	return when(problem != "", Critical, "spool: %s", problem)
+	return when(problem != "", status.Critical, "spool: %s", problem)
 }
 
 // diskFull holds from a commit that failed until one that did not: an attempt is the only proof there is.
-func diskFull(s *Service, m *memory) (Severity, string) {
+func diskFull(s *Service, m *memory) (status.Severity, string) {
 	st := s.spool.Stats()
 	m.grown("spool failed", st.Failed)
 	m.grown("spool disk full", st.DiskFull)
 	m.grown("spool appended", st.Appended)
 	full, fails := storingFails(m)
 	if !fails {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	if full {
-		return Critical, fmt.Sprintf("the disk is full: the spool in %s cannot store, %d of its %d MiB are used; make room there, or lower Offload.Spool.QuotaMiB",
+		return status.Critical, fmt.Sprintf("the disk is full: the spool in %s cannot store, %d of its %d MiB are used; make room there, or lower Offload.Spool.QuotaMiB",
 			s.cfg.Spool.Directory, st.DiskBytes>>20, st.Quota>>20)
 	}
-	return Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", s.cfg.Spool.Directory)
+	return status.Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", s.cfg.Spool.Directory)
 }
 
 // storingFails reports whether the last attempt to store failed, and whether for want of space.
@@ -104,7 +106,7 @@ const halfEmpty = 0.5
 
 // spoolFull is critical while tasks are given back since the spool is full, until half of it is free again. It is a warning above the share
 // from which on work is kept local. What the spool refuses and a class drops or processes here is not given back.
-func spoolFull(s *Service, m *memory) (Severity, string) {
+func spoolFull(s *Service, m *memory) (status.Severity, string) {
 	st := s.spool.Stats()
 	refused := m.grown("spool refused", st.Refused)
 	returned := m.grown("tasks returned", uint64(s.events().Returned))
@@ -113,27 +115,27 @@ func spoolFull(s *Service, m *memory) (Severity, string) {
 	limit := s.Config().Writable.Policy.BacklogLimit
 	switch {
 	case refused > 0 && returned > 0 && share < halfEmpty:
-		return Warning, fmt.Sprintf("%s and has room again; within the last minute it was full, and %d tasks were given back to the MessageBus", text, returned)
+		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full, and %d tasks were given back to the MessageBus", text, returned)
 	case refused > 0 && returned > 0:
-		return Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, returned)
+		return status.Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, returned)
 	case s.exporter.Link().BacklogShare > limit:
-		return Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
+		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
 	}
-	return when(share >= nearlyFull, Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
+	return when(share >= nearlyFull, status.Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
 }
 
 // refusedEvents is critical where nothing else was accepted in the same time.
-func refusedEvents(s *Service, m *memory) (Severity, string) {
+func refusedEvents(s *Service, m *memory) (status.Severity, string) {
 	e := s.events()
 	refused := m.grown("events refused", summed(e.Refused))
 	returned := m.grown("tasks returned", uint64(e.Returned))
 	accepted := m.grown("tasks accepted", uint64(s.Counts().Accepted))
 	if refused+returned == 0 || s.stopping.Load() {
-		return Fine, ""
+		return status.Fine, ""
 	}
-	severity := Warning
+	severity := status.Warning
 	if accepted == 0 {
-		severity = Critical
+		severity = status.Critical
 	}
 	text := ""
 	if refused > 0 {
@@ -148,16 +150,16 @@ func refusedEvents(s *Service, m *memory) (Severity, string) {
 	return severity, text
 }
 
-func accountOff(s *Service, _ *memory) (Severity, string) {
+func accountOff(s *Service, _ *memory) (status.Severity, string) {
 	balance := s.Counts().Balance
-	return when(balance != 0, Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
+	return when(balance != 0, status.Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
 }
 
 // droppedTasks holds until somebody has acknowledged them.
-func droppedTasks(s *Service, _ *memory) (Severity, string) {
+func droppedTasks(s *Service, _ *memory) (status.Severity, string) {
 	st := s.drops.status()
 	if st.Unacknowledged == 0 {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	var parts []string
 	for _, d := range st.List {
@@ -165,15 +167,15 @@ func droppedTasks(s *Service, _ *memory) (Severity, string) {
 			parts = append(parts, d.String())
 		}
 	}
-	return Warning, fmt.Sprintf("%d tasks were dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
+	return status.Warning, fmt.Sprintf("%d tasks were dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
 		st.Unacknowledged, strings.Join(parts, "; "))
 }
 
-func keysFail(s *Service, _ *memory) (Severity, string) {
+func keysFail(s *Service, _ *memory) (status.Severity, string) {
 	problem := s.keys.Problem()
-	severity := Warning
+	severity := status.Warning
 	if s.keys.Broken() {
-		severity = Critical
+		severity = status.Critical
 	}
 	return when(problem != "", severity, "keys: %s", problem)
 }
@@ -191,60 +193,60 @@ func (s *Service) grownEvents(m *memory, aside uint64) uint64 {
 	return entered - min(entered, aside)
 }
 
-func quarantined(s *Service, m *memory) (Severity, string) {
+func quarantined(s *Service, m *memory) (status.Severity, string) {
 	counts := s.quarantine.Counts()
 	aside := m.grown("quarantined", summed(counts))
 	taken := s.grownEvents(m, aside)
 	if aside == 0 {
-		return Fine, ""
+		return status.Fine, ""
 	}
 	text := fmt.Sprintf("%d of %d messages within the last minute were no events and were quarantined (since the start: %s); GET /api/v3/offload/quarantine shows them",
 		aside, aside+taken, counted(counts))
 	if float64(aside) > mostQuarantined*float64(aside+taken) {
-		return Warning, text
+		return status.Warning, text
 	}
-	return Note, text
+	return status.Note, text
 }
 
-func configurationRefused(s *Service, _ *memory) (Severity, string) {
+func configurationRefused(s *Service, _ *memory) (status.Severity, string) {
 	problem := s.configurationProblem()
-	return when(problem != "", Warning, "%s", problem)
+	return when(problem != "", status.Warning, "%s", problem)
 }
 
-func linkDown(s *Service, _ *memory) (Severity, string) {
-	return when(!s.exporter.Link().Up, Warning, "the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool")
+func linkDown(s *Service, _ *memory) (status.Severity, string) {
+	return when(!s.exporter.Link().Up, status.Warning, "the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool")
 }
 
-func consumerSilent(s *Service, _ *memory) (Severity, string) {
+func consumerSilent(s *Service, _ *memory) (status.Severity, string) {
 	st := s.exporter.Stats()
-	return when(st.ReceiptsSilent, Warning, "%s", st.Silence)
+	return when(st.ReceiptsSilent, status.Warning, "%s", st.Silence)
 }
 
-func learnedNotKept(s *Service, _ *memory) (Severity, string) {
+func learnedNotKept(s *Service, _ *memory) (status.Severity, string) {
 	problem := s.learned.status().Problem
-	return when(problem != "", Warning, "learned state is not saved: %s", problem)
+	return when(problem != "", status.Warning, "learned state is not saved: %s", problem)
 }
 
-func canaryRolledBack(s *Service, _ *memory) (Severity, string) {
+func canaryRolledBack(s *Service, _ *memory) (status.Severity, string) {
 	c := s.canary(s.rules.Load())
 	if c == nil || c.State == "running" {
-		return Fine, ""
+		return status.Fine, ""
 	}
-	return Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
+	return status.Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
 }
 
 // otherResults says that another app-offload is on this bus, whose results are counted and not computed on.
-func otherResults(s *Service, m *memory) (Severity, string) {
+func otherResults(s *Service, m *memory) (status.Severity, string) {
 	counts := s.kinship.skipped()
 	delete(counts, skipReasons[skipOwn])
 	delete(counts, skipReasons[skipLoop])
 	n := m.grown("results of others", summed(counts))
-	return when(n > 0, Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
+	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
 }
 
-func unsafeEvents(s *Service, _ *memory) (Severity, string) {
+func unsafeEvents(s *Service, _ *memory) (status.Severity, string) {
 	n := s.events().Unsafe
-	return when(n > 0, Note, "%d events came at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", n)
+	return when(n > 0, status.Note, "%d events came at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", n)
 }
 
 // stepped is the jump of the wall clock from which on it is a step: less is what a time service does to a clock that runs.
@@ -262,11 +264,11 @@ type clockWatch struct {
 	seen    bool          // there was one
 }
 
-func clockStepped(_ *Service, m *memory) (Severity, string) {
+func clockStepped(_ *Service, m *memory) (status.Severity, string) {
 	c, all := &m.steps, m.clock.Stepped()
 	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a machine that slept has made a step, too
 		c.by, c.at, c.seen = by, m.clock.Now(), true
 	}
 	c.looked, c.stepped = true, all
-	return when(c.seen && m.clock.Since(c.at) < stepShown, Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+	return when(c.seen && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
 }

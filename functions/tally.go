@@ -164,7 +164,7 @@ func (t *tally) forgot() {
 }
 
 // report fills the counts of a status, in a steady order.
-func (t *tally) report(s *PolicyStatus) {
+func (t *tally) report(s *status.PolicyStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Regret, s.Joules, s.Forgotten, s.Unlisted = t.regret/float64(max(t.decisions, 1)), t.joules, t.forgotten, t.unlisted

@@ -15,6 +15,7 @@ import (
 
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/policy"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -118,7 +119,7 @@ var unread = []reading{
 }
 
 // through runs an event through a service under a policy and returns its account.
-func through(t *testing.T, name string, class task.ClassConfig, ev *task.Event) (Counts, *Service) {
+func through(t *testing.T, name string, class task.ClassConfig, ev *task.Event) (status.Counts, *Service) {
 	t.Helper()
 	cfg := testConfig(t, nil, name)
 	cfg.Writable.Policy.PPOWeights = shippedWeights
@@ -180,16 +181,16 @@ func TestAClassMayLoseWhatIsUnread(t *testing.T) {
 		why      string
 		class    task.ClassConfig
 		readings []reading
-		want     Counts
+		want     status.Counts
 	}{
-		{"the class drops it", dropping, mixed["a text beside a number"], Counts{Local: 1}},
-		{"of a value too", dropping, mixed["a malformed number"], Counts{Local: 1}},
-		{"nothing is read at all", dropping, []reading{{"State", "String", "overflow"}}, Counts{Spooled: 1}},
-		{"the class must not leave", staying, mixed["a text beside a number"], Counts{Local: 1}},
-		{"a bad value cannot leave", staying, mixed["a malformed number"], Counts{Dropped: map[string]int64{ReasonUnread: 1}}},
-		{"an image by its size", task.ClassConfig{Operators: "summary resource=Image; range resource=Temp high=80"}, mixed["an image"], Counts{Local: 1}},
-		{"an image by chance", task.ClassConfig{Operators: "summary"}, mixed["an image"], Counts{Spooled: 1}},
-		{"a resource without operator", task.ClassConfig{Operators: "range resource=Temp high=80"}, []reading{number20, {"Level", "Int16", "3"}}, Counts{Spooled: 1}},
+		{"the class drops it", dropping, mixed["a text beside a number"], status.Counts{Local: 1}},
+		{"of a value too", dropping, mixed["a malformed number"], status.Counts{Local: 1}},
+		{"nothing is read at all", dropping, []reading{{"State", "String", "overflow"}}, status.Counts{Spooled: 1}},
+		{"the class must not leave", staying, mixed["a text beside a number"], status.Counts{Local: 1}},
+		{"a bad value cannot leave", staying, mixed["a malformed number"], status.Counts{Dropped: map[string]int64{ReasonUnread: 1}}},
+		{"an image by its size", task.ClassConfig{Operators: "summary resource=Image; range resource=Temp high=80"}, mixed["an image"], status.Counts{Local: 1}},
+		{"an image by chance", task.ClassConfig{Operators: "summary"}, mixed["an image"], status.Counts{Spooled: 1}},
+		{"a resource without operator", task.ClassConfig{Operators: "range resource=Temp high=80"}, []reading{number20, {"Level", "Int16", "3"}}, status.Counts{Spooled: 1}},
 	} {
 		t.Run(row.why, func(t *testing.T) {
 			counts, _ := through(t, "edge", row.class, eventOf(t, "d", 1, row.readings...))

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"app-offload/functions/status"
+
 	edgex "github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/interfaces"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	gometrics "github.com/rcrowley/go-metrics"
-
-	"app-offload/functions"
 )
 
 // kind says how a metric goes on: up only in whole steps, up only in fractions, or up and down.
@@ -35,7 +35,7 @@ type metric struct {
 	kind   kind
 	help   string
 	labels []string
-	read   func(*functions.Status, emit)
+	read   func(*status.Status, emit)
 }
 
 // prometheusName follows Prometheus' conventions.
@@ -52,7 +52,7 @@ func (m *metric) edgexName() string {
 }
 
 // values reads the metric, leaving out what is unknown: sensors that are not there are NaN.
-func (m *metric) values(st *functions.Status, take emit) {
+func (m *metric) values(st *status.Status, take emit) {
 	m.read(st, func(v float64, labels ...string) {
 		if !math.IsNaN(v) && !math.IsInf(v, 0) {
 			take(v, labels...)
@@ -62,12 +62,12 @@ func (m *metric) values(st *functions.Status, take emit) {
 
 // collector answers a scrape. It asks for the status once, so that all numbers of a scrape belong together and add up.
 type collector struct {
-	status func() functions.Status
+	status func() status.Status
 	list   []metric
 	descs  []*prometheus.Desc
 }
 
-func newCollector(status func() functions.Status) *collector {
+func newCollector(status func() status.Status) *collector {
 	c := &collector{status: status, list: metrics()}
 	for i := range c.list {
 		m := &c.list[i]
@@ -102,7 +102,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 }
 
 // metricsHandler serves the numbers in Prometheus' formats. One that cannot be written spoils none of the others.
-func metricsHandler(status func() functions.Status) (http.Handler, error) {
+func metricsHandler(status func() status.Status) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(newCollector(status)); err != nil {
 		return nil, fmt.Errorf("registering the metrics: %w", err)
@@ -139,7 +139,7 @@ func (t *telemetry) pause() {
 
 // update brings every series up to date, adds what is new and takes out what has gone, such as the classes of an earlier
 // configuration. It goes on past what EdgeX refuses, and returns the first such problem.
-func (t *telemetry) update(st *functions.Status) error {
+func (t *telemetry) update(st *status.Status) error {
 	var problem error
 	for i := range t.list {
 		m := &t.list[i]
@@ -198,8 +198,8 @@ func (it *item) set(v float64) {
 }
 
 // byLabel reads a map whose keys are the values of the one label, in their order.
-func byLabel[N int64 | uint64](read func(*functions.Status) map[string]N) func(*functions.Status, emit) {
-	return func(st *functions.Status, e emit) {
+func byLabel[N int64 | uint64](read func(*status.Status) map[string]N) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) {
 		values := read(st)
 		for _, label := range slices.Sorted(maps.Keys(values)) {
 			e(float64(values[label]), label)
@@ -208,13 +208,13 @@ func byLabel[N int64 | uint64](read func(*functions.Status) map[string]N) func(*
 }
 
 // plain reads a single number.
-func plain[N int | int64 | uint64 | float64](read func(*functions.Status) N) func(*functions.Status, emit) {
-	return func(st *functions.Status, e emit) { e(float64(read(st))) }
+func plain[N int | int64 | uint64 | float64](read func(*status.Status) N) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) { e(float64(read(st))) }
 }
 
 // flag reads what holds or does not.
-func flag(read func(*functions.Status) bool) func(*functions.Status, emit) {
-	return func(st *functions.Status, e emit) {
+func flag(read func(*status.Status) bool) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) {
 		if read(st) {
 			e(1)
 			return

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"app-offload/functions"
+	"app-offload/functions/status"
 )
 
 // metrics is the whole telemetry: one list for Prometheus and for EdgeX. A new metric is one line here, and one in the
@@ -16,26 +17,26 @@ func metrics() []metric {
 // accountMetrics prove that nothing is lost: accepted = local + receipted + spooled + dropped.
 func accountMetrics() []metric {
 	return []metric{
-		{"events_received_total", counter, "Events taken in.", nil, plain(func(s *functions.Status) uint64 { return s.Events.Received })},
-		{"events_unsafe_total", counter, "Messages that came at QoS 0, which no acknowledgement protects.", nil, plain(func(s *functions.Status) uint64 { return s.Events.Unsafe })},
-		{"events_refused_total", counter, "Events the gate did not take, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]uint64 { return s.Events.Refused })},
-		{"events_quarantined_total", counter, "Messages set aside because they were no event, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]uint64 { return s.Events.Quarantined })},
-		{"events_unheard_total", counter, "Messages that a stop left no time for, on a bus that does not bring them again.", nil, plain(func(s *functions.Status) int64 { return s.Events.Unheard })},
-		{"tasks_returned_total", counter, "Tasks given back to the bus because nothing here could take them.", nil, plain(func(s *functions.Status) int64 { return s.Events.Returned })},
-		{"tasks_accepted_total", counter, "Tasks accepted: done here, receipted, spooled or dropped.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Accepted })},
-		{"tasks_local_total", counter, "Tasks done on this node.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Local })},
-		{"tasks_receipted_total", counter, "Tasks that are safe with the consumer.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Receipted })},
-		{"unacknowledged_drops", gauge, "Dropped tasks that are not acknowledged yet, by class and reason.", []string{"class", "reason"}, func(s *functions.Status, e emit) {
+		{"events_received_total", counter, "Events taken in.", nil, plain(func(s *status.Status) uint64 { return s.Events.Received })},
+		{"events_unsafe_total", counter, "Messages that came at QoS 0, which no acknowledgement protects.", nil, plain(func(s *status.Status) uint64 { return s.Events.Unsafe })},
+		{"events_refused_total", counter, "Events the gate did not take, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Events.Refused })},
+		{"events_quarantined_total", counter, "Messages set aside because they were no event, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Events.Quarantined })},
+		{"events_unheard_total", counter, "Messages that a stop left no time for, on a bus that does not bring them again.", nil, plain(func(s *status.Status) int64 { return s.Events.Unheard })},
+		{"tasks_returned_total", counter, "Tasks given back to the bus because nothing here could take them.", nil, plain(func(s *status.Status) int64 { return s.Events.Returned })},
+		{"tasks_accepted_total", counter, "Tasks accepted: done here, receipted, spooled or dropped.", nil, plain(func(s *status.Status) int64 { return s.Counts.Accepted })},
+		{"tasks_local_total", counter, "Tasks done on this node.", nil, plain(func(s *status.Status) int64 { return s.Counts.Local })},
+		{"tasks_receipted_total", counter, "Tasks that are safe with the consumer.", nil, plain(func(s *status.Status) int64 { return s.Counts.Receipted })},
+		{"unacknowledged_drops", gauge, "Dropped tasks that are not acknowledged yet, by class and reason.", []string{"class", "reason"}, func(s *status.Status, e emit) {
 			for _, d := range s.Drops.List {
 				e(float64(d.Unacknowledged), d.Class, d.Reason)
 			}
 		}},
-		{"tasks_dropped_total", counter, "Tasks given up, by the configured reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Counts.Dropped })},
-		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Spooled })},
-		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *functions.Status) int64 { return s.Undecided.Tasks })},
-		{"undecided_bytes", gauge, "Size of their data, which is in memory as well.", nil, plain(func(s *functions.Status) int64 { return s.Undecided.Bytes })},
-		{"tasks_in_flight", gauge, "Tasks in memory that are not accepted yet.", nil, plain(func(s *functions.Status) int64 { return s.Counts.InFlight })},
-		{"tasks_balance", gauge, "What the account does not explain; anything but 0 is a defect.", nil, plain(func(s *functions.Status) int64 { return s.Counts.Balance })},
+		{"tasks_dropped_total", counter, "Tasks given up, by the configured reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Counts.Dropped })},
+		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *status.Status) int64 { return s.Counts.Spooled })},
+		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Tasks })},
+		{"undecided_bytes", gauge, "Size of their data, which is in memory as well.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Bytes })},
+		{"tasks_in_flight", gauge, "Tasks in memory that are not accepted yet.", nil, plain(func(s *status.Status) int64 { return s.Counts.InFlight })},
+		{"tasks_balance", gauge, "What the account does not explain; anything but 0 is a defect.", nil, plain(func(s *status.Status) int64 { return s.Counts.Balance })},
 	}
 }
 
@@ -43,23 +44,23 @@ func accountMetrics() []metric {
 func decisionMetrics() []metric {
 	way := []string{"class", "target"}
 	return []metric{
-		{"decisions_total", counter, "Decisions, by policy, target and class.", []string{"policy", "target", "class"}, func(s *functions.Status, e emit) {
+		{"decisions_total", counter, "Decisions, by policy, target and class.", []string{"policy", "target", "class"}, func(s *status.Status, e emit) {
 			for _, d := range s.Policies.Decided {
 				e(float64(d.Count), d.Policy, d.Target, d.Class)
 			}
 		}},
-		{"outcomes_total", counter, "Decisions whose outcome is known, by class and target.", way, predictions(func(p *functions.PredictionStatus) float64 { return float64(p.Count) })},
-		{"completion_predicted_seconds", gauge, "Mean completion time that was predicted, by class and target.", way, predictions(func(p *functions.PredictionStatus) float64 { return p.Predicted })},
-		{"completion_actual_seconds", gauge, "Mean completion time that it really took, by class and target.", way, predictions(func(p *functions.PredictionStatus) float64 { return p.Actual })},
-		{"completion_error_ratio", gauge, "Mean absolute error of the prediction, as a share of the actual time.", way, predictions(func(p *functions.PredictionStatus) float64 { return p.Error })},
-		{"regret_estimate", gauge, "Mean predicted cost of a decision above the better of its two ways, in the unit of the costs.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Regret })},
-		{"task_energy_joules_total", sum, "Estimated energy spent on local work and on the radio; no meter sees single tasks.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Joules })},
-		{"configuration_refused", gauge, "1 while the last change of the configuration was refused and the one before it is in force.", nil, flag(func(s *functions.Status) bool { return s.Configuration.Problem != "" })},
+		{"outcomes_total", counter, "Decisions whose outcome is known, by class and target.", way, predictions(func(p *status.PredictionStatus) float64 { return float64(p.Count) })},
+		{"completion_predicted_seconds", gauge, "Mean completion time that was predicted, by class and target.", way, predictions(func(p *status.PredictionStatus) float64 { return p.Predicted })},
+		{"completion_actual_seconds", gauge, "Mean completion time that it really took, by class and target.", way, predictions(func(p *status.PredictionStatus) float64 { return p.Actual })},
+		{"completion_error_ratio", gauge, "Mean absolute error of the prediction, as a share of the actual time.", way, predictions(func(p *status.PredictionStatus) float64 { return p.Error })},
+		{"regret_estimate", gauge, "Mean predicted cost of a decision above the better of its two ways, in the unit of the costs.", nil, plain(func(s *status.Status) float64 { return s.Policies.Regret })},
+		{"task_energy_joules_total", sum, "Estimated energy spent on local work and on the radio; no meter sees single tasks.", nil, plain(func(s *status.Status) float64 { return s.Policies.Joules })},
+		{"configuration_refused", gauge, "1 while the last change of the configuration was refused and the one before it is in force.", nil, flag(func(s *status.Status) bool { return s.Configuration.Problem != "" })},
 	}
 }
 
-func predictions(read func(*functions.PredictionStatus) float64) func(*functions.Status, emit) {
-	return func(s *functions.Status, e emit) {
+func predictions(read func(*status.PredictionStatus) float64) func(*status.Status, emit) {
+	return func(s *status.Status, e emit) {
 		for i := range s.Policies.Prediction {
 			p := &s.Policies.Prediction[i]
 			e(read(p), p.Class, p.Target)
@@ -70,24 +71,24 @@ func predictions(read func(*functions.PredictionStatus) float64) func(*functions
 // memoryMetrics report what is kept and lost of decisions: in memory, as learned state, and in the decision log.
 func memoryMetrics() []metric {
 	return []metric{
-		{"forgotten_outcomes_total", counter, "Outcomes whose decision was not kept any more.", nil, plain(func(s *functions.Status) uint64 { return s.Policies.Forgotten })},
-		{"unsettled_decisions_total", counter, "Decisions not kept any more before an outcome came.", nil, plain(func(s *functions.Status) uint64 { return s.Policies.Unsettled })},
-		{"unlisted_decisions_total", counter, "Decisions and outcomes counted under no policy, target and class, as those are too many.", nil, plain(func(s *functions.Status) uint64 { return s.Policies.Unlisted })},
-		{"learned_age_seconds", gauge, "Time since what was learned was last saved, 0 before the first time.", nil, plain(func(s *functions.Status) float64 { return s.Policies.Learned.Age })},
-		{"learned_outcomes_total", counter, "Outcomes that have taught a policy, by target.", []string{"policy", "target"}, func(s *functions.Status, e emit) {
+		{"forgotten_outcomes_total", counter, "Outcomes whose decision was not kept any more.", nil, plain(func(s *status.Status) uint64 { return s.Policies.Forgotten })},
+		{"unsettled_decisions_total", counter, "Decisions not kept any more before an outcome came.", nil, plain(func(s *status.Status) uint64 { return s.Policies.Unsettled })},
+		{"unlisted_decisions_total", counter, "Decisions and outcomes counted under no policy, target and class, as those are too many.", nil, plain(func(s *status.Status) uint64 { return s.Policies.Unlisted })},
+		{"learned_age_seconds", gauge, "Time since what was learned was last saved, 0 before the first time.", nil, plain(func(s *status.Status) float64 { return s.Policies.Learned.Age })},
+		{"learned_outcomes_total", counter, "Outcomes that have taught a policy, by target.", []string{"policy", "target"}, func(s *status.Status, e emit) {
 			for _, name := range slices.Sorted(maps.Keys(s.Policies.Learned.Outcomes)) {
 				e(float64(s.Policies.Learned.Outcomes[name].Local), name, "local")
 				e(float64(s.Policies.Learned.Outcomes[name].Cloud), name, "cloud")
 			}
 		}},
-		{"learned_failing", gauge, "1 while what was learned cannot be saved.", nil, flag(func(s *functions.Status) bool { return s.Policies.Learned.Problem != "" })},
-		{"log_written_decisions_total", counter, "Decisions written to the log for evaluation off-line.", nil, logged(func(l *functions.DecisionLogStatus) uint64 { return l.Written })},
-		{"log_dropped_decisions_total", counter, "Decisions that log had to leave out.", nil, logged(func(l *functions.DecisionLogStatus) uint64 { return l.Dropped })},
+		{"learned_failing", gauge, "1 while what was learned cannot be saved.", nil, flag(func(s *status.Status) bool { return s.Policies.Learned.Problem != "" })},
+		{"log_written_decisions_total", counter, "Decisions written to the log for evaluation off-line.", nil, logged(func(l *status.DecisionLogStatus) uint64 { return l.Written })},
+		{"log_dropped_decisions_total", counter, "Decisions that log had to leave out.", nil, logged(func(l *status.DecisionLogStatus) uint64 { return l.Dropped })},
 	}
 }
 
-func logged(read func(*functions.DecisionLogStatus) uint64) func(*functions.Status, emit) {
-	return func(s *functions.Status, e emit) {
+func logged(read func(*status.DecisionLogStatus) uint64) func(*status.Status, emit) {
+	return func(s *status.Status, e emit) {
 		if l := s.Policies.DecisionLog; l != nil {
 			e(float64(read(l)))
 		}
@@ -98,36 +99,36 @@ func logged(read func(*functions.DecisionLogStatus) uint64) func(*functions.Stat
 func comparisonMetrics() []metric {
 	one := []string{"policy"}
 	return []metric{
-		{"shadow_decisions_total", counter, "Decisions of a policy that decides along and does not act.", one, shadows(func(h *functions.ShadowStatus) float64 { return float64(h.Decisions) })},
-		{"shadow_agreement_ratio", gauge, "Share of a shadow's decisions that fell as the acting policy's.", one, shadows(func(h *functions.ShadowStatus) float64 { return h.Agreement })},
-		{"shadow_cost", gauge, "Mean predicted cost of what a shadow would have done.", one, shadows(func(h *functions.ShadowStatus) float64 { return h.Cost })},
-		{"shadow_acting_cost", gauge, "Mean predicted cost of what was done while that shadow looked on.", one, shadows(func(h *functions.ShadowStatus) float64 { return h.ActingCost })},
-		{"canary_share_ratio", gauge, "Share of the devices for which the canary acts.", one, canary(func(c *functions.CanaryStatus) float64 { return c.Share })},
-		{"canary_rolled_back", gauge, "1 after the canary was taken back.", one, canary(func(c *functions.CanaryStatus) float64 { return oneIf(c.State == "rolledBack") })},
-		{"canary_outcomes_total", counter, "Outcomes that the comparison rests on, by side.", []string{"arm"}, arms(func(a *functions.ArmStatus) float64 { return float64(a.Outcomes) })},
-		{"canary_miss_ratio", gauge, "Share of missed deadlines, by side.", []string{"arm"}, arms(func(a *functions.ArmStatus) float64 { return a.MissShare })},
-		{"canary_cost", gauge, "Mean cost of actual outcomes, by side.", []string{"arm"}, arms(func(a *functions.ArmStatus) float64 { return a.Cost })},
+		{"shadow_decisions_total", counter, "Decisions of a policy that decides along and does not act.", one, shadows(func(h *status.ShadowStatus) float64 { return float64(h.Decisions) })},
+		{"shadow_agreement_ratio", gauge, "Share of a shadow's decisions that fell as the acting policy's.", one, shadows(func(h *status.ShadowStatus) float64 { return h.Agreement })},
+		{"shadow_cost", gauge, "Mean predicted cost of what a shadow would have done.", one, shadows(func(h *status.ShadowStatus) float64 { return h.Cost })},
+		{"shadow_acting_cost", gauge, "Mean predicted cost of what was done while that shadow looked on.", one, shadows(func(h *status.ShadowStatus) float64 { return h.ActingCost })},
+		{"canary_share_ratio", gauge, "Share of the devices for which the canary acts.", one, canary(func(c *status.CanaryStatus) float64 { return c.Share })},
+		{"canary_rolled_back", gauge, "1 after the canary was taken back.", one, canary(func(c *status.CanaryStatus) float64 { return oneIf(c.State == "rolledBack") })},
+		{"canary_outcomes_total", counter, "Outcomes that the comparison rests on, by side.", []string{"arm"}, arms(func(a *status.ArmStatus) float64 { return float64(a.Outcomes) })},
+		{"canary_miss_ratio", gauge, "Share of missed deadlines, by side.", []string{"arm"}, arms(func(a *status.ArmStatus) float64 { return a.MissShare })},
+		{"canary_cost", gauge, "Mean cost of actual outcomes, by side.", []string{"arm"}, arms(func(a *status.ArmStatus) float64 { return a.Cost })},
 	}
 }
 
-func shadows(read func(*functions.ShadowStatus) float64) func(*functions.Status, emit) {
-	return func(s *functions.Status, e emit) {
+func shadows(read func(*status.ShadowStatus) float64) func(*status.Status, emit) {
+	return func(s *status.Status, e emit) {
 		for i := range s.Policies.Shadows {
 			e(read(&s.Policies.Shadows[i]), s.Policies.Shadows[i].Policy)
 		}
 	}
 }
 
-func canary(read func(*functions.CanaryStatus) float64) func(*functions.Status, emit) {
-	return func(s *functions.Status, e emit) {
+func canary(read func(*status.CanaryStatus) float64) func(*status.Status, emit) {
+	return func(s *status.Status, e emit) {
 		if c := s.Policies.Canary; c != nil {
 			e(read(c), c.Policy)
 		}
 	}
 }
 
-func arms(read func(*functions.ArmStatus) float64) func(*functions.Status, emit) {
-	return func(s *functions.Status, e emit) {
+func arms(read func(*status.ArmStatus) float64) func(*status.Status, emit) {
+	return func(s *status.Status, e emit) {
 		if c := s.Policies.Canary; c != nil {
 			e(read(&c.Canary), "canary")
 			e(read(&c.Incumbent), "incumbent")
@@ -144,57 +145,57 @@ func oneIf(holds bool) float64 {
 
 func spoolMetrics() []metric {
 	return []metric{
-		{"spool_tasks", gauge, "Tasks in the spool.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Tasks })},
-		{"spool_bytes", gauge, "Bytes in the spool.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Bytes })},
-		{"spool_limit_bytes", gauge, "Bytes that tasks in the spool may take.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Limit })},
-		{"spool_fill", gauge, "Share of the limit in use, 1 while tasks are refused or dropped for want of room.", nil, plain(func(s *functions.Status) float64 { return s.Spool.Fill })},
-		{"spool_quota_bytes", gauge, "Bytes that all files of the spool may take.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Quota })},
-		{"spool_oldest_age_seconds", gauge, "Age of the oldest task in the spool.", nil, plain(func(s *functions.Status) float64 { return s.Spool.OldestAge })},
-		{"spool_damaged_records_total", counter, "Records set aside because they were damaged.", nil, plain(func(s *functions.Status) int64 { return s.Spool.Damaged })},
-		{"spool_failing", gauge, "1 while the spool cannot store.", nil, flag(func(s *functions.Status) bool { return s.Spool.Problem != "" })},
+		{"spool_tasks", gauge, "Tasks in the spool.", nil, plain(func(s *status.Status) int64 { return s.Spool.Tasks })},
+		{"spool_bytes", gauge, "Bytes in the spool.", nil, plain(func(s *status.Status) int64 { return s.Spool.Bytes })},
+		{"spool_limit_bytes", gauge, "Bytes that tasks in the spool may take.", nil, plain(func(s *status.Status) int64 { return s.Spool.Limit })},
+		{"spool_fill", gauge, "Share of the limit in use, 1 while tasks are refused or dropped for want of room.", nil, plain(func(s *status.Status) float64 { return s.Spool.Fill })},
+		{"spool_quota_bytes", gauge, "Bytes that all files of the spool may take.", nil, plain(func(s *status.Status) int64 { return s.Spool.Quota })},
+		{"spool_oldest_age_seconds", gauge, "Age of the oldest task in the spool.", nil, plain(func(s *status.Status) float64 { return s.Spool.OldestAge })},
+		{"spool_damaged_records_total", counter, "Records set aside because they were damaged.", nil, plain(func(s *status.Status) int64 { return s.Spool.Damaged })},
+		{"spool_failing", gauge, "1 while the spool cannot store.", nil, flag(func(s *status.Status) bool { return s.Spool.Problem != "" })},
 	}
 }
 
 func exportMetrics() []metric {
 	return []metric{
-		{"link_up", gauge, "1 while the broker can be reached.", nil, flag(func(s *functions.Status) bool { return s.Link.Up })},
-		{"link_goodput_bytes_per_second", gauge, "Acknowledged bytes a second while something was on its way, smoothed.", nil, plain(func(s *functions.Status) float64 { return s.Link.Goodput })},
-		{"link_slow_goodput_bytes_per_second", gauge, "What a tenth of the link's latest busy minute was slower than.", nil, plain(func(s *functions.Status) float64 { return s.Link.Goodput10 })},
-		{"link_median_goodput_bytes_per_second", gauge, "What half of the link's latest busy minute was slower than.", nil, plain(func(s *functions.Status) float64 { return s.Link.Goodput50 })},
-		{"link_rtt_seconds", gauge, "Round trip of a small message, smoothed.", nil, plain(func(s *functions.Status) float64 { return s.Link.RTT })},
-		{"link_slow_rtt_seconds", gauge, "Round trip of a small message, 95th percentile.", nil, plain(func(s *functions.Status) float64 { return s.Link.RTT95 })},
-		{"export_published_batches_total", counter, "Batches handed to the broker, repetitions included.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Published })},
-		{"export_acknowledged_batches_total", counter, "Batches the broker acknowledged.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Acked })},
-		{"export_resent_batches_total", counter, "Batches published again for want of a receipt or because of a gap.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Resent })},
-		{"export_connections_total", counter, "Connections made; all after the first are reconnections.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Connections })},
-		{"export_set_aside_records_total", counter, "Records given up by the exporter.", nil, plain(func(s *functions.Status) uint64 { return s.Export.SetAside })},
-		{"export_gone_records_total", counter, "Records the consumer was told will never come.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Gone })},
-		{"export_results_total", counter, "Results heard from the cloud.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Results })},
-		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *functions.Status) uint64 { return s.Export.Bytes })},
-		{"export_errors_total", counter, "Errors of the export, by kind.", []string{"kind"}, byLabel(func(s *functions.Status) map[string]uint64 { return s.Export.Errors })},
-		{"export_in_flight_batches", gauge, "Batches under way.", nil, plain(func(s *functions.Status) int { return s.Export.Inflight })},
-		{"export_in_flight_bytes", gauge, "Record bytes of the batches under way.", nil, plain(func(s *functions.Status) int { return s.Export.InflightBytes })},
-		{"export_receipts_silent", gauge, "1 while the broker acknowledges but no receipts come.", nil, flag(func(s *functions.Status) bool { return s.Export.ReceiptsSilent })},
+		{"link_up", gauge, "1 while the broker can be reached.", nil, flag(func(s *status.Status) bool { return s.Link.Up })},
+		{"link_goodput_bytes_per_second", gauge, "Acknowledged bytes a second while something was on its way, smoothed.", nil, plain(func(s *status.Status) float64 { return s.Link.Goodput })},
+		{"link_slow_goodput_bytes_per_second", gauge, "What a tenth of the link's latest busy minute was slower than.", nil, plain(func(s *status.Status) float64 { return s.Link.Goodput10 })},
+		{"link_median_goodput_bytes_per_second", gauge, "What half of the link's latest busy minute was slower than.", nil, plain(func(s *status.Status) float64 { return s.Link.Goodput50 })},
+		{"link_rtt_seconds", gauge, "Round trip of a small message, smoothed.", nil, plain(func(s *status.Status) float64 { return s.Link.RTT })},
+		{"link_slow_rtt_seconds", gauge, "Round trip of a small message, 95th percentile.", nil, plain(func(s *status.Status) float64 { return s.Link.RTT95 })},
+		{"export_published_batches_total", counter, "Batches handed to the broker, repetitions included.", nil, plain(func(s *status.Status) uint64 { return s.Export.Published })},
+		{"export_acknowledged_batches_total", counter, "Batches the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Acked })},
+		{"export_resent_batches_total", counter, "Batches published again for want of a receipt or because of a gap.", nil, plain(func(s *status.Status) uint64 { return s.Export.Resent })},
+		{"export_connections_total", counter, "Connections made; all after the first are reconnections.", nil, plain(func(s *status.Status) uint64 { return s.Export.Connections })},
+		{"export_set_aside_records_total", counter, "Records given up by the exporter.", nil, plain(func(s *status.Status) uint64 { return s.Export.SetAside })},
+		{"export_gone_records_total", counter, "Records the consumer was told will never come.", nil, plain(func(s *status.Status) uint64 { return s.Export.Gone })},
+		{"export_results_total", counter, "Results heard from the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Results })},
+		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Bytes })},
+		{"export_errors_total", counter, "Errors of the export, by kind.", []string{"kind"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Export.Errors })},
+		{"export_in_flight_batches", gauge, "Batches under way.", nil, plain(func(s *status.Status) int { return s.Export.Inflight })},
+		{"export_in_flight_bytes", gauge, "Record bytes of the batches under way.", nil, plain(func(s *status.Status) int { return s.Export.InflightBytes })},
+		{"export_receipts_silent", gauge, "1 while the broker acknowledges but no receipts come.", nil, flag(func(s *status.Status) bool { return s.Export.ReceiptsSilent })},
 	}
 }
 
 func localMetrics() []metric {
 	return []metric{
-		{"local_queue_tasks", gauge, "Tasks waiting for a local worker.", nil, plain(func(s *functions.Status) int { return s.Node.QueueTasks })},
-		{"local_failed_tasks_total", counter, "Tasks that local work handed back with an error.", nil, plain(func(s *functions.Status) int64 { return s.Local.Failed })},
-		{"local_readings_total", counter, "Readings seen by at least one operator.", nil, plain(func(s *functions.Status) int64 { return s.Local.Readings })},
-		{"local_results_total", counter, "Results published on the MessageBus, by operator.", []string{"operator"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Results })},
-		{"local_lost_results_total", counter, "Results lost, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Dropped })},
-		{"local_skipped_readings_total", counter, "Readings no operator saw, by reason.", []string{"reason"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Skipped })},
+		{"local_queue_tasks", gauge, "Tasks waiting for a local worker.", nil, plain(func(s *status.Status) int { return s.Node.QueueTasks })},
+		{"local_failed_tasks_total", counter, "Tasks that local work handed back with an error.", nil, plain(func(s *status.Status) int64 { return s.Local.Failed })},
+		{"local_readings_total", counter, "Readings seen by at least one operator.", nil, plain(func(s *status.Status) int64 { return s.Local.Readings })},
+		{"local_results_total", counter, "Results published on the MessageBus, by operator.", []string{"operator"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Results })},
+		{"local_lost_results_total", counter, "Results lost, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Dropped })},
+		{"local_skipped_readings_total", counter, "Readings no operator saw, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Skipped })},
 		{"local_odd_readings_total", counter, "Readings that operators could not take as they came, by kind.", []string{"kind"}, byLabel(oddReadings)},
-		{"local_panics_total", counter, "Panics caught in operators, by operator.", []string{"operator"}, byLabel(func(s *functions.Status) map[string]int64 { return s.Local.Panics })},
-		{"local_resources", gauge, "Resources whose state the operators remember.", nil, plain(func(s *functions.Status) int64 { return s.Local.Keys })},
-		{"local_pending_results", gauge, "Results of windows that wait for the bus.", nil, plain(func(s *functions.Status) int64 { return s.Local.Pending })},
+		{"local_panics_total", counter, "Panics caught in operators, by operator.", []string{"operator"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Panics })},
+		{"local_resources", gauge, "Resources whose state the operators remember.", nil, plain(func(s *status.Status) int64 { return s.Local.Keys })},
+		{"local_pending_results", gauge, "Results of windows that wait for the bus.", nil, plain(func(s *status.Status) int64 { return s.Local.Pending })},
 	}
 }
 
 // oddReadings are the counts of local work that a user should look into.
-func oddReadings(s *functions.Status) map[string]int64 {
+func oddReadings(s *status.Status) map[string]int64 {
 	l := &s.Local
 	return map[string]int64{
 		"late": l.Late, "stale": l.Stale, "ahead": l.Ahead, "converted": l.Converted, "replaced": l.Replaced, "resets": l.Resets, "falls": l.Falls, "full": l.Full,
@@ -204,27 +205,27 @@ func oddReadings(s *functions.Status) map[string]int64 {
 // nodeMetrics are the machine's and the process's. A machine without a sensor has no such series.
 func nodeMetrics() []metric {
 	return []metric{
-		{"healthy", gauge, "1 while nothing is wrong: the reasons of the health are notes at most.", nil, flag(func(s *functions.Status) bool { return s.Health.State == functions.Well })},
-		{"health_severity", gauge, "What is wrong, by the code of the reason: 0 it is not so, 1 a note, 2 a warning, 3 critical, which is not ready.", []string{"code"}, func(s *functions.Status, e emit) {
+		{"healthy", gauge, "1 while nothing is wrong: the reasons of the health are notes at most.", nil, flag(func(s *status.Status) bool { return s.Health.State == status.Well })},
+		{"health_severity", gauge, "What is wrong, by the code of the reason: 0 it is not so, 1 a note, 2 a warning, 3 critical, which is not ready.", []string{"code"}, func(s *status.Status, e emit) {
 			for _, code := range functions.HealthCodes() {
 				e(float64(s.Health.Severity(code)), code)
 			}
 		}},
-		{"build_info", gauge, "Always 1; its labels are version and commit of the program.", []string{"version", "commit"}, func(s *functions.Status, e emit) { e(1, s.Version, s.Commit) }},
-		{"ready", gauge, "1 while events are taken and cared for.", nil, flag(func(s *functions.Status) bool { return s.Ready })},
-		{"node_cpu_ratio", gauge, "Busy share of all cores.", nil, plain(func(s *functions.Status) float64 { return s.Node.CPU / 100 })},
-		{"node_memory_ratio", gauge, "Used share of the memory.", nil, plain(func(s *functions.Status) float64 { return s.Node.Memory / 100 })},
-		{"node_temperature_celsius", gauge, "The hottest sensor.", nil, plain(func(s *functions.Status) float64 { return s.Node.Temperature })},
-		{"node_power_watts", gauge, "Mean power of the package since the last sample, measured.", nil, plain(func(s *functions.Status) float64 { return s.Node.Watts })},
-		{"node_battery_ratio", gauge, "Charge of the battery.", nil, plain(func(s *functions.Status) float64 { return s.Node.Battery / 100 })},
-		{"node_frequency_ratio", gauge, "Upper bound of the frequency that the governor has set, or advises, as a share of the highest.", nil, func(s *functions.Status, e emit) {
+		{"build_info", gauge, "Always 1; its labels are version and commit of the program.", []string{"version", "commit"}, func(s *status.Status, e emit) { e(1, s.Version, s.Commit) }},
+		{"ready", gauge, "1 while events are taken and cared for.", nil, flag(func(s *status.Status) bool { return s.Ready })},
+		{"node_cpu_ratio", gauge, "Busy share of all cores.", nil, plain(func(s *status.Status) float64 { return s.Node.CPU / 100 })},
+		{"node_memory_ratio", gauge, "Used share of the memory.", nil, plain(func(s *status.Status) float64 { return s.Node.Memory / 100 })},
+		{"node_temperature_celsius", gauge, "The hottest sensor.", nil, plain(func(s *status.Status) float64 { return s.Node.Temperature })},
+		{"node_power_watts", gauge, "Mean power of the package since the last sample, measured.", nil, plain(func(s *status.Status) float64 { return s.Node.Watts })},
+		{"node_battery_ratio", gauge, "Charge of the battery.", nil, plain(func(s *status.Status) float64 { return s.Node.Battery / 100 })},
+		{"node_frequency_ratio", gauge, "Upper bound of the frequency that the governor has set, or advises, as a share of the highest.", nil, func(s *status.Status, e emit) {
 			if g := s.Policies.Governor; g != nil {
 				e(g.Share)
 			}
 		}},
-		{"process_cpu_ratio", gauge, "Share of all cores that this process takes.", nil, plain(func(s *functions.Status) float64 { return s.Node.OwnCPU / 100 })},
-		{"process_resident_bytes", gauge, "Resident memory of this process.", nil, plain(func(s *functions.Status) int64 { return s.Process.RSS })},
-		{"process_goroutines", gauge, "Goroutines of this process.", nil, plain(func(s *functions.Status) int { return s.Process.Goroutines })},
-		{"process_uptime_seconds", gauge, "Time since the start of this process.", nil, plain(func(s *functions.Status) float64 { return s.Process.Uptime })},
+		{"process_cpu_ratio", gauge, "Share of all cores that this process takes.", nil, plain(func(s *status.Status) float64 { return s.Node.OwnCPU / 100 })},
+		{"process_resident_bytes", gauge, "Resident memory of this process.", nil, plain(func(s *status.Status) int64 { return s.Process.RSS })},
+		{"process_goroutines", gauge, "Goroutines of this process.", nil, plain(func(s *status.Status) int { return s.Process.Goroutines })},
+		{"process_uptime_seconds", gauge, "Time since the start of this process.", nil, plain(func(s *status.Status) float64 { return s.Process.Uptime })},
 	}
 }

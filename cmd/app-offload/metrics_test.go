@@ -22,21 +22,21 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"app-offload/functions"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
 	"app-offload/functions/local"
+	"app-offload/functions/status"
 )
 
 // full is a status in which every metric has a value.
-func full() functions.Status {
-	arm := functions.ArmStatus{Outcomes: 10, MissShare: 0.1, Cost: 0.5}
-	return functions.Status{
+func full() status.Status {
+	arm := status.ArmStatus{Outcomes: 10, MissShare: 0.1, Cost: 0.5}
+	return status.Status{
 		Ready:  true,
-		Health: functions.Health{State: functions.Well}, Version: "v1.2.0", Commit: "0123456789ab",
-		Drops:  functions.DropStatus{List: []functions.Drop{{Class: "vibration", Reason: "ttl", Count: 1, Unacknowledged: 1}}},
-		Counts: functions.Counts{Accepted: 10, Local: 4, Receipted: 3, Spooled: 2, Dropped: map[string]int64{"ttl": 1}},
-		Events: functions.EventCounts{Received: 9, Refused: map[string]uint64{"bytes": 1}, Quarantined: map[string]uint64{"malformed": 2}},
+		Health: status.Health{State: status.Well}, Version: "v1.2.0", Commit: "0123456789ab",
+		Drops:  status.DropStatus{List: []status.Drop{{Class: "vibration", Reason: "ttl", Count: 1, Unacknowledged: 1}}},
+		Counts: status.Counts{Accepted: 10, Local: 4, Receipted: 3, Spooled: 2, Dropped: map[string]int64{"ttl": 1}},
+		Events: status.EventCounts{Received: 9, Refused: map[string]uint64{"bytes": 1}, Quarantined: map[string]uint64{"malformed": 2}},
 		Link:   host.Link{Up: true, Goodput: 1e6, Goodput10: 4e5, Goodput50: 9e5, RTT: 0.05, RTT95: 0.1},
 		Node:   host.State{CPU: 50, Memory: 40, Temperature: 51, Watts: 3, Battery: 80},
 		Export: export.Stats{Errors: map[string]uint64{"timeout": 1}},
@@ -44,15 +44,15 @@ func full() functions.Status {
 			Results: map[string]int64{"summary": 1}, Dropped: map[string]int64{"publish": 1},
 			Skipped: map[string]int64{"notNumeric": 1}, Panics: map[string]int64{"rate": 1},
 		},
-		Policies: functions.PolicyStatus{
-			Decided:    []functions.DecidedCount{{Policy: "cost", Target: "local", Class: "vibration", Count: 4}, {Policy: "cost", Target: "cloud", Class: "vibration", Count: 6}},
-			Prediction: []functions.PredictionStatus{{Class: "vibration", Target: "local", Count: 4, Predicted: 0.1, Actual: 0.2, Error: 0.5}},
-			Shadows:    []functions.ShadowStatus{{Policy: "bandit", Decisions: 10, Agreement: 0.9, Cost: 0.4, ActingCost: 0.5}},
-			Canary:     &functions.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running", Canary: arm, Incumbent: arm},
+		Policies: status.PolicyStatus{
+			Decided:    []status.DecidedCount{{Policy: "cost", Target: "local", Class: "vibration", Count: 4}, {Policy: "cost", Target: "cloud", Class: "vibration", Count: 6}},
+			Prediction: []status.PredictionStatus{{Class: "vibration", Target: "local", Count: 4, Predicted: 0.1, Actual: 0.2, Error: 0.5}},
+			Shadows:    []status.ShadowStatus{{Policy: "bandit", Decisions: 10, Agreement: 0.9, Cost: 0.4, ActingCost: 0.5}},
+			Canary:     &status.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running", Canary: arm, Incumbent: arm},
 			Joules:     12.5,
-			Learned:    functions.LearnedStatus{Outcomes: map[string]functions.TaughtCount{"bandit": {Local: 7, Cloud: 5}}},
+			Learned:    status.LearnedStatus{Outcomes: map[string]status.TaughtCount{"bandit": {Local: 7, Cloud: 5}}},
 
-			DecisionLog: &functions.DecisionLogStatus{Written: 5},
+			DecisionLog: &status.DecisionLogStatus{Written: 5},
 			Governor:    &host.GovernorStatus{State: "acting", Share: 0.8},
 		},
 	}
@@ -73,7 +73,7 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 func TestWhatIsUnknownIsLeftOut(t *testing.T) {
 	st := full()
 	st.Node.Temperature, st.Node.Watts, st.Node.Battery = math.NaN(), math.NaN(), math.NaN()
-	c := newCollector(func() functions.Status { return st })
+	c := newCollector(func() status.Status { return st })
 	for _, name := range []string{"node_temperature_celsius", "node_power_watts", "node_battery_ratio"} {
 		require.Zero(t, testutil.CollectAndCount(c, "app_offload_"+name), name)
 	}

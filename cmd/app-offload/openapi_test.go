@@ -24,8 +24,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
-	"app-offload/functions"
 	"app-offload/functions/intake"
+	"app-offload/functions/status"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 )
 
 // answers are the types whose schemas are generated; those that they are made of come with them.
-var answers = map[string]any{"Status": functions.Status{}, "Decision": decisionView{}, "Rejected": intake.Rejected{}, "PageData": dashboard.Data{}}
+var answers = map[string]any{"Status": status.Status{}, "Decision": decisionView{}, "Rejected": intake.Rejected{}, "PageData": dashboard.Data{}}
 
 // schemaNames are the names of types that have no good one of their own.
 var schemaNames = map[string]string{

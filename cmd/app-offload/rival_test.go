@@ -4,10 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"app-offload/functions/status"
+
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
-
-	"app-offload/functions"
 )
 
 // A second client with this service's id at the bus is named as such, instead of two that end each other's connections without a word.
@@ -20,8 +20,8 @@ func TestSecondClientWithTheSameIDIsNamed(t *testing.T) {
 	require.True(t, rival.Connect().WaitTimeout(patience))
 	t.Cleanup(func() { rival.Disconnect(100) })
 	e.await("the health names it", func() bool {
-		var st struct{ Health functions.Health }
+		var st struct{ Health status.Health }
 		e.get("/status", &st)
-		return st.Health.Severity("busRival") == functions.Warning
+		return st.Health.Severity("busRival") == status.Warning
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"app-offload/functions/check"
 	"app-offload/functions/config"
 	"app-offload/functions/decision"
+	"app-offload/functions/status"
 )
 
 // base is where all routes of the service begin, beside those every EdgeX service has.
@@ -101,7 +102,7 @@ func (a *api) ready(c echo.Context) error {
 	if !h.Ready() {
 		code = http.StatusServiceUnavailable
 	}
-	return c.JSON(code, envelope{"apiVersion": "v3", "ready": h.Ready(), "reasons": h.Texts(functions.Warning), "health": h})
+	return c.JSON(code, envelope{"apiVersion": "v3", "ready": h.Ready(), "reasons": h.Texts(status.Warning), "health": h})
 }
 
 func (a *api) status(c echo.Context) error { return c.JSON(http.StatusOK, a.service.Status()) }

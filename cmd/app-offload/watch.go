@@ -8,6 +8,7 @@ import (
 
 	"app-offload/cmd/app-offload/internal/dashboard"
 	"app-offload/functions"
+	"app-offload/functions/status"
 )
 
 // watcher looks at the service every two seconds, for the page's history, for EdgeX's telemetry and for the log.
@@ -41,7 +42,7 @@ func (w *watcher) look(now time.Time) {
 	if w.telemetry == nil {
 		return
 	}
-	if st.Health.Severity("intake") != functions.Fine { // the bus is away, and telemetry with it
+	if st.Health.Severity("intake") != status.Fine { // the bus is away, and telemetry with it
 		w.telemetry.pause()
 		return
 	}

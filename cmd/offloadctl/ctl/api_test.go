@@ -18,11 +18,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/golden"
-	"app-offload/functions"
 	"app-offload/functions/config"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
+	"app-offload/functions/status"
 )
 
 // service answers like app-offload; each path has its answer.
@@ -91,16 +91,16 @@ func TestStatusNotReady(t *testing.T) {
 
 // What the service publishes under its own types is what this tool reads.
 func TestStatusReadsWhatTheServiceWrites(t *testing.T) {
-	var whole functions.Status
+	var whole status.Status
 	whole.NodeName, whole.Ready, whole.Policy, whole.NotReady = "n", true, "p", []string{"why"}
-	whole.Counts = functions.Counts{Accepted: 10, Local: 1, Receipted: 2, Spooled: 3, InFlight: 5, Dropped: map[string]int64{"full": 4}, Balance: 6}
-	whole.Events = functions.EventCounts{Received: 7, Refused: map[string]uint64{"bytes": 1}, Returned: 8, Quarantined: map[string]uint64{"x": 2}}
-	whole.Spool = functions.SpoolStatus{Tasks: 1, Bytes: 2, Quota: 3, OldestAge: 4, Damaged: 5, Problem: "p"}
+	whole.Counts = status.Counts{Accepted: 10, Local: 1, Receipted: 2, Spooled: 3, InFlight: 5, Dropped: map[string]int64{"full": 4}, Balance: 6}
+	whole.Events = status.EventCounts{Received: 7, Refused: map[string]uint64{"bytes": 1}, Returned: 8, Quarantined: map[string]uint64{"x": 2}}
+	whole.Spool = status.SpoolStatus{Tasks: 1, Bytes: 2, Quota: 3, OldestAge: 4, Damaged: 5, Problem: "p"}
 	whole.Link = host.Link{Up: true, Goodput: 1, RTT: 2, RTT95: 3}
 	whole.Node = host.State{CPU: 5, Battery: 1, Temperature: 2, Watts: 3}
 	whole.Export.Inflight, whole.Export.ReceiptsSilent = 9, true
-	whole.Process = functions.Process{RSS: 1, Goroutines: 2, Uptime: 3}
-	whole.Configuration = functions.ConfigurationStatus{Version: "v", Problem: "q"}
+	whole.Process = status.Process{RSS: 1, Goroutines: 2, Uptime: 3}
+	whole.Configuration = status.ConfigurationStatus{Version: "v", Problem: "q"}
 	raw, err := json.Marshal(whole)
 	require.NoError(t, err)
 	var have view

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"app-offload/functions"
+	"app-offload/functions/status"
 )
 
 // maxChanges is how many of the latest changes the page shows.
@@ -24,14 +24,14 @@ const relaxed = 0.95
 
 // atStart is what was before the first look: nothing had come yet. So whatever has by then is news, and on a slow machine that is
 // everything; but not what holds by configuration, nor what an earlier process dropped.
-func atStart(is *functions.Status) (was functions.Status) {
+func atStart(is *status.Status) (was status.Status) {
 	was.Counts.Dropped = is.Counts.Dropped
 	was.Policy, was.Policies.Canary, was.Configuration.Version = is.Policy, is.Policies.Canary, is.Configuration.Version
 	return was
 }
 
 // missing lists what has not come by the first look. It is no change, for a log, but where the list begins.
-func missing(now time.Time, is *functions.Status) (changes []Change) {
+func missing(now time.Time, is *status.Status) (changes []Change) {
 	if !is.Link.Up {
 		changes = append(changes, Change{now.UnixMilli(), "link", false, "the link to the cloud is not up yet"})
 	}
@@ -42,7 +42,7 @@ func missing(now time.Time, is *functions.Status) (changes []Change) {
 }
 
 // compare lists what has changed between two statuses. The lock is held.
-func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLimit float64) (changes []Change) {
+func (d *Dashboard) compare(now time.Time, was, is *status.Status, backlogLimit float64) (changes []Change) {
 	add := func(about string, good bool, format string, args ...any) {
 		changes = append(changes, Change{now.UnixMilli(), about, good, fmt.Sprintf(format, args...)})
 	}
@@ -77,14 +77,14 @@ func (d *Dashboard) compare(now time.Time, was, is *functions.Status, backlogLim
 var ownTexts = map[string]bool{"linkDown": true, "intake": true, "stopping": true, "consumerSilent": true, "account": true, "configuration": true, "canary": true, "spoolFull": true}
 
 // compareHealth lists the reasons that have begun and those that are over. A note is no change to look at.
-func compareHealth(was, is functions.Health, add func(string, bool, string, ...any)) {
+func compareHealth(was, is status.Health, add func(string, bool, string, ...any)) {
 	for _, r := range is.Reasons {
-		if !ownTexts[r.Code] && r.Severity > functions.Note && was.Severity(r.Code) <= functions.Note {
+		if !ownTexts[r.Code] && r.Severity > status.Note && was.Severity(r.Code) <= status.Note {
 			add(r.Code, false, "%s", r.Text)
 		}
 	}
 	for _, r := range was.Reasons {
-		if !ownTexts[r.Code] && r.Severity > functions.Note && is.Severity(r.Code) <= functions.Note {
+		if !ownTexts[r.Code] && r.Severity > status.Note && is.Severity(r.Code) <= status.Note {
 			add(r.Code, true, "over: %s", r.Text)
 		}
 	}
@@ -108,7 +108,7 @@ func (d *Dashboard) compareSpool(share, limit float64, add func(string, bool, st
 	}
 }
 
-func compareCanary(was, is *functions.CanaryStatus, add func(string, bool, string, ...any)) {
+func compareCanary(was, is *status.CanaryStatus, add func(string, bool, string, ...any)) {
 	switch {
 	case is == nil && was == nil:
 	case is == nil:

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"app-offload/functions"
 	"app-offload/functions/decision"
 	"app-offload/functions/intake"
+	"app-offload/functions/status"
 )
 
 // Every is the time between two points of the history, and between two questions of the page.
@@ -25,7 +25,7 @@ const Points = 300
 
 // Source is what the page shows; *functions.Service is one.
 type Source interface {
-	Status() functions.Status
+	Status() status.Status
 	Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry
 	Decision(id uint64) (decision.Entry, bool)
 	Quarantined() []intake.Rejected
@@ -45,7 +45,7 @@ type Dashboard struct {
 // seen is the status before, and since when things are as they are.
 type seen struct {
 	at      time.Time
-	status  functions.Status
+	status  status.Status
 	link    time.Time // since when the link is up or down
 	event   time.Time // when an event last came in
 	drop    time.Time // when a task was last dropped
@@ -57,7 +57,7 @@ func New(source Source) *Dashboard { return &Dashboard{source: source} }
 
 // Observe takes in the status of this moment, which is to be given every two seconds, and returns what has changed since
 // the one before, or by the first one since the start.
-func (d *Dashboard) Observe(now time.Time, st *functions.Status, backlogLimit float64) []Change {
+func (d *Dashboard) Observe(now time.Time, st *status.Status, backlogLimit float64) []Change {
 	completion := nothing
 	if st.Events.Received > 0 { // a ring that is still empty would be looked through to its end
 		completion = d.times.sample(d.source, now)

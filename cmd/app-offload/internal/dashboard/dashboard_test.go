@@ -15,32 +15,32 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
 	"app-offload/functions/score"
+	"app-offload/functions/status"
 )
 
 // fake is a service whose status a test sets, with a ring of real decisions.
 type fake struct {
-	status      functions.Status
+	status      status.Status
 	ring        *decision.Ring
 	quarantined []intake.Rejected
 }
 
 func newFake() *fake {
-	st := functions.Status{
+	st := status.Status{
 		APIVersion: "v3", NodeName: "gateway", Ready: true, Policy: "weighted (default): 0.5·complexity/100",
 		Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.05}, Node: host.State{CPU: 50, Memory: 40, Cores: 2, Temperature: math.NaN(), Watts: math.NaN(), Battery: math.NaN()},
-		Counts: functions.Counts{Dropped: map[string]int64{}}, Spool: functions.SpoolStatus{Quota: 1 << 30},
-		Configuration: functions.ConfigurationStatus{Version: "v1"}, Version: "v1.2.0", Commit: "0123456789ab",
-		Health: functions.Health{State: functions.Well, Reasons: []functions.Reason{}}, Drops: functions.DropStatus{List: []functions.Drop{}},
+		Counts: status.Counts{Dropped: map[string]int64{}}, Spool: status.SpoolStatus{Quota: 1 << 30},
+		Configuration: status.ConfigurationStatus{Version: "v1"}, Version: "v1.2.0", Commit: "0123456789ab",
+		Health: status.Health{State: status.Well, Reasons: []status.Reason{}}, Drops: status.DropStatus{List: []status.Drop{}},
 	}
 	return &fake{status: st, ring: decision.NewRing(4096, time.Unix(1000, 0))}
 }
 
-func (f *fake) Status() functions.Status { return f.status }
+func (f *fake) Status() status.Status { return f.status }
 
 func (f *fake) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	return f.ring.Last(n, keep)
@@ -133,28 +133,28 @@ func TestHistorySince(t *testing.T) {
 func TestTheListBeginsWithTheFirstLook(t *testing.T) {
 	for _, c := range []struct {
 		why          string
-		was          func(*functions.Status)
+		was          func(*status.Status)
 		listed, news []string // oldest first
 	}{
 		{
-			"all is up", func(*functions.Status) {},
+			"all is up", func(*status.Status) {},
 			[]string{"the link to the cloud is up", "events are taken"},
 			[]string{"the link to the cloud is up", "events are taken"},
 		},
 		{
-			"nothing is up", func(s *functions.Status) {
+			"nothing is up", func(s *status.Status) {
 				s.Link.Up, s.Ready, s.NotReady = false, false, []string{"intake: not connected"}
 			},
 			[]string{"the link to the cloud is not up yet", "events are not taken yet: intake: not connected"},
 			nil,
 		},
 		{
-			"the spool is full", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = false, 0.9 },
+			"the spool is full", func(s *status.Status) { s.Link.Up, s.Link.BacklogShare = false, 0.9 },
 			[]string{"the link to the cloud is not up yet", "events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
 			[]string{"events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
 		},
 		{
-			"there is trouble at once", func(s *functions.Status) {
+			"there is trouble at once", func(s *status.Status) {
 				s.Counts.Balance, s.Export.ReceiptsSilent, s.Configuration.Problem = 1, true, "Policy.Default = luck"
 			},
 			[]string{"the link to the cloud is up", "events are taken", "the broker acknowledges, but no receipts come", "the account does not add up", "Policy.Default = luck"},
@@ -163,7 +163,7 @@ func TestTheListBeginsWithTheFirstLook(t *testing.T) {
 	} {
 		f := newFake()
 		f.status.Events.Received, f.status.Counts.Dropped = 3, map[string]int64{"ttl": 7}
-		f.status.Policies.Canary = &functions.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
+		f.status.Policies.Canary = &status.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
 		c.was(&f.status)
 		d := New(f)
 		require.Equal(t, c.news, texts(d.Observe(begin, &f.status, 0.8)), c.why)
@@ -189,28 +189,28 @@ func TestChanges(t *testing.T) {
 	f := newFake()
 	d := New(f)
 	d.Observe(begin, &f.status, 0.8)
-	canary := &functions.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
+	canary := &status.CanaryStatus{Policy: "ppo", Share: 0.05, State: "running"}
 	for _, step := range []struct {
 		why    string
-		change func(*functions.Status)
+		change func(*status.Status)
 		want   []string
 	}{
-		{"nothing happens", func(*functions.Status) {}, nil},
-		{"the link goes", func(s *functions.Status) { s.Link.Up = false }, []string{"the link to the cloud is down"}},
-		{"the spool fills", func(s *functions.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept local"}},
-		{"it stays near the limit", func(s *functions.Status) { s.Link.BacklogShare = 0.79 }, nil},
-		{"it empties", func(s *functions.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has relaxed to 50 %"}},
-		{"a change is refused", func(s *functions.Status) { s.Configuration.Problem = "Policy.Default = luck" }, []string{"Policy.Default = luck"}},
-		{"another policy", func(s *functions.Status) {
-			s.Policy, s.Configuration = "cost", functions.ConfigurationStatus{Version: "v2"}
+		{"nothing happens", func(*status.Status) {}, nil},
+		{"the link goes", func(s *status.Status) { s.Link.Up = false }, []string{"the link to the cloud is down"}},
+		{"the spool fills", func(s *status.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept local"}},
+		{"it stays near the limit", func(s *status.Status) { s.Link.BacklogShare = 0.79 }, nil},
+		{"it empties", func(s *status.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has relaxed to 50 %"}},
+		{"a change is refused", func(s *status.Status) { s.Configuration.Problem = "Policy.Default = luck" }, []string{"Policy.Default = luck"}},
+		{"another policy", func(s *status.Status) {
+			s.Policy, s.Configuration = "cost", status.ConfigurationStatus{Version: "v2"}
 		}, []string{"the default policy is now cost", "configuration v2 is in force"}},
-		{"a canary", func(s *functions.Status) { c := *canary; s.Policies.Canary = &c }, []string{"ppo acts as canary for 5 % of the devices"}},
-		{"is rolled back", func(s *functions.Status) {
+		{"a canary", func(s *status.Status) { c := *canary; s.Policies.Canary = &c }, []string{"ppo acts as canary for 5 % of the devices"}},
+		{"is rolled back", func(s *status.Status) {
 			c := *canary
 			c.State, c.Reason = "rolledBack", "it missed more deadlines"
 			s.Policies.Canary = &c
 		}, []string{"the canary ppo was rolled back: it missed more deadlines"}},
-		{"the bus goes", func(s *functions.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"events are not taken: intake: not connected"}},
+		{"the bus goes", func(s *status.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"events are not taken: intake: not connected"}},
 	} {
 		step.change(&f.status)
 		require.Equal(t, step.want, texts(d.Observe(begin, &f.status, 0.8)), step.why)

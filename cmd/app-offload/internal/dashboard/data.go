@@ -4,8 +4,8 @@ import (
 	"strings"
 	"time"
 
-	"app-offload/functions"
 	"app-offload/functions/decision"
+	"app-offload/functions/status"
 )
 
 // Query is what a page asks for.
@@ -19,18 +19,18 @@ const listed = 25
 
 // Data is what the page shows. Times of day are ms since the Unix epoch, 0 for never; everything else is as in Status.
 type Data struct {
-	APIVersion  string           `json:"apiVersion"`
-	Now         int64            `json:"now"`
-	Every       int64            `json:"every"` // ms between two points
-	Started     int64            `json:"started"`
-	LinkSince   int64            `json:"linkSince"`
-	LastEvent   int64            `json:"lastEvent"`
-	LastDrop    int64            `json:"lastDrop"`
-	Status      functions.Status `json:"status"`
-	History     columns          `json:"history"`
-	Decisions   []row            `json:"decisions"`
-	Quarantined []rejected       `json:"quarantined"`
-	Changes     []Change         `json:"changes"` // newest first
+	APIVersion  string        `json:"apiVersion"`
+	Now         int64         `json:"now"`
+	Every       int64         `json:"every"` // ms between two points
+	Started     int64         `json:"started"`
+	LinkSince   int64         `json:"linkSince"`
+	LastEvent   int64         `json:"lastEvent"`
+	LastDrop    int64         `json:"lastDrop"`
+	Status      status.Status `json:"status"`
+	History     columns       `json:"history"`
+	Decisions   []row         `json:"decisions"`
+	Quarantined []rejected    `json:"quarantined"`
+	Changes     []Change      `json:"changes"` // newest first
 }
 
 // row is what the list shows of an entry; the whole of it is asked for one by one.

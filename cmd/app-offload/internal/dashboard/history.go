@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"app-offload/functions"
+	"app-offload/functions/status"
 )
 
 // point is the state of things over one interval. What is unknown is NaN.
@@ -44,10 +44,10 @@ var seriesNames = [numSeries]string{
 }
 
 // pointBetween makes rates of the difference of two statuses.
-func pointBetween(from time.Time, was *functions.Status, to time.Time, is *functions.Status, c completion) point {
+func pointBetween(from time.Time, was *status.Status, to time.Time, is *status.Status, c completion) point {
 	seconds := math.Max(to.Sub(from).Seconds(), 1e-3)
 	rate := func(before, now float64) float64 { return math.Max(now-before, 0) / seconds }
-	away := func(s *functions.Status) float64 { return float64(s.Counts.Accepted - s.Counts.Local) }
+	away := func(s *status.Status) float64 { return float64(s.Counts.Accepted - s.Counts.Local) }
 	up := 0.0
 	if is.Link.Up {
 		up = 1

@@ -26,6 +26,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/local"
+	"app-offload/functions/status"
 )
 
 // node is a whole service with its page, a broker that can go away, and a clock that can be set.
@@ -227,8 +228,8 @@ func TestPageNamesEachState(t *testing.T) {
 			require.NotEqual(t, "All is well", browsertest.Eval[string](b, "document.getElementById('state-text').textContent"))
 			b.Shoot("state-" + c.code)
 			st := n.service.Status()
-			require.Greater(t, st.Health.Severity(c.code), functions.Note, "status and page are of one mind")
-			require.Equal(t, st.Health.Severity(c.code) < functions.Critical, st.Ready, "so is /ready")
+			require.Greater(t, st.Health.Severity(c.code), status.Note, "status and page are of one mind")
+			require.Equal(t, st.Health.Severity(c.code) < status.Critical, st.Ready, "so is /ready")
 		})
 	}
 	require.Empty(t, b.Complaints())

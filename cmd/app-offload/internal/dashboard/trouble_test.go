@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/browsertest"
-	"app-offload/functions"
 	"app-offload/functions/intake"
+	"app-offload/functions/status"
 )
 
 // gateway serves the page of a fake as secure mode does: nothing without the right token, which may run out. The browser's
@@ -66,7 +66,7 @@ func writeJSON(t *testing.T, w io.Writer, v any) {
 }
 
 // change lets time go on with another status.
-func (g *gateway) change(f *fake, to func(*functions.Status)) {
+func (g *gateway) change(f *fake, to func(*status.Status)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	to(&f.status)
@@ -85,30 +85,30 @@ func TestPageShowsTrouble(t *testing.T) {
 	b.Do(chromedp.Navigate(g.URL + "/app-offload/api/v3/offload/ui"))
 	b.Await("all is well at first", "document.getElementById('state-text').textContent === 'All is well'")
 	b.Await("the previous outage is shaded", "document.querySelectorAll('.plot .away').length > 0")
-	arm := functions.ArmStatus{Outcomes: 1200, MissShare: 0.04, Cost: 0.41}
-	g.change(f, func(s *functions.Status) {
+	arm := status.ArmStatus{Outcomes: 1200, MissShare: 0.04, Cost: 0.41}
+	g.change(f, func(s *status.Status) {
 		s.Ready, s.NotReady = false, []string{"intake: not connected to the MQTT MessageBus"}
 		s.Link.Up, s.Link.BacklogShare = false, 0.83
-		s.Health = functions.Health{State: functions.Failing, Reasons: []functions.Reason{
-			{Code: "intake", Text: "intake: not connected to the MQTT MessageBus", Severity: functions.Critical, Since: time.Now()},
-			{Code: "account", Text: "the account does not add up: 2 tasks are not explained", Severity: functions.Warning, Since: time.Now()},
-			{Code: "configuration", Text: "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline", Severity: functions.Warning, Since: time.Now()},
-			{Code: "linkDown", Text: "the link to the cloud is down", Severity: functions.Warning, Since: time.Now()},
-			{Code: "dropped", Text: "1290 tasks were dropped", Severity: functions.Warning, Since: time.Now()},
-			{Code: "canary", Text: "the canary ppo was rolled back: the share of missed deadlines is 4 %, the incumbent's 1 %", Severity: functions.Warning, Since: time.Now()},
-			{Code: "somethingNew", Text: "what a later part adds", Severity: functions.Warning, Since: time.Now()},
-			{Code: "unsafe", Text: "12 events came at QoS 0", Severity: functions.Note, Since: time.Now()},
+		s.Health = status.Health{State: status.Failing, Reasons: []status.Reason{
+			{Code: "intake", Text: "intake: not connected to the MQTT MessageBus", Severity: status.Critical, Since: time.Now()},
+			{Code: "account", Text: "the account does not add up: 2 tasks are not explained", Severity: status.Warning, Since: time.Now()},
+			{Code: "configuration", Text: "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline", Severity: status.Warning, Since: time.Now()},
+			{Code: "linkDown", Text: "the link to the cloud is down", Severity: status.Warning, Since: time.Now()},
+			{Code: "dropped", Text: "1290 tasks were dropped", Severity: status.Warning, Since: time.Now()},
+			{Code: "canary", Text: "the canary ppo was rolled back: the share of missed deadlines is 4 %, the incumbent's 1 %", Severity: status.Warning, Since: time.Now()},
+			{Code: "somethingNew", Text: "what a later part adds", Severity: status.Warning, Since: time.Now()},
+			{Code: "unsafe", Text: "12 events came at QoS 0", Severity: status.Note, Since: time.Now()},
 		}}
 		first := time.Now().Add(-26 * time.Hour)
-		s.Drops = functions.DropStatus{Unacknowledged: 1290, List: []functions.Drop{
+		s.Drops = status.DropStatus{Unacknowledged: 1290, List: []status.Drop{
 			{Class: "vibration", Reason: "quota", Count: 1234, Unacknowledged: 1234, First: &first, Last: &first}, {Class: "camera", Reason: "ttl", Count: 56, Unacknowledged: 56},
 		}}
 		s.Counts.Balance, s.Counts.Dropped = 2, map[string]int64{"quota": 1234, "ttl": 56}
 		s.Spool.Tasks, s.Spool.Bytes, s.Spool.OldestAge = 4711, 900<<20, 10800
 		s.Configuration.Problem = "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline"
-		s.Policies = functions.PolicyStatus{
-			Shadows: []functions.ShadowStatus{{Policy: "bandit", Decisions: 9000, Agreement: 0.91, Cost: 0.4, ActingCost: 0.5}, {Policy: "edge", Decisions: 9000, Agreement: 0.3, Cost: 9, ActingCost: 0.5}},
-			Canary:  &functions.CanaryStatus{Policy: "ppo", Share: 0.1, State: "rolledBack", Reason: "the share of missed deadlines is 4 %, the incumbent's 1 %", Canary: arm, Incumbent: functions.ArmStatus{Outcomes: 11000, MissShare: 0.01, Cost: 0.39}},
+		s.Policies = status.PolicyStatus{
+			Shadows: []status.ShadowStatus{{Policy: "bandit", Decisions: 9000, Agreement: 0.91, Cost: 0.4, ActingCost: 0.5}, {Policy: "edge", Decisions: 9000, Agreement: 0.3, Cost: 9, ActingCost: 0.5}},
+			Canary:  &status.CanaryStatus{Policy: "ppo", Share: 0.1, State: "rolledBack", Reason: "the share of missed deadlines is 4 %, the incumbent's 1 %", Canary: arm, Incumbent: status.ArmStatus{Outcomes: 11000, MissShare: 0.01, Cost: 0.39}},
 		}
 		f.quarantined = []intake.Rejected{{ID: 1, Time: time.Now(), Reason: "malformed", Detail: "byte 27: <b>no</b> markup", Topic: "edgex/events/device/svc/P/d/S", Size: 30}}
 	})
