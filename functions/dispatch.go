@@ -210,7 +210,7 @@ const ReasonTooLarge = "tooLarge"
 // event does not come back for ever.
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
-	p.drops.early(j.Task.Class.Name, reason)
+	p.drops.Early(j.Task.Class.Name, reason)
 	p.failed(j.id)
 	j.event.conclude(nil)
 }

@@ -2,7 +2,6 @@ package functions
 
 import (
 	"encoding/json"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
+	"app-offload/functions/keys"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -106,7 +106,7 @@ func TestHealthSaysThatTheSpoolIsFull(t *testing.T) {
 			done.Wait()
 			require.Equal(t, how == spool.Refuse, s.Health().Severity("spoolFull") == status.Critical, "%v", s.Health().Texts(status.Note))
 			require.Equal(t, how == spool.Refuse, len(s.NotReady()) > 0)
-			startCloud(t, b, c.Node, NewKeyring("", nil))
+			startCloud(t, b, c.Node, keys.NewKeyring("", nil))
 			eventually(t, time.Minute, "drained", func() bool { return s.Counts().Spooled == 0 })
 			require.NotEqual(t, status.Critical, s.Health().Severity("spoolFull"))
 			require.Empty(t, s.NotReady())
@@ -153,7 +153,10 @@ func TestHealthNamesItsReason(t *testing.T) {
 			w.Policy.Default = "luck"
 			_ = s.Reload(w)
 		}},
-		{"keys", status.Critical, func(s *Service) { s.keys.name, s.keys.err = "keys", errors.New("31 bytes") }},
+		{"keys", status.Critical, func(s *Service) {
+			s.keys = keys.NewKeyring("keys", noSecrets{})
+			_ = s.keys.Refresh()
+		}},
 		{"linkDown", status.Warning, func(s *Service) { _ = s.exporter.Close(t.Context()) }},
 	} {
 		s, _ := well(t, nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/keys"
 	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
@@ -120,7 +121,7 @@ func TestLineageOfTags(t *testing.T) {
 func TestTheCorrelationIDOfTheEnvelopeTravels(t *testing.T) {
 	for _, policy := range []string{"cloud", "edge"} {
 		b, out := startBroker(t), &bin{}
-		cloud := startCloud(t, b, "n1", NewKeyring("", nil))
+		cloud := startCloud(t, b, "n1", keys.NewKeyring("", nil))
 		c := testConfig(t, b, policy)
 		c.Local.Operators = "deadband band=0.1"
 		s := open(t, c, out)

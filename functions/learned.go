@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/decide"
 	"app-offload/functions/say"
@@ -141,7 +142,7 @@ func (l *learned) save() error {
 	}
 	raw, err := l.encode()
 	if err == nil {
-		err = replaceFile(l.path, raw)
+		err = atomicfile.Replace(l.path, raw)
 	}
 	l.problem = ""
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"app-offload/functions/keys"
+
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
@@ -27,7 +29,7 @@ func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	b := startBroker(t)
-	cloud := startCloud(t, b, "n1", NewKeyring("", nil))
+	cloud := startCloud(t, b, "n1", keys.NewKeyring("", nil))
 	var mu sync.Mutex
 	var wire [][]byte
 	require.NoError(t, b.Subscribe("offload/#", 2, func(_ *mqtt.Client, _ packets.Subscription, p packets.Packet) {

@@ -49,8 +49,8 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 	}
 	s.ledger.Enter(7)
 	s.ledger.Local(7)
-	s.drops.early("default", "full")
-	require.NoError(t, s.drops.save())
+	s.drops.Early("default", "full")
+	require.NoError(t, s.drops.Save())
 	require.NoError(t, s.Stop())
 	before := s.ledger.Saved()
 

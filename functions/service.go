@@ -21,6 +21,8 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/keys"
+	"app-offload/functions/ledger"
 	"app-offload/functions/local"
 	"app-offload/functions/say"
 	"app-offload/functions/score"
@@ -36,7 +38,7 @@ type Logger = say.Logger
 type Deps struct {
 	Name           string // of the service among EdgeX's, by which it knows its own results
 	Log            Logger
-	Secrets        Secrets
+	Secrets        keys.Secrets
 	Publisher      local.Publisher // takes the results of local work
 	Clock          *clock.Clock    // by which events are received; nil is the machine's
 	ClosePublisher func() error    // comes after the last result; may be nil
@@ -50,8 +52,8 @@ type Pipeline struct {
 	ring   *decision.Ring
 	local  *local.Processor
 	spool  *spool.Spool
-	ledger *Ledger
-	drops  *drops
+	ledger *ledger.Ledger
+	drops  *ledger.Drops
 	clock  *clock.Clock
 
 	kinship *kinship // which events are results
@@ -84,7 +86,7 @@ type Service struct {
 	orderer    *intake.Orderer
 	limits     parse.Limits
 	quarantine *intake.Quarantine
-	keys       *Keyring
+	keys       *keys.Keyring
 	exporter   *export.Exporter
 	learned    *learned
 	governor   *host.Governor // nil without one
@@ -146,26 +148,26 @@ func (s *Service) openHost() (err error) {
 }
 
 func (s *Service) openSpool() (err error) {
-	s.keys = NewKeyring(s.cfg.KeySecret, s.deps.Secrets)
+	s.keys = keys.NewKeyring(s.cfg.KeySecret, s.deps.Secrets)
 	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithClock(s.clock), spool.WithProblems(func(err error) { s.log.Errorf("spool: %v", err) }))
 	if err != nil {
 		return fmt.Errorf("opening the spool in %s: %w", s.cfg.Spool.Directory, err)
 	}
 	s.life.onStop("spool", func(context.Context) error { return s.spool.Close() })
-	saved, err := loadLedger(s.cfg.Spool.Directory)
-	if errors.Is(err, errDamaged) {
+	saved, err := ledger.Load(s.cfg.Spool.Directory)
+	if errors.Is(err, ledger.ErrDamaged) {
 		s.log.Warnf("the account of an earlier run is damaged, what was done locally before is not counted: %v", err)
 	} else if err != nil {
 		return err
 	}
-	s.ledger = NewLedger(saved, s.spoolCounts())
-	if s.drops, err = openDrops(s.cfg.Spool.Directory); err != nil && !errors.Is(err, errDamaged) {
+	s.ledger = ledger.New(saved, ledger.Of(s.spool.Stats()))
+	if s.drops, err = ledger.OpenDrops(s.cfg.Spool.Directory); err != nil && !errors.Is(err, ledger.ErrDamaged) {
 		return err
 	} else if err != nil {
 		s.log.Warnf("acknowledged drops are forgotten, all count as new: %v", err)
 	}
-	s.drops.see(droppedByClass(s.spool.Stats().Classes), true)
-	s.life.onStop("ledger", func(context.Context) error { return errors.Join(s.saveLedger(), s.drops.save()) })
+	s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), true)
+	s.life.onStop("ledger", func(context.Context) error { return s.saveBooks() })
 	return nil
 }
 
@@ -331,12 +333,9 @@ func (s *Service) everySecond(ctx context.Context) {
 		case <-tick.C:
 			s.sweep(s.clock.Time())
 		}
-		if err := s.saveLedger(); err != nil {
-			s.log.Debugf("saving the account: %v", err)
-		}
-		s.drops.see(droppedByClass(s.spool.Stats().Classes), false)
-		if err := s.drops.save(); err != nil {
-			s.log.Debugf("saving the drops: %v", err)
+		s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), false)
+		if err := s.saveBooks(); err != nil {
+			s.log.Debugf("saving account and drops: %v", err)
 		}
 	}
 }

@@ -330,7 +330,7 @@ func TestAccountSurvivesDamage(t *testing.T) {
 	s := open(t, cfg, &bin{})
 	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 	require.NoError(t, s.Stop())
-	require.NoError(t, os.WriteFile(filepath.Join(cfg.Spool.Directory, ledgerFile), []byte("{torn"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.Spool.Directory, "ledger.json"), []byte("{torn"), 0o600))
 	c := open(t, cfg, &bin{}).Counts()
 	require.Zero(t, c.Balance)
 	require.EqualValues(t, 1, c.Spooled)

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
-	"app-offload/functions/spool"
+	"app-offload/functions/ledger"
 	"app-offload/functions/status"
 	"app-offload/functions/version"
 )
@@ -23,7 +23,7 @@ func (s *Service) Status() status.Status {
 	health, build := s.Health(), version.Get()
 	return status.Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
-		Counts: s.Counts(), Drops: s.drops.status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
+		Counts: s.Counts(), Drops: s.drops.Status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Process: s.process(), Policies: s.policies(rules),
 		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
 	}
@@ -53,19 +53,8 @@ func (s *Service) spoolStatus() status.SpoolStatus {
 		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
 			st.OldestAge.Round(time.Second)),
 		Damaged: int64(st.Quarantined), Problem: st.Problem,
-		Dropped: droppedByClass(st.Classes),
+		Dropped: ledger.DroppedByClass(st.Classes),
 	}
-}
-
-// droppedByClass leaves out the classes of which nothing was given up, and what was done here after all.
-func droppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
-	dropped := map[string]map[string]uint64{}
-	for name, c := range classes {
-		if delete(c.Dropped, spool.ReasonHere); len(c.Dropped) > 0 {
-			dropped[name] = c.Dropped
-		}
-	}
-	return dropped
 }
 
 func (s *Service) process() status.Process {

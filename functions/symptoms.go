@@ -157,7 +157,7 @@ func accountOff(s *Service, _ *memory) (status.Severity, string) {
 
 // droppedTasks holds until somebody has acknowledged them.
 func droppedTasks(s *Service, _ *memory) (status.Severity, string) {
-	st := s.drops.status()
+	st := s.drops.Status()
 	if st.Unacknowledged == 0 {
 		return status.Fine, ""
 	}

@@ -22,11 +22,12 @@ var walls = map[string][]string{
 	"engine/onnx": {"engine", "engine/kernel"},
 	"models":      {"check", "clock", "task", "engine", "engine/tflite", "engine/onnx"},
 	"models/hard": {"check", "clock"}, "models/delivery": {"check", "clock", "models"},
-	"answer":   {"check", "models", "task"},
-	"task":     {"check", "clock"},
-	"host":     {"check", "clock"},
-	"spool":    {"check", "clock"},
-	"score":    {"check", "clock", "task", "host"},
+	"answer":     {"check", "models", "task"},
+	"task":       {"check", "clock"},
+	"host":       {"check", "clock"},
+	"spool":      {"check", "clock"},
+	"score":      {"check", "clock", "task", "host"},
+	"atomicfile": {}, "keys": {"seal"}, "ledger": {"check", "spool", "status"},
 	"decision": {"task", "host", "score"},
 	"policy":   {"check", "clock", "decision", "task", "host", "score"},
 	"trial":    {"decision", "host", "policy", "score", "task"},
@@ -40,7 +41,7 @@ var walls = map[string][]string{
 
 	"status":  {"check", "host", "local", "export"},
 	"version": {},
-	"edgex":   {"", "intake", "local"}, // "" is the root
+	"edgex":   {"", "intake", "keys", "local"}, // "" is the root
 
 	"badlink": {}, // for tests; what users says keeps it out of the service
 }

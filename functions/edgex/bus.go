@@ -11,7 +11,7 @@ import (
 	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
 
-	"app-offload/functions"
+	"app-offload/functions/keys"
 )
 
 // retryBus is the pause before another attempt to reach the bus.
@@ -30,7 +30,7 @@ func wait(ctx context.Context, d time.Duration) {
 type Bus struct {
 	cfg     BusConfig
 	suffix  string
-	secrets functions.Secrets
+	secrets keys.Secrets
 
 	mu     sync.Mutex
 	client messaging.MessageClient
@@ -38,7 +38,7 @@ type Bus struct {
 }
 
 // NewBus prepares a client; role keeps its client id apart from others of this service on the same broker.
-func NewBus(cfg BusConfig, role string, secrets functions.Secrets) *Bus {
+func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 	return &Bus{cfg: cfg, suffix: "-" + role, secrets: secrets}
 }
 

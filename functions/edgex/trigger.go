@@ -11,6 +11,7 @@ import (
 
 	"app-offload/functions"
 	"app-offload/functions/intake"
+	"app-offload/functions/keys"
 )
 
 // TriggerType is the word in Trigger.Type that selects the service's own intake.
@@ -27,7 +28,7 @@ type Trigger struct {
 var _ interfaces.Trigger = (*Trigger)(nil)
 
 // NewTrigger makes the intake for the bus that EdgeX's configuration names.
-func NewTrigger(s *functions.Service, bus BusConfig, secrets functions.Secrets, log functions.Logger) (*Trigger, error) {
+func NewTrigger(s *functions.Service, bus BusConfig, secrets keys.Secrets, log functions.Logger) (*Trigger, error) {
 	if bus.Disabled {
 		return nil, fmt.Errorf("Trigger.Type %s needs the MessageBus, which MessageBus.Disabled switches off; use Trigger.Type http", TriggerType) //nolint:staticcheck // begins with a key
 	}
@@ -51,7 +52,7 @@ func NewTrigger(s *functions.Service, bus BusConfig, secrets functions.Secrets, 
 	return t, err
 }
 
-func credentialsOf(bus BusConfig, secrets functions.Secrets) func() (intake.Credentials, error) {
+func credentialsOf(bus BusConfig, secrets keys.Secrets) func() (intake.Credentials, error) {
 	return func() (intake.Credentials, error) {
 		s, err := secrets.GetSecret(bus.SecretName)
 		if err != nil {

@@ -1,4 +1,4 @@
-package functions
+package keys
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"app-offload/functions/status"
 
 	"github.com/stretchr/testify/require"
 )
@@ -103,26 +101,6 @@ func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 			}
 		}
 	}
-}
-
-// A failed rotation is in the health with its reason until it is mended.
-func TestAFailedRotationIsReported(t *testing.T) {
-	c := testConfig(t, nil, "cloud")
-	c.KeySecret = "keys"
-	secrets := &fakeSecrets{secret: map[string]string{"current": "k1", "k1": hexKey}}
-	s, err := New(c, Deps{Name: "app-offload", Log: testLog{t}, Secrets: secrets, Publisher: &bin{}})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Stop() })
-	_, _, _ = s.keys.Current()
-	require.Equal(t, status.Fine, s.Health().Severity("keys"))
-	secrets.secret = map[string]string{"current": "k2", "k2": "c2VjcmV0LWNhbmFyeQ=="}
-	s.SecretsChanged()
-	require.Equal(t, status.Critical, s.Health().Severity("keys"))
-	require.Contains(t, strings.Join(s.NotReady(), " "), `key "k2"`)
-	require.NotContains(t, strings.Join(s.NotReady(), " "), "c2VjcmV0")
-	secrets.secret = map[string]string{"current": "k2", "k2": base64Key}
-	s.SecretsChanged()
-	require.Equal(t, status.Fine, s.Health().Severity("keys"))
 }
 
 // What is wrong with a secret is said without saying the secret.

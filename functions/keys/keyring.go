@@ -1,4 +1,5 @@
-package functions
+// Package keys finds the keys that batches and records are sealed with in the EdgeX secret store, by their ids.
+package keys
 
 import (
 	"encoding/base64"

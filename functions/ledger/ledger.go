@@ -1,4 +1,4 @@
-package functions
+package ledger
 
 import (
 	"maps"
@@ -14,6 +14,15 @@ type SpoolCounts struct {
 	Dropped              map[string]int64
 }
 
+// Of are the counts of records in what a spool says of itself.
+func Of(st spool.Stats) SpoolCounts {
+	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}}
+	for reason, n := range st.Dropped {
+		c.Dropped[reason] = int64(n)
+	}
+	return c
+}
+
 // Ledger keeps the account. Each method is one movement of tasks from one column to another, under one lock, so that
 // every snapshot adds up. It is safe for concurrent use.
 type Ledger struct {
@@ -25,9 +34,9 @@ type Ledger struct {
 	dropped  map[string]int64
 }
 
-// NewLedger opens the account with what an earlier run left: the tasks done here and dropped before the spool as it
+// New opens the account with what an earlier run left: the tasks done here and dropped before the spool as it
 // last saved them, and the spool's own durable counts.
-func NewLedger(saved Saved, s SpoolCounts) *Ledger {
+func New(saved Saved, s SpoolCounts) *Ledger {
 	l := &Ledger{local: saved.Local, spooled: s.Appended, dropped: map[string]int64{}}
 	l.accepted = saved.Local + s.Appended
 	for reason, n := range saved.Dropped {

@@ -1,4 +1,4 @@
-package functions
+package ledger
 
 import (
 	"encoding/json"
@@ -21,11 +21,11 @@ type account struct {
 	Counts status.Counts `json:"counts"`
 }
 
-// errDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
-var errDamaged = errors.New("the file is damaged")
+// ErrDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
+var ErrDamaged = errors.New("the file is damaged")
 
-// loadLedger reads what was saved; a spool without it is new.
-func loadLedger(dir string) (Saved, error) {
+// Load reads what was saved; a spool without it is new.
+func Load(dir string) (Saved, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Saved{}, nil
@@ -35,20 +35,19 @@ func loadLedger(dir string) (Saved, error) {
 	}
 	var a account
 	if err := json.Unmarshal(raw, &a); err != nil {
-		return Saved{}, fmt.Errorf("reading the account: %w: %w", errDamaged, err)
+		return Saved{}, fmt.Errorf("reading the account: %w: %w", ErrDamaged, err)
 	}
 	return a.Saved, nil
 }
 
-// saveLedger replaces the file as a whole. It is not synced: after a power cut an older one is as true, since what was
+// Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
 // done here since then is then missing in accepted and local alike.
-func (s *Service) saveLedger() error {
-	a := account{Saved: s.ledger.Saved(), Counts: s.Counts()}
-	raw, err := json.Marshal(a)
+func (l *Ledger) Save(dir string, c status.Counts) error {
+	raw, err := json.Marshal(account{Saved: l.Saved(), Counts: c})
 	if err != nil {
 		return fmt.Errorf("encoding the account: %w", err)
 	}
-	path := filepath.Join(s.cfg.Spool.Directory, ledgerFile)
+	path := filepath.Join(dir, ledgerFile)
 	if err := os.WriteFile(path+".tmp", raw, 0o600); err != nil {
 		return fmt.Errorf("saving the account: %w", err)
 	}
@@ -56,16 +55,4 @@ func (s *Service) saveLedger() error {
 		return fmt.Errorf("saving the account: %w", err)
 	}
 	return nil
-}
-
-// Counts is the conservation account at this moment.
-func (s *Service) Counts() status.Counts { return s.ledger.Counts(s.spoolCounts) }
-
-func (s *Service) spoolCounts() SpoolCounts {
-	st := s.spool.Stats()
-	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}} // counts of records
-	for reason, n := range st.Dropped {
-		c.Dropped[reason] = int64(n) // counts of records
-	}
-	return c
 }

@@ -1,4 +1,4 @@
-package functions
+package ledger
 
 import (
 	"cmp"
@@ -13,14 +13,15 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/spool"
 	"app-offload/functions/status"
 )
 
 // dropsFile keeps, beside the spool, when tasks were dropped and which of that somebody has acknowledged.
 const dropsFile = "drops.json"
 
-// drops remembers when tasks were dropped, and of how many somebody knows. It is safe for concurrent use.
-type drops struct {
+// Drops remembers when tasks were dropped, and of how many somebody knows. It is safe for concurrent use.
+type Drops struct {
 	path string
 	wall func() time.Time // the time of day
 
@@ -35,9 +36,9 @@ type dropEntry struct {
 	Early uint64 `json:"early,omitempty"` // of Count, before they reached the spool, which does not count them
 }
 
-// openDrops reads what an earlier run noted. A file that is damaged makes all drops unacknowledged: that way errs on the safe side.
-func openDrops(dir string) (*drops, error) {
-	d := &drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
+// OpenDrops reads what an earlier run noted. A file that is damaged makes all drops unacknowledged: that way errs on the safe side.
+func OpenDrops(dir string) (*Drops, error) {
+	d := &Drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
 	raw, err := os.ReadFile(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -47,13 +48,13 @@ func openDrops(dir string) (*drops, error) {
 	}
 	if err := json.Unmarshal(raw, &d.list); err != nil {
 		d.list = nil
-		return d, fmt.Errorf("reading %s: %w: %w", d.path, errDamaged, err)
+		return d, fmt.Errorf("reading %s: %w: %w", d.path, ErrDamaged, err)
 	}
 	return d, nil
 }
 
-// see takes the spool's present counts, by class and reason. At the first look there is no telling when what is new to it was dropped.
-func (d *drops) see(counts map[string]map[string]uint64, first bool) {
+// See takes the spool's present counts, by class and reason. At the first look there is no telling when what is new to it was dropped.
+func (d *Drops) See(counts map[string]map[string]uint64, first bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for class, reasons := range counts {
@@ -70,8 +71,8 @@ func (d *drops) see(counts map[string]map[string]uint64, first bool) {
 	}
 }
 
-// early notes a task that was dropped before it reached the spool.
-func (d *drops) early(class, reason string) {
+// Early notes a task that was dropped before it reached the spool.
+func (d *Drops) Early(class, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	e := d.entry(class, reason)
@@ -80,7 +81,7 @@ func (d *drops) early(class, reason string) {
 }
 
 // note counts n more, now if timed. The lock is held.
-func (d *drops) note(e *dropEntry, n uint64, timed bool) {
+func (d *Drops) note(e *dropEntry, n uint64, timed bool) {
 	if timed {
 		now := d.wall().Round(0).Truncate(time.Second)
 		if e.Last = &now; e.Unacknowledged == 0 {
@@ -93,7 +94,7 @@ func (d *drops) note(e *dropEntry, n uint64, timed bool) {
 }
 
 // entry finds or adds the entry of a class and reason. The lock is held.
-func (d *drops) entry(class, reason string) *dropEntry {
+func (d *Drops) entry(class, reason string) *dropEntry {
 	for i := range d.list {
 		if d.list[i].Class == class && d.list[i].Reason == reason {
 			return &d.list[i]
@@ -103,8 +104,8 @@ func (d *drops) entry(class, reason string) *dropEntry {
 	return &d.list[len(d.list)-1]
 }
 
-// acknowledge says that somebody knows of all that was dropped so far, and returns how many tasks that newly were.
-func (d *drops) acknowledge() (n uint64) {
+// Acknowledge says that somebody knows of all that was dropped so far, and returns how many tasks that newly were.
+func (d *Drops) Acknowledge() (n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range d.list {
@@ -116,8 +117,8 @@ func (d *drops) acknowledge() (n uint64) {
 	return n
 }
 
-// status is the list, what is unacknowledged and latest first.
-func (d *drops) status() status.DropStatus {
+// Status is the list, what is unacknowledged and latest first.
+func (d *Drops) Status() status.DropStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := status.DropStatus{List: []status.Drop{}}
@@ -144,9 +145,9 @@ func compareTimes(a, b *time.Time) int {
 	return a.Compare(*b)
 }
 
-// save replaces the file as a whole where something has changed. It is not synced: after a power cut an older one only says that
+// Save replaces the file as a whole where something has changed. It is not synced: after a power cut an older one only says that
 // somebody should look again.
-func (d *drops) save() error {
+func (d *Drops) Save() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.dirty {
@@ -166,11 +167,13 @@ func (d *drops) save() error {
 	return nil
 }
 
-// Acknowledge says that somebody knows of every task that was dropped so far, and returns how many he did not know of. It outlasts
-// a restart.
-func (s *Service) Acknowledge() (uint64, error) {
-	s.drops.see(droppedByClass(s.spool.Stats().Classes), false)
-	n := s.drops.acknowledge()
-	s.log.Infof("dropped tasks acknowledged: tasks=%d", n)
-	return n, s.drops.save()
+// DroppedByClass leaves out the classes of which nothing was given up, and what was done here after all.
+func DroppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
+	dropped := map[string]map[string]uint64{}
+	for name, c := range classes {
+		if delete(c.Dropped, spool.ReasonHere); len(c.Dropped) > 0 {
+			dropped[name] = c.Dropped
+		}
+	}
+	return dropped
 }

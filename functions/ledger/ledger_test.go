@@ -1,4 +1,4 @@
-package functions
+package ledger
 
 import (
 	"testing"
@@ -16,7 +16,7 @@ func TestLedgerBalances(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s SpoolCounts
 		s.Dropped = map[string]int64{}
-		l := NewLedger(Saved{}, s)
+		l := New(Saved{}, s)
 		inFlight := 0
 		for range rapid.IntRange(0, 50).Draw(t, "moves") {
 			n := rapid.IntRange(0, 5).Draw(t, "n")
@@ -63,7 +63,7 @@ func TestLedgerBalances(t *testing.T) {
 // The spool counts a commit a moment before the ledger does. On a busy machine the moment may be long; the counts read in
 // between still balance. A task that was never in flight cannot be such a commit.
 func TestLedgerBalancesBeforeItHears(t *testing.T) {
-	l := NewLedger(Saved{}, SpoolCounts{Appended: 3, Held: 3})
+	l := New(Saved{}, SpoolCounts{Appended: 3, Held: 3})
 	l.Enter(5)
 	ask := func(appended int64) status.Counts {
 		return l.Counts(func() SpoolCounts { return SpoolCounts{Appended: appended, Held: appended} })
@@ -77,14 +77,14 @@ func TestLedgerBalancesBeforeItHears(t *testing.T) {
 // What waited and was then done here counts as local, and as no drop; also after a start, which finds it in the spool's counts alone.
 func TestDoneHereAfterAllIsLocal(t *testing.T) {
 	s := SpoolCounts{Appended: 5, Done: 1, Held: 2, Dropped: map[string]int64{spool.ReasonHere: 2}}
-	c := NewLedger(Saved{Local: 3}, s).Counts(func() SpoolCounts { return s })
+	c := New(Saved{Local: 3}, s).Counts(func() SpoolCounts { return s })
 	require.Equal(t, status.Counts{Accepted: 8, Local: 5, Receipted: 1, Spooled: 2, Dropped: map[string]int64{}}, c)
 }
 
 // A start after a crash opens with an account that adds up, whatever was saved last.
 func TestLedgerReopens(t *testing.T) {
 	s := SpoolCounts{Appended: 10, Done: 4, Held: 5, Dropped: map[string]int64{"expired": 1}}
-	l := NewLedger(Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, s)
+	l := New(Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, s)
 	c := l.Counts(func() SpoolCounts { return s })
 	require.Equal(t, status.Counts{
 		Accepted: 19, Local: 7, Receipted: 4, Spooled: 5,

@@ -1,4 +1,5 @@
-package functions
+// Package atomicfile replaces files as a whole, so that a power cut leaves the old one or the new one.
+package atomicfile
 
 import (
 	"errors"
@@ -7,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// replaceFile replaces a file as a whole, so that a power cut leaves the old one or the new one: the new one is written
+// Replace replaces a file as a whole, so that a power cut leaves the old one or the new one: the new one is written
 // aside and synced, takes the name, and then the folder is synced, which is where the name stands.
-func replaceFile(path string, raw []byte) (err error) {
+func Replace(path string, raw []byte) (err error) {
 	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("replacing %s: %w", path, err)
