@@ -9,6 +9,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/bench"
 	"app-offload/cmd/offload-lab/internal/nab"
+	"app-offload/cmd/offload-lab/internal/nn"
 )
 
 const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
@@ -18,12 +19,16 @@ const benchExamples = `  offload-lab bench -bin bin                       200,00
   offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
   OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
   offload-lab bench nab ./NAB                      the operator anomaly on a copy of the Numenta Anomaly Benchmark
+  offload-lab bench hard res/models                the accuracy of the models that ship, and of hard examples that go to the cloud
 `
 
 // benchVerb measures the whole service beside its floor.
 func benchVerb(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "nab" {
 		return benchNAB(args[1:])
+	}
+	if len(args) > 0 && args[0] == "hard" {
+		return benchHard(ctx, args[1:])
 	}
 	if len(args) > 1 && args[0] == "-as" { // one of the bench's own processes
 		return bench.Child(ctx, args[1], args[2:])
@@ -79,4 +84,35 @@ func benchNAB(args []string) error {
 		return err
 	}
 	return nab.Report(os.Stdout, series, *seed)
+}
+
+const hardExamples = `  offload-lab bench hard res/models                     10 seeds of 1,000 samples, 10 % of which may go to the cloud
+  offload-lab bench hard -share 0.05 -seeds 3 res/models
+
+Purpose:
+  Draws pictures and vibration from seeds that training has not seen, asks the edge and the cloud variant of each model, and prints the
+  accuracy of either alone and of the edge's answers with the hardest examples answered by the cloud, within a budget.
+`
+
+// benchHard judges the models that ship.
+func benchHard(ctx context.Context, args []string) error {
+	t := nn.Trial{}
+	fs := flags("bench hard", hardExamples)
+	fs.Uint64Var(&t.From, "from", 1_000_000, "the first seed")
+	fs.IntVar(&t.Seeds, "seeds", 10, "seeds, 1 to 1000")
+	fs.IntVar(&t.Samples, "samples", 1000, "samples of each seed, 100 to 1000000")
+	fs.Float64Var(&t.Share, "share", 0.1, "most examples that may go to the cloud, 0.001 to 1")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case fs.NArg() != 1:
+		return errors.New("name one folder of models; see offload-lab bench hard -h")
+	case t.Seeds < 1 || t.Seeds > 1000 || t.Samples < 100 || t.Samples > 1_000_000:
+		return fmt.Errorf("-seeds = %d must be within 1 and 1000, and -samples = %d within 100 and 1000000", t.Seeds, t.Samples)
+	case !(t.Share >= 0.001 && t.Share <= 1):
+		return fmt.Errorf("-share = %g must be within 0.001 and 1", t.Share)
+	}
+	t.Dir = fs.Arg(0)
+	return nn.Judge(ctx, os.Stdout, t)
 }

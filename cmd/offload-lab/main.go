@@ -36,6 +36,7 @@ func verbs() []verb {
 		{"live", "policies against each other in the running system, with local work that computes", liveVerb},
 		{"faults", "break the whole system over and over, and check that nothing is lost, doubled or out of order", faultsVerb},
 		{"model", "what a model needs and how long a run takes on this machine", modelVerb},
+		{"export", "a model or a policy as one file of C or Go, for machines without room for an engine", exportVerb},
 		{"bench", "events a second and CPU an event of the whole service, beside its floor", benchVerb},
 	}
 }

@@ -20,6 +20,7 @@ const modelExamples = `  offload-lab model bearing.tflite             inputs, ou
   offload-lab model -manifest bearing m.onnx   a manifest to complete and to sign
   offload-lab model -key models.pub DIR        the versions in a folder of models, each verified, loaded and run
   offload-lab model -ask parts -input p.jpg DIR   what a model of the folder answers
+  offload-lab model train -h                      train the models that ship
 `
 
 // modelReport is what the verb prints.
@@ -34,6 +35,9 @@ type modelReport struct {
 
 // modelVerb loads a model and runs it on random inputs.
 func modelVerb(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "train" {
+		return trainModels(ctx, args[1:])
+	}
 	fs := flags("model", modelExamples)
 	runs := fs.Int("runs", 200, "runs to time, 1 to 1000000")
 	maxMiB := fs.Int64("memory", 256, "most memory in MiB that the model may take, 1 to 16384")

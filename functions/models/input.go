@@ -97,6 +97,9 @@ func (in *Input) choose(t *task.Task) (*task.Reading, error) {
 	return only, nil
 }
 
+// Fill computes an input tensor from a reading, as a run of the model does.
+func (in *Input) Fill(t *engine.Tensor, r *task.Reading) error { return in.fill(t, r, &scratch{}) }
+
 // fill computes an input tensor from a reading. scratch keeps memory between calls.
 func (in *Input) fill(t *engine.Tensor, r *task.Reading, scratch *scratch) error {
 	if in.Kind == Numbers {

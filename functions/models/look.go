@@ -110,21 +110,47 @@ func (l *Look) Reports() []Report {
 
 // Ask runs the version of a model that is in force on one task.
 func (l *Look) Ask(name, variant string, t *task.Task) (Answer, error) {
+	m, err := l.Model(name, variant)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer m.Close()
+	return m.Ask(t)
+}
+
+// Looked is one version of a model, loaded by a Look. It belongs to one goroutine.
+type Looked struct {
+	v       *version
+	p       *program
+	scratch scratch
+}
+
+// Model loads the version of a model that is in force; it is to be closed.
+func (l *Look) Model(name, variant string) (*Looked, error) {
 	v := l.inForce(name, variant)
 	if v == nil {
-		return Answer{}, fmt.Errorf("model %.64q of the variant %.64q: %w", name, variant, ErrUnknown)
+		return nil, fmt.Errorf("model %.64q of the variant %.64q: %w", name, variant, ErrUnknown)
 	}
 	p, err := prepare(l.s.root, v)
 	if err != nil {
-		return Answer{}, fmt.Errorf("loading model %s %s: %w", v.Name, v.Version, err)
+		return nil, fmt.Errorf("loading model %s %s: %w", v.Name, v.Version, err)
 	}
-	defer release(p.Program)
-	defer release(p.first)
+	return &Looked{v: v, p: p}, nil
+}
+
+// Ask runs the model on a task.
+func (m *Looked) Ask(t *task.Task) (Answer, error) {
 	start := time.Now()
-	a := Answer{Model: v.Name, Version: v.Version, Variant: v.Variant}
-	if err := answer(&a, &Lease{Manifest: v.Manifest, Info: &p.info, Session: p.first}, t, &scratch{}); err != nil {
-		return Answer{}, fmt.Errorf("running model %s %s: %w", v.Name, v.Version, err)
+	a := Answer{Model: m.v.Name, Version: m.v.Version, Variant: m.v.Variant}
+	if err := answer(&a, &Lease{Manifest: m.v.Manifest, Info: &m.p.info, Session: m.p.first}, t, &m.scratch); err != nil {
+		return Answer{}, fmt.Errorf("running model %s %s: %w", m.v.Name, m.v.Version, err)
 	}
 	a.Took = time.Since(start)
 	return a, nil
+}
+
+// Close releases the model's memory.
+func (m *Looked) Close() {
+	release(m.p.first)
+	release(m.p.Program)
 }

@@ -82,33 +82,3 @@ func store(to []int32, outputs int, a0, a1 int64) {
 	lanes := [panel]int32{low, int32((a0 - int64(low)) >> 32), high, int32((a1 - int64(high)) >> 32)}
 	copy(to[:outputs], lanes[:outputs])
 }
-
-// GemmF32 computes out[row·n + output] = Σ x[row·k + i]·w[output·k + i] for m rows.
-func GemmF32(out, x, w []float32, m, n, k int) {
-	for r := range m {
-		row := x[r*k : (r+1)*k]
-		j := 0
-		for ; j+4 <= n; j += 4 {
-			o := out[r*n+j : r*n+j+4]
-			o[0], o[1], o[2], o[3] = dot4F32(row, w[j*k:(j+1)*k], w[(j+1)*k:(j+2)*k], w[(j+2)*k:(j+3)*k], w[(j+3)*k:(j+4)*k])
-		}
-		for ; j < n; j++ {
-			var s float32
-			for i, v := range w[j*k : (j+1)*k] {
-				s += v * row[i]
-			}
-			out[r*n+j] = s
-		}
-	}
-}
-
-func dot4F32(x, w0, w1, w2, w3 []float32) (s0, s1, s2, s3 float32) {
-	w0, w1, w2, w3 = w0[:len(x)], w1[:len(x)], w2[:len(x)], w3[:len(x)]
-	for i, v := range x {
-		s0 += v * w0[i]
-		s1 += v * w1[i]
-		s2 += v * w2[i]
-		s3 += v * w3[i]
-	}
-	return s0, s1, s2, s3
-}

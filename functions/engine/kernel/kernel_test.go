@@ -60,7 +60,7 @@ func TestGemmIsThePlainProduct(t *testing.T) {
 func TestGemmF32IsThePlainProduct(t *testing.T) {
 	r := random(t)
 	for range 100 {
-		m, n, k := 1+r.IntN(4), 1+r.IntN(9), 1+r.IntN(30)
+		m, n, k := 1+r.IntN(4), 1+r.IntN(9), 1+r.IntN(70)
 		x, w, out := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
 		for i := range x {
 			x[i] = float32(r.IntN(21) - 10)
@@ -197,5 +197,29 @@ func TestPools(t *testing.T) {
 			require.Equal(t, int8(min(max(top, -100), 100)), best[i], "%+v", w)
 			require.Equal(t, int8(min(max(int32(math.Round(float64(sum)/float64(n))), -100), 100)), mean[i], "%+v", w)
 		}
+	}
+}
+
+// Both ways of the processor give the same sums: the one that computes eight at once, and the plain one.
+func TestAddScaledF32IsThePlainSum(t *testing.T) {
+	r := random(t)
+	for range 200 {
+		n := r.IntN(60)
+		to, from, want := make([]float32, n), make([]float32, n), make([]float32, n)
+		by := float32(r.IntN(9) - 4)
+		for i := range to {
+			to[i], from[i] = float32(r.IntN(21)-10), float32(r.IntN(21)-10)
+			want[i] = to[i] + by*from[i]
+		}
+		AddScaledF32(to, from, by)
+		require.Equal(t, want, to)
+	}
+}
+
+func BenchmarkGemmF32(b *testing.B) {
+	x, w, out := make([]float32, 64*144), make([]float32, 32*144), make([]float32, 64*32)
+	b.SetBytes(64 * 32 * 144)
+	for b.Loop() {
+		GemmF32(out, x, w, 64, 32, 144)
 	}
 }

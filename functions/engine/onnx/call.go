@@ -17,6 +17,7 @@ type call struct {
 	used    int
 	layer   layer      // of convolutions of 8 bits
 	product matrixPlan // of matrices of 8 bits
+	sum     *summation // of an Einsum
 	f32     [8][]float32
 	i8      [3][]int8
 	i32     [4][]int32

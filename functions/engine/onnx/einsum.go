@@ -1,20 +1,41 @@
 package onnx
 
 import (
+	"slices"
 	"strings"
 
 	"app-offload/functions/engine"
 )
 
-// sums is the plan of an Einsum: an axis for each letter, and one for each dimension that "..." stands for.
+// summation is the plan of an Einsum: an axis for each letter, and one for each dimension that "..." stands for. It is kept until an input has
+// another shape, so that a run allocates nothing.
 type summation struct {
 	length  [256]int
 	in      [][]byte // letters of each input, digits for the dimensions of "..."
 	out     []byte
 	letters []byte // of the output, then those that are summed
+
+	shapes  [][]int // of the inputs
+	all     []int   // lengths of the letters
+	strides [][]int // of each input along all letters
+	index   []int   // of the product under way
 }
 
-func (c *call) equation() (s summation) {
+// fits reports whether the inputs have the shapes of the plan.
+func (s *summation) fits(in []*value) bool {
+	if s == nil || len(s.shapes) != len(in) {
+		return false
+	}
+	for i, v := range in {
+		if v == nil || !slices.Equal(v.Shape, s.shapes[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *call) equation() *summation {
+	s := &summation{}
 	text := strings.ReplaceAll(c.string("equation", ""), " ", "")
 	left, right, explicit := strings.Cut(text, "->")
 	terms := strings.Split(left, ",")
@@ -80,42 +101,52 @@ func implied(left string) string {
 	return out
 }
 
-func einsum(c *call) {
+// summed plans the sum for the inputs of this run.
+func (c *call) summed() *summation {
 	s := c.equation()
-	shape, all := c.ints(len(s.out)), c.ints(len(s.letters))
+	c.charge(len(s.letters)*(len(c.in)+2)+256, 8)
+	s.all, s.index = make([]int, len(s.letters)), make([]int, len(s.letters))
 	for i, l := range s.letters {
-		all[i] = s.length[l]
-		if i < len(s.out) {
-			shape[i] = all[i]
-		}
+		s.all[i] = s.length[l]
 	}
-	x := c.input(0)
-	y := c.output(0, x.Type, shape)
-	c.macs(all...)
-	strides := make([][]int, len(c.in)) // of each input along all letters
 	for i, letters := range s.in {
-		strides[i] = c.ints(len(all))
-		own := c.strides(c.in[i].Shape)
+		strides, own := make([]int, len(s.letters)), c.strides(c.in[i].Shape)
 		for k, l := range letters {
 			if c.in[i].Shape[k] != 1 {
-				strides[i][strings.IndexByte(string(s.letters), l)] += own[k]
+				strides[strings.IndexByte(string(s.letters), l)] += own[k]
 			}
 		}
+		s.strides, s.shapes = append(s.strides, strides), append(s.shapes, slices.Clone(c.in[i].Shape))
 	}
-	index, summed := c.ints(len(all)), product(all[len(shape):])
+	return s
+}
+
+func einsum(c *call) {
+	if !c.sum.fits(c.in) {
+		c.sum = c.summed()
+	}
+	s := c.sum
+	for i := range c.in {
+		c.input(i, engine.Float32, engine.Float64)
+	}
+	x := c.input(0)
+	y := c.output(0, x.Type, s.all[:len(s.out)])
+	c.macs(s.all...)
+	clear(s.index)
+	summed := product(s.all[len(s.out):])
 	for k := range y.Elements() {
 		var sum float64
 		for range summed {
 			p := 1.0
-			for i, st := range strides {
+			for i, st := range s.strides {
 				from := 0
-				for a, at := range index {
+				for a, at := range s.index {
 					from += at * st[a]
 				}
 				p *= at(&c.in[i].Tensor, from)
 			}
 			sum += p
-			advance(index, all)
+			advance(s.index, s.all)
 		}
 		put(&y.Tensor, k, sum)
 	}

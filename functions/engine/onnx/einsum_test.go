@@ -30,6 +30,7 @@ func sumOf(t *testing.T, equation string, x, w []int64, weights ...float32) *eng
 		s.Inputs()[0].F32[i] = float32(i + 1)
 	}
 	require.NoError(t, s.Run())
+	require.Zero(t, testing.AllocsPerRun(10, func() { _ = s.Run() }))
 	return s.Outputs()[0]
 }
 

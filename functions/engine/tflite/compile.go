@@ -109,6 +109,7 @@ type session struct {
 	initial         []func() // sets the variables
 	state           []*value // of recurrent layers
 	macs, bytes     int64
+	plan            *recorder // where a plan is asked for
 }
 
 func (s *session) Inputs() []*engine.Tensor  { return s.inputs }
@@ -222,7 +223,11 @@ func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[strin
 		if op.code == codeCallOnce {
 			c.callOnce(depth)
 		} else {
+			before := c.planned()
 			builders[op.code].build(c)
+			if s.plan != nil && c.planned() == before {
+				s.plan.missing = append(s.plan.missing, fmt.Sprintf("%s (operator %d)", op.name, i))
+			}
 		}
 		if c.err != nil {
 			return nil, fmt.Errorf("operator %d (%s): %w", i, op.name, c.err)
@@ -234,6 +239,14 @@ func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[strin
 		}
 	}
 	return c, nil
+}
+
+// planned is the number of steps in the plan.
+func (c *compiler) planned() int {
+	if c.s.plan == nil {
+		return 0
+	}
+	return len(c.s.plan.steps)
 }
 
 func (c *compiler) tensors(list []int) []*engine.Tensor {

@@ -449,6 +449,7 @@ func (c *compiler) softmax() {
 	for i := range exps {
 		exps[255-i] = float32(math.Exp(float64(scale * float32(i))))
 	}
+	c.note(in, out, Step{Kind: PlanSoftmax, Rows: len(in.I8) / depth, K: depth, Exps: exps[:], OutScale: out.Scale, OutZero: out.Zero})
 	c.step(func() {
 		for at := 0; at < len(in.I8); at += depth {
 			row, to := in.I8[at:at+depth], out.I8[at:at+depth]

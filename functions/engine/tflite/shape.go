@@ -49,6 +49,9 @@ func partOf[T any](to, from []T, toAt, fromAt, n int) {
 func (c *compiler) reshape() {
 	in, out := c.in(0), c.out(0)
 	c.same(in, out)
+	if in.Type == engine.Int8 {
+		c.note(in, out, Step{Kind: PlanCopy})
+	}
 	c.move(in, out, nil)
 }
 

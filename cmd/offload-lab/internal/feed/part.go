@@ -41,7 +41,7 @@ func NewPart(rng *rand.Rand) *Part {
 	between := func(low, top float64) float64 { return low + (top-low)*rng.Float64() }
 	p := &Part{
 		Label: PartLabels[[]int{0, 0, 0, 1, 2}[rng.IntN(5)]], Contrast: between(0.25, 1),
-		x: between(0.62, 0.71), y: between(0.46, 0.54), width: between(0.42, 0.46), height: between(0.32, 0.36), turn: between(-0.12, 0.12),
+		x: between(0.65, 0.68), y: between(0.485, 0.515), width: between(0.43, 0.45), height: between(0.33, 0.35), turn: between(-0.03, 0.03),
 		belt: between(45, 75), metal: between(140, 185), light: between(-25, 25), noise: between(4, 20),
 		angle: between(0, math.Pi), bright: 1,
 	}
@@ -55,7 +55,7 @@ func NewPart(rng *rand.Rand) *Part {
 	if p.Label == Scratch {
 		p.reach, p.thick = between(0.08, 0.2), between(0.012, 0.022)
 	} else {
-		p.reach = between(0.05, 0.09)
+		p.reach = between(0.06, 0.1)
 	}
 	if rng.IntN(3) == 0 {
 		p.Shadow = between(0.15, 0.5)
@@ -109,12 +109,12 @@ func (p *Part) plate(a, b float64) float64 {
 		sin, cos := math.Sincos(p.angle)
 		along, across := dx*cos+dy*sin, dy*cos-dx*sin
 		if math.Abs(along) < p.reach && math.Abs(across) < p.thick {
-			level += p.bright * 70 * p.Contrast * (1 - across*across/(p.thick*p.thick))
+			level += p.bright * 90 * p.Contrast * (1 - across*across/(p.thick*p.thick))
 		}
 	case Dent: // light falls from one side: one slope is dark, the other bright
 		if r := math.Hypot(dx, dy) / p.reach; r < 1 {
 			sin, cos := math.Sincos(p.angle)
-			level += 110 * p.Contrast * (dx*cos + dy*sin) / p.reach * (1 - r*r)
+			level += 180 * p.Contrast * (dx*cos + dy*sin) / p.reach * (1 - r*r)
 		}
 	}
 	return level

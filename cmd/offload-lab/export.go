@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"app-offload/cmd/offload-lab/internal/tiny"
+	"app-offload/functions/engine/tflite"
+	"app-offload/functions/models"
+	"app-offload/functions/policy"
+)
+
+const exportExamples = `  offload-lab export -name bearing -out bearing.c res/models/bearing.edge.1.0.0/model.tflite
+  offload-lab export -lang go -name parts -out parts.go res/models/parts.edge.1.0.0/model.tflite
+  offload-lab export -name ppo -out ppo.c res/policies/ppo.json
+
+Purpose:
+  Writes a model of int8, or the network of policy ppo, as one file of C99 or of Go, for machines that have no room for an engine. Models give
+  the bits of the engine. The C needs neither malloc nor, for layers and pools, floating point; it compiles without a warning with
+  -std=c99 -Wall -Werror -pedantic.
+
+Output:
+  Bytes of constants (flash) and of variables (RAM) on stdout; code and stack come on top.
+`
+
+// exportVerb writes a model or a policy as source code.
+func exportVerb(_ context.Context, args []string) error {
+	fs := flags("export", exportExamples)
+	lang := fs.String("lang", "c", "c or go")
+	name := fs.String("name", "", "prefix of the C functions, or name of the Go package")
+	out := fs.String("out", "", "file to write")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() != 1 || *out == "" {
+		return errors.New("name -out and one file with a model or a policy; see offload-lab export -h")
+	}
+	if *lang != "c" && *lang != "go" {
+		return fmt.Errorf("-lang %q must be c or go", *lang)
+	}
+	o := tiny.Options{Name: *name, Made: "offload-lab export " + strings.Join(args, " ")}
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("-name: %w", err)
+	}
+	b, err := os.ReadFile(fs.Arg(0))
+	if err != nil {
+		return fmt.Errorf("reading what is to be exported: %w", err)
+	}
+	write := exportModel
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
+		write = exportPolicy
+	}
+	var size tiny.Size
+	if err := writeFile(*out, func(w io.Writer) error { size, err = write(w, b, *lang, o); return err }); err != nil {
+		return fmt.Errorf("%s: %w", fs.Arg(0), err)
+	}
+	fmt.Printf("%s: flash %d bytes of constants, RAM %d bytes\n", *out, size.Flash, size.RAM)
+	return nil
+}
+
+func exportModel(w io.Writer, b []byte, lang string, o tiny.Options) (tiny.Size, error) {
+	if models.EngineOf(b) != "tflite" {
+		return tiny.Size{}, errors.New("only .tflite models of int8 and policies can be exported")
+	}
+	p, err := tflite.Load(b, tflite.Limits{})
+	if err != nil {
+		return tiny.Size{}, err
+	}
+	plan, err := p.Plan()
+	if err != nil {
+		return tiny.Size{}, err
+	}
+	if lang == "go" {
+		return tiny.Go(w, plan, o)
+	}
+	return tiny.C(w, plan, o)
+}
+
+func exportPolicy(w io.Writer, b []byte, lang string, o tiny.Options) (tiny.Size, error) {
+	n, err := policy.ReadNetwork(bytes.NewReader(b))
+	if err != nil {
+		return tiny.Size{}, err
+	}
+	if lang == "go" {
+		return tiny.PolicyGo(w, n, o)
+	}
+	return tiny.PolicyC(w, n, o)
+}

@@ -1,0 +1,263 @@
+// Package nn trains the small convolutional networks that ship with the service, and writes them: float as .onnx, quantised to int8 as .tflite.
+//
+// Tensors are float32 and lie as rows of pixels of channels (NHWC); a signal is a picture of one row. Equal seeds and equal data give equal
+// networks, bit for bit on one kind of processor, on any number of them: a batch is always cut into the same parts, whose gradients are
+// added in the same order.
+package nn
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"app-offload/functions/engine/kernel"
+)
+
+// Layer describes one step of a network. Out says what it is: a convolution with KH above 0, a fully connected layer without. A layer
+// without outputs is a maximum pool of KH × KW with the stride of its size.
+type Layer struct {
+	Out              int
+	KH, KW           int
+	StrideH, StrideW int
+	Relu             bool
+}
+
+// Conv is a convolution with "same" padding and ReLU.
+func Conv(out, kh, kw, strideH, strideW int) Layer { return Layer{out, kh, kw, strideH, strideW, true} }
+
+// Dense is a fully connected layer.
+func Dense(out int, relu bool) Layer { return Layer{Out: out, Relu: relu} }
+
+// MaxPool takes the largest value of each window; windows do not overlap.
+func MaxPool(kh, kw int) Layer { return Layer{KH: kh, KW: kw, StrideH: kh, StrideW: kw} }
+
+func (l *Layer) pools() bool { return l.Out == 0 }
+func (l *Layer) full() bool  { return l.Out > 0 && l.KH == 0 }
+
+// node is a layer with its place in the network and its weights, by output: w[out·k + i].
+type node struct {
+	layer Layer
+	kernel.Window
+	n, k int
+	w, b []float32
+}
+
+func (d *node) pools() bool { return d.layer.pools() }
+func (d *node) dense() bool { return d.layer.full() }
+
+// rows is the number of output pixels.
+func (d *node) rows() int {
+	if d.dense() {
+		return 1
+	}
+	return d.OutH * d.OutW
+}
+
+func (d *node) outputs() int {
+	if d.pools() {
+		return d.rows() * d.C
+	}
+	return d.rows() * d.n
+}
+
+func (d *node) inputs() int { return d.H * d.W * d.C }
+
+// Net is a network with its weights. It is safe for concurrent use while it is not trained.
+type Net struct {
+	H, W, C int // of the input
+	nodes   []node
+}
+
+// New makes a network with random weights (He et al., Delving Deep into Rectifiers, 2015).
+func New(h, w, c int, seed uint64, layers ...Layer) *Net {
+	net := &Net{H: h, W: w, C: c}
+	rng := rand.New(rand.NewPCG(seed, 0x6e6574))
+	for _, l := range layers {
+		d := node{layer: l, n: l.Out}
+		d.H, d.W, d.C = h, w, c
+		if l.full() {
+			d.k, h, w, c = d.inputs(), 1, 1, l.Out
+		} else {
+			d.KH, d.KW, d.StrideH, d.StrideW, d.DilateH, d.DilateW = l.KH, l.KW, l.StrideH, l.StrideW, 1, 1
+			d.OutH, d.PadH = kernel.Out(h, l.KH, l.StrideH, 1, !l.pools())
+			d.OutW, d.PadW = kernel.Out(w, l.KW, l.StrideW, 1, !l.pools())
+			d.k, h, w = d.Columns(), d.OutH, d.OutW
+			if !l.pools() {
+				c = l.Out
+			}
+		}
+		d.w, d.b = make([]float32, d.n*d.k), make([]float32, d.n)
+		for i := range d.w {
+			d.w[i] = float32(rng.NormFloat64() * math.Sqrt(2/float64(d.k)))
+		}
+		net.nodes = append(net.nodes, d)
+	}
+	return net
+}
+
+// Outputs is the number of values that Forward gives.
+func (n *Net) Outputs() int { return n.nodes[len(n.nodes)-1].outputs() }
+
+// Parameters is the number of weights and biases.
+func (n *Net) Parameters() (sum int) {
+	for i := range n.nodes {
+		sum += len(n.nodes[i].w) + len(n.nodes[i].b)
+	}
+	return sum
+}
+
+// pass is the memory of one run, forth and back. It belongs to one goroutine.
+type pass struct {
+	values  [][]float32 // outputs of each layer; the input first
+	columns [][]float32 // what each output pixel saw
+	chosen  [][]int32   // by a pool, the place of each largest value
+	slopes  [][]float32 // of the loss by the values
+	column  []float32   // slopes of columns
+	dw, db  [][]float32 // of the loss by weights and biases, summed over the samples of a part
+	loss    float64
+}
+
+func (n *Net) newPass() *pass {
+	p := &pass{values: [][]float32{nil}, slopes: [][]float32{make([]float32, n.H*n.W*n.C)}}
+	most := 0
+	for i := range n.nodes {
+		d := &n.nodes[i]
+		p.values = append(p.values, make([]float32, d.outputs()))
+		p.slopes = append(p.slopes, make([]float32, d.outputs()))
+		p.dw, p.db = append(p.dw, make([]float32, len(d.w))), append(p.db, make([]float32, len(d.b)))
+		size, chosen := d.rows()*d.k, 0
+		if d.pools() {
+			size, chosen = 0, d.outputs()
+		}
+		p.columns, p.chosen = append(p.columns, make([]float32, size)), append(p.chosen, make([]int32, chosen))
+		most = max(most, size)
+	}
+	p.column = make([]float32, most)
+	return p
+}
+
+// forward computes the outputs of one sample.
+func (n *Net) forward(p *pass, x []float32) []float32 {
+	p.values[0] = x
+	for i := range n.nodes {
+		d, in, out := &n.nodes[i], p.values[i], p.values[i+1]
+		if d.pools() {
+			d.pool(out, in, p.chosen[i])
+			continue
+		}
+		columns := in
+		if !d.dense() {
+			columns = p.columns[i]
+			for y := range d.OutH {
+				kernel.Row(&d.Window, columns[y*d.OutW*d.k:], in, y, 0)
+			}
+		}
+		kernel.GemmF32(out, columns, d.w, d.rows(), d.n, d.k)
+		for r := range d.rows() {
+			row := out[r*d.n : (r+1)*d.n]
+			for j, b := range d.b {
+				row[j] += b
+				if d.layer.Relu && row[j] < 0 {
+					row[j] = 0
+				}
+			}
+		}
+	}
+	return p.values[len(n.nodes)]
+}
+
+// pool takes the largest value of each window and remembers where it stood.
+func (d *node) pool(out, in []float32, chosen []int32) {
+	at := 0
+	for y := range d.OutH {
+		for x := range d.OutW {
+			for c := range d.C {
+				best := (y*d.KH*d.W+x*d.KW)*d.C + c
+				for ky := range d.KH {
+					for kx := range d.KW {
+						if i := ((y*d.KH+ky)*d.W+x*d.KW+kx)*d.C + c; in[i] > in[best] {
+							best = i
+						}
+					}
+				}
+				out[at], chosen[at] = in[best], int32(best)
+				at++
+			}
+		}
+	}
+}
+
+// backward adds the slopes of one sample to dw and db; those of the outputs are in p.slopes already.
+func (n *Net) backward(p *pass) {
+	for i := len(n.nodes) - 1; i >= 0; i-- {
+		d, out, slope, to := &n.nodes[i], p.values[i+1], p.slopes[i+1], p.slopes[i]
+		clear(to)
+		if d.pools() {
+			for at, from := range p.chosen[i] {
+				to[from] += slope[at]
+			}
+			continue
+		}
+		if d.layer.Relu {
+			for j, v := range out {
+				if v <= 0 {
+					slope[j] = 0
+				}
+			}
+		}
+		columns, back := p.columns[i], p.column
+		if d.dense() {
+			columns, back = p.values[i], to
+		}
+		if i == 0 {
+			back = nil // the input does not learn
+		}
+		d.spread(columns, slope, back, p.dw[i], p.db[i])
+		if back != nil && !d.dense() {
+			d.gather(to, back)
+		}
+	}
+}
+
+// spread is the way back through a matrix product.
+func (d *node) spread(columns, slope, back, dw, db []float32) {
+	for r := range d.rows() {
+		column := columns[r*d.k : (r+1)*d.k]
+		var b []float32
+		if back != nil {
+			b = back[r*d.k : (r+1)*d.k]
+			clear(b)
+		}
+		for j, s := range slope[r*d.n : (r+1)*d.n] {
+			if s == 0 {
+				continue
+			}
+			db[j] += s
+			kernel.AddScaledF32(dw[j*d.k:(j+1)*d.k], column, s)
+			if b != nil {
+				kernel.AddScaledF32(b, d.w[j*d.k:(j+1)*d.k], s)
+			}
+		}
+	}
+}
+
+// gather adds the slopes of columns to those of the image.
+func (d *node) gather(to, back []float32) {
+	at := 0
+	for y := range d.OutH {
+		for x := range d.OutW {
+			for ky := range d.KH {
+				iy := y*d.StrideH - d.PadH + ky
+				for kx := range d.KW {
+					ix := x*d.StrideW - d.PadW + kx
+					if iy >= 0 && iy < d.H && ix >= 0 && ix < d.W {
+						row := to[(iy*d.W+ix)*d.C:][:d.C]
+						for c, s := range back[at : at+d.C] {
+							row[c] += s
+						}
+					}
+					at += d.C
+				}
+			}
+		}
+	}
+}

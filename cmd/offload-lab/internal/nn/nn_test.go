@@ -1,0 +1,167 @@
+package nn
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/engine/onnx"
+	"app-offload/functions/engine/tflite"
+	"app-offload/functions/models"
+)
+
+// small has a layer of each kind.
+func small(seed uint64) *Net {
+	return New(6, 8, 1, seed, Conv(4, 3, 3, 2, 2), Conv(3, 3, 3, 1, 1), MaxPool(1, 2), Dense(5, true), Dense(3, false))
+}
+
+func noise(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+// Slopes are those that differences of the loss show.
+func TestGradients(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	net := small(seed)
+	x := noise(rng, 48)
+	loss := func() float64 {
+		p := net.newPass()
+		return entropy(make([]float32, 3), net.forward(p, x), 1, 0.1)
+	}
+	p := net.newPass()
+	entropy(p.slopes[len(p.slopes)-1], net.forward(p, x), 1, 0.1)
+	net.backward(p)
+	right, all := 0, 0
+	for i := range net.nodes {
+		for _, side := range []struct{ w, slope []float32 }{{net.nodes[i].w, p.dw[i]}, {net.nodes[i].b, p.db[i]}} {
+			for k := range side.w {
+				const step = 2e-3
+				was := side.w[k]
+				side.w[k] = was + step
+				above := loss()
+				side.w[k] = was - step
+				below := loss()
+				side.w[k] = was
+				all++
+				if math.Abs((above-below)/(2*step)-float64(side.slope[k])) < 2e-3+0.03*math.Abs(float64(side.slope[k])) {
+					right++
+				}
+			}
+		}
+	}
+	require.Greater(t, right, all*95/100, "%d of %d; those at a corner of a ReLU or pool may differ", right, all)
+}
+
+// blobs are two kinds of noise that a network can tell apart.
+func blobs(seed uint64, n int) *Set {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	set := &Set{}
+	for i := range n {
+		x := noise(rng, 48)
+		for k := range 24 {
+			x[k] += float32(i%3) * 0.8
+		}
+		set.Inputs, set.Labels = append(set.Inputs, x), append(set.Labels, i%3)
+	}
+	return set
+}
+
+// Training learns, and gives the same weights on any number of processors.
+func TestTrainingIsReproducible(t *testing.T) {
+	weights := func(processors int) []float32 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+		net := small(4)
+		var last float64
+		require.NoError(t, net.Train(context.Background(), blobs(1, 600), Recipe{Epochs: 6, Batch: 30, Rate: 0.01, Mirror: false, Seed: 1}, func(_ int, loss float64) { last = loss }))
+		require.Less(t, last, 0.5)
+		return append([]float32{}, net.nodes[0].w...)
+	}
+	require.Equal(t, weights(1), weights(2))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.ErrorIs(t, small(1).Train(ctx, blobs(1, 60), Recipe{Epochs: 1, Batch: 30, Rate: 0.01}, nil), context.Canceled)
+}
+
+// Both files say what the network says: float to rounding, int8 to its steps.
+func TestFilesAgreeWithTheNetwork(t *testing.T) {
+	for name, net := range map[string]*Net{"picture": small(3), "signal": New(1, 16, 1, 5, Dense(6, true), Dense(16, false))} {
+		set := blobs(9, 200)
+		for i := range set.Inputs {
+			set.Inputs[i] = set.Inputs[i][:net.H*net.W]
+		}
+		float, err := net.Float()
+		require.NoError(t, err)
+		fp, err := onnx.Load(float, onnx.Limits{})
+		require.NoError(t, err)
+		fs, err := fp.NewSession()
+		require.NoError(t, err)
+		int8s, err := net.Int8(set.Inputs, 6./127)
+		require.NoError(t, err)
+		again, err := net.Int8(set.Inputs, 6./127)
+		require.NoError(t, err)
+		require.Equal(t, int8s, again)
+		qp, err := tflite.Load(int8s, tflite.Limits{})
+		require.NoError(t, err)
+		qs, err := qp.NewSession()
+		require.NoError(t, err)
+		run, most, sum := net.Runner(), 0.0, 0.0
+		for _, x := range set.Inputs {
+			want := run.Run(x)
+			copy(fs.Inputs()[0].F32, x)
+			require.NoError(t, fs.Run())
+			require.InDeltaSlice(t, want, fs.Outputs()[0].F32, 1e-4, name)
+			in, out := qs.Inputs()[0], qs.Outputs()[0]
+			for i, v := range x {
+				in.I8[i] = int8(min(max(math.Round(float64(v/in.Scale))+float64(in.Zero), -128), 127))
+			}
+			require.NoError(t, qs.Run())
+			for i, w := range want {
+				d := math.Abs(float64(w) - float64(out.Scale)*float64(int32(out.I8[i])-out.Zero))
+				most, sum = max(most, d), sum+d/float64(len(want)*len(set.Inputs))
+			}
+		}
+		require.Less(t, sum, 6*float64(qs.Outputs()[0].Scale), "%s: mean difference, largest %g", name, most)
+	}
+}
+
+// A grid covers its range, and 0 is exact.
+func TestGrids(t *testing.T) {
+	for _, r := range [][2]float64{{0, 6}, {-3, 5}, {2, 9}, {-4, -1}, {0, 0}} {
+		g := gridOf(r[0], r[1])
+		for _, v := range []float64{r[0], r[1], 0} {
+			q := math.Round(v/float64(g.scale)) + float64(g.zero)
+			require.GreaterOrEqual(t, q, -129.0, "%v", r)
+			require.LessOrEqual(t, q, 128.0, "%v", r)
+		}
+		require.GreaterOrEqual(t, g.zero, int32(-128))
+		require.LessOrEqual(t, g.zero, int32(127))
+	}
+}
+
+// Samples depend on seed and number alone, and both variants see the same readings.
+func TestSamples(t *testing.T) {
+	for _, s := range []*Source{Parts, Bearings} {
+		a, label := s.Draw(5, 3, true)
+		b, again := s.Draw(5, 3, true)
+		other, _ := s.Draw(5, 4, true)
+		require.Equal(t, a, b)
+		require.Equal(t, label, again)
+		require.NotEqual(t, a.Value, other.Value)
+	}
+	set, err := Bearings.Collect(1, 40, models.Input{Kind: models.Numbers, Standardise: true}, []int{1, 1, bearingWindow, 1}, 0)
+	require.NoError(t, err)
+	require.NotEmpty(t, set.Inputs)
+	require.Less(t, len(set.Inputs), 40)
+	_, err = Bearings.Collect(1, 4, models.Input{Kind: models.Numbers}, []int{1, 1, 7, 1}, -1)
+	require.ErrorContains(t, err, "sample 0 of seed 1")
+}
