@@ -1,4 +1,4 @@
-// Package answer is the answer of a model to one task, in one form wherever it was computed: here or in the cloud.
+// Package answer is the answer of a model to one task, in one form wherever it was computed, on the node or in the cloud.
 //
 // An Answer holds everything that the event on the bus is made of (see local.Answered), so that one from the cloud can be published by a
 // process that has never seen the task. Its ID follows from the task alone: an answer that is published again after a crash has the same

@@ -39,7 +39,7 @@ func TestAnAnswerSurvivesTheWay(t *testing.T) {
 	require.Equal(t, sent.ID(), got.ID())
 }
 
-// The id is that of the task, whoever computes; a provisional answer has another one.
+// The id is that of the task, wherever it is computed; a provisional answer has another one.
 func TestTheIDFollowsFromTheTask(t *testing.T) {
 	one := Of(vibration(), 1, Cloud, worn())
 	other := Of(vibration(), 2, Local, models.Answer{Model: "bearing"})

@@ -88,18 +88,21 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 
 // take is the statement that leases jobs. What failed before is taken alone, so that a job that ends its worker takes no others with it.
 func (s *Store) take(where, order string) string {
-	now := s.dialect.clock()
-	return `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE ` + where + ` ORDER BY ` + order + ` LIMIT $1` + s.dialect.skipLocked() + `)
-		UPDATE jobs SET state = 1, tries = tries + 1, worker = $2, due = ` + now + ` + $3 FROM taken WHERE record = taken_record
-		RETURNING record, tries, ` + now + ` - created, problem, (SELECT name FROM nodes WHERE id = jobs.node)`
+	return s.sql(`WITH taken AS (SELECT record AS taken_record FROM jobs WHERE ` + where + ` ORDER BY ` + order + ` LIMIT $1 SKIP)
+		UPDATE jobs SET state = 1, tries = tries + 1, worker = $2, due = NOW + $3 FROM taken WHERE record = taken_record
+		RETURNING record, tries, NOW - created, problem, (SELECT name FROM nodes WHERE id = jobs.node)`)
+}
+
+// sql writes a statement for the database: NOW is its clock, and SKIP leaves out the rows that another transaction has locked.
+func (s *Store) sql(statement string) string {
+	return strings.NewReplacer("NOW", s.dialect.clock(), " SKIP", s.dialect.skipLocked()).Replace(statement)
 }
 
 // TakeJobs leases up to limit jobs of a model to a worker. It takes jobs that were taken before and are due again first, and one at a time.
 func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) (jobs []*Job, err error) {
-	now := s.dialect.clock()
-	again := s.take(`state = 1 AND model = $4 AND (due <= `+now+` OR due > `+now+` + $5)`, "due, record")
+	again := s.take(`state = 1 AND model = $4 AND (due <= NOW OR due > NOW + $5)`, "due, record")
 	fresh := s.take(`state = 0 AND model = $4`, "record")
-	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= `+now+` OR due > `+now+` + $2))`, model, int64(maxAgain)); err != nil || !there {
+	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= NOW OR due > NOW + $2))`, model, int64(maxAgain)); err != nil || !there {
 		return nil, err
 	}
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -118,8 +121,7 @@ func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.D
 
 // any looks whether there are jobs, without the lock that a writing transaction takes on SQLite.
 func (s *Store) any(ctx context.Context, where string, args ...any) (there bool, err error) {
-	// #nosec G202 -- where is one of this file's own constants, the values are parameters
-	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM jobs WHERE `+where+`)`, args...).Scan(&there)
+	err = s.read.QueryRowContext(ctx, s.sql(`SELECT EXISTS (SELECT 1 FROM jobs WHERE `+where+`)`), args...).Scan(&there)
 	if err != nil {
 		return false, fmt.Errorf("looking for jobs: %w", err)
 	}
@@ -146,7 +148,7 @@ func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any)
 
 // RenewJob prolongs a lease from now on, and reports whether the worker still holds the job.
 func (s *Store) RenewJob(ctx context.Context, worker string, record int64, lease time.Duration) (held bool, err error) {
-	return s.changeJob(ctx, `UPDATE jobs SET due = `+s.dialect.clock()+` + $3 WHERE record = $1 AND worker = $2 AND state = 1`, record, worker, int64(lease))
+	return s.changeJob(ctx, `UPDATE jobs SET due = NOW + $3 WHERE record = $1 AND worker = $2 AND state = 1`, record, worker, int64(lease))
 }
 
 // PostponeJob ends a lease without an outcome: the job may be taken again after the pause. uncounted takes the try back, for what was no
@@ -156,7 +158,7 @@ func (s *Store) PostponeJob(ctx context.Context, worker string, record int64, pa
 	if uncounted {
 		back = 1
 	}
-	_, err := s.changeJob(ctx, `UPDATE jobs SET due = `+s.dialect.clock()+` + $3, problem = $4, tries = tries - $5, worker = '' WHERE record = $1 AND worker = $2 AND state = 1`,
+	_, err := s.changeJob(ctx, `UPDATE jobs SET due = NOW + $3, problem = $4, tries = tries - $5, worker = '' WHERE record = $1 AND worker = $2 AND state = 1`,
 		record, worker, int64(min(pause, maxAgain)), clean(problem), back)
 	return err
 }
@@ -189,8 +191,8 @@ func (s *Store) finishJob(ctx context.Context, tx *sql.Tx, worker string, o *Out
 	if payload == nil {
 		payload = []byte{} // NULL would be something else
 	}
-	now := s.dialect.clock()
-	result, err := tx.ExecContext(ctx, `UPDATE jobs SET state = 2, due = `+now+`, answered = `+now+`, ok = $3, problem = $4, payload = $5, sends = 0 WHERE record = $1 AND worker = $2 AND state = 1`,
+	result, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET state = 2, due = NOW, answered = NOW, ok = $3, problem = $4, payload = $5, sends = 0
+		WHERE record = $1 AND worker = $2 AND state = 1`),
 		o.Record, worker, ok, clean(o.Problem), payload)
 	if err != nil {
 		return 0, err
@@ -200,7 +202,7 @@ func (s *Store) finishJob(ctx context.Context, tx *sql.Tx, worker string, o *Out
 
 func (s *Store) changeJob(ctx context.Context, query string, args ...any) (changed bool, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, query, args...)
+		result, err := tx.ExecContext(ctx, s.sql(query), args...)
 		if err != nil {
 			return err
 		}
@@ -218,14 +220,13 @@ func (s *Store) changeJob(ctx context.Context, query string, args ...any) (chang
 // for a pause that begins at again and doubles. Each is handed out to one caller.
 func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int) (answers []*Answered, err error) {
 	again = min(again, maxAgain>>sendsLog)
-	now := s.dialect.clock()
-	if there, err := s.any(ctx, `state = 2 AND (due <= `+now+` OR due > `+now+` + $1)`, int64(maxAgain)); err != nil || !there {
+	if there, err := s.any(ctx, `state = 2 AND (due <= NOW OR due > NOW + $1)`, int64(maxAgain)); err != nil || !there {
 		return nil, err
 	}
-	query := `WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= ` + now + ` OR due > ` + now + ` + $1) ORDER BY due, record LIMIT $2` + s.dialect.skipLocked() + `)
+	query := s.sql(`WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= NOW OR due > NOW + $1) ORDER BY due, record LIMIT $2 SKIP)
 		UPDATE jobs SET state = CASE WHEN sends >= $3 THEN 4 ELSE 2 END, sends = sends + 1,
-			due = ` + now + ` + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record
-		RETURNING record, content, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`
+			due = NOW + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record
+		RETURNING record, content, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`)
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		answers, err = takeAnswers(ctx, tx, query, int64(maxAgain), limit, maxSends-1, int64(again), sendsLog)
 		return err
@@ -271,8 +272,8 @@ func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (conf
 			if errors.Join(err, err2) != nil {
 				continue // another program's
 			}
-			result, err := tx.ExecContext(ctx, `UPDATE jobs SET state = 3, confirmed = `+s.dialect.clock()+`, refused = $4
-				WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`,
+			result, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET state = 3, confirmed = NOW, refused = $4
+				WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`),
 				record, int64(content), c.Node, clean(r.Refused))
 			if err != nil {
 				return 0, fmt.Errorf("noting that node %s has confirmed result %s: %w", c.Node, r.ID, err)

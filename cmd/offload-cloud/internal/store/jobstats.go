@@ -98,6 +98,6 @@ func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*Fail
 
 // RetryJob lets a job that was set aside be computed anew, and reports whether it was set aside.
 func (s *Store) RetryJob(ctx context.Context, record int64) (bool, error) {
-	return s.changeJob(ctx, `UPDATE jobs SET state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', due = `+s.dialect.clock()+`
+	return s.changeJob(ctx, `UPDATE jobs SET state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', due = NOW
 		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '')`, record)
 }

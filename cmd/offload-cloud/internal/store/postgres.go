@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -117,10 +118,10 @@ func (postgresDialect) clock() string {
 func (postgresDialect) skipLocked() string { return " FOR UPDATE SKIP LOCKED" }
 
 func (d postgresDialect) insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO jobs (record, node, event_id, chunk, class, content, model, due, created)
-		SELECT r.id, r.node, r.event_id, r.chunk, r.class, r.content, t.model, `+d.clock()+`, `+d.clock()+`
+	_, err := tx.ExecContext(ctx, strings.ReplaceAll(`INSERT INTO jobs (record, node, event_id, chunk, class, content, model, due, created)
+		SELECT r.id, r.node, r.event_id, r.chunk, r.class, r.content, t.model, NOW, NOW
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t (stream, sequence, model)
-		JOIN records r ON r.stream = t.stream AND r.sequence = t.sequence`,
+		JOIN records r ON r.stream = t.stream AND r.sequence = t.sequence`, "NOW", d.clock()),
 		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
 		column(rows, func(r *row) string { return r.model }))
 	return err

@@ -62,7 +62,7 @@ func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if uncounted {
-		pause = -pause // which the tests tell apart
+		pause = -pause // by which the tests know it
 	}
 	s.postponed[record] = append(s.postponed[record], pause)
 	return nil
