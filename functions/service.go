@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/answer/desk"
 	"app-offload/functions/batch"
 	"app-offload/functions/check"
 	"app-offload/functions/clock"
@@ -88,6 +89,7 @@ type Service struct {
 	quarantine *intake.Quarantine
 	keys       *keys.Keyring
 	exporter   *export.Exporter
+	desk       *desk.Desk // publishes what the cloud answers
 	learned    *learned
 	governor   *host.Governor // nil without one
 	life       lifecycle
@@ -124,7 +126,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 			err = errors.Join(err, s.life.stop(context.Background()))
 		}
 	}()
-	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openExport, s.openLocal, s.openRoom, s.openIntake} {
+	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openAnswers, s.openExport, s.openLocal, s.openRoom, s.openIntake} {
 		if err := open(); err != nil {
 			return nil, err
 		}
@@ -222,14 +224,14 @@ func (s *Service) openExport() error {
 		return err
 	}
 	if s.cfg.KeySecret == "" {
-		s.log.Warnf("no keys are configured: whatever leaves is readable at the broker, and anybody who may publish there can send receipts, on which this node deletes records; set Offload.KeySecret, or restrict the topics %s# at the broker",
+		s.log.Warnf("no keys are configured: whatever leaves is readable at the broker, and anybody who may publish there can send receipts, on which this node deletes records, and answers, which it publishes on its MessageBus; set Offload.KeySecret, or restrict the topics %s# at the broker",
 			seal.TopicRoot)
 	}
 	s.scheduler = scheduler
 	s.exporter, err = export.New(s.cfg.Export, export.Deps{
 		Node: s.cfg.Node, Batches: scheduler, Spool: standing{s.spool, s.room}, Sealer: sealer,
 		Opener: seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB}), MaxPacket: linkMaxKiB << 10, Log: s.log,
-		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.resulted, OnProgress: s.room.nudge,
+		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.answered, OnProgress: s.room.nudge,
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ var walls = map[string][]string{
 	"engine/onnx": {"engine", "engine/kernel"},
 	"models":      {"check", "clock", "task", "engine", "engine/tflite", "engine/onnx"},
 	"models/hard": {"check", "clock"}, "models/delivery": {"check", "clock", "models"},
-	"answer":     {"check", "models", "task"},
+	"answer": {"check", "models", "task"}, "answer/desk": {"answer", "check", "say", "seal"},
 	"task":       {"check", "clock"},
 	"host":       {"check", "clock"},
 	"spool":      {"check", "clock"},
@@ -39,7 +39,7 @@ var walls = map[string][]string{
 	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"config": {"check", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
-	"status":  {"check", "host", "local", "export"},
+	"status":  {"answer/desk", "check", "host", "local", "export"},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local"}, // "" is the root
 

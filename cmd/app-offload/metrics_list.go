@@ -170,6 +170,8 @@ func exportMetrics() []metric {
 		{"export_connections_total", counter, "Connections made; all after the first are reconnections.", nil, plain(func(s *status.Status) uint64 { return s.Export.Connections })},
 		{"export_set_aside_records_total", counter, "Records given up by the exporter.", nil, plain(func(s *status.Status) uint64 { return s.Export.SetAside })},
 		{"export_gone_records_total", counter, "Records the consumer was told will never come.", nil, plain(func(s *status.Status) uint64 { return s.Export.Gone })},
+		{"cloud_answers_total", counter, "Results of the cloud, by what became of them.", []string{"outcome"}, byLabel(cloudAnswers)},
+		{"export_confirmed_results_total", counter, "Results that the cloud was informed to be dealt with.", nil, plain(func(s *status.Status) uint64 { return s.Export.Confirmed })},
 		{"export_results_total", counter, "Results heard from the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Results })},
 		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Bytes })},
 		{"export_errors_total", counter, "Errors of the export, by kind.", []string{"kind"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Export.Errors })},
@@ -191,6 +193,13 @@ func localMetrics() []metric {
 		{"local_panics_total", counter, "Panics caught in operators, by operator.", []string{"operator"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Panics })},
 		{"local_resources", gauge, "Resources whose state the operators remember.", nil, plain(func(s *status.Status) int64 { return s.Local.Keys })},
 		{"local_pending_results", gauge, "Results of windows that wait for the bus.", nil, plain(func(s *status.Status) int64 { return s.Local.Pending })},
+	}
+}
+
+func cloudAnswers(s *status.Status) map[string]int64 {
+	a := &s.Answers
+	return map[string]int64{
+		"published": a.Published, "repeated": a.Repeated, "refused": a.Refused, "failed": a.Failed, "outcome": a.Outcomes, "full": a.Full, "bus": a.Bus,
 	}
 }
 

@@ -71,6 +71,7 @@ type Spool interface {
 type Sealer interface {
 	Seal(dst []byte, b *seal.Batch) ([]byte, error)
 	SealGone(dst []byte, g *seal.Gone) ([]byte, error)
+	SealConfirmation(dst []byte, c *seal.Confirmation) ([]byte, error)
 	// Obey keeps messages below what a consumer takes.
 	Obey(limits seal.ConsumerLimits)
 }
@@ -136,7 +137,8 @@ type Exporter struct {
 	flow       uint64    // number of the present run of jobs without a failure between
 	drained    bool
 	lastGone   string
-	statements []job // about what is gone, to be published
+	statements []job                  // about what is gone, to be published
+	confirming []seal.ConfirmedResult // to be named to the cloud
 	goneAt     time.Time
 	told       say.Once   // problems, by kind
 	asides     *say.Every // records given up, by reason

@@ -249,6 +249,7 @@ type consumer struct {
 	batches  int
 	pings    int
 	gone     []seal.GoneRange
+	dealt    []seal.ConfirmedResult
 }
 
 // gate is the broker's password check; it can be changed while the broker runs.
@@ -331,7 +332,7 @@ func startBroker(t testing.TB, addr string, t2 *tls.Config, change func(*mochi.O
 		case <-b.quit:
 		}
 	}
-	for i, topic := range []string{"batch/#", "gone", "ping"} {
+	for i, topic := range []string{"batch/#", "gone", "ping", "confirm"} {
 		require.NoError(t, b.server.Subscribe(seal.TopicRoot+"+/"+topic, i+1, hear))
 	}
 	t.Cleanup(func() {
@@ -366,6 +367,15 @@ func (c *consumer) consume(topic string, msg []byte) {
 		c.mu.Lock()
 		c.pings++
 		c.mu.Unlock()
+	case strings.HasSuffix(topic, "/confirm"):
+		confirmed, err := c.opener.OpenConfirmation(msg)
+		if err != nil {
+			c.t.Errorf("opening a confirmation: %v", err)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.dealt = append(c.dealt, confirmed.Results...)
 	case strings.HasSuffix(topic, "/gone"):
 		g, err := c.opener.OpenGone(msg)
 		if err != nil {

@@ -37,23 +37,6 @@ func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	}
 }
 
-func (x *Exporter) hearResult(msg []byte) {
-	r, err := x.deps.Opener.OpenResult(msg)
-	switch {
-	case errors.Is(err, seal.ErrForged):
-		x.stats.failed("result_forged")
-	case err != nil:
-		x.stats.failed("result_unreadable")
-	case r.Node != x.deps.Node:
-		x.stats.failed("result_foreign")
-	default:
-		x.stats.do(func(s *Stats) { s.Results++ })
-		if x.deps.OnResult != nil {
-			x.deps.OnResult(*r)
-		}
-	}
-}
-
 // receipt runs on the owner's goroutine. Only records under way are confirmed: a receipt cannot remove from the spool
 // what was never sent.
 func (x *Exporter) receipt(r *seal.Receipt) {

@@ -181,6 +181,9 @@ func (r *round) pump() {
 		r.jobs <- x.statements[0]
 		x.statements = x.statements[1:]
 	}
+	if len(x.confirming) > 0 && len(r.jobs) < cap(r.jobs) {
+		r.confirm(now)
+	}
 	for len(r.jobs) < cap(r.jobs) && int(r.open.Load())+len(r.jobs) < cap(r.jobs) {
 		e := x.window.next(now)
 		if e == nil {

@@ -5,6 +5,7 @@
 package status
 
 import (
+	"app-offload/functions/answer/desk"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
 	"app-offload/functions/local"
@@ -31,6 +32,7 @@ type Status struct {
 	Node     host.State   `json:"node"`
 	Export   export.Stats `json:"export"`
 	Local    local.Counts `json:"local"`
+	Answers  desk.Counts  `json:"answers"` // of the cloud
 	Process  Process      `json:"process"`
 	Policies PolicyStatus `json:"policies"`
 
