@@ -56,6 +56,7 @@ func lateConfig(t *testing.T) config.Config {
 	p, sc := &cfg.Writable.Policy, &cfg.Writable.Score
 	p.DeferAhead, p.CostMoney, p.LinkDown = "0s", 0, "deadline"
 	sc.EdgeMcycles, sc.CloudMcycles, sc.MinEdgeShare, sc.RTT, sc.Overhead, sc.HeaderBytes = 1, 1e9, 1, "0s", "0s", 0
+	sc.McyclesPerKB = 0.024
 	p.DeferRule = filepath.Join(t.TempDir(), "rule.json")
 	f, err := os.Create(p.DeferRule)
 	require.NoError(t, err)
