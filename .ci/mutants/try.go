@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -229,12 +230,16 @@ var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (.*)|^(fatal error
 
 var testName = regexp.MustCompile(`^(Test|Fuzz|Example)\w*`)
 
+// long says whether the tests of a folder are run in full: those of the fault injector are short only by leaving out what it does.
+func long(dir string) bool { return strings.HasSuffix(dir, "/internal/faults") }
+
 // run runs tests where go test would, in a process group that ends with them. A build by a test is with the mutation as well.
 func (w *worker) run(ctx context.Context, dir, overlay, binary string, timeout time.Duration, args []string) result {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
-	script := fmt.Sprintf(`ulimit -d %d; exec "$0" -test.short -test.failfast -test.timeout %s "$@"`, memory, timeout)
+	short := "-test.short=" + strconv.FormatBool(!long(dir))
+	script := fmt.Sprintf(`ulimit -d %d; exec "$0" %s -test.failfast -test.timeout %s "$@"`, memory, short, timeout)
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, binary}, args...)...)
 	cmd.Dir = dir
 	if overlay != "" {

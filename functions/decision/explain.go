@@ -131,7 +131,7 @@ func inTime(e *Entry) string {
 	}
 	late := fmt.Sprintf("predicted local %s, with only %s left before its deadline", seconds(local), seconds(left))
 	if left <= 0 {
-		late = fmt.Sprintf("its deadline passed %s ago; predicted local %s", seconds(-left), seconds(local))
+		late = fmt.Sprintf("its deadline passed %s ago; predicted local %s", seconds(0-left), seconds(local)) // -left would be -0
 	}
 	switch {
 	case math.IsInf(cloud, 1):

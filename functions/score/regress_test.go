@@ -167,3 +167,16 @@ func TestMeasuredPowerIsTheEnergy(t *testing.T) {
 	s.Watts = math.NaN()
 	require.InDelta(t, configured.LocalEnergy, m.Estimate(tk, s).LocalEnergy, 1e-12)
 }
+
+// Each of the first measurements is published, and then every eighth; what is published is what predicts.
+func TestEachMeasurementIsPublishedWhileItMatters(t *testing.T) {
+	var r regression
+	for n := 1; n <= 2*eachMatters; n++ {
+		r.observe(1, float64(n), 0.5, 1e6)
+		want := uint64(n)
+		if n >= eachMatters {
+			want = uint64(n / publishEach * publishEach)
+		}
+		require.EqualValues(t, want, r.latest.Load().Count, "after %d", n)
+	}
+}

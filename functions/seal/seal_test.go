@@ -2,10 +2,12 @@ package seal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -310,4 +312,66 @@ func TestUnfoldingIsBounded(t *testing.T) {
 		var wrong *MalformedError
 		require.ErrorAs(t, err, &wrong, "%q", text)
 	}
+}
+
+// Each kind of mark alone: the limit holds exactly, and a column that ends too early or has too much is refused.
+func TestEachMarkIsBounded(t *testing.T) {
+	const id = "5b1e9c1e-0f5c-4a43-9d8d-3f9ad8f6a001"
+	for name, src := range map[string]string{
+		"text": "hello", "id": id, "same id": id + " " + id, "2 digits": "1234", "3 digits": "123456", "4 digits": "12345678", "9 digits": "123456789012345678",
+		"many digits": "12345678901234567890123456", "same digits": "1234567890123456 1234567890123456", "odd digits": "1234567", "base64": strings.Repeat("QUJD", 30),
+		"escape": "\xf5", "raw": strings.Repeat("\xf6\xf7\xf8\xf9", 20),
+	} {
+		var f columns
+		f.fold([]byte(src))
+		parts := [][]byte{f.text, f.ids, f.digits, f.blobs}
+		back, err := unfold(bytes.Join(parts, nil), int64(len(src)))
+		require.NoError(t, err, name)
+		require.Equal(t, src, string(back), name)
+		_, err = unfold(bytes.Join(parts, nil), int64(len(src)-1))
+		var large *TooLargeError
+		require.ErrorAs(t, err, &large, name)
+		for i, column := range parts[1:] {
+			if len(column) == 0 {
+				continue
+			}
+			at := 4 * i // of the column's length in the header
+			for _, change := range []int{-1, 1} {
+				text := bytes.Clone(f.text)
+				binary.LittleEndian.PutUint32(text[at:], uint32(len(column)+change))
+				changed := slices.Clone(parts)
+				changed[0] = text
+				if changed[i+1] = column[:len(column)-1]; change > 0 {
+					changed[i+1] = append(bytes.Clone(column), 0)
+				}
+				_, err = unfold(bytes.Join(changed, nil), 1<<20)
+				var wrong *MalformedError
+				require.ErrorAs(t, err, &wrong, "%s, column %d %+d", name, i, change)
+				if change < 0 && name != "base64" {
+					require.ErrorIs(t, err, errShort, "%s, column %d", name, i)
+				}
+			}
+		}
+	}
+	for mark, want := range map[string]string{
+		"\xf5": "ends too early", "\xf6": "ends too early", "\xf7": "before the first", "\xf8": "ends too early", "\xfa": "ends too early", "\xfe": "ends too early",
+		"\xff": "ends too early", "\xf8\x01": "ends too early", "\xff\x01": "ends too early", "\xfe\x01": "ends too early",
+	} {
+		_, err := unfold(append(make([]byte, foldHeader), mark...), 1<<20)
+		require.ErrorContains(t, err, want, "%q", mark)
+	}
+	back, err := unfold(append(make([]byte, foldHeader), 0xf9), 1<<20)
+	require.NoError(t, err)
+	require.Empty(t, back, "no run was long yet")
+	for n := range foldHeader {
+		_, err := unfold(make([]byte, n), 1<<20)
+		require.ErrorIs(t, err, errShort)
+	}
+	pair := append(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(make([]byte, 4), 2), 0), 0xfa, 99, 100)
+	_, err = unfold(pair, 1<<20)
+	require.ErrorContains(t, err, "100 is not a pair of digits")
+	pair[len(pair)-1] = 0
+	back, err = unfold(pair, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, "9900", string(back))
 }

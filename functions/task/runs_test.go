@@ -112,3 +112,33 @@ func TestEventsLeaveWholeUnlessCuttingPays(t *testing.T) {
 		})
 	}
 }
+
+// An array that is cut among scalar readings parts their runs: each reading is in one run, and none of the array's is.
+func TestRunsStandBesideCutArrays(t *testing.T) {
+	b := newEvent()
+	for i := range 6 {
+		b.add(fmt.Sprintf("a%d", i), Int8, "1")
+	}
+	b.add("V", Int8Array, "[1, 2, 3, 4]").add("one", Int8, "2").add("W", Int8Array, "[5, 6, 7]").add("x", Int8, "3").add("y", Int8, "4")
+	ev := b.event()
+	class := &Class{Name: "c", ChunkSize: 2, Largest: 300}
+	var shape []string
+	tasks := Split(ev, always(class), nil)
+	for _, one := range tasks {
+		var names []string
+		for _, r := range one.Readings {
+			names = append(names, r.Resource)
+		}
+		shape = append(shape, fmt.Sprintf("%d/%d %s %d+%d of hole %d: %v", one.Chunk, one.Of, one.Resource, one.Offset, one.Count, one.Hole, names))
+	}
+	require.Equal(t, []string{
+		"0/9  0+0 of hole 0: [one]", // a run of one saves nothing
+		"1/9  0+2 of hole 0: [a0 a1]", "2/9  2+2 of hole 0: [a2 a3]", "3/9  4+2 of hole 0: [a4 a5]",
+		"4/9 V 0+2 of hole 1: [V]", "5/9 V 2+2 of hole 1: [V]",
+		"6/9 W 0+2 of hole 2: [W]", "7/9 W 2+1 of hole 2: [W]",
+		"8/9  0+2 of hole 3: [x y]",
+	}, shape)
+	raw, err := Join(tasks)
+	require.NoError(t, err)
+	require.Equal(t, string(ev.Raw), string(raw))
+}

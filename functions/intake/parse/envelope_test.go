@@ -88,3 +88,28 @@ func BenchmarkParseEnvelope(b *testing.B) {
 		}
 	})
 }
+
+// Messages as EdgeX writes them take the fast way, in any order of their names; anything else is left to encoding/json.
+func TestOrdinaryEnvelopesAreScanned(t *testing.T) {
+	fast := func(msg string) (Envelope, bool) {
+		var p parser
+		p.start([]byte(msg), 0, DefaultLimits().Depth)
+		return p.envelope()
+	}
+	want := Envelope{CorrelationID: "c", RequestID: "r", ContentType: "application/json", Payload: []byte("{}")}
+	for _, msg := range []string{
+		`{"apiVersion":"v3","receivedTopic":"t","correlationID":"c","requestID":"r","errorCode":0,"payload":"e30=","contentType":"application/json"}`,
+		` { "payload" : "e30=" , "contentType" : "application/json", "requestID":"r","correlationID":"c" } `,
+	} {
+		env, ok := fast(msg)
+		require.True(t, ok, msg)
+		require.Equal(t, want, env, msg)
+	}
+	for _, msg := range []string{
+		``, `[]`, `{}`, `{"payload":"e30="`, `{"payload":"e30=",}`, `{"payload":"e30="} x`, `{"payload":"e30=","payload":"e30="}`, `{"errorCode":1}`,
+		`{"errorCode":`, `{"other":1}`, `{"correlationID":1}`, `{"correlationID":"a\n"}`, `{"payload":"e30"}`, `{"payload":"e3*="}`, `{"requestID":"a" "payload":"e30="}`,
+	} {
+		_, ok := fast(msg)
+		require.False(t, ok, msg)
+	}
+}

@@ -1,0 +1,230 @@
+package functions
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decision"
+)
+
+// obstruct puts a folder that is not empty in the place of a file: it can be neither read, written nor replaced.
+func obstruct(t *testing.T, path string) (clear func()) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(path))
+	require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
+	return func() { require.NoError(t, os.RemoveAll(path)) }
+}
+
+// A file that is there and cannot be read keeps the service from starting, since it would be written anew.
+func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
+	dir := t.TempDir()
+	for name, read := range map[string]func() error{
+		ledgerFile:  func() error { _, err := loadLedger(dir); return err },
+		dropsFile:   func() error { _, err := openDrops(dir); return err },
+		learnedFile: func() error { return (&learned{path: filepath.Join(dir, learnedFile)}).open(testLog{t}) },
+	} {
+		require.NoError(t, read(), "%s is not there", name)
+		obstruct(t, filepath.Join(dir, name))
+		err := read()
+		require.ErrorContains(t, err, "reading the ", name)
+		require.ErrorContains(t, err, name)
+		require.NotErrorIs(t, err, errDamaged, name)
+		require.DirExists(t, filepath.Join(dir, name))
+	}
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, ledgerFile)))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ledgerFile), []byte("{"), 0o600))
+	_, err := loadLedger(dir)
+	require.ErrorIs(t, err, errDamaged)
+}
+
+// Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
+func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	cfg.LearnedDirectory = t.TempDir()
+	s := open(t, cfg, &bin{})
+	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	for path, save := range map[string]func() error{
+		filepath.Join(cfg.Spool.Directory, ledgerFile): s.saveLedger,
+		filepath.Join(cfg.Spool.Directory, dropsFile): func() error {
+			s.drops.early("c", ReasonTooLarge)
+			return s.drops.save()
+		},
+		s.learned.path: s.learned.save,
+	} {
+		require.NoError(t, save(), path)
+		saved, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NotEmpty(t, saved)
+		require.NoError(t, os.Remove(path))
+		for _, at := range []string{path + ".tmp", path} {
+			clear := obstruct(t, at)
+			require.ErrorContains(t, save(), path, at)
+			clear()
+			require.NoError(t, save(), "%s: the next try", at)
+			require.FileExists(t, path)
+		}
+	}
+	require.Empty(t, s.learned.status().Problem)
+	clear := obstruct(t, s.learned.path+".tmp")
+	require.Error(t, s.learned.save())
+	require.Contains(t, s.learned.status().Problem, s.learned.path)
+	clear()
+	require.NoError(t, s.learned.save())
+	require.Empty(t, s.learned.status().Problem, "it is over")
+	before := s.learned.saved
+	require.NoError(t, s.learned.close())
+	require.NoError(t, os.Remove(s.learned.path))
+	require.NoError(t, s.learned.save())
+	require.NoFileExists(t, s.learned.path, "it may be another process's")
+	require.False(t, s.learned.saved.Before(before))
+}
+
+// What has not changed is not written.
+func TestDropsAreSavedWhenTheyChange(t *testing.T) {
+	dir := t.TempDir()
+	d, err := openDrops(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.save())
+	require.NoFileExists(t, d.path)
+	d.early("c", "full")
+	require.NoError(t, d.save())
+	require.NoError(t, os.Remove(d.path))
+	require.NoError(t, d.save())
+	require.NoFileExists(t, d.path)
+	require.EqualValues(t, 1, d.acknowledge())
+	require.NoError(t, d.save())
+	require.FileExists(t, d.path)
+	require.NoError(t, os.Remove(d.path))
+	require.Zero(t, d.acknowledge())
+	require.NoError(t, d.save())
+	require.NoFileExists(t, d.path, "nothing was newly acknowledged")
+}
+
+// The latest drop stands first, one of an unknown time last; of equal times the larger one, then by name.
+func TestDropsAreListedLatestFirst(t *testing.T) {
+	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
+	d := &drops{}
+	for _, one := range []Drop{
+		{Class: "unknown"}, {Class: "old", Last: at(1)}, {Class: "b", Last: at(2), Unacknowledged: 1}, {Class: "large", Last: at(2), Unacknowledged: 2},
+		{Class: "a", Last: at(2), Unacknowledged: 1}, {Class: "never", Unacknowledged: 3},
+	} {
+		d.list = append(d.list, dropEntry{Drop: one})
+	}
+	var order []string
+	st := d.status()
+	for _, one := range st.List {
+		order = append(order, one.Class)
+	}
+	require.Equal(t, []string{"large", "a", "b", "old", "never", "unknown"}, order)
+	require.EqualValues(t, 7, st.Unacknowledged)
+	require.Zero(t, compareTimes(nil, nil))
+	require.Equal(t, -1, compareTimes(nil, at(1)))
+	require.Equal(t, 1, compareTimes(at(1), nil))
+	require.Equal(t, -1, compareTimes(at(1), at(2)))
+}
+
+// A half line at the end, as a crash leaves it, is cut off; a file without any whole line is cut to nothing.
+func TestTheDecisionLogGoesOnAfterWholeLines(t *testing.T) {
+	for text, want := range map[string]int64{"": 0, "half": 0, "one\n": 4, "one\nhalf": 4, "one\ntwo\n": 8, "\n": 1} {
+		l := &decisionLog{dir: t.TempDir()}
+		path := filepath.Join(l.dir, decisionFile)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, l.open())
+		require.Equal(t, want, l.size, "%q", text)
+		_, err := l.file.WriteString("new\n")
+		require.NoError(t, err)
+		require.NoError(t, l.file.Close())
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, text[:want]+"new\n", string(raw))
+	}
+}
+
+func TestADecisionLogThatCannotBeOpenedIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	obstruct(t, filepath.Join(dir, "there", decisionFile))
+	for _, at := range []string{file, filepath.Join(file, "below"), filepath.Join(dir, "there")} {
+		l, err := openDecisionLog(at, 1, 1, testLog{t})
+		require.ErrorContains(t, err, "Offload.DecisionLog", at)
+		require.Nil(t, l)
+	}
+	l, err := openDecisionLog("", 1, 1, testLog{t})
+	require.NoError(t, err)
+	require.Nil(t, l)
+	require.NoError(t, l.close(t.Context()))
+	require.Nil(t, l.status())
+}
+
+// A log that cannot be rotated drops and counts, and goes on once it can be.
+func TestADecisionLogThatCannotBeRotatedDrops(t *testing.T) {
+	l := &decisionLog{dir: t.TempDir(), limit: 1}
+	require.NoError(t, l.open())
+	e := decision.Entry{ID: 1, EventID: "e", Policy: "edge", Decision: decision.Decision{Propensity: 1}}
+	require.NoError(t, l.write(&e))
+	size := l.size
+	clear := obstruct(t, filepath.Join(l.dir, oldDecisionFile))
+	require.Error(t, l.write(&e))
+	clear()
+	require.NoError(t, l.write(&e))
+	require.Equal(t, size, l.size, "in a new file")
+	old, err := os.ReadFile(filepath.Join(l.dir, oldDecisionFile))
+	require.NoError(t, err)
+	require.Len(t, old, int(size))
+	require.NoError(t, l.file.Close())
+}
+
+// A close that may not wait says how many records are lost.
+func TestADecisionLogThatIsNotWrittenInTimeIsNamed(t *testing.T) {
+	l := &decisionLog{queue: make(chan decision.Entry, 2), ended: make(chan struct{})}
+	l.queue <- decision.Entry{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := l.close(ctx)
+	require.ErrorContains(t, err, "with 1 records left")
+	require.ErrorIs(t, err, context.Canceled)
+	close(l.ended)
+	require.NoError(t, l.close(t.Context()), "closing twice")
+}
+
+// Counters of health look back on one minute, in steps of a second.
+func TestGrowthIsThatOfTheLastMinute(t *testing.T) {
+	s, fake := well(t, nil)
+	m := &s.health.memory
+	m.counters = map[string]*growth{}
+	for i, c := range []struct {
+		advance time.Duration
+		n, want uint64
+		steps   int
+	}{
+		{0, 100, 0, 0},               // counted before the first look
+		{0, 103, 3, 1},               //
+		{time.Second - 1, 104, 4, 1}, // within the same second
+		{1, 106, 6, 2},               // a second after the step began
+		{0, 106, 6, 2},               //
+		{time.Minute - time.Second - 1, 106, 6, 2}, // the first step is not yet a minute ago
+		{1, 106, 2, 1},                           // now it is
+		{time.Second, 5, 5, 1},                   // begun anew from 0
+		{time.Minute, 5, 0, 0},                   //
+		{time.Minute, 6, 1, 1},                   //
+		{time.Minute - time.Nanosecond, 8, 3, 2}, //
+		{time.Nanosecond, 8, 2, 1},               //
+		{time.Minute - time.Nanosecond, 8, 0, 0}, //
+	} {
+		fake.Advance(c.advance)
+		require.Equal(t, c.want, m.grown("x", c.n), "row %d", i)
+		require.Len(t, m.counters["x"].steps, c.steps, "row %d", i)
+	}
+	require.True(t, m.grew("y").IsZero())
+	fake.Advance(time.Second)
+	m.grown("y", 1)
+	require.True(t, m.grew("y").IsZero(), "it has not grown yet")
+	m.grown("y", 2)
+	require.Equal(t, m.clock.Time(), m.grew("y"))
+}
