@@ -20,112 +20,29 @@ func obstruct(t *testing.T, path string) (clear func()) {
 	return func() { require.NoError(t, os.RemoveAll(path)) }
 }
 
-// A file that is there and cannot be read keeps the service from starting, since it would be written anew.
-func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
-	dir := t.TempDir()
-	for name, read := range map[string]func() error{
-		ledgerFile:  func() error { _, err := loadLedger(dir); return err },
-		dropsFile:   func() error { _, err := openDrops(dir); return err },
-		learnedFile: func() error { return (&learned{path: filepath.Join(dir, learnedFile)}).open(testLog{t}) },
-	} {
-		require.NoError(t, read(), "%s is not there", name)
-		obstruct(t, filepath.Join(dir, name))
-		err := read()
-		require.ErrorContains(t, err, "reading the ", name)
-		require.ErrorContains(t, err, name)
-		require.NotErrorIs(t, err, errDamaged, name)
-		require.DirExists(t, filepath.Join(dir, name))
-	}
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, ledgerFile)))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, ledgerFile), []byte("{"), 0o600))
-	_, err := loadLedger(dir)
-	require.ErrorIs(t, err, errDamaged)
-}
-
-// Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
-func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
+// What was learned and cannot be read keeps the service from starting; what cannot be saved is said in the status, until it is.
+func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	cfg.LearnedDirectory = t.TempDir()
 	s := open(t, cfg, &bin{})
-	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
-	for path, save := range map[string]func() error{
-		filepath.Join(cfg.Spool.Directory, ledgerFile): s.saveLedger,
-		filepath.Join(cfg.Spool.Directory, dropsFile): func() error {
-			s.drops.early("c", ReasonTooLarge)
-			return s.drops.save()
-		},
-		s.learned.path: s.learned.save,
-	} {
-		require.NoError(t, save(), path)
-		saved, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.NotEmpty(t, saved)
-		require.NoError(t, os.Remove(path))
-		for _, at := range []string{path + ".tmp", path} {
-			clear := obstruct(t, at)
-			require.ErrorContains(t, save(), path, at)
-			clear()
-			require.NoError(t, save(), "%s: the next try", at)
-			require.FileExists(t, path)
-		}
+	other := &learned{path: filepath.Join(t.TempDir(), learnedFile)}
+	obstruct(t, other.path)
+	require.ErrorContains(t, other.open(testLog{t}), "reading the learned state: ")
+	require.DirExists(t, other.path)
+	path := s.learned.path
+	for _, at := range []string{path + ".tmp", path} {
+		clear := obstruct(t, at)
+		require.ErrorContains(t, s.learned.save(), path)
+		require.Contains(t, s.learned.status().Problem, path)
+		clear()
+		require.NoError(t, s.learned.save(), "the next try")
+		require.FileExists(t, path)
+		require.Empty(t, s.learned.status().Problem, "it is over")
 	}
-	require.Empty(t, s.learned.status().Problem)
-	clear := obstruct(t, s.learned.path+".tmp")
-	require.Error(t, s.learned.save())
-	require.Contains(t, s.learned.status().Problem, s.learned.path)
-	clear()
-	require.NoError(t, s.learned.save())
-	require.Empty(t, s.learned.status().Problem, "it is over")
-	before := s.learned.saved
 	require.NoError(t, s.learned.close())
-	require.NoError(t, os.Remove(s.learned.path))
+	require.NoError(t, os.Remove(path))
 	require.NoError(t, s.learned.save())
-	require.NoFileExists(t, s.learned.path, "it may be another process's")
-	require.False(t, s.learned.saved.Before(before))
-}
-
-// What has not changed is not written.
-func TestDropsAreSavedWhenTheyChange(t *testing.T) {
-	dir := t.TempDir()
-	d, err := openDrops(dir)
-	require.NoError(t, err)
-	require.NoError(t, d.save())
-	require.NoFileExists(t, d.path)
-	d.early("c", "full")
-	require.NoError(t, d.save())
-	require.NoError(t, os.Remove(d.path))
-	require.NoError(t, d.save())
-	require.NoFileExists(t, d.path)
-	require.EqualValues(t, 1, d.acknowledge())
-	require.NoError(t, d.save())
-	require.FileExists(t, d.path)
-	require.NoError(t, os.Remove(d.path))
-	require.Zero(t, d.acknowledge())
-	require.NoError(t, d.save())
-	require.NoFileExists(t, d.path, "nothing was newly acknowledged")
-}
-
-// The latest drop stands first, one of an unknown time last; of equal times the larger one, then by name.
-func TestDropsAreListedLatestFirst(t *testing.T) {
-	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
-	d := &drops{}
-	for _, one := range []Drop{
-		{Class: "unknown"}, {Class: "old", Last: at(1)}, {Class: "b", Last: at(2), Unacknowledged: 1}, {Class: "large", Last: at(2), Unacknowledged: 2},
-		{Class: "a", Last: at(2), Unacknowledged: 1}, {Class: "never", Unacknowledged: 3},
-	} {
-		d.list = append(d.list, dropEntry{Drop: one})
-	}
-	var order []string
-	st := d.status()
-	for _, one := range st.List {
-		order = append(order, one.Class)
-	}
-	require.Equal(t, []string{"large", "a", "b", "old", "never", "unknown"}, order)
-	require.EqualValues(t, 7, st.Unacknowledged)
-	require.Zero(t, compareTimes(nil, nil))
-	require.Equal(t, -1, compareTimes(nil, at(1)))
-	require.Equal(t, 1, compareTimes(at(1), nil))
-	require.Equal(t, -1, compareTimes(at(1), at(2)))
+	require.NoFileExists(t, path, "it may be another process's")
 }
 
 // A half line at the end, as a crash leaves it, is cut off; a file without any whole line is cut to nothing.

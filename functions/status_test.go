@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake"
+	"app-offload/functions/ledger"
 	"app-offload/functions/spool"
+	"app-offload/functions/status"
 )
 
 // The status counts what came over the bus and what was passed over there, beside what the REST trigger took.
@@ -19,7 +21,7 @@ func TestStatusCountsEventsByWhatBecameOfThem(t *testing.T) {
 	require.NoError(t, b.Publish("edgex/events/device/old", event("old", 1).Raw, true, 1))
 	cfg := testConfig(t, nil, "cloud")
 	s := open(t, cfg, &bin{})
-	require.Equal(t, EventCounts{
+	require.Equal(t, status.EventCounts{
 		Refused: map[string]uint64{"events": 0, "bytes": 0, "stopping": 0}, Quarantined: map[string]uint64{}, Skipped: s.Status().Events.Skipped,
 	}, s.Status().Events)
 	src, err := s.MQTTSource(intake.Bus{URL: "tcp://" + b.addr, Topics: []string{"edgex/events/#"}, ClientID: "in", AuthMode: "none"})
@@ -59,12 +61,12 @@ func TestStatusOfTheSpool(t *testing.T) {
 		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", n).Raw}))
 	}
 	st, have := s.spool.Stats(), s.Status().Spool
-	require.Equal(t, SpoolStatus{
+	require.Equal(t, status.SpoolStatus{
 		Epoch: st.Epoch, Tasks: 3, Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: 64 << 20, OldestAge: have.OldestAge,
 		Line: fmt.Sprintf("spool 0 %% full, 0 of %d MiB, 3 tasks, oldest 0s", st.Limit>>20), Dropped: map[string]map[string]uint64{},
 	}, have)
 	require.InDelta(t, st.OldestAge.Seconds(), have.OldestAge, 5)
-	require.Equal(t, map[string]map[string]uint64{"b": {"full": 2}}, droppedByClass(map[string]spool.ClassStats{
+	require.Equal(t, map[string]map[string]uint64{"b": {"full": 2}}, ledger.DroppedByClass(map[string]spool.ClassStats{
 		"a": {Dropped: map[string]uint64{spool.ReasonHere: 5}},
 		"b": {Dropped: map[string]uint64{spool.ReasonHere: 1, "full": 2}},
 		"c": {},

@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/status"
+)
+
+// obstruct puts a folder that is not empty in the place of a file: it can be neither read, written nor replaced.
+func obstruct(t *testing.T, path string) (clear func()) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(path))
+	require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
+	return func() { require.NoError(t, os.RemoveAll(path)) }
+}
+
+// A file that is there and cannot be read keeps the service from starting, since it would be written anew.
+func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
+	dir := t.TempDir()
+	for name, read := range map[string]func() error{
+		ledgerFile: func() error { _, err := Load(dir); return err },
+		dropsFile:  func() error { _, err := OpenDrops(dir); return err },
+	} {
+		require.NoError(t, read(), "%s is not there", name)
+		obstruct(t, filepath.Join(dir, name))
+		err := read()
+		require.ErrorContains(t, err, "reading the ", name)
+		require.ErrorContains(t, err, name)
+		require.NotErrorIs(t, err, ErrDamaged, name)
+		require.DirExists(t, filepath.Join(dir, name))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
+		require.ErrorIs(t, read(), ErrDamaged, name)
+	}
+}
+
+// Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
+func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
+	dir, l := t.TempDir(), New(Saved{}, SpoolCounts{})
+	d, err := OpenDrops(dir)
+	require.NoError(t, err)
+	for name, save := range map[string]func() error{
+		ledgerFile: func() error { return l.Save(dir, status.Counts{Accepted: 1}) },
+		dropsFile: func() error {
+			d.Early("c", "too_large")
+			return d.Save()
+		},
+	} {
+		path := filepath.Join(dir, name)
+		for _, at := range []string{path + ".tmp", path} {
+			clear := obstruct(t, at)
+			require.ErrorContains(t, save(), name, at)
+			clear()
+			require.NoError(t, save(), "%s: the next try", at)
+			require.FileExists(t, path)
+		}
+	}
+}
+
+// What has not changed is not written.
+func TestDropsAreSavedWhenTheyChange(t *testing.T) {
+	dir := t.TempDir()
+	d, err := OpenDrops(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.Save())
+	require.NoFileExists(t, d.path)
+	d.Early("c", "full")
+	require.NoError(t, d.Save())
+	require.NoError(t, os.Remove(d.path))
+	require.NoError(t, d.Save())
+	require.NoFileExists(t, d.path)
+	require.EqualValues(t, 1, d.Acknowledge())
+	require.NoError(t, d.Save())
+	require.FileExists(t, d.path)
+	require.NoError(t, os.Remove(d.path))
+	require.Zero(t, d.Acknowledge())
+	require.NoError(t, d.Save())
+	require.NoFileExists(t, d.path, "nothing was newly acknowledged")
+}
+
+// The latest drop stands first, one of an unknown time last; of equal times the larger one, then by name.
+func TestDropsAreListedLatestFirst(t *testing.T) {
+	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
+	d := &Drops{}
+	for _, one := range []status.Drop{
+		{Class: "unknown"}, {Class: "old", Last: at(1)}, {Class: "b", Last: at(2), Unacknowledged: 1}, {Class: "large", Last: at(2), Unacknowledged: 2},
+		{Class: "a", Last: at(2), Unacknowledged: 1}, {Class: "never", Unacknowledged: 3},
+	} {
+		d.list = append(d.list, dropEntry{Drop: one})
+	}
+	var order []string
+	st := d.Status()
+	for _, one := range st.List {
+		order = append(order, one.Class)
+	}
+	require.Equal(t, []string{"large", "a", "b", "old", "never", "unknown"}, order)
+	require.EqualValues(t, 7, st.Unacknowledged)
+	require.Zero(t, compareTimes(nil, nil))
+	require.Equal(t, -1, compareTimes(nil, at(1)))
+	require.Equal(t, 1, compareTimes(at(1), nil))
+	require.Equal(t, -1, compareTimes(at(1), at(2)))
+}
