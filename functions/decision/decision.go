@@ -29,7 +29,8 @@ type Decision struct {
 	Terms      Terms   `json:"terms"`      // of which the score is made, in policy weighted
 	Propensity float64 `json:"propensity"` // probability with which the policy chose this target, in (0,1]
 	Reason     Reason  `json:"reason"`
-	Arm        Arm     `json:"-"` // stands in the Entry
+	Confidence float64 `json:"confidence,omitempty"` // of the answer of the local model, 0 without one
+	Arm        Arm     `json:"-"`                    // stands in the Entry
 }
 
 // Terms are the shares of a weighted score, each with its weight already applied.
@@ -68,4 +69,7 @@ const (
 	Undecided              // it waits until node or link is free; the target is what it would have been without waiting
 	LetGo                  // it waited, and the service that was to bind it stopped: it goes to the cloud
 	Dominated              // the policy chose the other target, which is predicted slower and no cheaper in anything
+	HardExample            // the local model has answered, not surely enough: the answer is provisional, and the cloud is asked
+	JudgedHard             // the latest answers about this device were hard, so the cloud is asked at once
+	ModelBusy              // decided for this node, whose queue of models is full: sent instead
 )

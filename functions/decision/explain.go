@@ -43,7 +43,14 @@ func because(e *Entry) string {
 	case NoOperator:
 		return "no operator of class " + strconv.Quote(e.Class) + " reads such data, and keeping it local would lose it; " + ways(e)
 	case LocalFailed:
-		return "the local operators failed; " + ways(e)
+		return "local processing failed; " + ways(e)
+	case HardExample:
+		return "the local model answered with a confidence of " + percent(d.Confidence) + ", which class " + strconv.Quote(e.Class) +
+			" counts as hard: its answer is provisional, and the cloud is asked; " + ways(e)
+	case JudgedHard:
+		return "the latest local answers about this device were hard, so the cloud is asked at once; " + ways(e)
+	case ModelBusy:
+		return "the queue of the local models is full; " + ways(e)
 	case Fixed:
 		return "policy " + e.Policy + " always decides this; " + ways(e)
 	case Drawn:
@@ -164,11 +171,19 @@ func afterwards(e *Entry) string {
 	case o.Failed:
 		return "; no result"
 	case e.Deadline <= 0:
-		return "; took " + seconds(o.Time)
+		return "; took " + seconds(o.Time) + sure(e)
 	case o.Met:
-		return "; took " + seconds(o.Time) + ", in time"
+		return "; took " + seconds(o.Time) + ", in time" + sure(e)
 	}
-	return "; took " + seconds(o.Time) + ", too late"
+	return "; took " + seconds(o.Time) + ", too late" + sure(e)
+}
+
+// sure is how sure the local model was of an answer that stands.
+func sure(e *Entry) string {
+	if e.Decision.Confidence == 0 || e.Decision.Target == Cloud {
+		return ""
+	}
+	return ", with a confidence of " + percent(e.Decision.Confidence)
 }
 
 // seconds writes a time with the unit and the digits a person would choose.

@@ -17,7 +17,7 @@ import (
 // RecordFormat is the number of the form in which decisions are logged. A reader takes no newer one, and of the older ones
 // those in which nothing is missing that matters: format 1 has no quantiles of the goodput.
 const (
-	RecordFormat = 2
+	RecordFormat = 3
 	oldestFormat = 1
 )
 

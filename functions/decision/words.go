@@ -12,7 +12,7 @@ var armWords = []string{"", "incumbent", "canary"}
 var reasonWords = []string{
 	"none", "linkDown", "backlog", "neverLeave", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
 	"bothMissLocal", "cheaperLocal", "cheaperCloud", "fixed", "drawn", "explored", "spoolFull", "noOperator", "localFailed",
-	"boundLocal", "boundCloud", "longestWait", "undecided", "letGo", "dominated",
+	"boundLocal", "boundCloud", "longestWait", "undecided", "letGo", "dominated", "hardExample", "judgedHard", "modelBusy",
 }
 
 // String is "local" or "cloud".

@@ -16,6 +16,10 @@ type State struct {
 	QueueTasks  int     `json:"queueTasks"`  // tasks waiting for a local worker
 	QueueCycles float64 `json:"queueCycles"` // their predicted work, Mcycles
 
+	// The pool of models is another queue. In the state of a decision about a task for a model, QueueTasks and QueueCycles are those of the pool.
+	ModelTasks   int     `json:"modelTasks,omitempty"`   // tasks waiting for a model
+	ModelSeconds float64 `json:"modelSeconds,omitempty"` // until the pool of models is free, predicted
+
 	Link Link `json:"link"`
 }
 

@@ -23,7 +23,7 @@
 //   - What an operator remembers is in memory: a crash forgets the values in open windows. An orderly stop publishes
 //     these windows with the tag closed=stop, and a value that arrives twice counts twice.
 //
-// A model that runs at the edge has its place in the list of operators, as one more file.
+// Models are no operators: package infer runs them on a Pool, after the operators of their class.
 package local
 
 import (
@@ -50,6 +50,10 @@ type Item struct {
 	Task   *task.Task
 	Cycles float64
 	Took   *time.Duration // where the time that the operators took is put before done is called; may be nil
+
+	// Of tasks for a model; see package infer.
+	Stay bool     // the task must be done here
+	Sure *float64 // where the confidence of an answer is put before done is called; may be nil
 }
 
 // Processor runs the operators. It is safe for concurrent use.

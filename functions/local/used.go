@@ -13,7 +13,10 @@ import (
 //
 // The size of a binary stands for it only where the user says so: for a class that names its operators itself, and then for a binary
 // that comes alone, or for a resource that the class or one of its operators names.
-func (p *Processor) ReadsAll(t *task.Task) bool {
+func (p *Processor) ReadsAll(t *task.Task) bool { return p.ReadsAllBut(t, "") }
+
+// ReadsAllBut is ReadsAll where something else reads one resource, such as a model; "" is none. Operators that read it, too, need their place.
+func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	if t.Class == nil {
 		return false
 	}
@@ -30,6 +33,8 @@ func (p *Processor) ReadsAll(t *task.Task) bool {
 			if p.turnAway(g.rules, key{class.Name, t.Device, r.Resource}) {
 				return false
 			}
+			read = true
+		case resource != "" && r.Resource == resource:
 			read = true
 		case !class.DropUnread:
 			return false

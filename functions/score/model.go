@@ -33,6 +33,7 @@ type Model struct {
 type learned struct {
 	corrections corrections
 	seen        conditions
+	runs        Runs
 }
 
 // New checks the configuration and starts with no correction.
@@ -68,6 +69,9 @@ func (m *Model) Cycles(size int, complexity float64) float64 {
 
 // Estimate predicts both ways for the task on a node in state s.
 func (m *Model) Estimate(t *task.Task, s *host.State) Estimate {
+	if t.Class != nil && t.Class.Model != "" {
+		return m.estimateRun(t, s)
+	}
 	return m.EstimateWork(t.Class, t.Size(), m.Cycles(t.Size(), t.Complexity), s)
 }
 

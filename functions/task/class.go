@@ -22,6 +22,8 @@ type Class struct {
 	Weight     int           // share of the link among classes of one priority, ≥ 1
 	DropUnread bool          // readings that no operator reads are lost where the others are processed locally
 	Operators  string        // the local operators and their parameters, in the notation of package local
+	Model      string        // the model that computes on the data beside the operators, "" for none
+	Hard       string        // which of its answers are worth a second one by the cloud, in the notation of package models/hard; "" for none
 	Order      int           // position among all classes, for tables indexed by class
 
 	Match    Match

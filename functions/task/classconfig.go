@@ -68,6 +68,18 @@ type ClassConfig struct {
 	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" are those of
 	// Local.Operators, and "none" computes nothing.
 	Operators string
+	// Model is the name of a model in the folder of Offload.Models, such as "bearing". A task that is processed locally is then computed by
+	// that model's edge variant, after the operators of the class; the answer is an event on the MessageBus, tagged with computedBy,
+	// modelVersion, confidence and provisional. Complexity has no effect: the work is what the model was measured to take here. An event
+	// that the model cannot read goes to the cloud, and so do all while the model cannot be loaded. Its values are not cut, unless
+	// ChunkSize says so. "" is no model.
+	Model string
+	// Hard says which answers of the model are worth a second one by the cloud, such as "margin threshold=0.2 hourly=60 daily=500": the
+	// local answer is published at once with the tag provisional, the task then goes to the cloud, whose answer supersedes it. The filters
+	// are threshold, cross-entropy, ibt, random, margin, band, energy and cloud; share=0.1 takes the hardest tenth of the recent answers in
+	// place of a threshold, hourly and daily bound how many leave, and mode=judge sends the tasks of a device to the cloud without a
+	// local run while its latest answers were hard. "" is none.
+	Hard string
 	// DropUnread lets an event be processed locally although it holds readings that no operator reads: strings, objects, images, numbers
 	// that are none, resources without an operator. These are lost then. By default such an event goes to the cloud as a whole, whatever
 	// the policy says; one of which nothing is read does so in any case.
@@ -115,6 +127,9 @@ func (c ClassConfig) withDefaults() ClassConfig {
 // compile checks the class and builds it. Section is where the configuration has it, for the error texts.
 func (c ClassConfig) compile(section, name string) (*Class, error) {
 	c = c.withDefaults()
+	if c.Model != "" && c.ChunkSize == 0 {
+		c.ChunkSize = -1 // a model reads whole values
+	}
 	p := check.In(section)
 	check.Range(p, "Priority", c.Priority, -1, maxPriority)
 	check.Range(p, "Complexity", c.Complexity, -1, 100)
@@ -130,7 +145,7 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
 		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
-		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread,
+		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread, Model: c.Model, Hard: c.Hard,
 		Match: Match{
 			Device:   glob(p, "MatchDevice", c.MatchDevice),
 			Profile:  glob(p, "MatchProfile", c.MatchProfile),

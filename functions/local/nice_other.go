@@ -1,0 +1,6 @@
+//go:build !linux
+
+package local
+
+// lower does nothing: there is no priority of a thread here.
+func lower(int) {}

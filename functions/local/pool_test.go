@@ -1,0 +1,119 @@
+package local
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// submit gives the pool work that notes its name and lasts.
+func submit(t *testing.T, p *Pool, due int64, lasts time.Duration, note func(string), name string) {
+	t.Helper()
+	require.NoError(t, p.Take(t.Context(), false))
+	p.Submit(Heavy{Due: due, Expect: lasts.Seconds(), Run: func() { time.Sleep(lasts); note(name) }, Refuse: func(error) { note("refused " + name) }})
+}
+
+// notes is a list that several goroutines write.
+type notes struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (n *notes) add(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list = append(n.list, text)
+}
+
+func (n *notes) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]string(nil), n.list...)
+}
+
+// The earliest deadline goes first, and the queue's seconds are those until the worker is free.
+func TestThePoolGoesByDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		p := NewPool(PoolConfig{Workers: 1, QueueTasks: 8})
+		submit(t, p, 9, time.Second, seen.add, "first")
+		synctest.Wait() // it runs
+		submit(t, p, 30, time.Second, seen.add, "late")
+		submit(t, p, 10, time.Second, seen.add, "soon")
+		submit(t, p, 10, time.Second, seen.add, "as soon")
+		time.Sleep(300 * time.Millisecond)
+		tasks, seconds := p.Queue()
+		require.Equal(t, 4, tasks)
+		require.InDelta(t, 3.7, seconds, 1e-6)
+		time.Sleep(4 * time.Second)
+		require.Equal(t, []string{"first", "soon", "as soon", "late"}, seen.all())
+		tasks, seconds = p.Queue()
+		require.Zero(t, tasks)
+		require.Zero(t, seconds)
+		require.NoError(t, p.Shut(t.Context()))
+	})
+}
+
+// A full pool refuses at once, or lets the caller wait for a place.
+func TestTheQueueOfThePoolIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		p := NewPool(PoolConfig{Workers: 1, QueueTasks: 1})
+		submit(t, p, 1, time.Second, seen.add, "a")
+		submit(t, p, 2, time.Second, seen.add, "b")
+		require.True(t, p.Full())
+		require.ErrorIs(t, p.Take(t.Context(), false), ErrBusy)
+		start := time.Now()
+		require.NoError(t, p.Take(t.Context(), true))
+		require.Equal(t, time.Second, time.Since(start))
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, p.Take(ended, true), ErrFull)
+		p.Give()
+		require.NoError(t, p.Take(t.Context(), true))
+		p.Give()
+		require.NoError(t, p.Shut(t.Context()))
+	})
+}
+
+// A stop waits for what runs, and for nothing else.
+func TestAStopWaitsForOneRunOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		p := NewPool(PoolConfig{Workers: 1, QueueTasks: 8, Nice: 1})
+		for _, name := range []string{"a", "b", "c"} {
+			submit(t, p, 1, time.Second, seen.add, name)
+		}
+		time.Sleep(400 * time.Millisecond)
+		require.NoError(t, p.Take(t.Context(), false))
+		start := time.Now()
+		require.NoError(t, p.Shut(t.Context()))
+		require.Equal(t, 600*time.Millisecond, time.Since(start))
+		require.ElementsMatch(t, []string{"a", "refused b", "refused c"}, seen.all())
+		require.ErrorIs(t, p.Take(t.Context(), true), ErrShut)
+		p.Submit(Heavy{Run: func() { seen.add("run") }, Refuse: func(error) { seen.add("refused d") }})
+		require.Contains(t, seen.all(), "refused d")
+	})
+}
+
+// A run that lasts longer than the stop's patience does not hold it up.
+func TestALongRunDoesNotHoldAStopUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPool(PoolConfig{Workers: 2, QueueTasks: 1})
+		submit(t, p, 1, time.Minute, func(string) {}, "long")
+		synctest.Wait() // it runs
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Shut(ctx), context.DeadlineExceeded)
+		require.NoError(t, p.Shut(t.Context()))
+	})
+}
+
+func TestDeadlinesOfThePool(t *testing.T) {
+	require.Equal(t, int64(time.Second), DueOf(0, time.Second))
+	require.Equal(t, int64(patienceWithout), DueOf(0, 0))
+}
