@@ -52,6 +52,57 @@ type Answer struct {
 // Model is the inference by one model of the store, in the version that is in force at each run.
 func (s *Store) Model(name string) Inference { return &inference{store: s, name: name} }
 
+// Reads is the resource of the task that a model in force would compute on, or why it cannot: the model is not there, its last load failed
+// lately, or no single reading of the task fits its input. It loads nothing and looks at no value.
+func (s *Store) Reads(name string, t *task.Task) (resource string, err error) {
+	v, err := s.usable(name)
+	if err != nil {
+		return "", err
+	}
+	r, err := v.Input.choose(t)
+	if err != nil {
+		return "", &InputError{err}
+	}
+	return r.Resource, nil
+}
+
+// InputError says that an event does not fit a model; the model itself is well.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+func (e *InputError) Unwrap() error { return e.Err }
+
+// Usable says why a model cannot be used now, nil where it can.
+func (s *Store) Usable(name string) error {
+	_, err := s.usable(name)
+	return err
+}
+
+func (s *Store) usable(name string) (*version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[name]
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case m == nil || m.now == nil && m.problem == nil:
+		return nil, ErrUnknown
+	case m.now == nil, m.loaded == nil && m.problem != nil && m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
+		return nil, m.problem
+	}
+	return m.now, nil
+}
+
+// Measured is the version in force, its multiply-accumulates, and how long a run took when it was last loaded; 0 before that.
+func (s *Store) Measured(name string) (v Version, macs int64, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.models[name]; m != nil && m.now != nil {
+		return m.now.Version, m.macs, m.took
+	}
+	return "", 0, 0
+}
+
 type inference struct {
 	store *Store
 	name  string
@@ -81,11 +132,11 @@ func answer(a *Answer, lease *Lease, t *task.Task, memory *scratch) error {
 	m := lease.Manifest
 	r, err := m.Input.choose(t)
 	if err != nil {
-		return err
+		return &InputError{err}
 	}
 	a.Resource = r.Resource
 	if err := m.Input.fill(lease.Session.Inputs()[0], r, memory); err != nil {
-		return err
+		return &InputError{err}
 	}
 	if err := lease.Session.Run(); err != nil {
 		return err

@@ -215,6 +215,12 @@ func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	return m, nil
 }
 
+// ErrName says what the name of a model may be.
+var ErrName = errors.New("must be the name of a model: 1 to 48 bytes of a–z, 0–9, - and _, beginning with a letter or digit")
+
+// ValidName reports whether a text can be the name of a model.
+func ValidName(name string) bool { return validName(name) }
+
 func validName(name string) bool {
 	return len(name) >= 1 && len(name) <= 48 && only(name, "-_") && name[0] != '-' && name[0] != '_' && strings.ToLower(name) == name
 }

@@ -1,0 +1,14 @@
+// Package infer processes the tasks of classes that name a model: the operators of the class first, in the order of the device, then the
+// model, on a pool of its own, by deadline. It has the methods of local.Processor, so that a caller need not know which of the two works on a task;
+// a task of a class without a model costs one look at its class.
+//
+// A model's answer is published as an event (local.Answered). Where the class's rule finds it hard, the task may leave and the link is up, the
+// answer goes out as provisional and the task ends with a HardError: the caller sends it to the cloud, whose answer supersedes it.
+//
+// What it promises beside what local promises:
+//
+//   - The pool's queue is bounded. While it is full, tasks that may leave end with local.ErrBusy at once; others wait for a place.
+//   - Shut refuses what waits and lets each run end: those that may leave end with local.ErrShut, others with local.ErrClosed.
+//   - A model that is missing, fails or panics harms its own tasks only, and Stats names it.
+//   - An answer is in order with others of its device where one worker computes; several may finish out of order.
+package infer

@@ -1,0 +1,334 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"app-offload/functions/answer"
+	"app-offload/functions/clock"
+	"app-offload/functions/local"
+	"app-offload/functions/models"
+	"app-offload/functions/task"
+)
+
+var errNoModel = errors.New("has no effect without a Model")
+
+// HardError ends the local work on a task whose answer is out as provisional: the cloud is to be asked.
+type HardError struct{ Answer *answer.Answer }
+
+func (e *HardError) Error() string {
+	return fmt.Sprintf("the answer of model %s is hard, with a confidence of %.2f", e.Answer.Inference.Model, e.Answer.Inference.Confidence)
+}
+
+// Deps are what a Room needs of its surroundings.
+type Deps struct {
+	Processor *local.Processor
+	Publisher local.Publisher
+	Clock     *clock.Clock
+	LinkUp    func() bool // whether the cloud can be asked; nil is always
+}
+
+// Room runs operators and models. It is safe for concurrent use.
+type Room struct {
+	*local.Processor
+	deps  Deps
+	cfg   Config
+	pool  *local.Pool   // nil without a folder of models
+	store *models.Store // likewise
+
+	ctx    context.Context // of runs that wait for memory
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // one change of the classes at a time
+	works  atomic.Pointer[map[string]*work]
+	speeds sync.Map // *speed by model name
+}
+
+// Open opens the store of models, loads those that classes name, and starts the pool. Without a folder it is the processor alone.
+func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*Room, error) {
+	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg}
+	r.deps.Clock = deps.Clock.Or()
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if deps.LinkUp == nil {
+		r.deps.LinkUp = func() bool { return true }
+	}
+	if cfg.Directory != "" {
+		var err error
+		if r.store, err = models.Open(ctx, cfg.store(named(classes)), r.deps.Clock); err != nil {
+			r.cancel()
+			return nil, err
+		}
+		r.pool = local.NewPool(cfg.Pool)
+	}
+	if err := r.follow(classes); err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	return r, nil
+}
+
+// named are the models that classes name.
+func named(classes local.Classes) []string {
+	names := map[string]bool{}
+	for _, c := range classes.All() {
+		if c.Model != "" {
+			names[c.Model] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Store is the store of models, nil without a folder of them.
+func (r *Room) Store() *models.Store { return r.store }
+
+// Reload takes over operators, models and rules of new classes, all or none. A rule that did not change keeps its budget and what it has seen.
+func (r *Room) Reload(cfg local.Config, classes local.Classes) error {
+	if _, err := compile(classes, nil, r); err != nil {
+		return err
+	}
+	if err := r.Processor.Reload(cfg, classes); err != nil {
+		return err
+	}
+	return r.follow(classes)
+}
+
+func (r *Room) follow(classes local.Classes) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var before map[string]*work
+	if p := r.works.Load(); p != nil {
+		before = *p
+	}
+	works, err := compile(classes, before, r)
+	if err == nil {
+		r.works.Store(&works)
+	}
+	return err
+}
+
+// work finds what a class does with models, nil for one without a model.
+func (r *Room) work(c *task.Class) *work {
+	if c == nil || c.Model == "" {
+		return nil
+	}
+	return (*r.works.Load())[c.Name]
+}
+
+// Process is that of local.Processor. A task for a model takes a place in the pool first; where there is none, it ends with local.ErrBusy, or
+// waits for one if it must stay.
+func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int, err error)) {
+	if !slices.ContainsFunc(items, func(it local.Item) bool { return r.work(it.Task.Class) != nil }) {
+		r.Processor.Process(ctx, items, done)
+		return
+	}
+	var ready turn
+	for i := range items {
+		w := r.work(items[i].Task.Class)
+		if w != nil {
+			err := r.take(ctx, false)
+			if errors.Is(err, local.ErrBusy) && items[i].Stay {
+				r.flush(ctx, &ready, done) // those before it hold places
+				err = r.take(ctx, true)
+			}
+			if err != nil {
+				w.refuse(err)
+				done(i, stays(err, items[i].Stay))
+				continue
+			}
+		}
+		ready.items, ready.works, ready.index = append(ready.items, items[i]), append(ready.works, w), append(ready.index, i)
+	}
+	r.flush(ctx, &ready, done)
+}
+
+// turn is a part of what a caller wants processed.
+type turn struct {
+	items []local.Item
+	works []*work // nil for tasks without a model
+	index []int   // among the caller's items
+}
+
+// flush hands items to the operators, and each that they are done with to its model.
+func (r *Room) flush(ctx context.Context, t *turn, done func(i int, err error)) {
+	now := *t
+	*t = turn{}
+	if len(now.items) == 0 {
+		return
+	}
+	r.Processor.Process(ctx, now.items, func(n int, err error) {
+		r.then(now.works[n], &now.items[n], err, func(err error) { done(now.index[n], err) })
+	})
+}
+
+// Offer is that of local.Processor.
+func (r *Room) Offer(it local.Item, done func(i int, err error)) bool {
+	w := r.work(it.Task.Class)
+	if w == nil {
+		return r.Processor.Offer(it, done)
+	}
+	if err := r.take(r.ctx, false); errors.Is(err, local.ErrBusy) {
+		return false
+	} else if err != nil {
+		w.refuse(err)
+		done(0, stays(err, it.Stay))
+		return true
+	}
+	taken := r.Processor.Offer(it, func(_ int, err error) { r.then(w, &it, err, func(err error) { done(0, err) }) })
+	if !taken {
+		r.give()
+	}
+	return taken
+}
+
+func (r *Room) take(ctx context.Context, wait bool) error {
+	if r.pool == nil {
+		return nil
+	}
+	return r.pool.Take(ctx, wait)
+}
+
+func (r *Room) give() {
+	if r.pool != nil {
+		r.pool.Give()
+	}
+}
+
+// then follows the operators: the model is next, if there is one and they did not fail.
+func (r *Room) then(w *work, it *local.Item, err error, done func(error)) {
+	switch {
+	case w == nil:
+		done(err)
+	case err != nil:
+		r.give()
+		done(err)
+	case r.pool == nil:
+		w.failed(errOff)
+		done(errOff)
+	default:
+		seconds, _ := w.speed.seconds()
+		r.pool.Submit(local.Heavy{
+			Due: local.DueOf(it.Task.Received, it.Task.Deadline), Expect: seconds,
+			Run:    func() { done(r.compute(w, it)) },
+			Refuse: func(err error) { w.refuse(err); done(stays(err, it.Stay)) },
+		})
+	}
+}
+
+// stays makes the end of the pool one of local processing for tasks that cannot go elsewhere: their sender keeps them.
+func stays(err error, stay bool) error {
+	if stay && errors.Is(err, local.ErrShut) {
+		return fmt.Errorf("%w: %w", local.ErrClosed, err)
+	}
+	return err
+}
+
+// ReadsAll is that of local.Processor; of a class with a model that can be used, the model reads one reading of an event, which must be whole.
+func (r *Room) ReadsAll(t *task.Task) bool {
+	w := r.work(t.Class)
+	if w == nil {
+		return r.Processor.ReadsAll(t)
+	}
+	resource, err := r.reads(w, t)
+	if err != nil {
+		w.unread(err)
+		return false
+	}
+	return r.ReadsAllBut(t, resource)
+}
+
+var (
+	errOff   = errors.New("there are no models on this node: set Offload.Models.Directory")
+	errPiece = errors.New("the event was cut into pieces, and a model reads whole events")
+)
+
+func (r *Room) reads(w *work, t *task.Task) (string, error) {
+	switch {
+	case r.store == nil:
+		return "", errOff
+	case t.Of > 1:
+		return "", &models.InputError{Err: errPiece}
+	}
+	return r.store.Reads(w.model, t)
+}
+
+// Judges reports whether a task is to go to the cloud without a local run: the rule judges beforehand, and the latest answers about the device
+// were hard.
+func (r *Room) Judges(t *task.Task) bool {
+	w := r.work(t.Class)
+	return w != nil && w.rule != nil && w.judge != nil && r.deps.LinkUp() && w.judge.hard(t.Device) && w.spendJudged()
+}
+
+// Seconds is how long the model of a class takes here, as measured; see score.Runs.
+func (r *Room) Seconds(c *task.Class) (float64, bool) {
+	w := r.work(c)
+	if w == nil {
+		return 0, false
+	}
+	return w.speed.seconds()
+}
+
+// Models is how many tasks wait for a model or are with one, and in how many seconds the pool is predicted to be free.
+func (r *Room) Models() (tasks int, seconds float64) {
+	if r.pool == nil {
+		return 0, 0
+	}
+	return r.pool.Queue()
+}
+
+// Shut lets the pool end: see the package. It comes before whatever its tasks go to instead.
+func (r *Room) Shut(ctx context.Context) error {
+	if r.pool == nil {
+		return nil
+	}
+	r.cancel() // none waits for memory
+	return r.pool.Shut(ctx)
+}
+
+// Close closes operators, pool and store, in this order.
+func (r *Room) Close(ctx context.Context) error {
+	err := r.Processor.Close(ctx)
+	err = errors.Join(err, r.Shut(ctx))
+	r.cancel()
+	if r.store != nil {
+		err = errors.Join(err, r.store.Close(ctx))
+	}
+	return err
+}
+
+// publishTries is how often an answer is offered to the bus, with a pause between.
+const (
+	publishTries = 3
+	publishPause = 100 * time.Millisecond
+)
+
+// Publish publishes an answer of a local model.
+func (r *Room) Publish(a *answer.Answer) error {
+	result := local.Answered(a)
+	var err error
+	for n := range publishTries {
+		if n > 0 && !r.pause() {
+			break
+		}
+		if err = r.deps.Publisher.Publish(result); err == nil {
+			return nil
+		}
+	}
+	return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
+}
+
+// pause reports false when the room is being closed.
+func (r *Room) pause() bool {
+	timer := time.NewTimer(publishPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.ctx.Done():
+		return false
+	}
+}

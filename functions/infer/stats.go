@@ -1,0 +1,93 @@
+package infer
+
+import (
+	"cmp"
+	"slices"
+
+	"app-offload/functions/models"
+)
+
+// Stats is what the status shows of models. Counts are of tasks since the start; times are in seconds.
+type Stats struct {
+	Directory string          `json:"directory"`
+	Models    []models.Status `json:"models"`
+	Problems  []string        `json:"problems,omitempty"` // folders that are no version of a model
+	Loads     uint64          `json:"loads"`
+	Evictions uint64          `json:"evictions"`
+	Swaps     uint64          `json:"swaps"`
+	Failures  uint64          `json:"failures"` // of loads
+	Bytes     int64           `json:"bytes"`    // of memory that models take
+	Limit     int64           `json:"limit"`
+	Tasks     int             `json:"tasks"`   // that wait for a model or are with one
+	Seconds   float64         `json:"seconds"` // until the pool is free, predicted
+	Classes   []ClassStats    `json:"classes"`
+}
+
+// ClassStats is the work of one class.
+type ClassStats struct {
+	Class       string         `json:"class"`
+	Model       string         `json:"model"`
+	Version     models.Version `json:"version"`     // in force, "" without any
+	Final       uint64         `json:"final"`       // answers that stand
+	Provisional uint64         `json:"provisional"` // answers that the cloud's supersede
+	Judged      uint64         `json:"judged"`      // sent to the cloud without a local run
+	Failed      uint64         `json:"failed"`      // the model, or publishing its answer, failed
+	Unread      uint64         `json:"unread"`      // decisions about events that the model could not read, or while it could not be used
+	Busy        uint64         `json:"busy"`        // the pool took no more
+	OverBudget  uint64         `json:"overBudget"`  // hard examples that the budget kept here
+	Run         float64        `json:"run"`         // s, of a recent run
+	MACs        int64          `json:"macs"`        // of a run
+	Hard        string         `json:"hard,omitempty"`
+	HardHour    int            `json:"hardHour"`          // hard examples of the last hour
+	HardDay     int            `json:"hardDay"`           // and day
+	Drift       float64        `json:"drift"`             // deviations of what the model sees from what it saw first; 0 while that is learned
+	Drifted     bool           `json:"drifted"`           // beyond the limit
+	Problem     string         `json:"problem,omitempty"` // why the model cannot be used
+	BadInput    string         `json:"badInput,omitempty"`
+}
+
+// Stats gathers everything, nil where no class has a model and there is no folder of them.
+func (r *Room) Stats() *Stats {
+	works := *r.works.Load()
+	if r.store == nil && len(works) == 0 {
+		return nil
+	}
+	s := &Stats{Directory: r.cfg.Directory, Models: []models.Status{}, Classes: []ClassStats{}}
+	if r.store != nil {
+		c := r.store.Counts()
+		s.Loads, s.Evictions, s.Swaps, s.Failures, s.Bytes, s.Limit = c.Loads, c.Evictions, c.Swaps, c.Failures, c.Used, c.Limit
+		list, problems := r.store.Status()
+		s.Models, s.Problems = append(s.Models, list...), problems
+	}
+	s.Tasks, s.Seconds = r.Models()
+	for _, w := range works {
+		s.Classes = append(s.Classes, r.stats(w))
+	}
+	slices.SortFunc(s.Classes, func(a, b ClassStats) int { return cmp.Compare(a.Class, b.Class) })
+	return s
+}
+
+func (r *Room) stats(w *work) ClassStats {
+	c := ClassStats{
+		Class: w.class, Model: w.model, Final: w.counts.final.Load(), Provisional: w.counts.provisional.Load(), Judged: w.counts.judged.Load(),
+		Failed: w.counts.failed.Load(), Unread: w.counts.unread.Load(), Busy: w.counts.busy.Load(), OverBudget: w.counts.over.Load(),
+	}
+	c.Run, _ = w.speed.seconds()
+	c.Drift, c.Drifted = w.drift.status()
+	if w.rule != nil {
+		c.Hard = w.filter.String()
+		c.HardHour, c.HardDay, _ = w.budget.Spent()
+	}
+	w.mu.Lock()
+	c.Problem, c.BadInput = w.why, w.bad
+	w.mu.Unlock()
+	if r.store == nil {
+		c.Problem = errOff.Error()
+		return c
+	}
+	c.Version, c.MACs, _ = r.store.Measured(w.model)
+	if err := r.store.Usable(w.model); err != nil {
+		c.Problem = err.Error()
+	}
+	return c
+}
