@@ -25,6 +25,7 @@ const (
 	working                    // with the local workers, as decided
 	instead                    // with the local workers, since the spool did not take it
 	resending                  // offered to the spool, since local work failed
+	asking                     // offered to the spool for a second answer; the local model's is out as provisional
 	stored                     // durable in the spool
 	finished                   // done locally
 	dropped                    // accepted, and dropped with a reason
@@ -46,6 +47,7 @@ const (
 	done                             // local work is done
 	failed                           // local work failed
 	failedStays                      // local work failed, and the class must not leave
+	hard                             // the local model has answered, provisionally, and the cloud is to be asked
 	shut                             // the local workers take nothing more
 	numEvents
 )
@@ -58,6 +60,8 @@ const (
 	finish                     // count it as done locally, settle its decision, conclude
 	goLocal                    // amend the decision: the spool did not take it
 	goCloud                    // amend the decision: local work failed
+	goHard                     // amend the decision: the local answer is hard
+	finishFirst                // publish the local model's answer as final, and finish
 	resend                     // offer it to the spool, later, and leave the track then
 	dropTooLarge               // drop it, since it is too large for the spool
 	dropFull                   // drop it, since the spool is full
@@ -92,6 +96,7 @@ var transitions = [numStates][numEvents]transition{
 		done:        {finished, []action{finish, leaveTrack}},
 		failed:      {resending, []action{goCloud, resend}},
 		failedStays: {dropped, []action{dropFailed, leaveTrack}},
+		hard:        {asking, []action{goHard, resend}},
 		shut:        {refused, []action{refuseTrack, leaveTrack}},
 	},
 	instead: {
@@ -108,6 +113,14 @@ var transitions = [numStates][numEvents]transition{
 		fullLocal:        {refused, []action{refuseTrack}},
 		fullDrop:         {dropped, []action{dropFull}},
 		unstored:         {refused, []action{refuseTrack}},
+	},
+	asking: {
+		kept:             {stored, []action{conclude}},
+		tooLarge:         {finished, []action{finishFirst}},
+		tooLargeReadable: {finished, []action{finishFirst}},
+		fullLocal:        {finished, []action{finishFirst}},
+		fullDrop:         {finished, []action{finishFirst}},
+		unstored:         {finished, []action{finishFirst}},
 	},
 }
 
@@ -137,7 +150,12 @@ func (p *Pipeline) act(j *job, a action, err error) {
 	case goLocal:
 		p.amend(j, decision.Local, decision.SpoolFull)
 	case goCloud:
-		p.amend(j, decision.Cloud, decision.LocalFailed)
+		p.amend(j, decision.Cloud, whyFailed(err))
+	case goHard:
+		j.Decision.Confidence = j.first.Inference.Confidence
+		p.amend(j, decision.Cloud, decision.HardExample)
+	case finishFirst:
+		p.finishFirst(j)
 	case resend:
 		p.resend(j)
 	case dropTooLarge:
@@ -180,10 +198,34 @@ func localEvent(j *job, err error) jobEvent {
 		return done
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
 		return shut
+	case j.first != nil:
+		return hard
 	case j.Task.Class.NeverLeave:
 		return failedStays
 	}
 	return failed
+}
+
+// whyFailed is why a task that was to be done locally is sent instead.
+func whyFailed(err error) decision.Reason {
+	if errors.Is(err, local.ErrBusy) {
+		return decision.ModelBusy
+	}
+	return decision.LocalFailed
+}
+
+// finishFirst lets the provisional answer of a task be the final one, since nothing can take the task to the cloud. It may wait for the bus, so
+// it belongs to the goroutine of later. Where the bus does not take it either, the task is dropped with that reason.
+func (p *Pipeline) finishFirst(j *job) {
+	p.amend(j, decision.Local, decision.SpoolFull)
+	final := *j.first
+	final.Provisional = false
+	if err := p.local.Publish(&final); err != nil {
+		p.sayGivenUp(j, err)
+		p.drop(j, ReasonFailed)
+		return
+	}
+	p.act(j, finish, nil)
 }
 
 // ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.

@@ -12,26 +12,28 @@ import (
 )
 
 var stateNames = [numStates]string{
-	"impossible", "decided", "parking", "sending", "working", "instead", "resending", "stored", "finished", "dropped", "refused",
+	"impossible", "decided", "parking", "sending", "working", "instead", "resending", "asking", "stored", "finished", "dropped", "refused",
 }
 
 var eventNames = [numEvents]string{
-	"behind", "kept", "tooLarge", "tooLargeReadable", "fullLocal", "fullDrop", "unstored", "done", "failed", "failedStays", "shut",
+	"behind", "kept", "tooLarge", "tooLargeReadable", "fullLocal", "fullDrop", "unstored", "done", "failed", "failedStays", "hard", "shut",
 }
 
 var actionNames = []string{
-	"conclude", "finish", "goLocal", "goCloud", "resend", "dropTooLarge", "dropFull", "dropFailed", "refuse", "refuseTrack", "leaveTrack",
+	"conclude", "finish", "goLocal", "goCloud", "goHard", "finishFirst", "resend", "dropTooLarge", "dropFull", "dropFailed", "refuse", "refuseTrack", "leaveTrack",
 }
 
 // The cells that cannot be reached, and why. Nothing else may be missing from the table.
 var unreachable = map[string]string{
 	"decided.kept decided.tooLarge decided.tooLargeReadable decided.fullLocal decided.fullDrop decided.unstored": "it was not offered to the spool",
-	"decided.done decided.failed decided.failedStays decided.shut":                                               "it was not handed to the local workers",
-	"sending.done sending.failed sending.failedStays sending.shut":                                               "the local workers do not have it",
+	"decided.done decided.failed decided.failedStays decided.hard decided.shut":                                  "it was not handed to the local workers",
+	"sending.done sending.failed sending.failedStays sending.hard sending.shut":                                  "the local workers do not have it",
 	"working.kept working.tooLarge working.tooLargeReadable working.fullLocal working.fullDrop working.unstored": "the spool does not have it",
 	"instead.kept instead.tooLarge instead.tooLargeReadable instead.fullLocal instead.fullDrop instead.unstored": "the spool did not take it",
-	"resending.behind": "it is offered by itself: only the tasks of one run can be behind another one",
-	"resending.done resending.failed resending.failedStays resending.shut": "the local workers are done with it",
+	"instead.hard":                   "the spool has refused it already, so its answer is final",
+	"resending.behind asking.behind": "it is offered by itself: only the tasks of one run can be behind another one",
+	"resending.done resending.failed resending.failedStays resending.hard resending.shut": "the local workers are done with it",
+	"asking.done asking.failed asking.failedStays asking.hard asking.shut":                "likewise",
 }
 
 // Every cell of the table, as a person reads it.
@@ -48,6 +50,7 @@ var cells = map[string]string{
 	"working.done":               "finished: finish leaveTrack",
 	"working.failed":             "resending: goCloud resend", // which leaves the track once it is stored
 	"working.failedStays":        "dropped: dropFailed leaveTrack",
+	"working.hard":               "asking: goHard resend",
 	"working.shut":               "refused: refuseTrack leaveTrack",
 	"instead.behind":             "refused: refuse leaveTrack",
 	"instead.done":               "finished: finish leaveTrack",
@@ -60,6 +63,12 @@ var cells = map[string]string{
 	"resending.fullLocal":        "refused: refuseTrack",  // likewise
 	"resending.fullDrop":         "dropped: dropFull",
 	"resending.unstored":         "refused: refuseTrack",
+	"asking.kept":                "stored: conclude",
+	"asking.tooLarge":            "finished: finishFirst", // whatever keeps the cloud from answering, there is an answer
+	"asking.tooLargeReadable":    "finished: finishFirst",
+	"asking.fullLocal":           "finished: finishFirst",
+	"asking.fullDrop":            "finished: finishFirst",
+	"asking.unstored":            "finished: finishFirst",
 }
 
 // TestDispatchTable holds each cell against what it should be, and names each cell that cannot be reached.
@@ -102,7 +111,7 @@ func TestAnImpossibleEventPanics(t *testing.T) {
 // TestEveryPathConcludesOnce walks all paths that the table allows. Each ends, concludes its task exactly once, leaves its track exactly
 // as often as it was on it, and asks neither spool nor local workers twice.
 func TestEveryPathConcludesOnce(t *testing.T) {
-	concluding := []action{conclude, finish, dropTooLarge, dropFull, dropFailed, refuse, refuseTrack}
+	concluding := []action{conclude, finish, finishFirst, dropTooLarge, dropFull, dropFailed, refuse, refuseTrack}
 	paths := 0
 	var walk func(at jobState, path []string, concluded, onTrack int)
 	walk = func(at jobState, path []string, concluded, onTrack int) {

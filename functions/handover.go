@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"app-offload/functions/answer"
+	"app-offload/functions/infer"
 	"app-offload/functions/local"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
@@ -152,14 +154,33 @@ func (p *Pipeline) operate(jobs []*job) {
 	}
 	items := make([]local.Item, len(jobs))
 	for i, j := range jobs {
-		items[i] = local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took}
+		items[i] = itemOf(j)
 	}
 	p.working.Add(len(jobs))
 	p.local.Process(p.ctx, items, func(i int, err error) {
 		defer p.working.Done()
 		defer p.room.nudge()
+		jobs[i].first = firstOf(err)
 		p.dispatch(jobs[i], localEvent(jobs[i], err), err)
 	})
+}
+
+// itemOf is a job for the local workers. One that the spool does not take has nowhere else to go.
+func itemOf(j *job) local.Item {
+	return local.Item{
+		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took, Sure: &j.sure, Stay: j.Task.Class.NeverLeave || j.state == instead,
+	}
+}
+
+// firstOf is the answer of the local model that went out as provisional, nil without one.
+func firstOf(err error) *answer.Answer {
+	if err == nil {
+		return nil // looking costs an allocation
+	}
+	if hard := (*infer.HardError)(nil); errors.As(err, &hard) {
+		return hard.Answer
+	}
+	return nil
 }
 
 // drain waits until every event that was submitted is concluded, or ctx ends.

@@ -91,14 +91,18 @@ func (p *Pipeline) unparkAll(jobs []*job, err error) {
 // that come after it.
 func (p *Pipeline) waits(r *run, j *job) bool {
 	if b := r.rules.Binder(); p.mayWait(r.rules, j) {
-		e := r.rules.Model.Estimate(j.Task, &r.busy)
-		if b.Waits(j.Task, &e, &r.busy, &j.Decision) && p.room.take(b.Room(), j.Task.Size()) {
+		busy := r.rules.Seen(j.Task, &r.busy)
+		e := r.rules.Model.Estimate(j.Task, busy)
+		if b.Waits(j.Task, &e, busy, &j.Decision) && p.room.take(b.Room(), j.Task.Size()) {
 			return true
 		}
 	}
 	if j.Decision.Target == decision.Cloud {
 		r.busy.Link.BacklogTasks++
 		r.busy.Link.BacklogBytes += int64(j.Task.Size())
+	} else if seconds, ok := p.local.Seconds(j.Task.Class); ok {
+		r.busy.ModelTasks++
+		r.busy.ModelSeconds += seconds
 	} else {
 		r.busy.QueueTasks++
 		r.busy.QueueCycles += j.Estimate.Cycles
@@ -230,7 +234,7 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 	}
 	m.rules.DecideAgain(&j.Case, &m.state)
 	b := m.rules.Binder()
-	if p.mayWait(m.rules, j) && b.Waits(j.Task, &j.Estimate, &m.state, &j.Decision) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
+	if p.mayWait(m.rules, j) && b.Waits(j.Task, &j.Estimate, m.rules.Seen(j.Task, &m.state), &j.Decision) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
 		return
 	}
 	p.bind(ctx, j)
@@ -240,7 +244,7 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	e := decision.NewEntry(j.Task, &j.Estimate, &m.state, j.Decision, j.Policy, m.rules.Version())
+	e := decision.NewEntry(j.Task, &j.Estimate, m.rules.Seen(j.Task, &m.state), j.Decision, j.Policy, m.rules.Version())
 	p.ring.Bind(j.id, &e)
 	p.tally.bound(m.rules.Judge(), j, &m.state)
 	if j.Decision.Target == decision.Cloud {
@@ -257,7 +261,7 @@ func (p *Pipeline) bind(ctx context.Context, j *job) {
 // gets it in its turn among all who wait for it.
 func (p *Pipeline) move(ctx context.Context, j *job) {
 	m, size := p.room, j.Task.Size()
-	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took}
+	item := itemOf(j)
 	done := func(_ int, err error) { p.boundHere(j, err) }
 	if p.local.Offer(item, done) {
 		m.leave(size)
@@ -296,8 +300,12 @@ func (p *Pipeline) boundHere(j *job, err error) {
 		p.room.gone(j)
 		p.spool.Drop([]uint64{j.seq}, reasonOf(err))
 		p.failed(j.id)
+	case firstOf(err) != nil:
+		j.Decision.Confidence = firstOf(err).Inference.Confidence
+		p.amend(j, decision.Cloud, decision.HardExample)
+		p.release(j)
 	default:
-		p.amend(j, decision.Cloud, decision.LocalFailed)
+		p.amend(j, decision.Cloud, whyFailed(err))
 		p.release(j)
 	}
 }
@@ -323,7 +331,7 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 			m.leave(j.Task.Size())
 			continue
 		}
-		j.Estimate = m.rules.Model.Estimate(j.Task, &m.state)
+		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))
 		j.Decision = letGo()
 		p.bind(ctx, j)
 	}
@@ -334,6 +342,7 @@ func (p *Pipeline) letAllGo(ctx context.Context) {
 // on its way.
 func (p *Pipeline) look(s *host.State) {
 	p.host.Read(s)
+	s.ModelTasks, s.ModelSeconds = p.local.Models()
 	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
 	s.Link = p.room.link()
 	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()

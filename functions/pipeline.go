@@ -82,7 +82,7 @@ func (p *Pipeline) note(r *run) {
 
 // enter adds an entry to the ring and returns its id.
 func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
-	r.entry = decision.NewEntry(j.Task, &j.Estimate, &r.state, d, j.Policy, r.rules.Version())
+	r.entry = decision.NewEntry(j.Task, &j.Estimate, r.rules.Seen(j.Task, &r.state), d, j.Policy, r.rules.Version())
 	return p.ring.Add(&r.entry)
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/answer"
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
@@ -34,7 +35,9 @@ type job struct {
 	decide.Case
 	counted decision.Target // the target that the tally has counted
 	id      uint64          // of the decision in the ring
-	took    time.Duration   // of the operators, once they are done
+	took    time.Duration   // of the operators and the model, once they are done
+	sure    float64         // the confidence of the local model's answer, 0 without one
+	first   *answer.Answer  // that is out as provisional, nil without one
 	event   *countdown
 	place   int // among the jobs of its run
 	state   jobState

@@ -20,6 +20,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
+	"app-offload/functions/infer"
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/keys"
@@ -51,7 +52,7 @@ type Pipeline struct {
 	rules  atomic.Pointer[decide.Rules]
 	host   *host.Sampler
 	ring   *decision.Ring
-	local  *local.Processor
+	local  *infer.Room // operators and models
 	spool  *spool.Spool
 	ledger *ledger.Ledger
 	drops  *ledger.Drops
@@ -180,7 +181,7 @@ func (s *Service) openRules() error {
 	}
 	s.ring = decision.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
 	s.ring.Forgotten = s.overdue
-	rules, err := s.cfg.Rules(s.cfg.Writable, model, s.readsAll, nil)
+	rules, err := s.cfg.Rules(s.cfg.Writable, model, decide.Local{Reads: s.readsAll, Hard: s.judgedHard}, nil)
 	if err != nil {
 		return err
 	}
@@ -190,6 +191,9 @@ func (s *Service) openRules() error {
 
 // readsAll reports whether the local operators read all of a task. Nothing is decided before they are there.
 func (s *Service) readsAll(t *task.Task) bool { return s.local.ReadsAll(t) }
+
+// judgedHard reports whether a task for a model is judged hard before its run.
+func (s *Service) judgedHard(t *task.Task) bool { return s.local.Judges(t) }
 
 // openLearned finds what an earlier run has learned, and opens the decision log.
 func (s *Service) openLearned() (err error) {
@@ -244,11 +248,20 @@ func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
 	s.cfg.Local = s.cfg.Local.Sized(host.MemoryLimit())
-	s.local, err = local.New(s.cfg.Local, s.rules.Load().Classes, s.kinship.sign(s.deps.Publisher), s.observe)
+	classes, publisher := s.rules.Load().Classes, s.kinship.sign(s.deps.Publisher)
+	operators, err := local.New(s.cfg.Local, classes, publisher, s.observe)
 	if err != nil {
 		cancel()
 		return err
 	}
+	s.local, err = infer.Open(ctx, s.cfg.Models, classes, infer.Deps{
+		Processor: operators, Publisher: publisher, Clock: s.clock, LinkUp: func() bool { return s.exporter.Link().Up },
+	})
+	if err != nil {
+		cancel()
+		return errors.Join(err, operators.Close(context.Background()))
+	}
+	s.rules.Load().Model.SetRuns(s.local.Seconds)
 	s.local.OnNotice(func(text string) { s.log.Warnf("%s", text) })
 	s.host.SetQueue(s.local.Queue)
 	s.life.onStop("local processing", func(ctx context.Context) error {
@@ -284,6 +297,7 @@ func (s *Service) openIntake() (err error) {
 	}
 	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })
 	s.life.onStop("work in flight", s.drain)
+	s.life.onStop("models", s.local.Shut) // what waits for a model goes to the spool
 	s.limits = s.cfg.Intake.Limits()
 	s.gate = intake.NewGate(s.cfg.Intake)
 	s.orderer = intake.NewOrderer(s.cfg.Intake, s)
@@ -381,7 +395,7 @@ func (s *Service) reload(w config.Writable) error {
 	if err != nil {
 		return err
 	}
-	rules, err := s.cfg.Rules(w, model, s.readsAll, s.rules.Load())
+	rules, err := s.cfg.Rules(w, model, decide.Local{Reads: s.readsAll, Hard: s.judgedHard}, s.rules.Load())
 	if err != nil {
 		return err
 	}

@@ -91,6 +91,7 @@ func (p *Pipeline) done(j *job) {
 	now, watts := p.clock.Now(), p.host.State().CoreWatts()
 	p.settle(j.id, func(e *decision.Entry) (decision.Outcome, bool) {
 		o := outcomeAt(e, now)
+		e.Decision.Confidence = j.sure
 		o.Energy = e.Estimate.LocalEnergy
 		if watts > 0 {
 			o.Energy = watts * j.took.Seconds()
@@ -218,5 +219,8 @@ func (p *Pipeline) overdue(e *decision.Entry, now int64) {
 // observe learns how long the operators took for a task, at once: a prediction for the next one may be asked for before
 // this one is concluded.
 func (p *Pipeline) observe(t *task.Task, seconds float64) {
+	if t.Class != nil && t.Class.Model != "" {
+		return // what counts is the run of the model
+	}
 	p.rules.Load().Model.ObserveLocal(t.Class, t.Size(), t.Complexity, seconds)
 }

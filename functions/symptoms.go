@@ -30,6 +30,8 @@ func symptoms() []symptom {
 		{"held", recordsHeld},
 		{"statements", statementsRefused},
 		{"copied", spoolCopied},
+		{"models", modelsFail},
+		{"drift", modelsDrift},
 		{"learned", learnedNotKept},
 		{"canary", canaryRolledBack},
 		{"resultLoop", resultLoop},

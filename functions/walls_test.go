@@ -34,12 +34,14 @@ var walls = map[string][]string{
 	"decide":   {"decision", "host", "policy", "score", "task", "trial"},
 	"local":    {"answer", "check", "clock", "task", "local/novelty"}, "local/novelty": {},
 	"intake": {"check", "clock", "intake/parse", "mqtt", "say", "task"}, "intake/parse": {"check", "clock", "task"},
-	"seal":   {"check", "clock", "task"},
-	"batch":  {"check", "clock", "task", "spool"},
-	"export": {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
-	"config": {"check", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
+	"seal":            {"check", "clock", "task"},
+	"batch":           {"check", "clock", "task", "spool"},
+	"export":          {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
+	"infer/modeltest": {"engine", "engine/tflite", "models"},
+	"infer":           {"answer", "check", "clock", "local", "models", "models/hard", "task"},
+	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
-	"status":  {"answer/desk", "check", "host", "local", "export"},
+	"status":  {"answer/desk", "check", "host", "infer", "local", "export"},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local"}, // "" is the root
 

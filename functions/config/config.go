@@ -15,6 +15,7 @@ import (
 	"app-offload/functions/check"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
+	"app-offload/functions/infer"
 	"app-offload/functions/intake"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
@@ -63,6 +64,8 @@ type Config struct {
 	Intake intake.Config
 	// Local processes tasks here.
 	Local local.Config
+	// Models are the models that classes name, and the pool that runs them.
+	Models infer.Config
 	// Spool keeps what is to leave.
 	Spool spool.Config
 	// Seal makes messages of batches.
@@ -95,7 +98,7 @@ func Default() Config {
 			Policy: policy.DefaultConfig(), Score: score.DefaultConfig(), Batch: batch.DefaultConfig(),
 			Classes: DefaultClasses(),
 		},
-		Host: host.DefaultConfig(), Intake: intake.DefaultConfig(), Local: local.DefaultConfig(),
+		Host: host.DefaultConfig(), Intake: intake.DefaultConfig(), Local: local.DefaultConfig(), Models: infer.DefaultConfig(),
 		Spool: spool.DefaultConfig(), Seal: seal.DefaultConfig(), Export: export.DefaultConfig(),
 	}
 }
@@ -127,7 +130,7 @@ func (c Config) Validate() error {
 	check.Range(p, "DecisionLogMiB", c.DecisionLogMiB, 2, 1<<16)
 	check.Range(p, "DecisionLogShare", c.DecisionLogShare, 0.0001, 1)
 	return errors.Join(append([]error{p.Err()}, under(Section,
-		c.Host.Validate(), c.Intake.Validate(), c.Local.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Export.Validate(),
+		c.Host.Validate(), c.Intake.Validate(), c.Local.Validate(), c.Models.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Export.Validate(),
 		c.Writable.Validate(),
 	)...)...)
 }
@@ -208,6 +211,15 @@ func (w Writable) validateClass(name string, c task.ClassConfig) error {
 	}
 	if err := local.CheckOperators(c.Operators); err != nil {
 		p.Addf("Operators", c.Operators, "%v", err)
+	}
+	inModel, inHard := infer.CheckModel(c.Model, c.Hard)
+	for _, one := range []struct {
+		key, text string
+		err       error
+	}{{"Model", c.Model, inModel}, {"Hard", c.Hard, inHard}} {
+		if one.err != nil {
+			p.Addf(one.key, check.Cut(one.text, 64), "%v", one.err)
+		}
 	}
 	return p.Err()
 }

@@ -10,14 +10,20 @@ import (
 	"app-offload/functions/task"
 )
 
+// Local is what those who work here know of a task. Both are called for each task, concurrently, and must not block.
+type Local struct {
+	Reads func(*task.Task) bool // reports whether operators and models read all of a task, so that local work loses none of it
+	Hard  func(*task.Task) bool // reports whether a task for a model is judged hard before it is computed; nil judges none so
+}
+
 // Parts are what Rules are made of.
 type Parts struct {
 	Classes       map[string]task.ClassConfig
 	Largest       int // bytes of a record; larger tasks are cut
 	Policy        policy.Config
 	Model         *score.Model
-	Configuration string                // version of the configuration
-	Reads         func(*task.Task) bool // reports whether the local operators read all of a task, so that local work loses none of it
+	Configuration string // version of the configuration
+	Local
 }
 
 // Rules are what a change of the configuration replaces as a whole: the classes, the predictions, and who decides. Everything that decides
@@ -28,7 +34,7 @@ type Rules struct {
 	Model         *score.Model
 	Configuration string // version of the configuration
 
-	reads    func(*task.Task) bool
+	local    Local
 	byName   map[string]*task.Class
 	inCharge map[string]bool // policies that decide for any task
 }
@@ -53,7 +59,7 @@ func New(p Parts, before *Rules) (*Rules, error) {
 		return nil, fmt.Errorf("building the policies: %w", err)
 	}
 	r := &Rules{
-		Decider: decider, Classes: classes, Model: p.Model, Configuration: p.Configuration, reads: p.Reads, byName: map[string]*task.Class{},
+		Decider: decider, Classes: classes, Model: p.Model, Configuration: p.Configuration, local: p.Local, byName: map[string]*task.Class{},
 		inCharge: map[string]bool{p.Policy.Default: true, p.Policy.Canary: true},
 	}
 	for _, c := range classes.All() {
@@ -74,7 +80,7 @@ func (r *Rules) InCharge(name string) bool { return r.inCharge[name] }
 // Decide fills in the case of a task that has arrived: what either target would cost, where the task goes, and why. The shadows decide
 // along.
 func (r *Rules) Decide(c *Case, s *host.State) {
-	c.Estimate = r.Model.Estimate(c.Task, s)
+	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.Decide(c.Task, &c.Estimate, s)
 	r.Look(c.Task, &c.Estimate, s, &c.Decision)
 	r.overrule(c)
@@ -83,32 +89,57 @@ func (r *Rules) Decide(c *Case, s *host.State) {
 
 // DecideBy is Decide by the policy of that name, "" for the default one. Neither shadows nor a canary take part.
 func (r *Rules) DecideBy(name string, c *Case, s *host.State) {
-	c.Estimate = r.Model.Estimate(c.Task, s)
+	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.DecideBy(name, c.Task, &c.Estimate, s)
 	r.overrule(c)
 }
 
 // DecideAgain is Decide for a task that was decided before: it counts as no arrival, and no shadow looks.
 func (r *Rules) DecideAgain(c *Case, s *host.State) {
-	c.Estimate = r.Model.Estimate(c.Task, s)
+	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.DecideAgain(c.Task, &c.Estimate, s)
 	r.overrule(c)
 }
 
 // Guard lets the guards decide about a case that has an estimate, and leaves its decision as it is where they leave it to others.
 func (r *Rules) Guard(c *Case, s *host.State) {
-	if d, held := r.Decider.Guard(c.Task, &c.Estimate, s); held {
+	if d, held := r.Decider.Guard(c.Task, &c.Estimate, r.Seen(c.Task, s)); held {
 		c.Decision = d
 		r.overrule(c)
 	}
 }
 
-// overrule sends a task away that holds something which no operator reads: local work would lose it. Such a task goes to the cloud
+// predict fills in the estimate, and returns the state as the task finds it. The complexity of a task for a model is what its run comes to.
+func (r *Rules) predict(c *Case, s *host.State) *host.State {
+	if cycles, ok := r.Model.RunCycles(c.Task.Class); ok {
+		c.Task.Complexity = r.Model.ComplexityOf(c.Task.Size(), cycles)
+	}
+	s = r.Seen(c.Task, s)
+	c.Estimate = r.Model.Estimate(c.Task, s)
+	return s
+}
+
+// Seen is a node's state as a task finds it: those for a model stand in another queue than others.
+func (r *Rules) Seen(t *task.Task, s *host.State) *host.State {
+	if t.Class == nil || t.Class.Model == "" {
+		return s
+	}
+	v := r.Model.ForModels(s)
+	return &v
+}
+
+// overrule sends a task away that holds something which neither operator nor model reads: local work would lose it. Such a task goes to the cloud
 // whatever the policy says, so that is certain and no draw. A task without a class is another's, which asks where to process it: its
-// data are not here, and local work loses none of them.
+// data are not here, and local work loses none of them. So does a task that is judged hard before its model has seen it.
 func (r *Rules) overrule(c *Case) {
 	d, class := &c.Decision, c.Task.Class
-	if class == nil || class.NeverLeave || d.Target == decision.Cloud && d.Propensity == 1 || r.reads(c.Task) {
+	if class == nil || class.NeverLeave || d.Target == decision.Cloud && d.Propensity == 1 {
+		return
+	}
+	if r.local.Reads(c.Task) {
+		if d.Target == decision.Local && class.Model != "" && r.local.Hard != nil && r.local.Hard(c.Task) {
+			d.Target, d.Reason, d.Propensity = decision.Cloud, decision.JudgedHard, 1
+		}
 		return
 	}
 	if d.Target == decision.Local {
@@ -121,7 +152,7 @@ func (r *Rules) overrule(c *Case) {
 // processed here. It reports the task's size and the largest allowed, both in bytes, and false where there is none.
 func (r *Rules) Unsendable(tasks []*task.Task) (size, largest int, found bool) {
 	for _, t := range tasks {
-		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !r.reads(t) {
+		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !r.local.Reads(t) {
 			return t.Size(), largest, true
 		}
 	}

@@ -50,8 +50,8 @@ func TestRecordsAreReadStrictly(t *testing.T) {
 	good, err := AppendRecord(nil, &e)
 	require.NoError(t, err)
 	for _, c := range []struct{ name, from, to, want string }{
-		{"another format", `"format":2`, `"format":3`, "format 3"},
-		{"no format", `"format":2`, `"format":0`, "format 0"},
+		{"another format", `"format":3`, `"format":4`, "format 4"},
+		{"no format", `"format":3`, `"format":0`, "format 0"},
 		{"an unknown field", `"id":`, `"wisdom":1,"id":`, "wisdom"},
 		{"no probability", `"propensity":0.99`, `"propensity":0`, "propensity"},
 		{"more than certain", `"propensity":0.99`, `"propensity":1.5`, "propensity"},

@@ -128,29 +128,43 @@ func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int,
 	}
 	var ready turn
 	for i := range items {
-		w := r.work(items[i].Task.Class)
-		if w != nil {
-			err := r.take(ctx, false)
-			if errors.Is(err, local.ErrBusy) && items[i].Stay {
-				r.flush(ctx, &ready, done) // those before it hold places
-				err = r.take(ctx, true)
-			}
-			if err != nil {
-				w.refuse(err)
-				done(i, stays(err, items[i].Stay))
-				continue
-			}
+		v, err := r.visit(items[i].Task, i), error(nil)
+		if v.w != nil {
+			err = r.take(ctx, v, false)
 		}
-		ready.items, ready.works, ready.index = append(ready.items, items[i]), append(ready.works, w), append(ready.index, i)
+		if errors.Is(err, local.ErrBusy) && items[i].Stay {
+			r.flush(ctx, &ready, done) // those before it hold places
+			err = r.take(ctx, v, true)
+		}
+		if err != nil {
+			v.w.refuse()
+			done(i, stays(err, items[i].Stay))
+			continue
+		}
+		ready.items, ready.visits = append(ready.items, items[i]), append(ready.visits, v)
 	}
 	r.flush(ctx, &ready, done)
 }
 
 // turn is a part of what a caller wants processed.
 type turn struct {
-	items []local.Item
-	works []*work // nil for tasks without a model
-	index []int   // among the caller's items
+	items  []local.Item
+	visits []visit
+}
+
+// visit is what a task is to do at the pool.
+type visit struct {
+	w      *work   // nil without a model
+	expect float64 // s that the run is predicted to take
+	index  int     // among the caller's items
+}
+
+func (r *Room) visit(t *task.Task, index int) visit {
+	v := visit{w: r.work(t.Class), index: index}
+	if v.w != nil {
+		v.expect, _ = v.w.speed.seconds()
+	}
+	return v
 }
 
 // flush hands items to the operators, and each that they are done with to its model.
@@ -160,61 +174,58 @@ func (r *Room) flush(ctx context.Context, t *turn, done func(i int, err error)) 
 	if len(now.items) == 0 {
 		return
 	}
-	r.Processor.Process(ctx, now.items, func(n int, err error) {
-		r.then(now.works[n], &now.items[n], err, func(err error) { done(now.index[n], err) })
-	})
+	r.Processor.Process(ctx, now.items, func(n int, err error) { r.then(now.visits[n], &now.items[n], err, done) })
 }
 
 // Offer is that of local.Processor.
 func (r *Room) Offer(it local.Item, done func(i int, err error)) bool {
-	w := r.work(it.Task.Class)
-	if w == nil {
+	v := r.visit(it.Task, 0)
+	if v.w == nil {
 		return r.Processor.Offer(it, done)
 	}
-	if err := r.take(r.ctx, false); errors.Is(err, local.ErrBusy) {
+	if err := r.take(r.ctx, v, false); errors.Is(err, local.ErrBusy) {
 		return false
 	} else if err != nil {
-		w.refuse(err)
+		v.w.refuse()
 		done(0, stays(err, it.Stay))
 		return true
 	}
-	taken := r.Processor.Offer(it, func(_ int, err error) { r.then(w, &it, err, func(err error) { done(0, err) }) })
+	taken := r.Processor.Offer(it, func(_ int, err error) { r.then(v, &it, err, done) })
 	if !taken {
-		r.give()
+		r.give(v)
 	}
 	return taken
 }
 
-func (r *Room) take(ctx context.Context, wait bool) error {
+func (r *Room) take(ctx context.Context, v visit, wait bool) error {
 	if r.pool == nil {
 		return nil
 	}
-	return r.pool.Take(ctx, wait)
+	return r.pool.Take(ctx, v.expect, wait)
 }
 
-func (r *Room) give() {
+func (r *Room) give(v visit) {
 	if r.pool != nil {
-		r.pool.Give()
+		r.pool.Give(v.expect)
 	}
 }
 
 // then follows the operators: the model is next, if there is one and they did not fail.
-func (r *Room) then(w *work, it *local.Item, err error, done func(error)) {
+func (r *Room) then(v visit, it *local.Item, err error, done func(i int, err error)) {
 	switch {
-	case w == nil:
-		done(err)
+	case v.w == nil:
+		done(v.index, err)
 	case err != nil:
-		r.give()
-		done(err)
+		r.give(v)
+		done(v.index, err)
 	case r.pool == nil:
-		w.failed(errOff)
-		done(errOff)
+		v.w.failed(errOff)
+		done(v.index, errOff)
 	default:
-		seconds, _ := w.speed.seconds()
 		r.pool.Submit(local.Heavy{
-			Due: local.DueOf(it.Task.Received, it.Task.Deadline), Expect: seconds,
-			Run:    func() { done(r.compute(w, it)) },
-			Refuse: func(err error) { w.refuse(err); done(stays(err, it.Stay)) },
+			Due: local.DueOf(it.Task.Received, it.Task.Deadline), Expect: v.expect,
+			Run:    func() { done(v.index, r.compute(v.w, it)) },
+			Refuse: func(err error) { v.w.refuse(); done(v.index, stays(err, it.Stay)) },
 		})
 	}
 }

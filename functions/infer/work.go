@@ -97,6 +97,10 @@ func (r *Room) begin(c *task.Class) (*work, error) {
 // compute runs the model on a task and publishes its answer. A nil error is a final answer.
 func (r *Room) compute(w *work, it *local.Item) error {
 	a, err := r.run(w, it.Task)
+	if err != nil && r.ctx.Err() != nil {
+		w.refuse()
+		return stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
+	}
 	if err != nil {
 		w.failed(err)
 		return err
@@ -173,7 +177,7 @@ func (w *work) spendJudged() bool {
 }
 
 // refuse counts a task that the pool did not take.
-func (w *work) refuse(error) { w.counts.busy.Add(1) }
+func (w *work) refuse() { w.counts.busy.Add(1) }
 
 // failed counts a task on which the model failed.
 func (w *work) failed(err error) {

@@ -73,8 +73,23 @@ type Pool struct {
 	more   sync.Cond
 	queue  heavies
 	next   uint64
+	ahead  promise // places whose work is still with the operators
 	shut   bool
 	active []active // by worker
+}
+
+// promise is work that has a place and was not submitted yet.
+type promise struct {
+	tasks  int
+	expect float64 // s
+}
+
+func (a *promise) add(tasks int, expect float64) {
+	if a.tasks += tasks; a.tasks == 0 {
+		a.expect = 0 // no sum of roundings
+		return
+	}
+	a.expect += float64(tasks) * expect
 }
 
 // active is what a worker is at.
@@ -95,13 +110,14 @@ func NewPool(c PoolConfig) *Pool {
 	return p
 }
 
-// Take takes a place. With wait it waits for one until ctx ends, without it fails with ErrBusy.
-func (p *Pool) Take(ctx context.Context, wait bool) error {
+// Take takes a place for work that is predicted to take expect seconds. With wait it waits for one until ctx ends, without it fails with ErrBusy.
+func (p *Pool) Take(ctx context.Context, expect float64, wait bool) error {
 	if isClosed(p.closing) {
 		return ErrShut
 	}
 	select {
 	case p.places <- struct{}{}:
+		p.promise(1, expect)
 		return nil
 	default:
 	}
@@ -110,6 +126,7 @@ func (p *Pool) Take(ctx context.Context, wait bool) error {
 	}
 	select {
 	case p.places <- struct{}{}:
+		p.promise(1, expect)
 		return nil
 	case <-p.closing:
 		return ErrShut
@@ -118,12 +135,22 @@ func (p *Pool) Take(ctx context.Context, wait bool) error {
 	}
 }
 
-// Give gives a place back for which there is no work.
-func (p *Pool) Give() { <-p.places }
+// Give gives a place back for which there is no work after all.
+func (p *Pool) Give(expect float64) {
+	p.promise(-1, expect)
+	<-p.places
+}
 
-// Submit queues work that has a place.
+func (p *Pool) promise(tasks int, expect float64) {
+	p.mu.Lock()
+	p.ahead.add(tasks, expect)
+	p.mu.Unlock()
+}
+
+// Submit queues work that has a place, taken with the same expectation.
 func (p *Pool) Submit(h Heavy) {
 	p.mu.Lock()
+	p.ahead.add(-1, h.Expect)
 	if !p.shut {
 		p.next++
 		h.seq = p.next
@@ -134,7 +161,7 @@ func (p *Pool) Submit(h Heavy) {
 	}
 	p.mu.Unlock()
 	h.Refuse(ErrShut)
-	p.Give()
+	<-p.places
 }
 
 // Full reports whether there is no place.
@@ -144,20 +171,17 @@ func (p *Pool) Full() bool { return len(p.places) == cap(p.places) }
 func (p *Pool) Queue() (tasks int, seconds float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	tasks = len(p.queue.list)
-	free := false
+	tasks, seconds = len(p.queue.list)+p.ahead.tasks, p.queue.expect+p.ahead.expect
 	for i := range p.active {
 		if a := &p.active[i]; a.busy {
 			tasks++
 			seconds += max(a.expect-time.Since(a.since).Seconds(), 0)
-		} else {
-			free = true
 		}
 	}
-	if free && len(p.queue.list) == 0 {
+	if tasks < p.workers {
 		return tasks, 0
 	}
-	return tasks, (seconds + p.queue.expect) / float64(p.workers)
+	return tasks, seconds / float64(p.workers)
 }
 
 // work is one worker. Its thread ends with it, as its priority cannot be raised again.
@@ -181,7 +205,7 @@ func (p *Pool) work(i, nice int) {
 		h.Run()
 		p.mu.Lock()
 		p.active[i] = active{}
-		p.Give()
+		<-p.places
 	}
 }
 
@@ -198,7 +222,7 @@ func (p *Pool) Shut(ctx context.Context) error {
 	p.mu.Unlock()
 	for _, h := range left.list {
 		h.Refuse(ErrShut)
-		p.Give()
+		<-p.places
 	}
 	ended := make(chan struct{})
 	go func() {

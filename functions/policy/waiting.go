@@ -42,8 +42,9 @@ type Held struct {
 
 // Waiting is the tasks that wait undecided, in the order in which they came. The zero value is empty. It belongs to one goroutine.
 type Waiting struct {
-	held  []Held
-	bytes int64
+	held   []Held
+	bytes  int64
+	models int // of them, the tasks for a model
 }
 
 // Len is how many tasks wait.
@@ -60,6 +61,9 @@ func (w *Waiting) Add(h Held, room Room) bool {
 	}
 	w.held = append(w.held, h)
 	w.bytes += size
+	if forModel(h.Task) {
+		w.models++
+	}
 	return true
 }
 
@@ -77,23 +81,44 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decis
 	}
 	seen := *s
 	m.Assume(&seen.Link) // or the wait for a link without a measurement would count as endless
-	s = &seen
-	best, at := 0.0, -1
+	at, d, e := w.best(b, m, &seen, false)
+	if w.models > 0 { // they stand in another queue
+		seen = m.ForModels(&seen)
+		if other, od, oe := w.best(b, m, &seen, true); other.bid > at.bid {
+			at, d, e = other, od, oe
+		}
+	}
+	if at.bid <= 0 {
+		return h, decision.Decision{}, score.Estimate{}, false
+	}
+	return w.take(at.i), d, e, true
+}
+
+// place is a task that waits and what it bids.
+type place struct {
+	i   int
+	bid float64
+}
+
+// best finds the highest bid among the tasks for a model, or among all others; it is 0 where no server is free or none gains by one.
+func (w *Waiting) best(b Binder, m *score.Model, s *host.State, models bool) (at place, d decision.Decision, e score.Estimate) {
 	var one score.Estimate // goes through an interface, so it is one for all
-	for _, server := range free(m, s, room.Ahead) {
+	for _, server := range free(m, s, b.Room().Ahead) {
 		for i := range w.held {
 			t := w.held[i].Task
+			if forModel(t) != models {
+				continue
+			}
 			one = m.Estimate(t, s)
-			if bid := b.Bid(t, &one, s, server); bid > best {
-				best, at, e, d = bid, i, one, bound(server, whyBound[server])
+			if bid := b.Bid(t, &one, s, server); bid > at.bid {
+				at, e, d = place{i, bid}, one, bound(server, whyBound[server])
 			}
 		}
 	}
-	if at < 0 {
-		return h, d, e, false
-	}
-	return w.take(at), d, e, true
+	return at, d, e
 }
+
+func forModel(t *task.Task) bool { return t.Class != nil && t.Class.Model != "" }
 
 var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decision.Cloud: decision.BoundCloud}
 
@@ -115,7 +140,7 @@ func free(m *score.Model, s *host.State, ahead float64) []decision.Target {
 // All takes out whatever waits, for a stop.
 func (w *Waiting) All() []Held {
 	all := w.held
-	w.held, w.bytes = nil, 0
+	w.held, w.bytes, w.models = nil, 0, 0
 	return all
 }
 
@@ -125,6 +150,9 @@ func (w *Waiting) take(i int) Held {
 	w.held[len(w.held)-1] = Held{} // or what it points to would live on
 	w.held = w.held[:len(w.held)-1]
 	w.bytes -= int64(h.Task.Size())
+	if forModel(h.Task) {
+		w.models--
+	}
 	return h
 }
 

@@ -8,6 +8,7 @@ import (
 	"app-offload/functions/answer/desk"
 	"app-offload/functions/export"
 	"app-offload/functions/host"
+	"app-offload/functions/infer"
 	"app-offload/functions/local"
 )
 
@@ -32,7 +33,8 @@ type Status struct {
 	Node     host.State   `json:"node"`
 	Export   export.Stats `json:"export"`
 	Local    local.Counts `json:"local"`
-	Answers  desk.Counts  `json:"answers"` // of the cloud
+	Models   *infer.Stats `json:"models,omitempty"` // without a class that names a model, and without a folder of them, there is none
+	Answers  desk.Counts  `json:"answers"`          // of the cloud
 	Process  Process      `json:"process"`
 	Policies PolicyStatus `json:"policies"`
 

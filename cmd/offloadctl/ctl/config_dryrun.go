@@ -116,7 +116,7 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Rules, err = e.cfg.Rules(w, model, func(t *task.Task) bool { return r.local.ReadsAll(t) }, nil); err != nil {
+	if r.Rules, err = e.cfg.Rules(w, model, decide.Local{Reads: func(t *task.Task) bool { return r.local.ReadsAll(t) }}, nil); err != nil {
 		return nil, err
 	}
 	r.local, err = local.New(e.cfg.Local.Sized(host.MemoryLimit()), r.Classes, nil, nil)
