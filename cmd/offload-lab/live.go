@@ -37,6 +37,8 @@ Output:
   their deadline, share done locally, energy a task as the service reckons; and the simulator's mean, by how much it is off, and its p99. Below it the means of
   local and cloud tasks against the simulator that is given the service's own decisions. With -json one object a setting and policy.
 
+  An interrupt ends the verb with the tables of what was played until then.
+
 Files:
   -bin DIR with app-offload and offload-cloud, as "make build" makes them; -res DIR with configuration.yaml
 

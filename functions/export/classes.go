@@ -113,7 +113,7 @@ const classShare = 0.75
 func (w *window) excluded(now time.Time) map[string]bool {
 	w.look()
 	out := map[string]bool{}
-	most := max(1, int(classShare*float64(w.batches)))
+	most := max(1, int(classShare*float64(w.size(w.batches))))
 	for name, c := range w.classes {
 		switch {
 		case c.isolated >= maxRefused, len(w.isolated) >= maxIsolated, c.count >= most:

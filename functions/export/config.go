@@ -54,7 +54,8 @@ type Config struct {
 	// ReleaseAfter is how long the link may be gone before the batches under way are given back to the spool, which frees
 	// their memory. "0s" is at once.
 	ReleaseAfter string
-	// MaxInflight is the number of batches that may be under way: sent or acknowledged, but not yet confirmed.
+	// MaxInflight is the most batches that may be under way: sent or acknowledged, but not yet confirmed. From 16 on the exporter uses as many
+	// as the measured rate and delay of confirmations need.
 	MaxInflight int
 	// MaxInflightKiB bounds the same in KiB of records; one batch always fits.
 	MaxInflightKiB int
@@ -83,7 +84,7 @@ func DefaultConfig() Config {
 		Broker: "tcp://localhost:1883", AuthMode: mqtt.AuthNone, SecretName: "mqtt-export", Confirm: ConfirmReceipt,
 		ReceiptTimeout: "30s", AckTimeout: "30s", ConnectTimeout: "10s", KeepAlive: "30s",
 		BackoffMin: "500ms", BackoffMax: "1m", ReleaseAfter: "10s",
-		MaxInflight: 16, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
+		MaxInflight: 256, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
 		Oversized: OversizedHold, RefusedTries: 8, UnreceiptedTries: 10,
 	}
 }

@@ -24,6 +24,7 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 		case 0:
 		case len(e.records):
 			done = append(done, e.records...)
+			w.spanned(e, now)
 			w.remove(e)
 		default:
 			kept := make([]spool.Record, 0, len(e.records)-n)

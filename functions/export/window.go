@@ -44,7 +44,7 @@ type entry struct {
 
 // limits are the window's terms.
 type limits struct {
-	batches, bytes         int
+	batches, bytes         int // at most
 	confirmReceipt         bool
 	receiptTimeout         time.Duration
 	ackTimeout             time.Duration
@@ -60,6 +60,7 @@ type limits struct {
 // that a consumer that ignores repetitions sees the records of a device and class in order.
 type window struct {
 	limits
+	span
 	entries  []*entry
 	classes  map[string]*class
 	bytes    int
@@ -85,7 +86,7 @@ func (w *window) room(ahead int) bool {
 		return true
 	}
 	unacked := w.unacked()
-	return len(w.entries) < w.batches && w.bytes < w.limits.bytes && (unacked == 0 || unacked < ahead)
+	return len(w.entries) < w.size(w.batches) && w.bytes < w.limits.bytes && (unacked == 0 || unacked < ahead)
 }
 
 // late reports whether acknowledgements are awaited for longer than they should take.
@@ -196,6 +197,7 @@ func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Reco
 	w.taken(e, message, now)
 	e.hangs = 0
 	if !w.confirmReceipt {
+		w.spanned(e, now)
 		w.remove(e)
 		return e.records
 	}
@@ -236,7 +238,7 @@ func (w *window) patience(resends int) time.Duration {
 // connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
 // then everything without a receipt goes again, in order.
 func (w *window) connected(remembered bool) {
-	w.jitter = rand.Float64()
+	w.jitter, w.span = rand.Float64(), span{}
 	w.warm = false
 	if remembered {
 		return
@@ -287,6 +289,13 @@ func (w *window) cut(e *entry) {
 	e.records, e.refusals = e.records[:half:half], 0
 	e.bytes, second.bytes = payload(e.records), payload(second.records)
 	w.entries = slices.Insert(w.entries, i+1, second)
+}
+
+// spanned measures with a batch that is confirmed as a whole. One that was sent more than once says nothing of the delay.
+func (w *window) spanned(e *entry, now time.Time) {
+	if e.resends == 0 && e.hangs == 0 && e.attempt > 0 {
+		w.confirmed(e.sentAt, now)
+	}
 }
 
 func payload(records []spool.Record) int {

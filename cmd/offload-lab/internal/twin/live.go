@@ -88,20 +88,9 @@ func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	played := map[[2]string][][]lived{}
-	for round := range c.Rounds {
-		for i := range c.Settings {
-			s := &c.Settings[i]
-			for _, name := range c.Policies {
-				began := time.Now()
-				all, err := c.play(ctx, s, name, round)
-				if err != nil {
-					return nil, fmt.Errorf("setting %s, policy %s, round %d: %w", s.Name, name, round+1, err)
-				}
-				played[[2]string{s.Name, name}] = append(played[[2]string{s.Name, name}], all)
-				c.Progress(fmt.Sprintf("round %d of %d, %s under %s took %v", round+1, c.Rounds, s.Name, name, time.Since(began).Round(time.Second)))
-			}
-		}
+	played, err := c.playAll(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var all []Standing
 	for i := range c.Settings {
@@ -114,6 +103,30 @@ func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
 	return all, nil
 }
 
+// playAll plays every round, or those before ctx ends, by setting and policy.
+func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, error) {
+	played := map[[2]string][][]lived{}
+	for round := range c.Rounds {
+		for i := range c.Settings {
+			s := &c.Settings[i]
+			for _, name := range c.Policies {
+				began := time.Now()
+				all, err := c.play(ctx, s, name, round)
+				if ctx.Err() != nil && len(played) > 0 {
+					c.Progress("interrupted: what was played until now counts")
+					return played, nil
+				}
+				if err != nil {
+					return nil, fmt.Errorf("setting %s, policy %s, round %d: %w", s.Name, name, round+1, err)
+				}
+				played[[2]string{s.Name, name}] = append(played[[2]string{s.Name, name}], all)
+				c.Progress(fmt.Sprintf("round %d of %d, %s under %s took %v", round+1, c.Rounds, s.Name, name, time.Since(began).Round(time.Second)))
+			}
+		}
+	}
+	return played, nil
+}
+
 // judge sums up a setting. What a lone task takes is that of the lone tasks of all its runs: a few of them are at the mercy of what
 // else the machine did.
 func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standing, error) {
@@ -122,6 +135,9 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 		for _, all := range played[[2]string{s.Name, name}] {
 			lone = append(lone, pick(all, func(t *lived) bool { return t.probe })...)
 		}
+	}
+	if len(lone) == 0 {
+		return nil, nil // interrupted before it
 	}
 	g, err := (&Config{Rate: s.Rate}).measure(lone)
 	if err != nil {
@@ -137,7 +153,9 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 			}
 			runs = append(runs, r)
 		}
-		standings = append(standings, standing(s, name, runs))
+		if len(runs) > 0 {
+			standings = append(standings, standing(s, name, runs))
+		}
 	}
 	return standings, nil
 }

@@ -1,0 +1,46 @@
+package export
+
+import (
+	"math"
+	"time"
+)
+
+// span sizes the window: by Little's law a link and a consumer that confirm so many batches a second, each after so long, are kept busy
+// by the product of both. Twice that is allowed, as Cardwell et al. do ("BBR: congestion-based congestion control", ACM Queue 2016), so that the
+// rate can show that it may rise; the delay is the least one of the connection, so that a queue at the consumer does not make the window grow that fills it.
+type span struct {
+	rate  float64   // batches/s, the highest measured lately; 0 before the first measurement
+	delay float64   // s from publish to confirmation, the shortest of this connection; 0 before the first measurement
+	began time.Time // of the present measurement
+	count int       // of batches confirmed in it
+}
+
+const (
+	leastSpan   = 16                     // batches, before anything is measured
+	spanMeasure = 100 * time.Millisecond // a measurement of the rate lasts at least so long,
+	spanIdle    = 2 * time.Second        // and counts only up to so much
+	spanFades   = 0.95                   // what a rate keeps with each later measurement
+)
+
+// confirmed books a batch that was published at sentAt, once and not again, and is confirmed now.
+func (s *span) confirmed(sentAt, now time.Time) {
+	if d := now.Sub(sentAt).Seconds(); d > 0 {
+		if s.delay == 0 || d < s.delay {
+			s.delay = d
+		}
+	}
+	s.count++
+	took := now.Sub(s.began)
+	switch {
+	case took >= spanIdle: // began before a pause
+		s.began, s.count = now, 0
+	case took >= spanMeasure:
+		s.rate = max(s.rate*spanFades, float64(s.count)/took.Seconds())
+		s.began, s.count = now, 0
+	}
+}
+
+// size is how many batches may be under way, at most most.
+func (s *span) size(most int) int {
+	return int(min(max(math.Ceil(2*s.rate*s.delay), leastSpan), float64(most)))
+}

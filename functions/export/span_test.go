@@ -1,0 +1,46 @@
+package export
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A consumer that confirms each batch after the same time, whatever the window, at most so many a second.
+func confirm(s *span, now time.Time, delay time.Duration, most float64, rounds int) time.Time {
+	for range rounds {
+		rate := min(float64(s.size(256))/delay.Seconds(), most)
+		n := max(int(rate*0.2), 1)
+		for i := range n {
+			at := now.Add(time.Duration(float64(i+1) / rate * float64(time.Second)))
+			s.confirmed(at.Add(-max(delay, time.Duration(float64(s.size(256))/rate*float64(time.Second)))), at)
+		}
+		now = now.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+	}
+	return now
+}
+
+func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		delay     time.Duration
+		most      float64 // batches/s
+		low, high int
+	}{
+		{"a near consumer needs little more than before", 2 * time.Millisecond, 2000, 16, 32},
+		{"a far one needs what is on its way meanwhile", 100 * time.Millisecond, 400, 70, 90},
+		{"a slow one is not buried", 20 * time.Millisecond, 50, 16, 32},
+		{"nothing goes beyond the bound", time.Second, 10_000, 256, 256},
+	} {
+		s := span{}
+		require.Equal(t, 16, s.size(256), "nothing is known yet")
+		now := confirm(&s, time.Unix(1000, 0), c.delay, c.most, 200)
+		require.GreaterOrEqual(t, s.size(256), c.low, c.name)
+		require.LessOrEqual(t, s.size(256), c.high, c.name)
+
+		confirm(&s, now.Add(time.Hour), c.delay, c.most, 20)
+		require.GreaterOrEqual(t, s.size(256), c.low, "%s, after a pause", c.name)
+	}
+	require.Equal(t, 4, new(span).size(4), "the bound holds from the beginning")
+}
