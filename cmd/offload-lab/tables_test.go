@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
+	"app-offload/cmd/offload-lab/internal/judge"
+	"app-offload/cmd/offload-lab/internal/replay"
+	"app-offload/cmd/offload-lab/internal/twin"
+)
+
+// filled gives every field of a value a number or word of its own, so that a table that mixes two up differs.
+func filled[T any](from int) (out T) {
+	n := from
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		n++
+		switch v.Kind() {
+		case reflect.Float32, reflect.Float64:
+			v.SetFloat(float64(n) * 0.01371)
+		case reflect.Int, reflect.Int32, reflect.Int64:
+			v.SetInt(int64(n))
+		case reflect.Uint, reflect.Uint8, reflect.Uint64:
+			v.SetUint(uint64(n)) //nolint:gosec // counts up from a small number
+		case reflect.String:
+			v.SetString(fmt.Sprint("word", n))
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+			fallthrough
+		case reflect.Array:
+			for i := range v.Len() {
+				fill(v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					fill(v.Field(i))
+				}
+			}
+		}
+	}
+	fill(reflect.ValueOf(&out).Elem())
+	return out
+}
+
+// Tables show each figure in its column, with its unit.
+func TestTablesAreAsRecorded(t *testing.T) {
+	var out bytes.Buffer
+	scores := []judge.Score{filled[judge.Score](1), filled[judge.Score](200)}
+	require.NoError(t, printTable(&out, scores))
+	without := scores[0]
+	without.RegretToBound = 0
+	fmt.Fprintln(&out)
+	require.NoError(t, printTable(&out, []judge.Score{without}))
+	require.NoError(t, printTable(&out, nil))
+	fmt.Fprintln(&out)
+	require.NoError(t, printReplay(&out, "cost", []replay.Result{filled[replay.Result](1), filled[replay.Result](50)}))
+	r := filled[twin.Result](1)
+	r.Ways[1].Rounds = nil
+	fmt.Fprintln(&out)
+	out.WriteString(stdoutOf(t, func() error { return printTwin(&r, false) }))
+	m := filled[modelReport](1)
+	fmt.Fprintln(&out)
+	m.print(&out)
+	golden.Require(t, "tables.golden", out.String())
+
+	require.Equal(t, 2, strings.Count(stdoutOf(t, func() error { return printLines(os.Stdout, scores) }), "\n"), "a line each")
+	require.JSONEq(t, stdoutOf(t, func() error { return printTwin(&r, true) }), stdoutOf(t, func() error { return printLines(os.Stdout, []twin.Result{r}) }))
+}
+
+// Without a terminal the bar is one line for each tenth.
+func TestTheBarShowsEachTenth(t *testing.T) {
+	var out bytes.Buffer
+	b := newBar(&out, 200, 40)
+	require.Equal(t, 2, b.tenth)
+	b.start = b.start.Add(-10 * time.Second)
+	for done := range 201 {
+		b.show(done, "word")
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	require.Len(t, lines, 8)
+	require.Equal(t, "[█████████·····················]  30%  word  10s, 1m10s left", lines[0])
+	require.Equal(t, "[██████████████████████████████] 100%  word  10s, 0s left", lines[7])
+	require.Equal(t, "[██████························]  20%  word  10s, ? left", b.line(40, "word"))
+	require.Equal(t, "[██████████████████████████████] 100%  word  10s, 0s left", b.line(300, "word"), "never beyond the end")
+	require.Contains(t, newBar(&out, 0, 0).line(0, "word"), "  0%")
+	out.Reset()
+	b = newBar(&out, 10, 0)
+	b.terminal = true
+	b.show(1, "a")
+	b.show(2, "b") // too soon
+	b.drawn = b.drawn.Add(-100 * time.Millisecond)
+	b.show(3, "c")
+	b.show(10, "d") // the last one always
+	shown := strings.Split(out.String(), "\r\x1b[K")
+	require.Len(t, shown, 4)
+	for i, word := range []string{"a", "c", "d"} {
+		require.Contains(t, shown[i+1], "%  "+word+"  ")
+	}
+	require.NotContains(t, shown[2], "\n")
+	require.True(t, strings.HasSuffix(shown[3], "\n"))
+}
+
+func TestProgressIsForTerminals(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	defer f.Close()
+	p := newProgress(f, 7)
+	require.False(t, p.shown)
+	p.show(1)
+	p.end()
+	p.shown = true
+	p.show(3)
+	p.end()
+	raw, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.Equal(t, "\r3 of 7 episodes\r\033[K", string(raw))
+	null, err := os.Open("/dev/null")
+	require.NoError(t, err)
+	defer null.Close()
+	require.True(t, newProgress(null, 1).shown, "a character device")
+}
