@@ -365,3 +365,31 @@ func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
 	require.Zero(t, s.Counts().Used)
 	require.Nil(t, l.l.p.Program)
 }
+
+// A version that cannot be put into its place leaves nothing behind, and the error is reported.
+func TestAVersionThatCannotBePlacedLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	s := &Store{root: root}
+	m := &Manifest{Name: "m", Version: "1", File: "model.tflite"}
+	require.ErrorContains(t, s.place(m, []byte("{}"), []byte("signature"), "missing"), "missing")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	for _, signature := range [][]byte{nil, []byte("signature")} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "upload"), []byte("model"), 0o600))
+		require.NoError(t, s.place(m, []byte("{}"), signature, "upload"))
+		left, err = os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, left, 1)
+		require.Equal(t, m.Folder(), left[0].Name())
+		names, err := os.ReadDir(filepath.Join(dir, m.Folder()))
+		require.NoError(t, err)
+		require.Len(t, names, 2+min(len(signature), 1))
+		model, err := os.ReadFile(filepath.Join(dir, m.Folder(), m.File))
+		require.NoError(t, err)
+		require.Equal(t, "model", string(model))
+	}
+}

@@ -1,7 +1,9 @@
 package spool
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -173,4 +175,20 @@ func TestTheGuidesFormulaForTheQuotaHolds(t *testing.T) {
 		l := cfg.limits()
 		require.GreaterOrEqual(t, float64(l.limit())/(1<<20), held, "Spool.QuotaMiB = %d", cfg.QuotaMiB)
 	}
+}
+
+// A new class beyond the limit is refused, one that is there is not; a name may have as many bytes as a length of one byte counts.
+func TestClassesAreBounded(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig(), small(2<<20, 64<<10, 100<<10))
+	s.mu.Lock()
+	for i := range maxClasses - 1 {
+		s.class(fmt.Sprint("c", i))
+	}
+	s.mu.Unlock()
+	long := strings.Repeat("x", maxClass)
+	require.NoError(t, put(s, rec(0, long, 10, 1)), "the last one")
+	require.NoError(t, put(s, rec(0, long, 10, 2)))
+	require.NoError(t, put(s, rec(0, "c0", 10, 3)))
+	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": there are 4096 classes already`)
+	require.EqualValues(t, 3, balanced(t, s).Held)
 }
