@@ -55,8 +55,13 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", 0, "Usage: offload-lab VERB"}, {"-h", 0, "Usage:"}, {"--help", 0, "Usage:"}, {"reprot", 2, `there is no verb "reprot"`},
-		{"compare -episodes x", 1, "offload-lab compare: "}, {"compare seed", 1, "did you mean -seed?"}, {"compare qqqqqqqqqq", 1, "this verb takes flags only\n"},
+		{"", 0, "Usage: offload-lab VERB"},
+		{"-h", 0, "Usage:"},
+		{"--help", 0, "Usage:"},
+		{"reprot", 2, `there is no verb "reprot"`},
+		{"compare -episodes x", 1, "offload-lab compare: "},
+		{"compare seed", 1, "did you mean -seed?"},
+		{"compare qqqqqqqqqq", 1, "this verb takes flags only\n"},
 	} {
 		text, code := stderrOf(t, strings.Fields(c.args)...)
 		require.Equal(t, c.code, code, c.args)

@@ -27,7 +27,7 @@ func TestUnsendable(t *testing.T) {
 		"without a limit":  {[]*task.Task{sized(11, 0, false)}, false, [2]int{}},
 		"the first of two": {[]*task.Task{sized(1, bare+10, false), sized(12, bare+10, false), sized(13, bare+10, false)}, false, [2]int{bare + 12, bare + 10}},
 	} {
-		r := &Rules{reads: func(*task.Task) bool { return c.reads }}
+		r := &Rules{local: Local{Reads: func(*task.Task) bool { return c.reads }}}
 		size, largest, found := r.Unsendable(c.tasks)
 		require.Equal(t, c.want, [2]int{size, largest}, name)
 		require.Equal(t, c.want[0] > 0, found, name)

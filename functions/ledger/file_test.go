@@ -88,8 +88,12 @@ func TestDropsAreListedLatestFirst(t *testing.T) {
 	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
 	d := &Drops{}
 	for _, one := range []status.Drop{
-		{Class: "unknown"}, {Class: "old", Last: at(1)}, {Class: "b", Last: at(2), Unacknowledged: 1}, {Class: "large", Last: at(2), Unacknowledged: 2},
-		{Class: "a", Last: at(2), Unacknowledged: 1}, {Class: "never", Unacknowledged: 3},
+		{Class: "unknown"},
+		{Class: "old", Last: at(1)},
+		{Class: "b", Last: at(2), Unacknowledged: 1},
+		{Class: "large", Last: at(2), Unacknowledged: 2},
+		{Class: "a", Last: at(2), Unacknowledged: 1},
+		{Class: "never", Unacknowledged: 3},
 	} {
 		d.list = append(d.list, dropEntry{Drop: one})
 	}

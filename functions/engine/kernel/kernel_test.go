@@ -231,9 +231,19 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 		real float64
 		want Multiplier
 	}{
-		{0, Multiplier{}}, {math.NaN(), Multiplier{}}, {math.Inf(1), Multiplier{}}, {0.5, Multiplier{half, 0}}, {1, Multiplier{half, 1}}, {0.75, Multiplier{half + half/2, 0}},
-		{1 - 1.0/(1<<40), Multiplier{half, 1}}, {1 - 1.0/(1<<31), Multiplier{math.MaxInt32, 0}}, {3, Multiplier{half + half/2, 2}},
-		{math.Ldexp(0.5, -31), Multiplier{half, -31}}, {math.Ldexp(0.5, -32), Multiplier{}}, {math.Ldexp(0.5, 30), Multiplier{half, 30}}, {math.Ldexp(0.5, 35), Multiplier{half, 30}},
+		{0, Multiplier{}},
+		{math.NaN(), Multiplier{}},
+		{math.Inf(1), Multiplier{}},
+		{0.5, Multiplier{half, 0}},
+		{1, Multiplier{half, 1}},
+		{0.75, Multiplier{half + half/2, 0}},
+		{1 - 1.0/(1<<40), Multiplier{half, 1}},
+		{1 - 1.0/(1<<31), Multiplier{math.MaxInt32, 0}},
+		{3, Multiplier{half + half/2, 2}},
+		{math.Ldexp(0.5, -31), Multiplier{half, -31}},
+		{math.Ldexp(0.5, -32), Multiplier{}},
+		{math.Ldexp(0.5, 30), Multiplier{half, 30}},
+		{math.Ldexp(0.5, 35), Multiplier{half, 30}},
 	} {
 		require.Equal(t, c.want, NewMultiplier(c.real), "%g", c.real)
 	}
@@ -242,7 +252,12 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 		x    int32
 		want int32
 	}{
-		{Multiplier{half, 0}, 10, 5}, {Multiplier{half, 0}, 11, 6}, {Multiplier{half, 0}, -11, -5}, {Multiplier{half, 1}, 7, 7}, {Multiplier{half, 3}, 7, 28}, {Multiplier{half, -1}, 100, 25},
+		{Multiplier{half, 0}, 10, 5},
+		{Multiplier{half, 0}, 11, 6},
+		{Multiplier{half, 0}, -11, -5},
+		{Multiplier{half, 1}, 7, 7},
+		{Multiplier{half, 3}, 7, 28},
+		{Multiplier{half, -1}, 100, 25},
 		{Multiplier{half, -2}, -100, -13},
 	} {
 		require.Equal(t, c.want, c.m.Apply(c.x), "%+v · %d", c.m, c.x)
@@ -252,15 +267,28 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 		x    int64
 		want int32
 	}{
-		{Multiplier{half, 0}, 10, 5}, {Multiplier{half, 1}, 12345, 12345}, {Multiplier{half, -1}, 100, 25}, {Multiplier{half, 0}, 11, 6},
-		{Multiplier{math.MaxInt32, 0}, 1 << 20, 0x7fff << 5}, {Multiplier{0x7fff0000, 0}, 1 << 20, 0x7fff << 5}, {Multiplier{0x7ffe8000, 0}, 1 << 20, 0x7fff << 5},
+		{Multiplier{half, 0}, 10, 5},
+		{Multiplier{half, 1}, 12345, 12345},
+		{Multiplier{half, -1}, 100, 25},
+		{Multiplier{half, 0}, 11, 6},
+		{Multiplier{math.MaxInt32, 0}, 1 << 20, 0x7fff << 5},
+		{Multiplier{0x7fff0000, 0}, 1 << 20, 0x7fff << 5},
+		{Multiplier{0x7ffe8000, 0}, 1 << 20, 0x7fff << 5},
 		{Multiplier{0x7ffe7fff, 0}, 1 << 20, 0x7ffe << 5},
 	} {
 		require.Equal(t, c.want, c.m.Apply64(c.x), "%+v · %d", c.m, c.x)
 	}
 	for _, c := range [][3]int32{
-		{math.MinInt32, math.MinInt32, math.MaxInt32}, {math.MinInt32, math.MaxInt32, -math.MaxInt32}, {1 << 30, 1, 1}, {1<<30 - 1, 1, 0}, {-1 << 30, 1, 0}, {-1<<30 - 1, 1, -1}, {3, 1 << 30, 2},
-		{-3, 1 << 30, -1}, {1 << 20, 1 << 20, 512}, {0, 5, 0},
+		{math.MinInt32, math.MinInt32, math.MaxInt32},
+		{math.MinInt32, math.MaxInt32, -math.MaxInt32},
+		{1 << 30, 1, 1},
+		{1<<30 - 1, 1, 0},
+		{-1 << 30, 1, 0},
+		{-1<<30 - 1, 1, -1},
+		{3, 1 << 30, 2},
+		{-3, 1 << 30, -1},
+		{1 << 20, 1 << 20, 512},
+		{0, 5, 0},
 	} {
 		require.Equal(t, c[2], DoublingHigh(c[0], c[1]), "%d · %d", c[0], c[1])
 	}
