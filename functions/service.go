@@ -106,6 +106,7 @@ type Service struct {
 	parsed        atomic.Uint64                     // messages that were events, on any path but the acknowledging one
 	unheard       atomic.Int64                      // messages that the stop left no time for, on a bus that does not bring them again
 	subscriber    atomic.Pointer[intake.Subscriber] // of the acknowledging intake, nil with any other
+	deliveries    atomic.Pointer[infer.Deliveries]  // of models, nil where none are taken
 	intakeProblem atomic.Pointer[func() string]     // asks the trigger whether it is connected
 }
 
@@ -236,6 +237,7 @@ func (s *Service) openExport() error {
 		Node: s.cfg.Node, Batches: scheduler, Spool: standing{s.spool, s.room}, Sealer: sealer,
 		Opener: seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB}), MaxPacket: linkMaxKiB << 10, Log: s.log,
 		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.answered, OnProgress: s.room.nudge,
+		Topics: s.modelTopics(),
 	})
 	if err != nil {
 		return err
@@ -268,7 +270,7 @@ func (s *Service) openLocal() (err error) {
 		defer cancel()
 		return s.local.Close(ctx)
 	})
-	return nil
+	return s.openDeliveries()
 }
 
 // openRoom comes after whatever tasks are bound to, so that the room is empty before any of it stops.

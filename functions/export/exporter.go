@@ -109,6 +109,9 @@ type Deps struct {
 	// OnProgress is called when the broker has acknowledged a message, so that the link may have room again. It may be called from
 	// several goroutines.
 	OnProgress func()
+	// Topics are those of other parts of the node, each with its receiver, which is called on the client's goroutine in the order of the
+	// messages and must not block. A node does without a topic that the broker refuses.
+	Topics map[string]func(message []byte)
 }
 
 // Exporter carries batches out. Run drives it; the other methods may be called from anywhere.
@@ -139,6 +142,7 @@ type Exporter struct {
 	lastGone   string
 	statements []job                  // about what is gone, to be published
 	confirming []seal.ConfirmedResult // to be named to the cloud
+	letters    []job                  // of other parts of the node
 	goneAt     time.Time
 	told       say.Once   // problems, by kind
 	asides     *say.Every // records given up, by reason
@@ -178,6 +182,9 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 		needed = seal.ReceiptTopic(deps.Node)
 	}
 	topics := map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1, seal.AnnouncementTopic: 1}
+	for topic := range deps.Topics {
+		topics[topic] = 1
+	}
 	x.dialer, err = newDialer(x, topics, needed)
 	return x, err
 }
@@ -399,6 +406,8 @@ func (x *Exporter) hear(s *mqtt.Session, m mqtt.Message) {
 	case seal.AnnouncementTopic:
 		x.hearAnnouncement(s, m.Payload)
 	default:
-		x.stats.failed("unexpected_topic")
+		if !x.hearLetter(m.Topic, m.Payload) {
+			x.stats.failed("unexpected_topic")
+		}
 	}
 }

@@ -181,6 +181,10 @@ func (r *round) pump() {
 		r.jobs <- x.statements[0]
 		x.statements = x.statements[1:]
 	}
+	for len(x.letters) > 0 && len(r.jobs) < cap(r.jobs) {
+		r.jobs <- x.letters[0]
+		x.letters = x.letters[1:]
+	}
 	if len(x.confirming) > 0 && len(r.jobs) < cap(r.jobs) {
 		r.confirm(now)
 	}

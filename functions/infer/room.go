@@ -48,6 +48,8 @@ type Room struct {
 	mu     sync.Mutex // one change of the classes at a time
 	works  atomic.Pointer[map[string]*work]
 	speeds sync.Map // *speed by model name
+
+	deliveries atomic.Pointer[Deliveries] // nil where none are taken
 }
 
 // Open opens the store of models, loads those that classes name, and starts the pool. Without a folder it is the processor alone.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"app-offload/functions/models"
+	"app-offload/functions/models/delivery"
 )
 
 // Stats is what the status shows of models. Counts are of tasks since the start; times are in seconds.
@@ -21,6 +22,8 @@ type Stats struct {
 	Tasks     int             `json:"tasks"`   // that wait for a model or are with one
 	Seconds   float64         `json:"seconds"` // until the pool is free, predicted
 	Classes   []ClassStats    `json:"classes"`
+
+	Deliveries []delivery.Progress `json:"deliveries,omitempty"` // that are under way
 }
 
 // ClassStats is the work of one class.
@@ -60,6 +63,9 @@ func (r *Room) Stats() *Stats {
 		s.Models, s.Problems = append(s.Models, list...), problems
 	}
 	s.Tasks, s.Seconds = r.Models()
+	if d := r.deliveries.Load(); d != nil {
+		s.Deliveries = d.Progress()
+	}
 	for _, w := range works {
 		s.Classes = append(s.Classes, r.stats(w))
 	}

@@ -58,16 +58,7 @@ func finish(t testing.TB, w *tflite.Writer) []byte {
 // Put writes a version of a model of two labels into a folder of models, and returns its folder.
 func Put(t testing.TB, dir, name string, v models.Version, file []byte) string {
 	t.Helper()
-	m, err := models.Describe(name, file, 256<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Version, m.Labels = v, []string{"ok", "worn"}
-	m.Output = models.Output{Kind: models.Classes, Activation: "softmax"}
-	text, err := json.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, text := Manifest(t, name, v, file)
 	folder := filepath.Join(dir, m.Folder())
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		t.Fatal(err)
@@ -78,4 +69,20 @@ func Put(t testing.TB, dir, name string, v models.Version, file []byte) string {
 		}
 	}
 	return folder
+}
+
+// Manifest describes a model of two labels, also as the bytes of its manifest.
+func Manifest(t testing.TB, name string, v models.Version, file []byte) (*models.Manifest, []byte) {
+	t.Helper()
+	m, err := models.Describe(name, file, 256<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Version, m.Labels = v, []string{"ok", "worn"}
+	m.Output = models.Output{Kind: models.Classes, Activation: "softmax"}
+	text, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, text
 }
