@@ -26,6 +26,6 @@ func (s *Service) openAnswers() (err error) {
 
 // answered takes a result of the cloud: it settles the decision at once, and its answer goes to the bus.
 func (s *Service) answered(r seal.Result) {
-	s.resulted(r)
+	s.feedback.Resulted(r)
 	s.desk.Take(r)
 }

@@ -36,7 +36,7 @@ func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	require.Zero(t, st.Counts.Balance)
 	require.Equal(t, status.TaughtCount{Local: 40}, taught(s))
 	require.NoError(t, s.Stop())
-	require.FileExists(t, filepath.Join(cfg.Spool.Directory, learnedFile))
+	require.FileExists(t, filepath.Join(cfg.Spool.Directory, "learned.json"))
 
 	again := open(t, cfg, &bin{})
 	require.Equal(t, status.TaughtCount{Local: 40}, taught(again))

@@ -145,7 +145,7 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		j.event.conclude(nil)
 	case finish:
 		p.ledger.Local(1)
-		p.done(j)
+		p.feedback.Done(&j.Case)
 		j.event.conclude(nil)
 	case goLocal:
 		p.amend(j, decision.Local, decision.SpoolFull)
@@ -253,7 +253,7 @@ const ReasonTooLarge = "tooLarge"
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
 	p.drops.Early(j.Task.Class.Name, reason)
-	p.failed(j.id)
+	p.feedback.Failed(j.ID)
 	j.event.conclude(nil)
 }
 
@@ -261,14 +261,14 @@ func (p *Pipeline) drop(j *job, reason string) {
 func (p *Pipeline) refuse(j *job, err error) {
 	p.ledger.Leave(1)
 	p.refused.Add(1)
-	p.tally.withdraw(j.event.run.rules.Judge(), j, &j.event.run.state)
+	p.feedback.Withdraw(j.event.run.rules, &j.Case, &j.event.run.state)
 	j.event.conclude(err)
 }
 
 // amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
 func (p *Pipeline) amend(j *job, target decision.Target, why decision.Reason) {
 	j.Decision.Target, j.Decision.Reason, j.Decision.Propensity = target, why, 1
-	p.ring.Amend(j.id, j.Decision)
+	p.feedback.Amend(&j.Case)
 }
 
 // givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.

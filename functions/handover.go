@@ -104,7 +104,7 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 	class := t.Class
 	r := spool.Record{
 		Lane: class.Priority, Class: class.Name, Score: float32(j.Decision.Score), OnFull: class.OnFull,
-		Time: t.Received, Payload: payload, Tag: j.id, Hold: j.state == parking,
+		Time: t.Received, Payload: payload, Tag: j.ID, Hold: j.state == parking,
 	}
 	if class.TTL > 0 {
 		r.Expires = t.Received + int64(class.TTL)
@@ -168,7 +168,7 @@ func (p *Pipeline) operate(jobs []*job) {
 // itemOf is a job for the local workers. One that the spool does not take has nowhere else to go.
 func itemOf(j *job) local.Item {
 	return local.Item{
-		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.took, Sure: &j.sure, Stay: j.Task.Class.NeverLeave || j.state == instead,
+		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave || j.state == instead,
 	}
 }
 

@@ -35,7 +35,7 @@ func (p *Pipeline) park(r *run) {
 		}
 		d := j.Decision
 		d.Reason = decision.Undecided
-		j.state, j.id = parking, p.enter(r, j, d)
+		j.state, j.ID = parking, p.enter(r, j, d)
 		parked = append(parked, j)
 	}
 	if len(parked) == 0 || p.parkAll(parked) == nil {
@@ -124,8 +124,7 @@ func (p *Pipeline) unpark(j *job) {
 // countLate notes and counts the decision of a task that was to wait, as it stands.
 func (p *Pipeline) countLate(j *job) {
 	r := j.event.run
-	p.ring.Amend(j.id, j.Decision)
-	p.tally.bound(r.rules.Judge(), j, &r.state)
+	p.feedback.Stands(r.rules, &j.Case, &r.state)
 }
 
 // hold gives a task that is durable to the room. After the last stop it is sent.
@@ -244,16 +243,14 @@ func (p *Pipeline) reconsider(ctx context.Context, j *job) {
 // bind sends a task on the way that was decided for it in the state of now.
 func (p *Pipeline) bind(ctx context.Context, j *job) {
 	m := p.room
-	e := decision.NewEntry(j.Task, &j.Estimate, m.rules.Seen(j.Task, &m.state), j.Decision, j.Policy, m.rules.Version())
-	p.ring.Bind(j.id, &e)
-	p.tally.bound(m.rules.Judge(), j, &m.state)
+	p.feedback.Bound(m.rules, &j.Case, &m.state)
 	if j.Decision.Target == decision.Cloud {
 		m.leave(j.Task.Size())
 		m.sent = true
 		p.release(j)
 		return
 	}
-	p.lateness.see(j, &m.state)
+	p.feedback.Stays(cases([]*job{j}), &m.state)
 	p.move(ctx, j)
 }
 
@@ -289,7 +286,7 @@ func (p *Pipeline) boundHere(j *job, err error) {
 	case err == nil:
 		p.room.gone(j)
 		p.spool.Drop([]uint64{j.seq}, spool.ReasonHere)
-		p.done(j)
+		p.feedback.Done(&j.Case)
 	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
 		if !p.neverLeaves(j) {
 			p.amend(j, decision.Cloud, decision.LetGo)
@@ -299,7 +296,7 @@ func (p *Pipeline) boundHere(j *job, err error) {
 		p.sayGivenUp(j, err)
 		p.room.gone(j)
 		p.spool.Drop([]uint64{j.seq}, reasonOf(err))
-		p.failed(j.id)
+		p.feedback.Failed(j.ID)
 	case firstOf(err) != nil:
 		j.Decision.Confidence = firstOf(err).Inference.Confidence
 		p.amend(j, decision.Cloud, decision.HardExample)

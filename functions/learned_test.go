@@ -85,11 +85,10 @@ func TestLearnedStateIsSavedEverySoOften(t *testing.T) {
 	s.Start()
 	receive(t, s, "d", 1)
 	eventually(t, time.Minute, "the file is there", func() bool {
-		raw, err := readLearned(filepath.Join(cfg.LearnedDirectory, learnedFile))
-		var state learnedState
-		return err == nil && unseal(raw, &state) == nil && strings.Contains(string(state.Policies["bandit"]), `"Count":1`)
+		raw, err := os.ReadFile(filepath.Join(cfg.LearnedDirectory, "learned.json"))
+		return err == nil && strings.Contains(string(raw), `"Count":1`)
 	})
-	require.NoFileExists(t, filepath.Join(cfg.Spool.Directory, learnedFile))
+	require.NoFileExists(t, filepath.Join(cfg.Spool.Directory, "learned.json"))
 }
 
 // A file that cannot be taken over is set aside and said, and learning starts anew.
@@ -107,7 +106,7 @@ func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 				receive(t, s, "d", n)
 			}
 			require.NoError(t, s.Stop())
-			path := filepath.Join(cfg.Spool.Directory, learnedFile)
+			path := filepath.Join(cfg.Spool.Directory, "learned.json")
 			raw, err := os.ReadFile(path)
 			require.NoError(t, err)
 			harmed := harm(string(raw))
@@ -120,28 +119,11 @@ func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 			t.Cleanup(func() { _ = again.Stop() })
 			require.Len(t, log.with("learning starts anew"), 1)
 			require.Zero(t, taught(again))
-			aside, err := os.ReadFile(filepath.Join(cfg.Spool.Directory, badLearnedFile))
+			aside, err := os.ReadFile(filepath.Join(cfg.Spool.Directory, "learned.bad.json"))
 			require.NoError(t, err)
 			require.Equal(t, harmed, string(aside))
 		})
 	}
-}
-
-// A state that one policy refuses does not keep the others from theirs.
-func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
-	cfg := testConfig(t, nil, "edge")
-	s := open(t, cfg, &bin{})
-	receive(t, s, "d", 1)
-	raw, err := s.learned.encode()
-	require.NoError(t, err)
-	var state learnedState
-	require.NoError(t, unseal(raw, &state))
-	state.Policies["bandit"] = []byte(`{"policy":"bandit","version":99}`)
-	other := open(t, testConfig(t, nil, "edge"), &bin{})
-	require.ErrorContains(t, other.learned.restore(&state), "version 99")
-	want, _ := s.rules.Load().Model.Correction(s.rules.Load().Class("default"))
-	have, _ := other.rules.Load().Model.Correction(other.rules.Load().Class("default"))
-	require.InEpsilon(t, want, have, 1e-9)
 }
 
 // Receipts are outcomes, in time or late, and teach those who learn; what the ring has forgotten is counted.
@@ -181,30 +163,6 @@ func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
 	require.Zero(t, s.Status().Policies.Forgotten)
 }
 
-// What waited out an outage says nothing of the next task.
-func TestOutagesTeachNothing(t *testing.T) {
-	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	receive(t, s, "d", 1)
-	before := s.Decisions(1, nil)[0]
-	now := time.Now()
-	for second := range 4 {
-		s.outage.see(false, now.Add(time.Duration(second)*time.Second))
-	}
-	require.Zero(t, s.outage.latest.Load(), "a short gap is of the link's nature")
-	s.outage.see(true, now.Add(4*time.Second))
-	for second := 5; second <= 10; second++ {
-		s.outage.see(false, now.Add(time.Duration(second)*time.Second))
-	}
-	require.Equal(t, now.Add(10*time.Second).UnixNano(), s.outage.latest.Load())
-	model := s.rules.Load().Model
-	class := s.rules.Load().Class("default")
-	s.receipted([]spool.Record{{Tag: before.ID}})
-	e, _ := s.Decision(before.ID)
-	require.True(t, e.Outcome.Known)
-	_, cloud := model.Correction(class)
-	require.InDelta(t, 1, cloud, 0)
-}
-
 // A result of the consumer counts rather than its receipt, for as long as results come for the class.
 func TestResultsAreOutcomes(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
@@ -218,7 +176,7 @@ func TestResultsAreOutcomes(t *testing.T) {
 	outcome := func(e decision.Entry) decision.Outcome { got, _ := s.Decision(e.ID); return got.Outcome }
 
 	first := sent(1)
-	s.resulted(seal.Result{EventID: first.EventID, Chunk: first.Chunk, OK: false})
+	s.feedback.Resulted(seal.Result{EventID: first.EventID, Chunk: first.Chunk, OK: false})
 	require.True(t, outcome(first).Known && outcome(first).Failed)
 	require.False(t, outcome(first).Met)
 	receipt(first)
@@ -227,15 +185,15 @@ func TestResultsAreOutcomes(t *testing.T) {
 	second := sent(2)
 	receipt(second)
 	require.False(t, outcome(second).Known, "its result will come")
-	s.resulted(seal.Result{EventID: second.EventID, Chunk: second.Chunk, OK: true})
+	s.feedback.Resulted(seal.Result{EventID: second.EventID, Chunk: second.Chunk, OK: true})
 	require.True(t, outcome(second).Known && outcome(second).Met && !outcome(second).Failed)
 	require.EqualValues(t, 50, outcome(second).Bytes)
 
-	for n := range answerPatience + 1 {
+	for n := range 100 + 1 {
 		receipt(sent(10 + n))
 	}
 	require.True(t, s.Decisions(1, nil)[0].Outcome.Known, "results have stopped coming, so receipts count again")
-	s.resulted(seal.Result{EventID: "unknown", OK: true})
+	s.feedback.Resulted(seal.Result{EventID: "unknown", OK: true})
 	require.EqualValues(t, 1, s.Status().Policies.Forgotten)
 }
 
@@ -270,7 +228,7 @@ func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
 	e := s.Decisions(1, nil)[0]
 	require.Equal(t, decision.Cloud, e.Decision.Target)
 	require.Equal(t, decision.LocalFailed, e.Decision.Reason)
-	s.resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
+	s.feedback.Resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
 	e, _ = s.Decision(e.ID)
 	require.True(t, e.Outcome.Known, "found by its event")
 }
@@ -285,17 +243,17 @@ func TestDecisionLog(t *testing.T) {
 			receive(t, s, "d", life*100+n)
 		}
 		require.NoError(t, s.Stop())
-		got := s.decisions.status()
+		got := s.Status().Policies.DecisionLog
 		require.EqualValues(t, 20, got.Written)
 		require.Zero(t, got.Dropped)
-		f, err := os.OpenFile(filepath.Join(cfg.DecisionLog, decisionFile), os.O_APPEND|os.O_WRONLY, 0)
+		f, err := os.OpenFile(filepath.Join(cfg.DecisionLog, "decisions.jsonl"), os.O_APPEND|os.O_WRONLY, 0)
 		require.NoError(t, err)
 		_, err = f.WriteString(`{"format":1,"id":17`) // as a crash leaves it
 		require.NoError(t, err)
 		require.NoError(t, f.Close())
 	}
 	n := 0
-	for r := range records(t, cfg.DecisionLog, decisionFile) {
+	for r := range records(t, cfg.DecisionLog, "decisions.jsonl") {
 		require.True(t, r.Outcome.Known)
 		require.Equal(t, "edge", r.Policy)
 		require.Equal(t, "d", r.Device)
@@ -316,40 +274,6 @@ func records(t *testing.T, dir, file string) func(func(*decision.Record) bool) {
 			}
 		}
 	}
-}
-
-func TestDecisionLogIsBoundedAndMakesNobodyWait(t *testing.T) {
-	dir := t.TempDir()
-	var log jot
-	l, err := openDecisionLog(dir, 2, 1, &log)
-	require.NoError(t, err)
-	ring := decision.NewRing(8, time.Now())
-	id := ring.Add(&decision.Entry{EventID: "e", Policy: "edge", Decision: decision.Decision{Propensity: 1}})
-	const offers = 5000
-	for n := range offers {
-		l.offer(ring, id)
-		if n%500 == 0 { // let the writer come along, so that enough is written to rotate
-			eventually(t, time.Minute, "the queue is empty", func() bool { return len(l.queue) == 0 })
-		}
-	}
-	require.NoError(t, l.close(t.Context()))
-	l.offer(ring, id) // after the end
-	got := l.status()
-	require.EqualValues(t, offers+1, got.Written+got.Dropped, "everything is accounted for")
-	for _, file := range []string{decisionFile, oldDecisionFile} {
-		info, err := os.Stat(filepath.Join(dir, file))
-		require.NoError(t, err)
-		require.LessOrEqual(t, info.Size(), int64(1<<20))
-		for range records(t, dir, file) { // all of it can be read
-		}
-	}
-	require.Empty(t, log.lines)
-
-	var off *decisionLog
-	off.offer(ring, id)
-	require.NoError(t, off.close(t.Context()))
-	_, err = openDecisionLog(filepath.Join(dir, decisionFile, "below a file"), 2, 1, &log)
-	require.ErrorContains(t, err, "Offload.DecisionLog")
 }
 
 func TestStatusOfPolicies(t *testing.T) {

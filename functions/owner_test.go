@@ -85,7 +85,7 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 			still, err := os.ReadFile(name)
 			require.NoError(t, err)
 			require.Equal(t, content, still)
-			require.NoFileExists(t, filepath.Join(dir, badLearnedFile))
+			require.NoFileExists(t, filepath.Join(dir, "learned.bad.json"))
 		})
 	}
 	require.Greater(t, tried, 6)

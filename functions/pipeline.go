@@ -71,19 +71,19 @@ func (p *Pipeline) note(r *run) {
 	for i := range r.jobs {
 		switch j := &r.jobs[i]; {
 		case j.state != decided:
-		case j.id == 0:
-			j.id = p.enter(r, j, j.Decision)
+		case j.ID == 0:
+			j.ID = p.enter(r, j, j.Decision)
 		default:
-			p.ring.Amend(j.id, j.Decision)
+			p.feedback.Amend(&j.Case)
 		}
 	}
-	p.tally.decide(r)
+	p.feedback.Decided(r.rules, r.decided, &r.state)
 }
 
-// enter adds an entry to the ring and returns its id.
+// enter notes a decision and returns its id.
 func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
 	r.entry = decision.NewEntry(j.Task, &j.Estimate, r.rules.Seen(j.Task, &r.state), d, j.Policy, r.rules.Version())
-	return p.ring.Add(&r.entry)
+	return p.feedback.Add(&r.entry)
 }
 
 // part puts each task among those of its path, or behind the one before it. From then on others may work on the task.
@@ -105,7 +105,7 @@ func (p *Pipeline) part(r *run) {
 			r.here = append(r.here, j)
 		}
 	}
-	p.lateness.note(r)
+	p.feedback.Stays(cases(r.here), &r.state)
 }
 
 // keep hands what is to leave to the spool; all of it waits for the same commit. What finds no room there may be

@@ -8,10 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"app-offload/functions/decide"
-	"app-offload/functions/decision"
-	"app-offload/functions/task"
 )
 
 // sysfs is a fake one with a RAPL counter, and cores of 1,000–2,000 MHz.
@@ -79,31 +75,4 @@ func TestGovernorRunsWithTheService(t *testing.T) {
 	require.Equal(t, "2000000\n", string(raw), "all of it is given back")
 	plain := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.Nil(t, plain.Status().Policies.Governor, "off by default")
-}
-
-func TestLatenessIsThatOfWorkHere(t *testing.T) {
-	var l lateness
-	require.Zero(t, l.seconds())
-	now := time.Now().UnixNano()
-	r := &run{}
-	r.state.Time = now
-	add := func(local float64, deadline time.Duration, target decision.Target) {
-		j := &job{Case: decide.Case{Task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}}
-		j.Estimate.LocalTime, j.Decision.Target = local, target
-		if target == decision.Local {
-			r.here = append(r.here, j)
-		} else {
-			r.away = append(r.away, j)
-		}
-	}
-	add(9, 0, decision.Local)               // without a deadline nothing is late
-	add(9, 3*time.Second, decision.Cloud)   // nor is what leaves
-	add(0.5, 3*time.Second, decision.Local) // in time
-	l.note(r)
-	require.Zero(t, l.seconds())
-	add(2.5, 3*time.Second, decision.Local) // a second has passed already
-	l.note(r)
-	require.InDelta(t, 0.5, l.seconds(), 1e-6)
-	l.at.Store(now - int64(latenessHolds) - int64(time.Second))
-	require.Zero(t, l.seconds(), "that was long ago")
 }

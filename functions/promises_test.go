@@ -3,42 +3,15 @@ package functions
 import (
 	"errors"
 	"fmt"
-	"math"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decide"
-	"app-offload/functions/decision"
-	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
-
-// A decision that was counted as overdue is not counted again, neither by a later sweep nor when the ring forgets it or its outcome comes.
-func TestAnOverdueDecisionCountsOnce(t *testing.T) {
-	cfg := testConfig(t, nil, "cloud")
-	cfg.Writable.Policy.Canary, cfg.Writable.Policy.CanaryShare = "edge", 0.9
-	s := open(t, cfg, &bin{})
-	receive(t, s, "d", 1)
-	e := s.Decisions(1, nil)[0]
-	require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) {
-		e.Arm, e.Outcome, e.Decision.Reason = decision.Arm(1), decision.Outcome{}, decision.CheaperCloud
-	}))
-	counted := func() uint64 {
-		c, on := s.rules.Load().Canary()
-		require.True(t, on)
-		return uint64(c.Canary.Outcomes + c.Incumbent.Outcomes)
-	}
-	before := counted()
-	now := s.clock.Now()
-	require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) { s.overdue(e, now); s.overdue(e, now+1) }))
-	require.Equal(t, before+1, counted())
-	s.sweep(s.clock.Time().Add(24 * time.Hour))
-	s.receipted([]spool.Record{{Tag: e.ID}})
-	require.Equal(t, before+1, counted())
-}
 
 // A canary counts the outcomes of decisions as the service stamps them.
 func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
@@ -54,34 +27,6 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 		c, _ := s.rules.Load().Canary()
 		return c.Canary.Outcomes+c.Incumbent.Outcomes > 0
 	})
-}
-
-// No policy learns from tasks decided for the cloud before an outage ended; all learn from those decided after it or locally.
-func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
-	for _, row := range []struct {
-		name   string
-		target decision.Target
-		after  time.Duration // the decision, from the end of the outage on
-		learns bool
-	}{
-		{"cloud, before", decision.Cloud, -time.Nanosecond, false},
-		{"cloud, after", decision.Cloud, time.Nanosecond, true},
-		{"cloud, at that moment", decision.Cloud, 0, true},
-	} {
-		s := open(t, testConfig(t, nil, "cloud"), &bin{})
-		r := s.rules.Load()
-		end := s.clock.Now()
-		s.outage.latest.Store(end)
-		e := decision.Entry{
-			Time: end + int64(row.after), Class: "default", Size: 1000, Decision: decision.Decision{Target: row.target, Propensity: 1},
-			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: decision.Outcome{Known: true, Time: 100},
-		}
-		e.State.Link.Up, e.State.Link.Goodput = true, 1e6
-		_, was := r.Model.Correction(r.Class("default"))
-		s.learn(r, &e)
-		_, is := r.Model.Correction(r.Class("default"))
-		require.Equal(t, row.learns, was != is, row.name)
-	}
 }
 
 // Work that failed locally goes to the cloud once; where that fails as well, it is not tried locally again, however its class treats a full spool.
@@ -136,20 +81,8 @@ func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	r.open[0].run = r
 	r.open[0].left.Store(1)
 	s.ledger.Enter(1)
-	s.drop(&job{Case: decide.Case{Task: &task.Task{Class: r.rules.Class("default"), Of: 1}}, id: e.ID, event: &r.open[0]}, ReasonTooLarge)
+	s.drop(&job{Case: decide.Case{ID: e.ID, Task: &task.Task{Class: r.rules.Class("default"), Of: 1}}, event: &r.open[0]}, ReasonTooLarge)
 	require.NoError(t, <-concluded)
 	e, _ = s.Decision(e.ID)
 	require.True(t, e.Outcome.Known && e.Outcome.Failed)
-}
-
-// Regret is what the decision is predicted to cost more, never less than nothing: a good decision makes up for no bad one.
-func TestRegretIsNeverNegative(t *testing.T) {
-	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	judge, state := s.rules.Load().Judge(), s.host.State()
-	one := &task.Task{Class: s.rules.Load().Class("default"), Of: 1, Deadline: time.Second}
-	good := &job{Case: decide.Case{Task: one, Estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}}, counted: decision.Local}
-	bad := &job{Case: decide.Case{Task: one, Estimate: good.Estimate}, counted: decision.Cloud}
-	require.Zero(t, regretOf(judge, good, state))
-	require.Positive(t, regretOf(judge, bad, state))
-	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))
 }

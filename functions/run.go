@@ -1,9 +1,9 @@
 package functions
 
 import (
+	"iter"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"app-offload/functions/answer"
 	"app-offload/functions/decide"
@@ -33,17 +33,33 @@ type run struct {
 // job is one task with what was found out about it.
 type job struct {
 	decide.Case
-	counted decision.Target // the target that the tally has counted
-	id      uint64          // of the decision in the ring
-	took    time.Duration   // of the operators and the model, once they are done
-	sure    float64         // the confidence of the local model's answer, 0 without one
-	first   *answer.Answer  // that is out as provisional, nil without one
-	event   *countdown
-	place   int // among the jobs of its run
-	state   jobState
+	first *answer.Answer // of the local model, out as provisional, nil without one
+	event *countdown
+	place int // among the jobs of its run
+	state jobState
 
 	seq    uint64 // of its record, where it waits
 	stored int64  // about the bytes of that
+}
+
+// cases are those of jobs.
+func cases(jobs []*job) iter.Seq[*decide.Case] {
+	return func(yield func(*decide.Case) bool) {
+		for _, j := range jobs {
+			if !yield(&j.Case) {
+				return
+			}
+		}
+	}
+}
+
+// decided are the cases that no stage has handed over yet.
+func (r *run) decided(yield func(*decide.Case) bool) {
+	for i := range r.jobs {
+		if j := &r.jobs[i]; j.state == decided && !yield(&j.Case) {
+			return
+		}
+	}
 }
 
 // countdown waits for the tasks of one event, the i-th of its run.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,8 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/decide"
-	"app-offload/functions/decision"
 	"app-offload/functions/export"
+	"app-offload/functions/feedback"
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/intake"
@@ -51,7 +50,6 @@ type Pipeline struct {
 	ctx    context.Context // ends when local work is to be given up
 	rules  atomic.Pointer[decide.Rules]
 	host   *host.Sampler
-	ring   *decision.Ring
 	local  *infer.Room // operators and models
 	spool  *spool.Spool
 	ledger *ledger.Ledger
@@ -64,11 +62,7 @@ type Pipeline struct {
 
 	scheduler *batch.Scheduler
 
-	tally     *tally
-	answers   *answers
-	outage    outage
-	lateness  lateness
-	decisions *decisionLog // nil without one
+	feedback *feedback.Feedback
 
 	tracks   tracks         // keep the order per device and class
 	working  sync.WaitGroup // events and tasks that are not concluded
@@ -90,8 +84,7 @@ type Service struct {
 	quarantine *intake.Quarantine
 	keys       *keys.Keyring
 	exporter   *export.Exporter
-	desk       *desk.Desk // publishes what the cloud answers
-	learned    *learned
+	desk       *desk.Desk     // publishes what the cloud answers
 	governor   *host.Governor // nil without one
 	life       lifecycle
 	health     *health
@@ -116,9 +109,8 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), tally: newTally(), answers: newAnswers(), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.health = newHealthMemory(s.clock)
-	s.lateness.clock = s.clock
 	for _, remark := range cfg.Remarks() {
 		s.log.Warnf("configuration: %s", remark)
 	}
@@ -144,10 +136,14 @@ func (s *Service) openBus() error {
 }
 
 func (s *Service) openHost() (err error) {
+	s.feedback = feedback.New(feedback.Config{
+		Decisions: s.cfg.Writable.Policy.Decisions, Rules: s.rules.Load, Clock: s.clock, Log: s.log,
+		Watts: func() float64 { return s.host.State().CoreWatts() },
+	})
 	if s.host, err = host.New(s.cfg.Host); err != nil {
 		return err
 	}
-	s.governor, err = host.NewGovernor(s.cfg.Host, s.host.State, s.lateness.seconds, s.log.Infof)
+	s.governor, err = host.NewGovernor(s.cfg.Host, s.host.State, s.feedback.Lateness, s.log.Infof)
 	return err
 }
 
@@ -180,8 +176,6 @@ func (s *Service) openRules() error {
 	if err != nil {
 		return err
 	}
-	s.ring = decision.NewRing(s.cfg.Writable.Policy.Decisions, time.Now())
-	s.ring.Forgotten = s.overdue
 	rules, err := s.cfg.Rules(s.cfg.Writable, model, decide.Local{Reads: s.readsAll, Hard: s.judgedHard}, nil)
 	if err != nil {
 		return err
@@ -203,14 +197,13 @@ func (s *Service) openLearned() (err error) {
 		return fmt.Errorf("making Offload.LearnedDirectory = %q: %w", dir, err)
 	}
 	every, _ := time.ParseDuration(s.cfg.LearnedInterval) // validated in New
-	s.learned = &learned{path: filepath.Join(dir, learnedFile), every: every, rules: s.rules.Load}
-	if err := s.learned.open(s.log); err != nil {
+	if err := s.feedback.OpenLearned(dir, every); err != nil {
 		return err
 	}
-	s.life.onStop("learned state", func(context.Context) error { return s.learned.close() })
-	s.decisions, err = openDecisionLog(s.cfg.DecisionLog, s.cfg.DecisionLogMiB, s.cfg.DecisionLogShare, s.log)
-	if s.decisions != nil {
-		s.life.onStop("decision log", s.decisions.close)
+	s.life.onStop("learned state", func(context.Context) error { return s.feedback.CloseLearned() })
+	on, err := s.feedback.OpenLog(s.cfg.DecisionLog, s.cfg.DecisionLogMiB, s.cfg.DecisionLogShare)
+	if on {
+		s.life.onStop("decision log", s.feedback.CloseLog)
 	}
 	return check.Access(err)
 }
@@ -246,12 +239,18 @@ func (s *Service) openExport() error {
 	return nil
 }
 
+// receipted takes records that are safe with the consumer.
+func (s *Service) receipted(records []spool.Record) {
+	s.feedback.Receipted(records)
+	s.room.nudge()
+}
+
 func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
 	s.cfg.Local = s.cfg.Local.Sized(host.MemoryLimit())
 	classes, publisher := s.rules.Load().Classes, s.kinship.sign(s.deps.Publisher)
-	operators, err := local.New(s.cfg.Local, classes, publisher, s.observe)
+	operators, err := local.New(s.cfg.Local, classes, publisher, s.feedback.Observe)
 	if err != nil {
 		cancel()
 		return err
@@ -317,7 +316,7 @@ func (s *Service) Start() {
 	var running sync.WaitGroup
 	running.Go(func() { s.host.Run(ctx) })
 	running.Go(func() { s.everySecond(ctx) })
-	running.Go(func() { s.learned.run(ctx, s.log) })
+	running.Go(func() { s.feedback.SaveLearned(ctx) })
 	if s.governor != nil {
 		running.Go(func() { s.governor.Run(ctx) })
 	}
@@ -342,14 +341,14 @@ func (s *Service) everySecond(ctx context.Context) {
 	for {
 		link := s.exporter.Link()
 		s.host.SetLink(link)
-		s.outage.see(link.Up, s.clock.Time())
+		s.feedback.Link(link.Up, s.clock.Time())
 		thrift.set(s.spool.Waiting())
 		s.reportHealth()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.sweep(s.clock.Time())
+			s.feedback.Sweep(s.clock.Time())
 		}
 		s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), false)
 		if err := s.saveBooks(); err != nil {

@@ -20,11 +20,12 @@ func (s *Service) Status() status.Status {
 	s.host.Read(&node)
 	link := s.exporter.Link()
 	node.Link = link
-	health, build := s.Health(), version.Get()
+	health, build, policies := s.Health(), version.Get(), s.feedback.Status()
+	policies.Governor = s.governor.Status()
 	return status.Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
 		Counts: s.Counts(), Drops: s.drops.Status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
-		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Models: s.local.Stats(), Answers: s.desk.Counts(), Process: s.process(), Policies: s.policies(rules),
+		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Models: s.local.Stats(), Answers: s.desk.Counts(), Process: s.process(), Policies: policies,
 		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
 	}
 }
@@ -72,31 +73,11 @@ func (s *Service) configurationProblem() string {
 
 // Decisions are up to n of the latest, newest first, for which keep holds.
 func (s *Service) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
-	found := s.ring.Last(n, keep)
-	for i := range found {
-		found[i] = s.asShown(found[i])
-	}
-	return found
+	return s.feedback.Decisions(n, keep)
 }
 
 // Decision is one of the latest.
-func (s *Service) Decision(id uint64) (decision.Entry, bool) { return shown{s.Pipeline}.Get(id) }
-
-// shown is the latest decisions as others see them.
-type shown struct{ *Pipeline }
-
-func (p shown) Get(id uint64) (decision.Entry, bool) {
-	e, ok := p.ring.Get(id)
-	return p.asShown(e), ok
-}
-
-// asShown gives a decision the time of day for its stamps, by the wall clock as it stands now.
-func (p *Pipeline) asShown(e decision.Entry) decision.Entry {
-	stepped := int64(p.clock.Stepped())
-	e.Time += stepped
-	e.State.Time += stepped
-	return e
-}
+func (s *Service) Decision(id uint64) (decision.Entry, bool) { return s.feedback.Get(id) }
 
 // Quarantined is what was received lately and was no event.
 func (s *Service) Quarantined() []intake.Rejected { return s.quarantine.List() }

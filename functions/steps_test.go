@@ -32,14 +32,14 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 	"from a decision to its result": func(t *testing.T, s *onFake) func() {
 		e := s.decided(t)
 		return func() {
-			s.resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
+			s.feedback.Resulted(seal.Result{EventID: e.EventID, Chunk: e.Chunk, OK: true})
 			s.requireOutcome(t, e.ID)
 		}
 	},
 	"from a decision to the end of local work": func(t *testing.T, s *onFake) func() {
 		e := s.decided(t)
 		return func() {
-			s.done(&job{id: e.ID})
+			s.feedback.Done(&decide.Case{ID: e.ID})
 			s.requireOutcome(t, e.ID)
 		}
 	},
@@ -58,16 +58,19 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 			require.InDelta(t, (one.Deadline - took).Seconds(), score.Slack(one, &state), 0.01)
 			j := &job{Case: decide.Case{Task: one}}
 			j.Estimate.LocalTime = one.Deadline.Seconds() // 8 s too much
-			s.lateness.see(j, &state)
-			require.InDelta(t, took.Seconds(), s.lateness.seconds(), 0.01)
+			s.feedback.Stays(cases([]*job{j}), &state)
+			require.InDelta(t, took.Seconds(), s.feedback.Lateness(), 0.01)
 		}
 	},
 	"of the prediction that work here is late": func(t *testing.T, s *onFake) func() {
-		s.lateness.store(5, s.clock.Now())
+		state := s.state()
+		late := &job{Case: decide.Case{Task: s.task()}}
+		late.Estimate.LocalTime = late.Task.Deadline.Seconds() + 5
+		s.feedback.Stays(cases([]*job{late}), &state)
 		return func() {
-			require.InDelta(t, 5, s.lateness.seconds(), 0, "8 s are not 10 s")
-			s.fake.Advance(latenessHolds - took + time.Second)
-			require.Zero(t, s.lateness.seconds())
+			require.InDelta(t, 5, s.feedback.Lateness(), 0.01, "8 s are not 10 s")
+			s.fake.Advance(10*time.Second - took + time.Second)
+			require.Zero(t, s.feedback.Lateness())
 		}
 	},
 	"of the wait of a parked task": func(t *testing.T, s *onFake) func() {
@@ -88,26 +91,26 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		}
 	},
 	"of an outage": func(t *testing.T, s *onFake) func() {
-		s.outage.see(true, s.clock.Time())
-		s.outage.see(false, s.clock.Time())
+		s.feedback.Link(true, s.clock.Time())
+		s.feedback.Link(false, s.clock.Time())
 		during := s.decided(t)
 		return func() {
-			s.outage.see(false, s.clock.Time())
-			s.outage.see(true, s.clock.Time())
+			s.feedback.Link(false, s.clock.Time())
+			s.feedback.Link(true, s.clock.Time())
 			s.fake.Advance(time.Millisecond)
 			after := s.decided(t)
-			latest := s.outage.latest.Load()
-			before, _ := s.ring.Get(during.ID)
-			next, _ := s.ring.Get(after.ID)
+			latest := s.feedback.LastOutage()
+			before, _ := s.feedback.Ring().Get(during.ID)
+			next, _ := s.feedback.Ring().Get(after.ID)
 			require.Less(t, before.Time, latest, "no policy learns from a task that waited out the outage")
 			require.Greater(t, next.Time, latest, "and everybody from what came after it")
 		}
 	},
 	"until a decision without an outcome is overdue": func(t *testing.T, s *onFake) func() {
 		e := s.decided(t)
-		require.True(t, s.ring.Edit(e.ID, func(e *decision.Entry) { e.Arm = decision.Arm(1) }))
+		require.True(t, s.feedback.Ring().Edit(e.ID, func(e *decision.Entry) { e.Arm = decision.Arm(1) }))
 		overdue := func(age time.Duration) (n int) {
-			s.ring.Sweep(s.clock.Now()-int64(age), func(*decision.Entry) { n++ })
+			s.feedback.Ring().Sweep(s.clock.Now()-int64(age), func(*decision.Entry) { n++ })
 			return n
 		}
 		return func() {
@@ -226,7 +229,7 @@ func (s *onFake) decided(t *testing.T) decision.Entry {
 
 func (s *onFake) requireOutcome(t *testing.T, id uint64) {
 	t.Helper()
-	e, ok := s.ring.Get(id)
+	e, ok := s.feedback.Ring().Get(id)
 	require.True(t, ok)
 	require.True(t, e.Outcome.Known)
 	require.InDelta(t, took.Seconds(), e.Outcome.Time, 0.01)

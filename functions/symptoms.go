@@ -225,12 +225,12 @@ func consumerSilent(s *Service, _ *memory) (status.Severity, string) {
 }
 
 func learnedNotKept(s *Service, _ *memory) (status.Severity, string) {
-	problem := s.learned.status().Problem
+	problem := s.feedback.LearnedProblem()
 	return when(problem != "", status.Warning, "learned state is not saved: %s", problem)
 }
 
 func canaryRolledBack(s *Service, _ *memory) (status.Severity, string) {
-	c := s.canary(s.rules.Load())
+	c := s.feedback.Canary()
 	if c == nil || c.State == "running" {
 		return status.Fine, ""
 	}

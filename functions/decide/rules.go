@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"time"
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
@@ -41,10 +42,18 @@ type Rules struct {
 
 // Case is one task with what was found out about it.
 type Case struct {
-	Task     *task.Task
+	Task *task.Task
+
+	// Of the deciding.
 	Estimate score.Estimate
 	Decision decision.Decision
 	Policy   string // that is in charge, named also where a guard decided
+
+	// Of those who follow what becomes of it.
+	ID      uint64          // of the entry in the ring
+	Counted decision.Target // the target that the counts have
+	Took    time.Duration   // of the local operators and the model, once they are done
+	Sure    float64         // confidence of the local model's answer, 0 without one
 }
 
 // New makes the rules, which go on with what the ones before them have learned; before is nil at the start. The ones before are unchanged.

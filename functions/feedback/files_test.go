@@ -1,11 +1,10 @@
-package functions
+package feedback
 
 import (
 	"context"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,26 +21,24 @@ func obstruct(t *testing.T, path string) (clear func()) {
 
 // What was learned and cannot be read keeps the service from starting; what cannot be saved is said in the status, until it is.
 func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
-	cfg := testConfig(t, nil, "edge")
-	cfg.LearnedDirectory = t.TempDir()
-	s := open(t, cfg, &bin{})
+	f := open(t)
 	other := &learned{path: filepath.Join(t.TempDir(), learnedFile)}
 	obstruct(t, other.path)
-	require.ErrorContains(t, other.open(testLog{t}), "reading the learned state: ")
+	require.ErrorContains(t, other.open(&jot{}), "reading the learned state: ")
 	require.DirExists(t, other.path)
-	path := s.learned.path
+	path := f.learned.path
 	for _, at := range []string{path + ".tmp", path} {
 		clear := obstruct(t, at)
-		require.ErrorContains(t, s.learned.save(), path)
-		require.Contains(t, s.learned.status().Problem, path)
+		require.ErrorContains(t, f.learned.save(), path)
+		require.Contains(t, f.learned.status().Problem, path)
 		clear()
-		require.NoError(t, s.learned.save(), "the next try")
+		require.NoError(t, f.learned.save(), "the next try")
 		require.FileExists(t, path)
-		require.Empty(t, s.learned.status().Problem, "it is over")
+		require.Empty(t, f.learned.status().Problem, "it is over")
 	}
-	require.NoError(t, s.learned.close())
+	require.NoError(t, f.learned.close())
 	require.NoError(t, os.Remove(path))
-	require.NoError(t, s.learned.save())
+	require.NoError(t, f.learned.save())
 	require.NoFileExists(t, path, "it may be another process's")
 }
 
@@ -68,11 +65,11 @@ func TestADecisionLogThatCannotBeOpenedIsNamed(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	obstruct(t, filepath.Join(dir, "there", decisionFile))
 	for _, at := range []string{file, filepath.Join(file, "below"), filepath.Join(dir, "there")} {
-		l, err := openDecisionLog(at, 1, 1, testLog{t})
+		l, err := openDecisionLog(at, 1, 1, &jot{})
 		require.ErrorContains(t, err, "Offload.DecisionLog", at)
 		require.Nil(t, l)
 	}
-	l, err := openDecisionLog("", 1, 1, testLog{t})
+	l, err := openDecisionLog("", 1, 1, &jot{})
 	require.NoError(t, err)
 	require.Nil(t, l)
 	require.NoError(t, l.close(t.Context()))
@@ -108,40 +105,4 @@ func TestADecisionLogThatIsNotWrittenInTimeIsNamed(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	close(l.ended)
 	require.NoError(t, l.close(t.Context()), "closing twice")
-}
-
-// Counters of health look back on one minute, in steps of a second.
-func TestGrowthIsThatOfTheLastMinute(t *testing.T) {
-	s, fake := well(t, nil)
-	m := &s.health.memory
-	m.counters = map[string]*growth{}
-	for i, c := range []struct {
-		advance time.Duration
-		n, want uint64
-		steps   int
-	}{
-		{0, 100, 0, 0},               // counted before the first look
-		{0, 103, 3, 1},               //
-		{time.Second - 1, 104, 4, 1}, // within the same second
-		{1, 106, 6, 2},               // a second after the step began
-		{0, 106, 6, 2},               //
-		{time.Minute - time.Second - 1, 106, 6, 2}, // the first step is not yet a minute ago
-		{1, 106, 2, 1},                           // now it is
-		{time.Second, 5, 5, 1},                   // begun anew from 0
-		{time.Minute, 5, 0, 0},                   //
-		{time.Minute, 6, 1, 1},                   //
-		{time.Minute - time.Nanosecond, 8, 3, 2}, //
-		{time.Nanosecond, 8, 2, 1},               //
-		{time.Minute - time.Nanosecond, 8, 0, 0}, //
-	} {
-		fake.Advance(c.advance)
-		require.Equal(t, c.want, m.grown("x", c.n), "row %d", i)
-		require.Len(t, m.counters["x"].steps, c.steps, "row %d", i)
-	}
-	require.True(t, m.grew("y").IsZero())
-	fake.Advance(time.Second)
-	m.grown("y", 1)
-	require.True(t, m.grew("y").IsZero(), "it has not grown yet")
-	m.grown("y", 2)
-	require.Equal(t, m.clock.Time(), m.grew("y"))
 }

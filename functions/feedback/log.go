@@ -1,4 +1,4 @@
-package functions
+package feedback
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ type decisionLog struct {
 	share float64
 	queue chan decision.Entry
 	ended chan struct{}
-	log   Logger
+	log   say.Logger
 
 	mu     sync.RWMutex // held for reading while something is queued, so that the queue is not closed meanwhile
 	closed bool
@@ -49,7 +49,7 @@ type decisionLog struct {
 }
 
 // openDecisionLog begins to write. The share of decisions is drawn by their ids.
-func openDecisionLog(dir string, mib int, share float64, log Logger) (*decisionLog, error) {
+func openDecisionLog(dir string, mib int, share float64, log say.Logger) (*decisionLog, error) {
 	if dir == "" {
 		return nil, nil
 	}

@@ -1,12 +1,13 @@
-package functions
+package feedback
 
 import (
+	"iter"
 	"math"
 	"sync/atomic"
 	"time"
 
 	"app-offload/functions/clock"
-	"app-offload/functions/host"
+	"app-offload/functions/decide"
 )
 
 // lateness remembers by how much work that stayed here was last predicted to be late, for those who must not make it later.
@@ -20,25 +21,22 @@ type lateness struct {
 // latenessHolds is how long a prediction counts: a queue that made one task late is likely still there.
 const latenessHolds = 10 * time.Second
 
-// note looks through the decisions of a run.
-func (l *lateness) note(r *run) {
+// see looks at decisions for local work that were made in one state.
+func (l *lateness) see(cases iter.Seq[*decide.Case], now int64) {
 	worst := 0.0
-	for _, j := range r.here {
-		worst = max(worst, latenessOf(j, r.state.Time))
+	for c := range cases {
+		worst = max(worst, latenessOf(c, now))
 	}
-	l.store(worst, r.state.Time)
+	l.store(worst, now)
 }
 
-// see looks at one decision that came later than its task.
-func (l *lateness) see(j *job, s *host.State) { l.store(latenessOf(j, s.Time), s.Time) }
-
 // latenessOf is by how many seconds a task is predicted to be late here, below 0 where it is in time.
-func latenessOf(j *job, now int64) float64 {
-	if j.Task.Deadline <= 0 {
+func latenessOf(c *decide.Case, now int64) float64 {
+	if c.Task.Deadline <= 0 {
 		return 0
 	}
-	waited := float64(now-j.Task.Received) / 1e9
-	return j.Estimate.LocalTime + waited - j.Task.Deadline.Seconds()
+	waited := float64(now-c.Task.Received) / 1e9
+	return c.Estimate.LocalTime + waited - c.Task.Deadline.Seconds()
 }
 
 func (l *lateness) store(late float64, now int64) {

@@ -1,18 +1,18 @@
-package functions
+package feedback
 
 import (
 	"math"
 
-	"app-offload/functions/decide"
 	"app-offload/functions/status"
 	"app-offload/functions/trial"
 )
 
-// policies gathers how the decisions fare.
-func (s *Service) policies(r *decide.Rules) status.PolicyStatus {
+// Status gathers how the decisions fare.
+func (f *Feedback) Status() status.PolicyStatus {
+	r := f.rules()
 	p := status.PolicyStatus{
 		Acting: map[string]string{"": r.For("").Name()}, Shadows: []status.ShadowStatus{},
-		Unsettled: s.ring.Unsettled(), Learned: s.learned.status(), DecisionLog: s.decisions.status(), Governor: s.governor.Status(),
+		Unsettled: f.ring.Unsettled(), Learned: f.learned.status(), DecisionLog: f.log.status(),
 	}
 	p.Learned.Outcomes = map[string]status.TaughtCount{}
 	for _, l := range r.Learners() {
@@ -30,14 +30,14 @@ func (s *Service) policies(r *decide.Rules) status.PolicyStatus {
 			Policy: c.Policy, Decisions: c.Decisions, Agreement: float64(c.Agreed) / n, Cost: c.Cost / n, ActingCost: c.ActingCost / n,
 		})
 	}
-	p.Canary = s.canary(r)
-	s.tally.report(&p)
+	p.Canary = f.Canary()
+	f.tally.report(&p)
 	return p
 }
 
-// canary is nil where none is configured.
-func (s *Service) canary(r *decide.Rules) *status.CanaryStatus {
-	c, on := r.Canary()
+// Canary is how the canary fares, nil where none is configured.
+func (f *Feedback) Canary() *status.CanaryStatus {
+	c, on := f.rules().Canary()
 	if !on {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package functions
+package feedback
 
 import (
 	"context"
@@ -59,7 +59,7 @@ type learned struct {
 
 // open finds what an earlier run has learned and hands it to those who learn. What is damaged is set aside with a line in the log, and
 // learning starts anew. A file that is there and cannot be read is an error: it is not damaged, and must not be written anew.
-func (l *learned) open(log Logger) error {
+func (l *learned) open(log say.Logger) error {
 	raw, err := readLearned(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -177,7 +177,7 @@ func (l *learned) encode() ([]byte, error) {
 }
 
 // run saves every so often until ctx ends. A problem is logged once until it is over.
-func (l *learned) run(ctx context.Context, log Logger) {
+func (l *learned) run(ctx context.Context, log say.Logger) {
 	tick := time.NewTicker(l.every)
 	defer tick.Stop()
 	var once say.Once

@@ -1,12 +1,14 @@
-package functions
+package feedback
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"math"
 	"slices"
 	"sync"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
@@ -17,7 +19,7 @@ import (
 // classes and policies that there have been, at most maxTally of each kind of line.
 type tally struct {
 	mu         sync.Mutex
-	decided    map[countKey]uint64
+	counts     map[countKey]uint64
 	prediction map[predicted]*prediction
 	decisions  uint64
 	regret     float64 // sum
@@ -48,77 +50,67 @@ const (
 )
 
 func newTally() *tally {
-	return &tally{decided: map[countKey]uint64{}, prediction: map[predicted]*prediction{}}
+	return &tally{counts: map[countKey]uint64{}, prediction: map[predicted]*prediction{}}
 }
 
-// decide counts a run's decisions, under one lock. What is parked is counted when it is bound.
-func (t *tally) decide(r *run) {
-	judge, regret, decisions := r.rules.Judge(), 0.0, uint64(0)
-	for i := range r.jobs {
-		if j := &r.jobs[i]; j.state == decided {
-			j.counted = j.Decision.Target
-			regret += regretOf(judge, j, &r.state)
-			decisions++
-		}
+// decided counts decisions that were made in one state, under one lock.
+func (t *tally) decided(judge *policy.Judge, cases iter.Seq[*decide.Case], s *host.State) {
+	regret, decisions := 0.0, uint64(0)
+	for c := range cases {
+		c.Counted = c.Decision.Target
+		regret += regretOf(judge, c, s)
+		decisions++
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.decisions += decisions
 	t.regret += regret
-	for i := 0; i < len(r.jobs); {
-		key := keyOf(&r.jobs[i])
-		n, at := i+1, r.jobs[i].state
-		for n < len(r.jobs) && keyOf(&r.jobs[n]) == key && r.jobs[n].state == at {
-			n++ // mostly all of a slice are alike
+	var key countKey
+	n := uint64(0)
+	for c := range cases {
+		next := keyOf(c)
+		if n > 0 && next != key {
+			t.count(key, n) // mostly all of a slice are alike
+			n = 0
 		}
-		if at == decided {
-			t.count(key, uint64(n-i))
-		}
-		i = n
+		key = next
+		n++
+	}
+	if n > 0 {
+		t.count(key, n)
 	}
 }
 
-// bound counts a decision that comes later than its task.
-func (t *tally) bound(judge *policy.Judge, j *job, s *host.State) {
-	j.counted = j.Decision.Target
-	regret := regretOf(judge, j, s)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.decisions++
-	t.regret += regret
-	t.count(keyOf(j), 1)
-}
-
 // withdraw takes back the decision of a task that was refused: it was never accepted, and its sender may send it again.
-func (t *tally) withdraw(judge *policy.Judge, j *job, s *host.State) {
-	regret := regretOf(judge, j, s)
+func (t *tally) withdraw(judge *policy.Judge, c *decide.Case, s *host.State) {
+	regret := regretOf(judge, c, s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.decisions--
 	t.regret -= regret
-	if key := keyOf(j); t.decided[key] > 0 {
-		t.decided[key]--
+	if key := keyOf(c); t.counts[key] > 0 {
+		t.counts[key]--
 	} else {
 		t.unlisted--
 	}
 }
 
 // regretOf is by how much the target that was counted is predicted to cost more than the other.
-func regretOf(judge *policy.Judge, j *job, s *host.State) float64 {
-	mine, other := judge.Predicted(j.Task, &j.Estimate, s)
-	if j.counted == decision.Cloud {
+func regretOf(judge *policy.Judge, c *decide.Case, s *host.State) float64 {
+	mine, other := judge.Predicted(c.Task, &c.Estimate, s)
+	if c.Counted == decision.Cloud {
 		mine, other = other, mine
 	}
 	return max(mine-other, 0)
 }
 
-func keyOf(j *job) countKey {
-	return countKey{policy: j.Policy, class: j.Task.Class.Name, target: j.counted}
+func keyOf(c *decide.Case) countKey {
+	return countKey{policy: c.Policy, class: c.Task.Class.Name, target: c.Counted}
 }
 
 func (t *tally) count(key countKey, n uint64) {
-	if _, known := t.decided[key]; known || len(t.decided) < maxTally {
-		t.decided[key] += n
+	if _, known := t.counts[key]; known || len(t.counts) < maxTally {
+		t.counts[key] += n
 		return
 	}
 	t.unlisted += n
@@ -168,11 +160,11 @@ func (t *tally) report(s *status.PolicyStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Regret, s.Joules, s.Forgotten, s.Unlisted = t.regret/float64(max(t.decisions, 1)), t.joules, t.forgotten, t.unlisted
-	s.Decided = make([]status.DecidedCount, 0, len(t.decided))
-	for _, k := range slices.SortedFunc(maps.Keys(t.decided), func(a, b countKey) int {
+	s.Decided = make([]status.DecidedCount, 0, len(t.counts))
+	for _, k := range slices.SortedFunc(maps.Keys(t.counts), func(a, b countKey) int {
 		return cmp.Or(cmp.Compare(a.policy, b.policy), cmp.Compare(a.class, b.class), cmp.Compare(a.target, b.target))
 	}) {
-		s.Decided = append(s.Decided, status.DecidedCount{Policy: k.policy, Target: k.target.String(), Class: k.class, Count: t.decided[k]})
+		s.Decided = append(s.Decided, status.DecidedCount{Policy: k.policy, Target: k.target.String(), Class: k.class, Count: t.counts[k]})
 	}
 	s.Prediction = make([]status.PredictionStatus, 0, len(t.prediction))
 	for _, k := range slices.SortedFunc(maps.Keys(t.prediction), func(a, b predicted) int {

@@ -1,0 +1,148 @@
+package feedback
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/clock"
+	"app-offload/functions/config"
+	"app-offload/functions/decide"
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// jot remembers what is logged.
+type jot struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *jot) add(format string, a ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, a...))
+}
+func (j *jot) Debugf(string, ...any)          {}
+func (j *jot) Infof(format string, a ...any)  { j.add(format, a...) }
+func (j *jot) Warnf(format string, a ...any)  { j.add(format, a...) }
+func (j *jot) Errorf(format string, a ...any) { j.add(format, a...) }
+
+// open follows decisions under rules that default to policy cloud.
+func open(t *testing.T, edits ...func(*policy.Config)) *Feedback {
+	t.Helper()
+	c := config.Default()
+	c.Writable.Policy.Default = "cloud"
+	for _, edit := range edits {
+		edit(&c.Writable.Policy)
+	}
+	model, err := score.New(c.Writable.Score)
+	require.NoError(t, err)
+	rules, err := c.Rules(c.Writable, model, decide.Local{Reads: func(*task.Task) bool { return true }}, nil)
+	require.NoError(t, err)
+	f := New(Config{Decisions: 100, Rules: func() *decide.Rules { return rules }, Clock: (*clock.Clock)(nil).Or(), Log: &jot{}, Watts: func() float64 { return 0 }})
+	require.NoError(t, f.OpenLearned(t.TempDir(), time.Hour))
+	return f
+}
+
+// decided adds a decision of this moment for the cloud.
+func (f *Feedback) decided(edits ...func(*decision.Entry)) decision.Entry {
+	e := decision.Entry{
+		Time: f.clock.Now(), EventID: "e", Of: 1, Class: "default", Size: 100, Policy: "cloud", Version: f.rules().Version(),
+		Decision: decision.Decision{Target: decision.Cloud, Propensity: 1, Reason: decision.CheaperCloud}, Estimate: score.Estimate{LocalTime: 1, CloudTime: 1},
+	}
+	for _, edit := range edits {
+		edit(&e)
+	}
+	e.ID = f.Add(&e)
+	return e
+}
+
+// A decision that was counted as overdue is not counted again, neither by a later sweep nor when the ring forgets it or its outcome comes.
+func TestAnOverdueDecisionCountsOnce(t *testing.T) {
+	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
+	e := f.decided(func(e *decision.Entry) { e.Arm = decision.Incumbent })
+	counted := func() uint64 {
+		c, on := f.rules().Canary()
+		require.True(t, on)
+		return c.Canary.Outcomes + c.Incumbent.Outcomes
+	}
+	before := counted()
+	now := f.clock.Now()
+	require.True(t, f.ring.Edit(e.ID, func(e *decision.Entry) { f.overdue(e, now); f.overdue(e, now+1) }))
+	require.Equal(t, before+1, counted())
+	f.Sweep(f.clock.Time().Add(24 * time.Hour))
+	f.Receipted([]spool.Record{{Tag: e.ID}})
+	require.Equal(t, before+1, counted())
+}
+
+// No policy learns from tasks decided for the cloud before an outage ended; all learn from those decided after it or locally.
+func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		target decision.Target
+		after  time.Duration // the decision, from the end of the outage on
+		learns bool
+	}{
+		{"cloud, before", decision.Cloud, -time.Nanosecond, false},
+		{"cloud, after", decision.Cloud, time.Nanosecond, true},
+		{"cloud, at that moment", decision.Cloud, 0, true},
+	} {
+		f := open(t)
+		r := f.rules()
+		end := f.clock.Now()
+		f.outage.latest.Store(end)
+		e := decision.Entry{
+			Time: end + int64(row.after), Class: "default", Size: 1000, Decision: decision.Decision{Target: row.target, Propensity: 1},
+			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: decision.Outcome{Known: true, Time: 100},
+		}
+		e.State.Link.Up, e.State.Link.Goodput = true, 1e6
+		_, was := r.Model.Correction(r.Class("default"))
+		f.learn(r, &e)
+		_, is := r.Model.Correction(r.Class("default"))
+		require.Equal(t, row.learns, was != is, row.name)
+	}
+}
+
+// What waited out an outage says nothing of the next task.
+func TestOutagesTeachNothing(t *testing.T) {
+	f := open(t)
+	before := f.decided()
+	now := time.Now()
+	for second := range 4 {
+		f.outage.see(false, now.Add(time.Duration(second)*time.Second))
+	}
+	require.Zero(t, f.outage.latest.Load(), "a short gap is of the link's nature")
+	f.outage.see(true, now.Add(4*time.Second))
+	for second := 5; second <= 10; second++ {
+		f.outage.see(false, now.Add(time.Duration(second)*time.Second))
+	}
+	require.Equal(t, now.Add(10*time.Second).UnixNano(), f.outage.latest.Load())
+	model := f.rules().Model
+	class := f.rules().Class("default")
+	f.Receipted([]spool.Record{{Tag: before.ID}})
+	e, _ := f.Get(before.ID)
+	require.True(t, e.Outcome.Known)
+	_, cloud := model.Correction(class)
+	require.InDelta(t, 1, cloud, 0)
+}
+
+// Regret is what the decision is predicted to cost more, never less than nothing: a good decision makes up for no bad one.
+func TestRegretIsNeverNegative(t *testing.T) {
+	r, state := open(t).rules(), &host.State{Cores: 2}
+	judge := r.Judge()
+	one := &task.Task{Class: r.Class("default"), Of: 1, Deadline: time.Second}
+	good := &decide.Case{Task: one, Estimate: score.Estimate{LocalTime: 0.001, CloudTime: 5}, Counted: decision.Local}
+	bad := &decide.Case{Task: one, Estimate: good.Estimate, Counted: decision.Cloud}
+	require.Zero(t, regretOf(judge, good, state))
+	require.Positive(t, regretOf(judge, bad, state))
+	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))
+}
