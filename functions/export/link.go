@@ -293,6 +293,15 @@ func (l *link) records(message int64) int {
 	return int(min(float64(message)/max(growth, 0.01), 1<<30))
 }
 
+// message is room for a message of so many bytes of records: what the last ones took, and some more.
+func (l *link) message(records int) int {
+	growth := l.load().Growth * 1.25
+	if growth == 0 {
+		growth = unmeasuredGrowth
+	}
+	return int(float64(records)*growth) + 1024
+}
+
 const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more where there are escapes
 
 // takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was

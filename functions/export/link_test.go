@@ -189,3 +189,12 @@ func TestQueueingIsNoDistance(t *testing.T) {
 	l.roundTrip(900*time.Millisecond, now)
 	require.Equal(t, 900*time.Millisecond, l.baseTrip(), "the way is longer by now")
 }
+
+// Room for a message is what the last ones took and a quarter more, not what records would take that do not compress.
+func TestRoomForAMessageFollowsItsGrowth(t *testing.T) {
+	l := newLink()
+	require.Equal(t, 150_000+1024, l.message(100_000), "nothing is measured")
+	life := l.open()
+	l.start(life, 100_000, 20_000, time.Now())
+	require.Equal(t, 25_000+1024, l.message(100_000))
+}

@@ -50,7 +50,7 @@ func (r *round) write() {
 
 func (r *round) seal(j *job) (err error) {
 	if j.batch != nil {
-		j.message, err = r.x.deps.Sealer.Seal(make([]byte, 0, j.records+j.records/2+1024), j.batch)
+		j.message, err = r.x.deps.Sealer.Seal(make([]byte, 0, r.x.link.message(j.records)), j.batch)
 	}
 	return err
 }

@@ -39,15 +39,23 @@ func (r Result) Topic(service string) string {
 // OwnTopic reports whether an event received on topic, with or without base prefix, is a result this service published.
 // Who receives events drops these before anything else, or each result would make another.
 func OwnTopic(topic, service string) bool {
-	levels := strings.Split(topic, "/")
-	if len(levels) < 6 {
+	levels := topic
+	for range 3 { // profile, device and source
+		slash := strings.LastIndexByte(levels, '/')
+		if slash < 0 {
+			return false
+		}
+		levels = levels[:slash]
+	}
+	slash := strings.LastIndexByte(levels, '/')
+	if slash < 0 {
 		return false
 	}
-	at := len(levels) - 4
-	if levels[at-1] != "device" || levels[at-2] != common.EventsPublishTopic {
+	const own = common.EventsPublishTopic + "/device"
+	if before, found := strings.CutSuffix(levels[:slash], own); !found || before != "" && !strings.HasSuffix(before, "/") {
 		return false
 	}
-	name, err := url.PathUnescape(levels[at])
+	name, err := url.PathUnescape(levels[slash+1:])
 	return err == nil && name == service
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -11,12 +13,12 @@ import (
 // maxBytes as stored, but always one where there is one. class "" is any class of the lane. A lease lasts until Done, Drop,
 // Release, or Close. Payloads are shared with the spool and the caller of Append: they must not be changed.
 func (s *Spool) Take(lane int, class string, from Source, maxRecords, maxBytes int, dst []Record) []Record {
-	return s.take(&request{lane: lane, class: class, kind: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
+	return s.takePooled(request{lane: lane, class: class, kind: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
 }
 
 // TakeNewest is Take from the backlog, newest record first.
 func (s *Spool) TakeNewest(lane int, class string, maxRecords, maxBytes int, dst []Record) []Record {
-	return s.take(&request{lane: lane, class: class, kind: 1, newest: true, records: maxRecords, bytes: maxBytes}, dst)
+	return s.takePooled(request{lane: lane, class: class, kind: 1, newest: true, records: maxRecords, bytes: maxBytes}, dst)
 }
 
 // request is one call of Take.
@@ -44,12 +46,31 @@ type pick struct {
 	rec Record // of a live one
 }
 
+// mostPooled is the largest request, in records, of which the room is kept.
+const mostPooled = 4096
+
+// requests keep the room of finished calls for later ones.
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+func (s *Spool) takePooled(q request, dst []Record) []Record {
+	own := requests.Get().(*request)
+	q.picks, q.back, q.expired = own.picks[:0], own.back[:0], own.expired[:0]
+	*own = q
+	dst = s.take(own, dst)
+	clear(own.picks) // or payloads would live on
+	if cap(own.picks) <= mostPooled {
+		requests.Put(own)
+	}
+	return dst
+}
+
 func (s *Spool) take(q *request, dst []Record) []Record {
 	if q.lane < 0 || q.lane >= Lanes || q.kind < 0 || q.kind > 1 {
 		return dst
 	}
 	q.now = s.tick()
 	for {
+		clear(q.picks)
 		q.picks = q.picks[:0]
 		s.mu.Lock()
 		leases := s.leases
@@ -102,6 +123,7 @@ func (s *Spool) pick(q *request) {
 	for _, x := range q.expired {
 		s.end(x.g, x.i, ReasonExpired) // not before, for it may take the segment out of the lane
 	}
+	clear(q.expired)
 	q.expired = q.expired[:0]
 }
 
@@ -183,6 +205,7 @@ func (s *Spool) lease(g *segment, i int, q *request) {
 }
 
 func livePicks(picks []pick, dst []Record) []Record {
+	dst = slices.Grow(dst, len(picks))
 	for i := range picks {
 		dst = append(dst, picks[i].rec)
 	}
