@@ -29,11 +29,16 @@ func TestALoopThroughARelayEnds(t *testing.T) {
 		"a window of more than a second": {"summary window=1100ms", adds(rand.Float64, func() any { return time.Now().UnixNano() })},
 		"a new origin":                   {"rate; deadband band=0.01", adds(func() float64 { return float64(rand.IntN(3)) }, func() any { return time.Now().UnixNano() })},
 	} {
-		t.Run("mqtt, "+name, func(t *testing.T) { loopEnds(t, mqttBus(t), row.operators, row.add) })
+		t.Run("mqtt, "+name, func(t *testing.T) {
+			t.Parallel()
+			loopEnds(t, mqttBus(t), row.operators, row.add)
+		})
+		n++
+		prefix := fmt.Sprint("edgexloop", n)
 		t.Run("redis, "+name, func(t *testing.T) {
+			t.Parallel()
 			bus := r.config()
-			n++
-			bus.BaseTopicPrefix = fmt.Sprint("edgexloop", n)
+			bus.BaseTopicPrefix = prefix
 			loopEnds(t, bus, row.operators, row.add)
 		})
 	}
