@@ -68,15 +68,15 @@ func (p *Pipeline) divert(jobs []*job, err error) (here, back []*job) {
 // append stores the jobs' tasks in one commit, or returns why they cannot be.
 func (p *Pipeline) append(jobs []*job) error {
 	records := make([]spool.Record, len(jobs))
-	size := 0
-	for _, j := range jobs {
-		size += j.Task.Size() + recordOverhead
-	}
-	buffer := make([]byte, 0, size) // one allocation for all payloads; they leave memory together, or nearly so
+	// One allocation for many payloads, but for few enough: each keeps its neighbours in memory, be it in the spool's ring or on its way out.
+	var buffer []byte
 	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
 		t := *j.Task
 		t.Received += stepped // a record is read by others: it has the time of day
+		if cap(buffer)-len(buffer) < t.Size()+recordOverhead {
+			buffer = make([]byte, 0, bufferSize(jobs[i:]))
+		}
 		at := len(buffer)
 		buffer = t.Append(buffer)
 		records[i] = record(j, &t, buffer[at:len(buffer):len(buffer)])
@@ -99,6 +99,21 @@ func (p *Pipeline) offer(records []spool.Record, then func(error)) error {
 
 // recordOverhead is roughly what task.Append adds to the data.
 const recordOverhead = 320
+
+// bufferSize is the size of the records of the first jobs, of as many as are to share a buffer.
+func bufferSize(jobs []*job) (size int) {
+	for i, j := range jobs {
+		next := j.Task.Size() + recordOverhead
+		if i > 0 && size+next > sharedBuffer {
+			break
+		}
+		size += next
+	}
+	return size
+}
+
+// sharedBuffer is how many bytes of records share an allocation.
+const sharedBuffer = 256 << 10
 
 func record(j *job, t *task.Task, payload []byte) spool.Record {
 	class := t.Class

@@ -28,15 +28,50 @@ type envelopeDTO struct {
 }
 
 // ParseEnvelope opens a message of the MQTT MessageBus. It takes exactly what EdgeX's own client takes: a plain message
-// is scanned, anything unusual in it goes to encoding/json. The payload is the caller's. The error is a *RejectError.
+// is scanned, anything unusual in it goes to encoding/json. The payload is the caller's. A long one is decoded within msg, which is of no further use
+// then; msg is unchanged where there is an error. The error is a *RejectError.
 func ParseEnvelope(msg []byte) (Envelope, error) {
 	p := parsers.Get().(*parser)
 	defer p.recycle()
 	p.start(msg, 0, DefaultLimits().Depth)
-	if env, ok := p.envelope(); ok {
+	if env, ok := p.envelope(); ok && env.decode() {
 		return env, nil
 	}
 	return slowEnvelope(msg)
+}
+
+// decodeWithin is the length of a payload in base64 from which on it is decoded in place: a message of the largest size takes as much memory as
+// its event besides, and is kept until it is acknowledged.
+const decodeWithin = 1 << 20
+
+// decode decodes Payload, and changes nothing where that is not base64.
+func (e *Envelope) decode() bool {
+	text := e.Payload
+	if len(text) < decodeWithin {
+		e.Payload = make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		n, err := base64.StdEncoding.Decode(e.Payload, text)
+		e.Payload = e.Payload[:n]
+		return err == nil
+	}
+	// By blocks through a buffer, since base64 does not promise that it may decode in place; and at first to nowhere.
+	var block [4 << 10]byte
+	var out [3 << 10]byte
+	for _, keep := range []bool{false, true} {
+		n := 0
+		for at := 0; at < len(text); at += len(block) {
+			size := copy(block[:], text[at:])
+			k, err := base64.StdEncoding.Decode(out[:], block[:size])
+			if err != nil || k < len(out) && at+size < len(text) { // a padding is at the end
+				return false
+			}
+			if keep {
+				copy(text[n:], out[:k])
+			}
+			n += k
+		}
+		e.Payload = text[:n:n]
+	}
+	return true
 }
 
 func slowEnvelope(msg []byte) (Envelope, error) {
@@ -120,11 +155,11 @@ func (p *parser) envelopeField(env *Envelope, key []byte) (bit int, ok bool) {
 		return envReceivedTopic, ok
 	case "correlationID":
 		text, ok = p.plainText()
-		env.CorrelationID = string(text)
+		env.CorrelationID = string(text[:min(len(text), maxName)])
 		return envCorrelationID, ok
 	case "requestID":
 		text, ok = p.plainText()
-		env.RequestID = string(text)
+		env.RequestID = string(text[:min(len(text), maxName)])
 		return envRequestID, ok
 	case "contentType":
 		text, ok = p.plainText()
@@ -143,13 +178,8 @@ func (p *parser) plainText() ([]byte, bool) {
 	return p.b[s.start:max(s.start, s.end)], ok && s.form == formPlain
 }
 
-func (p *parser) envelopePayload(env *Envelope) bool {
-	text, ok := p.plainText()
-	if !ok {
-		return false
-	}
-	env.Payload = make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(env.Payload, text)
-	env.Payload = env.Payload[:n]
-	return err == nil
+// envelopePayload finds the payload, still in base64.
+func (p *parser) envelopePayload(env *Envelope) (ok bool) {
+	env.Payload, ok = p.plainText()
+	return ok
 }

@@ -1,11 +1,16 @@
 package parse
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,8 +33,9 @@ func compareEnvelope(t testing.TB, msg []byte) {
 		return
 	}
 	require.NoError(t, err, "%q", msg)
-	require.Equal(t, []any{want.CorrelationID, want.RequestID, want.ContentType, want.ErrorCode, string(want.Payload)},
-		[]any{have.CorrelationID, have.RequestID, have.ContentType, have.ErrorCode, string(have.Payload)}, "%q", msg)
+	cut := func(text string) string { return text[:min(len(text), maxName)] }
+	require.Equal(t, []any{cut(want.CorrelationID), cut(want.RequestID), want.ContentType, want.ErrorCode, string(want.Payload)},
+		[]any{cut(have.CorrelationID), cut(have.RequestID), have.ContentType, have.ErrorCode, string(have.Payload)}, "%q", msg)
 }
 
 var envelopes = []string{
@@ -94,7 +100,8 @@ func TestOrdinaryEnvelopesAreScanned(t *testing.T) {
 	fast := func(msg string) (Envelope, bool) {
 		var p parser
 		p.start([]byte(msg), 0, DefaultLimits().Depth)
-		return p.envelope()
+		env, ok := p.envelope()
+		return env, ok && env.decode()
 	}
 	want := Envelope{CorrelationID: "c", RequestID: "r", ContentType: "application/json", Payload: []byte("{}")}
 	for _, msg := range []string{
@@ -111,5 +118,63 @@ func TestOrdinaryEnvelopesAreScanned(t *testing.T) {
 	} {
 		_, ok := fast(msg)
 		require.False(t, ok, msg)
+	}
+}
+
+// A message of the largest size does not take its size once more while it is decoded, and is as it came where it cannot be.
+func TestALongPayloadIsDecodedWithinTheMessage(t *testing.T) {
+	for _, size := range []int{decodeWithin, decodeWithin + 1, decodeWithin + 2, 3*decodeWithin + 3071, 3 * decodeWithin} {
+		payload := make([]byte, size)
+		for i := range payload {
+			payload[i] = byte(i * i >> 3)
+		}
+		msg := sealed(t, payload, ContentTypeCBOR)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		env, err := ParseEnvelope(msg)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(payload, env.Payload), "%d bytes", size)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<10))
+	}
+	for _, bad := range []string{"!", "AA==", "A"} { // in the middle, padding within, one digit too many
+		msg := sealed(t, make([]byte, 3*decodeWithin), ContentTypeJSON)
+		at := bytes.Index(msg, []byte("AAAA")) + 2*decodeWithin
+		msg = slices.Concat(msg[:at], []byte(bad), msg[at:])
+		same := bytes.Clone(msg)
+		_, err := ParseEnvelope(msg)
+		require.ErrorContains(t, err, ReasonEncoding, bad)
+		require.True(t, bytes.Equal(same, msg), bad)
+	}
+}
+
+// An event is cut into many tasks, and each has the names: those of megabytes took gigabytes.
+func TestNamesAreBounded(t *testing.T) {
+	long := strings.Repeat("n", maxName+1)
+	for _, field := range []string{"deviceName", "profileName", "sourceName", "resourceName", "units", "mediaType"} {
+		for _, encode := range []func(any) ([]byte, error){json.Marshal, cbor.Marshal} {
+			event := func(name string) []byte {
+				reading := map[string]any{"id": "x", "origin": 1, "deviceName": "d", "resourceName": "R", "profileName": "P", "valueType": "String", "value": "v"}
+				ev := map[string]any{"apiVersion": "v3", "id": "6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11", "deviceName": "d", "profileName": "P", "sourceName": "S", "origin": 1}
+				of := ev
+				if _, ok := ev[field]; !ok {
+					of = reading
+				}
+				of[field] = name
+				ev["readings"] = []any{reading}
+				raw, err := encode(ev)
+				require.NoError(t, err)
+				return raw
+			}
+			contentType := ContentTypeJSON
+			if event("d")[0] != '{' {
+				contentType = ContentTypeCBOR
+			}
+			_, err := DefaultLimits().Parse(event(long[1:]), contentType)
+			require.NoError(t, err, field)
+			_, err = DefaultLimits().Parse(event(long), contentType)
+			require.ErrorContains(t, err, ReasonTooLarge, field)
+			require.ErrorContains(t, err, field+" has 4097 bytes")
+		}
 	}
 }

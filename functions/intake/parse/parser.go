@@ -168,6 +168,23 @@ func (p *parser) requireName(o *object, f field) bool {
 	return p.fail(ReasonMissing, o.at[f].start, "%s must not be blank", p.path(o, f))
 }
 
+// maxName is how many bytes a name of a device, profile, source or resource may have, a unit or a media type. Each task that is cut from an
+// event has copies of them. A topic, which has such names in it, could not hold 65,536 bytes.
+const maxName = 4096
+
+// named are the fields that maxName bounds.
+var named = [...]field{fDevice, fProfile, fSource, fResource, fUnits, fMediaType}
+
+// bounded checks the lengths of names.
+func (p *parser) bounded(o *object) bool {
+	for _, f := range named {
+		if o.has(f) && len(p.get(o, f)) > maxName {
+			return p.fail(ReasonTooLarge, o.at[f].start, "%s has %d bytes, the limit is %d", p.path(o, f), len(p.get(o, f)), maxName)
+		}
+	}
+	return true
+}
+
 // finishReading turns the object just read into a reading.
 func (p *parser) finishReading() bool {
 	o := &p.reading
@@ -176,6 +193,9 @@ func (p *parser) finishReading() bool {
 	}
 	if o.origin == 0 {
 		return p.missing(o, fOrigin)
+	}
+	if !p.bounded(o) {
+		return false
 	}
 	p.own(owner{p.get(o, fDevice), p.get(o, fProfile)})
 	kind, ok := valueType(p.get(o, fValueType))
@@ -299,7 +319,7 @@ func (p *parser) finishEvent() bool {
 	if len(p.readings) == 0 {
 		return p.missing(o, fReadings)
 	}
-	return true
+	return p.bounded(o)
 }
 
 // event builds the result once the walk has succeeded.
