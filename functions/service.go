@@ -337,12 +337,13 @@ func (s *Service) everySecond(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	thrift := newThrift()
-	defer thrift.set(false)
+	defer thrift.end()
 	for {
 		link := s.exporter.Link()
 		s.host.SetLink(link)
 		s.feedback.Link(link.Up, s.clock.Time())
 		thrift.set(s.spool.Waiting())
+		thrift.hold(s.holds())
 		s.reportHealth()
 		select {
 		case <-ctx.Done():

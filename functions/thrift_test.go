@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"math"
 	"runtime/debug"
 	"testing"
 
@@ -26,4 +27,24 @@ func TestThrift(t *testing.T) {
 	t.Setenv("GOGC", "200")
 	newThrift().set(true)
 	require.Equal(t, usualGC, now())
+}
+
+// What is configured bounds the memory, unless the user bounds it, and no longer than the service runs.
+func TestThriftHoldsWhatIsConfigured(t *testing.T) {
+	limit := func() int64 { return debug.SetMemoryLimit(-1) }
+	before := limit()
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	t.Setenv("GOMEMLIMIT", "")
+	own := newThrift()
+	own.hold(100 << 20)
+	require.Equal(t, int64(128<<20), limit())
+	own.hold(100<<20 + leastNew - 1)
+	require.Equal(t, int64(128<<20), limit())
+	own.hold(50 << 20)
+	require.Equal(t, int64(78<<20), limit())
+	own.end()
+	require.Equal(t, int64(math.MaxInt64), limit())
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	newThrift().hold(1)
+	require.Equal(t, int64(math.MaxInt64), limit())
 }

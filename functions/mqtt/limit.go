@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -47,7 +48,7 @@ func Limit(conn net.Conn, maxPacket int, cut func(Oversized)) net.Conn {
 	if cut == nil {
 		cut = func(Oversized) {}
 	}
-	return &limited{Conn: conn, r: bufio.NewReaderSize(conn, readSize), max: maxPacket, cut: cut}
+	return &limited{Conn: conn, r: bufio.NewReaderSize(conn, readSize), max: maxPacket, cut: cut, closed: make(chan struct{})}
 }
 
 // limited is between two packets while left and out are empty.
@@ -56,6 +57,12 @@ type limited struct {
 	r   *bufio.Reader
 	max int
 	cut func(Oversized)
+
+	apart   *apart // takes large payloads past paho; nil lets them pass
+	collect bool   // the bytes to be skipped, into large
+	large   []byte // the payload, nil until there is room for it
+	closed  chan struct{}
+	once    sync.Once
 
 	out  []byte // to be read before all else
 	left int    // bytes of the current packet that pass as they are
@@ -111,7 +118,7 @@ func (c *limited) packet() error {
 			return fmt.Errorf("reading an MQTT packet: length of more than four bytes (% x)", head)
 		}
 	}
-	if first>>4 == typePublish && length > c.max {
+	if first>>4 == typePublish && (length > c.max || c.apart != nil && length >= apartFrom) {
 		return c.oversized(first, length)
 	}
 	if first>>4 != typePublish && length > maxControl {
@@ -121,7 +128,7 @@ func (c *limited) packet() error {
 	return nil
 }
 
-// oversized reads the topic and the packet id of a PUBLISH, and has the rest thrown away.
+// oversized reads the topic and the packet id of a PUBLISH, and has the rest thrown away, or taken past paho if it is not too large.
 func (c *limited) oversized(first byte, length int) error {
 	qos := first >> 1 & qosMask
 	var n [2]byte
@@ -147,15 +154,28 @@ func (c *limited) oversized(first byte, length int) error {
 	}
 	c.skip = length - len(body)
 	c.pong = time.Now()
+	c.collect = length <= c.max
 	c.then = func() {
-		body = appendSkipped(body, length)
+		stands := uint64(length) // below 2²⁸
+		if c.collect {
+			stands = c.apart.put(c.large)
+			c.large = nil
+		} else {
+			c.cut(over)
+		}
+		body = appendMark(body, stands)
 		c.out = append(binary.AppendUvarint([]byte{first}, uint64(len(body))), body...)
-		c.cut(over)
 	}
 	return nil
 }
 
-// throwAway skips a piece. A PINGRESP between the pieces is within the protocol, since paho sees none of the packet yet.
+// Close also ends a Read that waits for room.
+func (c *limited) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// throwAway skips or collects a piece. A PINGRESP between the pieces is within the protocol, since paho sees none of the packet yet.
 func (c *limited) throwAway() error {
 	if c.skip == 0 {
 		then := c.then
@@ -163,12 +183,28 @@ func (c *limited) throwAway() error {
 		then()
 		return nil
 	}
-	n, err := c.r.Discard(min(c.skip, readSize))
+	n, err := c.piece()
 	c.skip -= n
 	if now := time.Now(); now.Sub(c.pong) >= pongEvery {
 		c.pong, c.out = now, []byte{pingResponse, 0}
 	}
 	return err
+}
+
+// piece takes bytes off the connection, and reports how many.
+func (c *limited) piece() (int, error) {
+	switch {
+	case !c.collect:
+		return c.r.Discard(min(c.skip, readSize))
+	case c.large == nil:
+		room, err := c.apart.wait(c.closed)
+		if room {
+			c.large = make([]byte, c.skip)
+		}
+		return 0, err
+	default:
+		return c.r.Read(c.large[len(c.large)-c.skip:])
+	}
 }
 
 func (c *limited) fill(p []byte) error {
@@ -190,15 +226,24 @@ var mark = func() (m [16]byte) {
 
 const skippedSize = len(mark) + 8
 
-func appendSkipped(to []byte, size int) []byte {
-	return binary.BigEndian.AppendUint64(append(to, mark[:]...), uint64(size)) // below 2²⁸
+func appendMark(to []byte, stands uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(to, mark[:]...), stands)
+}
+
+// markOf is what a mark stands for, 0 where the payload is none.
+func markOf(payload []byte) uint64 {
+	if len(payload) != skippedSize || [len(mark)]byte(payload) != mark {
+		return 0
+	}
+	return binary.BigEndian.Uint64(payload[len(mark):])
 }
 
 // Skipped reports whether a message's payload is Limit's mark for one that was too large, and the size in bytes of the
 // packet that it replaces.
 func Skipped(payload []byte) (size int, ok bool) {
-	if len(payload) != skippedSize || [len(mark)]byte(payload) != mark {
+	stands := markOf(payload)
+	if stands == 0 || stands&apartMark != 0 {
 		return 0, false
 	}
-	return int(binary.BigEndian.Uint64(payload[len(mark):])), true // written by appendSkipped
+	return int(stands), true
 }

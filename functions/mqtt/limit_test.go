@@ -188,7 +188,7 @@ func TestALongSkipAnswersPings(t *testing.T) {
 }
 
 func TestSkippedKnowsOnlyItsOwnMark(t *testing.T) {
-	for _, payload := range [][]byte{nil, {}, make([]byte, skippedSize), []byte("x"), append(appendSkipped(nil, 5), 0)} {
+	for _, payload := range [][]byte{nil, {}, make([]byte, skippedSize), []byte("x"), append(appendMark(nil, 5), 0)} {
 		_, ok := Skipped(payload)
 		require.False(t, ok, "% x", payload)
 	}

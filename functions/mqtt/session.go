@@ -65,6 +65,8 @@ type Session struct {
 
 	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe is about its message
 
+	apart *apart // large payloads on their way past paho
+
 	mu    sync.Mutex
 	pipes []*pipe // all that were opened for this client, to be closed at the end; the last one is in use
 }
@@ -75,6 +77,7 @@ var ErrStopped = errors.New("stopped")
 // Dial connects. An error is a *LoginError where the secret is the reason. Nothing is left behind on an error.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	s := &Session{lost: make(chan struct{}), timeout: o.ConnectTimeout}
+	s.apart = newApart(s.lost)
 	options, err := s.options(ctx, o)
 	if err != nil {
 		return nil, err
@@ -108,7 +111,12 @@ func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, 
 		}
 	}
 	p.SetUsername(login.Username).SetPassword(login.Password)
-	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { o.Receive(s, s.message(m)) })
+	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
+		if markOf(m.Payload())&apartMark != 0 {
+			defer s.apart.done()
+		}
+		o.Receive(s, s.message(m))
+	})
 	p.SetConnectionLostHandler(func(_ paho.Client, err error) { s.Fail(err) }) // after Receive has returned for all that was read
 	p.SetCustomOpenConnectionFn(func(u *url.URL, p paho.ClientOptions) (net.Conn, error) {
 		at, err := ParseAddress(u.String())
@@ -144,13 +152,17 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	if o.MaxPacket == 0 {
 		return p
 	}
-	return Limit(p, o.MaxPacket, o.Skipped)
+	l := Limit(p, o.MaxPacket, o.Skipped)
+	l.(*limited).apart = s.apart
+	return l
 }
 
 func (s *Session) message(m paho.Message) Message {
 	own := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained(), id: m.MessageID(), session: s}
 	if size, skipped := Skipped(own.Payload); skipped {
 		own.Payload, own.Oversized = nil, size
+	} else if stands := markOf(own.Payload); stands != 0 {
+		own.Payload = s.apart.take(stands)
 	}
 	return own
 }
