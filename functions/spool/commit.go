@@ -156,6 +156,9 @@ func (c *commit) place(a *appending) error {
 		w.buf = sealRecord(w.buf, &h, r.Payload, w.g.aead, w.g.sum)
 		size := len(w.buf) - from
 		w.g.tail += int64(size)
+		if len(w.buf) >= groupBytes { // one Append may have more records than are to be copied at once
+			c.write(w)
+		}
 		c.placed = append(c.placed, placed{a, r, w.g, entry{
 			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // fit made sure
 			due: due(r, now), came: ticks(now), score: r.Score,
@@ -218,7 +221,9 @@ func (c *commit) write(w *writer) {
 	if err := c.writeAt(g.h, w.buf, g.tail-int64(len(w.buf))); err != nil {
 		g.err = fmt.Errorf("writing segment %s: %w", g.name(), err)
 	}
-	c.touched = append(c.touched, g)
+	if !slices.Contains(c.touched, g) {
+		c.touched = append(c.touched, g)
+	}
 	w.buf = w.buf[:0]
 	if cap(w.buf) > 2*groupBytes {
 		w.buf = nil
