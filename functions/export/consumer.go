@@ -127,9 +127,11 @@ func (x *Exporter) denied(topic string) {
 	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
 }
 
-// rival books the end of a connection. closed says that the other side ended one that had worked until then.
-func (x *Exporter) rival(closed bool, lived time.Duration, cause error) {
-	if !closed || x.window.suspected() {
+// rival books that the other side ended a connection. worked says that it had been of use until then, or was idle.
+func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
+	if !worked {
+		x.rivals.Doubt()
+		x.rivalry(lived)
 		return
 	}
 	if !x.rivals.Lost(lived, cause) {

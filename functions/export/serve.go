@@ -30,13 +30,14 @@ type round struct {
 	began    time.Time
 	progress atomic.Int64 // ns since began: the latest acknowledgement, or the first message since all had come
 
-	asked   bool
-	probed  time.Time
-	acked   bool // the broker acknowledged something in this life
-	dialing bool
-	again   bool        // a rotation was asked for while one was under way
-	next    chan dialed // the successor of a rotation
-	retry   time.Time   // when a failed rotation is tried again
+	asked     bool
+	probed    time.Time
+	acked     bool // the broker acknowledged something in this life
+	published bool // something was published in this life, and perhaps not acknowledged; of the goroutine that writes
+	dialing   bool
+	again     bool        // a rotation was asked for while one was under way
+	next      chan dialed // the successor of a rotation
+	retry     time.Time   // when a failed rotation is tried again
 }
 
 // fed is the feeder's answer.
@@ -98,7 +99,9 @@ func (r *round) finish(replaced bool) {
 		x.link.stalled()
 	}
 	closed := mqtt.ClosedByPeer(r.s.Cause()) && !replaced
-	x.rival(closed && (r.acked || r.open.Load() == 0), time.Since(r.began), r.s.Cause())
+	if closed && !x.window.suspected() {
+		x.rival(r.acked || !r.published, time.Since(r.began), r.s.Cause())
+	}
 	x.window.lostConnection(closed, time.Now())
 	x.link.close()
 	x.deps.Spool.Flows(false)

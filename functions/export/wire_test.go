@@ -13,6 +13,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/badlink"
 	"app-offload/functions/batch"
 	"app-offload/functions/seal"
 )
@@ -147,16 +148,22 @@ func serveUntilPublish(c net.Conn) {
 		if err != nil {
 			return
 		}
-		switch m := p.(type) {
-		case *packets.ConnectPacket:
-			_ = packets.NewControlPacket(packets.Connack).Write(c)
-		case *packets.SubscribePacket:
-			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
-			a.MessageID, a.ReturnCodes = m.MessageID, make([]byte, len(m.Topics))
-			_ = a.Write(c)
-		case *packets.PublishPacket:
+		if _, ok := p.(*packets.PublishPacket); ok {
 			return
 		}
+		answer(c, p)
+	}
+}
+
+// answer does what a client waits for to publish.
+func answer(c net.Conn, p packets.ControlPacket) {
+	switch m := p.(type) {
+	case *packets.ConnectPacket:
+		_ = packets.NewControlPacket(packets.Connack).Write(c)
+	case *packets.SubscribePacket:
+		a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+		a.MessageID, a.ReturnCodes = m.MessageID, make([]byte, len(m.Topics))
+		_ = a.Write(c)
 	}
 }
 
@@ -287,4 +294,80 @@ func TestAHugeMessageCostsNoMemory(t *testing.T) {
 	r.settled()
 	until(t, "it is named", func() bool { return r.log.with("WARN", "reason=oversized", seal.ReceiptTopic(node), "734003") == 1 })
 	require.EqualValues(t, 1, r.Stats().Connections)
+}
+
+// A broker, or a balancer before it, that closes the connection on every message is not another client, also where the message has not left by then.
+func TestABrokerThatClosesOnEveryMessageIsNoOtherClient(t *testing.T) {
+	for name, row := range map[string]struct {
+		broker func(*testing.T) string
+		size   int
+	}{
+		"once it has the message":    {closingBroker, 580},
+		"while the message comes in": {impatientBroker, 3 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShelf(t)
+			cfg := quick(row.broker(t))
+			cfg.RefusedTries, cfg.ReleaseAfter = 1, "1h"
+			r := newRig(t, cfg, s, nil)
+			s.put("d", 5, row.size)
+			until(t, "it was tried often", func() bool { return r.Stats().Connections > 40 })
+			require.Zero(t, r.log.with("WARN", "another client"))
+			require.NotContains(t, fmt.Sprint(r.Stats().Holds), "another client")
+		})
+	}
+}
+
+// impatientBroker closes the connection at the first byte of a PUBLISH.
+func impatientBroker(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", anyPort)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+			in := bufio.NewReaderSize(c, 16)
+			for {
+				if first, err := in.Peek(1); err != nil || first[0]>>4 == packets.Publish {
+					break
+				}
+				p, err := packets.ReadPacket(in)
+				if err != nil {
+					break
+				}
+				answer(c, p)
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// The suspicion of another client does not come up over a balancer that closes connections while records come in, nor stays when it is mended.
+func TestABalancerThatClosesForAWhileIsNoOtherClient(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	link := startLink(t, b.addr)
+	s := newShelf(t)
+	r := newRig(t, quick(link.Addr), s, nil)
+	for range 10 {
+		s.put("d", 20, 580)
+		until(t, "all is taken", func() bool { held, _ := s.count(); return held == 0 })
+		before := r.Stats().Connections
+		require.NoError(t, link.Harm(badlink.Closing(0)))
+		until(t, "it was tried often", func() bool {
+			s.put("d", 1, 580)
+			return r.Stats().Connections > before+10
+		})
+		require.NoError(t, link.Heal())
+		until(t, "all is taken again", func() bool { held, _ := s.count(); return held == 0 })
+	}
+	require.Zero(t, r.log.with("WARN", "another client"))
+	require.NotContains(t, fmt.Sprint(r.Stats().Holds), "another client")
 }

@@ -58,6 +58,7 @@ func (r *round) seal(j *job) (err error) {
 // publish hands the message to the client, and its acknowledgement is awaited on the side.
 func (r *round) publish(j job) {
 	began := time.Now()
+	r.published = true
 	alone := r.x.link.start(r.life, j.records, len(j.message), began)
 	token := r.s.Publish(j.topic, j.message)
 	r.x.stats.do(func(s *Stats) {

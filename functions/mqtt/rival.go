@@ -35,6 +35,10 @@ func (r *Rival) Lost(lived time.Duration, err error) bool {
 	return r.Suspected(lived)
 }
 
+// Doubt takes one of the closed connections back: another one was closed over what it published, which a balancer does, or a broker that refuses
+// a message, and a rival only by chance.
+func (r *Rival) Doubt() { r.closed = max(0, r.closed-1) }
+
 // Suspected reports whether another client is suspected, while the present connection has lived for some time; 0 without a connection.
 func (r *Rival) Suspected(lived time.Duration) bool {
 	return r.closed >= cmp.Or(r.After, 3) && lived < soon

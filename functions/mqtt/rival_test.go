@@ -28,6 +28,7 @@ func TestRival(t *testing.T) {
 		{"a long life between", []loss{{1, eof}, {1, eof}, {time.Minute, eof}, {1, eof}, {1, eof}}, false},
 	} {
 		var r Rival
+		r.Doubt()
 		got := false
 		for _, l := range row.lost {
 			got = r.Lost(l.lived, l.err)
@@ -36,4 +37,14 @@ func TestRival(t *testing.T) {
 		require.Equal(t, row.want, r.Suspected(0), row.name)
 		require.False(t, r.Suspected(soon), "a connection that lives is not fought over")
 	}
+}
+
+func TestADoubtTakesAClosingBack(t *testing.T) {
+	r := Rival{After: 2}
+	for range 10 {
+		require.False(t, r.Lost(1, io.EOF))
+		r.Doubt()
+	}
+	require.False(t, r.Lost(1, io.EOF))
+	require.True(t, r.Lost(1, io.EOF))
 }
