@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/cmd/offload-lab/internal/answers"
 	"app-offload/cmd/offload-lab/internal/feed"
 	"app-offload/cmd/offload-lab/internal/stack"
 	"app-offload/functions/host"
@@ -28,6 +29,8 @@ type runOptions struct {
 	rate                float64
 	seed                uint64
 	temporary           bool // the folder
+	models              string
+	sheet               *answers.Sheet // nil without models
 }
 
 // runVerb starts everything, plays the feed, and proves at the end that nothing is missing.
@@ -38,6 +41,7 @@ func runVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&o.dir, "dir", "", "folder for spool, database, log and the feed's ground truth (truth.jsonl); default a temporary one, which is kept only if something is wrong")
 	fs.StringVar(&o.feed, "feed", "", "play this file of JSON lines instead of the live feed")
+	fs.StringVar(&o.models, "models", "", "folder of models for node and cloud; default res/models of -res, if there is one; none runs without")
 	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
 	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of the feed's signals")
@@ -96,8 +100,13 @@ func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 		return false, err
 	}
 	defer broker.Stop()
+	env, work, err := o.useModels(broker)
+	if err != nil {
+		return false, err
+	}
 	s, err := stack.Start(ctx, stack.Config{
 		Bin: o.bin, Res: o.res, Dir: o.dir, Log: log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr, API: usualAPI,
+		Env: env, Work: work,
 	})
 	if err != nil {
 		return false, err
@@ -107,6 +116,7 @@ func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	sent, feedErr := o.feedAll(ctx, s, broker)
 	received := drain(s, sent)
 	stopErr := s.Stop()
+	o.printAnswers()
 	return true, errors.Join(feedErr, stopErr, verdict(s, broker, sent, received))
 }
 
@@ -132,7 +142,7 @@ func (o *runOptions) feedAll(ctx context.Context, s *stack.Stack, broker *stack.
 			<-played
 			return sent.Load(), errors.New("offload-cloud exited unexpectedly")
 		case <-tick.C:
-			printFigures(ctx, s, time.Since(start), sent.Load())
+			o.printFigures(ctx, s, time.Since(start), sent.Load())
 		}
 	}
 }
@@ -175,11 +185,12 @@ func (o *runOptions) play(ctx context.Context, broker *stack.Broker, sent *atomi
 		if err != nil {
 			return err
 		}
+		o.expect(m)
 		return errors.Join(feed.WriteTruth(truth, m), publish(m.Topic, payload))
 	})
 }
 
-func printFigures(ctx context.Context, s *stack.Stack, at time.Duration, sent int64) {
+func (o *runOptions) printFigures(ctx context.Context, s *stack.Stack, at time.Duration, sent int64) {
 	st, err := s.Status(ctx)
 	if err != nil {
 		fmt.Printf("%5.0fs  no answer: %v\n", at.Seconds(), err)
@@ -190,9 +201,9 @@ func printFigures(ctx context.Context, s *stack.Stack, at time.Duration, sent in
 	if st.Link.Up {
 		link = fmt.Sprintf("up %.1f MB/s %.1f ms", st.Link.Goodput/1e6, st.Link.RTT*1e3)
 	}
-	fmt.Printf("%5.0fs  events %d  accepted %d  local %d  receipted %d  spooled %d (%.1f MB)  inFlight %d  dropped %d  link %s  cpu %.0f%%  rss %.0f MB  goroutines %d\n",
+	fmt.Printf("%5.0fs  events %d  accepted %d  local %d  receipted %d  spooled %d (%.1f MB)  inFlight %d  dropped %d  link %s  cpu %.0f%%  rss %.0f MB  goroutines %d%s\n",
 		at.Seconds(), sent, c.Accepted, c.Local, c.Receipted, c.Spooled, float64(st.Spool.Bytes)/1e6, c.InFlight,
-		sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines)
+		sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines, o.answersLine())
 }
 
 // drain waits until every event of the feed has come in and nothing is on its way any more, for ten seconds at most: what

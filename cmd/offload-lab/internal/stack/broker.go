@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // Broker is an MQTT broker inside of this process. It keeps nothing on disk: fine for a lab, wrong for a plant.
@@ -45,6 +46,11 @@ func StartBroker() (*Broker, error) {
 // Publish sends a message at QoS 1 to the subscribers.
 func (b *Broker) Publish(topic string, payload []byte) error {
 	return b.server.Publish(topic, payload, false, 1)
+}
+
+// Subscribe calls f for each message on the topics of a filter, in order. f must not block.
+func (b *Broker) Subscribe(filter string, f func(topic string, payload []byte)) error {
+	return b.server.Subscribe(filter, 1, func(_ *mqtt.Client, _ packets.Subscription, p packets.Packet) { f(p.TopicName, p.Payload) })
 }
 
 // Dropped is the number of messages that the broker itself threw away because a subscriber was too slow.

@@ -31,6 +31,7 @@ type Config struct {
 	API   string   // host:port for the service's API if it is free; any free port otherwise
 	Env   []string // further overrides, such as OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud
 	Args  []string // further arguments of the service, such as -sk=app-offload-2
+	Work  []string // further arguments of the consumer, such as -models=DIR
 	Wrap  []string // a program with its arguments that starts the service, such as unshare --mount
 	Log   io.Writer
 }
@@ -73,7 +74,8 @@ func (s *Stack) Spool() string { return SpoolIn(s.cfg.Dir) }
 func SpoolIn(dir string) string { return filepath.Join(dir, "spool") }
 
 func (s *Stack) startCloud() (*Process, error) {
-	return StartBinary(s.cfg.Log, "offload-cloud", s.cfg.Bin, nil, "-from", "mqtt://"+s.cfg.Cloud, "-store", "sqlite:"+s.Database())
+	args := append([]string{"-from", "mqtt://" + s.cfg.Cloud, "-store", "sqlite:" + s.Database()}, s.cfg.Work...)
+	return StartBinary(s.cfg.Log, "offload-cloud", s.cfg.Bin, nil, args...)
 }
 
 // StartBinary starts one of our binaries.

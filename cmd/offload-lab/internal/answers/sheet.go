@@ -1,0 +1,215 @@
+// Package answers judges the answers of models that a run puts on the bus: by the ground truth that its feed keeps, and by the time from
+// an event to its answer.
+package answers
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Most of what is remembered.
+const (
+	maxEvents  = 200_000 // that have a truth
+	maxSamples = 50_000  // of the time of a kind of answer
+)
+
+// Sheet collects. It is safe for concurrent use.
+type Sheet struct {
+	deadlines map[string]time.Duration // by class; 0 is none
+
+	mu     sync.Mutex
+	events map[string]event // by id
+	order  []string
+	rows   map[place]*row
+	twice  int // final answers beyond the first of an event
+}
+
+type event struct {
+	label string
+	at    time.Time
+	final bool // a final answer has come
+}
+
+// place is a kind of answer.
+type place struct {
+	model, by   string
+	provisional bool
+}
+
+type row struct {
+	count, right, judged, late int
+	times                      []float64 // s
+}
+
+// New makes an empty sheet. deadlines are those of classes.
+func New(deadlines map[string]time.Duration) *Sheet {
+	return &Sheet{deadlines: deadlines, events: map[string]event{}, rows: map[place]*row{}}
+}
+
+// Sent notes an event with its truth, before it is published.
+func (s *Sheet) Sent(id, label string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.order) >= maxEvents {
+		delete(s.events, s.order[0])
+		s.order = s.order[1:]
+	}
+	s.events[id] = event{label: label, at: at}
+	s.order = append(s.order, id)
+}
+
+// answer is what is read of an event on the bus.
+type answer struct {
+	Event struct {
+		SourceName string         `json:"sourceName"`
+		Tags       map[string]any `json:"tags"`
+		Readings   []struct {
+			ResourceName string `json:"resourceName"`
+			Value        string `json:"value"`
+		} `json:"readings"`
+	} `json:"event"`
+}
+
+func (a *answer) tag(name string) string {
+	text, _ := a.Event.Tags[name].(string)
+	return text
+}
+
+// Seen takes a message of the bus. Those that are no answers of models count for nothing.
+func (s *Sheet) Seen(envelope []byte, at time.Time) error {
+	var e struct {
+		Payload []byte `json:"payload"`
+	}
+	var a answer
+	if err := json.Unmarshal(envelope, &e); err != nil {
+		return fmt.Errorf("reading a message of the bus: %w", err)
+	}
+	if err := json.Unmarshal(e.Payload, &a); err != nil {
+		return fmt.Errorf("reading an event of the bus: %w", err)
+	}
+	if a.tag("computedBy") == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, provisional := a.tag("originEventId"), a.tag("provisional") == "true"
+	about, known := s.events[id]
+	if known && !provisional {
+		if about.final {
+			s.twice++
+			return nil
+		}
+		about.final = true
+		s.events[id] = about
+	}
+	k := place{a.tag("model"), a.tag("computedBy"), provisional}
+	r := s.rows[k]
+	if r == nil {
+		r = &row{}
+		s.rows[k] = r
+	}
+	r.count++
+	if !known {
+		return nil
+	}
+	took := at.Sub(about.at)
+	if d := s.deadlines[a.tag("class")]; d > 0 && took > d {
+		r.late++
+	}
+	if len(r.times) < maxSamples {
+		r.times = append(r.times, took.Seconds())
+	}
+	for _, reading := range a.Event.Readings {
+		if reading.ResourceName == a.Event.SourceName {
+			r.judged++
+			if reading.Value == about.label {
+				r.right++
+			}
+		}
+	}
+	return nil
+}
+
+// Row is one kind of answer.
+type Row struct {
+	Model, Place string
+	Provisional  bool
+	Count        int
+	Accuracy     float64 // of those with a truth, -1 without any
+	P50, P99     float64 // s from the event to its answer
+	Late         int     // after the deadline of their class
+}
+
+// Rows are all kinds, by model and place.
+func (s *Sheet) Rows() []Row {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Row
+	for k, r := range s.rows {
+		one := Row{Model: k.model, Place: k.by, Provisional: k.provisional, Count: r.count, Late: r.late, Accuracy: -1}
+		if r.judged > 0 {
+			one.Accuracy = float64(r.right) / float64(r.judged)
+		}
+		sorted := slices.Sorted(slices.Values(r.times))
+		one.P50, one.P99 = quantile(sorted, 0.5), quantile(sorted, 0.99)
+		list = append(list, one)
+	}
+	slices.SortFunc(list, func(a, b Row) int { return strings.Compare(a.name(), b.name()) })
+	return list
+}
+
+func (r *Row) name() string { return fmt.Sprint(r.Model, " ", r.Place, " ", r.Provisional) }
+
+// Twice is how many final answers came for events that had one.
+func (s *Sheet) Twice() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.twice
+}
+
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(q*float64(len(sorted)-1))]
+}
+
+// Line is the counts in a few words, "" without any answer.
+func (s *Sheet) Line() string {
+	counts := map[string]int{}
+	for _, r := range s.Rows() {
+		counts[r.Place] += r.Count
+		if r.Provisional {
+			counts["provisional"] += r.Count
+		}
+	}
+	if len(counts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  answers local %d (%d provisional) cloud %d", counts["local"], counts["provisional"], counts["cloud"])
+}
+
+// Table is all kinds as lines of text, "" without any answer.
+func (s *Sheet) Table() string {
+	rows := s.Rows()
+	if len(rows) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-12s %-6s %-12s %8s %9s %10s %10s %6s\n", "model", "place", "answer", "count", "accuracy", "p50", "p99", "late")
+	for _, r := range rows {
+		kind, accuracy := "final", "-"
+		if r.Provisional {
+			kind = "provisional"
+		}
+		if r.Accuracy >= 0 {
+			accuracy = fmt.Sprintf("%.1f %%", 100*r.Accuracy)
+		}
+		fmt.Fprintf(&b, "%-12s %-6s %-12s %8d %9s %8.1f ms %7.1f ms %6d\n", r.Model, r.Place, kind, r.Count, accuracy, 1e3*r.P50, 1e3*r.P99, r.Late)
+	}
+	return b.String()
+}

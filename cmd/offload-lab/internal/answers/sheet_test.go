@@ -1,0 +1,54 @@
+package answers
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func message(t *testing.T, id, by, provisional, label string) []byte {
+	t.Helper()
+	event := fmt.Sprintf(`{"event":{"sourceName":"Frame_parts","tags":{"originEventId":%q,"computedBy":%q,"provisional":%q,"model":"parts","class":"camera"},`+
+		`"readings":[{"resourceName":"Frame_parts","value":%q},{"resourceName":"Frame_parts_confidence","value":"0.9"}]}}`, id, by, provisional, label)
+	b, err := json.Marshal(map[string]any{"payload": []byte(event)})
+	require.NoError(t, err)
+	return b
+}
+
+// Each kind of answer has its own figures, and a second final answer of an event is named.
+func TestAnswersAreJudgedByPlace(t *testing.T) {
+	s := New(map[string]time.Duration{"camera": time.Second})
+	start := time.Now()
+	for id, label := range map[string]string{"a": "ok", "b": "dent", "c": "ok"} {
+		s.Sent(id, label, start)
+	}
+	for _, m := range []struct {
+		id, by, provisional, label string
+		after                      time.Duration
+	}{
+		{"a", "local", "false", "ok", 10 * time.Millisecond},
+		{"b", "local", "true", "ok", 20 * time.Millisecond},
+		{"b", "cloud", "false", "dent", 1200 * time.Millisecond},
+		{"c", "local", "false", "dent", 30 * time.Millisecond},
+		{"c", "cloud", "false", "ok", 40 * time.Millisecond},
+		{"foreign", "cloud", "false", "ok", 50 * time.Millisecond},
+	} {
+		require.NoError(t, s.Seen(message(t, m.id, m.by, m.provisional, m.label), start.Add(m.after)))
+	}
+	other, err := json.Marshal(map[string]any{"payload": []byte(`{"event":{"sourceName":"x","tags":{"operator":"summary"}}}`)})
+	require.NoError(t, err)
+	require.NoError(t, s.Seen(other, start))
+	require.Error(t, s.Seen([]byte("x"), start))
+	require.Equal(t, 1, s.Twice())
+	require.Equal(t, []Row{
+		{Model: "parts", Place: "cloud", Count: 2, Accuracy: 1, P50: 1.2, P99: 1.2, Late: 1},
+		{Model: "parts", Place: "local", Count: 2, Accuracy: 0.5, P50: 0.01, P99: 0.01},
+		{Model: "parts", Place: "local", Provisional: true, Count: 1, Accuracy: 0, P50: 0.02, P99: 0.02},
+	}, s.Rows())
+	require.Equal(t, "  answers local 3 (1 provisional) cloud 2", s.Line())
+	require.Contains(t, s.Table(), "provisional")
+	require.Empty(t, New(nil).Table())
+}
