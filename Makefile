@@ -99,8 +99,8 @@ powercuts: ## Cut the power of a model disk 10,000 times (POWER_CUTS=10000)
 	POWER_CUTS=$(or $(POWER_CUTS),10000) SPOOL_MILLION=1 go test -count=1 ./functions/spool
 
 .PHONY: clusterkills
-clusterkills: ## Kill the servers of a NATS cluster that takes the batches, PostgreSQL behind it (NATS_KILL_ROUNDS=1)
-	NATS_KILL_ROUNDS=$(or $(NATS_KILL_ROUNDS),1) go test -count=1 -run TestKillingNATSServers ./cmd/offload-cloud
+clusterkills: ## Kill consumers, workers and the servers of a NATS cluster, on SQLite and PostgreSQL; prints the seeds (NATS_KILL_ROUNDS=1 KILL_ROUNDS=5)
+	NATS_KILL_ROUNDS=$(or $(NATS_KILL_ROUNDS),1) KILL_ROUNDS=$(or $(KILL_ROUNDS),5) go test -count=1 -v -run 'TestKillingNATSServers|TestKilledWorkers' ./cmd/offload-cloud
 
 .PHONY: soak
 soak: build ## Faults until app-offload was killed 1,000 times and offload-cloud 200 times, about 25 minutes (SEED=1)

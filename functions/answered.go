@@ -2,11 +2,15 @@ package functions
 
 import (
 	"context"
+	"time"
 
 	"app-offload/functions/answer"
 	"app-offload/functions/answer/desk"
+	"app-offload/functions/forward"
 	"app-offload/functions/local"
 	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
 )
 
 // openAnswers comes before the exporter, which brings the results, and stops after it.
@@ -28,4 +32,34 @@ func (s *Service) openAnswers() (err error) {
 func (s *Service) answered(r seal.Result) {
 	s.feedback.Resulted(r)
 	s.desk.Take(r)
+}
+
+// results is where local work publishes.
+func (s *Service) results() local.Publisher {
+	s.forward = &forward.Forwarder{
+		Bus: s.deps.Publisher, Class: func(name string) *task.Class { return s.rules.Load().Class(name) },
+		Store: s.keepResult, Now: func() int64 { return time.Now().UnixNano() },
+	}
+	return s.forward.Named(s.kinship.sign(s.forward))
+}
+
+// keepResult returns once the task of a result is durable in the spool. The account has it as one more task. No decision is made for it.
+func (p *Pipeline) keepResult(t *task.Task) error {
+	r := record(&job{}, t, t.Append(make([]byte, 0, t.Size()+recordOverhead)))
+	r.Score = float32(t.Score)
+	p.ledger.Enter(1)
+	durable := make(chan error, 1)
+	err := p.offer([]spool.Record{r}, func(err error) {
+		if err == nil {
+			p.ledger.Spooled(1)
+		}
+		durable <- err
+	})
+	if err == nil {
+		err = <-durable
+	}
+	if err != nil {
+		p.ledger.Leave(1)
+	}
+	return err
 }

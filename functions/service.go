@@ -18,6 +18,7 @@ import (
 	"app-offload/functions/decide"
 	"app-offload/functions/export"
 	"app-offload/functions/feedback"
+	"app-offload/functions/forward"
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/intake"
@@ -84,7 +85,8 @@ type Service struct {
 	quarantine *intake.Quarantine
 	keys       *keys.Keyring
 	exporter   *export.Exporter
-	desk       *desk.Desk     // publishes what the cloud answers
+	desk       *desk.Desk // publishes what the cloud answers
+	forward    *forward.Forwarder
 	governor   *host.Governor // nil without one
 	life       lifecycle
 	health     *health
@@ -249,7 +251,7 @@ func (s *Service) openLocal() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
 	s.cfg.Local = s.cfg.Local.Sized(host.MemoryLimit())
-	classes, publisher := s.rules.Load().Classes, s.kinship.sign(s.deps.Publisher)
+	classes, publisher := s.rules.Load().Classes, s.results()
 	operators, err := local.New(s.cfg.Local, classes, publisher, s.feedback.Observe)
 	if err != nil {
 		cancel()

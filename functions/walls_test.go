@@ -22,7 +22,7 @@ var walls = map[string][]string{
 	"engine/onnx": {"engine", "engine/kernel"},
 	"models":      {"check", "clock", "task", "engine", "engine/tflite", "engine/onnx"},
 	"models/hard": {"check", "clock"}, "models/delivery": {"check", "clock", "models"},
-	"answer": {"check", "models", "task"}, "answer/desk": {"answer", "check", "say", "seal"},
+	"answer": {"check", "models", "task"}, "answer/desk": {"answer", "check", "say", "seal"}, "forward": {"local", "task"},
 	"task":       {"check", "clock"},
 	"host":       {"check", "clock"},
 	"spool":      {"check", "clock"},
@@ -42,7 +42,7 @@ var walls = map[string][]string{
 	"infer":           {"answer", "check", "clock", "local", "models", "models/delivery", "models/hard", "say", "task"},
 	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
-	"status":  {"answer/desk", "check", "host", "infer", "local", "export"},
+	"status":  {"answer/desk", "forward", "check", "host", "infer", "local", "export"},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local"}, // "" is the root
 

@@ -171,6 +171,8 @@ func exportMetrics() []metric {
 		{"export_set_aside_records_total", counter, "Records given up by the exporter.", nil, plain(func(s *status.Status) uint64 { return s.Export.SetAside })},
 		{"export_gone_records_total", counter, "Records the consumer was told will never come.", nil, plain(func(s *status.Status) uint64 { return s.Export.Gone })},
 		{"cloud_answers_total", counter, "Results of the cloud, by what became of them.", []string{"outcome"}, byLabel(cloudAnswers)},
+		{"sent_results_total", counter, "Results of local work that left as tasks of their own, as their class asks.", nil, plain(func(s *status.Status) int64 { return s.Results.Sent })},
+		{"unsent_results_total", counter, "Results that went to the MessageBus alone although their class sends them, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Results.Unsent })},
 		{"export_confirmed_results_total", counter, "Results that the cloud was informed to be dealt with.", nil, plain(func(s *status.Status) uint64 { return s.Export.Confirmed })},
 		{"export_results_total", counter, "Results heard from the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Results })},
 		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Bytes })},

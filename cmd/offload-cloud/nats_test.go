@@ -25,6 +25,7 @@ import (
 
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/internal/pgtest"
+	"app-offload/cmd/offload-cloud/internal/store"
 )
 
 // asNode makes the test's own binary a server of a cluster, described by a natsNode as JSON.
@@ -197,8 +198,9 @@ func (c *natsCluster) holds(t *testing.T, client string) int {
 	return 0
 }
 
-// The invariant is that of the other kill tests, with the servers killed instead of the consumers: first the one that leads
-// the stream, then one that follows, then the one that the node is connected to, and all that again for NATS_KILL_ROUNDS.
+// The invariants are those of the other kill tests, with servers killed beside consumers and workers: first the one that leads
+// the stream, then one that follows, then the one that the node is connected to, and all that again for NATS_KILL_ROUNDS. One task of 100
+// is of a class with a model, and ends with one result.
 func TestKillingNATSServersLosesAndDoublesNothing(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("NATS_KILL_ROUNDS"))
 	if err != nil {
@@ -209,17 +211,25 @@ func TestKillingNATSServersLosesAndDoublesNothing(t *testing.T) {
 	defer cancel()
 	edge := (&edgetest.Edge{
 		Node: "n1", Epoch: "e1", Records: uint64(rounds) * 60_000, Doubles: 0.02, Resend: 5 * time.Second, Pace: 20 * time.Millisecond,
-		Rand: rand.New(rand.NewPCG(random.Uint64(), 2)),
+		Measure: true, Plain: 100, Rand: rand.New(rand.NewPCG(random.Uint64(), 2)),
 	}).Prepare(t)
 	var running sync.WaitGroup
-	running.Go(func() { edge.Run(ctx, t, c.urls("tcp", func(n *natsNode) int { return n.MQTT })...) })
-	servers := strings.Join(c.urls("nats", func(n *natsNode) int { return n.Client }), ",")
+	listeners := c.urls("tcp", func(n *natsNode) int { return n.MQTT })
+	running.Go(func() { edge.Run(ctx, t, listeners...) })
+	asker := &edgetest.Asker{Node: "n1"}
+	asking, silence := context.WithCancel(ctx)
+	var other sync.WaitGroup
+	other.Go(func() { asker.Run(asking, t, listeners...) })
+	defer other.Wait()
+	defer silence()
+	servers, dir := strings.Join(c.urls("nats", func(n *natsNode) int { return n.Client }), ","), t.TempDir()
+	edgetest.Model(t, dir, "double", "1.0", "default")
+	consumer := []string{"-from", servers, "-store", dsn, "-class-model", "default=double"}
 	var workers []*child
-	for range 2 {
-		workers = append(workers, startChild(t, "-from", servers, "-store", dsn))
-	}
-	for _, w := range workers {
+	for _, args := range [][]string{consumer, consumer, {"work", "-models", dir, "-store", dsn, "-threads", "1", "-lease", "5s"}} {
+		w := startChild(t, args...)
 		w.awaitReady(t)
+		workers = append(workers, w)
 	}
 	conn, err := nats.Connect(servers, nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond))
 	require.NoError(t, err)
@@ -233,10 +243,27 @@ func TestKillingNATSServersLosesAndDoublesNothing(t *testing.T) {
 		victim := [...]int{leader, follower, c.holds(t, "edge-n1")}[round%3]
 		t.Logf("killing %s (%s) with %d records left", c.nodes[victim].Name, [...]string{"leads", "follows", "holds the node"}[round%3], edge.Left())
 		c.kill(t, victim)
+		i := random.IntN(len(workers)) // a consumer or the worker dies as well
+		args := workers[i].cmd.Args[1:]
+		t.Logf("and offload-cloud %s", args[0])
+		workers[i].end(t, syscall.SIGKILL)
 		time.Sleep(time.Duration(1000+random.IntN(2000)) * time.Millisecond)
 		c.start(t, victim)
+		workers[i] = startChild(t, args...)
+		workers[i].awaitReady(t)
 	}
 	running.Wait()
+	want := store.JobCounts{Confirmed: int64(edge.Questions())}
+	var now store.JobCounts
+	for began := time.Now(); now != want; time.Sleep(200 * time.Millisecond) {
+		now = counted(t, dsn)
+		require.Less(t, time.Since(began), 2*time.Minute, "of %+v: %+v", want, now)
+	}
+	_, different := asker.Answers()
+	require.Len(t, different, edge.Questions())
+	for event, results := range different {
+		require.Equal(t, 1, results, "results of event %s", event)
+	}
 	for _, w := range workers {
 		w.end(t, syscall.SIGTERM)
 	}

@@ -7,6 +7,7 @@ package status
 import (
 	"app-offload/functions/answer/desk"
 	"app-offload/functions/export"
+	"app-offload/functions/forward"
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/local"
@@ -29,13 +30,16 @@ type Status struct {
 
 	Undecided UndecidedStatus `json:"undecided"`
 
-	Link     host.Link    `json:"link"`
-	Node     host.State   `json:"node"`
-	Export   export.Stats `json:"export"`
-	Local    local.Counts `json:"local"`
-	Models   *infer.Stats `json:"models,omitempty"` // without a class that names a model, and without a folder of them, there is none
-	Answers  desk.Counts  `json:"answers"`          // of the cloud
-	Process  Process      `json:"process"`
+	Link    host.Link    `json:"link"`
+	Node    host.State   `json:"node"`
+	Export  export.Stats `json:"export"`
+	Local   local.Counts `json:"local"`
+	Models  *infer.Stats `json:"models,omitempty"` // without a class that names a model, and without a folder of them, there is none
+	Answers desk.Counts  `json:"answers"`          // of the cloud
+	Process Process      `json:"process"`
+
+	Results forward.Counts `json:"results"` // of local work whose class sends them
+
 	Policies PolicyStatus `json:"policies"`
 
 	Configuration ConfigurationStatus `json:"configuration"`

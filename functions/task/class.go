@@ -21,6 +21,7 @@ type Class struct {
 	Newest     bool          // backlog leaves newest first instead of oldest first
 	Weight     int           // share of the link among classes of one priority, ≥ 1
 	DropUnread bool          // readings that no operator reads are lost where the others are processed locally
+	Results    string        // where results of local work go: bus (or ""), cloud or both
 	Operators  string        // the local operators and their parameters, in the notation of package local
 	Model      string        // the model that computes on the data beside the operators, "" for none
 	Hard       string        // which of its answers are worth a second one by the cloud, in the notation of package models/hard; "" for none

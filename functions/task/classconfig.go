@@ -84,6 +84,10 @@ type ClassConfig struct {
 	// that are none, resources without an operator. These are lost then. By default such an event goes to the cloud as a whole, whatever
 	// the policy says; one of which nothing is read does so in any case.
 	DropUnread bool
+	// Results says where the results of local work go: bus, cloud or both. "" is bus. With cloud or both a result leaves as a task of
+	// its own, of the class with this one's name and -results at the end, whose settings it has if it is configured; it is durable before its source
+	// event counts as done. What the spool does not take goes to the bus.
+	Results string
 	// CriticalResource is a glob; readings of these resources, and their chunks, go before all else of their event. "" for no resource.
 	CriticalResource string
 	// CriticalTag names an event tag that makes the whole event critical when it is true, a number but 0, or a text but "", "0" and "false". "" for no tag.
@@ -93,6 +97,13 @@ type ClassConfig struct {
 	// CriticalHigh makes a chunk with a value above this number critical. "" is no bound.
 	CriticalHigh string
 }
+
+// Where results of local work go.
+const (
+	ResultsBus   = "bus"
+	ResultsCloud = "cloud"
+	ResultsBoth  = "both"
+)
 
 // defaultChunk is the ChunkSize where cutting pays.
 const defaultChunk = 256
@@ -139,13 +150,19 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 	check.Range(p, "ChunkSize", c.ChunkSize, -1, maxChunkSize)
 	check.Range(p, "Weight", c.Weight, 1, maxWeight)
 	p.OneOf("OnFull", c.OnFull, "refuse", "dropOldest", "dropLowestScore", "local")
+	if c.Results != "" {
+		p.OneOf("Results", c.Results, ResultsBus, ResultsCloud, ResultsBoth)
+	}
+	if c.NeverLeave && c.Results != "" && c.Results != ResultsBus {
+		p.Addf("Results", c.Results, "must be bus where NeverLeave is set: results may hold values of the data")
+	}
 	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
 	class := &Class{
 		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(cmp.Or(c.ChunkSize, defaultChunk), 0), Whole: c.ChunkSize == 0,
 		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
 		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
-		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread, Model: c.Model, Hard: c.Hard,
+		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread, Results: c.Results, Model: c.Model, Hard: c.Hard,
 		Match: Match{
 			Device:   glob(p, "MatchDevice", c.MatchDevice),
 			Profile:  glob(p, "MatchProfile", c.MatchProfile),

@@ -68,16 +68,20 @@ type Asker struct {
 }
 
 // Run receives until ctx ends.
-func (a *Asker) Run(ctx context.Context, t testing.TB, url string) {
+func (a *Asker) Run(ctx context.Context, t testing.TB, urls ...string) {
 	t.Helper()
 	var err error
 	a.opener, a.byEvent, a.last = seal.NewOpener(a.Keys, seal.Limits{}), map[string]map[string]int{}, map[string]*seal.Result{}
 	a.sealer, err = seal.NewSealer(seal.DefaultConfig(), a.Keys)
 	require.NoError(t, err)
-	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("asker-" + a.Node).SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond).
-		SetOnConnectHandler(func(c mqtt.Client) {
-			c.Subscribe(seal.ResultTopic(a.Node), 1, func(c mqtt.Client, m mqtt.Message) { a.result(t, c, m) })
-		}))
+	o := mqtt.NewClientOptions().SetClientID("asker-" + a.Node).SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond).
+		SetMaxReconnectInterval(500 * time.Millisecond).SetKeepAlive(5 * time.Second).SetPingTimeout(2 * time.Second).SetOnConnectHandler(func(c mqtt.Client) {
+		c.Subscribe(seal.ResultTopic(a.Node), 1, func(c mqtt.Client, m mqtt.Message) { a.result(t, c, m) })
+	})
+	for _, url := range urls {
+		o.AddBroker(url)
+	}
+	client := mqtt.NewClient(o)
 	client.Connect()
 	<-ctx.Done()
 	client.Disconnect(50)

@@ -54,7 +54,8 @@ type Edge struct {
 	Resend  time.Duration // how long it waits for a receipt
 	Pace    time.Duration // between two lots of batches; 0 is 5 ms
 	Rand    *rand.Rand
-	Measure bool // records hold events that a model can answer, of the value that is the task's number
+	Measure bool   // records hold events that a model can answer, of the value that is the task's number
+	Plain   uint64 // of so many tasks, all but one are of the class plain, which has no model; 0 is none
 
 	mu      sync.Mutex
 	pending map[uint64]time.Time // when last sent
@@ -97,11 +98,30 @@ func (e *Edge) Tasks() int {
 	return len(distinct)
 }
 
+// Questions is the number of different tasks that a model is to answer.
+func (e *Edge) Questions() int {
+	distinct := map[uint64]bool{}
+	for _, n := range e.taskOf[1:] {
+		distinct[n] = e.Plain == 0 || n%e.Plain == 0
+	}
+	count := 0
+	for _, asks := range distinct {
+		if asks {
+			count++
+		}
+	}
+	return count
+}
+
 // Task makes the task of a record.
 func (e *Edge) Task(seq uint64) *task.Task {
 	n := e.taskOf[seq]
 	if e.Measure {
-		return Measured(n, e.Node, float64(n))
+		one := Measured(n, e.Node, float64(n))
+		if e.Plain > 0 && n%e.Plain != 0 {
+			one.Class = &task.Class{Name: "plain", Priority: 5}
+		}
+		return one
 	}
 	return &task.Task{
 		EventID: fmt.Sprintf("%08x-%s-%s", n*2654435761%(1<<32), e.Node, e.Epoch), Device: fmt.Sprintf("device-%d", n%7), Profile: "pump", Source: "state",

@@ -1,0 +1,161 @@
+// Package forward lets the results of local work leave as tasks, for classes that ask for it with Results.
+//
+// A result of class X becomes a task of class X-results, with the settings of the class of that name if there is one, else with priority and
+// TTL of X. It is durable in the spool before Publish returns, so a result is not lost where its source event was acknowledged. Its ids
+// follow from its content and its source event: where a crash has the source event computed again, the cloud knows the second result as the
+// first. It names its source event in the tag originEventId and has that one's correlation id. Such a task is only sent: nothing here
+// computes on it, so it causes no results.
+//
+// A result that the spool does not take goes to the bus in any case, and is counted. Publish is safe for concurrent use.
+package forward
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"app-offload/functions/local"
+	"app-offload/functions/task"
+)
+
+// Policy is the name by which these tasks are known in records.
+const Policy = "results"
+
+// suffix ends the names of their classes.
+const suffix = "-results"
+
+// ErrTooLarge says that a result fits no message.
+var ErrTooLarge = errors.New("the result fits no message")
+
+// Forwarder publishes results and sends them, as their class says. Its fields are set before the first call.
+type Forwarder struct {
+	Bus   local.Publisher               // takes what goes to the bus
+	Class func(name string) *task.Class // nil for a class that is gone
+	Store func(*task.Task) error        // returns once the task is durable
+	Now   func() int64                  // wall time in ns
+
+	mu                   sync.Mutex
+	sent, large, refused int64
+}
+
+// Counts are sums since the start.
+type Counts struct {
+	Sent   int64            `json:"sent"`   // results that left as tasks
+	Unsent map[string]int64 `json:"unsent"` // results that went to the bus alone although their class sends them, by reason
+}
+
+// Counts is what became of results whose class sends them.
+func (f *Forwarder) Counts() Counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Counts{Sent: f.sent, Unsent: map[string]int64{"large": f.large, "refused": f.refused}}
+}
+
+// sends reports whether a result is to leave, and whether it goes to the bus as well.
+func (f *Forwarder) sends(r *local.Result) (class *task.Class, bus bool) {
+	if class = f.Class(r.Class); class == nil || class.Results == "" || class.Results == task.ResultsBus {
+		return nil, true
+	}
+	return class, class.Results == task.ResultsBoth
+}
+
+// Named makes the Publisher that gives results their ids, before sign or any other next sees them.
+func (f *Forwarder) Named(next local.Publisher) local.Publisher { return named{f, next} }
+
+type named struct {
+	f    *Forwarder
+	next local.Publisher
+}
+
+func (n named) Publish(r local.Result) error {
+	if class, _ := n.f.sends(&r); class != nil {
+		name(&r)
+	}
+	return n.next.Publish(r)
+}
+
+// namespace keeps the ids apart from those that others make in this way.
+var namespace = uuid.MustParse("2b0c9a4e-52f4-5b43-8f0f-6c7a0f2f9e11")
+
+// name gives the event and its readings ids that follow from what they say.
+func name(r *local.Result) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q %q %d\n", r.Device, r.Source, r.Event.Origin)
+	for _, tag := range slices.Sorted(maps.Keys(r.Event.Tags)) { // a provisional answer differs from the final one in a tag alone
+		fmt.Fprintf(&b, "%q %q\n", tag, fmt.Sprint(r.Event.Tags[tag]))
+	}
+	readings := r.Event.Readings
+	for i := range readings {
+		fmt.Fprintf(&b, "%q %q %q\n", readings[i].ResourceName, readings[i].ValueType, readings[i].Value)
+	}
+	id := uuid.NewSHA1(namespace, []byte(b.String()))
+	r.Event.Id = id.String()
+	for i := range readings {
+		readings[i].Id = uuid.NewSHA1(id, fmt.Append(nil, i)).String()
+	}
+}
+
+// Publish sends a result that is named and tagged, and publishes it, as its class says.
+func (f *Forwarder) Publish(r local.Result) error {
+	class, bus := f.sends(&r)
+	if class != nil && !f.send(class, &r) {
+		bus = true
+	}
+	if !bus {
+		return nil
+	}
+	return f.Bus.Publish(r)
+}
+
+// send reports whether the result is durable in the spool.
+func (f *Forwarder) send(class *task.Class, r *local.Result) bool {
+	t, err := f.task(class, r)
+	if err == nil {
+		err = f.Store(t)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err == nil:
+		f.sent++
+	case errors.Is(err, ErrTooLarge):
+		f.large++
+	default:
+		f.refused++
+	}
+	return err == nil
+}
+
+// task makes the task of a result. The event's JSON is the same whenever it is made, so the cloud knows a repetition.
+func (f *Forwarder) task(class *task.Class, r *local.Result) (*task.Task, error) {
+	data, err := json.Marshal(&r.Event)
+	if err != nil {
+		return nil, fmt.Errorf("encoding result %s of %s: %w", r.Source, r.Device, err)
+	}
+	if class.Largest > 0 && len(data) > class.Largest {
+		return nil, ErrTooLarge
+	}
+	return &task.Task{
+		EventID: r.Event.Id, Device: r.Device, Profile: r.Profile, Source: r.Source, CorrelationID: r.CorrelationID, Origin: r.Event.Origin,
+		Received: f.Now(), Of: 1, Class: f.own(class), Encoding: task.JSON, Data: data, Score: 1, Policy: Policy,
+	}, nil
+}
+
+// own is the class of the tasks of a class's results.
+func (f *Forwarder) own(class *task.Class) *task.Class {
+	own := task.Class{Priority: class.Priority, TTL: class.TTL, Weight: class.Weight, OnFull: class.OnFull}
+	if set := f.Class(class.Name + suffix); set != nil {
+		own = *set
+	}
+	own.Name = class.Name + suffix
+	if own.OnFull == "local" {
+		own.OnFull = "refuse" // the work is done
+	}
+	return &own
+}

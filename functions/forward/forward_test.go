@@ -1,0 +1,105 @@
+package forward
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/local"
+	"app-offload/functions/task"
+)
+
+type bin struct {
+	results []local.Result
+	err     error
+}
+
+func (b *bin) Publish(r local.Result) error {
+	b.results = append(b.results, r)
+	return b.err
+}
+
+func summary(value string) local.Result {
+	e := dtos.NewEvent("P", "pump-1", "R_summary")
+	e.Origin = 1750000000000000001
+	e.Tags = dtos.Tags{"class": "c", "originEventId": "e-1"}
+	e.Readings = []dtos.BaseReading{{Id: "random", ResourceName: "R_summary_mean", ValueType: "Float64", SimpleReading: dtos.SimpleReading{Value: value}}}
+	return local.Result{Event: e, Profile: "P", Device: "pump-1", Source: "R_summary", Class: "c", CorrelationID: "c-1", Hop: 1}
+}
+
+func forwarder(results string, stored *[]*task.Task, full error) (*Forwarder, local.Publisher, *bin) {
+	b := &bin{}
+	classes := map[string]*task.Class{"c": {Name: "c", Priority: 7, OnFull: "local", Results: results, Largest: 2000}}
+	f := &Forwarder{Bus: b, Class: func(name string) *task.Class { return classes[name] }, Now: func() int64 { return 5 }, Store: func(t *task.Task) error {
+		if full == nil {
+			*stored = append(*stored, t)
+		}
+		return full
+	}}
+	return f, f.Named(f), b
+}
+
+// A result goes where its class says; what the spool does not take goes to the bus in any case.
+func TestResultsGoWhereTheirClassSays(t *testing.T) {
+	for _, c := range []struct {
+		results     string
+		full        error
+		sent, onBus int
+	}{
+		{"", nil, 0, 1},
+		{task.ResultsBus, nil, 0, 1},
+		{task.ResultsCloud, nil, 1, 0},
+		{task.ResultsBoth, nil, 1, 1},
+		{task.ResultsCloud, errors.New("full"), 0, 1},
+		{task.ResultsBoth, errors.New("full"), 0, 1},
+	} {
+		var stored []*task.Task
+		f, p, b := forwarder(c.results, &stored, c.full)
+		require.NoError(t, p.Publish(summary("1.5")))
+		require.Len(t, stored, c.sent, c.results)
+		require.Len(t, b.results, c.onBus, c.results)
+		require.EqualValues(t, c.sent, f.Counts().Sent)
+		if c.full != nil {
+			require.Equal(t, map[string]int64{"refused": 1, "large": 0}, f.Counts().Unsent)
+		}
+	}
+	f, p, b := forwarder(task.ResultsBoth, new([]*task.Task), nil)
+	b.err = errors.New("no bus")
+	require.ErrorIs(t, p.Publish(summary("1.5")), b.err, "so that it is tried again")
+	other := summary("1.5")
+	other.Class = "gone"
+	b.err = nil
+	require.NoError(t, p.Publish(other))
+	require.EqualValues(t, 1, f.Counts().Sent)
+	large := summary(string(make([]byte, 3000)))
+	require.NoError(t, p.Publish(large))
+	require.Equal(t, map[string]int64{"large": 1, "refused": 0}, f.Counts().Unsent)
+}
+
+// The task is a class of its own, names its source event, and is the same when it is made again.
+func TestAResultMadeAgainIsTheSameTask(t *testing.T) {
+	var stored []*task.Task
+	_, p, b := forwarder(task.ResultsBoth, &stored, nil)
+	for range 2 {
+		require.NoError(t, p.Publish(summary("1.5"))) // with other random ids each time
+	}
+	require.NoError(t, p.Publish(summary("1.6")))
+	require.Equal(t, stored[0], stored[1])
+	require.NotEqual(t, stored[0].EventID, stored[2].EventID)
+	require.Equal(t, b.results[0].Event.Id, stored[0].EventID, "as on the bus")
+	provisional := summary("1.5")
+	provisional.Event.Tags["provisional"] = "true"
+	require.NoError(t, p.Publish(provisional))
+	require.NotEqual(t, stored[0].EventID, stored[3].EventID)
+	one := stored[0]
+	require.Equal(t, []any{"c-results", 7, "refuse", "c-1", Policy, "pump-1", "R_summary"},
+		[]any{one.Class.Name, one.Class.Priority, one.Class.OnFull, one.CorrelationID, one.Policy, one.Device, one.Source})
+	var e dtos.Event
+	require.NoError(t, json.Unmarshal(one.Data, &e))
+	require.Equal(t, "e-1", e.Tags["originEventId"])
+	_, err := task.Decode(one.Append(nil))
+	require.NoError(t, err)
+}

@@ -1,0 +1,53 @@
+package functions
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/task"
+)
+
+// A class that sends its results has them in the cloud, each once for its source event, also where a crash has that computed again; the
+// account balances, and nothing is computed on them.
+func TestResultsLeaveAsTasksOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	c := testConfig(t, b, "edge")
+	c.Local.Operators = "deadband band=0.01"
+	class := c.Writable.Classes["default"]
+	class.Results = task.ResultsBoth
+	c.Writable.Classes = map[string]task.ClassConfig{"default": class, "default-results": {MatchDevice: "no-such-device", Priority: 8}}
+	far := startCloud(t, b, "n1", nil)
+	pub := &bin{}
+	submit := func(s *Service) {
+		done := make(chan error, 1)
+		ev := event("pump-1", 1)
+		ev.CorrelationID, ev.Origin = "c-1", 1750000000000000001
+		ev.Readings[0].Origin = ev.Origin
+		s.Submit([]*task.Event{ev}, func(_ int, err error) { done <- err })
+		require.NoError(t, <-done)
+		require.EqualValues(t, 1, s.Status().Results.Sent, "durable before the event is done")
+	}
+	for life := range 2 {
+		s := open(t, c, pub)
+		s.Start()
+		submit(s)
+		eventually(t, 10*time.Second, "the result is in the cloud", func() bool { return len(far.tasks()) == life+1 })
+		eventually(t, 10*time.Second, "all is receipted", func() bool { return s.Status().Counts.Spooled == 0 })
+		counts := s.Status().Counts
+		require.Zero(t, counts.Balance)
+		require.EqualValues(t, []int64{int64(2 * (life + 1)), int64(life + 1), int64(life + 1)}, []int64{counts.Accepted, counts.Local, counts.Receipted})
+		require.NoError(t, s.Stop())
+	}
+	got := far.tasks()
+	require.Equal(t, "default-results", got[0].Class.Name)
+	require.Equal(t, 8, got[0].Class.Priority)
+	require.Equal(t, "c-1", got[0].CorrelationID)
+	require.Equal(t, "R_deadband", got[0].Source)
+	require.Contains(t, string(got[0].Data), "00000001-0000-4000-8000-00000000000")
+	require.Equal(t, []any{got[0].EventID, string(got[0].Data)}, []any{got[1].EventID, string(got[1].Data)}, "the consumer stores one task")
+	require.Len(t, pub.results, 2, "on the bus as well")
+	require.Equal(t, got[0].EventID, pub.results[0].Event.Id)
+}
