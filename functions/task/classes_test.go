@@ -229,3 +229,35 @@ func TestAReadingsOwnDeviceKeepsAnEventHere(t *testing.T) {
 		require.Equal(t, row.want, classes.For(ev).Name, name)
 	}
 }
+
+// The ends of each range are taken, and what they stand for.
+func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
+	for _, c := range []ClassConfig{
+		{Priority: -1}, {Priority: 9}, {Complexity: -1}, {Complexity: 100}, {ChunkSize: -1}, {ChunkSize: maxChunkSize}, {Weight: 1000},
+		{CriticalLow: "1", CriticalHigh: "1"}, {Deadline: maxDeadline.String()}, {TTL: maxTTL.String()},
+	} {
+		require.NoError(t, c.Validate(), "%+v", c)
+	}
+	for _, c := range []ClassConfig{
+		{Weight: 1001}, {Deadline: (maxDeadline + 1).String()}, {TTL: (maxTTL + 1).String()}, {ChunkSize: maxChunkSize + 1}, {MatchResultsOf: "a*"}, {MatchResultsOf: "a?"}, {MatchResultsOf: "[a]"},
+	} {
+		require.Error(t, c.Validate(), "%+v", c)
+	}
+	least, err := ClassConfig{Priority: -1, Complexity: -1, ChunkSize: -1, MatchResultsOf: " a, b ,,c,", MatchDevice: "**"}.compile("class", "x")
+	require.NoError(t, err)
+	require.Equal(t, [3]float64{0, 0, 0}, [3]float64{float64(least.Priority), least.Complexity, float64(least.ChunkSize)})
+	require.Equal(t, Match{ResultsOf: "a,b,c"}, least.Match)
+	require.False(t, least.Whole)
+	def, err := ClassConfig{BacklogOrder: "newest"}.compile("class", "x")
+	require.NoError(t, err)
+	require.Equal(t, [4]float64{5, 20, 256, 1}, [4]float64{float64(def.Priority), def.Complexity, float64(def.ChunkSize), float64(def.Weight)})
+	require.True(t, def.Whole)
+	require.True(t, def.Newest)
+	model, err := ClassConfig{Model: "m"}.compile("class", "x")
+	require.NoError(t, err)
+	require.Zero(t, model.ChunkSize, "a model reads whole values")
+	require.False(t, model.Whole)
+	model, err = ClassConfig{Model: "m", ChunkSize: 8}.compile("class", "x")
+	require.NoError(t, err)
+	require.Equal(t, 8, model.ChunkSize)
+}

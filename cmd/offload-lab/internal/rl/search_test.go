@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,4 +68,55 @@ func TestSearchSaysWhatIsWrong(t *testing.T) {
 	for _, want := range []string{"Steps is 0", "Elite is 0", "Episodes is 0", "Candidates is 0", "Spread is 0"} {
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// A generation moves to the mean of its best, with their spread and noise that falls to nothing; the result averages the last third.
+func TestAGenerationMovesToItsBest(t *testing.T) {
+	var mu sync.Mutex
+	var drawn []float64
+	c := SearchConfig{Seed: 3, Steps: 60, Candidates: 10, Elite: 3, Episodes: 2, Spread: 1, Noise: 0.3}
+	s, err := NewSearch(c, []float64{5}, func() (Player, error) {
+		return func(x []float64, _ uint64) float64 {
+			mu.Lock()
+			defer mu.Unlock()
+			drawn = append(drawn, x[0])
+			return x[0]
+		}, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, []float64{5}, s.Found(), "the start, before anything is known")
+	var means []float64
+	for generation := 1; !s.Finished(); generation++ {
+		middle := s.state.Mean[0]
+		drawn = nil
+		p := s.Update()
+		require.InDelta(t, -middle, p.Return, 1e-12)
+		require.Equal(t, Progress{Steps: 20 * generation, Episodes: 2, Return: p.Return}, p)
+		slices.Sort(drawn)
+		require.Len(t, drawn, 20)
+		best := []float64{drawn[0], drawn[2], drawn[4]} // each plays twice
+		mean := (best[0] + best[1] + best[2]) / 3
+		variance := (best[0]*best[0]+best[1]*best[1]+best[2]*best[2])/3 - mean*mean
+		require.InDelta(t, mean, s.state.Mean[0], 1e-12)
+		require.InDelta(t, math.Sqrt(max(variance, 0))+0.3*(1-float64(generation)/3), s.state.Spread[0], 1e-9)
+		means = append(means, mean)
+	}
+	require.Len(t, means, 3)
+	require.InDelta(t, means[2], s.Found()[0], 1e-12, "of the last third")
+	require.Equal(t, 60, s.Taken())
+}
+
+func TestTheRangesOfASearch(t *testing.T) {
+	fine := SearchConfig{Steps: 1, Candidates: 2, Elite: 1, Episodes: 1, Spread: 10, Noise: 10}
+	require.NoError(t, fine.Validate())
+	for _, change := range []func(*SearchConfig){
+		func(c *SearchConfig) { c.Candidates = 1 }, func(c *SearchConfig) { c.Spread = 10.1 }, func(c *SearchConfig) { c.Noise = 10.1 }, func(c *SearchConfig) { c.Noise = -0.1 },
+		func(c *SearchConfig) { c.Spread = math.NaN() }, func(c *SearchConfig) { c.Noise = math.NaN() },
+	} {
+		c := fine
+		change(&c)
+		require.Error(t, c.Validate(), "%+v", c)
+	}
+	fine.Noise = 0
+	require.NoError(t, fine.Validate())
 }
