@@ -139,11 +139,10 @@ func (b *Batch) appendRecord(dst []byte, i int) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	head, err := json.Marshal(recordOf(b.Sequences[i], t))
-	if err != nil {
+	r := recordOf(b.Sequences[i], t)
+	if dst, err = r.appendHead(dst); err != nil {
 		return dst, err
 	}
-	dst = append(dst, head[:len(head)-1]...)
 	return appendContent(dst, t.Encoding, t.Data)
 }
 
