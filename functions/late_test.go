@@ -55,14 +55,15 @@ func lateConfig(t *testing.T) config.Config {
 	cfg.Local.Workers, cfg.Local.Retries = 1, 0
 	p, sc := &cfg.Writable.Policy, &cfg.Writable.Score
 	p.DeferAhead, p.CostMoney, p.LinkDown = "0s", 0, "deadline"
+	sc.McyclesPerKB = 0.02 // so that a task takes 0.1 s here, and 0.13 s to the cloud
 	sc.EdgeMcycles, sc.CloudMcycles, sc.MinEdgeShare, sc.RTT, sc.Overhead, sc.HeaderBytes = 1, 1e9, 1, "0s", "0s", 0
 	sc.McyclesPerKB = 0.024
 	p.DeferRule = filepath.Join(t.TempDir(), "rule.json")
 	f, err := os.Create(p.DeferRule)
 	require.NoError(t, err)
 	rule := policy.Rule{
-		EdgePrice: 0.1, LinkPrice: 0.1, Aging: 0.1, AgingFrom: 1, Residual: 0.5, Exponent: 1, Doubt: 0.1, Caution: 1,
-	} // so that no server is ever worth nothing
+		EdgePrice: 0.001, EdgeSquare: 0.001, LinkPrice: 0.001, LinkSquare: 0.001, Tail: 1, Postpone: 100, Doubt: 0.1, Caution: 1,
+	}
 	require.NoError(t, errors.Join(policy.WriteRule(f, rule, "test"), f.Close()))
 	class := cfg.Writable.Classes["default"]
 	class.Operators = "deadband band=0.1" // a result for each device

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"app-offload/cmd/offload-lab/internal/clairvoyant"
@@ -17,12 +18,13 @@ import (
 	"app-offload/cmd/offload-lab/internal/trace"
 )
 
-const compareExamples = `  offload-lab compare                                       every policy on synthetic recordings
+var compareExamples = `  offload-lab compare                                       every policy on synthetic recordings
   offload-lab compare -data DIR -episodes 100 -seed 1 -json   on one's own, one JSON object a line
   offload-lab compare -belief 2.5 -policies greedy,bandit     the gateway takes its node for 2.5 times as fast as it is
   offload-lab compare -policies cost,ppo -tail 1            also what the optimum were if each second beyond 10.5 s cost 1 more
   offload-lab compare -policies cost,ppo=mine.json,ppo=old.json   two networks against each other and against cost
   offload-lab compare -policies defer,defer=mine.json       the shipped rule of policy defer against one's own
+  offload-lab compare -data DIR -part judge -scenario outages   on recordings that nothing was learned on, with a link that fails
 
 Purpose:
   Plays every policy through the same episodes of a simulated gateway. The cost of a task is
@@ -34,6 +36,9 @@ Purpose:
           that is played in the simulator and a bound that no plan can beat. regretToPlan and regretToBound are held against them.
   The second table divides the episodes by load, which is the work that is offered over what node and link can do together: light below
   1/3, mid below 2/3, heavy. "in time" is the share of episodes in which 99 of 100 tasks take at most 12 s.
+  A gateway in it sees itself as the service does: its exporter's measurements, work that is counted until it is done, predictions that outcomes
+  correct, guards. -view takes parts of that away: "exact" shows queues as they are, "still" leaves out what is presumably done of the task or message
+  at hand, "uncorrected" predicts by the configuration alone, "unguarded" leaves all to the policies.
   With -tail the line oracle+tail shows, by the same cost, the plan of an oracle that is charged for long completion times as well: how
   short the longest could be, and what that costs.
 
@@ -49,15 +54,25 @@ Files:
                               CPU loads in percent, "cpu" in the name. Whatever is there is used; what is no recording is named on stderr.
   res/policies/ppo.json       the network of policy ppo, below the present folder or beside the folder of the binary
 
+Scenarios:
+` + scenarios() + `
 Exit codes:
   0 compared; 1 a wrong flag, folder or network; 2 an unknown verb
 `
 
+func scenarios() string {
+	var b strings.Builder
+	for _, s := range sim.Scenarios() {
+		fmt.Fprintf(&b, "  %-13s %s\n", s.Name, s.About)
+	}
+	return b.String()
+}
+
 // worldFlags are those of all verbs that simulate.
 type worldFlags struct {
-	data   string
-	seed   uint64
-	belief float64
+	data, part, view, scenario string
+	seed                       uint64
+	belief                     float64
 }
 
 func (f *worldFlags) register(fs interface {
@@ -67,8 +82,23 @@ func (f *worldFlags) register(fs interface {
 },
 ) {
 	fs.StringVar(&f.data, "data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
+	fs.StringVar(&f.part, "part", "", `recordings of -data to use: "learn", "judge" (every third of a kind, which is kept back) or all`)
+	fs.StringVar(&f.view, "view", "", "what the gateway's view of itself is to differ in from the service's, separated by commas: exact, still, uncorrected, unguarded")
+	fs.StringVar(&f.scenario, "scenario", "usual", "in what the world is to differ from the usual one")
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of the episodes")
-	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth")
+	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth or what the scenario says")
+}
+
+// recordings are those of a part of a folder, or a synthetic set where there is none.
+func recordings(data, part string) (*trace.Set, error) {
+	set := trace.Synthetic(1, 40, 8, 12)
+	if data != "" {
+		var err error
+		if set, err = trace.Read(data); err != nil {
+			return nil, err
+		}
+	}
+	return set.Only(trace.Part(part))
 }
 
 // world reads the recordings, and lists on stderr the files of the folder that it skips.
@@ -76,18 +106,23 @@ func (f *worldFlags) world() (*sim.World, error) {
 	if f.belief <= 0 {
 		return nil, fmt.Errorf("-belief %g: must be above 0, such as 2.5", f.belief)
 	}
-	set := trace.Synthetic(1, 40, 8, 12)
-	if f.data != "" {
-		var err error
-		if set, err = trace.Read(f.data); err != nil {
-			return nil, err
-		}
-		for _, why := range set.Skipped {
-			fmt.Fprintln(os.Stderr, "skipped", why)
-		}
+	set, err := recordings(f.data, f.part)
+	if err != nil {
+		return nil, err
 	}
-	c := sim.DefaultConfig()
-	c.Belief = f.belief
+	for _, why := range set.Skipped {
+		fmt.Fprintln(os.Stderr, "skipped", why)
+	}
+	c, err := sim.ScenarioOf(f.scenario)
+	if err != nil {
+		return nil, fmt.Errorf("-scenario: %w", err)
+	}
+	if c.View, err = sim.ViewOf(f.view); err != nil {
+		return nil, fmt.Errorf("-view: %w", err)
+	}
+	if f.belief != 1 {
+		c.Beliefs.Edge = f.belief
+	}
 	return sim.NewWorld(c, set)
 }
 

@@ -10,6 +10,7 @@ import (
 // gatewayFlags say what the gateway of a training is like.
 type gatewayFlags struct {
 	data string
+	part string
 	tail sim.Tail
 
 	world *sim.World
@@ -35,11 +36,13 @@ func (f *gatewayFlags) newGateway() (rl.Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := sim.NewEnv(w)
+	learn := *w
+	learn.Config.View.Uncorrected = true // branches go back in time, and what outcomes have corrected does not
+	env, err := sim.NewEnv(&learn)
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{env: env, world: w}, nil
+	return &gateway{env: env, world: &learn}, nil
 }
 
 // prepared is the world, made on first use.
@@ -54,14 +57,16 @@ func (f *gatewayFlags) prepared() (*sim.World, error) {
 
 // prepare joins the recordings of the folder, if any, and synthetic ones, and varies them all.
 func (f *gatewayFlags) prepare() (*sim.World, error) {
-	set := trace.Synthetic(1, 40, 8, 12)
-	if f.data != "" {
-		recorded, err := trace.Read(f.data)
-		if err != nil {
-			return nil, err
+	set, err := recordings("", "")
+	if err == nil && f.data != "" {
+		var recorded *trace.Set
+		if recorded, err = recordings(f.data, f.part); err == nil {
+			recorded.Add(set)
+			set = recorded
 		}
-		recorded.Add(set)
-		set = recorded
+	}
+	if err != nil {
+		return nil, err
 	}
 	c := sim.DefaultConfig()
 	c.Tasks, c.Cost.Tail = lessTask, f.tail

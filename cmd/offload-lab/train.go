@@ -61,6 +61,7 @@ func trainVerb(ctx context.Context, args []string) error {
 	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried, of defer episodes; 0 is the lesson's own number")
 	settings := fs.String("set", "", "settings of the learner instead of the lesson's own, as JSON, such as {\"Rate\":0.001}")
 	fs.StringVar(&gateway.data, "data", "", "folder with recordings for the lessons on offloading, as in compare, beside synthetic ones; default those alone")
+	fs.StringVar(&gateway.part, "part", "", `recordings of -data to use: "learn", "judge" or all`)
 	tailFlags(fs, &gateway.tail, 0.7)
 	fs.StringVar(&o.out, "out", "", "file for what was learned")
 	fs.StringVar(&o.curve, "curve", "", "file for the learning curve, a JSON object an update; appended to after a resume")

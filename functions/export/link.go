@@ -15,7 +15,12 @@ import (
 type link struct {
 	snapshot atomic.Pointer[snapshot]
 
-	mu         sync.Mutex
+	mu sync.Mutex
+	measures
+}
+
+// measures is what was measured so far, and what is under way.
+type measures struct {
 	state      host.Link
 	life       uint64    // of the connection, so that a late answer of an old one is not measured
 	flying     int       // messages on their way

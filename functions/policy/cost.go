@@ -89,13 +89,16 @@ func (k *cost) clock(t *task.Task, s *host.State) (waited, deadline float64) {
 
 // of is the cost of a result after so many seconds, energy included. No time is worse than infinite.
 func (k *cost) of(took, deadline, joules float64) float64 {
-	joule := k.energy * bounded(joules) / k.joules
+	joule := k.joule(joules)
 	if math.IsInf(deadline, 1) {
 		return k.time*min(bounded(took)/k.patience, k.kappa) + joule
 	}
 	late := bounded(took / deadline)
 	return k.time*min(late, k.kappa) + k.tail*max(late-k.kappa, 0) + k.miss*k.ramp(late) + joule
 }
+
+// joule is the cost of energy.
+func (k *cost) joule(joules float64) float64 { return k.energy * bounded(joules) / k.joules }
 
 // ramp is the chance that the deadline is missed at a predicted lateness: a step where there is no doubt.
 func (k *cost) ramp(late float64) float64 {

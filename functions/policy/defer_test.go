@@ -2,10 +2,14 @@ package policy
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"app-offload/functions/host"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,11 +28,11 @@ func TestARuleIsReadAsItWasWritten(t *testing.T) {
 
 func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 	for want, text := range map[string]string{
-		"reading a rule":                         `{`,
-		"unknown field":                          `{"format":"app-offload rule 1","edgeprice2":1}`,
-		`"app-offload rule 2"`:                   `{"format":"app-offload rule 2"}`,
-		"exponent = -1 is not within 0.05 and 8": `{"format":"app-offload rule 1","exponent":-1}`,
-		"doubt = 0 is not within":                `{"format":"app-offload rule 1"}`,
+		"reading a rule":                       `{`,
+		"unknown field":                        `{"format":"app-offload rule 2","edgeprice2":1}`,
+		`"app-offload rule 1"`:                 `{"format":"app-offload rule 1"}`,
+		"tail = -1 is not within 0.001 and 20": `{"format":"app-offload rule 2","tail":-1}`,
+		"doubt = 0 is not within":              `{"format":"app-offload rule 2"}`,
 	} {
 		_, err := ReadRule(bytes.NewBufferString(text))
 		require.ErrorContains(t, err, want)
@@ -69,35 +73,106 @@ func TestAheadZeroLetsIdleServersWork(t *testing.T) {
 	}
 }
 
-// A bid grows with the age from AgingFrom on, and is not smaller before that.
-func TestABidGrowsFromAgingFromOn(t *testing.T) {
-	rule := DefaultRule()
-	rule.AgingFrom, rule.Residual = 5, 0.1
-	bid := func(aging float64, waited time.Duration) float64 {
-		b, err := DeferBy(rule, config())
-		require.NoError(t, err)
-		b.(*deferring).rule.Aging = aging
-		r := newRoom(t)
-		one := &task.Task{Of: 1, Received: r.state.Time - int64(waited), Data: make([]byte, 1000), Complexity: 50} // no deadline, so that age changes nothing else
-		e := r.model.Estimate(one, &r.state)
-		return b.Bid(one, &e, &r.state, decision.Local)
-	}
-	for waited, older := range map[time.Duration]bool{0: false, 4 * time.Second: false, 5 * time.Second: false, 6 * time.Second: true, time.Minute: true} {
-		if older {
-			require.Greater(t, bid(0.5, waited), bid(0, waited), "%v", waited)
-		} else {
-			require.InDelta(t, bid(0, waited), bid(0.5, waited), 1e-12, "%v", waited)
+// Among tasks that are worth their time, a plan lets those go first that take the server least for what is at stake; those that can only be late
+// have their turn when no other needs the server.
+func TestAPlanSparesTheHopeless(t *testing.T) {
+	r := newRoom(t)
+	r.busyLink()
+	require.True(t, r.add(400, 100, time.Second, 2500*time.Millisecond)) // 960 Mcycles: hopeless in half a second
+	require.True(t, r.add(400, 100, time.Second, 4*time.Second))         // it is already
+	require.True(t, r.add(200, 50, time.Second, 0))
+	var order []any
+	for {
+		tag, _, ok := r.next()
+		if !ok {
+			break
 		}
+		order = append(order, tag)
 	}
+	require.Equal(t, 2, order[0], "of %v", order)
+	require.Len(t, order, 3, "none is given up")
 }
 
-// A task that takes next to nothing bids high, but within bounds: other parked tasks have their turn.
-func TestNoBidIsWithoutBounds(t *testing.T) {
-	r := newRoom(t)
-	for _, own := range []float64{0, shortest / 10, shortest} {
-		e := score.Estimate{LocalTime: own, CloudTime: 1}
-		bid := r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &e, &r.state, decision.Local)
-		least := score.Estimate{LocalTime: shortest, CloudTime: 1}
-		require.InEpsilon(t, r.binder.Bid(&task.Task{Of: 1, Received: r.state.Time}, &least, &r.state, decision.Local), bid, 0.01, "%v s", own)
+// Of a device's tasks of a class the earliest goes first where order is kept, whichever of them gains most.
+func TestParkedTasksKeepTheirOrder(t *testing.T) {
+	r := newRoom(t, func(c *Config) { c.DeferOrder = true })
+	class, other := &task.Class{Name: "a"}, &task.Class{Name: "b"}
+	rng := rand.New(rand.NewPCG(1, 2))
+	type key struct{ device, class string }
+	sent := map[key]int{}
+	for i := range 400 {
+		one := &task.Task{
+			Of: 1, Received: r.state.Time, Data: make([]byte, 1+rng.IntN(100*score.KB)), Complexity: 100 * rng.Float64(), Class: class,
+			Deadline: time.Duration(1+rng.IntN(5)) * time.Second, Device: fmt.Sprint("device ", i%3),
+		}
+		if rng.IntN(2) == 0 {
+			one.Class = other
+		}
+		require.True(t, r.waiting.Add(Held{one, i}, r.binder.Room()))
+		for rng.IntN(3) == 0 { // some go in between
+			r.state.Time += int64(100 * time.Millisecond)
+			h, _, _, ok := r.waiting.Next(r.binder, r.model, &r.state)
+			if !ok {
+				break
+			}
+			k := key{h.Task.Device, h.Task.Class.Name}
+			require.GreaterOrEqual(t, h.Tag.(int), sent[k])
+			sent[k] = h.Tag.(int)
+		}
+	}
+	require.Greater(t, len(sent), 4)
+	last := -1
+	for _, h := range r.waiting.All() {
+		require.Greater(t, h.Tag.(int), last, "what is left comes in its order")
+		last = h.Tag.(int)
+	}
+	require.Empty(t, r.waiting.streams)
+}
+
+// All times of a node multiplied by the same factor change no decision: neither here or there, nor who waits, nor who goes next.
+func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
+	play := func(scale float64) (did []string) {
+		c := score.DefaultConfig()
+		stretch := func(d time.Duration) string { return time.Duration(float64(d) * scale).String() }
+		c.EdgeMcycles, c.CloudMcycles = c.EdgeMcycles/scale, c.CloudMcycles/scale
+		c.RTT, c.Overhead = stretch(50*time.Millisecond), stretch(20*time.Millisecond)
+		m, err := score.New(c)
+		require.NoError(t, err)
+		b, err := DeferBy(DefaultRule(), config(func(c *Config) {
+			c.CostPatience *= scale
+			c.DeferLongest, c.DeferAhead = stretch(10*time.Minute), stretch(50*time.Millisecond)
+		}))
+		require.NoError(t, err)
+		rng := rand.New(rand.NewPCG(3, 4))
+		s, w := host.State{Time: 1e18, Link: host.Link{Up: true, Goodput: 2e5 / scale, RTT: 0.1 * scale}}, Waiting{}
+		for i := range 3000 {
+			s.Time += int64(scale * 1e9 * rng.ExpFloat64() / 3)
+			s.QueueCycles, s.Link.InflightBytes = float64(rng.IntN(4)*rng.IntN(3000)), int64(rng.IntN(4)*rng.IntN(100_000))
+			one := &task.Task{
+				Of: 1, Received: s.Time, Data: make([]byte, 1+rng.IntN(200*score.KB)), Complexity: 100 * rng.Float64(),
+				Deadline: time.Duration(scale * (0.2 + 5*rng.Float64()) * 1e9),
+			}
+			e := m.Estimate(one, &s)
+			d := b.Decide(one, &e, &s)
+			waits := b.Waits(one, &e, &s, &d)
+			did = append(did, fmt.Sprint(i, d.Target, waits))
+			if waits {
+				w.Add(Held{one, i}, b.Room())
+			}
+			if h, d, _, ok := w.Next(b, m, &s); ok {
+				did = append(did, fmt.Sprint("bound ", h.Tag, d.Target))
+			}
+		}
+		return did
+	}
+	want := play(1)
+	for _, scale := range []float64{0.1, 0.5, 5, 10} {
+		have, off := play(scale), 0
+		for i := range want {
+			if i >= len(have) || want[i] != have[i] {
+				off++
+			}
+		}
+		require.LessOrEqual(t, off, len(want)/1000, "at scale %v: times are whole nanoseconds, which may turn what is all but equal", scale)
 	}
 }

@@ -75,11 +75,14 @@ func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
 					}
 					require.False(t, slower && dearer, "%s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
 					if b, ok := p.(Binder); ok {
-						for server, worse := range map[decision.Target]bool{
-							decision.Cloud: e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy,
-							decision.Local: e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0,
-						} {
-							require.False(t, worse && b.Bid(tk, e, s, server) > 0, "bids for %s", server)
+						var w Waiting
+						require.True(t, w.Add(Held{Task: tk}, b.Room()))
+						if _, d, e, bound := w.Next(b, m, s); bound && d.Reason != decision.LongestWait {
+							worse := e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy
+							if d.Target == decision.Local {
+								worse = e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0
+							}
+							require.False(t, worse, "parked: %s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
 						}
 					}
 				})

@@ -19,11 +19,10 @@ type Binder interface {
 	Policy
 	// Waits reports whether a task had better wait, given the way that Decide has chosen and the state it has seen.
 	Waits(t *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool
-	// Bid is the value of sending the task to a server now, rather than another task or none at all: the highest bid wins,
-	// and bids at or below 0 never do. server says which one is free.
-	Bid(t *task.Task, e *score.Estimate, s *host.State, server decision.Target) float64
 	// Room bounds what may wait, and says when a server counts as free.
 	Room() Room
+	// choose picks the parked task of a queue that one of the free servers is to have now, by its berth; nowhere is that none gains by one.
+	choose(w *Waiting, queue int, m *score.Model, s *host.State, free [2]bool) (at int, server decision.Target)
 }
 
 // Room bounds the tasks that wait undecided.
@@ -32,6 +31,9 @@ type Room struct {
 	Bytes   int64         // of their data
 	Longest time.Duration // after which a task goes to the cloud in its turn, whichever others wait, unless a guard keeps it local
 	Ahead   float64       // s of predicted work at or below which a server counts as free
+	Ordered bool          // tasks of a device and class are bound in the order in which they came
+
+	patience float64 // s that count as the deadline of a task without one
 }
 
 // Held is a task that waits, and what its owner wants to know of it again.
@@ -40,15 +42,24 @@ type Held struct {
 	Tag  any
 }
 
-// Waiting is the tasks that wait undecided, in the order in which they came. The zero value is empty. It belongs to one goroutine.
+// Waiting is the tasks that wait undecided. The zero value is empty. It belongs to one goroutine.
 type Waiting struct {
-	held   []Held
-	bytes  int64
-	models int // of them, the tasks for a model
+	berths      []berth
+	unused      []int
+	first, last int // berth numbers + 1, by arrival
+	count       int
+	bytes       int64
+	lanes       [numQueues][numLanes]lane
+	waiting     [numQueues]int
+	streams     map[stream]ends
+
+	outlook  outlook
+	estimate score.Estimate // these two go through an interface, so there is one of each for all
+	seen     [numQueues]host.State
 }
 
 // Len is how many tasks wait.
-func (w *Waiting) Len() int { return len(w.held) }
+func (w *Waiting) Len() int { return w.count }
 
 // Bytes is the size of their data.
 func (w *Waiting) Bytes() int64 { return w.bytes }
@@ -56,104 +67,80 @@ func (w *Waiting) Bytes() int64 { return w.bytes }
 // Add lets a task wait, and reports false where the room is full.
 func (w *Waiting) Add(h Held, room Room) bool {
 	size := int64(h.Task.Size())
-	if len(w.held) >= room.Tasks || w.bytes+size > room.Bytes {
+	if w.count >= room.Tasks || w.bytes+size > room.Bytes {
 		return false
 	}
-	w.held = append(w.held, h)
+	w.enter(h, room)
 	w.bytes += size
-	if forModel(h.Task) {
-		w.models++
-	}
 	return true
 }
 
 // Next takes the task out that a free server is to have now, with the decision and the estimate it was made from. It reports false
 // where no server is free, or none of the tasks that wait gains by one. A caller that repeats it after updating the state
-// accordingly binds as many tasks as there is room for. It is O(tasks that wait), about 0.15 µs each and server.
+// accordingly binds as many tasks as there is room for. What it costs does not grow with the tasks that wait.
 func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decision.Decision, e score.Estimate, ok bool) {
-	if len(w.held) == 0 {
+	if w.count == 0 {
 		return h, d, e, false
 	}
 	room := b.Room()
-	if t := w.held[0].Task; time.Duration(s.Time-t.Received) >= room.Longest {
-		e = m.Estimate(t, s)
-		return w.take(0), bound(decision.Cloud, decision.LongestWait), e, true
+	if t := w.berths[w.first-1].held.Task; time.Duration(s.Time-t.Received) >= room.Longest {
+		w.estimate = m.Estimate(t, s)
+		return w.take(w.first - 1), bound(decision.Cloud, decision.LongestWait), w.estimate, true
 	}
-	seen := *s
-	m.Assume(&seen.Link) // or the wait for a link without a measurement would count as endless
-	at, d, e := w.best(b, m, &seen, false)
-	if w.models > 0 { // they stand in another queue
-		seen = m.ForModels(&seen)
-		if other, od, oe := w.best(b, m, &seen, true); other.bid > at.bid {
-			at, d, e = other, od, oe
+	at, server, queue := w.best(b, m, s)
+	if at == nowhere {
+		return h, d, e, false
+	}
+	if room.Ordered {
+		at = w.earliest(at)
+	}
+	w.estimate = m.Estimate(w.berths[at].held.Task, &w.seen[queue])
+	return w.take(at), bound(server, whyBound[server]), w.estimate, true
+}
+
+// best chooses from each queue. Of two that want the link, the one to which a second of it does more has it.
+func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server decision.Target, queue int) {
+	at = nowhere
+	for q := range w.waiting {
+		if w.waiting[q] == 0 {
+			continue
+		}
+		w.seen[q] = *s
+		m.Assume(&w.seen[q].Link) // or the wait for a link without a measurement would count as endless
+		if q == forModels {
+			w.seen[q] = m.ForModels(&w.seen[q])
+		}
+		open := free(m, &w.seen[q], b.Room().Ahead)
+		if open == [2]bool{} {
+			continue
+		}
+		other, to := b.choose(w, q, m, &w.seen[q], open)
+		if other != nowhere && (at == nowhere || to == decision.Local || w.berths[other].keys[to] < w.berths[at].keys[to]) {
+			at, server, queue = other, to, q
+		}
+		if at != nowhere && server == decision.Local {
+			break // it is in no other queue's way
 		}
 	}
-	if at.bid <= 0 {
-		return h, decision.Decision{}, score.Estimate{}, false
-	}
-	return w.take(at.i), d, e, true
+	return at, server, queue
 }
-
-// place is a task that waits and what it bids.
-type place struct {
-	i   int
-	bid float64
-}
-
-// best finds the highest bid among the tasks for a model, or among all others; it is 0 where no server is free or none gains by one.
-func (w *Waiting) best(b Binder, m *score.Model, s *host.State, models bool) (at place, d decision.Decision, e score.Estimate) {
-	var one score.Estimate // goes through an interface, so it is one for all
-	for _, server := range free(m, s, b.Room().Ahead) {
-		for i := range w.held {
-			t := w.held[i].Task
-			if forModel(t) != models {
-				continue
-			}
-			one = m.Estimate(t, s)
-			if bid := b.Bid(t, &one, s, server); bid > at.bid {
-				at, e, d = place{i, bid}, one, bound(server, whyBound[server])
-			}
-		}
-	}
-	return at, d, e
-}
-
-func forModel(t *task.Task) bool { return t.Class != nil && t.Class.Model != "" }
 
 var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decision.Cloud: decision.BoundCloud}
 
-// free lists the servers before which no more than ahead seconds of work wait.
-func free(m *score.Model, s *host.State, ahead float64) []decision.Target {
+// free says before which servers no more than ahead seconds of work wait.
+func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	nothing := m.EstimateWork(nil, 0, 0, s)
 	here, there := waysOf(&nothing, s)
-	switch local, cloud := here.wait <= ahead, s.Link.Up && there.wait <= ahead; {
-	case local && cloud:
-		return []decision.Target{decision.Local, decision.Cloud}
-	case local:
-		return []decision.Target{decision.Local}
-	case cloud:
-		return []decision.Target{decision.Cloud}
-	}
-	return nil
+	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead}
 }
 
-// All takes out whatever waits, for a stop.
+// All takes out whatever waits, in the order in which it came, for a stop.
 func (w *Waiting) All() []Held {
-	all := w.held
-	w.held, w.bytes, w.models = nil, 0, 0
-	return all
-}
-
-func (w *Waiting) take(i int) Held {
-	h := w.held[i]
-	copy(w.held[i:], w.held[i+1:])
-	w.held[len(w.held)-1] = Held{} // or what it points to would live on
-	w.held = w.held[:len(w.held)-1]
-	w.bytes -= int64(h.Task.Size())
-	if forModel(h.Task) {
-		w.models--
+	var all []Held
+	for w.count > 0 {
+		all = append(all, w.take(w.first-1))
 	}
-	return h
+	return all
 }
 
 func bound(target decision.Target, why decision.Reason) decision.Decision {

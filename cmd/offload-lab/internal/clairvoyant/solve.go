@@ -9,7 +9,7 @@ import (
 
 // Search bounds the work of Solve. Equal searches of equal episodes give equal results.
 type Search struct {
-	Slot  float64 // s that a price holds: shorter ones give a higher bound
+	Slot  float64 // s, at the usual scale of time, that a price holds: shorter ones give a higher bound
 	Steps int     // of the prices, at most
 	Moves int     // of the local search
 	Seed  uint64  // of the local search
@@ -34,7 +34,7 @@ type Plan struct {
 
 // Solve bounds the cost of the best plan from below, and looks for a plan that comes close to it.
 func (s Search) Solve(e *sim.Episode) Plan {
-	d := newDual(e, s.Slot)
+	d := newDual(e, s.Slot*e.Config.Scale)
 	l := newLists(e, d.giveUp)
 	l.empty()
 	l.improve(s.Moves/20, s.Seed) // the prices want to know about where they are to get to

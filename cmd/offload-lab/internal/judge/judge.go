@@ -80,6 +80,7 @@ type round struct {
 	plan    float64 // cost of the best plan that waits
 	bound   float64 // of all plans
 	load    float64
+	scale   float64 // of time in the world
 	err     error
 }
 
@@ -142,7 +143,7 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 	if o.Tail.PerSecond > 0 {
 		r.tallies = append(r.tallies, follow(env, e, o.Search.Solve(e.With(o.Tail))))
 	}
-	r.load = clairvoyant.Load(e)
+	r.load, r.scale = clairvoyant.Load(e), e.Config.Scale
 	if o.Plan.Moves > 0 {
 		r.await(env, e, o.Plan)
 	}

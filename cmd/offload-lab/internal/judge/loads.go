@@ -40,7 +40,7 @@ func byLoad(k int, rounds []round) (all []Load) {
 			l.Bound += r.bound / tasks
 			took := slices.Clone(t.took)
 			slices.Sort(took)
-			if quantile(took, 0.99) <= PromptT {
+			if quantile(took, 0.99) <= PromptT*r.scale {
 				l.InTime++
 			}
 		}

@@ -21,8 +21,8 @@ import (
 // Two episodes of one contestant, every figure computed by hand.
 func TestEveryFigureOfAScoreByHand(t *testing.T) {
 	rounds := []round{
-		{best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
-		{best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}}}},
+		{scale: 1, best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
+		{scale: 1, best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}}}},
 	}
 	s := sum("me", 1, rounds)
 	// Regrets (3−2)/2 = 0.5 and (10−4)/2 = 3, whose mean is 1.75 and whose standard error is 1.25.

@@ -55,8 +55,14 @@ type Config struct {
 	Mix  []Kind
 	Cost Cost
 
-	// Belief is by how much the gateway takes its node for faster than it is; 1 is the truth.
-	Belief float64
+	// NoDeadlines hides all deadlines from the gateway. They still count.
+	NoDeadlines bool
+	// Scale multiplies all times of the world: recordings, arrivals, deadlines, and what rates are of. 1 is as it is described here.
+	Scale   float64
+	Beliefs Beliefs
+	Unknown Unknown
+	Trouble Trouble
+	View    View
 }
 
 // DefaultConfig is the world in which policies are judged.
@@ -71,8 +77,8 @@ func DefaultConfig() Config {
 			{"fft", 0.30, [2]float64{20e3, 120e3}, [2]float64{300, 1800}, [2]float64{1, 3}},
 			{"image", 0.25, [2]float64{40e3, 300e3}, [2]float64{1500, 9000}, [2]float64{2, 6}},
 		},
-		Cost:   Cost{Time: 1, Miss: 1, Energy: 0.1, Money: 0.05, Kappa: 3, Joules: 2},
-		Belief: 1,
+		Cost:  Cost{Time: 1, Miss: 1, Energy: 0.1, Money: 0.05, Kappa: 3, Joules: 2},
+		Scale: 1, Beliefs: Beliefs{1, 1, 1},
 	}
 }
 
@@ -92,21 +98,28 @@ func (c *Cost) Of(t, d, e float64, cloud bool) float64 {
 // would ever end.
 const maxLoad = 0.99
 
-// Score is the gateway's own model of this world: right, apart from Belief.
+// Score is the gateway's own model of this world: right, apart from Beliefs.
 func (c *Config) Score() score.Config {
 	s := score.DefaultConfig()
-	s.EdgeMcycles, s.CloudMcycles, s.MinEdgeShare = c.EdgeMcycles*c.Belief, c.CloudMcycles, 1-maxLoad
+	s.EdgeMcycles, s.CloudMcycles, s.MinEdgeShare = c.EdgeMcycles*c.Beliefs.Edge, c.CloudMcycles*c.Beliefs.Cloud, 1-maxLoad
+	s.LinkMbit = believedMbit / c.Scale * c.Beliefs.Link
 	s.Overhead, s.HeaderBytes = fmt.Sprintf("%gs", c.Overhead), int(c.HeaderBytes)
 	s.EdgeJoules, s.RadioJoules = c.EdgeJoules, c.RadioJoules
 	s.McyclesPerKB = c.maxDensity() / 100
 	return s
 }
 
+// believedMbit is about the mean of recorded mobile links.
+const believedMbit = 1.3
+
 // maxDensity is the most Mcycles a KB can have: the complexity of 100.
 func (c *Config) maxDensity() float64 {
 	most := 0.0
 	for _, k := range c.Mix {
 		most = max(most, k.Mcycles[1]/(k.Bytes[0]/score.KB))
+	}
+	if c.Unknown != (Unknown{}) || c.Trouble.Pareto > 0 {
+		most *= 30 // of what is believed, and of what is drawn without bounds
 	}
 	return math.Ceil(most)
 }
@@ -116,6 +129,9 @@ func (c *Config) maxBytes() int {
 	most := 0.0
 	for _, k := range c.Mix {
 		most = max(most, k.Bytes[1])
+	}
+	if c.Trouble.Pareto > 0 {
+		most *= 10
 	}
 	return int(most) + 1
 }

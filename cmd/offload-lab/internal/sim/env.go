@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"container/heap"
 	"time"
 
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -47,9 +50,10 @@ type Env struct {
 	classes []task.Class
 
 	at       int
-	late     bool // tasks are bound late, by what a gateway then sees
 	servers  Servers
 	watch    watcher
+	feed     feedback
+	guards   *policy.Guards
 	seen     Situation
 	observed []float64
 }
@@ -63,7 +67,11 @@ func NewEnv(w *World) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{world: w, model: model, data: make([]byte, w.Config.maxBytes())}
+	guards, err := policy.NewGuards(policy.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	e := &Env{world: w, model: model, guards: guards, data: make([]byte, w.Config.maxBytes())}
 	for i, k := range w.Config.Mix {
 		e.classes = append(e.classes, task.Class{Name: k.Name, Order: i, Weight: 1})
 	}
@@ -75,12 +83,18 @@ func (e *Env) Reset(seed uint64) []float64 { return e.Begin(e.world.Draw(seed)) 
 
 // Begin is Reset with an episode that is already there.
 func (e *Env) Begin(episode *Episode) []float64 {
-	e.episode, e.at, e.late, e.servers = episode, 0, false, episode.Idle()
+	e.episode, e.at, e.servers = episode, 0, episode.Idle()
 	e.watch.begin(episode)
+	e.feed = feedback{pending: e.feed.pending[:0]}
+	if !episode.Config.View.Uncorrected {
+		e.model, _ = score.New(episode.Config.Score()) // NewEnv has reported its errors
+		e.feed.model = e.model
+	}
 	return e.observe()
 }
 
-// Mark remembers the present place of the episode. What it gives comes back to it, as long as the episode is the same.
+// Mark remembers the present place of the episode. What it gives comes back to it, as long as the episode is the same. What outcomes have
+// corrected until then stays corrected: the view has to be Uncorrected.
 func (e *Env) Mark() (back func()) {
 	kept := *e
 	kept.watch = watcher{}
@@ -96,7 +110,7 @@ func (e *Env) Mark() (back func()) {
 
 // Step does with the present task as the action says. After the last task the observation stays as it is.
 func (e *Env) Step(action int) (obs []float64, reward float64, terminated, truncated bool, info Info) {
-	info = e.act(e.at, e.episode.Jobs[e.at].At, action == Cloud)
+	info = e.act(e.at, e.episode.Jobs[e.at].At, decision.Decision{Target: decision.Target(action)}) // 0 or 1
 	e.at++
 	if e.at < len(e.episode.Jobs) {
 		e.observe()
@@ -115,28 +129,46 @@ func (e *Env) Episode() *Episode { return e.episode }
 
 // Bind binds job i to a way at the time now, at or after its arrival and all times of earlier calls. It is for those who play a plan:
 // what they do is no step, and the situation stays as it is.
-func (e *Env) Bind(i int, now float64, cloud bool) Info { return e.act(i, now, cloud) }
+func (e *Env) Bind(i int, now float64, cloud bool) Info {
+	info, _ := e.carry(i, now, cloud)
+	return info
+}
 
-// act binds job i to a way at the time now.
-func (e *Env) act(i int, now float64, cloud bool) Info {
+// act binds job i, of which the situation is, by a decision at the time now. What comes of it reaches all that learn from it when it is
+// there.
+func (e *Env) act(i int, now float64, d decision.Decision) Info {
+	info, own := e.carry(i, now, d.Target == decision.Cloud)
+	if e.feed.model == nil && e.feed.learner == nil {
+		return info
+	}
+	s := &e.seen
+	entry := decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, "", "")
+	entry.Outcome = decision.Outcome{Known: true, Time: info.Done - now, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+	heap.Push(&e.feed.pending, outcome{info.Done, entry, e.episode.Jobs[i].Kind, own})
+	return info
+}
+
+// carry does job i one way from the time now on. own is the part of a local job's time in which it is computed.
+func (e *Env) carry(i int, now float64, cloud bool) (info Info, own float64) {
 	ep := e.episode
 	j := &ep.Jobs[i]
-	info := Info{Job: i, Cloud: cloud, Joules: ep.Joules(i, cloud)}
+	info = Info{Job: i, Cloud: cloud, Joules: ep.Joules(i, cloud)}
 	if cloud {
-		begin := max(e.servers.Link, ep.Link.Done(now))
 		var sent float64
 		e.servers.Link, sent = ep.SentFrom(i, e.servers.Link, now)
 		info.Bytes = j.Bytes + ep.Config.HeaderBytes
 		info.Took = sent - j.At + ep.Away(i)
-		e.watch.sent(ep, j, now, info.Bytes, begin, sent)
+		e.watch.sent(now, sent+j.RTT, info.Bytes)
 	} else {
+		begin := max(e.servers.Edge, ep.Edge.Done(now))
 		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
-		e.watch.kept(j.At+info.Took, j.Mcycles)
+		own = j.At + info.Took - max(now, ep.Edge.When(begin))
+		e.watch.kept(j.At+info.Took-own, j.At+info.Took, j.Believed())
 	}
 	info.Done = j.At + info.Took
 	info.Missed = info.Took > j.Deadline
 	info.Cost = ep.Cost(i, cloud, info.Took)
-	return info
+	return info, own
 }
 
 // observe makes the situation of the present task, with the service's own estimate and features.
@@ -151,8 +183,11 @@ func (e *Env) situate(i int, at float64) {
 	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
 		Received: onClock(j.At), Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
-		Complexity: j.Mcycles / (j.Bytes / score.KB * e.world.Config.maxDensity() / 100),
+		Complexity: min(j.Believed()/(j.Bytes/score.KB*e.world.Config.maxDensity()/100), 100),
 		Deadline:   time.Duration(j.Deadline * 1e9),
+	}
+	if e.world.Config.NoDeadlines {
+		s.Task.Deadline = 0
 	}
 	e.look(at)
 	s.Estimate = e.model.Estimate(&s.Task, &s.State)
@@ -161,12 +196,6 @@ func (e *Env) situate(i int, at float64) {
 
 // look brings the state of the situation to a time.
 func (e *Env) look(at float64) {
+	e.feed.until(at, e)
 	e.watch.state(e.episode, at, e.servers, &e.seen.State)
-	e.seen.State.Time = onClock(at)
-	if e.late {
-		e.watch.lateState(&e.seen.State)
-	}
 }
-
-// onClock is a time of the episode on the clock that its states show.
-func onClock(at float64) int64 { return epoch + int64(at*1e9) }

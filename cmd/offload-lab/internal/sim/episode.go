@@ -17,6 +17,8 @@ type Job struct {
 	Deadline float64 // s from arrival
 	RTT      float64 // s, of its round trip
 	Slowness float64 // z: the factor on the cloud's computing time
+
+	belief float64 // the factor on Mcycles that the gateway believes; 0 is 1
 }
 
 // Rate is a curve that an episode enters at a moment of its own.
@@ -54,6 +56,8 @@ type Episode struct {
 	rtt    trace.Curve
 	rttAt  float64
 	Name   string // the recordings it plays
+
+	outages []span
 }
 
 // World draws episodes from a set of recordings. It is safe for concurrent use.
@@ -70,6 +74,8 @@ func NewWorld(c Config, set *trace.Set) (*World, error) {
 	if err := set.Validate(); err != nil {
 		return nil, err
 	}
+	s := c.Scale
+	c = c.scaled()
 	w := &World{Config: c}
 	for i, part := range []struct {
 		series []trace.Series
@@ -77,16 +83,17 @@ func NewWorld(c Config, set *trace.Set) (*World, error) {
 		rate   func(float64) float64
 	}{
 		{set.CPUs, &w.edges, func(percent float64) float64 { return c.EdgeMcycles * (1 - min(percent/100, maxLoad)) }},
-		{set.Links, &w.links, func(mbit float64) float64 { return mbit * 1e6 / 8 }},
-		{set.RTTs, &w.rtts, func(seconds float64) float64 { return seconds }},
+		{set.Links, &w.links, func(mbit float64) float64 { return mbit * 1e6 / 8 / s }},
+		{set.RTTs, &w.rtts, func(seconds float64) float64 { return seconds * s }},
 	} {
-		for _, s := range part.series {
-			curve, err := s.Curve(part.rate)
+		for _, series := range part.series {
+			at := stretched(series, s)
+			curve, err := at.Curve(part.rate)
 			if err != nil {
 				return nil, fmt.Errorf("preparing recordings: %w", err)
 			}
 			*part.into = append(*part.into, curve)
-			w.names[i] = append(w.names[i], s.Name)
+			w.names[i] = append(w.names[i], series.Name)
 		}
 	}
 	return w, nil
@@ -111,6 +118,10 @@ func (w *World) Draw(seed uint64) *Episode {
 		e.Jobs[i] = w.Config.draw(rng, arrive.next())
 		e.Jobs[i].RTT = e.RTT(e.Jobs[i].At)
 	}
+	e.guess(seed)
+	if err := e.trouble(seed); err != nil {
+		panic(err) // the recordings have been checked
+	}
 	return e
 }
 
@@ -128,8 +139,12 @@ func (e *Episode) RTT(t float64) float64 { return e.rtt.At(e.rttAt + t) }
 func (c *Config) draw(rng *rand.Rand, at float64) Job {
 	j := Job{At: at, Kind: c.pickKind(rng.Float64())}
 	k := &c.Mix[j.Kind]
-	j.Bytes = math.Round(logUniform(rng, k.Bytes))
-	j.Mcycles = logUniform(rng, k.Mcycles)
+	if shape := c.Trouble.Pareto; shape > 0 {
+		j.Bytes, j.Mcycles = math.Round(pareto(rng, k.Bytes, shape)), pareto(rng, k.Mcycles, shape)
+	} else {
+		j.Bytes = math.Round(logUniform(rng, k.Bytes))
+		j.Mcycles = logUniform(rng, k.Mcycles)
+	}
 	j.Deadline = k.Deadline[0] + rng.Float64()*(k.Deadline[1]-k.Deadline[0])
 	j.Slowness = math.Exp(c.Jitter[0] + c.Jitter[1]*rng.NormFloat64())
 	return j
@@ -147,6 +162,11 @@ func (c *Config) pickKind(u float64) int {
 func logUniform(rng *rand.Rand, between [2]float64) float64 {
 	low, high := math.Log(between[0]), math.Log(between[1])
 	return math.Exp(low + rng.Float64()*(high-low))
+}
+
+// pareto is a draw of the least of the range and more, with that shape, and no more than ten times the most of the range.
+func pareto(rng *rand.Rand, between [2]float64, shape float64) float64 {
+	return min(between[0]*math.Pow(1-rng.Float64(), -1/shape), 10*between[1])
 }
 
 // arrivals is a Markov-modulated Poisson process with two phases.
@@ -169,14 +189,31 @@ func newArrivals(rng *rand.Rand, c *Config) *arrivals {
 // does not notice.
 func (a *arrivals) next() float64 {
 	for {
-		at := a.now + a.rng.ExpFloat64()/a.config.Rates[a.phase]
-		if at < a.until {
+		crowd, until := a.crowd()
+		until = min(until, a.until)
+		at := a.now + a.rng.ExpFloat64()/(a.config.Rates[a.phase]*crowd)
+		if at < until {
 			a.now = at
 			return at
 		}
-		a.now = a.until
-		a.phase = 1 - a.phase
-		a.until += a.rng.ExpFloat64() * a.config.Sojourn
+		if a.now = until; until == a.until {
+			a.phase = 1 - a.phase
+			a.until += a.rng.ExpFloat64() * a.config.Sojourn
+		}
+	}
+}
+
+// crowd is the factor on the rate of arrivals now, and until when it holds. The crowd comes in the middle fifth of an episode of usual length.
+func (a *arrivals) crowd() (factor, until float64) {
+	c := a.config
+	usual := float64(c.Tasks) / (c.Rates[0] + c.Rates[1]) * 2
+	switch from, to := 0.4*usual, 0.6*usual; {
+	case c.Trouble.Crowd <= 1 || a.now >= to:
+		return 1, math.Inf(1)
+	case a.now < from:
+		return 1, from
+	default:
+		return c.Trouble.Crowd, to
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
 	var b strings.Builder
 	for _, belief := range []float64{1, 2.5} {
-		w := world(t, func(c *Config) { c.Tasks, c.Rates, c.Belief = 60, [2]float64{2, 6}, belief })
+		w := world(t, func(c *Config) { c.Tasks, c.Rates, c.Beliefs.Edge = 60, [2]float64{2, 6}, belief })
 		for _, name := range []string{"cost", "bandit", "random", "defer"} {
 			p, err := policy.New(name, policy.DefaultConfig())
 			require.NoError(t, err)

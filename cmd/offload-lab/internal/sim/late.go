@@ -23,7 +23,6 @@ type late struct {
 func playLate(env *Env, e *Episode, b policy.Binder, each func(*Situation, decision.Decision, Info)) {
 	l := late{env: env, binder: b, each: each}
 	env.Begin(e)
-	env.late = true
 	for i := range e.Jobs {
 		l.until(e.Jobs[i].At)
 		l.arrive(i)
@@ -57,8 +56,11 @@ func (l *late) next() float64 {
 func (l *late) arrive(i int) {
 	l.env.situate(i, l.now)
 	s := &l.env.seen
-	d := l.binder.Decide(&s.Task, &s.Estimate, &s.State)
-	if l.binder.Waits(&s.Task, &s.Estimate, &s.State, &d) {
+	d, held := l.env.guard()
+	if !held {
+		d = l.binder.Decide(&s.Task, &s.Estimate, &s.State)
+	}
+	if !held && l.binder.Waits(&s.Task, &s.Estimate, &s.State, &d) {
 		kept := s.Task
 		if l.waiting.Add(policy.Held{Task: &kept, Tag: i}, l.binder.Room()) {
 			l.bind()
@@ -85,7 +87,7 @@ func (l *late) bind() {
 
 func (l *late) act(i int, d decision.Decision) {
 	before := l.env.seen
-	info := l.env.act(i, l.now, d.Target == decision.Cloud)
+	info := l.env.act(i, l.now, d)
 	if l.each != nil {
 		l.each(&before, d, info)
 	}

@@ -153,7 +153,7 @@ func TestNothingOfTheFutureIsSeen(t *testing.T) {
 	for i := turn; i < len(changed.Jobs); i++ {
 		changed.Jobs[i].Bytes, changed.Jobs[i].Mcycles = 2000, 20
 	}
-	for i := range changed.Jobs {
+	for i := turn - 1; i < len(changed.Jobs); i++ {
 		changed.Jobs[i].Slowness *= 3 // not known before the result is there
 	}
 	one.Reset(2)
@@ -170,13 +170,13 @@ func TestNothingOfTheFutureIsSeen(t *testing.T) {
 type learner struct {
 	policy.Learner
 	t     *testing.T
-	now   float64
+	env   *Env
 	heard int
 }
 
 func (l *learner) Observe(e *decision.Entry) {
 	require.True(l.t, e.Outcome.Known)
-	require.LessOrEqual(l.t, float64(e.State.Time-epoch)/1e9+e.Outcome.Time, l.now+1e-6, "no outcome before it is there")
+	require.LessOrEqual(l.t, float64(e.State.Time-epoch)/1e9+e.Outcome.Time, l.env.episode.Jobs[l.env.at].At+1e-6, "no outcome before it is there")
 	l.heard++
 	l.Learner.Observe(e)
 }
@@ -185,15 +185,68 @@ func TestOutcomesComeWhenTheyAreThere(t *testing.T) {
 	w := world(t)
 	p, err := policy.New("bandit", policy.DefaultConfig())
 	require.NoError(t, err)
-	l := &learner{Learner: p.(policy.Learner), t: t}
-	e := w.Draw(4)
-	l.now = e.Jobs[0].At
-	Play(env(t, w), e, l, func(_ *Situation, _ decision.Decision, info Info) {
-		if info.Job+1 < len(e.Jobs) {
-			l.now = e.Jobs[info.Job+1].At
-		}
-	})
+	v := env(t, w)
+	l := &learner{Learner: p.(policy.Learner), t: t, env: v}
+	Play(v, w.Draw(4), l, nil)
 	require.Greater(t, l.heard, w.Config.Tasks/2)
+}
+
+// The same world at another scale of time is the same: equal decisions cost the same.
+func TestTheWorldIsTheSameAtEveryScale(t *testing.T) {
+	one := env(t, world(t))
+	for _, scale := range []float64{0.1, 5} {
+		other := env(t, world(t, func(c *Config) { c.Scale = scale }))
+		one.Reset(3)
+		other.Reset(3)
+		for i := range one.Episode().Jobs {
+			_, _, _, _, want := one.Step(i % NumActions)
+			_, _, _, _, have := other.Step(i % NumActions)
+			require.InEpsilon(t, want.Cost, have.Cost, 1e-6)
+			require.InEpsilon(t, want.Took*scale, have.Took, 1e-6)
+		}
+	}
+}
+
+// What the gateway is wrong about is corrected by outcomes, and stays wrong where that is taken from it.
+func TestOutcomesCorrectPredictions(t *testing.T) {
+	off := func(view View) float64 {
+		w := world(t, func(c *Config) { c.Beliefs.Edge, c.View = 4, view })
+		p, err := policy.New("cost", policy.DefaultConfig())
+		require.NoError(t, err)
+		sum, n := 0.0, 0
+		Play(env(t, w), w.Draw(4), p, func(s *Situation, d decision.Decision, i Info) {
+			if i.Job > 200 && !i.Cloud {
+				sum += math.Abs(math.Log(s.Estimate.LocalTime / i.Took))
+				n++
+			}
+		})
+		return sum / float64(n)
+	}
+	require.Greater(t, off(View{Uncorrected: true}), 1.0)
+	require.Less(t, off(View{}), 0.5)
+}
+
+// Outages stop the link, and are noticed later than they begin; the guard then keeps what has a deadline here.
+func TestOutages(t *testing.T) {
+	w := world(t, func(c *Config) { c.Trouble = Trouble{Outages: 3, Outage: [2]float64{20, 60}} })
+	e := w.Draw(5)
+	require.Len(t, e.outages, 3)
+	for _, o := range e.outages {
+		require.InDelta(t, e.Link.Done(o.from), e.Link.Done(o.to), 1)
+	}
+	for _, name := range []string{"cloud", "defer"} {
+		p, err := policy.New(name, policy.DefaultConfig())
+		require.NoError(t, err)
+		n := 0
+		Play(env(t, w), e, p, func(s *Situation, d decision.Decision, i Info) {
+			at := float64(s.State.Time-epoch) / 1e9
+			require.Equal(t, !within(e.noticed(), at), s.State.Link.Up)
+			if !s.State.Link.Up {
+				n++
+			}
+		})
+		require.Positive(t, n, name)
+	}
 }
 
 func BenchmarkStep(b *testing.B) {

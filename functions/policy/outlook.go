@@ -1,0 +1,200 @@
+package policy
+
+import (
+	"math"
+	"time"
+
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+)
+
+const (
+	planned = 14 // tasks that an outlook orders
+	perLane = 8  // of them, from each order of a lane, at most
+)
+
+// outlook is what both servers are to do with the parked tasks that matter most, one after another: list scheduling, each task where it
+// costs least, all later ones in the list included, and then each once more. It is made anew for each choice, and only the first task of a free
+// server is bound by it.
+type outlook struct {
+	cost  *cost
+	rule  *Rule
+	pulse pulse
+	free  [2]float64 // s until each server is free, by Target
+	tasks [planned]prospect
+	n     int
+	order [2][planned]int // of each server, indices of tasks
+	len   [2]int
+}
+
+// prospect is a parked task as an outlook sees it, all times in s.
+type prospect struct {
+	at       int // its berth
+	waited   float64
+	deadline float64
+	own      [2]float64 // time of each server
+	after    float64    // beyond the link
+	fixed    [2]float64 // energy and money, in the unit of cost
+	later    float64    // what it costs to leave it parked
+}
+
+// choose takes the first task that the outlook has for a free server.
+func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State, free [2]bool) (at int, server decision.Target) {
+	o := &w.outlook
+	o.cost, o.rule, o.pulse, o.n, o.len = p.cost, &p.rule, p.tempo.now(s.Time), 0, [2]int{}
+	for lane := range w.lanes[queue] {
+		for target := range w.lanes[queue][lane].order {
+			p.gather(w, &w.lanes[queue][lane].order[target], lane, m, s, free)
+		}
+	}
+	o.plan()
+	for server := range free {
+		if free[server] && o.len[server] > 0 {
+			return o.tasks[o.order[server][0]].at, decision.Target(server) // 0 or 1
+		}
+	}
+	return nowhere, decision.Local
+}
+
+// gather adds the first tasks of one order. Those that have become hopeless change to the other lane.
+func (p *deferring) gather(w *Waiting, order *[]int, lane int, m *score.Model, s *host.State, free [2]bool) {
+	for n := 0; n < perLane && n < len(*order) && w.outlook.n < planned; {
+		at := (*order)[n]
+		if lane == live && p.hopeless(&w.berths[at], s) {
+			w.unfile(at)
+			w.file(at, stale)
+			continue
+		}
+		p.add(w, at, m, s, free)
+		n++
+	}
+}
+
+// hopeless reports whether a task has waited so long that it is as late as can be.
+func (p *deferring) hopeless(b *berth, s *host.State) bool {
+	t := b.held.Task
+	deadline := t.Deadline.Seconds()
+	if deadline <= 0 {
+		deadline = p.cost.patience
+	}
+	return time.Duration(s.Time-t.Received).Seconds() > deadline*p.cost.kappa
+}
+
+// add adds a parked task, unless it is there. A free server that is worse for it in everything is none of its ways.
+func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State, free [2]bool) {
+	o := &w.outlook
+	for i := range o.n {
+		if o.tasks[i].at == at {
+			return
+		}
+	}
+	t, e := w.berths[at].held.Task, &w.estimate
+	*e = m.Estimate(t, s)
+	x := p.weigh(t, e, s)
+	one := &o.tasks[o.n]
+	o.n++
+	o.free = [2]float64{x.local.wait, x.cloud.wait}
+	*one = prospect{at: at, waited: x.waited, deadline: x.deadline, own: [2]float64{x.local.own, x.cloud.own}, after: x.cloud.after}
+	if math.IsInf(x.deadline, 1) {
+		one.waited = 0 // patience counts from now
+	}
+	one.fixed = [2]float64{p.cost.joule(e.LocalEnergy), p.cost.joule(e.CloudEnergy) + p.cost.money}
+	terms := predicted(e, p.cost.money)
+	for server := range free {
+		if free[server] && terms.dominated(decision.Target(server)) { // 0 or 1
+			one.own[server] = math.Inf(1)
+		}
+	}
+	if math.IsInf(e.CloudTime, 1) {
+		one.own[decision.Cloud] = math.Inf(1)
+	}
+	unit := one.deadline
+	if math.IsInf(unit, 1) {
+		unit = p.cost.patience
+	}
+	one.later = max(p.cost.of(one.waited+max(o.free[0], o.free[1])+p.rule.Postpone*unit, one.deadline, 0), p.cost.time*p.cost.kappa+p.cost.miss) +
+		min(one.fixed[0], one.fixed[1])
+}
+
+// plan puts each task where it costs least, and each once more when all are there.
+func (o *outlook) plan() {
+	for i := range o.n {
+		o.insert(i)
+	}
+	for i := range o.n {
+		o.remove(i)
+		o.insert(i)
+	}
+}
+
+// of is the cost of task i, with which a server is done at the time end.
+func (o *outlook) of(i, server int, end float64) float64 {
+	t := &o.tasks[i]
+	if server == int(decision.Cloud) {
+		end += t.after
+	}
+	return o.cost.of(t.waited+end, t.deadline, 0) + t.fixed[server]
+}
+
+// insert puts task i where it costs least, or nowhere.
+func (o *outlook) insert(i int) {
+	least, to, place := o.tasks[i].later, 0, nowhere
+	for server := range o.order {
+		if math.IsInf(o.tasks[i].own[server], 1) {
+			continue
+		}
+		if c, k := o.cheapest(i, server, least); c < least {
+			least, to, place = c, server, k
+		}
+	}
+	if place == nowhere {
+		return
+	}
+	list := &o.order[to]
+	copy(list[place+1:o.len[to]+1], list[place:o.len[to]])
+	list[place] = i
+	o.len[to]++
+}
+
+// cheapest is where in a server's list task i costs least, and what: its own cost, and what those after it and tasks yet to come pay for it.
+func (o *outlook) cheapest(i, server int, least float64) (cost float64, place int) {
+	list, own := o.order[server][:o.len[server]], o.tasks[i].own[server]
+	var ends, costs [planned]float64
+	end := o.free[server]
+	for k, j := range list {
+		end += o.tasks[j].own[server]
+		ends[k], costs[k] = end, o.of(j, server, end)
+	}
+	target := decision.Target(server) // 0 or 1
+	price := o.rule.price(target, end+own, o.pulse) - o.rule.price(target, end, o.pulse)
+	begin := o.free[server]
+	place = nowhere
+	for k := 0; k <= len(list); k++ {
+		c := price + o.of(i, server, begin+own)
+		for n := k; n < len(list) && c < least; n++ {
+			c += o.of(list[n], server, ends[n]+own) - costs[n]
+		}
+		if c < least {
+			least, place = c, k
+		}
+		if k < len(list) {
+			begin = ends[k]
+		}
+	}
+	return least, place
+}
+
+// remove takes task i out of the lists.
+func (o *outlook) remove(i int) {
+	for server := range o.order {
+		list := o.order[server][:o.len[server]]
+		for k, j := range list {
+			if i == j {
+				copy(list[k:], list[k+1:])
+				o.len[server]--
+				return
+			}
+		}
+	}
+}

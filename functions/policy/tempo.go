@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"sync"
+	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/task"
+)
+
+// tempo measures how fast tasks arrive and how soon they are wanted: the unit of time of this node's work. Its means are over tasks and not over
+// seconds, so that they do not depend on the scale of time. It is safe for concurrent use; the lock is held for some nanoseconds.
+type tempo struct {
+	mu   sync.Mutex
+	last int64   // arrival, ns
+	gap  float64 // s between arrivals
+	wish float64 // 1/s, of 1/deadline
+	n    float64 // tasks, up to tempoTasks
+}
+
+// pulse is the tempo at one moment.
+type pulse struct {
+	arrivals float64 // in a mean deadline
+	unit     float64 // that deadline, s: the harmonic mean
+}
+
+const (
+	tempoTasks = 24   // that a mean is over
+	fewTasks   = 3    // before so many the pulse is that of one task in a deadline of a second
+	mostPulse  = 1e4  // arrivals in a deadline beyond which more make no difference
+	leastUnit  = 1e-6 // s
+)
+
+// note takes in a task that arrived. One without a deadline counts as having so many seconds.
+func (p *tempo) note(t *task.Task, s *host.State, patience float64) {
+	now, deadline := arrival(t, s), max(t.Deadline.Seconds(), leastUnit)
+	if t.Deadline <= 0 {
+		deadline = patience
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n = min(p.n+1, tempoTasks)
+	p.wish += (1/deadline - p.wish) / p.n
+	if p.n > 1 {
+		p.gap += (time.Duration(max(now-p.last, 0)).Seconds() - p.gap) / (p.n - 1)
+	}
+	p.last = max(p.last, now)
+}
+
+// now is the tempo at a time. A pause of more than two gaps counts as one.
+func (p *tempo) now(at int64) pulse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n < fewTasks {
+		return pulse{1, 1}
+	}
+	gap := max(p.gap, time.Duration(at-p.last).Seconds()/2)
+	return pulse{arrivals: min(1/max(gap*p.wish, 1/mostPulse), mostPulse), unit: 1 / p.wish}
+}
