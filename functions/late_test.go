@@ -55,7 +55,6 @@ func lateConfig(t *testing.T) config.Config {
 	cfg.Local.Workers, cfg.Local.Retries = 1, 0
 	p, sc := &cfg.Writable.Policy, &cfg.Writable.Score
 	p.DeferAhead, p.CostMoney, p.LinkDown = "0s", 0, "deadline"
-	sc.McyclesPerKB = 0.02 // so that a task takes 0.1 s here, and 0.13 s to the cloud
 	sc.EdgeMcycles, sc.CloudMcycles, sc.MinEdgeShare, sc.RTT, sc.Overhead, sc.HeaderBytes = 1, 1e9, 1, "0s", "0s", 0
 	sc.McyclesPerKB = 0.024
 	p.DeferRule = filepath.Join(t.TempDir(), "rule.json")
