@@ -176,7 +176,7 @@ func (w *Writer) file() []byte {
 			codes = append(codes, s.code)
 			kinds = append(kinds, object{0: scalar(uint32(s.code)), 2: scalar(w.version(s)), 3: scalar(uint32(s.code))}) //nolint:gosec // below 2⁸
 		}
-		kind, options := s.table()
+		kind, options := w.table(s)
 		o := object{0: scalar(places[s.code]), 1: ints(s.inputs), 2: ints(s.outputs)}
 		if kind != 0 {
 			o[3], o[4] = scalar(kind), options
@@ -218,8 +218,23 @@ func (w *Writer) version(s step) uint32 {
 	return 2
 }
 
+// multiplier is how many filters of a depthwise convolution each channel of the input has.
+func (w *Writer) multiplier(s step) scalar {
+	in, out := w.channels(s.inputs), w.channels(s.outputs)
+	return scalar(out / max(in, 1)) //nolint:gosec // positive
+}
+
+// channels are those of the first tensor of a list.
+func (w *Writer) channels(list []int) int {
+	if len(list) == 0 || list[0] < 0 || len(w.tensors[list[0]].Shape) == 0 {
+		return 0
+	}
+	shape := w.tensors[list[0]].Shape
+	return shape[len(shape)-1]
+}
+
 // table are the options of an operator, with the number of their kind in the schema.
-func (s *step) table() (uint32, object) {
+func (w *Writer) table(s step) (uint32, object) {
 	o := &s.options
 	one := func(v int) scalar { return scalar(max(v, 1)) } //nolint:gosec // small
 	pad, act := scalar(o.Padding), scalar(o.Activation)
@@ -227,7 +242,7 @@ func (s *step) table() (uint32, object) {
 	case "CONV_2D":
 		return 1, object{0: pad, 1: one(o.Stride[1]), 2: one(o.Stride[0]), 3: act, 4: one(o.Dilate[1]), 5: one(o.Dilate[0])}
 	case "DEPTHWISE_CONV_2D":
-		return 2, object{0: pad, 1: one(o.Stride[1]), 2: one(o.Stride[0]), 3: scalar(1), 4: act, 5: one(o.Dilate[1]), 6: one(o.Dilate[0])}
+		return 2, object{0: pad, 1: one(o.Stride[1]), 2: one(o.Stride[0]), 3: w.multiplier(s), 4: act, 5: one(o.Dilate[1]), 6: one(o.Dilate[0])}
 	case "MAX_POOL_2D", "AVERAGE_POOL_2D":
 		return 5, object{0: pad, 1: one(o.Stride[1]), 2: one(o.Stride[0]), 3: one(o.Filter[1]), 4: one(o.Filter[0]), 5: act}
 	case "FULLY_CONNECTED":

@@ -80,7 +80,7 @@ func floatSignal(r *rand.Rand) *Writer {
 func TestWrittenModelsAreRead(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for name, make := range map[string]func(*rand.Rand) *Writer{"image": int8Image, "signal": floatSignal} {
+	for name, make := range map[string]func(*rand.Rand) *Writer{"image": int8Image, "signal": floatSignal, "mobilenet": mobileNet} {
 		file, err := make(rand.New(rand.NewPCG(seed, 2))).Bytes()
 		require.NoError(t, err, name)
 		p, err := Load(file, Limits{})
@@ -105,6 +105,17 @@ func TestWrittenModelsAreRead(t *testing.T) {
 	info := p.Info()
 	require.Equal(t, []string{"CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"}, info.Operators)
 	require.Equal(t, engine.Spec{Name: "picture", Type: engine.Int8, Shape: []int{1, 12, 12, 3}, Scale: 0.05, Zero: -3}, info.Inputs[0])
+}
+
+// TensorFlow Lite reads the number of filters a channel from the options of a depthwise convolution; this reader sees it in the shapes.
+func TestTheDepthMultiplierIsWritten(t *testing.T) {
+	file, err := mobileNet(rand.New(rand.NewPCG(1, 1))).Bytes()
+	require.NoError(t, err)
+	p, err := Load(file, Limits{})
+	require.NoError(t, err)
+	operators := p.graph.subgraphs[0].operators
+	require.Equal(t, 8, operators[0].options.int32(3, 0), "8 filters on one channel")
+	require.Equal(t, 1, operators[1].options.int32(3, 0), "one filter a channel")
 }
 
 // What cannot run is not written.

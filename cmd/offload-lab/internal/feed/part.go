@@ -31,7 +31,7 @@ type Part struct {
 	noise                     float64 // of the sensor, the largest deviation
 	grain                     [64]float64
 
-	defectX, defectY, reach, angle, thick float64 // of the defect, in the plate's own axes
+	defectX, defectY, reach, sin, cos, thick float64 // of the defect, in the plate's own axes
 	bright                                float64 // 1 or −1
 	shadowAt, shadowTurn, shadowEdge      float64
 }
@@ -40,11 +40,12 @@ type Part struct {
 func NewPart(rng *rand.Rand) *Part {
 	between := func(low, top float64) float64 { return low + (top-low)*rng.Float64() }
 	p := &Part{
-		Label: PartLabels[[]int{0, 0, 0, 1, 2}[rng.IntN(5)]], Contrast: between(0.25, 1),
+		Label: PartLabels[[]int{0, 0, 0, 1, 2}[rng.IntN(5)]], Contrast: between(0.4, 1),
 		x: between(0.65, 0.68), y: between(0.485, 0.515), width: between(0.43, 0.45), height: between(0.33, 0.35), turn: between(-0.03, 0.03),
 		belt: between(45, 75), metal: between(140, 185), light: between(-25, 25), noise: between(4, 20),
-		angle: between(0, math.Pi), bright: 1,
+		bright: 1,
 	}
+	p.sin, p.cos = math.Sincos(between(0, math.Pi))
 	for i := range p.grain {
 		p.grain[i] = between(-4, 4)
 	}
@@ -53,7 +54,7 @@ func NewPart(rng *rand.Rand) *Part {
 	}
 	p.defectX, p.defectY = between(-0.28, 0.28), between(-0.2, 0.2)
 	if p.Label == Scratch {
-		p.reach, p.thick = between(0.08, 0.2), between(0.012, 0.022)
+		p.reach, p.thick = between(0.1, 0.2), between(0.015, 0.025)
 	} else {
 		p.reach = between(0.06, 0.1)
 	}
@@ -99,22 +100,20 @@ func (p *Part) Draw(height int, rng *rand.Rand) *image.Gray {
 
 // plate is the level of the metal at a place of the plate.
 func (p *Part) plate(a, b float64) float64 {
-	if math.Hypot(math.Abs(a)-p.width/2, b) < 0.05 { // two holes, through which the belt shows
+	if hole := math.Abs(a) - p.width/2; hole*hole+b*b < 0.05*0.05 { // two holes, through which the belt shows
 		return p.belt - 15
 	}
 	level := p.metal + p.grain[int((b+p.height)*90)%len(p.grain)]
 	dx, dy := a-p.defectX, b-p.defectY
 	switch p.Label {
 	case Scratch:
-		sin, cos := math.Sincos(p.angle)
-		along, across := dx*cos+dy*sin, dy*cos-dx*sin
+		along, across := dx*p.cos+dy*p.sin, dy*p.cos-dx*p.sin
 		if math.Abs(along) < p.reach && math.Abs(across) < p.thick {
 			level += p.bright * 90 * p.Contrast * (1 - across*across/(p.thick*p.thick))
 		}
 	case Dent: // light falls from one side: one slope is dark, the other bright
-		if r := math.Hypot(dx, dy) / p.reach; r < 1 {
-			sin, cos := math.Sincos(p.angle)
-			level += 180 * p.Contrast * (dx*cos + dy*sin) / p.reach * (1 - r*r)
+		if r := (dx*dx + dy*dy) / (p.reach * p.reach); r < 1 {
+			level += 180 * p.Contrast * (dx*p.cos + dy*p.sin) / p.reach * (1 - r)
 		}
 	}
 	return level

@@ -89,9 +89,25 @@ func New(h, w, c int, seed uint64, layers ...Layer) *Net {
 		for i := range d.w {
 			d.w[i] = float32(rng.NormFloat64() * math.Sqrt(2/float64(d.k)))
 		}
+		if len(net.nodes) == 0 && !l.full() {
+			d.balance()
+		}
 		net.nodes = append(net.nodes, d)
 	}
 	return net
+}
+
+// balance takes the mean out of each filter, so that a first layer sees differences and no levels from the start.
+func (d *node) balance() {
+	for j := range d.n {
+		w, mean := d.w[j*d.k:(j+1)*d.k], float32(0)
+		for _, v := range w {
+			mean += v / float32(len(w))
+		}
+		for i := range w {
+			w[i] -= mean
+		}
+	}
 }
 
 // Outputs is the number of values that Forward gives.

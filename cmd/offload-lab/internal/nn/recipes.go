@@ -32,9 +32,9 @@ func Models() []Model {
 	latest := models.Input{Resource: "Acceleration", Kind: models.Numbers, Window: "last"}
 	return []Model{
 		{
-			Name: "bearing", Variant: models.Edge, Source: Bearings, Samples: 24_000, Input: signal, H: 1, W: bearingWindow, Scale: 6. / 127,
-			Layers: []Layer{Conv(12, 1, 16, 1, 4), Conv(24, 1, 8, 1, 2), Conv(32, 1, 8, 1, 2), MaxPool(1, 4), Dense(24, true), Dense(4, false)},
-			Recipe: Recipe{Epochs: 12, Batch: 64, Rate: 0.002, Decay: 0.01, Smooth: 0.02},
+			Name: "bearing", Variant: models.Edge, Source: Bearings, Samples: 20_000, Input: signal, H: 1, W: bearingWindow, Scale: 6. / 127,
+			Layers: []Layer{Conv(8, 1, 16, 1, 4), Conv(16, 1, 8, 1, 2), Conv(24, 1, 8, 1, 2), MaxPool(1, 4), Dense(16, true), Dense(4, false)},
+			Recipe: Recipe{Epochs: 10, Batch: 64, Rate: 0.0015, Decay: 0.01, Smooth: 0.02},
 		},
 		{
 			Name: "bearing-anomaly", Variant: models.Edge, Source: Bearings, Samples: 40_000, Input: latest, H: 1, W: 64, Scale: 4. / 127, Auto: true,
@@ -42,19 +42,19 @@ func Models() []Model {
 			Recipe: Recipe{Epochs: 30, Batch: 64, Rate: 0.002},
 		},
 		{
-			Name: "parts", Variant: models.Edge, Source: Parts, Samples: 12_000, Input: picture, H: 48, W: 64, Scale: 1. / 64,
-			Layers: []Layer{Conv(8, 3, 3, 2, 2), Conv(12, 3, 3, 2, 2), Conv(16, 3, 3, 1, 1), Conv(32, 3, 3, 2, 2), MaxPool(6, 8), Dense(24, true), Dense(3, false)},
-			Recipe: Recipe{Epochs: 12, Batch: 32, Rate: 0.003, Decay: 0.01, Smooth: 0.02, Mirror: true},
+			Name: "parts", Variant: models.Edge, Source: Parts, Samples: 10_000, Input: picture, H: 48, W: 64, Scale: 1. / 64,
+			Layers: []Layer{Conv(8, 3, 3, 2, 2), MaxPool(2, 2), Conv(16, 3, 3, 1, 1), MaxPool(2, 2), Conv(24, 3, 3, 1, 1), MaxPool(2, 2), Dense(24, true), Dense(3, false)},
+			Recipe: Recipe{Epochs: 16, Batch: 32, Rate: 0.002, Decay: 0.01, Smooth: 0.02, Mirror: true},
 		},
 		{
-			Name: "bearing", Variant: models.Cloud, Source: Bearings, Samples: 16_000, Input: signal, H: 1, W: bearingWindow,
+			Name: "bearing", Variant: models.Cloud, Source: Bearings, Samples: 20_000, Input: signal, H: 1, W: bearingWindow,
 			Layers: []Layer{Conv(16, 1, 16, 1, 2), Conv(24, 1, 8, 1, 2), Conv(32, 1, 8, 1, 2), Conv(48, 1, 8, 1, 2), MaxPool(1, 4), Dense(64, true), Dense(4, false)},
-			Recipe: Recipe{Epochs: 8, Batch: 64, Rate: 0.002, Decay: 0.02, Smooth: 0.02},
+			Recipe: Recipe{Epochs: 8, Batch: 64, Rate: 0.0015, Decay: 0.02, Smooth: 0.02},
 		},
 		{
-			Name: "parts", Variant: models.Cloud, Source: Parts, Samples: 12_000, Input: picture, H: 72, W: 96,
-			Layers: []Layer{Conv(12, 3, 3, 2, 2), Conv(24, 3, 3, 2, 2), Conv(32, 3, 3, 2, 2), Conv(48, 3, 3, 1, 1), MaxPool(9, 12), Dense(48, true), Dense(3, false)},
-			Recipe: Recipe{Epochs: 12, Batch: 32, Rate: 0.002, Decay: 0.02, Smooth: 0.02, Mirror: true},
+			Name: "parts", Variant: models.Cloud, Source: Parts, Samples: 10_000, Input: picture, H: 72, W: 96,
+			Layers: []Layer{Conv(12, 3, 3, 2, 2), MaxPool(2, 2), Conv(24, 3, 3, 1, 1), MaxPool(2, 2), Conv(32, 3, 3, 1, 1), MaxPool(3, 3), Dense(48, true), Dense(3, false)},
+			Recipe: Recipe{Epochs: 10, Batch: 32, Rate: 0.002, Decay: 0.01, Smooth: 0.02, Mirror: true},
 		},
 	}
 }

@@ -34,7 +34,7 @@ func drawPart(rng *rand.Rand, small bool) (task.Reading, int) {
 	p := feed.NewPart(rng)
 	height := 360 + 60*rng.IntN(5)
 	if small {
-		height = 180 + 30*rng.IntN(4)
+		height = 120 + 20*rng.IntN(4)
 	}
 	jpeg := feed.JPEG(p.Draw(height, rng), 70+rng.IntN(25))
 	return task.Reading{Resource: "Frame", Type: task.Blob, Encoding: task.Binary, Value: jpeg}, index(feed.PartLabels, p.Label)

@@ -14,7 +14,7 @@ type Set struct {
 	Labels []int
 }
 
-// Recipe says how a network is trained, by Adam (Kingma and Ba, 2015) with a rate that falls along half a cosine.
+// Recipe says how a network is trained, by Adam (Kingma and Ba, 2015).
 type Recipe struct {
 	Epochs int
 	Batch  int
@@ -61,11 +61,18 @@ func (n *Net) Train(ctx context.Context, set *Set, r Recipe, progress func(epoch
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			sum += t.step(set, order[:r.Batch], rng.Uint64(), 0.5*(1+math.Cos(math.Pi*float64(t.steps)/float64(all))))
+			sum += t.step(set, order[:r.Batch], rng.Uint64(), share(t.steps, all))
 		}
 		progress(epoch+1, sum/float64(len(set.Inputs)/r.Batch))
 	}
 	return nil
+}
+
+// share of the rate at a step: it rises over the first tenth, since the first steps of Adam are as large as the rate and would leave units of
+// ReLU without a slope, then falls along half a cosine.
+func share(step, all int) float64 {
+	rise := min(1, float64(step+1)/(float64(all)/10))
+	return rise * 0.5 * (1 + math.Cos(math.Pi*float64(step)/float64(all)))
 }
 
 // step learns from one batch and returns its mean loss.
