@@ -32,8 +32,8 @@ type Part struct {
 	grain                     [64]float64
 
 	defectX, defectY, reach, sin, cos, thick float64 // of the defect, in the plate's own axes
-	bright                                float64 // 1 or −1
-	shadowAt, shadowTurn, shadowEdge      float64
+	bright                                   float64 // 1 or −1
+	shadowAt, shadowTurn, shadowEdge         float64
 }
 
 // NewPart draws a part with its disturbances: three of five are good.
