@@ -22,7 +22,7 @@ import (
 )
 
 // reach is what the tests of a folder run, measured once and kept in the user's cache folder. Lines hold as long as their file stays as
-// it was; of a file that changed the functions hold.
+// it was; of a file that changed the functions hold. A test is measured anew when its file changes.
 type reach struct {
 	Hash     string // of the folder's tests
 	Children bool   // tests start processes, and coverage misses what those run
@@ -45,6 +45,7 @@ func (s span) holds(line int) bool { return s.From <= line && line <= s.To }
 // reached is what one test runs.
 type reached struct {
 	Name    string
+	File    string // hash of the file that declares it
 	Seconds float64
 	Blocks  map[string][]span // by file below the module's folder
 }
@@ -67,13 +68,16 @@ func (w *worker) reachOf(ctx context.Context, dir string) (*reach, error) {
 		return nil, err
 	}
 	path := filepath.Join(cache, "app-offload-mutants", strings.ReplaceAll(name, "/", "_")+".json")
+	r := &reach{Hash: hash, Children: children, Files: map[string]*source{}}
 	if raw, err := os.ReadFile(path); err == nil {
-		r := &reach{}
-		if json.Unmarshal(raw, r) == nil && r.Hash == hash {
-			return r, nil
+		before := &reach{}
+		if json.Unmarshal(raw, before) == nil {
+			if before.Hash == hash {
+				return before, nil
+			}
+			r.keep(w.root, dir, before)
 		}
 	}
-	r := &reach{Hash: hash, Children: children, Files: map[string]*source{}}
 	if err := w.measure(ctx, dir, r); err != nil {
 		return nil, fmt.Errorf("measuring what the tests in %s run: %w", dir, err)
 	}
@@ -110,6 +114,62 @@ func hashTests(dir string) (hash string, children bool, err error) {
 	return hex.EncodeToString(h.Sum(nil)), children, nil
 }
 
+// keep takes over tests whose files have not changed. Of product files that have changed it takes over whole functions.
+func (r *reach) keep(root, dir string, before *reach) {
+	declared := declaredIn(dir)
+	changed := map[string]*source{}
+	for file, old := range before.Files {
+		now, err := readSource(filepath.Join(root, file))
+		switch {
+		case err != nil:
+			continue // it is gone
+		case now.Hash == old.Hash:
+			now = old
+		default:
+			changed[file] = old
+		}
+		r.Files[file] = now
+	}
+	for _, t := range before.Tests {
+		if t.File == "" || declared[t.Name] != t.File {
+			continue
+		}
+		for file := range t.Blocks {
+			if r.Files[file] == nil {
+				delete(t.Blocks, file)
+			} else if old := changed[file]; old != nil {
+				t.Blocks[file] = old.moved(r.Files[file], t.Blocks[file])
+			}
+		}
+		r.Tests = append(r.Tests, t)
+	}
+}
+
+// moved are the functions in which blocks lie, where they are now.
+func (s *source) moved(now *source, blocks []span) (found []span) {
+	for name, was := range s.Funcs {
+		is, there := now.Funcs[name]
+		if there && slices.ContainsFunc(blocks, func(b span) bool { return was.holds(b.From) }) {
+			found = append(found, is)
+		}
+	}
+	return found
+}
+
+// declaredIn gives the hash of the file of each test of a folder.
+func declaredIn(dir string) map[string]string {
+	declared := map[string]string{}
+	files, _ := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	for _, f := range files {
+		if s, err := readSource(f); err == nil {
+			for name := range s.Funcs {
+				declared[name] = s.Hash
+			}
+		}
+	}
+	return declared
+}
+
 // measure runs each test of a folder alone, with coverage of the module's packages that it is built from.
 func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 	began := time.Now()
@@ -130,10 +190,21 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 	}
 	profile := filepath.Join(w.dir, "profile")
 	names := w.run(ctx, dir, "", w.binary(), slowest, []string{"-test.list", "."})
+	declared, known, all := declaredIn(dir), map[string]*reached{}, r.Tests
+	for _, t := range all {
+		known[t.Name] = t
+	}
+	r.Tests = nil
+	fresh := 0
 	for _, test := range strings.Fields(names.said) {
 		if !slices.ContainsFunc([]string{"Test", "Fuzz", "Example"}, func(kind string) bool { return strings.HasPrefix(test, kind) }) {
 			continue
 		}
+		if t := known[test]; t != nil {
+			r.Tests = append(r.Tests, t)
+			continue
+		}
+		fresh++
 		args := []string{"-test.run", "^" + test + "$", "-test.coverprofile", profile}
 		got := w.run(ctx, dir, "", w.binary(), slowest, args)
 		if got.outcome != alive {
@@ -147,13 +218,13 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 			r.Failed = append(r.Failed, test)
 			continue
 		}
-		t := &reached{Name: test, Seconds: got.took.Seconds(), Blocks: map[string][]span{}}
+		t := &reached{Name: test, File: declared[test], Seconds: got.took.Seconds(), Blocks: map[string][]span{}}
 		if err := r.read(w, profile, t); err != nil {
 			return err
 		}
 		r.Tests = append(r.Tests, t)
 	}
-	fmt.Printf("measured %d tests in %s in %.0f s\n", len(r.Tests), dir, time.Since(began).Seconds())
+	fmt.Printf("measured %d of %d tests in %s in %.0f s\n", fresh, len(r.Tests), dir, time.Since(began).Seconds())
 	return nil
 }
 
@@ -164,7 +235,7 @@ func (r *reach) read(w *worker, profile string, t *reached) error {
 		return err
 	}
 	lines := bufio.NewScanner(bytes.NewReader(raw))
-	first := len(r.Files) == 0
+	bare := map[string]bool{} // files whose blocks are not known yet
 	for lines.Scan() {
 		path, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), w.module+"/"), ".go:")
 		fields := strings.FieldsFunc(rest, func(c rune) bool { return c == '.' || c == ',' || c == ' ' })
@@ -182,7 +253,7 @@ func (r *reach) read(w *worker, profile string, t *reached) error {
 				return err
 			}
 		}
-		if first {
+		if bare[file] = bare[file] || r.Files[file].Blocks == nil; bare[file] {
 			r.Files[file].Blocks = append(r.Files[file].Blocks, span{from, to})
 		}
 		if fields[5] != "0" {

@@ -89,7 +89,7 @@ func workers(o options, dir string) (chan *worker, error) {
 	free := make(chan *worker, o.jobs)
 	all := &shared{reach: map[string]*measured{}}
 	for i := range o.jobs {
-		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, module: "app-offload", budget: o.budget.Seconds(), shared: all}
+		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, module: "app-offload", nearest: o.nearest, budget: o.budget.Seconds(), shared: all}
 		if err := os.Mkdir(w.dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making a folder for the mutated files: %w", err)
 		}

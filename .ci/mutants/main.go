@@ -35,6 +35,7 @@ type options struct {
 	budget  time.Duration
 	list    bool
 	again   bool
+	nearest int
 	light   string
 	share   float64
 	results string
@@ -49,6 +50,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", 1, "how many mutations are tried at the same time")
 	flag.Float64Var(&o.least, "least", 95, "fail below so many percent killed")
 	flag.DurationVar(&o.budget, "budget", 30*time.Second, "how long the tests of importing packages may take together for one mutation")
+	flag.IntVar(&o.nearest, "importers", 8, "how many importing packages' tests are asked, the nearest first")
 	flag.BoolVar(&o.again, "again", false, "try those again that lived according to the file of -results")
 	flag.BoolVar(&o.list, "list", false, "only list what could be drawn")
 	flag.StringVar(&o.light, "light", "functions/engine,cmd/offload-lab", "folders whose share of the sample is bounded")

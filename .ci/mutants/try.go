@@ -42,6 +42,7 @@ type measured struct {
 // worker runs tests against one mutation at a time, in a folder of its own.
 type worker struct {
 	dir, root, module string
+	nearest           int     // importers whose tests are asked
 	budget            float64 // seconds of the importers' tests, as long as they take without any mutation
 	shared            *shared
 }
@@ -75,7 +76,7 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 		return result{}, err
 	}
 	began, spent := time.Now(), 0.0
-	for _, dir := range m.of.tests {
+	for _, dir := range m.of.tests[:min(len(m.of.tests), 1+w.nearest)] {
 		own := dir == m.of.tests[0]
 		r, err := w.reach(ctx, dir)
 		if err != nil {
