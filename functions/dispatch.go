@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/local"
 	"app-offload/functions/spool"
+	"app-offload/functions/task"
 )
 
 // What becomes of a task after the decision. A job is in one state; spool and local workers report what happened as an event; the
@@ -20,7 +22,7 @@ type jobState uint8
 const (
 	impossible jobState = iota // no event leads there: the mark of a cell of the table that cannot be reached
 	decided                    // not handed over yet; it may be behind another task of its track
-	parking                    // the waiting room has it
+	parked                     // it waits undecided; the parker has it
 	sending                    // offered to the spool, as decided
 	working                    // with the local workers, as decided
 	instead                    // with the local workers, since the spool did not take it
@@ -148,12 +150,12 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		p.feedback.Done(&j.Case)
 		j.event.conclude(nil)
 	case goLocal:
-		p.amend(j, decision.Local, decision.SpoolFull)
+		p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	case goCloud:
-		p.amend(j, decision.Cloud, whyFailed(err))
+		p.amend(&j.Case, decision.Cloud, whyFailed(err))
 	case goHard:
 		j.Decision.Confidence = j.first.Inference.Confidence
-		p.amend(j, decision.Cloud, decision.HardExample)
+		p.amend(&j.Case, decision.Cloud, decision.HardExample)
 	case finishFirst:
 		p.finishFirst(j)
 	case resend:
@@ -163,7 +165,7 @@ func (p *Pipeline) act(j *job, a action, err error) {
 	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
 		p.drop(j, spool.ReasonFull)
 	case dropFailed:
-		p.sayGivenUp(j, err)
+		p.sayGivenUp(j.Task, err)
 		p.drop(j, reasonOf(err))
 	case refuse:
 		p.refuse(j, err)
@@ -217,11 +219,11 @@ func whyFailed(err error) decision.Reason {
 // finishFirst lets the provisional answer of a task be the final one, since nothing can take the task to the cloud. It may wait for the bus, so
 // it belongs to the goroutine of later. Where the bus does not take it either, the task is dropped with that reason.
 func (p *Pipeline) finishFirst(j *job) {
-	p.amend(j, decision.Local, decision.SpoolFull)
+	p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	final := *j.first
 	final.Provisional = false
 	if err := p.local.Publish(&final); err != nil {
-		p.sayGivenUp(j, err)
+		p.sayGivenUp(j.Task, err)
 		p.drop(j, ReasonFailed)
 		return
 	}
@@ -266,20 +268,20 @@ func (p *Pipeline) refuse(j *job, err error) {
 }
 
 // amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
-func (p *Pipeline) amend(j *job, target decision.Target, why decision.Reason) {
-	j.Decision.Target, j.Decision.Reason, j.Decision.Propensity = target, why, 1
-	p.feedback.Amend(&j.Case)
+func (p *Pipeline) amend(c *decide.Case, target decision.Target, why decision.Reason) {
+	c.Decision.Target, c.Decision.Reason, c.Decision.Propensity = target, why, 1
+	p.feedback.Amend(c)
 }
 
 // givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
 const givenUpEvery = time.Minute
 
-func (p *Pipeline) sayGivenUp(j *job, err error) {
+func (p *Pipeline) sayGivenUp(t *task.Task, err error) {
 	now, last := p.clock.Now(), p.givenUpSaid.Load()
 	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
-		p.log.Debugf("task %s/%d of %s is given up: %v", j.Task.EventID, j.Task.Chunk, j.Task.Device, err)
+		p.log.Debugf("task %s/%d of %s is given up: %v", t.EventID, t.Chunk, t.Device, err)
 		return
 	}
 	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
-		j.Task.EventID, j.Task.Chunk, j.Task.Device, reasonOf(err), givenUpEvery, err)
+		t.EventID, t.Chunk, t.Device, reasonOf(err), givenUpEvery, err)
 }

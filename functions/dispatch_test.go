@@ -12,7 +12,7 @@ import (
 )
 
 var stateNames = [numStates]string{
-	"impossible", "decided", "parking", "sending", "working", "instead", "resending", "asking", "stored", "finished", "dropped", "refused",
+	"impossible", "decided", "parked", "sending", "working", "instead", "resending", "asking", "stored", "finished", "dropped", "refused",
 }
 
 var eventNames = [numEvents]string{
@@ -83,7 +83,7 @@ func TestDispatchTable(t *testing.T) {
 		for e := range numEvents {
 			name, cell := stateNames[s]+"."+eventNames[e], transitions[s][e]
 			switch {
-			case s == impossible || s == parking || s >= stored: // the waiting room's, or the end: no event is dispatched
+			case s == impossible || s == parked || s >= stored: // the parker's, or the end: no event is dispatched
 				require.Equal(t, impossible, cell.next, name)
 			case cell.next == impossible:
 				require.NotEmpty(t, why[name], "%s is not in the table and nothing says why", name)
@@ -103,7 +103,7 @@ func TestDispatchTable(t *testing.T) {
 // An event that cannot happen stops the process at once: what is not durable then comes again, where going on might count it twice.
 func TestAnImpossibleEventPanics(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	for _, st := range []jobState{decided, parking, stored, finished, dropped, refused} {
+	for _, st := range []jobState{decided, parked, stored, finished, dropped, refused} {
 		require.Panics(t, func() { s.dispatch(&job{Case: decide.Case{Task: taskOf(t, s, event("d", 1))}, state: st}, done, nil) }, stateNames[st])
 	}
 }

@@ -1,36 +1,39 @@
-// Package functions is the way of the data, from the EdgeX MessageBus to the cloud or to a result here.
+// Package functions takes events from the EdgeX MessageBus to the cloud, or to a result on the bus.
 //
 //	intake    receive   envelope and event become an indexed task.Event; the gate bounds what is in flight
 //	task      split     an event becomes tasks, critical ones first; Join undoes it byte for byte
-//	score     score     what each way would cost now
-//	policy    decide    local or cloud, with a reason
-//	local     process   the cheap work, here; results go back to the MessageBus
+//	score     score     what either target would cost now
+//	decide    decide    local or cloud, with a reason: guards, policy, trial
+//	wait      park      tasks that are durable and undecided, until node or link is free
+//	local     process   operators; infer: models; results go back to the MessageBus
 //	spool     keep      what is to leave is durable first
 //	batch     batch     what leaves next: live first, backlog fairly
 //	seal      seal      a batch becomes one message: CloudEvents, compressed, encrypted
 //	export    export    MQTT, receipts
+//	feedback            what came of a decision, for everything that learns
 //
-// What becomes of a task after the decision is one table, event × state → next (dispatch.go); handover.go gives tasks to spool and local
-// workers, and brings what they report to the table. What may block runs on the goroutine of later.go, never in a callback.
+// This room puts the stages in order. Its files, and the state that each owns:
 //
-// Where a policy binds late (late.go), a task whose way is busy is kept undecided, and comes the second half of this way when node or
-// link is free.
+//	pipeline.go   the stages on one screen; a run belongs to the goroutine that submitted it (run.go)
+//	dispatch.go   what becomes of a task after the decision: one table, event × state → next
+//	handover.go   gives tasks to spool and local workers, and brings what they report to the table
+//	track.go      the order per device and class, where its tasks take different paths
+//	park.go       takes parked tasks out of a run; backlog.go: the spool without them, and the node's state
+//	kinship.go    which events are results of an app-offload; loop.go: relays that feed results back
+//	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
+//	receive.go    the way in for messages; source.go: where they come from
+//	advise.go     decides for a task that another program has
+//	books.go      account and drops; status.go, health.go, symptoms*.go: how it all is
 //
-// What then came of a decision goes back the other way (settle.go): to the policies that learn, to the predictions, to the
-// trial of a canary, to the counts of the status, to the decision log; learned.go keeps what was learned over a restart.
+// Whatever may block runs on a later.Queue, never in a callback. Beside the stages:
 //
-// The host package watches the node and config composes the configuration of them all. Pipeline puts the stages in
-// order; Ledger keeps the account that proves nothing was lost; Service wires, starts and stops them.
-//
-// Beside the way of the data:
-//
-//	edgex     the only room that knows EdgeX's SDK: trigger, bus client, effective configuration
-//	mqtt      the one MQTT client, of bus, link and consumer: sessions, acknowledgements, addresses, secrets
-//	engine    models in pure Go: TensorFlow Lite and ONNX
-//	models    the store of models: manifests, signatures, hot swap, delivery, and which examples are hard
-//	status    the plain types that the API answers with
-//	say       limits of repeated log lines
-//	clock     durations that no step of the wall clock changes
-//
-// No stage uses engine and models yet; `offload-lab model` runs them.
+//	policy     the policies, guards and costs         decision   the record of a decision
+//	trial      shadows and a canary                   ledger     the account that proves nothing was lost
+//	keys       keys of the secret store               host       watches the node
+//	edgex      the only room that knows EdgeX's SDK   mqtt       the one MQTT client
+//	models     the store of models                    engine     runs them: TensorFlow Lite and ONNX
+//	answer     what the cloud answers                 config     composes the configuration of all rooms
+//	status     plain types that the API answers with  say        limits of repeated log lines
+//	clock      durations that no step of the wall clock changes
+//	atomicfile replaces files as a whole              later      work for a goroutine that may block
 package functions

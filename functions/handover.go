@@ -119,7 +119,7 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 	class := t.Class
 	r := spool.Record{
 		Lane: class.Priority, Class: class.Name, Score: float32(j.Decision.Score), OnFull: class.OnFull,
-		Time: t.Received, Payload: payload, Tag: j.ID, Hold: j.state == parking,
+		Time: t.Received, Payload: payload, Tag: j.ID, Hold: j.state == parked,
 	}
 	if class.TTL > 0 {
 		r.Expires = t.Received + int64(class.TTL)
@@ -147,7 +147,7 @@ func (p *Pipeline) committed(jobs []*job, err error) {
 // afterwards does what may block and belongs to work under way.
 func (p *Pipeline) afterwards(f func()) {
 	p.working.Add(1)
-	p.later.do(func() {
+	p.later.Do(func() {
 		defer p.working.Done()
 		f()
 	})
@@ -174,7 +174,7 @@ func (p *Pipeline) operate(jobs []*job) {
 	p.working.Add(len(jobs))
 	p.local.Process(p.ctx, items, func(i int, err error) {
 		defer p.working.Done()
-		defer p.room.nudge()
+		defer p.parker.Nudge()
 		jobs[i].first = firstOf(err)
 		p.dispatch(jobs[i], localEvent(jobs[i], err), err)
 	})

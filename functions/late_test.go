@@ -20,7 +20,6 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
-	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -75,7 +74,7 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 	n := &narrow{t: t, bus: &bottleneck{tokens: make(chan error, 100)}}
 	n.up.Store(true)
 	n.Service = open(t, cfg, n.bus)
-	n.room.link = func() host.Link {
+	n.link = func() host.Link {
 		l := host.Link{Up: n.up.Load(), Goodput: 2000}
 		if n.full.Load() {
 			l.BacklogShare = 1
@@ -143,9 +142,7 @@ func (n *narrow) undecided() int64 { return n.Status().Undecided.Tasks }
 
 // held is how much of the spool the room has taken.
 func (n *narrow) held() int64 {
-	n.room.mu.Lock()
-	defer n.room.mu.Unlock()
-	return n.room.held
+	return n.parker.(parking).Reserved()
 }
 
 // reasons are those of all decisions, by how many there are of each.
@@ -174,7 +171,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	require.EqualValues(t, 7, c.Spooled, "parked tasks are accepted and durable")
 	require.EqualValues(t, 1, c.InFlight, "what is at work here and had not to wait for that is not accepted yet")
 	before := n.reasons()
-	records, bytes, _ := standing{n.Service.spool, n.room}.Fill()
+	records, bytes, _ := backlogView{n.Service.spool, n.parker.Held}.Fill()
 	require.EqualValues(t, 1, records, "parked tasks do not count as ahead on the link")
 	require.Less(t, bytes, int64(1000))
 	waits := n.Decisions(1, nil)[0]
@@ -196,7 +193,9 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 8 })
 	require.Equal(t, status.Counts{Accepted: 8, Local: n.Counts().Local, Receipted: 8 - n.Counts().Local, Dropped: map[string]int64{}}, n.Counts())
 	require.Empty(t, n.Status().Spool.Dropped)
-	require.Zero(t, n.room.records.Load()+n.room.recorded.Load()+n.room.bytes.Load()+n.held())
+	require.Zero(t, n.held()+n.Status().Undecided.Bytes)
+	records, bytes = n.parker.Held()
+	require.Zero(t, records+bytes)
 	total := uint64(0)
 	for _, d := range n.Status().Policies.Decided {
 		total += d.Count
@@ -480,23 +479,6 @@ func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
 	require.Equal(t, 4, count[decision.GuardBacklog])
 }
 
-// A node that takes nothing is busy, and by no more than it takes to say so: who bids for the link is not to be misled.
-func TestOccupy(t *testing.T) {
-	m, err := score.New(score.DefaultConfig())
-	require.NoError(t, err)
-	for _, ahead := range []float64{0, 0.05, 10} {
-		s := host.State{QueueCycles: 0.1}
-		occupy(m, &s, ahead)
-		e := m.EstimateWork(nil, 0, 0, &s)
-		require.Greater(t, e.LocalTime, ahead)
-		require.LessOrEqual(t, e.LocalTime, 2*ahead+0.1)
-		s.QueueCycles *= 100
-		was := s
-		occupy(m, &s, ahead)
-		require.Equal(t, was, s)
-	}
-}
-
 // After a reload each of those that waited sees where those before it have gone.
 func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
@@ -523,8 +505,9 @@ func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
 		n.put(padded(event(fmt.Sprint("late-", n.seen), n.seen)))
 	}
 	st := n.Service.spool.Stats()
-	require.LessOrEqual(t, n.room.recorded.Load(), st.Limit/roomShare)
-	require.Greater(t, n.room.recorded.Load(), st.Limit/roomShare-(200<<10))
+	_, recorded := n.parker.Held()
+	require.LessOrEqual(t, recorded, st.Limit/parkedShare)
+	require.Greater(t, recorded, st.Limit/parkedShare-(200<<10))
 	require.Less(t, n.undecided(), int64(50))
 	w := n.Config().Writable
 	w.Policy.Default = "cloud"
@@ -595,7 +578,8 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	n.eventually("parked tasks are released while the workers still work", func() bool { return n.reasons()[decision.LetGo] == 2 })
 	n.bus.tokens <- nil
 	require.NoError(t, <-stopped)
-	require.Zero(t, n.room.records.Load())
+	records, _ := n.parker.Held()
+	require.Zero(t, records)
 
 	for dir, want := range map[string]status.Counts{
 		cfg.Spool.Directory: {Accepted: 6, Local: n.Counts().Local, Spooled: 6 - n.Counts().Local},
@@ -660,7 +644,7 @@ func TestLateBindingLosesNothing(t *testing.T) {
 // that await a receipt, nor what the link counted half a second ago.
 func TestEveryPolicySeesTheSameFreshLink(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
-	n.room.link = func() host.Link {
+	n.link = func() host.Link {
 		return host.Link{Up: true, Goodput: 2000, RTT: 0.5, InflightBytes: 3000, BacklogTasks: 7, BacklogBytes: 7000, BacklogShare: 0.1}
 	}
 	stored := make(chan error)

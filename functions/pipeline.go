@@ -14,8 +14,8 @@ import (
 // full. done is called once an event, from any goroutine, when each of its tasks is done here or durable, or with the error for which the
 // first of them was refused: before Submit returns where that is for want of room.
 //
-// A task whose policy would rather wait until node or link is free is kept, undecided, and comes a second way later on
-// (late.go): attend, bind, and then it is sent from where it is kept, or processed and taken out of there.
+// A task whose policy would rather wait until node or link is free is kept, undecided, and taken on by the room wait: it is sent from where
+// it is kept, or processed and taken out of there.
 //
 // Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited.
 func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
@@ -25,13 +25,13 @@ func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 // pass takes a run through the stages.
 func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
-		p.split,   // events become tasks, critical ones first
-		p.decide,  // what either target would cost; local or cloud, and why
-		p.park,    // or not yet: durable and undecided
-		p.note,    // the decision, for those who ask and for its outcome
-		p.part,    // each task to those of its path, or behind the one before it
-		p.keep,    // what is to leave: durable in the spool, in one commit
-		p.process, // the rest: here, now
+		p.split,       // events become tasks, critical ones first
+		p.decide,      // what either target would cost; local or cloud, and why
+		p.parker.park, // or not yet: durable and undecided
+		p.note,        // the decision, for those who ask and for its outcome
+		p.part,        // each task to those of its path, or behind the one before it
+		p.keep,        // what is to leave: durable in the spool, in one commit
+		p.process,     // the rest: here, now
 	} {
 		stage(r)
 	}
@@ -91,7 +91,7 @@ func (p *Pipeline) part(r *run) {
 	for i := range r.jobs {
 		j := &r.jobs[i]
 		if j.state != decided {
-			continue // the waiting room has it
+			continue // it is parked
 		}
 		switch on := p.tracks.admit(j); {
 		case on == waits:

@@ -21,7 +21,6 @@ type run struct {
 	again  bool                   // the sender offers again what was refused; see Again
 	rules  *decide.Rules
 	state  host.State
-	busy   host.State     // state, with what this run itself has sent on its way since; only where tasks may wait
 	entry  decision.Entry // scratch, so that noting a decision allocates nothing
 	tasks  []*task.Task   // scratch, the tasks of one event
 	jobs   []job
@@ -37,9 +36,6 @@ type job struct {
 	event *countdown
 	place int // among the jobs of its run
 	state jobState
-
-	seq    uint64 // of its record, where it waits
-	stored int64  // about the bytes of that
 }
 
 // cases are those of jobs.
@@ -96,9 +92,6 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 		done: done, over: p.working.Done,
 	}
 	p.look(&r.state)
-	if r.rules.InCharge(r.rules.Binder().Name()) {
-		r.busy = r.state
-	}
 	p.working.Add(len(events))
 	for i := range r.open {
 		r.open[i].run, r.open[i].i = r, i

@@ -24,6 +24,7 @@ import (
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/keys"
+	"app-offload/functions/later"
 	"app-offload/functions/ledger"
 	"app-offload/functions/local"
 	"app-offload/functions/say"
@@ -58,16 +59,17 @@ type Pipeline struct {
 	clock  *clock.Clock
 
 	kinship *kinship // which events are results
-	room    *room    // of the tasks that wait undecided
+	parker  parker   // takes tasks that wait undecided
 	log     Logger
 
 	scheduler *batch.Scheduler
+	link      func() host.Link // as measured at this very moment
 
 	feedback *feedback.Feedback
 
 	tracks   tracks         // keep the order per device and class
 	working  sync.WaitGroup // events and tasks that are not concluded
-	later    later          // what committer and local workers must not wait for
+	later    later.Queue    // what committer and local workers must not wait for
 	refused  atomic.Int64
 	setAside func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 
@@ -111,7 +113,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, room: newRoom(), kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, parker: noParker{}, kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.health = newHealthMemory(s.clock)
 	for _, remark := range cfg.Remarks() {
 		s.log.Warnf("configuration: %s", remark)
@@ -122,7 +124,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 			err = errors.Join(err, s.life.stop(context.Background()))
 		}
 	}()
-	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openAnswers, s.openExport, s.openLocal, s.openRoom, s.openIntake} {
+	for _, open := range []func() error{s.openBus, s.openHost, s.openSpool, s.openRules, s.openLearned, s.openAnswers, s.openExport, s.openLocal, s.openParking, s.openIntake} {
 		if err := open(); err != nil {
 			return nil, err
 		}
@@ -229,14 +231,15 @@ func (s *Service) openExport() error {
 	}
 	s.scheduler = scheduler
 	s.exporter, err = export.New(s.cfg.Export, export.Deps{
-		Node: s.cfg.Node, Batches: scheduler, Spool: standing{s.spool, s.room}, Sealer: sealer,
+		Node: s.cfg.Node, Batches: scheduler, Spool: backlogView{s.spool, func() (int64, int64) { return s.parker.Held() }}, Sealer: sealer,
 		Opener: seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB}), MaxPacket: linkMaxKiB << 10, Log: s.log,
-		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.answered, OnProgress: s.room.nudge,
+		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.answered, OnProgress: func() { s.parker.Nudge() },
 		Topics: s.modelTopics(),
 	})
 	if err != nil {
 		return err
 	}
+	s.link = s.exporter.Ahead
 	s.life.onStop("exporter", s.exporter.Close)
 	return nil
 }
@@ -244,7 +247,7 @@ func (s *Service) openExport() error {
 // receipted takes records that are safe with the consumer.
 func (s *Service) receipted(records []spool.Record) {
 	s.feedback.Receipted(records)
-	s.room.nudge()
+	s.parker.Nudge()
 }
 
 func (s *Service) openLocal() (err error) {
@@ -272,14 +275,6 @@ func (s *Service) openLocal() (err error) {
 		return s.local.Close(ctx)
 	})
 	return s.openDeliveries()
-}
-
-// openRoom comes after whatever tasks are bound to, so that the room is empty before any of it stops.
-func (s *Service) openRoom() error {
-	s.room.link = s.exporter.Ahead
-	s.room.most = s.spool.Stats().Limit / roomShare
-	s.life.onStop("waiting room", s.room.open(s.attend))
-	return nil
 }
 
 func (s *Service) openIntake() (err error) {
@@ -407,7 +402,7 @@ func (s *Service) reload(w config.Writable) error {
 		return err
 	}
 	s.rules.Store(rules)
-	s.room.nudge()
+	s.parker.Nudge()
 	s.cfg.Writable = w
 	return nil
 }

@@ -24,7 +24,7 @@ func (s *Service) Status() status.Status {
 	policies.Governor = s.governor.Status()
 	return status.Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
-		Counts: s.Counts(), Drops: s.drops.Status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.room.status(),
+		Counts: s.Counts(), Drops: s.drops.Status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.parker.Status(),
 		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Models: s.local.Stats(), Answers: s.desk.Counts(), Results: s.forward.Counts(), Process: s.process(), Policies: policies,
 		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
 	}

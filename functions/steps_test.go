@@ -137,13 +137,13 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 	},
 	"between two log lines about tasks given up": func(t *testing.T, s *onFake) func() {
 		j := &job{Case: decide.Case{Task: s.task()}}
-		s.sayGivenUp(j, errors.New("x"))
+		s.sayGivenUp(j.Task, errors.New("x"))
 		said := s.givenUpSaid.Load()
 		return func() {
-			s.sayGivenUp(j, errors.New("x"))
+			s.sayGivenUp(j.Task, errors.New("x"))
 			require.Equal(t, said, s.givenUpSaid.Load(), "8 s are not a minute")
 			s.fake.Advance(givenUpEvery)
-			s.sayGivenUp(j, errors.New("x"))
+			s.sayGivenUp(j.Task, errors.New("x"))
 			require.Greater(t, s.givenUpSaid.Load(), said)
 		}
 	},

@@ -1,4 +1,4 @@
-package functions
+package later
 
 import (
 	"runtime"
@@ -10,13 +10,13 @@ import (
 
 // However much waits there is one goroutine, it keeps the order, and it is gone when all is done.
 func TestLaterNeedsOneGoroutine(t *testing.T) {
-	var l later
+	var l Queue
 	var all sync.WaitGroup
 	before, held := runtime.NumGoroutine(), make(chan struct{})
 	var order []int
 	for i := range 1000 {
 		all.Add(1)
-		l.do(func() {
+		l.Do(func() {
 			defer all.Done()
 			<-held
 			order = append(order, i)
@@ -29,7 +29,7 @@ func TestLaterNeedsOneGoroutine(t *testing.T) {
 	require.IsIncreasing(t, order)
 	for i := range 3 { // it starts again whenever there is something
 		all.Add(1)
-		l.do(func() { order[i] = -1; all.Done() })
+		l.Do(func() { order[i] = -1; all.Done() })
 		all.Wait()
 	}
 	require.Equal(t, []int{-1, -1, -1}, order[:3])

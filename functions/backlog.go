@@ -1,0 +1,47 @@
+package functions
+
+import (
+	"app-offload/functions/host"
+	"app-offload/functions/spool"
+	"app-offload/functions/status"
+)
+
+// parker is late binding as the rest of the pipeline sees it.
+type parker interface {
+	park(r *run)                  // takes those tasks out of the run that are to wait undecided
+	Nudge()                       // node or link may be free
+	Held() (records, bytes int64) // that the spool holds for parked tasks
+	Status() status.UndecidedStatus
+}
+
+// noParker parks no task.
+type noParker struct{}
+
+func (noParker) park(*run)                      {}
+func (noParker) Nudge()                         {}
+func (noParker) Held() (records, bytes int64)   { return 0, 0 }
+func (noParker) Status() status.UndecidedStatus { return status.UndecidedStatus{} }
+
+// backlogView is the spool as the next task finds it: without the parked tasks, which are not ahead of it on the link.
+type backlogView struct {
+	*spool.Spool
+	held func() (records, bytes int64)
+}
+
+// Fill is that of the spool without the records held for parked tasks. They fill their share of it all the same.
+func (v backlogView) Fill() (records, bytes int64, share float64) {
+	records, bytes, share = v.Spool.Fill()
+	heldRecords, heldBytes := v.held()
+	return max(records-heldRecords, 0), max(bytes-heldBytes, 0), share
+}
+
+// look reads the node's state as it is now: the one view of it for every policy, and for tasks that an API asks about. Of the link only
+// what it has still to carry counts: neither what lacks nothing but its receipt, nor what has left, of which the acknowledgement is
+// on its way.
+func (p *Pipeline) look(s *host.State) {
+	p.host.Read(s)
+	s.ModelTasks, s.ModelSeconds = p.local.Models()
+	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
+	s.Link = p.link()
+	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
+}

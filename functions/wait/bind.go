@@ -1,0 +1,261 @@
+package wait
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"app-offload/functions/decide"
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/local"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/spool"
+	"app-offload/functions/task"
+)
+
+// attendEvery is the longest interval between two scans of the parked tasks: the link runs idle before its last acknowledgement has
+// arrived and triggers a scan. A scan of 1,000 tasks takes about 0.3 ms.
+const attendEvery = 25 * time.Millisecond
+
+// Turn is one look at the node, in which some tasks are decided one after the other. It belongs to one goroutine.
+type Turn struct {
+	pool  *Pool
+	rules *decide.Rules
+	busy  host.State // with what this turn has dispatched
+}
+
+// Turn begins a turn under rules and in a state. It is nil where no task may wait.
+func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
+	if !r.InCharge(r.Binder().Name()) {
+		return nil
+	}
+	return &Turn{pool: m, rules: r, busy: *s}
+}
+
+// Waits reports whether a decided case is to wait, and takes a place for it, which Enter or Leave must follow. Tasks that are dispatched
+// immediately count as load for the rest of the same turn.
+func (t *Turn) Waits(c *decide.Case) bool {
+	m := t.pool
+	if b := t.rules.Binder(); m.mayWait(t.rules, c) {
+		busy := t.rules.Seen(c.Task, &t.busy)
+		e := t.rules.Model.Estimate(c.Task, busy)
+		if b.Waits(c.Task, &e, busy, &c.Decision) && m.take(b.Room(), c.Task.Size()) {
+			return true
+		}
+	}
+	if c.Decision.Target == decision.Cloud {
+		t.busy.Link.BacklogTasks++
+		t.busy.Link.BacklogBytes += int64(c.Task.Size())
+	} else if seconds, ok := m.Local.Seconds(c.Task.Class); ok {
+		t.busy.ModelTasks++
+		t.busy.ModelSeconds += seconds
+	} else {
+		t.busy.QueueTasks++
+		t.busy.QueueCycles += c.Estimate.Cycles
+	}
+	return false
+}
+
+// mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
+func (m *Pool) mayWait(r *decide.Rules, c *decide.Case) bool {
+	return c.Policy == r.Binder().Name() && !c.Decision.Reason.IsGuard() && !c.Task.Class.NeverLeave && m.Local.ReadsAll(c.Task)
+}
+
+// Leave gives the place of a task back that is not to wait after all.
+func (m *Pool) Leave(t *task.Task) {
+	m.leave(t.Size())
+	m.free(t.Size())
+}
+
+func letGo() decision.Decision {
+	return decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}
+}
+
+// attend is the owner of the tasks that wait. It sleeps while there are none, and lets all of them go when ctx ends.
+func (m *Pool) attend(ctx context.Context) {
+	again := time.NewTimer(attendEvery)
+	defer again.Stop()
+	for {
+		if again.Stop(); m.waiting.Len() > 0 {
+			again.Reset(attendEvery)
+		}
+		select {
+		case <-ctx.Done():
+			m.letAllGo(ctx)
+			m.moving.Wait()
+			return
+		case <-m.wake:
+		case <-again.C:
+		}
+		m.bindSome(ctx)
+	}
+}
+
+// bindSome binds as many tasks as there is room for on node and link. Each one that is bound shows in the state of the next look.
+func (m *Pool) bindSome(ctx context.Context) {
+	m.review(ctx)
+	m.welcome(ctx)
+	for b := m.rules.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
+		m.Look(&m.state)
+		if m.Local.Full() {
+			occupy(m.rules.Model, &m.state, b.Room().Ahead)
+		}
+		h, d, e, ok := m.waiting.Next(b, m.rules.Model, &m.state)
+		if !ok {
+			break
+		}
+		j := h.Tag.(*parked)
+		j.Decision, j.Estimate = d, e
+		if d.Reason == decision.LongestWait { // it goes because of its age alone, link or no link: no wait ends above the guards
+			m.rules.Guard(&j.Case, &m.state)
+		}
+		m.bind(ctx, j)
+	}
+	if m.sent {
+		m.sent = false
+		m.Hasten() // they have waited for the link, and need not wait for company as well
+	}
+}
+
+// review decides all tasks that wait anew where the rules have changed or the link is gone: the guards stand above waiting, too.
+func (m *Pool) review(ctx context.Context) {
+	rules := m.Rules()
+	m.Look(&m.state)
+	gone := m.linked && !m.state.Link.Up
+	m.linked = m.state.Link.Up
+	if m.rules == rules && !gone {
+		return
+	}
+	m.rules = rules
+	for _, h := range m.waiting.All() {
+		m.reconsider(ctx, h.Tag.(*parked))
+	}
+}
+
+// welcome takes in what has come. What was decided under other rules, or comes while there is no link, is decided anew: a review since
+// then has not seen it.
+func (m *Pool) welcome(ctx context.Context) {
+	for _, j := range m.arrivals(false) {
+		same := m.state.Link.Up && m.rules.Class(j.Task.Class.Name) == j.Task.Class
+		if !same || !m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
+			m.reconsider(ctx, j)
+		}
+	}
+}
+
+// occupy lets the node count as busy, and no more than that, in a state whose queue is short but takes nothing.
+func occupy(m *score.Model, s *host.State, ahead float64) {
+	s.QueueCycles = max(s.QueueCycles, 1)
+	if e := m.EstimateWork(nil, 0, 0, s); e.LocalTime <= ahead {
+		s.QueueCycles *= 2 * ahead / e.LocalTime
+	}
+}
+
+// reconsider decides a task anew: it waits on where rules and state say so, and else goes as they say, which shows in the state.
+func (m *Pool) reconsider(ctx context.Context, j *parked) {
+	if class := m.rules.Class(j.Task.Class.Name); class != nil {
+		j.Task.Class = class
+	}
+	m.rules.DecideAgain(&j.Case, &m.state)
+	b := m.rules.Binder()
+	if m.mayWait(m.rules, &j.Case) && b.Waits(j.Task, &j.Estimate, m.rules.Seen(j.Task, &m.state), &j.Decision) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
+		return
+	}
+	m.bind(ctx, j)
+	m.Look(&m.state)
+}
+
+// bind sends a task on the way that was decided for it in the state of now.
+func (m *Pool) bind(ctx context.Context, j *parked) {
+	m.Feedback.Bound(m.rules, &j.Case, &m.state)
+	if j.Decision.Target == decision.Cloud {
+		m.leave(j.Task.Size())
+		m.sent = true
+		m.release(j)
+		return
+	}
+	m.Feedback.Stays(one(&j.Case), &m.state)
+	m.move(ctx, j)
+}
+
+// move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
+// gets it in its turn among all who wait for it.
+func (m *Pool) move(ctx context.Context, j *parked) {
+	size := j.Task.Size()
+	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave}
+	done := func(_ int, err error) { m.boundHere(j, err) }
+	if m.Local.Offer(item, done) {
+		m.leave(size)
+		return
+	}
+	m.moving.Add(1)
+	m.later.Do(func() {
+		defer m.moving.Done()
+		m.Local.Process(ctx, []local.Item{item}, done)
+		m.leave(size)
+	})
+}
+
+// release lets the record of a task leave with all others.
+func (m *Pool) release(j *parked) {
+	m.gone(j)
+	m.Spool.Release([]uint64{j.seq})
+}
+
+// boundHere takes the outcome of local work on a parked task. A local worker calls it, so it must not block. A crash before the spool
+// has written the removal of the record sends the task as well.
+func (m *Pool) boundHere(j *parked, err error) {
+	defer m.Nudge()
+	switch {
+	case err == nil:
+		m.gone(j)
+		m.Spool.Drop([]uint64{j.seq}, spool.ReasonHere)
+		m.Feedback.Done(&j.Case)
+	case errors.Is(err, local.ErrClosed) || errors.Is(err, local.ErrFull):
+		if !m.neverLeaves(j) {
+			j.Decision.Target, j.Decision.Reason, j.Decision.Propensity = decision.Cloud, decision.LetGo, 1
+			m.Feedback.Amend(&j.Case)
+			m.release(j)
+		} // else it stays in the spool, held to the end
+	case m.neverLeaves(j):
+		m.gone(j)
+		m.Spool.Drop([]uint64{j.seq}, m.Dropped(&j.Case, err))
+		m.Feedback.Failed(j.ID)
+	default:
+		m.Sent(&j.Case, err)
+		m.release(j)
+	}
+}
+
+// neverLeaves reports whether a task that waited must stay here by now: such a class lets none wait.
+func (m *Pool) neverLeaves(j *parked) bool {
+	class := m.Rules().Class(j.Task.Class.Name)
+	return j.Task.Class.NeverLeave || class != nil && class.NeverLeave
+}
+
+// letAllGo empties the room permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in
+// the spool.
+func (m *Pool) letAllGo(ctx context.Context) {
+	m.rules = m.Rules()
+	m.Look(&m.state)
+	all := m.arrivals(true)
+	for _, h := range m.waiting.All() {
+		all = append(all, h.Tag.(*parked))
+	}
+	for _, j := range all {
+		if m.neverLeaves(j) {
+			m.leave(j.Task.Size())
+			continue
+		}
+		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))
+		j.Decision = letGo()
+		m.bind(ctx, j)
+	}
+}
+
+func one(c *decide.Case) iter.Seq[*decide.Case] {
+	return func(yield func(*decide.Case) bool) { yield(c) }
+}
