@@ -19,7 +19,7 @@ type thrift struct {
 const (
 	usualGC  = 100 // Go's default
 	savingGC = 50
-	ownBytes = 28 << 20 // of the process without what is configured; of the 60 MiB that users are to reckon with, the rest is outside of Go's memory
+	ownBytes = 20 << 20 // of the process without what is configured; of the 60 MiB that users are to reckon with, the rest is outside of Go's memory
 	leastNew = 1 << 20  // a change of the limit below that is not worth it
 )
 
@@ -62,12 +62,10 @@ const (
 	resourceBytes = 2 << 10
 )
 
-// holds is what the service may hold in memory by its configuration, in bytes: the sum that the documentation gives for a container's limit.
+// holds is what the service may hold in memory by its configuration, in bytes, with the parked tasks and the resources that there are: the sum that the
+// documentation gives for a container's limit.
 func (s *Service) holds() int64 {
 	mib := s.cfg.Spool.RingMiB + s.cfg.Spool.PendingMiB + s.cfg.Intake.MaxMiB + s.cfg.Local.SampleMiB
 	bytes := int64(mib)<<20 + int64(s.cfg.Export.MaxInflightKiB)<<10 + int64(s.cfg.Writable.Policy.Decisions)*decisionBytes
-	if b := s.rules.Load().Binder(); b != nil {
-		bytes += b.Room().Bytes
-	}
-	return bytes + s.local.Counts().Keys*resourceBytes
+	return bytes + s.room.bytes.Load() + s.local.Counts().Keys*resourceBytes
 }
