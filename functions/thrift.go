@@ -67,5 +67,5 @@ const (
 func (s *Service) holds() int64 {
 	mib := s.cfg.Spool.RingMiB + s.cfg.Spool.PendingMiB + s.cfg.Intake.MaxMiB + s.cfg.Local.SampleMiB
 	bytes := int64(mib)<<20 + int64(s.cfg.Export.MaxInflightKiB)<<10 + int64(s.cfg.Writable.Policy.Decisions)*decisionBytes
-	return bytes + s.room.bytes.Load() + s.local.Counts().Keys*resourceBytes
+	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes
 }
