@@ -13,6 +13,7 @@ import (
 	"app-offload/functions/config"
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
+	"app-offload/functions/infer"
 	"app-offload/functions/infer/modeltest"
 	"app-offload/functions/local"
 	"app-offload/functions/task"
@@ -392,4 +393,47 @@ func TestModelsOfClassesAreReloaded(t *testing.T) {
 	require.Equal(t, "ok", bus.all()[0].Event.Readings[0].Value)
 	require.Equal(t, "Vibration_other", bus.all()[1].Source)
 	require.Equal(t, "worn", bus.all()[1].Event.Readings[0].Value)
+}
+
+// A new version is a canary first: where its answers differ it is rolled back by itself, and where they do not it takes over.
+func TestANewVersionOfAModelIsTriedFirst(t *testing.T) {
+	c := modelConfig(t, nil, "edge")
+	c.Models.Canary.Tasks = 20
+	bus := &bin{}
+	s := open(t, c, bus)
+	feed := func(n int) {
+		for i := range n {
+			require.NoError(t, submitOne(t, s, bearing("pump", i, sure)))
+			eventually(t, 10*time.Second, "the canary is done, too", func() bool { tasks, _ := s.local.Models(); return tasks == 0 })
+		}
+	}
+	canary := func() infer.CanaryStats {
+		st := s.Status().Models
+		require.Len(t, st.Canaries, 1)
+		return st.Canaries[0]
+	}
+	modeltest.Put(t, c.Models.Directory, "bearing", "2", modeltest.Two(t, 100))
+	require.NoError(t, s.local.Store().Scan(t.Context()))
+	feed(30)
+	bad := canary()
+	require.Equal(t, infer.TrialRolledBack, bad.State)
+	require.Contains(t, bad.Reason, "answers differ")
+	codes := map[string]string{}
+	for _, r := range s.Health().Reasons {
+		codes[r.Code] = r.Text
+	}
+	require.Contains(t, codes["modelCanary"], "version 2 of model bearing was rolled back, keeping 1")
+	modeltest.Put(t, c.Models.Directory, "bearing", "3", modeltest.Two(t, 0.5))
+	require.NoError(t, s.local.Store().Scan(t.Context()))
+	feed(10)
+	require.Equal(t, infer.TrialRuns, canary().State)
+	feed(30)
+	good := canary()
+	require.Equal(t, infer.TrialPromoted, good.State, "%+v", good)
+	require.Zero(t, good.Different)
+	for i, r := range bus.all() {
+		require.Equal(t, "ok", r.Event.Readings[0].Value, i)
+	}
+	last := bus.all()[len(bus.all())-1]
+	require.Equal(t, "3", last.Event.Tags["modelVersion"])
 }

@@ -261,7 +261,7 @@ func (s *Service) openLocal() (err error) {
 		return err
 	}
 	s.local, err = infer.Open(ctx, s.cfg.Models, classes, infer.Deps{
-		Processor: operators, Publisher: publisher, Clock: s.clock, LinkUp: func() bool { return s.exporter.Link().Up },
+		Processor: operators, Publisher: publisher, Clock: s.clock, Log: s.log, LinkUp: func() bool { return s.exporter.Link().Up },
 	})
 	if err != nil {
 		cancel()

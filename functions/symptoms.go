@@ -32,6 +32,7 @@ func symptoms() []symptom {
 		{"copied", spoolCopied},
 		{"models", modelsFail},
 		{"drift", modelsDrift},
+		{"modelCanary", modelRolledBack},
 		{"learned", learnedNotKept},
 		{"canary", canaryRolledBack},
 		{"resultLoop", resultLoop},

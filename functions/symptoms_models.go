@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"app-offload/functions/infer"
 	"app-offload/functions/status"
 )
 
@@ -35,4 +36,19 @@ func modelsDrift(s *Service, _ *memory) (status.Severity, string) {
 		}
 	}
 	return when(len(parts) > 0, status.Warning, "the data have drifted from what the model saw first, so its confidence is no guide: %s; train it anew", strings.Join(parts, ", "))
+}
+
+// modelRolledBack holds while the latest canary of a model was rolled back.
+func modelRolledBack(s *Service, _ *memory) (status.Severity, string) {
+	st := s.local.Stats()
+	if st == nil {
+		return status.Fine, ""
+	}
+	var parts []string
+	for _, c := range st.Canaries {
+		if c.State == infer.TrialRolledBack {
+			parts = append(parts, fmt.Sprintf("version %s of model %s was rolled back, keeping %s: %s", c.Version, c.Model, c.Against, c.Reason))
+		}
+	}
+	return when(len(parts) > 0, status.Warning, "%s", strings.Join(parts, "; "))
 }

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -30,6 +31,8 @@ type Config struct {
 	Keys string
 	// Delivery takes models that the cloud offers under offload/v1/{node}/model. It needs Keys.
 	Delivery bool
+	// Canary says how a new version of a model is tried first, from the folder or over MQTT.
+	Canary CanaryConfig
 	// Pool bounds the runs.
 	Pool local.PoolConfig
 }
@@ -37,7 +40,7 @@ type Config struct {
 // DefaultConfig has no models.
 func DefaultConfig() Config {
 	d := models.DefaultConfig()
-	return Config{CacheMiB: d.MemoryMiB, MaxModels: d.MaxModels, MaxMiB: d.MaxMiB, Pool: local.DefaultPoolConfig()}
+	return Config{CacheMiB: d.MemoryMiB, MaxModels: d.MaxModels, MaxMiB: d.MaxMiB, Pool: local.DefaultPoolConfig(), Canary: DefaultCanaryConfig()}
 }
 
 // Validate reports everything that is wrong, all at once.
@@ -61,7 +64,9 @@ func (c Config) Validate() error {
 	}
 	pool := check.In("Models.Pool")
 	c.Pool.Check(pool)
-	p.Add(pool.Err())
+	canary := check.In("Models.Canary")
+	c.Canary.Check(canary)
+	p.Add(errors.Join(pool.Err(), canary.Err()))
 	return p.Err()
 }
 
@@ -69,7 +74,7 @@ func (c Config) Validate() error {
 func (c Config) store(preload []string) models.Config {
 	return models.Config{
 		Dir: c.Directory, Variant: models.Edge, MaxModels: c.MaxModels, MaxMiB: c.MaxMiB, MemoryMiB: c.CacheMiB, Sessions: c.Pool.Sized(),
-		Preload: append(list(c.Preload), preload...), Pin: list(c.Pin), Keys: list(c.Keys),
+		Preload: append(list(c.Preload), preload...), Pin: list(c.Pin), Keys: list(c.Keys), Canary: c.Canary.Tasks > 0,
 	}
 }
 

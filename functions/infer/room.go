@@ -14,6 +14,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/local"
 	"app-offload/functions/models"
+	"app-offload/functions/say"
 	"app-offload/functions/task"
 )
 
@@ -31,6 +32,7 @@ type Deps struct {
 	Processor *local.Processor
 	Publisher local.Publisher
 	Clock     *clock.Clock
+	Log       say.Logger
 	LinkUp    func() bool // whether the cloud can be asked; nil is always
 }
 
@@ -45,9 +47,10 @@ type Room struct {
 	ctx    context.Context // of runs that wait for memory
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // one change of the classes at a time
-	works  atomic.Pointer[map[string]*work]
-	speeds sync.Map // *speed by model name
+	mu    sync.Mutex // one change of the classes at a time
+	works atomic.Pointer[map[string]*work]
+	known sync.Map // *known by model name
+	looks sync.WaitGroup
 
 	deliveries atomic.Pointer[Deliveries] // nil where none are taken
 }
@@ -67,11 +70,31 @@ func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*R
 			return nil, err
 		}
 		r.pool = local.NewPool(cfg.Pool)
+		r.looks.Go(r.look)
 	}
 	if err := r.follow(classes); err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
 	}
 	return r, nil
+}
+
+// lookEvery is the time between two looks for new versions in the folder of models.
+const lookEvery = 30 * time.Second
+
+// look finds new versions until the room is shut.
+func (r *Room) look() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := r.store.Scan(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.deps.Log.Warnf("models: %v", err)
+		}
+	}
 }
 
 // named are the models that classes name.
@@ -226,7 +249,7 @@ func (r *Room) then(v visit, it *local.Item, err error, done func(i int, err err
 	default:
 		r.pool.Submit(local.Heavy{
 			Due: local.DueOf(it.Task.Received, it.Task.Deadline), Expect: v.expect,
-			Run:    func() { done(v.index, r.compute(v.w, it)) },
+			Run:    func() { r.serve(v.w, it, func(err error) { done(v.index, err) }) },
 			Refuse: func(err error) { v.w.refuse(); done(v.index, stays(err, it.Stay)) },
 		})
 	}
@@ -307,6 +330,15 @@ func (r *Room) Close(ctx context.Context) error {
 	err := r.Processor.Close(ctx)
 	err = errors.Join(err, r.Shut(ctx))
 	r.cancel()
+	looked := make(chan struct{})
+	go func() {
+		r.looks.Wait()
+		close(looked)
+	}()
+	select {
+	case <-looked:
+	case <-ctx.Done(): // it is loading a model, and ends with that
+	}
 	if r.store != nil {
 		err = errors.Join(err, r.store.Close(ctx))
 	}

@@ -23,6 +23,7 @@ type Stats struct {
 	Seconds   float64         `json:"seconds"` // until the pool is free, predicted
 	Classes   []ClassStats    `json:"classes"`
 
+	Canaries   []CanaryStats       `json:"canaries,omitempty"`
 	Deliveries []delivery.Progress `json:"deliveries,omitempty"` // that are under way
 }
 
@@ -69,6 +70,13 @@ func (r *Room) Stats() *Stats {
 	for _, w := range works {
 		s.Classes = append(s.Classes, r.stats(w))
 	}
+	r.known.Range(func(_, k any) bool {
+		if c, ok := k.(*known).trial.load(); ok {
+			s.Canaries = append(s.Canaries, c)
+		}
+		return true
+	})
+	slices.SortFunc(s.Canaries, func(a, b CanaryStats) int { return cmp.Compare(a.Model, b.Model) })
 	slices.SortFunc(s.Classes, func(a, b ClassStats) int { return cmp.Compare(a.Class, b.Class) })
 	return s
 }

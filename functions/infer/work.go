@@ -18,14 +18,20 @@ import (
 type work struct {
 	class, model string
 	inference    models.Inference // nil without a store
-	speed        *speed
-	*rule        // nil without one
-	drift        *drift
+	*known
+	*rule // nil without one
+	drift *drift
 
 	counts counts
 	mu     sync.Mutex
 	why    string // the model cannot be used, "" where it can
 	bad    string // why the last event could not be read
+}
+
+// known is what was seen of a model, for all classes that name it.
+type known struct {
+	speed speed
+	trial trial
 }
 
 // rule is how answers are judged.
@@ -72,8 +78,8 @@ func (w *work) ruleText() string {
 
 func (r *Room) begin(c *task.Class) (*work, error) {
 	w := &work{class: c.Name, model: c.Model, drift: &drift{}}
-	at, _ := r.speeds.LoadOrStore(c.Model, &speed{})
-	w.speed, _ = at.(*speed)
+	at, _ := r.known.LoadOrStore(c.Model, &known{})
+	w.known, _ = at.(*known)
 	if r.store != nil {
 		w.inference = r.store.Model(c.Model)
 		if _, _, took := r.store.Measured(c.Model); took > 0 {
@@ -94,16 +100,25 @@ func (r *Room) begin(c *task.Class) (*work, error) {
 	return w, nil
 }
 
-// compute runs the model on a task and publishes its answer. A nil error is a final answer.
-func (r *Room) compute(w *work, it *local.Item) error {
+// serve computes a task, reports it, and then lets a canary compute it too.
+func (r *Room) serve(w *work, it *local.Item, done func(error)) {
+	a, err := r.compute(w, it)
+	done(err)
+	if a != nil {
+		r.try(w, it.Task, a)
+	}
+}
+
+// compute runs the model on a task and publishes its answer, which is nil where there is none. A nil error is a final answer.
+func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	a, err := r.run(w, it.Task)
 	if err != nil && r.ctx.Err() != nil {
 		w.refuse()
-		return stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
+		return nil, stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
 	}
 	if err != nil {
 		w.failed(err)
-		return err
+		return nil, err
 	}
 	w.speed.add(a.Took.Seconds())
 	if it.Took != nil {
@@ -117,19 +132,19 @@ func (r *Room) compute(w *work, it *local.Item) error {
 	one.Provisional = w.isHard(it.Task, &a) && !it.Stay && r.deps.LinkUp() && w.spend()
 	if err := one.Validate(); err != nil {
 		w.failed(err)
-		return fmt.Errorf("the answer of model %s: %w", w.model, err)
+		return nil, fmt.Errorf("the answer of model %s: %w", w.model, err)
 	}
 	if err := r.Publish(one); err != nil {
 		w.failed(err)
-		return err
+		return nil, err
 	}
 	w.note(nil)
 	if one.Provisional {
 		w.counts.provisional.Add(1)
-		return &HardError{one}
+		return &a, &HardError{one}
 	}
 	w.counts.final.Add(1)
-	return nil
+	return &a, nil
 }
 
 // run is the inference alone. A panic is that of this task.

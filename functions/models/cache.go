@@ -151,6 +151,11 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 	}
 	for s.used+need > s.limit {
 		victim := s.idlest()
+		if c := s.idleCanary(); victim == nil && c != nil {
+			s.counts.Evictions++
+			s.retire(c)
+			continue
+		}
 		if victim == nil {
 			return nil, nil //nolint:nilnil // none now
 		}
@@ -340,6 +345,7 @@ type model struct {
 	now      *version   // in force
 	newest   Version    // ever in force
 	loaded   *loaded    // of now, nil where it is not in memory
+	canary   *loaded    // a newer version on trial, nil without one
 	pinned   bool
 	problem  error    // of the last load or swap
 	failed   *version // which of them it was

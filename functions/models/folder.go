@@ -132,7 +132,7 @@ func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, e
 		if have.Version.Compare(v.Version) == 0 && have.digest != v.digest {
 			return v.Manifest, fmt.Errorf("version %s of model %s is installed with another manifest; give a changed model a new version", v.Version, v.Name)
 		}
-		if have.digest == v.digest && m.now != nil && m.now.digest == v.digest {
+		if have.digest == v.digest && (m.now != nil && m.now.digest == v.digest || m.canary != nil && m.canary.digest == v.digest) {
 			return v.Manifest, ErrInstalled
 		}
 	}
@@ -237,7 +237,7 @@ func (s *Store) prune(name string, before Version) {
 	var old []Version
 	if m := s.models[name]; m != nil && m.now != nil {
 		for _, v := range m.versions {
-			if v.Version != m.now.Version && v.Version != before {
+			if v.Version != m.now.Version && v.Version != before && (m.canary == nil || v.Version != m.canary.Version) {
 				old = append(old, v.Version)
 			}
 		}

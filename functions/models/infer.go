@@ -115,6 +115,11 @@ func (i *inference) Run(ctx context.Context, t *task.Task) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	return run(lease, t)
+}
+
+// run computes an answer and gives the lease back.
+func run(lease *Lease, t *task.Task) (Answer, error) {
 	defer lease.Close()
 	m := lease.Manifest
 	start := time.Now()

@@ -36,6 +36,7 @@ type Config struct {
 	Sessions  int      // runs of one model at the same time; 0 is the number of processors
 	Preload   []string // loaded at the start
 	Pin       []string // loaded at the start and kept in memory
+	Canary    bool     // a new version is a canary until Settle; see canary.go
 	Keys      []string // public keys in minisign's format; with none, signatures are not required
 }
 
@@ -84,8 +85,9 @@ const retryAfter = 10 * time.Second
 // Status is what is known of a model.
 type Status struct {
 	Name     string    `json:"name"`
-	Version  Version   `json:"version"`  // in force, "" where none could be loaded
-	Newest   Version   `json:"newest"`   // that was ever in force
+	Version  Version   `json:"version"` // in force, "" where none could be loaded
+	Newest   Version   `json:"newest"`  // that was ever in force, or was turned down as a canary
+	Canary   Version   `json:"canary,omitempty"`
 	Versions []Version `json:"versions"` // in the folder, oldest first
 	Engine   string    `json:"engine"`
 	Folder   string    `json:"folder"`

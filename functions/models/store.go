@@ -137,7 +137,7 @@ func (s *Store) advance(ctx context.Context, m *model) {
 		s.mu.Lock()
 		better := m.now == nil || v.Version.Compare(m.newest) > 0
 		s.mu.Unlock()
-		if !better || s.swap(ctx, m, v) == nil || ctx.Err() != nil {
+		if !better || s.bringIn(ctx, m, v) == nil || ctx.Err() != nil {
 			return
 		}
 	}
@@ -167,6 +167,24 @@ func (s *Store) use(ctx context.Context, name string, want Version, rollback boo
 		return fmt.Errorf("using model %.64q %.64s: %w", name, want, ErrUnknown)
 	case refused:
 		return fmt.Errorf("using model %s %s: %w", name, want, ErrOlder)
+	}
+	if rollback {
+		return s.swap(ctx, m, v)
+	}
+	return s.bringIn(ctx, m, v)
+}
+
+// bringIn puts a new version in force, or on trial where that is wanted and another one is in force. The lock changing is held.
+func (s *Store) bringIn(ctx context.Context, m *model, v *version) error {
+	s.mu.Lock()
+	trial := s.cfg.Canary && m.now != nil && m.now.Version != v.Version
+	same := trial && m.canary != nil && m.canary.Version == v.Version
+	s.mu.Unlock()
+	switch {
+	case same:
+		return nil
+	case trial:
+		return s.propose(ctx, m, v)
 	}
 	return s.swap(ctx, m, v)
 }
@@ -198,17 +216,21 @@ func (s *Store) swap(ctx context.Context, m *model, v *version) error {
 
 // choose keeps on disk that a version is in force.
 func (s *Store) choose(m *model, v *version) error {
-	next := choice{Version: v.Version, Newest: v.Version}
+	return s.record(m.name, choice{Version: v.Version, Newest: v.Version})
+}
+
+// record keeps a choice on disk. What is the newest never becomes older. The lock changing is held.
+func (s *Store) record(name string, next choice) error {
 	s.mu.Lock()
-	if s.state[m.name].Newest.Compare(next.Newest) > 0 {
-		next.Newest = s.state[m.name].Newest
+	if s.state[name].Newest.Compare(next.Newest) > 0 {
+		next.Newest = s.state[name].Newest
 	}
 	state := maps.Clone(s.state)
 	s.mu.Unlock()
-	if state[m.name] == next {
+	if state[name] == next {
 		return nil
 	}
-	state[m.name] = next
+	state[name] = next
 	if err := saveState(s.root, state); err != nil {
 		return err
 	}
@@ -238,6 +260,7 @@ func (s *Store) Close(ctx context.Context) error {
 	s.wake()
 	var late error
 	for _, m := range s.models {
+		s.retire(m)
 		for late == nil && m.loaded != nil && m.loaded.users > 0 {
 			late = s.wait(ctx)
 		}
@@ -267,6 +290,9 @@ func (s *Store) Status() (list []Status, problems []string) {
 		}
 		if l := m.loaded; l != nil {
 			one.Loaded, one.Users, one.Sessions, one.Bytes = true, l.users, l.made, l.reserved
+		}
+		if m.canary != nil {
+			one.Canary = m.canary.Version
 		}
 		if m.problem != nil {
 			one.Problem = m.problem.Error()

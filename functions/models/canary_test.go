@@ -1,0 +1,97 @@
+package models
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func canaries(c *Config) { c.Canary = true }
+
+func ask(t *testing.T, s *Store, name string) float64 {
+	t.Helper()
+	a, err := s.RunCanary(t.Context(), name, numbers("[1,2,3,4]"))
+	require.NoError(t, err)
+	return a.Values[0]
+}
+
+// A new version computes nothing but what the trial gives it, and then takes the place, also after a restart.
+func TestANewVersionIsACanaryFirst(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir, canaries)
+	_, on := s.Canary("m")
+	require.False(t, on, "the first version has nothing to be compared with")
+	require.EqualValues(t, 1, value(t, s, "m"))
+
+	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	require.NoError(t, s.Scan(t.Context()), "it is the same canary")
+	v, on := s.Canary("m")
+	require.True(t, on)
+	require.EqualValues(t, "2", v)
+	require.EqualValues(t, "2", status(t, s, "m").Canary)
+	require.EqualValues(t, 1, value(t, s, "m"))
+	require.EqualValues(t, 2, ask(t, s, "m"))
+	require.ErrorIs(t, s.Settle("m", "3", true), ErrUnknown)
+
+	require.NoError(t, s.Close(t.Context()))
+	s = open(t, dir, canaries)
+	require.EqualValues(t, 1, value(t, s, "m"), "what was not settled is a canary again")
+	require.NoError(t, s.Settle("m", "2", true))
+	require.EqualValues(t, 2, value(t, s, "m"))
+	_, err := s.RunCanary(t.Context(), "m", numbers("[1,2,3,4]"))
+	require.ErrorIs(t, err, ErrUnknown)
+	require.NoError(t, s.Close(t.Context()))
+	require.EqualValues(t, 2, value(t, open(t, dir, canaries), "m"))
+}
+
+// A canary that is turned down stays out, over restarts, until it is asked for; a newer one is a canary again.
+func TestACanaryThatIsTurnedDownStaysOut(t *testing.T) {
+	dir := t.TempDir()
+	for v, x := range map[Version]float32{"1": 1} {
+		put(t, dir, describe(t, "m", v, made(t, 4, x)), made(t, 4, x))
+	}
+	s := open(t, dir, canaries)
+	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	used := s.Counts().Used
+	require.NoError(t, s.Settle("m", "2", false))
+	require.Less(t, s.Counts().Used, used)
+	require.NoError(t, s.Scan(t.Context()))
+	_, on := s.Canary("m")
+	require.False(t, on)
+	require.NoError(t, s.Close(t.Context()))
+	s = open(t, dir, canaries)
+	_, on = s.Canary("m")
+	require.False(t, on)
+	require.EqualValues(t, 1, value(t, s, "m"))
+	require.ErrorIs(t, s.Use(t.Context(), "m", "2", false), ErrOlder)
+	put(t, dir, describe(t, "m", "3", made(t, 4, 3)), made(t, 4, 3))
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 3, ask(t, s, "m"))
+	require.NoError(t, s.Use(t.Context(), "m", "2", true))
+	require.EqualValues(t, 2, value(t, s, "m"))
+}
+
+// Where memory is short, a canary makes room for a model in use instead of blocking it.
+func TestACanaryMakesRoom(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	put(t, dir, describe(t, "a", "1", file), file)
+	s := open(t, dir, canaries)
+	put(t, dir, describe(t, "a", "2", file), file)
+	require.NoError(t, s.Scan(t.Context()))
+	lease, err := s.Acquire(t.Context(), "a")
+	require.NoError(t, err)
+	b := describe(t, "b", "1", file)
+	s.limit = s.Counts().Used + b.Memory - 1
+	put(t, dir, b, file)
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 1, value(t, s, "b"))
+	lease.Close()
+	_, on := s.Canary("a")
+	require.False(t, on)
+	require.NoError(t, s.Close(context.Background()))
+}
