@@ -94,6 +94,7 @@ faults: build ## Break the whole system over and over, and check that nothing is
 faults-quick: build ## Faults in rounds of a second or two, until at least 50 processes were killed (SEED=1)
 	@bin/offload-lab faults -quick -bin bin -rounds 60 -kill-rounds 50 -seed $(SEED)
 	@bin/offload-lab faults -quick -bin bin -rounds 6 -seed $(SEED) -kind hung,hung,kill-cloud,kill-both # on PostgreSQL
+	@bin/offload-lab faults -quick -bin bin -rounds 8 -check 4 -rate 60 -seed $(SEED) -kind kill-work # with workers in the cloud: on PostgreSQL with an odd seed
 
 .PHONY: powercuts
 powercuts: ## Cut the power of a model disk 10,000 times (POWER_CUTS=10000)

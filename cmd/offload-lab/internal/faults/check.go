@@ -72,7 +72,7 @@ func (s *system) arrived(ctx context.Context) error {
 	if errors.Is(err, errStuck) {
 		s.violate("all has arrived, and %d tasks are still in the spool: %s", left, s.status(ctx))
 	}
-	return err
+	return errors.Join(err, s.answered(ctx, want))
 }
 
 var errStuck = errors.New("nothing moves any more")

@@ -31,6 +31,12 @@ func (s *system) openStore(ctx context.Context) (err error) {
 	return err
 }
 
+// databaseHere reports whether a PostgreSQL server can be started on this machine.
+func databaseHere() bool {
+	_, err := postgres.Programs()
+	return err == nil
+}
+
 // startCloud starts the consumer and waits until it is subscribed.
 func (s *system) startCloud(ctx context.Context) error {
 	if err := s.launchCloud(); err != nil {
@@ -53,7 +59,7 @@ func (s *system) awaitConsumer(ctx context.Context, c *consumer) error {
 
 // launchCloud starts the consumer and does not wait for it.
 func (s *system) launchCloud() error {
-	c, err := s.launch("cloud", s.store, "-id", "consumer")
+	c, err := s.launch("cloud", s.store, append([]string{"-id", "consumer"}, s.work.args()...)...)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@
 //     order in which they were published.
 //  5. Memory and goroutines of both processes are bounded, and at rest they are what they were at rest before.
 //  6. Neither process ends by itself, and both end when they are asked to.
+//  7. With workers (kind kill-work), every event has one answer on the MessageBus. It may be seen again with the same id, where app-offload
+//     was killed between its publish and the note of it.
 //
 // Beside the rounds there are scenarios: one situation that lasts, such as a broker that hangs for ten minutes. Each says
 // above its function what is asked of it, and the invariants above hold as well, but for what a scenario drops by intention
@@ -54,6 +56,7 @@ type Config struct {
 	Out        io.Writer
 
 	postgres bool // holds the consumer's database
+	work     bool // every event is answered in the cloud
 }
 
 // Validate finds what makes no sense, before anything is started.
@@ -79,22 +82,24 @@ type Kills struct {
 
 // Report is what came of it.
 type Report struct {
-	Seed       uint64         `json:"seed"`
-	Rounds     int            `json:"rounds"`
-	KillRounds int            `json:"killRounds"` // those that killed app-offload, offload-cloud or both
-	Kills      Kills          `json:"kills"`
-	Faults     map[string]int `json:"faults"`   // rounds, by kind
-	Accepted   int            `json:"accepted"` // events that the MessageBus has acknowledged
-	Stored     int            `json:"stored"`   // tasks in the database
-	Again      int64          `json:"again"`    // records and tasks that came again, and were recognised
-	Lost       int            `json:"lost"`     // events of Accepted that are not in the database, or not complete
-	Doubled    int            `json:"doubled"`  // tasks and sequences that are in the database more than once
-	Ordered    int            `json:"ordered"`  // events whose order was checked
-	OutOfOrder int            `json:"outOfOrder"`
-	Asked      int            `json:"asked"` // how often the account was asked for
-	Edge       Bounds         `json:"edge"`
-	Cloud      Bounds         `json:"cloud"`
-	Violations []string       `json:"violations,omitempty"`
+	Seed         uint64         `json:"seed"`
+	Rounds       int            `json:"rounds"`
+	KillRounds   int            `json:"killRounds"` // those that killed app-offload, offload-cloud or both
+	Kills        Kills          `json:"kills"`
+	Faults       map[string]int `json:"faults"`   // rounds, by kind
+	Accepted     int            `json:"accepted"` // events that the MessageBus has acknowledged
+	Stored       int            `json:"stored"`   // tasks in the database
+	Again        int64          `json:"again"`    // records and tasks that came again, and were recognised
+	Lost         int            `json:"lost"`     // events of Accepted that are not in the database, or not complete
+	Doubled      int            `json:"doubled"`  // tasks and sequences that are in the database more than once
+	Ordered      int            `json:"ordered"`  // events whose order was checked
+	OutOfOrder   int            `json:"outOfOrder"`
+	Asked        int            `json:"asked"`                  // how often the account was asked for
+	Answers      int            `json:"answers,omitempty"`      // events that the cloud has answered on the MessageBus
+	AnswersAgain int            `json:"answersAgain,omitempty"` // answers that were seen more than once there, with one id
+	Edge         Bounds         `json:"edge"`
+	Cloud        Bounds         `json:"cloud"`
+	Violations   []string       `json:"violations,omitempty"`
 }
 
 // Bounds are the largest figures that were seen of a process.
@@ -118,7 +123,8 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.postgres = drawn(list, hung)
+	cfg.work = drawn(list, killsWork)
+	cfg.postgres = drawn(list, hung) || cfg.work && cfg.Seed%2 == 1 && databaseHere() // an even seed has workers in the consumer's process, on SQLite
 	s := &system{
 		cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(),
 		report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},

@@ -139,3 +139,31 @@ func TestMissingEventsAreFound(t *testing.T) {
 	d.overtaken(0)
 	require.Zero(t, d.late)
 }
+
+// Whatever is killed while answers are under way, every event has one answer on the MessageBus: on SQLite, where the consumer computes, and on
+// PostgreSQL, where a worker does.
+func TestEveryEventIsAnsweredOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the whole system")
+	}
+	for _, seed := range []uint64{2, 3} {
+		_, err := Mosquitto()
+		if seed%2 == 1 {
+			_, missing := postgres.Programs()
+			err = errors.Join(err, missing)
+		}
+		if err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+		report, err := Run(t.Context(), Config{
+			Bin: programs(t), Res: "../../../../res", Dir: t.TempDir(), Seed: seed, Rounds: 3, CheckEvery: 3, Quick: true,
+			Kinds: []string{killsWork}, Rate: 60, Out: t.Output(),
+		})
+		require.NoError(t, err)
+		require.Zero(t, report.Lost+report.Doubled)
+		require.GreaterOrEqual(t, report.Answers, report.Accepted)
+	}
+}

@@ -48,6 +48,7 @@ func kinds() []kind {
 		{name: "restored", what: "the spool is put back to a copy taken before it went on", strike: (*system).restoreSpool},
 		{name: "closing", what: "a balancer takes connections and closes them at every PUBLISH", strike: (*system).closing},
 		{name: hung, what: "one of two consumers is stopped within a transaction; only where it is named, as it puts the database into PostgreSQL", strike: (*system).hungWorker, apart: true},
+		{name: killsWork, what: "kill -9 worker, offload-cloud and app-offload in any order, where the cloud answers every event; only where it is named", strike: (*system).killWork, apart: true},
 	}
 }
 

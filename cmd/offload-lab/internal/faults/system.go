@@ -37,6 +37,7 @@ type system struct {
 	workers     []*consumer      // that share its work for a while
 	postgres    *postgres.Server // holds the consumer's database, if not nil
 	store       string           // the consumer's -store
+	work        *work            // what answers events; nil where nothing does
 	calm        *calm
 	clock       *steps // of app-offload, where it steps
 	specials    int    // events that are not numbered
@@ -83,7 +84,12 @@ func (s *system) start(ctx context.Context) error {
 	if err := errors.Join(s.openStore(ctx), s.startBrokers(ctx)); err != nil {
 		return err
 	}
-	if err := s.startCloud(ctx); err != nil {
+	if s.cfg.work {
+		if err := s.startWork(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(s.startCloud(ctx), s.startWorker()); err != nil {
 		return err
 	}
 	if err := s.startEdge(); err != nil {
@@ -173,6 +179,7 @@ func (s *system) close() error {
 			c.Kill()
 		}
 	}
+	s.work.end()
 	if s.link != nil {
 		s.link.Close()
 	}
