@@ -18,7 +18,7 @@ const liveExamples = `  offload-lab live                                        
 
 Purpose:
   Holds the policies against each other in the running system. In each round each of them gets a service and a consumer of its own, all as
-  shipped but for what the setting says, and the same tasks at the same times. Local work is done by operator burn, which computes for the CPU time
+  shipped but for what the setting says, and the same tasks at the same times. Local work is done by operator burn, which computes for the time
   of the setting; the way to the broker is a proxy with the rate and the round trip of the setting. Lone tasks come first: they teach the service
   what its work takes, as any gateway knows after its first tasks, and the simulator what it cannot know of this machine. Then the tasks
   come close upon each other. The simulator plays the same arrivals and sizes under the same policy beside it.

@@ -14,6 +14,7 @@ var burnOperator = Operator{
 	Example: "burn each=100us",
 	Params: []Param{
 		{"each", "100us", "CPU time spent on each value, 0s to 1s"},
+		{"clock", "cpu", "cpu counts the CPU time, which others stretch; elapsed computes until the time is over, for comparisons on a machine with other work"},
 		{"most", "5s", "the longest CPU time spent on one reading, 1ms to 1h"},
 	},
 	last:  true,
@@ -21,35 +22,40 @@ var burnOperator = Operator{
 }
 
 func buildBurn(p *params) func() stage {
-	b := burn{each: p.duration("each", 0, time.Second), most: p.duration("most", time.Millisecond, time.Hour)}
+	b := burn{clock: clocks[p.oneOf("clock", "cpu", "elapsed")], each: p.duration("each", 0, time.Second), most: p.duration("most", time.Millisecond, time.Hour)}
 	return func() stage { return &b }
 }
 
 // burn has no state: all resources of a class share it.
 type burn struct {
 	timeless
+	clock      func() time.Duration
 	each, most int64 // ns
 }
 
+var clocks = map[string]func() time.Duration{"cpu": threadTime, "elapsed": func() time.Duration { return time.Since(started) }}
+
+var started = time.Now()
+
 func (b *burn) feed(in *sample, out *outlet) {
 	took := time.Duration(min(b.each*int64(len(in.values)), b.most))
-	spin(took)
+	spin(b.clock, took)
 	d := out.draft(in.at)
 	d.float("", took.Seconds(), "s")
 	d.send()
 }
 
-// spin computes until this thread has used up that much CPU time, and returns what it used.
-func spin(d time.Duration) time.Duration {
+// spin computes until that much has passed on a clock, and returns what has passed.
+func spin(clock func() time.Duration, d time.Duration) time.Duration {
 	runtime.LockOSThread() // or another thread's clock would be read after a preemption
 	defer runtime.UnlockOSThread()
-	for began, x := threadTime(), uint64(1); ; {
+	for began, x := clock(), uint64(1); ; {
 		for range 2000 { // some µs
 			x ^= x << 13
 			x ^= x >> 7
 			x ^= x << 17
 		}
-		if used := threadTime() - began; used >= d || x == 0 { // x is never 0; asking keeps the loop
+		if used := clock() - began; used >= d || x == 0 { // x is never 0; asking keeps the loop
 			return used
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // Burning uses the CPU time that was asked for, however often other threads take the processor, and hardly more.
 func TestBurnUsesTheCPUTimeAskedFor(t *testing.T) {
 	for _, d := range []time.Duration{0, time.Millisecond, 30 * time.Millisecond} {
-		used := spin(d)
+		used := spin(threadTime, d)
 		require.GreaterOrEqual(t, used, d)
 		require.Less(t, used, d+5*time.Millisecond, "some µs beyond, and an interrupt")
 	}

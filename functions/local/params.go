@@ -95,6 +95,17 @@ func (p *params) yes(name string) bool {
 	return v
 }
 
+// oneOf reads one of some words.
+func (p *params) oneOf(name string, words ...string) string {
+	v := p.value(name)
+	if !slices.Contains(words, v) {
+		p.failf(name, "must be one of %s", strings.Join(words, ", "))
+		v = words[0]
+	}
+	p.note(name, v)
+	return v
+}
+
 // numbers reads a comma-separated list of at most most numbers, each within [low, high]; it comes back in ascending order.
 func (p *params) numbers(name string, low, high float64, most int) []float64 {
 	var list []float64

@@ -195,7 +195,7 @@ func (c *LiveConfig) play(ctx context.Context, s *Setting, name string, round in
 
 // environment makes the service the gateway of the setting. All else is as shipped: batches, windows, what is believed of node and link.
 func (s *Setting) environment(link, log string, seed uint64) []string {
-	burn := fmt.Sprintf("burn each=%v", time.Duration(float64(s.PerKB)*textBytes/1024))
+	burn := fmt.Sprintf("burn clock=elapsed each=%v", time.Duration(float64(s.PerKB)*textBytes/1024))
 	env := []string{
 		"OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_DECISIONLOG=" + log, "OFFLOAD_SEAL_FORM=protobuf",
 		"OFFLOAD_LOCAL_WORKERS=1", "OFFLOAD_LOCAL_OPERATORS=" + burn,
