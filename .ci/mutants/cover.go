@@ -206,9 +206,13 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 		}
 		fresh++
 		args := []string{"-test.run", "^" + test + "$", "-test.coverprofile", profile}
-		got := w.run(ctx, dir, "", w.binary(), slowest, args)
+		most := slowest
+		if long(dir) {
+			most *= 5
+		}
+		got := w.run(ctx, dir, "", w.binary(), most, args)
 		if got.outcome != alive {
-			got = w.run(ctx, dir, "", w.binary(), slowest, args)
+			got = w.run(ctx, dir, "", w.binary(), most, args)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -120,4 +121,15 @@ func TestALongRunDoesNotHoldAStopUp(t *testing.T) {
 func TestDeadlinesOfThePool(t *testing.T) {
 	require.Equal(t, int64(time.Second), DueOf(0, time.Second))
 	require.Equal(t, int64(patienceWithout), DueOf(0, 0))
+}
+
+// One core is left to everything else, where there are several.
+func TestWorkersLeaveACore(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	for cores, want := range map[int]int{1: 1, 2: 1, 3: 2, 8: 7} {
+		runtime.GOMAXPROCS(cores)
+		require.Equal(t, want, PoolConfig{}.Sized(), "%d cores", cores)
+		require.Equal(t, 5, PoolConfig{Workers: 5}.Sized())
+	}
 }

@@ -268,3 +268,38 @@ func TestTheCorrelationIDTravels(t *testing.T) {
 		require.Equal(t, want, back.CorrelationID)
 	}
 }
+
+// The ends of each range are taken, and nothing beyond.
+func TestFieldsHaveRanges(t *testing.T) {
+	for v, fine := range map[float64]bool{0: true, 0.5: true, 1: true, -0.1: false, 1.1: false, math.Inf(1): false, math.Inf(-1): false} {
+		have, err := share(v, 1)
+		require.Equal(t, fine, err == nil, "%v", v)
+		if fine {
+			require.InDelta(t, v, have, 0)
+		}
+	}
+	_, err := share(math.NaN(), 1)
+	require.Error(t, err)
+	for v, fine := range map[uint64]bool{0: true, 5: true, 6: false, math.MaxUint64: false} {
+		have, err := within(v, 5)
+		require.Equal(t, fine, err == nil, "%v", v)
+		require.Equal(t, fine, uint64(have) == v) //nolint:gosec // not below 0
+	}
+	for name, c := range map[string]struct {
+		one  Task
+		fine bool
+	}{
+		"whole":                {Task{Of: 1, Encoding: JSON}, true},
+		"of none":              {Task{Of: 0, Encoding: JSON}, false},
+		"the last":             {Task{Chunk: 1, Of: 2, Encoding: Text}, true},
+		"beyond the last":      {Task{Chunk: 2, Of: 2, Encoding: Text}, false},
+		"no encoding":          {Task{Of: 1}, false},
+		"a hole at both ends":  {Task{Of: 2, Encoding: JSON, Data: []byte("ab"), Holes: []Hole{{At: 0}, {At: 2}}}, true},
+		"two holes at a place": {Task{Of: 2, Encoding: JSON, Data: []byte("ab"), Holes: []Hole{{At: 1}, {At: 1}}}, true},
+		"holes in disorder":    {Task{Of: 2, Encoding: JSON, Data: []byte("ab"), Holes: []Hole{{At: 2}, {At: 1}}}, false},
+		"a hole beyond":        {Task{Of: 2, Encoding: JSON, Data: []byte("ab"), Holes: []Hole{{At: 3}}}, false},
+		"a chunk with a hole":  {Task{Chunk: 1, Of: 2, Encoding: JSON, Data: []byte("ab"), Holes: []Hole{{At: 1}}}, false},
+	} {
+		require.Equal(t, c.fine, c.one.verify() == nil, name)
+	}
+}
