@@ -67,7 +67,7 @@ const (
 var ridges = [2]float64{decision.Local: 0.1, decision.Cloud: 1}
 
 func newBandit(c Config) Policy {
-	b := &bandit{cost: costOf(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // any seed is as good
+	b := &bandit{cost: pricedBy(c), alpha: c.BanditOptimism, forget: c.BanditForgetting, explore: c.BanditExplore, seed: uint64(c.RandomSeed), memory: &memory{}} // any seed is as good
 	b.newest = knowledge{[2]arm{newArm(ridges[decision.Local]), newArm(ridges[decision.Cloud])}}
 	b.publish()
 	return b
@@ -77,6 +77,15 @@ func (b *bandit) Name() string { return banditInfo.Name }
 
 // Decide is cost on corrected predictions, but for the draws of forced sampling.
 func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
+	b.cost.tempo.decided(t, s, b.cost.patience)
+	return b.DecideAgain(t, e, s)
+}
+
+// Arrived counts a task that another policy decides.
+func (b *bandit) Arrived(t *task.Task, s *host.State) { b.cost.Arrived(t, s) }
+
+// DecideAgain decides a task whose arrival is counted already.
+func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	known := b.known.Load()
 	local, cloud := waysOf(e, s)
 	plain := [2]passage{local, cloud}
@@ -241,4 +250,5 @@ func (b *bandit) inherit(from Policy) {
 var (
 	_ Learner = (*bandit)(nil)
 	_ heir    = (*bandit)(nil)
+	_ Pacer   = (*bandit)(nil)
 )

@@ -61,7 +61,8 @@ type Config struct {
 	// CostPatience is what counts as the deadline of a task that has none, s. Such a task misses nothing.
 	CostPatience float64
 	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
-	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect.
+	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect. The seconds in those keys are of a node whose
+	// tasks have deadlines of about 1.4 s; where those that arrive have others, they are changed in proportion.
 	CostShadow bool
 	// CostDoubt is the width of the doubt about a predicted lateness, as a share of the deadline, 0–10: the cost of a miss
 	// rises from none to all between (1 − CostDoubt) and (1 + CostDoubt) deadlines. 0 takes predictions at their word.
@@ -113,7 +114,8 @@ type Config struct {
 	// of "1s" to "24h".
 	DeferLongest string
 	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
-	// "10s". More keeps node and link busy, less lets more be decided late.
+	// "10s". More keeps node and link busy, less lets more be decided late. It is meant for tasks with deadlines of about 1.4 s; where those that
+	// arrive have others, it is changed in proportion.
 	DeferAhead string
 
 	// DeferOrder keeps the order in which a device's tasks of a class came: of those that are parked the earliest goes first, whichever server

@@ -30,6 +30,7 @@ type cost struct {
 	kappa, joules, patience   float64
 	doubt, tail, caution      float64
 	edge, link                shadow
+	tempo                     *tempo // nil counts a second as a second
 }
 
 // shadow is what a second of a server costs others.
@@ -38,7 +39,14 @@ type shadow struct {
 	ease       float64 // s of queue at which half of it is gone again, and half of the time of one task alone
 }
 
-func newCost(c Config) Policy { return costOf(c) }
+func newCost(c Config) Policy { return pricedBy(c) }
+
+// pricedBy is costOf with prices that follow the deadlines of the tasks that arrive.
+func pricedBy(c Config) *cost {
+	k := costOf(c)
+	k.tempo = &tempo{}
+	return k
+}
 
 func costOf(c Config) *cost {
 	k := &cost{
@@ -57,18 +65,35 @@ func (k *cost) Name() string { return costInfo.Name }
 
 // Decide scores here/(here + there): above a half the cloud is cheaper.
 func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
+	k.tempo.decided(t, s, k.patience)
+	return k.DecideAgain(t, e, s)
+}
+
+// DecideAgain decides a task whose arrival is counted already.
+func (k *cost) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	local, cloud := waysOf(e, s)
 	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud))
+}
+
+// Arrived counts a task that another policy decides.
+func (k *cost) Arrived(t *task.Task, s *host.State) { k.tempo.arrived(t, s, k.patience) }
+
+// inherit goes on with the arrivals that the one before it has counted.
+func (k *cost) inherit(from Policy) {
+	if old, ok := from.(*cost); ok {
+		k.tempo = old.tempo
+	}
 }
 
 // choose takes the cheaper of two ways, which the bandit has corrected before.
 func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage) decision.Decision {
 	waited, deadline := k.clock(t, s)
-	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + k.edge.of(local.own, local.wait)
+	usual := k.tempo.usual(s.Time)
+	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + k.edge.of(local.own*usual, local.wait*usual)
 	there := math.Inf(1)
 	if !math.IsInf(e.CloudTime, 1) {
 		link := (cloud.wait + cloud.own) * k.caution
-		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + k.link.of(cloud.own, cloud.wait) + k.money
+		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + k.link.of(cloud.own*usual, cloud.wait*usual) + k.money
 	}
 	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
@@ -153,6 +178,11 @@ func waysOf(e *score.Estimate, s *host.State) (local, cloud passage) {
 	cloud.after = there - cloud.own - cloud.wait
 	return local, cloud
 }
+
+var (
+	_ Pacer = (*cost)(nil)
+	_ heir  = (*cost)(nil)
+)
 
 func (k *cost) String() string {
 	return "cost: " + k.formula()

@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"app-offload/functions/decision"
@@ -25,7 +24,6 @@ type deferring struct {
 	rule  Rule
 	room  Room
 	tempo *tempo
-	used  atomic.Bool // it has decided, so arrivals matter
 }
 
 func newDefer(c Config) Policy {
@@ -54,14 +52,16 @@ func deferBy(r Rule, c Config) *deferring {
 
 func (p *deferring) Name() string { return deferInfo.Name }
 
-func (p *deferring) Room() Room { return p.room }
+// Room takes Ahead for a node with usual deadlines, and for other nodes as much of theirs.
+func (p *deferring) Room() Room {
+	r := p.room
+	r.Ahead /= p.tempo.usual(0)
+	return r
+}
 
 // Decide takes the way with the lower cost, the prices of both servers' time included.
 func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
-	if !p.used.Load() {
-		p.used.Store(true)
-	}
-	p.tempo.note(t, s, p.cost.patience)
+	p.tempo.decided(t, s, p.cost.patience)
 	return p.DecideAgain(t, e, s)
 }
 
@@ -79,16 +79,13 @@ func (p *deferring) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) 
 
 // Arrived counts a task that another policy decides: the queues that it fills are those of all.
 func (p *deferring) Arrived(t *task.Task, s *host.State) {
-	if p.used.Load() {
-		p.tempo.note(t, s, p.cost.patience)
-	}
+	p.tempo.arrived(t, s, p.cost.patience)
 }
 
 // inherit goes on with the arrivals that the one before it has counted.
 func (p *deferring) inherit(from Policy) {
 	if old, ok := from.(*deferring); ok {
 		p.tempo = old.tempo
-		p.used.Store(old.used.Load())
 	}
 }
 
@@ -96,9 +93,9 @@ func (p *deferring) inherit(from Policy) {
 func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool {
 	local, cloud := waysOf(e, s)
 	if d.Target == decision.Local {
-		return local.wait > p.room.Ahead
+		return local.wait > p.Room().Ahead
 	}
-	return cloud.wait > p.room.Ahead
+	return cloud.wait > p.Room().Ahead
 }
 
 // offer is a task with what both ways cost, without their prices.

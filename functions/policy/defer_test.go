@@ -129,6 +129,35 @@ func TestParkedTasksKeepTheirOrder(t *testing.T) {
 	require.Empty(t, r.waiting.streams)
 }
 
+// The same holds of policy cost, whose prices are for a second.
+func TestCostDecidesAlikeAtEveryScale(t *testing.T) {
+	play := func(scale float64) (did []decision.Target) {
+		p := build(t, "cost", func(c *Config) { c.CostPatience *= scale })
+		rng := rand.New(rand.NewPCG(5, 6))
+		s := host.State{Time: 1e18, Link: host.Link{Up: true, Goodput: 2e5 / scale, RTT: 0.1 * scale}}
+		for i := range 2000 {
+			s.Time += int64(scale * 1e9 * rng.ExpFloat64() / 3)
+			one := &task.Task{Of: 1, Received: s.Time, Deadline: time.Duration(scale * (0.2 + 5*rng.Float64()) * 1e9)}
+			local, own, cloud := 5*rng.Float64(), rng.Float64(), 5*rng.Float64()
+			s.QueueCycles = 1000 * local
+			s.Link.InflightBytes = int64(1e5 * cloud)
+			e := score.Estimate{
+				LocalTime: scale * (local + own), Cycles: 1000 * own, CloudTime: scale * (cloud/2 + 0.2), Bytes: 1e4, LocalEnergy: own, CloudEnergy: 0.1,
+			}
+			if d := p.Decide(one, &e, &s); i > fewTasks { // the first ones are priced by the second
+				did = append(did, d.Target)
+			}
+		}
+		return did
+	}
+	want := play(1)
+	require.Contains(t, want, decision.Local)
+	require.Contains(t, want, decision.Cloud)
+	for _, scale := range []float64{0.1, 0.5, 5, 10} {
+		require.Equal(t, want, play(scale), "at scale %v", scale)
+	}
+}
+
 // All times of a node multiplied by the same factor change no decision: neither here or there, nor who waits, nor who goes next.
 func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
 	play := func(scale float64) (did []string) {
@@ -140,11 +169,16 @@ func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
 		require.NoError(t, err)
 		b, err := DeferBy(DefaultRule(), config(func(c *Config) {
 			c.CostPatience *= scale
-			c.DeferLongest, c.DeferAhead = stretch(10*time.Minute), stretch(50*time.Millisecond)
+			c.DeferLongest = stretch(10 * time.Minute)
 		}))
 		require.NoError(t, err)
 		rng := rand.New(rand.NewPCG(3, 4))
 		s, w := host.State{Time: 1e18, Link: host.Link{Up: true, Goodput: 2e5 / scale, RTT: 0.1 * scale}}, Waiting{}
+		for range fewTasks { // before that a second is a second
+			s.Time += int64(scale * 1e9)
+			one := &task.Task{Of: 1, Received: s.Time, Deadline: time.Duration(scale * 1e9)}
+			b.Decide(one, &score.Estimate{}, &s)
+		}
 		for i := range 3000 {
 			s.Time += int64(scale * 1e9 * rng.ExpFloat64() / 3)
 			s.QueueCycles, s.Link.InflightBytes = float64(rng.IntN(4)*rng.IntN(3000)), int64(rng.IntN(4)*rng.IntN(100_000))

@@ -28,7 +28,7 @@ type Rule struct {
 // DefaultRule was learned on recordings of links, round trips and loads; res/policies says by which command.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.02, EdgeSquare: 0.6, LinkPrice: 0.02, LinkSquare: 0.15, Tail: 0.3, Postpone: 4, Doubt: 0.5, Caution: 0.565,
+		EdgePrice: 0.0194, EdgeSquare: 0.74, LinkPrice: 0.067, LinkSquare: 0.148, Tail: 0.219, Postpone: 5, Doubt: 0.488, Caution: 0.618,
 	}
 }
 

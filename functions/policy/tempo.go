@@ -2,6 +2,7 @@ package policy
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"app-offload/functions/host"
@@ -11,6 +12,8 @@ import (
 // tempo measures how fast tasks arrive and how soon they are wanted: the unit of time of this node's work. Its means are over tasks and not over
 // seconds, so that they do not depend on the scale of time. It is safe for concurrent use; the lock is held for some nanoseconds.
 type tempo struct {
+	used atomic.Bool // a policy decides by it, so arrivals matter
+
 	mu   sync.Mutex
 	last int64   // arrival, ns
 	gap  float64 // s between arrivals
@@ -22,6 +25,7 @@ type tempo struct {
 type pulse struct {
 	arrivals float64 // in a mean deadline
 	unit     float64 // that deadline, s: the harmonic mean
+	known    bool
 }
 
 const (
@@ -47,13 +51,44 @@ func (p *tempo) note(t *task.Task, s *host.State, patience float64) {
 	p.last = max(p.last, now)
 }
 
+// decided takes in a task that arrived and that the tempo's own policy decides; with a nil tempo that is nothing.
+func (p *tempo) decided(t *task.Task, s *host.State, patience float64) {
+	if p != nil {
+		p.note(t, s, patience)
+	}
+}
+
+// arrived takes in a task that another policy decides: the queues that it fills are those of all.
+func (p *tempo) arrived(t *task.Task, s *host.State, patience float64) {
+	if p != nil && p.used.Load() {
+		p.note(t, s, patience)
+	}
+}
+
+// usual is how many seconds of a node with usual deadlines a second here counts for, where prices are for a second; 1 with a nil tempo.
+func (p *tempo) usual(now int64) float64 {
+	if p == nil {
+		return 1
+	}
+	if at := p.now(now); at.unit > 0 && at.known {
+		return usualDeadline / at.unit
+	}
+	return 1
+}
+
+// usualDeadline is the mean deadline, s, of the tasks that prices for a second were learned with.
+const usualDeadline = 1.37
+
 // now is the tempo at a time. A pause of more than two gaps counts as one.
 func (p *tempo) now(at int64) pulse {
+	if !p.used.Load() {
+		p.used.Store(true)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.n < fewTasks {
-		return pulse{1, 1}
+		return pulse{arrivals: 1, unit: 1}
 	}
 	gap := max(p.gap, time.Duration(at-p.last).Seconds()/2)
-	return pulse{arrivals: min(1/max(gap*p.wish, 1/mostPulse), mostPulse), unit: 1 / p.wish}
+	return pulse{arrivals: min(1/max(gap*p.wish, 1/mostPulse), mostPulse), unit: 1 / p.wish, known: true}
 }
