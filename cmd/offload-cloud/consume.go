@@ -25,6 +25,7 @@ type consumeFlags struct {
 	options  store.Options
 	work     workFlags
 	byClass  string
+	counts   []measured // of what else this process does
 	store    string
 	listen   string
 	logLevel slog.Level
@@ -148,6 +149,7 @@ func (f *consumeFlags) startWork(ctx context.Context, c *consume.Consumer, db *s
 				signalled(wake)
 			}
 		}
+		f.counts = append(f.counts, &w.Counts)
 		running.Go(func() { w.Run(ctx) })
 	}
 	return func() {
@@ -169,7 +171,8 @@ func signalled(c chan<- struct{}) {
 
 // serve runs the consumer with its progress line and its web server, and waits for all of them.
 func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store.Store, p *progress, log *slog.Logger) error {
-	stopWeb, err := serveWeb(f.listen, c, db, log)
+	mux := newMux(func(ctx context.Context) string { return notReady(ctx, c, db) }, append(f.counts, &c.Counts)...)
+	stopWeb, err := serveWeb(f.listen, mux, log)
 	if err != nil {
 		return err
 	}

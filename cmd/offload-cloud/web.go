@@ -17,8 +17,8 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// serveWeb serves /live, /ready and /metrics at the address until the returned function is called. No address, no server.
-func serveWeb(address string, c *consume.Consumer, db *store.Store, log *slog.Logger) (stop func(), err error) {
+// serveWeb serves a handler at the address until the returned function is called. No address, no server.
+func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
@@ -26,7 +26,7 @@ func serveWeb(address string, c *consume.Consumer, db *store.Store, log *slog.Lo
 	if err != nil {
 		return nil, fmt.Errorf("opening -listen: %w", err)
 	}
-	server := &http.Server{Handler: newMux(c, db), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -45,17 +45,23 @@ func serveWeb(address string, c *consume.Consumer, db *store.Store, log *slog.Lo
 	}, nil
 }
 
-func newMux(c *consume.Consumer, db *store.Store) *http.ServeMux {
+// measured are what is counted; they register themselves.
+type measured interface{ Register(prometheus.Registerer) }
+
+// newMux serves /live, /ready and /metrics. notReady says what is missing for work to go on, "" if nothing is.
+func newMux(notReady func(context.Context) string, counts ...measured) *http.ServeMux {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	c.Counts.Register(registry)
+	for _, c := range counts {
+		c.Register(registry)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("live\n")) })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		if why := notReady(ctx, c, db); why != "" {
+		if why := notReady(ctx); why != "" {
 			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
 			return
 		}

@@ -153,6 +153,7 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	fs := newFlags("work", workUsage, std)
 	f.register(fs, "-1 is the number of processors")
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
+	listen := fs.String("listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9465; none if empty")
 	var level slog.Level
 	fs.TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	rest, err := parse(fs, args)
@@ -177,12 +178,17 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close(context.WithoutCancel(ctx))) }()
-	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
+	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true, Works: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	w := f.worker(db, m, log)
+	stopWeb, err := serveWeb(*listen, newMux(func(ctx context.Context) string { return withoutStore(ctx, db) }, &w.Counts), log)
+	if err != nil {
+		return err
+	}
+	defer stopWeb()
 	log.Info("ready", "worker", w.ID, "threads", w.Threads, "pid", os.Getpid())
 	var running sync.WaitGroup
 	running.Go(func() { rescan(ctx, m, log, func() {}) })
@@ -190,6 +196,14 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	running.Wait()
 	log.Info("stopped", "answered", w.Counts.Answered.Load(), "setAside", w.Counts.Failed.Load(), "again", w.Counts.Postponed.Load(), "lost", w.Counts.Lost.Load())
 	return nil
+}
+
+// withoutStore says whether the database does not answer.
+func withoutStore(ctx context.Context, db *store.Store) string {
+	if db.Ping(ctx) != nil {
+		return "the store does not answer"
+	}
+	return ""
 }
 
 // classModels reads "class=model,class=model".

@@ -256,3 +256,23 @@ func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")) })
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
 }
+
+// A worker that hangs while it takes jobs keeps others from no other job, and its session ends with its locks.
+func TestAHungWorkerHoldsUpNoOther(t *testing.T) {
+	dsn := pgtest.Start(t, "fsync=off").Database(t)
+	hung := withModel(open(t, dsn, Options{}))
+	commit(t, hung, batch("n1", 1, 1, 2))
+	worker := open(t, dsn+"&idle_in_transaction_session_timeout=500ms", Options{MustExist: true, Works: true})
+	var set string
+	require.NoError(t, worker.read.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&set))
+	require.Equal(t, "3s", set)
+	tx, err := worker.write.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // it ends by itself
+	_, err = takeWith(t.Context(), tx, worker.take(`state = 0 AND model = $4`, "record"), "bearing", 1, "hung", int64(time.Minute), "bearing")
+	require.NoError(t, err)
+	require.Len(t, taken(t, hung, "w2", time.Minute, 10), 1, "the other job")
+	for began := time.Now(); len(taken(t, hung, "w2", time.Minute, 10)) == 0; time.Sleep(50 * time.Millisecond) {
+		require.Less(t, time.Since(began), time.Minute)
+	}
+}

@@ -28,7 +28,7 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 		cfg.ConnConfig.RuntimeParams["application_name"] = "offload-cloud"
 	}
 	cfg.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
-	if !opts.MustExist {
+	if !opts.MustExist || opts.Works {
 		setTimeouts(cfg.ConnConfig.RuntimeParams)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)

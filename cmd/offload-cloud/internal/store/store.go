@@ -103,6 +103,7 @@ type Result struct {
 // Options bound what the store keeps.
 type Options struct {
 	MustExist  bool // create and change no tables, as a command that only looks should not
+	Works      bool // with MustExist: it writes beside others, so a session that hangs must not hold them up
 	DeadCount  int  // most dead letters kept; 0 is 10,000
 	DeadMiB    int  // most bytes of dead letters kept; 0 is 256 MiB
 	ReadersMax int  // connections for reading beside the writing one; 0 is 4

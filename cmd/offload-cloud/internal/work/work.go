@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/answer"
 	"app-offload/functions/intake/parse"
@@ -64,6 +66,25 @@ type Counts struct {
 	Lost      atomic.Int64 // jobs whose lease ended before their answer was stored
 	RunTime   atomic.Int64 // ns of models' runs
 	Errors    atomic.Int64 // of the store
+}
+
+// Register offers the figures to Prometheus.
+func (c *Counts) Register(r prometheus.Registerer) {
+	for _, m := range []struct {
+		name, help string
+		n          *atomic.Int64
+		unit       float64
+	}{
+		{"answered_total", "Jobs with an answer.", &c.Answered, 1},
+		{"set_aside_total", "Jobs that were set aside with a reason.", &c.Failed, 1},
+		{"postponed_total", "Jobs that were given back to be tried again.", &c.Postponed, 1},
+		{"lost_total", "Jobs whose lease ended before their outcome was stored; others compute them.", &c.Lost, 1},
+		{"run_seconds_total", "Time in models, of all threads.", &c.RunTime, 1e-9},
+		{"errors_total", "Failures of the store or of a model that concern all of its jobs.", &c.Errors, 1},
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "offload_cloud_work_" + m.name, Help: m.help},
+			func() float64 { return float64(m.n.Load()) * m.unit }))
+	}
 }
 
 const (
