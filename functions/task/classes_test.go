@@ -233,8 +233,16 @@ func TestAReadingsOwnDeviceKeepsAnEventHere(t *testing.T) {
 // The ends of each range are taken, and what they stand for.
 func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 	for _, c := range []ClassConfig{
-		{Priority: -1}, {Priority: 9}, {Complexity: -1}, {Complexity: 100}, {ChunkSize: -1}, {ChunkSize: maxChunkSize}, {Weight: 1000},
-		{CriticalLow: "1", CriticalHigh: "1"}, {Deadline: maxDeadline.String()}, {TTL: maxTTL.String()},
+		{Priority: -1},
+		{Priority: 9},
+		{Complexity: -1},
+		{Complexity: 100},
+		{ChunkSize: -1},
+		{ChunkSize: maxChunkSize},
+		{Weight: 1000},
+		{CriticalLow: "1", CriticalHigh: "1"},
+		{Deadline: maxDeadline.String()},
+		{TTL: maxTTL.String()},
 	} {
 		require.NoError(t, c.Validate(), "%+v", c)
 	}
