@@ -5,13 +5,14 @@ import (
 	"slices"
 
 	"app-offload/functions"
+	"app-offload/functions/infer"
 	"app-offload/functions/status"
 )
 
 // metrics is the whole telemetry: one list for Prometheus and for EdgeX. A new metric is one line here, and one in the
 // configuration's head (functions/config/testdata/head.yaml), which a test demands.
 func metrics() []metric {
-	return slices.Concat(accountMetrics(), decisionMetrics(), memoryMetrics(), comparisonMetrics(), spoolMetrics(), exportMetrics(), localMetrics(), nodeMetrics())
+	return slices.Concat(accountMetrics(), decisionMetrics(), memoryMetrics(), comparisonMetrics(), spoolMetrics(), exportMetrics(), localMetrics(), modelMetrics(), nodeMetrics())
 }
 
 // accountMetrics prove that nothing is lost: accepted = local + receipted + spooled + dropped.
@@ -195,6 +196,37 @@ func localMetrics() []metric {
 		{"local_panics_total", counter, "Panics caught in operators, by operator.", []string{"operator"}, byLabel(func(s *status.Status) map[string]int64 { return s.Local.Panics })},
 		{"local_resources", gauge, "Resources whose state the operators remember.", nil, plain(func(s *status.Status) int64 { return s.Local.Keys })},
 		{"local_pending_results", gauge, "Results of windows that wait for the bus.", nil, plain(func(s *status.Status) int64 { return s.Local.Pending })},
+	}
+}
+
+// modelMetrics are of the models that classes name. A node without any has no such series.
+func modelMetrics() []metric {
+	class := []string{"class", "model"}
+	each := func(value func(c *infer.ClassStats) float64) func(*status.Status, emit) {
+		return func(s *status.Status, e emit) {
+			if s.Models != nil {
+				for i := range s.Models.Classes {
+					c := &s.Models.Classes[i]
+					e(value(c), c.Class, c.Model)
+				}
+			}
+		}
+	}
+	return []metric{
+		{"model_answers_total", counter, "Answers of local models, by class, model and kind: final or provisional.", []string{"class", "model", "kind"}, func(s *status.Status, e emit) {
+			if s.Models != nil {
+				for _, c := range s.Models.Classes {
+					e(float64(c.Final), c.Class, c.Model, "final")
+					e(float64(c.Provisional), c.Class, c.Model, "provisional")
+				}
+			}
+		}},
+		{"model_late_answers_total", counter, "Answers of local models after the deadline of their task.", class, each(func(c *infer.ClassStats) float64 { return float64(c.Late) })},
+		{"model_failed_tasks_total", counter, "Tasks on which a model, or publishing its answer, failed.", class, each(func(c *infer.ClassStats) float64 { return float64(c.Failed) })},
+		{"model_busy_tasks_total", counter, "Tasks that the pool of models did not take.", class, each(func(c *infer.ClassStats) float64 { return float64(c.Busy) })},
+		{"model_run_seconds", gauge, "Time of a run of the model, a mean of recent ones.", class, each(func(c *infer.ClassStats) float64 { return c.Run })},
+		{"model_answer_seconds", gauge, "Time from an event to its answer, a mean of recent ones.", class, each(func(c *infer.ClassStats) float64 { return c.Latency })},
+		{"model_drift_deviations", gauge, "By how many deviations what a model sees has left what it saw first.", class, each(func(c *infer.ClassStats) float64 { return c.Drift })},
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"app-offload/functions/export"
 	"app-offload/functions/forward"
 	"app-offload/functions/host"
+	"app-offload/functions/infer"
 	"app-offload/functions/local"
 	"app-offload/functions/status"
 )
@@ -41,6 +42,7 @@ func full() status.Status {
 		Link:    host.Link{Up: true, Goodput: 1e6, Goodput10: 4e5, Goodput50: 9e5, RTT: 0.05, RTT95: 0.1},
 		Node:    host.State{CPU: 50, Memory: 40, Temperature: 51, Watts: 3, Battery: 80},
 		Export:  export.Stats{Errors: map[string]uint64{"timeout": 1}},
+		Models:  &infer.Stats{Classes: []infer.ClassStats{{Class: "vibration", Model: "bearing", Final: 3, Provisional: 1, Run: 0.001, Latency: 0.002}}},
 		Results: forward.Counts{Sent: 1, Unsent: map[string]int64{"large": 1}},
 		Local: local.Counts{
 			Results: map[string]int64{"summary": 1}, Dropped: map[string]int64{"publish": 1},

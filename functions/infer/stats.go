@@ -40,6 +40,8 @@ type ClassStats struct {
 	Busy        uint64         `json:"busy"`        // the pool took no more
 	OverBudget  uint64         `json:"overBudget"`  // hard examples that the budget kept here
 	Run         float64        `json:"run"`         // s, of a recent run
+	Latency     float64        `json:"latency"`     // s, from the reception of an event to its answer, a mean of recent ones
+	Late        uint64         `json:"late"`        // answers after the deadline of their task
 	MACs        int64          `json:"macs"`        // of a run
 	Hard        string         `json:"hard,omitempty"`
 	HardHour    int            `json:"hardHour"`          // hard examples of the last hour
@@ -85,8 +87,10 @@ func (r *Room) stats(w *work) ClassStats {
 	c := ClassStats{
 		Class: w.class, Model: w.model, Final: w.counts.final.Load(), Provisional: w.counts.provisional.Load(), Judged: w.counts.judged.Load(),
 		Failed: w.counts.failed.Load(), Unread: w.counts.unread.Load(), Busy: w.counts.busy.Load(), OverBudget: w.counts.over.Load(),
+		Late: w.counts.late.Load(),
 	}
 	c.Run, _ = w.speed.seconds()
+	c.Latency, _ = w.latency.seconds()
 	c.Drift, c.Drifted = w.drift.status()
 	if w.rule != nil {
 		c.Hard = w.filter.String()

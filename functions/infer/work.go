@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"app-offload/functions/answer"
 	"app-offload/functions/local"
@@ -22,10 +23,11 @@ type work struct {
 	*rule // nil without one
 	drift *drift
 
-	counts counts
-	mu     sync.Mutex
-	why    string // the model cannot be used, "" where it can
-	bad    string // why the last event could not be read
+	counts  counts
+	latency speed // from an event to its answer
+	mu      sync.Mutex
+	why     string // the model cannot be used, "" where it can
+	bad     string // why the last event could not be read
 }
 
 // known is what was seen of a model, for all classes that name it.
@@ -44,8 +46,8 @@ type rule struct {
 
 // counts are in tasks, but for sums.
 type counts struct {
-	final, provisional, judged, failed, unread, busy, over atomic.Uint64
-	troubled                                               atomic.Bool // why is set
+	final, provisional, judged, failed, unread, busy, over, late atomic.Uint64
+	troubled                                                     atomic.Bool // why is set
 }
 
 // compile makes the work of all classes with a model. What did not change is taken over from before.
@@ -139,12 +141,21 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 		return nil, err
 	}
 	w.note(nil)
+	w.answered(it.Task, r.deps.Clock.Since(it.Task.Received))
 	if one.Provisional {
 		w.counts.provisional.Add(1)
 		return &a, &HardError{one}
 	}
 	w.counts.final.Add(1)
 	return &a, nil
+}
+
+// answered books how long an answer took from the reception of its event.
+func (w *work) answered(t *task.Task, took time.Duration) {
+	w.latency.add(took.Seconds())
+	if t.Deadline > 0 && took > t.Deadline {
+		w.counts.late.Add(1)
+	}
 }
 
 // run is the inference alone. A panic is that of this task.

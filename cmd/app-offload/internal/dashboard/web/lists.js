@@ -118,6 +118,22 @@ function canary(c) {
     c.reason ? make("p", { class: "sub" }, c.reason) : null, make("div", { class: "arms" }, arm("Canary", c.canary), arm("Incumbent", c.incumbent))];
 }
 
+// showModels shows the work of models by class, and what the cloud has answered. Without models there is no such section.
+function showModels(st) {
+  const m = st.models;
+  $("models-section").hidden = !m || !m.classes.length;
+  if (!m) return;
+  const share = c => c.hard ? `${whole(c.hardHour)} in an hour, ${whole(c.hardDay)} in a day: ${c.hard}` : "none";
+  const trouble = m.classes.filter(c => c.problem || c.drifted).map(c => make("p", { class: "bad" }, make("b", {}, `${c.class}: `), c.problem || `the data have drifted by ${number(c.drift)} deviations`));
+  const trials = (m.canaries || []).map(c => make("p", {}, make("b", {}, `${c.model} ${c.version}`), " ",
+    make("span", { class: `pill ${c.state === "rolledBack" ? "bad" : c.state === "promoted" ? "good" : "plain"}` }, c.state === "running" ? `canary, ${whole(c.tasks)} of ${whole(c.of)} tasks` : spell(c.state)),
+    ` ${whole(c.different)} answers other than ${c.against}'s, ${seconds(c.run)} for ${seconds(c.usual)}${c.reason ? `: ${c.reason}` : ""}`));
+  fill("models", table("Models", ["Class", "Model", ["Final"], ["Provisional"], ["To the cloud"], ["Late"], ["Answer after"], ["Run"]], m.classes.map(c =>
+    [c.class, `${c.model} ${c.version || "–"}`, [whole(c.final)], [whole(c.provisional)], [whole(c.judged + c.busy + c.unread + c.failed)], [whole(c.late)], [seconds(c.latency)], [seconds(c.run)]])),
+  ...trouble, ...trials, facts([...m.classes.map(c => [`Hard examples, ${c.class}`, share(c)]), ["Answers of the cloud", `${whole(st.answers.published)} on the bus`],
+    ["Waiting", `${whole(m.tasks)} tasks, ${seconds(m.seconds)}`], ["Memory of models", `${bytes(m.bytes)} of ${bytes(m.limit)}`]]));
+}
+
 function showRest(data) {
   const st = data.status, n = st.node;
   const time = ms => make("time", { datetime: new Date(ms).toISOString() }, clock(ms));
