@@ -80,7 +80,7 @@ func floatSignal(r *rand.Rand) *Writer {
 func TestWrittenModelsAreRead(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for name, make := range map[string]func(*rand.Rand) *Writer{"image": int8Image, "signal": floatSignal, "mobilenet": mobileNet} {
+	for name, make := range map[string]func(*rand.Rand) *Writer{"image": int8Image, "signal": floatSignal, "mobilenet": mobileNet, "mobilenetv2": mobileNetV2} {
 		file, err := make(rand.New(rand.NewPCG(seed, 2))).Bytes()
 		require.NoError(t, err, name)
 		p, err := Load(file, Limits{})
