@@ -102,6 +102,7 @@ func benchHard(ctx context.Context, args []string) error {
 	fs.IntVar(&t.Seeds, "seeds", 10, "seeds, 1 to 1000")
 	fs.IntVar(&t.Samples, "samples", 1000, "samples of each seed, 100 to 1000000")
 	fs.Float64Var(&t.Share, "share", 0.1, "most examples that may go to the cloud, 0.001 to 1")
+	fs.StringVar(&t.Only, "only", "", "name of the only model to judge")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

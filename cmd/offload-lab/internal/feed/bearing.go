@@ -74,7 +74,7 @@ func (b *Bearing) housing(state string, severity, step float64) float64 {
 		if b.next -= step; b.next <= 0 {
 			b.next = (1 + 0.015*b.rng.NormFloat64()) / f.strikes // the balls slip a little
 			loud := 1 + f.depth*math.Sin(2*math.Pi*f.modulation*b.shaft)
-			hit = 0.8 * severity * loud * (1 + 0.15*b.rng.NormFloat64())
+			hit = 0.95 * severity * loud * (1 + 0.15*b.rng.NormFloat64())
 		}
 	}
 	const radius = 0.8388 // e^(−damping/sampleHz)

@@ -42,26 +42,26 @@ func NewPart(rng *rand.Rand) *Part {
 	p := &Part{
 		Label: PartLabels[[]int{0, 0, 0, 1, 2}[rng.IntN(5)]], Contrast: between(0.4, 1),
 		x: between(0.65, 0.68), y: between(0.485, 0.515), width: between(0.43, 0.45), height: between(0.33, 0.35), turn: between(-0.03, 0.03),
-		belt: between(45, 75), metal: between(140, 185), light: between(-25, 25), noise: between(4, 20),
+		belt: between(45, 75), metal: between(140, 185), light: between(-25, 25), noise: between(4, 14),
 		bright: 1,
 	}
 	p.sin, p.cos = math.Sincos(between(0, math.Pi))
 	for i := range p.grain {
-		p.grain[i] = between(-4, 4)
+		p.grain[i] = between(-2, 2)
 	}
 	if rng.IntN(2) == 0 {
 		p.bright = -1
 	}
 	p.defectX, p.defectY = between(-0.28, 0.28), between(-0.2, 0.2)
 	if p.Label == Scratch {
-		p.reach, p.thick = between(0.1, 0.2), between(0.015, 0.025)
+		p.reach, p.thick = between(0.12, 0.22), between(0.016, 0.026)
 	} else {
 		p.reach = between(0.06, 0.1)
 	}
 	if rng.IntN(3) == 0 {
 		p.Shadow = between(0.15, 0.5)
 	}
-	p.shadowAt, p.shadowTurn, p.shadowEdge = between(-0.3, 0.3), between(0, 2*math.Pi), between(0.02, 0.12)
+	p.shadowAt, p.shadowTurn, p.shadowEdge = between(-0.3, 0.3), between(0, 2*math.Pi), between(0.15, 0.4)
 	if rng.IntN(3) == 0 {
 		p.Blur = between(0.01, 0.05)
 	}

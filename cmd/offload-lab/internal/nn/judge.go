@@ -19,6 +19,7 @@ type Trial struct {
 	Dir            string // folder of models
 	From           uint64
 	Seeds, Samples int
+	Only           string  // name of the only model, "" for all
 	Share          float64 // most examples that may go to the cloud
 }
 
@@ -64,6 +65,7 @@ func Judge(ctx context.Context, w io.Writer, t Trial) error {
 	defer func() { _ = look.Close() }()
 	for _, m := range Models() {
 		switch {
+		case t.Only != "" && t.Only != m.Name:
 		case m.Auto:
 			err = t.judgeAuto(ctx, w, look, m)
 		case m.Variant == models.Edge:

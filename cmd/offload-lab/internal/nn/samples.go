@@ -32,11 +32,11 @@ func (s *Source) Draw(seed uint64, n int, small bool) (task.Reading, int) {
 
 func drawPart(rng *rand.Rand, small bool) (task.Reading, int) {
 	p := feed.NewPart(rng)
-	height := 360 + 60*rng.IntN(5)
-	if small {
-		height = 120 + 20*rng.IntN(4)
+	height, quality := 360+60*rng.IntN(5), 70+rng.IntN(25)
+	if small { // blocks of the encoder are larger beside the part, and so is their error
+		height, quality = 120+20*rng.IntN(4), min(quality+15, 95)
 	}
-	jpeg := feed.JPEG(p.Draw(height, rng), 70+rng.IntN(25))
+	jpeg := feed.JPEG(p.Draw(height, rng), quality)
 	return task.Reading{Resource: "Frame", Type: task.Blob, Encoding: task.Binary, Value: jpeg}, index(feed.PartLabels, p.Label)
 }
 

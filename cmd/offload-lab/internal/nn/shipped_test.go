@@ -1,0 +1,93 @@
+package nn
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/engine/tflite"
+	"app-offload/functions/models"
+)
+
+const shipped = "../../../../res/models"
+
+// Every shipped model loads, and is as small as promised: 300 KB for all edge variants together, 1 MB for each cloud variant.
+func TestShippedModelsAreSmall(t *testing.T) {
+	cfg := models.DefaultConfig()
+	cfg.Dir = shipped
+	look, err := models.LookAt(cfg)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, look.Close()) }()
+	require.Empty(t, look.Problems)
+	require.Len(t, look.Reports(), len(Models()))
+	edge := int64(0)
+	for _, r := range look.Reports() {
+		require.Empty(t, r.Problem, r.Name)
+		info, err := os.Stat(filepath.Join(shipped, r.Folder, "model."+r.Engine))
+		require.NoError(t, err)
+		if r.Variant == models.Edge {
+			edge += info.Size()
+			require.Equal(t, "tflite", r.Engine)
+		} else {
+			require.Less(t, info.Size(), int64(1_000_000))
+		}
+	}
+	require.Less(t, edge, int64(300_000))
+}
+
+// The recipes give the manifests that ship.
+func TestRecipesFitTheShippedManifests(t *testing.T) {
+	for _, m := range Models() {
+		b, err := os.ReadFile(filepath.Join(shipped, (&models.Manifest{Name: m.Name, Variant: m.Variant, Version: "1.0.0"}).Folder(), models.ManifestFile))
+		require.NoError(t, err)
+		manifest, err := models.ParseManifest(b)
+		require.NoError(t, err)
+		require.Equal(t, m.Input, manifest.Input)
+		if !m.Auto {
+			require.Equal(t, m.Source.Labels, manifest.Labels)
+		}
+	}
+}
+
+// TensorFlow Lite's own interpreter takes the shipped files and gives the same bits; .ci/tflite/ask.cjs asks it.
+func TestTensorFlowLiteGivesTheSameBits(t *testing.T) {
+	b, err := os.ReadFile("testdata/tensorflow.json")
+	require.NoError(t, err)
+	var golden map[string][][][]int8
+	require.NoError(t, json.Unmarshal(b, &golden))
+	paths, err := filepath.Glob(shipped + "/*/model.tflite")
+	require.NoError(t, err)
+	require.Len(t, golden, len(paths))
+	for _, path := range paths {
+		file, err := os.ReadFile(path)
+		require.NoError(t, err)
+		p, err := tflite.Load(file, tflite.Limits{})
+		require.NoError(t, err)
+		session, err := p.NewSession()
+		require.NoError(t, err)
+		cases := golden[filepath.Base(filepath.Dir(path))]
+		require.Len(t, cases, 4, path)
+		for c, outputs := range cases {
+			s, in := uint32(c+1), session.Inputs()[0].I8
+			for i := range in {
+				s = s*1664525 + 1013904223
+				in[i] = int8(int32(s>>24) - 128)
+			}
+			require.NoError(t, session.Run())
+			require.Equal(t, outputs[0], session.Outputs()[0].I8, "%s, case %d", path, c+1)
+		}
+	}
+}
+
+// The shipped models are accurate on seeds that training has not seen, and each line of the report is there.
+func TestShippedModelsAreAccurate(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 1, Samples: 50, Share: 0.1}))
+	t.Log(out.String())
+	require.Equal(t, 2, strings.Count(out.String(), "edge alone"))
+	require.Equal(t, 1, strings.Count(out.String(), "faults found"))
+}
