@@ -364,56 +364,6 @@ func (s *Service) Stop() error {
 	return s.life.stop(ctx)
 }
 
-// RefuseConfiguration notes why a changed configuration could not even be read, and returns it as Reload would. The previous one stays.
-func (s *Service) RefuseConfiguration(why error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := fmt.Errorf("configuration rejected, keeping the previous one:\n%w", why)
-	s.problem = err.Error()
-	return err
-}
-
-// Reload takes over a changed configuration of what may change while the service runs: all of it, or on an error
-// nothing.
-func (s *Service) Reload(w config.Writable) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.reload(w)
-	s.problem = ""
-	if err != nil {
-		s.problem = err.Error()
-	}
-	return err
-}
-
-func (s *Service) reload(w config.Writable) error {
-	if err := w.Validate(); err != nil {
-		return fmt.Errorf("configuration rejected, keeping the previous one:\n%w", err)
-	}
-	model, err := s.rules.Load().Model.With(w.Score)
-	if err != nil {
-		return err
-	}
-	rules, err := s.cfg.Rules(w, model, decide.Local{Reads: s.readsAll, Hard: s.judgedHard}, s.rules.Load())
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(s.local.Reload(s.cfg.Local, rules.Classes), s.scheduler.Reload(w.Batch, rules.Classes)); err != nil {
-		return err
-	}
-	s.rules.Store(rules)
-	s.parker.Nudge()
-	s.cfg.Writable = w
-	return nil
-}
-
-// Config is the configuration in force.
-func (s *Service) Config() config.Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cfg
-}
-
 func (s *Service) credentials() (export.Credentials, error) {
 	name := s.cfg.Export.SecretName
 	secret, err := s.deps.Secrets.GetSecret(name)

@@ -82,13 +82,26 @@ func New(cfg Config, src Source, classes Classes) (*Scheduler, error) {
 
 // Reload changes configuration and classes from the next batch on. On an error nothing changes.
 func (s *Scheduler) Reload(cfg Config, classes Classes) error {
+	commit, err := s.Prepare(cfg, classes)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare does all of a Reload that can fail. Nothing changes before commit is called.
+func (s *Scheduler) Prepare(cfg Config, classes Classes) (commit func(), err error) {
 	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("batch configuration: %w", err)
+		return nil, fmt.Errorf("batch configuration: %w", err)
 	}
 	byName := map[string]*task.Class{}
 	for _, c := range classes.All() {
 		byName[c.Name] = c
 	}
+	return func() { s.commit(cfg, byName) }, nil
+}
+
+func (s *Scheduler) commit(cfg Config, byName map[string]*task.Class) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg, s.classes = cfg, byName
@@ -102,7 +115,6 @@ func (s *Scheduler) Reload(cfg Config, classes Classes) error {
 	}
 	clear(s.queues)
 	s.wake()
-	return nil
 }
 
 // SetLimit makes batches smaller than MaxKiB, for a link that is slow or a broker that refuses large messages.

@@ -47,7 +47,6 @@ type Room struct {
 	ctx    context.Context // of runs that wait for memory
 	cancel context.CancelFunc
 
-	mu    sync.Mutex // one change of the classes at a time
 	works atomic.Pointer[map[string]*work]
 	known sync.Map // *known by model name
 	looks sync.WaitGroup
@@ -72,9 +71,11 @@ func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*R
 		r.pool = local.NewPool(cfg.Pool)
 		r.looks.Go(r.look)
 	}
-	if err := r.follow(classes); err != nil {
+	works, err := compile(classes, nil, r)
+	if err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
 	}
+	r.works.Store(&works)
 	return r, nil
 }
 
@@ -111,29 +112,25 @@ func named(classes local.Classes) []string {
 // Store is the store of models, nil without a folder of them.
 func (r *Room) Store() *models.Store { return r.store }
 
-// Reload takes over operators, models and rules of new classes, all or none. A rule that did not change keeps its budget and what it has seen.
-func (r *Room) Reload(cfg local.Config, classes local.Classes) error {
-	if _, err := compile(classes, nil, r); err != nil {
-		return err
-	}
-	if err := r.Processor.Reload(cfg, classes); err != nil {
-		return err
-	}
-	return r.follow(classes)
-}
-
-func (r *Room) follow(classes local.Classes) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Prepare does all that can fail when operators, models and rules of new classes are taken over. Nothing changes before commit is called. A
+// rule that did not change keeps its budget and what it has seen. Callers take turns.
+func (r *Room) Prepare(cfg local.Config, classes local.Classes) (commit func(), err error) {
 	var before map[string]*work
 	if p := r.works.Load(); p != nil {
 		before = *p
 	}
 	works, err := compile(classes, before, r)
-	if err == nil {
-		r.works.Store(&works)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	operators, err := r.Processor.Prepare(cfg, classes)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		operators()
+		r.works.Store(&works)
+	}, nil
 }
 
 // work finds what a class does with models, nil for one without a model.

@@ -140,13 +140,21 @@ func compile(cfg Config, classes Classes) (*rules, error) {
 // Reload takes over new classes and operators, all or none. An operator whose parameters did not change goes on with
 // its state; the open windows of one that is gone are published. Which fields of Config need a restart says Config.
 func (p *Processor) Reload(cfg Config, classes Classes) error {
+	commit, err := p.Prepare(cfg, classes)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare does all of a Reload that can fail. Nothing changes before commit is called.
+func (p *Processor) Prepare(cfg Config, classes Classes) (commit func(), err error) {
 	cfg.Workers = len(p.workers)
 	r, err := compile(cfg, classes)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.rules.Store(r)
-	return nil
+	return func() { p.rules.Store(r) }, nil
 }
 
 // Process queues tasks. It waits while a queue is full, at most until ctx ends. done is called exactly once for each

@@ -105,6 +105,7 @@ type rules struct {
 	limits parse.Limits
 	refuse bool // events that fit no message
 	state  host.State
+	start  int64            // of the feed, ns since the epoch
 	local  *local.Processor // knows what the operators read; it processes nothing
 }
 
@@ -126,6 +127,7 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 // feedLine is one line of a feed.
 type feedLine struct {
 	Topic   string          `json:"topic"`
+	AfterMS float64         `json:"afterMs"` // since the start of the feed; some policies decide by how fast tasks arrive
 	Payload json.RawMessage `json:"payload"`
 }
 
@@ -175,6 +177,10 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 		total.reject(err)
 		return nil
 	}
+	if r.start == 0 {
+		r.start = ev.Received
+	}
+	ev.Received = r.start + int64(l.AfterMS*float64(time.Millisecond))
 	entries, err := r.decide(ev)
 	if err != nil {
 		total.reject(err)

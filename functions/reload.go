@@ -1,0 +1,99 @@
+package functions
+
+import (
+	"errors"
+	"fmt"
+
+	"app-offload/functions/config"
+	"app-offload/functions/decide"
+)
+
+// reloadable is one part of the service that a changed configuration replaces. prepare does all that can fail and changes nothing; commit
+// cannot fail.
+type reloadable struct {
+	name    string
+	prepare func(w config.Writable, rules *decide.Rules) (commit func(), err error)
+}
+
+// reloadables lists them, in the order in which they change. The rules come last: by then everything that they decide about is there.
+func (s *Service) reloadables() []reloadable {
+	return []reloadable{
+		{"local processing", func(_ config.Writable, r *decide.Rules) (func(), error) {
+			return s.local.Prepare(s.cfg.Local, r.Classes)
+		}},
+		{"batches", func(w config.Writable, r *decide.Rules) (func(), error) {
+			return s.scheduler.Prepare(w.Batch, r.Classes)
+		}},
+		{"rules", func(w config.Writable, r *decide.Rules) (func(), error) {
+			return func() {
+				s.rules.Store(r)
+				s.cfg.Writable = w
+				s.parker.Nudge()
+			}, nil
+		}},
+	}
+}
+
+// Reload takes over a changed configuration of what may change while the service runs: all of it, or on an error nothing.
+func (s *Service) Reload(w config.Writable) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problem = ""
+	if err := s.reload(w, s.reloadables()); err != nil {
+		return s.refuse(err)
+	}
+	return nil
+}
+
+// RefuseConfiguration notes why a changed configuration could not even be read, and returns it as Reload would. The previous one stays.
+func (s *Service) RefuseConfiguration(why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuse(why)
+}
+
+// refuse notes why a configuration is not taken. The lock is held.
+func (s *Service) refuse(why error) error {
+	err := fmt.Errorf("configuration rejected, keeping the previous one:\n%w", why)
+	s.problem = err.Error()
+	return err
+}
+
+// reload prepares every part, and commits all of them only if none fails. The lock is held.
+func (s *Service) reload(w config.Writable, parts []reloadable) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
+	before := s.rules.Load()
+	model, err := before.Model.With(w.Score)
+	if err != nil {
+		return err
+	}
+	rules, err := s.cfg.Rules(w, model, decide.Local{Reads: s.readsAll, Hard: s.judgedHard}, before)
+	if err != nil {
+		return err
+	}
+	var commits []func()
+	var errs []error
+	for _, part := range parts {
+		commit, err := part.prepare(w, rules)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("preparing %s: %w", part.name, err))
+		}
+		commits = append(commits, commit)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, commit := range commits {
+		commit()
+	}
+	return nil
+}
+
+// Config is the configuration in force.
+func (s *Service) Config() config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
