@@ -88,6 +88,9 @@ func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (decisio
 	return d.guards.Check(t, e, s)
 }
 
+// LeavesOpen reports whether a task decided for this reason may be parked.
+func (d *Decider) LeavesOpen(why decision.Reason) bool { return d.guards.LeavesOpen(why) }
+
 // inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.
 func (d *Decider) inCharge(t *task.Task) (name string, arm decision.Arm) {
 	if t.Class != nil {

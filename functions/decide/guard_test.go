@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -48,6 +49,36 @@ func TestGuards(t *testing.T) {
 		require.Equal(t, c.want, got.Reason, c.name)
 		require.True(t, got.Reason.IsGuard())
 		require.InDelta(t, 1, got.Propensity, 0)
+	}
+}
+
+// What cannot come in time here either waits for the link: in the local queue it would make all tasks behind it late, also once the link is back.
+func TestLateWorkDoesNotFillTheQueueWhileTheLinkIsDown(t *testing.T) {
+	down := &host.State{Time: int64(time.Hour)}
+	for _, c := range []struct {
+		linkDown    string
+		took        float64 // s here, of a task with a deadline of 2 s that has waited for 1 s
+		backlog     float64
+		want        decision.Target
+		explanation string
+	}{
+		{"deadline", 0.5, 0, decision.Local, "predicted local"},
+		{"deadline", 4.9, 0, decision.Local, "predicted local"}, // late, but within three deadlines
+		{"deadline", 5.1, 0, decision.Cloud, "waits in the spool"},
+		{"deadline", 5.1, 0.95, decision.Local, "predicted local"}, // where there is no room for it
+		{"all", 5.1, 0, decision.Local, "predicted local"},
+	} {
+		d, err := NewDecider(configured(func(cfg *policy.Config) { cfg.LinkDown = c.linkDown }))
+		require.NoError(t, err)
+		s, e := *down, score.Estimate{LocalTime: c.took, CloudTime: math.Inf(1)}
+		s.Link.BacklogShare = c.backlog
+		tk := &task.Task{Deadline: 2 * time.Second, Received: s.Time - int64(time.Second)}
+		got, by := d.Decide(tk, &e, &s)
+		require.Equal(t, c.want, got.Target, "%+v", c)
+		require.Equal(t, decision.GuardLinkDown, got.Reason)
+		require.Equal(t, c.linkDown == "deadline", d.LeavesOpen(got.Reason))
+		entry := decision.NewEntry(tk, &e, &s, got, by, "")
+		require.Contains(t, decision.Explain(entry), c.explanation)
 	}
 }
 

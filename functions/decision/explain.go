@@ -92,6 +92,9 @@ func boundLate(e *Entry) string {
 func mustStay(e *Entry) string {
 	switch e.Decision.Reason {
 	case GuardLinkDown:
+		if e.Decision.Target == Cloud {
+			return "the link to the cloud is down, and its result here would be far too late; it waits in the spool for the link; " + ways(e)
+		}
 		return "the link to the cloud is down; " + localOnly(e)
 	case GuardBacklog:
 		return fmt.Sprintf("the spool is %s full (%d tasks wait for the link), above the limit of %s; %s",

@@ -122,8 +122,9 @@ type Config struct {
 	// takes it. With false a task that gains more by a server overtakes those before it.
 	DeferOrder bool
 
-	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here, and the policy
-	// decides which of the others wait in the spool for the link; "all" keeps every task here.
+	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here whose result is predicted within
+	// CostKappa deadlines, lets later ones wait in the spool for the link, and the policy decides which of those without a deadline
+	// do; "all" keeps every task here. Under a policy that binds late, tasks that "deadline" keeps are parked while the node is busy.
 	LinkDown string
 	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
 	BacklogLimit float64

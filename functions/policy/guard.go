@@ -10,7 +10,8 @@ import (
 // Guards stand above every policy: what they decide, no policy can weaken. They are immutable.
 type Guards struct {
 	backlogLimit float64
-	deadlineOnly bool // while the link is down, keep only tasks with a deadline here
+	deadlineOnly bool    // while the link is down, keep only tasks with a deadline here,
+	latest       float64 // and only as long as their result comes within so many deadlines
 }
 
 // NewGuards takes the guards' part of the configuration.
@@ -18,21 +19,32 @@ func NewGuards(c Config) (*Guards, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Guards{backlogLimit: c.BacklogLimit, deadlineOnly: c.LinkDown == "deadline"}, nil
+	return &Guards{backlogLimit: c.BacklogLimit, deadlineOnly: c.LinkDown == "deadline", latest: c.CostKappa}, nil
 }
 
 // Check decides the task if a guard applies, and reports whether one did. What must never leave comes first, as it holds
-// whatever the link does.
-func (g *Guards) Check(t *task.Task, _ *score.Estimate, s *host.State) (decision.Decision, bool) {
+// whatever the link does. A task that would be late beyond measure here as well waits in the spool for the link: kept here, it would only make
+// those behind it late, also once the link is back.
+func (g *Guards) Check(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
 	switch {
 	case t.Class != nil && t.Class.NeverLeave:
 		return kept(decision.GuardNeverLeave, 0), true
 	case !s.Link.Up && (!g.deadlineOnly || t.Deadline > 0):
-		return kept(decision.GuardLinkDown, 0), true
+		d := kept(decision.GuardLinkDown, 0)
+		if g.deadlineOnly && s.Link.BacklogShare <= g.backlogLimit && e.LocalTime-score.Slack(t, s) > (g.latest-1)*t.Deadline.Seconds() {
+			d.Target, d.Score = decision.Cloud, 1
+		}
+		return d, true
 	case s.Link.BacklogShare > g.backlogLimit:
 		return kept(decision.GuardBacklog, g.backlogLimit), true
 	}
 	return decision.Decision{}, false
+}
+
+// LeavesOpen reports whether a task that a guard decided for this reason may be parked, rather than stand in the local queue: the guard only
+// sees to it that it does not count on the link.
+func (g *Guards) LeavesOpen(why decision.Reason) bool {
+	return !why.IsGuard() || why == decision.GuardLinkDown && g.deadlineOnly
 }
 
 func kept(why decision.Reason, limit float64) decision.Decision {

@@ -42,7 +42,7 @@ func (t *Turn) Waits(c *decide.Case) bool {
 	if b := t.rules.Binder(); m.mayWait(t.rules, c) {
 		busy := t.rules.Seen(c.Task, &t.busy)
 		e := t.rules.Model.Estimate(c.Task, busy)
-		if b.Waits(c.Task, &e, busy, &c.Decision) && m.take(b.Room(), c.Task.Size()) {
+		if waits(b, c, &e, busy) && m.take(b.Room(), c.Task.Size()) {
 			return true
 		}
 	}
@@ -61,7 +61,16 @@ func (t *Turn) Waits(c *decide.Case) bool {
 
 // mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
 func (m *Pool) mayWait(r *decide.Rules, c *decide.Case) bool {
-	return c.Policy == r.Binder().Name() && !c.Decision.Reason.IsGuard() && !c.Task.Class.NeverLeave && m.Local.ReadsAll(c.Task)
+	return c.Policy == r.Binder().Name() && r.LeavesOpen(c.Decision.Reason) && !c.Task.Class.NeverLeave && m.Local.ReadsAll(c.Task)
+}
+
+// waits asks the binder. What a guard decides because the link is down waits for the node, the only server there is.
+func waits(b policy.Binder, c *decide.Case, e *score.Estimate, s *host.State) bool {
+	d := c.Decision
+	if d.Reason == decision.GuardLinkDown {
+		d.Target = decision.Local
+	}
+	return b.Waits(c.Task, e, s, &d)
 }
 
 // Leave gives the place of a task back that is not to wait after all.
@@ -161,7 +170,7 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	}
 	m.rules.DecideAgain(&j.Case, &m.state)
 	b := m.rules.Binder()
-	if m.mayWait(m.rules, &j.Case) && b.Waits(j.Task, &j.Estimate, m.rules.Seen(j.Task, &m.state), &j.Decision) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
+	if m.mayWait(m.rules, &j.Case) && waits(b, &j.Case, &j.Estimate, m.rules.Seen(j.Task, &m.state)) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
 		return
 	}
 	m.bind(ctx, j)
