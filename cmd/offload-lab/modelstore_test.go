@@ -53,4 +53,24 @@ func TestModelFolders(t *testing.T) {
 	key := "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
 	require.Contains(t, verb("-key", key, dir), "not signed")
 	require.ErrorContains(t, modelVerb(context.Background(), []string{"-key", key, path}), "for a folder of models")
+	for want, args := range map[string][]string{
+		"double":                    {"-ask", "double", "-input", input, dir}, // its file was changed
+		"strange":                   {"-ask", "strange", "-input", input, dir},
+		"reading -input":            {"-ask", "double", "-input", filepath.Join(dir, "missing"), dir},
+		"-key is neither":           {"-key", "no key", dir},
+		"reading the model":         {"-manifest", "m", filepath.Join(dir, "missing")},
+		"-runs = 0":                 {"-runs", "0", path},
+		"-runs = 1000001":           {"-runs", "1000001", path},
+		"-memory = 0":               {"-memory", "0", path},
+		"-memory = 16385":           {"-memory", "16385", path},
+		"name one model file":       {},
+		"-ask and -input are for a": {"-ask", "double", path},
+		"no such file":              {filepath.Join(dir, "missing")},
+	} {
+		require.ErrorContains(t, modelVerb(context.Background(), args), want)
+	}
+	require.Contains(t, verb(t.TempDir()), "has no models")
+	text := filepath.Join(dir, "key.pub")
+	require.NoError(t, os.WriteFile(text, []byte("untrusted comment: a key\n"+key+"\n"), 0o600))
+	require.Contains(t, verb("-key", text, dir), "not signed")
 }

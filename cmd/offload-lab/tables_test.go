@@ -16,6 +16,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/replay"
 	"app-offload/cmd/offload-lab/internal/twin"
+	"app-offload/functions/models"
 )
 
 // filled gives every field of a value a number or word of its own, so that a table that mixes two up differs.
@@ -71,6 +72,14 @@ func TestTablesAreAsRecorded(t *testing.T) {
 	m := filled[modelReport](1)
 	fmt.Fprintln(&out)
 	m.print(&out)
+	report := filled[models.Report](1)
+	for _, change := range []func(*models.Report){
+		func(r *models.Report) { r.Problem, r.InForce = "", true }, func(r *models.Report) { r.Problem, r.Resource, r.Signed = "", "", "" }, func(*models.Report) {},
+	} {
+		one := report
+		change(&one)
+		printVersion(&out, &one)
+	}
 	golden.Require(t, "tables.golden", out.String())
 
 	require.Equal(t, 2, strings.Count(stdoutOf(t, func() error { return printLines(os.Stdout, scores) }), "\n"), "a line each")

@@ -478,3 +478,24 @@ func firstOf(what string) (first int) {
 	_, _ = fmt.Sscanf(what, "%d+", &first)
 	return first
 }
+
+// Beyond the bound, classes of which nothing is in the window or refused are forgotten, and no others.
+func TestForgottenClasses(t *testing.T) {
+	inBubble(t, func(*limits) {}, func(t *testing.T, w *window) {
+		w.add(load(1, 1))
+		used := w.entries[0].class
+		w.class("refused").isolated = 1
+		for i := range maxClasses {
+			w.class(fmt.Sprint("c", i))
+			require.LessOrEqual(t, len(w.classes), maxClasses)
+		}
+		kept, refused := w.classes[used], w.classes["refused"]
+		require.NotNil(t, refused)
+		require.Less(t, len(w.classes), 10, "the others are gone")
+		w.class("new")
+		require.Same(t, refused, w.class("refused"))
+		if kept != nil {
+			require.Same(t, kept, w.class(used))
+		}
+	})
+}
