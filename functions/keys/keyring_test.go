@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -114,4 +116,24 @@ func TestKeyringNamesProblemsNotKeys(t *testing.T) {
 		require.NotContains(t, err.Error(), "c2VjcmV0")
 		require.True(t, strings.Contains(err.Error(), `"s"`), "%s: the error must name the secret: %v", name, err)
 	}
+}
+
+func TestKeysHaveTheLengthsOfAES(t *testing.T) {
+	for n := range 40 {
+		raw := make([]byte, n)
+		for i := range raw {
+			raw[i] = byte(i + 1)
+		}
+		for _, text := range []string{hex.EncodeToString(raw), " " + base64.StdEncoding.EncodeToString(raw) + "\n"} {
+			key, err := decodeKey(text)
+			if n == 16 || n == 24 || n == 32 {
+				require.NoError(t, err, "%d bytes", n)
+				require.Equal(t, raw, key)
+			} else if err == nil { // hex of another length may be base64 of a good one
+				require.Contains(t, []int{16, 24, 32}, len(key), "%d bytes", n)
+			}
+		}
+	}
+	_, err := decodeKey("*")
+	require.EqualError(t, err, "is not 16, 24 or 32 bytes as hex or base64")
 }

@@ -397,6 +397,13 @@ func TestTopics(t *testing.T) {
 	require.True(t, OwnTopic(r.Topic("app-offload"), "app-offload"))
 	require.True(t, OwnTopic("plant/7/events/device/app-offload/P/d/s", "app-offload"))
 	require.False(t, OwnTopic("edgex/events/device/device-modbus/app-offload/press-1/Temp", "app-offload"))
+	for topic, own := range map[string]bool{
+		"events/device/app-offload/P/d/s": true, "edgexevents/device/app-offload/P/d/s": false, "edgex/events/app-offload/P/d/s": false, "app-offload/P/d/s": false,
+		"P/d/s": false, "d/s": false, "": false, "edgex/events/device/app%2Doffload/P/d/s": true, "edgex/events/device/app%offload/P/d/s": false,
+		"edgex/events/device/app-offload/x/P/d/s": false,
+	} {
+		require.Equal(t, own, OwnTopic(topic, "app-offload"), topic)
+	}
 	require.False(t, OwnTopic("edgex/events/core/app-offload/P/d/s", "app-offload"))
 	require.False(t, OwnTopic("events/app-offload", "app-offload"))
 }
