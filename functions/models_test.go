@@ -330,7 +330,7 @@ func TestNoSummaryWaitsBehindAnInference(t *testing.T) {
 	require.Greater(t, busy[0].Estimate.LocalTime, run)
 }
 
-// A stop waits for the run under way and sends what waits to the spool.
+// A stop waits for the run under way and sends the waiting tasks to the spool.
 func TestAStopWaitsForOneInferenceOnly(t *testing.T) {
 	s := open(t, slowConfig(t, 30), &bin{})
 	const many = 20

@@ -16,7 +16,7 @@ import (
 )
 
 // The user of this ID owns nothing.
-const nobody = 65534
+const unprivileged = 65534
 
 // A file that belongs to another user, such as after one run as root, is not damaged: the start names it, and nothing is set aside or
 // written anew. Once it is given back all is as it was.
@@ -64,7 +64,7 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			tried++
 			for _, each := range append(names, dir) {
-				require.NoError(t, os.Chown(each, nobody, nobody))
+				require.NoError(t, os.Chown(each, unprivileged, unprivileged))
 			}
 			require.NoError(t, os.Chown(name, 0, 0))
 			require.NoError(t, os.Chmod(name, 0o600))
@@ -78,7 +78,7 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 			require.NoError(t, os.Chmod(copied, 0o755))
 			cmd := exec.Command(copied, "-test.run", "^TestAFileOfAnotherUserIsNotDamaged$", "-test.v")
 			cmd.Env = append(os.Environ(), "OFFLOAD_TEST_DIR="+dir, "OFFLOAD_TEST_FILE="+name, "TMPDIR=/tmp")
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged}}
 			cmd.Dir = "/"
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s", out)

@@ -295,7 +295,7 @@ func (s *Service) openIntake() (err error) {
 	}
 	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })
 	s.life.onStop("work in flight", s.drain)
-	s.life.onStop("models", s.local.Shut) // what waits for a model goes to the spool
+	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
 	s.limits = s.cfg.Intake.Limits()
 	s.gate = intake.NewGate(s.cfg.Intake)
 	s.orderer = intake.NewOrderer(s.cfg.Intake, s)

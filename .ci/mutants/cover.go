@@ -34,7 +34,7 @@ type reach struct {
 // source is a file as it was when the tests were measured.
 type source struct {
 	Hash   string
-	Blocks []span          // all that coverage tells apart
+	Blocks []span          // all that coverage distinguishes
 	Funcs  map[string]span // by name, with that of the receiver
 }
 

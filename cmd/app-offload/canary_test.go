@@ -59,7 +59,7 @@ type ring map[string][]byte
 
 func (r ring) Current() (string, []byte, error)    { return "k1", r["k1"], nil }
 func (r ring) Key(id string) ([]byte, error)       { return r[id], nil }
-func (a *aviary) hear(what, text string)           { a.said[what] = text }
+func (a *aviary) note(what, text string)           { a.said[what] = text }
 func (a *aviary) plant(name, secret string) string { return a.birds.Plant(name, secret) }
 
 func newAviary(t *testing.T) *aviary {
@@ -149,7 +149,7 @@ func (a *aviary) with(what string, kept secrets, then func(alive bool), env ...s
 	if !gone {
 		<-ended
 	}
-	a.hear(what+": log", a.log.String())
+	a.note(what+": log", a.log.String())
 }
 
 // insecure is the shape in which EdgeX keeps secrets in its configuration, for trials.
@@ -186,7 +186,7 @@ func (a *aviary) request(what, method, url, body string) {
 	if strings.HasSuffix(url, "/api/v3/config") { // our own, below /offload, has no such excuse
 		answer = withoutInsecureSecrets(a.t, answer)
 	}
-	a.hear(what+": "+method+" "+url, fmt.Sprint(resp.Header)+string(answer))
+	a.note(what+": "+method+" "+url, fmt.Sprint(resp.Header)+string(answer))
 }
 
 // withoutInsecureSecrets takes out of the SDK's own /api/v3/config the one place where EdgeX shows secrets: those that somebody wrote into

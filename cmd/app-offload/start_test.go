@@ -17,21 +17,21 @@ func TestASignalStopsTheServiceInEveryPhaseOfItsStart(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and answers nothing
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = silent.Close() })
-	nobody := freePort(t)
+	unused := freePort(t)
 	for name, phase := range map[string]struct {
 		args []string
 		env  []string
 	}{
 		"waits for the secret store":    {[]string{"-cd", "../../res", "-cc", "COMMON"}, []string{"EDGEX_SECURITY_SECRET_STORE=true"}},
-		"waits for Consul":              {[]string{"-cd", "../../res", "-cp=consul.http://127.0.0.1:" + nobody}, nil},
+		"waits for Consul":              {[]string{"-cd", "../../res", "-cp=consul.http://127.0.0.1:" + unused}, nil},
 		"waits for the MessageBus":      {[]string{"-cd", "../../res", "-cc", "COMMON"}, nil},
-		"waits for the registry":        {[]string{"-cd", "../../res", "-cc", "COMMON", "-r"}, []string{"REGISTRY_PORT=" + nobody}},
+		"waits for the registry":        {[]string{"-cd", "../../res", "-cc", "COMMON", "-r"}, []string{"REGISTRY_PORT=" + unused}},
 		"waits for a broken MessageBus": {[]string{"-cd", "../../res", "-cc", "COMMON"}, []string{"MESSAGEBUS_PORT=" + port(silent)}},
 	} {
 		for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 			t.Run(name+", "+s.String(), func(t *testing.T) {
 				t.Parallel()
-				e := &edge{t: t, dir: t.TempDir(), port: nobody, log: &lockedBuffer{}}
+				e := &edge{t: t, dir: t.TempDir(), port: unused, log: &lockedBuffer{}}
 				common := e.writeCommon()
 				args := strings.Split(strings.ReplaceAll(strings.Join(phase.args, "\n"), "COMMON", common), "\n")
 				cmd := exec.Command(os.Args[0], args...)

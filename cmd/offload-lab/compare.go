@@ -89,7 +89,7 @@ func (f *worldFlags) register(fs interface {
 	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth or what the scenario says")
 }
 
-// recordings are those of a part of a folder, or a synthetic set where there is none.
+// recordings are those of a part of a folder, or a synthetic set without a folder.
 func recordings(data, part string) (*trace.Set, error) {
 	set := trace.Synthetic(1, 40, 8, 12)
 	if data != "" {

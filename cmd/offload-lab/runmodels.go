@@ -55,7 +55,7 @@ func (o *runOptions) useModels(broker *stack.Broker) (env, work []string, err er
 		return nil, nil, err
 	}
 	err = broker.Subscribe("edgex/events/device/app-offload/#", func(_ string, payload []byte) {
-		_ = o.sheet.Seen(payload, time.Now()) // what is no event is the service's affair
+		_ = o.sheet.Seen(payload, time.Now()) // the service quarantines other messages
 	})
 	return env, []string{"-models=" + cloud, "-class-model=" + cloudModels}, err
 }

@@ -80,7 +80,7 @@ func New(p Parts, before *Rules) (*Rules, error) {
 	return r, nil
 }
 
-// Class is the class of that name, nil if there is none.
+// Class is the class of that name, nil for an unknown name.
 func (r *Rules) Class(name string) *task.Class { return r.byName[name] }
 
 // InCharge reports whether the policy of that name decides for any task.
@@ -158,7 +158,7 @@ func (r *Rules) overrule(c *Case) {
 }
 
 // Unsendable finds a task that is too large for a record and that the local operators do not read: its event can neither leave nor be
-// processed here. It reports the task's size and the largest allowed, both in bytes, and false where there is none.
+// processed here. It reports the task's size and the largest allowed, both in bytes, and false where all fit.
 func (r *Rules) Unsendable(tasks []*task.Task) (size, largest int, found bool) {
 	for _, t := range tasks {
 		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !r.local.Reads(t) {

@@ -393,8 +393,8 @@ func (x *Exporter) report() {
 	})
 }
 
-// hear is called by the client for each message, in order. The message is acknowledged when it returns.
-func (x *Exporter) hear(s *mqtt.Session, m mqtt.Message) {
+// receive is called by the client for each message, in order. The message is acknowledged when it returns.
+func (x *Exporter) receive(s *mqtt.Session, m mqtt.Message) {
 	if m.Oversized > 0 {
 		return // counted by oversized
 	}

@@ -326,14 +326,14 @@ func startBroker(t testing.TB, addr string, t2 *tls.Config, change func(*mochi.O
 			}
 		}
 	})
-	hear := func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) {
+	take := func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) {
 		select {
 		case b.work <- pk:
 		case <-b.quit:
 		}
 	}
 	for i, topic := range []string{"batch/#", "gone", "ping", "confirm"} {
-		require.NoError(t, b.server.Subscribe(seal.TopicRoot+"+/"+topic, i+1, hear))
+		require.NoError(t, b.server.Subscribe(seal.TopicRoot+"+/"+topic, i+1, take))
 	}
 	t.Cleanup(func() {
 		b.stop()

@@ -30,7 +30,7 @@ func newDialer(x *Exporter, topics map[string]byte, needed string) (dialer, erro
 	return dialer{broker: x.cfg.Broker, topics: topics, needed: needed, denied: x.denied, options: mqtt.Options{
 		Brokers: brokers, ClientID: x.clientID(), Login: auth.Login,
 		KeepAlive: x.times.keepAlive, PingTimeout: x.times.ack, ConnectTimeout: x.times.connect, Stall: x.times.ack,
-		MaxPacket: x.maxPacket(), Skipped: x.oversized, Receive: x.hear,
+		MaxPacket: x.maxPacket(), Skipped: x.oversized, Receive: x.receive,
 	}}, nil
 }
 

@@ -138,7 +138,7 @@ func (f *Feedback) CloseLearned() error { return f.learned.close() }
 func (f *Feedback) LearnedProblem() string { return f.learned.status().Problem }
 
 // OpenLog begins to write a decision log of at most so many MiB, with a share of the decisions. It reports whether there is one: with
-// dir "" there is none.
+// dir "" no log is written.
 func (f *Feedback) OpenLog(dir string, mib int, share float64) (on bool, err error) {
 	f.log, err = openDecisionLog(dir, mib, share, f.logger)
 	return f.log != nil, err

@@ -8,7 +8,7 @@
 // What it promises beside what local promises:
 //
 //   - The pool's queue is bounded. While it is full, tasks that may leave end with local.ErrBusy at once; others wait for a place.
-//   - Shut refuses what waits and lets each run end: those that may leave end with local.ErrShut, others with local.ErrClosed.
+//   - Shut refuses the waiting work and lets each run end: those that may leave end with local.ErrShut, others with local.ErrClosed.
 //   - A model that is missing, fails or panics harms its own tasks only, and Stats names it.
 //   - An answer is in order with others of its device where one worker computes; several may finish out of order.
 package infer

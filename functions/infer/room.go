@@ -141,7 +141,7 @@ func (r *Room) work(c *task.Class) *work {
 	return (*r.works.Load())[c.Name]
 }
 
-// Process is that of local.Processor. A task for a model takes a place in the pool first; where there is none, it ends with local.ErrBusy, or
+// Process is that of local.Processor. A task for a model takes a place in the pool first; without a free one it ends with local.ErrBusy, or
 // waits for one if it must stay.
 func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int, err error)) {
 	if !slices.ContainsFunc(items, func(it local.Item) bool { return r.work(it.Task.Class) != nil }) {

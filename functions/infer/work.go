@@ -111,7 +111,7 @@ func (r *Room) serve(w *work, it *local.Item, done func(error)) {
 	}
 }
 
-// compute runs the model on a task and publishes its answer, which is nil where there is none. A nil error is a final answer.
+// compute runs the model on a task and publishes its answer, which is nil without one. A nil error is a final answer.
 func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	a, err := r.run(w, it.Task)
 	if err != nil && r.ctx.Err() != nil {

@@ -61,7 +61,7 @@ type Heavy struct {
 }
 
 // Pool does heavy work apart from the operators, so that none of them waits behind it: few workers, a bounded queue, the earliest deadline
-// first. Whoever has work takes a place first, and then either submits the work or gives the place back. Run is never interrupted. It is safe
+// first. A caller takes a place first, and then either submits the work or gives the place back. Run is never interrupted. It is safe
 // for concurrent use.
 type Pool struct {
 	places  chan struct{} // one for each task that waits or runs
@@ -209,7 +209,7 @@ func (p *Pool) work(i, nice int) {
 	}
 }
 
-// Shut refuses what waits and waits for what runs, at most until ctx ends. It can be called more than once.
+// Shut refuses the waiting work and waits for the running work, at most until ctx ends. It can be called more than once.
 func (p *Pool) Shut(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.shut {

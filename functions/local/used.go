@@ -15,7 +15,7 @@ import (
 // that comes alone, or for a resource that the class or one of its operators names.
 func (p *Processor) ReadsAll(t *task.Task) bool { return p.ReadsAllBut(t, "") }
 
-// ReadsAllBut is ReadsAll where something else reads one resource, such as a model; "" is none. Operators that read it, too, need their place.
+// ReadsAllBut is ReadsAll where something else reads one resource, such as a model; "" names no resource. Operators that read it, too, need their place.
 func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	if t.Class == nil {
 		return false

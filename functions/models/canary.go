@@ -41,7 +41,7 @@ func (s *Store) retire(m *model) {
 	}
 }
 
-// Canary is the version that is a canary of a model, false where there is none.
+// Canary is the version that is a canary of a model, false without one.
 func (s *Store) Canary(name string) (Version, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Store) Canary(name string) (Version, bool) {
 	return "", false
 }
 
-// RunCanary is Inference.Run of the canary of a model. It fails with ErrUnknown where there is none.
+// RunCanary is Inference.Run of the canary of a model. It fails with ErrUnknown without one.
 func (s *Store) RunCanary(ctx context.Context, name string, t *task.Task) (Answer, error) {
 	s.mu.Lock()
 	m := s.models[name]

@@ -11,14 +11,14 @@ import (
 // One payload at most has been read for which the handler has not returned: while it blocks, the next one stays with the broker.
 type apart struct {
 	lost <-chan struct{} // closed at the end of the session
-	free chan struct{}   // has a token while there is none
+	free chan struct{}   // has a token while no payload is kept
 
 	mu      sync.Mutex
 	number  uint64
 	payload []byte
 }
 
-// apartFrom is the size of a packet from which on its payload goes past paho, and apartMark tells its mark from that of a skipped one.
+// apartFrom is the size of a packet from which on its payload goes past paho, and apartMark distinguishes its mark from that of a skipped one.
 const (
 	apartFrom = 256 << 10
 	apartMark = 1 << 63

@@ -230,7 +230,7 @@ func appendMark(to []byte, stands uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(to, mark[:]...), stands)
 }
 
-// markOf is what a mark stands for, 0 where the payload is none.
+// markOf is what a mark stands for, 0 for any other payload.
 func markOf(payload []byte) uint64 {
 	if len(payload) != skippedSize || [len(mark)]byte(payload) != mark {
 		return 0

@@ -81,7 +81,7 @@ func (p *deferring) hopeless(b *berth, s *host.State) bool {
 	return time.Duration(s.Time-t.Received).Seconds() > deadline*p.cost.kappa
 }
 
-// add adds a parked task, unless it is there. A free server that is worse for it in everything is none of its ways.
+// add adds a parked task, unless it is there. A free server that is worse for it in everything is not one of its targets.
 func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State, free [2]bool) {
 	o := &w.outlook
 	for i := range o.n {

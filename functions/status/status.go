@@ -34,7 +34,7 @@ type Status struct {
 	Node    host.State   `json:"node"`
 	Export  export.Stats `json:"export"`
 	Local   local.Counts `json:"local"`
-	Models  *infer.Stats `json:"models,omitempty"` // without a class that names a model, and without a folder of them, there is none
+	Models  *infer.Stats `json:"models,omitempty"` // absent without a class that names a model and without a folder of models
 	Answers desk.Counts  `json:"answers"`          // of the cloud
 	Process Process      `json:"process"`
 

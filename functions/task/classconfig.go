@@ -78,7 +78,7 @@ type ClassConfig struct {
 	// local answer is published at once with the tag provisional, the task then goes to the cloud, whose answer supersedes it. The filters
 	// are threshold, cross-entropy, ibt, random, margin, band, energy and cloud; share=0.1 takes the hardest tenth of the recent answers in
 	// place of a threshold, hourly and daily bound how many leave, and mode=judge sends the tasks of a device to the cloud without a
-	// local run while its latest answers were hard. "" is none.
+	// local run while its latest answers were hard. "" names no model.
 	Hard string
 	// DropUnread lets an event be processed locally although it holds readings that no operator reads: strings, objects, images, numbers
 	// that are none, resources without an operator. These are lost then. By default such an event goes to the cloud as a whole, whatever

@@ -91,7 +91,7 @@ func (b *bus) listen(topic string) *listener {
 		for {
 			select {
 			case m := <-in:
-				l.hear(m)
+				l.receive(m)
 			case <-errs: // the bus is gone, which the test knows; the client comes back by itself
 			case <-quit:
 				return
@@ -102,7 +102,7 @@ func (b *bus) listen(topic string) *listener {
 	return l
 }
 
-func (l *listener) hear(m types.MessageEnvelope) {
+func (l *listener) receive(m types.MessageEnvelope) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.count++

@@ -55,7 +55,7 @@ type Edge struct {
 	Pace    time.Duration // between two lots of batches; 0 is 5 ms
 	Rand    *rand.Rand
 	Measure bool   // records hold events that a model can answer, of the value that is the task's number
-	Plain   uint64 // of so many tasks, all but one are of the class plain, which has no model; 0 is none
+	Plain   uint64 // of so many tasks, all but one are of the class plain, which has no model; 0 for a single class
 
 	mu      sync.Mutex
 	pending map[uint64]time.Time // when last sent

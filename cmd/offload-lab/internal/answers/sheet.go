@@ -19,7 +19,7 @@ const (
 
 // Sheet collects. It is safe for concurrent use.
 type Sheet struct {
-	deadlines map[string]time.Duration // by class; 0 is none
+	deadlines map[string]time.Duration // by class; 0 for no deadline
 
 	mu     sync.Mutex
 	events map[string]event // by id

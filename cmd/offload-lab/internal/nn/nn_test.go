@@ -62,7 +62,7 @@ func TestGradients(t *testing.T) {
 	require.Greater(t, right, all*95/100, "%d of %d; those at a corner of a ReLU or pool may differ", right, all)
 }
 
-// blobs are two kinds of noise that a network can tell apart.
+// blobs are two kinds of noise that a network can distinguish.
 func blobs(seed uint64, n int) *Set {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	set := &Set{}

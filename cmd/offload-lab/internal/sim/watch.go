@@ -86,8 +86,8 @@ func (w *watcher) kept(began, until, mcycles float64) {
 	w.local = append(w.local, keeping{began, until, mcycles})
 }
 
-// hear takes in what came up to now.
-func (w *watcher) hear(e *Episode, now float64) {
+// note takes in what came up to now.
+func (w *watcher) note(e *Episode, now float64) {
 	n := 0
 	for n < len(w.flying) && w.flying[n].acked <= now {
 		f := &w.flying[n]
@@ -108,7 +108,7 @@ func (w *watcher) hear(e *Episode, now float64) {
 
 // state fills s with what the node shows at the time now.
 func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State) {
-	w.hear(e, now)
+	w.note(e, now)
 	*s = host.State{Time: onClock(now), Cores: 1, QueueTasks: len(w.local), CPU: 100 * (1 - e.Edge.At(now-1)/e.Config.EdgeMcycles)}
 	for i := range w.local {
 		s.QueueCycles += w.local[i].mcycles

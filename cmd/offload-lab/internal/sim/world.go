@@ -25,7 +25,7 @@ type Trouble struct {
 	Outage   [2]float64 // s that one lasts, drawn uniformly
 	CPUSteps int        // times at which others begin to take half of the node, for a tenth of the episode
 	Crowd    float64    // factor on the arrivals in the middle fifth of the episode; 0 and 1 are none
-	Pareto   float64    // shape of the bytes and work of tasks, in place of log-uniform; 0 is none
+	Pareto   float64    // shape of the bytes and work of tasks, in place of log-uniform; 0 keeps log-uniform
 }
 
 // span is a stretch of time, s.
