@@ -437,3 +437,67 @@ func TestANewVersionOfAModelIsTriedFirst(t *testing.T) {
 	last := bus.all()[len(bus.all())-1]
 	require.Equal(t, "3", last.Event.Tags["modelVersion"])
 }
+
+// What was spent on hard examples counts after a restart, too.
+func TestARestartIsNoNewBudget(t *testing.T) {
+	b := startBroker(t)
+	startCloud(t, b, "n1", nil)
+	c := modelConfig(t, b, "edge")
+	class := c.Writable.Classes["bearing"]
+	class.Hard = "margin threshold=0.2 daily=2"
+	c.Writable.Classes["bearing"] = class
+	for life, want := range []uint64{2, 0} {
+		s := linkedTo(t, c, &bin{})
+		for i := range 4 {
+			require.NoError(t, submitOne(t, s, bearing("pump", 10*life+i, unsure)))
+		}
+		st := s.Status().Models.Classes[0]
+		require.Equal(t, want, st.Provisional, life)
+		require.Equal(t, 2, st.HardDay)
+		require.NoError(t, s.Stop())
+	}
+}
+
+// Tasks that a policy binds late reach their model, too, and each ends once.
+func TestParkedTasksReachTheirModel(t *testing.T) {
+	b := startBroker(t)
+	cloud := startCloud(t, b, "n1", nil)
+	c := modelConfig(t, b, "defer")
+	modeltest.Put(t, c.Models.Directory, "slow", "1", modeltest.Slow(t, 512, 40))
+	class := c.Writable.Classes["bearing"]
+	class.Model, class.Hard, class.Deadline = "slow", "random threshold=0.3 seed=3", "50ms"
+	c.Writable.Classes["bearing"] = class
+	c.Models.Pool.Workers = 1
+	bus := &bin{}
+	s := linkedTo(t, c, bus)
+	const many = 150
+	left := make(chan error, many)
+	for i := range many {
+		s.Submit([]*task.Event{bearing(fmt.Sprint("pump-", i%7), i, slowValues())}, func(_ int, err error) { left <- err })
+	}
+	for range many {
+		require.NoError(t, <-left)
+	}
+	eventually(t, 60*time.Second, "all tasks have ended", func() bool {
+		n := s.Counts()
+		return n.InFlight == 0 && n.Spooled == 0 && n.Local+n.Receipted == many
+	})
+	final, provisional := 0, 0
+	for _, r := range bus.all() {
+		if r.Event.Tags["provisional"] == "true" {
+			provisional++
+		} else {
+			final++
+		}
+	}
+	st := s.Status()
+	require.Zero(t, st.Counts.Balance)
+	require.EqualValues(t, final, st.Counts.Local, "each task that ends here has one final answer")
+	require.Len(t, cloud.tasks(), many-final)
+	require.Positive(t, final)
+	require.EqualValues(t, provisional, st.Models.Classes[0].Provisional)
+	require.NotEmpty(t, s.Decisions(many, func(e *decision.Entry) bool {
+		return e.Decision.Reason == decision.BoundLocal || e.Decision.Reason == decision.BoundCloud || e.Decision.Reason == decision.HardExample && e.Waited > time.Millisecond
+	}), "some were parked")
+	t.Logf("final %d, provisional %d, receipted %d", final, provisional, st.Counts.Receipted)
+}

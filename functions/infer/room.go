@@ -69,20 +69,23 @@ func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*R
 			return nil, err
 		}
 		r.pool = local.NewPool(cfg.Pool)
-		r.looks.Go(r.look)
 	}
 	works, err := compile(classes, nil, r)
 	if err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
 	}
 	r.works.Store(&works)
+	if r.store != nil {
+		r.loadBudgets()
+		r.looks.Go(r.look)
+	}
 	return r, nil
 }
 
 // lookEvery is the time between two looks for new versions in the folder of models.
 const lookEvery = 30 * time.Second
 
-// look finds new versions until the room is shut.
+// look finds new versions, and keeps the budgets, until the room is shut.
 func (r *Room) look() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -93,6 +96,9 @@ func (r *Room) look() {
 		case <-tick.C:
 		}
 		if err := r.store.Scan(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.deps.Log.Warnf("models: %v", err)
+		}
+		if err := r.saveBudgets(); err != nil && r.ctx.Err() == nil {
 			r.deps.Log.Warnf("models: %v", err)
 		}
 	}
@@ -337,6 +343,9 @@ func (r *Room) Close(ctx context.Context) error {
 	case <-ctx.Done(): // it is loading a model, and ends with that
 	}
 	if r.store != nil {
+		if r.works.Load() != nil {
+			err = errors.Join(err, r.saveBudgets())
+		}
 		err = errors.Join(err, r.store.Close(ctx))
 	}
 	return err
