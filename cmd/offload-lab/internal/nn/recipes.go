@@ -44,7 +44,7 @@ func Models() []Model {
 		{
 			Name: "parts", Variant: models.Edge, Source: Parts, Samples: 10_000, Input: picture, H: 48, W: 64, Scale: 1. / 64,
 			Layers: []Layer{Conv(8, 3, 3, 2, 2), MaxPool(2, 2), Conv(16, 3, 3, 1, 1), MaxPool(2, 2), Conv(24, 3, 3, 1, 1), MaxPool(2, 2), Dense(24, true), Dense(3, false)},
-			Recipe: Recipe{Epochs: 24, Batch: 32, Rate: 0.003, Decay: 0.01, Smooth: 0.02, Mirror: true},
+			Recipe: Recipe{Epochs: 50, Batch: 32, Rate: 0.003, Decay: 0.01, Smooth: 0.02, Mirror: true},
 		},
 		{
 			Name: "bearing", Variant: models.Cloud, Source: Bearings, Samples: 20_000, Input: signal, H: 1, W: bearingWindow,
