@@ -85,7 +85,7 @@ func TestDryRunAndServiceDecideAlike(t *testing.T) {
 	require.Positive(t, advised)
 }
 
-// checkAdvice asks the API about a task that is like one of the service's, where nothing but its data tells the two apart.
+// checkAdvice asks the API about a task that is like one of the service's, from which only its data differ.
 // Policy defer goes by what has arrived in between.
 func checkAdvice(t *testing.T, s *Service, c *decide.Case, state *host.State) int {
 	if c.Policy == "defer" || c.Task.Class.Name != task.DefaultClass || c.Decision.Reason == decision.NoOperator || c.Decision.Reason == decision.Drawn {
