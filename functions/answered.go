@@ -15,7 +15,7 @@ import (
 
 // openAnswers comes before the exporter, which brings the results, and stops after it.
 func (s *Service) openAnswers() (err error) {
-	bus := s.kinship.sign(s.deps.Publisher)
+	bus := s.kinship.Sign(s.deps.Publisher)
 	s.desk, err = desk.Open(desk.Deps{
 		Dir: s.cfg.Spool.Directory, Log: s.log,
 		Publish: func(a *answer.Answer) error { return bus.Publish(local.Answered(a)) },
@@ -40,7 +40,7 @@ func (s *Service) results() local.Publisher {
 		Bus: s.deps.Publisher, Class: func(name string) *task.Class { return s.rules.Load().Class(name) },
 		Store: s.keepResult, Now: func() int64 { return time.Now().UnixNano() },
 	}
-	return s.forward.Named(s.kinship.sign(s.forward))
+	return s.forward.Named(s.kinship.Sign(s.forward))
 }
 
 // keepResult returns once the task of a result is durable in the spool. The account has it as one more task. No decision is made for it.

@@ -108,6 +108,6 @@ func TestTheCloudsAnswerIsOnTheBusOnce(t *testing.T) {
 	require.Equal(t, other.EventID, results()[1].Event.Tags["originEventId"])
 	// What comes back from the bus is known as a result.
 	again := &task.Event{ID: got.Event.Id, Device: "pump-1", Profile: "P", Source: "R_bearing", Encoding: task.JSON, Raw: []byte("{}")}
-	require.False(t, s.kinship.admit(again, s.rules.Load().Classes))
+	require.False(t, s.kinship.Admit(again, s.rules.Load().Classes))
 	require.NoError(t, s.Stop())
 }

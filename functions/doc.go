@@ -19,7 +19,6 @@
 //	handover.go   gives tasks to spool and local workers, and brings what they report to the table
 //	track.go      the order per device and class, where its tasks take different paths
 //	park.go       takes parked tasks out of a run; backlog.go: the spool without them, and the node's state
-//	kinship.go    which events are results of an app-offload; loop.go: relays that feed results back
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
 //	receive.go    the way in for messages; source.go: where they come from
 //	advise.go     decides for a task that another program has
@@ -35,5 +34,6 @@
 //	answer     what the cloud answers                 config     composes the configuration of all rooms
 //	status     plain types that the API answers with  say        limits of repeated log lines
 //	clock      durations that no step of the wall clock changes
+//	kin        which events are results of an app-offload
 //	atomicfile replaces files as a whole              later      work for a goroutine that may block
 package functions

@@ -40,7 +40,7 @@ func (p *Pipeline) pass(r *run) {
 // split cuts the events, and starts the countdown of each. Results that no class asks for are done with.
 func (p *Pipeline) split(r *run) {
 	for i, ev := range r.events {
-		if !p.kinship.admit(ev, r.rules.Classes) {
+		if !p.kinship.Admit(ev, r.rules.Classes) {
 			r.done(i, nil)
 			r.over()
 			continue

@@ -6,6 +6,7 @@ import (
 
 	"app-offload/functions/check"
 	"app-offload/functions/intake"
+	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
 
@@ -95,3 +96,12 @@ func (s *Service) parse(m Message) (*task.Event, error) {
 
 // maxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
 const maxCorrelation = 512
+
+// isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
+func (s *Service) isOwn(topic string) bool {
+	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().Classes.Takes(s.cfg.Node, s.deps.Name) {
+		return false
+	}
+	s.kinship.Own()
+	return true
+}

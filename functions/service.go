@@ -24,6 +24,7 @@ import (
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/keys"
+	"app-offload/functions/kin"
 	"app-offload/functions/later"
 	"app-offload/functions/ledger"
 	"app-offload/functions/local"
@@ -58,7 +59,7 @@ type Pipeline struct {
 	drops  *ledger.Drops
 	clock  *clock.Clock
 
-	kinship *kinship // which events are results
+	kinship *kin.Kin // which events are results
 	parker  parker   // takes tasks that wait undecided
 	log     Logger
 
@@ -113,7 +114,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	s := &Service{Pipeline: &Pipeline{log: deps.Log, parker: noParker{}, kinship: newKinship(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
+	s := &Service{Pipeline: &Pipeline{log: deps.Log, parker: noParker{}, kinship: kin.New(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.health = newHealthMemory(s.clock)
 	for _, remark := range cfg.Remarks() {
 		s.log.Warnf("configuration: %s", remark)

@@ -32,7 +32,7 @@ func (s *Service) Status() status.Status {
 
 func (s *Service) events() status.EventCounts {
 	g := s.gate.Counts()
-	received, skipped := s.parsed.Load(), s.kinship.skipped()
+	received, skipped := s.parsed.Load(), s.kinship.Skipped()
 	var c intake.SubscriberCounts
 	if sub := s.subscriber.Load(); sub != nil {
 		c = sub.Counts()

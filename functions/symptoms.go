@@ -240,9 +240,9 @@ func canaryRolledBack(s *Service, _ *memory) (status.Severity, string) {
 
 // otherResults says that another app-offload is on this bus, whose results are counted and not computed on.
 func otherResults(s *Service, m *memory) (status.Severity, string) {
-	counts := s.kinship.skipped()
-	delete(counts, skipReasons[skipOwn])
-	delete(counts, skipReasons[skipLoop])
+	counts := s.kinship.Skipped()
+	delete(counts, "own")
+	delete(counts, "loop")
 	n := m.grown("results of others", summed(counts))
 	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
 }
@@ -274,4 +274,11 @@ func clockStepped(_ *Service, m *memory) (status.Severity, string) {
 	}
 	c.looked, c.stepped = true, all
 	return when(c.seen && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+}
+
+// resultLoop names the device that feeds results back.
+func resultLoop(s *Service, m *memory) (status.Severity, string) {
+	events, devices := s.kinship.Looped()
+	n := m.grown("loops", events)
+	return when(n > 0, status.Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes", devices, n)
 }

@@ -31,6 +31,7 @@ var walls = map[string][]string{
 	"decision": {"task", "host", "score"},
 	"policy":   {"check", "clock", "decision", "task", "host", "score"},
 	"trial":    {"decision", "host", "policy", "score", "task"},
+	"kin":      {"local", "say", "task"},
 	"later":    {}, "wait": {"decide", "decision", "host", "later", "local", "policy", "score", "spool", "status", "task"},
 	"feedback": {"atomicfile", "check", "clock", "decide", "decision", "host", "policy", "say", "seal", "spool", "status", "task", "trial"},
 	"decide":   {"decision", "host", "policy", "score", "task", "trial"},

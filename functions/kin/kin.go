@@ -1,4 +1,6 @@
-package functions
+// Package kin knows which events are results of an app-offload, so that services on one bus do not compute on each other's results without
+// end. kin.go owns what was published lately, loop.go the devices that feed results back.
+package kin
 
 import (
 	"bytes"
@@ -12,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// kinship knows which events are results of an app-offload, this one or another, so that services on one bus do not compute on each
+// Kin knows which events are results of an app-offload, this one or another, so that services on one bus do not compute on each
 // other's results without end. An event is a result if any of these holds:
 //
 //   - its topic is the one on which this service publishes;
@@ -29,10 +31,10 @@ import (
 // again after it gave their readings other names, or other values beside a reading of its own, cannot be told from a device, and feeds itself.
 //
 // The methods are safe for concurrent use. At most maxKin ids and readings are kept.
-type kinship struct {
+type Kin struct {
 	node, service string
 	maxHops       int
-	log           Logger
+	log           say.Logger
 	loops         loops
 	counts        [len(skipReasons)]atomic.Uint64
 
@@ -69,15 +71,15 @@ const (
 
 var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
 
-func newKinship(node, service string, maxHops int, log Logger) *kinship {
-	return &kinship{
+func New(node, service string, maxHops int, log say.Logger) *Kin {
+	return &Kin{
 		node: node, service: service, maxHops: maxHops, log: log, seed: maphash.MakeSeed(),
 		kin: map[uint64]publication{}, depth: map[uint64]int{}, once: say.Once{Max: maxTold},
 	}
 }
 
-// skipped is how many results were not worked on, by reason.
-func (k *kinship) skipped() map[string]uint64 {
+// Skipped is how many results were not worked on, by reason.
+func (k *Kin) Skipped() map[string]uint64 {
 	counts := map[string]uint64{}
 	for i, reason := range skipReasons {
 		counts[reason] = k.counts[i].Load()
@@ -85,17 +87,16 @@ func (k *kinship) skipped() map[string]uint64 {
 	return counts
 }
 
-// isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
-func (s *Service) isOwn(topic string) bool {
-	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().Classes.Takes(s.cfg.Node, s.deps.Name) {
-		return false
-	}
-	s.kinship.counts[skipOwn].Add(1)
-	return true
+// Own counts a result of this service that came back on its own topic.
+func (k *Kin) Own() { k.counts[skipOwn].Add(1) }
+
+// Looped is how many events were skipped since they feed results back, and the devices that do.
+func (k *Kin) Looped() (events uint64, devices string) {
+	return k.counts[skipLoop].Load(), k.loops.names()
 }
 
-// admit notes the event's lineage, and reports whether there is work to be done on it.
-func (k *kinship) admit(ev *task.Event, classes *task.Classes) bool {
+// Admit notes the event's lineage, and reports whether there is work to be done on it.
+func (k *Kin) Admit(ev *task.Event, classes *task.Classes) bool {
 	ev.Lineage = ev.Tagged()
 	if ev.Lineage.Hop > 0 {
 		k.learn(ev)
@@ -131,7 +132,7 @@ type echo struct {
 }
 
 // compare looks at an event without tags.
-func (k *kinship) compare(ev *task.Event) (e echo) {
+func (k *Kin) compare(ev *task.Event) (e echo) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if len(k.kin) == 0 {
@@ -165,7 +166,7 @@ func (k *kinship) compare(ev *task.Event) (e echo) {
 }
 
 // deepen notes the names of a result's readings. The source of a result begins with the name of the reading that it was made of.
-func (k *kinship) deepen(source string, names []string) {
+func (k *Kin) deepen(source string, names []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	depth := 1
@@ -184,7 +185,7 @@ func (k *kinship) deepen(source string, names []string) {
 
 // learn remembers another service's result. It believes only what comes on that service's own topic: an app-service may have given the
 // result of "Temp" its name back, and left the tags as they were.
-func (k *kinship) learn(ev *task.Event) {
+func (k *Kin) learn(ev *task.Event) {
 	if ev.Lineage.Service == "" || !local.OwnTopic(ev.Topic, ev.Lineage.Service) {
 		return
 	}
@@ -199,7 +200,7 @@ func (k *kinship) learn(ev *task.Event) {
 }
 
 // hash is of a reading's name and value. A number is the same however it is written, also in an array.
-func (k *kinship) hash(name string, value []byte) uint64 {
+func (k *Kin) hash(name string, value []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(k.seed)
 	_, _ = h.WriteString(name)
@@ -215,7 +216,7 @@ func (k *kinship) hash(name string, value []byte) uint64 {
 }
 
 // remember keeps the latest.
-func (k *kinship) remember(hashes []uint64) {
+func (k *Kin) remember(hashes []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.serial++
@@ -236,7 +237,7 @@ func (k *kinship) remember(hashes []uint64) {
 }
 
 // skip counts an event, and logs the first of each service or topic.
-func (k *kinship) skip(reason int, ev *task.Event) {
+func (k *Kin) skip(reason int, ev *task.Event) {
 	k.counts[reason].Add(1)
 	about := skipReasons[reason] + ev.Lineage.Service
 	if reason == skipEcho {
@@ -255,11 +256,11 @@ func (k *kinship) skip(reason int, ev *task.Event) {
 	}
 }
 
-// sign makes the Publisher that puts the tags on results, and remembers them, before the next one publishes them.
-func (k *kinship) sign(next local.Publisher) local.Publisher { return signer{k, next} }
+// Sign makes the Publisher that puts the tags on results, and remembers them, before the next one publishes them.
+func (k *Kin) Sign(next local.Publisher) local.Publisher { return signer{k, next} }
 
 type signer struct {
-	kin  *kinship
+	kin  *Kin
 	next local.Publisher
 }
 

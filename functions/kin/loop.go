@@ -1,4 +1,4 @@
-package functions
+package kin
 
 import (
 	"hash/maphash"
@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -157,10 +156,10 @@ func (l *loops) names() string {
 }
 
 // device is the hash of a device's name.
-func (k *kinship) device(name string) uint64 { return maphash.String(k.seed, name) }
+func (k *Kin) device(name string) uint64 { return maphash.String(k.seed, name) }
 
 // made lists the hashes of the names that the reading may have that a result was made of: the source of a result begins with it.
-func (k *kinship) made(source string) (of []uint64) {
+func (k *Kin) made(source string) (of []uint64) {
 	for i := range len(source) {
 		if source[i] == '_' {
 			of = append(of, maphash.String(k.seed, source[:i]))
@@ -170,7 +169,7 @@ func (k *kinship) made(source string) (of []uint64) {
 }
 
 // feedsBack reports whether an event that passes a result on, beside a reading of its own, is of a relay.
-func (k *kinship) feedsBack(ev *task.Event, e echo) bool {
+func (k *Kin) feedsBack(ev *task.Event, e echo) bool {
 	if !e.passes && !e.own {
 		return false
 	}
@@ -183,7 +182,7 @@ func (k *kinship) feedsBack(ev *task.Event, e echo) bool {
 }
 
 // unlike lists the hashes of the names of an event's readings that no result has.
-func (k *kinship) unlike(ev *task.Event) (names []uint64) {
+func (k *Kin) unlike(ev *task.Event) (names []uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	for i := range ev.Readings[:min(len(ev.Readings), maxOwn)] {
@@ -192,11 +191,4 @@ func (k *kinship) unlike(ev *task.Event) (names []uint64) {
 		}
 	}
 	return names
-}
-
-// resultLoop names the device that feeds results back.
-func resultLoop(s *Service, m *memory) (status.Severity, string) {
-	n := m.grown("loops", s.kinship.counts[skipLoop].Load())
-	return when(n > 0, status.Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes",
-		s.kinship.loops.names(), n)
 }

@@ -1,4 +1,4 @@
-package functions
+package kin
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 // neighbours are services on one bus: each publishes a result of each reading that it computes on, and learns the others'.
 type neighbours struct {
 	t        *testing.T
-	all      []*kinship
+	all      []*Kin
 	classes  *task.Classes
 	results  []dtos.Event // published, and not yet seen by a relay
 	computed int
@@ -28,7 +28,7 @@ func newNeighbours(t *testing.T, n int) *neighbours {
 	require.NoError(t, err)
 	b := &neighbours{t: t, classes: classes}
 	for i := range n {
-		b.all = append(b.all, newKinship("n", fmt.Sprint("app-offload-", i), 3, testLog{t}))
+		b.all = append(b.all, New("n", fmt.Sprint("app-offload-", i), 3, silent{}))
 	}
 	return b
 }
@@ -40,7 +40,7 @@ func (b *neighbours) deliver(device string, names []string, values []float64) (c
 		for i, name := range names {
 			ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: fmt.Append(nil, values[i])})
 		}
-		if !k.admit(ev, b.classes) {
+		if !k.Admit(ev, b.classes) {
 			continue
 		}
 		computed++
@@ -53,10 +53,10 @@ func (b *neighbours) deliver(device string, names []string, values []float64) (c
 }
 
 // publish publishes the result that k makes of a reading, here its value.
-func (b *neighbours) publish(k *kinship, device, name string, value float64) {
+func (b *neighbours) publish(k *Kin, device, name string, value float64) {
 	published := dtos.NewEvent("P", device, name+"_max")
 	require.NoError(b.t, published.AddSimpleReading(name+"_max", "Float64", value))
-	require.NoError(b.t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+	require.NoError(b.t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
 	for _, other := range b.all {
 		if other != k {
 			ev := &task.Event{
@@ -64,7 +64,7 @@ func (b *neighbours) publish(k *kinship, device, name string, value float64) {
 				Tags: fmt.Appendf(nil, `{"offloadHop":"1","offloadService":"%s","offloadNode":"n"}`, k.service),
 			}
 			ev.Readings = []task.Reading{{Resource: name + "_max", Type: task.Float64, Value: fmt.Append(nil, value)}}
-			require.False(b.t, other.admit(ev, b.classes))
+			require.False(b.t, other.Admit(ev, b.classes))
 		}
 	}
 	b.results = append(b.results, published)
@@ -105,7 +105,7 @@ func TestALoopThroughARelayEnds(t *testing.T) {
 			require.Less(t, n, 50000, "events of the relay")
 			for _, k := range b.all {
 				require.Equal(t, "relay", k.loops.names())
-				require.Positive(t, k.skipped()["loop"])
+				require.Positive(t, k.Skipped()["loop"])
 			}
 			before := b.computed
 			b.deliver("d", []string{"R"}, []float64{-1})
@@ -152,7 +152,7 @@ func TestADeviceIsNotTakenForARelay(t *testing.T) {
 func TestADeviceThatWasTakenForARelayIsPardoned(t *testing.T) { synctest.Test(t, pardons) }
 
 func pardons(t *testing.T) {
-	k := newKinship("n", "app-offload", 3, testLog{t})
+	k := New("n", "app-offload", 3, silent{})
 	classes, err := task.NewClasses(nil)
 	require.NoError(t, err)
 	steady := func(window int) (skipped int) {
@@ -162,12 +162,12 @@ func pardons(t *testing.T) {
 			for _, name := range []string{"R", "R_max"} {
 				ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: []byte("5")})
 			}
-			if !k.admit(ev, classes) {
+			if !k.Admit(ev, classes) {
 				skipped++
 			} else if n%window == 0 {
 				published := dtos.NewEvent("P", ev.Device, "R_max")
 				require.NoError(t, published.AddSimpleReading("R_max", "Float64", 5.0))
-				require.NoError(t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+				require.NoError(t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
 			}
 		}
 		return skipped
@@ -194,7 +194,7 @@ func TestDevicesThatPassResultsOnAreBounded(t *testing.T) {
 
 // Readings without a result's name cost no look at their values once the event is known not to be an echo.
 func TestAnEventOfADeviceIsNotCompared(t *testing.T) {
-	k := newKinship("n", "app-offload", 3, testLog{t})
+	k := New("n", "app-offload", 3, silent{})
 	k.remember([]uint64{1})
 	ev := &task.Event{Readings: []task.Reading{{Resource: "a", Value: []byte("1")}, {Resource: "b", Value: []byte("2")}}}
 	require.Equal(t, echo{}, k.compare(ev))

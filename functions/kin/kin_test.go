@@ -1,30 +1,28 @@
-package functions
+package kin
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/functions/keys"
 	"app-offload/functions/local"
 	"app-offload/functions/task"
 )
 
 // A device may have a resource that is called like a result of another one. It is an echo only with the result's value.
 func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
-	k := newKinship("n", "app-offload", 3, testLog{t})
+	k := New("n", "app-offload", 3, silent{})
 	classes, err := task.NewClasses(nil)
 	require.NoError(t, err)
 	published := dtos.NewEvent("P", "d", "R_summary")
 	require.NoError(t, published.AddSimpleReading("R_max", "Float64", 5000.25))
 	require.NoError(t, published.AddSimpleReading("R_min", "Float64", 1.5))
 	require.NoError(t, published.AddSimpleReading("A_deadband", "Float64Array", []float64{1, 2.5}))
-	require.NoError(t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+	require.NoError(t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
 	reading := func(name, value string) task.Reading {
 		return task.Reading{Resource: name, Type: task.Float64, Value: []byte(value)}
 	}
@@ -42,9 +40,9 @@ func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
 		"the value, not the name": {"5", []task.Reading{reading("Q_max", "5000.25")}, true},
 	} {
 		ev := &task.Event{ID: row.id, Device: "other", Readings: row.readings, Encoding: task.JSON}
-		require.Equal(t, row.want, k.admit(ev, classes), name)
+		require.Equal(t, row.want, k.Admit(ev, classes), name)
 	}
-	require.Equal(t, uint64(4), k.skipped()["echo"])
+	require.Equal(t, uint64(4), k.Skipped()["echo"])
 }
 
 // A relay that drops the tags, and changes values or adds a reading that no operator reads, does not feed the service without end, although none of its events is
@@ -61,7 +59,7 @@ func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 			return names, values
 		},
 	} {
-		k := newKinship("n", "app-offload", 3, testLog{t})
+		k := New("n", "app-offload", 3, silent{})
 		classes, err := task.NewClasses(nil)
 		require.NoError(t, err)
 		names, values := []string{"x_y"}, []float64{1.5}
@@ -71,12 +69,12 @@ func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 			for i, name := range names {
 				ev.Readings = append(ev.Readings, task.Reading{Resource: name, Type: task.Float64, Value: fmt.Append(nil, values[i])})
 			}
-			if !k.admit(ev, classes) {
+			if !k.Admit(ev, classes) {
 				break
 			}
 			published := dtos.NewEvent("P", "d", names[0]+"_summary")
 			require.NoError(t, published.AddSimpleReading(names[0]+"_summary_max", "Float64", values[0]))
-			require.NoError(t, k.sign(&bin{}).Publish(local.Result{Event: published, Hop: 1}))
+			require.NoError(t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
 			names, values = change([]string{names[0] + "_summary_max"}, values[:1])
 		}
 		require.Equal(t, 2, computed, "%s: the device's event and its changed result", relay)
@@ -85,7 +83,7 @@ func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 
 // What is remembered is bounded, and the latest is kept.
 func TestKinshipIsBounded(t *testing.T) {
-	k := newKinship("n", "app-offload", 3, testLog{t})
+	k := New("n", "app-offload", 3, silent{})
 	for n := range uint64(3*maxKin + 7) {
 		k.remember([]uint64{n % (2 * maxKin), 1})
 	}
@@ -117,22 +115,15 @@ func TestLineageOfTags(t *testing.T) {
 	}
 }
 
-// The correlation id of the envelope is in the batch, in the decision and on the result.
-func TestTheCorrelationIDOfTheEnvelopeTravels(t *testing.T) {
-	for _, policy := range []string{"cloud", "edge"} {
-		b, out := startBroker(t), &bin{}
-		cloud := startCloud(t, b, "n1", keys.NewKeyring("", nil))
-		c := testConfig(t, b, policy)
-		c.Local.Operators = "deadband band=0.1"
-		s := open(t, c, out)
-		s.Start()
-		require.NoError(t, s.Receive(Message{Topic: "edgex/events/device/x", ContentType: "application/json", CorrelationID: "corr-1", Payload: event("d", 1).Raw}))
-		require.Equal(t, "corr-1", s.Decisions(1, nil)[0].CorrelationID)
-		if policy == "edge" {
-			require.Equal(t, "corr-1", out.results[0].CorrelationID)
-			continue
-		}
-		eventually(t, 10*time.Second, "the batch", func() bool { return len(cloud.tasks()) == 1 })
-		require.Equal(t, "corr-1", cloud.tasks()[0].CorrelationID)
-	}
-}
+// silent logs nothing.
+type silent struct{}
+
+func (silent) Debugf(string, ...any) {}
+func (silent) Infof(string, ...any)  {}
+func (silent) Warnf(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+
+// nowhere takes results.
+type nowhere struct{}
+
+func (nowhere) Publish(local.Result) error { return nil }
