@@ -167,6 +167,13 @@ func TestEachStepOfUpkeepMayFail(t *testing.T) {
 		say(fmt.Sprint("no room ", room), nil)
 		say("prefill", s.prefill())
 		st := balanced(t, s)
+		for l := range s.lanes {
+			for _, g := range s.lanes[l].segs {
+				if g.rev > 0 {
+					report += fmt.Sprintf("segment %s rewritten %d times. ", g.name(), g.rev)
+				}
+			}
+		}
 		report += fmt.Sprintf("held %d, done %d, dropped %v, segments %d, spares %d, disk %d. ", st.Held, st.Done, st.Dropped, len(s.lanes[0].segs)+len(s.lanes[1].segs),
 			len(s.spares), s.disk)
 		say("end", s.shut())
