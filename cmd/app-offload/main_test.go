@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -39,6 +40,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beService) != "" {
 		main()
 	}
+	// A signal that is caught here has its default in the programs that the tests start, also where nohup runs the tests.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 

@@ -5,8 +5,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +22,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// A signal that is caught here has its default in the programs that the tests start, also where nohup runs the tests.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
