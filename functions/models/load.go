@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"app-offload/functions/engine"
-	"app-offload/functions/engine/onnx"
 	"app-offload/functions/engine/tflite"
 )
 
@@ -36,11 +35,7 @@ func Load(name string, file []byte, memory int64) (engine.Program, error) {
 		}
 		return p, nil
 	case "onnx":
-		p, err := onnx.Load(file, onnx.Limits{MaxBytes: memory})
-		if err != nil {
-			return nil, err
-		}
-		return p, nil
+		return loadONNX(file, memory)
 	}
 	return nil, fmt.Errorf("loading a model: engine %.64q must be one of tflite, onnx", name)
 }
