@@ -39,6 +39,7 @@ var answers = map[string]any{"Status": status.Status{}, "Decision": decisionView
 // schemaNames are the names of types that have no good one of their own.
 var schemaNames = map[string]string{
 	"main.decisionView": "Decision", "host.State": "NodeState", "local.Counts": "LocalCounts", "export.Stats": "ExportStats", "decision.Decision": "Verdict",
+	"desk.Counts": "AnswerCounts", "forward.Counts": "ResultCounts", "infer.Stats": "ModelStats", "models.Counts": "StoreCounts", "models.Status": "StoredModel",
 	"dashboard.row": "ListedDecision", "dashboard.rejected": "ListedRejected", "dashboard.Data": "PageData", "dashboard.columns": "History",
 }
 
@@ -47,11 +48,12 @@ type apiSchemas struct {
 	t        *testing.T
 	comments map[string]string // by package, type and field
 	made     map[string]any
+	owners   map[string]reflect.Type // whose schema each is: two types under one name would hide each other's fields
 }
 
 // The schemas of all answers are those of the types in the code, field by field.
 func TestDocumentedAPIIsGenerated(t *testing.T) {
-	s := &apiSchemas{t: t, comments: comments(t), made: map[string]any{}}
+	s := &apiSchemas{t: t, comments: comments(t), made: map[string]any{}, owners: map[string]reflect.Type{}}
 	for _, name := range slices.Sorted(maps.Keys(answers)) {
 		s.of(reflect.TypeOf(answers[name]))
 	}
@@ -115,9 +117,11 @@ func (s *apiSchemas) of(t reflect.Type) map[string]any {
 func (s *apiSchemas) object(t reflect.Type) map[string]any {
 	name := schemaName(t)
 	ref := map[string]any{"$ref": "#/components/schemas/" + name}
-	if _, done := s.made[name]; done {
+	if owner := s.owners[name]; owner != nil {
+		require.Equal(s.t, owner.String(), t.String(), "two types have the schema %s: name one of them in schemaNames", name)
 		return ref
 	}
+	s.owners[name] = t
 	properties := map[string]any{}
 	schema := map[string]any{"type": "object", "properties": properties}
 	s.made[name] = schema

@@ -69,7 +69,8 @@ func programs(t *testing.T) string {
 func TestKindsAreChosenByName(t *testing.T) {
 	all, err := chosen(nil)
 	require.NoError(t, err)
-	require.Len(t, all, len(kinds())-1, "hung is drawn only where it is named")
+	require.Len(t, all, len(kinds())-2, "hung and kill-work are drawn only where they are named")
+	require.False(t, drawn(all, hung) || drawn(all, killsWork))
 	two, err := chosen([]string{"cut", "cut"})
 	require.NoError(t, err)
 	require.Len(t, two, 2)
