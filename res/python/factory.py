@@ -24,8 +24,8 @@ def dynamic_offload_policy(task):
 scheduler.register_policy("dynamic", dynamic_offload_policy)
 
 tasks = [
-    {"data_size": 200, "deadline": 100},  # can be done here
-    {"data_size": 1000, "deadline": 150},  # has to leave
+    {"data_size": 200, "deadline": 100},  # can be done here at 0.4 ms a KB
+    {"data_size": 1000, "deadline": 150},  # has to leave at 0.4 ms a KB
 ]
 for task in tasks:
     result = scheduler.dispatch(task, policy="dynamic")
