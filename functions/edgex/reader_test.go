@@ -41,6 +41,13 @@ func (r *redis) begin() {
 	r.t.Helper()
 	r.cmd = exec.Command("/usr/bin/redis-server", "--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--dir", r.t.TempDir())
 	require.NoError(r.t, r.cmd.Start())
+	eventually(r.t, 10*time.Second, "redis listens", func() bool {
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 }
 
 func (r *redis) end() {
