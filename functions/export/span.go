@@ -18,7 +18,8 @@ type span struct {
 const (
 	leastSpan   = 16                     // batches, before anything is measured
 	spanMeasure = 100 * time.Millisecond // a measurement of the rate lasts at least so long,
-	spanIdle    = 2 * time.Second        // and counts only up to so much
+	spanIdle    = 2 * time.Second        // and counts only up to so much, or to twice the delay, as one window may be confirmed in one burst
+	longestSpan = 3600                   // s
 	spanFades   = 0.95                   // what a rate keeps with each later measurement
 )
 
@@ -32,7 +33,7 @@ func (s *span) confirmed(sentAt, now time.Time) {
 	s.count++
 	took := now.Sub(s.began)
 	switch {
-	case took >= spanIdle: // began before a pause
+	case took >= max(spanIdle, time.Duration(min(2*s.delay, longestSpan)*float64(time.Second))): // began before a pause
 		s.began, s.count = now, 0
 	case took >= spanMeasure:
 		s.rate = max(s.rate*spanFades, float64(s.count)/took.Seconds())

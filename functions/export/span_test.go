@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal"
 )
 
 // A consumer that confirms each batch after the same time, whatever the window, at most so many a second.
@@ -43,4 +45,47 @@ func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
 		require.GreaterOrEqual(t, s.size(256), c.low, "%s, after a pause", c.name)
 	}
 	require.Equal(t, 4, new(span).size(4), "the bound holds from the beginning")
+}
+
+// On a long way all that is under way may be confirmed within a moment, and then nothing for as long as the way takes.
+func TestTheWindowGrowsWhereConfirmationsComeInBursts(t *testing.T) {
+	s, now := span{}, time.Unix(1000, 0)
+	for range 8 {
+		sent := now
+		now = now.Add(3 * time.Second)
+		for range s.size(256) {
+			now = now.Add(100 * time.Microsecond)
+			s.confirmed(sent, now)
+		}
+	}
+	require.Greater(t, s.size(256), 200)
+}
+
+// A batch that is published again measures nothing: its confirmation may be of the first time.
+func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
+	for _, receipts := range []bool{true, false} {
+		inBubble(t, func(l *limits) { l.confirmReceipt = receipts }, func(t *testing.T, w *window) {
+			confirmed := func(attempt uint64, seq uint64) {
+				w.puback(attempt, 100, time.Now())
+				w.receipt([]seal.Range{{First: seq, Last: seq}}, time.Now())
+				require.Empty(t, w.entries)
+			}
+			w.add(load(1, 1))
+			first := w.next(time.Now())
+			w.publish(first, time.Now())
+			time.Sleep(time.Second)
+			w.lostConnection(false, time.Now())
+			w.connected(false)
+			attempt := w.publish(w.next(time.Now()), time.Now())
+			time.Sleep(time.Millisecond)
+			confirmed(attempt, 1)
+			require.Zero(t, w.delay)
+
+			w.add(load(2, 2))
+			attempt = w.publish(w.next(time.Now()), time.Now())
+			time.Sleep(300 * time.Millisecond)
+			confirmed(attempt, 2)
+			require.InDelta(t, 0.3, w.delay, 1e-9)
+		})
+	}
 }

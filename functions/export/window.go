@@ -39,6 +39,7 @@ type entry struct {
 	hangs    int       // connections that hung with it at their head
 	suspect  bool      // may be why the broker closes: travels alone until acknowledged
 	refusals int       // connections closed over it, travelling alone
+	again    bool      // published more than once, or over an earlier connection
 	stale    bool      // published before the consumer's subscription stood: goes again once acknowledged
 }
 
@@ -167,6 +168,7 @@ func (w *window) publish(e *entry, now time.Time) uint64 {
 		w.progress = now
 	}
 	w.attempts++
+	e.again = e.again || e.attempt > 0
 	e.phase, e.attempt, e.sentAt, e.stale = sent, w.attempts, now, false
 	return e.attempt
 }
@@ -240,11 +242,11 @@ func (w *window) patience(resends int) time.Duration {
 func (w *window) connected(remembered bool) {
 	w.jitter, w.span = rand.Float64(), span{}
 	w.warm = false
-	if remembered {
-		return
-	}
 	for _, e := range w.entries {
-		e.phase = waiting
+		e.again = e.again || e.attempt > 0
+		if !remembered {
+			e.phase = waiting
+		}
 	}
 }
 
@@ -282,7 +284,7 @@ func (w *window) hung() {
 func (w *window) cut(e *entry) {
 	half := len(e.records) / 2
 	i := slices.Index(w.entries, e)
-	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, resends: e.resends, phase: e.phase, attempt: e.attempt, ackedAt: e.ackedAt, resendAt: e.resendAt}
+	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, again: true, resends: e.resends, phase: e.phase, attempt: e.attempt, ackedAt: e.ackedAt, resendAt: e.resendAt}
 	if e.phase == sent {
 		second.phase = waiting // no acknowledgement will come for it
 	}
@@ -291,9 +293,10 @@ func (w *window) cut(e *entry) {
 	w.entries = slices.Insert(w.entries, i+1, second)
 }
 
-// spanned measures with a batch that is confirmed as a whole. One that was sent more than once says nothing of the delay.
+// spanned measures with a batch that is confirmed as a whole. One that was published again says nothing of the delay: what comes may be
+// of the first time.
 func (w *window) spanned(e *entry, now time.Time) {
-	if e.resends == 0 && e.hangs == 0 && e.attempt > 0 {
+	if e.attempt > 0 && !e.again {
 		w.confirmed(e.sentAt, now)
 	}
 }
