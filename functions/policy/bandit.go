@@ -240,10 +240,10 @@ func (b *bandit) Outcomes() (local, cloud int64) {
 	return k.Arms[decision.Local].Count, k.Arms[decision.Cloud].Count
 }
 
-// inherit goes on with the memory of the bandit before it.
+// inherit goes on with the memory of the bandit before it, and with the arrivals that it has counted.
 func (b *bandit) inherit(from Policy) {
 	if old, ok := from.(*bandit); ok {
-		b.memory = old.memory
+		b.memory, b.cost.tempo = old.memory, old.cost.tempo
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/host"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -303,4 +304,25 @@ func TestLearningWhileDeciding(t *testing.T) {
 	wg.Wait()
 	k := b.(*bandit).known.Load()
 	require.EqualValues(t, 1200, k.Arms[decision.Local].Count+k.Arms[decision.Cloud].Count)
+}
+
+// After a reload the prices go on with the deadlines that were counted, as those of policy cost do.
+func TestAReloadKeepsTheTempoOfTheBandit(t *testing.T) {
+	for _, build := range []func(Config) Policy{newBandit, newCost} {
+		old, next := build(DefaultConfig()), build(DefaultConfig())
+		s := &host.State{Time: 1e18}
+		for range fewTasks {
+			s.Time += int64(time.Second)
+			old.Decide(&task.Task{Deadline: 20 * time.Second}, &score.Estimate{LocalTime: 1, CloudTime: 1}, s)
+		}
+		Inherit(next, old)
+		priced := func(p Policy) float64 {
+			if b, ok := p.(*bandit); ok {
+				return b.cost.tempo.usual(s.Time)
+			}
+			return p.(*cost).tempo.usual(s.Time)
+		}
+		require.InDelta(t, usualDeadline/20, priced(old), 1e-9, old.Name())
+		require.InDelta(t, priced(old), priced(next), 1e-9, old.Name())
+	}
 }
