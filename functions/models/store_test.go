@@ -45,13 +45,16 @@ func TestHotSwapUnderLoad(t *testing.T) {
 	}
 	var runs, failed atomic.Int64
 	var wg sync.WaitGroup
+	var run sync.RWMutex // a look at the heap is no run's: what one holds at that moment, and what it has left for the next collection, is no growth
 	ctx, stop := context.WithCancel(t.Context())
 	for g := range 4 {
 		wg.Go(func() {
 			for i := g; ctx.Err() == nil; i++ {
 				at := i % len(names)
+				run.RLock()
 				before := newest[at].Load()
 				a, err := s.Model(names[at]).Run(t.Context(), input)
+				run.RUnlock()
 				if err != nil || a.Values[0] < float64(before) {
 					t.Errorf("%v %v at version %d", err, a.Values, before)
 					failed.Add(1)
@@ -70,7 +73,10 @@ func TestHotSwapUnderLoad(t *testing.T) {
 		require.NoError(t, install(s, names[at], v))
 		newest[at].Store(int64(v))
 		require.LessOrEqual(t, s.Counts().Used, s.limit)
-		if heap := heapInUse(); i > 20 {
+		run.Lock()
+		heap := heapInUse()
+		run.Unlock()
+		if i > 20 {
 			low, high = min(low, heap), max(high, heap)
 		} else {
 			low, high = heap, heap
@@ -82,7 +88,7 @@ func TestHotSwapUnderLoad(t *testing.T) {
 	c := s.Counts()
 	t.Logf("%d runs, %d loads, %d evictions, heap %d to %d KiB", runs.Load(), c.Loads, c.Evictions, low>>10, high>>10)
 	require.NotZero(t, c.Evictions)
-	require.Less(t, high-low, uint64(2<<20), "memory grows")
+	require.Less(t, high-low, uint64(256<<10), "memory grows") // 150 versions that were kept would take 600 KiB of weights alone
 	require.NoError(t, s.Close(t.Context()))
 	require.Zero(t, s.Counts().Used)
 }
