@@ -80,11 +80,13 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 	var l *loaded
 	if m != nil && m.canary != nil && m.canary.Version == of && m.now != nil {
 		l = m.canary
+		l.users++ // it makes no room while the disk is awaited: nothing would load it again before the next start
 	}
 	s.mu.Unlock()
 	if l == nil {
 		return fmt.Errorf("settling the canary %s of model %.64q: %w", of, name, ErrUnknown)
 	}
+	defer s.leave(l)
 	next := choice{Version: m.now.Version, Newest: l.Version}
 	if promote {
 		next.Version = l.Version
@@ -96,7 +98,7 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 	defer s.mu.Unlock()
 	m.newest = s.state[name].Newest
 	switch {
-	case m.canary != l: // taken out of memory meanwhile; the next look at the folder does as was recorded
+	case m.canary != l: // the store was closed meanwhile; the next start does as was recorded
 	case promote:
 		m.canary = nil
 		s.put(m, l)

@@ -2,7 +2,10 @@ package models
 
 import (
 	"context"
+	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -94,4 +97,32 @@ func TestACanaryMakesRoom(t *testing.T) {
 	_, on := s.Canary("a")
 	require.False(t, on)
 	require.NoError(t, s.Close(context.Background()))
+}
+
+// A canary whose trial is being settled makes no room: once its promotion is on disk nothing would load it before the next start.
+func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir, canaries)
+	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	idle := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.idleCanary() != nil
+	}
+	require.True(t, idle())
+	slow := dir + "/" + stateFile + ".new"
+	require.NoError(t, syscall.Mkfifo(slow, 0o600))
+	settled := make(chan error, 1)
+	go func() { settled <- s.Settle("m", "2", true) }()
+	require.Eventually(t, func() bool { return !idle() }, 5*time.Second, time.Millisecond, "it could be taken out while the disk is awaited")
+	reader, err := os.Open(slow) // lets Settle go on, whose Sync of a pipe fails
+	require.NoError(t, err)
+	require.Error(t, <-settled)
+	require.NoError(t, reader.Close())
+	require.True(t, idle(), "it is a canary still")
+	require.NoError(t, os.Remove(slow))
+	require.NoError(t, s.Settle("m", "2", true))
+	require.EqualValues(t, 2, value(t, s, "m"))
 }
