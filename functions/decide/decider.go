@@ -88,8 +88,10 @@ func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (decisio
 	return d.guards.Check(t, e, s)
 }
 
-// LeavesOpen reports whether a task decided for this reason may be parked.
-func (d *Decider) LeavesOpen(why decision.Reason) bool { return d.guards.LeavesOpen(why) }
+// LeavesOpen reports whether a task decided for this reason may be parked. One that is judged hard may not: the cloud is to be asked at once.
+func (d *Decider) LeavesOpen(why decision.Reason) bool {
+	return why != decision.JudgedHard && d.guards.LeavesOpen(why)
+}
 
 // inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.
 func (d *Decider) inCharge(t *task.Task) (name string, arm decision.Arm) {

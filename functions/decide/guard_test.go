@@ -82,6 +82,14 @@ func TestLateWorkDoesNotFillTheQueueWhileTheLinkIsDown(t *testing.T) {
 	}
 }
 
+// What is judged hard is for the cloud at once: to wait and be bound elsewhere would spend its budget for nothing, and to be judged again twice.
+func TestWhatIsJudgedHardDoesNotWait(t *testing.T) {
+	d, err := NewDecider(policy.DefaultConfig())
+	require.NoError(t, err)
+	require.False(t, d.LeavesOpen(decision.JudgedHard))
+	require.True(t, d.LeavesOpen(decision.CheaperLocal))
+}
+
 func TestNoPolicyGetsPastTheGuards(t *testing.T) {
 	d, err := NewDecider(policy.DefaultConfig())
 	require.NoError(t, err)
