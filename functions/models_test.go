@@ -3,6 +3,7 @@ package functions
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -497,4 +498,57 @@ func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 	require.Positive(t, final)
 	require.EqualValues(t, provisional, st.Models.Classes[0].Provisional)
 	t.Logf("final %d, provisional %d, receipted %d", final, provisional, st.Counts.Receipted)
+}
+
+// A trial whose outcome cannot be kept on disk begins anew, and takes effect once it can.
+func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
+	c := modelConfig(t, nil, "edge")
+	c.Models.Canary.Tasks = 20
+	s := open(t, c, &bin{})
+	feed := func(from, to int) {
+		for i := from; i < to; i++ {
+			require.NoError(t, submitOne(t, s, bearing("pump", i, sure)))
+			eventually(t, 10*time.Second, "the canary is done, too", func() bool { tasks, _ := s.local.Models(); return tasks == 0 })
+		}
+	}
+	modeltest.Put(t, c.Models.Directory, "bearing", "2", modeltest.Two(t, 0.5))
+	require.NoError(t, s.local.Store().Scan(t.Context()))
+	block := filepath.Join(c.Models.Directory, "state.json.new")
+	require.NoError(t, os.Mkdir(block, 0o750))
+	feed(0, 25)
+	require.Equal(t, infer.TrialRuns, s.Status().Models.Canaries[0].State, "it did not take over")
+	require.EqualValues(t, "1", s.Status().Models.Classes[0].Version)
+	require.NoError(t, os.Remove(block))
+	feed(25, 50)
+	require.Equal(t, infer.TrialPromoted, s.Status().Models.Canaries[0].State)
+	require.EqualValues(t, "2", s.Status().Models.Classes[0].Version)
+}
+
+// A task that was decided while its class had a model is computed by it, also where a reload has taken class or model away meanwhile.
+func TestATaskOfAModelThatWasTakenAwayIsComputed(t *testing.T) {
+	c := modelConfig(t, nil, "edge")
+	for name, classes := range map[string]func(old task.ClassConfig) map[string]task.ClassConfig{
+		"no class": func(task.ClassConfig) map[string]task.ClassConfig { return map[string]task.ClassConfig{} },
+		"no model": func(old task.ClassConfig) map[string]task.ClassConfig {
+			old.Model = ""
+			return map[string]task.ClassConfig{"bearing": old}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Spool.Directory = t.TempDir()
+			bus := &bin{}
+			s := open(t, c, bus)
+			one := taskOfClass(t, s, bearing("pump", 1, sure), "bearing")
+			w := c.Writable
+			w.Classes = classes(w.Classes["bearing"])
+			require.NoError(t, s.Reload(w))
+			end := make(chan error, 1)
+			s.local.Process(t.Context(), []local.Item{{Task: one}}, func(_ int, err error) { end <- err })
+			require.NoError(t, <-end)
+			require.Len(t, bus.all(), 1, "it is done with its answer")
+			require.True(t, s.local.Offer(local.Item{Task: one}, func(_ int, err error) { end <- err }))
+			require.NoError(t, <-end)
+			require.Len(t, bus.all(), 2)
+		})
+	}
 }

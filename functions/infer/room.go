@@ -139,12 +139,17 @@ func (r *Room) Prepare(cfg local.Config, classes local.Classes) (commit func(), 
 	}, nil
 }
 
-// work finds what a class does with models, nil for one without a model.
+// work finds what a class does with models, nil for one without a model. A task may have been decided before a reload took its class or the
+// class's model away: that model computes it all the same, or it would end without an answer.
 func (r *Room) work(c *task.Class) *work {
 	if c == nil || c.Model == "" {
 		return nil
 	}
-	return (*r.works.Load())[c.Name]
+	if w := (*r.works.Load())[c.Name]; w != nil {
+		return w
+	}
+	w, _ := r.begin(&task.Class{Name: c.Name, Model: c.Model}) // without a rule nothing fails
+	return w
 }
 
 // Process is that of local.Processor. A task for a model takes a place in the pool first; without a free one it ends with local.ErrBusy, or

@@ -72,6 +72,13 @@ type trial struct {
 	stats CanaryStats
 }
 
+// begin forgets the pairs of answers that there were.
+func (t *trial) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stats = CanaryStats{}
+}
+
 func (t *trial) load() (CanaryStats, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -110,8 +117,9 @@ func (r *Room) settle(w *work, v models.Version, promote bool) {
 	stats, _ := w.trial.load()
 	switch {
 	case errors.Is(err, models.ErrUnknown): // another worker was first, or it made room
-	case err != nil:
-		r.deps.Log.Warnf("models: %v", err)
+	case err != nil: // the store keeps it as a canary
+		w.trial.begin()
+		r.deps.Log.Warnf("models: %v; the trial begins anew", err)
 	case promote:
 		r.deps.Log.Infof("models: canary takes over: model=%s version=%s before=%s tasks=%d different=%d", w.model, v, stats.Against, stats.Tasks, stats.Different)
 	default:
