@@ -247,6 +247,30 @@ func TestTheLatestAnswersAreRemembered(t *testing.T) {
 	}
 }
 
+// Wherever a restart falls, the latest answers are known after it and stay known.
+func TestARestartForgetsNoLateAnswer(t *testing.T) {
+	const most = 5
+	for restart := 1; restart <= 5*most; restart++ {
+		dir := t.TempDir()
+		s, err := openSeen(dir, most)
+		require.NoError(t, err)
+		var ids []uuid.UUID
+		for n := range 6 * most {
+			if n == restart {
+				require.NoError(t, s.close())
+				s, err = openSeen(dir, most)
+				require.NoError(t, err)
+			}
+			ids = append(ids, uuid.New())
+			require.NoError(t, s.add(ids[n]))
+			for back := range min(n+1, most) {
+				require.True(t, s.has(ids[n-back]), "restarted after %d: %d of %d", restart, n-back, n)
+			}
+		}
+		require.NoError(t, s.close())
+	}
+}
+
 // A file that a disk has damaged is a file without some entries.
 func TestDamagedEntriesAreSkipped(t *testing.T) {
 	dir := t.TempDir()

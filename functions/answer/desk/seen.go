@@ -79,15 +79,18 @@ func (s *seen) has(id uuid.UUID) bool {
 	return young || old
 }
 
-// add remembers an id, on an error in memory only.
-func (s *seen) add(id uuid.UUID) (err error) {
-	if len(s.young) >= s.most {
-		err = s.turn()
-	}
+// add remembers an id, on an error in memory only. A full file takes its turn at once: of two full ones a restart could not say which is
+// the older.
+func (s *seen) add(id uuid.UUID) error {
 	s.young[id] = struct{}{}
-	if err != nil {
-		return err
+	err := s.write(id)
+	if len(s.young) >= s.most {
+		err = errors.Join(err, s.turn())
 	}
+	return err
+}
+
+func (s *seen) write(id uuid.UUID) error {
 	if s.file == nil {
 		if err := s.open(); err != nil {
 			return err
