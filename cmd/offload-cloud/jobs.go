@@ -12,7 +12,7 @@ import (
 )
 
 const jobsUsage = `Usage:
-  offload-cloud jobs list  -store URL               jobs without an answer, or whose answer the node refused, with the reason, as JSON lines
+  offload-cloud jobs list  -store URL               jobs without an answer, or whose answer the node refused or never confirmed, with the reason, as JSON lines
   offload-cloud jobs retry -store URL [RECORD …]    compute them anew; all without a record
 
 The counts of all jobs are in offload-cloud stats.

@@ -136,6 +136,7 @@ func TestConfirmationsAreStored(t *testing.T) {
 			ID: "c", Node: "n1", Created: time.Now(), Results: []seal.ConfirmedResult{{ID: "1-a"}, {ID: "2-b", Refused: "no such\x00device"}},
 		})
 		require.NoError(t, err)
+		require.Equal(t, 2, open(c.Opener, &Message{Topic: seal.ConfirmTopic("n1"), Payload: msg}).records, "each takes its share of a transaction")
 		require.True(t, p.send("right", seal.ConfirmTopic("n1"), msg))
 		require.True(t, p.send("wrong", seal.ConfirmTopic("n2"), msg))
 		require.True(t, p.send("garbage", seal.ConfirmTopic("n1"), []byte("x")))

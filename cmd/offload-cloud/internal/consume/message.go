@@ -66,6 +66,9 @@ func open(o *seal.Opener, m *Message) *item {
 		it.letter = letter(m, reason(err), err.Error())
 		return it
 	}
+	if it.confirmed != nil {
+		it.records = len(it.confirmed.Results) // each is a statement of the transaction
+	}
 	if it.batch != nil {
 		it.records, it.bytes = len(it.batch.Records), 0
 		for i := range it.batch.Records {

@@ -1,10 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -262,35 +263,50 @@ func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (an
 // resultID names a result by its record's id and content: another database's result has another name, unless it is the same task's.
 func resultID(record, content int64) string { return fmt.Sprintf("%d-%016x", record, uint64(content)) }
 
-// confirm notes that nodes have dealt with results. Names that are not of a result of that node are ignored.
-func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (confirmed int, err error) {
+// confirmation is a node's word about one result, with its name taken apart.
+type confirmation struct {
+	record, content int64
+	node, refused   string
+}
+
+// confirmations reads the names of results, in the order of the records: transactions that lock rows in one order cannot
+// wait for each other in a circle. Names that no result has are left out.
+func confirmations(all []*Confirmed) (read []confirmation) {
 	for _, c := range all {
 		for _, r := range c.Results {
 			id, digest, _ := strings.Cut(r.ID, "-")
 			record, err := strconv.ParseInt(id, 10, 64)
 			content, err2 := strconv.ParseUint(digest, 16, 64)
-			if errors.Join(err, err2) != nil {
-				continue // another program's
+			if err == nil && err2 == nil { // else it is another program's
+				read = append(read, confirmation{record, int64(content), c.Node, clean(r.Refused)})
 			}
-			result, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET state = 3, confirmed = NOW, refused = $4
-				WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`),
-				record, int64(content), c.Node, clean(r.Refused))
-			if err != nil {
-				return 0, fmt.Errorf("noting that node %s has confirmed result %s: %w", c.Node, r.ID, err)
-			}
-			n, err := result.RowsAffected()
-			if err != nil {
-				return 0, err
-			}
-			confirmed += int(n)
 		}
+	}
+	slices.SortStableFunc(read, func(a, b confirmation) int { return cmp.Compare(a.record, b.record) })
+	return read
+}
+
+// confirm notes that nodes have dealt with results. Names that are not of a result of that node are ignored.
+func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (confirmed int, err error) {
+	for _, c := range confirmations(all) {
+		result, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET state = 3, confirmed = NOW, refused = $4
+			WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`),
+			c.record, c.content, c.node, c.refused)
+		if err != nil {
+			return 0, fmt.Errorf("noting that node %s has confirmed the result of record %d: %w", c.node, c.record, err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		confirmed += int(n)
 	}
 	return confirmed, nil
 }
 
-// JobRecord finds the record of a job, nil where its row was deleted.
+// JobRecord finds the record of a job, nil where its row was deleted, also where another record has its id since.
 func (s *Store) JobRecord(ctx context.Context, record int64) (*Found, error) {
-	all, err := s.found(ctx, `r.id = $1`, record)
+	all, err := s.found(ctx, `r.id = $1 AND r.content = (SELECT content FROM jobs WHERE record = $1)`, record)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}

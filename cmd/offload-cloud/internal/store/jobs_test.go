@@ -147,9 +147,22 @@ func testGivenUp(t *testing.T, s *Store) {
 	}
 	require.Empty(t, answers(t, s))
 	require.Equal(t, JobCounts{GivenUp: 1}, jobCounts(t, s))
-	_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: id}}}}})
+	failed, err := s.FailedJobs(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Len(t, failed, 1)
+	require.Equal(t, "its answer was published 24 times, and the node has not confirmed it", failed[0].Problem)
+	_, err = s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: id}}}}})
 	require.NoError(t, err)
 	require.Equal(t, JobCounts{Confirmed: 1}, jobCounts(t, s), "a late word counts")
+	again, err := s.RetryJob(t.Context(), record)
+	require.NoError(t, err)
+	require.False(t, again, "the node has its answer")
+	_, err = s.write.ExecContext(t.Context(), `UPDATE jobs SET state = 4`)
+	require.NoError(t, err)
+	again, err = s.RetryJob(t.Context(), record)
+	require.NoError(t, err)
+	require.True(t, again)
+	require.Equal(t, JobCounts{Waiting: 1}, jobCounts(t, s))
 }
 
 func testFailedJobs(t *testing.T, s *Store) {
@@ -177,6 +190,29 @@ func testFailedJobs(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.True(t, again)
 	require.Equal(t, records[:1], taken(t, s, "w1", time.Minute, 10))
+}
+
+// SQLite gives a new record the id of the last one where that was deleted, whose job is still there.
+func testIDUsedBefore(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	old := taken(t, s, "w1", time.Minute, 10)[0]
+	_, err := s.write.ExecContext(t.Context(), `DELETE FROM records`)
+	require.NoError(t, err)
+	require.Equal(t, 1, commit(t, s, batch("n1", 1, 2)).Jobs)
+	again := taken(t, s, "w2", time.Minute, 10)
+	require.Len(t, again, 1)
+	require.Equal(t, old == again[0], !finish(t, s, "w1", old, "{}", ""), "the job of the deleted record is over where its id was given anew")
+	found, err := s.JobRecord(t.Context(), again[0])
+	require.NoError(t, err)
+	require.Equal(t, "n1-2", found.Task.EventID)
+	_, err = s.write.ExecContext(t.Context(), `DELETE FROM records`)
+	require.NoError(t, err)
+	other := batch("n1", 1, 3)
+	other.Records[0].Task.Class.Name = "camera"
+	require.Zero(t, commit(t, s, other).Jobs)
+	found, err = s.JobRecord(t.Context(), again[0])
+	require.NoError(t, err)
+	require.Nil(t, found, "a job computes on no other record")
 }
 
 func testClockSetBack(t *testing.T, s *Store) {

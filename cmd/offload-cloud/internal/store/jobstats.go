@@ -62,7 +62,7 @@ func (c *JobCounts) of(state int, ok, refused bool) *int64 {
 	return &c.Answered
 }
 
-// FailedJob is a job that was set aside, or whose answer the node refused.
+// FailedJob is a job that was set aside, or whose answer the node refused or has not confirmed until it was given up.
 type FailedJob struct {
 	Record   int64     `json:"record"`
 	Node     string    `json:"node"`
@@ -75,10 +75,13 @@ type FailedJob struct {
 	Answered time.Time `json:"answered"`
 }
 
+// unconfirmed is the problem of a job whose answer was given up, as SQL.
+var unconfirmed = fmt.Sprintf(`'its answer was published %d times, and the node has not confirmed it'`, maxSends)
+
 // FailedJobs lists up to limit of them with records above after, in the order of the records' arrival.
 func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*FailedJob, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused = '' THEN j.problem ELSE j.refused END, j.answered
-		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '') ORDER BY j.record LIMIT $2`, after, limit)
+	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused <> '' THEN j.refused WHEN j.ok = 1 THEN `+unconfirmed+` ELSE j.problem END, j.answered
+		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '' OR j.state = 4) ORDER BY j.record LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing failed jobs: %w", err)
 	}
@@ -96,8 +99,8 @@ func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*Fail
 	return all, rows.Err()
 }
 
-// RetryJob lets a job that was set aside be computed anew, and reports whether it was set aside.
+// RetryJob lets one of the FailedJobs be computed anew, and reports whether it was one.
 func (s *Store) RetryJob(ctx context.Context, record int64) (bool, error) {
 	return s.changeJob(ctx, `UPDATE jobs SET state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', due = NOW
-		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '')`, record)
+		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '' OR state = 4)`, record)
 }

@@ -175,8 +175,9 @@ func thirdVersion(bytes string) []string {
 	}
 }
 
-// insertJob begins a statement that makes a job of a record.
-const insertJob = `INSERT INTO jobs (record, node, event_id, chunk, class, content, model, due, created) SELECT id, node, event_id, chunk, class, content, $3`
+// insertJob begins SQLite's statement that makes a job of a record. SQLite gives an id again whose row was the last one and was deleted; the
+// job of the deleted record is over then.
+const insertJob = `INSERT OR REPLACE INTO jobs (record, node, event_id, chunk, class, content, model, due, created) SELECT id, node, event_id, chunk, class, content, $3`
 
 // digests makes the digests of the records behind one, which it moves on. A record that cannot be read keeps the digest it has.
 func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int64, err error) {

@@ -55,6 +55,7 @@ func TestStore(t *testing.T) {
 		"a node that is gone is given up":                 testGivenUp,
 		"a job without an answer has a reason":            testFailedJobs,
 		"a clock that was set back holds up no job":       testClockSetBack,
+		"an id that was used before gets its job":         testIDUsedBefore,
 	}
 	var server *pgtest.Server
 	for name, test := range tests {
