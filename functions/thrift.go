@@ -65,7 +65,8 @@ const (
 // holds is what the service may hold in memory by its configuration, in bytes, with the parked tasks and the resources that there are: the sum that the
 // documentation gives for a container's limit.
 func (s *Service) holds() int64 {
-	mib := s.cfg.Spool.RingMiB + s.cfg.Spool.PendingMiB + s.cfg.Intake.MaxMiB + s.cfg.Local.SampleMiB
-	bytes := int64(mib)<<20 + int64(s.cfg.Export.MaxInflightKiB)<<10 + int64(s.cfg.Writable.Policy.Decisions)*decisionBytes
+	c := s.Config()
+	mib := c.Spool.RingMiB + c.Spool.PendingMiB + c.Intake.MaxMiB + c.Local.SampleMiB
+	bytes := int64(mib)<<20 + int64(c.Export.MaxInflightKiB)<<10 + int64(c.Writable.Policy.Decisions)*decisionBytes
 	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes
 }
