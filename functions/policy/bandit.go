@@ -240,10 +240,11 @@ func (b *bandit) Outcomes() (local, cloud int64) {
 	return k.Arms[decision.Local].Count, k.Arms[decision.Cloud].Count
 }
 
-// inherit goes on with the memory of the bandit before it, and with the arrivals that it has counted.
+// inherit goes on with the memory of the bandit before it, and from the arrivals that it has counted: a shadow and the acting one share what
+// outcomes teach, and each counts every task itself.
 func (b *bandit) inherit(from Policy) {
 	if old, ok := from.(*bandit); ok {
-		b.memory, b.cost.tempo = old.memory, old.cost.tempo
+		b.memory, b.cost.tempo = old.memory, old.cost.tempo.copy()
 	}
 }
 

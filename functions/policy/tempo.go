@@ -51,6 +51,15 @@ func (p *tempo) note(t *task.Task, s *host.State, patience float64) {
 	p.last = max(p.last, now)
 }
 
+// copy is a tempo that goes on from here on its own.
+func (p *tempo) copy() *tempo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	own := &tempo{last: p.last, gap: p.gap, wish: p.wish, n: p.n}
+	own.used.Store(p.used.Load())
+	return own
+}
+
 // decided takes in a task that arrived and that the tempo's own policy decides; with a nil tempo that is nothing.
 func (p *tempo) decided(t *task.Task, s *host.State, patience float64) {
 	if p != nil {
