@@ -56,6 +56,7 @@ type Worker struct {
 
 	Counts Counts
 	once   say.Once
+	rests  rests
 }
 
 // Counts are a worker's figures since its start. Safe to read at any time.
@@ -128,9 +129,12 @@ func (w *Worker) thread(ctx context.Context, id string) {
 // round looks once for jobs of each model, and reports whether there were any.
 func (w *Worker) round(ctx context.Context, id string) (found bool) {
 	for _, name := range w.Names() {
+		if w.rests.on(name) {
+			continue
+		}
 		jobs, err := w.Store.TakeJobs(ctx, id, name, w.Lease, batch)
-		if ctx.Err() != nil {
-			return false // what was taken is taken again when its lease ends
+		if err != nil && ctx.Err() != nil {
+			return false // what was taken all the same is taken again when its lease ends
 		}
 		w.failing("taking jobs", err)
 		if len(jobs) > 0 {
@@ -141,7 +145,8 @@ func (w *Worker) round(ctx context.Context, id string) (found bool) {
 	return found
 }
 
-// batch computes jobs while their leases are prolonged. After the stop it gives back those that it has not begun.
+// batch computes jobs while their leases are prolonged. After the stop, or where the model cannot be used, it gives back those that it has
+// not begun.
 func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 	safe := context.WithoutCancel(ctx)
 	k := w.keep(safe, id, jobs)
@@ -154,7 +159,9 @@ func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 			w.Counts.Lost.Add(1)
 			continue
 		case ctx.Err() != nil:
-			w.postpone(safe, id, j, 0, "", true)
+			w.postpone(safe, id, j, 0, j.Problem, true)
+		case w.rests.on(j.Model):
+			w.postpone(safe, id, j, modelPause, j.Problem, true)
 		default:
 			if o := w.job(safe, id, j); o != nil {
 				made = append(made, o)
@@ -188,6 +195,9 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 		return &store.Outcome{Record: j.Record, Payload: payload}
 	case !mine: // of the models or the database, and of all jobs
 		w.failing("computing with model "+j.Model, err)
+		if unusable := (*modelError)(nil); errors.As(err, &unusable) {
+			w.rests.begin(j.Model)
+		}
 		w.postpone(ctx, id, j, modelPause, text(err), true)
 		return nil
 	case parts != nil && j.Age < patience:
@@ -234,7 +244,7 @@ func (w *Worker) answer(ctx context.Context, j *store.Job) ([]byte, error) {
 	}
 	made, err := w.run(ctx, j.Model, t)
 	if err != nil {
-		return nil, err
+		return nil, &modelError{err}
 	}
 	w.Counts.RunTime.Add(int64(made.Took))
 	b, err := answer.Of(t, t.Received, answer.Cloud, made).Encode()

@@ -226,6 +226,51 @@ func TestAStopWaitsForOneRunOnly(t *testing.T) {
 	})
 }
 
+// stopping is a store during whose TakeJobs the worker is stopped.
+type stopping struct {
+	*shelf
+	stop func()
+}
+
+func (s stopping) TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) ([]*store.Job, error) {
+	defer s.stop()
+	return s.shelf.TakeJobs(ctx, worker, model, lease, limit)
+}
+
+func TestJobsTakenAtTheStopAreGivenBack(t *testing.T) {
+	s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 1))
+	w := worker(s, fine)
+	ctx, stop := context.WithCancel(t.Context())
+	w.Store = stopping{s, stop}
+	w.Run(ctx)
+	require.Equal(t, map[int64][]time.Duration{0: {0}, 1: {0}}, s.postponed, "no job waits for the end of its lease")
+}
+
+// While a model cannot be used, its jobs stay where they are: else each would be written anew every few seconds.
+func TestAModelThatCannotBeUsedRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tasks []*task.Task
+		for n := range 3 * batch {
+			tasks = append(tasks, edgetest.Measured(uint64(n), "n1", 1))
+		}
+		s, runs := newShelf(tasks...), 0
+		w := worker(s, func(context.Context, *task.Task) (models.Answer, error) {
+			runs++
+			return models.Answer{}, models.ErrTooBig
+		})
+		for range 3 {
+			once(w)
+		}
+		require.Equal(t, []int{1, batch, 2 * batch}, []int{runs, len(s.postponed), len(s.jobs)}, "one run says it of all")
+		time.Sleep(modelPause)
+		once(w)
+		require.Equal(t, []int{2, batch}, []int{runs, len(s.jobs)})
+		for _, pauses := range s.postponed {
+			require.Equal(t, []time.Duration{-modelPause}, pauses, "no job lost a try")
+		}
+	})
+}
+
 // A run that never ends does not keep its job from the others without end.
 func TestAHungRunLosesItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
