@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -52,6 +53,9 @@ func (r *Room) Deliveries(node string, send func(topic string, message []byte), 
 
 // Take queues a message of the node's topic for models.
 func (d *Deliveries) Take(message []byte) {
+	if len(message) > delivery.MaxMessage {
+		message = bytes.Clone(message[:delivery.MaxMessage+1]) // it is refused like that, and the rest of it need not wait
+	}
 	select {
 	case d.queue <- message:
 	default:

@@ -29,6 +29,8 @@ const (
 	maxRuns  = 64        // ranges in a request
 	maxText  = 512       // bytes of a reason
 	header   = 4 + sha256.Size + 4
+
+	MaxMessage = header + MaxChunk // of what a node gets
 )
 
 // mark begins a chunk. All other statements are JSON objects.
