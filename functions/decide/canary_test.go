@@ -193,3 +193,16 @@ func TestRollBackStaysUntilDecisionsAreConfiguredAnew(t *testing.T) {
 	changed.Restore(state)
 	require.True(t, acts(changed))
 }
+
+// A target that no policy chose is no outcome of either side.
+func TestATrialLeavesOutWhatNoPolicyChose(t *testing.T) {
+	d := decider(t, onTrial())
+	for why, counts := range map[decision.Reason]uint64{
+		decision.NoOperator: 0, decision.JudgedHard: 0, decision.GuardLinkDown: 0, decision.GuardOutside: 1, decision.HardExample: 1, decision.CheaperCloud: 1,
+	} {
+		before, _ := d.Canary()
+		d.Observe(&decision.Entry{Arm: decision.Canary, Version: d.version, Decision: decision.Decision{Target: decision.Cloud, Reason: why}, Outcome: decision.Outcome{Known: true, Time: 1}})
+		after, _ := d.Canary()
+		require.Equal(t, counts, after.Canary.Outcomes-before.Canary.Outcomes, why)
+	}
+}

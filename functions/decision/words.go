@@ -60,6 +60,9 @@ func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside 
 // IsOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
 func (r Reason) IsOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
 
+// WasLocal reports whether a task that is sent was processed locally first, so that its time is more than that of its way to the cloud.
+func (r Reason) WasLocal() bool { return r == HardExample || r == LocalFailed }
+
 func word(words []string, i int) string {
 	if i >= len(words) {
 		return "unknown"

@@ -174,10 +174,11 @@ func (f *Feedback) settle(id uint64, what func(*decision.Entry) (decision.Outcom
 }
 
 // learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. A task that waited
-// out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link.
+// out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link. Nor does any
+// learn from a task that was processed locally before it left, as its time is that of both.
 func (f *Feedback) learn(r *decide.Rules, e *decision.Entry) (rolledBack string) {
 	f.tally.settled(e)
-	if e.Decision.Target == decision.Cloud && e.Time < f.outage.latest.Load() {
+	if e.Decision.Target == decision.Cloud && (e.Time < f.outage.latest.Load() || e.Decision.Reason.WasLocal()) {
 		return r.OnTrial(e)
 	}
 	if e.Decision.Target == decision.Cloud && !e.Outcome.Failed {

@@ -112,6 +112,27 @@ func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
 	}
 }
 
+// The time of a task that was processed locally before it left is not that of its way to the cloud, and teaches nothing of it.
+func TestWhatWasLocalFirstTeachesNothingOfTheCloud(t *testing.T) {
+	for _, row := range []struct {
+		why    decision.Reason
+		learns bool
+	}{{decision.HardExample, false}, {decision.LocalFailed, false}, {decision.JudgedHard, true}, {decision.CheaperCloud, true}} {
+		f := open(t)
+		r := f.rules()
+		e := decision.Entry{
+			Time: f.clock.Now(), Class: "default", Size: 1000, Decision: decision.Decision{Target: decision.Cloud, Propensity: 1, Reason: row.why},
+			Estimate: score.Estimate{CloudTime: 1, LocalTime: 1}, Outcome: decision.Outcome{Known: true, Time: 100},
+		}
+		e.State.Link.Up, e.State.Link.Goodput = true, 1e6
+		_, was := r.Model.Correction(r.Class("default"))
+		f.learn(r, &e)
+		_, is := r.Model.Correction(r.Class("default"))
+		require.Equal(t, row.learns, was != is, row.why)
+		require.Equal(t, row.learns, len(f.tally.prediction) > 0, row.why)
+	}
+}
+
 // What waited out an outage says nothing of the next task.
 func TestOutagesTeachNothing(t *testing.T) {
 	f := open(t)

@@ -125,7 +125,7 @@ func (t *tally) settled(e *decision.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.joules += e.Outcome.Energy
-	if e.Outcome.Failed || math.IsInf(guess, 0) {
+	if e.Outcome.Failed || math.IsInf(guess, 0) || e.Decision.Reason.WasLocal() {
 		return
 	}
 	key := predicted{e.Class, e.Decision.Target}

@@ -92,9 +92,14 @@ func place(device string) float64 {
 	return decision.Uniform(h, 1)
 }
 
+// foreign reports whether it was no policy that chose the target of a task.
+func foreign(why decision.Reason) bool {
+	return why.IsOverPolicies() || why == decision.NoOperator || why == decision.JudgedHard
+}
+
 // Observe takes an outcome in and reports why the canary has to go, once.
 func (t *trial) Observe(e *decision.Entry) (verdict string) {
-	if e.Arm == decision.NoArm || e.Overdue || e.Decision.Reason.IsOverPolicies() || e.Decision.Reason == decision.NoOperator || t.rolled.Load() || e.Version != t.count.Version {
+	if e.Arm == decision.NoArm || e.Overdue || foreign(e.Decision.Reason) || t.rolled.Load() || e.Version != t.count.Version {
 		return ""
 	}
 	cost, missed := t.judge.Actual(e)
