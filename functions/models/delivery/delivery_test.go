@@ -8,6 +8,7 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -330,4 +331,37 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, w, back)
 		}
 	})
+}
+
+// Asking how far deliveries are does not wait while one is installed: the service's look at its own health asks each second.
+func TestProgressDoesNotWaitForAnInstallation(t *testing.T) {
+	w := newWorld(t)
+	slow := filepath.Join(w.dir, "state.json.new")
+	require.NoError(t, syscall.Mkfifo(slow, 0o600)) // the disk keeps the store waiting for as long as nothing reads this
+	ended := make(chan error, 1)
+	sender := w.offer("1")
+	go func() {
+		_, err := w.deliver(sender, func(b []byte) []byte { return b })
+		ended <- err
+	}()
+	seen := make(chan []Progress)
+	go func() {
+		for {
+			list := w.r.Progress()
+			if len(list) == 1 && list[0].Have == list[0].Of {
+				seen <- list
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	select {
+	case <-seen:
+	case <-time.After(5 * time.Second):
+		t.Error("it waits")
+	}
+	reader, err := os.Open(slow)
+	require.NoError(t, err)
+	require.Error(t, <-ended, "a pipe cannot be synced")
+	require.NoError(t, reader.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"app-offload/functions/check"
@@ -51,13 +52,30 @@ type Receiver struct {
 	store *models.Store
 	clock *clock.Clock
 
-	mu   sync.Mutex
+	mu   sync.Mutex // held while a model is written, verified and loaded
 	open map[ID]*partial
+	seen atomic.Pointer[[]sight] // by those who must not wait for that
+}
+
+// sight is how far a delivery was.
+type sight struct {
+	Progress
+	active int64 // stamp
+}
+
+// show lets Progress see what there is now. The lock is held, but for the start.
+func (r *Receiver) show() {
+	list := make([]sight, 0, len(r.open))
+	for _, p := range r.open {
+		list = append(list, sight{Progress{Name: p.manifest.Name, Version: p.manifest.Version, Have: p.got, Of: p.of}, p.active})
+	}
+	r.seen.Store(&list)
 }
 
 // NewReceiver takes up the deliveries that a process before has begun. What it cannot take up is removed.
 func NewReceiver(store *models.Store, cfg Config, c *clock.Clock) (*Receiver, error) {
 	r := &Receiver{cfg: cfg.orDefault(), store: store, clock: c.Or(), open: map[ID]*partial{}}
+	defer r.show()
 	d, err := store.Root().Open(incoming)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -116,6 +134,7 @@ func (r *Receiver) Handle(ctx context.Context, msg []byte) (reply []byte, err er
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.show()
 	var w *Want
 	if o != nil {
 		w, err = r.offered(o)
@@ -207,6 +226,7 @@ func (r *Receiver) chunk(ctx context.Context, c *Chunk) (*Want, error) {
 	p.active = r.clock.Now()
 	switch {
 	case p.got == p.of:
+		r.show()
 		return r.complete(ctx, p)
 	case p.wanted == 0:
 		return p.want(r.cfg.Window), nil
@@ -241,6 +261,7 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 func (r *Receiver) Due() [][]byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.show()
 	var list [][]byte
 	for _, p := range r.open {
 		if r.clock.Since(p.active) < r.cfg.RetryAfter {
@@ -263,13 +284,13 @@ type Progress struct {
 	Idle    time.Duration  `json:"idle"`
 }
 
-// Progress describes the deliveries that are under way.
+// Progress describes the deliveries that are under way. It does not wait for a model that is being loaded.
 func (r *Receiver) Progress() []Progress {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	list := make([]Progress, 0, len(r.open))
-	for _, p := range r.open {
-		list = append(list, Progress{p.manifest.Name, p.manifest.Version, p.got, p.of, r.clock.Since(p.active)})
+	seen := *r.seen.Load()
+	list := make([]Progress, len(seen))
+	for i, one := range seen {
+		list[i] = one.Progress
+		list[i].Idle = r.clock.Since(one.active)
 	}
 	return list
 }
@@ -283,5 +304,6 @@ func (r *Receiver) Close() error {
 		err = errors.Join(err, p.sync(), p.close())
 	}
 	clear(r.open)
+	r.show()
 	return err
 }
