@@ -346,3 +346,50 @@ func TestManyDamagesAreToldAsANumber(t *testing.T) {
 	require.Len(t, told, tellMost+1)
 	require.EqualValues(t, 100, s.Stats().Quarantined)
 }
+
+// An Append of more than is written at once lies on the disk in order, or not at all where any of its writes fails, and later ones are stored.
+func TestALargeAppendIsWrittenInPieces(t *testing.T) {
+	for fails := range 4 { // 0 is none
+		dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
+		s, err := Open(dir, DefaultConfig(), WithFS(disk))
+		require.NoError(t, err)
+		var large []Record
+		for n := range 6 {
+			large = append(large, rec(1, "c", groupBytes/2+100, 1+n))
+		}
+		writes, most := 0, 0
+		disk.set(func(op, name string, n int) (int, error) {
+			if op != "write" || !isSegment(name) || n < groupBytes/2 {
+				return 0, nil
+			}
+			most = max(most, n)
+			if writes++; writes == fails {
+				return n / 2, syscall.EIO
+			}
+			return 0, nil
+		})
+		err = put(s, large...)
+		disk.set(nil)
+		require.Equal(t, 3, writes)
+		require.Less(t, most, groupBytes+groupBytes/2)
+		require.NoError(t, put(s, rec(1, "c", 100, 9)))
+		want := []byte("9")
+		if fails > 0 {
+			require.ErrorIs(t, err, syscall.EIO)
+		} else {
+			require.NoError(t, err)
+			want = []byte("1234569")
+		}
+		require.EqualValues(t, len(want), balanced(t, s).Held)
+		require.NoError(t, s.Close())
+
+		s, err = Open(dir, DefaultConfig())
+		require.NoError(t, err)
+		var have []byte
+		for _, r := range s.Take(1, "c", Backlog, 100, 1<<30, nil) {
+			have = append(have, r.Payload[0])
+		}
+		require.Equal(t, string(want), string(have), "after a failure of write %d", fails)
+		require.NoError(t, s.Close())
+	}
+}
