@@ -4,8 +4,8 @@ package export
 const maxLetters = 64
 
 // Send sends a message of another part of the node over the connection of the exporter, once and at QoS 1. It does not block: without a
-// connection, or with too many messages already, it is dropped and counted, and its sender has to know when to send it again. It may be called
-// from anywhere.
+// connection the message waits for the next one, with too many waiting it is dropped and counted. One that was handed to a connection that ends is
+// lost, so its sender has to know when to send it again. It may be called from anywhere.
 func (x *Exporter) Send(topic string, message []byte) {
 	select {
 	case x.events <- func() {

@@ -31,8 +31,9 @@ const (
 	confirmResults = 512  // in one message
 )
 
-// Confirm has the cloud informed that results are dealt with, once and at QoS 1. It does not block: without a connection, or with too many
-// already, nothing is sent, and the cloud sends the results again. It may be called from anywhere.
+// Confirm has the cloud informed that results are dealt with, once and at QoS 1. It does not block: without a connection they wait for the next
+// one, with too many waiting they are dropped and counted. For what is dropped, or lost with a connection, the cloud sends the results again. It
+// may be called from anywhere.
 func (x *Exporter) Confirm(results []seal.ConfirmedResult) {
 	select {
 	case x.events <- func() {
