@@ -91,6 +91,7 @@ func (c *Counts) Register(r prometheus.Registerer) {
 const (
 	batch        = 32                    // most jobs that a thread takes at once
 	gathering    = 20 * time.Millisecond // after which answers are stored although the batch goes on
+	reading      = 30 * time.Second      // for reading a record and the other chunks of its event, also at the stop
 	storing      = 10 * time.Second      // for storing what a run came to, also at the stop
 	longestRun   = 10 * time.Minute      // after which a run's lease is not prolonged any more
 	modelPause   = 10 * time.Second      // before a job is tried again whose model cannot be used at all
@@ -231,14 +232,7 @@ func (e *unfitError) Unwrap() error { return e.err }
 
 // answer computes the payload of a result.
 func (w *Worker) answer(ctx context.Context, j *store.Job) ([]byte, error) {
-	found, err := w.Store.JobRecord(ctx, j.Record)
-	if err != nil {
-		return nil, err
-	}
-	if found == nil {
-		return nil, &unfitError{true, errors.New("its record was deleted from the database")}
-	}
-	t, err := w.task(ctx, found)
+	t, err := w.task(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -265,8 +259,17 @@ func (w *Worker) run(ctx context.Context, model string, t *task.Task) (a models.
 	return w.Model(model).Run(ctx, t)
 }
 
-// task makes a task with readings of a stored record, joined with the other chunks of its event.
-func (w *Worker) task(ctx context.Context, found *store.Found) (*task.Task, error) {
+// task makes a task with readings of a job's record, joined with the other chunks of its event.
+func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
+	ctx, cancel := context.WithTimeout(ctx, reading)
+	defer cancel()
+	found, err := w.Store.JobRecord(ctx, j.Record)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, &unfitError{true, errors.New("its record was deleted from the database")}
+	}
 	t, encoding, raw := *found.Task, found.Task.Encoding, found.Task.Data
 	if t.Of > 1 {
 		all, err := w.Store.Of(ctx, found)

@@ -246,6 +246,28 @@ func TestJobsTakenAtTheStopAreGivenBack(t *testing.T) {
 	require.Equal(t, map[int64][]time.Duration{0: {0}, 1: {0}}, s.postponed, "no job waits for the end of its lease")
 }
 
+// hung is a store that reads no record: the network took the connection away and no reset came.
+type hung struct{ *shelf }
+
+func (hung) JobRecord(ctx context.Context, _ int64) (*store.Found, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestADatabaseThatHangsHoldsUpNoStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1))
+		w := worker(s, fine)
+		w.Store = hung{s}
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, stop)
+		began := time.Now()
+		w.Run(ctx)
+		require.LessOrEqual(t, time.Since(began), reading+time.Second)
+		require.Equal(t, map[int64][]time.Duration{0: {-modelPause}}, s.postponed)
+	})
+}
+
 // While a model cannot be used, its jobs stay where they are: else each would be written anew every few seconds.
 func TestAModelThatCannotBeUsedRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
