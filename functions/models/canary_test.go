@@ -126,3 +126,23 @@ func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
 	require.NoError(t, s.Settle("m", "2", true))
 	require.EqualValues(t, 2, value(t, s, "m"))
 }
+
+// A canary that made room before its trial was over is not fetched again, and stays in the folder when old versions are removed.
+func TestACanaryThatMadeRoomStaysInTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	put(t, dir, describe(t, "m", "1", file), file)
+	s := open(t, dir, canaries)
+	second := made(t, 4, 2)
+	require.NoError(t, os.WriteFile(dir+"/.in", second, 0o600))
+	manifest := text(t, describe(t, "m", "2", second))
+	require.NoError(t, s.Install(t.Context(), manifest, nil, ".in", false))
+	s.mu.Lock()
+	s.retire(s.models["m"])
+	s.mu.Unlock()
+	s.prune("m", "1", "2")
+	_, err := s.Accepts(manifest, nil, false)
+	require.ErrorIs(t, err, ErrInstalled)
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 2, ask(t, s, "m"), "its trial goes on")
+}

@@ -132,7 +132,7 @@ func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, e
 		if have.Version.Compare(v.Version) == 0 && have.digest != v.digest {
 			return v.Manifest, fmt.Errorf("version %s of model %s is installed with another manifest; give a changed model a new version", v.Version, v.Name)
 		}
-		if have.digest == v.digest && (m.now != nil && m.now.digest == v.digest || m.canary != nil && m.canary.digest == v.digest) {
+		if have.digest == v.digest && (m.now != nil && m.now.digest == v.digest || s.onTrial(m, have)) {
 			return v.Manifest, ErrInstalled
 		}
 	}
@@ -179,8 +179,14 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 		}
 		return fmt.Errorf("installing: %w", err)
 	}
-	s.prune(m.Name, before)
+	s.prune(m.Name, before, m.Version)
 	return nil
+}
+
+// onTrial reports whether a version is a canary, or becomes one at the next look at the folder. The lock is held.
+func (s *Store) onTrial(m *model, v *version) bool {
+	return m.canary != nil && m.canary.digest == v.digest ||
+		s.cfg.Canary && m.now != nil && m.failed != v && v.Version.Compare(m.newest) > 0
 }
 
 // holder is another version that holds the folder of a new version, nil where the folder is free.
@@ -231,13 +237,14 @@ func (s *Store) place(m *Manifest, manifest, signature []byte, file string) erro
 	return SyncDir(s.root, ".")
 }
 
-// prune removes all versions of a model but the one in force and the one before.
-func (s *Store) prune(name string, before Version) {
+// prune removes all versions of a model but the one in force, the one before, and the one that came: that is a canary, or was one until it made
+// room.
+func (s *Store) prune(name string, before, came Version) {
 	s.mu.Lock()
 	var old []Version
 	if m := s.models[name]; m != nil && m.now != nil {
 		for _, v := range m.versions {
-			if v.Version != m.now.Version && v.Version != before && (m.canary == nil || v.Version != m.canary.Version) {
+			if v.Version != m.now.Version && v.Version != before && v.Version != came {
 				old = append(old, v.Version)
 			}
 		}
