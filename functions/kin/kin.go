@@ -215,6 +215,18 @@ func (k *Kin) hash(name string, value []byte) uint64 {
 	return h.Sum64()
 }
 
+// knows reports whether all are among the latest.
+func (k *Kin) knows(hashes []uint64) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, h := range hashes {
+		if k.kin[h].kept == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // remember keeps the latest.
 func (k *Kin) remember(hashes []uint64) {
 	k.mu.Lock()
@@ -275,6 +287,9 @@ func (s signer) Publish(r local.Result) error {
 	for i := range r.Event.Readings {
 		name := r.Event.Readings[i].ResourceName
 		hashes, names = append(hashes, s.kin.hash(name, []byte(r.Event.Readings[i].Value))), append(names, name)
+	}
+	if s.kin.knows(hashes) { // tried before
+		return s.next.Publish(r)
 	}
 	s.kin.remember(hashes)
 	s.kin.deepen(r.Event.SourceName, names)

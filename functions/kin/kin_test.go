@@ -127,3 +127,17 @@ func (silent) Errorf(string, ...any) {}
 type nowhere struct{}
 
 func (nowhere) Publish(local.Result) error { return nil }
+
+// A result that is published again and again, as while the bus is away, is remembered once.
+func TestAResultThatIsTriedAgainIsRememberedOnce(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	for n := range 2 {
+		published := dtos.NewEvent("P", "d", "R_max")
+		require.NoError(t, published.AddSimpleReading("R_max", "Float64", 5.0))
+		for range 3 {
+			require.NoError(t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
+		}
+		require.Len(t, k.latest, 2*(n+1), "the id and the reading")
+		require.EqualValues(t, n+1, k.serial)
+	}
+}
