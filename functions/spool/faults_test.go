@@ -349,7 +349,7 @@ func TestManyDamagesAreToldAsANumber(t *testing.T) {
 
 // An Append of more than is written at once lies on the disk in order, or not at all where any of its writes fails, and later ones are stored.
 func TestALargeAppendIsWrittenInPieces(t *testing.T) {
-	for fails := range 4 { // the number of the write, from 1 on
+	for fails := range 4 { // the number of the write that fails, or 0
 		dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
 		s, err := Open(dir, DefaultConfig(), WithFS(disk))
 		require.NoError(t, err)
