@@ -87,6 +87,7 @@ func TestWhatIsJudgedHardDoesNotWait(t *testing.T) {
 	d, err := NewDecider(policy.DefaultConfig())
 	require.NoError(t, err)
 	require.False(t, d.LeavesOpen(decision.JudgedHard))
+	require.False(t, d.LeavesOpen(decision.NoOperator), "to ask again whether it is read counts it twice")
 	require.True(t, d.LeavesOpen(decision.CheaperLocal))
 }
 
