@@ -128,7 +128,7 @@ func TestKubeEdge(t *testing.T) {
 	broker.start()
 	await(t, "the node's broker answers", func() bool { return answers(port) }, broker.log.tail)
 	rules := kubeedgeRules(t)
-	require.Len(t, rules, 5)
+	require.Len(t, rules, 6)
 	bus := &eventBus{t: t, rules: rules, inlet: net.JoinHostPort("127.0.0.1", inlet)}
 	replies := bus.start("tcp://127.0.0.1:" + port)
 
