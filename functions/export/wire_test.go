@@ -186,9 +186,11 @@ func TestABrokerThatClosesOnEveryMessageLosesNothing(t *testing.T) {
 func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	one, two := newShelf(t), newShelf(t)
-	r1 := newRig(t, quick(b.addr), one, nil)
-	until(t, "one is connected", func() bool { return r1.Stats().Connected }) // mochi keeps both where they connect at one moment
-	r2 := newRig(t, quick(b.addr), two, nil)
+	slow := quick(b.addr)
+	slow.BackoffMin, slow.BackoffMax = "100ms", "300ms" // mochi keeps both where they connect at one moment
+	r1 := newRig(t, slow, one, nil)
+	until(t, "one is connected", func() bool { return r1.Stats().Connected })
+	r2 := newRig(t, slow, two, nil)
 	until(t, "both know", func() bool {
 		return strings.Contains(fmt.Sprint(r1.Stats().Holds), "another client") && strings.Contains(fmt.Sprint(r2.Stats().Holds), "another client")
 	})
