@@ -19,7 +19,7 @@ type thrift struct {
 const (
 	usualGC  = 100 // Go's default
 	savingGC = 50
-	ownBytes = 20 << 20 // of the process without what is configured; of the 60 MiB that users are to reckon with, the rest is outside of Go's memory
+	ownBytes = 20 << 20 // of the process without what is configured; of the 80 MiB that users are to reckon with, the rest is outside of Go's memory
 	leastNew = 1 << 20  // a change of the limit below that is not worth it
 )
 

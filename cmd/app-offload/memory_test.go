@@ -84,7 +84,7 @@ func TestTheLargestMessagesFitTheDocumentedMemory(t *testing.T) {
 		t.Skip("long, and only where the kernel keeps the highest use of memory")
 	}
 	c := config.Default()
-	documented := (c.Spool.RingMiB+c.Spool.PendingMiB+c.Intake.MaxMiB+c.Local.SampleMiB+60)<<10 + c.Export.MaxInflightKiB + c.Writable.Policy.Decisions*6/10
+	documented := (c.Spool.RingMiB+c.Spool.PendingMiB+c.Intake.MaxMiB+c.Local.SampleMiB+80)<<10 + c.Export.MaxInflightKiB + c.Writable.Policy.Decisions*6/10
 	for name, fill := range largest {
 		for _, policy := range []string{"cloud", "edge"} {
 			t.Run(name+", "+policy, func(t *testing.T) {
