@@ -174,7 +174,7 @@ func exportMetrics() []metric {
 		{"cloud_answers_total", counter, "Results of the cloud, by what became of them.", []string{"outcome"}, byLabel(cloudAnswers)},
 		{"sent_results_total", counter, "Results of local work that left as tasks of their own, as their class asks.", nil, plain(func(s *status.Status) int64 { return s.Results.Sent })},
 		{"unsent_results_total", counter, "Results that went to the MessageBus alone although their class sends them, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Results.Unsent })},
-		{"export_confirmed_results_total", counter, "Results that the cloud was informed to be dealt with.", nil, plain(func(s *status.Status) uint64 { return s.Export.Confirmed })},
+		{"export_confirmed_results_total", counter, "Results that were confirmed to the cloud; each was handed to the connection.", nil, plain(func(s *status.Status) uint64 { return s.Export.Confirmed })},
 		{"export_results_total", counter, "Results heard from the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Results })},
 		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Bytes })},
 		{"export_errors_total", counter, "Errors of the export, by kind.", []string{"kind"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Export.Errors })},

@@ -4,7 +4,7 @@
 // process that has never seen the task. Its ID follows from the task alone: an answer that is published again after a crash has the same
 // id, and so do the readings in it. A provisional answer and the final one that supersedes it have different ids.
 //
-// A Desk takes the answers that come from the cloud and publishes them.
+// Package desk publishes the answers that come from the cloud.
 package answer
 
 import (

@@ -19,7 +19,7 @@ type Stats struct {
 	Repeats     uint64            `json:"repeats"`     // repetitions of what is not receipted, asked for by a consumer's announcement
 	Gone        uint64            `json:"gone"`        // records the consumer was told will never come
 	Results     uint64            `json:"results"`     // results received
-	Confirmed   uint64            `json:"confirmed"`   // results that the cloud was informed to be dealt with
+	Confirmed   uint64            `json:"confirmed"`   // results that were confirmed to the cloud
 	Bytes       uint64            `json:"bytes"`       // message bytes acknowledged
 	Errors      map[string]uint64 `json:"errors"`      // by kind
 

@@ -92,7 +92,7 @@ func name(r *local.Result) {
 	}
 	readings := r.Event.Readings
 	for i := range readings {
-		fmt.Fprintf(&b, "%q %q %q\n", readings[i].ResourceName, readings[i].ValueType, readings[i].Value)
+		fmt.Fprintf(&b, "%q %q %q %q %q\n", readings[i].ResourceName, readings[i].ValueType, readings[i].Value, readings[i].BinaryValue, fmt.Sprint(readings[i].ObjectValue))
 	}
 	id := uuid.NewSHA1(namespace, []byte(b.String()))
 	r.Event.Id = id.String()

@@ -17,7 +17,7 @@ import (
 )
 
 // attendEvery is the longest interval between two scans of the parked tasks: the link runs idle before its last acknowledgement has
-// arrived and triggers a scan. A scan of 1,000 tasks takes about 0.3 ms.
+// arrived and triggers a scan.
 const attendEvery = 25 * time.Millisecond
 
 // Turn is one look at the node, in which some tasks are decided one after the other. It belongs to one goroutine.

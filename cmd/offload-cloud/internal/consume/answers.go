@@ -51,11 +51,13 @@ func (c *Consumer) answerSome(ctx context.Context) bool {
 	}
 	var out []Outgoing
 	for _, a := range answers {
-		if msg, err := c.sealAnswer(a); err != nil {
-			c.failing("sealing the results of node "+Shown(a.Node, 64), err)
-		} else {
-			out = append(out, Outgoing{seal.ResultTopic(a.Node), msg})
+		msg, err := c.sealAnswer(a)
+		c.failing("sealing results", err)
+		if err != nil {
+			c.Counts.ResultsFailed.Add(1)
+			continue
 		}
+		out = append(out, Outgoing{seal.ResultTopic(a.Node), msg})
 	}
 	err = c.Transport.Publish(ctx, out)
 	c.failing("publishing results", err)

@@ -59,6 +59,9 @@ type Worker struct {
 	rests  rests
 }
 
+// asides bounds the log lines about jobs that are set aside: there may be very many, and each names its event.
+var asides = say.NewEvery(time.Minute)
+
 // Counts are a worker's figures since its start. Safe to read at any time.
 type Counts struct {
 	Answered  atomic.Int64 // jobs with an answer
@@ -310,8 +313,8 @@ func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
 			continue
 		}
 		w.Counts.Failed.Add(1)
-		if w.once.New("failed", o.Problem) {
-			w.Log.Warn("a job was set aside; `offload-cloud jobs list` shows all of them", "record", o.Record, "reason", o.Problem)
+		if n, due := asides.Due(w.ID); due {
+			w.Log.Warn("jobs were set aside; `offload-cloud jobs list` shows all of them", "count", n, "record", o.Record, "reason", o.Problem)
 		}
 	}
 	if w.Done != nil {
