@@ -99,19 +99,29 @@ func (s *Store) sql(statement string) string {
 	return strings.NewReplacer("NOW", s.dialect.clock(), " SKIP", s.dialect.skipLocked()).Replace(statement)
 }
 
-// TakeJobs leases up to limit jobs of a model to a worker. It takes jobs that were taken before and are due again first, and one at a time.
+// TakeJobs leases up to limit jobs of a model to a worker. A job that was taken before and is due again is taken alone. Every other call takes such
+// a job first, the others fresh ones, so that neither hold up the other.
 func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) (jobs []*Job, err error) {
 	again := s.take(`state = 1 AND model = $4 AND (due <= NOW OR due > NOW + $5)`, "due, record")
 	fresh := s.take(`state = 0 AND model = $4`, "record")
 	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= NOW OR due > NOW + $2))`, model, int64(maxAgain)); err != nil || !there {
 		return nil, err
 	}
+	freshFirst := s.takes.Add(1)%2 == 0
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		jobs = nil
-		if jobs, err = takeWith(ctx, tx, again, model, 1, worker, int64(lease), model, int64(maxAgain)); err != nil || len(jobs) > 0 {
+		takeAgain := func() ([]*Job, error) {
+			return takeWith(ctx, tx, again, model, 1, worker, int64(lease), model, int64(maxAgain))
+		}
+		takeFresh := func() ([]*Job, error) { return takeWith(ctx, tx, fresh, model, limit, worker, int64(lease), model) }
+		first, second := takeAgain, takeFresh
+		if freshFirst {
+			first, second = second, first
+		}
+		if jobs, err = first(); err != nil || len(jobs) > 0 {
 			return err
 		}
-		jobs, err = takeWith(ctx, tx, fresh, model, limit, worker, int64(lease), model)
+		jobs, err = second()
 		return err
 	})
 	if err != nil {

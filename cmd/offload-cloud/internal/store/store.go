@@ -128,6 +128,7 @@ type Store struct {
 	dialect     dialect
 	opts        Options
 	models      atomic.Pointer[map[string]string]
+	takes       atomic.Uint64 // of jobs; see TakeJobs
 	close       func() error
 }
 
