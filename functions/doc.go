@@ -22,7 +22,7 @@
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
 //	receive.go    the way in for messages; source.go: where they come from
 //	advise.go     decides for a task that another program has
-//	books.go      account and drops; status.go, health.go, symptoms*.go: how it all is
+//	books.go      account and drops; status.go: how it all is
 //
 // Whatever may block runs on a later.Queue, never in a callback. Beside the stages:
 //
@@ -32,8 +32,8 @@
 //	edgex      the only room that knows EdgeX's SDK   mqtt       the one MQTT client
 //	models     the store of models                    engine     runs them: TensorFlow Lite and ONNX
 //	answer     what the cloud answers                 config     composes the configuration of all rooms
-//	status     plain types that the API answers with  say        limits of repeated log lines
-//	clock      durations that no step of the wall clock changes
+//	status     plain types that the API answers with  health     what is wrong, from a snapshot of facts
+//	say        limits of repeated log lines           clock      durations that no step of the wall clock changes
 //	kin        which events are results of an app-offload
 //	atomicfile replaces files as a whole              later      work for a goroutine that may block
 package functions

@@ -93,7 +93,13 @@ func (s *Service) reload(w config.Writable, parts []reloadable) error {
 
 // Config is the configuration in force.
 func (s *Service) Config() config.Config {
+	cfg, _ := s.configuration()
+	return cfg
+}
+
+// configuration is the one in force, and why the last change was refused, "" if it was not.
+func (s *Service) configuration() (cfg config.Config, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg
+	return s.cfg, s.problem
 }

@@ -19,6 +19,7 @@ import (
 	"app-offload/functions/export"
 	"app-offload/functions/feedback"
 	"app-offload/functions/forward"
+	"app-offload/functions/health"
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/intake"
@@ -92,7 +93,8 @@ type Service struct {
 	forward    *forward.Forwarder
 	governor   *host.Governor // nil without one
 	life       lifecycle
-	health     *health
+	examining  sync.Mutex // spans the reading of the facts and the look at them
+	health     *health.Watch
 	started    time.Time
 	grace      time.Duration
 
@@ -115,7 +117,7 @@ func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
 	s := &Service{Pipeline: &Pipeline{log: deps.Log, parker: noParker{}, kinship: kin.New(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
-	s.health = newHealthMemory(s.clock)
+	s.health = health.NewWatch(s.clock)
 	for _, remark := range cfg.Remarks() {
 		s.log.Warnf("configuration: %s", remark)
 	}
@@ -334,7 +336,7 @@ func (s *Service) Start() {
 func (s *Service) everySecond(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	thrift := newThrift()
+	thrift, report := newThrift(), health.NewReport(s.clock, s.log)
 	defer thrift.end()
 	for {
 		link := s.exporter.Link()
@@ -342,7 +344,7 @@ func (s *Service) everySecond(ctx context.Context) {
 		s.feedback.Link(link.Up, s.clock.Time())
 		thrift.set(s.spool.Waiting())
 		thrift.hold(s.holds())
-		s.reportHealth()
+		report.Write(s.Health())
 		select {
 		case <-ctx.Done():
 			return

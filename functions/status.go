@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/health"
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
 	"app-offload/functions/ledger"
+	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/version"
 )
@@ -18,16 +20,55 @@ func (s *Service) Status() status.Status {
 	rules := s.rules.Load()
 	var node host.State
 	s.host.Read(&node)
-	link := s.exporter.Link()
-	node.Link = link
-	health, build, policies := s.Health(), version.Get(), s.feedback.Status()
+	f, health := s.examine()
+	node.Link = f.Link
+	build, policies := version.Get(), s.feedback.Status()
 	policies.Governor = s.governor.Status()
 	return status.Status{
-		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: s.cfg.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
-		Counts: s.Counts(), Drops: s.drops.Status(), Policy: rules.For("").String(), Events: s.events(), Spool: s.spoolStatus(), Undecided: s.parker.Status(),
-		Link: link, Node: node, Export: s.exporter.Stats(), Local: s.local.Counts(), Models: s.local.Stats(), Answers: s.desk.Counts(), Results: s.forward.Counts(), Process: s.process(), Policies: policies,
-		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: s.configurationProblem()},
+		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: f.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
+		Counts: f.Counts, Drops: f.Drops, Policy: rules.For("").String(), Events: f.Events, Spool: spoolStatus(&f.Spool), Undecided: s.parker.Status(),
+		Link: f.Link, Node: node, Export: f.Export, Local: s.local.Counts(), Models: f.Models, Answers: s.desk.Counts(), Results: s.forward.Counts(), Process: s.process(), Policies: policies,
+		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: f.Configuration},
 	}
+}
+
+// Health looks at everything that can be wrong. It takes a few locks for a moment each.
+func (s *Service) Health() status.Health {
+	_, h := s.examine()
+	return h
+}
+
+// NotReady lists why events are not taken or not cared for; empty is ready. A cloud that is away is no reason.
+func (s *Service) NotReady() []string { return s.Health().Texts(status.Critical) }
+
+// examine reads the facts, and derives the health from them. One lock spans both, so that no counter seems to fall.
+func (s *Service) examine() (health.Facts, status.Health) {
+	s.examining.Lock()
+	defer s.examining.Unlock()
+	f := s.facts()
+	return f, s.health.Look(&f)
+}
+
+func (s *Service) facts() health.Facts {
+	cfg, problem := s.configuration()
+	f := health.Facts{
+		Node: cfg.Node, Stopping: s.stopping.Load(), Messages: s.gate.Counts().Entered, Events: s.events(), Counts: s.Counts(), Drops: s.drops.Status(),
+		Directory: cfg.Spool.Directory, Spool: s.spool.Stats(), BacklogLimit: cfg.Writable.Policy.BacklogLimit,
+		Link: s.exporter.Link(), Export: s.exporter.Stats(), Models: s.local.Stats(), Keys: s.keys.Problem(), KeysBroken: s.keys.Broken(),
+		Configuration: problem, Learned: s.feedback.LearnedProblem(), Canary: s.feedback.Canary(),
+	}
+	f.Looped, f.LoopDevices = s.kinship.Looped()
+	if problem := s.intakeProblem.Load(); problem != nil {
+		f.Intake = (*problem)()
+	}
+	if sub := s.subscriber.Load(); sub != nil { // what comes by it does not pass the gate
+		c := sub.Counts()
+		f.Rival, f.Messages = sub.Rival(), c.Submitted+c.Duplicates
+		for _, n := range f.Events.Quarantined {
+			f.Messages += n
+		}
+	}
+	return f
 }
 
 func (s *Service) events() status.EventCounts {
@@ -47,8 +88,7 @@ func (s *Service) events() status.EventCounts {
 	}
 }
 
-func (s *Service) spoolStatus() status.SpoolStatus {
-	st := s.spool.Stats()
+func spoolStatus(st *spool.Stats) status.SpoolStatus {
 	return status.SpoolStatus{
 		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // a count of records
 		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
@@ -62,13 +102,6 @@ func (s *Service) process() status.Process {
 	return status.Process{
 		RSS: host.ResidentBytes(), Goroutines: runtime.NumGoroutine(), Uptime: time.Since(s.started).Seconds(),
 	}
-}
-
-// configurationProblem says why the last change was refused, "" if it was not.
-func (s *Service) configurationProblem() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.problem
 }
 
 // Decisions are up to n of the latest, newest first, for which keep holds.

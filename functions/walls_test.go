@@ -44,6 +44,7 @@ var walls = map[string][]string{
 	"infer":           {"answer", "check", "clock", "local", "models", "models/delivery", "models/hard", "say", "task"},
 	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
+	"health":  {"clock", "export", "host", "infer", "say", "spool", "status"},
 	"status":  {"answer/desk", "forward", "check", "host", "infer", "local", "export"},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local"}, // "" is the root

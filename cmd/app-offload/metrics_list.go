@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"app-offload/functions"
+	"app-offload/functions/health"
 	"app-offload/functions/infer"
 	"app-offload/functions/status"
 )
@@ -250,7 +250,7 @@ func nodeMetrics() []metric {
 	return []metric{
 		{"healthy", gauge, "1 while nothing is wrong: the reasons of the health are notes at most.", nil, flag(func(s *status.Status) bool { return s.Health.State == status.Well })},
 		{"health_severity", gauge, "What is wrong, by the code of the reason: 0 it is not so, 1 a note, 2 a warning, 3 critical, which is not ready.", []string{"code"}, func(s *status.Status, e emit) {
-			for _, code := range functions.HealthCodes() {
+			for _, code := range health.Codes() {
 				e(float64(s.Health.Severity(code)), code)
 			}
 		}},

@@ -40,7 +40,7 @@ func (s *Severity) UnmarshalText(text []byte) error {
 
 // Reason is one thing that is not as it should be.
 type Reason struct {
-	Code     string    `json:"code"` // one word, stable; one of HealthCodes
+	Code     string    `json:"code"` // one word, stable
 	Text     string    `json:"text"` // for people: what is wrong, with its numbers, and what to do
 	Since    time.Time `json:"since"`
 	Severity Severity  `json:"severity"`

@@ -1,4 +1,4 @@
-package functions
+package health
 
 import (
 	"testing"
@@ -9,8 +9,8 @@ import (
 
 // Counters of health look back on one minute, in steps of a second.
 func TestGrowthIsThatOfTheLastMinute(t *testing.T) {
-	s, fake := well(t, nil)
-	m := &s.health.memory
+	p := well(t)
+	m, fake := &p.memory, p.fake
 	m.counters = map[string]*growth{}
 	for i, c := range []struct {
 		advance time.Duration

@@ -1,0 +1,65 @@
+package health
+
+import (
+	"time"
+
+	"app-offload/functions/clock"
+)
+
+// lately is how far back a symptom looks at what is counted.
+const lately = time.Minute
+
+// memory is what symptoms look back on. It belongs to the Watch.
+type memory struct {
+	clock    *clock.Clock
+	counters map[string]*growth
+	steps    clockWatch
+}
+
+// growth is what was seen of one counter within the last minute.
+type growth struct {
+	steps []step // at least a second apart, oldest first
+	last  uint64
+	grew  time.Time // zero before the first time
+}
+
+type step struct {
+	at time.Time
+	by uint64
+}
+
+// grown notes a counter's value, under a name of its own, and says by how much it has grown within the last minute. What was counted
+// before the first look is not news; a counter that begins anew counts from 0.
+func (m *memory) grown(name string, n uint64) (by uint64) {
+	now, g := m.clock.Time(), m.counters[name]
+	if g == nil {
+		g = &growth{last: n}
+		m.counters[name] = g
+	}
+	if n < g.last {
+		g.last = 0
+	}
+	if n > g.last {
+		if last := len(g.steps) - 1; last >= 0 && now.Sub(g.steps[last].at) < time.Second {
+			g.steps[last].by += n - g.last
+		} else {
+			g.steps = append(g.steps, step{now, n - g.last})
+		}
+		g.last, g.grew = n, now
+	}
+	for len(g.steps) > 0 && now.Sub(g.steps[0].at) >= lately {
+		g.steps = g.steps[1:]
+	}
+	for _, s := range g.steps {
+		by += s.by
+	}
+	return by
+}
+
+// grew is when a counter last did, as grown has seen it; the zero time if never.
+func (m *memory) grew(name string) time.Time {
+	if g := m.counters[name]; g != nil {
+		return g.grew
+	}
+	return time.Time{}
+}

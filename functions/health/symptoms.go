@@ -1,0 +1,352 @@
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"app-offload/functions/infer"
+	"app-offload/functions/status"
+)
+
+// symptom is one thing that can be wrong. look answers how severe it is now and in which words, or Fine. It must not block.
+type symptom struct {
+	code string
+	look func(*Facts, *memory) (status.Severity, string)
+}
+
+// symptoms is everything that can be wrong, the more urgent first among those that are equally severe. One more is one line here and
+// one function that looks; page, status, /ready, metrics and log have it then.
+var symptoms = []symptom{
+	{"stopping", func(f *Facts, _ *memory) (status.Severity, string) {
+		return when(f.Stopping, status.Critical, "the service is stopping")
+	}},
+	{"intake", problem(status.Critical, "intake: ", func(f *Facts) string { return f.Intake })},
+	{"busRival", problem(status.Warning, "", func(f *Facts) string { return f.Rival })},
+	{"spool", problem(status.Critical, "spool: ", func(f *Facts) string { return f.Spool.Problem })},
+	{"diskFull", diskFull},
+	{"spoolFull", spoolFull},
+	{"refused", refusedEvents},
+	{"account", accountOff},
+	{"dropped", droppedTasks},
+	{"keys", keysFail},
+	{"quarantine", quarantined},
+	{"configuration", problem(status.Warning, "", func(f *Facts) string { return f.Configuration })},
+	{"clock", clockStepped},
+	{"linkDown", linkDown},
+	{"consumerSilent", consumerSilent},
+	{"held", recordsHeld},
+	{"statements", statementsRefused},
+	{"copied", spoolCopied},
+	{"models", modelsFail},
+	{"drift", modelsDrift},
+	{"modelCanary", modelRolledBack},
+	{"learned", problem(status.Warning, "learned state is not saved: ", func(f *Facts) string { return f.Learned })},
+	{"canary", canaryRolledBack},
+	{"resultLoop", resultLoop},
+	{"otherResults", otherResults},
+	{"unsafe", unsafeEvents},
+}
+
+// problem is a reason that holds while a part of the service has a problem, in that part's words.
+func problem(severity status.Severity, prefix string, of func(*Facts) string) func(*Facts, *memory) (status.Severity, string) {
+	return func(f *Facts, _ *memory) (status.Severity, string) {
+		text := of(f)
+		return when(text != "", severity, "%s%s", prefix, text)
+	}
+}
+
+// when is a reason that holds or does not.
+func when(holds bool, severity status.Severity, format string, args ...any) (status.Severity, string) {
+	if !holds {
+		return status.Fine, ""
+	}
+	return severity, fmt.Sprintf(format, args...)
+}
+
+// diskFull holds from a commit that failed until one that did not: an attempt is the only proof there is.
+func diskFull(f *Facts, m *memory) (status.Severity, string) {
+	st := &f.Spool
+	m.grown("spool failed", st.Failed)
+	m.grown("spool disk full", st.DiskFull)
+	m.grown("spool appended", st.Appended)
+	full, fails := storingFails(m)
+	if !fails {
+		return status.Fine, ""
+	}
+	if full {
+		return status.Critical, fmt.Sprintf("the disk is full: the spool in %s cannot store, %d of its %d MiB are used; make room there, or lower Offload.Spool.QuotaMiB",
+			f.Directory, st.DiskBytes>>20, st.Quota>>20)
+	}
+	return status.Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", f.Directory)
+}
+
+// storingFails reports whether the last attempt to store failed, and whether for want of space.
+func storingFails(m *memory) (full, fails bool) {
+	stored, failed, noSpace := m.grew("spool appended"), m.grew("spool failed"), m.grew("spool disk full")
+	full = !noSpace.IsZero() && !noSpace.Before(stored)
+	return full, full || !failed.IsZero() && failed.After(stored)
+}
+
+// nearlyFull is the share of what the spool can hold from which on it is said to be full.
+const nearlyFull = 0.95
+
+// halfEmpty is the share below which a spool that was full takes events again.
+const halfEmpty = 0.5
+
+// spoolFull is critical while tasks are given back since the spool is full, until half of it is free again. It is a warning above the share
+// from which on work is kept local. What the spool refuses and a class drops or processes here is not given back.
+func spoolFull(f *Facts, m *memory) (status.Severity, string) {
+	st := &f.Spool
+	refused := m.grown("spool refused", st.Refused)
+	returned := m.grown("tasks returned", uint64(f.Events.Returned))
+	share := st.Fill
+	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
+	limit := f.BacklogLimit
+	switch {
+	case refused > 0 && returned > 0 && share < halfEmpty:
+		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full, and %d tasks were given back to the MessageBus", text, returned)
+	case refused > 0 && returned > 0:
+		return status.Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, returned)
+	case f.Link.BacklogShare > limit:
+		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
+	}
+	return when(share >= nearlyFull, status.Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
+}
+
+// refusedEvents is critical where nothing else was accepted in the same time.
+func refusedEvents(f *Facts, m *memory) (status.Severity, string) {
+	e := &f.Events
+	refused := m.grown("events refused", summed(e.Refused))
+	returned := m.grown("tasks returned", uint64(e.Returned))
+	accepted := m.grown("tasks accepted", uint64(f.Counts.Accepted))
+	if refused+returned == 0 || f.Stopping {
+		return status.Fine, ""
+	}
+	severity := status.Warning
+	if accepted == 0 {
+		severity = status.Critical
+	}
+	text := ""
+	if refused > 0 {
+		text = fmt.Sprintf("%d events were refused within the last minute (since the start: %s); see Offload.Intake.MaxEvents and MaxMiB", refused, counted(e.Refused))
+	}
+	if returned > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += fmt.Sprintf("%d tasks were given back to the MessageBus within the last minute, as neither spool nor local workers could take them", returned)
+	}
+	return severity, text
+}
+
+func accountOff(f *Facts, _ *memory) (status.Severity, string) {
+	balance := f.Counts.Balance
+	return when(balance != 0, status.Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
+}
+
+// droppedTasks holds until somebody has acknowledged them.
+func droppedTasks(f *Facts, _ *memory) (status.Severity, string) {
+	st := &f.Drops
+	if st.Unacknowledged == 0 {
+		return status.Fine, ""
+	}
+	var parts []string
+	for _, d := range st.List {
+		if d.Unacknowledged > 0 {
+			parts = append(parts, d.String())
+		}
+	}
+	return status.Warning, fmt.Sprintf("%d tasks were dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
+		st.Unacknowledged, strings.Join(parts, "; "))
+}
+
+func keysFail(f *Facts, _ *memory) (status.Severity, string) {
+	severity := status.Warning
+	if f.KeysBroken {
+		severity = status.Critical
+	}
+	return when(f.Keys != "", severity, "keys: %s", f.Keys)
+}
+
+// mostQuarantined is the share of the messages of the last minute above which their quarantine is no longer a note.
+const mostQuarantined = 0.5
+
+func quarantined(f *Facts, m *memory) (status.Severity, string) {
+	counts := f.Events.Quarantined
+	aside := m.grown("quarantined", summed(counts))
+	messages := max(m.grown("messages", f.Messages), aside)
+	if aside == 0 {
+		return status.Fine, ""
+	}
+	text := fmt.Sprintf("%d of %d messages within the last minute were no events and were quarantined (since the start: %s); GET /api/v3/offload/quarantine shows them",
+		aside, messages, counted(counts))
+	if float64(aside) > mostQuarantined*float64(messages) {
+		return status.Warning, text
+	}
+	return status.Note, text
+}
+
+func linkDown(f *Facts, _ *memory) (status.Severity, string) {
+	return when(!f.Link.Up, status.Warning, "the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool")
+}
+
+func consumerSilent(f *Facts, _ *memory) (status.Severity, string) {
+	st := &f.Export
+	return when(st.ReceiptsSilent, status.Warning, "%s", st.Silence)
+}
+
+func canaryRolledBack(f *Facts, _ *memory) (status.Severity, string) {
+	c := f.Canary
+	if c == nil || c.State == "running" {
+		return status.Fine, ""
+	}
+	return status.Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
+}
+
+// otherResults says that another app-offload is on this bus, whose results are counted and not computed on.
+func otherResults(f *Facts, m *memory) (status.Severity, string) {
+	counts := maps.Clone(f.Events.Skipped)
+	maps.DeleteFunc(counts, func(why string, _ uint64) bool {
+		return why == "own" || why == "loop" || why == "retained" || why == "unmatched"
+	})
+	n := m.grown("results of others", summed(counts))
+	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
+}
+
+func unsafeEvents(f *Facts, _ *memory) (status.Severity, string) {
+	n := f.Events.Unsafe
+	return when(n > 0, status.Note, "%d events came at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", n)
+}
+
+// stepped is the jump of the wall clock from which on it is a step: less is what a time service does to a clock that runs.
+const stepped = 10 * time.Second
+
+// stepShown is how long a step is a reason.
+const stepShown = 10 * time.Minute
+
+// clockWatch notices that the wall clock was set. Its zero value has not looked yet.
+type clockWatch struct {
+	looked  bool
+	stepped time.Duration // since the clock was made, at the last look
+	by      time.Duration // of the last step
+	at      int64         // stamp of when it was seen
+	seen    bool          // there was one
+}
+
+func clockStepped(_ *Facts, m *memory) (status.Severity, string) {
+	c, all := &m.steps, m.clock.Stepped()
+	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a machine that slept has made a step, too
+		c.by, c.at, c.seen = by, m.clock.Now(), true
+	}
+	c.looked, c.stepped = true, all
+	return when(c.seen && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+}
+
+// resultLoop names the device that feeds results back.
+func resultLoop(f *Facts, m *memory) (status.Severity, string) {
+	n := m.grown("loops", f.Looped)
+	return when(n > 0, status.Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes", f.LoopDevices, n)
+}
+
+// recordsHeld lists why records do not leave although the link is up.
+func recordsHeld(f *Facts, _ *memory) (status.Severity, string) {
+	var texts []string
+	for _, h := range f.Export.Holds {
+		texts = append(texts, h.Text)
+	}
+	return when(len(texts) > 0, status.Warning, "%s", strings.Join(texts, "; "))
+}
+
+// statementsRefused holds while receipts and announcements come that are not obeyed.
+func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
+	counts := map[string]uint64{}
+	for kind, n := range f.Export.Errors {
+		if strings.HasPrefix(kind, "receipt_") && kind != "receipt_late" || strings.HasPrefix(kind, "announcement_") {
+			counts[kind] = n
+		}
+	}
+	n := m.grown("statements", summed(counts))
+	return when(n > 0, status.Warning, "%d receipts or announcements were ignored within the last minute (since the start: %s): they are forged, sealed with another key, or for another node, epoch or copy of this spool; the log says which",
+		n, counted(counts))
+}
+
+// copiedShown is how long a new epoch is a reason.
+const copiedShown = time.Hour
+
+// spoolCopied holds for a while after the node began a new epoch because another spool uses the one before.
+func spoolCopied(f *Facts, m *memory) (status.Severity, string) {
+	n := f.Export.Epochs
+	m.grown("epochs", n)
+	at := m.grew("epochs")
+	return when(!at.IsZero() && m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer holds records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways are called %q. "+
+		"The node began %d new epochs and sends its records under them; give each gateway its own Offload.Node", f.Node, n)
+}
+
+// modelsFail holds while a class names a model that cannot be used.
+func modelsFail(f *Facts, _ *memory) (status.Severity, string) {
+	st := f.Models
+	if st == nil {
+		return status.Fine, ""
+	}
+	var parts []string
+	for _, c := range st.Classes {
+		if c.Problem != "" {
+			parts = append(parts, fmt.Sprintf("class %s, model %s: %s", c.Class, c.Model, c.Problem))
+		}
+	}
+	return when(len(parts) > 0, status.Warning, "models cannot be used, and their tasks go to the cloud: %s", strings.Join(parts, "; "))
+}
+
+// modelsDrift holds while what a model sees has left what it saw first.
+func modelsDrift(f *Facts, _ *memory) (status.Severity, string) {
+	st := f.Models
+	if st == nil {
+		return status.Fine, ""
+	}
+	var parts []string
+	for _, c := range st.Classes {
+		if c.Drifted {
+			parts = append(parts, fmt.Sprintf("model %s of class %s (%.0f deviations)", c.Model, c.Class, c.Drift))
+		}
+	}
+	return when(len(parts) > 0, status.Warning, "the data have drifted from what the model saw first, so its confidence is no guide: %s; train it anew", strings.Join(parts, ", "))
+}
+
+// modelRolledBack holds while the latest canary of a model was rolled back.
+func modelRolledBack(f *Facts, _ *memory) (status.Severity, string) {
+	st := f.Models
+	if st == nil {
+		return status.Fine, ""
+	}
+	var parts []string
+	for _, c := range st.Canaries {
+		if c.State == infer.TrialRolledBack {
+			parts = append(parts, fmt.Sprintf("version %s of model %s was rolled back, keeping %s: %s", c.Version, c.Model, c.Against, c.Reason))
+		}
+	}
+	return when(len(parts) > 0, status.Warning, "%s", strings.Join(parts, "; "))
+}
+
+// counted writes counts by a word, the largest first: "malformed 12, too large 3".
+func counted(counts map[string]uint64) string {
+	var parts []string
+	for _, word := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	}) {
+		if counts[word] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", status.Spelled(word), counts[word]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func summed(counts map[string]uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}

@@ -1,0 +1,241 @@
+package health
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/clock"
+	"app-offload/functions/export"
+	"app-offload/functions/host"
+	"app-offload/functions/infer"
+	"app-offload/functions/status"
+)
+
+// patient is a watch with the facts that it looks at, and a clock that the test moves.
+type patient struct {
+	*Watch
+	facts Facts
+	fake  *clock.Fake
+}
+
+// well is a service whose link is up, to which nothing has happened.
+func well(t *testing.T) *patient {
+	t.Helper()
+	fake := clock.NewFake(time.Now())
+	p := &patient{Watch: NewWatch(clock.New(fake)), fake: fake, facts: Facts{Link: host.Link{Up: true}, BacklogLimit: 0.8}}
+	require.Equal(t, status.Health{State: status.Well, Reasons: []status.Reason{}}, p.look())
+	return p
+}
+
+func (p *patient) look() status.Health { return p.Look(&p.facts) }
+
+// Each symptom has its severity and says what is wrong in words of its own, and no other holds beside it.
+func TestEachSymptomShows(t *testing.T) {
+	models := func(s infer.Stats) func(*Facts) { return func(f *Facts) { f.Models = &s } }
+	seen := map[string]bool{}
+	for _, c := range []struct {
+		code     string
+		severity status.Severity
+		text     string
+		happens  func(*Facts)
+	}{
+		{"stopping", status.Critical, "the service is stopping", func(f *Facts) { f.Stopping = true }},
+		{"intake", status.Critical, "intake: not connected", func(f *Facts) { f.Intake = "not connected" }},
+		{"busRival", status.Warning, "another client", func(f *Facts) { f.Rival = "another client" }},
+		{"spool", status.Critical, "spool: a bad file", func(f *Facts) { f.Spool.Problem = "a bad file" }},
+		{"diskFull", status.Critical, "the disk is full: the spool in /s cannot store, 3 of its 5 MiB are used", func(f *Facts) {
+			f.Directory, f.Spool.DiskFull, f.Spool.DiskBytes, f.Spool.Quota = "/s", 1, 3<<20, 5<<20
+		}},
+		{"diskFull", status.Critical, "the spool in /s cannot store: its last commit failed", func(f *Facts) { f.Directory, f.Spool.Failed = "/s", 1 }},
+		{"spoolFull", status.Warning, "the spool is 95 % full with 7 tasks; what comes", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 7 }},
+		{"spoolFull", status.Warning, "above the limit of 80 %: work is done locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
+		{"refused", status.Critical, "2 events were refused within the last minute (since the start: bytes 2)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 2} }},
+		{"refused", status.Warning, "3 tasks were given back", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 3, 1 }},
+		{"account", status.Warning, "-2 tasks are not explained", func(f *Facts) { f.Counts.Balance = -2 }},
+		{"dropped", status.Warning, "4 tasks were dropped: class a 4 too large before this was noted. Acknowledge", func(f *Facts) {
+			f.Drops = status.DropStatus{Unacknowledged: 4, List: []status.Drop{{Class: "b", Reason: "full"}, {Class: "a", Reason: "tooLarge", Unacknowledged: 4}}}
+		}},
+		{"keys", status.Critical, "keys: no such secret", func(f *Facts) { f.Keys, f.KeysBroken = "no such secret", true }},
+		{"keys", status.Warning, "keys: one is bad", func(f *Facts) { f.Keys = "one is bad" }},
+		{"quarantine", status.Note, "1 of 2 messages", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
+		{"configuration", status.Warning, "configuration rejected", func(f *Facts) { f.Configuration = "configuration rejected" }},
+		{"linkDown", status.Warning, "the link to the cloud is down", func(f *Facts) { f.Link.Up = false }},
+		{"consumerSilent", status.Warning, "no receipts", func(f *Facts) { f.Export.ReceiptsSilent, f.Export.Silence = true, "no receipts" }},
+		{"held", status.Warning, "key k is unknown; too large", func(f *Facts) { f.Export.Holds = []export.Hold{{Text: "key k is unknown"}, {Text: "too large"}} }},
+		{"statements", status.Warning, "3 receipts or announcements were ignored within the last minute (since the start: receipt forged 2, announcement forged 1)", func(f *Facts) {
+			f.Export.Errors = map[string]uint64{"receipt_forged": 2, "announcement_forged": 1, "receipt_late": 9, "publish": 9}
+		}},
+		{"copied", status.Warning, `two gateways are called "n". The node began 1 new epochs`, func(f *Facts) { f.Node, f.Export.Epochs = "n", 1 }},
+		{"models", status.Warning, "class c, model m: no such file", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Problem: "no such file"}, {Class: "d"}}})},
+		{"drift", status.Warning, "model m of class c (4 deviations); train it anew", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Drifted: true, Drift: 4}, {Class: "d"}}})},
+		{"modelCanary", status.Warning, "version 2 of model m was rolled back, keeping 1: slow", models(infer.Stats{Canaries: []infer.CanaryStats{
+			{Model: "m", Version: "2", Against: "1", State: infer.TrialRolledBack, Reason: "slow"}, {Model: "n"},
+		}})},
+		{"learned", status.Warning, "learned state is not saved: read-only", func(f *Facts) { f.Learned = "read-only" }},
+		{"canary", status.Warning, "the canary ppo was rolled back: misses", func(f *Facts) {
+			f.Canary = &status.CanaryStatus{Policy: "ppo", State: "rolledBack", Reason: "misses"}
+		}},
+		{"resultLoop", status.Warning, "fed back to this service by d: 5 of its events", func(f *Facts) { f.Looped, f.LoopDevices = 5, "d" }},
+		{"otherResults", status.Note, "3 of its results", func(f *Facts) {
+			f.Events.Skipped = map[string]uint64{"result": 1, "hops": 1, "echo": 1, "own": 9, "loop": 9, "retained": 9, "unmatched": 9}
+		}},
+		{"unsafe", status.Note, "6 events came at QoS 0", func(f *Facts) { f.Events.Unsafe = 6 }},
+	} {
+		seen[c.code] = true
+		p := well(t)
+		c.happens(&p.facts)
+		h := p.look()
+		require.Len(t, h.Reasons, 1, c.code)
+		require.Equal(t, c.code, h.Reasons[0].Code)
+		require.Equal(t, c.severity, h.Reasons[0].Severity, c.code)
+		require.Contains(t, h.Reasons[0].Text, c.text)
+	}
+	require.Len(t, seen, len(Codes())-1, "all but the clock, which has a test of its own")
+}
+
+// A spool that gives tasks back is critical until half of it is free again, and what a class drops instead is no reason.
+func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
+	p := well(t)
+	for _, c := range []struct {
+		refused  uint64
+		returned int64
+		fill     float64
+		want     status.Severity
+	}{
+		{5, 0, 0.9, status.Fine}, // dropped or done locally
+		{5, 2, 0.9, status.Critical},
+		{5, 2, 0.5, status.Critical},
+		{5, 2, 0.49, status.Warning},
+		{5, 2, 0.94, status.Critical},
+	} {
+		p.facts.Spool.Refused, p.facts.Events.Returned, p.facts.Spool.Fill = c.refused, c.returned, c.fill
+		require.Equal(t, c.want, p.look().Severity("spoolFull"), c)
+	}
+	p.fake.Advance(lately)
+	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was given back within the last minute")
+}
+
+// More than half of the messages is a warning, half of them a note; the text counts both.
+func TestHalfOfTheMessagesQuarantinedIsANote(t *testing.T) {
+	p := well(t)
+	look := func(aside, all uint64) (status.Severity, string) {
+		p.facts.Events.Quarantined, p.facts.Messages = map[string]uint64{"malformed": aside}, all
+		return quarantined(&p.facts, &p.memory)
+	}
+	severity, text := look(10, 20)
+	require.Equal(t, status.Note, severity)
+	require.Contains(t, text, "10 of 20 messages within the last minute")
+	require.Contains(t, text, "GET /api/v3/offload/quarantine")
+	severity, text = look(11, 21)
+	require.Equal(t, status.Warning, severity)
+	require.Contains(t, text, "11 of 21 messages within the last minute")
+	p.fake.Advance(lately)
+	severity, text = look(11, 21)
+	require.Equal(t, status.Fine, severity)
+	require.Empty(t, text)
+}
+
+// The clock set by years is a reason for a while, whichever way it jumped, and moves no reason's beginning.
+func TestHealthSaysThatTheClockWasSet(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, by := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * year, -30 * year} {
+		p := well(t)
+		p.facts.Events.Unsafe = 1
+		p.look()
+		p.fake.Advance(time.Second)
+		p.fake.Step(by)
+		h := p.look()
+		require.Equal(t, status.Warning, h.Severity("clock"), by)
+		require.Contains(t, h.Reasons[0].Text, by.String())
+		require.Equal(t, p.fake.Wall().Add(-time.Second), h.Reasons[1].Since, "it holds for a second")
+		p.fake.Advance(stepShown)
+		require.Equal(t, status.Fine, p.look().Severity("clock"))
+	}
+}
+
+// A step of ten seconds and more, in either direction, is shown for ten minutes.
+func TestStepsOfTheClockAreShownForAWhile(t *testing.T) {
+	fake := clock.NewFake(time.Now())
+	m := &memory{clock: clock.New(fake), counters: map[string]*growth{}}
+	look := func() string { _, text := clockStepped(nil, m); return text }
+	fake.Step(time.Hour)
+	require.Empty(t, look(), "a step before the first look is unknown")
+	fake.Step(stepped - time.Nanosecond)
+	require.Empty(t, look())
+	fake.Step(stepped)
+	require.Contains(t, look(), "was set by 10s: ")
+	fake.Advance(stepShown - time.Nanosecond)
+	require.NotEmpty(t, look())
+	fake.Advance(time.Nanosecond)
+	require.Empty(t, look())
+	fake.Step(-stepped)
+	severity, text := clockStepped(nil, m)
+	require.Equal(t, status.Warning, severity)
+	require.Contains(t, text, "was set by -10s: ")
+}
+
+// A new epoch is a reason for an hour.
+func TestACopiedSpoolIsShownForAnHour(t *testing.T) {
+	p := well(t)
+	p.facts.Export.Epochs = 1
+	require.Equal(t, status.Warning, p.look().Severity("copied"))
+	p.fake.Advance(copiedShown - time.Nanosecond)
+	require.Equal(t, status.Warning, p.look().Severity("copied"))
+	p.fake.Advance(time.Nanosecond)
+	require.Equal(t, status.Fine, p.look().Severity("copied"))
+}
+
+// What failed last decides: storing fails from a commit that failed until one that did not.
+func TestStoringFailsUntilItSucceeds(t *testing.T) {
+	p := well(t)
+	m := &p.memory
+	check := func(full, fails bool, what string) {
+		t.Helper()
+		f, any := storingFails(m)
+		require.Equal(t, [2]bool{full, fails}, [2]bool{f, any}, what)
+	}
+	check(false, false, "nothing has happened")
+	m.grown("spool appended", 1)
+	check(false, false, "stored")
+	p.fake.Advance(time.Second)
+	m.grown("spool failed", 1)
+	check(false, true, "failed")
+	p.fake.Advance(time.Second)
+	m.grown("spool appended", 2)
+	check(false, false, "stored again")
+	m.grown("spool failed", 2)
+	check(false, false, "within the same look")
+	m.grown("spool disk full", 1)
+	check(true, true, "within the same look, for want of space")
+	p.fake.Advance(time.Second)
+	m.grown("spool appended", 3)
+	check(false, false, "there is room again")
+}
+
+// A disk that refuses is critical until a commit works.
+func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
+	p := well(t)
+	for _, step := range []struct {
+		why              string
+		failed, appended uint64
+		want             bool
+	}{
+		{"a commit fails", 4, 5, true}, {"nothing is tried", 4, 5, true}, {"one works", 4, 6, false}, {"another fails", 9, 6, true},
+	} {
+		p.fake.Advance(time.Second)
+		p.facts.Spool.Failed, p.facts.Spool.Appended = step.failed, step.appended
+		if step.why == "a commit fails" { // what was stored is seen before
+			p.memory.grown("spool appended", step.appended)
+			p.fake.Advance(time.Second)
+		}
+		require.Equal(t, step.want, p.look().Severity("diskFull") == status.Critical, step.why)
+	}
+}
+
+func TestCountsAreWrittenTheLargestFirst(t *testing.T) {
+	require.Equal(t, "b 3, a 2, c 2", counted(map[string]uint64{"a": 2, "b": 3, "c": 2, "none": 0}))
+	require.Empty(t, counted(nil))
+	require.EqualValues(t, 7, summed(map[string]uint64{"a": 2, "b": 3, "c": 2}))
+}
