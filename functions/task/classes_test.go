@@ -56,6 +56,9 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"ChunkSize", ClassConfig{ChunkSize: 1 << 21}},
 		{"Weight", ClassConfig{Weight: -1}},
 		{"OnFull", ClassConfig{OnFull: "drop"}},
+		{"Results", ClassConfig{Results: "both sides"}},
+		{"Results", ClassConfig{Results: "cloud", NeverLeave: true}},
+		{"Results", ClassConfig{Results: "both", NeverLeave: true}},
 		{"BacklogOrder", ClassConfig{BacklogOrder: "random"}},
 		{"Deadline", ClassConfig{Deadline: "5"}},
 		{"Deadline", ClassConfig{Deadline: "-5s"}},
@@ -243,6 +246,9 @@ func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 		{CriticalLow: "1", CriticalHigh: "1"},
 		{Deadline: maxDeadline.String()},
 		{TTL: maxTTL.String()},
+		{Results: "bus", NeverLeave: true},
+		{Results: "cloud"},
+		{Results: "both"},
 	} {
 		require.NoError(t, c.Validate(), "%+v", c)
 	}

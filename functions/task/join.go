@@ -126,9 +126,9 @@ func fits(hole Hole, chunks []*Task) error {
 		case Text:
 			held = elements(t.Data)
 		case CBOR:
-			held = -1
-			if n, _, ok := readingsHead(t.Data); ok {
-				held = n
+			n, _, ok := readingsIn(t.Data)
+			if held = n; !ok {
+				return fmt.Errorf("chunk %d is not an array of readings", t.Chunk)
 			}
 		case JSON:
 			held = t.Count
@@ -157,8 +157,8 @@ func (h Hole) appendValue(raw []byte, chunks []*Task, frame Encoding) []byte {
 		data := t.Data
 		switch h.Encoding {
 		case CBOR:
-			_, at, _ := readingsHead(data)
-			data = data[at:]
+			_, from, _ := readingsIn(data)
+			data = data[from:]
 		case JSON:
 			data = data[1 : len(data)-1]
 		}

@@ -40,3 +40,18 @@ func TestOwnSharesMemoryWithItsRecordAlone(t *testing.T) {
 		}
 	}
 }
+
+// A task whose record cannot be read has a copy of its data, and a value that stands outside of them a copy of its own.
+func TestOwnWithoutARecord(t *testing.T) {
+	value, data := []byte("1.5"), []byte(`{"readings":[]}`)
+	one := &Task{EventID: "e", Of: 1, Encoding: JSON, Data: data, Readings: []Reading{{Resource: "R", Value: value}, {Resource: "E"}}}
+	other := (&Task{EventID: "e", Of: 1, Encoding: JSON, Data: data[1:]}).Append(nil)
+	for _, record := range [][]byte{nil, []byte("x"), other} {
+		own := one.Own(record)
+		require.Equal(t, one.Data, own.Data)
+		require.NotSame(t, &one.Data[0], &own.Data[0])
+		require.Equal(t, value, own.Readings[0].Value)
+		require.NotSame(t, &value[0], &own.Readings[0].Value[0])
+		require.Empty(t, own.Readings[1].Value)
+	}
+}

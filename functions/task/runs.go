@@ -1,6 +1,11 @@
 package task
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/fxamacker/cbor/v2"
+)
 
 // leavesWhole reports whether the values of the event's own class stay in it: an event is of most use as it came. Cutting pays where the
 // event exceeds the limit of a message, and where a part of a large event is critical, so that it leaves before the rest.
@@ -38,11 +43,7 @@ func addRuns(ev *Event, whole *Class, cuts []cut, room int) []cut {
 	if whole.Largest <= 0 || size <= whole.Largest || whole.NeverLeave {
 		return cuts
 	}
-	find := readingBounds
-	if ev.Encoding == CBOR {
-		find = cborBounds
-	}
-	bounds, ok := find(ev.Raw, len(ev.Readings))
+	bounds, ok := readingBounds(ev)
 	if !ok {
 		return cuts
 	}
@@ -116,7 +117,7 @@ func (c *cut) runs(ev *Event, hole int, slab []Task) []Task {
 		t := newTask(ev, c.class)
 		t.Offset, t.Count, t.Hole = at, n, hole
 		if t.Encoding = ev.Encoding; t.Encoding == CBOR {
-			t.Data = append(appendReadingsHead(nil, n), ev.Raw[c.bounds[at][0]:c.bounds[at+n-1][1]]...)
+			t.Data = append(readingsHead(n), ev.Raw[c.bounds[at][0]:c.bounds[at+n-1][1]]...)
 		} else {
 			t.Data = c.jsonRun(ev.Raw, at, n)
 		}
@@ -148,82 +149,49 @@ func (c *cut) jsonRun(raw []byte, at, n int) []byte {
 	return data
 }
 
-// readingBounds finds where each of the n readings of an event begins and ends. The event is valid JSON.
-func readingBounds(raw []byte, n int) ([][2]int, bool) {
-	at := skipBlanks(raw, 0)
-	if at >= len(raw) || raw[at] != '{' {
+// span is a part of encoded bytes. Both decoders hand over the bytes themselves, so that its capacity gives its place.
+type span []byte
+
+func (s *span) UnmarshalJSON(part []byte) error { *s = part; return nil }
+func (s *span) UnmarshalCBOR(part []byte) error { *s = part; return nil }
+
+// in is where the part begins and ends.
+func (s span) in(raw []byte) [2]int {
+	at := cap(raw) - cap(s)
+	return [2]int{at, at + len(s)}
+}
+
+// readingBounds finds where each of the readings of an event begins and ends.
+func readingBounds(ev *Event) ([][2]int, bool) {
+	unmarshal := json.Unmarshal
+	if ev.Encoding == CBOR {
+		unmarshal = cbor.Unmarshal
+	}
+	var found struct {
+		Readings []span `json:"readings" cbor:"readings"`
+	}
+	if err := unmarshal(ev.Raw, &found); err != nil || len(found.Readings) != len(ev.Readings) {
 		return nil, false
 	}
-	for at = skipBlanks(raw, at+1); at < len(raw) && raw[at] == '"'; {
-		end := skipJSON(raw, at)
-		name := raw[at:end]
-		at = skipBlanks(raw, end)
-		if at >= len(raw) || raw[at] != ':' {
-			return nil, false
-		}
-		at = skipBlanks(raw, at+1)
-		if string(name) == `"readings"` {
-			return elementBounds(raw, at, n)
-		}
-		at = skipBlanks(raw, skipJSON(raw, at))
-		if at >= len(raw) || raw[at] != ',' {
-			return nil, false
-		}
-		at = skipBlanks(raw, at+1)
+	bounds := make([][2]int, len(found.Readings))
+	for i, s := range found.Readings {
+		bounds[i] = s.in(ev.Raw)
 	}
-	return nil, false
+	return bounds, true
 }
 
-func elementBounds(raw []byte, at, n int) ([][2]int, bool) {
-	if at >= len(raw) || raw[at] != '[' {
-		return nil, false
-	}
-	bounds := make([][2]int, 0, n)
-	for at = skipBlanks(raw, at+1); at < len(raw) && raw[at] != ']'; {
-		end := skipJSON(raw, at)
-		bounds = append(bounds, [2]int{at, end})
-		if at = skipBlanks(raw, end); at < len(raw) && raw[at] == ',' {
-			at = skipBlanks(raw, at+1)
-		}
-	}
-	return bounds, len(bounds) == n
+// readingsHead begins an array of n readings in CBOR.
+func readingsHead(n int) []byte {
+	array, _ := cbor.Marshal(make([]bool, n)) // a byte each; it cannot fail
+	return array[: len(array)-n : len(array)-n]
 }
 
-func skipBlanks(raw []byte, at int) int {
-	for at < len(raw) && (raw[at] == ' ' || raw[at] == '\n' || raw[at] == '\t' || raw[at] == '\r') {
-		at++
+// readingsIn is how many readings such an array holds, and where the first begins.
+func readingsIn(data []byte) (n, from int, ok bool) {
+	var found []span
+	if err := cbor.Unmarshal(data, &found); err != nil || len(found) == 0 {
+		return 0, 0, false
 	}
-	return at
-}
-
-// skipJSON is where the value ends that begins at a place.
-func skipJSON(raw []byte, at int) int {
-	depth := 0
-	for ; at < len(raw); at++ {
-		switch c := raw[at]; c {
-		case '"':
-			for at++; at < len(raw) && raw[at] != '"'; at++ {
-				if raw[at] == '\\' {
-					at++
-				}
-			}
-			if depth == 0 {
-				return min(at+1, len(raw))
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return at + 1
-			}
-			if depth < 0 {
-				return at
-			}
-		case ',', ' ', '\n', '\t', '\r':
-			if depth == 0 {
-				return at
-			}
-		}
-	}
-	return len(raw)
+	end := found[len(found)-1].in(data)[1]
+	return len(found), found[0].in(data)[0], end == len(data) // nothing ends the array, as it would one of indefinite length
 }

@@ -1,10 +1,12 @@
 package task
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -141,4 +143,105 @@ func TestRunsStandBesideCutArrays(t *testing.T) {
 	raw, err := Join(tasks)
 	require.NoError(t, err)
 	require.Equal(t, string(ev.Raw), string(raw))
+}
+
+// manyInCBOR is an event of readings of several forms in CBOR, whose array of readings may be of indefinite length.
+func manyInCBOR(t require.TestingT, n int, indefinite bool) *Event {
+	ev := &Event{ID: "many", Encoding: CBOR}
+	raw := append([]byte{0xa3, 0x64}, "tags"...) // a map of 3
+	raw = append(append(raw, 0xa1, 0x68), "readings"...)
+	raw = append(append(raw, 0x81, 0x01, 0x68), "readings"...)
+	if indefinite {
+		raw = append(raw, 0x9f)
+	} else {
+		raw = append(raw, 0x99, byte(n>>8), byte(n))
+	}
+	for i := range n {
+		reading := map[string]any{"resourceName": fmt.Sprint("r", i), "valueType": "Float64", "value": fmt.Sprint(i, ".5"), "tags": []any{1.5, nil, []byte{0xff, 0xa1}}}
+		one, err := cbor.Marshal(reading)
+		require.NoError(t, err)
+		value := []byte(fmt.Sprint(i, ".5"))
+		start := len(raw) + bytes.Index(one, value)
+		raw = append(raw, one...)
+		ev.Readings = append(ev.Readings, Reading{Resource: fmt.Sprint("r", i), Type: Float64, Start: start, End: start + len(value)})
+	}
+	if indefinite {
+		raw = append(raw, 0xff)
+	}
+	ev.Raw = append(append(raw, 0x62), "id\x64many"...)
+	for i := range ev.Readings {
+		r := &ev.Readings[i]
+		r.Value = ev.Raw[r.Start:r.End]
+	}
+	return ev
+}
+
+// In CBOR as well, each chunk is an array of its readings, and joining restores every byte.
+func TestRunsOfReadingsInCBOR(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 600).Draw(t, "readings")
+		ev := manyInCBOR(t, n, rapid.Bool().Draw(t, "indefinite"))
+		class := &Class{Name: "c", Largest: rapid.IntRange(50, len(ev.Raw)+10).Draw(t, "largest")}
+		tasks := Split(ev, always(class), nil)
+		require.Equal(t, n > 1 && class.Largest < len(ev.Raw), n > 1 && len(tasks) > 1)
+		for _, one := range tasks {
+			if one.Chunk == 0 || one.Encoding != CBOR {
+				continue
+			}
+			var read []struct {
+				Name string `cbor:"resourceName"`
+			}
+			require.NoError(t, cbor.Unmarshal(one.Data, &read))
+			require.Len(t, read, one.Count)
+			for i, r := range one.Readings {
+				require.Equal(t, r.Resource, read[i].Name)
+			}
+		}
+		raw, err := Join(tasks)
+		require.NoError(t, err)
+		require.Equal(t, ev.Raw, raw)
+	})
+}
+
+// An event whose bytes and index disagree is not cut by its readings, and neither is one that would give more tasks than an event may.
+func TestAnEventThatCannotBeCutByItsReadings(t *testing.T) {
+	class := &Class{Name: "c", Largest: 200}
+	for name, ev := range map[string]*Event{
+		"no JSON":            {Encoding: JSON, Raw: []byte(strings.Repeat("x", 300))},
+		"an array":           {Encoding: JSON, Raw: []byte("[" + strings.Repeat(" ", 300) + "]")},
+		"no array":           {Encoding: JSON, Raw: []byte(`{"readings":"` + strings.Repeat("x", 300) + `"}`)},
+		"more than indexed":  {Encoding: JSON, Raw: []byte(`{"readings":[1,2,"` + strings.Repeat("x", 300) + `"]}`), Readings: make([]Reading, 2)},
+		"fewer than indexed": {Encoding: CBOR, Raw: manyInCBOR(t, 9, false).Raw, Readings: make([]Reading, 10)},
+		"cut short":          {Encoding: CBOR, Raw: manyInCBOR(t, 9, false).Raw[:400], Readings: make([]Reading, 9)},
+	} {
+		tasks := Split(ev, always(class), nil)
+		require.Len(t, tasks, 1, name)
+		require.Equal(t, ev.Raw, tasks[0].Data, name)
+	}
+	ev := manyReadings(MaxTasks, "", false)
+	ev.Raw = append(ev.Raw, '\n')
+	class.Largest = 60
+	require.Len(t, Split(ev, always(class), nil), 1)
+}
+
+// Chunks of readings that are none are not put together.
+func TestJoinRefusesChunksThatAreNoArrays(t *testing.T) {
+	for _, bad := range []struct {
+		encoding Encoding
+		data     string
+	}{
+		{JSON, ""}, {JSON, "["}, {JSON, "1,2]"}, {JSON, "[1,2"},
+		{CBOR, ""}, {CBOR, "\x80"}, {CBOR, "\x01"}, {CBOR, "\x82\x01"}, {CBOR, "\x9f\x01\x02\xff"}, {CBOR, "\x82\x01\x02\x03"},
+	} {
+		_, err := Join([]*Task{
+			{Of: 2, Encoding: bad.encoding, Data: []byte("ab"), Holes: []Hole{{At: 1, Length: 2, Encoding: bad.encoding}}},
+			{Of: 2, Chunk: 1, Encoding: bad.encoding, Data: []byte(bad.data), Count: 2},
+		})
+		require.ErrorContains(t, err, "chunk 1 is not an array of readings", "%q", bad.data)
+	}
+	_, err := Join([]*Task{
+		{Of: 2, Encoding: CBOR, Data: []byte("ab"), Holes: []Hole{{At: 1, Length: 2, Encoding: CBOR}}},
+		{Of: 2, Chunk: 1, Encoding: CBOR, Data: []byte("\x83\x01\x02\x03"), Count: 2},
+	})
+	require.ErrorContains(t, err, "3 of 2 at 0 does not continue")
 }
