@@ -58,5 +58,3 @@ func (q *queue) none() {
 
 // size is what the next batch from a source would hold at most.
 func (q *queue) size(source, limit int) int { return int(min(q.bytes[source], int64(limit))) }
-
-func (q *queue) idle() bool { return q.count == [sourceCount]int{} }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -254,11 +255,7 @@ func (s *Scheduler) queue(k key) *queue {
 		return q
 	}
 	if len(s.queues) >= maxQueues {
-		for old, q := range s.queues {
-			if q.idle() {
-				delete(s.queues, old)
-			}
-		}
+		maps.DeleteFunc(s.queues, func(_ key, q *queue) bool { return q.count == [sourceCount]int{} })
 	}
 	q = &queue{key: k, weight: 1}
 	if c := s.classes[k.class]; c != nil {

@@ -2,6 +2,9 @@ package batch
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,4 +138,78 @@ func TestADrainWaitsForAnExcludedClass(t *testing.T) {
 		_, err = sched.Next(t.Context())
 		require.ErrorIs(t, err, ErrDrained)
 	})
+}
+
+// A class earns nothing while it is excluded, but its fresh records grow older.
+func TestAnExcludedClassEarnsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, nil)
+		both := func() { clear(s.held); s.put(spool.Backlog, 5, "a", 10, 100); s.put(spool.Backlog, 5, "b", 10, 100) }
+		class := func(b *Batch) string { return b.Class }
+		drain(t, sched, 10, both, class)
+		sched.Exclude(map[string]bool{"a": true})
+		require.Equal(t, []string{"b"}, slices.Collect(maps.Keys(drain(t, sched, 100, both, class))))
+		sched.Exclude(nil)
+		sum := drain(t, sched, 20, both, class)
+		require.InDelta(t, sum["a"], sum["b"], 3000)
+
+		clear(s.held)
+		s.put(spool.Live, 5, "a", 1, 10)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := sched.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		sched.Exclude(map[string]bool{"a": true})
+		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = sched.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		sched.Exclude(nil)
+		_, err = sched.Next(most(t))
+		require.NoError(t, err)
+		require.Equal(t, 200*time.Millisecond, time.Since(began))
+	})
+}
+
+// A Next that was cancelled leases nothing, although a batch is due.
+func TestACancelledNextTakesNothing(t *testing.T) {
+	s := newShelf()
+	sched := newScheduler(t, s, nil)
+	s.put(spool.Backlog, 5, "a", 3, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := sched.Next(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, s.held[spool.Backlog], 3)
+}
+
+// Classes that no configuration knows any more come and go without end, and those with something waiting are remembered meanwhile.
+func TestWhatIsRememberedOfClassesIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, func(c *Config) { c.MaxAge = "1h" })
+		s.put(spool.Live, 5, "keeps", 1, 10)
+		began := time.Now()
+		for i := range maxQueues + 100 {
+			s.put(spool.Backlog, 5, fmt.Sprint("c", i), 1, 10)
+			time.Sleep(time.Second)
+			b, err := sched.Next(most(t))
+			require.NoError(t, err)
+			require.False(t, b.Live)
+			require.LessOrEqual(t, len(sched.queues), maxQueues)
+		}
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		require.Equal(t, "keeps", b.Class)
+		require.Equal(t, time.Hour, time.Since(began)-time.Second, "seen first after a second")
+	})
+}
+
+// A configuration that is refused makes no scheduler.
+func TestNewRefusesWhatReloadRefuses(t *testing.T) {
+	_, err := New(Config{}, newShelf(), classes{})
+	require.ErrorContains(t, err, "batch configuration: ")
+	require.ErrorContains(t, err, "Batch.MaxKiB")
 }

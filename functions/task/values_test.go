@@ -114,6 +114,23 @@ func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
 	}
 }
 
+// The usual values need no ParseFloat: up to 15 digits and two of an exponent, whatever their signs. What exceeds that is left to it.
+func TestUsualDecimalsAreReadAtOnce(t *testing.T) {
+	for _, text := range []string{
+		"0", "-0", "7", "-1.5", ".5", "5.", "1e5", "1E+05", "-1.234568e-01", "123456789012345", "0.00000000000001", "1e22", "1e-22", "9.99999e22", "000000000000001",
+	} {
+		have, ok := exact([]byte(text))
+		require.True(t, ok, text)
+		want, err := strconv.ParseFloat(text, 64)
+		require.NoError(t, err)
+		require.Equal(t, math.Float64bits(want), math.Float64bits(have), text)
+	}
+	for _, text := range []string{"", "-", ".", "+1", "1e", "1e+", "1e123", "1e23", "1e-23", "1234567890123456", "1.2.3", "1x", "1e1x", "--1", "Inf", "0x1p3", "1_0"} {
+		_, ok := exact([]byte(text))
+		require.False(t, ok, text)
+	}
+}
+
 func TestBytes(t *testing.T) {
 	blob := []byte("AAAA") // also valid base64: only the encoding distinguishes them
 	coded := []byte(base64.StdEncoding.EncodeToString(blob))
