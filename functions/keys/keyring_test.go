@@ -137,3 +137,65 @@ func TestKeysHaveTheLengthsOfAES(t *testing.T) {
 	_, err := decodeKey("*")
 	require.EqualError(t, err, "is not 16, 24 or 32 bytes as hex or base64")
 }
+
+// Without a secret nothing is sealed, nothing can be opened, and nothing is wrong.
+func TestNoSecretIsNoKey(t *testing.T) {
+	secrets := &fakeSecrets{}
+	k := NewKeyring("", secrets)
+	id, key, err := k.Current()
+	require.NoError(t, err)
+	require.Empty(t, id)
+	require.Nil(t, key)
+	_, err = k.Key("k1")
+	require.ErrorContains(t, err, "Offload.KeySecret")
+	require.NoError(t, k.Refresh())
+	require.Empty(t, k.Problem())
+	require.False(t, k.Broken())
+	require.Zero(t, secrets.reads)
+}
+
+// A key that is not known is looked up again, at most once in a while; one that is known never is.
+func TestAnUnknownKeyIsLookedUpAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secrets := &fakeSecrets{}
+		k := NewKeyring("keys", secrets)
+		for range 3 {
+			_, err := k.Key("k1")
+			require.ErrorContains(t, err, `reading the keys in secret "keys": not there yet`)
+		}
+		require.Equal(t, 1, secrets.reads)
+		require.True(t, k.Broken())
+		require.Contains(t, k.Problem(), "not there yet")
+
+		time.Sleep(reread)
+		secrets.secret = map[string]string{"current": "k1", "k1": hexKey}
+		for range 3 {
+			_, err := k.Key("k1")
+			require.NoError(t, err)
+		}
+		require.Equal(t, 2, secrets.reads)
+		require.False(t, k.Broken())
+		require.Empty(t, k.Problem())
+
+		time.Sleep(reread - 1)
+		_, err := k.Key("k2")
+		require.ErrorContains(t, err, `secret "keys" has no key "k2"`)
+		require.Equal(t, 2, secrets.reads)
+		time.Sleep(1)
+		secrets.secret["k2"] = base64Key
+		_, err = k.Key("k2")
+		require.NoError(t, err)
+		require.Equal(t, 3, secrets.reads)
+
+		time.Sleep(reread)
+		secrets.secret = nil // the store does not answer: the keys stay, and the problem shows
+		_, err = k.Key("k3")
+		require.ErrorContains(t, err, "has no key")
+		require.Equal(t, 4, secrets.reads)
+		_, err = k.Key("k1")
+		require.NoError(t, err)
+		require.Equal(t, 4, secrets.reads)
+		require.Contains(t, k.Problem(), "not there yet")
+		require.False(t, k.Broken())
+	})
+}

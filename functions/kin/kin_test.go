@@ -96,25 +96,6 @@ func TestKinshipIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(k.depth), maxKin)
 }
 
-func TestLineageOfTags(t *testing.T) {
-	for tags, want := range map[string]task.Lineage{
-		``:                   {},
-		`{"a":"b"}`:          {},
-		`{"x":"offloadHop"}`: {},
-		`{"offloadHop":"1","offloadService":"s","offloadNode":"n"}`: {Node: "n", Service: "s", Hop: 1},
-		`{"offloadHop":2,"offloadService":"s"}`:                     {Service: "s", Hop: 2}, // a rule made a number of it
-		`{"offloadHop":"x"}`:                                        {Hop: task.MaxHop},
-		`{"offloadHop":null}`:                                       {Hop: task.MaxHop},
-		`{"offloadHop":-1}`:                                         {Hop: task.MaxHop},
-		`{"offloadHop":1e99}`:                                       {Hop: task.MaxHop},
-		`{"offloadService":"s"}`:                                    {Service: "s", Hop: task.MaxHop},
-		`{"offload\u0048op":"1"}`:                                   {Hop: 1},
-	} {
-		ev := &task.Event{Encoding: task.JSON, Tags: []byte(tags)}
-		require.Equal(t, want, ev.Tagged(), tags)
-	}
-}
-
 // silent logs nothing.
 type silent struct{}
 
@@ -139,5 +120,104 @@ func TestAResultThatIsTriedAgainIsRememberedOnce(t *testing.T) {
 		}
 		require.Len(t, k.latest, 2*(n+1), "the id and the reading")
 		require.EqualValues(t, n+1, k.serial)
+	}
+}
+
+// lines keeps what is logged.
+type lines struct{ warned, informed []string }
+
+func (l *lines) Debugf(string, ...any) {}
+func (l *lines) Infof(format string, args ...any) {
+	l.informed = append(l.informed, fmt.Sprintf(format, args...))
+}
+
+func (l *lines) Warnf(format string, args ...any) {
+	l.warned = append(l.warned, fmt.Sprintf(format, args...))
+}
+func (l *lines) Errorf(string, ...any) {}
+
+// A result is worked on where a class asks for its service, fewer hops than the limit lie behind it, and it came with its tags. What is skipped
+// is counted by its reason, and logged once for each service or topic.
+func TestResultsAreAdmittedByClassAndHop(t *testing.T) {
+	var log lines
+	k := New("n", "app-offload", 3, &log)
+	classes, err := task.NewClasses(map[string]task.ClassConfig{"results": {MatchResultsOf: "wanted"}})
+	require.NoError(t, err)
+	event := func(id, topic, value, tags string) *task.Event {
+		return &task.Event{
+			ID: id, Device: "d", Source: "R_max", Topic: topic, Encoding: task.JSON, Tags: []byte(tags),
+			Readings: []task.Reading{{Resource: "R_max", Type: task.Float64, Value: []byte(value)}},
+		}
+	}
+	tags := func(service string, hop int) string {
+		return fmt.Sprintf(`{"offloadService":"%s","offloadHop":"%d"}`, service, hop)
+	}
+	for range 2 {
+		for _, row := range []struct {
+			service string
+			hop     int
+			want    bool
+		}{{"wanted", 1, true}, {"wanted", 2, true}, {"wanted", 3, false}, {"wanted", 4, false}, {"other", 1, false}, {"another", 1, false}} {
+			ev := event(uuid.NewString(), "edgex/events/elsewhere", "7", tags(row.service, row.hop))
+			require.Equal(t, row.want, k.Admit(ev, classes), "%+v", row)
+			require.Equal(t, task.Lineage{Service: row.service, Hop: row.hop}, ev.Lineage)
+		}
+	}
+	require.Empty(t, k.kin, "nothing is learned from a topic that is not the service's own")
+	require.Empty(t, k.depth)
+
+	const topic = "edgex/events/device/wanted/P/d/R_max"
+	require.True(t, k.Admit(event("first", topic, "8", tags("wanted", 1)), classes))
+	for _, topic := range []string{"rules", "rules", "other rules"} {
+		echo := event(uuid.NewString(), topic, "8", "")
+		require.False(t, k.Admit(echo, classes), "learned from its own topic")
+		require.Equal(t, task.MaxHop, echo.Lineage.Hop)
+		require.False(t, k.Admit(event("first", topic, "9", ""), classes), "by its id")
+	}
+	require.True(t, k.Admit(event("new", "rules", "9", ""), classes))
+	k.Own()
+	require.Equal(t, map[string]uint64{"own": 1, "result": 4, "hops": 4, "echo": 6, "loop": 0}, k.Skipped())
+	require.Len(t, log.informed, 2)
+	require.Contains(t, log.informed[0], "service=other ")
+	require.Contains(t, log.informed[1], "service=another ")
+	require.Len(t, log.warned, 3)
+	require.Contains(t, log.warned[0], "service=wanted topic=edgex/events/elsewhere hop=3 limit=3")
+	require.Contains(t, log.warned[1], "topic=rules ")
+	require.Contains(t, log.warned[2], "topic=other rules ")
+	events, devices := k.Looped()
+	require.Zero(t, events)
+	require.Empty(t, devices)
+}
+
+// What is published carries the tags that name the service, the node and the hop.
+func TestPublishedResultsAreTagged(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	for hop, want := range map[int]string{1: "1", 2: "2", task.MaxHop + 1: "255"} {
+		published := dtos.NewEvent("P", "d", "R_max")
+		published.Tags = map[string]any{"site": "hall"}
+		if hop == 1 {
+			published.Tags = nil
+		}
+		caught := caught{}
+		require.NoError(t, k.Sign(&caught).Publish(local.Result{Event: published, Hop: hop}))
+		delete(caught.tags, "site")
+		require.Equal(t, map[string]any{"offloadNode": "n", "offloadService": "app-offload", "offloadHop": want}, caught.tags)
+	}
+}
+
+// caught keeps the tags of what was published last.
+type caught struct{ tags map[string]any }
+
+func (c *caught) Publish(r local.Result) error { c.tags = r.Event.Tags; return nil }
+
+// A text is told from another one by its bytes, and a number by its value, also within an array.
+func TestReadingsAreAlikeByValue(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	for _, alike := range [][2]string{{"1", "1.0"}, {"[1, 2]", "1e0,2"}, {"open", "open"}, {"[a, 2]", "[a,2.0]"}} {
+		require.Equal(t, k.hash("R", []byte(alike[0])), k.hash("R", []byte(alike[1])), alike)
+		require.NotEqual(t, k.hash("R", []byte(alike[0])), k.hash("S", []byte(alike[1])), alike)
+	}
+	for _, other := range [][2]string{{"1", "2"}, {"[1, 2]", "[2, 1]"}, {"open", "shut"}, {"[a, 2]", "[b, 2]"}, {"[1, 2]", "1"}} {
+		require.NotEqual(t, k.hash("R", []byte(other[0])), k.hash("R", []byte(other[1])), other)
 	}
 }

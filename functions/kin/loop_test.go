@@ -192,6 +192,24 @@ func TestDevicesThatPassResultsOnAreBounded(t *testing.T) {
 	}
 }
 
+// Devices that are not relays make room for others; where all are relays, all are forgotten.
+func TestRelaysAreKeptWhereThereIsRoom(t *testing.T) {
+	var l loops
+	for n := range uint64(maxPassing) {
+		l.feeds(n, echo{passes: true}, nil, "x", time.Now())
+	}
+	l.devices[7].relay = true
+	l.feeds(maxPassing, echo{passes: true}, nil, "x", time.Now())
+	require.Len(t, l.devices, 2)
+	require.True(t, l.devices[7].relay)
+	for n := range uint64(maxPassing) {
+		l.feeds(n, echo{passes: true}, nil, "x", time.Now())
+		l.devices[n].relay = true
+	}
+	l.feeds(2*maxPassing, echo{passes: true}, nil, "x", time.Now())
+	require.Len(t, l.devices, 1)
+}
+
 // Readings without a result's name cost no look at their values once the event is known not to be an echo.
 func TestAnEventOfADeviceIsNotCompared(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})

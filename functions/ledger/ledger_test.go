@@ -92,3 +92,52 @@ func TestLedgerReopens(t *testing.T) {
 	}, c)
 	require.Equal(t, Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, l.Saved())
 }
+
+// What a spool says of itself opens an account that adds up, and each movement changes what it says it does.
+func TestTheAccountOfASpool(t *testing.T) {
+	st := spool.Stats{Appended: 9, Done: 3, Held: 4, Dropped: map[string]uint64{"expired": 2}}
+	s := Of(st)
+	require.Equal(t, SpoolCounts{Appended: 9, Done: 3, Held: 4, Dropped: map[string]int64{"expired": 2}}, s)
+	l := New(Saved{}, s)
+	l.Enter(5)
+	l.Leave(2)
+	require.EqualValues(t, 3, l.InFlight())
+	l.Local(1)
+	l.Dropped("refused", 1)
+	require.Equal(t, status.Counts{
+		Accepted: 11, Local: 1, Receipted: 3, Spooled: 4, InFlight: 1, Dropped: map[string]int64{"expired": 2, "refused": 1},
+	}, l.Counts(func() SpoolCounts { return s }))
+
+	dir := t.TempDir()
+	require.NoError(t, l.Save(dir, status.Counts{}))
+	saved, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, Saved{Local: 1, Dropped: map[string]int64{"refused": 1}}, saved)
+}
+
+// A snapshot that does not add up is taken again, but not for ever.
+func TestAnAccountThatDoesNotAddUpIsTakenAgain(t *testing.T) {
+	l, asked := New(Saved{}, SpoolCounts{Appended: 2, Held: 2}), 0
+	counts := func(good int) func() SpoolCounts {
+		asked = 0
+		return func() SpoolCounts {
+			if asked++; asked == good {
+				return SpoolCounts{Appended: 2, Held: 2}
+			}
+			return SpoolCounts{Appended: 2, Held: 1}
+		}
+	}
+	require.Zero(t, l.Counts(counts(3)).Balance)
+	require.Equal(t, 3, asked)
+	require.EqualValues(t, 1, l.Counts(counts(1000)).Balance)
+	require.Equal(t, 20, asked)
+}
+
+// Of the drops by class those are left out that were done here after all.
+func TestDroppedByClass(t *testing.T) {
+	require.Equal(t, map[string]map[string]uint64{"a": {"full": 2}}, DroppedByClass(map[string]spool.ClassStats{
+		"a": {Dropped: map[string]uint64{"full": 2, spool.ReasonHere: 1}},
+		"b": {Dropped: map[string]uint64{spool.ReasonHere: 1}},
+		"c": {},
+	}))
+}

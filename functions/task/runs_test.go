@@ -230,8 +230,16 @@ func TestJoinRefusesChunksThatAreNoArrays(t *testing.T) {
 		encoding Encoding
 		data     string
 	}{
-		{JSON, ""}, {JSON, "["}, {JSON, "1,2]"}, {JSON, "[1,2"},
-		{CBOR, ""}, {CBOR, "\x80"}, {CBOR, "\x01"}, {CBOR, "\x82\x01"}, {CBOR, "\x9f\x01\x02\xff"}, {CBOR, "\x82\x01\x02\x03"},
+		{JSON, ""},
+		{JSON, "["},
+		{JSON, "1,2]"},
+		{JSON, "[1,2"},
+		{CBOR, ""},
+		{CBOR, "\x80"},
+		{CBOR, "\x01"},
+		{CBOR, "\x82\x01"},
+		{CBOR, "\x9f\x01\x02\xff"},
+		{CBOR, "\x82\x01\x02\x03"},
 	} {
 		_, err := Join([]*Task{
 			{Of: 2, Encoding: bad.encoding, Data: []byte("ab"), Holes: []Hole{{At: 1, Length: 2, Encoding: bad.encoding}}},

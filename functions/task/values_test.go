@@ -64,6 +64,7 @@ func TestFloatsRefuses(t *testing.T) {
 		{Float64, "1e1x", "invalid syntax"},
 		{Float64, "1e+", "invalid syntax"},
 		{Float64, "1f1", "invalid syntax"},
+		{Float64, "..5", "invalid syntax"},
 		{Float64, "1e999", "out of range"},
 		{Float32, "3.5e38", "out of range"},
 		{Float32, "340282360000000000000000000000000000001", "out of range"},
@@ -125,7 +126,7 @@ func TestUsualDecimalsAreReadAtOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, math.Float64bits(want), math.Float64bits(have), text)
 	}
-	for _, text := range []string{"", "-", ".", "+1", "1e", "1e+", "1e123", "1e23", "1e-23", "1234567890123456", "1.2.3", "1x", "1e1x", "--1", "Inf", "0x1p3", "1_0"} {
+	for _, text := range []string{"", "-", ".", "+1", "1e", "1e+", "1e123", "1e23", "1e-23", "1234567890123456", "1.2.3", "..5", ".5.", "1x", "1e1x", "--1", "Inf", "0x1p3", "1_0"} {
 		_, ok := exact([]byte(text))
 		require.False(t, ok, text)
 	}
