@@ -1,13 +1,14 @@
 # Two images from one file:
-#   docker build -t app-offload .                    full: glibc, sh and dumb-init, which EdgeX's secure stack needs
-#   docker build --target lite -t app-offload:lite . lite: without the consumer and the engine for ONNX, static, on nothing at all
+#   docker build -t app-offload .                    full: glibc, sh and dumb-init, which EdgeX's secure stack needs, and ONNX Runtime
+#   docker build --target lite -t app-offload:lite . lite: without the consumer and the engines for ONNX, static, on nothing at all
 # In both, offloadctl is a second name of app-offload: the program is the tool when it is called so.
 # For other machines, both at once: docker buildx build --platform linux/amd64,linux/arm64 …: the compiler runs on the machine that
-# builds and compiles for the one that is named. Without BuildKit that is an amd64.
+# builds and compiles for the one that is named. Without BuildKit that is an amd64. The full image is for amd64 and arm64, as ONNX Runtime is.
 # Every base image is a build argument, so that a mirror or a base of one's own can stand in.
 ARG BUILDER_BASE=golang:1.26-bookworm
 ARG FULL_BASE=debian:bookworm-slim
 ARG LITE_BASE=scratch
+ARG NODE_BASE=node:20-bookworm-slim
 
 FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILDER_BASE} AS builder
 ARG VERSION=0.0.0
@@ -18,11 +19,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" \
- && mkdir -p /out/bin /out/spool /out/res /out/etc \
- && cp bin/app-offload LICENSE /out/bin/ \
+RUN mkdir -p /out/bin /out/spool /out/res /out/etc \
+ && cp LICENSE /out/bin/ \
  && ln -s app-offload /out/bin/offloadctl \
- && cp bin/offload-cloud /out/ \
  && cp -r res/configuration.yaml res/openapi.yaml res/policies /out/res/ \
  && chmod -R a+rX /out/res \
  && printf 'edgex:x:2002:2001:edgex:/:/sbin/nologin\n' > /out/etc/passwd \
@@ -35,6 +34,29 @@ ARG TARGETARCH
 ARG COMMIT=
 RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS=app-offload TAGS=noonnx \
  && cp bin/app-offload /out/bin/
+
+# ONNX Runtime is called through cgo, so that this one needs a C compiler for the machine that is named.
+FROM builder AS builder-full
+ARG VERSION=0.0.0
+ARG TARGETOS
+ARG TARGETARCH
+ARG COMMIT=
+RUN case "$(go env GOHOSTARCH)-${TARGETARCH:-$(go env GOHOSTARCH)}" in amd64-arm64) other=aarch64 ;; arm64-amd64) other=x86_64 ;; *) other= ;; esac \
+ && if [ -n "$other" ]; then export CC=$other-linux-gnu-gcc; fi \
+ && if ! command -v "${CC:-gcc}"; then apt-get update && apt-get install -y --no-install-recommends "gcc${other:+-$(echo $other | tr _ -)-linux-gnu}" libc6-dev; fi \
+ && GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" TAGS=onnxruntime \
+ && cp bin/app-offload /out/bin/ \
+ && cp bin/offload-cloud /out/
+
+# The library as npm carries it, for the machine that is named; nothing of the package runs.
+FROM --platform=${BUILDPLATFORM:-linux/amd64} ${NODE_BASE} AS onnxruntime
+ARG TARGETARCH
+WORKDIR /onnxruntime
+COPY .ci/onnxruntime/package.json .ci/onnxruntime/package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund \
+ && case "${TARGETARCH:-amd64}" in arm64) arch=arm64 ;; *) arch=x64 ;; esac \
+ && mkdir /out && cp node_modules/onnxruntime-node/bin/napi-v6/linux/$arch/libonnxruntime.so.1 /out/ \
+ && chmod 755 /out/*
 
 FROM ${LITE_BASE} AS lite
 COPY --from=builder-lite /out/etc/passwd /out/etc/group /etc/
@@ -50,9 +72,10 @@ CMD ["-cp=consul.http://edgex-core-consul:8500", "--registry"]
 
 FROM ${FULL_BASE} AS full
 RUN command -v dumb-init >/dev/null || (apt-get update && apt-get install -y --no-install-recommends dumb-init ca-certificates && rm -rf /var/lib/apt/lists/*)
-COPY --from=builder /out/bin/ /out/offload-cloud /
-COPY --from=builder /out/res /res
-COPY --from=builder --chown=2002:2001 /out/spool /spool
+COPY --from=onnxruntime /out/ /
+COPY --from=builder-full /out/bin/ /out/offload-cloud /
+COPY --from=builder-full /out/res /res
+COPY --from=builder-full --chown=2002:2001 /out/spool /spool
 USER 2002:2001
 EXPOSE 59740
 VOLUME /spool

@@ -8,6 +8,7 @@ LDFLAGS    := -s -w -X github.com/edgexfoundry/app-functions-sdk-go/v3/internal.
 COMMANDS   := app-offload offload-cloud offload-lab offloadctl
 
 # EdgeX's SDK speaks to a MessageBus on NATS with: make build TAGS=include_nats_messaging
+# Models are computed by ONNX Runtime with: make build TAGS=onnxruntime, which needs a C compiler; .ci/onnxruntime/fetch prints where its library is.
 TAGS     ?=
 DURATION ?= 0s
 RATE     ?= 1
@@ -28,7 +29,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build the commands into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)" -o bin/ $(COMMANDS:%=./cmd/%)
+	CGO_ENABLED=$(if $(findstring onnxruntime,$(TAGS)),1,0) go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)" -o bin/ $(COMMANDS:%=./cmd/%)
 
 .PHONY: run
 run: build ## Run the whole system on this machine (DURATION=20s RATE=1 SEED=1)
@@ -65,6 +66,10 @@ cross: ## Compile for arm64 and 32-bit arm; vet and test the rooms on 386, which
 	GOARCH=arm GOARM=7 CGO_ENABLED=0 go build -o /dev/null ./...
 	GOARCH=386 CGO_ENABLED=0 go vet ./...
 	GOARCH=386 CGO_ENABLED=0 go test -short $$(go list ./functions/... | grep -v '/functions$$') # the root is slow, and its parts are these
+
+.PHONY: onnxruntime
+onnxruntime: ## Test the engine with ONNX Runtime against the one in Go; fetches the library (needs npm and a C compiler)
+	.ci/onnxruntime/test
 
 .PHONY: lint
 lint: ## Run go vet, staticcheck, gosec and the formatter

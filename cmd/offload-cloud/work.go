@@ -15,6 +15,7 @@ import (
 
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/cmd/offload-cloud/internal/work"
+	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/models"
 )
 
@@ -33,12 +34,17 @@ Flags:
 type modelFlags struct {
 	dir, keys string
 	memoryMiB int
+	runtime   onnxruntime.Config
 }
 
 func (f *modelFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.dir, "models", "", "folder of models to compute with, those of variant cloud; a model's manifest names its classes")
 	fs.StringVar(&f.keys, "model-keys", "", "file of public keys in minisign's format, one a line; with it, models without a good signature are refused")
 	fs.IntVar(&f.memoryMiB, "model-memory-mib", 1024, "memory of all loaded models")
+	f.runtime = onnxruntime.DefaultConfig()
+	fs.StringVar(&f.runtime.Library, "onnxruntime", "", "ONNX Runtime's shared library, for models that it computes; default libonnxruntime.so.1 beside the program, or where the system finds libraries")
+	fs.IntVar(&f.runtime.Threads, "onnxruntime-threads", f.runtime.Threads, "threads of one run with ONNX Runtime, 1 to 64")
+	fs.StringVar(&f.runtime.Models, "onnxruntime-models", "", "models that ONNX Runtime computes although their manifests say onnx, separated by commas; * is all")
 }
 
 // open reads the folder, which must be there.
@@ -48,6 +54,7 @@ func (f *modelFlags) open(ctx context.Context) (*models.Store, error) {
 	}
 	cfg := models.DefaultConfig()
 	cfg.Dir, cfg.Variant, cfg.MaxMiB, cfg.MemoryMiB = f.dir, models.Cloud, 2000, f.memoryMiB
+	cfg.Runtime = f.runtime
 	if f.keys != "" {
 		b, err := os.ReadFile(f.keys)
 		if err != nil {

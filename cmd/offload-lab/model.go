@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"app-offload/functions/engine"
+	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/models"
 )
 
@@ -39,6 +41,10 @@ func modelVerb(ctx context.Context, args []string) error {
 		return trainModels(ctx, args[1:])
 	}
 	fs := flags("model", modelExamples)
+	rt := onnxruntime.DefaultConfig()
+	kind := fs.String("engine", "", "that runs the file: tflite, onnx or onnxruntime; default by the file")
+	fs.StringVar(&rt.Library, "onnxruntime", rt.Library, "ONNX Runtime's shared library, for a build with the tag onnxruntime; default as the service finds it")
+	fs.IntVar(&rt.Threads, "onnxruntime-threads", rt.Threads, "threads of a run with ONNX Runtime, 1 to 64")
 	runs := fs.Int("runs", 200, "runs to time, 1 to 1000000")
 	maxMiB := fs.Int64("memory", 256, "most memory in MiB that the model may take, 1 to 16384")
 	asJSON := fs.Bool("json", false, "print JSON")
@@ -55,6 +61,8 @@ func modelVerb(ctx context.Context, args []string) error {
 		return errors.New("name one model file, or one folder of models; see offload-lab model -h")
 	case *runs < 1 || *runs > 1_000_000:
 		return fmt.Errorf("-runs = %d must be within 1 and 1000000", *runs)
+	case rt.Threads < 1 || rt.Threads > 64:
+		return fmt.Errorf("-onnxruntime-threads = %d must be within 1 and 64", rt.Threads)
 	case *maxMiB < 1 || *maxMiB > 16384:
 		return fmt.Errorf("-memory = %d must be within 1 and 16384", *maxMiB)
 	}
@@ -67,7 +75,7 @@ func modelVerb(ctx context.Context, args []string) error {
 	case *manifest != "":
 		return printManifest(os.Stdout, *manifest, fs.Arg(0), *maxMiB<<20)
 	}
-	report, err := timeModel(ctx, fs.Arg(0), *runs, *maxMiB<<20)
+	report, err := timeModel(ctx, fs.Arg(0), *kind, rt, *runs, *maxMiB<<20)
 	if err != nil {
 		return err
 	}
@@ -78,19 +86,21 @@ func modelVerb(ctx context.Context, args []string) error {
 	return nil
 }
 
-func timeModel(ctx context.Context, path string, runs int, memory int64) (*modelReport, error) {
+func timeModel(ctx context.Context, path, kind string, rt onnxruntime.Config, runs int, memory int64) (*modelReport, error) {
 	file, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the model: %w", err)
 	}
-	program, err := models.Load(models.EngineOf(file), file, memory)
+	program, err := models.Load(cmp.Or(kind, models.EngineOf(file)), file, memory, rt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	defer models.Close(program)
 	session, err := program.NewSession()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	defer models.Close(session)
 	fillInputs(session.Inputs())
 	took := make([]float64, 0, runs)
 	for range runs {

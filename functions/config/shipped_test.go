@@ -203,7 +203,9 @@ func comments(t *testing.T) map[string]string {
 	docs := map[string]string{}
 	files, err := filepath.Glob("../*/*.go")
 	require.NoError(t, err)
-	for _, path := range files {
+	deeper, err := filepath.Glob("../*/*/*.go")
+	require.NoError(t, err)
+	for _, path := range append(files, deeper...) {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 		require.NoError(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {

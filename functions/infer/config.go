@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"app-offload/functions/check"
+	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/local"
 	"app-offload/functions/models"
 	"app-offload/functions/models/hard"
@@ -35,12 +36,14 @@ type Config struct {
 	Canary CanaryConfig
 	// Pool bounds the runs.
 	Pool local.PoolConfig
+	// Runtime is for models that ONNX Runtime computes. It needs a build with it, as the full image is.
+	Runtime onnxruntime.Config
 }
 
 // DefaultConfig has no models.
 func DefaultConfig() Config {
 	d := models.DefaultConfig()
-	return Config{CacheMiB: d.MemoryMiB, MaxModels: d.MaxModels, MaxMiB: d.MaxMiB, Pool: local.DefaultPoolConfig(), Canary: DefaultCanaryConfig()}
+	return Config{CacheMiB: d.MemoryMiB, MaxModels: d.MaxModels, MaxMiB: d.MaxMiB, Pool: local.DefaultPoolConfig(), Runtime: d.Runtime, Canary: DefaultCanaryConfig()}
 }
 
 // Validate reports everything that is wrong, all at once.
@@ -66,7 +69,14 @@ func (c Config) Validate() error {
 	c.Pool.Check(pool)
 	canary := check.In("Models.Canary")
 	c.Canary.Check(canary)
-	p.Add(errors.Join(pool.Err(), canary.Err()))
+	runtime := check.In("Models.Runtime")
+	c.Runtime.Check(runtime)
+	for _, name := range list(c.Runtime.Models) {
+		if name != "*" && !models.ValidName(name) {
+			runtime.Addf("Models", check.Cut(name, 64), "must be names of models, separated by commas, or *")
+		}
+	}
+	p.Add(errors.Join(pool.Err(), canary.Err(), runtime.Err()))
 	return p.Err()
 }
 
@@ -75,6 +85,7 @@ func (c Config) store(preload []string) models.Config {
 	return models.Config{
 		Dir: c.Directory, Variant: models.Edge, MaxModels: c.MaxModels, MaxMiB: c.MaxMiB, MemoryMiB: c.CacheMiB, Sessions: c.Pool.Sized(),
 		Preload: append(list(c.Preload), preload...), Pin: list(c.Pin), Keys: list(c.Keys), Canary: c.Canary.Tasks > 0,
+		Runtime: c.Runtime,
 	}
 }
 

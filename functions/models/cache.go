@@ -183,7 +183,7 @@ func (s *Store) idlest() *model {
 
 // load brings a version into memory whose memory is reserved, and corrects the reservation by what was measured.
 func (s *Store) load(l *loaded) {
-	p, err := prepare(s.root, l.version)
+	p, err := prepare(s.root, l.version, s.cfg.Runtime)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.models[l.Name]

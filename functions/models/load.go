@@ -11,33 +11,44 @@ import (
 	"time"
 
 	"app-offload/functions/engine"
+	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/engine/tflite"
 )
 
 // EngineOf names the engine of a file by the mark that TensorFlow Lite's files have; those of ONNX have none.
 func EngineOf(file []byte) string {
 	if len(file) >= 8 && string(file[4:8]) == "TFL3" {
-		return "tflite"
+		return TFLite
 	}
-	return "onnx"
+	return ONNX
 }
 
-// Load reads a model with the engine of that name. The program takes at most memory bytes for its constants, and as much for a session.
-func Load(name string, file []byte, memory int64) (engine.Program, error) {
+// Engines by their names in manifests.
+const (
+	TFLite      = "tflite"
+	ONNX        = "onnx"
+	ONNXRuntime = "onnxruntime" // the same files as ONNX
+)
+
+// Load reads a model with the engine of that name. The program takes at most memory bytes for its constants, and as much for a session. It is
+// to be closed with Close.
+func Load(name string, file []byte, memory int64, runtime onnxruntime.Config) (engine.Program, error) {
 	if memory <= 0 {
 		return nil, fmt.Errorf("loading a model: %d bytes of memory are not enough", memory)
 	}
 	switch name {
-	case "tflite":
+	case TFLite:
 		p, err := tflite.Load(file, tflite.Limits{MaxBytes: memory})
 		if err != nil {
 			return nil, err
 		}
 		return p, nil
-	case "onnx":
+	case ONNX:
 		return loadONNX(file, memory)
+	case ONNXRuntime:
+		return onnxruntime.Load(file, runtime, memory)
 	}
-	return nil, fmt.Errorf("loading a model: engine %.64q must be one of tflite, onnx", name)
+	return nil, fmt.Errorf("loading a model: engine %.64q must be one of tflite, onnx, onnxruntime", name)
 }
 
 // footprint is the memory of a program with one session: what the engine counts, and the file, to which the program refers.
@@ -97,17 +108,22 @@ type program struct {
 }
 
 // prepare reads, checks, loads and warms one version. It runs the model twice on zeros: the first run takes memory, the second is timed.
-func prepare(root *os.Root, v *version) (*program, error) {
+func prepare(root *os.Root, v *version, runtime onnxruntime.Config) (_ *program, err error) {
 	m := v.Manifest
 	file, err := readFile(root, v.folder+"/"+m.File, m)
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := Load(m.Engine, file, m.memory()-m.Size)
+	loaded, err := Load(engineFor(m, runtime), file, m.memory()-m.Size, runtime)
 	if err != nil {
 		return nil, err
 	}
 	p := &program{Program: loaded, info: loaded.Info()}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
 	if p.bytes = footprint(file, &p.info); p.bytes > m.memory() {
 		return nil, fmt.Errorf("the model takes %d bytes with one session, its manifest allows %d", p.bytes, m.memory())
 	}
@@ -116,16 +132,16 @@ func prepare(root *os.Root, v *version) (*program, error) {
 	}
 	for range 2 {
 		start := time.Now()
-		if err := p.first.Run(); err != nil {
+		if err = p.first.Run(); err != nil {
 			return nil, fmt.Errorf("running the model on zeros: %w", err)
 		}
 		p.took = time.Since(start)
 	}
 	p.info.Inputs, p.info.Outputs = specs(p.first.Inputs()), specs(p.first.Outputs())
-	if err := m.fits(&p.info); err != nil {
+	if err = m.fits(&p.info); err != nil {
 		return nil, err
 	}
-	if err := m.checkTensors(&p.info); err != nil {
+	if err = m.checkTensors(&p.info); err != nil {
 		return nil, err
 	}
 	p.first.Reset()
@@ -141,6 +157,22 @@ func specs(tensors []*engine.Tensor) []engine.Spec {
 	}
 	return list
 }
+
+func (p *program) close() {
+	release(p.first)
+	release(p.Program)
+}
+
+// engineFor is the engine that computes a model here: that of its manifest, or ONNX Runtime where it is configured for the model.
+func engineFor(m *Manifest, runtime onnxruntime.Config) string {
+	if m.Engine == ONNX && runtime.Computes(m.Name) {
+		return ONNXRuntime
+	}
+	return m.Engine
+}
+
+// Close closes a session, or a program that Load has made, after its sessions.
+func Close(what any) { release(what) }
 
 // release closes what has to be closed: an engine outside of Go holds memory that no garbage collector sees.
 func release(what any) {

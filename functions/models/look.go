@@ -93,15 +93,14 @@ func (l *Look) Reports() []Report {
 	list := make([]Report, 0, len(l.versions))
 	for _, v := range l.versions {
 		r := Report{
-			Name: v.Name, Version: v.Version, Variant: v.Variant, Engine: v.Engine, Folder: v.folder, Signed: v.signed,
+			Name: v.Name, Version: v.Version, Variant: v.Variant, Engine: engineFor(v.Manifest, l.s.cfg.Runtime), Folder: v.folder, Signed: v.signed,
 			InForce: l.inForce(v.Name, v.Variant) == v, Resource: v.Input.Resource, Input: v.Input.Kind, Output: v.Output.Kind,
 		}
-		if p, err := prepare(l.s.root, v); err != nil {
+		if p, err := prepare(l.s.root, v, l.s.cfg.Runtime); err != nil {
 			r.Problem = err.Error()
 		} else {
 			r.Bytes, r.MACs, r.Run = p.bytes, p.info.MACs, float64(p.took.Nanoseconds())/1e3
-			release(p.first)
-			release(p.Program)
+			p.close()
 		}
 		list = append(list, r)
 	}
@@ -131,7 +130,7 @@ func (l *Look) Model(name, variant string) (*Looked, error) {
 	if v == nil {
 		return nil, fmt.Errorf("model %.64q of the variant %.64q: %w", name, variant, ErrUnknown)
 	}
-	p, err := prepare(l.s.root, v)
+	p, err := prepare(l.s.root, v, l.s.cfg.Runtime)
 	if err != nil {
 		return nil, fmt.Errorf("loading model %s %s: %w", v.Name, v.Version, err)
 	}
@@ -151,6 +150,5 @@ func (m *Looked) Ask(t *task.Task) (Answer, error) {
 
 // Close releases the model's memory.
 func (m *Looked) Close() {
-	release(m.p.first)
-	release(m.p.Program)
+	m.p.close()
 }

@@ -14,6 +14,7 @@ import (
 
 	"app-offload/functions/check"
 	"app-offload/functions/engine"
+	"app-offload/functions/engine/onnxruntime"
 )
 
 // Names of files in a model's folder.
@@ -45,7 +46,7 @@ type Manifest struct {
 	Name    string   `json:"name"`              // lower case, digits, - and _; at most 48 bytes
 	Version Version  `json:"version"`           // such as 1.4.0
 	Variant string   `json:"variant"`           // edge or cloud
-	Engine  string   `json:"engine"`            // tflite or onnx
+	Engine  string   `json:"engine"`            // tflite, onnx or onnxruntime
 	File    string   `json:"file"`              // in the folder of the manifest
 	SHA256  string   `json:"sha256"`            // of the file, 64 hexadecimal digits in lower case
 	Size    int64    `json:"size"`              // of the file, in bytes
@@ -108,7 +109,7 @@ func (m *Manifest) Validate() error {
 		p.Addf("version", cut(string(m.Version)), "must be numbers separated by dots, such as 1.4.0")
 	}
 	p.OneOf("variant", cut(m.Variant), Edge, Cloud)
-	p.OneOf("engine", cut(m.Engine), "tflite", "onnx")
+	p.OneOf("engine", cut(m.Engine), TFLite, ONNX, ONNXRuntime)
 	if !validFile(m.File) {
 		p.Addf("file", cut(m.File), "must be the plain name of a file beside the manifest, of letters, digits, '.', '-' and '_'")
 	}
@@ -198,10 +199,11 @@ func (m *Manifest) fits(info *engine.Info) error {
 // memory than the file needs now.
 func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	kind := EngineOf(file)
-	program, err := Load(kind, file, memory)
+	program, err := Load(kind, file, memory, onnxruntime.DefaultConfig())
 	if err != nil {
 		return nil, err
 	}
+	defer Close(program)
 	info := program.Info()
 	digest := sha256.Sum256(file)
 	m := &Manifest{

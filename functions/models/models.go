@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/engine/onnxruntime"
 )
 
 // Errors that callers branch on.
@@ -37,12 +38,13 @@ type Config struct {
 	Preload   []string // loaded at the start
 	Pin       []string // loaded at the start and kept in memory
 	Canary    bool     // a new version is a canary until Settle; see canary.go
+	Runtime   onnxruntime.Config
 	Keys      []string // public keys in minisign's format; with none, signatures are not required
 }
 
 // DefaultConfig suits a gateway of 1 GiB.
 func DefaultConfig() Config {
-	return Config{Dir: "models", Variant: Edge, MaxModels: 64, MaxMiB: 64, MemoryMiB: 128}
+	return Config{Dir: "models", Variant: Edge, MaxModels: 64, MaxMiB: 64, MemoryMiB: 128, Runtime: onnxruntime.DefaultConfig()}
 }
 
 // Validate names everything that is wrong.
@@ -63,6 +65,7 @@ func (c Config) Validate() error {
 			}
 		}
 	}
+	c.Runtime.Check(p)
 	if _, err := ParseTrust(c.Keys); err != nil {
 		p.Add(err)
 	}

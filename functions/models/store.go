@@ -285,7 +285,7 @@ func (s *Store) Status() (list []Status, problems []string) {
 			one.Versions = append(one.Versions, v.Version)
 		}
 		if m.now != nil {
-			one.Version, one.Engine, one.Folder, one.Signed = m.now.Version, m.now.Engine, m.now.folder, m.now.signed
+			one.Version, one.Engine, one.Folder, one.Signed = m.now.Version, engineFor(m.now.Manifest, s.cfg.Runtime), m.now.folder, m.now.signed
 			one.Classes = m.now.Classes
 		}
 		if l := m.loaded; l != nil {

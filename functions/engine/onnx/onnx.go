@@ -60,6 +60,13 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	if err = s.Run(); err != nil && g.plain() {
 		return nil, fmt.Errorf("running an ONNX model on zeros: %w", err)
 	}
+	p.describe(s)
+	return p, nil
+}
+
+// describe fills Info in after a run of a session, or before one.
+func (p *Program) describe(s *session) {
+	g := p.graph
 	p.info = engine.Info{Format: "onnx", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes + p.bytes, Session: s.bytes}
 	for _, n := range g.nodes {
 		if !slices.Contains(p.info.Operators, n.op) {
@@ -72,7 +79,30 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	for _, out := range g.outputs {
 		p.info.Outputs = append(p.info.Outputs, out.Spec)
 	}
-	return p, nil
+}
+
+// Inspect describes a model for an engine that has other operators than this one. Where this one has them all, known is true and the model
+// was loaded and run, so that the description is complete. Else multiply-accumulates are 0, and memory is that of constants, inputs and outputs
+// alone.
+func Inspect(file []byte, limits Limits) (info engine.Info, known bool, err error) {
+	limits = limits.orDefault()
+	g, err := read(file, limits)
+	if err != nil {
+		return engine.Info{}, false, fmt.Errorf("reading an ONNX model: %w", err)
+	}
+	p := &Program{graph: g, limits: limits}
+	if p.missing() == nil {
+		if p, err = Load(file, limits); err != nil {
+			return engine.Info{}, true, err
+		}
+		return p.info, true, nil
+	}
+	s, err := p.newSession()
+	if err != nil {
+		return engine.Info{}, false, fmt.Errorf("preparing an ONNX model: %w", err)
+	}
+	p.describe(s)
+	return p.info, false, nil
 }
 
 // plain reports whether inputs are data of known shapes. Integers and vectors may be shapes, axes or scales instead, which are never 0.
