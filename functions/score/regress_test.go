@@ -180,3 +180,74 @@ func TestEachMeasurementIsPublishedWhileItMatters(t *testing.T) {
 		require.EqualValues(t, want, r.latest.Load().Count, "after %d", n)
 	}
 }
+
+// The line is that of weighted least squares over relative errors: measurements weigh less the older they are, and the configuration
+// counts as the oldest. The mean of the work is that of the latest ones.
+func TestRegressionByHand(t *testing.T) {
+	const keep, limit = 0.75, 100.0
+	cycles, took := []float64{1, 3, 2, 6, 4, 0.5}, []float64{2, 5, 5, 9, 8, 1}
+	means := []float64{1, 2, 2, 3, 3.25, 2.5625} // of the first four, and then a quarter of each
+	var r regression
+	for n := range cycles {
+		r.observe(cycles[n], took[n], 1-keep, limit)
+		xx, xy, yy, xm, ym := 1.0, 0.0, 1.0, 0.0, 1.0
+		for i := range n + 1 {
+			x, y := floorCycles/(cycles[i]+floorCycles), cycles[i]/(cycles[i]+floorCycles)
+			m := took[i] / (cycles[i] + floorCycles)
+			xx, xy, yy, xm, ym = xx*keep+x*x, xy*keep+x*y, yy*keep+y*y, xm*keep+x*m, ym*keep+y*m
+		}
+		l := r.latest.Load()
+		require.InDeltaSlice(t, []float64{xx, xy, yy, xm, ym}, []float64{l.A[0], l.A[1], l.A[2], l.B[0], l.B[1]}, 1e-12)
+		require.InDelta(t, means[n], l.Mean, 1e-12)
+		require.InDelta(t, means[n], r.mean(), 1e-12)
+		require.EqualValues(t, n+1, l.Count)
+		// The normal equations, with the ridge on both.
+		require.InDelta(t, xm, (xx+lineRidge)*l.Base+xy*l.Slope, 1e-9)
+		require.InDelta(t, ym+lineRidge, xy*l.Base+(yy+lineRidge)*l.Slope, 1e-9)
+	}
+}
+
+// Neither part falls below 0: the other one is then the best without it.
+func TestALineHasNoNegativePart(t *testing.T) {
+	rising := line{A: [3]float64{1, 1, 2}, B: [2]float64{0.5, 3}} // base -2/1, were it not held
+	rising.solve()
+	require.Zero(t, rising.Base)
+	require.InDelta(t, (3+lineRidge)/(2+lineRidge), rising.Slope, 1e-12)
+	falling := line{A: [3]float64{2, 1, 1}, B: [2]float64{3, 0.5}}
+	falling.solve()
+	require.Zero(t, falling.Slope)
+	require.InDelta(t, 3/(2+lineRidge), falling.Base, 1e-12)
+}
+
+// A factor is held within the limit, a little above it for tasks of which most is the part that each task takes.
+func TestTheFactorOfALine(t *testing.T) {
+	var r regression
+	require.Equal(t, 7.0, r.factor(1, 10, 7), "nothing was measured")
+	require.Equal(t, 1.0, r.mean())
+	for name, row := range map[string]struct {
+		line   line
+		cycles float64
+		want   float64
+	}{
+		"no work":         {line{Slope: 2}, 0, 7},
+		"no number":       {line{Slope: 2}, math.NaN(), 7},
+		"slope alone":     {line{Slope: 2}, 5, 2},
+		"base and slope":  {line{Base: 4, Slope: 2}, 2 * floorCycles, 4},
+		"too small":       {line{Slope: 0.01}, 5, 0.1},
+		"too large":       {line{Slope: 1000}, 1e9, 10 * (1 + floorCycles/1e9)},
+		"large, and tiny": {line{Slope: 1000}, floorCycles, 20},
+	} {
+		r.restore(row.line)
+		require.InDelta(t, row.want, r.factor(row.cycles, 10, 7), 1e-12, name)
+		require.Equal(t, 1.0, r.mean(), "%s: of no task", name)
+	}
+	var held regression
+	held.observe(2, 1e9, 0.05, 10)
+	var most regression
+	most.observe(2, (2+floorCycles)*10, 0.05, 10)
+	require.Equal(t, most.latest.Load(), held.latest.Load(), "a measurement is held within the limit")
+	var none, least regression
+	none.observe(2, 0, 0.05, 10)
+	least.observe(2, 0.2, 0.05, 10)
+	require.Equal(t, least.latest.Load(), none.latest.Load())
+}

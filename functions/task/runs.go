@@ -88,7 +88,7 @@ func (r *runner) run(from, to int) {
 		r.small(from, i)
 		r.cuts = append(r.cuts, cut{
 			reading: i, class: r.class, start: b[0], end: b[1], raw: true, data: r.ev.Raw[b[0]:b[1]], length: b[1] - b[0],
-			size: max(1, min(runSize, r.class.Largest/2), (b[1]-b[0]+r.room-1)/r.room),
+			size: max(min(runSize, r.class.Largest/2), (b[1]-b[0]+r.room-1)/r.room),
 		})
 		from = i + 1
 	}
@@ -104,7 +104,7 @@ func (r *runner) small(from, to int) {
 	for _, b := range r.bounds[from:to] {
 		largest = max(largest, b[1]-b[0])
 	}
-	size := max(1, min(runSize, r.class.Largest/2)/largest, (to-from+r.room-1)/r.room)
+	size := max(min(runSize, r.class.Largest/2)/largest, (to-from+r.room-1)/r.room)
 	r.cuts = append(r.cuts, cut{
 		reading: from, class: r.class, start: r.bounds[from][0], end: r.bounds[to-1][1], length: to - from, size: size, bounds: r.bounds[from:to],
 	})

@@ -1,0 +1,109 @@
+package score
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/task"
+)
+
+// A model's work is what the idle node computes in the measured time of a run; without one it is not known.
+func TestTheWorkOfAModel(t *testing.T) {
+	m := model(t)
+	class := &task.Class{Name: "a", Model: "fault"}
+	_, ok := m.RunCycles(class)
+	require.False(t, ok, "nothing measures runs")
+	m.SetRuns(func(class *task.Class) (float64, bool) { return 2, class.Name == "a" })
+	for _, row := range []struct {
+		class *task.Class
+		ok    bool
+	}{{nil, false}, {&task.Class{Name: "a"}, false}, {&task.Class{Name: "b", Model: "fault"}, false}, {class, true}} {
+		cycles, ok := m.RunCycles(row.class)
+		require.Equal(t, row.ok, ok)
+		if ok {
+			require.Equal(t, 2*m.c.EdgeMcycles, cycles)
+		}
+	}
+
+	s := up()
+	s.QueueTasks, s.QueueCycles, s.ModelTasks, s.ModelSeconds, s.CPU = 9, 1e6, 3, 1.5, 50
+	before := *s
+	v := m.ForModels(s)
+	require.Equal(t, before, *s)
+	require.Equal(t, 3, v.QueueTasks)
+	require.Equal(t, 1.5*m.c.EdgeMcycles, v.QueueCycles)
+	require.Zero(t, v.ModelTasks)
+	require.Zero(t, v.ModelSeconds)
+	run := &task.Task{Data: make([]byte, KB), Complexity: 50, Class: class}
+	e := m.Estimate(run, &v)
+	require.InDelta(t, 3.5, e.LocalTime, 1e-9, "what is measured under load is not corrected for it")
+	require.InDelta(t, 2*m.c.EdgeMcycles, e.Cycles, 1e-9)
+	unknown := &task.Task{Data: make([]byte, KB), Complexity: 50, Class: &task.Class{Name: "b", Model: "fault"}}
+	e = m.Estimate(unknown, &v)
+	require.InDelta(t, m.Cycles(KB, 50), e.Cycles, 1e-9)
+	require.InDelta(t, 1.5+e.Cycles/m.c.EdgeMcycles, e.LocalTime, 1e-9)
+}
+
+// A complexity comes to the work that it was found for, within its bounds.
+func TestTheComplexityOfWork(t *testing.T) {
+	m := model(t)
+	for _, complexity := range []float64{0, 0.5, 20, 100} {
+		require.InDelta(t, complexity, m.ComplexityOf(3000, m.Cycles(3000, complexity)), 1e-9)
+	}
+	require.Equal(t, 100.0, m.ComplexityOf(1, 1e9))
+	require.Equal(t, m.ComplexityOf(1, 1e-6), m.ComplexityOf(0, 1e-6))
+	require.Equal(t, 0.0, m.ComplexityOf(1, -1))
+}
+
+// A model under a new configuration goes on with what was learned, and a configuration that is refused changes nothing.
+func TestAModelUnderAnotherConfiguration(t *testing.T) {
+	m := model(t)
+	class := &task.Class{Name: "a"}
+	c := m.c
+	c.EdgeMcycles = -1
+	_, err := m.With(c)
+	require.ErrorContains(t, err, "EdgeMcycles")
+	c.EdgeMcycles = 2 * m.c.EdgeMcycles
+	other, err := m.With(c)
+	require.NoError(t, err)
+	require.Equal(t, 2*m.EdgeRate(&host.State{}), other.EdgeRate(&host.State{}))
+	for range 50 {
+		other.ObserveLocal(class, KB, 50, 1)
+		other.ObserveCloud(nil, KB, 50, 9)
+	}
+	local, cloud := m.Correction(class)
+	require.Greater(t, local, 1.1)
+	require.Greater(t, cloud, 1.1, "by what was measured without a class")
+	sameLocal, sameCloud := other.Correction(class)
+	require.Equal(t, [2]float64{local, cloud}, [2]float64{sameLocal, sameCloud})
+	local, cloud = m.Correction(nil)
+	require.Equal(t, [2]float64{1, 1}, [2]float64{local, cloud}, "work without a class is not what was measured")
+}
+
+// What cannot be kept for want of room is left out of what is restored, and the rest is not.
+func TestRestoreIntoAFullTable(t *testing.T) {
+	m, full := model(t), map[string]*correction{}
+	for i := range maxClasses - 1 {
+		full[string(rune('一'+i))] = &correction{}
+	}
+	m.corrections.byName.Store(&full)
+	const line = `{"local":{"base":1,"slope":2,"a":[4,1,3],"b":[1,2],"mean":5,"count":6},"cloud":{"value":3,"count":4}}`
+	require.NoError(t, m.Restore([]byte(`{"local":{"value":2,"count":5},"cloud":{"value":3,"count":6},"classes":{"a":`+line+`,"b":`+line+`}}`)))
+	require.Len(t, *m.corrections.byName.Load(), maxClasses)
+	kept := m.corrections.find(&task.Class{Name: "a"})
+	if kept == nil {
+		kept = m.corrections.find(&task.Class{Name: "b"})
+	}
+	require.Equal(t, savedRatio{3, 4}, kept.cloud.save())
+	require.EqualValues(t, 6, kept.local.latest.Load().Count)
+	require.Equal(t, savedRatio{2, 5}, m.corrections.all.local.save())
+	require.Equal(t, savedRatio{3, 6}, m.corrections.all.cloud.save())
+}
+
+func TestAnEstimateThatIsNoneIsRefused(t *testing.T) {
+	var e Estimate
+	require.Error(t, json.Unmarshal([]byte(`{"cycles":"many"}`), &e))
+}
