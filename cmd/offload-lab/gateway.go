@@ -1,10 +1,14 @@
 package main
 
 import (
+	"time"
+
 	"app-offload/cmd/offload-lab/internal/rl"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/host"
 	"app-offload/functions/policy"
+	"app-offload/functions/task"
 )
 
 // gatewayFlags say what the gateway of a training is like.
@@ -19,6 +23,7 @@ type gatewayFlags struct {
 const (
 	variants = 2   // of each recording: as it is, and at another level and speed
 	lessTask = 300 // an episode: half of what is judged, so that branches begin soon
+	patience = 10  // s, of tasks without a deadline, of which training has none
 )
 
 // gateway is the simulator as a learner sees it: through the same inputs that the service computes.
@@ -95,12 +100,12 @@ func (g *gateway) Reset(seed uint64) []float64 {
 
 // paceOf is how the service's policy counts the arrivals of that episode.
 func paceOf(pace []policy.Arrivals, e *sim.Episode) []policy.Arrivals {
-	a := policy.UsualArrivals()
+	var p policy.Pace
+	var s host.State
 	for i := range e.Jobs {
-		if i > 0 {
-			a = a.Next(e.Jobs[i].At - e.Jobs[i-1].At)
-		}
-		pace = append(pace, a)
+		j := &e.Jobs[i]
+		t := task.Task{Received: int64(time.Hour) + int64(j.At*1e9), Deadline: time.Duration(j.Deadline * 1e9)}
+		pace = append(pace, p.Note(&t, &s, patience))
 	}
 	return pace
 }

@@ -123,7 +123,9 @@ func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 	d := decider(t, configured(func(c *policy.Config) {
 		c.Default, c.Shadow, c.ShadowShare, c.PPOWeights = "cost", "ppo", 0.2, "../../res/policies/ppo.json"
 	}))
-	want, s := policy.UsualArrivals(), loaded(1)
+	var counted policy.Pace
+	var want policy.Arrivals
+	s, patience := loaded(1), policy.DefaultConfig().CostPatience
 	alone, err := policy.New("ppo", policy.DefaultConfig())
 	require.NoError(t, err)
 	for i := range 1000 {
@@ -137,9 +139,7 @@ func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 		got, _ := d.DecideBy(name, tk, e, s)
 		d.Look(tk, e, s, &got)
 		alone.Decide(tk, e, s)
-		if i > 0 {
-			want = want.Next(0.1)
-		}
+		want = counted.Note(tk, s, patience)
 	}
 	for _, p := range []policy.Policy{d.For("ppo"), d.shadows.Named("ppo"), alone} {
 		require.InEpsilon(t, want.Lately, arrivals(p).Lately, 0.01)
@@ -151,8 +151,9 @@ func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 	late := &task.Task{Received: s.Time}
 	got, _ := next.DecideBy("", late, &score.Estimate{LocalTime: 1, CloudTime: 1}, s)
 	next.Look(late, &score.Estimate{LocalTime: 1, CloudTime: 1}, s, &got)
+	want = counted.Note(late, s, patience)
 	for _, p := range []policy.Policy{next.For("ppo"), next.shadows.Named("ppo")} {
-		require.InEpsilon(t, want.Next(0.1).Lately, arrivals(p).Lately, 0.01, "one memory would count twice")
+		require.InEpsilon(t, want.Lately, arrivals(p).Lately, 0.01, "one memory would count twice")
 	}
 }
 

@@ -93,7 +93,7 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 	if !math.IsInf(e.CloudTime, 1) {
 		cloud = known.Arms[decision.Cloud].correct(cloud, b.alpha)
 	}
-	d := known.terms(e, plain, b.cost.money).settle(b.cost.choose(t, e, s, local, cloud))
+	d := known.terms(e, plain, b.cost.money).settle(b.cost.choose(t, e, s, local, cloud, b.cost.tempo.beat(s.Time)))
 	other := decision.Cloud - d.Target
 	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
 		return d

@@ -62,7 +62,8 @@ type Config struct {
 	CostPatience float64
 	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
 	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect. The seconds in those keys are of a node whose
-	// tasks have deadlines of about 1.4 s; where those that arrive have others, they are changed in proportion.
+	// tasks have deadlines of about 1.4 s; where those that arrive have others, they are changed in proportion. The prices are of a node on which
+	// about 2.9 tasks arrive in a deadline; where more or fewer do, they follow the square root of the arrivals.
 	CostShadow bool
 	// CostDoubt is the width of the doubt about a predicted lateness, as a share of the deadline, 0–10: the cost of a miss
 	// rises from none to all between (1 − CostDoubt) and (1 + CostDoubt) deadlines. 0 takes predictions at their word.
@@ -164,7 +165,7 @@ func DefaultConfig() Config {
 		CPUWeight: 0.2, CPUDirection: rises, CPUScale: 100,
 		RandomShare: 0.5, RandomSeed: 1,
 		CostTime: 1, CostKappa: 3, CostMiss: 1, CostEnergy: 0.1, CostJoules: 2, CostMoney: 0.05, CostPatience: 10,
-		CostShadow: true, CostDoubt: 9, CostTail: 0, CostCaution: 3.26,
+		CostShadow: true, CostDoubt: 9, CostTail: 0.003, CostCaution: 3.26,
 		CostEdgePrice: 2.3, CostEdgeWait: 3.1, CostEdgeEase: 3.4,
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
 		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,

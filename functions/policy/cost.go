@@ -21,7 +21,9 @@ var costInfo = Info{
 // The shadow price is what a task costs others: a second of the node's or the link's time that it takes is a second that
 // all who come before the queue is empty wait longer. It rises with the queue, as ever more will come before that, and falls
 // again where the queue is so long that its tasks are late anyway, or one task alone would take so long that no other task
-// should use this server: tasks that must be given up go there. Without it the policy is greedy, and measured worse.
+// should use this server: tasks that must be given up go there. Without it the policy is greedy, and measured worse. The prices follow the
+// arrivals, and the tail costs a little: with fixed prices and no tail, a queue of given-up tasks grew for ever where deadlines were short,
+// beside an idle server.
 //
 // A prediction is not the truth, so the step at the deadline is a ramp; and a link's goodput is more often much worse than
 // expected than much better, so its time is taken with caution.
@@ -71,8 +73,13 @@ func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.D
 
 // DecideAgain decides a task whose arrival is counted already.
 func (k *cost) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
+	return k.decide(t, e, s, k.tempo.beat(s.Time))
+}
+
+// decide decides with prices for that beat.
+func (k *cost) decide(t *task.Task, e *score.Estimate, s *host.State, b beat) decision.Decision {
 	local, cloud := waysOf(e, s)
-	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud))
+	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud, b))
 }
 
 // Arrived counts a task that another policy decides.
@@ -85,15 +92,15 @@ func (k *cost) inherit(from Policy) {
 	}
 }
 
-// choose takes the cheaper of two ways, which the bandit has corrected before.
-func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage) decision.Decision {
+// choose takes the cheaper of two ways, which the bandit has corrected before. The shadow prices are those of a usual node, turned into
+// those of this beat.
+func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage, b beat) decision.Decision {
 	waited, deadline := k.clock(t, s)
-	usual := k.tempo.usual(s.Time)
-	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + k.edge.of(local.own*usual, local.wait*usual)
+	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual)
 	there := math.Inf(1)
 	if !math.IsInf(e.CloudTime, 1) {
 		link := (cloud.wait + cloud.own) * k.caution
-		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + k.link.of(cloud.own*usual, cloud.wait*usual) + k.money
+		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + b.rush*k.link.of(cloud.own*b.usual, cloud.wait*b.usual) + k.money
 	}
 	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {

@@ -3,53 +3,66 @@ package policy
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"app-offload/functions/host"
+	"app-offload/functions/task"
 )
 
-// Arrivals is how many tasks a second have been arriving: what says best how long a queue will last.
-type Arrivals struct{ Lately, Long float64 }
+// Arrivals is how many tasks have been arriving in a usual second, which says best how long a queue will last. A usual second is a second
+// where tasks have the deadlines of the training; where those that arrive have others, it is as much longer or shorter as they are.
+type Arrivals struct {
+	Lately, Long float64 // tasks in a usual second
+	Usual        float64 // usual seconds in a second
+}
 
-// The times over which arrivals are averaged, s, and what is assumed before there are any, tasks/s.
+// The times over which arrivals are averaged, usual s, and what is assumed before there are any, tasks in a usual second.
 const (
 	latelySeconds = 5.0
 	longSeconds   = 20.0
 	usualArrivals = 2.0
 )
 
-// Next is the arrivals after one more task, so many seconds after the one before.
-func (a Arrivals) Next(gap float64) Arrivals {
-	return Arrivals{
-		Lately: a.Lately*math.Exp(-gap/latelySeconds) + 1/latelySeconds,
-		Long:   a.Long*math.Exp(-gap/longSeconds) + 1/longSeconds,
-	}
+// next is the arrivals after one more task, so many usual seconds after the previous one.
+func (a Arrivals) next(gap float64) Arrivals {
+	a.Lately = a.Lately*math.Exp(-gap/latelySeconds) + 1/latelySeconds
+	a.Long = a.Long*math.Exp(-gap/longSeconds) + 1/longSeconds
+	return a
 }
 
-// UsualArrivals is where counting begins.
-func UsualArrivals() Arrivals { return Arrivals{usualArrivals, usualArrivals} }
+// UsualArrivals is the start of counting.
+func UsualArrivals() Arrivals { return Arrivals{usualArrivals, usualArrivals, 1} }
 
-// pace counts arrivals. The lock is held for some nanoseconds.
-type pace struct {
+// Pace counts arrivals. It is safe for concurrent use; its locks are held for some nanoseconds. The zero value is ready for use.
+type Pace struct {
+	tempo    tempo
+	used     atomic.Bool // a policy decides by it, so arrivals matter
 	mu       sync.Mutex
 	last     int64 // ns
 	arrivals Arrivals
 }
 
-// note takes in a task that arrived at the time now, ns since the epoch, and gives the arrivals with it. Tasks that are decided
-// out of their order count as if they had come together.
-func (p *pace) note(now int64) Arrivals {
+// Note counts a task and returns the arrivals with it. A task without a deadline counts as having one of patience seconds. Tasks
+// that are decided out of order count as if they had arrived together.
+func (p *Pace) Note(t *task.Task, s *host.State, patience float64) Arrivals {
+	p.tempo.note(t, s, patience)
+	now := arrival(t, s)
+	usual := p.tempo.usual(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == 0 {
 		p.arrivals = UsualArrivals()
 	} else {
-		p.arrivals = p.arrivals.Next(time.Duration(max(now-p.last, 0)).Seconds())
+		p.arrivals = p.arrivals.next(time.Duration(max(now-p.last, 0)).Seconds() * usual)
 	}
+	p.arrivals.Usual = usual
 	p.last = max(p.last, now)
 	return p.arrivals
 }
 
-// now is the arrivals as they are, without one more.
-func (p *pace) now() Arrivals {
+// now returns the arrivals without counting another task.
+func (p *Pace) now() Arrivals {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == 0 {

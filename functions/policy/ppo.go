@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"sync/atomic"
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
@@ -26,12 +25,11 @@ type ppo struct {
 	missing  error // why there is no network
 	margin   float64
 	fallback *cost
-	pace     *pace
-	used     atomic.Bool // it has decided, so arrivals matter
+	pace     *Pace
 }
 
 func newPPO(c Config) Policy {
-	p := &ppo{file: c.PPOWeights, margin: c.PPOMargin, fallback: costOf(c), pace: &pace{}}
+	p := &ppo{file: c.PPOWeights, margin: c.PPOMargin, fallback: costOf(c), pace: &Pace{}}
 	p.network, p.missing = loadNetwork(c.PPOWeights)
 	return p
 }
@@ -63,10 +61,10 @@ func (p *ppo) Name() string { return ppoInfo.Name }
 
 // Decide scores the cloud with the probability that the network gives it, and takes the likelier way.
 func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
-	if !p.used.Load() {
-		p.used.Store(true)
+	if !p.pace.used.Load() {
+		p.pace.used.Store(true)
 	}
-	return p.decide(t, e, s, p.pace.note(arrival(t, s)))
+	return p.decide(t, e, s, p.pace.Note(t, s, p.fallback.patience))
 }
 
 // DecideAgain decides a task whose arrival is counted already.
@@ -78,7 +76,7 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	var x [NumInputs]float64
 	Inputs(t, e, s, a, &x)
 	if p.network == nil || !p.network.Known(x[:], p.margin) {
-		d := p.fallback.Decide(t, e, s)
+		d := p.fallback.decide(t, e, s, p.pace.tempo.beat(s.Time))
 		d.Reason = decision.GuardOutside
 		return d
 	}
@@ -91,10 +89,10 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	return predicted(e, p.fallback.money).settle(d)
 }
 
-// Arrived counts a task that somebody else decides: the queues that it fills are those of all.
+// Arrived counts a task that another policy decides: the queues that it fills are those of all.
 func (p *ppo) Arrived(t *task.Task, s *host.State) {
-	if p.used.Load() {
-		p.pace.note(arrival(t, s))
+	if p.pace.used.Load() {
+		p.pace.Note(t, s, p.fallback.patience)
 	}
 }
 
@@ -105,7 +103,6 @@ func (p *ppo) Arrivals() Arrivals { return p.pace.now() }
 func (p *ppo) inherit(from Policy) {
 	if old, ok := from.(*ppo); ok {
 		p.pace = old.pace
-		p.used.Store(old.used.Load())
 	}
 }
 

@@ -87,14 +87,14 @@ func TestNetworkComputesItsDefinition(t *testing.T) {
 
 func TestNetworkFilesThatCannotBe(t *testing.T) {
 	for name, spoil := range map[string]func(*Network){
-		"format":               func(n *Network) { n.Format = "app-offload network 2" },
-		"0 layers":             func(n *Network) { n.Layers = nil },
-		"needs 1–256, and":     func(n *Network) { n.Layers[0].Weights = n.Layers[0].Weights[1:] },
-		"layer 1":              func(n *Network) { n.Layers[1].Bias = nil },
-		"that is no number":    func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
-		`input "rtt": mean`:    func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
-		`input "queue": mean`:  func(n *Network) { n.Inputs[inQueue].Low = 1e9 },
-		`input "others": mean`: func(n *Network) { n.Inputs[inOthers].High = math.Inf(1) },
+		"format":                       func(n *Network) { n.Format = "app-offload network 2" },
+		"0 layers":                     func(n *Network) { n.Layers = nil },
+		"needs 1–256, and":             func(n *Network) { n.Layers[0].Weights = n.Layers[0].Weights[1:] },
+		"layer 1":                      func(n *Network) { n.Layers[1].Bias = nil },
+		"that is no number":            func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
+		`input "rtt in usual s": mean`: func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
+		`input "queue": mean`:          func(n *Network) { n.Inputs[inQueue].Low = 1e9 },
+		`input "others": mean`:         func(n *Network) { n.Inputs[inOthers].High = math.Inf(1) },
 	} {
 		n := drawnNetwork(1, 10, 4, 2)
 		spoil(n)
@@ -115,7 +115,7 @@ func situation() (*task.Task, *score.Estimate, *host.State) {
 func TestInputsAreTakenApart(t *testing.T) {
 	tk, e, s := situation()
 	var x [NumInputs]float64
-	Inputs(tk, e, s, Arrivals{0.9, 1.9}, &x)
+	Inputs(tk, e, s, Arrivals{0.9, 1.9, 1}, &x)
 	for in, want := range map[int]float64{
 		inDeadline: math.Log(2.01), inLocalTime: math.Log(1.51), inLocalWait: math.Log(1.01), inLocalWork: math.Log(0.51),
 		inCloudWait: math.Log(0.21), inCloudWork: math.Log(0.61), inLocalLate: 0.75, inCloudLate: 0.4, inOthers: 0.3,

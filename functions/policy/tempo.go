@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,19 +75,34 @@ func (p *tempo) arrived(t *task.Task, s *host.State, patience float64) {
 	}
 }
 
-// usual is how many seconds of a node with usual deadlines a second here counts for, where prices are for a second; 1 with a nil tempo.
-func (p *tempo) usual(now int64) float64 {
-	if p == nil {
-		return 1
-	}
-	if at := p.now(now); at.unit > 0 && at.known {
-		return usualDeadline / at.unit
-	}
-	return 1
+// beat turns prices of a usual node's seconds into prices of this node's.
+type beat struct {
+	usual float64 // usual seconds in a second
+	rush  float64 // factor on what a usual second costs others
 }
 
-// usualDeadline is the mean deadline, s, of the tasks that prices for a second were learned with.
-const usualDeadline = 1.37
+// beat returns that of a usual node with a nil tempo. What a busy second costs others lies between nothing to do with their number, where
+// they can take the other server, and in proportion to it, where they must wait: the square root was measured best in all worlds
+// together.
+func (p *tempo) beat(now int64) beat {
+	if p == nil {
+		return beat{1, 1}
+	}
+	at := p.now(now)
+	if !at.known {
+		return beat{1, 1}
+	}
+	return beat{usualDeadline / at.unit, math.Sqrt(at.arrivals / usualPerDeadline)}
+}
+
+// usual is the number of usual seconds in a second.
+func (p *tempo) usual(now int64) float64 { return p.beat(now).usual }
+
+// What prices for a second were learned with: the mean deadline of tasks, s, and how many arrive within one.
+const (
+	usualDeadline    = 1.37
+	usualPerDeadline = 2.9
+)
 
 // now is the tempo at a time. A pause of more than two gaps counts as one.
 func (p *tempo) now(at int64) pulse {
