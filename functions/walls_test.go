@@ -41,7 +41,7 @@ var walls = map[string][]string{
 	"batch":           {"check", "clock", "task", "spool"},
 	"export":          {"check", "clock", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"infer/modeltest": {"engine", "engine/tflite", "models"},
-	"infer":           {"answer", "check", "clock", "local", "models", "models/delivery", "models/hard", "say", "task"},
+	"infer":           {"answer", "check", "clock", "engine/onnxruntime", "local", "models", "models/delivery", "models/hard", "say", "task"},
 	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"health":  {"clock", "export", "host", "infer", "say", "spool", "status"},

@@ -81,7 +81,7 @@ func (p *Program) describe(s *session) {
 	}
 }
 
-// Inspect describes a model for an engine that has other operators than this one. Where this one has them all, known is true and the model
+// Inspect describes a model for an engine that has other operators than this one. Where this one has all of them, known is true and the model
 // was loaded and run, so that the description is complete. Else multiply-accumulates are 0, and memory is that of constants, inputs and outputs
 // alone.
 func Inspect(file []byte, limits Limits) (info engine.Info, known bool, err error) {

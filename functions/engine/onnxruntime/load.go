@@ -83,7 +83,7 @@ func start(path string) error {
 	return nil
 }
 
-// beside is a file in the folder of the program, or its mere name where there is none.
+// beside is a file in the folder of the program, or its mere name where that folder lacks it.
 func beside(name string) string {
 	if self, err := os.Executable(); err == nil {
 		if path := filepath.Join(filepath.Dir(self), name); exists(path) {
