@@ -53,7 +53,7 @@ func TestDryRunAndServiceDecideAlike(t *testing.T) {
 		for n := range 12 {
 			payload := drawnEvent(rng, n)
 			fmt.Fprintf(&feed, `{"topic":"t","afterMs":%d,"payload":%s}`+"\n", 37*n, payload)
-			ev, err := s.limits.Parse(payload, "application/json")
+			ev, err := s.cfg.Intake.Limits().Parse(payload, "application/json")
 			require.NoError(t, err)
 			if n == 0 {
 				start = ev.Received
@@ -91,8 +91,8 @@ func checkAdvice(t *testing.T, s *Service, c *decide.Case, state *host.State) in
 	if c.Policy == "defer" || c.Task.Class.Name != task.DefaultClass || c.Decision.Reason == decision.NoOperator || c.Decision.Reason == decision.Drawn {
 		return 0
 	}
-	q := Question{SizeKB: float64(c.Task.Size()) / 1024, Complexity: c.Task.Complexity, DeadlineMS: float64(c.Task.Deadline / time.Millisecond)}
-	advice := q.decide(s.rules.Load(), state)
+	q := decide.Question{SizeKB: float64(c.Task.Size()) / 1024, Complexity: c.Task.Complexity, DeadlineMS: float64(c.Task.Deadline / time.Millisecond)}
+	advice := s.rules.Load().Answer(q, state)
 	require.Equal(t, c.Decision.Reason, advice.Decision.Reason)
 	require.Equal(t, c.Decision.Target, advice.Decision.Target)
 	return 1

@@ -45,3 +45,17 @@ func (p *Pipeline) look(s *host.State) {
 	s.Link = p.link()
 	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
 }
+
+const (
+	decisionBytes = 600
+	resourceBytes = 2 << 10
+)
+
+// Holds is what the service may hold in memory by its configuration, in bytes, with the parked tasks and the resources that there are: the
+// sum that the documentation gives for a container's limit. backlog reports whether records come in faster than they leave.
+func (s *Service) Holds() (bytes int64, backlog bool) {
+	c := s.Config()
+	mib := c.Spool.RingMiB + c.Spool.PendingMiB + c.Intake.MaxMiB + c.Local.SampleMiB
+	bytes = int64(mib)<<20 + int64(c.Export.MaxInflightKiB)<<10 + int64(c.Writable.Policy.Decisions)*decisionBytes
+	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes, s.spool.Waiting()
+}

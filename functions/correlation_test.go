@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/keys"
+	"app-offload/functions/receive"
 )
 
 // The correlation id of the envelope is in the batch, in the decision and on the result.
@@ -18,7 +19,7 @@ func TestTheCorrelationIDOfTheEnvelopeTravels(t *testing.T) {
 		c.Local.Operators = "deadband band=0.1"
 		s := open(t, c, out)
 		s.Start()
-		require.NoError(t, s.Receive(Message{Topic: "edgex/events/device/x", ContentType: "application/json", CorrelationID: "corr-1", Payload: event("d", 1).Raw}))
+		require.NoError(t, s.Receive(receive.Message{Topic: "edgex/events/device/x", ContentType: "application/json", CorrelationID: "corr-1", Payload: event("d", 1).Raw}))
 		require.Equal(t, "corr-1", s.Decisions(1, nil)[0].CorrelationID)
 		if policy == "edge" {
 			require.Equal(t, "corr-1", out.results[0].CorrelationID)

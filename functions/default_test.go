@@ -28,7 +28,7 @@ func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	s.Start()
 	before := s.Status().Policy
 	for n := range 40 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	st := s.Status()
 	require.Equal(t, before, st.Policy, "monitors take another text for another policy")

@@ -1,6 +1,7 @@
 // Package functions takes events from the EdgeX MessageBus to the cloud, or to a result on the bus.
 //
-//	intake    receive   envelope and event become an indexed task.Event; the gate bounds what is in flight
+//	receive   receive   a message becomes a task.Event, from whichever source it comes
+//	intake              envelope and event are parsed and indexed; the gate bounds what is in flight
 //	task      split     an event becomes tasks, critical ones first; Join undoes it byte for byte
 //	score     score     what either target would cost now
 //	decide    decide    local or cloud, with a reason: guards, policy, trial
@@ -17,12 +18,10 @@
 //	pipeline.go   the stages on one screen; a run belongs to the goroutine that submitted it (run.go)
 //	dispatch.go   what becomes of a task after the decision: one table, event × state → next
 //	handover.go   gives tasks to spool and local workers, and brings what they report to the table
-//	track.go      the order per device and class, where its tasks take different paths
+//	track.go      keeps the order per device and class by the room track
 //	park.go       takes parked tasks out of a run; backlog.go: the spool without them, and the node's state
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
-//	receive.go    the way in for messages; source.go: where they come from
-//	advise.go     decides for a task that another program has
-//	books.go      account and drops; status.go: how it all is
+//	books.go      account and drops; status.go: how it all is, and what it would decide
 //
 // Whatever may block runs on a later.Queue, never in a callback. Beside the stages:
 //

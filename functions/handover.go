@@ -10,6 +10,7 @@ import (
 	"app-offload/functions/local"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
+	"app-offload/functions/track"
 )
 
 // store hands tasks to the spool, and returns those that are to be processed locally because it does not take them, and those that were
@@ -23,9 +24,9 @@ func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 	if len(jobs) == 1 || !errors.Is(err, spool.ErrFull) && !errors.Is(err, spool.ErrTooLarge) {
 		return p.divert(jobs, err)
 	}
-	var blocked map[trackKey]bool
+	var blocked map[track.Key]bool
 	for i, j := range jobs {
-		k := j.track()
+		k := j.Track()
 		if blocked[k] {
 			p.dispatch(j, behind, errBehind)
 			back = append(back, j)
@@ -39,7 +40,7 @@ func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 		here, back = append(here, local...), append(back, returned...)
 		if len(returned) > 0 {
 			if blocked == nil {
-				blocked = map[trackKey]bool{}
+				blocked = map[track.Key]bool{}
 			}
 			blocked[k] = true
 		}
@@ -139,7 +140,7 @@ func (p *Pipeline) committed(jobs []*job, err error) {
 	}
 	p.afterwards(func() { // there may be no room for local work for hours, and goroutines are not to grow for it
 		here, _ := p.divert(jobs, err)
-		p.tracks.enter(here)
+		p.tracks.Enter(here)
 		p.operate(here)
 	})
 }
@@ -156,7 +157,7 @@ func (p *Pipeline) afterwards(f func()) {
 // resend offers a task to the spool that local work failed on, and lets its track go on then. The worker must not wait for the spool.
 func (p *Pipeline) resend(j *job) {
 	p.afterwards(func() {
-		k := j.track()
+		k := j.Track()
 		p.store([]*job{j}) // none of it comes back to the local workers
 		p.leaveTrackOf(k)
 	})

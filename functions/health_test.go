@@ -11,6 +11,7 @@ import (
 	"app-offload/functions/config"
 	"app-offload/functions/health"
 	"app-offload/functions/keys"
+	"app-offload/functions/receive"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -35,14 +36,14 @@ func well(t *testing.T, change func(*config.Config)) (*Service, *clock.Fake) {
 
 func rubbish(s *Service, n int) {
 	for range n {
-		_ = s.Receive(Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: []byte(`{"value":1}`)})
+		_ = s.Receive(receive.Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: []byte(`{"value":1}`)})
 	}
 }
 
 func good(t *testing.T, s *Service, from, n int) {
 	t.Helper()
 	for i := range n {
-		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", from+i).Raw}))
+		require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", from+i).Raw}))
 	}
 }
 
@@ -68,9 +69,9 @@ func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
 func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	t.Parallel()
 	s, fake := well(t, func(c *config.Config) { c.Intake.MaxEvents = 1 })
-	pass, err := s.gate.Enter(1)
+	pass, err := s.Gate.Enter(1)
 	require.NoError(t, err)
-	require.Error(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.Error(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 	h := s.Health()
 	require.Equal(t, status.Critical, h.Severity("refused"))
 	require.Equal(t, status.Failing, h.State)

@@ -20,6 +20,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/receive"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -616,7 +617,7 @@ func TestLateBindingLosesNothing(t *testing.T) {
 		flow.Go(func() {
 			for i := range each {
 				id := caller*each + i
-				if err := s.Receive(Message{ContentType: "application/json", Payload: event(fmt.Sprint("many-", id), id).Raw}); err != nil {
+				if err := s.Receive(receive.Message{ContentType: "application/json", Payload: event(fmt.Sprint("many-", id), id).Raw}); err != nil {
 					t.Errorf("event refused: %v", err)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/receive"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
@@ -21,9 +22,9 @@ import (
 // taught is how many outcomes of either way the bandit has learned from.
 func taught(s *Service) status.TaughtCount { return s.Status().Policies.Learned.Outcomes["bandit"] }
 
-func receive(t *testing.T, s *Service, device string, n int) {
+func takeIn(t *testing.T, s *Service, device string, n int) {
 	t.Helper()
-	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event(device, n).Raw}))
+	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event(device, n).Raw}))
 }
 
 // jot remembers what is logged.
@@ -57,7 +58,7 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	s := open(t, cfg, &bin{})
 	for n := range 30 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	require.Equal(t, status.TaughtCount{Local: 30}, taught(s))
 	class := s.rules.Load().Class("default")
@@ -73,7 +74,7 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	w.Policy.Default, w.Policy.BanditOptimism, w.Policy.LinkDown = "bandit", 0.2, "all"
 	require.NoError(t, again.Reload(w))
 	require.Equal(t, status.TaughtCount{Local: 30}, taught(again), "switching to it keeps what it knows")
-	receive(t, again, "d", 31)
+	takeIn(t, again, "d", 31)
 	require.Equal(t, status.TaughtCount{Local: 31}, taught(again))
 }
 
@@ -83,7 +84,7 @@ func TestLearnedStateIsSavedEverySoOften(t *testing.T) {
 	cfg.LearnedDirectory, cfg.LearnedInterval = filepath.Join(t.TempDir(), "kept"), "1s"
 	s := open(t, cfg, &bin{})
 	s.Start()
-	receive(t, s, "d", 1)
+	takeIn(t, s, "d", 1)
 	eventually(t, time.Minute, "the file is there", func() bool {
 		raw, err := os.ReadFile(filepath.Join(cfg.LearnedDirectory, "learned.json"))
 		return err == nil && strings.Contains(string(raw), `"Count":1`)
@@ -103,7 +104,7 @@ func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 			cfg := testConfig(t, nil, "edge")
 			s := open(t, cfg, &bin{})
 			for n := range 3 {
-				receive(t, s, "d", n)
+				takeIn(t, s, "d", n)
 			}
 			require.NoError(t, s.Stop())
 			path := filepath.Join(cfg.Spool.Directory, "learned.json")
@@ -132,7 +133,7 @@ func TestReceiptsAreOutcomes(t *testing.T) {
 	cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.Decisions = "deadline", 10
 	s := open(t, cfg, &bin{})
 	for n := range 12 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	entries := s.Decisions(20, nil)
 	require.Len(t, entries, 10)
@@ -151,7 +152,7 @@ func TestReceiptsAreOutcomes(t *testing.T) {
 // A record that was read back from disk has lost its tag; its decision is found by its event.
 func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	receive(t, s, "d", 7)
+	takeIn(t, s, "d", 7)
 	sent := event("d", 7)
 	class := s.rules.Load().Class("default")
 	sent.ID = s.Decisions(1, nil)[0].EventID
@@ -169,7 +170,7 @@ func TestResultsAreOutcomes(t *testing.T) {
 	cfg.Writable.Policy.LinkDown = "deadline"
 	s := open(t, cfg, &bin{})
 	sent := func(n int) decision.Entry {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 		return s.Decisions(1, nil)[0]
 	}
 	receipt := func(e decision.Entry) { s.receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 50)}}) }
@@ -204,7 +205,7 @@ func TestPropensityOfWhatIsOverruled(t *testing.T) {
 	cfg.Local.Operators = "none" // nothing can be done here
 	s := open(t, cfg, &bin{})
 	for n := range 50 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	reasons := map[decision.Reason]int{}
 	for _, e := range s.Decisions(100, nil) {
@@ -224,7 +225,7 @@ func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
 	class.Operators = "deadband band=0.1"
 	cfg.Writable.Classes["default"] = class
 	s := open(t, cfg, &bin{err: os.ErrClosed})
-	receive(t, s, "d", 1)
+	takeIn(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
 	require.Equal(t, decision.Cloud, e.Decision.Target)
 	require.Equal(t, decision.LocalFailed, e.Decision.Reason)
@@ -240,7 +241,7 @@ func TestDecisionLog(t *testing.T) {
 	for life := range 2 {
 		s := open(t, cfg, &bin{})
 		for n := range 20 {
-			receive(t, s, "d", life*100+n)
+			takeIn(t, s, "d", life*100+n)
 		}
 		require.NoError(t, s.Stop())
 		got := s.Status().Policies.DecisionLog
@@ -284,7 +285,7 @@ func TestStatusOfPolicies(t *testing.T) {
 	cfg.Writable.Classes["hurry"] = hurry
 	s := open(t, cfg, &bin{})
 	for n := range 10 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	p := s.Status().Policies
 	require.Equal(t, map[string]string{"": "edge", "hurry": "random"}, p.Acting)

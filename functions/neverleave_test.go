@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"app-offload/functions/keys"
+	"app-offload/functions/receive"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -57,7 +58,7 @@ func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 		if !stays {
 			open++
 		}
-		require.NoError(t, s.Receive(Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: payload}))
+		require.NoError(t, s.Receive(receive.Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: payload}))
 	}
 	eventually(t, 20*time.Second, "all that may leave has left", func() bool {
 		whole := map[string]bool{}

@@ -45,7 +45,7 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 	cfg.Spool.Directory, cfg.Spool.QuotaMiB = dir, 16
 	s := open(t, cfg, &bin{})
 	for n := range 50 {
-		receive(t, s, "d", n)
+		takeIn(t, s, "d", n)
 	}
 	s.ledger.Enter(7)
 	s.ledger.Local(7)

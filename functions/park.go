@@ -103,7 +103,7 @@ func (k parking) unparkAll(jobs []*job, err error) {
 			own.state = sending
 			here, _ = p.divert(here, err)
 		}
-		p.tracks.enter(here)
+		p.tracks.Enter(here)
 		p.operate(here)
 	}
 }

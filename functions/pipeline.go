@@ -7,6 +7,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/task"
+	"app-offload/functions/track"
 )
 
 // Submit takes events on their way: split, score, decide, and then either keep or process. It returns when every task
@@ -93,9 +94,9 @@ func (p *Pipeline) part(r *run) {
 		if j.state != decided {
 			continue // it is parked
 		}
-		switch on := p.tracks.admit(j); {
-		case on == waits:
-		case on == blocked:
+		switch on := p.tracks.Admit(j); {
+		case on == track.Waits:
+		case on == track.Blocked:
 			p.dispatch(j, behind, errBehind)
 		case j.Decision.Target == decision.Cloud:
 			j.state = sending
@@ -115,11 +116,11 @@ func (p *Pipeline) keep(r *run) {
 		return
 	}
 	diverted, back := p.store(r.away)
-	p.tracks.enter(diverted)
+	p.tracks.Enter(diverted)
 	r.here = append(r.here, diverted...)
 	slices.SortFunc(r.here, func(a, b *job) int { return cmp.Compare(a.place, b.place) })
 	r.here = slices.DeleteFunc(r.here, func(j *job) bool {
-		follows := slices.ContainsFunc(back, func(x *job) bool { return x.place < j.place && x.track() == j.track() })
+		follows := slices.ContainsFunc(back, func(x *job) bool { return x.place < j.place && x.Track() == j.Track() })
 		if follows {
 			p.dispatch(j, behind, errBehind)
 		}

@@ -39,7 +39,7 @@ func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	cfg.Host.SysfsRoot, cfg.Host.Interval = fake.root, "100ms"
 	s := open(t, cfg, &bin{})
-	receive(t, s, "d", 1)
+	takeIn(t, s, "d", 1)
 	configured := s.Decisions(1, nil)[0]
 	require.InDelta(t, configured.Estimate.LocalEnergy, configured.Outcome.Energy, 1e-12)
 	s.Start()
@@ -51,7 +51,7 @@ func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
 		if !(s.host.State().Watts > 0) {
 			return false
 		}
-		receive(t, s, "d", looks)
+		takeIn(t, s, "d", looks)
 		e := s.Decisions(1, nil)[0]
 		return e.Outcome.Energy > 1000*configured.Outcome.Energy && e.Estimate.LocalEnergy > 1000*configured.Estimate.LocalEnergy
 	})

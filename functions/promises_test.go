@@ -21,7 +21,7 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 	s := open(t, cfg, &bin{})
 	require.NoError(t, s.Reload(cfg.Writable))
 	for n := range 20 {
-		receive(t, s, fmt.Sprint("d", n), n)
+		takeIn(t, s, fmt.Sprint("d", n), n)
 	}
 	eventually(t, 10*time.Second, "local outcomes count", func() bool {
 		c, _ := s.rules.Load().Canary()
@@ -74,7 +74,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 // A task that is given up has an outcome: that no result will come.
 func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
-	receive(t, s, "d", 1)
+	takeIn(t, s, "d", 1)
 	e := s.Decisions(1, nil)[0]
 	concluded := make(chan error, 1)
 	r := &run{rules: s.rules.Load(), open: make([]countdown, 1), done: func(_ int, err error) { concluded <- err }, over: func() {}}

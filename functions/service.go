@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,17 +24,18 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/intake"
-	"app-offload/functions/intake/parse"
 	"app-offload/functions/keys"
 	"app-offload/functions/kin"
 	"app-offload/functions/later"
 	"app-offload/functions/ledger"
 	"app-offload/functions/local"
+	"app-offload/functions/receive"
 	"app-offload/functions/say"
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
+	"app-offload/functions/track"
 )
 
 // Logger is the part of EdgeX's LoggingClient that is used here.
@@ -69,9 +71,9 @@ type Pipeline struct {
 
 	feedback *feedback.Feedback
 
-	tracks   tracks         // keep the order per device and class
-	working  sync.WaitGroup // events and tasks that are not concluded
-	later    later.Queue    // what committer and local workers must not wait for
+	tracks   track.Tracks[*job] // keep the order per device and class
+	working  sync.WaitGroup     // events and tasks that are not concluded
+	later    later.Queue        // what committer and local workers must not wait for
 	refused  atomic.Int64
 	setAside func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 
@@ -82,32 +84,25 @@ type Pipeline struct {
 // it, in this order and once each; everything else may be called from anywhere in between.
 type Service struct {
 	*Pipeline
-	deps       Deps
-	gate       *intake.Gate
-	orderer    *intake.Orderer
-	limits     parse.Limits
-	quarantine *intake.Quarantine
-	keys       *keys.Keyring
-	exporter   *export.Exporter
-	desk       *desk.Desk // publishes what the cloud answers
-	forward    *forward.Forwarder
-	governor   *host.Governor // nil without one
-	life       lifecycle
-	examining  sync.Mutex // spans the reading of the facts and the look at them
-	health     *health.Watch
-	started    time.Time
-	grace      time.Duration
+	*receive.Receiver
+	deps      Deps
+	keys      *keys.Keyring
+	exporter  *export.Exporter
+	desk      *desk.Desk // publishes what the cloud answers
+	forward   *forward.Forwarder
+	governor  *host.Governor // nil without one
+	life      lifecycle
+	examining sync.Mutex // spans the reading of the facts and the look at them
+	health    *health.Watch
+	started   time.Time
+	grace     time.Duration
 
 	mu      sync.Mutex // guards cfg and problem, and makes reloads take turns
 	cfg     config.Config
 	problem string // why the last change of the configuration was refused
 
-	stopping      atomic.Bool
-	parsed        atomic.Uint64                     // messages that were events, on any path but the acknowledging one
-	unheard       atomic.Int64                      // messages that the stop left no time for, on a bus that does not bring them again
-	subscriber    atomic.Pointer[intake.Subscriber] // of the acknowledging intake, nil with any other
-	deliveries    atomic.Pointer[infer.Deliveries]  // of models, nil where none are taken
-	intakeProblem atomic.Pointer[func() string]     // asks the trigger whether it is connected
+	stopping   atomic.Bool
+	deliveries atomic.Pointer[infer.Deliveries] // of models, nil where none are taken
 }
 
 // New validates the configuration and opens what has to be open before the first event: above all the spool. On an
@@ -281,33 +276,40 @@ func (s *Service) openLocal() (err error) {
 }
 
 func (s *Service) openIntake() (err error) {
-	if s.quarantine, err = intake.NewQuarantine(s.cfg.Intake); err != nil {
+	s.Receiver, err = receive.Open(s.cfg.Intake, receive.Deps{
+		Sink: s.Pipeline, Again: Again{s.Pipeline}, Skip: s.isOwn, Subscriptions: filepath.Join(s.cfg.Spool.Directory, "subscriptions.json"), Log: s.log,
+	})
+	if err != nil {
 		return err
 	}
-	s.quarantine.OnNotice(func(r intake.Rejected) {
-		what := "is not an event"
-		if r.Reason == parse.ReasonUnsendable {
-			what = "holds an event that fits no message"
-		}
-		s.log.Warnf("quarantined a message: topic=%q %s: reason=%s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, what, r.Reason, r.Detail)
-	})
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
-		s.setAside = func(ev *task.Event, cause error) {
-			s.quarantine.Add(ev.Topic, parse.ContentType(ev.Encoding), ev.Raw, cause)
-		}
+		s.setAside = s.SetAside
 	}
-	s.life.onStop("quarantine", func(context.Context) error { return s.quarantine.Close() })
+	s.life.onStop("quarantine", func(context.Context) error { return s.Quarantine.Close() })
 	s.life.onStop("work in flight", s.drain)
 	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
-	s.limits = s.cfg.Intake.Limits()
-	s.gate = intake.NewGate(s.cfg.Intake)
-	s.orderer = intake.NewOrderer(s.cfg.Intake, s)
-	s.life.onStop("orderer", s.orderer.Close)
+	s.life.onStop("orderer", s.Orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {
-		s.gate.Shut() // events already in leave when their work is done, which is awaited further down
+		s.Gate.Shut() // events already in leave when their work is done, which is awaited further down
 		return nil
 	})
 	return nil
+}
+
+// isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
+func (s *Service) isOwn(topic string) bool {
+	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().Classes.Takes(s.cfg.Node, s.deps.Name) {
+		return false
+	}
+	s.kinship.Own()
+	return true
+}
+
+// StartSource starts a source, which the service stops with itself, before anything that takes events. The health includes its Problem.
+func (s *Service) StartSource(ctx context.Context, src receive.Source) {
+	s.WatchSource(src)
+	s.life.onStop("intake", src.Stop)
+	src.Start(ctx)
 }
 
 // Start begins sampling, exporting and saving. It returns at once.
@@ -336,14 +338,11 @@ func (s *Service) Start() {
 func (s *Service) everySecond(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	thrift, report := newThrift(), health.NewReport(s.clock, s.log)
-	defer thrift.end()
+	report := health.NewReport(s.clock, s.log)
 	for {
 		link := s.exporter.Link()
 		s.host.SetLink(link)
 		s.feedback.Link(link.Up, s.clock.Time())
-		thrift.set(s.spool.Waiting())
-		thrift.hold(s.holds())
 		report.Write(s.Health())
 		select {
 		case <-ctx.Done():

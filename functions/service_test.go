@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
+	"app-offload/functions/receive"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
@@ -99,7 +101,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 	for caller := range 8 {
 		wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				err := s.Receive(Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", caller), caller*1_000_000+n).Raw})
+				err := s.Receive(receive.Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", caller), caller*1_000_000+n).Raw})
 				if err == nil {
 					taken.Add(1)
 				}
@@ -249,7 +251,7 @@ func TestReload(t *testing.T) {
 	require.ErrorContains(t, err, "Batch.MaxCount")
 	require.Equal(t, before, s.Status().Configuration.Version)
 	require.Contains(t, s.Status().Configuration.Problem, "Batch.MaxCount")
-	e, err := s.Advise(Question{SizeKB: 1, Complexity: 1})
+	e, err := s.Advise(decide.Question{SizeKB: 1, Complexity: 1})
 	require.NoError(t, err)
 	require.Equal(t, "edge", e.Policy)
 
@@ -257,7 +259,7 @@ func TestReload(t *testing.T) {
 	require.NoError(t, s.Reload(w))
 	require.NotEqual(t, before, s.Status().Configuration.Version)
 	require.Empty(t, s.Status().Configuration.Problem)
-	e, err = s.Advise(Question{SizeKB: 1, Complexity: 1})
+	e, err = s.Advise(decide.Question{SizeKB: 1, Complexity: 1})
 	require.NoError(t, err)
 	require.Equal(t, "cloud", e.Policy)
 }
@@ -265,9 +267,9 @@ func TestReload(t *testing.T) {
 // A message that cannot be parsed harms only itself: it is quarantined with its reason, and the next event is served.
 func TestRubbishIsSetAside(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
-	require.Error(t, s.Receive(Message{Topic: "t", ContentType: "application/json", Payload: []byte(`{"event":`)}))
-	require.Error(t, s.Receive(Message{Topic: "t", ContentType: "image/png", Payload: []byte("x")}))
-	require.NoError(t, s.Receive(Message{Topic: "t", ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.Error(t, s.Receive(receive.Message{Topic: "t", ContentType: "application/json", Payload: []byte(`{"event":`)}))
+	require.Error(t, s.Receive(receive.Message{Topic: "t", ContentType: "image/png", Payload: []byte("x")}))
+	require.NoError(t, s.Receive(receive.Message{Topic: "t", ContentType: "application/json", Payload: event("d", 1).Raw}))
 	set := s.Quarantined()
 	require.Len(t, set, 2)
 	require.Equal(t, "unsupported_content_type", set[0].Reason)
@@ -277,7 +279,7 @@ func TestRubbishIsSetAside(t *testing.T) {
 // The results of our own that core-data's topic brings back to us are not processed again.
 func TestOwnResultsAreNotEvents(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
-	require.NoError(t, s.Receive(Message{Topic: "edgex/events/device/app-offload/P/d/S", ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.NoError(t, s.Receive(receive.Message{Topic: "edgex/events/device/app-offload/P/d/S", ContentType: "application/json", Payload: event("d", 1).Raw}))
 	require.Zero(t, s.Counts().Accepted)
 }
 
@@ -289,7 +291,7 @@ func TestLinkDown(t *testing.T) {
 	cfg.Writable.Classes["hurry"] = hurry
 	s := open(t, cfg, &bin{})
 	for n, device := range []string{"hurry", "patience"} {
-		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event(device, n).Raw}))
+		require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event(device, n).Raw}))
 	}
 	c := s.Counts()
 	require.EqualValues(t, 1, c.Local)
@@ -312,7 +314,7 @@ func TestLocalFailure(t *testing.T) {
 			class.Operators, class.NeverLeave = "deadband band=0.1", neverLeave
 			cfg.Writable.Classes["default"] = class
 			s := open(t, cfg, &bin{err: errors.New("the bus is gone")})
-			require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+			require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 			c := s.Counts()
 			require.Zero(t, c.Balance)
 			if neverLeave {
@@ -328,7 +330,7 @@ func TestLocalFailure(t *testing.T) {
 func TestAccountSurvivesDamage(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	s := open(t, cfg, &bin{})
-	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 	require.NoError(t, s.Stop())
 	require.NoError(t, os.WriteFile(filepath.Join(cfg.Spool.Directory, "ledger.json"), []byte("{torn"), 0o600))
 	c := open(t, cfg, &bin{}).Counts()
@@ -365,34 +367,4 @@ func TestWhatNobodyComputesOnLeaves(t *testing.T) {
 			require.Equal(t, [2]int64{c.local, 1 - c.local}, [2]int64{counts.Local, counts.Spooled})
 		})
 	}
-}
-
-// A slice of messages larger than what may be under way at once passes in parts, instead of waiting for itself.
-func TestASliceLargerThanTheGatePasses(t *testing.T) {
-	cfg := testConfig(t, nil, "edge")
-	cfg.Intake.MaxEvents = 1
-	s := open(t, cfg, &bin{})
-	var messages []Message
-	for n := range 5 {
-		messages = append(messages, Message{ContentType: "application/json", Payload: event("d", n).Raw})
-	}
-	passed := make(chan struct{})
-	go func() {
-		defer close(passed)
-		s.ReceiveInOrder(t.Context(), messages)
-	}()
-	select {
-	case <-passed:
-	case <-time.After(time.Minute):
-		require.Fail(t, "the slice waits for room that only it can make")
-	}
-	eventually(t, time.Minute, "all is done", func() bool { return s.Counts().Local == 5 })
-}
-
-// What a stop leaves no time for is counted, since a bus without acknowledgement does not bring it again.
-func TestWhatTheStopLeavesIsCounted(t *testing.T) {
-	s := open(t, testConfig(t, nil, "edge"), &bin{})
-	s.gate.Shut()
-	s.ReceiveInOrder(t.Context(), []Message{{ContentType: "application/json", Payload: event("d", 1).Raw}})
-	require.EqualValues(t, 1, s.Status().Events.Unheard)
 }

@@ -2,13 +2,14 @@ package functions
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/health"
 	"app-offload/functions/host"
-	"app-offload/functions/intake"
 	"app-offload/functions/ledger"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
@@ -52,40 +53,16 @@ func (s *Service) examine() (health.Facts, status.Health) {
 func (s *Service) facts() health.Facts {
 	cfg, problem := s.configuration()
 	f := health.Facts{
-		Node: cfg.Node, Stopping: s.stopping.Load(), Messages: s.gate.Counts().Entered, Events: s.events(), Counts: s.Counts(), Drops: s.drops.Status(),
+		Node: cfg.Node, Stopping: s.stopping.Load(), Intake: s.Problem(), Rival: s.Rival(), Counts: s.Counts(), Drops: s.drops.Status(),
 		Directory: cfg.Spool.Directory, Spool: s.spool.Stats(), BacklogLimit: cfg.Writable.Policy.BacklogLimit,
 		Link: s.exporter.Link(), Export: s.exporter.Stats(), Models: s.local.Stats(), Keys: s.keys.Problem(), KeysBroken: s.keys.Broken(),
 		Configuration: problem, Learned: s.feedback.LearnedProblem(), Canary: s.feedback.Canary(),
 	}
+	f.Events, f.Messages = s.Receiver.Counts()
+	f.Events.Returned = s.refused.Load()
+	maps.Copy(f.Events.Skipped, s.kinship.Skipped())
 	f.Looped, f.LoopDevices = s.kinship.Looped()
-	if problem := s.intakeProblem.Load(); problem != nil {
-		f.Intake = (*problem)()
-	}
-	if sub := s.subscriber.Load(); sub != nil { // what comes by it does not pass the gate
-		c := sub.Counts()
-		f.Rival, f.Messages = sub.Rival(), c.Submitted+c.Duplicates
-		for _, n := range f.Events.Quarantined {
-			f.Messages += n
-		}
-	}
 	return f
-}
-
-func (s *Service) events() status.EventCounts {
-	g := s.gate.Counts()
-	received, skipped := s.parsed.Load(), s.kinship.Skipped()
-	var c intake.SubscriberCounts
-	if sub := s.subscriber.Load(); sub != nil {
-		c = sub.Counts()
-		received += c.Submitted
-		skipped["retained"], skipped["unmatched"] = c.Retained, c.Unmatched
-	}
-	return status.EventCounts{
-		Received: received, Unsafe: c.Unsafe,
-		Refused:  map[string]uint64{"events": g.RefusedEvents, "bytes": g.RefusedBytes, "stopping": g.RefusedClosed},
-		Returned: s.refused.Load(), Unheard: s.unheard.Load(), Quarantined: s.quarantine.Counts(),
-		Skipped: skipped, Repeated: c.Duplicates, SameID: c.SameID,
-	}
 }
 
 func spoolStatus(st *spool.Stats) status.SpoolStatus {
@@ -104,6 +81,18 @@ func (s *Service) process() status.Process {
 	}
 }
 
+// Advise decides for a task that is not here. The decision is noted among the others; its id is the task's.
+func (s *Service) Advise(q decide.Question) (decision.Entry, error) {
+	if err := q.Check(); err != nil {
+		return decision.Entry{}, err
+	}
+	r := &run{rules: s.rules.Load()}
+	s.look(&r.state)
+	j := &job{Case: r.rules.Answer(q, &r.state)}
+	entry, _ := s.Decision(s.enter(r, j, j.Decision))
+	return entry, nil
+}
+
 // Decisions are up to n of the latest, newest first, for which keep holds.
 func (s *Service) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	return s.feedback.Decisions(n, keep)
@@ -111,6 +100,3 @@ func (s *Service) Decisions(n int, keep func(*decision.Entry) bool) []decision.E
 
 // Decision is one of the latest.
 func (s *Service) Decision(id uint64) (decision.Entry, bool) { return s.feedback.Get(id) }
-
-// Quarantined is what was received lately and was no event.
-func (s *Service) Quarantined() []intake.Rejected { return s.quarantine.List() }

@@ -11,6 +11,7 @@ import (
 
 	"app-offload/functions/intake"
 	"app-offload/functions/ledger"
+	"app-offload/functions/receive"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 )
@@ -43,7 +44,7 @@ func TestStatusCountsEventsByWhatBecameOfThem(t *testing.T) {
 	require.EqualValues(t, 0, e.Skipped["unmatched"])
 	require.Contains(t, e.Skipped, "unmatched")
 
-	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("rest", 9).Raw}))
+	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("rest", 9).Raw}))
 	require.EqualValues(t, 4, s.Status().Events.Received, "of both triggers")
 	rubbish(s, 2)
 	e = s.Status().Events
@@ -51,14 +52,14 @@ func TestStatusCountsEventsByWhatBecameOfThem(t *testing.T) {
 	for _, n := range e.Quarantined {
 		sum += n
 	}
-	require.EqualValues(t, s.quarantine.Counts(), e.Quarantined)
+	require.EqualValues(t, s.Quarantine.Counts(), e.Quarantined)
 	require.GreaterOrEqual(t, sum, uint64(2))
 }
 
 func TestStatusOfTheSpool(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	for n := range 3 {
-		require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", n).Raw}))
+		require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", n).Raw}))
 	}
 	st, have := s.spool.Stats(), s.Status().Spool
 	require.Equal(t, status.SpoolStatus{
@@ -76,7 +77,7 @@ func TestStatusOfTheSpool(t *testing.T) {
 // The times of decisions follow the wall clock when it is stepped.
 func TestDecisionsAreShownByTheWallClock(t *testing.T) {
 	s := openStepped(t)
-	require.NoError(t, s.Receive(Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
+	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", 1).Raw}))
 	before := s.Decisions(1, nil)[0]
 	s.fake.Step(time.Hour)
 	after := s.Decisions(1, nil)[0]

@@ -12,7 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/policy"
+	"app-offload/functions/receive"
 	"app-offload/functions/task"
 )
 
@@ -38,7 +40,7 @@ func TestPolicyIsSwitchedWhileEventsFlow(t *testing.T) {
 	for caller := range 4 {
 		flow.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				err := s.Receive(Message{ContentType: "application/json", Payload: event(fmt.Sprint("device-", caller), caller*1_000_000+n).Raw})
+				err := s.Receive(receive.Message{ContentType: "application/json", Payload: event(fmt.Sprint("device-", caller), caller*1_000_000+n).Raw})
 				if err != nil {
 					t.Errorf("event refused: %v", err)
 					return
@@ -116,7 +118,7 @@ func TestWrongWeightsKeepTheConfiguration(t *testing.T) {
 			require.ErrorContains(t, err, key)
 			require.ErrorContains(t, err, "weights")
 			require.Contains(t, s.Status().Configuration.Problem, file)
-			e, err := s.Advise(Question{SizeKB: 1})
+			e, err := s.Advise(decide.Question{SizeKB: 1})
 			require.NoError(t, err)
 			require.Equal(t, "edge", e.Policy, "the old configuration is in force")
 		}

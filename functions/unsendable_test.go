@@ -9,6 +9,7 @@ import (
 
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/receive"
 )
 
 // warnings keeps what is logged of messages.
@@ -48,8 +49,8 @@ func TestWhatCanNeverLeaveIsRefusedAtTheDoor(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = s.Stop() })
 		s.Start()
-		require.NoError(t, s.Receive(Message{Topic: "events/x", ContentType: parse.ContentTypeJSON, Payload: payload(c.tags, c.text)}))
-		require.Equal(t, c.aside, s.quarantine.Counts()[parse.ReasonUnsendable], "%+v", c)
+		require.NoError(t, s.Receive(receive.Message{Topic: "events/x", ContentType: parse.ContentTypeJSON, Payload: payload(c.tags, c.text)}))
+		require.Equal(t, c.aside, s.Quarantine.Counts()[parse.ReasonUnsendable], "%+v", c)
 		if c.aside > 0 {
 			require.Zero(t, s.Counts().Accepted)
 			require.Contains(t, s.Quarantined()[0].Detail, "at most ")

@@ -34,7 +34,7 @@ var walls = map[string][]string{
 	"kin":      {"local", "say", "task"},
 	"later":    {}, "wait": {"decide", "decision", "host", "later", "local", "policy", "score", "spool", "status", "task"},
 	"feedback": {"atomicfile", "check", "clock", "decide", "decision", "host", "policy", "say", "seal", "spool", "status", "task", "trial"},
-	"decide":   {"decision", "host", "policy", "score", "task", "trial"},
+	"decide":   {"check", "decision", "host", "policy", "score", "task", "trial"},
 	"local":    {"answer", "check", "clock", "task", "local/novelty"}, "local/novelty": {},
 	"intake": {"check", "clock", "intake/parse", "mqtt", "say", "task"}, "intake/parse": {"check", "clock", "task"},
 	"seal":            {"check", "clock", "task"},
@@ -45,9 +45,11 @@ var walls = map[string][]string{
 	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"health":  {"clock", "export", "host", "infer", "say", "spool", "status"},
+	"receive": {"check", "intake", "intake/parse", "say", "status", "task"},
 	"status":  {"answer/desk", "forward", "check", "host", "infer", "local", "export"},
+	"track":   {},
 	"version": {},
-	"edgex":   {"", "intake", "keys", "local"}, // "" is the root
+	"edgex":   {"", "intake", "keys", "local", "receive"}, // "" is the root
 
 	"badlink": {}, // for tests; what users says keeps it out of the service
 }

@@ -175,11 +175,12 @@ func (a *app) serve() error {
 	}
 }
 
-// watch starts the watcher, and returns what stops it.
+// watch starts the watcher and the thrift, and returns what stops them.
 func (a *app) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { a.watcher.run(ctx) })
+	running.Go(func() { newThrift().run(ctx, a.service) })
 	return func() {
 		cancel()
 		running.Wait()

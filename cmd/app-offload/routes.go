@@ -13,6 +13,7 @@ import (
 	"app-offload/functions"
 	"app-offload/functions/check"
 	"app-offload/functions/config"
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/status"
 )
@@ -178,8 +179,8 @@ func (a *api) task(c echo.Context) error {
 	return c.JSON(http.StatusOK, taskAnswer(e))
 }
 
-func readTask(c echo.Context) (functions.Question, error) {
-	place := functions.Question{Complexity: 50}
+func readTask(c echo.Context) (decide.Question, error) {
+	place := decide.Question{Complexity: 50}
 	fields, err := readObject(c, taskKeys)
 	if err != nil {
 		return place, err

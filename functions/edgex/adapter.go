@@ -6,6 +6,7 @@ import (
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
 
 	"app-offload/functions"
+	"app-offload/functions/receive"
 )
 
 // Adapter is the one function that the SDK's pipeline has, for the SDK's own triggers. It wants the raw target and ends
@@ -17,7 +18,7 @@ func Adapter(s *functions.Service) interfaces.AppFunction {
 			return false, fmt.Errorf("an event came as %T instead of bytes: the service must be made with target type &[]byte{}", data)
 		}
 		topic, _ := ctx.GetValue(interfaces.RECEIVEDTOPIC)
-		err := s.Receive(functions.Message{
+		err := s.Receive(receive.Message{
 			Topic: topic, ContentType: ctx.InputContentType(), CorrelationID: ctx.CorrelationID(), Payload: payload,
 		})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"app-offload/functions"
 	"app-offload/functions/intake"
+	"app-offload/functions/receive"
 )
 
 // reader takes messages off a bus that knows no acknowledgement, such as Redis pub/sub: in order, in slices of what has
@@ -23,7 +24,7 @@ type reader struct {
 
 	cancel    context.CancelFunc // ends the reading
 	giveUp    context.CancelFunc // ends the waiting for room, for what was read
-	in        chan functions.Message
+	in        chan receive.Message
 	reading   sync.WaitGroup
 	consuming sync.WaitGroup
 	mu        sync.Mutex
@@ -55,7 +56,7 @@ func (r *reader) Start(context.Context) {
 	ctx, cancel := context.WithCancel(context.Background())
 	patience, giveUp := context.WithCancel(context.Background())
 	r.cancel, r.giveUp = cancel, giveUp
-	r.in = make(chan functions.Message, r.service.Config().Intake.MaxSlice)
+	r.in = make(chan receive.Message, r.service.Config().Intake.MaxSlice)
 	var channels []types.TopicChannel
 	for _, topic := range r.topics {
 		ch := make(chan types.MessageEnvelope)
@@ -101,7 +102,7 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 			if !isBadMessage(err) {
 				return err
 			}
-			r.service.Reject(functions.Message{Topic: strings.Join(r.topics, ",")}, err)
+			r.service.Reject(receive.Message{Topic: strings.Join(r.topics, ",")}, err)
 		case <-ctx.Done():
 			return nil
 		}
@@ -122,7 +123,7 @@ func (r *reader) forward(ctx context.Context, from <-chan types.MessageEnvelope)
 			if !intake.Selects(r.wanted, m.ReceivedTopic) {
 				continue
 			}
-			r.in <- functions.Message{Topic: m.ReceivedTopic, ContentType: m.ContentType, CorrelationID: m.CorrelationID, Payload: m.Payload}
+			r.in <- receive.Message{Topic: m.ReceivedTopic, ContentType: m.ContentType, CorrelationID: m.CorrelationID, Payload: m.Payload}
 		case <-ctx.Done():
 			return
 		}
@@ -154,13 +155,13 @@ func (r *reader) Stop(ctx context.Context) error {
 
 // slicer gathers messages that have already arrived, so that one run of the pipeline serves them all.
 type slicer struct {
-	in  <-chan functions.Message
+	in  <-chan receive.Message
 	max int
-	buf []functions.Message
+	buf []receive.Message
 }
 
 // next blocks for one message, then takes what else is there, up to max. It is false when the channel is closed and empty.
-func (s *slicer) next() ([]functions.Message, bool) {
+func (s *slicer) next() ([]receive.Message, bool) {
 	m, ok := <-s.in
 	if !ok {
 		return nil, false

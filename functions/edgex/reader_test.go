@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"app-offload/functions"
-
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/receive"
 )
 
 // redis is the real one, at a port that is its own whether it runs or not.
@@ -153,9 +153,9 @@ func TestAStopHandsOnWhatWasRead(t *testing.T) {
 	s := open(t, cfg)
 	r := newReader(s, &Bus{}, []string{"edgex/events/#"}, testLog{t})
 	patience, giveUp := context.WithCancel(context.Background())
-	r.cancel, r.giveUp, r.in = func() {}, giveUp, make(chan functions.Message, 64)
+	r.cancel, r.giveUp, r.in = func() {}, giveUp, make(chan receive.Message, 64)
 	for n := range cap(r.in) {
-		r.in <- functions.Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", n), n)}
+		r.in <- receive.Message{ContentType: "application/json", Payload: event(fmt.Sprint("d", n), n)}
 	}
 	r.consuming.Go(func() { r.consume(patience) })
 	require.NoError(t, r.Stop(context.Background()))

@@ -12,6 +12,7 @@ import (
 	"app-offload/functions"
 	"app-offload/functions/intake"
 	"app-offload/functions/keys"
+	"app-offload/functions/receive"
 )
 
 // TriggerType is the word in Trigger.Type that selects the service's own intake.
@@ -21,7 +22,7 @@ const TriggerType = "offload"
 // for the whole of the service to stop in order before the process ends.
 type Trigger struct {
 	service *functions.Service
-	source  functions.Source
+	source  receive.Source
 	log     functions.Logger
 }
 

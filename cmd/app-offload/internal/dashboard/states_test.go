@@ -26,6 +26,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/local"
+	"app-offload/functions/receive"
 	"app-offload/functions/status"
 )
 
@@ -121,7 +122,7 @@ func (n *node) serve() {
 func (n *node) take(bytes int) error {
 	n.events++
 	id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n.events)
-	return n.service.Receive(functions.Message{ContentType: "application/json", Payload: fmt.Appendf(nil, `{"apiVersion":"v3","id":"%[1]s","deviceName":"d","profileName":"P",`+
+	return n.service.Receive(receive.Message{ContentType: "application/json", Payload: fmt.Appendf(nil, `{"apiVersion":"v3","id":"%[1]s","deviceName":"d","profileName":"P",`+
 		`"sourceName":"S","origin":%[2]d,"readings":[{"id":"%[1]s","origin":%[2]d,"deviceName":"d","resourceName":"R","profileName":"P","valueType":"String","value":"%[3]s"}]}`,
 		id, time.Now().UnixNano(), noise(n.events, bytes))})
 }
@@ -138,7 +139,7 @@ func noise(seed, bytes int) string {
 }
 
 func (n *node) rubbish() {
-	_ = n.service.Receive(functions.Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: []byte(`{"temperature":21.5}`)})
+	_ = n.service.Receive(receive.Message{Topic: "edgex/events/device/x", ContentType: "application/json", Payload: []byte(`{"temperature":21.5}`)})
 }
 
 // tmpfs is a small disk.
@@ -185,7 +186,7 @@ func TestPageNamesEachState(t *testing.T) {
 					if i%2 == 0 {
 						n.rubbish() // it passes the gate as well
 					} else {
-						_ = n.service.Receive(functions.Message{ContentType: "application/json", Payload: []byte(noise(i, 1<<20))})
+						_ = n.service.Receive(receive.Message{ContentType: "application/json", Payload: []byte(noise(i, 1<<20))})
 					}
 				})
 			}

@@ -1,9 +1,13 @@
-package functions
+package main
 
 import (
+	"context"
 	"math"
 	"os"
 	"runtime/debug"
+	"time"
+
+	"app-offload/functions"
 )
 
 // thrift collects garbage earlier while no batch leaves, or fewer than come in. The backlog takes additional memory then, and there is
@@ -57,16 +61,19 @@ func (t *thrift) end() {
 	}
 }
 
-const (
-	decisionBytes = 600
-	resourceBytes = 2 << 10
-)
-
-// holds is what the service may hold in memory by its configuration, in bytes, with the parked tasks and the resources that there are: the sum that the
-// documentation gives for a container's limit.
-func (s *Service) holds() int64 {
-	c := s.Config()
-	mib := c.Spool.RingMiB + c.Spool.PendingMiB + c.Intake.MaxMiB + c.Local.SampleMiB
-	bytes := int64(mib)<<20 + int64(c.Export.MaxInflightKiB)<<10 + int64(c.Writable.Policy.Decisions)*decisionBytes
-	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes
+// run follows the service until ctx ends.
+func (t *thrift) run(ctx context.Context, s *functions.Service) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	defer t.end()
+	for {
+		bytes, waiting := s.Holds()
+		t.set(waiting)
+		t.hold(bytes)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

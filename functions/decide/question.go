@@ -1,12 +1,10 @@
-package functions
+package decide
 
 import (
 	"strings"
 	"time"
 
 	"app-offload/functions/check"
-	"app-offload/functions/decide"
-	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -26,20 +24,8 @@ type Question struct {
 // maxQuestionKB is the largest task that may be asked for: 1 TB.
 const maxQuestionKB = 1 << 30
 
-// Advise decides for a task that is not here, by the same guards and policies as for one that is. The decision is noted
-// among the others; its id is the task's.
-func (s *Service) Advise(q Question) (decision.Entry, error) {
-	if err := q.check(); err != nil {
-		return decision.Entry{}, err
-	}
-	r := &run{rules: s.rules.Load()}
-	s.look(&r.state)
-	j := &job{Case: q.decide(r.rules, &r.state)}
-	entry, _ := s.Decision(s.enter(r, j, j.Decision))
-	return entry, nil
-}
-
-func (q Question) check() error {
+// Check reports every field that is out of its range.
+func (q Question) Check() error {
 	problems := check.In("")
 	check.Range(problems, "dataSize", q.SizeKB, 0, maxQuestionKB)
 	check.Range(problems, "complexity", q.Complexity, 0, 100)
@@ -52,9 +38,10 @@ func (q Question) check() error {
 	return problems.Err()
 }
 
-// decide answers the question for a node in the given state.
-func (q Question) decide(r *decide.Rules, s *host.State) decide.Case {
-	c := decide.Case{Task: &task.Task{
+// Answer decides the question for a node in the given state, by the same guards and policies as for a task that is here. The id of the
+// task is new.
+func (r *Rules) Answer(q Question, s *host.State) Case {
+	c := Case{Task: &task.Task{
 		EventID: uuid.NewString(), Of: 1, Received: s.Time, Nominal: int(q.SizeKB * score.KB),
 		Complexity: q.Complexity, Deadline: time.Duration(q.DeadlineMS * float64(time.Millisecond)),
 	}}

@@ -1,0 +1,137 @@
+package receive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/intake"
+	"app-offload/functions/intake/parse"
+	"app-offload/functions/task"
+)
+
+// sink takes events, concludes each with err, and remembers them.
+type sink struct {
+	err    error
+	after  time.Duration
+	events []*task.Event
+}
+
+func (s *sink) Submit(events []*task.Event, done func(i int, err error)) {
+	s.events = append(s.events, events...)
+	for i := range events {
+		if s.after == 0 {
+			done(i, s.err)
+			continue
+		}
+		time.AfterFunc(s.after, func() { done(i, s.err) })
+	}
+}
+
+type noLog struct{}
+
+func (noLog) Debugf(string, ...any) {}
+func (noLog) Infof(string, ...any)  {}
+func (noLog) Warnf(string, ...any)  {}
+func (noLog) Errorf(string, ...any) {}
+
+// receiver hands events on at once, and skips what comes on the topic "own".
+func receiver(t *testing.T, to *sink, change func(*intake.Config)) *Receiver {
+	t.Helper()
+	cfg := intake.DefaultConfig()
+	cfg.ReorderWindow = "0s"
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := Open(cfg, Deps{Sink: to, Again: to, Skip: func(topic string) bool { return topic == "own" }, Log: noLog{}})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, r.Orderer.Close(context.Background()))
+		require.NoError(t, r.Quarantine.Close())
+	})
+	return r
+}
+
+func message(n int) Message {
+	return Message{Topic: "t", ContentType: "application/json", CorrelationID: "c", Payload: fmt.Appendf(nil, `{"apiVersion":"v3","id":"%08d-0000-4000-8000-000000000000",`+
+		`"deviceName":"d","profileName":"P","sourceName":"S","origin":%d,"readings":[{"id":"x","origin":1,"deviceName":"d","resourceName":"R","profileName":"P",`+
+		`"valueType":"Float64","value":"1.5"}]}`, n, n+1)}
+}
+
+// Each message ends in one place: with the sink, skipped, quarantined or refused, and is counted there.
+func TestEachMessageEndsInOnePlace(t *testing.T) {
+	to := &sink{}
+	r := receiver(t, to, func(c *intake.Config) { c.MaxEvents = 1 })
+	require.NoError(t, r.Receive(message(1)))
+	require.Equal(t, [2]string{"t", "c"}, [2]string{to.events[0].Topic, to.events[0].CorrelationID})
+	require.NoError(t, r.Receive(Message{Topic: "own", Payload: message(2).Payload}))
+	require.Error(t, r.Receive(Message{Topic: "x", ContentType: "application/json", Payload: []byte(`{"event":`)}))
+	r.Reject(Message{Topic: "y"}, parse.Reject(parse.ReasonMalformed, "no envelope"))
+	r.SetAside(to.events[0], parse.TooLargeToLeave(2, 1))
+	pass, err := r.Gate.Enter(1)
+	require.NoError(t, err)
+	require.ErrorIs(t, r.Receive(message(3)), intake.ErrFullEvents)
+	pass.Leave()
+	to.err = errors.New("no room")
+	require.ErrorIs(t, r.Receive(message(4)), to.err, "the sink's refusal is the caller's")
+	require.Len(t, to.events, 2)
+	c, messages := r.Counts()
+	require.EqualValues(t, 2, c.Received)
+	require.EqualValues(t, 1, c.Refused["events"])
+	require.Equal(t, map[string]uint64{"wrong_type": 1, parse.ReasonMalformed: 1, parse.ReasonUnsendable: 1}, c.Quarantined)
+	require.EqualValues(t, 5, messages, "with the test's own pass; what was refused or set aside is none of them")
+	require.Len(t, r.Quarantined(), 3)
+}
+
+// A slice of messages larger than what may be under way at once passes in parts, instead of waiting for itself.
+func TestASliceLargerThanTheGatePasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &sink{after: time.Second}
+		r := receiver(t, to, func(c *intake.Config) { c.MaxEvents = 2 })
+		messages := []Message{message(0), {Topic: "own"}, {Topic: "x", ContentType: "application/json"}, message(1), message(2), message(3), message(4)}
+		r.ReceiveInOrder(t.Context(), messages)
+		require.Len(t, to.events, 5)
+		for i, ev := range to.events {
+			require.EqualValues(t, i+1, ev.Origin)
+		}
+		time.Sleep(time.Second)
+		require.Zero(t, r.Gate.Counts().Events, "each pass is given back")
+	})
+}
+
+// What a stop leaves no time for is counted, since a bus without acknowledgement does not bring it again.
+func TestWhatTheStopLeavesIsCounted(t *testing.T) {
+	to := &sink{}
+	r := receiver(t, to, nil)
+	r.Gate.Shut()
+	r.ReceiveInOrder(t.Context(), []Message{message(1), message(2)})
+	c, _ := r.Counts()
+	require.EqualValues(t, 2, c.Unheard)
+	require.Empty(t, to.events)
+}
+
+// fixed is a source with a problem that does not change.
+type fixed struct{ problem string }
+
+func (fixed) Start(context.Context)      {}
+func (fixed) Stop(context.Context) error { return nil }
+func (f fixed) Problem() string          { return f.problem }
+
+// No source is no problem, one that is expected is until it is there, and from then on it speaks for itself.
+func TestTheSourceSaysWhetherEventsComeIn(t *testing.T) {
+	r := receiver(t, &sink{}, nil)
+	require.Empty(t, r.Problem())
+	require.Empty(t, r.Rival())
+	r.ExpectSource()
+	require.Contains(t, r.Problem(), "has not started")
+	r.WatchSource(fixed{"away"})
+	require.Equal(t, "away", r.Problem())
+	src, err := r.MQTTSource(intake.Bus{URL: "tcp://127.0.0.1:1", Topics: []string{"a/#"}, ClientID: "c", AuthMode: "none"})
+	require.NoError(t, err)
+	require.Contains(t, src.Problem(), "not connected")
+}

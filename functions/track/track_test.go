@@ -1,0 +1,96 @@
+package track
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type item struct {
+	n      int
+	device string
+	cloud  bool
+}
+
+func (i item) Track() Key   { return Key{i.device, "c"} }
+func (i item) Leaves() bool { return i.cloud }
+
+// Whatever the mix of paths, the tasks of a track start in the order in which they were admitted, and none leaves while an earlier one is
+// processed locally. In the end nothing is left.
+func TestTheOrderOfATrackHolds(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		var tracks Tracks[item]
+		local, last := map[Key][]item{}, map[Key]int{} // at work, and the latest that started
+		start := func(i item) {
+			k := i.Track()
+			require.Greater(t, i.n, last[k], "seed %d", seed)
+			last[k] = i.n
+			if !i.cloud {
+				local[k] = append(local[k], i)
+				return
+			}
+			require.Empty(t, local[k], "seed %d: task %d leaves before an earlier one is done", seed, i.n)
+		}
+		finish := func(k Key) {
+			local[k] = local[k][1:]
+			if !tracks.Leave(k) {
+				return
+			}
+			for {
+				front := tracks.Next(k)
+				if len(front) == 0 {
+					return
+				}
+				for _, i := range front {
+					start(i)
+				}
+			}
+		}
+		for n := range 100 {
+			i := item{n + 1, string(rune('a' + rng.IntN(3))), rng.IntN(2) == 0}
+			if tracks.Admit(i) == Goes {
+				start(i)
+			}
+			if k := (Key{string(rune('a' + rng.IntN(3))), "c"}); rng.IntN(2) == 0 && len(local[k]) > 0 {
+				finish(k)
+			}
+		}
+		for k := range local {
+			for len(local[k]) > 0 {
+				finish(k)
+			}
+		}
+		require.Empty(t, tracks.all, "seed %d", seed)
+	}
+}
+
+// A track waits for the event of its first refused task, and for no other.
+func TestATrackIsBlockedUntilItsEventComesAgain(t *testing.T) {
+	var tracks Tracks[item]
+	one := item{1, "a", true}
+	tracks.Unblock(func(string) bool { return true })
+	tracks.Block(one.Track(), "first")
+	tracks.Block(one.Track(), "second")
+	require.Equal(t, Blocked, tracks.Admit(one))
+	require.Equal(t, Goes, tracks.Admit(item{1, "b", true}), "another device")
+	tracks.Unblock(func(id string) bool { return id == "second" })
+	require.Equal(t, Blocked, tracks.Admit(one))
+	tracks.Unblock(func(id string) bool { return id == "first" })
+	require.Equal(t, Goes, tracks.Admit(one))
+}
+
+// Local work that was not planned holds up what leaves as well, and what is emptied does not start.
+func TestEnterAndEmpty(t *testing.T) {
+	var tracks Tracks[item]
+	here, first, second := item{1, "a", false}, item{2, "a", true}, item{3, "a", false}
+	require.Equal(t, Goes, tracks.Admit(here))
+	tracks.Enter([]item{here})
+	require.Equal(t, Waits, tracks.Admit(first))
+	require.Equal(t, Waits, tracks.Admit(second), "behind one that waits")
+	require.False(t, tracks.Leave(here.Track()), "one more is at work")
+	require.Equal(t, []item{first, second}, tracks.Empty(here.Track()))
+	require.False(t, tracks.Leave(here.Track()), "nothing is held any more")
+	require.Empty(t, tracks.all)
+}
