@@ -1,5 +1,5 @@
 // size prints how large the code is: for each package its code lines, files, exported names, the share of its unexported
-// functions that another file of the package uses, and its longest file. Code lines hold at least one token: blank lines and
+// functions that another file of the package uses, the pairs of its files that call each other, and its longest file. Code lines hold at least one token: blank lines and
 // lines of comment alone do not count. Product, test support and tests are counted apart; test support is what lies under
 // cmd/internal and those packages of cmd that no program links.
 //
@@ -132,6 +132,7 @@ type row struct {
 	lines, files, tests int
 	exported            int
 	unexported, across  int // functions and methods; those that another file of the package uses
+	mutual              int // pairs of files that call each other's functions
 	longest             int
 	longestFile         string
 }
@@ -162,9 +163,7 @@ func measure(p listed, all packages) (row, error) {
 	for _, f := range files {
 		r.exported += exportedNames(f)
 	}
-	var err error
-	r.unexported, r.across, err = acrossFiles(fset, p.ImportPath, files, all.export)
-	return r, err
+	return r, r.acrossFiles(fset, p.ImportPath, files, all.export)
 }
 
 // read parses a file and counts its code lines.
@@ -245,8 +244,9 @@ func receiver(e ast.Expr) string {
 	}
 }
 
-// acrossFiles counts the unexported functions and methods of a package, and those that a file other than their own uses.
-func acrossFiles(fset *token.FileSet, path string, files []*ast.File, export map[string]string) (unexported, across int, err error) {
+// acrossFiles counts the unexported functions and methods of a package, those that a file other than their own uses, and the pairs of
+// files that call each other.
+func (r *row) acrossFiles(fset *token.FileSet, path string, files []*ast.File, export map[string]string) error {
 	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
 		if export[path] == "" {
 			return nil, fmt.Errorf("no export data for %s", path)
@@ -255,27 +255,43 @@ func acrossFiles(fset *token.FileSet, path string, files []*ast.File, export map
 	})
 	info := types.Info{Defs: map[*ast.Ident]types.Object{}, Uses: map[*ast.Ident]types.Object{}}
 	if _, err := (&types.Config{Importer: imports}).Check(path, fset, files, &info); err != nil {
-		return 0, 0, fmt.Errorf("checking types: %w", err)
+		return fmt.Errorf("checking types: %w", err)
 	}
 	home := map[*types.Func]string{}
 	for ident, object := range info.Defs {
 		f, ok := object.(*types.Func)
-		if ok && !f.Exported() && f.Name() != "init" && f.Name() != "main" && f.Name() != "_" && !abstract(f) {
+		if ok && f.Name() != "init" && f.Name() != "main" && f.Name() != "_" && !abstract(f) {
 			home[f] = fset.Position(ident.Pos()).Filename
+			if !f.Exported() {
+				r.unexported++
+			}
 		}
 	}
-	used := map[*types.Func]bool{}
+	type call struct{ from, to string }
+	used, calls := map[*types.Func]bool{}, map[call]bool{}
 	for ident, object := range info.Uses {
 		f, ok := object.(*types.Func)
 		if !ok {
 			continue
 		}
 		f = f.Origin()
-		if at, own := home[f]; own && fset.Position(ident.Pos()).Filename != at {
-			used[f] = true
+		from := fset.Position(ident.Pos()).Filename
+		if at, own := home[f]; own && from != at {
+			calls[call{from, at}] = true
+			used[f] = !f.Exported()
 		}
 	}
-	return len(home), len(used), nil
+	for _, private := range used {
+		if private {
+			r.across++
+		}
+	}
+	for c := range calls {
+		if c.from < c.to && calls[call{c.to, c.from}] {
+			r.mutual++
+		}
+	}
+	return nil
 }
 
 // abstract is true of a method that an interface only declares.

@@ -30,8 +30,8 @@ func print(w io.Writer, rows []row) []sum {
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	fmt.Fprintln(w, "| package | code lines | files | exported names | private functions used across files | longest file | lines of tests |")
-	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---|---:|")
+	fmt.Fprintln(w, "| package | code lines | files | exported names | private functions used across files | pairs of files that call each other | longest file | lines of tests |")
+	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---:|---|---:|")
 	var product, support row
 	packages := 0
 	for _, r := range rows {
@@ -48,12 +48,13 @@ func print(w io.Writer, rows []row) []sum {
 		into.exported += r.exported
 		into.unexported += r.unexported
 		into.across += r.across
+		into.mutual += r.mutual
 		into.tests += r.tests
 		if r.longest > into.longest {
 			into.longest = r.longest
 		}
-		fmt.Fprintf(w, "| %s | %d | %d | %d | %d of %d (%d %%) | %s | %d |\n",
-			name, r.lines, r.files, r.exported, r.across, r.unexported, percent(r.across, r.unexported), longest(r), r.tests)
+		fmt.Fprintf(w, "| %s | %d | %d | %d | %d of %d (%d %%) | %d | %s | %d |\n",
+			name, r.lines, r.files, r.exported, r.across, r.unexported, percent(r.across, r.unexported), r.mutual, longest(r), r.tests)
 	}
 	sums := []sum{
 		{"product: code lines", product.lines},
@@ -64,6 +65,7 @@ func print(w io.Writer, rows []row) []sum {
 		{"product: private functions", product.unexported},
 		{"product: private functions used across files", product.across},
 		{"product: percent used across files", percent(product.across, product.unexported)},
+		{"product: pairs of files that call each other", product.mutual},
 		{"product: longest file", product.longest},
 		{"test support: code lines", support.lines},
 		{"tests: code lines", product.tests + support.tests},
