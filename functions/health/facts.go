@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// Facts is what is known of the service at one moment. Counters are since the start; a problem is "" where there is none.
+// Facts is what is known of the service at one moment. Counters are since the start; a problem is "" while all is well.
 type Facts struct {
 	Node     string
 	Stopping bool

@@ -1,5 +1,5 @@
 // Package receive is the way in: a message becomes an indexed event, the gate bounds what is in flight, and the events go to a sink in the
-// order of each device. Whatever is no event is quarantined.
+// order of each device. Whatever cannot be read as an event is quarantined.
 //
 //	receive.go   Receiver, for callers that have messages: one in a goroutine of its own, or many in order
 //	source.go    Source, the seam for where messages come from; the acknowledging subscriber of an MQTT bus is one
@@ -131,8 +131,8 @@ func (a admitted) submit(to intake.Sink) {
 	}
 }
 
-// parse makes an event of a message. What is none is quarantined with its reason, and what is not for the sink is skipped: both give no
-// event.
+// parse makes an event of a message. A message that cannot be read as one is quarantined with its reason, and one that is not for the sink
+// is skipped: neither gives an event.
 func (r *Receiver) parse(m Message) (*task.Event, error) {
 	if r.deps.Skip(m.Topic) {
 		return nil, nil
