@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,7 +19,7 @@ type pause struct {
 	there, goOn chan struct{}
 }
 
-func (p pause) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
+func (p pause) insert(ctx context.Context, tx *transaction, rows []*row) error {
 	err := p.dialect.insert(ctx, tx, rows)
 	close(p.there)
 	<-p.goOn

@@ -65,41 +65,61 @@ func (st *stream) answer(session string) *answer {
 	return a
 }
 
+// carefulMax is how many commits expect repeated tasks after one that met some: they come in bursts, such as when a spool was made anew.
+const carefulMax = 16
+
 // Commit stores the group in one transaction and says what may be receipted. After an error nothing of it is stored.
 func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
+	careful := s.careful.Load() > 0
+	result, err := s.commit(ctx, g, careful)
+	if !careful && s.dialect.repeated(err) {
+		s.careful.Store(carefulMax)
+		return s.commit(ctx, g, true)
+	}
+	if err == nil && careful && result.DuplicateTasks == 0 {
+		s.careful.Add(-1)
+	}
+	return result, err
+}
+
+func (s *Store) commit(ctx context.Context, g *Group, careful bool) (*Result, error) {
 	result := &Result{}
-	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		*result = Result{}
+	err := s.transact(ctx, func(ctx context.Context, tx *transaction) error {
+		tx.careful = careful
 		if g.Hasty {
-			if err := s.dialect.hasten(ctx, tx); err != nil {
+			if err := s.dialect.hasten(ctx, tx.Tx); err != nil {
 				return fmt.Errorf("shortening the wait for locks: %w", err)
 			}
 		}
-		streams, err := s.openStreams(ctx, tx, g)
-		if err != nil {
-			return err
-		}
-		if err := s.storeRecords(ctx, tx, streams, result); err != nil {
-			return err
-		}
-		for _, st := range streams {
-			if err := s.settle(ctx, tx, st); err != nil {
-				return fmt.Errorf("node %s, epoch %s: %w", st.name, st.epoch, err)
-			}
-			result.add(st)
-		}
-		if err := s.countNodes(ctx, tx, streams); err != nil {
-			return err
-		}
-		if result.Confirmed, err = s.confirm(ctx, tx, g.Confirmed); err != nil {
-			return err
-		}
-		return s.storeLetters(ctx, tx, g, streams, result)
+		return s.storeAll(ctx, tx, g, result)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return result, nil
+}
+
+func (s *Store) storeAll(ctx context.Context, tx *transaction, g *Group, result *Result) error {
+	streams, err := s.openStreams(ctx, tx.Tx, g)
+	if err != nil {
+		return err
+	}
+	if err := s.storeRecords(ctx, tx, streams, result); err != nil {
+		return err
+	}
+	for _, st := range streams {
+		if err := s.settle(ctx, tx.Tx, st); err != nil {
+			return fmt.Errorf("node %s, epoch %s: %w", st.name, st.epoch, err)
+		}
+		result.add(st)
+	}
+	if err := s.countNodes(ctx, tx.Tx, streams); err != nil {
+		return err
+	}
+	if result.Confirmed, err = s.confirm(ctx, tx.Tx, g.Confirmed); err != nil {
+		return err
+	}
+	return s.storeLetters(ctx, tx.Tx, g, streams, result)
 }
 
 func (r *Result) add(st *stream) {
@@ -144,11 +164,11 @@ func (st *stream) gapsFor(a *answer) []ranges.Span {
 }
 
 // storeRecords sorts out which records are new, by sequence and content, and stores those of them whose task is new too.
-func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream, result *Result) error {
+func (s *Store) storeRecords(ctx context.Context, tx *transaction, streams []*stream, result *Result) error {
 	var rows []*row
 	var others []*row // sequences whose content is in no row of their own
 	for _, st := range streams {
-		if err := s.load(ctx, tx, st); err != nil {
+		if err := s.load(ctx, tx.Tx, st); err != nil {
 			return fmt.Errorf("node %s, epoch %s: reading what is known: %w", st.name, st.epoch, err)
 		}
 		for _, b := range st.batches {
@@ -173,7 +193,7 @@ func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream,
 			return err
 		}
 		var err error
-		if result.Jobs, err = s.addJobs(ctx, tx, rows); err != nil {
+		if result.Jobs, err = s.addJobs(ctx, tx.Tx, rows); err != nil {
 			return err
 		}
 	}
@@ -189,7 +209,7 @@ func (s *Store) storeRecords(ctx context.Context, tx *sql.Tx, streams []*stream,
 	if len(others) == 0 {
 		return nil
 	}
-	if err := s.dialect.remember(ctx, tx, others); err != nil {
+	if err := s.dialect.remember(ctx, tx.Tx, others); err != nil {
 		return fmt.Errorf("remembering %d repeated or unreadable records: %w", len(others), err)
 	}
 	return nil

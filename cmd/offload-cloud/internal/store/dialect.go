@@ -23,8 +23,10 @@ type dialect interface {
 	hasten(ctx context.Context, tx *sql.Tx) error
 	// among ends a condition on a column that must be in the second parameter, a JSON list of integers.
 	among() string
-	// insert stores the rows, marking those that were not there yet as fresh.
-	insert(ctx context.Context, tx *sql.Tx, rows []*row) error
+	// insert stores the rows, marking those that were not there yet as fresh. In a transaction that is not careful it may fail where a row is
+	// there already, which repeated then tells of the error.
+	insert(ctx context.Context, tx *transaction, rows []*row) error
+	repeated(err error) bool
 	// remember keeps the digests of records that have no row of their own.
 	remember(ctx context.Context, tx *sql.Tx, rows []*row) error
 	// rewrite gives rows new digests, by their ids.

@@ -88,7 +88,9 @@ func (sqliteDialect) inside(ctx context.Context) context.Context { return contex
 const insertSQLite = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, content, class, device, source, resource, origin, stored, meta, data)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`
 
-func (sqliteDialect) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
+func (sqliteDialect) repeated(error) bool { return false } // insert always looks
+
+func (sqliteDialect) insert(ctx context.Context, tx *transaction, rows []*row) error {
 	statement, err := tx.PrepareContext(ctx, insertSQLite)
 	if err != nil {
 		return fmt.Errorf("preparing to store records: %w", err)

@@ -129,6 +129,7 @@ type Store struct {
 	opts        Options
 	models      atomic.Pointer[map[string]string]
 	takes       atomic.Uint64 // of jobs; see TakeJobs
+	careful     atomic.Int32  // commits that are to expect rows which are there already
 	close       func() error
 }
 
@@ -186,13 +187,30 @@ func (s *Store) Blocked(err error) (locked, slow bool) {
 	return false, s.Ping(ctx) == nil
 }
 
+// transaction is one that writes.
+type transaction struct {
+	*sql.Tx
+	conn    *sql.Conn // which it runs on
+	careful bool      // rows that are there already are expected
+}
+
 // inTx runs f in one writing transaction, which ends with ctx. f is given the context for its statements.
 func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
+	return s.transact(ctx, func(ctx context.Context, tx *transaction) error { return f(ctx, tx.Tx) })
+}
+
+// transact is inTx for an f that needs more of the transaction.
+func (s *Store) transact(ctx context.Context, f func(context.Context, *transaction) error) error {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // it goes back to the pool
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
-	if err := f(s.dialect.inside(ctx), tx); err != nil {
+	if err := f(s.dialect.inside(ctx), &transaction{Tx: tx, conn: conn}); err != nil {
 		_ = tx.Rollback() // the first error is the one to return
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err) // which says only that the transaction is over

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -269,7 +268,7 @@ var errFull = errors.New("disk full")
 // failInsert is a database whose disk fills up while records are being stored.
 type failInsert struct{ dialect }
 
-func (f failInsert) insert(ctx context.Context, tx *sql.Tx, rows []*row) error {
+func (f failInsert) insert(ctx context.Context, tx *transaction, rows []*row) error {
 	return errors.Join(f.dialect.insert(ctx, tx, rows), errFull)
 }
 
