@@ -62,7 +62,7 @@ func benchmark(b *testing.B, dsn string) {
 	defer db.Close() //nolint:errcheck // the figures are taken
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
 	require.NoError(b, err)
-	c := &consume.Consumer{Transport: f, Store: db, Opener: seal.NewOpener(nil, seal.Limits{}), Sealer: sealer, Log: slog.New(slog.DiscardHandler)}
+	c := &consume.Consumer{Transport: f, Store: db, Opener: seal.NewOpener(nil, seal.Limits{}), Sealer: sealer, Log: slog.New(slog.DiscardHandler), Limits: consume.Limits{Lanes: db.Lanes()}}
 	f.acked.Add(b.N)
 	b.ReportAllocs()
 	b.ResetTimer()

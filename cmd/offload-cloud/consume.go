@@ -101,6 +101,7 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 	if err != nil {
 		return nil, nil, err
 	}
+	f.limits.Lanes = db.Lanes()
 	c := &consume.Consumer{
 		Transport: transport, Store: db, Opener: opener, Sealer: sealer, Log: log, Limits: f.limits,
 		Name: f.source.id, Takes: f.keys.takes(),

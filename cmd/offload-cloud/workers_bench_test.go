@@ -111,7 +111,7 @@ func shared(b *testing.B, dsn string, n, nodes int, messages [][]byte) time.Dura
 		require.NoError(b, err)
 		consumers[i] = &consume.Consumer{
 			Transport: &share{messages: queue}, Store: db, Opener: seal.NewOpener(nil, seal.Limits{}), Sealer: sealer, Log: slog.New(slog.DiscardHandler),
-			Limits: consume.Limits{QueueMessages: 256},
+			Limits: consume.Limits{QueueMessages: 256, Lanes: db.Lanes()},
 		}
 		running.Go(func() { _ = consumers[i].Run(ctx, ready.Done) })
 	}

@@ -152,20 +152,22 @@ func records(items []*item) (n int) {
 	return n
 }
 
-// waiting holds the messages that other sessions of the database block, in the order of arrival. It is owned by the storing goroutine, but
-// for the text.
+// waiting holds the messages of a lane that other sessions of the database block, in the order of arrival. It is owned by the lane's storing
+// goroutine, but for the text.
 type waiting struct {
 	c     *Consumer
+	lane  int
 	items []*item
 	bytes int64
+	noted struct{ items, bytes int64 } // of these, in what all lanes count together
 	pause time.Duration
 	timer *time.Timer
 	owed  bool // messages were left with the broker because too many wait
 	said  bool
 }
 
-func newWaiting(c *Consumer) *waiting {
-	w := &waiting{c: c, timer: time.NewTimer(time.Hour)}
+func newWaiting(c *Consumer, lane int) *waiting {
+	w := &waiting{c: c, lane: lane, timer: time.NewTimer(time.Hour)}
 	w.timer.Stop()
 	return w
 }
@@ -233,7 +235,9 @@ func (w *waiting) add(o *outcome) {
 // push takes one message, or leaves it with the broker if half of the queue waits already: the other half is for the other nodes.
 func (w *waiting) push(it *item) {
 	weight := w.c.weight(it.message)
-	if len(w.items) >= max(1, w.c.Limits.QueueMessages/2) || len(w.items) > 0 && w.bytes+weight > int64(w.c.Limits.QueueMiB)<<19 {
+	items := w.c.Counts.Waiting.Load() - w.noted.items + int64(len(w.items))
+	bytes := w.c.heldBytes.Load() - w.noted.bytes + w.bytes
+	if items >= max(1, int64(w.c.Limits.QueueMessages)/2) || items > 0 && bytes+weight > int64(w.c.Limits.QueueMiB)<<19 {
 		w.owed = true
 		w.c.Counts.Refused.Add(1)
 		w.c.release(it.message)
@@ -244,14 +248,16 @@ func (w *waiting) push(it *item) {
 
 // note keeps the text for /ready.
 func (w *waiting) note() {
-	w.c.Counts.Waiting.Store(int64(len(w.items)))
+	w.c.Counts.Waiting.Add(int64(len(w.items)) - w.noted.items)
+	w.c.heldBytes.Add(w.bytes - w.noted.bytes)
+	w.noted.items, w.noted.bytes = int64(len(w.items)), w.bytes
 	if len(w.items) == 0 {
-		w.c.heldUp.Store(nil)
+		w.c.heldUp[w.lane].Store(nil)
 		return
 	}
 	text := fmt.Sprintf("%d messages of %s wait for rows that another session of the database holds, or for a statement that takes too long",
 		len(w.items), w.nodes())
-	w.c.heldUp.Store(&text)
+	w.c.heldUp[w.lane].Store(&text)
 }
 
 // nodes names a few of those that wait.
@@ -284,13 +290,16 @@ func (w *waiting) log(why error) {
 	}
 }
 
-// HeldUp names the sessions of the database that block this one, "" if there are none. It is safe for concurrent use.
+// HeldUp says which messages other sessions of the database block, "" if there are none. It is safe for concurrent use.
 func (c *Consumer) HeldUp() string {
-	if text := c.heldUp.Load(); text != nil {
-		return *text
+	var all []string
+	for i := range c.heldUp {
+		if text := c.heldUp[i].Load(); text != nil {
+			all = append(all, *text)
+		}
 	}
-	return ""
+	return strings.Join(all, "; ")
 }
 
-// held is the text of HeldUp.
+// held is the text of HeldUp for one lane.
 type held = atomic.Pointer[string]

@@ -4,6 +4,10 @@
 // transaction, one sends the receipts and then acknowledges the messages to the broker. While one group is being
 // stored the next gathers, so a slow disk makes the groups larger, not the queue longer.
 //
+// Where the database takes several transactions at a time, the first two goroutines are there once for each of Limits.Lanes. The name of its
+// node gives a message its lane, in every consumer the same one. So the order of a node's messages is kept, and consumers that share a
+// database wait for each other's locks only within a lane.
+//
 // What is promised: a receipt is sent and a message acknowledged only after the transaction that holds it was committed.
 // A message that cannot be opened is quarantined in the same way and acknowledged without a receipt. Memory is bounded; when the
 // queue is full and the store does not take more, messages are left unacknowledged and asked for again later.
@@ -12,6 +16,7 @@ package consume
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"log/slog"
 	"sync"
@@ -77,7 +82,8 @@ type Limits struct {
 	QueueMessages int           // messages waiting or being stored; default 1,024
 	QueueMiB      int           // bytes of them, as received; default 64
 	GroupRecords  int           // records after which a transaction takes no further message; default 5,000
-	GroupMiB      int           // bytes of records likewise; default 16
+	GroupMiB      int           // bytes of records likewise, of all lanes; default 16
+	Lanes         int           // transactions at the same time, each for other nodes; default 1, at most 16
 	Patience      time.Duration // how long a full queue holds the broker back before messages are refused; default 5 s
 	CommitTimeout time.Duration // after which a transaction counts as failed; default 60 s
 	BackoffMin    time.Duration // pause after the first failed transaction; doubles with each one; default 100 ms
@@ -100,6 +106,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.QueueMiB, 64)
 	set(&l.GroupRecords, 5000)
 	set(&l.GroupMiB, 16)
+	set(&l.Lanes, 1)
+	l.Lanes = min(l.Lanes, lanesMax)
 	setTime(&l.Patience, 5*time.Second)
 	setTime(&l.CommitTimeout, time.Minute)
 	setTime(&l.BackoffMin, 100*time.Millisecond)
@@ -127,13 +135,14 @@ type Consumer struct {
 
 	slots     *semaphore.Weighted // messages in the queue or beyond it
 	bytes     *semaphore.Weighted // bytes of them
-	queue     chan *Message
+	queues    []chan *Message     // of the lanes
 	stopping  chan struct{}
 	standing  chan struct{} // the subscription stands: say so
 	printed   *printer      // nil without Lines
 	groupMax  atomic.Int64  // records after which a transaction takes no further message, at the moment
-	heldUp    held
-	refused   atomic.Bool // messages were refused, so the broker must be asked for them again
+	heldUp    [lanesMax]held
+	heldBytes atomic.Int64 // bytes of the messages that wait
+	refused   atomic.Bool  // messages were refused, so the broker must be asked for them again
 	gaps      map[streamKey]uint64
 	conflicts map[streamKey]bool // streams whose conflicts were logged
 	once      say.Once           // what was logged as failing or quarantined
@@ -145,10 +154,13 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	c.prepare()
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is under way at the stop may still finish
 	defer cancel()
-	gathered, stored := make(chan *group), make(chan *stored, 2)
-	var work sync.WaitGroup
-	work.Go(func() { c.gather(gathered) })
-	work.Go(func() { c.storeAll(hard, gathered, stored) })
+	stored := make(chan *stored, 2)
+	var work, lanes sync.WaitGroup
+	for lane, queue := range c.queues {
+		gathered := make(chan *group)
+		lanes.Go(func() { c.gather(queue, gathered) })
+		lanes.Go(func() { c.storeAll(hard, lane, gathered, stored) })
+	}
 	work.Go(func() { c.confirmAll(hard, stored) })
 	work.Go(func() { c.announceAll(hard) })
 	if c.Answers != nil {
@@ -168,6 +180,8 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	close(c.stopping)
 	timer := time.AfterFunc(c.Limits.Grace, cancel)
 	defer timer.Stop()
+	lanes.Wait()
+	close(stored)
 	work.Wait()
 	c.printed.close(c.Limits.Grace)
 	c.Transport.Close()
@@ -181,7 +195,10 @@ func (c *Consumer) prepare() {
 	c.Limits = c.Limits.withDefaults()
 	c.slots = semaphore.NewWeighted(int64(c.Limits.QueueMessages))
 	c.bytes = semaphore.NewWeighted(int64(c.Limits.QueueMiB) << 20)
-	c.queue = make(chan *Message, c.Limits.QueueMessages) // never full while slots are held
+	c.queues = make([]chan *Message, c.Limits.Lanes)
+	for i := range c.queues {
+		c.queues[i] = make(chan *Message, c.Limits.QueueMessages) // never full while slots are held
+	}
 	c.stopping = make(chan struct{})
 	c.gaps = map[streamKey]uint64{}
 	c.standing = make(chan struct{}, 1)
@@ -200,8 +217,27 @@ func (c *Consumer) deliver(m *Message) bool {
 		c.refused.Store(true)
 		return false
 	}
-	c.queue <- m
+	c.queues[laneOf(m.Topic, len(c.queues))] <- m
 	return true
+}
+
+// lanesMax is the largest number of lanes.
+const lanesMax = 16
+
+// laneOf is the lane of a topic's node. Names that end in consecutive digits go to different lanes.
+func laneOf(topic string, lanes int) int {
+	node, _ := splitTopic(topic)
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, node) // a hash never fails
+	return int(h.Sum32() % uint32(lanes))
+}
+
+// queued is how many messages wait to be opened.
+func (c *Consumer) queued() (n int) {
+	for _, queue := range c.queues {
+		n += len(queue)
+	}
+	return n
 }
 
 // room takes a place in the queue if there is one right now.

@@ -48,12 +48,12 @@ type stored struct {
 
 // gather opens messages and hands a group over as soon as the store is free; until then the group grows to its limits.
 // After the stop it empties the queue and ends.
-func (c *Consumer) gather(out chan<- *group) {
+func (c *Consumer) gather(queue <-chan *Message, out chan<- *group) {
 	defer close(out)
 	g := &group{}
 	for {
-		in, to, stop := c.queue, out, c.stopping
-		if g.records >= int(c.groupMax.Load()) || g.bytes >= c.Limits.GroupMiB<<20 {
+		in, to, stop := queue, out, c.stopping
+		if g.records >= int(c.groupMax.Load()) || g.bytes >= c.Limits.GroupMiB<<20/c.Limits.Lanes {
 			in = nil
 		}
 		if len(g.items) == 0 {
@@ -67,18 +67,17 @@ func (c *Consumer) gather(out chan<- *group) {
 		case to <- g:
 			g = &group{}
 		case <-stop:
-			if len(c.queue) == 0 {
+			if len(queue) == 0 {
 				return
 			}
 		}
 	}
 }
 
-// storeAll stores group after group. What other sessions of the database hold up waits aside and is tried again. Once ctx ends, what is not
+// storeAll stores the groups of a lane. What other sessions of the database hold up waits aside and is tried again. Once ctx ends, what is not
 // stored is left to be delivered again.
-func (c *Consumer) storeAll(ctx context.Context, in <-chan *group, out chan<- *stored) {
-	defer close(out)
-	w := newWaiting(c)
+func (c *Consumer) storeAll(ctx context.Context, lane int, in <-chan *group, out chan<- *stored) {
+	w := newWaiting(c, lane)
 	defer w.stop()
 	for {
 		var items []*item

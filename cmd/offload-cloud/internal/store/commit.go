@@ -310,7 +310,7 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 			st.fates.Fill(span)
 		}
 	}
-	if err := st.save(ctx, tx); err != nil {
+	if err := s.save(ctx, tx, st); err != nil {
 		return fmt.Errorf("writing what became of the records: %w", err)
 	}
 	for _, b := range st.batches {

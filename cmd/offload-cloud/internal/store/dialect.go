@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+
+	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 // dialect is all in which the databases differ. Both understand $1 placeholders, ON CONFLICT and RETURNING.
@@ -29,6 +31,8 @@ type dialect interface {
 	repeated(err error) bool
 	// remember keeps the digests of records that have no row of their own.
 	remember(ctx context.Context, tx *sql.Tx, rows []*row) error
+	// saveSpans writes what became of a stream's sequences, over spans that begin at the same ones.
+	saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error
 	// rewrite gives rows new digests, by their ids.
 	rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error
 	// bound is the id up to which every row that will ever be there can be read.

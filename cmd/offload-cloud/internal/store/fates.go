@@ -100,35 +100,45 @@ func (st *stream) windows() []ranges.Span {
 }
 
 // save writes only the spans that changed; in the common case that is the last one, grown.
-func (st *stream) save(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) save(ctx context.Context, tx *sql.Tx, st *stream) error {
 	was := make(map[ranges.Span]bool, len(st.loaded))
 	for _, span := range st.loaded {
 		was[span] = true
 	}
+	begins := map[uint64]bool{} // where a span begins now
 	var added []ranges.Span
 	for _, span := range st.fates.Spans() {
+		begins[span.First] = true
 		if !was[span] {
 			added = append(added, span)
 		}
-		delete(was, span)
 	}
+	var over []int64
 	for _, span := range st.loaded {
-		if !was[span] {
-			continue
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM ranges WHERE stream = $1 AND low = $2`, st.id, int64(span.First)); err != nil {
-			return err
+		if !begins[span.First] {
+			over = append(over, int64(span.First))
 		}
 	}
-	for _, span := range added {
-		_, err := tx.ExecContext(ctx, `INSERT INTO ranges (stream, low, high, fate) VALUES ($1, $2, $3, $4)`,
-			st.id, int64(span.First), int64(span.Last), span.Fate)
+	if len(over) > 0 {
+		list, err := json.Marshal(over)
 		if err != nil {
 			return err
 		}
+		// #nosec G202 -- a constant of this package, the values are parameters
+		if _, err := tx.ExecContext(ctx, `DELETE FROM ranges WHERE stream = $1 AND low IN `+s.dialect.among(), st.id, string(list)); err != nil {
+			return err
+		}
 	}
-	return nil
+	if len(added) == 0 {
+		return nil
+	}
+	return s.dialect.saveSpans(ctx, tx, st.id, added)
 }
+
+const (
+	insertSpan = `INSERT INTO ranges (stream, low, high, fate)`
+	spanAgain  = ` ON CONFLICT (stream, low) DO UPDATE SET high = excluded.high, fate = excluded.fate`
+)
 
 // findGaps walks from the last sequence up to which everything is known to the node's floor. Without a gap that is a
 // step or two, because the end of the walk is remembered.

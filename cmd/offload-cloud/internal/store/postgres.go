@@ -13,9 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 type postgresDialect struct{}
+
+// connsMax is the size of the pool where the URL has no pool_max_conns.
+const connsMax = 8
 
 // openPostgres connects through a pool; its size is the URL's pool_max_conns. The server must not run with
 // synchronous_commit off, so every session turns it on.
@@ -32,6 +37,9 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 	if !opts.MustExist || opts.Works {
 		setTimeouts(cfg.ConnConfig.RuntimeParams)
 	}
+	if !strings.Contains(dsn, "pool_max_conns") {
+		cfg.MaxConns = connsMax
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the store: %w", err)
@@ -41,7 +49,8 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 		return nil, fmt.Errorf("connecting to the store: %w", err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	return &Store{write: db, read: db, opts: opts, dialect: postgresDialect{}, close: func() error {
+	lanes := min(max(int(cfg.MaxConns)/2, 1), 4)
+	return &Store{write: db, read: db, opts: opts, dialect: postgresDialect{}, lanes: lanes, close: func() error {
 		err := db.Close()
 		pool.Close()
 		return err
@@ -224,6 +233,13 @@ func (postgresDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) er
 	return err
 }
 
+func (postgresDialect) saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error {
+	_, err := tx.ExecContext(ctx, insertSpan+` SELECT $1::bigint, * FROM unnest($2::bigint[], $3::bigint[], $4::text[])`+spanAgain, stream,
+		column(spans, func(s ranges.Span) int64 { return int64(s.First) }), column(spans, func(s ranges.Span) int64 { return int64(s.Last) }),
+		column(spans, func(s ranges.Span) string { return s.Fate }))
+	return err
+}
+
 func (postgresDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE records SET content = c.content FROM unnest($1::bigint[], $2::bigint[]) AS c (id, content)
 		WHERE records.id = c.id`, ids, contents)
@@ -249,7 +265,7 @@ func (postgresDialect) blocked(err error) (locked, slow bool) {
 	return e.Code == "55P03", e.Code == "57014"
 }
 
-func column[T any](rows []*row, of func(*row) T) []T {
+func column[R, T any](rows []R, of func(R) T) []T {
 	values := make([]T, len(rows))
 	for i, r := range rows {
 		values[i] = of(r)

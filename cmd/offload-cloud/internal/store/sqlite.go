@@ -12,6 +12,8 @@ import (
 
 	"modernc.org/sqlite" // registers the driver "sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 type sqliteDialect struct{}
@@ -46,7 +48,7 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	}
 	read.SetMaxOpenConns(opts.ReadersMax)
 	return &Store{
-		write: write, read: read, opts: opts, dialect: sqliteDialect{},
+		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1,
 		close: func() error { return errors.Join(read.Close(), write.Close()) },
 	}, nil
 }
@@ -139,6 +141,12 @@ func (sqliteDialect) bound(context.Context, *sql.DB) (int64, error) { return mat
 func (sqliteDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) error {
 	return each(ctx, tx, insertDouble+` VALUES ($1, $2, $3)`+doubleAgain, len(rows), func(i int) []any {
 		return []any{rows[i].stream, rows[i].sequence, rows[i].content}
+	})
+}
+
+func (sqliteDialect) saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error {
+	return each(ctx, tx, insertSpan+` VALUES ($1, $2, $3, $4)`+spanAgain, len(spans), func(i int) []any {
+		return []any{stream, int64(spans[i].First), int64(spans[i].Last), spans[i].Fate}
 	})
 }
 

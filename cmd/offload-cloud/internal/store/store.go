@@ -130,6 +130,7 @@ type Store struct {
 	models      atomic.Pointer[map[string]string]
 	takes       atomic.Uint64 // of jobs; see TakeJobs
 	careful     atomic.Int32  // commits that are to expect rows which are there already
+	lanes       int           // see Lanes
 	close       func() error
 }
 
@@ -165,6 +166,9 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 
 // SetModels names the model that computes on the records of a class, from the next Commit on. A class that is not in it costs nothing more.
 func (s *Store) SetModels(byClass map[string]string) { s.models.Store(&byClass) }
+
+// Lanes is how many transactions the database takes at a time: SQLite one, PostgreSQL as many as leave half of the connections to readers, up to 4.
+func (s *Store) Lanes() int { return s.lanes }
 
 // Close releases the connections; a transaction under way is rolled back.
 func (s *Store) Close() error { return s.close() }

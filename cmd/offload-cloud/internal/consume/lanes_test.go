@@ -1,0 +1,77 @@
+package consume
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/seal"
+)
+
+// While the transaction of one node takes its time, those of the other lanes are stored; the messages of a node keep their order.
+func TestLanesDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{Lanes: 4})
+		b.shelf.failing(func(g *store.Group) error {
+			if touches(g, "gateway-7") {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		})
+		for round := range uint64(5) {
+			for i := 6; i < 10; i++ {
+				node := fmt.Sprint("gateway-", i)
+				b.pipe.send(fmt.Sprintf("%d-%d", i, round), seal.BatchTopic(node, "default"), edgeOf(t, node).Batch(t, 1, round+1))
+			}
+		}
+		time.Sleep(time.Second)
+		require.Len(t, b.pipe.acks(), 15)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"7-0", "7-1", "7-2", "7-3", "7-4"}, b.pipe.acks())
+		require.NoError(t, b.stop())
+	})
+}
+
+// The messages that wait in all lanes take half of the queue together, and all lanes say what they wait for.
+func TestLanesShareTheRoomForBlockedMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{Lanes: 4, QueueMessages: 8})
+		b.shelf.failing(func(g *store.Group) error {
+			if touches(g, "n6") || touches(g, "n7") {
+				return errLocked
+			}
+			return nil
+		})
+		for i := range uint64(20) {
+			for _, node := range []string{"n6", "n7", "n8"} {
+				b.pipe.send(fmt.Sprint(node, i), seal.BatchTopic(node, "default"), edgeOf(t, node).Batch(t, 1, i+1))
+				synctest.Wait()
+			}
+		}
+		require.Len(t, b.pipe.acks(), 20)
+		require.Equal(t, int64(4), b.Counts.Waiting.Load())
+		require.Contains(t, b.HeldUp(), "node n6")
+		require.Contains(t, b.HeldUp(), "node n7")
+		b.shelf.failing(nil)
+		time.Sleep(time.Minute)
+		require.Len(t, b.pipe.acks(), 4)
+		require.Zero(t, b.Counts.Waiting.Load())
+		require.Empty(t, b.HeldUp())
+		require.NoError(t, b.stop())
+	})
+}
+
+// Names that end in consecutive numbers use all lanes, and a message without a node has one too.
+func TestLaneOf(t *testing.T) {
+	used := map[int]bool{}
+	for i := 96; i < 100; i++ {
+		used[laneOf(seal.BatchTopic(fmt.Sprint("gateway-", i), "default"), 4)] = true
+	}
+	require.Len(t, used, 4)
+	require.Equal(t, laneOf("offload/v1/n/batch/a", 16), laneOf("offload/v1/n/gone", 16))
+	require.Less(t, laneOf("elsewhere", 3), 3)
+}
