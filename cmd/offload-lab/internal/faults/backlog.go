@@ -28,44 +28,17 @@ func (s *stage) backlog(ctx context.Context) error {
 		"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", fmt.Sprint("OFFLOAD_SPOOL_QUOTAMIB=", s.backlogQuota()),
 		"OFFLOAD_EXPORT_BACKOFFMIN=100ms", "OFFLOAD_EXPORT_BACKOFFMAX=500ms",
 	}
-	if err := s.start(ctx); err != nil {
-		return err
-	}
-	width, err := s.narrow(ctx)
-	if err != nil {
-		return err
-	}
-	if s.result.Before, err = s.observe(ctx, "settling on the narrow link", 5*time.Second); err != nil {
-		return err
-	}
-	alone, err := s.latencies(ctx, "without a backlog")
-	if err != nil {
-		return err
-	}
-	ready, err := s.restartWithBacklog(ctx)
-	if err != nil {
-		return err
-	}
-	s.bounds(atMost("s from start to ready", ready.Seconds(), 2))
-	if err := s.connect(ctx, width); err != nil {
-		return err
-	}
-	begin := time.Now()
-	beside, left, err := s.besideBacklog(ctx)
-	if err != nil {
-		return err
-	}
-	s.result.Seconds = rounded(time.Since(begin).Seconds())
-	s.bounds(
-		figure("ms, p99 without a backlog", alone*1e3),
-		figure("ms, p99 beside the backlog", beside*1e3),
-		atMost("p99 beside the backlog, times without", beside/alone, 2),
-		atLeast("share of the link that the backlog got", left*s.wire/(width*s.result.Seconds), backlogShare),
-	)
-	if err := s.link.Heal(); err != nil {
-		return err
-	}
-	return s.drain(ctx)
+	var alone, beside float64
+	return inTurn(ctx, s.start, s.narrow, s.observing(&s.result.Before, "settling on the narrow link", 5*time.Second),
+		s.measuring(&alone, "without a backlog"), s.restartWithBacklog, s.connect, s.timed(s.besideBacklog(&beside)),
+		then(func() {
+			s.bounds(
+				figure("ms, p99 without a backlog", alone*1e3),
+				figure("ms, p99 beside the backlog", beside*1e3),
+				atMost("p99 beside the backlog, times without", beside/alone, 2),
+				atLeast("share of the link that the backlog got", s.left*s.wire/(s.width*s.result.Seconds), backlogShare),
+			)
+		}), s.heal, s.drain)
 }
 
 func (s *stage) backlogQuota() int {
@@ -74,53 +47,36 @@ func (s *stage) backlogQuota() int {
 }
 
 // narrow measures what an event needs on the wire, and makes the link so narrow that the events fill the half of it.
-func (s *stage) narrow(ctx context.Context) (width float64, err error) {
-	if _, err := s.observe(ctx, "measuring the wire", 5*time.Second); err != nil {
-		return 0, err
+func (s *stage) narrow(ctx context.Context) error {
+	if err := s.observing(&Usage{}, "measuring the wire", 5*time.Second)(ctx); err != nil {
+		return err
 	}
 	st, err := s.ask(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s.wire = float64(st.Export.Bytes) / float64(st.Export.Receipted)
-	width = s.wire * s.rate / busy
-	s.say("an event needs %.0f bytes on the wire; the link carries %.0f KB/s", s.wire, width/1e3)
-	return width, s.link.Harm(narrowed(width))
+	s.width = s.wire * s.rate / busy
+	s.say("an event needs %.0f bytes on the wire; the link carries %.0f KB/s", s.wire, s.width/1e3)
+	return s.narrowed(ctx)
 }
 
-func narrowed(width float64) badlink.Trouble {
-	return badlink.Trouble{Up: badlink.Flow{Rate: width}}
+func (s *stage) narrowed(context.Context) error {
+	return s.link.Harm(badlink.Trouble{Up: badlink.Flow{Rate: s.width}})
 }
 
 // restartWithBacklog ends app-offload, fills its spool, and starts it again while the link is down.
-func (s *stage) restartWithBacklog(ctx context.Context) (ready time.Duration, err error) {
-	err = s.publisher.rest(ctx, func() error {
-		if err := s.arrived(ctx); err != nil {
-			return err
-		}
-		if err := s.stopEdge(); err != nil {
-			return err
-		}
-		if err := s.fill(); err != nil {
-			return err
-		}
-		if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
-			return err
-		}
-		begin := time.Now()
-		if err := s.startEdge(); err != nil {
-			return err
-		}
-		err := s.awaitEdge(ctx)
-		ready = time.Since(begin)
-		return err
-	})
+func (s *stage) restartWithBacklog(ctx context.Context) error {
+	begin := time.Now()
+	err := s.quietly(s.arrived, s.stopEdge, s.fill, s.cut, then(func() { begin = time.Now() }), s.startEdge, s.awaitEdge)(ctx)
+	ready := time.Since(begin)
+	s.bounds(atMost("s from start to ready", ready.Seconds(), 2))
 	s.say("ready after %.2f s with %d records in the spool", ready.Seconds(), s.records)
-	return ready, err
+	return err
 }
 
 // fill puts events into the spool as app-offload would have, had they been published while the link was down.
-func (s *stage) fill() error {
+func (s *stage) fill(context.Context) error {
 	begin := time.Now()
 	cfg := spool.DefaultConfig()
 	cfg.QuotaMiB = s.backlogQuota()
@@ -161,27 +117,22 @@ func (s *stage) record(n int, class *task.Class) spool.Record {
 }
 
 // connect gives the link back, narrow, and waits until app-offload uses it.
-func (s *stage) connect(ctx context.Context, width float64) error {
-	if err := s.link.Harm(narrowed(width)); err != nil {
-		return err
-	}
-	return until(ctx, patience, "the link is up again", func() (bool, error) {
-		st, err := s.ask(ctx)
-		return err == nil && st.Link.Up, nil
+func (s *stage) connect(ctx context.Context) error {
+	return inTurn(ctx, s.narrowed, func(ctx context.Context) error {
+		return until(ctx, patience, "the link is up again", func() (bool, error) {
+			st, err := s.ask(ctx)
+			return err == nil && st.Link.Up, nil
+		})
 	})
 }
 
 // besideBacklog measures fresh events while the backlog leaves, and how much of it does.
-func (s *stage) besideBacklog(ctx context.Context) (p99, left float64, err error) {
-	if err := s.database.read(ctx); err != nil {
-		return 0, 0, err
-	}
-	before := s.database.inside
-	if p99, err = s.latencies(ctx, "beside the backlog"); err != nil {
-		return 0, 0, err
-	}
-	err = s.database.read(ctx)
-	left = float64(s.database.inside - before)
-	s.say("%.0f records of the backlog have left", left)
-	return p99, left, err
+func (s *stage) besideBacklog(p99 *float64) step {
+	before := 0
+	return script(s.readDatabase, then(func() { before = s.database.inside }), s.measuring(p99, "beside the backlog"), s.readDatabase, then(func() {
+		s.left = float64(s.database.inside - before)
+		s.say("%.0f records of the backlog have left", s.left)
+	}))
 }
+
+func (s *stage) readDatabase(ctx context.Context) error { return s.database.read(ctx) }

@@ -17,33 +17,7 @@ const stretch = 150
 
 // check stops the faults and holds the system to its invariants, then publishes a stretch that nothing disturbs.
 func (s *system) check(ctx context.Context) error {
-	if err := s.link.Heal(); err != nil {
-		return err
-	}
-	return s.publisher.rest(ctx, func() error {
-		if err := s.arrived(ctx); err != nil {
-			return err
-		}
-		s.database.forget()
-		from := s.publisher.accepted()
-		for range stretch {
-			s.publisher.publish(ctx)
-			time.Sleep(time.Millisecond)
-		}
-		if err := errors.Join(s.publisher.settled(ctx), s.arrived(ctx)); err != nil {
-			return err
-		}
-		s.inOrder(from, stretch)
-		return s.compare(ctx)
-	})
-}
-
-// inOrder checks the order of the last events, which must have arrived.
-func (s *system) inOrder(from, events int) {
-	s.database.overtaken(from)
-	s.report.Ordered += events
-	s.report.OutOfOrder = s.database.late
-	s.database.forget()
+	return inTurn(ctx, s.heal, s.quietly(s.arrived, s.inOrder(stretch, s.publishing(stretch, time.Millisecond)), s.compare))
 }
 
 // arrived waits until every acknowledged event is in the database and the spool is empty. It gives up when nothing moves
@@ -133,23 +107,16 @@ func (s *system) stats(ctx context.Context) string {
 
 // finish checks for the last time and ends it all.
 func (s *system) finish(ctx context.Context) error {
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	s.publisher.stop()
-	if err := s.arrived(ctx); err != nil {
-		return err
-	}
-	return s.leave(ctx)
+	return inTurn(ctx, s.check, then(s.publisher.stop), s.arrived, s.leave)
 }
 
 // leave ends both processes, once all has arrived, and looks at what they leave behind.
 func (s *system) leave(ctx context.Context) error {
 	s.stopWatch()
-	if err := s.stopEdge(); err != nil {
+	if err := s.stopEdge(ctx); err != nil {
 		s.violate("the end of app-offload: %v", err)
 	}
-	if err := s.stopCloud(); err != nil {
+	if err := s.stopCloud(ctx); err != nil {
 		s.violate("the end of offload-cloud: %v", err)
 	}
 	if c, err := s.edge.Load().FinalCounts(); err != nil {
@@ -160,7 +127,7 @@ func (s *system) leave(ctx context.Context) error {
 	return s.inspect(ctx)
 }
 
-func (s *system) stopCloud() error {
+func (s *system) stopCloud(context.Context) error {
 	begin := time.Now()
 	err := s.cloud.Stop(patience / 3)
 	s.report.Cloud.Stop = max(s.report.Cloud.Stop, time.Since(begin).Seconds())

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"app-offload/functions/badlink"
 )
 
 // steps is the wall clock of an app-offload that was built for it. The program is the real one; only Go's time.Now is compiled from a
@@ -144,39 +142,23 @@ const (
 
 // stepClock sets the clock while records wait behind a link that is cut. Root's machines sometimes start anew with it.
 func (s *system) stepClock(ctx context.Context) error {
-	if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	beside := []time.Duration{0, time.Hour, -time.Hour, day, -day, 30 * year, -30 * year}
-	step := beside[s.random.IntN(len(beside))]
-	if s.random.IntN(3) == 0 && os.Geteuid() == 0 {
-		if err := s.reboot(ctx, step); err != nil {
-			return err
+	return inTurn(ctx, s.cut, s.pausing(2*time.Second), func(ctx context.Context) error {
+		beside := []time.Duration{0, time.Hour, -time.Hour, day, -day, 30 * year, -30 * year}
+		step := beside[s.random.IntN(len(beside))]
+		if s.random.IntN(3) == 0 && os.Geteuid() == 0 {
+			return s.reboot(ctx, step)
 		}
-	} else if err := s.clock.to(step); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	return s.link.Heal()
+		return s.clock.to(step)
+	}, s.pausing(2*time.Second), s.heal)
 }
 
 // reboot is a power cut: the next start is another boot, with a clock that may have lost its time.
-func (s *system) reboot(ctx context.Context, step time.Duration) error {
-	if !s.edge.Load().Edge.Kill() {
-		return fmt.Errorf("app-offload exited unexpectedly: %w", s.edge.Load().Edge.Err())
-	}
-	s.report.Kills.Edge++
-	s.clock.boot = filepath.Join(s.cfg.Dir, "boot")
-	if err := os.WriteFile(s.clock.boot, []byte(uuid.NewString()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("writing another boot id: %w", err)
-	}
-	if err := errors.Join(s.clock.to(step), s.startEdge()); err != nil {
-		return err
-	}
-	return s.awaitEdge(ctx)
+func (s *system) reboot(ctx context.Context, by time.Duration) error {
+	return inTurn(ctx, s.endEdge, func(context.Context) error {
+		s.clock.boot = filepath.Join(s.cfg.Dir, "boot")
+		if err := os.WriteFile(s.clock.boot, []byte(uuid.NewString()+"\n"), 0o600); err != nil {
+			return fmt.Errorf("writing another boot id: %w", err)
+		}
+		return s.clock.to(by)
+	}, s.startEdge, s.awaitEdge)
 }

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -39,26 +38,29 @@ func databaseHere() bool {
 
 // startCloud starts the consumer and waits until it is subscribed.
 func (s *system) startCloud(ctx context.Context) error {
-	if err := s.launchCloud(); err != nil {
+	if err := s.launchCloud(ctx); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err := s.awaitConsumer(ctx, s.cloud)
+	err := s.awaiting(s.cloud)(ctx)
 	s.report.Cloud.Start = max(s.report.Cloud.Start, time.Since(begin).Seconds())
 	return err
 }
 
-func (s *system) awaitConsumer(ctx context.Context, c *consumer) error {
-	return until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
-		if ended(c.Process) {
-			return false, fmt.Errorf("offload-cloud exited unexpectedly: %w", c.Err())
-		}
-		return c.answers(ctx, "/ready"), nil
-	})
+// awaiting waits until a consumer is subscribed.
+func (s *system) awaiting(c *consumer) step {
+	return func(ctx context.Context) error {
+		return until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
+			if ended(c.Process) {
+				return false, unexpected("offload-cloud", c.Process)
+			}
+			return c.answers(ctx, "/ready"), nil
+		})
+	}
 }
 
 // launchCloud starts the consumer and does not wait for it.
-func (s *system) launchCloud() error {
+func (s *system) launchCloud(context.Context) error {
 	c, err := s.launch("cloud", s.store, append([]string{"-id", "consumer"}, s.work.args()...)...)
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/stack"
-	"app-offload/functions/badlink"
 )
 
 // disk is a small file system of its own, in a file, where the spool lies. It needs root.
@@ -96,41 +95,29 @@ func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 //  3. With room on the disk and the link back all drains; every event has arrived or was done on the node.
 func (s *stage) fullDisk(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
-		if err := errors.Join(d.fill(ctx, 8<<20), s.link.Harm(badlink.Troubles["cut"][0])); err != nil {
-			return err
-		}
-		err := until(ctx, patience, "the disk is full and events are done on the node", func() (bool, error) {
-			st, err := s.ask(ctx)
-			return err == nil && st.Counts.Local > 0, nil
-		})
-		if err != nil {
-			return err
-		}
-		if err := s.halves(ctx); err != nil {
-			return err
-		}
-		if err := os.Remove(d.filler()); err != nil {
-			return fmt.Errorf("making room on the disk: %w", err)
-		}
-		from := s.result.During.Spooled
-		if _, err := s.observe(ctx, "with room again", 10*time.Second); err != nil {
-			return err
-		}
-		st, err := s.ask(ctx)
-		if err != nil {
-			return err
-		}
-		s.bounds(atLeast("tasks that the spool took once there was room", float64(st.Counts.Spooled-from), 1))
-		return s.mended(ctx)
+		return inTurn(ctx, func(ctx context.Context) error { return d.fill(ctx, 8<<20) }, s.cut, s.fallenBack, s.halves,
+			func(context.Context) error { return os.Remove(d.filler()) }, s.roomAgain, s.mended)
 	})
+}
+
+func (s *stage) fallenBack(ctx context.Context) error {
+	return until(ctx, patience, "the disk is full and events are done on the node", func() (bool, error) {
+		st, err := s.ask(ctx)
+		return err == nil && st.Counts.Local > 0, nil
+	})
+}
+
+// roomAgain asks whether the spool takes tasks again.
+func (s *stage) roomAgain(ctx context.Context) error {
+	var u Usage
+	err := s.observing(&u, "with room again", 10*time.Second)(ctx)
+	s.bounds(atLeast("tasks that the spool took once there was room", float64(u.Spooled-s.result.During.Spooled), 1))
+	return err
 }
 
 // mended gives the link back and waits until the spool is empty. Every event has arrived then, or was done on the node.
 func (s *stage) mended(ctx context.Context) error {
-	if err := s.link.Heal(); err != nil {
-		return err
-	}
-	if err := s.emptied(ctx); err != nil {
+	if err := inTurn(ctx, s.heal, s.emptied); err != nil {
 		return err
 	}
 	missing := int64(s.publisher.accepted() - s.database.complete)
@@ -152,27 +139,16 @@ func (s *stage) mended(ctx context.Context) error {
 //  2. After the disk is mended and the service started again all drains; every event has arrived or was done on the node.
 func (s *stage) readOnly(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
-		if err := s.link.Harm(badlink.Troubles["cut"][0]); err != nil {
-			return err
-		}
-		if _, err := s.observe(ctx, "before", 10*time.Second); err != nil {
-			return err
-		}
-		if err := d.fail(ctx); err != nil {
-			return err
-		}
-		if err := s.halves(ctx); err != nil {
-			return err
-		}
-		if s.edge.Load().Get(ctx, "/ready", nil) == nil {
-			s.violate("the disk is read-only, and app-offload says that it is ready")
-		}
-		err := s.publisher.rest(ctx, func() error { return s.restartOn(ctx, d) })
-		if err != nil {
-			return err
-		}
-		return s.mended(ctx)
+		return inTurn(ctx, s.cut, s.observing(&Usage{}, "before", 10*time.Second), d.fail, s.halves, s.unready,
+			s.quietly(func(ctx context.Context) error { return s.restartOn(ctx, d) }), s.mended)
 	})
+}
+
+func (s *stage) unready(ctx context.Context) error {
+	if s.edge.Load().Get(ctx, "/ready", nil) == nil {
+		s.violate("the disk is read-only, and app-offload says that it is ready")
+	}
+	return nil
 }
 
 // restartOn ends app-offload on a disk that failed, mends the disk, and starts it again. What it cannot write down it cannot
@@ -190,11 +166,8 @@ func (s *stage) restartOn(ctx context.Context, d *disk) error {
 	s.before, s.heard, s.accepted = st.Counts, int64(st.Events.Received), 0
 	s.asking.Unlock()
 	s.say("before the restart: %s", text(st.Counts))
-	if err := s.stopEdge(); err != nil {
+	if err := s.stopEdge(ctx); err != nil {
 		s.say("the end of app-offload: %v", err)
 	}
-	if err := errors.Join(d.unmount(ctx), d.mount(ctx), s.startEdge()); err != nil {
-		return err
-	}
-	return s.awaitEdge(ctx)
+	return inTurn(ctx, d.unmount, d.mount, s.startEdge, s.awaitEdge)
 }

@@ -55,8 +55,9 @@ type Config struct {
 	CheckEvery int      // rounds between two checks
 	Out        io.Writer
 
-	postgres bool // holds the consumer's database
-	work     bool // every event is answered in the cloud
+	pace     time.Duration // tests play this many times faster
+	postgres bool          // holds the consumer's database
+	work     bool          // every event is answered in the cloud
 }
 
 // Validate finds what makes no sense, before anything is started.
@@ -148,7 +149,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 // rounds breaks things until all that was asked for is done.
 func (s *system) rounds(ctx context.Context, list []kind) error {
 	for s.left() {
-		if err := s.pause(ctx, time.Second); err != nil {
+		if err := s.pausing(time.Second)(ctx); err != nil {
 			return err
 		}
 		k := list[s.random.IntN(len(list))]
@@ -180,26 +181,6 @@ func (s *system) line(name string, took time.Duration) {
 	fmt.Fprintf(s.cfg.Out, "%6.0fs  round %d  %-10s %6.2fs  kills %d+%d  acknowledged %d  stored %d  violations %d\n",
 		time.Since(s.began).Seconds(), s.report.Rounds, name, took.Seconds(), s.report.Kills.Edge, s.report.Kills.Cloud,
 		s.publisher.accepted(), s.database.rows, len(s.violations()))
-}
-
-// hurry is by how much quick rounds are shorter.
-const hurry = 2
-
-// pause waits for a random part of a time.
-func (s *system) pause(ctx context.Context, most time.Duration) error {
-	if s.cfg.Quick {
-		most /= hurry
-	}
-	return s.rest(ctx, time.Duration(s.random.Int64N(int64(most))))
-}
-
-func (s *system) rest(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // verdict is an error if an invariant does not hold.

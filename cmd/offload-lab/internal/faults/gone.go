@@ -45,36 +45,20 @@ func (s *stage) gone(ctx context.Context) error {
 		"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", fmt.Sprint("OFFLOAD_SPOOL_QUOTAMIB=", goneQuota),
 		"OFFLOAD_WRITABLE_POLICY_BACKLOGLIMIT=1", "OFFLOAD_EXPORT_RECEIPTTIMEOUT=5s",
 	}, goneClasses...)
-	if err := s.start(ctx); err != nil {
-		return err
-	}
-	if _, err := s.observe(ctx, "before", 10*time.Second); err != nil {
-		return err
-	}
-	if err := s.endCloud(); err != nil {
-		return err
-	}
-	if err := s.halves(ctx); err != nil {
-		return err
-	}
-	if log, err := os.ReadFile(filepath.Join(s.cfg.Dir, "edge.log")); err != nil {
+	return inTurn(ctx, s.start, s.observing(&Usage{}, "before", 10*time.Second), s.endCloud, s.halves, s.advised, s.startCloud,
+		s.explained, s.emptied, s.leave, s.accountForDropped)
+}
+
+// advised looks into the log for what to do when acknowledgements come and receipts never do.
+func (s *stage) advised(context.Context) error {
+	log, err := os.ReadFile(filepath.Join(s.cfg.Dir, "edge.log"))
+	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
-	} else if !bytes.Contains(log, []byte("start offload-cloud")) {
+	}
+	if !bytes.Contains(log, []byte("start offload-cloud")) {
 		s.violate("the log does not say what to do when acknowledgements come and receipts never do")
 	}
-	if err := s.startCloud(ctx); err != nil {
-		return err
-	}
-	if err := s.explained(ctx); err != nil {
-		return err
-	}
-	if err := s.emptied(ctx); err != nil {
-		return err
-	}
-	if err := s.leave(ctx); err != nil {
-		return err
-	}
-	return s.accountForDropped(ctx)
+	return nil
 }
 
 // explained waits, while events go on, until the consumer knows of every gap why it is one.
@@ -95,15 +79,12 @@ func (s *stage) explained(ctx context.Context) error {
 }
 
 // halves watches two halves of the trouble and compares them, as the first has to fill what is bounded.
-func (s *stage) halves(ctx context.Context) (err error) {
-	begin := time.Now()
-	if s.result.Before, err = s.observe(ctx, s.name+", first half", s.duration/2); err != nil {
+func (s *stage) halves(ctx context.Context) error {
+	err := s.timed(s.observing(&s.result.Before, s.name+", first half", s.duration/2),
+		s.observing(&s.result.During, s.name+", second half", s.duration/2))(ctx)
+	if err != nil {
 		return err
 	}
-	if s.result.During, err = s.observe(ctx, s.name+", second half", s.duration/2); err != nil {
-		return err
-	}
-	s.result.Seconds = rounded(time.Since(begin).Seconds())
 	b, d := s.result.Before, s.result.During
 	s.bounds(
 		atMost("RSS in the second half, times the first (most)", float64(d.RSS)/float64(b.RSS), 1.1),
@@ -116,11 +97,7 @@ func (s *stage) halves(ctx context.Context) (err error) {
 // emptied stops the traffic and waits until the spool is empty and what it held has arrived.
 func (s *stage) emptied(ctx context.Context) error {
 	begin := time.Now()
-	if err := s.disk(); err != nil {
-		return err
-	}
-	s.publisher.stop()
-	if err := s.publisher.settled(ctx); err != nil {
+	if err := inTurn(ctx, s.disk, then(s.publisher.stop), s.publisher.settled); err != nil {
 		return err
 	}
 	left := int64(0)
@@ -142,7 +119,7 @@ func (s *stage) emptied(ctx context.Context) error {
 }
 
 // disk adds what the spool takes on disk to the bounds.
-func (s *stage) disk() error {
+func (s *stage) disk(context.Context) error {
 	var size int64
 	err := filepath.WalkDir(s.edge.Load().Spool(), func(_ string, d os.DirEntry, err error) error {
 		if errors.Is(err, os.ErrNotExist) {

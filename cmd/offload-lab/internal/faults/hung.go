@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -22,7 +21,7 @@ const frozenName = "frozen"
 // messages or receive each of them both. The other one stores and receipts what comes, while the first one still hangs; that one then goes on
 // or is killed.
 func (s *system) hungWorker(ctx context.Context) error {
-	if err := errors.Join(s.link.Heal(), s.stopCloud()); err != nil {
+	if err := inTurn(ctx, s.heal, s.stopCloud); err != nil {
 		return err
 	}
 	var share []string
@@ -39,17 +38,9 @@ func (s *system) hungWorker(ctx context.Context) error {
 		return err
 	}
 	s.follow(other)
-	if err := errors.Join(s.awaitConsumer(ctx, frozen), s.awaitConsumer(ctx, other)); err != nil {
-		return err
-	}
-	if err := s.freeze(ctx, frozen); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	err = s.pass(ctx, "one of two consumers hangs in a transaction, and events wait for it", func(int) bool { return true })
-	return errors.Join(err, s.thaw(ctx, frozen))
+	return inTurn(ctx, s.awaiting(frozen), s.awaiting(other), func(ctx context.Context) error { return s.freeze(ctx, frozen) },
+		s.pausing(2*time.Second), s.passing("one of two consumers hangs in a transaction, and events wait for it", everyone),
+		func(ctx context.Context) error { return s.thaw(ctx, frozen) })
 }
 
 // freeze stops a consumer where a session of its own holds a row of the nodes.
@@ -100,13 +91,11 @@ func (s *system) thaw(ctx context.Context, frozen *consumer) error {
 		if err := frozen.Signal(syscall.SIGCONT); err != nil {
 			return fmt.Errorf("letting the consumer go on: %w", err)
 		}
-		if err := s.pause(ctx, 2*time.Second); err != nil {
-			return err
-		}
-		if err := errors.Join(s.awaitConsumer(ctx, frozen), frozen.Stop(patience/3)); err != nil {
+		err := inTurn(ctx, s.pausing(2*time.Second), s.awaiting(frozen), func(context.Context) error { return frozen.Stop(patience / 3) })
+		if err != nil {
 			return err
 		}
 	}
 	s.workers = s.workers[:0]
-	return errors.Join(s.stopCloud(), s.startCloud(ctx))
+	return inTurn(ctx, s.stopCloud, s.startCloud)
 }

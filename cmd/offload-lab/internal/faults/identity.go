@@ -68,33 +68,24 @@ func (s *system) sameID(ctx context.Context) error {
 // restoreSpool puts the spool back to a copy, as a restored image of the disk does. All that the copy does not know has arrived
 // before, so that nothing may be lost: numbers are given again, to other records.
 func (s *system) restoreSpool(ctx context.Context) error {
-	if err := s.link.Heal(); err != nil {
-		return err
-	}
 	spool, copied := stack.SpoolIn(s.cfg.Dir), filepath.Join(s.cfg.Dir, "spool.copy")
-	return s.publisher.rest(ctx, func() error {
-		if err := errors.Join(s.arrived(ctx), s.stopEdge(), os.RemoveAll(copied)); err != nil {
-			return err
+	return inTurn(ctx, s.heal, s.quietly(
+		s.arrived, s.stopEdge, copying(copied, spool), s.startEdge, s.awaitEdge,
+		s.publishing(stretch, time.Millisecond), s.publisher.settled, s.arrived, s.endEdge, copying(spool, copied),
+		then(func() {
+			s.asking.Lock()
+			s.accepted = 0 // the account is the copy's
+			s.asking.Unlock()
+			s.restored++
+		}), s.startEdge, s.awaitEdge))
+}
+
+// copying replaces one folder by another.
+func copying(to, from string) step {
+	return func(context.Context) error {
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
+			return fmt.Errorf("copying the spool: %w", err)
 		}
-		if err := errors.Join(os.CopyFS(copied, os.DirFS(spool)), s.startEdge(), s.awaitEdge(ctx)); err != nil {
-			return err
-		}
-		for range stretch {
-			s.publisher.publish(ctx)
-		}
-		if err := errors.Join(s.publisher.settled(ctx), s.arrived(ctx)); err != nil {
-			return err
-		}
-		if !s.edge.Load().Edge.Kill() {
-			return fmt.Errorf("app-offload exited unexpectedly: %w", s.edge.Load().Edge.Err())
-		}
-		if err := errors.Join(os.RemoveAll(spool), os.CopyFS(spool, os.DirFS(copied))); err != nil {
-			return fmt.Errorf("putting the spool back: %w", err)
-		}
-		s.asking.Lock()
-		s.accepted = 0 // the account is the copy's
-		s.asking.Unlock()
-		s.restored++
-		return errors.Join(s.startEdge(), s.awaitEdge(ctx))
-	})
+		return nil
+	}
 }

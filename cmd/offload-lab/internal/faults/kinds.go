@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -109,92 +108,62 @@ func quickKinds() (names []string) {
 	return names
 }
 
-// again decides whether a process is killed once more while it starts.
-func (s *system) again() bool { return s.random.IntN(4) == 0 }
-
 // away is how long a process stays away at most.
 const away = 500 * time.Millisecond
 
-func (s *system) killEdge(ctx context.Context) error {
-	for {
-		if !s.edge.Load().Edge.Kill() {
-			return fmt.Errorf("app-offload exited unexpectedly: %w", s.edge.Load().Edge.Err())
+// orAgain goes on with a step, or in one of four cases begins anew.
+func (s *system) orAgain(on, anew step) step {
+	return func(ctx context.Context) error {
+		if s.random.IntN(4) == 0 {
+			return anew(ctx)
 		}
-		s.report.Kills.Edge++
-		if err := s.pause(ctx, away); err != nil {
-			return err
-		}
-		if err := s.startEdge(); err != nil {
-			return err
-		}
-		if !s.again() {
-			return s.awaitEdge(ctx)
-		}
-		if err := s.pause(ctx, 3*time.Second); err != nil {
-			return err
-		}
+		return on(ctx)
 	}
+}
+
+func (s *system) killEdge(ctx context.Context) error {
+	return inTurn(ctx, s.endEdge, s.pausing(away), s.startEdge, s.orAgain(s.awaitEdge, script(s.pausing(3*time.Second), s.killEdge)))
+}
+
+func (s *system) endEdge(context.Context) error {
+	if e := s.edge.Load().Edge; !e.Kill() {
+		return unexpected("app-offload", e)
+	}
+	s.report.Kills.Edge++
+	return nil
 }
 
 func (s *system) killCloud(ctx context.Context) error {
-	for {
-		if err := s.endCloud(); err != nil {
-			return err
-		}
-		if err := s.pause(ctx, away); err != nil {
-			return err
-		}
-		if !s.again() {
-			return s.startCloud(ctx)
-		}
-		if err := s.launchCloud(); err != nil {
-			return err
-		}
-		if err := s.pause(ctx, time.Second); err != nil {
-			return err
-		}
-	}
+	return inTurn(ctx, s.endCloud, s.pausing(away), s.orAgain(s.startCloud, script(s.launchCloud, s.pausing(time.Second), s.killCloud)))
 }
 
-func (s *system) endCloud() error {
+func (s *system) endCloud(context.Context) error {
 	if !s.cloud.Kill() {
-		return fmt.Errorf("offload-cloud exited unexpectedly: %w", s.cloud.Err())
+		return unexpected("offload-cloud", s.cloud.Process)
 	}
 	s.report.Kills.Cloud++
 	return nil
 }
 
 func (s *system) killBoth(ctx context.Context) error {
-	if err := s.endCloud(); err != nil {
-		return err
-	}
-	return errors.Join(s.killEdge(ctx), s.startCloud(ctx))
+	return inTurn(ctx, s.endCloud, s.killEdge, s.startCloud)
 }
 
 func (s *system) termEdge(ctx context.Context) error {
-	if err := s.stopEdge(); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, away); err != nil {
-		return err
-	}
-	if err := s.startEdge(); err != nil {
-		return err
-	}
-	return s.awaitEdge(ctx)
+	return inTurn(ctx, s.stopEdge, s.pausing(away), s.startEdge, s.awaitEdge)
 }
 
 // stopEdge asks app-offload to end. It has seven seconds by its configuration; a busy machine gives it more. If it does
 // not end, its stacks go to its log.
-func (s *system) stopEdge() error {
+func (s *system) stopEdge(context.Context) error {
 	begin := time.Now()
-	e := s.edge.Load()
-	if ended(e.Edge) {
-		return fmt.Errorf("app-offload exited unexpectedly: %w", e.Edge.Err())
+	e := s.edge.Load().Edge
+	if ended(e) {
+		return unexpected("app-offload", e)
 	}
-	late := time.AfterFunc(stopTime, func() { e.Edge.Abort() })
+	late := time.AfterFunc(stopTime, func() { e.Abort() })
 	defer late.Stop()
-	err := e.Edge.Stop(2 * stopTime)
+	err := e.Stop(2 * stopTime)
 	took := time.Since(begin)
 	s.report.Edge.Stop = max(s.report.Edge.Stop, took.Seconds())
 	if took > stopTime {
@@ -209,35 +178,18 @@ const stopTime = 20 * time.Second
 func troubled(name string) func(*system, context.Context) error {
 	return func(s *system, ctx context.Context) error {
 		list := badlink.Troubles[name]
-		if err := s.link.Harm(list[s.random.IntN(len(list))]); err != nil {
+		err := inTurn(ctx, s.harming(list[s.random.IntN(len(list))]), s.pausing(5*time.Second))
+		if err != nil || s.random.IntN(3) == 0 {
 			return err
-		}
-		if err := s.pause(ctx, 5*time.Second); err != nil {
-			return err
-		}
-		if s.random.IntN(3) == 0 {
-			return nil
 		}
 		return s.link.Heal()
 	}
 }
 
 func (s *system) killBroker(ctx context.Context) error {
-	if !s.broker.process.Kill() {
-		return fmt.Errorf("the broker exited unexpectedly: %w", s.broker.process.Err())
-	}
-	if err := s.pause(ctx, 3*time.Second); err != nil {
-		return err
-	}
-	return s.broker.start(ctx)
+	return inTurn(ctx, s.broker.kill, s.pausing(3*time.Second), s.broker.start)
 }
 
 func (s *system) restartBus(ctx context.Context) error {
-	if err := s.bus.stop(); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, 3*time.Second); err != nil {
-		return err
-	}
-	return s.bus.start(ctx)
+	return inTurn(ctx, s.bus.stop, s.pausing(3*time.Second), s.bus.start)
 }

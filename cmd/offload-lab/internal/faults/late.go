@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -10,50 +9,18 @@ import (
 // app-offload take them for a backlog, which fresh events may pass.
 const few = 40
 
-func (s *system) trickle(ctx context.Context) error {
-	for range few {
-		s.publisher.publish(ctx)
-		if err := s.rest(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // lateConsumer starts the consumer after the events, as compose does at every start. What the broker accepted without a subscriber has to come
 // again, in order.
 func (s *system) lateConsumer(ctx context.Context) error {
-	if err := s.link.Heal(); err != nil {
-		return err
-	}
-	return s.publisher.rest(ctx, func() error {
-		if err := s.arrived(ctx); err != nil {
-			return err
-		}
-		s.database.forget()
-		from := s.publisher.accepted()
-		if err := s.consumerGone(ctx); err != nil {
-			return err
-		}
-		if err := errors.Join(s.trickle(ctx), s.pause(ctx, 3*time.Second), s.startCloud(ctx), s.trickle(ctx)); err != nil {
-			return err
-		}
-		if err := errors.Join(s.publisher.settled(ctx), s.arrived(ctx)); err != nil {
-			return err
-		}
-		s.inOrder(from, 2*few)
-		return nil
-	})
+	trickle := s.publishing(few, 20*time.Millisecond)
+	return inTurn(ctx, s.heal, s.quietly(s.arrived,
+		s.inOrder(2*few, s.consumerGone, trickle, s.pausing(3*time.Second), s.startCloud, trickle)))
 }
 
 // consumerGone ends the consumer, and mostly the broker's memory of it as well.
 func (s *system) consumerGone(ctx context.Context) error {
-	if err := s.endCloud(); err != nil {
+	if err := s.endCloud(ctx); err != nil || s.random.IntN(4) == 0 {
 		return err
 	}
-	if s.random.IntN(4) == 0 {
-		return nil
-	}
-	s.broker.process.Kill()
-	return s.broker.start(ctx)
+	return inTurn(ctx, s.broker.kill, s.broker.start)
 }

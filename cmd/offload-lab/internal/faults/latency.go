@@ -26,6 +26,13 @@ const (
 
 // latencies measures fresh events for a while, by what app-offload itself knows: the time from reception to receipt. It
 // gives the one that 99 of 100 do not exceed. An event that has no receipt when it is out of sight counts as that old.
+func (s *stage) measuring(p99 *float64, what string) step {
+	return func(ctx context.Context) (err error) {
+		*p99, err = s.latencies(ctx, what)
+		return err
+	}
+}
+
 func (s *stage) latencies(ctx context.Context, what string) (p99 float64, err error) {
 	begin := time.Now()
 	end := begin.Add(s.duration)

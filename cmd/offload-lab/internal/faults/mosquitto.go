@@ -92,10 +92,8 @@ func (m *mosquitto) start(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, patience, m.name+" takes connections", func() (bool, error) {
-		select {
-		case <-m.process.Done():
-			return false, fmt.Errorf("%s exited unexpectedly: %w", m.name, m.process.Err())
-		default:
+		if ended(m.process) {
+			return false, unexpected(m.name, m.process)
 		}
 		conn, err := net.DialTimeout("tcp", m.addr, time.Second)
 		if err != nil {
@@ -106,11 +104,19 @@ func (m *mosquitto) start(ctx context.Context) error {
 }
 
 // stop ends the broker so that it writes its sessions down.
-func (m *mosquitto) stop() error {
+func (m *mosquitto) stop(context.Context) error {
 	if m.process == nil {
 		return nil
 	}
 	return m.process.Stop(patience)
+}
+
+// kill ends the broker so that it forgets everything.
+func (m *mosquitto) kill(context.Context) error {
+	if !m.process.Kill() {
+		return unexpected(m.name, m.process)
+	}
+	return nil
 }
 
 // patience is how long something may take that has to happen, on a machine that may be busy with other things.

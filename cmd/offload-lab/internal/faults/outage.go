@@ -27,30 +27,10 @@ const (
 func outage(kind string, number int, waiting float64) func(*stage, context.Context) error {
 	return func(s *stage, ctx context.Context) error {
 		s.env = []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", fmt.Sprint("OFFLOAD_SPOOL_QUOTAMIB=", s.quota())}
-		if err := s.start(ctx); err != nil {
-			return err
-		}
-		if _, err := s.observe(ctx, "warming up", min(warmUp, s.duration)); err != nil {
-			return err
-		}
-		var err error
-		if s.result.Before, err = s.observe(ctx, "before", comparison); err != nil {
-			return err
-		}
-		if err := s.link.Harm(badlink.Troubles[kind][number]); err != nil {
-			return err
-		}
-		begin := time.Now()
-		if s.result.During, err = s.observe(ctx, s.name, s.duration); err != nil {
-			return err
-		}
-		s.result.Seconds = rounded(time.Since(begin).Seconds())
-		s.compareUsage(kind == "slow")
-		s.bounds(atLeast("tasks that wait at the end, times those that came in", float64(s.result.During.Spooled)/(s.result.During.Published*s.result.Seconds), waiting))
-		if err := s.link.Heal(); err != nil {
-			return err
-		}
-		return s.drain(ctx)
+		return inTurn(ctx, s.start,
+			s.observing(&Usage{}, "warming up", min(warmUp, s.duration)), s.observing(&s.result.Before, "before", comparison),
+			s.harming(badlink.Troubles[kind][number]), s.timed(s.observing(&s.result.During, s.name, s.duration)),
+			then(func() { s.compareUsage(kind == "slow", waiting) }), s.heal, s.drain)
 	}
 }
 
@@ -62,7 +42,7 @@ func (s *stage) quota() int {
 
 // compareUsage holds what app-offload takes against what it took before. ringed says that the ring of fresh records may fill: it then
 // takes its size, the places of so many small records and the garbage of both.
-func (s *stage) compareUsage(ringed bool) {
+func (s *stage) compareUsage(ringed bool, waiting float64) {
 	b, d := s.result.Before, s.result.During
 	if ringed {
 		s.bounds(atMost("MiB of RSS while it lasted, above before (most)", float64(d.RSS-b.RSS)/(1<<20), 3*float64(spool.DefaultConfig().RingMiB)))
@@ -76,5 +56,6 @@ func (s *stage) compareUsage(ringed bool) {
 		atMost("goroutines while it lasted, times before", float64(d.Goroutines)/float64(b.Goroutines), 1.1),
 		atLeast("rate of the intake, times that of the publisher", d.Rate/d.Published, 0.98),
 		atMost("s of traffic that the intake was behind", d.Behind, 2),
+		atLeast("tasks that wait at the end, times those that came in", float64(d.Spooled)/(d.Published*s.result.Seconds), waiting),
 	)
 }

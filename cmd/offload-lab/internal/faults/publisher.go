@@ -38,20 +38,30 @@ type publisher struct {
 }
 
 func newPublisher(addr string, seed uint64, rate float64) (*publisher, error) {
-	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("device-services").SetCleanSession(true).
-		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetKeepAlive(20 * time.Second).SetOrderMatters(false)
-	p := &publisher{
-		client: mqtt.NewClient(o), seed: seed, origin: time.Now().UnixNano(), slots: make(chan struct{}, 200),
+	client, err := connected(addr, "device-services")
+	return &publisher{
+		client: client, seed: seed, origin: time.Now().UnixNano(), slots: make(chan struct{}, 200),
 		every: time.Duration(float64(time.Second) / rate),
+	}, err
+}
+
+// connected gives a client of a broker that connects again by itself.
+func connected(addr, id string) (mqtt.Client, error) {
+	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetCleanSession(true).
+		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetKeepAlive(20 * time.Second).SetOrderMatters(false)
+	c := mqtt.NewClient(o)
+	if err := done(c.Connect()); err != nil {
+		return nil, fmt.Errorf("connecting %s to %s: %w", id, addr, err)
 	}
-	token := p.client.Connect()
+	return c, nil
+}
+
+// done waits for what a client does.
+func done(token mqtt.Token) error {
 	if !token.WaitTimeout(patience) {
-		return nil, fmt.Errorf("connecting the publisher to %s: no answer", addr)
+		return fmt.Errorf("no answer within %v", patience)
 	}
-	if err := token.Error(); err != nil {
-		return nil, fmt.Errorf("connecting the publisher to %s: %w", addr, err)
-	}
-	return p, nil
+	return token.Error()
 }
 
 // accepted is the number of events that the MessageBus has acknowledged. After a rest they are those from 0 on.
@@ -67,8 +77,12 @@ func (p *publisher) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	p.running.Go(func() {
-		for next := time.Now(); ctx.Err() == nil; next = p.after(next) {
-			time.Sleep(time.Until(next))
+		for next := time.Now(); ; next = p.after(next) {
+			select {
+			case <-time.After(time.Until(next)):
+			case <-ctx.Done():
+				return
+			}
 			p.turn.Lock()
 			p.publish(ctx)
 			p.turn.Unlock()
@@ -123,9 +137,11 @@ func (p *publisher) rest(ctx context.Context, f func() error) error {
 	return f()
 }
 
+// settled waits until all that was sent is acknowledged, and the MessageBus is there for more: what is published before the client is connected
+// again leaves in any order.
 func (p *publisher) settled(ctx context.Context) error {
 	return until(ctx, patience, "the MessageBus acknowledges all that was sent", func() (bool, error) {
-		return p.acked.Load() == p.sent.Load(), nil
+		return p.acked.Load() == p.sent.Load() && p.client.IsConnectionOpen(), nil
 	})
 }
 

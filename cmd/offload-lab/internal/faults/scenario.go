@@ -124,6 +124,8 @@ type stage struct {
 	scenario
 	result *ScenarioReport
 	wire   float64      // bytes that an event needs on the link
+	width  float64      // of a narrow link, in bytes/s
+	left   float64      // records of the backlog that have left
 	counts stack.Counts // the last that were heard
 	before stack.Counts // those of an earlier life that it could not write down,
 	heard  int64        // and the events that came in during that life
@@ -185,15 +187,22 @@ func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.cfg.Out, "%6.0fs  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
+// timed does the steps and notes how long they took, which is how long the trouble lasted.
+func (s *stage) timed(steps ...step) step {
+	return func(ctx context.Context) error {
+		begin := time.Now()
+		err := inTurn(ctx, steps...)
+		s.result.Seconds = rounded(time.Since(begin).Seconds())
+		return err
+	}
+}
+
 // drain waits until all has arrived, ends the processes and inspects what they leave.
 func (s *stage) drain(ctx context.Context) error {
 	begin := time.Now()
-	s.publisher.stop()
-	if err := s.publisher.settled(ctx); err != nil {
-		return err
-	}
-	s.say("%d events are published; waiting until all have arrived", s.publisher.accepted())
-	err := s.arrived(ctx)
+	err := inTurn(ctx, then(s.publisher.stop), s.publisher.settled, then(func() {
+		s.say("%d events are published; waiting until all have arrived", s.publisher.accepted())
+	}), s.arrived)
 	s.result.Drain = rounded(time.Since(begin).Seconds())
 	if err != nil {
 		return err

@@ -28,14 +28,14 @@ func (s *system) secondService(ctx context.Context) error {
 	defer second.Edge.Kill()
 	err = until(ctx, patience, "the second app-offload is ready", func() (bool, error) {
 		if ended(second.Edge) {
-			return false, fmt.Errorf("the second app-offload exited unexpectedly: %w", second.Edge.Err())
+			return false, unexpected("the second app-offload", second.Edge)
 		}
 		return second.Get(ctx, "/ready", nil) == nil, nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.pause(ctx, 5*time.Second); err != nil {
+	if err := s.pausing(5 * time.Second)(ctx); err != nil {
 		return err
 	}
 	st, err := second.Status(ctx)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
 	"app-offload/functions/badlink"
 )
 
@@ -21,17 +19,23 @@ const (
 
 // denyClass keeps one class from the consumer. The broker acknowledges its batches and delivers none of them.
 func (s *system) denyClass(ctx context.Context) error {
-	if err := errors.Join(s.link.Heal(), s.broker.deny("offload/v1/+/batch/camera")); err != nil {
-		return err
-	}
-	if err := errors.Join(s.rest(ctx, 2*time.Second), s.pause(ctx, 5*time.Second)); err != nil {
-		return err
-	}
-	err := s.pass(ctx, "the consumer may not read one class, and others wait behind it", func(n int) bool { return n%devices != ownDevice })
-	return errors.Join(err, s.broker.deny(""))
+	others := func(n int) bool { return n%devices != ownDevice }
+	return inTurn(ctx, s.heal, s.denying("offload/v1/+/batch/camera"), s.resting(2*time.Second), s.pausing(5*time.Second),
+		s.passing("the consumer may not read one class, and others wait behind it", others), s.denying(""))
 }
 
-// pass waits until all events of a selection that are acknowledged now have arrived, while the trouble lasts.
+func (s *system) denying(topic string) step {
+	return func(context.Context) error { return s.broker.deny(topic) }
+}
+
+// everyone is the selection of all events.
+func everyone(int) bool { return true }
+
+// passing waits until all events of a selection that are acknowledged now have arrived, while the trouble lasts.
+func (s *system) passing(trouble string, selected func(n int) bool) step {
+	return func(ctx context.Context) error { return s.pass(ctx, trouble, selected) }
+}
+
 func (s *system) pass(ctx context.Context, trouble string, selected func(n int) bool) error {
 	want := s.publisher.accepted()
 	var left []int
@@ -62,7 +66,7 @@ const (
 )
 
 func (s *system) oversized(ctx context.Context) error {
-	if err := s.link.Heal(); err != nil {
+	if err := s.heal(ctx); err != nil {
 		return err
 	}
 	switch s.random.IntN(4) {
@@ -74,42 +78,28 @@ func (s *system) oversized(ctx context.Context) error {
 		s.garbage++
 		return s.throw(ctx, s.broker.addr, "offload/v1/lab/batch/default")
 	}
-	if err := s.link.Harm(badlink.Closing(packetLimit)); err != nil {
-		return err
-	}
 	e := s.specialEvent(0)
 	e.Readings[0].Type, e.Readings[0].Value = "String", strings.Repeat("x", eventBytes)
-	if err := s.publisher.deliver(ctx, s.database, e); err != nil {
-		return err
-	}
-	if err := errors.Join(s.rest(ctx, time.Second), s.pause(ctx, 5*time.Second)); err != nil {
-		return err
-	}
-	err := s.pass(ctx, "one event is above the broker's limit, and others wait behind it", func(int) bool { return true })
-	return errors.Join(err, s.link.Heal())
+	return inTurn(ctx, s.harming(badlink.Closing(packetLimit)),
+		func(ctx context.Context) error { return s.publisher.deliver(ctx, s.database, e) },
+		s.resting(time.Second), s.pausing(5*time.Second),
+		s.passing("one event is above the broker's limit, and others wait behind it", everyone), s.heal)
 }
 
 // throw publishes a huge message that is nothing.
 func (s *system) throw(ctx context.Context, addr, topic string) error {
-	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("thrower").SetCleanSession(true)
-	c := mqtt.NewClient(o)
-	if t := c.Connect(); !t.WaitTimeout(patience) || t.Error() != nil {
-		return fmt.Errorf("connecting to %s to throw a message: %w", addr, t.Error())
+	c, err := connected(addr, "thrower")
+	if err != nil {
+		return err
 	}
 	defer c.Disconnect(100)
-	if t := c.Publish(topic, 1, false, bytes.Repeat([]byte{0x7f}, hugeBytes)); !t.WaitTimeout(patience) || t.Error() != nil {
-		return fmt.Errorf("publishing a huge message on %s: %w", topic, t.Error())
+	if err := done(c.Publish(topic, 1, false, bytes.Repeat([]byte{0x7f}, hugeBytes))); err != nil {
+		return fmt.Errorf("publishing a huge message on %s: %w", topic, err)
 	}
-	return s.pause(ctx, 3*time.Second)
+	return s.pausing(3 * time.Second)(ctx)
 }
 
 // closing is a balancer without a broker behind it.
 func (s *system) closing(ctx context.Context) error {
-	if err := s.link.Harm(badlink.Closing(0)); err != nil {
-		return err
-	}
-	if err := s.pause(ctx, 10*time.Second); err != nil {
-		return err
-	}
-	return s.link.Heal()
+	return inTurn(ctx, s.harming(badlink.Closing(0)), s.pausing(10*time.Second), s.heal)
 }

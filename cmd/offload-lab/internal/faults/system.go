@@ -81,24 +81,10 @@ func (s *system) start(ctx context.Context) error {
 		}
 		s.logs, s.files[name] = append(s.logs, f), f
 	}
-	if err := errors.Join(s.openStore(ctx), s.startBrokers(ctx)); err != nil {
-		return err
-	}
-	if s.cfg.work {
-		if err := s.startWork(); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(s.startCloud(ctx), s.startWorker()); err != nil {
-		return err
-	}
-	if err := s.startEdge(); err != nil {
-		return err
-	}
-	if err := s.awaitEdge(ctx); err != nil {
-		return err
-	}
-	var err error
+	return inTurn(ctx, s.openStore, s.startBrokers, s.startWork, s.startCloud, s.startWorker, s.startEdge, s.awaitEdge, s.startTraffic)
+}
+
+func (s *system) startTraffic(context.Context) (err error) {
 	if s.publisher, err = newPublisher(s.bus.addr, s.cfg.Seed, s.cfg.Rate); err != nil {
 		return err
 	}
@@ -116,15 +102,14 @@ func (s *system) startBrokers(ctx context.Context) (err error) {
 	if s.broker, err = newMosquitto("broker", s.cfg.Dir, true, s.files["broker"]); err != nil {
 		return err
 	}
-	if err := errors.Join(s.bus.start(ctx), s.broker.start(ctx)); err != nil {
+	if s.link, err = badlink.New(s.broker.addr); err != nil {
 		return err
 	}
-	s.link, err = badlink.New(s.broker.addr)
-	return err
+	return inTurn(ctx, s.bus.start, s.broker.start)
 }
 
 // startEdge starts app-offload and does not wait for it.
-func (s *system) startEdge() error {
+func (s *system) startEdge(context.Context) error {
 	e, err := stack.StartEdge(stack.Config{
 		Bin: s.edgeBin(), Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: append(s.settings(), s.clock.env()...),
 		Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.link.Addr, Wrap: s.clock.wrap(),
@@ -144,9 +129,9 @@ func (s *system) awaitEdge(ctx context.Context) error {
 		if !ended(e.Edge) {
 			return e.Get(ctx, "/ready", nil) == nil, nil
 		}
-		err := fmt.Errorf("app-offload exited unexpectedly: %w", e.Edge.Err())
+		err := unexpected("app-offload", e.Edge)
 		if strings.Contains(err.Error(), "address already in use") { // somebody else took the port that was free a moment ago
-			return false, s.startEdge()
+			return false, s.startEdge(ctx)
 		}
 		return false, err
 	})
@@ -186,7 +171,7 @@ func (s *system) close() error {
 	var errs []error
 	for _, m := range []*mosquitto{s.bus, s.broker} {
 		if m != nil {
-			errs = append(errs, m.stop())
+			errs = append(errs, m.stop(context.Background()))
 		}
 	}
 	if s.postgres != nil {

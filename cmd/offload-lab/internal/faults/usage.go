@@ -20,6 +20,14 @@ type Usage struct {
 	Spooled    int64   `json:"spooled"`    // tasks in the spool at the end
 }
 
+// observing watches app-offload for a while, and notes what it took.
+func (s *stage) observing(u *Usage, what string, d time.Duration) step {
+	return func(ctx context.Context) (err error) {
+		*u, err = s.observe(ctx, what, s.paced(d))
+		return err
+	}
+}
+
 // observe watches app-offload for a while, twice a second, and says now and then how it is.
 func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usage, error) {
 	var u Usage
@@ -54,7 +62,7 @@ func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usag
 			return u, nil
 		}
 		select {
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(s.paced(500 * time.Millisecond)):
 		case <-ctx.Done():
 			return u, ctx.Err()
 		}

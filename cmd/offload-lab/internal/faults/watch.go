@@ -116,7 +116,7 @@ const (
 func (s *system) compare(ctx context.Context) error {
 	var problem string
 	err := s.advancing(ctx, func() (bool, int, error) {
-		edge, cloud, err := s.resting(ctx)
+		edge, cloud, err := s.atRest(ctx)
 		if s.calm == nil {
 			s.calm = &calm{edge, cloud}
 		}
@@ -131,7 +131,7 @@ func (s *system) compare(ctx context.Context) error {
 	return errors.New("a process has grown")
 }
 
-func (s *system) resting(ctx context.Context) (edge, cloud Bounds, err error) {
+func (s *system) atRest(ctx context.Context) (edge, cloud Bounds, err error) {
 	st, err := s.ask(ctx)
 	if err != nil {
 		return edge, cloud, fmt.Errorf("asking app-offload: %w", err)

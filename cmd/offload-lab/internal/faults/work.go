@@ -33,7 +33,10 @@ type work struct {
 }
 
 // startWork writes the model and listens to the MessageBus.
-func (s *system) startWork() error {
+func (s *system) startWork(context.Context) error {
+	if !s.cfg.work {
+		return nil
+	}
 	w := &work{dir: filepath.Join(s.cfg.Dir, "models"), finds: map[string]map[string]int{}}
 	if err := writeModel(w.dir); err != nil {
 		return err
@@ -41,8 +44,8 @@ func (s *system) startWork() error {
 	w.client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + s.bus.addr).SetClientID("answers").SetCleanSession(false).SetResumeSubs(true).
 		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { w.see(m.Payload()) }))
 	for _, do := range []func() mqtt.Token{w.client.Connect, func() mqtt.Token { return w.client.Subscribe("edgex/events/device/app-offload/#", 1, nil) }} {
-		if token := do(); !token.WaitTimeout(patience) || token.Error() != nil {
-			return fmt.Errorf("listening to the MessageBus for answers: %w", token.Error())
+		if err := done(do()); err != nil {
+			return fmt.Errorf("listening to the MessageBus for answers: %w", err)
 		}
 	}
 	s.work = w
@@ -83,7 +86,7 @@ func (w *work) args() []string {
 }
 
 // startWorker starts the process that computes, on PostgreSQL.
-func (s *system) startWorker() (err error) {
+func (s *system) startWorker(context.Context) (err error) {
 	if s.work == nil || s.postgres == nil {
 		return nil
 	}
@@ -161,25 +164,25 @@ func (s *system) answered(ctx context.Context, want int) error {
 
 // killWork kills worker, consumer and app-offload, each or not, in any order, while answers are under way.
 func (s *system) killWork(ctx context.Context) error {
-	victims := []func(context.Context) error{
-		func(ctx context.Context) error {
-			if s.work.worker == nil {
-				return s.killCloud(ctx)
-			}
-			if !s.work.worker.Kill() {
-				return fmt.Errorf("the worker exited unexpectedly: %w", s.work.worker.Err())
-			}
-			s.report.Kills.Cloud++
-			return errors.Join(s.pause(ctx, away), s.startWorker())
-		},
-		s.killCloud,
-		s.killEdge,
-	}
+	victims := []step{s.killWorker, s.killCloud, s.killEdge}
 	s.random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	for _, kill := range victims[:1+s.random.IntN(len(victims))] {
-		if err := errors.Join(s.pause(ctx, 2*time.Second), kill(ctx)); err != nil {
+		if err := inTurn(ctx, s.pausing(2*time.Second), kill); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// killWorker kills what computes: the consumer, where no process of its own does.
+func (s *system) killWorker(ctx context.Context) error {
+	w := s.work.worker
+	if w == nil {
+		return s.killCloud(ctx)
+	}
+	if !w.Kill() {
+		return unexpected("the worker", w)
+	}
+	s.report.Kills.Cloud++
+	return inTurn(ctx, s.pausing(away), s.startWorker)
 }

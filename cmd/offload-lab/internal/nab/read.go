@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,6 +108,3 @@ func (s *Series) row(text string) (int, error) {
 	}
 	return i, nil
 }
-
-// Group is the folder of a series.
-func (s *Series) Group() string { return path.Dir(s.Name) }

@@ -113,14 +113,6 @@ func (d *node) balance() {
 // Outputs is the number of values that Forward gives.
 func (n *Net) Outputs() int { return n.nodes[len(n.nodes)-1].outputs() }
 
-// Parameters is the number of weights and biases.
-func (n *Net) Parameters() (sum int) {
-	for i := range n.nodes {
-		sum += len(n.nodes[i].w) + len(n.nodes[i].b)
-	}
-	return sum
-}
-
 // pass is the memory of one run, forth and back. It belongs to one goroutine.
 type pass struct {
 	values  [][]float32 // outputs of each layer; the input first
