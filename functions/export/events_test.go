@@ -1,0 +1,226 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/batch"
+	"app-offload/functions/mqtt"
+	"app-offload/functions/seal"
+	"app-offload/functions/spool"
+)
+
+// idle is an exporter that does not run: what it is told is booked by settle.
+func idle(t *testing.T, s store, change func(*Config, *Deps)) (*Exporter, *notes) {
+	t.Helper()
+	sched, err := batch.New(batch.DefaultConfig(), s, classList{})
+	require.NoError(t, err)
+	log := &notes{}
+	cfg := quick("127.0.0.1:1")
+	deps := Deps{Node: node, Batches: sched, Spool: s, Log: log, Sealer: newSealer(t), Opener: seal.NewOpener(testKeys(), seal.Limits{})}
+	if change != nil {
+		change(&cfg, &deps)
+	}
+	x, err := New(cfg, deps)
+	require.NoError(t, err)
+	return x, log
+}
+
+func (x *Exporter) settle() {
+	for len(x.events) > 0 {
+		(<-x.events)()
+	}
+}
+
+// Messages of other parts of the node wait for a connection, within bounds. What does not fit is counted, and so is what comes faster than it
+// is booked.
+func TestLettersAreBounded(t *testing.T) {
+	var got []string
+	x, _ := idle(t, newShelf(t), func(_ *Config, d *Deps) {
+		d.Topics = map[string]func([]byte){"offload/v1/gw1/model": func(m []byte) { got = append(got, string(m)) }}
+	})
+	for n := range maxLetters + 2 {
+		x.Send("t", fmt.Append(nil, n))
+		x.settle()
+	}
+	require.Len(t, x.letters, maxLetters)
+	require.Equal(t, job{topic: "t", message: []byte("63")}, x.letters[63])
+	require.EqualValues(t, 2, x.Stats().Errors["letters_full"])
+	for range cap(x.events) + 3 {
+		x.Send("t", nil)
+	}
+	require.EqualValues(t, 5, x.Stats().Errors["letters_full"])
+	x.settle()
+
+	x.Confirm(make([]seal.ConfirmedResult, maxConfirming))
+	x.Confirm(make([]seal.ConfirmedResult, 1))
+	x.settle()
+	require.Len(t, x.confirming, maxConfirming)
+	require.EqualValues(t, 1, x.Stats().Errors["confirm_full"])
+	for range cap(x.events) + 2 {
+		x.Confirm(nil)
+	}
+	require.EqualValues(t, 3, x.Stats().Errors["confirm_full"])
+	x.settle()
+
+	for _, m := range []mqtt.Message{
+		{Topic: "offload/v1/gw1/model", Payload: []byte("m")},
+		{Topic: "elsewhere", Payload: []byte("e")},
+		{Topic: "offload/v1/gw1/model", Oversized: 9},
+	} {
+		x.receive(nil, m)
+	}
+	require.Equal(t, []string{"m"}, got)
+	require.EqualValues(t, 1, x.Stats().Errors["unexpected_topic"])
+	require.Equal(t, map[string]byte{
+		"offload/v1/gw1/model": 1, seal.ReceiptTopic(node): 1, seal.ResultTopic(node): 1, seal.AnnouncementTopic: 1,
+	}, x.dialer.topics)
+}
+
+// A configuration that cannot work makes no exporter.
+func TestNewRefuses(t *testing.T) {
+	cfg := quick("127.0.0.1:1")
+	cfg.AckTimeout = "soon"
+	_, err := New(cfg, Deps{Node: node})
+	require.ErrorContains(t, err, "export configuration: ")
+	require.ErrorContains(t, err, "AckTimeout")
+	cfg = quick("127.0.0.1:1")
+	cfg.AuthMode = mqtt.AuthUsernamePassword
+	_, err = New(cfg, Deps{Node: node})
+	require.ErrorContains(t, err, "AuthMode usernamepassword needs a source of credentials")
+	_, err = New(cfg, Deps{Node: node, Credentials: func() (Credentials, error) { return Credentials{}, nil }})
+	require.NoError(t, err)
+}
+
+// Run can be called once, and not at all after Close.
+func TestRunIsCalledOnce(t *testing.T) {
+	x, _ := idle(t, newShelf(t), nil)
+	ended := make(chan error)
+	go func() { ended <- x.Run(t.Context()) }()
+	until(t, "it tries to connect", func() bool { return x.Stats().Errors["connect"] > 0 })
+	require.EqualError(t, x.Run(t.Context()), "export: Run was called twice")
+	require.NoError(t, x.Close(t.Context()))
+	require.NoError(t, <-ended)
+	require.NoError(t, x.Run(t.Context()))
+}
+
+// Statements and results that are not this node's, not sealed as they should be, or no statements at all are counted by kind and ignored.
+func TestStatementsThatCannotBeReadAreCounted(t *testing.T) {
+	x, log := idle(t, newShelf(t), nil)
+	plain, err := seal.NewSealer(func() seal.Config { c := seal.DefaultConfig(); c.Cipher = seal.CipherNone; return c }(), nil)
+	require.NoError(t, err)
+	announcement, err := plain.SealAnnouncement(nil, &seal.Announcement{ID: "a", Consumer: "c", Created: time.Now()})
+	require.NoError(t, err)
+	result, err := plain.SealResult(nil, &seal.Result{ID: "1", Node: node, Created: time.Now(), EventID: "ev", OK: true, Completed: time.Now()})
+	require.NoError(t, err)
+	for range 3 {
+		x.hearAnnouncement(nil, announcement)
+		x.hearAnnouncement(nil, []byte("{"))
+		x.hearResult(result)
+		x.hearResult([]byte("{"))
+	}
+	x.settle()
+	require.Equal(t, map[string]uint64{"announcement_forged": 3, "announcement_unreadable": 3, "result_forged": 3, "result_unreadable": 3}, x.Stats().Errors)
+	require.Zero(t, x.Stats().Results)
+	require.Zero(t, x.Stats().Repeats)
+	require.Equal(t, 1, log.with("WARN", "reason=announcement_forged"), "one line a minute")
+}
+
+// The consumer's limits hold from when they are known, none stops everything, and a statement without any changes nothing.
+func TestLimitsThatAreToldAreObeyed(t *testing.T) {
+	x, log := idle(t, newShelf(t), nil)
+	for _, row := range []struct {
+		told, want seal.ConsumerLimits
+		lines      int
+	}{
+		{seal.ConsumerLimits{}, seal.ConsumerLimits{}, 0},
+		{seal.ConsumerLimits{MaxMessage: 1, MaxData: 1}, seal.ConsumerLimits{MaxMessage: leastMessage, MaxData: leastMessage}, 1},
+		{seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, 2},
+		{seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, 2},
+		{seal.ConsumerLimits{}, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, 2},
+		{seal.ConsumerLimits{MaxData: 3 << 20}, seal.ConsumerLimits{MaxData: 3 << 20}, 3},
+	} {
+		x.obey(row.told, time.Now())
+		require.Equal(t, row.want, x.Stats().Consumer)
+		require.Equal(t, row.lines, log.with("INFO", "the consumer takes messages"))
+	}
+}
+
+// A silent consumer is named with what to do, by what is known of it.
+func TestSilenceSaysWhatToDo(t *testing.T) {
+	x, _ := idle(t, newShelf(t), nil)
+	require.Contains(t, x.silence(), "no receipt has come for 2s; all records are kept: start offload-cloud for node \"gw1\"")
+	x.announced(&seal.Announcement{Consumer: "c1"})
+	require.Contains(t, x.silence(), "consumer=\"c1\" has announced itself at this broker; start offload-cloud if it does not run, else see that the broker's access rules let this node read offload/v1/gw1/receipt")
+}
+
+// stuckSpool cannot begin a new epoch.
+type stuckSpool struct {
+	*shelf
+	err error
+}
+
+func (s *stuckSpool) NewEpoch() (string, error) {
+	if s.err != nil {
+		return "", s.err
+	}
+	return s.shelf.NewEpoch()
+}
+
+// While no new epoch can be begun a conflict is a hold, tried again after a pause; then everything leaves under the new one.
+func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, _ *window) {
+		s := &stuckSpool{shelf: newShelf(t), err: errors.New("disk is read-only")}
+		x, log := idle(t, s, nil)
+		s.put("d", 3, 10)
+		x.window.add(&batch.Batch{Class: "a", Records: s.Take(5, "a", spool.Live, 3, 1<<20, nil)})
+		at := []seal.Range{{First: 7, Last: 9}}
+		x.conflict(at, time.Now())
+		list := x.held(time.Now())
+		require.Len(t, list, 1)
+		require.Equal(t, holdEpoch, list[0].Reason)
+		require.Contains(t, list[0].Text, "under epoch e1, and no new one could be begun: disk is read-only")
+		require.Len(t, x.window.entries, 1)
+		require.Equal(t, 1, log.with("WARN", "disk is read-only"))
+
+		s.err = nil
+		time.Sleep(conflictPause - 1)
+		x.conflict(at, time.Now())
+		require.Equal(t, "e1", s.Epoch())
+		time.Sleep(1)
+		x.conflict(at, time.Now())
+		require.Equal(t, "e2", s.Epoch())
+		require.Empty(t, x.held(time.Now()))
+		require.Empty(t, x.window.entries)
+		_, leased := s.count()
+		require.Zero(t, leased)
+		require.EqualValues(t, 1, x.Stats().Epochs)
+		require.EqualValues(t, 3, x.Stats().Errors["conflict"])
+		require.Equal(t, 1, log.with("WARN", "from sequence 7 on", "new epoch e2"))
+	})
+}
+
+// What is given up is dropped with its reason and counted; the log has the first of a reason, and then one in a while.
+func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
+	s := newShelf(t)
+	x, log := idle(t, s, nil)
+	s.put("d", 6, 10)
+	s.Take(5, "a", spool.Live, 6, 1<<20, nil)
+	x.window.asides = []aside{{[]uint64{1, 2}, "a", 20, reasonTooLarge, "why"}, {[]uint64{3}, "a", 10, reasonTooLarge, "why"}, {[]uint64{4}, "a", 10, reasonMalformed, "how"}}
+	x.window.given = []uint64{6}
+	x.setAside()
+	x.setAside()
+	require.EqualValues(t, 4, x.Stats().SetAside)
+	for seq, fate := range map[uint64]string{1: "dropped:too_large", 2: "dropped:too_large", 3: "dropped:too_large", 4: "dropped:malformed", 5: spool.FateHeld, 6: spool.FateHeld} {
+		require.Equal(t, fate, s.Fate(seq), seq)
+	}
+	held, leased := s.count()
+	require.Equal(t, [2]int{2, 1}, [2]int{held, leased})
+	require.Equal(t, 1, log.with("WARN", "gave up record 1 of class", "and 1 others before it: why"))
+	require.Equal(t, 1, log.with("DEBUG", "gave up record 3 of class", "10 bytes: too_large"))
+	require.Equal(t, 1, log.with("WARN", "gave up record 4 of class", "how"))
+}
