@@ -176,7 +176,7 @@ type repeat struct {
 }
 
 const (
-	repeatPause = 2 * time.Second // between the first two repetitions; it doubles
+	repeatPause = 2 * time.Second // each repetition doubles it, so that twice this lies between the first two
 	repeatMost  = time.Minute
 )
 
@@ -184,13 +184,10 @@ const (
 // the latest repetition lies far enough back.
 func (w *window) announced(now time.Time) {
 	r := &w.repeat
-	if r.last.IsZero() || now.Sub(r.last) > 2*r.pause {
+	if now.Sub(r.last) > 2*r.pause {
 		r.pause = repeatPause // it was calm in between
 	}
-	r.asked, r.due = now, now
-	if !r.last.IsZero() {
-		r.due = r.last.Add(r.pause)
-	}
+	r.asked, r.due = now, r.last.Add(r.pause)
 	w.follow(now)
 }
 

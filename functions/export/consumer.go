@@ -73,19 +73,16 @@ func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
 	x.deps.Log.Infof("export: the consumer takes messages of %d bytes and payloads of %d", l.MaxMessage, l.MaxData)
 }
 
-// conflicts is what is known of other spools with the same epoch.
-type conflicts struct{ tried time.Time }
-
 // conflictPause keeps one conflict that several receipts name from costing more than one epoch.
 const conflictPause = 10 * time.Second
 
 // conflict begins a new epoch: under this one the consumer has records of another spool. What is in flight leaves again under it.
 func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 	x.stats.failed("conflict")
-	if !x.conflicts.tried.IsZero() && now.Sub(x.conflicts.tried) < conflictPause {
+	if now.Sub(x.conflictAt) < conflictPause {
 		return
 	}
-	x.conflicts.tried = now
+	x.conflictAt = now
 	x.setAside()
 	old := x.deps.Spool.Epoch()
 	fresh, err := x.deps.Spool.NewEpoch()

@@ -147,7 +147,7 @@ type Exporter struct {
 	told       say.Once   // problems, by kind
 	asides     *say.Every // records given up, by reason
 	rivals     mqtt.Rival
-	conflicts  conflicts
+	conflictAt time.Time // when a new epoch was tried last
 	consumer   seal.ConsumerLimits
 	greeted    string // the consumer that announced itself last, quoted
 	holds      holds

@@ -79,7 +79,7 @@ func (w *window) taken(e *entry, message int, now time.Time) {
 	c.acks++
 	w.closings, w.warm, w.lost = 0, true, 0
 	w.passed, w.largest = max(w.passed, e.bytes), max(w.largest, message)
-	if w.ceiling > 0 && (e.bytes > w.ceiling || now.Sub(w.learned) > ceilingTime) {
+	if e.bytes > w.ceiling || now.Sub(w.learned) > ceilingTime {
 		w.ceiling = 0
 	}
 	e.message = message

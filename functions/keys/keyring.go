@@ -112,25 +112,19 @@ func (k *Keyring) Broken() bool {
 }
 
 func (k *Keyring) load(want bool) error {
-	if !want || time.Since(k.read) < reread {
-		if k.keys != nil {
-			return nil
-		}
-		if !want || k.err != nil {
-			return k.err
+	if want && time.Since(k.read) >= reread {
+		k.read = time.Now()
+		secret, err := k.secrets.GetSecret(k.name)
+		if k.err = nil; err != nil {
+			k.err = fmt.Errorf("reading the keys in secret %q: %w", k.name, err)
+		} else {
+			k.take(secret)
 		}
 	}
-	k.read = time.Now()
-	secret, err := k.secrets.GetSecret(k.name)
-	if err != nil {
-		if k.err = fmt.Errorf("reading the keys in secret %q: %w", k.name, err); k.keys != nil {
-			return nil // the previous keys are still good
-		}
+	if k.keys == nil {
 		return k.err
 	}
-	k.err = nil
-	k.take(secret)
-	return nil
+	return nil // the previous keys are still good
 }
 
 // take takes over every good entry of the secret.

@@ -80,6 +80,7 @@ func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 		"the current one is gone":               {map[string]string{"current": "k1", "k2": base64Key}, "", []string{"k2"}, "`current`"},
 		"no current":                            {map[string]string{"k1": hexKey}, "", []string{"k1"}, "`current`"},
 		"an id that cannot be sent":             {map[string]string{"current": "k1\n", "k1\n": hexKey, "k2": hexKey}, "", []string{"k2"}, "cannot be printed"},
+		"an id with a blank":                    {map[string]string{"current": "k2", "k 1": hexKey, "k2": hexKey}, "k2", []string{"k2"}, "an id with blanks"},
 		"empty":                                 {map[string]string{}, "", nil, "`current`"},
 	} {
 		secrets := &fakeSecrets{secret: map[string]string{"current": "k1", "k1": hexKey}}
@@ -192,6 +193,7 @@ func TestAnUnknownKeyIsLookedUpAgain(t *testing.T) {
 		_, err = k.Key("k3")
 		require.ErrorContains(t, err, "has no key")
 		require.Equal(t, 4, secrets.reads)
+		time.Sleep(reread)
 		_, err = k.Key("k1")
 		require.NoError(t, err)
 		require.Equal(t, 4, secrets.reads)
