@@ -26,12 +26,32 @@ type Decider struct {
 
 // NewDecider makes every policy there is, so that classes can be moved to another one at any time.
 func NewDecider(c policy.Config) (*Decider, error) {
+	d, err := deciderOf(c, policy.All(c))
+	if err != nil {
+		return nil, err
+	}
+	d.fallback = d.byName[c.Default]
+	d.shadows, d.canary = trial.NewShadows(c, d.judge, d.byName), trial.NewCanary(c, d.judge, d.byName)
+	return d, nil
+}
+
+// Only makes a decider in which that policy decides for all tasks, without shadows and canary.
+func Only(p policy.Policy, c policy.Config) (*Decider, error) {
+	d, err := deciderOf(c, []policy.Policy{p})
+	if err != nil {
+		return nil, err
+	}
+	d.fallback = p
+	return d, nil
+}
+
+func deciderOf(c policy.Config, policies []policy.Policy) (*Decider, error) {
 	guards, err := policy.NewGuards(c)
 	if err != nil {
 		return nil, err
 	}
-	d := &Decider{guards: guards, byName: map[string]policy.Policy{}, version: c.Version()}
-	for _, p := range policy.All(c) {
+	d := &Decider{guards: guards, byName: map[string]policy.Policy{}, version: c.Version(), judge: policy.NewJudge(c)}
+	for _, p := range policies {
 		d.byName[p.Name()] = p
 		if l, ok := p.(policy.Learner); ok {
 			d.learners = append(d.learners, l)
@@ -43,8 +63,6 @@ func NewDecider(c policy.Config) (*Decider, error) {
 			d.binder = b
 		}
 	}
-	d.fallback, d.judge = d.byName[c.Default], policy.NewJudge(c)
-	d.shadows, d.canary = trial.NewShadows(c, d.judge, d.byName), trial.NewCanary(c, d.judge, d.byName)
 	return d, nil
 }
 

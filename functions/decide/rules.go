@@ -22,6 +22,7 @@ type Parts struct {
 	Classes       map[string]task.ClassConfig
 	Largest       int // bytes of a record; larger tasks are cut
 	Policy        policy.Config
+	Only          policy.Policy // decides in the place of all that Policy configures; nil for those
 	Model         *score.Model
 	Configuration string // version of the configuration
 	Local
@@ -63,7 +64,7 @@ func New(p Parts, before *Rules) (*Rules, error) {
 		return nil, fmt.Errorf("building the classes: %w", err)
 	}
 	classes.Limit(p.Largest)
-	decider, err := NewDecider(p.Policy)
+	decider, err := p.decider()
 	if err != nil {
 		return nil, fmt.Errorf("building the policies: %w", err)
 	}
@@ -78,6 +79,13 @@ func New(p Parts, before *Rules) (*Rules, error) {
 		decider.Follow(before.Decider)
 	}
 	return r, nil
+}
+
+func (p *Parts) decider() (*Decider, error) {
+	if p.Only != nil {
+		return Only(p.Only, p.Policy)
+	}
+	return NewDecider(p.Policy)
 }
 
 // Class is the class of that name, nil for an unknown name.
@@ -116,6 +124,25 @@ func (r *Rules) Guard(c *Case, s *host.State) {
 		c.Decision = d
 		r.overrule(c)
 	}
+}
+
+// MayWait reports whether a decided case may be parked: its policy binds late, there is a choice of targets, and the decision leaves it open.
+func (r *Rules) MayWait(c *Case) bool {
+	return r.binder != nil && c.Policy == r.binder.Name() && r.LeavesOpen(c.Decision.Reason) && !c.Task.Class.NeverLeave && r.local.Reads(c.Task)
+}
+
+// Waits reports whether a decided case had better be parked in this state. A task that a guard keeps since the link is down waits for the node,
+// the only server there is.
+func (r *Rules) Waits(c *Case, s *host.State) bool {
+	if !r.MayWait(c) {
+		return false
+	}
+	s = r.Seen(c.Task, s)
+	e, d := r.Model.Estimate(c.Task, s), c.Decision
+	if d.Reason == decision.GuardLinkDown {
+		d.Target = decision.Local
+	}
+	return r.binder.Waits(c.Task, &e, s, &d)
 }
 
 // predict fills in the estimate, and returns the state as the task finds it. The complexity of a task for a model is what its run comes to.

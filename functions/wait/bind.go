@@ -38,18 +38,13 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 // Waits reports whether a decided case is to wait, and takes a place for it, which Enter or Leave must follow. Tasks that are dispatched
 // immediately count as load for the rest of the same turn.
 func (t *Turn) Waits(c *decide.Case) bool {
-	m := t.pool
-	if b := t.rules.Binder(); m.mayWait(t.rules, c) {
-		busy := t.rules.Seen(c.Task, &t.busy)
-		e := t.rules.Model.Estimate(c.Task, busy)
-		if waits(b, c, &e, busy) && m.take(b.Room(), c.Task.Size()) {
-			return true
-		}
+	if t.rules.Waits(c, &t.busy) && t.pool.take(t.rules.Binder().Room(), c.Task.Size()) {
+		return true
 	}
 	if c.Decision.Target == decision.Cloud {
 		t.busy.Link.BacklogTasks++
 		t.busy.Link.BacklogBytes += int64(c.Task.Size())
-	} else if seconds, ok := m.Local.Seconds(c.Task.Class); ok {
+	} else if seconds, ok := t.pool.Local.Seconds(c.Task.Class); ok {
 		t.busy.ModelTasks++
 		t.busy.ModelSeconds += seconds
 	} else {
@@ -57,20 +52,6 @@ func (t *Turn) Waits(c *decide.Case) bool {
 		t.busy.QueueCycles += c.Estimate.Cycles
 	}
 	return false
-}
-
-// mayWait reports whether there is anything to choose later on, and whether its policy leaves it open.
-func (m *Pool) mayWait(r *decide.Rules, c *decide.Case) bool {
-	return c.Policy == r.Binder().Name() && r.LeavesOpen(c.Decision.Reason) && !c.Task.Class.NeverLeave && m.Local.ReadsAll(c.Task)
-}
-
-// waits asks the binder. What a guard decides because the link is down waits for the node, the only server there is.
-func waits(b policy.Binder, c *decide.Case, e *score.Estimate, s *host.State) bool {
-	d := c.Decision
-	if d.Reason == decision.GuardLinkDown {
-		d.Target = decision.Local
-	}
-	return b.Waits(c.Task, e, s, &d)
 }
 
 // Leave gives the place of a task back that is not to wait after all.
@@ -169,8 +150,7 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 		j.Task.Class = class
 	}
 	m.rules.DecideAgain(&j.Case, &m.state)
-	b := m.rules.Binder()
-	if m.mayWait(m.rules, &j.Case) && waits(b, &j.Case, &j.Estimate, m.rules.Seen(j.Task, &m.state)) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, b.Room()) {
+	if m.rules.Waits(&j.Case, &m.state) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
 		return
 	}
 	m.bind(ctx, j)

@@ -24,8 +24,7 @@ type Spool interface {
 
 // Local processes tasks. *infer.Room is one.
 type Local interface {
-	Full() bool // its queue takes no more
-	ReadsAll(t *task.Task) bool
+	Full() bool                            // its queue takes no more
 	Seconds(c *task.Class) (float64, bool) // that a run of the class's model takes, false without a model
 	Offer(item local.Item, done func(i int, err error)) bool
 	Process(ctx context.Context, items []local.Item, done func(i int, err error))

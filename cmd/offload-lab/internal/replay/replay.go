@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -36,8 +37,8 @@ type sample struct {
 // Log collects records, each with what the policies in question would have done.
 type Log struct {
 	measure  Measure
-	policies []policy.Policy
-	decider  *policy.Guards
+	deciders []*decide.Decider // one for each policy
+	guards   *policy.Guards
 	samples  []sample
 	skipped  Skipped
 }
@@ -54,7 +55,15 @@ func NewLog(measure Measure, policies []policy.Policy, c policy.Config) (*Log, e
 	if err != nil {
 		return nil, err
 	}
-	return &Log{measure: measure, policies: policies, decider: guards}, nil
+	l := &Log{measure: measure, guards: guards}
+	for _, p := range policies {
+		d, err := decide.Only(p, c)
+		if err != nil {
+			return nil, err
+		}
+		l.deciders = append(l.deciders, d)
+	}
+	return l, nil
 }
 
 // Add takes in a record. Records must come in the order in which they were decided, as some policies learn.
@@ -69,17 +78,15 @@ func (l *Log) Add(r *decision.Record) {
 	}
 	s := sample{
 		cloud: r.Decision.Target == decision.Cloud, propensity: r.Decision.Propensity, value: l.measure(r), x: inputsOf(r),
-		would: make([]float64, len(l.policies)),
+		would: make([]float64, len(l.deciders)),
 	}
 	t := r.Task()
-	_, held := l.decider.Check(t, &r.Estimate, &r.State)
+	_, held := l.guards.Check(t, &r.Estimate, &r.State)
 	s.forced = held || forced(r.Decision.Reason)
-	for k, p := range l.policies {
-		d := p.Decide(t, &r.Estimate, &r.State)
-		s.would[k] = cloudChance(d)
-		if learner, ok := p.(policy.Learner); ok {
-			learner.Observe(&r.Entry)
-		}
+	for k, d := range l.deciders {
+		would, _ := d.Decide(t, &r.Estimate, &r.State)
+		s.would[k] = cloudChance(would)
+		d.Observe(&r.Entry)
 	}
 	l.samples = append(l.samples, s)
 }
@@ -126,8 +133,8 @@ func (l *Log) Evaluate() ([]Result, error) {
 	}
 	models := crossFit(l.samples)
 	results := []Result{l.logged()}
-	for k, p := range l.policies {
-		results = append(results, l.evaluate(p.Name(), k, models))
+	for k, d := range l.deciders {
+		results = append(results, l.evaluate(d.For("").Name(), k, models))
 	}
 	return results, nil
 }

@@ -6,7 +6,6 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
-	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -53,7 +52,6 @@ type Env struct {
 	servers  Servers
 	watch    watcher
 	feed     feedback
-	guards   *policy.Guards
 	seen     Situation
 	observed []float64
 }
@@ -67,11 +65,7 @@ func NewEnv(w *World) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	guards, err := policy.NewGuards(policy.DefaultConfig())
-	if err != nil {
-		return nil, err
-	}
-	e := &Env{world: w, model: model, guards: guards, data: make([]byte, w.Config.maxBytes())}
+	e := &Env{world: w, model: model, data: make([]byte, w.Config.maxBytes())}
 	for i, k := range w.Config.Mix {
 		e.classes = append(e.classes, task.Class{Name: k.Name, Order: i, Weight: 1})
 	}

@@ -3,26 +3,33 @@ package sim
 import (
 	"math"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
-// lateTick is how often the service looks again while tasks wait, s: predictions change although nothing has happened.
+// lateTick is the longest interval between two scans of the parked tasks, s, as in the service.
 const lateTick = 0.025
 
-// late is an episode under a policy that binds tasks to a server when it is free.
+// late is an episode under a policy that binds tasks to a server when it is free. It does with the service's rules what functions/wait does.
 type late struct {
 	env     *Env
+	rules   *decide.Rules
 	binder  policy.Binder
 	waiting policy.Waiting
 	now     float64
+	linked  bool
 	each    func(*Situation, decision.Decision, Info)
 }
 
-// playLate is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
-func playLate(env *Env, e *Episode, b policy.Binder, each func(*Situation, decision.Decision, Info)) {
-	l := late{env: env, binder: b, each: each}
-	env.Begin(e)
+// parked is a task that waits.
+type parked struct {
+	decide.Case
+	job int
+}
+
+// play is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
+func (l *late) play(e *Episode) {
 	for i := range e.Jobs {
 		l.until(e.Jobs[i].At)
 		l.arrive(i)
@@ -52,26 +59,26 @@ func (l *late) next() float64 {
 	return next
 }
 
-// arrive decides about a task, or lets it wait.
+// arrive decides about a task, or parks it.
 func (l *late) arrive(i int) {
 	l.env.situate(i, l.now)
-	s := &l.env.seen
-	d, held := l.env.guard()
-	if !held {
-		d = l.binder.Decide(&s.Task, &s.Estimate, &s.State)
+	t := l.env.seen.Task
+	p := &parked{decide.Case{Task: &t}, i}
+	l.env.decide(l.rules, l.binder, &p.Case)
+	if l.park(p) {
+		l.bind()
+		return
 	}
-	if !held && l.binder.Waits(&s.Task, &s.Estimate, &s.State, &d) {
-		kept := s.Task
-		if l.waiting.Add(policy.Held{Task: &kept, Tag: i}, l.binder.Room()) {
-			l.bind()
-			return
-		}
-	}
-	l.act(i, d)
+	l.act(p)
+}
+
+func (l *late) park(p *parked) bool {
+	return l.rules.Waits(&p.Case, &l.env.seen.State) && l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room())
 }
 
 // bind gives free servers what they are to have.
 func (l *late) bind() {
+	l.review()
 	for {
 		l.env.look(l.now)
 		s := &l.env.seen
@@ -79,16 +86,39 @@ func (l *late) bind() {
 		if !ok {
 			return
 		}
-		s.Task, s.Estimate = *h.Task, e
-		l.env.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
-		l.act(h.Tag.(int), d)
+		p := h.Tag.(*parked)
+		p.Decision, p.Estimate = d, e
+		if d.Reason == decision.LongestWait {
+			l.rules.Guard(&p.Case, &s.State)
+		}
+		l.act(p)
 	}
 }
 
-func (l *late) act(i int, d decision.Decision) {
-	before := l.env.seen
-	info := l.env.act(i, l.now, d)
+// review decides all parked tasks anew when the link is gone: the guards stand above waiting, too.
+func (l *late) review() {
+	l.env.look(l.now)
+	s := &l.env.seen.State
+	gone := l.linked && !s.Link.Up
+	if l.linked = s.Link.Up; !gone {
+		return
+	}
+	for _, h := range l.waiting.All() {
+		p := h.Tag.(*parked)
+		if l.rules.DecideAgain(&p.Case, s); !l.park(p) {
+			l.act(p)
+			l.env.look(l.now)
+		}
+	}
+}
+
+func (l *late) act(p *parked) {
+	s := &l.env.seen
+	s.Task, s.Estimate = *p.Task, p.Estimate
+	l.env.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
+	before := *s
+	info := l.env.act(p.job, l.now, p.Decision)
 	if l.each != nil {
-		l.each(&before, d, info)
+		l.each(&before, p.Decision, info)
 	}
 }

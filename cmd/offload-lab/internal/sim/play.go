@@ -1,42 +1,56 @@
 package sim
 
 import (
+	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
+	"app-offload/functions/task"
 )
 
-// Play lets a policy of the service live through the episode. each, where it is not nil, sees every situation with the
-// decision and what came of it. A policy that learns gets each outcome when a gateway would: when the result is there.
+// Play lets a policy of the service live through the episode, by the service's own rules: guards, policy, and whether a task is parked. each,
+// where it is not nil, sees every situation with the decision and what came of it. A policy that learns gets each outcome when a gateway would:
+// when the result is there.
 func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.Decision, Info)) {
+	env.Begin(e)
+	rules := env.rules(p)
 	if b, ok := p.(policy.Binder); ok {
-		playLate(env, e, b, each)
+		(&late{env: env, rules: rules, binder: b, each: each, linked: true}).play(e)
 		return
 	}
-	env.Begin(e)
 	env.feed.learner, _ = p.(policy.Learner)
 	for over := false; !over; {
-		s := env.Situation()
-		d, held := env.guard()
-		if !held {
-			d = p.Decide(&s.Task, &s.Estimate, &s.State)
-		}
+		c := decide.Case{Task: &env.seen.Task}
+		env.decide(rules, p, &c)
 		var before Situation
 		if each != nil {
-			before = *s
+			before = *env.Situation()
 		}
-		_, _, _, truncated, info := env.Step(int(d.Target))
+		_, _, _, truncated, info := env.Step(int(c.Decision.Target))
 		over = truncated
 		if each != nil {
-			each(&before, d, info)
+			each(&before, c.Decision, info)
 		}
 	}
 }
 
-// guard asks the guards that stand above every policy.
-func (e *Env) guard() (decision.Decision, bool) {
-	if e.episode.Config.View.Unguarded {
-		return decision.Decision{}, false
+// rules makes the service's rules for an episode in which one policy decides. Operators read all of every task.
+func (e *Env) rules(p policy.Policy) *decide.Rules {
+	reads := func(*task.Task) bool { return true }
+	r, err := decide.New(decide.Parts{Policy: policy.DefaultConfig(), Only: p, Model: e.model, Local: decide.Local{Reads: reads}}, nil)
+	if err != nil {
+		panic(err) // the default configuration is valid
 	}
+	return r
+}
+
+// decide decides a case in the present state, and takes its estimate into the situation.
+func (e *Env) decide(r *decide.Rules, p policy.Policy, c *decide.Case) {
 	s := &e.seen
-	return e.guards.Check(&s.Task, &s.Estimate, &s.State)
+	if e.episode.Config.View.Unguarded {
+		c.Estimate = e.model.Estimate(c.Task, &s.State)
+		c.Decision, c.Policy = p.Decide(c.Task, &c.Estimate, &s.State), p.Name()
+	} else {
+		r.Decide(c, &s.State)
+	}
+	s.Estimate = c.Estimate
 }
