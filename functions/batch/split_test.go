@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/spool"
+	"app-offload/functions/task"
 )
 
 // However long the second party waited, what it is owed is bounded: it never has more than two of its largest batches in a row.
@@ -199,6 +201,7 @@ func TestWhatIsRememberedOfClassesIsBounded(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, b.Live)
 			require.LessOrEqual(t, len(sched.queues), maxQueues)
+			require.Len(t, sched.lanes[5], 2, "what is offered now")
 		}
 		b, err := sched.Next(most(t))
 		require.NoError(t, err)
@@ -212,4 +215,143 @@ func TestNewRefusesWhatReloadRefuses(t *testing.T) {
 	_, err := New(Config{}, newShelf(), classes{})
 	require.ErrorContains(t, err, "batch configuration: ")
 	require.ErrorContains(t, err, "Batch.MaxKiB")
+}
+
+// order takes n batches and writes down who they are of.
+func order(t *testing.T, sched *Scheduler, n int, refill func()) (who string) {
+	t.Helper()
+	for range n {
+		refill()
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		if who += b.Class; b.Live {
+			who += "*"
+		}
+	}
+	return who
+}
+
+// What is owed pays for the batch that would leave, which is what waits, or as much of it as a batch holds.
+func TestADebtIsPaidByTheBatchThatWaits(t *testing.T) {
+	for name, row := range map[string]struct {
+		backlog int // records of 100 bytes
+		want    string
+	}{
+		"a small one":    {1, "a*b"},
+		"more than fits": {1000, "a*a*ba*b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShelf()
+				sched := newScheduler(t, s, func(c *Config) { c.BacklogShare = 0.5 })
+				s.put(spool.Backlog, 5, "b", row.backlog, 100)
+				require.Equal(t, row.want, order(t, sched, strings.Count(row.want, "a")+strings.Count(row.want, "b"), func() {
+					delete(s.held, spool.Live)
+					s.put(spool.Live, 5, "a", 10, 100)
+				}))
+			})
+		})
+	}
+}
+
+// A class that has sent more than its share owes it to the others also after a pause. One without a weight counts as one of weight 1.
+func TestADebtOutlastsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, nil, &task.Class{Name: "a"}, &task.Class{Name: "b", Weight: 1})
+		s.put(spool.Backlog, 5, "a", 1, 5000)
+		require.Equal(t, "a", order(t, sched, 1, func() {}))
+		s.put(spool.Backlog, 5, "b", 10, 100)
+		require.Equal(t, "b", order(t, sched, 1, func() {}))
+		require.Equal(t, "bbbb", order(t, sched, 4, func() {
+			clear(s.held)
+			s.put(spool.Backlog, 5, "a", 10, 100)
+			s.put(spool.Backlog, 5, "b", 10, 100)
+		}))
+		sum := drain(t, sched, 20, func() {
+			clear(s.held)
+			s.put(spool.Backlog, 5, "a", 10, 100)
+			s.put(spool.Backlog, 5, "b", 10, 100)
+		}, func(b *Batch) string { return b.Class })
+		require.InDelta(t, sum["a"], sum["b"], 1000)
+	})
+}
+
+// The oldest fresh records of all lanes say when the next batch is due.
+func TestTheOldestRecordsOfAllLanesAreDueFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, nil)
+		began := time.Now()
+		go func() {
+			for _, lane := range []int{5, 2, 8} {
+				s.put(spool.Live, lane, fmt.Sprint("c", lane), 1, 10)
+				time.Sleep(50 * time.Millisecond)
+			}
+		}()
+		for n, want := range []string{"c5", "c2", "c8"} {
+			b, err := sched.Next(most(t))
+			require.NoError(t, err)
+			require.Equal(t, want, b.Class)
+			require.Equal(t, time.Duration(200+50*n)*time.Millisecond, time.Since(began))
+		}
+	})
+}
+
+// What a batch had no room for, or what a batch of the backlog left behind, does not wait anew.
+func TestWhatIsLeftBehindDoesNotWaitAnew(t *testing.T) {
+	for name, put := range map[string]func(s *shelf){
+		"by a full batch":           func(s *shelf) { s.put(spool.Live, 5, "a", 15, 10) },
+		"by a batch of the backlog": func(s *shelf) { s.put(spool.Live, 5, "a", 5, 10); s.put(spool.Backlog, 5, "a", 5, 10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShelf()
+				sched := newScheduler(t, s, nil)
+				put(s)
+				began := time.Now()
+				_, err := sched.Next(most(t))
+				require.NoError(t, err)
+				require.Zero(t, time.Since(began))
+				time.Sleep(100 * time.Millisecond)
+				b, err := sched.Next(most(t))
+				require.NoError(t, err)
+				require.True(t, b.Live)
+				require.Len(t, b.Records, 5)
+				require.Equal(t, 200*time.Millisecond, time.Since(began))
+			})
+		})
+	}
+}
+
+// hastening changes the terms when Next is about to sleep.
+type hastening struct {
+	*shelf
+	change func()
+}
+
+func (h *hastening) Wait() <-chan struct{} {
+	if change := h.change; change != nil {
+		h.change = nil
+		change()
+	}
+	return nil
+}
+
+// Terms that change just before Next sleeps wake it all the same.
+func TestNoChangeOfTermsIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hastening{shelf: newShelf()}
+		cfg := DefaultConfig()
+		cfg.MaxAge = "1h"
+		sched, err := New(cfg, s, classes{})
+		require.NoError(t, err)
+		<-sched.nudge // of the configuration
+		s.change = sched.Hasten
+		s.put(spool.Live, 5, "a", 1, 10)
+		began := time.Now()
+		_, err = sched.Next(most(t))
+		require.NoError(t, err)
+		require.Zero(t, time.Since(began))
+	})
 }

@@ -236,3 +236,48 @@ func TestARecordIsIsolatedAtTheSecondRefusal(t *testing.T) {
 		require.Zero(t, w.trial)
 	})
 }
+
+// A suspect that the broker takes is none any more, also while its receipt is awaited.
+func TestASuspectThatPassesIsNoneAnyMore(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.warm = true
+		w.add(load(1, 1))
+		w.entries[0].suspect, w.entries[0].refusals = true, 1
+		require.Len(t, w.excluded(time.Now()), 1)
+		attempts, _ := flow(w)
+		require.True(t, w.suspected())
+		ack(w, attempts...)
+		require.False(t, w.suspected())
+		require.Empty(t, w.excluded(time.Now()))
+		require.Zero(t, w.entries[0].refusals)
+	})
+}
+
+// An empty message goes before a suspect on a connection of which nothing is known, one at a time, alone, and twice at most.
+func TestProbesGoBeforeSuspects(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(w *window)
+		want   bool
+	}{
+		"a suspect waits":                 {func(*window) {}, true},
+		"it is no suspect":                {func(w *window) { w.entries[0].suspect = false }, false},
+		"it does not wait":                {func(w *window) { w.entries[0].phase = acked }, false},
+		"nothing is in the window":        {func(w *window) { w.entries = nil }, false},
+		"the connection takes messages":   {func(w *window) { w.warm = true }, false},
+		"a probe is on its way":           {func(w *window) { w.probing = true }, false},
+		"something else is on its way":    {func(w *window) { w.entries[1].phase = sent }, false},
+		"one probe was lost":              {func(w *window) { w.lost = 1 }, true},
+		"two were lost, so it tells less": {func(w *window) { w.lost = 2 }, false},
+	} {
+		inBubble(t, probing, func(t *testing.T, w *window) {
+			w.add(load(1, 1))
+			w.add(load(2, 2))
+			w.entries[0].suspect = true
+			row.change(w)
+			before := w.probing
+			require.Equal(t, row.want, w.probe(), name)
+			require.Equal(t, row.want || before, w.probing, name)
+			require.False(t, w.probe(), "%s: one at a time", name)
+		})
+	}
+}

@@ -109,3 +109,17 @@ func TestDropsAreListedLatestFirst(t *testing.T) {
 	require.Equal(t, 1, compareTimes(at(1), nil))
 	require.Equal(t, -1, compareTimes(at(1), at(2)))
 }
+
+// Drops of one reason in two classes, and of one class for two reasons, are different ones.
+func TestDropsAreToldApart(t *testing.T) {
+	d, err := OpenDrops(t.TempDir())
+	require.NoError(t, err)
+	for _, drop := range [][2]string{{"a", "full"}, {"b", "full"}, {"a", "expired"}, {"b", "full"}} {
+		d.Early(drop[0], drop[1])
+	}
+	counts := map[string]uint64{}
+	for _, drop := range d.Status().List {
+		counts[drop.Class+" "+drop.Reason] = drop.Count
+	}
+	require.Equal(t, map[string]uint64{"a full": 1, "b full": 2, "a expired": 1}, counts)
+}

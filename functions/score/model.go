@@ -169,8 +169,8 @@ func Slack(t *task.Task, s *host.State) float64 {
 
 // between holds v within [low, high]; NaN becomes low.
 func between(v, low, high float64) float64 {
-	if !(v > low) {
+	if math.IsNaN(v) {
 		return low
 	}
-	return min(v, high)
+	return max(low, min(v, high))
 }
