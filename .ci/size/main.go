@@ -5,6 +5,7 @@
 //
 //	size                 the table
 //	size -against FILE   the table, and the change of each total against a table printed before
+//	size -pairs          the pairs of files that call each other, with the functions
 package main
 
 import (
@@ -29,14 +30,15 @@ import (
 
 func main() {
 	against := flag.String("against", "", "a `file` with an earlier table to compare with")
+	pairs := flag.Bool("pairs", false, "list the pairs of files that call each other")
 	flag.Parse()
-	if err := run(os.Stdout, *against); err != nil {
+	if err := run(os.Stdout, *against, *pairs); err != nil {
 		fmt.Fprintln(os.Stderr, "size:", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, against string) error {
+func run(w io.Writer, against string, pairs bool) error {
 	packages, err := load()
 	if err != nil {
 		return err
@@ -48,6 +50,10 @@ func run(w io.Writer, against string) error {
 			return fmt.Errorf("measuring %s: %w", p.ImportPath, err)
 		}
 		rows = append(rows, r)
+	}
+	if pairs {
+		printPairs(w, rows)
+		return nil
 	}
 	var table bytes.Buffer
 	sums := print(&table, rows)
@@ -131,8 +137,8 @@ type row struct {
 	support             bool
 	lines, files, tests int
 	exported            int
-	unexported, across  int // functions and methods; those that another file of the package uses
-	mutual              int // pairs of files that call each other's functions
+	unexported, across  int      // functions and methods; those that another file of the package uses
+	mutual              []string // pairs of files that call each other's functions
 	longest             int
 	longestFile         string
 }
@@ -268,7 +274,7 @@ func (r *row) acrossFiles(fset *token.FileSet, path string, files []*ast.File, e
 		}
 	}
 	type call struct{ from, to string }
-	used, calls := map[*types.Func]bool{}, map[call]bool{}
+	used, calls := map[*types.Func]bool{}, map[call][]string{}
 	for ident, object := range info.Uses {
 		f, ok := object.(*types.Func)
 		if !ok {
@@ -277,7 +283,10 @@ func (r *row) acrossFiles(fset *token.FileSet, path string, files []*ast.File, e
 		f = f.Origin()
 		from := fset.Position(ident.Pos()).Filename
 		if at, own := home[f]; own && from != at {
-			calls[call{from, at}] = true
+			c := call{filepath.Base(from), filepath.Base(at)}
+			if !slices.Contains(calls[c], f.Name()) {
+				calls[c] = append(calls[c], f.Name())
+			}
 			used[f] = !f.Exported()
 		}
 	}
@@ -287,11 +296,17 @@ func (r *row) acrossFiles(fset *token.FileSet, path string, files []*ast.File, e
 		}
 	}
 	for c := range calls {
-		if c.from < c.to && calls[call{c.to, c.from}] {
-			r.mutual++
+		if back := calls[call{c.to, c.from}]; c.from < c.to && back != nil {
+			r.mutual = append(r.mutual, fmt.Sprintf("%s: %s calls %s of %s, which calls %s", r.name, c.from, names(calls[c]), c.to, names(back)))
 		}
 	}
+	slices.Sort(r.mutual)
 	return nil
+}
+
+func names(functions []string) string {
+	slices.Sort(functions)
+	return strings.Join(functions, ", ")
 }
 
 // abstract is true of a method that an interface only declares.

@@ -48,13 +48,13 @@ func print(w io.Writer, rows []row) []sum {
 		into.exported += r.exported
 		into.unexported += r.unexported
 		into.across += r.across
-		into.mutual += r.mutual
+		into.mutual = append(into.mutual, r.mutual...)
 		into.tests += r.tests
 		if r.longest > into.longest {
 			into.longest = r.longest
 		}
 		fmt.Fprintf(w, "| %s | %d | %d | %d | %d of %d (%d %%) | %d | %s | %d |\n",
-			name, r.lines, r.files, r.exported, r.across, r.unexported, percent(r.across, r.unexported), r.mutual, longest(r), r.tests)
+			name, r.lines, r.files, r.exported, r.across, r.unexported, percent(r.across, r.unexported), len(r.mutual), longest(r), r.tests)
 	}
 	sums := []sum{
 		{"product: code lines", product.lines},
@@ -65,7 +65,7 @@ func print(w io.Writer, rows []row) []sum {
 		{"product: private functions", product.unexported},
 		{"product: private functions used across files", product.across},
 		{"product: percent used across files", percent(product.across, product.unexported)},
-		{"product: pairs of files that call each other", product.mutual},
+		{"product: pairs of files that call each other", len(product.mutual)},
 		{"product: longest file", product.longest},
 		{"test support: code lines", support.lines},
 		{"tests: code lines", product.tests + support.tests},
@@ -78,6 +78,15 @@ func print(w io.Writer, rows []row) []sum {
 		fmt.Fprintf(w, "| %s | %d |\n", s.name, s.value)
 	}
 	return sums
+}
+
+// printPairs lists the pairs of files of the product that call each other.
+func printPairs(w io.Writer, rows []row) {
+	for _, r := range rows {
+		for _, pair := range r.mutual {
+			fmt.Fprintln(w, pair)
+		}
+	}
 }
 
 func longest(r row) string {
