@@ -10,7 +10,7 @@
 //	spool     keep      what is to leave is durable first
 //	batch     batch     what leaves next: live first, backlog fairly
 //	seal      seal      a batch becomes one message: CloudEvents, compressed, encrypted
-//	export    export    MQTT, receipts
+//	export    export    MQTT, receipts; link: what the link to the broker carries
 //	feedback            what came of a decision, for everything that learns
 //
 // This room puts the stages in order. Its files, and the state that each owns:

@@ -20,7 +20,6 @@
 //	window.go     batches under way; classes.go those of one class; confirm.go acknowledgements, receipts and timeouts
 //	suspects.go   batches that the broker refused, in the window as well; aside.go gives records up
 //	receipts.go   receipts, results and gaps; consumer.go announcements, limits and epochs: opened on the reading goroutine
-//	link.go       the measured link and rates.go its quantiles; a lock of its own
 //	holds.go      why records do not leave; stats.go counters, with a lock of their own
 //
 // The other goroutines hand what they find to the owner of the window as functions (Exporter.events, round.post).
@@ -35,6 +34,7 @@ import (
 
 	"app-offload/functions/batch"
 	"app-offload/functions/host"
+	"app-offload/functions/link"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/say"
 	"app-offload/functions/seal"
@@ -120,7 +120,7 @@ type Exporter struct {
 	cfg    Config
 	times  times
 	dialer dialer
-	link   *link
+	link   *link.Link
 	stats  *stats
 
 	events  chan func() // for the owner of the window
@@ -166,7 +166,7 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 		return nil, fmt.Errorf("export: AuthMode %s needs a source of credentials", cfg.AuthMode)
 	}
 	x := &Exporter{
-		deps: deps, cfg: cfg, times: t, link: newLink(), stats: newStats(),
+		deps: deps, cfg: cfg, times: t, link: link.New(), stats: newStats(),
 		events: make(chan func(), 64), rotate: make(chan struct{}, 1), closing: make(chan struct{}),
 		done: make(chan struct{}), asides: say.NewEvery(10 * time.Minute), wrong: say.NewEvery(time.Minute), rivals: mqtt.Rival{After: 5},
 		backoff: mqtt.Backoff{Low: t.backoffMin, High: t.backoffMax},
@@ -190,10 +190,10 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 }
 
 // Link is what was measured of the way to the cloud. It does not lock.
-func (x *Exporter) Link() host.Link { return x.link.load() }
+func (x *Exporter) Link() host.Link { return x.link.State() }
 
 // Ahead is Link for a decision now: InflightBytes leaves out the bytes that have left by now at the rate of goodput. It does not lock.
-func (x *Exporter) Ahead() host.Link { return x.link.ahead(time.Now()) }
+func (x *Exporter) Ahead() host.Link { return x.link.Ahead(time.Now()) }
 
 // Stats counts.
 func (x *Exporter) Stats() Stats { return x.stats.load() }
@@ -262,7 +262,7 @@ func (x *Exporter) Run(ctx context.Context) error {
 	if s != nil {
 		s.End(mqtt.ErrStopped, disconnectGrace)
 	}
-	x.link.close()
+	x.link.Close()
 	return nil
 }
 
@@ -274,7 +274,7 @@ func (x *Exporter) watchBacklog(ctx context.Context) {
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
 	for {
-		x.link.backlog(x.deps.Spool.Fill())
+		x.link.Backlog(x.deps.Spool.Fill())
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -312,7 +312,7 @@ type dialed struct {
 func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 	if d.err == nil {
 		x.holds.clear(holdSubscribe)
-		x.link.roundTrip(d.trip, time.Now())
+		x.link.RoundTrip(d.trip, time.Now())
 		x.stats.do(func(s *Stats) { s.Connections++ })
 		x.told.Clear()
 		x.deps.Log.Infof("connected to broker %s", x.cfg.Broker)

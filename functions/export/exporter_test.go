@@ -17,6 +17,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/link"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
@@ -508,7 +509,7 @@ func TestClassNamesMakeOneTopicLevel(t *testing.T) {
 // A rotation that is asked for while a connection is being made would be lost with the old secrets: it is made up for.
 func TestARotationDuringADialIsMadeUpFor(t *testing.T) {
 	for _, again := range []bool{false, true} {
-		x := &Exporter{link: newLink(), stats: newStats(), rotate: make(chan struct{}, 1)}
+		x := &Exporter{link: link.New(), stats: newStats(), rotate: make(chan struct{}, 1)}
 		x.deps.Log, x.backoff = &notes{}, mqtt.Backoff{Low: time.Second, High: time.Second}
 		r := &round{x: x, dialing: true}
 		if again {

@@ -52,7 +52,7 @@ type fed struct {
 func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.Session) {
 	inner, cancel := context.WithCancel(ctx)
 	r := &round{
-		x: x, s: s, life: x.link.open(), probed: time.Now(), began: time.Now(),
+		x: x, s: s, life: x.link.Open(), probed: time.Now(), began: time.Now(),
 		jobs: make(chan job, x.cfg.MaxInflight+8), want: make(chan struct{}, 1), fed: make(chan fed, 1),
 		next: make(chan dialed, 1), flights: make(chan flight),
 	}
@@ -96,14 +96,14 @@ func (r *round) finish(replaced bool) {
 	hung := errors.Is(r.s.Cause(), errHung)
 	if hung {
 		x.window.hung()
-		x.link.stalled()
+		x.link.Stalled()
 	}
 	closed := mqtt.ClosedByPeer(r.s.Cause()) && !replaced
 	if closed && !x.window.suspected() {
 		x.rival(r.acked || !r.published, time.Since(r.began), r.s.Cause())
 	}
 	x.window.lostConnection(closed, time.Now())
-	x.link.close()
+	x.link.Close()
 	x.deps.Spool.Flows(false)
 	x.setAside()
 	if r.acked || time.Since(r.probed) > x.times.backoffMax {
@@ -208,13 +208,13 @@ func (r *round) pump() {
 func (x *Exporter) hasRoom(now time.Time) bool {
 	w := &x.window
 	// A batch fills a half of what may be ahead, so the other half must be free.
-	return w.room(x.link.carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.takes(w.unacked()))
+	return w.room(x.link.Carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.Takes(w.unacked()))
 }
 
 // ahead is how much of the link's time may be filled in advance. Less than a few round trips would leave it idle between
 // an acknowledgement and the next batch.
 func (x *Exporter) ahead() time.Duration {
-	return max(x.times.ahead, min(roundTrips*x.link.baseTrip(), mostAhead))
+	return max(x.times.ahead, min(roundTrips*x.link.BaseTrip(), mostAhead))
 }
 
 const (
@@ -229,12 +229,12 @@ const (
 
 // tune keeps batches to what link and broker carry.
 func (x *Exporter) tune() {
-	limit := max(x.link.carries(x.ahead()/2, unmeasuredAhead/4), leastBatch)
+	limit := max(x.link.Carries(x.ahead()/2, unmeasuredAhead/4), leastBatch)
 	if x.window.ceiling > 0 {
 		limit = min(limit, x.window.ceiling)
 	}
 	if most := x.consumer.MaxMessage; most > 0 {
-		limit = min(limit, x.link.records(most))
+		limit = min(limit, x.link.Records(most))
 	}
 	x.deps.Batches.SetLimit(limit)
 }
@@ -303,7 +303,7 @@ func (r *round) pause(now time.Time) time.Duration {
 		until(r.x.hold)
 	}
 	if p := r.x.times.probe; p > 0 {
-		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.stale(now), 0))
+		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.Stale(now), 0))
 	}
 	return d
 }
@@ -335,7 +335,7 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 // probe measures the round trip with an empty message when nothing else has lately.
 func (r *round) probe(now time.Time) {
 	p := r.x.times.probe
-	if p <= 0 || r.x.link.stale(now) < p || now.Sub(r.probed) < p {
+	if p <= 0 || r.x.link.Stale(now) < p || now.Sub(r.probed) < p {
 		return
 	}
 	r.probed = now

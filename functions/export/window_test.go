@@ -499,3 +499,16 @@ func TestForgottenClasses(t *testing.T) {
 		}
 	})
 }
+
+// A window is late while nothing is acknowledged for longer than the link may take.
+func TestAWindowIsLateWithoutAcknowledgements(t *testing.T) {
+	now := time.Now()
+	w := &window{limits: limits{batches: 4, bytes: 1 << 20}}
+	require.False(t, w.late(now, 0), "nothing is on its way")
+	w.add(load(1, 10))
+	w.publish(w.next(time.Now()), now)
+	require.False(t, w.late(now.Add(time.Second), time.Second))
+	require.True(t, w.late(now.Add(time.Second+1), time.Second))
+	w.alive(now.Add(time.Second))
+	require.False(t, w.late(now.Add(time.Second+1), time.Second))
+}

@@ -50,7 +50,7 @@ func (r *round) write() {
 
 func (r *round) seal(j *job) (err error) {
 	if j.batch != nil {
-		j.message, err = r.x.deps.Sealer.Seal(make([]byte, 0, r.x.link.message(j.records)), j.batch)
+		j.message, err = r.x.deps.Sealer.Seal(make([]byte, 0, r.x.link.Message(j.records)), j.batch)
 	}
 	return err
 }
@@ -59,7 +59,7 @@ func (r *round) seal(j *job) (err error) {
 func (r *round) publish(j job) {
 	began := time.Now()
 	r.published = true
-	alone := r.x.link.start(r.life, j.records, len(j.message), began)
+	alone := r.x.link.Start(r.life, j.records, len(j.message), began)
 	token := r.s.Publish(j.topic, j.message)
 	r.x.stats.do(func(s *Stats) {
 		if j.attempt > 0 {
@@ -120,7 +120,7 @@ func (r *round) landed(f flight) {
 	now := time.Now()
 	r.progress.Store(int64(now.Sub(r.began)))
 	r.open.Add(-1)
-	r.x.link.ack(r.life, len(f.job.message), f.alone, f.began, now)
+	r.x.link.Ack(r.life, len(f.job.message), f.alone, f.began, now)
 	if r.x.deps.OnProgress != nil {
 		r.x.deps.OnProgress()
 	}

@@ -4,14 +4,15 @@ import (
 	"math"
 	"time"
 
-	"app-offload/functions/export"
 	"app-offload/functions/host"
+	"app-offload/functions/link"
 )
 
 // watcher is what a gateway can know of itself, and as coarsely: of the node whole tasks, until they are done, and the load by other processes
 // from a sampler that runs once a second; of the link what its exporter measures from acknowledgements, which report late.
 type watcher struct {
-	meter  *export.Meter
+	meter  *link.Link // with one connection, which lasts
+	life   uint64
 	flying []transfer // in the order of their acknowledgement
 	local  []keeping  // in the order in which they will be done
 	pace   pace
@@ -59,11 +60,13 @@ const (
 	warmup     = 10.0 // s before the episode that the gateway has measured already
 	probeEvery = 15 * time.Second
 	linkAhead  = 100 * time.Millisecond // of the link's time that the exporter fills in advance
+	unmeasured = 64 << 10               // bytes that a link of which nothing is known is taken to carry then
 	spoolBytes = 1 << 30
 )
 
 func (w *watcher) begin(e *Episode) {
-	*w = watcher{meter: export.NewMeter(), flying: w.flying[:0], local: w.local[:0], down: e.noticed()}
+	*w = watcher{meter: link.New(), flying: w.flying[:0], local: w.local[:0], down: e.noticed()}
+	w.life = w.meter.Open()
 	if e.Config.Beliefs.Link == 1 {
 		w.meter.Known((e.Link.Done(0)-e.Link.Done(-warmup))/warmup, e.RTT(-warmup), timeOf(0))
 	}
@@ -78,7 +81,7 @@ func (w *watcher) copy(of *watcher) {
 
 // sent books a transfer that is bound at the time now and acknowledged at acked.
 func (w *watcher) sent(now, acked, bytes float64) {
-	alone := w.meter.Sent(int(bytes), int(bytes), timeOf(now))
+	alone := w.meter.Start(w.life, int(bytes), int(bytes), timeOf(now))
 	w.flying = append(w.flying, transfer{now, acked, int(bytes), alone})
 }
 
@@ -91,7 +94,7 @@ func (w *watcher) note(e *Episode, now float64) {
 	n := 0
 	for n < len(w.flying) && w.flying[n].acked <= now {
 		f := &w.flying[n]
-		w.meter.Acked(f.bytes, f.alone, timeOf(f.began), timeOf(f.acked))
+		w.meter.Ack(w.life, f.bytes, f.alone, timeOf(f.began), timeOf(f.acked))
 		n++
 	}
 	w.flying = append(w.flying[:0], w.flying[n:]...)
@@ -101,8 +104,8 @@ func (w *watcher) note(e *Episode, now float64) {
 		n++
 	}
 	w.local = append(w.local[:0], w.local[n:]...)
-	if at := timeOf(now); w.meter.Probes(probeEvery, at) {
-		w.meter.Trip(e.RTT(now), at)
+	if at := timeOf(now); w.meter.Stale(at) >= probeEvery {
+		w.meter.RoundTrip(time.Duration(e.RTT(now)*float64(time.Second)), at)
 	}
 }
 
@@ -121,7 +124,7 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 	}
 	s.Link = w.meter.Ahead(timeOf(now))
 	if e.Config.View.Still {
-		s.Link = w.meter.Link()
+		s.Link = w.meter.State()
 	}
 	s.Link.Up = !within(w.down, now)
 	w.backlog(&s.Link)
@@ -134,7 +137,7 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 
 // backlog divides what is to be sent into what the exporter has handed to the link and what is still in the spool.
 func (w *watcher) backlog(l *host.Link) {
-	room, all := int64(w.meter.Carries(linkAhead)), int64(0)
+	room, all := int64(w.meter.Carries(linkAhead, unmeasured)), int64(0)
 	for i := range w.flying {
 		if all > room {
 			l.BacklogTasks++

@@ -1,4 +1,8 @@
-package export
+// Package link measures the link to the broker: what it carries, how long a round trip takes, and what is on its way. The exporter books
+// what it sends and what is acknowledged; so does the simulator of the lab, whose policies are to see a link as the service's do.
+//
+// A Link takes no reading of a clock itself: times come from its caller, and only ever their differences count.
+package link
 
 import (
 	"math"
@@ -10,9 +14,9 @@ import (
 	"app-offload/functions/host"
 )
 
-// link measures the way to the broker. Goodput is acknowledged bytes over the time during which something was on its
+// Link measures the way to the broker. Goodput is acknowledged bytes over the time during which something was on its
 // way; the round trip is that of small messages that travelled alone. Measuring locks, reading the snapshot does not.
-type link struct {
+type Link struct {
 	snapshot atomic.Pointer[snapshot]
 
 	mu sync.Mutex
@@ -48,8 +52,9 @@ const (
 	fade         = time.Second           // busy time in which a measurement loses two thirds of its weight
 )
 
-func newLink() *link {
-	l := &link{}
+// New makes a link of which nothing is known.
+func New() *Link {
+	l := &Link{}
 	l.snapshot.Store(&snapshot{})
 	return l
 }
@@ -67,12 +72,12 @@ type snapshot struct {
 	began time.Time // when it began to leave
 }
 
-// load is the latest snapshot.
-func (l *link) load() host.Link { return l.snapshot.Load().Link }
+// State is the latest snapshot.
+func (l *Link) State() host.Link { return l.snapshot.Load().Link }
 
-// ahead is load with InflightBytes less what has left since the oldest message began to. More than that message, or than a round
+// Ahead is State with InflightBytes less what has left since the oldest message began to. More than that message, or than a round
 // trip holds, cannot have left without an acknowledgement: a link that stands still drains nothing.
-func (l *link) ahead(now time.Time) host.Link {
+func (l *Link) Ahead(now time.Time) host.Link {
 	s := l.snapshot.Load()
 	seen := s.Link
 	left := seen.Goodput * max(now.Sub(s.began).Seconds(), 0)
@@ -81,7 +86,7 @@ func (l *link) ahead(now time.Time) host.Link {
 	return seen
 }
 
-func (l *link) store() {
+func (l *Link) store() {
 	s := &snapshot{Link: l.state, began: l.began}
 	if len(l.under) > 0 {
 		s.head = l.under[0].bytes
@@ -89,8 +94,27 @@ func (l *link) store() {
 	l.snapshot.Store(s)
 }
 
-// open begins a connection and returns its number.
-func (l *link) open() uint64 {
+// Known begins with a goodput in bytes/s and a round trip in s as measured until now.
+func (l *Link) Known(goodput, rtt float64, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sumBytes, l.sumBusy, l.state.Goodput = goodput*fade.Seconds(), fade.Seconds(), goodput
+	l.trip(time.Duration(rtt*float64(time.Second)), now)
+	l.store()
+}
+
+// Copy is a link that goes on from here on its own.
+func (l *Link) Copy() *Link {
+	l.mu.Lock()
+	own := &Link{measures: l.measures}
+	l.mu.Unlock()
+	own.under = slices.Clone(own.under)
+	own.store()
+	return own
+}
+
+// Open begins a connection and returns its number.
+func (l *Link) Open() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.life++
@@ -99,8 +123,8 @@ func (l *link) open() uint64 {
 	return l.life
 }
 
-// close ends the connection, whatever its number.
-func (l *link) close() {
+// Close ends the connection, whatever its number.
+func (l *Link) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.life++
@@ -108,15 +132,15 @@ func (l *link) close() {
 	l.forget()
 }
 
-func (l *link) forget() {
+func (l *Link) forget() {
 	l.flying, l.bytes, l.busy = 0, 0, 0
 	l.under = l.under[:0]
 	l.state.InflightBytes = 0
 	l.store()
 }
 
-// start books a message that is handed to the connection. alone says that nothing else was on its way.
-func (l *link) start(life uint64, records, message int, now time.Time) (alone bool) {
+// Start books a message that is handed to the connection. alone says that nothing else was on its way.
+func (l *Link) Start(life uint64, records, message int, now time.Time) (alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if life != l.life {
@@ -136,8 +160,8 @@ func (l *link) start(life uint64, records, message int, now time.Time) (alone bo
 	return alone
 }
 
-// ack books an acknowledgement of a message that was started at the given time.
-func (l *link) ack(life uint64, message int, alone bool, started, now time.Time) {
+// Ack books an acknowledgement of a message that was started at the given time.
+func (l *Link) Ack(life uint64, message int, alone bool, started, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if life != l.life {
@@ -162,7 +186,7 @@ func (l *link) ack(life uint64, message int, alone bool, started, now time.Time)
 }
 
 // landed takes a message off the link. Its acknowledgement was under way for a round trip, in which the next one has been leaving.
-func (l *link) landed(message int64, now time.Time) {
+func (l *Link) landed(message int64, now time.Time) {
 	i := slices.IndexFunc(l.under, func(f leaving) bool { return f.bytes == message }) // brokers acknowledge in order, or nearly so
 	if i < 0 {
 		return
@@ -179,7 +203,7 @@ func (l *link) landed(message int64, now time.Time) {
 
 // small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it is a
 // lower bound of what the link carries.
-func (l *link) small() {
+func (l *Link) small() {
 	if l.sumBusy == 0 {
 		busy := max(l.busy.Seconds(), 1e-6)
 		kept := math.Exp(-busy / fade.Seconds())
@@ -194,7 +218,7 @@ func (l *link) small() {
 // Goodput is all bytes over all busy time, both fading with busy time. So acknowledgements that come in a burst, after the
 // wait for them was booked with the first, do not make a link look fast, and one that became slow is known by its first
 // acknowledgement.
-func (l *link) fold() {
+func (l *Link) fold() {
 	busy := l.busy.Seconds()
 	if l.fromIdle {
 		busy = max(busy-l.base(), busy/10)
@@ -207,15 +231,15 @@ func (l *link) fold() {
 	l.bytes, l.busy, l.fromIdle = 0, 0, false
 }
 
-// roundTrip books a round trip measured in another way.
-func (l *link) roundTrip(d time.Duration, now time.Time) {
+// RoundTrip books a round trip measured in another way.
+func (l *Link) RoundTrip(d time.Duration, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.trip(d, now)
 	l.store()
 }
 
-func (l *link) trip(d time.Duration, now time.Time) {
+func (l *Link) trip(d time.Duration, now time.Time) {
 	l.lastRT = now
 	l.state.RTT = ewma(l.state.RTT, d.Seconds(), 0.125)
 	l.trips[l.tripAt] = d.Seconds()
@@ -229,7 +253,7 @@ func (l *link) trip(d time.Duration, now time.Time) {
 // base is the shortest of the latest round trips: what the way itself takes, without what queues on it. Filling the link by a round
 // trip that counts the queue would make the queue longer, which makes the round trip longer, and so on. It is 0 before the
 // first, and locked by the caller.
-func (l *link) base() float64 {
+func (l *Link) base() float64 {
 	shortest := math.Inf(1)
 	for i := range min(l.tripN, baseTrips) {
 		shortest = min(shortest, l.trips[(l.tripAt-1-i+len(l.trips))%len(l.trips)])
@@ -242,22 +266,22 @@ func (l *link) base() float64 {
 
 const baseTrips = 16 // so few that a way that has become longer is known as such soon
 
-// baseTrip is the same for others.
-func (l *link) baseTrip() time.Duration {
+// BaseTrip is the same for others.
+func (l *Link) BaseTrip() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Duration(l.base() * float64(time.Second))
 }
 
-// stale is the time since a round trip was last measured.
-func (l *link) stale(now time.Time) time.Duration {
+// Stale is the time since a round trip was last measured.
+func (l *Link) Stale(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return now.Sub(l.lastRT)
 }
 
-// stalled books that the connection stood still although the goodput promised otherwise.
-func (l *link) stalled() {
+// Stalled books that the connection stood still although the goodput promised otherwise.
+func (l *Link) Stalled() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Goodput /= 2
@@ -265,16 +289,16 @@ func (l *link) stalled() {
 	l.store()
 }
 
-// backlog takes over the spool's backlog.
-func (l *link) backlog(records, bytes int64, share float64) {
+// Backlog takes over the spool's backlog.
+func (l *Link) Backlog(records, bytes int64, share float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.BacklogTasks, l.state.BacklogBytes, l.state.BacklogShare = records, bytes, share
 	l.store()
 }
 
-// carries is how many bytes of records the link carries in the time given; unmeasured is assumed before it is known.
-func (l *link) carries(d time.Duration, unmeasured int) int {
+// Carries is how many bytes of records the link carries in the time given; unmeasured is assumed before it is known.
+func (l *Link) Carries(d time.Duration, unmeasured int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state.Goodput == 0 {
@@ -287,8 +311,8 @@ func (l *link) carries(d time.Duration, unmeasured int) int {
 	return carries
 }
 
-// records is how many bytes of records a message of so many bytes holds.
-func (l *link) records(message int64) int {
+// Records is how many bytes of records a message of so many bytes holds.
+func (l *Link) Records(message int64) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	growth := l.state.Growth
@@ -298,9 +322,9 @@ func (l *link) records(message int64) int {
 	return int(min(float64(message)/max(growth, 0.01), 1<<30))
 }
 
-// message is room for a message of so many bytes of records: what the last ones took, and some more.
-func (l *link) message(records int) int {
-	growth := l.load().Growth * 1.25
+// Message is room for a message of so many bytes of records: what the last ones took, and some more.
+func (l *Link) Message(records int) int {
+	growth := l.State().Growth * 1.25
 	if growth == 0 {
 		growth = unmeasuredGrowth
 	}
@@ -309,21 +333,21 @@ func (l *link) message(records int) int {
 
 const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more where there are escapes
 
-// takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
+// Takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
 // measured, and some time for a broker or host that is busy otherwise.
-func (l *link) takes(records int) time.Duration {
+func (l *Link) Takes(records int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state.Goodput == 0 {
 		return unmeasuredTakes
 	}
 	wire := float64(records) * max(l.state.Growth, 1) / l.state.Goodput
-	return lateness + time.Duration(min(2*wire+4*l.state.RTT, 3600)*float64(time.Second))
+	return usualDelay + time.Duration(min(2*wire+4*l.state.RTT, 3600)*float64(time.Second))
 }
 
 const (
 	unmeasuredTakes = 2 * time.Second
-	lateness        = 250 * time.Millisecond
+	usualDelay      = 250 * time.Millisecond
 )
 
 // ewma moves an average towards a sample; the first sample is the average.

@@ -1,0 +1,206 @@
+package link
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Message is one message on a link that carries rate bytes a second with the given round trip.
+func message(l *Link, life uint64, size int, rate float64, trip time.Duration) {
+	began := time.Now()
+	alone := l.Start(life, size, size, began)
+	time.Sleep(trip + time.Duration(float64(size)/rate*1e9))
+	l.Ack(life, size, alone, began, time.Now())
+}
+
+func TestGoodputAndRoundTripAreToldApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New()
+		require.Zero(t, l.State())
+		life := l.Open()
+		for range 200 {
+			message(l, life, 100, 1e6, 40*time.Millisecond)
+			time.Sleep(time.Second)
+		}
+		require.InEpsilon(t, 100/0.0401, l.State().Goodput, 0.01, "small messages give a lower bound")
+		require.True(t, l.State().AtLeast)
+		require.Equal(t, 64<<10, l.Carries(time.Second, 64<<10), "and keep no batch small")
+		require.InDelta(t, 0.040, l.State().RTT, 0.001)
+		require.InDelta(t, 0.040, l.State().RTT95, 0.001)
+		for range 20 {
+			message(l, life, 100_000, 1e6, 40*time.Millisecond)
+			time.Sleep(time.Second)
+		}
+		require.InDelta(t, 1e6, l.State().Goodput, 5e4, "idle time and round trip do not count")
+		require.False(t, l.State().AtLeast)
+		require.InDelta(t, 0.040, l.State().RTT, 0.001, "large messages do not measure it")
+		for range 10 {
+			message(l, life, 1000, 1e6, 400*time.Millisecond)
+		}
+		require.Greater(t, l.State().RTT95, 0.35)
+		require.Equal(t, int(l.State().Goodput), l.Carries(time.Second, 1))
+	})
+}
+
+func TestGoodputOfABusyLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New()
+		life := l.Open()
+		// Four messages are always on their way: the round trip is hidden, the bandwidth is not.
+		var starts []time.Time
+		for range 4 {
+			starts = append(starts, time.Now())
+			l.Start(life, 50_000, 50_000, time.Now())
+		}
+		time.Sleep(100 * time.Millisecond)
+		for range 50 {
+			time.Sleep(50 * time.Millisecond)
+			l.Ack(life, 50_000, false, starts[0], time.Now())
+			starts = append(starts[1:], time.Now())
+			l.Start(life, 50_000, 50_000, time.Now())
+		}
+		require.InDelta(t, 1e6, l.State().Goodput, 5e4)
+		require.EqualValues(t, 200_000, l.State().InflightBytes)
+		l.Close()
+		require.False(t, l.State().Up)
+		require.Zero(t, l.State().InflightBytes)
+		l.Ack(life, 50_000, false, starts[0], time.Now())
+		require.Zero(t, l.State().InflightBytes, "a late answer of an old connection is not measured")
+		require.InDelta(t, 1e6, l.State().Goodput, 5e4, "what was known is kept")
+	})
+}
+
+func TestBatchesAreMeasuredInMessageBytes(t *testing.T) {
+	l := New()
+	require.Equal(t, 7, l.Carries(time.Second, 7), "nothing is known yet")
+	life := l.Open()
+	now := time.Now()
+	l.Start(life, 10_000, 20_000, now) // a readable form doubles the bytes
+	l.Ack(life, 20_000, true, now, now.Add(time.Second))
+	require.InDelta(t, 10_000, l.Carries(time.Second, 7), 100)
+	l.Stalled()
+	require.InDelta(t, 5_000, l.Carries(time.Second, 7), 100)
+	l.Backlog(3, 300, 0.5)
+	require.EqualValues(t, 3, l.State().BacklogTasks)
+}
+
+// What the link takes for an acknowledgement follows from what was measured.
+func TestALinkIsLateByItsOwnMeasure(t *testing.T) {
+	l := New()
+	require.Equal(t, unmeasuredTakes, l.Takes(1000), "nothing is known yet")
+	life := l.Open()
+	now := time.Now()
+	l.Start(life, 100_000, 100_000, now)
+	l.Ack(life, 100_000, true, now, now.Add(time.Second))
+	require.InDelta(t, 2, (l.Takes(100_000) - usualDelay).Seconds(), 0.01)
+	l.RoundTrip(time.Second, now)
+	require.InDelta(t, 6, (l.Takes(100_000) - usualDelay).Seconds(), 0.01)
+}
+
+// A link that becomes slow is known as such at once, and a burst of acknowledgements after a wait says nothing of speed.
+func TestGoodputFollowsTheLink(t *testing.T) {
+	l := New()
+	life, now := l.Open(), time.Now()
+	send := func(n int) {
+		for range n {
+			l.Start(life, 250_000, 250_000, now)
+		}
+	}
+	ack := func(after time.Duration) {
+		now = now.Add(after)
+		l.Ack(life, 250_000, false, now, now)
+	}
+	for range 20 {
+		send(1)
+		ack(time.Millisecond)
+	}
+	require.Greater(t, l.State().Goodput, 100e6)
+	send(12)
+	ack(time.Second)
+	require.Less(t, l.State().Goodput, 5e6)
+	ack(time.Second)
+	require.Less(t, l.State().Goodput, 1e6)
+	ack(8 * time.Second)
+	for range 9 {
+		ack(time.Microsecond)
+	}
+	require.InDelta(t, 2.5e6/8, l.State().Goodput, 0.2e6, "ten batches in eight seconds")
+}
+
+// Quantiles show dips that the smoothed goodput has forgotten, and follow a link that has changed.
+func TestQuantilesOfGoodput(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	life := l.Open()
+	send := func(messages int, rate float64) {
+		for range messages {
+			l.Start(life, 50_000, 50_000, now)
+			now = now.Add(time.Duration(50_000 / rate * 1e9))
+			l.Ack(life, 50_000, false, now, now)
+		}
+	}
+	require.Zero(t, l.State().Goodput10)
+	send(1, 1e6)
+	require.Equal(t, l.State().Goodput, l.State().Goodput10, "the first stretch is not over")
+	require.Equal(t, l.State().Goodput, l.State().Goodput50)
+	for range 10 { // 5 s, of which 1 s at a tenth
+		send(80, 1e6)
+		send(2, 1e5)
+	}
+	send(20, 1e6)
+	require.InEpsilon(t, 1e6, l.State().Goodput, 0.5)
+	require.InEpsilon(t, 1e5, l.State().Goodput10, 0.01, "a fifth of the time is so slow")
+	require.InEpsilon(t, 1e6, l.State().Goodput50, 0.01)
+	send(30*60, 30*50_000)
+	require.InEpsilon(t, 1.5e6, l.State().Goodput10, 0.01, "the latest minute alone counts")
+	send(1, 1000)
+	require.InEpsilon(t, 1e3, l.State().Goodput10, 0.05, "a stall of 50 s is many stretches")
+}
+
+// A round trip measured behind a queue does not make the queue longer: neither is more put on the link for it, nor does the link
+// look faster.
+func TestQueueingIsNoDistance(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	life := l.Open()
+	l.RoundTrip(20*time.Millisecond, now)
+	for range baseTrips - 1 {
+		l.RoundTrip(900*time.Millisecond, now)
+	}
+	require.Equal(t, 20*time.Millisecond, l.BaseTrip())
+	require.Greater(t, l.State().RTT, 0.5, "what is shown is what tasks meet")
+	for range 20 { // 100 kB/s, each message on an idle link
+		alone := l.Start(life, 50_000, 50_000, now)
+		started := now
+		now = now.Add(520 * time.Millisecond)
+		l.Ack(life, 50_000, alone, started, now)
+	}
+	require.InEpsilon(t, 100e3, l.State().Goodput, 0.05)
+	l.RoundTrip(900*time.Millisecond, now)
+	require.Equal(t, 900*time.Millisecond, l.BaseTrip(), "the way is longer by now")
+}
+
+// Room for a message is what the last ones took and a quarter more, not what records would take that do not compress.
+func TestRoomForAMessageFollowsItsGrowth(t *testing.T) {
+	l := New()
+	require.Equal(t, 150_000+1024, l.Message(100_000), "nothing is measured")
+	life := l.Open()
+	l.Start(life, 100_000, 20_000, time.Now())
+	require.Equal(t, 25_000+1024, l.Message(100_000))
+}
+
+// What was known before counts like a measurement, and a copy goes its own way.
+func TestALinkThatIsKnownAndItsCopy(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	life := l.Open()
+	l.Known(100e3, 0.05, now)
+	require.InDelta(t, 100e3, l.State().Goodput, 1e-6)
+	require.InDelta(t, 0.05, l.State().RTT, 1e-9)
+	l.Start(life, 50_000, 50_000, now)
+	own := l.Copy()
+	own.Ack(life, 50_000, true, now, now.Add(time.Second))
+	require.Zero(t, own.State().InflightBytes)
+	require.EqualValues(t, 50_000, l.State().InflightBytes)
+	require.EqualValues(t, 50_000, l.Ahead(now).InflightBytes)
+}
