@@ -1,7 +1,7 @@
 // Package functions takes events from the EdgeX MessageBus to the cloud, or to a result on the bus.
 //
 //	receive   receive   a message becomes a task.Event, from whichever source it comes
-//	intake              envelope and event are parsed and indexed; the gate bounds what is in flight
+//	intake              envelope and event are parsed and indexed; the gate bounds what is in flight; quarantine: what is rejected
 //	task      split     an event becomes tasks, critical ones first; Join undoes it byte for byte
 //	score     score     what either target would cost now
 //	decide    decide    local or cloud, with a reason: guards, policy, trial

@@ -24,7 +24,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
-	"app-offload/functions/intake"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/status"
 )
 
@@ -34,7 +34,7 @@ const (
 )
 
 // answers are the types whose schemas are generated; those that they are made of come with them.
-var answers = map[string]any{"Status": status.Status{}, "Decision": decisionView{}, "Rejected": intake.Rejected{}, "PageData": dashboard.Data{}}
+var answers = map[string]any{"Status": status.Status{}, "Decision": decisionView{}, "Rejected": quarantine.Rejected{}, "PageData": dashboard.Data{}}
 
 // schemaNames are the names of types that have no good one of their own.
 var schemaNames = map[string]string{

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/task"
 )
 
@@ -152,7 +153,7 @@ func testConfig() Config {
 }
 
 func newSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
-	quarantine, err := NewQuarantine(cfg)
+	aside, err := quarantine.New(cfg.Quarantine())
 	require.NoError(t, err)
 	if bus.ClientID == "" {
 		bus.ClientID = "app-offload"
@@ -160,7 +161,7 @@ func newSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 	if bus.Topics == nil {
 		bus.Topics = []string{"edgex/events/#"}
 	}
-	s, err := NewSubscriber(cfg, bus, sink, quarantine, &logLines{})
+	s, err := NewSubscriber(cfg, bus, sink, aside, &logLines{})
 	require.NoError(t, err)
 	return s
 }

@@ -6,6 +6,7 @@ import (
 
 	"app-offload/functions/check"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/quarantine"
 )
 
 // Config bounds the intake. Where the broker is and how to log in there is not here: it comes from the MessageBus
@@ -125,4 +126,9 @@ func duration(text string, fallback time.Duration) time.Duration {
 		return d
 	}
 	return fallback
+}
+
+// Quarantine are the bounds of the quarantine.
+func (c Config) Quarantine() quarantine.Bounds {
+	return quarantine.Bounds{Entries: c.QuarantineEntries, KiB: c.QuarantineKiB, Dir: c.QuarantineDir, DirMiB: c.QuarantineDirMiB}
 }

@@ -94,7 +94,7 @@ func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) 
 	if err != nil {
 		return nil, env.ContentType, env.Payload, err
 	}
-	ev.CorrelationID = check.Cut(env.CorrelationID, maxText)
+	ev.CorrelationID = check.Cut(env.CorrelationID, MaxCorrelation)
 	return ev, "", nil, nil
 }
 

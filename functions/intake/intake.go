@@ -3,7 +3,7 @@
 //	Subscriber ─► parse.ParseEnvelope ─► parse ─► Sink     the acknowledging MQTT trigger of our own
 //	SDK trigger ─► Gate ─► parse ─► Orderer ─► Sink        the SDK's default trigger, Redis or MQTT
 //
-// What does not parse goes to the Quarantine with its reason and harms nothing else. Gate, Quarantine, Orderer and Subscriber are each
+// What does not parse goes to the quarantine with its reason and harms nothing else. Gate, Orderer and Subscriber are each
 // bounded, and count what they turn away.
 //
 // Which file holds which state, and who owns it:
@@ -14,8 +14,10 @@
 //	subscriptions.go  the topics of the session, and the file that remembers them        topics.go    filters; no state
 //	gate.go           what may be under way at once; a lock of its own                   recent.go    identities handed on lately
 //	orderer.go        events held to restore their order, for the SDK's default trigger
-//	quarantine.go     rejected payloads; folder.go writes them to the disk with a goroutine of its own
 //	parse/            bytes to events; no state but caches
 //
-// Subscriber calls all others; Gate, Orderer and Quarantine call none of them.
+// Subscriber calls all others; Gate and Orderer call none of them.
 package intake
+
+// MaxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
+const MaxCorrelation = 512

@@ -9,6 +9,7 @@ import (
 
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/say"
 )
 
@@ -36,7 +37,7 @@ type Subscriber struct {
 	cfg        Config
 	bus        Bus
 	sink       Sink
-	quarantine *Quarantine
+	quarantine *quarantine.Quarantine
 	log        Logger
 	limits     parse.Limits
 	retryAfter time.Duration
@@ -100,7 +101,7 @@ type SubscriberCounts struct {
 func messageCost(n int) int { return 2 * n }
 
 // NewSubscriber checks the configuration; Start connects. The quarantine and the log must outlive the subscriber.
-func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log Logger) (*Subscriber, error) {
+func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine, log Logger) (*Subscriber, error) {
 	if cfg.ClientID != "" {
 		bus.ClientID = cfg.ClientID
 	}
@@ -108,7 +109,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, quarantine *Quarantine, log L
 		return nil, err
 	}
 	s := &Subscriber{
-		cfg: cfg, bus: bus, sink: sink, quarantine: quarantine, log: log, limits: cfg.Limits(),
+		cfg: cfg, bus: bus, sink: sink, quarantine: aside, log: log, limits: cfg.Limits(),
 		retryAfter: duration(cfg.RetryAfter, time.Second), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
 		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
 		first: make(chan struct{}),

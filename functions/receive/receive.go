@@ -15,6 +15,7 @@ import (
 	"app-offload/functions/check"
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/say"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -34,7 +35,7 @@ type Deps struct {
 type Receiver struct {
 	Gate       *intake.Gate
 	Orderer    *intake.Orderer
-	Quarantine *intake.Quarantine
+	Quarantine *quarantine.Quarantine
 
 	cfg        intake.Config
 	deps       Deps
@@ -47,11 +48,11 @@ type Receiver struct {
 
 // Open opens the quarantine, and is ready for messages.
 func Open(cfg intake.Config, deps Deps) (*Receiver, error) {
-	quarantine, err := intake.NewQuarantine(cfg)
+	aside, err := quarantine.New(cfg.Quarantine())
 	if err != nil {
 		return nil, err
 	}
-	quarantine.OnNotice(func(r intake.Rejected) {
+	aside.OnNotice(func(r quarantine.Rejected) {
 		what := "is not an event"
 		if r.Reason == parse.ReasonUnsendable {
 			what = "holds an event that fits no message"
@@ -59,7 +60,7 @@ func Open(cfg intake.Config, deps Deps) (*Receiver, error) {
 		deps.Log.Warnf("quarantined a message: topic=%q %s: reason=%s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, what, r.Reason, r.Detail)
 	})
 	return &Receiver{
-		Gate: intake.NewGate(cfg), Orderer: intake.NewOrderer(cfg, deps.Sink), Quarantine: quarantine, cfg: cfg, deps: deps, limits: cfg.Limits(),
+		Gate: intake.NewGate(cfg), Orderer: intake.NewOrderer(cfg, deps.Sink), Quarantine: aside, cfg: cfg, deps: deps, limits: cfg.Limits(),
 	}, nil
 }
 
@@ -143,12 +144,9 @@ func (r *Receiver) parse(m Message) (*task.Event, error) {
 		return nil, err
 	}
 	r.parsed.Add(1)
-	ev.CorrelationID, ev.Topic = check.Cut(m.CorrelationID, maxCorrelation), m.Topic
+	ev.CorrelationID, ev.Topic = check.Cut(m.CorrelationID, intake.MaxCorrelation), m.Topic
 	return ev, nil
 }
-
-// maxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
-const maxCorrelation = 512
 
 // SetAside quarantines an event that the sink cannot work on.
 func (r *Receiver) SetAside(ev *task.Event, cause error) {
@@ -161,7 +159,7 @@ func (r *Receiver) Reject(m Message, why error) {
 }
 
 // Quarantined is what was quarantined lately.
-func (r *Receiver) Quarantined() []intake.Rejected { return r.Quarantine.List() }
+func (r *Receiver) Quarantined() []quarantine.Rejected { return r.Quarantine.List() }
 
 // Counts are the events by what became of them, as far as it is known here, and how many messages there were, with those that were
 // quarantined.

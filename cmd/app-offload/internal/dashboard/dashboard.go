@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"app-offload/functions/decision"
-	"app-offload/functions/intake"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/status"
 )
 
@@ -28,7 +28,7 @@ type Source interface {
 	Status() status.Status
 	Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry
 	Decision(id uint64) (decision.Entry, bool)
-	Quarantined() []intake.Rejected
+	Quarantined() []quarantine.Rejected
 }
 
 // Dashboard keeps what the page shows besides the present. It is safe for concurrent use.

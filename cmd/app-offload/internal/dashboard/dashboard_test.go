@@ -17,7 +17,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
-	"app-offload/functions/intake"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/score"
 	"app-offload/functions/status"
 )
@@ -26,7 +26,7 @@ import (
 type fake struct {
 	status      status.Status
 	ring        *decision.Ring
-	quarantined []intake.Rejected
+	quarantined []quarantine.Rejected
 }
 
 func newFake() *fake {
@@ -46,7 +46,7 @@ func (f *fake) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entr
 	return f.ring.Last(n, keep)
 }
 func (f *fake) Decision(id uint64) (decision.Entry, bool) { return f.ring.Get(id) }
-func (f *fake) Quarantined() []intake.Rejected            { return f.quarantined }
+func (f *fake) Quarantined() []quarantine.Rejected        { return f.quarantined }
 
 // decide notes n decisions, half of them for each target, with an outcome.
 func (f *fake) decide(n int) {
@@ -245,7 +245,7 @@ func TestPageIsSmallAndStrict(t *testing.T) {
 	f := newFake()
 	d := New(f)
 	for range 100 {
-		f.quarantined = append(f.quarantined, intake.Rejected{Reason: "malformed", Detail: strings.Repeat("x", 120), Topic: "edgex/events/device/svc/P/d/S"})
+		f.quarantined = append(f.quarantined, quarantine.Rejected{Reason: "malformed", Detail: strings.Repeat("x", 120), Topic: "edgex/events/device/svc/P/d/S"})
 	}
 	f.run(d, begin, Points+50, func(i int) { f.status.Link.Up = i%2 == 0 })
 	rec := httptest.NewRecorder()
@@ -295,7 +295,7 @@ func TestPageCarriesItsToken(t *testing.T) {
 func TestNamesAreNoMarkup(t *testing.T) {
 	f := newFake()
 	f.status.NodeName = "</script><script>alert(1)</script>"
-	f.quarantined = []intake.Rejected{{Detail: "<!--<script>", Topic: "{{token}}"}}
+	f.quarantined = []quarantine.Rejected{{Detail: "<!--<script>", Topic: "{{token}}"}}
 	rec := httptest.NewRecorder()
 	require.NoError(t, New(f).ServePage(rec, httptest.NewRequest(http.MethodGet, "/ui", nil)))
 	require.NotContains(t, rec.Body.String(), "alert(1)</script>")

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/browsertest"
-	"app-offload/functions/intake"
+	"app-offload/functions/quarantine"
 	"app-offload/functions/status"
 )
 
@@ -110,7 +110,7 @@ func TestPageShowsTrouble(t *testing.T) {
 			Shadows: []status.ShadowStatus{{Policy: "bandit", Decisions: 9000, Agreement: 0.91, Cost: 0.4, ActingCost: 0.5}, {Policy: "edge", Decisions: 9000, Agreement: 0.3, Cost: 9, ActingCost: 0.5}},
 			Canary:  &status.CanaryStatus{Policy: "ppo", Share: 0.1, State: "rolledBack", Reason: "the share of missed deadlines is 4 %, the incumbent's 1 %", Canary: arm, Incumbent: status.ArmStatus{Outcomes: 11000, MissShare: 0.01, Cost: 0.39}},
 		}
-		f.quarantined = []intake.Rejected{{ID: 1, Time: time.Now(), Reason: "malformed", Detail: "byte 27: <b>no</b> markup", Topic: "edgex/events/device/svc/P/d/S", Size: 30}}
+		f.quarantined = []quarantine.Rejected{{ID: 1, Time: time.Now(), Reason: "malformed", Detail: "byte 27: <b>no</b> markup", Topic: "edgex/events/device/svc/P/d/S", Size: 30}}
 	})
 	for _, want := range []string{
 		"Not ready", "intake: not connected", "Account out of balance", "2 tasks are not explained", "Configuration refused", `"luck"`, "Link down", "Dropped", "1290 tasks",

@@ -1,4 +1,6 @@
-package intake
+// Package quarantine keeps what could not be taken as an event, for people who look for a fault: the latest payloads in memory, and, where
+// a folder is configured, on disk (folder.go).
+package quarantine
 
 import (
 	"errors"
@@ -57,18 +59,25 @@ func (q *Quarantine) OnNotice(f func(Rejected)) {
 	q.notice = f
 }
 
-// NewQuarantine makes the folder where one is configured, and fails if it cannot be written to.
-func NewQuarantine(cfg Config) (*Quarantine, error) {
-	q := &Quarantine{maxEntries: cfg.QuarantineEntries, maxBytes: cfg.QuarantineKiB << 10, counts: map[string]uint64{}, noticed: map[string]time.Time{}}
-	if cfg.QuarantineDir == "" {
+// Bounds are how much is kept; see intake.Config, which has them as Quarantine….
+type Bounds struct {
+	Entries, KiB int    // in memory
+	Dir          string // "" writes none
+	DirMiB       int
+}
+
+// New makes the folder where one is configured, and fails if it cannot be written to.
+func New(b Bounds) (*Quarantine, error) {
+	q := &Quarantine{maxEntries: b.Entries, maxBytes: b.KiB << 10, counts: map[string]uint64{}, noticed: map[string]time.Time{}}
+	if b.Dir == "" {
 		return q, nil
 	}
-	if err := os.MkdirAll(cfg.QuarantineDir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
+	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the quarantine's folder %q (Intake.QuarantineDir): %w", b.Dir, err)
 	}
-	f, err := openFolder(cfg.QuarantineDir, int64(cfg.QuarantineDirMiB)<<20, int64(max(q.maxBytes, folderBytes)))
+	f, err := openFolder(b.Dir, int64(b.DirMiB)<<20, int64(max(q.maxBytes, folderBytes)))
 	if err != nil {
-		return nil, fmt.Errorf("reading the quarantine's folder %q (Intake.QuarantineDir): %w", cfg.QuarantineDir, err)
+		return nil, fmt.Errorf("reading the quarantine's folder %q (Intake.QuarantineDir): %w", b.Dir, err)
 	}
 	q.folder = f
 	return q, nil

@@ -1,4 +1,4 @@
-package intake
+package quarantine
 
 import (
 	"encoding/json"
