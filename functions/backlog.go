@@ -9,6 +9,7 @@ import (
 // parker is late binding as the rest of the pipeline sees it.
 type parker interface {
 	park(r *run)                  // takes those tasks out of the run that are to wait undecided
+	keep(r *run)                  // makes them durable, after all others of the run are on their ways, and gives the run back what is not
 	Nudge()                       // node or link may be free
 	Held() (records, bytes int64) // that the spool holds for parked tasks
 	Status() status.UndecidedStatus
@@ -18,6 +19,7 @@ type parker interface {
 type noParker struct{}
 
 func (noParker) park(*run)                      {}
+func (noParker) keep(*run)                      {}
 func (noParker) Nudge()                         {}
 func (noParker) Held() (records, bytes int64)   { return 0, 0 }
 func (noParker) Status() status.UndecidedStatus { return status.UndecidedStatus{} }

@@ -469,6 +469,7 @@ func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 	class.Model, class.Hard, class.Deadline = "slow", "random threshold=0.3 seed=3", "50ms"
 	c.Writable.Classes["bearing"] = class
 	c.Models.Pool.Workers = 1
+	c.Writable.Policy.CostMoney = 100 // or a busy machine sends all of them
 	bus := &bin{}
 	s := linkedTo(t, c, bus)
 	const many = 80

@@ -4,6 +4,8 @@ import (
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/spool"
+	"app-offload/functions/task"
+	"app-offload/functions/track"
 	"app-offload/functions/wait"
 )
 
@@ -18,7 +20,7 @@ type parking struct {
 func (s *Service) openParking() error {
 	pool := wait.New(wait.Deps{
 		Rules: s.rules.Load, Look: s.look, Spool: s.spool, Local: s.local, Feedback: s.feedback, Most: s.spool.Stats().Limit / parkedShare,
-		Hasten: s.scheduler.Hasten,
+		Hasten: s.scheduler.Hasten, Order: order{s.Pipeline},
 		Sent: func(c *decide.Case, err error) {
 			why := whyFailed(err)
 			if first := firstOf(err); first != nil {
@@ -36,17 +38,28 @@ func (s *Service) openParking() error {
 	return nil
 }
 
+// order keeps parked tasks in order with those of their device and class that are not.
+type order struct{ p *Pipeline }
+
+func (o order) Ahead(t *task.Task) (parked, waits bool) { return o.p.tracks.Ahead(trackOf(t)) }
+
+func (o order) Unpark(t *task.Task) {
+	if k := trackOf(t); o.p.tracks.Unpark(k) {
+		o.p.afterwards(func() { o.p.moveOn(k) })
+	}
+}
+
 // parkedShare is the share (1/n) of the spool that may be held for parked tasks. Held records cannot be dropped, so the rest of the
 // spool is kept for records that can.
 const parkedShare = 4
 
-// park lets those tasks wait whose policy would rather: they leave the run. What the spool does not take stays in it.
+// park chooses the tasks that are to wait, as their policy would rather, or as an earlier task of their device and class waits.
 func (k parking) park(r *run) {
 	turn := k.Turn(r.rules, &r.state)
 	if turn == nil {
 		return
 	}
-	var waiting []*job
+	r.queued = r.rules.Binder().Room().Ordered
 	for i := range r.jobs {
 		j := &r.jobs[i]
 		if !turn.Waits(&j.Case) {
@@ -55,16 +68,36 @@ func (k parking) park(r *run) {
 		d := j.Decision
 		d.Reason = decision.Undecided
 		j.state, j.ID = parked, k.p.enter(r, j, d)
-		waiting = append(waiting, j)
+		r.parked = append(r.parked, j)
 	}
-	if len(waiting) == 0 || k.parkAll(waiting) == nil {
+}
+
+// keep makes them durable. What the spool does not take goes as it was decided, and what comes after it on its track with it.
+func (k parking) keep(r *run) {
+	if len(r.parked) == 0 || k.parkAll(r.parked) == nil {
 		return
 	}
-	for i := range waiting {
-		if j := waiting[i]; k.parkAll(waiting[i:i+1]) != nil {
-			k.Leave(j.Task)
-			j.state = decided
+	var passed map[track.Key]bool
+	var back []*job
+	for i, j := range r.parked {
+		if !passed[j.Track()] && k.parkAll(r.parked[i:i+1]) == nil {
+			continue
 		}
+		if passed == nil {
+			passed = map[track.Key]bool{}
+		}
+		passed[j.Track()] = true
+		back = append(back, j)
+	}
+	for _, j := range back {
+		j.state = decided
+		k.Leave(j.Task)
+	}
+	if r.back, r.parked, r.away, r.here = back, nil, nil, nil; len(back) > 0 {
+		k.p.note(r)
+		k.p.part(r)
+		k.p.keep(r)
+		k.p.process(r)
 	}
 }
 

@@ -104,6 +104,8 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 		{"the spool is full, the oldest goes", "random", 3, 7, spool.DropOldest, false},
 		{"weighted", "weighted", 3, 5, "", true},
 		{"bandit", "bandit", 3, 5, "", true},
+		{"parked tasks that keep their order", "defer", 3, 0, "", true},
+		{"parked tasks that keep their order, the spool full", "defer", 2, 0, spool.Local, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano()) // a seed
@@ -116,6 +118,11 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 			cfg := testConfig(t, b, row.policy)
 			cfg.Local.Workers, cfg.Local.Retries, cfg.Local.Operators = row.workers, 0, "rate"
 			cfg.Writable.Policy.BacklogLimit = 1
+			if row.policy == "defer" { // node and link are slow, and there is room for few
+				slow := lateConfig(t)
+				cfg.Writable.Policy, cfg.Writable.Score = slow.Writable.Policy, slow.Writable.Score
+				cfg.Writable.Policy.DeferOrder, cfg.Writable.Policy.DeferTasks, cfg.Writable.Policy.BacklogLimit = true, 1+rnd.IntN(40), 1
+			}
 			class := cfg.Writable.Classes["default"]
 			if row.onFull != "" {
 				cfg.Spool.QuotaMiB, class.OnFull = 16, row.onFull
@@ -135,6 +142,15 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 			submitInOrder(t, s, rnd, devices, perDevice, padding)
 			if row.onFull == spool.Refuse {
 				require.Positive(t, s.refused.Load())
+			}
+			if row.policy == "defer" {
+				bound := 0
+				for _, e := range s.Decisions(10_000, nil) {
+					if e.Waited > 0 {
+						bound++
+					}
+				}
+				require.Positive(t, bound, "parked and bound later")
 			}
 			if row.onFull != spool.Local || row.failEvery == 0 { // else an event that failed here comes again, and is seen again
 				require.Zero(t, s.local.Counts().Stale, "at the operators")

@@ -18,7 +18,8 @@ import (
 // A task whose policy would rather wait until node or link is free is kept, undecided, and taken on by the room wait: it is sent from where
 // it is kept, or processed and taken out of there.
 //
-// Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited.
+// Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited where
+// they keep no order.
 func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 	p.pass(p.begin(events, done))
 }
@@ -32,7 +33,7 @@ func (p *Pipeline) pass(r *run) {
 		p.note,        // the decision, for those who ask and for its outcome
 		p.part,        // each task to those of its path, or behind the one before it
 		p.keep,        // what is to leave: durable in the spool, in one commit
-		p.process,     // the rest: here, now
+		p.process,     // the rest: here, now; and those that wait: durable in the spool
 	} {
 		stage(r)
 	}
@@ -69,8 +70,8 @@ func (p *Pipeline) decide(r *run) {
 
 // note writes the decisions into the ring and counts them. One that was to wait and finds no room is there already.
 func (p *Pipeline) note(r *run) {
-	for i := range r.jobs {
-		switch j := &r.jobs[i]; {
+	for j := range r.left {
+		switch {
 		case j.state != decided:
 		case j.ID == 0:
 			j.ID = p.enter(r, j, j.Decision)
@@ -89,10 +90,10 @@ func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
 
 // part puts each task among those of its path, or behind the one before it. From then on others may work on the task.
 func (p *Pipeline) part(r *run) {
-	for i := range r.jobs {
-		j := &r.jobs[i]
-		if j.state != decided {
-			continue // it is parked
+	for j := range r.left {
+		if j.state == parked {
+			p.tracks.Park(j.Track(), r.queued)
+			continue
 		}
 		switch on := p.tracks.Admit(j); {
 		case on == track.Waits:
@@ -128,7 +129,8 @@ func (p *Pipeline) keep(r *run) {
 	})
 }
 
-// process hands the rest to the local workers.
+// process hands the rest to the local workers, and then those that wait to the spool: they come after all that went before them.
 func (p *Pipeline) process(r *run) {
 	p.operate(r.here)
+	p.parker.keep(r)
 }

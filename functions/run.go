@@ -24,6 +24,9 @@ type run struct {
 	entry  decision.Entry // scratch, so that noting a decision allocates nothing
 	tasks  []*task.Task   // scratch, the tasks of one event
 	jobs   []job
+	parked []*job // in order; they are handed over last
+	queued bool   // parked tasks keep their order
+	back   []*job // that could not be parked, on their way as they were decided
 	away   []*job
 	here   []*job
 	open   []countdown
@@ -49,10 +52,27 @@ func cases(jobs []*job) iter.Seq[*decide.Case] {
 	}
 }
 
-// decided are the cases that no stage has handed over yet.
-func (r *run) decided(yield func(*decide.Case) bool) {
+// left are the jobs that no stage has handed over yet, in order, those that are to wait among them.
+func (r *run) left(yield func(*job) bool) {
+	for _, j := range r.back {
+		if !yield(j) {
+			return
+		}
+	}
+	if len(r.back) > 0 {
+		return // the others are handed over long since
+	}
 	for i := range r.jobs {
-		if j := &r.jobs[i]; j.state == decided && !yield(&j.Case) {
+		if !yield(&r.jobs[i]) {
+			return
+		}
+	}
+}
+
+// decided are the cases of those that are to go now.
+func (r *run) decided(yield func(*decide.Case) bool) {
+	for j := range r.left {
+		if j.state == decided && !yield(&j.Case) {
 			return
 		}
 	}

@@ -272,7 +272,11 @@ func (s *Service) openLocal() (err error) {
 		defer cancel()
 		return s.local.Close(ctx)
 	})
-	return s.openDeliveries()
+	if err := s.openDeliveries(); err != nil {
+		return err
+	}
+	s.life.onStop("work in flight", s.drain)
+	return nil
 }
 
 func (s *Service) openIntake() (err error) {
@@ -286,7 +290,6 @@ func (s *Service) openIntake() (err error) {
 		s.setAside = s.SetAside
 	}
 	s.life.onStop("quarantine", func(context.Context) error { return s.Quarantine.Close() })
-	s.life.onStop("work in flight", s.drain)
 	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
 	s.life.onStop("orderer", s.Orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {

@@ -10,7 +10,9 @@ import (
 )
 
 // Track is that of the job's task.
-func (j *job) Track() track.Key { return track.Key{Device: j.Task.Device, Class: j.Task.Class.Name} }
+func (j *job) Track() track.Key { return trackOf(j.Task) }
+
+func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class: t.Class.Name} }
 
 // Leaves reports whether the job's task is for the cloud.
 func (j *job) Leaves() bool { return j.Decision.Target == decision.Cloud }

@@ -80,10 +80,7 @@ func (w *Waiting) enter(h Held, room Room) {
 	w.last = at + 1
 	w.count++
 	if room.Ordered {
-		one.stream.device = t.Device
-		if t.Class != nil {
-			one.stream.class = t.Class.Name
-		}
+		one.stream = streamOf(t)
 		w.join(one.stream, at)
 	}
 	w.berths[at] = one
@@ -103,6 +100,29 @@ func (w *Waiting) join(s stream, at int) {
 	}
 	e.last = at + 1
 	w.streams[s] = e
+}
+
+// Follows reports whether an earlier task of t's device and class waits that t must not pass.
+func (w *Waiting) Follows(t *task.Task) bool {
+	_, some := w.streams[streamOf(t)]
+	return some
+}
+
+// Before takes the earliest task out that t must not pass, and reports false without one.
+func (w *Waiting) Before(t *task.Task) (Held, bool) {
+	e, some := w.streams[streamOf(t)]
+	if !some {
+		return Held{}, false
+	}
+	return w.take(e.first - 1), true
+}
+
+func streamOf(t *task.Task) stream {
+	s := stream{device: t.Device}
+	if t.Class != nil {
+		s.class = t.Class.Name
+	}
+	return s
 }
 
 // earliest is the first of the stream of that berth.

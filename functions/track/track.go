@@ -2,7 +2,8 @@
 //
 // A task may have to change its path: local work fails and the task goes to the cloud, or the spool is full and the task is processed
 // locally. So a task for the cloud waits while earlier tasks of its track are processed locally, and every task waits behind one that
-// waits. A track of which all tasks take one path never waits.
+// waits. A track of which all tasks take one path never waits. Where parked tasks keep their order, a task that is not parked itself waits
+// for those before it that are.
 package track
 
 import (
@@ -32,6 +33,8 @@ type line[T Item] struct {
 	local  int  // tasks with the local workers
 	held   []T  // in order
 	moving bool // a goroutine takes them from the front
+	parked int  // tasks that are parked, or bound and not on their way yet
+	queued bool // they keep their order
 }
 
 // Pass is what may become of a task on its track.
@@ -52,11 +55,8 @@ func (t *Tracks[T]) Admit(item T) Pass {
 	if _, known := t.blocked[k]; known {
 		return Blocked
 	}
-	if t.all == nil {
-		t.all = map[Key]line[T]{}
-	}
-	on, leaves := t.all[k], item.Leaves()
-	if on.moving || len(on.held) > 0 || leaves && on.local > 0 {
+	on, leaves := t.at(k), item.Leaves()
+	if on.moving || len(on.held) > 0 || leaves && on.local > 0 || on.parked > 0 && on.queued {
 		on.held = append(on.held, item)
 		t.all[k] = on
 		return Waits
@@ -111,8 +111,16 @@ func (t *Tracks[T]) Leave(k Key) bool {
 	return move
 }
 
+// at is the track of that key. The lock is held.
+func (t *Tracks[T]) at(k Key) line[T] {
+	if t.all == nil {
+		t.all = map[Key]line[T]{}
+	}
+	return t.all[k]
+}
+
 func (t *Tracks[T]) put(k Key, on line[T]) {
-	if on.local == 0 && len(on.held) == 0 && !on.moving {
+	if on.local == 0 && on.parked == 0 && len(on.held) == 0 && !on.moving {
 		delete(t.all, k)
 		return
 	}
@@ -125,7 +133,7 @@ func (t *Tracks[T]) Next(k Key) []T {
 	defer t.mu.Unlock()
 	on := t.all[k]
 	n := 0
-	for n < len(on.held) && on.held[n].Leaves() == on.held[0].Leaves() {
+	for on.parked == 0 && n < len(on.held) && on.held[n].Leaves() == on.held[0].Leaves() {
 		n++
 	}
 	if n > 0 && on.held[0].Leaves() && on.local > 0 {
@@ -139,6 +147,36 @@ func (t *Tracks[T]) Next(k Key) []T {
 	}
 	t.put(k, on)
 	return front
+}
+
+// Ahead says of the tasks on a track whether one is parked, and whether one waits.
+func (t *Tracks[T]) Ahead(k Key) (parked, waits bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	on := t.all[k]
+	return on.parked > 0, on.moving || len(on.held) > 0
+}
+
+// Park counts a task that is parked. queued is whether those that come after it wait for it.
+func (t *Tracks[T]) Park(k Key, queued bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	on := t.at(k)
+	on.parked++
+	on.queued = queued
+	t.all[k] = on
+}
+
+// Unpark counts a parked task off that is on its way, and reports whether the caller must take from Next what waited for it.
+func (t *Tracks[T]) Unpark(k Key) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	on := t.all[k]
+	on.parked--
+	move := !on.moving && on.parked == 0 && len(on.held) > 0
+	on.moving = on.moving || move
+	t.put(k, on)
+	return move
 }
 
 // Empty takes all that is held.

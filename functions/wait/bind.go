@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 	"time"
 
 	"app-offload/functions/decide"
@@ -24,7 +25,8 @@ const attendEvery = 25 * time.Millisecond
 type Turn struct {
 	pool  *Pool
 	rules *decide.Rules
-	busy  host.State // with what this turn has dispatched
+	busy  host.State      // with what this turn has dispatched
+	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was; nil where parked tasks keep no order
 }
 
 // Turn begins a turn under rules and in a state. It is nil where no task may wait.
@@ -32,14 +34,22 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 	if !r.InCharge(r.Binder().Name()) {
 		return nil
 	}
-	return &Turn{pool: m, rules: r, busy: *s}
+	t := &Turn{pool: m, rules: r, busy: *s}
+	if r.Binder().Room().Ordered {
+		t.ahead = map[stream]bool{}
+	}
+	return t
 }
 
 // Waits reports whether a decided case is to wait, and takes a place for it, which Enter or Leave must follow. Tasks that are dispatched
 // immediately count as load for the rest of the same turn.
 func (t *Turn) Waits(c *decide.Case) bool {
-	if t.rules.Waits(c, &t.busy) && t.pool.take(t.rules.Binder().Room(), c.Task.Size()) {
-		return true
+	if t.wants(c) {
+		took := t.pool.take(t.rules.Binder().Room(), c.Task.Size())
+		t.note(c.Task, took)
+		if took {
+			return true
+		}
 	}
 	if c.Decision.Target == decision.Cloud {
 		t.busy.Link.BacklogTasks++
@@ -54,10 +64,42 @@ func (t *Turn) Waits(c *decide.Case) bool {
 	return false
 }
 
+// wants reports whether a case is to be parked: its target is busy, or it must not pass one that is parked. A task that waits in memory for a parked one
+// has no record yet, so what comes after it must not have one either. A parked task would be sent after a crash, so one that must not leave is
+// never parked.
+func (t *Turn) wants(c *decide.Case) bool {
+	if t.ahead != nil && !c.Task.Class.NeverLeave {
+		parked, waits := t.pool.Order.Ahead(c.Task)
+		if before, known := t.ahead[streamOf(c.Task)]; known {
+			parked, waits = parked || before, waits || !before
+		}
+		if parked || waits {
+			return !waits
+		}
+	}
+	return t.rules.Waits(c, &t.busy)
+}
+
+// note remembers what became of a task that was to be parked, for those after it.
+func (t *Turn) note(one *task.Task, parked bool) {
+	if t.ahead == nil {
+		return
+	}
+	s := streamOf(one)
+	if before, known := t.ahead[s]; !known || before {
+		t.ahead[s] = parked
+	}
+}
+
+// stream is what keeps its order.
+type stream struct{ device, class string }
+
+func streamOf(t *task.Task) stream { return stream{t.Device, t.Class.Name} }
+
 // Leave gives the place of a task back that is not to wait after all.
 func (m *Pool) Leave(t *task.Task) {
-	m.leave(t.Size())
 	m.free(t.Size())
+	m.leave(t)
 }
 
 func letGo() decision.Decision {
@@ -98,6 +140,11 @@ func (m *Pool) bindSome(ctx context.Context) {
 			break
 		}
 		j := h.Tag.(*parked)
+		if j.fixed {
+			m.rules.DecideAgain(&j.Case, &m.state)
+			m.bind(ctx, j)
+			continue
+		}
 		j.Decision, j.Estimate = d, e
 		if d.Reason == decision.LongestWait { // it goes because of its age alone, link or no link: no wait ends above the guards
 			m.rules.Guard(&j.Case, &m.state)
@@ -150,8 +197,13 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 		j.Task.Class = class
 	}
 	m.rules.DecideAgain(&j.Case, &m.state)
-	if m.rules.Waits(&j.Case, &m.state) && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
+	j.fixed = !m.rules.MayWait(&j.Case)
+	stays := m.rules.Waits(&j.Case, &m.state) || m.waiting.Follows(j.Task)
+	if stays && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
 		return
+	}
+	for before, some := m.waiting.Before(j.Task); some; before, some = m.waiting.Before(j.Task) { // there is no room for it behind them
+		m.bind(ctx, before.Tag.(*parked))
 	}
 	m.bind(ctx, j)
 	m.Look(&m.state)
@@ -161,9 +213,9 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 func (m *Pool) bind(ctx context.Context, j *parked) {
 	m.Feedback.Bound(m.rules, &j.Case, &m.state)
 	if j.Decision.Target == decision.Cloud {
-		m.leave(j.Task.Size())
 		m.sent = true
 		m.release(j)
+		m.leave(j.Task)
 		return
 	}
 	m.Feedback.Stays(one(&j.Case), &m.state)
@@ -173,19 +225,43 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 // move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
 // gets it in its turn among all who wait for it.
 func (m *Pool) move(ctx context.Context, j *parked) {
-	size := j.Task.Size()
 	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave}
 	done := func(_ int, err error) { m.boundHere(j, err) }
-	if m.Local.Offer(item, done) {
-		m.leave(size)
+	if !m.queued.any(j.Task.Device) && m.Local.Offer(item, done) {
+		m.leave(j.Task)
 		return
 	}
 	m.moving.Add(1)
+	m.queued.add(j.Task.Device, 1)
 	m.later.Do(func() {
 		defer m.moving.Done()
 		m.Local.Process(ctx, []local.Item{item}, done)
-		m.leave(size)
+		m.queued.add(j.Task.Device, -1)
+		m.leave(j.Task)
 	})
+}
+
+// queues count the tasks that wait for room with the local workers, by device: those after them must not pass. They are safe for concurrent use.
+type queues struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (q *queues) any(device string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.of[device] > 0
+}
+
+func (q *queues) add(device string, n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.of == nil {
+		q.of = map[string]int{}
+	}
+	if q.of[device] += n; q.of[device] == 0 {
+		delete(q.of, device)
+	}
 }
 
 // release lets the record of a task leave with all others.
@@ -236,7 +312,7 @@ func (m *Pool) letAllGo(ctx context.Context) {
 	}
 	for _, j := range all {
 		if m.neverLeaves(j) {
-			m.leave(j.Task.Size())
+			m.leave(j.Task)
 			continue
 		}
 		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))

@@ -40,6 +40,14 @@ type Feedback interface {
 	Failed(id uint64)
 }
 
+// Order keeps the tasks of a device and class in order, parked or not. It is safe for concurrent use, and does not block.
+type Order interface {
+	// Ahead says of the tasks before a new one whether one is parked, and whether one waits in memory for a parked one.
+	Ahead(t *task.Task) (parked, waits bool)
+	// Unpark says that a parked task is on its way.
+	Unpark(t *task.Task)
+}
+
 // Deps are what a Pool works with. None of the functions may block.
 type Deps struct {
 	Rules    func() *decide.Rules // in force at this moment
@@ -47,6 +55,7 @@ type Deps struct {
 	Spool    Spool
 	Local    Local
 	Feedback Feedback
+	Order    Order
 	Most     int64  // bytes of the spool that may be held for parked tasks
 	Hasten   func() // lets records that were released leave without waiting for more of them
 
@@ -73,7 +82,8 @@ type Pool struct {
 	waiting policy.Waiting
 	rules   *decide.Rules // under which they wait
 	state   host.State
-	linked  bool           // there was a link at the last scan
+	linked  bool // there was a link at the last scan
+	queued  queues
 	sent    bool           // a task was bound for the cloud, and the scheduler has not been woken yet
 	later   later.Queue    // its tasks have a place in the pool
 	moving  sync.WaitGroup // tasks bound to the node that wait for room in its queue
@@ -83,6 +93,7 @@ type Pool struct {
 type parked struct {
 	decide.Case
 	seq    uint64 // of its record
+	fixed  bool   // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
 	stored int64  // about the bytes of that
 }
 
@@ -109,12 +120,13 @@ func (m *Pool) take(bounds policy.Room, size int) bool {
 	return true
 }
 
-// leave gives a place back, but for that in the spool.
-func (m *Pool) leave(size int) {
+// leave gives a place back, but for that in the spool: its task is on its way, and those after it may follow.
+func (m *Pool) leave(t *task.Task) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.tasks.Add(-1)
-	m.bytes.Add(-int64(size))
+	m.bytes.Add(-int64(t.Size()))
+	m.mu.Unlock()
+	m.Order.Unpark(t)
 }
 
 // free gives a place in the spool back.
@@ -128,14 +140,14 @@ func (m *Pool) free(size int) {
 // the task goes to the cloud. Case and task are copied, as what they point to would keep all that came with them in memory. The task's
 // data are in the record already. It is for the committer, and does not block.
 func (m *Pool) Enter(rules *decide.Rules, c *decide.Case, s *host.State, r *spool.Record) {
-	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader}
+	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c)}
 	if m.enter(&own, r.Payload) {
 		return
 	}
 	own.Decision = letGo()
-	m.Leave(own.Task)
 	m.Feedback.Stands(rules, &own.Case, s)
 	m.Spool.Release([]uint64{r.Seq})
+	m.Leave(own.Task)
 }
 
 func (m *Pool) enter(own *parked, payload []byte) bool {
