@@ -94,3 +94,38 @@ func TestEnterAndEmpty(t *testing.T) {
 	require.False(t, tracks.Leave(here.Track()), "nothing is held any more")
 	require.Empty(t, tracks.all)
 }
+
+// What comes after a parked task that keeps its order waits until all that are parked are on their way; without order it goes.
+func TestATrackWaitsForParkedTasks(t *testing.T) {
+	var tracks Tracks[item]
+	one, two := item{1, "a", true}, item{2, "a", false}
+	k := one.Track()
+	tracks.Park(k, false)
+	parked, waits := tracks.Ahead(k)
+	require.True(t, parked)
+	require.False(t, waits)
+	require.Equal(t, Goes, tracks.Admit(one), "no order is kept")
+	require.False(t, tracks.Unpark(k), "nothing waited")
+	require.Empty(t, tracks.all)
+
+	tracks.Park(k, true)
+	tracks.Park(k, true)
+	require.Equal(t, Waits, tracks.Admit(one))
+	require.Equal(t, Waits, tracks.Admit(two))
+	_, waits = tracks.Ahead(k)
+	require.True(t, waits)
+	require.Equal(t, Goes, tracks.Admit(item{1, "b", true}), "another device")
+	require.False(t, tracks.Unpark(k), "one is parked still")
+	require.Empty(t, tracks.Next(k))
+	require.True(t, tracks.Unpark(k))
+	require.Equal(t, Waits, tracks.Admit(item{3, "a", true}), "they are being moved")
+	require.Equal(t, []item{one}, tracks.Next(k))
+	require.Equal(t, []item{two}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k), "it leaves after local work")
+	require.True(t, tracks.Leave(k))
+	require.Len(t, tracks.Next(k), 1)
+	require.Empty(t, tracks.Next(k))
+	require.Empty(t, tracks.all)
+	parked, waits = tracks.Ahead(k)
+	require.False(t, parked || waits)
+}
