@@ -9,7 +9,10 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
 )
 
 // stretch is how many events are published undisturbed in a check.
@@ -121,10 +124,17 @@ func (s *system) leave(ctx context.Context) error {
 	}
 	if c, err := s.edge.Load().FinalCounts(); err != nil {
 		s.violate("the account that app-offload left: %v", err)
-	} else if c.Balance != 0 || c.InFlight != 0 || c.Spooled != 0 || c.Accepted < s.accepted || (len(c.Dropped) > 0 && !s.drops) {
-		s.violate("the account that app-offload left, of at least %d accepted: %s", s.accepted, text(c))
+	} else {
+		s.checkAccount(c)
 	}
 	return s.inspect(ctx)
+}
+
+// checkAccount looks at the account that app-offload left.
+func (s *system) checkAccount(c stack.Counts) {
+	if c.Balance != 0 || c.InFlight != 0 || c.Spooled != 0 || c.Accepted < s.accepted || (len(c.Dropped) > 0 && !s.drops) {
+		s.violate("the account that app-offload left, of at least %d accepted: %s", s.accepted, text(c))
+	}
 }
 
 func (s *system) stopCloud(context.Context) error {
@@ -147,7 +157,12 @@ func (s *system) inspect(ctx context.Context) error {
 	if tasks+places > 0 || epochs < 1 || epochs > 1+s.restored {
 		s.violate("the database holds %d tasks and %d sequences twice, and %d epochs", tasks, places, epochs)
 	}
-	for decoder := json.NewDecoder(bytes.NewBufferString(s.stats(ctx))); ; {
+	return s.checkStats(strings.NewReader(s.stats(ctx)))
+}
+
+// checkStats looks at what the consumer says of each node.
+func (s *system) checkStats(lines io.Reader) error {
+	for decoder := json.NewDecoder(lines); ; {
 		var n struct {
 			DuplicateRecords, DuplicateTasks, Gaps, DeadLetters int64
 			Gone                                                map[string]int64

@@ -13,8 +13,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,30 +36,100 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeEdge answers as app-offload does that has nothing to do. What it was started with stands in its log, and what status.json in its folder
-// holds is in its status. When it is asked to end it leaves an account.
+// fakeEdge brings what is published on the MessageBus into the consumer's database itself, each event once, and accounts for it. What it was
+// started with stands in its log; what the file status.json in its folder holds stands in its status as well.
 func fakeEdge() int {
 	fmt.Println("started", os.Args[1:], strings.Join(os.Environ(), " "))
-	spool := os.Getenv("OFFLOAD_SPOOL_DIRECTORY")
-	_ = os.MkdirAll(spool, 0o700)
-	status := func() []byte {
-		raw, err := os.ReadFile(filepath.Join(spool, "..", "status.json"))
-		if err != nil {
-			return []byte(`{"process":{"rss":1048576,"goroutines":7}}`)
-		}
-		return raw
+	e := &edge{dir: filepath.Dir(os.Getenv("OFFLOAD_SPOOL_DIRECTORY"))}
+	must(os.MkdirAll(filepath.Join(e.dir, "spool"), 0o700))
+	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-sk=") }) { // a second one has operators for all
+		e.listen()
 	}
-	http.HandleFunc("/api/v3/offload/ready", func(http.ResponseWriter, *http.Request) {})
-	http.HandleFunc("/api/v3/offload/status", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(status()) })
+	const api = "/api/v3/offload/"
+	http.HandleFunc(api+"ready", func(http.ResponseWriter, *http.Request) {})
+	http.HandleFunc(api+"status", func(w http.ResponseWriter, _ *http.Request) { must(json.NewEncoder(w).Encode(e.status())) })
+	http.HandleFunc(api+"decisions", func(w http.ResponseWriter, _ *http.Request) {
+		id := e.received.Load()
+		_, err := fmt.Fprintf(w, `{"decisions":[{"id":%d,"time":%d,"outcome":{"known":true,"time":0.05}}]}`, id, time.Now().UnixNano())
+		must(err)
+	})
 	serve(net.JoinHostPort(os.Getenv("SERVICE_HOST"), os.Getenv("SERVICE_PORT")))
-	var left struct {
-		Counts json.RawMessage `json:"counts"`
-	}
-	left.Counts = json.RawMessage("{}")
-	_ = json.Unmarshal(status(), &left)
-	raw, _ := json.Marshal(left)
-	_ = os.WriteFile(filepath.Join(spool, "ledger.json"), raw, 0o600)
+	raw, err := json.Marshal(map[string]any{"counts": e.status()["counts"]})
+	must(err)
+	must(os.WriteFile(filepath.Join(e.dir, "spool", "ledger.json"), raw, 0o600))
 	return 0
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+type edge struct {
+	dir      string
+	db       *sql.DB
+	received atomic.Int64
+}
+
+func (e *edge) listen() {
+	e.db = tasks(filepath.Join(e.dir, "cloud.db"))
+	raw, err := os.ReadFile(filepath.Join(e.dir, "common.yaml"))
+	must(err)
+	bus := regexp.MustCompile(`(?s)Type: "mqtt".*?Host: "(.*?)"\s+Port: (\d+)`).FindSubmatch(raw)
+	o := mqtt.NewClientOptions().AddBroker(fmt.Sprintf("tcp://%s:%s", bus[1], bus[2])).SetClientID("app-offload").SetCleanSession(false).
+		SetResumeSubs(true).SetMaxReconnectInterval(10 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(10 * time.Millisecond)
+	c := mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { e.take(m.Payload()) }))
+	must(done(c.Connect()))
+	must(done(c.Subscribe("edgex/events/device/faults/#", 1, nil)))
+}
+
+// tasks opens the consumer's database.
+func tasks(path string) *sql.DB {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)")
+	must(err)
+	_, err = db.Exec(`CREATE TABLE IF NOT EXISTS tasks (id INTEGER PRIMARY KEY, node TEXT DEFAULT 'lab', epoch TEXT DEFAULT 'e', sequence INTEGER,
+		event_id TEXT, chunk INTEGER DEFAULT 0, parts INTEGER DEFAULT 1, data BLOB, UNIQUE (event_id, data))`)
+	must(err)
+	return db
+}
+
+// take stores an event, unless the file lose names the end of its id.
+func (e *edge) take(envelope []byte) {
+	var request struct {
+		Event json.RawMessage `json:"event"`
+	}
+	var event struct {
+		ID string `json:"id"`
+	}
+	var message struct {
+		Payload []byte `json:"payload"`
+	}
+	if json.Unmarshal(envelope, &message) != nil || json.Unmarshal(message.Payload, &request) != nil || json.Unmarshal(request.Event, &event) != nil {
+		return
+	}
+	e.received.Add(1)
+	lose, _ := os.ReadFile(filepath.Join(e.dir, "lose"))
+	if slices.ContainsFunc(strings.Fields(string(lose)), func(end string) bool { return strings.HasSuffix(event.ID, end) }) {
+		return
+	}
+	_, err := e.db.Exec(`INSERT OR IGNORE INTO tasks (sequence, event_id, data) VALUES ((SELECT count(*) FROM tasks), ?, ?)`, event.ID, []byte(request.Event))
+	must(err)
+}
+
+func (e *edge) status() map[string]any {
+	var rows int
+	if e.db != nil {
+		must(e.db.QueryRow(`SELECT count(*) FROM tasks`).Scan(&rows))
+	}
+	status := map[string]any{
+		"process": map[string]int{"rss": 1 << 20, "goroutines": 7}, "events": map[string]any{"received": e.received.Load()}, "link": map[string]any{"up": true},
+		"counts": map[string]any{"accepted": rows, "cloud": rows}, "export": map[string]any{"bytes": 100 * rows, "receipted": rows},
+	}
+	if raw, err := os.ReadFile(filepath.Join(e.dir, "status.json")); err == nil {
+		must(json.Unmarshal(raw, &status))
+	}
+	return status
 }
 
 // fakeCloud is ready, and has the figures of stats.json in its folder.
@@ -77,9 +149,7 @@ func fakeCloud() int {
 	if args[0] == "work" {
 		args = args[1:]
 	}
-	if fs.Parse(args) != nil {
-		return 2
-	}
+	must(fs.Parse(args))
 	http.HandleFunc("/ready", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "# TYPE go_goroutines gauge\ngo_goroutines 12\nprocess_resident_memory_bytes 2.097152e+06\n")
@@ -97,19 +167,8 @@ func serve(addr string) {
 	<-ctx.Done()
 }
 
-// faked is the system with programs that only answer. A storer in their place brings what is published on the MessageBus into the database,
-// each event once.
-type faked struct {
-	*system
-	storer mqtt.Client
-	mu     sync.Mutex
-	seen   map[string]bool
-	lose   func(id string) bool // events that never arrive
-	db     *sql.DB
-}
-
-// fake starts a system that plays fast.
-func fake(t *testing.T, seed uint64) *faked {
+// fakes is a folder with the programs that only answer.
+func fakes(t *testing.T) string {
 	t.Helper()
 	if _, err := Mosquitto(); err != nil {
 		if os.Getenv("CI") != "" {
@@ -123,76 +182,32 @@ func fake(t *testing.T, seed uint64) *faked {
 	for _, name := range []string{"app-offload", "offload-cloud"} {
 		require.NoError(t, os.Symlink(self, filepath.Join(bin, name)))
 	}
-	f := &faked{seen: map[string]bool{}, system: &system{
-		cfg:    Config{Bin: bin, Res: "../../../../res", Dir: t.TempDir(), Seed: seed, Rate: 1e-3, Out: io.Discard, CheckEvery: 1, pace: 1000},
+	return bin
+}
+
+// faked is the system with programs that only answer.
+type faked struct{ *system }
+
+// fake starts a system that plays fast. One event is published, and the next one is due in many minutes.
+func fake(t *testing.T, seed uint64) *faked {
+	t.Helper()
+	f := &faked{&system{
+		cfg:    Config{Bin: fakes(t), Res: "../../../../res", Dir: t.TempDir(), Seed: seed, Rate: 1e-3, Out: io.Discard, CheckEvery: 1, pace: 1000},
 		random: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), report: &Report{Seed: seed, Faults: map[string]int{}},
 	}}
-	t.Cleanup(func() {
-		if f.storer != nil {
-			f.storer.Disconnect(0)
-			f.db.Close()
-		}
-		require.NoError(t, f.close())
-	})
+	t.Cleanup(func() { require.NoError(t, f.close()) })
 	require.NoError(t, f.start(t.Context()))
-	f.storing(t)
-	first := func() (bool, error) { return f.publisher.accepted() == 1, nil } // before the storer listened; the next one is due in many minutes
+	first := func() (bool, error) { return f.publisher.accepted() == 1, nil }
 	require.NoError(t, until(t.Context(), patience, "the first event is acknowledged", first))
-	f.insert(f.publisher.id(0), f.publisher.raw(0))
 	return f
 }
 
-// storing makes the consumer's database and fills it from the MessageBus.
-func (f *faked) storing(t *testing.T) {
+// put writes a file of the run.
+func (f *faked) put(t *testing.T, name, text string) {
 	t.Helper()
-	var err error
-	f.db, err = sql.Open("sqlite", "file:"+strings.TrimPrefix(f.store, "sqlite:")+"?_pragma=journal_mode(wal)&_pragma=synchronous(off)")
-	require.NoError(t, err)
-	_, err = f.db.Exec(`CREATE TABLE tasks (id INTEGER PRIMARY KEY, node TEXT, epoch TEXT, sequence INTEGER, event_id TEXT, chunk INTEGER, parts INTEGER, data BLOB)`)
-	require.NoError(t, err)
-	o := mqtt.NewClientOptions().AddBroker("tcp://" + f.bus.addr).SetClientID("storer").SetCleanSession(false).SetResumeSubs(true).
-		SetMaxReconnectInterval(10 * time.Millisecond).SetConnectRetryInterval(10 * time.Millisecond)
-	f.storer = mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { f.take(m.Payload()) }))
-	require.NoError(t, done(f.storer.Connect()))
-	require.NoError(t, done(f.storer.Subscribe("edgex/events/device/faults/#", 1, nil)))
-}
-
-func (f *faked) take(envelope []byte) {
-	var e struct {
-		Payload []byte `json:"payload"`
-	}
-	var request struct {
-		Event json.RawMessage `json:"event"`
-	}
-	var event struct {
-		ID string `json:"id"`
-	}
-	if json.Unmarshal(envelope, &e) != nil || json.Unmarshal(e.Payload, &request) != nil || json.Unmarshal(request.Event, &event) != nil {
-		return
-	}
-	f.insert(event.ID, request.Event)
-}
-
-func (f *faked) insert(id string, event []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.seen[string(event)] || f.lose != nil && f.lose(id) {
-		return
-	}
-	f.seen[string(event)] = true
-	const row = `INSERT INTO tasks (node, epoch, sequence, event_id, chunk, parts, data) VALUES ('lab', 'e', ?, ?, 0, 1, ?)`
-	if _, err := f.db.Exec(row, len(f.seen), id, event); err != nil {
-		panic(err)
-	}
-}
-
-// says sets what the fake app-offload answers.
-func (f *faked) says(t *testing.T, status any) {
-	t.Helper()
-	raw, err := json.Marshal(status)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(f.cfg.Dir, "status.tmp"), raw, 0o600))
-	require.NoError(t, os.Rename(filepath.Join(f.cfg.Dir, "status.tmp"), filepath.Join(f.cfg.Dir, "status.json")))
+	path := filepath.Join(f.cfg.Dir, name)
+	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
 }
 
 // started counts the starts of a program by its log.

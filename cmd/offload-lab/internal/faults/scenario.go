@@ -23,6 +23,8 @@ type ScenarioConfig struct {
 	Rate     float64       // events a second
 	Records  int           // of a backlog
 	Out      io.Writer
+
+	pace time.Duration // see Config
 }
 
 // Validate finds what makes no sense, before anything is started. No scenario at all is fine.
@@ -152,7 +154,7 @@ func RunScenario(ctx context.Context, cfg ScenarioConfig) (*ScenarioReport, erro
 		scenario: sc,
 		result:   &ScenarioReport{Scenario: sc.name, Seed: cfg.Seed, Rate: sc.rate},
 		system: &system{
-			cfg:    Config{Bin: cfg.Bin, Res: cfg.Res, Dir: cfg.Dir, Seed: cfg.Seed, Rate: sc.rate, Out: cfg.Out},
+			cfg:    Config{Bin: cfg.Bin, Res: cfg.Res, Dir: cfg.Dir, Seed: cfg.Seed, Rate: sc.rate, Out: cfg.Out, pace: cfg.pace},
 			random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(), plain: true,
 			report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
 		},

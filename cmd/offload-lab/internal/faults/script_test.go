@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,7 +172,7 @@ func TestAProcessThatEndedByItselfIsNamed(t *testing.T) {
 // What a denied class holds back does not count as waiting; what waits behind it is a violation.
 func TestOnlyTheDeniedClassMayWait(t *testing.T) {
 	f := fake(t, 1)
-	f.lose = func(id string) bool { return strings.HasSuffix(id, "4") || strings.HasSuffix(id, "9") } // of pump-4
+	f.put(t, "lose", "4 9") // of pump-4
 	require.NoError(t, f.publishing(10, 0)(t.Context()))
 	require.NoError(t, f.publisher.settled(t.Context()))
 	acl := func() string {
