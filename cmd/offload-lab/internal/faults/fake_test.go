@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 // fakeEdge brings what is published on the MessageBus into the consumer's database itself, each event once, and accounts for it. What it was
 // started with stands in its log; what the file status.json in its folder holds stands in its status as well.
 func fakeEdge() int {
-	fmt.Println("started", os.Args[1:], strings.Join(os.Environ(), " "))
+	settings := slices.DeleteFunc(os.Environ(), func(v string) bool { return !strings.HasPrefix(v, "OFFLOAD_") })
+	fmt.Println("started", os.Args[1:], strings.Join(settings, " "))
 	e := &edge{dir: filepath.Dir(os.Getenv("OFFLOAD_SPOOL_DIRECTORY"))}
 	must(os.MkdirAll(filepath.Join(e.dir, "spool"), 0o700))
 	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-sk=") }) { // a second one has operators for all
@@ -108,7 +109,7 @@ func (e *edge) take(envelope []byte) {
 	if json.Unmarshal(envelope, &message) != nil || json.Unmarshal(message.Payload, &request) != nil || json.Unmarshal(request.Event, &event) != nil {
 		return
 	}
-	e.received.Add(1)
+	defer e.received.Add(1)
 	lose, _ := os.ReadFile(filepath.Join(e.dir, "lose"))
 	if slices.ContainsFunc(strings.Fields(string(lose)), func(end string) bool { return strings.HasSuffix(event.ID, end) }) {
 		return

@@ -131,18 +131,21 @@ func (p *publisher) send(n int) mqtt.Token {
 func (p *publisher) rest(ctx context.Context, f func() error) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
-	if err := p.settled(ctx); err != nil {
+	if err := inTurn(ctx, p.settled, p.connected); err != nil {
 		return err
 	}
 	return f()
 }
 
-// settled waits until all that was sent is acknowledged, and the MessageBus is there for more: what is published before the client is connected
-// again leaves in any order.
 func (p *publisher) settled(ctx context.Context) error {
 	return until(ctx, patience, "the MessageBus acknowledges all that was sent", func() (bool, error) {
-		return p.acked.Load() == p.sent.Load() && p.client.IsConnectionOpen(), nil
+		return p.acked.Load() == p.sent.Load(), nil
 	})
+}
+
+// connected waits for the MessageBus: what is published before the client is connected again leaves in any order.
+func (p *publisher) connected(ctx context.Context) error {
+	return until(ctx, patience, "the publisher is connected again", func() (bool, error) { return p.client.IsConnectionOpen(), nil })
 }
 
 func (p *publisher) stop() {
