@@ -144,15 +144,15 @@ func TestWhatIsLeftIsChecked(t *testing.T) {
 		drops    bool
 		wrong    bool
 	}{
-		`{"gaps":0,"gone":{"skipped":9}}`:     {},
-		`{"gaps":1}`:                          {wrong: true},
-		`{"deadLetters":1}`:                   {wrong: true},
-		`{"deadLetters":2}`:                   {garbage: 2},
-		`{"deadLetters":3}`:                   {garbage: 2, wrong: true},
-		`{"gone":{"full":1}}`:                 {wrong: true},
-		`{"gone":{"full":2}}`:                 {drops: true},
-		`{"gone":{"done":1}}`:                 {wrong: true},
-		`{"gone":{"done":2},"deadLetters":9}`: {restored: 1},
+		`{"gaps":0,"gone":{"skipped":9}}`:                      {},
+		`{"gaps":1}`:                                           {wrong: true},
+		`{"deadLetters":1}`:                                    {wrong: true},
+		`{"deadLetters":2}`:                                    {garbage: 2},
+		`{"deadLetters":3}`:                                    {garbage: 2, wrong: true},
+		`{"gone":{"full":1}}`:                                  {wrong: true},
+		`{"gone":{"full":2}}`:                                  {drops: true},
+		`{"gone":{"done":1}}`:                                  {wrong: true},
+		`{"gone":{"done":2},"deadLetters":9}`:                  {restored: 1},
 		`{"duplicateRecords":3,"duplicateTasks":4} {"gaps":2}`: {wrong: true},
 	} {
 		s := &system{report: &Report{}, garbage: c.garbage, restored: c.restored, drops: c.drops, cfg: Config{Out: io.Discard}}
