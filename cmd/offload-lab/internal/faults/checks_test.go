@@ -138,27 +138,28 @@ func TestWhatIsLeftIsChecked(t *testing.T) {
 		s.checkAccount(c.counts)
 		require.Equal(t, c.wrong, len(s.violations()) > 0, i)
 	}
+	const twoNodes = `{"duplicateRecords":3,"duplicateTasks":4} {"gaps":2}`
 	for text, c := range map[string]struct {
 		garbage  int64
 		restored int
 		drops    bool
 		wrong    bool
 	}{
-		`{"gaps":0,"gone":{"skipped":9}}`:                      {},
-		`{"gaps":1}`:                                           {wrong: true},
-		`{"deadLetters":1}`:                                    {wrong: true},
-		`{"deadLetters":2}`:                                    {garbage: 2},
-		`{"deadLetters":3}`:                                    {garbage: 2, wrong: true},
-		`{"gone":{"full":1}}`:                                  {wrong: true},
-		`{"gone":{"full":2}}`:                                  {drops: true},
-		`{"gone":{"done":1}}`:                                  {wrong: true},
-		`{"gone":{"done":2},"deadLetters":9}`:                  {restored: 1},
-		`{"duplicateRecords":3,"duplicateTasks":4} {"gaps":2}`: {wrong: true},
+		`{"gaps":0,"gone":{"skipped":9}}`:     {},
+		`{"gaps":1}`:                          {wrong: true},
+		`{"deadLetters":1}`:                   {wrong: true},
+		`{"deadLetters":2}`:                   {garbage: 2},
+		`{"deadLetters":3}`:                   {garbage: 2, wrong: true},
+		`{"gone":{"full":1}}`:                 {wrong: true},
+		`{"gone":{"full":2}}`:                 {drops: true},
+		`{"gone":{"done":1}}`:                 {wrong: true},
+		`{"gone":{"done":2},"deadLetters":9}`: {restored: 1},
+		twoNodes:                              {wrong: true},
 	} {
 		s := &system{report: &Report{}, garbage: c.garbage, restored: c.restored, drops: c.drops, cfg: Config{Out: io.Discard}}
 		require.NoError(t, s.checkStats(strings.NewReader(text)))
 		require.Equal(t, c.wrong, len(s.violations()) > 0, text)
-		if strings.Contains(text, "duplicate") {
+		if text == twoNodes {
 			require.Equal(t, int64(7), s.report.Again)
 		}
 	}
