@@ -37,6 +37,9 @@ func TestTheWorkOfAModel(t *testing.T) {
 	require.Equal(t, 1.5*m.c.EdgeMcycles, v.QueueCycles)
 	require.Zero(t, v.ModelTasks)
 	require.Zero(t, v.ModelSeconds)
+	s.ModelSeconds = 0.25
+	short := m.ForModels(s)
+	require.Equal(t, 0.25*m.c.EdgeMcycles, short.QueueCycles)
 	run := &task.Task{Data: make([]byte, KB), Complexity: 50, Class: class}
 	e := m.Estimate(run, &v)
 	require.InDelta(t, 3.5, e.LocalTime, 1e-9, "what is measured under load is not corrected for it")

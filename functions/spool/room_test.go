@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -191,4 +192,54 @@ func TestClassesAreBounded(t *testing.T) {
 	require.NoError(t, put(s, rec(0, "c0", 10, 3)))
 	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": there are 4096 classes already`)
 	require.EqualValues(t, 3, balanced(t, s).Held)
+}
+
+// Offer returns what Append would have told its callback at once: then the callback is never called, and nothing is held.
+func TestOfferReturnsWhatFindsNoRoom(t *testing.T) {
+	s, err := Open(t.TempDir(), DefaultConfig(), small(4<<20, 256<<10, 0))
+	require.NoError(t, err)
+	never := func(error) { t.Error("called although the result was returned") }
+	require.ErrorIs(t, s.Offer([]Record{rec(1, "c", int(s.limits.segmentMax()), 1)}, never), ErrTooLarge)
+	require.ErrorContains(t, s.Offer([]Record{rec(Lanes, "c", 1, 1)}, never), "lanes 0 to")
+	require.ErrorContains(t, s.Offer([]Record{rec(-1, "c", 1, 1)}, never), "lanes 0 to")
+	stored := make(chan error)
+	size := int(s.limits.limit() / 8)
+	held, refused := 0, false
+	for n := 0; n < 20 && !refused; n++ {
+		r := rec(1, "c", size, n)
+		r.OnFull = Refuse
+		err := s.Offer([]Record{r}, func(err error) { stored <- err })
+		if refused = err != nil; refused {
+			require.ErrorIs(t, err, ErrFull)
+			break
+		}
+		require.NoError(t, <-stored)
+		held++
+	}
+	require.True(t, refused)
+	require.EqualValues(t, held, s.Stats().Held)
+	newer := rec(2, "c", size, 99)
+	newer.OnFull = DropOldest
+	require.NoError(t, s.Offer([]Record{newer}, func(err error) { stored <- err }))
+	require.NoError(t, <-stored)
+	require.EqualValues(t, 1, balanced(t, s).Dropped[ReasonFull])
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Offer([]Record{newer}, never), ErrClosed)
+}
+
+// The largest payload that the configuration promises room for is taken, whatever its class and whether it is encrypted.
+func TestTheLargestRecordIsTaken(t *testing.T) {
+	cfg := encrypted()
+	cfg.QuotaMiB = 16
+	s := open(t, t.TempDir(), cfg, WithKeys(new(testKeys).set("a", "a")))
+	require.NoError(t, put(s, Record{Class: strings.Repeat("n", maxClass), Payload: make([]byte, cfg.LargestRecord())}))
+	require.ErrorContains(t, put(s, Record{Class: strings.Repeat("n", maxClass+1)}), "at most 255 bytes")
+	require.ErrorIs(t, put(s, Record{Class: "c", Payload: make([]byte, cfg.LargestRecord()+recordRoom)}), ErrTooLarge)
+	s.Flows(true)
+	require.True(t, s.ring.flows)
+	s.Flows(false)
+	require.WithinDuration(t, time.Now(), s.ring.ceased, time.Minute)
+	ceased := s.ring.ceased
+	s.Flows(false)
+	require.Equal(t, ceased, s.ring.ceased, "it had ceased before")
 }

@@ -126,6 +126,7 @@ func TestClassesFor(t *testing.T) {
 		"pumps":     {MatchDevice: "pump-*"},
 		"vibration": {MatchResource: "Vib*"},
 		"secret":    {MatchResource: "Face", NeverLeave: true, Priority: 1},
+		"hidden":    {MatchResource: "Fac*", NeverLeave: true, Priority: 2},
 		"shutdown":  {MatchDevice: "pump-*", MatchResource: "Alarm", Priority: 9},
 	})
 	require.NoError(t, err)
@@ -149,6 +150,9 @@ func TestClassesFor(t *testing.T) {
 		{"the most specific of several", event("pump-1", "VibX", "Alarm"), "shutdown"},
 		{"a rule's other fields must match too", event("fan-1", "Alarm"), "default"},
 		{"what must not leave holds back its neighbours", event("pump-1", "Alarm", "Face", "VibX"), "secret"},
+		{"the most specific of what must not leave", event("pump-1", "Face", "Facade", "Alarm"), "secret"},
+		{"wherever it stands", event("pump-1", "Alarm", "Facade", "Face"), "secret"},
+		{"also beside nothing else", event("pump-1", "Facade"), "hidden"},
 	}
 	for range 2 { // the second round is answered by the cache
 		for _, row := range rows {
