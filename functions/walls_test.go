@@ -37,7 +37,7 @@ var walls = map[string][]string{
 	"decide":   {"check", "decision", "host", "policy", "score", "task", "trial"},
 	"local":    {"answer", "check", "clock", "task", "local/novelty"}, "local/novelty": {},
 	"intake": {"check", "clock", "intake/parse", "mqtt", "quarantine", "say", "task"}, "intake/parse": {"check", "clock", "task"},
-	"seal":            {"check", "clock", "task"},
+	"seal": {"check", "clock", "seal/fold", "task"}, "seal/fold": {},
 	"batch":           {"check", "clock", "task", "spool"},
 	"export":          {"check", "clock", "link", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"infer/modeltest": {"engine", "engine/tflite", "models"},

@@ -10,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"app-offload/functions/seal/fold"
 )
 
 // windowSize is how far back the compressor looks, and what a reader needs in memory: as much as one usual message.
@@ -26,14 +28,14 @@ type compressor struct {
 	name    string // as contentencoding has it
 	zstd    *zstd.Encoder
 	gzip    sync.Pool // of *gzip.Writer
-	columns sync.Pool // of *columns; New is nil where nothing is folded
+	columns sync.Pool // of *fold.Columns; New is nil where nothing is folded
 }
 
-func newCompressor(name string, fold bool, level int) (*compressor, error) {
+func newCompressor(name string, folds bool, level int) (*compressor, error) {
 	c := &compressor{name: name}
-	if fold && name != CompressionNone {
+	if folds && name != CompressionNone {
 		c.name = foldPrefix + name
-		c.columns.New = func() any { return &columns{} }
+		c.columns.New = func() any { return &fold.Columns{} }
 	}
 	var err error
 	switch name {
@@ -59,12 +61,12 @@ func (c *compressor) pack(dst, src []byte) ([]byte, error) {
 	if c.columns.New == nil {
 		return c.compress(dst, src)
 	}
-	f := c.columns.Get().(*columns)
+	f := c.columns.Get().(*fold.Columns)
 	defer c.putColumns(f)
-	f.fold(src)
+	f.Fold(src)
 	// Each column has statistics of its own, so each gets a frame of its own; readers see them as one stream.
 	var err error
-	for _, column := range [...][]byte{f.text, f.ids, f.digits, f.blobs} {
+	for _, column := range [...][]byte{f.Text, f.IDs, f.Digits, f.Blobs} {
 		if len(column) > 0 && err == nil {
 			dst, err = c.compress(dst, column)
 		}
@@ -72,8 +74,8 @@ func (c *compressor) pack(dst, src []byte) ([]byte, error) {
 	return dst, err
 }
 
-func (c *compressor) putColumns(f *columns) {
-	if cap(f.text)+cap(f.digits)+cap(f.blobs) <= maxKept {
+func (c *compressor) putColumns(f *fold.Columns) {
+	if cap(f.Text)+cap(f.Digits)+cap(f.Blobs) <= maxKept {
 		c.columns.Put(f)
 	}
 }
@@ -116,19 +118,26 @@ type unpacker struct {
 
 // unpack reverses pack. The result may share memory with src. A folded payload is held to the limit before and after.
 func (u *unpacker) unpack(name string, src []byte, limit int64) ([]byte, error) {
-	compression, fold := strings.CutPrefix(name, foldPrefix)
-	if fold && compression == CompressionNone {
+	compression, folded := strings.CutPrefix(name, foldPrefix)
+	if folded && compression == CompressionNone {
 		compression = name
 	}
-	if !fold {
+	if !folded {
 		return u.decompress(compression, src, limit)
 	}
 	// Columns may be a little larger than what they stand for.
-	data, err := u.decompress(compression, src, limit+limit/8+foldHeader)
+	data, err := u.decompress(compression, src, limit+limit/8+fold.Header)
 	if err != nil {
 		return nil, err
 	}
-	return unfold(data, limit)
+	data, err = fold.Unfold(data, limit)
+	if errors.Is(err, fold.ErrTooLarge) {
+		return nil, &TooLargeError{What: "data", Size: -1, Limit: limit}
+	}
+	if err != nil {
+		return nil, malformed("fold", err)
+	}
+	return data, nil
 }
 
 func (u *unpacker) decompress(name string, src []byte, limit int64) ([]byte, error) {

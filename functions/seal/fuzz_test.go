@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal/fold"
 )
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
@@ -145,7 +147,7 @@ func FuzzUnfold(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		out, err := unfold(src, 1<<16)
+		out, err := fold.Unfold(src, 1<<16)
 		if err == nil {
 			require.LessOrEqual(t, len(out), 1<<16)
 		}

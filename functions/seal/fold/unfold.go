@@ -1,11 +1,15 @@
-package seal
+package fold
 
 import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 )
+
+// ErrTooLarge says that what is unfolded exceeds the limit.
+var ErrTooLarge = errors.New("the data exceed the limit")
 
 var errShort = errors.New("a column ends too early")
 
@@ -18,11 +22,11 @@ type unfolder struct {
 	limit    int64
 }
 
-// unfold reverses fold within limit bytes.
-func unfold(src []byte, limit int64) ([]byte, error) {
+// Unfold reverses Fold within limit bytes: beyond them it returns ErrTooLarge, and another error for columns that do not fit together.
+func Unfold(src []byte, limit int64) ([]byte, error) {
 	u := unfolder{limit: limit}
 	if err := u.split(src); err != nil {
-		return nil, malformed("fold", err)
+		return nil, err
 	}
 	u.out = make([]byte, 0, min(limit, int64(len(src))*2))
 	for len(u.text) > 0 {
@@ -43,20 +47,20 @@ func unfold(src []byte, limit int64) ([]byte, error) {
 		}
 	}
 	if len(u.ids)+len(u.digits)+len(u.blobs) > 0 {
-		return nil, malformed("fold", errors.New("a column has more than its text asks for"))
+		return nil, errors.New("a column has more than its text asks for")
 	}
 	return u.out, nil
 }
 
 // split finds the columns. The lengths are 32 bits each, so their sum cannot overflow.
 func (u *unfolder) split(src []byte) error {
-	if len(src) < foldHeader {
+	if len(src) < Header {
 		return errShort
 	}
 	ids := uint64(binary.LittleEndian.Uint32(src[0:]))
 	digits := uint64(binary.LittleEndian.Uint32(src[4:]))
 	blobs := uint64(binary.LittleEndian.Uint32(src[8:]))
-	src = src[foldHeader:]
+	src = src[Header:]
 	if ids+digits+blobs > uint64(len(src)) {
 		return errShort
 	}
@@ -120,7 +124,7 @@ func (u *unfolder) blob(mark byte) error {
 		return errors.Join(err, u.append(raw))
 	}
 	if n > uint64(len(u.blobs)) { // before multiplying, which might overflow
-		return malformed("fold", errShort)
+		return errShort
 	}
 	raw, err := take(&u.blobs, n*3)
 	if err != nil {
@@ -135,7 +139,7 @@ func (u *unfolder) blob(mark byte) error {
 
 func (u *unfolder) appendID() error {
 	if len(u.id) != 16 {
-		return malformed("fold", errors.New("it repeats an id before the first"))
+		return errors.New("it repeats an id before the first")
 	}
 	if err := u.room(36); err != nil {
 		return err
@@ -156,7 +160,7 @@ func (u *unfolder) appendDigits(pairs []byte) error {
 	}
 	for _, p := range pairs {
 		if p > 99 {
-			return malformedf("fold", "%d is not a pair of digits", p)
+			return fmt.Errorf("%d is not a pair of digits", p)
 		}
 		u.out = append(u.out, '0'+p/10, '0'+p%10)
 	}
@@ -174,7 +178,7 @@ func (u *unfolder) append(b []byte) error {
 // room keeps the result bounded: a mark of one byte may stand for many.
 func (u *unfolder) room(n int) error {
 	if int64(len(u.out))+int64(n) > u.limit {
-		return &TooLargeError{What: "data", Size: -1, Limit: u.limit}
+		return ErrTooLarge
 	}
 	return nil
 }
@@ -182,7 +186,7 @@ func (u *unfolder) room(n int) error {
 func (u *unfolder) varint() (uint64, error) {
 	v, n := binary.Uvarint(u.text)
 	if n <= 0 {
-		return 0, malformed("fold", errShort)
+		return 0, errShort
 	}
 	u.text = u.text[n:]
 	return v, nil
@@ -191,7 +195,7 @@ func (u *unfolder) varint() (uint64, error) {
 // take cuts n bytes off the front of a column.
 func take(column *[]byte, n uint64) ([]byte, error) {
 	if n > uint64(len(*column)) {
-		return nil, malformed("fold", errShort)
+		return nil, errShort
 	}
 	b := (*column)[:n:n]
 	*column = (*column)[n:]
