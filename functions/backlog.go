@@ -12,6 +12,7 @@ type parker interface {
 	keep(r *run)                  // makes them durable, after all others of the run are on their ways, and gives the run back what is not
 	Nudge()                       // node or link may be free
 	Held() (records, bytes int64) // that the spool holds for parked tasks
+	Load(s *host.State)           // adds them to a state
 	Status() status.UndecidedStatus
 }
 
@@ -21,6 +22,7 @@ type noParker struct{}
 func (noParker) park(*run)                      {}
 func (noParker) keep(*run)                      {}
 func (noParker) Nudge()                         {}
+func (noParker) Load(*host.State)               {}
 func (noParker) Held() (records, bytes int64)   { return 0, 0 }
 func (noParker) Status() status.UndecidedStatus { return status.UndecidedStatus{} }
 
@@ -46,6 +48,7 @@ func (p *Pipeline) look(s *host.State) {
 	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
 	s.Link = p.link()
 	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
+	p.parker.Load(s)
 }
 
 const (

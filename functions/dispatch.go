@@ -40,6 +40,7 @@ type jobEvent uint8
 
 const (
 	behind           jobEvent = iota // an earlier task of its track was refused
+	overload                         // both paths are overloaded, and its class gives way
 	kept                             // it is durable
 	tooLarge                         // no spool of this size can take it, and not every reading of it has an operator
 	tooLargeReadable                 // no spool of this size can take it, but the operators read all of it
@@ -67,6 +68,7 @@ const (
 	resend                     // offer it to the spool, later, and leave the track then
 	dropTooLarge               // drop it, since it is too large for the spool
 	dropFull                   // drop it, since the spool is full
+	dropOverload               // drop it, for what its decision says
 	dropFailed                 // drop it, since local work failed
 	refuse                     // give it back to its sender
 	refuseTrack                // give it back, and all that are behind it on its track
@@ -82,7 +84,8 @@ type transition struct {
 // transitions is the table. A cell that is not here is impossible: the test of the table says of each why.
 var transitions = [numStates][numEvents]transition{
 	decided: {
-		behind: {refused, []action{refuse}},
+		behind:   {refused, []action{refuse}},
+		overload: {dropped, []action{dropOverload}},
 	},
 	sending: {
 		behind:           {refused, []action{refuse}},
@@ -164,6 +167,9 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		p.drop(j, ReasonTooLarge)
 	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
 		p.drop(j, spool.ReasonFull)
+	case dropOverload:
+		p.feedback.Shed(&j.Case)
+		p.drop(j, j.Decision.Reason.String())
 	case dropFailed:
 		p.sayGivenUp(j.Task, err)
 		p.drop(j, reasonOf(err))

@@ -16,17 +16,18 @@ var stateNames = [numStates]string{
 }
 
 var eventNames = [numEvents]string{
-	"behind", "kept", "tooLarge", "tooLargeReadable", "fullLocal", "fullDrop", "unstored", "done", "failed", "failedStays", "hard", "shut",
+	"behind", "overload", "kept", "tooLarge", "tooLargeReadable", "fullLocal", "fullDrop", "unstored", "done", "failed", "failedStays", "hard", "shut",
 }
 
 var actionNames = []string{
-	"conclude", "finish", "goLocal", "goCloud", "goHard", "finishFirst", "resend", "dropTooLarge", "dropFull", "dropFailed", "refuse", "refuseTrack", "leaveTrack",
+	"conclude", "finish", "goLocal", "goCloud", "goHard", "finishFirst", "resend", "dropTooLarge", "dropFull", "dropOverload", "dropFailed", "refuse", "refuseTrack", "leaveTrack",
 }
 
 // The cells that cannot be reached, and why. Nothing else may be missing from the table.
 var unreachable = map[string]string{
 	"decided.kept decided.tooLarge decided.tooLargeReadable decided.fullLocal decided.fullDrop decided.unstored": "it was not offered to the spool",
 	"decided.done decided.failed decided.failedStays decided.hard decided.shut":                                  "it was not handed to the local workers",
+	"sending.overload working.overload instead.overload resending.overload asking.overload":                      "it was judged before it was handed over",
 	"sending.done sending.failed sending.failedStays sending.hard sending.shut":                                  "the local workers do not have it",
 	"working.kept working.tooLarge working.tooLargeReadable working.fullLocal working.fullDrop working.unstored": "the spool does not have it",
 	"instead.kept instead.tooLarge instead.tooLargeReadable instead.fullLocal instead.fullDrop instead.unstored": "the spool did not take it",
@@ -39,6 +40,7 @@ var unreachable = map[string]string{
 // Every cell of the table, as a person reads it.
 var cells = map[string]string{
 	"decided.behind":             "refused: refuse",
+	"decided.overload":           "dropped: dropOverload",
 	"sending.behind":             "refused: refuse",
 	"sending.kept":               "stored: conclude",
 	"sending.tooLarge":           "dropped: dropTooLarge",

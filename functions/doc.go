@@ -5,6 +5,7 @@
 //	task      split     an event becomes tasks, critical ones first; Join undoes it byte for byte
 //	score     score     what either target would cost now
 //	decide    decide    local or cloud, with a reason: guards, policy, trial
+//	shed      shed      neither, where both are overloaded and the task's class gives way
 //	wait      park      tasks that are durable and undecided, until node or link is free
 //	local     process   operators; infer: models; results go back to the MessageBus
 //	spool     keep      what is to leave is durable first
@@ -19,6 +20,7 @@
 //	dispatch.go   what becomes of a task after the decision: one table, event × state → next
 //	handover.go   gives tasks to spool and local workers, and brings what they report to the table
 //	track.go      keeps the order per device and class by the room track
+//	overload.go   gives up or reduces what both paths cannot take
 //	park.go       takes parked tasks out of a run; backlog.go: the spool without them, and the node's state
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
 //	books.go      account and drops; status.go: how it all is, and what it would decide

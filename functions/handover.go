@@ -8,6 +8,7 @@ import (
 	"app-offload/functions/answer"
 	"app-offload/functions/infer"
 	"app-offload/functions/local"
+	"app-offload/functions/shed"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 	"app-offload/functions/track"
@@ -122,8 +123,8 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 		Lane: class.Priority, Class: class.Name, Score: float32(j.Decision.Score), OnFull: class.OnFull,
 		Time: t.Received, Payload: payload, Tag: j.ID, Hold: j.state == parked,
 	}
-	if class.TTL > 0 {
-		r.Expires = t.Received + int64(class.TTL)
+	if ttl := shed.TTL(class); ttl > 0 {
+		r.Expires = t.Received + int64(ttl)
 	}
 	return r
 }

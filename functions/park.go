@@ -3,6 +3,7 @@ package functions
 import (
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
+	"app-offload/functions/shed"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 	"app-offload/functions/track"
@@ -32,6 +33,7 @@ func (s *Service) openParking() error {
 			s.sayGivenUp(c.Task, err)
 			return reasonOf(err)
 		},
+		Hopeless: shed.Hopeless, Shed: s.shedParked,
 	})
 	s.parker = parking{pool, s.Pipeline}
 	s.life.onStop("waiting room", pool.Open())
@@ -62,7 +64,7 @@ func (k parking) park(r *run) {
 	r.queued = r.rules.Binder().Room().Ordered
 	for i := range r.jobs {
 		j := &r.jobs[i]
-		if !turn.Waits(&j.Case) {
+		if j.state != decided || !turn.Waits(&j.Case) {
 			continue
 		}
 		d := j.Decision
@@ -91,7 +93,7 @@ func (k parking) keep(r *run) {
 	}
 	for _, j := range back {
 		j.state = decided
-		k.Leave(j.Task)
+		k.Leave(&j.Case)
 	}
 	if r.back, r.parked, r.away, r.here = back, nil, nil, nil; len(back) > 0 {
 		k.p.note(r)
@@ -129,7 +131,7 @@ func (k parking) unparkAll(jobs []*job, err error) {
 	p := k.p
 	for _, j := range jobs {
 		own := *j
-		k.Leave(own.Task)
+		k.Leave(&own.Case)
 		p.feedback.Stands(own.event.run.rules, &own.Case, &own.event.run.state)
 		here := []*job{&own}
 		if own.state = working; own.Decision.Target == decision.Cloud {

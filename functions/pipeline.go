@@ -29,6 +29,7 @@ func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
 		p.split,       // events become tasks, critical ones first
 		p.decide,      // what either target would cost; local or cloud, and why
+		p.shed,        // or neither: both paths are overloaded, and its class gives way
 		p.parker.park, // or not yet: durable and undecided
 		p.note,        // the decision, for those who ask and for its outcome
 		p.part,        // each task to those of its path, or behind the one before it

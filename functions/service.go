@@ -33,6 +33,7 @@ import (
 	"app-offload/functions/say"
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
+	"app-offload/functions/shed"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 	"app-offload/functions/track"
@@ -62,8 +63,9 @@ type Pipeline struct {
 	drops  *ledger.Drops
 	clock  *clock.Clock
 
-	kinship *kin.Kin // which events are results
-	parker  parker   // takes tasks that wait undecided
+	kinship *kin.Kin  // which events are results
+	shedder shed.Gate // sees when both paths are overloaded
+	parker  parker    // takes tasks that wait undecided
 	log     Logger
 
 	scheduler *batch.Scheduler

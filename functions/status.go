@@ -27,7 +27,7 @@ func (s *Service) Status() status.Status {
 	policies.Governor = s.governor.Status()
 	return status.Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: f.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,
-		Counts: f.Counts, Drops: f.Drops, Policy: rules.For("").String(), Events: f.Events, Spool: spoolStatus(&f.Spool), Undecided: s.parker.Status(),
+		Counts: f.Counts, Drops: f.Drops, Policy: rules.For("").String(), Events: f.Events, Spool: spoolStatus(&f.Spool), Undecided: s.parker.Status(), Overload: s.shedder.Status(s.clock.Now()),
 		Link: f.Link, Node: node, Export: f.Export, Local: s.local.Counts(), Models: f.Models, Answers: s.desk.Counts(), Results: s.forward.Counts(), Process: s.process(), Policies: policies,
 		Configuration: status.ConfigurationStatus{Version: rules.Configuration, Policies: rules.Version(), Problem: f.Configuration},
 	}

@@ -31,6 +31,7 @@ var walls = map[string][]string{
 	"decision": {"task", "host", "score"},
 	"policy":   {"check", "clock", "decision", "task", "host", "score"},
 	"trial":    {"decision", "host", "policy", "score", "task"},
+	"shed":     {"decision", "host", "score", "task"},
 	"kin":      {"local", "say", "task"},
 	"later":    {}, "wait": {"decide", "decision", "host", "later", "local", "policy", "score", "spool", "status", "task"},
 	"feedback": {"atomicfile", "check", "clock", "decide", "decision", "host", "policy", "say", "seal", "spool", "status", "task", "trial"},
@@ -47,7 +48,7 @@ var walls = map[string][]string{
 	"health":     {"clock", "export", "host", "infer", "say", "spool", "status"},
 	"link":       {"host"},
 	"quarantine": {"check", "intake/parse"}, "receive": {"check", "intake", "intake/parse", "quarantine", "say", "status", "task"},
-	"status":  {"answer/desk", "forward", "check", "host", "infer", "local", "export"},
+	"status":  {"answer/desk", "forward", "shed", "check", "host", "infer", "local", "export"},
 	"track":   {},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local", "receive"}, // "" is the root

@@ -36,6 +36,19 @@ func accountMetrics() []metric {
 		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *status.Status) int64 { return s.Counts.Spooled })},
 		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Tasks })},
 		{"undecided_bytes", gauge, "Size of their data, which is in memory as well.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Bytes })},
+		{"overload_tasks_total", counter, "Tasks that overload of both paths has dropped, expired, reduced or rerouted, by class.", []string{"class", "reason"}, func(s *status.Status, e emit) {
+			for _, f := range s.Overload.Flows {
+				e(float64(f.Dropped), f.Class, "overload")
+				e(float64(f.TooLate), f.Class, "tooLate")
+				e(float64(f.Reduced), f.Class, "reduced")
+				e(float64(f.Rerouted), f.Class, "rerouted")
+			}
+		}},
+		{"overload_pressure_ratio", gauge, "Predicted age of a class's results by the sooner path over what it allows; above 1 is overload.", []string{"class"}, func(s *status.Status, e emit) {
+			for _, f := range s.Overload.Flows {
+				e(f.Pressure, f.Class)
+			}
+		}},
 		{"tasks_in_flight", gauge, "Tasks in memory that are not accepted yet.", nil, plain(func(s *status.Status) int64 { return s.Counts.InFlight })},
 		{"tasks_balance", gauge, "What the account does not explain; anything but 0 is a defect.", nil, plain(func(s *status.Status) int64 { return s.Counts.Balance })},
 	}

@@ -107,9 +107,9 @@ func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (decisio
 }
 
 // LeavesOpen reports whether a task decided for this reason may be parked. One that is judged hard or not
-// read here may not: there is nothing but the cloud for it.
+// read here may not, since there is nothing but the cloud for it, nor one that is reduced, which is local.
 func (d *Decider) LeavesOpen(why decision.Reason) bool {
-	return why != decision.JudgedHard && why != decision.NoOperator && d.guards.LeavesOpen(why)
+	return why != decision.JudgedHard && why != decision.NoOperator && why != decision.Reduced && d.guards.LeavesOpen(why)
 }
 
 // inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.

@@ -72,4 +72,8 @@ const (
 	HardExample            // the local model has answered, not surely enough: the answer is provisional, and the cloud is asked
 	JudgedHard             // the latest answers about this device were hard, so the cloud is asked at once
 	ModelBusy              // decided for this node, whose queue of models is full: sent instead
+	Overload               // both paths are overloaded, and its class gives way: dropped
+	TooLate                // neither path can finish it before it is of no use any more: dropped
+	Rerouted               // the path that its policy chose is overloaded, and the other one is not
+	Reduced                // both paths are overloaded: processed locally in the reduced form of its class
 )

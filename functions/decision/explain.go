@@ -16,6 +16,8 @@ func Explain(e Entry) string {
 	switch {
 	case e.Decision.Reason == Undecided:
 		where = "Parked"
+	case e.Decision.Reason.IsDrop():
+		where = "Dropped"
 	case e.Decision.Target == Cloud:
 		where = "Cloud"
 	}
@@ -49,6 +51,8 @@ func because(e *Entry) string {
 			" counts as hard: its answer is provisional, and the cloud is asked; " + ways(e)
 	case JudgedHard:
 		return "the latest local answers about this device were hard, so the cloud is asked at once; " + ways(e)
+	case Overload, TooLate, Rerouted, Reduced:
+		return shed(e)
 	case ModelBusy:
 		return "the queue of the local models is full; " + ways(e)
 	case Fixed:
@@ -59,6 +63,19 @@ func because(e *Entry) string {
 		return "policy " + e.Policy + " explored this target, with a chance of " + chance(d.Propensity) + "; " + ways(e)
 	}
 	return ways(e)
+}
+
+// shed explains what became of a task because both paths are overloaded.
+func shed(e *Entry) string {
+	switch e.Decision.Reason {
+	case Overload:
+		return "both paths are overloaded, and class " + strconv.Quote(e.Class) + " gives way; " + ways(e)
+	case Rerouted:
+		return "policy " + e.Policy + " prefers the other target, which is overloaded; " + ways(e)
+	case Reduced:
+		return "both paths are overloaded, so it is processed in the reduced form, class " + strconv.Quote(e.Class) + "; " + ways(e)
+	}
+	return "neither path can finish it while its result is of use to class " + strconv.Quote(e.Class) + "; " + ways(e)
 }
 
 // corrects is the name of the policy that corrects the estimates by what it has seen.
@@ -170,6 +187,8 @@ func afterwards(e *Entry) string {
 	o := &e.Outcome
 	switch {
 	case !o.Known:
+		return ""
+	case o.Failed && e.Decision.Reason.IsDrop():
 		return ""
 	case o.Failed:
 		return "; no result"

@@ -13,6 +13,7 @@ var reasonWords = []string{
 	"none", "linkDown", "backlog", "neverLeave", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
 	"bothMissLocal", "cheaperLocal", "cheaperCloud", "fixed", "drawn", "explored", "spoolFull", "noOperator", "localFailed",
 	"boundLocal", "boundCloud", "longestWait", "undecided", "letGo", "dominated", "hardExample", "judgedHard", "modelBusy",
+	"overload", "tooLate", "rerouted", "reduced",
 }
 
 // String is "local" or "cloud".
@@ -59,6 +60,9 @@ func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside 
 
 // IsOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
 func (r Reason) IsOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
+
+// IsDrop reports whether the task was given up rather than sent to a target.
+func (r Reason) IsDrop() bool { return r == Overload || r == TooLate }
 
 // WasLocal reports whether a task that is sent was processed locally first, so that its time is more than that of its way to the cloud.
 func (r Reason) WasLocal() bool { return r == HardExample || r == LocalFailed }

@@ -202,6 +202,13 @@ func (f *Feedback) Failed(id uint64) {
 	f.settle(id, func(*decision.Entry) (decision.Outcome, bool) { return decision.Outcome{Failed: true}, true })
 }
 
+// Shed notes that a task was given up for what its decision says. It teaches nothing: neither path failed.
+func (f *Feedback) Shed(c *decide.Case) {
+	f.ring.Edit(c.ID, func(e *decision.Entry) {
+		e.Decision, e.Outcome = c.Decision, decision.Outcome{Known: true, Failed: true}
+	})
+}
+
 // Done notes the result of local work. Its energy is measured where the node measures its power, else as predicted.
 func (f *Feedback) Done(c *decide.Case) {
 	now, watts := f.clock.Now(), f.watts()

@@ -20,6 +20,9 @@ type State struct {
 	ModelTasks   int     `json:"modelTasks,omitempty"`   // tasks waiting for a model
 	ModelSeconds float64 `json:"modelSeconds,omitempty"` // until the pool of models is free, predicted
 
+	ParkedCycles float64 `json:"parkedCycles,omitempty"` // predicted work of the parked tasks, which are in neither queue, Mcycles
+	ParkedBytes  float64 `json:"parkedBytes,omitempty"`  // size of their data, bytes
+
 	Link Link `json:"link"`
 }
 

@@ -98,9 +98,10 @@ func (c *chain) names() bool {
 }
 
 // classOf is the class of a resource, as if it had come alone: an event can hold readings of several, and a piece of one that must
-// not leave carries the class of the whole.
+// not leave carries the class of the whole. A task in its reduced form is of one class.
 func (r *rules) classOf(ev *task.Event, t *task.Task, resource string) *task.Class {
-	if r.classes != nil {
+	reduced := t.Class != nil && t.Class.Form
+	if r.classes != nil && !reduced {
 		if class := r.classes.ForResource(ev, resource); class != nil {
 			return class
 		}

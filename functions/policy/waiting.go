@@ -134,6 +134,18 @@ func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead}
 }
 
+// Without takes out the tasks for which out holds. It looks at each task that waits.
+func (w *Waiting) Without(out func(*task.Task) bool) (gone []Held) {
+	for at := w.first - 1; w.count > 0 && at != nowhere; {
+		next := w.berths[at].next - 1
+		if out(w.berths[at].held.Task) {
+			gone = append(gone, w.take(at))
+		}
+		at = next
+	}
+	return gone
+}
+
 // All takes out whatever waits, in the order in which it came, for a stop.
 func (w *Waiting) All() []Held {
 	var all []Held

@@ -11,6 +11,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/local"
+	"app-offload/functions/shed"
 )
 
 // Status is the service at a glance, as the API shows it. Times are in seconds, sizes in bytes.
@@ -29,6 +30,7 @@ type Status struct {
 	Spool      SpoolStatus `json:"spool"`
 
 	Undecided UndecidedStatus `json:"undecided"`
+	Overload  shed.Overload   `json:"overload"`
 
 	Link    host.Link    `json:"link"`
 	Node    host.State   `json:"node"`

@@ -25,11 +25,27 @@ type Class struct {
 	Operators  string        // the local operators and their parameters, in the notation of package local
 	Model      string        // the model that computes on the data beside the operators, "" for none
 	Hard       string        // which of its answers are worth a second one by the cloud, in the notation of package models/hard; "" for none
+	Overload   string        // what happens to a task while both paths are overloaded: keep (or ""), reduce, expire, drop
+	Value      int           // 1–9, of two classes the one of lower value gives way first
+	Bound      time.Duration // from reception to result, beyond which a path counts as overloaded; 0 for no bound
+	Reduced    *Class        // as which a task is processed locally in a reduced form, nil without one
+	Form       bool          // it is the reduced form of others, and takes no events
 	Order      int           // position among all classes, for tables indexed by class
 
 	Match    Match
 	Critical Critical
 }
+
+// What Overload may say.
+const (
+	OverloadKeep   = "keep"
+	OverloadReduce = "reduce"
+	OverloadExpire = "expire"
+	OverloadDrop   = "drop"
+)
+
+// Sheds reports whether tasks of the class may be given up, or reduced, while both paths are overloaded.
+func (c *Class) Sheds() bool { return c.Overload != "" && c.Overload != OverloadKeep }
 
 // Match selects events. Each field is a glob as in package check; an empty one matches everything.
 //

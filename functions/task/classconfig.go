@@ -61,6 +61,23 @@ type ClassConfig struct {
 	Policy string
 	// OnFull is what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore or local. "" is local.
 	OnFull string
+	// Overload is what happens to a task while both paths are overloaded, that is while neither is predicted to bring results within the
+	// bound of the class, OverloadAge: keep, reduce, expire or drop. "" is keep, under which nothing is lost. drop gives tasks up, those of
+	// the classes of lowest Value first and only as many as exceed what both paths can do. reduce processes them locally instead, as tasks of
+	// ReducedClass, and drops them where even that is predicted to take twice the bound. expire drops a task once neither path can
+	// finish it within its bound: on arrival, while parked, and in the spool, there also while the link is down. What is to leave
+	// while the link is down waits in the spool under every other setting. Critical tasks count as those of the highest value.
+	Overload string
+	// Value, 1 to 9: while both paths are overloaded, classes of lower value give way first; one without Overload gives way to
+	// none, and makes those of lower value give way. 0 means the class's Priority, or 1 where that is the lowest lane.
+	Value int
+	// OverloadAge is the age at which a result is of no use any more, such as "30s". "" or "0s" is the Deadline; one of both is
+	// needed for expire, drop and reduce. A class with neither never counts as overloaded.
+	OverloadAge string
+	// ReducedClass is the name of the class as whose task a task is processed under Overload reduce: its Operators, such as a summary, or its
+	// Model are the reduced form, of all readings of the task. It has no Match keys, and takes no events. What its operators do not
+	// read is not reduced, unless it says DropUnread.
+	ReducedClass string
 	// BacklogOrder is the order in which a backlog leaves: oldest or newest first. "" is oldest.
 	BacklogOrder string
 	// Weight, 1 to 1000, is the share of the link among classes of one priority. 0 means the default, 1.
@@ -112,7 +129,7 @@ const defaultChunk = 256
 func DefaultClassConfig() ClassConfig {
 	return ClassConfig{
 		Priority: 5, Deadline: "0s", TTL: "0s", Complexity: 20,
-		OnFull: "local", BacklogOrder: "oldest", Weight: 1,
+		OnFull: "local", BacklogOrder: "oldest", Weight: 1, OverloadAge: "0s",
 	}
 }
 
@@ -132,6 +149,7 @@ func (c ClassConfig) withDefaults() ClassConfig {
 	c.OnFull = cmp.Or(c.OnFull, d.OnFull)
 	c.BacklogOrder = cmp.Or(c.BacklogOrder, d.BacklogOrder)
 	c.Weight = cmp.Or(c.Weight, d.Weight)
+	c.OverloadAge = cmp.Or(c.OverloadAge, d.OverloadAge)
 	return c
 }
 
@@ -157,12 +175,15 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		p.Addf("Results", c.Results, "must be bus where NeverLeave is set: results may hold values of the data")
 	}
 	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
+	deadline := p.Duration("Deadline", c.Deadline, 0, maxDeadline)
+	bound := c.overload(p, deadline)
 	class := &Class{
 		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(cmp.Or(c.ChunkSize, defaultChunk), 0), Whole: c.ChunkSize == 0,
-		Deadline:   p.Duration("Deadline", c.Deadline, 0, maxDeadline),
+		Deadline:   deadline,
 		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
 		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread, Results: c.Results, Model: c.Model, Hard: c.Hard,
+		Overload: c.Overload, Value: max(cmp.Or(c.Value, c.Priority), 1), Bound: bound,
 		Match: Match{
 			Device:   glob(p, "MatchDevice", c.MatchDevice),
 			Profile:  glob(p, "MatchProfile", c.MatchProfile),
@@ -174,6 +195,24 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		Critical: c.critical(p),
 	}
 	return class, p.Err()
+}
+
+// overload checks what is said of overload, and returns the age beyond which a result is of no use.
+func (c ClassConfig) overload(p *check.Problems, deadline time.Duration) (bound time.Duration) {
+	if c.Overload != "" {
+		p.OneOf("Overload", c.Overload, OverloadKeep, OverloadReduce, OverloadExpire, OverloadDrop)
+	}
+	check.Range(p, "Value", c.Value, 0, maxPriority)
+	bound = cmp.Or(p.Duration("OverloadAge", c.OverloadAge, 0, maxTTL), deadline)
+	switch sheds := (&Class{Overload: c.Overload}).Sheds(); {
+	case sheds && bound == 0:
+		p.Addf("OverloadAge", c.OverloadAge, "must be set where Overload is %s and there is no Deadline: write the age at which a result is of no use, such as 30s", c.Overload)
+	case c.Overload == OverloadReduce && c.ReducedClass == "":
+		p.Addf("ReducedClass", c.ReducedClass, "must name the class as whose tasks those of this one are processed where Overload is reduce")
+	case c.Overload != OverloadReduce && c.ReducedClass != "":
+		p.Addf("ReducedClass", c.ReducedClass, "has no effect unless Overload is reduce; change Overload, or remove it")
+	}
+	return bound
 }
 
 func (c ClassConfig) critical(p *check.Problems) Critical {

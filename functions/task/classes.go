@@ -48,8 +48,9 @@ var none candidates
 func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	c := &Classes{cache: make(map[origin]*candidates)}
 	var problems []error
+	reduced := reducedNames(configs)
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		class, err := build(name, configs[name])
+		class, err := build(name, configs[name], reduced[name])
 		if configs[name].Off && name != DefaultClass {
 			continue // nor does it matter what is wrong with it
 		}
@@ -60,7 +61,7 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 		problems = append(problems, errors.New("Classes.default.Off = \"true\": what matches no other class belongs to this one; remove Off")) //nolint:staticcheck // begins with a key
 	}
 	if _, given := configs[DefaultClass]; !given {
-		class, err := build(DefaultClass, DefaultClassConfig())
+		class, err := build(DefaultClass, DefaultClassConfig(), false)
 		problems = append(problems, err)
 		c.all = append(c.all, class)
 	}
@@ -69,6 +70,7 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 		p.Addf("Classes", len(c.all), "must be at most %d; use globs to put more names into one class", maxClasses)
 		problems = append(problems, p.Err())
 	}
+	problems = append(problems, c.reduce(configs))
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
@@ -79,7 +81,40 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	return c, nil
 }
 
-func build(name string, config ClassConfig) (*Class, error) {
+// reducedNames are the classes that are the reduced form of others.
+func reducedNames(configs map[string]ClassConfig) map[string]bool {
+	names := map[string]bool{}
+	for _, config := range configs {
+		names[config.ReducedClass] = true
+	}
+	return names
+}
+
+// reduce gives each class the one that is its reduced form.
+func (c *Classes) reduce(configs map[string]ClassConfig) error {
+	p := check.In("Classes")
+	for _, class := range c.all {
+		name := configs[class.Name].ReducedClass
+		if name == "" {
+			continue
+		}
+		at := slices.IndexFunc(c.all, func(other *Class) bool { return other.Name == name })
+		switch {
+		case at < 0:
+			p.Addf(class.Name+".ReducedClass", name, "is no class; add Classes.%s", name)
+		case name == DefaultClass || c.all[at].Match != (Match{}):
+			p.Addf(class.Name+".ReducedClass", name, "takes events of its own; name a class without Match keys")
+		case c.all[at].Overload == OverloadReduce:
+			p.Addf(class.Name+".ReducedClass", name, "is reduced itself; name a class whose Overload is not reduce")
+		default:
+			class.Reduced, c.all[at].Form = c.all[at], true
+		}
+	}
+	return p.Err()
+}
+
+// build makes a class. One that is the reduced form of others needs no rules that match anything.
+func build(name string, config ClassConfig, reduced bool) (*Class, error) {
 	class, err := config.compile("Classes."+name, name)
 	p := check.In("Classes")
 	p.Add(err)
@@ -88,7 +123,7 @@ func build(name string, config ClassConfig) (*Class, error) {
 	}
 	if rules := class.Match != (Match{}); rules && name == DefaultClass {
 		p.Addf(name, class.Match, "takes what no other class does; remove its Match keys or rename it")
-	} else if !rules && name != DefaultClass {
+	} else if !rules && name != DefaultClass && !reduced {
 		p.Addf(name, "", "would match everything; set one of MatchDevice, MatchProfile, MatchSource, MatchResource, MatchResultsOf")
 	}
 	return class, p.Err()
@@ -235,7 +270,7 @@ func (c *Classes) remember(key origin) *candidates {
 	k := &candidates{origin: key}
 	for _, class := range c.all {
 		m := class.Match
-		if !m.takes(key.node, key.service) || !fit(m.Device, key.device) || !fit(m.Profile, key.profile) || !fit(m.Source, key.source) {
+		if class.Form || !m.takes(key.node, key.service) || !fit(m.Device, key.device) || !fit(m.Profile, key.profile) || !fit(m.Source, key.source) {
 			continue
 		}
 		if m.Resource == "" {

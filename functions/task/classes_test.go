@@ -18,7 +18,7 @@ func TestDefaultsStandForKeysLeftOut(t *testing.T) {
 		c.Critical = Critical{} // NaN is not equal to itself
 	}
 	require.Equal(t, given, empty)
-	require.Equal(t, &Class{Name: "test", Priority: 5, Complexity: 20, ChunkSize: 256, Whole: true, OnFull: "local", Weight: 1}, given)
+	require.Equal(t, &Class{Name: "test", Priority: 5, Complexity: 20, ChunkSize: 256, Whole: true, OnFull: "local", Weight: 1, Value: 5}, given)
 }
 
 func TestExplicitNothing(t *testing.T) {
@@ -33,10 +33,12 @@ func TestClassConfigCarriesEveryKey(t *testing.T) {
 		MatchDevice: "d*", MatchProfile: "p*", MatchSource: "s*", MatchResource: "*", Priority: 9, Deadline: "1.5s", TTL: "72h",
 		Complexity: 7.5, ChunkSize: 8, NeverLeave: true, Policy: "edge", OnFull: "refuse", BacklogOrder: "newest", Weight: 3,
 		Operators: "rate", CriticalResource: "A*", CriticalTag: "alarm", CriticalLow: "-3.5", CriticalHigh: " 8 ",
+		Overload: "drop", Value: 4, OverloadAge: "9s",
 	})
 	require.Equal(t, &Class{
 		Name: "test", Priority: 9, Deadline: 1500 * time.Millisecond, TTL: 72 * time.Hour, Complexity: 7.5, ChunkSize: 8,
 		NeverLeave: true, Policy: "edge", OnFull: "refuse", Newest: true, Weight: 3, Operators: "rate",
+		Overload: "drop", Value: 4, Bound: 9 * time.Second,
 		Match:    Match{Device: "d*", Profile: "p*", Source: "s*"}, // "*" is no narrower than ""
 		Critical: Critical{Resource: "A*", Tag: "alarm", Low: -3.5, High: 8},
 	}, c)
@@ -71,6 +73,12 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"MatchDevice", ClassConfig{MatchDevice: "^Camera.*$", NeverLeave: true}}, // matches no device, and so keeps nothing here
 		{"MatchProfile", ClassConfig{MatchProfile: "hall "}},
 		{"MatchResource", ClassConfig{MatchResource: "[z-a]"}},
+		{"Overload", ClassConfig{Overload: "shed", Deadline: "1s"}},
+		{"Value", ClassConfig{Value: 10}},
+		{"OverloadAge", ClassConfig{Overload: "drop"}}, // nothing says when a result is of no use
+		{"OverloadAge", ClassConfig{OverloadAge: "soon"}},
+		{"ReducedClass", ClassConfig{Overload: "reduce", Deadline: "1s"}},
+		{"ReducedClass", ClassConfig{Overload: "drop", Deadline: "1s", ReducedClass: "a"}},
 		{"CriticalLow", ClassConfig{CriticalLow: "low"}},
 		{"CriticalHigh", ClassConfig{CriticalHigh: "NaN"}},
 		{"CriticalLow", ClassConfig{CriticalLow: "2", CriticalHigh: "1"}},
@@ -278,4 +286,26 @@ func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 	model, err = ClassConfig{Model: "m", ChunkSize: 8}.compile("class", "x")
 	require.NoError(t, err)
 	require.Equal(t, 8, model.ChunkSize)
+}
+
+// The reduced form of others takes no events, and has to be a class that can be one.
+func TestReducedClasses(t *testing.T) {
+	reduce := func(name string) ClassConfig {
+		return ClassConfig{MatchDevice: "d", Overload: OverloadReduce, Deadline: "1s", ReducedClass: name}
+	}
+	c, err := NewClasses(map[string]ClassConfig{"a": reduce("small"), "small": {Operators: "summary window=60s"}})
+	require.NoError(t, err)
+	a := c.For(&Event{Device: "d"})
+	require.Equal(t, "a", a.Name)
+	require.Equal(t, "small", a.Reduced.Name)
+	require.True(t, a.Reduced.Form)
+	require.Equal(t, DefaultClass, c.For(&Event{Device: "other"}).Name)
+	for text, configs := range map[string]map[string]ClassConfig{
+		"is no class":             {"a": reduce("b")},
+		"takes events of its own": {"a": reduce("b"), "b": {MatchDevice: "x"}},
+		"is reduced itself":       {"a": reduce("b"), "b": {Overload: OverloadReduce, Deadline: "1s", ReducedClass: "c"}, "c": {}},
+	} {
+		_, err := NewClasses(configs)
+		require.ErrorContains(t, err, text)
+	}
 }

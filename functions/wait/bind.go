@@ -45,7 +45,7 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 // immediately count as load for the rest of the same turn.
 func (t *Turn) Waits(c *decide.Case) bool {
 	if t.wants(c) {
-		took := t.pool.take(t.rules.Binder().Room(), c.Task.Size())
+		took := t.pool.take(t.rules.Binder().Room(), c.Task.Size(), c.Estimate.Cycles)
 		t.note(c.Task, took)
 		if took {
 			return true
@@ -96,10 +96,10 @@ type stream struct{ device, class string }
 
 func streamOf(t *task.Task) stream { return stream{t.Device, t.Class.Name} }
 
-// Leave gives the place of a task back that is not to wait after all.
-func (m *Pool) Leave(t *task.Task) {
-	m.free(t.Size())
-	m.leave(t)
+// Leave gives the place of a case back that is not to wait after all.
+func (m *Pool) Leave(c *decide.Case) {
+	m.free(c.Task.Size())
+	m.leave(c.Task, c.Estimate.Cycles)
 }
 
 func letGo() decision.Decision {
@@ -130,6 +130,7 @@ func (m *Pool) attend(ctx context.Context) {
 func (m *Pool) bindSome(ctx context.Context) {
 	m.review(ctx)
 	m.welcome(ctx)
+	m.expire()
 	for b := m.rules.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
 		m.Look(&m.state)
 		if m.Local.Full() {
@@ -154,6 +155,23 @@ func (m *Pool) bindSome(ctx context.Context) {
 	if m.sent {
 		m.sent = false
 		m.Hasten() // they have waited for the link, and need not wait for company as well
+	}
+}
+
+// expire drops the tasks that no path can finish in time any more, where their class says so.
+func (m *Pool) expire() {
+	if time.Duration(m.state.Time-m.expired) < attendEvery {
+		return
+	}
+	m.expired = m.state.Time
+	for _, h := range m.waiting.Without(func(t *task.Task) bool { return m.Hopeless(m.rules.Model, t, m.rules.Seen(t, &m.state)) }) {
+		j := h.Tag.(*parked)
+		j.Decision.Reason, j.Decision.Propensity = decision.TooLate, 1
+		m.leave(j.Task, j.cycles)
+		m.gone(j)
+		m.Spool.Drop([]uint64{j.seq}, j.Decision.Reason.String())
+		m.Feedback.Shed(&j.Case)
+		m.Shed(&j.Case)
 	}
 }
 
@@ -215,7 +233,7 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 	if j.Decision.Target == decision.Cloud {
 		m.sent = true
 		m.release(j)
-		m.leave(j.Task)
+		m.leave(j.Task, j.cycles)
 		return
 	}
 	m.Feedback.Stays(one(&j.Case), &m.state)
@@ -228,7 +246,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave}
 	done := func(_ int, err error) { m.boundHere(j, err) }
 	if !m.queued.any(j.Task.Device) && m.Local.Offer(item, done) {
-		m.leave(j.Task)
+		m.leave(j.Task, j.cycles)
 		return
 	}
 	m.moving.Add(1)
@@ -237,7 +255,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 		defer m.moving.Done()
 		m.Local.Process(ctx, []local.Item{item}, done)
 		m.queued.add(j.Task.Device, -1)
-		m.leave(j.Task)
+		m.leave(j.Task, j.cycles)
 	})
 }
 
@@ -312,7 +330,7 @@ func (m *Pool) letAllGo(ctx context.Context) {
 	}
 	for _, j := range all {
 		if m.neverLeaves(j) {
-			m.leave(j.Task)
+			m.leave(j.Task, j.cycles)
 			continue
 		}
 		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))

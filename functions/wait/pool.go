@@ -11,6 +11,7 @@ import (
 	"app-offload/functions/later"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -38,6 +39,7 @@ type Feedback interface {
 	Amend(c *decide.Case)
 	Done(c *decide.Case)
 	Failed(id uint64)
+	Shed(c *decide.Case)
 }
 
 // Order keeps the tasks of a device and class in order, parked or not. It is safe for concurrent use, and does not block.
@@ -62,6 +64,10 @@ type Deps struct {
 	// Sent amends the decision of a case that failed locally and is sent now. Dropped logs that a case is given up and returns the reason.
 	Sent    func(c *decide.Case, err error)
 	Dropped func(c *decide.Case, err error) (reason string)
+
+	// Hopeless reports whether a parked task is to be dropped, because no path can finish it in time any more.
+	Hopeless func(m *score.Model, t *task.Task, s *host.State) bool
+	Shed     func(c *decide.Case) // counts such a case
 }
 
 // Pool holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and
@@ -73,7 +79,8 @@ type Pool struct {
 	mu   sync.Mutex
 	came []*parked // durable, and not seen by the owner yet
 	shut bool
-	held int64 // bytes of the spool that are held for the pool or about to be
+	held int64   // bytes of the spool that are held for the pool or about to be
+	work float64 // Mcycles of the tasks that have a place, as predicted when they came
 
 	tasks, bytes      atomic.Int64 // that have a place, and the size of their data; changed under mu
 	records, recorded atomic.Int64 // that the spool holds for the pool, until they are released or done, and their bytes there
@@ -84,6 +91,7 @@ type Pool struct {
 	state   host.State
 	linked  bool // there was a link at the last scan
 	queued  queues
+	expired int64          // stamp of the last look for tasks that are hopeless
 	sent    bool           // a task was bound for the cloud, and the scheduler has not been woken yet
 	later   later.Queue    // its tasks have a place in the pool
 	moving  sync.WaitGroup // tasks bound to the node that wait for room in its queue
@@ -92,9 +100,10 @@ type Pool struct {
 // parked is one task that waits.
 type parked struct {
 	decide.Case
-	seq    uint64 // of its record
-	fixed  bool   // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
-	stored int64  // about the bytes of that
+	seq    uint64  // of its record
+	fixed  bool    // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
+	stored int64   // about the bytes of that
+	cycles float64 // of its work, as predicted when it came
 }
 
 // New makes an empty pool.
@@ -107,7 +116,7 @@ func recordSize(data int) int64 { return int64(data) + taskOverhead + recordHead
 const taskOverhead = 320
 
 // take reserves a place for a task of so many bytes, here and in the spool, and reports false where there is no room.
-func (m *Pool) take(bounds policy.Room, size int) bool {
+func (m *Pool) take(bounds policy.Room, size int, cycles float64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	full := m.tasks.Load() >= int64(bounds.Tasks) || m.bytes.Load()+int64(size) > bounds.Bytes || m.held+recordSize(size) > m.Most
@@ -117,14 +126,18 @@ func (m *Pool) take(bounds policy.Room, size int) bool {
 	m.held += recordSize(size)
 	m.tasks.Add(1)
 	m.bytes.Add(int64(size))
+	m.work += cycles
 	return true
 }
 
 // leave gives a place back, but for that in the spool: its task is on its way, and those after it may follow.
-func (m *Pool) leave(t *task.Task) {
+func (m *Pool) leave(t *task.Task, cycles float64) {
 	m.mu.Lock()
 	m.tasks.Add(-1)
 	m.bytes.Add(-int64(t.Size()))
+	if m.work -= cycles; m.tasks.Load() == 0 {
+		m.work = 0 // what rounding has left
+	}
 	m.mu.Unlock()
 	m.Order.Unpark(t)
 }
@@ -140,14 +153,14 @@ func (m *Pool) free(size int) {
 // the task goes to the cloud. Case and task are copied, as what they point to would keep all that came with them in memory. The task's
 // data are in the record already. It is for the committer, and does not block.
 func (m *Pool) Enter(rules *decide.Rules, c *decide.Case, s *host.State, r *spool.Record) {
-	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c)}
+	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c), cycles: c.Estimate.Cycles}
 	if m.enter(&own, r.Payload) {
 		return
 	}
 	own.Decision = letGo()
 	m.Feedback.Stands(rules, &own.Case, s)
 	m.Spool.Release([]uint64{r.Seq})
-	m.Leave(own.Task)
+	m.Leave(&own.Case)
 }
 
 func (m *Pool) enter(own *parked, payload []byte) bool {
@@ -222,6 +235,13 @@ func (m *Pool) Reserved() int64 {
 
 // Held is how many records the spool holds for parked tasks, and their bytes there.
 func (m *Pool) Held() (records, bytes int64) { return m.records.Load(), m.recorded.Load() }
+
+// Load adds the parked tasks to a state.
+func (m *Pool) Load(s *host.State) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.ParkedCycles, s.ParkedBytes = m.work, float64(m.bytes.Load())
+}
 
 // Status is how many tasks have a place, and the size of their data.
 func (m *Pool) Status() status.UndecidedStatus {

@@ -134,6 +134,13 @@ function showModels(st) {
     ["Waiting", `${whole(m.tasks)} tasks, ${seconds(m.seconds)}`], ["Memory of models", `${bytes(m.bytes)} of ${bytes(m.limit)}`]]));
 }
 
+// overload says which values give way on either path, and how each class fares.
+function overload(o) {
+  const giving = [["local", o.local], ["cloud", o.cloud]].filter(([, value]) => value > 0).map(([path, value]) => `${path}: up to value ${value}`).join(", ");
+  const flow = f => `${f.class} at ${percent(f.pressure)}, ${whole(f.dropped + f.tooLate)} dropped, ${whole(f.reduced)} reduced, ${whole(f.rerouted)} rerouted`;
+  return `${giving || "none"}; ${o.flows.map(flow).join("; ")}`;
+}
+
 function showRest(data) {
   const st = data.status, n = st.node;
   const time = ms => make("time", { datetime: new Date(ms).toISOString() }, clock(ms));
@@ -148,6 +155,7 @@ function showRest(data) {
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
     ["Waiting locally", `${whole(n.queueTasks)} tasks`],
     st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${whole(st.undecided.tasks)} tasks, ${bytes(st.undecided.bytes)}`],
+    st.overload && st.overload.flows && st.overload.flows.length > 0 && ["Overload", overload(st.overload)],
     ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
     ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
     ["Energy of tasks", `${number(st.policies.joules)} J, estimated`],

@@ -1,0 +1,51 @@
+package functions
+
+import (
+	"app-offload/functions/decide"
+	"app-offload/functions/decision"
+	"app-offload/functions/shed"
+	"app-offload/functions/task"
+)
+
+// reasons are those of decisions that overload has changed, by verdict.
+var reasons = [...]decision.Reason{shed.Late: decision.TooLate, shed.Drop: decision.Overload, shed.Other: decision.Rerouted, shed.Reduce: decision.Reduced}
+
+// shed takes the tasks out of the run that are given up because both paths are overloaded, and reduces or reroutes others, as their classes say.
+func (p *Pipeline) shed(r *run) {
+	turn := p.shedder.Turn(r.rules.Classes, r.rules.Model, &r.state)
+	if turn == nil {
+		return
+	}
+	for i := range r.jobs {
+		j := &r.jobs[i]
+		verdict := turn.Judge(j.Task, &j.Decision, func(c *task.Class) bool { return p.readsAs(j.Task, c) })
+		if verdict == shed.Keep {
+			continue
+		}
+		why := reasons[verdict]
+		p.shedder.Count(j.Task.Class.Name, why)
+		j.Decision.Reason, j.Decision.Propensity, j.Decision.Arm = why, 1, decision.NoArm
+		switch verdict {
+		case shed.Other:
+			j.Decision.Target = decision.Cloud - j.Decision.Target
+			continue
+		case shed.Reduce:
+			j.Task.Class, j.Task.Complexity = j.Task.Class.Reduced, j.Task.Class.Reduced.Complexity
+			j.Estimate = r.rules.Model.Estimate(j.Task, r.rules.Seen(j.Task, &r.state))
+			j.Decision.Target, j.Decision.Score = decision.Local, min(j.Decision.Score, j.Decision.Threshold/2)
+			continue
+		}
+		j.ID = p.enter(r, j, j.Decision)
+		p.dispatch(j, overload, nil)
+	}
+}
+
+// readsAs reports whether local work on a task as one of a class loses none of it.
+func (p *Pipeline) readsAs(t *task.Task, class *task.Class) bool {
+	as := *t
+	as.Class = class
+	return p.local.ReadsAll(&as)
+}
+
+// shedParked books a parked task that was given up. The spool has its record dropped.
+func (p *Pipeline) shedParked(c *decide.Case) { p.shedder.Count(c.Task.Class.Name, c.Decision.Reason) }

@@ -1,0 +1,132 @@
+package functions
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+	"app-offload/functions/decision"
+	"app-offload/functions/task"
+)
+
+// overloaded is a service whose local worker and link both stand still, and whose tasks are 10 ms of work.
+func overloaded(t *testing.T, policy string, edit func(*config.Config)) *narrow {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.Default = policy
+	edit(&cfg)
+	n := openNarrow(t, cfg)
+	return n
+}
+
+// balances checks the account.
+func (n *narrow) balances() {
+	n.t.Helper()
+	c := n.Counts()
+	require.Zero(n.t, c.Balance, "%+v", c)
+}
+
+// flood submits events of as many devices, and looks at the account after each.
+func (n *narrow) flood(events int) {
+	n.t.Helper()
+	for range events {
+		n.put(event(fmt.Sprint("flood-", n.seen), n.seen))
+		n.balances()
+	}
+}
+
+func byClass(cfg *config.Config, edit func(*task.ClassConfig)) {
+	class := cfg.Writable.Classes["default"]
+	edit(&class)
+	cfg.Writable.Classes["default"] = class
+}
+
+// Under every policy, tasks that both paths have no time for are dropped, counted with a reason and shown, and the account adds up at each look
+// and after a restart.
+func TestOverloadIsDroppedAndCounted(t *testing.T) {
+	for _, policy := range []string{"cost", "bandit", "deadline", "defer"} {
+		t.Run(policy, func(t *testing.T) {
+			var cfg config.Config
+			n := overloaded(t, policy, func(c *config.Config) {
+				byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadDrop, "1s" })
+				cfg = *c
+			})
+			n.flood(60)
+			dropped := n.Counts().Dropped["overload"]
+			require.Positive(t, dropped)
+			require.Less(t, dropped, int64(60), "what there is time for is done")
+			st := n.Status()
+			require.EqualValues(t, dropped, st.Overload.Flows[0].Dropped)
+			require.Equal(t, task.DefaultClass, st.Overload.Flows[0].Class)
+			require.EqualValues(t, dropped, st.Drops.Unacknowledged)
+			found := n.Decisions(1, func(e *decision.Entry) bool { return e.Decision.Reason == decision.Overload })
+			require.Len(t, found, 1)
+			require.True(t, found[0].Outcome.Known)
+			require.Contains(t, decision.Explain(found[0]), `Dropped: both paths are overloaded, and class "default" gives way; predicted local`)
+
+			n.bus.tokens <- nil
+			n.balances()
+			require.NoError(t, n.bus.stop(n.Service))
+			again := open(t, cfg, &bin{})
+			require.Zero(t, again.Counts().Balance)
+			require.Equal(t, dropped, again.Counts().Dropped["overload"])
+		})
+	}
+}
+
+// stop ends the service while its bus takes everything.
+func (b *bottleneck) stop(s *Service) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			select {
+			case b.tokens <- nil:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return s.Stop()
+}
+
+// By default nothing is given up, however long it takes.
+func TestNothingIsShedByDefault(t *testing.T) {
+	n := overloaded(t, "bandit", func(c *config.Config) { byClass(c, func(k *task.ClassConfig) { k.Deadline = "1s" }) })
+	n.flood(60)
+	require.Empty(t, n.Counts().Dropped)
+	require.Empty(t, n.Status().Overload.Flows)
+}
+
+// A task in its reduced form is of the class that says what is computed then, and counts as local.
+func TestOverloadIsReduced(t *testing.T) {
+	n := overloaded(t, "edge", func(c *config.Config) {
+		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ReducedClass = task.OverloadReduce, "1s", "small" })
+		c.Writable.Classes["small"] = task.ClassConfig{Operators: "deadband band=0.1", Complexity: -1}
+	})
+	n.flood(40)
+	found := n.Decisions(1, func(e *decision.Entry) bool { return e.Decision.Reason == decision.Reduced })
+	require.Len(t, found, 1)
+	require.Equal(t, "small", found[0].Class)
+	require.Contains(t, decision.Explain(found[0]), `Local: both paths are overloaded, so it is processed in the reduced form, class "small"`)
+	require.Positive(t, n.Status().Overload.Flows[0].Reduced)
+}
+
+// Parked tasks that no path can finish in time any more are dropped, and their records go.
+func TestParkedTasksExpireEarly(t *testing.T) {
+	n := overloaded(t, "defer", func(c *config.Config) {
+		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadExpire, "2s" })
+	})
+	n.flood(6)
+	require.Positive(t, n.Status().Undecided.Tasks, "%+v", n.Counts())
+	eventually(t, 20*time.Second, "the parked tasks expire", func() bool {
+		n.balances()
+		return n.Status().Undecided.Tasks == 0
+	})
+	require.Positive(t, n.Counts().Dropped["tooLate"], "%+v", n.Counts())
+	found := n.Decisions(10, func(e *decision.Entry) bool { return e.Decision.Reason == decision.TooLate })
+	require.NotEmpty(t, found)
+	require.Contains(t, decision.Explain(found[0]), "Dropped: neither path can finish it while its result is of use")
+}

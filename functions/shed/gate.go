@@ -1,0 +1,318 @@
+package shed
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+// Verdict is what is to become of a task.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Keep   Verdict = iota // it goes on as decided
+	Other                 // it takes the other path, as its own is overloaded and that one is not
+	Reduce                // it is processed locally as a task of its reduced class
+	Late                  // it is dropped, as neither path can finish it within its bound
+	Drop                  // it is dropped, as both paths are overloaded and its class gives way
+)
+
+const (
+	step    = 0.25 // by which the pressure is higher at which the next value gives way
+	relieve = 0.75 // of the pressure at which a value gives way: there it does not any more
+	newest  = 0.2  // weight of the latest task in the pressure of its class
+	patient = 2    // bounds after which a policy is not followed on an overloaded path, and even the reduced form of a task is of no use
+	aside   = 2    // a task that takes longer than its bound by itself counts as in time within so many times what it takes
+	targets = 2
+)
+
+// Gate watches the load of both paths. The zero value is ready. It is safe for concurrent use.
+type Gate struct {
+	mu    sync.Mutex
+	plan  *plan
+	flows map[course]*flow
+	over  [targets][maxValue + 1]bool // the path is overloaded for tasks of that value
+
+	counts map[string]*Effects
+}
+
+const maxValue = 9
+
+// course is tasks of a class that can take the same paths.
+type course struct {
+	class string
+	uses  [targets]bool // paths that could do such a task in time if they were idle
+}
+
+// flow is how the tasks of one course fare.
+type flow struct {
+	value    int
+	pressure float64 // predicted age of the result over the bound
+	at       int64   // stamp of the latest task
+	bound    float64 // s
+}
+
+// now is the pressure at a moment. It fades once no tasks come any more, by half in each bound.
+func (f *flow) now(at int64) float64 {
+	if idle := float64(at-f.at) / 1e9 / f.bound; idle > 1 {
+		return f.pressure * math.Exp2(1-idle)
+	}
+	return f.pressure
+}
+
+// plan is what one configuration says.
+type plan struct {
+	classes *task.Classes
+	starts  [maxValue + 1]float64 // pressure at which a value gives way, 0 where no class has it
+	sheds   bool
+}
+
+func planOf(classes *task.Classes) *plan {
+	p := &plan{classes: classes}
+	for _, c := range classes.All() {
+		if c.Sheds() {
+			p.starts[c.Value], p.sheds = 1, true
+		}
+	}
+	start := 1.0
+	for v := range p.starts {
+		if p.starts[v] > 0 {
+			p.starts[v], start = start, start+step
+		}
+	}
+	return p
+}
+
+// Turn is one look at the node, in which some tasks are judged one after the other. It belongs to one goroutine.
+type Turn struct {
+	gate  *Gate
+	model *score.Model
+	state host.State
+	idle  host.State
+	added [targets]float64 // s of work that this turn has let through
+}
+
+// Turn begins a turn under classes and predictions, in a state. It is nil where no class gives way.
+func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State) *Turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.plan == nil || g.plan.classes != classes {
+		g.plan, g.flows, g.over = planOf(classes), map[course]*flow{}, [targets][maxValue + 1]bool{}
+	}
+	if !g.plan.sheds {
+		return nil
+	}
+	t := &Turn{gate: g, model: m, state: *s}
+	m.Assume(&t.state.Link)
+	t.idle = alone(&t.state)
+	return t
+}
+
+// alone is a state in which no work waits.
+func alone(s *host.State) host.State {
+	v := *s
+	v.QueueTasks, v.QueueCycles, v.ModelTasks, v.ModelSeconds, v.ParkedCycles, v.ParkedBytes = 0, 0, 0, 0, 0, 0
+	v.Link.BacklogTasks, v.Link.BacklogBytes, v.Link.InflightBytes = 0, 0, 0
+	return v
+}
+
+// forecast is how long a task takes by either path, in s.
+type forecast struct{ own, all [targets]float64 }
+
+// forecast predicts a task, in the queues as they are with what this turn has let through. A path that its class or its
+// decision forbids takes for ever.
+func (t *Turn) forecast(one *task.Task, d *decision.Decision) (f forecast) {
+	own, all := t.estimate(one, &t.idle), t.estimate(one, &t.state)
+	parked := t.parked()
+	f.own = [targets]float64{own.LocalTime, own.CloudTime}
+	f.all = [targets]float64{all.LocalTime + parked + t.added[decision.Local], all.CloudTime + parked + t.added[decision.Cloud]}
+	if one.Class.NeverLeave || only(d.Reason) {
+		other := decision.Cloud - d.Target
+		f.own[other], f.all[other] = math.Inf(1), math.Inf(1)
+	}
+	return f
+}
+
+// only reports whether a task decided for this reason has no other path: nothing else can do it, or its policy looks at no times.
+func only(why decision.Reason) bool {
+	switch why {
+	case decision.NoOperator, decision.JudgedHard, decision.Fixed, decision.Drawn, decision.AboveThreshold, decision.BelowThreshold:
+		return true
+	}
+	return false
+}
+
+func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
+	if one.Class.Model != "" {
+		v := t.model.ForModels(s)
+		s = &v
+	}
+	return t.model.Estimate(one, s)
+}
+
+// parked is how long both paths together take for the parked tasks, in s: if either path did all of them in the time a or b, both
+// do in ab/(a + b).
+func (t *Turn) parked() float64 {
+	s := &t.state
+	a := s.ParkedCycles / t.model.EdgeRate(s)
+	b := math.Inf(1)
+	if s.Link.Up {
+		b = s.ParkedBytes * max(s.Link.Growth, 0) / s.Link.Goodput
+		if s.Link.Growth == 0 {
+			b = s.ParkedBytes / s.Link.Goodput
+		}
+	}
+	if math.IsInf(b, 1) || a == 0 || b == 0 {
+		return a
+	}
+	return a * b / (a + b)
+}
+
+// Judge says what is to become of a task with a decision. reads reports whether local work on the task as one of a class loses none of it;
+// it is asked only where that matters.
+func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Class) bool) Verdict {
+	class := one.Class
+	if class == nil || class.Bound <= 0 {
+		return Keep
+	}
+	f := t.forecast(one, d)
+	v, target := t.verdict(one, d, &f, reads), d.Target
+	if v == Other {
+		target = decision.Cloud - target
+	}
+	if own := f.own[target]; v <= Other && !math.IsInf(own, 1) {
+		t.added[target] += own
+	}
+	return v
+}
+
+func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads func(*task.Class) bool) Verdict {
+	class, waited := one.Class, waited(one, &t.state)
+	bound := within(class, f)
+	over := t.gate.note(class, f, waited, bound, one.Critical, d.Target, t.state.Time)
+	switch {
+	case d.Target == decision.Cloud && !t.state.Link.Up:
+		return Keep // the spool is there for outages
+	case !class.Sheds():
+		return Keep
+	case f.lopsided(d.Target, bound-waited) && (d.Target == decision.Local || reads(class)):
+		return Other
+	case class.Overload == task.OverloadExpire && waited+f.soonest() > bound:
+		return Late
+	case class.Overload == task.OverloadExpire || !over:
+		return Keep
+	case class.Overload == task.OverloadReduce:
+		if !reads(class.Reduced) {
+			return Keep
+		}
+		if f.all[decision.Local]-f.own[decision.Local] < patient*bound {
+			return Reduce
+		}
+	}
+	return Drop
+}
+
+// soonest is the time of the sooner path.
+func (f *forecast) soonest() float64 { return min(f.all[decision.Local], f.all[decision.Cloud]) }
+
+// lopsided reports whether a path is far too slow to bring a result in the time left, and the other one far quicker.
+func (f *forecast) lopsided(target decision.Target, left float64) bool {
+	chosen, other := f.all[target], f.all[decision.Cloud-target]
+	return chosen > patient*max(left, 0) && other <= chosen/patient && !math.IsInf(other, 1)
+}
+
+// within is the bound of a class in s, wider for a task that takes longer by itself.
+func within(class *task.Class, f *forecast) float64 {
+	least := min(f.own[decision.Local], f.own[decision.Cloud])
+	if math.IsInf(least, 1) {
+		least = 0
+	}
+	return max(class.Bound.Seconds(), aside*least)
+}
+
+func waited(one *task.Task, s *host.State) float64 {
+	if one.Received <= 0 {
+		return 0
+	}
+	return max(float64(s.Time-one.Received)/1e9, 0)
+}
+
+// Hopeless reports whether no path, were it free now, can finish a parked task within its bound. It holds for classes that expire. A
+// link that is down may be back at any moment.
+func Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
+	if one.Class == nil || one.Class.Overload != task.OverloadExpire {
+		return false
+	}
+	t := Turn{model: m, state: alone(s)}
+	m.Assume(&t.state.Link)
+	t.state.Link.Up = true
+	t.idle = t.state
+	f := t.forecast(one, &decision.Decision{})
+	return waited(one, s)+f.soonest() > within(one.Class, &f)
+}
+
+// TTL is how long a task of a class may wait in the spool, 0 for ever: where the class expires, no longer than its result is of use.
+func TTL(class *task.Class) time.Duration {
+	if class.Overload == task.OverloadExpire && (class.TTL == 0 || class.Bound < class.TTL) {
+		return class.Bound
+	}
+	return class.TTL
+}
+
+// note takes one task in, and reports whether the target is overloaded for a class.
+func (g *Gate) note(class *task.Class, f *forecast, waited, bound float64, critical bool, target decision.Target, now int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := course{class: class.Name}
+	for w := range key.uses {
+		key.uses[w] = f.own[w] <= bound
+	}
+	one := g.flows[key]
+	if one == nil {
+		one = &flow{}
+		g.flows[key] = one
+	}
+	pressure := min((waited+f.soonest())/bound, 1e9)
+	if one.bound == 0 {
+		one.pressure = pressure
+	}
+	one.pressure = one.now(now) + newest*(pressure-one.now(now))
+	one.value, one.bound, one.at = class.Value, bound, now
+	value := class.Value
+	if critical {
+		value = maxValue
+		for value > 1 && g.plan.starts[value] == 0 {
+			value--
+		}
+	}
+	return class.Sheds() && g.overloaded(int(target), max(value, class.Value), now)
+}
+
+// overloaded says whether a path is overloaded for tasks of a value. The lock is held.
+func (g *Gate) overloaded(path, value int, now int64) bool {
+	start := g.plan.starts[value]
+	if start == 0 {
+		return false
+	}
+	if g.over[path][value] {
+		start *= relieve
+	}
+	g.over[path][value] = g.pressure(path, value, now) > start
+	return g.over[path][value]
+}
+
+// pressure is the highest of the classes of that value or more that could use a path. The lock is held.
+func (g *Gate) pressure(path, value int, now int64) (most float64) {
+	for of, f := range g.flows {
+		if f.value >= value && of.uses[path] {
+			most = max(most, f.now(now))
+		}
+	}
+	return most
+}

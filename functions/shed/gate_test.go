@@ -1,0 +1,262 @@
+package shed_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/shed"
+	"app-offload/functions/task"
+)
+
+// node is two servers, each first in, first out, that do what a policy decides and the gate lets through.
+type node struct {
+	t       require.TestingT
+	policy  policy.Policy
+	model   *score.Model
+	classes *task.Classes
+	gate    shed.Gate
+	waiting policy.Waiting
+
+	state   host.State
+	scale   float64 // seconds are so much longer
+	goodput float64
+	done    map[string]int
+	gone    map[string]int
+	late    float64 // longest wait in a queue, s
+}
+
+const (
+	edgeRate = 300. // Mcycle/s
+	bytes    = 50_000
+	cycles   = bytes / 1024. * 0.4 * 50 // of one task, Mcycles
+)
+
+func newNode(t require.TestingT, name string, scale float64, classes map[string]task.ClassConfig) *node {
+	sc := score.DefaultConfig()
+	sc.EdgeMcycles, sc.CloudMcycles, sc.McyclesPerKB, sc.MinEdgeShare, sc.RTT, sc.Overhead, sc.HeaderBytes = edgeRate/scale, 1e9, 0.4, 1, "0s", "0s", 0
+	m, err := score.New(sc)
+	require.NoError(t, err)
+	c := policy.DefaultConfig()
+	c.CostMoney, c.PPOWeights = 0, "../../res/policies/ppo.json"
+	p, err := policy.New(name, c)
+	require.NoError(t, err)
+	set, err := task.NewClasses(classes)
+	require.NoError(t, err)
+	n := &node{t: t, policy: p, model: m, classes: set, scale: scale, done: map[string]int{}, gone: map[string]int{}, goodput: 20_000 / scale}
+	n.state = host.State{Time: int64(time.Hour), Cores: 1, Link: host.Link{Up: true, Goodput: n.goodput, RTT: 1e-4 * scale}}
+	return n
+}
+
+// capacity is how many tasks both servers do in a second.
+func (n *node) capacity() float64 { return edgeRate/n.scale/cycles + n.goodput/bytes }
+
+// pass lets time pass.
+func (n *node) pass(seconds float64) {
+	n.state.Time += int64(seconds * 1e9)
+	n.state.QueueCycles = max(n.state.QueueCycles-seconds*edgeRate/n.scale, 0)
+	n.state.Link.BacklogBytes = max(n.state.Link.BacklogBytes-int64(seconds*n.goodput), 0)
+	b, ok := n.policy.(policy.Binder)
+	for ok {
+		n.look()
+		n.waiting.Without(func(t *task.Task) bool {
+			if shed.Hopeless(n.model, t, &n.state) {
+				n.gone[t.Class.Name]++
+				return true
+			}
+			return false
+		})
+		h, d, e, bound := n.waiting.Next(b, n.model, &n.state)
+		if !bound {
+			return
+		}
+		n.serve(h.Task, d, &e)
+	}
+}
+
+func (n *node) look() {
+	n.state.ParkedCycles, n.state.ParkedBytes = float64(n.waiting.Len())*cycles, float64(n.waiting.Bytes())
+}
+
+func (n *node) serve(t *task.Task, d decision.Decision, e *score.Estimate) {
+	n.done[t.Class.Name]++
+	if d.Target == decision.Cloud {
+		n.state.Link.BacklogBytes += int64(t.Size())
+	} else {
+		n.state.QueueCycles += e.Cycles
+	}
+	n.late = max(n.late, n.state.QueueCycles/(edgeRate/n.scale), float64(n.state.Link.BacklogBytes)/n.goodput)
+}
+
+// offer takes one task of a class in.
+func (n *node) offer(class string) {
+	n.look()
+	t := &task.Task{Of: 1, Device: "d", Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time}
+	for _, c := range n.classes.All() {
+		if c.Name == class {
+			t.Class, t.Deadline = c, c.Deadline
+		}
+	}
+	e := n.model.Estimate(t, &n.state)
+	d := n.policy.Decide(t, &e, &n.state)
+	if turn := n.gate.Turn(n.classes, n.model, &n.state); turn != nil {
+		switch turn.Judge(t, &d, func(*task.Class) bool { return true }) {
+		case shed.Keep:
+		case shed.Other:
+			d.Target, d.Reason = decision.Cloud-d.Target, decision.Rerouted
+		case shed.Reduce:
+			n.gone[class+" reduced"]++
+			e.Cycles /= 20
+			n.serve(t, decision.Decision{}, &e)
+			return
+		default:
+			n.gone[class]++
+			return
+		}
+	}
+	if b, ok := n.policy.(policy.Binder); ok && b.Waits(t, &e, &n.state, &d) && n.waiting.Add(policy.Held{Task: t}, b.Room()) {
+		return
+	}
+	n.serve(t, d, &e)
+}
+
+// run offers tasks of the classes by turns, at so many times the capacity, for so many of them.
+func (n *node) run(load float64, tasks int, classes ...string) {
+	for i := range tasks {
+		n.offer(classes[i%len(classes)])
+		n.pass(1 / (load * n.capacity()))
+	}
+}
+
+func class(value int, overload string, more ...func(*task.ClassConfig)) task.ClassConfig {
+	c := task.ClassConfig{MatchSource: fmt.Sprint("s", value), Value: value, Overload: overload, Deadline: "20s"}
+	for _, f := range more {
+		f(&c)
+	}
+	return c
+}
+
+func scaled(scale float64) func(*task.ClassConfig) {
+	return func(c *task.ClassConfig) { c.Deadline = fmt.Sprint(20*scale, "s") }
+}
+
+// With shedding configured no queue grows without end when more is offered than both servers can do, under any policy and at any scale of
+// time; nor is more shed than exceeds what they can do.
+func TestNoQueueGrowsWithoutEnd(t *testing.T) {
+	for _, info := range policy.List() {
+		t.Run(info.Name, func(t *testing.T) {
+			for _, load := range []float64{1.3, 2} {
+				for _, scale := range []float64{0.1, 1, 10} {
+					for _, how := range []string{task.OverloadDrop, task.OverloadExpire} {
+						overload(t, info.Name, load, scale, how)
+					}
+				}
+			}
+		})
+	}
+}
+
+func overload(t *testing.T, name string, load, scale float64, how string) {
+	n := newNode(t, name, scale, map[string]task.ClassConfig{"low": class(2, how, scaled(scale)), "high": class(7, how, scaled(scale))})
+	const tasks = 1500
+	n.run(load, tasks, "low", "high")
+	waits := max(n.late, float64(n.waiting.Len())/n.capacity())
+	require.Less(t, waits, 3*20*scale, "bounds: load %v, scale %v, %s: done %v, gone %v, parked %d", load, scale, how, n.done, n.gone, n.waiting.Len())
+	gone := n.gone["low"] + n.gone["high"]
+	if byTime := map[string]bool{"cost": true, "bandit": true, "defer": true, "deadline": true, "ppo": true}; byTime[name] {
+		require.Less(t, float64(gone)/tasks, 1-1/load+0.1, "load %v, scale %v, %s: done %v, gone %v", load, scale, how, n.done, n.gone)
+	}
+	require.Equal(t, tasks, n.done["low"]+n.done["high"]+gone+n.waiting.Len(), "each task is counted")
+}
+
+// The classes of low value give way, and only they as long as that is enough.
+func TestLowValuesGiveWayFirst(t *testing.T) {
+	for _, name := range []string{"cost", "bandit", "deadline", "defer"} {
+		n := newNode(t, name, 1, map[string]task.ClassConfig{"low": class(2, task.OverloadDrop), "high": class(7, task.OverloadDrop), "kept": class(9, "")})
+		n.run(1.4, 3000, "low", "high", "kept")
+		require.Positive(t, n.gone["low"], "%s: %v", name, n.gone)
+		require.Zero(t, n.gone["high"], "%s: %v", name, n.gone)
+		require.Zero(t, n.gone["kept"], name)
+		n.run(2.5, 3000, "low", "high")
+		require.Positive(t, n.gone["high"], "%s: without the low ones it is too much still", name)
+	}
+}
+
+// A class never gives way for the sake of one of lower value, however late that is.
+func TestNoClassGivesWayForALowerOne(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
+		"low": class(1, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "1s" }), "high": class(9, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "10m" }),
+	})
+	n.run(2, 200, "high", "low")
+	require.Positive(t, n.gone["low"])
+	require.Zero(t, n.gone["high"])
+}
+
+// Below capacity nothing is shed, and by default nothing ever is.
+func TestNothingIsShedWithoutNeed(t *testing.T) {
+	for _, info := range policy.List() {
+		n := newNode(t, info.Name, 1, map[string]task.ClassConfig{"a": class(1, ""), "b": class(2, task.OverloadKeep)})
+		n.run(2, 500, "a", "b")
+		require.Empty(t, n.gone, info.Name)
+		require.Empty(t, n.gate.Status(n.state.Time).Flows)
+	}
+	for _, name := range []string{"cost", "bandit", "defer", "deadline"} {
+		n := newNode(t, name, 1, map[string]task.ClassConfig{"a": class(1, task.OverloadDrop), "b": class(2, task.OverloadExpire)})
+		n.run(0.8, 2000, "a", "b")
+		require.Empty(t, n.gone, name)
+	}
+}
+
+// Reduced forms take the place of tasks as long as they are of use, and relieve both paths.
+func TestReducedFormsRelieveBothPaths(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
+		"a": class(3, task.OverloadReduce, func(c *task.ClassConfig) { c.ReducedClass = "a-summary" }), "a-summary": {Operators: "summary window=60s"},
+	})
+	n.run(1.5, 2000, "a")
+	require.Positive(t, n.gone["a reduced"])
+	require.Zero(t, n.gone["a"], "none is dropped while its reduced form is of use")
+	require.Less(t, n.late, 50.)
+}
+
+// An outage is no overload: what is to leave waits in the spool, unless its class expires.
+func TestAnOutageIsNoOverload(t *testing.T) {
+	n := newNode(t, "cloud", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
+	n.state.Link.Up = false
+	for range 500 {
+		n.offer("a")
+	}
+	require.Empty(t, n.gone)
+}
+
+func TestTTL(t *testing.T) {
+	for _, one := range []struct {
+		c    task.Class
+		want time.Duration
+	}{
+		{task.Class{TTL: time.Hour, Bound: time.Second}, time.Hour},
+		{task.Class{TTL: time.Hour, Bound: time.Second, Overload: task.OverloadExpire}, time.Second},
+		{task.Class{Bound: time.Second, Overload: task.OverloadExpire}, time.Second},
+		{task.Class{TTL: time.Millisecond, Bound: time.Second, Overload: task.OverloadExpire}, time.Millisecond},
+	} {
+		require.Equal(t, one.want, shed.TTL(&one.c))
+	}
+}
+
+// Once the load is gone, its pressure fades.
+func TestPressureFades(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
+	n.run(3, 1000, "a")
+	st := n.gate.Status(n.state.Time)
+	require.Equal(t, 3, max(st.Local, st.Cloud), "%+v", st)
+	st = n.gate.Status(n.state.Time + int64(time.Hour))
+	require.Zero(t, st.Local+st.Cloud)
+	require.Less(t, st.Flows[0].Pressure, 1e-9)
+	require.False(t, math.IsNaN(st.Flows[0].Pressure))
+}
