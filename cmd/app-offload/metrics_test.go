@@ -27,6 +27,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/local"
+	"app-offload/functions/shed"
 	"app-offload/functions/status"
 )
 
@@ -36,14 +37,15 @@ func full() status.Status {
 	return status.Status{
 		Ready:  true,
 		Health: status.Health{State: status.Well}, Version: "v1.2.0", Commit: "0123456789ab",
-		Drops:   status.DropStatus{List: []status.Drop{{Class: "vibration", Reason: "ttl", Count: 1, Unacknowledged: 1}}},
-		Counts:  status.Counts{Accepted: 10, Local: 4, Receipted: 3, Spooled: 2, Dropped: map[string]int64{"ttl": 1}},
-		Events:  status.EventCounts{Received: 9, Refused: map[string]uint64{"bytes": 1}, Quarantined: map[string]uint64{"malformed": 2}},
-		Link:    host.Link{Up: true, Goodput: 1e6, Goodput10: 4e5, Goodput50: 9e5, RTT: 0.05, RTT95: 0.1},
-		Node:    host.State{CPU: 50, Memory: 40, Temperature: 51, Watts: 3, Battery: 80},
-		Export:  export.Stats{Errors: map[string]uint64{"timeout": 1}},
-		Models:  &infer.Stats{Classes: []infer.ClassStats{{Class: "vibration", Model: "bearing", Final: 3, Provisional: 1, Run: 0.001, Latency: 0.002}}},
-		Results: forward.Counts{Sent: 1, Unsent: map[string]int64{"large": 1}},
+		Drops:    status.DropStatus{List: []status.Drop{{Class: "vibration", Reason: "ttl", Count: 1, Unacknowledged: 1}}},
+		Counts:   status.Counts{Accepted: 10, Local: 4, Receipted: 3, Spooled: 2, Dropped: map[string]int64{"ttl": 1}},
+		Events:   status.EventCounts{Received: 9, Refused: map[string]uint64{"bytes": 1}, Quarantined: map[string]uint64{"malformed": 2}},
+		Link:     host.Link{Up: true, Goodput: 1e6, Goodput10: 4e5, Goodput50: 9e5, RTT: 0.05, RTT95: 0.1},
+		Node:     host.State{CPU: 50, Memory: 40, Temperature: 51, Watts: 3, Battery: 80},
+		Export:   export.Stats{Errors: map[string]uint64{"timeout": 1}},
+		Models:   &infer.Stats{Classes: []infer.ClassStats{{Class: "vibration", Model: "bearing", Final: 3, Provisional: 1, Run: 0.001, Latency: 0.002}}},
+		Overload: shed.Overload{Local: 2, Flows: []shed.Flow{{Class: "vibration", Value: 2, Pressure: 1.2, Effects: shed.Effects{Dropped: 3}}}},
+		Results:  forward.Counts{Sent: 1, Unsent: map[string]int64{"large": 1}},
 		Local: local.Counts{
 			Results: map[string]int64{"summary": 1}, Dropped: map[string]int64{"publish": 1},
 			Skipped: map[string]int64{"notNumeric": 1}, Panics: map[string]int64{"rate": 1},
