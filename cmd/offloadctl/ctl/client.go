@@ -33,9 +33,35 @@ type client struct {
 // apiFlags are the flags of every verb that asks the service.
 type apiFlags struct{ url, token, tokenFile string }
 
-func (f *apiFlags) register(fs *flag.FlagSet) {
-	f.registerAddress(fs)
-	fs.StringVar(&f.token, "token", "", "the `JWT` itself; other users of this machine can see it in the list of processes")
+// question is a verb that asks the service, which may print its answer as JSON.
+type question struct {
+	*flagSet
+	api    apiFlags
+	asJSON *bool
+}
+
+// asking begins the flags of a verb that asks the service.
+func (sh *shell) asking(man manual, answer string) *question {
+	q := &question{flagSet: sh.flags(man)}
+	q.api.registerAddress(q.FlagSet)
+	q.StringVar(&q.api.token, "token", "", "the `JWT` itself; other users of this machine can see it in the list of processes")
+	q.asJSON = q.Bool("json", false, answer)
+	return q
+}
+
+// answer gets the answer to a question, to show it as JSON or to decode it into what into points at.
+func (c *client) answer(ctx context.Context, method, path string, body any, out io.Writer, asJSON bool, into any) error {
+	var raw json.RawMessage
+	if err := c.do(ctx, method, path, body, &raw); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("the answer to %s is not what this version of offloadctl knows: %w", path, err)
+	}
+	if asJSON {
+		return writeRaw(out, raw)
+	}
+	return nil
 }
 
 // registerAddress leaves out the flag that shows the token to others, for verbs that run for long.
@@ -86,17 +112,15 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 	return c.do(ctx, http.MethodGet, path, nil, into)
 }
 
-func (c *client) post(ctx context.Context, path string, body, into any) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, http.MethodPost, path, raw, into)
-}
-
-func (c *client) do(ctx context.Context, method, path string, body []byte, into any) error {
+func (c *client) do(ctx context.Context, method, path string, body, into any) error {
 	where := c.base + apiBase + path
-	req, err := http.NewRequestWithContext(ctx, method, where, bytes.NewReader(body)) // #nosec G704 -- the operator says whom to ask
+	var text bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&text).Encode(body); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, where, &text) // #nosec G704 -- the operator says whom to ask
 	if err != nil {
 		return fmt.Errorf("asking %s: %w", where, err)
 	}

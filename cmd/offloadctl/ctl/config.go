@@ -44,6 +44,29 @@ func configVerb(ctx context.Context, sh *shell, args []string) error {
 	return sh.group(ctx, configManual, args)
 }
 
+// fileFlags are the flags of the verbs that read a configuration.
+type fileFlags struct {
+	*flagSet
+	noEnv, asJSON *bool
+}
+
+func (sh *shell) reading(man manual, asJSON string) *fileFlags {
+	fs := sh.flags(man)
+	return &fileFlags{fs, fs.Bool("no-env", false, "leave the environment out"), fs.Bool("json", false, asJSON)}
+}
+
+// load reads the flags and the one file that they stand beside.
+func (f *fileFlags) load(args []string) (*effective, error) {
+	rest, err := f.parse(args)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) != 1 {
+		return nil, f.misused(fileArgument)
+	}
+	return f.sh.loadFile(rest[0], !*f.noEnv)
+}
+
 // loadFile reads a configuration and overrides it from the environment, unless that is to be left out.
 func (sh *shell) loadFile(path string, withEnv bool) (*effective, error) {
 	f, err := sh.open(path)
@@ -62,12 +85,10 @@ func (sh *shell) loadFile(path string, withEnv bool) (*effective, error) {
 	if err != nil {
 		return nil, err
 	}
-	if withEnv {
-		e.override(sh.environ())
-	}
 	var environ []string
 	if withEnv {
 		environ = sh.environ()
+		e.override(environ)
 	}
 	e.surroundings(raw, environ)
 	e.validate()

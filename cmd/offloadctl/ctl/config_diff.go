@@ -37,21 +37,12 @@ type difference struct {
 }
 
 func diffVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(diffManual)
-	noEnv := fs.Bool("no-env", false, "leave the environment out")
-	asJSON := fs.Bool("json", false, "as JSON")
-	rest, err := fs.parse(args)
+	fs := sh.reading(diffManual, "as JSON")
+	e, err := fs.load(args)
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return fs.misused(fileArgument)
-	}
-	e, err := sh.loadFile(rest[0], !*noEnv)
-	if err != nil {
-		return err
-	}
-	if err := showDiff(e.diff(), sh.out, *asJSON); err != nil {
+	if err := showDiff(e.diff(), sh.out, *fs.asJSON); err != nil {
 		return err
 	}
 	return e.complain(sh.err)

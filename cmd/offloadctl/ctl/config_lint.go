@@ -25,22 +25,13 @@ var lintManual = manual{
 }
 
 func lintVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(lintManual)
-	noEnv := fs.Bool("no-env", false, "leave the environment out")
-	asJSON := fs.Bool("json", false, "as JSON")
+	fs := sh.reading(lintManual, "as JSON")
 	strict := fs.Bool("strict", false, "notes are mistakes, too, such as a variable that names no key")
-	rest, err := fs.parse(args)
+	e, err := fs.load(args)
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return fs.misused(fileArgument)
-	}
-	e, err := sh.loadFile(rest[0], !*noEnv)
-	if err != nil {
-		return err
-	}
-	if err := e.lint(sh.out, *asJSON); err != nil || !*strict || len(e.remarks) == 0 {
+	if err := e.lint(sh.out, *fs.asJSON); err != nil || !*strict || len(e.remarks) == 0 {
 		return err
 	}
 	return errFound

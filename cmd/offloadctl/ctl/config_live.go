@@ -28,10 +28,7 @@ var liveManual = manual{
 }
 
 func liveVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(liveManual)
-	var api apiFlags
-	api.register(fs.FlagSet)
-	asJSON := fs.Bool("json", false, "as JSON")
+	fs := sh.asking(liveManual, "as JSON")
 	rest, err := fs.parse(args)
 	switch {
 	case err != nil:
@@ -39,11 +36,11 @@ func liveVerb(ctx context.Context, sh *shell, args []string) error {
 	case len(rest) > 0:
 		return fs.misused("%q: config live takes no arguments; it asks the service", rest[0])
 	}
-	c, err := api.client(sh)
+	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
-	return live(ctx, c, sh.out, sh.err, *asJSON)
+	return live(ctx, c, sh.out, sh.err, *fs.asJSON)
 }
 
 // live shows the configuration in force, and is errFound if the last change was refused.

@@ -2,9 +2,9 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -33,16 +33,13 @@ type filter struct {
 }
 
 func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(decisionsManual)
-	var api apiFlags
+	fs := sh.asking(decisionsManual, "the service's answer as JSON")
 	var f filter
-	api.register(fs.FlagSet)
 	fs.StringVar(&f.class, "class", "", "only tasks of this class")
 	fs.StringVar(&f.device, "device", "", "only tasks of this device")
 	fs.StringVar(&f.target, "target", "", "only those decided so: local or cloud")
 	fs.StringVar(&f.policy, "policy", "", "only those decided by this policy")
 	fs.IntVar(&f.n, "n", 20, "how many at most, up to 1000")
-	asJSON := fs.Bool("json", false, "the service's answer as JSON")
 	rest, err := fs.parse(args)
 	switch {
 	case err != nil:
@@ -54,11 +51,11 @@ func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
 	case f.target != "" && f.target != "local" && f.target != "cloud":
 		return fs.misused("-target %q: must be local or cloud", f.target)
 	}
-	c, err := api.client(sh)
+	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
-	return decisions(ctx, c, sh.out, f, *asJSON)
+	return decisions(ctx, c, sh.out, f, *fs.asJSON)
 }
 
 func (f filter) query() string {
@@ -73,16 +70,9 @@ func (f filter) query() string {
 
 // decisions lists what the filter lets through.
 func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON bool) error {
-	var raw json.RawMessage
-	if err := c.get(ctx, "/decisions?"+f.query(), &raw); err != nil {
-		return err
-	}
-	if asJSON {
-		return writeRaw(out, raw)
-	}
 	var answer struct{ Decisions []shownDecision }
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return fmt.Errorf("the decisions are not what this version of offloadctl knows: %w", err)
+	if err := c.answer(ctx, http.MethodGet, "/decisions?"+f.query(), nil, out, asJSON, &answer); err != nil || asJSON {
+		return err
 	}
 	t := newTable(out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "LOCAL", "CLOUD", "TOOK", "POLICY", "REASON")
 	for i := range answer.Decisions {

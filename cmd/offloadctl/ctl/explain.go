@@ -2,10 +2,10 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -38,10 +38,7 @@ type shownDecision struct {
 }
 
 func explainVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(explainManual)
-	var api apiFlags
-	api.register(fs.FlagSet)
-	asJSON := fs.Bool("json", false, "the service's answer as JSON")
+	fs := sh.asking(explainManual, "the service's answer as JSON")
 	rest, err := fs.parse(args)
 	if err != nil {
 		return err
@@ -52,11 +49,11 @@ func explainVerb(ctx context.Context, sh *shell, args []string) error {
 	if _, err := strconv.ParseUint(rest[0], 10, 64); err != nil && rest[0] != "latest" {
 		return fs.misused("%q: must be the number of a decision, as `offloadctl decisions` lists them, or the word latest", rest[0])
 	}
-	c, err := api.client(sh)
+	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
-	return explain(ctx, c, sh.out, rest[0], *asJSON)
+	return explain(ctx, c, sh.out, rest[0], *fs.asJSON)
 }
 
 // explain shows the decision of that id, or the latest.
@@ -71,16 +68,9 @@ func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bo
 		}
 		id = strconv.FormatUint(answer.Decisions[0].ID, 10)
 	}
-	var raw json.RawMessage
-	if err := c.get(ctx, "/decisions/"+url.PathEscape(id), &raw); err != nil {
-		return err
-	}
-	if asJSON {
-		return writeRaw(out, raw)
-	}
 	var answer struct{ Decision shownDecision }
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return fmt.Errorf("decision %s is not what this version of offloadctl knows: %w", id, err)
+	if err := c.answer(ctx, http.MethodGet, "/decisions/"+url.PathEscape(id), nil, out, asJSON, &answer); err != nil || asJSON {
+		return err
 	}
 	_, err := io.WriteString(out, answer.Decision.text())
 	return err

@@ -46,45 +46,46 @@ func spoolVerb(ctx context.Context, sh *shell, args []string) error {
 
 // spoolFlags are the flags and the argument that all verbs of spool take.
 type spoolFlags struct {
+	*flagSet
 	dir, keys string
-	live, js  bool
+	opts      []spool.Option
 }
 
-func (f *spoolFlags) parse(fs *flagSet, args []string) error {
-	fs.StringVar(&f.keys, "keys", "", "folder with the keys of an encrypted spool, one a file named by its id, as for offload-cloud")
-	rest, err := fs.parse(args)
+func (sh *shell) spooling(man manual) *spoolFlags {
+	f := &spoolFlags{flagSet: sh.flags(man)}
+	f.StringVar(&f.keys, "keys", "", "folder with the keys of an encrypted spool, one a file named by its id, as for offload-cloud")
+	return f
+}
+
+// read reads the flags, the directory and the keys, where there are any.
+func (f *spoolFlags) read(args []string) error {
+	rest, err := f.parse(args)
 	if err != nil {
 		return err
 	}
 	if len(rest) != 1 {
-		return fs.misused("needs one directory, the service's Offload.Spool.Directory")
+		return f.misused("needs one directory, the service's Offload.Spool.Directory")
 	}
 	f.dir = rest[0]
-	return nil
-}
-
-// options are the keys, where there are any.
-func (f *spoolFlags) options() ([]spool.Option, error) {
 	if f.keys == "" {
-		return nil, nil
+		return nil
 	}
 	keys, err := readKeys(f.keys)
-	if err != nil {
-		return nil, err
-	}
-	return []spool.Option{spool.WithKeys(keys)}, nil
+	f.opts = []spool.Option{spool.WithKeys(keys)}
+	return err
 }
 
-// look inspects the directory before anything is done with it, and refuses one that a process has open unless live allows it.
-func (f *spoolFlags) look(opts []spool.Option) error {
-	r, err := spool.Inspect(f.dir, opts...)
-	if err != nil {
+// readAside reads as read does, and refuses a directory that a process has open unless -live allows it.
+func (f *spoolFlags) readAside(args []string) error {
+	live := f.Bool("live", false, "also beside the running service")
+	if err := f.read(args); err != nil {
 		return err
 	}
-	if r.InUse && !f.live {
-		return fmt.Errorf("%s: %w", f.dir, errInUse)
+	r, err := spool.Inspect(f.dir, f.opts...)
+	if err == nil && r.InUse && !*live {
+		err = fmt.Errorf("%s: %w", f.dir, errInUse)
 	}
-	return nil
+	return err
 }
 
 var errInUse = errors.New("the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`), or add " +

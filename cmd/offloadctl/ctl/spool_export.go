@@ -34,21 +34,12 @@ var exportManual = manual{
 }
 
 func exportVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(exportManual)
-	var f spoolFlags
-	class := fs.String("class", "", "only records of this class")
-	fs.BoolVar(&f.live, "live", false, "also beside the running service")
-	if err := f.parse(fs, args); err != nil {
+	f := sh.spooling(exportManual)
+	class := f.String("class", "", "only records of this class")
+	if err := f.readAside(args); err != nil {
 		return err
 	}
-	opts, err := f.options()
-	if err != nil {
-		return err
-	}
-	if err := f.look(opts); err != nil {
-		return err
-	}
-	return export(ctx, f.dir, *class, sh.out, sh.err, opts...)
+	return export(ctx, f.dir, *class, sh.out, sh.err, f.opts...)
 }
 
 // exported is one record as a line of JSON.

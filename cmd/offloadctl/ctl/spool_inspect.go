@@ -31,17 +31,12 @@ var inspectManual = manual{
 }
 
 func inspectVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(inspectManual)
-	var f spoolFlags
-	fs.BoolVar(&f.js, "json", false, "as JSON")
-	if err := f.parse(fs, args); err != nil {
+	f := sh.spooling(inspectManual)
+	asJSON := f.Bool("json", false, "as JSON")
+	if err := f.read(args); err != nil {
 		return err
 	}
-	opts, err := f.options()
-	if err != nil {
-		return err
-	}
-	return inspect(f.dir, sh.out, f.js, opts...)
+	return inspect(f.dir, sh.out, *asJSON, f.opts...)
 }
 
 // inspect shows what a directory holds, without changing it.

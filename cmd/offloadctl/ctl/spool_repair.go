@@ -31,17 +31,12 @@ var repairManual = manual{
 }
 
 func repairVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(repairManual)
-	var f spoolFlags
-	fs.BoolVar(&f.js, "json", false, "as JSON")
-	if err := f.parse(fs, args); err != nil {
+	f := sh.spooling(repairManual)
+	asJSON := f.Bool("json", false, "as JSON")
+	if err := f.read(args); err != nil {
 		return err
 	}
-	opts, err := f.options()
-	if err != nil {
-		return err
-	}
-	return repair(f.dir, sh.out, f.js, opts...)
+	return repair(f.dir, sh.out, *asJSON, f.opts...)
 }
 
 // repair puts a directory in order and says what it did.

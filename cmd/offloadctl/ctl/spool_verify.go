@@ -29,21 +29,12 @@ var verifyManual = manual{
 }
 
 func verifyVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(verifyManual)
-	var f spoolFlags
-	fs.BoolVar(&f.js, "json", false, "as JSON")
-	fs.BoolVar(&f.live, "live", false, "also beside the running service")
-	if err := f.parse(fs, args); err != nil {
+	f := sh.spooling(verifyManual)
+	asJSON := f.Bool("json", false, "as JSON")
+	if err := f.readAside(args); err != nil {
 		return err
 	}
-	opts, err := f.options()
-	if err != nil {
-		return err
-	}
-	if err := f.look(opts); err != nil {
-		return err
-	}
-	return verify(f.dir, sh.out, f.js, opts...)
+	return verify(f.dir, sh.out, *asJSON, f.opts...)
 }
 
 // verify reads everything, and is errFound unless all of it is whole.

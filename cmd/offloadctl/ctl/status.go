@@ -2,10 +2,10 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -40,10 +40,7 @@ var statusManual = manual{
 type view struct{ status.Status }
 
 func statusVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(statusManual)
-	var api apiFlags
-	api.register(fs.FlagSet)
-	asJSON := fs.Bool("json", false, "the service's whole answer as JSON")
+	fs := sh.asking(statusManual, "the service's whole answer as JSON")
 	acknowledge := fs.Bool("acknowledge", false, "acknowledge all tasks dropped so far, so that they are no reason to worry any more")
 	watch := fs.Bool("watch", false, "show it again and again, until interrupted")
 	every := fs.Duration("every", 2*time.Second, "how often, with -watch")
@@ -56,7 +53,7 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	case *every < 100*time.Millisecond:
 		return fs.misused("-every %v: must be at least 100ms", *every)
 	}
-	c, err := api.client(sh)
+	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
@@ -66,9 +63,9 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 		}
 	}
 	if *watch {
-		return watchStatus(ctx, sh, c, *every, *asJSON)
+		return watchStatus(ctx, sh, c, *every, *fs.asJSON)
 	}
-	return showStatus(ctx, c, sh.out, *asJSON)
+	return showStatus(ctx, c, sh.out, *fs.asJSON)
 }
 
 // acknowledgeDrops marks dropped tasks as seen, in the service.
@@ -76,7 +73,7 @@ func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
 	var answer struct {
 		Acknowledged uint64 `json:"acknowledged"`
 	}
-	if err := c.post(ctx, "/drops/acknowledge", struct{}{}, &answer); err != nil {
+	if err := c.do(ctx, http.MethodPost, "/drops/acknowledge", struct{}{}, &answer); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(say, "%s dropped tasks acknowledged\n", count(answer.Acknowledged))
@@ -85,18 +82,9 @@ func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
 
 // showStatus asks once. A service that is not ready is an error of its own, after it was shown.
 func showStatus(ctx context.Context, c *client, out io.Writer, asJSON bool) error {
-	var raw json.RawMessage
-	if err := c.get(ctx, "/status", &raw); err != nil {
-		return err
-	}
 	var s view
-	if err := json.Unmarshal(raw, &s.Status); err != nil {
-		return fmt.Errorf("the status is not what this version of offloadctl knows: %w", err)
-	}
-	var err error
-	if asJSON {
-		err = writeRaw(out, raw)
-	} else {
+	err := c.answer(ctx, http.MethodGet, "/status", nil, out, asJSON, &s.Status)
+	if err == nil && !asJSON {
 		_, err = io.WriteString(out, s.screen())
 	}
 	if err == nil && !s.Ready {
@@ -160,15 +148,7 @@ func (s *view) screen() string {
 	line("node     %s", s.vitals())
 	line("service  up %s, %s in memory, %d goroutines, configuration %s", age(s.Process.Uptime), size(float64(s.Process.RSS)),
 		s.Process.Goroutines, s.Configuration.Version)
-	if s.Version != "" {
-		line("version  %s, commit %s", s.Version, s.Commit)
-	}
-	if s.Health.State == "" { // a service older than this tool
-		for _, w := range s.worries() {
-			line("! %s", w)
-		}
-		return b.String()
-	}
+	line("version  %s, commit %s", s.Version, s.Commit)
 	for _, r := range s.Health.Reasons {
 		mark := "!"
 		if r.Severity == status.Note {
@@ -182,9 +162,6 @@ func (s *view) screen() string {
 // spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
 func (s *view) spool() string {
 	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s tasks", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), count(s.Spool.Tasks))
-	if s.Spool.Limit == 0 { // a service older than this tool
-		text = fmt.Sprintf("spool %s of %s MiB, %s tasks", mib(s.Spool.Bytes), count(s.Spool.Quota>>20), count(s.Spool.Tasks))
-	}
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
 	}
@@ -230,24 +207,4 @@ func (s *view) vitals() string {
 		text += fmt.Sprintf(", on battery (%s)", percent(n.Battery))
 	}
 	return text
-}
-
-// worries is, for a service that gives no reasons itself, what an operator should do something about, most urgent first.
-func (s *view) worries() []string {
-	var w []string
-	add := func(found bool, format string, args ...any) {
-		if found {
-			w = append(w, fmt.Sprintf(format, args...))
-		}
-	}
-	add(s.Counts.Balance != 0, "the account does not add up, by %s tasks: a defect; please report it with `offloadctl status -json`", count(s.Counts.Balance))
-	add(s.Spool.Problem != "", "spool: %s", s.Spool.Problem)
-	add(s.Spool.Damaged > 0, "spool: %s damaged places were found and quarantined; `offloadctl spool inspect` lists them", count(s.Spool.Damaged))
-	add(s.Configuration.Problem != "", "the last change of the configuration was refused: %s", oneLine(s.Configuration.Problem))
-	add(s.Export.ReceiptsSilent, "the broker acknowledges batches, but no receipts come: is offload-cloud running, and reading this broker?")
-	add(sum(s.Counts.Dropped) > 0, "dropped: %s", byReason(s.Counts.Dropped))
-	add(sum(s.Events.Refused) > 0, "events refused at the gate: %s", byReason(s.Events.Refused))
-	add(s.Events.Returned > 0, "%s tasks were given back to the MessageBus, as nothing here could take them", count(s.Events.Returned))
-	add(sum(s.Events.Quarantined) > 0, "quarantined, as they were no events: %s; see GET %s/quarantine", byReason(s.Events.Quarantined), apiBase)
-	return w
 }

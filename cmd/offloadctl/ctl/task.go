@@ -2,11 +2,10 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
-	"strings"
+	"net/http"
 )
 
 var taskManual = manual{
@@ -45,15 +44,12 @@ type placement struct {
 }
 
 func taskVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(taskManual)
-	var api apiFlags
-	api.register(fs.FlagSet)
+	fs := sh.asking(taskManual, "the service's answer as JSON")
 	var req taskRequest
 	fs.Float64Var(&req.DataSize, "size", 0, "the task's data in KB of 1,024 bytes")
 	complexity := fs.Float64("complexity", 50, "how much work a KB is, 0 to 100")
 	fs.Float64Var(&req.Deadline, "deadline", 0, "ms from now until the result is wanted; 0 is no deadline")
 	fs.StringVar(&req.Policy, "policy", "", "the policy to ask; the configured one if empty")
-	asJSON := fs.Bool("json", false, "the service's answer as JSON")
 	rest, err := fs.parse(args)
 	switch {
 	case err != nil:
@@ -66,11 +62,11 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 	if given(fs.FlagSet, "complexity") {
 		req.Complexity = complexity
 	}
-	c, err := api.client(sh)
+	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
-	return place(ctx, c, sh.out, req, *asJSON)
+	return place(ctx, c, sh.out, req, *fs.asJSON)
 }
 
 func given(fs *flag.FlagSet, name string) (found bool) {
@@ -80,22 +76,12 @@ func given(fs *flag.FlagSet, name string) (found bool) {
 
 // place asks for a place for the task.
 func place(ctx context.Context, c *client, out io.Writer, req taskRequest, asJSON bool) error {
-	var raw json.RawMessage
-	if err := c.post(ctx, "/task", req, &raw); err != nil {
+	var p placement
+	if err := c.answer(ctx, http.MethodPost, "/task", req, out, asJSON, &p); err != nil || asJSON {
 		return err
 	}
-	if asJSON {
-		return writeRaw(out, raw)
-	}
-	var p placement
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return fmt.Errorf("the placement is not what this version of offloadctl knows: %w", err)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%s\n\n", p.Action, clean(p.Explanation))
-	fmt.Fprintf(&b, "local %s, cloud %s; score %.3f, policy %s; `offloadctl explain %d` shows more\n", milliseconds(p.LocalTime),
-		milliseconds(p.CloudTime), p.Score, clean(p.Policy), p.TaskID)
-	_, err := io.WriteString(out, b.String())
+	_, err := fmt.Fprintf(out, "%s\n\n%s\n\nlocal %s, cloud %s; score %.3f, policy %s; `offloadctl explain %d` shows more\n", p.Action, clean(p.Explanation),
+		milliseconds(p.LocalTime), milliseconds(p.CloudTime), p.Score, clean(p.Policy), p.TaskID)
 	return err
 }
 
