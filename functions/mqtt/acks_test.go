@@ -51,7 +51,7 @@ func (c *counted) acked(t *testing.T) (ids []uint16, writes int) {
 
 // on makes a session without a broker.
 func on(c net.Conn) *Session {
-	return &Session{lost: make(chan struct{}), pipes: []*pipe{newPipe(c, 16, time.Second)}}
+	return &Session{lost: make(chan struct{}), pipes: []*pipe{newPipe(c, time.Second)}}
 }
 
 // What becomes due together leaves with one write, in the order of arrival, whatever was done first.

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"net"
@@ -17,7 +16,6 @@ import (
 // deadline, so that a large batch on a narrow link is not taken for a hung broker, and a hung one is still noticed.
 type pipe struct {
 	net.Conn
-	in    *bufio.Reader // many small packets a system call
 	write sync.Mutex    // packets of several goroutines must not interleave
 	stall time.Duration // for each piece
 	sent  chan struct{} // a signal for each PUBLISH that has been written out, while Publish waits for it
@@ -25,11 +23,9 @@ type pipe struct {
 
 const pipePiece = 16 << 10
 
-func newPipe(c net.Conn, buffer int, stall time.Duration) *pipe {
-	return &pipe{Conn: c, in: bufio.NewReaderSize(c, buffer), stall: stall, sent: make(chan struct{}, 1)}
+func newPipe(c net.Conn, stall time.Duration) *pipe {
+	return &pipe{Conn: c, stall: stall, sent: make(chan struct{}, 1)}
 }
-
-func (p *pipe) Read(b []byte) (int, error) { return p.in.Read(b) }
 
 func (p *pipe) Write(b []byte) (int, error) {
 	p.write.Lock()

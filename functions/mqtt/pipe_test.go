@@ -40,7 +40,7 @@ func (w *wire) Close() error {
 // A packet leaves in pieces, each with a deadline of its own; only a PUBLISH is signalled, and one that fails is not.
 func TestAPacketLeavesInPieces(t *testing.T) {
 	w := &wire{}
-	p := newPipe(w, 16, time.Hour)
+	p := newPipe(w, time.Hour)
 	packet := make([]byte, 2*pipePiece+5)
 	packet[0] = 3 << 4 // PUBLISH
 	before := time.Now()
@@ -67,7 +67,7 @@ func TestAPacketLeavesInPieces(t *testing.T) {
 	require.Len(t, w.deadlines, 5, "paho's own deadlines count for nothing")
 
 	broken := errors.New("broken")
-	p = newPipe(&wire{fails: broken}, 16, time.Hour)
+	p = newPipe(&wire{fails: broken}, time.Hour)
 	n, err = p.Write(packet)
 	require.ErrorIs(t, err, broken)
 	require.Equal(t, pipePiece+3, n)
@@ -80,7 +80,7 @@ func TestAConnectionIsReadInLargePieces(t *testing.T) {
 		s := &Session{lost: make(chan struct{})}
 		w, opened := &wire{}, 0
 		c := s.opened(w, Options{ReadBuffer: given, Opened: func(*Session) { opened++ }})
-		require.Equal(t, want, c.(*pipe).in.Size())
+		require.Equal(t, want, c.(*inbound).r.Size())
 		require.Equal(t, 1, opened)
 		require.Len(t, s.pipes, 1)
 		require.False(t, w.closed)
@@ -89,6 +89,6 @@ func TestAConnectionIsReadInLargePieces(t *testing.T) {
 		s.opened(late, Options{})
 		require.True(t, late.closed, "the session has ended meanwhile")
 		require.Len(t, s.pipes, 1)
-		require.IsType(t, Limit(&wire{}, 5, nil), s.opened(&wire{}, Options{MaxPacket: 5}))
+		require.Equal(t, 5, s.opened(&wire{}, Options{MaxPacket: 5}).(*inbound).max)
 	}
 }

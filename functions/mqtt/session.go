@@ -25,12 +25,12 @@ type Options struct {
 	ConnectTimeout time.Duration         // for connection, TLS handshake and CONNACK together; for each subscription
 	Stall          time.Duration         // how long a write may make no progress
 	ReadBuffer     int                   // bytes; 0 for 16 KiB
-	MaxPacket      int                   // bytes of a PUBLISH that is read; larger ones are skipped, see Limit. 0 is no limit
+	MaxPacket      int                   // bytes of a PUBLISH that is read; larger ones are skipped, see inbound. 0 is no limit
 	Skipped        func(Oversized)       // called for each of these on the reading goroutine; may be nil
 	ManualAck      bool                  // messages are acknowledged by Session.Ack alone, not when Receive returns
 	Opened         func(*Session)        // called before the CONNECT of each address that is tried; may be nil
-	// Receive gets one message after the other, in the order of arrival. While it blocks nothing is read. The session ends only
-	// after it has returned, unless Fail or End ends it.
+	// Receive gets one message after the other, in the order of arrival. While it blocks no more is read than inbound says. The session ends
+	// only after it has returned, unless Fail or End ends it.
 	Receive func(*Session, Message)
 }
 
@@ -65,8 +65,6 @@ type Session struct {
 
 	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe is about its message
 
-	apart *apart // large payloads on their way past paho
-
 	mu    sync.Mutex
 	pipes []*pipe // all that were opened for this client, to be closed at the end; the last one is in use
 }
@@ -77,7 +75,6 @@ var ErrStopped = errors.New("stopped")
 // Dial connects. An error is a *LoginError where the secret is the reason. Nothing is left behind on an error.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	s := &Session{lost: make(chan struct{}), timeout: o.ConnectTimeout}
-	s.apart = newApart(s.lost)
 	options, err := s.options(ctx, o)
 	if err != nil {
 		return nil, err
@@ -97,7 +94,7 @@ const handOver = 2 * time.Second
 
 func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, error) {
 	p := paho.NewClientOptions().SetClientID(o.ClientID).SetProtocolVersion(4).SetCleanSession(o.Clean).
-		SetOrderMatters(true).SetAutoAckDisabled(o.ManualAck).SetStore(noStore{}).SetAutoReconnect(false).SetConnectRetry(false).
+		SetStore(noStore{}).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(o.ConnectTimeout).SetKeepAlive(o.KeepAlive).SetPingTimeout(o.PingTimeout).
 		SetWriteTimeout(handOver) // the pipe bounds writing; this bounds how long paho keeps Publish when the connection ends
 	for _, a := range o.Brokers {
@@ -111,12 +108,6 @@ func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, 
 		}
 	}
 	p.SetUsername(login.Username).SetPassword(login.Password)
-	p.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
-		if markOf(m.Payload())&apartMark != 0 {
-			defer s.apart.done()
-		}
-		o.Receive(s, s.message(m))
-	})
 	p.SetConnectionLostHandler(func(_ paho.Client, err error) { s.Fail(err) }) // after Receive has returned for all that was read
 	p.SetCustomOpenConnectionFn(func(u *url.URL, p paho.ClientOptions) (net.Conn, error) {
 		at, err := ParseAddress(u.String())
@@ -138,7 +129,7 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	if buffer == 0 {
 		buffer = 16 << 10
 	}
-	p := newPipe(c, buffer, o.Stall)
+	p := newPipe(c, o.Stall)
 	s.mu.Lock()
 	if s.Alive() {
 		s.pipes = append(s.pipes, p)
@@ -149,22 +140,18 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	if o.Opened != nil {
 		o.Opened(s)
 	}
-	if o.MaxPacket == 0 {
-		return p
-	}
-	l := Limit(p, o.MaxPacket, o.Skipped)
-	l.(*limited).apart = s.apart
-	return l
+	return newInbound(p, buffer, o.MaxPacket, o.Skipped, func(batch []Message) { s.receive(&o, batch) })
 }
 
-func (s *Session) message(m paho.Message) Message {
-	own := Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained(), id: m.MessageID(), session: s}
-	if size, skipped := Skipped(own.Payload); skipped {
-		own.Payload, own.Oversized = nil, size
-	} else if stands := markOf(own.Payload); stands != 0 {
-		own.Payload = s.apart.take(stands)
+// receive hands messages to the user, and acknowledges them where the user does not.
+func (s *Session) receive(o *Options, batch []Message) {
+	for i := range batch {
+		batch[i].session = s
+		o.Receive(s, batch[i])
 	}
-	return own
+	if !o.ManualAck {
+		s.Ack(batch...)
+	}
 }
 
 // noStore keeps nothing: the broker has what is not acknowledged, and paho would deliver its own copies besides.
@@ -264,7 +251,7 @@ func (s *Session) Ack(messages ...Message) {
 	packet := make([]byte, 0, ackSize*len(messages))
 	for _, m := range messages {
 		if m.QoS > 0 && m.session == s {
-			packet = append(packet, packets.Puback<<4, 2, byte(m.id>>8), byte(m.id))
+			packet = append(packet, answerTo[m.QoS]<<4, 2, byte(m.id>>8), byte(m.id))
 		}
 	}
 	p := s.pipe()
@@ -277,6 +264,10 @@ func (s *Session) Ack(messages ...Message) {
 }
 
 const ackSize = 4 // bytes of a PUBACK
+
+// answerTo is the packet that takes a message at a QoS off the broker. Paho concludes QoS 2, which a session has where another program
+// subscribed it.
+var answerTo = [...]byte{1: packets.Puback, 2: packets.Pubrec}
 
 // Ack acknowledges the message; see Session.Ack.
 func (m Message) Ack() { m.session.Ack(m) }

@@ -1,0 +1,256 @@
+package mqtt
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// inbound is the reading end of a connection. Paho reads from it and gets all packets but PUBLISH. Those are read here, each payload into a
+// buffer of its own, and handed on in the order of arrival: paho would make 15 objects of each, copy it twice, pass it through four
+// goroutines, and allocate the whole of a packet before it reads the first byte.
+//
+// Messages that have arrived together are handed on together. While they are handled, one further batch at most is read, and no payload of
+// largeFrom bytes or more. The broker's answers to paho's pings stand behind what is not read yet, so Read itself gives an answer
+// whenever it waits for the handler, or for the rest of a long packet.
+//
+// A PUBLISH of more than max bytes is skipped while it is read, reported to skipped, and handed on without a payload, so that it is acknowledged
+// in its turn and the broker does not send it again. A larger packet of another type, or one that is not MQTT, ends the connection with an error.
+//
+// Read is for one goroutine, as paho does it, and returns an error only when all that was read before has been handled. It holds no more than
+// the buffer, the topic (64 KiB), and the messages of two batches, which are within the buffer's size but for one of them.
+type inbound struct {
+	net.Conn
+	r       *bufio.Reader
+	max     int             // bytes of a PUBLISH without its fixed header
+	skipped func(Oversized) // must not block; may be nil
+	deliver deliverer
+
+	out      []byte // to be read before all else
+	left     int    // bytes of the present packet that are for paho
+	header   [maxHeader]byte
+	answered bool // the CONNACK has come
+	err      error
+
+	rest    int // bytes of the present PUBLISH that are not read yet
+	reading bool
+	message Message
+	over    Oversized // the present PUBLISH, where it is skipped
+	pong    time.Time // of the last answer, or the begin of the present PUBLISH
+	scratch []byte
+	topics  map[string]string // so that a topic that comes again is not allocated again
+}
+
+// Oversized describes a PUBLISH whose payload was skipped.
+type Oversized struct {
+	Topic    string // cut to 256 bytes
+	Size     int    // of the whole packet, in bytes, without its fixed header
+	QoS      byte
+	PacketID uint16 // 0 at QoS 0
+}
+
+const (
+	maxTopic   = 256       // bytes of Oversized.Topic
+	maxControl = 64 << 10  // bytes of a packet that carries no payload
+	largeFrom  = 256 << 10 // bytes of a packet from which on one payload at most is in memory for which the handler has not returned
+	maxTopics  = 1024      // topics to be remembered
+	pongEvery  = time.Second
+)
+
+// The parts of MQTT's fixed header that matter here.
+const (
+	typePublish  = 3
+	pingResponse = 0xD0
+	qosMask      = 3
+	maxHeader    = 5
+)
+
+// newInbound reads conn through a buffer. receive is called on a goroutine of its own, and must not keep the slice. max is that of inbound, 0 for none.
+func newInbound(conn net.Conn, buffer, maxPacket int, skipped func(Oversized), receive func([]Message)) *inbound {
+	if maxPacket == 0 {
+		maxPacket = 1 << 28 // MQTT has none that is larger
+	}
+	return &inbound{
+		Conn: conn, r: bufio.NewReaderSize(conn, buffer), max: maxPacket, skipped: skipped, deliver: deliverer{receive: receive},
+		topics: map[string]string{},
+	}
+}
+
+func (c *inbound) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		switch {
+		case len(c.out) > 0:
+			n := copy(p, c.out)
+			c.out = c.out[n:]
+			return n, nil
+		case c.left > 0:
+			n, err := c.r.Read(p[:min(len(p), c.left)])
+			c.left -= n
+			return n, err
+		case c.reading:
+			c.err = c.piece()
+		case c.due() && !c.deliver.flush(pongEvery):
+			c.answerPing()
+		case c.err != nil:
+			c.deliver.end()
+			return 0, c.err
+		default:
+			c.err = c.packet()
+		}
+		if c.err != nil {
+			c.reading, c.left = false, 0
+		}
+	}
+}
+
+// due reports whether what was read must be handed on now, as the next packet may be long in coming.
+func (c *inbound) due() bool { return c.err != nil || c.deliver.full() || !c.buffered() }
+
+// buffered reports whether all of the next packet has arrived.
+func (c *inbound) buffered() bool {
+	b, _ := c.r.Peek(min(c.r.Buffered(), maxHeader))
+	if len(b) == 0 {
+		return false
+	}
+	length, n := binary.Uvarint(b[1:])
+	return n > 0 && uint64(c.r.Buffered()) >= 1+uint64(n)+length
+}
+
+func (c *inbound) answerPing() { c.pong, c.out = time.Now(), []byte{pingResponse, 0} }
+
+// packet reads the fixed header of the next packet and, of a PUBLISH, all that stands before the payload.
+func (c *inbound) packet() error {
+	first, err := c.r.ReadByte()
+	if err != nil {
+		return err
+	}
+	head := append(c.header[:0], first)
+	length := 0
+	for shift := 0; ; shift += 7 {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			return err
+		}
+		head = append(head, b)
+		length |= int(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+		if shift == 21 {
+			return fmt.Errorf("reading an MQTT packet: length of more than four bytes (% x)", head)
+		}
+	}
+	switch {
+	case first>>4 == typePublish && c.answered:
+		return c.publish(first, length)
+	case first>>4 == typePublish:
+		return errors.New("reading an MQTT packet: PUBLISH before CONNACK")
+	case length > maxControl:
+		return fmt.Errorf("reading an MQTT packet of type %d: %d bytes, expected at most %d", first>>4, length, maxControl)
+	}
+	c.answered, c.out, c.left = true, head, length
+	return nil
+}
+
+// publish reads the topic and the packet id of a PUBLISH.
+func (c *inbound) publish(first byte, length int) error {
+	m := Message{QoS: first >> 1 & qosMask, Retained: first&1 != 0}
+	head, err := c.take(2)
+	if err != nil {
+		return err
+	}
+	size, idSize := int(binary.BigEndian.Uint16(head)), 0
+	if m.QoS > 0 {
+		idSize = 2
+	}
+	c.rest = length - 2 - size - idSize
+	if m.QoS == qosMask || c.rest < 0 {
+		return fmt.Errorf("reading an MQTT packet: PUBLISH of %d bytes with QoS %d and %d bytes of topic", length, m.QoS, size)
+	}
+	head, err = c.take(size + idSize)
+	if err != nil {
+		return err
+	}
+	m.Topic = c.topic(head[:size])
+	if m.QoS > 0 {
+		m.id = binary.BigEndian.Uint16(head[size:])
+	}
+	if length > c.max {
+		m.Oversized = length
+		c.over = Oversized{Topic: string(head[:min(size, maxTopic)]), Size: length, QoS: m.QoS, PacketID: m.id}
+	}
+	c.message, c.reading = m, true
+	if c.r.Buffered() < c.rest {
+		c.pong = time.Now()
+	}
+	return nil
+}
+
+// take reads n bytes, which are valid until it is called again.
+func (c *inbound) take(n int) ([]byte, error) {
+	if cap(c.scratch) < n {
+		c.scratch = make([]byte, n)
+	}
+	_, err := io.ReadFull(c.r, c.scratch[:n])
+	return c.scratch[:n], err
+}
+
+// topic is a string of the bytes, which is allocated once for most topics.
+func (c *inbound) topic(b []byte) string {
+	if t, known := c.topics[string(b)]; known {
+		return t
+	}
+	t := string(b)
+	if len(b) <= maxTopic {
+		if len(c.topics) == maxTopics {
+			clear(c.topics)
+		}
+		c.topics[t] = t
+	}
+	return t
+}
+
+// piece reads some of the payload and, with the last of it, adds the message to the batch.
+func (c *inbound) piece() error {
+	n, err := c.some()
+	c.rest -= n
+	switch {
+	case err != nil:
+		return err
+	case c.rest > 0:
+		if time.Since(c.pong) >= pongEvery {
+			c.answerPing()
+		}
+		return nil
+	}
+	if c.message.Oversized > 0 && c.skipped != nil {
+		c.skipped(c.over)
+	}
+	c.deliver.batch = append(c.deliver.batch, c.message)
+	c.message, c.reading = Message{}, false
+	return nil
+}
+
+// some takes bytes of the payload off the connection, and reports how many.
+func (c *inbound) some() (int, error) {
+	m := &c.message
+	switch {
+	case m.Oversized > 0:
+		return c.r.Discard(min(c.rest, c.r.Size()))
+	case m.Payload == nil && c.rest >= largeFrom && !c.deliver.rests(pongEvery): // packet has flushed what came before
+		return 0, nil
+	case m.Payload == nil:
+		m.Payload = make([]byte, c.rest)
+	}
+	if c.rest == 0 {
+		return 0, nil
+	}
+	return c.r.Read(m.Payload[len(m.Payload)-c.rest:])
+}
