@@ -76,7 +76,7 @@ func (p *Pipeline) append(jobs []*job) error {
 	for i, j := range jobs {
 		t := *j.Task
 		t.Received += stepped // a record is read by others: it has the time of day
-		if cap(buffer)-len(buffer) < t.Size()+recordOverhead {
+		if cap(buffer)-len(buffer) < recordSize(&t) {
 			buffer = make([]byte, 0, bufferSize(jobs[i:]))
 		}
 		at := len(buffer)
@@ -99,13 +99,17 @@ func (p *Pipeline) offer(records []spool.Record, then func(error)) error {
 	return err
 }
 
-// recordOverhead is roughly what task.Append adds to the data.
-const recordOverhead = 320
+// recordSize is roughly what task.Append writes: data, texts, and the tags and numbers between them.
+func recordSize(t *task.Task) int {
+	return t.Size() + len(t.EventID) + len(t.Device) + len(t.Profile) + len(t.Source) + len(t.Class.Name) + len(t.CorrelationID) + recordOverhead
+}
+
+const recordOverhead = 96
 
 // bufferSize is the size of the records of the first jobs, of as many as are to share a buffer.
 func bufferSize(jobs []*job) (size int) {
 	for i, j := range jobs {
-		next := j.Task.Size() + recordOverhead
+		next := recordSize(j.Task)
 		if i > 0 && size+next > sharedBuffer {
 			break
 		}
@@ -114,8 +118,8 @@ func bufferSize(jobs []*job) (size int) {
 	return size
 }
 
-// sharedBuffer is how many bytes of records share an allocation.
-const sharedBuffer = 256 << 10
+// sharedBuffer is how many bytes of records share an allocation, which the last of them keeps in memory.
+const sharedBuffer = 16 << 10
 
 func record(j *job, t *task.Task, payload []byte) spool.Record {
 	class := t.Class

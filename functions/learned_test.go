@@ -137,7 +137,7 @@ func TestReceiptsAreOutcomes(t *testing.T) {
 	}
 	entries := s.Decisions(20, nil)
 	require.Len(t, entries, 10)
-	records := []spool.Record{{Tag: entries[0].ID, Payload: make([]byte, 77)}, {Tag: entries[9].ID - 1}, {Tag: "of an earlier life"}}
+	records := []spool.Record{{Tag: entries[0].ID, Payload: make([]byte, 77)}, {Tag: entries[9].ID - 1}, {Payload: []byte("rubbish")}}
 	s.receipted(records)
 	e, _ := s.Decision(entries[0].ID)
 	require.True(t, e.Outcome.Known && e.Outcome.Met)

@@ -80,7 +80,7 @@ func (p *Pipeline) note(r *run) {
 			p.feedback.Amend(&j.Case)
 		}
 	}
-	p.feedback.Decided(r.rules, r.decided, &r.state)
+	p.feedback.Decided(r.rules, r.decided(), &r.state)
 }
 
 // enter notes a decision and returns its id.
@@ -108,7 +108,7 @@ func (p *Pipeline) part(r *run) {
 			r.here = append(r.here, j)
 		}
 	}
-	p.feedback.Stays(cases(r.here), &r.state)
+	p.feedback.Stays(r.casesOf(r.here), &r.state)
 }
 
 // keep hands what is to leave to the spool; all of it waits for the same commit. What finds no room there may be

@@ -1,7 +1,7 @@
 package functions
 
 import (
-	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +23,7 @@ type run struct {
 	state  host.State
 	entry  decision.Entry // scratch, so that noting a decision allocates nothing
 	tasks  []*task.Task   // scratch, the tasks of one event
+	cases  []*decide.Case // scratch
 	jobs   []job
 	parked []*job // in order; they are handed over last
 	queued bool   // parked tasks keep their order
@@ -41,15 +42,13 @@ type job struct {
 	state jobState
 }
 
-// cases are those of jobs.
-func cases(jobs []*job) iter.Seq[*decide.Case] {
-	return func(yield func(*decide.Case) bool) {
-		for _, j := range jobs {
-			if !yield(&j.Case) {
-				return
-			}
-		}
+// casesOf are those of jobs, until it is called again.
+func (r *run) casesOf(jobs []*job) []*decide.Case {
+	r.cases = r.cases[:0]
+	for _, j := range jobs {
+		r.cases = append(r.cases, &j.Case)
 	}
+	return r.cases
 }
 
 // left are the jobs that no stage has handed over yet, in order, those that are to wait among them.
@@ -69,13 +68,15 @@ func (r *run) left(yield func(*job) bool) {
 	}
 }
 
-// decided are the cases of those that are to go now.
-func (r *run) decided(yield func(*decide.Case) bool) {
+// decided are the cases of those that are to go now, until casesOf is called.
+func (r *run) decided() []*decide.Case {
+	r.cases = slices.Grow(r.cases[:0], len(r.jobs))
 	for j := range r.left {
-		if j.state == decided && !yield(&j.Case) {
-			return
+		if j.state == decided {
+			r.cases = append(r.cases, &j.Case)
 		}
 	}
+	return r.cases
 }
 
 // countdown waits for the tasks of one event, the i-th of its run.

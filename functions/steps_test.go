@@ -58,7 +58,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 			require.InDelta(t, (one.Deadline - took).Seconds(), score.Slack(one, &state), 0.01)
 			j := &job{Case: decide.Case{Task: one}}
 			j.Estimate.LocalTime = one.Deadline.Seconds() // 8 s too much
-			s.feedback.Stays(cases([]*job{j}), &state)
+			s.feedback.Stays([]*decide.Case{&j.Case}, &state)
 			require.InDelta(t, took.Seconds(), s.feedback.Lateness(), 0.01)
 		}
 	},
@@ -66,7 +66,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 		state := s.state()
 		late := &job{Case: decide.Case{Task: s.task()}}
 		late.Estimate.LocalTime = late.Task.Deadline.Seconds() + 5
-		s.feedback.Stays(cases([]*job{late}), &state)
+		s.feedback.Stays([]*decide.Case{&late.Case}, &state)
 		return func() {
 			require.InDelta(t, 5, s.feedback.Lateness(), 0.01, "8 s are not 10 s")
 			s.fake.Advance(10*time.Second - took + time.Second)

@@ -23,6 +23,9 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 		switch n {
 		case 0:
 		case len(e.records):
+			if e.phase == sent { // the acknowledgement comes later, and finds nothing
+				w.taken(e, e.message, now)
+			}
 			done = append(done, e.records...)
 			w.spanned(e, now)
 			w.remove(e)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/batch"
+	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 )
 
@@ -478,4 +479,19 @@ func TestAnAcknowledgementBetweenTwoClosingsClearsBoth(t *testing.T) {
 			require.Equal(t, !between, w.entries[0].suspect)
 		})
 	}
+}
+
+// A receipt proves that the broker took the batch, and may come before the broker's own acknowledgement.
+func TestAReceiptCountsAsTakenByTheBroker(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 2))
+		attempts, _ := flow(w)
+		w.sized(attempts[0], 700)
+		require.Len(t, w.receipt([]seal.Range{{First: 1, Last: 2}}, time.Now()), 2)
+		require.EqualValues(t, 1, w.class("a").acks)
+		require.True(t, w.warm)
+		require.Equal(t, 700, w.largest)
+		require.Empty(t, w.puback(attempts[0], 700, time.Now()))
+		require.EqualValues(t, 1, w.class("a").acks)
+	})
 }

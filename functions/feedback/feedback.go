@@ -2,7 +2,6 @@ package feedback
 
 import (
 	"context"
-	"iter"
 	"path/filepath"
 	"time"
 
@@ -58,7 +57,7 @@ func (f *Feedback) Add(e *decision.Entry) (id uint64) { return f.ring.Add(e) }
 func (f *Feedback) Amend(c *decide.Case) { f.ring.Amend(c.ID, c.Decision) }
 
 // Decided counts decisions that were made in one state under rules.
-func (f *Feedback) Decided(r *decide.Rules, cases iter.Seq[*decide.Case], s *host.State) {
+func (f *Feedback) Decided(r *decide.Rules, cases []*decide.Case, s *host.State) {
 	f.tally.decided(r.Judge(), cases, s)
 }
 
@@ -66,13 +65,13 @@ func (f *Feedback) Decided(r *decide.Rules, cases iter.Seq[*decide.Case], s *hos
 func (f *Feedback) Bound(r *decide.Rules, c *decide.Case, s *host.State) {
 	e := decision.NewEntry(c.Task, &c.Estimate, r.Seen(c.Task, s), c.Decision, c.Policy, r.Version())
 	f.ring.Bind(c.ID, &e)
-	f.Decided(r, one(c), s)
+	f.Decided(r, []*decide.Case{c}, s)
 }
 
 // Stands notes and counts the decision of a case that was to wait, as it was made.
 func (f *Feedback) Stands(r *decide.Rules, c *decide.Case, s *host.State) {
 	f.Amend(c)
-	f.Decided(r, one(c), s)
+	f.Decided(r, []*decide.Case{c}, s)
 }
 
 // Withdraw takes back the decision of a task that was refused: it was never accepted, and its sender may send it again.
@@ -81,7 +80,7 @@ func (f *Feedback) Withdraw(r *decide.Rules, c *decide.Case, s *host.State) {
 }
 
 // Stays notes cases that are to be processed locally, by the state they were decided in, for those who must not make them later.
-func (f *Feedback) Stays(cases iter.Seq[*decide.Case], s *host.State) { f.lateness.see(cases, s.Time) }
+func (f *Feedback) Stays(cases []*decide.Case, s *host.State) { f.lateness.see(cases, s.Time) }
 
 // Lateness is by how many seconds local work was last predicted to be late, 0 where it was not lately.
 func (f *Feedback) Lateness() float64 { return f.lateness.seconds() }
@@ -116,10 +115,6 @@ func (f *Feedback) shown(e decision.Entry) decision.Entry {
 	e.Time += stepped
 	e.State.Time += stepped
 	return e
-}
-
-func one(c *decide.Case) iter.Seq[*decide.Case] {
-	return func(yield func(*decide.Case) bool) { yield(c) }
 }
 
 // OpenLearned finds what an earlier run has learned in dir. What is damaged is set aside.
@@ -257,8 +252,8 @@ func (f *Feedback) Receipted(records []spool.Record) {
 // decisionOf is the decision by which a record was sent, 0 if it is not known. A record that was read back from disk has no
 // tag; its decision is found by the event ID in its payload.
 func (f *Feedback) decisionOf(r *spool.Record) uint64 {
-	if id, ok := r.Tag.(uint64); ok {
-		return id
+	if r.Tag != 0 {
+		return r.Tag
 	}
 	t, err := task.Decode(r.Payload)
 	if err != nil {

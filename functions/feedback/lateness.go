@@ -1,7 +1,6 @@
 package feedback
 
 import (
-	"iter"
 	"math"
 	"sync/atomic"
 	"time"
@@ -22,9 +21,9 @@ type lateness struct {
 const latenessHolds = 10 * time.Second
 
 // see looks at decisions for local work that were made in one state.
-func (l *lateness) see(cases iter.Seq[*decide.Case], now int64) {
+func (l *lateness) see(cases []*decide.Case, now int64) {
 	worst := 0.0
-	for c := range cases {
+	for _, c := range cases {
 		worst = max(worst, latenessOf(c, now))
 	}
 	l.store(worst, now)

@@ -1,7 +1,6 @@
 package feedback
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -20,7 +19,7 @@ func TestLatenessIsThatOfLocalWork(t *testing.T) {
 		c := &decide.Case{Task: &task.Task{Received: now - int64(time.Second), Deadline: deadline}}
 		c.Estimate.LocalTime = local
 		here = append(here, c)
-		l.see(slices.Values(here), now)
+		l.see(here, now)
 	}
 	see(9, 0)               // without a deadline nothing is late
 	see(0.5, 3*time.Second) // in time

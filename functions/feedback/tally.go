@@ -2,7 +2,6 @@ package feedback
 
 import (
 	"cmp"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -54,20 +53,19 @@ func newTally() *tally {
 }
 
 // decided counts decisions that were made in one state, under one lock.
-func (t *tally) decided(judge *policy.Judge, cases iter.Seq[*decide.Case], s *host.State) {
-	regret, decisions := 0.0, uint64(0)
-	for c := range cases {
+func (t *tally) decided(judge *policy.Judge, cases []*decide.Case, s *host.State) {
+	regret := 0.0
+	for _, c := range cases {
 		c.Counted = c.Decision.Target
 		regret += regretOf(judge, c, s)
-		decisions++
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.decisions += decisions
+	t.decisions += uint64(len(cases))
 	t.regret += regret
 	var key countKey
 	n := uint64(0)
-	for c := range cases {
+	for _, c := range cases {
 		next := keyOf(c)
 		if n > 0 && next != key {
 			t.count(key, n) // mostly all of a slice are alike

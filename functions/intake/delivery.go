@@ -1,7 +1,6 @@
 package intake
 
 import (
-	"app-offload/functions/check"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
@@ -20,7 +19,8 @@ type ticket = mqtt.Ticket[Pass]
 type delivery struct {
 	identity
 	event    *task.Event
-	tickets  []*ticket // of each message that brought it
+	first    ticket    // of the message that brought it
+	repeats  []*ticket // of those that brought it again
 	sequence uint64    // of its arrival
 	out      bool      // with the sink
 	refused  bool      // before
@@ -28,9 +28,15 @@ type delivery struct {
 
 // collect makes deliveries of a message and of those that have arrived besides, up to MaxSlice.
 func (s *Subscriber) collect(first arrival) []*delivery {
-	slice := make([]*delivery, 0, min(s.cfg.MaxSlice, 1+len(s.arrived)))
+	n := min(s.cfg.MaxSlice, 1+len(s.arrived))
+	slice, room := make([]*delivery, 0, n), make([]delivery, n)
 	for a := first; ; {
-		if d := s.accept(a); d != nil {
+		if len(room) == 0 { // more have arrived meanwhile, or some made no delivery: theirs has their ticket
+			room = make([]delivery, min(s.cfg.MaxSlice-len(slice), 1+len(s.arrived)))
+		}
+		d := &room[0]
+		room = room[1:]
+		if s.accept(d, a) {
 			slice = append(slice, d)
 		}
 		if len(slice) >= s.cfg.MaxSlice {
@@ -44,9 +50,11 @@ func (s *Subscriber) collect(first arrival) []*delivery {
 	}
 }
 
-// accept turns a message into a delivery. It returns nil where the message is quarantined, skipped, or a repeat.
-func (s *Subscriber) accept(a arrival) *delivery {
-	t := s.acks.Expect(a.msg, a.pass)
+// accept turns a message into a delivery, and frees its payload. It is false where the message is quarantined, skipped, or a repeat.
+func (s *Subscriber) accept(d *delivery, a arrival) bool {
+	defer a.msg.Free() // the event has a copy, unless the message is too large to be freed
+	t := &d.first
+	s.acks.Expect(t, a.msg, a.pass)
 	s.count(func(c *SubscriberCounts) {
 		c.Received++
 		if a.msg.QoS == 0 {
@@ -56,25 +64,25 @@ func (s *Subscriber) accept(a arrival) *delivery {
 	switch {
 	case !s.bus.expected(a.msg.Topic):
 		s.passOver(t, whyUnmatched, &s.counts.Unmatched)
-		return nil
+		return false
 	case a.msg.Retained:
 		s.passOver(t, whyRetained, &s.counts.Retained)
-		return nil
+		return false
 	}
 	if s.bus.Skip != nil && s.bus.Skip(a.msg.Topic) {
 		s.count(func(c *SubscriberCounts) { c.Skipped++ })
 		s.acks.Done(t)
-		return nil
+		return false
 	}
 	ev, contentType, payload, err := s.parse(a.msg)
 	if err != nil {
 		s.quarantine.Add(a.msg.Topic, contentType, payload, err)
 		s.count(func(c *SubscriberCounts) { c.Rejected++ })
 		s.acks.Done(t) // delivering it again would not make an event of it
-		return nil
+		return false
 	}
 	ev.Topic = a.msg.Topic
-	return s.admit(t, ev)
+	return s.admit(d, ev)
 }
 
 func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) {
@@ -90,50 +98,46 @@ func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) 
 	if env.ErrorCode != 0 {
 		return nil, env.ContentType, env.Payload, parse.Reject(parse.ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
 	}
-	ev, err := s.limits.Parse(env.Payload, env.ContentType)
-	if err != nil {
-		return nil, env.ContentType, env.Payload, err
-	}
-	ev.CorrelationID = check.Cut(env.CorrelationID, MaxCorrelation)
-	return ev, "", nil, nil
+	ev, err := s.limits.Open(&env)
+	return ev, env.ContentType, env.Payload, err
 }
 
-func (s *Subscriber) admit(t *ticket, ev *task.Event) *delivery {
+func (s *Subscriber) admit(d *delivery, ev *task.Event) bool {
 	who := identityOf(ev)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.pending[who]; d != nil { // acknowledged together with the first
+	if earlier := s.pending[who]; earlier != nil { // acknowledged together with the first
 		s.counts.Duplicates++
-		s.join(d, t)
-		return nil
+		s.join(earlier, &d.first)
+		return false
 	}
 	if s.recent.has(who) {
 		s.counts.Duplicates++
-		s.acks.Done(t)
-		return nil
+		s.acks.Done(&d.first)
+		return false
 	}
 	if s.recent.hasOther(who.id) {
 		s.sameID(ev)
 	}
 	s.counts.Submitted++
 	s.sequence++
-	d := &delivery{identity: who, event: ev, tickets: []*ticket{t}, sequence: s.sequence}
+	d.identity, d.event, d.sequence = who, ev, s.sequence
 	s.pending[who] = d
 	s.recent.begin(who.id)
-	return d
+	return true
 }
 
 // join adds a repeat to its event. Repeats of previous connections are let go, or each connection would leave one. The lock is held.
 func (s *Subscriber) join(d *delivery, t *ticket) {
-	kept := d.tickets[:1] // the first one's pass is for the memory of the event
-	for _, old := range d.tickets[1:] {
+	kept := d.repeats[:0] // the first one stays: its pass is for the memory of the event
+	for _, old := range d.repeats {
 		if s.acks.Ended(old) {
 			s.acks.Done(old)
 		} else {
 			kept = append(kept, old)
 		}
 	}
-	d.tickets = append(kept, t)
+	d.repeats = append(kept, t)
 }
 
 // sameID counts an event that has the id of another one, and logs the first in a while. The lock is held.
@@ -175,7 +179,9 @@ func (s *Subscriber) answer(d *delivery, err error) {
 		s.taken(d)
 		delete(s.pending, d.identity)
 		s.recent.add(d.identity)
-		s.acks.Done(d.tickets...)
+		s.acks.Done(&d.first)
+		s.acks.Done(d.repeats...)
+		d.event, d.repeats = nil, nil // its neighbours may be under way for long
 	case s.stopping:
 		s.counts.Refused++
 		s.abandon(d)
@@ -195,7 +201,8 @@ func (s *Subscriber) answer(d *delivery, err error) {
 func (s *Subscriber) abandon(d *delivery) {
 	delete(s.pending, d.identity)
 	s.recent.end(d.id)
-	s.acks.Abandon(d.tickets...)
+	s.acks.Abandon(&d.first)
+	s.acks.Abandon(d.repeats...)
 }
 
 // concluded counts a message that has left, and gives its room back.

@@ -18,6 +18,3 @@
 //
 // Subscriber calls all others; Gate and Orderer call none of them.
 package intake
-
-// MaxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
-const MaxCorrelation = 512

@@ -76,7 +76,9 @@ func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait
 func (s *Subscriber) finish() {
 	for s.leftOver() {
 		if a := <-s.arrived; a.msg.QoS > 0 && s.holding() {
-			s.acks.Abandon(s.acks.Expect(a.msg, a.pass))
+			t := new(ticket)
+			s.acks.Expect(t, a.msg, a.pass)
+			s.acks.Abandon(t)
 		} else {
 			s.submit(s.collect(a))
 		}

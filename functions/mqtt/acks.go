@@ -48,15 +48,15 @@ func NewAcks[T any](left func(held T, acked bool)) *Acks[T] {
 // Start begins to write; Stop must follow.
 func (a *Acks[T]) Start() { go a.run() }
 
-// Expect gives a message its place behind all that arrived before it.
-func (a *Acks[T]) Expect(m Message, held T) *Ticket[T] {
-	t := &Ticket[T]{Message: m, held: held}
+// Expect gives a message its place behind all that arrived before it, which the ticket stands for from then on.
+func (a *Acks[T]) Expect(t *Ticket[T], m Message, held T) {
+	m.Payload, m.buffer = nil, nil // which its user may have freed
+	*t = Ticket[T]{Message: m, held: held}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if t.unbound = m.QoS == 0 || m.session != a.session; !t.unbound {
 		a.queue = append(a.queue, t)
 	}
-	return t
 }
 
 // Done says that messages are done. They are acknowledged as soon as all before them are.
@@ -118,7 +118,6 @@ func (a *Acks[T]) run() {
 		if len(messages) > 0 {
 			s.Ack(messages...)
 		}
-		clear(messages) // they hold their payloads
 		messages = messages[:0]
 		for _, t := range ready {
 			a.left(t.held, true)

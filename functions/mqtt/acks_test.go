@@ -54,6 +54,12 @@ func on(c net.Conn) *Session {
 	return &Session{lost: make(chan struct{}), pipes: []*pipe{newPipe(c, time.Second)}}
 }
 
+func expect(a *Acks[int], m Message, n int) *Ticket[int] {
+	t := &Ticket[int]{}
+	a.Expect(t, m, n)
+	return t
+}
+
 // What becomes due together leaves with one write, in the order of arrival, whatever was done first.
 func TestAcknowledgementsThatAreDueTogetherLeaveWithOneWrite(t *testing.T) {
 	c := &counted{}
@@ -69,7 +75,7 @@ func TestAcknowledgementsThatAreDueTogetherLeaveWithOneWrite(t *testing.T) {
 	for n := range 500 {
 		id := uint16(n*131%65535 + 1)
 		want = append(want, id)
-		tickets = append(tickets, a.Expect(Message{QoS: 1, id: id, session: s}, n))
+		tickets = append(tickets, expect(a, Message{QoS: 1, id: id, session: s}, n))
 	}
 	a.Start()
 	for n := 499; n > 0; n-- { // nothing is due before the first
@@ -97,20 +103,20 @@ func TestAbandonedMessagesAndEndedSessionsAreNotAcknowledged(t *testing.T) {
 	a.Start()
 	a.Renew(s)
 	message := func(s *Session, id uint16) Message { return Message{QoS: 1, id: id, session: s} }
-	first, second, third := a.Expect(message(s, 1), 1), a.Expect(message(s, 2), 2), a.Expect(message(s, 3), 3)
+	first, second, third := expect(a, message(s, 1), 1), expect(a, message(s, 2), 2), expect(a, message(s, 3), 3)
 	a.Done(first, third)
 	a.Abandon(second)
 	require.True(t, <-outcome)
 	require.False(t, <-outcome)
 	require.False(t, <-outcome)
 
-	old := a.Expect(message(s, 4), 4)
+	old := expect(a, message(s, 4), 4)
 	next := on(c)
 	a.Renew(next)
 	require.True(t, a.Ended(old))
 	a.Done(old)
 	require.False(t, <-outcome)
-	a.Done(a.Expect(message(next, 5), 5))
+	a.Done(expect(a, message(next, 5), 5))
 	require.True(t, <-outcome)
 	ids, _ := c.acked(t)
 	require.Equal(t, []uint16{1, 5}, ids)

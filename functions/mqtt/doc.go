@@ -5,6 +5,7 @@
 //	session.go   one connection: Dial, Publish, Ack, End     pipe.go     its reads and writes; owns the write lock
 //	keeper.go    redials, for the bus and the consumer       backoff.go  the wait between two attempts
 //	acks.go      acknowledgements in the order of arrival    rival.go    recognises two clients with one id
+//	payload.go   memory of payloads
 //	inbound.go   reads PUBLISH packets, within limits        deliver.go  hands them on, in batches
 //
 // A Session is one connection and never reconnects: a client that resumes publishes what it still holds in an order of its own.

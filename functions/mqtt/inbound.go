@@ -247,7 +247,7 @@ func (c *inbound) some() (int, error) {
 	case m.Payload == nil && c.rest >= largeFrom && !c.deliver.rests(pongEvery): // packet has flushed what came before
 		return 0, nil
 	case m.Payload == nil:
-		m.Payload = make([]byte, c.rest)
+		m.allocate(c.rest)
 	}
 	if c.rest == 0 {
 		return 0, nil

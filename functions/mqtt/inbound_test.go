@@ -43,7 +43,10 @@ func readAll(t testing.TB, r io.Reader, maxPacket int, skipped func(Oversized)) 
 	t.Helper()
 	c := newInbound(stream{Reader: io.MultiReader(bytes.NewReader(connack), r)}, 64, maxPacket, skipped, func(batch []Message) {
 		require.LessOrEqual(t, len(batch), maxBatch)
-		messages = append(messages, batch...)
+		for _, m := range batch {
+			m.buffer = nil
+			messages = append(messages, m)
+		}
 	})
 	for {
 		p, err := packets.ReadPacket(c)

@@ -44,6 +44,7 @@ type Message struct {
 
 	id      uint16
 	session *Session
+	buffer  *[]byte // of the payload, nil for one that is not used again
 }
 
 // Token is the fate of a publish. It is not done when the session ends first.

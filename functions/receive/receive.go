@@ -144,7 +144,7 @@ func (r *Receiver) parse(m Message) (*task.Event, error) {
 		return nil, err
 	}
 	r.parsed.Add(1)
-	ev.CorrelationID, ev.Topic = check.Cut(m.CorrelationID, intake.MaxCorrelation), m.Topic
+	ev.CorrelationID, ev.Topic = check.Cut(m.CorrelationID, parse.MaxCorrelation), m.Topic
 	return ev, nil
 }
 

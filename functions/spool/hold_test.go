@@ -16,7 +16,7 @@ func held(r Record) Record {
 func TestHeldFromTheCommitOn(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 1<<20))
 	tagged := held(rec(1, "c", 1000, 1))
-	tagged.Tag = "mine"
+	tagged.Tag = 42
 	require.NoError(t, put(s, tagged, rec(1, "c", 1000, 2), held(rec(1, "c", 1000, 3))))
 	st := balanced(t, s)
 	require.Equal(t, [3]int{1, 0, 2}, [3]int{st.Live, st.Backlog, st.Leased})
@@ -31,7 +31,7 @@ func TestHeldFromTheCommitOn(t *testing.T) {
 	s.Release([]uint64{1})
 	got := s.Take(1, "", Live, 9, 1<<20, nil)
 	require.Equal(t, []uint64{1}, seqs(got))
-	require.Equal(t, "mine", got[0].Tag)
+	require.EqualValues(t, 42, got[0].Tag)
 	s.Drop([]uint64{3}, ReasonHere)
 	st = balanced(t, s)
 	require.Equal(t, map[string]uint64{ReasonHere: 1}, st.Dropped)

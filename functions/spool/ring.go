@@ -61,7 +61,7 @@ func (r *ring) crowded(now time.Time) bool { return now.Sub(r.pushed) < restAfte
 type ringRecord struct {
 	seg           *segment
 	payload       []byte
-	tag           any
+	tag           uint64
 	time, expires int64
 	held          bool
 }

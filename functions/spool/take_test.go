@@ -42,11 +42,11 @@ func TestReleaseRestoresPlaceAndOrder(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 4*(1000+ringCost)))
 	for i := range 4 {
 		r := rec(1, "c", 1000, i)
-		r.Tag = i
+		r.Tag = uint64(i)
 		require.NoError(t, put(s, r))
 	}
 	got := s.Take(1, "", Live, 2, 1<<20, nil)
-	require.Equal(t, 0, got[0].Tag)
+	require.EqualValues(t, 0, got[0].Tag)
 	s.Release(seqs(got))
 	require.Equal(t, []uint64{1, 2, 3, 4}, seqs(s.Take(1, "", Live, 9, 1<<20, nil)))
 	s.Release([]uint64{3, 1, 77})

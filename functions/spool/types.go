@@ -68,7 +68,7 @@ type Record struct {
 	Expires int64   // ns since the Unix epoch by the same clock, 0 never; Expires-Time is how long it may wait from Append on
 	Payload []byte  // must not be modified after Append, nor by its taker
 	OnFull  string  // strategy for this record, "" is the configured one; not stored
-	Tag     any     // the caller's own, not stored: only a Live record gives it back
+	Tag     uint64  // the caller's own, not stored: only a Live record gives it back, any other has 0
 	Hold    bool    // leased from its commit on, for who appended it, until Done, Drop or Release; not stored, so that after a crash it is backlog
 }
 

@@ -77,11 +77,21 @@ func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task
 	}
 	cuts = addRuns(ev, whole, cuts, MaxTasks-1)
 	if len(cuts) == 0 {
-		t := newTask(ev, whole)
+		t := ev.task()
+		*t = newTask(ev, whole)
 		t.Of, t.Encoding, t.Data, t.Readings, t.Critical = 1, ev.Encoding, ev.Raw, ev.Readings, critical || tagged
-		return append(dst, &t)
+		return append(dst, t)
 	}
 	return cutUp(ev, whole, cuts, tagged, critical, dst)
+}
+
+// task is room for the one task of the event. That of an earlier Split may still be looked at.
+func (ev *Event) task() *Task {
+	if ev.split {
+		return new(Task)
+	}
+	ev.split = true
+	return &ev.whole
 }
 
 // newTask fills in what all tasks of an event share.

@@ -33,6 +33,9 @@ type Event struct {
 	Readings                    []Reading
 	Guests                      []Guest // devices that only readings name, each once or more
 	Tags                        []byte  // the raw tags object in the event's encoding, nil without tags
+
+	whole Task // of the first Split that leaves the event whole, so that it is no allocation
+	split bool // whole is in use
 }
 
 // Guest is a device that a reading names and its event does not, as where an app service gathers readings of several devices in one event.

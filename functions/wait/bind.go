@@ -3,7 +3,6 @@ package wait
 import (
 	"context"
 	"errors"
-	"iter"
 	"sync"
 	"time"
 
@@ -236,7 +235,7 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 		m.leave(j.Task, j.cycles)
 		return
 	}
-	m.Feedback.Stays(one(&j.Case), &m.state)
+	m.Feedback.Stays([]*decide.Case{&j.Case}, &m.state)
 	m.move(ctx, j)
 }
 
@@ -337,8 +336,4 @@ func (m *Pool) letAllGo(ctx context.Context) {
 		j.Decision = letGo()
 		m.bind(ctx, j)
 	}
-}
-
-func one(c *decide.Case) iter.Seq[*decide.Case] {
-	return func(yield func(*decide.Case) bool) { yield(c) }
 }

@@ -2,7 +2,6 @@ package wait
 
 import (
 	"context"
-	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +34,7 @@ type Local interface {
 type Feedback interface {
 	Stands(r *decide.Rules, c *decide.Case, s *host.State)
 	Bound(r *decide.Rules, c *decide.Case, s *host.State)
-	Stays(cases iter.Seq[*decide.Case], s *host.State)
+	Stays(cases []*decide.Case, s *host.State)
 	Amend(c *decide.Case)
 	Done(c *decide.Case)
 	Failed(id uint64)

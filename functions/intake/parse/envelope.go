@@ -4,12 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+
+	"app-offload/functions/task"
 )
 
 // Envelope is the part of EdgeX's MessageEnvelope that matters here.
 type Envelope struct {
-	CorrelationID string
-	RequestID     string
+	CorrelationID []byte // within the message, or a copy
 	ContentType   string
 	ErrorCode     int // other than 0: the payload is an error message
 	Payload       []byte
@@ -74,13 +75,18 @@ func (e *Envelope) decode() bool {
 	return true
 }
 
+// Open reads the event in the envelope as Parse does, and gives it the correlation id.
+func (l Limits) Open(env *Envelope) (*task.Event, error) {
+	return l.parse(env.Payload, env.ContentType, env.CorrelationID)
+}
+
 func slowEnvelope(msg []byte) (Envelope, error) {
 	var dto envelopeDTO
 	if err := json.Unmarshal(msg, &dto); err != nil {
 		return Envelope{}, rejectJSON(err)
 	}
 	return Envelope{
-		CorrelationID: dto.CorrelationID, RequestID: dto.RequestID, ContentType: dto.ContentType,
+		CorrelationID: []byte(dto.CorrelationID), ContentType: dto.ContentType,
 		ErrorCode: dto.ErrorCode, Payload: dto.Payload,
 	}, nil
 }
@@ -154,12 +160,10 @@ func (p *parser) envelopeField(env *Envelope, key []byte) (bit int, ok bool) {
 		_, ok = p.plainText()
 		return envReceivedTopic, ok
 	case "correlationID":
-		text, ok = p.plainText()
-		env.CorrelationID = string(text[:min(len(text), maxName)])
+		env.CorrelationID, ok = p.plainText()
 		return envCorrelationID, ok
 	case "requestID":
-		text, ok = p.plainText()
-		env.RequestID = string(text[:min(len(text), maxName)])
+		_, ok = p.plainText()
 		return envRequestID, ok
 	case "contentType":
 		text, ok = p.plainText()

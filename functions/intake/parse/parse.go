@@ -98,6 +98,10 @@ func DefaultLimits() Limits { return Limits{Bytes: 16 << 20, Depth: 32} }
 // Parse reads one event, bare or within an AddEventRequest. The event points into payload, which must not be changed afterwards. The error
 // is a *RejectError.
 func (l Limits) Parse(payload []byte, contentType string) (*task.Event, error) {
+	return l.parse(payload, contentType, nil)
+}
+
+func (l Limits) parse(payload []byte, contentType string, correlation []byte) (*task.Event, error) {
 	if len(payload) > l.Bytes {
 		return nil, Reject(ReasonTooLarge, "payload of %d bytes, the limit is %d", len(payload), l.Bytes)
 	}
@@ -117,7 +121,7 @@ func (l Limits) Parse(payload []byte, contentType string) (*task.Event, error) {
 	if !ok {
 		return nil, p.err
 	}
-	return p.event()
+	return p.event(correlation)
 }
 
 func encodingOf(contentType string) task.Encoding {

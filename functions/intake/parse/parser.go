@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"sync"
+	"unicode/utf8"
 
+	"app-offload/functions/check"
 	"app-offload/functions/task"
 )
 
@@ -23,6 +25,7 @@ type parser struct {
 	main                 *object // the event: nested within a request, top otherwise
 	end                  int     // of the event
 	readings             []task.Reading
+	scratch              []byte
 	owners               []owner // of the readings, each that differs from that of the reading before it
 }
 
@@ -322,13 +325,27 @@ func (p *parser) finishEvent() bool {
 	return p.bounded(o)
 }
 
+// MaxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
+const MaxCorrelation = 512
+
+// ids are the two ids of an event as strings, which share one allocation.
+func (p *parser) ids(event, correlation []byte) (id, cid string) {
+	if len(correlation) > MaxCorrelation || !utf8.Valid(correlation) {
+		return string(event), check.Cut(string(correlation[:min(len(correlation), 2*MaxCorrelation)]), MaxCorrelation)
+	}
+	p.scratch = append(append(p.scratch[:0], event...), correlation...)
+	both := string(p.scratch)
+	return both[:len(event)], both[len(event):]
+}
+
 // event builds the result once the walk has succeeded.
-func (p *parser) event() (*task.Event, error) {
+func (p *parser) event(correlation []byte) (*task.Event, error) {
 	ev, readings := allocate(len(p.readings))
 	copy(readings, p.readings)
 	o := p.main
+	id, cid := p.ids(p.get(o, fID), correlation)
 	*ev = task.Event{
-		ID: string(p.get(o, fID)), Device: names.get(p.get(o, fDevice)), Profile: names.get(p.get(o, fProfile)),
+		ID: id, CorrelationID: cid, Device: names.get(p.get(o, fDevice)), Profile: names.get(p.get(o, fProfile)),
 		Source: names.get(p.get(o, fSource)), Origin: o.origin, Received: now(), Encoding: p.encoding,
 		Raw: p.b[o.start:p.end:p.end], Readings: readings, Tags: p.get(o, fTags),
 	}

@@ -1,0 +1,23 @@
+package mqtt
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
+	for _, n := range []int{0, 1, 511, 512, 513, 1024, 1025, 1 << maxPooled, 1<<maxPooled + 1, 1 << 20} {
+		var m Message
+		m.allocate(n)
+		require.Len(t, m.Payload, n)
+		require.NotNil(t, m.Payload, "a message without a payload is one that was skipped")
+		require.Equal(t, n, cap(m.Payload), "what is appended must not reach another message")
+		require.Equal(t, n <= 1<<maxPooled, m.buffer != nil)
+		if m.buffer != nil {
+			require.LessOrEqual(t, len(*m.buffer), max(2*n, 1<<minPooled))
+		}
+		m.Free()
+	}
+	Message{}.Free()
+}
