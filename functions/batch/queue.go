@@ -29,6 +29,7 @@ type queue struct {
 
 	count [sourceCount]int // what the spool offers now
 	bytes [sourceCount]int64
+	look  uint64               // the latest look that found it offered
 	since time.Time            // when fresh records were first seen waiting; zero when none wait
 	sent  [sourceCount]float64 // virtual time: bytes sent divided by weight
 }

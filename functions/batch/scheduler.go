@@ -65,7 +65,9 @@ type Scheduler struct {
 	hasten   bool            // what is fresh at the next look is due at once
 	classes  map[string]*task.Class
 	queues   map[key]*queue
-	lanes    [spool.Lanes][]*queue             // what the spool offers now
+	lanes    [spool.Lanes][]*queue // what the spool offers now
+	before   [spool.Lanes][]*queue // what it offered at the look before
+	looks    uint64
 	clocks   [sourceCount][spool.Lanes]float64 // virtual time of the queue served last
 	fresh    split                             // fresh against backlog
 	priority [sourceCount][spool.Lanes]split   // a lane against all below it
@@ -217,33 +219,39 @@ func (s *Scheduler) next(now time.Time) (b *Batch, wait time.Duration, drained b
 // retryAfter keeps a spool that offers what it cannot give from being asked in a loop.
 const retryAfter = 100 * time.Millisecond
 
-// look takes over what the spool offers now.
+// look takes over what the spool offers now. It costs time for the classes that have records now or had some at the look before.
 func (s *Scheduler) look(now time.Time) {
 	s.offers, s.withheld = s.src.Queues(s.offers[:0]), false
+	s.looks++
+	s.lanes, s.before = s.before, s.lanes
 	for lane := range s.lanes {
-		for _, q := range s.lanes[lane] {
-			if !slices.ContainsFunc(s.offers, func(o spool.Queue) bool { return o.Lane == q.lane && o.Class == q.class }) {
-				q.none()
-			}
-		}
 		s.lanes[lane] = s.lanes[lane][:0]
 	}
 	for i := range s.offers {
-		if s.excluded[s.offers[i].Class] {
-			s.withheld = s.withheld || s.offers[i].Live > 0
-			if q := s.queues[key{s.offers[i].Lane, s.offers[i].Class}]; q != nil {
-				q.count = [sourceCount]int{} // it earns nothing meanwhile, but its records grow older
+		o := &s.offers[i]
+		if s.excluded[o.Class] {
+			s.withheld = s.withheld || o.Live > 0
+			if q := s.queues[key{o.Lane, o.Class}]; q != nil {
+				q.count, q.look = [sourceCount]int{}, s.looks // it earns nothing meanwhile, but its records grow older
 			}
 			continue
 		}
-		q := s.queue(key{s.offers[i].Lane, s.offers[i].Class})
-		q.offer(&s.offers[i], &s.clocks, now)
-		if s.hasten && s.offers[i].Live > 0 {
+		q := s.queue(key{o.Lane, o.Class})
+		q.offer(o, &s.clocks, now)
+		q.look = s.looks
+		if s.hasten && o.Live > 0 {
 			q.since = now.Add(-s.age)
 		}
 		s.lanes[q.lane] = append(s.lanes[q.lane], q)
 	}
 	s.hasten = false
+	for lane := range s.before {
+		for _, q := range s.before[lane] {
+			if q.look != s.looks {
+				q.none()
+			}
+		}
+	}
 }
 
 // maxQueues bounds the memory kept for classes that no configuration knows any more.
