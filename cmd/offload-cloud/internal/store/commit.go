@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"app-offload/cmd/offload-cloud/internal/ranges"
@@ -31,6 +32,7 @@ type stream struct {
 	id, node  int64
 	low       int64  // the highest floor the node has named
 	session   string // which session named it
+	away      bool   // nothing came of the node for a long time
 	complete  int64  // every sequence up to here has a known fate
 	batches   []*Batch
 	gone      []*Gone
@@ -117,6 +119,9 @@ func (s *Store) storeAll(ctx context.Context, tx *transaction, g *Group, result 
 		return err
 	}
 	if result.Confirmed, err = s.confirm(ctx, tx.Tx, g.Confirmed); err != nil {
+		return err
+	}
+	if err := s.returned(ctx, tx.Tx, streams); err != nil {
 		return err
 	}
 	return s.storeLetters(ctx, tx.Tx, g, streams, result)
@@ -380,11 +385,14 @@ func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*strea
 
 // open looks first and inserts only if it must: an insert that meets its row would still burn a number of the key.
 func (s *Store) open(ctx context.Context, tx *sql.Tx, st *stream) error {
-	nodeQuery := `SELECT id FROM nodes WHERE name = $1` + s.dialect.forUpdate()
-	err := findOrInsert(ctx, tx, nodeQuery, `INSERT INTO nodes (name) VALUES ($1) ON CONFLICT DO NOTHING`, []any{st.name}, &st.node)
+	var seen int64
+	nodeQuery := `SELECT id, seen FROM nodes WHERE name = $1` + s.dialect.forUpdate()
+	err := findOrInsert(ctx, tx, nodeQuery, `INSERT INTO nodes (name) VALUES ($1) ON CONFLICT DO NOTHING`, []any{st.name}, &st.node, &seen)
 	if err != nil {
 		return err
 	}
+	passed := time.Duration(now() - seen)
+	st.away = seen > 0 && (passed > away || passed < -away) // where the clock was set back it costs a publish too many
 	return findOrInsert(ctx, tx, `SELECT id, low, session, complete FROM streams WHERE node = $1 AND epoch = $2`,
 		`INSERT INTO streams (node, epoch, low, complete) VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING`,
 		[]any{st.node, st.epoch}, &st.id, &st.low, &st.session, &st.complete)

@@ -20,7 +20,7 @@ const (
 	jobTaken     = 1 // a worker has it, or had it: due says when another may take it
 	jobAnswered  = 2 // there is an answer, or a reason why none comes, which the node has not confirmed
 	jobConfirmed = 3
-	jobGivenUp   = 4 // published maxSends times, and the node has not confirmed it
+	jobGivenUp   = 4 // published maxSends times, and the node has not confirmed it; see returned
 )
 
 const (
@@ -66,6 +66,10 @@ type Confirmed struct {
 // ConfirmedResult names one result; Refused says why the node did not publish it, "" where it did.
 type ConfirmedResult struct{ ID, Refused string }
 
+// again sets the columns of a job that is to be computed anew. Its result gets another name, so that a late word about the one before does
+// not count for it.
+const again = `state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', retries = retries + 1, due = NOW`
+
 // addJobs writes a job for each new record of a class with a model. A chunk that is not the first has none: the event's first one has it.
 func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int, err error) {
 	models := s.models.Load()
@@ -73,9 +77,20 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 		return 0, nil
 	}
 	var jobs []*row
+	late := map[lateChunk]bool{}
 	for _, r := range rows {
-		if r.model = (*models)[r.class]; r.fresh && r.model != "" && r.task.Chunk == 0 {
+		switch r.model = (*models)[r.class]; {
+		case !r.fresh || r.model == "":
+		case r.task.Chunk == 0:
 			jobs = append(jobs, r)
+		default:
+			late[lateChunk{r.node, r.task.EventID}] = true
+		}
+	}
+	for chunk := range late {
+		_, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET `+again+` WHERE node = $1 AND event_id = $2 AND state >= 2 AND ok = 0`), chunk.node, chunk.event)
+		if err != nil {
+			return 0, fmt.Errorf("beginning the job of event %s anew, a chunk of which has come: %w", chunk.event, err)
 		}
 	}
 	if len(jobs) == 0 {
@@ -85,6 +100,35 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 		return 0, fmt.Errorf("storing %d jobs: %w", len(jobs), err)
 	}
 	return len(jobs), nil
+}
+
+// lateChunk names the event that a chunk belongs to, whose job may have failed for want of it.
+type lateChunk struct {
+	node  int64
+	event string
+}
+
+// away is after how long without a message a node is taken to have been unreachable.
+const away = time.Hour
+
+// returned has the answers published at once that wait for a node which was away, those that were given up among them.
+func (s *Store) returned(ctx context.Context, tx *sql.Tx, streams []*stream) error {
+	var last int64
+	for _, st := range streams { // those of a node follow each other
+		if !st.away || st.node == last {
+			continue
+		}
+		last = st.node
+		for _, statement := range []string{
+			`UPDATE jobs SET state = 2, sends = 0, due = NOW WHERE node = $1 AND state = 4`,
+			`UPDATE jobs SET due = NOW WHERE node = $1 AND state = 2`,
+		} {
+			if _, err := tx.ExecContext(ctx, s.sql(statement), st.node); err != nil {
+				return fmt.Errorf("publishing the answers of node %s, which has come back: %w", st.name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // take is the statement that leases jobs. What failed before is taken alone, so that a job that ends its worker takes no others with it.
@@ -237,7 +281,7 @@ func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int)
 	query := s.sql(`WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= NOW OR due > NOW + $1) ORDER BY due, record LIMIT $2 SKIP)
 		UPDATE jobs SET state = CASE WHEN sends >= $3 THEN 4 ELSE 2 END, sends = sends + 1,
 			due = NOW + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record
-		RETURNING record, content, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`)
+		RETURNING record, content, retries, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`)
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		answers, err = takeAnswers(ctx, tx, query, int64(maxAgain), limit, maxSends-1, int64(again), sendsLog)
 		return err
@@ -257,26 +301,33 @@ func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (an
 	for rows.Next() {
 		a := &Answered{}
 		var content, at int64
-		var ok int
-		if err := rows.Scan(&a.Record, &content, &a.Node, &a.EventID, &a.Chunk, &at, &a.Sends, &ok, &a.Problem, &a.Payload); err != nil {
+		var ok, retries int
+		if err := rows.Scan(&a.Record, &content, &retries, &a.Node, &a.EventID, &a.Chunk, &at, &a.Sends, &ok, &a.Problem, &a.Payload); err != nil {
 			return nil, err
 		}
 		if ok == 1 {
 			a.Problem = ""
 		}
-		a.ID, a.At = resultID(a.Record, content), time.Unix(0, at).UTC()
+		a.ID, a.At = resultID(a.Record, content, retries), time.Unix(0, at).UTC()
 		answers = append(answers, a)
 	}
 	return answers, rows.Err()
 }
 
-// resultID names a result by its record's id and content: another database's result has another name, unless it is the same task's.
-func resultID(record, content int64) string { return fmt.Sprintf("%d-%016x", record, uint64(content)) }
+// resultID names a result by its record's id and content, and by how often the job was begun anew: another database's result has another
+// name, unless it is the same task's.
+func resultID(record, content int64, retries int) string {
+	id := fmt.Sprintf("%d-%016x", record, uint64(content))
+	if retries > 0 {
+		id += fmt.Sprintf("-%d", retries)
+	}
+	return id
+}
 
 // confirmation is a node's word about one result, with its name taken apart.
 type confirmation struct {
-	record, content int64
-	node, refused   string
+	record, content, retries int64
+	node, refused            string
 }
 
 // confirmations reads the names of results, in the order of the records: transactions that lock rows in one order cannot
@@ -284,11 +335,16 @@ type confirmation struct {
 func confirmations(all []*Confirmed) (read []confirmation) {
 	for _, c := range all {
 		for _, r := range c.Results {
-			id, digest, _ := strings.Cut(r.ID, "-")
+			id, rest, _ := strings.Cut(r.ID, "-")
+			digest, count, again := strings.Cut(rest, "-")
+			if !again {
+				count = "0"
+			}
 			record, err := strconv.ParseInt(id, 10, 64)
 			content, err2 := strconv.ParseUint(digest, 16, 64)
-			if err == nil && err2 == nil { // else it is another program's
-				read = append(read, confirmation{record, int64(content), c.Node, clean(r.Refused)})
+			retries, err3 := strconv.ParseInt(count, 10, 32)
+			if err == nil && err2 == nil && err3 == nil { // else it is another program's
+				read = append(read, confirmation{record, int64(content), retries, c.Node, clean(r.Refused)})
 			}
 		}
 	}
@@ -300,8 +356,8 @@ func confirmations(all []*Confirmed) (read []confirmation) {
 func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (confirmed int, err error) {
 	for _, c := range confirmations(all) {
 		result, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET state = 3, confirmed = NOW, refused = $4
-			WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND state IN (2, 4)`),
-			c.record, c.content, c.node, c.refused)
+			WHERE record = $1 AND content = $2 AND node = (SELECT id FROM nodes WHERE name = $3) AND retries = $5 AND state IN (2, 4)`),
+			c.record, c.content, c.node, c.refused, c.retries)
 		if err != nil {
 			return 0, fmt.Errorf("noting that node %s has confirmed the result of record %d: %w", c.node, c.record, err)
 		}

@@ -178,6 +178,74 @@ func testGivenUp(t *testing.T, s *Store) {
 	require.Equal(t, JobCounts{Waiting: 1}, jobCounts(t, s))
 }
 
+// A word about the result that a job had before it was begun anew does not count for its new one.
+func testARetriedJobHasANewResult(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	require.True(t, finish(t, s, "w1", record, "", "no memory"))
+	old := answers(t, s)[0].ID
+	again, err := s.RetryJob(t.Context(), record)
+	require.NoError(t, err)
+	require.True(t, again)
+	require.Equal(t, []int64{record}, taken(t, s, "w1", time.Minute, 10))
+	require.True(t, finish(t, s, "w1", record, "{}", ""))
+	confirm := func(id string) JobCounts {
+		_, err := s.Commit(t.Context(), &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: id}}}}})
+		require.NoError(t, err)
+		return jobCounts(t, s)
+	}
+	require.Equal(t, JobCounts{Answered: 1}, confirm(old))
+	id := answers(t, s)[0].ID
+	require.NotEqual(t, old, id)
+	require.Equal(t, JobCounts{Answered: 1}, confirm(id+"-1"))
+	require.Equal(t, JobCounts{Confirmed: 1}, confirm(id))
+}
+
+// A chunk that comes when the job of its event has failed has it computed anew; one of another event, or of another node's, has not.
+func testALateChunkBeginsTheJobAnew(t *testing.T, s *Store) {
+	chunk := func(node, event string, seq uint64, n int) *Batch {
+		b := batch(node, 1, seq)
+		b.Records[0].Task.EventID, b.Records[0].Task.Chunk, b.Records[0].Task.Of = event, n, 3
+		return b
+	}
+	require.Equal(t, 1, commit(t, withModel(s), chunk("n1", "e", 1, 0)).Jobs)
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	require.True(t, finish(t, s, "w1", record, "", "chunks are missing"))
+	commit(t, s, chunk("n1", "other", 2, 1), chunk("n2", "e", 1, 1))
+	require.Empty(t, taken(t, s, "w1", time.Minute, 10))
+	commit(t, s, chunk("n1", "e", 3, 1))
+	require.Equal(t, []int64{record}, taken(t, s, "w1", time.Minute, 10))
+	require.True(t, finish(t, s, "w1", record, "{}", ""))
+	commit(t, s, chunk("n1", "e", 4, 2))
+	require.Empty(t, taken(t, s, "w1", time.Minute, 10), "it has an answer")
+}
+
+// The answers of a node that was away are published at once when it is back, those that were given up too.
+func testAnswersOfANodeThatWasAway(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1, 2))
+	exec := func(statement string) {
+		_, err := s.write.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	for _, record := range taken(t, s, "w1", time.Minute, 10) {
+		require.True(t, finish(t, s, "w1", record, "{}", ""))
+	}
+	first := answers(t, s)
+	require.Len(t, first, 2)
+	exec(fmt.Sprintf(`UPDATE jobs SET state = 4, sends = 24 WHERE record = %d`, first[0].Record))
+	commit(t, s, batch("n1", 1, 3))
+	require.Empty(t, answers(t, s), "it was not away")
+	exec(fmt.Sprintf(`UPDATE nodes SET seen = seen - %d`, 2*time.Hour))
+	commit(t, s, batch("n1", 1, 4))
+	back := answers(t, s)
+	require.Len(t, back, 2)
+	for _, a := range back {
+		require.Contains(t, []string{first[0].ID, first[1].ID}, a.ID)
+		require.Equal(t, a.Record == first[0].Record, a.Sends == 1)
+	}
+	require.Empty(t, answers(t, s))
+}
+
 func testFailedJobs(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1, 2))
 	records := taken(t, s, "w1", time.Minute, 10)
@@ -290,7 +358,7 @@ func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 	test := func(t *testing.T, dsn string) {
 		s := open(t, dsn, Options{})
 		commit(t, s, batch("n1", 1, 1, 2))
-		for _, statement := range []string{`DROP VIEW results`, `DROP TABLE jobs`, `UPDATE offload_schema SET version = 2`} {
+		for _, statement := range []string{`DROP VIEW results`, `DROP TABLE jobs`, `UPDATE offload_schema SET version = 2`} { // jobs takes its indexes with it
 			_, err := s.write.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
@@ -301,6 +369,28 @@ func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 		require.Equal(t, 1, commit(t, s, batch("n1", 1, 2, 3)).Jobs)
 		require.Equal(t, 3, count(t, s, "records"))
 		require.Equal(t, 1, count(t, s, "jobs"))
+	}
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
+}
+
+// A database of the third version keeps its jobs, and the names of their results.
+func TestDatabasesOfTheThirdVersionAreMigrated(t *testing.T) {
+	test := func(t *testing.T, dsn string) {
+		s := withModel(open(t, dsn, Options{}))
+		commit(t, s, batch("n1", 1, 1))
+		record := taken(t, s, "w1", time.Minute, 10)[0]
+		require.True(t, finish(t, s, "w1", record, "{}", ""))
+		for _, statement := range []string{
+			`DROP INDEX jobs_failed`, `DROP INDEX jobs_given_up`, `ALTER TABLE jobs DROP COLUMN retries`, `UPDATE offload_schema SET version = 3`,
+		} {
+			_, err := s.write.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Close())
+		a := answers(t, open(t, dsn, Options{}))
+		require.Len(t, a, 1)
+		require.Regexp(t, `^\d+-[0-9a-f]{16}$`, a[0].ID)
 	}
 	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")) })
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })

@@ -101,6 +101,6 @@ func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*Fail
 
 // RetryJob lets one of the FailedJobs be computed anew, and reports whether it was one.
 func (s *Store) RetryJob(ctx context.Context, record int64) (bool, error) {
-	return s.changeJob(ctx, `UPDATE jobs SET state = 0, tries = 0, sends = 0, worker = '', problem = '', refused = '', due = NOW
+	return s.changeJob(ctx, `UPDATE jobs SET `+again+`
 		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '' OR state = 4)`, record)
 }

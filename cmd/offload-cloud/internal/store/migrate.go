@@ -8,7 +8,7 @@ import (
 )
 
 // version is the layout of the tables that this program reads and writes.
-const version = 3
+const version = 4
 
 // errNoTables is what a verb meets in a database that no consumer has written to.
 var errNoTables = errors.New("there are no tables of offload-cloud in it; give the -store that the consumer writes to")
@@ -79,7 +79,12 @@ func (s *Store) migrate(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := runAll(ctx, tx, s.dialect.third()); err != nil {
+		if found < 3 {
+			if err := runAll(ctx, tx, s.dialect.third()); err != nil {
+				return err
+			}
+		}
+		if err := runAll(ctx, tx, fourthVersion); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE offload_schema SET version = $1`, version)
@@ -173,6 +178,13 @@ func thirdVersion(bytes string) []string {
 				j.created, j.answered, j.confirmed, j.payload
 			FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.state >= 2`,
 	}
+}
+
+// fourthVersion counts how often a job was begun anew, and finds the jobs of an event that failed and those of a node that were given up.
+var fourthVersion = []string{
+	`ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0`,
+	`CREATE INDEX jobs_failed ON jobs (node, event_id) WHERE state >= 2 AND ok = 0`,
+	`CREATE INDEX jobs_given_up ON jobs (node) WHERE state = 4`,
 }
 
 // insertJob begins SQLite's statement that makes a job of a record. SQLite gives an id again whose row was the last one and was deleted; the
