@@ -115,16 +115,9 @@ func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []stri
 
 // retryOne reads a letter again and says how that went. An error is the store's; it ends the retry.
 func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter) (string, error) {
-	batch, gone, err := consume.Open(opener, l)
+	g, err := consume.Open(opener, l)
 	if err != nil {
 		return fmt.Sprintf("still unreadable: %v", err), nil
-	}
-	g := &store.Group{}
-	if batch != nil {
-		g.Batches = append(g.Batches, batch)
-	}
-	if gone != nil {
-		g.Gone = append(g.Gone, gone)
 	}
 	if !l.IsRecord {
 		g.Settled = []int64{l.ID} // what of it is in conflict becomes letters of its own
@@ -144,6 +137,9 @@ func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *stor
 		}
 		return fmt.Sprintf("stored %d new of %d records", fresh+more, g.Records()), nil
 	}
+	if len(g.Confirmed) > 0 {
+		return fmt.Sprintf("noted that the node has dealt with %d results", result.Confirmed), nil
+	}
 	if result.Conflicts > 0 {
 		return fmt.Sprintf("stored %d new of %d records; %d differ from what is stored under their sequences and are dead letters of their own",
 			fresh, g.Records(), result.Conflicts), nil
@@ -157,11 +153,11 @@ func settle(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.
 	if conflict {
 		own := *l
 		own.Reason = store.Conflict
-		batch, _, err := consume.Open(opener, &own)
+		opened, err := consume.Open(opener, &own)
 		if err != nil {
 			return 0, err
 		}
-		g.Batches = append(g.Batches, batch)
+		g.Batches = opened.Batches
 	}
 	result, err := db.Commit(ctx, g)
 	if err != nil {

@@ -102,6 +102,10 @@ func joined(ctx context.Context, db *store.Store, first *store.Found) ([]*eventL
 	line := eventLine{
 		ID: first.ID, Node: first.Node, Event: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin, Of: t.Of,
 	}
+	if first.Problem != "" {
+		line.Problem = first.Problem
+		return []*eventLine{&line}, nil
+	}
 	if t.Of == 1 {
 		line.fill(t.Encoding, t.Data)
 		return []*eventLine{&line}, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -92,6 +93,26 @@ func TestEventsCutTwiceAreShown(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A row that is damaged is shown with the problem; the events before and behind it are whole.
+func TestEventsShowDamagedRows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	var tasks []*task.Task
+	for _, id := range []string{"first", "second", "third"} {
+		tasks = append(tasks, cutIn(id, 1000, 1, "1, 2", "3")...)
+	}
+	storeTasks(t, "sqlite:"+path, tasks...)
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `UPDATE records SET meta = x'ff' WHERE id = 2`)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	lines := printed(t, "sqlite:"+path)
+	require.Len(t, lines, 3)
+	require.Equal(t, []string{"first", "", "third"}, []string{lines[0].Event, lines[1].Event, lines[2].Event})
+	require.Contains(t, lines[1].Problem, "record 2 of the database is damaged")
+	require.Equal(t, []any{int64(2), "n1"}, []any{lines[1].ID, lines[1].Node})
 }
 
 // Five devices, different events, one event id, each cut: five are shown.

@@ -12,6 +12,7 @@ import (
 // receipt books what the consumer has stored and returns those records.
 func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 	var done []spool.Record
+	before := len(w.entries)
 	for _, e := range slices.Clone(w.entries) {
 		n := stored(safe, e.records)
 		if n > 0 {
@@ -43,6 +44,9 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 	}
 	if len(done) > 0 {
 		w.heard(now)
+	}
+	if before > 0 && len(w.entries) == 0 {
+		w.emptied(before, w.batches)
 	}
 	return done
 }

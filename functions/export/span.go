@@ -13,6 +13,7 @@ type span struct {
 	delay float64   // s from publish to confirmation, the shortest of this connection; 0 before the first measurement
 	began time.Time // of the present measurement
 	count int       // of batches confirmed in it
+	least int       // batches that are allowed at least; see emptied
 }
 
 const (
@@ -43,5 +44,14 @@ func (s *span) confirmed(sentAt, now time.Time) {
 
 // size is how many batches may be under way, at most most.
 func (s *span) size(most int) int {
-	return int(min(max(math.Ceil(2*s.rate*s.delay), leastSpan), float64(most)))
+	return int(min(max(math.Ceil(2*s.rate*s.delay), leastSpan, float64(s.least)), float64(most)))
+}
+
+// emptied books that one receipt has confirmed all that was under way. If that was as much as may be under way, the link stood idle until
+// the receipt came, as with a consumer that confirms on a timer: its shortest delay is that of a batch which came just before the timer. Twice
+// as much is allowed from then on, until the connection ends. A consumer with a queue confirms a part at a time.
+func (s *span) emptied(batches, most int) {
+	if size := s.size(most); batches >= max(1, int(classShare*float64(size))) {
+		s.least = min(2*size, most)
+	}
 }

@@ -61,6 +61,39 @@ func TestTheWindowGrowsWhereConfirmationsComeInBursts(t *testing.T) {
 	require.Greater(t, s.size(256), 200)
 }
 
+// With a consumer that confirms on a timer all that may be under way is confirmed at once, and the link stands idle until then. The window
+// grows although the first batch came just before the timer; it does not for a consumer with a queue, or where no more was to be sent.
+func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
+	for name, c := range map[string]struct{ offered, each, want int }{
+		"on a timer":          {1000, 1000, 256},
+		"a part at a time":    {1000, 11, 16},
+		"nothing more to send": {11, 1000, 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
+				seq := uint64(0)
+				fill := func() {
+					for n := len(w.entries); n < c.offered && w.room(1<<30) && !w.excluded(time.Now())["a"]; n++ {
+						seq++
+						w.add(load(seq, seq))
+						w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
+					}
+				}
+				time.Sleep(990 * time.Millisecond)
+				for range 10 {
+					fill()
+					time.Sleep(10 * time.Millisecond)
+					last := w.entries[min(len(w.entries), c.each)-1].records[0].Seq
+					w.receipt([]seal.Range{{First: 1, Last: last}}, time.Now())
+					fill()
+					time.Sleep(990 * time.Millisecond)
+				}
+				require.Equal(t, c.want, w.size(256))
+			})
+		})
+	}
+}
+
 // A batch that is published again measures nothing: its confirmation may be of the first time.
 func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
 	for _, receipts := range []bool{true, false} {

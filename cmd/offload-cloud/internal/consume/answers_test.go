@@ -158,3 +158,16 @@ func TestConfirmationsAreStored(t *testing.T) {
 		stop()
 	})
 }
+
+// A confirmation that was quarantined, as for want of its key, is stored by a retry.
+func TestAQuarantinedConfirmationIsReadAgain(t *testing.T) {
+	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
+	require.NoError(t, err)
+	msg, err := sealer.SealConfirmation(nil, &seal.Confirmation{ID: "c", Node: "n1", Created: time.Now(), Results: []seal.ConfirmedResult{{ID: "1-a"}}})
+	require.NoError(t, err)
+	g, err := Open(seal.NewOpener(nil, seal.Limits{}), &store.Letter{Topic: seal.ConfirmTopic("n1"), Raw: msg})
+	require.NoError(t, err)
+	require.Equal(t, &store.Group{Confirmed: []*store.Confirmed{{Node: "n1", Results: []store.ConfirmedResult{{ID: "1-a"}}}}}, g)
+	_, err = Open(seal.NewOpener(nil, seal.Limits{}), &store.Letter{Topic: seal.ConfirmTopic("n2"), Raw: msg})
+	require.ErrorIs(t, err, errTopic)
+}

@@ -36,7 +36,7 @@ func FuzzMessage(f *testing.F) {
 		switch {
 		case it.letter != nil:
 			require.NotEmpty(t, it.letter.Reason)
-			_, _, err := Open(o, it.letter)
+			_, err := Open(o, it.letter)
 			require.Error(t, err)
 		case it.gone != nil:
 			for _, s := range it.gone.Spans {
@@ -67,9 +67,9 @@ func FuzzLetter(f *testing.F) {
 	f.Add([]byte{0xff}, uint64(0))
 	o := seal.NewOpener(nil, seal.Limits{})
 	f.Fuzz(func(t *testing.T, raw []byte, sequence uint64) {
-		batch, _, err := Open(o, &store.Letter{Topic: "offload/v1/n1/batch/c", Node: "n1", Epoch: "e1", IsRecord: true, Sequence: sequence, Raw: raw})
+		g, err := Open(o, &store.Letter{Topic: "offload/v1/n1/batch/c", Node: "n1", Epoch: "e1", IsRecord: true, Sequence: sequence, Raw: raw})
 		if err == nil {
-			printable(t, batch)
+			printable(t, g.Batches[0])
 		}
 	})
 }

@@ -51,17 +51,12 @@ var errTopic = errors.New("its content is of another node or kind than its topic
 
 // open reads a message. It never fails: what cannot be read becomes a letter.
 func open(o *seal.Opener, m *Message) *item {
-	it := &item{message: m, bytes: len(m.Payload)}
-	var err error
 	if m.Cut > 0 {
-		it.letter = letter(m, "too large", fmt.Sprintf("message of %d bytes exceeds -max-message-mib; it was not read", m.Cut))
-		return it
+		why := fmt.Sprintf("message of %d bytes exceeds -max-message-mib; it was not read", m.Cut)
+		return &item{message: m, letter: letter(m, "too large", why)}
 	}
-	if node, kind := splitTopic(m.Topic); kind == "confirm" {
-		it.confirmed, err = openConfirmation(o, node, m.Payload)
-	} else {
-		it.batch, it.gone, err = read(o, m.Topic, m.Payload)
-	}
+	it, err := read(o, m.Topic, m.Payload)
+	it.message, it.bytes = m, len(m.Payload)
 	if err != nil {
 		it.letter = letter(m, reason(err), err.Error())
 		return it
@@ -109,33 +104,41 @@ func splitTopic(topic string) (node, kind string) {
 	return node, kind
 }
 
-// Open reads the bytes of a dead letter anew, as they came on their topic or out of a batch.
-func Open(o *seal.Opener, l *store.Letter) (*store.Batch, *store.Gone, error) {
-	if l.IsRecord {
-		t, err := task.Decode(l.Raw)
+// Open reads the bytes of a dead letter anew, as they came on their topic or out of a batch. The group stores what they hold.
+func Open(o *seal.Opener, l *store.Letter) (*store.Group, error) {
+	if !l.IsRecord {
+		it, err := read(o, l.Topic, l.Raw)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		epoch := l.Epoch
-		if l.Reason == store.Conflict { // its place is taken
-			epoch = fmt.Sprintf("%s conflict-%x", l.Epoch, sha256.Sum256(l.Raw))[:len(l.Epoch)+len(" conflict-")+12]
-		}
-		return &store.Batch{Node: l.Node, Epoch: epoch, Records: []store.Record{{Sequence: l.Sequence, Task: t, Raw: l.Raw}}}, nil, nil
+		return storable([]*item{it}, false), nil
 	}
-	return read(o, l.Topic, l.Raw)
+	t, err := task.Decode(l.Raw)
+	if err != nil {
+		return nil, err
+	}
+	epoch := l.Epoch
+	if l.Reason == store.Conflict { // its place is taken
+		epoch = fmt.Sprintf("%s conflict-%x", l.Epoch, sha256.Sum256(l.Raw))[:len(l.Epoch)+len(" conflict-")+12]
+	}
+	b := &store.Batch{Node: l.Node, Epoch: epoch, Records: []store.Record{{Sequence: l.Sequence, Task: t, Raw: l.Raw}}}
+	return &store.Group{Batches: []*store.Batch{b}}, nil
 }
 
-// read opens what a topic brings: a batch, or a statement of what is gone.
-func read(o *seal.Opener, topic string, payload []byte) (batch *store.Batch, gone *store.Gone, err error) {
+// read opens what a topic brings: a batch, a statement of what is gone, or a confirmation of results.
+func read(o *seal.Opener, topic string, payload []byte) (it *item, err error) {
+	it = &item{}
 	switch node, kind := splitTopic(topic); kind {
 	case "batch":
-		batch, err = openBatch(o, node, payload)
+		it.batch, err = openBatch(o, node, payload)
 	case "gone":
-		gone, err = openGone(o, node, payload)
+		it.gone, err = openGone(o, node, payload)
+	case "confirm":
+		it.confirmed, err = openConfirmation(o, node, payload)
 	default:
 		err = errTopic
 	}
-	return batch, gone, err
+	return it, err
 }
 
 func openBatch(o *seal.Opener, node string, payload []byte) (*store.Batch, error) {

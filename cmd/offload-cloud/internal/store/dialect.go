@@ -26,7 +26,7 @@ type dialect interface {
 	// among ends a condition on a column that must be in the second parameter, a JSON list of integers.
 	among() string
 	// insert stores the rows, marking those that were not there yet as fresh. In a transaction that is not careful it may fail where a row is
-	// there already, which repeated then tells of the error.
+	// there already, with an error that repeated knows.
 	insert(ctx context.Context, tx *transaction, rows []*row) error
 	repeated(err error) bool
 	// remember keeps the digests of records that have no row of their own.

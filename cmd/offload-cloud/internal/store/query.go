@@ -138,9 +138,10 @@ func (n *NodeStats) add(span ranges.Span) {
 
 // Found is a stored task.
 type Found struct {
-	ID   int64 // ascends in the order of arrival
-	Node string
-	Task *task.Task
+	ID      int64 // ascends in the order of arrival
+	Node    string
+	Task    *task.Task // of a row that cannot be read: empty
+	Problem string     // why the row cannot be read, as where the database's file is damaged; "" where it can
 }
 
 // Filter selects events; an empty field selects all.
@@ -186,7 +187,7 @@ func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found,
 			return nil, fmt.Errorf("reading tasks: %w", err)
 		}
 		if f.Task, err = join(meta, data); err != nil {
-			return nil, fmt.Errorf("reading task %d: %w", f.ID, err)
+			f.Task, f.Problem = &task.Task{Of: 1}, fmt.Sprintf("record %d of the database is damaged: %v", f.ID, err)
 		}
 		all = append(all, f)
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -273,16 +274,22 @@ func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 	if found == nil {
 		return nil, &unfitError{true, errors.New("its record was deleted from the database")}
 	}
+	if found.Problem != "" {
+		return nil, &unfitError{true, errors.New(found.Problem)}
+	}
 	t, encoding, raw := *found.Task, found.Task.Encoding, found.Task.Data
 	if t.Of > 1 {
 		all, err := w.Store.Of(ctx, found)
 		if err != nil {
 			return nil, err
 		}
+		damaged := slices.IndexFunc(all, func(f *store.Found) bool { return f.Problem != "" })
 		whole, missing, err := store.Join(all)
 		switch {
 		case len(whole) > 0:
 			encoding, raw = whole[0].Encoding, whole[0].Raw
+		case damaged >= 0: // it will not come again
+			return nil, &unfitError{true, errors.New(all[damaged].Problem)}
 		case missing != nil:
 			return nil, missing
 		default:

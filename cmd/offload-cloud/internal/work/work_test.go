@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -330,6 +331,42 @@ func TestLostJobsAreNotComputed(t *testing.T) {
 		require.Equal(t, int64(1), runs.Load())
 		require.Equal(t, int64(2), w.Counts.Lost.Load())
 	})
+}
+
+// A row of the database that is damaged costs the jobs of its event, which are set aside, and no other.
+func TestADamagedRowHarmsOnlyItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	db, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})
+	require.NoError(t, err)
+	defer db.Close() //nolint:errcheck // the test is over
+	db.SetModels(map[string]string{"default": "double"})
+	b := &store.Batch{Node: "n1", Epoch: "e1"}
+	for n := range uint64(4) {
+		b.Records = append(b.Records, store.Record{Sequence: n, Task: edgetest.Measured(n, "n1", 1)})
+	}
+	frame, chunk := *edgetest.Measured(1, "n1", 1), *edgetest.Measured(1, "n1", 1)
+	frame.EventID, chunk.EventID, frame.Of, chunk.Of, chunk.Chunk = "cut", "cut", 2, 2, 1
+	b.Records[1].Task, b.Records[3].Task = &frame, &chunk
+	_, err = db.Commit(t.Context(), &store.Group{Batches: []*store.Batch{b}})
+	require.NoError(t, err)
+	damage, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	_, err = damage.ExecContext(t.Context(), `UPDATE records SET meta = x'ff' WHERE sequence IN (0, 3)`)
+	require.NoError(t, err)
+	require.NoError(t, damage.Close())
+	w := worker(nil, fine)
+	w.Store = db
+	once(w)
+	require.Equal(t, []int64{1, 2, 0}, []int64{w.Counts.Answered.Load(), w.Counts.Failed.Load(), w.Counts.Postponed.Load()})
+	answers, err := db.TakeAnswers(t.Context(), time.Second, 10)
+	require.NoError(t, err)
+	for _, a := range answers {
+		require.Equal(t, a.Record == 3, a.Problem == "", "record %d: %s", a.Record, a.Problem)
+	}
+	failed, err := db.FailedJobs(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Contains(t, failed[0].Problem, "record 1 of the database is damaged")
+	require.Contains(t, failed[1].Problem, "record 4 of the database is damaged")
 }
 
 // A real model of a real folder answers.

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/task"
+)
+
+// cutEvent cuts an event with two arrays into chunks of the size, at a time of reception.
+func cutEvent(size int, received int64, values ...string) (found []*Found, raw string) {
+	raw = fmt.Sprintf(`{"id":"e","a":"[%s]","b":"[%s]"}`, values[0], values[1])
+	ev := &task.Event{ID: "e", Device: "d", Profile: "p", Source: "s", Origin: 1, Received: received, Encoding: task.JSON, Raw: []byte(raw)}
+	for _, value := range values {
+		at := strings.Index(raw, "["+value)
+		ev.Readings = append(ev.Readings, task.Reading{
+			Resource: "r", Type: task.Int32Array, Value: ev.Raw[at : at+len(value)+2], Start: at, End: at + len(value) + 2,
+		})
+	}
+	class := &task.Class{Name: "default", ChunkSize: size}
+	for _, one := range task.Split(ev, func(string) *task.Class { return class }, nil) {
+		found = append(found, &Found{ID: int64(len(found) + 1), Node: "n1", Task: one})
+	}
+	return found, raw
+}
+
+// Chunks join in any order, and a chunk that is missing in one cut is taken from another only where it goes on exactly where the chunk
+// before ends.
+func TestJoin(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	one, raw := cutEvent(2, 1, "1, 2, 3, 4, 5, 6", "7, 8, 9, 10")
+	require.Len(t, one, 6)
+	for range 20 {
+		r.Shuffle(len(one), func(i, j int) { one[i], one[j] = one[j], one[i] })
+		whole, missing, err := Join(one)
+		require.NoError(t, err)
+		require.Nil(t, missing)
+		require.Equal(t, []Whole{{6, task.JSON, []byte(raw)}}, whole)
+	}
+	one, _ = cutEvent(2, 1, "1, 2, 3, 4, 5, 6", "7, 8, 9, 10")
+	again, _ := cutEvent(2, 2, "1, 2, 3, 4, 5, 6", "7, 8, 9, 10")
+	mixed := append(one[:3:3], again[3:]...)
+	whole, _, err := Join(mixed)
+	require.NoError(t, err)
+	require.Len(t, whole, 1)
+	require.Equal(t, raw, string(whole[0].Raw))
+	shifted := *again[3].Task
+	shifted.Offset++
+	again[3].Task = &shifted
+	whole, missing, err := Join(append(one[:3:3], again[3:]...))
+	require.Empty(t, whole)
+	require.Nil(t, missing)
+	require.ErrorContains(t, err, "do not continue each other")
+	_, missing, err = Join(one[:4])
+	require.NoError(t, err)
+	require.Equal(t, []int{4, 5}, missing.Missing)
+}
