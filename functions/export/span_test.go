@@ -65,8 +65,8 @@ func TestTheWindowGrowsWhereConfirmationsComeInBursts(t *testing.T) {
 // grows although the first batch came just before the timer; it does not for a consumer with a queue, or where no more was to be sent.
 func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 	for name, c := range map[string]struct{ offered, each, want int }{
-		"on a timer":          {1000, 1000, 256},
-		"a part at a time":    {1000, 11, 16},
+		"on a timer":           {1000, 1000, 256},
+		"a part at a time":     {1000, 11, 16},
 		"nothing more to send": {11, 1000, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
