@@ -21,9 +21,9 @@ type ConfirmedResult struct {
 	Refused string `json:"refused,omitempty"`
 }
 
-type confirmationBody struct {
-	Node    string          `json:"node"`
-	Results json.RawMessage `json:"results"`
+type confirmationBody[R []ConfirmedResult | json.RawMessage] struct {
+	Node    string `json:"node"`
+	Results R      `json:"results"`
 }
 
 // SealConfirmation appends the message of a confirmation, to be published to ConfirmTopic(c.Node).
@@ -33,16 +33,12 @@ func (s *Sealer) SealConfirmation(dst []byte, c *Confirmation) ([]byte, error) {
 			return dst, malformedf("confirmation", "the id %q of a result is not printable UTF-8", r.ID)
 		}
 	}
-	raw, err := json.Marshal(c.Results)
-	if err != nil {
-		return dst, malformed("statement", err)
-	}
-	return s.state(dst, statement{typeConfirm, c.ID, nodeSource(c.Node), c.Node, c.Created}, confirmationBody{c.Node, raw})
+	return s.state(dst, statement{typeConfirm, c.ID, nodeSource(c.Node), c.Node, c.Created}, confirmationBody[[]ConfirmedResult]{c.Node, c.Results})
 }
 
 // OpenConfirmation verifies and reads a node's confirmation.
 func (o *Opener) OpenConfirmation(msg []byte) (*Confirmation, error) {
-	var body confirmationBody
+	var body confirmationBody[json.RawMessage]
 	e, created, err := o.receive(msg, typeConfirm, sourceNode, &body, &body.Node)
 	if err != nil {
 		return nil, err

@@ -19,10 +19,10 @@ type receiptBody struct {
 	Limits    *ConsumerLimits `json:"limits,omitempty"`
 }
 
-type goneBody struct {
-	Node   string          `json:"node"`
-	Epoch  string          `json:"epoch"`
-	Ranges json.RawMessage `json:"ranges"`
+type goneBody[R []goneRange | json.RawMessage] struct {
+	Node   string `json:"node"`
+	Epoch  string `json:"epoch"`
+	Ranges R      `json:"ranges"`
 }
 
 type announcementBody struct {
@@ -99,11 +99,7 @@ func (s *Sealer) SealGone(dst []byte, g *Gone) ([]byte, error) {
 	for i, r := range g.Ranges {
 		ranges[i] = goneRange{r.First, r.Last, r.Reason}
 	}
-	raw, err := json.Marshal(ranges)
-	if err != nil {
-		return dst, malformed("statement", err)
-	}
-	return s.state(dst, statement{typeGone, g.ID, nodeSource(g.Node), g.Node, g.Created}, goneBody{g.Node, g.Epoch, raw})
+	return s.state(dst, statement{typeGone, g.ID, nodeSource(g.Node), g.Node, g.Created}, goneBody[[]goneRange]{g.Node, g.Epoch, ranges})
 }
 
 // SealResult appends the message of a result, to be published to ResultTopic(r.Node).
@@ -230,7 +226,7 @@ func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
 
 // OpenGone verifies and reads a node's statement of what will never come.
 func (o *Opener) OpenGone(msg []byte) (*Gone, error) {
-	var body goneBody
+	var body goneBody[json.RawMessage]
 	e, created, err := o.receive(msg, typeGone, sourceNode, &body, &body.Node)
 	if err != nil {
 		return nil, err
