@@ -224,3 +224,24 @@ func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	require.Equal(t, 1, log.with("DEBUG", "gave up record 3 of class", "10 bytes: too_large"))
 	require.Equal(t, 1, log.with("WARN", "gave up record 4 of class", "how"))
 }
+
+// An acknowledgement shows that the connection works: attempts begin anew with short pauses. An empty message tells no more; a batch is counted.
+func TestAnAcknowledgementShowsThatTheConnectionWorks(t *testing.T) {
+	x, _ := idle(t, newShelf(t), nil)
+	for _, message := range [][]byte{nil, []byte("letter")} {
+		r := &round{x: x}
+		fresh := x.backoff
+		x.backoff.Next()
+		x.window.warm, x.window.probing = false, true
+		r.puback(job{message: message}, time.Now())
+		require.True(t, r.acked)
+		require.Equal(t, fresh, x.backoff)
+		require.Equal(t, message == nil, x.window.warm)
+		require.Zero(t, x.Stats().Acked)
+	}
+	x.window.add(load(1, 2))
+	attempt := x.window.publish(x.window.next(time.Now()), time.Now())
+	(&round{x: x}).puback(job{attempt: attempt, message: make([]byte, 7)}, time.Now())
+	require.EqualValues(t, 1, x.Stats().Acked)
+	require.EqualValues(t, 7, x.Stats().Bytes)
+}

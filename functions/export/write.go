@@ -130,10 +130,8 @@ func (r *round) landed(f flight) {
 // puback runs on the owner's goroutine.
 func (r *round) puback(j job, now time.Time) {
 	x := r.x
-	if !r.acked {
-		r.acked = true
-		x.backoff.Reset()
-	}
+	r.acked = true
+	x.backoff.Reset()
 	if j.attempt == 0 {
 		if len(j.message) == 0 {
 			x.window.probed()

@@ -221,3 +221,45 @@ func TestReadingsAreAlikeByValue(t *testing.T) {
 		require.NotEqual(t, k.hash("R", []byte(other[0])), k.hash("R", []byte(other[1])), other)
 	}
 }
+
+// A result of a result is known by its name, also where another service computed both. The longest part of the name counts.
+func TestResultsOfResultsAreKnownByName(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	classes, err := task.NewClasses(nil)
+	require.NoError(t, err)
+	device := func(name string) bool {
+		ev := &task.Event{ID: uuid.NewString(), Device: "d", Encoding: task.JSON, Readings: []task.Reading{{Resource: name, Type: task.Float64, Value: []byte("5")}}}
+		return k.Admit(ev, classes)
+	}
+	for _, source := range []string{"R_max", "R_max_mean_x", "Q_max_mean"} {
+		ev := &task.Event{
+			ID: uuid.NewString(), Device: "d", Source: source, Topic: "edgex/events/device/other/P/d/" + source, Encoding: task.JSON,
+			Tags: []byte(`{"offloadHop":"1","offloadService":"other"}`), Readings: []task.Reading{{Resource: source, Type: task.Float64, Value: []byte("7")}},
+		}
+		require.False(t, k.Admit(ev, classes))
+	}
+	require.True(t, device("R_max"))
+	require.False(t, device("R_max_mean_x"), "of R_max, which is a result, and not of R_max_mean")
+	require.True(t, device("Q_max_mean"), "nothing is known of Q_max")
+}
+
+// What was remembered twice is forgotten when both are too long ago.
+func TestWhatIsRememberedTwiceIsForgotten(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	k.remember([]uint64{1, 1, 2})
+	others := func(n, from int) {
+		for h := range n {
+			k.remember([]uint64{uint64(from + h)})
+		}
+	}
+	others(maxKin-3, 10)
+	require.Len(t, k.latest, maxKin)
+	others(1, 1<<20)
+	require.True(t, k.knows([]uint64{1, 2}))
+	others(1, 1<<21)
+	require.False(t, k.knows([]uint64{1}))
+	require.True(t, k.knows([]uint64{2}))
+	others(1, 1<<22)
+	require.False(t, k.knows([]uint64{2}))
+	require.Len(t, k.kin, maxKin)
+}

@@ -217,3 +217,56 @@ func TestAnEventOfADeviceIsNotCompared(t *testing.T) {
 	ev := &task.Event{Readings: []task.Reading{{Resource: "a", Value: []byte("1")}, {Resource: "b", Value: []byte("2")}}}
 	require.Equal(t, echo{}, k.compare(ev))
 }
+
+// A device becomes a relay once it has been fed often enough, which is reported once; readings of its own under a result's name begin the
+// count anew.
+func TestARelayIsFoundOnce(t *testing.T) {
+	var l loops
+	now := time.Now()
+	value, found := uint64(100), 0
+	feed := func(own bool) (skip bool) {
+		l.published(1, []uint64{5}, []uint64{value})
+		skip, news := l.feeds(1, echo{passes: true, own: own, value: value, serial: value}, []uint64{5}, "relay", now)
+		if value++; news {
+			found++
+		}
+		return skip
+	}
+	skip, news := l.feeds(1, echo{own: true}, []uint64{5}, "relay", now)
+	require.False(t, skip || news)
+	require.Empty(t, l.devices, "it passes nothing on")
+	l.feeds(1, echo{passes: true, value: 1}, []uint64{5}, "relay", now)
+	for range relayPoints/pointsNew - 1 {
+		require.False(t, feed(false))
+	}
+	require.False(t, feed(true))
+	for n := range relayPoints / pointsNew {
+		require.Equal(t, n == relayPoints/pointsNew-1, feed(false), n)
+	}
+	require.Equal(t, 1, found)
+	require.True(t, feed(false))
+	require.False(t, feed(true), "what has a value of its own is worked on")
+	require.Equal(t, 1, found)
+	require.Equal(t, "relay", l.names())
+}
+
+// A relay goes on being one while what it passes on is newer than all before.
+func TestOnlyNewerResultsFeedARelay(t *testing.T) {
+	now := time.Now()
+	p := passing{relay: true, needs: relayPoints, serial: 5, fed: now}
+	p.count(echo{passes: true, serial: 3}, now)
+	p.count(echo{passes: true, serial: 4}, now)
+	require.Equal(t, 2, p.unfed)
+	p.count(echo{passes: true, serial: 6}, now)
+	require.Zero(t, p.unfed)
+	p.count(echo{passes: true, own: true, serial: 7}, now)
+	require.Equal(t, 1, p.unfed, "a reading of its own is no proof")
+	for range unfedStreak {
+		p.count(echo{passes: true, serial: 7}, now.Add(unfedTime-1))
+	}
+	require.True(t, p.relay, "it is too soon")
+	p.count(echo{passes: true, serial: 7}, now.Add(unfedTime))
+	require.False(t, p.relay)
+	require.Equal(t, 2*relayPoints, p.needs)
+	require.Zero(t, p.points+p.unfed)
+}
