@@ -13,6 +13,7 @@ import (
 
 const liveExamples = `  offload-lab live                                         four settings, every policy that may win, two rounds
   offload-lab live -settings even -policies defer,cost -rounds 5
+  offload-lab live -loads 0.5,1,1.5,2 -duration 2m         models at both ends, five policies under four loads, about an hour
   offload-lab live -json > live.json
   sudo nice -n -20 offload-lab live                        on a machine that others keep busy
 
@@ -31,6 +32,13 @@ Settings:
 
 Contestants:
   A policy by its name; greedy is cost without shadow prices, article is weighted with the published formula, and random sends 45 % to the cloud.
+
+Loads:
+  With -loads the tasks are pictures of parts, and models compute on them at both ends: the cloud's network in the cloud, and on the gateway the same
+  network with layers beside it that only take time, so that a run takes -work. The link has 8 Mbit/s and a round trip of 40 ms. First it is
+  measured how many pictures a second the gateway alone computes; the loads are multiples of that. Policies are bandit (the default), edge, cloud,
+  deadline and article unless -policies names others. Times are those from the publish of an event to its final answer on the MessageBus.
+  Lone tasks teach the simulator as above. The cost is that of time and misses by the shipped weights, without energy and money.
 
 Output:
   A table in Markdown with one line a setting and policy, best mean first: mean with its 95 % interval by the rounds, p99, share of tasks beyond
@@ -58,6 +66,12 @@ func liveVerb(ctx context.Context, args []string) error {
 	fs.IntVar(&c.Probes, "probes", c.Probes, "lone tasks before, a way and round")
 	fs.IntVar(&c.Devices, "devices", c.Devices, "devices that the tasks come from in turn; at-once policies keep the order of each")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "seed of sizes and arrivals")
+	l := twin.DefaultLoadConfig()
+	loads := fs.String("loads", "", "multiples of what the gateway alone can compute, separated by commas, such as 0.5,1,1.5,2; with it models compute at both ends")
+	fs.StringVar(&l.Models, "models", "res/models", "with -loads, folder of models")
+	fs.DurationVar(&l.Duration, "duration", l.Duration, "with -loads, time over which the tasks of a run come")
+	fs.DurationVar(&l.Work, "work", l.Work, "with -loads, time that the gateway takes for a run of its model")
+	fs.DurationVar(&l.Deadline, "deadline", l.Deadline, "with -loads, deadline of a task")
 	settings := fs.String("settings", "even,fast-link,fast-cpu,outage", "settings, separated by commas")
 	policies := fs.String("policies", "defer,bandit,cost,greedy,random,edge,cloud", "contestants, separated by commas")
 	asJSON := fs.Bool("json", false, "JSON lines instead of tables")
@@ -70,6 +84,12 @@ func liveVerb(ctx context.Context, args []string) error {
 	}
 	for name := range strings.SplitSeq(*policies, ",") {
 		c.Policies = append(c.Policies, strings.TrimSpace(name))
+	}
+	if l.Loads, err = numbers("loads", *loads); err != nil {
+		return err
+	}
+	if given(fs, "policies") {
+		l.Policies = c.Policies
 	}
 	if c.Dir == "" {
 		dir, err := os.MkdirTemp(memory(), "offload-lab-")
@@ -86,6 +106,10 @@ func liveVerb(ctx context.Context, args []string) error {
 	defer log.Close()
 	c.Log = log
 	c.Progress = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	if len(l.Loads) > 0 {
+		l.Bin, l.Res, l.Dir, l.Log, l.Progress, l.Probes, l.Seed = c.Bin, c.Res, c.Dir, c.Log, c.Progress, c.Probes, c.Seed
+		return playLoads(ctx, l, *asJSON)
+	}
 	all, err := twin.Live(ctx, c)
 	if err != nil {
 		return err

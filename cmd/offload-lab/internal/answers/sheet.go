@@ -79,20 +79,50 @@ func (a *answer) tag(name string) string {
 	return text
 }
 
-// Seen takes a message of the bus. Those that are no answers of models count for nothing.
-func (s *Sheet) Seen(envelope []byte, at time.Time) error {
+// label is what the model says.
+func (a *answer) label() (text string, ok bool) {
+	for _, reading := range a.Event.Readings {
+		if reading.ResourceName == a.Event.SourceName {
+			return reading.Value, true
+		}
+	}
+	return "", false
+}
+
+// Answer is a model's answer on the bus.
+type Answer struct {
+	About       string // id of the event
+	By          string // local or cloud
+	Provisional bool
+	Label       string // "" without one
+}
+
+// Read reads a message of the bus. It returns false for events that are no answers of models.
+func Read(envelope []byte) (Answer, bool, error) {
+	a, err := read(envelope)
+	label, _ := a.label()
+	one := Answer{a.tag("originEventId"), a.tag("computedBy"), a.tag("provisional") == "true", label}
+	return one, err == nil && one.By != "", err
+}
+
+func read(envelope []byte) (a answer, err error) {
 	var e struct {
 		Payload []byte `json:"payload"`
 	}
-	var a answer
 	if err := json.Unmarshal(envelope, &e); err != nil {
-		return fmt.Errorf("reading a message of the bus: %w", err)
+		return a, fmt.Errorf("reading a message of the bus: %w", err)
 	}
 	if err := json.Unmarshal(e.Payload, &a); err != nil {
-		return fmt.Errorf("reading an event of the bus: %w", err)
+		return a, fmt.Errorf("reading an event of the bus: %w", err)
 	}
-	if a.tag("computedBy") == "" {
-		return nil
+	return a, nil
+}
+
+// Seen takes a message of the bus. Those that are no answers of models count for nothing.
+func (s *Sheet) Seen(envelope []byte, at time.Time) error {
+	a, err := read(envelope)
+	if err != nil || a.tag("computedBy") == "" {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,12 +153,10 @@ func (s *Sheet) Seen(envelope []byte, at time.Time) error {
 	if len(r.times) < maxSamples {
 		r.times = append(r.times, took.Seconds())
 	}
-	for _, reading := range a.Event.Readings {
-		if reading.ResourceName == a.Event.SourceName {
-			r.judged++
-			if reading.Value == about.label {
-				r.right++
-			}
+	if label, ok := a.label(); ok {
+		r.judged++
+		if label == about.label {
+			r.right++
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package answers
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -51,4 +52,21 @@ func TestAnswersAreJudgedByPlace(t *testing.T) {
 	require.Equal(t, "  answers local 3 (1 provisional) cloud 2", s.Line())
 	require.Contains(t, s.Table(), "provisional")
 	require.Empty(t, New(nil).Table())
+}
+
+// Other readers of the bus see answers as the sheet does.
+func TestAnswersAreRead(t *testing.T) {
+	message := func(event string) []byte {
+		return []byte(`{"payload":"` + base64.StdEncoding.EncodeToString([]byte(event)) + `"}`)
+	}
+	a, ok, err := Read(message(`{"event":{"sourceName":"Frame_label","tags":{"computedBy":"cloud","originEventId":"e","provisional":"true"},"readings":[{"resourceName":"other","value":"x"},{"resourceName":"Frame_label","value":"good"}]}}`))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, Answer{"e", "cloud", true, "good"}, a)
+	_, ok, err = Read(message(`{"event":{"tags":{}}}`))
+	require.NoError(t, err)
+	require.False(t, ok)
+	_, ok, err = Read([]byte("no JSON"))
+	require.Error(t, err)
+	require.False(t, ok)
 }

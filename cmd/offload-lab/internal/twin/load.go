@@ -1,0 +1,250 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"app-offload/cmd/offload-lab/internal/answers"
+	"app-offload/cmd/offload-lab/internal/feed"
+	"app-offload/cmd/offload-lab/internal/stack"
+)
+
+// LoadConfig is an experiment with models at both ends under several loads.
+type LoadConfig struct {
+	Bin, Res, Dir string // as of package stack
+	Log           io.Writer
+	Progress      func(string)
+
+	Models   string    // folder with the cloud's variant of model parts
+	Loads    []float64 // multiples of what the gateway alone can compute
+	Policies []string  // names as of judge.Field
+	Duration time.Duration
+	Work     time.Duration // that the gateway takes for a run of its model
+	Deadline time.Duration
+	Rate     float64 // of the link, bytes/s
+	RTT      time.Duration
+	Probes   int // lone tasks before, a path and run
+	Seed     uint64
+}
+
+// DefaultLoadConfig has a link of 8 Mbit/s and a gateway that computes 50 pictures a second.
+func DefaultLoadConfig() LoadConfig {
+	return LoadConfig{
+		Loads: []float64{0.5, 1, 1.5, 2}, Policies: []string{"bandit", "edge", "cloud", "deadline", "article"}, Duration: 2 * time.Minute,
+		Work: 20 * time.Millisecond, Deadline: time.Second, Rate: 1e6, RTT: 40 * time.Millisecond, Probes: 8, Seed: 1,
+	}
+}
+
+// Validate reports every problem at once.
+func (c *LoadConfig) Validate() error {
+	var problems []error
+	for _, l := range c.Loads {
+		if !(l >= 0.05 && l <= 20) {
+			problems = append(problems, fmt.Errorf("-loads %g: must be within 0.05–20", l))
+		}
+	}
+	if c.Duration < time.Second || c.Duration > 24*time.Hour {
+		problems = append(problems, fmt.Errorf("-duration %v: must be within 1s–24h", c.Duration))
+	}
+	if c.Work < time.Millisecond || c.Work > time.Second {
+		problems = append(problems, fmt.Errorf("-work %v: must be within 1ms–1s", c.Work))
+	}
+	if c.Deadline < time.Millisecond || c.Deadline > time.Minute {
+		problems = append(problems, fmt.Errorf("-deadline %v: must be within 1ms–1m", c.Deadline))
+	}
+	if c.Probes < 3 || c.Probes > 1000 {
+		problems = append(problems, fmt.Errorf("-probes %d: must be within 3–1000", c.Probes))
+	}
+	if len(c.Policies) == 0 {
+		problems = append(problems, errors.New("needs at least one policy"))
+	}
+	return errors.Join(problems...)
+}
+
+// picture is a frame of the camera with its truth.
+type picture struct {
+	jpeg  []byte
+	label string
+}
+
+// pictures are drawn once: drawing them would take more than the gateway's work. Their sizes differ, as a camera's do.
+func pictures(seed uint64) []picture {
+	rng := rand.New(rand.NewPCG(seed, liveSeed))
+	list := make([]picture, 100)
+	for i := range list {
+		part := feed.NewPart(rng)
+		list[i] = picture{feed.JPEG(part.Draw(240+60*rng.IntN(4), rng), 60), part.Label}
+	}
+	return list
+}
+
+// shot is a picture on its way.
+type shot struct {
+	profile string
+	picture *picture
+	device  string
+}
+
+// answered is what became of it.
+type answered struct {
+	sent, done time.Time
+	cloud      bool
+	right      bool
+}
+
+// runner plays one run with a system of its own.
+type runner struct {
+	c      *LoadConfig
+	stack  *stack.Stack
+	broker *stack.Broker
+	link   *link
+	rng    *rand.Rand
+
+	mu     sync.Mutex
+	tasks  map[string]*answered
+	labels map[string]string
+	bytes  map[string]float64
+	open   int
+	all    []string // ids in the order of sending
+}
+
+// environment is the settings of the service: the models of the run, and nothing that would cut or keep a picture.
+func (c *LoadConfig) environment(edge, link string, queue int) []string {
+	env := []string{
+		"OFFLOAD_MODELS_DIRECTORY=" + edge, "OFFLOAD_MODELS_CACHEMIB=1280", "OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_SEAL_FORM=protobuf",
+		fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSEED=%d", c.Seed), fmt.Sprintf("OFFLOAD_MODELS_POOL_QUEUETASKS=%d", queue),
+		"OFFLOAD_WRITABLE_CLASSES_VIBRATION_POLICY=edge", "OFFLOAD_WRITABLE_CLASSES_CAMERA_POLICY=cloud",
+	}
+	for _, class := range []string{"DEFAULT", "VIBRATION", "CAMERA"} {
+		at := "OFFLOAD_WRITABLE_CLASSES_" + class
+		env = append(env, at+"_MODEL="+loadModel, at+"_CHUNKSIZE=-1", at+"_OPERATORS=none", fmt.Sprintf("%s_DEADLINE=%v", at, c.Deadline))
+	}
+	return env
+}
+
+const (
+	loadModel  = "parts"
+	cloudTasks = "default=parts,vibration=parts,camera=parts"
+	longQueue  = 50_000 // always local keeps its tasks, however late
+)
+
+// start starts a system for a run.
+func (c *LoadConfig) start(ctx context.Context, name, policy string) (_ *runner, err error) {
+	dir := filepath.Join(c.Dir, name)
+	r := &runner{c: c, rng: rand.New(rand.NewPCG(c.Seed, liveSeed)), tasks: map[string]*answered{}, labels: map[string]string{}, bytes: map[string]float64{}}
+	if err := os.RemoveAll(dir); err != nil { // of an earlier run
+		return nil, err
+	}
+	for _, side := range []string{"edge", "cloud"} { // each keeps in its folder which version is in force
+		if err := os.CopyFS(filepath.Join(dir, side), os.DirFS(filepath.Join(c.Dir, "models-"+side))); err != nil {
+			return nil, fmt.Errorf("copying the models: %w", err)
+		}
+	}
+	if r.broker, err = stack.StartBroker(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.link, err = newLink(r.broker.Addr, c.Rate, c.RTT); err != nil {
+		return nil, err
+	}
+	if err := r.broker.Subscribe("edgex/events/device/app-offload/#", r.seen); err != nil {
+		return nil, err
+	}
+	contestant, err := configured(policy)
+	if err != nil {
+		return nil, err
+	}
+	queue := 64 // as shipped
+	if policy == "edge" {
+		queue = longQueue
+	}
+	r.stack, err = stack.Start(ctx, stack.Config{
+		Bin: c.Bin, Res: c.Res, Dir: dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: r.broker.Addr}, Cloud: r.broker.Addr,
+		Env:  append(c.environment(filepath.Join(dir, "edge"), r.link.Addr, queue), contestant...),
+		Work: []string{"-models=" + filepath.Join(dir, "cloud"), "-class-model=" + cloudTasks},
+	})
+	return r, err
+}
+
+func (r *runner) close() {
+	if r.stack != nil {
+		_ = r.stack.Stop() // what is under way then was waited for long enough
+	}
+	if r.link != nil {
+		r.link.Close()
+	}
+	_ = r.broker.Stop()
+}
+
+// seen takes what the service publishes.
+func (r *runner) seen(_ string, payload []byte) {
+	at := time.Now()
+	a, ok, err := answers.Read(payload)
+	if err != nil || !ok || a.Provisional {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.tasks[a.About]; t != nil && t.done.IsZero() {
+		t.done, t.cloud, t.right = at, a.By == "cloud", a.Label == r.labels[a.About]
+		r.open--
+	}
+}
+
+// send publishes a picture.
+func (r *runner) send(s *shot) (id string, err error) {
+	id = randomID(r.rng)
+	now := time.Now()
+	e := feed.Event{
+		APIVersion: "v3", ID: id, Device: s.device, Profile: s.profile, Source: "Frame", Origin: now.UnixNano(),
+		Readings: []feed.Reading{{
+			ID: id, Origin: now.UnixNano(), Device: s.device, Resource: "Frame", Profile: s.profile, Type: "Binary", BinaryValue: s.picture.jpeg, MediaType: "image/jpeg",
+		}},
+	}
+	request, err := e.Request()
+	if err != nil {
+		return "", err
+	}
+	payload, err := feed.Envelope(request, "application/json", id)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	r.tasks[id], r.labels[id] = &answered{sent: now}, s.picture.label
+	r.bytes[id] = float64(len(s.picture.jpeg))
+	r.all = append(r.all, id)
+	r.open++
+	r.mu.Unlock()
+	return id, r.broker.Publish(fmt.Sprintf("edgex/events/device/device-twin/%s/%s/Frame", s.profile, s.device), payload)
+}
+
+// wait returns when every task has its answer, or after that time.
+func (r *runner) wait(ctx context.Context, most time.Duration) error {
+	for begin := time.Now(); time.Since(begin) < most; {
+		r.mu.Lock()
+		open := r.open
+		r.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.stack.Edge.Done():
+			return errors.New("app-offload exited unexpectedly")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}

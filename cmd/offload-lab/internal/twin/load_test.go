@@ -1,0 +1,94 @@
+package twin
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/engine/onnx"
+	"app-offload/functions/models"
+)
+
+// Ballast takes time and changes no answer. Both variants can be used as they are written.
+func TestBallastChangesNoAnswer(t *testing.T) {
+	m, file, err := cloudVariant("../../../../res/models", loadModel)
+	require.NoError(t, err)
+	heavy, err := ballast(file, m.Inputs[0].Shape, 2)
+	require.NoError(t, err)
+	var outputs [2][]float32
+	var macs [2]int64
+	for i, f := range [][]byte{file, heavy} {
+		p, err := onnx.Load(f, onnx.Limits{})
+		require.NoError(t, err)
+		s, err := p.NewSession()
+		require.NoError(t, err)
+		rng := rand.New(rand.NewPCG(1, 2))
+		for k := range s.Inputs()[0].F32 {
+			s.Inputs()[0].F32[k] = float32(rng.NormFloat64())
+		}
+		require.NoError(t, s.Run())
+		outputs[i], macs[i] = append(outputs[i], s.Outputs()[0].F32...), p.Info().MACs
+	}
+	require.Equal(t, outputs[0], outputs[1])
+	pixels := int64(m.Inputs[0].Shape[2] * m.Inputs[0].Shape[3])
+	require.Equal(t, macs[0]+pixels*9*(16+16*16), macs[1])
+
+	edge, cloud := t.TempDir(), t.TempDir()
+	require.NoError(t, slowGateway("../../../../res/models", loadModel, time.Millisecond, edge, cloud))
+	for variant, dir := range map[string]string{models.Edge: edge, models.Cloud: cloud} {
+		cfg := models.DefaultConfig()
+		cfg.Dir, cfg.Variant, cfg.MemoryMiB = dir, variant, 2048
+		s, err := models.Open(t.Context(), cfg, nil)
+		require.NoError(t, err)
+		lease, err := s.Acquire(t.Context(), loadModel)
+		require.NoError(t, err)
+		lease.Close()
+		require.NoError(t, s.Close(t.Context()))
+	}
+	require.ErrorContains(t, slowGateway(t.TempDir(), loadModel, time.Millisecond, edge, cloud), "no cloud variant of model parts")
+	_, err = ballast(file, []int{1, 512}, 1)
+	require.ErrorContains(t, err, "grey picture")
+	_, err = ballast([]byte{0x3a, 0x7f}, m.Inputs[0].Shape, 1)
+	require.Error(t, err, "cut off")
+}
+
+// A gateway that is what the simulator takes it for is simulated right, and its cost is that of the shipped weights.
+func TestALoadedSystemLikeTheSimulatorIsSimulatedRight(t *testing.T) {
+	c := DefaultLoadConfig()
+	s := &Setting{Rate: c.Rate, RTT: c.RTT, PerKB: 10 * time.Millisecond, Gap: 200 * time.Millisecond}
+	all := fifo(s, false)
+	g, err := (&Config{Rate: c.Rate}).measure(pick(all, func(t *lived) bool { return t.probe }))
+	require.NoError(t, err)
+	p := &playedLoad{all: all, answered: 50, right: 40, not: 10}
+	one, err := c.stand(&g, "edge", 1.5, 50, p)
+	require.NoError(t, err)
+	require.Equal(t, 60, one.Tasks)
+	require.InDelta(t, 0.8, one.Accuracy, 1e-9)
+	require.Equal(t, 10, one.Unanswered)
+	require.InEpsilon(t, one.Cost, one.SimulatedCost, 0.05)
+	require.InDelta(t, p.late(c.Deadline), one.Late, 1e-9)
+	require.InDelta(t, (0.5+3+1)/2, c.cost([]outcome{{took: 0.5}, {took: 9, late: true}}), 1e-9, "half a deadline, and a miss that costs no more than three")
+}
+
+// The sizes of pictures differ, or lone tasks could not show what a byte takes.
+func TestPicturesDifferInSize(t *testing.T) {
+	list := pictures(1)
+	sizes, labels := map[int]bool{}, map[string]bool{}
+	for _, p := range list {
+		sizes[len(p.jpeg)], labels[p.label] = true, true
+	}
+	require.Greater(t, len(sizes), 50)
+	require.Len(t, labels, 3)
+}
+
+func TestLoadsRefuseWhatTheyCannotPlay(t *testing.T) {
+	c := LoadConfig{Loads: []float64{0}, Duration: 1, Probes: 1}
+	err := c.Validate()
+	for _, part := range []string{"-loads 0", "-duration 1ns", "-work 0s", "-deadline 0s", "-probes 1", "at least one policy"} {
+		require.ErrorContains(t, err, part)
+	}
+	ok := DefaultLoadConfig()
+	require.NoError(t, ok.Validate())
+}

@@ -1,0 +1,279 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"app-offload/functions/policy"
+)
+
+// LoadStanding is how one policy did under one load.
+type LoadStanding struct {
+	Standing
+	Load       float64 `json:"load"`
+	Capacity   float64 `json:"capacity"`   // tasks/s that the gateway alone can compute
+	Accuracy   float64 `json:"accuracy"`   // of the answers
+	Unanswered int     `json:"unanswered"` // tasks until the end of the run; they count as late, with the time until then
+	// Cost is the mean cost of a task by its time and its deadline, as the shipped configuration weighs them, without energy and money.
+	Cost          float64 `json:"cost"`
+	SimulatedCost float64 `json:"simulatedCost"`
+}
+
+// Loads plays every policy under every load. An interrupt ends it with what was played until then.
+func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if err := slowGateway(c.Models, loadModel, c.Work, filepath.Join(c.Dir, "models-edge"), filepath.Join(c.Dir, "models-cloud")); err != nil {
+		return nil, err
+	}
+	shown := pictures(c.Seed)
+	capacity, err := c.capacity(ctx, shown)
+	if err != nil {
+		return nil, fmt.Errorf("measuring what the gateway alone can compute: %w", err)
+	}
+	c.Progress(fmt.Sprintf("the gateway alone computes %.1f tasks a second", capacity))
+	type key struct {
+		load   float64
+		policy string
+	}
+	played, lone := map[key]*playedLoad{}, []lived(nil)
+	for _, load := range c.Loads {
+		for _, name := range c.Policies {
+			began := time.Now()
+			p, err := c.play(ctx, name, load, capacity, shown)
+			if ctx.Err() != nil && len(played) > 0 {
+				c.Progress("interrupted: what was played until now counts")
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("load %g, policy %s: %w", load, name, err)
+			}
+			played[key{load, name}] = p
+			lone = append(lone, pick(p.all, func(t *lived) bool { return t.probe })...)
+			c.Progress(fmt.Sprintf("load %g under %s took %v: %.1f %% late", load, name, time.Since(began).Round(time.Second), 100*p.late(c.Deadline)))
+		}
+	}
+	g, err := (&Config{Rate: c.Rate}).measure(lone)
+	if err != nil {
+		return nil, err
+	}
+	var list []LoadStanding
+	for _, load := range c.Loads {
+		for _, name := range c.Policies {
+			if p := played[key{load, name}]; p != nil {
+				one, err := c.stand(&g, name, load, capacity, p)
+				if err != nil {
+					return nil, fmt.Errorf("load %g, policy %s: %w", load, name, err)
+				}
+				list = append(list, one)
+			}
+		}
+	}
+	return list, nil
+}
+
+// playedLoad is what one run gave.
+type playedLoad struct {
+	all                  []lived
+	answered, right, not int
+}
+
+func (p *playedLoad) late(deadline time.Duration) float64 {
+	late, n := 0, 0
+	for i := range p.all {
+		if t := &p.all[i]; !t.probe {
+			n++
+			if t.took > deadline.Seconds() {
+				late++
+			}
+		}
+	}
+	return float64(late) / float64(max(n, 1))
+}
+
+// burst is how many pictures are sent at once to see how many a second the gateway computes.
+const burst = 100
+
+// capacity is what the gateway computes in a second while nothing leaves it.
+func (c *LoadConfig) capacity(ctx context.Context, shown []picture) (float64, error) {
+	r, err := c.start(ctx, "capacity", "edge")
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	send := func(n int) error {
+		for i := range n {
+			if _, err := r.send(&shot{profile: hereProfile, picture: &shown[i%len(shown)], device: "lone"}); err != nil {
+				return err
+			}
+		}
+		return r.wait(ctx, time.Minute+10*burst*c.Work)
+	}
+	if err := errors.Join(send(5), send(burst)); err != nil {
+		return 0, err
+	}
+	var first, last time.Time
+	n := 0
+	for _, id := range r.all[5:] {
+		t := r.tasks[id]
+		if t.done.IsZero() {
+			return 0, errors.New("the gateway did not answer all tasks of a burst; the log has the reason")
+		}
+		if n++; n == 1 || t.done.Before(first) {
+			first = t.done
+		}
+		if t.done.After(last) {
+			last = t.done
+		}
+	}
+	return float64(n-1) / last.Sub(first).Seconds(), nil
+}
+
+// play plays one policy under one load: lone tasks first, then tasks at random times with that mean rate.
+func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float64, shown []picture) (*playedLoad, error) {
+	r, err := c.start(ctx, fmt.Sprintf("%g-%s", load, name), name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	saw, err := r.probe(ctx, shown)
+	if err != nil {
+		return nil, err
+	}
+	probes := len(r.all)
+	rng := rand.New(rand.NewPCG(c.Seed, uint64(load*1e6)))
+	gap, at := float64(time.Second)/(load*capacity), 0.0
+	begin := time.Now()
+	for i := 0; ; i++ {
+		if at += gap * rng.ExpFloat64(); at > float64(c.Duration) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.stack.Edge.Done():
+			return nil, errors.New("app-offload exited unexpectedly")
+		case <-time.After(time.Until(begin.Add(time.Duration(at)))):
+		}
+		if _, err := r.send(&shot{profile: bothProfile, picture: &shown[rng.IntN(len(shown))], device: fmt.Sprintf("device-%d", i%loadDevices)}); err != nil {
+			return nil, fmt.Errorf("publishing a task: %w", err)
+		}
+	}
+	if err := r.wait(ctx, c.Duration/2+30*time.Second); err != nil {
+		return nil, err
+	}
+	return r.lived(probes, saw), nil
+}
+
+// loadDevices take turns.
+const loadDevices = 30
+
+// probe sends lone tasks either way, each after the answer to the one before, and returns what the link saw of them.
+func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed, error) {
+	if err := r.linked(ctx); err != nil {
+		return nil, err
+	}
+	saw := map[string]passed{}
+	for i := range 2 * r.c.Probes {
+		profile := hereProfile
+		if i%2 == 1 {
+			profile = cloudProfile
+		}
+		seen := r.link.watch()
+		id, err := r.send(&shot{profile: profile, picture: &shown[i%len(shown)], device: "lone"})
+		if err == nil {
+			err = r.wait(ctx, 30*time.Second)
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		t := *r.tasks[id]
+		r.mu.Unlock()
+		if t.done.IsZero() || t.cloud != (i%2 == 1) {
+			return nil, fmt.Errorf("a lone task was not answered where it should be (answered %v, by the cloud %v); the log has the reason", !t.done.IsZero(), t.cloud)
+		}
+		saw[id] = seen()
+	}
+	return saw, nil
+}
+
+// linked waits for the link: without it no task leaves.
+func (r *runner) linked(ctx context.Context) error {
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
+		if st, err := r.stack.Status(ctx); err == nil && st.Link.Up {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return errors.New("the service found no link within 30 s; the log has the reason")
+}
+
+// lived is the run as the simulator wants it. A task without an answer has taken until now at least.
+func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, now := &playedLoad{}, time.Now()
+	begin := r.tasks[r.all[0]].sent
+	for i, id := range r.all {
+		t := r.tasks[id]
+		one := lived{place: i, probe: i < probes, at: t.sent.Sub(begin).Seconds(), cloud: t.cloud, bytes: r.bytes[id]}
+		if t.done.IsZero() {
+			one.took = now.Sub(t.sent).Seconds()
+			p.not++
+		} else {
+			one.took = t.done.Sub(t.sent).Seconds()
+			p.answered++
+			if t.right {
+				p.right++
+			}
+		}
+		if s := saw[id]; one.cloud && s.entered > 0 {
+			one.wire, one.before = float64(s.bytes), max(float64(s.entered-t.sent.UnixNano())/1e9, 0)
+		}
+		p.all = append(p.all, one)
+	}
+	return p
+}
+
+// stand sums up a run and plays it through the simulator.
+func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *playedLoad) (LoadStanding, error) {
+	bytes := 0.0
+	for i := range p.all {
+		bytes += p.all[i].bytes / float64(len(p.all))
+	}
+	s := &Setting{
+		Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline, PerKB: time.Duration(float64(c.Work) * 1024 / bytes),
+	}
+	r, err := g.run(s, name, c.Seed, p.all)
+	if err != nil {
+		return LoadStanding{}, err
+	}
+	one := LoadStanding{
+		Standing: standing(s, name, []run{r}), Load: load, Capacity: capacity, Accuracy: float64(p.right) / float64(max(p.answered, 1)), Unanswered: p.not,
+	}
+	one.Cost, one.SimulatedCost = c.cost(r.measured), c.cost(r.simulated)
+	return one, nil
+}
+
+// cost is what the time of tasks costs, by the formula of policy cost: the share of the deadline that was used, up to CostKappa deadlines,
+// and a miss.
+func (c *LoadConfig) cost(all []outcome) float64 {
+	weights, sum := policy.DefaultConfig(), 0.0
+	for i := range all {
+		sum += weights.CostTime * min(all[i].took/c.Deadline.Seconds(), weights.CostKappa)
+		if all[i].late {
+			sum += weights.CostMiss
+		}
+	}
+	return sum / float64(max(len(all), 1))
+}
