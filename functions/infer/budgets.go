@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 
 	"app-offload/functions/models"
 	"app-offload/functions/models/hard"
@@ -34,16 +35,17 @@ func (r *Room) loadBudgets() {
 	}
 }
 
-// saveBudgets keeps what was spent. A power cut leaves the old file or the new one.
+// saveBudgets keeps what was spent, where that has changed. A power cut leaves the old file or the new one. Callers take turns.
 func (r *Room) saveBudgets() error {
-	spent := map[string]hard.Spending{}
+	spent, taken := map[string]hard.Spending{}, map[*hard.Budget]uint64{}
 	for class, w := range *r.works.Load() {
 		if w.rule != nil {
+			taken[w.budget] = w.budget.Taken() // before Save: what is taken between the two is written again
 			spent[class] = w.budget.Save()
 		}
 	}
-	if len(spent) == 0 {
-		return nil
+	if len(spent) == 0 || maps.Equal(taken, r.saved) {
+		return nil // a write and its sync cost flash
 	}
 	b, err := json.Marshal(spent)
 	if err == nil {
@@ -52,5 +54,6 @@ func (r *Room) saveBudgets() error {
 	if err != nil {
 		return fmt.Errorf("keeping the budgets of hard examples: %w", err)
 	}
+	r.saved = taken
 	return nil
 }

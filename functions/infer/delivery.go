@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"app-offload/functions/models/delivery"
@@ -24,6 +25,7 @@ type Deliveries struct {
 	log      say.Logger
 	said     *say.Every
 	queue    chan []byte
+	dropped  atomic.Uint64 // messages that found the queue full
 	ended    chan struct{}
 	stop     context.CancelFunc
 }
@@ -59,8 +61,12 @@ func (d *Deliveries) Take(message []byte) {
 	select {
 	case d.queue <- message:
 	default:
+		d.dropped.Add(1)
 	}
 }
+
+// Dropped is how many messages found the queue full; they are asked for again.
+func (d *Deliveries) Dropped() uint64 { return d.dropped.Load() }
 
 // Progress is how far deliveries are.
 func (d *Deliveries) Progress() []delivery.Progress { return d.receiver.Progress() }

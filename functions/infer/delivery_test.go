@@ -21,4 +21,8 @@ func TestNoLargeMessageWaits(t *testing.T) {
 	whole := make([]byte, delivery.MaxMessage)
 	d.Take(whole)
 	require.Len(t, <-d.queue, len(whole))
+	for range 5 {
+		d.Take(whole)
+	}
+	require.EqualValues(t, 3, d.Dropped(), "the queue takes two")
 }

@@ -14,6 +14,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/local"
 	"app-offload/functions/models"
+	"app-offload/functions/models/hard"
 	"app-offload/functions/say"
 	"app-offload/functions/task"
 )
@@ -52,6 +53,7 @@ type Room struct {
 	looks sync.WaitGroup
 
 	deliveries atomic.Pointer[Deliveries] // nil where none are taken
+	saved      map[*hard.Budget]uint64    // what was taken of each budget when they were written
 }
 
 // Open opens the store of models, loads those that classes name, and starts the pool. Without a folder it is the processor alone.
@@ -323,6 +325,17 @@ func (r *Room) Models() (tasks int, seconds float64) {
 	}
 	return r.pool.Queue()
 }
+
+// Workers is how many models compute at the same time, 0 without any.
+func (r *Room) Workers() int {
+	if r.pool == nil {
+		return 0
+	}
+	return r.cfg.Pool.Sized()
+}
+
+// ModelsFull reports whether the pool of models takes no more.
+func (r *Room) ModelsFull() bool { return r.pool != nil && r.pool.Full() }
 
 // Shut lets the pool end: see the package. It comes before whatever its tasks go to instead.
 func (r *Room) Shut(ctx context.Context) error {

@@ -25,6 +25,7 @@ type Stats struct {
 
 	Canaries   []CanaryStats       `json:"canaries,omitempty"`
 	Deliveries []delivery.Progress `json:"deliveries,omitempty"` // that are under way
+	Dropped    uint64              `json:"dropped,omitempty"`    // messages of deliveries that found their queue full; they are asked for again
 }
 
 // ClassStats is the work of one class.
@@ -67,7 +68,7 @@ func (r *Room) Stats() *Stats {
 	}
 	s.Tasks, s.Seconds = r.Models()
 	if d := r.deliveries.Load(); d != nil {
-		s.Deliveries = d.Progress()
+		s.Deliveries, s.Dropped = d.Progress(), d.Dropped()
 	}
 	for _, w := range works {
 		s.Classes = append(s.Classes, r.stats(w))

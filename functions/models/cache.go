@@ -153,6 +153,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 		victim := s.idlest()
 		if c := s.idleCanary(); victim == nil && c != nil {
 			s.counts.Evictions++
+			c.crowded = c.canary.digest
 			s.retire(c)
 			continue
 		}
@@ -345,6 +346,7 @@ type model struct {
 	now      *version   // in force
 	newest   Version    // ever in force
 	loaded   *loaded    // of now, nil where it is not in memory
+	crowded  string     // digest of a canary that made room for a model in use
 	canary   *loaded    // a newer version on trial, nil without one
 	pinned   bool
 	problem  error    // of the last load or swap

@@ -9,7 +9,7 @@ import (
 
 // A version that comes while another one is in force may be a canary first (Config.Canary): it is loaded beside that version and computes only
 // what RunCanary gives it, until Settle lets it take the place or turns it down. Without a Settle, as after a crash, it is a canary again. A
-// canary without users leaves memory, and its trial ends undecided, where a model in use needs the room.
+// canary without users leaves memory, and its trial ends undecided, where a model in use needs the room. It is a canary again once there is room for it.
 
 // propose loads a version as the canary of its model, in place of an earlier one. The lock changing is held.
 func (s *Store) propose(ctx context.Context, m *model, v *version) error {

@@ -96,6 +96,20 @@ func TestACanaryMakesRoom(t *testing.T) {
 	lease.Close()
 	_, on := s.Canary("a")
 	require.False(t, on)
+
+	loads := s.Counts().Loads
+	for range 3 {
+		require.NoError(t, s.Scan(t.Context()))
+	}
+	require.Equal(t, loads, s.Counts().Loads, "it is not loaded to make room again")
+	_, err = s.Accepts(text(t, describe(t, "a", "2", file)), nil, false)
+	require.ErrorIs(t, err, ErrInstalled, "nor delivered again")
+	s.mu.Lock()
+	s.limit *= 2
+	s.mu.Unlock()
+	require.NoError(t, s.Scan(t.Context()))
+	_, on = s.Canary("a")
+	require.True(t, on, "there is room for it")
 	require.NoError(t, s.Close(context.Background()))
 }
 

@@ -36,6 +36,7 @@ type Budget struct {
 	at      int64 // the slot of the last look
 	spent   [slots]uint32
 	refused uint64
+	taken   uint64
 }
 
 // NewBudget makes a budget of which nothing is spent; 0 is no limit.
@@ -58,6 +59,7 @@ func (b *Budget) Take() bool {
 		return false
 	}
 	b.spent[b.at%slots]++
+	b.taken++
 	return true
 }
 
@@ -68,6 +70,13 @@ func (b *Budget) Spent() (hour, day int, refused uint64) {
 	b.turn(b.now())
 	hour, day = b.sums()
 	return hour, day, b.refused
+}
+
+// Taken is how often one was taken since the start. While it stays, a saved Spending says the same as a new one would.
+func (b *Budget) Taken() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.taken
 }
 
 // turn empties the slots that have passed.

@@ -1,0 +1,57 @@
+package infer
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/models"
+)
+
+// A canary is rolled back by what its runs take and by those that fail, and only by what is beyond doubt before its trial is over.
+func TestWhatEndsTheTrialOfACanary(t *testing.T) {
+	const ms = time.Millisecond
+	c := CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}
+	failure := errors.New("the shape is another one")
+	for name, one := range map[string]struct {
+		canary func(i int) (took time.Duration, err error) // of the i-th pair; the version in force takes 1 ms
+		after  int                                         // pairs until the trial ends
+		state  string
+		reason string
+	}{
+		"as fast":                     {func(int) (time.Duration, error) { return ms, nil }, 100, TrialPromoted, ""},
+		"slower than is allowed":      {func(int) (time.Duration, error) { return 5 * ms / 2, nil }, 100, TrialRolledBack, "a run takes 2.5ms, version 1 1ms"},
+		"slower, and it is allowed":   {func(int) (time.Duration, error) { return 2 * ms, nil }, 100, TrialPromoted, ""},
+		"slow at first":               {func(i int) (time.Duration, error) { return ms + max(0, time.Duration(2-i))*10*ms, nil }, 100, TrialPromoted, ""},
+		"much slower, which is clear": {func(int) (time.Duration, error) { return 5 * ms, nil }, fewestPairs, TrialRolledBack, "a run takes 5ms"},
+		"always failing":              {func(int) (time.Duration, error) { return 0, failure }, fewestPairs, TrialRolledBack, "20 of 20 runs failed, the latest: the shape is another one"},
+		"failing now and then": {func(i int) (time.Duration, error) {
+			if i%30 == 29 {
+				return 0, failure
+			}
+			return ms, nil
+		}, 100, TrialRolledBack, "3 of 100 runs failed"},
+		"failing once": {func(i int) (time.Duration, error) {
+			if i == 3 {
+				return 0, failure
+			}
+			return ms, nil
+		}, 100, TrialPromoted, ""},
+	} {
+		tr, state, n := &trial{}, TrialRuns, 0
+		for ; state == TrialRuns && n < 1000; n++ {
+			took, err := one.canary(n)
+			state = tr.add("2", &models.Answer{Model: "m", Version: "1", Label: "ok", Took: ms}, &models.Answer{Version: "2", Label: "ok", Took: took}, err, c)
+		}
+		require.Equal(t, one.state, state, name)
+		require.Equal(t, one.after, n, name)
+		stats, _ := tr.load()
+		if one.reason == "" {
+			require.Empty(t, stats.Reason, name)
+		}
+		require.Contains(t, stats.Reason, one.reason, name)
+		require.Equal(t, TrialRuns, tr.add("2", &models.Answer{Version: "1"}, &models.Answer{}, nil, c), "%s: it is settled once", name)
+	}
+}
