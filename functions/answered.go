@@ -16,11 +16,14 @@ import (
 // openAnswers comes before the exporter, which brings the results, and stops after it.
 func (s *Service) openAnswers() (err error) {
 	bus := s.kinship.Sign(s.deps.Publisher)
-	s.desk, err = desk.Open(desk.Deps{
+	deps := desk.Deps{
 		Dir: s.cfg.Spool.Directory, Log: s.log,
-		Publish: func(a *answer.Answer) error { return bus.Publish(local.Answered(a)) },
 		Confirm: func(results []seal.ConfirmedResult) { s.exporter.Confirm(results) },
-	})
+	}
+	if !s.deps.NoBus {
+		deps.Publish = func(a *answer.Answer) error { return bus.Publish(local.Answered(a)) }
+	}
+	s.desk, err = desk.Open(deps)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/infer/modeltest"
 )
 
-// reasons are why the service is not well, by code.
-func reasons(s *Service) map[string]string {
+// reasonsOf are why the service is not well, by code.
+func reasonsOf(s *Service) map[string]string {
 	codes := map[string]string{}
 	for _, r := range s.Health().Reasons {
 		codes[r.Code] = r.Text
@@ -47,7 +47,7 @@ func TestACanaryThatIsSlowOrFailsIsRolledBack(t *testing.T) {
 			require.Len(t, st, 1)
 			require.Equal(t, infer.TrialRolledBack, st[0].State, "%+v", st[0])
 			require.Contains(t, st[0].Reason, one.want)
-			require.Contains(t, reasons(s)["modelCanary"], "version 2 of model bearing was rolled back, keeping 1")
+			require.Contains(t, reasonsOf(s)["modelCanary"], "version 2 of model bearing was rolled back, keeping 1")
 			_, on = s.local.Store().Canary("bearing")
 			require.False(t, on)
 			require.NoError(t, s.local.Store().Scan(t.Context()))
@@ -77,15 +77,15 @@ func TestDriftOfTheDataIsReported(t *testing.T) {
 	}
 	normal := feed(2600, 5) // 500 samples, and four times as many, show what is normal
 	require.False(t, normal.Drifted, "%+v", normal)
-	require.Empty(t, reasons(s)["drift"])
+	require.Empty(t, reasonsOf(s)["drift"])
 	drifted := feed(200, 9)
 	require.True(t, drifted.Drifted)
 	require.Greater(t, drifted.Drift, 8.0)
-	require.Contains(t, reasons(s)["drift"], "model bearing of class bearing")
+	require.Contains(t, reasonsOf(s)["drift"], "model bearing of class bearing")
 	require.Equal(t, "ok", bus.all()[n-1].Event.Readings[0].Value)
 
 	modeltest.Put(t, c.Models.Directory, "bearing", "2", modeltest.Two(t, 0))
 	require.NoError(t, s.local.Store().Scan(t.Context()))
 	require.False(t, feed(1, 9).Drifted, "another version has seen nothing else")
-	require.Empty(t, reasons(s)["drift"])
+	require.Empty(t, reasonsOf(s)["drift"])
 }

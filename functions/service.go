@@ -48,6 +48,7 @@ type Deps struct {
 	Log            Logger
 	Secrets        keys.Secrets
 	Publisher      local.Publisher // takes the results of local work
+	NoBus          bool            // there is no MessageBus, so that Publisher takes nothing
 	Clock          *clock.Clock    // by which events are received; nil is the machine's
 	ClosePublisher func() error    // comes after the last result; may be nil
 }

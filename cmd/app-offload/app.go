@@ -56,7 +56,7 @@ func newApp(sdk interfaces.ApplicationService) (*app, error) {
 	replaceTwice(sdk)
 	a.service, err = functions.New(a.custom.Offload, functions.Deps{
 		Name: a.bus.ServiceKey, Log: sdk.LoggingClient(), Secrets: sdk.SecretProvider(),
-		Publisher: edgex.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close,
+		Publisher: edgex.NewResults(bus, a.bus.ServiceKey), ClosePublisher: bus.Close, NoBus: a.bus.Disabled,
 	})
 	if err != nil {
 		return nil, err

@@ -246,7 +246,7 @@ func modelMetrics() []metric {
 func cloudAnswers(s *status.Status) map[string]int64 {
 	a := &s.Answers
 	return map[string]int64{
-		"published": a.Published, "repeated": a.Repeated, "refused": a.Refused, "failed": a.Failed, "outcome": a.Outcomes, "full": a.Full, "bus": a.Bus,
+		"published": a.Published, "repeated": a.Repeated, "refused": a.Refused, "failed": a.Failed, "outcome": a.Outcomes, "full": a.Full, "bus": a.Bus, "noBus": a.NoBus,
 	}
 }
 

@@ -14,7 +14,7 @@ type State struct {
 	Battery     float64 `json:"battery"` // percent, NaN without a battery
 
 	QueueTasks  int     `json:"queueTasks"`  // tasks waiting for a local worker
-	QueueCycles float64 `json:"queueCycles"` // their predicted work, Mcycles
+	QueueCycles float64 `json:"queueCycles"` // predicted work before one more of them, Mcycles: a worker's share of all
 
 	// The pool of models is another queue. In the state of a decision about a task for a model, QueueTasks and QueueCycles are those of the pool.
 	ModelTasks   int     `json:"modelTasks,omitempty"`   // tasks waiting for a model

@@ -234,17 +234,20 @@ func (p *Processor) workerOf(device string) *worker {
 	return p.workers[maphash.String(p.seed, device)%uint64(len(p.workers))]
 }
 
-// Queue reports the tasks that wait or are at work, and their predicted Mcycles, less what the workers have presumably done of the tasks
-// at hand.
+// Operators is how many workers run operators.
+func (p *Processor) Operators() int { return len(p.workers) }
+
+// Queue reports the tasks that wait or are at work, and the predicted Mcycles before one more of them: a worker's share of all, less what the
+// workers have presumably done of the tasks at hand.
 func (p *Processor) Queue() (tasks int, cycles float64) {
 	tasks, left := int(p.tasks.Load()), p.cycles.Load()
 	if tasks == 0 {
-		return 0, float64(left) / 1000 // one that just came may be counted in part
+		return 0, float64(left) / 1000 / float64(len(p.workers)) // one that just came may be counted in part
 	}
 	for _, w := range p.workers {
 		left -= w.head.done(w.p.now())
 	}
-	return tasks, float64(max(left, 0)) / 1000
+	return tasks, float64(max(left, 0)) / 1000 / float64(len(p.workers))
 }
 
 // Counts reports what happened so far.

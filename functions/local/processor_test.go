@@ -116,6 +116,26 @@ func TestAFullQueueWaitsNoLongerThanItsContext(t *testing.T) {
 	})
 }
 
+// Work is shared among the workers, so that what is before one more task is a worker's share of it.
+func TestTheQueueIsAWorkersShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &blocking{gate: make(chan struct{})}
+		cfg := DefaultConfig()
+		cfg.Workers, cfg.QueueTasks = 4, 400
+		p := start(t, cfg, class("deadband"), bus)
+		require.Equal(t, 4, p.Operators())
+		for i := range 12 {
+			require.True(t, p.Offer(Item{Task: scalar("d", "x", time.Duration(i+1)*time.Second, float64(i)), Cycles: 2}, func(int, error) {}))
+		}
+		synctest.Wait()
+		tasks, cycles := p.Queue()
+		require.Equal(t, 12, tasks)
+		require.InDelta(t, 6, cycles, 1e-9)
+		close(bus.gate)
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
 // An offer never waits: there is room, or there is none and nothing has happened, or it is too late for ever.
 func TestAnOfferDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -26,6 +26,8 @@ type Turn struct {
 	rules *decide.Rules
 	busy  host.State      // with what this turn has dispatched
 	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was; nil where parked tasks keep no order
+	runs  float64         // s of models' runs among that
+	shown float64         // s that they add to the wait for a model
 }
 
 // Turn begins a turn under rules and in a state. It is nil where no task may wait.
@@ -54,13 +56,23 @@ func (t *Turn) Waits(c *decide.Case) bool {
 		t.busy.Link.BacklogTasks++
 		t.busy.Link.BacklogBytes += int64(c.Task.Size())
 	} else if seconds, ok := t.pool.Local.Seconds(c.Task.Class); ok {
-		t.busy.ModelTasks++
-		t.busy.ModelSeconds += seconds
+		t.run(seconds)
 	} else {
 		t.busy.QueueTasks++
-		t.busy.QueueCycles += c.Estimate.Cycles
+		t.busy.QueueCycles += c.Estimate.Cycles / float64(max(t.pool.Local.Operators(), 1))
 	}
 	return false
+}
+
+// run counts a run of a model that was dispatched: the next one waits only where no worker is free, and all workers share what is before it.
+func (t *Turn) run(seconds float64) {
+	workers := max(t.pool.Local.Workers(), 1)
+	before := t.busy.ModelSeconds - t.shown
+	t.runs += seconds
+	if t.busy.ModelTasks++; t.busy.ModelTasks >= workers {
+		t.shown = t.runs / float64(workers)
+		t.busy.ModelSeconds = before + t.shown
+	}
 }
 
 // wants reports whether a case is to be parked: its target is busy, or it must not pass one that is parked. A task that waits in memory for a parked one
@@ -134,6 +146,9 @@ func (m *Pool) bindSome(ctx context.Context) {
 		m.Look(&m.state)
 		if m.Local.Full() {
 			occupy(m.rules.Model, &m.state, b.Room().Ahead)
+		}
+		if m.Local.ModelsFull() { // as occupy
+			m.state.ModelSeconds = max(m.state.ModelSeconds, 2*b.Room().Ahead)
 		}
 		h, d, e, ok := m.waiting.Next(b, m.rules.Model, &m.state)
 		if !ok {

@@ -24,7 +24,10 @@ type Spool interface {
 
 // Local processes tasks. *infer.Room is one.
 type Local interface {
-	Full() bool                            // its queue takes no more
+	Full() bool                            // a queue of the operators takes no more
+	ModelsFull() bool                      // the queue of the models takes no more
+	Workers() int                          // models that compute at the same time
+	Operators() int                        // goroutines that run operators
 	Seconds(c *task.Class) (float64, bool) // that a run of the class's model takes, false without a model
 	Offer(item local.Item, done func(i int, err error)) bool
 	Process(ctx context.Context, items []local.Item, done func(i int, err error))

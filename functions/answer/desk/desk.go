@@ -38,7 +38,7 @@ const (
 // Deps are what a desk needs of its surroundings.
 type Deps struct {
 	Dir     string                       // of the file that remembers what was published
-	Publish func(*answer.Answer) error   // blocks until the bus has the answer, or says why not
+	Publish func(*answer.Answer) error   // blocks until the bus has the answer, or says why not; nil where there is no MessageBus: answers are then confirmed all the same
 	Confirm func([]seal.ConfirmedResult) // informs the cloud; must not block
 	Log     say.Logger
 }
@@ -51,6 +51,7 @@ type Counts struct {
 	Failed    int64 `json:"failed"`    // results that say why there is no answer
 	Outcomes  int64 `json:"outcomes"`  // results without an answer of a model: they settle their task and nothing more
 	Full      int64 `json:"full"`      // results dropped for want of room; the cloud sends them again
+	NoBus     int64 `json:"noBus"`     // answers confirmed without being published, as there is no MessageBus
 	Bus       int64 `json:"bus"`       // results dropped because the bus did not take their answer; likewise
 }
 
@@ -177,6 +178,10 @@ func (d *Desk) deal(ctx context.Context, r *seal.Result) (c seal.ConfirmedResult
 		d.count(func(c *Counts) { c.Refused++ })
 		c.Refused = check.Cut(err.Error(), maxReason)
 		d.report("refused", "an answer of the cloud cannot be published: event="+check.Cut(r.EventID, 64)+" why="+c.Refused)
+		return c, true
+	}
+	if d.deps.Publish == nil {
+		d.count(func(c *Counts) { c.NoBus++ })
 		return c, true
 	}
 	id := a.ID()

@@ -127,6 +127,21 @@ func TestWhatCannotBePublishedIsRefused(t *testing.T) {
 	})
 }
 
+// Where there is no bus, the cloud would send an answer in vain for hours: it is confirmed, and counted.
+func TestWithoutABusAnswersAreConfirmed(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, dir)
+		b.deps.Publish = nil
+		b.Take(result(t, "e-1"))
+		b.Take(result(t, "e-1"))
+		synctest.Wait()
+		require.Len(t, b.confirmed, 2)
+		require.Equal(t, Counts{NoBus: 2}, b.Counts())
+		b.end(t)
+	})
+}
+
 // Nothing is confirmed that is not on the bus. A bus that comes back within the patience gets the answer; after it the cloud is relied on.
 func TestNothingIsConfirmedThatIsNotPublished(t *testing.T) {
 	dir := t.TempDir()

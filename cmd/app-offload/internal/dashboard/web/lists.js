@@ -128,7 +128,7 @@ function showModels(st) {
   const trials = (m.canaries || []).map(c => make("p", {}, make("b", {}, `${c.model} ${c.version}`), " ",
     make("span", { class: `pill ${c.state === "rolledBack" ? "bad" : c.state === "promoted" ? "good" : "plain"}` }, c.state === "running" ? `canary, ${whole(c.tasks)} of ${whole(c.of)} tasks` : spell(c.state)),
     ` ${whole(c.different)} answers other than ${c.against}'s, ${seconds(c.run)} for ${seconds(c.usual)}${c.reason ? `: ${c.reason}` : ""}`));
-  fill("models", table("Models", ["Class", "Model", ["Final"], ["Provisional"], ["To the cloud"], ["Late"], ["Answer after"], ["Run"]], m.classes.map(c =>
+  fill("models", table("Models", ["Class", "Model", ["Final"], ["Provisional, then to the cloud"], ["To the cloud at once"], ["Late"], ["Answer after"], ["Run"]], m.classes.map(c =>
     [c.class, `${c.model} ${c.version || "–"}`, [whole(c.final)], [whole(c.provisional)], [whole(c.judged + c.busy + c.unread + c.failed)], [whole(c.late)], [seconds(c.latency)], [seconds(c.run)]])),
   ...trouble, ...trials, facts([...m.classes.map(c => [`Hard examples, ${c.class}`, share(c)]), ["Answers of the cloud", `${whole(st.answers.published)} on the bus`],
     ["Waiting", `${whole(m.tasks)} tasks, ${seconds(m.seconds)}`], ["Memory of models", `${bytes(m.bytes)} of ${bytes(m.limit)}`]]));
