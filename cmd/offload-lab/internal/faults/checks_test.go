@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -26,10 +27,14 @@ type answersOf map[string]any
 
 func (a answersOf) RoundTrip(r *http.Request) (*http.Response, error) {
 	path := strings.TrimPrefix(r.URL.Path, "/api")
-	text, ok := a[path].(string)
+	answer := a[path]
+	if next, ok := answer.(func() any); ok {
+		answer = next()
+	}
+	text, ok := answer.(string)
 	if !ok {
-		raw, err := json.Marshal(a[path])
-		if err != nil || a[path] == nil {
+		raw, err := json.Marshal(answer)
+		if err != nil || answer == nil {
 			return nil, io.ErrUnexpectedEOF
 		}
 		text = string(raw)
@@ -253,14 +258,7 @@ func TestAnswersAreCounted(t *testing.T) {
 	w := &work{dir: "models", finds: map[string]map[string]int{}}
 	require.NoError(t, s.answered(t.Context(), 5), "nothing answers here")
 	s.work = w
-	see := func(about, id, by string) {
-		event := map[string]any{"event": map[string]any{"id": id, "tags": map[string]string{"originEventId": about, "computedBy": by}}}
-		payload, err := json.Marshal(event)
-		require.NoError(t, err)
-		envelope, err := json.Marshal(map[string]any{"payload": payload})
-		require.NoError(t, err)
-		w.see(envelope)
-	}
+	see := func(about, id, by string) { w.see(answerTo(about, id, by)) }
 	see("e1", "r1", "cloud")
 	see("e1", "r1", "cloud")
 	see("e2", "r2", "cloud")
@@ -358,4 +356,59 @@ func TestTheClockIsSteppedByAFile(t *testing.T) {
 	require.Equal(t, "bin", s.edgeBin())
 	s.clock = c
 	require.Equal(t, "stepped", s.edgeBin())
+}
+
+// What was taken over a stretch of time: the most, the mean, rates from the first look on, and how far the intake was behind.
+func TestUsageIsObserved(t *testing.T) {
+	st, looks := stack.Status{}, 0
+	s := &stage{system: asked(t, nil), scenario: scenario{rate: 100}}
+	p, err := stack.StartProgram(io.Discard, "edge", "sleep", "100")
+	require.NoError(t, err)
+	defer p.Kill()
+	s.edge.Load().Edge = p
+	s.publisher.sent.Store(1000)
+	http.DefaultTransport = answersOf{"/status": func() any { // asked restores the true one
+		looks++
+		st.Events.Received = uint64(900 + 40*looks)
+		st.Process.Goroutines = 50 - looks
+		st.Counts.Spooled = int64(looks)
+		s.publisher.sent.Add(50)
+		return st
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		var u Usage
+		require.NoError(t, s.observing(&u, "x", 10*time.Second)(t.Context()))
+		require.Equal(t, 21, looks)
+		require.Positive(t, u.RSS)
+		require.LessOrEqual(t, u.Mean, u.RSS)
+		require.Greater(t, u.Mean, u.RSS/2)
+		u.RSS, u.Mean = 0, 0
+		// Before the n-th answer 1000 + 50·(n−1) events were published, and 900 + 40·n had come in.
+		require.Equal(t, Usage{Goroutines: 49, Rate: 80, Published: 100, Behind: 2.6, Spooled: 21}, u)
+	})
+	http.DefaultTransport = answersOf{}
+	require.ErrorContains(t, s.observing(&Usage{}, "sleeping", 1)(t.Context()), "asking app-offload while sleeping")
+}
+
+func TestTheRunIsOverWhenAllThatWasAskedForIsDone(t *testing.T) {
+	cfg := Config{Rounds: 1, EdgeKills: 2, CloudKills: 3, KillRounds: 4, CheckEvery: 1}
+	over := Report{Rounds: 1, Kills: Kills{Edge: 2, Cloud: 3}, KillRounds: 4}
+	require.False(t, (&system{cfg: cfg, report: &over}).left())
+	for i, less := range []func(r *Report){
+		func(r *Report) { r.Rounds-- }, func(r *Report) { r.Kills.Edge-- }, func(r *Report) { r.Kills.Cloud-- }, func(r *Report) { r.KillRounds-- },
+	} {
+		r := over
+		less(&r)
+		require.True(t, (&system{cfg: cfg, report: &r}).left(), i)
+	}
+	require.NoError(t, cfg.Validate())
+	for want, change := range map[string]func(c *Config){
+		"-rate -1": func(c *Config) { c.Rate = -1 }, "-rate +Inf": func(c *Config) { c.Rate = math.Inf(1) }, "-check 0": func(c *Config) { c.CheckEvery = 0 },
+		"-1: -rounds": func(c *Config) { c.Rounds = -1 }, "-2: -rounds": func(c *Config) { c.EdgeKills = -2 }, "-3: -rounds": func(c *Config) { c.CloudKills = -3 },
+		"-4: -rounds": func(c *Config) { c.KillRounds = -4 }, "no kind \"x\"": func(c *Config) { c.Kinds = []string{"x"} },
+	} {
+		c := cfg
+		change(&c)
+		require.ErrorContains(t, c.Validate(), want)
+	}
 }

@@ -70,6 +70,7 @@ func must(err error) {
 type edge struct {
 	dir      string
 	db       *sql.DB
+	bus      mqtt.Client
 	received atomic.Int64
 }
 
@@ -80,9 +81,9 @@ func (e *edge) listen() {
 	bus := regexp.MustCompile(`(?s)Type: "mqtt".*?Host: "(.*?)"\s+Port: (\d+)`).FindSubmatch(raw)
 	o := mqtt.NewClientOptions().AddBroker(fmt.Sprintf("tcp://%s:%s", bus[1], bus[2])).SetClientID("app-offload").SetCleanSession(false).
 		SetResumeSubs(true).SetMaxReconnectInterval(10 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(10 * time.Millisecond)
-	c := mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { e.take(m.Payload()) }))
-	must(done(c.Connect()))
-	must(done(c.Subscribe("edgex/events/device/faults/#", 1, nil)))
+	e.bus = mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { e.take(m.Payload()) }))
+	must(done(e.bus.Connect()))
+	must(done(e.bus.Subscribe("edgex/events/device/faults/#", 1, nil)))
 }
 
 // tasks opens the consumer's database.
@@ -95,7 +96,7 @@ func tasks(path string) *sql.DB {
 	return db
 }
 
-// take stores an event, unless the file lose names the end of its id.
+// take stores an event, unless the file lose names the end of its id, and answers it.
 func (e *edge) take(envelope []byte) {
 	var request struct {
 		Event json.RawMessage `json:"event"`
@@ -116,6 +117,16 @@ func (e *edge) take(envelope []byte) {
 	}
 	_, err := e.db.Exec(`INSERT OR IGNORE INTO tasks (sequence, event_id, data) VALUES ((SELECT count(*) FROM tasks), ?, ?)`, event.ID, []byte(request.Event))
 	must(err)
+	e.bus.Publish("edgex/events/device/app-offload/answer", 1, false, answerTo(event.ID, "r"+event.ID, "cloud"))
+}
+
+// answerTo is an event of the MessageBus that answers another one.
+func answerTo(about, id, by string) []byte {
+	payload, err := json.Marshal(map[string]any{"event": map[string]any{"id": id, "tags": map[string]string{"originEventId": about, "computedBy": by}}})
+	must(err)
+	envelope, err := json.Marshal(map[string]any{"payload": payload})
+	must(err)
+	return envelope
 }
 
 func (e *edge) status() map[string]any {

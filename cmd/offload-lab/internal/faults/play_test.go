@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -166,4 +167,32 @@ func TestAScenarioHasItsOwnSize(t *testing.T) {
 		require.Error(t, cfg.Validate())
 	}
 	require.NoError(t, (&ScenarioConfig{}).Validate())
+}
+
+// A run goes on until enough was killed, checks every few rounds, and tells each round.
+func TestARunOfRounds(t *testing.T) {
+	var out strings.Builder
+	r, err := Run(t.Context(), Config{
+		Bin: fakes(t), Res: "../../../../res", Dir: t.TempDir(), Seed: 4, Rounds: 3, EdgeKills: 2, CloudKills: 2, KillRounds: 1, CheckEvery: 2, Rate: 1e-3, Out: &out,
+		Kinds: []string{"kill-edge", "kill-cloud", "cut", killsWork}, pace: 1000,
+	})
+	require.NoError(t, err, out.String())
+	require.GreaterOrEqual(t, r.Rounds, 3)
+	require.GreaterOrEqual(t, r.Kills.Edge, 2)
+	require.GreaterOrEqual(t, r.Kills.Cloud, 2)
+	require.Equal(t, r.Rounds, r.Faults["kill-edge"]+r.Faults["kill-cloud"]+r.Faults["cut"]+r.Faults[killsWork])
+	require.Equal(t, r.Rounds-r.Faults["cut"], r.KillRounds)
+	require.Equal(t, r.Rounds, strings.Count(out.String(), "round "))
+	checks := r.Rounds/2 + 1 // and one at the end
+	require.Equal(t, checks*stretch, r.Ordered)
+	require.Equal(t, checks*stretch+1, r.Accepted)
+	require.Equal(t, []int{r.Accepted, r.Accepted, 0, 0, 0}, []int{r.Stored, r.Answers, r.Lost, r.Doubled, r.OutOfOrder})
+	require.Positive(t, r.Asked)
+
+	_, err = Run(t.Context(), Config{Kinds: []string{"luck"}})
+	require.ErrorContains(t, err, "no kind")
+	cut, stop := context.WithCancel(t.Context())
+	stop()
+	_, err = Run(cut, Config{Bin: fakes(t), Res: "../../../../res", Dir: t.TempDir(), Rounds: 1, CheckEvery: 1, Rate: 1e-3, Out: io.Discard, Quick: true, pace: 1000, Kinds: []string{"cut"}})
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -88,13 +88,13 @@ func TestWaitingEndsWhenItHoldsFailsOrTakesTooLong(t *testing.T) {
 // What advances gets as long as it takes; what stands still is given up after a while.
 func TestWhatStandsStillIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, begin, figure := &system{}, time.Now(), 0
+		s, figure := &system{}, 0
 		require.NoError(t, s.advancing(t.Context(), func() (bool, int, error) {
 			time.Sleep(patience / 2)
 			figure++
 			return figure == 10, figure, nil
 		}))
-		begin = time.Now()
+		begin := time.Now()
 		require.ErrorIs(t, s.advancing(t.Context(), func() (bool, int, error) { return false, 7, nil }), errStuck)
 		require.InDelta(t, patience, time.Since(begin), float64(101*time.Millisecond))
 		require.ErrorIs(t, s.advancing(t.Context(), func() (bool, int, error) { return false, 0, io.EOF }), io.EOF)
