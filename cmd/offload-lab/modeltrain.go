@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/nn"
@@ -34,12 +35,13 @@ func trainModels(ctx context.Context, args []string) error {
 	if *out == "" {
 		return errors.New("-out is missing: name the folder of models to write to")
 	}
-	trained := 0
-	for _, m := range nn.Models() {
-		if *only != "" && m.Name != *only || *variant != "" && m.Variant != *variant {
-			continue
-		}
-		trained++
+	list := slices.DeleteFunc(nn.Models(), func(m nn.Model) bool {
+		return *only != "" && m.Name != *only || *variant != "" && m.Variant != *variant
+	})
+	if len(list) == 0 {
+		return fmt.Errorf("no model has the name %q and the variant %q", *only, *variant)
+	}
+	for _, m := range list {
 		start := time.Now()
 		progress := newBar(os.Stderr, m.Recipe.Epochs, 0)
 		file, manifest, err := m.Make(ctx, *seed, models.Version(*version), func(epoch int, loss float64) {
@@ -52,9 +54,6 @@ func trainModels(ctx context.Context, args []string) error {
 			return err
 		}
 		fmt.Printf("%s %s (%s): %d bytes, trained in %.0f s\n", m.Name, manifest.Version, m.Variant, len(file), time.Since(start).Seconds())
-	}
-	if trained == 0 {
-		return fmt.Errorf("no model has the name %q and the variant %q", *only, *variant)
 	}
 	return nil
 }

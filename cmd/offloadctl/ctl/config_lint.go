@@ -31,10 +31,11 @@ func lintVerb(_ context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.lint(sh.out, *fs.asJSON); err != nil || !*strict || len(e.remarks) == 0 {
-		return err
+	err = e.lint(sh.out, *fs.asJSON)
+	if err == nil && *strict && len(e.remarks) > 0 {
+		err = errFound
 	}
-	return errFound
+	return err
 }
 
 // lint prints every problem, and returns errFound if there is one.

@@ -257,7 +257,7 @@ func lineOf(n *yaml.Node, path []string) int {
 
 // entry finds a key and its value in a mapping.
 func entry(n *yaml.Node, name string) (key, value *yaml.Node) {
-	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
 		if strings.EqualFold(n.Content[i].Value, name) {
 			return n.Content[i], n.Content[i+1]
 		}

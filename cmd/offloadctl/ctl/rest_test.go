@@ -1,0 +1,106 @@
+package ctl
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/spool"
+)
+
+// full is an output without room.
+type full struct{}
+
+var errNoRoom = errors.New("no room")
+
+func (full) Write([]byte) (int, error) { return 0, errNoRoom }
+
+// What cannot be written is an error of every verb that writes.
+func TestAFullOutputIsAnError(t *testing.T) {
+	url := service(t, map[string]any{apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`,
+		apiBase + "/decisions/7": `{"decision":{"id":7}}`, apiBase + "/task": `{"action":"PROCESS_LOCALLY"}`})
+	dir := fill(t, someTasks())
+	for _, args := range []string{
+		"status -url " + url, "status -json -url " + url, "status -watch -url " + url, "decisions -url " + url, "decisions -json -url " + url,
+		"explain 7 -url " + url, "task -size 1 -url " + url, "version", "version -json", "keys new", "keys new -request", "config echo " + shipped,
+		"config echo -json " + shipped, "config diff " + shipped, "config diff -json " + shipped, "config lint -json " + shipped,
+		"spool inspect " + dir, "spool inspect -json " + dir, "spool verify " + dir, "spool verify -json " + dir, "spool export " + dir,
+		"config dry-run -feed testdata/feed.jsonl " + shipped, "config dry-run -json -feed testdata/feed.jsonl " + shipped,
+		"config dry-run -each -feed testdata/feed.jsonl " + shipped, "spool repair -json " + dir, "spool repair " + dir,
+	} {
+		var errs strings.Builder
+		sh := processShell()
+		sh.out, sh.err, sh.terminal = full{}, &errs, false
+		require.Equal(t, exitFailed, run(t.Context(), sh, strings.Fields(args)), args)
+		require.Contains(t, errs.String(), "no room", args)
+	}
+}
+
+// A service that refuses is an error of every verb that asks it, whose reason is shown.
+func TestARefusalIsAnErrorOfEachVerb(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"apiVersion":"v3","message":"not today"}`))
+	}))
+	defer s.Close()
+	for _, args := range []string{"status", "status -acknowledge", "decisions", "explain latest", "explain 7", "task -size 1", "config live"} {
+		r := call{}.run(append(strings.Fields(args), "-url", s.URL)...)
+		require.Equal(t, exitFailed, r.code, args)
+		require.Contains(t, r.err, "not today", args)
+	}
+}
+
+// A file without the section, or with it under a name that Consul would miss, is read and remarked upon.
+func TestTheSectionIsRemarkedUpon(t *testing.T) {
+	for text, want := range map[string]string{
+		"Offload: {Node: a}": "", "Writable: {LogLevel: INFO}": "f has no section Offload: everything is as by default",
+		"offLoad: {Node: a}": "f:1: section offLoad is taken as Offload; write it so, or Consul and overrides from the environment will miss it",
+	} {
+		e, err := readConfig("f", []byte(text))
+		require.NoError(t, err)
+		require.Equal(t, want, strings.Join(e.remarks, "\n"), text)
+	}
+}
+
+// Only -strict takes remarks for mistakes, and no more than those.
+func TestStrictTakesRemarksForMistakes(t *testing.T) {
+	for _, c := range []struct {
+		flag, text string
+		code       int
+	}{
+		{"-strict", "offload: {Node: a}", exitFailed}, {"-strict=false", "offload: {Node: a}", exitFine},
+		{"-strict", "Offload: {Node: a}", exitFine}, {"-strict=false", "Offload: {Nod: a}", exitFailed},
+	} {
+		for _, as := range []string{"-json", "-json=false"} {
+			r := call{stdin: c.text}.run("config", "lint", "-no-env", c.flag, as, "-")
+			require.Equal(t, c.code, r.code, "%s %s %s: %s", c.flag, as, c.text, r.out)
+		}
+	}
+}
+
+// Everything that may be wrong with a spool has its line.
+func TestWhatIsWrongWithASpoolHasItsLine(t *testing.T) {
+	plain := overview("/s", &spool.Report{Epoch: "e", State: "whole"})
+	require.Equal(t, "spool    /s, epoch e\nstate    whole; 0 appended, 0 done, next sequence 0\nheld     0 records, 0 B; segments on disk 0 B\n", plain)
+	r := &spool.Report{
+		Epoch: "e", State: stateLost, InUse: true, Saved: time.Unix(0, 0), Torn: 7, Locked: 3, Classes: map[string]int{"a": 1, "b": 2, "c": 2},
+		Kept: []string{"1", "2", "3", "4", "5", "6"}, Notes: []string{"note"},
+		Damages: []spool.Damage{{File: "x", Offset: 1, Length: 2, Lane: 3, Reason: "bits"}, {File: "y", Seq: 1, Class: "k"}},
+	}
+	text := overview("/s", r)
+	for _, want := range []string{
+		"in use by a process", "state    lost, written 1970-01-01 00:00:00 UTC; ", "classes  b 2, c 2, a 1\n", "torn     7 B of a commit", "locked   3 records",
+		"! x at 1, 2 bytes, lane 3: bits (no record that can be named)\n", `(record 1 of class "k")`, "! the state is lost", "! note\n",
+		"aside    in /s/quarantine, damaged places found before: 6, 1, 2, 3, 4, 5\n",
+	} {
+		require.Contains(t, text, want)
+		require.NotContains(t, plain, want)
+	}
+	require.Equal(t, "d: quarantined x at 1, 2 bytes: bits; what it was cannot be told, its bytes could not be kept", setAside("d", r.Damages[0]))
+	require.Equal(t, `d: quarantined y at 0, 0 bytes: ; record 1 of class "k" is lost, its bytes are in q`, setAside("d", spool.Damage{File: "y", Seq: 1, Class: "k", Kept: "q"}))
+}
