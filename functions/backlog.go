@@ -48,6 +48,7 @@ func (p *Pipeline) look(s *host.State) {
 	s.Time = p.clock.Now() // of the decision: the sample may be a second old, and tasks are measured from now
 	s.Link = p.link()
 	s.Link.BacklogTasks, s.Link.BacklogBytes = p.spool.Ready()
+	s.Link.Price = p.rules.Load().Model.Price(p.clock, s.Time)
 	p.parker.Load(s)
 }
 

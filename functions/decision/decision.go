@@ -49,6 +49,9 @@ const (
 	GuardLinkDown          // the link is down
 	GuardBacklog           // the spool is fuller than allowed
 	GuardNeverLeave        // the class forbids that the data leaves
+	GuardMemory            // tasks wait for memory for longer than allowed
+	GuardBattery           // the battery is emptier than allowed
+	GuardPrice             // bytes cost more than allowed at this hour
 	GuardOutside           // features outside of what a learned policy was trained on
 	AboveThreshold         // score ≥ threshold
 	BelowThreshold         // score < threshold

@@ -28,14 +28,14 @@ func Explain(e Entry) string {
 func because(e *Entry) string {
 	d := &e.Decision
 	switch d.Reason {
-	case GuardLinkDown, GuardBacklog, GuardNeverLeave, GuardOutside, SpoolFull:
+	case GuardLinkDown, GuardBacklog, GuardNeverLeave, GuardMemory, GuardBattery, GuardPrice, GuardOutside, SpoolFull:
 		return mustStay(e)
 	case AboveThreshold, BelowThreshold:
 		return scores(e) + ", " + against(d) + " the threshold " + decimals(d.Threshold) + "; " + ways(e)
 	case LocalMeets, LocalMisses, BothMissLocal:
 		return inTime(e)
 	case CheaperLocal, CheaperCloud:
-		return "policy " + e.Policy + " predicts" + learned(e) + " a lower cost; " + ways(e)
+		return "policy " + e.Policy + " predicts" + learned(e) + " a lower cost; " + ways(e) + scarce(e)
 	case Undecided:
 		return "its target was busy, so it waits in the spool until node or link is free; " + ways(e)
 	case BoundLocal, BoundCloud, LongestWait, LetGo:
@@ -118,6 +118,13 @@ func mustStay(e *Entry) string {
 			percent(e.State.Link.BacklogShare), e.State.Link.BacklogTasks, percent(e.Decision.Threshold), localOnly(e))
 	case GuardNeverLeave:
 		return "data of class " + strconv.Quote(e.Class) + " must never leave this node; " + localOnly(e)
+	case GuardMemory:
+		return fmt.Sprintf("tasks of the node wait for memory for %s of the time, above the limit of %s; %s", percent(e.State.MemoryStall/100), percent(e.Decision.Threshold/100), ways(e))
+	case GuardBattery:
+		return fmt.Sprintf("the battery is at %s, below the limit of %s, and this takes less energy: local %s J, cloud %s J; %s", percent(e.State.Battery/100),
+			percent(e.Decision.Threshold/100), significant(e.Estimate.LocalEnergy, 2), significant(e.Estimate.CloudEnergy, 2), ways(e))
+	case GuardPrice:
+		return fmt.Sprintf("a MB costs %s at this hour, above the limit of %s; %s", significant(e.State.Link.Price, 3), significant(e.Decision.Threshold, 3), localOnly(e))
 	case GuardOutside:
 		return "policy " + e.Policy + " was not trained for such a task or node, so the lower predicted cost decides; " + ways(e)
 	default:
@@ -178,6 +185,24 @@ func ways(e *Entry) string {
 		there = "the cloud is out of reach"
 	}
 	return "predicted local " + seconds(e.Estimate.LocalTime) + ", " + there
+}
+
+// scarce names what else counts beside time where the node has little of it.
+func scarce(e *Entry) (text string) {
+	if e.Estimate.Money > 0 {
+		text += fmt.Sprintf("; the cloud costs %s for %s", significant(e.Estimate.Money, 3), amount(int(min(e.Estimate.Bytes, math.MaxInt32))))
+	}
+	if e.State.OnBattery {
+		text += "; on battery"
+		if !math.IsNaN(e.State.Battery) {
+			text += " at " + percent(e.State.Battery/100)
+		}
+		text += fmt.Sprintf(", local takes %s J, cloud %s J", significant(e.Estimate.LocalEnergy, 2), significant(e.Estimate.CloudEnergy, 2))
+	}
+	if e.State.MemoryStall > 0 {
+		text += "; tasks of the node wait for memory for " + percent(e.State.MemoryStall/100) + " of the time"
+	}
+	return text
 }
 
 func localOnly(e *Entry) string { return "predicted local " + seconds(e.Estimate.LocalTime) }

@@ -10,7 +10,7 @@ var targetWords = []string{"local", "cloud"}
 var armWords = []string{"", "incumbent", "canary"}
 
 var reasonWords = []string{
-	"none", "linkDown", "backlog", "neverLeave", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
+	"none", "linkDown", "backlog", "neverLeave", "memory", "battery", "price", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
 	"bothMissLocal", "cheaperLocal", "cheaperCloud", "fixed", "drawn", "explored", "spoolFull", "noOperator", "localFailed",
 	"boundLocal", "boundCloud", "longestWait", "undecided", "letGo", "dominated", "hardExample", "judgedHard", "modelBusy",
 	"overload", "tooLate", "rerouted", "reduced",

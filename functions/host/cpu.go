@@ -91,3 +91,12 @@ func hottest(roots context.Context) float64 {
 	}
 	return top
 }
+
+// stalled reads avg10 of the line "some" of pressure stall information, in percent. Text of another form, as of a kernel without it, is 0.
+func stalled(pressure string) float64 {
+	var share float64
+	if n, err := fmt.Sscanf(pressure, "some avg10=%f", &share); n != 1 || err != nil || math.IsNaN(share) {
+		return 0
+	}
+	return percent(share / 100)
+}

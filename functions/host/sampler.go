@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type Sampler struct {
 	interval time.Duration
 	roots    context.Context // carries the roots to gopsutil, nothing else
 	sysfs    string
+	pressure string // file in which the kernel says how long tasks wait for memory
 
 	latest atomic.Pointer[State]
 	queue  atomic.Pointer[queueFunc]
@@ -50,7 +52,7 @@ func New(c Config) (*Sampler, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Sampler{interval: c.interval(check.In("Host")), sysfs: c.SysfsRoot}
+	s := &Sampler{interval: c.interval(check.In("Host")), sysfs: c.SysfsRoot, pressure: filepath.Join(c.ProcfsRoot, "pressure", "memory")}
 	s.roots = context.WithValue(context.Background(), common.EnvKey, common.EnvMap{
 		common.HostSysEnvKey: c.SysfsRoot, common.HostProcEnvKey: c.ProcfsRoot,
 	})
@@ -152,6 +154,7 @@ func (s *Sampler) sample(now time.Time) error {
 	seen := *s.latest.Load()
 	seen.Time = now.UnixNano()
 	err := errors.Join(s.cpu.read(s.roots, now, &seen), readMemory(s.roots, &seen))
+	seen.MemoryStall = stalled(text(s.pressure))
 	seen.Temperature = hottest(s.roots)
 	seen.MHz = s.sensors.megahertz()
 	seen.Watts = s.power.watts(s.sensors.energy, now)

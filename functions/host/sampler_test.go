@@ -210,3 +210,19 @@ func BenchmarkSample(b *testing.B) {
 		require.NoError(b, s.sample(time.Now()))
 	}
 }
+
+// Pressure stall information is read where the kernel has it; what else may stand there is no stall.
+func TestMemoryStall(t *testing.T) {
+	tr := newTree(t)
+	require.Zero(t, tr.sampler().State().MemoryStall, "a kernel without it")
+	for content, want := range map[string]float64{
+		"some avg10=12.50 avg60=3.00 avg300=0.70 total=123456\nfull avg10=1.00 avg60=0.10 avg300=0.00 total=1234\n": 12.5,
+		"some avg10=250 avg60=0\n": 100,
+		"some avg10=NaN\n":         0,
+		"disabled\n":               0,
+		"":                         0,
+	} {
+		tr.put("proc/pressure/memory", content)
+		require.Equal(t, want, tr.sampler().State().MemoryStall, content)
+	}
+}

@@ -6,6 +6,7 @@ type State struct {
 	CPU         float64 `json:"cpu"`         // busy share of all cores, percent
 	OwnCPU      float64 `json:"ownCpu"`      // the part of CPU that this process is, percent of all cores; 0 where unknown
 	Memory      float64 `json:"memory"`      // used share, percent
+	MemoryStall float64 `json:"memoryStall"` // share of the last 10 s in which a task of the node waited for memory, percent; 0 where the kernel does not say
 	Temperature float64 `json:"temperature"` // °C of the hottest sensor, NaN without one
 	Cores       int     `json:"cores"`
 	MHz         float64 `json:"mhz"`   // current mean frequency, 0 where unknown
@@ -38,17 +39,18 @@ func (s *State) CoreWatts() float64 {
 // Link is what the exporter measured of the way to the cloud.
 type Link struct {
 	Up            bool    `json:"up"`
-	Goodput       float64 `json:"goodput"`       // acknowledged bytes/s, EWMA; 0 before the first measurement
-	AtLeast       bool    `json:"atLeast"`       // the link carries that much or more: all messages so far were too small to measure how much
-	Goodput10     float64 `json:"goodput10"`     // a tenth of the link's latest busy minute was slower, bytes/s; 0 before the first measurement
-	Goodput50     float64 `json:"goodput50"`     // half of it was slower
-	RTT           float64 `json:"rtt"`           // seconds from publish to PUBACK of a small message, EWMA; 0 before the first measurement
-	RTT95         float64 `json:"rtt95"`         // 95th percentile of the same, seconds
-	BacklogTasks  int64   `json:"backlogTasks"`  // tasks in the spool that stand before the next one: without those that wait undecided
-	BacklogBytes  int64   `json:"backlogBytes"`  // their bytes
-	BacklogShare  float64 `json:"backlogShare"`  // of the spool's quota, 0–1
-	InflightBytes int64   `json:"inflightBytes"` // published, not yet acknowledged; in a decision's state less the bytes that have presumably left since, by the goodput
-	Growth        float64 `json:"growth"`        // message bytes for each byte of records; 0 before the first measurement
+	Goodput       float64 `json:"goodput"`         // acknowledged bytes/s, EWMA; 0 before the first measurement
+	AtLeast       bool    `json:"atLeast"`         // the link carries that much or more: all messages so far were too small to measure how much
+	Goodput10     float64 `json:"goodput10"`       // a tenth of the link's latest busy minute was slower, bytes/s; 0 before the first measurement
+	Goodput50     float64 `json:"goodput50"`       // half of it was slower
+	RTT           float64 `json:"rtt"`             // seconds from publish to PUBACK of a small message, EWMA; 0 before the first measurement
+	RTT95         float64 `json:"rtt95"`           // 95th percentile of the same, seconds
+	BacklogTasks  int64   `json:"backlogTasks"`    // tasks in the spool that stand before the next one: without those that wait undecided
+	BacklogBytes  int64   `json:"backlogBytes"`    // their bytes
+	BacklogShare  float64 `json:"backlogShare"`    // of the spool's quota, 0–1
+	InflightBytes int64   `json:"inflightBytes"`   // published, not yet acknowledged; in a decision's state less the bytes that have presumably left since, by the goodput
+	Price         float64 `json:"price,omitempty"` // money that a MB (10⁶ bytes) costs at this hour, 0 for none
+	Growth        float64 `json:"growth"`          // message bytes for each byte of records; 0 before the first measurement
 }
 
 // BytesAhead is what the link has to carry before a fresh task, in bytes on the wire: the share of the backlog that leaves before

@@ -93,7 +93,7 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 	if !math.IsInf(e.CloudTime, 1) {
 		cloud = known.Arms[decision.Cloud].correct(cloud, b.alpha)
 	}
-	d := known.terms(e, plain, b.cost.money).settle(b.cost.choose(t, e, s, local, cloud, b.cost.tempo.beat(s.Time)))
+	d := known.terms(b.cost.predicted(e, s), plain).settle(b.cost.choose(t, e, s, local, cloud, b.cost.tempo.beat(s.Time)))
 	other := decision.Cloud - d.Target
 	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
 		return d
@@ -111,10 +111,9 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 }
 
 // terms are estimates from the outcomes so far, without the optimism.
-func (k *knowledge) terms(e *score.Estimate, plain [2]passage, money float64) terms {
-	m := predicted(e, money)
+func (k *knowledge) terms(m terms, plain [2]passage) terms {
 	m.local = k.Arms[decision.Local].correct(plain[decision.Local], 0).time()
-	if !math.IsInf(e.CloudTime, 1) {
+	if !math.IsInf(m.cloud, 1) {
 		m.cloud = k.Arms[decision.Cloud].correct(plain[decision.Cloud], 0).time()
 	}
 	return m

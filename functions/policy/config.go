@@ -58,6 +58,13 @@ type Config struct {
 	CostJoules float64
 	// CostMoney is the cost of letting the cloud compute one task. 0 leaves money out.
 	CostMoney float64
+	// CostPrice is the cost of one unit of the currency of Score.MoneyPerMB. 0 leaves the price of bytes out.
+	CostPrice float64
+	// CostMemory is the cost of processing a task locally while all tasks of the node wait for memory all the time, less in proportion to the
+	// stall that the kernel reports (PSI, memoryStall). 0 leaves memory out.
+	CostMemory float64
+	// CostBattery is by how many times energy costs more on an empty battery, less in proportion to its charge. 0 counts a battery as mains.
+	CostBattery float64
 	// CostPatience is what counts as the deadline of a task that has none, s. Such a task misses nothing.
 	CostPatience float64
 	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
@@ -132,6 +139,16 @@ type Config struct {
 	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
 	BacklogLimit float64
 
+	// MemoryLimit is the share of time in percent, 0–100, in which tasks wait for memory (PSI, memoryStall) above which the guard sends every
+	// task to the cloud while the link is up. 0 never does.
+	MemoryLimit float64
+	// BatteryLimit is the charge in percent, 0–100, below which the guard gives every task to the target that takes less energy while
+	// the node runs on its battery. 0 never does.
+	BatteryLimit float64
+	// PriceLimit is the price of a MB (Score.MoneyPerMB) above which the guard keeps every task here whose result is predicted within CostKappa
+	// deadlines, or CostKappa × CostPatience seconds where it has none. 0 never does.
+	PriceLimit float64
+
 	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with the
 	// acting policy, and at what predicted cost, is in the status. "" runs no shadow.
 	Shadow string
@@ -166,7 +183,7 @@ func DefaultConfig() Config {
 		ComplexityWeight: 0.5, ComplexityDirection: rises, ComplexityScale: 100,
 		CPUWeight: 0.2, CPUDirection: rises, CPUScale: 100,
 		RandomShare: 0.5, RandomSeed: 1,
-		CostTime: 1, CostKappa: 3, CostMiss: 1, CostEnergy: 0.1, CostJoules: 2, CostMoney: 0.05, CostPatience: 10,
+		CostTime: 1, CostKappa: 3, CostMiss: 1, CostEnergy: 0.1, CostJoules: 2, CostMoney: 0.05, CostPrice: 1, CostMemory: 1, CostBattery: 2, CostPatience: 10,
 		CostShadow: true, CostDoubt: 9, CostTail: 0.003, CostCaution: 3.26,
 		CostEdgePrice: 2.3, CostEdgeWait: 3.1, CostEdgeEase: 3.4,
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
@@ -208,6 +225,9 @@ func (c Config) Validate() error {
 	c.validateCompany(p)
 	p.OneOf("LinkDown", c.LinkDown, "all", "deadline")
 	check.Range(p, "BacklogLimit", c.BacklogLimit, 0, 1)
+	check.Range(p, "MemoryLimit", c.MemoryLimit, 0, 100)
+	check.Range(p, "BatteryLimit", c.BatteryLimit, 0, 100)
+	check.Range(p, "PriceLimit", c.PriceLimit, 0, 1e9)
 	check.Range(p, "Decisions", c.Decisions, 1, 1_000_000)
 	return p.Err()
 }
@@ -261,6 +281,9 @@ func (c Config) validateCost(p *check.Problems) {
 		{"CostEnergy", c.CostEnergy, 0, 1e6},
 		{"CostJoules", c.CostJoules, 1e-6, 1e6},
 		{"CostMoney", c.CostMoney, 0, 1e6},
+		{"CostPrice", c.CostPrice, 0, 1e6},
+		{"CostMemory", c.CostMemory, 0, 1e6},
+		{"CostBattery", c.CostBattery, 0, 1e3},
 		{"CostPatience", c.CostPatience, 0.001, 1e6},
 		{"CostDoubt", c.CostDoubt, 0, 10},
 		{"CostTail", c.CostTail, 0, 1e6},

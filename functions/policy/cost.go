@@ -28,11 +28,12 @@ var costInfo = Info{
 // A prediction is not the truth, so the step at the deadline is a ramp; and a link's goodput is more often much worse than
 // expected than much better, so its time is taken with caution.
 type cost struct {
-	time, miss, energy, money float64
-	kappa, joules, patience   float64
-	doubt, tail, caution      float64
-	edge, link                shadow
-	tempo                     *tempo // nil counts a second as a second
+	time, miss, energy float64
+	scarce
+	kappa, joules, patience float64
+	doubt, tail, caution    float64
+	edge, link              shadow
+	tempo                   *tempo // nil counts a second as a second
 }
 
 // shadow is what a second of a server costs others.
@@ -52,8 +53,9 @@ func pricedBy(c Config) *cost {
 
 func costOf(c Config) *cost {
 	k := &cost{
-		time: c.CostTime, miss: c.CostMiss, energy: c.CostEnergy, money: c.CostMoney,
-		kappa: c.CostKappa, joules: c.CostJoules, patience: c.CostPatience, caution: 1,
+		time: c.CostTime, miss: c.CostMiss, energy: c.CostEnergy,
+		scarce: scarce{money: c.CostMoney, price: c.CostPrice, memory: c.CostMemory, battery: c.CostBattery},
+		kappa:  c.CostKappa, joules: c.CostJoules, patience: c.CostPatience, caution: 1,
 	}
 	if c.CostShadow {
 		k.doubt, k.tail, k.caution = c.CostDoubt, c.CostTail, c.CostCaution
@@ -79,7 +81,7 @@ func (k *cost) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decis
 // decide decides with prices for that beat.
 func (k *cost) decide(t *task.Task, e *score.Estimate, s *host.State, b beat) decision.Decision {
 	local, cloud := waysOf(e, s)
-	return predicted(e, k.money).settle(k.choose(t, e, s, local, cloud, b))
+	return k.predicted(e, s).settle(k.choose(t, e, s, local, cloud, b))
 }
 
 // Arrived counts a task that another policy decides.
@@ -96,11 +98,11 @@ func (k *cost) inherit(from Policy) {
 // those of this beat.
 func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage, b beat) decision.Decision {
 	waited, deadline := k.clock(t, s)
-	here := k.of(waited+local.time(), deadline, e.LocalEnergy) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual)
+	here := k.of(waited+local.time(), deadline, e.LocalEnergy*k.strain(s)) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual) + k.stall(s)
 	there := math.Inf(1)
 	if !math.IsInf(e.CloudTime, 1) {
 		link := (cloud.wait + cloud.own) * k.caution
-		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy) + b.rush*k.link.of(cloud.own*b.usual, cloud.wait*b.usual) + k.money
+		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy*k.strain(s)) + b.rush*k.link.of(cloud.own*b.usual, cloud.wait*b.usual) + k.paid(e)
 	}
 	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
@@ -196,7 +198,7 @@ func (k *cost) String() string {
 }
 
 func (k *cost) formula() string {
-	text := fmt.Sprintf("%.4g·min(T/D, %.4g) + %.4g·[T > D] + %.4g·J/%.4g + %.4g in the cloud", k.time, k.kappa, k.miss, k.energy, k.joules, k.money)
+	text := fmt.Sprintf("%.4g·min(T/D, %.4g) + %.4g·[T > D] + %.4g·J/%.4g + %.4g in the cloud", k.time, k.kappa, k.miss, k.energy, k.joules, k.money) + k.scarce.String()
 	if k.edge != (shadow{}) || k.link != (shadow{}) {
 		text += fmt.Sprintf("; a second costs others %s here and %s on the link", k.edge, k.link)
 	}

@@ -18,9 +18,12 @@ var deadlineInfo = Info{
 
 // deadline is cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more. A task
 // without a deadline has patience for so many seconds: else none of them would ever leave, and their queue had no end.
-type deadline struct{ patience, money float64 }
+type deadline struct {
+	patience float64
+	scarce   *scarce
+}
 
-func newDeadline(c Config) Policy { return deadline{c.CostPatience, c.CostMoney} }
+func newDeadline(c Config) Policy { return deadline{c.CostPatience, &costOf(c).scarce} }
 
 func (deadline) Name() string { return deadlineInfo.Name }
 
@@ -45,7 +48,7 @@ func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) decisio
 	} else {
 		d.Score = max(d.Score, half)
 	}
-	return predicted(e, p.money).settle(d)
+	return p.scarce.predicted(e, s).settle(d)
 }
 
 // left is the time until the deadline, s.

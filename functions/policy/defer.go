@@ -74,7 +74,7 @@ func (p *deferring) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) 
 	if d.Score >= half {
 		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
-	return predicted(e, p.cost.money).settle(d)
+	return p.cost.predicted(e, s).settle(d)
 }
 
 // Arrived counts a task that another policy decides: the queues that it fills are those of all.
@@ -113,8 +113,8 @@ func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w off
 	w.local, w.cloud = waysOf(e, s)
 	w.cloud.wait *= p.rule.Caution
 	w.cloud.own *= p.rule.Caution
-	w.here = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy)
-	w.there = p.cost.of(w.waited+w.cloud.time(), w.deadline, e.CloudEnergy) + p.cost.money
+	w.here = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy*p.cost.strain(s)) + p.cost.stall(s)
+	w.there = p.cost.of(w.waited+w.cloud.time(), w.deadline, e.CloudEnergy*p.cost.strain(s)) + p.cost.paid(e)
 	return w
 }
 

@@ -4,21 +4,23 @@ import (
 	"math"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/host"
 	"app-offload/functions/score"
 )
 
-// terms weighs the two targets of one task term by term: time, energy and money. The delay that a task causes to others is no
+// terms weighs the two targets of one task term by term: time, energy, money and memory. The delay that a task causes to others is no
 // term of its own: a price on it must not buy what is worse in everything else.
 type terms struct {
 	local, cloud float64 // predicted time, s
 	e            *score.Estimate
-	money        float64 // cost of a task in the cloud
+	money        float64 // cost of the cloud
+	memory       float64 // cost of more local work while memory is short
 }
 
 // dominated reports whether a target takes longer than the other and costs no less of anything.
 func (m terms) dominated(target decision.Target) bool {
 	if target == decision.Cloud {
-		return m.cloud > m.local && bounded(m.e.CloudEnergy) >= bounded(m.e.LocalEnergy)
+		return m.cloud > m.local && m.memory == 0 && bounded(m.e.CloudEnergy) >= bounded(m.e.LocalEnergy)
 	}
 	return m.local > m.cloud && bounded(m.e.LocalEnergy) >= bounded(m.e.CloudEnergy) && m.money == 0
 }
@@ -37,6 +39,6 @@ func (m terms) settle(d decision.Decision) decision.Decision {
 }
 
 // predicted is the terms by the estimate alone.
-func predicted(e *score.Estimate, money float64) terms {
-	return terms{local: e.LocalTime, cloud: e.CloudTime, e: e, money: money}
+func (c *scarce) predicted(e *score.Estimate, s *host.State) terms {
+	return terms{local: e.LocalTime, cloud: e.CloudTime, e: e, money: c.paid(e), memory: c.stall(s)}
 }

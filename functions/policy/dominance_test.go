@@ -31,8 +31,10 @@ func anyCase(r *rapid.T, m *score.Model) (*task.Task, *score.Estimate, *host.Sta
 		CPU: rapid.Float64Range(0, 100).Draw(r, "cpu"), QueueCycles: among(1, 1e6, "queue") - 1,
 		Link: host.Link{
 			Up: rapid.IntRange(0, 9).Draw(r, "up") > 0, Goodput: among(100, 1e7, "goodput"), RTT: among(0.001, 10, "rtt"),
-			BacklogBytes: int64(among(1, 1e8, "backlog")) - 1,
+			BacklogBytes: int64(among(1, 1e8, "backlog")) - 1, Price: rapid.SampledFrom([]float64{0, 0, 0.1}).Draw(r, "price"),
 		},
+		MemoryStall: rapid.SampledFrom([]float64{0, 0, 20, 100}).Draw(r, "stall"), OnBattery: rapid.Bool().Draw(r, "on battery"),
+		Battery: rapid.SampledFrom([]float64{math.NaN(), 0, 50}).Draw(r, "charge"),
 	}
 	if t.Complexity > 0 && rapid.Bool().Draw(r, "work") {
 		e := m.EstimateWork(nil, t.Size(), among(0.1, 1e5, "cycles"), s)
@@ -40,6 +42,14 @@ func anyCase(r *rapid.T, m *score.Model) (*task.Task, *score.Estimate, *host.Sta
 	}
 	e := m.Estimate(t, s)
 	return t, &e, s
+}
+
+// worse reports whether a target is worse in every term of the cost: time, energy, money and memory.
+func worse(target decision.Target, e *score.Estimate, s *host.State, money float64) bool {
+	if target == decision.Cloud {
+		return e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy && s.MemoryStall == 0
+	}
+	return e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0 && e.Money == 0
 }
 
 // A target that takes longer than the other and costs no less of anything is chosen by no policy but the bounds, whatever
@@ -69,20 +79,12 @@ func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
 					if d.Reason == decision.Explored {
 						return // a draw, of a small share of the close decisions, by which a policy finds out whether the prediction is true
 					}
-					slower, dearer := e.CloudTime > e.LocalTime, e.CloudEnergy >= e.LocalEnergy
-					if d.Target == decision.Local {
-						slower, dearer = e.LocalTime > e.CloudTime, e.LocalEnergy >= e.CloudEnergy && money == 0
-					}
-					require.False(t, slower && dearer, "%s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
+					require.False(t, worse(d.Target, e, s, money), "%s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
 					if b, ok := p.(Binder); ok {
 						var w Waiting
 						require.True(t, w.Add(Held{Task: tk}, b.Room()))
 						if _, d, e, bound := w.Next(b, m, s); bound && d.Reason != decision.LongestWait {
-							worse := e.CloudTime > e.LocalTime && e.CloudEnergy >= e.LocalEnergy
-							if d.Target == decision.Local {
-								worse = e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0
-							}
-							require.False(t, worse, "parked: %s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
+							require.False(t, worse(d.Target, &e, s, money), "parked: %s for %s; local %v s %v J, cloud %v s %v J", d.Target, d.Reason, e.LocalTime, e.LocalEnergy, e.CloudTime, e.CloudEnergy)
 						}
 					}
 				})

@@ -12,6 +12,9 @@ type Guards struct {
 	backlogLimit float64
 	deadlineOnly bool    // while the link is down, keep only tasks with a deadline here,
 	latest       float64 // and only as long as their result comes within so many deadlines
+	patience     float64 // s that count as the deadline of a task without one
+
+	memory, battery, price float64 // limits, 0 for none
 }
 
 // NewGuards takes the guards' part of the configuration.
@@ -19,7 +22,10 @@ func NewGuards(c Config) (*Guards, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Guards{backlogLimit: c.BacklogLimit, deadlineOnly: c.LinkDown == "deadline", latest: c.CostKappa}, nil
+	return &Guards{
+		backlogLimit: c.BacklogLimit, deadlineOnly: c.LinkDown == "deadline", latest: c.CostKappa, patience: c.CostPatience,
+		memory: c.MemoryLimit, battery: c.BatteryLimit, price: c.PriceLimit,
+	}, nil
 }
 
 // Check decides the task if a guard applies, and reports whether one did. What must never leave comes first, as it holds
@@ -38,7 +44,35 @@ func (g *Guards) Check(t *task.Task, e *score.Estimate, s *host.State) (decision
 	case s.Link.BacklogShare > g.backlogLimit:
 		return kept(decision.GuardBacklog, g.backlogLimit), true
 	}
+	return g.scarce(t, e, s)
+}
+
+// scarce decides where the node has too little of something. Memory comes before energy, and that before money.
+func (g *Guards) scarce(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
+	switch {
+	case g.memory > 0 && s.MemoryStall > g.memory && s.Link.Up:
+		return sent(decision.GuardMemory, g.memory), true
+	case g.battery > 0 && s.OnBattery && s.Battery < g.battery && s.Link.Up:
+		if e.CloudEnergy < e.LocalEnergy {
+			return sent(decision.GuardBattery, g.battery), true
+		}
+		return kept(decision.GuardBattery, g.battery), true
+	case g.price > 0 && s.Link.Price > g.price && g.inTime(t, e, s):
+		return kept(decision.GuardPrice, g.price), true
+	}
 	return decision.Decision{}, false
+}
+
+// inTime reports whether a result here comes before it is late beyond measure.
+func (g *Guards) inTime(t *task.Task, e *score.Estimate, s *host.State) bool {
+	if t.Deadline <= 0 {
+		return e.LocalTime <= g.latest*g.patience
+	}
+	return e.LocalTime-score.Slack(t, s) <= (g.latest-1)*t.Deadline.Seconds()
+}
+
+func sent(why decision.Reason, limit float64) decision.Decision {
+	return decision.Decision{Target: decision.Cloud, Score: 1, Threshold: limit, Propensity: 1, Reason: why}
 }
 
 // LeavesOpen reports whether a task that a guard decided for this reason may be parked, rather than stand in the local queue: the guard only

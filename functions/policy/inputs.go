@@ -56,6 +56,7 @@ const (
 // advice, so it is no user's to tune.
 var adviser = func() *cost {
 	c := DefaultConfig()
+	c.CostPrice, c.CostMemory, c.CostBattery = 0, 0, 0 // it was trained on nodes that have enough
 	c.CostTail = 0
 	return costOf(c)
 }()

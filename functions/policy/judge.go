@@ -10,7 +10,7 @@ import (
 )
 
 // Judge weighs what was predicted and what really came by one formula, J = time·min(T/D, κ) + miss·[T > D] +
-// energy·e/e₀ + money·m: that of policy cost without its shadow prices, its tail and its doubts, which serve deciding and
+// energy·e/e₀ + money·m and what else is scarce: that of policy cost without its shadow prices, its tail and its doubts, which serve deciding and
 // not judging. It is immutable.
 type Judge struct{ k cost }
 
@@ -23,8 +23,8 @@ func NewJudge(c Config) *Judge {
 // Predicted is what either way is expected to cost. A way that cannot be used costs as much as being late for ever.
 func (j *Judge) Predicted(t *task.Task, e *score.Estimate, s *host.State) (local, cloud float64) {
 	waited, deadline := j.k.clock(t, s)
-	local = j.k.of(waited+bounded(e.LocalTime), deadline, e.LocalEnergy)
-	cloud = j.k.of(waited+bounded(e.CloudTime), deadline, e.CloudEnergy) + j.k.money
+	local = j.k.of(waited+bounded(e.LocalTime), deadline, e.LocalEnergy*j.k.strain(s)) + j.k.stall(s)
+	cloud = j.k.of(waited+bounded(e.CloudTime), deadline, e.CloudEnergy*j.k.strain(s)) + j.k.paid(e)
 	return local, cloud
 }
 
@@ -39,16 +39,19 @@ func (j *Judge) Actual(e *decision.Entry) (cost float64, missed bool) {
 		deadline = math.Inf(1)
 		took -= e.Waited.Seconds()
 	}
-	cost = j.k.of(bounded(took), deadline, e.Outcome.Energy)
+	cost = j.k.of(bounded(took), deadline, e.Outcome.Energy*j.k.strain(&e.State))
 	if e.Decision.Target == decision.Cloud {
-		cost += j.k.money
+		cost += j.k.paid(&e.Estimate)
+	} else {
+		cost += j.k.stall(&e.State)
 	}
 	return cost, e.Deadline > 0 && bounded(took) > deadline
 }
 
-// Worst is what no single decision is taken to cost more than: all of lateness, money, and ten times the unit of energy.
+// Worst is what no single decision is taken to cost more than: all of lateness, money but for the price of bytes, memory, and ten times the unit
+// of energy.
 func (j *Judge) Worst() float64 {
-	return j.k.time*j.k.kappa + j.k.miss + j.k.money + 10*j.k.energy + 1e-9
+	return j.k.time*j.k.kappa + j.k.miss + j.k.money + j.k.memory + 10*j.k.energy + 1e-9
 }
 
 // Horizon is the age in seconds beyond which a decision without a deadline costs no more by taking longer.

@@ -35,7 +35,7 @@ type prospect struct {
 	deadline float64
 	own      [2]float64 // time of each server
 	after    float64    // beyond the link
-	fixed    [2]float64 // energy and money, in the unit of cost
+	fixed    [2]float64 // energy, money and memory, in the unit of cost
 	later    float64    // what it costs to leave it parked
 }
 
@@ -99,8 +99,9 @@ func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State, free 
 	if math.IsInf(x.deadline, 1) {
 		one.waited = 0 // patience counts from now
 	}
-	one.fixed = [2]float64{p.cost.joule(e.LocalEnergy), p.cost.joule(e.CloudEnergy) + p.cost.money}
-	terms := predicted(e, p.cost.money)
+	strain := p.cost.strain(s)
+	one.fixed = [2]float64{p.cost.joule(e.LocalEnergy*strain) + p.cost.stall(s), p.cost.joule(e.CloudEnergy*strain) + p.cost.paid(e)}
+	terms := p.cost.predicted(e, s)
 	for server := range free {
 		if free[server] && terms.dominated(decision.Target(server)) { // 0 or 1
 			one.own[server] = math.Inf(1)

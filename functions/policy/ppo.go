@@ -86,7 +86,7 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	if d.Score >= half {
 		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
-	return predicted(e, p.fallback.money).settle(d)
+	return p.fallback.predicted(e, s).settle(d)
 }
 
 // Arrived counts a task that another policy decides: the queues that it fills are those of all.

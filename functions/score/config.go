@@ -43,6 +43,13 @@ type Config struct {
 	// RadioJoules is the energy of sending, J per byte on the wire, sealing included.
 	RadioJoules float64
 
+	// MoneyPerMB is what a MB (10⁶ bytes) costs on the uplink, by hour of the week: a price, then "days hours price" for what differs, separated by
+	// semicolons, the last that fits counts: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second one.
+	// Any currency will do; Policy.CostPrice weighs it. "" costs nothing.
+	MoneyPerMB string
+	// MoneyZone is the time zone of the hours in MoneyPerMB: "UTC", "Local" for this machine's, or a name such as "Europe/Berlin".
+	MoneyZone string
+
 	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 never corrects.
 	Smoothing float64
 	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000.
@@ -55,7 +62,7 @@ func DefaultConfig() Config {
 	return Config{
 		EdgeMcycles: 3000, CloudMcycles: 24000, MinEdgeShare: 0.5, McyclesPerKB: 0.004,
 		LinkMbit: 8, RTT: "50ms", Overhead: "20ms", HeaderBytes: 400, WireShare: 1, BacklogAhead: 1,
-		EdgeJoules: 1.2e-3, RadioJoules: 8e-6,
+		EdgeJoules: 1.2e-3, RadioJoules: 8e-6, MoneyZone: "UTC",
 		Smoothing: 0.05, CorrectionLimit: 1000,
 	}
 }
@@ -75,6 +82,12 @@ func (c Config) Validate() error {
 	check.Range(p, "BacklogAhead", c.BacklogAhead, 0, 1)
 	check.Range(p, "EdgeJoules", c.EdgeJoules, 0, 1e3)
 	check.Range(p, "RadioJoules", c.RadioJoules, 0, 1e3)
+	if _, err := parseTariff(c.MoneyPerMB); err != nil {
+		p.Addf("MoneyPerMB", c.MoneyPerMB, "%v", err)
+	}
+	if _, err := time.LoadLocation(c.MoneyZone); err != nil {
+		p.Addf("MoneyZone", c.MoneyZone, "is not known to this machine; write UTC, Local, or a name of its time zone database, such as Europe/Berlin")
+	}
 	check.Range(p, "Smoothing", c.Smoothing, 0, 1)
 	check.Range(p, "CorrectionLimit", c.CorrectionLimit, 1, maxCorrection)
 	return p.Err()

@@ -7,12 +7,13 @@ import (
 
 // Estimate is the predicted cost of both ways for one task. NaN never occurs; an unusable way has +Inf time.
 type Estimate struct {
-	LocalTime   float64 `json:"localTime"`   // s from now to the local result, waiting included
-	CloudTime   float64 `json:"cloudTime"`   // s from now to the cloud's result, waiting, transfer and round trip included
-	LocalEnergy float64 `json:"localEnergy"` // J, estimated
-	CloudEnergy float64 `json:"cloudEnergy"` // J, estimated, spent on the node: radio and sealing
-	Cycles      float64 `json:"cycles"`      // Mcycles of the local work
-	Bytes       float64 `json:"bytes"`       // expected bytes on the wire
+	LocalTime   float64 `json:"localTime"`       // s from now to the local result, waiting included
+	CloudTime   float64 `json:"cloudTime"`       // s from now to the cloud's result, waiting, transfer and round trip included
+	LocalEnergy float64 `json:"localEnergy"`     // J, estimated
+	CloudEnergy float64 `json:"cloudEnergy"`     // J, estimated, spent on the node: radio and sealing
+	Cycles      float64 `json:"cycles"`          // Mcycles of the local work
+	Bytes       float64 `json:"bytes"`           // expected bytes on the wire
+	Money       float64 `json:"money,omitempty"` // what they cost at this hour, in the currency of Score.MoneyPerMB
 }
 
 // plain is Estimate without its methods, so that encoding/json does not call them again.

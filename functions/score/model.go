@@ -26,6 +26,7 @@ type Model struct {
 	c             Config
 	rtt, overhead float64 // s
 	goodput       float64 // bytes/s, before the first measurement
+	tariff        *tariff // nil costs nothing
 	*learned
 }
 
@@ -45,7 +46,11 @@ func New(c Config) (*Model, error) {
 }
 
 func build(c Config, l *learned) *Model {
-	return &Model{c: c, rtt: seconds(c.RTT), overhead: seconds(c.Overhead), goodput: c.LinkMbit * 1e6 / 8, learned: l}
+	prices, _ := parseTariff(c.MoneyPerMB) // validated
+	if prices != nil {
+		prices.zone, _ = time.LoadLocation(c.MoneyZone)
+	}
+	return &Model{c: c, tariff: prices, rtt: seconds(c.RTT), overhead: seconds(c.Overhead), goodput: c.LinkMbit * 1e6 / 8, learned: l}
 }
 
 // With is a model under another configuration that shares what this one has learned and goes on learning.
@@ -91,6 +96,7 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 		CloudEnergy: bytes * m.c.RadioJoules,
 		Cycles:      cycles,
 		Bytes:       bytes,
+		Money:       bytes / 1e6 * between(s.Link.Price, 0, math.MaxFloat64),
 	}
 	if watts := s.CoreWatts(); watts > 0 {
 		e.LocalEnergy = own * watts // measured here and now, rather than configured

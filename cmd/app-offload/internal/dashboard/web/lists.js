@@ -150,7 +150,8 @@ function showRest(data) {
   fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("No messages quarantined."),
     data.quarantined.length ? make("ul", { class: "events" }, ...data.quarantined.map(q => make("li", {}, time(q.time), make("p", {}, make("b", {}, spell(q.reason)), " ", q.detail, make("br"), make("small", {}, `${q.topic || "topic unknown"} · ${bytes(q.size)}`))))) : null);
   fill("facts", facts([
-    ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %`],
+    ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %${n.memoryStall ? `, tasks wait for it ${number(n.memoryStall)} % of the time` : ""}`],
+    n.link && n.link.price > 0 && ["A MB costs", number(n.link.price)],
     n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power, measured", watts(n.watts)],
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
     ["Waiting locally", `${whole(n.queueTasks)} tasks`],
