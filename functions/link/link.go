@@ -202,33 +202,46 @@ func (l *Link) landed(message int64, now time.Time) {
 }
 
 // small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it is a
-// lower bound of what the link carries.
+// lower bound of what the link carries, and one that is above what was measured is a measurement.
 func (l *Link) small() {
-	if l.sumBusy == 0 {
+	if busy := l.busy.Seconds(); l.sumBusy > 0 && float64(l.bytes) > l.state.Goodput*busy {
+		l.measured(busy)
+	} else if l.sumBusy == 0 {
 		busy := max(l.busy.Seconds(), 1e-6)
 		kept := math.Exp(-busy / fade.Seconds())
 		l.smallBytes, l.smallBusy = l.smallBytes*kept+float64(l.bytes), l.smallBusy*kept+busy
 		l.state.Goodput, l.state.AtLeast = l.smallBytes/l.smallBusy, true
 	}
-	l.bytes, l.busy = 0, 0
+	l.bytes, l.busy, l.fromIdle = 0, 0, false
 }
 
-// fold ends a measurement. One that began on an idle link waited for one round trip, which is not a matter of bandwidth.
+// fold ends a measurement. One that began on an idle link waited for one round trip, which is not a matter of bandwidth. If the rest is no
+// longer than round trips differ by, it is noise, and the measurement a small one.
+func (l *Link) fold() {
+	busy := l.busy.Seconds()
+	if l.fromIdle {
+		base := l.base()
+		busy -= base
+		if busy < max(2*(l.state.RTT-base), base/4) {
+			l.small()
+			return
+		}
+	}
+	l.measured(busy)
+	l.bytes, l.busy, l.fromIdle = 0, 0, false
+}
+
+// measured adds the present measurement, of so many seconds, to the goodput.
 //
 // Goodput is all bytes over all busy time, both fading with busy time. So acknowledgements that come in a burst, after the
 // wait for them was booked with the first, do not make a link look fast, and one that became slow is known by its first
 // acknowledgement.
-func (l *Link) fold() {
-	busy := l.busy.Seconds()
-	if l.fromIdle {
-		busy = max(busy-l.base(), busy/10)
-	}
+func (l *Link) measured(busy float64) {
 	kept := math.Exp(-busy / fade.Seconds())
 	l.sumBytes, l.sumBusy = l.sumBytes*kept+float64(l.bytes), l.sumBusy*kept+max(busy, 1e-6)
 	l.state.Goodput, l.state.AtLeast = l.sumBytes/l.sumBusy, false
 	l.rates.add(float64(l.bytes), max(busy, 1e-6))
 	l.state.Goodput10, l.state.Goodput50 = l.rates.quantiles(l.state.Goodput)
-	l.bytes, l.busy, l.fromIdle = 0, 0, false
 }
 
 // RoundTrip books a round trip measured in another way.

@@ -204,3 +204,33 @@ func TestALinkThatIsKnownAndItsCopy(t *testing.T) {
 	require.EqualValues(t, 50_000, l.State().InflightBytes)
 	require.EqualValues(t, 50_000, l.Ahead(now).InflightBytes)
 }
+
+// A message whose transmission takes less than round trips differ by says only how much the link carries at least: taking a round trip off
+// leaves noise. Once the transmission can be told from it, or shows the link to be faster than was known, it counts.
+func TestGoodputIsNotTheNoiseOfTheRoundTrip(t *testing.T) {
+	l := New()
+	life := l.Open()
+	now := time.Now()
+	send := func(message int, took time.Duration) {
+		alone := l.Start(life, 10, message, now)
+		l.Ack(life, message, alone, now, now.Add(took))
+		now = now.Add(took + time.Second)
+	}
+	for i := range 16 {
+		send(100, time.Duration(200+10*i)*time.Microsecond)
+	}
+	for _, took := range []time.Duration{201 * time.Microsecond, 330 * time.Microsecond} {
+		send(5000, took)
+		require.True(t, l.State().AtLeast)
+		require.LessOrEqual(t, l.State().Goodput, 5000/took.Seconds())
+	}
+	send(100_000, 10_200*time.Microsecond) // 10 ms of these on its way
+	require.False(t, l.State().AtLeast)
+	require.InEpsilon(t, 10e6, l.State().Goodput, 0.01)
+	send(5000, 990*time.Microsecond)
+	require.InEpsilon(t, 10e6, l.State().Goodput, 0.05)
+	for range 200 {
+		send(20_000, 330*time.Microsecond)
+	}
+	require.Greater(t, l.State().Goodput, 50e6, "a link that has become faster is known as such")
+}
