@@ -16,6 +16,9 @@ const benchExamples = `  offload-lab bench -bin bin                       200,00
   offload-lab bench -broker all                    with mosquitto's window widened, too
   offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
   offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
+  offload-lab bench -rounds 5 -markdown            the medians of five interleaved runs, as a table for a document
+  offload-lab bench -idle 30s -policies cloud -confirm receipt -qos 1   CPU and wake-ups a second without events
+  GOMAXPROCS=1 offload-lab bench -rate 10 -events 300 -policies cloud -confirm receipt -qos 1   the same at ten events a second, on one core
   offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
   OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
   offload-lab bench nab ./NAB                      the operator anomaly on a copy of the Numenta Anomaly Benchmark
@@ -47,6 +50,9 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.IntVar(&o.Events, "events", o.Events, "events a case")
 	fs.IntVar(&o.Window, "window", o.Window, "events that may be under way from end to end")
 	fs.IntVar(&o.Rate, "rate", o.Rate, "events a second; 0 is as many as are taken")
+	fs.IntVar(&o.Rounds, "rounds", o.Rounds, "how often all cases are measured, in turn; the medians follow the last")
+	fs.DurationVar(&o.Idle, "idle", 0, "leave the service alone for so long instead of loading it, and measure its CPU and wake-ups")
+	fs.BoolVar(&o.Markdown, "markdown", false, "print the table in Markdown")
 	fs.BoolVar(&o.JSON, "json", false, "print one JSON object a case, and the table on the standard error")
 	if err := parse(fs, args); err != nil {
 		return err

@@ -45,8 +45,8 @@ func TestEverythingIsExportedOnceAndInOrder(t *testing.T) {
 				}
 			})
 			until(t, "the counts agree", func() bool { return r.Stats().Receipted == 1000 && r.Stats().Inflight == 0 })
+			until(t, "what was published is acknowledged, which receipts may overtake", func() bool { st := r.Stats(); return st.Published == st.Acked })
 			st := r.Stats()
-			require.Equal(t, st.Published, st.Acked)
 			require.Zero(t, st.Resent)
 			require.Empty(t, st.Errors)
 			require.True(t, st.Connected)

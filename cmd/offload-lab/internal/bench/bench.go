@@ -7,7 +7,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,32 +14,36 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"app-offload/functions/policy"
 )
 
 // Options say what to measure.
 type Options struct {
-	Bin, Res  string   // folders with the binaries and with configuration.yaml
-	Dir       string   // where spools and the log go
-	Mosquitto string   // the program
-	Brokers   string   // both, all, or a list
-	Policies  string   // comma-separated
-	Confirm   string   // comma-separated: puback, receipt
-	QoS       string   // comma-separated: 0, 1
-	Form      string   // of the service's messages: json or protobuf
-	Env       []string // further settings of the service
-	Events    int      // a case
-	Window    int      // events that may be under way from end to end
-	Rate      int      // events a second, 0 for as many as are taken
-	JSON      bool     // print JSON objects, and the table on the standard error
+	Bin, Res  string        // folders with the binaries and with configuration.yaml
+	Dir       string        // where spools and the log go
+	Mosquitto string        // the program
+	Brokers   string        // both, all, or a list
+	Policies  string        // comma-separated
+	Confirm   string        // comma-separated: puback, receipt
+	QoS       string        // comma-separated: 0, 1
+	Form      string        // of the service's messages: json or protobuf
+	Env       []string      // further settings of the service
+	Events    int           // a case
+	Window    int           // events that may be under way from end to end
+	Rate      int           // events a second, 0 for as many as are taken
+	Rounds    int           // how often all cases are measured, in turn
+	Idle      time.Duration // without events, instead of a load; 0 for a load
+	JSON      bool          // print JSON objects, and the table on the standard error
+	Markdown  bool          // of the table
 }
 
 // DefaultOptions are those of `make bench`.
 func DefaultOptions() Options {
 	return Options{
 		Bin: "bin", Res: "res", Mosquitto: "/usr/sbin/mosquitto", Brokers: "both", Policies: "cloud,edge,weighted",
-		Confirm: "puback,receipt", QoS: "1,0", Form: "json", Events: 200_000, Window: 8192,
+		Confirm: "puback,receipt", QoS: "1,0", Form: "json", Events: 200_000, Window: 8192, Rounds: 1,
 	}
 }
 
@@ -91,8 +94,14 @@ func (o Options) validate() error {
 	if o.Events < 1 || o.Events > 1<<30 {
 		errs = append(errs, fmt.Errorf("-events %d: must be 1 to %d", o.Events, 1<<30))
 	}
-	if o.Rate < 0 {
-		errs = append(errs, fmt.Errorf("-rate %d: must be 0 or more", o.Rate))
+	if o.Rate < 0 || o.Rate > 1_000_000 {
+		errs = append(errs, fmt.Errorf("-rate %d: must be 0 to 1000000", o.Rate))
+	}
+	if o.Rounds < 1 || o.Rounds > 99 {
+		errs = append(errs, fmt.Errorf("-rounds %d: must be 1 to 99", o.Rounds))
+	}
+	if o.Idle != 0 && (o.Idle < time.Second || o.Idle > time.Hour) {
+		errs = append(errs, fmt.Errorf("-idle %v: must be 1s to 1h, or 0 for a load", o.Idle))
 	}
 	if o.Window < batchSize || o.Window > 10_000 {
 		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
@@ -125,26 +134,34 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	defer log.Close()
-	p := printer{out: out, table: table, json: o.JSON}
+	p := printer{out: out, table: table, json: o.JSON, markdown: o.Markdown}
 	p.header(o)
 	var errs []error
-	var floor Result
-	for _, c := range cases {
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
+	var all []Result
+	for round := range o.Rounds {
+		var floor Result
+		for _, c := range cases {
+			if ctx.Err() != nil {
+				return errors.Join(append(errs, ctx.Err())...)
+			}
+			fmt.Fprintf(log, "== %s, round %d\n", c, round+1)
+			r, err := measure(ctx, o, c, log)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", c, err))
+				continue
+			}
+			if c.Subject == "floor" {
+				floor = r
+			}
+			r.Round = round + 1
+			r.against(floor)
+			p.row(r)
+			all = append(all, r)
+			errs = append(errs, r.verdict())
 		}
-		fmt.Fprintf(log, "== %s\n", c)
-		r, err := measure(ctx, o, c, log)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", c, err))
-			continue
-		}
-		if c.Subject == "floor" {
-			floor = r
-		}
-		r.against(floor)
-		p.row(r)
-		errs = append(errs, r.verdict())
+	}
+	if o.Rounds > 1 {
+		p.medians(cases, all)
 	}
 	return errors.Join(errs...)
 }
@@ -152,6 +169,7 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 // Result is what a case came to.
 type Result struct {
 	Case
+	Round     int     `json:"round"`
 	Events    int     `json:"events"`
 	Window    int     `json:"window"`
 	Rate      float64 `json:"eventsPerSecond"`   // from the first to the last at the other end
@@ -161,6 +179,7 @@ type Result struct {
 	Local     int     `json:"local"`    // events in the windows that local work published
 	Lost      int     `json:"lost"`
 	Doubled   int     `json:"doubled"`
+	Overtaken int     `json:"overtaken"` // events that came after a later one of their device
 	RateRatio float64 `json:"rateToFloor,omitempty"`
 	CPURatio  float64 `json:"cpuToFloor,omitempty"`
 	LoadAvg   float64 `json:"loadAverage"`
@@ -168,6 +187,12 @@ type Result struct {
 
 	Writes  float64 `json:"diskWritesPerSecond"` // of the device that has the spool, by all processes; -1 where the kernel does not say
 	Written float64 `json:"diskKiBPerSecond"`    // the same in KiB
+
+	Wakeups float64 `json:"wakeupsPerSecond"`          // of the process's threads: voluntary context switches
+	Load    float64 `json:"cpuPercent"`                // of one core, of the process, while it was measured
+	Foreign float64 `json:"foreignCPUPercent"`         // of one core, by processes that are not of the bench; -1 where unknown
+	P50     float64 `json:"p50Milliseconds,omitempty"` // from the moment at which an event was due to the consumer, at a rate
+	P99     float64 `json:"p99Milliseconds,omitempty"`
 }
 
 // against holds the result against the floor on the same broker at the same QoS.
@@ -177,33 +202,10 @@ func (r *Result) against(floor Result) {
 	}
 }
 
-// verdict is an error unless every event arrived, once.
+// verdict is an error unless every event arrived, once and in the order of its device.
 func (r *Result) verdict() error {
-	if r.Lost == 0 && r.Doubled == 0 && r.Imbalance == 0 {
+	if r.Lost == 0 && r.Doubled == 0 && r.Overtaken == 0 && r.Imbalance == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %d lost, %d doubled, balance %d of %d events", r.Case, r.Lost, r.Doubled, r.Imbalance, r.Events)
-}
-
-// printer writes results in the forms that were asked for.
-type printer struct {
-	out, table io.Writer
-	json       bool
-}
-
-const columns = "%-15s %-8s %-9s %-8s %3s  %9s %7s %7s  %8s %7s  %4s %7s  %8s %7s  %5s\n"
-
-func (p printer) header(o Options) {
-	fmt.Fprintf(p.table, "%d events a case, 1 reading each; at most %d under way end to end; batches of %d, form %s\n\n",
-		o.Events, o.Window, batchSize, o.Form)
-	fmt.Fprintf(p.table, columns, "broker", "subject", "policy", "confirm", "QoS", "events/s", "CPU µs", "MiB", "rate/fl.", "CPU/fl.", "lost", "doubled", "writes/s", "KiB/s", "load")
-}
-
-func (p printer) row(r Result) {
-	fmt.Fprintf(p.table, columns, r.Broker, r.Subject, r.Policy, r.Confirm, fmt.Sprint(r.QoS), fmt.Sprintf("%.0f", r.Rate),
-		fmt.Sprintf("%.1f", r.CPU), fmt.Sprintf("%.0f", r.Memory), fmt.Sprintf("%.2f", r.RateRatio), fmt.Sprintf("%.2f", r.CPURatio),
-		fmt.Sprint(r.Lost), fmt.Sprint(r.Doubled), fmt.Sprintf("%.0f", r.Writes), fmt.Sprintf("%.0f", r.Written), fmt.Sprintf("%.1f", r.LoadAvg))
-	if p.json {
-		_ = json.NewEncoder(p.out).Encode(r)
-	}
+	return fmt.Errorf("%s: %d lost, %d doubled, %d overtaken, balance %d of %d events", r.Case, r.Lost, r.Doubled, r.Overtaken, r.Imbalance, r.Events)
 }

@@ -53,6 +53,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		}
 		require.Zero(t, r.Lost)
 		require.Zero(t, r.Doubled)
+		require.Zero(t, r.Overtaken)
 		require.Zero(t, r.Imbalance)
 		require.Equal(t, o.Events, r.Receipted+r.Local)
 		require.Positive(t, r.Rate)
@@ -75,6 +76,48 @@ func TestTally(t *testing.T) {
 	y.tellLocal(1, now)
 	y.tellLocal(0, now)
 	require.Equal(t, 5, y.concluded(), "what is done stays done")
+}
+
+// An event that was sent late because those before it were slow is as late as it is.
+func TestLatencyIsCountedFromWhenAnEventIsDue(t *testing.T) {
+	y, began := newTally(100), time.Now()
+	require.Zero(t, y.quantile(0.5))
+	y.schedule(began, 1000)
+	y.take([]int{0, 1, 2}, began.Add(10*time.Millisecond))
+	require.InDelta(t, 9, y.quantile(0.5), 1e-9)
+	require.InDelta(t, 9, y.quantile(0.99), 1e-9)
+	require.InDelta(t, 10, y.quantile(1), 1e-9)
+	y.take([]int{16, 8, 24, 9}, began)
+	require.Equal(t, 1, y.overtaken, "8 came after 16, which is of the same device; 9 is of another one")
+}
+
+func TestMediansAreThoseOfEachFigure(t *testing.T) {
+	c := Case{Broker: Embedded, Subject: "service"}
+	var table bytes.Buffer
+	printer{table: &table, markdown: true}.medians([]Case{c}, []Result{
+		{Case: c, CPU: 30, Rate: 5, Lost: 1}, {Case: c, CPU: 10, Rate: 7}, {Case: c, CPU: 20, Rate: 6, Lost: 2}, {Case: Case{Subject: "floor"}, CPU: 99},
+	})
+	require.Contains(t, table.String(), "| embedded | service |  |  | 0 | 6 | 20.0 | 0 | 0.00 | 0.00 | 3 |")
+	require.NotContains(t, table.String(), "floor")
+}
+
+// What runs beside the bench is told from what the bench does itself.
+func TestUsageIsThatOfTheProcess(t *testing.T) {
+	other := exec.CommandContext(t.Context(), "sh", "-c", "while :; do :; done")
+	require.NoError(t, other.Start())
+	before, err := usageOf(os.Getpid())
+	require.NoError(t, err)
+	for range 20 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	after, err := usageOf(os.Getpid())
+	require.NoError(t, err)
+	require.NoError(t, other.Process.Kill())
+	_ = other.Wait()
+	r := Result{Events: 1}
+	r.since(&before, &after)
+	require.Positive(t, r.Foreign)
+	require.Greater(t, r.Wakeups, 5.0)
 }
 
 func TestNumberOf(t *testing.T) {
@@ -136,6 +179,9 @@ func TestOptionsThatAreWrongAreNamed(t *testing.T) {
 		"-broker":     func(o *Options) { o.Brokers = "rabbit" },
 		"-qos":        func(o *Options) { o.QoS = "2" },
 		"-events 0":   func(o *Options) { o.Events = 0 },
+		"-rounds 0":   func(o *Options) { o.Rounds = 0 },
+		"-idle 1ms":   func(o *Options) { o.Idle = time.Millisecond },
+		"-rate -1":    func(o *Options) { o.Rate = -1 },
 		"-window 99:": func(o *Options) { o.Window = 99 },
 	} {
 		o := DefaultOptions()

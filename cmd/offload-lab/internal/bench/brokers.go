@@ -31,6 +31,7 @@ var mosquittoInflight = map[string]string{Mosquitto: "", MosquittoWide: "max_inf
 // broker is a running one.
 type broker struct {
 	addr string
+	used func() time.Duration // CPU time
 	stop func() error
 }
 
@@ -40,7 +41,7 @@ func startBroker(ctx context.Context, kind, mosquitto, dir string, log io.Writer
 		if err != nil {
 			return nil, err
 		}
-		return &broker{c.said, c.stop}, nil
+		return &broker{c.said, c.used, c.stop}, nil
 	}
 	return startMosquitto(ctx, mosquittoInflight[kind], mosquitto, dir, log)
 }
@@ -65,10 +66,11 @@ func startMosquitto(ctx context.Context, inflight, program, dir string, log io.W
 		return nil, err
 	}
 	stop := func() error { return p.Stop(5 * time.Second) }
+	used := func() time.Duration { t, _ := cpuTime(p.PID()); return t } // 0 if it has ended, which shows otherwise
 	for {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {
-			return &broker{addr, stop}, conn.Close()
+			return &broker{addr, used, stop}, conn.Close()
 		}
 		select {
 		case <-p.Done():

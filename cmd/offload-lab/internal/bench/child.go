@@ -71,6 +71,17 @@ func (c *child) awaitReady(ctx context.Context, ready <-chan string) error {
 func (c *child) PID() int              { return c.cmd.Process.Pid }
 func (c *child) Done() <-chan struct{} { return c.ended }
 
+// used is the child's CPU time, also after its end.
+func (c *child) used() (t time.Duration) {
+	select {
+	case <-c.ended:
+		return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
+	default:
+		t, _ = cpuTime(c.PID()) // it ends at this moment: then its time is missing
+		return t
+	}
+}
+
 // Err says how the child ended; it is meaningful after Done.
 func (c *child) Err() error {
 	return fmt.Errorf("the %s exited unexpectedly: %w; the log has the reason", c.part, c.err)
@@ -105,6 +116,7 @@ func Child(ctx context.Context, part string, args []string) error {
 	fs.IntVar(&l.window, "window", 0, "how many may be under way")
 	fs.IntVar(&l.qos, "qos", 1, "QoS")
 	fs.IntVar(&l.rate, "rate", 0, "events a second")
+	fs.Int64Var(&l.began, "began", 0, "when the first event is due, ns since the Unix epoch")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

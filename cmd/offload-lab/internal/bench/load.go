@@ -25,7 +25,8 @@ import (
 type load struct {
 	broker              string
 	events, window, qos int
-	rate                int // events a second, 0 for as many as are taken
+	rate                int   // events a second, 0 for as many as are taken
+	began               int64 // ns since the Unix epoch; when the first event is due, at a rate
 
 	mu        sync.Mutex
 	moved     *sync.Cond
@@ -133,9 +134,8 @@ func (l *load) wait(ok func() bool) error {
 func (l *load) publishAll(w io.Writer) error {
 	out, topics, m := bufio.NewWriterSize(w, 64<<10), topics(), maker{}
 	var packet []byte
-	began := time.Now()
 	for n := range l.events {
-		if err := l.turn(n, began, out); err != nil {
+		if err := l.turn(n, out); err != nil {
 			return err
 		}
 		if err := l.room(n, out); err != nil {
@@ -150,11 +150,11 @@ func (l *load) publishAll(w io.Writer) error {
 }
 
 // turn waits for the moment of the n-th event. What is buffered leaves first.
-func (l *load) turn(n int, began time.Time, out *bufio.Writer) error {
+func (l *load) turn(n int, out *bufio.Writer) error {
 	if l.rate == 0 {
 		return nil
 	}
-	wait := time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(l.rate)))
+	wait := time.Until(time.Unix(0, l.began).Add(time.Duration(n) * (time.Second / time.Duration(l.rate))))
 	if wait <= 0 {
 		return nil
 	}

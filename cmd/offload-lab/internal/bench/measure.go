@@ -90,32 +90,68 @@ func (g *rig) subject() subject {
 
 // run loads the subject, waits until every event is through, and takes the figures.
 func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
-	pid := g.subject().PID()
-	before, err := cpuTime(pid)
+	pid, others := g.subject().PID(), []func() time.Duration{g.broker.used}
+	before, err := usageOf(pid, others...)
 	if err != nil {
 		return r, err
 	}
 	disk := newWear(g.o.Dir)
-	g.load, err = startChild(ctx, log, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS),
-		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window), "-rate", strconv.Itoa(g.o.Rate))
+	if g.o.Idle > 0 {
+		err = g.rest(ctx)
+	} else if err = g.startLoad(ctx, log); err == nil {
+		others = append(others, g.load.used)
+		err = g.follow(ctx)
+	}
 	if err != nil {
 		return r, err
 	}
-	g.onStop(g.load.stop)
-	if err := g.follow(ctx); err != nil {
-		return r, err
-	}
-	after, err := cpuTime(pid)
+	after, err := usageOf(pid, others...)
 	if err != nil {
 		return r, err
 	}
-	r = Result{Case: g.c, Events: g.o.Events, Window: g.o.Window, LoadAvg: loadAverage()}
+	r = Result{Case: g.c, Events: g.events(), Window: g.o.Window, LoadAvg: loadAverage()}
 	r.Writes, r.Written = disk.rates()
-	r.CPU = float64((after - before).Microseconds()) / float64(g.o.Events)
+	r.since(&before, &after)
 	if r.Memory, err = peakMemory(pid); err != nil {
 		return r, err
 	}
 	return r, g.settle(ctx, &r)
+}
+
+// events is how many the load publishes.
+func (g *rig) events() int {
+	if g.o.Idle > 0 {
+		return 0
+	}
+	return g.o.Events
+}
+
+// lead is how long a load that keeps a rate has for connecting.
+const lead = 300 * time.Millisecond
+
+func (g *rig) startLoad(ctx context.Context, log io.Writer) (err error) {
+	began := time.Now().Add(lead)
+	if g.o.Rate > 0 {
+		g.tally.schedule(began, g.o.Rate)
+	}
+	g.load, err = startChild(ctx, log, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS), "-began", strconv.FormatInt(began.UnixNano(), 10),
+		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window), "-rate", strconv.Itoa(g.o.Rate))
+	if err == nil {
+		g.onStop(g.load.stop)
+	}
+	return err
+}
+
+// rest leaves the subject alone.
+func (g *rig) rest(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-g.subject().Done():
+		return g.subject().Err()
+	case <-time.After(g.o.Idle):
+		return nil
+	}
 }
 
 // quiet is how long nothing may come through before the case is given up, and what is missing is lost. The broker's
@@ -199,7 +235,8 @@ func (g *rig) settle(ctx context.Context, r *Result) error {
 		r.Rate = float64(t.arrived+t.local) / spent
 	}
 	r.Receipted, r.Local = t.arrived, int(g.consumer.sums.Load())
-	missing := g.o.Events - r.Receipted - r.Local
+	missing := g.events() - r.Receipted - r.Local
+	r.Overtaken, r.P50, r.P99 = t.overtaken, t.quantile(0.5), t.quantile(0.99)
 	r.Lost, r.Doubled = max(0, missing), t.repeated+t.foreign+max(0, -missing)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -63,4 +64,79 @@ func loadAverage() float64 {
 		return -1
 	}
 	return v
+}
+
+// wakeups is how often the threads of a process have gone to sleep by themselves since their start, and so been woken.
+func wakeups(pid int) (sum int64) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is right
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for line := range strings.Lines(string(raw)) {
+			if rest, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+				n, _ := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// machineTime is what all processes have used since the machine's start, -1 where the kernel does not say.
+func machineTime() time.Duration {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return -1
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
+	if len(fields) < 8 || fields[0] != "cpu" {
+		return -1
+	}
+	var sum int64
+	for _, i := range []int{1, 2, 3, 6, 7} {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return -1
+		}
+		sum += n
+	}
+	return time.Duration(sum) * time.Second / ticks
+}
+
+// usage is what a process, and those of the bench together, have used until a moment.
+type usage struct {
+	at                  time.Time
+	cpu, bench, machine time.Duration
+	wakeups             int64
+}
+
+// usageOf reads the usage of a process. others are those of the bench besides that and this one.
+func usageOf(pid int, others ...func() time.Duration) (u usage, err error) {
+	if u.cpu, err = cpuTime(pid); err != nil {
+		return u, err
+	}
+	own, err := cpuTime(os.Getpid())
+	if err != nil {
+		return u, err
+	}
+	u.bench = u.cpu + own
+	for _, used := range others {
+		u.bench += used()
+	}
+	u.at, u.machine, u.wakeups = time.Now(), machineTime(), wakeups(pid)
+	return u, nil
+}
+
+// since books what was used from one moment to another.
+func (r *Result) since(before, after *usage) {
+	spent := after.at.Sub(before.at).Seconds()
+	r.CPU = float64((after.cpu - before.cpu).Microseconds()) / float64(max(r.Events, 1))
+	r.Load = 100 * (after.cpu - before.cpu).Seconds() / spent
+	r.Wakeups = float64(after.wakeups-before.wakeups) / spent
+	if r.Foreign = -1; before.machine >= 0 && after.machine >= 0 {
+		r.Foreign = max(0, 100*(after.machine-before.machine-(after.bench-before.bench)).Seconds()/spent)
+	}
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,10 +14,32 @@ type tally struct {
 	repeated    int     // events that came again
 	local       int     // events that the service says it has done here
 	foreign     int     // messages that are not events of the load
+	overtaken   int     // events that came after a later one of their device
+	latest      [devices]int
+	began       time.Time // of the load; zero where it keeps no rate
+	every       time.Duration
+	late        []uint32 // µs from the moment at which an event was due, whenever it was sent
 	first, last time.Time
 }
 
 func newTally(events int) *tally { return &tally{seen: make([]uint8, events)} }
+
+// schedule says when each event is due, which its latency is counted from: one that waits in the load because those before it are slow counts as
+// slow itself.
+func (t *tally) schedule(began time.Time, rate int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began, t.every, t.late = began, time.Second/time.Duration(rate), make([]uint32, 0, len(t.seen))
+}
+
+// quantile is that of the latencies, in milliseconds; 0 without any.
+func (t *tally) quantile(q float64) float64 {
+	if len(t.late) == 0 {
+		return 0
+	}
+	slices.Sort(t.late)
+	return float64(t.late[int(q*float64(len(t.late)-1))]) / 1000
+}
 
 // take books events by their numbers.
 func (t *tally) take(numbers []int, now time.Time) {
@@ -33,6 +56,14 @@ func (t *tally) take(numbers []int, now time.Time) {
 		}
 		t.seen[n]++
 		t.arrived++
+		if last := &t.latest[n%devices]; n < *last {
+			t.overtaken++
+		} else {
+			*last = n
+		}
+		if t.late != nil {
+			t.late = append(t.late, uint32(max(now.Sub(t.began.Add(time.Duration(n)*t.every)), 0).Microseconds()))
+		}
 		t.at(now)
 	}
 }
