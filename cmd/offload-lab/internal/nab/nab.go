@@ -65,8 +65,7 @@ func Score(series []Series, scores [][]float64, p Profile) Result {
 	for i := range found {
 		found[i] = math.Inf(-1)
 	}
-	null, perfect := -p.FN*float64(windows), p.TP*float64(windows)
-	sum, hits, false_ := null, 0, 0
+	sum, hits, false_ := -p.FN*float64(windows), 0, 0
 	best := Result{Threshold: math.Inf(1), Windows: windows}
 	top := sum
 	for i, q := range points {
@@ -87,10 +86,51 @@ func Score(series []Series, scores [][]float64, p Profile) Result {
 			best.Threshold, best.Found, best.False = q.score, hits, false_
 		}
 	}
-	if windows > 0 {
-		best.Score = 100 * (top - null) / (perfect - null)
-	}
+	best.Score = normal(top, windows, p)
 	return best
+}
+
+// At is the score of a detector with a threshold that was chosen elsewhere.
+func At(series []Series, scores [][]float64, p Profile, threshold float64) float64 {
+	windows, sum := 0, 0.0
+	for i := range series {
+		windows += len(series[i].Windows)
+		sum += series[i].gained(scores[i], p, threshold)
+	}
+	return normal(sum, windows, p)
+}
+
+// normal scales what all series gained to 0 for a detector that never alarms and 100 for a perfect one.
+func normal(sum float64, windows int, p Profile) float64 {
+	null, perfect := -p.FN*float64(windows), p.TP*float64(windows)
+	if windows == 0 {
+		return 0
+	}
+	return 100 * (sum - null) / (perfect - null)
+}
+
+// gained is what alarms from a threshold on bring in one series: each window counts once, by its earliest alarm.
+func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum float64) {
+	best := make([]float64, len(s.Windows))
+	for k := range best {
+		best[k] = math.Inf(-1)
+	}
+	for _, q := range s.points(nil, scores, 0, p) {
+		switch {
+		case q.score < threshold:
+		case q.window < 0:
+			sum += q.gain
+		default:
+			best[q.window] = max(best[q.window], q.gain)
+		}
+	}
+	for _, v := range best {
+		if math.IsInf(v, -1) {
+			v = -p.FN
+		}
+		sum += v
+	}
+	return sum
 }
 
 // points appends the rows that count. Windows are numbered from first on.

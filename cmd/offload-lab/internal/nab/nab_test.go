@@ -2,6 +2,7 @@ package nab
 
 import (
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,4 +87,30 @@ func TestReport(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, Report(&b, append(small(), small()...), 1))
 	require.Contains(t, b.String(), "windowedGaussian")
+}
+
+// A threshold that was chosen elsewhere gives what Score gives at that threshold, and a series left out has no say in its own.
+func TestAThresholdFromElsewhere(t *testing.T) {
+	series := small()
+	scores := make([][]float64, len(series))
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range series {
+		scores[i] = make([]float64, len(series[i].Values))
+		for k := range scores[i] {
+			scores[i][k] = rng.Float64()
+		}
+	}
+	best := Score(series, scores, Standard)
+	require.InDelta(t, best.Score, At(series, scores, Standard, best.Threshold), 1e-9)
+	require.Zero(t, At(series, scores, Standard, 2), "it never alarms")
+	for _, threshold := range []float64{0.1, 0.5, 0.9, 0.99} {
+		require.LessOrEqual(t, At(series, scores, Standard, threshold), best.Score+1e-9)
+	}
+	require.LessOrEqual(t, leftOut(series, scores), best.Score+1e-9)
+	require.Zero(t, At(nil, nil, Standard, 1))
+	if len(series) > 1 {
+		two := []Series{series[0], series[0]}
+		same := [][]float64{scores[0], scores[0]}
+		require.InDelta(t, Score(two, same, Standard).Score, leftOut(two, same), 1e-9, "its twin chooses the same threshold")
+	}
 }

@@ -64,7 +64,8 @@ func moments(values []float64) (mean, std float64) {
 }
 
 // Report scores the operator `anomaly` beside NAB's windowedGaussian, on the whole corpus and on random halves of it, whose spread says
-// how far a figure may be trusted on other series.
+// how far a figure may be trusted on other series. What does not count the series that the threshold was chosen on is apart: each series with
+// the threshold of all others, and random halves with the threshold of the other half.
 func Report(w io.Writer, series []Series, seed uint64) error {
 	begin := time.Now()
 	own := Detect(series, novelty.Defaults())
@@ -76,14 +77,15 @@ func Report(w io.Writer, series []Series, seed uint64) error {
 		rows += len(series[i].Values)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "detector\tscore\twindows found\tfalse alarms\tthreshold\thalves of the corpus: p10, p50, p90\n")
+	fmt.Fprintf(t, "detector\tscore\twindows found\tfalse alarms\tthreshold\thalves of the corpus: p10, p50, p90\teach with the others' threshold\thalves with the other's threshold: p10, p50, p90\n")
 	for _, d := range []struct {
 		name   string
 		scores [][]float64
 	}{{"anomaly", own}, {"windowedGaussian", floor}} {
 		r := Score(series, d.scores, Standard)
-		h := halves(series, d.scores, seed)
-		fmt.Fprintf(t, "%s\t%.1f\t%d of %d\t%d\t%.3f\t%.1f, %.1f, %.1f\n", d.name, r.Score, r.Found, r.Windows, r.False, r.Threshold, h[0], h[1], h[2])
+		h, unseen := halves(series, d.scores, seed)
+		fmt.Fprintf(t, "%s\t%.1f\t%d of %d\t%d\t%.3f\t%.1f, %.1f, %.1f\t%.1f\t%.1f, %.1f, %.1f\n", d.name, r.Score, r.Found, r.Windows, r.False, r.Threshold, h[0], h[1], h[2],
+			leftOut(series, d.scores), unseen[0], unseen[1], unseen[2])
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -92,18 +94,36 @@ func Report(w io.Writer, series []Series, seed uint64) error {
 	return err
 }
 
-// halves scores 200 random halves of the corpus.
-func halves(series []Series, scores [][]float64, seed uint64) (deciles [3]float64) {
+// halves scores 200 random halves of the corpus: with the best threshold of each, and with that of the other half.
+func halves(series []Series, scores [][]float64, seed uint64) (best, unseen [3]float64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	all := make([]float64, 200)
+	all, others := make([]float64, 200), make([]float64, 200)
 	for k := range all {
-		var some []Series
-		var theirs [][]float64
-		for _, i := range rng.Perm(len(series))[:(len(series)+1)/2] {
-			some, theirs = append(some, series[i]), append(theirs, scores[i])
-		}
-		all[k] = Score(some, theirs, Standard).Score
+		order, middle := rng.Perm(len(series)), (len(series)+1)/2
+		one, ofOne := pick(series, scores, order[:middle])
+		r := Score(one, ofOne, Standard)
+		two, ofTwo := pick(series, scores, order[middle:])
+		all[k], others[k] = r.Score, At(two, ofTwo, Standard, r.Threshold)
 	}
 	slices.Sort(all)
-	return [3]float64{all[20], all[100], all[180]}
+	slices.Sort(others)
+	return [3]float64{all[20], all[100], all[180]}, [3]float64{others[20], others[100], others[180]}
+}
+
+// leftOut scores each series with the threshold that serves all others best.
+func leftOut(series []Series, scores [][]float64) float64 {
+	sum, windows := 0.0, 0
+	for i := range series {
+		rest, ofRest := slices.Delete(slices.Clone(series), i, i+1), slices.Delete(slices.Clone(scores), i, i+1)
+		sum += series[i].gained(scores[i], Standard, Score(rest, ofRest, Standard).Threshold)
+		windows += len(series[i].Windows)
+	}
+	return normal(sum, windows, Standard)
+}
+
+func pick(series []Series, scores [][]float64, which []int) (some []Series, theirs [][]float64) {
+	for _, i := range which {
+		some, theirs = append(some, series[i]), append(theirs, scores[i])
+	}
+	return some, theirs
 }

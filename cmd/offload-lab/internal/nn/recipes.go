@@ -52,9 +52,9 @@ func Models() []Model {
 			Recipe: Recipe{Epochs: 8, Batch: 64, Rate: 0.0015, Decay: 0.02, Smooth: 0.02},
 		},
 		{
-			Name: "parts", Variant: models.Cloud, Source: Parts, Samples: 10_000, Input: picture, H: 72, W: 96,
+			Name: "parts", Variant: models.Cloud, Source: Parts, Samples: 36_000, Input: picture, H: 72, W: 96,
 			Layers: []Layer{Conv(12, 3, 3, 2, 2), MaxPool(2, 2), Conv(24, 3, 3, 1, 1), MaxPool(2, 2), Conv(32, 3, 3, 1, 1), MaxPool(3, 3), Dense(48, true), Dense(3, false)},
-			Recipe: Recipe{Epochs: 24, Batch: 32, Rate: 0.003, Decay: 0.01, Smooth: 0.02, Mirror: true},
+			Recipe: Recipe{Epochs: 8, Batch: 32, Rate: 0.003, Decay: 0.01, Smooth: 0.02, Mirror: true},
 		},
 	}
 }
