@@ -39,6 +39,7 @@ run: build ## Run the whole system on this machine (DURATION=20s RATE=1 SEED=1)
 test: ## Run the unit, integration and scenario tests with the race detector
 	go test -race $(TESTFLAGS) ./...
 	go test -run TestEveryTaskArrivesOnceAndInOrder ./functions # in full, 200,000 tasks, without the detector
+	go test -run TestLearnerMastersCartPole ./cmd/offload-lab # minutes with it
 	go test -run TestTheLargestMessagesFitTheDocumentedMemory ./cmd/app-offload # the detector's own memory is many times that
 
 .PHONY: check

@@ -1,7 +1,7 @@
 // size prints how large the code is: for each package its code lines, files, exported names, the share of its unexported
 // functions that another file of the package uses, the pairs of its files that call each other, and its longest file. Code lines hold at least one token: blank lines and
 // lines of comment alone do not count. Product, test support and tests are counted apart; test support is what lies under
-// cmd/internal and those packages of cmd that no program links.
+// cmd/internal and those packages that no program links.
 //
 //	size                 the table
 //	size -against FILE   the table, and the change of each total against a table printed before
@@ -145,7 +145,7 @@ type row struct {
 
 func measure(p listed, all packages) (row, error) {
 	r := row{name: strings.TrimPrefix(p.ImportPath, "app-offload/"), files: len(p.GoFiles)}
-	r.support = strings.HasPrefix(r.name, "cmd/internal/") || strings.HasPrefix(r.name, "cmd/") && !all.linked[p.ImportPath]
+	r.support = strings.HasPrefix(r.name, "cmd/internal/") || !all.linked[p.ImportPath]
 	fset := token.NewFileSet()
 	var files []*ast.File
 	for _, name := range p.GoFiles {

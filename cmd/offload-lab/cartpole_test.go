@@ -11,6 +11,9 @@ import (
 // The learner as a whole is judged on a problem whose best is known; under the race detector this would take minutes, and
 // there is one goroutine.
 func TestLearnerMastersCartPole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("learns for seconds; make test runs it")
+	}
 	l, err := lessonNamed("cartpole", &gatewayFlags{})
 	require.NoError(t, err)
 	require.NoError(t, l.set("", 1, 50_000))

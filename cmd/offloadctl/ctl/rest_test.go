@@ -22,8 +22,10 @@ func (full) Write([]byte) (int, error) { return 0, errNoRoom }
 
 // What cannot be written is an error of every verb that writes.
 func TestAFullOutputIsAnError(t *testing.T) {
-	url := service(t, map[string]any{apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`,
-		apiBase + "/decisions/7": `{"decision":{"id":7}}`, apiBase + "/task": `{"action":"PROCESS_LOCALLY"}`})
+	url := service(t, map[string]any{
+		apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`,
+		apiBase + "/decisions/7": `{"decision":{"id":7}}`, apiBase + "/task": `{"action":"PROCESS_LOCALLY"}`,
+	})
 	dir := fill(t, someTasks())
 	for _, args := range []string{
 		"status -url " + url, "status -json -url " + url, "status -watch -url " + url, "decisions -url " + url, "decisions -json -url " + url,
@@ -73,8 +75,10 @@ func TestStrictTakesRemarksForMistakes(t *testing.T) {
 		flag, text string
 		code       int
 	}{
-		{"-strict", "offload: {Node: a}", exitFailed}, {"-strict=false", "offload: {Node: a}", exitFine},
-		{"-strict", "Offload: {Node: a}", exitFine}, {"-strict=false", "Offload: {Nod: a}", exitFailed},
+		{"-strict", "offload: {Node: a}", exitFailed},
+		{"-strict=false", "offload: {Node: a}", exitFine},
+		{"-strict", "Offload: {Node: a}", exitFine},
+		{"-strict=false", "Offload: {Nod: a}", exitFailed},
 	} {
 		for _, as := range []string{"-json", "-json=false"} {
 			r := call{stdin: c.text}.run("config", "lint", "-no-env", c.flag, as, "-")

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-lab/internal/stack"
+	"app-offload/functions/badlink"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 )
@@ -388,6 +390,58 @@ func TestUsageIsObserved(t *testing.T) {
 	})
 	http.DefaultTransport = answersOf{}
 	require.ErrorContains(t, s.observing(&Usage{}, "sleeping", 1)(t.Context()), "asking app-offload while sleeping")
+}
+
+// While app-offload does not answer nothing is explained, and no spool is empty.
+func TestAServiceThatDoesNotAnswerIsWaitedFor(t *testing.T) {
+	looks := 0
+	s := &stage{system: asked(t, nil), result: &ScenarioReport{}, scenario: scenario{rate: 100}}
+	require.NoError(t, os.WriteFile(filepath.Join(s.cfg.Bin, "offload-cloud"), []byte("#!/bin/sh\necho '{\"gaps\":0}'\n"), 0o700))
+	filled(t, s.system)
+	left := []int64{-1, -1, 201, 200, 0} // -1: no answer
+	http.DefaultTransport = answersOf{"/status": func() any {
+		if looks++; left[looks-1] < 0 {
+			return nil
+		}
+		return stack.Status{Counts: stack.Counts{Spooled: left[looks-1]}}
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		require.NoError(t, s.explained(t.Context()))
+		require.Equal(t, 4, looks, "until no more is spooled than comes in within two seconds")
+		looks = 0
+		require.NoError(t, s.emptied(t.Context()))
+		require.Equal(t, 5, looks)
+		require.Positive(t, s.result.Drain)
+		looks, left = 0, make([]int64, 2000)
+		s.publisher.sent.Store(1) // and one that was acknowledged and never came in
+		s.publisher.acked.Store(1)
+		require.ErrorIs(t, s.emptied(t.Context()), errStuck)
+	})
+	require.Contains(t, s.violations()[0], "0 tasks are still in the spool")
+}
+
+// The clock steps by each of the listed times, and the link is cut meanwhile and mended afterwards.
+func TestTheClockStepsBothWays(t *testing.T) {
+	l, err := badlink.New("127.0.0.1:9")
+	require.NoError(t, err)
+	defer l.Close()
+	c := &steps{file: filepath.Join(t.TempDir(), "step")}
+	require.NoError(t, os.WriteFile(c.file, make([]byte, 8), 0o600))
+	s := &system{link: l, clock: c, cfg: Config{pace: 1000}}
+	seen := map[int64]bool{}
+	for seed := range uint64(60) {
+		drawn := rand.New(rand.NewPCG(seed, 0))
+		if drawn.Int64N(int64(2 * time.Second)); drawn.IntN(7) >= 0 && drawn.IntN(3) == 0 {
+			continue // a new boot
+		}
+		s.random = rand.New(rand.NewPCG(seed, 0))
+		require.NoError(t, s.stepClock(t.Context()))
+		require.True(t, reaches(l.Addr))
+		raw, err := os.ReadFile(c.file)
+		require.NoError(t, err)
+		seen[int64(binary.NativeEndian.Uint64(raw))] = true //nolint:gosec // the same bits
+	}
+	require.Equal(t, map[int64]bool{0: true, 3600: true, -3600: true, 86400: true, -86400: true, 946080000: true, -946080000: true}, seen)
 }
 
 func TestTheRunIsOverWhenAllThatWasAskedForIsDone(t *testing.T) {

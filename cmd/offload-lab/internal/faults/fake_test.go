@@ -81,7 +81,12 @@ func (e *edge) listen() {
 	bus := regexp.MustCompile(`(?s)Type: "mqtt".*?Host: "(.*?)"\s+Port: (\d+)`).FindSubmatch(raw)
 	o := mqtt.NewClientOptions().AddBroker(fmt.Sprintf("tcp://%s:%s", bus[1], bus[2])).SetClientID("app-offload").SetCleanSession(false).
 		SetResumeSubs(true).SetMaxReconnectInterval(10 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(10 * time.Millisecond)
-	e.bus = mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { e.take(m.Payload()) }))
+	e.bus = mqtt.NewClient(o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
+		if m.Qos() != 1 {
+			panic("the device services publish at QoS 1")
+		}
+		e.take(m.Payload())
+	}))
 	must(done(e.bus.Connect()))
 	must(done(e.bus.Subscribe("edgex/events/device/faults/#", 1, nil)))
 }

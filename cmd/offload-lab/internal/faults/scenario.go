@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,15 +142,7 @@ func RunScenario(ctx context.Context, cfg ScenarioConfig) (*ScenarioReport, erro
 		return nil, fmt.Errorf("there is no scenario %q; there are:\n%s", cfg.Name, ScenarioNames())
 	}
 	sc := all[i]
-	if cfg.Duration > 0 {
-		sc.duration = cfg.Duration
-	}
-	if cfg.Rate > 0 {
-		sc.rate = cfg.Rate
-	}
-	if cfg.Records > 0 {
-		sc.records = cfg.Records
-	}
+	sc.duration, sc.rate, sc.records = cmp.Or(cfg.Duration, sc.duration), cmp.Or(cfg.Rate, sc.rate), cmp.Or(cfg.Records, sc.records)
 	st := &stage{
 		scenario: sc,
 		result:   &ScenarioReport{Scenario: sc.name, Seed: cfg.Seed, Rate: sc.rate},
