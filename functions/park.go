@@ -64,7 +64,11 @@ func (k parking) park(r *run) {
 	r.queued = r.rules.Binder().Room().Ordered
 	for i := range r.jobs {
 		j := &r.jobs[i]
-		if j.state != decided || !turn.Waits(&j.Case) {
+		if j.state != decided {
+			continue
+		}
+		if !turn.Waits(&j.Case) {
+			j.free = r.queued && !k.Local.InOrder(j.Task)
 			continue
 		}
 		d := j.Decision

@@ -106,6 +106,7 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 		{"bandit", "bandit", 3, 5, "", true},
 		{"parked tasks that keep their order", "defer", 3, 0, "", true},
 		{"parked tasks that keep their order, the spool full", "defer", 2, 0, spool.Local, false},
+		{"parked tasks that are processed in any order", "defer", 3, 0, "any", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano()) // a seed
@@ -124,6 +125,10 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 				cfg.Writable.Policy.DeferOrder, cfg.Writable.Policy.DeferTasks, cfg.Writable.Policy.BacklogLimit = true, 1+rnd.IntN(40), 1
 			}
 			class := cfg.Writable.Classes["default"]
+			anyOrder := row.onFull == "any"
+			if anyOrder {
+				row.onFull, class.Operators = "", "burn each=50us"
+			}
 			if row.onFull != "" {
 				cfg.Spool.QuotaMiB, class.OnFull = 16, row.onFull
 			}

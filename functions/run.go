@@ -39,6 +39,7 @@ type job struct {
 	first *answer.Answer // of the local model, out as provisional, nil without one
 	event *countdown
 	place int // among the jobs of its run
+	free  bool
 	state jobState
 }
 

@@ -17,6 +17,9 @@ func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class:
 // Leaves reports whether the job's task is for the cloud.
 func (j *job) Leaves() bool { return j.Decision.Target == decision.Cloud }
 
+// Free reports whether it may be processed locally before an earlier task that is parked: its operators need no order.
+func (j *job) Free() bool { return j.free }
+
 // leaveTrack follows local work, and sends on what waited for it.
 func (p *Pipeline) leaveTrack(j *job) { p.leaveTrackOf(j.Track()) }
 

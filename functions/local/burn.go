@@ -6,7 +6,7 @@ import (
 )
 
 var burnOperator = Operator{
-	Name: "burn",
+	Name: "burn", forgets: true,
 	Doc: "Computes for a given CPU time on each value, as a model of that size would, and publishes the CPU time of the reading " +
 		"in seconds as <resource>_burn. It calibrates predictions and judges policies before a real model is there; " +
 		"`offload-lab live` uses it. Where the system has no clock of a thread's CPU time, elapsed time counts.",

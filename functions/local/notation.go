@@ -31,6 +31,7 @@ type chain struct {
 	resources []string // globs that all must match
 	name      string   // in the names of results
 	custom    bool     // the user chose the name
+	remembers bool     // an operator of it needs the readings in their order
 }
 
 // matches reports whether the chain works on the resource. The patterns were checked when they were read.
@@ -102,7 +103,7 @@ func parseChain(text string) (*chain, error) {
 				Operator: op.Name, Problem: "gives nothing to an operator after it", Example: "deadband band=0.5 | " + op.Example,
 			})
 		}
-		c.name, c.custom = name, name != op.Name
+		c.name, c.custom, c.remembers = name, name != op.Name, c.remembers || !op.forgets
 		c.operators, c.builders = append(c.operators, op.Name), append(c.builders, build)
 		c.resources, texts = append(c.resources, resource), append(texts, op.Name+p.text.String())
 	}

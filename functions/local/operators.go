@@ -10,6 +10,9 @@ type Operator struct {
 	Example string
 	Params  []Param
 
+	// forgets says that the operator keeps nothing of what it has seen, so that it works on readings in any order.
+	forgets bool
+
 	// last says that the operator ends a chain: what it makes is a result, not a value for another operator.
 	last  bool
 	build func(p *params) func() stage

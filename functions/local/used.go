@@ -53,6 +53,23 @@ func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	return read
 }
 
+// InOrder reports whether an operator that keeps something of what it has seen works on a reading of the task: tasks of its device must then come
+// in their order.
+func (p *Processor) InOrder(t *task.Task) bool {
+	r, ev := p.rules.Load(), eventOf(t)
+	for _, readings := range [][]task.Reading{t.Readings, t.Cut} {
+		for i := range readings {
+			resource := readings[i].Resource
+			for _, c := range r.plans[r.classOf(&ev, t, resource).Name] {
+				if c.remembers && c.matches(resource) {
+					return true
+				}
+			}
+		}
+	}
+	return len(t.Holes) > 0
+}
+
 // glance is room for one look at a task.
 type glance struct {
 	rules  *rules

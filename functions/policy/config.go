@@ -126,10 +126,10 @@ type Config struct {
 	// arrive have others, it is changed in proportion.
 	DeferAhead string
 
-	// DeferOrder keeps the order in which a device's tasks of a class came, at the local operators and at the cloud: of those that are parked the
-	// earliest goes first, whichever server takes it, and a later one does not leave or start before it. The cloud may have a task while an
-	// earlier one is still being computed here; if that fails, or its answer is hard, it leaves after the later one. With false a task
-	// that gains more by a server overtakes those before it.
+	// DeferOrder keeps the order in which a device's tasks of a class came: a task does not leave before an earlier one that is parked, nor is it
+	// processed locally before that, where an operator remembers what it has seen, as all but burn do; a model alone does not. The cloud may have
+	// a task while an earlier one is still being computed here; if that fails, or its answer is hard, it leaves after the later one. With
+	// false a task that gains more by a server overtakes those before it.
 	DeferOrder bool
 
 	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here whose result is predicted within

@@ -93,40 +93,56 @@ func TestAPlanSparesTheHopeless(t *testing.T) {
 	require.Len(t, order, 3, "none is given up")
 }
 
-// Of a device's tasks of a class the earliest goes first where order is kept, whichever of them gains most.
+// Where order is kept, a device's tasks of a class leave in their order, whichever of them gains most, and so do those get processed whose operators
+// need it. Others may be processed in any order.
 func TestParkedTasksKeepTheirOrder(t *testing.T) {
-	r := newRoom(t, func(c *Config) { c.DeferOrder = true })
-	class, other := &task.Class{Name: "a"}, &task.Class{Name: "b"}
-	rng := rand.New(rand.NewPCG(1, 2))
-	type key struct{ device, class string }
-	sent := map[key]int{}
-	for i := range 400 {
-		one := &task.Task{
-			Of: 1, Received: r.state.Time, Data: make([]byte, 1+rng.IntN(100*score.KB)), Complexity: 100 * rng.Float64(), Class: class,
-			Deadline: time.Duration(1+rng.IntN(5)) * time.Second, Device: fmt.Sprint("device ", i%3),
-		}
-		if rng.IntN(2) == 0 {
-			one.Class = other
-		}
-		require.True(t, r.waiting.Add(Held{one, i}, r.binder.Room()))
-		for rng.IntN(3) == 0 { // some go in between
-			r.state.Time += int64(100 * time.Millisecond)
-			h, _, _, ok := r.waiting.Next(r.binder, r.model, &r.state)
-			if !ok {
-				break
+	for _, inOrder := range []bool{true, false} {
+		r := newRoom(t, func(c *Config) { c.DeferOrder = true })
+		class, other := &task.Class{Name: "a"}, &task.Class{Name: "b"}
+		rng := rand.New(rand.NewPCG(1, 2))
+		type key struct{ device, class string }
+		sent := map[key]int{}
+		overtook, left := 0, map[int]bool{}
+		for i := range 400 {
+			one := &task.Task{
+				Of: 1, Received: r.state.Time, Data: make([]byte, 1+rng.IntN(100*score.KB)), Complexity: 100 * rng.Float64(), Class: class,
+				Deadline: time.Duration(1+rng.IntN(5)) * time.Second, Device: fmt.Sprint("device ", i%3),
 			}
-			k := key{h.Task.Device, h.Task.Class.Name}
-			require.GreaterOrEqual(t, h.Tag.(int), sent[k])
-			sent[k] = h.Tag.(int)
+			if rng.IntN(2) == 0 {
+				one.Class = other
+			}
+			require.True(t, r.waiting.Add(Held{Task: one, Tag: i, InOrder: inOrder}, r.binder.Room()))
+			left[i] = true
+			for rng.IntN(3) == 0 { // some go in between
+				r.state.Time += int64(100 * time.Millisecond)
+				r.state.QueueCycles = 3000 * float64(rng.IntN(2)) // every other time only the link is free
+				h, d, _, ok := r.waiting.Next(r.binder, r.model, &r.state)
+				if !ok {
+					break
+				}
+				require.True(t, left[h.Tag.(int)])
+				delete(left, h.Tag.(int))
+				k := key{h.Task.Device, h.Task.Class.Name}
+				if first, more := r.waiting.streams[streamOf(h.Task)]; more && r.waiting.berths[first.first-1].held.Tag.(int) < h.Tag.(int) {
+					overtook++
+					require.Equal(t, decision.Local, d.Target)
+				}
+				if inOrder || d.Target == decision.Cloud {
+					require.GreaterOrEqual(t, h.Tag.(int), sent[k])
+					sent[k] = h.Tag.(int)
+				}
+			}
 		}
+		require.Greater(t, len(sent), 4)
+		require.Equal(t, inOrder, overtook == 0)
+		require.Len(t, left, r.waiting.Len())
+		last := -1
+		for _, h := range r.waiting.All() {
+			require.Greater(t, h.Tag.(int), last, "what is left comes in its order")
+			last = h.Tag.(int)
+		}
+		require.Empty(t, r.waiting.streams)
 	}
-	require.Greater(t, len(sent), 4)
-	last := -1
-	for _, h := range r.waiting.All() {
-		require.Greater(t, h.Tag.(int), last, "what is left comes in its order")
-		last = h.Tag.(int)
-	}
-	require.Empty(t, r.waiting.streams)
 }
 
 // The same holds of policy cost, whose prices are for a second.
@@ -191,7 +207,7 @@ func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
 			waits := b.Waits(one, &e, &s, &d)
 			did = append(did, fmt.Sprint(i, d.Target, waits))
 			if waits {
-				w.Add(Held{one, i}, b.Room())
+				w.Add(Held{Task: one, Tag: i}, b.Room())
 			}
 			if h, d, _, ok := w.Next(b, m, &s); ok {
 				did = append(did, fmt.Sprint("bound ", h.Tag, d.Target))

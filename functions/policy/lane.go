@@ -15,7 +15,8 @@ const nowhere = -1
 type berth struct {
 	held       Held
 	next, prev int // by arrival; berth numbers + 1, 0 for none
-	later      int // the next one of its stream, likewise
+	earlier    int // those before and after it in its stream, likewise
+	later      int
 	stream     stream
 	keys       [2]float64 // by Target
 	queue      int
@@ -81,25 +82,26 @@ func (w *Waiting) enter(h Held, room Room) {
 	w.count++
 	if room.Ordered {
 		one.stream = streamOf(t)
-		w.join(one.stream, at)
+		one.earlier = w.join(one.stream, at)
 	}
 	w.berths[at] = one
 	w.file(at, live)
 }
 
-// join puts a berth at the end of its stream.
-func (w *Waiting) join(s stream, at int) {
+// join puts a berth at the end of its stream, and returns the one before it, 0 for none.
+func (w *Waiting) join(s stream, at int) (earlier int) {
 	if w.streams == nil {
 		w.streams = map[stream]ends{}
 	}
 	e := w.streams[s]
-	if e.last > 0 {
-		w.berths[e.last-1].later = at + 1
+	if earlier = e.last; earlier > 0 {
+		w.berths[earlier-1].later = at + 1
 	} else {
 		e.first = at + 1
 	}
 	e.last = at + 1
 	w.streams[s] = e
+	return earlier
 }
 
 // Follows reports whether an earlier task of t's device and class waits that t must not pass.
@@ -133,18 +135,28 @@ func (w *Waiting) earliest(at int) int {
 	return at // it came before order was kept
 }
 
-// depart takes the first berth of a stream, or any before order was kept, out of it.
+// depart takes a berth out of its stream, if it is in one.
 func (w *Waiting) depart(at int) {
-	s := w.berths[at].stream
-	e, known := w.streams[s]
-	if !known || e.first != at+1 {
+	one := &w.berths[at]
+	e, known := w.streams[one.stream]
+	if !known || one.earlier == 0 && e.first != at+1 {
 		return
 	}
-	if e.first = w.berths[at].later; e.first == 0 {
-		delete(w.streams, s)
+	if one.earlier > 0 {
+		w.berths[one.earlier-1].later = one.later
+	} else {
+		e.first = one.later
+	}
+	if one.later > 0 {
+		w.berths[one.later-1].earlier = one.earlier
+	} else {
+		e.last = one.earlier
+	}
+	if e.first == 0 {
+		delete(w.streams, one.stream)
 		return
 	}
-	w.streams[s] = e
+	w.streams[one.stream] = e
 }
 
 // file puts a berth in order.
@@ -182,7 +194,7 @@ func (w *Waiting) unfile(at int) {
 	}
 }
 
-// take takes a task out. Of a stream that keeps its order it must be the first.
+// take takes a task out.
 func (w *Waiting) take(at int) Held {
 	w.unfile(at)
 	w.depart(at)

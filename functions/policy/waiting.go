@@ -31,15 +31,16 @@ type Room struct {
 	Bytes   int64         // of their data
 	Longest time.Duration // after which a task goes to the cloud in its turn, whichever others wait, unless a guard keeps it local
 	Ahead   float64       // s of predicted work at or below which a server counts as free
-	Ordered bool          // tasks of a device and class are bound in the order in which they came
+	Ordered bool          // tasks of a device and class leave in the order in which they came; see Held.InOrder
 
 	patience float64 // s that count as the deadline of a task without one
 }
 
 // Held is a task that waits, and what its owner wants to know of it again.
 type Held struct {
-	Task *task.Task
-	Tag  any
+	Task    *task.Task
+	Tag     any
+	InOrder bool // its local work needs the order of its device and class, too
 }
 
 // Waiting is the tasks that wait undecided. The zero value is empty. It belongs to one goroutine.
@@ -91,7 +92,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decis
 	if at == nowhere {
 		return h, d, e, false
 	}
-	if room.Ordered {
+	if room.Ordered && (server == decision.Cloud || w.berths[at].held.InOrder) {
 		at = w.earliest(at)
 	}
 	w.estimate = m.Estimate(w.berths[at].held.Task, &w.seen[queue])

@@ -3,7 +3,7 @@
 // A task may have to change its path: local work fails and the task goes to the cloud, or the spool is full and the task is processed
 // locally. So a task for the cloud waits while earlier tasks of its track are processed locally, and every task waits behind one that
 // waits. A track of which all tasks take one path never waits. Where parked tasks keep their order, a task that is not parked itself waits
-// for those before it that are.
+// for those before it that are, unless it is free to be processed locally before them.
 package track
 
 import (
@@ -18,6 +18,7 @@ type Key struct{ Device, Class string }
 type Item interface {
 	Track() Key
 	Leaves() bool // it is for the cloud
+	Free() bool   // it may be processed locally before an earlier task that is parked
 }
 
 // Tracks are all tracks with anything under way; its zero value has none. Its size is bounded by the gate, as each track is the work of
@@ -56,7 +57,7 @@ func (t *Tracks[T]) Admit(item T) Pass {
 		return Blocked
 	}
 	on, leaves := t.at(k), item.Leaves()
-	if on.moving || len(on.held) > 0 || leaves && on.local > 0 || on.parked > 0 && on.queued {
+	if on.moving || len(on.held) > 0 || leaves && on.local > 0 || on.parked > 0 && on.queued && (leaves || !item.Free()) {
 		on.held = append(on.held, item)
 		t.all[k] = on
 		return Waits

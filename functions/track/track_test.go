@@ -11,10 +11,12 @@ type item struct {
 	n      int
 	device string
 	cloud  bool
+	free   bool
 }
 
 func (i item) Track() Key   { return Key{i.device, "c"} }
 func (i item) Leaves() bool { return i.cloud }
+func (i item) Free() bool   { return i.free }
 
 // Whatever the mix of paths, the tasks of a track start in the order in which they were admitted, and none leaves while an earlier one is
 // processed locally. In the end nothing is left.
@@ -49,7 +51,7 @@ func TestTheOrderOfATrackHolds(t *testing.T) {
 			}
 		}
 		for n := range 100 {
-			i := item{n + 1, string(rune('a' + rng.IntN(3))), rng.IntN(2) == 0}
+			i := item{n + 1, string(rune('a' + rng.IntN(3))), rng.IntN(2) == 0, false}
 			if tracks.Admit(i) == Goes {
 				start(i)
 			}
@@ -69,12 +71,12 @@ func TestTheOrderOfATrackHolds(t *testing.T) {
 // A track waits for the event of its first refused task, and for no other.
 func TestATrackIsBlockedUntilItsEventComesAgain(t *testing.T) {
 	var tracks Tracks[item]
-	one := item{1, "a", true}
+	one := item{1, "a", true, false}
 	tracks.Unblock(func(string) bool { return true })
 	tracks.Block(one.Track(), "first")
 	tracks.Block(one.Track(), "second")
 	require.Equal(t, Blocked, tracks.Admit(one))
-	require.Equal(t, Goes, tracks.Admit(item{1, "b", true}), "another device")
+	require.Equal(t, Goes, tracks.Admit(item{1, "b", true, false}), "another device")
 	tracks.Unblock(func(id string) bool { return id == "second" })
 	require.Equal(t, Blocked, tracks.Admit(one))
 	tracks.Unblock(func(id string) bool { return id == "first" })
@@ -84,7 +86,7 @@ func TestATrackIsBlockedUntilItsEventComesAgain(t *testing.T) {
 // Local work that was not planned holds up what leaves as well, and what is emptied does not start.
 func TestEnterAndEmpty(t *testing.T) {
 	var tracks Tracks[item]
-	here, first, second := item{1, "a", false}, item{2, "a", true}, item{3, "a", false}
+	here, first, second := item{1, "a", false, false}, item{2, "a", true, false}, item{3, "a", false, false}
 	require.Equal(t, Goes, tracks.Admit(here))
 	tracks.Enter([]item{here})
 	require.Equal(t, Waits, tracks.Admit(first))
@@ -98,7 +100,7 @@ func TestEnterAndEmpty(t *testing.T) {
 // What comes after a parked task that keeps its order waits until all that are parked are on their way; without order it goes.
 func TestATrackWaitsForParkedTasks(t *testing.T) {
 	var tracks Tracks[item]
-	one, two := item{1, "a", true}, item{2, "a", false}
+	one, two := item{1, "a", true, false}, item{2, "a", false, false}
 	k := one.Track()
 	tracks.Park(k, false)
 	parked, waits := tracks.Ahead(k)
@@ -114,11 +116,11 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	require.Equal(t, Waits, tracks.Admit(two))
 	_, waits = tracks.Ahead(k)
 	require.True(t, waits)
-	require.Equal(t, Goes, tracks.Admit(item{1, "b", true}), "another device")
+	require.Equal(t, Goes, tracks.Admit(item{1, "b", true, false}), "another device")
 	require.False(t, tracks.Unpark(k), "one is parked still")
 	require.Empty(t, tracks.Next(k))
 	require.True(t, tracks.Unpark(k))
-	require.Equal(t, Waits, tracks.Admit(item{3, "a", true}), "they are being moved")
+	require.Equal(t, Waits, tracks.Admit(item{3, "a", true, false}), "they are being moved")
 	require.Equal(t, []item{one}, tracks.Next(k))
 	require.Equal(t, []item{two}, tracks.Next(k))
 	require.Empty(t, tracks.Next(k), "it leaves after local work")
@@ -128,4 +130,19 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	require.Empty(t, tracks.all)
 	parked, waits = tracks.Ahead(k)
 	require.False(t, parked || waits)
+}
+
+// A task that is free to be processed locally before those that are parked goes; for the cloud it waits.
+func TestAFreeTaskIsProcessedBeforeParkedOnes(t *testing.T) {
+	var tracks Tracks[item]
+	k := item{device: "a"}.Track()
+	tracks.Park(k, true)
+	require.Equal(t, Goes, tracks.Admit(item{1, "a", false, true}))
+	require.Equal(t, Waits, tracks.Admit(item{2, "a", true, true}))
+	require.Equal(t, Waits, tracks.Admit(item{3, "a", false, true}), "one before it waits")
+	require.True(t, tracks.Unpark(k))
+	require.Empty(t, tracks.Next(k), "local work is under way")
+	require.True(t, tracks.Leave(k))
+	require.Len(t, tracks.Next(k), 1)
+	require.Len(t, tracks.Next(k), 1)
 }

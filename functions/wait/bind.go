@@ -84,7 +84,8 @@ func (t *Turn) wants(c *decide.Case) bool {
 		if before, known := t.ahead[streamOf(c.Task)]; known {
 			parked, waits = parked || before, waits || !before
 		}
-		if parked || waits {
+		free := c.Decision.Target == decision.Local && !t.pool.Local.InOrder(c.Task)
+		if waits || parked && !free {
 			return !waits
 		}
 	}
@@ -209,10 +210,14 @@ func (m *Pool) review(ctx context.Context) {
 func (m *Pool) welcome(ctx context.Context) {
 	for _, j := range m.arrivals(false) {
 		same := m.state.Link.Up && m.rules.Class(j.Task.Class.Name) == j.Task.Class
-		if !same || !m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
+		if !same || !m.waiting.Add(m.asHeld(j), m.rules.Binder().Room()) {
 			m.reconsider(ctx, j)
 		}
 	}
+}
+
+func (m *Pool) asHeld(j *parked) policy.Held {
+	return policy.Held{Task: j.Task, Tag: j, InOrder: m.Local.InOrder(j.Task)}
 }
 
 // occupy lets the node count as busy, and no more than that, in a state whose queue is short but takes nothing.
@@ -230,11 +235,12 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	}
 	m.rules.DecideAgain(&j.Case, &m.state)
 	j.fixed = !m.rules.MayWait(&j.Case)
-	stays := m.rules.Waits(&j.Case, &m.state) || m.waiting.Follows(j.Task)
-	if stays && m.waiting.Add(policy.Held{Task: j.Task, Tag: j}, m.rules.Binder().Room()) {
+	free := j.Decision.Target == decision.Local && !m.Local.InOrder(j.Task)
+	stays := m.rules.Waits(&j.Case, &m.state) || !free && m.waiting.Follows(j.Task)
+	if stays && m.waiting.Add(m.asHeld(j), m.rules.Binder().Room()) {
 		return
 	}
-	for before, some := m.waiting.Before(j.Task); some; before, some = m.waiting.Before(j.Task) { // there is no room for it behind them
+	for before, some := m.waiting.Before(j.Task); some && !free; before, some = m.waiting.Before(j.Task) { // there is no room for it behind them
 		m.bind(ctx, before.Tag.(*parked))
 	}
 	m.bind(ctx, j)

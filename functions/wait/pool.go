@@ -28,6 +28,7 @@ type Local interface {
 	ModelsFull() bool                      // the queue of the models takes no more
 	Workers() int                          // models that compute at the same time
 	Operators() int                        // goroutines that run operators
+	InOrder(t *task.Task) bool             // its operators need the order of its device
 	Seconds(c *task.Class) (float64, bool) // that a run of the class's model takes, false without a model
 	Offer(item local.Item, done func(i int, err error)) bool
 	Process(ctx context.Context, items []local.Item, done func(i int, err error))
