@@ -11,7 +11,7 @@ import (
 // A state that one policy refuses does not keep the others from theirs.
 func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	f := open(t)
-	f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100}, 2)
+	f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
 	raw, err := f.learned.encode()
 	require.NoError(t, err)
 	var state learnedState
@@ -21,5 +21,6 @@ func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	require.ErrorContains(t, other.learned.restore(&state), "version 99")
 	want, _ := f.rules().Model.Correction(f.rules().Class("default"))
 	have, _ := other.rules().Model.Correction(other.rules().Class("default"))
+	require.Greater(t, want, 1.1)
 	require.InEpsilon(t, want, have, 1e-9)
 }
