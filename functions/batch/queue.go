@@ -38,8 +38,8 @@ type queue struct {
 // monotonic clock, so that a clock that jumps moves no batch.
 func (q *queue) offer(o *spool.Queue, clocks *[sourceCount][spool.Lanes]float64, now time.Time) {
 	for source, n := range [sourceCount]int{o.Live, o.Backlog} {
-		if q.count[source] == 0 && n > 0 {
-			// A class that was idle starts at the present virtual time: idling earns nothing.
+		if q.count[source] == 0 {
+			// A class that was idle starts at the present virtual time, which only grows: idling earns nothing.
 			q.sent[source] = max(q.sent[source], clocks[source][q.lane])
 		}
 		q.count[source] = n

@@ -131,7 +131,7 @@ func TestADrainWaitsForAnExcludedClass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
 		sched := newScheduler(t, s, nil)
-		s.put(spool.Live, 5, "a", 3, 10)
+		s.put(spool.Live, 5, "a", 1, 10)
 		sched.Exclude(map[string]bool{"a": true})
 		sched.Drain()
 		b, _, err := wakes(t, sched, func() { time.Sleep(time.Second); sched.Exclude(nil) })
@@ -353,5 +353,22 @@ func TestNoChangeOfTermsIsMissed(t *testing.T) {
 		_, err = sched.Next(most(t))
 		require.NoError(t, err)
 		require.Zero(t, time.Since(began))
+	})
+}
+
+// A lower lane earns its turn while it waits, and nothing before.
+func TestALaneEarnsNothingBeforeItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, func(c *Config) { c.LowerShare = 0.5 })
+		high := func() {
+			clear(s.held)
+			s.put(spool.Backlog, 5, "h", 10, 100)
+		}
+		require.Equal(t, "hhhhh", order(t, sched, 5, high))
+		require.Equal(t, "hlhl", order(t, sched, 4, func() {
+			high()
+			s.put(spool.Backlog, 2, "l", 10, 100)
+		}))
 	})
 }

@@ -116,7 +116,7 @@ func whole(typ ValueType, elem []byte) (float64, error) {
 
 // float reads a number, or the base64 of one.
 func float(typ ValueType, elem []byte) (float64, error) {
-	if v, ok := exact(elem); ok && (typ == Float64 || math.Abs(v) <= math.MaxFloat32) {
+	if v, ok := exact(elem); ok { // below 1e37, so that a Float32 holds it
 		return v, nil
 	}
 	if v, ok := encoded(elem); ok {
