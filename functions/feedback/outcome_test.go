@@ -81,7 +81,9 @@ func TestReceiptsAndResultsSettleDecisions(t *testing.T) {
 	event := func(id string) decision.Entry {
 		return f.decided(func(e *decision.Entry) { e.EventID, e.Estimate.CloudEnergy = id, 3 })
 	}
-	record := func(id string) []byte { return (&task.Task{EventID: id, Of: 1, Encoding: task.JSON, Data: []byte("{}")}).Append(nil) }
+	record := func(id string) []byte {
+		return (&task.Task{EventID: id, Of: 1, Encoding: task.JSON, Data: []byte("{}")}).Append(nil)
+	}
 	outcome := func(e decision.Entry) decision.Outcome {
 		have, ok := f.Get(e.ID)
 		require.True(t, ok)
@@ -165,7 +167,8 @@ func TestDecisionsAreCounted(t *testing.T) {
 	require.Positive(t, cost)
 	st := f.Status()
 	require.Equal(t, []status.DecidedCount{
-		{Policy: "a", Target: "local", Class: "default", Count: 3}, {Policy: "a", Target: "cloud", Class: "default", Count: 1},
+		{Policy: "a", Target: "local", Class: "default", Count: 3},
+		{Policy: "a", Target: "cloud", Class: "default", Count: 1},
 		{Policy: "b", Target: "cloud", Class: "default", Count: 1},
 	}, st.Decided)
 	require.InDelta(t, 2*cost/5, st.Regret, 1e-9)
