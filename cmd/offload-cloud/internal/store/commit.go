@@ -1,14 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"app-offload/cmd/offload-cloud/internal/ranges"
@@ -113,10 +111,12 @@ func (s *Store) storeAll(ctx context.Context, tx *transaction, g *Group, result 
 		if err := s.settle(ctx, tx.Tx, st); err != nil {
 			return fmt.Errorf("node %s, epoch %s: %w", st.name, st.epoch, err)
 		}
-		result.add(st)
 	}
-	if err := s.countNodes(ctx, tx.Tx, streams); err != nil {
+	if err := s.save(ctx, tx.Tx, streams); err != nil {
 		return err
+	}
+	for _, st := range streams {
+		result.add(st)
 	}
 	if result.Confirmed, err = s.confirm(ctx, tx.Tx, g.Confirmed); err != nil {
 		return err
@@ -308,14 +308,14 @@ func (st *stream) row(r *Record, content int64) *row {
 	return out
 }
 
-// settle writes the fates back, looks for gaps below the floor and makes up the receipt.
+// settle notes the fates, looks for gaps below the floor and makes up the receipt.
 func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, g := range st.gone {
 		for _, span := range g.Spans {
 			st.fates.Fill(span)
 		}
 	}
-	if err := s.save(ctx, tx, st); err != nil {
+	if err := s.removeSpans(ctx, tx, st); err != nil {
 		return fmt.Errorf("writing what became of the records: %w", err)
 	}
 	for _, b := range st.batches {
@@ -323,88 +323,5 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 			st.low, st.session = int64(b.Floor), b.Session
 		}
 	}
-	if err := st.findGaps(ctx, tx); err != nil {
-		return fmt.Errorf("looking for gaps: %w", err)
-	}
-	_, err := tx.ExecContext(ctx, `UPDATE streams SET low = $1, complete = $2, session = $3 WHERE id = $4`, st.low, st.complete, st.session, st.id)
-	if err != nil {
-		return fmt.Errorf("writing the floor: %w", err)
-	}
 	return nil
-}
-
-func (s *Store) countNodes(ctx context.Context, tx *sql.Tx, streams []*stream) error {
-	at := now()
-	for _, st := range streams {
-		_, err := tx.ExecContext(ctx, `UPDATE nodes SET stored = stored + $1, duplicate_records = duplicate_records + $2,
-			duplicate_tasks = duplicate_tasks + $3, conflicts = conflicts + $4, seen = $5 WHERE id = $6`,
-			st.fresh, st.repeats, st.doubles, len(st.conflicts), at, st.node)
-		if err != nil {
-			return fmt.Errorf("counting for node %s: %w", st.name, err)
-		}
-	}
-	return nil
-}
-
-// place names a stream in what nodes send.
-type place struct{ name, epoch string }
-
-// openStreams finds or makes the streams of the group and locks their nodes until the transaction ends, in one order for
-// all, so that consumers that share a database wait for each other instead of blocking each other.
-func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*stream, error) {
-	found := map[place]*stream{}
-	at := func(node, epoch string) *stream {
-		p := place{node, epoch}
-		if found[p] == nil {
-			found[p] = &stream{place: p}
-		}
-		return found[p]
-	}
-	for _, b := range g.Batches {
-		st := at(b.Node, b.Epoch)
-		st.batches = append(st.batches, b)
-	}
-	for _, gone := range g.Gone {
-		st := at(gone.Node, gone.Epoch)
-		st.gone = append(st.gone, gone)
-	}
-	streams := make([]*stream, 0, len(found))
-	for _, st := range found {
-		streams = append(streams, st)
-	}
-	slices.SortFunc(streams, func(a, b *stream) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.epoch, b.epoch))
-	})
-	for _, st := range streams {
-		if err := s.open(ctx, tx, st); err != nil {
-			return nil, fmt.Errorf("node %s, epoch %s: finding the stream: %w", st.name, st.epoch, err)
-		}
-	}
-	return streams, nil
-}
-
-// open looks first and inserts only if it must: an insert that meets its row would still burn a number of the key.
-func (s *Store) open(ctx context.Context, tx *sql.Tx, st *stream) error {
-	var seen int64
-	nodeQuery := `SELECT id, seen FROM nodes WHERE name = $1` + s.dialect.forUpdate()
-	err := findOrInsert(ctx, tx, nodeQuery, `INSERT INTO nodes (name) VALUES ($1) ON CONFLICT DO NOTHING`, []any{st.name}, &st.node, &seen)
-	if err != nil {
-		return err
-	}
-	passed := time.Duration(now() - seen)
-	st.away = seen > 0 && (passed > away || passed < -away) // where the clock was set back it costs a publish too many
-	return findOrInsert(ctx, tx, `SELECT id, low, session, complete FROM streams WHERE node = $1 AND epoch = $2`,
-		`INSERT INTO streams (node, epoch, low, complete) VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING`,
-		[]any{st.node, st.epoch}, &st.id, &st.low, &st.session, &st.complete)
-}
-
-func findOrInsert(ctx context.Context, tx *sql.Tx, query, insert string, key []any, into ...any) error {
-	err := tx.QueryRowContext(ctx, query, key...).Scan(into...)
-	if err != sql.ErrNoRows {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, insert, key...); err != nil {
-		return err
-	}
-	return tx.QueryRowContext(ctx, query, key...).Scan(into...)
 }

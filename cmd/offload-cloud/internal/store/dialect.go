@@ -3,8 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
-
-	"app-offload/cmd/offload-cloud/internal/ranges"
+	"encoding/json"
+	"errors"
+	"strings"
 )
 
 // dialect is all in which the databases differ. Both understand $1 placeholders, ON CONFLICT and RETURNING.
@@ -31,8 +32,8 @@ type dialect interface {
 	repeated(err error) bool
 	// remember keeps the digests of records that have no row of their own.
 	remember(ctx context.Context, tx *sql.Tx, rows []*row) error
-	// saveSpans writes what became of a stream's sequences, over spans that begin at the same ones.
-	saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error
+	// table makes a table w of the first parameter, a JSON list of objects, with columns such as "node bigint".
+	table(columns []string) string
 	// rewrite gives rows new digests, by their ids.
 	rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error
 	// bound is the id up to which every row that will ever be there can be read.
@@ -123,4 +124,39 @@ func fateTables(autoKey, noRowID string) []string {
 			fate TEXT NOT NULL,
 			PRIMARY KEY (stream, low))` + noRowID,
 	}
+}
+
+// eachOf runs one statement on n rows of values, which are the table w where it says WANTED, and gives each row that it returns to f. With
+// a nil f it returns none. Without rows nothing is done.
+func (s *Store) eachOf(ctx context.Context, tx *sql.Tx, statement string, columns []string, n int, values func(i int) []any, f func(*sql.Rows) error) error {
+	if n == 0 {
+		return nil
+	}
+	list := make([]map[string]any, n)
+	for i := range list {
+		list[i] = make(map[string]any, len(columns))
+		for c, value := range values(i) {
+			name, _, _ := strings.Cut(columns[c], " ")
+			list[i][name] = value
+		}
+	}
+	wanted, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	statement = strings.Replace(statement, "WANTED", s.dialect.table(columns), 1)
+	if f == nil {
+		_, err = tx.ExecContext(ctx, statement, string(wanted))
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, statement, string(wanted))
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
 }

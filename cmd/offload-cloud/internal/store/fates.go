@@ -99,19 +99,25 @@ func (st *stream) windows() []ranges.Span {
 	return windows
 }
 
-// save writes only the spans that changed; in the common case that is the last one, grown.
-func (s *Store) save(ctx context.Context, tx *sql.Tx, st *stream) error {
+// added are the spans that are not in the table as they are now; in the common case that is the last one, grown.
+func (st *stream) added() (added []ranges.Span) {
 	was := make(map[ranges.Span]bool, len(st.loaded))
 	for _, span := range st.loaded {
 		was[span] = true
 	}
-	begins := map[uint64]bool{} // where a span begins now
-	var added []ranges.Span
 	for _, span := range st.fates.Spans() {
-		begins[span.First] = true
 		if !was[span] {
 			added = append(added, span)
 		}
+	}
+	return added
+}
+
+// removeSpans deletes the spans that another one contains now. One that begins where another began is written over instead.
+func (s *Store) removeSpans(ctx context.Context, tx *sql.Tx, st *stream) error {
+	begins := map[uint64]bool{}
+	for _, span := range st.fates.Spans() {
+		begins[span.First] = true
 	}
 	var over []int64
 	for _, span := range st.loaded {
@@ -119,32 +125,29 @@ func (s *Store) save(ctx context.Context, tx *sql.Tx, st *stream) error {
 			over = append(over, int64(span.First))
 		}
 	}
-	if len(over) > 0 {
-		list, err := json.Marshal(over)
-		if err != nil {
-			return err
-		}
-		// #nosec G202 -- a constant of this package, the values are parameters
-		if _, err := tx.ExecContext(ctx, `DELETE FROM ranges WHERE stream = $1 AND low IN `+s.dialect.among(), st.id, string(list)); err != nil {
-			return err
-		}
-	}
-	if len(added) == 0 {
+	if len(over) == 0 {
 		return nil
 	}
-	return s.dialect.saveSpans(ctx, tx, st.id, added)
+	list, err := json.Marshal(over)
+	if err != nil {
+		return err
+	}
+	// #nosec G202 -- a constant of this package, the values are parameters
+	_, err = tx.ExecContext(ctx, `DELETE FROM ranges WHERE stream = $1 AND low IN `+s.dialect.among(), st.id, string(list))
+	return err
 }
-
-const (
-	insertSpan = `INSERT INTO ranges (stream, low, high, fate)`
-	spanAgain  = ` ON CONFLICT (stream, low) DO UPDATE SET high = excluded.high, fate = excluded.fate`
-)
 
 // findGaps walks from the last sequence up to which everything is known to the node's floor. Without a gap that is a
 // step or two, because the end of the walk is remembered.
 func (st *stream) findGaps(ctx context.Context, tx *sql.Tx) error {
 	if st.complete+1 >= st.low {
 		return nil
+	}
+	for _, span := range st.fates.Spans() {
+		if span.First <= uint64(st.complete+1) && span.Last >= uint64(st.low-1) { // all of it is one span, which is known already
+			st.complete = st.low - 1
+			return nil
+		}
 	}
 	spans, err := readSpans(ctx, tx, `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low < $2
 		AND low >= COALESCE((SELECT MAX(low) FROM ranges WHERE stream = $1 AND low <= $3), 0) ORDER BY low LIMIT $4`,

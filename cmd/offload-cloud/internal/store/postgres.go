@@ -13,8 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-
-	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 type postgresDialect struct{}
@@ -233,11 +231,8 @@ func (postgresDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) er
 	return err
 }
 
-func (postgresDialect) saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error {
-	_, err := tx.ExecContext(ctx, insertSpan+` SELECT $1::bigint, * FROM unnest($2::bigint[], $3::bigint[], $4::text[])`+spanAgain, stream,
-		column(spans, func(s ranges.Span) int64 { return int64(s.First) }), column(spans, func(s ranges.Span) int64 { return int64(s.Last) }),
-		column(spans, func(s ranges.Span) string { return s.Fate }))
-	return err
+func (postgresDialect) table(columns []string) string {
+	return "jsonb_to_recordset($1::jsonb) AS w (" + strings.Join(columns, ", ") + ")"
 }
 
 func (postgresDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error {
@@ -265,7 +260,7 @@ func (postgresDialect) blocked(err error) (locked, slow bool) {
 	return e.Code == "55P03", e.Code == "57014"
 }
 
-func column[R, T any](rows []R, of func(R) T) []T {
+func column[T any](rows []*row, of func(*row) T) []T {
 	values := make([]T, len(rows))
 	for i, r := range rows {
 		values[i] = of(r)

@@ -9,11 +9,10 @@ import (
 	"math"
 	"net/url"
 	"os"
+	"strings"
 
 	"modernc.org/sqlite" // registers the driver "sqlite"
 	lib "modernc.org/sqlite/lib"
-
-	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 type sqliteDialect struct{}
@@ -144,10 +143,13 @@ func (sqliteDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) erro
 	})
 }
 
-func (sqliteDialect) saveSpans(ctx context.Context, tx *sql.Tx, stream int64, spans []ranges.Span) error {
-	return each(ctx, tx, insertSpan+` VALUES ($1, $2, $3, $4)`+spanAgain, len(spans), func(i int) []any {
-		return []any{stream, int64(spans[i].First), int64(spans[i].Last), spans[i].Fate}
-	})
+func (sqliteDialect) table(columns []string) string {
+	parts := make([]string, len(columns))
+	for i, column := range columns {
+		name, _, _ := strings.Cut(column, " ")
+		parts[i] = "value ->> '" + name + "' AS " + name
+	}
+	return "(SELECT " + strings.Join(parts, ", ") + " FROM json_each($1)) AS w"
 }
 
 func (sqliteDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error {
