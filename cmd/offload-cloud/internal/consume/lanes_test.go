@@ -2,6 +2,7 @@ package consume
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,4 +75,32 @@ func TestLaneOf(t *testing.T) {
 	require.Len(t, used, 4)
 	require.Equal(t, laneOf("offload/v1/n/batch/a", 16), laneOf("offload/v1/n/gone", 16))
 	require.Less(t, laneOf("elsewhere", 3), 3)
+}
+
+// What waits takes half of the queue's bytes at most: of one lane before it is noted, and of all lanes after.
+func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
+	c := &Consumer{Log: slog.New(slog.DiscardHandler), Limits: Limits{QueueMiB: 1, Lanes: 2}}
+	c.prepare()
+	push := func(w *waiting, size int) {
+		m := &Message{Payload: make([]byte, size)}
+		require.True(t, c.room(c.weight(m)))
+		w.push(&item{message: m, batch: &store.Batch{Node: "n1"}})
+	}
+	first, second := newWaiting(c, 0), newWaiting(c, 1)
+	push(first, 200<<10)
+	push(first, 200<<10)
+	require.Len(t, first.items, 2)
+	push(first, 200<<10)
+	require.Len(t, first.items, 2)
+	require.True(t, first.owed)
+	first.note()
+	push(second, 200<<10)
+	require.Empty(t, second.items)
+	push(second, 100<<10)
+	require.Len(t, second.items, 1)
+	second.note()
+	first.take()
+	first.note()
+	push(second, 200<<10)
+	require.Len(t, second.items, 2)
 }

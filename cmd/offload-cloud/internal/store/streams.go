@@ -41,12 +41,20 @@ func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*strea
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.epoch, b.epoch))
 	})
 	if err := s.lockNodes(ctx, tx, streams); err != nil {
-		return nil, fmt.Errorf("finding %d nodes: %w", len(streams), err)
+		return nil, fmt.Errorf("locking the rows of %s: %w", whose(streams), err)
 	}
 	if err := s.findStreams(ctx, tx, streams); err != nil {
-		return nil, fmt.Errorf("finding %d streams: %w", len(streams), err)
+		return nil, fmt.Errorf("finding the streams of %s: %w", whose(streams), err)
 	}
 	return streams, nil
+}
+
+// whose names the first node of the streams.
+func whose(streams []*stream) string {
+	if len(streams) == 1 {
+		return "node " + streams[0].name
+	}
+	return fmt.Sprintf("%d streams, the first of node %s", len(streams), streams[0].name)
 }
 
 // lockNodes finds the nodes, and makes those that are new, each time in the order of their names. It looks first and inserts only if it must: an
