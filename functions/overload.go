@@ -28,11 +28,12 @@ func (p *Pipeline) shed(r *run) {
 		switch verdict {
 		case shed.Other:
 			j.Decision.Target = decision.Cloud - j.Decision.Target
+			j.Decision.Score = float64(j.Decision.Target) // above any threshold for the cloud, and below it here
 			continue
 		case shed.Reduce:
 			j.Task.Class, j.Task.Complexity = j.Task.Class.Reduced, j.Task.Class.Reduced.Complexity
 			j.Estimate = r.rules.Model.Estimate(j.Task, r.rules.Seen(j.Task, &r.state))
-			j.Decision.Target, j.Decision.Score = decision.Local, min(j.Decision.Score, j.Decision.Threshold/2)
+			j.Decision.Target, j.Decision.Score = decision.Local, 0
 			continue
 		}
 		j.ID = p.enter(r, j, j.Decision)

@@ -3,6 +3,8 @@ package functions
 import (
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,15 +82,17 @@ func TestOverloadIsDroppedAndCounted(t *testing.T) {
 // stop ends the service while its bus takes everything.
 func (b *bottleneck) stop(s *Service) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
+	var giving sync.WaitGroup
+	giving.Go(func() {
 		for ctx.Err() == nil {
 			select {
 			case b.tokens <- nil:
 			case <-ctx.Done():
 			}
 		}
-	}()
+	})
+	defer giving.Wait()
+	defer cancel()
 	return s.Stop()
 }
 
@@ -129,4 +133,25 @@ func TestParkedTasksExpireEarly(t *testing.T) {
 	found := n.Decisions(10, func(e *decision.Entry) bool { return e.Decision.Reason == decision.TooLate })
 	require.NotEmpty(t, found)
 	require.Contains(t, decision.Explain(found[0]), "Dropped: neither path can finish it while its result is of use")
+}
+
+// Overload of a class is live: a reload turns it on and off, without a restart.
+func TestOverloadIsLive(t *testing.T) {
+	n := overloaded(t, "cost", func(c *config.Config) { byClass(c, func(k *task.ClassConfig) { k.Deadline = "1s" }) })
+	n.flood(30)
+	require.Empty(t, n.Counts().Dropped)
+	say := func(overload string) {
+		cfg := n.Config()
+		cfg.Writable.Classes = maps.Clone(cfg.Writable.Classes)
+		byClass(&cfg, func(k *task.ClassConfig) { k.Overload = overload })
+		require.NoError(t, n.Reload(cfg.Writable))
+	}
+	say(task.OverloadDrop)
+	n.flood(10)
+	dropped := n.Counts().Dropped["overload"]
+	require.Positive(t, dropped)
+	say(task.OverloadKeep)
+	n.flood(10)
+	require.Equal(t, dropped, n.Counts().Dropped["overload"])
+	require.EqualValues(t, dropped, n.Status().Overload.Flows[0].Dropped, "what was counted stays")
 }

@@ -63,7 +63,7 @@ func (r *run) left(yield func(*job) bool) {
 		return // the others are handed over long since
 	}
 	for i := range r.jobs {
-		if !yield(&r.jobs[i]) {
+		if j := &r.jobs[i]; j.state != dropped && !yield(j) {
 			return
 		}
 	}

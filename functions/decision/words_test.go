@@ -24,7 +24,7 @@ func TestUniformIsUniform(t *testing.T) {
 }
 
 func TestWordsGoThroughJSON(t *testing.T) {
-	for r := ReasonNone; r <= LocalFailed; r++ {
+	for r := ReasonNone; r <= Reduced; r++ {
 		in := Decision{Target: Cloud, Reason: r}
 		b, err := json.Marshal(in)
 		require.NoError(t, err)

@@ -139,13 +139,14 @@ func (t *Turn) forecast(one *task.Task, d *decision.Decision) (f forecast) {
 	return f
 }
 
-// only reports whether a task decided for this reason has no other path: nothing else can do it, or its policy looks at no times.
+// only reports whether a task decided for this reason has no other path: a guard stands above, nothing else can do it, or its policy looks at no
+// times.
 func only(why decision.Reason) bool {
 	switch why {
 	case decision.NoOperator, decision.JudgedHard, decision.Fixed, decision.Drawn, decision.AboveThreshold, decision.BelowThreshold:
 		return true
 	}
-	return false
+	return why.IsOverPolicies()
 }
 
 func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
@@ -201,11 +202,12 @@ func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads 
 		return Keep // the spool is there for outages
 	case !class.Sheds():
 		return Keep
-	case f.lopsided(d.Target, bound-waited) && (d.Target == decision.Local || reads(class)):
-		return Other
 	case class.Overload == task.OverloadExpire && waited+f.soonest() > bound:
 		return Late
 	case class.Overload == task.OverloadExpire || !over:
+		if f.lopsided(d.Target, bound-waited) && (d.Target == decision.Local || reads(class)) {
+			return Other
+		}
 		return Keep
 	case class.Overload == task.OverloadReduce:
 		if !reads(class.Reduced) {

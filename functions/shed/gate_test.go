@@ -235,6 +235,23 @@ func TestAnOutageIsNoOverload(t *testing.T) {
 	require.Empty(t, n.gone)
 }
 
+// What a guard decides stays on its path, however long that takes and however free the other one is.
+func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
+	one := &task.Task{Of: 1, Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time, Class: n.classes.All()[0]}
+	require.Equal(t, "a", one.Class.Name)
+	n.state.QueueCycles = 1e6
+	judge := func(why decision.Reason) shed.Verdict {
+		var gate shed.Gate
+		d := decision.Decision{Reason: why}
+		return gate.Turn(n.classes, n.model, &n.state).Judge(one, &d, func(*task.Class) bool { return true })
+	}
+	require.Equal(t, shed.Other, judge(decision.CheaperLocal))
+	for _, why := range []decision.Reason{decision.GuardBacklog, decision.GuardPrice, decision.GuardBattery, decision.Fixed} {
+		require.Equal(t, shed.Drop, judge(why), why)
+	}
+}
+
 func TestTTL(t *testing.T) {
 	for _, one := range []struct {
 		c    task.Class
