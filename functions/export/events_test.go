@@ -245,3 +245,34 @@ func TestAnAcknowledgementShowsThatTheConnectionWorks(t *testing.T) {
 	require.EqualValues(t, 1, x.Stats().Acked)
 	require.EqualValues(t, 7, x.Stats().Bytes)
 }
+
+// unknowing is a spool that remembers nothing of what is not there.
+type unknowing struct{ *shelf }
+
+func (unknowing) FateRun(uint64) (string, uint64) { return spool.FateUnknown, 1 << 40 }
+
+// What a gap is told is why a record will never come: dropped, also above the oldest that is held, or too long ago; and nothing of what is held
+// or was never given out.
+func TestWhyARecordWillNeverCome(t *testing.T) {
+	s := newShelf(t)
+	x, _ := idle(t, s, nil)
+	s.put("d", 5, 10)
+	s.Take(5, "a", spool.Live, 5, 1<<20, nil)
+	s.Drop([]uint64{3}, "full")
+	s.Done([]uint64{4})
+	for seq, want := range map[uint64]string{1: "", 3: "full", 4: spool.FateDone, 5: "", 6: "", 99: ""} {
+		reason, _ := x.fate(seq, s.Floor())
+		require.Equal(t, want, reason, seq)
+	}
+	ranges, count := x.fates([]seal.Range{{First: 1, Last: 3}})
+	require.Equal(t, []seal.GoneRange{{Range: seal.Range{First: 3, Last: 3}, Reason: "full"}}, ranges)
+	require.EqualValues(t, 1, count)
+
+	x.deps.Spool = unknowing{s}
+	reason, last := x.fate(2, 4)
+	require.Equal(t, "unknown", reason)
+	require.EqualValues(t, 3, last, "from 4 on they may be there")
+	reason, last = x.fate(4, 4)
+	require.Empty(t, reason)
+	require.EqualValues(t, 1<<40, last)
+}

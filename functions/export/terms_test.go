@@ -277,3 +277,15 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		require.Equal(t, 2, log.with("WARN", "hold reason=unreceipted"), "it began anew")
 	})
 }
+
+// What is given back to the spool leaves room for others, and no batch of its class that was taken meanwhile overtakes it.
+func TestWhatIsGivenBackLeavesRoom(t *testing.T) {
+	w := trusting(testLimits())
+	w.add(load(1, 2))
+	w.add(load(3, 5))
+	w.giveBack(func(e *entry) bool { return e.records[0].Seq == 3 })
+	require.Equal(t, 200, w.bytes)
+	require.Len(t, w.entries, 1)
+	require.Equal(t, []uint64{3, 4, 5}, w.given)
+	require.Equal(t, map[string]bool{"a": true}, w.regiven)
+}

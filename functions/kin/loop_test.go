@@ -235,6 +235,8 @@ func TestARelayIsFoundOnce(t *testing.T) {
 	skip, news := l.feeds(1, echo{own: true}, []uint64{5}, "relay", now)
 	require.False(t, skip || news)
 	require.Empty(t, l.devices, "it passes nothing on")
+	l.feeds(1, echo{passes: true, own: true}, []uint64{5}, "relay", now)
+	require.Empty(t, l.devices, "it has a value of its own")
 	l.feeds(1, echo{passes: true, value: 1}, []uint64{5}, "relay", now)
 	for range relayPoints/pointsNew - 1 {
 		require.False(t, feed(false))

@@ -153,14 +153,7 @@ func (d *Drops) Save() error {
 	if !d.dirty {
 		return nil
 	}
-	raw, err := json.Marshal(d.list)
-	if err != nil {
-		return fmt.Errorf("encoding the drops: %w", err)
-	}
-	if err := os.WriteFile(d.path+".tmp", raw, 0o600); err != nil {
-		return fmt.Errorf("saving the drops: %w", err)
-	}
-	if err := os.Rename(d.path+".tmp", d.path); err != nil {
+	if err := replace(d.path, d.list); err != nil {
 		return fmt.Errorf("saving the drops: %w", err)
 	}
 	d.dirty = false

@@ -43,16 +43,20 @@ func Load(dir string) (Saved, error) {
 // Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
 // done here since then is then missing in accepted and local alike.
 func (l *Ledger) Save(dir string, c status.Counts) error {
-	raw, err := json.Marshal(account{Saved: l.Saved(), Counts: c})
-	if err != nil {
-		return fmt.Errorf("encoding the account: %w", err)
-	}
-	path := filepath.Join(dir, ledgerFile)
-	if err := os.WriteFile(path+".tmp", raw, 0o600); err != nil {
-		return fmt.Errorf("saving the account: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := replace(filepath.Join(dir, ledgerFile), account{Saved: l.Saved(), Counts: c}); err != nil {
 		return fmt.Errorf("saving the account: %w", err)
 	}
 	return nil
+}
+
+// replace writes the content as JSON to a file of its own that then takes the name.
+func replace(path string, content any) error {
+	raw, err := json.Marshal(content)
+	if err == nil {
+		err = os.WriteFile(path+".tmp", raw, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	return err
 }

@@ -123,3 +123,19 @@ func TestDropsAreToldApart(t *testing.T) {
 	}
 	require.Equal(t, map[string]uint64{"a full": 1, "b full": 2, "a expired": 1}, counts)
 }
+
+// A spool that begins anew is noted, also before anything of it is dropped.
+func TestASpoolThatBeginsAnewIsNoted(t *testing.T) {
+	d, err := OpenDrops(t.TempDir())
+	require.NoError(t, err)
+	d.See(map[string]map[string]uint64{"a": {"full": 2}}, true)
+	require.NoError(t, d.Save())
+	require.NoError(t, os.Remove(d.path))
+	d.See(map[string]map[string]uint64{"a": {"full": 2}}, false)
+	require.NoError(t, d.Save())
+	require.NoFileExists(t, d.path)
+	d.See(map[string]map[string]uint64{"a": {"full": 0}}, false)
+	require.NoError(t, d.Save())
+	require.FileExists(t, d.path)
+	require.Zero(t, d.Status().Unacknowledged)
+}

@@ -92,7 +92,7 @@ func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
 	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s))
 
 	for _, bad := range []string{
-		`{`, `{"local":{"value":-1,"count":3}}`, `{"cloud":{"value":1e9,"count":3}}`,
+		`{`, `{"local":{"value":-1,"count":3}}`, `{"local":{"value":-1,"count":3},"classes":{"a":{"cloud":{"value":1,"count":1}}}}`, `{"cloud":{"value":1e9,"count":3}}`,
 		`{"classes":{"a":{"local":{"base":-1,"slope":1,"a":[1,0,1],"b":[0,1],"mean":1,"count":1}}}}`,
 		fmt.Sprintf(`{"classes":{"a":{"local":{"slope":%v,"count":1}}}}`, 1e300),
 	} {
@@ -107,7 +107,20 @@ func TestALineThatNoMeasurementsMakeIsRefused(t *testing.T) {
 	restore := func(line string) error {
 		return model(t).Restore(fmt.Appendf(nil, `{"classes":{"a":{"local":%s,"cloud":{"value":1,"count":1}}}}`, line))
 	}
-	require.NoError(t, restore(good))
+	for _, least := range [][2]string{
+		{"", ""},
+		{`"base":1`, `"base":0`},
+		{`"slope":2`, `"slope":0`},
+		{`"mean":5`, `"mean":0`},
+		{`"count":6`, `"count":1`},
+		{`[4,1,3]`, `[0,0,3]`},
+		{`[4,1,3]`, `[4,0,0]`},
+		{`[4,1,3]`, `[4,2,1]`},
+		{`"base":1`, `"base":1e12`},
+	} {
+		require.NoError(t, restore(strings.Replace(good, least[0], least[1], 1)), least)
+	}
+	require.False(t, (&line{Base: math.NaN(), Slope: 1, A: [3]float64{1, 0, 1}, Count: 1}).valid())
 	for _, edit := range [][2]string{
 		{`"base":1`, `"base":-1`},
 		{`"slope":2`, `"slope":-2`},
