@@ -231,7 +231,7 @@ func order(t *testing.T, sched *Scheduler, n int, refill func()) (who string) {
 	return who
 }
 
-// What is owed pays for the batch that would leave, which is what waits, or as much of it as a batch holds.
+// What is owed pays for the batch that would leave: all records, or as many as a batch holds.
 func TestADebtIsPaidByTheBatchThatWaits(t *testing.T) {
 	for name, row := range map[string]struct {
 		backlog int // records of 100 bytes

@@ -191,7 +191,7 @@ func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 		time.Sleep(conflictPause - 1)
 		x.conflict(at, time.Now())
 		require.Equal(t, "e1", s.Epoch())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		x.conflict(at, time.Now())
 		require.Equal(t, "e2", s.Epoch())
 		require.Empty(t, x.held(time.Now()))
@@ -225,7 +225,7 @@ func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	require.Equal(t, 1, log.with("WARN", "gave up record 4 of class", "how"))
 }
 
-// An acknowledgement shows that the connection works: attempts begin anew with short pauses. An empty message tells no more; a batch is counted.
+// An acknowledgement shows that the connection works: attempts begin anew with short pauses. An empty message shows no more; a batch is counted.
 func TestAnAcknowledgementShowsThatTheConnectionWorks(t *testing.T) {
 	x, _ := idle(t, newShelf(t), nil)
 	for _, message := range [][]byte{nil, []byte("letter")} {

@@ -58,7 +58,7 @@ func TestTrialsOfAnIsolatedRecordGrowRare(t *testing.T) {
 					time.Sleep(time.Until(w.wake()) - 1)
 					w.tick(time.Now())
 					require.Empty(t, w.given)
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					w.tick(time.Now())
 					require.Equal(t, []uint64{7}, w.given)
 					require.Empty(t, w.isolated)
@@ -70,7 +70,7 @@ func TestTrialsOfAnIsolatedRecordGrowRare(t *testing.T) {
 }
 
 // A record is given up after so many refusals on evidence: another of its class passed since it was first refused, the connection takes
-// messages, and nobody else fights for it. No smaller record of its class is better; another class, reason or limit proves nothing.
+// messages, and no other client fights for it. No smaller record of its class is better; another class, reason or limit proves nothing.
 func TestRefusalsCountOnEvidence(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(w *window)
@@ -259,15 +259,15 @@ func TestProbesGoBeforeSuspects(t *testing.T) {
 		change func(w *window)
 		want   bool
 	}{
-		"a suspect waits":                 {func(*window) {}, true},
-		"it is no suspect":                {func(w *window) { w.entries[0].suspect = false }, false},
-		"it does not wait":                {func(w *window) { w.entries[0].phase = acked }, false},
-		"nothing is in the window":        {func(w *window) { w.entries = nil }, false},
-		"the connection takes messages":   {func(w *window) { w.warm = true }, false},
-		"a probe is on its way":           {func(w *window) { w.probing = true }, false},
-		"something else is on its way":    {func(w *window) { w.entries[1].phase = sent }, false},
-		"one probe was lost":              {func(w *window) { w.lost = 1 }, true},
-		"two were lost, so it tells less": {func(w *window) { w.lost = 2 }, false},
+		"a suspect waits":                  {func(*window) {}, true},
+		"it is no suspect":                 {func(w *window) { w.entries[0].suspect = false }, false},
+		"it does not wait":                 {func(w *window) { w.entries[0].phase = acked }, false},
+		"nothing is in the window":         {func(w *window) { w.entries = nil }, false},
+		"the connection takes messages":    {func(w *window) { w.warm = true }, false},
+		"a probe is on its way":            {func(w *window) { w.probing = true }, false},
+		"something else is on its way":     {func(w *window) { w.entries[1].phase = sent }, false},
+		"one probe was lost":               {func(w *window) { w.lost = 1 }, true},
+		"two were lost, so it proves less": {func(w *window) { w.lost = 2 }, false},
 	} {
 		inBubble(t, probing, func(t *testing.T, w *window) {
 			w.add(load(1, 1))

@@ -305,7 +305,7 @@ func TestLearnedIsSavedEverySoOften(t *testing.T) {
 		time.Sleep(time.Minute - 1)
 		require.NoFileExists(t, path)
 		require.Zero(t, f.Status().Learned.Age)
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		require.FileExists(t, path)
 		time.Sleep(30 * time.Second)

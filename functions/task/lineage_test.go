@@ -21,7 +21,7 @@ func TestTagged(t *testing.T) {
 		"behind an escape":        {`{"offloadH\u006fp":"1"}`, Lineage{Hop: 1}},
 		"the service alone":       {`{"offloadService":"s"}`, Lineage{"", "s", MaxHop}},
 		"the hop alone":           {`{"offloadHop":"1"}`, Lineage{Hop: 1}},
-		"a hop that is none":      {`{"offloadHop":"first","offloadService":7}`, Lineage{Hop: MaxHop}},
+		"no hop at all":           {`{"offloadHop":"first","offloadService":7}`, Lineage{Hop: MaxHop}},
 		"hop 0":                   {`{"offloadHop":"0"}`, Lineage{Hop: MaxHop}},
 		"a hop below 0":           {`{"offloadHop":-4}`, Lineage{Hop: MaxHop}},
 		"a hop beyond all":        {`{"offloadHop":"256"}`, Lineage{Hop: MaxHop}},
@@ -61,7 +61,7 @@ func TestClassesTakeResultsByName(t *testing.T) {
 		node, service string
 		hop           int
 		resources     []string
-		want          string // "" is none
+		want          string // "" for no class
 	}{
 		{"", "", 0, []string{"Alarm"}, "default"},
 		{"n", "svc", 1, nil, "any"},
