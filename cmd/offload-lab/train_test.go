@@ -125,3 +125,20 @@ func TestGatewayComesBack(t *testing.T) {
 	returns := rl.Evaluate(start, g, 2, 1)
 	require.Less(t, returns[0], 0.0)
 }
+
+// An episode can be played to its end: its last task has no successor to look at.
+func TestAnEpisodeIsPlayedToItsEnd(t *testing.T) {
+	env, err := (&gatewayFlags{}).newGateway()
+	require.NoError(t, err)
+	g := env.(*gateway)
+	g.Reset(3)
+	steps := 0
+	for truncated := false; !truncated; steps++ {
+		require.Equal(t, steps, g.at)
+		var terminated bool
+		_, _, terminated, truncated = g.Step(0)
+		require.False(t, terminated)
+	}
+	require.Equal(t, len(g.pace), steps)
+	require.Equal(t, steps-1, g.at)
+}

@@ -125,7 +125,7 @@ func TestGrowthIsSeen(t *testing.T) {
 	require.Equal(t, "a has 0 MiB and 51 goroutines, at its first rest it had 10 and 30, ", grown("a", from, Bounds{Goroutines: 51}))
 }
 
-// What is left at the end has to be an account of nothing but what was done, and no gap at the consumer.
+// The final account has nothing in flight, spooled or dropped, and the consumer has no gap.
 func TestWhatIsLeftIsChecked(t *testing.T) {
 	dropped := map[string]int64{"full": 1}
 	for i, c := range []struct {
@@ -360,7 +360,7 @@ func TestTheClockIsSteppedByAFile(t *testing.T) {
 	require.Equal(t, "stepped", s.edgeBin())
 }
 
-// What was taken over a stretch of time: the most, the mean, rates from the first look on, and how far the intake was behind.
+// Usage has the largest figures, the mean, rates from the first look on, and how far the intake was behind.
 func TestUsageIsObserved(t *testing.T) {
 	st, looks := stack.Status{}, 0
 	s := &stage{system: asked(t, nil), scenario: scenario{rate: 100}}

@@ -169,7 +169,7 @@ func TestAScenarioHasItsOwnSize(t *testing.T) {
 	require.NoError(t, (&ScenarioConfig{}).Validate())
 }
 
-// A run goes on until enough was killed, checks every few rounds, and tells each round.
+// A run goes on until enough was killed, checks every few rounds, and prints a line for each.
 func TestARunOfRounds(t *testing.T) {
 	var out strings.Builder
 	r, err := Run(t.Context(), Config{

@@ -111,7 +111,7 @@ func (s *system) cut(context.Context) error { return s.link.Harm(badlink.Trouble
 // heal takes the link's trouble away.
 func (s *system) heal(context.Context) error { return s.link.Heal() }
 
-// unexpected is the error for a process that ended by itself.
+// unexpected is the error for a process that exited unexpectedly.
 func unexpected(name string, p *stack.Process) error {
 	return fmt.Errorf("%s exited unexpectedly: %w", name, p.Err())
 }

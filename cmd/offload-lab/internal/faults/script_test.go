@@ -85,7 +85,7 @@ func TestWaitingEndsWhenItHoldsFailsOrTakesTooLong(t *testing.T) {
 	})
 }
 
-// What advances gets as long as it takes; what stands still is given up after a while.
+// Progress may take as long as it likes; a figure that stands still is given up after a while.
 func TestWhatStandsStillIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, figure := &system{}, 0
@@ -148,7 +148,7 @@ func TestOversizedMessages(t *testing.T) {
 	require.Empty(t, f.violations())
 }
 
-// A process that ended by itself is an error of the round, which names it.
+// A process that exited unexpectedly is an error of the round, which names it.
 func TestAProcessThatEndedByItselfIsNamed(t *testing.T) {
 	f := fake(t, 1)
 	f.cloud.Kill()
@@ -169,7 +169,7 @@ func TestAProcessThatEndedByItselfIsNamed(t *testing.T) {
 	require.NoError(t, f.broker.start(t.Context()))
 }
 
-// What a denied class holds back does not count as waiting; what waits behind it is a violation.
+// Events of a denied class may be missing; any other that is missing is a violation.
 func TestOnlyTheDeniedClassMayWait(t *testing.T) {
 	f := fake(t, 1)
 	f.put(t, "lose", "4 9") // of pump-4
