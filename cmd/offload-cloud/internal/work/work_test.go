@@ -1,6 +1,7 @@
 package work
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/edgetest"
@@ -32,7 +34,8 @@ type shelf struct {
 	postponed map[int64][]time.Duration
 	renewed   int
 	fails     error
-	taken     bool // RenewJob and FinishJobs find the jobs taken by another
+	unrenewed error // of RenewJob
+	taken     bool  // RenewJob and FinishJobs find the jobs taken by another
 }
 
 func newShelf(tasks ...*task.Task) *shelf {
@@ -56,7 +59,7 @@ func (s *shelf) RenewJob(context.Context, string, int64, time.Duration) (bool, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renewed++
-	return !s.taken, nil
+	return !s.taken && s.unrenewed == nil, s.unrenewed
 }
 
 func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause time.Duration, _ string, uncounted bool) error {
@@ -395,4 +398,71 @@ func TestAModelOfTheFolderAnswers(t *testing.T) {
 	a, err := answer.Decode(answers[0].Payload)
 	require.NoError(t, err)
 	require.Equal(t, []float64{42}, a.Inference.Values)
+}
+
+// Each figure is offered under its name, with its unit.
+func TestFiguresAreOffered(t *testing.T) {
+	var c Counts
+	for i, n := range []*atomic.Int64{&c.Answered, &c.Failed, &c.Postponed, &c.Lost, &c.Errors} {
+		n.Store(int64(i + 1))
+	}
+	c.RunTime.Store(int64(90 * time.Second))
+	r := prometheus.NewRegistry()
+	c.Register(r)
+	families, err := r.Gather()
+	require.NoError(t, err)
+	have := map[string]float64{}
+	for _, f := range families {
+		have[strings.TrimPrefix(f.GetName(), "offload_cloud_work_")] = f.GetMetric()[0].GetCounter().GetValue()
+	}
+	require.Equal(t, map[string]float64{
+		"answered_total": 1, "set_aside_total": 2, "postponed_total": 3, "lost_total": 4, "errors_total": 5, "run_seconds_total": 90,
+	}, have)
+}
+
+// What fails is counted each time, and logged once until it works again.
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		fails := true
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 1), edgetest.Measured(3, "n1", 1))
+		jobs := s.jobs
+		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			if fails {
+				return models.Answer{}, models.ErrTooBig
+			}
+			return fine(ctx, t)
+		})
+		w.Log = slog.New(slog.NewTextHandler(&log, nil))
+		for i := range jobs {
+			s.jobs = jobs[i : i+1]
+			fails = i < 2
+			require.True(t, w.round(t.Context(), "w"), "there was a job")
+			time.Sleep(modelPause)
+		}
+		require.False(t, w.round(t.Context(), "w"))
+		require.Equal(t, int64(2), w.Counts.Errors.Load())
+		require.Equal(t, 1, strings.Count(log.String(), "computing with model double fails"))
+		require.Equal(t, 1, strings.Count(log.String(), "computing with model double works again"))
+
+		s.fails = errors.New("no connection")
+		require.False(t, w.round(t.Context(), "w"))
+		require.Equal(t, int64(3), w.Counts.Errors.Load())
+		require.Contains(t, log.String(), "taking jobs fails")
+	})
+}
+
+// A lease that cannot be prolonged, because the database does not answer, may still hold: the job is computed.
+func TestAnErrorOfTheDatabaseLosesNoJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2))
+		s.unrenewed = errors.New("no connection")
+		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			time.Sleep(2 * time.Minute)
+			return fine(ctx, t)
+		})
+		once(w)
+		require.Len(t, s.outcomes, 2)
+		require.Zero(t, w.Counts.Lost.Load())
+	})
 }
