@@ -14,7 +14,7 @@ const (
 
 var payloads [maxPooled - minPooled + 1]sync.Pool
 
-// poolOf is the pool of a payload of n bytes, nil where there is none.
+// poolOf is the pool of a payload of n bytes and the size of its buffers; a larger payload has no pool.
 func poolOf(n int) (pool *sync.Pool, size int) {
 	order := max(bits.Len(uint(max(n, 1)-1)), minPooled) // n is a size
 	if order > maxPooled {
