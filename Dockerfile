@@ -41,9 +41,12 @@ ARG VERSION=0.0.0
 ARG TARGETOS
 ARG TARGETARCH
 ARG COMMIT=
-RUN case "$(go env GOHOSTARCH)-${TARGETARCH:-$(go env GOHOSTARCH)}" in amd64-arm64) other=aarch64 ;; arm64-amd64) other=x86_64 ;; *) other= ;; esac \
- && if [ -n "$other" ]; then export CC=$other-linux-gnu-gcc; fi \
- && if ! command -v "${CC:-gcc}"; then apt-get update && apt-get install -y --no-install-recommends "gcc${other:+-$(echo $other | tr _ -)-linux-gnu}" libc6-dev; fi \
+RUN case "$(go env GOHOSTARCH)-${TARGETARCH:-$(go env GOHOSTARCH)}" in \
+	amd64-arm64) export CC=aarch64-linux-gnu-gcc; packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
+	arm64-amd64) export CC=x86_64-linux-gnu-gcc; packages="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
+	*) packages="gcc libc6-dev" ;; \
+	esac \
+ && if ! command -v "${CC:-gcc}"; then apt-get update && apt-get install -y --no-install-recommends $packages; fi \
  && GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS="app-offload offload-cloud" TAGS=onnxruntime \
  && cp bin/app-offload /out/bin/ \
  && cp bin/offload-cloud /out/

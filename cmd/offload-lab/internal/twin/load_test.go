@@ -92,3 +92,21 @@ func TestLoadsRefuseWhatTheyCannotPlay(t *testing.T) {
 	ok := DefaultLoadConfig()
 	require.NoError(t, ok.Validate())
 }
+
+// What a gateway computes in a second is counted between answers, and only where all are its own.
+func TestTheRateIsThatBetweenAnswers(t *testing.T) {
+	at := time.Now()
+	r := &runner{tasks: map[string]*answered{}}
+	for i, id := range []string{"a", "b", "c"} {
+		r.tasks[id] = &answered{done: at.Add(time.Duration(2-i) * 100 * time.Millisecond)}
+	}
+	rate, err := r.rate([]string{"a", "b", "c"})
+	require.NoError(t, err)
+	require.InDelta(t, 10, rate, 1e-9)
+	r.tasks["d"] = &answered{done: at, cloud: true}
+	_, err = r.rate([]string{"a", "d"})
+	require.ErrorContains(t, err, "itself")
+	r.tasks["d"] = &answered{}
+	_, err = r.rate([]string{"a", "d"})
+	require.Error(t, err)
+}
