@@ -143,6 +143,7 @@ func compareVerb(ctx context.Context, args []string) error {
 	var tail sim.Tail
 	tailFlags(fs, &tail, 0)
 	plan := fs.Bool("plan", true, "look for the best plan of one who may let tasks wait, and for its bound: some 2 s of CPU time an episode")
+	best := fs.Bool("oracle", true, "look for the optimum of one who decides at once; where work exceeds what node and link can do it takes minutes of CPU time an episode")
 	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -162,9 +163,13 @@ func compareVerb(ctx context.Context, args []string) error {
 	if *plan {
 		search = clairvoyant.DefaultSearch()
 	}
+	atOnce := oracle.DefaultSearch()
+	if !*best {
+		atOnce, tail = oracle.Search{}, sim.Tail{}
+	}
 	progress := newProgress(os.Stderr, *episodes)
 	scores, err := judge.Compare(ctx, w, field, judge.Options{
-		Episodes: *episodes, Seed: f.seed, Search: oracle.DefaultSearch(), Plan: search, Tail: tail, Done: progress.show,
+		Episodes: *episodes, Seed: f.seed, Search: atOnce, Plan: search, Tail: tail, Done: progress.show,
 	})
 	progress.end()
 	if err != nil {

@@ -79,4 +79,5 @@ const (
 	TooLate                // neither path can finish it before it is of no use any more: dropped
 	Rerouted               // the path that its policy chose is overloaded, and the other one is not
 	Reduced                // both paths are overloaded: processed locally in the reduced form of its class
+	Sooner                 // the policy chose the other target, which is predicted far too late, and later than this one
 )

@@ -42,6 +42,8 @@ func because(e *Entry) string {
 		return boundLate(e)
 	case Dominated:
 		return "policy " + e.Policy + " prefers the other target, which is slower and saves neither energy nor money; " + ways(e)
+	case Sooner:
+		return "policy " + e.Policy + " prefers the other target, where the result would be far too late; " + ways(e)
 	case NoOperator:
 		return "no operator of class " + strconv.Quote(e.Class) + " reads such data, and keeping it local would lose it; " + ways(e)
 	case LocalFailed:

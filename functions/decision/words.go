@@ -13,7 +13,7 @@ var reasonWords = []string{
 	"none", "linkDown", "backlog", "neverLeave", "memory", "battery", "price", "outside", "aboveThreshold", "belowThreshold", "localMeets", "localMisses",
 	"bothMissLocal", "cheaperLocal", "cheaperCloud", "fixed", "drawn", "explored", "spoolFull", "noOperator", "localFailed",
 	"boundLocal", "boundCloud", "longestWait", "undecided", "letGo", "dominated", "hardExample", "judgedHard", "modelBusy",
-	"overload", "tooLate", "rerouted", "reduced",
+	"overload", "tooLate", "rerouted", "reduced", "sooner",
 }
 
 // String is "local" or "cloud".

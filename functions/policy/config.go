@@ -48,7 +48,8 @@ type Config struct {
 
 	// CostTime is the cost of using up one deadline, in the unit that all costs of policies cost and bandit share.
 	CostTime float64
-	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time: late is late.
+	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time: late is late. Policy weighted leaves a target
+	// that takes longer than that to the other one, if that is sooner.
 	CostKappa float64
 	// CostMiss is the cost of missing a deadline, on top of the time. 0 leaves it at the time.
 	CostMiss float64
@@ -189,7 +190,7 @@ func DefaultConfig() Config {
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
 		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,
 		PPOWeights: "res/policies/ppo.json", PPOMargin: 0.1,
-		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "10m", DeferAhead: "50ms",
+		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "10m", DeferAhead: "20ms",
 		LinkDown: "deadline", BacklogLimit: 0.9,
 		ShadowShare: 0.1, CanaryShare: 0.1, CanaryMarginMiss: 0.02, CanaryMarginCost: 0.05, CanaryConfidence: 0.99,
 		Decisions: 4096,

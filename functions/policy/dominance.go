@@ -28,12 +28,18 @@ func (m terms) dominated(target decision.Target) bool {
 // settle turns a decision round whose target is dominated, and holds its score on the side of the threshold where that is.
 func (m terms) settle(d decision.Decision) decision.Decision {
 	if m.dominated(d.Target) {
-		d.Target, d.Reason, d.Propensity = decision.Cloud-d.Target, decision.Dominated, 1
-		if d.Target == decision.Local {
-			d.Score = min(d.Score, math.Nextafter(d.Threshold, math.Inf(-1)))
-		} else {
-			d.Score = max(d.Score, d.Threshold)
-		}
+		return turned(d, decision.Dominated)
+	}
+	return d
+}
+
+// turned is a decision for the other target, for that reason, with its score on that side of the threshold.
+func turned(d decision.Decision, why decision.Reason) decision.Decision {
+	d.Target, d.Reason, d.Propensity = decision.Cloud-d.Target, why, 1
+	if d.Target == decision.Local {
+		d.Score = min(d.Score, math.Nextafter(d.Threshold, math.Inf(-1)))
+	} else {
+		d.Score = max(d.Score, d.Threshold)
 	}
 	return d
 }

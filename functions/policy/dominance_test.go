@@ -117,3 +117,38 @@ func TestDeadlineSendsWhatHasNoDeadlineInTheEnd(t *testing.T) {
 	e.LocalTime = patience - 1
 	require.Equal(t, decision.Cloud, p.Decide(&task.Task{Received: 1}, &e, &host.State{Time: int64(3e9)}).Target, "it has waited 3 s")
 }
+
+// A formula knows of no queues, so a target that is far too late is left to the other one, where that is sooner.
+func TestWeightedLeavesATargetThatIsSooner(t *testing.T) {
+	latest, patience := DefaultConfig().CostKappa, DefaultConfig().CostPatience
+	for _, name := range []string{"default", "article"} {
+		p := build(t, "weighted", preset(name))
+		heavy, light := sized(1, 100), sized(1000, 1)
+		for _, c := range []struct {
+			name     string
+			task     *task.Task
+			e        score.Estimate
+			deadline float64 // s
+			want     decision.Target
+			reason   decision.Reason
+		}{
+			{"as late as may be", heavy, score.Estimate{LocalTime: 1, CloudTime: 2 * latest}, 2, decision.Cloud, decision.AboveThreshold},
+			{"far too late", heavy, score.Estimate{LocalTime: 1, CloudTime: 2*latest + 0.1}, 2, decision.Local, decision.Sooner},
+			{"no later than local", heavy, score.Estimate{LocalTime: 90, CloudTime: 90}, 2, decision.Cloud, decision.AboveThreshold},
+			{"sooner than local", heavy, score.Estimate{LocalTime: 91, CloudTime: 90}, 2, decision.Cloud, decision.AboveThreshold},
+			{"patience", heavy, score.Estimate{LocalTime: 1, CloudTime: patience * latest}, 0, decision.Cloud, decision.AboveThreshold},
+			{"no patience left", heavy, score.Estimate{LocalTime: 1, CloudTime: patience*latest + 1}, 0, decision.Local, decision.Sooner},
+			{"local far too late", light, score.Estimate{LocalTime: 7, CloudTime: 6.9}, 2, decision.Cloud, decision.Sooner},
+			{"no link", light, score.Estimate{LocalTime: 7, CloudTime: math.Inf(1)}, 2, decision.Local, decision.BelowThreshold},
+		} {
+			tk := *c.task
+			tk.Deadline = time.Duration(c.deadline * 1e9)
+			d := p.Decide(&tk, &c.e, busy(50))
+			require.Equal(t, c.want, d.Target, "%s: %s", name, c.name)
+			require.Equal(t, c.reason, d.Reason, "%s: %s", name, c.name)
+			require.Equal(t, c.want == decision.Cloud, d.Score >= d.Threshold, "%s: %s", name, c.name)
+		}
+	}
+	e := decision.NewEntry(&task.Task{}, &score.Estimate{LocalTime: 1, CloudTime: 300}, busy(5), decision.Decision{Reason: decision.Sooner}, "weighted", "")
+	require.Equal(t, "Local: policy weighted prefers the other target, where the result would be far too late; predicted local 1 s, cloud 5 min.", decision.Explain(e))
+}

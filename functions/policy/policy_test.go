@@ -52,7 +52,7 @@ func TestArticleIsTheFormulaToTheLetter(t *testing.T) {
 		{1024, 100, 100, 0.5, decision.Cloud},                 // at the threshold is enough
 		{4096, 100, 0, 0.3*(1-4) + 0.5 + 0.2, decision.Local}, // over 1,024 KB the size term is negative and not clamped
 	} {
-		d := p.Decide(sized(c.kb, c.complexity), nil, busy(c.cpu))
+		d := p.Decide(sized(c.kb, c.complexity), &score.Estimate{}, busy(c.cpu))
 		require.InDelta(t, c.want, d.Score, 1e-9)
 		require.Equal(t, c.target, d.Target)
 		require.InDelta(t, d.Score, d.Terms.Size+d.Terms.Complexity+d.Terms.CPU, 1e-12)
@@ -61,13 +61,13 @@ func TestArticleIsTheFormulaToTheLetter(t *testing.T) {
 
 func TestDefaultPresetByHand(t *testing.T) {
 	p := build(t, "weighted")
-	d := p.Decide(sized(512, 80), nil, busy(30))
+	d := p.Decide(sized(512, 80), &score.Estimate{}, busy(30))
 	require.InDelta(t, 0.3*0.5+0.5*0.8+0.2*0.3, d.Score, 1e-9)
-	d = p.Decide(sized(4096, 0), nil, busy(0))
+	d = p.Decide(sized(4096, 0), &score.Estimate{}, busy(0))
 	require.InDelta(t, 0, d.Score, 0, "terms stop at their ends")
 	require.Equal(t, decision.BelowThreshold, d.Reason)
-	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5", p.String())
-	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5", build(t, "weighted", preset("article")).String())
+	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5; the sooner target where the other takes over 3 deadlines", p.String())
+	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5; the sooner target where the other takes over 3 deadlines", build(t, "weighted", preset("article")).String())
 }
 
 func TestCustomTerms(t *testing.T) {
@@ -76,7 +76,7 @@ func TestCustomTerms(t *testing.T) {
 		c.ComplexityWeight, c.ComplexityDirection, c.ComplexityScale = 0.2, falls, 50
 		c.CPUWeight, c.WeightedThreshold = 0, 0.4
 	})
-	d := p.Decide(sized(50, 25), nil, busy(90))
+	d := p.Decide(sized(50, 25), &score.Estimate{}, busy(90))
 	require.InDelta(t, 0.6*0.5+0.2*0.5, d.Score, 1e-9)
 	require.Equal(t, decision.Cloud, d.Target, "0.4 is the threshold")
 }
@@ -99,14 +99,14 @@ func TestWeightedRisesAndFallsAsConfigured(t *testing.T) {
 			t.Fatal(err)
 		}
 		kb, complexity, cpu := rapid.IntRange(0, 64).Draw(t, "kb"), rapid.Float64Range(0, 100).Draw(t, "c"), rapid.Float64Range(0, 100).Draw(t, "u")
-		base := p.Decide(sized(kb, complexity), nil, busy(cpu)).Score
+		base := p.Decide(sized(kb, complexity), &score.Estimate{}, busy(cpu)).Score
 		for _, more := range []struct {
 			direction string
 			score     float64
 		}{
-			{c.SizeDirection, p.Decide(sized(kb+8, complexity), nil, busy(cpu)).Score},
-			{c.ComplexityDirection, p.Decide(sized(kb, complexity+8), nil, busy(cpu)).Score},
-			{c.CPUDirection, p.Decide(sized(kb, complexity), nil, busy(cpu+8)).Score},
+			{c.SizeDirection, p.Decide(sized(kb+8, complexity), &score.Estimate{}, busy(cpu)).Score},
+			{c.ComplexityDirection, p.Decide(sized(kb, complexity+8), &score.Estimate{}, busy(cpu)).Score},
+			{c.CPUDirection, p.Decide(sized(kb, complexity), &score.Estimate{}, busy(cpu+8)).Score},
 		} {
 			const rounding = 1e-12
 			if (more.direction == rises && more.score < base-rounding) || (more.direction == falls && more.score > base+rounding) {

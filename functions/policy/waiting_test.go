@@ -153,7 +153,7 @@ func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 // A link that was not measured yet is as fast as is configured, not endless.
 func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
 	bound := func(goodput float64, kb int) (n int) {
-		r := newRoom(t)
+		r := newRoom(t, func(c *Config) { c.DeferAhead = "50ms" })
 		r.state.Link.Goodput = goodput
 		r.state.QueueCycles = 30_000 // so busy that all would gain by an endless link
 		for range 200 {

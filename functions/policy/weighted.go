@@ -19,7 +19,7 @@ const (
 var weightedInfo = Info{
 	Name:    weightedName,
 	Summary: "Adds three weighted terms: size, complexity and CPU load. A score at or above the threshold means cloud.",
-	WhenNot: "Tasks have deadlines, or the uplink is slow or unreliable: it considers neither. Use deadline.",
+	WhenNot: "Tasks have deadlines, or the uplink is slow or unreliable: it considers neither, but for a target that would be far too late. Use cost.",
 }
 
 // weighted is score = w·size + w·complexity + w·cpu.
@@ -32,6 +32,9 @@ var weightedInfo = Info{
 //     cloud is work per byte, which is the complexity. At equal complexity, sending a KB costs 1 ms at 8 Mbit/s, and computing
 //     on it costs an idle node 0.4 ms at complexity 50; and bytes that stay here keep the link free for others.
 //
+// No formula of this kind knows of queues: it fills that of one target without end while the other is idle. So a task whose result would take
+// more than latest deadlines goes to the other target if that is sooner.
+//
 // The other direction of the size has something to say for it too (a large task outweighs the fixed cost of a round trip, and
 // blocks the local queue for longer), so it was measured: see TestDefaultPresetIsTheBestOfTheDirections.
 type weighted struct {
@@ -39,6 +42,7 @@ type weighted struct {
 	size, complexity, cpu term
 	threshold             float64
 	clamp                 bool
+	latest, patience      float64 // deadlines that are far too late; s that count as the deadline of a task without one
 }
 
 // term is weight·x/scale, or weight·(1 − x/scale) where the score falls with x.
@@ -48,7 +52,7 @@ type term struct {
 }
 
 func newWeighted(c Config) Policy {
-	w := weighted{preset: c.WeightedPreset, threshold: c.WeightedThreshold, clamp: true}
+	w := weighted{preset: c.WeightedPreset, threshold: c.WeightedThreshold, clamp: true, latest: c.CostKappa, patience: c.CostPatience}
 	switch c.WeightedPreset {
 	case "article":
 		w.clamp = false
@@ -67,7 +71,7 @@ func (w weighted) Name() string { return weightedName }
 
 // Decide holds the score within [0,1], apart from the preset "article": that one is to the letter, so data over 1,024 KB
 // makes its size term negative without a bound and such tasks practically always stay here.
-func (w weighted) Decide(t *task.Task, _ *score.Estimate, s *host.State) decision.Decision {
+func (w weighted) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	d := decision.Decision{Threshold: w.threshold, Propensity: 1, Target: decision.Local, Reason: decision.BelowThreshold}
 	d.Terms = decision.Terms{
 		Size:       w.size.of(float64(t.Size())/score.KB, w.clamp),
@@ -81,7 +85,22 @@ func (w weighted) Decide(t *task.Task, _ *score.Estimate, s *host.State) decisio
 	if d.Score >= w.threshold {
 		d.Target, d.Reason = decision.Cloud, decision.AboveThreshold
 	}
+	chosen, other := e.LocalTime, e.CloudTime
+	if d.Target == decision.Cloud {
+		chosen, other = other, chosen
+	}
+	if other < chosen && chosen > w.latest*w.deadline(t) {
+		return turned(d, decision.Sooner)
+	}
 	return d
+}
+
+// deadline of a task, s.
+func (w weighted) deadline(t *task.Task) float64 {
+	if t.Deadline > 0 {
+		return t.Deadline.Seconds()
+	}
+	return w.patience
 }
 
 // of is the term's share of the score. What is not a number, or infinite, counts as 0.
@@ -104,8 +123,8 @@ func (w weighted) String() string {
 	if !w.clamp {
 		within = ""
 	}
-	return fmt.Sprintf("%s (%s): %s + %s + %s%s; cloud from %.4g", weightedName, w.preset,
-		w.size.show("KB"), w.complexity.show("complexity"), w.cpu.show("cpu"), within, w.threshold)
+	return fmt.Sprintf("%s (%s): %s + %s + %s%s; cloud from %.4g; the sooner target where the other takes over %.4g deadlines", weightedName, w.preset,
+		w.size.show("KB"), w.complexity.show("complexity"), w.cpu.show("cpu"), within, w.threshold, w.latest)
 }
 
 func (t term) show(x string) string {

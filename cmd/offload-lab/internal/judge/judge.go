@@ -56,7 +56,7 @@ type Score struct {
 type Options struct {
 	Episodes int
 	Seed     uint64
-	Search   oracle.Search
+	Search   oracle.Search      // for the optimum of deciding at once and, with a tail, for that; Limit = 0 leaves both out
 	Plan     clairvoyant.Search // of plans that wait; with Moves = 0 there are none
 	Tail     sim.Tail           // where it costs anything, another line is the oracle's that is charged for it
 	Done     func(episodes int) // called after each episode, for a progress bar
@@ -137,9 +137,11 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 		t := &r.tallies[len(r.tallies)-1]
 		sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) { t.add(info) })
 	}
-	plan := o.Search.Solve(e)
-	r.best, r.exact = plan.Bound, plan.Exact()
-	r.tallies = append(r.tallies, follow(env, e, plan))
+	if o.Search.Limit > 0 {
+		plan := o.Search.Solve(e)
+		r.best, r.exact = plan.Bound, plan.Exact()
+		r.tallies = append(r.tallies, follow(env, e, plan))
+	}
 	if o.Tail.PerSecond > 0 {
 		r.tallies = append(r.tallies, follow(env, e, o.Search.Solve(e.With(o.Tail))))
 	}
@@ -196,14 +198,16 @@ func board(w *sim.World, contestants []Contestant, o Options, rounds []round) ([
 		}
 		scores = append(scores, s)
 	}
-	scores = append(scores, sum("oracle", len(contestants), rounds))
+	if o.Search.Limit > 0 {
+		scores = append(scores, sum("oracle", len(contestants), rounds))
+	}
 	if o.Tail.PerSecond > 0 {
 		scores = append(scores, sum("oracle+tail", len(contestants)+1, rounds))
 	}
 	if o.Plan.Moves > 0 {
 		scores = append(scores, sum("plan", len(rounds[0].tallies)-1, rounds))
 	}
-	slices.SortStableFunc(scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
+	slices.SortStableFunc(scores, func(a, b Score) int { return cmp.Compare(a.MeanCost, b.MeanCost) })
 	return scores, nil
 }
 
@@ -241,10 +245,15 @@ func sum(name string, k int, rounds []round) Score {
 	if rounds[0].plan == 0 {
 		s.RegretToPlan, s.RegretToBound = 0, 0 // there was none
 	}
+	if rounds[0].best == 0 {
+		s.Regret, s.RelativeRegret, regrets = 0, 0, nil
+	}
 	s.MeanT, s.P95T, s.P99T = mean(took), quantile(took, 0.95), quantile(took, 0.99)
-	s.Regret = mean(regrets)
-	half := halfWidth(regrets)
-	s.RegretCI95 = [2]float64{s.Regret - half, s.Regret + half}
+	if len(regrets) > 0 {
+		s.Regret = mean(regrets)
+		half := halfWidth(regrets)
+		s.RegretCI95 = [2]float64{s.Regret - half, s.Regret + half}
+	}
 	return s
 }
 

@@ -3,6 +3,7 @@ package rl
 //lint:file-ignore ST1005 these errors begin with the name of a setting
 
 import (
+	"cmp"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -124,15 +125,7 @@ func (s *Search) Update() Progress {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case costs[a] < costs[b]:
-			return -1
-		case costs[a] > costs[b]:
-			return 1
-		}
-		return a - b
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(costs[a], costs[b]) })
 	st.Steps += c.Candidates * c.Episodes
 	s.move(candidates, order[:c.Elite])
 	return Progress{Steps: st.Steps, Episodes: c.Episodes, Return: -costs[0]}
