@@ -276,3 +276,32 @@ func TestWhyARecordWillNeverCome(t *testing.T) {
 	require.Empty(t, reason)
 	require.EqualValues(t, 1<<40, last)
 }
+
+// limiting keeps the limit that batches have.
+type limiting struct {
+	Batches
+	limit int
+}
+
+func (l *limiting) SetLimit(bytes int) { l.limit = bytes }
+
+// Batches are as large as an unmeasured link may be given at once, and no larger than the broker and the consumer are known to take.
+func TestBatchesFollowWhatIsKnownOfTheirWay(t *testing.T) {
+	l := &limiting{}
+	x, _ := idle(t, newShelf(t), func(_ *Config, d *Deps) { d.Batches = l })
+	for name, row := range map[string]struct{ ceiling, consumer, want int }{
+		"nothing is known":         {0, 0, unmeasuredAhead / 4},
+		"the broker takes less":    {5000, 0, 5000},
+		"the broker takes more":    {1 << 20, 0, unmeasuredAhead / 4},
+		"the consumer takes more":  {0, 16 << 20, unmeasuredAhead / 4},
+		"a record alone may leave": {1, 0, 1},
+	} {
+		x.window.ceiling, x.consumer.MaxMessage = row.ceiling, int64(row.consumer)
+		x.tune()
+		require.Equal(t, row.want, l.limit, name)
+	}
+	x.window.ceiling, x.consumer.MaxMessage = 0, 8<<10
+	x.tune()
+	require.Less(t, l.limit, 8<<10)
+	require.Positive(t, l.limit)
+}
