@@ -178,9 +178,7 @@ func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
 func (s *Scheduler) sleep(ctx context.Context, wait time.Duration) error {
 	var due <-chan time.Time
 	if wait >= 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		due = t.C
+		due = time.After(wait)
 	}
 	select {
 	case <-ctx.Done():

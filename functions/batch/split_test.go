@@ -372,3 +372,23 @@ func TestALaneEarnsNothingBeforeItWaits(t *testing.T) {
 		}))
 	})
 }
+
+// One record that waits is enough for its lane to earn a turn, and a class has the order of a new configuration at once.
+func TestOneRecordEarnsItsTurnAndNewTermsHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		sched := newScheduler(t, s, func(c *Config) { c.LowerShare = 0.5 })
+		require.Equal(t, "hl", order(t, sched, 2, func() {
+			clear(s.held)
+			s.put(spool.Backlog, 5, "h", 10, 100)
+			s.put(spool.Backlog, 2, "l", 1, 1000)
+		}))
+		clear(s.held)
+		s.put(spool.Backlog, 5, "h", 25, 10)
+		first := s.held[spool.Backlog][0].Seq
+		require.NoError(t, sched.Reload(sched.cfg, classes{{Name: "h", Newest: true}}))
+		b, err := sched.Next(most(t))
+		require.NoError(t, err)
+		require.Equal(t, first+15, b.Records[0].Seq)
+	})
+}

@@ -253,3 +253,18 @@ func TestJoinRefusesChunksThatAreNoArrays(t *testing.T) {
 	})
 	require.ErrorContains(t, err, "3 of 2 at 0 does not continue")
 }
+
+// A run is critical for any of its readings.
+func TestARunIsCriticalForAnyReading(t *testing.T) {
+	for low, want := range map[float64][]bool{0: {false, false}, 0.75: {true, false}, 1.75: {true, false}} {
+		ev := manyReadings(6, "", false)
+		class := &Class{Name: "c", Largest: len(ev.Raw) / 2, Critical: Critical{Low: low, High: 1e9}}
+		tasks := Split(ev, always(class), nil)
+		require.Greater(t, len(tasks), 2)
+		critical := map[int]bool{}
+		for _, one := range tasks {
+			critical[one.Chunk] = one.Critical
+		}
+		require.Equal(t, want, []bool{critical[1], critical[len(tasks)-1]}, low)
+	}
+}
