@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -39,8 +40,7 @@ func (l *lifecycle) stop(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
-	for i := len(l.stops) - 1; i >= 0; i-- {
-		s := l.stops[i]
+	for _, s := range slices.Backward(l.stops) {
 		if err := s.run(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stopping %s: %w", s.name, err))
 		}

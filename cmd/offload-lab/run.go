@@ -15,6 +15,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/feed"
 	"app-offload/cmd/offload-lab/internal/stack"
 	"app-offload/functions/host"
+	"app-offload/functions/status"
 )
 
 const runExamples = `  offload-lab run                                 until Ctrl-C
@@ -203,7 +204,7 @@ func (o *runOptions) printFigures(ctx context.Context, s *stack.Stack, at time.D
 	}
 	fmt.Printf("%5.0fs  events %d  accepted %d  local %d  receipted %d  spooled %d (%.1f MB)  inFlight %d  dropped %d  link %s  cpu %.0f%%  rss %.0f MB  goroutines %d%s\n",
 		at.Seconds(), sent, c.Accepted, c.Local, c.Receipted, c.Spooled, float64(st.Spool.Bytes)/1e6, c.InFlight,
-		sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines, o.answersLine())
+		status.Sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines, o.answersLine())
 }
 
 // drain waits until every event of the feed has come in and nothing is on its way any more, for ten seconds at most: what
@@ -258,11 +259,4 @@ func verdict(s *stack.Stack, broker *stack.Broker, sent, received int64) error {
 		return fmt.Errorf("%d tasks count as receipted, but the consumer's database has %d", c.Receipted, stored)
 	}
 	return nil
-}
-
-func sum(m map[string]int64) (n int64) {
-	for _, v := range m {
-		n += v
-	}
-	return n
 }

@@ -120,7 +120,7 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 // refusedEvents is critical where nothing else was accepted in the same time.
 func refusedEvents(f *Facts, m *memory) (status.Severity, string) {
 	e := &f.Events
-	refused := m.grown("events refused", summed(e.Refused))
+	refused := m.grown("events refused", status.Sum(e.Refused))
 	returned := m.grown("tasks returned", uint64(e.Returned))
 	accepted := m.grown("tasks accepted", uint64(f.Counts.Accepted))
 	if refused+returned == 0 || f.Stopping {
@@ -177,7 +177,7 @@ const mostQuarantined = 0.5
 
 func quarantined(f *Facts, m *memory) (status.Severity, string) {
 	counts := f.Events.Quarantined
-	aside := m.grown("quarantined", summed(counts))
+	aside := m.grown("quarantined", status.Sum(counts))
 	messages := max(m.grown("messages", f.Messages), aside)
 	if aside == 0 {
 		return status.Fine, ""
@@ -213,7 +213,7 @@ func otherResults(f *Facts, m *memory) (status.Severity, string) {
 	maps.DeleteFunc(counts, func(why string, _ uint64) bool {
 		return why == "own" || why == "loop" || why == "retained" || why == "unmatched"
 	})
-	n := m.grown("results of others", summed(counts))
+	n := m.grown("results of others", status.Sum(counts))
 	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
 }
 
@@ -269,7 +269,7 @@ func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
 			counts[kind] = n
 		}
 	}
-	n := m.grown("statements", summed(counts))
+	n := m.grown("statements", status.Sum(counts))
 	return when(n > 0, status.Warning, "%d receipts or announcements were ignored within the last minute (since the start: %s): they are forged, sealed with another key, or for another node, epoch or copy of this spool; the log says which",
 		n, counted(counts))
 }
@@ -342,11 +342,4 @@ func counted(counts map[string]uint64) string {
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-func summed(counts map[string]uint64) (n uint64) {
-	for _, c := range counts {
-		n += c
-	}
-	return n
 }

@@ -237,5 +237,5 @@ func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 func TestCountsAreWrittenTheLargestFirst(t *testing.T) {
 	require.Equal(t, "b 3, a 2, c 2", counted(map[string]uint64{"a": 2, "b": 3, "c": 2, "none": 0}))
 	require.Empty(t, counted(nil))
-	require.EqualValues(t, 7, summed(map[string]uint64{"a": 2, "b": 3, "c": 2}))
+	require.EqualValues(t, 7, status.Sum(map[string]uint64{"a": 2, "b": 3, "c": 2}))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,10 +134,8 @@ func (q *Quarantine) keep(entry Rejected) {
 func (q *Quarantine) List() []Rejected {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	list := make([]Rejected, 0, len(q.entries))
-	for i := len(q.entries) - 1; i >= 0; i-- {
-		list = append(list, q.entries[i])
-	}
+	list := append([]Rejected{}, q.entries...) // no entries are an empty list in JSON
+	slices.Reverse(list)
 	return list
 }
 

@@ -177,9 +177,5 @@ func (r *Receiver) Counts() (c status.EventCounts, messages uint64) {
 	c.Received += m.Submitted
 	c.Unsafe, c.Repeated, c.SameID = m.Unsafe, m.Duplicates, m.SameID
 	c.Skipped["retained"], c.Skipped["unmatched"] = m.Retained, m.Unmatched
-	messages = m.Submitted + m.Duplicates
-	for _, n := range c.Quarantined {
-		messages += n
-	}
-	return c, messages
+	return c, m.Submitted + m.Duplicates + status.Sum(c.Quarantined)
 }

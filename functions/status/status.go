@@ -114,3 +114,11 @@ type UndecidedStatus struct {
 	Tasks int64 `json:"tasks"`
 	Bytes int64 `json:"bytes"` // of their data
 }
+
+// Sum is the sum of counts.
+func Sum[N int64 | uint64](counts map[string]N) (n N) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}

@@ -142,9 +142,9 @@ func (s *view) screen() string {
 	b.WriteByte('\n')
 	c := &s.Counts
 	line("tasks    accepted %s = local %s + receipted %s + spooled %s + dropped %s; balance %s", count(c.Accepted), count(c.Local),
-		count(c.Receipted), count(c.Spooled), count(sum(c.Dropped)), count(c.Balance))
+		count(c.Receipted), count(c.Spooled), count(status.Sum(c.Dropped)), count(c.Balance))
 	line("         in flight %s, not yet accepted; batches on their way %d", count(c.InFlight), s.Export.Inflight)
-	line("events   received %s, refused %s, quarantined %s", count(s.Events.Received), count(sum(s.Events.Refused)), count(sum(s.Events.Quarantined)))
+	line("events   received %s, refused %s, quarantined %s", count(s.Events.Received), count(status.Sum(s.Events.Refused)), count(status.Sum(s.Events.Quarantined)))
 	line("node     %s", s.vitals())
 	line("service  up %s, %s in memory, %d goroutines, configuration %s", age(s.Process.Uptime), size(float64(s.Process.RSS)),
 		s.Process.Goroutines, s.Configuration.Version)

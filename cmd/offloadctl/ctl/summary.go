@@ -12,6 +12,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/status"
 )
 
 // summary counts what a dry run decided.
@@ -86,7 +87,7 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 		return writeJSON(out, s)
 	}
 	fmt.Fprintf(out, "policy %s\n%s events make %s tasks: %s here, %s to the cloud\n", s.Policy, count(s.Events), count(s.Tasks), count(s.Tasks-s.Cloud), count(s.Cloud))
-	if n := sum(s.Rejected); n > 0 {
+	if n := status.Sum(s.Rejected); n > 0 {
 		fmt.Fprintf(out, "rejected, not valid events: %s (%s)\n", count(n), byReason(s.Rejected))
 	}
 	if len(s.Groups) == 0 {

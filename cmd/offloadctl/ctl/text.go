@@ -86,13 +86,6 @@ func byReason[T int64 | uint64](counts map[string]T) string {
 	return strings.Join(parts, ", ")
 }
 
-func sum[T int64 | uint64](counts map[string]T) (n T) {
-	for _, v := range counts {
-		n += v
-	}
-	return n
-}
-
 // table writes rows under a head; the columns that right says hold numbers.
 type table struct {
 	w *tabwriter.Writer

@@ -77,7 +77,7 @@ func (d *Dashboard) Observe(now time.Time, st *status.Status, backlogLimit float
 	if st.Events.Received > before.status.Events.Received {
 		d.last.event = now
 	}
-	if total(st.Counts.Dropped) > total(before.status.Counts.Dropped) {
+	if status.Sum(st.Counts.Dropped) > status.Sum(before.status.Counts.Dropped) {
 		d.last.drop = now
 	}
 	changes := d.compare(now, &before.status, st, backlogLimit)
@@ -89,11 +89,4 @@ func (d *Dashboard) Observe(now time.Time, st *status.Status, backlogLimit float
 		d.ring.add(pointBetween(before.at, &before.status, now, st, completion))
 	}
 	return changes
-}
-
-func total[N int64 | uint64](by map[string]N) (n N) {
-	for _, v := range by {
-		n += v
-	}
-	return n
 }

@@ -56,7 +56,7 @@ func pointBetween(from time.Time, was *status.Status, to time.Time, is *status.S
 		atTime:     float64(to.UnixMilli()) / 1000,
 		toLocal:    rate(float64(was.Counts.Local), float64(is.Counts.Local)),
 		toCloud:    rate(away(was), away(is)),
-		dropped:    rate(float64(total(was.Counts.Dropped)), float64(total(is.Counts.Dropped))),
+		dropped:    rate(float64(status.Sum(was.Counts.Dropped)), float64(status.Sum(is.Counts.Dropped))),
 		events:     rate(float64(was.Events.Received), float64(is.Events.Received)),
 		cpu:        is.Node.CPU,
 		ownCPU:     is.Node.OwnCPU,

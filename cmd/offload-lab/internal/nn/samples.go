@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -37,7 +38,7 @@ func drawPart(rng *rand.Rand, small bool) (task.Reading, int) {
 		height, quality = 120+20*rng.IntN(4), min(quality+15, 95)
 	}
 	jpeg := feed.JPEG(p.Draw(height, rng), quality)
-	return task.Reading{Resource: "Frame", Type: task.Blob, Encoding: task.Binary, Value: jpeg}, index(feed.PartLabels, p.Label)
+	return task.Reading{Resource: "Frame", Type: task.Blob, Encoding: task.Binary, Value: jpeg}, slices.Index(feed.PartLabels, p.Label)
 }
 
 // drawBearing makes the window of a bearing that is healthy or has any of the faults, with equal chances.
@@ -60,15 +61,6 @@ func drawBearing(rng *rand.Rand, _ bool) (task.Reading, int) {
 }
 
 const bearingWindow = 512
-
-func index(list []string, name string) int {
-	for i, v := range list {
-		if v == name {
-			return i
-		}
-	}
-	return -1
-}
 
 // Collect draws n samples as the inputs of a model: real numbers, as its manifest computes them from readings. Where only is not -1, samples of
 // other labels are left out.
