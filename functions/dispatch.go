@@ -3,13 +3,10 @@ package functions
 import (
 	"errors"
 	"fmt"
-	"time"
 
-	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/local"
 	"app-offload/functions/spool"
-	"app-offload/functions/task"
 )
 
 // What becomes of a task after the decision. A job is in one state; spool and local workers report what happened as an event; the
@@ -129,59 +126,6 @@ var transitions = [numStates][numEvents]transition{
 	},
 }
 
-// dispatch moves a job by one event and returns its next state. The caller hands a job that is now instead to the local workers. err is
-// the cause, nil of a success. It belongs to the goroutine that has the job, and does not block.
-func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
-	t := &transitions[j.state][ev]
-	if t.next == impossible {
-		panic(fmt.Sprintf("dispatching task %s/%d: event %d cannot happen in state %d", j.Task.EventID, j.Task.Chunk, ev, j.state))
-	}
-	next := t.next
-	j.state = next
-	for _, a := range t.do {
-		p.act(j, a, err)
-	}
-	return next // j may be another goroutine's by now
-}
-
-func (p *Pipeline) act(j *job, a action, err error) {
-	switch a {
-	case conclude:
-		j.event.conclude(nil)
-	case finish:
-		p.ledger.Local(1)
-		p.feedback.Done(&j.Case)
-		j.event.conclude(nil)
-	case goLocal:
-		p.amend(&j.Case, decision.Local, decision.SpoolFull)
-	case goCloud:
-		p.amend(&j.Case, decision.Cloud, whyFailed(err))
-	case goHard:
-		j.Decision.Confidence = j.first.Inference.Confidence
-		p.amend(&j.Case, decision.Cloud, decision.HardExample)
-	case finishFirst:
-		p.finishFirst(j)
-	case resend:
-		p.resend(j)
-	case dropTooLarge:
-		p.drop(j, ReasonTooLarge)
-	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
-		p.drop(j, spool.ReasonFull)
-	case dropOverload:
-		p.feedback.Shed(&j.Case)
-		p.drop(j, j.Decision.Reason.String())
-	case dropFailed:
-		p.sayGivenUp(j.Task, err)
-		p.drop(j, reasonOf(err))
-	case refuse:
-		p.refuse(j, err)
-	case refuseTrack:
-		p.refuseTrack(j, err)
-	case leaveTrack:
-		p.leaveTrack(j)
-	}
-}
-
 // spoolEvent says what it means for a task that the spool does not take it. A spool that fails is treated like a full one: what can be
 // done locally is.
 func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
@@ -222,22 +166,10 @@ func whyFailed(err error) decision.Reason {
 	return decision.LocalFailed
 }
 
-// finishFirst lets the provisional answer of a task be the final one, since nothing can take the task to the cloud. It may wait for the bus, so
-// it belongs to the goroutine of later. Where the bus does not take it either, the task is dropped with that reason.
-func (p *Pipeline) finishFirst(j *job) {
-	p.amend(&j.Case, decision.Local, decision.SpoolFull)
-	final := *j.first
-	final.Provisional = false
-	if err := p.local.Publish(&final); err != nil {
-		p.sayGivenUp(j.Task, err)
-		p.drop(j, ReasonFailed)
-		return
-	}
-	p.act(j, finish, nil)
-}
-
 // ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.
 var ErrRefused = errors.New("refused: the spool is full, and the task can neither be dropped nor be done here")
+
+var errBehind = fmt.Errorf("%w: an earlier task of its device and class was", ErrRefused)
 
 // ReasonFailed counts tasks whose local work failed and that had no other way to go.
 const ReasonFailed = "localFailed"
@@ -255,39 +187,3 @@ func reasonOf(err error) string {
 
 // ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
 const ReasonTooLarge = "tooLarge"
-
-// drop gives a task up that can be neither processed nor kept, now or later. It is accepted and counted, so that its
-// event does not come back for ever.
-func (p *Pipeline) drop(j *job, reason string) {
-	p.ledger.Dropped(reason, 1)
-	p.drops.Early(j.Task.Class.Name, reason)
-	p.feedback.Failed(j.ID)
-	j.event.conclude(nil)
-}
-
-// refuse gives a task back: it was never accepted, and its event is the sender's again.
-func (p *Pipeline) refuse(j *job, err error) {
-	p.ledger.Leave(1)
-	p.refused.Add(1)
-	p.feedback.Withdraw(j.event.run.rules, &j.Case, &j.event.run.state)
-	j.event.conclude(err)
-}
-
-// amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
-func (p *Pipeline) amend(c *decide.Case, target decision.Target, why decision.Reason) {
-	c.Decision.Target, c.Decision.Reason, c.Decision.Propensity = target, why, 1
-	p.feedback.Amend(c)
-}
-
-// givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
-const givenUpEvery = time.Minute
-
-func (p *Pipeline) sayGivenUp(t *task.Task, err error) {
-	now, last := p.clock.Now(), p.givenUpSaid.Load()
-	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
-		p.log.Debugf("task %s/%d of %s is given up: %v", t.EventID, t.Chunk, t.Device, err)
-		return
-	}
-	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
-		t.EventID, t.Chunk, t.Device, reasonOf(err), givenUpEvery, err)
-}

@@ -24,6 +24,20 @@ func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 	p.pass(p.begin(events, done))
 }
 
+// Again is the Pipeline for a sender that offers again what was refused, in order and before anything new. Until it has done so, what
+// comes after a refused task of a device and class is refused as well, also where the sender could not know yet.
+type Again struct{ *Pipeline }
+
+// Submit is that of the Pipeline.
+func (p Again) Submit(events []*task.Event, done func(i int, err error)) {
+	p.tracks.Unblock(func(id string) bool {
+		return slices.ContainsFunc(events, func(ev *task.Event) bool { return ev.ID == id })
+	})
+	r := p.begin(events, done)
+	r.again = true
+	p.pass(r)
+}
+
 // pass takes a run through the stages.
 func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
@@ -81,12 +95,6 @@ func (p *Pipeline) note(r *run) {
 		}
 	}
 	p.feedback.Decided(r.rules, r.decided(), &r.state)
-}
-
-// enter notes a decision and returns its id.
-func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
-	r.entry = decision.NewEntry(j.Task, &j.Estimate, r.rules.Seen(j.Task, &r.state), d, j.Policy, r.rules.Version())
-	return p.feedback.Add(&r.entry)
 }
 
 // part puts each task among those of its path, or behind the one before it. From then on others may work on the task.

@@ -10,6 +10,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/task"
+	"app-offload/functions/track"
 )
 
 // run is one slice of events on its way through the stages. It belongs to the goroutine that submitted it until the
@@ -42,6 +43,17 @@ type job struct {
 	free  bool
 	state jobState
 }
+
+// Track is that of the job's task.
+func (j *job) Track() track.Key { return trackOf(j.Task) }
+
+func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class: t.Class.Name} }
+
+// Leaves reports whether the job's task is for the cloud.
+func (j *job) Leaves() bool { return j.Decision.Target == decision.Cloud }
+
+// Free reports whether it may be processed locally before an earlier task that is parked: its operators need no order.
+func (j *job) Free() bool { return j.free }
 
 // casesOf are those of jobs, until it is called again.
 func (r *run) casesOf(jobs []*job) []*decide.Case {
@@ -119,4 +131,10 @@ func (p *Pipeline) begin(events []*task.Event, done func(i int, err error)) *run
 		r.open[i].run, r.open[i].i = r, i
 	}
 	return r
+}
+
+// enter notes a decision and returns its id.
+func (p *Pipeline) enter(r *run, j *job, d decision.Decision) uint64 {
+	r.entry = decision.NewEntry(j.Task, &j.Estimate, r.rules.Seen(j.Task, &r.state), d, j.Policy, r.rules.Version())
+	return p.feedback.Add(&r.entry)
 }
