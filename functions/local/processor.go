@@ -23,6 +23,16 @@
 //   - What an operator remembers is in memory: a crash forgets the values in open windows. An orderly stop publishes
 //     these windows with the tag closed=stop, and a value that arrives twice counts twice.
 //
+// Which file holds which state:
+//
+//	processor.go, worker.go   the Processor, and its workers: a worker owns the state of its devices' resources
+//	keys.go, room.go          which resources are remembered, and which give way; upkeep.go what time alone brings about
+//	summary.go … deadtime.go  one file an operator; operators.go lists them, notation.go and params.go read their notation
+//	values.go, exact.go       what operators compute on; origin.go its time; moments.go and samples.go statistics in bounded memory
+//	outlet.go, pending.go     where results go, and where they wait for the bus; result.go, answer.go the events they become
+//	used.go                   what operators read of a task; counts.go, notice.go, errors.go what they say
+//	pool.go                   the Pool of heavy work, by deadline; head.go the progress of the task at hand
+//
 // Models are no operators: package infer runs them on a Pool, after the operators of their class.
 package local
 

@@ -17,7 +17,18 @@
 // disk keeps a summary in memory and its entries in its index file (page.go). The strategy "dropLowestScore" is the exception,
 // as it has to find the lowest of all: under it 28 bytes a record stay in memory while the spool is full.
 //
-// FORMAT.md describes the files. Order of reading: types.go, commit.go, take.go, room.go, keeper.go, page.go, recover.go.
+// FORMAT.md describes the files. Which file holds which state:
+//
+//	types.go, config.go       what callers see; stats.go counts, and answers what became of a sequence
+//	spool.go                  the Spool and its lock, which guards all state but what is named below
+//	append.go, room.go        admission: the limit, and what gives way at it; commit.go group commits, on a goroutine that owns the writing
+//	take.go, ring.go          leases; the records that are still in memory
+//	page.go, index.go         the records that are on disk only, and the file that finds them
+//	keeper.go                 the goroutine for upkeep; roll.go, relieve.go segments begun, ended and freed
+//	fates.go, history.go      what became of sequences, in memory and beyond a restart; epoch.go the life of the spool
+//	recover.go, restore.go    Open: scan.go reads the segments, state.go what was saved, quarantine.go sets damage aside
+//	record.go, segment.go     the layouts on disk, with codec.go and crypt.go; no state
+//	fs.go, osfs*.go           the file system; tools.go inspects and repairs a directory without opening it
 package spool
 
 import (

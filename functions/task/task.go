@@ -3,7 +3,7 @@
 //
 // The bytes of an event are kept as they came and are never modified after intake; everything here points into them.
 // Values are therefore safe to read from several goroutines once built. The package imports nothing of this project
-// but the check leaf.
+// but check and clock.
 package task
 
 import "time"
