@@ -331,16 +331,6 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 	return nil
 }
 
-// complain counts a failure and logs it, a repeated one only once.
-func (x *Exporter) complain(kind string, err error) {
-	x.stats.failed(kind)
-	if x.told.Changed(kind, err) {
-		x.deps.Log.Warnf("export: %s (retried until it works)", err)
-		return
-	}
-	x.deps.Log.Debugf("export: %s, again", err)
-}
-
 // rest waits before the next attempt and is false when there will be none. When the link has been gone for a while the
 // window is given back to the spool, so that an outage holds no memory.
 func (x *Exporter) rest(ctx context.Context) bool {

@@ -58,3 +58,13 @@ func (s *stats) load() Stats {
 	c.Errors, c.Holds = maps.Clone(c.Errors), append([]Hold{}, c.Holds...)
 	return c
 }
+
+// complain counts a failure and logs it, a repeated one only once.
+func (x *Exporter) complain(kind string, err error) {
+	x.stats.failed(kind)
+	if x.told.Changed(kind, err) {
+		x.deps.Log.Warnf("export: %s (retried until it works)", err)
+		return
+	}
+	x.deps.Log.Debugf("export: %s, again", err)
+}

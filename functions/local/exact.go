@@ -2,6 +2,7 @@ package local
 
 import (
 	"math"
+	"strconv"
 
 	"app-offload/functions/task"
 )
@@ -152,3 +153,15 @@ func (v number) apart(w number, band float64) bool {
 
 // beyond is by how much the value is above a bound.
 func (v number) beyond(bound float64) float64 { return (v.value - bound) + v.low }
+
+// decimal writes a number in the fewest digits that read back as the same.
+func decimal(v float64) string {
+	if v == 0 {
+		v = 0 // a negative zero has a sign that readers would see
+	}
+	format := byte('f')
+	if m := math.Abs(v); m != 0 && (m < 1e-6 || m >= 1e21) {
+		format = 'e'
+	}
+	return strconv.FormatFloat(v, format, -1, 64)
+}

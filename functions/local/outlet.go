@@ -168,18 +168,6 @@ func (d *draft) number(suffix string, v number, units string) {
 	d.float(suffix, v.value, units)
 }
 
-// decimal writes a number in the fewest digits that read back as the same.
-func decimal(v float64) string {
-	if v == 0 {
-		v = 0 // a negative zero has a sign that readers would see
-	}
-	format := byte('f')
-	if m := math.Abs(v); m != 0 && (m < 1e-6 || m >= 1e21) {
-		format = 'e'
-	}
-	return strconv.FormatFloat(v, format, -1, 64)
-}
-
 func array(in *sample) string {
 	b := make([]byte, 0, 2+15*len(in.values))
 	b = append(b, '[')

@@ -15,24 +15,8 @@ import (
 	"app-offload/functions/intake/parse"
 )
 
-// Rejected is a payload that was set aside.
-type Rejected struct {
-	ID          uint64    `json:"id"` // ascending from 1 since the start
-	Time        time.Time `json:"time"`
-	Reason      string    `json:"reason"`
-	Detail      string    `json:"detail"` // like topic and content type at most 512 bytes; the rest is cut
-	Topic       string    `json:"topic"`  // on which it came, "" where the trigger does not report it
-	ContentType string    `json:"contentType"`
-	Size        int       `json:"size"`    // of the payload as it came
-	Payload     []byte    `json:"payload"` // its beginning, as much as the bounds allow
-}
-
 // maxText is how many bytes of a detail, topic or content type are kept.
 const maxText = 512
-
-func (r *Rejected) bytes() int {
-	return len(r.Payload) + len(r.Detail) + len(r.Topic) + len(r.ContentType)
-}
 
 // Quarantine keeps what could not be taken as an event: the latest in memory for the API, and, where a folder is
 // configured, on disk. Both are bounded, the oldest go first. Add does not wait for the disk; what the disk cannot keep

@@ -127,15 +127,6 @@ func (s *Spool) check(r *Record) error {
 	return nil
 }
 
-// stored is what the record needs on disk.
-func (s *Spool) stored(r *Record) int64 {
-	n := int64(headerSize + len(r.Class) + len(r.Payload))
-	if s.limits.Encrypt {
-		n += tagSize
-	}
-	return n
-}
-
 // due is when a record expires by the spool's clock, which starts to count when the record comes in.
 func due(r *Record, now time.Duration) uint32 {
 	if r.Expires == 0 {

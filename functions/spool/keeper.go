@@ -42,14 +42,6 @@ func (s *Spool) keeper(fresh bool) {
 	}
 }
 
-// nudge wakes the keeper.
-func (s *Spool) nudge() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
-
 // Checkpoint makes durable what is done and dropped so far. The spool does so itself every AckInterval.
 func (s *Spool) Checkpoint() error {
 	s.mu.Lock()
@@ -109,14 +101,6 @@ func (s *Spool) writeStateOf(epoch string) error {
 	}
 	s.durable = st.gen
 	return nil
-}
-
-// writeBoth brings both slots up to what holds now, so that either alone is enough. The house is held.
-func (s *Spool) writeBoth() error {
-	if err := s.writeState(); err != nil {
-		return err
-	}
-	return s.writeState()
 }
 
 // snapshot collects the state. Its generation follows the durable one, so that a failed write is repeated on its own slot and
@@ -183,18 +167,6 @@ func (s *Spool) writeIndex(g *segment) error {
 	s.mu.Lock()
 	g.indexed = true
 	s.mu.Unlock()
-	return nil
-}
-
-func (s *Spool) writeFile(name string, b []byte) error {
-	f, err := s.fs.Create(name)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(s.writeAt(f, b, 0), f.Close())
-	if err != nil {
-		return errors.Join(err, ignoreMissing(s.fs.Remove(name)))
-	}
 	return nil
 }
 

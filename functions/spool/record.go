@@ -172,3 +172,12 @@ func resync(b []byte, from int, seed uint32, last uint64) int {
 	}
 	return -1
 }
+
+// stored is what the record needs on disk.
+func (s *Spool) stored(r *Record) int64 {
+	n := int64(headerSize + len(r.Class) + len(r.Payload))
+	if s.limits.Encrypt {
+		n += tagSize
+	}
+	return n
+}

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -226,16 +225,4 @@ func parseSegmentName(name string) (fileID, bool) {
 	}
 	n, err := strconv.ParseUint(id, 16, 64)
 	return fileID{int(lane[0] - '0'), n}, err == nil && len(id) == 16
-}
-
-// segmentFiles lists the segments among the names, by lane and number.
-func segmentFiles(names []string) []fileID {
-	var ids []fileID
-	for _, n := range names {
-		if id, ok := parseSegmentName(n); ok {
-			ids = append(ids, id)
-		}
-	}
-	slices.SortFunc(ids, func(a, b fileID) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.id, b.id)) })
-	return ids
 }

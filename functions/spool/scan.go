@@ -2,10 +2,12 @@ package spool
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -248,4 +250,16 @@ func readUpTo(f File, n int64) ([]byte, error) {
 		err = nil
 	}
 	return b[:k], err
+}
+
+// segmentFiles lists the segments among the names, by lane and number.
+func segmentFiles(names []string) []fileID {
+	var ids []fileID
+	for _, n := range names {
+		if id, ok := parseSegmentName(n); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b fileID) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.id, b.id)) })
+	return ids
 }

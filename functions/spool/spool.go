@@ -32,6 +32,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -355,4 +356,24 @@ func (s *Spool) writeAt(f File, b []byte, at int64) error {
 	_, err := f.WriteAt(b, at)
 	s.written.Add(uint64(len(b)))
 	return err
+}
+
+// nudge wakes the keeper.
+func (s *Spool) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Spool) writeFile(name string, b []byte) error {
+	f, err := s.fs.Create(name)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(s.writeAt(f, b, 0), f.Close())
+	if err != nil {
+		return errors.Join(err, ignoreMissing(s.fs.Remove(name)))
+	}
+	return nil
 }

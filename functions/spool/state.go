@@ -186,3 +186,11 @@ func (w *goneWalk) gone(seq uint64) bool {
 	}
 	return w.more && w.lo <= seq
 }
+
+// writeBoth brings both slots up to what holds now, so that either alone is enough. The house is held.
+func (s *Spool) writeBoth() error {
+	if err := s.writeState(); err != nil {
+		return err
+	}
+	return s.writeState()
+}
