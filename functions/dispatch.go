@@ -11,7 +11,7 @@ import (
 
 // What becomes of a task after the decision. A job is in one state; spool and local workers report what happened as an event; the
 // table says which state comes next and what is done on the way. Whatever may block, such as a second attempt, goes to the goroutine of
-// later, so that neither the committer nor a worker waits, and no call comes back into the one that caused it.
+// the background, so that neither the committer nor a worker waits, and no call comes back into the one that caused it.
 
 // jobState is where a job is.
 type jobState uint8

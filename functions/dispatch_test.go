@@ -113,7 +113,7 @@ func TestAnImpossibleEventPanics(t *testing.T) {
 // TestEveryPathConcludesOnce walks all paths that the table allows. Each ends, concludes its task exactly once, leaves its track exactly
 // as often as it was on it, and asks neither spool nor local workers twice.
 func TestEveryPathConcludesOnce(t *testing.T) {
-	concluding := []action{conclude, finish, finishFirst, dropTooLarge, dropFull, dropFailed, refuse, refuseTrack}
+	concluding := []action{conclude, finish, finishFirst, dropTooLarge, dropFull, dropOverload, dropFailed, refuse, refuseTrack}
 	paths := 0
 	var walk func(at jobState, path []string, concluded, onTrack int)
 	walk = func(at jobState, path []string, concluded, onTrack int) {

@@ -24,7 +24,7 @@
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
 //	books.go      account and drops; status.go: how it all is, and what it would decide
 //
-// Whatever may block runs on a later.Queue, never in a callback. Beside the stages:
+// Whatever may block runs on a background.Queue, never in a callback. Beside the stages:
 //
 //	policy     the policies, guards and costs         decision   the record of a decision
 //	trial      shadows and a canary                   ledger     the account that proves nothing was lost
@@ -35,5 +35,5 @@
 //	status     plain types that the API answers with  health     what is wrong, from a snapshot of facts
 //	say        limits of repeated log lines           clock      durations that no step of the wall clock changes
 //	kin        which events are results of an app-offload
-//	atomicfile replaces files as a whole              later      work for a goroutine that may block
+//	atomicfile replaces files as a whole              background work for a goroutine that may block
 package functions

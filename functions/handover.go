@@ -209,7 +209,7 @@ func (p *Pipeline) committed(jobs []*job, err error) {
 // afterwards does what may block and belongs to work under way.
 func (p *Pipeline) afterwards(f func()) {
 	p.working.Add(1)
-	p.later.Do(func() {
+	p.background.Do(func() {
 		defer p.working.Done()
 		f()
 	})
@@ -304,7 +304,7 @@ func (p *Pipeline) refuseTrack(j *job, err error) {
 }
 
 // finishFirst lets the provisional answer of a task be the final one, since nothing can take the task to the cloud. It may wait for the bus, so
-// it belongs to the goroutine of later. Where the bus does not take it either, the task is dropped with that reason.
+// it belongs to the background goroutine. Where the bus does not take it either, the task is dropped with that reason.
 func (p *Pipeline) finishFirst(j *job) {
 	p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	final := *j.first

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"app-offload/functions/answer/desk"
+	"app-offload/functions/background"
 	"app-offload/functions/batch"
 	"app-offload/functions/check"
 	"app-offload/functions/clock"
@@ -26,7 +27,6 @@ import (
 	"app-offload/functions/intake"
 	"app-offload/functions/keys"
 	"app-offload/functions/kin"
-	"app-offload/functions/later"
 	"app-offload/functions/ledger"
 	"app-offload/functions/local"
 	"app-offload/functions/receive"
@@ -74,11 +74,11 @@ type Pipeline struct {
 
 	feedback *feedback.Feedback
 
-	tracks   track.Tracks[*job] // keep the order per device and class
-	working  sync.WaitGroup     // events and tasks that are not concluded
-	later    later.Queue        // what committer and local workers must not wait for
-	refused  atomic.Int64
-	setAside func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
+	tracks     track.Tracks[*job] // keep the order per device and class
+	working    sync.WaitGroup     // events and tasks that are not concluded
+	background background.Queue   // what committer and local workers must not wait for
+	refused    atomic.Int64
+	setAside   func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 
 	givenUpSaid atomic.Int64 // stamp of when the log last told of a task given up
 }

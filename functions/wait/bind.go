@@ -271,7 +271,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	}
 	m.moving.Add(1)
 	m.queued.add(j.Task.Device, 1)
-	m.later.Do(func() {
+	m.background.Do(func() {
 		defer m.moving.Done()
 		m.Local.Process(ctx, []local.Item{item}, done)
 		m.queued.add(j.Task.Device, -1)

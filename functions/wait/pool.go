@@ -5,9 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"app-offload/functions/background"
 	"app-offload/functions/decide"
 	"app-offload/functions/host"
-	"app-offload/functions/later"
 	"app-offload/functions/local"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -89,15 +89,15 @@ type Pool struct {
 	records, recorded atomic.Int64 // that the spool holds for the pool, until they are released or done, and their bytes there
 
 	// The owner's.
-	waiting policy.Waiting
-	rules   *decide.Rules // under which they wait
-	state   host.State
-	linked  bool // there was a link at the last scan
-	queued  queues
-	expired int64          // stamp of the last look for tasks that are hopeless
-	sent    bool           // a task was bound for the cloud, and the scheduler has not been woken yet
-	later   later.Queue    // its tasks have a place in the pool
-	moving  sync.WaitGroup // tasks bound to the node that wait for room in its queue
+	waiting    policy.Waiting
+	rules      *decide.Rules // under which they wait
+	state      host.State
+	linked     bool // there was a link at the last scan
+	queued     queues
+	expired    int64            // stamp of the last look for tasks that are hopeless
+	sent       bool             // a task was bound for the cloud, and the scheduler has not been woken yet
+	background background.Queue // its tasks have a place in the pool
+	moving     sync.WaitGroup   // tasks bound to the node that wait for room in its queue
 }
 
 // parked is one task that waits.

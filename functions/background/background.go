@@ -1,5 +1,5 @@
-// Package later does what a goroutine that must not block has left to do.
-package later
+// Package background does what a goroutine that must not block has left to do.
+package background
 
 import "sync"
 
