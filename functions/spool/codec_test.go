@@ -85,7 +85,7 @@ func TestFatesAgreeWithAMap(t *testing.T) {
 		var back fates
 		back.decode(d)
 		require.NoError(t, d.err)
-		require.Equal(t, f.ranges, back.ranges)
+		require.Equal(t, append([]fateRange{}, f.ranges...), append([]fateRange{}, back.ranges...))
 	})
 }
 
