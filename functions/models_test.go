@@ -504,7 +504,7 @@ func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 // A trial whose outcome cannot be kept on disk begins anew, and takes effect once it can.
 func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 	c := modelConfig(t, nil, "edge")
-	c.Models.Canary.Tasks = 20
+	c.Models.Canary.Tasks, c.Models.Canary.Slower = 20, 100 // a machine that is busy makes either version slow
 	s := open(t, c, &bin{})
 	feed := func(from, to int) {
 		for i := from; i < to; i++ {
