@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -107,4 +108,21 @@ func TestWhatIsWrongWithASpoolHasItsLine(t *testing.T) {
 	}
 	require.Equal(t, "d: quarantined x at 1, 2 bytes: bits; what it was cannot be told, its bytes could not be kept", setAside("d", r.Damages[0]))
 	require.Equal(t, `d: quarantined y at 0, 0 bytes: ; record 1 of class "k" is lost, its bytes are in q`, setAside("d", spool.Damage{File: "y", Seq: 1, Class: "k", Kept: "q"}))
+}
+
+// A whole number is one, also as 64.0; a size of no bytes is 0; the page's key stays out of reach of its scripts.
+func TestSmallThings(t *testing.T) {
+	for text, wrong := range map[string]int{"64.0": 0, "64.5": 1, "9007199254740993.0": 0, "1e17": 1} {
+		e, err := readConfig("f", []byte("Offload: {Spool: {QuotaMiB: "+text+"}}"))
+		require.NoError(t, err)
+		require.Len(t, e.problems, wrong, text)
+	}
+	require.Equal(t, []string{"0", "under 1", "under 1", "1"}, []string{mib(0), mib(1), mib(1<<20 - 1), mib(1 << 20)})
+	require.False(t, isTimeout(&net.DNSError{}))
+	require.True(t, isTimeout(&net.DNSError{IsTimeout: true}))
+	w := httptest.NewRecorder()
+	(&proxy{cookie: "c", key: "k"}).admit(w)
+	cookie := w.Result().Cookies()[0]
+	require.True(t, cookie.HttpOnly)
+	require.Equal(t, http.SameSiteStrictMode, cookie.SameSite)
 }
