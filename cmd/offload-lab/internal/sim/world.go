@@ -95,9 +95,9 @@ func (r *Rate) hold(spans []span, left, horizon float64) error {
 	}
 	slices.Sort(edges)
 	edges = slices.Compact(edges)
-	starts, rates := make([]float64, len(edges)), make([]float64, len(edges))
+	starts, rates, end := make([]float64, len(edges)), make([]float64, len(edges)), max(horizon, edges[len(edges)-1]+1)
 	for i, at := range edges {
-		next := horizon
+		next := end
 		if i+1 < len(edges) {
 			next = edges[i+1]
 		}
@@ -106,7 +106,7 @@ func (r *Rate) hold(spans []span, left, horizon float64) error {
 			rates[i] *= left
 		}
 	}
-	curve, err := trace.NewCurve(starts, rates, max(horizon, edges[len(edges)-1]+1)+warmup)
+	curve, err := trace.NewCurve(starts, rates, end+warmup)
 	if err != nil {
 		return err
 	}
