@@ -123,6 +123,7 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 				slow := lateConfig(t)
 				cfg.Writable.Policy, cfg.Writable.Score = slow.Writable.Policy, slow.Writable.Score
 				cfg.Writable.Policy.DeferOrder, cfg.Writable.Policy.DeferTasks, cfg.Writable.Policy.BacklogLimit = true, 1+rnd.IntN(40), 1
+				cfg.Local.Operators = "rate; burn each=100us"
 			}
 			class := cfg.Writable.Classes["default"]
 			anyOrder := row.onFull == "any"
@@ -139,6 +140,9 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 				atCloud = startCloud(t, b, cfg.Node, s.keys)
 			}
 			s.Start()
+			if b != nil {
+				eventually(t, 20*time.Second, "the link is up", func() bool { return s.host.State().Link.Up })
+			}
 			padding := 0
 			if row.onFull != "" {
 				padding = 20_000

@@ -77,7 +77,7 @@ func TestLaneOf(t *testing.T) {
 	require.Less(t, laneOf("elsewhere", 3), 3)
 }
 
-// What waits takes half of the queue's bytes at most: of one lane before it is noted, and of all lanes after.
+// Messages that wait take half of the queue's bytes at most: of one lane before it is noted, and of all lanes after.
 func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	c := &Consumer{Log: slog.New(slog.DiscardHandler), Limits: Limits{QueueMiB: 1, Lanes: 2}}
 	c.prepare()
