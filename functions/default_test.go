@@ -16,14 +16,32 @@ func shippedPolicy(t *testing.T, b *broker) config.Config {
 	t.Helper()
 	c := testConfig(t, b, "")
 	c.Writable.Policy = config.Default().Writable.Policy
-	require.Equal(t, "bandit", c.Writable.Policy.Default)
+	require.Equal(t, "defer", c.Writable.Policy.Default)
 	return c
 }
 
-// A gateway without any setting and without a cloud: tasks without deadlines are done, the account balances, learned state is
-// kept without a setting, and a restart continues from it. Learning is not a change of the policy.
+// learning is that with the policy that learns.
+func learning(t *testing.T, b *broker) config.Config {
+	c := shippedPolicy(t, b)
+	c.Writable.Policy.Default = "bandit"
+	return c
+}
+
+// A gateway without any setting and without a cloud: tasks without deadlines are done, and the account balances.
 func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
-	cfg := shippedPolicy(t, nil)
+	s := open(t, shippedPolicy(t, nil), &bin{})
+	s.Start()
+	for n := range 40 {
+		takeIn(t, s, "d", n)
+	}
+	eventually(t, time.Minute, "all are done", func() bool { return s.Counts().Local == 40 })
+	require.Zero(t, s.Counts().Balance)
+	require.NoError(t, s.Stop())
+}
+
+// Learned state is kept without a setting, and a restart continues from it. Learning is not a change of the policy.
+func TestWhatIsLearnedIsKeptWithoutASetting(t *testing.T) {
+	cfg := learning(t, nil)
 	s := open(t, cfg, &bin{})
 	s.Start()
 	before := s.Status().Policy
@@ -44,8 +62,8 @@ func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 }
 
 // Where no consumer answers at all, acknowledgements of the broker are the outcomes, if the user has said that they count.
-func TestTheDefaultPolicyLearnsFromAcknowledgements(t *testing.T) {
-	cfg := shippedPolicy(t, startBroker(t))
+func TestABanditLearnsFromAcknowledgements(t *testing.T) {
+	cfg := learning(t, startBroker(t))
 	cfg.Export.Confirm = "puback"
 	class := cfg.Writable.Classes["default"]
 	class.Policy = "cloud"

@@ -91,7 +91,7 @@ func TestCompanyIsValidated(t *testing.T) {
 	for want, edit := range map[string]func(*policy.Config){
 		`Policy.Shadow = "wisdom"`:   func(c *policy.Config) { c.Shadow = "cost, wisdom" },
 		`Policy.Canary = "wisdom"`:   func(c *policy.Config) { c.Canary = "wisdom" },
-		`Policy.Canary = "bandit"`:   func(c *policy.Config) { c.Canary = "bandit" }, // which is the default
+		`Policy.Canary = "defer"`:    func(c *policy.Config) { c.Canary = "defer" }, // which is the default
 		`Policy.CanaryShare`:         func(c *policy.Config) { c.CanaryShare = 0 },
 		`Policy.PPOWeights = "none"`: func(c *policy.Config) { c.Canary, c.PPOWeights = "ppo", "none" },
 		`Policy.PPOWeights = "nil"`:  func(c *policy.Config) { c.Shadow, c.PPOWeights = "ppo", "nil" },

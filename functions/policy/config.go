@@ -178,7 +178,7 @@ type Config struct {
 // right, and is the only one that does well where they are wrong, as they are on any gateway that is not calibrated.
 func DefaultConfig() Config {
 	return Config{
-		Default:        banditInfo.Name,
+		Default:        deferInfo.Name,
 		WeightedPreset: "default", WeightedThreshold: 0.5,
 		SizeWeight: 0.3, SizeDirection: falls, SizeScaleKB: 1024,
 		ComplexityWeight: 0.5, ComplexityDirection: rises, ComplexityScale: 100,
@@ -190,7 +190,7 @@ func DefaultConfig() Config {
 		CostLinkPrice: 1.2, CostLinkWait: 0.14, CostLinkEase: 3.9,
 		BanditOptimism: 0.1, BanditForgetting: 0.995, BanditExplore: 0.01,
 		PPOWeights: "res/policies/ppo.json", PPOMargin: 0.1,
-		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "10m", DeferAhead: "20ms",
+		DeferTasks: 1000, DeferMiB: 32, DeferLongest: "10m", DeferAhead: "20ms", DeferOrder: true,
 		LinkDown: "deadline", BacklogLimit: 0.9,
 		ShadowShare: 0.1, CanaryShare: 0.1, CanaryMarginMiss: 0.02, CanaryMarginCost: 0.05, CanaryConfidence: 0.99,
 		Decisions: 4096,
