@@ -73,11 +73,13 @@ type worldFlags struct {
 	data, part, view, scenario string
 	seed                       uint64
 	belief                     float64
+	devices                    int
 }
 
 func (f *worldFlags) register(fs interface {
 	StringVar(*string, string, string, string)
 	Uint64Var(*uint64, string, uint64, string)
+	IntVar(*int, string, int, string)
 	Float64Var(*float64, string, float64, string)
 },
 ) {
@@ -86,6 +88,7 @@ func (f *worldFlags) register(fs interface {
 	fs.StringVar(&f.view, "view", "", "what the gateway's view of itself is to differ in from the service's, separated by commas: exact, still, uncorrected, unguarded")
 	fs.StringVar(&f.scenario, "scenario", "usual", "in what the world is to differ from the usual one")
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of the episodes")
+	fs.IntVar(&f.devices, "devices", 0, "from how many devices the tasks come, in turn: parked tasks of a device and class leave in their order; with 0 no order is kept")
 	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth or what the scenario says")
 }
 
@@ -119,6 +122,9 @@ func (f *worldFlags) world() (*sim.World, error) {
 	}
 	if c.View, err = sim.ViewOf(f.view); err != nil {
 		return nil, fmt.Errorf("-view: %w", err)
+	}
+	if c.Devices = f.devices; c.Devices < 0 {
+		return nil, fmt.Errorf("-devices %d: must be at least 0", f.devices)
 	}
 	if f.belief != 1 {
 		c.Beliefs.Edge = f.belief

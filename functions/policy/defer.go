@@ -14,7 +14,7 @@ import (
 var deferInfo = Info{
 	Name:    "defer",
 	Summary: "Parks a task, durable and undecided, while its target is busy. When a server becomes free, it plans what both servers are to do with the parked tasks.",
-	WhenNot: "A class needs its records in the cloud in the order of their events, and DeferOrder is off: a task that gains more from the link overtakes others.",
+	WhenNot: "Tasks must be decided on arrival; or a class needs its records in the cloud in the order of their events, and DeferOrder is off: a task that gains more from the link overtakes others.",
 }
 
 // deferring prices both ways as policy cost does, with prices of its own on the time of both servers. What a free server takes is the first of an

@@ -55,6 +55,9 @@ type Config struct {
 	Mix  []Kind
 	Cost Cost
 
+	// Devices is from how many devices the tasks come, in turn; parked tasks of a device and class leave in their order. With 0 each task has
+	// one of its own, so that no order is kept.
+	Devices int
 	// NoDeadlines hides all deadlines from the gateway. They still count.
 	NoDeadlines bool
 	// Scale multiplies all times of the world: recordings, arrivals, deadlines, and what rates are of. 1 is as it is described here.

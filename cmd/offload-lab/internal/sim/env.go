@@ -2,6 +2,7 @@ package sim
 
 import (
 	"container/heap"
+	"strconv"
 	"time"
 
 	"app-offload/functions/decision"
@@ -176,7 +177,7 @@ func (e *Env) observe() []float64 {
 func (e *Env) situate(i int, at float64) {
 	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
-		Received: onClock(j.At), Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
+		Device: e.world.Config.device(i), Received: onClock(j.At), Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
 		Complexity: min(j.Believed()/(j.Bytes/score.KB*e.world.Config.maxDensity()/100), 100),
 		Deadline:   time.Duration(j.Deadline * 1e9),
 	}
@@ -186,6 +187,14 @@ func (e *Env) situate(i int, at float64) {
 	e.look(at)
 	s.Estimate = e.model.Estimate(&s.Task, &s.State)
 	e.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
+}
+
+// device is that of task i.
+func (c *Config) device(i int) string {
+	if c.Devices > 0 {
+		i %= c.Devices
+	}
+	return strconv.Itoa(i)
 }
 
 // look brings the state of the situation to a time.

@@ -73,7 +73,8 @@ func (l *late) arrive(i int) {
 }
 
 func (l *late) park(p *parked) bool {
-	return l.rules.Waits(&p.Case, &l.env.seen.State) && l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room())
+	stays := l.rules.Waits(&p.Case, &l.env.seen.State) || p.Decision.Target == decision.Cloud && l.waiting.Follows(p.Task)
+	return stays && l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room())
 }
 
 // bind gives free servers what they are to have.
