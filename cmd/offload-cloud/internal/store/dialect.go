@@ -135,9 +135,10 @@ func (s *Store) eachOf(ctx context.Context, tx *sql.Tx, statement string, column
 	list := make([]map[string]any, n)
 	for i := range list {
 		list[i] = make(map[string]any, len(columns))
-		for c, value := range values(i) {
-			name, _, _ := strings.Cut(columns[c], " ")
-			list[i][name] = value
+		row := values(i)
+		for c, column := range columns {
+			name, _, _ := strings.Cut(column, " ")
+			list[i][name] = row[c]
 		}
 	}
 	wanted, err := json.Marshal(list)

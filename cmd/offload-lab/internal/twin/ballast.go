@@ -61,8 +61,12 @@ func cloudVariant(from, name string) (*models.Manifest, []byte, error) {
 			return nil, nil, fmt.Errorf("%s: %w", path, err)
 		}
 		if m.Name == name && m.Variant == models.Cloud && m.Engine == models.ONNX && len(m.Inputs) == 1 {
-			file, err := os.ReadFile(filepath.Join(filepath.Dir(path), m.File))
-			return m, file, err
+			folder, err := os.OpenRoot(filepath.Dir(path))
+			if err != nil {
+				return nil, nil, err
+			}
+			file, err := folder.ReadFile(m.File)
+			return m, file, errors.Join(err, folder.Close())
 		}
 	}
 	return nil, nil, fmt.Errorf("%s has no cloud variant of model %s in ONNX", from, name)
