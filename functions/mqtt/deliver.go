@@ -10,6 +10,7 @@ type deliverer struct {
 	work         chan []Message  // nil before the first batch
 	idle         chan struct{}   // has a token while receive does not run
 	ended        chan struct{}
+	waits        time.Time // since when receive has still run whenever a batch was flushed; zero if it did not at the latest one
 }
 
 // maxBatch is how many messages are handed on together at most.
@@ -50,8 +51,12 @@ func (d *deliverer) rests(within time.Duration) bool {
 func (d *deliverer) take(within time.Duration) bool {
 	select {
 	case <-d.idle:
+		d.waits = time.Time{}
 		return true
 	default:
+	}
+	if d.waits.IsZero() {
+		d.waits = time.Now()
 	}
 	t := time.NewTimer(within)
 	defer t.Stop()

@@ -92,11 +92,13 @@ func (c *inbound) Read(p []byte) (int, error) {
 			return n, nil
 		case c.left > 0:
 			n, err := c.r.Read(p[:min(len(p), c.left)])
-			c.left -= n
-			return n, err
+			if c.left -= n; n > 0 {
+				return n, nil
+			}
+			c.err = err
 		case c.reading:
 			c.err = c.piece()
-		case c.due() && !c.deliver.flush(pongEvery):
+		case c.due() && !c.handOn():
 			c.answerPing()
 		case c.err != nil:
 			c.deliver.end()
@@ -112,6 +114,19 @@ func (c *inbound) Read(p []byte) (int, error) {
 
 // due reports whether what was read must be handed on now, as the next packet may be long in coming.
 func (c *inbound) due() bool { return c.err != nil || c.deliver.full() || !c.buffered() }
+
+// handOn hands on what was read, and is false where an answer to a ping is due, because the handler has kept Read waiting.
+func (c *inbound) handOn() bool {
+	d := &c.deliver
+	if len(d.batch) == 0 {
+		return true
+	}
+	if d.flush(pongEvery) && (d.waits.IsZero() || time.Since(d.waits) < pongEvery) {
+		return true
+	}
+	d.waits = time.Time{}
+	return false
+}
 
 // buffered reports whether all of the next packet has arrived.
 func (c *inbound) buffered() bool {

@@ -248,6 +248,46 @@ func TestABusyHandlerKeepsTheConnection(t *testing.T) {
 	}
 }
 
+// TestTheEndWithinAPacketForPahoWaitsForTheHandler: the goroutine of the handler ends there, too.
+func TestTheEndWithinAPacketForPahoWaitsForTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
+		in := io.MultiReader(bytes.NewReader(connack), bytes.NewReader(publishOf("t", 1, 7, 30, 'x')), strings.NewReader("\x90\x03\x00"))
+		got := 0
+		c := newInbound(stream{Reader: in}, 64, 1<<10, nil, func(batch []Message) {
+			time.Sleep(time.Minute)
+			got += len(batch)
+		})
+		for {
+			if _, err := packets.ReadPacket(c); err != nil {
+				break
+			}
+		}
+		require.Equal(t, 1, got)
+	})
+}
+
+// TestASlowHandlerKeepsTheConnection: it returns each time before Read would give up waiting for it, but the broker's answer to a ping stands behind
+// very many batches.
+func TestASlowHandlerKeepsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const count = 100 * maxBatch
+		in := io.MultiReader(bytes.NewReader(connack), bytes.NewReader(bytes.Repeat(publishOf("t", 0, 0, 30, 'x'), count)))
+		got := 0
+		c := newInbound(stream{Reader: in}, 1<<20, 1<<20, nil, func(batch []Message) {
+			time.Sleep(pongEvery / 2)
+			got += len(batch)
+		})
+		for begun := time.Now(); ; begun = time.Now() {
+			_, err := packets.ReadPacket(c)
+			require.LessOrEqual(t, time.Since(begun), 2*pongEvery)
+			if err != nil {
+				break
+			}
+		}
+		require.Equal(t, count, got)
+	})
+}
+
 type counter struct {
 	io.Reader
 	n int
