@@ -12,7 +12,7 @@ var reasons = [...]decision.Reason{shed.Late: decision.TooLate, shed.Drop: decis
 
 // shed takes the tasks out of the run that are given up because both paths are overloaded, and reduces or reroutes others, as their classes say.
 func (p *Pipeline) shed(r *run) {
-	turn := p.shedder.Turn(r.rules.Classes, r.rules.Model, &r.state)
+	turn := p.shedder.Turn(r.rules.Classes, r.rules.Model, &r.state, shed.Servers{Operators: p.local.Operators(), Models: p.local.Workers()})
 	if turn == nil {
 		return
 	}

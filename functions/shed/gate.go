@@ -95,11 +95,26 @@ type Turn struct {
 	model *score.Model
 	state host.State
 	idle  host.State
-	added [targets]float64 // s of work that this turn has let through
+	local Servers
+	added [targets]float64 // s for which this turn's tasks occupy a path
+}
+
+// Servers are those that share the local work.
+type Servers struct {
+	Operators int // goroutines that run operators
+	Models    int // models that compute at the same time
+}
+
+// of is how many share the work on tasks of a class.
+func (s Servers) of(class *task.Class) float64 {
+	if class.Model != "" {
+		return float64(max(s.Models, 1))
+	}
+	return float64(max(s.Operators, 1))
 }
 
 // Turn begins a turn under classes and predictions, in a state. It is nil where no class gives way.
-func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State) *Turn {
+func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State, local Servers) *Turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.plan == nil || g.plan.classes != classes {
@@ -108,7 +123,7 @@ func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State) *Turn 
 	if !g.plan.sheds {
 		return nil
 	}
-	t := &Turn{gate: g, model: m, state: *s}
+	t := &Turn{gate: g, model: m, state: *s, local: local}
 	m.Assume(&t.state.Link)
 	t.idle = alone(&t.state)
 	return t
@@ -123,7 +138,10 @@ func alone(s *host.State) host.State {
 }
 
 // forecast is how long a task takes by either path, in s.
-type forecast struct{ own, all [targets]float64 }
+type forecast struct {
+	own, all [targets]float64
+	occupies [targets]float64 // the path, as long as others wait for it
+}
 
 // forecast predicts a task, in the queues as they are with what this turn has let through. A path that its class or its
 // decision forbids takes for ever.
@@ -131,6 +149,7 @@ func (t *Turn) forecast(one *task.Task, d *decision.Decision) (f forecast) {
 	own, all := t.estimate(one, &t.idle), t.estimate(one, &t.state)
 	parked := t.parked()
 	f.own = [targets]float64{own.LocalTime, own.CloudTime}
+	f.occupies = [targets]float64{own.LocalTime / t.local.of(one.Class), own.Bytes / max(t.idle.Link.Goodput, 1)}
 	f.all = [targets]float64{all.LocalTime + parked + t.added[decision.Local], all.CloudTime + parked + t.added[decision.Cloud]}
 	if one.Class.NeverLeave || only(d.Reason) {
 		other := decision.Cloud - d.Target
@@ -161,7 +180,7 @@ func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
 // do in ab/(a + b).
 func (t *Turn) parked() float64 {
 	s := &t.state
-	a := s.ParkedCycles / t.model.EdgeRate(s)
+	a := s.ParkedCycles / t.model.EdgeRate(s) / float64(max(t.local.Operators, 1))
 	b := math.Inf(1)
 	if s.Link.Up {
 		b = s.ParkedBytes * max(s.Link.Growth, 0) / s.Link.Goodput
@@ -187,8 +206,8 @@ func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Clas
 	if v == Other {
 		target = decision.Cloud - target
 	}
-	if own := f.own[target]; v <= Other && !math.IsInf(own, 1) {
-		t.added[target] += own
+	if v <= Other && !math.IsInf(f.own[target], 1) {
+		t.added[target] += f.occupies[target]
 	}
 	return v
 }
@@ -282,7 +301,7 @@ func (g *Gate) note(class *task.Class, f *forecast, waited, bound float64, criti
 	}
 	pressure := min((waited+f.soonest())/bound, 1e9)
 	if one.bound == 0 {
-		one.pressure = pressure
+		one.pressure, one.bound, one.at = pressure, bound, now
 	}
 	one.pressure = one.now(now) + newest*(pressure-one.now(now))
 	one.value, one.bound, one.at = class.Value, bound, now

@@ -58,8 +58,19 @@ func newNode(t require.TestingT, name string, scale float64, classes map[string]
 // capacity is how many tasks both servers do in a second.
 func (n *node) capacity() float64 { return edgeRate/n.scale/cycles + n.goodput/bytes }
 
-// pass lets time pass.
+// pass lets time pass, in steps that are short beside what a task takes, as a server that is free and gets its next task only with the next step
+// does less than it could.
 func (n *node) pass(seconds float64) {
+	if _, late := n.policy.(policy.Binder); !late {
+		n.step(seconds)
+		return
+	}
+	for range 8 {
+		n.step(seconds / 8)
+	}
+}
+
+func (n *node) step(seconds float64) {
 	n.state.Time += int64(seconds * 1e9)
 	n.state.QueueCycles = max(n.state.QueueCycles-seconds*edgeRate/n.scale, 0)
 	n.state.Link.BacklogBytes = max(n.state.Link.BacklogBytes-int64(seconds*n.goodput), 0)
@@ -106,7 +117,7 @@ func (n *node) offer(class string) {
 	}
 	e := n.model.Estimate(t, &n.state)
 	d := n.policy.Decide(t, &e, &n.state)
-	if turn := n.gate.Turn(n.classes, n.model, &n.state); turn != nil {
+	if turn := n.gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1}); turn != nil {
 		switch turn.Judge(t, &d, func(*task.Class) bool { return true }) {
 		case shed.Keep:
 		case shed.Other:
@@ -244,7 +255,7 @@ func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
 	judge := func(why decision.Reason) shed.Verdict {
 		var gate shed.Gate
 		d := decision.Decision{Reason: why}
-		return gate.Turn(n.classes, n.model, &n.state).Judge(one, &d, func(*task.Class) bool { return true })
+		return gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1}).Judge(one, &d, func(*task.Class) bool { return true })
 	}
 	require.Equal(t, shed.Other, judge(decision.CheaperLocal))
 	for _, why := range []decision.Reason{decision.GuardBacklog, decision.GuardPrice, decision.GuardBattery, decision.Fixed} {
@@ -276,4 +287,41 @@ func TestPressureFades(t *testing.T) {
 	require.Zero(t, st.Local+st.Cloud)
 	require.Less(t, st.Flows[0].Pressure, 1e-9)
 	require.False(t, math.IsNaN(st.Flows[0].Pressure))
+}
+
+// Of the tasks of one turn the next ones wait as long as these occupy a path: not for the round trip of each, and no longer than all workers
+// together take.
+func TestATurnWaitsForWhatOccupiesAPath(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "2s" })})
+	n.state.Link.Goodput, n.state.Link.RTT = 1e6, 0.5
+	judge := func(one task.Task, d decision.Decision, tasks, operators int) (gone int) {
+		one.Of, one.Received, one.Class = 1, n.state.Time, n.classes.All()[0]
+		var gate shed.Gate
+		turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: operators})
+		for range tasks {
+			if turn.Judge(&one, &d, func(*task.Class) bool { return true }) != shed.Keep {
+				gone++
+			}
+		}
+		return gone
+	}
+	unread := decision.Decision{Target: decision.Cloud, Reason: decision.NoOperator}
+	require.Zero(t, judge(task.Task{Data: make([]byte, 1000)}, unread, 200, 1), "0.2 s of the link, and one round trip")
+	require.Positive(t, judge(task.Task{Data: make([]byte, 50_000)}, unread, 200, 1), "10 s of the link")
+	stays := decision.Decision{Reason: decision.Fixed}
+	work := task.Task{Data: make([]byte, 1024), Complexity: 30} // 40 ms
+	require.Positive(t, judge(work, stays, 120, 1), "4.8 s of one worker")
+	require.Zero(t, judge(work, stays, 120, 4))
+}
+
+// Parked tasks are the work of all operators.
+func TestParkedTasksAreSharedAmongTheOperators(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
+	n.state.Link.Up, n.state.ParkedCycles = false, 60*edgeRate
+	for operators, want := range map[int]float64{1: 3, 4: 0.75} {
+		one := &task.Task{Of: 1, Received: n.state.Time, Class: n.classes.All()[0]}
+		var gate shed.Gate
+		gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: operators}).Judge(one, &decision.Decision{}, nil)
+		require.InDelta(t, want, gate.Status(n.state.Time).Flows[0].Pressure, 1e-9)
+	}
 }
