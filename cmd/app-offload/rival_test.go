@@ -16,10 +16,15 @@ func TestSecondClientWithTheSameIDIsNamed(t *testing.T) {
 	e := newEdge(t)
 	e.start()
 	rival := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://127.0.0.1:" + e.port).SetClientID("app-offload-intake").
-		SetAutoReconnect(true).SetMaxReconnectInterval(200 * time.Millisecond))
-	require.True(t, rival.Connect().WaitTimeout(patience))
+		SetAutoReconnect(false))
 	t.Cleanup(func() { rival.Disconnect(100) })
+	var connected time.Time
 	e.await("the health names it", func() bool {
+		if !rival.IsConnected() || time.Since(connected) > 2*time.Second { // this broker keeps two clients that connect at one moment
+			rival.Disconnect(0)
+			require.True(t, rival.Connect().WaitTimeout(patience))
+			connected = time.Now()
+		}
 		var st struct{ Health status.Health }
 		e.get("/status", &st)
 		return st.Health.Severity("busRival") == status.Warning
