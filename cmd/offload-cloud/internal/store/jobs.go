@@ -35,7 +35,7 @@ type Job struct {
 	Record      int64
 	Node, Model string
 	Tries       int           // this one included
-	Age         time.Duration // since its record was stored
+	Age         time.Duration // since its record was stored, or a chunk of its event that came when the job had failed
 	Problem     string        // why it was given back the last time, "" where it was not
 }
 
@@ -87,8 +87,8 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 			late[lateChunk{r.node, r.task.EventID}] = true
 		}
 	}
-	for chunk := range late {
-		_, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET `+again+` WHERE node = $1 AND event_id = $2 AND state >= 2 AND ok = 0`), chunk.node, chunk.event)
+	for chunk := range late { // more of the event may follow, for which there is as much time as with one that has just come
+		_, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET `+again+`, created = NOW WHERE node = $1 AND event_id = $2 AND state >= 2 AND ok = 0`), chunk.node, chunk.event)
 		if err != nil {
 			return 0, fmt.Errorf("beginning the job of event %s anew, a chunk of which has come: %w", chunk.event, err)
 		}
