@@ -1,6 +1,8 @@
 package functions
 
 import (
+	"slices"
+
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/shed"
@@ -43,7 +45,7 @@ func (s *Service) openParking() error {
 // order keeps parked tasks in order with those of their device and class that are not.
 type order struct{ p *Pipeline }
 
-func (o order) Ahead(t *task.Task) (parked, waits bool) { return o.p.tracks.Ahead(trackOf(t)) }
+func (o order) Ahead(t *task.Task) (parked, waits, here bool) { return o.p.tracks.Ahead(trackOf(t)) }
 
 func (o order) Unpark(t *task.Task) {
 	if k := trackOf(t); o.p.tracks.Unpark(k) {
@@ -80,6 +82,9 @@ func (k parking) park(r *run) {
 
 // keep makes them durable. What the spool does not take goes as it was decided, and what comes after it on its track with it.
 func (k parking) keep(r *run) {
+	if r.queued && len(r.back) > 0 {
+		r.parked = slices.DeleteFunc(r.parked, func(j *job) bool { return r.follows(j) && k.refuse(r, j) })
+	}
 	if len(r.parked) == 0 || k.parkAll(r.parked) == nil {
 		return
 	}
@@ -95,16 +100,37 @@ func (k parking) keep(r *run) {
 		passed[j.Track()] = true
 		back = append(back, j)
 	}
+	k.goOn(r, back)
+}
+
+// refuse gives a task back that was to be parked, as one before it was refused.
+func (k parking) refuse(r *run, j *job) bool {
+	k.decided(r, j)
+	k.Leave(&j.Case)
+	return k.p.dispatch(j, behind, errBehind) == refused
+}
+
+// goOn sends tasks that could not be parked on their ways, before those that are held behind them.
+func (k parking) goOn(r *run, back []*job) {
+	var moves []track.Key
 	for _, j := range back {
-		j.state = decided
-		k.Leave(&j.Case)
+		k.decided(r, j)
+		if k.p.tracks.Hold(j, func(x *job) bool { return x.event.run == r && x.place > j.place }) {
+			moves = append(moves, j.Track())
+		}
 	}
-	if r.back, r.parked, r.away, r.here = back, nil, nil, nil; len(back) > 0 {
-		k.p.note(r)
-		k.p.part(r)
-		k.p.keep(r)
-		k.p.process(r)
+	for _, j := range back {
+		k.Leave(&j.Case) // after each of them is held, or what is held moves on before it
 	}
+	for _, on := range moves {
+		k.p.moveOn(on)
+	}
+}
+
+// decided lets the decision stand that was made before a task was to be parked.
+func (k parking) decided(r *run, j *job) {
+	j.state = decided
+	k.p.feedback.Stands(r.rules, &j.Case, &r.state)
 }
 
 // parkAll offers tasks to the spool in one commit, to be held there.

@@ -126,11 +126,12 @@ func (p *Pipeline) keep(r *run) {
 		return
 	}
 	diverted, back := p.store(r.away)
+	r.back = back
 	p.tracks.Enter(diverted)
 	r.here = append(r.here, diverted...)
 	slices.SortFunc(r.here, func(a, b *job) int { return cmp.Compare(a.place, b.place) })
 	r.here = slices.DeleteFunc(r.here, func(j *job) bool {
-		follows := slices.ContainsFunc(back, func(x *job) bool { return x.place < j.place && x.Track() == j.Track() })
+		follows := r.follows(j)
 		if follows {
 			p.dispatch(j, behind, errBehind)
 		}

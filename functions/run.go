@@ -28,7 +28,7 @@ type run struct {
 	jobs   []job
 	parked []*job // in order; they are handed over last
 	queued bool   // parked tasks keep their order
-	back   []*job // that could not be parked, on their way as they were decided
+	back   []*job // refused, since the spool took none of them
 	away   []*job
 	here   []*job
 	open   []countdown
@@ -64,16 +64,13 @@ func (r *run) casesOf(jobs []*job) []*decide.Case {
 	return r.cases
 }
 
+// follows reports whether an earlier task of the job's device and class was refused in this run.
+func (r *run) follows(j *job) bool {
+	return slices.ContainsFunc(r.back, func(x *job) bool { return x.place < j.place && x.Track() == j.Track() })
+}
+
 // left are the jobs that no stage has handed over yet, in order, those that are to wait among them.
 func (r *run) left(yield func(*job) bool) {
-	for _, j := range r.back {
-		if !yield(j) {
-			return
-		}
-	}
-	if len(r.back) > 0 {
-		return // the others are handed over long since
-	}
 	for i := range r.jobs {
 		if j := &r.jobs[i]; j.state != dropped && !yield(j) {
 			return

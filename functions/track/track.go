@@ -8,6 +8,7 @@ package track
 
 import (
 	"maps"
+	"slices"
 	"sync"
 )
 
@@ -38,6 +39,9 @@ type line[T Item] struct {
 	queued bool // they keep their order
 }
 
+// waits reports whether what is held waits for parked tasks.
+func (on *line[T]) waits() bool { return on.parked > 0 && on.queued }
+
 // Pass is what may become of a task on its track.
 type Pass uint8
 
@@ -57,7 +61,7 @@ func (t *Tracks[T]) Admit(item T) Pass {
 		return Blocked
 	}
 	on, leaves := t.at(k), item.Leaves()
-	if on.moving || len(on.held) > 0 || leaves && on.local > 0 || on.parked > 0 && on.queued && (leaves || !item.Free()) {
+	if on.moving || len(on.held) > 0 || leaves && on.local > 0 || on.waits() && (leaves || !item.Free()) {
 		on.held = append(on.held, item)
 		t.all[k] = on
 		return Waits
@@ -134,7 +138,7 @@ func (t *Tracks[T]) Next(k Key) []T {
 	defer t.mu.Unlock()
 	on := t.all[k]
 	n := 0
-	for on.parked == 0 && n < len(on.held) && on.held[n].Leaves() == on.held[0].Leaves() {
+	for !on.waits() && n < len(on.held) && on.held[n].Leaves() == on.held[0].Leaves() {
 		n++
 	}
 	if n > 0 && on.held[0].Leaves() && on.local > 0 {
@@ -150,12 +154,31 @@ func (t *Tracks[T]) Next(k Key) []T {
 	return front
 }
 
-// Ahead says of the tasks on a track whether one is parked, and whether one waits.
-func (t *Tracks[T]) Ahead(k Key) (parked, waits bool) {
+// Ahead says of the tasks on a track whether one is parked, whether one waits, be it for its sender, and whether one is processed locally.
+func (t *Tracks[T]) Ahead(k Key) (parked, waits, here bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	on := t.all[k]
-	return on.parked > 0, on.moving || len(on.held) > 0
+	_, refused := t.blocked[k]
+	return on.parked > 0, refused || on.moving || len(on.held) > 0, on.local > 0
+}
+
+// Hold holds a task that could not be parked before the first one for which later holds. Where it reports true, the caller must take from Next
+// once it has called Unpark for each such task.
+func (t *Tracks[T]) Hold(item T, later func(T) bool) bool {
+	k := item.Track()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	on := t.at(k)
+	at := slices.IndexFunc(on.held, later)
+	if at < 0 {
+		at = len(on.held)
+	}
+	on.held = slices.Insert(on.held, at, item)
+	move := !on.moving
+	on.moving = true
+	t.all[k] = on
+	return move
 }
 
 // Park counts a task that is parked. queued is whether those that come after it wait for it.
@@ -174,7 +197,7 @@ func (t *Tracks[T]) Unpark(k Key) bool {
 	defer t.mu.Unlock()
 	on := t.all[k]
 	on.parked--
-	move := !on.moving && on.parked == 0 && len(on.held) > 0
+	move := !on.moving && !on.waits() && len(on.held) > 0
 	on.moving = on.moving || move
 	t.put(k, on)
 	return move

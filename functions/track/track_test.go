@@ -103,7 +103,7 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	one, two := item{1, "a", true, false}, item{2, "a", false, false}
 	k := one.Track()
 	tracks.Park(k, false)
-	parked, waits := tracks.Ahead(k)
+	parked, waits, _ := tracks.Ahead(k)
 	require.True(t, parked)
 	require.False(t, waits)
 	require.Equal(t, Goes, tracks.Admit(one), "no order is kept")
@@ -114,7 +114,7 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	tracks.Park(k, true)
 	require.Equal(t, Waits, tracks.Admit(one))
 	require.Equal(t, Waits, tracks.Admit(two))
-	_, waits = tracks.Ahead(k)
+	_, waits, _ = tracks.Ahead(k)
 	require.True(t, waits)
 	require.Equal(t, Goes, tracks.Admit(item{1, "b", true, false}), "another device")
 	require.False(t, tracks.Unpark(k), "one is parked still")
@@ -128,8 +128,65 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	require.Len(t, tracks.Next(k), 1)
 	require.Empty(t, tracks.Next(k))
 	require.Empty(t, tracks.all)
-	parked, waits = tracks.Ahead(k)
-	require.False(t, parked || waits)
+	parked, waits, here := tracks.Ahead(k)
+	require.False(t, parked || waits || here)
+}
+
+// Where parked tasks keep no order, what was held behind local work does not wait for them, nor does it where they have stopped to keep one.
+func TestParkedTasksWithoutOrderHoldNothingUp(t *testing.T) {
+	var tracks Tracks[item]
+	here, away := item{1, "a", false, false}, item{2, "a", true, false}
+	k := here.Track()
+	require.Equal(t, Goes, tracks.Admit(here))
+	tracks.Park(k, false)
+	require.Equal(t, Waits, tracks.Admit(away))
+	require.True(t, tracks.Leave(k))
+	require.Equal(t, []item{away}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k))
+	require.False(t, tracks.Unpark(k))
+
+	tracks.Park(k, true)
+	require.Equal(t, Waits, tracks.Admit(away))
+	tracks.Park(k, false)
+	tracks.Park(k, false)
+	require.True(t, tracks.Unpark(k), "two are parked still, and keep no order")
+	require.Equal(t, []item{away}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k))
+	require.False(t, tracks.Unpark(k))
+	require.False(t, tracks.Unpark(k))
+	require.Empty(t, tracks.all)
+}
+
+// A task that could not be parked is held in its place, before those that came after it.
+func TestATaskThatIsNotParkedAfterAllKeepsItsPlace(t *testing.T) {
+	var tracks Tracks[item]
+	one, two, three := item{1, "a", true, false}, item{2, "a", true, false}, item{3, "a", true, false}
+	k := one.Track()
+	later := func(than item) func(item) bool { return func(i item) bool { return i.n > than.n } }
+	tracks.Park(k, true)
+	tracks.Park(k, true)
+	require.Equal(t, Waits, tracks.Admit(three))
+	require.True(t, tracks.Hold(one, later(one)), "none moves it")
+	require.False(t, tracks.Hold(two, later(two)), "the first caller does")
+	require.False(t, tracks.Unpark(k))
+	require.False(t, tracks.Unpark(k))
+	require.Equal(t, []item{one, two, three}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k))
+	require.Empty(t, tracks.all)
+}
+
+// What comes after a refused task waits for that to come again, so it is not parked either.
+func TestNothingIsParkedOnABlockedTrack(t *testing.T) {
+	var tracks Tracks[item]
+	k := item{1, "a", true, false}.Track()
+	tracks.Block(k, "first")
+	_, waits, _ := tracks.Ahead(k)
+	require.True(t, waits)
+	tracks.Unblock(func(string) bool { return true })
+	require.Equal(t, Goes, tracks.Admit(item{1, "a", false, false}))
+	_, waits, here := tracks.Ahead(k)
+	require.False(t, waits)
+	require.True(t, here)
 }
 
 // A task that is free to be processed locally before those that are parked goes; for the cloud it waits.

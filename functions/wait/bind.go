@@ -25,7 +25,8 @@ type Turn struct {
 	pool  *Pool
 	rules *decide.Rules
 	busy  host.State      // with what this turn has dispatched
-	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was; nil where parked tasks keep no order
+	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was, false also for one that is held; nil where parked tasks keep no order
+	here  map[stream]bool // of which this turn has dispatched one to the node
 	runs  float64         // s of models' runs among that
 	shown float64         // s that they add to the wait for a model
 }
@@ -37,7 +38,7 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 	}
 	t := &Turn{pool: m, rules: r, busy: *s}
 	if r.Binder().Room().Ordered {
-		t.ahead = map[stream]bool{}
+		t.ahead, t.here = map[stream]bool{}, map[stream]bool{}
 	}
 	return t
 }
@@ -52,6 +53,7 @@ func (t *Turn) Waits(c *decide.Case) bool {
 			return true
 		}
 	}
+	t.follow(c)
 	if c.Decision.Target == decision.Cloud {
 		t.busy.Link.BacklogTasks++
 		t.busy.Link.BacklogBytes += int64(c.Task.Size())
@@ -80,7 +82,7 @@ func (t *Turn) run(seconds float64) {
 // never parked.
 func (t *Turn) wants(c *decide.Case) bool {
 	if t.ahead != nil && !c.Task.Class.NeverLeave {
-		parked, waits := t.pool.Order.Ahead(c.Task)
+		parked, waits, _ := t.pool.Order.Ahead(c.Task)
 		if before, known := t.ahead[streamOf(c.Task)]; known {
 			parked, waits = parked || before, waits || !before
 		}
@@ -90,6 +92,21 @@ func (t *Turn) wants(c *decide.Case) bool {
 		}
 	}
 	return t.rules.Waits(c, &t.busy)
+}
+
+// follow remembers a dispatched case that is held in memory: one for the cloud behind local work. It has no record until then.
+func (t *Turn) follow(c *decide.Case) {
+	if t.ahead == nil {
+		return
+	}
+	s := streamOf(c.Task)
+	if c.Decision.Target == decision.Local {
+		t.here[s] = true
+		return
+	}
+	if _, _, here := t.pool.Order.Ahead(c.Task); here || t.here[s] {
+		t.note(c.Task, false)
+	}
 }
 
 // note remembers what became of a task that was to be parked, for those after it.
@@ -217,7 +234,7 @@ func (m *Pool) welcome(ctx context.Context) {
 }
 
 func (m *Pool) asHeld(j *parked) policy.Held {
-	return policy.Held{Task: j.Task, Tag: j, InOrder: m.Local.InOrder(j.Task)}
+	return policy.Held{Task: j.Task, Tag: j, InOrder: j.fixed || m.Local.InOrder(j.Task)} // one that is fixed may turn out to be for the cloud
 }
 
 // occupy lets the node count as busy, and no more than that, in a state whose queue is short but takes nothing.

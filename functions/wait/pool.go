@@ -47,8 +47,9 @@ type Feedback interface {
 
 // Order keeps the tasks of a device and class in order, parked or not. It is safe for concurrent use, and does not block.
 type Order interface {
-	// Ahead says of the tasks before a new one whether one is parked, and whether one waits in memory for a parked one.
-	Ahead(t *task.Task) (parked, waits bool)
+	// Ahead says of the tasks before a new one whether one is parked, whether one waits in memory or was refused, and whether one is processed
+	// locally, behind which one for the cloud waits.
+	Ahead(t *task.Task) (parked, waits, here bool)
 	// Unpark says that a parked task is on its way.
 	Unpark(t *task.Task)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/host"
+	"app-offload/functions/task"
 )
 
 // runners is a room with a number of workers for models.
@@ -37,4 +38,14 @@ func TestDispatchedRunsAreSharedAmongTheWorkers(t *testing.T) {
 			require.InDelta(t, want, turn.busy.ModelSeconds, 1e-9, "%d workers, run %d", one.workers, i+1)
 		}
 	}
+}
+
+// InOrder is false of all operators.
+func (runners) InOrder(*task.Task) bool { return false }
+
+// Where a parked task goes that only waits for those before it is decided when it is taken out: it may be the cloud, so it must not be taken out of order.
+func TestATaskThatOnlyWaitsForOthersIsTakenInOrder(t *testing.T) {
+	pool := &Pool{Deps: Deps{Local: runners{}}}
+	require.True(t, pool.asHeld(&parked{fixed: true}).InOrder)
+	require.False(t, pool.asHeld(&parked{}).InOrder)
 }

@@ -1,0 +1,34 @@
+package functions
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decision"
+	"app-offload/functions/task"
+)
+
+// A task for the cloud that is held behind local work has no record yet, so what comes after it in its run must not be parked and leave first.
+func TestNoTaskIsParkedAfterOneThatIsHeldBehindLocalWork(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferOrder = true
+	n := openNarrow(t, cfg)
+	base := time.Now().UnixNano()
+	n.put(stamped("a", base, 0))
+	require.Equal(t, 1, n.reasons()[decision.CheaperLocal])
+	run := []*task.Event{stamped("a", base, 1), stamped("a", base, 2), stamped("a", base, 3)}
+	n.Submit(run, func(_ int, err error) {
+		if err != nil {
+			t.Errorf("an event is refused: %v", err)
+		}
+	})
+	require.Positive(t, n.reasons()[decision.CheaperCloud], "the first of the run is for the cloud")
+	time.Sleep(100 * time.Millisecond) // in which a parked one would be bound to the link, which is idle
+	for range 1 + len(run) {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all are on their ways", func() bool { return n.Counts().InFlight == 0 && n.undecided() == 0 })
+	inSpool(t, n.Service).require(t, "in the spool")
+}
