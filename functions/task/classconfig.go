@@ -76,7 +76,7 @@ type ClassConfig struct {
 	OverloadAge string
 	// ReducedClass is the name of the class as whose task a task is processed under Overload reduce: its Operators, such as a summary, or its
 	// Model are the reduced form, of all readings of the task. It has no Match keys, and takes no events. What its operators do not
-	// read is not reduced, unless it says DropUnread.
+	// read is not reduced, unless it says DropUnread. It has NeverLeave where this class does.
 	ReducedClass string
 	// BacklogOrder is the order in which a backlog leaves: oldest or newest first. "" is oldest.
 	BacklogOrder string

@@ -106,6 +106,8 @@ func (c *Classes) reduce(configs map[string]ClassConfig) error {
 			p.Addf(class.Name+".ReducedClass", name, "takes events of its own; name a class without Match keys")
 		case c.all[at].Overload == OverloadReduce:
 			p.Addf(class.Name+".ReducedClass", name, "is reduced itself; name a class whose Overload is not reduce")
+		case class.NeverLeave && !c.all[at].NeverLeave: // a failure of local work would send the data
+			p.Addf(class.Name+".ReducedClass", name, "may leave this node, and the data of %s must not; set Classes.%s.NeverLeave", class.Name, name)
 		default:
 			class.Reduced, c.all[at].Form = c.all[at], true
 		}

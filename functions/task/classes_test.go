@@ -293,6 +293,12 @@ func TestReducedClasses(t *testing.T) {
 	reduce := func(name string) ClassConfig {
 		return ClassConfig{MatchDevice: "d", Overload: OverloadReduce, Deadline: "1s", ReducedClass: name}
 	}
+	stays := func(c ClassConfig) ClassConfig {
+		c.NeverLeave = true
+		return c
+	}
+	_, err := NewClasses(map[string]ClassConfig{"a": stays(reduce("b")), "b": stays(ClassConfig{})})
+	require.NoError(t, err)
 	c, err := NewClasses(map[string]ClassConfig{"a": reduce("small"), "small": {Operators: "summary window=60s"}})
 	require.NoError(t, err)
 	a := c.For(&Event{Device: "d"})
@@ -303,6 +309,7 @@ func TestReducedClasses(t *testing.T) {
 	for text, configs := range map[string]map[string]ClassConfig{
 		"is no class":             {"a": reduce("b")},
 		"takes events of its own": {"a": reduce("b"), "b": {MatchDevice: "x"}},
+		"may leave this node":     {"a": stays(reduce("b")), "b": {}},
 		"is reduced itself":       {"a": reduce("b"), "b": {Overload: OverloadReduce, Deadline: "1s", ReducedClass: "c"}, "c": {}},
 	} {
 		_, err := NewClasses(configs)
