@@ -139,6 +139,7 @@ func TestWeightedLeavesATargetThatIsSooner(t *testing.T) {
 			{"patience", heavy, score.Estimate{LocalTime: 1, CloudTime: patience * latest}, 0, decision.Cloud, decision.AboveThreshold},
 			{"no patience left", heavy, score.Estimate{LocalTime: 1, CloudTime: patience*latest + 1}, 0, decision.Local, decision.Sooner},
 			{"local far too late", light, score.Estimate{LocalTime: 7, CloudTime: 6.9}, 2, decision.Cloud, decision.Sooner},
+			{"an outage is no lateness", heavy, score.Estimate{LocalTime: 1, CloudTime: math.Inf(1)}, 0, decision.Cloud, decision.AboveThreshold},
 			{"no link", light, score.Estimate{LocalTime: 7, CloudTime: math.Inf(1)}, 2, decision.Local, decision.BelowThreshold},
 		} {
 			tk := *c.task

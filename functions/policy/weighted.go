@@ -89,7 +89,7 @@ func (w weighted) Decide(t *task.Task, e *score.Estimate, s *host.State) decisio
 	if d.Target == decision.Cloud {
 		chosen, other = other, chosen
 	}
-	if other < chosen && chosen > w.latest*w.deadline(t) {
+	if other < chosen && chosen > w.latest*w.deadline(t) && !math.IsInf(chosen, 1) { // without a link the spool is there for outages
 		return turned(d, decision.Sooner)
 	}
 	return d
