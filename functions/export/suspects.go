@@ -77,6 +77,9 @@ const (
 func (w *window) taken(e *entry, message int, now time.Time) {
 	c := w.class(e.class)
 	c.acks++
+	if w.calm++; w.calm >= calmAcks {
+		w.slack = 0
+	}
 	w.closings, w.warm, w.lost = 0, true, 0
 	w.passed, w.largest = max(w.passed, e.bytes), max(w.largest, message)
 	if e.bytes > w.ceiling || now.Sub(w.learned) > ceilingTime {

@@ -193,9 +193,6 @@ func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Reco
 		return nil
 	}
 	w.alive(now)
-	if w.calm++; w.calm >= calmAcks {
-		w.slack = 0
-	}
 	w.taken(e, message, now)
 	e.hangs = 0
 	if !w.confirmReceipt {

@@ -222,6 +222,22 @@ func TestAHungBrokerIsNoticed(t *testing.T) {
 	})
 }
 
+// A receipt that overtakes the acknowledgement shows a broker that is as quick as one that acknowledges first.
+func TestReceiptsThatOvertakeAcknowledgementsEndTheExtraPatience(t *testing.T) {
+	inBubble(t, func(*limits) {}, func(t *testing.T, w *window) {
+		w.hung()
+		require.Equal(t, 20*time.Second, w.ackPatience())
+		for seq := range uint64(calmAcks) {
+			w.add(load(seq, seq))
+			attempts, _ := flow(w)
+			require.Len(t, attempts, 1)
+			require.Len(t, w.receipt(safe(seq, seq), time.Now()), 1)
+			require.Empty(t, ack(w, attempts...))
+		}
+		require.Equal(t, 10*time.Second, w.ackPatience())
+	})
+}
+
 func TestAMissingReceiptRepeatsTheBatchWithGrowingPatience(t *testing.T) {
 	inBubble(t, func(l *limits) { l.unheards = 0 }, func(t *testing.T, w *window) {
 		w.add(load(1, 10))

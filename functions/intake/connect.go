@@ -25,7 +25,7 @@ func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 		Options: mqtt.Options{
 			Brokers: []mqtt.Address{at}, ClientID: s.bus.ClientID, Clean: !s.cfg.PersistentSession, Login: s.bus.auth().Login,
 			KeepAlive: keepAlive, PingTimeout: keepAlive, ConnectTimeout: connectTimeout, Stall: writeTimeout,
-			ReadBuffer: s.cfg.ReadBufferKiB << 10, MaxPacket: s.cfg.maxPacket(), ManualAck: true,
+			ReadBuffer: s.cfg.ReadBufferKiB << 10, MaxPacket: s.cfg.maxPacket(), ManualAck: true, Frees: true,
 			Opened: s.acks.Renew, Receive: s.receive,
 		},
 		Backoff: mqtt.Backoff{Low: time.Second, High: maxBackOff},

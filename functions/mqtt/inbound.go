@@ -28,6 +28,7 @@ type inbound struct {
 	r       *bufio.Reader
 	max     int             // bytes of a PUBLISH without its fixed header
 	skipped func(Oversized) // must not block; may be nil
+	freed   bool            // whether messages will be freed
 	deliver deliverer
 
 	out      []byte // to be read before all else
@@ -262,7 +263,7 @@ func (c *inbound) some() (int, error) {
 	case m.Payload == nil && c.rest >= largeFrom && !c.deliver.rests(pongEvery): // packet has flushed what came before
 		return 0, nil
 	case m.Payload == nil:
-		m.allocate(c.rest)
+		m.allocate(c.rest, c.freed)
 	}
 	if c.rest == 0 {
 		return 0, nil

@@ -355,7 +355,8 @@ func BenchmarkReceive(b *testing.B) {
 	b.ReportAllocs()
 	s, err := Dial(b.Context(), Options{
 		Brokers: []Address{at}, ClientID: "bench", Clean: true, KeepAlive: time.Minute, PingTimeout: time.Minute, ConnectTimeout: 10 * time.Second,
-		Stall: time.Minute, ReadBuffer: 64 << 10, MaxPacket: 1 << 20, ManualAck: true, Receive: func(*Session, Message) {
+		Stall: time.Minute, ReadBuffer: 64 << 10, MaxPacket: 1 << 20, ManualAck: true, Frees: true, Receive: func(_ *Session, m Message) {
+			m.Free()
 			if got++; got == (b.N+15)/16*16 {
 				close(all)
 			}

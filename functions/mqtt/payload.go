@@ -23,10 +23,10 @@ func poolOf(n int) (pool *sync.Pool, size int) {
 	return &payloads[order-minPooled], 1 << order
 }
 
-// allocate gives the message room for a payload of n bytes.
-func (m *Message) allocate(n int) {
+// allocate gives the message room for a payload of n bytes, of a pool where it will be freed.
+func (m *Message) allocate(n int, freed bool) {
 	pool, size := poolOf(n)
-	if pool == nil {
+	if pool == nil || !freed {
 		m.Payload = make([]byte, n)
 		return
 	}
@@ -38,8 +38,8 @@ func (m *Message) allocate(n int) {
 	m.Payload = (*m.buffer)[:n:n]
 }
 
-// Free lets the payload's memory be used again, if it has at most 64 KiB: nothing may refer to it any more. A message need not be freed, and must
-// not be freed twice, be it as a copy.
+// Free lets the payload's memory be used again, if it has at most 64 KiB and Options.Frees is set: nothing may refer to it any more. A message need
+// not be freed, and must not be freed twice, be it as a copy.
 func (m Message) Free() {
 	if m.buffer != nil {
 		pool, _ := poolOf(len(*m.buffer))

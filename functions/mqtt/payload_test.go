@@ -9,7 +9,7 @@ import (
 func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
 	for _, n := range []int{0, 1, 511, 512, 513, 1024, 1025, 1 << maxPooled, 1<<maxPooled + 1, 1 << 20} {
 		var m Message
-		m.allocate(n)
+		m.allocate(n, true)
 		require.Len(t, m.Payload, n)
 		require.NotNil(t, m.Payload, "a message without a payload is one that was skipped")
 		require.Equal(t, n, cap(m.Payload), "what is appended must not reach another message")
@@ -20,4 +20,8 @@ func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
 		m.Free()
 	}
 	Message{}.Free()
+	var m Message
+	m.allocate(100, false)
+	require.Equal(t, 100, cap(m.Payload))
+	require.Nil(t, m.buffer, "what is not freed is kept, and counted by its length")
 }

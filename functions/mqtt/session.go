@@ -27,6 +27,7 @@ type Options struct {
 	ReadBuffer     int                   // bytes; 0 for 16 KiB
 	MaxPacket      int                   // bytes of a PUBLISH that is read; larger ones are skipped, see inbound. 0 is no limit
 	Skipped        func(Oversized)       // called for each of these on the reading goroutine; may be nil
+	Frees          bool                  // Receive's user calls Free for most messages; else each payload is allocated, and as large as it is
 	ManualAck      bool                  // messages are acknowledged by Session.Ack alone, not when Receive returns
 	Opened         func(*Session)        // called before the CONNECT of each address that is tried; may be nil
 	// Receive gets one message after the other, in the order of arrival. While it blocks no more is read than inbound says. The session ends
@@ -141,7 +142,9 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	if o.Opened != nil {
 		o.Opened(s)
 	}
-	return newInbound(p, buffer, o.MaxPacket, o.Skipped, func(batch []Message) { s.receive(&o, batch) })
+	in := newInbound(p, buffer, o.MaxPacket, o.Skipped, func(batch []Message) { s.receive(&o, batch) })
+	in.freed = o.Frees
+	return in
 }
 
 // receive hands messages to the user, and acknowledges them where the user does not.
