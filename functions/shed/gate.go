@@ -168,6 +168,19 @@ func only(why decision.Reason) bool {
 	return why.IsOverPolicies()
 }
 
+// reduced is a task in its reduced form.
+func reduced(one *task.Task) task.Task {
+	as := *one
+	as.Class, as.Complexity = one.Class.Reduced, one.Class.Reduced.Complexity
+	return as
+}
+
+// waitHere is how long a task would wait for local work in its reduced form, in s.
+func (t *Turn) waitHere(one *task.Task) float64 {
+	as := reduced(one)
+	return t.estimate(&as, &t.state).LocalTime - t.estimate(&as, &t.idle).LocalTime + t.parked() + t.added[decision.Local]
+}
+
 func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
 	if one.Class.Model != "" {
 		v := t.model.ForModels(s)
@@ -206,7 +219,11 @@ func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Clas
 	if v == Other {
 		target = decision.Cloud - target
 	}
-	if v <= Other && !math.IsInf(f.own[target], 1) {
+	switch {
+	case v == Reduce:
+		as := reduced(one)
+		t.added[decision.Local] += t.estimate(&as, &t.idle).LocalTime / t.local.of(as.Class)
+	case v <= Other && !math.IsInf(f.own[target], 1):
 		t.added[target] += f.occupies[target]
 	}
 	return v
@@ -232,7 +249,8 @@ func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads 
 		if !reads(class.Reduced) {
 			return Keep
 		}
-		if f.all[decision.Local]-f.own[decision.Local] < patient*bound {
+		guarded := d.Target == decision.Cloud && d.Reason.IsOverPolicies() // a guard wants no work here
+		if !guarded && t.waitHere(one) < patient*bound {
 			return Reduce
 		}
 	}

@@ -325,3 +325,29 @@ func TestParkedTasksAreSharedAmongTheOperators(t *testing.T) {
 		require.InDelta(t, want, gate.Status(n.state.Time).Flows[0].Pressure, 1e-9)
 	}
 }
+
+// A task whose path to the cloud is overloaded is reduced, also where its full form had no other path, as long as the node has time for that.
+func TestATaskForTheCloudAloneIsReduced(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
+		"a": class(3, task.OverloadReduce, func(c *task.ClassConfig) { c.ReducedClass = "small" }), "small": {Operators: "summary window=60s"},
+	})
+	one := &task.Task{Of: 1, Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time, Class: n.classes.All()[0]}
+	n.state.Link.BacklogBytes = 1 << 30
+	judge := func(why decision.Reason) shed.Verdict {
+		var gate shed.Gate
+		turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1})
+		return turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: why}, func(*task.Class) bool { return true })
+	}
+	for _, why := range []decision.Reason{decision.NoOperator, decision.JudgedHard, decision.Fixed, decision.AboveThreshold} {
+		require.Equal(t, shed.Reduce, judge(why), why)
+	}
+	require.Equal(t, shed.Drop, judge(decision.GuardMemory), "a guard wants no work here")
+	var gate shed.Gate
+	turn, verdicts := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1}), map[shed.Verdict]int{}
+	for range 200 {
+		verdicts[turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: decision.NoOperator}, func(*task.Class) bool { return true })]++
+	}
+	require.Equal(t, map[shed.Verdict]int{shed.Reduce: 31, shed.Drop: 169}, verdicts, "each reduced one takes 1.3 s, and the last must not wait for twice the bound")
+	n.state.QueueCycles = 41 * edgeRate // s, where the bound is 20
+	require.Equal(t, shed.Drop, judge(decision.NoOperator))
+}
