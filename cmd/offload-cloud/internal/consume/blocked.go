@@ -162,7 +162,6 @@ type waiting struct {
 	noted struct{ items, bytes int64 } // of these, in what all lanes count together
 	pause time.Duration
 	timer *time.Timer
-	owed  bool // messages were left with the broker because too many wait
 	said  bool
 }
 
@@ -220,15 +219,14 @@ func (w *waiting) add(o *outcome) {
 	switch {
 	case len(w.items) == 0:
 		w.pause = 0
-		if w.owed {
-			w.owed = false
-			w.c.refused.Store(true)
-		}
 	case before == 0 || o.why != nil:
 		w.pause = min(max(2*w.pause, w.c.Limits.BackoffMin), w.c.Limits.BackoffMax)
 		w.timer.Reset(w.pause)
 	}
 	w.note()
+	if w.c.Counts.Waiting.Load() == 0 && w.c.owed.Swap(false) { // while some of any lane wait it could be refused again at once
+		w.c.refused.Store(true)
+	}
 	w.log(o.why)
 }
 
@@ -238,7 +236,7 @@ func (w *waiting) push(it *item) {
 	items := w.c.Counts.Waiting.Load() - w.noted.items + int64(len(w.items))
 	bytes := w.c.heldBytes.Load() - w.noted.bytes + w.bytes
 	if items >= max(1, int64(w.c.Limits.QueueMessages)/2) || items > 0 && bytes+weight > int64(w.c.Limits.QueueMiB)<<19 {
-		w.owed = true
+		w.c.owed.Store(true)
 		w.c.Counts.Refused.Add(1)
 		w.c.release(it.message)
 		return

@@ -142,6 +142,7 @@ type Consumer struct {
 	groupMax  atomic.Int64  // records after which a transaction takes no further message, at the moment
 	heldUp    [lanesMax]held
 	heldBytes atomic.Int64 // bytes of the messages that wait
+	owed      atomic.Bool  // messages were left with the broker because too many wait
 	refused   atomic.Bool  // messages were refused, so the broker must be asked for them again
 	gaps      map[streamKey]uint64
 	conflicts map[streamKey]bool // streams whose conflicts were logged

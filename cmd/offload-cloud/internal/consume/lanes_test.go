@@ -92,7 +92,7 @@ func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	require.Len(t, first.items, 2)
 	push(first, 200<<10)
 	require.Len(t, first.items, 2)
-	require.True(t, first.owed)
+	require.True(t, c.owed.Load())
 	first.note()
 	push(second, 200<<10)
 	require.Empty(t, second.items)
@@ -103,4 +103,25 @@ func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	first.note()
 	push(second, 200<<10)
 	require.Len(t, second.items, 2)
+}
+
+// What a lane left with the broker, because others have filled the room for messages that wait, is asked for once there is room: not before,
+// or the broker would be asked again and again.
+func TestALaneAsksForNothingWhileOthersFillTheRoom(t *testing.T) {
+	c := &Consumer{Log: slog.New(slog.DiscardHandler), Limits: Limits{QueueMessages: 2, Lanes: 2}}
+	c.prepare()
+	blocked := func(w *waiting, node string) {
+		m := &Message{}
+		require.True(t, c.room(c.weight(m)))
+		w.add(&outcome{blocked: []*item{{message: m, batch: &store.Batch{Node: node}}}, why: errLocked})
+	}
+	first, second := newWaiting(c, 0), newWaiting(c, 1)
+	blocked(first, "n1")
+	blocked(second, "n2")
+	require.Empty(t, second.items)
+	second.add(&outcome{})
+	require.False(t, c.refused.Load())
+	first.take()
+	first.add(&outcome{})
+	require.True(t, c.refused.Load())
 }
