@@ -55,11 +55,12 @@ RUN case "$(go env GOHOSTARCH)-${TARGETARCH:-$(go env GOHOSTARCH)}" in \
 FROM --platform=${BUILDPLATFORM:-linux/amd64} ${NODE_BASE} AS onnxruntime
 ARG TARGETARCH
 WORKDIR /onnxruntime
-COPY .ci/onnxruntime/package.json .ci/onnxruntime/package-lock.json ./
+COPY .ci/onnxruntime/package.json .ci/onnxruntime/package-lock.json .ci/onnxruntime/LICENSE ./
 RUN npm ci --ignore-scripts --no-audit --no-fund \
  && case "${TARGETARCH:-amd64}" in arm64) arch=arm64 ;; *) arch=x64 ;; esac \
  && mkdir /out && cp node_modules/onnxruntime-node/bin/napi-v6/linux/$arch/libonnxruntime.so.1 /out/ \
- && chmod 755 /out/*
+ && cp LICENSE /out/libonnxruntime.LICENSE \
+ && chmod 755 /out/*.so.1
 
 FROM ${LITE_BASE} AS lite
 COPY --from=builder-lite /out/etc/passwd /out/etc/group /etc/

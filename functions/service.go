@@ -292,7 +292,7 @@ func (s *Service) openIntake() (err error) {
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
 		s.setAside = s.SetAside
 	}
-	s.life.onStop("quarantine", func(context.Context) error { return s.Quarantine.Close() })
+	s.life.onLast("quarantine", func(context.Context) error { return s.Quarantine.Close() }) // a message that passed the gate may still turn out not to be an event
 	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
 	s.life.onStop("orderer", s.Orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {

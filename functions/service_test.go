@@ -85,7 +85,7 @@ func TestStopOrder(t *testing.T) {
 	s.life.onStop("intake", func(context.Context) error { return nil })
 	require.NoError(t, s.Stop())
 	require.Equal(t, []string{
-		"intake", "gate", "orderer", "models", "quarantine", "waiting room", "work in flight", "local processing", "exporter", "answers", "decision log", "learned state", "ledger", "spool", "samplers",
+		"intake", "gate", "orderer", "models", "waiting room", "work in flight", "local processing", "exporter", "answers", "decision log", "learned state", "ledger", "spool", "quarantine", "samplers",
 	}, s.life.stopped)
 	require.NoError(t, s.Stop(), "a second stop does nothing")
 }
