@@ -116,7 +116,8 @@ func (r *Room) settle(w *work, v models.Version, promote bool) {
 	err := r.store.Settle(w.model, v, promote)
 	stats, _ := w.trial.load()
 	switch {
-	case errors.Is(err, models.ErrUnknown): // another worker was first, or it made room
+	case errors.Is(err, models.ErrUnknown): // it has made room, and may come again, or was put in force by hand
+		w.trial.begin()
 	case err != nil: // the store keeps it as a canary
 		w.trial.begin()
 		r.deps.Log.Warnf("models: %v; the trial begins anew", err)

@@ -55,3 +55,27 @@ func TestWhatEndsTheTrialOfACanary(t *testing.T) {
 		require.Equal(t, TrialRuns, tr.add("2", &models.Answer{Version: "1"}, &models.Answer{}, nil, c), "%s: it is settled once", name)
 	}
 }
+
+// A canary that has made room between its last run and the end of its trial is tried anew when it comes again.
+func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
+	cfg := models.DefaultConfig()
+	cfg.Dir = t.TempDir()
+	store, err := models.Open(t.Context(), cfg, nil)
+	require.NoError(t, err)
+	defer store.Close(t.Context())
+	r := &Room{store: store}
+	w := &work{known: &known{}, model: "m"}
+	c := CanaryConfig{Tasks: fewestPairs, Disagreement: 0.2, Slower: 2}
+	add := func() string {
+		return w.trial.add("2", &models.Answer{Model: "m", Version: "1"}, &models.Answer{Version: "2"}, nil, c)
+	}
+	for range 2 {
+		for range fewestPairs - 1 {
+			require.Equal(t, TrialRuns, add())
+		}
+		require.Equal(t, TrialPromoted, add())
+		r.settle(w, "2", true)
+		_, shown := w.trial.load()
+		require.False(t, shown, "it did not take over")
+	}
+}
