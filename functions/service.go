@@ -292,7 +292,8 @@ func (s *Service) openIntake() (err error) {
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
 		s.setAside = s.SetAside
 	}
-	s.life.onLast("quarantine", func(context.Context) error { return s.Quarantine.Close() }) // a message that passed the gate may still turn out not to be an event
+	// A message that has passed the gate may still turn out to be no event.
+	s.life.onLast("quarantine", func(context.Context) error { return s.Quarantine.Close() })
 	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
 	s.life.onStop("orderer", s.Orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {
