@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // an image without an operating system has no time zones
 
 	"app-offload/functions/clock"
 )
