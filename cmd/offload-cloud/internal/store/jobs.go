@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,11 +88,13 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 			late[lateChunk{r.node, r.task.EventID}] = true
 		}
 	}
-	for chunk := range late { // more of the event may follow, for which there is as much time as with one that has just come
-		_, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET `+again+`, created = NOW WHERE node = $1 AND event_id = $2 AND state >= 2 AND ok = 0`), chunk.node, chunk.event)
-		if err != nil {
-			return 0, fmt.Errorf("beginning the job of event %s anew, a chunk of which has come: %w", chunk.event, err)
-		}
+	// More of the event may follow, for which there is as much time as with one that has just come.
+	chunks := slices.Collect(maps.Keys(late))
+	err = s.eachOf(ctx, tx, s.sql(`UPDATE jobs SET `+again+`, created = NOW FROM WANTED
+		WHERE jobs.node = w.node AND jobs.event_id = w.event AND jobs.state >= 2 AND jobs.ok = 0`), []string{"node bigint", "event text"}, len(chunks),
+		func(i int) []any { return []any{chunks[i].node, chunks[i].event} }, nil)
+	if err != nil {
+		return 0, fmt.Errorf("beginning the jobs of %d events anew, chunks of which have come: %w", len(chunks), err)
 	}
 	if len(jobs) == 0 {
 		return 0, nil
