@@ -274,7 +274,7 @@ func TestWhyARecordWillNeverCome(t *testing.T) {
 	require.EqualValues(t, 3, last, "from 4 on they may be there")
 	reason, last = x.fate(4, 4)
 	require.Empty(t, reason)
-	require.EqualValues(t, 1<<40, last)
+	require.EqualValues(t, int64(1)<<40, last)
 }
 
 // limiting keeps the limit that batches have.

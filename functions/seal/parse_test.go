@@ -23,6 +23,8 @@ func pb(fields ...any) (b []byte) {
 			b = protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
 		case int:
 			b = protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(v))
+		case int64:
+			b = protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(v))
 		case string:
 			b = protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), v)
 		case []byte:
@@ -45,17 +47,17 @@ func TestValuesOfProtobuf(t *testing.T) {
 		"an integer":             {pb(valueInteger, 7), integer, "7", ""},
 		"the least":              {pb(valueInteger, math.MinInt32), integer, "-2147483648", ""},
 		"the greatest":           {pb(valueInteger, math.MaxInt32), integer, "2147483647", ""},
-		"one more":               {pb(valueInteger, math.MaxInt32+1), 0, "", "more than 32 bits"},
+		"one more":               {pb(valueInteger, uint64(math.MaxInt32+1)), 0, "", "more than 32 bits"},
 		"a text":                 {pb(valueString, "t"), text, "t", ""},
 		"an empty one":           {pb(valueString, ""), text, "", ""},
 		"bytes":                  {pb(valueBytes, []byte{0xff}), other, "/w==", ""},
 		"an address":             {pb(valueURI, "u"), other, "u", ""},
 		"a relative one":         {pb(valueURIRef, "r"), other, "r", ""},
 		"a time":                 {pb(valueTimestamp, pb(timeSeconds, 1, timeNanos, 500_000_000)), timestamp, "1970-01-01T00:00:01.5Z", ""},
-		"the first time":         {pb(valueTimestamp, pb(timeSeconds, minSeconds)), timestamp, "0001-01-01T00:00:00Z", ""},
-		"the last time":          {pb(valueTimestamp, pb(timeSeconds, maxSeconds, timeNanos, 999_999_999)), timestamp, "9999-12-31T23:59:59.999999999Z", ""},
-		"before the first":       {pb(valueTimestamp, pb(timeSeconds, minSeconds-1)), 0, "", "is not a time"},
-		"after the last":         {pb(valueTimestamp, pb(timeSeconds, maxSeconds+1)), 0, "", "is not a time"},
+		"the first time":         {pb(valueTimestamp, pb(timeSeconds, int64(minSeconds))), timestamp, "0001-01-01T00:00:00Z", ""},
+		"the last time":          {pb(valueTimestamp, pb(timeSeconds, int64(maxSeconds), timeNanos, 999_999_999)), timestamp, "9999-12-31T23:59:59.999999999Z", ""},
+		"before the first":       {pb(valueTimestamp, pb(timeSeconds, int64(minSeconds-1))), 0, "", "is not a time"},
+		"after the last":         {pb(valueTimestamp, pb(timeSeconds, int64(maxSeconds+1))), 0, "", "is not a time"},
 		"a second of ns":         {pb(valueTimestamp, pb(timeNanos, int(time.Second))), 0, "", "is not a time"},
 		"two seconds":            {pb(valueTimestamp, pb(timeSeconds, 1, timeSeconds, 2)), 0, "", "field 1 of a time is not expected"},
 		"a time with more":       {pb(valueTimestamp, pb(3, 1)), 0, "", "field 3 of a time is not expected"},
