@@ -16,9 +16,10 @@ func (p *Pipeline) shed(r *run) {
 	if turn == nil {
 		return
 	}
+	var whole fate
 	for i := range r.jobs {
 		j := &r.jobs[i]
-		verdict := turn.Judge(j.Task, &j.Decision, func(c *task.Class) bool { return p.readsAs(j.Task, c) })
+		verdict := whole.of(j, turn.Judge(j.Task, &j.Decision, func(c *task.Class) bool { return p.readsAs(j.Task, c) }))
 		if verdict == shed.Keep {
 			continue
 		}
@@ -39,6 +40,30 @@ func (p *Pipeline) shed(r *run) {
 		j.ID = p.enter(r, j, j.Decision)
 		p.dispatch(j, overload, nil)
 	}
+}
+
+// fate is what became of the first task of an event, which is a critical one where there are any.
+type fate struct {
+	event   *countdown
+	class   *task.Class
+	verdict shed.Verdict
+}
+
+// of is the verdict on a task, given those on the ones of its event that were judged before it: the cloud can do nothing with a part of an
+// event, so what is left of one is not given up, and what is left of one that was given up is not sent. No class gives way for another one.
+func (f *fate) of(j *job, v shed.Verdict) shed.Verdict {
+	if j.event != f.event {
+		*f = fate{j.event, j.Task.Class, v}
+		return v
+	}
+	gone := f.verdict == shed.Late || f.verdict == shed.Drop
+	switch {
+	case gone && j.Task.Class == f.class:
+		return f.verdict
+	case f.verdict <= shed.Other && v > shed.Other:
+		return shed.Keep
+	}
+	return v
 }
 
 // readsAs reports whether local work on a task as one of a class loses none of it.

@@ -1,9 +1,11 @@
 package functions
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -154,4 +156,35 @@ func TestOverloadIsLive(t *testing.T) {
 	n.flood(10)
 	require.Equal(t, dropped, n.Counts().Dropped["overload"])
 	require.EqualValues(t, dropped, n.Status().Overload.Flows[0].Dropped, "what was counted stays")
+}
+
+// An event that is cut is given up as a whole or not at all: the cloud can do nothing with the rest of it.
+func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
+	n := overloaded(t, "cost", func(c *config.Config) {
+		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ChunkSize = task.OverloadDrop, "600ms", 4 })
+	})
+	for i := range 30 {
+		value := "[1.5" + strings.Repeat(",1.5", 31) + "]"
+		ev := event(fmt.Sprint("cut-", i), i)
+		ev.Raw = bytes.Replace(ev.Raw, []byte(`"value":"1.5"`), []byte(`"value":"`+value+`"`), 1)
+		at := bytes.Index(ev.Raw, []byte(value))
+		r := &ev.Readings[0]
+		r.Type, r.Value, r.Start, r.End = task.Float64Array, ev.Raw[at:at+len(value)], at, at+len(value)
+		n.put(ev)
+	}
+	n.balances()
+	gone, all := map[string]int{}, map[string]int{}
+	for _, e := range n.Decisions(1000, nil) {
+		require.Equal(t, 9, e.Of)
+		all[e.EventID]++
+		if e.Decision.Reason.IsDrop() {
+			gone[e.EventID]++
+		}
+	}
+	require.Len(t, all, 30)
+	require.NotEmpty(t, gone)
+	require.Less(t, len(gone), 30)
+	for id, tasks := range gone {
+		require.Equal(t, 9, tasks, "of event %s", id)
+	}
 }
