@@ -10,7 +10,8 @@ type deliverer struct {
 	work         chan []Message  // nil before the first batch
 	idle         chan struct{}   // has a token while receive does not run
 	ended        chan struct{}
-	waits        time.Time // since when receive has still run whenever a batch was flushed; zero if it did not at the latest one
+	waits        time.Time // since when receive has still run each time it was waited for; zero if it did not the latest time
+	rested       bool      // rests waited, so that flush finds it done
 }
 
 // maxBatch is how many messages are handed on together at most.
@@ -31,6 +32,7 @@ func (d *deliverer) flush(within time.Duration) bool {
 	if !d.take(within) {
 		return false
 	}
+	d.rested = false
 	d.work <- d.batch
 	d.batch, d.spare = d.spare[:0], d.batch
 	return true
@@ -41,9 +43,11 @@ func (d *deliverer) rests(within time.Duration) bool {
 	if d.work == nil {
 		return true
 	}
+	d.rested = false
 	if !d.take(within) {
 		return false
 	}
+	d.rested = d.waits != time.Time{}
 	d.idle <- struct{}{}
 	return true
 }
@@ -51,7 +55,9 @@ func (d *deliverer) rests(within time.Duration) bool {
 func (d *deliverer) take(within time.Duration) bool {
 	select {
 	case <-d.idle:
-		d.waits = time.Time{}
+		if !d.rested {
+			d.waits = time.Time{}
+		}
 		return true
 	default:
 	}

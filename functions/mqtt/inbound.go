@@ -122,11 +122,7 @@ func (c *inbound) handOn() bool {
 	if len(d.batch) == 0 {
 		return true
 	}
-	if d.flush(pongEvery) && (d.waits.IsZero() || time.Since(d.waits) < pongEvery) {
-		return true
-	}
-	d.waits = time.Time{}
-	return false
+	return d.flush(pongEvery) && (d.waits.IsZero() || time.Since(d.waits) < pongEvery)
 }
 
 // buffered reports whether all of the next packet has arrived.
@@ -139,7 +135,10 @@ func (c *inbound) buffered() bool {
 	return n > 0 && uint64(c.r.Buffered()) >= 1+uint64(n)+length
 }
 
-func (c *inbound) answerPing() { c.pong, c.out = time.Now(), []byte{pingResponse, 0} }
+func (c *inbound) answerPing() {
+	c.pong, c.out = time.Now(), []byte{pingResponse, 0}
+	c.deliver.waits = time.Time{}
+}
 
 // packet reads the fixed header of the next packet and, of a PUBLISH, all that stands before the payload.
 func (c *inbound) packet() error {

@@ -269,23 +269,27 @@ func TestTheEndWithinAPacketForPahoWaitsForTheHandler(t *testing.T) {
 // TestASlowHandlerKeepsTheConnection: it returns each time before Read would give up waiting for it, but the broker's answer to a ping stands behind
 // very many batches.
 func TestASlowHandlerKeepsTheConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const count = 100 * maxBatch
-		in := io.MultiReader(bytes.NewReader(connack), bytes.NewReader(bytes.Repeat(publishOf("t", 0, 0, 30, 'x'), count)))
-		got := 0
-		c := newInbound(stream{Reader: in}, 1<<20, 1<<20, nil, func(batch []Message) {
-			time.Sleep(pongEvery / 2)
-			got += len(batch)
+	for name, size := range map[string]int{"large": largeFrom, "small": 30} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const count = 4 * maxBatch
+				in := io.MultiReader(bytes.NewReader(connack), bytes.NewReader(bytes.Repeat(publishOf("t", 0, 0, size, 'x'), count)))
+				got := 0
+				c := newInbound(stream{Reader: in}, 64<<10, 1<<20, nil, func(batch []Message) {
+					time.Sleep(pongEvery / 2)
+					got += len(batch)
+				})
+				for begun := time.Now(); ; begun = time.Now() {
+					_, err := packets.ReadPacket(c)
+					require.LessOrEqual(t, time.Since(begun), 2*pongEvery)
+					if err != nil {
+						break
+					}
+				}
+				require.Equal(t, count, got)
+			})
 		})
-		for begun := time.Now(); ; begun = time.Now() {
-			_, err := packets.ReadPacket(c)
-			require.LessOrEqual(t, time.Since(begun), 2*pongEvery)
-			if err != nil {
-				break
-			}
-		}
-		require.Equal(t, count, got)
-	})
+	}
 }
 
 type counter struct {
