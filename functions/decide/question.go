@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -42,9 +43,12 @@ func (q Question) Check() error {
 // task is new.
 func (r *Rules) Answer(q Question, s *host.State) Case {
 	c := Case{Task: &task.Task{
-		EventID: uuid.NewString(), Of: 1, Received: s.Time, Nominal: int(q.SizeKB * score.KB),
+		EventID: uuid.NewString(), Of: 1, Received: s.Time, Nominal: q.size(),
 		Complexity: q.Complexity, Deadline: time.Duration(q.DeadlineMS * float64(time.Millisecond)),
 	}}
 	r.DecideBy(strings.TrimSpace(q.Policy), &c, s)
 	return c
 }
+
+// size is in bytes, or as many as an int can count.
+func (q Question) size() int { return int(min(q.SizeKB*score.KB, math.MaxInt)) }
