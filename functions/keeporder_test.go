@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/infer"
 	"app-offload/functions/task"
 )
 
@@ -32,3 +33,37 @@ func TestNoTaskIsParkedAfterOneThatIsHeldBehindLocalWork(t *testing.T) {
 	n.eventually("all are on their ways", func() bool { return n.Counts().InFlight == 0 && n.undecided() == 0 })
 	inSpool(t, n.Service).require(t, "in the spool")
 }
+
+// Where a room becomes too small, a task that may be processed in any order goes, and none of those before it is lost.
+func TestASmallerRoomLosesNoneOfThoseThatKeepTheirOrder(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Writable.Policy.DeferOrder, cfg.Writable.Policy.DeferLongest = true, "2s"
+	class := cfg.Writable.Classes["default"]
+	class.Operators = "deadband band=0.1"
+	cfg.Writable.Classes["default"] = class
+	n := openNarrow(t, cfg)
+	n.parker.(parking).Pool.Local = unordered{n.local}
+	n.submit(2) // node and link are busy
+	base := time.Now().UnixNano()
+	for i := range 10 {
+		n.Submit([]*task.Event{stamped("a", base, i)}, func(_ int, err error) {
+			if err != nil {
+				t.Errorf("an event is refused: %v", err)
+			}
+		})
+	}
+	n.waiting(10)
+	w := n.Config().Writable
+	w.Policy.DeferTasks = 1
+	require.NoError(t, n.Reload(w))
+	for range 20 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("no task is parked", func() bool { n.sent(); return n.undecided() == 0 && n.Counts().InFlight == 0 })
+	require.Zero(t, n.held())
+}
+
+// unordered is local processing without an operator that remembers what it has seen.
+type unordered struct{ *infer.Room }
+
+func (unordered) InOrder(*task.Task) bool { return false }

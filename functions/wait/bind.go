@@ -257,7 +257,8 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	if stays && m.waiting.Add(m.asHeld(j), m.rules.Binder().Room()) {
 		return
 	}
-	for before, some := m.waiting.Before(j.Task); some && !free; before, some = m.waiting.Before(j.Task) { // there is no room for it behind them
+	for !free && m.waiting.Follows(j.Task) { // there is no room for it behind them
+		before, _ := m.waiting.Before(j.Task)
 		m.bind(ctx, before.Tag.(*parked))
 	}
 	m.bind(ctx, j)
