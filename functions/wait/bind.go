@@ -362,11 +362,11 @@ func (m *Pool) neverLeaves(j *parked) bool {
 func (m *Pool) letAllGo(ctx context.Context) {
 	m.rules = m.Rules()
 	m.Look(&m.state)
-	all := m.arrivals(true)
+	var all []*parked
 	for _, h := range m.waiting.All() {
 		all = append(all, h.Tag.(*parked))
 	}
-	for _, j := range all {
+	for _, j := range append(all, m.arrivals(true)...) { // in the order in which they came
 		if m.neverLeaves(j) {
 			m.leave(j.Task, j.cycles)
 			continue
