@@ -149,35 +149,73 @@ func (c *cut) jsonRun(raw []byte, at, n int) []byte {
 	return data
 }
 
-// span is a part of encoded bytes. Both decoders hand over the bytes themselves, so that its capacity gives its place.
-type span []byte
-
-func (s *span) UnmarshalJSON(part []byte) error { *s = part; return nil }
-func (s *span) UnmarshalCBOR(part []byte) error { *s = part; return nil }
-
-// in is where the part begins and ends.
-func (s span) in(raw []byte) [2]int {
-	at := cap(raw) - cap(s)
-	return [2]int{at, at + len(s)}
-}
-
 // readingBounds finds where each of the readings of an event begins and ends.
-func readingBounds(ev *Event) ([][2]int, bool) {
-	unmarshal := json.Unmarshal
+func readingBounds(ev *Event) (bounds [][2]int, ok bool) {
 	if ev.Encoding == CBOR {
-		unmarshal = cbor.Unmarshal
-	}
-	var found struct {
-		Readings []span `json:"readings" cbor:"readings"`
-	}
-	if err := unmarshal(ev.Raw, &found); err != nil || len(found.Readings) != len(ev.Readings) {
+		var found struct {
+			Readings []span `cbor:"readings"`
+		}
+		err := cbor.Unmarshal(ev.Raw, &found)
+		if bounds, ok = placesOf(found.Readings, ev.Raw); err != nil || !ok {
+			return nil, false
+		}
+	} else if bounds, ok = jsonBounds(ev.Raw); !ok {
 		return nil, false
 	}
-	bounds := make([][2]int, len(found.Readings))
-	for i, s := range found.Readings {
-		bounds[i] = s.in(ev.Raw)
+	return bounds, len(bounds) == len(ev.Readings)
+}
+
+// jsonBounds finds them in JSON.
+func jsonBounds(raw []byte) (bounds [][2]int, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	var value json.RawMessage
+	for d.More() {
+		name, err := d.Token()
+		if err == nil && name == "readings" {
+			return jsonItems(d)
+		}
+		if err != nil || d.Decode(&value) != nil {
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// jsonItems finds where each of the next array begins and ends.
+func jsonItems(d *json.Decoder) (bounds [][2]int, ok bool) {
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	var value json.RawMessage
+	for d.More() {
+		if err := d.Decode(&value); err != nil {
+			return nil, false
+		}
+		end := int(d.InputOffset())
+		bounds = append(bounds, [2]int{end - len(value), end})
 	}
 	return bounds, true
+}
+
+// span is a part of encoded bytes. The decoder of CBOR hands over the bytes themselves, so that its capacity gives its place.
+type span []byte
+
+func (s *span) UnmarshalCBOR(part []byte) error { *s = part; return nil }
+
+// placesOf is where the parts begin and end, and false where one is a copy.
+func placesOf(parts []span, raw []byte) (places [][2]int, ok bool) {
+	places = make([][2]int, len(parts))
+	for i, s := range parts {
+		at := cap(raw) - cap(s)
+		if len(s) == 0 || at < 0 || at+len(s) > len(raw) || &raw[at] != &s[0] {
+			return nil, false
+		}
+		places[i] = [2]int{at, at + len(s)}
+	}
+	return places, true
 }
 
 // readingsHead begins an array of n readings in CBOR.
@@ -189,9 +227,11 @@ func readingsHead(n int) []byte {
 // readingsIn is how many readings such an array holds, and where the first begins.
 func readingsIn(data []byte) (n, from int, ok bool) {
 	var found []span
-	if err := cbor.Unmarshal(data, &found); err != nil || len(found) == 0 {
+	err := cbor.Unmarshal(data, &found)
+	places, ok := placesOf(found, data)
+	if err != nil || !ok || len(places) == 0 {
 		return 0, 0, false
 	}
-	end := found[len(found)-1].in(data)[1]
-	return len(found), found[0].in(data)[0], end == len(data) // nothing ends the array, as it would one of indefinite length
+	end := places[len(places)-1][1]
+	return len(places), places[0][0], end == len(data) // nothing ends the array, as it would one of indefinite length
 }

@@ -268,3 +268,15 @@ func TestARunIsCriticalForAnyReading(t *testing.T) {
 		require.Equal(t, want, []bool{critical[1], critical[len(tasks)-1]}, low)
 	}
 }
+
+// A part that is a copy has no place, and whatever its capacity says it gets none.
+func TestACopyHasNoPlace(t *testing.T) {
+	raw := []byte("\x82abcd")
+	places, ok := placesOf([]span{raw[1:3], raw[3:5]}, raw)
+	require.True(t, ok)
+	require.Equal(t, [][2]int{{1, 3}, {3, 5}}, places)
+	for _, part := range []span{[]byte("ab"), append(make([]byte, 0, 1<<10), "ab"...), raw[1:3:3], {}} {
+		_, ok = placesOf([]span{raw[1:3], part}, raw)
+		require.False(t, ok)
+	}
+}
