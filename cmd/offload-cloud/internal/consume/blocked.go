@@ -232,6 +232,7 @@ func (w *waiting) add(o *outcome) {
 
 // push takes one message, or leaves it with the broker if half of the queue waits already: the other half is for the other nodes.
 func (w *waiting) push(it *item) {
+	it.message.pass()
 	weight := w.c.weight(it.message)
 	items := w.c.Counts.Waiting.Load() - w.noted.items + int64(len(w.items))
 	bytes := w.c.heldBytes.Load() - w.noted.bytes + w.bytes

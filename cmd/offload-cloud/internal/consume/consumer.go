@@ -36,6 +36,14 @@ type Message struct {
 	Payload []byte
 	Cut     int64 // the size of a message that was too large to be read; its payload is empty
 	Ack     func()
+	Pass    func() // lets messages that came after it be acknowledged before it; nil where the transport keeps no order of them
+}
+
+// pass is Pass, where there is one.
+func (m *Message) pass() {
+	if m.Pass != nil {
+		m.Pass()
+	}
 }
 
 // Outgoing is one publish on its way to the broker.

@@ -47,6 +47,7 @@ type MQTT struct {
 	asked   atomic.Bool // the loss of this connection was asked for
 	said    say.Once
 	rival   mqtt.Rival // owned by the goroutine of keeper
+	acks    acks
 }
 
 // NewMQTT prepares a connection; Start makes it.
@@ -112,8 +113,13 @@ func (m *MQTT) login() (l mqtt.Login, err error) {
 const headMax = 2 + 1<<16 + 2
 
 // receive is called in the order of arrival. To hold it back is to hold the broker back.
-func (m *MQTT) receive(_ *mqtt.Session, msg mqtt.Message) {
-	m.deliver(&Message{Topic: msg.Topic, Payload: msg.Payload, Cut: int64(msg.Oversized), Ack: msg.Ack})
+func (m *MQTT) receive(s *mqtt.Session, msg mqtt.Message) {
+	place := m.acks.expect(s, msg)
+	if !m.deliver(&Message{
+		Topic: msg.Topic, Payload: msg.Payload, Cut: int64(msg.Oversized), Ack: func() { m.acks.done(place) }, Pass: func() { m.acks.pass(place) },
+	}) {
+		m.acks.pass(place) // it stays with the broker
+	}
 }
 
 // subscribe is done at every connection: a broker may have lost the session, and to subscribe twice does no harm.

@@ -1,0 +1,115 @@
+package consume
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+)
+
+// startMosquitto runs Debian's broker. Where there is none it skips the test, but in CI the test fails.
+func startMosquitto(t *testing.T) string {
+	const binary = "/usr/sbin/mosquitto"
+	if _, err := os.Stat(binary); err != nil {
+		require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
+		t.Skip("mosquitto is not installed")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	config := filepath.Join(t.TempDir(), "mosquitto.conf")
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "listener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", port), 0o600))
+	broker := exec.Command(binary, "-c", config)
+	require.NoError(t, broker.Start())
+	t.Cleanup(func() {
+		_ = broker.Process.Kill()
+		_ = broker.Wait()
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, time.Minute, 10*time.Millisecond, "mosquitto listens")
+	return address
+}
+
+// Lanes finish messages in any order. The broker has its acknowledgements in the order of the messages, or it would deliver later ones out of
+// order. A message that waits for the database holds up no other, and neither does one that is refused.
+func TestMessagesComeInOrderWhateverOrderTheyAreDoneIn(t *testing.T) {
+	require.Zero(t, outOfOrder(t, 0))
+	t.Logf("of 3000 out of order with five that wait: %d", outOfOrder(t, 5))
+}
+
+// outOfOrder is how many of 3,000 messages come after a later one, where lanes finish them in any order, one is refused, and so many wait.
+func outOfOrder(t *testing.T, waits int) (wrong int) {
+	const many = 3000
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	address := startMosquitto(t)
+	var mu sync.Mutex
+	var got []int
+	var open, waiting []*Message
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, m.Start(t.Context(), func(one *Message) bool {
+		n, _ := strconv.Atoi(string(one.Payload))
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, n)
+		if n == 2 {
+			return false
+		}
+		open = append(open, one)
+		return true
+	}))
+	t.Cleanup(m.Close)
+	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID("publisher"))
+	require.True(t, client.Connect().WaitTimeout(time.Minute))
+	t.Cleanup(func() { client.Disconnect(100) })
+	go func() {
+		for i := range many {
+			client.Publish("offload/v1/n/batch/c", 1, false, strconv.Itoa(i)).Wait()
+		}
+	}()
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		rng.Shuffle(len(open), func(i, k int) { open[i], open[k] = open[k], open[i] })
+		half := (len(open) + 1) / 2
+		for _, one := range open[:half] {
+			if len(waiting) < waits && rng.IntN(100) == 0 {
+				one.pass()
+				waiting = append(waiting, one)
+				continue
+			}
+			one.Ack()
+		}
+		open = open[half:]
+		if waits > 0 && len(waiting) == waits && rng.IntN(10) == 0 {
+			waiting[0].Ack()
+			waiting = waiting[1:]
+		}
+		return len(got) == many
+	}, time.Minute, time.Millisecond)
+	for i := 1; i < many; i++ {
+		if got[i] < got[i-1] {
+			wrong++
+		}
+	}
+	return wrong
+}
