@@ -44,7 +44,8 @@ type Config struct {
 	RadioJoules float64
 
 	// MoneyPerMB is what a MB (10⁶ bytes) costs on the uplink, by hour of the week: a price, then "days hours price" for what differs, separated by
-	// semicolons, the last that fits counts: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second one.
+	// semicolons, the last that fits counts: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second one;
+	// 22-06 is the first six and the last two hours of the same day.
 	// Any currency will do; Policy.CostPrice weighs it. "" costs nothing.
 	MoneyPerMB string
 	// MoneyZone is the time zone of the hours in MoneyPerMB: "UTC", "Local" for this machine's, or a name such as "Europe/Berlin".

@@ -174,7 +174,9 @@ func (m *Pool) bindSome(ctx context.Context) {
 		}
 		j := h.Tag.(*parked)
 		if j.fixed {
-			m.rules.DecideAgain(&j.Case, &m.state)
+			if !j.settled() {
+				m.rules.DecideAgain(&j.Case, &m.state)
+			}
 			m.bind(ctx, j)
 			continue
 		}
@@ -188,6 +190,11 @@ func (m *Pool) bindSome(ctx context.Context) {
 		m.sent = false
 		m.Hasten() // they have waited for the link, and need not wait for company as well
 	}
+}
+
+// settled reports whether overload has said where a task goes: in its reduced form, or as its policy would not have it.
+func (j *parked) settled() bool {
+	return j.Decision.Reason == decision.Reduced || j.Decision.Reason == decision.Rerouted
 }
 
 // expire drops the tasks that no path can finish in time any more, where their class says so.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decide"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/task"
 )
@@ -42,6 +44,14 @@ func TestDispatchedRunsAreSharedAmongTheWorkers(t *testing.T) {
 
 // InOrder is false of all operators.
 func (runners) InOrder(*task.Task) bool { return false }
+
+// What overload has said of a task holds, also when it was parked only to keep the order.
+func TestOverloadSettlesWhereATaskGoes(t *testing.T) {
+	for _, why := range []decision.Reason{decision.Reduced, decision.Rerouted} {
+		require.True(t, (&parked{Case: decide.Case{Decision: decision.Decision{Reason: why}}}).settled())
+	}
+	require.False(t, (&parked{Case: decide.Case{Decision: decision.Decision{Reason: decision.CheaperCloud}}}).settled())
+}
 
 // Where a parked task goes that only waits for those before it is decided when it is taken out: it may be the cloud, so it must not be taken out of order.
 func TestATaskThatOnlyWaitsForOthersIsTakenInOrder(t *testing.T) {
