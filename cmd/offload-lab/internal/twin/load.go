@@ -37,7 +37,7 @@ type LoadConfig struct {
 // DefaultLoadConfig has a link of 8 Mbit/s and a gateway that computes 50 pictures a second.
 func DefaultLoadConfig() LoadConfig {
 	return LoadConfig{
-		Loads: []float64{0.5, 1, 1.5, 2}, Policies: []string{"bandit", "edge", "cloud", "deadline", "article"}, Duration: 2 * time.Minute,
+		Loads: []float64{0.5, 1, 1.5, 2}, Policies: []string{"defer", "bandit", "edge", "cloud", "deadline", "article"}, Duration: 2 * time.Minute,
 		Work: 20 * time.Millisecond, Deadline: time.Second, Rate: 1e6, RTT: 40 * time.Millisecond, Probes: 8, Seed: 1,
 	}
 }
