@@ -100,6 +100,7 @@ func TestASliceLargerThanTheGatePasses(t *testing.T) {
 			require.EqualValues(t, i+1, ev.Origin)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Zero(t, r.Gate.Counts().Events, "each pass is given back")
 	})
 }

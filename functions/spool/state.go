@@ -115,8 +115,12 @@ func decodeState(b []byte) (*savedState, error) {
 	if len(b) < slotHeader+4 || string(b[:8]) != stateMagic || le.Uint32(b[8:]) != stateVersion {
 		return nil, errMalformed
 	}
-	n := int(le.Uint32(b[12:]))
-	if n > len(b)-slotHeader-4 || le.Uint32(b[slotHeader+n:]) != crc32.Checksum(b[:slotHeader+n], castagnoli) {
+	size := le.Uint32(b[12:])
+	if int64(size) > int64(len(b)-slotHeader-4) {
+		return nil, errDamaged
+	}
+	n := int(size) // on 32 bit only what is not larger fits
+	if le.Uint32(b[slotHeader+n:]) != crc32.Checksum(b[:slotHeader+n], castagnoli) {
 		return nil, errDamaged
 	}
 	d := &decoder{b: b[slotHeader : slotHeader+n]}

@@ -35,7 +35,12 @@ func (r *reader) u32(at int, what string) int {
 	if !r.has(at, 4, what) {
 		return 0
 	}
-	return int(binary.LittleEndian.Uint32(r.b[at:]))
+	v := binary.LittleEndian.Uint32(r.b[at:])
+	if v > math.MaxInt32 { // an int has 32 bits on some machines
+		r.fail(at, "%s: %d is too large", what, v)
+		return 0
+	}
+	return int(v)
 }
 
 // follow reads a relative offset and returns the place that it names.
