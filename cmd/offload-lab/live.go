@@ -13,7 +13,7 @@ import (
 
 const liveExamples = `  offload-lab live                                         four settings, every policy that may win, two rounds
   offload-lab live -settings even -policies defer,cost -rounds 5
-  offload-lab live -loads 0.5,1,1.5,2 -duration 2m         models at both ends, five policies under four loads, about an hour
+  offload-lab live -loads 0.5,1,1.5,2 -duration 2m         models at both ends, six policies under four loads, more than an hour
   offload-lab live -json > live.json
   sudo nice -n -20 offload-lab live                        on a machine that others keep busy
 
@@ -36,7 +36,7 @@ Contestants:
 Loads:
   With -loads the tasks are pictures of parts, and models compute on them at both ends: the cloud's network in the cloud, and on the gateway the same
   network with layers beside it that only take time, so that a run takes -work. The link has 8 Mbit/s and a round trip of 40 ms. First it is
-  measured how many pictures a second the gateway alone computes; the loads are multiples of that. Policies are bandit (the default), edge, cloud,
+  measured how many pictures a second the gateway alone computes; the loads are multiples of that. Policies are defer (the default), bandit, edge, cloud,
   deadline and article unless -policies names others. Times are those from the publish of an event to its final answer on the MessageBus.
   Lone tasks teach the simulator as above. The cost is that of time and misses by the shipped weights, without energy and money.
 
