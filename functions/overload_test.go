@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,7 +172,17 @@ func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 		at := bytes.Index(ev.Raw, []byte(value))
 		r := &ev.Readings[0]
 		r.Type, r.Value, r.Start, r.End = task.Float64Array, ev.Raw[at:at+len(value)], at, at+len(value)
-		n.put(ev)
+		var concluded atomic.Bool
+		n.Submit([]*task.Event{ev}, func(_ int, err error) {
+			if err != nil {
+				t.Errorf("an event is refused: %v", err)
+			}
+			concluded.Store(true)
+		})
+		eventually(t, time.Minute, "it is durable or at work", func() bool {
+			// The last chunk may be for the cloud, and held behind an earlier one that is at work here.
+			return concluded.Load() || slices.ContainsFunc(n.Decisions(9, nil), func(e decision.Entry) bool { return e.Decision.Target == decision.Local })
+		})
 	}
 	n.balances()
 	gone, all := map[string]int{}, map[string]int{}
