@@ -17,6 +17,8 @@ import (
 type parking struct {
 	*wait.Pool
 	p *Pipeline
+
+	inOrder func(*task.Task) bool
 }
 
 // openParking comes after whatever tasks are bound to, so that the pool is empty before any of it stops.
@@ -37,7 +39,7 @@ func (s *Service) openParking() error {
 		},
 		Hopeless: shed.Hopeless, Shed: s.shedParked,
 	})
-	s.parker = parking{pool, s.Pipeline}
+	s.parker = parking{pool, s.Pipeline, pool.Local.InOrder}
 	s.life.onStop("waiting room", pool.Open())
 	return nil
 }
@@ -63,14 +65,15 @@ func (k parking) park(r *run) {
 	if turn == nil {
 		return
 	}
-	r.queued = r.rules.Binder().Room().Ordered
+	if r.queued = r.rules.Binder().Room().Ordered; r.queued {
+		r.inOrder = k.inOrder
+	}
 	for i := range r.jobs {
 		j := &r.jobs[i]
 		if j.state != decided {
 			continue
 		}
 		if !turn.Waits(&j.Case) {
-			j.free = r.queued && !k.Local.InOrder(j.Task)
 			continue
 		}
 		d := j.Decision

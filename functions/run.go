@@ -28,10 +28,12 @@ type run struct {
 	jobs   []job
 	parked []*job // in order; they are handed over last
 	queued bool   // parked tasks keep their order
-	back   []*job // refused, since the spool took none of them
-	away   []*job
-	here   []*job
-	open   []countdown
+
+	inOrder func(*task.Task) bool // whether the operators of a task need the order of its device, where parked tasks keep theirs
+	back    []*job                // refused, since the spool took none of them
+	away    []*job
+	here    []*job
+	open    []countdown
 }
 
 // job is one task with what was found out about it.
@@ -40,7 +42,6 @@ type job struct {
 	first *answer.Answer // of the local model, out as provisional, nil without one
 	event *countdown
 	place int // among the jobs of its run
-	free  bool
 	state jobState
 }
 
@@ -53,7 +54,10 @@ func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class:
 func (j *job) Leaves() bool { return j.Decision.Target == decision.Cloud }
 
 // Free reports whether it may be processed locally before an earlier task that is parked: its operators need no order.
-func (j *job) Free() bool { return j.free }
+func (j *job) Free() bool {
+	needs := j.event.run.inOrder
+	return needs != nil && !needs(j.Task)
+}
 
 // casesOf are those of jobs, until it is called again.
 func (r *run) casesOf(jobs []*job) []*decide.Case {

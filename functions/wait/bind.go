@@ -86,9 +86,11 @@ func (t *Turn) wants(c *decide.Case) bool {
 		if before, known := t.ahead[streamOf(c.Task)]; known {
 			parked, waits = parked || before, waits || !before
 		}
-		free := c.Decision.Target == decision.Local && !t.pool.Local.InOrder(c.Task)
-		if waits || parked && !free {
-			return !waits
+		if waits {
+			return false
+		}
+		if parked && (c.Decision.Target == decision.Cloud || t.pool.Local.InOrder(c.Task)) {
+			return true
 		}
 	}
 	return t.rules.Waits(c, &t.busy)
