@@ -22,8 +22,8 @@ type Item interface {
 	Free() bool   // it may be processed locally before an earlier task that is parked
 }
 
-// Tracks are all tracks with anything under way; its zero value has none. Its size is bounded by the gate, as each track is the work of
-// an event under way. The methods are safe for concurrent use and do not block.
+// Tracks are all tracks with anything under way; its zero value has none. Their number is bounded by the gate, as a track is the work
+// of an event under way, and by the pool of parked tasks. The methods are safe for concurrent use and do not block.
 type Tracks[T Item] struct {
 	mu      sync.Mutex
 	all     map[Key]line[T]
