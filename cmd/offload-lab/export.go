@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"strings"
 
 	"app-offload/cmd/offload-lab/internal/tiny"
+	"app-offload/functions/config"
 	"app-offload/functions/engine/tflite"
+	"app-offload/functions/feedback"
 	"app-offload/functions/models"
 	"app-offload/functions/policy"
 )
@@ -18,11 +21,15 @@ import (
 const exportExamples = `  offload-lab export -name bearing -out bearing.c res/models/bearing.edge.1.0.0/model.tflite
   offload-lab export -lang go -name parts -out parts.go res/models/parts.edge.1.0.0/model.tflite
   offload-lab export -name ppo -out ppo.c res/policies/ppo.json
+  offload-lab export -policy cost -name cost -out cost.c
+  offload-lab export -policy bandit -name bandit -out bandit.c /spool/learned.json
 
 Purpose:
-  Writes a model of int8, or the network of policy ppo, as one file of C99 or of Go, for machines that have no room for an engine. Models give
-  the bits of the engine. The C needs neither malloc nor, for layers and pools, floating point; it compiles without a warning with
-  -std=c99 -Wall -Werror -pedantic.
+  Writes a model of int8, the network of policy ppo, or policy weighted, deadline, cost or bandit, as one file of C99 or of Go, for machines that
+  have no room for an engine or for the service. Models give the bits of the engine, policies those of the service. The C needs neither malloc nor,
+  for layers and pools, floating point; it compiles without a warning with -std=c99 -Wall -Werror -pedantic.
+  A policy is that of the default configuration and of the environment variables that the service reads (OFFLOAD_WRITABLE_POLICY_COSTENERGY=0.2).
+  The guards are not part of it. Policy bandit knows what is in the service's learned.json, and learns on. Policy defer needs the service's queue.
 
 Output:
   Bytes of constants (flash) and of variables (RAM) on stdout; code and stack come on top.
@@ -34,11 +41,12 @@ func exportVerb(_ context.Context, args []string) error {
 	lang := fs.String("lang", "c", "c or go")
 	name := fs.String("name", "", "prefix of the C functions, or name of the Go package")
 	out := fs.String("out", "", "file to write")
+	formula := fs.String("policy", "", "policy to write, instead of a file's model or network")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if fs.NArg() != 1 || *out == "" {
-		return errors.New("name -out and one file with a model or a policy; see offload-lab export -h")
+	if fs.NArg() > 1 || *out == "" || *formula == "" && fs.NArg() == 0 {
+		return errors.New("name -out and one file with a model or a network, or -policy; see offload-lab export -h")
 	}
 	if *lang != "c" && *lang != "go" {
 		return fmt.Errorf("-lang %q must be c or go", *lang)
@@ -47,20 +55,53 @@ func exportVerb(_ context.Context, args []string) error {
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("-name: %w", err)
 	}
-	b, err := os.ReadFile(fs.Arg(0))
-	if err != nil {
-		return fmt.Errorf("reading what is to be exported: %w", err)
+	var b []byte
+	if fs.NArg() > 0 {
+		var err error
+		if b, err = os.ReadFile(fs.Arg(0)); err != nil {
+			return fmt.Errorf("reading what is to be exported: %w", err)
+		}
 	}
 	write := exportModel
-	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
+	switch {
+	case *formula != "":
+		write = func(w io.Writer, b []byte, lang string, o tiny.Options) (tiny.Size, error) {
+			return exportFormula(w, *formula, b, lang, o)
+		}
+	case bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")):
 		write = exportPolicy
 	}
 	var size tiny.Size
-	if err := writeFile(*out, func(w io.Writer) error { size, err = write(w, b, *lang, o); return err }); err != nil {
-		return fmt.Errorf("%s: %w", fs.Arg(0), err)
+	if err := writeFile(*out, func(w io.Writer) (err error) { size, err = write(w, b, *lang, o); return err }); err != nil {
+		return fmt.Errorf("%s: %w", cmp.Or(fs.Arg(0), *formula), err)
 	}
 	fmt.Printf("%s: flash %d bytes of constants, RAM %d bytes\n", *out, size.Flash, size.RAM)
 	return nil
+}
+
+// exportFormula writes the policy of that name as it is configured here. What the service has learned may be nothing.
+func exportFormula(w io.Writer, name string, learned []byte, lang string, o tiny.Options) (tiny.Size, error) {
+	c := config.Default()
+	if _, err := config.ApplyEnv(&c, os.LookupEnv); err != nil {
+		return tiny.Size{}, err
+	}
+	p, err := policy.New(name, c.Writable.Policy)
+	if err != nil {
+		return tiny.Size{}, err
+	}
+	f, err := policy.FormulaOf(p)
+	if err == nil && learned != nil {
+		if err = feedback.Teach(p, learned); err == nil {
+			f, err = policy.FormulaOf(p)
+		}
+	}
+	if err != nil {
+		return tiny.Size{}, err
+	}
+	if lang == "go" {
+		return tiny.FormulaGo(w, f, o)
+	}
+	return tiny.FormulaC(w, f, o)
 }
 
 func exportModel(w io.Writer, b []byte, lang string, o tiny.Options) (tiny.Size, error) {

@@ -15,6 +15,7 @@ import (
 	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/decide"
+	"app-offload/functions/policy"
 	"app-offload/functions/say"
 	"app-offload/functions/status"
 	"app-offload/functions/trial"
@@ -113,6 +114,23 @@ func unseal(raw []byte, state *learnedState) error {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	return nil
+}
+
+// Teach gives a policy what a file with learned state says of it.
+func Teach(p policy.Policy, file []byte) error {
+	var state learnedState
+	if err := unseal(file, &state); err != nil {
+		return err
+	}
+	l, ok := p.(policy.Learner)
+	if !ok {
+		return fmt.Errorf("policy %s does not learn, so it takes no learned state", p.Name())
+	}
+	raw, ok := state.Policies[p.Name()]
+	if !ok {
+		return fmt.Errorf("it holds nothing that policy %s has learned", p.Name())
+	}
+	return l.Restore(raw)
 }
 
 // restore gives each its part. One part that is refused does not keep the others from theirs.

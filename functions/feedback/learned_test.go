@@ -1,10 +1,14 @@
 package feedback
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/decision"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
 
@@ -23,4 +27,26 @@ func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	have, _ := other.rules().Model.Correction(other.rules().Class("default"))
 	require.Greater(t, want, 1.1)
 	require.InEpsilon(t, want, have, 1e-9)
+}
+
+// What a service has learned is taught to another policy of the same kind, and to no other.
+func TestTeachTakesTheServicesFile(t *testing.T) {
+	made := func(name string) policy.Policy {
+		p, err := policy.New(name, policy.DefaultConfig())
+		require.NoError(t, err)
+		return p
+	}
+	f, fresh := open(t), made("bandit").(policy.Learner)
+	f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
+	for _, l := range f.rules().Learners() {
+		l.Observe(&decision.Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 2}, Outcome: decision.Outcome{Known: true, Time: 3}})
+	}
+	file, err := f.learned.encode()
+	require.NoError(t, err)
+	require.NoError(t, Teach(fresh, file))
+	local, _ := fresh.Outcomes()
+	require.EqualValues(t, 1, local)
+	require.ErrorContains(t, Teach(made("cost"), file), "does not learn")
+	require.ErrorContains(t, Teach(fresh, []byte("{}")), "format")
+	require.ErrorContains(t, Teach(fresh, bytes.Replace(file, []byte(`"Count":1`), []byte(`"Count":2`), 1)), "checksum")
 }
