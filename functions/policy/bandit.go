@@ -222,6 +222,11 @@ func (b *bandit) Restore(data []byte) error {
 	}
 	b.learning.Lock()
 	defer b.learning.Unlock()
+	for i := range s.Known.Arms {
+		arm := &s.Known.Arms[i]
+		arm.prior = b.newest.Arms[i].prior
+		arm.solve()
+	}
 	b.newest = s.Known
 	b.publish()
 	return nil

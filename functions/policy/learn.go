@@ -51,8 +51,9 @@ type arm struct {
 	Moments vector       // Σ x·y with forgetting
 	Count   int64
 
-	inverse [dims]vector // of Matrix
-	weights vector       // inverse·Moments
+	prior   prior
+	inverse [dims]vector // of Matrix, with the prior's
+	weights vector       // inverse·Moments, with the prior's
 }
 
 func newArm(ridge float64) arm {
@@ -106,7 +107,8 @@ func (a *arm) discount(forget, ridge float64) {
 
 // solve finds inverse and weights, and reports whether the matrix has an inverse: always, if it came of outcomes.
 func (a *arm) solve() bool {
-	root, ok := cholesky(&a.Matrix)
+	matrix, moments := a.withPrior()
+	root, ok := cholesky(&matrix)
 	if !ok {
 		return false
 	}
@@ -132,7 +134,7 @@ func (a *arm) solve() bool {
 		a.inverse[k] = column // the inverse is symmetric
 	}
 	for i := range a.weights {
-		a.weights[i] = a.inverse[i].dot(&a.Moments)
+		a.weights[i] = a.inverse[i].dot(&moments)
 	}
 	return true
 }

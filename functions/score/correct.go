@@ -24,15 +24,27 @@ type ratio struct {
 	value number
 	count atomic.Int64 // measurements so far
 
-	mu sync.Mutex // one writer at a time; readers need none
+	mu  sync.Mutex // one writer at a time; readers need none
+	own logs       // guarded by mu
+
+	prior number // what others have measured, its logarithm
+	faith number // how many measurements that counts for
 }
 
-// factor is 1 before the first measurement.
+// factor is 1 before the first measurement, or what others have measured.
 func (r *ratio) factor() float64 {
 	if r.count.Load() == 0 {
-		return 1
+		return math.Exp(r.prior.load())
 	}
 	return r.value.load()
+}
+
+// known reports whether anything was measured, here or by others.
+func (r *ratio) known() bool { return r.count.Load() > 0 || r.faith.load() > 0 }
+
+// weight is that of the next measurement.
+func (r *ratio) weight(smoothing float64) float64 {
+	return max(smoothing, 1/(float64(r.count.Load()+2)+r.faith.load()))
 }
 
 // observe takes one measurement in. The first ones weigh more, so that a wrong calibration does not take a hundred tasks
@@ -40,10 +52,10 @@ func (r *ratio) factor() float64 {
 func (r *ratio) observe(measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.factor()
-	weight := max(smoothing, 1/float64(r.count.Load()+2))
-	r.value.store(before + weight*(between(measured, 1/limit, limit)-before))
+	before, measured := r.factor(), between(measured, 1/limit, limit)
+	r.value.store(before + r.weight(smoothing)*(measured-before))
 	r.count.Add(1)
+	r.own.take(measured, 1-smoothing)
 }
 
 // observeLog is observe on logarithms, for measurements of which a few are off by orders of magnitude: a task that waited out
@@ -51,10 +63,10 @@ func (r *ratio) observe(measured, smoothing, limit float64) {
 func (r *ratio) observeLog(measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.factor()
-	weight := max(smoothing, 1/float64(r.count.Load()+2))
-	r.value.store(before * math.Pow(between(measured, 1/limit, limit)/before, weight))
+	before, measured := r.factor(), between(measured, 1/limit, limit)
+	r.value.store(before * math.Pow(measured/before, r.weight(smoothing)))
 	r.count.Add(1)
+	r.own.take(measured, 1-smoothing)
 }
 
 // correction is what measurements say about the predictions for one class.
@@ -90,7 +102,7 @@ func (c *corrections) of(class *task.Class, cycles, limit float64) factors {
 	f.local, f.cloud = f.queue, c.all.cloud.factor()
 	if own := c.find(class); own != nil {
 		f.local = own.local.factor(cycles, limit, f.local)
-		if own.cloud.count.Load() > 0 {
+		if own.cloud.known() {
 			f.cloud = own.cloud.factor()
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type regression struct {
 	latest atomic.Pointer[line] // as published
 	mu     sync.Mutex           // guards newest
-	newest line
+	newest line                 // Count is 0 where only others have measured
 }
 
 // line is work = base·floor + slope·cycles, with the sums it was made from. It is immutable, and the form on disk.
@@ -25,6 +25,8 @@ type line struct {
 	B     [2]float64 `json:"b"` // Σ x·y
 	Mean  float64    `json:"mean"`
 	Count int64      `json:"count"`
+
+	prior prior
 }
 
 const (
@@ -45,12 +47,19 @@ const (
 func (r *regression) observe(cycles, measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.newest.Count == 0 {
-		r.newest = fresh()
-	}
+	r.begin()
 	r.newest.take(cycles, between(measured, cycles/limit, (cycles+floorCycles)*limit), 1-smoothing)
 	if n := r.newest.Count; n < eachMatters || n%publishEach == 0 {
 		r.publish()
+	}
+}
+
+// begin is before the first measurement. The caller holds mu.
+func (r *regression) begin() {
+	if r.newest.Count == 0 {
+		p := r.newest.prior
+		r.newest = fresh()
+		r.newest.prior = p
 	}
 }
 
@@ -64,6 +73,7 @@ func (r *regression) publish() {
 func (r *regression) restore(l line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	l.prior = r.newest.prior
 	r.newest = l
 	r.publish()
 }
@@ -81,8 +91,9 @@ func (l *line) take(cycles, measured, keep float64) {
 // solve finds base and slope of the least squares, drawn a little towards the configuration. Neither falls below 0, where
 // more data would mean less work.
 func (l *line) solve() {
-	a, b, c := l.A[0]+lineRidge, l.A[1], l.A[2]+lineRidge
-	u, v := l.B[0], l.B[1]+lineRidge
+	by := l.prior.share(l.Count)
+	a, b, c := l.A[0]+by*l.prior.a[0]+lineRidge, l.A[1]+by*l.prior.a[1], l.A[2]+by*l.prior.a[2]+lineRidge
+	u, v := l.B[0]+by*l.prior.b[0], l.B[1]+by*l.prior.b[1]+lineRidge
 	det := a*c - b*b // at least lineRidge²
 	l.Base, l.Slope = (c*u-b*v)/det, (a*v-b*u)/det
 	if l.Base < 0 {

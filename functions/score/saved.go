@@ -44,7 +44,11 @@ func (m *Model) Save() ([]byte, error) {
 	s := saved{m.corrections.all.local.save(), m.corrections.all.cloud.save(), map[string]savedClass{}}
 	if known := m.corrections.byName.Load(); known != nil {
 		for name, c := range *known {
-			s.Classes[name] = savedClass{c.local.latest.Load(), c.cloud.save()}
+			own := savedClass{c.local.latest.Load(), c.cloud.save()}
+			if own.Local != nil && own.Local.Count == 0 {
+				own.Local = nil // it is of others
+			}
+			s.Classes[name] = own
 		}
 	}
 	return json.Marshal(s)

@@ -1,0 +1,244 @@
+// Package pool does the arithmetic of statistics that several nodes put together.
+//
+// A Part is what one linear regression has seen: M = Σ x·xᵀ and m = Σ x·y over its outcomes. Parts of nodes add up to exactly the part that one
+// node with the outcomes of all would have, which is not so for their weights M⁻¹·m. A part has no reading and no name of a device in it.
+//
+// Nothing here is safe for concurrent use.
+package pool
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Part is the statistics of one regression. Matrix is the lower triangle of M, row by row: d·(d+1)/2 numbers for d of Moments.
+type Part struct {
+	Matrix  []float64 `json:"matrix"`
+	Moments []float64 `json:"moments"`
+}
+
+// Parts are those of a node or of a fleet, by the name of the regression: its kind, a slash, and what it is about.
+type Parts map[string]Part
+
+// The kinds of regressions, and how many numbers each one's x has.
+const (
+	Bandit = "bandit/" // and the target: the error of a predicted time over four shares of it
+	Local  = "local/"  // and the class: work that operators do over a fixed part and predicted work
+	Cloud  = "cloud/"  // and the class: the logarithm of measured over predicted time on the way through the cloud
+	All    = "all/"    // and the target: the same of all classes
+)
+
+var dims = map[string]int{Bandit: 4, Local: 2, Cloud: 1, All: 1}
+
+const (
+	// MaxParts bounds a contribution.
+	MaxParts = 256
+	maxName  = 300 // bytes
+	tiny     = 1e-9
+)
+
+// Make takes the lower triangle of a symmetric matrix.
+func Make(rows [][]float64, moments []float64) Part {
+	p := Part{Moments: slices.Clone(moments)}
+	for i := range rows {
+		p.Matrix = append(p.Matrix, rows[i][:i+1]...)
+	}
+	return p
+}
+
+// At is an element of M.
+func (p Part) At(i, k int) float64 {
+	if k > i {
+		i, k = k, i
+	}
+	return p.Matrix[i*(i+1)/2+k]
+}
+
+// Weight is the trace of M. No outcome adds more than 1 to it, so it bounds from below how many there were.
+func (p Part) Weight() (sum float64) {
+	for i := range p.Moments {
+		sum += p.At(i, i)
+	}
+	return sum
+}
+
+// Check says why the parts cannot be statistics, nil if they can: numbers must be finite, matrices positive semidefinite, and names and sizes
+// those of a kind.
+func (ps Parts) Check() error {
+	if len(ps) > MaxParts {
+		return fmt.Errorf("%d parts, at most %d are allowed", len(ps), MaxParts)
+	}
+	for name, p := range ps {
+		kind, about, _ := strings.Cut(name, "/")
+		d, known := dims[kind+"/"]
+		if !known || about == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return fmt.Errorf("part %.64q: no such statistics", name)
+		}
+		if len(p.Moments) != d || len(p.Matrix) != d*(d+1)/2 {
+			return fmt.Errorf("part %.64q: %d moments and %d elements of a matrix, expected %d and %d", name, len(p.Moments), len(p.Matrix), d, d*(d+1)/2)
+		}
+		for _, v := range slices.Concat(p.Matrix, p.Moments) {
+			if !(math.Abs(v) <= 1e12) { // nor is NaN
+				return fmt.Errorf("part %.64q: a number is not finite, or too large", name)
+			}
+		}
+		if _, ok := p.root(tiny * (1 + p.Weight())); !ok {
+			return fmt.Errorf("part %.64q: its matrix is not positive semidefinite, so no outcomes lead to it", name)
+		}
+	}
+	return nil
+}
+
+// root is the Cholesky root of M + ridge·1, false where that is not positive definite.
+func (p Part) root(ridge float64) (root [4][4]float64, ok bool) {
+	for i := range p.Moments {
+		for k := 0; k <= i; k++ {
+			rest := p.At(i, k)
+			if i == k {
+				rest += ridge
+			}
+			for j := range k {
+				rest -= root[i][j] * root[k][j]
+			}
+			if i != k {
+				root[i][k] = rest / root[k][k]
+				continue
+			}
+			if !(rest > 0) {
+				return root, false
+			}
+			root[i][i] = math.Sqrt(rest)
+		}
+	}
+	return root, true
+}
+
+// energy is mᵀ·(M + ridge·1)⁻¹·m: for real outcomes at most Σ y².
+func (p Part) energy(ridge float64) (sum float64) {
+	root, ok := p.root(ridge)
+	if !ok {
+		return math.Inf(1)
+	}
+	var solved [4]float64 // root·solved = m
+	for i := range p.Moments {
+		rest := p.Moments[i]
+		for k := range i {
+			rest -= root[i][k] * solved[k]
+		}
+		solved[i] = rest / root[i][i]
+		sum += solved[i] * solved[i]
+	}
+	return sum
+}
+
+// MaxAnswer is the mean size of y, in the root of the mean square, to which Clip holds a part. Statistics of more say that predictions are off by
+// several times, which is for a node to find out itself.
+const MaxAnswer = 3
+
+// Clip holds each part within a norm, of its whole matrix and its moments together, and its answers within MaxAnswer, and gives copies. What one
+// contribution changes in a sum is at most the norm then, whatever is in it. Parts are valid.
+func (ps Parts) Clip(norm float64) Parts {
+	clipped := make(Parts, len(ps))
+	for name, p := range ps {
+		p = p.times(1)
+		p.tame()
+		if is := p.norm(); is > norm {
+			p = p.times(norm / is)
+		}
+		clipped[name] = p
+	}
+	return clipped
+}
+
+// tame shortens the moments to what answers of MaxAnswer lead to.
+func (p Part) tame() {
+	weight := p.Weight()
+	is, most := p.energy(tiny*(1+weight)), MaxAnswer*MaxAnswer*weight
+	if is <= most {
+		return
+	}
+	by := math.Sqrt(max(most, 0) / is) // 0 where is is infinite
+	for i := range p.Moments {
+		p.Moments[i] *= by
+	}
+}
+
+func (p Part) norm() float64 {
+	sum := 0.0
+	for i, m := range p.Moments {
+		sum += m * m
+		for k := range p.Moments {
+			sum += p.At(i, k) * p.At(i, k)
+		}
+	}
+	return math.Sqrt(sum)
+}
+
+// times is a copy in which each outcome counts so many times.
+func (p Part) times(by float64) Part {
+	c := Part{slices.Clone(p.Matrix), slices.Clone(p.Moments)}
+	for _, all := range [][]float64{c.Matrix, c.Moments} {
+		for i := range all {
+			all[i] *= by
+		}
+	}
+	return c
+}
+
+// Weigh gives copies of which none weighs more than a given number of outcomes, for a prior that as many outcomes of one's own outweigh.
+func (ps Parts) Weigh(most float64) Parts {
+	weighed := make(Parts, len(ps))
+	for name, p := range ps {
+		by := 1.0
+		if w := p.Weight(); w > most {
+			by = most / w
+		}
+		weighed[name] = p.times(by)
+		weighed[name].tame()
+	}
+	return weighed
+}
+
+// Add adds to ps what others has.
+func (ps Parts) Add(others Parts) {
+	for name, p := range others {
+		sum, known := ps[name]
+		if !known {
+			ps[name] = p.times(1)
+			continue
+		}
+		for i, v := range p.Matrix {
+			sum.Matrix[i] += v
+		}
+		for i, v := range p.Moments {
+			sum.Moments[i] += v
+		}
+	}
+}
+
+// Noise adds Gaussian noise of a standard deviation to each number of M and m, by the draws of normal, and then as much of the unit matrix as
+// makes M positive semidefinite again. What is done after the noise costs no privacy. The order of the draws is that of the names.
+func (ps Parts) Noise(deviation float64, normal func() float64) {
+	for _, name := range slices.Sorted(maps.Keys(ps)) {
+		p := ps[name]
+		for _, all := range [][]float64{p.Matrix, p.Moments} {
+			for i := range all {
+				all[i] += deviation * normal()
+			}
+		}
+		shift := 0.0
+		for _, ok := p.root(tiny * (1 + math.Abs(p.Weight()))); !ok; _, ok = p.root(tiny * (1 + math.Abs(p.Weight()))) {
+			step := max(shift, deviation/16)
+			for i := range p.Moments {
+				p.Matrix[i*(i+1)/2+i] += step
+			}
+			shift += step
+		}
+		p.tame()
+	}
+}

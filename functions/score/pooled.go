@@ -1,0 +1,135 @@
+package score
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"app-offload/functions/pool"
+	"app-offload/functions/task"
+)
+
+// allLocal and allCloud are the ratios of all classes together among statistics.
+const (
+	allLocal = pool.All + "local"
+	allCloud = pool.All + "cloud"
+)
+
+// PoolLayout names what the numbers in Statistics mean: measured over predicted. Models that predict differently have different layouts. The rate
+// of the node is not in it, as local measurements are work rather than time.
+func (m *Model) PoolLayout() string {
+	c := m.c
+	return fmt.Sprintf("score-1:%g:%g:%s:%d:%g", c.McyclesPerKB, c.CloudMcycles, c.Overhead, c.HeaderBytes, c.WireShare)
+}
+
+// Statistics are what own measurements have taught, without any prior, of the classes and targets that had at least that many. It is safe for
+// concurrent use.
+func (m *Model) Statistics(atLeast int64) pool.Parts {
+	parts, atLeast, keep := pool.Parts{}, max(atLeast, 1), 1-m.c.Smoothing
+	m.corrections.all.local.statistics(parts, allLocal, atLeast)
+	m.corrections.all.cloud.statistics(parts, allCloud, atLeast)
+	if known := m.corrections.byName.Load(); known != nil {
+		for name, c := range *known {
+			c.cloud.statistics(parts, pool.Cloud+name, atLeast)
+			c.local.statistics(parts, pool.Local+name, atLeast, keep)
+		}
+	}
+	return parts
+}
+
+// Prior has predictions start from these statistics of others, which own measurements outweigh. It replaces the prior before it; none ends it. The
+// parts are valid; those of other learners are ignored. It is safe for concurrent use.
+func (m *Model) Prior(parts pool.Parts) {
+	for name := range parts {
+		if class, ours := strings.CutPrefix(name, pool.Local); ours {
+			m.corrections.own(&task.Class{Name: class})
+		}
+		if class, ours := strings.CutPrefix(name, pool.Cloud); ours {
+			m.corrections.own(&task.Class{Name: class})
+		}
+	}
+	m.corrections.all.local.believe(parts[allLocal])
+	m.corrections.all.cloud.believe(parts[allCloud])
+	if known := m.corrections.byName.Load(); known != nil {
+		for name, c := range *known {
+			c.cloud.believe(parts[pool.Cloud+name])
+			c.local.believe(parts[pool.Local+name])
+		}
+	}
+}
+
+// logs sums logarithms of measurements with forgetting, of which a node hands on those of its own.
+type logs struct{ weight, sum float64 }
+
+func (l *logs) take(measured, keep float64) {
+	l.weight, l.sum = l.weight*keep+1, l.sum*keep+math.Log(measured)
+}
+
+func (r *ratio) statistics(into pool.Parts, name string, atLeast int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count.Load() >= atLeast && r.own.weight > 0 { // not so after a restart
+		into[name] = pool.Part{Matrix: []float64{r.own.weight}, Moments: []float64{r.own.sum}}
+	}
+}
+
+// believe takes a part of one number, or nothing.
+func (r *ratio) believe(p pool.Part) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	mean, weight := 0.0, 0.0
+	if len(p.Moments) == 1 && p.Weight() > 0 {
+		weight = p.Weight()
+		mean = p.Moments[0] / weight
+	}
+	r.prior.store(mean)
+	r.faith.store(weight)
+}
+
+// statistics leaves out what the configuration still counts for in the sums.
+func (r *regression) statistics(into pool.Parts, name string, atLeast int64, keep float64) {
+	r.mu.Lock()
+	l := r.newest
+	r.mu.Unlock()
+	if l.Count < atLeast {
+		return
+	}
+	configured := math.Pow(keep, float64(l.Count))
+	p := pool.Part{
+		Matrix: []float64{l.A[0] - configured, l.A[1], l.A[2] - configured}, Moments: []float64{l.B[0], l.B[1] - configured},
+	}
+	if (pool.Parts{name: p}).Check() == nil { // not so for a while after a change of Smoothing
+		into[name] = p
+	}
+}
+
+// believe takes a part of two numbers, or nothing.
+func (r *regression) believe(p pool.Part) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.newest.prior
+	r.newest.prior = prior{}
+	if len(p.Moments) == 2 {
+		r.newest.prior = prior{[3]float64{p.At(0, 0), p.At(1, 0), p.At(1, 1)}, [2]float64(p.Moments), p.Weight()}
+	}
+	if r.newest.prior == before {
+		return
+	}
+	if r.begin(); r.newest.Count == 0 && r.newest.prior.weight == 0 {
+		r.latest.Store(nil)
+		return
+	}
+	r.newest.solve()
+	r.publish()
+}
+
+// prior is what measurements of others add to the sums of a line.
+type prior struct {
+	a      [3]float64
+	b      [2]float64
+	weight float64
+}
+
+// share is how much of the prior counts beside so many own measurements: all of it until there are as many, then ever less of it, whatever was
+// forgotten since.
+func (p *prior) share(own int64) float64 { return min(1, p.weight/float64(max(own, 1))) }

@@ -1,0 +1,90 @@
+package score
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/host"
+	"app-offload/functions/pool"
+	"app-offload/functions/task"
+)
+
+// measure has a model see tasks of a class whose work is twice as predicted and whose way through the cloud takes three times as long.
+func measure(m *Model, rng *rand.Rand, class *task.Class, times int) {
+	s := &host.State{Cores: 1, Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.05}}
+	for range times {
+		bytes := 1000 + rng.IntN(100_000)
+		e := m.EstimateWork(nil, bytes, m.Cycles(bytes, 50), s)
+		m.ObserveLocal(class, bytes, 50, 2*e.LocalTime)
+		m.ObserveCloud(class, bytes, 50, 3*e.CloudTime)
+	}
+}
+
+// A model without own measurements predicts as the fleet that gave its prior, and passes nothing of it on.
+func TestAPriorPredictsAsThoseWhoGaveIt(t *testing.T) {
+	rng, class := rand.New(rand.NewPCG(1, 2)), &task.Class{Name: "camera"}
+	fleet := pool.Parts{}
+	for range 3 {
+		m := model(t)
+		measure(m, rng, class, 60)
+		own := m.Statistics(50)
+		require.NoError(t, own.Check())
+		require.Len(t, own, 4)
+		require.Empty(t, m.Statistics(61))
+		fleet.Add(own)
+	}
+	m := model(t)
+	require.Empty(t, m.Statistics(1))
+	m.Prior(fleet.Weigh(20))
+	local, cloud := m.Correction(class)
+	require.InDelta(t, 2, local, 0.05)
+	require.InDelta(t, 3, cloud, 0.05)
+	local, cloud = m.Correction(&task.Class{Name: "another"})
+	require.InDelta(t, 2, local, 0.05, "of all")
+	require.InDelta(t, 3, cloud, 0.05, "of all")
+	require.Empty(t, m.Statistics(1))
+	saved, err := m.Save()
+	require.NoError(t, err)
+	require.NoError(t, model(t).Restore(saved), "a prior alone leaves a state that can be restored")
+	m.Prior(nil)
+	local, cloud = m.Correction(class)
+	require.InDelta(t, 1, local, 0)
+	require.InDelta(t, 1, cloud, 0)
+}
+
+// Own measurements outweigh a prior that is wrong, and what a node gives on is its own alone.
+func TestOwnMeasurementsOutweighAPrior(t *testing.T) {
+	rng, class := rand.New(rand.NewPCG(1, 2)), &task.Class{Name: "camera"}
+	m := model(t)
+	m.Prior(pool.Parts{
+		pool.Local + "camera": {[]float64{0, 0, 20}, []float64{0, 60}}, pool.Cloud + "camera": {[]float64{20}, []float64{-40}},
+		allLocal: {[]float64{20}, []float64{40}}, allCloud: {[]float64{20}, []float64{-40}},
+	})
+	local, cloud := m.Correction(class)
+	require.InDelta(t, 3, local, 0.15)
+	require.InDelta(t, math.Exp(-2), cloud, 0.01)
+	measure(m, rng, class, 200)
+	local, cloud = m.Correction(class)
+	require.InDelta(t, 2, local, 0.15)
+	require.InDelta(t, 3, cloud, 0.15)
+	own, alone := m.Statistics(50), model(t)
+	measure(alone, rand.New(rand.NewPCG(1, 2)), class, 200)
+	require.Equal(t, alone.Statistics(50), own)
+}
+
+func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {
+	c := DefaultConfig()
+	one, err := New(c)
+	require.NoError(t, err)
+	c.EdgeMcycles *= 2
+	same, err := New(c)
+	require.NoError(t, err)
+	require.Equal(t, one.PoolLayout(), same.PoolLayout())
+	c.CloudMcycles *= 2
+	other, err := New(c)
+	require.NoError(t, err)
+	require.NotEqual(t, one.PoolLayout(), other.PoolLayout())
+}
