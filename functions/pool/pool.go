@@ -8,7 +8,6 @@ package pool
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -221,14 +220,14 @@ func (ps Parts) Add(others Parts) {
 	}
 }
 
-// Noise adds Gaussian noise of a standard deviation to each number of M and m, by the draws of normal, and then as much of the unit matrix as
-// makes M positive semidefinite again. What is done after the noise costs no privacy. The order of the draws is that of the names.
-func (ps Parts) Noise(deviation float64, normal func() float64) {
-	for _, name := range slices.Sorted(maps.Keys(ps)) {
-		p := ps[name]
+// Noise adds Gaussian noise of a standard deviation to each number of M and m, by the draws that normal has for a part, and then as much
+// of the unit matrix as makes M positive semidefinite again. What is done after the noise costs no privacy.
+func (ps Parts) Noise(deviation float64, normal func(name string) func() float64) {
+	for name, p := range ps {
+		draw := normal(name)
 		for _, all := range [][]float64{p.Matrix, p.Moments} {
 			for i := range all {
-				all[i] += deviation * normal()
+				all[i] += deviation * draw()
 			}
 		}
 		shift := 0.0

@@ -132,7 +132,7 @@ func TestNoiseIsOfItsDeviationAndLeavesPartsValid(t *testing.T) {
 		for range 500 {
 			ps := Parts{Bandit + "local": seen(rng, 4, 20, 1), Cloud + "a": seen(rng, 1, 20, 1)}
 			before := ps[Bandit+"local"].At(1, 0) // no shift touches it
-			ps.Noise(deviation, rng.NormFloat64)
+			ps.Noise(deviation, func(string) func() float64 { return rng.NormFloat64 })
 			require.NoError(t, ps.Check())
 			off := ps[Bandit+"local"].At(1, 0) - before
 			squares, count = squares+off*off, count+1

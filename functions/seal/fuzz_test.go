@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -124,6 +125,33 @@ func FuzzConfirmation(f *testing.F) {
 		back, err := o.OpenConfirmation(again)
 		require.NoError(t, err)
 		require.Equal(t, len(c.Results), len(back.Results))
+	})
+}
+
+// A note opens as its own kind alone.
+func FuzzNote(f *testing.F) {
+	o, s := statementCodecs(f)
+	for _, kind := range []NoteKind{Learned, Fleet, Credit} {
+		msg, err := s.SealNote(nil, &Note{kind, "1", "n", time.Unix(1, 0), []byte(`{"a":[1]}`)})
+		require.NoError(f, err)
+		f.Add(msg)
+	}
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		opened := 0
+		for _, kind := range []NoteKind{Learned, Fleet, Credit} {
+			n, err := o.OpenNote(kind, msg)
+			if err != nil {
+				continue
+			}
+			opened++
+			again, err := s.SealNote(nil, n)
+			require.NoError(t, err)
+			back, err := o.OpenNote(kind, again)
+			require.NoError(t, err)
+			require.Equal(t, n.Node, back.Node)
+			require.True(t, n.Created.Equal(back.Created))
+		}
+		require.LessOrEqual(t, opened, 1)
 	})
 }
 

@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"app-offload/functions/pool"
+	"app-offload/functions/say"
+	"app-offload/functions/seal"
+)
+
+// Learner is what a member speaks for. Its methods are safe for concurrent use.
+type Learner interface {
+	// Layout names what the numbers of Statistics mean.
+	Layout() string
+	Statistics(atLeast int64) pool.Parts
+	// Prior replaces what others have taught; nil ends it.
+	Prior(parts pool.Parts)
+}
+
+// Member takes part for a node. It does no I/O; send must not block. All methods may be called from anywhere.
+type Member struct {
+	node    string
+	sealer  *seal.Sealer
+	opener  *seal.Opener
+	learner Learner
+	send    func(topic string, message []byte)
+	log     say.Logger
+	said    *say.Every
+
+	mu     sync.Mutex
+	cfg    Config
+	next   time.Time // of the next statement
+	asked  bool      // since the latest answer
+	status Status
+	stamp  int64 // of the latest statement, ns; none is ever used again
+	model  int64 // stamp of the fleet's model that is believed
+}
+
+// Status is how a member is doing.
+type Status struct {
+	Statements uint64 `json:"statements"` // sent
+	Parts      int    `json:"parts"`      // in the latest one
+	Models     uint64 `json:"models"`     // of the fleet, taken
+	Refused    uint64 `json:"refused"`    // of them, not taken
+	Nodes      int    `json:"nodes"`      // others that the latest one is of
+	Believed   int    `json:"believed"`   // parts of it
+	Problem    string `json:"problem,omitempty"`
+}
+
+const (
+	askAgain = 30 * time.Second // the pause after a statement that was not answered, at most
+	sayEvery = 10 * time.Minute
+)
+
+// NewMember makes one that takes no part before Set.
+func NewMember(node string, sealer *seal.Sealer, opener *seal.Opener, learner Learner, send func(topic string, message []byte), log say.Logger) *Member {
+	return &Member{node: node, sealer: sealer, opener: opener, learner: learner, send: send, log: log, said: say.NewEvery(sayEvery)}
+}
+
+// Set takes over a valid configuration. One that takes no part forgets what others have taught at once.
+func (m *Member) Set(cfg Config) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cfg == cfg {
+		return
+	}
+	m.cfg, m.next = cfg, time.Time{}
+	if !cfg.On() {
+		m.learner.Prior(nil)
+		m.model, m.status = 0, Status{}
+	}
+}
+
+// Status is how the member is doing, nil where it takes no part.
+func (m *Member) Status() *Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.cfg.On() {
+		return nil
+	}
+	s := m.status
+	return &s
+}
+
+// Tick makes a statement when one is due.
+func (m *Member) Tick(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.cfg.On() || now.Before(m.next) {
+		return
+	}
+	every, _ := time.ParseDuration(m.cfg.Interval) // validated
+	m.next = now.Add(every)
+	if !m.asked || m.status.Models == 0 {
+		m.next = now.Add(min(every, askAgain))
+	}
+	parts := m.learner.Statistics(int64(m.cfg.MinOutcomes))
+	for name := range parts {
+		if len(parts) > pool.MaxParts {
+			delete(parts, name)
+		}
+	}
+	parts = parts.Clip(m.cfg.Clip)
+	m.stamp = max(now.UnixNano(), m.stamp+1)
+	msg, err := encode(m.sealer, seal.Learned, m.node, m.stamp, &statement{Layout: m.learner.Layout(), Parts: parts})
+	if err != nil {
+		m.complain(err)
+		return
+	}
+	m.status.Statements++
+	m.status.Parts, m.asked = len(parts), true
+	m.send(seal.LearnedTopic(m.node), msg)
+}
+
+// Take reads a message of the node's topic for the fleet's model.
+func (m *Member) Take(message []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.cfg.On() {
+		return
+	}
+	st, stamp, refused := decode(m.opener, seal.Fleet, m.node, message)
+	switch {
+	case refused != nil:
+	case st.Layout != m.learner.Layout():
+		refused = refuse("other layout", "it is of layout %q, and this node's is %q", st.Layout, m.learner.Layout())
+	case stamp <= m.model:
+		refused = refuse("replayed", "it is not newer than the one that is believed")
+	}
+	if refused != nil {
+		m.status.Refused++
+		m.complain(refused)
+		return
+	}
+	m.model, m.asked, m.status.Problem = stamp, false, ""
+	if m.stamp < st.Last && st.Last < math.MaxInt64 { // the clock was set back, or this state is younger than the cloud's
+		m.stamp = st.Last
+	}
+	m.learner.Prior(st.Parts.Weigh(m.cfg.Weight))
+	m.status.Models++
+	m.status.Nodes, m.status.Believed = st.Nodes, len(st.Parts)
+}
+
+func (m *Member) complain(err error) {
+	m.status.Problem = err.Error()
+	if n, due := m.said.Due(err.Error()); due {
+		m.log.Warnf("federated learning: %v count=%d", err, n)
+	}
+}
