@@ -1,17 +1,24 @@
 package functions
 
-import "app-offload/functions/models/delivery"
+import (
+	"app-offload/functions/models/delivery"
+	"app-offload/functions/seal"
+)
 
-// modelTopics is the topic on which models come, where they are taken.
-func (s *Service) modelTopics() map[string]func([]byte) {
-	if s.cfg.Models.Directory == "" || !s.cfg.Models.Delivery {
-		return nil
-	}
-	return map[string]func([]byte){delivery.Topic(s.cfg.Node): func(message []byte) {
-		if d := s.deliveries.Load(); d != nil {
-			d.Take(message)
+// topics are those of the link that bring more than receipts and results, as far as the configuration takes any.
+func (s *Service) topics() map[string]func([]byte) {
+	topics := map[string]func([]byte){}
+	if s.cfg.Models.Directory != "" && s.cfg.Models.Delivery {
+		topics[delivery.Topic(s.cfg.Node)] = func(message []byte) {
+			if d := s.deliveries.Load(); d != nil {
+				d.Take(message)
+			}
 		}
-	}}
+	}
+	if s.member.Status() != nil {
+		topics[seal.FleetTopic(s.cfg.Node)] = s.member.Take
+	}
+	return topics
 }
 
 // openDeliveries begins to take models, and stops before their store does.

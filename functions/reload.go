@@ -24,6 +24,9 @@ func (s *Service) reloadables() []reloadable {
 		{"batches", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return s.scheduler.Prepare(w.Batch, r.Classes)
 		}},
+		{"federated learning", func(w config.Writable, _ *decide.Rules) (func(), error) {
+			return func() { s.join(w.Federate) }, nil
+		}},
 		{"rules", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return func() {
 				s.rules.Store(r)

@@ -20,6 +20,7 @@ import (
 	"app-offload/functions/decide"
 	"app-offload/functions/export"
 	"app-offload/functions/feedback"
+	"app-offload/functions/fleet"
 	"app-offload/functions/forward"
 	"app-offload/functions/health"
 	"app-offload/functions/host"
@@ -93,6 +94,7 @@ type Service struct {
 	exporter  *export.Exporter
 	desk      *desk.Desk // publishes what the cloud answers
 	forward   *forward.Forwarder
+	member    *fleet.Member
 	governor  *host.Governor // nil without one
 	life      lifecycle
 	examining sync.Mutex // spans the reading of the facts and the look at them
@@ -235,11 +237,12 @@ func (s *Service) openExport() error {
 		Node: s.cfg.Node, Batches: scheduler, Spool: backlogView{s.spool, func() (int64, int64) { return s.parker.Held() }}, Sealer: sealer,
 		Opener: seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB}), MaxPacket: linkMaxKiB << 10, Log: s.log,
 		Credentials: s.credentials, OnReceipted: s.receipted, OnResult: s.answered, OnProgress: func() { s.parker.Nudge() },
-		Topics: s.modelTopics(),
+		Topics: s.topics,
 	})
 	if err != nil {
 		return err
 	}
+	s.openFleet(sealer)
 	s.link = s.exporter.Ahead
 	s.life.onStop("exporter", s.exporter.Close)
 	return nil
@@ -356,6 +359,7 @@ func (s *Service) everySecond(ctx context.Context) {
 			return
 		case <-tick.C:
 			s.feedback.Sweep(s.clock.Time())
+			s.member.Tick(time.Now())
 		}
 		s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), false)
 		if err := s.saveBooks(); err != nil {

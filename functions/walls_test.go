@@ -45,12 +45,12 @@ var walls = map[string][]string{
 	"export":          {"check", "clock", "link", "mqtt", "say", "task", "host", "spool", "batch", "seal"},
 	"infer/modeltest": {"engine", "engine/tflite", "models"},
 	"infer":           {"answer", "check", "clock", "engine/onnxruntime", "local", "models", "models/delivery", "models/hard", "say", "task"},
-	"config":          {"check", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
+	"config":          {"check", "fleet", "infer", "decide", "task", "host", "score", "policy", "local", "intake", "spool", "seal", "batch", "export"},
 
 	"health":     {"clock", "export", "host", "infer", "say", "spool", "status"},
 	"link":       {"host"},
 	"quarantine": {"check", "intake/parse"}, "receive": {"check", "intake", "intake/parse", "quarantine", "say", "status", "task"},
-	"status":  {"answer/desk", "forward", "shed", "check", "host", "infer", "local", "export"},
+	"status":  {"answer/desk", "fleet", "forward", "shed", "check", "host", "infer", "local", "export"},
 	"track":   {},
 	"version": {},
 	"edgex":   {"", "intake", "keys", "local", "receive"}, // "" is the root

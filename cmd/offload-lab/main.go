@@ -30,6 +30,7 @@ func verbs() []verb {
 		{"train", "learn a policy, or a classic problem by which the learner is judged", trainVerb},
 		{"simulate", "one policy through simulated episodes, a JSON line a decision", simulateVerb},
 		{"compare", "every policy on the same episodes, beside the clairvoyant optimum", compareVerb},
+		{"federate", "a new gateway's first tasks with and without what others have learned, and with one hostile among them", federateVerb},
 		{"replay", "recorded decisions of a real service through other policies", replayVerb},
 		{"report", "what the others wrote as one HTML page with plots", reportVerb},
 		{"against", "the same tasks through the running system and through the simulator", againstVerb},

@@ -14,6 +14,7 @@ import (
 	"app-offload/functions/batch"
 	"app-offload/functions/check"
 	"app-offload/functions/export"
+	"app-offload/functions/fleet"
 	"app-offload/functions/host"
 	"app-offload/functions/infer"
 	"app-offload/functions/intake"
@@ -82,6 +83,8 @@ type Writable struct {
 	Score score.Config
 	// Batch says what leaves next, and how much of it at once.
 	Batch batch.Config
+	// Federate says whether this node learns together with others.
+	Federate fleet.Config
 	// Classes say how each kind of data is treated, by the class's name. What matches none belongs to the class `default`,
 	// which may be given here too.
 	Classes map[string]task.ClassConfig
@@ -95,7 +98,7 @@ func Default() Config {
 
 		LearnedInterval: "30s", DecisionLogMiB: 64, DecisionLogShare: 1,
 		Writable: Writable{
-			Policy: policy.DefaultConfig(), Score: score.DefaultConfig(), Batch: batch.DefaultConfig(),
+			Policy: policy.DefaultConfig(), Score: score.DefaultConfig(), Batch: batch.DefaultConfig(), Federate: fleet.DefaultConfig(),
 			Classes: DefaultClasses(),
 		},
 		Host: host.DefaultConfig(), Intake: intake.DefaultConfig(), Local: local.DefaultConfig(), Models: infer.DefaultConfig(),
@@ -138,7 +141,7 @@ func (c Config) Validate() error {
 // Validate reports everything that is wrong with the part that may change while the service runs.
 func (w Writable) Validate() error {
 	_, err := task.NewClasses(w.Classes)
-	errs := under("Writable", w.Policy.Validate(), w.Score.Validate(), w.Batch.Validate(), err)
+	errs := under("Writable", w.Policy.Validate(), w.Score.Validate(), w.Batch.Validate(), w.Federate.Validate(), err)
 	for name, class := range w.Classes {
 		if !class.Off {
 			errs = append(errs, w.validateClass(name, class))

@@ -41,7 +41,9 @@ func (x *Exporter) settle() {
 func TestLettersAreBounded(t *testing.T) {
 	var got []string
 	x, _ := idle(t, newShelf(t), func(_ *Config, d *Deps) {
-		d.Topics = map[string]func([]byte){"offload/v1/gw1/model": func(m []byte) { got = append(got, string(m)) }}
+		d.Topics = func() map[string]func([]byte) {
+			return map[string]func([]byte){"offload/v1/gw1/model": func(m []byte) { got = append(got, string(m)) }}
+		}
 	})
 	for n := range maxLetters + 2 {
 		x.Send("t", fmt.Append(nil, n))

@@ -109,9 +109,10 @@ type Deps struct {
 	// OnProgress is called when the broker has acknowledged a message, so that the link may have room again. It may be called from
 	// several goroutines.
 	OnProgress func()
-	// Topics are those of other parts of the node, each with its receiver, which is called on the client's goroutine in the order of the
-	// messages and must not block. A node does without a topic that the broker refuses.
-	Topics map[string]func(message []byte)
+	// Topics gives those of other parts of the node, each with its receiver, which is called on the client's goroutine in the order of the
+	// messages and must not block. A node does without a topic that the broker refuses. Other topics count from the next connection on. It may be nil,
+	// and is called from several goroutines.
+	Topics func() map[string]func(message []byte)
 }
 
 // Exporter carries batches out. Run drives it; the other methods may be called from anywhere.
@@ -181,12 +182,20 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	if cfg.Confirm == ConfirmReceipt {
 		needed = seal.ReceiptTopic(deps.Node)
 	}
-	topics := map[string]byte{seal.ReceiptTopic(deps.Node): 1, seal.ResultTopic(deps.Node): 1, seal.AnnouncementTopic: 1}
-	for topic := range deps.Topics {
+	if x.deps.Topics == nil {
+		x.deps.Topics = func() map[string]func([]byte) { return nil }
+	}
+	x.dialer, err = newDialer(x, needed)
+	return x, err
+}
+
+// topics are those of a new connection.
+func (x *Exporter) topics() map[string]byte {
+	topics := map[string]byte{seal.ReceiptTopic(x.deps.Node): 1, seal.ResultTopic(x.deps.Node): 1, seal.AnnouncementTopic: 1}
+	for topic := range x.deps.Topics() {
 		topics[topic] = 1
 	}
-	x.dialer, err = newDialer(x, topics, needed)
-	return x, err
+	return topics
 }
 
 // Link is what was measured of the way to the cloud. It does not lock.

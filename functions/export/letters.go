@@ -22,7 +22,7 @@ func (x *Exporter) Send(topic string, message []byte) {
 
 // hearLetter gives a message on the topic of another part of the node to that part, and reports false without such a part.
 func (x *Exporter) hearLetter(topic string, message []byte) bool {
-	receive := x.deps.Topics[topic]
+	receive := x.deps.Topics()[topic]
 	if receive == nil {
 		return false
 	}

@@ -16,18 +16,18 @@ import (
 type dialer struct {
 	broker  string // as configured, for messages
 	options mqtt.Options
-	topics  map[string]byte
+	topics  func() map[string]byte
 	needed  string             // the topic without which a connection is of no use; "" for none
 	denied  func(topic string) // is called for each of the others that the broker refuses
 }
 
-func newDialer(x *Exporter, topics map[string]byte, needed string) (dialer, error) {
+func newDialer(x *Exporter, needed string) (dialer, error) {
 	brokers, err := mqtt.ParseAddresses(x.cfg.Broker)
 	if err != nil {
 		return dialer{}, err
 	}
 	auth := mqtt.Auth{Mode: x.cfg.AuthMode, Secret: x.cfg.SecretName, SkipCertVerify: x.cfg.SkipCertVerify, Credentials: x.deps.Credentials}
-	return dialer{broker: x.cfg.Broker, topics: topics, needed: needed, denied: x.denied, options: mqtt.Options{
+	return dialer{broker: x.cfg.Broker, topics: x.topics, needed: needed, denied: x.denied, options: mqtt.Options{
 		Brokers: brokers, ClientID: x.clientID(), Login: auth.Login,
 		KeepAlive: x.times.keepAlive, PingTimeout: x.times.ack, ConnectTimeout: x.times.connect, Stall: x.times.ack,
 		MaxPacket: x.maxPacket(), Skipped: x.oversized, Receive: x.receive,
@@ -48,7 +48,7 @@ func (d *dialer) dial(ctx context.Context) (*mqtt.Session, time.Duration, error)
 		return nil, 0, &kindError{"connect", fmt.Errorf("connecting to %s: %w", d.broker, err)}
 	}
 	began := time.Now()
-	refused, err := s.Subscribe(ctx, d.topics)
+	refused, err := s.Subscribe(ctx, d.topics())
 	if slices.Contains(refused, d.needed) {
 		err = fmt.Errorf("the broker refuses the subscription to %s, without which no receipt arrives: allow the node to read it (its access rules decide)", d.needed)
 	}

@@ -1,6 +1,9 @@
 package status
 
-import "app-offload/functions/host"
+import (
+	"app-offload/functions/fleet"
+	"app-offload/functions/host"
+)
 
 // PolicyStatus is how the decisions fare: what was predicted against what came of it, and the policies beside the acting one.
 type PolicyStatus struct {
@@ -30,6 +33,8 @@ type LearnedStatus struct {
 	Problem string  `json:"problem,omitempty"`
 	// Outcomes counts what has taught each policy that learns.
 	Outcomes map[string]TaughtCount `json:"outcomes"`
+	// Fleet is how learning together with other nodes fares, absent where this node takes no part.
+	Fleet *fleet.Status `json:"fleet,omitempty"`
 }
 
 // TaughtCount is how many outcomes of either way have taught a policy.

@@ -22,6 +22,7 @@ type MQTTConfig struct {
 	URL     string                         // see mqtt.ParseAddress
 	ID      string                         // names the session, so it must stay the same and belong to one consumer only
 	Confirm bool                           // subscribe to confirmations of results as well
+	Below   []string                       // topics to subscribe to in the place of a consumer's, below the root; nil for those
 	Share   string                         // group of a shared subscription, "" for none
 	TLS     *tls.Config                    // for addresses with TLS
 	Max     int64                          // bytes of a message; what is larger is not read; 0 for no limit
@@ -130,6 +131,12 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 	topics := map[string]byte{m.filter("+/batch/#"): 1, m.filter("+/gone"): 1}
 	if m.cfg.Confirm {
 		topics[m.filter("+/confirm")] = 1
+	}
+	if m.cfg.Below != nil {
+		topics = map[string]byte{}
+		for _, below := range m.cfg.Below {
+			topics[m.filter(below)] = 1
+		}
 	}
 	refused, err := s.Subscribe(ctx, topics)
 	switch {

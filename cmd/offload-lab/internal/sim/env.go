@@ -49,6 +49,9 @@ type Env struct {
 	data    []byte // stands for the data of every task; only its length is looked at
 	classes []task.Class
 
+	// Begins, where it is not nil, sees the model of predictions at the begin of each episode.
+	Begins func(*score.Model)
+
 	at       int
 	servers  Servers
 	watch    watcher
@@ -84,6 +87,9 @@ func (e *Env) Begin(episode *Episode) []float64 {
 	if !episode.Config.View.Uncorrected {
 		e.model, _ = score.New(episode.Config.Score()) // NewEnv has reported its errors
 		e.feed.model = e.model
+	}
+	if e.Begins != nil {
+		e.Begins(e.model)
 	}
 	return e.observe()
 }

@@ -15,7 +15,7 @@ type Scenario struct {
 func Scenarios() []Scenario {
 	return []Scenario{
 		{"usual", "the world as it is", func(*Config) {}},
-		{"unknown", "the work of a task is not known before it is done: σ 0.5 a kind and 0.5 a task, of its logarithm", func(c *Config) { c.Unknown = Unknown{0.5, 0.5} }},
+		{"unknown", "the work of a task is not known before it is done: σ 0.5 a kind and 0.5 a task, of its logarithm", func(c *Config) { c.Unknown = Unknown{Kind: 0.5, Task: 0.5} }},
 		{"edge-4", "the node is believed 4 times as fast as it is", func(c *Config) { c.Beliefs.Edge = 4 }},
 		{"edge-quarter", "the node is believed a quarter as fast", func(c *Config) { c.Beliefs.Edge = 0.25 }},
 		{"link-4", "the link is believed 4 times as fast, and not measured at the start", func(c *Config) { c.Beliefs.Link = 4 }},

@@ -16,8 +16,12 @@ type Beliefs struct {
 }
 
 // Unknown is how little is known of a task's work before it is done: σ of the logarithm of true over predicted work, of all tasks of a kind
-// alike in an episode, and of each task.
-type Unknown struct{ Kind, Task float64 }
+// alike in an episode, and of each task. Episodes of the same Fleet, where that is not 0, have the factors of the kinds in common, as gateways have
+// that run the same operators.
+type Unknown struct {
+	Kind, Task float64
+	Fleet      uint64
+}
 
 // Trouble is what happens to node and link within an episode beyond what was recorded.
 type Trouble struct {
@@ -121,9 +125,12 @@ func (e *Episode) guess(seed uint64) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x6775657373))
-	kinds := make([]float64, len(e.Config.Mix))
+	kinds, shared := make([]float64, len(e.Config.Mix)), rng
+	if u.Fleet != 0 {
+		shared = rand.New(rand.NewPCG(u.Fleet, 0x666c656574))
+	}
 	for i := range kinds {
-		kinds[i] = math.Exp(u.Kind * rng.NormFloat64())
+		kinds[i] = math.Exp(u.Kind * shared.NormFloat64())
 	}
 	for i := range e.Jobs {
 		e.Jobs[i].belief = kinds[e.Jobs[i].Kind] * math.Exp(u.Task*rng.NormFloat64())

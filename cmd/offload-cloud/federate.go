@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/functions/atomicfile"
+	"app-offload/functions/fleet"
+	"app-offload/functions/say"
+	"app-offload/functions/seal"
+)
+
+const federateUsage = `Usage:
+  offload-cloud federate -from URL [flags]   add up what nodes have learned, and answer each with what the others have, until interrupted
+
+Examples:
+  offload-cloud federate -from mqtt://localhost:1883 -keys keys/ -state fleet.json
+  offload-cloud federate -from mqtt://localhost:1883 -least 50 -epsilon 0.9
+
+Flags:
+`
+
+// federateFlags say how to put together what nodes have learned.
+type federateFlags struct {
+	source sourceFlags
+	keys   keyFlags
+	terms  fleet.Terms
+	state  string
+	listen string
+	level  slog.Level
+}
+
+// federation answers nodes. Its methods run on one goroutine, but for deliver.
+type federation struct {
+	fleet     *fleet.Fleet
+	transport consume.Transport
+	queue     chan *consume.Message
+	state     string
+	log       *slog.Logger
+	said      *say.Every
+	once      say.Once
+}
+
+func federateVerb(ctx context.Context, args []string, std streams) error {
+	f := federateFlags{terms: fleet.DefaultTerms()}
+	flags := newFlags("offload-cloud federate", federateUsage, std)
+	f.source.register(flags)
+	f.keys.register(flags)
+	flags.IntVar(&f.terms.Least, "least", f.terms.Least, "other nodes that must have contributed to what a node is sent")
+	flags.Float64Var(&f.terms.Clip, "clip", f.terms.Clip, "norm to which each part of a contribution is shortened: the most that one node can change")
+	flags.DurationVar(&f.terms.Every, "every", f.terms.Every, "length of a round; what comes during one counts from the next on")
+	flags.DurationVar(&f.terms.MaxAge, "max-age", f.terms.MaxAge, "after which a contribution that its node does not renew counts no more")
+	flags.Float64Var(&f.terms.Epsilon, "epsilon", 0, "of the Gaussian noise of a round, below 1; 0 adds none")
+	flags.Float64Var(&f.terms.Delta, "delta", f.terms.Delta, "of the noise")
+	flags.StringVar(&f.state, "state", "", "file that keeps the contributions over a restart; none if empty")
+	flags.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9466; none if empty")
+	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	if rest, err := parse(flags, args); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return fmt.Errorf("%q is not understood here; see -h", rest[0])
+	}
+	if err := f.terms.Validate(); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(f.source.from, "mqtt://") && !strings.HasPrefix(f.source.from, "mqtts://") || f.source.share != "" {
+		return errors.New("-from must be mqtt:// or mqtts://, without -share: one process adds up what all nodes have learned")
+	}
+	return f.run(ctx, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: f.level})))
+}
+
+func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
+	opener, sealer, err := f.keys.codecs()
+	if err != nil {
+		return err
+	}
+	f.source.id += "-federate"
+	f.source.below = []string{"+/learned"}
+	transport, err := f.source.transport(sourceLimits{maxMessage: 4 << 20, keys: f.keys.path != ""}, log)
+	if err != nil {
+		return err
+	}
+	n := &federation{
+		fleet: fleet.New(f.terms, sealer, opener), transport: transport, queue: make(chan *consume.Message, 256), state: f.state, log: log, said: say.NewEvery(time.Minute),
+	}
+	if err := n.restore(); err != nil {
+		return err
+	}
+	stopWeb, err := serveWeb(f.listen, newMux(func(context.Context) string {
+		if !transport.Connected() {
+			return "no subscription at the broker"
+		}
+		return ""
+	}, n), log)
+	if err != nil {
+		return err
+	}
+	defer stopWeb()
+	defer transport.Close()
+	if err := transport.Start(ctx, n.deliver); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	log.Info("ready", "from", f.source.from, "least", f.terms.Least, "clip", f.terms.Clip, "epsilon", f.terms.Epsilon, "delta", f.terms.Delta,
+		"noisePerPart", f.terms.Deviation(1), "pid", os.Getpid())
+	n.serve(ctx)
+	return n.save()
+}
+
+// deliver leaves with the broker what finds no room.
+func (n *federation) deliver(m *consume.Message) bool {
+	select {
+	case n.queue <- m:
+		return true
+	default:
+		return false
+	}
+}
+
+const saveEvery = 10 * time.Second
+
+func (n *federation) serve(ctx context.Context) {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-n.queue:
+			n.answer(ctx, m)
+			m.Ack()
+		case <-tick.C:
+			if err := n.save(); n.once.Changed("save", err) && err != nil {
+				n.log.Error("saving what nodes have learned fails; it is tried again", "error", err)
+			}
+		}
+	}
+}
+
+// answer handles one message. What nobody answers is said again by its node.
+func (n *federation) answer(ctx context.Context, m *consume.Message) {
+	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
+	answer, err := n.fleet.Handle(node, m.Payload, time.Now())
+	if refused, is := errors.AsType[*fleet.Refused](err); is {
+		if count, due := n.said.Due(node + refused.Reason); due {
+			n.log.Warn("statement refused", "node", node, "reason", refused.Reason, "error", refused.Err, "count", count)
+		}
+	} else if err != nil {
+		n.log.Error("answering a node fails", "node", node, "error", err)
+	}
+	if answer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, saveEvery)
+	defer cancel()
+	if err := n.transport.Publish(ctx, []consume.Outgoing{{Topic: seal.FleetTopic(node), Payload: answer}}); n.once.Changed("publish", err) && err != nil {
+		n.log.Warn("an answer was not published", "node", node, "error", err)
+	}
+}
+
+func (n *federation) restore() error {
+	if n.state == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(n.state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading -state: %w", err)
+	}
+	return n.fleet.Restore(raw)
+}
+
+func (n *federation) save() error {
+	if n.state == "" {
+		return nil
+	}
+	raw, err := n.fleet.Save()
+	if err == nil {
+		err = atomicfile.Replace(n.state, raw)
+	}
+	return err
+}
+
+// Register offers the figures to Prometheus.
+func (n *federation) Register(r prometheus.Registerer) {
+	r.MustRegister(fleetCounts{n.fleet})
+}
+
+type fleetCounts struct{ fleet *fleet.Fleet }
+
+var (
+	fleetNodes   = prometheus.NewDesc("offload_cloud_fleet_nodes", "Nodes that take part in federated learning.", nil, nil)
+	fleetTaken   = prometheus.NewDesc("offload_cloud_fleet_statements_total", "Statements of nodes taken.", nil, nil)
+	fleetRefused = prometheus.NewDesc("offload_cloud_fleet_refused_total", "Statements of nodes refused.", []string{"reason"}, nil)
+)
+
+func (c fleetCounts) Describe(to chan<- *prometheus.Desc) {
+	to <- fleetNodes
+	to <- fleetTaken
+	to <- fleetRefused
+}
+
+func (c fleetCounts) Collect(to chan<- prometheus.Metric) {
+	counts := c.fleet.Counts()
+	to <- prometheus.MustNewConstMetric(fleetNodes, prometheus.GaugeValue, float64(counts.Nodes))
+	to <- prometheus.MustNewConstMetric(fleetTaken, prometheus.CounterValue, float64(counts.Taken))
+	for reason, n := range counts.Refused {
+		to <- prometheus.MustNewConstMetric(fleetRefused, prometheus.CounterValue, float64(n), reason)
+	}
+}

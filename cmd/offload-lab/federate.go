@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/cmd/offload-lab/internal/together"
+	"app-offload/functions/fleet"
+)
+
+const federateExamples = `  offload-lab federate                              on synthetic recordings
+  offload-lab federate -data DIR -fleets 30         fleets learn on two thirds of one's own recordings, new gateways start on the rest
+  offload-lab federate -epsilon 0.9 -nodes 100      with noise, of which the deviation is that of offload-cloud federate
+
+Purpose:
+  Draws fleets of gateways whose predictions are wrong alike: of the work of each kind of task (σ 0.7 of its logarithm) and of the cloud's speed
+  (σ 1). Each gateway is a little wrong about itself (σ 0.2), and plays an episode. A new gateway then plays others: alone, with the sum of what
+  the fleet has learned as its prior, and with that of a fleet in which one gateway lies as much as clipping lets it. Shown is the cost of its first
+  tasks, as in offload-lab compare, and by how much that is below the cost of starting alone, with the 95 % interval over fleets.
+`
+
+// federateVerb prints a table a policy.
+func federateVerb(ctx context.Context, args []string) error {
+	fs := flags("federate", federateExamples)
+	data := fs.String("data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
+	names := fs.String("policies", "defer,cost,bandit", "policies, separated by commas")
+	t := together.Trial{Config: fleet.DefaultConfig()}
+	fs.IntVar(&t.Nodes, "nodes", 8, "gateways of a fleet")
+	fs.IntVar(&t.Fleets, "fleets", 20, "fleets")
+	fs.IntVar(&t.Newcomers, "newcomers", 4, "new gateways of each fleet, in each of the three ways")
+	fs.Uint64Var(&t.Seed, "seed", 1, "seed of the fleets")
+	fs.Float64Var(&t.Epsilon, "epsilon", 0, "of the noise, with δ 1e-6; 0 adds none")
+	fs.Float64Var(&t.Config.Weight, "weight", t.Config.Weight, "outcomes that the prior counts for")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if t.Nodes < 2 || t.Fleets < 1 || t.Newcomers < 1 || t.Newcomers > 400 || t.Nodes > 400 {
+		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: from 2 to 400 nodes, at least one fleet, and from 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
+	}
+	for _, part := range []struct {
+		name string
+		into **sim.World
+	}{{"learn", &t.Learn}, {"judge", &t.Judge}} {
+		set, err := recordings(*data, part.name)
+		if err != nil {
+			return err
+		}
+		c := sim.DefaultConfig()
+		c.Unknown = sim.Unknown{Kind: 0.7, Task: 0.3}
+		if *part.into, err = sim.NewWorld(c, set); err != nil {
+			return err
+		}
+	}
+	for name := range strings.SplitSeq(*names, ",") {
+		t.Policy = strings.TrimSpace(name)
+		r, err := t.Run(ctx)
+		if err != nil {
+			return err
+		}
+		if err := printTogether(t.Policy, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printTogether(name string, r *together.Result) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%s\t", name)
+	for _, first := range together.Firsts {
+		fmt.Fprintf(w, "first %d\tless\t", first)
+	}
+	fmt.Fprintln(w)
+	for start, how := range together.Starts {
+		fmt.Fprintf(w, "%s\t", how)
+		for first := range together.Firsts {
+			mean, less, ci := r.Mean(start, first)
+			if start == 0 {
+				fmt.Fprintf(w, "%.3f\t\t", mean)
+				continue
+			}
+			fmt.Fprintf(w, "%.3f\t%.3f ± %.3f\t", mean, less, ci)
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
