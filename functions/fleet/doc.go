@@ -38,7 +38,7 @@ type Config struct {
 }
 
 // DefaultConfig takes no part.
-func DefaultConfig() Config { return Config{MinOutcomes: 50, Weight: 20, Clip: 100} }
+func DefaultConfig() Config { return Config{MinOutcomes: 50, Weight: 20, Clip: 20} }
 
 // Validate reports every problem at once.
 func (c Config) Validate() error {

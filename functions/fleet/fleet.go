@@ -30,7 +30,7 @@ type Terms struct {
 
 // DefaultTerms add no noise.
 func DefaultTerms() Terms {
-	return Terms{Least: 3, Clip: 100, Every: time.Minute, MaxAge: 7 * 24 * time.Hour, Delta: 1e-6}
+	return Terms{Least: 3, Clip: 20, Every: time.Minute, MaxAge: 7 * 24 * time.Hour, Delta: 1e-6}
 }
 
 // Validate reports every problem at once. The bound on ε is that of the analysis of the noise.

@@ -116,7 +116,7 @@ func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 	f := newFleet(t)
 	var nodes []*node
 	for i, mean := range []float64{0.1, 0.2, 0.3, 0.4} {
-		n := join(t, f, fmt.Sprint("n", i), &now, saw(60, mean))
+		n := join(t, f, fmt.Sprint("n", i), &now, saw(15, mean))
 		n.speak(now)
 		nodes = append(nodes, n)
 	}
@@ -140,12 +140,12 @@ func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 func TestFewNodesAreNotTold(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
-	join(t, f, "n1", &now, saw(60, 1)).speak(now)
-	join(t, f, "n2", &now, saw(60, 1)).speak(now)
-	lone := saw(60, 1)
-	lone[pool.Cloud+"secret"] = pool.Part{Matrix: []float64{60}, Moments: []float64{1}}
+	join(t, f, "n1", &now, saw(15, 1)).speak(now)
+	join(t, f, "n2", &now, saw(15, 1)).speak(now)
+	lone := saw(15, 1)
+	lone[pool.Cloud+"secret"] = pool.Part{Matrix: []float64{15}, Moments: []float64{1}}
 	join(t, f, "n3", &now, lone).speak(now)
-	other := join(t, f, "n4", &now, saw(60, 1))
+	other := join(t, f, "n4", &now, saw(15, 1))
 	other.learner.layout = "2"
 	other.speak(now)
 	now = now.Add(2 * time.Minute)
@@ -164,7 +164,7 @@ func TestFewNodesAreNotTold(t *testing.T) {
 func TestBrokenAndHostileStatementsAreRefused(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
-	n := join(t, f, "n1", &now, saw(60, 0.5))
+	n := join(t, f, "n1", &now, saw(15, 0.5))
 	n.speak(now)
 	s, _ := codecs(t, plant)
 	stranger, _ := codecs(t, ringOf("k2", 2))
@@ -217,7 +217,7 @@ func TestAHostileNodeChangesNoMoreThanItsShare(t *testing.T) {
 		now := time.Unix(1000, 0)
 		f := newFleet(t, func(terms *Terms) { terms.Clip = 50 })
 		for i := range 4 {
-			join(t, f, fmt.Sprint("n", i), &now, saw(60, 0.1)).speak(now)
+			join(t, f, fmt.Sprint("n", i), &now, saw(15, 0.1)).speak(now)
 		}
 		count := rapid.Float64Range(0, 1e9).Draw(rt, "count")
 		mean := rapid.Float64Range(-1e3, 1e3).Draw(rt, "mean")
@@ -246,24 +246,24 @@ func (f *Fleet) sumFor(name string) pool.Part {
 func TestAClockThatWasSetBack(t *testing.T) {
 	now := time.Unix(5000, 0)
 	f := newFleet(t)
-	join(t, f, "n1", &now, saw(60, 0.5)).speak(now)
-	again := join(t, f, "n1", &now, saw(60, 0.7)) // without memory
+	join(t, f, "n1", &now, saw(15, 0.5)).speak(now)
+	again := join(t, f, "n1", &now, saw(15, 0.7)) // without memory
 	again.speak(time.Unix(100, 0))
 	require.Error(t, again.errs[0])
 	again.speak(time.Unix(200, 0))
 	require.NoError(t, again.errs[1])
-	require.InDelta(t, 42, f.latest["n1"].Parts[pool.Cloud+"a"].Moments[0], 1e-9)
+	require.InDelta(t, 10.5, f.latest["n1"].Parts[pool.Cloud+"a"].Moments[0], 1e-9)
 }
 
 // An old answer, one for another node and one of another layout are not believed.
 func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
-	n := join(t, f, "n1", &now, saw(60, 0.5))
+	n := join(t, f, "n1", &now, saw(15, 0.5))
 	n.speak(now)
 	n.Take(n.answers[0])
 	require.Contains(t, n.Status().Problem, "replayed")
-	m := join(t, f, "n2", &now, saw(60, 0.5))
+	m := join(t, f, "n2", &now, saw(15, 0.5))
 	m.Tick(now)
 	n.Take(m.answers[0])
 	require.Contains(t, n.Status().Problem, "wrong node")
@@ -278,9 +278,9 @@ func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 func TestNoiseIsDrawnOnceARound(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t, func(terms *Terms) { terms.Epsilon = 0.5 })
-	require.InEpsilon(t, 100*math.Sqrt(2*math.Log(1.25e6))/0.5, f.terms.Deviation(1), 1e-12)
+	require.InEpsilon(t, 20*math.Sqrt(2*math.Log(1.25e6))/0.5, f.terms.Deviation(1), 1e-12)
 	for i := range 4 {
-		join(t, f, fmt.Sprint("n", i), &now, saw(60, 0.1)).speak(now)
+		join(t, f, fmt.Sprint("n", i), &now, saw(15, 0.1)).speak(now)
 	}
 	now = now.Add(2 * time.Minute)
 	noise := func(name string) float64 {
@@ -289,7 +289,7 @@ func TestNoiseIsDrawnOnceARound(t *testing.T) {
 	}
 	a := noise("a")
 	require.InDelta(t, a, noise("b"), 1e-9)
-	require.NotEqual(t, 240.0, a)
+	require.NotEqual(t, 60.0, a)
 	now = now.Add(2 * time.Minute)
 	require.NotEqual(t, a, noise("c"))
 }
@@ -298,7 +298,7 @@ func TestNoiseIsDrawnOnceARound(t *testing.T) {
 func TestAFleetSurvivesARestart(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
-	n := join(t, f, "n1", &now, saw(60, 0.5))
+	n := join(t, f, "n1", &now, saw(15, 0.5))
 	n.speak(now)
 	raw, err := f.Save()
 	require.NoError(t, err)
@@ -320,7 +320,7 @@ func FuzzHandle(f *testing.F) {
 	cfg.Cipher = seal.CipherNone
 	s, err := seal.NewSealer(cfg, nil)
 	require.NoError(f, err)
-	for _, parts := range []pool.Parts{nil, saw(60, 0.5), {pool.Bandit + "local": {Matrix: make([]float64, 10), Moments: make([]float64, 4)}}} {
+	for _, parts := range []pool.Parts{nil, saw(15, 0.5), {pool.Bandit + "local": {Matrix: make([]float64, 10), Moments: make([]float64, 4)}}} {
 		msg, err := encode(s, seal.Learned, "n", 1e18, &statement{Layout: "1", Parts: parts})
 		require.NoError(f, err)
 		f.Add(msg)

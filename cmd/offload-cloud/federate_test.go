@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/functions/seal"
+)
+
+// Four nodes speak at a real broker with keys: the last is told the sum of the others; one that is not of its topic is refused by name. After a
+// restart the contributions are still there, and an old statement is refused.
+func TestFederateAnswersNodes(t *testing.T) {
+	address, dir := edgetest.Broker(t), t.TempDir()
+	writeKey(t, dir, "k1", 1)
+	ring := loadKeys(t, dir)
+	sealer, err := seal.NewSealer(seal.DefaultConfig(), ring)
+	require.NoError(t, err)
+	opener := seal.NewOpener(ring, seal.Limits{})
+	args := []string{"federate", "-from", "mqtt://" + address, "-keys", dir, "-every", "1s", "-state", filepath.Join(t.TempDir(), "fleet.json")}
+	_, log, stop := program(t, args...)
+
+	r := newRadio(t, address, opener)
+	answers := make(chan *seal.Note, 100)
+	wait(t, r.Subscribe("offload/v1/+/fleet", 1, func(_ mqtt.Client, m mqtt.Message) {
+		note, err := opener.OpenNote(seal.Fleet, m.Payload())
+		if err != nil {
+			t.Errorf("an answer that cannot be opened: %v", err)
+			return
+		}
+		answers <- note
+	}))
+	stamp := time.Now()
+	say := func(topicOf, node, parts string) []byte {
+		stamp = stamp.Add(time.Nanosecond)
+		msg, err := sealer.SealNote(nil, &seal.Note{Kind: seal.Learned, ID: "1", Node: node, Created: stamp, Body: []byte(`{"layout":"1","parts":{` + parts + `}}`)})
+		require.NoError(t, err)
+		r.send(t, seal.LearnedTopic(topicOf), msg)
+		return msg
+	}
+	told := func() (st struct {
+		Nodes int
+		Parts map[string]struct{ Matrix, Moments []float64 }
+	}) {
+		select {
+		case n := <-answers:
+			require.NoError(t, json.Unmarshal(n.Body, &st))
+		case <-time.After(time.Minute):
+			t.Fatal("there is no answer")
+		}
+		return st
+	}
+	var first []byte
+	for _, node := range []string{"a", "b", "c"} {
+		msg := say(node, node, `"cloud/x":{"matrix":[10],"moments":[5]}`)
+		if told(); node == "a" {
+			first = msg
+		}
+	}
+	say("liar", "a", `"cloud/x":{"matrix":[10],"moments":[-5]}`)
+	eventually(t, func() bool {
+		say("d", "d", "")
+		st := told()
+		return st.Nodes == 3 && st.Parts["cloud/x"].Matrix[0] == 30 && st.Parts["cloud/x"].Moments[0] == 15
+	}, "the sum of three: %v", log)
+	require.Zero(t, stop(), log.String())
+	require.Contains(t, log.String(), `node=liar reason="wrong node"`)
+
+	_, log, stop = program(t, args...)
+	r.send(t, seal.LearnedTopic("a"), first)
+	told()
+	say("d", "d", "")
+	require.Equal(t, 3, told().Nodes)
+	require.Zero(t, stop(), log.String())
+	require.Contains(t, log.String(), "node=a reason=replayed")
+}
+
+func TestFederateRefusesWrongFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"-from", "nats://h:1"}, {"-from", "mqtt://h:1", "-share", "g"}, {"-from", "mqtt://h:1", "-epsilon", "1"}, {"-from", "mqtt://h:1", "-least", "1"}, {"-from", "mqtt://h:1", "x"},
+	} {
+		require.Equal(t, 1, run(t.Context(), append([]string{"federate"}, args...), streams{&buffer{}, &buffer{}}), args)
+	}
+	bad := filepath.Join(t.TempDir(), "fleet.json")
+	require.NoError(t, os.WriteFile(bad, []byte("{}"), 0o600))
+	require.Equal(t, 1, run(t.Context(), []string{"federate", "-from", "mqtt://127.0.0.1:1", "-state", bad}, streams{&buffer{}, &buffer{}}))
+}
