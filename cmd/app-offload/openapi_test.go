@@ -40,7 +40,7 @@ var answers = map[string]any{"Status": status.Status{}, "Decision": decisionView
 var schemaNames = map[string]string{
 	"main.decisionView": "Decision", "host.State": "NodeState", "local.Counts": "LocalCounts", "export.Stats": "ExportStats", "decision.Decision": "Verdict",
 	"desk.Counts": "AnswerCounts", "forward.Counts": "ResultCounts", "infer.Stats": "ModelStats", "models.Counts": "StoreCounts", "models.Status": "StoredModel",
-	"dashboard.row": "ListedDecision", "dashboard.rejected": "ListedRejected", "dashboard.Data": "PageData", "dashboard.columns": "History",
+	"fleet.Status": "FleetStatus", "dashboard.row": "ListedDecision", "dashboard.rejected": "ListedRejected", "dashboard.Data": "PageData", "dashboard.columns": "History",
 }
 
 // apiSchemas makes schemas of Go types, with the comments of their fields as descriptions.
