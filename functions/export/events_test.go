@@ -80,7 +80,7 @@ func TestLettersAreBounded(t *testing.T) {
 	require.EqualValues(t, 1, x.Stats().Errors["unexpected_topic"])
 	require.Equal(t, map[string]byte{
 		"offload/v1/gw1/model": 1, seal.ReceiptTopic(node): 1, seal.ResultTopic(node): 1, seal.AnnouncementTopic: 1,
-	}, x.dialer.topics)
+	}, x.dialer.topics())
 }
 
 // A configuration that cannot work makes no exporter.
