@@ -60,8 +60,8 @@ func TestOwnMeasurementsOutweighAPrior(t *testing.T) {
 	rng, class := rand.New(rand.NewPCG(1, 2)), &task.Class{Name: "camera"}
 	m := model(t)
 	m.Prior(pool.Parts{
-		pool.Local + "camera": {[]float64{0, 0, 20}, []float64{0, 60}}, pool.Cloud + "camera": {[]float64{20}, []float64{-40}},
-		allLocal: {[]float64{20}, []float64{40}}, allCloud: {[]float64{20}, []float64{-40}},
+		pool.Local + "camera": {Matrix: []float64{0, 0, 20}, Moments: []float64{0, 60}}, pool.Cloud + "camera": {Matrix: []float64{20}, Moments: []float64{-40}},
+		allLocal: {Matrix: []float64{20}, Moments: []float64{40}}, allCloud: {Matrix: []float64{20}, Moments: []float64{-40}},
 	})
 	local, cloud := m.Correction(class)
 	require.InDelta(t, 3, local, 0.15)
