@@ -124,28 +124,7 @@ func (c *call) output(i int, t engine.Type, shape []int) *value {
 	}
 	v.Type = t
 	v.Shape = append(v.Shape[:0], shape...)
-	switch t {
-	case engine.Float32:
-		v.F32 = grown(c, v.F32, n, 4)
-	case engine.Float64:
-		v.F64 = grown(c, v.F64, n, 8)
-	case engine.Int8:
-		v.I8 = grown(c, v.I8, n, 1)
-	case engine.Uint8, engine.Bool:
-		v.U8 = grown(c, v.U8, n, 1)
-	case engine.Int16:
-		v.I16 = grown(c, v.I16, n, 2)
-	case engine.Uint16:
-		v.U16 = grown(c, v.U16, n, 2)
-	case engine.Int32:
-		v.I32 = grown(c, v.I32, n, 4)
-	case engine.Uint32:
-		v.U32 = grown(c, v.U32, n, 4)
-	case engine.Int64:
-		v.I64 = grown(c, v.I64, n, 8)
-	case engine.Uint64:
-		v.U64 = grown(c, v.U64, n, 8)
-	}
+	kinds[t].resize(c, &v.Tensor, n)
 	return v
 }
 

@@ -1,6 +1,8 @@
 package onnx
 
 import (
+	"encoding/binary"
+
 	"app-offload/functions/engine"
 )
 
@@ -13,59 +15,83 @@ type number interface {
 	integer | float32 | float64
 }
 
-// data are a tensor's elements.
-func data[T number](t *engine.Tensor) []T {
-	var slice any
-	switch any(*new(T)).(type) {
-	case float32:
-		slice = &t.F32
-	case float64:
-		slice = &t.F64
-	case int8:
-		slice = &t.I8
-	case uint8:
-		slice = &t.U8
-	case int16:
-		slice = &t.I16
-	case uint16:
-		slice = &t.U16
-	case int32:
-		slice = &t.I32
-	case uint32:
-		slice = &t.U32
-	case int64:
-		slice = &t.I64
-	case uint64:
-		slice = &t.U64
+// kind is what tensors of one type of elements do; kinds has them all. What is done element by element stays a switch, which costs less
+// than a call through an interface.
+type kind interface {
+	length(t *engine.Tensor) int
+	resize(c *call, t *engine.Tensor, n int)
+	clear(t *engine.Tensor)
+	decode(t *engine.Tensor, raw []byte) error // little endian
+	move(c *call, dst *value, to int, dstStrides []int, src *value, from int, srcStrides, shape []int)
+	signed(y, x *value, op int)
+	arithmetic(c *call, op byte, a, b, y *value)
+	compare(c *call, op string, a, b, y *value)
+}
+
+var kinds = [...]kind{
+	engine.Float32: newKind(func(t *engine.Tensor) *[]float32 { return &t.F32 }, floatOf[float32]),
+	engine.Float64: newKind(func(t *engine.Tensor) *[]float64 { return &t.F64 }, floatOf[float64]),
+	engine.Int8:    newKind(func(t *engine.Tensor) *[]int8 { return &t.I8 }, integerOf[int8]),
+	engine.Uint8:   newKind(func(t *engine.Tensor) *[]uint8 { return &t.U8 }, integerOf[uint8]),
+	engine.Bool:    newKind(func(t *engine.Tensor) *[]uint8 { return &t.U8 }, integerOf[uint8]),
+	engine.Int16:   newKind(func(t *engine.Tensor) *[]int16 { return &t.I16 }, integerOf[int16]),
+	engine.Uint16:  newKind(func(t *engine.Tensor) *[]uint16 { return &t.U16 }, integerOf[uint16]),
+	engine.Int32:   newKind(func(t *engine.Tensor) *[]int32 { return &t.I32 }, integerOf[int32]),
+	engine.Uint32:  newKind(func(t *engine.Tensor) *[]uint32 { return &t.U32 }, integerOf[uint32]),
+	engine.Int64:   newKind(func(t *engine.Tensor) *[]int64 { return &t.I64 }, integerOf[int64]),
+	engine.Uint64:  newKind(func(t *engine.Tensor) *[]uint64 { return &t.U64 }, integerOf[uint64]),
+}
+
+// kindOf is the kind of elements of type T. Its functions are made once: making one takes memory.
+type kindOf[T number] struct {
+	data     func(*engine.Tensor) *[]T
+	compute  map[byte]func(a, b T) T
+	compares map[string]func(a, b T) uint8
+}
+
+func newKind[T number](data func(*engine.Tensor) *[]T, compute func(op byte) func(a, b T) T) kind {
+	k := &kindOf[T]{data, map[byte]func(a, b T) T{}, map[string]func(a, b T) uint8{}}
+	for _, op := range []byte("+-*/<>%flr") {
+		k.compute[op] = compute(op)
 	}
-	return *slice.(*[]T)
+	for _, op := range []string{"=", "<", "<=", ">", ">=", "and", "or", "xor"} {
+		k.compares[op] = compare[T](op)
+	}
+	return k
+}
+
+func (k *kindOf[T]) length(t *engine.Tensor) int { return len(*k.data(t)) }
+func (k *kindOf[T]) clear(t *engine.Tensor)      { clear(*k.data(t)) }
+func (k *kindOf[T]) signed(y, x *value, op int)  { each1(*k.data(&y.Tensor), *k.data(&x.Tensor), op) }
+
+func (k *kindOf[T]) resize(c *call, t *engine.Tensor, n int) {
+	at := k.data(t)
+	*at = grown(c, *at, n, t.Type.Size())
+}
+
+func (k *kindOf[T]) decode(t *engine.Tensor, raw []byte) error {
+	_, err := binary.Decode(raw, binary.LittleEndian, *k.data(t))
+	return err
+}
+
+func (k *kindOf[T]) move(c *call, dst *value, to int, dstStrides []int, src *value, from int, srcStrides, shape []int) {
+	moved(c, *k.data(&dst.Tensor), to, dstStrides, *k.data(&src.Tensor), from, srcStrides, shape)
+}
+
+func (k *kindOf[T]) arithmetic(c *call, op byte, a, b, y *value) {
+	pairs(c, a, b, y, *k.data(&a.Tensor), *k.data(&b.Tensor), *k.data(&y.Tensor), k.compute[op])
+}
+
+func (k *kindOf[T]) compare(c *call, op string, a, b, y *value) {
+	pairs(c, a, b, y, *k.data(&a.Tensor), *k.data(&b.Tensor), y.U8, k.compares[op])
 }
 
 // length is the number of elements that a tensor has memory for.
 func length(t *engine.Tensor) int {
-	switch t.Type {
-	case engine.Float32:
-		return len(t.F32)
-	case engine.Float64:
-		return len(t.F64)
-	case engine.Int8:
-		return len(t.I8)
-	case engine.Uint8, engine.Bool:
-		return len(t.U8)
-	case engine.Int16:
-		return len(t.I16)
-	case engine.Uint16:
-		return len(t.U16)
-	case engine.Int32:
-		return len(t.I32)
-	case engine.Uint32:
-		return len(t.U32)
-	case engine.Int64:
-		return len(t.I64)
-	case engine.Uint64:
-		return len(t.U64)
+	if t.Type == engine.Invalid {
+		return 0
 	}
-	return 0
+	return kinds[t.Type].length(t)
 }
 
 // walk visits all positions of a shape but those of its last axis, with the offsets of up to three tensors.
@@ -123,28 +149,7 @@ func end(strides []int) int {
 
 // move copies elements between positions of two tensors of one type.
 func (c *call) move(dst *value, to int, dstStrides []int, src *value, from int, srcStrides, shape []int) {
-	switch dst.Type {
-	case engine.Float32:
-		moved(c, dst.F32, to, dstStrides, src.F32, from, srcStrides, shape)
-	case engine.Float64:
-		moved(c, dst.F64, to, dstStrides, src.F64, from, srcStrides, shape)
-	case engine.Int8:
-		moved(c, dst.I8, to, dstStrides, src.I8, from, srcStrides, shape)
-	case engine.Uint8, engine.Bool:
-		moved(c, dst.U8, to, dstStrides, src.U8, from, srcStrides, shape)
-	case engine.Int16:
-		moved(c, dst.I16, to, dstStrides, src.I16, from, srcStrides, shape)
-	case engine.Uint16:
-		moved(c, dst.U16, to, dstStrides, src.U16, from, srcStrides, shape)
-	case engine.Int32:
-		moved(c, dst.I32, to, dstStrides, src.I32, from, srcStrides, shape)
-	case engine.Uint32:
-		moved(c, dst.U32, to, dstStrides, src.U32, from, srcStrides, shape)
-	case engine.Int64:
-		moved(c, dst.I64, to, dstStrides, src.I64, from, srcStrides, shape)
-	case engine.Uint64:
-		moved(c, dst.U64, to, dstStrides, src.U64, from, srcStrides, shape)
-	}
+	kinds[dst.Type].move(c, dst, to, dstStrides, src, from, srcStrides, shape)
 }
 
 func moved[T any](c *call, dst []T, to int, dstStrides []int, src []T, from int, srcStrides, shape []int) {
@@ -202,18 +207,4 @@ func one(dst *value, to int, src *value, from, n int) {
 	case engine.Uint64:
 		copy(dst.U64[to:to+n], src.U64[from:from+n])
 	}
-}
-
-// zero clears all elements.
-func zero(v *value) {
-	clear(v.F32)
-	clear(v.F64)
-	clear(v.I8)
-	clear(v.U8)
-	clear(v.I16)
-	clear(v.U16)
-	clear(v.I32)
-	clear(v.U32)
-	clear(v.I64)
-	clear(v.U64)
 }

@@ -96,11 +96,10 @@ func shrink(c *call) {
 }
 
 // pairs computes pairs of elements over a common shape; a result is of type R.
-func pairs[T, R number](c *call, a, b, y *value, f func(T, T) R) {
+func pairs[T, R number](c *call, a, b, y *value, x1, x2 []T, out []R, f func(T, T) R) {
 	if y.Elements() == 0 {
 		return
 	}
-	x1, x2, out := data[T](&a.Tensor), data[T](&b.Tensor), data[R](&y.Tensor)
 	s1, s2 := c.spread(a.Shape, y.Shape), c.spread(b.Shape, y.Shape)
 	w, last := c.start(y.Shape, s1, s2)
 	e1, e2 := end(s1), end(s2)
@@ -131,48 +130,7 @@ func (c *call) pair(i, j int, of engine.Type) (a, b, y *value) {
 func arithmetic(op byte) func(*call) {
 	return func(c *call) {
 		a, b, y := c.pair(0, 1, engine.Invalid)
-		c.arithmetic(op, a, b, y)
-	}
-}
-
-// Functions of all types, made once: making one takes memory.
-var (
-	float32s, float64s            = made(floatOf[float32]), made(floatOf[float64])
-	int8s, int16s, int32s, int64s = made(integerOf[int8]), made(integerOf[int16]), made(integerOf[int32]), made(integerOf[int64])
-	uint8s, uint16s               = made(integerOf[uint8]), made(integerOf[uint16])
-	uint32s, uint64s              = made(integerOf[uint32]), made(integerOf[uint64])
-)
-
-func made[T number](of func(byte) func(a, b T) T) map[byte]func(a, b T) T {
-	table := map[byte]func(a, b T) T{}
-	for _, op := range []byte("+-*/<>%flr") {
-		table[op] = of(op)
-	}
-	return table
-}
-
-func (c *call) arithmetic(op byte, a, b, y *value) {
-	switch y.Type {
-	case engine.Float32:
-		pairs(c, a, b, y, float32s[op])
-	case engine.Float64:
-		pairs(c, a, b, y, float64s[op])
-	case engine.Int8:
-		pairs(c, a, b, y, int8s[op])
-	case engine.Uint8, engine.Bool:
-		pairs(c, a, b, y, uint8s[op])
-	case engine.Int16:
-		pairs(c, a, b, y, int16s[op])
-	case engine.Uint16:
-		pairs(c, a, b, y, uint16s[op])
-	case engine.Int32:
-		pairs(c, a, b, y, int32s[op])
-	case engine.Uint32:
-		pairs(c, a, b, y, uint32s[op])
-	case engine.Int64:
-		pairs(c, a, b, y, int64s[op])
-	case engine.Uint64:
-		pairs(c, a, b, y, uint64s[op])
+		kinds[y.Type].arithmetic(c, op, a, b, y)
 	}
 }
 
@@ -271,7 +229,7 @@ func variadic(op byte, mean bool) func(*call) {
 		strides := c.strides(shape)
 		c.move(y, 0, strides, first, 0, c.spread(first.Shape, shape), shape)
 		for i := 1; i < len(c.in); i++ {
-			c.arithmetic(op, y, c.in[i], y)
+			kinds[y.Type].arithmetic(c, op, y, c.in[i], y)
 		}
 		if mean {
 			for i := range y.F32 {
@@ -283,35 +241,9 @@ func variadic(op byte, mean bool) func(*call) {
 
 // comparison is an operator with truth values as its result.
 func comparison(op string) func(*call) {
-	float32s, float64s := compare[float32](op), compare[float64](op)
-	int8s, uint8s := compare[int8](op), compare[uint8](op)
-	int16s, uint16s := compare[int16](op), compare[uint16](op)
-	int32s, uint32s := compare[int32](op), compare[uint32](op)
-	int64s, uint64s := compare[int64](op), compare[uint64](op)
 	return func(c *call) {
 		a, b, y := c.pair(0, 1, engine.Bool)
-		switch a.Type {
-		case engine.Float32:
-			pairs(c, a, b, y, float32s)
-		case engine.Float64:
-			pairs(c, a, b, y, float64s)
-		case engine.Int8:
-			pairs(c, a, b, y, int8s)
-		case engine.Uint8, engine.Bool:
-			pairs(c, a, b, y, uint8s)
-		case engine.Int16:
-			pairs(c, a, b, y, int16s)
-		case engine.Uint16:
-			pairs(c, a, b, y, uint16s)
-		case engine.Int32:
-			pairs(c, a, b, y, int32s)
-		case engine.Uint32:
-			pairs(c, a, b, y, uint32s)
-		case engine.Int64:
-			pairs(c, a, b, y, int64s)
-		case engine.Uint64:
-			pairs(c, a, b, y, uint64s)
-		}
+		kinds[a.Type].compare(c, op, a, b, y)
 	}
 }
 

@@ -80,7 +80,7 @@ func eyeLike(c *call) {
 		}
 	}
 	y := c.output(0, t, x.Shape)
-	zero(y)
+	kinds[y.Type].clear(&y.Tensor)
 	for i := range x.Shape[0] {
 		if k := i + c.int("k", 0); k >= 0 && k < x.Shape[1] {
 			put(&y.Tensor, i*x.Shape[1]+k, 1)
@@ -91,7 +91,7 @@ func eyeLike(c *call) {
 func trilu(c *call) {
 	x := c.rank(c.input(0), 2, maxRank)
 	y := c.output(0, x.Type, x.Shape)
-	zero(y)
+	kinds[y.Type].clear(&y.Tensor)
 	k := 0
 	if v := c.optional(1); v != nil {
 		k = c.indices(v)[0]

@@ -62,7 +62,7 @@ func (m message) each(f func(field) error) error {
 	return nil
 }
 
-var kinds = map[protowire.Type]string{
+var wireTypes = map[protowire.Type]string{
 	protowire.VarintType: "an integer", protowire.Fixed32Type: "32 bits", protowire.Fixed64Type: "64 bits", protowire.BytesType: "a length and bytes",
 }
 
@@ -70,7 +70,7 @@ func (f field) want(kind protowire.Type) error {
 	if f.kind == kind {
 		return nil
 	}
-	return fmt.Errorf("byte %d: field %d of %s: expected %s, found wire type %d", f.at, f.num, f.of, kinds[kind], f.kind)
+	return fmt.Errorf("byte %d: field %d of %s: expected %s, found wire type %d", f.at, f.num, f.of, wireTypes[kind], f.kind)
 }
 
 // message opens a field as a message and calls f for its fields.

@@ -10,29 +10,7 @@ import (
 func signed(op int) func(*call) {
 	return func(c *call) {
 		x := c.input(0)
-		y := c.output(0, x.Type, x.Shape)
-		switch x.Type {
-		case engine.Float32:
-			each1(y.F32, x.F32, op)
-		case engine.Float64:
-			each1(y.F64, x.F64, op)
-		case engine.Int8:
-			each1(y.I8, x.I8, op)
-		case engine.Uint8, engine.Bool:
-			each1(y.U8, x.U8, op)
-		case engine.Int16:
-			each1(y.I16, x.I16, op)
-		case engine.Uint16:
-			each1(y.U16, x.U16, op)
-		case engine.Int32:
-			each1(y.I32, x.I32, op)
-		case engine.Uint32:
-			each1(y.U32, x.U32, op)
-		case engine.Int64:
-			each1(y.I64, x.I64, op)
-		case engine.Uint64:
-			each1(y.U64, x.U64, op)
-		}
+		kinds[x.Type].signed(c.output(0, x.Type, x.Shape), x, op)
 	}
 }
 
@@ -228,7 +206,7 @@ func prelu(c *call) {
 		slope = channel
 	}
 	y := c.output(0, engine.Float32, c.broadcast(x.Shape, slope.Shape))
-	pairs(c, x, slope, y, func(v, s float32) float32 {
+	pairs(c, x, slope, y, x.F32, slope.F32, y.F32, func(v, s float32) float32 {
 		if v < 0 {
 			return v * s
 		}

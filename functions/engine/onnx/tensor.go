@@ -1,9 +1,7 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"app-offload/functions/engine"
 )
@@ -130,8 +128,7 @@ func (t *rawTensor) decode(most int64) (*value, error) {
 	}
 	v.Allocate()
 	if t.hasRaw {
-		decodeRaw(&v.Tensor, t.raw)
-		return v, nil
+		return v, kinds[v.Type].decode(&v.Tensor, t.raw)
 	}
 	integers := t.i32s // a file may have more lists than that of its type
 	if t.wide(v.Type) {
@@ -191,31 +188,5 @@ func setInt(t *engine.Tensor, i int, x int64) {
 		t.I64[i] = x
 	case engine.Uint64:
 		t.U64[i] = uint64(x)
-	}
-}
-
-// decodeRaw reads elements in little endian.
-func decodeRaw(t *engine.Tensor, raw []byte) {
-	le := binary.LittleEndian
-	size := t.Type.Size()
-	for i := range len(raw) / size {
-		b := raw[i*size:]
-		switch t.Type {
-		case engine.Float32:
-			t.F32[i] = math.Float32frombits(le.Uint32(b))
-		case engine.Float64:
-			t.F64[i] = math.Float64frombits(le.Uint64(b))
-		default:
-			switch size {
-			case 1:
-				setInt(t, i, int64(b[0]))
-			case 2:
-				setInt(t, i, int64(le.Uint16(b)))
-			case 4:
-				setInt(t, i, int64(le.Uint32(b)))
-			case 8:
-				setInt(t, i, int64(le.Uint64(b))) //nolint:gosec // the bits of 64
-			}
-		}
 	}
 }
