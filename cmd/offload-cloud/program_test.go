@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/edgetest"
-	"app-offload/cmd/offload-cloud/internal/keys"
+	"app-offload/functions/keys"
 	"app-offload/functions/seal"
 	"app-offload/functions/task"
 )
@@ -127,7 +127,7 @@ func writeKey(t *testing.T, dir, id string, fill byte) {
 
 func loadKeys(t *testing.T, dir string) *keys.Files {
 	t.Helper()
-	files, err := keys.Load(dir)
+	files, err := keys.LoadFiles(dir)
 	require.NoError(t, err)
 	return files
 }

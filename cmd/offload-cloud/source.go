@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
-	"app-offload/cmd/offload-cloud/internal/keys"
+	"app-offload/functions/keys"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
@@ -220,7 +220,7 @@ func (f *keyFlags) codecs() (*seal.Opener, *seal.Sealer, error) {
 	cfg.Cipher = f.cipher
 	var ring seal.Keys // stays nil without keys
 	if f.path != "" {
-		files, err := keys.Load(f.path)
+		files, err := keys.LoadFiles(f.path)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -1,4 +1,4 @@
-// Package keys finds the keys that batches and records are sealed with in the EdgeX secret store, by their ids.
+// Package keys finds the keys that batches and records are sealed with by their ids: in the EdgeX secret store, or in files.
 package keys
 
 import (
@@ -159,9 +159,11 @@ func isID(id string) bool {
 // decodeKey reads 16, 24 or 32 bytes as hex or base64. The error never shows the text.
 func decodeKey(text string) ([]byte, error) {
 	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString} {
-		if key, err := decode(strings.TrimSpace(text)); err == nil && (len(key) == 16 || len(key) == 24 || len(key) == 32) {
+		if key, err := decode(strings.TrimSpace(text)); err == nil && fits(key) {
 			return key, nil
 		}
 	}
 	return nil, errors.New("is not 16, 24 or 32 bytes as hex or base64")
 }
+
+func fits(key []byte) bool { return len(key) == 16 || len(key) == 24 || len(key) == 32 }

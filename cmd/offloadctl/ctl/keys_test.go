@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos/common"
@@ -37,34 +35,4 @@ func TestKeysNew(t *testing.T) {
 	r = call{random: random[:5]}.run("keys", "new")
 	require.Equal(t, exitFailed, r.code)
 	require.Empty(t, r.out, "half a key must not be printed")
-}
-
-// Keys are read as offload-cloud reads its folder, and no error shows one.
-func TestReadKeys(t *testing.T) {
-	dir := t.TempDir()
-	key := bytes.Repeat([]byte{7}, 32)
-	write := func(name string, b []byte) { require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600)) }
-	_, err := readKeys(dir)
-	require.ErrorContains(t, err, "put each into a file")
-	write("k1", []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
-	write("k2.key", key)
-	write("current", []byte("k2\n"))
-	write(".hidden", []byte("x"))
-	keys, err := readKeys(dir)
-	require.NoError(t, err)
-	id, current, err := keys.Current()
-	require.NoError(t, err)
-	require.Equal(t, "k2", id)
-	require.Equal(t, key, current)
-	first, err := keys.Key("k1")
-	require.NoError(t, err)
-	require.Equal(t, key, first)
-	_, err = keys.Key("k9")
-	require.ErrorContains(t, err, `key "k9"`)
-	write("k3", []byte("hunter2"))
-	_, err = readKeys(dir)
-	require.ErrorContains(t, err, "16, 24 or 32 bytes")
-	require.NotContains(t, err.Error(), "hunter2")
-	_, err = readKeys(filepath.Join(dir, "none"))
-	require.Error(t, err)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"app-offload/functions/keys"
 	"app-offload/functions/spool"
 )
 
@@ -70,8 +71,8 @@ func (f *spoolFlags) read(args []string) error {
 	if f.keys == "" {
 		return nil
 	}
-	keys, err := readKeys(f.keys)
-	f.opts = []spool.Option{spool.WithKeys(keys)}
+	files, err := keys.LoadFiles(f.keys)
+	f.opts = []spool.Option{spool.WithKeys(files)}
 	return err
 }
 

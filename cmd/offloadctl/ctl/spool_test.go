@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/golden"
+	"app-offload/functions/keys"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
@@ -210,9 +211,9 @@ func TestSpoolEncrypted(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(keyDir, fmt.Sprintf("k%d", id)), key, 0o600))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(keyDir, "current"), []byte("k1"), 0o600))
-	keys, err := readKeys(keyDir)
+	files, err := keys.LoadFiles(keyDir)
 	require.NoError(t, err)
-	dir := fill(t, someTasks(), spool.WithKeys(keys))
+	dir := fill(t, someTasks(), spool.WithKeys(files))
 
 	r := call{}.run("spool", "verify", dir)
 	require.Equal(t, exitFailed, r.code, "what was not checked is not called whole")

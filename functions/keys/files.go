@@ -1,16 +1,6 @@
-// Package keys reads the consumer's keys from files.
-//
-// A folder holds one key a file: the file's name without its extension is the key's id. The file "current", if there is one, holds
-// the id to seal receipts with; otherwise the last id in alphabetical order is current, so keys named by date rotate by themselves. A
-// single file holds one "id key" a line, the last line being current. Keys are written as hex or base64 (or, in a file of
-// their own, as the bare bytes) and are 16, 24 or 32 bytes long.
-//
-// What changes on disk is seen within seconds, so a rotation needs no restart. Safe for concurrent use.
 package keys
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,13 +9,23 @@ import (
 	"time"
 )
 
+// maxKeyFile bounds the file of one key, in bytes.
+const maxKeyFile = 4096
+
 // How long a reading of the files is good for: when all goes well, and when a message names a key that is not there.
 const (
 	fresh  = 10 * time.Second
 	missed = time.Second
 )
 
-// Files are the keys below one path. A nil value holds no keys.
+// Files are the keys below one path, a folder or a file. A nil value holds no keys.
+//
+// A folder holds one key a file: the file's name without its extension is the key's id. The file "current", if there is one, holds
+// the id to seal with; otherwise the last id in alphabetical order is current, so keys named by date rotate by themselves. A
+// single file holds one "id key" a line, the last line being current. Keys are written as hex or base64 (or, in a file of
+// their own, as the bare bytes) and are 16, 24 or 32 bytes long.
+//
+// What changes on disk is seen within seconds, so a rotation needs no restart. Safe for concurrent use.
 type Files struct {
 	path string
 
@@ -35,8 +35,8 @@ type Files struct {
 	read    time.Time
 }
 
-// Load reads the keys of a folder or file; there must be at least one.
-func Load(path string) (*Files, error) {
+// LoadFiles reads the keys of a folder or file; there must be at least one.
+func LoadFiles(path string) (*Files, error) {
 	f := &Files{path: path}
 	if err := f.reload(); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (f *Files) reload() error {
 	f.read = time.Now()
 	info, err := os.Stat(f.path)
 	if err != nil {
-		return fmt.Errorf("reading keys: %w", err)
+		return fmt.Errorf("reading the keys: %w", err)
 	}
 	var found map[string][]byte
 	var current string
@@ -88,10 +88,13 @@ func (f *Files) reload() error {
 		found, current, err = readFile(f.path)
 	}
 	if err != nil {
-		return fmt.Errorf("reading keys: %w", err)
+		return fmt.Errorf("reading the keys: %w", err)
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("reading the keys: %s holds none; put each into a file named by its id, and the id to seal with into the file `current`", f.path)
 	}
 	if found[current] == nil {
-		return fmt.Errorf("reading keys: %s does not hold the current key %q", f.path, current)
+		return fmt.Errorf("reading the keys: %s does not hold the current key %q", f.path, current)
 	}
 	f.keys, f.current = found, current
 	return nil
@@ -108,7 +111,11 @@ func readFolder(dir string) (found map[string][]byte, current string, err error)
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue // orchestrators keep their own links and folders beside mounted secrets
 		}
-		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		path := filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err == nil && info.Size() > maxKeyFile {
+			return nil, "", fmt.Errorf("%s has %d bytes, a key at most %d", path, info.Size(), maxKeyFile)
+		}
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return nil, "", err
 		}
@@ -118,7 +125,7 @@ func readFolder(dir string) (found map[string][]byte, current string, err error)
 		}
 		id := strings.TrimSuffix(e.Name(), filepath.Ext(e.Name()))
 		if found[id], err = parse(content); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", filepath.Join(dir, e.Name()), err)
+			return nil, "", fmt.Errorf("%s: %w", path, err)
 		}
 		current = id
 	}
@@ -152,17 +159,8 @@ func readFile(path string) (found map[string][]byte, current string, err error) 
 
 // parse reads hex before base64 before bare bytes; the error does not show what it was given.
 func parse(content []byte) ([]byte, error) {
-	text := strings.TrimSpace(string(content))
-	if key, err := hex.DecodeString(text); err == nil && fits(key) {
-		return key, nil
+	if key, err := decodeKey(string(content)); err == nil || !fits(content) {
+		return key, err
 	}
-	if key, err := base64.StdEncoding.DecodeString(text); err == nil && fits(key) {
-		return key, nil
-	}
-	if fits(content) {
-		return content, nil
-	}
-	return nil, fmt.Errorf("not a key of 16, 24 or 32 bytes as hex, base64 or bare bytes")
+	return content, nil
 }
-
-func fits(key []byte) bool { return len(key) == 16 || len(key) == 24 || len(key) == 32 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ func TestAFolderOfKeysRotatesWithoutARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		write(t, dir, "2026-01.key", hex.EncodeToString(one)+"\n")
-		f, err := Load(dir)
+		f, err := LoadFiles(dir)
 		require.NoError(t, err)
 		_, err = f.Key("2026-02")
 		require.ErrorContains(t, err, `no key "2026-02"`)
@@ -55,7 +56,7 @@ func TestAFolderOfKeysRotatesWithoutARestart(t *testing.T) {
 func TestAFileOfKeys(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "keys", "# plant 7\na "+hex.EncodeToString(one)+"\n\nb "+hex.EncodeToString(two)+"\n")
-	f, err := Load(filepath.Join(dir, "keys"))
+	f, err := LoadFiles(filepath.Join(dir, "keys"))
 	require.NoError(t, err)
 	id, key, err := f.Current()
 	require.NoError(t, err)
@@ -73,13 +74,38 @@ func TestWhatIsNotAKeyIsRefusedWithoutShowingIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "keys", "id "+content)
-			_, err := Load(filepath.Join(dir, "keys"))
+			_, err := LoadFiles(filepath.Join(dir, "keys"))
 			require.Error(t, err)
 			if len(content) > 3 {
 				require.NotContains(t, err.Error(), content)
 			}
 		})
 	}
-	_, err := Load(t.TempDir())
-	require.ErrorContains(t, err, "current")
+	dir := t.TempDir()
+	_, err := LoadFiles(dir)
+	require.ErrorContains(t, err, "put each into a file")
+	write(t, dir, "large", strings.Repeat("0", maxKeyFile+1))
+	_, err = LoadFiles(dir)
+	require.ErrorContains(t, err, "at most 4096")
+	_, err = LoadFiles(filepath.Join(dir, "none"))
+	require.Error(t, err)
+}
+
+// A key of bare bytes may have a file with an ending; hidden files are passed over.
+func TestKeysOfBareBytes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "k1", base64.StdEncoding.EncodeToString(one)+"\n")
+	write(t, dir, "k2.key", string(two))
+	write(t, dir, "current", "k2\n")
+	write(t, dir, ".hidden", "x")
+	f, err := LoadFiles(dir)
+	require.NoError(t, err)
+	id, key, err := f.Current()
+	require.NoError(t, err)
+	require.Equal(t, "k2", id)
+	require.Equal(t, two, key)
+	write(t, dir, "k3", "hunter2")
+	_, err = LoadFiles(dir)
+	require.ErrorContains(t, err, "16, 24 or 32 bytes")
+	require.NotContains(t, err.Error(), "hunter2")
 }
