@@ -199,6 +199,16 @@ func (k *Kin) learn(ev *task.Event) {
 	k.loops.published(k.device(ev.Device), k.made(ev.Source), hashes[1:])
 }
 
+// made lists the hashes of the names that the reading may have that a result was made of: the source of a result begins with it.
+func (k *Kin) made(source string) (of []uint64) {
+	for i := range len(source) {
+		if source[i] == '_' {
+			of = append(of, maphash.String(k.seed, source[:i]))
+		}
+	}
+	return of
+}
+
 // hash is of a reading's name and value. A number is the same however it is written, also in an array.
 func (k *Kin) hash(name string, value []byte) uint64 {
 	var h maphash.Hash

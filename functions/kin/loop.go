@@ -158,16 +158,6 @@ func (l *loops) names() string {
 // device is the hash of a device's name.
 func (k *Kin) device(name string) uint64 { return maphash.String(k.seed, name) }
 
-// made lists the hashes of the names that the reading may have that a result was made of: the source of a result begins with it.
-func (k *Kin) made(source string) (of []uint64) {
-	for i := range len(source) {
-		if source[i] == '_' {
-			of = append(of, maphash.String(k.seed, source[:i]))
-		}
-	}
-	return of
-}
-
 // feedsBack reports whether an event that passes a result on, beside a reading of its own, is of a relay.
 func (k *Kin) feedsBack(ev *task.Event, e echo) bool {
 	if !e.passes && !e.own {

@@ -64,6 +64,17 @@ func (c *client) answer(ctx context.Context, method, path string, body any, out 
 	return nil
 }
 
+// writeRaw writes an answer of the API as it came, indented.
+func writeRaw(w io.Writer, raw json.RawMessage) error {
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return fmt.Errorf("the answer is no JSON: %w", err)
+	}
+	b.WriteByte('\n')
+	_, err := b.WriteTo(w)
+	return err
+}
+
 // registerAddress leaves out the flag that shows the token to others, for verbs that run for long.
 func (f *apiFlags) registerAddress(fs *flag.FlagSet) {
 	fs.StringVar(&f.url, "url", "", "`address` where the service listens (default "+defaultURL+", or what SERVICE_HOST and SERVICE_PORT say)")

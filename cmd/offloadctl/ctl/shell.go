@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -40,15 +39,4 @@ func writeJSON(w io.Writer, v any) error {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
 	return nil
-}
-
-// writeRaw writes an answer of the API as it came, indented.
-func writeRaw(w io.Writer, raw json.RawMessage) error {
-	var b bytes.Buffer
-	if err := json.Indent(&b, raw, "", "  "); err != nil {
-		return fmt.Errorf("the answer is no JSON: %w", err)
-	}
-	b.WriteByte('\n')
-	_, err := b.WriteTo(w)
-	return err
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"app-offload/functions/keys"
 	"app-offload/functions/spool"
@@ -92,14 +89,6 @@ func (f *spoolFlags) readAside(args []string) error {
 var errInUse = errors.New("the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`), or add " +
 	"-live to read beside it, when what is newest may be missing or half written")
 
-// explainLock says what to do about a directory that is in use.
-func explainLock(dir string, err error) error {
-	if errors.Is(err, spool.ErrLocked) {
-		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", dir, err)
-	}
-	return err
-}
-
 // damaged lists what is wrong with a spool, in words.
 func damaged(r *spool.Report) []string {
 	var found []string
@@ -118,21 +107,3 @@ func damaged(r *spool.Report) []string {
 
 // stateLost is the spool's word for a state of which no copy is intact.
 const stateLost = "lost"
-
-// classesOf writes the records held by class, the most first.
-func classesOf(r *spool.Report) string {
-	names := slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int {
-		if r.Classes[a] != r.Classes[b] {
-			return r.Classes[b] - r.Classes[a]
-		}
-		return strings.Compare(a, b)
-	})
-	text := ""
-	for i, name := range names {
-		if i > 0 {
-			text += ", "
-		}
-		text += clean(name) + " " + count(r.Classes[name])
-	}
-	return text
-}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -93,6 +95,24 @@ func overview(dir string, r *spool.Report) string {
 		line("aside    in %s/quarantine, damaged places found before: %d, %s", dir, len(r.Kept), strings.Join(r.Kept[:min(len(r.Kept), 5)], ", "))
 	}
 	return b.String()
+}
+
+// classesOf writes the records held by class, the most first.
+func classesOf(r *spool.Report) string {
+	names := slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int {
+		if r.Classes[a] != r.Classes[b] {
+			return r.Classes[b] - r.Classes[a]
+		}
+		return strings.Compare(a, b)
+	})
+	text := ""
+	for i, name := range names {
+		if i > 0 {
+			text += ", "
+		}
+		text += clean(name) + " " + count(r.Classes[name])
+	}
+	return text
 }
 
 func orDash(text string) string {

@@ -1,11 +1,11 @@
 package ctl
 
 import (
+	"app-offload/functions/spool"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-
-	"app-offload/functions/spool"
 )
 
 var repairManual = manual{
@@ -61,6 +61,14 @@ func repair(dir string, out io.Writer, asJSON bool, opts ...spool.Option) error 
 		fmt.Fprintf(out, "%s: %s\n", dir, clean(n))
 	}
 	_, err = fmt.Fprintf(out, "%s: state and indexes are written anew; %s records are held, %s\n", dir, count(r.Held), size(float64(r.Bytes)))
+	return err
+}
+
+// explainLock says what to do about a directory that is in use.
+func explainLock(dir string, err error) error {
+	if errors.Is(err, spool.ErrLocked) {
+		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", dir, err)
+	}
 	return err
 }
 

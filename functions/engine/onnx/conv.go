@@ -7,6 +7,10 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+var convolutions = map[string]func(*call){
+	"Conv": conv, "ConvTranspose": convTranspose,
+}
+
 // frame is how kernels slide over images of any number of axes. Images are planes of pixels (NCHW).
 type frame struct {
 	rank                        int // of pixels

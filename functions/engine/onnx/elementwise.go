@@ -6,6 +6,24 @@ import (
 	"app-offload/functions/engine"
 )
 
+var elementwise = map[string]func(*call){
+	"Acos": unary(math.Acos), "Acosh": unary(math.Acosh), "Asin": unary(math.Asin), "Asinh": unary(math.Asinh),
+	"Atan": unary(math.Atan), "Atanh": unary(math.Atanh), "Ceil": unary(math.Ceil), "Cos": unary(math.Cos), "Cosh": unary(math.Cosh),
+	"Erf": unary(math.Erf), "Exp": unary(math.Exp), "Floor": unary(math.Floor), "Log": unary(math.Log), "Round": unary(math.RoundToEven),
+	"Reciprocal": unary(func(x float64) float64 { return 1 / x }),
+	"Sin":        unary(math.Sin), "Sinh": unary(math.Sinh), "Sqrt": unary(math.Sqrt), "Tan": unary(math.Tan),
+
+	"Sigmoid": activation(0, 0, sigmoid), "Tanh": activation(0, 0, tanh), "LeakyRelu": activation(0.01, 0, leaky), "Elu": activation(1, 0, elu),
+	"HardSigmoid": activation(0.2, 0.5, hardSigmoid), "HardSwish": activation(0, 0, hardSwish), "Softplus": activation(0, 0, softplus),
+	"Softsign": activation(0, 0, softsign), "ThresholdedRelu": activation(1, 0, threshold), "Celu": activation(1, 0, celu),
+	"Selu": selu, "Shrink": shrink,
+
+	"Add": arithmetic('+'), "Sub": arithmetic('-'), "Mul": arithmetic('*'), "Div": arithmetic('/'), "Mod": mod, "BitShift": bitShift,
+	"Sum": variadic('+', false), "Mean": variadic('+', true), "Min": variadic('<', false), "Max": variadic('>', false),
+	"Equal": comparison("="), "Less": comparison("<"), "LessOrEqual": comparison("<="), "Greater": comparison(">"),
+	"GreaterOrEqual": comparison(">="), "And": comparison("and"), "Or": comparison("or"), "Xor": comparison("xor"),
+}
+
 // unary computes float32 or float64 elements one by one.
 func unary(f func(float64) float64) func(*call) {
 	return func(c *call) {
@@ -39,7 +57,6 @@ type curve func(x, alpha, beta float32) float32
 
 func sigmoid(x, _, _ float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
 func tanh(x, _, _ float32) float32    { return float32(math.Tanh(float64(x))) }
-func relu(x, _, _ float32) float32    { return max(x, 0) }
 func leaky(x, a, _ float32) float32 {
 	if x < 0 {
 		return a * x
@@ -57,8 +74,6 @@ func hardSigmoid(x, a, b float32) float32 { return min(max(a*x+b, 0), 1) }
 func hardSwish(x, _, _ float32) float32   { return x * min(max(x/6+0.5, 0), 1) }
 func softplus(x, _, _ float32) float32    { return float32(math.Log1p(math.Exp(float64(x)))) }
 func softsign(x, _, _ float32) float32    { return x / (1 + max(x, -x)) }
-func affine(x, a, b float32) float32      { return a*x + b }
-func scaledTanh(x, a, b float32) float32  { return a * float32(math.Tanh(float64(b*x))) }
 func threshold(x, a, _ float32) float32 {
 	if x > a {
 		return x

@@ -5,12 +5,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-var layers = map[string]func(*call){
-	"MatMul": matMul, "Gemm": gemm, "Conv": conv, "ConvTranspose": convTranspose, "MaxPool": maxPool, "AveragePool": averagePool,
-	"GlobalMaxPool": globalPool, "GlobalAveragePool": globalPool, "BatchNormalization": batchNorm, "InstanceNormalization": instanceNorm,
-	"LayerNormalization": layerNorm, "LRN": lrn, "MeanVarianceNormalization": mvn, "LSTM": recurrent, "GRU": recurrent, "RNN": recurrent,
-	"Resize": resize, "Upsample": resize,
-}
+var matrices = map[string]func(*call){"MatMul": matMul, "Gemm": gemm}
 
 // turned is a matrix of k × n as the kernels want it, n × k.
 func turned[T any](to, from []T, k, n int) {

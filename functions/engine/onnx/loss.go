@@ -9,7 +9,7 @@ import (
 var losses = map[string]func(*call){
 	"NegativeLogLikelihoodLoss": likelihoodLoss, "SoftmaxCrossEntropyLoss": crossEntropyLoss,
 	"HannWindow": window(0.5, 0.5, 0), "HammingWindow": window(25.0/46, 21.0/46, 0), "BlackmanWindow": window(0.42, 0.5, 0.08),
-	"Det": det, "Einsum": einsum, "NonMaxSuppression": nonMaxSuppression, "MaxUnpool": maxUnpool, "GridSample": gridSample,
+	"Det": det,
 }
 
 func likelihoodLoss(c *call) {
@@ -137,32 +137,4 @@ func determinant(m []float64, n int) float64 {
 		}
 	}
 	return d
-}
-
-// maxUnpool puts each maximum back to where MaxPool took it from.
-func maxUnpool(c *call) {
-	x, from, shape := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Int64), c.numbers(2)
-	k := c.list("kernel_shape")
-	f := c.frame(x.Shape[2:], k)
-	natural := c.copyShape(x.Shape)
-	for i := range f.rank {
-		natural[2+i] = (x.Shape[2+i]-1)*f.stride[i] + f.k[i] - f.before[i] - f.aft[i]
-	}
-	if shape == nil {
-		shape = natural
-	}
-	if len(shape) != len(natural) || len(from.I64) != len(x.F32) {
-		c.fail("%s and %s do not fit", &x.Spec, &from.Spec)
-	}
-	y := c.output(0, engine.Float32, shape)
-	clear(y.F32)
-	strides, old := c.strides(shape), c.strides(natural)
-	for i, v := range x.F32 {
-		at, rest := 0, c.index(int(from.I64[i]), product(natural))
-		for a, s := range old {
-			at += rest / s * strides[a]
-			rest %= s
-		}
-		y.F32[c.index(at, len(y.F32))] = v
-	}
 }

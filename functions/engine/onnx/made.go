@@ -6,6 +6,11 @@ import (
 	"app-offload/functions/engine"
 )
 
+var creations = map[string]func(*call){
+	"ConstantOfShape": constantOfShape, "DepthToSpace": depthToSpace, "SpaceToDepth": spaceToDepth, "Range": ranged, "EyeLike": eyeLike,
+	"Trilu": trilu,
+}
+
 func constantOfShape(c *call) {
 	shape := c.numbers(0)
 	a := c.node.attributes["value"]

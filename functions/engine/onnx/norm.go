@@ -6,6 +6,11 @@ import (
 	"app-offload/functions/engine"
 )
 
+var norms = map[string]func(*call){
+	"BatchNormalization": batchNorm, "InstanceNormalization": instanceNorm, "LayerNormalization": layerNorm, "LRN": lrn,
+	"MeanVarianceNormalization": mvn,
+}
+
 func batchNorm(c *call) {
 	x := c.rank(c.input(0, engine.Float32), 1, maxRank)
 	if c.int("training_mode", 0) != 0 {

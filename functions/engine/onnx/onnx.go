@@ -11,6 +11,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -114,6 +115,17 @@ func (g *graph) plain() bool {
 		}
 	}
 	return true
+}
+
+// operators are all operators that are supported.
+var operators = map[string]func(*call){"LSTM": recurrent, "GRU": recurrent, "RNN": recurrent, "Einsum": einsum}
+
+func init() {
+	for _, table := range []map[string]func(*call){
+		elementwise, scalars, shapes, creations, matrices, convolutions, pools, norms, images, reductions, quantised, indexed, losses,
+	} {
+		maps.Copy(operators, table)
+	}
 }
 
 // missing names every operator that is not supported, with its place.

@@ -6,6 +6,10 @@ import (
 	"app-offload/functions/engine"
 )
 
+var pools = map[string]func(*call){
+	"MaxPool": maxPool, "AveragePool": averagePool, "GlobalMaxPool": globalPool, "GlobalAveragePool": globalPool, "MaxUnpool": maxUnpool,
+}
+
 // pool plans a pooling layer: planes are its images.
 func (c *call) pool(x *value) (l layer) {
 	c.rank(x, 3, maxRank)
@@ -123,5 +127,33 @@ func globalPool(c *call) {
 		if c.node.op == "GlobalAveragePool" {
 			y.F32[i] = float32(sum / float64(max(plane, 1)))
 		}
+	}
+}
+
+// maxUnpool puts each maximum back to where MaxPool took it from.
+func maxUnpool(c *call) {
+	x, from, shape := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Int64), c.numbers(2)
+	k := c.list("kernel_shape")
+	f := c.frame(x.Shape[2:], k)
+	natural := c.copyShape(x.Shape)
+	for i := range f.rank {
+		natural[2+i] = (x.Shape[2+i]-1)*f.stride[i] + f.k[i] - f.before[i] - f.aft[i]
+	}
+	if shape == nil {
+		shape = natural
+	}
+	if len(shape) != len(natural) || len(from.I64) != len(x.F32) {
+		c.fail("%s and %s do not fit", &x.Spec, &from.Spec)
+	}
+	y := c.output(0, engine.Float32, shape)
+	clear(y.F32)
+	strides, old := c.strides(shape), c.strides(natural)
+	for i, v := range x.F32 {
+		at, rest := 0, c.index(int(from.I64[i]), product(natural))
+		for a, s := range old {
+			at += rest / s * strides[a]
+			rest %= s
+		}
+		y.F32[c.index(at, len(y.F32))] = v
 	}
 }

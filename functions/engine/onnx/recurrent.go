@@ -18,6 +18,12 @@ var curveOf = map[string]struct {
 	"scaledtanh": {scaledTanh, 1, 1}, "thresholdedrelu": {threshold, 1, 0},
 }
 
+func relu(x, _, _ float32) float32 { return max(x, 0) }
+
+func affine(x, a, b float32) float32 { return a*x + b }
+
+func scaledTanh(x, a, b float32) float32 { return a * float32(math.Tanh(float64(b*x))) }
+
 // cell is the plan of a recurrent layer in one direction.
 type cell struct {
 	steps, batch, in, hidden, gates int

@@ -6,6 +6,10 @@ import (
 	"app-offload/functions/engine"
 )
 
+var images = map[string]func(*call){
+	"Resize": resize, "Upsample": resize, "GridSample": gridSample, "NonMaxSuppression": nonMaxSuppression,
+}
+
 // axisMap is what one axis of a resized image takes: for each output, up to four inputs with their weights.
 type axisMap struct {
 	at     []int // 4 for each output

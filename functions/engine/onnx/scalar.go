@@ -6,6 +6,11 @@ import (
 	"app-offload/functions/engine"
 )
 
+var scalars = map[string]func(*call){
+	"Abs": signed(0), "Neg": signed(1), "Sign": signed(2), "Relu": signed(3), "Not": not, "IsNaN": isNaN, "IsInf": isInf, "Pow": pow,
+	"Clip": clip, "Where": where, "PRelu": prelu, "Cast": cast, "CastLike": castLike, "Dropout": dropout,
+}
+
 // signed are operators of one number of any type: 0 absolute value, 1 negation, 2 sign, 3 positive part.
 func signed(op int) func(*call) {
 	return func(c *call) {

@@ -10,8 +10,6 @@ import (
 var shapes = map[string]func(*call){
 	"Identity": identity, "Reshape": reshape, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
 	"Slice": slice, "Concat": concat, "Split": split, "Pad": pad, "Expand": expand, "Tile": tile, "Shape": shapeOf, "Size": size,
-	"ConstantOfShape": constantOfShape, "DepthToSpace": depthToSpace, "SpaceToDepth": spaceToDepth, "Range": ranged, "EyeLike": eyeLike,
-	"Trilu": trilu,
 }
 
 func (c *call) reshaped(x *value, shape []int) {

@@ -241,6 +241,25 @@ func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[strin
 	return c, nil
 }
 
+// callOnce runs a subgraph when a session begins.
+func (c *compiler) callOnce(depth int) {
+	at := c.op.options.int32(0, 0)
+	if at < 0 || at >= len(c.p.graph.subgraphs) {
+		c.fail("it calls subgraph %d of %d", at, len(c.p.graph.subgraphs))
+		return
+	}
+	steps := c.s.steps
+	c.s.steps = nil
+	_, err := c.p.compileSubgraph(c.s, c.p.graph.subgraphs[at], c.variables, depth+1)
+	once := c.s.steps
+	c.s.steps = steps
+	if err != nil {
+		c.err = err
+		return
+	}
+	c.s.initial = append(c.s.initial, once...)
+}
+
 // planned is the number of steps in the plan.
 func (c *compiler) planned() int {
 	if c.s.plan == nil {

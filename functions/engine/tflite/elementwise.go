@@ -7,6 +7,36 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+// elementwise are the operators that compute each output from the inputs at its place.
+var elementwise = map[int]builder{
+	0:   {"ADD", func(c *compiler) { c.sumOf(1, func(x, y float64) float64 { return x + y }) }},
+	6:   {"DEQUANTIZE", (*compiler).dequantize},
+	14:  {"LOGISTIC", curve(func(x float64) float64 { return 1 / (1 + math.Exp(-x)) })},
+	18:  {"MUL", (*compiler).mul},
+	19:  {"RELU", clamp(0, math.MaxFloat32)},
+	20:  {"RELU_N1_TO_1", clamp(-1, 1)},
+	21:  {"RELU6", clamp(0, 6)},
+	25:  {"SOFTMAX", (*compiler).softmax},
+	28:  {"TANH", curve(math.Tanh)},
+	41:  {"SUB", func(c *compiler) { c.sumOf(-1, func(x, y float64) float64 { return x - y }) }},
+	42:  {"DIV", (*compiler).div},
+	47:  {"EXP", curve(math.Exp)},
+	53:  {"CAST", (*compiler).cast},
+	55:  {"MAXIMUM", func(c *compiler) { c.choose(math.Max, func(x, y int8) int8 { return max(x, y) }) }},
+	57:  {"MINIMUM", func(c *compiler) { c.choose(math.Min, func(x, y int8) int8 { return min(x, y) }) }},
+	59:  {"NEG", curve(func(x float64) float64 { return -x })},
+	73:  {"LOG", curve(math.Log)},
+	75:  {"SQRT", curve(math.Sqrt)},
+	76:  {"RSQRT", curve(func(x float64) float64 { return 1 / math.Sqrt(x) })},
+	92:  {"SQUARE", curve(func(x float64) float64 { return x * x })},
+	98:  {"LEAKY_RELU", (*compiler).leakyRelu},
+	99:  {"SQUARED_DIFFERENCE", (*compiler).squaredDifference},
+	101: {"ABS", curve(math.Abs)},
+	111: {"ELU", curve(elu)},
+	114: {"QUANTIZE", (*compiler).quantize},
+	117: {"HARD_SWISH", curve(func(x float64) float64 { return x * min(max(x+3, 0), 6) / 6 })},
+}
+
 // table makes an int8 operator of one input a table of its 256 results.
 func (c *compiler) table(in, out *value, of func(q int32) int8) {
 	if c.err != nil {
@@ -43,27 +73,19 @@ func (c *compiler) unary(f func(float64) float64) {
 	})
 }
 
-func (c *compiler) logistic() { c.unary(func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }) }
-func (c *compiler) tanh()     { c.unary(math.Tanh) }
-func (c *compiler) exp()      { c.unary(math.Exp) }
-func (c *compiler) log()      { c.unary(math.Log) }
-func (c *compiler) sqrt()     { c.unary(math.Sqrt) }
-func (c *compiler) rsqrt()    { c.unary(func(x float64) float64 { return 1 / math.Sqrt(x) }) }
-func (c *compiler) square()   { c.unary(func(x float64) float64 { return x * x }) }
-func (c *compiler) abs()      { c.unary(math.Abs) }
-func (c *compiler) neg()      { c.unary(func(x float64) float64 { return -x }) }
-
-func (c *compiler) elu() {
-	c.unary(func(x float64) float64 {
-		if x < 0 {
-			return math.Expm1(x)
-		}
-		return x
-	})
+func curve(f func(float64) float64) func(*compiler) {
+	return func(c *compiler) { c.unary(f) }
 }
 
-func (c *compiler) hardSwish() {
-	c.unary(func(x float64) float64 { return x * min(max(x+3, 0), 6) / 6 })
+func elu(x float64) float64 {
+	if x < 0 {
+		return math.Expm1(x)
+	}
+	return x
+}
+
+func clamp(low, top float64) func(*compiler) {
+	return func(c *compiler) { c.clamp(low, top) }
 }
 
 // clamp is a RELU of its own: rescaled in integers where input and output are quantised differently.
@@ -90,10 +112,6 @@ func (c *compiler) clamp(low, top float64) {
 	l, t := at(low), at(top)
 	c.table(in, out, func(q int32) int8 { return int8(min(max(m.Apply(q-in.Zero)+out.Zero, l), t)) }) //nolint:gosec // held within int8
 }
-
-func (c *compiler) relu()   { c.clamp(0, math.MaxFloat32) }
-func (c *compiler) relu6()  { c.clamp(0, 6) }
-func (c *compiler) reluN1() { c.clamp(-1, 1) }
 
 func (c *compiler) leakyRelu() {
 	alpha := float64(c.op.options.float32(0))
@@ -330,16 +348,9 @@ func (c *compiler) operands(types ...engine.Type) (a, b, out *value) {
 	return a, b, out
 }
 
-func (c *compiler) add() {
-	c.sumOf(c.op.options.int8(0), 1, func(x, y float64) float64 { return x + y })
-}
-
-func (c *compiler) sub2() {
-	c.sumOf(c.op.options.int8(0), -1, func(x, y float64) float64 { return x - y })
-}
-
 // sumOf is a + sign·b. In int8 both are brought to the output's scale with up to 30 bits to spare and rounded once, as XNNPACK does.
-func (c *compiler) sumOf(activation int, sign int32, f func(x, y float64) float64) {
+func (c *compiler) sumOf(sign int32, f func(x, y float64) float64) {
+	activation := c.op.options.int8(0)
 	a, b, out := c.operands(engine.Float32, engine.Int8, engine.Int32)
 	if a.Type != engine.Int8 {
 		c.binary(a, b, out, activation, f)
@@ -398,9 +409,6 @@ func (c *compiler) squaredDifference() {
 	a, b, out := c.operands(engine.Float32, engine.Int32)
 	c.binary(a, b, out, 0, func(x, y float64) float64 { return (x - y) * (x - y) })
 }
-
-func (c *compiler) maximum() { c.choose(math.Max, func(x, y int8) int8 { return max(x, y) }) }
-func (c *compiler) minimum() { c.choose(math.Min, func(x, y int8) int8 { return min(x, y) }) }
 
 // choose takes one of two values; int8 inputs must be quantised alike.
 func (c *compiler) choose(f func(x, y float64) float64, q func(x, y int8) int8) {

@@ -7,6 +7,11 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+var layers = map[int]builder{
+	3: {"CONV_2D", (*compiler).conv},
+	9: {"FULLY_CONNECTED", (*compiler).fullyConnected},
+}
+
 // maxInputs bounds the inputs of one sum, so that int32 holds it.
 const maxInputs = 1 << 16
 
@@ -249,19 +254,29 @@ func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, stride
 	return w, true
 }
 
-func (c *compiler) conv() {
-	in := c.in(0, engine.Float32, engine.Int8)
-	f := c.constant(1, engine.Float32, engine.Int8)
-	out := c.out(0, in.Type)
+// filtered reads the input, filter and output of a layer whose options have dilations in field dilate and the one behind it.
+func (c *compiler) filtered(dilate int) (in, f, out *value, w kernel.Window, ok bool) {
+	in = c.in(0, engine.Float32, engine.Int8)
+	f = c.constant(1, engine.Float32, engine.Int8)
+	out = c.out(0, in.Type)
 	c.rank(f, 4)
 	if c.err != nil {
-		return
+		return in, f, out, w, false
 	}
 	o := c.op.options
-	w, ok := c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(4, 1), o.int32(5, 1))
+	w, ok = c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(dilate, 1), o.int32(dilate+1, 1))
+	if ok && in.Type == engine.Int8 && f.Type != engine.Int8 {
+		c.fail("the filter of an int8 layer must be int8")
+	}
+	return in, f, out, w, ok && c.err == nil
+}
+
+func (c *compiler) conv() {
+	in, f, out, w, ok := c.filtered(4)
 	if !ok {
 		return
 	}
+	activation := c.op.options.int8(3)
 	n, k := f.Shape[0], w.Columns()
 	if f.Shape[3] != w.C || n == 0 || k == 0 || k > maxInputs || out.Shape[3] != n {
 		c.fail("a filter of %v on %d channels gives no %v; grouped convolutions are not supported", f.Shape, w.C, out.Shape)
@@ -270,14 +285,10 @@ func (c *compiler) conv() {
 	batches := in.Shape[0]
 	c.s.macs += int64(batches) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(k)
 	if in.Type == engine.Float32 {
-		c.convFloat(in, f, out, w, batches, n, k, o.int8(3))
+		c.convFloat(in, f, out, w, batches, n, k, activation)
 		return
 	}
-	if f.Type != engine.Int8 {
-		c.fail("the filter of an int8 layer must be int8")
-		return
-	}
-	c.convInt8(in, f, out, w, batches, n, k, c.biasOf(2, n, engine.Int32), o.int8(3))
+	c.convInt8(in, f, out, w, batches, n, k, c.biasOf(2, n, engine.Int32), activation)
 }
 
 // convInt8 is a product of matrices, row by row of the output image. f.I8 has n rows of k weights.

@@ -8,6 +8,11 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+var recurrent = map[int]builder{
+	27: {"SVDF", (*compiler).svdf},
+	44: {"UNIDIRECTIONAL_SEQUENCE_LSTM", (*compiler).lstm},
+}
+
 // The inputs of a sequence LSTM by their numbers: four gates each for inputs, recurrence and bias.
 const (
 	lstmInput     = 0

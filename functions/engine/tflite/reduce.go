@@ -7,6 +7,16 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+// reductions are the operators that fold axes, and those that resize images.
+var reductions = map[int]builder{
+	23: {"RESIZE_BILINEAR", (*compiler).resizeBilinear},
+	40: {"MEAN", func(c *compiler) { c.total(true) }},
+	56: {"ARG_MAX", (*compiler).argMax},
+	74: {"SUM", func(c *compiler) { c.total(false) }},
+	82: {"REDUCE_MAX", (*compiler).reduceMax},
+	97: {"RESIZE_NEAREST_NEIGHBOR", (*compiler).resizeNearest},
+}
+
 // reduction finds, for each input element, the output element that it belongs to, and how many belong to each.
 func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int32, count int) {
 	in = c.in(0, types...)
@@ -41,9 +51,6 @@ func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int
 	}
 	return in, out, c.places(in.Shape, strides, 0), count
 }
-
-func (c *compiler) mean() { c.total(true) }
-func (c *compiler) sum()  { c.total(false) }
 
 func (c *compiler) total(mean bool) {
 	in, out, places, count := c.reduction(engine.Float32, engine.Int8)
@@ -143,6 +150,33 @@ func (c *compiler) argMax() {
 			}
 		}
 	})
+}
+
+// resizing reads what both kinds of resizing have in common.
+func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, half bool) {
+	in = c.in(0, engine.Float32, engine.Int8)
+	out = c.out(0, in.Type)
+	c.rank(in, 4)
+	c.rank(out, 4)
+	if c.err != nil {
+		return
+	}
+	i := 0
+	if c.op.code == 23 {
+		i = 2 // two fields before were taken out of use
+	}
+	aligned, half = c.op.options.bool(i), c.op.options.bool(i+1)
+	if in.Shape[0] != out.Shape[0] || in.Shape[3] != out.Shape[3] || in.Elements() == 0 || out.Elements() == 0 {
+		c.fail("%v cannot be resized to %v", in.Shape, out.Shape)
+		return
+	}
+	scale := func(from, to int) float32 {
+		if aligned && to > 1 {
+			return float32(from-1) / float32(to-1)
+		}
+		return float32(from) / float32(to)
+	}
+	return in, out, scale(in.Shape[1], out.Shape[1]), scale(in.Shape[2], out.Shape[2]), aligned, half
 }
 
 func (c *compiler) resizeNearest() {

@@ -4,6 +4,23 @@ import (
 	"app-offload/functions/engine"
 )
 
+// shapes are the operators that place elements anew.
+var shapes = map[int]builder{
+	2:  {"CONCATENATION", (*compiler).concatenation},
+	22: {"RESHAPE", (*compiler).reshape},
+	34: {"PAD", (*compiler).pad},
+	36: {"GATHER", (*compiler).gather},
+	39: {"TRANSPOSE", (*compiler).transpose},
+	43: {"SQUEEZE", (*compiler).reshape},
+	45: {"STRIDED_SLICE", (*compiler).stridedSlice},
+	49: {"SPLIT", (*compiler).split},
+	60: {"PADV2", (*compiler).pad},
+	65: {"SLICE", (*compiler).slice},
+	70: {"EXPAND_DIMS", (*compiler).reshape},
+	77: {"SHAPE", (*compiler).shape},
+	83: {"PACK", (*compiler).pack},
+}
+
 // move copies elements of any type: to[i] = from[places[i]], or one to one without places.
 func (c *compiler) move(in, out *value, places []int32) {
 	if c.err != nil {
@@ -428,31 +445,4 @@ func (c *compiler) gather() {
 			}
 		}
 	})
-}
-
-// resizing reads what both kinds of resizing have in common.
-func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, half bool) {
-	in = c.in(0, engine.Float32, engine.Int8)
-	out = c.out(0, in.Type)
-	c.rank(in, 4)
-	c.rank(out, 4)
-	if c.err != nil {
-		return
-	}
-	i := 0
-	if c.op.code == 23 {
-		i = 2 // two fields before were taken out of use
-	}
-	aligned, half = c.op.options.bool(i), c.op.options.bool(i+1)
-	if in.Shape[0] != out.Shape[0] || in.Shape[3] != out.Shape[3] || in.Elements() == 0 || out.Elements() == 0 {
-		c.fail("%v cannot be resized to %v", in.Shape, out.Shape)
-		return
-	}
-	scale := func(from, to int) float32 {
-		if aligned && to > 1 {
-			return float32(from-1) / float32(to-1)
-		}
-		return float32(from) / float32(to)
-	}
-	return in, out, scale(in.Shape[1], out.Shape[1]), scale(in.Shape[2], out.Shape[2]), aligned, half
 }

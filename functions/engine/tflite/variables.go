@@ -6,6 +6,12 @@ import (
 
 // Variables are tensors that outlive a run, named by handles. Subgraphs that are called once set their first values.
 
+var variables = map[int]builder{
+	142: {"VAR_HANDLE", (*compiler).varHandle},
+	143: {"READ_VARIABLE", (*compiler).readVariable},
+	144: {"ASSIGN_VARIABLE", (*compiler).assignVariable},
+}
+
 // maxVariables bounds the variables of a session.
 const maxVariables = 256
 
@@ -71,23 +77,4 @@ func (c *compiler) assignVariable() {
 	}
 	v := &value{Tensor: *t, def: in.def}
 	c.move(in, v, nil)
-}
-
-// callOnce runs a subgraph when a session begins.
-func (c *compiler) callOnce(depth int) {
-	at := c.op.options.int32(0, 0)
-	if at < 0 || at >= len(c.p.graph.subgraphs) {
-		c.fail("it calls subgraph %d of %d", at, len(c.p.graph.subgraphs))
-		return
-	}
-	steps := c.s.steps
-	c.s.steps = nil
-	_, err := c.p.compileSubgraph(c.s, c.p.graph.subgraphs[at], c.variables, depth+1)
-	once := c.s.steps
-	c.s.steps = steps
-	if err != nil {
-		c.err = err
-		return
-	}
-	c.s.initial = append(c.s.initial, once...)
 }

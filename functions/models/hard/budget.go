@@ -1,22 +1,11 @@
 package hard
 
 import (
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"app-offload/functions/clock"
 )
-
-// locked makes a generator safe for concurrent use.
-func locked(r *rand.Rand) func() float64 {
-	var mu sync.Mutex
-	return func() float64 {
-		mu.Lock()
-		defer mu.Unlock()
-		return r.Float64()
-	}
-}
 
 // The minute under way counts, so that a window has one slot more than it has minutes.
 const (

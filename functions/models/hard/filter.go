@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 
 	"app-offload/functions/check"
 )
@@ -319,6 +320,16 @@ func newDraw(share float64, seed uint64) *draw {
 		return &draw{share, rand.Float64}
 	}
 	return &draw{share, locked(rand.New(rand.NewPCG(seed, 1)))} //nolint:gosec // no secret
+}
+
+// locked makes a generator safe for concurrent use.
+func locked(r *rand.Rand) func() float64 {
+	var mu sync.Mutex
+	return func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Float64()
+	}
 }
 
 func (f *draw) Hard(*Example) bool { return f.next() < f.share }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -86,6 +87,35 @@ func (all *Results) Write(w io.Writer, title string, sources []string) error {
 		return fmt.Errorf("drawing the page: %w", err)
 	}
 	return nil
+}
+
+// mapPlot shows where a policy sends tasks, by what was predicted of both ways. Below the diagonal the cloud is sooner.
+func mapPlot(l *life) *figure {
+	const size, left, top = 224.0, 58.0, 12.0
+	f := &figure{Label: "Decisions of " + l.policy + " by predicted times", W: size + left + 12, H: size + top + 46}
+	x := scale{mapFrom, mapTo, left, left + size, true}
+	y := scale{mapFrom, mapTo, top + size, top, true}
+	const side = size / cells
+	for row := range cells {
+		for column := range cells {
+			p := l.grid[row][column]
+			if p.tasks == 0 {
+				continue
+			}
+			share := float64(p.cloud) / float64(p.tasks)
+			f.rect(left+side*float64(column)+0.5, top+size-side*float64(row+1)+0.5, side-1, side-1,
+				fmt.Sprintf("heat h%d", int(math.Round(share*10))), fmt.Sprintf("%d tasks, %.0f %% to the cloud", p.tasks, 100*share),
+				min(1, 0.3+0.25*math.Log10(float64(p.tasks))))
+		}
+	}
+	f.line(x.at(mapFrom), y.at(mapFrom), x.at(mapTo), y.at(mapTo), "mark")
+	for _, v := range []float64{0.1, 1, 10} {
+		f.text(x.at(v), top+size+16, "middle", "tick", seconds(v))
+		f.text(left-6, y.at(v)+4, "end", "tick", seconds(v))
+	}
+	f.text(left+size/2, top+size+36, "middle", "name", "predicted here")
+	f.Marks = append(f.Marks, mark{Kind: "text", X: 10, Y: top + size/2, Anchor: "middle", Class: "name", Text: "predicted in the cloud", Rotate: -90})
+	return f
 }
 
 func share(n int, l *life) float64 { return float64(n) / float64(len(l.took)) }

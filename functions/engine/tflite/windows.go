@@ -5,16 +5,15 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
+// windows are the operators that look at each channel by itself.
+var windows = map[int]builder{
+	1:  {"AVERAGE_POOL_2D", func(c *compiler) { c.pool(PlanAveragePool, kernel.AveragePoolInt8, kernel.AveragePoolF32) }},
+	4:  {"DEPTHWISE_CONV_2D", (*compiler).depthwise},
+	17: {"MAX_POOL_2D", func(c *compiler) { c.pool(PlanMaxPool, maxPoolInt8, kernel.MaxPool[float32]) }},
+}
+
 func (c *compiler) depthwise() {
-	in := c.in(0, engine.Float32, engine.Int8)
-	f := c.constant(1, engine.Float32, engine.Int8)
-	out := c.out(0, in.Type)
-	c.rank(f, 4)
-	if c.err != nil {
-		return
-	}
-	o := c.op.options
-	w, ok := c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(5, 1), o.int32(6, 1))
+	in, f, out, w, ok := c.filtered(5)
 	if !ok {
 		return
 	}
@@ -25,11 +24,7 @@ func (c *compiler) depthwise() {
 	}
 	taps := w.KH * w.KW
 	c.s.macs += int64(in.Shape[0]) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(taps)
-	activation := o.int8(4)
-	if in.Type == engine.Int8 && f.Type != engine.Int8 {
-		c.fail("the filter of an int8 layer must be int8")
-		return
-	}
+	activation := c.op.options.int8(4)
 	if w.C == 1 { // one input channel: an ordinary convolution with its weights the other way round
 		c.turned(in, f, out, w, n, taps, activation)
 		return
@@ -142,4 +137,38 @@ func (c *compiler) turn(f *value, w kernel.Window, n, taps int) *value {
 	}
 	c.p.turned[f.def] = rows
 	return rows
+}
+
+func maxPoolInt8(w *kernel.Window, to, from []int8, low, top int32) {
+	kernel.MaxPool(w, to, from, int8(low), int8(top)) //nolint:gosec // within int8
+}
+
+// pool takes one figure of each window.
+func (c *compiler) pool(kind Kind, int8s func(w *kernel.Window, to, from []int8, low, top int32),
+	floats func(w *kernel.Window, to, from []float32, low, top float32),
+) {
+	in := c.in(0, engine.Float32, engine.Int8)
+	out, o := c.out(0, in.Type), c.op.options
+	w, ok := c.window(in, out, o.int32(4, 0), o.int32(3, 0), o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), 1, 1)
+	if ok && out.Shape[3] != w.C {
+		c.fail("a pool of %v gives no %v", in.Shape, out.Shape)
+	}
+	if !ok || c.err != nil {
+		return
+	}
+	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C
+	low, top := c.bounds(o.int8(5))
+	ql, qt := c.quantBounds(o.int8(5), out)
+	if in.Type == engine.Int8 && in.Shape[0] == 1 {
+		c.note(in, out, Step{Kind: kind, Window: w, Low: ql, Top: qt})
+	}
+	c.step(func() {
+		for b := range in.Shape[0] {
+			if in.Type == engine.Int8 {
+				int8s(&w, out.I8[b*outSize:], in.I8[b*size:], ql, qt)
+			} else {
+				floats(&w, out.F32[b*outSize:], in.F32[b*size:], low, top)
+			}
+		}
+	})
 }
