@@ -39,7 +39,7 @@ var walls = map[string][]string{
 	"feedback": {"atomicfile", "check", "clock", "decide", "decision", "host", "policy", "say", "seal", "spool", "status", "task", "trial"},
 	"decide":   {"check", "decision", "host", "policy", "score", "task", "trial"},
 	"local":    {"answer", "check", "clock", "task", "local/novelty"}, "local/novelty": {},
-	"intake": {"check", "clock", "intake/parse", "mqtt", "quarantine", "say", "task"}, "intake/parse": {"check", "clock", "task"},
+	"intake": {"atomicfile", "check", "clock", "intake/parse", "mqtt", "quarantine", "say", "task"}, "intake/parse": {"check", "clock", "task"},
 	"seal": {"check", "clock", "seal/fold", "task"}, "seal/fold": {},
 	"batch":           {"check", "clock", "task", "spool"},
 	"export":          {"check", "clock", "link", "mqtt", "say", "task", "host", "spool", "batch", "seal"},

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/mqtt"
 )
 
@@ -72,24 +72,11 @@ func (s *Subscriber) remember(topics []string) {
 	}
 	text, err := json.Marshal(rememberedSession{s.bus.URL, s.bus.ClientID, topics})
 	if err == nil {
-		err = replaceFile(s.bus.Remember, text)
+		err = atomicfile.Replace(s.bus.Remember, text)
 	}
 	if err != nil {
 		s.log.Warnf("writing down the topics subscribed to, they will not be unsubscribed from when they are no longer configured: file=%s error=%v", s.bus.Remember, err)
 	}
-}
-
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already where all went well
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 func union(a, b []string) []string {
