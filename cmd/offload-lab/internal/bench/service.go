@@ -3,11 +3,9 @@ package bench
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -68,7 +66,7 @@ func startService(ctx context.Context, o Options, c Case, broker, dir string, lo
 func (s *service) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for s.get(ctx, "/ready", nil) != nil {
+	for stack.Get(ctx, s.api+"/ready", nil) != nil {
 		select {
 		case <-s.Done():
 			return s.Err()
@@ -82,27 +80,7 @@ func (s *service) awaitReady(ctx context.Context) error {
 
 func (s *service) counts(ctx context.Context) (stack.Counts, error) {
 	var st stack.Status
-	return st.Counts, s.get(ctx, "/status", &st)
-}
-
-func (s *service) get(ctx context.Context, path string, into *stack.Status) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.api+path, http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s%s answered %s", s.api, path, resp.Status)
-	}
-	if into != nil {
-		err = json.NewDecoder(resp.Body).Decode(into)
-	}
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
-	return err
+	return st.Counts, stack.Get(ctx, s.api+"/status", &st)
 }
 
 func (s *service) stop() error { return s.Stop(10 * time.Second) }

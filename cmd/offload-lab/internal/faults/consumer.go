@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -87,13 +86,5 @@ func (s *system) launch(log, store string, args ...string) (*consumer, error) {
 }
 
 func (c *consumer) answers(ctx context.Context, path string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.web+path, nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+	return stack.Get(ctx, c.web+path, nil) == nil
 }

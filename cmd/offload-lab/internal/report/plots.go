@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
+	"sort"
 )
 
 // order is that of the colours: what a user may choose first, then the bounds.
@@ -10,10 +12,8 @@ var order = []string{"ppo", "cost", "bandit", "greedy", "deadline", "weighted", 
 
 // rank is the place of a policy among the colours; an unknown policy comes after them.
 func rank(policy string) int {
-	for i, name := range order {
-		if name == policy {
-			return i
-		}
+	if i := slices.Index(order, policy); i >= 0 {
+		return i
 	}
 	return len(order)
 }
@@ -106,15 +106,8 @@ const steps = 160
 
 // within is the share of sorted values up to v.
 func within(sorted []float64, v float64) float64 {
-	low, high := 0, len(sorted)
-	for low < high {
-		if mid := (low + high) / 2; sorted[mid] <= v {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	return float64(low) / float64(len(sorted))
+	n := sort.Search(len(sorted), func(i int) bool { return sorted[i] > v })
+	return float64(n) / float64(len(sorted))
 }
 
 // barPlot is one number a policy.

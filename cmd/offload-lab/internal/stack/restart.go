@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"context"
 	"io"
 	"syscall"
 )
@@ -13,10 +12,6 @@ func StartEdge(cfg Config) (*Stack, error) {
 	s.Edge, err = s.startEdge()
 	return s, err
 }
-
-// Get asks the service for a path below its API, such as /ready. Without an error it answered, and well; the answer is
-// decoded into what into points at, if anything.
-func (s *Stack) Get(ctx context.Context, path string, into any) error { return s.get(ctx, path, into) }
 
 // Kill ends the process at once, as a power cut would end it, and waits until it is gone. It reports false when the
 // process had ended before, by itself.

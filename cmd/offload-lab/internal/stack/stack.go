@@ -127,7 +127,7 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for {
-		if err := s.get(ctx, "/ready", nil); err == nil {
+		if err := s.Get(ctx, "/ready", nil); err == nil {
 			return nil
 		}
 		select {
@@ -145,11 +145,18 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 // Status asks the service how it is.
 func (s *Stack) Status(ctx context.Context) (Status, error) {
 	var st Status
-	return st, s.get(ctx, "/status", &st)
+	return st, s.Get(ctx, "/status", &st)
 }
 
-func (s *Stack) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.API+path, nil)
+// Get asks the service for a path below its API, such as /ready. Without an error it answered, and well; the answer is
+// decoded into what into points at, if anything.
+func (s *Stack) Get(ctx context.Context, path string, into any) error {
+	return Get(ctx, s.API+path, into)
+}
+
+// Get reads an answer in JSON from an address, unless into is nil. Anything but 200 is an error.
+func Get(ctx context.Context, url string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -159,12 +166,13 @@ func (s *Stack) get(ctx context.Context, path string, into any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s%s answered %s", s.API, path, resp.Status)
+		return fmt.Errorf("GET %s answered %s", url, resp.Status)
 	}
-	if into == nil {
-		return nil
+	if into != nil {
+		err = json.NewDecoder(resp.Body).Decode(into)
 	}
-	return json.NewDecoder(resp.Body).Decode(into)
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+	return err
 }
 
 // Stop ends the service, then the consumer, each in its own time.
