@@ -54,7 +54,7 @@ const (
 		1<<fTags | 1<<fBinary | 1<<fMediaType | 1<<fValue | 1<<fObject
 )
 
-func (l level) knows(f field) bool { return f < fieldCount && l&(1<<f) != 0 }
+func (l level) knows(f field) bool { return l&(1<<f) != 0 }
 
 func lookup(key []byte) field {
 	switch string(key) {

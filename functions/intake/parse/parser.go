@@ -82,6 +82,9 @@ func (p *parser) missing(o *object, f field) bool {
 }
 
 func (p *parser) wrongType(o *object, f field, want string) bool {
+	if p.i >= len(p.b) {
+		return p.unexpected(want)
+	}
 	return p.fail(ReasonWrongType, p.i, "%s must be %s", p.path(o, f), want)
 }
 
