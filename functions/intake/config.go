@@ -120,12 +120,10 @@ func (c Config) Limits() parse.Limits {
 // besides it a topic and some fields.
 func (c Config) maxPacket() int { return base64.StdEncoding.EncodedLen(c.MaxPayloadKiB<<10) + 128<<10 }
 
-// duration reads a duration Validate has passed; anything else is fallback.
-func duration(text string, fallback time.Duration) time.Duration {
-	if d, err := time.ParseDuration(text); err == nil {
-		return d
-	}
-	return fallback
+// duration reads a duration that Validate has passed.
+func duration(text string) time.Duration {
+	d, _ := time.ParseDuration(text)
+	return d
 }
 
 // Quarantine are the bounds of the quarantine.

@@ -20,7 +20,7 @@ func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	keepAlive := duration(s.cfg.KeepAlive, 30*time.Second)
+	keepAlive := duration(s.cfg.KeepAlive)
 	return &mqtt.Keeper{
 		Options: mqtt.Options{
 			Brokers: []mqtt.Address{at}, ClientID: s.bus.ClientID, Clean: !s.cfg.PersistentSession, Login: s.bus.auth().Login,

@@ -58,7 +58,7 @@ type deviceQueue struct {
 // NewOrderer starts the orderer. With a window of 0 it hands everything on at once, unordered.
 func NewOrderer(cfg Config, next Sink) *Orderer {
 	o := &Orderer{
-		next: next, window: duration(cfg.ReorderWindow, 0), limit: cfg.MaxEvents, devices: map[string]*deviceQueue{},
+		next: next, window: duration(cfg.ReorderWindow), limit: cfg.MaxEvents, devices: map[string]*deviceQueue{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	o.room = sync.NewCond(&o.mu)

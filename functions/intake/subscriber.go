@@ -110,7 +110,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine,
 	}
 	s := &Subscriber{
 		cfg: cfg, bus: bus, sink: sink, quarantine: aside, log: log, limits: cfg.Limits(),
-		retryAfter: duration(cfg.RetryAfter, time.Second), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
+		retryAfter: duration(cfg.RetryAfter), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
 		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
 		first: make(chan struct{}),
 		often: say.NewEvery(time.Minute), seldom: say.NewEvery(10 * time.Minute),

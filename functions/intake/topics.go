@@ -145,9 +145,6 @@ func anyText(filter, topic string) bool {
 	topic = "\x00" + topic + "\x00"
 	for i, part := range parts {
 		at := strings.Index(topic, part)
-		if i == len(parts)-1 {
-			return strings.HasSuffix(topic, part)
-		}
 		if at < 0 || i == 0 && at > 0 {
 			return false
 		}

@@ -108,7 +108,7 @@ type members struct {
 	taken      int
 }
 
-// more reports whether a further member follows.
+// more reports whether a further member follows; if none does, ok says whether that is the end.
 func (m *members) more(p *parser) (more, ok bool) {
 	if !m.indefinite {
 		if m.left == 0 {
@@ -144,7 +144,7 @@ func (p *parser) cborMembers(o *object, l level) bool {
 	f := atStart
 	for {
 		more, ok := m.more(p)
-		if !ok || !more {
+		if !more {
 			p.depth--
 			return ok
 		}
@@ -233,7 +233,7 @@ func (p *parser) cborReadings() bool {
 	m := members{left: h.arg, indefinite: h.indefinite()}
 	for {
 		more, ok := m.more(p)
-		if !ok || !more {
+		if !more {
 			p.depth--
 			return ok
 		}

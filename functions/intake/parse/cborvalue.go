@@ -41,7 +41,7 @@ func (p *parser) cborSkipArray(h cborHead) bool {
 	m := members{left: h.arg, indefinite: h.indefinite()}
 	for {
 		more, ok := m.more(p)
-		if !ok || !more {
+		if !more {
 			p.depth--
 			return ok
 		}
@@ -60,7 +60,7 @@ func (p *parser) cborSkipMap(h cborHead, onlyNames bool) bool {
 	var keys keySet
 	for {
 		more, ok := m.more(p)
-		if !ok || !more {
+		if !more {
 			p.depth--
 			return ok
 		}

@@ -83,7 +83,6 @@ func (p *parser) number() bool {
 	} else if !p.digits() {
 		return p.unexpected("a value")
 	}
-	exact := true
 	if p.at('.') {
 		p.i++
 		if !p.digits() {
@@ -91,7 +90,6 @@ func (p *parser) number() bool {
 		}
 	}
 	if p.at('e') || p.at('E') {
-		exact = false
 		p.i++
 		if p.at('+') || p.at('-') {
 			p.i++
@@ -100,7 +98,7 @@ func (p *parser) number() bool {
 			return p.unexpected("a digit")
 		}
 	}
-	return exact && p.i-start <= 300 || p.finite(start)
+	return p.finite(start)
 }
 
 // finite turns away what no float64 can hold, as EdgeX's decoder does.

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestBounds holds what each key may be: what is said of a value far below and far above every bound, of an empty text and of one that
+// means nothing. A bound that moves changes the file.
+func TestBounds(t *testing.T) {
+	var b strings.Builder
+	c := Default()
+	require.NoError(t, Walk(&c, func(k Key) error {
+		path := strings.Join(k.Path[1:], ".")
+		if class, ok := strings.CutPrefix(path, "Writable.Classes."); ok && !strings.HasPrefix(class, "default.") {
+			return nil // as the default
+		}
+		said := map[string][]string{} // the values, by what is said of them
+		for _, value := range strange(k.Value.Kind()) {
+			changed := Default()
+			require.NoError(t, Walk(&changed, func(other Key) error {
+				if slices.Equal(other.Path, k.Path) {
+					return set(other.Value, value)
+				}
+				return nil
+			}))
+			if err := changed.Validate(); err != nil {
+				for line := range strings.SplitSeq(err.Error(), "\n") {
+					key, text, _ := strings.Cut(strings.TrimPrefix(line, Section+"."), ": ")
+					if key, _, _ = strings.Cut(key, " = "); key != path {
+						text = key + ": " + text
+					}
+					if len(value) > 4 { // which is quoted, and no part of another number
+						text = strings.ReplaceAll(text, value, "…")
+					}
+					said[text] = append(said[text], fmt.Sprintf("%q", value))
+				}
+			}
+		}
+		for _, text := range slices.Sorted(maps.Keys(said)) {
+			fmt.Fprintf(&b, "%s\n\t%s: %s\n", path, strings.Join(said[text], " "), text)
+		}
+		return nil
+	}))
+	golden(t, "testdata/bounds", b.String())
+}
+
+func strange(kind reflect.Kind) []string {
+	switch kind {
+	case reflect.Int:
+		return []string{fmt.Sprint(math.MinInt32), "-1", "0", fmt.Sprint(math.MaxInt32)}
+	case reflect.Float64:
+		return []string{"-1e300", "0", "1e300", "NaN"}
+	case reflect.String:
+		return []string{"", "-1h", "1000000h", "1ns", "no such word"}
+	}
+	return nil
+}
