@@ -1,0 +1,197 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	broker "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/stretchr/testify/require"
+)
+
+// choosy is a broker that lets nobody subscribe to a secret.
+type choosy struct{ auth.AllowHook }
+
+func (choosy) OnACLCheck(_ *broker.Client, topic string, write bool) bool {
+	return write || topic != "secret"
+}
+
+func startChoosy(t *testing.T) (*broker.Server, Address) {
+	server := broker.New(&broker.Options{InlineClient: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	require.NoError(t, server.AddHook(&choosy{}, nil))
+	listener := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
+	require.NoError(t, server.AddListener(listener))
+	require.NoError(t, server.Serve())
+	t.Cleanup(func() { _ = server.Close() })
+	at, err := ParseAddress("tcp://" + listener.Address())
+	require.NoError(t, err)
+	return server, at
+}
+
+// kept is a keeper that notes what it is told.
+type kept struct {
+	*Keeper
+	mu     sync.Mutex
+	up     []*Session
+	down   []error
+	failed []error
+	got    []string
+}
+
+func keep(t *testing.T, at Address) (*kept, context.CancelFunc) {
+	k := &kept{}
+	k.Keeper = &Keeper{
+		Options: Options{
+			Brokers: []Address{at}, ClientID: "c", KeepAlive: time.Minute, PingTimeout: time.Minute, ConnectTimeout: time.Minute, Stall: time.Minute,
+			ReadBuffer: 4 << 10, MaxPacket: 1 << 20, ManualAck: true,
+			Receive: func(s *Session, m Message) {
+				k.mu.Lock()
+				k.got = append(k.got, string(m.Payload))
+				k.mu.Unlock()
+				m.Ack()
+			},
+		},
+		Backoff: Backoff{Low: time.Millisecond, High: time.Millisecond},
+		Up:      func(s *Session) { k.mu.Lock(); k.up = append(k.up, s); k.mu.Unlock() },
+		Down: func(s *Session, lived time.Duration) {
+			k.mu.Lock()
+			k.down = append(k.down, s.Cause())
+			k.mu.Unlock()
+		},
+		Failed: func(err error) { k.mu.Lock(); k.failed = append(k.failed, err); k.mu.Unlock() },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { k.Run(ctx) })
+	stop := func() { cancel(); running.Wait() }
+	t.Cleanup(func() { stop(); k.End() })
+	return k, stop
+}
+
+func (k *kept) counts() (up, down, failed int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.up), len(k.down), len(k.failed)
+}
+
+// A session that is lost, cut or renewed is replaced, each is announced once and taken leave of once, and Await gives a live one only.
+func TestAKeeperReplacesItsSession(t *testing.T) {
+	server, at := startChoosy(t)
+	k, stop := keep(t, at)
+	for n, end := range []func(*Session){
+		func(*Session) { k.Renew() },
+		func(s *Session) { s.Cut() },
+		func(s *Session) { s.Fail(errors.New("of another cause")) },
+		func(*Session) {
+			cl, ok := server.Clients.Get("c")
+			require.True(t, ok)
+			cl.Stop(errors.New("the broker closes it"))
+		},
+	} {
+		s, err := k.Await(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.Alive())
+		require.NoError(t, s.Cause())
+		require.Same(t, s, k.Session())
+		end(s)
+		select {
+		case <-s.Lost():
+		case <-time.After(time.Minute):
+			require.Fail(t, "it is not noticed", n)
+		}
+		require.False(t, s.Alive())
+		require.Error(t, s.Cause())
+		require.Eventually(t, func() bool { up, down, _ := k.counts(); return up == n+2 && down == n+1 }, time.Minute, time.Millisecond)
+		require.NotSame(t, s, k.Session())
+	}
+	require.ErrorContains(t, k.down[2], "of another cause")
+	_, _, failed := k.counts()
+	require.Zero(t, failed)
+	s := k.Session()
+	stop()
+	require.True(t, s.Alive(), "acknowledgements can still leave")
+	k.End()
+	require.False(t, s.Alive())
+	require.Nil(t, k.Session())
+	require.Eventually(t, func() bool { cl, ok := server.Clients.Get("c"); return !ok || cl.Closed() }, time.Minute, time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := k.Await(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// Attempts that fail are named, each, and end with the context.
+func TestAKeeperTriesAgain(t *testing.T) {
+	at, err := ParseAddress("tcp://127.0.0.1:1")
+	require.NoError(t, err)
+	k, stop := keep(t, at)
+	require.Eventually(t, func() bool { _, _, failed := k.counts(); return failed > 3 }, time.Minute, time.Millisecond)
+	require.Nil(t, k.Session())
+	stop()
+	up, down, failed := k.counts()
+	require.Zero(t, up+down)
+	time.Sleep(5 * time.Millisecond)
+	_, _, again := k.counts()
+	require.Equal(t, failed, again)
+}
+
+// What is published arrives, refused topics are named in order, and what is unsubscribed comes no more.
+func TestASessionSubscribes(t *testing.T) {
+	_, at := startChoosy(t)
+	k, _ := keep(t, at)
+	s, err := k.Await(t.Context())
+	require.NoError(t, err)
+	for range 2 {
+		refused, err := s.Subscribe(t.Context(), map[string]byte{"a": 1, "secret": 1, "b": 1})
+		require.NoError(t, err)
+		require.Equal(t, []string{"secret"}, refused)
+	}
+	refused, err := s.Subscribe(t.Context(), map[string]byte{"secret": 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{"secret"}, refused, "all of them")
+	publish := func(topic, text string) {
+		token := s.Publish(topic, []byte(text))
+		<-token.Done()
+		require.NoError(t, token.Error())
+		require.NotNil(t, Finished(token))
+	}
+	publish("a", "one")
+	publish("secret", "two")
+	publish("b", "three")
+	got := func() []string { k.mu.Lock(); defer k.mu.Unlock(); return append([]string(nil), k.got...) }
+	require.Eventually(t, func() bool { return len(got()) == 2 }, time.Minute, time.Millisecond)
+	require.NoError(t, s.Unsubscribe(t.Context(), "a"))
+	publish("a", "four")
+	publish("b", "five")
+	require.Eventually(t, func() bool { return len(got()) == 3 }, time.Minute, time.Millisecond)
+	require.Equal(t, []string{"one", "three", "five"}, got())
+	s.Cut()
+	<-s.Lost()
+	_, err = s.Subscribe(t.Context(), map[string]byte{"a": 1})
+	require.Error(t, err, "the session has ended")
+}
+
+// A login that fails is no fault of the network, and names the secret; a session that cannot publish ends with the cause soon.
+func TestHowASessionFails(t *testing.T) {
+	_, at := startChoosy(t)
+	broken := errors.New("the secret store is away")
+	_, err := Dial(t.Context(), Options{Brokers: []Address{at}, ClientID: "x", ConnectTimeout: time.Minute, Login: func() (Login, error) { return Login{}, broken }})
+	var login *LoginError
+	require.ErrorAs(t, err, &login)
+	require.ErrorIs(t, err, broken)
+	require.Equal(t, broken.Error(), login.Error())
+	k, _ := keep(t, at)
+	s, err := k.Await(t.Context())
+	require.NoError(t, err)
+	s.FailSoon(errors.New("full"))
+	<-s.Lost()
+	require.EqualError(t, s.Cause(), "publishing: full")
+	s.Fail(errors.New("another"))
+	require.EqualError(t, s.Cause(), "publishing: full", "the first cause stays")
+}
