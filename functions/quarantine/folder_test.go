@@ -1,0 +1,73 @@
+package quarantine
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The folder keeps the latest within its bound: what was there before counts, files of others do not, and a file that is gone already is no error.
+func TestTheFolderKeepsTheLatest(t *testing.T) {
+	dir := t.TempDir()
+	foreign := filepath.Join(dir, "00000-notes.txt")
+	require.NoError(t, os.WriteFile(foreign, make([]byte, 1<<20), 0o600))
+	entry := func(n int) Rejected {
+		return Rejected{ID: uint64(n), Time: time.Unix(int64(n), 0), Reason: "malformed", Payload: []byte(strings.Repeat("x", 300))}
+	}
+	f := &folder{dir: dir, maxBytes: 1 << 20}
+	require.NoError(t, f.write(entry(1)))
+	one := f.bytes
+	require.NoError(t, f.write(entry(2)))
+	require.Equal(t, 2*one, f.bytes)
+
+	again, err := openFolder(dir, 3*one, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, 2*one, again.bytes)
+	require.NoError(t, again.close())
+	require.NoError(t, again.close(), "twice is fine")
+	require.NoError(t, again.write(entry(3)))
+	require.Len(t, again.files, 3, "just full")
+	require.NoError(t, os.Remove(filepath.Join(dir, again.files[0].name)))
+	require.NoError(t, again.write(entry(4)))
+	require.NoError(t, again.write(entry(5)))
+	require.Len(t, again.files, 3)
+	require.Equal(t, 3*one, again.bytes)
+	left, err := filepath.Glob(filepath.Join(dir, "*"+folderSuffix))
+	require.NoError(t, err)
+	for i, path := range left {
+		require.Equal(t, again.files[i].name, filepath.Base(path))
+		require.Contains(t, path, []string{"000003", "000004", "000005"}[i])
+	}
+	require.FileExists(t, foreign)
+
+	huge := entry(6)
+	huge.Payload = make([]byte, 4*one)
+	require.ErrorContains(t, again.write(huge), "QuarantineDirMiB")
+	require.Len(t, again.files, 3, "nothing made room for what cannot be kept")
+	_, err = openFolder(filepath.Join(dir, "none"), 1, 1)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Payloads wait for the disk within a bound of bytes and of number, and what is turned away is counted and takes no room.
+func TestWhatWaitsForTheDiskIsBooked(t *testing.T) {
+	f := &folder{maxBytes: 1 << 20, maxQueued: 1, queue: make(chan Rejected, 2)}
+	entry := Rejected{Payload: []byte("x")}
+	f.offer(entry)
+	size := f.queued.Load()
+	require.Positive(t, size, "one may wait, whatever its size")
+	f.offer(entry)
+	require.Equal(t, []int64{size, 1}, []int64{f.queued.Load(), int64(f.unwritten.Load())})
+	f.maxQueued = 10 * size
+	f.offer(entry)
+	require.Equal(t, []int64{2 * size, 1}, []int64{f.queued.Load(), int64(f.unwritten.Load())})
+	f.offer(entry)
+	require.Equal(t, []int64{2 * size, 2}, []int64{f.queued.Load(), int64(f.unwritten.Load())}, "the queue is full")
+	f.maxBytes = 1
+	f.try(<-f.queue)
+	require.Equal(t, []int64{size, 3}, []int64{f.queued.Load(), int64(f.unwritten.Load())}, "it failed and waits no more")
+	require.Error(t, f.err)
+}
