@@ -257,6 +257,8 @@ func testFailedJobs(t *testing.T, s *Store) {
 	records := taken(t, s, "w1", time.Minute, 10)
 	require.NoError(t, s.PostponeJob(t.Context(), "w1", records[0], 0, "no memory\x00", true))
 	require.Equal(t, records[:1], taken(t, s, "w1", time.Minute, 10))
+	require.NoError(t, s.PostponeJob(t.Context(), "w1", records[1], 0, "no memory", true))
+	require.Equal(t, records[1:], taken(t, s, "w1", time.Minute, 10))
 	require.True(t, finish(t, s, "w1", records[0], "", "no reading of resource \xff"))
 	require.True(t, finish(t, s, "w1", records[1], "{}", ""))
 	for _, a := range answers(t, s) {
@@ -420,4 +422,20 @@ func TestAHungWorkerHoldsUpNoOther(t *testing.T) {
 	for began := time.Now(); len(taken(t, hung, "w2", time.Minute, 10)) == 0; time.Sleep(50 * time.Millisecond) {
 		require.Less(t, time.Since(began), time.Minute)
 	}
+}
+
+// The name of a result says whose it is; a name that no result has is left out, whichever part of it is odd.
+func TestTheNamesOfResults(t *testing.T) {
+	var all []ConfirmedResult
+	for _, id := range []string{
+		resultID(7, -1, 0), resultID(3, 1<<62, 2), resultID(7, 5, 1), "", "1", "x-1", "1-x", "1-1-x", "1-1-", "1-", "-1", "1-1-1-1", "9223372036854775808-1",
+		"1-10000000000000000", "1-1-2147483648", "another's",
+	} {
+		all = append(all, ConfirmedResult{ID: id, Refused: "late\x00"})
+	}
+	require.Equal(t, []confirmation{
+		{3, 1 << 62, 2, "n1", "late\uFFFD"}, {7, -1, 0, "n1", "late\uFFFD"}, {7, 5, 1, "n1", "late\uFFFD"},
+	}, confirmations([]*Confirmed{{Node: "n1", Results: all}}))
+	require.Equal(t, "7-ffffffffffffffff", resultID(7, -1, 0))
+	require.Equal(t, "7-0000000000000005-1", resultID(7, 5, 1))
 }

@@ -43,6 +43,8 @@ func TestStore(t *testing.T) {
 		"an undecodable record is quarantined":            testDeadRecord,
 		"an unfit name is quarantined":                    testUnfit,
 		"letters are kept once, counted and bounded":      testLetters,
+		"a letter may be empty":                           testAnEmptyLetter,
+		"what is complete is remembered":                  testWhatIsComplete,
 		"a failed commit leaves nothing":                  testRollback,
 		"events are listed once, in order":                testEvents,
 		"the figures add up":                              testStats,
@@ -251,6 +253,38 @@ func testLetters(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.Equal(t, int64(2), dropped)
 	require.Zero(t, count(t, s, "nodes"), "a message that proves nothing makes no node")
+}
+
+func testAnEmptyLetter(t *testing.T, s *Store) {
+	for _, raw := range [][]byte{nil, {}} {
+		_, err := s.Commit(t.Context(), &Group{Letters: []*Letter{{Topic: "t", Reason: "malformed", Raw: raw}}})
+		require.NoError(t, err)
+	}
+	letters, err := s.Letters(t.Context(), 0, 10, true)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, 2, letters[0].Times)
+	require.Empty(t, letters[0].Raw)
+}
+
+// The walk for gaps begins where everything before is known, whatever became of it.
+func testWhatIsComplete(t *testing.T, s *Store) {
+	complete := func() (n int64) {
+		require.NoError(t, s.read.QueryRowContext(t.Context(), `SELECT complete FROM streams`).Scan(&n))
+		return n
+	}
+	require.Empty(t, commit(t, s, batch("n1", 3, 1, 2)).Receipts[0].Gaps)
+	require.EqualValues(t, 2, complete())
+	_, err := s.Commit(t.Context(), &Group{Gone: []*Gone{{Node: "n1", Epoch: "e1", Spans: []ranges.Span{{First: 3, Last: 4, Fate: "dropped"}, {First: 5, Last: 5, Fate: "expired"}}}}})
+	require.NoError(t, err)
+	require.Empty(t, commit(t, s, batch("n1", 7, 6)).Receipts[0].Gaps)
+	require.EqualValues(t, 6, complete(), "over several spans")
+	require.Len(t, commit(t, s, batch("n1", 11, 7, 9)).Receipts[0].Gaps, 2)
+	require.EqualValues(t, 7, complete(), "up to the first gap")
+	require.Len(t, commit(t, s, batch("n1", 11, 8)).Receipts[0].Gaps, 1)
+	require.EqualValues(t, 9, complete())
+	require.Empty(t, commit(t, s, batch("n1", 11, 10)).Receipts[0].Gaps)
+	require.EqualValues(t, 10, complete())
 }
 
 func testRollback(t *testing.T, s *Store) {
