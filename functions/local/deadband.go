@@ -93,9 +93,6 @@ func (d *deadband) due() int64 {
 }
 
 func (d *deadband) wake(now int64, out *outlet) {
-	if d.due() == 0 || now < d.by {
-		return
-	}
 	in := sample{at: d.heldAt, now: now, typ: d.typ, units: out.e.units}
 	if len(d.text) > 0 {
 		in.text = d.text

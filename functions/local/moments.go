@@ -106,7 +106,7 @@ func (m *moments) peak() float64 { return max(math.Abs(m.min), math.Abs(m.max)) 
 
 // scale is the exponent by which values of a magnitude are divided: 0 where their squares neither overflow nor vanish.
 func scale(peak float64) int {
-	if peak == 0 || peak > 1e-120 && peak < 1e120 {
+	if peak > 1e-120 && peak < 1e120 {
 		return 0
 	}
 	_, exp := math.Frexp(peak)

@@ -73,3 +73,33 @@ func TestThereIsRoomForSoManyResources(t *testing.T) {
 		require.Equal(t, want, p.ReadsAll(&tk), "the same again")
 	}
 }
+
+// flaky refuses so many results, and takes those that follow.
+type flaky struct {
+	recorder
+	left int
+}
+
+func (f *flaky) Publish(r Result) error {
+	f.mu.Lock()
+	refuse := f.left > 0
+	f.left--
+	f.mu.Unlock()
+	if refuse {
+		return errBus
+	}
+	return f.recorder.Publish(r)
+}
+
+// What the bus refuses at the stop is offered once more, and what it refuses then is counted.
+func TestAStopOffersItsResultsOnceMore(t *testing.T) {
+	for left, taken := range []int{1, 1, 0} {
+		bus := &flaky{left: left}
+		p := start(t, DefaultConfig(), class("summary window=1h"), bus)
+		feed(p, scalar("d", "x", 1, 1))
+		require.NoError(t, p.Close(t.Context()))
+		require.Len(t, bus.all(), taken, "refused %d times", left)
+		require.EqualValues(t, 1-taken, p.Counts().Dropped[dropStop])
+		require.Zero(t, p.Counts().Pending)
+	}
+}
