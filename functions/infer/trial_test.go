@@ -79,3 +79,57 @@ func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 		require.False(t, shown, "it did not take over")
 	}
 }
+
+// Answers that differ from those in force end a trial: at its end beyond the limit, and before it where that is beyond doubt.
+func TestACanaryThatAnswersOtherwise(t *testing.T) {
+	c := CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}
+	for name, one := range map[string]struct {
+		every int // which pairs differ; 0 none
+		after int
+		state string
+	}{
+		"never": {0, 100, TrialPromoted}, "every tenth": {10, 100, TrialPromoted}, "every fifth, which is the limit": {5, 100, TrialPromoted},
+		"every fourth": {4, 100, TrialRolledBack}, "always": {1, fewestPairs, TrialRolledBack},
+	} {
+		tr, state, n := &trial{}, TrialRuns, 0
+		for state == TrialRuns && n < 1000 {
+			n++
+			a := &models.Answer{Version: "2", Label: "ok"}
+			if one.every > 0 && n%one.every == 0 {
+				a.Label = "worn"
+			}
+			state = tr.add("2", &models.Answer{Model: "m", Version: "1", Label: "ok"}, a, nil, c)
+		}
+		require.Equal(t, []any{one.after, one.state}, []any{n, state}, name)
+		stats, _ := tr.load()
+		require.Equal(t, []any{"m", models.Version("2"), models.Version("1"), n, 100}, []any{stats.Model, stats.Version, stats.Against, stats.Tasks, stats.Of})
+		require.Equal(t, one.state == TrialRolledBack, stats.Reason != "", name)
+		if stats.Reason != "" {
+			require.Contains(t, stats.Reason, "answers differ from those of version 1, more than 20 %")
+		}
+	}
+	// Another version, on either side, begins anew.
+	tr := &trial{}
+	for i, v := range []models.Version{"2", "2", "3", "3"} {
+		tr.add(v, &models.Answer{Version: []models.Version{"1", "1", "1", "2"}[i]}, &models.Answer{}, nil, c)
+		stats, _ := tr.load()
+		require.Equal(t, []int{1, 2, 1, 1}[i], stats.Tasks)
+	}
+}
+
+func TestAnswersAgree(t *testing.T) {
+	of := func(label string, values ...float64) *models.Answer {
+		return &models.Answer{Label: label, Values: values}
+	}
+	for _, c := range []struct {
+		a, b *models.Answer
+		want bool
+	}{
+		{of("x"), of("x"), true}, {of("x"), of("y"), false}, {of("", 1), of("", 1, 2), false}, {of("", 1, 2), of("", 1), false},
+		{of("", 0), of("", 0), true}, {of("", 0), of("", 1), false}, {of("", 1), of("", -1), false}, {of("", 5, 100), of("", 5, 100*(1+numbersNear/2)), true},
+		{of("", 5, 100), of("", 5, 100*(1+2*numbersNear)), false}, {of("", 100*(1+numbersNear/2)), of("", 100), true}, {of("", 100*(1+2*numbersNear)), of("", 100), false},
+		{of("", -100), of("", -100*(1+numbersNear/2)), true}, {of("", 1e-12), of("", -1e-12), true}, {of("", 1e-6), of("", 2e-6), false},
+	} {
+		require.Equal(t, c.want, agree(c.a, c.b), "%v %v", c.a.Values, c.b.Values)
+	}
+}
