@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +73,7 @@ func openRoom(t *testing.T, change func(*Config, *task.ClassConfig)) *bench {
 	require.NoError(t, err)
 	b.Room, err = Open(t.Context(), cfg, classes, Deps{Processor: p, Publisher: b.bus, Log: noLog{}, LinkUp: func() bool { return b.linkUp }})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, b.Close(context.Background())) })
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
 	for _, c := range classes.All() {
 		if c.Name == "bearing" {
 			b.class = c
@@ -336,4 +338,32 @@ func TestAShutRoomKeepsNothing(t *testing.T) {
 	require.True(t, b.Offer(local.Item{Task: b.task("pump", sure)}, func(_ int, err error) { end <- err }))
 	require.ErrorIs(t, <-end, local.ErrShut)
 	require.EqualValues(t, 3, b.Stats().Classes[0].Busy)
+}
+
+// A restart is no new budget, unless what was kept of it is damaged; then nothing else is.
+func TestARestartKeepsTheBudget(t *testing.T) {
+	dir := t.TempDir()
+	again := func(hard string) *bench {
+		return openRoom(t, func(c *Config, class *task.ClassConfig) {
+			if c.Directory = dir; class.Hard == "" {
+				class.Hard = hard
+			}
+			modeltest.Put(t, dir, "bearing", "1", modeltest.Two(t, 0))
+		})
+	}
+	const rule = "margin threshold=0.2 hourly=1"
+	b := again(rule)
+	require.Error(t, b.process(t, local.Item{Task: b.task("pump", unsure)})[0], "it is hard")
+	require.NoError(t, b.Close(context.Background()))
+	b = again(rule)
+	require.Equal(t, 1, b.Stats().Classes[0].HardHour)
+	require.NoError(t, b.process(t, local.Item{Task: b.task("pump", unsure)})[0], "nothing is left")
+	require.NoError(t, b.Close(context.Background()))
+	b = again("")
+	require.Zero(t, b.Stats().Classes[0].HardHour, "a class without a rule has no budget")
+	require.NoError(t, b.Close(context.Background()))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, budgetsFile), []byte("{damaged"), 0o600))
+	b = again(rule)
+	require.Zero(t, b.Stats().Classes[0].HardHour)
+	require.Error(t, b.process(t, local.Item{Task: b.task("pump", unsure)})[0])
 }
