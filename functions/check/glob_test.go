@@ -47,8 +47,11 @@ func TestGlobsThatMatchNothingAreMistakes(t *testing.T) {
 		" hall*", "hall* ", "hall*\n", "\xff*", "a[\xff]",
 	} {
 		require.Error(t, check.Glob(glob), "%q", glob)
+		if strings.Contains(glob, "\xff") {
+			require.False(t, check.Matches(glob, strings.ReplaceAll(glob, "\xff", "\uFFFD")), "%q", glob)
+		}
 	}
-	for _, glob := range []string{"pump.*", `\^Camera\$`, "[$^]x", "Pump (old)*", "a|b", "50%*", "a,b", `hall\\cam`, "price[$]", "hall #1/*"} {
+	for _, glob := range []string{"pump.*", `\^Camera\$`, "[$^]x", "Pump (old)*", "a|b", "50%*", "a,b", `hall\\cam`, "price[$]", "hall #1/*", "[^ -~]x", "[^!-\U0010ffff]"} {
 		require.NoError(t, check.Glob(glob), "%q", glob)
 	}
 }
