@@ -68,3 +68,17 @@ func TestAFloodOfKeysSilencesAnIntervalOnly(t *testing.T) {
 		require.LessOrEqual(t, len(e.keys), maxKeys)
 	})
 }
+
+func TestOnceKeepsWhatIsStillThere(t *testing.T) {
+	var o Once
+	o.Keep(map[string]bool{"a": true})
+	for _, key := range []string{"a", "b", "c"} {
+		o.New(key, "x")
+	}
+	o.Keep(map[string]bool{"a": true, "b": false})
+	require.Equal(t, []bool{true, false, false}, []bool{o.Known("a"), o.Known("b"), o.Known("c")})
+	small := Once{Max: 1}
+	require.True(t, small.New("a", "x"))
+	require.False(t, small.New("b", "x"))
+	require.Equal(t, "1m0s", NewEvery(time.Minute).String())
+}
