@@ -533,3 +533,32 @@ func TestNamesAreFoundInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+// A name in another case is refused where the name has a meaning, since EdgeX would take it for that, and is passed over anywhere else.
+func TestNamesInAnotherCase(t *testing.T) {
+	request := `{"apiVersion":"v3","event":` + small + `}`
+	places := map[string]level{`{"apiVersion":"v3","event"`: topLevel, `"event":{`: eventLevel, `"readings":[{`: readingLevel, `"x":{`: 0}
+	request = strings.Replace(request, `{"apiVersion":"v3","event"`, `{"x":{},"apiVersion":"v3","event"`, 1)
+	for f := range fieldCount {
+		name := strings.ToUpper(fieldNames[f])
+		for place, l := range places {
+			at := strings.Index(request, strings.TrimPrefix(place, "{"))
+			if strings.HasSuffix(place, "{") {
+				at += len(place)
+			}
+			member := `"` + name + `":null`
+			if request[at] != '}' {
+				member += ","
+			}
+			text := request[:at] + member + request[at:]
+			for contentType, payload := range map[string][]byte{ContentTypeJSON: []byte(text), ContentTypeCBOR: inCBOR(t, text, false)} {
+				_, err := Parse(payload, contentType)
+				if l.knows(f) {
+					require.ErrorContains(t, err, fmt.Sprintf("%q must be written %q", name, fieldNames[f]), text)
+				} else {
+					require.NoError(t, err, text)
+				}
+			}
+		}
+	}
+}
