@@ -69,11 +69,38 @@ func TestUnfitAnswersAreRefused(t *testing.T) {
 		"inference.values":   func(a *Answer) { a.Inference.Values = make([]float64, MaxValues+1) },
 		"finite":             func(a *Answer) { a.Inference.Confidence = math.NaN() },
 		"neither a label":    func(a *Answer) { a.Inference.Label = "" },
+		"source":             func(a *Answer) { a.Source = "" },
+		"class":              func(a *Answer) { a.Class = strings.Repeat("x", maxName+1) },
+		"correlationId":      func(a *Answer) { a.CorrelationID = "\xff" },
+		"inference.model":    func(a *Answer) { a.Inference.Model = "" },
+		"inference.label":    func(a *Answer) { a.Inference.Label = strings.Repeat("x", maxName+1) },
+		"chunk":              func(a *Answer) { a.Chunk = task.MaxTasks },
+		"chunk = \"-1\"":     func(a *Answer) { a.Chunk = -1 },
+		"hop = ":             func(a *Answer) { a.Hop = task.MaxHop + 1 },
+		"as must the scores": func(a *Answer) { a.Inference.Scores = make([]float64, MaxValues+1) },
+		"numbers must be":    func(a *Answer) { a.Inference.Scores = []float64{1, math.Inf(-1)} },
+		"must be finite":     func(a *Answer) { a.Inference.Values = []float64{math.Inf(1)} },
+		"bytes, at most":     func(a *Answer) { a.Inference.Variant = strings.Repeat("x", MaxBytes) },
 	} {
 		a := Of(vibration(), 1, Cloud, worn())
 		change(a)
 		_, err := a.Encode()
 		require.ErrorContains(t, err, want)
+	}
+	for _, change := range []func(*Answer){
+		func(a *Answer) { a.Device, a.Class, a.CorrelationID = strings.Repeat("x", maxName), "", "" },
+		func(a *Answer) { a.Chunk, a.Hop = task.MaxTasks-1, task.MaxHop },
+		func(a *Answer) {
+			a.Inference.Label, a.Inference.Values, a.Inference.Scores = "", make([]float64, MaxValues), make([]float64, MaxValues)
+		},
+	} {
+		a := Of(vibration(), 1, Cloud, worn())
+		change(a)
+		b, err := a.Encode()
+		require.NoError(t, err)
+		same, err := Decode(b)
+		require.NoError(t, err)
+		require.Equal(t, a.ID(), same.ID())
 	}
 	for want, text := range map[string]string{
 		"unexpected end": `{"eventId":`, "eventId": `{}`, "at most": `{"x":"` + strings.Repeat("x", MaxBytes) + `"}`,
