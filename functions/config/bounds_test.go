@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBounds holds what each key may be: what is said of a value far below and far above every bound, of an empty text and of one that
+// TestShippedBoundsAreGenerated holds what each key may be: what is said of a value far below and far above every bound, of an empty text and of one that
 // means nothing. A bound that moves changes the file.
-func TestBounds(t *testing.T) {
+func TestShippedBoundsAreGenerated(t *testing.T) {
 	var b strings.Builder
 	c := Default()
 	require.NoError(t, Walk(&c, func(k Key) error {
