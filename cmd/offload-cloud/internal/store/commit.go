@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -72,6 +73,12 @@ const carefulMax = 16
 func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
 	careful := s.careful.Load() > 0
 	result, err := s.commit(ctx, g, careful)
+	if errors.Is(err, errNewNodes) {
+		if err := s.makeNodes(ctx, g); err != nil {
+			return nil, fmt.Errorf("making nodes: %w", err)
+		}
+		result, err = s.commit(ctx, g, careful)
+	}
 	if !careful && s.dialect.repeated(err) {
 		s.careful.Store(carefulMax)
 		return s.commit(ctx, g, true)

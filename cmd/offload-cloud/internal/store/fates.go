@@ -19,13 +19,15 @@ const (
 	walkMax = 4096
 )
 
+// fatesOf reads the spans of a stream that reach into the sequences up to the second parameter, from the third on.
+const fatesOf = `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low <= $2 AND high >= $3
+	AND low >= COALESCE((SELECT MAX(low) FROM ranges WHERE stream = $1 AND low <= $3), 0) ORDER BY low`
+
 // load reads the fates of all sequences the group touches, and of their neighbours, with which they may become one span.
 // It also reads the digests of those sequences that are known, to distinguish a repetition from another record under the same number.
 func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, w := range st.windows() {
-		spans, err := readSpans(ctx, tx, `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low <= $2 AND high >= $3
-			AND low >= COALESCE((SELECT MAX(low) FROM ranges WHERE stream = $1 AND low <= $3), 0) ORDER BY low`,
-			st.id, int64(w.Last), int64(w.First))
+		spans, err := readSpans(ctx, tx, fatesOf, st.id, int64(w.Last), int64(w.First))
 		if err != nil {
 			return err
 		}
@@ -173,6 +175,10 @@ func readSpans(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]ra
 	if err != nil {
 		return nil, err
 	}
+	return scanSpans(rows)
+}
+
+func scanSpans(rows *sql.Rows) ([]ranges.Span, error) {
 	defer rows.Close() //nolint:errcheck // Err below reports it
 	var spans []ranges.Span
 	for rows.Next() {

@@ -21,14 +21,15 @@ const (
 	jobTaken     = 1 // a worker has it, or had it: due says when another may take it
 	jobAnswered  = 2 // there is an answer, or a reason why none comes, which the node has not confirmed
 	jobConfirmed = 3
-	jobGivenUp   = 4 // published maxSends times, and the node has not confirmed it; see returned
+	jobGivenUp   = 4 // published maxSends times, or a multiple of that, and the node has not confirmed it; see returned
 )
 
 const (
-	maxLease = time.Hour     // the longest lease of a job
-	maxAgain = 3 * time.Hour // the longest pause between two attempts to publish an answer, or to compute one
-	maxSends = 24            // after so many publishes, over more than a day, the node is taken to be gone
-	sendsLog = 10            // the pause between publishes doubles so often
+	maxLease  = time.Hour     // the longest lease of a job
+	maxAgain  = 3 * time.Hour // the longest pause between two attempts to publish an answer, or to compute one
+	maxSends  = 24            // after so many publishes, over more than a day, the node is taken to be gone
+	maxRounds = 5             // as often it may come back before an answer is given up permanently
+	sendsLog  = 10            // the pause between publishes doubles so often
 )
 
 // Job is a job that a worker holds.
@@ -45,6 +46,7 @@ type Outcome struct {
 	Record  int64
 	Payload []byte
 	Problem string // "" with an answer
+	Stored  int    // chunks that were there of an event that lacks others, which is the problem; else 0
 }
 
 // Answered is an outcome to be published.
@@ -80,12 +82,13 @@ func (s *Store) addJobs(ctx context.Context, tx *sql.Tx, rows []*row) (added int
 	var jobs []*row
 	late := map[lateChunk]bool{}
 	for _, r := range rows {
-		switch r.model = (*models)[r.class]; {
-		case !r.fresh || r.model == "":
-		case r.task.Chunk == 0:
-			jobs = append(jobs, r)
-		default:
+		r.model = (*models)[r.class]
+		switch {
+		case !r.fresh:
+		case r.task.Chunk > 0: // whatever its own class is
 			late[lateChunk{r.node, r.task.EventID}] = true
+		case r.model != "":
+			jobs = append(jobs, r)
 		}
 	}
 	// More of the event may follow, for which there is as much time as with one that has just come.
@@ -114,7 +117,8 @@ type lateChunk struct {
 // away is after how long without a message a node is taken to have been unreachable.
 const away = time.Hour
 
-// returned has the answers published at once that wait for a node which was away, those that were given up among them.
+// returned has the answers published at once that wait for a node which was away, those that were given up among them unless that has
+// happened too often: a node that is there and never confirms would be sent its answers for ever.
 func (s *Store) returned(ctx context.Context, tx *sql.Tx, streams []*stream) error {
 	var last int64
 	for _, st := range streams { // those of a node follow each other
@@ -123,10 +127,10 @@ func (s *Store) returned(ctx context.Context, tx *sql.Tx, streams []*stream) err
 		}
 		last = st.node
 		for _, statement := range []string{
-			`UPDATE jobs SET state = 2, sends = 0, due = NOW WHERE node = $1 AND state = 4`,
-			`UPDATE jobs SET due = NOW WHERE node = $1 AND state = 2`,
+			`UPDATE jobs SET state = 2, due = NOW WHERE node = $1 AND state = 4 AND sends < $2`,
+			`UPDATE jobs SET due = NOW WHERE node = $1 AND state = 2 AND sends < $2`,
 		} {
-			if _, err := tx.ExecContext(ctx, s.sql(statement), st.node); err != nil {
+			if _, err := tx.ExecContext(ctx, s.sql(statement), st.node, maxSends*maxRounds); err != nil {
 				return fmt.Errorf("publishing the answers of node %s, which has come back: %w", st.name, err)
 			}
 		}
@@ -226,6 +230,9 @@ func (s *Store) PostponeJob(ctx context.Context, worker string, record int64, pa
 func (s *Store) FinishJobs(ctx context.Context, worker string, outcomes []*Outcome) (held int, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		held = 0
+		if err := s.lockIncomplete(ctx, tx, outcomes); err != nil {
+			return fmt.Errorf("locking nodes: %w", err)
+		}
 		for _, o := range outcomes {
 			n, err := s.finishJob(ctx, tx, worker, o)
 			if err != nil {
@@ -241,7 +248,28 @@ func (s *Store) FinishJobs(ctx context.Context, worker string, outcomes []*Outco
 	return held, nil
 }
 
+// lockIncomplete locks the nodes whose events lack chunks, in the order in which Commit does. So each chunk is either seen by finishJob or
+// sees the job's end.
+func (s *Store) lockIncomplete(ctx context.Context, tx *sql.Tx, outcomes []*Outcome) error {
+	lacking := slices.DeleteFunc(slices.Clone(outcomes), func(o *Outcome) bool { return o.Stored == 0 })
+	return s.eachOf(ctx, tx, `SELECT name FROM nodes WHERE id IN (SELECT j.node FROM WANTED JOIN jobs j ON j.record = w.record) ORDER BY name`+s.dialect.forUpdate(),
+		[]string{"record bigint"}, len(lacking), func(i int) []any { return []any{lacking[i].Record} }, func(*sql.Rows) error { return nil })
+}
+
+// ofEvent joins to a record r all that are of its event.
+const ofEvent = ` JOIN records o ON o.origin = r.origin AND o.event_id = r.event_id AND o.node = r.node AND o.device = r.device AND o.source = r.source `
+
 func (s *Store) finishJob(ctx context.Context, tx *sql.Tx, worker string, o *Outcome) (changed int64, err error) {
+	if o.Stored > 0 {
+		again, err := tx.ExecContext(ctx, s.sql(`UPDATE jobs SET due = NOW, worker = '' WHERE record = $1 AND worker = $2 AND state = 1 AND
+			(SELECT COUNT(*) FROM records r`+ofEvent+`WHERE r.id = $1) > $3`), o.Record, worker, o.Stored)
+		if err != nil {
+			return 0, err
+		}
+		if changed, err := again.RowsAffected(); err != nil || changed > 0 {
+			return changed, err // a chunk has come meanwhile
+		}
+	}
 	payload, ok := o.Payload, 1
 	if o.Problem != "" {
 		payload, ok = nil, 0
@@ -282,11 +310,11 @@ func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int)
 		return nil, err
 	}
 	query := s.sql(`WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= NOW OR due > NOW + $1) ORDER BY due, record LIMIT $2 SKIP)
-		UPDATE jobs SET state = CASE WHEN sends >= $3 THEN 4 ELSE 2 END, sends = sends + 1,
-			due = NOW + CAST($4 AS BIGINT) * (1 << CASE WHEN sends > $5 THEN $5 ELSE sends END) FROM taken WHERE record = taken_record
+		UPDATE jobs SET state = CASE WHEN sends % $3 = $3 - 1 THEN 4 ELSE 2 END, sends = sends + 1,
+			due = NOW + CAST($4 AS BIGINT) * (1 << CASE WHEN sends % $3 > $5 THEN $5 ELSE sends % $3 END) FROM taken WHERE record = taken_record
 		RETURNING record, content, retries, (SELECT name FROM nodes WHERE id = jobs.node), event_id, chunk, answered, sends, ok, problem, payload`)
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		answers, err = takeAnswers(ctx, tx, query, int64(maxAgain), limit, maxSends-1, int64(again), sendsLog)
+		answers, err = takeAnswers(ctx, tx, query, int64(maxAgain), limit, maxSends, int64(again), sendsLog)
 		return err
 	})
 	if err != nil {
@@ -371,6 +399,46 @@ func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (conf
 		confirmed += int(n)
 	}
 	return confirmed, nil
+}
+
+// Ended says why so many missing chunks of the event of a record will not come, "" where they may. A node writes the chunks of an event one after
+// the other, so they will not where it has said of as many records around the stored ones that these are gone. Should one come all the same, the job
+// begins anew.
+func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string, err error) {
+	var stream, first, last sql.NullInt64
+	var streams int
+	err = s.read.QueryRowContext(ctx, `SELECT MIN(o.stream), COUNT(DISTINCT o.stream), MIN(o.sequence), MAX(o.sequence) FROM records r`+ofEvent+
+		`WHERE r.id = $1 AND o.parts = r.parts`, one.ID).Scan(&stream, &streams, &first, &last)
+	if err != nil {
+		return "", fmt.Errorf("looking where the chunks of event %.64s are: %w", one.Task.EventID, err)
+	}
+	of := int64(one.Task.Of)
+	if streams != 1 || last.Int64-first.Int64 >= of {
+		return "", nil // it was delivered to the node twice, and cut anew
+	}
+	low, high := max(last.Int64-of+1, 0), first.Int64+of-1
+	rows, err := s.read.QueryContext(ctx, fatesOf, stream.Int64, high, low)
+	if err != nil {
+		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
+	}
+	spans, err := scanSpans(rows)
+	if err != nil {
+		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
+	}
+	gone, reasons := 0, []string{}
+	for _, span := range spans {
+		if span.Fate == Stored || span.Fate == Dead {
+			continue
+		}
+		gone += int(min(int64(span.Last), high) - max(int64(span.First), low) + 1)
+		if !slices.Contains(reasons, span.Fate) {
+			reasons = append(reasons, span.Fate)
+		}
+	}
+	if gone < missing {
+		return "", nil
+	}
+	return strings.Join(reasons, ", "), nil
 }
 
 // JobRecord finds the record of a job, nil where its row was deleted, also where another record has its id since.

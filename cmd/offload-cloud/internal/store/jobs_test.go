@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/pgtest"
+	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
 // withModel lets the class default be computed on by the model bearing.
@@ -221,9 +222,131 @@ func testALateChunkBeginsTheJobAnew(t *testing.T, s *Store) {
 	require.Len(t, jobs, 1)
 	require.Equal(t, record, jobs[0].Record)
 	require.Less(t, jobs[0].Age, time.Minute, "its other chunks may take as long as those of an event that has just come")
+	require.True(t, finish(t, s, "w1", record, "", "chunks are missing"))
+	other := chunk("n1", "e", 4, 2)
+	other.Records[0].Task.Class.Name = "camera"
+	commit(t, s, other)
+	require.Equal(t, []int64{record}, taken(t, s, "w1", time.Minute, 10), "a chunk of another class, which has no model")
 	require.True(t, finish(t, s, "w1", record, "{}", ""))
-	commit(t, s, chunk("n1", "e", 4, 2))
+	commit(t, s, chunk("n1", "e", 5, 2))
 	require.Empty(t, taken(t, s, "w1", time.Minute, 10), "it has an answer")
+}
+
+// A chunk that is stored while a worker finds it missing is not overlooked by both.
+func testAChunkThatComesWhileItIsFoundMissing(t *testing.T, s *Store) {
+	parts := func(seq uint64, n int) *Batch {
+		b := batch("n1", 1, seq)
+		b.Records[0].Task.EventID, b.Records[0].Task.Chunk, b.Records[0].Task.Of = "e", n, 2
+		return b
+	}
+	commit(t, withModel(s), parts(1, 0))
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	missing := []*Outcome{{Record: record, Problem: "chunks are missing", Stored: 1}}
+	commit(t, s, parts(2, 1))
+	held, err := s.FinishJobs(t.Context(), "w1", missing)
+	require.NoError(t, err)
+	require.Equal(t, 1, held)
+	require.Equal(t, JobCounts{Waiting: 1}, jobCounts(t, s))
+	require.Equal(t, []int64{record}, taken(t, s, "w1", time.Minute, 10))
+	missing[0].Stored = 2
+	_, err = s.FinishJobs(t.Context(), "w1", missing)
+	require.NoError(t, err)
+	require.Equal(t, JobCounts{Failed: 1}, jobCounts(t, s))
+}
+
+// The node's word on records that are gone says of the event whose chunks were written around them that these will not come.
+func testChunksThatAreGone(t *testing.T, s *Store) {
+	parts := func(event string, first uint64, chunks ...int) *Batch {
+		b := &Batch{Node: "n1", Epoch: "e1", Floor: 1}
+		for _, n := range chunks {
+			one := whole(event)
+			one.Chunk, one.Of = n, 4
+			b.Records = append(b.Records, Record{Sequence: first + uint64(n), Task: one})
+		}
+		return b
+	}
+	commit(t, s, parts("before", 1, 0, 1, 2, 3), parts("e", 5, 0, 2, 3), parts("after", 9, 0, 1))
+	ended := func(event string, missing int) string {
+		all, err := s.found(t.Context(), `r.event_id = $1 ORDER BY r.id`, event)
+		require.NoError(t, err)
+		why, err := s.Ended(t.Context(), all[0], missing)
+		require.NoError(t, err)
+		return why
+	}
+	require.Empty(t, ended("e", 1), "nothing is known of it yet")
+	gone := func(last ranges.Span) {
+		_, err := s.Commit(t.Context(), &Group{Gone: []*Gone{{Node: "n1", Epoch: "e1", Spans: []ranges.Span{last}}}})
+		require.NoError(t, err)
+	}
+	gone(ranges.Span{First: 6, Last: 6, Fate: "expired"})
+	require.Equal(t, "expired", ended("e", 1))
+	require.Empty(t, ended("after", 2), "one record is not there, and it is another event's")
+	gone(ranges.Span{First: 11, Last: 12, Fate: "full"})
+	require.Equal(t, "full", ended("after", 2))
+}
+
+// Confirmations for one node and chunks of another lock in one order, whoever brings them.
+func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
+	dsn := pgtest.Start(t, "fsync=off", "deadlock_timeout=50ms").Database(t)
+	s := withModel(open(t, dsn, Options{}))
+	chunk := func(node string, seq uint64, n int) *Batch {
+		b := batch(node, 1, seq)
+		b.Records[0].Task.EventID, b.Records[0].Task.Chunk, b.Records[0].Task.Of = fmt.Sprint("e", seq/100), n, 50
+		return b
+	}
+	for round := range uint64(10) {
+		at := round*100 + 1
+		commit(t, s, chunk("n1", at, 0), chunk("n2", at, 0))
+		jobs, err := s.TakeJobs(t.Context(), "w", "bearing", time.Minute, 10)
+		require.NoError(t, err)
+		for _, j := range jobs { // those of the rounds before among them
+			require.True(t, finish(t, s, "w", j.Record, "", "chunks are missing"))
+		}
+		named := map[string][]ConfirmedResult{}
+		for _, a := range answers(t, s) {
+			named[a.Node] = append(named[a.Node], ConfirmedResult{ID: a.ID})
+		}
+		var running sync.WaitGroup
+		for i, node := range []string{"n1", "n2"} { // each brings a chunk for one node, and a word on the job of the other
+			other := []string{"n2", "n1"}[i]
+			running.Go(func() {
+				g := &Group{Batches: []*Batch{chunk(node, at+1, 1)}, Confirmed: []*Confirmed{{Node: other, Results: named[other]}}}
+				for n := range 40 { // many chunks widen the time between the locks
+					g.Batches = append(g.Batches, chunk(node, at+2+uint64(n), 2+n))
+				}
+				if _, err := s.Commit(t.Context(), g); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+	}
+}
+
+// An answer that its node never confirms is not published for ever, however often the node is away and comes back.
+func testAnswersThatAreNeverConfirmed(t *testing.T, s *Store) {
+	commit(t, withModel(s), batch("n1", 1, 1))
+	record := taken(t, s, "w1", time.Minute, 10)[0]
+	require.True(t, finish(t, s, "w1", record, "{}", ""))
+	published := 0
+	for contact := range 20 {
+		for range maxSends + 1 {
+			_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = 0 WHERE state = 2`)
+			require.NoError(t, err)
+			published += len(answers(t, s))
+		}
+		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`UPDATE nodes SET seen = seen - %d`, 2*time.Hour))
+		require.NoError(t, err)
+		commit(t, s, batch("n1", 1, uint64(contact)+100))
+	}
+	require.Equal(t, maxSends*maxRounds, published)
+	require.EqualValues(t, 1, jobCounts(t, s).GivenUp)
+	failed, err := s.FailedJobs(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("its answer was published %d times, and the node has not confirmed it", published), failed[0].Problem)
+	again, err := s.RetryJob(t.Context(), record)
+	require.NoError(t, err)
+	require.True(t, again)
 }
 
 // The answers of a node that was away are published at once when it is back, those that were given up too.
@@ -247,7 +370,7 @@ func testAnswersOfANodeThatWasAway(t *testing.T, s *Store) {
 	require.Len(t, back, 2)
 	for _, a := range back {
 		require.Contains(t, []string{first[0].ID, first[1].ID}, a.ID)
-		require.Equal(t, a.Record == first[0].Record, a.Sends == 1)
+		require.Equal(t, a.Record == first[0].Record, a.Sends == 25)
 	}
 	require.Empty(t, answers(t, s))
 }

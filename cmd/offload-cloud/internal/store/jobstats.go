@@ -75,13 +75,10 @@ type FailedJob struct {
 	Answered time.Time `json:"answered"`
 }
 
-// unconfirmed is the problem of a job whose answer was given up.
-var unconfirmed = fmt.Sprintf("its answer was published %d times, and the node has not confirmed it", maxSends)
-
 // FailedJobs lists up to limit of them with records above after, in the order of the records' arrival.
 func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*FailedJob, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused <> '' THEN j.refused WHEN j.ok = 1 THEN $3 ELSE j.problem END, j.answered
-		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '' OR j.state = 4) ORDER BY j.record LIMIT $2`, after, limit, unconfirmed)
+	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused <> '' THEN j.refused WHEN j.ok = 1 THEN 'its answer was published ' || j.sends || ' times, and the node has not confirmed it' ELSE j.problem END, j.answered
+		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '' OR j.state = 4) ORDER BY j.record LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing failed jobs: %w", err)
 	}

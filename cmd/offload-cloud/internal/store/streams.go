@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*strea
 	slices.SortFunc(streams, func(a, b *stream) int {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.epoch, b.epoch))
 	})
-	if err := s.lockNodes(ctx, tx, streams); err != nil {
+	if err := s.lockNodes(ctx, tx, streams, g.Confirmed); err != nil {
 		return nil, fmt.Errorf("locking the rows of %s: %w", whose(streams), err)
 	}
 	if err := s.findStreams(ctx, tx, streams); err != nil {
@@ -57,9 +58,29 @@ func whose(streams []*stream) string {
 	return fmt.Sprintf("%d streams, the first of node %s", len(streams), streams[0].name)
 }
 
-// lockNodes finds the nodes, and makes those that are new, each time in the order of their names. It looks first and inserts only if it must: an
-// insert that meets its row would still burn a number of the key.
-func (s *Store) lockNodes(ctx context.Context, tx *sql.Tx, streams []*stream) error {
+// errNewNodes says that nodes are to be made before the transaction can lock them.
+var errNewNodes = errors.New("nodes are new")
+
+// makeNodes makes nodes in a transaction of its own, in the order of their names: one that has locked others already could wait for them in a circle.
+func (s *Store) makeNodes(ctx context.Context, g *Group) error {
+	var names []string
+	for _, b := range g.Batches {
+		names = append(names, b.Node)
+	}
+	for _, gone := range g.Gone {
+		names = append(names, gone.Node)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error { // what is there must not be inserted, or it would burn a number of the key
+		return s.eachOf(ctx, tx, `INSERT INTO nodes (name) SELECT w.name FROM WANTED WHERE w.name NOT IN (SELECT name FROM nodes) ON CONFLICT DO NOTHING`,
+			[]string{"name text"}, len(names), func(i int) []any { return []any{names[i]} }, nil)
+	})
+}
+
+// lockNodes finds the nodes of streams and those that confirm results, and locks them in the order of their names. It fails with errNewNodes where
+// a stream's is not there.
+func (s *Store) lockNodes(ctx context.Context, tx *sql.Tx, streams []*stream, confirmed []*Confirmed) error {
 	byName := make(map[string][]*stream, len(streams))
 	for _, st := range streams {
 		byName[st.name] = append(byName[st.name], st)
@@ -75,17 +96,20 @@ func (s *Store) lockNodes(ctx context.Context, tx *sql.Tx, streams []*stream) er
 		return err
 	}
 	find := `SELECT name, id, seen FROM nodes WHERE name IN (SELECT w.name FROM WANTED) ORDER BY name` + s.dialect.forUpdate()
-	columns := []string{"name text"}
-	if err := s.eachOf(ctx, tx, find, columns, len(streams), func(i int) []any { return []any{streams[i].name} }, found); err != nil {
+	var names []string
+	for _, st := range streams {
+		names = append(names, st.name)
+	}
+	for _, c := range confirmed {
+		names = append(names, c.Node)
+	}
+	if err := s.eachOf(ctx, tx, find, []string{"name text"}, len(names), func(i int) []any { return []any{names[i]} }, found); err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(slices.Clone(streams), func(st *stream) bool { return st.node != 0 })
-	names := func(i int) []any { return []any{missing[i].name} }
-	err := s.eachOf(ctx, tx, `INSERT INTO nodes (name) SELECT w.name FROM WANTED WHERE true ON CONFLICT DO NOTHING`, columns, len(missing), names, nil)
-	if err != nil {
-		return err
+	if slices.ContainsFunc(streams, func(st *stream) bool { return st.node == 0 }) {
+		return errNewNodes
 	}
-	return s.eachOf(ctx, tx, find, columns, len(missing), names, found)
+	return nil
 }
 
 func (s *Store) findStreams(ctx context.Context, tx *sql.Tx, streams []*stream) error {

@@ -39,6 +39,7 @@ type Store interface {
 	FinishJobs(ctx context.Context, worker string, outcomes []*store.Outcome) (held int, err error)
 	JobRecord(ctx context.Context, record int64) (*store.Found, error)
 	Of(ctx context.Context, one *store.Found) ([]*store.Found, error)
+	Ended(ctx context.Context, one *store.Found, missing int) (why string, err error)
 }
 
 // Worker computes. Its fields are set before Run.
@@ -190,7 +191,7 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 	payload, err := w.answer(ctx, j)
 	var one *models.TaskError
 	var unfit *unfitError
-	var parts *task.MissingError
+	var parts *partsError
 	mine := errors.As(err, &one) || errors.As(err, &unfit) || errors.As(err, &parts)
 	if err == nil || mine {
 		w.failing("computing with model "+j.Model, nil)
@@ -205,10 +206,12 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 		}
 		w.postpone(ctx, id, j, modelPause, text(err), true)
 		return nil
-	case parts != nil && j.Age < patience:
+	case parts != nil && parts.gone == "" && j.Age < patience:
 		w.postpone(ctx, id, j, min(max(j.Age/4, firstPause), modelPause*10), text(err), true)
 		return nil
-	case parts != nil, unfit != nil && unfit.permanent, j.Tries >= w.Tries:
+	case parts != nil:
+		return &store.Outcome{Record: j.Record, Problem: text(err), Stored: parts.stored}
+	case unfit != nil && unfit.permanent, j.Tries >= w.Tries:
 		return &store.Outcome{Record: j.Record, Problem: text(err)}
 	}
 	w.postpone(ctx, id, j, pause(j.Tries), text(err), false)
@@ -233,6 +236,20 @@ type unfitError struct {
 
 func (e *unfitError) Error() string { return e.err.Error() }
 func (e *unfitError) Unwrap() error { return e.err }
+
+// partsError is about an event of which chunks are missing.
+type partsError struct {
+	*task.MissingError
+	stored int    // chunks that are there
+	gone   string // why the others will not come, "" where they may
+}
+
+func (e *partsError) Error() string {
+	if e.gone == "" {
+		return e.MissingError.Error()
+	}
+	return fmt.Sprintf("%v; the node has said that they will not come: %s", e.MissingError, e.gone)
+}
 
 // answer computes the payload of a result.
 func (w *Worker) answer(ctx context.Context, j *store.Job) ([]byte, error) {
@@ -291,7 +308,11 @@ func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 		case damaged >= 0: // it will not come again
 			return nil, &unfitError{true, errors.New(all[damaged].Problem)}
 		case missing != nil:
-			return nil, missing
+			gone, err := w.Store.Ended(ctx, found, len(missing.Missing))
+			if err != nil {
+				return nil, err
+			}
+			return nil, &partsError{missing, len(all), gone}
 		default:
 			return nil, &unfitError{false, fmt.Errorf("joining event %.64s: %w", t.EventID, err)}
 		}

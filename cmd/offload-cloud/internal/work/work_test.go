@@ -36,6 +36,7 @@ type shelf struct {
 	fails     error
 	unrenewed error // of RenewJob
 	taken     bool  // RenewJob and FinishJobs find the jobs taken by another
+	gone      string
 }
 
 func newShelf(tasks ...*task.Task) *shelf {
@@ -98,6 +99,8 @@ func (s *shelf) Of(context.Context, *store.Found) (all []*store.Found, err error
 	return all, nil
 }
 
+func (s *shelf) Ended(context.Context, *store.Found, int) (string, error) { return s.gone, nil }
+
 // model is an inference that a test makes up.
 type model func(ctx context.Context, t *task.Task) (models.Answer, error)
 
@@ -115,6 +118,19 @@ func once(w *Worker) { w.round(context.Background(), "w") }
 
 func fine(_ context.Context, t *task.Task) (models.Answer, error) {
 	return models.Answer{Model: "double", Version: "1", Resource: t.Readings[0].Resource, Values: []float64{1}}, nil
+}
+
+// Chunks that the node has given up are not waited for; the outcome says how many there are, so that one that comes all the same is not overlooked.
+func TestChunksThatAreGoneAreNotWaitedFor(t *testing.T) {
+	part := edgetest.Measured(1, "n1", 1)
+	part.Of = 3
+	s := newShelf(part)
+	s.gone = "expired"
+	once(worker(s, fine))
+	require.Empty(t, s.postponed)
+	require.Contains(t, s.outcomes[0].Problem, "2 of 3 chunks are missing")
+	require.Contains(t, s.outcomes[0].Problem, "will not come: expired")
+	require.Equal(t, 1, s.outcomes[0].Stored)
 }
 
 // A job ends with an answer or with its reason, or is tried again, as the fault is its own or that of all.
