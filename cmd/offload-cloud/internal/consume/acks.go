@@ -1,7 +1,10 @@
 package consume
 
 import (
+	"cmp"
+	"slices"
 	"sync"
+	"time"
 
 	"app-offload/functions/mqtt"
 )
@@ -9,18 +12,22 @@ import (
 // acks acknowledges messages in the order in which they arrived, as MQTT wants it ([MQTT-4.6.0-2]), although lanes finish them in another:
 // a broker such as mosquitto delivers out of order after acknowledgements that are. A message that waits for the database is passed
 // by those after it, so that it holds up no other node. The zero value is ready. All methods are safe for concurrent use; done writes to the
-// connection.
+// connection. What hangs without being passed holds up those that are done behind it for no longer than the patience, after which it is passed.
 type acks struct {
+	patience time.Duration // 0 is the Limits' default
+
 	mu      sync.Mutex
 	session *mqtt.Session
-	queue   []*ack // of the session, in the order of arrival
-	writing bool   // a goroutine writes what becomes due
+	queue   []*ack      // of the session, in the order of arrival
+	writing bool        // a goroutine writes what becomes due
+	again   *time.Timer // looks at what is done and held up
 }
 
 // ack is the place of one message.
 type ack struct {
 	message mqtt.Message
 	state   ackState
+	since   time.Time // when it was done
 }
 
 type ackState uint8
@@ -59,7 +66,7 @@ func (a *acks) done(one *ack) {
 	a.mu.Lock()
 	passed := one.state == ackPassed
 	if !passed {
-		one.state = ackDone
+		one.state, one.since = ackDone, time.Now()
 		a.write()
 	}
 	a.mu.Unlock()
@@ -77,6 +84,7 @@ func (a *acks) write() {
 	defer func() { a.writing = false }()
 	for {
 		var due []mqtt.Message
+		a.hurry()
 		for len(a.queue) > 0 && a.queue[0].state != ackOpen {
 			if a.queue[0].state == ackDone {
 				due = append(due, a.queue[0].message)
@@ -92,4 +100,28 @@ func (a *acks) write() {
 		s.Ack(due...)
 		a.mu.Lock()
 	}
+}
+
+// hurry passes what holds up a message that has been done for longer than the patience. The lock is held.
+func (a *acks) hurry() {
+	patience := cmp.Or(a.patience, Limits{}.withDefaults().Patience)
+	first := slices.IndexFunc(a.queue, func(one *ack) bool { return one.state == ackDone })
+	if first <= 0 {
+		return
+	}
+	left := patience - time.Since(a.queue[first].since)
+	if left <= 0 {
+		for _, one := range a.queue[:first] {
+			one.state = ackPassed
+		}
+		return
+	}
+	if a.again != nil {
+		a.again.Stop()
+	}
+	a.again = time.AfterFunc(left, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.write()
+	})
 }

@@ -11,10 +11,13 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/mqtt"
 )
 
 // startMosquitto runs Debian's broker. Where there is none it skips the test, but in CI the test fails.
@@ -53,6 +56,27 @@ func startMosquitto(t *testing.T) string {
 func TestMessagesComeInOrderWhateverOrderTheyAreDoneIn(t *testing.T) {
 	require.Zero(t, outOfOrder(t, 0))
 	t.Logf("of 3000 out of order with five that wait: %d", outOfOrder(t, 5))
+}
+
+// What is done behind a message that hangs is acknowledged after a while, or the broker would send nothing more.
+func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &acks{patience: 5 * time.Second}
+		places, session := make([]*ack, 6), &mqtt.Session{}
+		for i := range places {
+			places[i] = a.expect(session, mqtt.Message{})
+		}
+		a.done(places[1])
+		a.done(places[3])
+		time.Sleep(4 * time.Second)
+		a.done(places[5])
+		require.Len(t, a.queue, 6)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, places[4:], a.queue, "the last one has waited for 2 s only")
+		require.Equal(t, []ackState{ackPassed, ackPassed}, []ackState{places[0].state, places[2].state})
+		time.Sleep(4 * time.Second)
+		require.Empty(t, a.queue)
+	})
 }
 
 // outOfOrder is how many of 3,000 messages come after a later one, where lanes finish them in any order, one is refused, and so many wait.

@@ -143,7 +143,7 @@ type Consumer struct {
 
 	slots     *semaphore.Weighted // messages in the queue or beyond it
 	bytes     *semaphore.Weighted // bytes of them
-	queues    []chan *Message     // of the lanes
+	lanes     []lane
 	stopping  chan struct{}
 	standing  chan struct{} // the subscription stands: say so
 	printed   *printer      // nil without Lines
@@ -165,10 +165,10 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 	stored := make(chan *stored, 2)
 	var work, lanes sync.WaitGroup
-	for lane, queue := range c.queues {
+	for i := range c.lanes {
 		gathered := make(chan *group)
-		lanes.Go(func() { c.gather(queue, gathered) })
-		lanes.Go(func() { c.storeAll(hard, lane, gathered, stored) })
+		lanes.Go(func() { c.gather(c.lanes[i].queue, gathered) })
+		lanes.Go(func() { c.storeAll(hard, i, gathered, stored) })
 	}
 	work.Go(func() { c.confirmAll(hard, stored) })
 	work.Go(func() { c.announceAll(hard) })
@@ -204,9 +204,12 @@ func (c *Consumer) prepare() {
 	c.Limits = c.Limits.withDefaults()
 	c.slots = semaphore.NewWeighted(int64(c.Limits.QueueMessages))
 	c.bytes = semaphore.NewWeighted(int64(c.Limits.QueueMiB) << 20)
-	c.queues = make([]chan *Message, c.Limits.Lanes)
-	for i := range c.queues {
-		c.queues[i] = make(chan *Message, c.Limits.QueueMessages) // never full while slots are held
+	c.lanes = make([]lane, c.Limits.Lanes)
+	for i := range c.lanes {
+		c.lanes[i] = lane{
+			queue: make(chan *Message, c.Limits.QueueMessages), // never full while slots are held
+			slots: semaphore.NewWeighted(int64(c.share(c.Limits.QueueMessages))), bytes: semaphore.NewWeighted(int64(c.share(c.Limits.QueueMiB << 20))),
+		}
 	}
 	c.stopping = make(chan struct{})
 	c.gaps = map[streamKey]uint64{}
@@ -217,18 +220,49 @@ func (c *Consumer) prepare() {
 	c.Counts.StoreUp.Store(true)
 }
 
-// deliver queues a message. A full queue holds the transport back for a while, which a working store soon ends; beyond
-// that, and at once while the store is failing, the message is refused and stays with the broker.
-func (c *Consumer) deliver(m *Message) bool {
-	weight := c.weight(m)
-	if !c.room(weight) && !c.wait(weight) {
-		c.Counts.Refused.Add(1)
-		c.refused.Store(true)
-		return false
-	}
-	c.queues[laneOf(m.Topic, len(c.queues))] <- m
-	return true
+// lane is the line of some nodes' messages.
+type lane struct {
+	queue chan *Message
+	slots *semaphore.Weighted // of the consumer's, that the lane may take
+	bytes *semaphore.Weighted // likewise
+	began atomic.Int64        // when the transaction under way did, ns since the epoch; 0 without one
+	owed  atomic.Bool         // messages were left with the broker because this lane hangs
 }
+
+// share is how much of a limit one lane may take: where there are others, a quarter stays for them. What waits for rows that others hold takes
+// half at most, so there is room for other nodes of its lane, too.
+func (c *Consumer) share(limit int) int {
+	if c.Limits.Lanes == 1 {
+		return limit
+	}
+	return max(limit-limit/4, 1)
+}
+
+// hangs reports whether a transaction has taken as long as the patience.
+func (c *Consumer) hangs(l *lane) bool {
+	began := l.began.Load()
+	return began != 0 && time.Now().UnixNano()-began >= int64(c.Limits.Patience)
+}
+
+// deliver queues a message. A full queue holds the transport back for a while, which a working store soon ends; beyond
+// that, and at once while the store is failing, the message is refused and stays with the broker. A lane that hangs holds nothing back: when its
+// share of the queue is full, its messages are refused until it goes on.
+func (c *Consumer) deliver(m *Message) bool {
+	l := &c.lanes[c.laneOf(m)]
+	if c.room(l, m) || c.wait(l, m) {
+		l.queue <- m
+		return true
+	}
+	c.Counts.Refused.Add(1)
+	if c.hangs(l) {
+		l.owed.Store(true)
+	} else {
+		c.refused.Store(true)
+	}
+	return false
+}
+
+func (c *Consumer) laneOf(m *Message) int { return laneOf(m.Topic, len(c.lanes)) }
 
 // lanesMax is the largest number of lanes.
 const lanesMax = 16
@@ -243,37 +277,47 @@ func laneOf(topic string, lanes int) int {
 
 // queued is how many messages wait to be opened.
 func (c *Consumer) queued() (n int) {
-	for _, queue := range c.queues {
-		n += len(queue)
+	for i := range c.lanes {
+		n += len(c.lanes[i].queue)
 	}
 	return n
 }
 
-// room takes a place in the queue if there is one right now.
-func (c *Consumer) room(weight int64) bool {
-	if !c.slots.TryAcquire(1) {
-		return false
-	}
-	if !c.bytes.TryAcquire(weight) {
-		c.slots.Release(1)
-		return false
-	}
-	return true
+// places are what a message takes: of its lane, and of the queue.
+func (c *Consumer) places(l *lane, m *Message) [4]place {
+	weight := c.weight(m)
+	return [...]place{{l.slots, 1}, {l.bytes, min(weight, int64(c.share(c.Limits.QueueMiB<<20)))}, {c.slots, 1}, {c.bytes, weight}}
 }
 
-// wait takes a place in the queue as soon as there is one, within the patience. A failing store will not make room soon.
-func (c *Consumer) wait(weight int64) bool {
-	if !c.Counts.StoreUp.Load() {
+type place struct {
+	of *semaphore.Weighted
+	n  int64
+}
+
+// room takes a place in the queue if there is one right now.
+func (c *Consumer) room(l *lane, m *Message) bool {
+	return take(c.places(l, m), func(p place) bool { return p.of.TryAcquire(p.n) })
+}
+
+// wait takes a place in the queue as soon as there is one, within the patience. A failing store, or a lane that hangs, will not make room soon.
+func (c *Consumer) wait(l *lane, m *Message) bool {
+	if !c.Counts.StoreUp.Load() || c.hangs(l) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.Limits.Patience)
 	defer cancel()
-	if c.slots.Acquire(ctx, 1) != nil {
-		return false
-	}
-	if c.bytes.Acquire(ctx, weight) != nil {
-		c.slots.Release(1)
-		return false
+	return take(c.places(l, m), func(p place) bool { return p.of.Acquire(ctx, p.n) == nil })
+}
+
+// take takes all places or none.
+func take(all [4]place, acquire func(place) bool) bool {
+	for i, p := range all {
+		if !acquire(p) {
+			for _, had := range all[:i] {
+				had.of.Release(had.n)
+			}
+			return false
+		}
 	}
 	return true
 }
@@ -285,6 +329,7 @@ func (c *Consumer) weight(m *Message) int64 {
 
 // release gives back what deliver took.
 func (c *Consumer) release(m *Message) {
-	c.slots.Release(1)
-	c.bytes.Release(c.weight(m))
+	for _, p := range c.places(&c.lanes[c.laneOf(m)], m) {
+		p.of.Release(p.n)
+	}
 }

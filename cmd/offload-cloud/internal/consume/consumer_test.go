@@ -70,6 +70,12 @@ func (p *pipe) send(name, topic string, payload []byte) bool {
 	}})
 }
 
+func (p *pipe) asked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.redelivered
+}
+
 // acks gives what was acknowledged since the last call.
 func (p *pipe) acks() []string {
 	p.mu.Lock()

@@ -100,7 +100,13 @@ func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w 
 	if len(items) == 0 {
 		return
 	}
-	began := time.Now()
+	began, l := time.Now(), &c.lanes[w.lane]
+	l.began.Store(began.UnixNano())
+	defer func() {
+		if l.began.Store(0); l.owed.Swap(false) {
+			c.refused.Store(true)
+		}
+	}()
 	o := &outcome{hasty: hasty, held: map[string]bool{}}
 	if c.storeGroup(ctx, items, o) != nil {
 		return // only at the stop: nothing of it is acknowledged

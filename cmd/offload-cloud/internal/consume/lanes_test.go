@@ -37,6 +37,36 @@ func TestLanesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
+// A node whose transaction hangs takes its share of the queue, and holds the others back no longer than the patience.
+func TestALaneThatHangsLeavesRoomForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{Lanes: 4, QueueMessages: 8, CommitTimeout: 10 * time.Minute})
+		b.shelf.failing(func(g *store.Group) error {
+			if touches(g, "gateway-7") {
+				time.Sleep(5 * time.Minute)
+			}
+			return nil
+		})
+		send := func(node string, n uint64) {
+			b.pipe.send(fmt.Sprint(node, "-", n), seal.BatchTopic(node, "default"), edgeOf(t, node).Batch(t, 1, n))
+			synctest.Wait()
+		}
+		began := time.Now()
+		for n := range uint64(20) {
+			send("gateway-7", n+1)
+			send("gateway-8", n+1)
+		}
+		require.Less(t, time.Since(began), 6*time.Second)
+		require.Len(t, b.pipe.acks(), 20, "all of the other node")
+		require.EqualValues(t, 14, b.Counts.Refused.Load())
+		require.Zero(t, b.pipe.asked(), "it would be refused again")
+		time.Sleep(20 * time.Minute)
+		require.Len(t, b.pipe.acks(), 6)
+		require.Equal(t, 1, b.pipe.asked())
+		require.NoError(t, b.stop())
+	})
+}
+
 // The messages that wait in all lanes take half of the queue together, and all lanes say what they wait for.
 func TestLanesShareTheRoomForBlockedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -83,7 +113,7 @@ func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	c.prepare()
 	push := func(w *waiting, size int) {
 		m := &Message{Payload: make([]byte, size)}
-		require.True(t, c.room(c.weight(m)))
+		require.True(t, c.room(&c.lanes[c.laneOf(m)], m))
 		w.push(&item{message: m, batch: &store.Batch{Node: "n1"}})
 	}
 	first, second := newWaiting(c, 0), newWaiting(c, 1)
@@ -112,7 +142,7 @@ func TestALaneAsksForNothingWhileOthersFillTheRoom(t *testing.T) {
 	c.prepare()
 	blocked := func(w *waiting, node string) {
 		m := &Message{}
-		require.True(t, c.room(c.weight(m)))
+		require.True(t, c.room(&c.lanes[c.laneOf(m)], m))
 		w.add(&outcome{blocked: []*item{{message: m, batch: &store.Batch{Node: node}}}, why: errLocked})
 	}
 	first, second := newWaiting(c, 0), newWaiting(c, 1)
