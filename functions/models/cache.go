@@ -21,6 +21,7 @@ type loaded struct {
 	made     int    // sessions
 	reserved int64  // bytes
 	used     uint64 // when it was last released, by the count of releases
+	left     int64  // stamp of that, or of when it came
 	retired  bool   // leaves after its last user
 }
 
@@ -165,7 +166,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 		victim.loaded = nil
 	}
 	s.used += need
-	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need}, nil
+	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need, left: s.clock.Now()}, nil
 }
 
 // idlest is the unused model in memory that was released longest ago, nil if all are in use or pinned.
@@ -270,7 +271,7 @@ func (s *Store) leave(l *loaded) {
 	defer s.mu.Unlock()
 	l.users--
 	s.releases++
-	l.used = s.releases
+	l.used, l.left = s.releases, s.clock.Now()
 	if l.retired && l.users == 0 {
 		s.drop(l)
 	}

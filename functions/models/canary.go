@@ -3,13 +3,15 @@ package models
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"app-offload/functions/task"
 )
 
 // A version that comes while another one is in force may be a canary first (Config.Canary): it is loaded beside that version and computes only
 // what RunCanary gives it, until Settle lets it take the place or turns it down. Without a Settle, as after a crash, it is a canary again. A
-// canary without users leaves memory, and its trial ends undecided, where a model in use needs the room. It is a canary again once there is room for it.
+// canary without users leaves memory, and its trial ends undecided, where a model in use needs the room. It is a canary again once there is room for it,
+// which models give that have had no user for a while.
 
 // propose loads a version as the canary of its model, in place of an earlier one. The lock changing is held.
 func (s *Store) propose(ctx context.Context, m *model, v *version) error {
@@ -107,6 +109,19 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 		s.retire(m)
 	}
 	return nil
+}
+
+// idleFor is for how long a model must have had no user to make room for a canary that had to make room before.
+const idleFor = int64(10 * time.Minute)
+
+// idle is the memory of such models, but for the canary's own. The lock is held.
+func (s *Store) idle(own *model) (bytes int64) {
+	for _, m := range s.models {
+		if l := m.loaded; m != own && l != nil && l.users == 0 && !m.pinned && s.clock.Now()-l.left >= idleFor {
+			bytes += l.reserved
+		}
+	}
+	return bytes
 }
 
 // idleCanary is a model whose canary has no user, nil without one. The lock is held.

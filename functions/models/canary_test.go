@@ -105,11 +105,12 @@ func TestACanaryMakesRoom(t *testing.T) {
 	_, err = s.Accepts(text(t, describe(t, "a", "2", file)), nil, false)
 	require.ErrorIs(t, err, ErrInstalled, "nor delivered again")
 	s.mu.Lock()
-	s.limit *= 2
+	s.models["b"].loaded.left -= idleFor
 	s.mu.Unlock()
 	require.NoError(t, s.Scan(t.Context()))
 	_, on = s.Canary("a")
-	require.True(t, on, "there is room for it")
+	require.True(t, on, "nothing has used the other model for long")
+	require.EqualValues(t, 1, value(t, s, "b"))
 	require.NoError(t, s.Close(context.Background()))
 }
 

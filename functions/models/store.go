@@ -179,7 +179,7 @@ func (s *Store) bringIn(ctx context.Context, m *model, v *version) error {
 	s.mu.Lock()
 	trial := s.cfg.Canary && m.now != nil && m.now.Version != v.Version
 	same := trial && m.canary != nil && m.canary.Version == v.Version
-	crowded := trial && m.crowded == v.digest && s.used+v.memory() > s.limit
+	crowded := trial && m.crowded == v.digest && s.used-s.idle(m)+v.memory() > s.limit
 	s.mu.Unlock()
 	switch {
 	case same, crowded: // it would make room again at once
