@@ -129,7 +129,7 @@ var transitions = [numStates][numEvents]transition{
 // spoolEvent says what it means for a task that the spool does not take it. A spool that fails is treated like a full one: what can be
 // done locally is.
 func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
-	class, full, large := j.Task.Class, errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
+	class, full, large := j.Task.OwnClass(), errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
 	switch {
 	case large && p.local.ReadsAll(j.Task):
 		return tooLargeReadable
@@ -152,7 +152,7 @@ func localEvent(j *job, err error) jobEvent {
 		return shut
 	case j.first != nil:
 		return hard
-	case j.Task.Class.NeverLeave:
+	case j.Task.OwnClass().NeverLeave:
 		return failedStays
 	}
 	return failed

@@ -1,8 +1,10 @@
 package functions
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -90,6 +92,36 @@ func TestTheAccountBalancesOnAFullDisk(t *testing.T) {
 		s = open(t, cfg, &bin{})
 		require.EqualValues(t, stored, look().Spooled)
 	}
+}
+
+// In a full spool an event that was cut is stored as a whole or not at all: the cloud would wait for the rest of it.
+func TestAFullSpoolTakesAllOfAnEventOrNothing(t *testing.T) {
+	cfg := testConfig(t, nil, "cloud")
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
+	class := cfg.Writable.Classes["default"]
+	class.ChunkSize, class.OnFull = 2000, spool.Refuse
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{})
+	put := func(ev *task.Event) error {
+		result := make(chan error, 1)
+		s.Submit([]*task.Event{ev}, func(_ int, err error) { result <- err })
+		return <-result
+	}
+	n := 0
+	for ; put(large("filler", n, 100_000)) == nil; n++ {
+	}
+	ev := event("cut", n)
+	value := "[1.5" + strings.Repeat(",1.5", 40*2000-1) + "]"
+	ev.Raw = bytes.Replace(ev.Raw, []byte(`"value":"1.5"`), []byte(`"value":"`+value+`"`), 1)
+	at := bytes.Index(ev.Raw, []byte(value))
+	r := &ev.Readings[0]
+	r.Type, r.Value, r.Start, r.End = task.Float64Array, ev.Raw[at:at+len(value)], at, at+len(value)
+	before := s.Counts()
+	require.ErrorIs(t, put(ev), ErrRefused)
+	require.Equal(t, before.Spooled, s.Counts().Spooled)
+	require.Zero(t, s.Counts().Balance)
+	small := event("small", n+1)
+	require.NoError(t, put(small), "there is room for some of it")
 }
 
 // Records go for a newcomer only where that makes room for it: on a full disk, in a full spool, and for several at once.

@@ -35,8 +35,10 @@ func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
 func (p *Pipeline) act(j *job, a action, err error) {
 	switch a {
 	case conclude:
+		p.countShed(&j.Case)
 		j.event.conclude(nil)
 	case finish:
+		p.countShed(&j.Case)
 		p.ledger.Local(1)
 		p.feedback.Done(&j.Case)
 		j.event.conclude(nil)
@@ -56,6 +58,7 @@ func (p *Pipeline) act(j *job, a action, err error) {
 	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
 		p.drop(j, spool.ReasonFull)
 	case dropOverload:
+		p.countShed(&j.Case)
 		p.feedback.Shed(&j.Case)
 		p.drop(j, j.Decision.Reason.String())
 	case dropFailed:
@@ -71,8 +74,8 @@ func (p *Pipeline) act(j *job, a action, err error) {
 }
 
 // store hands tasks to the spool, and returns those that are to be processed locally because it does not take them, and those that were
-// refused, both in order. The spool takes all tasks of a commit or none, so where it refuses it is asked for each by itself: some may fit,
-// or may make room by their class's strategy, and of those too large there may be a single one.
+// refused, both in order. The spool takes all tasks of a commit or none, so where it refuses it is asked for each event by itself: some may fit,
+// or may make room by their class's strategy. What is too large is asked for alone, as there may be a single one.
 func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 	err := p.append(jobs)
 	if err == nil {
@@ -82,18 +85,26 @@ func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 		return p.divert(jobs, err)
 	}
 	var blocked map[track.Key]bool
-	for i, j := range jobs {
-		k := j.Track()
+	for left := jobs; len(left) > 0; {
+		some := left[:chunks(left)]
+		k := some[0].Track()
 		if blocked[k] {
-			p.dispatch(j, behind, errBehind)
-			back = append(back, j)
+			for _, j := range some {
+				p.dispatch(j, behind, errBehind)
+			}
+			back, left = append(back, some...), left[len(some):]
 			continue
 		}
-		err := p.append(jobs[i : i+1])
+		err := p.append(some)
+		if errors.Is(err, spool.ErrTooLarge) && len(some) > 1 {
+			some = left[:1]
+			err = p.append(some)
+		}
+		left = left[len(some):]
 		if err == nil {
 			continue
 		}
-		local, returned := p.divert(jobs[i:i+1], err)
+		local, returned := p.divert(some, err)
 		here, back = append(here, local...), append(back, returned...)
 		if len(returned) > 0 {
 			if blocked == nil {
@@ -103,6 +114,14 @@ func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 		}
 	}
 	return here, back
+}
+
+// chunks is how many jobs from the first on are of one event and class. Their fate is one: nothing could be done with some of them.
+func chunks(jobs []*job) (n int) {
+	for n < len(jobs) && jobs[n].event == jobs[0].event && jobs[n].Task.OwnClass() == jobs[0].Task.OwnClass() {
+		n++
+	}
+	return n
 }
 
 // divert dispatches tasks that the spool does not take, and returns those that are to be processed locally and those that were refused.
@@ -131,6 +150,7 @@ func (p *Pipeline) append(jobs []*job) error {
 	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
 		t := *j.Task
+		t.Restore()
 		t.Received += stepped // a record is read by others: it has the time of day
 		if cap(buffer)-len(buffer) < recordSize(&t) {
 			buffer = make([]byte, 0, bufferSize(jobs[i:]))
@@ -183,7 +203,7 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 		Lane: class.Priority, Class: class.Name, Score: float32(j.Decision.Score), OnFull: class.OnFull,
 		Time: t.Received, Payload: payload, Tag: j.ID, Hold: j.state == parked,
 	}
-	if ttl := shed.TTL(class); ttl > 0 {
+	if ttl := shed.TTL(class, j.within); ttl > 0 {
 		r.Expires = t.Received + int64(ttl)
 	}
 	return r
@@ -199,25 +219,47 @@ func (p *Pipeline) committed(jobs []*job, err error) {
 		}
 		return
 	}
-	p.afterwards(func() { // there may be no room for local work for hours, and goroutines are not to grow for it
+	p.eachAfterwards(jobs, func(jobs []*job) { // there may be no room for local work for hours, and goroutines are not to grow for it
 		here, _ := p.divert(jobs, err)
 		p.tracks.Enter(here)
 		p.operate(here)
 	})
 }
 
-// afterwards does what may block and belongs to work under way.
-func (p *Pipeline) afterwards(f func()) {
+// afterwards does what may block and belongs to work under way. What belongs to a class with a model may have to wait for that, and holds up
+// nothing else.
+func (p *Pipeline) afterwards(class *task.Class, f func()) {
+	queue := &p.background
+	if class != nil && class.Model != "" {
+		queue = &p.heavy
+	}
 	p.working.Add(1)
-	p.background.Do(func() {
+	queue.Do(func() {
 		defer p.working.Done()
 		f()
 	})
 }
 
+// eachAfterwards is afterwards for jobs of several classes. Those of one keep their order.
+func (p *Pipeline) eachAfterwards(jobs []*job, f func([]*job)) {
+	var light, heavy []*job
+	for _, j := range jobs {
+		if j.Task.OwnClass().Model == "" {
+			light = append(light, j)
+		} else {
+			heavy = append(heavy, j)
+		}
+	}
+	for _, some := range [][]*job{light, heavy} {
+		if len(some) > 0 {
+			p.afterwards(some[0].Task.OwnClass(), func() { f(some) })
+		}
+	}
+}
+
 // resend offers a task to the spool that local work failed on, and lets its track go on then. The worker must not wait for the spool.
 func (p *Pipeline) resend(j *job) {
-	p.afterwards(func() {
+	p.afterwards(j.Task.OwnClass(), func() {
 		k := j.Track()
 		p.store([]*job{j}) // none of it comes back to the local workers
 		p.leaveTrackOf(k)
@@ -245,7 +287,7 @@ func (p *Pipeline) operate(jobs []*job) {
 // itemOf is a job for the local workers. One that the spool does not take has nowhere else to go.
 func itemOf(j *job) local.Item {
 	return local.Item{
-		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave || j.state == instead,
+		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.OwnClass().NeverLeave || j.state == instead,
 	}
 }
 
@@ -265,7 +307,7 @@ func (p *Pipeline) leaveTrack(j *job) { p.leaveTrackOf(j.Track()) }
 
 func (p *Pipeline) leaveTrackOf(k track.Key) {
 	if p.tracks.Leave(k) {
-		p.afterwards(func() { p.moveOn(k) }) // it may have to wait for room
+		p.afterwards(p.rules.Load().Class(k.Class), func() { p.moveOn(k) }) // it may have to wait for room
 	}
 }
 
@@ -321,7 +363,7 @@ func (p *Pipeline) finishFirst(j *job) {
 // event does not come back for ever.
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
-	p.drops.Early(j.Task.Class.Name, reason)
+	p.drops.Early(j.Task.OwnClass().Name, reason)
 	p.feedback.Failed(j.ID)
 	j.event.conclude(nil)
 }

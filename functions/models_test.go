@@ -480,7 +480,7 @@ func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 	for range many {
 		require.NoError(t, <-left)
 	}
-	eventually(t, 60*time.Second, "all tasks have ended", func() bool {
+	eventually(t, 5*time.Minute, "all tasks have ended", func() bool {
 		n := s.Counts()
 		return n.InFlight == 0 && n.Spooled == 0 && n.Local+n.Receipted == many
 	})

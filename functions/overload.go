@@ -19,12 +19,12 @@ func (p *Pipeline) shed(r *run) {
 	var whole fate
 	for i := range r.jobs {
 		j := &r.jobs[i]
+		j.within = turn.Within(j.Task)
 		verdict := whole.of(j, turn.Judge(j.Task, &j.Decision, func(c *task.Class) bool { return p.readsAs(j.Task, c) }))
 		if verdict == shed.Keep {
 			continue
 		}
 		why := reasons[verdict]
-		p.shedder.Count(j.Task.Class.Name, why)
 		j.Decision.Reason, j.Decision.Propensity, j.Decision.Arm = why, 1, decision.NoArm
 		switch verdict {
 		case shed.Other:
@@ -32,7 +32,7 @@ func (p *Pipeline) shed(r *run) {
 			j.Decision.Score = float64(j.Decision.Target) // above any threshold for the cloud, and below it here
 			continue
 		case shed.Reduce:
-			j.Task.Class, j.Task.Complexity = j.Task.Class.Reduced, j.Task.Class.Reduced.Complexity
+			j.Task.Reduce()
 			j.Estimate = r.rules.Model.Estimate(j.Task, r.rules.Seen(j.Task, &r.state))
 			j.Decision.Target, j.Decision.Score = decision.Local, 0
 			continue
@@ -73,5 +73,10 @@ func (p *Pipeline) readsAs(t *task.Task, class *task.Class) bool {
 	return p.local.ReadsAll(&as)
 }
 
-// shedParked books a parked task that was given up. The spool has its record dropped.
-func (p *Pipeline) shedParked(c *decide.Case) { p.shedder.Count(c.Task.Class.Name, c.Decision.Reason) }
+// countShed counts a task for what overload has made of it, if anything, once that is final: a task that is refused comes again.
+func (p *Pipeline) countShed(c *decide.Case) {
+	switch why := c.Decision.Reason; why {
+	case decision.Overload, decision.TooLate, decision.Rerouted, decision.Reduced:
+		p.shedder.Count(c.Task.OwnClass().Name, why)
+	}
+}

@@ -3,6 +3,7 @@ package functions
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"app-offload/functions/config"
 	"app-offload/functions/decision"
+	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
 
@@ -115,6 +117,10 @@ func TestOverloadIsReduced(t *testing.T) {
 		c.Writable.Classes["small"] = task.ClassConfig{Operators: "deadband band=0.1", Complexity: -1}
 	})
 	n.flood(40)
+	for range 40 {
+		n.bus.tokens <- nil
+	}
+	n.eventually("all is done", func() bool { return n.Counts().InFlight == 0 })
 	found := n.Decisions(1, func(e *decision.Entry) bool { return e.Decision.Reason == decision.Reduced })
 	require.Len(t, found, 1)
 	require.Equal(t, "small", found[0].Class)
@@ -199,4 +205,83 @@ func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 	for id, tasks := range gone {
 		require.Equal(t, 9, tasks, "of event %s", id)
 	}
+}
+
+// reducing is a service whose tasks are reduced, and wait for tokens of the bus.
+func reducing(t *testing.T, more ...func(*config.Config)) *narrow {
+	n := overloaded(t, "edge", func(c *config.Config) {
+		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ReducedClass = task.OverloadReduce, "1s", "small" })
+		c.Writable.Classes["small"] = task.ClassConfig{Operators: "deadband band=0.1", Complexity: -1, Priority: 1}
+		for _, f := range more {
+			f(c)
+		}
+	})
+	for i := range 40 {
+		n.Submit([]*task.Event{event(fmt.Sprint("flood-", i), i)}, func(int, error) {})
+	}
+	n.seen = 40
+	return n
+}
+
+// A reduced task whose local work fails leaves with all of its data, so as a task of its own class, and in the order of that.
+func TestAReducedTaskThatFailsLeavesUnderItsOwnClass(t *testing.T) {
+	n := reducing(t)
+	for range 40 {
+		n.bus.tokens <- errors.New("the bus takes nothing")
+	}
+	var sent []spool.Record
+	n.eventually("all of them leave", func() bool {
+		sent = append(sent, n.sent()...)
+		return len(sent) == 40
+	})
+	for _, r := range sent {
+		one, err := task.Decode(r.Payload)
+		require.NoError(t, err)
+		require.Equal(t, []string{task.DefaultClass, task.DefaultClass}, []string{r.Class, one.Class.Name})
+	}
+	for _, e := range n.Decisions(40, nil) {
+		require.Equal(t, decision.LocalFailed, e.Decision.Reason)
+		require.Equal(t, task.DefaultClass, e.Class)
+	}
+	require.Zero(t, n.Status().Overload.Flows[0].Reduced, "none was processed in its reduced form")
+}
+
+// What must not leave is dropped where its reduced form fails; a reduced form that must not leave does not hold back data that may.
+func TestTheOwnClassOfAReducedTaskSaysWhetherItMayLeave(t *testing.T) {
+	n := reducing(t, func(c *config.Config) {
+		small := c.Writable.Classes["small"]
+		small.NeverLeave = true
+		c.Writable.Classes["small"] = small
+	})
+	for range 40 {
+		n.bus.tokens <- errors.New("the bus takes nothing")
+	}
+	sent := 0
+	n.eventually("all of them leave", func() bool {
+		sent += len(n.sent())
+		return sent == 40
+	})
+	require.Empty(t, n.Counts().Dropped)
+}
+
+// Overload counts what became of tasks, so one that is refused and offered again counts once.
+func TestATaskThatIsRefusedCountsForOverloadOnceItIsAccepted(t *testing.T) {
+	n := reducing(t)
+	require.NoError(t, n.Service.spool.Close())
+	before := n.Counts().Accepted
+	var refused atomic.Int32
+	for i := range 41 {
+		n.Submit([]*task.Event{event(fmt.Sprint("again-", i), n.seen+i)}, func(_ int, err error) {
+			if errors.Is(err, ErrRefused) {
+				refused.Add(1)
+			}
+		})
+	}
+	require.NotEmpty(t, n.Decisions(1, func(e *decision.Entry) bool { return e.Decision.Reason == decision.Reduced }))
+	for range 81 {
+		n.bus.tokens <- errors.New("the bus takes nothing")
+	}
+	n.eventually("they are refused", func() bool { return refused.Load() == 41 && n.Counts().InFlight == 0 })
+	require.Equal(t, before, n.Counts().Accepted)
+	require.Zero(t, n.Status().Overload.Flows[0].Effects)
 }

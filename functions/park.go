@@ -37,7 +37,7 @@ func (s *Service) openParking() error {
 			s.sayGivenUp(c.Task, err)
 			return reasonOf(err)
 		},
-		Hopeless: shed.Hopeless, Shed: s.shedParked,
+		Hopeless: shed.Hopeless, Shed: s.countShed,
 	})
 	s.parker = parking{pool, s.Pipeline, pool.Local.InOrder}
 	s.life.onStop("waiting room", pool.Open())
@@ -51,7 +51,7 @@ func (o order) Ahead(t *task.Task) (parked, waits, here bool) { return o.p.track
 
 func (o order) Unpark(t *task.Task) {
 	if k := trackOf(t); o.p.tracks.Unpark(k) {
-		o.p.afterwards(func() { o.p.moveOn(k) })
+		o.p.afterwards(o.p.rules.Load().Class(k.Class), func() { o.p.moveOn(k) })
 	}
 }
 
@@ -142,12 +142,13 @@ func (k parking) parkAll(jobs []*job) error {
 	records, stepped := make([]spool.Record, len(jobs)), int64(p.clock.Stepped())
 	for i, j := range jobs {
 		t := *j.Task
+		t.Restore()
 		t.Received += stepped
 		records[i] = record(j, &t, t.Append(make([]byte, 0, j.Task.Size()+recordOverhead))) // in one buffer each would keep all others in memory
 	}
 	return p.offer(records, func(err error) {
 		if err != nil {
-			p.afterwards(func() { k.unparkAll(jobs, err) })
+			p.eachAfterwards(jobs, func(jobs []*job) { k.unparkAll(jobs, err) })
 			return
 		}
 		p.ledger.Spooled(len(jobs))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"app-offload/functions/answer"
 	"app-offload/functions/decide"
@@ -42,13 +43,15 @@ type job struct {
 	first *answer.Answer // of the local model, out as provisional, nil without one
 	event *countdown
 	place int // among the jobs of its run
-	state jobState
+
+	within time.Duration // from reception, for which the result is of use; 0 where the class does not say that its tasks expire
+	state  jobState
 }
 
 // Track is that of the job's task.
 func (j *job) Track() track.Key { return trackOf(j.Task) }
 
-func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class: t.Class.Name} }
+func trackOf(t *task.Task) track.Key { return track.Key{Device: t.Device, Class: t.OwnClass().Name} }
 
 // Leaves reports whether the job's task is for the cloud.
 func (j *job) Leaves() bool { return j.Decision.Target == decision.Cloud }

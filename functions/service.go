@@ -78,6 +78,7 @@ type Pipeline struct {
 	tracks     track.Tracks[*job] // keep the order per device and class
 	working    sync.WaitGroup     // events and tasks that are not concluded
 	background background.Queue   // what committer and local workers must not wait for
+	heavy      background.Queue   // likewise for classes with a model
 	refused    atomic.Int64
 	setAside   func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 

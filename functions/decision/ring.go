@@ -219,8 +219,8 @@ func (r *Ring) Outcome(id uint64, o Outcome) bool {
 }
 
 // Amend replaces the decision itself, where the service had to do otherwise: SpoolFull, LocalFailed. It reports whether the ring still
-// has the entry.
-func (r *Ring) Amend(id uint64, d Decision) bool {
+// has the entry. A task that leaves after all does so as one of its own class.
+func (r *Ring) Amend(id uint64, d Decision, own *task.Class) bool {
 	s := r.slot(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,6 +229,9 @@ func (r *Ring) Amend(id uint64, d Decision) bool {
 	}
 	s.entry.Decision = d
 	if d.Target == Cloud {
+		if own != nil {
+			s.entry.Class, s.entry.Priority = own.Name, own.Priority
+		}
 		r.index.put(string(s.text[:s.cut]), s.entry.Chunk, id)
 	}
 	return true

@@ -47,14 +47,14 @@ func TestOutcomeAndAmend(t *testing.T) {
 	r := NewRing(2, time.Time{})
 	id := r.Add(&Entry{Decision: Decision{Target: Cloud}})
 	require.True(t, r.Outcome(id, Outcome{Time: 1.5, Met: true}))
-	require.True(t, r.Amend(id, Decision{Target: Local, Reason: SpoolFull}))
+	require.True(t, r.Amend(id, Decision{Target: Local, Reason: SpoolFull}, nil))
 	e, _ := r.Get(id)
 	require.Equal(t, Outcome{Known: true, Time: 1.5, Met: true}, e.Outcome)
 	require.Equal(t, SpoolFull, e.Decision.Reason)
 	r.Add(&Entry{})
 	r.Add(&Entry{})
 	require.False(t, r.Outcome(id, Outcome{}), "overwritten by a newer one, which it must not meet")
-	require.False(t, r.Amend(id, Decision{}))
+	require.False(t, r.Amend(id, Decision{}, nil))
 }
 
 func TestRingDoesNotHoldOnToTheEvent(t *testing.T) {

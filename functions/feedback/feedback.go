@@ -54,7 +54,7 @@ func New(c Config) *Feedback {
 func (f *Feedback) Add(e *decision.Entry) (id uint64) { return f.ring.Add(e) }
 
 // Amend replaces the decision of a case, which had to go otherwise.
-func (f *Feedback) Amend(c *decide.Case) { f.ring.Amend(c.ID, c.Decision) }
+func (f *Feedback) Amend(c *decide.Case) { f.ring.Amend(c.ID, c.Decision, c.Task.OwnClass()) }
 
 // Decided counts decisions that were made in one state under rules.
 func (f *Feedback) Decided(r *decide.Rules, cases []*decide.Case, s *host.State) {

@@ -103,7 +103,7 @@ func regretOf(judge *policy.Judge, c *decide.Case, s *host.State) float64 {
 }
 
 func keyOf(c *decide.Case) countKey {
-	return countKey{policy: c.Policy, class: c.Task.Class.Name, target: c.Counted}
+	return countKey{policy: c.Policy, class: c.Task.OwnClass().Name, target: c.Counted}
 }
 
 func (t *tally) count(key countKey, n uint64) {

@@ -121,8 +121,8 @@ func (w *Waiting) Before(t *task.Task) (Held, bool) {
 
 func streamOf(t *task.Task) stream {
 	s := stream{device: t.Device}
-	if t.Class != nil {
-		s.class = t.Class.Name
+	if class := t.OwnClass(); class != nil {
+		s.class = class.Name
 	}
 	return s
 }

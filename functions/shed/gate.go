@@ -171,7 +171,7 @@ func only(why decision.Reason) bool {
 // reduced is a task in its reduced form.
 func reduced(one *task.Task) task.Task {
 	as := *one
-	as.Class, as.Complexity = one.Class.Reduced, one.Class.Reduced.Complexity
+	as.Reduce()
 	return as
 }
 
@@ -296,10 +296,22 @@ func Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
 	return waited(one, s)+f.soonest() > within(one.Class, &f)
 }
 
-// TTL is how long a task of a class may wait in the spool, 0 for ever: where the class expires, no longer than its result is of use.
-func TTL(class *task.Class) time.Duration {
-	if class.Overload == task.OverloadExpire && (class.TTL == 0 || class.Bound < class.TTL) {
-		return class.Bound
+// Within is for how long after its reception a result of a task is of use to the gate: the bound of its class, or longer where the task itself takes
+// longer. It is 0 for classes that do not expire, and for a nil Turn.
+func (t *Turn) Within(one *task.Task) time.Duration {
+	if t == nil || one.Class.Overload != task.OverloadExpire {
+		return 0
+	}
+	f := t.forecast(one, &decision.Decision{})
+	return time.Duration(min(within(one.Class, &f), maxWithin.Seconds()) * 1e9)
+}
+
+const maxWithin = 365 * 24 * time.Hour
+
+// TTL is how long a task of a class may wait in the spool, 0 for ever: where the class expires, no longer than its result is of use, as Within says.
+func TTL(class *task.Class, within time.Duration) time.Duration {
+	if class.Overload == task.OverloadExpire && within > 0 && (class.TTL == 0 || within < class.TTL) {
+		return within
 	}
 	return class.TTL
 }

@@ -273,8 +273,27 @@ func TestTTL(t *testing.T) {
 		{task.Class{Bound: time.Second, Overload: task.OverloadExpire}, time.Second},
 		{task.Class{TTL: time.Millisecond, Bound: time.Second, Overload: task.OverloadExpire}, time.Millisecond},
 	} {
-		require.Equal(t, one.want, shed.TTL(&one.c))
+		require.Equal(t, one.want, shed.TTL(&one.c, one.c.Bound))
 	}
+	expires := task.Class{TTL: time.Hour, Overload: task.OverloadExpire}
+	require.Equal(t, time.Hour, shed.TTL(&expires, 2*time.Hour))
+	require.Equal(t, time.Minute, shed.TTL(&expires, time.Minute))
+}
+
+// A task that takes longer than the bound by itself counts as in time for twice as long as it takes, in the spool as at the gate: else each would
+// expire there that the gate lets through.
+func TestATaskThatTakesLongMayWaitInTheSpool(t *testing.T) {
+	n := newNode(t, "cloud", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadExpire, func(c *task.ClassConfig) { c.Deadline = "1s" })})
+	n.state.Link.Goodput, n.state.Link.RTT = 1000, 0.1
+	one := &task.Task{Of: 1, Data: make([]byte, 4000), Complexity: 100, Received: n.state.Time, Class: n.classes.All()[0]}
+	var gate shed.Gate
+	turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1})
+	d := decision.Decision{Target: decision.Cloud, Reason: decision.Fixed}
+	require.Equal(t, shed.Keep, turn.Judge(one, &d, func(*task.Class) bool { return true }))
+	least := min(n.model.Estimate(one, &n.state).CloudTime, n.model.Estimate(one, &n.state).LocalTime)
+	require.Greater(t, least, 0.5)
+	require.InDelta(t, 2*least, turn.Within(one).Seconds(), 0.01)
+	require.Zero(t, (*shed.Turn)(nil).Within(one))
 }
 
 // Once the load is gone, its pressure fades.

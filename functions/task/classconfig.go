@@ -175,12 +175,15 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		p.Addf("Results", c.Results, "must be bus where NeverLeave is set: results may hold values of the data")
 	}
 	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
-	deadline := p.Duration("Deadline", c.Deadline, 0, maxDeadline)
+	deadline, ttl := p.Duration("Deadline", c.Deadline, 0, maxDeadline), p.Duration("TTL", c.TTL, 0, maxTTL)
 	bound := c.overload(p, deadline)
+	if c.Overload == OverloadExpire && ttl > 0 && ttl < bound {
+		p.Addf("TTL", c.TTL, "must not be below the age at which results are of no use, %v: data would expire in the spool while they are still of use; raise it, or lower OverloadAge", bound)
+	}
 	class := &Class{
 		Name: name, Priority: max(c.Priority, 0), Complexity: max(c.Complexity, 0), ChunkSize: max(cmp.Or(c.ChunkSize, defaultChunk), 0), Whole: c.ChunkSize == 0,
 		Deadline:   deadline,
-		TTL:        p.Duration("TTL", c.TTL, 0, maxTTL),
+		TTL:        ttl,
 		NeverLeave: c.NeverLeave, Policy: c.Policy, OnFull: c.OnFull, Newest: c.BacklogOrder == "newest",
 		Weight: c.Weight, Operators: c.Operators, DropUnread: c.DropUnread, Results: c.Results, Model: c.Model, Hard: c.Hard,
 		Overload: c.Overload, Value: max(cmp.Or(c.Value, c.Priority), 1), Bound: bound,

@@ -77,6 +77,7 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"Value", ClassConfig{Value: 10}},
 		{"OverloadAge", ClassConfig{Overload: "drop"}}, // nothing says when a result is of no use
 		{"OverloadAge", ClassConfig{OverloadAge: "soon"}},
+		{"TTL", ClassConfig{Overload: "expire", OverloadAge: "1m", TTL: "30s"}}, // data of use would expire in the spool
 		{"ReducedClass", ClassConfig{Overload: "reduce", Deadline: "1s"}},
 		{"ReducedClass", ClassConfig{Overload: "drop", Deadline: "1s", ReducedClass: "a"}},
 		{"CriticalLow", ClassConfig{CriticalLow: "low"}},

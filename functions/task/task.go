@@ -72,6 +72,7 @@ type Task struct {
 	Chunk, Of                         int // Of is 1 for a whole event
 	Class                             *Class
 	Critical                          bool
+	reduced                           *unreduced // what it was before Reduce, nil for a task that was not reduced
 
 	Encoding Encoding
 	Data     []byte
@@ -97,6 +98,34 @@ type Hole struct {
 	At       int      // offset in the frame's Data at which the value is to be inserted
 	Length   int      // elements or bytes of the whole value, or readings
 	Encoding Encoding // Text or Binary; a Binary hole in a JSON frame is filled with base64. JSON and CBOR are runs of readings; Raw is bytes of one
+}
+
+// unreduced is what Reduce takes away.
+type unreduced struct {
+	class      *Class
+	complexity float64
+}
+
+// Reduce makes it a task of the class that is the reduced form of its own. Its data stay as they are.
+func (t *Task) Reduce() {
+	t.reduced = &unreduced{t.Class, t.Complexity}
+	t.Class, t.Complexity = t.Class.Reduced, t.Class.Reduced.Complexity
+}
+
+// Restore takes Reduce back, if there was any. Others must not hold the task.
+func (t *Task) Restore() {
+	if t.reduced != nil {
+		t.Class, t.Complexity, t.reduced = t.reduced.class, t.reduced.complexity, nil
+	}
+}
+
+// OwnClass is the class that the configuration gives the task: another than Class where it is reduced. A task keeps the order of its own class, and
+// leaves under that.
+func (t *Task) OwnClass() *Class {
+	if t.reduced != nil {
+		return t.reduced.class
+	}
+	return t.Class
 }
 
 // Size is the number of bytes the task's data holds.

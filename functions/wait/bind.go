@@ -125,7 +125,7 @@ func (t *Turn) note(one *task.Task, parked bool) {
 // stream is what keeps its order.
 type stream struct{ device, class string }
 
-func streamOf(t *task.Task) stream { return stream{t.Device, t.Class.Name} }
+func streamOf(t *task.Task) stream { return stream{t.Device, t.OwnClass().Name} }
 
 // Leave gives the place of a case back that is not to wait after all.
 func (m *Pool) Leave(c *decide.Case) {
@@ -279,6 +279,7 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 	m.Feedback.Bound(m.rules, &j.Case, &m.state)
 	if j.Decision.Target == decision.Cloud {
 		m.sent = true
+		m.Shed(&j.Case)
 		m.release(j)
 		m.leave(j.Task, j.cycles)
 		return
@@ -290,7 +291,7 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 // move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
 // gets it in its turn among all who wait for it.
 func (m *Pool) move(ctx context.Context, j *parked) {
-	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.Class.NeverLeave}
+	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.OwnClass().NeverLeave}
 	done := func(_ int, err error) { m.boundHere(j, err) }
 	if !m.queued.any(j.Task.Device) && m.Local.Offer(item, done) {
 		m.leave(j.Task, j.cycles)
@@ -298,7 +299,11 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	}
 	m.moving.Add(1)
 	m.queued.add(j.Task.Device, 1)
-	m.background.Do(func() {
+	queue := &m.background
+	if j.Task.Class.Model != "" {
+		queue = &m.heavy
+	}
+	queue.Do(func() {
 		defer m.moving.Done()
 		m.Local.Process(ctx, []local.Item{item}, done)
 		m.queued.add(j.Task.Device, -1)
@@ -341,6 +346,7 @@ func (m *Pool) boundHere(j *parked, err error) {
 	defer m.Nudge()
 	switch {
 	case err == nil:
+		m.Shed(&j.Case)
 		m.gone(j)
 		m.Spool.Drop([]uint64{j.seq}, spool.ReasonHere)
 		m.Feedback.Done(&j.Case)
@@ -362,8 +368,9 @@ func (m *Pool) boundHere(j *parked, err error) {
 
 // neverLeaves reports whether a task that waited must stay here by now: such a class lets none wait.
 func (m *Pool) neverLeaves(j *parked) bool {
-	class := m.Rules().Class(j.Task.Class.Name)
-	return j.Task.Class.NeverLeave || class != nil && class.NeverLeave
+	own := j.Task.OwnClass()
+	class := m.Rules().Class(own.Name)
+	return own.NeverLeave || class != nil && class.NeverLeave
 }
 
 // letAllGo empties the room permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in

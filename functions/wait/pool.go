@@ -71,7 +71,7 @@ type Deps struct {
 
 	// Hopeless reports whether a parked task is to be dropped, because no path can finish it in time any more.
 	Hopeless func(m *score.Model, t *task.Task, s *host.State) bool
-	Shed     func(c *decide.Case) // counts such a case
+	Shed     func(c *decide.Case) // counts what overload has made of a case, if anything
 }
 
 // Pool holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and
@@ -98,6 +98,7 @@ type Pool struct {
 	expired    int64            // stamp of the last look for tasks that are hopeless
 	sent       bool             // a task was bound for the cloud, and the scheduler has not been woken yet
 	background background.Queue // its tasks have a place in the pool
+	heavy      background.Queue // likewise those for models, behind which no other waits
 	moving     sync.WaitGroup   // tasks bound to the node that wait for room in its queue
 }
 

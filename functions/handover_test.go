@@ -1,0 +1,29 @@
+package functions
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decide"
+	"app-offload/functions/task"
+)
+
+// What may wait for a model holds up nothing of the operators, and each keeps its order.
+func TestNothingOfTheOperatorsWaitsForAModel(t *testing.T) {
+	var p Pipeline
+	of := func(device, model string) *job {
+		return &job{Case: decide.Case{Task: &task.Task{Device: device, Class: &task.Class{Name: model + ".", Model: model}}}}
+	}
+	release, done := make(chan struct{}), make(chan []string, 2)
+	p.eachAfterwards([]*job{of("camera-1", "defects"), of("pump-1", ""), of("camera-2", "defects"), of("pump-2", "")}, func(jobs []*job) {
+		if jobs[0].Task.Class.Model != "" {
+			<-release
+		}
+		done <- []string{jobs[0].Task.Device, jobs[1].Task.Device}
+	})
+	require.Equal(t, []string{"pump-1", "pump-2"}, <-done)
+	close(release)
+	require.Equal(t, []string{"camera-1", "camera-2"}, <-done)
+	p.working.Wait()
+}

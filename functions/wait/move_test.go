@@ -1,0 +1,49 @@
+package wait
+
+import (
+	"context"
+	"testing"
+
+	"app-offload/functions/decide"
+	"app-offload/functions/local"
+	"app-offload/functions/task"
+)
+
+// full is a room whose queues are full: operators have room soon, models do not.
+type full struct {
+	Local
+	release chan struct{}
+	ran     chan string
+}
+
+func (f full) Offer(local.Item, func(int, error)) bool { return false }
+func (f full) Process(_ context.Context, items []local.Item, _ func(int, error)) {
+	if items[0].Task.Class.Model != "" {
+		<-f.release
+	}
+	f.ran <- items[0].Task.Device
+}
+
+// noOrder keeps none.
+type noOrder struct{}
+
+func (noOrder) Ahead(*task.Task) (parked, waits, here bool) { return false, false, false }
+func (noOrder) Unpark(*task.Task)                           {}
+
+// A task for the operators does not wait behind those that wait for a model.
+func TestATaskForOperatorsWaitsBehindNoModel(t *testing.T) {
+	room := full{release: make(chan struct{}), ran: make(chan string)}
+	pool := New(Deps{Local: room, Order: noOrder{}})
+	move := func(device, model string) {
+		one := &task.Task{Device: device, Class: &task.Class{Name: "c", Model: model}}
+		pool.move(t.Context(), &parked{Case: decide.Case{Task: one}})
+	}
+	move("camera", "defects")
+	move("pump", "")
+	if first := <-room.ran; first != "pump" {
+		t.Errorf("the first is of the %s", first)
+	}
+	close(room.release)
+	<-room.ran
+	pool.moving.Wait()
+}
