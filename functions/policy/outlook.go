@@ -54,6 +54,30 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 			return o.tasks[o.order[server][0]].at, decision.Target(server) // 0 or 1
 		}
 	}
+	if p.tempo.quiet(s.Time) {
+		return o.leftover(free)
+	}
+	return nowhere, decision.Local
+}
+
+// leftover is a task with no place in the outlook: it is as late as can be, so it costs no more by waiting, and less than a server's time costs those yet
+// to come. Where none are to come it goes to the server that is cheaper for it.
+func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
+	var placed [planned]bool
+	for server := range o.order {
+		for _, i := range o.order[server][:o.len[server]] {
+			placed[i] = true
+		}
+	}
+	for i := range o.n {
+		t, to := &o.tasks[i], decision.Local
+		if other := decision.Cloud; !math.IsInf(t.own[other], 1) && (math.IsInf(t.own[to], 1) || t.fixed[other] < t.fixed[to]) {
+			to = other
+		}
+		if !placed[i] && free[to] && !math.IsInf(t.own[to], 1) {
+			return t.at, to
+		}
+	}
 	return nowhere, decision.Local
 }
 

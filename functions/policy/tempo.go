@@ -95,6 +95,20 @@ func (p *tempo) beat(now int64) beat {
 	return beat{usualDeadline / at.unit, math.Sqrt(at.arrivals / usualPerDeadline)}
 }
 
+// After so many gaps without a task, or so long, none is expected soon.
+const (
+	quietGaps = 10
+	quietMost = 10 * time.Second
+)
+
+// quiet reports whether no task is expected soon.
+func (p *tempo) quiet(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	silence := time.Duration(now - p.last)
+	return silence >= quietMost || p.n >= fewTasks && silence.Seconds() >= quietGaps*p.gap
+}
+
 // usual is the number of usual seconds in a second.
 func (p *tempo) usual(now int64) float64 { return p.beat(now).usual }
 

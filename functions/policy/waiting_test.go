@@ -117,6 +117,32 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	require.Equal(t, decision.LongestWait, d.Reason)
 }
 
+// A task that is as late as can be costs nothing more by waiting, and a server's time always costs something. It goes all the same once no task comes
+// for which a server would have to be kept free: to the server that is cheaper for it.
+func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
+	r := newRoom(t, func(c *Config) { c.CostMoney = 100 })
+	const gap = time.Millisecond
+	for range 40 {
+		one := &task.Task{Of: 1, Received: r.state.Time, Deadline: 50 * time.Millisecond, Data: make([]byte, 100)}
+		e := r.model.Estimate(one, &r.state)
+		r.binder.Decide(one, &e, &r.state)
+		r.state.Time += int64(gap)
+	}
+	for range 2 {
+		require.True(t, r.add(100, 100, 50*time.Millisecond, time.Second))
+	}
+	_, _, ok := r.next()
+	require.False(t, ok, "others may come at any moment")
+	r.state.Time += int64(quietGaps * gap)
+	r.busyNode()
+	_, _, ok = r.next()
+	require.False(t, ok, "the node is busy, and the link costs more")
+	r.state.QueueCycles = 0
+	_, d, ok := r.next()
+	require.True(t, ok)
+	require.Equal(t, decision.BoundLocal, d.Reason)
+}
+
 func TestTheRoomIsBounded(t *testing.T) {
 	r := newRoom(t, func(c *Config) { c.DeferTasks, c.DeferMiB = 3, 1 })
 	require.True(t, r.add(512, 10, 0, 0))
