@@ -122,6 +122,10 @@ scenario: build ## Play a situation that lasts, and hold it to its bounds (SCENA
 bench: build ## Measure decisions, parsing, spool and the whole service beside its floor
 	.ci/bench
 
+.PHONY: bench-hold
+bench-hold: build ## Hold the service's CPU to that of a bare subscriber, by the ratios recorded in .ci/bench-ratios (a minute)
+	.ci/bench-hold
+
 .PHONY: first-look
 first-look: ## Time a clone of what is committed until the page has figures, and the page's first paint (CACHE=warm|modules|none)
 	@.ci/first-look

@@ -347,7 +347,7 @@ func (s *Service) Start() {
 
 // everySecond hands the link's measurement to the node's state, counts what is overdue, and saves the account.
 func (s *Service) everySecond(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := clock.NewTicker(time.Second)
 	defer tick.Stop()
 	report := health.NewReport(s.clock, s.log)
 	for {

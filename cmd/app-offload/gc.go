@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"app-offload/functions"
+	"app-offload/functions/clock"
 )
 
 // thrift collects garbage earlier while no batch leaves, or fewer than come in. The backlog takes additional memory then, and there is
@@ -63,7 +64,7 @@ func (t *thrift) end() {
 
 // run follows the service until ctx ends.
 func (t *thrift) run(ctx context.Context, s *functions.Service) {
-	tick := time.NewTicker(time.Second)
+	tick := clock.NewTicker(time.Second)
 	defer tick.Stop()
 	defer t.end()
 	for {

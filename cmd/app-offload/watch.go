@@ -8,6 +8,7 @@ import (
 
 	"app-offload/cmd/app-offload/internal/dashboard"
 	"app-offload/functions"
+	"app-offload/functions/clock"
 	"app-offload/functions/status"
 )
 
@@ -22,7 +23,7 @@ type watcher struct {
 
 // run looks until ctx ends.
 func (w *watcher) run(ctx context.Context) {
-	tick := time.NewTicker(dashboard.Every)
+	tick := clock.NewTicker(dashboard.Every)
 	defer tick.Stop()
 	for {
 		w.look(time.Now())

@@ -17,7 +17,9 @@ const benchExamples = `  offload-lab bench -bin bin                       200,00
   offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
   offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
   offload-lab bench -rounds 5 -markdown            the medians of five interleaved runs, as a table for a document
+  offload-lab bench -rows all -rounds 3 -events 100000 -broker mosquitto -policies cloud -confirm receipt -qos 1 -form protobuf -markdown
   offload-lab bench -idle 30s -policies cloud -confirm receipt -qos 1   CPU and wake-ups a second without events
+  offload-lab bench -drain -events 1000000 -policies cloud -confirm receipt -qos 1 -form protobuf   how a backlog of a million leaves
   GOMAXPROCS=1 offload-lab bench -rate 10 -events 300 -policies cloud -confirm receipt -qos 1   the same at ten events a second, on one core
   offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
   OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
@@ -51,7 +53,10 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.IntVar(&o.Window, "window", o.Window, "events that may be under way from end to end")
 	fs.IntVar(&o.Rate, "rate", o.Rate, "events a second; 0 is as many as are taken")
 	fs.IntVar(&o.Rounds, "rounds", o.Rounds, "how often all cases are measured, in turn; the medians follow the last")
+	fs.BoolVar(&o.Drain, "drain", false, "hold the service's link down until all events lie in its spool, and measure how they leave; the link is mosquitto then")
 	fs.DurationVar(&o.Idle, "idle", 0, "leave the service alone for so long instead of loading it, and measure its CPU and wake-ups")
+	fs.StringVar(&o.Rows, "rows", "", "rows of the documents' table to measure, each with its floor: all, or names with commas")
+	fs.StringVar(&o.Hold, "hold", "", "file with the CPU ratios to the floor, a row's name and a number a line, which the medians may exceed by 15 %")
 	fs.BoolVar(&o.Markdown, "markdown", false, "print the table in Markdown")
 	fs.BoolVar(&o.JSON, "json", false, "print one JSON object a case, and the table on the standard error")
 	if err := parse(fs, args); err != nil {

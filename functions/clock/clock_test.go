@@ -1,7 +1,10 @@
 package clock
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -71,4 +74,49 @@ func TestTheMachineHasAClock(t *testing.T) {
 	require.GreaterOrEqual(t, System.Now(), then)
 	require.GreaterOrEqual(t, System.Moment().Since(moment), time.Duration(0))
 	require.Same(t, System, (*Clock)(nil).Or())
+}
+
+// Tickers that are made at any moments wake the process together: ten of a second each, made in 500 ms, and two of half a second give two wakes
+// a second.
+func TestTickersTickTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		wakes, ticks := map[time.Time]int{}, 0
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		made := time.Now()
+		for i := range 12 {
+			every := time.Second
+			if i >= 10 {
+				every = time.Second / 2
+			}
+			tick := NewTicker(every)
+			all.Go(func() {
+				defer tick.Stop()
+				for first := true; ; first = false {
+					select {
+					case at := <-tick.C:
+						mu.Lock()
+						wakes[at]++
+						ticks++
+						if first {
+							delete(wakes, at) // the phase is found by then
+						}
+						mu.Unlock()
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+			time.Sleep(47 * time.Millisecond)
+		}
+		time.Sleep(made.Add(10*time.Second + time.Millisecond).Sub(time.Now()))
+		cancel()
+		all.Wait()
+		require.LessOrEqual(t, len(wakes), 21, "two a second")
+		require.GreaterOrEqual(t, ticks, 10*8+2*18)
+		for at := range wakes {
+			require.Zero(t, at.Sub(at.Truncate(time.Second/2)))
+		}
+	})
 }

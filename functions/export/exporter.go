@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"app-offload/functions/batch"
+	"app-offload/functions/clock"
 	"app-offload/functions/host"
 	"app-offload/functions/link"
 	"app-offload/functions/mqtt"
@@ -280,7 +281,7 @@ const disconnectGrace = 250 * time.Millisecond
 
 // watchBacklog keeps the backlog in the link's snapshot fresh, also while the link is down.
 func (x *Exporter) watchBacklog(ctx context.Context) {
-	t := time.NewTicker(500 * time.Millisecond)
+	t := clock.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
 	for {
 		x.link.Backlog(x.deps.Spool.Fill())

@@ -255,11 +255,11 @@ func (f *Feedback) decisionOf(r *spool.Record) uint64 {
 	if r.Tag != 0 {
 		return r.Tag
 	}
-	t, err := task.Decode(r.Payload)
+	event, chunk, err := task.Identity(r.Payload)
 	if err != nil {
 		return 0 // the consumer, which has it, is the one to complain
 	}
-	return f.ring.Find(t.EventID, t.Chunk)
+	return f.ring.Find(event, chunk)
 }
 
 // Resulted takes the consumer's result of a task. Its time of arrival counts, because the cloud's clock is another one.

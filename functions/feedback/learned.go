@@ -14,6 +14,7 @@ import (
 
 	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
+	"app-offload/functions/clock"
 	"app-offload/functions/decide"
 	"app-offload/functions/policy"
 	"app-offload/functions/say"
@@ -196,7 +197,7 @@ func (l *learned) encode() ([]byte, error) {
 
 // run saves every so often until ctx ends. A problem is logged once until it is over.
 func (l *learned) run(ctx context.Context, log say.Logger) {
-	tick := time.NewTicker(l.every)
+	tick := clock.NewTicker(l.every)
 	defer tick.Stop()
 	var once say.Once
 	for {

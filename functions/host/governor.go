@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/clock"
 )
 
 // Governor scales the processor with what the node has to do, by the upper bound of cpufreq: whichever governor the kernel
@@ -115,7 +116,7 @@ func (g *Governor) Run(ctx context.Context) {
 	}
 	g.set(1, "the beginning")
 	defer g.set(1, "the end")
-	tick := time.NewTicker(g.interval)
+	tick := clock.NewTicker(g.interval)
 	defer tick.Stop()
 	for {
 		select {

@@ -19,6 +19,7 @@ import (
 	"github.com/shirou/gopsutil/v3/common"
 
 	"app-offload/functions/check"
+	"app-offload/functions/clock"
 )
 
 // rescan is the number of samples after which the sensors are looked for again, since batteries and USB thermometers
@@ -65,7 +66,7 @@ func New(c Config) (*Sampler, error) {
 
 // Run samples until ctx is done; it is to be called once. A sample that fails keeps the values before it and is counted in Failed.
 func (s *Sampler) Run(ctx context.Context) {
-	tick := time.NewTicker(s.interval)
+	tick := clock.NewTicker(s.interval)
 	defer tick.Stop()
 	for {
 		select {

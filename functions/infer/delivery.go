@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/models/delivery"
 	"app-offload/functions/say"
 )
@@ -83,7 +84,7 @@ func (d *Deliveries) Close(ctx context.Context) error {
 }
 
 func (d *Deliveries) run(ctx context.Context) {
-	due := time.NewTicker(dueEvery)
+	due := clock.NewTicker(dueEvery)
 	defer due.Stop()
 	for {
 		select {

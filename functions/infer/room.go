@@ -89,7 +89,7 @@ const lookEvery = 30 * time.Second
 
 // look finds new versions, and keeps the budgets, until the room is shut.
 func (r *Room) look() {
-	tick := time.NewTicker(lookEvery)
+	tick := clock.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {

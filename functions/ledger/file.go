@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"app-offload/functions/check"
 	"app-offload/functions/status"
@@ -41,11 +42,16 @@ func Load(dir string) (Saved, error) {
 }
 
 // Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
-// done here since then is then missing in accepted and local alike.
+// done here since then is then missing in accepted and local alike. An account that has not changed is not written again. Callers take turns.
 func (l *Ledger) Save(dir string, c status.Counts) error {
-	if err := replace(filepath.Join(dir, ledgerFile), account{Saved: l.Saved(), Counts: c}); err != nil {
+	a := account{Saved: l.Saved(), Counts: c}
+	if l.written != nil && reflect.DeepEqual(*l.written, a) {
+		return nil
+	}
+	if err := replace(filepath.Join(dir, ledgerFile), a); err != nil {
 		return fmt.Errorf("saving the account: %w", err)
 	}
+	l.written = &a
 	return nil
 }
 

@@ -32,6 +32,7 @@ type Ledger struct {
 	local    int64
 	spooled  int64
 	dropped  map[string]int64
+	written  *account // that Save wrote last, nil before the first
 }
 
 // New opens the account with what an earlier run left: the tasks done here and dropped before the spool as it

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"app-offload/functions/clock"
 )
 
 // sweepEvery is how often expired records are looked for, missing keys asked for, and a squeezed limit relaxed.
@@ -15,9 +17,9 @@ func (s *Spool) keeper(fresh bool) {
 	if fresh {
 		s.report(s.prefill())
 	}
-	ack := time.NewTicker(s.limits.ackEvery)
+	ack := clock.NewTicker(s.limits.ackEvery)
 	defer ack.Stop()
-	sweep := time.NewTicker(sweepEvery)
+	sweep := clock.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	sync := time.NewTicker(s.limits.syncEvery)
 	defer sync.Stop()

@@ -169,6 +169,30 @@ func Decode(b []byte) (*Task, error) {
 	return &d.task, nil
 }
 
+// Identity reads of a record only whose it is: the event's id and the number of the chunk. It does not check the rest.
+func Identity(b []byte) (eventID string, chunk int, err error) {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return "", 0, fmt.Errorf("reading whose a task is: %w", protowire.ParseError(n))
+		}
+		v := b[n:]
+		if n = protowire.ConsumeFieldValue(num, typ, v); n < 0 {
+			return "", 0, fmt.Errorf("reading whose a task is: %w", protowire.ParseError(n))
+		}
+		b = v[n:]
+		switch {
+		case num == fieldEventID && typ == protowire.BytesType:
+			id, _ := protowire.ConsumeBytes(v) // it was consumed above
+			eventID = string(id)
+		case num == fieldChunk && typ == protowire.VarintType:
+			number, _ := protowire.ConsumeVarint(v)
+			chunk = int(min(number, maxLength)) // what is above that Decode refuses
+		}
+	}
+	return eventID, chunk, nil
+}
+
 // decoder holds a task with its class, so that a record costs one allocation for both.
 type decoder struct {
 	task  Task

@@ -50,6 +50,10 @@ func TestDecodeRestoresWhatAppendWrote(t *testing.T) {
 		have, err := Decode(want.Append(nil))
 		require.NoError(t, err)
 		require.Equal(t, want, have)
+		event, chunk, err := Identity(want.Append(nil))
+		require.NoError(t, err)
+		require.Equal(t, want.EventID, event)
+		require.Equal(t, want.Chunk, chunk)
 	})
 }
 
@@ -223,10 +227,14 @@ func FuzzDecode(f *testing.F) {
 		f.Add(t.Append(nil))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		event, chunk, err2 := Identity(b)
 		have, err := Decode(b)
 		if err != nil {
 			return
 		}
+		require.NoError(t, err2)
+		require.Equal(t, have.EventID, event)
+		require.Equal(t, have.Chunk, chunk)
 		again, err := Decode(have.Append(nil))
 		require.NoError(t, err)
 		if len(have.Data) == 0 {

@@ -3,6 +3,7 @@ package wait
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 // attendEvery is the longest interval between two scans of the parked tasks: the link runs idle before its last acknowledgement has
 // arrived and triggers a scan.
 const attendEvery = 25 * time.Millisecond
+
+// expireCost keeps looking for hopeless tasks to a few percent of a core, however many are parked: a task takes about 1 µs.
+const expireCost = 25 * time.Microsecond
 
 // Turn is one look at the node, in which some tasks are decided one after the other. It belongs to one goroutine.
 type Turn struct {
@@ -201,7 +205,8 @@ func (j *parked) settled() bool {
 
 // expire drops the tasks that no path can finish in time any more, where their class says so.
 func (m *Pool) expire() {
-	if time.Duration(m.state.Time-m.expired) < attendEvery {
+	pause := attendEvery + time.Duration(m.waiting.Len())*expireCost
+	if !m.expires || time.Duration(m.state.Time-m.expired) < pause {
 		return
 	}
 	m.expired = m.state.Time
@@ -226,6 +231,8 @@ func (m *Pool) review(ctx context.Context) {
 		return
 	}
 	m.rules = rules
+	expires := slices.ContainsFunc(rules.Classes.All(), func(c *task.Class) bool { return c.Overload == task.OverloadExpire })
+	m.expires = expires || m.expires && m.waiting.Len() > 0 // a task may keep a class that is gone
 	for _, h := range m.waiting.All() {
 		m.reconsider(ctx, h.Tag.(*parked))
 	}

@@ -95,6 +95,7 @@ type Pool struct {
 	state      host.State
 	linked     bool // there was a link at the last scan
 	queued     queues
+	expires    bool             // a class lets its tasks be dropped once they are hopeless
 	expired    int64            // stamp of the last look for tasks that are hopeless
 	sent       bool             // a task was bound for the cloud, and the scheduler has not been woken yet
 	background background.Queue // its tasks have a place in the pool

@@ -6,13 +6,13 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +35,13 @@ type Options struct {
 	Rate      int           // events a second, 0 for as many as are taken
 	Rounds    int           // how often all cases are measured, in turn
 	Idle      time.Duration // without events, instead of a load; 0 for a load
+	Drain     bool          // measure how the service's events leave once all of them lie in its spool
 	JSON      bool          // print JSON objects, and the table on the standard error
 	Markdown  bool          // of the table
+	Rows      string        // variations to measure, in turn: all, or some of rowNames; "" for the options as they are
+	Hold      string        // file with ratios that must not be exceeded; see hold
+
+	readings, size, quota, procs int // of a variation
 }
 
 // DefaultOptions are those of `make bench`.
@@ -49,6 +54,7 @@ func DefaultOptions() Options {
 
 // Case is one measurement: the floor, or the service under a policy.
 type Case struct {
+	Row     string `json:"row,omitempty"` // the variation
 	Broker  string `json:"broker"`
 	Subject string `json:"subject"` // floor or service
 	Policy  string `json:"policy,omitempty"`
@@ -57,7 +63,7 @@ type Case struct {
 }
 
 func (c Case) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s QoS %d", c.Broker, c.Subject, c.Policy, c.Confirm, c.QoS))
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s QoS %d", c.Row, c.Broker, c.Subject, c.Policy, c.Confirm, c.QoS))
 }
 
 // edgePolicy keeps all here, so that how the cloud confirms makes no difference.
@@ -69,30 +75,44 @@ func (o Options) cases() ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows, err := variationsOf(o.Rows)
+	if err != nil {
+		return nil, err
+	}
 	var all []Case
+	for _, v := range rows {
+		all = append(all, o.casesOf(v, kinds)...)
+	}
+	return all, nil
+}
+
+// casesOf lists the cases of a row.
+func (o Options) casesOf(v variation, kinds []string) (all []Case) {
 	for _, kind := range kinds {
 		for q := range strings.SplitSeq(o.QoS, ",") {
-			qos := slices.Index([]string{"0", "1"}, q)
-			if qos < 0 {
-				return nil, fmt.Errorf("-qos %q: must be 0, 1 or both with a comma", o.QoS)
-			}
-			all = append(all, Case{Broker: kind, Subject: "floor", QoS: qos})
-			for policy := range strings.SplitSeq(o.Policies, ",") {
+			qos := int(q[0] - '0') // validated
+			all = append(all, Case{Row: v.name, Broker: kind, Subject: "floor", QoS: qos})
+			for policy := range strings.SplitSeq(cmp.Or(v.policy, o.Policies), ",") {
 				for i, confirm := range strings.Split(o.Confirm, ",") {
 					if i == 0 || policy != edgePolicy {
-						all = append(all, Case{kind, "service", policy, confirm, qos})
+						all = append(all, Case{v.name, kind, "service", policy, confirm, qos})
 					}
 				}
 			}
 		}
 	}
-	return all, nil
+	return all
 }
 
 func (o Options) validate() error {
 	var errs []error
 	if o.Events < 1 || o.Events > 1<<30 {
 		errs = append(errs, fmt.Errorf("-events %d: must be 1 to %d", o.Events, 1<<30))
+	}
+	for q := range strings.SplitSeq(o.QoS, ",") {
+		if q != "0" && q != "1" {
+			errs = append(errs, fmt.Errorf("-qos %q: must be 0, 1 or both with a comma", o.QoS))
+		}
 	}
 	if o.Rate < 0 || o.Rate > 1_000_000 {
 		errs = append(errs, fmt.Errorf("-rate %d: must be 0 to 1000000", o.Rate))
@@ -102,6 +122,9 @@ func (o Options) validate() error {
 	}
 	if o.Idle != 0 && (o.Idle < time.Second || o.Idle > time.Hour) {
 		errs = append(errs, fmt.Errorf("-idle %v: must be 1s to 1h, or 0 for a load", o.Idle))
+	}
+	if o.Drain && (o.Idle != 0 || o.Rate != 0) {
+		errs = append(errs, errors.New("-drain: has no meaning beside -idle or -rate"))
 	}
 	if o.Window < batchSize || o.Window > 10_000 {
 		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
@@ -125,8 +148,15 @@ func (o Options) validate() error {
 // Run measures all cases and prints each as soon as it is known. It goes on after a case that failed, and reports all
 // failures together.
 func Run(ctx context.Context, o Options, out, table io.Writer) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	cases, err := o.cases()
-	if err := errors.Join(err, o.validate()); err != nil {
+	if err != nil {
+		return err
+	}
+	recorded, err := readRatios(o.Hold)
+	if err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(o.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -145,7 +175,7 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 				return errors.Join(append(errs, ctx.Err())...)
 			}
 			fmt.Fprintf(log, "== %s, round %d\n", c, round+1)
-			r, err := measure(ctx, o, c, log)
+			r, err := measure(ctx, o.of(&c), c, log)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", c, err))
 				continue
@@ -160,10 +190,11 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 			errs = append(errs, r.verdict())
 		}
 	}
+	var medians []Result
 	if o.Rounds > 1 {
-		p.medians(cases, all)
+		medians = p.medians(cases, all)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, holdTo(recorded, medians))...)
 }
 
 // Result is what a case came to.
@@ -179,7 +210,7 @@ type Result struct {
 	Local     int     `json:"local"`    // events in the windows that local work published
 	Lost      int     `json:"lost"`
 	Doubled   int     `json:"doubled"`
-	Overtaken int     `json:"overtaken"` // events that came after a later one of their device
+	Overtaken int     `json:"overtaken"` // events that came after a later one of their device; in a drain, of the fresh or of the backlog
 	RateRatio float64 `json:"rateToFloor,omitempty"`
 	CPURatio  float64 `json:"cpuToFloor,omitempty"`
 	LoadAvg   float64 `json:"loadAverage"`
@@ -197,7 +228,7 @@ type Result struct {
 
 // against holds the result against the floor on the same broker at the same QoS.
 func (r *Result) against(floor Result) {
-	if floor.Broker == r.Broker && floor.QoS == r.QoS && floor.Rate > 0 && floor.CPU > 0 {
+	if floor.Row == r.Row && floor.Broker == r.Broker && floor.QoS == r.QoS && floor.Rate > 0 && floor.CPU > 0 {
 		r.RateRatio, r.CPURatio = r.Rate/floor.Rate, r.CPU/floor.CPU
 	}
 }

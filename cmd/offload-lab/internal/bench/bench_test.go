@@ -189,3 +189,67 @@ func TestOptionsThatAreWrongAreNamed(t *testing.T) {
 		require.ErrorContains(t, Run(t.Context(), o, io.Discard, io.Discard), want)
 	}
 }
+
+// The recorded ratios hold each row that they name, and a row that was not measured is no success.
+func TestRatiosAreHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ratios")
+	require.NoError(t, os.WriteFile(path, []byte("# row ratio\n\nmaximum 0.5\nedge 1\n"), 0o600))
+	recorded, err := readRatios(path)
+	require.NoError(t, err)
+	row := func(name, subject string, ratio float64) Result {
+		return Result{Case: Case{Row: name, Subject: subject}, CPURatio: ratio}
+	}
+	floor := row("maximum", "floor", 1)
+	require.NoError(t, holdTo(recorded, []Result{floor, row("maximum", "service", 0.57), row("edge", "service", 1.1), row("5k/s", "service", 9)}))
+	require.ErrorContains(t, holdTo(recorded, []Result{floor, row("maximum", "service", 0.58), row("edge", "service", 1.1)}), "maximum: CPU")
+	require.ErrorContains(t, holdTo(recorded, []Result{floor, row("edge", "service", 1.1)}), "maximum: the recorded ratio is not held")
+	require.NoError(t, holdTo(nil, nil))
+	for _, bad := range []string{"maximum", "maximum x", "maximum -1", "maximum NaN"} {
+		require.NoError(t, os.WriteFile(path, []byte(bad), 0o600))
+		_, err := readRatios(path)
+		require.ErrorContains(t, err, path, bad)
+	}
+	_, err = readRatios(path + "x")
+	require.Error(t, err)
+}
+
+// Each form of an event is JSON of EdgeX, with the values that it is to have.
+func TestEventsHaveTheirForm(t *testing.T) {
+	for _, m := range []maker{{}, {readings: 5}, {size: 4096}} {
+		var e struct{ Payload []byte }
+		require.NoError(t, json.Unmarshal(m.make(7, time.Now()), &e))
+		var r floorRequest
+		require.NoError(t, json.Unmarshal(e.Payload, &r))
+		require.Equal(t, 7, numberOf(r.Event.ID))
+		require.Len(t, r.Event.Readings, max(m.readings, 1))
+		require.Equal(t, source, r.Event.Readings[0].Resource)
+		if m.size > 0 {
+			require.Len(t, r.Event.Readings[0].Value, m.size)
+		}
+	}
+}
+
+// Where fresh data may pass a backlog, each of the two keeps its order.
+func TestTallyOfADrain(t *testing.T) {
+	y, now := newTally(80), time.Now()
+	y.passes = true
+	y.take([]int{40, 0, 48, 8, 16}, now)
+	require.Zero(t, y.overtaken)
+	y.take([]int{32, 24}, now)
+	require.Equal(t, 1, y.overtaken)
+}
+
+// Options that mean nothing are refused before anything is started.
+func TestRowsAndOptionsThatMeanNothing(t *testing.T) {
+	for why, change := range map[string]func(*Options){
+		"-rows": func(o *Options) { o.Rows = "maximum,fast" },
+		"-qos":  func(o *Options) { o.QoS = "1,2" },
+		"-hold": func(o *Options) { o.Hold = "missing" },
+		"drain": func(o *Options) { o.Drain, o.Rate = true, 5 },
+	} {
+		o := DefaultOptions()
+		o.Dir = t.TempDir()
+		change(&o)
+		require.ErrorContains(t, Run(t.Context(), o, io.Discard, io.Discard), why)
+	}
+}

@@ -35,27 +35,24 @@ type broker struct {
 	stop func() error
 }
 
-func startBroker(ctx context.Context, kind, mosquitto, dir string, log io.Writer) (*broker, error) {
+// startBroker starts one at an address, which the embedded one chooses itself.
+func startBroker(ctx context.Context, kind, mosquitto, addr, dir string, log io.Writer) (*broker, error) {
 	if kind == Embedded {
-		c, err := startChild(ctx, log, partBroker)
+		c, err := startChild(ctx, log, nil, partBroker)
 		if err != nil {
 			return nil, err
 		}
 		return &broker{c.said, c.used, c.stop}, nil
 	}
-	return startMosquitto(ctx, mosquittoInflight[kind], mosquitto, dir, log)
+	return startMosquitto(ctx, mosquittoInflight[kind], mosquitto, addr, dir, log)
 }
 
-func startMosquitto(ctx context.Context, inflight, program, dir string, log io.Writer) (*broker, error) {
-	addr, err := stack.FreeAddr()
-	if err != nil {
-		return nil, err
-	}
+func startMosquitto(ctx context.Context, inflight, program, addr, dir string, log io.Writer) (*broker, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "mosquitto.conf")
+	config := filepath.Join(dir, "mosquitto-"+port+".conf")
 	text := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\nmax_queued_bytes 0\n" +
 		"log_type error\nlog_type warning\n" + inflight
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

@@ -26,15 +26,15 @@ type child struct {
 	err   error
 }
 
-// startChild runs a part and waits until it says that it is ready.
-func startChild(ctx context.Context, log io.Writer, part string, args ...string) (*child, error) {
+// startChild runs a part with more of an environment, and waits until it says that it is ready.
+func startChild(ctx context.Context, log io.Writer, env []string, part string, args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	c := &child{part: part, ended: make(chan struct{})}
 	c.cmd = exec.Command(self, append([]string{"bench", "-as", part}, args...)...) // #nosec G204 -- ourselves
-	c.cmd.Stderr = log
+	c.cmd.Stderr, c.cmd.Env = log, append(os.Environ(), env...)
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("starting the %s: %w", part, err)
 	}
@@ -115,6 +115,8 @@ func Child(ctx context.Context, part string, args []string) error {
 	fs.IntVar(&l.events, "events", 0, "how many events")
 	fs.IntVar(&l.window, "window", 0, "how many may be under way")
 	fs.IntVar(&l.qos, "qos", 1, "QoS")
+	fs.IntVar(&l.form.readings, "readings", 0, "readings of an event")
+	fs.IntVar(&l.form.size, "size", 0, "bytes of the first reading's value")
 	fs.IntVar(&l.rate, "rate", 0, "events a second")
 	fs.Int64Var(&l.began, "began", 0, "when the first event is due, ns since the Unix epoch")
 	if err := fs.Parse(args); err != nil {

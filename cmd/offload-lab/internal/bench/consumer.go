@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,7 +138,7 @@ func (c *consumer) takeResult(message []byte) error {
 		return err
 	}
 	for _, reading := range r.Event.Readings {
-		if !strings.HasSuffix(reading.ResourceName, "_count") {
+		if reading.ResourceName != source+"_count" {
 			continue
 		}
 		n, err := strconv.ParseInt(reading.Value, 10, 64)

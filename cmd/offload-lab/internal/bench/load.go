@@ -25,7 +25,8 @@ import (
 type load struct {
 	broker              string
 	events, window, qos int
-	rate                int   // events a second, 0 for as many as are taken
+	rate                int // events a second, 0 for as many as are taken
+	form                maker
 	began               int64 // ns since the Unix epoch; when the first event is due, at a rate
 
 	mu        sync.Mutex
@@ -132,7 +133,7 @@ func (l *load) wait(ok func() bool) error {
 }
 
 func (l *load) publishAll(w io.Writer) error {
-	out, topics, m := bufio.NewWriterSize(w, 64<<10), topics(), maker{}
+	out, topics, m := bufio.NewWriterSize(w, 64<<10), topics(), l.form
 	var packet []byte
 	for n := range l.events {
 		if err := l.turn(n, out); err != nil {

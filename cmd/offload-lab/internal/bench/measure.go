@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
+
+	"app-offload/cmd/offload-lab/internal/stack"
 )
 
 // subject is the process that is measured.
@@ -21,7 +24,7 @@ type subject interface {
 type rig struct {
 	o        Options
 	c        Case
-	broker   *broker
+	broker   *broker // the MessageBus, and the link but for a drain
 	tally    *tally
 	consumer *consumer
 	floor    *child   // or
@@ -39,34 +42,101 @@ func measure(ctx context.Context, o Options, c Case, log io.Writer) (r Result, e
 	defer os.RemoveAll(dir)
 	g := &rig{o: o, c: c, tally: newTally(o.Events)}
 	defer func() { err = errors.Join(err, g.stop()) }()
+	if o.procs > 0 {
+		o.Env = append(slices.Clip(o.Env), "GOMAXPROCS="+strconv.Itoa(o.procs))
+		g.o = o
+	}
 	if err := g.start(ctx, dir, log); err != nil {
 		return r, err
+	}
+	if o.quota > 0 {
+		lift, err := throttle(g.subject().PID(), o.quota)
+		if err != nil {
+			return r, err
+		}
+		g.stops = slices.Insert(g.stops, 0, lift) // once the process has ended
 	}
 	return g.run(ctx, log)
 }
 
 // start brings everything up but the load.
 func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) {
-	if g.broker, err = startBroker(ctx, g.c.Broker, g.o.Mosquitto, dir, log); err != nil {
+	addr, err := stack.FreeAddr()
+	if err != nil {
+		return err
+	}
+	if g.broker, err = startBroker(ctx, g.c.Broker, g.o.Mosquitto, addr, dir, log); err != nil {
 		return err
 	}
 	g.onStop(g.broker.stop)
-	if g.consumer, err = startConsumer(g.broker.addr, g.tally); err != nil {
+	link := g.broker.addr
+	if g.drains() {
+		g.tally.passes = true
+		if link, err = stack.FreeAddr(); err != nil {
+			return err
+		}
+	} else if err := g.startConsumer(link); err != nil {
 		return err
 	}
-	g.onStop(func() error { g.consumer.stop(); return nil })
 	if g.c.Subject == "floor" {
-		if g.floor, err = startChild(ctx, log, partFloor, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS)); err != nil {
+		if g.floor, err = startChild(ctx, log, g.o.Env, partFloor, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS)); err != nil {
 			return err
 		}
 		g.onStop(g.floor.stop)
 		return nil
 	}
-	if g.service, err = startService(ctx, g.o, g.c, g.broker.addr, dir, log); err != nil {
+	if g.service, err = startService(ctx, g.o, g.c, g.broker.addr, link, dir, log); err != nil {
 		return err
 	}
 	g.onStop(g.service.stop)
+	if g.drains() {
+		return g.fill(ctx, link, dir, log)
+	}
 	return nil
+}
+
+// drains reports whether the case is a backlog that leaves.
+func (g *rig) drains() bool { return g.o.Drain && g.c.Subject != "floor" }
+
+func (g *rig) startConsumer(broker string) (err error) {
+	if g.consumer, err = startConsumer(broker, g.tally); err == nil {
+		g.onStop(func() error { g.consumer.stop(); return nil })
+	}
+	return err
+}
+
+// fill has the load publish all events while the link is down, waits until they lie in the spool, and brings the link up.
+func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
+	if err := g.startLoad(ctx, log); err != nil {
+		return err
+	}
+	for n, began := 0, time.Now(); n < g.o.Events; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.load.Done():
+			return g.load.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+		c, err := g.service.counts(ctx)
+		if err != nil {
+			return err
+		}
+		if int(c.Spooled) > n {
+			n, began = int(c.Spooled), time.Now()
+			fmt.Fprintln(g.load.in, min(n, g.o.Events-1)) // it ends with the last
+		} else if time.Since(began) > quiet {
+			return fmt.Errorf("only %d of %d events came into the spool", n, g.o.Events)
+		}
+	}
+	bus := g.broker
+	uplink, err := startMosquitto(ctx, mosquittoInflight[g.c.Broker], g.o.Mosquitto, link, dir, log)
+	if err != nil {
+		return err
+	}
+	g.onStop(uplink.stop)
+	g.broker = &broker{uplink.addr, func() time.Duration { return bus.used() + uplink.used() }, nil} // stopped above
+	return g.startConsumer(link)
 }
 
 func (g *rig) onStop(stop func() error) { g.stops = append(g.stops, stop) }
@@ -98,9 +168,14 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 	disk := newWear(g.o.Dir)
 	if g.o.Idle > 0 {
 		err = g.rest(ctx)
-	} else if err = g.startLoad(ctx, log); err == nil {
-		others = append(others, g.load.used)
-		err = g.follow(ctx)
+	} else {
+		if g.load == nil {
+			err = g.startLoad(ctx, log)
+		}
+		if err == nil {
+			others = append(others, g.load.used)
+			err = g.follow(ctx)
+		}
 	}
 	if err != nil {
 		return r, err
@@ -134,8 +209,9 @@ func (g *rig) startLoad(ctx context.Context, log io.Writer) (err error) {
 	if g.o.Rate > 0 {
 		g.tally.schedule(began, g.o.Rate)
 	}
-	g.load, err = startChild(ctx, log, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS), "-began", strconv.FormatInt(began.UnixNano(), 10),
-		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window), "-rate", strconv.Itoa(g.o.Rate))
+	g.load, err = startChild(ctx, log, nil, partLoad, "-broker", g.broker.addr, "-qos", strconv.Itoa(g.c.QoS), "-began", strconv.FormatInt(began.UnixNano(), 10),
+		"-events", strconv.Itoa(g.o.Events), "-window", strconv.Itoa(g.o.Window), "-rate", strconv.Itoa(g.o.Rate),
+		"-readings", strconv.Itoa(g.o.readings), "-size", strconv.Itoa(g.o.size))
 	if err == nil {
 		g.onStop(g.load.stop)
 	}
@@ -173,7 +249,7 @@ func (g *rig) follow(ctx context.Context) error {
 			return g.load.Err()
 		case <-tick.C:
 		}
-		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 20*time.Millisecond {
+		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 50*time.Millisecond { // it costs the service a millisecond
 			polled = now
 			if c, err := g.service.counts(ctx); err == nil { // busy or ended, which shows otherwise
 				g.tally.tellLocal(int(c.Local), time.Now())

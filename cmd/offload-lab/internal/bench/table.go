@@ -27,6 +27,7 @@ func number(format string, of func(*Result) float64) func(*Result) string {
 }
 
 var columns = []column{
+	{"row", -10, func(r *Result) string { return r.Row }},
 	{"broker", -15, func(r *Result) string { return r.Broker }},
 	{"subject", -8, func(r *Result) string { return r.Subject }},
 	{"policy", -9, func(r *Result) string { return r.Policy }},
@@ -50,7 +51,7 @@ var columns = []column{
 }
 
 func (p printer) header(o Options) {
-	fmt.Fprintf(p.table, "%d events a case, 1 reading each; at most %d under way end to end; batches of %d, form %s\n\n",
+	fmt.Fprintf(p.table, "%d events a case; at most %d under way end to end; batches of %d, form %s\n\n",
 		o.Events, o.Window, batchSize, o.Form)
 	p.heads()
 }
@@ -87,16 +88,18 @@ func (p printer) row(r Result) {
 
 // medians writes a row for each case with the median of each figure, and the sum of what must be zero. The ratios are medians of those to the
 // floor of the same round, which is what the machine's other work disturbs least.
-func (p printer) medians(cases []Case, all []Result) {
+func (p printer) medians(cases []Case, all []Result) (medians []Result) {
 	fmt.Fprintf(p.table, "\nMedians, and sums of what was lost, doubled and overtaken:\n\n")
 	p.heads()
 	for _, c := range cases {
 		of := slices.DeleteFunc(slices.Clone(all), func(r Result) bool { return r.Case != c })
 		if len(of) > 0 {
 			r := median(of)
+			medians = append(medians, r)
 			p.line(func(c *column) string { return c.of(&r) })
 		}
 	}
+	return medians
 }
 
 func median(of []Result) Result {

@@ -16,6 +16,8 @@ type tally struct {
 	foreign     int     // messages that are not events of the load
 	overtaken   int     // events that came after a later one of their device
 	latest      [devices]int
+	passes      bool // what is fresh may pass the backlog
+	backlog     [devices]int
 	began       time.Time // of the load; zero where it keeps no rate
 	every       time.Duration
 	late        []uint32 // µs from the moment at which an event was due, whenever it was sent
@@ -56,15 +58,24 @@ func (t *tally) take(numbers []int, now time.Time) {
 		}
 		t.seen[n]++
 		t.arrived++
-		if last := &t.latest[n%devices]; n < *last {
-			t.overtaken++
-		} else {
-			*last = n
-		}
+		t.order(n)
 		if t.late != nil {
 			t.late = append(t.late, uint32(max(now.Sub(t.began.Add(time.Duration(n)*t.every)), 0).Microseconds()))
 		}
 		t.at(now)
+	}
+}
+
+// order notes the event's place among those of its device. Where fresh data may pass the backlog, each of the two is in order by itself.
+func (t *tally) order(n int) {
+	fresh, backlog := &t.latest[n%devices], &t.backlog[n%devices]
+	switch {
+	case n >= *fresh:
+		*fresh = n
+	case t.passes && n >= *backlog:
+		*backlog = n
+	default:
+		t.overtaken++
 	}
 }
 

@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// variation is a row of the documents' table: what differs from the options, for the floor and the service alike.
+type variation struct {
+	name     string
+	policy   string
+	readings int // of an event, 0 for one
+	size     int // bytes of the value of an event's first reading, 0 for that of a Float64
+	rate     int // events a second
+	window   int // events that may be under way
+	procs    int // GOMAXPROCS of what is measured
+	quota    int // of what is measured, in percent of one core
+}
+
+var variations = []variation{
+	{name: "maximum"},
+	{name: "5-readings", readings: 5},
+	{name: "4-KiB", size: 4 << 10, window: 2048}, // or what waits exceeds Spool.RingMiB and becomes a backlog, which fresh data may pass,
+	{name: "1k/s", rate: 1000},
+	{name: "5k/s", rate: 5000},
+	{name: "40k/s", rate: 40_000},
+	{name: "edge", policy: edgePolicy},
+	{name: "one-proc", procs: 1},
+	{name: "fifth-core", quota: 20, rate: 200},
+}
+
+// variationsOf resolves a list of names; "" is none and "all" is each.
+func variationsOf(list string) ([]variation, error) {
+	if list == "" {
+		return []variation{{}}, nil
+	}
+	if list == "all" {
+		return variations, nil
+	}
+	var some []variation
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(variations, func(v variation) bool { return v.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-rows %q: must be all or some of %s", name, strings.Join(rowNames(), ","))
+		}
+		some = append(some, variations[i])
+	}
+	return some, nil
+}
+
+func rowNames() (names []string) {
+	for i := range variations {
+		names = append(names, variations[i].name)
+	}
+	return names
+}
+
+// mostSeconds is how long a case that keeps a rate lasts at most, s, whatever the number of events.
+const mostSeconds = 20
+
+// of gives the options of a case.
+func (o Options) of(c *Case) Options {
+	for _, v := range variations {
+		if v.name == c.Row {
+			o.readings, o.size, o.quota, o.procs = v.readings, v.size, v.quota, v.procs
+			o.Window = cmp.Or(v.window, o.Window)
+			o.Rate = cmp.Or(v.rate, o.Rate)
+			if v.rate > 0 {
+				o.Events = min(o.Events, mostSeconds*v.rate)
+			}
+		}
+	}
+	return o
+}
