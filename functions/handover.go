@@ -388,11 +388,11 @@ const givenUpEvery = time.Minute
 func (p *Pipeline) sayGivenUp(t *task.Task, err error) {
 	now, last := p.clock.Now(), p.givenUpSaid.Load()
 	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
-		p.log.Debugf("task %s/%d of %s is given up: %v", t.EventID, t.Chunk, t.Device, err)
+		p.log.Debugf("dropping task: event=%s chunk=%d device=%q error=%q", t.EventID, t.Chunk, t.Device, err)
 		return
 	}
-	p.log.Warnf("task %s/%d of %s is given up, counted as dropped for %s; the next such line comes in %v at the earliest: %v",
-		t.EventID, t.Chunk, t.Device, reasonOf(err), givenUpEvery, err)
+	p.log.Warnf("dropping task: event=%s chunk=%d device=%q reason=%s error=%q (similar messages suppressed for %v)",
+		t.EventID, t.Chunk, t.Device, reasonOf(err), err, givenUpEvery)
 }
 
 // drain waits until every event that was submitted is concluded, or ctx ends.

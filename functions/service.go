@@ -157,14 +157,14 @@ func (s *Service) openHost() (err error) {
 
 func (s *Service) openSpool() (err error) {
 	s.keys = keys.NewKeyring(s.cfg.KeySecret, s.deps.Secrets)
-	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithClock(s.clock), spool.WithProblems(func(err error) { s.log.Errorf("spool: %v", err) }))
+	s.spool, err = spool.Open(s.cfg.Spool.Directory, s.cfg.Spool, spool.WithKeys(s.keys), spool.WithClock(s.clock), spool.WithProblems(func(err error) { s.log.Errorf("spool failed: error=%q", err) }))
 	if err != nil {
 		return fmt.Errorf("opening the spool in %s: %w", s.cfg.Spool.Directory, err)
 	}
 	s.life.onStop("spool", func(context.Context) error { return s.spool.Close() })
 	saved, err := ledger.Load(s.cfg.Spool.Directory)
 	if errors.Is(err, ledger.ErrDamaged) {
-		s.log.Warnf("the account of an earlier run is damaged, what was done locally before is not counted: %v", err)
+		s.log.Warnf("the account of the previous run is damaged, its local tasks are not counted: error=%q", err)
 	} else if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *Service) openSpool() (err error) {
 	if s.drops, err = ledger.OpenDrops(s.cfg.Spool.Directory); err != nil && !errors.Is(err, ledger.ErrDamaged) {
 		return err
 	} else if err != nil {
-		s.log.Warnf("acknowledged drops are forgotten, all count as new: %v", err)
+		s.log.Warnf("cannot load the acknowledged drops, all count as new: error=%q", err)
 	}
 	s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), true)
 	s.life.onStop("ledger", func(context.Context) error { return s.saveBooks() })
@@ -230,7 +230,7 @@ func (s *Service) openExport() error {
 		return err
 	}
 	if s.cfg.KeySecret == "" {
-		s.log.Warnf("no keys are configured: whatever leaves is readable at the broker, and anybody who may publish there can send receipts, on which this node deletes records, and answers, which it publishes on its MessageBus; set Offload.KeySecret, or restrict the topics %s# at the broker",
+		s.log.Warnf("no keys configured: batches are readable at the broker, and any client that may publish there can send receipts, on which this node deletes records, and answers, which it publishes on its MessageBus; set Offload.KeySecret, or restrict access at the broker: topics=%s#",
 			seal.TopicRoot)
 	}
 	s.scheduler = scheduler
@@ -335,7 +335,7 @@ func (s *Service) Start() {
 	}
 	running.Go(func() {
 		if err := s.exporter.Run(context.Background()); err != nil { // Close ends it
-			s.log.Errorf("exporting has ended: %v", err)
+			s.log.Errorf("exporter stopped: error=%q", err)
 		}
 	})
 	s.life.onLast("samplers", func(context.Context) error {
@@ -364,7 +364,7 @@ func (s *Service) everySecond(ctx context.Context) {
 		}
 		s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), false)
 		if err := s.saveBooks(); err != nil {
-			s.log.Debugf("saving account and drops: %v", err)
+			s.log.Debugf("saving the account failed: error=%q", err)
 		}
 	}
 }
@@ -393,7 +393,7 @@ func (s *Service) credentials() (export.Credentials, error) {
 // SecretsChanged is to be called when the secret store reports a change.
 func (s *Service) SecretsChanged() {
 	if err := s.keys.Refresh(); err != nil {
-		s.log.Errorf("reading the changed secret %s: %v", s.cfg.KeySecret, err)
+		s.log.Errorf("reading the changed secret failed: secret=%s error=%q", s.cfg.KeySecret, err)
 	}
 	s.exporter.Rotate()
 }

@@ -19,7 +19,7 @@ type warnings struct {
 }
 
 func (w *warnings) Warnf(format string, a ...any) {
-	if line := fmt.Sprintf(format, a...); strings.Contains(line, "quarantined a message") {
+	if line := fmt.Sprintf(format, a...); strings.Contains(line, "message quarantined") {
 		w.lines = append(w.lines, line)
 	}
 }

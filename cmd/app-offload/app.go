@@ -103,7 +103,7 @@ func (a *app) load() error {
 	}
 	used, err := config.ApplyEnv(&a.custom.Offload, os.LookupEnv)
 	for _, name := range used {
-		log.Infof("%s is taken from the environment", name)
+		log.Infof("environment variable applied: name=%s", name)
 	}
 	return err
 }

@@ -30,7 +30,7 @@ func (a *app) changed(raw any) {
 	log := a.sdk.LoggingClient()
 	tree, ok := raw.(*map[string]any)
 	if !ok {
-		log.Errorf("a change of the configuration came as %T and is ignored", raw)
+		log.Errorf("ignoring a configuration change of an unexpected type: type=%T", raw)
 		return
 	}
 	w, err := config.FromTree(a.custom.Offload.Writable, *tree)
@@ -42,5 +42,5 @@ func (a *app) changed(raw any) {
 		log.Errorf("%v", err)
 		return
 	}
-	log.Infof("the changed configuration is in force, version %s", a.service.Status().Configuration.Version)
+	log.Infof("configuration changed: version=%s", a.service.Status().Configuration.Version)
 }

@@ -80,7 +80,7 @@ func open(opening chan<- struct{}) *app {
 // stopEarly ends a start that a signal came into, and returns the exit code.
 func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 	log := logger.NewClient(serviceKey, models.InfoLog)
-	log.Infof("stopping during the start: signal=%v", s)
+	log.Infof("stopping during startup: signal=%v", s)
 	select {
 	case <-opening:
 	default: // the SDK is still waiting for its surroundings
@@ -91,7 +91,7 @@ func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 	select {
 	case a = <-made:
 	case <-time.After(patienceAtStop):
-		log.Warnf("giving up on the start after %v: what is open is as after a crash, and nothing is lost", patienceAtStop)
+		log.Warnf("startup did not stop in time, exiting as after a crash; no data is lost: waited=%v", patienceAtStop)
 	}
 	if a == nil {
 		return 1
@@ -101,7 +101,7 @@ func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 		_ = registry.Unregister()
 	}
 	if err != nil {
-		log.Errorf("stopping during the start: %v", err)
+		log.Errorf("stopping during startup failed: error=%q", err)
 		return 1
 	}
 	return 0

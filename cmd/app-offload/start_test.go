@@ -47,7 +47,7 @@ func TestASignalStopsTheServiceInEveryPhaseOfItsStart(t *testing.T) {
 				require.NoError(t, cmd.Process.Signal(s))
 				require.NoError(t, cmd.Wait(), e.log.String())
 				require.Less(t, time.Since(began), 10*time.Second)
-				require.Contains(t, e.log.String(), "stopping during the start", name)
+				require.Contains(t, e.log.String(), "stopping during startup", name)
 			})
 		}
 	}

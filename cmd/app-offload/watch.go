@@ -49,7 +49,7 @@ func (w *watcher) look(now time.Time) {
 	}
 	err := w.telemetry.update(&st)
 	if err != nil && !w.failed {
-		w.log.Warnf("telemetry: %v", err)
+		w.log.Warnf("publishing telemetry failed: error=%q", err)
 	}
 	w.failed = err != nil
 }

@@ -101,7 +101,7 @@ func (f *sourceFlags) http(address string, limits sourceLimits, log *slog.Logger
 		return nil, fmt.Errorf("-replies %q: the node and the kind of message are added to its path, so it must have neither ? nor #", f.replies)
 	}
 	if !limits.keys && !loopback(address) {
-		log.Warn("anybody who reaches this address can store records and receive receipts, as there are no -keys; listen at 127.0.0.1, or give keys",
+		log.Warn("no -keys: any client that reaches this address can store records and receive receipts; listen on 127.0.0.1, or give keys",
 			"address", address)
 	}
 	return consume.NewHTTP(consume.HTTPConfig{

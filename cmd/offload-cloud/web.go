@@ -31,7 +31,7 @@ func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func
 	go func() {
 		defer close(done)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the web server ended", "error", err)
+			log.Error("the web server stopped", "error", err)
 		}
 	}()
 	log.Info("listening", "address", listener.Addr())

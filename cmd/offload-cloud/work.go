@@ -140,7 +140,7 @@ func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func
 		}
 		if text := strings.Join(problems, "; "); said[""] != text {
 			said[""] = text
-			log.Warn("folders that are no version of a model", "problems", text)
+			log.Warn("ignoring folders that hold no version of a model", "problems", text)
 		}
 		changed()
 		select {

@@ -46,7 +46,7 @@ func (r *reader) report(problem string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if problem != "" && problem != r.problem {
-		r.log.Warnf("MessageBus: %s", problem)
+		r.log.Warnf("reading the MessageBus failed: error=%q", problem)
 	}
 	r.problem = problem
 }

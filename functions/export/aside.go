@@ -19,11 +19,11 @@ func (x *Exporter) setAside() {
 func (x *Exporter) sayAside(a aside) {
 	count, due := x.asides.Add(a.reason, len(a.seqs))
 	if !due {
-		x.deps.Log.Debugf("export: gave up record %d of class %q, %d bytes: %s", a.seqs[0], a.class, a.bytes, a.reason)
+		x.deps.Log.Debugf("dropping record: seq=%d class=%q bytes=%d reason=%s", a.seqs[0], a.class, a.bytes, a.reason)
 		return
 	}
-	x.deps.Log.Warnf("export: gave up record %d of class %q, %d bytes, and %d others before it: %s (the next such line comes in %v at the earliest)",
-		a.seqs[0], a.class, a.bytes, count-1, a.detail, x.asides)
+	x.deps.Log.Warnf("dropping record: seq=%d class=%q bytes=%d reason=%s detail=%q count=%d (similar messages suppressed for %v)",
+		a.seqs[0], a.class, a.bytes, a.reason, a.detail, count, x.asides)
 }
 
 var explain = map[string]string{

@@ -35,7 +35,7 @@ func (x *Exporter) announced(a *seal.Announcement) {
 	x.window.announced(now)
 	x.stats.do(func(s *Stats) { s.Repeats++ })
 	if silent && !x.window.silent() {
-		x.deps.Log.Infof("export: consumer=%s subscribes, repeating what is not receipted", quote(a.Consumer))
+		x.deps.Log.Infof("consumer subscribed, repeating batches without a receipt: consumer=%s", quote(a.Consumer))
 	}
 }
 
@@ -70,7 +70,7 @@ func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
 	x.deps.Sealer.Obey(l)
 	x.window.limitsChanged(now)
 	x.stats.do(func(s *Stats) { s.Consumer = l })
-	x.deps.Log.Infof("export: the consumer takes messages of %d bytes and payloads of %d", l.MaxMessage, l.MaxData)
+	x.deps.Log.Infof("consumer announced its limits: messageBytes=%d payloadBytes=%d", l.MaxMessage, l.MaxData)
 }
 
 // conflictPause keeps one conflict that several receipts name from costing more than one epoch.
@@ -94,15 +94,15 @@ func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 	x.holds.clear(holdEpoch)
 	x.window.release() // the leases have ended
 	x.stats.do(func(s *Stats) { s.Epochs++ })
-	x.deps.Log.Warnf("export: epoch conflict: the consumer holds other records of node %s under epoch %s from sequence %d on, so this spool is a copy, or another gateway has the same node name; "+
-		"all records leave again under the new epoch %s. Give each gateway its own Offload.Node", x.deps.Node, old, at[0].First, fresh)
+	x.deps.Log.Warnf("epoch conflict, sending all records again under a new epoch: node=%q epoch=%s seq=%d newEpoch=%s: the consumer holds other records under these numbers; "+
+		"this spool is a copy, or another gateway has the same name. Give each gateway its own Offload.Node", x.deps.Node, old, at[0].First, fresh)
 }
 
 // wrongReceipt counts and logs a statement that is not obeyed. It may be called from several goroutines.
 func (x *Exporter) wrongReceipt(kind, why string) {
 	x.stats.failed(kind)
 	if count, due := x.wrong.Due(kind); due {
-		x.deps.Log.Warnf("export: statement ignored: reason=%s count=%d: %s (similar messages suppressed for %v)", kind, count, why, x.wrong)
+		x.deps.Log.Warnf("statement of the consumer rejected: reason=%s count=%d detail=%q (similar messages suppressed for %v)", kind, count, why, x.wrong)
 	}
 }
 

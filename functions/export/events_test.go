@@ -148,7 +148,7 @@ func TestLimitsThatAreToldAreObeyed(t *testing.T) {
 	} {
 		x.obey(row.told, time.Now())
 		require.Equal(t, row.want, x.Stats().Consumer)
-		require.Equal(t, row.lines, log.with("INFO", "the consumer takes messages"))
+		require.Equal(t, row.lines, log.with("INFO", "consumer announced its limits"))
 	}
 }
 
@@ -202,7 +202,7 @@ func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 		require.Zero(t, leased)
 		require.EqualValues(t, 1, x.Stats().Epochs)
 		require.EqualValues(t, 3, x.Stats().Errors["conflict"])
-		require.Equal(t, 1, log.with("WARN", "from sequence 7 on", "new epoch e2"))
+		require.Equal(t, 1, log.with("WARN", "seq=7", "newEpoch=e2"))
 	})
 }
 
@@ -222,9 +222,9 @@ func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	}
 	held, leased := s.count()
 	require.Equal(t, [2]int{2, 1}, [2]int{held, leased})
-	require.Equal(t, 1, log.with("WARN", "gave up record 1 of class", "and 1 others before it: why"))
-	require.Equal(t, 1, log.with("DEBUG", "gave up record 3 of class", "10 bytes: too_large"))
-	require.Equal(t, 1, log.with("WARN", "gave up record 4 of class", "how"))
+	require.Equal(t, 1, log.with("WARN", "dropping record: seq=1 ", `detail="why" count=2`))
+	require.Equal(t, 1, log.with("DEBUG", "dropping record: seq=3 ", "bytes=10 reason=too_large"))
+	require.Equal(t, 1, log.with("WARN", "dropping record: seq=4 ", "how"))
 }
 
 // An acknowledgement shows that the connection works: attempts begin anew with short pauses. An empty message shows no more; a batch is counted.

@@ -229,7 +229,7 @@ func (x *Exporter) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		x.stop()
 		<-x.done
-		x.deps.Log.Infof("export: stopped before all batches were confirmed; they stay in the spool and are sent after the next start")
+		x.deps.Log.Infof("export stopped before all batches were confirmed; they stay in the spool and are sent after the next start")
 		return nil
 	}
 }
@@ -325,7 +325,7 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 		x.link.RoundTrip(d.trip, time.Now())
 		x.stats.do(func(s *Stats) { s.Connections++ })
 		x.told.Clear()
-		x.deps.Log.Infof("connected to broker %s", x.cfg.Broker)
+		x.deps.Log.Infof("connected to the broker: url=%s", x.cfg.Broker)
 		return d.session
 	}
 	if ctx.Err() == nil {

@@ -89,7 +89,7 @@ func TestWithoutReceiptsOneWarningSaysWhatToDo(t *testing.T) {
 
 	b.look(func() { b.mute = false })
 	r.settled()
-	require.Positive(t, r.log.with("INFO", "receipts are coming again"))
+	require.Positive(t, r.log.with("INFO", "receipts resumed"))
 	b.look(func() { require.Empty(t, b.overtook) })
 }
 
@@ -231,8 +231,8 @@ func TestPoisonIsSetAsideAndTheRestGoesOn(t *testing.T) {
 		require.Empty(t, b.overtook)
 	})
 	require.EqualValues(t, 1, r.Stats().SetAside)
-	require.Equal(t, 1, r.log.with("WARN", "gave up record 6", "ChunkSize"))
-	require.Equal(t, 1, r.log.with("WARN", "hold reason=too_large", "record 6", "max_packet_size"), "it was named before")
+	require.Equal(t, 1, r.log.with("WARN", "dropping record: seq=6 ", "ChunkSize"))
+	require.Equal(t, 1, r.log.with("WARN", "export held: reason=too_large", "record 6", "max_packet_size"), "it was named before")
 }
 
 // stubborn is a sealer that fails until it is told otherwise.

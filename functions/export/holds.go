@@ -97,7 +97,7 @@ func (x *Exporter) sayHolds(list []Hold) {
 		key := h.Reason + "\x00" + h.Class
 		held[key] = true
 		if logged := h.Reason == holdSeal || h.Reason == holdSubscribe || h.Reason == holdEpoch; x.said.New(key, key) && !logged {
-			x.deps.Log.Warnf("export: hold reason=%s class=%q: %s", h.Reason, h.Class, h.Text)
+			x.deps.Log.Warnf("export held: reason=%s class=%q detail=%q", h.Reason, h.Class, h.Text)
 		}
 	}
 	x.said.Keep(held)

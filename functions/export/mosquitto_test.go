@@ -367,7 +367,9 @@ func TestMosquittoWithAPacketLimitHoldsUpOneRecordOnly(t *testing.T) {
 		s.put("d", 1, 500)
 	}
 	until(t, "all others are there", func() bool { return c.distinct() == 517 })
-	until(t, "it is named", func() bool { return r.log.with("WARN", "hold reason=too_large", "record 201", "max_packet_size") == 1 })
+	until(t, "it is named", func() bool {
+		return r.log.with("WARN", "export held: reason=too_large", "record 201", "max_packet_size") == 1
+	})
 	until(t, "all others are receipted", func() bool { held, _ := s.count(); return held == 1 })
 	require.Zero(t, r.Stats().SetAside)
 	s.put("d", 100, 500)

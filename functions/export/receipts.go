@@ -46,7 +46,7 @@ func (x *Exporter) receipt(r *seal.Receipt) {
 	silent := x.window.silent()
 	x.confirm(x.window.receipt(ascending(r.Safe), now))
 	if silent && !x.window.silent() {
-		x.deps.Log.Infof("receipts are coming again")
+		x.deps.Log.Infof("receipts resumed")
 	}
 	if len(r.Conflicts) > 0 && r.Session != "" {
 		x.conflict(r.Conflicts, now)

@@ -324,7 +324,7 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 	}
 	if v.silent {
 		x.stats.failed("receipts_silent")
-		x.deps.Log.Warnf("export: %s", x.silence())
+		x.deps.Log.Warnf("no receipts: detail=%q", x.silence())
 	}
 	if v.anew || (!r.retry.IsZero() && !now.Before(r.retry)) {
 		r.dialNext(ctx)

@@ -63,8 +63,8 @@ func (s *stats) load() Stats {
 func (x *Exporter) complain(kind string, err error) {
 	x.stats.failed(kind)
 	if x.told.Changed(kind, err) {
-		x.deps.Log.Warnf("export: %s (retried until it works)", err)
+		x.deps.Log.Warnf("export failed, retrying: error=%q", err)
 		return
 	}
-	x.deps.Log.Debugf("export: %s, again", err)
+	x.deps.Log.Debugf("export still failing: error=%q", err)
 }

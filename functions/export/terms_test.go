@@ -262,11 +262,11 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		compare(want)
 		require.Len(t, w.isolated, 5)
 		compare(want)
-		require.Equal(t, 5, log.with("WARN", "hold reason="), "the key's is logged by who finds it")
+		require.Equal(t, 5, log.with("WARN", "export held: reason="), "the key's is logged by who finds it")
 		w.closings++
 		want = slices.Insert(want, 0, line{"closing", "", "closed 4 connections in a row", 0})
 		compare(want)
-		require.Equal(t, 6, log.with("WARN", "hold reason="))
+		require.Equal(t, 6, log.with("WARN", "export held: reason="))
 		x.holds.clear(holdSeal)
 		w.class("mute").silent = time.Time{}
 		want = slices.Delete(want, 4, 5)
@@ -274,7 +274,7 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		w.class("mute").silent = since
 		want = want[:6]
 		compare(want)
-		require.Equal(t, 2, log.with("WARN", "hold reason=unreceipted"), "it began anew")
+		require.Equal(t, 2, log.with("WARN", "export held: reason=unreceipted"), "it began anew")
 	})
 }
 

@@ -63,7 +63,7 @@ func TestReceiptsOfAnotherSessionAreIgnoredAndNamed(t *testing.T) {
 	until(t, "it is counted", func() bool { return r.Stats().Errors["receipt_session"] == 100 })
 	held, _ := s.count()
 	require.Equal(t, 10, held)
-	require.Equal(t, 1, r.log.with("WARN", "reason=receipt_session", `"another"`, "s1"), "one line a minute")
+	require.Equal(t, 1, r.log.with("WARN", "reason=receipt_session", "another", "s1"), "one line a minute")
 	b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "s1", Created: time.Now(), Safe: all})
 	r.settled()
 }
@@ -194,7 +194,7 @@ func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	until(t, "both know", func() bool {
 		return strings.Contains(fmt.Sprint(r1.Stats().Holds), "another client") && strings.Contains(fmt.Sprint(r2.Stats().Holds), "another client")
 	})
-	require.Equal(t, 1, r1.log.with("WARN", "another client", `"app-offload-gw1"`))
+	require.Equal(t, 1, r1.log.with("WARN", "another client", "app-offload-gw1"))
 }
 
 // A stop while the consumer is away ends soon, without an error, and keeps what it does not have.

@@ -189,7 +189,7 @@ func (f *Feedback) sayRolledBack(r *decide.Rules, why string) {
 		return
 	}
 	c, _ := r.Canary()
-	f.logger.Warnf("canary %s is rolled back and stays so until Policy is configured anew: %s", c.Policy, why)
+	f.logger.Warnf("canary of a policy rolled back until Writable.Policy changes: policy=%s reason=%q", c.Policy, why)
 }
 
 // Failed notes that no result will come.

@@ -83,7 +83,7 @@ func (l *learned) open(log say.Logger) error {
 	if moved := os.Rename(l.path, aside); moved != nil {
 		err = errors.Join(err, moved)
 	}
-	log.Warnf("what was learned cannot be taken over, so learning starts anew; the file is set aside as %s: %v", aside, err)
+	log.Warnf("cannot load the learned state, learning starts from zero: movedTo=%s error=%q", aside, err)
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (l *learned) run(ctx context.Context, log say.Logger) {
 		case <-tick.C:
 		}
 		if err := l.save(); once.Changed("save", err) {
-			log.Warnf("%v (tried again every %v)", err, l.every)
+			log.Warnf("saving the learned state failed: retryEvery=%v error=%q", l.every, err)
 		}
 	}
 }

@@ -171,7 +171,7 @@ func (l *decisionLog) rotate() error {
 // say logs a problem once until another one, or none, follows.
 func (l *decisionLog) say(err error) {
 	if l.once.Changed("write", err) {
-		l.log.Warnf("decision log: %v; what cannot be written is dropped and counted", err)
+		l.log.Warnf("writing the decision log failed, dropping and counting entries: error=%q", err)
 	}
 }
 

@@ -254,7 +254,7 @@ func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 		"good":            {string(raw), ""},
 		"nothing learned": {sealed(`{}`), ""},
 		"no JSON":         {"{", "reading the file"},
-		"another format":  {`{"format":"other","state":{}}`, `its format is "other"`},
+		"another format":  {`{"format":"other","state":{}}`, `its format is \"other\"`},
 		"a flipped bit":   {`{"format":"` + learnedFormat + `","crc32":1,"state":{}}`, "its checksum is 00000001, but its content gives"},
 		"no state":        {sealed(`[]`), "reading the state"},
 		"refused":         {sealed(`{"estimates":{"local":{"value":-1,"count":3}}}`), "no measurement leads to"},
@@ -314,7 +314,7 @@ func TestLearnedIsSavedEverySoOften(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		require.Len(t, log.lines, 1)
-		require.Contains(t, log.lines[0], "tried again every 1m0s")
+		require.Contains(t, log.lines[0], "retryEvery=1m0s")
 		require.NotEmpty(t, f.LearnedProblem())
 		require.NoError(t, os.MkdirAll(dir, 0o700))
 		time.Sleep(time.Minute)

@@ -106,7 +106,7 @@ func (p *Report) Write(h status.Health) {
 		}
 		delete(p.seen, code)
 		if s.logged {
-			p.log.Infof("health: over reason=%s lasted=%v state=%s", code, p.clock.Since(s.since).Round(time.Second), h.State)
+			p.log.Infof("health: cleared reason=%s lasted=%v state=%s", code, p.clock.Since(s.since).Round(time.Second), h.State)
 		}
 	}
 }

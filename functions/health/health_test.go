@@ -58,7 +58,7 @@ func TestTheReportLogsWhatLasts(t *testing.T) {
 	p.fake.Advance(time.Minute)
 	write()
 	write()
-	require.Equal(t, lines{"INFO health: over reason=linkDown lasted=1m1s state=well"}, (*log)[1:])
+	require.Equal(t, lines{"INFO health: cleared reason=linkDown lasted=1m1s state=well"}, (*log)[1:])
 	p.facts.Intake = "away"
 	write()
 	p.fake.Advance(time.Second)

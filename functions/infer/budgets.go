@@ -25,7 +25,7 @@ func (r *Room) loadBudgets() {
 		err = json.Unmarshal(b, &spent)
 	}
 	if err != nil {
-		r.deps.Log.Warnf("models: reading %s: %v; the budgets of hard examples begin anew", budgetsFile, err)
+		r.deps.Log.Warnf("resetting the budgets of hard examples, their file is unreadable: file=%s error=%q", budgetsFile, err)
 		return
 	}
 	for class, w := range *r.works.Load() {

@@ -104,7 +104,7 @@ func (d *Deliveries) handle(ctx context.Context, message []byte) {
 	want, err := d.receiver.Handle(ctx, message)
 	if err != nil && ctx.Err() == nil {
 		if n, ok := d.said.Due(err.Error()); ok {
-			d.log.Warnf("models: delivery: %v count=%d", err, n)
+			d.log.Warnf("delivering a model failed: error=%q count=%d", err, n)
 		}
 	}
 	if want == nil {
@@ -112,6 +112,6 @@ func (d *Deliveries) handle(ctx context.Context, message []byte) {
 	}
 	d.send(delivery.WantTopic(d.node), want)
 	if w, err := delivery.DecodeWant(want); err == nil && w.State == delivery.Installed {
-		d.log.Infof("models: a delivered model is installed: id=%s", w.ID)
+		d.log.Infof("delivered model installed: id=%s", w.ID)
 	}
 }

@@ -120,11 +120,11 @@ func (r *Room) settle(w *work, v models.Version, promote bool) {
 		w.trial.begin()
 	case err != nil: // the store keeps it as a canary
 		w.trial.begin()
-		r.deps.Log.Warnf("models: %v; the trial begins anew", err)
+		r.deps.Log.Warnf("restarting the trial of a model: error=%q", err)
 	case promote:
-		r.deps.Log.Infof("models: canary takes over: model=%s version=%s before=%s tasks=%d different=%d", w.model, v, stats.Against, stats.Tasks, stats.Different)
+		r.deps.Log.Infof("canary of a model promoted: model=%s version=%s previous=%s tasks=%d different=%d", w.model, v, stats.Against, stats.Tasks, stats.Different)
 	default:
-		r.deps.Log.Warnf("models: canary is rolled back: model=%s version=%s keeping=%s: %s", w.model, v, stats.Against, stats.Reason)
+		r.deps.Log.Warnf("canary of a model rolled back: model=%s version=%s keeping=%s reason=%q", w.model, v, stats.Against, stats.Reason)
 	}
 }
 

@@ -40,7 +40,7 @@ func (s *Subscriber) Rotate() { s.connection.Renew() }
 // report logs a problem of the connection, but not the same one again until there was none.
 func (s *Subscriber) report(problem error) {
 	if s.ctx.Err() == nil && s.once.Changed("connection", problem) {
-		s.log.Errorf("MQTT MessageBus %s, still trying: %v", s.bus.URL, problem)
+		s.log.Errorf("cannot connect to the MQTT MessageBus, still trying: url=%s error=%q", s.bus.URL, problem)
 	}
 }
 
@@ -50,7 +50,7 @@ func (s *Subscriber) lost(session *mqtt.Session, lived time.Duration) {
 	rival := s.counts.Subscribed && s.rival.Lost(lived, err)
 	s.counts.Subscribed, s.since = false, time.Time{}
 	s.mu.Unlock()
-	s.log.Warnf("connection to the MQTT MessageBus %s is lost, connecting again: %v", s.bus.URL, err)
+	s.log.Warnf("lost the connection to the MQTT MessageBus, reconnecting: url=%s error=%q", s.bus.URL, err)
 	if rival {
 		if _, due := s.seldom.Due("rival"); due {
 			s.log.Errorf("%s", s.rivalText())
@@ -93,7 +93,7 @@ func (s *Subscriber) connected(session *mqtt.Session) {
 		if err == nil {
 			s.report(nil)
 			s.count(func(c *SubscriberCounts) { c.Subscribed = true })
-			s.log.Infof("reading from the MQTT MessageBus %s as %q: %s", s.bus.URL, s.bus.ClientID, strings.Join(s.bus.Topics, ", "))
+			s.log.Infof("subscribed to the MQTT MessageBus: url=%s clientID=%q topics=%q", s.bus.URL, s.bus.ClientID, strings.Join(s.bus.Topics, ", "))
 			return
 		}
 		s.report(fmt.Errorf("subscribing: %w", err))

@@ -144,8 +144,8 @@ func (s *Subscriber) join(d *delivery, t *ticket) {
 func (s *Subscriber) sameID(ev *task.Event) {
 	s.counts.SameID++
 	if _, due := s.often.Due("id"); due {
-		s.log.Warnf("event has the id of another one with different content, processing both; is a device service copied or restored? "+
-			"event=%s device=%s total=%d", ev.ID, ev.Device, s.counts.SameID)
+		s.log.Warnf("two events share one id but differ in content, processing both; was a device service copied or restored? "+
+			"event=%s device=%q total=%d", ev.ID, ev.Device, s.counts.SameID)
 	}
 }
 

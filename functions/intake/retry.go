@@ -22,7 +22,7 @@ func (s *Subscriber) refuse(d *delivery, err error) {
 	}
 	if _, due := s.often.Due(refusals); due { // a spool that is full to the brim takes and refuses by turns
 		s.once.New(refusals, refusals)
-		s.log.Warnf("event refused, holding all events behind it: event=%s device=%s retry=%s: %v", d.event.ID, d.event.Device, s.retryAfter, err)
+		s.log.Warnf("event refused, holding all events behind it: event=%s device=%q retryAfter=%s error=%q", d.event.ID, d.event.Device, s.retryAfter, err)
 	}
 }
 
@@ -34,7 +34,7 @@ func (s *Subscriber) taken(d *delivery) {
 	d.refused = false
 	if s.refusing--; s.refusing == 0 && s.once.Known(refusals) {
 		s.once.New(refusals, "")
-		s.log.Infof("all refused events have been taken: refusals since start=%d", s.counts.Refused)
+		s.log.Infof("all refused events were accepted: refusalsSinceStart=%d", s.counts.Refused)
 	}
 }
 

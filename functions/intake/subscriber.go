@@ -132,7 +132,7 @@ func (s *Subscriber) Start(ctx context.Context) {
 		select {
 		case <-s.first:
 		case <-ctx.Done():
-			s.log.Warnf("MQTT MessageBus %s does not answer yet; still trying", s.bus.URL)
+			s.log.Warnf("the MQTT MessageBus does not answer, still trying: url=%s", s.bus.URL)
 		case <-s.ctx.Done():
 		}
 	})

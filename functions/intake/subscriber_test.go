@@ -191,7 +191,7 @@ func TestAnAbsentBrokerIsWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	s.Start(ctx)
-	require.Equal(t, 1, s.log.(*logLines).count("does not answer yet"))
+	require.Equal(t, 1, s.log.(*logLines).count("does not answer, still trying"))
 	require.False(t, s.Counts().Connected)
 	require.NoError(t, s.Stop(context.Background()))
 }

@@ -36,7 +36,7 @@ func (s *Subscriber) subscribe(session *mqtt.Session) error {
 	if err := session.Unsubscribe(s.ctx, gone...); err != nil {
 		return fmt.Errorf("unsubscribing from %q: %w", gone, err)
 	}
-	s.log.Infof("unsubscribed from topics that are no longer configured: topics=%s", strings.Join(gone, ", "))
+	s.log.Infof("unsubscribed from topics that are no longer configured: topics=%q", strings.Join(gone, ", "))
 	s.remember(s.bus.Topics)
 	return nil
 }
@@ -57,7 +57,7 @@ func (s *Subscriber) remembered() []string {
 		err = json.Unmarshal(text, &was)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warnf("reading the topics of earlier configurations: file=%s error=%v; messages on such topics are counted and not processed", s.bus.Remember, err)
+		s.log.Warnf("cannot read the topics of earlier configurations; messages on them are counted, not processed: file=%s error=%q", s.bus.Remember, err)
 	}
 	if was.Broker != s.bus.URL || was.ClientID != s.bus.ClientID {
 		return nil
@@ -75,7 +75,7 @@ func (s *Subscriber) remember(topics []string) {
 		err = atomicfile.Replace(s.bus.Remember, text)
 	}
 	if err != nil {
-		s.log.Warnf("writing down the topics subscribed to, they will not be unsubscribed from when they are no longer configured: file=%s error=%v", s.bus.Remember, err)
+		s.log.Warnf("cannot save the list of subscriptions; topics removed from the configuration will stay subscribed: file=%s error=%q", s.bus.Remember, err)
 	}
 }
 

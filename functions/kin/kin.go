@@ -270,11 +270,11 @@ func (k *Kin) skip(reason int, ev *task.Event) {
 	}
 	switch reason {
 	case skipResult:
-		k.log.Infof("skipping results of another service: service=%s node=%s topic=%s; a class takes them with MatchResultsOf", ev.Lineage.Service, ev.Lineage.Node, ev.Topic)
+		k.log.Infof("skipping results of another service: service=%q node=%q topic=%q (a class takes them with MatchResultsOf)", ev.Lineage.Service, ev.Lineage.Node, ev.Topic)
 	case skipHops:
-		k.log.Warnf("skipping results that went through too many services: service=%s topic=%s hop=%d limit=%d", ev.Lineage.Service, ev.Topic, ev.Lineage.Hop, k.maxHops)
+		k.log.Warnf("skipping results beyond the hop limit: service=%q topic=%q hop=%d limit=%d", ev.Lineage.Service, ev.Topic, ev.Lineage.Hop, k.maxHops)
 	case skipEcho:
-		k.log.Warnf("skipping results that another service passed on without their tags: topic=%s device=%s source=%s; publish them on a topic to which no app-offload subscribes", ev.Topic, ev.Device, ev.Source)
+		k.log.Warnf("skipping results that another service republished without their tags: topic=%q device=%q source=%q (publish them on a topic to which no app-offload subscribes)", ev.Topic, ev.Device, ev.Source)
 	}
 }
 

@@ -165,8 +165,8 @@ func (k *Kin) feedsBack(ev *task.Event, e echo) bool {
 	}
 	skip, found := k.loops.feeds(k.device(ev.Device), e, k.unlike(ev), ev.Device, time.Now())
 	if found {
-		k.log.Warnf("skipping what a device passes on of results without their tags, beside readings of its own, until it sends without a result before: "+
-			"services would compute on their own results; publish it on a topic to which no app-offload subscribes: device=%s topic=%s source=%s", ev.Device, ev.Topic, ev.Source)
+		k.log.Warnf("skipping events of a device that republishes results without their tags: device=%q topic=%q source=%q "+
+			"(services would compute on their own results; publish such events on a topic to which no app-offload subscribes)", ev.Device, ev.Topic, ev.Source)
 	}
 	return skip
 }

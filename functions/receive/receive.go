@@ -57,7 +57,7 @@ func Open(cfg intake.Config, deps Deps) (*Receiver, error) {
 		if r.Reason == parse.ReasonUnsendable {
 			what = "holds an event that fits no message"
 		}
-		deps.Log.Warnf("quarantined a message: topic=%q %s: reason=%s: %s; all of them are counted, and the latest are under /quarantine", r.Topic, what, r.Reason, r.Detail)
+		deps.Log.Warnf("message quarantined: it %s: topic=%q reason=%s detail=%q (similar messages suppressed; /quarantine lists the latest)", what, r.Topic, r.Reason, r.Detail)
 	})
 	return &Receiver{
 		Gate: intake.NewGate(cfg), Orderer: intake.NewOrderer(cfg, deps.Sink), Quarantine: aside, cfg: cfg, deps: deps, limits: cfg.Limits(),

@@ -55,7 +55,7 @@ func (d *Dashboard) compare(now time.Time, was, is *status.Status, backlogLimit 
 	}
 	flip("link", was.Link.Up, is.Link.Up, "the link to the cloud is up", "the link to the cloud is down")
 	flip("ready", was.Ready, is.Ready, "events are taken", "events are not taken: "+first(is.NotReady))
-	flip("receipts", !was.Export.ReceiptsSilent, !is.Export.ReceiptsSilent, "receipts are coming again", "the broker acknowledges, but no receipts come")
+	flip("receipts", !was.Export.ReceiptsSilent, !is.Export.ReceiptsSilent, "receipts resumed", "the broker acknowledges, but no receipts come")
 	compareHealth(was.Health, is.Health, add)
 	flip("account", was.Counts.Balance == 0, is.Counts.Balance == 0, "the account adds up again", "the account does not add up")
 	if was.Policy != is.Policy {

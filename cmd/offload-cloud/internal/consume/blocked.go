@@ -126,7 +126,7 @@ func (c *Consumer) storeParts(ctx context.Context, it *item, o *outcome, slow bo
 // setAside makes a letter of a message that the store refuses permanently.
 func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error) error {
 	if it.letter != nil {
-		c.Log.Error("a message can be neither stored nor quarantined; it is dropped, its node still has it",
+		c.Log.Error("dropping a message that can be neither stored nor quarantined; its node still has it",
 			"topic", bounded(it.message.Topic, textMax), "reason", it.letter.Reason, "error", bounded(why.Error(), textMax))
 		o.pass([]*item{it}, &store.Result{LettersRefused: 1})
 		return nil
@@ -281,10 +281,10 @@ func (w *waiting) nodes() string {
 func (w *waiting) log(why error) {
 	switch waits := len(w.items) > 0; {
 	case waits && !w.said:
-		w.c.Log.Error("messages wait because the database is blocked for them; all others are stored", "messages", len(w.items), "of", w.nodes(), "error", why)
+		w.c.Log.Error("rows are locked in the database, holding the messages of their nodes; all others are stored", "messages", len(w.items), "of", w.nodes(), "error", why)
 		w.said = true
 	case !waits && w.said:
-		w.c.Log.Info("no message waits for a blocked row any more")
+		w.c.Log.Info("no message waits for a locked row")
 		w.said = false
 	}
 }

@@ -87,7 +87,7 @@ func (c *Consumer) announceAll(ctx context.Context) {
 		}
 		err := c.announce(ctx)
 		if err != nil {
-			c.Log.Warn("announcing the subscription fails; nodes wait for their receipt timeout", "error", err)
+			c.Log.Warn("announcing the subscription failed; nodes wait for their receipt timeout", "error", err)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (c *Consumer) noteLetter(it *item) {
 	if it.letter == nil || !c.once.New("letter "+it.letter.Reason, "quarantined") {
 		return
 	}
-	c.Log.Warn("a message could not be read and was quarantined; `offload-cloud dead list` shows all of them",
+	c.Log.Warn("message quarantined; `offload-cloud dead list` shows all of them",
 		"reason", it.letter.Reason, "topic", it.letter.Topic, "detail", it.letter.Detail)
 }
 
@@ -195,7 +195,7 @@ func (c *Consumer) noteFull(r *store.Result) {
 // askAgain has the broker send what was refused, once there is room for it.
 func (c *Consumer) askAgain() {
 	if c.refused.Load() && c.Counts.StoreUp.Load() && c.queued() <= c.Limits.QueueMessages/2 && c.refused.CompareAndSwap(true, false) {
-		c.Log.Info("asking the broker for what was refused while the queue was full", "refused", c.Counts.Refused.Load())
+		c.Log.Info("asking the broker to redeliver messages refused while the queue was full", "refused", c.Counts.Refused.Load())
 		c.Transport.Redeliver()
 	}
 }
@@ -204,7 +204,7 @@ func (c *Consumer) askAgain() {
 func (c *Consumer) failing(what string, err error) {
 	switch failed := c.once.Known(what); {
 	case err != nil && c.once.New(what, "fails"):
-		c.Log.Error(what+" fails", "error", err)
+		c.Log.Error(what+" failed", "error", err)
 	case err == nil && failed:
 		c.once.New(what, "")
 		c.Log.Info(what + " works again")

@@ -210,7 +210,7 @@ func TestAFailingStoreIsTriedAgainAndLoggedOnce(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.Equal(t, []string{"one"}, b.pipe.acks())
 		require.NoError(t, b.stop())
-		require.Equal(t, 1, strings.Count(b.log.String(), "the store fails"))
+		require.Equal(t, 1, strings.Count(b.log.String(), "the store failed"))
 		require.Equal(t, 1, strings.Count(b.log.String(), "the store works again"))
 	})
 }

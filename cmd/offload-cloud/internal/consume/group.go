@@ -154,8 +154,8 @@ func (c *Consumer) storeIs(up bool, err error) {
 		return
 	}
 	if up {
-		c.Log.Info("the store works again; what was held back is being stored")
+		c.Log.Info("the store works again, storing held messages")
 		return
 	}
-	c.Log.Error("the store fails; nothing is acknowledged or receipted until it works again", "error", err)
+	c.Log.Error("the store failed, acknowledging and receipting nothing until it works again", "error", err)
 }

@@ -68,7 +68,7 @@ func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
 	h.done.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.up.Store(false)
-			h.cfg.Log.Error("nothing will be received", "error", err)
+			h.cfg.Log.Error("receiving stopped", "error", err)
 		}
 	})
 	h.cfg.Log.Info("listening for messages", "address", h.addr)

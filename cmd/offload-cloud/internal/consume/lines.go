@@ -99,7 +99,7 @@ func (p *printer) print(fresh []store.Fresh) {
 	encoder.SetEscapeHTML(false)
 	for _, f := range fresh {
 		if err := encoder.Encode(NewLine(f)); err != nil { // nothing in a line can fail to be encoded
-			p.log.Error("writing a JSON line fails", "error", err)
+			p.log.Error("writing a JSON line failed", "error", err)
 		}
 		if buffer.Len() >= linesMax/8 {
 			p.push(buffer.Bytes())
@@ -127,7 +127,7 @@ func (p *printer) push(lines []byte) {
 		select {
 		case p.queue <- lines:
 			if p.hangs {
-				p.log.Info("the reader of -jsonl takes lines again", "dropped", p.counts.LinesDropped.Load())
+				p.log.Info("the reader of -jsonl resumed", "dropped", p.counts.LinesDropped.Load())
 			}
 			p.hangs = false
 			return
@@ -137,7 +137,7 @@ func (p *printer) push(lines []byte) {
 	}
 	p.counts.LinesDropped.Add(int64(bytes.Count(lines, []byte{'\n'})))
 	if !p.hangs && !p.gone.Load() {
-		p.log.Error("the reader of -jsonl does not take lines; they are dropped until it does, records are stored all the same")
+		p.log.Error("the reader of -jsonl hangs, dropping lines; records are still stored")
 	}
 	p.hangs = true
 }
@@ -151,9 +151,9 @@ func (p *printer) write() {
 			switch {
 			case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
 				p.gone.Store(true)
-				p.log.Warn("the reader of -jsonl is gone; no more lines are printed, records are stored all the same")
+				p.log.Warn("the reader of -jsonl is gone, printing no more lines; records are still stored")
 			case err != nil && once.New("write", "fails"):
-				p.log.Error("writing JSON lines fails", "error", err)
+				p.log.Error("writing JSON lines failed", "error", err)
 			case err == nil:
 				once.New("write", "")
 			}

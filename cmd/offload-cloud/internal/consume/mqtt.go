@@ -88,7 +88,7 @@ func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	m.keeper.Up, m.keeper.Down = m.subscribe, m.lost
 	m.keeper.Failed = func(err error) {
 		if m.said.New("connect", "failed") {
-			m.cfg.Log.Error("cannot connect to the broker; trying on", "broker", m.cfg.URL, "error", err)
+			m.cfg.Log.Error("cannot connect to the broker, still trying", "broker", m.cfg.URL, "error", err)
 		}
 	}
 	m.done.Go(func() { m.keeper.Run(m.ctx) })
@@ -146,7 +146,7 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = errNoAnswer
 		}
-		m.cfg.Log.Warn("subscribing failed; it is tried again with a new connection", "error", err)
+		m.cfg.Log.Warn("subscribing failed, reconnecting", "error", err)
 		s.Cut() // or nothing would end this one
 		return
 	case len(refused) > 0:
@@ -154,7 +154,7 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 		select {
 		case m.fatal <- err:
 		default:
-			m.cfg.Log.Error("nothing will be received", "error", err)
+			m.cfg.Log.Error("receiving stopped", "error", err)
 		}
 		return
 	}
@@ -178,7 +178,7 @@ func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {
 	if m.asked.Swap(false) {
 		return
 	}
-	m.cfg.Log.Warn("the connection to the broker is lost; trying to get it back", "error", s.Cause())
+	m.cfg.Log.Warn("lost the connection to the broker, reconnecting", "error", s.Cause())
 	if !worked {
 		return
 	}

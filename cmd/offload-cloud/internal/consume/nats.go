@@ -92,7 +92,7 @@ func (n *NATS) connect() error {
 		nats.Name("offload-cloud " + n.cfg.Durable), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				n.cfg.Log.Warn("the connection to the cluster is lost; trying to get it back", "error", err)
+				n.cfg.Log.Warn("lost the connection to the cluster, reconnecting", "error", err)
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
@@ -135,7 +135,7 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 		}
 		if text := err.Error(); text != last && ctx.Err() == nil {
 			last = text
-			n.cfg.Log.Warn("the stream of the MQTT listener is not ready; it appears with the first MQTT session", "stream", mqttStream, "error", err)
+			n.cfg.Log.Warn("the stream of the MQTT listener is not ready yet; the first MQTT session creates it", "stream", mqttStream, "error", err)
 		}
 		select {
 		case <-time.After(500 * time.Millisecond):
@@ -165,7 +165,7 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 			}
 		}
 		n.up.Store(false)
-		n.cfg.Log.Warn("the consumer is gone; making it anew", "consumer", n.cfg.Durable, "error", err)
+		n.cfg.Log.Warn("the consumer is gone, creating it again", "consumer", n.cfg.Durable, "error", err)
 		if consumer, err = n.await(ctx, js); err != nil {
 			return
 		}

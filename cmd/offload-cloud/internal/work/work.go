@@ -342,7 +342,7 @@ func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
 		}
 		w.Counts.Failed.Add(1)
 		if n, due := asides.Due(w.ID); due {
-			w.Log.Warn("jobs were set aside; `offload-cloud jobs list` shows all of them", "count", n, "record", o.Record, "reason", o.Problem)
+			w.Log.Warn("jobs failed permanently; `offload-cloud jobs list` shows all of them", "count", n, "record", o.Record, "reason", o.Problem)
 		}
 	}
 	if w.Done != nil {
@@ -363,7 +363,7 @@ func (w *Worker) failing(what string, err error) {
 	case err != nil:
 		w.Counts.Errors.Add(1)
 		if w.once.New(what, "fails") {
-			w.Log.Error(what+" fails", "error", err)
+			w.Log.Error(what+" failed", "error", err)
 		}
 	case failed:
 		w.once.New(what, "")

@@ -458,13 +458,13 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		}
 		require.False(t, w.round(t.Context(), "w"))
 		require.Equal(t, int64(2), w.Counts.Errors.Load())
-		require.Equal(t, 1, strings.Count(log.String(), "computing with model double fails"))
+		require.Equal(t, 1, strings.Count(log.String(), "computing with model double failed"))
 		require.Equal(t, 1, strings.Count(log.String(), "computing with model double works again"))
 
 		s.fails = errors.New("no connection")
 		require.False(t, w.round(t.Context(), "w"))
 		require.Equal(t, int64(3), w.Counts.Errors.Load())
-		require.Contains(t, log.String(), "taking jobs fails")
+		require.Contains(t, log.String(), "taking jobs failed")
 	})
 }
 
