@@ -367,3 +367,11 @@ func TestARestartKeepsTheBudget(t *testing.T) {
 	require.Zero(t, b.Stats().Classes[0].HardHour)
 	require.Error(t, b.process(t, local.Item{Task: b.task("pump", unsure)})[0])
 }
+
+// Without a word on the link the cloud can always be asked.
+func TestWithoutALinkToAskTheCloudCanBeAsked(t *testing.T) {
+	b := openRoom(t, nil)
+	r, err := Open(t.Context(), DefaultConfig(), classes{b.class}, Deps{Processor: b.Processor, Publisher: b.bus, Log: noLog{}})
+	require.NoError(t, err)
+	require.True(t, r.deps.LinkUp())
+}

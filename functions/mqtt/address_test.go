@@ -33,3 +33,15 @@ func TestAddresses(t *testing.T) {
 		require.NotContains(t, Redacted(text), "u:p")
 	}
 }
+
+// Each scheme has its port, and goes through TLS or a web socket as its name says.
+func TestWhatASchemeMeans(t *testing.T) {
+	for scheme, want := range map[string][3]any{
+		"tcp": {"1883", false, false}, "mqtt": {"1883", false, false}, "ssl": {"8883", true, false}, "tls": {"8883", true, false}, "tcps": {"8883", true, false},
+		"mqtts": {"8883", true, false}, "ws": {"80", false, true}, "wss": {"443", true, true},
+	} {
+		a, err := ParseAddress(scheme + "://broker")
+		require.NoError(t, err, scheme)
+		require.Equal(t, [3]any{strings.TrimPrefix(a.Host, "broker:"), a.TLS, a.WebSocket}, want, scheme)
+	}
+}

@@ -44,10 +44,14 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 	}
 	require.FileExists(t, foreign)
 
-	huge := entry(6)
+	again.maxBytes = one
+	require.NoError(t, again.write(entry(6)))
+	require.Len(t, again.files, 1, "room for one alone")
+
+	huge := entry(7)
 	huge.Payload = make([]byte, 4*one)
 	require.ErrorContains(t, again.write(huge), "QuarantineDirMiB")
-	require.Len(t, again.files, 3, "nothing made room for what cannot be kept")
+	require.Len(t, again.files, 1, "nothing made room for what cannot be kept")
 	_, err = openFolder(filepath.Join(dir, "none"), 1, 1)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
