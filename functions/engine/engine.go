@@ -3,6 +3,14 @@
 // An engine reads one file format: functions/engine/tflite reads TensorFlow Lite, functions/engine/onnx ONNX. It checks a file before it takes memory for it, and an
 // error names the byte and what was expected there. A loaded Program is immutable and shared; a Session holds the memory of one run and
 // belongs to one goroutine. A run of tflite allocates nothing, one of onnx little once its shapes are known.
+//
+// The rooms below hold no state that outlives a Session:
+//
+//	kernel                    arithmetic on plain slices, which tflite and onnx share; no state
+//	tflite, onnx              readers, compilers and writers of one format each, in pure Go
+//	onnxruntime               files of ONNX by the library of that name, with build tag onnxruntime; the library is opened once a process
+//
+// Package models alone opens programs and sessions in the service; the lab and the tools do so too.
 package engine
 
 import (

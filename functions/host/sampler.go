@@ -4,6 +4,16 @@
 // State is lock-free and never blocks, so a decision may ask as often as it likes. What has no sensor here is NaN (or 0,
 // as each field says), without an error and without a line in the log: a gateway without a thermometer is no fault.
 // Sampler.Absent names what is missing for those who want to show it once.
+//
+// Which file holds which state:
+//
+//	state.go, json.go         the State, immutable once published, and the Source of it
+//	sampler.go                the Sampler: Run owns the meters and publishes a State an interval; the exporter changes the link's part under mu
+//	cpu.go, sysfs.go, vitals.go
+//	                          the meters: processor, sensors and power; Run's alone
+//	governor.go               the Governor, which writes the upper bound of the processor's frequency; Run owns its level
+//	self.go                   what this process takes, asked when it is shown
+//	scripted.go               a Source of given states, for tests and the lab
 package host
 
 import (

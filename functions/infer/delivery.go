@@ -93,7 +93,9 @@ func (d *Deliveries) run(ctx context.Context) {
 		case message := <-d.queue:
 			d.handle(ctx, message)
 		case <-due.C:
-			for _, want := range d.receiver.Due() {
+			wants, err := d.receiver.Due(ctx)
+			d.report(ctx, err)
+			for _, want := range wants {
 				d.send(delivery.WantTopic(d.node), want)
 			}
 		}
@@ -102,16 +104,21 @@ func (d *Deliveries) run(ctx context.Context) {
 
 func (d *Deliveries) handle(ctx context.Context, message []byte) {
 	want, err := d.receiver.Handle(ctx, message)
-	if err != nil && ctx.Err() == nil {
-		if n, ok := d.said.Due(err.Error()); ok {
-			d.log.Warnf("delivering a model failed: error=%q count=%d", err, n)
-		}
-	}
+	d.report(ctx, err)
 	if want == nil {
 		return
 	}
 	d.send(delivery.WantTopic(d.node), want)
 	if w, err := delivery.DecodeWant(want); err == nil && w.State == delivery.Installed {
 		d.log.Infof("delivered model installed: id=%s", w.ID)
+	}
+}
+
+func (d *Deliveries) report(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if n, ok := d.said.Due(err.Error()); ok {
+		d.log.Warnf("delivering a model failed: error=%q count=%d", err, n)
 	}
 }

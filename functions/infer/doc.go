@@ -11,4 +11,13 @@
 //   - Shut refuses the waiting work and lets each run end: those that may leave end with local.ErrShut, others with local.ErrClosed.
 //   - A model that is missing, fails or panics harms its own tasks only, and Stats names it.
 //   - An answer is in order with others of its device where one worker computes; several may finish out of order.
+//
+// Which file holds which state:
+//
+//	room.go                   the Room: the table of works, replaced as a whole when classes change, and the goroutine that looks for new versions
+//	work.go                   what one class does with its model: its rule, its counts, its latency; and what is known of a model, for all its classes
+//	trial.go                  the comparison of a canary with the version in force, by model; it calls Settle of the store, and nothing else does
+//	budgets.go                what hard examples have taken of each budget, kept over restarts
+//	delivery.go               models that arrive over MQTT: one goroutine owns the receiver, Take only queues
+//	stats.go                  what callers see
 package infer

@@ -10,6 +10,10 @@ import (
 	"math"
 )
 
+// maxScans bounds the passes over a JPEG. A progressive one can have a scan of all its pixels in 20 bytes, so that a megabyte keeps a worker busy
+// for many seconds.
+const maxScans = 100
+
 // picture is pixels as numbers from 0 to 255, line by line, channel by channel.
 type picture struct {
 	w, h, depth int
@@ -28,9 +32,12 @@ func (in *Input) picture(b []byte, h, w, depth int) (*picture, error) {
 	if head.Width < 1 || head.Height < 1 || head.Width > in.pixels()/head.Height {
 		return nil, fmt.Errorf("the picture (%s) has %d×%d pixels, at most %d are allowed", format, head.Width, head.Height, in.pixels())
 	}
+	if n := bytes.Count(b, []byte{0xff, 0xda}); format == "jpeg" && n > maxScans {
+		return nil, fmt.Errorf("the picture (jpeg) has %d scans, at most %d are allowed; a progressive one has about 10", n, maxScans)
+	}
 	decoded, _, err := image.Decode(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("decoding the picture (%s): %w", format, err)
+		return nil, fmt.Errorf("decoding the picture (%s, %d×%d pixels, %d bytes): %w", format, head.Width, head.Height, len(b), err)
 	}
 	return pixelsOf(decoded, depth), nil
 }

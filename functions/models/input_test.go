@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
+	"go/build"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -11,6 +13,8 @@ import (
 	"image/png"
 	"math"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,6 +90,7 @@ func TestPictures(t *testing.T) {
 		"grey, 16 bits":         {Image, []int{1, 1, 2, 1}, encode(deep), []float32{7, 255}, 0},
 		"grey in two axes":      {Image, []int{1, 1, 2}, encode(grey), []float32{7, 255}, 0},
 		"a photo":               {Image, []int{1, 1, 2, 1}, photo.Bytes(), []float32{7, 255}, 3},
+		"progressive":           {Image, []int{1, 2, 2, 1}, progressive(2, 2, maxScans), []float32{128, 128, 128, 128}, 0},
 		"raw":                   {Raw, []int{1, 1, 2, 3}, []byte{1, 2, 3, 4, 5, 6}, []float32{1, 2, 3, 4, 5, 6}, 0},
 		"raw as base64, planar": {Raw, []int{1, 3, 1, 2}, []byte{1, 2, 3, 4, 5, 6}, []float32{1, 4, 2, 5, 3, 6}, 0},
 	} {
@@ -101,12 +106,60 @@ func TestPictures(t *testing.T) {
 	}
 }
 
+// Each kind of JPEG and PNG that cameras write, such as progressive, CMYK, grey, in RGB and with restarts, gives about the same picture; one that is cut
+// off gives none.
+func TestPicturesOfEveryKind(t *testing.T) {
+	folder := filepath.Join(build.Default.GOROOT, "src", "image", "testdata")
+	files, err := filepath.Glob(filepath.Join(folder, "video-001*g"))
+	require.NoError(t, err)
+	if len(files) < 20 {
+		t.Skipf("%s has no pictures", folder)
+	}
+	in := Input{Kind: Image}
+	for _, file := range files {
+		if strings.Contains(file, "truncated") {
+			continue // pictures of less detail, which end as they should
+		}
+		like := "video-001.png"
+		if strings.Contains(file, "cmyk") {
+			like = "video-001.cmyk.png" // its colours are others
+		}
+		var pictures [2]*picture
+		for i, name := range []string{file, filepath.Join(folder, like)} {
+			b, err := os.ReadFile(name)
+			require.NoError(t, err)
+			pictures[i], err = in.picture(b, 103, 150, 3)
+			require.NoError(t, err, name)
+			_, err = in.picture(b[:len(b)/2], 103, 150, 3)
+			require.ErrorContains(t, err, fmt.Sprintf("150×103 pixels, %d bytes", len(b)/2), name)
+		}
+		have, want, off := pictures[0].data, pictures[1].data, 0.0
+		require.Len(t, have, len(want), file)
+		for i := range want {
+			off += math.Abs(float64(have[i] - want[i]))
+		}
+		require.Less(t, off/float64(len(want)), 12.0, file)
+	}
+}
+
 // bomb is a PNG whose header claims a size, and that has nothing else.
 func bomb(w, h uint32) []byte {
 	head := binary.BigEndian.AppendUint32([]byte("IHDR"), w)
 	head = append(binary.BigEndian.AppendUint32(head, h), 8, 2, 0, 0, 0)
 	b := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), head...)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(head))
+}
+
+// progressive is a grey JPEG of black pixels with so many scans, each of which says in 8 bytes that nothing follows in any of its blocks.
+func progressive(w, h, scans int) []byte {
+	b := []byte{0xff, 0xd8, 0xff, 0xdb, 0, 67, 0} // one table of quantisation
+	b = append(b, bytes.Repeat([]byte{1}, 64)...)
+	b = append(b, 0xff, 0xc2, 0, 11, 8, byte(h>>8), byte(h), byte(w>>8), byte(w), 1, 1, 0x11, 0)
+	b = append(b, 0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0) // one code of one bit: a run of 16,384 empty blocks
+	for range scans {
+		b = append(b, 0xff, 0xda, 0, 8, 1, 1, 0, 1, 63, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	}
+	return append(b, 0xff, 0xd9)
 }
 
 // Readings that do not fit are errors that say what was expected. None of them takes memory first.
@@ -119,6 +172,8 @@ func TestReadingsThatDoNotFit(t *testing.T) {
 		r  *task.Reading
 	}{
 		"10000×10000 pixels":          {Input{Kind: Image}, blob(bomb(10000, 10000))},
+		"30000×30000 pixels":          {Input{Kind: Image}, blob(progressive(30000, 30000, 1))},
+		"50000 scans":                 {Input{Kind: Image}, blob(progressive(2048, 2048, 50000))},
 		"33554432×1 pixels":           {Input{Kind: Image}, blob(bomb(1<<25, 1))},
 		"JPEG or PNG was expected":    {Input{Kind: Image}, blob([]byte("GIF89a"))},
 		"decoding the picture":        {Input{Kind: Image}, blob(bomb(2, 2))},

@@ -8,6 +8,18 @@
 // All names stay within the folder (os.Root), and sizes are compared with the manifest before memory is taken. Everything is safe for
 // concurrent use. Acquire and Swap wait for memory in the order of their calls, so that a large model is not passed forever by small ones;
 // a goroutine that holds a lease must therefore not acquire another.
+//
+// Which file holds which state:
+//
+//	store.go                  the Store and its locks: changing is held for one change of versions at a time, then mu for all other state
+//	folder.go, state.go       the folder, and the file that says which version is in force; changed under changing alone
+//	cache.go                  what is loaded. A loaded version counts its leases, and leaves memory with the last one
+//	canary.go                 the version on trial beside the one in force
+//	load.go, load_*.go        a file becomes a program of its engine; manifest.go, version.go, trust.go what is checked before. No state
+//	infer.go                  a run: lease, input, program, output. A lease belongs to the goroutine that acquired it
+//	input.go, image.go, output.go
+//	                          readings become tensors and tensors answers; no state but memory that runs reuse
+//	look.go                   the same for tools, on a folder that no Store holds open
 package models
 
 import (

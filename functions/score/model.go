@@ -8,6 +8,14 @@
 //
 // times a correction per class that follows what is really measured. A Model is safe for concurrent use; Estimate
 // takes no lock, allocates nothing and returns neither NaN nor a negative number, whatever it is given.
+//
+// Which file holds which state:
+//
+//	model.go                  the Model: its configuration is immutable, what it learned is shared by all models made from it (With)
+//	correct.go, regress.go    what it learned: factors by class. One writer at a time behind locks, read without
+//	saved.go                  the same on disk, as bytes; the caller writes them
+//	estimate.go, features.go  what is predicted of one task, and what policies see; no state
+//	tariff.go, run.go         prices by the hour; the time of a class's model, which package infer measures
 package score
 
 import (

@@ -4,6 +4,16 @@
 // The bytes of an event are kept as they came and are never modified after intake; everything here points into them.
 // Values are therefore safe to read from several goroutines once built. The package imports nothing of this project
 // but check and clock.
+//
+// Which file does what. Only Classes holds state:
+//
+//	task.go, valuetype.go     Event, Reading and Task; values.go reads the values of a reading
+//	split.go, runs.go, critical.go
+//	                          an event becomes tasks and chunks, the critical part first; join.go puts chunks together
+//	class.go, classconfig.go  a Class and its settings; classes.go finds that of an event and remembers what it found, under a lock
+//	record.go                 a task as a record of the spool and back
+//	own.go                    copies that do not pin the buffer they were cut from
+//	lineage.go                where a task that is a result came from
 package task
 
 import "time"

@@ -6,6 +6,19 @@
 //
 // Shapes may depend on the input, so that a session infers them while it runs: it takes memory in its first run, and again only where a
 // shape grows. Unknown dimensions of inputs are 1 until the user changes an input's shape, with Shape and Allocate.
+//
+// Which file does what:
+//
+//	proto.go, graph.go, tensor.go
+//	                          the file: messages, then nodes and constants with all sizes checked. Nothing of it is trusted before
+//	onnx.go                   the Program, and the Session, which owns every byte that a run writes
+//	call.go                   one node in a run: its inputs, its outputs, what it may take of the limits. All operators are written against it
+//	ops.go                    the operators by their names
+//	conv.go, gemm.go, pool.go, quant.go, recurrent.go, norm.go, elementwise.go, scalar.go, reduce.go, shape.go, indexed.go, resize.go,
+//	gridsample.go, einsum.go, boxes.go, loss.go, made.go
+//	                          operators of a kind; no state, but memory that a node keeps in its session
+//	data.go                   walks over tensors of any type
+//	write.go                  the Writer
 package onnx
 
 import (

@@ -13,6 +13,17 @@
 // Float models with int8 weights (dynamic range quantisation) run in float32 on weights that are expanded at load.
 //
 // A Writer makes files of small models, int8 and float32, which TensorFlow Lite's own interpreter reads too.
+//
+// Which file does what:
+//
+//	flat.go, graph.go         the file: its tables, then tensors and operators with all sizes checked. Nothing of it is trusted before
+//	compile.go                the Program, and the Session, which owns every byte that a run writes. Load compiles once, each session binds anew
+//	builtin.go                the operators by their numbers, and who compiles each
+//	layers.go, depthwise.go, pool.go, elementwise.go, reduce.go, shape.go, recurrent.go
+//	                          a compiler for each operator: it makes a closure over the session's memory. Only these call package kernel
+//	variables.go              variables, the only state from one run to the next; Reset clears them
+//	plan.go                   a Program as a list of steps, for export
+//	flatwrite.go, write.go    the Writer
 package tflite
 
 import (

@@ -54,11 +54,13 @@ type world struct {
 	r     *Receiver
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldIn(t, t.TempDir()) }
+
+func newWorldIn(t *testing.T, dir string) *world {
 	t.Helper()
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	w := &world{t: t, dir: t.TempDir(), keys: []string{public.String()}, fake: clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))}
+	w := &world{t: t, dir: dir, keys: []string{public.String()}, fake: clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))}
 	w.sign = func(b []byte) []byte { return minisign.Sign(private, b) }
 	w.start()
 	return w
@@ -122,7 +124,9 @@ func TestDeliveryOverABadLink(t *testing.T) {
 				}
 			}
 		}
-		up = append(up, w.r.Due()...)
+		due, err := w.r.Due(t.Context())
+		require.NoError(t, err)
+		up = append(up, due...)
 		for _, msg := range up {
 			want, err := DecodeWant(msg)
 			require.NoError(t, err)
@@ -176,6 +180,78 @@ func (w *world) deliver(s *Sender, change func([]byte) []byte) (*Want, error) {
 		}
 	}
 	return nil, err
+}
+
+// A disk that is full when the offer comes, in the middle, and when the complete file is to be installed delays a delivery. Nothing that was stored
+// is asked for again.
+func TestAFullDiskDelaysADelivery(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounting a small disk: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	w := newWorldIn(t, dir)
+	ballast := filepath.Join(dir, ".ballast")
+	fill := func(free int64) {
+		f, err := os.Create(ballast)
+		require.NoError(t, err)
+		size := int64(0)
+		for err == nil {
+			var n int
+			n, err = f.Write(make([]byte, 4096))
+			size += int64(n)
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.NoError(t, f.Truncate(size-4096*free))
+		require.NoError(t, f.Close())
+	}
+	empty := func() [][]byte {
+		require.NoError(t, os.Remove(ballast))
+		w.fake.Advance(11 * time.Second)
+		replies, err := w.r.Due(t.Context())
+		require.NoError(t, err)
+		require.Len(t, replies, 1)
+		return replies
+	}
+	sender := w.offer("1")
+	fill(0)
+	reply, err := w.r.Handle(t.Context(), sender.Offer())
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.Nil(t, reply)
+	replies, sent, full := empty(), 0, 0
+	for len(replies) > 0 {
+		want, err := DecodeWant(replies[0])
+		require.NoError(t, err)
+		replies = nil
+		if want.State != Wanted {
+			require.Equal(t, Installed, want.State, want.Reason)
+			break
+		}
+		for chunk, err := range sender.Answer(want) {
+			require.NoError(t, err)
+			switch have := w.r.Progress()[0].Have; {
+			case have == 20 && full == 0:
+				fill(0)
+			case have == sender.of-1:
+				fill(1) // room for the last chunk, and not for the manifest
+			}
+			reply, err := w.r.Handle(t.Context(), chunk)
+			sent++
+			if err != nil {
+				require.ErrorIs(t, err, syscall.ENOSPC)
+				require.Nil(t, reply)
+				full++
+				replies = empty()
+				break
+			}
+			if reply != nil {
+				replies = [][]byte{reply}
+			}
+		}
+	}
+	require.Equal(t, 2, full)
+	require.Equal(t, sender.of+1, sent, "one chunk was sent twice")
+	require.Equal(t, "1", w.version())
 }
 
 // A chunk that was changed on its way costs a repeat of the file, three times; then the version is given up, and the one in force stays.

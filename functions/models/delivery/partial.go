@@ -188,6 +188,12 @@ func (p *partial) want(window int) *Want {
 	return w
 }
 
+// there reports whether the file is where chunks are stored, and not in the store.
+func (p *partial) there() bool {
+	_, err := p.root.Stat(p.dir + partAt)
+	return err == nil
+}
+
 func (p *partial) close() error {
 	if p.file == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"app-offload/functions/check"
@@ -52,9 +53,10 @@ type Receiver struct {
 	store *models.Store
 	clock *clock.Clock
 
-	mu   sync.Mutex // held while a model is written, verified and loaded
-	open map[ID]*partial
-	seen atomic.Pointer[[]sight] // by those who must not wait for that
+	mu    sync.Mutex // held while a model is written, verified and loaded
+	open  map[ID]*partial
+	later *Offer                  // the latest one for which the disk had no room
+	seen  atomic.Pointer[[]sight] // by those who must not wait for that
 }
 
 // sight is how far a delivery was.
@@ -168,7 +170,11 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	if err := r.makeRoom(m); err != nil {
 		return nil, err
 	}
+	r.later = nil
 	p, err := begin(r.store.Root(), o, m)
+	if fullDisk(err) {
+		r.later = o
+	}
 	if err != nil {
 		return nil, fmt.Errorf("beginning the delivery of model %s %s: %w", m.Name, m.Version, check.Access(err))
 	}
@@ -247,6 +253,9 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	if err == nil {
 		err = r.store.Install(ctx, p.offer.Manifest, p.offer.Signature, p.dir+partAt, p.offer.Rollback)
 	}
+	if fullDisk(err) && p.there() { // Due tries again
+		return nil, fmt.Errorf("delivery of model %s %s is complete and waits for room on the disk: %w", p.manifest.Name, p.manifest.Version, err)
+	}
 	ended := r.end(p)
 	if err != nil && ctx.Err() != nil {
 		return nil, errors.Join(err, ended) // a stop: the store loads the version when it is opened again
@@ -257,22 +266,40 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	return &Want{ID: p.id, State: Installed, Have: p.of, Of: p.of}, ended
 }
 
-// Due gives the requests that are to be sent again, since nothing came for a while. Call it every few seconds.
-func (r *Receiver) Due() [][]byte {
+func fullDisk(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Due tries again what found the disk full, and gives the requests that are to be sent again, since nothing came for a while. Call it every few
+// seconds. The replies are to be published also where there is an error, which is for the log.
+func (r *Receiver) Due(ctx context.Context) (replies [][]byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.show()
-	var list [][]byte
+	add := func(w *Want, problem error) {
+		err = errors.Join(err, problem)
+		if w == nil {
+			return
+		}
+		msg, problem := w.Encode()
+		if err = errors.Join(err, problem); problem == nil {
+			replies = append(replies, msg)
+		}
+	}
 	for _, p := range r.open {
 		if r.clock.Since(p.active) < r.cfg.RetryAfter {
 			continue
 		}
-		p.active = r.clock.Now()
-		if msg, err := p.want(r.cfg.Window).Encode(); err == nil {
-			list = append(list, msg)
+		if p.active = r.clock.Now(); p.got == p.of {
+			add(r.complete(ctx, p))
+		} else {
+			add(p.want(r.cfg.Window), nil)
 		}
 	}
-	return list
+	if r.later != nil {
+		add(r.offered(r.later))
+	}
+	return replies, err
 }
 
 // Progress is how far a delivery is.
