@@ -17,11 +17,12 @@
 // Which file does what:
 //
 //	flat.go, graph.go         the file: its tables, then tensors and operators with all sizes checked. Nothing of it is trusted before
-//	compile.go                the Program, and the Session, which owns every byte that a run writes. Load compiles once, each session binds anew
+//	compile.go                the Program, whose prepared weights all sessions share behind a lock; and the Session, which is compiled for itself and
+//	                          owns every byte that a run writes
 //	builtin.go                the operators by their numbers, and who compiles each
 //	layers.go, depthwise.go, pool.go, elementwise.go, reduce.go, shape.go, recurrent.go
 //	                          a compiler for each operator: it makes a closure over the session's memory. Only these call package kernel
-//	variables.go              variables, the only state from one run to the next; Reset clears them
+//	variables.go              variables. They and the state of recurrent layers are all that lasts from one run to the next; Reset clears both
 //	plan.go                   a Program as a list of steps, for export
 //	flatwrite.go, write.go    the Writer
 package tflite
