@@ -110,10 +110,16 @@ type program struct {
 // prepare reads, checks, loads and warms one version. It runs the model twice on zeros: the first run takes memory, the second is timed.
 func prepare(root *os.Root, v *version, runtime onnxruntime.Config) (_ *program, err error) {
 	m := v.Manifest
-	file, err := readFile(root, v.folder+"/"+m.File, m)
+	path := v.folder + "/" + m.File
+	file, err := readFile(root, path, m)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+	}()
 	loaded, err := Load(engineFor(m, runtime), file, m.memory()-m.Size, runtime)
 	if err != nil {
 		return nil, err

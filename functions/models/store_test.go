@@ -1,7 +1,10 @@
 package models
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -154,6 +157,36 @@ func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
 		require.Contains(t, status(t, s, "m").Problem, want)
 		_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// A foreign, a hostile and a truncated file whose manifests fit them get errors that name the file, the byte and what was expected there.
+func TestABadFileIsNamedWithItsByte(t *testing.T) {
+	file := made(t, 4, 1)
+	hostile := bytes.Clone(file)
+	copy(hostile, []byte{0xff, 0xff, 0xff, 0x7f}) // the root table lies far outside
+	for name, c := range map[string]struct {
+		engine string
+		file   []byte
+		want   string
+	}{
+		"hostile":     {TFLite, hostile, "byte "},
+		"truncated":   {TFLite, file[:len(file)/2], "byte "},
+		"empty":       {TFLite, file[:8], "byte "},
+		"text":        {TFLite, []byte("this is no model"), "TFL3"},
+		"not ONNX":    {ONNX, file, "byte "},
+		"no protobuf": {ONNX, bytes.Repeat([]byte{0xff}, 100), "byte "},
+	} {
+		dir := t.TempDir()
+		put(t, dir, describe(t, "m", "1", file, func(m *Manifest) {
+			digest := sha256.Sum256(c.file)
+			m.Engine, m.Size, m.SHA256, m.Memory = c.engine, int64(len(c.file)), hex.EncodeToString(digest[:]), 1<<20
+		}), c.file)
+		s := open(t, dir)
+		_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
+		require.ErrorContains(t, err, c.want, name)
+		require.Contains(t, status(t, s, "m").Problem, "m.edge.1/model", name)
+		t.Log(status(t, s, "m").Problem)
 	}
 }
 
