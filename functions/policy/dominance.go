@@ -19,10 +19,19 @@ type terms struct {
 
 // dominated reports whether a target takes longer than the other and costs no less of anything.
 func (m terms) dominated(target decision.Target) bool {
+	longer := m.local > m.cloud
 	if target == decision.Cloud {
-		return m.cloud > m.local && m.memory == 0 && bounded(m.e.CloudEnergy) >= bounded(m.e.LocalEnergy)
+		longer = m.cloud > m.local
 	}
-	return m.local > m.cloud && bounded(m.e.LocalEnergy) >= bounded(m.e.CloudEnergy) && m.money == 0
+	return longer && !m.saves(target)
+}
+
+// saves reports whether a target costs less of anything but time.
+func (m terms) saves(target decision.Target) bool {
+	if target == decision.Cloud {
+		return m.memory != 0 || bounded(m.e.CloudEnergy) < bounded(m.e.LocalEnergy)
+	}
+	return m.money != 0 || bounded(m.e.LocalEnergy) < bounded(m.e.CloudEnergy)
 }
 
 // settle turns a decision round whose target is dominated, and holds its score on the side of the threshold where that is.

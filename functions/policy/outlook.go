@@ -22,6 +22,8 @@ type outlook struct {
 	rule  *Rule
 	pulse pulse
 	free  [2]float64 // s until each server is free, by Target
+	idle  [2]bool    // servers that are to have a task now
+	rest  rest
 	tasks [planned]prospect
 	n     int
 	order [2][planned]int // of each server, indices of tasks
@@ -36,18 +38,21 @@ type prospect struct {
 	own      [2]float64 // time of each server
 	after    float64    // beyond the link
 	fixed    [2]float64 // energy, money and memory, in the unit of cost
+	took     [2]float64 // by each server, as predicted
+	saves    [2]bool    // a server costs less than the other of anything but time
 	later    float64    // what it costs to leave it parked
 }
 
 // choose takes the first task that the outlook has for a free server.
 func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State, free [2]bool) (at int, server decision.Target) {
 	o := &w.outlook
-	o.cost, o.rule, o.pulse, o.n, o.len = p.cost, &p.rule, p.tempo.now(s.Time), 0, [2]int{}
+	o.cost, o.rule, o.pulse, o.idle, o.n, o.len = p.cost, &p.rule, p.tempo.now(s.Time), free, 0, [2]int{}
 	for lane := range w.lanes[queue] {
 		for target := range w.lanes[queue][lane].order {
-			p.gather(w, &w.lanes[queue][lane].order[target], lane, m, s, free)
+			p.gather(w, &w.lanes[queue][lane].order[target], lane, m, s)
 		}
 	}
+	o.rest = o.beyond(w.waiting[queue] - o.n)
 	o.plan()
 	for server := range free {
 		if free[server] && o.len[server] > 0 {
@@ -82,7 +87,7 @@ func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
 }
 
 // gather adds the first tasks of one order. Those that have become hopeless change to the other lane.
-func (p *deferring) gather(w *Waiting, order *[]int, lane int, m *score.Model, s *host.State, free [2]bool) {
+func (p *deferring) gather(w *Waiting, order *[]int, lane int, m *score.Model, s *host.State) {
 	for n := 0; n < perLane && n < len(*order) && w.outlook.n < planned; {
 		at := (*order)[n]
 		if lane == live && p.hopeless(&w.berths[at], s) {
@@ -90,7 +95,7 @@ func (p *deferring) gather(w *Waiting, order *[]int, lane int, m *score.Model, s
 			w.file(at, stale)
 			continue
 		}
-		p.add(w, at, m, s, free)
+		p.add(w, at, m, s)
 		n++
 	}
 }
@@ -105,8 +110,8 @@ func (p *deferring) hopeless(b *berth, s *host.State) bool {
 	return time.Duration(s.Time-t.Received).Seconds() > deadline*p.cost.kappa
 }
 
-// add adds a parked task, unless it is there. A free server that is worse for it in everything is not one of its targets.
-func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State, free [2]bool) {
+// add adds a parked task, unless it is there.
+func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State) {
 	o := &w.outlook
 	for i := range o.n {
 		if o.tasks[i].at == at {
@@ -126,11 +131,8 @@ func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State, free 
 	strain := p.cost.strain(s)
 	one.fixed = [2]float64{p.cost.joule(e.LocalEnergy*strain) + p.cost.stall(s), p.cost.joule(e.CloudEnergy*strain) + p.cost.paid(e)}
 	terms := p.cost.predicted(e, s)
-	for server := range free {
-		if free[server] && terms.dominated(decision.Target(server)) { // 0 or 1
-			one.own[server] = math.Inf(1)
-		}
-	}
+	one.took = [2]float64{e.LocalTime, e.CloudTime}
+	one.saves = [2]bool{terms.saves(decision.Local), terms.saves(decision.Cloud)}
 	if math.IsInf(e.CloudTime, 1) {
 		one.own[decision.Cloud] = math.Inf(1)
 	}
@@ -166,7 +168,7 @@ func (o *outlook) of(i, server int, end float64) float64 {
 func (o *outlook) insert(i int) {
 	least, to, place := o.tasks[i].later, 0, nowhere
 	for server := range o.order {
-		if math.IsInf(o.tasks[i].own[server], 1) {
+		if math.IsInf(o.tasks[i].own[server], 1) || o.worse(i, server) {
 			continue
 		}
 		if c, k := o.cheapest(i, server, least); c < least {
@@ -182,6 +184,78 @@ func (o *outlook) insert(i int) {
 	o.len[to]++
 }
 
+// worse reports whether a free server is worse for task i in everything: it would be done there later than on the other one behind all others, and
+// saves nothing else.
+func (o *outlook) worse(i, server int) bool {
+	t, other := &o.tasks[i], 1-server
+	if !o.idle[server] || t.saves[server] {
+		return false
+	}
+	behind := t.took[other] + o.rest.ahead[other]
+	for _, j := range o.order[other][:o.len[other]] {
+		behind += o.tasks[j].own[other]
+	}
+	return t.took[server] > behind
+}
+
+// rest is the parked tasks beyond an outlook, as a fluid that both servers drain at the same time.
+type rest struct {
+	ahead [2]float64 // s that each server takes for its part
+	price [2]float64 // what a second of each server costs them, since they wait for it
+}
+
+// beyond is so many tasks like those of the outlook, shared so that both servers are done at the same time.
+func (o *outlook) beyond(n int) (r rest) {
+	if n <= 0 {
+		return r
+	}
+	var own [2]float64
+	after, wish := 0.0, 0.0
+	for i := range o.n {
+		t := &o.tasks[i]
+		own[0], own[1] = own[0]+t.own[0]/float64(o.n), own[1]+t.own[1]/float64(o.n)
+		after += t.after / float64(o.n)
+		wish += o.slope(t) / float64(o.n)
+	}
+	own[0], own[1] = max(own[0], briefest), max(own[1], briefest)
+	begin := [2]float64{o.free[0], o.free[1] + after}
+	first := 0
+	if begin[1] < begin[0] {
+		first = 1
+	}
+	// The server that could begin later has a part only where the other one is not done before.
+	count := [2]float64{}
+	alone := min(float64(n), (begin[1-first]-begin[first])/own[first])
+	count[first] = alone
+	if left := float64(n) - alone; left > 0 {
+		rate := 1/own[0] + 1/own[1]
+		for server := range count {
+			count[server] += left / own[server] / rate
+		}
+	}
+	for server := range count {
+		if count[server] > 0 { // or 0·Inf
+			r.ahead[server], r.price[server] = count[server]*own[server], count[server]*wish
+		}
+	}
+	return r
+}
+
+// briefest is the least time of a task, s.
+const briefest = 1e-9
+
+// slope is what a second more costs a task.
+func (o *outlook) slope(t *prospect) float64 {
+	unit := t.deadline
+	if math.IsInf(unit, 1) {
+		unit = o.cost.patience
+	}
+	if t.waited > unit*o.cost.kappa {
+		return o.cost.tail / unit
+	}
+	return o.cost.time / unit
+}
+
 // cheapest is where in a server's list task i costs least, and what: its own cost, and what those after it and tasks yet to come pay for it.
 func (o *outlook) cheapest(i, server int, least float64) (cost float64, place int) {
 	list, own := o.order[server][:o.len[server]], o.tasks[i].own[server]
@@ -192,7 +266,7 @@ func (o *outlook) cheapest(i, server int, least float64) (cost float64, place in
 		ends[k], costs[k] = end, o.of(j, server, end)
 	}
 	target := decision.Target(server) // 0 or 1
-	price := o.rule.price(target, end+own, o.pulse) - o.rule.price(target, end, o.pulse)
+	price := o.rule.price(target, end+own, o.pulse) - o.rule.price(target, end, o.pulse) + own*o.rest.price[server]
 	begin := o.free[server]
 	place = nowhere
 	for k := 0; k <= len(list); k++ {

@@ -216,3 +216,32 @@ func BenchmarkNext(b *testing.B) {
 		})
 	}
 }
+
+// A target is not worse for a parked task where others are in front of the better one. The node computes each task in 13 ms and no energy, the link
+// takes .26 s: with more parked tasks than the node does in that time, the link has to take some, and with few it must not.
+func TestAQueueSharesBothServersThoughOneIsBetterInEverything(t *testing.T) {
+	for parked, want := range map[int]bool{1: false, 5: false, 100: true, 1000: true} {
+		r := newRoom(t)
+		m, err := score.New(func() score.Config {
+			c := score.DefaultConfig()
+			c.McyclesPerKB, c.EdgeJoules, c.Overhead = 0.04, 1e-6, "200ms"
+			return c
+		}())
+		require.NoError(t, err)
+		r.model, r.state.Link.Goodput = m, 1e7
+		for range parked {
+			require.True(t, r.add(10, 100, time.Second, 0))
+		}
+		var to [2]int
+		for range 2 { // the first one is for the node
+			_, d, ok := r.next()
+			if !ok {
+				break
+			}
+			to[d.Target]++
+			r.state.QueueCycles += 400 * float64(1-int(d.Target)) // the node is busy
+		}
+		require.Equal(t, 1, to[decision.Local], "%d parked", parked)
+		require.Equal(t, want, to[decision.Cloud] > 0, "%d parked", parked)
+	}
+}

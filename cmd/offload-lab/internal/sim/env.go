@@ -163,8 +163,9 @@ func (e *Env) carry(i int, now float64, cloud bool) (info Info, own float64) {
 	} else {
 		begin := max(e.servers.Edge, ep.Edge.Done(now))
 		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
-		own = j.At + info.Took - max(now, ep.Edge.When(begin))
-		e.watch.kept(j.At+info.Took-own, j.At+info.Took, j.Believed())
+		end := j.At + info.Took - j.Answer
+		own = end - max(now, ep.Edge.When(begin))
+		e.watch.kept(end-own, end, j.Believed())
 	}
 	info.Done = j.At + info.Took
 	info.Missed = info.Took > j.Deadline

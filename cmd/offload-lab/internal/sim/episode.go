@@ -17,6 +17,7 @@ type Job struct {
 	Deadline float64 // s from arrival
 	RTT      float64 // s, of its round trip
 	Slowness float64 // z: the factor on the cloud's computing time
+	Answer   float64 // s from the end of local work to its result, in which the node is free for others
 
 	belief float64 // the factor on Mcycles that the gateway believes; 0 is 1
 }

@@ -10,7 +10,7 @@ type Servers struct {
 // Idle is the state before the first task.
 func (e *Episode) Idle() Servers { return Servers{e.Edge.Done(0), e.Link.Done(0)} }
 
-// Local computes job i on the node: E′ = M⁻¹(M(max(t,E)) + c), T = E′ − t. It gives the node's new state and T.
+// Local computes job i on the node: E′ = M⁻¹(M(max(t,E)) + c), T = E′ − t + a. It gives the node's new state and T.
 func (e *Episode) Local(i int, edge float64) (next, took float64) {
 	return e.LocalFrom(i, edge, e.Jobs[i].At)
 }
@@ -19,7 +19,7 @@ func (e *Episode) Local(i int, edge float64) (next, took float64) {
 func (e *Episode) LocalFrom(i int, edge, from float64) (next, took float64) {
 	j := &e.Jobs[i]
 	next = max(edge, e.Edge.Done(from)) + j.Mcycles
-	return next, e.Edge.When(next) - j.At
+	return next, e.Edge.When(next) - j.At + j.Answer
 }
 
 // Sent is when the link has carried job i: A′ = N⁻¹(N(max(t,A)) + s + h). It gives the link's new state and A′.

@@ -22,7 +22,7 @@ type Setting struct {
 	About    string        // one line for the table
 	Rate     float64       // of the link, bytes/s
 	RTT      time.Duration // of the link
-	PerKB    time.Duration // of CPU time that local work takes for each KB of a task's record
+	PerKB    time.Duration // of CPU time that local work takes for each KB of a task's record, where no model does it
 	Gap      time.Duration // mean between two tasks
 	Deadline time.Duration
 	Outage   [2]float64 // the link is cut between these shares of the tasks; equal for no outage
@@ -143,6 +143,7 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 	if err != nil {
 		return nil, fmt.Errorf("setting %s: %w", s.Name, err)
 	}
+	g.devices = c.Devices
 	var standings []Standing
 	for _, name := range c.Policies {
 		var runs []run

@@ -89,6 +89,8 @@ type part struct {
 // gateway is what lone tasks say of a setting on this machine.
 type gateway struct {
 	here, first, after, wire Line
+	serve                    float64 // s of here in which the node computes, 0 for all of it
+	devices                  int     // that tasks come from, in turn
 }
 
 // run plays the tasks of one run through the simulator.
@@ -158,16 +160,25 @@ func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Ep
 	c := sim.DefaultConfig()
 	believed := score.DefaultConfig()
 	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, perSecond, 0
-	c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
+	if c.EdgeJoules = believed.EdgeJoules * believed.EdgeMcycles / perSecond; s.PerKB > 0 { // a model's work is the time that it takes, an operator's what its class says
+		c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
+	}
+	c.Devices = g.devices
 	c.Overhead = max(g.first.Fixed+g.after.Fixed-s.RTT.Seconds(), 0)
 	jobs := make([]sim.Job, len(tasks))
 	kind := sim.Kind{Name: "crowd", Share: 1}
 	for i := range tasks {
 		t := &tasks[i]
-		work := max(g.here.at(t.bytes)*perSecond, 1e-3)
+		here := g.here.at(t.bytes)
+		serve := here
+		if g.serve > 0 {
+			serve = min(here, g.serve)
+		}
+		work := max(serve*perSecond, 1e-3)
 		away := (g.first.PerByte + g.after.PerByte) * t.bytes
 		jobs[i] = sim.Job{
 			At: t.at, Bytes: g.wire.at(t.bytes), Mcycles: work, Deadline: s.Deadline.Seconds(), RTT: s.RTT.Seconds(), Slowness: away * perSecond / work,
+			Answer: here - serve,
 		}
 		kind.Bytes = widen(kind.Bytes, jobs[i].Bytes)
 		kind.Mcycles = widen(kind.Mcycles, work)

@@ -8,7 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/engine/onnx"
+	"app-offload/functions/host"
 	"app-offload/functions/models"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
 )
 
 // Ballast takes time and changes no answer. Both variants can be used as they are written.
@@ -109,4 +112,40 @@ func TestTheRateIsThatBetweenAnswers(t *testing.T) {
 	r.tasks["d"] = &answered{}
 	_, err = r.rate([]string{"a", "d"})
 	require.Error(t, err)
+}
+
+// A run of a model takes as much energy in the simulator as the service reckons, or its policies find other targets cheaper.
+func TestARunOfAModelTakesTheEnergyThatTheServiceReckons(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	m.SetRuns(func(*task.Class) (float64, bool) { return 0.02, true })
+	want := m.Estimate(&task.Task{Data: make([]byte, 4000), Class: &task.Class{Name: "a", Model: loadModel}}, &host.State{Cores: 1})
+	g := gateway{here: Line{Fixed: 0.025}, wire: Line{PerByte: 1}, serve: 0.02}
+	e, w, err := g.episode(&Setting{Rate: 1e6, RTT: time.Millisecond, Deadline: time.Second}, []lived{{at: 1, bytes: 4000}}, [2]float64{})
+	require.NoError(t, err)
+	require.InEpsilon(t, want.LocalEnergy, e.Joules(0, false), 1e-9)
+	own, err := score.New(w.Config.Score())
+	require.NoError(t, err)
+	require.InEpsilon(t, want.LocalEnergy, own.EstimateWork(nil, 4000, e.Jobs[0].Mcycles, &host.State{Cores: 1}).LocalEnergy, 1e-9, "as the gateway in it reckons")
+	_, took := e.Local(0, e.Idle().Edge)
+	require.InEpsilon(t, 0.025, took, 1e-9, "what the node does not compute in is part of the time")
+}
+
+// A gateway and a link that do a crowd of tasks together do so in the simulator, though a lone task is better off on the gateway in everything.
+func TestParkedTasksTakeTheLinkThatIsFree(t *testing.T) {
+	const n, work, cloud = 600, 0.02, 0.2
+	g := gateway{here: Line{Fixed: work}, first: Line{Fixed: cloud / 2}, after: Line{Fixed: cloud / 2}, wire: Line{PerByte: 1}, devices: 30}
+	all := make([]lived, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i, at := 0, 0.0; i < n; i++ {
+		at += work / 2 * rng.ExpFloat64()
+		all[i] = lived{place: i, at: at, bytes: 5000, took: 1}
+	}
+	for _, perKB := range []time.Duration{0, time.Second} { // by energy the cloud is better, or is not
+		r, err := g.run(&Setting{Rate: 1e6, RTT: 40 * time.Millisecond, Deadline: time.Second, PerKB: perKB}, "defer", 1, all)
+		require.NoError(t, err)
+		require.Len(t, r.simulated, n)
+		t.Logf("mean %.3f s, p99 %.3f s, %.0f %% in the cloud", mean(r.simulated), quantile(r.simulated, 0.99), 100*share(r.simulated, func(o *outcome) bool { return o.cloud }))
+		require.Less(t, mean(r.simulated), cloud+0.05, "always cloud takes so long")
+	}
 }

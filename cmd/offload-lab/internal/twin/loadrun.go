@@ -62,6 +62,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.serve, g.devices = 1/capacity, loadDevices
 	var list []LoadStanding
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
@@ -258,13 +259,7 @@ func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
 
 // stand sums up a run and plays it through the simulator.
 func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *playedLoad) (LoadStanding, error) {
-	bytes := 0.0
-	for i := range p.all {
-		bytes += p.all[i].bytes / float64(len(p.all))
-	}
-	s := &Setting{
-		Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline, PerKB: time.Duration(float64(c.Work) * 1024 / bytes),
-	}
+	s := &Setting{Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline}
 	r, err := g.run(s, name, c.Seed, p.all)
 	if err != nil {
 		return LoadStanding{}, err
