@@ -2,13 +2,9 @@ package functions
 
 import (
 	"app-offload/functions/decide"
-	"app-offload/functions/decision"
 	"app-offload/functions/shed"
 	"app-offload/functions/task"
 )
-
-// reasons are those of decisions that overload has changed, by verdict.
-var reasons = [...]decision.Reason{shed.Late: decision.TooLate, shed.Drop: decision.Overload, shed.Other: decision.Rerouted, shed.Reduce: decision.Reduced}
 
 // shed takes the tasks out of the run that are given up because both paths are overloaded, and reduces or reroutes others, as their classes say.
 func (p *Pipeline) shed(r *run) {
@@ -24,21 +20,13 @@ func (p *Pipeline) shed(r *run) {
 		if verdict == shed.Keep {
 			continue
 		}
-		why := reasons[verdict]
-		j.Decision.Reason, j.Decision.Propensity, j.Decision.Arm = why, 1, decision.NoArm
-		switch verdict {
-		case shed.Other:
-			j.Decision.Target = decision.Cloud - j.Decision.Target
-			j.Decision.Score = float64(j.Decision.Target) // above any threshold for the cloud, and below it here
-			continue
-		case shed.Reduce:
-			j.Task.Reduce()
+		switch gone := verdict.Apply(j.Task, &j.Decision); {
+		case gone:
+			j.ID = p.enter(r, j, j.Decision)
+			p.dispatch(j, overload, nil)
+		case verdict == shed.Reduce:
 			j.Estimate = r.rules.Model.Estimate(j.Task, r.rules.Seen(j.Task, &r.state))
-			j.Decision.Target, j.Decision.Score = decision.Local, 0
-			continue
 		}
-		j.ID = p.enter(r, j, j.Decision)
-		p.dispatch(j, overload, nil)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,6 +17,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/trace"
+	"app-offload/functions/task"
 )
 
 var compareExamples = `  offload-lab compare                                       every policy on synthetic recordings
@@ -24,6 +26,7 @@ var compareExamples = `  offload-lab compare                                    
   offload-lab compare -policies cost,ppo -tail 1            also what the optimum were if each second beyond 10.5 s cost 1 more
   offload-lab compare -policies cost,ppo=mine.json,ppo=old.json   two networks against each other and against cost
   offload-lab compare -policies defer,defer=mine.json       the shipped rule of policy defer against one's own
+  offload-lab compare -scenario crowd -overload drop -oracle=false -plan=false   classes give tasks up while both paths are overloaded
   offload-lab compare -data DIR -part judge -scenario outages   on recordings that nothing was learned on, with a link that fails
 
 Purpose:
@@ -39,12 +42,15 @@ Purpose:
   A gateway in it sees itself as the service does: its exporter's measurements, work that is counted until it is done, predictions that outcomes
   correct, guards. -view takes parts of that away: "exact" shows queues as they are, "still" leaves out what is presumably done of the task or message
   at hand, "uncorrected" predicts by the configuration alone, "unguarded" leaves all to the policies.
+  With -overload, and in scenario shed, classes give way while both paths are overloaded, by the service's own functions. A task that is given up costs
+  as much as being late can, and counts in no time; the third table shows their share by the value of the class, and that of the tasks
+  processed in a reduced form.
   With -tail the line oracle+tail shows, by the same cost, the plan of an oracle that is charged for long completion times as well: how
   short the longest could be, and what that costs.
 
 Output:
   Two tables, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, regretToPlan,
-  regretToBound, inTime, loads (load, episodes, cost, plan, bound, inTime), meanT, p95T and p99T (s, over all tasks), missShare,
+  regretToBound, inTime, loads (load, episodes, cost, plan, bound, inTime), shed (value, gone, reduced), meanT, p95T and p99T (s, over all tasks), missShare,
   cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that differs from run to run;
   of defer without its choice among the parked tasks, which "go test -bench Next ./functions/policy" shows), episodes, exactEpisodes.
   "offload-lab report" draws them.
@@ -71,6 +77,7 @@ func scenarios() string {
 // worldFlags are those of all verbs that simulate.
 type worldFlags struct {
 	data, part, view, scenario string
+	overload                   string
 	seed                       uint64
 	belief                     float64
 	devices                    int
@@ -88,6 +95,7 @@ func (f *worldFlags) register(fs interface {
 	fs.StringVar(&f.view, "view", "", "what the gateway's view of itself is to differ in from the service's, separated by commas: exact, still, uncorrected, unguarded")
 	fs.StringVar(&f.scenario, "scenario", "usual", "in what the world is to differ from the usual one")
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of the episodes")
+	fs.StringVar(&f.overload, "overload", "", "what all classes do while both paths are overloaded: keep, reduce, expire or drop; telemetry has value 8, fft 5, images 2; default as the scenario says")
 	fs.IntVar(&f.devices, "devices", 0, "from how many devices the tasks come, in turn: parked tasks of a device and class leave in their order; with 0 no order is kept")
 	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth or what the scenario says")
 }
@@ -125,6 +133,13 @@ func (f *worldFlags) world() (*sim.World, error) {
 	}
 	if c.Devices = f.devices; c.Devices < 0 {
 		return nil, fmt.Errorf("-devices %d: must be at least 0", f.devices)
+	}
+	switch f.overload {
+	case "":
+	case task.OverloadKeep, task.OverloadReduce, task.OverloadExpire, task.OverloadDrop:
+		c.Overload = f.overload
+	default:
+		return nil, fmt.Errorf("-overload %s: must be one of keep, reduce, expire, drop", f.overload)
 	}
 	if f.belief != 1 {
 		c.Beliefs.Edge = f.belief
@@ -214,7 +229,35 @@ func printTable(to io.Writer, scores []judge.Score) error {
 		return err
 	}
 	fmt.Fprintln(to)
-	return printLoads(to, scores)
+	if err := printLoads(to, scores); err != nil {
+		return err
+	}
+	return printShed(to, scores)
+}
+
+// printShed shows which tasks were given up or reduced, by the value of their class, where any were.
+func printShed(to io.Writer, scores []judge.Score) error {
+	at := slices.IndexFunc(scores, func(s judge.Score) bool { return len(s.Shed) > 0 })
+	if at < 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "\ngiven up, reduced\t")
+	for _, v := range scores[at].Shed {
+		fmt.Fprintf(t, "value %d\t", v.Value)
+	}
+	fmt.Fprintln(t)
+	for _, s := range scores {
+		if len(s.Shed) == 0 {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t", s.Policy)
+		for _, v := range s.Shed {
+			fmt.Fprintf(t, "%.1f %%, %.1f %%\t", 100*v.Gone, 100*v.Reduced)
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
 }
 
 // printLoads shows cost and share of episodes in time of each policy by load, below what no plan can beat.

@@ -52,8 +52,11 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 			p.gather(w, &w.lanes[queue][lane].order[target], lane, m, s)
 		}
 	}
-	o.rest = o.beyond(w.waiting[queue] - o.n)
-	o.plan()
+	price := o.beyond(w.waiting[queue] - o.n)
+	if o.plan(); price != [2]float64{} && o.leavesIdle() {
+		o.rest.price, o.len = price, [2]int{}
+		o.plan()
+	}
 	for server := range free {
 		if free[server] && o.len[server] > 0 {
 			return o.tasks[o.order[server][0]].at, decision.Target(server) // 0 or 1
@@ -166,9 +169,10 @@ func (o *outlook) of(i, server int, end float64) float64 {
 
 // insert puts task i where it costs least, or nowhere.
 func (o *outlook) insert(i int) {
-	least, to, place := o.tasks[i].later, 0, nowhere
+	t := &o.tasks[i]
+	least, to, place := t.later+min(o.delays(i, 0), o.delays(i, 1)), 0, nowhere
 	for server := range o.order {
-		if math.IsInf(o.tasks[i].own[server], 1) || o.worse(i, server) {
+		if math.IsInf(t.own[server], 1) || o.worse(i, server) {
 			continue
 		}
 		if c, k := o.cheapest(i, server, least); c < least {
@@ -201,13 +205,21 @@ func (o *outlook) worse(i, server int) bool {
 // rest is the parked tasks beyond an outlook, as a fluid that both servers drain at the same time.
 type rest struct {
 	ahead [2]float64 // s that each server takes for its part
-	price [2]float64 // what a second of each server costs them, since they wait for it
+	price [2]float64 // what a second of each server costs them, where that counts
 }
 
-// beyond is so many tasks like those of the outlook, shared so that both servers are done at the same time.
-func (o *outlook) beyond(n int) (r rest) {
+// leavesIdle reports whether a free server gets nothing.
+func (o *outlook) leavesIdle() bool {
+	return o.idle[0] && o.len[0] == 0 || o.idle[1] && o.len[1] == 0
+}
+
+// beyond adds so many tasks like those of the outlook, shared so that both servers are done at the same time. It returns what a second of
+// each server costs them, which counts only where a server would get nothing otherwise: to a short outlook each task is better off on the other
+// one, behind the few tasks that it sees.
+func (o *outlook) beyond(n int) (price [2]float64) {
+	o.rest = rest{}
 	if n <= 0 {
-		return r
+		return price
 	}
 	var own [2]float64
 	after, wish := 0.0, 0.0
@@ -235,10 +247,10 @@ func (o *outlook) beyond(n int) (r rest) {
 	}
 	for server := range count {
 		if count[server] > 0 { // or 0·Inf
-			r.ahead[server], r.price[server] = count[server]*own[server], count[server]*wish
+			o.rest.ahead[server], price[server] = count[server]*own[server], count[server]*wish
 		}
 	}
-	return r
+	return price
 }
 
 // briefest is the least time of a task, s.
@@ -256,6 +268,14 @@ func (o *outlook) slope(t *prospect) float64 {
 	return o.cost.time / unit
 }
 
+// delays is what it costs the tasks beyond the outlook that task i is before them on a server.
+func (o *outlook) delays(i, server int) float64 {
+	if o.rest.price[server] == 0 {
+		return 0 // and not Inf·0
+	}
+	return o.tasks[i].own[server] * o.rest.price[server]
+}
+
 // cheapest is where in a server's list task i costs least, and what: its own cost, and what those after it and tasks yet to come pay for it.
 func (o *outlook) cheapest(i, server int, least float64) (cost float64, place int) {
 	list, own := o.order[server][:o.len[server]], o.tasks[i].own[server]
@@ -266,7 +286,7 @@ func (o *outlook) cheapest(i, server int, least float64) (cost float64, place in
 		ends[k], costs[k] = end, o.of(j, server, end)
 	}
 	target := decision.Target(server) // 0 or 1
-	price := o.rule.price(target, end+own, o.pulse) - o.rule.price(target, end, o.pulse) + own*o.rest.price[server]
+	price := o.rule.price(target, end+own, o.pulse) - o.rule.price(target, end, o.pulse) + o.delays(i, server)
 	begin := o.free[server]
 	place = nowhere
 	for k := 0; k <= len(list); k++ {

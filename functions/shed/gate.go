@@ -23,6 +23,28 @@ const (
 	Drop                  // it is dropped, as both paths are overloaded and its class gives way
 )
 
+// reasons are those of decisions that overload has changed.
+var reasons = [...]decision.Reason{Late: decision.TooLate, Drop: decision.Overload, Other: decision.Rerouted, Reduce: decision.Reduced}
+
+// Apply makes a task and its decision what the verdict says, and reports whether the task is to be given up.
+func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
+	if v == Keep {
+		return false
+	}
+	d.Reason, d.Propensity, d.Arm = reasons[v], 1, decision.NoArm
+	switch v {
+	case Other:
+		d.Target = decision.Cloud - d.Target
+		d.Score = float64(d.Target) // above any threshold for the cloud, and below it here
+	case Reduce:
+		one.Reduce()
+		d.Target, d.Score = decision.Local, 0
+	default:
+		return true
+	}
+	return false
+}
+
 const (
 	step    = 0.25 // by which the pressure is higher at which the next value gives way
 	relieve = 0.75 // of the pressure at which a value gives way: there it does not any more

@@ -40,6 +40,7 @@ type Score struct {
 	RegretToBound  float64    `json:"regretToBound"`  // over what no plan costs less than
 	InTime         float64    `json:"inTime"`         // share of episodes in which 99 of 100 tasks take at most PromptT
 	Loads          []Load     `json:"loads,omitempty"`
+	Shed           []Shed     `json:"shed,omitempty"`
 	MeanT          float64    `json:"meanT"` // s
 	P95T           float64    `json:"p95T"`
 	P99T           float64    `json:"p99T"` // over all tasks; a few overloaded episodes make it
@@ -68,9 +69,12 @@ func EpisodeSeed(seed uint64, i int) uint64 { return seed*1_000_003 + uint64(i) 
 // tally is one contestant's episode.
 type tally struct {
 	cost, joules, bytes float64
-	missed, cloud       int
-	took                []float64
+	missed, cloud, gone int
+	took                []float64 // of the tasks that were not given up
+	shed                [10]Shed  // by value of the class, with numbers in place of shares
 }
+
+func (t *tally) tasks() float64 { return float64(len(t.took) + t.gone) }
 
 // round is one episode with all contestants and, after them, the oracle, without and with a tail, and the plan that waits.
 type round struct {
@@ -135,7 +139,10 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 		}
 		r.tallies = append(r.tallies, tally{})
 		t := &r.tallies[len(r.tallies)-1]
-		sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) { t.add(info) })
+		sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) {
+			t.add(info)
+			t.give(e.Config.Mix[e.Jobs[info.Job].Kind].Value, info)
+		})
 	}
 	if o.Search.Limit > 0 {
 		plan := o.Search.Solve(e)
@@ -179,7 +186,11 @@ func (t *tally) add(info sim.Info) {
 	t.cost += info.Cost
 	t.joules += info.Joules
 	t.bytes += info.Bytes
-	t.took = append(t.took, info.Took)
+	if info.Gone {
+		t.gone++
+	} else {
+		t.took = append(t.took, info.Took)
+	}
 	if info.Missed {
 		t.missed++
 	}
@@ -218,7 +229,7 @@ func sum(name string, k int, rounds []round) Score {
 	n := 0.0
 	for i := range rounds {
 		r, t := &rounds[i], &rounds[i].tallies[k]
-		tasks := float64(len(t.took))
+		tasks := t.tasks()
 		n += tasks
 		s.MeanCost += t.cost
 		s.JoulesPerTask += t.joules
@@ -238,7 +249,7 @@ func sum(name string, k int, rounds []round) Score {
 		*total /= n
 	}
 	slices.Sort(took)
-	s.Loads = byLoad(k, rounds)
+	s.Loads, s.Shed = byLoad(k, rounds), byValue(k, rounds)
 	for _, l := range s.Loads {
 		s.InTime += l.InTime * float64(l.Episodes) / float64(len(rounds))
 	}
@@ -262,11 +273,14 @@ func mean(values []float64) float64 {
 	for _, v := range values {
 		sum += v
 	}
-	return sum / float64(len(values))
+	return sum / float64(max(len(values), 1))
 }
 
 // quantile of sorted values, the smallest that at least the share q is not above.
 func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
 	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
 }
 

@@ -33,7 +33,7 @@ func byLoad(k int, rounds []round) (all []Load) {
 				continue
 			}
 			t := &r.tallies[k]
-			tasks := float64(len(t.took))
+			tasks := t.tasks()
 			l.Episodes++
 			l.Cost += t.cost / tasks
 			l.Plan += r.plan / tasks

@@ -20,6 +20,7 @@ type Kind struct {
 	Bytes    [2]float64 // drawn log-uniformly
 	Mcycles  [2]float64 // drawn log-uniformly
 	Deadline [2]float64 // s, drawn uniformly
+	Value    int        // of the class, 1–9: the least gives way first
 }
 
 // Cost is what an outcome costs: J = Time·min(T/D, Kappa) + Miss·[T > D] + Energy·e/Joules + Money·m, with m = 1 for a task
@@ -58,6 +59,8 @@ type Config struct {
 	// Devices is from how many devices the tasks come, in turn; parked tasks of a device and class leave in their order. With 0 each task has
 	// one of its own, so that no order is kept.
 	Devices int
+	// Overload is what classes do while both paths are overloaded, as task.Class has it; "" is keep. The bound of a class is its longest deadline.
+	Overload string
 	// NoDeadlines hides all deadlines from the gateway. They still count.
 	NoDeadlines bool
 	// Scale multiplies all times of the world: recordings, arrivals, deadlines, and what rates are of. 1 is as it is described here.
@@ -76,9 +79,9 @@ func DefaultConfig() Config {
 		EdgeJoules: 1.2e-3, RadioJoules: 8e-6, Jitter: [2]float64{-0.045, 0.3},
 		Rates: [2]float64{1, 3.2}, Sojourn: 30,
 		Mix: []Kind{
-			{"telemetry", 0.45, [2]float64{2e3, 20e3}, [2]float64{20, 200}, [2]float64{0.5, 1.5}},
-			{"fft", 0.30, [2]float64{20e3, 120e3}, [2]float64{300, 1800}, [2]float64{1, 3}},
-			{"image", 0.25, [2]float64{40e3, 300e3}, [2]float64{1500, 9000}, [2]float64{2, 6}},
+			{"telemetry", 0.45, [2]float64{2e3, 20e3}, [2]float64{20, 200}, [2]float64{0.5, 1.5}, 8},
+			{"fft", 0.30, [2]float64{20e3, 120e3}, [2]float64{300, 1800}, [2]float64{1, 3}, 5},
+			{"image", 0.25, [2]float64{40e3, 300e3}, [2]float64{1500, 9000}, [2]float64{2, 6}, 2},
 		},
 		Cost:  Cost{Time: 1, Miss: 1, Energy: 0.1, Money: 0.05, Kappa: 3, Joules: 2},
 		Scale: 1, Beliefs: Beliefs{1, 1, 1},

@@ -8,6 +8,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/score"
+	"app-offload/functions/shed"
 	"app-offload/functions/task"
 )
 
@@ -37,6 +38,8 @@ type Info struct {
 	Joules float64
 	Bytes  float64 // on the wire
 	Cost   float64 // J
+	// Gone is a task that was given up, after Took. It costs as much as being late can. Reduced is one that was processed in its reduced form.
+	Gone, Reduced bool
 }
 
 // Env is one episode as one who decides lives through it, with the contract of Gymnasium: Reset begins an episode, Step
@@ -47,7 +50,10 @@ type Env struct {
 	episode *Episode
 	model   *score.Model
 	data    []byte // stands for the data of every task; only its length is looked at
-	classes []task.Class
+	classes []*task.Class
+	sheds   *task.Classes // nil where no class gives way
+	gate    *shed.Gate
+	parked  struct{ cycles, bytes float64 }
 
 	// Begins, where it is not nil, sees the model of predictions at the begin of each episode.
 	Begins func(*score.Model)
@@ -71,9 +77,9 @@ func NewEnv(w *World) (*Env, error) {
 	}
 	e := &Env{world: w, model: model, data: make([]byte, w.Config.maxBytes())}
 	for i, k := range w.Config.Mix {
-		e.classes = append(e.classes, task.Class{Name: k.Name, Order: i, Weight: 1})
+		e.classes = append(e.classes, &task.Class{Name: k.Name, Order: i, Weight: 1})
 	}
-	return e, nil
+	return e, e.overloaded(&w.Config)
 }
 
 // Reset draws the episode of that seed and gives its first observation.
@@ -83,7 +89,7 @@ func (e *Env) Reset(seed uint64) []float64 { return e.Begin(e.world.Draw(seed)) 
 func (e *Env) Begin(episode *Episode) []float64 {
 	e.episode, e.at, e.servers = episode, 0, episode.Idle()
 	e.watch.begin(episode)
-	e.feed = feedback{pending: e.feed.pending[:0]}
+	e.feed, e.gate, e.parked.cycles, e.parked.bytes = feedback{pending: e.feed.pending[:0]}, &shed.Gate{}, 0, 0
 	if !episode.Config.View.Uncorrected {
 		e.model, _ = score.New(episode.Config.Score()) // NewEnv has reported its errors
 		e.feed.model = e.model
@@ -112,11 +118,16 @@ func (e *Env) Mark() (back func()) {
 // Step does with the present task as the action says. After the last task the observation stays as it is.
 func (e *Env) Step(action int) (obs []float64, reward float64, terminated, truncated bool, info Info) {
 	info = e.act(e.at, e.episode.Jobs[e.at].At, decision.Decision{Target: decision.Target(action)}) // 0 or 1
-	e.at++
-	if e.at < len(e.episode.Jobs) {
-		e.observe()
+	return e.observed, -info.Cost, false, e.step(), info
+}
+
+// step goes on to the next task, and reports whether there was none.
+func (e *Env) step() (over bool) {
+	if e.at++; e.at >= len(e.episode.Jobs) {
+		return true
 	}
-	return e.observed, -info.Cost, false, e.at >= len(e.episode.Jobs), info
+	e.observe()
+	return false
 }
 
 // Size is the length of an observation.
@@ -131,26 +142,31 @@ func (e *Env) Episode() *Episode { return e.episode }
 // Bind binds job i to a way at the time now, at or after its arrival and all times of earlier calls. It is for those who play a plan:
 // what they do is no step, and the situation stays as it is.
 func (e *Env) Bind(i int, now float64, cloud bool) Info {
-	info, _ := e.carry(i, now, cloud)
+	info, _ := e.carry(i, now, cloud, 0)
 	return info
 }
 
 // act binds job i, of which the situation is, by a decision at the time now. What comes of it reaches all that learn from it when it is
 // there.
 func (e *Env) act(i int, now float64, d decision.Decision) Info {
-	info, own := e.carry(i, now, d.Target == decision.Cloud)
+	reduced := 0.0
+	if d.Reason == decision.Reduced {
+		reduced = e.seen.Estimate.Cycles
+	}
+	info, own := e.carry(i, now, d.Target == decision.Cloud, reduced)
 	if e.feed.model == nil && e.feed.learner == nil {
 		return info
 	}
 	s := &e.seen
 	entry := decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, "", "")
 	entry.Outcome = decision.Outcome{Known: true, Time: info.Done - now, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
-	heap.Push(&e.feed.pending, outcome{info.Done, entry, e.episode.Jobs[i].Kind, own})
+	heap.Push(&e.feed.pending, outcome{info.Done, entry, s.Task.Class, own})
 	return info
 }
 
-// carry does job i one way from the time now on. own is the part of a local job's time in which it is computed.
-func (e *Env) carry(i int, now float64, cloud bool) (info Info, own float64) {
+// carry does job i one way from the time now on. own is the part of a local job's time in which it is computed. With reduced above 0 it is
+// processed locally in a reduced form of so many Mcycles.
+func (e *Env) carry(i int, now float64, cloud bool, reduced float64) (info Info, own float64) {
 	ep := e.episode
 	j := &ep.Jobs[i]
 	info = Info{Job: i, Cloud: cloud, Joules: ep.Joules(i, cloud)}
@@ -161,15 +177,19 @@ func (e *Env) carry(i int, now float64, cloud bool) (info Info, own float64) {
 		info.Took = sent - j.At + ep.Away(i)
 		e.watch.sent(now, sent+j.RTT, info.Bytes)
 	} else {
-		begin := max(e.servers.Edge, ep.Edge.Done(now))
+		begin, work := max(e.servers.Edge, ep.Edge.Done(now)), j.Believed()
 		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
+		if reduced > 0 {
+			e.servers.Edge, work, info.Reduced = begin+reduced, reduced, true
+			info.Took, info.Joules = ep.Edge.When(e.servers.Edge)-j.At+j.Answer, reduced*ep.Config.EdgeJoules
+		}
 		end := j.At + info.Took - j.Answer
 		own = end - max(now, ep.Edge.When(begin))
-		e.watch.kept(end-own, end, j.Believed())
+		e.watch.kept(end-own, end, work)
 	}
 	info.Done = j.At + info.Took
 	info.Missed = info.Took > j.Deadline
-	info.Cost = ep.Cost(i, cloud, info.Took)
+	info.Cost = ep.Config.Cost.Of(info.Took, j.Deadline, info.Joules, cloud)
 	return info, own
 }
 
@@ -184,7 +204,7 @@ func (e *Env) observe() []float64 {
 func (e *Env) situate(i int, at float64) {
 	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
-		Device: e.world.Config.device(i), Received: onClock(j.At), Of: 1, Class: &e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
+		Device: e.world.Config.device(i), Received: onClock(j.At), Of: 1, Class: e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
 		Complexity: min(j.Believed()/(j.Bytes/score.KB*e.world.Config.maxDensity()/100), 100),
 		Deadline:   time.Duration(j.Deadline * 1e9),
 	}
@@ -206,6 +226,7 @@ func (c *Config) device(i int) string {
 
 // look brings the state of the situation to a time.
 func (e *Env) look(at float64) {
-	e.feed.until(at, e)
+	e.feed.until(at)
 	e.watch.state(e.episode, at, e.servers, &e.seen.State)
+	e.seen.State.ParkedCycles, e.seen.State.ParkedBytes = e.parked.cycles, e.parked.bytes
 }

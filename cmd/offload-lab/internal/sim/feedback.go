@@ -6,6 +6,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
+	"app-offload/functions/task"
 )
 
 // feedback brings outcomes when a gateway learns of them, to all that learn from them: the model's corrections, as the service corrects its
@@ -20,16 +21,16 @@ type feedback struct {
 type outcome struct {
 	at    float64
 	entry decision.Entry
-	class int
+	class *task.Class
 	own   float64 // s of local work without the wait for it
 }
 
 // until takes in what came up to now.
-func (f *feedback) until(now float64, e *Env) {
+func (f *feedback) until(now float64) {
 	for len(f.pending) > 0 && f.pending[0].at <= now {
 		o := heap.Pop(&f.pending).(outcome)
 		if f.model != nil {
-			class, entry := &e.classes[o.class], &o.entry
+			class, entry := o.class, &o.entry
 			if entry.Decision.Target == decision.Cloud {
 				f.model.ObserveTrip(class, entry.Size, entry.Complexity, &entry.State, entry.Outcome.Time)
 			} else {

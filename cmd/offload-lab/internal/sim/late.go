@@ -6,6 +6,8 @@ import (
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
+	"app-offload/functions/shed"
+	"app-offload/functions/task"
 )
 
 // lateTick is the longest interval between two scans of the parked tasks, s, as in the service.
@@ -25,7 +27,8 @@ type late struct {
 // parked is a task that waits.
 type parked struct {
 	decide.Case
-	job int
+	job    int
+	cycles float64 // as predicted when it was parked
 }
 
 // play is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
@@ -63,23 +66,64 @@ func (l *late) next() float64 {
 func (l *late) arrive(i int) {
 	l.env.situate(i, l.now)
 	t := l.env.seen.Task
-	p := &parked{decide.Case{Task: &t}, i}
+	p := &parked{Case: decide.Case{Task: &t}, job: i}
 	l.env.decide(l.rules, l.binder, &p.Case)
-	if l.park(p) {
+	switch {
+	case l.env.giveUp(&p.Case):
+		l.drop(p)
+	case l.park(p):
 		l.bind()
-		return
+	default:
+		l.act(p)
 	}
-	l.act(p)
+}
+
+// drop tells of a task that is given up.
+func (l *late) drop(p *parked) {
+	s := &l.env.seen
+	s.Task, s.Estimate = *p.Task, p.Estimate
+	if l.each != nil {
+		before := *s
+		l.each(&before, p.Decision, l.env.episode.gone(p.job, l.now))
+	}
 }
 
 func (l *late) park(p *parked) bool {
 	stays := l.rules.Waits(&p.Case, &l.env.seen.State) || p.Decision.Target == decision.Cloud && l.waiting.Follows(p.Task)
-	return stays && l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room())
+	if !stays || !l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room()) {
+		return false
+	}
+	p.cycles = p.Estimate.Cycles
+	l.count(p, 1)
+	return true
+}
+
+// count shows in the state that a task is parked, or with -1 that it is not any more.
+func (l *late) count(p *parked, n float64) {
+	l.env.parked.cycles += n * p.cycles
+	l.env.parked.bytes += n * float64(p.Task.Size())
+	if l.waiting.Len() == 0 {
+		l.env.parked.cycles, l.env.parked.bytes = 0, 0 // what rounding has left
+	}
+}
+
+// expire drops the parked tasks that no path can finish in time any more, where their class says so.
+func (l *late) expire() {
+	if l.env.sheds == nil {
+		return
+	}
+	for _, h := range l.waiting.Without(func(t *task.Task) bool { return shed.Hopeless(l.env.model, t, &l.env.seen.State) }) {
+		p := h.Tag.(*parked)
+		l.count(p, -1)
+		shed.Late.Apply(p.Task, &p.Decision)
+		l.drop(p)
+	}
 }
 
 // bind gives free servers what they are to have.
 func (l *late) bind() {
 	l.review()
+	l.expire()
 	for {
 		l.env.look(l.now)
 		s := &l.env.seen
@@ -88,6 +132,7 @@ func (l *late) bind() {
 			return
 		}
 		p := h.Tag.(*parked)
+		l.count(p, -1)
 		p.Decision, p.Estimate = d, e
 		if d.Reason == decision.LongestWait {
 			l.rules.Guard(&p.Case, &s.State)
@@ -106,6 +151,7 @@ func (l *late) review() {
 	}
 	for _, h := range l.waiting.All() {
 		p := h.Tag.(*parked)
+		l.count(p, -1)
 		if l.rules.DecideAgain(&p.Case, s); !l.park(p) {
 			l.act(p)
 			l.env.look(l.now)

@@ -21,12 +21,17 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.
 	for over := false; !over; {
 		c := decide.Case{Task: &env.seen.Task}
 		env.decide(rules, p, &c)
+		now := e.Jobs[env.at].At
+		gone := env.giveUp(&c)
 		var before Situation
 		if each != nil {
 			before = *env.Situation()
 		}
-		_, _, _, truncated, info := env.Step(int(c.Decision.Target))
-		over = truncated
+		info := e.gone(env.at, now)
+		if !gone {
+			info = env.act(env.at, now, c.Decision)
+		}
+		over = env.step()
 		if each != nil {
 			each(&before, c.Decision, info)
 		}

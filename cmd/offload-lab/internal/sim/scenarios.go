@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"strings"
+
+	"app-offload/functions/task"
 )
 
 // Scenario is a world that differs from the usual one in one respect.
@@ -32,6 +34,9 @@ func Scenarios() []Scenario {
 		{"tight", "deadlines are 0.3 of the usual ones", func(c *Config) { c.deadlines(0.3) }},
 		{"overload", "5,000 tasks at twice the usual rate, about 1.3 times what node and link can do", func(c *Config) {
 			c.Tasks, c.Rates = 5000, [2]float64{2 * c.Rates[0], 2 * c.Rates[1]}
+		}},
+		{"shed", "as overload, where classes give tasks up: images first, telemetry last", func(c *Config) {
+			c.Tasks, c.Rates, c.Overload = 5000, [2]float64{2 * c.Rates[0], 2 * c.Rates[1]}, task.OverloadDrop
 		}},
 	}
 }

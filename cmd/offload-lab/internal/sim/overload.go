@@ -1,0 +1,62 @@
+package sim
+
+import (
+	"fmt"
+
+	"app-offload/functions/decide"
+	"app-offload/functions/shed"
+	"app-offload/functions/task"
+)
+
+// reducedComplexity is that of the reduced form of every class: a summary, next to which a picture is much work.
+const reducedComplexity = 1
+
+// overloaded lets the classes give way as the world says, by the service's own classes.
+func (e *Env) overloaded(c *Config) error {
+	if !(&task.Class{Overload: c.Overload}).Sheds() {
+		return nil
+	}
+	configs := map[string]task.ClassConfig{}
+	for _, k := range c.Mix {
+		one := task.ClassConfig{MatchSource: k.Name, Value: k.Value, Overload: c.Overload, OverloadAge: fmt.Sprintf("%gs", k.Deadline[1])}
+		if c.Overload == task.OverloadReduce {
+			one.ReducedClass = k.Name + "-reduced"
+			configs[one.ReducedClass] = task.ClassConfig{Complexity: reducedComplexity}
+		}
+		configs[k.Name] = one
+	}
+	classes, err := task.NewClasses(configs)
+	if err != nil {
+		return fmt.Errorf("building the classes of the world: %w", err)
+	}
+	e.sheds = classes
+	for _, class := range classes.All() {
+		for i := range e.classes {
+			if e.classes[i].Name == class.Name {
+				e.classes[i] = class
+			}
+		}
+	}
+	return nil
+}
+
+// giveUp lets overload change what was decided, as the service does between deciding and parking, and reports whether the task is given up.
+func (e *Env) giveUp(c *decide.Case) bool {
+	if e.sheds == nil {
+		return false
+	}
+	s := &e.seen
+	v := e.gate.Turn(e.sheds, e.model, &s.State, shed.Servers{Operators: 1, Models: 1}).Judge(c.Task, &c.Decision, func(*task.Class) bool { return true })
+	gone := v.Apply(c.Task, &c.Decision)
+	if v == shed.Reduce {
+		c.Estimate = e.model.Estimate(c.Task, &s.State)
+		s.Estimate = c.Estimate
+	}
+	return gone
+}
+
+// gone is job i given up at the time now: it costs as much as being late can.
+func (e *Episode) gone(i int, now float64) Info {
+	c, j := &e.Config.Cost, &e.Jobs[i]
+	return Info{Job: i, Took: now - j.At, Done: now, Missed: true, Gone: true, Cost: c.Time*c.Kappa + c.Miss}
+}
