@@ -149,9 +149,10 @@ func (l *late) review() {
 	if l.linked = s.Link.Up; !gone {
 		return
 	}
-	for _, h := range l.waiting.All() {
+	all := l.waiting.All()
+	l.env.parked.cycles, l.env.parked.bytes = 0, 0
+	for _, h := range all {
 		p := h.Tag.(*parked)
-		l.count(p, -1)
 		if l.rules.DecideAgain(&p.Case, s); !l.park(p) {
 			l.act(p)
 			l.env.look(l.now)
