@@ -2,6 +2,7 @@ package functions
 
 import (
 	"app-offload/functions/decide"
+	"app-offload/functions/decision"
 	"app-offload/functions/shed"
 	"app-offload/functions/task"
 )
