@@ -14,7 +14,7 @@ import (
 
 // Who may import whom: downwards only.
 var walls = map[string][]string{
-	"check":  {},
+	"check": {}, "check/bounds": {},
 	"clock":  {},
 	"mqtt":   {},
 	"say":    {},

@@ -107,7 +107,7 @@ func (s *Scheduler) wait(now time.Time) time.Duration {
 			if q.count[live] == 0 {
 				continue
 			}
-			if left := max(0, s.age-now.Sub(q.since)); wait < 0 || left < wait {
+			if left := s.age - now.Sub(q.since); wait < 0 || left < wait { // above 0: nothing is due
 				wait = left
 			}
 		}

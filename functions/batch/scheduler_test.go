@@ -372,20 +372,32 @@ func TestNoWallClockExpiresARecord(t *testing.T) {
 	})
 }
 
-func TestNewestFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShelf()
-		sched := newScheduler(t, s, nil, &task.Class{Name: "a", Newest: true})
-		s.put(spool.Backlog, 5, "a", 25, 10)
-		var first []uint64
-		for range 3 {
-			b, err := sched.Next(most(t))
-			require.NoError(t, err)
-			first = append(first, b.Records[0].Seq)
-			require.True(t, slices.IsSortedFunc(b.Records, func(a, b spool.Record) int { return int(a.Seq) - int(b.Seq) }))
-		}
-		require.Equal(t, []uint64{16, 6, 1}, first)
-	})
+// A backlog leaves oldest first, or newest first where the class says so; fresh records leave in order in any case.
+func TestTheOrderOfAClass(t *testing.T) {
+	for _, row := range []struct {
+		from   spool.Source
+		newest bool
+		want   []uint64 // the first of each batch
+	}{
+		{spool.Backlog, false, []uint64{1, 11, 21}},
+		{spool.Backlog, true, []uint64{16, 6, 1}},
+		{spool.Live, false, []uint64{1, 11, 21}},
+		{spool.Live, true, []uint64{1, 11, 21}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShelf()
+			sched := newScheduler(t, s, nil, &task.Class{Name: "a", Newest: row.newest})
+			s.put(row.from, 5, "a", 25, 10)
+			var first []uint64
+			for range 3 {
+				b, err := sched.Next(most(t))
+				require.NoError(t, err)
+				first = append(first, b.Records[0].Seq)
+				require.True(t, slices.IsSortedFunc(b.Records, func(a, b spool.Record) int { return int(a.Seq) - int(b.Seq) }))
+			}
+			require.Equal(t, row.want, first, "%+v", row)
+		})
+	}
 }
 
 func TestLimitFollowsTheLink(t *testing.T) {

@@ -42,21 +42,23 @@ func TestAHugeBatchHasItsTurn(t *testing.T) {
 	require.False(t, s.second(1))
 }
 
-// Over any time in which both have something the second gets its share, less a batch.
+// Over any time in which both have something the second gets its share, less a batch, also where the batches of the two differ.
 func TestTheSecondGetsItsShare(t *testing.T) {
 	for _, share := range []float64{0.1, 0.3, 0.5, 0.9} {
-		s := newSplit(share, 1000)
-		sent := [2]float64{}
-		for range 10_000 {
-			second := s.second(700)
-			s.served(second, 700)
-			if second {
-				sent[1] += 700
-			} else {
-				sent[0] += 700
+		for _, size := range [][2]int{{700, 700}, {1000, 700}, {700, 1000}, {1000, 1000}, {1, 1000}, {1000, 1}} {
+			s := newSplit(share, 1000)
+			sent := [2]float64{}
+			for sent[0]+sent[1] < 1e7 {
+				second := s.second(size[1])
+				who := 0
+				if second {
+					who = 1
+				}
+				s.served(second, size[who])
+				sent[who] += float64(size[who])
 			}
+			require.InDelta(t, share, sent[1]/(sent[0]+sent[1]), 0.001, "%v", size)
 		}
-		require.InDelta(t, share, sent[1]/(sent[0]+sent[1]), 0.01)
 	}
 }
 
@@ -132,7 +134,9 @@ func TestADrainWaitsForAnExcludedClass(t *testing.T) {
 		s := newShelf()
 		sched := newScheduler(t, s, nil)
 		s.put(spool.Live, 5, "a", 1, 10)
-		sched.Exclude(map[string]bool{"a": true})
+		s.put(spool.Backlog, 9, "above", 1, 10) // of a backlog nothing is waited for, wherever it stands
+		s.put(spool.Backlog, 1, "below", 1, 10)
+		sched.Exclude(map[string]bool{"a": true, "above": true, "below": true})
 		sched.Drain()
 		b, _, err := wakes(t, sched, func() { time.Sleep(time.Second); sched.Exclude(nil) })
 		require.NoError(t, err)
@@ -263,6 +267,8 @@ func TestADebtOutlastsAPause(t *testing.T) {
 		require.Equal(t, "a", order(t, sched, 1, func() {}))
 		s.put(spool.Backlog, 5, "b", 10, 100)
 		require.Equal(t, "b", order(t, sched, 1, func() {}))
+		s.put(spool.Backlog, 9, "c", 1, 100) // seen for the first time, which is no reason to forget the others
+		require.Equal(t, "c", order(t, sched, 1, func() {}))
 		require.Equal(t, "bbbb", order(t, sched, 4, func() {
 			clear(s.held)
 			s.put(spool.Backlog, 5, "a", 10, 100)

@@ -546,6 +546,9 @@ func (r *rig) halt() {
 	cancel()
 	_ = r.Close(ctx)
 	<-r.ended
+	if r.Stats().Connected {
+		r.t.Errorf("an exporter that has ended is connected")
+	}
 }
 
 // until polls, because what it waits for happens on real connections.

@@ -163,7 +163,6 @@ func (r *round) unsealed(j job, err error) {
 		return
 	}
 	if _, ok := errors.AsType[*seal.MalformedError](err); ok {
-		x.stats.failed("malformed")
 		x.complain("malformed", fmt.Errorf("sealing a batch of class %q: %w", j.batch.Class, err))
 		x.window.unsealable(j.attempt, reasonMalformed, excess{}, now)
 		return

@@ -94,7 +94,7 @@ func wholeLines(f *os.File) (int64, error) {
 		return 0, err
 	}
 	tail := make([]byte, min(info.Size(), decision.MaxRecord))
-	if _, err := f.ReadAt(tail, info.Size()-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := f.ReadAt(tail, info.Size()-int64(len(tail))); err != nil {
 		return 0, err
 	}
 	return info.Size() - int64(len(tail)-1-bytes.LastIndexByte(tail, '\n')), nil

@@ -88,7 +88,7 @@ func diskFull(f *Facts, m *memory) (status.Severity, string) {
 func storingFails(m *memory) (full, fails bool) {
 	stored, failed, noSpace := m.grew("spool appended"), m.grew("spool failed"), m.grew("spool disk full")
 	full = !noSpace.IsZero() && !noSpace.Before(stored)
-	return full, full || !failed.IsZero() && failed.After(stored)
+	return full, full || failed.After(stored)
 }
 
 // nearlyFull is the share of what the spool can hold from which on it is said to be full.
@@ -282,7 +282,7 @@ func spoolCopied(f *Facts, m *memory) (status.Severity, string) {
 	n := f.Export.Epochs
 	m.grown("epochs", n)
 	at := m.grew("epochs")
-	return when(!at.IsZero() && m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer holds records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways are called %q. "+
+	return when(m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer holds records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways are called %q. "+
 		"The node began %d new epochs and sends its records under them; give each gateway its own Offload.Node", f.Node, n)
 }
 

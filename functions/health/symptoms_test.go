@@ -53,9 +53,15 @@ func TestEachSymptomShows(t *testing.T) {
 		{"spoolFull", status.Warning, "above the limit of 80 %: work is done locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
 		{"refused", status.Critical, "2 events were refused within the last minute (since the start: bytes 2)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 2} }},
 		{"refused", status.Warning, "3 tasks were given back", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 3, 1 }},
+		{"refused", status.Critical, "2 events were refused within the last minute (since the start: bytes 2); see Offload.Intake.MaxEvents and MaxMiB; 3 tasks were given back", func(f *Facts) {
+			f.Events.Refused, f.Events.Returned = map[string]uint64{"bytes": 2}, 3
+		}},
 		{"account", status.Warning, "-2 tasks are not explained", func(f *Facts) { f.Counts.Balance = -2 }},
 		{"dropped", status.Warning, "4 tasks were dropped: class a 4 too large before this was noted. Acknowledge", func(f *Facts) {
 			f.Drops = status.DropStatus{Unacknowledged: 4, List: []status.Drop{{Class: "b", Reason: "full"}, {Class: "a", Reason: "tooLarge", Unacknowledged: 4}}}
+		}},
+		{"dropped", status.Warning, "2 tasks were dropped: class a 1 too large before this was noted; class c 1 full before this was noted. Acknowledge", func(f *Facts) {
+			f.Drops = status.DropStatus{Unacknowledged: 2, List: []status.Drop{{Class: "a", Reason: "tooLarge", Unacknowledged: 1}, {Class: "c", Reason: "full", Unacknowledged: 1}}}
 		}},
 		{"keys", status.Critical, "keys: no such secret", func(f *Facts) { f.Keys, f.KeysBroken = "no such secret", true }},
 		{"keys", status.Warning, "keys: one is bad", func(f *Facts) { f.Keys = "one is bad" }},

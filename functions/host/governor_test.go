@@ -165,6 +165,45 @@ func TestGovernorWithoutAnythingToScale(t *testing.T) {
 	require.Nil(t, off.Status())
 }
 
+// What can be scaled has a lowest and a highest frequency that make sense, which may be the same one.
+func TestWhatCanBeScaled(t *testing.T) {
+	for _, row := range []struct {
+		low, high string
+		most      float64
+		want      []float64 // kHz
+	}{
+		{"800", "3000", 0, []float64{800, 3000}},
+		{"800", "800", 0, []float64{800, 800}},
+		{"800", "3000", 1500, []float64{800, 1500}},
+		{"800", "3000", 500, []float64{800, 800}},
+		{"800", "3000", 5000, []float64{800, 3000}},
+		{"3000", "800", 0, nil},
+		{"0", "800", 0, nil},
+		{"-1", "800", 0, nil},
+		{"1", "2", 0, []float64{1, 2}},
+		{"", "800", 0, nil},
+		{"800", "", 0, nil},
+		{"800", "", 1000, nil},
+		{"", "800", 1000, nil},
+	} {
+		for _, layout := range []string{"policy3/", "../cpu3/cpufreq/"} {
+			tr := newTree(t)
+			dir := filepath.Join("sys/devices/system/cpu/cpufreq", layout) + "/"
+			if row.low != "" {
+				tr.put(dir+"cpuinfo_min_freq", row.low+"\n")
+			}
+			if row.high != "" {
+				tr.put(dir+"cpuinfo_max_freq", row.high+"\n")
+			}
+			var have []float64
+			for _, d := range findDomains(filepath.Join(tr.root, "sys"), row.most) {
+				have = append(have, d.low, d.high)
+			}
+			require.Equal(t, row.want, have, "%s %+v", layout, row)
+		}
+	}
+}
+
 func TestGovernorIsOffByDefault(t *testing.T) {
 	g, err := NewGovernor(newTree(t).config(), nil, nil, nil)
 	require.NoError(t, err)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -49,6 +51,7 @@ func TestGuestsAndWaitingAreNotCountedTwice(t *testing.T) {
 func TestOwnCPUIsPartOfTheWhole(t *testing.T) {
 	tr := newTree(t)
 	s := tr.sampler()
+	require.Zero(t, s.State().OwnCPU, "there is nothing before the first sample")
 	for start := ownTime(); ownTime()-start < 30*time.Millisecond; {
 		_ = math.Sqrt(float64(start)) // spend CPU time of this process
 	}
@@ -56,6 +59,12 @@ func TestOwnCPUIsPartOfTheWhole(t *testing.T) {
 	require.NoError(t, s.sample(time.Unix(0, s.State().Time).Add(time.Second)))
 	own := s.State().OwnCPU
 	require.Greater(t, own, 0.0)
+	at := time.Unix(0, s.State().Time)
+	for _, wall := range []time.Duration{0, -time.Hour} { // of no time there is no share, nor of a step back: the last one stays
+		tr.cpu(100+100, 900+100)
+		require.NoError(t, s.sample(at.Add(wall)))
+		require.InDelta(t, own, s.State().OwnCPU, 0, "%v", wall)
+	}
 	require.LessOrEqual(t, own, s.State().CPU)
 }
 
@@ -161,6 +170,11 @@ func TestThisMachineCanBeSampled(t *testing.T) {
 
 func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 	require.NoError(t, DefaultConfig().Validate())
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	c := DefaultConfig()
+	c.ProcfsRoot = file
+	require.ErrorContains(t, c.Validate(), "is not a directory")
 	err := Config{Interval: "soon", SysfsRoot: "sys", ProcfsRoot: "/no/such/place"}.Validate()
 	for _, want := range []string{"Host.Interval", "Host.SysfsRoot", "absolute", "Host.ProcfsRoot", "/no/such/place"} {
 		require.ErrorContains(t, err, want)

@@ -12,6 +12,7 @@ import (
 
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/say"
 	"app-offload/functions/task"
 )
 
@@ -33,6 +34,16 @@ func (s *sink) Submit(events []*task.Event, done func(i int, err error)) {
 	}
 }
 
+// notes keeps the warnings.
+type notes struct {
+	noLog
+	warned []string
+}
+
+func (n *notes) Warnf(format string, args ...any) {
+	n.warned = append(n.warned, fmt.Sprintf(format, args...))
+}
+
 type noLog struct{}
 
 func (noLog) Debugf(string, ...any) {}
@@ -43,12 +54,17 @@ func (noLog) Errorf(string, ...any) {}
 // receiver hands events on at once, and skips what comes on the topic "own".
 func receiver(t *testing.T, to *sink, change func(*intake.Config)) *Receiver {
 	t.Helper()
+	return receiverTo(t, to, noLog{}, change)
+}
+
+func receiverTo(t *testing.T, to *sink, log say.Logger, change func(*intake.Config)) *Receiver {
+	t.Helper()
 	cfg := intake.DefaultConfig()
 	cfg.ReorderWindow = "0s"
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := Open(cfg, Deps{Sink: to, Again: to, Skip: func(topic string) bool { return topic == "own" }, Log: noLog{}})
+	r, err := Open(cfg, Deps{Sink: to, Again: to, Skip: func(topic string) bool { return topic == "own" }, Log: log})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, r.Orderer.Close(context.Background()))
@@ -135,4 +151,23 @@ func TestTheSourceSaysWhetherEventsComeIn(t *testing.T) {
 	src, err := r.MQTTSource(intake.Bus{URL: "tcp://127.0.0.1:1", Topics: []string{"a/#"}, ClientID: "c", AuthMode: "none"})
 	require.NoError(t, err)
 	require.Contains(t, src.Problem(), "not connected")
+	require.Empty(t, r.Rival())
+	c, messages := r.Counts()
+	require.Contains(t, c.Skipped, "retained", "the subscriber counts from now on")
+	require.Contains(t, c.Skipped, "unmatched")
+	require.Zero(t, messages)
+	_, err = r.MQTTSource(intake.Bus{URL: "nonsense"})
+	require.Error(t, err)
+}
+
+// A warning says of what was quarantined whether it is not an event, or one that fits no message.
+func TestTheWarningSaysWhatWasQuarantined(t *testing.T) {
+	for reason, want := range map[string]string{parse.ReasonMalformed: "is not an event", parse.ReasonUnsendable: "holds an event that fits no message"} {
+		var log notes
+		r := receiverTo(t, &sink{}, &log, nil)
+		r.Reject(Message{Topic: "y"}, parse.Reject(reason, "why"))
+		require.Len(t, log.warned, 1)
+		require.Contains(t, log.warned[0], want)
+		require.Contains(t, log.warned[0], `topic="y"`)
+	}
 }

@@ -18,53 +18,84 @@ func (i item) Track() Key   { return Key{i.device, "c"} }
 func (i item) Leaves() bool { return i.cloud }
 func (i item) Free() bool   { return i.free }
 
-// Whatever the mix of paths, the tasks of a track start in the order in which they were admitted, and none leaves while an earlier one is
-// processed locally. In the end nothing is left.
+// Whatever the mix of paths, and whatever comes between two calls of Next, the tasks of a track start in the order in which they came, none
+// leaves while an earlier one is processed locally, and one caller moves them at a time. In the end nothing is left.
 func TestTheOrderOfATrackHolds(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		var tracks Tracks[item]
-		local, last := map[Key][]item{}, map[Key]int{} // at work, and the latest that started
-		start := func(i item) {
-			k := i.Track()
-			require.Greater(t, i.n, last[k], "seed %d", seed)
-			last[k] = i.n
-			if !i.cloud {
-				local[k] = append(local[k], i)
-				return
-			}
-			require.Empty(t, local[k], "seed %d: task %d leaves before an earlier one is done", seed, i.n)
-		}
-		finish := func(k Key) {
-			local[k] = local[k][1:]
-			if !tracks.Leave(k) {
-				return
-			}
-			for {
-				front := tracks.Next(k)
-				if len(front) == 0 {
-					return
-				}
-				for _, i := range front {
-					start(i)
-				}
+		w := &walk{T: t, seed: seed, local: map[Key]int{}, last: map[Key]int{}, parked: map[Key][]item{}, moving: map[Key][]item{}}
+		for n := range 150 {
+			k := Key{string(rune('a' + rng.IntN(2))), "c"}
+			switch rng.IntN(5) {
+			case 0, 1:
+				w.come(item{n + 1, k.Device, rng.IntN(2) == 0, false}, rng.IntN(4) == 0)
+			default:
+				w.advance(k, rng.IntN(3))
 			}
 		}
-		for n := range 100 {
-			i := item{n + 1, string(rune('a' + rng.IntN(3))), rng.IntN(2) == 0, false}
-			if tracks.Admit(i) == Goes {
-				start(i)
-			}
-			if k := (Key{string(rune('a' + rng.IntN(3))), "c"}); rng.IntN(2) == 0 && len(local[k]) > 0 {
-				finish(k)
+		for _, k := range []Key{{"a", "c"}, {"b", "c"}} {
+			for i := 0; w.local[k] > 0 || len(w.parked[k]) > 0 || w.moving[k] != nil; i++ {
+				w.advance(k, i%3)
 			}
 		}
-		for k := range local {
-			for len(local[k]) > 0 {
-				finish(k)
-			}
+		require.Empty(t, w.all, "seed %d", seed)
+	}
+}
+
+// walk is a walk over tracks, with what is under way on each.
+type walk struct {
+	*testing.T
+	Tracks[item]
+	seed   uint64
+	local  map[Key]int    // tasks at work
+	last   map[Key]int    // the latest that started
+	parked map[Key][]item // whose way is open
+	moving map[Key][]item // taken from Next, and not handed on yet; nil where no one moves
+}
+
+// come brings a task, to be parked where nothing before it forbids that.
+func (w *walk) come(i item, park bool) {
+	k := i.Track()
+	if _, waits, here := w.Ahead(k); park && !waits && !here {
+		w.Park(k, true)
+		w.parked[k] = append(w.parked[k], i)
+	} else if w.Admit(i) == Goes {
+		w.start(i)
+	}
+}
+
+func (w *walk) start(i item) {
+	k := i.Track()
+	require.Greater(w, i.n, w.last[k], "seed %d", w.seed)
+	if w.last[k] = i.n; !i.cloud {
+		w.local[k]++
+		return
+	}
+	require.Zero(w, w.local[k], "seed %d: task %d leaves before an earlier one is done", w.seed, i.n)
+}
+
+// advance ends local work, sends a parked task on its way, or hands on what is being moved.
+func (w *walk) advance(k Key, what int) {
+	move := false
+	switch {
+	case what == 0 && w.local[k] > 0:
+		w.local[k]--
+		move = w.Leave(k)
+	case what == 1 && len(w.parked[k]) > 0:
+		w.last[k] = max(w.last[k], w.parked[k][0].n)
+		w.parked[k] = w.parked[k][1:]
+		move = w.Unpark(k)
+	case what == 2 && w.moving[k] != nil:
+		for _, i := range w.moving[k] {
+			w.start(i)
 		}
-		require.Empty(t, tracks.all, "seed %d", seed)
+		if w.moving[k] = w.Next(k); len(w.moving[k]) == 0 {
+			w.moving[k] = nil
+		}
+	}
+	if move {
+		require.Nil(w, w.moving[k], "seed %d: two callers move one track", w.seed)
+		w.moving[k] = []item{}
 	}
 }
 
@@ -202,4 +233,31 @@ func TestAFreeTaskIsProcessedBeforeParkedOnes(t *testing.T) {
 	require.True(t, tracks.Leave(k))
 	require.Len(t, tracks.Next(k), 1)
 	require.Len(t, tracks.Next(k), 1)
+}
+
+// Who is told to move a track is the only one until Next gives it nothing more, from the very moment on.
+func TestOneCallerMovesATrack(t *testing.T) {
+	later := func(item) bool { return false }
+	for _, how := range []string{"leave", "unpark", "hold"} {
+		var tracks Tracks[item]
+		k := item{device: "a"}.Track()
+		switch how {
+		case "leave":
+			tracks.Admit(item{1, "a", false, false})
+			tracks.Admit(item{2, "a", true, false})
+			require.True(t, tracks.Leave(k))
+		case "unpark":
+			tracks.Park(k, true)
+			tracks.Admit(item{2, "a", true, false})
+			require.True(t, tracks.Unpark(k))
+		default:
+			require.True(t, tracks.Hold(item{2, "a", true, false}, later))
+		}
+		require.False(t, tracks.Hold(item{3, "a", true, false}, later), how)
+		tracks.Park(k, true)
+		require.False(t, tracks.Unpark(k), how)
+		require.Len(t, tracks.Next(k), 2)
+		require.Empty(t, tracks.Next(k))
+		require.True(t, tracks.Hold(item{4, "a", true, false}, later), "it moves no more")
+	}
 }

@@ -1,0 +1,201 @@
+package export
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/seal"
+)
+
+// Connections that the other side closes are counted from the first one on until something passes, and a hold says since when. Those that end
+// otherwise, or on which nothing was on its way, say nothing.
+func TestClosingsAreCountedFromTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := trusting(testLimits())
+		w.add(load(1, 2))
+		w.lostConnection(true, time.Now())
+		require.Zero(t, w.closings, "nothing was on its way")
+		flow(w)
+		w.lostConnection(false, time.Now())
+		require.Zero(t, w.closings, "a link that broke")
+		first := time.Now()
+		for n := range 3 {
+			w.connected(true)
+			flow(w)
+			if w.probe() {
+				require.True(t, w.suspected())
+			}
+			w.lostConnection(true, time.Now())
+			require.Equal(t, n+1, w.closings)
+			require.Equal(t, first, w.closed)
+			time.Sleep(time.Second)
+		}
+		w.probed()
+		require.Zero(t, w.closings)
+	})
+}
+
+// A suspect is on its way once it is published, and before that only its probe is.
+func TestWhenASuspectIsOnItsWay(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 1))
+		require.False(t, w.suspected())
+		w.entries[0].suspect = true
+		require.False(t, w.suspected(), "it waits")
+		require.True(t, w.probe())
+		require.True(t, w.suspected(), "the probe goes")
+		w.probed()
+		require.False(t, w.suspected())
+		flow(w)
+		require.True(t, w.suspected())
+		w.entries[0].suspect = false
+		require.False(t, w.suspected(), "one of good repute is not")
+	})
+}
+
+// What was published stays known as published on each later connection, and goes again where the broker forgot it.
+func TestWhatWasPublishedIsKnownOnLaterConnections(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 1))
+		w.add(load(2, 2))
+		first := w.next(time.Now())
+		w.publish(first, time.Now())
+		for range 2 {
+			w.connected(true)
+			require.True(t, first.again)
+			require.False(t, w.entries[1].again, "it never went")
+			require.Equal(t, sent, first.phase)
+		}
+		w.connected(false)
+		require.Equal(t, waiting, first.phase)
+	})
+}
+
+// Between the end of a trial and the next one lies a pause, however many records wait to be tried.
+func TestTrialsKeepTheirDistance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := refusing{window: trusting(testLimits())}
+		r.refuse("a", 1, 100, reasonTooLarge, excess{})
+		time.Sleep(time.Hour)
+		r.refuse("a", 2, 50, reasonTooLarge, excess{})
+		for _, s := range r.isolated {
+			s.at = time.Now() // both are due
+		}
+		r.try(time.Now())
+		require.Empty(t, r.given, "one was refused at this moment")
+		time.Sleep(trialPause)
+		r.try(time.Now())
+		require.Equal(t, []uint64{2}, r.given, "the smaller one first")
+		time.Sleep(trialTime)
+		r.try(time.Now())
+		require.Len(t, r.given, 1, "it has all of its time")
+		time.Sleep(1)
+		r.try(time.Now())
+		require.Equal(t, []uint64{2, 1}, r.given, "then another one is")
+	})
+}
+
+// A hold is one of its reason and class: it keeps its beginning while its text changes, and ends with all of its reason.
+func TestHoldsAreOfAReasonAndAClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h holds
+		begin := time.Now()
+		h.set("seal", "a", "one")
+		time.Sleep(time.Second)
+		h.set("seal", "b", "two")
+		h.set("epoch", "a", "three")
+		h.set("seal", "a", "four")
+		require.Equal(t, []Hold{
+			{Reason: "seal", Class: "a", Since: begin, Text: "four"}, {Reason: "seal", Class: "b", Since: begin.Add(time.Second), Text: "two"},
+			{Reason: "epoch", Class: "a", Since: begin.Add(time.Second), Text: "three"},
+		}, h.list)
+		h.clear("seal")
+		require.Len(t, h.list, 1)
+		require.Equal(t, -1, h.find("seal", "a"))
+		require.Equal(t, 0, h.find("epoch", "a"))
+	})
+}
+
+// What hinders sealing decides: a message above a limit or a record that is none is isolated, and without a key everything rests for a while and
+// is published again.
+func TestWhatCannotBeSealed(t *testing.T) {
+	for name, row := range map[string]struct {
+		err      error
+		isolated string
+		counted  string
+	}{
+		"too large":   {&seal.TooLargeError{Size: 9, Limit: 5, Whose: "Seal.MaxMessageKiB"}, reasonTooLarge, "too_large"},
+		"malformed":   {&seal.MalformedError{}, reasonMalformed, "malformed"},
+		"without key": {errors.New("no key"), "", ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			x, log := idle(t, newShelf(t), nil)
+			r := &round{x: x}
+			x.window.add(load(1, 1))
+			attempt := x.window.publish(x.window.entries[0], time.Now())
+			flow := x.flow
+			j := x.job(x.window.entries[0], attempt)
+			r.unsealed(job{}, row.err)
+			require.Equal(t, flow+1, x.flow)
+			require.Equal(t, sent, x.window.entries[0].phase, "what is no batch concerns no record")
+			r.unsealed(j, row.err)
+			if row.isolated == "" {
+				require.Equal(t, waiting, x.window.entries[0].phase)
+				require.Equal(t, time.Now().Add(sealRetry), x.hold)
+				require.Equal(t, 0, x.holds.find(holdSeal, ""))
+				require.Positive(t, log.with("no key"))
+				r.sealed(j)
+				require.Empty(t, x.holds.list)
+				return
+			}
+			require.Empty(t, x.window.entries, name)
+			require.Equal(t, row.isolated, x.window.isolated[0].reason)
+			require.EqualValues(t, 1, x.Stats().Errors[row.counted])
+			require.Zero(t, x.hold)
+		})
+	}
+}
+
+// Statements go before letters, letters before batches, each once and in order, and no more than the writer takes.
+func TestWhatGoesFirst(t *testing.T) {
+	x, _ := idle(t, newShelf(t), nil)
+	letter := func(topic string) job { return job{topic: topic} }
+	x.statements = []job{letter("s1"), letter("s2")}
+	x.letters = []job{letter("l1"), letter("l2"), letter("l3")}
+	x.window.add(load(1, 1))
+	r := &round{x: x, jobs: make(chan job, 3), want: make(chan struct{}, 1), asked: true, began: time.Now()}
+	var got []string
+	for range 4 {
+		r.pump()
+		for len(r.jobs) > 0 {
+			j := <-r.jobs
+			got = append(got, j.topic)
+		}
+	}
+	require.Equal(t, []string{"s1", "s2", "l1", "l2", "l3", x.topic("a")}, got)
+	require.Empty(t, x.statements)
+	require.Empty(t, x.letters)
+	x.hold = time.Now().Add(time.Hour)
+	x.letters = []job{letter("l4")}
+	r.pump()
+	require.Empty(t, r.jobs, "while there is no key everything rests")
+}
+
+// A look at the time books all that has come until then.
+func TestATickBooksWhatHasCome(t *testing.T) {
+	x, _ := idle(t, newShelf(t), func(c *Config, _ *Deps) { c.ProbeEvery = "0s" })
+	r := &round{x: x, jobs: make(chan job, 3), began: time.Now(), probed: time.Now()}
+	n := 0
+	for range 3 {
+		x.events <- func() { n++ }
+	}
+	r.tick(t.Context(), time.Now())
+	require.Equal(t, 3, n)
+	x.events <- func() { n++ }
+	r.tick(t.Context(), time.Now())
+	require.Equal(t, 4, n)
+}
