@@ -18,6 +18,9 @@ func (s *Service) topics() map[string]func([]byte) {
 	if s.member.Status() != nil {
 		topics[seal.FleetTopic(s.cfg.Node)] = s.member.Take
 	}
+	if s.rules.Load().Model.Credits() {
+		topics[seal.CreditTopic(s.cfg.Node)] = s.teller.take
+	}
 	return topics
 }
 

@@ -1,9 +1,13 @@
 package functions
 
 import (
+	"time"
+
 	"app-offload/functions/fleet"
 	"app-offload/functions/policy"
 	"app-offload/functions/pool"
+	"app-offload/functions/say"
+	"app-offload/functions/score"
 	"app-offload/functions/seal"
 )
 
@@ -44,13 +48,14 @@ func (s *Service) openFleet(sealer *seal.Sealer) {
 	opener := seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB})
 	s.member = fleet.NewMember(s.cfg.Node, sealer, opener, learners{s.Pipeline}, func(topic string, message []byte) { s.exporter.Send(topic, message) }, s.log)
 	s.member.Set(s.cfg.Writable.Federate)
+	s.teller = &teller{node: s.cfg.Node, opener: opener, publish: func(p score.Prices) { s.rules.Load().Model.Publish(p) }, log: s.log, said: say.NewEvery(time.Minute)}
 }
 
-// join takes over a configuration while the service runs. A node that begins to take part needs a connection with that subscription.
-func (s *Service) join(cfg fleet.Config) {
+// join takes over a configuration while the service runs. What begins needs a connection with its subscription.
+func (s *Service) join(cfg fleet.Config, credits bool) {
 	before := s.member.Status() != nil
 	s.member.Set(cfg)
-	if cfg.On() && !before {
+	if cfg.On() && !before || credits && !s.cfg.Writable.Score.Credits {
 		s.exporter.Rotate()
 	}
 }

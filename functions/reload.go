@@ -25,7 +25,7 @@ func (s *Service) reloadables() []reloadable {
 			return s.scheduler.Prepare(w.Batch, r.Classes)
 		}},
 		{"federated learning", func(w config.Writable, _ *decide.Rules) (func(), error) {
-			return func() { s.join(w.Federate) }, nil
+			return func() { s.join(w.Federate, w.Score.Credits) }, nil
 		}},
 		{"rules", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return func() {

@@ -96,6 +96,7 @@ type Service struct {
 	desk      *desk.Desk // publishes what the cloud answers
 	forward   *forward.Forwarder
 	member    *fleet.Member
+	teller    *teller        // takes prices and the node's balance
 	governor  *host.Governor // nil without one
 	life      lifecycle
 	examining sync.Mutex // spans the reading of the facts and the look at them

@@ -24,6 +24,7 @@ func (s *Service) Status() status.Status {
 	f, health := s.examine()
 	node.Link = f.Link
 	build, policies := version.Get(), s.feedback.Status()
+	policies.Credits = s.teller.status(rules.Model.Credits())
 	policies.Governor, policies.Learned.Fleet = s.governor.Status(), s.member.Status()
 	return status.Status{
 		APIVersion: "v3", Version: build.Version, Commit: build.Commit, NodeName: f.Node, Ready: health.Ready(), NotReady: health.Texts(status.Critical), Health: health,

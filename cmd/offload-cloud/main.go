@@ -21,6 +21,7 @@ const examples = `Usage:
   offload-cloud events -store URL [flags]        the stored events, joined from their chunks, as JSON lines
   offload-cloud stats  -store URL [-json]        records, tasks, gaps and dead letters of each node
   offload-cloud dead   list|retry|drop …         messages and records that could not be read, and records in conflict
+  offload-cloud credits -ledger FILE [flags]     what each node has earned and paid; with -settle counts it and publishes prices
   offload-cloud federate -from URL [flags]       add up what nodes have learned, and answer each with what the others have
   offload-cloud version [-json]                  the version, the commit it was built from, and Go's
 
@@ -66,12 +67,12 @@ func run(ctx context.Context, args []string, std streams) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name = args[0]
 		verb = map[string]func(context.Context, []string, streams) error{
-			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "work": workVerb, "jobs": jobsVerb, "federate": federateVerb, "version": versionVerb,
+			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "work": workVerb, "jobs": jobsVerb, "federate": federateVerb, "credits": creditsVerb, "version": versionVerb,
 		}[name]
 		args = args[1:]
 	}
 	if verb == nil {
-		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are work, jobs, events, stats, dead, federate and version\n", name)
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are work, jobs, events, stats, dead, credits, federate and version\n", name)
 		return 2
 	}
 	err := verb(ctx, args, std)

@@ -51,6 +51,10 @@ type Config struct {
 	// MoneyZone is the time zone of the hours in MoneyPerMB: "UTC", "Local" for this machine's, or a name such as "Europe/Berlin".
 	MoneyZone string
 
+	// Credits counts the prices that offload-cloud credits publishes as money, in units of the same currency: a task that leaves costs what the cloud
+	// asks for its bytes and its work, and what the node would earn by computing it. false takes none.
+	Credits bool
+
 	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 never corrects.
 	Smoothing float64
 	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000.

@@ -20,6 +20,7 @@ package score
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"app-offload/functions/host"
@@ -42,6 +43,7 @@ type Model struct {
 type learned struct {
 	corrections corrections
 	seen        conditions
+	prices      atomic.Pointer[Prices] // as published
 	runs        Runs
 }
 
@@ -109,6 +111,7 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 	if watts := s.CoreWatts(); watts > 0 {
 		e.LocalEnergy = own * watts // measured here and now, rather than configured
 	}
+	e.Money += m.credits(class, bytes)
 	if s.Link.Up {
 		e.CloudTime = m.bytesAhead(&s.Link)/there.goodput + m.cloudTime(bytes, cycles, there)*factor.cloud
 	}

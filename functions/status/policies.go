@@ -1,6 +1,8 @@
 package status
 
 import (
+	"time"
+
 	"app-offload/functions/fleet"
 	"app-offload/functions/host"
 )
@@ -23,8 +25,17 @@ type PolicyStatus struct {
 	Unlisted  uint64 `json:"unlisted"`  // what Decided and Prediction had no line for
 
 	Learned     LearnedStatus        `json:"learned"`
+	Credits     *CreditStatus        `json:"credits,omitempty"` // absent where no prices are taken, or none have come
 	DecisionLog *DecisionLogStatus   `json:"decisionLog,omitempty"`
 	Governor    *host.GovernorStatus `json:"governor,omitempty"`
+}
+
+// CreditStatus is the node's account with the owner of the fleet, as offload-cloud credits has published it.
+type CreditStatus struct {
+	Balance string    `json:"balance"` // units of the currency
+	Head    string    `json:"head"`    // number and digest of the latest settlement, to be held against the account
+	At      time.Time `json:"at"`
+	Refused uint64    `json:"refused"` // statements that were not taken
 }
 
 // LearnedStatus says how well what was learned is kept.

@@ -138,7 +138,11 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 			topics[m.filter(below)] = 1
 		}
 	}
-	refused, err := s.Subscribe(ctx, topics)
+	var refused []string
+	var err error
+	if len(topics) > 0 { // else it only publishes
+		refused, err = s.Subscribe(ctx, topics)
+	}
 	switch {
 	case m.ctx.Err() != nil:
 		return

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/credit"
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/score"
+	"app-offload/functions/seal"
+)
+
+const creditsUsage = `Usage:
+  offload-cloud credits -ledger FILE -public KEY                          print what each node has earned and paid, and fail if the account was changed
+  offload-cloud credits -ledger FILE -key FILE -store URL -prices FILE -settle [-every 1m] [-from URL]
+                                                                          count what was used since the last time, and publish prices and balances
+
+Examples:
+  offload-cloud credits -ledger credits.jsonl -key credits.key -store sqlite:cloud.db -prices prices.json -settle
+  offload-cloud credits -ledger credits.jsonl -key credits.key -store sqlite:cloud.db -prices prices.json -settle -every 1m -from mqtt://localhost:1883 -keys keys/
+  offload-cloud credits -ledger credits.jsonl -public 5f3a… -head 17:9b1c…
+
+Files:
+  prices.json  {"default": {"mb": 0.02}, "vibration": {"mb": 0.02, "compute": 0.001, "earn": 0.0005}}: what a MB that the cloud stores and a task that it
+               computes cost a node, and what a node earns for a result of local work that the cloud has. All in units of one currency.
+  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it where there is none, and prints the public one
+
+Flags:
+`
+
+// creditsFlags are those of verb credits.
+type creditsFlags struct {
+	source                                   sourceFlags
+	keys                                     keyFlags
+	ledger, key, public, store, prices, head string
+	settle                                   bool
+	every, lag                               time.Duration
+}
+
+func creditsVerb(ctx context.Context, args []string, std streams) error {
+	var f creditsFlags
+	flags := newFlags("offload-cloud credits", creditsUsage, std)
+	f.source.register(flags)
+	f.keys.register(flags)
+	flags.StringVar(&f.ledger, "ledger", "credits.jsonl", "file of the account")
+	flags.StringVar(&f.key, "key", "", "file with the secret key that signs settlements")
+	flags.StringVar(&f.public, "public", "", "public key that the account is verified with, 64 hexadecimal digits; by default that of -key")
+	flags.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where the consumer stores")
+	flags.StringVar(&f.prices, "prices", "", "file with the prices by class")
+	flags.StringVar(&f.head, "head", "", "a settlement that must be in the account, NUMBER:DIGEST, as a node's status shows it: finds lines that were cut off the end")
+	flags.BoolVar(&f.settle, "settle", false, "count what was used since the last time")
+	flags.DurationVar(&f.every, "every", 0, "settle again and again, until interrupted; 0 once")
+	flags.DurationVar(&f.lag, "lag", 2*time.Minute, "settle only what was stored that long ago; on PostgreSQL it must be longer than a transaction takes")
+	rest, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is not understood here; see -h", rest[0])
+	}
+	if f.settle {
+		return f.settleAll(ctx, std)
+	}
+	public, err := f.publicKey()
+	if err != nil {
+		return err
+	}
+	book, err := f.read(public)
+	if err != nil {
+		return err
+	}
+	return printBook(std.out, book)
+}
+
+func (f *creditsFlags) publicKey() (ed25519.PublicKey, error) {
+	if f.public == "" {
+		key, err := f.secretKey(false, io.Discard)
+		if err != nil {
+			return nil, err
+		}
+		return key.Public().(ed25519.PublicKey), nil
+	}
+	raw, err := hex.DecodeString(f.public)
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("-public: it must be %d hexadecimal digits", 2*ed25519.PublicKeySize)
+	}
+	return raw, nil
+}
+
+// secretKey reads the key, and makes one where there is none and make says so.
+func (f *creditsFlags) secretKey(make bool, told io.Writer) (ed25519.PrivateKey, error) {
+	if f.key == "" {
+		return nil, errors.New("-key or -public is missing; an account cannot be verified without a key")
+	}
+	raw, err := os.ReadFile(f.key)
+	if errors.Is(err, fs.ErrNotExist) && make {
+		public, secret, err := ed25519.GenerateKey(rand.Reader)
+		if err == nil {
+			err = os.WriteFile(f.key, []byte(hex.EncodeToString(secret.Seed())+"\n"), 0o600)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(told, "public key %x\n", public)
+		}
+		return secret, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading -key: %w", err)
+	}
+	seed, err := hex.DecodeString(string(bytes.TrimSpace(raw)))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("-key %s: it must hold %d hexadecimal digits", f.key, 2*ed25519.SeedSize)
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// read verifies the account. One that is not there yet is empty.
+func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
+	raw, err := os.ReadFile(f.ledger)
+	if errors.Is(err, fs.ErrNotExist) && f.settle {
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading -ledger: %w", err)
+	}
+	book, err := credit.Read(raw, public)
+	if err != nil {
+		return book, fmt.Errorf("-ledger %s: %w", f.ledger, err)
+	}
+	if f.head != "" && !credit.Has(raw, f.head) {
+		return book, fmt.Errorf("-ledger %s: it has no settlement %s; its last one is %s, so lines after that were cut off or replaced", f.ledger, f.head, book.Head())
+	}
+	return book, nil
+}
+
+// settleAll settles once or until ctx ends.
+func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
+	log := slog.New(slog.NewTextHandler(std.err, nil))
+	key, err := f.secretKey(true, std.out)
+	if err != nil {
+		return err
+	}
+	book, err := f.read(key.Public().(ed25519.PublicKey))
+	if errors.Is(err, credit.ErrTorn) {
+		log.Warn("the last settlement was not written whole, so it is made anew", "error", err)
+		err = f.mend()
+	}
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, f.store, store.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	publish, stop, err := f.publisher(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for {
+		err := f.settleOnce(ctx, db, book, key, publish)
+		if f.every <= 0 || ctx.Err() != nil {
+			return errors.Join(err, printBook(std.out, book))
+		}
+		if err != nil {
+			log.Error("settling fails; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(f.every):
+		}
+	}
+}
+
+// mend cuts a line off that a crash has left without its end.
+func (f *creditsFlags) mend() error {
+	raw, err := os.ReadFile(f.ledger)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(f.ledger, int64(bytes.LastIndexByte(raw, '\n')+1))
+}
+
+// settleOnce adds a settlement where anything was used, and publishes where the account is.
+func (f *creditsFlags) settleOnce(ctx context.Context, db *store.Store, book *credit.Book, key ed25519.PrivateKey, publish func(context.Context, []*seal.Note) error) error {
+	raw, err := os.ReadFile(f.prices) // anew, so that prices change without a restart
+	if err != nil {
+		return fmt.Errorf("reading -prices: %w", err)
+	}
+	var prices score.Prices
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := errors.Join(decoder.Decode(&prices), prices.Check()); err != nil {
+		return fmt.Errorf("-prices %s: %w", f.prices, err)
+	}
+	to, err := db.Settled(ctx, f.lag)
+	if err != nil {
+		return err
+	}
+	from := store.Mark{}
+	if book.Last != nil {
+		from = book.Last.To
+	}
+	to.Record, to.Answered = max(to.Record, from.Record), max(to.Answered, from.Answered)
+	uses, err := db.Used(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	if len(uses) > 0 {
+		// The book is changed with the file: after an error it is read again.
+		line, err := book.Settle(uses, to, prices, time.Now(), key)
+		if err == nil {
+			err = appendLine(f.ledger, line)
+		}
+		if err != nil {
+			again, rereading := f.read(key.Public().(ed25519.PublicKey))
+			*book = *again
+			return errors.Join(err, rereading)
+		}
+	}
+	nodes, err := db.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	var notes []*seal.Note
+	for _, node := range nodes {
+		body, err := json.Marshal(map[string]any{"balance": book.Balances[node].String(), "head": book.Head(), "prices": prices})
+		if err != nil {
+			return err
+		}
+		notes = append(notes, &seal.Note{Kind: seal.Credit, ID: "credit-" + book.Head(), Node: node, Created: time.Now(), Body: body})
+	}
+	return publish(ctx, notes)
+}
+
+// appendLine returns once the line is on disk.
+func appendLine(path string, line []byte) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(line)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// publisher connects where -from says so.
+func (f *creditsFlags) publisher(ctx context.Context, log *slog.Logger) (publish func(context.Context, []*seal.Note) error, stop func(), err error) {
+	if f.source.from == "" {
+		return func(context.Context, []*seal.Note) error { return nil }, func() {}, nil
+	}
+	_, sealer, err := f.keys.codecs()
+	if err != nil {
+		return nil, nil, err
+	}
+	f.source.id += "-credits"
+	f.source.below = []string{}
+	transport, err := f.source.transport(sourceLimits{maxMessage: 4 << 20, keys: f.keys.path != ""}, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := transport.Start(ctx, func(*consume.Message) bool { return false }); err != nil {
+		transport.Close()
+		return nil, nil, fmt.Errorf("connecting: %w", err)
+	}
+	log.Info("ready", "from", f.source.from, "pid", os.Getpid())
+	return func(ctx context.Context, notes []*seal.Note) error {
+		var out []consume.Outgoing
+		for _, n := range notes {
+			msg, err := sealer.SealNote(nil, n)
+			if err != nil {
+				return err
+			}
+			out = append(out, consume.Outgoing{Topic: seal.CreditTopic(n.Node), Payload: msg})
+		}
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		return transport.Publish(ctx, out)
+	}, transport.Close, nil
+}
+
+func printBook(to io.Writer, b *credit.Book) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "NODE\tCLASS\tRECORDS\tMB\tCOMPUTED\tRESULTS\tCREDITS\t")
+	for _, node := range slices.Sorted(maps.Keys(b.Sums)) {
+		for _, class := range slices.Sorted(maps.Keys(b.Sums[node])) {
+			l := b.Sums[node][class]
+			fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%d\t%d\t%v\t\n", node, class, l.Records, float64(l.Bytes)/1e6, l.Jobs, l.Results, l.Amount)
+		}
+		fmt.Fprintf(w, "%s\tbalance\t\t\t\t\t%v\t\n", node, b.Balances[node])
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(to, "verified, last settlement %s\n", b.Head())
+	return err
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/edgetest"
+	"app-offload/functions/seal"
+)
+
+// What a node has sent over a broker is charged once, however often it is settled; prices and balance are published to it; a line that was changed is
+// found by the verb.
+func TestCreditsOfARealConsumer(t *testing.T) {
+	address, dir := edgetest.Broker(t), t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	dsn := "sqlite:" + at("cloud.db")
+	_, log, stop := program(t, "-from", "mqtt://"+address, "-store", dsn)
+	r := newRadio(t, address, seal.NewOpener(nil, seal.Limits{}))
+	edge := newEdge(t, nil)
+	r.send(t, batchTopic, edge.Batch(t, 1, 1, 2, 3))
+	r.receipt(t)
+	require.NoError(t, os.WriteFile(at("prices.json"), []byte(`{"default":{"mb":1000}}`), 0o600))
+
+	answers := make(chan *seal.Note, 100)
+	wait(t, r.Subscribe("offload/v1/+/credit", 1, func(_ mqtt.Client, m mqtt.Message) {
+		note, err := seal.NewOpener(nil, seal.Limits{}).OpenNote(seal.Credit, m.Payload())
+		if err != nil {
+			t.Errorf("a statement that cannot be opened: %v", err)
+			return
+		}
+		answers <- note
+	}))
+	settle := []string{"credits", "-ledger", at("credits.jsonl"), "-key", at("credits.key"), "-store", dsn, "-prices", at("prices.json"), "-settle", "-lag", "0", "-from", "mqtt://" + address}
+	out := verb(t, settle...)
+	public := regexp.MustCompile(`public key ([0-9a-f]{64})`).FindStringSubmatch(out)
+	require.Len(t, public, 2, out)
+	require.Regexp(t, `n1 +default +3 `, out)
+	var body struct {
+		Balance, Head string
+		Prices        map[string]map[string]float64
+	}
+	select {
+	case n := <-answers:
+		require.Equal(t, "n1", n.Node)
+		require.NoError(t, json.Unmarshal(n.Body, &body))
+	case <-time.After(time.Minute):
+		t.Fatal("nothing is published")
+	}
+	require.InDelta(t, 1000, body.Prices["default"]["mb"], 0)
+	require.Contains(t, out, body.Head)
+	again := verb(t, settle...)
+	require.Contains(t, again, body.Head, "nothing new, no settlement")
+	r.send(t, batchTopic, edge.Batch(t, 2, 4, 5))
+	r.receipt(t)
+	require.Regexp(t, `n1 +default +5 `, verb(t, settle...))
+	require.Zero(t, stop(), log.String())
+
+	show := []string{"credits", "-ledger", at("credits.jsonl"), "-public", public[1], "-head", body.Head}
+	require.Contains(t, verb(t, show...), "verified, last settlement 2:")
+	raw, err := os.ReadFile(at("credits.jsonl"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(at("credits.jsonl"), []byte(strings.Replace(string(raw), `"records":2`, `"records":1`, 1)), 0o600))
+	told := &buffer{}
+	require.Equal(t, 1, run(t.Context(), show, streams{told, told}))
+	require.Contains(t, told.String(), "line 2: settlement 2 is changed")
+
+	// A settlement that a crash left half written is made anew.
+	require.NoError(t, os.WriteFile(at("credits.jsonl"), raw[:len(raw)-20], 0o600))
+	require.Regexp(t, `n1 +default +5 `, verb(t, settle...))
+	require.Contains(t, verb(t, show...), "verified, last settlement 2:")
+}
+
+func TestCreditsRefuseWrongFlags(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	require.NoError(t, os.WriteFile(key, []byte("xyz"), 0o600))
+	for _, row := range [][2]string{
+		{"-ledger none", "-key or -public is missing"}, {"-public 12", "hexadecimal"}, {"-key " + key, "hexadecimal"}, {"-public " + strings.Repeat("a", 64) + " -ledger none", "reading -ledger"},
+		{"x", "not understood"},
+	} {
+		log := &buffer{}
+		require.Equal(t, 1, run(t.Context(), append([]string{"credits"}, strings.Fields(row[0])...), streams{log, log}), row)
+		require.Contains(t, log.String(), row[1], fmt.Sprint(row))
+	}
+}

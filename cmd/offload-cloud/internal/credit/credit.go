@@ -1,0 +1,242 @@
+// Package credit keeps the account of a fleet: what each node has earned and paid, by class, at published prices.
+//
+// The account is a file of settlements, one JSON object a line. Each has the digest of the one before it and is signed, so that a changed, removed or
+// moved line is found by whoever knows the public key. What is counted comes from the store: records that were receipted, jobs that have an answer,
+// and results of local work that arrived as records. A node's word counts only for what it has sent; see Settle.
+package credit
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/score"
+)
+
+// Micro is a millionth of a unit of the currency.
+type Micro int64
+
+// String writes units.
+func (m Micro) String() string {
+	sign, v := "", new(big.Int).Abs(big.NewInt(int64(m)))
+	if m < 0 {
+		sign = "-"
+	}
+	whole, part := new(big.Int).QuoRem(v, big.NewInt(1e6), new(big.Int))
+	return fmt.Sprintf("%s%d.%06d", sign, whole, part)
+}
+
+// Line is what a node did for a class in one settlement, and what that comes to.
+type Line struct {
+	store.Use
+	Amount Micro `json:"amount"`
+}
+
+// Account is a node's part of a settlement.
+type Account struct {
+	Classes map[string]Line `json:"classes"`
+	Balance Micro           `json:"balance"` // after it
+}
+
+// Settlement is one line of the account. Hash is the SHA-256 of its JSON without hash and signature, Signature is over that digest.
+type Settlement struct {
+	Seq       int64               `json:"seq"`
+	Previous  string              `json:"previous"` // hash of the one before, "" for the first
+	At        time.Time           `json:"at"`
+	From      store.Mark          `json:"from"`
+	To        store.Mark          `json:"to"`
+	Prices    score.Prices        `json:"prices"`
+	Nodes     map[string]*Account `json:"nodes"`
+	Hash      string              `json:"hash,omitempty"`
+	Signature []byte              `json:"signature,omitempty"`
+}
+
+// Book is an account that was verified.
+type Book struct {
+	Last     *Settlement // nil for an empty one
+	Balances map[string]Micro
+	Sums     map[string]map[string]Line // by node and class, over all settlements
+}
+
+func newBook() *Book { return &Book{Balances: map[string]Micro{}, Sums: map[string]map[string]Line{}} }
+
+// amount is what a use comes to. Prices are rounded to a millionth, the whole towards less.
+func amount(u store.Use, at score.Price) (Micro, error) {
+	micros := func(price float64) *big.Int { return big.NewInt(int64(price*1e6 + 0.5)) }
+	sum := new(big.Int).Mul(big.NewInt(u.Results), micros(at.Earn))
+	sum.Sub(sum, new(big.Int).Mul(big.NewInt(u.Jobs), micros(at.Compute)))
+	carried := new(big.Int).Mul(big.NewInt(u.Bytes), micros(at.MB))
+	sum.Sub(sum, carried.Add(carried, big.NewInt(999_999)).Quo(carried, big.NewInt(1_000_000)))
+	if !sum.IsInt64() {
+		return 0, fmt.Errorf("%+v comes to %v millionths, more than can be kept", u, sum)
+	}
+	return Micro(sum.Int64()), nil
+}
+
+// Settle makes the settlement that follows the latest one of the book, and adds it to that.
+func (b *Book) Settle(uses store.Uses, to store.Mark, prices score.Prices, at time.Time, key ed25519.PrivateKey) ([]byte, error) {
+	s := &Settlement{Seq: 1, At: at.UTC(), To: to, Prices: prices, Nodes: map[string]*Account{}}
+	if b.Last != nil {
+		s.Seq, s.Previous, s.From = b.Last.Seq+1, b.Last.Hash, b.Last.To
+	}
+	for node, classes := range uses {
+		a := &Account{Classes: map[string]Line{}, Balance: b.Balances[node]}
+		for class, use := range classes {
+			sum, err := amount(*use, prices.Of(class))
+			if err != nil {
+				return nil, fmt.Errorf("node %.64q, class %.64q: %w", node, class, err)
+			}
+			a.Classes[class] = Line{*use, sum}
+			a.Balance += sum
+		}
+		s.Nodes[node] = a
+	}
+	digest, err := s.digest()
+	if err != nil {
+		return nil, err
+	}
+	s.Hash, s.Signature = hex.EncodeToString(digest), ed25519.Sign(key, digest)
+	raw, err := json.Marshal(s)
+	if err == nil {
+		b.add(s)
+	}
+	return append(raw, '\n'), err
+}
+
+func (s *Settlement) digest() ([]byte, error) {
+	bare := *s
+	bare.Hash, bare.Signature = "", nil
+	raw, err := json.Marshal(bare)
+	sum := sha256.Sum256(raw)
+	return sum[:], err
+}
+
+func (b *Book) add(s *Settlement) {
+	b.Last = s
+	for node, a := range s.Nodes {
+		b.Balances[node] = a.Balance
+		if b.Sums[node] == nil {
+			b.Sums[node] = map[string]Line{}
+		}
+		for class, l := range a.Classes {
+			sum := b.Sums[node][class]
+			sum.Records, sum.Bytes, sum.Jobs, sum.Results = sum.Records+l.Records, sum.Bytes+l.Bytes, sum.Jobs+l.Jobs, sum.Results+l.Results
+			sum.Amount += l.Amount
+			b.Sums[node][class] = sum
+		}
+	}
+}
+
+// Read verifies an account with the public key, and gives it. The error names the first line that is wrong, and how; the book is then that of the lines
+// before it.
+func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
+	b, seen := newBook(), map[int64]int{}
+	lines := bytes.SplitAfter(raw, []byte("\n"))
+	for i, line := range lines {
+		if len(line) == 0 {
+			continue
+		}
+		s, err := read(line, public)
+		if err == nil {
+			err = b.follows(s, seen, lines[i+1:])
+		}
+		if err != nil {
+			return b, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		seen[s.Seq] = i + 1
+		b.add(s)
+	}
+	return b, nil
+}
+
+// ErrTorn is a last line without its end, as a crash leaves it: that settlement was not made.
+var ErrTorn = errors.New("its end is missing")
+
+func read(line []byte, public ed25519.PublicKey) (*Settlement, error) {
+	text, whole := bytes.CutSuffix(line, []byte("\n"))
+	if !whole {
+		return nil, ErrTorn
+	}
+	s := &Settlement{}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("changed: no settlement: %w", err)
+	}
+	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, text) {
+		return nil, errors.New("changed: it is not as it was written")
+	}
+	digest, err := s.digest()
+	if err != nil || hex.EncodeToString(digest) != s.Hash {
+		return nil, fmt.Errorf("settlement %d is changed: its content has another digest", s.Seq)
+	}
+	if !ed25519.Verify(public, digest, s.Signature) {
+		return nil, fmt.Errorf("settlement %d is not signed with this key", s.Seq)
+	}
+	return s, nil
+}
+
+// follows checks that a signed settlement is the next one, and that its sums are right.
+func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
+	want, previous, from := int64(1), "", store.Mark{}
+	if b.Last != nil {
+		want, previous, from = b.Last.Seq+1, b.Last.Hash, b.Last.To
+	}
+	if s.Seq != want {
+		how := "is missing"
+		if seen[s.Seq] > 0 {
+			return fmt.Errorf("settlement %d stands there a second time, after line %d", s.Seq, seen[s.Seq])
+		}
+		for _, later := range rest {
+			if bytes.HasPrefix(later, fmt.Appendf(nil, `{"seq":%d,`, want)) {
+				how = "was moved behind it"
+			}
+		}
+		return fmt.Errorf("settlement %d stands where %d is expected, which %s", s.Seq, want, how)
+	}
+	if s.Previous != previous || s.From != from || s.To.Record < from.Record || s.To.Answered < from.Answered {
+		return fmt.Errorf("settlement %d does not follow the one before it", s.Seq)
+	}
+	for node, a := range s.Nodes {
+		balance := b.Balances[node]
+		for class, l := range a.Classes {
+			if sum, err := amount(l.Use, s.Prices.Of(class)); err != nil || sum != l.Amount {
+				return fmt.Errorf("settlement %d: the amount of node %.64q for class %.64q is wrong", s.Seq, node, class)
+			}
+			balance += l.Amount
+		}
+		if balance != a.Balance {
+			return fmt.Errorf("settlement %d: the balance of node %.64q is %v, and its lines come to %v", s.Seq, node, a.Balance, balance)
+		}
+	}
+	return nil
+}
+
+// Head names the latest settlement: who has noted it can tell later whether lines after it were cut off.
+func (b *Book) Head() string {
+	if b.Last == nil {
+		return "0"
+	}
+	return fmt.Sprintf("%d:%s", b.Last.Seq, b.Last.Hash)
+}
+
+// Has reports whether an account has the settlement of an earlier Head.
+func Has(raw []byte, head string) bool {
+	seq, hash, _ := strings.Cut(head, ":")
+	if seq == "0" {
+		return true
+	}
+	for line := range bytes.SplitSeq(raw, []byte("\n")) {
+		s := &Settlement{}
+		if json.Unmarshal(line, s) == nil && s.Hash == hash && fmt.Sprint(s.Seq) == seq {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package credit
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/score"
+)
+
+var (
+	secret  = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	public  = secret.Public().(ed25519.PublicKey)
+	charges = score.Prices{"default": {MB: 0.02}, "vibration": {MB: 0.01, Compute: 0.002, Earn: 0.0005}}
+)
+
+func drawUses(rng *rand.Rand) store.Uses {
+	uses := store.Uses{}
+	for _, node := range []string{"n1", "n2", "n3"} {
+		for _, class := range []string{"vibration", "camera"} {
+			if rng.IntN(4) > 0 {
+				if uses[node] == nil {
+					uses[node] = map[string]*store.Use{}
+				}
+				uses[node][class] = &store.Use{Records: rng.Int64N(100), Bytes: rng.Int64N(1e9), Jobs: rng.Int64N(50), Results: rng.Int64N(50)}
+			}
+		}
+	}
+	return uses
+}
+
+// account makes that many settlements, and the book that they leave.
+func account(t require.TestingT, settlements int, seed uint64) ([]byte, *Book) {
+	rng, b, raw := rand.New(rand.NewPCG(seed, 1)), newBook(), []byte(nil)
+	for i := range settlements {
+		line, err := b.Settle(drawUses(rng), store.Mark{Record: int64(10 * i)}, charges, time.Unix(int64(i), 0), secret)
+		require.NoError(t, err)
+		raw = append(raw, line...)
+	}
+	return raw, b
+}
+
+// A price list by hand: 1.5 MB, 3 runs in the cloud and 10 local results.
+func TestWhatAUseComesTo(t *testing.T) {
+	got, err := amount(store.Use{Records: 9, Bytes: 1_500_000, Jobs: 3, Results: 10}, charges.Of("vibration"))
+	require.NoError(t, err)
+	require.Equal(t, "-0.016000", got.String(), "0.005 − 0.006 − 0.015")
+	got, err = amount(store.Use{Bytes: 1}, charges.Of("camera"))
+	require.NoError(t, err)
+	require.Equal(t, Micro(-1), got, "less than a millionth is one")
+	_, err = amount(store.Use{Jobs: 1 << 62}, score.Price{Compute: 1e6})
+	require.Error(t, err)
+}
+
+// The sum of the lines is the balance, what is read is what was settled, and each settlement's digest is in the next.
+func TestTheSumOfLinesIsTheBalance(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raw, b := account(t, rapid.IntRange(0, 12).Draw(t, "settlements"), rapid.Uint64().Draw(t, "seed"))
+		got, err := Read(raw, public)
+		require.NoError(t, err)
+		require.Equal(t, b.Balances, got.Balances)
+		require.Equal(t, b.Sums, got.Sums)
+		require.Equal(t, b.Head(), got.Head())
+		require.True(t, Has(raw, b.Head()))
+		for node, classes := range got.Sums {
+			sum := Micro(0)
+			for _, l := range classes {
+				sum += l.Amount
+			}
+			require.Equal(t, got.Balances[node], sum)
+		}
+	})
+}
+
+// A changed, removed, repeated or moved line is found and named, and so is one of another key; lines that were cut off are found by who knows the head.
+func TestWhatWasTamperedWithIsNamed(t *testing.T) {
+	raw, b := account(t, 5, 1)
+	lines := strings.SplitAfter(string(raw), "\n")[:5]
+	join := func(order ...int) string {
+		var text strings.Builder
+		for _, i := range order {
+			text.WriteString(lines[i])
+		}
+		return text.String()
+	}
+	other, _ := newBook().Settle(drawUses(rand.New(rand.NewPCG(1, 1))), store.Mark{}, charges, time.Unix(0, 0), ed25519.NewKeyFromSeed(make([]byte, 32)))
+	for _, row := range []struct{ why, text, want string }{
+		{"as it was", string(raw), ""},
+		{"a changed number", strings.Replace(string(raw), `"jobs":`, `"jobs":1`, 1), "line 1: settlement 1 is changed"},
+		{"an added member", strings.Replace(string(raw), `{"seq":3,`, `{"seq":3,"x":1,`, 1), "line 3: changed"},
+		{"a blank", strings.Replace(string(raw), `{"seq":2,`, `{"seq":2, `, 1), "line 2: changed"},
+		{"a removed line", join(0, 1, 3, 4), "line 3: settlement 4 stands where 3 is expected, which is missing"},
+		{"the first removed", join(1, 2, 3, 4), "line 1: settlement 2 stands where 1 is expected, which is missing"},
+		{"two exchanged", join(0, 2, 1, 3, 4), "line 2: settlement 3 stands where 2 is expected, which was moved behind it"},
+		{"a line twice", join(0, 1, 1, 2, 3, 4), "line 3: settlement 2 stands there a second time, after line 2"},
+		{"another key", string(other), "line 1: settlement 1 is not signed with this key"},
+		{"a torn line", string(raw[:len(raw)-9]), "line 5: its end is missing"},
+		{"no settlement", "hello\n", "line 1: changed"},
+	} {
+		got, err := Read([]byte(row.text), public)
+		require.NotNil(t, got, row.why)
+		if row.want == "" {
+			require.NoError(t, err, row.why)
+			continue
+		}
+		require.ErrorContains(t, err, row.want, row.why)
+	}
+	cut := []byte(join(0, 1, 2))
+	short, err := Read(cut, public)
+	require.NoError(t, err, "an account does not know that it goes on")
+	require.Equal(t, fmt.Sprintf("3:%s", short.Last.Hash), short.Head())
+	require.False(t, Has(cut, b.Head()))
+	require.True(t, Has(cut, "0"))
+}
+
+// Whoever has the key can sign; sums that do not add up are found all the same.
+func TestSignedSumsMustAddUp(t *testing.T) {
+	b := newBook()
+	b.Balances["n1"] = 5_000_000 // from nowhere
+	line, err := b.Settle(store.Uses{"n1": {"vibration": {Jobs: 1}}}, store.Mark{}, charges, time.Unix(0, 0), secret)
+	require.NoError(t, err)
+	_, err = Read(line, public)
+	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines come to -0.002000")
+}
+
+// Whatever is in the file is refused, or is an account whose lines add up.
+func FuzzRead(f *testing.F) {
+	raw, _ := account(f, 3, 1)
+	f.Add(raw)
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b, err := Read(raw, public)
+		require.NotNil(t, b)
+		if err == nil {
+			require.True(t, Has(raw, b.Head()))
+		}
+	})
+}

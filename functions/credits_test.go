@@ -1,0 +1,61 @@
+package functions
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decide"
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/seal"
+	"app-offload/functions/task"
+)
+
+// Prices that come over the link keep a task here that left before, and send none that must not leave. What is not for this node, not newer or no
+// price changes nothing; switched off, they count no more.
+func TestPublishedPricesChangeDecisions(t *testing.T) {
+	b := startBroker(t)
+	c := testConfig(t, b, "cost")
+	c.Writable.Score.Credits = true
+	secret := task.DefaultClassConfig()
+	secret.NeverLeave = true
+	c.Writable.Classes["secret"] = secret
+	s := linkedTo(t, c, &bin{})
+	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
+	require.NoError(t, err)
+	at := time.Unix(1000, 0)
+	publish := func(node string, prices string, at time.Time) {
+		msg, err := sealer.SealNote(nil, &seal.Note{Kind: seal.Credit, ID: "1", Node: node, Created: at, Body: json.RawMessage(`{"balance":"1.5","head":"1:ab","prices":` + prices + `}`)})
+		require.NoError(t, err)
+		require.NoError(t, b.Publish(seal.CreditTopic("n1"), msg, false, 1))
+	}
+	target := func(class string) decision.Target {
+		r := s.rules.Load()
+		one := decide.Case{Task: &task.Task{Class: r.Class(class), Of: 1, Data: make([]byte, 1000), Complexity: 50, Deadline: time.Second}}
+		r.Decide(&one, &host.State{Time: 1, Cores: 1, QueueCycles: 6000, Link: host.Link{Up: true, Goodput: 1e7, RTT: 0.01}})
+		return one.Decision.Target
+	}
+	require.Equal(t, decision.Cloud, target("default"), "without a price")
+	publish("n1", `{"default":{"earn":50}}`, at)
+	eventually(t, time.Minute, "the price counts", func() bool { return target("default") == decision.Local })
+	require.Equal(t, "1.5", s.Status().Policies.Credits.Balance)
+	refused := func() uint64 { return s.Status().Policies.Credits.Refused }
+	publish("n1", `{}`, at)                                     // not newer
+	publish("n2", `{}`, at.Add(time.Hour))                      // of another node
+	publish("n1", `{"default":{"earn":-1}}`, at.Add(time.Hour)) // no price
+	eventually(t, time.Minute, "three are refused", func() bool { return refused() == 3 })
+	require.Equal(t, decision.Local, target("default"))
+	publish("n1", `{"secret":{}}`, at.Add(time.Hour))
+	eventually(t, time.Minute, "the price is gone", func() bool { return target("default") == decision.Cloud })
+	require.Equal(t, decision.Local, target("secret"))
+	publish("n1", `{"default":{"earn":50}}`, at.Add(2*time.Hour))
+	eventually(t, time.Minute, "the price counts again", func() bool { return target("default") == decision.Local })
+	w := s.Config().Writable
+	w.Score.Credits = false
+	require.NoError(t, s.Reload(w))
+	require.Equal(t, decision.Cloud, target("default"))
+	require.Nil(t, s.Status().Policies.Credits)
+}

@@ -1,0 +1,66 @@
+package score
+
+import (
+	"errors"
+	"fmt"
+
+	"app-offload/functions/task"
+)
+
+// Price is what the owner of a fleet asks for the tasks of a class, in units of a currency.
+type Price struct {
+	MB      float64 `json:"mb,omitempty"`      // paid for a MB (10⁶ bytes) that the cloud takes and stores
+	Compute float64 `json:"compute,omitempty"` // paid for a task that the cloud computes
+	Earn    float64 `json:"earn,omitempty"`    // earned for a task that the node computes, and whose result the cloud has
+}
+
+// Prices are those of classes, by name; default is that of all others.
+type Prices map[string]Price
+
+const maxPrice = 1e6
+
+// Check reports a price that is none.
+func (p Prices) Check() error {
+	if len(p) > maxClasses {
+		return fmt.Errorf("prices of %d classes, at most %d are allowed", len(p), maxClasses)
+	}
+	for class, one := range p {
+		for _, v := range [...]float64{one.MB, one.Compute, one.Earn} {
+			if !(v >= 0 && v <= maxPrice) { // nor is NaN
+				return fmt.Errorf("the prices of class %.64q are %+v: each must be from 0 to %g", class, one, float64(maxPrice))
+			}
+		}
+		if class == "" {
+			return errors.New("there is a price of a class without a name")
+		}
+	}
+	return nil
+}
+
+// Of is the price of a class.
+func (p Prices) Of(class string) Price {
+	if own, known := p[class]; known {
+		return own
+	}
+	return p["default"]
+}
+
+// Publish has predictions count valid prices as money where Config.Credits says so, nil none. It is safe for concurrent use.
+func (m *Model) Publish(p Prices) { m.prices.Store(&p) }
+
+// Credits reports whether published prices count.
+func (m *Model) Credits() bool { return m.c.Credits }
+
+// credits is what sending a task costs: what is paid for it, and what is not earned.
+func (m *Model) credits(class *task.Class, bytes float64) float64 {
+	p := m.prices.Load()
+	if !m.c.Credits || p == nil || len(*p) == 0 {
+		return 0
+	}
+	name := ""
+	if class != nil {
+		name = class.Name
+	}
+	one := p.Of(name)
+	return bytes/1e6*one.MB + one.Compute + one.Earn
+}
