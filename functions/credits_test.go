@@ -21,7 +21,7 @@ func TestPublishedPricesChangeDecisions(t *testing.T) {
 	c := testConfig(t, b, "cost")
 	c.Writable.Score.Credits = true
 	secret := task.DefaultClassConfig()
-	secret.NeverLeave = true
+	secret.NeverLeave, secret.MatchDevice = true, "secret"
 	c.Writable.Classes["secret"] = secret
 	s := linkedTo(t, c, &bin{})
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
@@ -34,7 +34,8 @@ func TestPublishedPricesChangeDecisions(t *testing.T) {
 	}
 	target := func(class string) decision.Target {
 		r := s.rules.Load()
-		one := decide.Case{Task: &task.Task{Class: r.Class(class), Of: 1, Data: make([]byte, 1000), Complexity: 50, Deadline: time.Second}}
+		one := decide.Case{Task: taskOf(t, s, event("d", 1))}
+		one.Task.Class, one.Task.Deadline = r.Class(class), time.Second
 		r.Decide(&one, &host.State{Time: 1, Cores: 1, QueueCycles: 6000, Link: host.Link{Up: true, Goodput: 1e7, RTT: 0.01}})
 		return one.Decision.Target
 	}
