@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -23,6 +25,7 @@ const examples = `Usage:
   offload-cloud dead   list|retry|drop …         messages and records that could not be read, and records in conflict
   offload-cloud credits -ledger FILE [flags]     what each node has earned and paid; with -settle counts it and publishes prices
   offload-cloud federate -from URL [flags]       add up what nodes have learned, and answer each with what the others have
+  offload-cloud deliver -from URL -to NODE FOLDER   send a version of a model to nodes
   offload-cloud version [-json]                  the version, the commit it was built from, and Go's
 
 Examples:
@@ -57,6 +60,12 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
+// verbs are the programs in this one.
+var verbs = map[string]func(context.Context, []string, streams) error{
+	"credits": creditsVerb, "dead": deadVerb, "deliver": deliverVerb, "events": eventsVerb, "federate": federateVerb, "jobs": jobsVerb, "stats": statsVerb,
+	"version": versionVerb, "work": workVerb,
+}
+
 // run executes the verb of the arguments, or consumes without one.
 func run(ctx context.Context, args []string, std streams) int {
 	verb := consumeVerb
@@ -66,13 +75,11 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name = args[0]
-		verb = map[string]func(context.Context, []string, streams) error{
-			"events": eventsVerb, "stats": statsVerb, "dead": deadVerb, "work": workVerb, "jobs": jobsVerb, "federate": federateVerb, "credits": creditsVerb, "version": versionVerb,
-		}[name]
+		verb = verbs[name]
 		args = args[1:]
 	}
 	if verb == nil {
-		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are work, jobs, events, stats, dead, credits, federate and version\n", name)
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are %s\n", name, strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
 		return 2
 	}
 	err := verb(ctx, args, std)

@@ -24,6 +24,7 @@ type sourceFlags struct {
 	replies                             string
 	confirm                             bool     // results are published, so confirmations come
 	below                               []string // topics to receive instead of the consumer's, below the root
+	temporary                           bool     // the broker forgets the session at its end
 }
 
 func (f *sourceFlags) register(fs *flag.FlagSet) {
@@ -84,7 +85,7 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 	if err != nil {
 		return nil, fmt.Errorf("-from %q: it %w", f.from, err)
 	}
-	c := consume.MQTTConfig{URL: at.String(), Confirm: f.confirm, Below: f.below, ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
+	c := consume.MQTTConfig{URL: at.String(), Confirm: f.confirm, Below: f.below, Temporary: f.temporary, ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
 	if at.TLS {
 		c.TLS, err = f.tls()
 	}

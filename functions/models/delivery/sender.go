@@ -33,6 +33,9 @@ func NewSender(manifest, signature []byte, file io.ReaderAt, chunk int, rollback
 	return s, nil
 }
 
+// ID names the version that is offered.
+func (s *Sender) ID() ID { return s.id }
+
 // Offer is the message that begins a delivery. It may be repeated at any time, and may be retained by a broker.
 func (s *Sender) Offer() []byte {
 	b, err := s.offer.Encode()

@@ -19,15 +19,16 @@ import (
 
 // MQTTConfig says how to reach a broker.
 type MQTTConfig struct {
-	URL     string                         // see mqtt.ParseAddress
-	ID      string                         // names the session, so it must stay the same and belong to one consumer only
-	Confirm bool                           // subscribe to confirmations of results as well
-	Below   []string                       // topics to subscribe to in the place of a consumer's, below the root; nil for those
-	Share   string                         // group of a shared subscription, "" for none
-	TLS     *tls.Config                    // for addresses with TLS
-	Max     int64                          // bytes of a message; what is larger is not read; 0 for no limit
-	Login   func() (user, password string) // asked at each connection; nil for none
-	Log     *slog.Logger
+	URL       string                         // see mqtt.ParseAddress
+	ID        string                         // names the session, so it must stay the same and belong to one consumer only
+	Confirm   bool                           // subscribe to confirmations of results as well
+	Below     []string                       // topics to subscribe to in the place of a consumer's, below the root; nil for those
+	Temporary bool                           // the broker forgets the session once the connection ends
+	Share     string                         // group of a shared subscription, "" for none
+	TLS       *tls.Config                    // for addresses with TLS
+	Max       int64                          // bytes of a message; what is larger is not read; 0 for no limit
+	Login     func() (user, password string) // asked at each connection; nil for none
+	Log       *slog.Logger
 }
 
 // MQTT is a Transport over MQTT 3.1.1 with a persistent session: QoS 1, acknowledged by hand.
@@ -78,7 +79,7 @@ func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	}
 	m.deliver = deliver
 	m.keeper.Options = mqtt.Options{
-		Brokers: []mqtt.Address{at}, ClientID: m.cfg.ID, Login: m.login, KeepAlive: keepAlive, PingTimeout: connectTimeout,
+		Brokers: []mqtt.Address{at}, ClientID: m.cfg.ID, Clean: m.cfg.Temporary, Login: m.login, KeepAlive: keepAlive, PingTimeout: connectTimeout,
 		ConnectTimeout: connectTimeout, Stall: writeTimeout, ManualAck: true, Receive: m.receive,
 	}
 	if m.cfg.Max > 0 {

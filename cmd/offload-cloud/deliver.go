@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/functions/models"
+	"app-offload/functions/models/delivery"
+	"app-offload/functions/seal"
+)
+
+const deliverUsage = `Usage:
+  offload-cloud deliver -from URL -to NODE[,NODE…] [flags] FOLDER   send a version of a model to nodes
+
+FOLDER holds manifest.json, the model, and manifest.json.minisig. The verb ends when each node has the version in force or as its canary, or has refused it;
+it exits with 1 if one refused it, or did not answer within -within.
+
+Examples:
+  minisign -S -s models.key -m bearing.edge.1.5.0/manifest.json
+  offload-cloud deliver -from mqtt://localhost:1883 -to press-4,press-5 bearing.edge.1.5.0
+  offload-cloud deliver -from mqtt://localhost:1883 -to press-4 -rollback bearing.edge.1.4.0
+
+Flags:
+`
+
+// deliverFlags say what is sent to which nodes.
+type deliverFlags struct {
+	source   sourceFlags
+	to       string
+	chunk    int
+	rollback bool
+	within   time.Duration
+	level    slog.Level
+}
+
+func deliverVerb(ctx context.Context, args []string, std streams) error {
+	var f deliverFlags
+	flags := newFlags("offload-cloud deliver", deliverUsage, std)
+	f.source.register(flags)
+	flags.StringVar(&f.to, "to", "", "names of the nodes, separated by commas")
+	flags.IntVar(&f.chunk, "chunk", 64<<10, "bytes of a message, 1,024 to 262,144")
+	flags.BoolVar(&f.rollback, "rollback", false, "let nodes take the version although it is older than the one in force")
+	flags.DurationVar(&f.within, "within", 10*time.Minute, "how long to wait for the nodes")
+	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	rest, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fmt.Errorf("%d folders given, expected one; see -h", len(rest))
+	}
+	if !strings.HasPrefix(f.source.from, "mqtt://") && !strings.HasPrefix(f.source.from, "mqtts://") || f.source.share != "" {
+		return errors.New("-from must be mqtt:// or mqtts://, without -share")
+	}
+	nodes := map[string]bool{}
+	for name := range strings.SplitSeq(f.to, ",") {
+		if name == "" || strings.ContainsAny(name, "/+#\x00") {
+			return fmt.Errorf("-to %q: it must name nodes, separated by commas; %q is not the name of one", f.to, name)
+		}
+		nodes[name] = true
+	}
+	sender, file, err := offered(rest[0], f.chunk, f.rollback)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // it is only read
+	return f.run(ctx, sender, nodes, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: f.level})))
+}
+
+// offered reads what the folder of a version holds. The caller closes the file.
+func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.File, error) {
+	manifest, err := os.ReadFile(filepath.Join(folder, models.ManifestFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	m, err := models.ParseManifest(manifest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the manifest in %s: %w", folder, err)
+	}
+	signature, err := os.ReadFile(filepath.Join(folder, models.SignatureFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the signature (nodes take signed versions only; make it with minisign -S -s KEY -m %s): %w",
+			filepath.Join(folder, models.ManifestFile), err)
+	}
+	file, err := os.Open(filepath.Join(folder, m.File))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the model: %w", err)
+	}
+	info, err := file.Stat()
+	if err == nil && info.Size() != m.Size {
+		err = fmt.Errorf("reading the model: %s has %d bytes, the manifest says %d", file.Name(), info.Size(), m.Size)
+	}
+	var s *delivery.Sender
+	if err == nil {
+		s, err = delivery.NewSender(manifest, signature, file, chunk, rollback)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return s, file, nil
+}
+
+// offerEvery is the interval at which nodes that have not answered are offered the version again.
+const offerEvery = 10 * time.Second
+
+func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes map[string]bool, log *slog.Logger) error {
+	f.source.id += "-deliver"
+	f.source.temporary = true
+	for node := range nodes {
+		f.source.below = append(f.source.below, strings.TrimPrefix(delivery.WantTopic(node), seal.TopicRoot))
+	}
+	transport, err := f.source.transport(sourceLimits{maxMessage: delivery.MaxMessage}, log)
+	if err != nil {
+		return err
+	}
+	defer transport.Close()
+	ctx, cancel := context.WithTimeout(ctx, f.within)
+	defer cancel()
+	wants := make(chan *consume.Message, 64)
+	if err := transport.Start(ctx, func(m *consume.Message) bool {
+		select {
+		case wants <- m:
+		default: // the node asks again
+			m.Ack()
+		}
+		return true
+	}); err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	send := func(node string, message []byte) error {
+		return transport.Publish(ctx, []consume.Outgoing{{Topic: delivery.Topic(node), Payload: message}})
+	}
+	refused := 0
+	tick := time.NewTicker(offerEvery)
+	defer tick.Stop()
+	for offer := true; len(nodes) > 0; {
+		for node := range nodes {
+			if !offer {
+				break
+			}
+			if err := send(node, sender.Offer()); err != nil {
+				return fmt.Errorf("offering the model to %s: %w", node, err)
+			}
+		}
+		offer = false
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nodes without an answer: %s", strings.Join(slices.Sorted(maps.Keys(nodes)), ", "))
+		case <-tick.C:
+			offer = true
+		case m := <-wants:
+			m.Ack()
+			node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
+			w, err := delivery.DecodeWant(m.Payload)
+			switch {
+			case err != nil:
+				log.Warn("request of a node rejected", "node", node, "error", err)
+			case !nodes[node] || w.ID != sender.ID():
+			case w.State == delivery.Installed:
+				log.Info("model installed", "node", node)
+				delete(nodes, node)
+			case w.State == delivery.Refused:
+				log.Error("model refused", "node", node, "reason", w.Reason)
+				delete(nodes, node)
+				refused++
+			default:
+				log.Debug("sending chunks", "node", node, "have", w.Have, "of", w.Of)
+				for chunk, err := range sender.Answer(w) {
+					if err == nil {
+						err = send(node, chunk)
+					}
+					if err != nil {
+						return fmt.Errorf("sending the model to %s: %w", node, err)
+					}
+				}
+			}
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("nodes that refused the model: %d", refused)
+	}
+	return nil
+}
