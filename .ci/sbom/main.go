@@ -1,12 +1,14 @@
 // sbom writes what programs are made of: a CycloneDX document for each, and one list of licences for all. It reads the modules
 // out of the binaries themselves, so that it lists what is shipped and not what tests need, and it fails on a licence
-// that does not go with Apache-2.0, and on a module in which it finds none.
+// that does not go with Apache-2.0, and on a module in which it finds none. A program that was built with ONNX Runtime brings its library along, which
+// is listed as npm's lock file has it. An image is the programs in it; what its base has is for the base to list.
 //
-//	sbom OUTPUT-FOLDER BINARY…
+//	sbom OUTPUT-FOLDER BINARY… IMAGE=BINARY,BINARY…
 package main
 
 import (
 	"debug/buildinfo"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,7 +41,7 @@ var licenceFile = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying)([-._].*)?$`
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: sbom OUTPUT-FOLDER BINARY…")
+		fmt.Fprintln(os.Stderr, "usage: sbom OUTPUT-FOLDER BINARY… IMAGE=BINARY,BINARY…")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2:]); err != nil {
@@ -57,22 +59,34 @@ func run(out string, binaries []string) error {
 		return fmt.Errorf("asking go for its module cache: %w", err)
 	}
 	all, problems := map[string]string{}, []error(nil)
-	for _, binary := range binaries {
-		info, err := buildinfo.ReadFile(binary)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", binary, err)
+	for _, what := range binaries {
+		image, list, isImage := strings.Cut(what, "=")
+		if !isImage {
+			list = what
 		}
-		licences, err := licencesOf(info, strings.TrimSpace(string(cache)))
-		problems = append(problems, err)
+		name, licences, revision := filepath.Base(image), map[string]string{}, ""
+		for _, binary := range strings.Split(list, ",") {
+			info, err := buildinfo.ReadFile(binary)
+			if err != nil {
+				return fmt.Errorf("reading %s: %w", binary, err)
+			}
+			found, err := licencesOf(info, strings.TrimSpace(string(cache)))
+			problems, revision = append(problems, err), setting(info, "vcs.revision")
+			maps.Copy(licences, found)
+		}
 		maps.Copy(all, licences)
-		if err := write(filepath.Join(out, filepath.Base(binary)+".cdx.json"), document(filepath.Base(binary), info, licences)); err != nil {
+		kind := cdx.ComponentTypeApplication
+		if isImage {
+			kind = cdx.ComponentTypeContainer
+		}
+		if err := write(filepath.Join(out, name+".cdx.json"), document(name, kind, revision, licences)); err != nil {
 			return err
 		}
 	}
 	if err := list(filepath.Join(out, "licences.tsv"), all); err != nil {
 		return err
 	}
-	fmt.Printf("%d modules in %d programs; see %s\n", len(all), len(binaries), out)
+	fmt.Printf("%d modules in %d programs and images; see %s\n", len(all), len(binaries), out)
 	return errors.Join(problems...)
 }
 
@@ -90,7 +104,43 @@ func licencesOf(info *buildinfo.BuildInfo, cache string) (licences map[string]st
 		}
 		licences[dep.Path+"@"+dep.Version] = found
 	}
+	if slices.Contains(strings.Split(setting(info, "-tags"), ","), "onnxruntime") {
+		key, found, err := runtimeLibrary()
+		licences[key], problems = found, append(problems, err)
+	}
 	return licences, errors.Join(problems...)
+}
+
+// npm marks the library among the modules.
+const npm = "npm/"
+
+// runtimeLibrary is ONNX Runtime's library with the licence that lies beside it in the images.
+func runtimeLibrary() (key, licence string, err error) {
+	const folder, name = "../onnxruntime/", "onnxruntime-node"
+	var lock struct {
+		Packages map[string]struct{ Version, License string }
+	}
+	b, err := os.ReadFile(folder + "package-lock.json")
+	if err == nil {
+		err = json.Unmarshal(b, &lock)
+	}
+	text, readErr := os.ReadFile(folder + "LICENSE")
+	if err = errors.Join(err, readErr); err != nil {
+		return "", "", fmt.Errorf("reading what ONNX Runtime is: %w", err)
+	}
+	library := lock.Packages["node_modules/"+name]
+	if licence, err = judge(module.Version{Path: npm + name, Version: library.Version}, scan(text)); err == nil && licence != library.License {
+		err = fmt.Errorf("%s: its lock file has the licence %q, the text beside it is %q", name, library.License, licence)
+	}
+	return npm + name + "@" + library.Version, licence, err
+}
+
+// scan is the licences that a text holds.
+func scan(text []byte) (found []string) {
+	for _, match := range licensecheck.Scan(text).Match {
+		found = append(found, match.ID)
+	}
+	return found
 }
 
 // licence reads a module's licence files, and joins what they say as SPDX does.
@@ -108,26 +158,25 @@ func licence(cache string, m module.Version) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is not in the module cache; run go mod download: %w", m, err)
 	}
-	found := map[string]bool{}
+	var found []string
 	for _, e := range entries {
 		if e.Type().IsRegular() && licenceFile.MatchString(e.Name()) {
 			text, err := os.ReadFile(filepath.Join(dir, e.Name()))
 			if err != nil {
 				return "", err
 			}
-			for _, match := range licensecheck.Scan(text).Match {
-				found[match.ID] = true
-			}
+			found = append(found, scan(text)...)
 		}
 	}
-	return judge(m, slices.Sorted(maps.Keys(found)))
+	return judge(m, found)
 }
 
 func judge(m module.Version, found []string) (string, error) {
 	if choice, ok := either[m.Path]; ok {
 		return choice, nil
 	}
-	found = slices.DeleteFunc(found, func(id string) bool { return slices.Contains(documents, id) })
+	slices.Sort(found)
+	found = slices.DeleteFunc(slices.Compact(found), func(id string) bool { return slices.Contains(documents, id) })
 	name := strings.Join(found, " AND ")
 	if len(found) == 0 {
 		return "", fmt.Errorf("%s: no licence is found in it", m)
@@ -140,17 +189,20 @@ func judge(m module.Version, found []string) (string, error) {
 	return name, nil
 }
 
-// document is the program in CycloneDX.
-func document(name string, info *buildinfo.BuildInfo, licences map[string]string) *cdx.BOM {
+// document is a program or an image in CycloneDX.
+func document(name string, kind cdx.ComponentType, revision string, licences map[string]string) *cdx.BOM {
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{Component: &cdx.Component{
-		BOMRef: name, Type: cdx.ComponentTypeApplication, Name: name, Version: setting(info, "vcs.revision"),
+		BOMRef: name, Type: kind, Name: name, Version: revision,
 		Licenses: &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
 	}}
 	var components []cdx.Component
 	for _, key := range slices.Sorted(maps.Keys(licences)) {
 		path, version, _ := strings.Cut(key, "@")
-		purl := "pkg:golang/" + path + "@" + version
+		purl := "pkg:golang/" + key
+		if library, ok := strings.CutPrefix(key, npm); ok {
+			path, purl = strings.TrimPrefix(path, npm), "pkg:npm/"+library
+		}
 		components = append(components, cdx.Component{
 			BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl,
 			Licenses: &cdx.Licenses{{Expression: licences[key]}},
