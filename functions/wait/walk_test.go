@@ -89,6 +89,9 @@ func rulesFor(t *testing.T, ordered, stays bool, before *decide.Rules) *decide.R
 			c.MatchSource = name
 		}
 		c.Complexity, c.NeverLeave = 20, stays && name == "stays"
+		if name == "expiring" {
+			c.Overload, c.OverloadAge = task.OverloadExpire, "1s"
+		}
 		classes[name] = c
 	}
 	speed := score.DefaultConfig()
