@@ -38,7 +38,7 @@ Examples:
 Files:
   prices.json  {"default": {"mb": 0.02}, "vibration": {"mb": 0.02, "compute": 0.001, "earn": 0.0005}}: what a MB that the cloud stores and a task that it
                computes cost a node, and what a node earns for a result of local work that the cloud has. All in units of one currency.
-  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it where there is none, and prints the public one
+  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it if it is missing, and prints the public one
 
 Flags:
 `

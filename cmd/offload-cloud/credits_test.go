@@ -84,7 +84,10 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 	key := filepath.Join(dir, "key")
 	require.NoError(t, os.WriteFile(key, []byte("xyz"), 0o600))
 	for _, row := range [][2]string{
-		{"-ledger none", "-key or -public is missing"}, {"-public 12", "hexadecimal"}, {"-key " + key, "hexadecimal"}, {"-public " + strings.Repeat("a", 64) + " -ledger none", "reading -ledger"},
+		{"-ledger none", "-key or -public is missing"},
+		{"-public 12", "hexadecimal"},
+		{"-key " + key, "hexadecimal"},
+		{"-public " + strings.Repeat("a", 64) + " -ledger none", "reading -ledger"},
 		{"x", "not understood"},
 	} {
 		log := &buffer{}

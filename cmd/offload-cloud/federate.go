@@ -148,7 +148,7 @@ func (n *federation) serve(ctx context.Context) {
 	}
 }
 
-// answer handles one message. What nobody answers is said again by its node.
+// answer handles one message. A node repeats a statement without an answer.
 func (n *federation) answer(ctx context.Context, m *consume.Message) {
 	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
 	answer, err := n.fleet.Handle(node, m.Payload, time.Now())

@@ -47,7 +47,8 @@ func TestFederateAnswersNodes(t *testing.T) {
 	told := func() (st struct {
 		Nodes int
 		Parts map[string]struct{ Matrix, Moments []float64 }
-	}) {
+	},
+	) {
 		select {
 		case n := <-answers:
 			require.NoError(t, json.Unmarshal(n.Body, &st))

@@ -270,10 +270,15 @@ func TestQuestions(t *testing.T) {
 		q    Question
 		want string
 	}{
-		{Question{}, ""}, {Question{SizeKB: maxQuestionKB, Complexity: 100, DeadlineMS: day, Policy: "cost"}, ""},
-		{Question{SizeKB: -0.001}, "dataSize"}, {Question{SizeKB: maxQuestionKB + 1}, "dataSize"},
-		{Question{Complexity: -0.001}, "complexity"}, {Question{Complexity: 100.001}, "complexity"},
-		{Question{DeadlineMS: -1}, "deadline"}, {Question{DeadlineMS: day + 1}, "deadline"}, {Question{Policy: "luck"}, "luck"},
+		{Question{}, ""},
+		{Question{SizeKB: maxQuestionKB, Complexity: 100, DeadlineMS: day, Policy: "cost"}, ""},
+		{Question{SizeKB: -0.001}, "dataSize"},
+		{Question{SizeKB: maxQuestionKB + 1}, "dataSize"},
+		{Question{Complexity: -0.001}, "complexity"},
+		{Question{Complexity: 100.001}, "complexity"},
+		{Question{DeadlineMS: -1}, "deadline"},
+		{Question{DeadlineMS: day + 1}, "deadline"},
+		{Question{Policy: "luck"}, "luck"},
 	} {
 		if err := row.q.Check(); row.want == "" {
 			require.NoError(t, err, "%+v", row.q)

@@ -110,7 +110,8 @@ func TestHoldsAreOfAReasonAndAClass(t *testing.T) {
 		h.set("epoch", "a", "three")
 		h.set("seal", "a", "four")
 		require.Equal(t, []Hold{
-			{Reason: "seal", Class: "a", Since: begin, Text: "four"}, {Reason: "seal", Class: "b", Since: begin.Add(time.Second), Text: "two"},
+			{Reason: "seal", Class: "a", Since: begin, Text: "four"},
+			{Reason: "seal", Class: "b", Since: begin.Add(time.Second), Text: "two"},
 			{Reason: "epoch", Class: "a", Since: begin.Add(time.Second), Text: "three"},
 		}, h.list)
 		h.clear("seal")

@@ -136,7 +136,7 @@ func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 	require.Nil(t, fresh.Status())
 }
 
-// What fewer than the least number of others have contributed is told to nobody, part by part; other layouts and old contributions do not count.
+// A part to which fewer than the least number of other nodes contributed is sent to no node; other layouts and old contributions do not count.
 func TestFewNodesAreNotTold(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -196,7 +196,7 @@ func TestBrokenAndHostileStatementsAreRefused(t *testing.T) {
 		{"beyond a float", "malformed", body(s, "n1", part("1,0,1", "1e999,1"), 2000)},
 		{"huge", "impossible", body(s, "n1", part("1,0,1", "1e13,1"), 2000)},
 		{"not positive semidefinite", "impossible", body(s, "n1", part("1,2,1", "1,1"), 2000)},
-		{"a size that is none of its kind", "impossible", body(s, "n1", part("1", "1"), 2000)},
+		{"a size that does not fit its kind", "impossible", body(s, "n1", part("1", "1"), 2000)},
 		{"a time before any clock's", "malformed", body(s, "n1", good, -1e10)},
 	} {
 		_, err := f.Handle("n1", row.message, now)

@@ -23,8 +23,10 @@ func TestTheClassOfResults(t *testing.T) {
 		of, own *task.Class
 		want    task.Class
 	}{
-		{&task.Class{Name: "c", Priority: 7, TTL: time.Hour, Weight: 3, OnFull: "dropOldest", Complexity: 9, Model: "m", NeverLeave: true}, nil,
-			task.Class{Name: "c-results", Priority: 7, TTL: time.Hour, Weight: 3, OnFull: "dropOldest"}},
+		{
+			&task.Class{Name: "c", Priority: 7, TTL: time.Hour, Weight: 3, OnFull: "dropOldest", Complexity: 9, Model: "m", NeverLeave: true}, nil,
+			task.Class{Name: "c-results", Priority: 7, TTL: time.Hour, Weight: 3, OnFull: "dropOldest"},
+		},
 		{&task.Class{Name: "c", OnFull: "local"}, nil, task.Class{Name: "c-results", OnFull: "refuse"}},
 		{&task.Class{Name: "c", Priority: 7}, &task.Class{Name: "x", Priority: 2, Weight: 5, OnFull: "local"}, task.Class{Name: "c-results", Priority: 2, Weight: 5, OnFull: "refuse"}},
 	} {

@@ -93,8 +93,13 @@ func TestBytesAhead(t *testing.T) {
 		growth, share     float64
 		unmeasured, ahead float64
 	}{
-		{1000, 300, 0, 0.5, 1.5, 1050}, {1000, 300, 2, 0.5, 1.5, 1300}, {1000, 0, 0.5, 1, 9, 500}, {-5, 300, 2, 1, 1, 300},
-		{1000, -7, 2, 1, 1, 2000}, {1, 1, 1, 1, 3, 2}, {0, 1, 1, 1, 3, 1},
+		{1000, 300, 0, 0.5, 1.5, 1050},
+		{1000, 300, 2, 0.5, 1.5, 1300},
+		{1000, 0, 0.5, 1, 9, 500},
+		{-5, 300, 2, 1, 1, 300},
+		{1000, -7, 2, 1, 1, 2000},
+		{1, 1, 1, 1, 3, 2},
+		{0, 1, 1, 1, 3, 1},
 	} {
 		l := Link{BacklogBytes: row.backlog, InflightBytes: row.flying, Growth: row.growth}
 		require.InDelta(t, row.ahead, l.BytesAhead(row.share, row.unmeasured), 1e-9, "%+v", row)

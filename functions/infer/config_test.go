@@ -38,8 +38,13 @@ func TestAModelAndItsRule(t *testing.T) {
 		model, rule     string
 		inModel, inHard bool
 	}{
-		{"", "", false, false}, {"m", "", false, false}, {"m", "margin threshold=0.2", false, false}, {"M", "", true, false},
-		{"", "margin threshold=0.2", false, true}, {"m", "nonsense", false, true}, {"M", "nonsense", true, true},
+		{"", "", false, false},
+		{"m", "", false, false},
+		{"m", "margin threshold=0.2", false, false},
+		{"M", "", true, false},
+		{"", "margin threshold=0.2", false, true},
+		{"m", "nonsense", false, true},
+		{"M", "nonsense", true, true},
 	} {
 		inModel, inHard := CheckModel(c.model, c.rule)
 		require.Equal(t, []bool{c.inModel, c.inHard}, []bool{inModel != nil, inHard != nil}, "%q %q", c.model, c.rule)

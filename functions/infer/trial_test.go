@@ -125,10 +125,21 @@ func TestAnswersAgree(t *testing.T) {
 		a, b *models.Answer
 		want bool
 	}{
-		{of("x"), of("x"), true}, {of("x"), of("y"), false}, {of("", 1), of("", 1, 2), false}, {of("", 1, 2), of("", 1), false},
-		{of("", 0), of("", 0), true}, {of("", 100), of("", 90), true}, {of("", 0), of("", 1), false}, {of("", 1), of("", -1), false}, {of("", 5, 100), of("", 5, 100*(1+numbersNear/2)), true},
-		{of("", 5, 100), of("", 5, 100*(1+2*numbersNear)), false}, {of("", 100*(1+numbersNear/2)), of("", 100), true}, {of("", 100*(1+2*numbersNear)), of("", 100), false},
-		{of("", -100), of("", -100*(1+numbersNear/2)), true}, {of("", 1e-12), of("", -1e-12), true}, {of("", 1e-6), of("", 2e-6), false},
+		{of("x"), of("x"), true},
+		{of("x"), of("y"), false},
+		{of("", 1), of("", 1, 2), false},
+		{of("", 1, 2), of("", 1), false},
+		{of("", 0), of("", 0), true},
+		{of("", 100), of("", 90), true},
+		{of("", 0), of("", 1), false},
+		{of("", 1), of("", -1), false},
+		{of("", 5, 100), of("", 5, 100*(1+numbersNear/2)), true},
+		{of("", 5, 100), of("", 5, 100*(1+2*numbersNear)), false},
+		{of("", 100*(1+numbersNear/2)), of("", 100), true},
+		{of("", 100*(1+2*numbersNear)), of("", 100), false},
+		{of("", -100), of("", -100*(1+numbersNear/2)), true},
+		{of("", 1e-12), of("", -1e-12), true},
+		{of("", 1e-6), of("", 2e-6), false},
 	} {
 		require.Equal(t, c.want, agree(c.a, c.b), "%v %v", c.a.Values, c.b.Values)
 	}

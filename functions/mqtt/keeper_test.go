@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// choosy is a broker that lets nobody subscribe to a secret.
+// choosy is a broker that refuses every subscription to a secret.
 type choosy struct{ auth.AllowHook }
 
 func (choosy) OnACLCheck(_ *broker.Client, topic string, write bool) bool {

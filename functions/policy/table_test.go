@@ -176,8 +176,16 @@ func TestWhatANetworkKnows(t *testing.T) {
 		margin float64
 		known  bool
 	}{
-		{[2]float64{2, -1}, 0, true}, {[2]float64{4, 0}, 0, true}, {[2]float64{1.999, 0}, 0, false}, {[2]float64{4.001, 0}, 0, false}, {[2]float64{3, 0.001}, 0, false},
-		{[2]float64{1.8, -1.1}, 0.1, true}, {[2]float64{4.2, 0.1}, 0.1, true}, {[2]float64{1.79, 0}, 0.1, false}, {[2]float64{4.21, 0}, 0.1, false}, {[2]float64{3, -1.11}, 0.1, false},
+		{[2]float64{2, -1}, 0, true},
+		{[2]float64{4, 0}, 0, true},
+		{[2]float64{1.999, 0}, 0, false},
+		{[2]float64{4.001, 0}, 0, false},
+		{[2]float64{3, 0.001}, 0, false},
+		{[2]float64{1.8, -1.1}, 0.1, true},
+		{[2]float64{4.2, 0.1}, 0.1, true},
+		{[2]float64{1.79, 0}, 0.1, false},
+		{[2]float64{4.21, 0}, 0.1, false},
+		{[2]float64{3, -1.11}, 0.1, false},
 		{[2]float64{math.NaN(), 0}, 1, false},
 	} {
 		require.Equal(t, row.known, n.Known(row.x[:], row.margin), "%+v", row)

@@ -19,7 +19,7 @@ type Prices map[string]Price
 
 const maxPrice = 1e6
 
-// Check reports a price that is none.
+// Check reports a price that is not a finite number of at least 0.
 func (p Prices) Check() error {
 	if len(p) > maxClasses {
 		return fmt.Errorf("prices of %d classes, at most %d are allowed", len(p), maxClasses)

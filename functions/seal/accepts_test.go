@@ -21,8 +21,14 @@ func TestWhichKeyIDsAreAccepted(t *testing.T) {
 	for _, row := range []struct {
 		id, cipher, want string
 	}{
-		{"", CipherNone, ""}, {"", CipherAuto, ""}, {"k1", CipherAuto, ""}, {"k1", CipherGCM, ""}, {"k1", CipherEAX, ""},
-		{"k1", CipherNone, "is useless with Cipher none"}, {"k\n", CipherAuto, "must be printable UTF-8"}, {"\xff", CipherGCM, "must be printable UTF-8"},
+		{"", CipherNone, ""},
+		{"", CipherAuto, ""},
+		{"k1", CipherAuto, ""},
+		{"k1", CipherGCM, ""},
+		{"k1", CipherEAX, ""},
+		{"k1", CipherNone, "is useless with Cipher none"},
+		{"k\n", CipherAuto, "must be printable UTF-8"},
+		{"\xff", CipherGCM, "must be printable UTF-8"},
 	} {
 		c := DefaultConfig()
 		c.KeyID, c.Cipher = row.id, row.cipher

@@ -206,13 +206,16 @@ func (w *world) of(c *decide.Case, change func(*one)) {
 func (w *world) Stands(_ *decide.Rules, c *decide.Case, _ *host.State) {
 	w.of(c, func(o *one) { o.bound++ })
 }
+
 func (w *world) Bound(_ *decide.Rules, c *decide.Case, _ *host.State) {
 	w.of(c, func(o *one) { o.bound++ })
 }
 func (w *world) Stays(cases []*decide.Case, _ *host.State) { require.Len(w, cases, 1) }
 func (w *world) Amend(*decide.Case)                        {}
-func (w *world) Done(c *decide.Case)                       { w.of(c, func(o *one) { o.outcomes++ }) }
-func (w *world) Shed(c *decide.Case)                       { w.of(c, func(o *one) { o.outcomes++ }) }
+func (w *world) Done(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
+
+func (w *world) Shed(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
+
 func (w *world) Failed(id uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,11 +1,12 @@
 package ctl
 
 import (
-	"app-offload/functions/spool"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+
+	"app-offload/functions/spool"
 )
 
 var repairManual = manual{

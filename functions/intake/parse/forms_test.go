@@ -468,7 +468,9 @@ func reasonOf(err error) string {
 // What travels of a correlation id is bounded, is UTF-8, and is the event's alone.
 func TestTheCorrelationIDIsBounded(t *testing.T) {
 	for _, c := range []struct{ id, want string }{
-		{"", ""}, {"abc", "abc"}, {strings.Repeat("c", MaxCorrelation), strings.Repeat("c", MaxCorrelation)},
+		{"", ""},
+		{"abc", "abc"},
+		{strings.Repeat("c", MaxCorrelation), strings.Repeat("c", MaxCorrelation)},
 		{strings.Repeat("c", MaxCorrelation-2) + "é", strings.Repeat("c", MaxCorrelation-2) + "é"},
 	} {
 		ev, err := DefaultLimits().Open(&Envelope{Payload: []byte(small), ContentType: ContentTypeJSON, CorrelationID: []byte(c.id)})
@@ -515,8 +517,10 @@ func TestAParserKeepsNothingOfAnEvent(t *testing.T) {
 
 // A program that changes the order of its names, or leaves one out, is understood as before.
 func TestNamesAreFoundInAnyOrder(t *testing.T) {
-	fields := []string{`"apiVersion":"v3"`, `"id":"82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc"`, `"deviceName":"d"`, `"profileName":"p"`, `"sourceName":"s"`, `"origin":1`,
-		`"tags":{"id":5}`, `"readings":` + small[strings.Index(small, "[{"):len(small)-1]}
+	fields := []string{
+		`"apiVersion":"v3"`, `"id":"82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc"`, `"deviceName":"d"`, `"profileName":"p"`, `"sourceName":"s"`, `"origin":1`,
+		`"tags":{"id":5}`, `"readings":` + small[strings.Index(small, "[{"):len(small)-1],
+	}
 	for shift := range fields {
 		for drop := range fields {
 			turned := slices.Concat(fields[shift:], fields[:shift])

@@ -229,7 +229,7 @@ type lane struct {
 	owed  atomic.Bool         // messages were left with the broker because this lane hangs
 }
 
-// share is how much of a limit one lane may take: where there are others, a quarter stays for them. What waits for rows that others hold takes
+// share is how much of a limit one lane may take: where there are others, a quarter stays for them. A message that waits for locked rows takes
 // half at most, so there is room for other nodes of its lane, too.
 func (c *Consumer) share(limit int) int {
 	if c.Limits.Lanes == 1 {

@@ -1,7 +1,7 @@
 // Package credit keeps the account of a fleet: what each node has earned and paid, by class, at published prices.
 //
 // The account is a file of settlements, one JSON object a line. Each has the digest of the one before it and is signed, so that a changed, removed or
-// moved line is found by whoever knows the public key. What is counted comes from the store: records that were receipted, jobs that have an answer,
+// moved line is found with the public key. What is counted comes from the store: records that were receipted, jobs that have an answer,
 // and results of local work that arrived as records. A node's word counts only for what it has sent; see Settle.
 package credit
 
@@ -218,7 +218,7 @@ func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
 	return nil
 }
 
-// Head names the latest settlement: who has noted it can tell later whether lines after it were cut off.
+// Head names the latest settlement. A note of it shows later whether lines were cut off.
 func (b *Book) Head() string {
 	if b.Last == nil {
 		return "0"

@@ -121,7 +121,7 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 	require.True(t, Has(cut, "0"))
 }
 
-// Whoever has the key can sign; sums that do not add up are found all the same.
+// The key's holder can sign; sums that do not add up are found all the same.
 func TestSignedSumsMustAddUp(t *testing.T) {
 	b := newBook()
 	b.Balances["n1"] = 5_000_000 // from nowhere

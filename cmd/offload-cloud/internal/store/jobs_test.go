@@ -285,7 +285,7 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Equal(t, "full", ended("after", 2))
 }
 
-// Confirmations for one node and chunks of another lock in one order, whoever brings them.
+// Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.
 func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
 	dsn := pgtest.Start(t, "fsync=off", "deadlock_timeout=50ms").Database(t)
 	s := withModel(open(t, dsn, Options{}))

@@ -22,7 +22,7 @@ type variation struct {
 var variations = []variation{
 	{name: "maximum"},
 	{name: "5-readings", readings: 5},
-	{name: "4-KiB", size: 4 << 10, window: 2048}, // or what waits exceeds Spool.RingMiB and becomes a backlog, which fresh data may pass,
+	{name: "4-KiB", size: 4 << 10, window: 2048}, // or the waiting data exceed Spool.RingMiB and become a backlog, which fresh data may pass,
 	{name: "1k/s", rate: 1000},
 	{name: "5k/s", rate: 5000},
 	{name: "40k/s", rate: 40_000},
