@@ -212,7 +212,7 @@ func (w *world) Bound(_ *decide.Rules, c *decide.Case, _ *host.State) {
 }
 func (w *world) Stays(cases []*decide.Case, _ *host.State) { require.Len(w, cases, 1) }
 func (w *world) Amend(*decide.Case)                        {}
-func (w *world) Done(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
+func (w *world) Done(c *decide.Case)                       { w.of(c, func(o *one) { o.outcomes++ }) }
 
 func (w *world) Shed(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
 
