@@ -110,7 +110,7 @@ func TestTickersTickTogether(t *testing.T) {
 			})
 			time.Sleep(47 * time.Millisecond)
 		}
-		time.Sleep(made.Add(10*time.Second + time.Millisecond).Sub(time.Now()))
+		time.Sleep(time.Until(made.Add(10*time.Second + time.Millisecond)))
 		cancel()
 		all.Wait()
 		require.LessOrEqual(t, len(wakes), 21, "two a second")

@@ -235,8 +235,8 @@ func TestTasksAreTakenOutFromAnywhere(t *testing.T) {
 		for _, h := range all {
 			require.True(t, r.waiting.Add(h, Room{Tasks: 100, Bytes: 1 << 30, Ordered: true}))
 		}
-		at, goes := 0, func(*task.Task) bool { return false }
-		goes = func(*task.Task) bool { at++; return mask>>(at-1)&1 == 1 }
+		at := 0
+		goes := func(*task.Task) bool { at++; return mask>>(at-1)&1 == 1 }
 		gone := r.waiting.Without(goes)
 		require.Equal(t, 5, at, "each is looked at once")
 		var left []any
