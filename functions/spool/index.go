@@ -15,6 +15,7 @@ const (
 
 // indexed is what an index file says of a segment. Offsets are not stored where a record follows the one before it.
 type indexed struct {
+	size    int64 // of the file
 	end     int64
 	entries []entry
 	classes []string // entry.class points into it

@@ -177,7 +177,7 @@ func (r *recovery) banish(id fileID, reason string) error {
 func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 	g := &segment{
 		segmentHeader: f.segmentHeader, sum: f.seed(), h: &handle{File: file, users: 1},
-		size: f.size, end: f.end, tail: f.end, safe: f.end, sealed: true, entries: f.entries, indexed: f.indexed,
+		size: f.size, end: f.end, tail: f.end, safe: f.end, sealed: true, entries: f.entries, indexed: f.indexed, indexSize: f.indexSize,
 	}
 	if aead, err := findKey(r.opts.keys, &g.segmentHeader); err != nil {
 		g.locked = true
@@ -185,7 +185,7 @@ func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 	} else {
 		g.aead = aead
 	}
-	r.disk += g.size
+	r.disk += g.size + g.indexSize
 	l := &r.lanes[g.lane]
 	l.segs = append(l.segs, g)
 	var ranges []byte // of what is gone

@@ -14,13 +14,14 @@ import (
 // found is a segment as it lies on disk.
 type found struct {
 	segmentHeader
-	size    int64
-	end     int64
-	entries []entry
-	names   []string // of the classes, entry.class points into it
-	indexed bool     // entries come from the index file; no payload was looked at
-	torn    int64    // bytes of an unfinished last commit
-	damage  []damage
+	size      int64
+	end       int64
+	entries   []entry
+	names     []string // of the classes, entry.class points into it
+	indexed   bool     // entries come from the index file; no payload was looked at
+	indexSize int64    // of that file
+	torn      int64    // bytes of an unfinished last commit
+	damage    []damage
 }
 
 // damage is a place in a segment that holds no intact record.
@@ -194,7 +195,7 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 		limit, sealed = min(limit, saved.end), !l.weak
 	}
 	if x := l.index(f, limit); x != nil {
-		f.entries, f.names, f.end, f.indexed = x.entries, x.classes, x.end, true
+		f.entries, f.names, f.end, f.indexed, f.indexSize = x.entries, x.classes, x.end, true, x.size
 		return f, nil
 	}
 	b, err := readUpTo(file, limit)
@@ -239,6 +240,7 @@ func (l *loader) index(f *found, limit int64) *indexed {
 	if err != nil || x.end > limit {
 		return nil
 	}
+	x.size = size
 	return x
 }
 
