@@ -31,7 +31,7 @@ func TestTheBytesOnDiskAreThoseOfTheFiles(t *testing.T) {
 	}
 }
 
-// The tools pass on what ends them: an error of whoever takes the records, and a segment that is not to be read.
+// The tools pass on what ends them: an error of the function that takes the records, and an unreadable segment.
 func TestToolsEndWithTheErrorOfTheirCaller(t *testing.T) {
 	dir := worn(t)
 	enough := errors.New("enough")
