@@ -25,6 +25,7 @@ import (
 	"app-offload/functions/seal"
 )
 
+// #nosec G101 -- a path of a key, not a key
 const creditsUsage = `Usage:
   offload-cloud credits -ledger FILE -public KEY                          print what each node has earned and paid, and fail if the account was changed
   offload-cloud credits -ledger FILE -key FILE -store URL -prices FILE -settle [-every 1m] [-from URL]

@@ -78,7 +78,12 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 
 // offered reads what the folder of a version holds. The caller closes the file.
 func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.File, error) {
-	manifest, err := os.ReadFile(filepath.Join(folder, models.ManifestFile))
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading a version of a model: %w", err)
+	}
+	defer func() { _ = root.Close() }() // it is only read
+	manifest, err := root.ReadFile(models.ManifestFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the manifest: %w", err)
 	}
@@ -86,12 +91,12 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the manifest in %s: %w", folder, err)
 	}
-	signature, err := os.ReadFile(filepath.Join(folder, models.SignatureFile))
+	signature, err := root.ReadFile(models.SignatureFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the signature (nodes take signed versions only; make it with minisign -S -s KEY -m %s): %w",
 			filepath.Join(folder, models.ManifestFile), err)
 	}
-	file, err := os.Open(filepath.Join(folder, m.File))
+	file, err := root.Open(m.File)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the model: %w", err)
 	}

@@ -124,13 +124,12 @@ func (p Part) energy(ridge float64) (sum float64) {
 		return math.Inf(1)
 	}
 	var solved [4]float64 // root·solved = m
-	for i := range p.Moments {
-		rest := p.Moments[i]
-		for k := range i {
-			rest -= root[i][k] * solved[k]
+	for i, rest := range p.Moments {
+		for k := range solved[:i] {
+			rest -= root[i][k] * solved[k] // #nosec G602 -- k < i < 4
 		}
-		solved[i] = rest / root[i][i]
-		sum += solved[i] * solved[i]
+		solved[i] = rest / root[i][i] // #nosec G602 -- i < 4
+		sum += solved[i] * solved[i]  // #nosec G602 -- i < 4
 	}
 	return sum
 }
