@@ -9,7 +9,6 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -219,7 +218,7 @@ func (f *Fleet) Restore(raw []byte) error {
 		return fmt.Errorf("reading the state of a fleet: its format is %.64q with %d nodes; this program reads %q", s.Format, len(s.Nodes), stateFormat)
 	}
 	for node, c := range s.Nodes {
-		if c == nil || c.Layout == "" || strings.TrimSpace(node) == "" {
+		if c == nil || c.Layout == "" || node == "" {
 			return fmt.Errorf("reading the state of a fleet: node %.64q has no contribution", node)
 		}
 		if err := c.Parts.Check(); err != nil {

@@ -255,6 +255,66 @@ func TestAClockThatWasSetBack(t *testing.T) {
 	require.InDelta(t, 10.5, f.latest["n1"].Parts[pool.Cloud+"a"].Moments[0], 1e-9)
 }
 
+// A cloud whose clock was set back answers on, and an answer to an earlier start of the node is not believed again.
+func TestTheClockOfTheCloudIsNoMeasureOfWhatIsNew(t *testing.T) {
+	now := time.Unix(5000, 0)
+	f := newFleet(t)
+	n := join(t, f, "n1", &now, saw(15, 0.5))
+	n.speak(now)
+	raw, err := f.Save()
+	require.NoError(t, err)
+	restarted := newFleet(t)
+	require.NoError(t, restarted.Restore(raw))
+	*f = *restarted //nolint:govet // the locks are free
+	now = time.Unix(100, 0)
+	n.speak(time.Unix(6000, 0))
+	require.Empty(t, n.Status().Problem)
+	require.EqualValues(t, 2, n.Status().Models)
+
+	again := join(t, f, "n1", &now, saw(15, 0.5))
+	again.Take(n.answers[1])
+	require.Contains(t, again.Status().Problem, "replayed", "nothing was asked yet")
+	again.Tick(time.Unix(7000, 0))
+	again.Take(n.answers[1])
+	require.Zero(t, again.Status().Models)
+	again.Take(again.answers[0])
+	require.EqualValues(t, 1, again.Status().Models)
+}
+
+// Statistics of a negative weight, as small as rounding makes them, neither reach others as NaN nor keep the state from being saved.
+func TestOneNodeDoesNotSilenceTheFleet(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	for i := range 3 {
+		join(t, f, fmt.Sprint("n", i), &now, saw(15, 0.5)).speak(now)
+	}
+	sealer, _ := codecs(t, plant)
+	msg, err := encode(sealer, seal.Learned, "bad", 1001e9, &statement{Layout: "1", Parts: pool.Parts{pool.Cloud + "a": {Matrix: []float64{-0.9e-9}, Moments: []float64{0}}}})
+	require.NoError(t, err)
+	_, err = f.Handle("bad", msg, now)
+	require.NoError(t, err)
+	now = now.Add(2 * time.Minute)
+	fresh := join(t, f, "fresh", &now, nil)
+	fresh.speak(now)
+	require.NoError(t, fresh.errs[0])
+	require.InDelta(t, 0.5, fresh.learner.prior[pool.Cloud+"a"].Moments[0]/20, 1e-9)
+	_, err = f.Save()
+	require.NoError(t, err)
+}
+
+// What a fleet has taken it takes again after a restart, whatever the name of the node.
+func TestAStateOfAnyNodeIsRead(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	for _, name := range []string{" ", "a b", "é", "…", "\"", "<&>"} {
+		join(t, f, name, &now, saw(15, 0.5)).speak(now)
+	}
+	raw, err := f.Save()
+	require.NoError(t, err)
+	require.NoError(t, newFleet(t).Restore(raw))
+	require.Equal(t, 6, f.Counts().Nodes)
+}
+
 // An old answer, one for another node and one of another layout are not believed.
 func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 	now := time.Unix(1000, 0)
@@ -338,6 +398,7 @@ func FuzzHandle(f *testing.F) {
 		l := &learner{layout: "1"}
 		m := NewMember("n", s, o, l, func(string, []byte) {}, silent{})
 		m.Set(Config{Interval: "1m", MinOutcomes: 1, Weight: 20, Clip: 1})
+		m.Tick(time.Unix(0, 1))
 		m.Take(msg)
 		require.NoError(t, l.prior.Check())
 		m.Tick(time.Unix(2000, 0))

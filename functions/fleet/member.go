@@ -35,7 +35,9 @@ type Member struct {
 	asked  bool      // since the latest answer
 	status Status
 	stamp  int64 // of the latest statement, ns; none is ever used again
-	model  int64 // stamp of the fleet's model that is believed
+	first  int64 // stamp of the first statement since it takes part, 0 before it
+	last   int64 // stamp of the statement that the fleet's model which is believed answers
+	model  int64 // stamp of that model
 }
 
 // Status is how a member is doing.
@@ -69,7 +71,7 @@ func (m *Member) Set(cfg Config) {
 	m.cfg, m.next = cfg, time.Time{}
 	if !cfg.On() {
 		m.learner.Prior(nil)
-		m.model, m.status = 0, Status{}
+		m.first, m.last, m.model, m.status = 0, 0, 0, Status{}
 	}
 }
 
@@ -104,6 +106,9 @@ func (m *Member) Tick(now time.Time) {
 	}
 	parts = parts.Clip(m.cfg.Clip)
 	m.stamp = max(now.UnixNano(), m.stamp+1)
+	if m.first == 0 {
+		m.first = m.stamp
+	}
 	msg, err := encode(m.sealer, seal.Learned, m.node, m.stamp, &statement{Layout: m.learner.Layout(), Parts: parts})
 	if err != nil {
 		m.complain(err)
@@ -126,15 +131,15 @@ func (m *Member) Take(message []byte) {
 	case refused != nil:
 	case st.Layout != m.learner.Layout():
 		refused = refuse("other layout", "it is of layout %q, and this node's is %q", st.Layout, m.learner.Layout())
-	case stamp <= m.model:
-		refused = refuse("replayed", "it is not newer than the one that is believed")
+	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && stamp <= m.model: // what it answers counts, as the cloud's clock may be set
+		refused = refuse("replayed", "it is not newer than the one that is believed, or answers nothing that was said since the start")
 	}
 	if refused != nil {
 		m.status.Refused++
 		m.complain(refused)
 		return
 	}
-	m.model, m.asked, m.status.Problem = stamp, false, ""
+	m.last, m.model, m.asked, m.status.Problem = st.Last, stamp, false, ""
 	if m.stamp < st.Last && st.Last < math.MaxInt64 { // the clock was set back, or this state is younger than the cloud's
 		m.stamp = st.Last
 	}

@@ -144,6 +144,9 @@ func (ps Parts) Clip(norm float64) Parts {
 	clipped := make(Parts, len(ps))
 	for name, p := range ps {
 		p = p.times(1)
+		if _, whole := p.root(0); !whole { // what Check lets pass could add up to what it does not
+			p.lift(tiny * (1 + p.Weight()))
+		}
 		p.tame()
 		if is := p.norm(); is > norm {
 			p = p.times(norm / is)
@@ -153,14 +156,21 @@ func (ps Parts) Clip(norm float64) Parts {
 	return clipped
 }
 
+// lift adds so much of the unit matrix to M.
+func (p Part) lift(by float64) {
+	for i := range p.Moments {
+		p.Matrix[i*(i+1)/2+i] += by
+	}
+}
+
 // tame shortens the moments to what answers of MaxAnswer lead to.
 func (p Part) tame() {
 	weight := p.Weight()
-	is, most := p.energy(tiny*(1+weight)), MaxAnswer*MaxAnswer*weight
+	is, most := p.energy(tiny*(1+weight)), MaxAnswer*MaxAnswer*max(weight, 0)
 	if is <= most {
 		return
 	}
-	by := math.Sqrt(max(most, 0) / is) // 0 where is is infinite
+	by := math.Sqrt(most / is) // 0 where is is infinite
 	for i := range p.Moments {
 		p.Moments[i] *= by
 	}
@@ -232,9 +242,7 @@ func (ps Parts) Noise(deviation float64, normal func(name string) func() float64
 		shift := 0.0
 		for _, ok := p.root(tiny * (1 + math.Abs(p.Weight()))); !ok; _, ok = p.root(tiny * (1 + math.Abs(p.Weight()))) {
 			step := max(shift, deviation/16)
-			for i := range p.Moments {
-				p.Matrix[i*(i+1)/2+i] += step
-			}
+			p.lift(step)
 			shift += step
 		}
 		p.tame()

@@ -148,3 +148,15 @@ func TestAPriorWeighsNoMoreThanItMay(t *testing.T) {
 	require.InDelta(t, 20, w[Local+"much"].Weight(), 1e-9)
 	require.Equal(t, ps[Local+"little"], w[Local+"little"])
 }
+
+// Statistics that are hardly ones are taken, and any number of them added up still are: else a few nodes could have all others refuse the sum.
+func TestASumOfWhatHardlyIsStatisticsIsStatistics(t *testing.T) {
+	sum := Parts{}
+	for range 50 {
+		hardly := Parts{Local + "a": {[]float64{0, 0, -0.9e-9}, []float64{0, 0}}}
+		require.NoError(t, hardly.Check())
+		sum.Add(hardly.Clip(20))
+	}
+	sum.Add(Parts{Local + "a": {[]float64{1, 0, 0}, []float64{1, 0}}}.Clip(20))
+	require.NoError(t, sum.Check())
+}

@@ -48,11 +48,11 @@ func (m *Model) Prior(parts pool.Parts) {
 			m.corrections.own(&task.Class{Name: class})
 		}
 	}
-	m.corrections.all.local.believe(parts[allLocal])
-	m.corrections.all.cloud.believe(parts[allCloud])
+	m.corrections.all.local.believe(parts[allLocal], m.c.CorrectionLimit)
+	m.corrections.all.cloud.believe(parts[allCloud], m.c.CorrectionLimit)
 	if known := m.corrections.byName.Load(); known != nil {
 		for name, c := range *known {
-			c.cloud.believe(parts[pool.Cloud+name])
+			c.cloud.believe(parts[pool.Cloud+name], m.c.CorrectionLimit)
 			c.local.believe(parts[pool.Local+name])
 		}
 	}
@@ -73,14 +73,14 @@ func (r *ratio) statistics(into pool.Parts, name string, atLeast int64) {
 	}
 }
 
-// believe takes a part of one number, or nothing.
-func (r *ratio) believe(p pool.Part) {
+// believe takes a part of one number, or nothing. It corrects by no more than the limit, as measurements do.
+func (r *ratio) believe(p pool.Part, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mean, weight := 0.0, 0.0
 	if len(p.Moments) == 1 && p.Weight() > 0 {
 		weight = p.Weight()
-		mean = p.Moments[0] / weight
+		mean = between(p.Moments[0]/weight, -math.Log(limit), math.Log(limit))
 	}
 	r.prior.store(mean)
 	r.faith.store(weight)

@@ -88,3 +88,29 @@ func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, one.PoolLayout(), other.PoolLayout())
 }
+
+// What a fleet says of a class corrects predictions by no more than measurements may, and statistics of next to nothing make neither infinity nor NaN,
+// which what is learned later would keep.
+func TestAPriorCorrectsWithinTheLimit(t *testing.T) {
+	for _, limit := range []float64{1, 4, 1000} {
+		for _, part := range []pool.Part{
+			{Matrix: []float64{1e-300}, Moments: []float64{1e-154}}, {Matrix: []float64{1e-300}, Moments: []float64{-1e-154}}, {Matrix: []float64{20}, Moments: []float64{60}},
+			{Matrix: []float64{5e-324}, Moments: []float64{1}},
+		} {
+			c := DefaultConfig()
+			c.CorrectionLimit = limit
+			m, err := New(c)
+			require.NoError(t, err)
+			class := &task.Class{Name: "camera"}
+			m.Prior(pool.Parts{pool.Cloud + "camera": part, allLocal: part, allCloud: part}.Weigh(20))
+			for range 3 {
+				for _, factor := range []float64{m.corrections.all.local.factor(), m.corrections.of(class, 1, limit).cloud} {
+					require.True(t, factor >= 1/limit*(1-1e-9) && factor <= limit*(1+1e-9), "%g with limit %g and %v", factor, limit, part)
+				}
+				measure(m, rand.New(rand.NewPCG(1, 2)), class, 1)
+			}
+			_, err = m.Save()
+			require.NoError(t, err)
+		}
+	}
+}
