@@ -18,9 +18,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/cmd/offload-cloud/internal/credit"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/score"
 	"app-offload/functions/seal"
 )
@@ -112,7 +115,7 @@ func (f *creditsFlags) secretKey(make bool, told io.Writer) (ed25519.PrivateKey,
 	if errors.Is(err, fs.ErrNotExist) && make {
 		public, secret, err := ed25519.GenerateKey(rand.Reader)
 		if err == nil {
-			err = os.WriteFile(f.key, []byte(hex.EncodeToString(secret.Seed())+"\n"), 0o600)
+			err = atomicfile.Replace(f.key, []byte(hex.EncodeToString(secret.Seed())+"\n"))
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(told, "public key %x\n", public)
@@ -129,12 +132,9 @@ func (f *creditsFlags) secretKey(make bool, told io.Writer) (ed25519.PrivateKey,
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// read verifies the account. One that is not there yet is empty.
+// read verifies the account.
 func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
 	raw, err := os.ReadFile(f.ledger)
-	if errors.Is(err, fs.ErrNotExist) && f.settle {
-		err = nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reading -ledger: %w", err)
 	}
@@ -148,38 +148,58 @@ func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
 	return book, nil
 }
 
+// settler is the one process that adds to an account, as long as it holds the lock on the file.
+type settler struct {
+	*creditsFlags
+	file    ledgerFile
+	key     ed25519.PrivateKey
+	db      *store.Store
+	publish func(context.Context, []*seal.Note) error
+	book    *credit.Book // nil where it must be read again
+	log     *slog.Logger
+}
+
+// ledgerFile is what settlements are appended to.
+type ledgerFile interface {
+	io.WriteCloser
+	Stat() (fs.FileInfo, error)
+	Sync() error
+	Truncate(size int64) error
+}
+
 // settleAll settles once or until ctx ends.
 func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
-	log := slog.New(slog.NewTextHandler(std.err, nil))
-	key, err := f.secretKey(true, std.out)
-	if err != nil {
+	s := &settler{creditsFlags: f, log: slog.New(slog.NewTextHandler(std.err, nil))}
+	if s.file, err = f.lock(); err != nil {
 		return err
 	}
-	book, err := f.read(key.Public().(ed25519.PublicKey))
-	if errors.Is(err, credit.ErrTorn) {
-		log.Warn("the last settlement was not written whole, so it is made anew", "error", err)
-		err = f.mend()
-	}
-	if err != nil {
+	defer func() { err = errors.Join(err, s.file.Close()) }()
+	if s.key, err = f.secretKey(true, std.out); err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, f.store, store.Options{MustExist: true})
-	if err != nil {
+	if err := s.reread(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	publish, stop, err := f.publisher(ctx, log)
+	if s.db, err = store.Open(ctx, f.store, store.Options{MustExist: true}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.db.Close()) }()
+	publish, stop, err := f.publisher(ctx, s.log)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	s.publish = publish
 	for {
-		err := f.settleOnce(ctx, db, book, key, publish)
+		err := s.settle(ctx)
 		if f.every <= 0 || ctx.Err() != nil {
-			return errors.Join(err, printBook(std.out, book))
+			if s.book == nil {
+				return err
+			}
+			return errors.Join(err, printBook(std.out, s.book))
 		}
 		if err != nil {
-			log.Error("settling fails; it is tried again", "error", err)
+			s.log.Error("settling fails; it is tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -189,18 +209,44 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	}
 }
 
-// mend cuts a line off that a crash has left without its end.
-func (f *creditsFlags) mend() error {
-	raw, err := os.ReadFile(f.ledger)
+// lock opens the account for the one process that may add to it; the kernel gives the lock back when that dies in whatever way.
+func (f *creditsFlags) lock() (*os.File, error) {
+	file, err := os.OpenFile(f.ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening -ledger: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("-ledger %s: another process settles it: %w", f.ledger, err), file.Close())
+	}
+	return file, nil
+}
+
+// reread reads the account, and cuts a line off that a crash has left without its end.
+func (s *settler) reread() error {
+	public := s.key.Public().(ed25519.PublicKey)
+	book, err := s.read(public)
+	if torn, is := errors.AsType[*credit.TornError](err); is {
+		s.log.Warn("the last settlement was not written whole, so it is made anew", "error", err)
+		if err := s.file.Truncate(torn.Whole); err != nil {
+			return err
+		}
+		book, err = s.read(public)
+	}
 	if err != nil {
 		return err
 	}
-	return os.Truncate(f.ledger, int64(bytes.LastIndexByte(raw, '\n')+1))
+	s.book = book
+	return nil
 }
 
-// settleOnce adds a settlement where anything was used, and publishes where the account is.
-func (f *creditsFlags) settleOnce(ctx context.Context, db *store.Store, book *credit.Book, key ed25519.PrivateKey, publish func(context.Context, []*seal.Note) error) error {
-	raw, err := os.ReadFile(f.prices) // anew, so that prices change without a restart
+// settle adds a settlement where anything was used, and publishes where the account is.
+func (s *settler) settle(ctx context.Context) error {
+	if s.book == nil {
+		if err := s.reread(); err != nil {
+			return err
+		}
+	}
+	raw, err := os.ReadFile(s.prices) // anew, so that prices change without a restart
 	if err != nil {
 		return fmt.Errorf("reading -prices: %w", err)
 	}
@@ -208,56 +254,59 @@ func (f *creditsFlags) settleOnce(ctx context.Context, db *store.Store, book *cr
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	if err := errors.Join(decoder.Decode(&prices), prices.Check()); err != nil {
-		return fmt.Errorf("-prices %s: %w", f.prices, err)
+		return fmt.Errorf("-prices %s: %w", s.prices, err)
 	}
-	to, err := db.Settled(ctx, f.lag)
+	to, err := s.db.Settled(ctx, s.lag)
 	if err != nil {
 		return err
 	}
 	from := store.Mark{}
-	if book.Last != nil {
-		from = book.Last.To
+	if s.book.Last != nil {
+		from = s.book.Last.To
 	}
 	to.Record, to.Answered = max(to.Record, from.Record), max(to.Answered, from.Answered)
-	uses, err := db.Used(ctx, from, to)
+	uses, err := s.db.Used(ctx, from, to)
 	if err != nil {
 		return err
 	}
 	if len(uses) > 0 {
-		// The book is changed with the file: after an error it is read again.
-		line, err := book.Settle(uses, to, prices, time.Now(), key)
+		line, err := s.book.Settle(uses, to, prices, time.Now(), s.key)
 		if err == nil {
-			err = appendLine(f.ledger, line)
+			err = appendLine(s.file, line)
 		}
 		if err != nil {
-			again, rereading := f.read(key.Public().(ed25519.PublicKey))
-			*book = *again
-			return errors.Join(err, rereading)
+			s.book = nil // it has the settlement, and the file may not
+			return fmt.Errorf("adding a settlement: %w", err)
 		}
 	}
-	nodes, err := db.Nodes(ctx)
+	nodes, err := s.db.Nodes(ctx)
 	if err != nil {
 		return err
 	}
 	var notes []*seal.Note
 	for _, node := range nodes {
-		body, err := json.Marshal(map[string]any{"balance": book.Balances[node].String(), "head": book.Head(), "prices": prices})
+		body, err := json.Marshal(map[string]any{"balance": s.book.Balances[node].String(), "head": s.book.Head(), "prices": prices})
 		if err != nil {
 			return err
 		}
-		notes = append(notes, &seal.Note{Kind: seal.Credit, ID: "credit-" + book.Head(), Node: node, Created: time.Now(), Body: body})
+		notes = append(notes, &seal.Note{Kind: seal.Credit, ID: "credit-" + s.book.Head(), Node: node, Created: time.Now(), Body: body})
 	}
-	return publish(ctx, notes)
+	return s.publish(ctx, notes)
 }
 
-// appendLine returns once the line is on disk.
-func appendLine(path string, line []byte) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+// appendLine returns once the line is on disk, and on an error leaves nothing of it, as far as it can.
+func appendLine(file ledgerFile, line []byte) error {
+	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(line)
-	return errors.Join(err, file.Sync(), file.Close())
+	if _, err = file.Write(line); err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
+		err = errors.Join(err, file.Truncate(info.Size()))
+	}
+	return err
 }
 
 // publisher connects where -from says so.

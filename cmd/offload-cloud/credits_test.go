@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/offload-cloud/internal/credit"
+	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/seal"
 )
 
@@ -77,6 +85,84 @@ func TestCreditsOfARealConsumer(t *testing.T) {
 	require.NoError(t, os.WriteFile(at("credits.jsonl"), raw[:len(raw)-20], 0o600))
 	require.Regexp(t, `n1 +default +5 `, verb(t, settle...))
 	require.Contains(t, verb(t, show...), "verified, last settlement 2:")
+}
+
+// fullDisk writes a half of the next line, as a disk that is full does.
+type fullDisk struct {
+	*os.File
+	full, stuck bool
+}
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if !d.full {
+		return d.File.Write(p)
+	}
+	d.full = false
+	n, _ := d.File.Write(p[:len(p)/2])
+	return n, syscall.ENOSPC
+}
+
+func (d *fullDisk) Truncate(size int64) error {
+	if d.stuck {
+		d.stuck = false
+		return syscall.EIO
+	}
+	return d.File.Truncate(size)
+}
+
+// A disk that is full, an account that cannot be read for a while and a second process that settles leave the account whole, and nothing is charged twice.
+func TestAnAccountOutlivesFaults(t *testing.T) {
+	address, dir := edgetest.Broker(t), t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	dsn := "sqlite:" + at("cloud.db")
+	_, _, stop := program(t, "-from", "mqtt://"+address, "-store", dsn)
+	r, edge := newRadio(t, address, seal.NewOpener(nil, seal.Limits{})), newEdge(t, nil)
+	r.send(t, batchTopic, edge.Batch(t, 1, 1))
+	r.receipt(t)
+	require.NoError(t, os.WriteFile(at("prices.json"), []byte(`{"default":{"mb":1000}}`), 0o600))
+	settle := []string{"credits", "-ledger", at("credits.jsonl"), "-key", at("credits.key"), "-store", dsn, "-prices", at("prices.json"), "-settle", "-lag", "0"}
+	verb(t, settle...)
+
+	f := &creditsFlags{ledger: at("credits.jsonl"), key: at("credits.key"), prices: at("prices.json")}
+	file, err := f.lock()
+	require.NoError(t, err)
+	log := &buffer{}
+	require.Equal(t, 1, run(t.Context(), settle, streams{log, log}))
+	require.Contains(t, log.String(), "another process settles it")
+	disk := &fullDisk{File: file, full: true}
+	key, err := f.secretKey(false, io.Discard)
+	require.NoError(t, err)
+	db, err := store.Open(t.Context(), dsn, store.Options{MustExist: true})
+	require.NoError(t, err)
+	s := &settler{creditsFlags: f, file: disk, key: key, db: db, publish: func(context.Context, []*seal.Note) error { return nil }, log: slog.New(slog.DiscardHandler)}
+	for i := range 3 {
+		r.send(t, batchTopic, edge.Batch(t, uint64(2+i), uint64(2+i)))
+		r.receipt(t)
+		disk.full, disk.stuck = true, i > 0 // the second time, not even the half line can be removed
+		require.ErrorIs(t, s.settle(t.Context()), syscall.ENOSPC)
+		if i == 2 { // the third time, the file cannot be read
+			require.NoError(t, os.Rename(f.ledger, at("away")))
+			require.ErrorIs(t, s.settle(t.Context()), fs.ErrNotExist)
+			require.NoError(t, os.Rename(at("away"), f.ledger))
+		}
+		require.NoError(t, s.settle(t.Context()))
+		raw, err := os.ReadFile(f.ledger)
+		require.NoError(t, err)
+		book, err := credit.Read(raw, key.Public().(ed25519.PublicKey))
+		require.NoError(t, err)
+		require.EqualValues(t, 2+i, book.Sums["n1"]["default"].Records)
+	}
+	require.NoError(t, file.Close())
+	require.NoError(t, db.Close())
+	require.Zero(t, stop())
+
+	// A file that is no account, given by mistake, stays as it is.
+	require.NoError(t, os.WriteFile(at("letter"), []byte("dear reader"), 0o600))
+	settle[2] = at("letter")
+	require.Equal(t, 1, run(t.Context(), settle, streams{log, log}))
+	raw, err := os.ReadFile(at("letter"))
+	require.NoError(t, err)
+	require.Equal(t, "dear reader", string(raw))
 }
 
 func TestCreditsRefuseWrongFlags(t *testing.T) {

@@ -144,6 +144,9 @@ func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
 		if len(line) == 0 {
 			continue
 		}
+		if i == len(lines)-1 && b.begins(line) {
+			return b, fmt.Errorf("line %d: %w", i+1, &TornError{int64(len(raw) - len(line))})
+		}
 		s, err := read(line, public)
 		if err == nil {
 			err = b.follows(s, seen, lines[i+1:])
@@ -157,14 +160,26 @@ func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
 	return b, nil
 }
 
-// ErrTorn is a last line without its end, as a crash leaves it: that settlement was not made.
-var ErrTorn = errors.New("its end is missing")
+// TornError is a last line without its end, as a crash leaves it: that settlement was not made.
+type TornError struct {
+	Whole int64 // bytes of the lines before it
+}
+
+func (*TornError) Error() string { return "its end is missing" }
+
+// begins reports whether a text without its end is one of the next settlement, as far as it is written. Zeros are what some file systems leave of it.
+func (b *Book) begins(text []byte) bool {
+	seq := int64(1)
+	if b.Last != nil {
+		seq = b.Last.Seq + 1
+	}
+	want := fmt.Appendf(nil, `{"seq":%d,"previous":"`, seq)
+	text = bytes.TrimRight(text, "\x00")
+	return bytes.HasPrefix(text, want) || bytes.HasPrefix(want, text)
+}
 
 func read(line []byte, public ed25519.PublicKey) (*Settlement, error) {
-	text, whole := bytes.CutSuffix(line, []byte("\n"))
-	if !whole {
-		return nil, ErrTorn
-	}
+	text := bytes.TrimSuffix(line, []byte("\n"))
 	s := &Settlement{}
 	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fmt.Errorf("changed: no settlement: %w", err)

@@ -103,7 +103,11 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 		{"a line twice", join(0, 1, 1, 2, 3, 4), "line 3: settlement 2 stands there a second time, after line 2"},
 		{"another key", string(other), "line 1: settlement 1 is not signed with this key"},
 		{"a torn line", string(raw[:len(raw)-9]), "line 5: its end is missing"},
+		{"a line torn at its start", string(raw) + `{"se`, "line 6: its end is missing"},
+		{"a line of which zeros are left", string(raw) + "\x00\x00", "line 6: its end is missing"},
+		{"a torn line of another settlement", string(raw) + `{"seq":7,"prev`, "line 6: changed"},
 		{"no settlement", "hello\n", "line 1: changed"},
+		{"another file", "hello", "line 1: changed"},
 	} {
 		got, err := Read([]byte(row.text), public)
 		require.NotNil(t, got, row.why)
