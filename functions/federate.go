@@ -51,11 +51,15 @@ func (s *Service) openFleet(sealer *seal.Sealer) {
 	s.teller = &teller{node: s.cfg.Node, opener: opener, publish: func(p score.Prices) { s.rules.Load().Model.Publish(p) }, log: s.log, said: say.NewEvery(time.Minute)}
 }
 
-// join takes over a configuration while the service runs. What begins needs a connection with its subscription.
-func (s *Service) join(cfg fleet.Config, credits bool) {
-	before := s.member.Status() != nil
+// join takes over a configuration while the service runs. What begins needs a connection with its subscription; what others have taught a model that
+// predicted otherwise is forgotten.
+func (s *Service) join(cfg fleet.Config, before, now *score.Model) {
+	taking := s.member.Status() != nil
+	if before.PoolLayout() != now.PoolLayout() {
+		s.member.Set(fleet.Config{})
+	}
 	s.member.Set(cfg)
-	if cfg.On() && !before || credits && !s.cfg.Writable.Score.Credits {
+	if cfg.On() && !taking || now.Credits() && !before.Credits() {
 		s.exporter.Rotate()
 	}
 }

@@ -91,6 +91,13 @@ func TestANodeStartsFromWhatOthersHaveLearned(t *testing.T) {
 	require.InDelta(t, 2, local, 0.1)
 	require.InDelta(t, 3, cloud, 0.1)
 	require.Equal(t, 5, d.Status().Policies.Learned.Fleet.Believed, "class and all, local and cloud; the bandit's local arm")
+	statements := len(said())
+	w.Score.CloudMcycles *= 2 // the others' ratios are of other predictions
+	require.NoError(t, d.Reload(w))
+	local, cloud = d.rules.Load().Model.Correction(class)
+	require.InDelta(t, 1, local, 0)
+	require.InDelta(t, 1, cloud, 0)
+	eventually(t, time.Minute, "it asks for what others with its predictions have learned", func() bool { return len(said()) > statements })
 	for _, text := range said() {
 		require.NotContains(t, text, "pump")
 	}

@@ -15,7 +15,8 @@ type reloadable struct {
 	prepare func(w config.Writable, rules *decide.Rules) (commit func(), err error)
 }
 
-// reloadables lists them, in the order in which they change. The rules come last: by then everything that they decide about is there.
+// reloadables lists them, in the order in which they change. By the time of the rules everything that they decide about is there, and what is taken from
+// others is what they ask for.
 func (s *Service) reloadables() []reloadable {
 	return []reloadable{
 		{"local processing", func(_ config.Writable, r *decide.Rules) (func(), error) {
@@ -24,15 +25,16 @@ func (s *Service) reloadables() []reloadable {
 		{"batches", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return s.scheduler.Prepare(w.Batch, r.Classes)
 		}},
-		{"federated learning", func(w config.Writable, _ *decide.Rules) (func(), error) {
-			return func() { s.join(w.Federate, w.Score.Credits) }, nil
-		}},
 		{"rules", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return func() {
 				s.rules.Store(r)
 				s.cfg.Writable = w
 				s.parker.Nudge()
 			}, nil
+		}},
+		{"what is taken from others", func(w config.Writable, r *decide.Rules) (func(), error) {
+			before := s.rules.Load().Model
+			return func() { s.join(w.Federate, before, r.Model) }, nil
 		}},
 	}
 }

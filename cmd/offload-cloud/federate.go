@@ -45,6 +45,7 @@ type federation struct {
 	transport consume.Transport
 	queue     chan *consume.Message
 	state     string
+	saved     uint64 // statements taken that the state has
 	log       *slog.Logger
 	said      *say.Every
 	once      say.Once
@@ -85,12 +86,12 @@ func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	f.source.id += "-federate"
 	f.source.below = []string{"+/learned"}
-	transport, err := f.source.transport(sourceLimits{maxMessage: 4 << 20, keys: f.keys.path != ""}, log)
+	transport, err := f.source.transport(sourceLimits{maxMessage: fleet.MaxMessage, keys: f.keys.path != ""}, log)
 	if err != nil {
 		return err
 	}
 	n := &federation{
-		fleet: fleet.New(f.terms, sealer, opener), transport: transport, queue: make(chan *consume.Message, 256), state: f.state, log: log, said: say.NewEvery(time.Minute),
+		fleet: fleet.New(f.terms, sealer, opener), transport: transport, queue: make(chan *consume.Message, 64), state: f.state, log: log, said: say.NewEvery(time.Minute),
 	}
 	if err := n.restore(); err != nil {
 		return err
@@ -118,14 +119,14 @@ func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
 	return n.save()
 }
 
-// deliver leaves with the broker what finds no room.
+// deliver drops what finds no room, as its node says it again; what is left with the broker would hold up all others there.
 func (n *federation) deliver(m *consume.Message) bool {
 	select {
 	case n.queue <- m:
-		return true
 	default:
-		return false
+		m.Ack()
 	}
+	return true
 }
 
 const saveEvery = 10 * time.Second
@@ -187,9 +188,16 @@ func (n *federation) save() error {
 	if n.state == "" {
 		return nil
 	}
+	taken := n.fleet.Counts().Taken
+	if taken == n.saved {
+		return nil
+	}
 	raw, err := n.fleet.Save()
 	if err == nil {
 		err = atomicfile.Replace(n.state, raw)
+	}
+	if err == nil {
+		n.saved = taken
 	}
 	return err
 }

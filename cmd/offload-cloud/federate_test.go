@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/functions/fleet"
 	"app-offload/functions/seal"
 )
 
@@ -91,4 +93,18 @@ func TestFederateRefusesWrongFlags(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "fleet.json")
 	require.NoError(t, os.WriteFile(bad, []byte("{}"), 0o600))
 	require.Equal(t, 1, run(t.Context(), []string{"federate", "-from", "mqtt://127.0.0.1:1", "-state", bad}, streams{&buffer{}, &buffer{}}))
+}
+
+// What finds no room is acknowledged, as a broker holds up all that comes after so many messages that are not; and a state is written only where there is
+// anything new in it.
+func TestFederateHoldsNothingUp(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "fleet.json")
+	n := &federation{fleet: fleet.New(fleet.DefaultTerms(), nil, nil), queue: make(chan *consume.Message, 1), state: state}
+	acknowledged := 0
+	for range 3 {
+		require.True(t, n.deliver(&consume.Message{Ack: func() { acknowledged++ }}))
+	}
+	require.Equal(t, 2, acknowledged)
+	require.NoError(t, n.save())
+	require.NoFileExists(t, state)
 }

@@ -63,7 +63,11 @@ type statement struct {
 	Last   int64      `json:"last,omitempty"`  // of the fleet: the stamp of the node's latest statement
 }
 
-const maxLayout = 256
+const (
+	maxLayout = 256
+	// MaxMessage bounds the message of a statement, in bytes: pool.MaxParts of the longest names and numbers take a quarter of it.
+	MaxMessage = 1 << 20
+)
 
 // encode makes the message of a statement.
 func encode(s *seal.Sealer, kind seal.NoteKind, node string, stamp int64, st *statement) ([]byte, error) {

@@ -41,10 +41,11 @@ func (m *Model) Statistics(atLeast int64) pool.Parts {
 // parts are valid; those of other learners are ignored. It is safe for concurrent use.
 func (m *Model) Prior(parts pool.Parts) {
 	for name := range parts {
-		if class, ours := strings.CutPrefix(name, pool.Local); ours {
-			m.corrections.own(&task.Class{Name: class})
+		kind, class, _ := strings.Cut(name, "/")
+		if known := m.corrections.byName.Load(); known != nil && len(*known) >= maxClasses/2 {
+			break // the other half is for the node's own classes
 		}
-		if class, ours := strings.CutPrefix(name, pool.Cloud); ours {
+		if kind += "/"; kind == pool.Local || kind == pool.Cloud {
 			m.corrections.own(&task.Class{Name: class})
 		}
 	}

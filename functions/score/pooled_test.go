@@ -1,6 +1,7 @@
 package score
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -113,4 +114,17 @@ func TestAPriorCorrectsWithinTheLimit(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+}
+
+// Classes of which only others know never fill the table.
+func TestAPriorLeavesRoomForOwnClasses(t *testing.T) {
+	m := model(t)
+	for i := range maxClasses / pool.MaxParts {
+		parts := pool.Parts{}
+		for k := range pool.MaxParts {
+			parts[fmt.Sprint(pool.Cloud, i, "/", k)] = pool.Part{Matrix: []float64{20}, Moments: []float64{1}}
+		}
+		m.Prior(parts)
+	}
+	require.NotNil(t, m.corrections.own(&task.Class{Name: "camera"}))
 }
