@@ -3,6 +3,8 @@ package functions
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +25,8 @@ type teller struct {
 	said    *say.Every
 
 	mu      sync.Mutex
-	at      time.Time // of the latest statement
+	at      time.Time // of the statement in force
+	seq     int64     // of the settlement that it names
 	known   status.CreditStatus
 	refused uint64
 }
@@ -34,7 +37,7 @@ func (t *teller) take(message []byte) {
 	defer t.mu.Unlock()
 	if err := t.read(message); err != nil {
 		t.refused++
-		if n, due := t.said.Due(err.Error()); due {
+		if n, due := t.said.Due("refused"); due {
 			t.log.Warnf("credits: statement refused: %v count=%d", err, n)
 		}
 	}
@@ -52,16 +55,18 @@ func (t *teller) read(message []byte) error {
 	if n.Node != t.node {
 		return fmt.Errorf("it is for node %.64q", n.Node)
 	}
-	if !n.Created.After(t.at) {
-		return fmt.Errorf("it is of %v, not newer than the one in force", n.Created)
-	}
 	if err := json.Unmarshal(n.Body, &body); err != nil {
 		return fmt.Errorf("reading it: %w", err)
+	}
+	number, _, _ := strings.Cut(body.Head, ":")
+	seq, _ := strconv.ParseInt(number, 10, 64)  // 0 for none
+	if !n.Created.After(t.at) && seq <= t.seq { // settlements count on where the cloud's clock was set back
+		return fmt.Errorf("it is of %v after settlement %d, not newer than the one in force", n.Created, seq)
 	}
 	if err := body.Prices.Check(); err != nil {
 		return err
 	}
-	t.at = n.Created
+	t.at, t.seq = n.Created, seq
 	t.known = status.CreditStatus{Balance: check.Cut(body.Balance, 64), Head: check.Cut(body.Head, 128), At: n.Created}
 	t.publish(body.Prices)
 	return nil

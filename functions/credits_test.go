@@ -26,9 +26,9 @@ func TestPublishedPricesChangeDecisions(t *testing.T) {
 	s := linkedTo(t, c, &bin{})
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
 	require.NoError(t, err)
-	at := time.Unix(1000, 0)
+	at, head := time.Unix(1000, 0), "1:ab"
 	publish := func(node string, prices string, at time.Time) {
-		msg, err := sealer.SealNote(nil, &seal.Note{Kind: seal.Credit, ID: "1", Node: node, Created: at, Body: json.RawMessage(`{"balance":"1.5","head":"1:ab","prices":` + prices + `}`)})
+		msg, err := sealer.SealNote(nil, &seal.Note{Kind: seal.Credit, ID: "1", Node: node, Created: at, Body: json.RawMessage(`{"balance":"1.5","head":"` + head + `","prices":` + prices + `}`)})
 		require.NoError(t, err)
 		require.NoError(t, b.Publish(seal.CreditTopic("n1"), msg, false, 1))
 	}
@@ -54,6 +54,11 @@ func TestPublishedPricesChangeDecisions(t *testing.T) {
 	require.Equal(t, decision.Local, target("secret"))
 	publish("n1", `{"default":{"earn":50}}`, at.Add(2*time.Hour))
 	eventually(t, time.Minute, "the price counts again", func() bool { return target("default") == decision.Local })
+	head = "2:cd" // the cloud's clock was set back; it settles on
+	publish("n1", `{}`, at)
+	eventually(t, time.Minute, "a later settlement counts", func() bool { return target("default") == decision.Cloud })
+	publish("n1", `{"default":{"earn":50}}`, at.Add(time.Second))
+	eventually(t, time.Minute, "and so do its prices", func() bool { return target("default") == decision.Local })
 	w := s.Config().Writable
 	w.Score.Credits = false
 	require.NoError(t, s.Reload(w))
