@@ -402,8 +402,8 @@ func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (conf
 }
 
 // Ended says why so many missing chunks of the event of a record will not come, "" where they may. A node writes the chunks of an event one after
-// the other, so they will not where it has said of as many records around the stored ones that these are gone. Should one come all the same, the job
-// begins anew.
+// the other, so they will not where what became of all records around the stored ones is known, and as many are gone. Should one come all the same,
+// the job begins anew.
 func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string, err error) {
 	var stream, first, last sql.NullInt64
 	var streams int
@@ -416,7 +416,7 @@ func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string,
 	if streams != 1 || last.Int64-first.Int64 >= of {
 		return "", nil // it was delivered to the node twice, and cut anew
 	}
-	low, high := max(last.Int64-of+1, 0), first.Int64+of-1
+	low, high := max(last.Int64-of+1, 1), first.Int64+of-1
 	rows, err := s.read.QueryContext(ctx, fatesOf, stream.Int64, high, low)
 	if err != nil {
 		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
@@ -425,18 +425,20 @@ func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string,
 	if err != nil {
 		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
 	}
-	gone, reasons := 0, []string{}
+	known, gone, reasons := 0, 0, []string{}
 	for _, span := range spans {
+		n := int(min(int64(span.Last), high) - max(int64(span.First), low) + 1)
+		known += n
 		if span.Fate == Stored || span.Fate == Dead {
 			continue
 		}
-		gone += int(min(int64(span.Last), high) - max(int64(span.First), low) + 1)
+		gone += n
 		if !slices.Contains(reasons, span.Fate) {
 			reasons = append(reasons, span.Fate)
 		}
 	}
-	if gone < missing {
-		return "", nil
+	if gone < missing || known < int(high-low)+1 {
+		return "", nil // others are gone as well, and what is not known may be chunks on their way
 	}
 	return strings.Join(reasons, ", "), nil
 }

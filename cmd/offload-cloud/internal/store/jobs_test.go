@@ -283,6 +283,13 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Empty(t, ended("after", 2), "one record is not there, and it is another event's")
 	gone(ranges.Span{First: 11, Last: 12, Fate: "full"})
 	require.Equal(t, "full", ended("after", 2))
+	gone(ranges.Span{First: 13, Last: 16, Fate: "expired"})
+	commit(t, s, parts("next", 17, 0))
+	require.Empty(t, ended("next", 3), "those that are gone were written before it, its own chunks are on their way")
+	commit(t, s, parts("next", 17, 1, 2))
+	require.Empty(t, ended("next", 1))
+	gone(ranges.Span{First: 20, Last: 20, Fate: "expired"})
+	require.Equal(t, "expired", ended("next", 1))
 }
 
 // Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.
