@@ -307,7 +307,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	m.moving.Add(1)
 	m.queued.add(j.Task.Device, 1)
 	queue := &m.background
-	if j.Task.Class.Model != "" {
+	if j.Task.OwnClass().Model != "" { // one that is reduced keeps its place among those of its class
 		queue = &m.heavy
 	}
 	queue.Do(func() {

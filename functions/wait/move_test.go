@@ -47,3 +47,22 @@ func TestATaskForOperatorsWaitsBehindNoModel(t *testing.T) {
 	<-room.ran
 	pool.moving.Wait()
 }
+
+// A reduced task waits behind those of its own class, which it would pass in the line of its reduced form.
+func TestAReducedTaskWaitsInTheLineOfItsOwnClass(t *testing.T) {
+	room := full{release: make(chan struct{}), ran: make(chan string, 3)}
+	pool := New(Deps{Local: room, Order: noOrder{}})
+	own := &task.Class{Name: "frames", Model: "defects", Reduced: &task.Class{Name: "sizes"}}
+	move := func(one *task.Task) { pool.move(t.Context(), &parked{Case: decide.Case{Task: one}}) }
+	move(&task.Task{Device: "first", Class: own})
+	second := &task.Task{Device: "second", Class: own}
+	second.Reduce()
+	move(second)
+	light := &task.Task{Device: "third", Class: &task.Class{Name: "c"}}
+	move(light)
+	if ran := <-room.ran; ran != "third" {
+		t.Errorf("%s ran before the first of its class", ran)
+	}
+	close(room.release)
+	pool.moving.Wait()
+}
