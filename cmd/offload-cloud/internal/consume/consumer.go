@@ -208,7 +208,7 @@ func (c *Consumer) prepare() {
 	for i := range c.lanes {
 		c.lanes[i] = lane{
 			queue: make(chan *Message, c.Limits.QueueMessages), // never full while slots are held
-			slots: semaphore.NewWeighted(int64(c.share(c.Limits.QueueMessages))), bytes: semaphore.NewWeighted(int64(c.share(c.Limits.QueueMiB << 20))),
+			slots: semaphore.NewWeighted(c.share(int64(c.Limits.QueueMessages))), bytes: semaphore.NewWeighted(c.share(int64(c.Limits.QueueMiB) << 20)),
 		}
 	}
 	c.stopping = make(chan struct{})
@@ -231,7 +231,7 @@ type lane struct {
 
 // share is how much of a limit one lane may take: where there are others, a quarter stays for them. A message that waits for locked rows takes
 // half at most, so there is room for other nodes of its lane, too.
-func (c *Consumer) share(limit int) int {
+func (c *Consumer) share(limit int64) int64 {
 	if c.Limits.Lanes == 1 {
 		return limit
 	}
@@ -254,9 +254,7 @@ func (c *Consumer) deliver(m *Message) bool {
 		return true
 	}
 	c.Counts.Refused.Add(1)
-	if c.hangs(l) {
-		l.owed.Store(true)
-	} else {
+	if l.owed.Store(true); !c.hangs(l) && l.owed.Swap(false) { // the lane may go on at any time, and then takes what it finds there
 		c.refused.Store(true)
 	}
 	return false
@@ -286,7 +284,7 @@ func (c *Consumer) queued() (n int) {
 // places are what a message takes: of its lane, and of the queue.
 func (c *Consumer) places(l *lane, m *Message) [4]place {
 	weight := c.weight(m)
-	return [...]place{{l.slots, 1}, {l.bytes, min(weight, int64(c.share(c.Limits.QueueMiB<<20)))}, {c.slots, 1}, {c.bytes, weight}}
+	return [...]place{{l.slots, 1}, {l.bytes, min(weight, c.share(int64(c.Limits.QueueMiB)<<20))}, {c.slots, 1}, {c.bytes, weight}}
 }
 
 type place struct {

@@ -102,13 +102,12 @@ func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w 
 	}
 	began, l := time.Now(), &c.lanes[w.lane]
 	l.began.Store(began.UnixNano())
-	defer func() {
-		if l.began.Store(0); l.owed.Swap(false) {
-			c.refused.Store(true)
-		}
-	}()
 	o := &outcome{hasty: hasty, held: map[string]bool{}}
-	if c.storeGroup(ctx, items, o) != nil {
+	err := c.storeGroup(ctx, items, o)
+	if l.began.Store(0); l.owed.Swap(false) {
+		c.refused.Store(true) // before out is, or there may be nothing left that asks for it
+	}
+	if err != nil {
 		return // only at the stop: nothing of it is acknowledged
 	}
 	w.add(o)

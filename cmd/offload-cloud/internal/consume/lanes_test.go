@@ -67,6 +67,26 @@ func TestALaneThatHangsLeavesRoomForTheOthers(t *testing.T) {
 	})
 }
 
+// What a lane that hung has left with the broker is owed before its last group is confirmed: nothing may come after that to ask for it.
+func TestALaneSaysWhatItOwesBeforeItsGroupIsConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &shelf{}
+		c := &Consumer{Log: slog.New(slog.DiscardHandler), Store: db, Opener: seal.NewOpener(nil, seal.Limits{}), Limits: Limits{QueueMessages: 1}}
+		c.prepare()
+		db.failing(func(*store.Group) error { time.Sleep(time.Minute); return nil })
+		m := &Message{Topic: topic, Payload: edgeOf(t, "n1").Batch(t, 1, 1)}
+		require.True(t, c.deliver(m))
+		out := make(chan *stored)
+		go c.storeItems(t.Context(), []*item{open(c.Opener, <-c.lanes[0].queue)}, false, newWaiting(c, 0), out)
+		time.Sleep(30 * time.Second)
+		require.False(t, c.deliver(m))
+		require.False(t, c.refused.Load(), "it would be refused again")
+		time.Sleep(time.Minute)
+		<-out
+		require.True(t, c.refused.Load())
+	})
+}
+
 // The messages that wait in all lanes take half of the queue together, and all lanes say what they wait for.
 func TestLanesShareTheRoomForBlockedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -154,4 +174,12 @@ func TestALaneAsksForNothingWhileOthersFillTheRoom(t *testing.T) {
 	first.take()
 	first.add(&outcome{})
 	require.True(t, c.refused.Load())
+}
+
+// A lane's share of a queue of more than 2 GiB is a share, also where int has 32 bits.
+func TestShareOfALargeQueue(t *testing.T) {
+	c := &Consumer{Limits: Limits{QueueMiB: 4096, Lanes: 2}}
+	c.prepare()
+	require.True(t, c.lanes[0].bytes.TryAcquire(3<<30))
+	require.False(t, c.lanes[0].bytes.TryAcquire(1))
 }
