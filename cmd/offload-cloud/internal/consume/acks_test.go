@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -66,16 +67,21 @@ func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
 		for i := range places {
 			places[i] = a.expect(session, mqtt.Message{})
 		}
+		queue := func() []*ack {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return slices.Clone(a.queue)
+		}
 		a.done(places[1])
 		a.done(places[3])
 		time.Sleep(4 * time.Second)
 		a.done(places[5])
-		require.Len(t, a.queue, 6)
+		require.Len(t, queue(), 6)
 		time.Sleep(2 * time.Second)
-		require.Equal(t, places[4:], a.queue, "the last one has waited for 2 s only")
+		require.Equal(t, places[4:], queue(), "the last one has waited for 2 s only")
 		require.Equal(t, []ackState{ackPassed, ackPassed}, []ackState{places[0].state, places[2].state})
 		time.Sleep(4 * time.Second)
-		require.Empty(t, a.queue)
+		require.Empty(t, queue())
 	})
 }
 

@@ -56,7 +56,7 @@ func TestOnlyWhatIsBlockedWaits(t *testing.T) {
 		require.Equal(t, []string{"n7-0", "n7-1", "n7-2"}, b.pipe.acks(), "in the order of arrival")
 		require.Empty(t, b.HeldUp())
 		require.NoError(t, b.stop())
-		require.Equal(t, 1, strings.Count(b.log.String(), "messages wait because"), b.log.String())
+		require.Equal(t, 1, strings.Count(b.log.String(), "rows are locked"), b.log.String())
 		require.Contains(t, b.log.String(), "no message waits")
 	})
 }
