@@ -123,6 +123,9 @@ func (f *Fleet) take(node string, message []byte, now time.Time) *Refused {
 		return refuse(replayed, "a statement of node %.64q as new as this one was taken before", node)
 	}
 	if before == nil && len(f.latest) >= maxNodes {
+		f.forget(f.latest, now)
+	}
+	if before == nil && len(f.latest) >= maxNodes {
 		return refuse("full", "%d nodes take part already", len(f.latest))
 	}
 	f.latest[node] = &contribution{stamp, now, st.Layout, st.Parts.Clip(f.terms.Clip)}
@@ -135,8 +138,13 @@ func (f *Fleet) begin(now time.Time) {
 		return
 	}
 	f.round, f.began = maps.Clone(f.latest), now
-	maps.DeleteFunc(f.round, func(_ string, c *contribution) bool { return now.Sub(c.At) > f.terms.MaxAge })
+	f.forget(f.round, now)
 	_, _ = rand.Read(f.seed[:]) // it never fails
+}
+
+// forget deletes what is too old to count.
+func (f *Fleet) forget(nodes map[string]*contribution, now time.Time) {
+	maps.DeleteFunc(nodes, func(_ string, c *contribution) bool { return now.Sub(c.At) > f.terms.MaxAge })
 }
 
 // answer is what the other nodes of its layout have learned, for a node that has spoken.

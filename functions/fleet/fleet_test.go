@@ -314,6 +314,22 @@ func TestAStateOfAnyNodeIsRead(t *testing.T) {
 	require.Equal(t, 6, f.Counts().Nodes)
 }
 
+// Nodes that are gone make room for others once their contributions count no more.
+func TestAFullFleetForgetsThoseWhoAreGone(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	for i := range maxNodes {
+		f.latest[fmt.Sprint("gone", i)] = &contribution{At: now, Layout: "1"}
+	}
+	n := join(t, f, "new", &now, nil)
+	n.Tick(now)
+	require.ErrorContains(t, n.errs[0], "full")
+	now = now.Add(f.terms.MaxAge + time.Minute)
+	n.Tick(now)
+	require.NoError(t, n.errs[1])
+	require.Equal(t, 1, f.Counts().Nodes)
+}
+
 // An old answer, one for another node and one of another layout are not believed.
 func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 	now := time.Unix(1000, 0)
