@@ -118,7 +118,7 @@ func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 			again, err := New(cfg, Deps{Name: "app-offload", Log: &log, Secrets: noSecrets{}, Publisher: &bin{}})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = again.Stop() })
-			require.Len(t, log.with("learning starts anew"), 1)
+			require.Len(t, log.with("learning starts from zero"), 1)
 			require.Zero(t, taught(again))
 			aside, err := os.ReadFile(filepath.Join(cfg.Spool.Directory, "learned.bad.json"))
 			require.NoError(t, err)

@@ -237,6 +237,6 @@ func TestANodesNameCannotLeadAReceiptElsewhere(t *testing.T) {
 	require.Empty(t, paths)
 	require.NotContains(t, log.String(), "level=WARN", "loopback is safe")
 	_, log, stop = program(t, "-from", "http://:0", "-replies", "http://"+listener.Addr().String(), "-store", dsn)
-	require.Contains(t, log.String(), "as there are no -keys")
+	require.Contains(t, log.String(), "no -keys: any client")
 	require.Zero(t, stop())
 }

@@ -189,5 +189,5 @@ func TestEventsOfOneIDAndDifferentContentAreAllTaken(t *testing.T) {
 	require.Equal(t, sequence(1, 6), sink.got())
 	require.Equal(t, uint64(5), s.Counts().Duplicates)
 	require.Equal(t, uint64(4), s.Counts().SameID)
-	require.Equal(t, 1, s.log.(*logLines).count("has the id of another one"))
+	require.Equal(t, 1, s.log.(*logLines).count("two events share one id"))
 }

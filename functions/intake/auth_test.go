@@ -148,7 +148,7 @@ func TestASecretThatComesLate(t *testing.T) {
 	startBriefly(s)
 	eventually(t, func() bool { return s.log.(*logLines).count("no such secret yet") == 1 }, "said in the log")
 	secret.Store(&Credentials{Username: "edge", Password: "secret-2"})
-	eventually(t, func() bool { return s.log.(*logLines).count("reading from") == 1 }, "connected")
+	eventually(t, func() bool { return s.log.(*logLines).count("subscribed to the MQTT MessageBus") == 1 }, "connected")
 	publish(t, server, 1, 2)
 	eventually(t, func() bool { return s.Counts().Acked == 1 }, "one event")
 	require.Zero(t, s.log.(*logLines).count("secret-2"), "no secret in the log")

@@ -172,7 +172,7 @@ func startSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.Start(ctx)
-	eventually(t, func() bool { return s.log.(*logLines).count("reading from") > 0 }, "subscribed")
+	eventually(t, func() bool { return s.log.(*logLines).count("subscribed to the MQTT MessageBus") > 0 }, "subscribed")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
