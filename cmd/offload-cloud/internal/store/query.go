@@ -48,13 +48,13 @@ func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 	return all, nil
 }
 
-// nodes reads what is counted of each node, by name and by its number.
+// nodes reads what is counted of each node, by name and by its number. A node of which nothing was stored yet is left out: makeNodes has just made it.
 func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*NodeStats, err error) {
 	letters, err := lettersOf(ctx, tx)
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT id, name, stored, duplicate_records, duplicate_tasks, conflicts, seen FROM nodes ORDER BY name`)
+	rows, err := tx.QueryContext(ctx, `SELECT id, name, stored, duplicate_records, duplicate_tasks, conflicts, seen FROM nodes WHERE seen > 0 OR stored > 0 ORDER BY name`)
 	if err != nil {
 		return nil, nil, err
 	}
