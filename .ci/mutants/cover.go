@@ -185,11 +185,11 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 			own = append(own, p)
 		}
 	}
-	if said, err := w.build(ctx, dir, "-covermode=set", "-coverpkg="+strings.Join(own, ",")); err != nil {
-		return fmt.Errorf("%w\n%s", err, said)
+	if err := w.build(ctx, dir, w.binary(), "-covermode=set", "-coverpkg="+strings.Join(own, ",")); err != nil {
+		return err
 	}
 	profile := filepath.Join(w.dir, "profile")
-	names := w.run(ctx, dir, "", w.binary(), slowest, []string{"-test.list", "."})
+	names := w.run(ctx, dir, mutant{}, w.binary(), slowest, []string{"-test.list", "."})
 	declared, known, all := declaredIn(dir), map[string]*reached{}, r.Tests
 	for _, t := range all {
 		known[t.Name] = t
@@ -210,9 +210,9 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 		if long(dir) {
 			most *= 5
 		}
-		got := w.run(ctx, dir, "", w.binary(), most, args)
+		got := w.run(ctx, dir, mutant{}, w.binary(), most, args)
 		if got.outcome != alive {
-			got = w.run(ctx, dir, "", w.binary(), most, args)
+			got = w.run(ctx, dir, mutant{}, w.binary(), most, args)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

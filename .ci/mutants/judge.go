@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -32,7 +33,20 @@ func judge(ctx context.Context, o options, all []mutation) error {
 		return fmt.Errorf("making a folder for the mutated files: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	free, err := workers(o, dir)
+	check, err := newChecker(ctx, all)
+	if err != nil {
+		return err
+	}
+	some, err := sample(all, o, check, results, known)
+	if err != nil {
+		return err
+	}
+	schemata, err := newSchemata(filepath.Join(dir, "schemata"), check, some)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d of %d mutations are built together\n", len(schemata.id), len(some))
+	free, err := workers(o, dir, &shared{check: check, schemata: schemata, reach: map[string]*measured{}})
 	if err != nil {
 		return err
 	}
@@ -45,7 +59,7 @@ func judge(ctx context.Context, o options, all []mutation) error {
 			running++
 			go func() {
 				f := finding{at: i, m: m}
-				if l, ok := results.of(m); ok && (!o.again || l.Outcome != alive) {
+				if l, ok := results.of(m, o.again); ok {
 					f.result = result{outcome: l.Outcome, by: l.By}
 				} else {
 					f.result, f.err = w.try(ctx, m)
@@ -80,14 +94,34 @@ func judge(ctx context.Context, o options, all []mutation) error {
 	return errors.Join(failure, report(o, list))
 }
 
+// sample finds the mutations that are going to be tried: the first of the draw that compile, without those whose result is known.
+func sample(all []mutation, o options, check *checker, results *saved, equivalent map[string]string) (some []*mutation, err error) {
+	for i, valid := 0, 0; i < len(all) && valid < o.n; i++ {
+		m := &all[i]
+		l, known := results.of(m, o.again)
+		compiles := known && l.Outcome != broken
+		if !known {
+			if compiles, err = check.compiles(m); err != nil {
+				return nil, err
+			}
+		}
+		if compiles && !known {
+			some = append(some, m)
+		}
+		if _, named := equivalent[m.key()]; compiles && !named {
+			valid++
+		}
+	}
+	return some, nil
+}
+
 // workers makes as many as are to run at the same time.
-func workers(o options, dir string) (chan *worker, error) {
+func workers(o options, dir string, all *shared) (chan *worker, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
 	free := make(chan *worker, o.jobs)
-	all := &shared{reach: map[string]*measured{}}
 	for i := range o.jobs {
 		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, module: "app-offload", nearest: o.nearest, budget: o.budget.Seconds(), shared: all}
 		if err := os.Mkdir(w.dir, 0o700); err != nil {

@@ -47,12 +47,12 @@ func openResults(path string) (*saved, error) {
 	return s, lines.Err()
 }
 
-// of returns the result that a mutation had before. Results are added by another goroutine.
-func (s *saved) of(m *mutation) (line, bool) {
+// of returns the result that a mutation had before; one that lived has none if it is to be tried again. Results are added by another goroutine.
+func (s *saved) of(m *mutation, again bool) (line, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, ok := s.known[m.key()]
-	return l, ok
+	return l, ok && (!again || l.Outcome != alive)
 }
 
 // add keeps a result, unless it is known.

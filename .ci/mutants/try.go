@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -27,10 +26,12 @@ const (
 	broken     outcome = "not compiled"
 )
 
-// shared is what the workers measure once for all of them.
+// shared is what the workers measure and build once for all of them.
 type shared struct {
-	mu    sync.Mutex
-	reach map[string]*measured
+	check    *checker
+	schemata *schemata
+	mu       sync.Mutex
+	reach    map[string]*measured
 }
 
 type measured struct {
@@ -45,6 +46,12 @@ type worker struct {
 	nearest           int     // importers whose tests are asked
 	budget            float64 // seconds of the importers' tests, as long as they take without any mutation
 	shared            *shared
+}
+
+// mutant is how a mutation gets into what go builds: MUTANT chooses it from the schemata, or at 0 it is in the overlay by itself.
+type mutant struct {
+	overlay string
+	id      int
 }
 
 // result is what became of a mutation.
@@ -71,9 +78,8 @@ func (w *worker) reach(ctx context.Context, dir string) (*reach, error) {
 
 // try runs the tests that run the mutated line, those of the nearest folder first, until one notices.
 func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
-	overlay, err := w.mutate(m)
-	if err != nil {
-		return result{}, err
+	if ok, err := w.shared.check.compiles(m); err != nil || !ok {
+		return result{outcome: broken}, err
 	}
 	began, spent := time.Now(), 0.0
 	for _, dir := range m.of.tests[:min(len(m.of.tests), 1+w.nearest)] {
@@ -94,7 +100,7 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 		if !own {
 			groups, spent = w.affordable(groups, spent)
 		}
-		got := w.notice(ctx, dir, overlay, groups, own)
+		got := w.notice(ctx, dir, m, groups)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
 		}
@@ -134,43 +140,55 @@ func (w *worker) affordable(groups [][]*reached, spent float64) ([][]*reached, f
 	return kept, spent
 }
 
-// mutate writes the mutated file, and the overlay that puts it in the place of the one in the tree.
-func (w *worker) mutate(m *mutation) (overlay string, err error) {
+// text is the mutated file.
+func (m *mutation) text() ([]byte, error) {
 	text, err := os.ReadFile(m.file)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", m.file, err)
+		return nil, fmt.Errorf("reading %s: %w", m.file, err)
 	}
-	changed := slices.Concat(text[:m.from], []byte(m.after), text[m.to:])
-	file := filepath.Join(w.dir, "mutated.go")
-	overlay = filepath.Join(w.dir, "overlay.json")
-	raw, err := json.Marshal(map[string]map[string]string{"Replace": {m.file: file}})
+	return slices.Concat(text[:m.from], []byte(m.after), text[m.to:]), nil
+}
+
+// compile builds the tests of a folder with the schemata, or with the mutation alone where those do not have it or do not build.
+func (w *worker) compile(ctx context.Context, dir string, m *mutation) (binary string, mu mutant, err error) {
+	s := w.shared.schemata
+	if id := s.id[m]; id > 0 {
+		if binary, err := s.build(ctx, w, dir); err == nil || ctx.Err() != nil {
+			return binary, mutant{s.overlay, id}, err
+		}
+	}
+	text, err := m.text()
 	if err != nil {
-		return "", err
+		return "", mutant{}, err
 	}
-	if err := errors.Join(os.WriteFile(file, changed, 0o600), os.WriteFile(overlay, raw, 0o600)); err != nil {
-		return "", fmt.Errorf("writing the mutated file: %w", err)
+	file := filepath.Join(w.dir, "mutated.go")
+	mu.overlay = filepath.Join(w.dir, "overlay.json")
+	if err := errors.Join(os.WriteFile(file, text, 0o600), writeOverlay(mu.overlay, map[string]string{m.file: file})); err != nil {
+		return "", mutant{}, fmt.Errorf("writing the mutated file: %w", err)
 	}
-	return overlay, nil
+	return w.binary(), mu, w.build(ctx, dir, w.binary(), "-overlay="+mu.overlay)
 }
 
 // build compiles the tests of a folder.
-func (w *worker) build(ctx context.Context, dir string, args ...string) (said string, err error) {
-	args = append([]string{"test", "-c", "-p=1", "-vet=off", "-ldflags=-s -w", "-o", w.binary()}, append(args, dir)...)
+func (w *worker) build(ctx context.Context, dir, binary string, args ...string) error {
+	args = append([]string{"test", "-c", "-p=1", "-vet=off", "-ldflags=-s -w", "-o", binary}, append(args, dir)...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = w.root
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the tests in %s: %w\n%s", dir, err, last(string(out), 1000))
+	}
+	return nil
 }
 
-// notice builds the tests of a folder with a mutation and runs groups of them one after the other. If there are none it only looks
-// whether the mutation compiles, where that is asked for.
-func (w *worker) notice(ctx context.Context, dir, overlay string, groups [][]*reached, compile bool) result {
+// notice builds the tests of a folder with a mutation and runs groups of them one after the other.
+func (w *worker) notice(ctx context.Context, dir string, m *mutation, groups [][]*reached) result {
 	groups = slices.DeleteFunc(groups, func(g []*reached) bool { return len(g) == 0 })
-	if len(groups) == 0 && !compile {
+	if len(groups) == 0 {
 		return result{outcome: alive}
 	}
-	if said, err := w.build(ctx, dir, "-overlay="+overlay); err != nil {
-		return result{outcome: broken, said: said}
+	binary, mu, err := w.compile(ctx, dir, m)
+	if err != nil {
+		return result{outcome: broken, said: err.Error()}
 	}
 	for _, tests := range groups {
 		names, seconds := []string{}, 0.0
@@ -179,12 +197,12 @@ func (w *worker) notice(ctx context.Context, dir, overlay string, groups [][]*re
 		}
 		limit := 10*time.Second + time.Duration(3*seconds*float64(time.Second))
 		for len(names) > 0 {
-			r := w.run(ctx, dir, overlay, w.binary(), limit, only(names))
+			r := w.run(ctx, dir, mu, binary, limit, only(names))
 			if r.outcome == alive || ctx.Err() != nil {
 				break
 			}
 			name := testName.FindString(r.by)
-			if w.confirm(ctx, dir, overlay, names, name, limit) {
+			if w.confirm(ctx, dir, mu, binary, names, name, limit) {
 				return r
 			}
 			if name == "" { // which one it was is not known
@@ -198,25 +216,19 @@ func (w *worker) notice(ctx context.Context, dir, overlay string, groups [][]*re
 
 // confirm makes sure that it is the mutation that tests fail with, and not the machine's load: without it they pass within half
 // of the limit, and with it they fail again, or overrun again.
-func (w *worker) confirm(ctx context.Context, dir, overlay string, names []string, name string, limit time.Duration) bool {
+func (w *worker) confirm(ctx context.Context, dir string, mu mutant, binary string, names []string, name string, limit time.Duration) bool {
 	if name != "" {
 		names = []string{name}
 	}
-	clean := filepath.Join(w.dir, "clean-"+hashOf([]byte(dir))[:16])
-	if _, err := os.Stat(clean); err != nil {
-		keep := *w
-		keep.dir = clean + ".d"
-		if os.MkdirAll(keep.dir, 0o700) != nil {
-			return false
-		}
-		if _, err := keep.build(ctx, dir); err != nil || os.Rename(keep.binary(), clean) != nil {
-			return false
-		}
-	}
-	if w.run(ctx, dir, "", clean, limit/2, only(names)).outcome != alive {
+	clean, err := w.shared.schemata.build(ctx, w, dir)
+	if err != nil {
 		return false
 	}
-	return w.run(ctx, dir, overlay, w.binary(), limit, only(names)).outcome == killed
+	if w.run(ctx, dir, mutant{overlay: w.shared.schemata.overlay}, clean, limit/2, only(names)).outcome != alive {
+		fmt.Printf("%s in %s fails without any mutation\n", names, dir)
+		return false
+	}
+	return w.run(ctx, dir, mu, binary, limit, only(names)).outcome == killed
 }
 
 func only(names []string) []string {
@@ -235,7 +247,7 @@ var testName = regexp.MustCompile(`^(Test|Fuzz|Example)\w*`)
 func long(dir string) bool { return strings.HasSuffix(dir, "/internal/faults") }
 
 // run runs tests where go test would, in a process group that ends with them. A build by a test is with the mutation as well.
-func (w *worker) run(ctx context.Context, dir, overlay, binary string, timeout time.Duration, args []string) result {
+func (w *worker) run(ctx context.Context, dir string, mu mutant, binary string, timeout time.Duration, args []string) result {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
@@ -243,8 +255,9 @@ func (w *worker) run(ctx context.Context, dir, overlay, binary string, timeout t
 	script := fmt.Sprintf(`ulimit -d %d; exec "$0" %s -test.failfast -test.timeout %s "$@"`, memory, short, timeout)
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, binary}, args...)...)
 	cmd.Dir = dir
-	if overlay != "" {
-		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay)
+	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mu.id))
+	if mu.overlay != "" {
+		cmd.Env = append(cmd.Env, "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+mu.overlay)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
