@@ -6,14 +6,14 @@
 //	go run ./.ci/mutants -seed 7 -n 20 ./functions/spool ./functions/batch
 //	go run ./.ci/mutants -list ./functions/batch   every mutation that could be drawn
 //
-// The tree is never written to: go test reads the mutated files through -overlay. The tests of a folder are built once for all mutations
-// of the sample, each in a copy of its function, and the environment variable MUTANT chooses one. A mutation outside of functions, in an
-// init, or beside a call of recover is built by itself. Equal seeds draw equal mutations of equal code. A
-// mutation that does not compile is not counted, and another one is drawn. Each result is kept in the file of -results at once, and a
-// run that finds it there does not try the mutation again. A package without tests is tried by those of the nearest folder above it
-// that has some. A test that fails counts if it passes without the mutation and fails with it again, so that a busy machine kills nothing;
-// one that takes ten seconds and three times as long as it did counts as failed. Lines that only log are not mutated. A mutation that changes nothing that a test could see is named in the file
-// equivalent, with the reason; it is printed and counted apart.
+// The tree is never written to: go test reads the mutated files through -overlay. The tests of a folder are built once for all
+// mutations of the sample, each in a copy of its function, and the environment variable MUTANT chooses one. A mutation outside of
+// functions, in an init, or beside a call of recover is built by itself. Equal seeds draw equal mutations of equal code. A mutation
+// that does not compile is not counted, and another one is drawn. Each result is kept in the file of -results at once, and a run that
+// finds it there does not try the mutation again. A package without tests is tried by those of the nearest folder above it that has
+// some. A test that fails counts if it passes without the mutation and fails with it again, so that a busy machine kills nothing; one
+// that takes ten seconds and three times as long as it did counts as failed. Lines that only log are not mutated. A mutation that
+// changes nothing that a test could see is named in the file equivalent, with the reason; it is printed and counted apart.
 package main
 
 import (
