@@ -181,7 +181,7 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 	c := s.Status().Policies.Canary
 	require.NotEmpty(t, c.Reason, "its misses or its cost, whichever was certain first")
 	require.Greater(t, c.Canary.Cost, c.Incumbent.Cost)
-	require.Len(t, log.with("canary cloud is rolled back"), 1)
+	require.Len(t, log.with("canary of a policy rolled back"), 1)
 	acts := func(s *Service) bool {
 		submit(t, s, n, 50)
 		n += 50
