@@ -26,8 +26,9 @@ import (
 type world struct {
 	*testing.T
 	*Pool
-	rng *rand.Rand
-	mu  sync.Mutex
+	rng  *rand.Rand
+	luck *rand.Rand // of the local workers, under mu
+	mu   sync.Mutex
 
 	rules   *decide.Rules
 	state   host.State
@@ -55,7 +56,7 @@ type one struct {
 
 func newWorld(t *testing.T, seed uint64, ordered bool) *world {
 	t.Helper()
-	w := &world{T: t, rng: rand.New(rand.NewPCG(seed, 7)), at: map[string]*one{}, latest: map[string]int{}, room: 3}
+	w := &world{T: t, rng: rand.New(rand.NewPCG(seed, 7)), luck: rand.New(rand.NewPCG(seed, 8)), at: map[string]*one{}, latest: map[string]int{}, room: 3}
 	w.state = host.State{Cores: 2, Link: host.Link{Up: true, Goodput: 20_000, RTT: 0.02, Growth: 1}}
 	w.rules = rulesFor(t, ordered, false, nil)
 	w.Pool = New(Deps{
@@ -142,7 +143,7 @@ func (w *world) Seconds(*task.Class) (float64, bool) { return 0, false }
 func (w *world) Offer(item local.Item, done func(int, error)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.room == 0 || w.rng.IntN(4) == 0 {
+	if w.room == 0 || w.luck.IntN(4) == 0 {
 		return false
 	}
 	w.take(item, done)
