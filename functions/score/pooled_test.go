@@ -95,7 +95,9 @@ func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {
 func TestAPriorCorrectsWithinTheLimit(t *testing.T) {
 	for _, limit := range []float64{1, 4, 1000} {
 		for _, part := range []pool.Part{
-			{Matrix: []float64{1e-300}, Moments: []float64{1e-154}}, {Matrix: []float64{1e-300}, Moments: []float64{-1e-154}}, {Matrix: []float64{20}, Moments: []float64{60}},
+			{Matrix: []float64{1e-300}, Moments: []float64{1e-154}},
+			{Matrix: []float64{1e-300}, Moments: []float64{-1e-154}},
+			{Matrix: []float64{20}, Moments: []float64{60}},
 			{Matrix: []float64{5e-324}, Moments: []float64{1}},
 		} {
 			c := DefaultConfig()
