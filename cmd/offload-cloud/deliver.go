@@ -141,57 +141,87 @@ func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes m
 	}); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
-	send := func(node string, message []byte) error {
-		return transport.Publish(ctx, []consume.Outgoing{{Topic: delivery.Topic(node), Payload: message}})
-	}
-	refused := 0
+	c := &courier{sender: sender, transport: transport, nodes: nodes, log: log}
+	return c.serve(ctx, wants)
+}
+
+// courier brings one version to nodes. It belongs to one goroutine.
+type courier struct {
+	sender    *delivery.Sender
+	transport consume.Transport
+	nodes     map[string]bool // that have neither installed nor refused the version
+	refused   int
+	log       *slog.Logger
+}
+
+// serve offers the version and answers requests until no node is left or ctx ends.
+func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) error {
 	tick := time.NewTicker(offerEvery)
 	defer tick.Stop()
-	for offer := true; len(nodes) > 0; {
-		for node := range nodes {
-			if !offer {
-				break
-			}
-			if err := send(node, sender.Offer()); err != nil {
-				return fmt.Errorf("offering the model to %s: %w", node, err)
-			}
-		}
-		offer = false
+	err := c.offer(ctx)
+	for err == nil && len(c.nodes) > 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nodes without an answer: %s", strings.Join(slices.Sorted(maps.Keys(nodes)), ", "))
+			return fmt.Errorf("nodes without an answer: %s", strings.Join(slices.Sorted(maps.Keys(c.nodes)), ", "))
 		case <-tick.C:
-			offer = true
+			err = c.offer(ctx)
 		case m := <-wants:
+			err = c.answer(ctx, m)
 			m.Ack()
-			node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
-			w, err := delivery.DecodeWant(m.Payload)
-			switch {
-			case err != nil:
-				log.Warn("request of a node rejected", "node", node, "error", err)
-			case !nodes[node] || w.ID != sender.ID():
-			case w.State == delivery.Installed:
-				log.Info("model installed", "node", node)
-				delete(nodes, node)
-			case w.State == delivery.Refused:
-				log.Error("model refused", "node", node, "reason", w.Reason)
-				delete(nodes, node)
-				refused++
-			default:
-				log.Debug("sending chunks", "node", node, "have", w.Have, "of", w.Of)
-				for chunk, err := range sender.Answer(w) {
-					if err == nil {
-						err = send(node, chunk)
-					}
-					if err != nil {
-						return fmt.Errorf("sending the model to %s: %w", node, err)
-					}
-				}
-			}
 		}
 	}
-	if refused > 0 {
-		return fmt.Errorf("nodes that refused the model: %d", refused)
+	if err == nil && c.refused > 0 {
+		err = fmt.Errorf("nodes that refused the model: %d", c.refused)
+	}
+	return err
+}
+
+// offer repeats the offer to all nodes that are left.
+func (c *courier) offer(ctx context.Context) error {
+	for node := range c.nodes {
+		if err := c.send(ctx, node, c.sender.Offer()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer sends the chunks that a node asks for, or notes what became of the version there.
+func (c *courier) answer(ctx context.Context, m *consume.Message) error {
+	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
+	w, err := delivery.DecodeWant(m.Payload)
+	if err != nil {
+		c.log.Warn("request of a node rejected", "node", node, "error", err)
+		return nil
+	}
+	if !c.nodes[node] || w.ID != c.sender.ID() {
+		return nil
+	}
+	switch w.State {
+	case delivery.Installed:
+		c.log.Info("model installed", "node", node)
+		delete(c.nodes, node)
+	case delivery.Refused:
+		c.log.Error("model refused", "node", node, "reason", w.Reason)
+		delete(c.nodes, node)
+		c.refused++
+	default:
+		c.log.Debug("sending chunks", "node", node, "have", w.Have, "of", w.Of)
+	}
+	for chunk, err := range c.sender.Answer(w) { // none for a report
+		if err == nil {
+			err = c.send(ctx, node, chunk)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *courier) send(ctx context.Context, node string, message []byte) error {
+	if err := c.transport.Publish(ctx, []consume.Outgoing{{Topic: delivery.Topic(node), Payload: message}}); err != nil {
+		return fmt.Errorf("sending the model to %s: %w", node, err)
 	}
 	return nil
 }
