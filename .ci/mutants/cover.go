@@ -228,7 +228,7 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 		}
 		r.Tests = append(r.Tests, t)
 	}
-	fmt.Printf("measured %d of %d tests in %s in %.0f s\n", fresh, len(r.Tests), dir, time.Since(began).Seconds())
+	fmt.Printf("measured %d of %d tests in %s in %.0f s\n", fresh, len(r.Tests)+len(r.Failed), dir, time.Since(began).Seconds())
 	return nil
 }
 

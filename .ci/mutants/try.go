@@ -235,8 +235,18 @@ func only(names []string) []string {
 	return []string{"-test.run", "^(" + strings.Join(names, "|") + ")$"}
 }
 
-// memory bounds what a mutant that grows without end can do to the machine, in KiB.
-const memory = 4 << 20
+// memory bounds what a mutant that grows without end can do to the machine, in KiB. AddressSanitizer reserves terabytes, so tests that
+// run programs built with it are not bounded.
+func memory(dir string) string {
+	if files, err := filepath.Glob(filepath.Join(dir, "*_test.go")); err == nil {
+		for _, f := range files {
+			if text, err := os.ReadFile(f); err == nil && bytes.Contains(text, []byte("fsanitize=address")) {
+				return "unlimited"
+			}
+		}
+	}
+	return strconv.Itoa(4 << 20)
+}
 
 // failed finds the test that failed first.
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (.*)|^(fatal error: .*)`)
@@ -252,7 +262,7 @@ func (w *worker) run(ctx context.Context, dir string, mu mutant, binary string, 
 	defer cancel()
 	began := time.Now()
 	short := "-test.short=" + strconv.FormatBool(!long(dir))
-	script := fmt.Sprintf(`ulimit -d %d; exec "$0" %s -test.failfast -test.timeout %s "$@"`, memory, short, timeout)
+	script := fmt.Sprintf(`ulimit -d %s; exec "$0" %s -test.failfast -test.timeout %s "$@"`, memory(dir), short, timeout)
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, binary}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mu.id))
