@@ -402,8 +402,9 @@ func (s *Store) confirm(ctx context.Context, tx *sql.Tx, all []*Confirmed) (conf
 }
 
 // Ended says why so many missing chunks of the event of a record will not come, "" where they may. A node writes the chunks of an event one after
-// the other, so they will not where what became of all records around the stored ones is known, and as many are gone. Should one come all the same,
-// the job begins anew.
+// the other, so they will not where what became of all records around the stored ones is known, and as many are gone. A chunk that was parked, or that
+// local work failed on, is written later, and the records that are gone may be of others: the caller waits for that first. Should one come all the
+// same, the job begins anew.
 func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string, err error) {
 	var stream, first, last sql.NullInt64
 	var streams int
@@ -429,7 +430,7 @@ func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string,
 	for _, span := range spans {
 		n := int(min(int64(span.Last), high) - max(int64(span.First), low) + 1)
 		known += n
-		if span.Fate == Stored || span.Fate == Dead {
+		if span.Fate == Stored || span.Fate == Dead || span.Fate == Skipped {
 			continue
 		}
 		gone += n

@@ -290,6 +290,9 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Empty(t, ended("next", 1))
 	gone(ranges.Span{First: 20, Last: 20, Fate: "expired"})
 	require.Equal(t, "expired", ended("next", 1))
+	commit(t, s, parts("between", 21, 0, 1, 2, 3), parts("restarted", 25, 0, 1, 2))
+	gone(ranges.Span{First: 28, Last: 28, Fate: "skipped"})
+	require.Empty(t, ended("restarted", 1), "no record ever had the sequence")
 }
 
 // Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.

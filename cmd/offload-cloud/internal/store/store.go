@@ -27,8 +27,9 @@ import (
 
 // What can have become of a sequence, besides the reasons a node gives for records that are gone.
 const (
-	Stored = "stored" // the task is in the records table, under this or an earlier sequence
-	Dead   = "dead"   // the record arrived but could not be decoded; it is among the dead letters
+	Stored  = "stored"  // the task is in the records table, under this or an earlier sequence
+	Dead    = "dead"    // the record arrived but could not be decoded; it is among the dead letters
+	Skipped = "skipped" // the node's word that no record ever had the sequence
 )
 
 // Record is one record of an opened batch.

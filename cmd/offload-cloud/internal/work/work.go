@@ -103,6 +103,7 @@ const (
 	firstPause   = time.Second           // before a job that failed is tried again; it doubles with each try
 	longestPause = time.Hour
 	patience     = 24 * time.Hour // with chunks that have not come
+	straggling   = time.Hour      // for which a chunk may come long after its siblings, as it was parked or local work on it failed
 	problemMax   = 400
 	eventMax     = 64 << 20 // bytes of an event
 )
@@ -206,7 +207,7 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 		}
 		w.postpone(ctx, id, j, modelPause, text(err), true)
 		return nil
-	case parts != nil && parts.gone == "" && j.Age < patience:
+	case parts != nil && (j.Age < straggling || parts.gone == "" && j.Age < patience):
 		w.postpone(ctx, id, j, min(max(j.Age/4, firstPause), modelPause*10), text(err), true)
 		return nil
 	case parts != nil:
