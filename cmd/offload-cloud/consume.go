@@ -87,7 +87,7 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 
 // consumer puts the parts together.
 func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Logger) (*consume.Consumer, *store.Store, error) {
-	opener, sealer, err := f.keys.codecs()
+	opener, sealer, err := f.keys.codecs(log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,7 +172,7 @@ func signalled(c chan<- struct{}) {
 
 // serve runs the consumer with its progress line and its web server, and waits for all of them.
 func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store.Store, p *progress, log *slog.Logger) error {
-	mux := newMux(func(ctx context.Context) string { return notReady(ctx, c, db) }, append(f.counts, &c.Counts)...)
+	mux := newMux(func(ctx context.Context) string { return notReady(ctx, c, db) }, &f.keys, append(f.counts, &c.Counts)...)
 	stopWeb, err := serveWeb(f.listen, mux, log)
 	if err != nil {
 		return err

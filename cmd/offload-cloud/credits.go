@@ -314,7 +314,7 @@ func (f *creditsFlags) publisher(ctx context.Context, log *slog.Logger) (publish
 	if f.source.from == "" {
 		return func(context.Context, []*seal.Note) error { return nil }, func() {}, nil
 	}
-	_, sealer, err := f.keys.codecs()
+	_, sealer, err := f.keys.codecs(log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -47,7 +48,7 @@ func deadVerb(ctx context.Context, args []string, std streams) error {
 	case "list":
 		err = listDead(ctx, db, std.out)
 	case "retry":
-		err = retryDead(ctx, db, &keys, rest[1:], std.out)
+		err = retryDead(ctx, db, &keys, rest[1:], std.out, std.err)
 	case "drop":
 		err = dropDead(ctx, db, rest[1:], std.out)
 	default:
@@ -94,12 +95,12 @@ func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
 	return errors.Join(err, w.Flush())
 }
 
-func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []string, out io.Writer) error {
+func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []string, out, errs io.Writer) error {
 	ids, err := parseIDs(args)
 	if err != nil {
 		return err
 	}
-	opener, _, err := keys.codecs()
+	opener, _, err := keys.codecs(slog.New(slog.NewTextHandler(errs, nil)))
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func federateVerb(ctx context.Context, args []string, std streams) error {
 }
 
 func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
-	opener, sealer, err := f.keys.codecs()
+	opener, sealer, err := f.keys.codecs(log)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
 			return "no subscription at the broker"
 		}
 		return ""
-	}, n), log)
+	}, &f.keys, n), log)
 	if err != nil {
 		return err
 	}

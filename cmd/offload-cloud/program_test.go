@@ -127,7 +127,7 @@ func writeKey(t *testing.T, dir, id string, fill byte) {
 
 func loadKeys(t *testing.T, dir string) *keys.Files {
 	t.Helper()
-	files, err := keys.LoadFiles(dir)
+	files, err := keys.LoadFiles(dir, func(string) {})
 	require.NoError(t, err)
 	return files
 }
@@ -144,6 +144,7 @@ func TestSealedBatchesGapsAndDeadLetters(t *testing.T) {
 	address, ours, theirs := edgetest.Broker(t), t.TempDir(), t.TempDir()
 	writeKey(t, ours, "a", 1)
 	writeKey(t, theirs, "b", 2)
+	require.NoError(t, os.WriteFile(filepath.Join(ours, "half"), []byte("0101"), 0o600))
 	db := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
 	out, log, stop := program(t, "-from", "mqtt://"+address, "-store", db, "-keys", ours, "-jsonl", "-listen", "127.0.0.1:0")
 	edge := newEdge(t, loadKeys(t, ours))
@@ -172,7 +173,8 @@ func TestSealedBatchesGapsAndDeadLetters(t *testing.T) {
 		return strings.Contains(get(t, metrics+"/metrics"), "offload_cloud_dead_letters_total 3\n")
 	}, "3 dead letters")
 	require.Contains(t, get(t, metrics+"/metrics"), "offload_cloud_gaps 1\n")
-	require.Equal(t, "ready\n", get(t, metrics+"/ready"))
+	require.Regexp(t, "^ready\nreading the keys: .*half: is not 16, 24 or 32 bytes", get(t, metrics+"/ready"))
+	require.Contains(t, log.String(), "half: is not 16")
 	require.Equal(t, "live\n", get(t, metrics+"/live"))
 
 	list := verb(t, "dead", "list", "-store", db)

@@ -193,6 +193,7 @@ type keyFlags struct {
 	allowPlain   bool
 	maxDataMiB   int
 	maxMiB       int
+	files        *keys.Files // nil before codecs, and without keys
 }
 
 func (f *keyFlags) register(fs *flag.FlagSet) {
@@ -209,8 +210,16 @@ func (f *keyFlags) takes() seal.ConsumerLimits {
 	return seal.ConsumerLimits{MaxMessage: int64(f.maxMiB) << 20, MaxData: int64(f.maxDataMiB) << 20}
 }
 
+// problem is what is wrong with the keys, "" if nothing is. Good ones are in use meanwhile.
+func (f *keyFlags) problem() string {
+	if f.files == nil {
+		return ""
+	}
+	return f.files.Problem()
+}
+
 // codecs make the two ends of sealing, with keys or without.
-func (f *keyFlags) codecs() (*seal.Opener, *seal.Sealer, error) {
+func (f *keyFlags) codecs(log *slog.Logger) (*seal.Opener, *seal.Sealer, error) {
 	if f.maxMiB < 1 || f.maxMiB > 256 {
 		return nil, nil, fmt.Errorf("-max-message-mib %d: it must be from 1 to 256, which is the most that MQTT can carry", f.maxMiB)
 	}
@@ -221,11 +230,17 @@ func (f *keyFlags) codecs() (*seal.Opener, *seal.Sealer, error) {
 	cfg.Cipher = f.cipher
 	var ring seal.Keys // stays nil without keys
 	if f.path != "" {
-		files, err := keys.LoadFiles(f.path)
+		files, err := keys.LoadFiles(f.path, func(problem string) {
+			if problem == "" {
+				log.Info("all keys are good again")
+				return
+			}
+			log.Error("keys are bad; the others and their previous contents stay in use", "problem", problem)
+		})
 		if err != nil {
 			return nil, nil, err
 		}
-		ring = files
+		f.files, ring = files, files
 	}
 	sealer, err := seal.NewSealer(cfg, ring)
 	if err != nil {

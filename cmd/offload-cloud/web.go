@@ -48,8 +48,8 @@ func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func
 // measured are what is counted; they register themselves.
 type measured interface{ Register(prometheus.Registerer) }
 
-// newMux serves /live, /ready and /metrics. notReady says what is missing for work to go on, "" if nothing is.
-func newMux(notReady func(context.Context) string, counts ...measured) *http.ServeMux {
+// newMux serves /live, /ready and /metrics. notReady says what is missing for work to go on, "" if nothing is, and keys what is wrong with single ones.
+func newMux(notReady func(context.Context) string, keys *keyFlags, counts ...measured) *http.ServeMux {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range counts {
@@ -66,6 +66,9 @@ func newMux(notReady func(context.Context) string, counts ...measured) *http.Ser
 			return
 		}
 		_, _ = w.Write([]byte("ready\n"))
+		if problem := keys.problem(); problem != "" {
+			_, _ = fmt.Fprintln(w, problem)
+		}
 	})
 	return mux
 }

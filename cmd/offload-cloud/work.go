@@ -191,7 +191,7 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	w := f.worker(db, m, log)
-	stopWeb, err := serveWeb(*listen, newMux(func(ctx context.Context) string { return withoutStore(ctx, db) }, &w.Counts), log)
+	stopWeb, err := serveWeb(*listen, newMux(func(ctx context.Context) string { return withoutStore(ctx, db) }, &keyFlags{}, &w.Counts), log)
 	if err != nil {
 		return err
 	}

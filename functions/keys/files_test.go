@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 var one, two = bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{0xf2}, 16)
+
+func quiet(string) {}
 
 func write(t *testing.T, dir, name, content string) {
 	t.Helper()
@@ -25,7 +28,7 @@ func TestAFolderOfKeysRotatesWithoutARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		write(t, dir, "2026-01.key", hex.EncodeToString(one)+"\n")
-		f, err := LoadFiles(dir)
+		f, err := LoadFiles(dir, quiet)
 		require.NoError(t, err)
 		_, err = f.Key("2026-02")
 		require.ErrorContains(t, err, `no key "2026-02"`)
@@ -56,7 +59,7 @@ func TestAFolderOfKeysRotatesWithoutARestart(t *testing.T) {
 func TestAFileOfKeys(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "keys", "# plant 7\na "+hex.EncodeToString(one)+"\n\nb "+hex.EncodeToString(two)+"\n")
-	f, err := LoadFiles(filepath.Join(dir, "keys"))
+	f, err := LoadFiles(filepath.Join(dir, "keys"), quiet)
 	require.NoError(t, err)
 	id, key, err := f.Current()
 	require.NoError(t, err)
@@ -74,7 +77,7 @@ func TestWhatIsNotAKeyIsRefusedWithoutShowingIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "keys", "id "+content)
-			_, err := LoadFiles(filepath.Join(dir, "keys"))
+			_, err := LoadFiles(filepath.Join(dir, "keys"), quiet)
 			require.Error(t, err)
 			if len(content) > 3 {
 				require.NotContains(t, err.Error(), content)
@@ -82,12 +85,13 @@ func TestWhatIsNotAKeyIsRefusedWithoutShowingIt(t *testing.T) {
 		})
 	}
 	dir := t.TempDir()
-	_, err := LoadFiles(dir)
+	_, err := LoadFiles(dir, quiet)
 	require.ErrorContains(t, err, "put each into a file")
 	write(t, dir, "large", strings.Repeat("0", maxKeyFile+1))
-	_, err = LoadFiles(dir)
+	_, err = LoadFiles(dir, quiet)
 	require.ErrorContains(t, err, "at most 4096")
-	_, err = LoadFiles(filepath.Join(dir, "none"))
+	require.ErrorContains(t, err, "no good one")
+	_, err = LoadFiles(filepath.Join(dir, "none"), quiet)
 	require.Error(t, err)
 }
 
@@ -98,14 +102,93 @@ func TestKeysOfBareBytes(t *testing.T) {
 	write(t, dir, "k2.key", string(two))
 	write(t, dir, "current", "k2\n")
 	write(t, dir, ".hidden", "x")
-	f, err := LoadFiles(dir)
+	f, err := LoadFiles(dir, quiet)
 	require.NoError(t, err)
 	id, key, err := f.Current()
 	require.NoError(t, err)
 	require.Equal(t, "k2", id)
 	require.Equal(t, two, key)
 	write(t, dir, "k3", "hunter2")
-	_, err = LoadFiles(dir)
-	require.ErrorContains(t, err, "16, 24 or 32 bytes")
-	require.NotContains(t, err.Error(), "hunter2")
+	f, err = LoadFiles(dir, quiet)
+	require.NoError(t, err)
+	require.Contains(t, f.Problem(), "16, 24 or 32 bytes")
+	require.NotContains(t, f.Problem(), "hunter2")
+}
+
+// One bad entry refuses no other, at the start and later, in a folder and in a file of lines, and is reported once.
+func TestABadKeyRefusesNoOther(t *testing.T) {
+	good, other := hex.EncodeToString(one), hex.EncodeToString(two)
+	for name, c := range map[string]struct {
+		folder           bool
+		before, after    map[string]string // files; the only one is that of lines
+		current, problem string
+	}{
+		"a key half copied":    {true, map[string]string{"k1": good}, map[string]string{"k2": good[:20]}, "k1", "k2: is not"},
+		"overwritten":          {true, map[string]string{"k1": good, "k2": other}, map[string]string{"k2": ""}, "k2", "k2: is not"},
+		"no id":                {true, map[string]string{"k1": good}, map[string]string{"k 2": other}, "k1", "blanks"},
+		"large":                {true, map[string]string{"k1": good}, map[string]string{"k2": strings.Repeat("0", maxKeyFile+1)}, "k1", "at most 4096"},
+		"current names none":   {true, map[string]string{"k1": good, "current": "k1"}, map[string]string{"current": "k7"}, "k1", `current key "k7"`},
+		"current half written": {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": ""}, "k1", `current key ""`},
+		"current too large":    {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": strings.Repeat("k", maxKeyFile+1)}, "k1", "at most 4096"},
+		"a bad line":           {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 0"}, "k1", "line 2"},
+		"a line without an id": {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\n" + other}, "k1", "line 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				path := filepath.Join(dir, "keys")
+				if c.folder {
+					path = dir
+				}
+				put := func(files map[string]string) {
+					for name, content := range files {
+						write(t, dir, name, content)
+					}
+				}
+				put(c.before)
+				var reports []string
+				f, err := LoadFiles(path, func(problem string) { reports = append(reports, problem) })
+				require.NoError(t, err)
+				put(c.after)
+				for range 3 {
+					time.Sleep(fresh)
+					id, key, err := f.Current()
+					require.NoError(t, err)
+					require.Equal(t, c.current, id)
+					require.NotEmpty(t, key)
+				}
+				require.Len(t, reports, 1)
+				require.Contains(t, f.Problem(), c.problem)
+				require.NotContains(t, reports[0], other)
+				put(c.before)
+				for file := range c.after {
+					if _, was := c.before[file]; !was {
+						require.NoError(t, os.Remove(filepath.Join(dir, file)))
+					}
+				}
+				time.Sleep(fresh)
+				require.Empty(t, f.Problem())
+				require.Equal(t, "", reports[len(reports)-1])
+
+				put(c.after)
+				if _, named := c.after["current"]; !named {
+					again, err := LoadFiles(path, quiet)
+					require.NoError(t, err, "at the start")
+					key, err := again.Key("k1")
+					require.NoError(t, err)
+					require.Equal(t, one, key)
+				}
+			})
+		})
+	}
+}
+
+// What is no file is not waited for.
+func TestAPipeAmongTheKeysIsNotRead(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "k1", hex.EncodeToString(one))
+	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "k2"), 0o600))
+	f, err := LoadFiles(dir, quiet)
+	require.NoError(t, err)
+	require.Contains(t, f.Problem(), "must be a file")
 }

@@ -137,7 +137,7 @@ func (k *Keyring) take(secret map[string]string) {
 		}
 		key, err := decodeKey(secret[id])
 		if err == nil && !isID(id) {
-			err = errors.New("is an id with blanks or characters that cannot be printed")
+			err = errID
 		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("secret %q, key %q: %w", k.name, id, err))
@@ -150,6 +150,8 @@ func (k *Keyring) take(secret map[string]string) {
 		k.broken = fmt.Errorf("secret %q: its entry `current` names the key %q, which is not in it as a good one: nothing is sealed until it is", k.name, k.current)
 	}
 }
+
+var errID = errors.New("is an id with blanks or characters that cannot be printed")
 
 // isID reports whether a key's id can stand in a message.
 func isID(id string) bool {

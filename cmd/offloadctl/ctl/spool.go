@@ -68,7 +68,7 @@ func (f *spoolFlags) read(args []string) error {
 	if f.keys == "" {
 		return nil
 	}
-	files, err := keys.LoadFiles(f.keys)
+	files, err := keys.LoadFiles(f.keys, func(problem string) { _, _ = fmt.Fprintln(f.sh.err, "offloadctl:", problem) })
 	f.opts = []spool.Option{spool.WithKeys(files)}
 	return err
 }

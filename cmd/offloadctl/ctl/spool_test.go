@@ -211,7 +211,7 @@ func TestSpoolEncrypted(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(keyDir, fmt.Sprintf("k%d", id)), key, 0o600))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(keyDir, "current"), []byte("k1"), 0o600))
-	files, err := keys.LoadFiles(keyDir)
+	files, err := keys.LoadFiles(keyDir, func(string) {})
 	require.NoError(t, err)
 	dir := fill(t, someTasks(), spool.WithKeys(files))
 
