@@ -3,8 +3,8 @@ package functions
 import (
 	"time"
 
+	"app-offload/functions/decide"
 	"app-offload/functions/fleet"
-	"app-offload/functions/policy"
 	"app-offload/functions/pool"
 	"app-offload/functions/say"
 	"app-offload/functions/score"
@@ -14,31 +14,21 @@ import (
 // learners is everything here that learns from outcomes and can do so together with other nodes: the predictions, and policies.
 type learners struct{ *Pipeline }
 
-func (l learners) pooled() (all []policy.Pooled) {
-	for _, learner := range l.rules.Load().Learners() {
-		if p, ok := learner.(policy.Pooled); ok {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-// Layout changes with all on which the meaning of the numbers depends.
-func (l learners) Layout() string {
-	return policy.PoolLayout + ";" + l.rules.Load().Model.PoolLayout()
-}
+func (l learners) Layout() string { return l.rules.Load().PoolLayout() }
 
 func (l learners) Statistics(atLeast int64) pool.Parts {
-	parts := l.rules.Load().Model.Statistics(atLeast)
-	for _, p := range l.pooled() {
+	r := l.rules.Load()
+	parts := r.Model.Statistics(atLeast)
+	for _, p := range r.Pooled() {
 		parts.Add(p.Statistics(atLeast))
 	}
 	return parts
 }
 
 func (l learners) Prior(parts pool.Parts) {
-	l.rules.Load().Model.Prior(parts)
-	for _, p := range l.pooled() {
+	r := l.rules.Load()
+	r.Model.Prior(parts)
+	for _, p := range r.Pooled() {
 		p.Prior(parts)
 	}
 }
@@ -51,15 +41,21 @@ func (s *Service) openFleet(sealer *seal.Sealer) {
 	s.teller = &teller{node: s.cfg.Node, opener: opener, publish: func(p score.Prices) { s.rules.Load().Model.Publish(p) }, log: s.log, said: say.NewEvery(time.Minute)}
 }
 
-// join takes over a configuration while the service runs. What begins needs a connection with its subscription; what others have taught a model that
-// predicted otherwise is forgotten.
-func (s *Service) join(cfg fleet.Config, before, now *score.Model) {
-	taking := s.member.Status() != nil
-	if before.PoolLayout() != now.PoolLayout() {
-		s.member.Set(fleet.Config{})
-	}
+// join takes over a configuration while the service runs. What begins needs a connection with its subscription.
+func (s *Service) join(cfg fleet.Config, begins bool) {
 	s.member.Set(cfg)
-	if cfg.On() && !taking || now.Credits() && !before.Credits() {
+	if begins {
 		s.exporter.Rotate()
 	}
+}
+
+// follow puts rules in force. Under other predictions, nothing that was learned before is said to others, and what they have taught is forgotten.
+func (s *Service) follow(r *decide.Rules) {
+	if r.PoolLayout() == s.rules.Load().PoolLayout() {
+		s.rules.Store(r)
+		return
+	}
+	s.member.Set(fleet.Config{}) // until join
+	s.rules.Store(r)
+	r.StatisticsAnew()
 }

@@ -73,8 +73,10 @@ func TestANodeStartsFromWhatOthersHaveLearned(t *testing.T) {
 		}
 		return s
 	}
-	for _, node := range []string{"a", "b", "c"} {
+	var a *Service
+	for _, node := range []string{"b", "c", "a"} {
 		s := joins(node, false, 60)
+		a = s
 		w := s.Config().Writable
 		w.Federate.Interval = "10s" // with the outcomes there already
 		require.NoError(t, s.Reload(w))
@@ -101,6 +103,13 @@ func TestANodeStartsFromWhatOthersHaveLearned(t *testing.T) {
 	for _, text := range said() {
 		require.NotContains(t, text, "pump")
 	}
+	statements = len(said())
+	w = a.Config().Writable
+	w.Score.CloudMcycles *= 2
+	require.NoError(t, a.Reload(w))
+	eventually(t, time.Minute, "a node with outcomes asks, too", func() bool { return len(said()) > statements })
+	require.NotContains(t, said()[statements], "parts", "its outcomes were compared with other predictions")
+	w = d.Config().Writable
 	w.Federate.Interval = ""
 	require.NoError(t, d.Reload(w))
 	local, cloud = d.rules.Load().Model.Correction(class)

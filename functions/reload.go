@@ -27,14 +27,14 @@ func (s *Service) reloadables() []reloadable {
 		}},
 		{"rules", func(w config.Writable, r *decide.Rules) (func(), error) {
 			return func() {
-				s.rules.Store(r)
+				s.follow(r)
 				s.cfg.Writable = w
 				s.parker.Nudge()
 			}, nil
 		}},
 		{"what is taken from others", func(w config.Writable, r *decide.Rules) (func(), error) {
-			before := s.rules.Load().Model
-			return func() { s.join(w.Federate, before, r.Model) }, nil
+			begins := w.Federate.On() && s.member.Status() == nil || r.Model.Credits() && !s.rules.Load().Model.Credits()
+			return func() { s.join(w.Federate, begins) }, nil
 		}},
 	}
 }

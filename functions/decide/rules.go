@@ -94,6 +94,27 @@ func (r *Rules) Class(name string) *task.Class { return r.byName[name] }
 // InCharge reports whether the policy of that name decides for any task.
 func (r *Rules) InCharge(name string) bool { return r.inCharge[name] }
 
+// Pooled are the policies that can learn together with other nodes, as the predictions can.
+func (r *Rules) Pooled() (all []policy.Pooled) {
+	for _, l := range r.learners {
+		if p, ok := l.(policy.Pooled); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// PoolLayout changes with all on which the meaning of statistics depends.
+func (r *Rules) PoolLayout() string { return policy.PoolLayout + ";" + r.Model.PoolLayout() }
+
+// StatisticsAnew keeps what was learned under another layout out of the statistics.
+func (r *Rules) StatisticsAnew() {
+	r.Model.StatisticsAnew()
+	for _, p := range r.Pooled() {
+		p.StatisticsAnew()
+	}
+}
+
 // Decide fills in the case of a task that has arrived: what either target would cost, where the task goes, and why. The shadows decide
 // along.
 func (r *Rules) Decide(c *Case, s *host.State) {

@@ -44,6 +44,7 @@ type learnedState struct {
 	Saved     time.Time                  `json:"saved"`
 	Policies  map[string]json.RawMessage `json:"policies"` // by name, as each saved it
 	Estimates json.RawMessage            `json:"estimates"`
+	Layout    string                     `json:"layout,omitempty"` // of statistics that are put together with those of other nodes
 	Canary    *trial.CanaryCount         `json:"canary,omitempty"`
 }
 
@@ -146,6 +147,9 @@ func (l *learned) restore(state *learnedState) error {
 	if len(state.Estimates) > 0 {
 		errs = append(errs, r.Model.Restore(state.Estimates))
 	}
+	if state.Layout != r.PoolLayout() {
+		r.StatisticsAnew()
+	}
 	if state.Canary != nil {
 		r.Restore(*state.Canary)
 	}
@@ -174,7 +178,7 @@ func (l *learned) save() error {
 
 func (l *learned) encode() ([]byte, error) {
 	r := l.rules()
-	state := learnedState{Saved: time.Now().UTC(), Policies: map[string]json.RawMessage{}}
+	state := learnedState{Saved: time.Now().UTC(), Layout: r.PoolLayout(), Policies: map[string]json.RawMessage{}}
 	var err error
 	for _, p := range r.Learners() {
 		raw, e := p.Save()

@@ -50,3 +50,23 @@ func TestTeachTakesTheServicesFile(t *testing.T) {
 	require.ErrorContains(t, Teach(fresh, []byte("{}")), "format")
 	require.ErrorContains(t, Teach(fresh, bytes.Replace(file, []byte(`"Count":1`), []byte(`"Count":2`), 1)), "checksum")
 }
+
+// What was learned is not put together with what other nodes have learned where a restart has changed the predictions.
+func TestStatisticsBeginAnewUnderAnotherLayout(t *testing.T) {
+	f := open(t)
+	for range 30 {
+		f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
+	}
+	raw, err := f.learned.encode()
+	require.NoError(t, err)
+	for _, layout := range []string{"", f.rules().PoolLayout()} {
+		var state learnedState
+		require.NoError(t, unseal(raw, &state))
+		if layout == "" {
+			state.Layout = ""
+		}
+		again := open(t)
+		require.NoError(t, again.learned.restore(&state))
+		require.Equal(t, layout == "", len(again.rules().Model.Statistics(1)) == 0)
+	}
+}

@@ -50,6 +50,7 @@ type arm struct {
 	Matrix  [dims]vector // Σ x·xᵀ with forgetting, and ridge on the diagonal
 	Moments vector       // Σ x·y with forgetting
 	Count   int64
+	Before  sums `json:",omitzero"` // what statistics leave out
 
 	prior   prior
 	inverse [dims]vector // of Matrix, with the prior's
@@ -102,6 +103,10 @@ func (a *arm) discount(forget, ridge float64) {
 		}
 		a.Matrix[i][i] += (1 - forget) * ridge
 		a.Moments[i] *= forget
+		for k := range a.Matrix[i] {
+			a.Before.Matrix[i][k] *= forget
+		}
+		a.Before.Moments[i] *= forget
 	}
 }
 

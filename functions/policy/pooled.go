@@ -10,6 +10,8 @@ type Pooled interface {
 	Learner
 	// Statistics are what own outcomes have taught, without any prior, of the regressions that had at least that many.
 	Statistics(atLeast int64) pool.Parts
+	// StatisticsAnew keeps what own outcomes have taught so far out of the statistics, as other predictions were off by it.
+	StatisticsAnew()
 	// Prior has what follows from own outcomes follow from these statistics as well. It replaces the prior before it; none ends it. The parts are
 	// valid; those of other learners are ignored.
 	Prior(parts pool.Parts)
@@ -27,18 +29,39 @@ func (b *bandit) Statistics(atLeast int64) pool.Parts {
 	parts := pool.Parts{}
 	for i := range b.newest.Arms {
 		a := &b.newest.Arms[i]
-		if a.Count < max(atLeast, 1) {
+		if a.Count-a.Before.Count < max(atLeast, 1) {
 			continue
 		}
 		rows := make([][]float64, dims)
 		for k := range rows {
 			row := a.Matrix[k]
-			row[k] = max(row[k]-ridges[i], 0)
+			row[k] -= ridges[i]
+			for l := range row {
+				row[l] -= a.Before.Matrix[k][l]
+			}
+			row[k] = max(row[k], 0)
 			rows[k] = row[:]
 		}
-		parts[partOf(decision.Target(i))] = pool.Make(rows, a.Moments[:])
+		moments := a.Moments
+		for k := range moments {
+			moments[k] -= a.Before.Moments[k]
+		}
+		parts[partOf(decision.Target(i))] = pool.Make(rows, moments[:])
 	}
 	return parts
+}
+
+// StatisticsAnew notes the sums so far, which are forgotten as they are in the arm.
+func (b *bandit) StatisticsAnew() {
+	b.learning.Lock()
+	defer b.learning.Unlock()
+	for i := range b.newest.Arms {
+		a := &b.newest.Arms[i]
+		a.Before = sums{a.Matrix, a.Moments, a.Count}
+		for k := range dims {
+			a.Before.Matrix[k][k] -= ridges[i]
+		}
+	}
 }
 
 // Prior changes what is believed of both targets at once.
@@ -59,6 +82,13 @@ func (b *bandit) Prior(parts pool.Parts) {
 		a.solve()
 	}
 	b.publish()
+}
+
+// sums are what outcomes have left in an arm.
+type sums struct {
+	Matrix  [dims]vector
+	Moments vector
+	Count   int64
 }
 
 // prior is what the outcomes of others add to an arm.

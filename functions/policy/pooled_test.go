@@ -51,6 +51,35 @@ func TestAPriorOfOthersIsAsGoodAsTheirOutcomes(t *testing.T) {
 	require.Equal(t, alone.known.Load().Arms[0].weights, fresh.known.Load().Arms[0].weights, "the prior is gone without a trace")
 }
 
+// Statistics that begin anew are those of a bandit that has had what came since, and nothing before, also after a restart.
+func TestStatisticsOfABanditBeginAnew(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	b, alone := build(t, "bandit").(*bandit), build(t, "bandit").(*bandit)
+	for range 100 {
+		b.Observe(lesson(rng, decision.Target(rng.IntN(2)), 4))
+	}
+	b.StatisticsAnew()
+	require.Empty(t, b.Statistics(1))
+	for i := range 100 {
+		if i == 50 {
+			saved, err := b.Save()
+			require.NoError(t, err)
+			b = build(t, "bandit").(*bandit)
+			require.NoError(t, b.Restore(saved))
+		}
+		e := lesson(rng, decision.Target(rng.IntN(2)), 2)
+		b.Observe(e)
+		alone.Observe(e)
+	}
+	own, want := b.Statistics(20), alone.Statistics(20)
+	require.Len(t, own, 2)
+	require.NoError(t, own.Check())
+	for name, p := range want {
+		require.InDeltaSlice(t, p.Matrix, own[name].Matrix, 1e-9, name)
+		require.InDeltaSlice(t, p.Moments, own[name].Moments, 1e-9, name)
+	}
+}
+
 func TestStatisticsOfFewOutcomesStayAtTheNode(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	b := build(t, "bandit").(*bandit)

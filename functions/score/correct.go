@@ -24,8 +24,9 @@ type ratio struct {
 	value number
 	count atomic.Int64 // measurements so far
 
-	mu  sync.Mutex // one writer at a time; readers need none
-	own logs       // guarded by mu
+	mu     sync.Mutex // one writer at a time; readers need none
+	own    logs       // guarded by mu, like before
+	before int64      // of count, the measurements that are not in own as they were of other predictions
 
 	prior number // what others have measured, its logarithm
 	faith number // how many measurements that counts for

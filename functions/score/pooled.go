@@ -37,6 +37,18 @@ func (m *Model) Statistics(atLeast int64) pool.Parts {
 	return parts
 }
 
+// StatisticsAnew keeps what was measured so far out of the statistics, as it was compared with other predictions. It is safe for concurrent use.
+func (m *Model) StatisticsAnew() {
+	m.corrections.all.local.anew()
+	m.corrections.all.cloud.anew()
+	if known := m.corrections.byName.Load(); known != nil {
+		for _, c := range *known {
+			c.cloud.anew()
+			c.local.anew()
+		}
+	}
+}
+
 // Prior has predictions start from these statistics of others, which own measurements outweigh. It replaces the prior before it; none ends it. The
 // parts are valid; those of other learners are ignored. It is safe for concurrent use.
 func (m *Model) Prior(parts pool.Parts) {
@@ -69,9 +81,15 @@ func (l *logs) take(measured, keep float64) {
 func (r *ratio) statistics(into pool.Parts, name string, atLeast int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.count.Load() >= atLeast && r.own.weight > 0 { // not so after a restart
+	if r.count.Load()-r.before >= atLeast && r.own.weight > 0 { // not so after a restart
 		into[name] = pool.Part{Matrix: []float64{r.own.weight}, Moments: []float64{r.own.sum}}
 	}
+}
+
+func (r *ratio) anew() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own, r.before = logs{}, r.count.Load()
 }
 
 // believe takes a part of one number, or nothing. It corrects by no more than the limit, as measurements do.
@@ -87,20 +105,37 @@ func (r *ratio) believe(p pool.Part, limit float64) {
 	r.faith.store(weight)
 }
 
-// statistics leaves out what the configuration still counts for in the sums.
+// statistics leaves out what the configuration, or what was measured before anew, still counts for in the sums.
 func (r *regression) statistics(into pool.Parts, name string, atLeast int64, keep float64) {
 	r.mu.Lock()
 	l := r.newest
 	r.mu.Unlock()
-	if l.Count < atLeast {
+	before := l.Before
+	if before == nil {
+		start := fresh()
+		before = &start
+	}
+	count := l.Count - before.Count
+	if count < atLeast {
 		return
 	}
-	configured := math.Pow(keep, float64(l.Count))
+	left := math.Pow(keep, float64(count))
 	p := pool.Part{
-		Matrix: []float64{l.A[0] - configured, l.A[1], l.A[2] - configured}, Moments: []float64{l.B[0], l.B[1] - configured},
+		Matrix:  []float64{l.A[0] - left*before.A[0], l.A[1] - left*before.A[1], l.A[2] - left*before.A[2]},
+		Moments: []float64{l.B[0] - left*before.B[0], l.B[1] - left*before.B[1]},
 	}
 	if (pool.Parts{name: p}).Check() == nil { // not so for a while after a change of Smoothing
 		into[name] = p
+	}
+}
+
+func (r *regression) anew() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.newest.Count > 0 {
+		before := r.newest
+		before.Before = nil
+		r.newest.Before = &before
 	}
 }
 

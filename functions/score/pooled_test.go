@@ -76,6 +76,27 @@ func TestOwnMeasurementsOutweighAPrior(t *testing.T) {
 	require.Equal(t, alone.Statistics(50), own)
 }
 
+// Statistics that begin anew are those of a model that has seen what came since, and nothing before.
+func TestStatisticsBeginAnew(t *testing.T) {
+	class := &task.Class{Name: "camera"}
+	m, alone := model(t), model(t)
+	measure(m, rand.New(rand.NewPCG(3, 4)), class, 200)
+	m.StatisticsAnew()
+	require.Empty(t, m.Statistics(1))
+	measure(m, rand.New(rand.NewPCG(1, 2)), class, 60)
+	measure(alone, rand.New(rand.NewPCG(1, 2)), class, 60)
+	require.Empty(t, m.Statistics(61))
+	own, want := m.Statistics(60), alone.Statistics(60)
+	require.Len(t, own, len(want))
+	for name, p := range want {
+		require.InDeltaSlice(t, p.Matrix, own[name].Matrix, 1e-9, name)
+		require.InDeltaSlice(t, p.Moments, own[name].Moments, 1e-9, name)
+	}
+	require.NoError(t, own.Check())
+	local, _ := m.Correction(class)
+	require.InDelta(t, 2, local, 0.05, "what was learned still corrects predictions")
+}
+
 func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {
 	c := DefaultConfig()
 	one, err := New(c)

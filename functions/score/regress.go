@@ -26,7 +26,8 @@ type line struct {
 	Mean  float64    `json:"mean"`
 	Count int64      `json:"count"`
 
-	prior prior
+	Before *line `json:"before,omitempty"` // what statistics leave out, nil for the configuration
+	prior  prior
 }
 
 const (
@@ -127,6 +128,9 @@ func (l *line) valid() bool {
 		if !(math.Abs(v) <= 1e12) { // nor is NaN
 			return false
 		}
+	}
+	if l.Before != nil && (l.Before.Before != nil || !l.Before.valid() || l.Before.Count > l.Count) {
+		return false
 	}
 	return l.Base >= 0 && l.Slope >= 0 && l.A[0] >= 0 && l.A[2] >= 0 && l.A[0]*l.A[2] >= l.A[1]*l.A[1]*(1-1e-9)-1e-12 && l.Count > 0 && l.Mean >= 0
 }
