@@ -69,8 +69,8 @@ cross: ## Compile for arm64 and 32-bit arm; vet and test the rooms on 386, which
 	GOARCH=386 CGO_ENABLED=0 go test -short $$(go list ./functions/... | grep -v '/functions$$') # the root is slow, and its parts are these
 
 .PHONY: onnxruntime
-onnxruntime: ## Test the engine with ONNX Runtime against the one in Go; fetches the library (needs npm and a C compiler)
-	.ci/onnxruntime/test
+onnxruntime: ## Test the engine with ONNX Runtime against the one in Go; fetches the library (needs npm and a C compiler; ARCH=arm64 under qemu)
+	.ci/onnxruntime/test $(ARCH)
 
 .PHONY: lint
 lint: ## Run go vet, staticcheck, gosec and the formatter
