@@ -1,8 +1,6 @@
 package export
 
-import (
-	"time"
-)
+import "time"
 
 // class is what the window knows of the batches of one class. Brokers and their rules judge by topic, and a class has a topic, so what
 // passes of one class proves nothing for another.
@@ -139,15 +137,6 @@ func (c *class) receipted(e *entry, now time.Time) {
 	c.receipts++
 }
 
-// fallSilent books that a class gets no receipts although others do: one batch of it stays to try, the window is for the others.
-func (w *window) fallSilent(e *entry, c *class, now time.Time) {
-	c.trusted = false
-	if c.silent.IsZero() {
-		c.silent = now
-	}
-	w.giveBack(func(x *entry) bool { return x != e && x.class == e.class && x.phase != sent })
-}
-
 // giveBack takes entries out of the window, for the spool to take back.
 func (w *window) giveBack(which func(*entry) bool) {
 	kept := w.entries[:0]
@@ -221,8 +210,4 @@ type aside struct {
 	bytes  int
 	reason string
 	detail string // with sizes and limits
-}
-
-func asideOf(e *entry, reason string) aside {
-	return aside{seqs: appendSequences(nil, e.records), class: e.class, bytes: e.bytes, reason: reason, detail: explain[reason]}
 }

@@ -1,13 +1,15 @@
 package export
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
+	"app-offload/functions/spool"
 )
 
 // hearAnnouncement opens a consumer's announcement on the client's goroutine and hands it to the owner of the window.
@@ -109,20 +111,8 @@ func (x *Exporter) wrongReceipt(kind, why string) {
 // maxPacket holds a statement, and a result as large as a batch may be.
 const maxPacket = 4 << 20
 
-func (x *Exporter) maxPacket() int { return cmp.Or(x.deps.MaxPacket, maxPacket) }
-
-// oversized is called while a message is skipped, on the goroutine that reads.
-func (x *Exporter) oversized(o mqtt.Oversized) {
-	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.maxPacket()))
-}
-
 // quote shortens what somebody else wrote.
 func quote(s string) string { return fmt.Sprintf("%.64q", s) }
-
-// denied notes a subscription that the node can do without. It is called while a connection is made.
-func (x *Exporter) denied(topic string) {
-	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
-}
 
 // rival books that the other side ended a connection. worked says that it had been of use until then, or was idle.
 func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
@@ -154,4 +144,259 @@ func (x *Exporter) clientID() string {
 		return x.cfg.ClientID
 	}
 	return clientID(x.deps.Node)
+}
+
+// hearReceipt opens a receipt on the client's goroutine and hands what it says to the owner of the window. What cannot
+// be trusted or is about another life of the spool is counted and ignored.
+func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
+	r, err := x.deps.Opener.OpenReceipt(msg)
+	switch {
+	case errors.Is(err, seal.ErrForged):
+		x.wrongReceipt("receipt_forged", err.Error())
+	case err != nil:
+		x.wrongReceipt("receipt_unreadable", err.Error())
+	case r.Node != x.deps.Node:
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for node %s", quote(r.Node)))
+	case r.Session != "" && r.Session != x.deps.Spool.Session():
+		x.wrongReceipt("receipt_session", fmt.Sprintf("it is for session %s, and this node's is %s: an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
+	case r.Epoch != x.deps.Spool.Epoch() && r.Session != "":
+		x.stats.failed("receipt_late") // of an epoch that this session has left
+	case r.Epoch != x.deps.Spool.Epoch():
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for epoch %s, and this node's is %s", quote(r.Epoch), x.deps.Spool.Epoch()))
+	default:
+		select {
+		case x.events <- func() { x.receipt(r) }:
+		case <-s.Lost():
+		}
+	}
+}
+
+// receipt runs on the owner's goroutine. Only records under way are confirmed: a receipt cannot remove from the spool
+// what was never sent.
+func (x *Exporter) receipt(r *seal.Receipt) {
+	now := time.Now()
+	x.window.alive(now)
+	x.obey(r.Limits, now)
+	silent := x.window.silent()
+	x.confirm(x.window.receipt(ascending(r.Safe), now))
+	if silent && !x.window.silent() {
+		x.deps.Log.Infof("receipts resumed")
+	}
+	if len(r.Conflicts) > 0 && r.Session != "" {
+		x.conflict(r.Conflicts, now)
+		return
+	}
+	if len(r.Gaps) > 0 {
+		gaps := ascending(r.Gaps)
+		x.window.gaps(gaps, now)
+		x.sayGone(gaps, now)
+	}
+}
+
+// confirm lets the spool forget what is safe.
+func (x *Exporter) confirm(records []spool.Record) {
+	if len(records) == 0 {
+		return
+	}
+	x.deps.Spool.Done(appendSequences(make([]uint64, 0, len(records)), records))
+	x.stats.do(func(s *Stats) { s.Receipted += uint64(len(records)) })
+	if x.deps.OnReceipted != nil {
+		x.deps.OnReceipted(records)
+	}
+}
+
+const (
+	maxGap    = 1 << 16         // runs of sequences looked up for one receipt; the consumer asks again for the rest
+	beyond    = 1 << 12         // of them behind the last gap, since a receipt names only so many, and there may be more
+	goneAgain = 5 * time.Second // the same statement is not repeated sooner
+)
+
+// sayGone queues a statement about those gaps that will never be filled. What the spool still holds is either on its
+// way or will be sent in its turn.
+func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
+	ranges, count := x.fates(gaps)
+	if len(ranges) == 0 {
+		return
+	}
+	text := fmt.Sprint(ranges)
+	if text == x.lastGone && now.Sub(x.goneAt) < goneAgain {
+		return
+	}
+	msg, err := x.deps.Sealer.SealGone(nil, &seal.Gone{
+		ID: fmt.Sprintf("gone-%s-%d-%d", x.deps.Spool.Epoch(), ranges[0].First, now.UnixNano()), Node: x.deps.Node,
+		Epoch: x.deps.Spool.Epoch(), Created: now, Ranges: ranges,
+	})
+	if err != nil {
+		x.complain("gone", fmt.Errorf("sealing a statement of what is gone: %w", err))
+		return
+	}
+	x.lastGone, x.goneAt = text, now
+	x.statements = append(x.statements[:0], job{topic: seal.GoneTopic(x.deps.Node), message: msg})
+	x.stats.do(func(s *Stats) { s.Gone += count })
+}
+
+// fates groups the sequences of the gaps that are gone by reason, and those known to be gone right behind them. It goes by runs of
+// sequences: after a loss of the spool's state one gap may span a million million.
+func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint64) {
+	floor := x.deps.Spool.Floor()
+	looked := 0
+	look := func(g seal.Range, fate func(seq, floor uint64) (string, uint64)) {
+		for seq := g.First; looked < maxGap; looked++ {
+			reason, last := fate(seq, floor)
+			last = min(last, g.Last)
+			if reason != "" {
+				ranges = appendGone(ranges, seal.Range{First: seq, Last: last}, reason)
+			}
+			if reason != "" && reason != spool.FateSkipped {
+				count += last - seq + 1
+			}
+			if last == g.Last {
+				break
+			}
+			seq = last + 1
+		}
+	}
+	for _, g := range gaps {
+		look(g, x.fate)
+	}
+	if len(ranges) == 0 {
+		return nil, 0
+	}
+	if last := gaps[len(gaps)-1].Last; last < math.MaxUint64-beyond {
+		look(seal.Range{First: last + 1, Last: last + beyond}, x.known)
+	}
+	return ranges, count
+}
+
+// known is the fate of a sequence that the consumer has not asked for: only records that the spool certainly gave up count.
+func (x *Exporter) known(seq, floor uint64) (reason string, last uint64) {
+	if f, last := x.deps.Spool.FateRun(seq); f == spool.FateUnknown || f == spool.FateDone {
+		return "", last
+	}
+	return x.fate(seq, floor)
+}
+
+// fate is why a sequence, and those behind it up to last, will never come; "" when they still may.
+func (x *Exporter) fate(seq, floor uint64) (reason string, last uint64) {
+	switch f, last := x.deps.Spool.FateRun(seq); {
+	case f == spool.FateHeld:
+		return "", last
+	case f == spool.FateUnknown && seq >= floor:
+		return "", last // not given out yet
+	case f == spool.FateUnknown:
+		return "unknown", min(last, floor-1) // too long ago for the spool to remember
+	default:
+		return strings.TrimPrefix(f, "dropped:"), last
+	}
+}
+
+func appendGone(ranges []seal.GoneRange, r seal.Range, reason string) []seal.GoneRange {
+	if n := len(ranges); n > 0 && ranges[n-1].Reason == reason && ranges[n-1].Last+1 == r.First {
+		ranges[n-1].Last = r.Last
+		return ranges
+	}
+	return append(ranges, seal.GoneRange{Range: r, Reason: reason})
+}
+
+// hearResult opens a result on the client's goroutine.
+func (x *Exporter) hearResult(msg []byte) {
+	r, err := x.deps.Opener.OpenResult(msg)
+	switch {
+	case errors.Is(err, seal.ErrForged):
+		x.stats.failed("result_forged")
+	case err != nil:
+		x.stats.failed("result_unreadable")
+	case r.Node != x.deps.Node:
+		x.stats.failed("result_foreign")
+	default:
+		x.stats.do(func(s *Stats) { s.Results++ })
+		if x.deps.OnResult != nil {
+			x.deps.OnResult(*r)
+		}
+	}
+}
+
+const (
+	maxConfirming  = 4096 // results that wait to be confirmed
+	confirmResults = 512  // in one message
+)
+
+// Confirm has the cloud informed that results are dealt with, once and at QoS 1. It does not block: without a connection they wait for the next
+// one, with too many waiting they are dropped and counted. For what is dropped, or lost with a connection, the cloud sends the results again. It
+// may be called from anywhere.
+func (x *Exporter) Confirm(results []seal.ConfirmedResult) {
+	select {
+	case x.events <- func() {
+		if len(x.confirming)+len(results) <= maxConfirming {
+			x.confirming = append(x.confirming, results...)
+		} else {
+			x.stats.failed("confirm_full")
+		}
+	}:
+	default:
+		x.stats.failed("confirm_full")
+	}
+}
+
+// confirm makes the message of some results. There is room for a job.
+func (r *round) confirm(now time.Time) {
+	x := r.x
+	n := min(len(x.confirming), confirmResults)
+	msg, err := x.deps.Sealer.SealConfirmation(nil, &seal.Confirmation{
+		ID: fmt.Sprintf("confirm-%s-%d", x.deps.Spool.Session(), now.UnixNano()), Node: x.deps.Node, Created: now, Results: x.confirming[:n],
+	})
+	x.confirming = append(x.confirming[:0], x.confirming[n:]...)
+	if err != nil {
+		x.complain("confirm", fmt.Errorf("sealing a confirmation of results: %w", err))
+		return
+	}
+	r.jobs <- job{topic: seal.ConfirmTopic(x.deps.Node), message: msg}
+	x.stats.do(func(s *Stats) { s.Confirmed += uint64(n) })
+}
+
+// maxLetters bounds the messages of others that wait for a connection.
+const maxLetters = 64
+
+// Send sends a message of another part of the node over the connection of the exporter, once and at QoS 1. It does not block: without a
+// connection the message waits for the next one, with too many waiting it is dropped and counted. One that was handed to a connection that ends is
+// lost, so its sender has to know when to send it again. It may be called from anywhere.
+func (x *Exporter) Send(topic string, message []byte) {
+	select {
+	case x.events <- func() {
+		if len(x.letters) < maxLetters {
+			x.letters = append(x.letters, job{topic: topic, message: message})
+		} else {
+			x.stats.failed("letters_full")
+		}
+	}:
+	default:
+		x.stats.failed("letters_full")
+	}
+}
+
+// hearLetter gives a message on the topic of another part of the node to that part, and reports false without such a part.
+func (x *Exporter) hearLetter(topic string, message []byte) bool {
+	receive := x.deps.Topics()[topic]
+	if receive == nil {
+		return false
+	}
+	receive(message)
+	return true
+}
+
+// sayAside logs the first record of a reason, and then one in a while: there may be thousands, and the spool counts all of them by class
+// and reason.
+func (x *Exporter) sayAside(a aside) {
+	count, due := x.asides.Add(a.reason, len(a.seqs))
+	if !due {
+		x.deps.Log.Debugf("dropping record: seq=%d class=%q bytes=%d reason=%s", a.seqs[0], a.class, a.bytes, a.reason)
+		return
+	}
+	x.deps.Log.Warnf("dropping record: seq=%d class=%q bytes=%d reason=%s detail=%q count=%d (similar messages suppressed for %v)",
+		a.seqs[0], a.class, a.bytes, a.reason, a.detail, count, x.asides)
+}
+
+var explain = map[string]string{
+	reasonUnreceipted: "the broker acknowledges it but the consumer never gets it; look for a size limit or an access rule at the broker",
+	reasonMalformed:   "it cannot be sealed, while others of its class can",
 }

@@ -18,8 +18,8 @@
 //	write.go      the round's writer, which seals and publishes, and the goroutine that awaits acknowledgements
 //	session.go    dialling and subscribing with functions/mqtt; no state
 //	window.go     batches under way; classes.go those of one class; confirm.go acknowledgements, receipts and timeouts
-//	suspects.go   batches that the broker refused, in the window as well; aside.go gives records up
-//	receipts.go   receipts, results and gaps; consumer.go announcements, limits and epochs: opened on the reading goroutine
+//	suspects.go   batches that the broker refused, in the window as well, and records that are dropped
+//	consumer.go   messages of the consumer: announcements, limits, receipts, results and gaps; opened on the reading goroutine
 //	holds.go      why records do not leave; stats.go counters, with a lock of their own
 //
 // The other goroutines hand what they find to the owner of the window as functions (Exporter.events, round.post).

@@ -308,6 +308,34 @@ func (r *round) pause(now time.Time) time.Duration {
 	return d
 }
 
+// wake is when tick has to be called at the latest; zero is never.
+func (w *window) wake() time.Time {
+	var t time.Time
+	earlier := func(u time.Time) {
+		if t.IsZero() || u.Before(t) {
+			t = u
+		}
+	}
+	if w.flying() {
+		earlier(w.progress.Add(w.ackPatience()))
+	}
+	if !w.firstAck.IsZero() && !w.warned {
+		earlier(w.firstAck.Add(w.receiptTimeout))
+	}
+	for _, e := range w.entries {
+		if e.phase == acked {
+			earlier(e.resendAt)
+		}
+	}
+	if !w.repeat.asked.IsZero() {
+		earlier(w.repeat.due)
+	}
+	if trial := w.wakeTrial(); !trial.IsZero() {
+		earlier(trial)
+	}
+	return t
+}
+
 // tick books the time that went by.
 func (r *round) tick(ctx context.Context, now time.Time) {
 	x := r.x

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,18 @@ func newDialer(x *Exporter, needed string) (dialer, error) {
 		KeepAlive: x.times.keepAlive, PingTimeout: x.times.ack, ConnectTimeout: x.times.connect, Stall: x.times.ack,
 		MaxPacket: x.maxPacket(), Skipped: x.oversized, Receive: x.receive,
 	}}, nil
+}
+
+// denied notes a subscription that the node can do without. It is called while a connection is made.
+func (x *Exporter) denied(topic string) {
+	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
+}
+
+func (x *Exporter) maxPacket() int { return cmp.Or(x.deps.MaxPacket, maxPacket) }
+
+// oversized is called while a message is skipped, on the goroutine that reads.
+func (x *Exporter) oversized(o mqtt.Oversized) {
+	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.maxPacket()))
 }
 
 // errHung is the cause of a session that the exporter gave up.

@@ -306,9 +306,6 @@ func (w *window) remember(s *isolated) {
 	w.remembered[s.seq] = s
 }
 
-// recall reports whether a record was isolated before.
-func (w *window) recall(seq uint64) bool { return w.remembered[seq] != nil }
-
 // limitsChanged lets everything above a limit that has changed be tried at once.
 func (w *window) limitsChanged(now time.Time) {
 	for _, s := range w.isolated {
@@ -347,4 +344,18 @@ func (w *window) wakeTrial() (t time.Time) {
 		t = w.trialEnds
 	}
 	return t
+}
+
+// setAside gives up what the window found to be beyond hope, and gives back what the spool is to hand out again.
+func (x *Exporter) setAside() {
+	for _, a := range x.window.asides {
+		x.deps.Spool.Drop(a.seqs, a.reason)
+		x.stats.do(func(s *Stats) { s.SetAside += uint64(len(a.seqs)) })
+		x.sayAside(a)
+	}
+	x.window.asides = nil
+	if given := x.window.given; len(given) > 0 {
+		x.window.given = nil
+		x.deps.Spool.Release(given)
+	}
 }

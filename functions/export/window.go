@@ -1,9 +1,6 @@
 package export
 
 import (
-	"encoding/binary"
-	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -118,6 +115,9 @@ func (w *window) add(b *batch.Batch) {
 	}
 	w.append(b.Class, b.Records[from:])
 }
+
+// recall reports whether a record was isolated before.
+func (w *window) recall(seq uint64) bool { return w.remembered[seq] != nil }
 
 func (w *window) append(class string, records []spool.Record) *entry {
 	if len(records) == 0 {
@@ -343,15 +343,4 @@ func appendSequences(dst []uint64, records []spool.Record) []uint64 {
 		dst = append(dst, records[i].Seq)
 	}
 	return dst
-}
-
-// batchID names a batch by what is in it: the same records sent again, even after a restart, have the same id.
-func batchID(epoch string, records []spool.Record) string {
-	h := fnv.New64a()
-	var b [8]byte
-	for i := range records {
-		binary.BigEndian.PutUint64(b[:], records[i].Seq)
-		_, _ = h.Write(b[:])
-	}
-	return fmt.Sprintf("%s-%d-%d-%016x", epoch, records[0].Seq, len(records), h.Sum64())
 }

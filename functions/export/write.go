@@ -1,8 +1,10 @@
 package export
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
+	"app-offload/functions/spool"
 )
 
 // job is one message to publish: a batch, or a ready message without an attempt.
@@ -188,6 +191,17 @@ func (x *Exporter) job(e *entry, attempt uint64) job {
 		b.Tasks[i] = e.records[i].Payload
 	}
 	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: x.topic(e.class)}
+}
+
+// batchID names a batch by what is in it: the same records sent again, even after a restart, have the same id.
+func batchID(epoch string, records []spool.Record) string {
+	h := fnv.New64a()
+	var b [8]byte
+	for i := range records {
+		binary.BigEndian.PutUint64(b[:], records[i].Seq)
+		_, _ = h.Write(b[:])
+	}
+	return fmt.Sprintf("%s-%d-%d-%016x", epoch, records[0].Seq, len(records), h.Sum64())
 }
 
 // topic is where the batches of a class go.

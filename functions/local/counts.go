@@ -1,6 +1,11 @@
 package local
 
-import "sync/atomic"
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
 
 // Counts is what happened since the start. Nothing that is left out goes uncounted.
 type Counts struct {
@@ -96,4 +101,98 @@ func (c *counts) snapshot() Counts {
 		Panics: c.panics.snapshot(), Evicted: c.evicted.snapshot(),
 		Keys: c.keys.Load(), Pending: c.pending.Load(),
 	}
+}
+
+// Why a task was not processed. Process hands these to done, wrapped.
+var (
+	// ErrClosed says that the processor had stopped before the task was taken.
+	ErrClosed = errors.New("local processing is stopping")
+	// ErrFull says that the queue of the task's worker stayed full until the caller's context ended.
+	ErrFull = errors.New("the queue for local processing is full")
+)
+
+// UnreadError says that no operator could read a reading of the task: its value is no number of its type, and the task must not leave; or there is
+// no room for its state.
+type UnreadError struct{ Device, Resource, Problem string }
+
+func (e *UnreadError) Error() string {
+	return fmt.Sprintf("reading %s of %s: %s", e.Resource, e.Device, e.Problem)
+}
+
+// maxShown bounds what an error shows of a value, in bytes.
+const maxShown = 64
+
+func bounded(value []byte) string { return string(value[:min(len(value), maxShown)]) }
+
+// PanicError says that an operator panicked over this task. The state of that operator for that resource began anew.
+type PanicError struct {
+	Operator, Device, Resource string
+	Value                      any
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("operator %q on %s/%s panicked: %v", e.Operator, e.Device, e.Resource, e.Value)
+}
+
+// PublishError says that a result of this task could not be published, after the configured retries. The operator's
+// state has already moved on; the task's data are whole and can go the other way.
+type PublishError struct {
+	Device, Source string
+	Err            error
+}
+
+func (e *PublishError) Error() string {
+	return fmt.Sprintf("publishing result %s of %s: %v", e.Source, e.Device, e.Err)
+}
+
+func (e *PublishError) Unwrap() error { return e.Err }
+
+// SpecError is one problem of an operator notation. It names what was tried and shows how to write it.
+type SpecError struct {
+	Operator, Parameter, Value string // Parameter is empty where the operator itself is the problem
+	Problem, Example           string
+}
+
+func (e *SpecError) Error() string {
+	if e.Parameter == "" {
+		return fmt.Sprintf("operator %q: %s; write it like %q", e.Operator, e.Problem, e.Example)
+	}
+	return fmt.Sprintf("operator %q, parameter %s = %q: %s; write it like %q",
+		e.Operator, e.Parameter, e.Value, e.Problem, e.Example)
+}
+
+// maxSaid bounds the things that are said once each.
+const maxSaid = 1000
+
+// notices says things that a user should know or change, each once. It is safe for concurrent use.
+type notices struct {
+	mu   sync.Mutex
+	to   func(text string)
+	said map[string]bool
+}
+
+// OnNotice sets who is told, once for each device or resource, what is odd about its data, in one line. It is called before the first task;
+// f must not block. Without it nothing is said.
+func (p *Processor) OnNotice(f func(text string)) {
+	p.notices.mu.Lock()
+	p.notices.to = f
+	p.notices.mu.Unlock()
+}
+
+// say says a text once for its key. Beyond maxSaid keys it says so, and then nothing more.
+func (n *notices) say(key, format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.to == nil || n.said[key] || len(n.said) > maxSaid {
+		return
+	}
+	if n.said == nil {
+		n.said = map[string]bool{}
+	}
+	n.said[string(append([]byte(nil), key...))] = true // a name may point into an event
+	text := fmt.Sprintf(format, args...)
+	if len(n.said) > maxSaid {
+		text += " (further messages of this kind are suppressed; the status counts on)"
+	}
+	n.to(text)
 }

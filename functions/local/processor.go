@@ -26,12 +26,12 @@
 // Which file holds which state:
 //
 //	processor.go, worker.go   the Processor, and its workers: a worker owns the state of its devices' resources
-//	keys.go, room.go          which resources are remembered, and which give way; upkeep.go what time alone brings about
-//	summary.go … deadtime.go  one file an operator; operators.go lists them, notation.go and params.go read their notation
-//	values.go, exact.go       what operators compute on; origin.go its time; moments.go and samples.go statistics in bounded memory
-//	outlet.go, pending.go     where results go, and where they wait for the bus; result.go, answer.go the events they become
-//	used.go                   what operators read of a task; counts.go, notice.go, errors.go what they say
-//	pool.go                   the Pool of heavy work, by deadline; head.go the progress of the task at hand
+//	keys.go                   which resources are remembered, and which give way
+//	summary.go … deadtime.go  one file an operator; operators.go lists them and reads their notation
+//	values.go                 the values operators compute on; origin.go their time; moments.go statistics in bounded memory
+//	outlet.go                 where results go, and where they wait for the bus; result.go the events they become
+//	used.go                   the readings of a task that operators read; counts.go counters, errors and logs
+//	pool.go                   the Pool of heavy work, by deadline
 //
 // Models are no operators: package infer runs them on a Pool, after the operators of their class.
 package local

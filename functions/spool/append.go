@@ -127,17 +127,206 @@ func (s *Spool) check(r *Record) error {
 	return nil
 }
 
-// due is when a record expires by the spool's clock, which starts to count when the record comes in.
-func due(r *Record, now time.Duration) uint32 {
-	if r.Expires == 0 {
-		return 0
-	}
-	return dueAfter(time.Duration(r.Expires-r.Time), now)
-}
-
 func dueAfter(ttl, now time.Duration) uint32 {
 	if ttl > math.MaxInt64/2 {
 		return 0
 	}
 	return ticks(now + max(ttl, 0) + tickLength - 1)
+}
+
+// limit bounds the bytes of records held. It lies below the quota, so that among the segments there is always one sparse
+// enough to be worth rewriting, and room for that.
+func (l *limits) limit() int64 {
+	return (l.quota-2*l.slot-l.quarantine-l.history())/5*4 - 2*l.segment
+}
+
+// segmentMax is the largest record.
+// LargestRecord is the size in bytes of the largest payload that the spool ever takes.
+func (c Config) LargestRecord() int {
+	l := c.limits()
+	return int(l.segmentMax()) - recordRoom
+}
+
+// recordRoom is ample for what the spool stores beside a payload.
+const recordRoom = 4 << 10
+
+func (l *limits) segmentMax() int64 { return min(l.limit()/4, math.MaxUint32/2) }
+
+// limit is what bounds the bytes of records held now.
+func (s *Spool) limit() int64 {
+	if limit := s.limits.limit(); s.squeeze == 0 || limit < s.squeeze {
+		return limit
+	}
+	return s.squeeze
+}
+
+// free is the room that records may still take.
+func (s *Spool) free() int64 { return s.limit() - s.bytes - s.pending }
+
+// fill is the share of the limit that is in use: 1 while a record would not fit that found no room before, however much smaller ones
+// leave free.
+func (s *Spool) fill() float64 {
+	if s.free() < s.refusal {
+		return 1
+	}
+	s.refusal = 0
+	return min(float64(s.bytes+s.pending)/float64(s.limit()), 1)
+}
+
+// eviction is the records that are to make room for an Append. They are leased until it is certain that they suffice: a record
+// that goes without making room for another is lost for nothing.
+type eviction struct {
+	*Spool
+	victims []victim
+	freed   int64
+}
+
+type victim struct {
+	g   *segment
+	i   int
+	was state
+}
+
+// room reports whether the record finds room, once its strategy has chosen who goes for it. need counts what its Append needs so far.
+func (v *eviction) room(r *Record, need int64) bool {
+	if own := v.stored(r); v.free()+v.freed < own {
+		v.refusal = max(v.refusal, own)
+	}
+	for v.free()+v.freed < need {
+		if !v.next(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// next chooses one more record by the strategy of the newcomer, and reports whether there was one.
+func (v *eviction) next(r *Record) bool {
+	var g *segment
+	i := -1
+	switch cmp.Or(r.OnFull, v.limits.OnFull) {
+	case DropOldest:
+		g, i = v.oldestBelow(r.Lane)
+	case DropLowestScore:
+		g, i = v.lowestBelow(r.Lane, r.Score)
+	}
+	if i < 0 {
+		return false
+	}
+	v.victims = append(v.victims, victim{g, i, g.entries[i].state})
+	v.freed += int64(g.entries[i].size)
+	v.move(g, i, leased)
+	return true
+}
+
+// end drops the victims if they suffice, and else gives them back.
+func (v *eviction) end(suffice bool) {
+	for _, x := range v.victims {
+		v.move(x.g, x.i, x.was)
+	}
+	for k := 0; suffice && k < len(v.victims); k++ {
+		v.Spool.end(v.victims[k].g, v.victims[k].i, ReasonFull)
+	}
+}
+
+// oldestBelow finds the oldest record, neither taken nor locked, of the lowest lane up to top.
+func (s *Spool) oldestBelow(top int) (*segment, int) {
+	for l := range s.lanes[:top+1] {
+		for _, g := range s.lanes[l].segs {
+			if !g.pending() || !s.fetch(g) {
+				continue
+			}
+			if i := g.firstPending(); i >= 0 {
+				return g, i
+			}
+		}
+	}
+	return nil, -1
+}
+
+// pending says whether anything of the segment could be taken.
+func (g *segment) pending() bool {
+	for t := range g.tallies {
+		if g.tallies[t].pend[0]+g.tallies[t].pend[1] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// firstPending is the oldest record of any class that could be taken, -1 without one.
+func (g *segment) firstPending() int {
+	lo := int32(math.MaxInt32)
+	for t := range g.tallies {
+		for k := range 2 {
+			if g.tallies[t].pend[k] > 0 {
+				lo = min(lo, g.tallies[t].lo[k])
+			}
+		}
+	}
+	for i := int(lo); i < len(g.entries); i++ {
+		if g.entries[i].state.kind() >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// lowestBelow finds the record with the lowest score in the lowest lane up to top that has any to drop. In the newcomer's own
+// lane it must be below the newcomer's, or the newcomer is the one to go.
+func (s *Spool) lowestBelow(top int, score float32) (*segment, int) {
+	for l := range s.lanes[:top+1] {
+		var best *segment
+		low := float32(0)
+		for _, g := range s.lanes[l].segs {
+			if v, ok := g.lowestScore(); ok && (best == nil || v < low) {
+				best, low = g, v
+			}
+		}
+		if best == nil {
+			continue
+		}
+		if (l == top && low >= score) || !s.fetch(best) {
+			return nil, -1
+		}
+		return best, best.lowest()
+	}
+	return nil, -1
+}
+
+func (g *segment) lowestScore() (v float32, ok bool) {
+	if g.paged != nil {
+		return g.paged.low, true
+	}
+	if i := g.lowest(); i >= 0 {
+		return g.entries[i].score, true
+	}
+	return 0, false
+}
+
+// lowest finds the pending record with the lowest score and remembers it, so that only the segment that lost its lowest is
+// searched again.
+func (g *segment) lowest() int {
+	if g.lowOK && g.low < len(g.entries) && g.entries[g.low].state.kind() >= 0 {
+		return g.low
+	}
+	g.low, g.lowOK = -1, false
+	for i := range g.entries {
+		if g.entries[i].state.kind() >= 0 && (g.low < 0 || g.entries[i].score < g.entries[g.low].score) {
+			g.low = i
+		}
+	}
+	g.lowOK = g.low >= 0
+	return g.low
+}
+
+// relax lets the limit rise again, a step each time a new segment could be had or some time went by.
+func (s *Spool) relax() {
+	if s.squeeze == 0 {
+		return
+	}
+	s.squeeze = max(s.squeeze, s.bytes) + 2*s.limits.segment
+	if s.squeeze >= s.limits.limit() {
+		s.squeeze = 0
+	}
 }

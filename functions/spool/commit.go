@@ -167,6 +167,14 @@ func (c *commit) place(a *appending) error {
 	return nil
 }
 
+// due is when a record expires by the spool's clock, which starts to count when the record comes in.
+func due(r *Record, now time.Duration) uint32 {
+	if r.Expires == 0 {
+		return 0
+	}
+	return dueAfter(time.Duration(r.Expires-r.Time), now)
+}
+
 // reserve keeps the promise that no sequence is given twice, where a crash may forget records that were exported already:
 // the state on disk is always ahead of the sequences given.
 func (c *commit) reserve(a *appending) error {

@@ -223,6 +223,20 @@ func (s *Spool) sweep() error {
 	return errors.Join(errs...)
 }
 
+// tellRest reports the number of damages without a report of their own.
+func (s *Spool) tellRest(now time.Time) {
+	s.mu.Lock()
+	n := s.untold
+	if now.Sub(s.tellSince) < tellEvery {
+		n = 0
+	}
+	s.untold -= n
+	s.mu.Unlock()
+	if n > 0 && s.opts.problem != nil {
+		s.opts.problem(fmt.Errorf("%d more damaged places were found in the spool; `offloadctl spool verify` lists what is left, %s has the bytes", n, s.path(quarantineDir)))
+	}
+}
+
 // expire drops the records of a segment whose time is over, but for those that are leased.
 func (s *Spool) expire(g *segment, now uint32) {
 	if g.due == 0 || g.due > now || g.held == 0 || !s.fetch(g) {

@@ -18,24 +18,6 @@ func (s *Spool) Damages() []Damage {
 	return append([]Damage(nil), s.damages...)
 }
 
-// lose ends a record that was taken and turned out to be damaged.
-func (s *Spool) lose(p *pick, b []byte, reason string) {
-	seq := p.g.base + uint64(p.e.seq)
-	s.mu.Lock()
-	g, i := s.locate(seq)
-	if g == nil {
-		s.mu.Unlock()
-		return // somebody ended it meanwhile
-	}
-	d := Damage{
-		File: g.name(), Offset: int64(p.e.off), Length: int64(p.e.size), Seq: seq, Lane: g.lane,
-		Class: s.classes[p.e.class].name, Reason: reason,
-	}
-	s.end(g, i, ReasonQuarantined)
-	s.mu.Unlock()
-	s.setAside(d, b)
-}
-
 // setAside keeps damaged bytes, as far as the bound for them allows, and reports them.
 func (s *Spool) setAside(d Damage, b []byte) {
 	d.Kept = s.keep(d, b)
@@ -75,20 +57,6 @@ func (s *Spool) alone(now time.Time) bool {
 		s.untold++
 	}
 	return s.told <= tellMost
-}
-
-// tellRest reports the number of damages without a report of their own.
-func (s *Spool) tellRest(now time.Time) {
-	s.mu.Lock()
-	n := s.untold
-	if now.Sub(s.tellSince) < tellEvery {
-		n = 0
-	}
-	s.untold -= n
-	s.mu.Unlock()
-	if n > 0 && s.opts.problem != nil {
-		s.opts.problem(fmt.Errorf("%d more damaged places were found in the spool; `offloadctl spool verify` lists what is left, %s has the bytes", n, s.path(quarantineDir)))
-	}
 }
 
 // keep writes the bytes to a file of their own, behind one line of JSON that says what they are. The damage itself stays in the

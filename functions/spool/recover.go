@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -216,13 +214,4 @@ func readState(fsys FS, dir string) (best *savedState, damaged bool) {
 type fileID struct {
 	lane int
 	id   uint64
-}
-
-func parseSegmentName(name string) (fileID, bool) {
-	lane, id, ok := strings.Cut(strings.TrimSuffix(name, ".seg"), "-")
-	if !ok || !strings.HasSuffix(name, ".seg") || len(lane) != 1 || lane[0] < '0' || lane[0] > '9' {
-		return fileID{}, false
-	}
-	n, err := strconv.ParseUint(id, 16, 64)
-	return fileID{int(lane[0] - '0'), n}, err == nil && len(id) == 16
 }

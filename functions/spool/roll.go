@@ -94,6 +94,27 @@ func (s *Spool) openSegment(g *segment, r *Record) error {
 	return err
 }
 
+// noSegment reacts to a quota that leaves no room for a segment although the limit is not reached, such as where records nearly as
+// large as segments waste their ends: the limit falls to what is held.
+func (s *Spool) noSegment() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.squeeze = max(s.bytes, 1)
+}
+
+// noSpace reacts to a disk that is full before the quota is reached, by somebody else's files: the limit falls below
+// what is held, so that the strategies for a full spool apply. It reports whether the record's own made room.
+func (s *Spool) noSpace(r *Record) bool {
+	s.diskFull.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.squeeze = max(s.bytes-s.limits.segment, 1)
+	v := eviction{Spool: s}
+	ok := v.room(r, 0)
+	v.end(ok)
+	return ok
+}
+
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,6 +88,22 @@ func (sc *scanner) step(at int) int {
 		sc.open = append(sc.open, sc.lost(at, next-at, nil, "header: "+errDamaged.Error()))
 	}
 	return next
+}
+
+// resync finds the next intact header at or after from whose sequence is above last; -1 without one.
+func resync(b []byte, from int, seed uint32, last uint64) int {
+	for from < len(b) {
+		i := bytes.Index(b[from:], []byte(recordMagic))
+		if i < 0 {
+			return -1
+		}
+		h, ok := parseHeader(b[from+i:], seed)
+		if ok && h.seq > last && h.size() <= len(b)-from-i {
+			return from + i
+		}
+		from += i + 1
+	}
+	return -1
 }
 
 // take adds an intact record. All damage before it is a hole now, not a torn end.
@@ -264,4 +282,13 @@ func segmentFiles(names []string) []fileID {
 	}
 	slices.SortFunc(ids, func(a, b fileID) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.id, b.id)) })
 	return ids
+}
+
+func parseSegmentName(name string) (fileID, bool) {
+	lane, id, ok := strings.Cut(strings.TrimSuffix(name, ".seg"), "-")
+	if !ok || !strings.HasSuffix(name, ".seg") || len(lane) != 1 || lane[0] < '0' || lane[0] > '9' {
+		return fileID{}, false
+	}
+	n, err := strconv.ParseUint(id, 16, 64)
+	return fileID{int(lane[0] - '0'), n}, err == nil && len(id) == 16
 }

@@ -21,13 +21,14 @@
 //
 //	types.go, config.go       what callers see; stats.go counts, and answers what became of a sequence
 //	spool.go                  the Spool and its lock, which guards all state but what is named below
-//	append.go, room.go        admission: the limit, and what gives way at it; commit.go group commits, on a goroutine that owns the writing
+//	append.go                 admission: the limit, and what gives way at it; commit.go group commits, on a goroutine that owns the writing
 //	take.go, ring.go          leases; the records that are still in memory
-//	page.go, index.go         the records that are on disk only, and the file that finds them
+//	page.go                   the records that are on disk only
 //	keeper.go                 the goroutine for upkeep; roll.go, relieve.go segments begun, ended and freed
-//	fates.go, history.go      what became of sequences, in memory and beyond a restart; epoch.go the life of the spool
-//	recover.go, restore.go    Open: scan.go reads the segments, state.go what was saved, quarantine.go sets damage aside
-//	record.go, segment.go     the layouts on disk, with codec.go and crypt.go; no state
+//	history.go                what became of sequences, beyond a restart; epoch.go the life of the spool
+//	recover.go, restore.go    Open: scan.go reads the segments, quarantine.go sets damage aside
+//	state.go                  the saved state and the index files, their coding, and what became of recent sequences (fates)
+//	record.go, segment.go     the layouts on disk, with encryption; no state
 //	fs.go, osfs*.go           the file system; tools.go inspects and repairs a directory without opening it
 package spool
 

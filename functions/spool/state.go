@@ -2,9 +2,13 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"maps"
+	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"app-offload/functions/clock"
@@ -197,4 +201,288 @@ func (s *Spool) writeBoth() error {
 		return err
 	}
 	return s.writeState()
+}
+
+var errMalformed = errors.New("malformed")
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decoder reads what the state and index files hold. After the first error it gives zeros and keeps the error.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail() {
+	d.err = errMalformed
+	d.b = nil
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads the length of a list whose elements need at least size bytes, so that a damaged number reserves no memory.
+func (d *decoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)/size) {
+		d.fail()
+		return 0
+	}
+	return int(n) // bounded by the length of b
+}
+
+func (d *decoder) bytes(n int) []byte {
+	if n > len(d.b) {
+		d.fail()
+		return nil
+	}
+	out := d.b[:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) flag() bool {
+	b := d.bytes(1)
+	return len(b) == 1 && b[0] == 1
+}
+
+func (d *decoder) string() string { return string(d.bytes(d.count(1))) }
+
+func (d *decoder) uint32() uint32 {
+	b := d.bytes(4)
+	if b == nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
+// The layout of an index file; FORMAT.md has the table.
+const (
+	indexMagic   = "aOindex1"
+	indexVersion = 2
+)
+
+// indexed is what an index file says of a segment. Offsets are not stored where a record follows the one before it.
+type indexed struct {
+	size    int64 // of the file
+	end     int64
+	entries []entry
+	classes []string // entry.class points into it
+}
+
+// encodeIndex writes down a sealed segment's entries. The file is only a shortcut: it is neither synced nor trusted
+// further than its checksum, and a missing one is rebuilt from the segment.
+func encodeIndex(g *segment, names []string) []byte {
+	b := append(make([]byte, 0, 64+12*len(g.entries)), indexMagic...)
+	b = binary.LittleEndian.AppendUint32(b, indexVersion)
+	b = binary.LittleEndian.AppendUint32(b, g.sum)
+	for _, v := range []uint64{g.id, uint64(g.rev), uint64(g.end)} { // none is negative
+		b = binary.AppendUvarint(b, v)
+	}
+	b = binary.AppendUvarint(b, uint64(len(names)))
+	for _, n := range names {
+		b = appendString(b, n)
+	}
+	b = binary.AppendUvarint(b, uint64(len(g.entries)))
+	at, seq, came := uint32(dataStart), uint32(0), uint32(0)
+	for i := range g.entries {
+		e := &g.entries[i]
+		b = binary.AppendUvarint(b, uint64(e.off-at))
+		b = binary.AppendUvarint(b, uint64(e.size))
+		b = binary.AppendUvarint(b, uint64(e.seq-seq))
+		b = binary.AppendUvarint(b, uint64(e.class))
+		b = binary.AppendUvarint(b, uint64(e.due))
+		b = binary.AppendVarint(b, int64(e.came)-int64(came))
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(e.score))
+		at, seq, came = e.off+e.size, e.seq, e.came
+	}
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decodeIndex reads the index of the segment with this header.
+func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
+	le := binary.LittleEndian
+	if len(b) < 20 || string(b[:8]) != indexMagic || le.Uint32(b[8:]) != indexVersion {
+		return nil, errMalformed
+	}
+	if le.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], castagnoli) {
+		return nil, errDamaged
+	}
+	if le.Uint32(b[12:]) != h.seed() {
+		return nil, fmt.Errorf("index belongs to another life of the segment: %w", errMalformed)
+	}
+	d := &decoder{b: b[16 : len(b)-4]}
+	if d.uvarint() != h.id || d.uvarint() != uint64(h.rev) {
+		return nil, fmt.Errorf("index belongs to another form of the segment: %w", errMalformed)
+	}
+	x := &indexed{end: int64(d.uvarint())} // checked below
+	for n := d.count(1); n > 0 && d.err == nil; n-- {
+		x.classes = append(x.classes, d.string())
+	}
+	decodeEntries(d, x)
+	return x, d.err
+}
+
+func decodeEntries(d *decoder, x *indexed) {
+	n := d.count(10)
+	x.entries = make([]entry, 0, n)
+	at, seq, came := uint64(dataStart), uint64(0), int64(0)
+	for ; n > 0 && d.err == nil; n-- {
+		off := at + d.uvarint()
+		size := d.uvarint()
+		seq += d.uvarint()
+		class := d.uvarint()
+		due := d.uvarint()
+		came += d.varint()
+		score := math.Float32frombits(d.uint32())
+		at = off + size
+		if at > uint64(x.end) || x.end > math.MaxUint32 || seq > math.MaxUint32 || class >= uint64(len(x.classes)) || size < headerSize {
+			d.fail()
+			return
+		}
+		x.entries = append(x.entries, entry{
+			off: uint32(off), size: uint32(size), seq: uint32(seq), due: uint32(due), // checked above
+			came: uint32(came), score: score, class: uint16(class), // checked above
+		})
+	}
+}
+
+// fates remembers what became of sequences, as a bounded number of ranges that forgets the lowest first.
+type fates struct {
+	max    int
+	ranges []fateRange // ascending, apart from each other
+}
+
+type fateRange struct {
+	lo, hi uint64 // both included
+	why    string
+}
+
+// add records the fate of lo … hi. The latest call wins where ranges overlap.
+func (f *fates) add(lo, hi uint64, why string) {
+	i := f.at(lo)
+	if i < len(f.ranges) && f.ranges[i].lo <= lo && f.ranges[i].hi >= hi && f.ranges[i].why == why {
+		return
+	}
+	i = f.clear(i, lo, hi)
+	if i > 0 && f.ranges[i-1].why == why && f.ranges[i-1].hi+1 == lo {
+		i--
+		f.ranges[i].hi = hi
+	} else {
+		f.ranges = slices.Insert(f.ranges, i, fateRange{lo, hi, why})
+	}
+	if i+1 < len(f.ranges) && f.ranges[i+1].why == why && f.ranges[i+1].lo == hi+1 {
+		f.ranges[i].hi = f.ranges[i+1].hi
+		f.ranges = slices.Delete(f.ranges, i+1, i+2)
+	}
+	f.trim(f.max)
+}
+
+// trim forgets the lowest ranges beyond a number.
+func (f *fates) trim(most int) {
+	if n := len(f.ranges) - most; n > 0 {
+		f.ranges = f.ranges[n:] // which moves nothing; the room goes when the rest grows
+	}
+}
+
+// clear cuts lo … hi out of the ranges from i on and says where a range for it belongs.
+func (f *fates) clear(i int, lo, hi uint64) int {
+	if i < len(f.ranges) && f.ranges[i].lo < lo {
+		right := f.ranges[i]
+		f.ranges[i].hi = lo - 1
+		i++
+		if right.hi > hi {
+			right.lo = hi + 1
+			f.ranges = slices.Insert(f.ranges, i, right)
+			return i
+		}
+	}
+	j := i
+	for j < len(f.ranges) && f.ranges[j].hi <= hi {
+		j++
+	}
+	f.ranges = slices.Delete(f.ranges, i, j)
+	if i < len(f.ranges) && f.ranges[i].lo <= hi {
+		f.ranges[i].lo = hi + 1
+	}
+	return i
+}
+
+// forget takes back what was told of a sequence.
+func (f *fates) forget(seq uint64) {
+	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
+		f.clear(i, seq, seq)
+	}
+}
+
+func (f *fates) of(seq uint64) string {
+	why, _ := f.run(seq)
+	return why
+}
+
+// run is of, and the end of the range.
+func (f *fates) run(seq uint64) (why string, last uint64) {
+	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
+		return f.ranges[i].why, f.ranges[i].hi
+	}
+	return FateUnknown, seq
+}
+
+// before is the last sequence ahead of the next range behind seq.
+func (f *fates) before(seq uint64) uint64 {
+	if i := f.at(seq); i < len(f.ranges) {
+		return max(f.ranges[i].lo, 1) - 1
+	}
+	return math.MaxUint64
+}
+
+// at is the index of the first range that does not end before seq.
+func (f *fates) at(seq uint64) int {
+	return sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= seq })
+}
+
+func (f *fates) encode(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(f.ranges)))
+	at := uint64(0)
+	for _, r := range f.ranges {
+		b = binary.AppendUvarint(b, r.lo-at)
+		b = binary.AppendUvarint(b, r.hi-r.lo)
+		b = appendString(b, r.why)
+		at = r.hi
+	}
+	return b
+}
+
+func (f *fates) decode(d *decoder) {
+	at := uint64(0)
+	for n := d.count(3); n > 0 && d.err == nil; n-- {
+		lo := at + d.uvarint()
+		hi := lo + d.uvarint()
+		why := d.string()
+		if lo < at || hi < lo {
+			d.fail()
+			return
+		}
+		f.ranges = append(f.ranges, fateRange{lo, hi, why})
+		at = hi
+	}
 }

@@ -258,6 +258,24 @@ func (s *Spool) readAlone(q *request, p *pick, dst []Record) []Record {
 	return dst
 }
 
+// lose ends a record that was taken and turned out to be damaged.
+func (s *Spool) lose(p *pick, b []byte, reason string) {
+	seq := p.g.base + uint64(p.e.seq)
+	s.mu.Lock()
+	g, i := s.locate(seq)
+	if g == nil {
+		s.mu.Unlock()
+		return // somebody ended it meanwhile
+	}
+	d := Damage{
+		File: g.name(), Offset: int64(p.e.off), Length: int64(p.e.size), Seq: seq, Lane: g.lane,
+		Class: s.classes[p.e.class].name, Reason: reason,
+	}
+	s.end(g, i, ReasonQuarantined)
+	s.mu.Unlock()
+	s.setAside(d, b)
+}
+
 // run finds how many picks lie side by side in one file, ascending or descending, and where.
 func run(picks []pick) (n int, lo, hi int64) {
 	lo = int64(picks[0].e.off)

@@ -2,7 +2,10 @@ package faults
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"app-offload/cmd/internal/postgres"
@@ -27,12 +30,6 @@ func (s *system) openStore(ctx context.Context) (err error) {
 	}
 	s.store, err = s.postgres.Database(ctx, "cloud")
 	return err
-}
-
-// databaseHere reports whether a PostgreSQL server can be started on this machine.
-func databaseHere() bool {
-	_, err := postgres.Programs()
-	return err == nil
 }
 
 // startCloud starts the consumer and waits until it is subscribed.
@@ -87,4 +84,96 @@ func (s *system) launch(log, store string, args ...string) (*consumer, error) {
 
 func (c *consumer) answers(ctx context.Context, path string) bool {
 	return stack.Get(ctx, c.web+path, nil) == nil
+}
+
+// The limits of the consumers' sessions in a round: as the usual ones, but shorter.
+const (
+	lockTime = "&lock_timeout=500ms"
+	idleTime = "&idle_in_transaction_session_timeout=3s"
+)
+
+// frozenName is how the sessions of the consumer that is to hang are called at the database.
+const frozenName = "frozen"
+
+// hungWorker stops one of two consumers by SIGSTOP within a transaction, which holds the node's row. They have one database, and share the
+// messages or receive each of them both. The other one stores and receipts what comes, while the first one still hangs; that one then goes on
+// or is killed.
+func (s *system) hungWorker(ctx context.Context) error {
+	if err := inTurn(ctx, s.heal, s.stopCloud); err != nil {
+		return err
+	}
+	var share []string
+	if s.random.IntN(2) == 0 {
+		share = []string{"-share", "workers"}
+	}
+	frozen, err := s.launch("worker", s.store+lockTime+idleTime+"&application_name="+frozenName, append(share, "-id", "worker-1")...)
+	if err != nil {
+		return err
+	}
+	s.workers = append(s.workers[:0], frozen)
+	other, err := s.launch("cloud", s.store+lockTime+idleTime, append(share, "-id", "worker-2")...)
+	if err != nil {
+		return err
+	}
+	s.follow(other)
+	return inTurn(ctx, s.awaiting(frozen), s.awaiting(other), func(ctx context.Context) error { return s.freeze(ctx, frozen) },
+		s.pausing(2*time.Second), s.passing("one of two consumers hangs in a transaction, and events wait for it", everyone),
+		func(ctx context.Context) error { return s.thaw(ctx, frozen) })
+}
+
+// freeze stops a consumer where a session of its own holds a row of the nodes.
+func (s *system) freeze(ctx context.Context, c *consumer) error {
+	return s.database.with(func(db *sql.DB) error {
+		return until(ctx, patience, "the consumer is stopped within a transaction", func() (bool, error) {
+			for range 100 { // a transaction lasts a millisecond or two: look often
+				if began, _, err := transaction(ctx, db); err != nil || !began {
+					if err != nil {
+						return false, err
+					}
+					continue
+				}
+				if err := c.Signal(syscall.SIGSTOP); err != nil {
+					return false, fmt.Errorf("stopping the consumer: %w", err)
+				}
+				time.Sleep(50 * time.Millisecond) // the server has done by then what the consumer had sent
+				if _, idle, err := transaction(ctx, db); err != nil || idle {
+					return idle, err
+				}
+				if err := c.Signal(syscall.SIGCONT); err != nil {
+					return false, fmt.Errorf("letting the consumer go on: %w", err)
+				}
+			}
+			return false, nil
+		})
+	})
+}
+
+// transaction reports whether a session of the consumer that is to hang has begun to lock rows of the nodes, and whether the server waits for
+// its next statement with them locked.
+func transaction(ctx context.Context, db *sql.DB) (began, idle bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT count(*) > 0, count(*) FILTER (WHERE state = 'idle in transaction') > 0
+		FROM pg_locks JOIN pg_stat_activity USING (pid)
+		WHERE application_name = $1 AND relation = 'nodes'::regclass AND mode = 'RowShareLock'`, frozenName).Scan(&began, &idle)
+	if err != nil {
+		err = fmt.Errorf("looking for the consumer's transaction: %w", err)
+	}
+	return began, idle, err
+}
+
+// thaw lets the stopped consumer go on, or kills it, and gives the work back to the one of the other rounds.
+func (s *system) thaw(ctx context.Context, frozen *consumer) error {
+	if s.random.IntN(2) == 0 {
+		frozen.Kill()
+		s.report.Kills.Cloud++
+	} else {
+		if err := frozen.Signal(syscall.SIGCONT); err != nil {
+			return fmt.Errorf("letting the consumer go on: %w", err)
+		}
+		err := inTurn(ctx, s.pausing(2*time.Second), s.awaiting(frozen), func(context.Context) error { return frozen.Stop(patience / 3) })
+		if err != nil {
+			return err
+		}
+	}
+	s.workers = s.workers[:0]
+	return inTurn(ctx, s.stopCloud, s.startCloud)
 }

@@ -36,8 +36,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"app-offload/cmd/internal/postgres"
 )
 
 // Config says what to break, and how often.
@@ -144,6 +147,31 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	s.report.Accepted = s.publisher.accepted()
 	return s.report, errors.Join(err, s.close(), s.verdict())
+}
+
+// databaseHere reports whether a PostgreSQL server can be started on this machine.
+func databaseHere() bool {
+	_, err := postgres.Programs()
+	return err == nil
+}
+
+func drawn(list []kind, name string) bool {
+	return slices.ContainsFunc(list, func(k kind) bool { return k.name == name })
+}
+
+// within leaves out what cannot be done on this machine, and says so. It is an error if nothing is left.
+func within(list []kind, out io.Writer) ([]kind, error) {
+	if _, err := postgres.Programs(); err != nil {
+		left := slices.DeleteFunc(list, func(k kind) bool { return k.name == hung })
+		if len(left) == 0 {
+			return nil, fmt.Errorf("kind %s: %w", hung, err)
+		}
+		if len(left) < len(list) {
+			fmt.Fprintf(out, "kind %s is left out: %v\n", hung, err)
+		}
+		return left, nil
+	}
+	return list, nil
 }
 
 // rounds breaks things until all that was asked for is done.

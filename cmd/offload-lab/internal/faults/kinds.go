@@ -1,14 +1,20 @@
 package faults
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"app-offload/cmd/internal/postgres"
+	"app-offload/cmd/offload-lab/internal/feed"
+	"app-offload/cmd/offload-lab/internal/stack"
 	"app-offload/functions/badlink"
 )
 
@@ -75,25 +81,6 @@ func chosen(names []string) ([]kind, error) {
 		list = append(list, all[i])
 	}
 	return list, nil
-}
-
-// within leaves out what cannot be done on this machine, and says so. It is an error if nothing is left.
-func within(list []kind, out io.Writer) ([]kind, error) {
-	if _, err := postgres.Programs(); err != nil {
-		left := slices.DeleteFunc(list, func(k kind) bool { return k.name == hung })
-		if len(left) == 0 {
-			return nil, fmt.Errorf("kind %s: %w", hung, err)
-		}
-		if len(left) < len(list) {
-			fmt.Fprintf(out, "kind %s is left out: %v\n", hung, err)
-		}
-		return left, nil
-	}
-	return list, nil
-}
-
-func drawn(list []kind, name string) bool {
-	return slices.ContainsFunc(list, func(k kind) bool { return k.name == name })
 }
 
 // quickKinds has two kills for everything else that can happen.
@@ -192,4 +179,234 @@ func (s *system) killBroker(ctx context.Context) error {
 
 func (s *system) restartBus(ctx context.Context) error {
 	return inTurn(ctx, s.bus.stop, s.pausing(3*time.Second), s.bus.start)
+}
+
+// The device whose events are a class of their own, by its number and its name.
+const (
+	ownDevice = 4
+	ownClass  = "pump-4"
+)
+
+// denyClass keeps one class from the consumer. The broker acknowledges its batches and delivers none of them.
+func (s *system) denyClass(ctx context.Context) error {
+	others := func(n int) bool { return n%devices != ownDevice }
+	return inTurn(ctx, s.heal, s.denying("offload/v1/+/batch/camera"), s.resting(2*time.Second), s.pausing(5*time.Second),
+		s.passing("the consumer may not read one class, and others wait behind it", others), s.denying(""))
+}
+
+func (s *system) denying(topic string) step {
+	return func(context.Context) error { return s.broker.deny(topic) }
+}
+
+// everyone is the selection of all events.
+func everyone(int) bool { return true }
+
+// passing waits until all events of a selection that are acknowledged now have arrived, while the trouble lasts.
+func (s *system) passing(trouble string, selected func(n int) bool) step {
+	return func(ctx context.Context) error { return s.pass(ctx, trouble, selected) }
+}
+
+func (s *system) pass(ctx context.Context, trouble string, selected func(n int) bool) error {
+	want := s.publisher.accepted()
+	var left []int
+	err := s.advancing(ctx, func() (bool, int, error) {
+		if err := s.database.read(ctx); err != nil {
+			return false, 0, err
+		}
+		left = left[:0]
+		for _, n := range s.database.missing(want) {
+			if selected(n) {
+				left = append(left, n)
+			}
+		}
+		return len(left) == 0, len(left), nil
+	})
+	if errors.Is(err, errStuck) {
+		s.violate("%s: %d events, such as %v; app-offload says %s", trouble, len(left), left[:min(len(left), 5)], s.status(ctx))
+		return nil
+	}
+	return err
+}
+
+// Sizes that are too large: of an event, for a broker that limits packets, and of a message, for anything.
+const (
+	packetLimit = 200_000
+	eventBytes  = 300_000
+	hugeBytes   = 70 << 20
+)
+
+func (s *system) oversized(ctx context.Context) error {
+	if err := s.heal(ctx); err != nil {
+		return err
+	}
+	switch s.random.IntN(4) {
+	case 0:
+		return s.throw(ctx, s.bus.addr, "edgex/events/device/faults/Pump/pump-0/State")
+	case 1:
+		return s.throw(ctx, s.broker.addr, "offload/v1/lab/receipt")
+	case 2:
+		s.garbage++
+		return s.throw(ctx, s.broker.addr, "offload/v1/lab/batch/default")
+	}
+	e := s.specialEvent(0)
+	e.Readings[0].Type, e.Readings[0].Value = "String", strings.Repeat("x", eventBytes)
+	return inTurn(ctx, s.harming(badlink.Closing(packetLimit)),
+		func(ctx context.Context) error { return s.publisher.deliver(ctx, s.database, e) },
+		s.resting(time.Second), s.pausing(5*time.Second),
+		s.passing("one event is above the broker's limit, and others wait behind it", everyone), s.heal)
+}
+
+// throw publishes a huge message that is nothing.
+func (s *system) throw(ctx context.Context, addr, topic string) error {
+	c, err := connected(addr, "thrower")
+	if err != nil {
+		return err
+	}
+	defer c.Disconnect(100)
+	if err := done(c.Publish(topic, 1, false, bytes.Repeat([]byte{0x7f}, hugeBytes))); err != nil {
+		return fmt.Errorf("publishing a huge message on %s: %w", topic, err)
+	}
+	return s.pausing(3 * time.Second)(ctx)
+}
+
+// closing is a balancer without a broker behind it.
+func (s *system) closing(ctx context.Context) error {
+	return inTurn(ctx, s.harming(badlink.Closing(0)), s.pausing(10*time.Second), s.heal)
+}
+
+// specialEvent makes an event that is not numbered, of one device.
+func (s *system) specialEvent(device int) feed.Event {
+	s.specials++
+	e := s.publisher.event(device)
+	e.ID = fmt.Sprintf("%08x-0001-4000-8000-%012x", uint32(s.cfg.Seed), s.specials) // a part of it is enough
+	e.Readings = e.Readings[:1]
+	e.Readings[0].ID, e.Readings[0].Resource = e.ID, "Special"
+	e.Origin = time.Now().UnixNano()
+	e.Readings[0].Origin = e.Origin
+	return e
+}
+
+// deliver publishes an event that is not numbered, once, and expects it in the database.
+func (p *publisher) deliver(ctx context.Context, d *database, e feed.Event) error {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("making an event: %w", err)
+	}
+	d.expect(e.ID, raw)
+	return p.hand(ctx, e)
+}
+
+// hand publishes an event until the MessageBus acknowledges it.
+func (p *publisher) hand(ctx context.Context, e feed.Event) error {
+	topic := "edgex/events/device/faults/" + e.Profile + "/" + e.Device + "/" + e.Source
+	return until(ctx, patience, "the MessageBus acknowledges a special event", func() (bool, error) {
+		token := p.client.Publish(topic, 1, false, p.message(e))
+		return token.WaitTimeout(patience/3) && token.Error() == nil, nil
+	})
+}
+
+// sameID publishes different events of several devices under one id, as device services with a poor source of ids do, and one of
+// them twice. The different ones are to arrive, the repeated one once.
+func (s *system) sameID(ctx context.Context) error {
+	var list []feed.Event
+	for device := range 2 + s.random.IntN(devices-1) {
+		e := s.specialEvent(device)
+		if len(list) > 0 {
+			e.ID, e.Readings[0].ID = list[0].ID, list[0].ID
+		}
+		e.Readings[0].Value = strconv.Itoa(s.random.IntN(1000))
+		list = append(list, e)
+	}
+	for _, e := range list {
+		if err := s.publisher.deliver(ctx, s.database, e); err != nil {
+			return err
+		}
+	}
+	return s.publisher.hand(ctx, list[s.random.IntN(len(list))])
+}
+
+// restoreSpool puts the spool back to a copy, as a restored image of the disk does. All that the copy does not know has arrived
+// before, so that nothing may be lost: numbers are given again, to other records.
+func (s *system) restoreSpool(ctx context.Context) error {
+	spool, copied := stack.SpoolIn(s.cfg.Dir), filepath.Join(s.cfg.Dir, "spool.copy")
+	return inTurn(ctx, s.heal, s.quietly(
+		s.arrived, s.stopEdge, copying(copied, spool), s.startEdge, s.awaitEdge,
+		s.publishing(stretch, time.Millisecond), s.publisher.settled, s.arrived, s.endEdge, copying(spool, copied),
+		then(func() {
+			s.asking.Lock()
+			s.accepted = 0 // the account is the copy's
+			s.asking.Unlock()
+			s.restored++
+		}), s.startEdge, s.awaitEdge))
+}
+
+// copying replaces one folder by another.
+func copying(to, from string) step {
+	return func(context.Context) error {
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
+			return fmt.Errorf("copying the spool: %w", err)
+		}
+		return nil
+	}
+}
+
+// few is how many events are published while the consumer is away, and again when it is back: many batches, but fewer than make
+// app-offload take them for a backlog, which fresh events may pass.
+const few = 40
+
+// lateConsumer starts the consumer after the events, as compose does at every start. What the broker accepted without a subscriber has to come
+// again, in order.
+func (s *system) lateConsumer(ctx context.Context) error {
+	trickle := s.publishing(few, 20*time.Millisecond)
+	return inTurn(ctx, s.heal, s.quietly(s.arrived,
+		s.inOrder(2*few, s.consumerGone, trickle, s.pausing(3*time.Second), s.startCloud, trickle)))
+}
+
+// consumerGone ends the consumer, and mostly the broker's memory of it as well.
+func (s *system) consumerGone(ctx context.Context) error {
+	if err := s.endCloud(ctx); err != nil || s.random.IntN(4) == 0 {
+		return err
+	}
+	return inTurn(ctx, s.broker.kill, s.broker.start)
+}
+
+// secondService runs another app-offload on the same MessageBus for a while. It processes all on the node and publishes results,
+// which the first one must not take for events: they would be in the database, where nothing of them belongs.
+func (s *system) secondService(ctx context.Context) error {
+	dir := filepath.Join(s.cfg.Dir, "second")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("making a folder for the second app-offload: %w", err)
+	}
+	second, err := stack.StartEdge(stack.Config{
+		Bin: s.cfg.Bin, Res: s.cfg.Res, Dir: dir, Log: s.files["second"], Bus: stack.Bus{Type: "mqtt", Addr: s.bus.addr}, Cloud: s.broker.addr,
+		Args: []string{"-sk=app-offload-2"},
+		Env:  []string{"OFFLOAD_NODE=lab-2", "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge", "OFFLOAD_WRITABLE_CLASSES_DEFAULT_OPERATORS=summary window=1s"},
+	})
+	if err != nil {
+		return err
+	}
+	defer second.Edge.Kill()
+	err = until(ctx, patience, "the second app-offload is ready", func() (bool, error) {
+		if ended(second.Edge) {
+			return false, unexpected("the second app-offload", second.Edge)
+		}
+		return second.Get(ctx, "/ready", nil) == nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.pausing(5 * time.Second)(ctx); err != nil {
+		return err
+	}
+	st, err := second.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the second app-offload: %w", err)
+	}
+	if st.Counts.Balance != 0 {
+		s.violate("the balance of the second app-offload is %d: %s", st.Counts.Balance, text(st.Counts))
+	}
+	if err := second.Edge.Stop(stopTime); err != nil {
+		s.violate("the end of the second app-offload: %v", err)
+	}
+	return nil
 }
