@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -52,12 +51,8 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	var f consumeFlags
 	fs := newFlags("offload-cloud", examples, std)
 	f.register(fs)
-	rest, err := parse(fs, args)
-	if err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
 	if f.source.from == "" {
 		return errors.New("-from is missing; name the broker, such as -from mqtt://localhost:1883")

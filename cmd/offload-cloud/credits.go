@@ -70,12 +70,8 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 	flags.BoolVar(&f.settle, "settle", false, "count what was used since the last time")
 	flags.DurationVar(&f.every, "every", 0, "settle again and again, until interrupted; 0 once")
 	flags.DurationVar(&f.lag, "lag", 2*time.Minute, "settle only what was stored that long ago; on PostgreSQL it must be longer than a transaction takes")
-	rest, err := parse(flags, args)
-	if err != nil {
+	if err := parseFlags(flags, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
 	if f.settle {
 		return f.settleAll(ctx, std)

@@ -58,15 +58,15 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	if len(rest) != 1 {
 		return fmt.Errorf("%d folders given, expected one; see -h", len(rest))
 	}
-	if !strings.HasPrefix(f.source.from, "mqtt://") && !strings.HasPrefix(f.source.from, "mqtts://") || f.source.share != "" {
-		return errors.New("-from must be mqtt:// or mqtts://, without -share")
+	if err := f.source.single(); err != nil {
+		return err
 	}
-	nodes := map[string]bool{}
+	nodes := map[string]*recipient{}
 	for name := range strings.SplitSeq(f.to, ",") {
 		if name == "" || strings.ContainsAny(name, "/+#\x00") {
 			return fmt.Errorf("-to %q: it must name nodes, separated by commas; %q is not the name of one", f.to, name)
 		}
-		nodes[name] = true
+		nodes[name] = &recipient{pause: firstOffer}
 	}
 	sender, file, err := offered(rest[0], f.chunk, f.rollback)
 	if err != nil {
@@ -114,10 +114,20 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	return s, file, nil
 }
 
-// offerEvery is the interval at which nodes that have not answered are offered the version again.
-const offerEvery = 10 * time.Second
+// The pause before a node is offered the version again: what is offered to one that is away stays with the broker, once a time, so the pause doubles. A
+// node that has answered asks by itself.
+const (
+	firstOffer = 10 * time.Second
+	answered   = 5 * time.Minute
+)
 
-func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes map[string]bool, log *slog.Logger) error {
+// recipient is a node that has neither installed nor refused the version.
+type recipient struct {
+	due   time.Time // of the next offer
+	pause time.Duration
+}
+
+func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes map[string]*recipient, log *slog.Logger) error {
 	f.source.id += "-deliver"
 	f.source.temporary = true
 	for node := range nodes {
@@ -149,14 +159,14 @@ func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes m
 type courier struct {
 	sender    *delivery.Sender
 	transport consume.Transport
-	nodes     map[string]bool // that have neither installed nor refused the version
+	nodes     map[string]*recipient
 	refused   int
 	log       *slog.Logger
 }
 
 // serve offers the version and answers requests until no node is left or ctx ends.
 func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) error {
-	tick := time.NewTicker(offerEvery)
+	tick := time.NewTicker(firstOffer)
 	defer tick.Stop()
 	err := c.offer(ctx)
 	for err == nil && len(c.nodes) > 0 {
@@ -176,12 +186,17 @@ func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) erro
 	return err
 }
 
-// offer repeats the offer to all nodes that are left.
+// offer makes the offers that are due.
 func (c *courier) offer(ctx context.Context) error {
-	for node := range c.nodes {
+	now := time.Now()
+	for node, r := range c.nodes {
+		if now.Before(r.due) {
+			continue
+		}
 		if err := c.send(ctx, node, c.sender.Offer()); err != nil {
 			return err
 		}
+		r.due, r.pause = now.Add(r.pause), 2*r.pause
 	}
 	return nil
 }
@@ -194,9 +209,11 @@ func (c *courier) answer(ctx context.Context, m *consume.Message) error {
 		c.log.Warn("request of a node rejected", "node", node, "error", err)
 		return nil
 	}
-	if !c.nodes[node] || w.ID != c.sender.ID() {
+	r := c.nodes[node]
+	if r == nil || w.ID != c.sender.ID() {
 		return nil
 	}
+	r.due, r.pause = time.Now().Add(answered), answered
 	switch w.State {
 	case delivery.Installed:
 		c.log.Info("model installed", "node", node)

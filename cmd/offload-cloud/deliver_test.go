@@ -1,16 +1,22 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"aead.dev/minisign"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/edgetest"
+	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/functions/infer/modeltest"
 	"app-offload/functions/models"
 	"app-offload/functions/models/delivery"
@@ -80,4 +86,46 @@ func TestDeliverSendsAModel(t *testing.T) {
 	code, said = deliver("n1")
 	require.Equal(t, 1, code)
 	require.Contains(t, said, "has 10 bytes, the manifest says")
+}
+
+// sent is a transport that counts what is published to each node.
+type sent struct {
+	consume.Transport
+	to map[string]int
+}
+
+func (s sent) Publish(_ context.Context, out []consume.Outgoing) error {
+	for _, o := range out {
+		s.to[o.Topic]++
+	}
+	return nil
+}
+
+// Offers to a node that is away become ever rarer, as each stays with the broker; one that has answered is not offered the version again soon, as it asks
+// by itself and another offer would replace what it takes meanwhile.
+func TestFewOffersStayWithTheBroker(t *testing.T) {
+	folder := modeltest.Put(t, t.TempDir(), "bearing", "2", modeltest.Slow(t, 64, 2))
+	manifest, err := os.ReadFile(filepath.Join(folder, models.ManifestFile))
+	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		sender, err := delivery.NewSender(manifest, []byte("signature"), bytes.NewReader(nil), 1024, false)
+		require.NoError(t, err)
+		s := sent{to: map[string]int{}}
+		c := &courier{sender: sender, transport: s, nodes: map[string]*recipient{"away": {pause: firstOffer}, "slow": {pause: firstOffer}}, log: slog.New(slog.DiscardHandler)}
+		wants := make(chan *consume.Message, 1)
+		w := delivery.Want{ID: sender.ID(), State: delivery.Wanted}
+		payload, err := w.Encode()
+		require.NoError(t, err)
+		go func() {
+			for range 10 {
+				time.Sleep(time.Minute)
+				wants <- &consume.Message{Topic: delivery.WantTopic("slow"), Payload: payload, Ack: func() {}}
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute+time.Second)
+		defer cancel()
+		require.ErrorContains(t, c.serve(ctx, wants), "away, slow")
+		require.Equal(t, 6, s.to[delivery.Topic("away")])
+		require.Equal(t, 3, s.to[delivery.Topic("slow")], "none after the first answer")
+	})
 }

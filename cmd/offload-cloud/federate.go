@@ -65,16 +65,14 @@ func federateVerb(ctx context.Context, args []string, std streams) error {
 	flags.StringVar(&f.state, "state", "", "file that keeps the contributions over a restart; none if empty")
 	flags.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9466; none if empty")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	if rest, err := parse(flags, args); err != nil {
+	if err := parseFlags(flags, args); err != nil {
 		return err
-	} else if len(rest) > 0 {
-		return fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
 	if err := f.terms.Validate(); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(f.source.from, "mqtt://") && !strings.HasPrefix(f.source.from, "mqtts://") || f.source.share != "" {
-		return errors.New("-from must be mqtt:// or mqtts://, without -share: one process adds up what all nodes have learned")
+	if err := f.source.single(); err != nil {
+		return err
 	}
 	return f.run(ctx, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: f.level})))
 }

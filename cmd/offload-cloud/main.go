@@ -129,3 +129,12 @@ func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
 }
+
+// parseFlags is parse for a verb that takes nothing else.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	rest, err := parse(fs, args)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%q is not understood here; see -h", rest[0])
+	}
+	return err
+}

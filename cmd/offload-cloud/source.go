@@ -150,6 +150,14 @@ func (f *sourceFlags) login(log *slog.Logger) func() (user, password string) {
 	}
 }
 
+// single is for a process that gets all messages.
+func (f *sourceFlags) single() error {
+	if !strings.HasPrefix(f.from, "mqtt://") && !strings.HasPrefix(f.from, "mqtts://") || f.share != "" {
+		return errors.New("-from must be mqtt:// or mqtts://, without -share")
+	}
+	return nil
+}
+
 func (f *sourceFlags) password() (string, error) {
 	if f.passwordFile == "" {
 		return "", nil

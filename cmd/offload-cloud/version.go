@@ -18,16 +18,12 @@ Flags:
 func versionVerb(_ context.Context, args []string, std streams) error {
 	fs := newFlags("version", versionUsage, std)
 	asJSON := fs.Bool("json", false, "as a JSON object")
-	rest, err := parse(fs, args)
-	if err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
 	if *asJSON {
 		return json.NewEncoder(std.out).Encode(version.Get())
 	}
-	_, err = fmt.Fprintln(std.out, version.Line("offload-cloud"))
+	_, err := fmt.Fprintln(std.out, version.Line("offload-cloud"))
 	return err
 }

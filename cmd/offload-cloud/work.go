@@ -163,12 +163,8 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	listen := fs.String("listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9465; none if empty")
 	var level slog.Level
 	fs.TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	rest, err := parse(fs, args)
-	if err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
 	if f.models.dir == "" {
 		return errors.New("-models is missing; name the folder of models to compute with")

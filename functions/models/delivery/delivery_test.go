@@ -375,6 +375,52 @@ func TestDeliveriesAreBounded(t *testing.T) {
 	require.NoError(t, w.r.Close())
 }
 
+// An offer that is not newer than what is under way does not replace it, also while that waits for room, unless it is a rollback.
+func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
+	w := newWorld(t)
+	offer := func(version string, rollback bool) (*Want, error) {
+		_, manifest := made(t, version)
+		o := Offer{Manifest: manifest, Signature: w.sign(manifest), Chunk: 4096, Rollback: rollback}
+		msg, err := o.Encode()
+		require.NoError(t, err)
+		reply, err := w.r.Handle(t.Context(), msg)
+		answer, decoding := DecodeWant(reply)
+		require.NoError(t, decoding)
+		return answer, err
+	}
+	underWay := func() models.Version { return w.r.Progress()[0].Version }
+	for _, c := range []struct {
+		version  string
+		rollback bool
+		want     State
+		underWay models.Version
+	}{
+		{"2", false, Wanted, "2"},
+		{"1", false, Refused, "2"}, // as a broker has retained it
+		{"2.0", false, Refused, "2"},
+		{"2", false, Wanted, "2"},
+		{"1", true, Wanted, "1"},
+		{"3", false, Wanted, "3"},
+	} {
+		answer, err := offer(c.version, c.rollback)
+		require.Equal(t, c.want, answer.State, c)
+		require.Equal(t, c.underWay, underWay(), c)
+		if c.want == Refused {
+			require.ErrorContains(t, err, "is under way")
+			require.Contains(t, answer.Reason, "is under way")
+		}
+	}
+	require.NoError(t, w.r.Close())
+	_, four := made(t, "4")
+	m, err := models.ParseManifest(four)
+	require.NoError(t, err)
+	w.r.later = &waiting{&Offer{Manifest: four}, m}
+	answer, err := offer("3", false)
+	require.ErrorContains(t, err, "4 of model m is under way")
+	require.Equal(t, Refused, answer.State)
+	require.NotNil(t, w.r.later)
+}
+
 // Any bytes are a statement or an error, and a statement is read as it was written.
 func FuzzDecode(f *testing.F) {
 	o := Offer{Manifest: []byte("{}"), Signature: []byte("s"), Chunk: 4096, Rollback: true}

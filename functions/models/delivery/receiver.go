@@ -55,8 +55,14 @@ type Receiver struct {
 
 	mu    sync.Mutex // held while a model is written, verified and loaded
 	open  map[ID]*partial
-	later *Offer                  // the latest one for which the disk had no room
+	later *waiting                // the latest offer for which the disk had no room
 	seen  atomic.Pointer[[]sight] // by those who must not wait for that
+}
+
+// waiting is an offer that begins once there is room.
+type waiting struct {
+	offer    *Offer
+	manifest *models.Manifest
 }
 
 // sight is how far a delivery was.
@@ -164,16 +170,21 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	if err == nil && parts(m, o.Chunk) > maxParts {
 		err = fmt.Errorf("%d chunks, at most %d are allowed", parts(m, o.Chunk), maxParts)
 	}
+	if err == nil && !o.Rollback {
+		err = r.newest(o, m)
+	}
 	if err != nil {
 		return refusal(o.ID(), err), fmt.Errorf("refusing the offer of a model: %w", err)
 	}
 	if err := r.makeRoom(m); err != nil {
 		return nil, err
 	}
-	r.later = nil
+	if r.later != nil && r.later.manifest.Name == m.Name {
+		r.later = nil
+	}
 	p, err := begin(r.store.Root(), o, m)
 	if fullDisk(err) {
-		r.later = o
+		r.later = &waiting{o, m}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("beginning the delivery of model %s %s: %w", m.Name, m.Version, check.Access(err))
@@ -181,6 +192,23 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	p.active = r.clock.Now()
 	r.open[p.id] = p
 	return p.want(r.cfg.Window), nil
+}
+
+// newest reports an error where a delivery of the model is under way, or waits for room, that is as new.
+func (r *Receiver) newest(o *Offer, m *models.Manifest) error {
+	var others []*models.Manifest
+	for _, p := range r.open {
+		others = append(others, p.manifest)
+	}
+	if r.later != nil && r.later.offer.ID() != o.ID() {
+		others = append(others, r.later.manifest)
+	}
+	for _, other := range others {
+		if other.Name == m.Name && m.Version.Compare(other.Version) <= 0 {
+			return fmt.Errorf("version %s of model %s is under way, which is not older than %s; offer a rollback to end it", other.Version, m.Name, m.Version)
+		}
+	}
+	return nil
 }
 
 // makeRoom ends deliveries of the same model, which the new one replaces, and the one that was idle longest where there are too many.
@@ -297,7 +325,7 @@ func (r *Receiver) Due(ctx context.Context) (replies [][]byte, err error) {
 		}
 	}
 	if r.later != nil {
-		add(r.offered(r.later))
+		add(r.offered(r.later.offer))
 	}
 	return replies, err
 }
