@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"app-offload/cmd/offload-lab/internal/nn"
 	"app-offload/functions/engine"
 	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/models"
+	"app-offload/functions/task"
 )
 
 const modelExamples = `  offload-lab model bearing.tflite             inputs, outputs, operators, memory, and the time of a run
@@ -145,4 +148,165 @@ func (m *modelReport) print(w io.Writer) {
 	line("  operators %s", strings.Join(m.Operators, ", "))
 	line("  %.3g million multiply-accumulates, %.1f KiB of memory", float64(m.MACs)/1e6, float64(m.Bytes)/1024)
 	line("  %.4g µs a run (median of %d), p99 %.4g µs, on one core", m.Median, m.Runs, m.P99)
+}
+
+// storeOptions say what to show of a folder of models.
+type storeOptions struct {
+	dir, key, ask, input, variant string
+	memory                        int // MiB
+	json                          bool
+}
+
+// showStore lists a folder of models, or lets one of them answer. It changes nothing in the folder.
+func showStore(w io.Writer, o storeOptions) (err error) {
+	cfg := models.DefaultConfig()
+	cfg.Dir, cfg.MemoryMiB, cfg.MaxMiB, cfg.MaxModels = o.dir, o.memory, 2000, 1000
+	if o.key != "" {
+		if cfg.Keys, err = readKey(o.key); err != nil {
+			return err
+		}
+	}
+	look, err := models.LookAt(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, look.Close()) }()
+	if o.ask != "" {
+		return askModel(w, look, o)
+	}
+	reports := look.Reports()
+	if o.json {
+		return indented(w, map[string]any{"models": reports, "problems": look.Problems})
+	}
+	for i := range reports {
+		printVersion(w, &reports[i])
+	}
+	for _, p := range look.Problems {
+		_, _ = fmt.Fprintf(w, "not a model: %s\n", p)
+	}
+	if len(reports) == 0 {
+		_, _ = fmt.Fprintf(w, "%s has no models\n", o.dir)
+	}
+	return nil
+}
+
+func printVersion(w io.Writer, r *models.Report) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	place := ""
+	if r.InForce {
+		place = ", in force"
+	}
+	line("%s %s (%s, %s%s)", r.Name, r.Version, r.Variant, r.Engine, place)
+	if r.Signed != "" {
+		line("  signed  %s", r.Signed)
+	}
+	if r.Problem != "" {
+		line("  cannot be loaded: %s", r.Problem)
+		return
+	}
+	resource := r.Resource
+	if resource == "" {
+		resource = "any resource"
+	}
+	line("  %s of %s → %s", r.Input, resource, r.Output)
+	line("  %.3g million multiply-accumulates, %.4g µs a run, %.1f KiB of memory", float64(r.MACs)/1e6, r.Run, float64(r.Bytes)/1024)
+}
+
+// readKey reads a public key: the file that minisign writes, or its last line itself.
+func readKey(key string) ([]string, error) {
+	if _, err := models.ParseTrust([]string{key}); err == nil {
+		return []string{key}, nil
+	}
+	b, err := os.ReadFile(key)
+	if err != nil {
+		return nil, fmt.Errorf("-key is neither a public key nor a file with one: %w", err)
+	}
+	return []string{string(b)}, nil
+}
+
+// askModel runs a model on a file: a picture, or numbers as a JSON array.
+func askModel(w io.Writer, look *models.Look, o storeOptions) error {
+	b, err := os.ReadFile(o.input)
+	if err != nil {
+		return fmt.Errorf("reading -input: %w", err)
+	}
+	reading := task.Reading{Type: task.Blob, Encoding: task.Binary, Value: b}
+	if text := strings.TrimSpace(string(b)); strings.HasPrefix(text, "[") {
+		reading = task.Reading{Type: task.Float64Array, Value: []byte(text)}
+	}
+	for _, r := range look.Reports() {
+		if r.Name == o.ask && r.Variant == o.variant && r.InForce {
+			reading.Resource = r.Resource
+		}
+	}
+	answer, err := look.Ask(o.ask, o.variant, &task.Task{EventID: o.input, Readings: []task.Reading{reading}})
+	if err != nil {
+		return err
+	}
+	return indented(w, answer)
+}
+
+// printManifest writes a manifest of a model's file, for its author to complete.
+func printManifest(w io.Writer, name, path string, memory int64) error {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading the model: %w", err)
+	}
+	m, err := models.Describe(name, file, memory)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return indented(w, m)
+}
+
+func indented(w io.Writer, v any) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+const modelTrainExamples = `  offload-lab model train -out res/models -seed 1               all models that ship, from seeded data
+  offload-lab model train -out DIR -only bearing -variant edge  one of them
+
+Purpose:
+  Draws pictures of parts and windows of vibration as the feed does, trains the networks on them, quantises the edge variants to int8, and
+  writes each with its manifest into a folder of models. Equal seeds give equal files on one kind of processor. The accuracy is judged by
+  offload-lab bench hard.
+`
+
+// trainModels is model train.
+func trainModels(ctx context.Context, args []string) error {
+	fs := flags("model train", modelTrainExamples)
+	out := fs.String("out", "", "folder of models to write to")
+	seed := fs.Uint64("seed", 1, "seed of weights and data")
+	version := fs.String("version", "1.0.0", "version of the models")
+	only := fs.String("only", "", "name of the only model to train")
+	variant := fs.String("variant", "", "the only variant to train, edge or cloud")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if *out == "" {
+		return errors.New("-out is missing: name the folder of models to write to")
+	}
+	list := slices.DeleteFunc(nn.Models(), func(m nn.Model) bool {
+		return *only != "" && m.Name != *only || *variant != "" && m.Variant != *variant
+	})
+	if len(list) == 0 {
+		return fmt.Errorf("no model has the name %q and the variant %q", *only, *variant)
+	}
+	for _, m := range list {
+		start := time.Now()
+		progress := newBar(os.Stderr, m.Recipe.Epochs, 0)
+		file, manifest, err := m.Make(ctx, *seed, models.Version(*version), func(epoch int, loss float64) {
+			progress.show(epoch, fmt.Sprintf("%s (%s): epoch %d, loss %.4f", m.Name, m.Variant, epoch, loss))
+		})
+		if err != nil {
+			return err
+		}
+		if err := nn.Write(*out, file, manifest); err != nil {
+			return err
+		}
+		fmt.Printf("%s %s (%s): %d bytes, trained in %.0f s\n", m.Name, manifest.Version, m.Variant, len(file), time.Since(start).Seconds())
+	}
+	return nil
 }

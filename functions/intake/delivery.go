@@ -1,6 +1,13 @@
 package intake
 
 import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
@@ -83,6 +90,18 @@ func (s *Subscriber) accept(d *delivery, a arrival) bool {
 	}
 	ev.Topic = a.msg.Topic
 	return s.admit(d, ev)
+}
+
+// passOver acknowledges a message unread, and logs the first of its kind in a while.
+func (s *Subscriber) passOver(t *ticket, why string, counter *uint64) {
+	s.mu.Lock()
+	*counter++
+	total := *counter
+	s.mu.Unlock()
+	if _, due := s.seldom.Due(why); due {
+		s.log.Warnf("%s: topic=%.256q total=%d (similar messages suppressed for %s)", why, t.Message.Topic, total, s.seldom)
+	}
+	s.acks.Done(t)
 }
 
 func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) {
@@ -215,4 +234,164 @@ func (s *Subscriber) concluded(pass Pass, acked bool) {
 		}
 	})
 	pass.Leave()
+}
+
+// identity is what makes an event a repeat of another one: the same id and the same content. An id alone does not, since
+// copies of a device's disk and careless device services use one twice.
+type identity struct {
+	id     uuid.UUID
+	digest uint64
+}
+
+var digestSeed = maphash.MakeSeed()
+
+func identityOf(ev *task.Event) identity {
+	id, _ := uuid.Parse(ev.ID) // the parser has checked it
+	return identity{id, maphash.Bytes(digestSeed, ev.Raw)}
+}
+
+// recentEvents remembers the latest events, so many and no more: the oldest goes for each new one. It belongs to one lock.
+type recentEvents struct {
+	known map[identity]struct{}
+	ids   map[uuid.UUID]int // how many of the known, and of those under way, have it
+	ring  []identity
+	next  int
+}
+
+func newRecentEvents(n int) *recentEvents {
+	return &recentEvents{known: make(map[identity]struct{}, n), ids: make(map[uuid.UUID]int, n), ring: make([]identity, 0, n)}
+}
+
+func (r *recentEvents) has(e identity) bool {
+	_, ok := r.known[e]
+	return ok
+}
+
+// hasOther reports whether an event of another content had the id.
+func (r *recentEvents) hasOther(id uuid.UUID) bool { return r.ids[id] > 0 }
+
+// begin notes the id of an event under way, and end forgets it.
+func (r *recentEvents) begin(id uuid.UUID) { r.ids[id]++ }
+
+func (r *recentEvents) end(id uuid.UUID) {
+	if r.ids[id]--; r.ids[id] == 0 {
+		delete(r.ids, id)
+	}
+}
+
+// add takes over an event that was under way.
+func (r *recentEvents) add(e identity) {
+	if cap(r.ring) == 0 || r.has(e) {
+		r.end(e.id)
+		return
+	}
+	r.known[e] = struct{}{}
+	if len(r.ring) < cap(r.ring) {
+		r.ring = append(r.ring, e)
+		return
+	}
+	old := r.ring[r.next]
+	delete(r.known, old)
+	r.end(old.id)
+	r.ring[r.next] = e
+	r.next = (r.next + 1) % len(r.ring)
+}
+
+// refusals is the key of the log lines about a series of refusals.
+const refusals = "refusals"
+
+// refuse keeps a delivery to be offered again, and logs the first refusal of a series. The lock is held.
+func (s *Subscriber) refuse(d *delivery, err error) {
+	s.retries = append(s.retries, d)
+	s.due = time.Now().Add(s.retryAfter)
+	if !d.refused {
+		d.refused = true
+		s.refusing++
+	}
+	if s.once.Known(refusals) {
+		return
+	}
+	if _, due := s.often.Due(refusals); due { // a spool that is full to the brim takes and refuses by turns
+		s.once.New(refusals, refusals)
+		s.log.Warnf("event refused, holding all events behind it: event=%s device=%q retryAfter=%s error=%q", d.event.ID, d.event.Device, s.retryAfter, err)
+	}
+}
+
+// taken books that a delivery needs no further offer, and logs the end of a series. The lock is held.
+func (s *Subscriber) taken(d *delivery) {
+	if !d.refused {
+		return
+	}
+	d.refused = false
+	if s.refusing--; s.refusing == 0 && s.once.Known(refusals) {
+		s.once.New(refusals, "")
+		s.log.Infof("all refused events were accepted: refusalsSinceStart=%d", s.counts.Refused)
+	}
+}
+
+// offerAgain submits the refused deliveries once they are due, in the order in which they arrived. While there are any it reports
+// that the reader must not go on, and when to look again.
+//
+// Nothing new is submitted meanwhile: it would pass the refused events of its device. It would not help either, since the broker gets its
+// acknowledgements in order and stops at its own window.
+func (s *Subscriber) offerAgain() (holding bool, wait time.Duration) {
+	for {
+		slice, holding, wait := s.takeDue(time.Now())
+		if len(slice) == 0 {
+			return holding, wait
+		}
+		s.submit(slice)
+	}
+}
+
+func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch left := s.due.Sub(now); {
+	case len(s.retries) == 0:
+		return nil, false, idle
+	case s.out > 0: // one of these may be refused as well, and be an earlier one
+		return nil, true, idle
+	case left > 0:
+		return nil, true, left
+	}
+	slices.SortFunc(s.retries, func(a, b *delivery) int { return cmp.Compare(a.sequence, b.sequence) })
+	n := min(len(s.retries), s.cfg.MaxSlice)
+	due = slices.Clone(s.retries[:n])
+	s.retries = slices.Delete(s.retries, 0, n)
+	return due, true, 0
+}
+
+// finish is the reader's last act. It hands on what had arrived before the stop, because what was published at QoS 0 has no other
+// chance, and leaves to the broker what was refused. What arrived behind a refused event at QoS 1 comes again behind it.
+func (s *Subscriber) finish() {
+	for s.leftOver() {
+		if a := <-s.arrived; a.msg.QoS > 0 && s.holding() {
+			t := new(ticket)
+			s.acks.Expect(t, a.msg, a.pass)
+			s.acks.Abandon(t)
+		} else {
+			s.submit(s.collect(a))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.retries {
+		s.abandon(d)
+	}
+	s.retries = nil
+}
+
+func (s *Subscriber) holding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.retries) > 0
+}
+
+// leftOver reports whether messages have arrived that are not handed on. A message on its way from the gate is waited
+// for; after the stop none follows it.
+func (s *Subscriber) leftOver() bool {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	return len(s.arrived) > 0
 }

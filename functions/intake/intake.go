@@ -8,11 +8,11 @@
 //
 // Which file holds which state, and who owns it:
 //
-//	subscriber.go     the Subscriber; its reader (run) owns the slices that go to the sink, its mutex all that is under way
-//	delivery.go       the way of one message: ticket, event, sink, acknowledgement       retry.go     refused events
-//	connect.go        the connection, held by an mqtt.Keeper; bus.go its address and secret
+//	subscriber.go     the Subscriber; its reader (run) owns the slices that go to the sink, its mutex all that is under way;
+//	                  the connection, held by an mqtt.Keeper
+//	delivery.go       the way of one message: ticket, event, sink, acknowledgement; refused events, and identities handed on lately
 //	subscriptions.go  the topics of the session, and the file that remembers them        topics.go    filters; no state
-//	gate.go           what may be under way at once; a lock of its own                   recent.go    identities handed on lately
+//	gate.go           what may be under way at once; a lock of its own
 //	orderer.go        events held to restore their order, for the SDK's default trigger
 //	parse/            bytes to events; no state but caches
 //

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"app-offload/functions/check"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/quarantine"
@@ -216,4 +218,152 @@ func (s *Subscriber) stop(ctx context.Context) error {
 		s.workers.Wait()
 	}
 	return err
+}
+
+const (
+	connectTimeout = 10 * time.Second
+	writeTimeout   = 30 * time.Second // for an acknowledgement; a broker that takes none for so long is hung
+	maxBackOff     = 10 * time.Second
+)
+
+// keeper holds the connection.
+func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
+	at, err := mqtt.ParseAddress(s.bus.URL)
+	if err != nil {
+		return nil, err
+	}
+	keepAlive := duration(s.cfg.KeepAlive)
+	return &mqtt.Keeper{
+		Options: mqtt.Options{
+			Brokers: []mqtt.Address{at}, ClientID: s.bus.ClientID, Clean: !s.cfg.PersistentSession, Login: s.bus.auth().Login,
+			KeepAlive: keepAlive, PingTimeout: keepAlive, ConnectTimeout: connectTimeout, Stall: writeTimeout,
+			ReadBuffer: s.cfg.ReadBufferKiB << 10, MaxPacket: s.cfg.maxPacket(), ManualAck: true, Frees: true,
+			Opened: s.acks.Renew, Receive: s.receive,
+		},
+		Backoff: mqtt.Backoff{Low: time.Second, High: maxBackOff},
+		Up:      s.connected, Down: s.lost,
+		Failed: func(err error) { s.report(fmt.Errorf("connecting: %w", err)) },
+	}, nil
+}
+
+// Rotate renews the connection, which reads the credentials anew. Events under way are delivered again and recognised.
+func (s *Subscriber) Rotate() { s.connection.Renew() }
+
+// report logs a problem of the connection, but not the same one again until there was none.
+func (s *Subscriber) report(problem error) {
+	if s.ctx.Err() == nil && s.once.Changed("connection", problem) {
+		s.log.Errorf("cannot connect to the MQTT MessageBus, still trying: url=%s error=%q", s.bus.URL, problem)
+	}
+}
+
+func (s *Subscriber) lost(session *mqtt.Session, lived time.Duration) {
+	err := session.Cause()
+	s.mu.Lock()
+	rival := s.counts.Subscribed && s.rival.Lost(lived, err)
+	s.counts.Subscribed, s.since = false, time.Time{}
+	s.mu.Unlock()
+	s.log.Warnf("lost the connection to the MQTT MessageBus, reconnecting: url=%s error=%q", s.bus.URL, err)
+	if rival {
+		if _, due := s.seldom.Due("rival"); due {
+			s.log.Errorf("%s", s.rivalText())
+		}
+	}
+}
+
+func (s *Subscriber) rivalText() string {
+	return fmt.Sprintf("the MessageBus keeps closing connections that worked: another client uses ClientID %q, such as a second service with the same service key; "+
+		"give this one its own key (-sk) or Intake.ClientID", s.bus.ClientID)
+}
+
+// Rival says, as a sentence, that another client of the broker uses the same client id; "" while there is no sign of one.
+func (s *Subscriber) Rival() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lived := time.Duration(0)
+	if !s.since.IsZero() {
+		lived = time.Since(s.since)
+	}
+	if !s.rival.Suspected(lived) {
+		return ""
+	}
+	return s.rivalText()
+}
+
+// connected subscribes, also where the session is known to the broker, because the topics may have changed since.
+func (s *Subscriber) connected(session *mqtt.Session) {
+	s.mu.Lock()
+	if s.counts.Connections++; s.counts.Connections == 1 {
+		close(s.first)
+	}
+	s.since = time.Now()
+	s.mu.Unlock()
+	for wait := time.Second; session.Alive(); wait = min(2*wait, maxBackOff) {
+		err := s.subscribe(session)
+		if s.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			s.report(nil)
+			s.count(func(c *SubscriberCounts) { c.Subscribed = true })
+			s.log.Infof("subscribed to the MQTT MessageBus: url=%s clientID=%q topics=%q", s.bus.URL, s.bus.ClientID, strings.Join(s.bus.Topics, ", "))
+			return
+		}
+		s.report(fmt.Errorf("subscribing: %w", err))
+		select {
+		case <-time.After(wait):
+		case <-session.Lost():
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// Credentials is what the secret of the MessageBus holds; which parts there must be depends on the AuthMode.
+type Credentials = mqtt.Credentials
+
+// Bus says where the MQTT MessageBus is and how to log in. The wiring fills it from what the SDK's own MessageBus and
+// Trigger configuration says.
+type Bus struct {
+	URL      string   // see mqtt.ParseAddress
+	Topics   []string // filters with their base prefix, e.g. edgex/events/#
+	ClientID string   // used where Config.ClientID is empty
+
+	// Remember is a file in which the topics of the session are kept, so that those no longer configured are unsubscribed from; "" keeps none.
+	Remember string
+
+	AuthMode       string // one of mqtt's Auth words; "" means "none"
+	SkipCertVerify bool   // trust any certificate of the broker
+	// Credentials is asked at each connection, so that a rotated secret applies from the next one on. nil where AuthMode is "none".
+	Credentials func() (Credentials, error)
+	// Skip names topics whose messages are acknowledged unread, such as the service's own results; nil skips none.
+	Skip func(topic string) bool
+}
+
+func (b Bus) validate(cfg Config) error {
+	p := check.In("MessageBus")
+	if _, err := mqtt.ParseAddress(b.URL); errors.Is(err, mqtt.ErrScheme) {
+		p.Addf("Protocol", b.URL, "%v", err)
+	} else if err != nil {
+		p.Addf("URL", mqtt.Redacted(b.URL), "%v", err)
+	}
+	if len(b.Topics) == 0 {
+		p.Addf("SubscribeTopics", "", "at least one topic is needed")
+	}
+	if b.ClientID == "" && cfg.PersistentSession {
+		p.Addf("ClientID", "", "a persistent session needs a fixed client id; set Intake.ClientID")
+	}
+	mode := b.auth().Mode
+	p.OneOf("AuthMode", mode, mqtt.AuthModes()...)
+	if mode != mqtt.AuthNone && b.Credentials == nil {
+		p.Addf("AuthMode", b.AuthMode, "needs a secret")
+	}
+	return p.Err()
+}
+
+func (b Bus) auth() mqtt.Auth {
+	mode := b.AuthMode
+	if mode == "" {
+		mode = mqtt.AuthNone
+	}
+	return mqtt.Auth{Mode: mode, Secret: "of the MessageBus", SkipCertVerify: b.SkipCertVerify, Credentials: b.Credentials}
 }

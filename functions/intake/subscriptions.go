@@ -99,18 +99,6 @@ func (b Bus) expected(topic string) bool {
 	})
 }
 
-// passOver acknowledges a message unread, and logs the first of its kind in a while.
-func (s *Subscriber) passOver(t *ticket, why string, counter *uint64) {
-	s.mu.Lock()
-	*counter++
-	total := *counter
-	s.mu.Unlock()
-	if _, due := s.seldom.Due(why); due {
-		s.log.Warnf("%s: topic=%.256q total=%d (similar messages suppressed for %s)", why, t.Message.Topic, total, s.seldom)
-	}
-	s.acks.Done(t)
-}
-
 const (
 	whyUnmatched = "message matches no configured topic, acknowledging it unread; the session at the broker has an older subscription, see OPERATING.md"
 	whyRetained  = "retained message, acknowledging it unread: the broker's copy of an earlier event"

@@ -2,6 +2,7 @@ package models
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,7 +11,10 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+
+	"aead.dev/minisign"
 
 	"app-offload/functions/check"
 	"app-offload/functions/engine"
@@ -244,3 +248,98 @@ func only(text, others string) bool {
 
 // cut keeps a foreign text short in errors.
 func cut(text string) string { return check.Cut(text, maxLabel) }
+
+// Version is the version of a model: one to four numbers below 2³¹, separated by dots and without leading zeros, such as 1.4.0.
+// A number that is absent is 0.
+type Version string
+
+const maxVersionParts = 4
+
+// parts are the numbers, or an error that says what a version looks like.
+func (v Version) parts() (list [maxVersionParts]uint64, err error) {
+	fields := strings.Split(string(v), ".")
+	if len(fields) > maxVersionParts {
+		return list, fmt.Errorf("version %.64q has more than %d numbers", string(v), maxVersionParts)
+	}
+	for i, f := range fields {
+		n, err := strconv.ParseUint(f, 10, 31)
+		if err != nil || strconv.FormatUint(n, 10) != f {
+			return list, fmt.Errorf("version %.64q must be numbers separated by dots, such as 1.4.0", string(v))
+		}
+		list[i] = n
+	}
+	return list, nil
+}
+
+// Compare is below 0 where v is older than w, and above 0 where it is newer. A version that is not valid is older than all others.
+func (v Version) Compare(w Version) int {
+	a, errA := v.parts()
+	b, errB := w.parts()
+	if errA != nil || errB != nil {
+		return cmp.Compare(btoi(errA == nil), btoi(errB == nil))
+	}
+	for i := range a {
+		if c := cmp.Compare(a[i], b[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// maxSignature is the size of a signature file with two long comments.
+const maxSignature = 4 << 10
+
+// Trust are the public keys whose signatures are accepted. The zero value accepts unsigned manifests.
+type Trust struct{ keys []minisign.PublicKey }
+
+// ParseTrust reads public keys in minisign's format: the line of base64 alone, or the file with its comment. An empty list requires no
+// signatures.
+func ParseTrust(keys []string) (Trust, error) {
+	var t Trust
+	for i, text := range keys {
+		var k minisign.PublicKey
+		if err := k.UnmarshalText([]byte(strings.TrimSpace(text))); err != nil {
+			return Trust{}, fmt.Errorf("reading public key %d (%.80q): %w; it is the last line of the file that minisign -G writes with the ending .pub", i, text, err)
+		}
+		t.keys = append(t.keys, k)
+	}
+	return t, nil
+}
+
+// Required reports whether manifests must be signed.
+func (t Trust) Required() bool { return len(t.keys) > 0 }
+
+// Verify checks a signature file of a manifest's bytes: Ed25519 over BLAKE2b-512 of them (ED) or over themselves (Ed, as older minisigns
+// wrote it), and the signature of the trusted comment. It returns that comment. Without keys any manifest passes.
+func (t Trust) Verify(manifest, signature []byte) (comment string, err error) {
+	if !t.Required() {
+		return "", nil
+	}
+	if len(signature) == 0 {
+		return "", errors.New("the manifest is not signed, and signatures are required; sign it with minisign -S -m " + ManifestFile)
+	}
+	if len(signature) > maxSignature {
+		return "", fmt.Errorf("the signature has %d bytes, at most %d are allowed", len(signature), maxSignature)
+	}
+	var s minisign.Signature
+	if err := s.UnmarshalText(signature); err != nil {
+		return "", fmt.Errorf("reading the signature: %w", err)
+	}
+	for _, k := range t.keys {
+		if k.ID() != s.KeyID {
+			continue
+		}
+		if minisign.Verify(k, manifest, signature) {
+			return s.TrustedComment, nil
+		}
+		return "", fmt.Errorf("the signature by key %016X does not fit the manifest", s.KeyID)
+	}
+	return "", fmt.Errorf("the signature is by key %016X, which is not trusted", s.KeyID)
+}

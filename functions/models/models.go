@@ -11,13 +11,13 @@
 //
 // Which file holds which state:
 //
-//	store.go                  the Store and its locks: changing is held for one change of versions at a time, then mu for all other state
-//	folder.go, state.go       the folder, and the file that says which version is in force; changed under changing alone
+//	store.go                  the Store and its locks: changing is held for one change of versions at a time, then mu for all other state;
+//	                          the version in force, and the canary beside it
+//	folder.go                 the folder, and the file that says which version is in force; changed under changing alone
 //	cache.go                  what is loaded. A loaded version counts its leases, and leaves memory with the last one
-//	canary.go                 the version on trial beside the one in force
-//	load.go, load_*.go        a file becomes a program of its engine; manifest.go, version.go, trust.go what is checked before. No state
+//	load.go, load_*.go        a file becomes a program of its engine; manifest.go what is checked before. No state
 //	infer.go                  a run: lease, input, program, output. A lease belongs to the goroutine that acquired it
-//	input.go, image.go, output.go
+//	input.go, output.go
 //	                          readings become tensors and tensors answers; no state but memory that runs reuse
 //	look.go                   the same for tools, on a folder that no Store holds open
 package models
@@ -49,7 +49,7 @@ type Config struct {
 	Sessions  int      // runs of one model at the same time; 0 is the number of processors
 	Preload   []string // loaded at the start
 	Pin       []string // loaded at the start and kept in memory
-	Canary    bool     // a new version is a canary until Settle; see canary.go
+	Canary    bool     // a new version is a canary until Settle
 	Runtime   onnxruntime.Config
 	Keys      []string // public keys in minisign's format; with none, signatures are not required
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // maxAttributes bounds what is kept of a message before anybody vouches for it.
@@ -109,4 +112,156 @@ func parseAttribute(name string, raw json.RawMessage) (attribute, error) {
 		return a, err
 	}
 	return a, nil
+}
+
+// The fields of a CloudEvent in protobuf, of its attribute values, and of google.protobuf.Timestamp.
+const (
+	ceID, ceSource, ceSpecVersion, ceType, ceAttributes, ceBinaryData = 1, 2, 3, 4, 5, 6
+
+	entryName, entryValue = 1, 2
+
+	valueBoolean, valueInteger, valueString, valueBytes, valueURI, valueURIRef, valueTimestamp = 1, 2, 3, 4, 5, 6, 7
+
+	timeSeconds, timeNanos = 1, 2
+
+	minSeconds, maxSeconds = -62_135_596_800, 253_402_300_799 // the years 1 and 9999
+)
+
+// parseProtobuf reads the wire format itself: generated code cuts numbers to their width, drops what it does not know
+// and takes the last of two, and would allocate many times the size of a message of very many attributes.
+func parseProtobuf(msg []byte) (*envelope, error) {
+	e := &envelope{}
+	err := eachField(msg, func(num protowire.Number, n uint64, b []byte) error {
+		switch {
+		case num == ceBinaryData && b != nil && e.data == nil:
+			e.data = append([]byte{}, b...)
+			return nil
+		case num > ceAttributes || b == nil:
+			return fmt.Errorf("field %d is not expected", num)
+		case len(e.attrs) == maxAttributes:
+			return fmt.Errorf("it has more than %d attributes", maxAttributes)
+		case num == ceAttributes:
+			a, err := parseEntry(b)
+			e.attrs = append(e.attrs, a)
+			return err
+		}
+		name := [...]string{ceID: "id", ceSource: "source", ceSpecVersion: "specversion", ceType: "type"}[num]
+		e.attrs = append(e.attrs, attribute{name, string(b), text})
+		return nil
+	})
+	if err == nil && e.data == nil {
+		err = errors.New("it has no binary_data")
+	}
+	return e, err
+}
+
+// eachField hands over each field of a message: a number, or bytes that are not nil. There are no other kinds here.
+func eachField(msg []byte, set func(num protowire.Number, n uint64, b []byte) error) error {
+	for len(msg) > 0 {
+		num, typ, size := protowire.ConsumeTag(msg)
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		msg = msg[size:]
+		var n uint64
+		var b []byte
+		switch typ {
+		case protowire.VarintType:
+			n, size = protowire.ConsumeVarint(msg)
+		case protowire.BytesType:
+			b, size = protowire.ConsumeBytes(msg)
+		default:
+			return fmt.Errorf("field %d has wire type %d, which is not expected", num, typ)
+		}
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		msg = msg[size:]
+		if err := set(num, n, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseEntry reads one attribute and insists on the types of the format.
+func parseEntry(entry []byte) (attribute, error) {
+	a, seen := attribute{}, 0
+	err := eachField(entry, func(num protowire.Number, _ uint64, b []byte) (err error) {
+		switch {
+		case num == entryName && b != nil:
+			a.name, seen = string(b), seen+1
+		case num == entryValue && b != nil:
+			a.kind, a.value, err = parseValue(b)
+			seen += 10
+		default:
+			err = fmt.Errorf("field %d of an attribute is not expected", num)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return a, err
+	case seen != 11:
+		return a, errors.New("an attribute is not one name and one value")
+	case isOurs(a.name) && a.kind != kindOf(a.name):
+		return a, malformedf("attribute", "%s has the wrong type", a.name)
+	}
+	return a, nil
+}
+
+// parseValue gives the canonical text of a value. Types that the format does not use serve unknown attributes only.
+func parseValue(value []byte) (k kind, s string, err error) {
+	seen := 0
+	err = eachField(value, func(num protowire.Number, n uint64, b []byte) error {
+		seen++
+		isBytes := b != nil
+		if num > valueTimestamp || isBytes != (num >= valueString) {
+			return fmt.Errorf("field %d of a value is not expected", num)
+		}
+		k = other
+		switch num {
+		case valueBoolean:
+			s = strconv.FormatBool(n != 0)
+		case valueInteger:
+			k, s = integer, strconv.FormatInt(int64(n), 10)
+			if int64(int32(n)) != int64(n) {
+				return fmt.Errorf("integer %s has more than 32 bits", s)
+			}
+		case valueString:
+			k, s = text, string(b)
+		case valueBytes:
+			s = base64.StdEncoding.EncodeToString(b)
+		case valueURI, valueURIRef:
+			s = string(b)
+		case valueTimestamp:
+			k = timestamp
+			s, err = parseTimestamp(b)
+			return err
+		}
+		return nil
+	})
+	if err == nil && seen != 1 {
+		err = fmt.Errorf("a value is %d things", seen)
+	}
+	return k, s, err
+}
+
+func parseTimestamp(b []byte) (string, error) {
+	var part [timeNanos + 1]uint64
+	err := eachField(b, func(num protowire.Number, n uint64, b []byte) error {
+		if num > timeNanos || b != nil || part[num] != 0 {
+			return fmt.Errorf("field %d of a time is not expected", num)
+		}
+		part[num] = n
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	seconds := int64(part[timeSeconds])
+	if part[timeNanos] >= uint64(time.Second) || seconds < minSeconds || seconds > maxSeconds {
+		return "", fmt.Errorf("%d s and %d ns is not a time", seconds, part[timeNanos])
+	}
+	return formatTime(time.Unix(seconds, int64(part[timeNanos]))), nil
 }

@@ -286,3 +286,114 @@ func (o *Opener) receive(msg []byte, typ, root string, body any, node *string) (
 	// What is taken in can be passed on: a sealer refuses the same.
 	return e, created, statement{id: e.attrs.get("id"), node: *node, created: created}.check()
 }
+
+// Confirmation is a node's statement that it has dealt with results of its tasks, so that the cloud does not publish them again.
+type Confirmation struct {
+	ID      string
+	Node    string
+	Created time.Time
+	Results []ConfirmedResult
+}
+
+// ConfirmedResult names a result by the id of its message. Refused says why the node did not put it on its MessageBus; "" says that it did,
+// or that it had none to put there.
+type ConfirmedResult struct {
+	ID      string `json:"id"`
+	Refused string `json:"refused,omitempty"`
+}
+
+type confirmationBody[R []ConfirmedResult | json.RawMessage] struct {
+	Node    string `json:"node"`
+	Results R      `json:"results"`
+}
+
+// SealConfirmation appends the message of a confirmation, to be published to ConfirmTopic(c.Node).
+func (s *Sealer) SealConfirmation(dst []byte, c *Confirmation) ([]byte, error) {
+	for _, r := range c.Results {
+		if !isText(r.ID) {
+			return dst, malformedf("confirmation", "the id %q of a result is not printable UTF-8", r.ID)
+		}
+	}
+	return s.state(dst, statement{typeConfirm, c.ID, nodeSource(c.Node), c.Node, c.Created}, confirmationBody[[]ConfirmedResult]{c.Node, c.Results})
+}
+
+// OpenConfirmation verifies and reads a node's confirmation.
+func (o *Opener) OpenConfirmation(msg []byte) (*Confirmation, error) {
+	var body confirmationBody[json.RawMessage]
+	e, created, err := o.receive(msg, typeConfirm, sourceNode, &body, &body.Node)
+	if err != nil {
+		return nil, err
+	}
+	c := &Confirmation{ID: e.attrs.get("id"), Node: body.Node, Created: created}
+	left := o.limits.MaxRecords
+	if c.Results, err = readRanges[ConfirmedResult](o, body.Results, &left); err != nil {
+		return nil, err
+	}
+	for i := range c.Results {
+		r := &c.Results[i]
+		if !isText(r.ID) {
+			return nil, malformed("confirmation", errors.New("the id of a result is not printable UTF-8"))
+		}
+		r.Refused = shorten(r.Refused)
+	}
+	return c, nil
+}
+
+// Note is a small statement whose body is another room's: what a node has learned, what the fleet has, what tasks cost.
+type Note struct {
+	Kind    NoteKind
+	ID      string
+	Node    string // that it comes from or goes to
+	Created time.Time
+	Body    json.RawMessage // a JSON value
+}
+
+// NoteKind says what a note is about. A note of one kind never opens as another.
+type NoteKind string
+
+// The kinds of notes.
+const (
+	Learned NoteKind = "offload.learned.v1" // from a node, on LearnedTopic
+	Fleet   NoteKind = "offload.fleet.v1"   // to a node, on FleetTopic
+	Credit  NoteKind = "offload.credit.v1"  // to a node, on CreditTopic
+)
+
+// LearnedTopic is where a node says what it has learned.
+func LearnedTopic(node string) string { return TopicRoot + node + "/learned" }
+
+// FleetTopic is where a node receives what the fleet has learned.
+func FleetTopic(node string) string { return TopicRoot + node + "/fleet" }
+
+// CreditTopic is where a node receives prices and its balance.
+func CreditTopic(node string) string { return TopicRoot + node + "/credit" }
+
+func (k NoteKind) root() string {
+	if k == Learned {
+		return sourceNode
+	}
+	return sourceCloud
+}
+
+type noteBody struct {
+	Node string          `json:"node"`
+	Body json.RawMessage `json:"body"`
+}
+
+// SealNote appends the message of a note.
+func (s *Sealer) SealNote(dst []byte, n *Note) ([]byte, error) {
+	source := cloudSource(n.Node)
+	if n.Kind == Learned {
+		source = nodeSource(n.Node)
+	}
+	return s.state(dst, statement{string(n.Kind), n.ID, source, n.Node, n.Created}, noteBody{n.Node, n.Body})
+}
+
+// OpenNote verifies and reads a note of that kind. The caller compares the node with the topic's and reads the body.
+func (o *Opener) OpenNote(kind NoteKind, msg []byte) (*Note, error) {
+	var body noteBody
+	e, created, err := o.receive(msg, string(kind), kind.root(), &body, &body.Node)
+	if err != nil {
+		return nil, err
+	}
+	return &Note{kind, e.attrs.get("id"), body.Node, created, body.Body}, nil
+}

@@ -5,9 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
 
 	"app-offload/functions/config"
+	"app-offload/functions/task"
 )
 
 var configManual = manual{
@@ -118,3 +123,214 @@ func (e *effective) complain(w io.Writer) error {
 
 // section is the name under which everything stands.
 const section = config.Section
+
+var lintManual = manual{
+	name: "config lint", arguments: "FILE [flags]",
+	purpose: `
+  Checks a configuration.yaml: section Offload, the trigger and the log level. It names all mistakes at once: where each stands, key,
+  value, what is allowed, and an example. It finds what the service would refuse, and what it would ignore: keys that do not exist.
+`,
+	examples: `
+  offloadctl config lint res/configuration.yaml && docker compose restart app-offload
+  OFFLOAD_SPOOL_QUOTAMIB=8 offloadctl config lint res/configuration.yaml
+  offloadctl config lint -json - < configuration.yaml | jq -r '.problems[].key'
+`,
+	files:       oneFile,
+	environment: fileEnvironment,
+	exits: `
+  0 no mistakes; 1 mistakes, or notes with -strict, which are listed, or it could not be read; 2 wrong usage
+`,
+}
+
+func lintVerb(_ context.Context, sh *shell, args []string) error {
+	fs := sh.reading(lintManual, "as JSON")
+	strict := fs.Bool("strict", false, "notes are mistakes, too, such as a variable that names no key")
+	e, err := fs.load(args)
+	if err != nil {
+		return err
+	}
+	err = e.lint(sh.out, *fs.asJSON)
+	if err == nil && *strict && len(e.remarks) > 0 {
+		err = errFound
+	}
+	return err
+}
+
+// lint prints every problem, and returns errFound if there is one.
+func (e *effective) lint(out io.Writer, asJSON bool) error {
+	if asJSON {
+		report := struct {
+			File     string    `json:"file"`
+			Problems []problem `json:"problems"`
+			Remarks  []string  `json:"remarks"`
+		}{e.file, append([]problem{}, e.problems...), append([]string{}, e.remarks...)}
+		if err := writeJSON(out, report); err != nil {
+			return err
+		}
+		return e.complain(io.Discard)
+	}
+	err := e.complain(out)
+	if err == nil {
+		fmt.Fprintf(out, "%s: no mistakes\n", e.file)
+	}
+	return err
+}
+
+var liveManual = manual{
+	name: "config live", arguments: "[flags]",
+	purpose: `
+  Prints the configuration that the running service has in force, as YAML: its file, Consul and the environment as they were at
+  the start, with every change since then that was taken over. A change that was refused goes to the standard error, with the
+  reason; the previous configuration is in force then. EdgeX's own /api/v3/config has the values of the start.
+`,
+	examples: `
+  offloadctl config live
+  offloadctl config live -json | jq .Offload.Writable.Policy.Default
+  diff <(offloadctl config echo res/configuration.yaml) <(offloadctl config live)
+`,
+	files:       noFiles,
+	environment: apiEnvironment,
+	exits: `
+  0 printed; 1 no answer, or the last change was refused; 2 wrong usage
+`,
+}
+
+func liveVerb(ctx context.Context, sh *shell, args []string) error {
+	fs := sh.asking(liveManual, "as JSON")
+	rest, err := fs.parse(args)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) > 0:
+		return fs.misused("%q: config live takes no arguments; it asks the service", rest[0])
+	}
+	c, err := fs.api.client(sh)
+	if err != nil {
+		return err
+	}
+	return live(ctx, c, sh.out, sh.err, *fs.asJSON)
+}
+
+// live shows the configuration in force, and is errFound if the last change was refused.
+func live(ctx context.Context, c *client, out, problems io.Writer, asJSON bool) error {
+	var answer struct {
+		Problem string        `json:"problem"`
+		Offload config.Config `json:"Offload"`
+	}
+	if err := c.get(ctx, "/config", &answer); err != nil {
+		return err
+	}
+	e := &effective{cfg: answer.Offload}
+	if err := e.echo(out, asJSON); err != nil {
+		return err
+	}
+	if answer.Problem == "" {
+		return nil
+	}
+	fmt.Fprintf(problems, "the last change was refused: %s\n", clean(oneLine(answer.Problem)))
+	return errFound
+}
+
+var echoManual = manual{
+	name: "config echo", arguments: "FILE [flags]",
+	purpose: `
+  Prints the configuration in effect: the defaults, the file over them, the environment over both. The output is itself a
+  configuration that can be read again. Secrets are not part of it; they are in the secret store. Mistakes go to the standard
+  error.
+`,
+	examples: `
+  offloadctl config echo res/configuration.yaml
+  diff <(offloadctl config echo a.yaml) <(offloadctl config echo b.yaml)
+  offloadctl config echo -json res/configuration.yaml | jq .Offload.Writable.Policy
+`,
+	files:       oneFile,
+	environment: fileEnvironment,
+	exits: `
+  0 printed; 1 printed, but it has mistakes, or it could not be read; 2 wrong usage
+`,
+}
+
+func echoVerb(_ context.Context, sh *shell, args []string) error {
+	fs := sh.reading(echoManual, "as JSON")
+	e, err := fs.load(args)
+	if err != nil {
+		return err
+	}
+	if err := e.echo(sh.out, *fs.asJSON); err != nil {
+		return err
+	}
+	return e.complain(sh.err)
+}
+
+// echo writes the configuration in effect.
+func (e *effective) echo(out io.Writer, asJSON bool) error {
+	c := normal(e.cfg)
+	if asJSON {
+		return writeJSON(out, map[string]config.Config{section: c})
+	}
+	root := &yaml.Node{Kind: yaml.MappingNode}
+	err := config.Walk(&c, func(k config.Key) error {
+		e.put(root, k)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	enc := yaml.NewEncoder(out)
+	enc.SetIndent(2)
+	if err := enc.Encode(root); err != nil {
+		return fmt.Errorf("writing YAML: %w", err)
+	}
+	return enc.Close()
+}
+
+// put adds a key below the sections of its path, with a remark where it came from the environment.
+func (e *effective) put(n *yaml.Node, k config.Key) {
+	for _, name := range k.Path[:len(k.Path)-1] {
+		n = child(n, name)
+	}
+	value := &yaml.Node{}
+	value.SetString("")
+	if k.Value.Kind() == reflect.String {
+		value.Value, value.Style = k.Value.String(), yaml.DoubleQuotedStyle
+	} else {
+		*value = yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(k.Value.Interface())}
+	}
+	if s := e.source[strings.Join(k.Path, ".")]; s == k.Env() {
+		value.LineComment = "from " + s
+	}
+	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: k.Path[len(k.Path)-1]}, value)
+}
+
+// child is the section of that name below n; keys come in order, so it is the last one or a new one.
+func child(n *yaml.Node, name string) *yaml.Node {
+	if last := len(n.Content); last >= 2 && n.Content[last-2].Value == name {
+		return n.Content[last-1]
+	}
+	section := &yaml.Node{Kind: yaml.MappingNode}
+	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, section)
+	return section
+}
+
+// normal writes out what the keys that a class leaves out stand for, and hides passwords in addresses.
+func normal(c config.Config) config.Config {
+	defaults := reflect.ValueOf(task.DefaultClassConfig())
+	classes := make(map[string]task.ClassConfig, len(c.Writable.Classes))
+	for name, class := range c.Writable.Classes {
+		v := reflect.ValueOf(&class).Elem()
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				v.Field(i).Set(defaults.Field(i))
+			}
+		}
+		classes[name] = class
+	}
+	c.Writable.Classes = classes
+	_ = config.Walk(&c, func(k config.Key) error {
+		if k.Value.Kind() == reflect.String {
+			k.Value.SetString(withoutPasswords(k.Value.String()))
+		}
+		return nil
+	})
+	return c
+}

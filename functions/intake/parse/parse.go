@@ -1,9 +1,9 @@
 // Package parse makes events of bytes, and says why bytes are no event.
 //
 //	parser.go    one document: its position, its scratch memory, and what JSON and CBOR share; pooled, owned by one call
-//	json.go      the members of an event in JSON      jsonvalue.go  values that are checked and skipped
-//	cbor.go      the same in CBOR                     cborvalue.go  likewise
-//	fields.go    the names that EdgeX knows           names.go      a cache of names, shared by all calls
+//	json.go      the members of an event in JSON, and the values that are checked and skipped
+//	cbor.go      the same in CBOR
+//	fields.go    the names that EdgeX knows, and a cache of names, shared by all calls
 //	envelope.go  the message envelope of the bus
 //
 // Parse and ParseEnvelope do not block, keep no reference but to the bytes they were given, and never panic whatever
@@ -19,7 +19,6 @@ import (
 	"strings"
 
 	"app-offload/functions/check"
-	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -140,6 +139,3 @@ func encodingOf(contentType string) task.Encoding {
 	}
 	return 0
 }
-
-// now is a stamp of this node's clock, for Event.Received.
-func now() int64 { return clock.System.Now() }

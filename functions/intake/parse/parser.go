@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"app-offload/functions/check"
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -145,6 +146,21 @@ func (p *parser) resolve(s span) []byte {
 		return unescape(p.b[s.start:s.end])
 	}
 	return unchunk(p.b[s.start:s.end])
+}
+
+// unchunk joins the pieces of a string that was checked before.
+func unchunk(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	walk := parser{b: b}
+	for walk.i < len(b) {
+		h, ok := walk.head()
+		if !ok {
+			break
+		}
+		out = append(out, b[walk.i:walk.i+int(h.arg)]...)
+		walk.i += int(h.arg)
+	}
+	return out
 }
 
 // get is the text of a field, nil where it is absent.
@@ -355,6 +371,9 @@ func (p *parser) event(correlation []byte) (*task.Event, error) {
 	ev.Guests = p.guests(p.get(o, fDevice), p.get(o, fProfile))
 	return ev, nil
 }
+
+// now is a stamp of this node's clock, for Event.Received.
+func now() int64 { return clock.System.Now() }
 
 // allocate makes an event and its readings, in one piece for the one reading most events have.
 func allocate(n int) (*task.Event, []task.Reading) {
