@@ -33,6 +33,7 @@ const creditsUsage = `Usage:
   offload-cloud credits -ledger FILE -public KEY                          print what each node has earned and paid, and fail if the account was changed
   offload-cloud credits -ledger FILE -key FILE -store URL -prices FILE -settle [-every 1m] [-from URL]
                                                                           count what was used since the last time, and publish prices and balances
+  offload-cloud credits -ledger FILE -key FILE [-public KEY] -rotate FILE have another key sign from now on, which it makes if it is missing
 
 Examples:
   offload-cloud credits -ledger credits.jsonl -key credits.key -store sqlite:cloud.db -prices prices.json -settle
@@ -42,7 +43,8 @@ Examples:
 Files:
   prices.json  {"default": {"mb": 0.02}, "vibration": {"mb": 0.02, "compute": 0.001, "earn": 0.0005}}: what a MB that the cloud stores and a task that it
                computes cost a node, and what a node earns for a result of local work that the cloud has. All in units of one currency.
-  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it if it is missing, and prints the public one
+  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it if it is missing, and prints the public one. After -rotate, -key is the
+               new one, and -public stays that of the first
 
 Flags:
 `
@@ -52,6 +54,7 @@ type creditsFlags struct {
 	source                                   sourceFlags
 	keys                                     keyFlags
 	ledger, key, public, store, prices, head string
+	rotate                                   string
 	settle                                   bool
 	every, lag                               time.Duration
 }
@@ -63,7 +66,8 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 	f.keys.register(flags)
 	flags.StringVar(&f.ledger, "ledger", "credits.jsonl", "file of the account")
 	flags.StringVar(&f.key, "key", "", "file with the secret key that signs settlements")
-	flags.StringVar(&f.public, "public", "", "public key that the account is verified with, 64 hexadecimal digits; by default that of -key")
+	flags.StringVar(&f.public, "public", "", "public key that the account is verified with, the first one where it has had several, 64 hexadecimal digits; by default that of -key")
+	flags.StringVar(&f.rotate, "rotate", "", "file with the secret key that signs from now on")
 	flags.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where the consumer stores")
 	flags.StringVar(&f.prices, "prices", "", "file with the prices by class")
 	flags.StringVar(&f.head, "head", "", "a settlement that must be in the account, NUMBER:DIGEST, as a node's status shows it: finds lines that were cut off the end")
@@ -73,8 +77,13 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 	if err := parseFlags(flags, args); err != nil {
 		return err
 	}
-	if f.settle {
+	switch {
+	case f.settle && f.rotate != "":
+		return errors.New("-settle and -rotate exclude each other")
+	case f.settle:
 		return f.settleAll(ctx, std)
+	case f.rotate != "":
+		return f.handOver(std)
 	}
 	public, err := f.publicKey()
 	if err != nil {
@@ -89,7 +98,7 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 
 func (f *creditsFlags) publicKey() (ed25519.PublicKey, error) {
 	if f.public == "" {
-		key, err := f.secretKey(false, io.Discard)
+		key, err := secretKey(f.key, false, io.Discard)
 		if err != nil {
 			return nil, err
 		}
@@ -102,16 +111,16 @@ func (f *creditsFlags) publicKey() (ed25519.PublicKey, error) {
 	return raw, nil
 }
 
-// secretKey reads the key, and makes one where there is none and make says so.
-func (f *creditsFlags) secretKey(make bool, told io.Writer) (ed25519.PrivateKey, error) {
-	if f.key == "" {
+// secretKey reads a key, and makes one where there is none and make says so.
+func secretKey(path string, make bool, told io.Writer) (ed25519.PrivateKey, error) {
+	if path == "" {
 		return nil, errors.New("-key or -public is missing; an account cannot be verified without a key")
 	}
-	raw, err := os.ReadFile(f.key)
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && make {
 		public, secret, err := ed25519.GenerateKey(rand.Reader)
 		if err == nil {
-			err = atomicfile.Replace(f.key, []byte(hex.EncodeToString(secret.Seed())+"\n"))
+			err = atomicfile.Replace(path, []byte(hex.EncodeToString(secret.Seed())+"\n"))
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(told, "public key %x\n", public)
@@ -119,11 +128,11 @@ func (f *creditsFlags) secretKey(make bool, told io.Writer) (ed25519.PrivateKey,
 		return secret, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading -key: %w", err)
+		return nil, fmt.Errorf("reading a secret key: %w", err)
 	}
 	seed, err := hex.DecodeString(string(bytes.TrimSpace(raw)))
 	if err != nil || len(seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("-key %s: it must hold %d hexadecimal digits", f.key, 2*ed25519.SeedSize)
+		return nil, fmt.Errorf("-key %s: it must hold %d hexadecimal digits", path, 2*ed25519.SeedSize)
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }
@@ -170,10 +179,7 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.file.Close()) }()
-	if s.key, err = f.secretKey(true, std.out); err != nil {
-		return err
-	}
-	if err := s.reread(); err != nil {
+	if err := s.begin(true, std.out); err != nil {
 		return err
 	}
 	if s.db, err = store.Open(ctx, f.store, store.Options{MustExist: true}); err != nil {
@@ -205,6 +211,39 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	}
 }
 
+// begin reads key and account.
+func (s *settler) begin(make bool, told io.Writer) (err error) {
+	if s.key, err = secretKey(s.creditsFlags.key, make, told); err != nil {
+		return err
+	}
+	return s.reread()
+}
+
+// handOver has another key sign from now on.
+func (f *creditsFlags) handOver(std streams) (err error) {
+	s := &settler{creditsFlags: f, log: slog.New(slog.NewTextHandler(std.err, nil))}
+	if s.file, err = f.lock(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.file.Close()) }()
+	if err := s.begin(false, io.Discard); err != nil {
+		return err
+	}
+	next, err := secretKey(f.rotate, true, io.Discard)
+	if err != nil {
+		return err
+	}
+	line, err := s.book.HandOver(next.Public().(ed25519.PublicKey), time.Now(), s.key)
+	if err == nil {
+		err = appendLine(s.file, line)
+	}
+	if err != nil {
+		return fmt.Errorf("handing over: %w", err)
+	}
+	_, err = fmt.Fprintf(std.out, "key %x signs after settlement %s\n", next.Public(), s.book.Head())
+	return err
+}
+
 // lock opens the account for the one process that may add to it; the kernel gives the lock back when that dies in whatever way.
 func (f *creditsFlags) lock() (*os.File, error) {
 	file, err := os.OpenFile(f.ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -219,7 +258,10 @@ func (f *creditsFlags) lock() (*os.File, error) {
 
 // reread reads the account, and cuts a line off that a crash has left without its end.
 func (s *settler) reread() error {
-	public := s.key.Public().(ed25519.PublicKey)
+	public, err := s.publicKey()
+	if err != nil {
+		return err
+	}
 	book, err := s.read(public)
 	if torn, is := errors.AsType[*credit.TornError](err); is {
 		s.log.Warn("the last settlement was not written whole, so it is made anew", "error", err)
@@ -230,6 +272,9 @@ func (s *settler) reread() error {
 	}
 	if err != nil {
 		return err
+	}
+	if !book.Key.Equal(s.key.Public()) {
+		return fmt.Errorf("-ledger %s: key %x signs it now, and -key is %x", s.ledger, []byte(book.Key), s.key.Public())
 	}
 	s.book = book
 	return nil

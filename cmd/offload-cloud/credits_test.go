@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,20 @@ func TestCreditsOfARealConsumer(t *testing.T) {
 	require.NoError(t, os.WriteFile(at("credits.jsonl"), raw[:len(raw)-20], 0o600))
 	require.Regexp(t, `n1 +default +5 `, verb(t, settle...))
 	require.Contains(t, verb(t, show...), "verified, last settlement 2:")
+
+	// Another key signs on. The account is verified as before, and the old key adds nothing.
+	rotate := []string{"credits", "-ledger", at("credits.jsonl"), "-key", at("credits.key"), "-rotate", at("second.key")}
+	handed := append([]string{"credits", "-public", public[1]}, settle[1:]...)
+	require.Regexp(t, `^key [0-9a-f]{64} signs after settlement 3:`, verb(t, rotate...))
+	require.Equal(t, 1, run(t.Context(), settle, streams{told, told}))
+	require.Contains(t, told.String(), "signs it now")
+	handed[slices.Index(handed, at("credits.key"))] = at("second.key")
+	_, log, stop = program(t, "-from", "mqtt://"+address, "-store", dsn)
+	r.send(t, batchTopic, edge.Batch(t, 3, 6))
+	r.receipt(t)
+	require.Zero(t, stop(), log.String())
+	require.Regexp(t, `n1 +default +6 `, verb(t, handed...))
+	require.Contains(t, verb(t, show...), "verified, last settlement 4:")
 }
 
 // fullDisk writes a half of the next line, as a disk that is full does.
@@ -130,7 +145,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	require.Equal(t, 1, run(t.Context(), settle, streams{log, log}))
 	require.Contains(t, log.String(), "another process settles it")
 	disk := &fullDisk{File: file, full: true}
-	key, err := f.secretKey(false, io.Discard)
+	key, err := secretKey(f.key, false, io.Discard)
 	require.NoError(t, err)
 	db, err := store.Open(t.Context(), dsn, store.Options{MustExist: true})
 	require.NoError(t, err)

@@ -55,18 +55,22 @@ type Settlement struct {
 	To        store.Mark          `json:"to"`
 	Prices    score.Prices        `json:"prices"`
 	Nodes     map[string]*Account `json:"nodes"`
+	Next      string              `json:"next,omitempty"` // public key that signs from the next settlement on, in hexadecimal digits; this one settles nothing
 	Hash      string              `json:"hash,omitempty"`
 	Signature []byte              `json:"signature,omitempty"`
 }
 
 // Book is an account that was verified.
 type Book struct {
-	Last     *Settlement // nil for an empty one
+	Last     *Settlement       // nil for an empty one
+	Key      ed25519.PublicKey // that signs the next settlement
 	Balances map[string]Micro
 	Sums     map[string]map[string]Line // by node and class, over all settlements
 }
 
-func newBook() *Book { return &Book{Balances: map[string]Micro{}, Sums: map[string]map[string]Line{}} }
+func newBook(key ed25519.PublicKey) *Book {
+	return &Book{Key: key, Balances: map[string]Micro{}, Sums: map[string]map[string]Line{}}
+}
 
 // amount is what a use comes to. Prices are rounded to a millionth, the whole towards less.
 func amount(u store.Use, at score.Price) (Micro, error) {
@@ -83,10 +87,8 @@ func amount(u store.Use, at score.Price) (Micro, error) {
 
 // Settle makes the settlement that follows the latest one of the book, and adds it to that.
 func (b *Book) Settle(uses store.Uses, to store.Mark, prices score.Prices, at time.Time, key ed25519.PrivateKey) ([]byte, error) {
-	s := &Settlement{Seq: 1, At: at.UTC(), To: to, Prices: prices, Nodes: map[string]*Account{}}
-	if b.Last != nil {
-		s.Seq, s.Previous, s.From = b.Last.Seq+1, b.Last.Hash, b.Last.To
-	}
+	s := b.next(at)
+	s.To, s.Prices = to, prices
 	for node, classes := range uses {
 		a := &Account{Classes: map[string]Line{}, Balance: b.Balances[node]}
 		for class, use := range classes {
@@ -98,6 +100,29 @@ func (b *Book) Settle(uses store.Uses, to store.Mark, prices score.Prices, at ti
 			a.Balance += sum
 		}
 		s.Nodes[node] = a
+	}
+	return b.sign(s, key)
+}
+
+// HandOver makes the settlement after which another key signs, and adds it to the book.
+func (b *Book) HandOver(next ed25519.PublicKey, at time.Time, key ed25519.PrivateKey) ([]byte, error) {
+	s := b.next(at)
+	s.To, s.Next = s.From, hex.EncodeToString(next)
+	return b.sign(s, key)
+}
+
+// next is the settlement that follows the latest one, without what it settles.
+func (b *Book) next(at time.Time) *Settlement {
+	s := &Settlement{Seq: 1, At: at.UTC(), Nodes: map[string]*Account{}}
+	if b.Last != nil {
+		s.Seq, s.Previous, s.From = b.Last.Seq+1, b.Last.Hash, b.Last.To
+	}
+	return s
+}
+
+func (b *Book) sign(s *Settlement, key ed25519.PrivateKey) ([]byte, error) {
+	if !b.Key.Equal(key.Public()) {
+		return nil, fmt.Errorf("key %x must sign settlement %d, not %x", []byte(b.Key), s.Seq, key.Public())
 	}
 	digest, err := s.digest()
 	if err != nil {
@@ -121,6 +146,9 @@ func (s *Settlement) digest() ([]byte, error) {
 
 func (b *Book) add(s *Settlement) {
 	b.Last = s
+	if s.Next != "" {
+		b.Key, _ = hex.DecodeString(s.Next) // follows has checked it
+	}
 	for node, a := range s.Nodes {
 		b.Balances[node] = a.Balance
 		if b.Sums[node] == nil {
@@ -135,10 +163,10 @@ func (b *Book) add(s *Settlement) {
 	}
 }
 
-// Read verifies an account with the public key, and gives it. The error names the first line that is wrong, and how; the book is then that of the lines
+// Read verifies an account with the public key that signs its first settlement, and gives it. The error names the first line that is wrong, and how; the book is then that of the lines
 // before it.
 func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
-	b, seen := newBook(), map[int64]int{}
+	b, seen := newBook(public), map[int64]int{}
 	lines := bytes.SplitAfter(raw, []byte("\n"))
 	for i, line := range lines {
 		if len(line) == 0 {
@@ -147,7 +175,7 @@ func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
 		if i == len(lines)-1 && b.begins(line) {
 			return b, fmt.Errorf("line %d: %w", i+1, &TornError{int64(len(raw) - len(line))})
 		}
-		s, err := read(line, public)
+		s, err := read(line, b.Key)
 		if err == nil {
 			err = b.follows(s, seen, lines[i+1:])
 		}
@@ -217,6 +245,9 @@ func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
 	}
 	if s.Previous != previous || s.From != from || s.To.Record < from.Record || s.To.Answered < from.Answered {
 		return fmt.Errorf("settlement %d does not follow the one before it", s.Seq)
+	}
+	if next, err := hex.DecodeString(s.Next); err != nil || s.Next != "" && (len(next) != ed25519.PublicKeySize || len(s.Nodes) > 0 || s.To != s.From) {
+		return fmt.Errorf("settlement %d hands over to no key, or settles something", s.Seq)
 	}
 	for node, a := range s.Nodes {
 		balance := b.Balances[node]

@@ -39,7 +39,7 @@ func drawUses(rng *rand.Rand) store.Uses {
 
 // account makes that many settlements, and the book that they leave.
 func account(t require.TestingT, settlements int, seed uint64) ([]byte, *Book) {
-	rng, b, raw := rand.New(rand.NewPCG(seed, 1)), newBook(), []byte(nil)
+	rng, b, raw := rand.New(rand.NewPCG(seed, 1)), newBook(public), []byte(nil)
 	for i := range settlements {
 		line, err := b.Settle(drawUses(rng), store.Mark{Record: int64(10 * i)}, charges, time.Unix(int64(i), 0), secret)
 		require.NoError(t, err)
@@ -91,7 +91,8 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 		}
 		return text.String()
 	}
-	other, _ := newBook().Settle(drawUses(rand.New(rand.NewPCG(1, 1))), store.Mark{}, charges, time.Unix(0, 0), ed25519.NewKeyFromSeed(make([]byte, 32)))
+	stranger := ed25519.NewKeyFromSeed(make([]byte, 32))
+	other, _ := newBook(stranger.Public().(ed25519.PublicKey)).Settle(drawUses(rand.New(rand.NewPCG(1, 1))), store.Mark{}, charges, time.Unix(0, 0), stranger)
 	for _, row := range []struct{ why, text, want string }{
 		{"as it was", string(raw), ""},
 		{"a changed number", strings.Replace(string(raw), `"jobs":`, `"jobs":1`, 1), "line 1: settlement 1 is changed"},
@@ -127,12 +128,51 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 
 // The key's holder can sign; sums that do not add up are found all the same.
 func TestSignedSumsMustAddUp(t *testing.T) {
-	b := newBook()
+	b := newBook(public)
 	b.Balances["n1"] = 5_000_000 // from nowhere
 	line, err := b.Settle(store.Uses{"n1": {"vibration": {Jobs: 1}}}, store.Mark{}, charges, time.Unix(0, 0), secret)
 	require.NoError(t, err)
 	_, err = Read(line, public)
 	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines come to -0.002000")
+}
+
+// After a hand-over the account is verified with the first key as before, and only the new key signs.
+func TestAnotherKeySignsAfterAHandOver(t *testing.T) {
+	raw, b := account(t, 2, 1)
+	next := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize))
+	settle := func(b *Book, key ed25519.PrivateKey) ([]byte, error) {
+		return b.Settle(drawUses(rand.New(rand.NewPCG(1, 1))), store.Mark{Record: 100}, charges, time.Unix(9, 0), key)
+	}
+	line, err := b.HandOver(next.Public().(ed25519.PublicKey), time.Unix(5, 0), secret)
+	require.NoError(t, err)
+	handed := append(raw, line...)
+	_, err = settle(b, secret)
+	require.ErrorContains(t, err, "must sign settlement 4")
+	line, err = settle(b, next)
+	require.NoError(t, err)
+	got, err := Read(append(bytes.Clone(handed), line...), public)
+	require.NoError(t, err)
+	require.Equal(t, b.Balances, got.Balances)
+	require.Equal(t, b.Head(), got.Head())
+	_, err = Read(handed, next.Public().(ed25519.PublicKey))
+	require.ErrorContains(t, err, "line 1: settlement 1 is not signed with this key")
+
+	again, err := Read(handed, public)
+	require.NoError(t, err)
+	again.Key = public
+	line, err = settle(again, secret)
+	require.NoError(t, err)
+	_, err = Read(append(bytes.Clone(handed), line...), public)
+	require.ErrorContains(t, err, "settlement 4 is not signed with this key", "the old one")
+
+	for _, s := range []*Settlement{{Next: "12"}, {Next: strings.Repeat("g", 64)}, {Next: strings.Repeat("a", 64), To: store.Mark{Record: 1}}} {
+		b := newBook(public)
+		s.Seq, s.Nodes = 1, map[string]*Account{}
+		line, err := b.sign(s, secret)
+		require.NoError(t, err)
+		_, err = Read(line, public)
+		require.ErrorContains(t, err, "hands over to no key")
+	}
 }
 
 // Whatever is in the file is refused, or is an account whose lines add up.
