@@ -321,8 +321,10 @@ func TestSecretsMayComeLateAndBeRotated(t *testing.T) {
 	s.put("d", 100, 50)
 	until(t, "the secret was asked for", func() bool { return r.Stats().Errors["credentials"] > 2 })
 	require.Equal(t, 1, r.log.with("WARN", "no such secret yet"), "a repeated failure is told once")
+	require.Contains(t, r.Stats().Problem, "no such secret yet")
 	sec.set("canary-one")
 	r.settled()
+	require.Empty(t, r.Stats().Problem)
 
 	// Rotation under load: a new connection before the old one is given up, and nothing lost or out of order.
 	stop := make(chan struct{})

@@ -58,7 +58,7 @@ func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.
 	}
 	x.window.connected(s.Remembered)
 	x.deps.Spool.Flows(true)
-	x.stats.do(func(st *Stats) { st.Connected = true })
+	x.stats.do(func(st *Stats) { st.Connected, st.Problem = true, "" })
 	x.flow++
 	r.wg.Go(func() { r.feed(inner) })
 	r.wg.Go(r.write)
@@ -112,7 +112,9 @@ func (r *round) finish(replaced bool) {
 	x.gone = time.Now()
 	x.stats.do(func(st *Stats) { st.Connected = false })
 	if !errors.Is(r.s.Cause(), mqtt.ErrStopped) && !replaced {
-		x.complain("connection", fmt.Errorf("connection to %s lost: %w", x.cfg.Broker, r.s.Cause()))
+		err := fmt.Errorf("connection to %s lost: %w", x.cfg.Broker, r.s.Cause())
+		x.stats.do(func(st *Stats) { st.Problem = err.Error() })
+		x.complain("connection", err)
 	}
 	x.report()
 }

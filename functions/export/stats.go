@@ -27,6 +27,7 @@ type Stats struct {
 	InflightBytes  int    `json:"inflightBytes"` // their record bytes
 	Unacked        int    `json:"unacked"`       // of those batches, not acknowledged
 	Connected      bool   `json:"connected"`
+	Problem        string `json:"problem,omitempty"` // why there is no connection, for people
 	ReceiptsSilent bool   `json:"receiptsSilent"`    // the broker acknowledges, but no receipts come
 	Silence        string `json:"silence,omitempty"` // what to do about that, for people
 

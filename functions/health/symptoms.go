@@ -191,7 +191,11 @@ func quarantined(f *Facts, m *memory) (status.Severity, string) {
 }
 
 func linkDown(f *Facts, _ *memory) (status.Severity, string) {
-	return when(!f.Link.Up, status.Warning, "the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool")
+	why := ""
+	if f.Export.Problem != "" {
+		why = " (" + f.Export.Problem + ")"
+	}
+	return when(!f.Link.Up, status.Warning, "the link to the cloud is down%s: work with a deadline is done locally, the rest waits in the spool", why)
 }
 
 func consumerSilent(f *Facts, _ *memory) (status.Severity, string) {

@@ -67,7 +67,8 @@ func TestEachSymptomShows(t *testing.T) {
 		{"keys", status.Warning, "keys: one is bad", func(f *Facts) { f.Keys = "one is bad" }},
 		{"quarantine", status.Note, "1 of 2 messages", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
 		{"configuration", status.Warning, "configuration rejected", func(f *Facts) { f.Configuration = "configuration rejected" }},
-		{"linkDown", status.Warning, "the link to the cloud is down", func(f *Facts) { f.Link.Up = false }},
+		{"linkDown", status.Warning, "the link to the cloud is down: work", func(f *Facts) { f.Link.Up = false }},
+		{"linkDown", status.Warning, "the link to the cloud is down (connection refused): work", func(f *Facts) { f.Link.Up, f.Export.Problem = false, "connection refused" }},
 		{"consumerSilent", status.Warning, "no receipts", func(f *Facts) { f.Export.ReceiptsSilent, f.Export.Silence = true, "no receipts" }},
 		{"held", status.Warning, "key k is unknown; too large", func(f *Facts) { f.Export.Holds = []export.Hold{{Text: "key k is unknown"}, {Text: "too large"}} }},
 		{"statements", status.Warning, "3 receipts or announcements were ignored within the last minute (since the start: receipt forged 2, announcement forged 1)", func(f *Facts) {

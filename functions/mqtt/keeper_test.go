@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	broker "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
@@ -194,4 +196,34 @@ func TestHowASessionFails(t *testing.T) {
 	require.EqualError(t, s.Cause(), "publishing: full")
 	s.Fail(errors.New("another"))
 	require.EqualError(t, s.Cause(), "publishing: full", "the first cause stays")
+}
+
+// A broker that refuses a connection answers with a number; the error says what it refused.
+func TestARefusalNamesWhatIsRefused(t *testing.T) {
+	for code, want := range map[byte]string{
+		packets.ErrRefusedIDRejected:            `the broker rejects ClientID "gate-1": identifier rejected`,
+		packets.ErrRefusedBadUsernameOrPassword: `the broker refuses user "plant" with ClientID "gate-1": check its access rules, and the secret: bad user name or password`,
+		packets.ErrRefusedNotAuthorised:         `the broker refuses user "plant" with ClientID "gate-1": check its access rules, and the secret: not Authorized`,
+		packets.ErrRefusedServerUnavailable:     "server Unavailable",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				_, _ = packets.ReadPacket(c)
+				refused := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+				refused.ReturnCode = code
+				_ = refused.Write(c)
+				_ = c.Close()
+			}
+		}()
+		at, err := ParseAddress("tcp://" + l.Addr().String())
+		require.NoError(t, err)
+		_, err = Dial(t.Context(), Options{
+			Brokers: []Address{at}, ClientID: "gate-1", Stall: time.Minute, ConnectTimeout: time.Minute, KeepAlive: time.Minute, PingTimeout: time.Minute,
+			Login: func() (Login, error) { return Login{Username: "plant", Password: "canary"}, nil },
+		})
+		require.EqualError(t, err, want)
+	}
 }

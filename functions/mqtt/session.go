@@ -74,7 +74,8 @@ type Session struct {
 // ErrStopped is the cause of a session that its user ended.
 var ErrStopped = errors.New("stopped")
 
-// Dial connects. An error is a *LoginError where the secret is the reason. Nothing is left behind on an error.
+// Dial connects. An error is a *LoginError where the secret is the reason, and names user and client id where the broker refuses them.
+// Nothing is left behind on an error.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	s := &Session{lost: make(chan struct{}), timeout: o.ConnectTimeout}
 	options, err := s.options(ctx, o)
@@ -85,10 +86,21 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	token := s.client.Connect()
 	if err := s.wait(ctx, token, o.ConnectTimeout*time.Duration(len(o.Brokers)+1)); err != nil {
 		s.End(err, 0)
-		return nil, err
+		return nil, refusal(err, options)
 	}
 	s.Remembered = token.(*paho.ConnectToken).SessionPresent()
 	return s, nil
+}
+
+// refusal adds what the broker may have refused to its answer, which is a number alone.
+func refusal(err error, o *paho.ClientOptions) error {
+	switch {
+	case errors.Is(err, packets.ErrorRefusedIDRejected):
+		return fmt.Errorf("the broker rejects ClientID %q: %w", o.ClientID, err)
+	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
+		return fmt.Errorf("the broker refuses user %q with ClientID %q: check its access rules, and the secret: %w", o.Username, o.ClientID, err)
+	}
+	return err
 }
 
 // handOver is ample time for paho's goroutines to take a packet while nothing else is being written.
