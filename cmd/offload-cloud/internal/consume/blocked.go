@@ -163,7 +163,12 @@ type waiting struct {
 	pause time.Duration
 	timer *time.Timer
 	said  bool
+	wide  bool // the log has the broker's window
 }
+
+// windowMin is how many unacknowledged messages mosquitto has under way to a client by default. Acknowledgements keep the order of arrival, and what is
+// not stored has none, so as many of one node keep a broker of that window from sending anything else.
+const windowMin = 20
 
 func newWaiting(c *Consumer, lane int) *waiting {
 	w := &waiting{c: c, lane: lane, timer: time.NewTimer(time.Hour)}
@@ -285,7 +290,12 @@ func (w *waiting) log(why error) {
 		w.said = true
 	case !waits && w.said:
 		w.c.Log.Info("no message waits for a locked row")
-		w.said = false
+		w.said, w.wide = false, false
+	}
+	if waiting := w.c.Counts.Waiting.Load(); waiting >= windowMin && len(w.items) > 0 && !w.wide {
+		w.c.Log.Warn("a broker that has no more messages under way to a client than wait here sends none of other nodes either; "+
+			"in mosquitto, set max_inflight_messages 0", "messages", waiting)
+		w.wide = true
 	}
 }
 

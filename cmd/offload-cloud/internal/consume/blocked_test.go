@@ -88,6 +88,25 @@ func TestBlockedMessagesLeaveRoomForOthers(t *testing.T) {
 	})
 }
 
+// As many messages that wait as mosquitto has under way to a client by default would hold up all nodes, without a word from the broker: the log has it.
+func TestAWindowThatWaitingMessagesMayFillIsNamed(t *testing.T) {
+	for waiting, named := range map[int]int{windowMin - 1: 0, windowMin + 5: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, Limits{})
+			b.shelf.failing(func(*store.Group) error { return errLocked })
+			for i := range uint64(waiting) {
+				b.pipe.send(fmt.Sprint(i), topic, b.edge.Batch(t, 1, i+1))
+			}
+			time.Sleep(time.Minute)
+			require.EqualValues(t, waiting, b.Counts.Waiting.Load())
+			b.shelf.failing(nil)
+			time.Sleep(time.Minute)
+			require.NoError(t, b.stop())
+			require.Equal(t, named, strings.Count(b.log.String(), "max_inflight_messages"))
+		})
+	}
+}
+
 // A database that ends statements sooner than a group, or one message, takes gets smaller transactions.
 func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 	for name, records := range map[string]int{"half a message at a time": 50, "one record at a time": 1, "many messages": 300} {

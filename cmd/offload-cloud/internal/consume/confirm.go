@@ -194,7 +194,7 @@ func (c *Consumer) noteFull(r *store.Result) {
 
 // askAgain has the broker send what was refused, once there is room for it.
 func (c *Consumer) askAgain() {
-	if c.refused.Load() && c.Counts.StoreUp.Load() && c.queued() <= c.Limits.QueueMessages/2 && c.refused.CompareAndSwap(true, false) {
+	if c.refused.Load() && c.Counts.StoreUp.Load() && c.roomy() && c.refused.CompareAndSwap(true, false) {
 		c.Log.Info("asking the broker to redeliver messages refused while the queue was full", "refused", c.Counts.Refused.Load())
 		c.Transport.Redeliver()
 	}

@@ -281,6 +281,20 @@ func (c *Consumer) queued() (n int) {
 	return n
 }
 
+// roomy reports whether half of the queue is free, without what lanes that hang have of it.
+func (c *Consumer) roomy() bool {
+	queued, room, works := 0, c.Limits.QueueMessages, false
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		if c.hangs(l) {
+			room -= len(l.queue)
+			continue
+		}
+		queued, works = queued+len(l.queue), true
+	}
+	return works && queued <= room/2
+}
+
 // places are what a message takes: of its lane, and of the queue.
 func (c *Consumer) places(l *lane, m *Message) [4]place {
 	weight := c.weight(m)

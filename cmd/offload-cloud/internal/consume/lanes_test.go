@@ -67,6 +67,37 @@ func TestALaneThatHangsLeavesRoomForTheOthers(t *testing.T) {
 	})
 }
 
+// While one lane hangs and fills its share, what was refused of another node is asked for as soon as there is room for it.
+func TestALaneThatHangsDelaysNoRedelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{Lanes: 4, QueueMessages: 16, GroupRecords: 1, CommitTimeout: 10 * time.Minute})
+		b.shelf.failing(func(g *store.Group) error {
+			switch {
+			case touches(g, "gateway-7"):
+				time.Sleep(5 * time.Minute)
+			case touches(g, "gateway-9"):
+				time.Sleep(10 * time.Second)
+			}
+			return nil
+		})
+		send := func(node string, n uint64) {
+			b.pipe.send(fmt.Sprint(node, "-", n), seal.BatchTopic(node, "default"), edgeOf(t, node).Batch(t, 1, n))
+			synctest.Wait()
+		}
+		for n := range uint64(12) {
+			send("gateway-7", n+1)
+		}
+		for n := range uint64(4) {
+			send("gateway-9", n+1)
+		}
+		send("gateway-8", 1)
+		require.EqualValues(t, 1, b.Counts.Refused.Load())
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, b.pipe.asked())
+		require.NoError(t, b.stop())
+	})
+}
+
 // What a lane that hung has left with the broker is owed before its last group is confirmed: nothing may come after that to ask for it.
 func TestALaneSaysWhatItOwesBeforeItsGroupIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
