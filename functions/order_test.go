@@ -10,23 +10,26 @@ import (
 	"app-offload/functions/task"
 )
 
-// A consumer that starts late, or takes long for its receipts, is no outage: as long as the link works and the ring has room, nothing
-// becomes backlog, which fresher records of the device would pass.
+// A consumer that starts late, or takes long for its receipts, is no outage, whether or not the ring has room for what waits: fresher records
+// of the device do not pass it.
 func TestAConsumerThatIsLateOrSlowKeepsTheOrder(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		late, delay time.Duration
+		ring        int // MiB
 	}{
-		{"late", 2500 * time.Millisecond, 0},
-		{"slow", 0, 1500 * time.Millisecond},
-		{"late and slow", 1500 * time.Millisecond, 600 * time.Millisecond},
+		{"late", 2500 * time.Millisecond, 0, 4}, // room for all of them; a quarter of it has none
+		{"slow", 0, 1500 * time.Millisecond, 4},
+		{"late and slow", 1500 * time.Millisecond, 600 * time.Millisecond, 4},
+		{"late, and more waits than the ring holds", 3500 * time.Millisecond, 0, 1},
+		{"slow, without a ring", 0, 1500 * time.Millisecond, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			const devices, each = 20, 150
 			b := startBroker(t)
 			cfg := testConfig(t, b, "cloud")
-			cfg.Spool.RingMiB = 4 // room for all of them; a quarter of it has none
+			cfg.Spool.RingMiB = c.ring
 			cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.BacklogLimit = "deadline", 1
 			cfg.Export.ReceiptTimeout = "2s" // what the broker took before there was a consumer goes again
 			s := open(t, cfg, &bin{})

@@ -47,6 +47,11 @@ func (g *segment) pageOut() {
 		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), came: g.entries[first].came,
 		low: g.entries[g.lowest()].score,
 	}
+	for t := range g.tallies {
+		if g.tallies[t].pend[1] > 0 {
+			g.date(&g.tallies[t])
+		}
+	}
 	g.entries = nil
 }
 

@@ -97,6 +97,13 @@ func (s *Spool) open() (err error) {
 	if err := r.run(names); err != nil {
 		return err
 	}
+	for l := range s.lanes {
+		for _, q := range s.lanes[l].queues {
+			if q != nil {
+				q.old = q.bytes[1] > s.limits.ring // more than could be waiting without an outage
+			}
+		}
+	}
 	if err := s.openHistory(); err != nil {
 		return err
 	}

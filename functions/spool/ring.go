@@ -32,6 +32,9 @@ const (
 	restPart   = 16
 )
 
+// outageAfter is the age at which a record that left the ring makes an outage: fresh records pass it. Until then the order is kept.
+const outageAfter = 10 * time.Second
+
 // bound is how much the ring may hold now.
 func (r *ring) bound(now time.Time) int64 {
 	since := r.taken
@@ -149,6 +152,42 @@ func (s *Spool) Flows(now bool) {
 		s.ring.ceased = time.Now()
 	}
 	s.ring.flows = now
+}
+
+// leads reports whether a class has records on disk that leave before those in the ring, as there is no outage.
+func (s *Spool) leads(l *lane, q *queue) bool {
+	if q.pend[1] == 0 || q.old {
+		return false
+	}
+	for _, g := range l.segs {
+		if came, ok := g.waitingSince(q.class.index); ok {
+			q.old = s.since(came) > outageAfter
+			break
+		}
+	}
+	return !q.old
+}
+
+// waitingSince is the tick at which the first record of a class that waits to be read from disk came.
+func (g *segment) waitingSince(class uint16) (came uint32, ok bool) {
+	for t := range g.tallies {
+		if tl := &g.tallies[t]; tl.class == class && tl.pend[1] > 0 {
+			if g.paged == nil {
+				g.date(tl)
+			}
+			return tl.came, true
+		}
+	}
+	return 0, false
+}
+
+// date notes in a tally when the first record came that waits to be read from disk. There is one.
+func (g *segment) date(tl *tally) {
+	i := int(tl.lo[1])
+	for g.entries[i].class != tl.class || g.entries[i].state != backlog {
+		i++
+	}
+	tl.came = g.entries[i].came
 }
 
 // evict moves what the ring cannot hold to the backlog.

@@ -142,6 +142,7 @@ type tally struct {
 	pend   [2]int32
 	bytes  [2]int64
 	lo, hi [2]int32
+	came   uint32 // tick at which the first that is to be read from disk came, as of the last look or of paging out
 }
 
 // segment is one file of a lane's log. All but the fields of its writer belong to the spool's mutex.
@@ -269,6 +270,7 @@ type queue struct {
 	class *class
 	pend  [2]int
 	bytes [2]int64
+	old   bool // its backlog is that of an outage: fresh records pass it until there is none
 }
 
 // class counts one class over all lanes.

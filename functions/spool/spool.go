@@ -1,7 +1,7 @@
 // Package spool keeps records on disk, in lanes by priority, until somebody says that they are done.
 //
-// Append stores records durably: one fdatasync serves all that wait. Take leases them, the fresh ones from memory (Live) and
-// the others from disk (Backlog), Done and Drop end them, Release gives leases back. What is appended with Hold is leased from
+// Append stores records durably: one fdatasync serves all that wait. Take leases them, the fresh ones (Live) mostly from memory and
+// those of an outage (Backlog) from disk, Done and Drop end them, Release gives leases back. What is appended with Hold is leased from
 // its commit on. A record stays until Done or Drop, over restarts and crashes; what was leased is then simply there again. What
 // a crash can do is give a record a second time whose Done or Drop was said within the last AckInterval.
 //
@@ -219,6 +219,7 @@ func (s *Spool) countReady(g *segment, i int, sign int) {
 	q := s.lanes[g.lane].queue(s.classes[e.class])
 	q.pend[k] += sign
 	q.bytes[k] += n
+	q.old = q.old && q.pend[1] > 0
 	t := g.tally(e.class)
 	t.pend[k] += int32(sign) // ±1
 	t.bytes[k] += n

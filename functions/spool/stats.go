@@ -15,10 +15,11 @@ func (s *Spool) Queues(dst []Queue) []Queue {
 			if q == nil || q.pend[0]+q.pend[1] == 0 {
 				continue
 			}
-			dst = append(dst, Queue{
-				Lane: l, Class: q.class.name,
-				Live: q.pend[0], Backlog: q.pend[1], LiveBytes: q.bytes[0], BacklogBytes: q.bytes[1],
-			})
+			o := Queue{Lane: l, Class: q.class.name, Live: q.pend[0], Backlog: q.pend[1], LiveBytes: q.bytes[0], BacklogBytes: q.bytes[1]}
+			if s.leads(&s.lanes[l], q) {
+				o.Live, o.LiveBytes, o.Backlog, o.BacklogBytes = o.Live+o.Backlog, o.LiveBytes+o.BacklogBytes, 0, 0
+			}
+			dst = append(dst, o)
 		}
 	}
 	return dst

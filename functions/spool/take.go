@@ -10,20 +10,22 @@ import (
 )
 
 // Take leases the oldest records of a class in a lane, in the order of their sequences, and appends them to dst: at most maxRecords and
-// maxBytes as stored, but always one where there is one. class "" is any class of the lane. A lease lasts until Done, Drop,
+// maxBytes as stored, but always one where there is one. class "" is any class of the lane, whose records come from where they are: from
+// memory alone or from disk alone. A lease lasts until Done, Drop,
 // Release, or Close. Payloads are shared with the spool and the caller of Append: they must not be changed.
 func (s *Spool) Take(lane int, class string, from Source, maxRecords, maxBytes int, dst []Record) []Record {
-	return s.takePooled(request{lane: lane, class: class, kind: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
+	return s.takePooled(request{lane: lane, class: class, source: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
 }
 
 // TakeNewest is Take from the backlog, newest record first.
 func (s *Spool) TakeNewest(lane int, class string, maxRecords, maxBytes int, dst []Record) []Record {
-	return s.takePooled(request{lane: lane, class: class, kind: 1, newest: true, records: maxRecords, bytes: maxBytes}, dst)
+	return s.takePooled(request{lane: lane, class: class, source: 1, newest: true, records: maxRecords, bytes: maxBytes}, dst)
 }
 
 // request is one call of Take.
 type request struct {
-	lane, kind     int
+	lane, source   int
+	kind           int // of what is picked
 	class          string
 	newest         bool
 	records, bytes int
@@ -65,7 +67,7 @@ func (s *Spool) takePooled(q request, dst []Record) []Record {
 }
 
 func (s *Spool) take(q *request, dst []Record) []Record {
-	if q.lane < 0 || q.lane >= Lanes || q.kind < 0 || q.kind > 1 {
+	if q.lane < 0 || q.lane >= Lanes || q.source < 0 || q.source > 1 {
 		return dst
 	}
 	q.now = s.tick()
@@ -75,7 +77,7 @@ func (s *Spool) take(q *request, dst []Record) []Record {
 		s.mu.Lock()
 		leases := s.leases
 		s.pick(q)
-		if q.kind == 0 && len(q.picks) > 0 {
+		if q.source == 0 && len(q.picks) > 0 {
 			s.ring.taken = time.Now()
 		}
 		s.mu.Unlock()
@@ -107,6 +109,9 @@ func (s *Spool) pick(q *request) {
 	var cl *class // any
 	if q.class != "" {
 		cl = s.byName[q.class]
+	}
+	if q.kind = q.source; q.kind == 0 && cl != nil && s.leads(l, l.queue(cl)) {
+		q.kind = 1
 	}
 	if q.class != "" && (cl == nil || l.queue(cl).pend[q.kind] == 0) {
 		return

@@ -12,16 +12,61 @@ import (
 	"app-offload/functions/clock"
 )
 
-// A ring that holds three records: the older ones become backlog, and nothing is given twice.
-func TestRingOverflowsToBacklog(t *testing.T) {
+// A ring that holds three records of five: the older ones are read from disk, and still leave first, also those that are given back.
+func TestAnOverflowOfTheRingKeepsTheOrder(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 3*(1000+ringCost)))
 	for i := range 5 {
 		require.NoError(t, put(s, rec(1, "c", 1000, i)))
 	}
-	require.Equal(t, []Queue{{Lane: 1, Class: "c", Live: 3, Backlog: 2, LiveBytes: 3 * 1057, BacklogBytes: 2 * 1057}}, s.Queues(nil))
+	require.Equal(t, []Queue{{Lane: 1, Class: "c", Live: 5, LiveBytes: 5 * 1057}}, s.Queues(nil))
+	require.Equal(t, []uint64{1}, seqs(s.Take(1, "c", Live, 1, 1<<20, nil)))
+	require.Equal(t, []uint64{2}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+	s.Release([]uint64{1})
+	require.Equal(t, []uint64{1}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
 	require.Equal(t, []uint64{3, 4, 5}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
-	require.Equal(t, []uint64{1, 2}, seqs(s.Take(1, "c", Backlog, 9, 1<<20, nil)))
 	require.Empty(t, s.Queues(nil))
+	require.NoError(t, put(s, rec(1, "c", 1000, 5))) // pushes a leased one out
+	s.Release([]uint64{2, 3, 4, 5})
+	require.Equal(t, []uint64{2, 3}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+	require.Equal(t, []uint64{4, 5, 6}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+}
+
+// Once a record that left the ring has waited for outageAfter, fresh ones pass the backlog, until there is none.
+func TestFreshRecordsPassABacklogThatIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open("/spool", DefaultConfig(), WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(16<<20, 1<<20, 3*(1000+ringCost)))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		s.Flows(true) // the ring does not shrink
+		for i := range 4 {
+			require.NoError(t, put(s, rec(1, "c", 1000, i)))
+		}
+		time.Sleep(outageAfter + time.Second)
+		require.Equal(t, []Queue{{Lane: 1, Class: "c", Live: 3, Backlog: 1, LiveBytes: 3 * 1057, BacklogBytes: 1057}}, s.Queues(nil))
+		require.Equal(t, []uint64{2, 3, 4}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+		require.Equal(t, []uint64{1}, seqs(s.Take(1, "c", Backlog, 9, 1<<20, nil)))
+		s.Done([]uint64{1, 2, 3, 4})
+		for i := range 4 {
+			require.NoError(t, put(s, rec(1, "c", 1000, i)))
+		}
+		require.Equal(t, []uint64{5}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)), "the outage is over")
+	})
+}
+
+// What is left at a start leaves before what is fresh, unless it is more than the ring would hold.
+func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
+	for ring, first := range map[int64]uint64{3 * (1000 + ringCost): 1, 1000 + ringCost: 4} {
+		dir := t.TempDir()
+		s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, ring))
+		require.NoError(t, err)
+		for i := range 3 {
+			require.NoError(t, put(s, rec(1, "c", 1000, i)))
+		}
+		require.NoError(t, s.Close())
+		s = open(t, dir, DefaultConfig(), small(16<<20, 1<<20, ring))
+		require.NoError(t, put(s, rec(1, "c", 1000, 3)))
+		require.Equal(t, first, s.Take(1, "c", Live, 9, 1<<20, nil)[0].Seq)
+	}
 }
 
 // What comes in faster than it leaves pushes older records out of the ring, and that is told for as long as it may go on.

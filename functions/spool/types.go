@@ -15,8 +15,8 @@ type Source uint8
 
 // The sources of Take.
 const (
-	Live    Source = iota + 1 // committed lately, its bytes are still in memory
-	Backlog                   // to be read from disk: what fell out of the ring, and all that was there at the start
+	Live    Source = iota + 1 // fresh: in memory, or to be read from disk before what is, as the ring had no room and there is no outage yet
+	Backlog                   // to be read from disk: what fell out of the ring, or was there at the start. Of a class, it is offered in an outage alone
 )
 
 // The strategies for a full spool, by their words in the configuration.

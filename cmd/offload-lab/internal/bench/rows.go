@@ -14,7 +14,6 @@ type variation struct {
 	readings int // of an event, 0 for one
 	size     int // bytes of the value of an event's first reading, 0 for that of a Float64
 	rate     int // events a second
-	window   int // events that may be under way
 	procs    int // GOMAXPROCS of what is measured
 	quota    int // of what is measured, in percent of one core
 }
@@ -22,7 +21,7 @@ type variation struct {
 var variations = []variation{
 	{name: "maximum"},
 	{name: "5-readings", readings: 5},
-	{name: "4-KiB", size: 4 << 10, window: 2048}, // or the waiting data exceed Spool.RingMiB and become a backlog, which fresh data may pass,
+	{name: "4-KiB", size: 4 << 10},
 	{name: "1k/s", rate: 1000},
 	{name: "5k/s", rate: 5000},
 	{name: "40k/s", rate: 40_000},
@@ -65,7 +64,6 @@ func (o Options) of(c *Case) Options {
 	for _, v := range variations {
 		if v.name == c.Row {
 			o.readings, o.size, o.quota, o.procs = v.readings, v.size, v.quota, v.procs
-			o.Window = cmp.Or(v.window, o.Window)
 			o.Rate = cmp.Or(v.rate, o.Rate)
 			if v.rate > 0 {
 				o.Events = min(o.Events, mostSeconds*v.rate)
