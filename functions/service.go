@@ -30,6 +30,7 @@ import (
 	"app-offload/functions/kin"
 	"app-offload/functions/ledger"
 	"app-offload/functions/local"
+	"app-offload/functions/models/delivery"
 	"app-offload/functions/receive"
 	"app-offload/functions/say"
 	"app-offload/functions/score"
@@ -397,4 +398,33 @@ func (s *Service) SecretsChanged() {
 		s.log.Errorf("reading the changed secret failed: secret=%s error=%q", s.cfg.KeySecret, err)
 	}
 	s.exporter.Rotate()
+}
+
+// topics are those of the link that bring more than receipts and results, as far as the configuration takes any.
+func (s *Service) topics() map[string]func([]byte) {
+	topics := map[string]func([]byte){}
+	if s.cfg.Models.Directory != "" && s.cfg.Models.Delivery {
+		topics[delivery.Topic(s.cfg.Node)] = func(message []byte) {
+			if d := s.deliveries.Load(); d != nil {
+				d.Take(message)
+			}
+		}
+	}
+	if s.member.Status() != nil {
+		topics[seal.FleetTopic(s.cfg.Node)] = s.member.Take
+	}
+	if s.rules.Load().Model.Credits() {
+		topics[seal.CreditTopic(s.cfg.Node)] = s.teller.take
+	}
+	return topics
+}
+
+// openDeliveries begins to take models, and stops before their store does.
+func (s *Service) openDeliveries() error {
+	d, err := s.local.Deliveries(s.cfg.Node, s.exporter.Send, s.log)
+	if d != nil {
+		s.deliveries.Store(d)
+		s.life.onStop("deliveries of models", d.Close)
+	}
+	return err
 }

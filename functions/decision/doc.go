@@ -2,8 +2,8 @@
 // do, and the room that asks them.
 //
 //	decision.go   Target, Arm, Reason, Decision: the answer for one task
-//	ring.go       Entry, Outcome and the Ring of the latest decisions, which owns the entries: others edit them by id, under its lock
-//	index.go      finds an entry of the ring by event and chunk; the Ring alone uses it
+//	ring.go       Entry, Outcome and the Ring of the latest decisions, which owns the entries: others edit them by id, under its lock,
+//	              and found by event and chunk
 //	record.go     one line of the decision log, written and read
 //	explain.go    an entry in a sentence
 //	words.go      the words of targets, arms and reasons in JSON, metrics and the API

@@ -1,7 +1,6 @@
 package edgex
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,14 +15,6 @@ import (
 
 // retryBus is the pause before another attempt to reach the bus.
 const retryBus = time.Second
-
-// wait pauses, unless the context ends before.
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
 
 // Bus is a MessageBus client of our own. It connects at the first use and stays until Close, which comes after the
 // last result. It is safe for concurrent use.

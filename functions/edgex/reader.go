@@ -78,6 +78,14 @@ func (r *reader) subscribe(ctx context.Context, channels []types.TopicChannel) {
 	}
 }
 
+// wait pauses, unless the context ends before.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // settled is how long a new subscription must be without an error to count as one. On Redis the client says that it has
 // subscribed although the connection is refused, and reports the error a moment later; its reader does not resume. On a
 // machine so slow that the moment is longer, the error still ends the subscription when it comes.

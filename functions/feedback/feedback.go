@@ -2,7 +2,10 @@ package feedback
 
 import (
 	"context"
+	"math"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"app-offload/functions/clock"
@@ -308,4 +311,100 @@ func (f *Feedback) Observe(t *task.Task, seconds float64) {
 		return // what counts is the run of the model
 	}
 	f.rules().Model.ObserveLocal(t.Class, t.Size(), t.Complexity, seconds)
+}
+
+// outage remembers when the link was last gone for long. Short gaps are of the link's nature, and are learned from.
+type outage struct {
+	latest atomic.Int64 // stamp
+	since  time.Time    // of the present one, zero while the link is up; see's alone
+}
+
+const outageLong = 5 * time.Second
+
+// see takes one look at the link.
+func (o *outage) see(up bool, now time.Time) {
+	switch {
+	case up:
+		o.since = time.Time{}
+	case o.since.IsZero():
+		o.since = now
+	case now.Sub(o.since) >= outageLong:
+		o.latest.Store(now.UnixNano())
+	}
+}
+
+// answers remembers for which classes the consumer sends results. One result makes the next receipts wait for theirs;
+// after answerPatience receipts without a result they count by themselves again. Safe for concurrent use.
+type answers struct {
+	mu   sync.Mutex
+	left map[string]int // receipts that may still wait, by class
+}
+
+const (
+	answerPatience = 100
+	maxAnswers     = 4096 // classes remembered
+)
+
+func newAnswers() *answers { return &answers{left: map[string]int{}} }
+
+func (a *answers) came(class string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, known := a.left[class]; known || len(a.left) < maxAnswers {
+		a.left[class] = answerPatience
+	}
+}
+
+func (a *answers) expected(class string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left := a.left[class]
+	if left > 0 {
+		a.left[class] = left - 1
+	}
+	return left > 0
+}
+
+// lateness remembers by how much work that stayed here was last predicted to be late, for those who must not make it later.
+// It is safe for concurrent use.
+type lateness struct {
+	late  atomic.Uint64 // bits of s
+	at    atomic.Int64  // stamp
+	clock *clock.Clock
+}
+
+// latenessHolds is how long a prediction counts: a queue that made one task late is likely still there.
+const latenessHolds = 10 * time.Second
+
+// see looks at decisions for local work that were made in one state.
+func (l *lateness) see(cases []*decide.Case, now int64) {
+	worst := 0.0
+	for _, c := range cases {
+		worst = max(worst, latenessOf(c, now))
+	}
+	l.store(worst, now)
+}
+
+// latenessOf is by how many seconds a task is predicted to be late here, below 0 where it is in time.
+func latenessOf(c *decide.Case, now int64) float64 {
+	if c.Task.Deadline <= 0 {
+		return 0
+	}
+	waited := float64(now-c.Task.Received) / 1e9
+	return c.Estimate.LocalTime + waited - c.Task.Deadline.Seconds()
+}
+
+func (l *lateness) store(late float64, now int64) {
+	if late > 0 {
+		l.late.Store(math.Float64bits(late))
+		l.at.Store(now)
+	}
+}
+
+// seconds is the predicted lateness at present, 0 without any.
+func (l *lateness) seconds() float64 {
+	if l.clock.Since(l.at.Load()) > latenessHolds {
+		return 0
+	}
+	return math.Float64frombits(l.late.Load())
 }

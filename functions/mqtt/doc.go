@@ -2,13 +2,12 @@
 // github.com/eclipse/paho.mqtt.golang writes the packets and reads all but PUBLISH; this package decides when there is a connection.
 //
 //	address.go   the schemes of broker addresses             auth.go     authentication words, secrets, TLS
-//	session.go   one connection: Dial, Publish, Ack, End     pipe.go     its reads and writes; owns the write lock
-//	keeper.go    redials, for the bus and the consumer       backoff.go  the wait between two attempts
+//	session.go   one connection: Dial, Publish, Ack, End, its reads and writes, and the write lock
+//	keeper.go    redials, for the bus and the consumer, and the wait between two attempts
 //	acks.go      acknowledgements in the order of arrival    rival.go    recognises two clients with one id
-//	payload.go   memory of payloads
-//	inbound.go   reads PUBLISH packets, within limits        deliver.go  hands them on, in batches
+//	inbound.go   reads PUBLISH packets, within limits, and hands them on, in batches; memory of payloads
 //
 // A Session is one connection and never reconnects: a client that resumes publishes what it still holds in an order of its own.
 // The exporter dials sessions itself, because a successor may stand before its predecessor ends; all others use a Keeper.
-// Acks sits on top of sessions and belongs to its user. Calls go downwards: Keeper → Dial → inbound → pipe.
+// Acks sits on top of sessions and belongs to its user. Calls go downwards: Keeper → Dial → inbound.
 package mqtt

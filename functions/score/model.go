@@ -11,8 +11,9 @@
 //
 // Which file holds which state:
 //
-//	model.go                  the Model: its configuration is immutable, what it learned is shared by all models made from it (With)
-//	correct.go, regress.go    what it learned: factors by class. One writer at a time behind locks, read without
+//	model.go                  the Model: its configuration is immutable, what it learned is shared by all models made from it (With):
+//	                          factors by class. One writer at a time behind locks, read without
+//	regress.go                the regression behind a factor; pooled.go statistics shared with other gateways
 //	saved.go                  the same on disk, as bytes; the caller writes them
 //	estimate.go, features.go  what is predicted of one task, and what policies see; no state
 //	tariff.go, run.go         prices by the hour; the time of a class's model, which package infer measures
@@ -20,6 +21,7 @@ package score
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -190,4 +192,227 @@ func between(v, low, high float64) float64 {
 		return low
 	}
 	return max(low, min(v, high))
+}
+
+// maxClasses bounds the table of corrections. Classes come from the configuration, so only a configuration that renames
+// its classes over and over gets there; the classes beyond share the correction of all.
+const maxClasses = 4096
+
+// number is a float64 that is read without a lock.
+type number struct{ bits atomic.Uint64 }
+
+func (n *number) load() float64   { return math.Float64frombits(n.bits.Load()) }
+func (n *number) store(v float64) { n.bits.Store(math.Float64bits(v)) }
+
+// ratio is the smoothed factor between measured and predicted time.
+type ratio struct {
+	value number
+	count atomic.Int64 // measurements so far
+
+	mu     sync.Mutex // one writer at a time; readers need none
+	own    logs       // guarded by mu, like before
+	before int64      // of count, the measurements that are not in own as they were of other predictions
+
+	prior number // what others have measured, its logarithm
+	faith number // how many measurements that counts for
+}
+
+// factor is 1 before the first measurement, or what others have measured.
+func (r *ratio) factor() float64 {
+	if r.count.Load() == 0 {
+		return math.Exp(r.prior.load())
+	}
+	return r.value.load()
+}
+
+// known reports whether anything was measured, here or by others.
+func (r *ratio) known() bool { return r.count.Load() > 0 || r.faith.load() > 0 }
+
+// weight is that of the next measurement.
+func (r *ratio) weight(smoothing float64) float64 {
+	return max(smoothing, 1/(float64(r.count.Load()+2)+r.faith.load()))
+}
+
+// observe takes one measurement in. The first ones weigh more, so that a wrong calibration does not take a hundred tasks
+// to mend; the configured value counts as one measurement, so that a single odd one does not overthrow it.
+func (r *ratio) observe(measured, smoothing, limit float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, measured := r.factor(), between(measured, 1/limit, limit)
+	r.value.store(before + r.weight(smoothing)*(measured-before))
+	r.count.Add(1)
+	r.own.take(measured, 1-smoothing)
+}
+
+// observeLog is observe on logarithms, for measurements of which a few are off by orders of magnitude: a task that waited out
+// an hour without a link must not make the link look a hundred times slower than it is.
+func (r *ratio) observeLog(measured, smoothing, limit float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, measured := r.factor(), between(measured, 1/limit, limit)
+	r.value.store(before * math.Pow(measured/before, r.weight(smoothing)))
+	r.count.Add(1)
+	r.own.take(measured, 1-smoothing)
+}
+
+// correction is what measurements say about the predictions for one class.
+type correction struct {
+	local regression
+	cloud ratio
+}
+
+// overall is the same for all classes together: for the queue, and for a class that nothing is known about.
+type overall struct{ local, cloud ratio }
+
+// corrections finds the correction of a class by its name, so that it outlives a change of the configuration. The map is
+// copied on the rare write, which keeps reads free of locks.
+type corrections struct {
+	all    overall
+	mu     sync.Mutex
+	byName atomic.Pointer[map[string]*correction]
+}
+
+// factors are what applies to one task.
+type factors struct {
+	local, cloud float64 // on its own work
+	queue        float64 // on the work before it
+}
+
+// of gives what applies to work of that many Mcycles. Work without a class is not done by this node's operators, so what was
+// measured of them says nothing about it.
+func (c *corrections) of(class *task.Class, cycles, limit float64) factors {
+	f := factors{local: 1, cloud: 1, queue: c.all.local.factor()}
+	if class == nil {
+		return f
+	}
+	f.local, f.cloud = f.queue, c.all.cloud.factor()
+	if own := c.find(class); own != nil {
+		f.local = own.local.factor(cycles, limit, f.local)
+		if own.cloud.known() {
+			f.cloud = own.cloud.factor()
+		}
+	}
+	return f
+}
+
+func (c *corrections) find(class *task.Class) *correction {
+	known := c.byName.Load()
+	if known == nil || class == nil {
+		return nil
+	}
+	return (*known)[class.Name]
+}
+
+// own is the correction of the class, made on first use; nil without a class or beyond maxClasses.
+func (c *corrections) own(class *task.Class) *correction {
+	if class == nil {
+		return nil
+	}
+	if found := c.find(class); found != nil {
+		return found
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found := c.find(class); found != nil {
+		return found
+	}
+	next := map[string]*correction{}
+	if known := c.byName.Load(); known != nil {
+		if len(*known) >= maxClasses {
+			return nil
+		}
+		for name, one := range *known {
+			next[name] = one
+		}
+	}
+	made := &correction{}
+	next[class.Name] = made
+	c.byName.Store(&next)
+	return made
+}
+
+// edge and way are what a prediction depends on besides the task and the backlog before it.
+type (
+	edge struct{ rate float64 }                 // Mcycle/s
+	way  struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
+)
+
+// conditions are those of the latest prediction. A measurement arrives without the state in which its task was decided;
+// it is compared with what would be predicted under the latest conditions, which are at most a sample older or newer.
+type conditions struct{ rate, goodput, rtt, growth number }
+
+// note writes only what has changed, which happens about once a second, so that deciding cores do not fight for the
+// cache line.
+func (c *conditions) note(here edge, there way) {
+	for _, one := range [...]struct {
+		at    *number
+		value float64
+	}{{&c.rate, here.rate}, {&c.goodput, there.goodput}, {&c.rtt, there.rtt}, {&c.growth, there.growth}} {
+		if one.at.load() != one.value {
+			one.at.store(one.value)
+		}
+	}
+}
+
+// ObserveLocal corrects the prediction for the class: a task of that size and complexity took so many seconds of a local
+// worker, not counting the time it waited for one.
+func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, seconds float64) {
+	rate := m.seen.rate.load()
+	if rate == 0 {
+		rate = m.c.EdgeMcycles // nothing was ever predicted
+	}
+	cycles := m.Cycles(bytes, complexity)
+	if !m.measures(seconds, cycles/rate) {
+		return
+	}
+	m.corrections.all.local.observe(seconds*rate/cycles, m.c.Smoothing, m.c.CorrectionLimit)
+	if own := m.corrections.own(class); own != nil {
+		own.local.observe(cycles, seconds*rate, m.c.Smoothing, m.c.CorrectionLimit)
+	}
+}
+
+// ObserveCloud corrects the prediction for the class: of a task of that size and complexity the result (or, without
+// a result, the receipt) came so many seconds after its bytes were the next on the link.
+func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
+	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
+	if there.goodput == 0 {
+		there = way{goodput: m.goodput, rtt: m.rtt}
+	}
+	predicted := m.cloudTime(m.wireBytes(bytes, there.growth), m.Cycles(bytes, complexity), there)
+	if !m.measures(seconds, predicted) {
+		return
+	}
+	m.corrections.all.cloud.observeLog(seconds/predicted, m.c.Smoothing, m.c.CorrectionLimit)
+	if own := m.corrections.own(class); own != nil {
+		own.cloud.observeLog(seconds/predicted, m.c.Smoothing, m.c.CorrectionLimit)
+	}
+}
+
+// ObserveTrip is ObserveCloud for a task whose outcome came so many seconds after the decision: what the link had to carry
+// before it, as in the state of the decision, is taken off. Where most of the time was such waiting nothing can be told.
+func (m *Model) ObserveTrip(class *task.Class, bytes int, complexity float64, s *host.State, seconds float64) {
+	if !s.Link.Up {
+		return // it waited for the link itself
+	}
+	_, there := m.conditionsOf(s)
+	ahead := m.bytesAhead(&s.Link) / there.goodput
+	if own := seconds - ahead; own > ahead {
+		m.ObserveCloud(class, bytes, complexity, own)
+	}
+}
+
+// measures leaves out what no ratio can be made of: tasks without work, clocks that went backwards.
+func (m *Model) measures(seconds, predicted float64) bool {
+	return m.c.Smoothing > 0 && seconds > 0 && predicted > 0 && !math.IsInf(seconds/predicted, 0)
+}
+
+// Correction is the factor by which predictions for the class are multiplied at present, on the local side at the mean of
+// its tasks' work, for metrics and the status page.
+func (m *Model) Correction(class *task.Class) (local, cloud float64) {
+	cycles := 1.0
+	if own := m.corrections.find(class); own != nil {
+		cycles = own.local.mean()
+	}
+	f := m.corrections.of(class, cycles, m.c.CorrectionLimit)
+	return f.local, f.cloud
 }

@@ -6,13 +6,16 @@
 package bench
 
 import (
+	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -239,4 +242,168 @@ func (r *Result) verdict() error {
 		return nil
 	}
 	return fmt.Errorf("%s: %d lost, %d doubled, %d overtaken, balance %d of %d events", r.Case, r.Lost, r.Doubled, r.Overtaken, r.Imbalance, r.Events)
+}
+
+// printer writes results in the forms that were asked for.
+type printer struct {
+	out, table     io.Writer
+	json, markdown bool
+}
+
+// column is one of the table.
+type column struct {
+	name  string
+	width int // negative for text, which is aligned to the left
+	of    func(*Result) string
+}
+
+func number(format string, of func(*Result) float64) func(*Result) string {
+	return func(r *Result) string { return fmt.Sprintf(format, of(r)) }
+}
+
+var columns = []column{
+	{"row", -10, func(r *Result) string { return r.Row }},
+	{"broker", -15, func(r *Result) string { return r.Broker }},
+	{"subject", -8, func(r *Result) string { return r.Subject }},
+	{"policy", -9, func(r *Result) string { return r.Policy }},
+	{"confirm", -8, func(r *Result) string { return r.Confirm }},
+	{"QoS", 3, func(r *Result) string { return fmt.Sprint(r.QoS) }},
+	{"events/s", 9, number("%.0f", func(r *Result) float64 { return r.Rate })},
+	{"CPU µs", 7, number("%.1f", func(r *Result) float64 { return r.CPU })},
+	{"MiB", 5, number("%.0f", func(r *Result) float64 { return r.Memory })},
+	{"rate/fl.", 8, number("%.2f", func(r *Result) float64 { return r.RateRatio })},
+	{"CPU/fl.", 7, number("%.2f", func(r *Result) float64 { return r.CPURatio })},
+	{"lost", 4, func(r *Result) string { return fmt.Sprint(r.Lost) }},
+	{"doubled", 7, func(r *Result) string { return fmt.Sprint(r.Doubled) }},
+	{"overtaken", 9, func(r *Result) string { return fmt.Sprint(r.Overtaken) }},
+	{"p50 ms", 7, number("%.1f", func(r *Result) float64 { return r.P50 })},
+	{"p99 ms", 7, number("%.1f", func(r *Result) float64 { return r.P99 })},
+	{"writes/s", 8, number("%.0f", func(r *Result) float64 { return r.Writes })},
+	{"KiB/s", 7, number("%.0f", func(r *Result) float64 { return r.Written })},
+	{"wakes/s", 7, number("%.0f", func(r *Result) float64 { return r.Wakeups })},
+	{"CPU %", 6, number("%.1f", func(r *Result) float64 { return r.Load })},
+	{"foreign %", 9, number("%.0f", func(r *Result) float64 { return r.Foreign })},
+}
+
+func (p printer) header(o Options) {
+	fmt.Fprintf(p.table, "%d events a case; at most %d under way end to end; batches of %d, form %s\n\n",
+		o.Events, o.Window, batchSize, o.Form)
+	p.heads()
+}
+
+func (p printer) heads() {
+	p.line(func(c *column) string { return c.name })
+	if p.markdown {
+		fmt.Fprintln(p.table, "|"+strings.Repeat("---|", len(columns)))
+	}
+}
+
+// line writes one line of the table.
+func (p printer) line(of func(*column) string) {
+	cells := make([]string, len(columns))
+	for i := range columns {
+		cells[i] = of(&columns[i])
+		if !p.markdown {
+			cells[i] = fmt.Sprintf("%*s", columns[i].width, cells[i])
+		}
+	}
+	if p.markdown {
+		fmt.Fprintln(p.table, "| "+strings.Join(cells, " | ")+" |")
+		return
+	}
+	fmt.Fprintln(p.table, strings.TrimRight(strings.Join(cells, " "), " "))
+}
+
+func (p printer) row(r Result) {
+	p.line(func(c *column) string { return c.of(&r) })
+	if p.json {
+		_ = json.NewEncoder(p.out).Encode(r)
+	}
+}
+
+// medians writes a row for each case with the median of each figure, and the sum of what must be zero. The ratios are medians of those to the
+// floor of the same round, which is what the machine's other work disturbs least.
+func (p printer) medians(cases []Case, all []Result) (medians []Result) {
+	fmt.Fprintf(p.table, "\nMedians, and sums of what was lost, doubled and overtaken:\n\n")
+	p.heads()
+	for _, c := range cases {
+		of := slices.DeleteFunc(slices.Clone(all), func(r Result) bool { return r.Case != c })
+		if len(of) > 0 {
+			r := median(of)
+			medians = append(medians, r)
+			p.line(func(c *column) string { return c.of(&r) })
+		}
+	}
+	return medians
+}
+
+func median(of []Result) Result {
+	m := Result{Case: of[0].Case}
+	for _, figure := range []func(*Result) *float64{
+		func(r *Result) *float64 { return &r.Rate }, func(r *Result) *float64 { return &r.CPU }, func(r *Result) *float64 { return &r.Memory },
+		func(r *Result) *float64 { return &r.RateRatio }, func(r *Result) *float64 { return &r.CPURatio },
+		func(r *Result) *float64 { return &r.P50 }, func(r *Result) *float64 { return &r.P99 },
+		func(r *Result) *float64 { return &r.Writes }, func(r *Result) *float64 { return &r.Written },
+		func(r *Result) *float64 { return &r.Wakeups }, func(r *Result) *float64 { return &r.Load }, func(r *Result) *float64 { return &r.Foreign },
+	} {
+		slices.SortFunc(of, func(a, b Result) int { return cmp.Compare(*figure(&a), *figure(&b)) })
+		*figure(&m) = (*figure(&of[(len(of)-1)/2]) + *figure(&of[len(of)/2])) / 2
+	}
+	for i := range of {
+		m.Lost, m.Doubled, m.Overtaken = m.Lost+of[i].Lost, m.Doubled+of[i].Doubled, m.Overtaken+of[i].Overtaken
+	}
+	return m
+}
+
+// slack is by how much a ratio to the floor may exceed the recorded one.
+const slack = 1.15
+
+// readRatios reads the recorded ratios of the service's CPU to the floor's: a line for each row, with its name and the ratio. Lines that begin
+// with # say more. No file has none.
+func readRatios(path string) (map[string]float64, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path) // #nosec G304 -- the user names it
+	if err != nil {
+		return nil, fmt.Errorf("-hold: %w", err)
+	}
+	defer f.Close()
+	ratios := map[string]float64{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		var row string
+		var ratio float64
+		if _, err := fmt.Sscanf(line, "%s %g", &row, &ratio); err != nil || !(ratio > 0) {
+			return nil, fmt.Errorf("-hold %s: %q must be a row's name and a ratio", path, line)
+		}
+		ratios[row] = ratio
+	}
+	return ratios, nil
+}
+
+// holdTo is an error for each median ratio that exceeds the recorded one by more than the slack, and for each row that was not measured.
+func holdTo(recorded map[string]float64, medians []Result) error {
+	var errs []error
+	for row, most := range recorded {
+		measured := false
+		for i := range medians {
+			r := &medians[i]
+			if r.Row != row || r.CPURatio == 0 || r.Subject == "floor" {
+				continue
+			}
+			measured = true
+			if r.CPURatio > slack*most {
+				errs = append(errs, fmt.Errorf("%s: CPU to the floor %.2f exceeds the recorded %.2f by more than %.0f %%; foreign CPU %.0f %% of a core",
+					row, r.CPURatio, most, 100*(slack-1), r.Foreign))
+			}
+		}
+		if !measured {
+			errs = append(errs, fmt.Errorf("%s: the recorded ratio is not held, because the row was not measured in more than one round", row))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -2,10 +2,14 @@ package twin
 
 import (
 	"cmp"
+	"fmt"
+	"math"
 	"slices"
 
+	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/functions/decision"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 )
 
@@ -78,6 +82,33 @@ func standing(s *Setting, name string, rounds []run) Standing {
 		}
 	}
 	return st
+}
+
+func quantile(all []outcome, q float64) float64 {
+	took := make([]float64, len(all))
+	for i := range all {
+		took[i] = all[i].took
+	}
+	slices.SortFunc(took, cmp.Compare)
+	return took[min(int(math.Ceil(q*float64(len(took))))-1, len(took)-1)]
+}
+
+func share(all []outcome, of func(*outcome) bool) float64 {
+	n := 0
+	for i := range all {
+		if of(&all[i]) {
+			n++
+		}
+	}
+	return float64(n) / float64(max(len(all), 1))
+}
+
+func mean(all []outcome) float64 {
+	sum := 0.0
+	for i := range all {
+		sum += all[i].took
+	}
+	return sum / float64(max(len(all), 1))
 }
 
 // part sums up the tasks of one path.
@@ -220,4 +251,33 @@ func (g *gateway) given(e *sim.Episode, tasks []lived) (parts [2]part) {
 		parts[at].simulated += took
 	}
 	return parts
+}
+
+// coin is the share that policy random sends to the cloud in Live.
+const coin = 0.45
+
+// settingsOf are the overrides by which the service plays a contestant that is not just a policy.
+var settingsOf = map[string][]string{
+	"greedy":  {"OFFLOAD_WRITABLE_POLICY_DEFAULT=cost", "OFFLOAD_WRITABLE_POLICY_COSTSHADOW=false"},
+	"article": {"OFFLOAD_WRITABLE_POLICY_DEFAULT=weighted", "OFFLOAD_WRITABLE_POLICY_WEIGHTEDPRESET=article"},
+}
+
+// configured are the overrides by which the service plays a contestant.
+func configured(name string) ([]string, error) {
+	env := []string{fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSHARE=%g", coin)}
+	if set, ok := settingsOf[name]; ok {
+		return append(env, set...), nil
+	}
+	return append(env, "OFFLOAD_WRITABLE_POLICY_DEFAULT="+name), policy.Known(name)
+}
+
+// simulated is the same contestant for the simulator.
+func simulated(name string, seed uint64) (policy.Policy, error) {
+	c := policy.DefaultConfig()
+	c.RandomShare, c.RandomSeed = coin, int(seed%1e9) //nolint:gosec // no overflow below a thousand million
+	field, err := judge.Field(name, c)
+	if err != nil {
+		return nil, err
+	}
+	return field[0].Make(0)
 }

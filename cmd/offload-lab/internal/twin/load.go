@@ -74,17 +74,6 @@ type picture struct {
 	label string
 }
 
-// pictures are drawn once: drawing them would take more than the gateway's work. Their sizes differ, as a camera's do.
-func pictures(seed uint64) []picture {
-	rng := rand.New(rand.NewPCG(seed, liveSeed))
-	list := make([]picture, 100)
-	for i := range list {
-		part := feed.NewPart(rng)
-		list[i] = picture{feed.JPEG(part.Draw(240+60*rng.IntN(4), rng), 60), part.Label}
-	}
-	return list
-}
-
 // shot is a picture on its way.
 type shot struct {
 	profile string
@@ -204,6 +193,21 @@ func (r *runner) warm(ctx context.Context, shown []picture) error {
 		}
 	}
 	return errors.New("the gateway answers no task itself; the log has the reason")
+}
+
+// linked waits for the link: without it no task leaves.
+func (r *runner) linked(ctx context.Context) error {
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
+		if st, err := r.stack.Status(ctx); err == nil && st.Link.Up {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return errors.New("the service found no link within 30 s; the log has the reason")
 }
 
 func (r *runner) close() {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"app-offload/cmd/offload-lab/internal/feed"
 	"app-offload/functions/policy"
 )
 
@@ -76,6 +77,17 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		}
 	}
 	return list, nil
+}
+
+// pictures are drawn once: drawing them would take more than the gateway's work. Their sizes differ, as a camera's do.
+func pictures(seed uint64) []picture {
+	rng := rand.New(rand.NewPCG(seed, liveSeed))
+	list := make([]picture, 100)
+	for i := range list {
+		part := feed.NewPart(rng)
+		list[i] = picture{feed.JPEG(part.Draw(240+60*rng.IntN(4), rng), 60), part.Label}
+	}
+	return list
 }
 
 // playedLoad is what one run gave.
@@ -213,21 +225,6 @@ func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed,
 		saw[id] = seen()
 	}
 	return saw, nil
-}
-
-// linked waits for the link: without it no task leaves.
-func (r *runner) linked(ctx context.Context) error {
-	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
-		if st, err := r.stack.Status(ctx); err == nil && st.Link.Up {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return errors.New("the service found no link within 30 s; the log has the reason")
 }
 
 // lived is the run as the simulator wants it. A task without an answer has taken until now at least.
