@@ -14,12 +14,6 @@ func C(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	if err != nil {
 		return Size{}, err
 	}
-	if m.uses("conv", "dense", "depthwise", "pool", "softmax") {
-		m.parts = append([]string{"scaled"}, m.parts...)
-	}
-	if !m.uses("conv", "dense", "depthwise") { // pools and softmax need no scaling, and an unused function is an error
-		return Size{}, fmt.Errorf("the model has no layer with weights")
-	}
 	p := &printer{w: w}
 	size := m.size()
 	in, out := &m.Inputs[0], &m.Outputs[0]

@@ -15,9 +15,6 @@ func Go(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	if err != nil {
 		return Size{}, err
 	}
-	if m.uses("conv", "dense", "depthwise", "pool", "softmax") {
-		m.parts = append([]string{"scaled"}, m.parts...)
-	}
 	var b bytes.Buffer
 	p := &printer{w: &b}
 	size := m.size()

@@ -5,6 +5,7 @@ package tiny
 
 import (
 	_ "embed" // of the runtimes
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -80,6 +81,10 @@ func newModel(plan *tflite.Plan, o Options) (*model, error) {
 	for _, s := range kept {
 		m.use(partOf[s.Kind])
 	}
+	if !m.uses("conv", "dense", "depthwise") { // pools and softmax need no scaling, and what is not used is an error in both languages
+		return nil, errors.New("the model has no layer with weights")
+	}
+	m.parts = append([]string{"scaled"}, m.parts...)
 	return m, nil
 }
 
@@ -158,10 +163,10 @@ func runtime(source, mark string, parts []string) string {
 	return b.String()
 }
 
-// fraction splits a scale into 24 bits and a power of two, exactly.
+// fraction splits a scale into 24 bits and a power of two, exactly, but for one that makes 0 of every sum: its power is the least of an int8.
 func fraction(scale float32) (m uint32, e int) {
 	bits := math.Float32bits(scale)
-	return bits&(1<<23-1) | 1<<23, int(bits>>23&0xff) - 127 - 23
+	return bits&(1<<23-1) | 1<<23, max(int(bits>>23&0xff)-127-23, math.MinInt8)
 }
 
 // printer keeps the first error of a writer.

@@ -3,6 +3,7 @@ package tiny
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -63,6 +64,7 @@ func everything(t *testing.T, r *rand.Rand) []byte {
 		for i := range scales {
 			scales[i] = 0.002 + 0.01*r.Float32()
 		}
+		scales[0] = 1e-36 // as of a channel without weights
 		return w.Int8s(name, list, scales, axis, shape...)
 	}
 	bias := func(name string, n int) int {
@@ -263,6 +265,21 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, err)
 	_, err = p.Plan()
 	require.ErrorContains(t, err, "TANH (operator 0)")
+	w = &tflite.Writer{}
+	x = w.Tensor(engine.Spec{Name: "x", Type: engine.Int8, Shape: []int{1, 2, 2, 1}, Scale: 1})
+	y = w.Tensor(engine.Spec{Name: "y", Type: engine.Int8, Shape: []int{1, 1, 1, 1}, Scale: 1})
+	w.Operator("MAX_POOL_2D", tflite.Options{Padding: tflite.Valid, Stride: [2]int{2, 2}, Filter: [2]int{2, 2}}, []int{x}, y)
+	w.Ends([]int{x}, []int{y})
+	file, err = w.Bytes()
+	require.NoError(t, err)
+	p, err = tflite.Load(file, tflite.Limits{})
+	require.NoError(t, err)
+	plan, err := p.Plan()
+	require.NoError(t, err)
+	for _, write := range []func(io.Writer, *tflite.Plan, Options) (Size, error){C, Go} {
+		_, err := write(io.Discard, plan, Options{Name: "net"})
+		require.ErrorContains(t, err, "no layer with weights")
+	}
 	for _, o := range []Options{{Name: ""}, {Name: "A"}, {Name: "1a"}, {Name: "a b"}, {Name: "a", Made: "x */ y"}} {
 		require.Error(t, o.Validate(), fmt.Sprint(o))
 	}
