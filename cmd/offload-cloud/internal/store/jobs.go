@@ -253,7 +253,7 @@ func (s *Store) FinishJobs(ctx context.Context, worker string, outcomes []*Outco
 func (s *Store) lockIncomplete(ctx context.Context, tx *sql.Tx, outcomes []*Outcome) error {
 	lacking := slices.DeleteFunc(slices.Clone(outcomes), func(o *Outcome) bool { return o.Stored == 0 })
 	return s.eachOf(ctx, tx, `SELECT name FROM nodes WHERE id IN (SELECT j.node FROM WANTED JOIN jobs j ON j.record = w.record) ORDER BY name`+s.dialect.forUpdate(),
-		[]string{"record bigint"}, len(lacking), func(i int) []any { return []any{lacking[i].Record} }, func(*sql.Rows) error { return nil })
+		[]string{"record bigint"}, len(lacking), func(i int) []any { return []any{lacking[i].Record} }, nil)
 }
 
 // ofEvent joins to a record r all that are of its event.

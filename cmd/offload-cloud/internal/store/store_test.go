@@ -78,6 +78,37 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// Half of the connections are left to readers, and no more transactions go on at a time than help.
+func TestLanes(t *testing.T) {
+	require.Equal(t, 1, open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{}).Lanes())
+	dsn := pgtest.Start(t, "fsync=off").Database(t)
+	for set, want := range map[string]int{"": 4, "&pool_max_conns=1": 1, "&pool_max_conns=3": 1, "&pool_max_conns=4": 2, "&pool_max_conns=9": 4, "&pool_max_conns=20": 4} {
+		require.Equal(t, want, open(t, dsn+set, Options{}).Lanes(), set)
+	}
+}
+
+// After a repeated task the commits that follow expect more of them, until as many as carefulMax met none.
+func TestRepeatedTasksAreExpectedForAWhile(t *testing.T) {
+	s := open(t, pgtest.Start(t, "fsync=off").Database(t), Options{})
+	seq := uint64(0)
+	again := func(id string) int {
+		seq++
+		b := batch("n1", 1, seq)
+		b.Records[0].Task = whole(id)
+		commit(t, s, b)
+		return int(s.careful.Load())
+	}
+	require.Zero(t, again("a"))
+	require.Equal(t, carefulMax, again("a"))
+	require.Equal(t, carefulMax, again("a"))
+	require.Equal(t, carefulMax-1, again("b"))
+	require.Equal(t, carefulMax-1, again("b"))
+	for left := carefulMax - 2; left >= 0; left-- {
+		require.Equal(t, left, again(fmt.Sprint("c", left)))
+	}
+	require.Zero(t, again("d"))
+}
+
 // whole is an event of its own; the id makes it distinct.
 func whole(id string) *task.Task {
 	return &task.Task{
