@@ -7,10 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -21,6 +17,7 @@ import (
 
 	"app-offload/functions/intake"
 	"app-offload/functions/local"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
@@ -240,36 +237,6 @@ func submitInOrder(t *testing.T, s *Service, rnd *rand.Rand, devices, perDevice,
 	require.Zero(t, s.Counts().Balance)
 }
 
-// mosquitto runs Debian's broker.
-func mosquitto(t *testing.T) (host string, port int) {
-	t.Helper()
-	const binary = "/usr/sbin/mosquitto"
-	if _, err := os.Stat(binary); err != nil {
-		require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
-		t.Skip("mosquitto is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port = l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
-	file := filepath.Join(t.TempDir(), "mosquitto.conf")
-	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", port), 0o600))
-	cmd := exec.Command(binary, "-c", file)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	eventually(t, 10*time.Second, "mosquitto listens", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
-	return "127.0.0.1", port
-}
-
 // TestMosquittoOrder: from a real broker, through the service, to the operators and to the cloud.
 func TestMosquittoOrder(t *testing.T) {
 	for _, row := range []struct {
@@ -281,12 +248,11 @@ func TestMosquittoOrder(t *testing.T) {
 	} {
 		t.Run(row.policy+fmt.Sprint(row.devices), func(t *testing.T) {
 			t.Parallel()
-			host, port := mosquitto(t)
 			cfg := testConfig(t, nil, row.policy)
 			if row.policy == "" {
 				cfg = shippedPolicy(t, nil)
 			}
-			cfg.Export.Broker = fmt.Sprintf("tcp://%s:%d", host, port)
+			cfg.Export.Broker = "tcp://" + mosquittotest.Start(t, "")
 			cfg.Local.Operators = "rate limit=1e300"
 			s := open(t, cfg, &bin{})
 			src, err := s.MQTTSource(intake.Bus{URL: cfg.Export.Broker, Topics: []string{"edgex/events/#"}, ClientID: "app-offload-intake", AuthMode: "none"})

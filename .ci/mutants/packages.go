@@ -24,7 +24,7 @@ type pkg struct {
 }
 
 // support is what only tests use, and what only tests a whole system.
-var support = []string{"/browsertest", "/pgtest", "/edgetest", "/e2e", "/canary", "/natstest", "/brokertest", "/badlink"}
+var support = []string{"/browsertest", "/pgtest", "/edgetest", "/mosquittotest", "/e2e", "/canary", "/badlink"}
 
 func supports(path string) bool {
 	return slices.ContainsFunc(support, func(s string) bool { return strings.Contains(path+"/", s+"/") })

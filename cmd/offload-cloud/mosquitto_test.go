@@ -24,13 +24,14 @@ import (
 
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/internal/pgtest"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
 
 // Two consumers share the messages and a database; one is killed and never comes back. What the broker had given to it
 // is lost at the broker, and comes again from the nodes, which have no receipt for it.
 func TestSharedSubscriptionIsSafeThroughReceipts(t *testing.T) {
-	address, dsn := edgetest.Mosquitto(t, "max_queued_messages 100000\n"), pgtest.Start(t).Database(t)
+	address, dsn := mosquittotest.Start(t, ""), pgtest.Start(t).Database(t)
 	random := seed(t)
 	var workers []*child
 	for i := range 2 {
@@ -59,10 +60,10 @@ func TestTLSWithClientCertificateAndPassword(t *testing.T) {
 	authority := newAuthority(t, dir)
 	authority.issue(t, dir, "server")
 	authority.issue(t, dir, "client")
-	secure := edgetest.FreeAddress(t)
+	secure := mosquittotest.FreeAddress(t)
 	_, port, err := net.SplitHostPort(secure)
 	require.NoError(t, err)
-	address := edgetest.Mosquitto(t, fmt.Sprintf("listener %s 127.0.0.1\ncafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate true\n", port,
+	address := mosquittotest.Start(t, fmt.Sprintf("listener %s 127.0.0.1\ncafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate true\n", port,
 		filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "password"), []byte("secret-canary\n"), 0o600))
 

@@ -26,6 +26,7 @@ import (
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/internal/pgtest"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/mqtt/mosquittotest"
 )
 
 // asNode makes the test's own binary a server of a cluster, described by a natsNode as JSON.
@@ -75,7 +76,7 @@ func runNode(description string) error {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	_, text, err := net.SplitHostPort(edgetest.FreeAddress(t))
+	_, text, err := net.SplitHostPort(mosquittotest.FreeAddress(t))
 	require.NoError(t, err)
 	port, err := strconv.Atoi(text)
 	require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/internal/pgtest"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/mqtt/mosquittotest"
 )
 
 // counted are the jobs of all nodes.
@@ -105,7 +106,7 @@ func TestJobsWaitForTheirModel(t *testing.T) {
 	require.True(t, edge.Run(t.Context(), t, "tcp://"+address))
 	require.Equal(t, store.JobCounts{Waiting: 20}, counted(t, dsn))
 	edgetest.Model(t, dir, "double", "1.0")
-	listen := edgetest.FreeAddress(t)
+	listen := mosquittotest.FreeAddress(t)
 	_, worked, stopWork := program(t, "work", "-models", dir, "-store", dsn, "-threads", "2", "-listen", listen)
 	eventually(t, func() bool { return counted(t, dsn) == store.JobCounts{Confirmed: 20} }, "all are answered: %v %v", log, worked)
 	require.Contains(t, get(t, "http://"+listen+"/metrics"), "offload_cloud_work_answered_total 20\n")

@@ -5,10 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,34 +30,6 @@ func startBroker(t *testing.T) (addr string) {
 	require.NoError(t, s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: addr})))
 	require.NoError(t, s.Serve())
 	t.Cleanup(func() { _ = s.Close() })
-	return addr
-}
-
-// mosquittoBinary is where Debian has its broker, which only root looks for there.
-const mosquittoBinary = "/usr/sbin/mosquitto"
-
-func startMosquitto(t *testing.T) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr = l.Addr().String()
-	require.NoError(t, l.Close())
-	_, port, _ := strings.Cut(addr, ":")
-	file := filepath.Join(t.TempDir(), "mosquitto.conf")
-	require.NoError(t, os.WriteFile(file, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"), 0o600))
-	broker := exec.Command(mosquittoBinary, "-c", file)
-	require.NoError(t, broker.Start())
-	t.Cleanup(func() {
-		_ = broker.Process.Kill()
-		_ = broker.Wait()
-	})
-	eventually(t, 10*time.Second, "mosquitto listens", func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
 	return addr
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/task"
 )
 
@@ -79,13 +79,8 @@ func TestServicesOnOneBusDoNotFeedEachOther(t *testing.T) {
 	}
 }
 
-// mqttBus runs mosquitto where that is installed, which CI has.
 func mqttBus(t *testing.T) BusConfig {
-	start := startBroker
-	if _, err := os.Stat(mosquittoBinary); err == nil || os.Getenv("CI") != "" {
-		start = startMosquitto
-	}
-	host, port, _ := strings.Cut(start(t), ":")
+	host, port, _ := strings.Cut(mosquittotest.Start(t, ""), ":")
 	bus := BusConfig{Type: "mqtt", Protocol: "tcp", Host: host, AuthMode: "none", BaseTopicPrefix: "edgex", Optional: map[string]string{"Qos": "1"}}
 	_, err := fmt.Sscan(port, &bus.Port)
 	require.NoError(t, err)

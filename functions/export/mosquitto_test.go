@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/mqtt"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
 
@@ -94,23 +95,9 @@ type mosquitto struct {
 	tls  *tls.Config
 }
 
-func mosquittoBinary(t *testing.T) string {
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("mosquitto is not installed, and CI must test against it")
-	}
-	t.Skip("mosquitto is not installed")
-	return ""
-}
-
 func startMosquitto(t *testing.T, extra string) *mosquitto {
 	t.Helper()
 	m := &mosquitto{t: t, dir: t.TempDir()}
-	mosquittoBinary(t)
 	a := newAuthority(t)
 	cert, key := a.issue("broker", x509.ExtKeyUsageServerAuth)
 	m.node.ClientCert, m.node.ClientKey = a.issue("node", x509.ExtKeyUsageClientAuth)
@@ -145,23 +132,12 @@ max_inflight_messages 0
 `, m.port, write("ca", a.pem), write("cert", cert), write("key", key),
 		write("passwords", []byte(hashed(t, "node", "canary-node")+hashed(t, "cloud", "cloud"))), extra))
 	m.start()
-	t.Cleanup(m.kill)
 	return m
 }
 
 func (m *mosquitto) start() {
 	m.t.Helper()
-	m.cmd = exec.Command(mosquittoBinary(m.t), "-c", filepath.Join(m.dir, "conf"))
-	var log strings.Builder
-	m.cmd.Stderr = &log
-	require.NoError(m.t, m.cmd.Start())
-	until(m.t, "mosquitto listens", func() bool {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", m.port))
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
+	m.cmd = mosquittotest.Run(m.t, mosquittotest.Program(m.t), filepath.Join(m.dir, "conf"), fmt.Sprintf("127.0.0.1:%d", m.port))
 }
 
 // kill ends the broker as a power cut would.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/task"
 )
 
@@ -123,7 +124,7 @@ func TestARefusedEventHoldsUpWhatFollowsIt(t *testing.T) {
 
 // TestAStopLeavesWhatIsBehindARefusedEventToTheBroker, in order, and does not wait for it.
 func TestAStopLeavesWhatIsBehindARefusedEventToTheBroker(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	var taken []int64
 	sink := &testSink{refuse: func(ev *task.Event) error {
 		if ev.Origin == 5 {

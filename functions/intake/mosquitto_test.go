@@ -3,12 +3,7 @@ package intake
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,39 +11,9 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/task"
 )
-
-// startMosquitto runs Debian's broker, which is where only root looks for it. Where there is none it skips the test, but in CI the
-// test fails.
-func startMosquitto(t *testing.T) string {
-	const binary = "/usr/sbin/mosquitto"
-	if _, err := os.Stat(binary); err != nil {
-		require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
-		t.Skip("mosquitto is not installed")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	require.NoError(t, listener.Close())
-	config := filepath.Join(t.TempDir(), "mosquitto.conf")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", port), 0o600))
-	broker := exec.Command(binary, "-c", config)
-	require.NoError(t, broker.Start())
-	t.Cleanup(func() {
-		_ = broker.Process.Kill()
-		_ = broker.Wait()
-	})
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, "mosquitto listens")
-	return "tcp://" + address
-}
 
 func publishTo(t *testing.T, url string, from, to int) {
 	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("publisher"))
@@ -71,7 +36,7 @@ func wait(token mqtt.Token) error {
 // TestMosquittoDeliversAgainInOrder: what was under way at a kill comes again, first and in order, and so does what was
 // published meanwhile.
 func TestMosquittoDeliversAgainInOrder(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	first := &testSink{holding: true}
 	killed := startSubscriber(t, testConfig(), Bus{URL: url}, first)
 	publishTo(t, url, 1, 101)
@@ -89,7 +54,7 @@ func TestMosquittoDeliversAgainInOrder(t *testing.T) {
 
 // TestMosquittoDeliversInOrderWhateverIsDoneFirst: where acknowledgements came in another order than the messages, it would not.
 func TestMosquittoDeliversInOrderWhateverIsDoneFirst(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	var mu sync.Mutex
 	var got []int64
 	sink := &shufflingSink{refuse: func(ev *task.Event) bool {

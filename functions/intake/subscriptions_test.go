@@ -10,6 +10,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/mqtt/mosquittotest"
 )
 
 func publishOn(t *testing.T, url, topic string, retained bool, n int) {
@@ -23,7 +25,7 @@ func stopSubscriber(t *testing.T, s *Subscriber) { require.NoError(t, s.Stop(con
 
 // TestTopicsThatAreNoLongerConfiguredAreUnsubscribed: the session at the broker is what is configured, over several restarts.
 func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	file := filepath.Join(t.TempDir(), "subscriptions.json")
 	all := Bus{URL: url, Remember: file, Topics: []string{"edgex/events/device/#", "edgex/other/#"}}
 	narrow := Bus{URL: url, Remember: file, Topics: []string{"edgex/events/device/svc/profile/device/Float"}}
@@ -53,7 +55,7 @@ func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
 
 // TestAMessageOnNoConfiguredTopicIsNotProcessed, also where nothing is remembered of the old subscription.
 func TestAMessageOnNoConfiguredTopicIsNotProcessed(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	s := startSubscriber(t, testConfig(), Bus{URL: url, Topics: []string{"edgex/#"}}, &testSink{})
 	stopSubscriber(t, s)
 	sink := &testSink{}
@@ -71,7 +73,7 @@ func TestAMessageOnNoConfiguredTopicIsNotProcessed(t *testing.T) {
 // TestRetainedMessagesAreNotEvents: the broker sends them at each subscription anew. One that is published while the service
 // is subscribed, or has a session, is an event like any other.
 func TestRetainedMessagesAreNotEvents(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	publishOn(t, url, "edgex/events/device/svc/profile/device/early", true, 1)
 	sink := &testSink{}
 	for n := range 4 {
@@ -92,7 +94,7 @@ func TestRetainedMessagesAreNotEvents(t *testing.T) {
 
 // TestAnotherClientWithTheSameIDIsNamed: both fight for the connection for ever; after a few rounds log and status name the id.
 func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
-	url := startMosquitto(t)
+	url := "tcp://" + mosquittotest.Start(t, "")
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, &testSink{})
 	require.Empty(t, s.Rival())
 	stop := make(chan struct{})

@@ -1,13 +1,8 @@
 package consume
 
 import (
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -19,38 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/mqtt"
+	"app-offload/functions/mqtt/mosquittotest"
 )
-
-// startMosquitto runs Debian's broker. Where there is none it skips the test, but in CI the test fails.
-func startMosquitto(t *testing.T) string {
-	const binary = "/usr/sbin/mosquitto"
-	if _, err := os.Stat(binary); err != nil {
-		require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
-		t.Skip("mosquitto is not installed")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-	config := filepath.Join(t.TempDir(), "mosquitto.conf")
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "listener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", port), 0o600))
-	broker := exec.Command(binary, "-c", config)
-	require.NoError(t, broker.Start())
-	t.Cleanup(func() {
-		_ = broker.Process.Kill()
-		_ = broker.Wait()
-	})
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, time.Minute, 10*time.Millisecond, "mosquitto listens")
-	return address
-}
 
 // Lanes finish messages in any order. The broker has its acknowledgements in the order of the messages, or it would deliver later ones out of
 // order. A message that waits for the database holds up no other, and neither does one that is refused.
@@ -91,7 +56,7 @@ func outOfOrder(t *testing.T, waits int) (wrong int) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	address := startMosquitto(t)
+	address := mosquittotest.Start(t, "")
 	var mu sync.Mutex
 	var got []int
 	var open, waiting []*Message

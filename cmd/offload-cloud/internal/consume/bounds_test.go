@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
 
@@ -98,7 +98,7 @@ func (b *slowBody) Read(p []byte) (int, error) {
 
 // One that is too large is skipped while it is read, acknowledged in its turn and quarantined by name; the others pass.
 func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
-	address := edgetest.Mosquitto(t, "")
+	address := mosquittotest.Start(t, "")
 	in := make(chan *Message, 10)
 	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Max: 1 << 20, Log: slog.New(slog.DiscardHandler)})
 	standing := make(chan struct{}, 10)

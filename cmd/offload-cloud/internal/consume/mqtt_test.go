@@ -14,7 +14,7 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
-	"app-offload/cmd/internal/edgetest"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
 
@@ -63,7 +63,7 @@ func subscriber(t *testing.T, address string, b *inbox) *MQTT {
 // What was refused stays with the broker, comes again when asked for, and also to the next process of that name; what
 // was acknowledged does not.
 func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
-	address, b := edgetest.Mosquitto(t, ""), &inbox{}
+	address, b := mosquittotest.Start(t, ""), &inbox{}
 	m := subscriber(t, address, b)
 	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID("sender"))
 	require.NoError(t, wait(client.Connect()))

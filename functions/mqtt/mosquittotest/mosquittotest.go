@@ -1,0 +1,68 @@
+// Package mosquittotest runs the real MQTT broker for tests.
+package mosquittotest
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Program is the path of mosquitto, which Debian keeps where only root looks. Where it is missing the test is skipped, but in CI it fails.
+func Program(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	require.Empty(t, os.Getenv("CI"), "CI has to install mosquitto")
+	t.Skip("mosquitto is not installed")
+	return ""
+}
+
+// Start starts mosquitto with a plain listener, no limit of queued messages, and the lines of more, and returns its host:port.
+func Start(t testing.TB, more string) (address string) {
+	t.Helper()
+	program := Program(t)
+	address = FreeAddress(t)
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+	text := "user root\nallow_anonymous true\nmax_queued_messages 0\nlistener " + port + " 127.0.0.1\n" + more
+	require.NoError(t, os.WriteFile(conf, []byte(text), 0o600))
+	Run(t, program, conf, address)
+	return address
+}
+
+// Run starts the program with a file of configuration, and waits until it listens. The end of the test kills it.
+func Run(t testing.TB, program, conf, address string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program, "-c", conf) // #nosec G204 -- a test's own broker
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, time.Minute, 10*time.Millisecond, "mosquitto listens")
+	return cmd
+}
+
+// FreeAddress is an unused loopback address.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
