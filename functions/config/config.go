@@ -165,6 +165,22 @@ func (c Config) LargestRecord() int { return min(c.Seal.LargestRecord(), c.Spool
 // The service starts with them, and logs each.
 func (c Config) Remarks() []string {
 	p := check.In(Section)
+	// A limit that is refused says nothing of others.
+	if errors.Join(c.Intake.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Writable.Batch.Validate()) == nil {
+		c.remarkSizes(p)
+	}
+	if file := c.Writable.Policy.PPOWeights; file != "" && file != policy.DefaultConfig().PPOWeights {
+		if err := c.Writable.Policy.Ready("ppo"); err != nil {
+			p.Addf("Writable.Policy.PPOWeights", file, "%v", err)
+		}
+	}
+	if err := p.Err(); err != nil {
+		return strings.Split(err.Error(), "\n")
+	}
+	return nil
+}
+
+func (c Config) remarkSizes(p *check.Problems) {
 	if c.Writable.Batch.MaxKiB > c.Seal.MaxMessageKiB {
 		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxMessageKiB, %d: batches that do not shrink below it are cut again", c.Seal.MaxMessageKiB)
 	}
@@ -188,15 +204,6 @@ func (c Config) Remarks() []string {
 			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of as many KiB; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are made half as large as that", largest>>10, c.Seal.MaxMessageKiB)
 		}
 	}
-	if file := c.Writable.Policy.PPOWeights; file != "" && file != policy.DefaultConfig().PPOWeights {
-		if err := c.Writable.Policy.Ready("ppo"); err != nil {
-			p.Addf("Writable.Policy.PPOWeights", file, "%v", err)
-		}
-	}
-	if err := p.Err(); err != nil {
-		return strings.Split(err.Error(), "\n")
-	}
-	return nil
 }
 
 // validateClass checks what only other rooms know of a class: its policy and its operators.

@@ -123,3 +123,18 @@ func TestEveryConfigurationHasAVersion(t *testing.T) {
 	b.Score.RTT = "1s"
 	require.Equal(t, a.Version(), b.Version())
 }
+
+// One mistake is one problem: sizes that are refused are compared with nothing.
+func TestARefusedSizeHasNoRemarks(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"spool":  func(c *Config) { c.Spool.QuotaMiB = -1 },
+		"seal":   func(c *Config) { c.Seal.MaxMessageKiB = -1 },
+		"intake": func(c *Config) { c.Intake.MaxMiB = -1 },
+		"batch":  func(c *Config) { c.Writable.Batch.MaxKiB = 1 << 30 },
+	} {
+		c := Default()
+		change(&c)
+		require.Error(t, c.Validate(), name)
+		require.Empty(t, c.Remarks(), name)
+	}
+}
