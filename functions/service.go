@@ -350,7 +350,6 @@ func (s *Service) Start() {
 // everySecond hands the link's measurement to the node's state, counts what is overdue, and saves the account.
 func (s *Service) everySecond(ctx context.Context) {
 	tick := clock.NewTicker(time.Second)
-	defer tick.Stop()
 	report := health.NewReport(s.clock, s.log)
 	for {
 		link := s.exporter.Link()

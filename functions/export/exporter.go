@@ -282,7 +282,6 @@ const disconnectGrace = 250 * time.Millisecond
 // watchBacklog keeps the backlog in the link's snapshot fresh, also while the link is down.
 func (x *Exporter) watchBacklog(ctx context.Context) {
 	t := clock.NewTicker(500 * time.Millisecond)
-	defer t.Stop()
 	for {
 		x.link.Backlog(x.deps.Spool.Fill())
 		select {

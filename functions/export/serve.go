@@ -124,7 +124,6 @@ func (r *round) loop(ctx context.Context) *mqtt.Session {
 	x := r.x
 	closing := x.closing
 	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
 		if closing == nil && x.finished() {
 			return nil

@@ -90,7 +90,6 @@ const lookEvery = 30 * time.Second
 // look finds new versions, and keeps the budgets, until the room is shut.
 func (r *Room) look() {
 	tick := clock.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-r.ctx.Done():
@@ -392,10 +391,8 @@ func (r *Room) Publish(a *answer.Answer) error {
 
 // pause reports false when the room is being closed.
 func (r *Room) pause() bool {
-	timer := time.NewTimer(publishPause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(publishPause):
 		return true
 	case <-r.ctx.Done():
 		return false

@@ -51,11 +51,9 @@ func spin(clock func() time.Duration, d time.Duration) time.Duration {
 	defer runtime.UnlockOSThread()
 	for began, x := clock(), uint64(1); ; {
 		for range 2000 { // some µs
-			x ^= x << 13
-			x ^= x >> 7
-			x ^= x << 17
+			x *= 6364136223846793005
 		}
-		if used := clock() - began; used >= d || x == 0 { // x is never 0; asking keeps the loop
+		if used := clock() - began; used >= d || x == 0 { // x stays odd; asking keeps the loop
 			return used
 		}
 	}

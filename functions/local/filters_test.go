@@ -96,6 +96,31 @@ func TestDeadbandSendsTheLastHeldValueAfterMax(t *testing.T) {
 	})
 }
 
+// What a deadband sends after the silence goes the same way as any other value: through the rest of its chain, and with the type of its reading.
+func TestAHeldValueGoesThroughItsChain(t *testing.T) {
+	for operators, want := range map[string][2]string{
+		"deadband band=5 max=1s":                                     {"x_deadband", "[3]"},
+		"deadband band=5 max=1s | deadtime time=1ms":                 {"x_deadtime", "[3]"},
+		"deadband band=5 max=1s | rate":                              {"x_rate", "4"},
+		"deadband band=5 max=1s | range high=2":                      {"x_range_value", "3"},
+		"deadband band=5 max=1s | summary window=1s percentiles=100": {"x_p100", "3"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			bus := &recorder{}
+			p := start(t, DefaultConfig(), class(operators), bus)
+			reading := func(at time.Duration, text string) *task.Task {
+				return taskOf("d", at, task.Reading{Resource: "x", Type: task.Int16Array, Value: []byte(text)})
+			}
+			feed(p, reading(0, "[1]"))
+			feed(p, reading(time.Second/4, "[2]"), reading(time.Second/2, "[2, 3]"))
+			time.Sleep(time.Minute)
+			require.NoError(t, p.Close(t.Context()))
+			all := bus.all()
+			require.Equal(t, want[1], value(all[len(all)-1], want[0]), operators)
+		})
+	}
+}
+
 func TestFiltersKeepTypeAndText(t *testing.T) {
 	for _, tc := range []struct {
 		typ  task.ValueType
@@ -192,6 +217,14 @@ func TestRangeTellsHowBadAndHowLong(t *testing.T) {
 	require.Equal(t, "event-5000000000", back.Event.Tags["originEventId"])
 }
 
+// A value may be outside for less than a second, and for no negative time although the device's clock is set back.
+func TestRangeTellsShortTimes(t *testing.T) {
+	for back, want := range map[time.Duration]float64{1250 * time.Millisecond: 0.25, time.Second: 0, time.Millisecond: 0} {
+		bus := run(t, "range high=10", []float64{11, 5}, []time.Duration{time.Second, back})
+		require.InDelta(t, want, float(t, bus.results[1], "x_range_seconds"), 0)
+	}
+}
+
 func TestASpikeInsideAnArrayAlarms(t *testing.T) {
 	bus := &recorder{}
 	w := still(t, class("range low=-3 high=3"), bus)
@@ -232,6 +265,7 @@ func TestRateAlarmsOnceEachWay(t *testing.T) {
 		got = append(got, value(r, "x_rate_alarm"))
 	}
 	require.Equal(t, []string{"high", "normal", "low"}, got)
+	require.Empty(t, run(t, "rate limit=2", []float64{0, 2, 0}, []time.Duration{second, 2 * second, 3 * second}).results, "it is not above the limit")
 }
 
 func TestRateNeedsTimesOfTheirOwn(t *testing.T) {
@@ -252,4 +286,18 @@ func TestAChainPublishesOnlyAtItsEnd(t *testing.T) {
 	require.Equal(t, []float64{1, 2}, values)
 	require.Equal(t, []time.Duration{3 * second, 7 * second}, times)
 	require.Equal(t, "deadtime", bus.results[0].Event.Tags["operator"])
+}
+
+// The unit of a rate is that of the value for each second.
+func TestTheUnitOfARate(t *testing.T) {
+	for units, want := range map[string]string{"": "per second", "kN": "kN/s"} {
+		for operators, at := range map[string]int{"rate": 0, "rate limit=1": 1} {
+			bus := &recorder{}
+			w := still(t, class(operators), bus)
+			for i, v := range []string{"1", "5"} {
+				require.NoError(t, w.process(taskOf("d", time.Duration(i)*time.Second, task.Reading{Resource: "x", Type: task.Int16, Units: units, Value: []byte(v)})))
+			}
+			require.Equal(t, want, bus.results[0].Event.Readings[at].Units, operators)
+		}
+	}
 }

@@ -97,6 +97,26 @@ func TestSampledPercentilesKeepTheirBound(t *testing.T) {
 	require.LessOrEqual(t, off, windows/100)
 }
 
+// Samples are of the whole window, however its values rise or fall, and the same values give the same samples.
+func TestSamplesAreOfTheWholeWindow(t *testing.T) {
+	sample := func(chunk int) []float64 {
+		s := &samples{}
+		for i := 0; i < 20_000; i += chunk {
+			values := make([]float64, chunk)
+			for k := range values {
+				values[k] = float64(i + k)
+			}
+			s.add(values, 1024, &budget{free: 1 << 20})
+		}
+		_, got := percentiles([]*samples{s}, []float64{10, 50, 90}, nil, nil)
+		return got
+	}
+	for i, want := range []float64{2_000, 10_000, 18_000} {
+		require.InDelta(t, want, sample(1)[i], 1_000)
+	}
+	require.Equal(t, sample(1), sample(500))
+}
+
 func TestTheSampleBudgetHolds(t *testing.T) {
 	b := &budget{free: 1000}
 	values := make([]float64, 10_000)

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -41,6 +42,11 @@ func TestEveryExampleInTheDocsIsValid(t *testing.T) {
 		}
 	}
 	require.NoError(t, CheckOperators("summary window=60s slide=10s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3"))
+	sixteen := ""
+	for i := range maxChains {
+		sixteen += fmt.Sprintf("deadtime time=1s name=n%d;", i)
+	}
+	require.NoError(t, CheckOperators(sixteen))
 }
 
 func TestNotationErrorsSayWhatToDo(t *testing.T) {

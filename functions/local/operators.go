@@ -233,7 +233,7 @@ func (p *params) duration(name string, low, high time.Duration) int64 {
 		p.failf(name, "must lie between %v and %v", low, high)
 	}
 	p.note(name, d.String())
-	return int64(d)
+	return int64(max(d, low)) // a length of 0 would divide by 0
 }
 
 // number reads a finite number within [low, high]; an empty text is NaN.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -137,6 +138,7 @@ func TestRateOfCounters(t *testing.T) {
 		{"a warning by default", "rate", task.Uint16, []string{"65530", "65535", "4"}, []string{"5", "-65531"}, 0, 1},
 		{"no warning for what swings", "rate", task.Int16, []string{"100", "-100", "100", "-100"}, []string{"-200", "200", "-200"}, 0, 0},
 		{"a warning where it only rose", "rate", task.Float64, []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0"}, []string{"1", "1", "1", "1", "1", "1", "1", "1", "-9"}, 0, 1},
+		{"no warning for half of it", "rate", task.Float64, []string{"92", "93", "94", "95", "96", "97", "98", "99", "100", "50"}, []string{"1", "1", "1", "1", "1", "1", "1", "1", "-50"}, 0, 0},
 		{"no warning for a swing after a rise", "rate", task.Float64, []string{"91", "92", "93", "94", "95", "96", "97", "98", "99", "90"}, []string{"1", "1", "1", "1", "1", "1", "1", "1", "-9"}, 0, 0},
 	} {
 		t.Run(row.why, func(t *testing.T) {
@@ -161,4 +163,36 @@ func TestRateOfCounters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A reading without a time has that of its event, and one of an event without a time has that of its reception.
+func TestAReadingWithoutATimeHasItsEvents(t *testing.T) {
+	received := epoch + int64(time.Hour)
+	for _, c := range []struct{ reading, event, want int64 }{
+		{epoch + 1, epoch + 2, epoch + 1},
+		{0, epoch + 2, epoch + 2},
+		{-1, epoch + 2, epoch + 2},
+		{0, 0, received},
+	} {
+		bus := &recorder{}
+		w := still(t, class("deadband"), bus)
+		one := scalar("d", "x", 0, 1)
+		one.Readings[0].Origin, one.Origin, one.Received = c.reading, c.event, received
+		require.NoError(t, w.process(one))
+		require.InDelta(t, c.want, bus.results[0].Event.Origin, 1e6)
+		require.Zero(t, w.p.counts.snapshot().Replaced)
+	}
+}
+
+// The clock of this node may be set while it runs: a time of reception is what the wall clock would have been then.
+func TestReceptionFollowsTheWallClock(t *testing.T) {
+	fake := clock.NewFake(time.Unix(0, epoch))
+	bus := &recorder{}
+	w := still(t, class("deadband"), bus)
+	w.p.clock = clock.New(fake)
+	one := scalar("d", "x", 0, 1)
+	one.Readings[0].Origin, one.Origin, one.Received = 0, 0, w.p.now()
+	fake.Step(240 * time.Hour)
+	require.NoError(t, w.process(one))
+	require.Equal(t, epoch+int64(240*time.Hour), bus.results[0].Event.Origin)
 }

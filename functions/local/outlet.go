@@ -3,6 +3,7 @@ package local
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -193,9 +194,7 @@ const patience = int64(time.Second)
 
 // drop forgets the oldest n.
 func (q *pending) drop(n int) {
-	rest := copy(q.results, q.results[n:])
-	clear(q.results[rest:])
-	q.results = q.results[:rest]
+	q.results = slices.Delete(q.results, 0, n)
 }
 
 // due is when to try again, 0 for never.
@@ -256,10 +255,8 @@ func (w *worker) publish(r Result) error {
 func (w *worker) pause() bool {
 	began := time.Now()
 	defer func() { w.published += time.Since(began) }()
-	timer := time.NewTimer(w.rules.limits.wait)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(w.rules.limits.wait):
 		return true
 	case <-w.p.abort:
 		return false

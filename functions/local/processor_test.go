@@ -336,6 +336,56 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 	require.Equal(t, "2", value(bus.all()[2], "x_count"), "60s and 1m are the same window")
 }
 
+// A reload without operators for a resource forgets it, and another has its place.
+func TestAReloadGivesPlacesBack(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxKeys = 1
+	p := start(t, cfg, class("deadband resource=x"), &recorder{})
+	require.Equal(t, []error{nil}, feed(p, scalar("d", "x", 1, 1)))
+	require.NoError(t, p.Reload(cfg, class("deadband resource=y")))
+	require.Equal(t, []error{nil}, feed(p, scalar("d", "y", 2, 1)))
+	require.EqualValues(t, 1, p.Counts().Keys)
+	require.EqualValues(t, 2, p.Counts().Results["deadband"])
+	require.NoError(t, p.Close(t.Context()))
+	require.Zero(t, p.Counts().Keys)
+	require.Zero(t, p.places.Load())
+}
+
+// A resource that is heard again and again is not forgotten.
+func TestAResourceThatSpeaksIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, DefaultConfig(), class("deadband"), &recorder{})
+		for range 5 {
+			feed(p, scalar("d", "x", 1, 1))
+			time.Sleep(40 * time.Minute)
+		}
+		synctest.Wait()
+		require.EqualValues(t, 1, p.Counts().Keys)
+		require.Zero(t, p.Counts().Evicted[evictTTL])
+		require.EqualValues(t, 1, p.Counts().Results["deadband"], "and the repetitions are held back")
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
+// A result says whose data it is of, and has been through one more computation than any of them.
+func TestResultsNameTheirOrigin(t *testing.T) {
+	bus := &recorder{}
+	w := still(t, class("deadband; summary window=1s"), bus)
+	for i, hop := range []int{0, 2, 1} {
+		one := scalar("d", "x", time.Duration(i), float64(i))
+		one.CorrelationID, one.Lineage.Hop = fmt.Sprint("c", i), hop
+		require.NoError(t, w.process(one))
+	}
+	w.finish()
+	var hops []int
+	for i, r := range bus.results {
+		hops = append(hops, r.Hop)
+		require.Equal(t, Result{Event: r.Event, Profile: "Sensor", Device: "d", Source: "x_" + r.Operator, Class: "default", Operator: r.Operator, CorrelationID: fmt.Sprint("c", min(i, 2)), Hop: r.Hop}, r)
+	}
+	require.Equal(t, []int{1, 3, 3, 3}, hops)
+	require.Equal(t, "summary", bus.results[3].Operator)
+}
+
 func TestASilentResourceIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, DefaultConfig(), class("deadband"), &recorder{})

@@ -108,7 +108,7 @@ func (r *rate) step(in *sample, v number, out *outlet) (by float64, ok bool) {
 // wrapped is the step of a counter that has gone beyond the end of its type, if that is what the fall from last to v is. Signed types may go
 // on with their least value or with 0.
 func (v number) wrapped(last number, typ task.ValueType) (by float64, ok bool) {
-	if !v.whole || !last.whole {
+	if !v.whole {
 		return 0, false
 	}
 	all := uint64(1)<<typ.Bits() - 1 // of 64 bits as well

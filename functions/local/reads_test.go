@@ -39,6 +39,7 @@ func TestWhatIsReadInWhole(t *testing.T) {
 		"no number":                         {"summary window=60s", false, task.Task{Readings: []task.Reading{whole(task.Float64, "21,5")}}, "", false},
 		"nothing":                           {"summary window=60s", false, task.Task{}, "", false},
 		"an image alone":                    {"summary window=60s", false, task.Task{Of: 1, Readings: []task.Reading{blob}}, "", true},
+		"a part of an image alone":          {"summary window=60s", false, task.Task{Of: 3, Readings: []task.Reading{blob}}, "", false},
 		"an image alone, by default":        {"", false, task.Task{Of: 1, Readings: []task.Reading{blob}}, "", false},
 		"an image beside a number":          {"summary window=60s", false, task.Task{Of: 1, Readings: []task.Reading{blob, number}}, "", false},
 		"an image that an operator names":   {"summary window=60s resource=img*; summary window=60s resource=x", false, task.Task{Of: 1, Readings: []task.Reading{blob, number}}, "", true},

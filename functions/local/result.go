@@ -45,23 +45,19 @@ func (r Result) Topic(service string) string {
 // OwnTopic reports whether an event received on topic, with or without base prefix, is a result this service published.
 // Who receives events drops these before anything else, or each result would make another.
 func OwnTopic(topic, service string) bool {
-	levels := topic
-	for range 3 { // profile, device and source
+	levels, name := topic, ""
+	for range 4 { // service, profile, device and source
 		slash := strings.LastIndexByte(levels, '/')
 		if slash < 0 {
 			return false
 		}
-		levels = levels[:slash]
-	}
-	slash := strings.LastIndexByte(levels, '/')
-	if slash < 0 {
-		return false
+		levels, name = levels[:slash], levels[slash+1:]
 	}
 	const own = common.EventsPublishTopic + "/device"
-	if before, found := strings.CutSuffix(levels[:slash], own); !found || before != "" && !strings.HasSuffix(before, "/") {
+	if before, found := strings.CutSuffix(levels, own); !found || before != "" && !strings.HasSuffix(before, "/") {
 		return false
 	}
-	name, err := url.PathUnescape(levels[slash+1:])
+	name, err := url.PathUnescape(name)
 	return err == nil && name == service
 }
 

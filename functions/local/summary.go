@@ -53,14 +53,14 @@ func buildSummary(p *params) func() stage {
 	if c.slide == 0 {
 		c.slide = c.window
 	}
-	if c.slide > 0 && c.window%c.slide != 0 {
+	if c.window%c.slide != 0 {
 		p.failf("slide", "must be a whole fraction of window, which is %v", time.Duration(c.window))
 	}
 	c.late = p.duration("late", 0, 240*time.Hour)
 	if c.late > 10*c.window && p.given["late"] != "" {
 		p.failf("late", "must be at most 10 windows, %v", 10*time.Duration(c.window))
 	}
-	if c.slide > 0 && (c.window+c.late)/c.slide > maxPanes {
+	if (c.window+c.late)/c.slide > maxPanes {
 		p.failf("slide", "must be at least a %dth of window and late together", maxPanes)
 	}
 	c.percentiles = p.numbers("percentiles", 0, 100, 16)
@@ -163,9 +163,7 @@ func (s *summary) pane(start int64) *pane {
 	if i > 0 && s.panes[i-1].start == start {
 		return &s.panes[i-1]
 	}
-	s.panes = append(s.panes, pane{})
-	copy(s.panes[i+1:], s.panes[i:])
-	s.panes[i] = pane{start: start}
+	s.panes = slices.Insert(s.panes, i, pane{start: start})
 	s.panes[i].samples.rng.Seed(uint64(start), 1)
 	s.panes[i].ranks.rng.Seed(uint64(start), 1)
 	return &s.panes[i]
@@ -193,9 +191,7 @@ func (s *summary) evict(start int64, out *outlet) {
 		s.panes[n].release(out.budget())
 		n++
 	}
-	rest := copy(s.panes, s.panes[n:])
-	clear(s.panes[rest:])
-	s.panes = s.panes[:rest]
+	s.panes = slices.Delete(s.panes, 0, n)
 }
 
 func (s *summary) due() int64 {

@@ -138,6 +138,28 @@ func TestASilentDeviceClosesItsWindow(t *testing.T) {
 	})
 }
 
+// The device's clock may be ahead of the node's as well, or stand still: a window closes when its end and late have passed by the device's time.
+func TestASilentDeviceClosesItsWindowByItsOwnClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, -5 * time.Second, 0, 5 * time.Second, 50 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			bus := &recorder{}
+			p := start(t, DefaultConfig(), class("summary window=10s late=1s"), bus)
+			one := scalar("d", "x", 0, 1)
+			at := time.Now().Truncate(10 * time.Second).Add(ahead).Truncate(10 * time.Second).Add(3 * time.Second)
+			one.Received, one.Origin = time.Now().UnixNano(), at.UnixNano()
+			one.Readings[0].Origin = one.Origin
+			feed(p, one)
+			time.Sleep(7900 * time.Millisecond)
+			synctest.Wait()
+			require.Empty(t, bus.all(), "%v ahead", ahead)
+			time.Sleep(200 * time.Millisecond)
+			synctest.Wait()
+			require.Len(t, bus.all(), 1, "%v ahead", ahead)
+			require.NoError(t, p.Close(t.Context()))
+		})
+	}
+}
+
 func TestASlidingWindowRunsOutAfterSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{}
@@ -216,7 +238,25 @@ func TestTheSizeOfABinaryCountsOnce(t *testing.T) {
 	piece.Chunk, piece.Of = 1, 3
 	require.NoError(t, w.process(piece))
 	require.Len(t, bus.results, 2)
+	require.EqualValues(t, 2, w.p.counts.values.Load())
 	require.Equal(t, "5", value(bus.results[0], "Image_deadband"))
 	require.Equal(t, "300000", value(bus.results[1], "Image_deadband"))
 	accepted(t, bus.results[1])
+}
+
+// The size of a binary is a value for every operator, whether it comes in a reading or was cut out of a frame.
+func TestSizesAreSummedUp(t *testing.T) {
+	bus := &recorder{}
+	w := still(t, class("summary window=10s percentiles=100"), bus)
+	require.NoError(t, w.process(taskOf("cam", 0, task.Reading{Resource: "Image", Type: task.Blob, Value: []byte("aGVsbG8=")})))
+	for i, size := range []int{300, 100} {
+		frame := taskOf("cam", time.Duration(i)*time.Second)
+		frame.Of, frame.Holes = 3, []task.Hole{{Resource: "Image", Length: size, Encoding: task.Binary}}
+		require.NoError(t, w.process(frame))
+	}
+	w.finish()
+	for name, want := range map[string]string{"count": "3", "min": "5", "max": "300", "mean": "135", "p100": "300"} {
+		require.Equal(t, want, value(bus.results[0], "Image_"+name), name)
+	}
+	require.Equal(t, "bytes", bus.results[0].Event.Readings[1].Units)
 }

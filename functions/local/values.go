@@ -196,7 +196,7 @@ func (in *sample) number(i int) number {
 
 // minus is the difference, exact for integers as far as a float64 is.
 func (v number) minus(w number) float64 {
-	if !v.whole || !w.whole {
+	if !v.whole {
 		return v.value - w.value
 	}
 	if v.rank < w.rank {
@@ -207,7 +207,7 @@ func (v number) minus(w number) float64 {
 
 // apart reports whether the values differ by more than band.
 func (v number) apart(w number, band float64) bool {
-	if !v.whole || !w.whole {
+	if !v.whole {
 		return math.Abs(v.value-w.value) > band
 	}
 	distance := max(v.rank, w.rank) - min(v.rank, w.rank)

@@ -63,7 +63,6 @@ func newTable() table { return table{entries: map[key]*entry{}, order: list.New(
 // run ends when the queue is closed and empty.
 func (w *worker) run() {
 	w.timer = time.NewTimer(time.Hour)
-	defer w.timer.Stop()
 	for {
 		select {
 		case j, ok := <-w.queue:

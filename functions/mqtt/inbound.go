@@ -334,12 +334,10 @@ func (d *deliverer) take(within time.Duration) bool {
 	if d.waits.IsZero() {
 		d.waits = time.Now()
 	}
-	t := time.NewTimer(within)
-	defer t.Stop()
 	select {
 	case <-d.idle:
 		return true
-	case <-t.C:
+	case <-time.After(within):
 		return false
 	}
 }

@@ -163,10 +163,8 @@ func (b *Backoff) Reset() { b.bound = 0 }
 
 // sleep is false when ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

@@ -210,14 +210,12 @@ func (s *Session) Unsubscribe(ctx context.Context, topics ...string) error {
 
 // wait waits for a token until ctx, the connection or the time ends.
 func (s *Session) wait(ctx context.Context, t Token, timeout time.Duration) error {
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	select {
 	case <-t.Done():
 		return t.Error()
 	case <-s.lost:
 		return errors.New("the connection was lost")
-	case <-timer.C:
+	case <-time.After(timeout):
 		return fmt.Errorf("no answer within %s", timeout)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -309,11 +307,9 @@ func (s *Session) Fail(cause error) {
 // FailSoon ends the session because a publish failed: it is unknown whether the message arrived, so everything in flight starts over,
 // in order. Paho usually knows a more telling cause, which is given a moment to come first.
 func (s *Session) FailSoon(cause error) {
-	t := time.NewTimer(causeTime)
-	defer t.Stop()
 	select {
 	case <-s.lost:
-	case <-t.C:
+	case <-time.After(causeTime):
 		s.Fail(fmt.Errorf("publishing: %w", cause))
 	}
 }

@@ -330,3 +330,19 @@ func TestAReloadKeepsTheTempoOfTheBandit(t *testing.T) {
 		}
 	}
 }
+
+// What outcomes have taught corrects the comparison of both targets as well; a cloud out of reach stays that.
+func TestTheComparisonIsCorrected(t *testing.T) {
+	b := build(t, "bandit").(*bandit)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		b.Observe(lesson(rng, decision.Cloud, 3))
+	}
+	probe := lesson(rng, decision.Cloud, 3)
+	local, cloud := waysOf(&probe.Estimate, &probe.State)
+	known, plain := b.known.Load(), [2]passage{local, cloud}
+	got := known.terms(terms{local: local.time(), cloud: cloud.time()}, plain)
+	require.InEpsilon(t, probe.Outcome.Time, got.cloud, 0.1)
+	require.InDelta(t, local.time(), got.local, 1e-9, "of which nothing is known")
+	require.True(t, math.IsInf(known.terms(terms{cloud: math.Inf(1)}, plain).cloud, 1))
+}

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"maps"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,5 +115,80 @@ func TestThePriceOfASecondByHand(t *testing.T) {
 		{1, 0, 1e9, 3, 9, 3},  // no ease
 	} {
 		require.InDelta(t, c.want, shadow{c.base, c.wait, c.ease}.of(c.own, c.queue), 1e-9, "%+v", c)
+	}
+}
+
+// The formula names the prices of a second where there is one on either side.
+func TestTheFormulaNamesItsPrices(t *testing.T) {
+	for _, c := range []struct {
+		edge, link float64
+		want       bool
+	}{{0, 0, false}, {1, 0, true}, {0, 1, true}, {1, 1, true}} {
+		k := costOf(config(func(cfg *Config) { cfg.CostShadow = false }))
+		k.edge.base, k.link.base = c.edge, c.link
+		require.Equal(t, c.want, strings.Contains(k.String(), "a second costs others"), "%+v", c)
+	}
+}
+
+// A formula for other programs has every number that the policy decides by, and policies that cannot be written down say so.
+func TestAFormulaHasEveryConstant(t *testing.T) {
+	c := DefaultConfig()
+	costs := map[string]*float64{
+		"time": &c.CostTime, "miss": &c.CostMiss, "energy": &c.CostEnergy, "unit": &c.CostJoules, "kappa": &c.CostKappa, "doubt": &c.CostDoubt, "tail": &c.CostTail,
+		"caution": &c.CostCaution, "edgePrice": &c.CostEdgePrice, "edgeWait": &c.CostEdgeWait, "edgeEase": &c.CostEdgeEase,
+		"linkPrice": &c.CostLinkPrice, "linkWait": &c.CostLinkWait, "linkEase": &c.CostLinkEase,
+	}
+	all := map[string]*float64{"patience": &c.CostPatience, "money": &c.CostMoney, "price": &c.CostPrice, "memory": &c.CostMemory, "battery": &c.CostBattery}
+	maps.Copy(all, costs)
+	n := 1.0
+	for _, value := range all {
+		n += 0.01
+		*value = n
+	}
+	for name, p := range map[string]Policy{"cost": newCost(c), "bandit": newBandit(c), "deadline": newDeadline(c)} {
+		f, err := FormulaOf(p)
+		require.NoError(t, err)
+		require.Equal(t, name, f.Policy)
+		for constant, value := range all {
+			if _, only := costs[constant]; name == "deadline" && only {
+				continue
+			}
+			require.InDelta(t, *value, f.Constants[constant], 0, "%s of %s", constant, name)
+		}
+		require.Less(t, f.Constants["below"], f.Constants["threshold"])
+	}
+	for _, name := range []string{"ppo", "defer", "random"} {
+		f, err := FormulaOf(build(t, name))
+		require.ErrorContains(t, err, name)
+		require.Nil(t, f)
+	}
+}
+
+// Arrivals that other policies decide count once a policy decides by them, and not before.
+func TestArrivalsCountForAPolicyInUse(t *testing.T) {
+	for _, name := range []string{"cost", "bandit", "defer", "ppo"} {
+		p := build(t, name).(Pacer)
+		counted := func() float64 {
+			switch p := p.(type) {
+			case *cost:
+				return p.tempo.n
+			case *bandit:
+				return p.cost.tempo.n
+			case *deferring:
+				return p.tempo.n
+			case *ppo:
+				return p.pace.tempo.n
+			}
+			return math.NaN()
+		}
+		k, e, s := situation()
+		p.Arrived(k, s)
+		require.Zero(t, counted(), name)
+		p.(Policy).Decide(k, e, s)
+		require.InDelta(t, 1, counted(), 0, name)
+		p.Arrived(k, s)
+		require.InDelta(t, 2, counted(), 0, name)
+		p.DecideAgain(k, e, s)
+		require.InDelta(t, 2, counted(), 0, name)
 	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -41,6 +42,24 @@ func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 		err = config(func(c *Config) { c.DeferRule = file }).Validate()
 		require.ErrorContains(t, err, "DeferRule")
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// Every number of a rule may be what its bounds are, and nothing beyond.
+func TestTheBoundsOfARule(t *testing.T) {
+	base := DefaultRule()
+	for i, f := range base.Fields() {
+		for v, good := range map[float64]bool{
+			f.Low: true, f.High: true, math.Nextafter(f.Low, -1): false, math.Nextafter(f.High, 1e9): false, math.NaN(): false,
+		} {
+			r := base
+			*r.Fields()[i].At = v
+			if err := r.check(); good {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, f.Name)
+			}
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (w *Waiting) earliest(at int) int {
 	if e, known := w.streams[w.berths[at].stream]; known {
 		return e.first - 1
 	}
-	return at // it came before order was kept
+	return at // no order was kept when it came
 }
 
 // depart takes a berth out of its stream, if it is in one.

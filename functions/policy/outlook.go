@@ -79,10 +79,10 @@ func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
 	}
 	for i := range o.n {
 		t, to := &o.tasks[i], decision.Local
-		if other := decision.Cloud; !math.IsInf(t.own[other], 1) && (math.IsInf(t.own[to], 1) || t.fixed[other] < t.fixed[to]) {
+		if other := decision.Cloud; !math.IsInf(t.own[other], 1) && t.fixed[other] < t.fixed[to] {
 			to = other
 		}
-		if !placed[i] && free[to] && !math.IsInf(t.own[to], 1) {
+		if !placed[i] && free[to] {
 			return t.at, to
 		}
 	}

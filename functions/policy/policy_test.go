@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,8 @@ func TestDefaultPresetByHand(t *testing.T) {
 	require.InDelta(t, 0.3*0.5+0.5*0.8+0.2*0.3, d.Score, 1e-9)
 	d = p.Decide(sized(4096, 0), &score.Estimate{}, busy(0))
 	require.InDelta(t, 0, d.Score, 0, "terms stop at their ends")
+	high := p.Decide(sized(0, 300), &score.Estimate{}, busy(-50))
+	require.Equal(t, decision.Terms{Size: 0.3, Complexity: 0.5}, high.Terms, "at both")
 	require.Equal(t, decision.BelowThreshold, d.Reason)
 	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5; the sooner target where the other takes over 3 deadlines", p.String())
 	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5; the sooner target where the other takes over 3 deadlines", build(t, "weighted", preset("article")).String())
@@ -216,6 +219,45 @@ func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 	err := Config{SizeWeight: math.NaN(), BacklogLimit: 2}.Validate()
 	for _, key := range []string{"Default", "WeightedPreset", "SizeWeight", "SizeDirection", "SizeScaleKB", "ComplexityDirection", "CPUScale", "RandomShare", "LinkDown", "BacklogLimit", "Decisions"} {
 		require.ErrorContains(t, err, "Policy."+key)
+	}
+}
+
+// The policies that decide along with the acting one must exist, be ready, be few, and be others.
+func TestTheCompanyOfAPolicy(t *testing.T) {
+	most := strings.TrimSuffix(strings.Repeat("edge,", MaxShadows), ",")
+	for name, c := range map[string]struct {
+		edit func(*Config)
+		want string
+	}{
+		"shadows":               {func(c *Config) { c.Shadow = most }, ""},
+		"too many":              {func(c *Config) { c.Shadow = most + ",cloud" }, "Policy.Shadow"},
+		"an unknown shadow":     {func(c *Config) { c.Shadow = "edge,oracle" }, "Policy.Shadow"},
+		"an unready shadow":     {func(c *Config) { c.Shadow, c.PPOWeights = "ppo", "" }, "Policy.PPOWeights"},
+		"a canary":              {func(c *Config) { c.Default, c.Canary = "cost", "edge" }, ""},
+		"the same":              {func(c *Config) { c.Default, c.Canary = "cost", "cost" }, "Policy.Canary"},
+		"an unknown canary":     {func(c *Config) { c.Canary = "oracle" }, "Policy.Canary"},
+		"an unready canary":     {func(c *Config) { c.Default, c.Canary, c.PPOWeights = "cost", "ppo", "" }, "Policy.PPOWeights"},
+		"an unready policy":     {func(c *Config) { c.Default, c.PPOWeights = "ppo", "" }, "Policy.PPOWeights"},
+		"weights of no use":     {func(c *Config) { c.Default, c.PPOWeights = "cost", "missing.json" }, ""},
+		"a rule that is absent": {func(c *Config) { c.Default, c.DeferRule = "defer", "missing.json" }, "Policy.DeferRule"},
+	} {
+		if err := config(c.edit).Validate(); c.want == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, c.want, name)
+		}
+	}
+}
+
+// A policy goes on with what another one of its kind has learned, and with nothing of any other.
+func TestOnlyItsKindInherits(t *testing.T) {
+	for _, p := range All(DefaultConfig()) {
+		before := p.String()
+		Inherit(p, nil)
+		for _, from := range All(DefaultConfig()) {
+			Inherit(p, from)
+		}
+		require.Equal(t, before, p.String())
 	}
 }
 

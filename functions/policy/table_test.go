@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -160,6 +161,26 @@ func TestWhatADecisionHasCost(t *testing.T) {
 	}
 }
 
+// Where all comes as it was predicted, a decision has cost what was predicted for its target.
+func TestWhatComesAsPredictedCostsAsPredicted(t *testing.T) {
+	j := NewJudge(config(func(c *Config) { c.CostMoney, c.CostPrice, c.CostMemory, c.CostBattery = 0.3, 1, 2, 3 }))
+	r := rand.New(rand.NewPCG(5, 5))
+	for range 500 {
+		k, e, s := drawn(r)
+		e.Money, s.MemoryStall = r.Float64(), 100*r.Float64()
+		k.Received = s.Time - int64(r.Float64()*1e9)
+		local, cloud := j.Predicted(k, e, s)
+		for target, predicted := range map[decision.Target]float64{decision.Local: local, decision.Cloud: cloud} {
+			took := [2]float64{e.LocalTime, e.CloudTime}[target]
+			entry := decision.NewEntry(k, e, s, decision.Decision{Target: target}, "cost", "v")
+			entry.Waited = time.Duration(s.Time - k.Received)
+			entry.Outcome = decision.Outcome{Known: true, Time: took, Failed: math.IsInf(took, 1), Energy: [2]float64{e.LocalEnergy, e.CloudEnergy}[target]}
+			actual, _ := j.Actual(&entry)
+			require.InDelta(t, predicted, actual, 1e-6, "%v", target)
+		}
+	}
+}
+
 // A share is that of the first of two times, of which either may be nothing or endless.
 func TestShares(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
@@ -218,6 +239,11 @@ func TestPPODecidesByItsNetwork(t *testing.T) {
 		require.Equal(t, again, p.Arrivals(), "it has arrived already")
 	}
 	require.NotEmpty(t, seen)
+	indifferent := drawnNetwork(1, 100, 2)
+	clear(indifferent.Layers[0].Weights)
+	clear(indifferent.Layers[0].Bias)
+	d := build(t, "ppo", weights(writtenTo(t, indifferent))).Decide(k, e, s)
+	require.Equal(t, [2]any{half, decision.Cloud}, [2]any{d.Score, d.Target}, "at the threshold is enough")
 }
 
 // Tasks are taken out from wherever they stand, those that stay keep their order, and the counts follow.

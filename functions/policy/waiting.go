@@ -92,7 +92,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decis
 	if at == nowhere {
 		return h, d, e, false
 	}
-	if room.Ordered && (server == decision.Cloud || w.berths[at].held.InOrder) {
+	if server == decision.Cloud || w.berths[at].held.InOrder {
 		at = w.earliest(at)
 	}
 	w.estimate = m.Estimate(w.berths[at].held.Task, &w.seen[queue])
