@@ -50,9 +50,14 @@ func judge(ctx context.Context, o options, all []mutation) error {
 	if err != nil {
 		return err
 	}
+	list, err := tryAll(ctx, o, all, free, results, known)
+	return errors.Join(err, report(o, list))
+}
+
+// tryAll tries mutations in their order, o.jobs at once, until as many as wanted are valid.
+func tryAll(ctx context.Context, o options, all []mutation, free chan *worker, results *saved, known map[string]string) (list []finding, failure error) {
 	found := make(chan finding)
-	var list []finding
-	valid, running, failure := 0, 0, error(nil)
+	valid, running := 0, 0
 	for i := 0; ; {
 		for ; i < len(all) && running < o.jobs && valid+running < o.n && failure == nil; i++ {
 			w, m := <-free, &all[i]
@@ -69,7 +74,7 @@ func judge(ctx context.Context, o options, all []mutation) error {
 			}()
 		}
 		if running == 0 {
-			break
+			return list, failure
 		}
 		f := <-found
 		running--
@@ -80,18 +85,24 @@ func judge(ctx context.Context, o options, all []mutation) error {
 			failure = errors.Join(failure, f.err)
 			continue
 		}
-		if reason, named := known[f.m.key()]; named && f.outcome == alive {
-			f.outcome, f.by = equivalent, reason
-		} else if named && f.outcome == killed {
-			f.by += " (although it is named as equivalent)"
-		}
+		f.excuse(known)
 		if f.outcome == killed || f.outcome == alive {
 			valid++
 		}
 		fmt.Printf("%-12s %5.1fs  %s  %s\n", f.outcome, f.took.Seconds(), f.m, f.by)
 		list = append(list, f)
 	}
-	return errors.Join(failure, report(o, list))
+}
+
+// excuse marks a mutation that is known to change nothing.
+func (f *finding) excuse(known map[string]string) {
+	reason, named := known[f.m.key()]
+	switch {
+	case named && f.outcome == alive:
+		f.outcome, f.by = equivalent, reason
+	case named && f.outcome == killed:
+		f.by += " (although it is named as equivalent)"
+	}
 }
 
 // sample finds the mutations that are going to be tried: the first of the draw that compile, without those whose result is known.

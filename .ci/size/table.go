@@ -43,16 +43,7 @@ func print(w io.Writer, rows []row) []sum {
 		} else {
 			packages++
 		}
-		into.lines += r.lines
-		into.files += r.files
-		into.exported += r.exported
-		into.unexported += r.unexported
-		into.across += r.across
-		into.mutual = append(into.mutual, r.mutual...)
-		into.tests += r.tests
-		if r.longest > into.longest {
-			into.longest = r.longest
-		}
+		into.add(r)
 		fmt.Fprintf(w, "| %s | %d | %d | %d | %d of %d (%d %%) | %d | %s | %d |\n",
 			name, r.lines, r.files, r.exported, r.across, r.unexported, percent(r.across, r.unexported), len(r.mutual), longest(r), r.tests)
 	}
@@ -81,6 +72,17 @@ func print(w io.Writer, rows []row) []sum {
 }
 
 // printPairs lists the pairs of files of the product that call each other.
+func (r *row) add(o row) {
+	r.lines += o.lines
+	r.files += o.files
+	r.exported += o.exported
+	r.unexported += o.unexported
+	r.across += o.across
+	r.mutual = append(r.mutual, o.mutual...)
+	r.tests += o.tests
+	r.longest = max(r.longest, o.longest)
+}
+
 func printPairs(w io.Writer, rows []row) {
 	for _, r := range rows {
 		for _, pair := range r.mutual {
