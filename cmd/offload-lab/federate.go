@@ -38,8 +38,8 @@ func federateVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if t.Nodes < 2 || t.Fleets < 1 || t.Newcomers < 1 || t.Newcomers > 400 || t.Nodes > 400 {
-		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: from 2 to 400 nodes, at least one fleet, and from 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
+	if t.Nodes < fleet.DefaultTerms().Least || t.Fleets < 1 || t.Newcomers < 1 || t.Newcomers > 400 || t.Nodes > 400 {
+		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: from 3 to 400 nodes, at least one fleet, and from 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
 	}
 	for _, part := range []struct {
 		name string

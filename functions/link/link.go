@@ -299,6 +299,7 @@ func (l *Link) Stalled() {
 	defer l.mu.Unlock()
 	l.state.Goodput /= 2
 	l.sumBytes /= 2
+	l.smallBytes /= 2
 	l.store()
 }
 

@@ -234,3 +234,23 @@ func TestGoodputIsNotTheNoiseOfTheRoundTrip(t *testing.T) {
 	}
 	require.Greater(t, l.State().Goodput, 50e6, "a link that has become faster is known as such")
 }
+
+// A link that stood still although small messages alone had been measured is not taken for as fast as before by the next small one.
+func TestAStallOutlastsTheNextSmallMessage(t *testing.T) {
+	l := New()
+	life := l.Open()
+	now := time.Now()
+	send := func() {
+		alone := l.Start(life, 100, 100, now)
+		l.Ack(life, 100, alone, now, now.Add(time.Millisecond))
+	}
+	for range 500 {
+		send()
+	}
+	before := l.State().Goodput
+	l.Stalled()
+	require.InEpsilon(t, before/2, l.State().Goodput, 1e-9)
+	send()
+	require.True(t, l.State().AtLeast)
+	require.Less(t, l.State().Goodput, 0.6*before)
+}

@@ -179,6 +179,9 @@ func (c *inbound) packet() error {
 // publish reads the topic and the packet id of a PUBLISH.
 func (c *inbound) publish(first byte, length int) error {
 	m := Message{QoS: first >> 1 & qosMask, Retained: first&1 != 0}
+	if length < 2 {
+		return fmt.Errorf("reading an MQTT packet: PUBLISH of %d bytes, which has no topic", length)
+	}
 	head, err := c.take(2)
 	if err != nil {
 		return err

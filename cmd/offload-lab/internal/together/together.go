@@ -5,6 +5,7 @@ package together
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 
@@ -37,8 +38,8 @@ var Firsts = []int{20, 50, 100, 200, 600}
 // Result is the cost of the first tasks, by start and number of tasks, for each fleet: the mean over its newcomers.
 type Result struct{ Costs [3][5][]float64 }
 
-// Mean is that over the fleets of the cost of the first tasks with a start, and 95 % of its confidence to either side; less is the mean by which it is
-// below that of the first start.
+// Mean is that over the fleets of the cost of the first tasks with a start, and 95 % of its confidence to either side, without end for one fleet; less
+// is the mean by which it is below that of the first start.
 func (r *Result) Mean(start, first int) (mean, less, lessCI float64) {
 	n := float64(len(r.Costs[start][first]))
 	squares := 0.0
@@ -50,7 +51,10 @@ func (r *Result) Mean(start, first int) (mean, less, lessCI float64) {
 		off := r.Costs[0][first][i] - c - less
 		squares += off * off
 	}
-	return mean, less, 1.96 * math.Sqrt(squares/max(n-1, 1)/n)
+	if n < 2 {
+		return mean, less, math.Inf(1)
+	}
+	return mean, less, 1.96 * math.Sqrt(squares/(n-1)/n)
 }
 
 // Run plays all fleets.
@@ -96,13 +100,16 @@ func (t *Trial) fleet(i uint64, r *Result) error {
 
 // prior is what a new gateway is told.
 func (t *Trial) prior(all []pool.Parts, rng *rand.Rand) pool.Parts {
-	sum := pool.Parts{}
+	sum, from, terms := pool.Parts{}, map[string]int{}, fleet.DefaultTerms()
 	for _, one := range all {
 		sum.Add(one)
+		for part := range one {
+			from[part]++
+		}
 	}
-	terms := fleet.DefaultTerms()
+	maps.DeleteFunc(sum, func(part string, _ pool.Part) bool { return from[part] < terms.Least })
 	terms.Clip, terms.Epsilon = t.Config.Clip, t.Epsilon
-	if d := terms.Deviation(len(sum)); d > 0 {
+	if d := terms.Deviation(len(from)); d > 0 {
 		sum.Noise(d, func(string) func() float64 { return rng.NormFloat64 })
 	}
 	return sum.Weigh(t.Config.Weight)
