@@ -18,12 +18,8 @@ func Adapter(s *functions.Service) interfaces.AppFunction {
 			return false, fmt.Errorf("an event came as %T instead of bytes: the service must be made with target type &[]byte{}", data)
 		}
 		topic, _ := ctx.GetValue(interfaces.RECEIVEDTOPIC)
-		err := s.Receive(receive.Message{
+		return false, s.Receive(receive.Message{
 			Topic: topic, ContentType: ctx.InputContentType(), CorrelationID: ctx.CorrelationID(), Payload: payload,
 		})
-		if err != nil {
-			return false, err
-		}
-		return false, nil
 	}
 }
