@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type shelf struct {
 	fates  map[uint64]string
 	wake   chan struct{}
 	epochs int // begun after the first
+	flows  atomic.Bool
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -206,7 +208,7 @@ func (s *shelf) Floor() uint64 {
 	return floor
 }
 
-func (s *shelf) Flows(bool) {}
+func (s *shelf) Flows(on bool) { s.flows.Store(on) }
 
 func (s *shelf) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()

@@ -237,6 +237,37 @@ func TestARecordIsIsolatedAtTheSecondRefusal(t *testing.T) {
 	})
 }
 
+// What was refused together with others counts for none of them alone: each half of a batch is refused on its own account.
+func TestARefusalOfABatchIsOfNoRecord(t *testing.T) {
+	inBubble(t, probing, func(t *testing.T, w *window) {
+		w.add(load(1, 2))
+		w.refuse(w.entries[0], time.Now())
+		require.Len(t, w.entries, 2, "it is cut")
+		for i := range w.entries {
+			w.refuse(w.entries[i], time.Now())
+			require.Empty(t, w.isolated)
+		}
+		w.refuse(w.entries[0], time.Now())
+		require.Len(t, w.isolated, 1)
+	})
+}
+
+// A trial that passes lets the others of its class be tried at once, since what hit them may be over, but neither those of other classes nor those
+// above a limit that is known.
+func TestATrialThatPassesHastensItsClass(t *testing.T) {
+	inBubble(t, probing, func(t *testing.T, w *window) {
+		later := time.Now().Add(time.Hour)
+		w.isolated = []*isolated{{seq: 1, class: "a", at: later}, {seq: 2, class: "b", at: later}, {seq: 3, class: "a", at: later, limit: excess{2, 1, "a limit"}}}
+		w.trial, w.nextTrial = 9, later
+		w.tried(&entry{class: "a", records: load(8, 8).Records}, time.Now())
+		require.EqualValues(t, 9, w.trial, "of another record")
+		w.tried(&entry{class: "a", records: load(8, 9).Records}, time.Now())
+		require.Zero(t, w.trial)
+		require.Equal(t, time.Now(), w.nextTrial)
+		require.Equal(t, []time.Time{time.Now(), later, later}, []time.Time{w.isolated[0].at, w.isolated[1].at, w.isolated[2].at})
+	})
+}
+
 // A suspect that the broker takes is none any more, also while its receipt is awaited.
 func TestASuspectThatPassesIsNoneAnyMore(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {

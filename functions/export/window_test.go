@@ -371,6 +371,30 @@ func TestWhatTheBrokerSwallowsIsCutAndFinallySetAside(t *testing.T) {
 	})
 }
 
+// A record alone is set aside for want of a receipt only after so many receipts of its class that say nothing of it, with 0 never.
+func TestReceiptsThatLeaveARecordOutAreCounted(t *testing.T) {
+	for _, most := range []int{0, 1, 4} {
+		inBubble(t, func(l *limits) { l.unheards = most }, func(t *testing.T, w *window) {
+			w.add(load(1, 1))
+			for n := range 6 {
+				w.add(load(uint64(100+n), uint64(100+n)))
+				attempts, _ := flow(w)
+				ack(w, attempts...)
+				time.Sleep(time.Second)
+				w.receipt(safe(uint64(100+n), uint64(100+n)), time.Now())
+				w.overdue(w.entries[0], time.Now())
+				if most > 0 && n+1 == most {
+					require.Equal(t, []aside{{[]uint64{1}, "a", 100, reasonUnreceipted, explain[reasonUnreceipted]}}, w.asides)
+					return
+				}
+				w.overdue(w.entries[0], time.Now()) // no receipt has come between
+				require.Empty(t, w.asides, "%d of %d", n+1, most)
+			}
+			require.Zero(t, most)
+		})
+	}
+}
+
 func TestReleaseEmptiesTheWindow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 3))

@@ -46,6 +46,23 @@ func TestAConsumerThatSubscribesLateGetsEverythingInOrderAtOnce(t *testing.T) {
 		require.Empty(t, b.overtook)
 	})
 	require.Zero(t, r.Stats().SetAside)
+	require.EqualValues(t, 1, r.Stats().Repeats)
+	require.Equal(t, r.Stats().Acked, r.Stats().Published)
+	require.EqualValues(t, 200, r.Stats().Receipted)
+}
+
+// The spool knows whether there is a connection: its ring holds all that it may while there is one.
+func TestTheSpoolKnowsOfTheConnection(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	s := newShelf(t)
+	r := newRig(t, quick(b.addr), s, nil)
+	until(t, "connected", func() bool { return r.Stats().Connected && s.flows.Load() })
+	b.stop()
+	until(t, "lost", func() bool { return !r.Stats().Connected && !s.flows.Load() })
+	b = startBroker(t, b.addr, nil, nil, nil)
+	until(t, "connected again", func() bool { return r.Stats().Connected && s.flows.Load() })
+	r.halt()
+	require.False(t, s.flows.Load())
 }
 
 // A receipt of another session says nothing about this spool: it may be a copy of the one that the receipt is for.
