@@ -6,6 +6,7 @@
 package nab
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -60,17 +61,10 @@ func Score(series []Series, scores [][]float64, p Profile) Result {
 		points = series[i].points(points, scores[i], windows, p)
 		windows += len(series[i].Windows)
 	}
-	slices.SortFunc(points, func(a, b point) int {
-		if a.score > b.score {
-			return -1
-		} else if a.score < b.score {
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(b.score, a.score) })
 	found := make([]float64, windows)
 	for i := range found {
-		found[i] = math.Inf(-1)
+		found[i] = -p.FN
 	}
 	sum, hits, false_ := -p.FN*float64(windows), 0, 0
 	best := Result{Threshold: math.Inf(1), Windows: windows}
@@ -80,11 +74,10 @@ func Score(series []Series, scores [][]float64, p Profile) Result {
 		case q.window < 0:
 			sum += q.gain
 			false_++
-		case math.IsInf(found[q.window], -1):
-			sum += q.gain + p.FN
-			found[q.window] = q.gain
-			hits++
 		case q.gain > found[q.window]:
+			if found[q.window] < 0 {
+				hits++
+			}
 			sum += q.gain - found[q.window]
 			found[q.window] = q.gain
 		}
@@ -120,7 +113,7 @@ func normal(sum float64, windows int, p Profile) float64 {
 func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum float64) {
 	best := make([]float64, len(s.Windows))
 	for k := range best {
-		best[k] = math.Inf(-1)
+		best[k] = -p.FN
 	}
 	for _, q := range s.points(nil, scores, 0, p) {
 		switch {
@@ -132,9 +125,6 @@ func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum flo
 		}
 	}
 	for _, v := range best {
-		if math.IsInf(v, -1) {
-			v = -p.FN
-		}
 		sum += v
 	}
 	return sum
@@ -144,7 +134,7 @@ func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum flo
 func (s *Series) points(dst []point, scores []float64, first int, p Profile) []point {
 	probation := s.Probation()
 	most := scaled(-1)
-	w, last, width := 0, -1, 0.0 // the next or present window, and the end and width of the one before
+	w, last, width := 0, -1, 1.0 // the next or present window, and the end and width of the one before: without one, all rows are far from it
 	for i, score := range scores {
 		if w < len(s.Windows) && i > s.Windows[w][1] {
 			last, width = s.Windows[w][1], float64(s.Windows[w][1]-s.Windows[w][0]+1)
@@ -152,13 +142,10 @@ func (s *Series) points(dst []point, scores []float64, first int, p Profile) []p
 		}
 		in := w < len(s.Windows) && i >= s.Windows[w][0]
 		q := point{score: score, window: -1}
-		switch {
-		case in:
+		if in {
 			q.window = first + w
 			q.gain = p.TP * scaled(-float64(s.Windows[w][1]-i+1)/float64(s.Windows[w][1]-s.Windows[w][0]+1)) / most
-		case last < 0:
-			q.gain = -p.FP
-		default:
+		} else {
 			q.gain = p.FP * scaled(float64(i-last)/(width-1))
 		}
 		if i >= probation {

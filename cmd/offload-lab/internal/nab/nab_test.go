@@ -61,33 +61,140 @@ func TestOneThresholdServesAllSeries(t *testing.T) {
 	require.InDelta(t, 100-25*0.11, r.Score, 1e-9)
 }
 
+// corpus writes one as NAB's repository has it.
+func corpus(t *testing.T, labels string, series map[string]string) string {
+	dir := t.TempDir()
+	for name, text := range series {
+		path := filepath.Join(dir, "data", name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "labels"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "labels", "combined_windows.json"), []byte(labels), 0o600))
+	return dir
+}
+
 func TestReadSaysWhatIsWrong(t *testing.T) {
+	const row, window = "timestamp,value\n2014-01-01 00:00:00,1\n", `"2014-01-01 00:00:00.000000"`
 	for name, c := range map[string]struct{ csv, labels, want string }{
-		"no labels":    {"timestamp,value\n", `{}`, "a/b.csv has no entry"},
-		"no number":    {"timestamp,value\n2014-01-01 00:00:00,x\n", `{"a/b.csv":[]}`, "parsing \"x\""},
-		"no time":      {"timestamp,value\n1,2\n", `{"a/b.csv":[]}`, "parsing time"},
-		"other window": {"timestamp,value\n2014-01-01 00:00:00,1\n", `{"a/b.csv":[["2014-01-02 00:00:00.000000","2014-01-02 00:00:00.000000"]]}`, "begins or ends at no row"},
-		"no JSON":      {"timestamp,value\n", `[`, "combined_windows.json"},
+		"no labels":      {"timestamp,value\n", `{}`, "a/b.csv has no entry"},
+		"no header":      {"", `{"a/b.csv":[]}`, "reading series a/b.csv: EOF"},
+		"a column more":  {"timestamp,value,more\n2014-01-01 00:00:00,1,2\n", `{"a/b.csv":[]}`, "wrong number of fields"},
+		"no number":      {"timestamp,value\n2014-01-01 00:00:00,x\n", `{"a/b.csv":[]}`, "parsing \"x\""},
+		"no time":        {"timestamp,value\n1,2\n", `{"a/b.csv":[]}`, "parsing time"},
+		"a strange time": {row, `{"a/b.csv":[["x",` + window + `]]}`, `window "x": parsing time`},
+		"other begin":    {row, `{"a/b.csv":[["2014-01-02 00:00:00.000000",` + window + `]]}`, `"2014-01-02 00:00:00.000000" begins or ends at no row`},
+		"other end":      {row, `{"a/b.csv":[[` + window + `,"2014-01-02 00:00:00.000000"]]}`, `"2014-01-02 00:00:00.000000" begins or ends at no row`},
+		"no JSON":        {"timestamp,value\n", `[`, "combined_windows.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			require.NoError(t, os.MkdirAll(filepath.Join(dir, "data", "a"), 0o700))
-			require.NoError(t, os.Mkdir(filepath.Join(dir, "labels"), 0o700))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "data", "a", "b.csv"), []byte(c.csv), 0o600))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "labels", "combined_windows.json"), []byte(c.labels), 0o600))
-			_, err := Read(dir)
+			_, err := Read(corpus(t, c.labels, map[string]string{"a/b.csv": c.csv}))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
 	_, err := Read(t.TempDir())
 	require.ErrorContains(t, err, "combined_windows.json")
+	_, err = Read(filepath.Join(t.TempDir(), "none"))
+	require.ErrorContains(t, err, "opening the corpus")
+	dir := corpus(t, `{}`, nil)
+	_, err = Read(dir)
+	require.EqualError(t, err, "no series in "+dir+": data/GROUP/NAME.csv are expected")
+	dir = corpus(t, `{"a/b.csv":[]}`, nil)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data", "a", "b.csv"), 0o700))
+	_, err = Read(dir)
+	require.ErrorContains(t, err, "is a directory")
 }
 
-func TestReport(t *testing.T) {
-	var b strings.Builder
-	require.NoError(t, Report(&b, append(small(), small()...), 1))
-	require.Contains(t, b.String(), "windowedGaussian")
+// The series come in the order of their names, and a window begins and ends at the first row of a time.
+func TestReadGivesAllThatIsThere(t *testing.T) {
+	const second = 1_000_000_000
+	series, err := Read(corpus(t, `{"a/b.csv":[["2014-01-01 00:00:01.000000","2014-01-01 00:00:02.000000"]],"a-c/b.csv":[]}`, map[string]string{
+		"a/b.csv":   "timestamp,value\n2014-01-01 00:00:00,1\n2014-01-01 00:00:01,2.5\n2014-01-01 00:00:01,-3\n2014-01-01 00:00:02,4\n",
+		"a-c/b.csv": "timestamp,value\n1970-01-01 00:00:07,1\n",
+	}))
+	require.NoError(t, err)
+	at := int64(1388534400) * second
+	require.Equal(t, []Series{
+		{Name: "a-c/b.csv", Times: []int64{7 * second}, Values: []float64{1}},
+		{Name: "a/b.csv", Times: []int64{at, at + second, at + second, at + 2*second}, Values: []float64{1, 2.5, -3, 4}, Windows: [][2]int{{1, 3}}},
+	}, series)
 }
+
+// The floor is NAB's: each row is held against the normal distribution of those before it, the last 6,400 in steps of 100.
+func TestGaussianIsThatOfNAB(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	values := make([]float64, 6750)
+	for i := range values {
+		values[i] = 20 + random.NormFloat64()*float64(1+i/1000)
+	}
+	got := gaussian(values)
+	require.Zero(t, got[0], "nothing is known of the first row")
+	for _, i := range []int{2, 3, 50, 6399, 6400, 6401, 6499, 6500, 6501, 6599, 6600, 6749} {
+		before := values[max(0, i-6400)/100*100 : i]
+		before = before[:min(len(before), 6400)]
+		sum, squares := 0.0, 0.0
+		for _, v := range before {
+			sum += v
+			squares += v * v
+		}
+		n := float64(len(before))
+		deviation := math.Sqrt(squares/n - sum/n*sum/n)
+		require.InDelta(t, math.Erf(math.Abs(values[i]-sum/n)/deviation/math.Sqrt2)/2+0.5, got[i], 1e-6, i)
+	}
+	require.Equal(t, []float64{0, 0.5, 1, 0.5}, roundAll(gaussian([]float64{3, 3, 4, 3.333333333})), "values that are all the same differ from any other")
+}
+
+func roundAll(values []float64) []float64 {
+	for i, v := range values {
+		values[i] = math.Round(v*1e6) / 1e6
+	}
+	return values
+}
+
+// A series in which no row is in probation, and one whose window is a single row.
+func TestScoreOfShortSeries(t *testing.T) {
+	short := []Series{{Values: make([]float64, 6), Windows: [][2]int{{3, 3}}}}
+	require.Zero(t, short[0].Probation())
+	for row, want := range []float64{-5.5, -5.5, -5.5, 100, -5.5, -5.5} {
+		scores := [][]float64{make([]float64, 6)}
+		scores[0][row] = 1
+		require.InDelta(t, want, At(short, scores, Standard, 1), 1e-9, row)
+	}
+	require.Equal(t, 750, (&Series{Values: make([]float64, 5001)}).Probation())
+}
+
+// A corpus of spikes, one in each series but the last, which two detectors find and one of them finds early.
+func TestReport(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	var series []Series
+	for k := range 8 {
+		s := Series{Windows: [][2]int{{700, 760}}}
+		for i := range 1000 {
+			v := math.Sin(float64(i)/10)*5 + random.NormFloat64()
+			if i >= 705+5*k && i < 710+5*k && k < 7 {
+				v += 15
+			}
+			s.Values = append(s.Values, v)
+		}
+		series = append(series, s)
+	}
+	var b strings.Builder
+	require.NoError(t, Report(&b, series, 1))
+	text, rest, _ := strings.Cut(b.String(), "; anomaly took ")
+	require.Equal(t, want, "\n"+text)
+	require.Regexp(t, `^\d+\.\d{3} µs a row, one core\n$`, rest)
+	require.Error(t, Report(failing{}, series, 1))
+}
+
+const want = `
+detector          score  windows found  false alarms  threshold  halves of the corpus: p10, p50, p90  each with the others' threshold  halves with the other's threshold: p10, p50, p90
+anomaly           84.2   7 of 8         0             0.602      71.0, 73.8, 97.2                     72.5                             48.5, 72.8, 96.8
+windowedGaussian  84.2   7 of 8         0             0.998      76.1, 84.0, 97.2                     69.5                             48.8, 79.0, 87.1
+8 series, 8000 rows, standard profile`
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
 // A threshold that was chosen elsewhere gives what Score gives at that threshold, and a series left out has no say in its own.
 func TestAThresholdFromElsewhere(t *testing.T) {

@@ -1,6 +1,7 @@
 package nab
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -31,9 +32,9 @@ func Read(dir string) ([]Series, error) {
 	if err := json.Unmarshal(raw, &labels); err != nil {
 		return nil, fmt.Errorf("reading labels/combined_windows.json: %w", err)
 	}
-	names, err := fs.Glob(root.FS(), "data/*/*.csv")
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("no series in %s: data/GROUP/NAME.csv are expected: %w", dir, err)
+	names, _ := fs.Glob(root.FS(), "data/*/*.csv") // the pattern is right
+	if len(names) == 0 {
+		return nil, fmt.Errorf("no series in %s: data/GROUP/NAME.csv are expected", dir)
 	}
 	slices.Sort(names)
 	series := make([]Series, 0, len(names))
@@ -43,13 +44,11 @@ func Read(dir string) ([]Series, error) {
 		if !ok {
 			return nil, fmt.Errorf("series %s has no entry in labels/combined_windows.json", s.Name)
 		}
-		f, err := root.Open(name)
+		raw, err := root.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		err = s.read(f, windows)
-		_ = f.Close()
-		if err != nil {
+		if err := s.read(bytes.NewReader(raw), windows); err != nil {
 			return nil, fmt.Errorf("reading series %s: %w", s.Name, err)
 		}
 		series = append(series, s)
@@ -60,7 +59,6 @@ func Read(dir string) ([]Series, error) {
 func (s *Series) read(r io.Reader, windows [][2]string) error {
 	rows := csv.NewReader(r)
 	rows.FieldsPerRecord = 2
-	rows.ReuseRecord = true
 	if _, err := rows.Read(); err != nil {
 		return err
 	}
