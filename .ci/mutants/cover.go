@@ -72,10 +72,11 @@ func (w *worker) reachOf(ctx context.Context, dir string) (*reach, error) {
 	if raw, err := os.ReadFile(path); err == nil {
 		before := &reach{}
 		if json.Unmarshal(raw, before) == nil {
-			if before.Hash == hash {
-				return before, nil
-			}
 			r.keep(w.root, dir, before)
+			if before.Hash == hash {
+				r.Failed = before.Failed
+				return r, nil
+			}
 		}
 	}
 	if err := w.measure(ctx, dir, r); err != nil {
@@ -114,43 +115,68 @@ func hashTests(dir string) (hash string, children bool, err error) {
 	return hex.EncodeToString(h.Sum(nil)), children, nil
 }
 
-// keep takes over tests whose files have not changed. Of product files that have changed it takes over whole functions.
+// keep takes over tests whose files have not changed. Of product files that have changed or are gone it takes over whole functions, in
+// whichever file of their folder they are now.
 func (r *reach) keep(root, dir string, before *reach) {
 	declared := declaredIn(dir)
 	changed := map[string]*source{}
+	folders := map[string]bool{}
 	for file, old := range before.Files {
 		now, err := readSource(filepath.Join(root, file))
-		switch {
-		case err != nil:
-			continue // it is gone
-		case now.Hash == old.Hash:
-			now = old
-		default:
-			changed[file] = old
+		if err == nil && now.Hash == old.Hash {
+			r.Files[file] = old
+			continue
 		}
-		r.Files[file] = now
+		changed[file] = old
+		folders[filepath.Dir(file)] = true
+	}
+	for folder := range folders {
+		r.readFolder(root, folder)
 	}
 	for _, t := range before.Tests {
 		if t.File == "" || declared[t.Name] != t.File {
 			continue
 		}
-		for file := range t.Blocks {
-			if r.Files[file] == nil {
-				delete(t.Blocks, file)
-			} else if old := changed[file]; old != nil {
-				t.Blocks[file] = old.moved(r.Files[file], t.Blocks[file])
+		for file, old := range changed {
+			blocks := t.Blocks[file]
+			delete(t.Blocks, file)
+			for name := range old.reached(blocks) {
+				if at, is := r.find(filepath.Dir(file), name); is != (span{}) {
+					t.Blocks[at] = append(t.Blocks[at], is)
+				}
 			}
 		}
 		r.Tests = append(r.Tests, t)
 	}
 }
 
-// moved are the functions in which blocks lie, where they are now.
-func (s *source) moved(now *source, blocks []span) (found []span) {
+// readFolder reads the product's files of a folder that are not read yet.
+func (r *reach) readFolder(root, folder string) {
+	files, _ := filepath.Glob(filepath.Join(root, folder, "*.go"))
+	for _, path := range files {
+		file := filepath.Join(folder, filepath.Base(path))
+		if s, err := readSource(path); err == nil && r.Files[file] == nil && !strings.HasSuffix(path, "_test.go") {
+			r.Files[file] = s
+		}
+	}
+}
+
+// find is where a function of a folder is now.
+func (r *reach) find(folder, name string) (file string, is span) {
+	for file, s := range r.Files {
+		if is, there := s.Funcs[name]; there && filepath.Dir(file) == folder {
+			return file, is
+		}
+	}
+	return "", span{}
+}
+
+// reached are the functions in which blocks lie.
+func (s *source) reached(blocks []span) map[string]bool {
+	found := map[string]bool{}
 	for name, was := range s.Funcs {
-		is, there := now.Funcs[name]
-		if there && slices.ContainsFunc(blocks, func(b span) bool { return was.holds(b.From) }) {
-			found = append(found, is)
+		if slices.ContainsFunc(blocks, func(b span) bool { return was.holds(b.From) }) {
+			found[name] = true
 		}
 	}
 	return found
