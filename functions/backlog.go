@@ -2,6 +2,7 @@ package functions
 
 import (
 	"app-offload/functions/host"
+	"app-offload/functions/policy"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
 )
@@ -13,6 +14,7 @@ type parker interface {
 	Nudge()                       // node or link may be free
 	Held() (records, bytes int64) // that the spool holds for parked tasks
 	Load(s *host.State)           // adds them to a state
+	Line(policy.Room) policy.Line // what is parked, in that room
 	Status() status.UndecidedStatus
 }
 
@@ -23,6 +25,7 @@ func (noParker) park(*run)                      {}
 func (noParker) keep(*run)                      {}
 func (noParker) Nudge()                         {}
 func (noParker) Load(*host.State)               {}
+func (noParker) Line(policy.Room) policy.Line   { return policy.Line{} }
 func (noParker) Held() (records, bytes int64)   { return 0, 0 }
 func (noParker) Status() status.UndecidedStatus { return status.UndecidedStatus{} }
 

@@ -13,11 +13,14 @@ func (p *Pipeline) shed(r *run) {
 	if turn == nil {
 		return
 	}
+	if b := r.rules.Binder(); b != nil {
+		turn.Line = p.parker.Line(b.Room())
+	}
 	var whole fate
 	for i := range r.jobs {
 		j := &r.jobs[i]
 		j.within = turn.Within(j.Task)
-		verdict := whole.of(j, turn.Judge(j.Task, &j.Decision, func(c *task.Class) bool { return p.readsAs(j.Task, c) }))
+		verdict := whole.of(j, turn.Judge(j.Task, &j.Decision, r.rules.MayWait(&j.Case), func(c *task.Class) bool { return p.readsAs(j.Task, c) }))
 		if verdict == shed.Keep {
 			continue
 		}

@@ -66,10 +66,6 @@ func TestOverloadIsDroppedAndCounted(t *testing.T) {
 			dropped := n.Counts().Dropped["overload"]
 			require.Positive(t, dropped)
 			require.Less(t, dropped, int64(60), "what there is time for is done")
-			st := n.Status()
-			require.EqualValues(t, dropped, st.Overload.Flows[0].Dropped)
-			require.Equal(t, task.DefaultClass, st.Overload.Flows[0].Class)
-			require.EqualValues(t, dropped, st.Drops.Unacknowledged)
 			found := n.Decisions(1, func(e *decision.Entry) bool { return e.Decision.Reason == decision.Overload })
 			require.Len(t, found, 1)
 			require.True(t, found[0].Outcome.Known)
@@ -78,6 +74,11 @@ func TestOverloadIsDroppedAndCounted(t *testing.T) {
 			n.bus.tokens <- nil
 			n.balances()
 			require.NoError(t, n.bus.stop(n.Service))
+			st := n.Status()
+			dropped = st.Counts.Dropped["overload"] // with parked ones that were late
+			require.EqualValues(t, dropped, st.Overload.Flows[0].Dropped)
+			require.Equal(t, task.DefaultClass, st.Overload.Flows[0].Class)
+			require.EqualValues(t, dropped, st.Drops.Unacknowledged)
 			again := open(t, cfg, &bin{})
 			require.Zero(t, again.Counts().Balance)
 			require.Equal(t, dropped, again.Counts().Dropped["overload"])
@@ -143,6 +144,23 @@ func TestParkedTasksExpireEarly(t *testing.T) {
 	found := n.Decisions(10, func(e *decision.Entry) bool { return e.Decision.Reason == decision.TooLate })
 	require.NotEmpty(t, found)
 	require.Contains(t, decision.Explain(found[0]), "Dropped: neither path can finish it while its result is of use")
+}
+
+// Parked tasks of a class that drops are given up once they are late, as long as more come than can be done.
+func TestLateParkedTasksMakeRoom(t *testing.T) {
+	n := overloaded(t, "defer", func(c *config.Config) {
+		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadDrop, "100ms" })
+	})
+	most := int64(0)
+	eventually(t, 20*time.Second, "parked tasks are dropped", func() bool {
+		n.flood(1)
+		parked := n.Status().Undecided.Tasks
+		most = max(most, parked)
+		return parked < most // none is served
+	})
+	dropped := n.Counts().Dropped
+	require.Positive(t, dropped["overload"])
+	require.Len(t, dropped, 1)
 }
 
 // Overload of a class is live: a reload turns it on and off, without a restart.

@@ -5,7 +5,6 @@ import (
 
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
-	"app-offload/functions/shed"
 	"app-offload/functions/spool"
 	"app-offload/functions/task"
 	"app-offload/functions/track"
@@ -37,7 +36,7 @@ func (s *Service) openParking() error {
 			s.sayGivenUp(c.Task, err)
 			return reasonOf(err)
 		},
-		Hopeless: shed.Hopeless, Shed: s.countShed,
+		Hopeless: s.shedder.Hopeless, Shed: s.countShed,
 	})
 	s.parker = parking{pool, s.Pipeline, pool.Local.InOrder}
 	s.life.onStop("waiting room", pool.Open())

@@ -33,7 +33,7 @@ var walls = map[string][]string{
 	"decision":   {"task", "host", "score"},
 	"policy":     {"check", "clock", "decision", "pool", "task", "host", "score"},
 	"trial":      {"decision", "host", "policy", "score", "task"},
-	"shed":       {"decision", "host", "score", "task"},
+	"shed":       {"decision", "host", "policy", "score", "task"},
 	"kin":        {"local", "say", "task"},
 	"background": {}, "wait": {"decide", "decision", "host", "background", "local", "policy", "score", "spool", "status", "task"},
 	"feedback": {"atomicfile", "check", "clock", "decide", "decision", "host", "policy", "say", "seal", "spool", "status", "task", "trial"},

@@ -7,6 +7,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
@@ -111,6 +112,20 @@ func planOf(classes *task.Classes) *plan {
 	return p
 }
 
+// value is that of a task: a critical one gives way with those of the highest.
+func (p *plan) value(t *task.Task) int {
+	value := t.Class.Value
+	if !t.Critical {
+		return value
+	}
+	for v := maxValue; v > value; v-- {
+		if p.starts[v] > 0 {
+			return v
+		}
+	}
+	return value
+}
+
 // Turn is one look at the node, in which some tasks are judged one after the other. It belongs to one goroutine.
 type Turn struct {
 	gate  *Gate
@@ -119,6 +134,8 @@ type Turn struct {
 	idle  host.State
 	local Servers
 	added [targets]float64 // s for which this turn's tasks occupy a path
+
+	Line policy.Line // of parked tasks. Those of this turn that may be parked join it
 }
 
 // Servers are those that share the local work.
@@ -163,16 +180,22 @@ func alone(s *host.State) host.State {
 type forecast struct {
 	own, all [targets]float64
 	occupies [targets]float64 // the path, as long as others wait for it
+	queued   [targets]bool    // others are on the path, parked ones aside
+	place    policy.Portion
 }
 
 // forecast predicts a task, in the queues as they are with what this turn has let through. A path that its class or its
 // decision forbids takes for ever.
-func (t *Turn) forecast(one *task.Task, d *decision.Decision) (f forecast) {
+func (t *Turn) forecast(one *task.Task, d *decision.Decision, parked bool) (f forecast) {
 	own, all := t.estimate(one, &t.idle), t.estimate(one, &t.state)
-	parked := t.parked()
+	f.place = t.Line.Portion(one, own.Cycles)
 	f.own = [targets]float64{own.LocalTime, own.CloudTime}
 	f.occupies = [targets]float64{own.LocalTime / t.local.of(one.Class), own.Bytes / max(t.idle.Link.Goodput, 1)}
-	f.all = [targets]float64{all.LocalTime + parked + t.added[decision.Local], all.CloudTime + parked + t.added[decision.Cloud]}
+	f.all = [targets]float64{all.LocalTime + t.added[decision.Local], all.CloudTime + t.added[decision.Cloud]}
+	for target := range f.all {
+		f.queued[target] = f.all[target] > f.own[target]
+		f.all[target] += t.behind(one.Class, &f.place, decision.Target(target), parked) // 0 or 1
+	}
 	if one.Class.NeverLeave || only(d.Reason) {
 		other := decision.Cloud - d.Target
 		f.own[other], f.all[other] = math.Inf(1), math.Inf(1)
@@ -200,7 +223,9 @@ func reduced(one *task.Task) task.Task {
 // waitHere is how long a task would wait for local work in its reduced form, in s.
 func (t *Turn) waitHere(one *task.Task) float64 {
 	as := reduced(one)
-	return t.estimate(&as, &t.state).LocalTime - t.estimate(&as, &t.idle).LocalTime + t.parked() + t.added[decision.Local]
+	own := t.estimate(&as, &t.idle)
+	place := t.Line.Portion(&as, own.Cycles)
+	return t.estimate(&as, &t.state).LocalTime - own.LocalTime + t.behind(as.Class, &place, decision.Local, false) + t.added[decision.Local]
 }
 
 func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
@@ -211,16 +236,20 @@ func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
 	return t.model.Estimate(one, s)
 }
 
-// parked is how long both paths together take for the parked tasks, in s: if either path did all of them in the time a or b, both
-// do in ab/(a + b).
-func (t *Turn) parked() float64 {
-	s := &t.state
-	a := s.ParkedCycles / t.model.EdgeRate(s) / float64(max(t.local.Operators, 1))
+// behind is how long a task waits for parked ones on a path, in s. Both paths work on those: if either did all of them in the time a or b, both do
+// in ab/(a + b).
+func (t *Turn) behind(class *task.Class, place *policy.Portion, target decision.Target, parked bool) float64 {
+	s, before := &t.state, t.Line.Before(place, target, parked)
+	rate := t.model.EdgeRate(s)
+	if class.Model != "" {
+		rate = t.model.EdgeRate(&host.State{}) // runs are measured under the load that there is
+	}
+	a := before.Cycles / rate / t.local.of(class)
 	b := math.Inf(1)
 	if s.Link.Up {
-		b = s.ParkedBytes * max(s.Link.Growth, 0) / s.Link.Goodput
+		b = before.Bytes * max(s.Link.Growth, 0) / s.Link.Goodput
 		if s.Link.Growth == 0 {
-			b = s.ParkedBytes / s.Link.Goodput
+			b = before.Bytes / s.Link.Goodput
 		}
 	}
 	if math.IsInf(b, 1) || a == 0 || b == 0 {
@@ -229,14 +258,14 @@ func (t *Turn) parked() float64 {
 	return a * b / (a + b)
 }
 
-// Judge says what is to become of a task with a decision. reads reports whether local work on the task as one of a class loses none of it;
-// it is asked only where that matters.
-func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Class) bool) Verdict {
+// Judge says what is to become of a task with a decision, which may be parked or not. reads reports whether local work on the task as one of a class
+// loses none of it; it is asked only where that matters.
+func (t *Turn) Judge(one *task.Task, d *decision.Decision, parked bool, reads func(*task.Class) bool) Verdict {
 	class := one.Class
 	if class == nil || class.Bound <= 0 {
 		return Keep
 	}
-	f := t.forecast(one, d)
+	f := t.forecast(one, d, parked)
 	v, target := t.verdict(one, d, &f, reads), d.Target
 	if v == Other {
 		target = decision.Cloud - target
@@ -245,6 +274,8 @@ func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Clas
 	case v == Reduce:
 		as := reduced(one)
 		t.added[decision.Local] += t.estimate(&as, &t.idle).LocalTime / t.local.of(as.Class)
+	case v <= Other && parked && f.queued[target]:
+		t.Line.Add(f.place)
 	case v <= Other && !math.IsInf(f.own[target], 1):
 		t.added[target] += f.occupies[target]
 	}
@@ -254,7 +285,7 @@ func (t *Turn) Judge(one *task.Task, d *decision.Decision, reads func(*task.Clas
 func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads func(*task.Class) bool) Verdict {
 	class, waited := one.Class, waited(one, &t.state)
 	bound := within(class, f)
-	over := t.gate.note(class, f, waited, bound, one.Critical, d.Target, t.state.Time)
+	over := t.gate.note(one, f, waited, bound, d.Target, t.state.Time)
 	switch {
 	case d.Target == decision.Cloud && !t.state.Link.Up:
 		return Keep // the spool is there for outages
@@ -304,17 +335,18 @@ func waited(one *task.Task, s *host.State) float64 {
 	return max(float64(s.Time-one.Received)/1e9, 0)
 }
 
-// Hopeless reports whether no path, were it free now, can finish a parked task within its bound. It holds for classes that expire. A
-// link that is down may be back at any moment.
-func Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
-	if one.Class == nil || one.Class.Overload != task.OverloadExpire {
+// Hopeless reports whether a parked task is to be given up, since no path, were it free now, can finish it within its bound. It holds for classes that
+// expire, and while a path is overloaded for those that drop: they make room for tasks that are not late yet. A link that is down may be back at
+// any moment.
+func (g *Gate) Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
+	if one.Class == nil || !g.givesUp(one, s) {
 		return false
 	}
 	t := Turn{model: m, state: alone(s)}
 	m.Assume(&t.state.Link)
 	t.state.Link.Up = true
 	t.idle = t.state
-	f := t.forecast(one, &decision.Decision{})
+	f := t.forecast(one, &decision.Decision{}, false)
 	return waited(one, s)+f.soonest() > within(one.Class, &f)
 }
 
@@ -324,8 +356,22 @@ func (t *Turn) Within(one *task.Task) time.Duration {
 	if t == nil || one.Class.Overload != task.OverloadExpire {
 		return 0
 	}
-	f := t.forecast(one, &decision.Decision{})
+	f := t.forecast(one, &decision.Decision{}, false)
 	return time.Duration(min(within(one.Class, &f), maxWithin.Seconds()) * 1e9)
+}
+
+// givesUp reports whether a parked task is given up once it is late.
+func (g *Gate) givesUp(one *task.Task, s *host.State) bool {
+	if one.Class.Overload != task.OverloadDrop || !s.Link.Up {
+		return one.Class.Overload == task.OverloadExpire
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.plan == nil {
+		return false
+	}
+	value := g.plan.value(one)
+	return g.overloaded(int(decision.Local), value, s.Time) || g.overloaded(int(decision.Cloud), value, s.Time)
 }
 
 const maxWithin = 365 * 24 * time.Hour
@@ -338,10 +384,11 @@ func TTL(class *task.Class, within time.Duration) time.Duration {
 	return class.TTL
 }
 
-// note takes one task in, and reports whether the target is overloaded for a class.
-func (g *Gate) note(class *task.Class, f *forecast, waited, bound float64, critical bool, target decision.Target, now int64) bool {
+// note takes one task in, and reports whether its class gives way on the target.
+func (g *Gate) note(t *task.Task, f *forecast, waited, bound float64, target decision.Target, now int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	class := t.Class
 	key := course{class: class.Name}
 	for w := range key.uses {
 		key.uses[w] = f.own[w] <= bound
@@ -357,14 +404,7 @@ func (g *Gate) note(class *task.Class, f *forecast, waited, bound float64, criti
 	}
 	one.pressure = one.now(now) + newest*(pressure-one.now(now))
 	one.value, one.bound, one.at = class.Value, bound, now
-	value := class.Value
-	if critical {
-		value = maxValue
-		for value > 1 && g.plan.starts[value] == 0 {
-			value--
-		}
-	}
-	return class.Sheds() && g.overloaded(int(target), max(value, class.Value), now)
+	return class.Sheds() && g.overloaded(int(target), g.plan.value(t), now)
 }
 
 // overloaded says whether a path is overloaded for tasks of a value. The lock is held.

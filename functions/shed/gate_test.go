@@ -24,6 +24,7 @@ type node struct {
 	classes *task.Classes
 	gate    shed.Gate
 	waiting policy.Waiting
+	line    policy.Line
 
 	state   host.State
 	scale   float64 // seconds are so much longer
@@ -76,10 +77,10 @@ func (n *node) step(seconds float64) {
 	n.state.Link.BacklogBytes = max(n.state.Link.BacklogBytes-int64(seconds*n.goodput), 0)
 	b, ok := n.policy.(policy.Binder)
 	for ok {
-		n.look()
 		n.waiting.Without(func(t *task.Task) bool {
-			if shed.Hopeless(n.model, t, &n.state) {
+			if n.gate.Hopeless(n.model, t, &n.state) {
 				n.gone[t.Class.Name]++
+				n.line.Remove(n.place(t))
 				return true
 			}
 			return false
@@ -88,12 +89,13 @@ func (n *node) step(seconds float64) {
 		if !bound {
 			return
 		}
+		n.line.Remove(n.place(h.Task))
 		n.serve(h.Task, d, &e)
 	}
 }
 
-func (n *node) look() {
-	n.state.ParkedCycles, n.state.ParkedBytes = float64(n.waiting.Len())*cycles, float64(n.waiting.Bytes())
+func (n *node) place(t *task.Task) policy.Portion {
+	return n.line.Portion(t, n.model.Estimate(t, &n.state).Cycles)
 }
 
 func (n *node) serve(t *task.Task, d decision.Decision, e *score.Estimate) {
@@ -108,7 +110,6 @@ func (n *node) serve(t *task.Task, d decision.Decision, e *score.Estimate) {
 
 // offer takes one task of a class in.
 func (n *node) offer(class string) {
-	n.look()
 	t := &task.Task{Of: 1, Device: "d", Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time}
 	for _, c := range n.classes.All() {
 		if c.Name == class {
@@ -118,7 +119,12 @@ func (n *node) offer(class string) {
 	e := n.model.Estimate(t, &n.state)
 	d := n.policy.Decide(t, &e, &n.state)
 	if turn := n.gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1}); turn != nil {
-		switch turn.Judge(t, &d, func(*task.Class) bool { return true }) {
+		b, late := n.policy.(policy.Binder)
+		if late && n.waiting.Len() == 0 {
+			n.line = b.Room().Line()
+		}
+		turn.Line = n.line.Clone()
+		switch turn.Judge(t, &d, late, func(*task.Class) bool { return true }) {
 		case shed.Keep:
 		case shed.Other:
 			d.Target, d.Reason = decision.Cloud-d.Target, decision.Rerouted
@@ -133,6 +139,7 @@ func (n *node) offer(class string) {
 		}
 	}
 	if b, ok := n.policy.(policy.Binder); ok && b.Waits(t, &e, &n.state, &d) && n.waiting.Add(policy.Held{Task: t}, b.Room()) {
+		n.line.Add(n.place(t))
 		return
 	}
 	n.serve(t, d, &e)
@@ -255,7 +262,7 @@ func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
 	judge := func(why decision.Reason) shed.Verdict {
 		var gate shed.Gate
 		d := decision.Decision{Reason: why}
-		return gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1}).Judge(one, &d, func(*task.Class) bool { return true })
+		return gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1}).Judge(one, &d, false, func(*task.Class) bool { return true })
 	}
 	require.Equal(t, shed.Other, judge(decision.CheaperLocal))
 	for _, why := range []decision.Reason{decision.GuardBacklog, decision.GuardPrice, decision.GuardBattery, decision.Fixed} {
@@ -289,7 +296,7 @@ func TestATaskThatTakesLongMayWaitInTheSpool(t *testing.T) {
 	var gate shed.Gate
 	turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1})
 	d := decision.Decision{Target: decision.Cloud, Reason: decision.Fixed}
-	require.Equal(t, shed.Keep, turn.Judge(one, &d, func(*task.Class) bool { return true }))
+	require.Equal(t, shed.Keep, turn.Judge(one, &d, false, func(*task.Class) bool { return true }))
 	least := min(n.model.Estimate(one, &n.state).CloudTime, n.model.Estimate(one, &n.state).LocalTime)
 	require.Greater(t, least, 0.5)
 	require.InDelta(t, 2*least, turn.Within(one).Seconds(), 0.01)
@@ -318,7 +325,7 @@ func TestATurnWaitsForWhatOccupiesAPath(t *testing.T) {
 		var gate shed.Gate
 		turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: operators})
 		for range tasks {
-			if turn.Judge(&one, &d, func(*task.Class) bool { return true }) != shed.Keep {
+			if turn.Judge(&one, &d, false, func(*task.Class) bool { return true }) != shed.Keep {
 				gone++
 			}
 		}
@@ -336,11 +343,13 @@ func TestATurnWaitsForWhatOccupiesAPath(t *testing.T) {
 // Parked tasks are the work of all operators.
 func TestParkedTasksAreSharedAmongTheOperators(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
-	n.state.Link.Up, n.state.ParkedCycles = false, 60*edgeRate
+	n.state.Link.Up = false
 	for operators, want := range map[int]float64{1: 3, 4: 0.75} {
 		one := &task.Task{Of: 1, Received: n.state.Time, Class: n.classes.All()[0]}
 		var gate shed.Gate
-		gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: operators}).Judge(one, &decision.Decision{}, nil)
+		turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: operators})
+		turn.Line.Add(turn.Line.Portion(one, 60*edgeRate))
+		turn.Judge(one, &decision.Decision{}, true, nil)
 		require.InDelta(t, want, gate.Status(n.state.Time).Flows[0].Pressure, 1e-9)
 	}
 }
@@ -355,7 +364,7 @@ func TestATaskForTheCloudAloneIsReduced(t *testing.T) {
 	judge := func(why decision.Reason) shed.Verdict {
 		var gate shed.Gate
 		turn := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1, Models: 1})
-		return turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: why}, func(*task.Class) bool { return true })
+		return turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: why}, false, func(*task.Class) bool { return true })
 	}
 	for _, why := range []decision.Reason{decision.NoOperator, decision.JudgedHard, decision.Fixed, decision.AboveThreshold} {
 		require.Equal(t, shed.Reduce, judge(why), why)
@@ -364,9 +373,69 @@ func TestATaskForTheCloudAloneIsReduced(t *testing.T) {
 	var gate shed.Gate
 	turn, verdicts := gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1}), map[shed.Verdict]int{}
 	for range 200 {
-		verdicts[turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: decision.NoOperator}, func(*task.Class) bool { return true })]++
+		verdicts[turn.Judge(one, &decision.Decision{Target: decision.Cloud, Reason: decision.NoOperator}, false, func(*task.Class) bool { return true })]++
 	}
 	require.Equal(t, map[shed.Verdict]int{shed.Reduce: 31, shed.Drop: 169}, verdicts, "each reduced one takes 1.3 s, and the last must not wait for twice the bound")
 	n.state.QueueCycles = 41 * edgeRate // s, where the bound is 20
 	require.Equal(t, shed.Drop, judge(decision.NoOperator))
+}
+
+// A task is not taken to wait for parked ones, or for those of its turn that will be parked, that a free server takes after it.
+func TestATaskDoesNotWaitForParkedOnesThatItPasses(t *testing.T) {
+	classes := map[string]task.ClassConfig{"short": class(7, task.OverloadDrop), "long": class(1, "")}
+	for _, parked := range []bool{true, false} {
+		n := newNode(t, "defer", 1, classes)
+		one := func(class string, size int) *task.Task {
+			for _, c := range n.classes.All() {
+				if c.Name == class {
+					return &task.Task{Of: 1, Received: n.state.Time, Class: c, Deadline: c.Deadline, Data: make([]byte, size), Complexity: 50}
+				}
+			}
+			return nil
+		}
+		n.state.QueueCycles = 1 // the node is busy
+		turn := n.gate.Turn(n.classes, n.model, &n.state, shed.Servers{Operators: 1})
+		turn.Line = n.policy.(policy.Binder).Room().Line()
+		judge := func(one *task.Task) shed.Verdict {
+			return turn.Judge(one, &decision.Decision{Reason: decision.CheaperLocal}, parked, func(*task.Class) bool { return true })
+		}
+		turn.Line.Add(turn.Line.Portion(one("long", 10*bytes), 1e6))
+		require.Equal(t, shed.Keep, judge(one("short", bytes/10)), "behind an hour of long ones that are parked")
+		require.Less(t, n.gate.Status(n.state.Time).Flows[0].Pressure, 0.1)
+		if !parked {
+			continue // those of the turn go at once, so they are before it
+		}
+		for range 100 {
+			require.Equal(t, shed.Keep, judge(one("long", 10*bytes)))
+		}
+		require.Equal(t, shed.Keep, judge(one("short", bytes/10)), "behind long ones of its turn")
+	}
+}
+
+// Late tasks make room: parked ones of a class that drops are given up first, as long as a path is overloaded for their value and the link is up.
+func TestLateParkedTasksAreGivenUpFirst(t *testing.T) {
+	for _, one := range []struct {
+		what     string
+		load     float64
+		late     bool
+		critical bool
+		down     bool
+		want     bool
+	}{
+		{"overloaded, and it is late", 3, true, false, false, true},
+		{"it is not late", 3, false, false, false, false},
+		{"nothing is overloaded", 0.5, true, false, false, false},
+		{"an outage is no overload", 3, true, false, true, false},
+		{"a critical one goes with the highest value", 1.3, true, true, false, false},
+	} {
+		n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop), "b": class(9, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "10h" })})
+		n.run(one.load, 1000, "a")
+		n.state.Link.Up = !one.down
+		it := &task.Task{Of: 1, Received: n.state.Time, Critical: one.critical, Data: make([]byte, bytes), Complexity: 50, Class: n.classes.All()[0]}
+		if one.late {
+			it.Received -= int64(21 * time.Second)
+		}
+		require.Equal(t, one.want, n.gate.Hopeless(n.model, it, &n.state), one.what)
+	}
+	require.False(t, new(shed.Gate).Hopeless(nil, &task.Task{Class: &task.Class{Overload: task.OverloadDrop}}, &host.State{Link: host.Link{Up: true}}), "before the first turn")
 }

@@ -63,10 +63,10 @@ type ClassConfig struct {
 	OnFull string
 	// Overload is what happens to a task while both paths are overloaded, that is while neither is predicted to bring results within the
 	// bound of the class, OverloadAge: keep, reduce, expire or drop. "" is keep, under which nothing is lost. drop gives tasks up, those of
-	// the classes of lowest Value first and only as many as exceed what both paths can do. reduce processes them locally instead, as tasks of
-	// ReducedClass, and drops them where even that is predicted to take twice the bound. expire drops a task once neither path can
-	// finish it within its bound: on arrival, while parked, and in the spool, there also while the link is down. What is to leave
-	// while the link is down waits in the spool under every other setting. Critical tasks count as those of the highest value.
+	// the classes of lowest Value first and only as many as exceed what both paths can do; parked ones once no path can finish them within their
+	// bound. reduce processes them locally instead, as tasks of ReducedClass, and drops them where even that is predicted to take twice the
+	// bound. expire drops a task once neither path can finish it within its bound: on arrival, while parked, and in the spool, there also
+	// while the link is down. What is to leave while the link is down waits in the spool under every other setting. Critical tasks count as those of the highest value.
 	Overload string
 	// Value, 1 to 9: while both paths are overloaded, classes of lower value give way first; one without Overload gives way to
 	// none, and makes those of lower value give way. 0 means the class's Priority, or 1 where that is the lowest lane.

@@ -51,7 +51,7 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 // immediately count as load for the rest of the same turn.
 func (t *Turn) Waits(c *decide.Case) bool {
 	if t.wants(c) {
-		took := t.pool.take(t.rules.Binder().Room(), c.Task.Size(), c.Estimate.Cycles)
+		took := t.pool.take(t.rules.Binder().Room(), c)
 		t.note(c.Task, took)
 		if took {
 			return true
@@ -134,7 +134,7 @@ func streamOf(t *task.Task) stream { return stream{t.Device, t.OwnClass().Name} 
 // Leave gives the place of a case back that is not to wait after all.
 func (m *Pool) Leave(c *decide.Case) {
 	m.free(c.Task.Size())
-	m.leave(c.Task, c.Estimate.Cycles)
+	m.leave(c.Task, m.place(c))
 }
 
 func letGo() decision.Decision {
@@ -213,7 +213,10 @@ func (m *Pool) expire() {
 	for _, h := range m.waiting.Without(func(t *task.Task) bool { return m.Hopeless(m.rules.Model, t, m.rules.Seen(t, &m.state)) }) {
 		j := h.Tag.(*parked)
 		j.Decision.Reason, j.Decision.Propensity = decision.TooLate, 1
-		m.leave(j.Task, j.cycles)
+		if j.Task.Class.Overload == task.OverloadDrop {
+			j.Decision.Reason = decision.Overload
+		}
+		m.leave(j.Task, j.place)
 		m.gone(j)
 		m.Spool.Drop([]uint64{j.seq}, j.Decision.Reason.String())
 		m.Feedback.Shed(&j.Case)
@@ -231,7 +234,7 @@ func (m *Pool) review(ctx context.Context) {
 		return
 	}
 	m.rules = rules
-	expires := slices.ContainsFunc(rules.Classes.All(), func(c *task.Class) bool { return c.Overload == task.OverloadExpire })
+	expires := slices.ContainsFunc(rules.Classes.All(), (*task.Class).Sheds)
 	m.expires = expires || m.expires && m.waiting.Len() > 0 // a task may keep a class that is gone
 	for _, h := range m.waiting.All() {
 		m.reconsider(ctx, h.Tag.(*parked))
@@ -288,7 +291,7 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 		m.sent = true
 		m.Shed(&j.Case)
 		m.release(j)
-		m.leave(j.Task, j.cycles)
+		m.leave(j.Task, j.place)
 		return
 	}
 	m.Feedback.Stays([]*decide.Case{&j.Case}, &m.state)
@@ -301,7 +304,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.OwnClass().NeverLeave}
 	done := func(_ int, err error) { m.boundHere(j, err) }
 	if !m.queued.any(j.Task.Device) && m.Local.Offer(item, done) {
-		m.leave(j.Task, j.cycles)
+		m.leave(j.Task, j.place)
 		return
 	}
 	m.moving.Add(1)
@@ -314,7 +317,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 		defer m.moving.Done()
 		m.Local.Process(ctx, []local.Item{item}, done)
 		m.queued.add(j.Task.Device, -1)
-		m.leave(j.Task, j.cycles)
+		m.leave(j.Task, j.place)
 	})
 }
 
@@ -391,7 +394,7 @@ func (m *Pool) letAllGo(ctx context.Context) {
 	}
 	for _, j := range append(all, m.arrivals(true)...) { // in the order in which they came
 		if m.neverLeaves(j) {
-			m.leave(j.Task, j.cycles)
+			m.leave(j.Task, j.place)
 			continue
 		}
 		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))

@@ -83,8 +83,8 @@ type Pool struct {
 	mu   sync.Mutex
 	came []*parked // durable, and not seen by the owner yet
 	shut bool
-	held int64   // bytes of the spool that are held for the pool or about to be
-	work float64 // Mcycles of the tasks that have a place, as predicted when they came
+	held int64       // bytes of the spool that are held for the pool or about to be
+	line policy.Line // the tasks that have a place
 
 	tasks, bytes      atomic.Int64 // that have a place, and the size of their data; changed under mu
 	records, recorded atomic.Int64 // that the spool holds for the pool, until they are released or done, and their bytes there
@@ -95,7 +95,7 @@ type Pool struct {
 	state      host.State
 	linked     bool // there was a link at the last scan
 	queued     queues
-	expires    bool             // a class lets its tasks be dropped once they are hopeless
+	expires    bool             // a class gives way, so that its tasks may be dropped once they are hopeless
 	expired    int64            // stamp of the last look for tasks that are hopeless
 	sent       bool             // a task was bound for the cloud, and the scheduler has not been woken yet
 	background background.Queue // its tasks have a place in the pool
@@ -106,10 +106,10 @@ type Pool struct {
 // parked is one task that waits.
 type parked struct {
 	decide.Case
-	seq    uint64  // of its record
-	fixed  bool    // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
-	stored int64   // about the bytes of that
-	cycles float64 // of its work, as predicted when it came
+	seq    uint64         // of its record
+	fixed  bool           // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
+	stored int64          // about the bytes of that
+	place  policy.Portion // of the line
 }
 
 // New makes an empty pool.
@@ -121,29 +121,35 @@ func recordSize(data int) int64 { return int64(data) + taskOverhead + recordHead
 // taskOverhead is roughly what a task's encoding adds to its data, bytes.
 const taskOverhead = 320
 
-// take reserves a place for a task of so many bytes, here and in the spool, and reports false where there is no room.
-func (m *Pool) take(bounds policy.Room, size int, cycles float64) bool {
+// take reserves a place for a case, here and in the spool, and reports false where there is no room.
+func (m *Pool) take(bounds policy.Room, c *decide.Case) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	size := c.Task.Size()
 	full := m.tasks.Load() >= int64(bounds.Tasks) || m.bytes.Load()+int64(size) > bounds.Bytes || m.held+recordSize(size) > m.Most
 	if m.shut || full {
 		return false
 	}
+	m.lineOf(bounds).Add(m.line.Portion(c.Task, c.Estimate.Cycles))
 	m.held += recordSize(size)
 	m.tasks.Add(1)
 	m.bytes.Add(int64(size))
-	m.work += cycles
 	return true
 }
 
+// place is what a case that has one adds to the line.
+func (m *Pool) place(c *decide.Case) policy.Portion {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.line.Portion(c.Task, c.Estimate.Cycles)
+}
+
 // leave gives a place back, but for that in the spool: its task is on its way, and those after it may follow.
-func (m *Pool) leave(t *task.Task, cycles float64) {
+func (m *Pool) leave(t *task.Task, place policy.Portion) {
 	m.mu.Lock()
 	m.tasks.Add(-1)
 	m.bytes.Add(-int64(t.Size()))
-	if m.work -= cycles; m.tasks.Load() == 0 {
-		m.work = 0 // what rounding has left
-	}
+	m.line.Remove(place)
 	m.mu.Unlock()
 	m.Order.Unpark(t)
 }
@@ -159,7 +165,8 @@ func (m *Pool) free(size int) {
 // the task goes to the cloud. Case and task are copied, as what they point to would keep all that came with them in memory. The task's
 // data are in the record already. It is for the committer, and does not block.
 func (m *Pool) Enter(rules *decide.Rules, c *decide.Case, s *host.State, r *spool.Record) {
-	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c), cycles: c.Estimate.Cycles}
+	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c)}
+	own.place = m.place(c)
 	if m.enter(&own, r.Payload) {
 		return
 	}
@@ -246,7 +253,23 @@ func (m *Pool) Held() (records, bytes int64) { return m.records.Load(), m.record
 func (m *Pool) Load(s *host.State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.ParkedCycles, s.ParkedBytes = m.work, float64(m.bytes.Load())
+	all := m.line.Total()
+	s.ParkedCycles, s.ParkedBytes = all.Cycles, all.Bytes
+}
+
+// Line is the tasks that have a place, in a room.
+func (m *Pool) Line(bounds policy.Room) policy.Line {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lineOf(bounds).Clone()
+}
+
+// lineOf is the line. An empty one takes the bounds over. The lock is held.
+func (m *Pool) lineOf(bounds policy.Room) *policy.Line {
+	if m.tasks.Load() == 0 {
+		m.line = bounds.Line()
+	}
+	return &m.line
 }
 
 // Status is how many tasks have a place, and the size of their data.

@@ -9,6 +9,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/link"
+	"app-offload/functions/policy"
 	"app-offload/functions/score"
 	"app-offload/functions/shed"
 	"app-offload/functions/task"
@@ -55,7 +56,7 @@ type Env struct {
 	classes []*task.Class
 	sheds   *task.Classes // nil where no class gives way
 	gate    *shed.Gate
-	parked  struct{ cycles, bytes float64 }
+	line    policy.Line // of parked tasks
 
 	// Begins, where it is not nil, sees the model of predictions at the begin of each episode.
 	Begins func(*score.Model)
@@ -91,7 +92,8 @@ func (e *Env) Reset(seed uint64) []float64 { return e.Begin(e.world.Draw(seed)) 
 func (e *Env) Begin(episode *Episode) []float64 {
 	e.episode, e.at, e.servers = episode, 0, episode.Idle()
 	e.watch.begin(episode)
-	e.feed, e.gate, e.parked.cycles, e.parked.bytes = feedback{pending: e.feed.pending[:0]}, &shed.Gate{}, 0, 0
+	e.feed, e.gate = feedback{pending: e.feed.pending[:0]}, &shed.Gate{}
+	e.line = policy.Line{}
 	if !episode.Config.View.Uncorrected {
 		e.model, _ = score.New(episode.Config.Score()) // NewEnv has reported its errors
 		e.feed.model = e.model
@@ -230,7 +232,8 @@ func (c *Config) device(i int) string {
 func (e *Env) look(at float64) {
 	e.feed.until(at)
 	e.watch.state(e.episode, at, e.servers, &e.seen.State)
-	e.seen.State.ParkedCycles, e.seen.State.ParkedBytes = e.parked.cycles, e.parked.bytes
+	all := e.line.Total()
+	e.seen.State.ParkedCycles, e.seen.State.ParkedBytes = all.Cycles, all.Bytes
 }
 
 // watcher is what a gateway can know of itself, and as coarsely: of the node whole tasks, until they are done, and the load by other processes

@@ -27,8 +27,8 @@ type late struct {
 // parked is a task that waits.
 type parked struct {
 	decide.Case
-	job    int
-	cycles float64 // as predicted when it was parked
+	job   int
+	place policy.Portion // of the line
 }
 
 // play is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
@@ -69,7 +69,7 @@ func (l *late) arrive(i int) {
 	p := &parked{Case: decide.Case{Task: &t}, job: i}
 	l.env.decide(l.rules, l.binder, &p.Case)
 	switch {
-	case l.env.giveUp(&p.Case):
+	case l.env.giveUp(l.rules, &p.Case):
 		l.drop(p)
 	case l.park(p):
 		l.bind()
@@ -93,18 +93,9 @@ func (l *late) park(p *parked) bool {
 	if !stays || !l.waiting.Add(policy.Held{Task: p.Task, Tag: p}, l.binder.Room()) {
 		return false
 	}
-	p.cycles = p.Estimate.Cycles
-	l.count(p, 1)
+	p.place = l.env.line.Portion(p.Task, p.Estimate.Cycles)
+	l.env.line.Add(p.place)
 	return true
-}
-
-// count shows in the state that a task is parked, or with -1 that it is not any more.
-func (l *late) count(p *parked, n float64) {
-	l.env.parked.cycles += n * p.cycles
-	l.env.parked.bytes += n * float64(p.Task.Size())
-	if l.waiting.Len() == 0 {
-		l.env.parked.cycles, l.env.parked.bytes = 0, 0 // what rounding has left
-	}
 }
 
 // expire drops the parked tasks that no path can finish in time any more, where their class says so.
@@ -112,10 +103,14 @@ func (l *late) expire() {
 	if l.env.sheds == nil {
 		return
 	}
-	for _, h := range l.waiting.Without(func(t *task.Task) bool { return shed.Hopeless(l.env.model, t, &l.env.seen.State) }) {
+	for _, h := range l.waiting.Without(func(t *task.Task) bool { return l.env.gate.Hopeless(l.env.model, t, &l.env.seen.State) }) {
 		p := h.Tag.(*parked)
-		l.count(p, -1)
-		shed.Late.Apply(p.Task, &p.Decision)
+		l.env.line.Remove(p.place)
+		gone := shed.Late
+		if p.Task.Class.Overload == task.OverloadDrop {
+			gone = shed.Drop
+		}
+		gone.Apply(p.Task, &p.Decision)
 		l.drop(p)
 	}
 }
@@ -132,7 +127,7 @@ func (l *late) bind() {
 			return
 		}
 		p := h.Tag.(*parked)
-		l.count(p, -1)
+		l.env.line.Remove(p.place)
 		p.Decision, p.Estimate = d, e
 		if d.Reason == decision.LongestWait {
 			l.rules.Guard(&p.Case, &s.State)
@@ -150,7 +145,7 @@ func (l *late) review() {
 		return
 	}
 	all := l.waiting.All()
-	l.env.parked.cycles, l.env.parked.bytes = 0, 0
+	l.env.line = l.binder.Room().Line()
 	for _, h := range all {
 		p := h.Tag.(*parked)
 		if l.rules.DecideAgain(&p.Case, s); !l.park(p) {

@@ -41,12 +41,14 @@ func (e *Env) overloaded(c *Config) error {
 }
 
 // giveUp lets overload change what was decided, as the service does between deciding and parking, and reports whether the task is given up.
-func (e *Env) giveUp(c *decide.Case) bool {
+func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 	if e.sheds == nil {
 		return false
 	}
 	s := &e.seen
-	v := e.gate.Turn(e.sheds, e.model, &s.State, shed.Servers{Operators: 1, Models: 1}).Judge(c.Task, &c.Decision, func(*task.Class) bool { return true })
+	turn := e.gate.Turn(e.sheds, e.model, &s.State, shed.Servers{Operators: 1, Models: 1})
+	turn.Line = e.line.Clone()
+	v := turn.Judge(c.Task, &c.Decision, r.MayWait(c), func(*task.Class) bool { return true })
 	gone := v.Apply(c.Task, &c.Decision)
 	if v == shed.Reduce {
 		c.Estimate = e.model.Estimate(c.Task, &s.State)

@@ -14,6 +14,7 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.
 	env.Begin(e)
 	rules := env.rules(p)
 	if b, ok := p.(policy.Binder); ok {
+		env.line = b.Room().Line()
 		(&late{env: env, rules: rules, binder: b, each: each, linked: true}).play(e)
 		return
 	}
@@ -22,7 +23,7 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.
 		c := decide.Case{Task: &env.seen.Task}
 		env.decide(rules, p, &c)
 		now := e.Jobs[env.at].At
-		gone := env.giveUp(&c)
+		gone := env.giveUp(rules, &c)
 		var before Situation
 		if each != nil {
 			before = *env.Situation()
