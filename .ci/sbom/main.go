@@ -34,6 +34,17 @@ var either = map[string]string{
 	"github.com/eclipse/paho.mqtt.golang": "BSD-3-Clause", // EPL-2.0 or EDL-1.0, which is BSD-3-Clause
 }
 
+// leastKnown is the share of a licence file, in percent, that must be text of licences that are known. Less may hold terms of its own.
+const leastKnown = 75
+
+// read are files with less, that a person has read: they hold no terms beside those that are found.
+var read = map[string]bool{
+	"modernc.org/libc/LICENSE-3RD-PARTY.md":   true, // tables of what is under which licence
+	"modernc.org/sqlite/LICENSE-3RD-PARTY.md": true, // likewise
+	"modernc.org/sqlite/LICENSE-SQLITE":       true, // public domain
+	"modernc.org/memory/LICENSE-LOGO":         true, // of a picture that no program has
+}
+
 // documents are texts in a licence file that grant no rights to code.
 var documents = []string{"CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0"}
 
@@ -129,18 +140,27 @@ func runtimeLibrary() (key, licence string, err error) {
 		return "", "", fmt.Errorf("reading what ONNX Runtime is: %w", err)
 	}
 	library := lock.Packages["node_modules/"+name]
-	if licence, err = judge(module.Version{Path: npm + name, Version: library.Version}, scan(text)); err == nil && licence != library.License {
+	m := module.Version{Path: npm + name, Version: library.Version}
+	found, err := scan(m, "LICENSE", text)
+	if err != nil {
+		return "", "", err
+	}
+	if licence, err = judge(m, found); err == nil && licence != library.License {
 		err = fmt.Errorf("%s: its lock file has the licence %q, the text beside it is %q", name, library.License, licence)
 	}
 	return npm + name + "@" + library.Version, licence, err
 }
 
-// scan is the licences that a text holds.
-func scan(text []byte) (found []string) {
-	for _, match := range licensecheck.Scan(text).Match {
+// scan is the licences that a file of a module holds. A file that says much beside them is an error, unless a person has read it.
+func scan(m module.Version, file string, text []byte) (found []string, err error) {
+	covered := licensecheck.Scan(text)
+	for _, match := range covered.Match {
 		found = append(found, match.ID)
 	}
-	return found
+	if covered.Percent < leastKnown && !read[m.Path+"/"+file] {
+		err = fmt.Errorf("%s: %.0f %% of its file %s is text of known licences, expected at least %d %%; read it, and say in this tool that it has no terms of its own", m, covered.Percent, file, leastKnown)
+	}
+	return found, err
 }
 
 // licence reads a module's licence files, and joins what they say as SPDX does.
@@ -165,7 +185,11 @@ func licence(cache string, m module.Version) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			found = append(found, scan(text)...)
+			more, err := scan(m, e.Name(), text)
+			if err != nil {
+				return "", err
+			}
+			found = append(found, more...)
 		}
 	}
 	return judge(m, found)
