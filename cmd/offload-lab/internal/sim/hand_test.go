@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,4 +29,71 @@ func TestTroubleBeyondTheHorizon(t *testing.T) {
 	require.InDelta(t, 8, r.At(19.9), 0)
 	require.InDelta(t, 2, r.At(25), 0)
 	require.InDelta(t, 8, r.At(30.5), 0)
+}
+
+// Outages and steps of the load are both laid over the recordings: without them the same draw has another link, and twice the node in the steps.
+func TestTroubleIsLaidOverLinkAndNode(t *testing.T) {
+	draw := func(trouble Trouble) *Episode { return world(t, func(c *Config) { c.Trouble = trouble }).Draw(5) }
+	calm := draw(Trouble{})
+	for _, trouble := range []Trouble{{Outages: 3, Outage: [2]float64{20, 60}, CPUSteps: 2}, {CPUSteps: 2}, {Outages: 3, Outage: [2]float64{20, 60}}} {
+		e := draw(trouble)
+		require.Len(t, e.outages, trouble.Outages)
+		length, slowed, cut := e.Jobs[len(e.Jobs)-1].At, 0, 0
+		for at := 0.05; at < length*1.1; at += length / 1000 {
+			if within(e.outages, at) {
+				cut++
+				require.Zero(t, e.Link.At(at))
+			} else {
+				require.InDelta(t, calm.Link.At(at), e.Link.At(at), 1e-9)
+			}
+			if calm.Edge.At(at) != e.Edge.At(at) {
+				slowed++
+				require.InDelta(t, calm.Edge.At(at)/2, e.Edge.At(at), 1e-9)
+			}
+		}
+		require.Equal(t, trouble.Outages > 0, cut > 0)
+		require.InDelta(t, 100*trouble.CPUSteps, slowed, float64(60*trouble.CPUSteps), "a tenth of the episode each, which may overlap")
+	}
+}
+
+// What the gateway believes of node, link and cloud is as wrong as Beliefs says, and what tasks can be is bounded by what is drawn.
+func TestTheGatewaysModelByHand(t *testing.T) {
+	c := DefaultConfig()
+	c.EdgeMcycles, c.CloudMcycles, c.Scale, c.Overhead, c.HeaderBytes = 600, 3000, 5, 0.25, 321
+	c.Beliefs = Beliefs{Edge: 2, Link: 4, Cloud: 8}
+	s := c.Score()
+	require.InDelta(t, 1200, s.EdgeMcycles, 1e-9)
+	require.InDelta(t, 24000, s.CloudMcycles, 1e-9)
+	require.InDelta(t, 1.3/5*4, s.LinkMbit, 1e-9)
+	require.InDelta(t, 0.01, s.MinEdgeShare, 1e-9)
+	require.Equal(t, "0.25s", s.Overhead)
+	require.Equal(t, 321, s.HeaderBytes)
+	c.Mix = []Kind{{Bytes: [2]float64{2048, 9000}, Mcycles: [2]float64{1, 30}}, {Bytes: [2]float64{1024, 5000}, Mcycles: [2]float64{1, 20}}, {Bytes: [2]float64{4096, 4100}, Mcycles: [2]float64{1, 4}}}
+	require.InDelta(t, 20, c.maxDensity(), 0)
+	require.InDelta(t, 0.2, c.Score().McyclesPerKB, 1e-12)
+	require.Equal(t, 9001, c.maxBytes())
+	unknown := c
+	unknown.Unknown.Task = 1
+	require.InDelta(t, 600, unknown.maxDensity(), 0)
+	require.Equal(t, 9001, unknown.maxBytes())
+	c.Trouble.Pareto = 1.5
+	require.InDelta(t, 600, c.maxDensity(), 0)
+	require.Equal(t, 90001, c.maxBytes())
+}
+
+// A draw by Pareto is at least the least of the range, above twice that by the share that the shape says, and never more than ten times the most.
+func TestParetoByItsShape(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	const draws = 20_000
+	above, most := 0, 0.0
+	for range draws {
+		v := pareto(rng, [2]float64{3, 5}, 1)
+		require.GreaterOrEqual(t, v, 3.0)
+		if v > 6 {
+			above++
+		}
+		most = max(most, v)
+	}
+	require.InDelta(t, draws/2, above, 500)
+	require.InDelta(t, 50, most, 0)
 }

@@ -86,16 +86,14 @@ func (c *Curve) Inverse(v float64) float64 {
 // Next is the end of the step at time t: the rate is constant from t until then. It is always above t.
 func (c *Curve) Next(t float64) float64 {
 	rounds, within := split(t, c.period)
-	i := c.stepAt(within)
-	next := rounds*c.period + c.end(i)
-	for !(next > t) { // t is the very end of a step, by rounding
-		i++
+	for i := c.stepAt(within); ; i++ { // more than once where t is the very end of a step, by rounding
 		if i == len(c.start) {
 			rounds, i = rounds+1, 0
 		}
-		next = rounds*c.period + c.end(i)
+		if next := rounds*c.period + c.end(i); next > t {
+			return next
+		}
 	}
-	return next
 }
 
 func (c *Curve) stepAt(within float64) int {
@@ -111,9 +109,6 @@ func (c *Curve) stepAt(within float64) int {
 
 // split divides v by the period into whole rounds and what is left of the last one.
 func split(v, period float64) (rounds, within float64) {
-	if v >= 0 && v < period {
-		return 0, v
-	}
 	rounds = math.Floor(v / period)
 	return rounds, min(max(v-rounds*period, 0), period)
 }
@@ -134,5 +129,5 @@ func newGuide(span float64, buckets int, end func(i int) float64) guide {
 }
 
 func (g *guide) look(v float64) int {
-	return int(g.first[min(max(int(v*g.scale), 0), len(g.first)-1)])
+	return int(g.first[min(int(v*g.scale), len(g.first)-1)])
 }

@@ -63,10 +63,18 @@ func TestCurveByHand(t *testing.T) {
 	require.InDelta(t, 3.1, c.Inverse(11), 1e-9)
 	require.InDelta(t, 6, c.Inverse(30), 1e-9)
 	require.InDelta(t, 0, c.At(2.5), 0)
+	for at, want := range map[float64]float64{0: 2, 1.5: 2, 2: 3, 2.5: 3, 3: 4, 3.5: 4, 4: 6, -0.5: 0, -1: 0, -1.5: -1, -4: -2, 9: 10} {
+		require.InDelta(t, want, c.Next(at), 0, "next to %v", at)
+	}
 	for _, bad := range []struct{ start, rate []float64 }{
 		{nil, nil},
 		{[]float64{1}, []float64{1}},
 		{[]float64{0, 5}, []float64{1, 1}},
+		{[]float64{0, 4}, []float64{1, 1}},
+		{[]float64{0, 2, 2}, []float64{1, 1, 1}},
+		{[]float64{0, 2}, []float64{1, math.Inf(1)}},
+		{[]float64{0, 2}, []float64{1, -1}},
+		{[]float64{0, 2}, []float64{1}},
 		{[]float64{0, 2}, []float64{0, 0}},
 		{[]float64{0, 2}, []float64{1, math.NaN()}},
 	} {
