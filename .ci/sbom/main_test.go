@@ -18,7 +18,7 @@ func TestALicenceWithTermsOfItsOwn(t *testing.T) {
 	if found, err := scan(m, "LICENSE", text); err != nil || len(found) != 1 || found[0] != "Apache-2.0" {
 		t.Fatalf("the licence alone is %v, %v", found, err)
 	}
-	terms := strings.Repeat("Whoever makes money with this software owes its author a tenth of it, and may not pass it on to others. ", 100)
+	terms := strings.Repeat("Commercial users of this software owe its author a tenth of their income, and must not redistribute it. ", 100)
 	if found, err := scan(m, "LICENSE", append([]byte(terms), text...)); err == nil {
 		t.Fatalf("with terms of its own it is %v", found)
 	}
