@@ -44,6 +44,18 @@ func TestAnswersAreOneEventWhereverComputed(t *testing.T) {
 	}
 }
 
+// The time of an answer is that of its event, whatever unit it has, or of its reception where that is none.
+func TestTheTimeOfAnAnswer(t *testing.T) {
+	const received = 1750000001000000000
+	for _, c := range [][3]int64{
+		{1750000000000000001, received, 1750000000000000001}, {1750000000000, received, 1750000000000000000}, {0, received, received}, {7, received, received}, {7, 0, 7},
+	} {
+		a := answer.Of(&task.Task{Origin: c[0], Of: 1}, c[1], answer.Local, models.Answer{Model: "m"})
+		a.Received = c[1]
+		require.Equal(t, c[2], Answered(a).Event.Origin, "%v", c)
+	}
+}
+
 // Numbers keep their type: one is a value, several are an array.
 func TestAnswersOfNumbers(t *testing.T) {
 	one := &task.Task{EventID: "e", Device: "d", Profile: "p", Source: "s", Of: 1}

@@ -172,3 +172,37 @@ func TestAChangeOfTypeBeginsAnew(t *testing.T) {
 		require.Equal(t, [3]string{"1", "7", "7"}, [3]string{value(r, "x_count"), value(r, "x_min"), value(r, "x_p50")})
 	}
 }
+
+// Integers of a sliding window are exact over all of its parts.
+func TestSlidingIntegersAreExact(t *testing.T) {
+	bus := &recorder{}
+	w := still(t, class("summary window=3s slide=1s late=0s"), bus)
+	for i, text := range []string{"9007199254740993", "9007199254740995", "9007199254740991", "9007199254740997"} {
+		require.NoError(t, w.process(taskOf("d", time.Duration(i)*time.Second, task.Reading{Resource: "x", Type: task.Int64, Value: []byte(text)})))
+	}
+	w.finish()
+	var got [][2]string
+	for _, r := range bus.results {
+		got = append(got, [2]string{value(r, "x_min"), value(r, "x_max")})
+	}
+	require.Equal(t, [][2]string{
+		{"9007199254740993", "9007199254740993"},
+		{"9007199254740993", "9007199254740995"},
+		{"9007199254740991", "9007199254740995"},
+		{"9007199254740991", "9007199254740997"},
+	}, got[:4])
+}
+
+// The mean of integers of 64 bits is that of the integers, also where each is the next float64 beside what it is.
+func TestTheMeanOfWideIntegers(t *testing.T) {
+	for text, mean := range map[string]string{
+		"[9007199254740993, 9007199254740995]": "9007199254740994", "[-9007199254740993, -9007199254740995]": "-9007199254740994",
+		"[9223372036854775807, 9223372036854775805]": "9223372036854776000", "[9007199254740993, -9007199254740992]": "0.5",
+	} {
+		bus := &recorder{}
+		w := still(t, class("summary"), bus)
+		require.NoError(t, w.process(taskOf("d", 0, task.Reading{Resource: "x", Type: task.Int64Array, Value: []byte(text)})))
+		w.finish()
+		require.Equal(t, mean, value(bus.results[0], "x_mean"), text)
+	}
+}

@@ -172,6 +172,11 @@ func TestDeadtimeLetsAllChunksOfAnArrayThrough(t *testing.T) {
 		require.NoError(t, w.process(chunk))
 	}
 	require.Len(t, bus.results, 3)
+	require.NoError(t, w.process(scalar("d", "x", time.Second, 9)), "no chunk")
+	late := arrayTask("d", "x", 2*time.Second, 9)
+	late.Chunk, late.Of = 1, 4
+	require.NoError(t, w.process(late), "of another array")
+	require.Len(t, bus.results, 3)
 }
 
 func TestRangeEqualsTheReference(t *testing.T) {

@@ -126,6 +126,9 @@ func TestTheSampleBudgetHolds(t *testing.T) {
 	var all [10]samples
 	total := 0
 	for i := range all {
+		rich := samples{}
+		rich.add(values, 20+i, &budget{free: 1 << 20})
+		require.Equal(t, [2]int{20 + i, 20 + i}, [2]int{len(rich.kept), cap(rich.kept)}, "no more than is asked for")
 		all[i].add(values, 1024, b)
 		total += cap(all[i].kept) * 8
 	}

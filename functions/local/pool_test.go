@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -54,11 +55,32 @@ func TestThePoolGoesByDeadline(t *testing.T) {
 		p.Give(2)
 		_, seconds = p.Queue()
 		require.InDelta(t, 3.7, seconds, 1e-6)
-		time.Sleep(4 * time.Second)
+		time.Sleep(time.Second)
+		_, seconds = p.Queue()
+		require.InDelta(t, 2.7, seconds, 1e-6)
+		time.Sleep(3 * time.Second)
 		require.Equal(t, []string{"first", "soon", "as soon", "late"}, seen.all())
 		tasks, seconds = p.Queue()
 		require.Zero(t, tasks)
 		require.Zero(t, seconds)
+		require.NoError(t, p.Shut(t.Context()))
+	})
+}
+
+// Work of one deadline goes in the order in which it came.
+func TestEqualDeadlinesGoInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen notes
+		p := NewPool(PoolConfig{Workers: 1, QueueTasks: 20})
+		submit(t, p, 1, time.Second, seen.add, "0")
+		synctest.Wait()
+		want := []string{"0"}
+		for i := range 9 {
+			want = append(want, fmt.Sprint(i+1))
+			submit(t, p, 5, time.Second, seen.add, fmt.Sprint(i+1))
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, want, seen.all())
 		require.NoError(t, p.Shut(t.Context()))
 	})
 }

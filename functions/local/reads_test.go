@@ -43,6 +43,8 @@ func TestWhatIsReadInWhole(t *testing.T) {
 		"an image alone, by default":        {"", false, task.Task{Of: 1, Readings: []task.Reading{blob}}, "", false},
 		"an image beside a number":          {"summary window=60s", false, task.Task{Of: 1, Readings: []task.Reading{blob, number}}, "", false},
 		"an image that an operator names":   {"summary window=60s resource=img*; summary window=60s resource=x", false, task.Task{Of: 1, Readings: []task.Reading{blob, number}}, "", true},
+		"a frame of an image":               {"summary window=60s", false, task.Task{Of: 3, Holes: []task.Hole{{Resource: "img"}}}, "", true},
+		"a frame of an image, by default":   {"", false, task.Task{Of: 3, Holes: []task.Hole{{Resource: "img"}}}, "", false},
 		"an image of any name":              {"summary window=60s resource=*", false, task.Task{Of: 1, Readings: []task.Reading{blob, number}}, "", false},
 		"an image for a model":              {"none", false, task.Task{Of: 1, Readings: []task.Reading{blob}}, "img", true},
 		"an image for a model, and a text":  {"summary window=60s", false, task.Task{Of: 1, Readings: []task.Reading{blob, text}}, "img", false},

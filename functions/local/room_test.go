@@ -148,3 +148,34 @@ func TestTheDefaultRoomGrowsWithMemory(t *testing.T) {
 	cfg.MaxKeys = 7
 	require.Equal(t, 7, cfg.Sized(1<<40).MaxKeys)
 }
+
+// A resource that has state keeps its place, however long it is silent within KeyTTL; one that only asked for a place loses it.
+func TestStateKeepsItsPlace(t *testing.T) {
+	for _, processed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.MaxKeys = 1
+			one := class("deadband")
+			p := start(t, cfg, one, &recorder{})
+			x, y := scalar("d", "x", 1, 1), scalar("d", "y", 1, 1)
+			x.Class, y.Class = one.Class, one.Class
+			require.True(t, p.ReadsAll(x))
+			if processed {
+				feed(p, x)
+			}
+			require.False(t, p.ReadsAll(y))
+			time.Sleep(11 * time.Minute)
+			require.Equal(t, !processed, p.ReadsAll(y))
+			require.NoError(t, p.Close(t.Context()))
+		})
+	}
+}
+
+// Names do not run into each other.
+func TestKeysAreToldApart(t *testing.T) {
+	seen := map[uint64]key{}
+	for _, k := range []key{{"a", "b", "c"}, {"ab", "", "c"}, {"", "ab", "c"}, {"a", "", "bc"}, {"a", "bc", ""}, {"", "", "abc"}, {"abc", "", ""}, {}} {
+		require.NotContains(t, seen, k.hash(), "%v", k)
+		seen[k.hash()] = k
+	}
+}

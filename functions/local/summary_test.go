@@ -254,7 +254,11 @@ func TestSizesAreSummedUp(t *testing.T) {
 		frame.Of, frame.Holes = 3, []task.Hole{{Resource: "Image", Length: size, Encoding: task.Binary}}
 		require.NoError(t, w.process(frame))
 	}
+	for text, encoding := range map[string]task.Encoding{"\x01\x02\x03\x04": task.CBOR, "\x01\x02\x03": task.Binary} {
+		require.NoError(t, w.process(taskOf("raw", 0, task.Reading{Resource: "Raw", Type: task.Blob, Value: []byte(text), Encoding: encoding})))
+	}
 	w.finish()
+	require.InDelta(t, 3.5, float(t, bus.results[1], "Raw_mean"), 0, "bytes that are not base64")
 	for name, want := range map[string]string{"count": "3", "min": "5", "max": "300", "mean": "135", "p100": "300"} {
 		require.Equal(t, want, value(bus.results[0], "Image_"+name), name)
 	}

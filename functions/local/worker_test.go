@@ -2,9 +2,11 @@ package local
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/clock"
 	"app-offload/functions/task"
 )
 
@@ -64,5 +66,40 @@ func TestOnlyATaskWithoutReadingsIsCountedAsOne(t *testing.T) {
 		one.Of, one.Readings, one.Holes = 3, c.readings, c.holes
 		require.NoError(t, w.process(one))
 		require.Equal(t, c.want, w.p.Counts().Skipped[skipNoReadings], "%d readings, %d holes", len(c.readings), len(c.holes))
+	}
+}
+
+// After a look at what time brings about a worker sleeps until something is due.
+func TestAWorkerSleepsUntilSomethingIsDue(t *testing.T) {
+	fake := clock.NewFake(time.Unix(0, epoch))
+	w := still(t, class("deadband"), &recorder{})
+	w.p.clock = clock.New(fake)
+	require.NoError(t, w.process(scalar("d", "x", 0, 1)))
+	due := w.p.now() + int64(time.Hour)
+	require.Equal(t, due, w.next)
+	w.next = w.p.now() // as after a reload
+	w.wake()
+	require.Equal(t, due, w.next)
+	fake.Advance(time.Hour)
+	w.wake()
+	require.Zero(t, w.next, "nothing is left")
+	require.Zero(t, w.p.Counts().Keys)
+}
+
+// Of several failures of a task the first is reported, whichever operators or readings come after it.
+func TestTheFirstFailureIsReported(t *testing.T) {
+	bus := &recorder{failing: true}
+	cfg := DefaultConfig()
+	cfg.Retries = 0
+	p := start(t, cfg, class("deadband resource=y; rate; deadtime time=1s"), bus)
+	reading := func(name string) task.Reading {
+		return task.Reading{Resource: name, Type: task.Int8, Value: []byte("1")}
+	}
+	for want, readings := range map[string][]task.Reading{
+		"x_deadtime": {reading("x"), reading("y")}, "y_deadband": {reading("y"), reading("x")}, "z_deadtime": {{Resource: "s", Type: task.String}, reading("z")},
+	} {
+		var failed *PublishError
+		require.ErrorAs(t, feed(p, taskOf(want, time.Second, readings...))[0], &failed)
+		require.Equal(t, want, failed.Source)
 	}
 }
