@@ -1,0 +1,264 @@
+package infer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"aead.dev/minisign"
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/answer"
+	"app-offload/functions/infer/modeltest"
+	"app-offload/functions/local"
+	"app-offload/functions/models"
+	"app-offload/functions/models/delivery"
+	"app-offload/functions/models/hard"
+	"app-offload/functions/task"
+)
+
+// lines is a log that keeps information and warnings.
+type lines struct {
+	noLog
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *lines) Infof(format string, a ...any) { l.add("INFO "+format, a...) }
+func (l *lines) Warnf(format string, a ...any) { l.add("WARN "+format, a...) }
+
+func (l *lines) add(format string, a ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, fmt.Sprintf(format, a...))
+}
+
+func (l *lines) with(text string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.list {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// A delivery over the wire ends with the model installed, and says so; what cannot be used is named once, and nothing more is after the end.
+func TestDeliveriesInstallModels(t *testing.T) {
+	public, private, err := minisign.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	b := openRoom(t, func(c *Config, _ *task.ClassConfig) { c.Keys, c.Delivery = public.String(), true })
+	log, wants := &lines{}, make(chan []byte, 100)
+	d, err := b.Deliveries("n1", func(topic string, message []byte) {
+		require.Equal(t, delivery.WantTopic("n1"), topic)
+		wants <- message
+	}, log)
+	require.NoError(t, err)
+	require.Empty(t, d.Progress())
+	for range 3 {
+		d.Take([]byte("rubbish"))
+	}
+	require.Eventually(t, func() bool { return log.with("delivering a model failed") == 1 }, time.Minute, time.Millisecond)
+
+	source := t.TempDir()
+	modeltest.Put(t, source, "bearing", "2", modeltest.Two(t, 1))
+	folders, err := filepath.Glob(source + "/*")
+	require.NoError(t, err)
+	manifest, err := os.ReadFile(folders[0] + "/" + models.ManifestFile)
+	require.NoError(t, err)
+	m, err := models.ParseManifest(manifest)
+	require.NoError(t, err)
+	file, err := os.ReadFile(folders[0] + "/" + m.File)
+	require.NoError(t, err)
+	sender, err := delivery.NewSender(manifest, minisign.Sign(private, manifest), bytes.NewReader(file), 1024, false)
+	require.NoError(t, err)
+	d.Take(sender.Offer())
+	for state := delivery.Wanted; state != delivery.Installed; {
+		want, err := delivery.DecodeWant(<-wants)
+		require.NoError(t, err)
+		state = want.State
+		for chunk, err := range sender.Answer(want) {
+			require.NoError(t, err)
+			d.Take(chunk)
+		}
+	}
+	require.NotNil(t, b.Stats())
+	require.Eventually(t, func() bool { return log.with("delivered model installed: id=") == 1 }, time.Minute, time.Millisecond)
+	v, _, _ := b.Store().Measured("bearing")
+	require.Equal(t, models.Version("2"), v)
+	require.NoError(t, d.Close(t.Context()))
+	d.report(t.Context(), nil)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.report(ended, errors.New("something else"))
+	require.Equal(t, 1, log.with("delivering a model failed"))
+	d.report(t.Context(), errors.New("something else"))
+	require.Equal(t, 2, log.with("delivering a model failed"))
+}
+
+// Deliveries are taken only with a folder of models, and where the configuration wants them.
+func TestDeliveriesAreWanted(t *testing.T) {
+	for name, change := range map[string]func(c *Config, class *task.ClassConfig){
+		"no folder": func(c *Config, class *task.ClassConfig) { c.Directory, c.Delivery, class.Model = "", true, "" },
+		"not so":    func(c *Config, _ *task.ClassConfig) { c.Delivery = false },
+	} {
+		b := openRoom(t, change)
+		d, err := b.Deliveries("n1", nil, noLog{})
+		require.NoError(t, err, name)
+		require.Nil(t, d, name)
+	}
+}
+
+// Operators that fail leave nothing to the model: its place is given back, and the task reports their failure.
+func TestAFailedOperatorGivesThePlaceBack(t *testing.T) {
+	b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Operators = "rate; deadtime time=1ms" })
+	b.bus.err = errors.New("the bus is away")
+	var failed *local.PublishError
+	require.ErrorAs(t, b.process(t, local.Item{Task: b.task("pump", sure)})[0], &failed)
+	require.Equal(t, "Vibration_deadtime", failed.Source)
+	tasks, _ := b.Models()
+	require.Zero(t, tasks)
+	require.False(t, b.ModelsFull())
+	require.Zero(t, b.Stats().Classes[0].Final+b.Stats().Classes[0].Failed)
+}
+
+// An answer that the bus does not take is offered again after a pause, and not any more once the room is being closed.
+func TestAnAnswerIsOfferedAgain(t *testing.T) {
+	for closing, tries := range map[bool]int{false: publishTries, true: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &bus{err: errors.New("gone")}
+			r := &Room{deps: Deps{Publisher: b}}
+			r.ctx, r.cancel = context.WithCancel(t.Context())
+			if closing {
+				r.cancel()
+			}
+			began := time.Now()
+			var failed *local.PublishError
+			require.ErrorAs(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}})), &failed)
+			require.ErrorIs(t, failed, b.err)
+			require.Equal(t, tries, b.tries)
+			require.Equal(t, time.Duration(tries-1)*publishPause, time.Since(began))
+			r.cancel()
+		})
+	}
+}
+
+// The look at the folder of models says what is wrong with it each time, and nothing where all is well or the service stops.
+func TestTheLookSaysWhatIsWrong(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			dir, log := t.TempDir(), &lines{}
+			cfg := models.DefaultConfig()
+			cfg.Dir = dir + "/models"
+			require.NoError(t, os.Mkdir(cfg.Dir, 0o700))
+			store, err := models.Open(t.Context(), cfg, nil)
+			require.NoError(t, err)
+			r := &Room{store: store, deps: Deps{Log: log}}
+			r.ctx, r.cancel = context.WithCancel(t.Context())
+			w := &work{rule: &rule{budget: hard.NewBudget(10, 10, nil)}}
+			r.works.Store(&map[string]*work{"c": w})
+			r.looks.Go(r.look)
+			if broken {
+				require.NoError(t, os.RemoveAll(cfg.Dir))
+			}
+			w.spend()
+			time.Sleep(3*lookEvery + 1)
+			synctest.Wait()
+			r.cancel()
+			r.looks.Wait()
+			if broken {
+				require.GreaterOrEqual(t, log.with("WARN models: "), 2)
+			} else {
+				require.Empty(t, log.list)
+			}
+			_ = store.Close(t.Context())
+		})
+	}
+}
+
+// Drift is watched on the embedding of answers, else on their error, where that has a meaning, else on the free energy of their logits.
+func TestWhatDriftIsWatchedOn(t *testing.T) {
+	noise := func(n int) float64 { return math.Sin(float64(n) * 1.7) }
+	for name, c := range map[string]struct {
+		gives func(n int, shift float64) models.Answer
+		moves bool
+	}{
+		"the embedding": {func(n int, s float64) models.Answer {
+			return models.Answer{Embedding: []float64{noise(n) + s, 1}, Threshold: 1, Error: noise(n), Logits: []float64{noise(n), 1}}
+		}, true},
+		"the error beside an embedding": {func(n int, s float64) models.Answer {
+			return models.Answer{Embedding: []float64{noise(n), 1}, Threshold: 1, Error: noise(n) + s, Logits: []float64{noise(n) + s, 1}}
+		}, false},
+		"the error": {func(n int, s float64) models.Answer {
+			return models.Answer{Threshold: 0.5, Error: noise(n) + s, Logits: []float64{noise(n), 1}}
+		}, true},
+		"logits beside an error": {func(n int, s float64) models.Answer {
+			return models.Answer{Threshold: 0.5, Error: noise(n), Logits: []float64{noise(n) + s, 1}}
+		}, false},
+		"an error without a threshold": {func(n int, s float64) models.Answer {
+			return models.Answer{Error: noise(n) + s, Logits: []float64{noise(n), 1}}
+		}, false},
+		"the logits": {func(n int, s float64) models.Answer { return models.Answer{Logits: []float64{noise(n) + s, 1 + s}} }, true},
+		"nothing":    {func(n int, s float64) models.Answer { return models.Answer{Values: []float64{noise(n) + s}} }, false},
+	} {
+		d := &drift{}
+		for n := range 3000 {
+			a := c.gives(n, 0)
+			d.see(&a)
+		}
+		before, is := d.status()
+		require.False(t, is, name)
+		for n := range 3000 {
+			a := c.gives(n, 10)
+			d.see(&a)
+		}
+		after, is := d.status()
+		require.Equal(t, c.moves, is, name)
+		require.Equal(t, c.moves, after > before+1, "%s: %v, then %v", name, before, after)
+		a := c.gives(0, 0)
+		a.Version = "2"
+		d.see(&a)
+		_, is = d.status()
+		require.False(t, is && c.moves, "%s: a new version begins anew", name)
+	}
+}
+
+// A task goes to the cloud without a run only where a rule judges beforehand, its device was hard lately, the link is up and the budget lasts.
+func TestWhichTasksAreJudged(t *testing.T) {
+	b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Hard = "margin threshold=0.2 mode=judge hourly=100" })
+	w := b.work(b.class)
+	require.False(t, b.Judges(b.task("pump", unsure)), "nothing is known of it")
+	for range 3 {
+		w.judge.see("pump", true)
+	}
+	require.True(t, b.Judges(b.task("pump", unsure)))
+	b.linkUp = false
+	require.False(t, b.Judges(b.task("pump", unsure)))
+	b.linkUp = true
+	require.True(t, b.Judges(b.task("pump", unsure)))
+	require.False(t, b.Judges(b.task("other", unsure)))
+	require.EqualValues(t, 2, b.Stats().Classes[0].Judged)
+	later := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Hard = "margin threshold=0.2" })
+	require.False(t, later.Judges(later.task("pump", unsure)), "it judges answers")
+}
+
+// What cannot be opened is an error that says why, and leaves no room.
+func TestARoomThatCannotBeOpened(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Directory = t.TempDir()
+	require.NoError(t, os.WriteFile(cfg.Directory+"/state.json", []byte("{"), 0o600))
+	r, err := Open(t.Context(), cfg, classes{}, Deps{Log: noLog{}})
+	require.Error(t, err)
+	require.Nil(t, r)
+}
