@@ -129,7 +129,7 @@ func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 // Whatever a message says, the texts that are kept of it are short, and what is printable stays readable.
 func TestTextsAreBoundedAndEscapedOnce(t *testing.T) {
 	for text, want := range map[string]string{
-		`key "k1"`: `key "k1"`, "a\x1b[2Jb": `a\x1b[2Jb`, "tab\t": `tab\t`, "\xff\x00": `\xff\x00`, `\x7f`: `\x7f`, "\x7f": `\x7f`, "größer": "größer", "\u202e": `\u202e`,
+		`key "k1"`: `key "k1"`, "a\x1b[2Jb": `a\x1b[2Jb`, "tab\t": `tab\t`, "\xff\x00": `\xff\x00`, `\x7f`: `\x7f`, "\x7f": `\x7f`, "größer": "größer", "\u202e": `\u202e`, "\uFFFD\x00": "\uFFFD" + `\x00`,
 	} {
 		require.Equal(t, want, bounded(text, 100))
 		require.Equal(t, want, bounded(bounded(text, 100), 100), "escaped once")

@@ -92,8 +92,8 @@ func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
 	m.Close()
 }
 
-// deaf is a broker that answers everything but the first subscriptions.
-func deaf(t *testing.T, first int64) (address string) {
+// deaf is a broker that answers everything but the first subscriptions, and gives the topics of those that it answers.
+func deaf(t *testing.T, first int64, topics chan<- []string) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -113,6 +113,7 @@ func deaf(t *testing.T, first int64) (address string) {
 					ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
 					ack.MessageID, ack.ReturnCodes = p.MessageID, make([]byte, len(p.Topics))
 					err = ack.Write(c)
+					topics <- p.Topics
 				}
 			}
 			if err != nil {
@@ -134,7 +135,7 @@ func deaf(t *testing.T, first int64) (address string) {
 
 // A subscription that is not answered is asked for again: the connection stands, so nothing else would ever end the wait.
 func TestMQTTSubscribesUntilItIsAnswered(t *testing.T) {
-	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 2), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 2, make(chan []string, 10)), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
 	m.patience = 50 * time.Millisecond
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -1,0 +1,256 @@
+package consume
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/offload-cloud/internal/store"
+)
+
+// prepared is a consumer on a shelf, without a transport.
+func prepared(limits Limits) (*Consumer, *shelf) {
+	db := &shelf{}
+	c := &Consumer{Log: slog.New(slog.DiscardHandler), Store: db, Limits: limits}
+	c.prepare()
+	return c, db
+}
+
+// batchOf is an opened message of a node with so many records.
+func batchOf(node string, records int) *item {
+	return &item{message: &Message{}, batch: &store.Batch{Node: node, Records: make([]store.Record, records)}, records: records}
+}
+
+// The first attempt waits for a lock as long as the database lets it. Those that take its group apart do not.
+func TestAttemptsAfterABlockedOneAreHasty(t *testing.T) {
+	c, db := prepared(Limits{})
+	var hasty []bool
+	db.failing(func(g *store.Group) error {
+		hasty = append(hasty, g.Hasty)
+		if touches(g, "n2") {
+			return errLocked
+		}
+		return nil
+	})
+	o := &outcome{held: map[string]bool{}}
+	require.NoError(t, c.storeGroup(t.Context(), []*item{batchOf("n1", 1), batchOf("n2", 1), batchOf("n3", 1)}, o))
+	require.Equal(t, []bool{false, true, true, true, true}, hasty, "all; n1; n2 and n3; n2; n3")
+	require.ErrorIs(t, o.why, errLocked)
+	require.Len(t, o.done, 2)
+	require.Len(t, o.blocked, 1)
+	require.Equal(t, "n2", o.blocked[0].node())
+	require.Zero(t, o.misses, "the last one passed")
+}
+
+// A transaction that holds all that it may, and passes, lets the next one hold more.
+func TestAGroupThatPassesLetsTheNextGrow(t *testing.T) {
+	c, _ := prepared(Limits{GroupRecords: 100})
+	c.groupMax.Store(8)
+	require.NoError(t, c.storeGroup(t.Context(), []*item{batchOf("n1", 7)}, &outcome{}))
+	require.EqualValues(t, 8, c.groupMax.Load())
+	require.NoError(t, c.storeGroup(t.Context(), []*item{batchOf("n1", 4), batchOf("n2", 4)}, &outcome{}))
+	require.EqualValues(t, 10, c.groupMax.Load())
+}
+
+// The pause before messages that wait are tried again doubles with each attempt that was blocked, and begins anew once none waits.
+func TestThePauseOfThoseThatWait(t *testing.T) {
+	c, _ := prepared(Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second})
+	w := newWaiting(c, 0)
+	defer w.stop()
+	blocked := func(why error) time.Duration {
+		w.add(&outcome{blocked: []*item{batchOf("n1", 1)}, why: why})
+		return w.pause
+	}
+	require.Nil(t, w.again())
+	require.Equal(t, time.Second, blocked(nil), "they begin to wait")
+	require.NotNil(t, w.again())
+	require.Equal(t, time.Second, blocked(nil), "what only keeps its place behind them was not tried")
+	require.Equal(t, 2*time.Second, blocked(errLocked))
+	w.take()
+	require.Equal(t, 4*time.Second, blocked(errLocked))
+	require.Equal(t, 5*time.Second, blocked(errLocked))
+	w.take()
+	w.add(&outcome{})
+	require.Zero(t, w.pause)
+	require.Equal(t, time.Second, blocked(errLocked))
+}
+
+// A lane whose transaction is over does not hang, however long nothing comes.
+func TestAnIdleLaneDoesNotHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, db := prepared(Limits{Patience: time.Second})
+		db.failing(func(*store.Group) error {
+			require.False(t, c.hangs(&c.lanes[0]))
+			time.Sleep(time.Second)
+			require.True(t, c.hangs(&c.lanes[0]))
+			return nil
+		})
+		c.storeItems(t.Context(), []*item{batchOf("n1", 1)}, false, newWaiting(c, 0), make(chan *stored, 1))
+		time.Sleep(time.Hour)
+		require.False(t, c.hangs(&c.lanes[0]))
+		require.True(t, c.roomy())
+	})
+}
+
+// The log has the first message of each reason that was quarantined, and the first time that waiting messages may fill a broker's window, until none waits.
+func TestWhatIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{})
+		for i := range 3 {
+			b.pipe.send(fmt.Sprint("m", i), topic, []byte("no batch"))
+			b.pipe.send(fmt.Sprint("w", i), "offload/v1/n1/other", b.edge.Batch(t, 1, 1))
+			synctest.Wait()
+		}
+		b.pipe.send("good", topic, b.edge.Batch(t, 1, 1))
+		for round := range uint64(2) {
+			b.shelf.failing(func(*store.Group) error { return errLocked })
+			for i := range uint64(windowMin + 1) {
+				b.pipe.send(fmt.Sprint(i), topic, b.edge.Batch(t, 1, 30*round+i+2))
+			}
+			time.Sleep(time.Minute)
+			b.shelf.failing(nil)
+			time.Sleep(time.Minute)
+		}
+		require.NoError(t, b.stop())
+		log := b.log.String()
+		require.Equal(t, 2, strings.Count(log, "message quarantined"), log)
+		require.Contains(t, log, "reason=malformed")
+		require.Contains(t, log, `reason="wrong topic"`)
+		require.Equal(t, 2, strings.Count(log, "max_inflight_messages"))
+		require.Equal(t, 2, strings.Count(log, "rows are locked"))
+	})
+}
+
+// While the broker takes nothing, answers are taken from the database now and then, not again and again; without a connection none is.
+func TestAnswersThatCannotBePublishedAreNotHurried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		c, p, _, _, stop := computing(t, d)
+		set := func(down bool, lost error) (looks int) {
+			p.mu.Lock()
+			p.down, p.lost = down, lost
+			p.mu.Unlock()
+			d.mu.Lock()
+			d.answers, d.looks = nil, 0
+			for n := range 20 * answersMax {
+				d.answers = append(d.answers, &store.Answered{ID: fmt.Sprint(n, "-c"), Node: "n1", EventID: "e", At: time.Now(), Sends: 1})
+			}
+			d.mu.Unlock()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.looks
+		}
+		require.Zero(t, set(true, nil))
+		require.InDelta(t, time.Second/answersLook, set(false, errors.New("gone")), 1)
+		require.Positive(t, c.Counts.ResultsFailed.Load())
+		require.Zero(t, c.Counts.Results.Load())
+		require.GreaterOrEqual(t, set(false, nil), 20, "all that is due, once it can be published")
+		stop()
+	})
+}
+
+// turns is a writer that fails as it is told.
+type turns []error
+
+func (w *turns) Write(p []byte) (int, error) {
+	err := (*w)[0]
+	*w = (*w)[1:]
+	return len(p), err
+}
+
+// A writer of lines that begins to fail is logged each time that it begins, and one that works is not.
+func TestFailingLinesAreLoggedOnce(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		results turns
+		logged  int
+	}{{turns{nil, nil}, 0}, {turns{nil, broken, broken, nil}, 1}, {turns{broken, nil, broken}, 2}} {
+		var log bytes.Buffer
+		n := len(c.results)
+		p := newPrinter(&c.results, &Counts{}, time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+		for range n {
+			p.push([]byte("{}\n"))
+		}
+		p.close(time.Minute)
+		require.Empty(t, c.results)
+		require.Equal(t, c.logged, strings.Count(log.String(), "writing JSON lines failed"), log.String())
+	}
+}
+
+// Posts share a connection: the answers are read to their end.
+func TestPostsShareAConnection(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 3000)) }))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	h := NewHTTP(HTTPConfig{Replies: server.URL})
+	for range 5 {
+		require.NoError(t, h.Publish(t.Context(), []Outgoing{{"offload/v1/n1/receipt", []byte("x")}}))
+	}
+	require.EqualValues(t, 1, connections.Load())
+}
+
+// A router that is broken is not asked for each receipt, and neither is one after the time is over.
+func TestPostsThatFailEnd(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer server.Close()
+	h := NewHTTP(HTTPConfig{Replies: server.URL})
+	out := make([]Outgoing, 2*errorsMax)
+	for i := range out {
+		out[i] = Outgoing{"offload/v1/n1/receipt", []byte("x")}
+	}
+	require.ErrorContains(t, h.Publish(t.Context(), out), "502")
+	require.EqualValues(t, errorsMax, asked.Load())
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := h.Publish(over, out)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 0, strings.Count(err.Error(), "\n"), "the first failure ends it")
+	require.EqualValues(t, errorsMax, asked.Load())
+}
+
+// A consumer subscribes to what it is for: batches and words on what is gone, confirmations where it publishes results, or the given topics instead.
+func TestMQTTSubscribesToItsTopics(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  MQTTConfig
+		want []string
+	}{
+		"batches":       {MQTTConfig{}, []string{"offload/v1/+/batch/#", "offload/v1/+/gone"}},
+		"confirmations": {MQTTConfig{Confirm: true}, []string{"offload/v1/+/batch/#", "offload/v1/+/gone", "offload/v1/+/confirm"}},
+		"a group":       {MQTTConfig{Share: "g"}, []string{"$share/g/offload/v1/+/batch/#", "$share/g/offload/v1/+/gone"}},
+		"others":        {MQTTConfig{Below: []string{"a/b", "+/c"}, Confirm: true}, []string{"offload/v1/a/b", "offload/v1/+/c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan []string, 10)
+			c.cfg.URL, c.cfg.ID, c.cfg.Log = "tcp://"+deaf(t, 0, asked), "consumer", slog.New(slog.DiscardHandler)
+			m := NewMQTT(c.cfg)
+			require.NoError(t, m.Start(t.Context(), (&inbox{}).deliver))
+			defer m.Close()
+			require.ElementsMatch(t, c.want, <-asked)
+		})
+	}
+}
