@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"app-offload/functions/answer"
@@ -142,24 +144,50 @@ func (p *Pipeline) divert(jobs []*job, err error) (here, back []*job) {
 	return here, back
 }
 
+// room is what a commit needs until it is done, to be used again: its records, and what is left of a buffer for their payloads.
+type room struct {
+	records []spool.Record
+	rest    []byte
+}
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// mostRoom is the largest commit, in records, whose room is kept.
+const mostRoom = 1024
+
+func (m *room) free() {
+	if cap(m.records) > mostRoom {
+		return
+	}
+	clear(m.records)
+	rooms.Put(m)
+}
+
 // append stores the jobs' tasks in one commit, or returns why they cannot be.
 func (p *Pipeline) append(jobs []*job) error {
-	records := make([]spool.Record, len(jobs))
+	m := rooms.Get().(*room)
+	m.records = slices.Grow(m.records[:0], len(jobs))
 	// One allocation for many payloads, but for few enough: each keeps its neighbours in memory, be it in the spool's ring or on its way out.
-	var buffer []byte
 	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
 		t := *j.Task
 		t.Restore()
 		t.Received += stepped // a record is read by others: it has the time of day
-		if cap(buffer)-len(buffer) < recordSize(&t) {
-			buffer = make([]byte, 0, bufferSize(jobs[i:]))
+		if size := recordSize(&t); cap(m.rest) < size {
+			m.rest = make([]byte, 0, bufferSize(jobs[i:]))
 		}
-		at := len(buffer)
-		buffer = t.Append(buffer)
-		records[i] = record(j, &t, buffer[at:len(buffer):len(buffer)])
+		payload := t.Append(m.rest)
+		m.records = append(m.records, record(j, &t, payload[:len(payload):len(payload)]))
+		m.rest = payload[len(payload):]
 	}
-	return p.offer(records, func(err error) { p.committed(jobs, err) })
+	err := p.offer(m.records, func(err error) {
+		m.free() // the spool has the payloads alone
+		p.committed(jobs, err)
+	})
+	if err != nil {
+		m.free()
+	}
+	return err
 }
 
 // offer hands records to the spool. then is called by the committer, and must not block it.
@@ -182,8 +210,11 @@ func recordSize(t *task.Task) int {
 
 const recordOverhead = 96
 
-// bufferSize is the size of the records of the first jobs, of as many as are to share a buffer.
+// bufferSize is the size of a buffer for the records of the first jobs and of later ones, or for these alone where few would fit.
 func bufferSize(jobs []*job) (size int) {
+	if recordSize(jobs[0].Task) <= sharedBuffer/8 {
+		return sharedBuffer
+	}
 	for i, j := range jobs {
 		next := recordSize(j.Task)
 		if i > 0 && size+next > sharedBuffer {

@@ -28,7 +28,11 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 			if e.phase == sent { // the acknowledgement comes later, and finds nothing
 				w.taken(e, e.message, now)
 			}
-			done = append(done, e.records...)
+			if done == nil {
+				done = slices.Clip(e.records) // the entry is done with them; another may have what lies behind them
+			} else {
+				done = append(done, e.records...)
+			}
 			w.spanned(e, now)
 			w.remove(e)
 		default:

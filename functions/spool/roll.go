@@ -35,6 +35,9 @@ func (s *Spool) roll(r *Record, need int64) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.lanes[g.lane]
+	if n := len(l.segs); n > 0 && l.segs[n-1].size == g.size {
+		g.entries = make([]entry, 0, len(l.segs[n-1].entries)) // it is about to be full, so this one will have as many
+	}
 	l.segs = append(l.segs, g)
 	s.nextID = g.id + 1
 	s.dirty = true

@@ -270,7 +270,7 @@ type queue struct {
 	class *class
 	pend  [2]int
 	bytes [2]int64
-	old   bool // its backlog is that of an outage: fresh records pass it until there is none
+	old   bool // its backlog is that of an outage: fresh records pass it until it is empty
 }
 
 // class counts one class over all lanes.

@@ -31,7 +31,7 @@ func TestAnOverflowOfTheRingKeepsTheOrder(t *testing.T) {
 	require.Equal(t, []uint64{4, 5, 6}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
 }
 
-// Once a record that left the ring has waited for outageAfter, fresh ones pass the backlog, until there is none.
+// Once a record that left the ring has waited for outageAfter, fresh ones pass the backlog until that is empty.
 func TestFreshRecordsPassABacklogThatIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open("/spool", DefaultConfig(), WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(16<<20, 1<<20, 3*(1000+ringCost)))
