@@ -64,6 +64,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"summary window=1s window=2s", `parameter window = "2s": is given twice`},
 		{"summary; summary window=1h", `parameter name = "summary": two results would have this name; write it like "summary name=hourly"`},
 		{"summary | range low=1", `operator "summary": gives nothing to an operator after it; write it like "deadband band=0.5 | summary`},
+		{"rate limit=0.1 | range low=1", `operator "rate": gives nothing to an operator after it`},
 		{"rate limit=3 | range low=1", `operator "rate": gives nothing to an operator after it`},
 		{"deadband |", `nothing stands on one side of the bar`},
 		{"deadband percent=1000001", `parameter percent = "1000001": must be a number between 0 and 1e+06`},

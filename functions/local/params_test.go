@@ -52,8 +52,12 @@ func TestParametersKeepTheirRanges(t *testing.T) {
 		{"burn", "name", " x " + name64, "a/b a.b é " + name64 + "a"},
 	} {
 		// An entry that is empty is an empty value: the text ends with, or begins with, a blank.
+		texts := map[string]bool{}
 		for value := range strings.SplitSeq(tc.good, " ") {
-			require.NoError(t, CheckOperators(tc.operator+" "+tc.parameter+"="+value), tc.operator)
+			chains, err := parse(tc.operator + " " + tc.parameter + "=" + value)
+			require.NoError(t, err, tc.operator)
+			require.NotContains(t, texts, chains[0].text, "a reload would not notice the change")
+			texts[chains[0].text] = true
 		}
 		for value := range strings.SplitSeq(tc.bad, " ") {
 			err := CheckOperators(tc.operator + " " + tc.parameter + "=" + value)

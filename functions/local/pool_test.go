@@ -103,6 +103,8 @@ func TestTheQueueOfThePoolIsBounded(t *testing.T) {
 		p.Give(0)
 		require.NoError(t, p.Take(t.Context(), 0, true))
 		p.Give(0)
+		time.Sleep(5 * time.Second)
+		require.Empty(t, p.places)
 		require.NoError(t, p.Shut(t.Context()))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -366,6 +367,54 @@ func TestAResourceThatSpeaksIsKept(t *testing.T) {
 		require.NoError(t, p.Close(t.Context()))
 	})
 }
+
+// A shorter KeyTTL holds at once for what has been silent for longer.
+func TestAShorterTTLHoldsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Workers = 1
+		p := start(t, cfg, class("deadband"), &recorder{})
+		feed(p, scalar("d", "x", 1, 1))
+		time.Sleep(10 * time.Minute)
+		cfg.KeyTTL = "1m"
+		require.NoError(t, p.Reload(cfg, class("deadband")))
+		feed(p, scalar("e", "x", 1, 1))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 1, p.Counts().Keys)
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
+// Names of a task may point into the memory of its event, which is used again: state and results have names of their own.
+func TestNamesOutliveTheirEvent(t *testing.T) {
+	memory := []byte("press-1Force")
+	bus := &recorder{}
+	w := still(t, class("summary"), bus)
+	one := scalar(unsafe.String(&memory[0], 7), unsafe.String(&memory[7], 5), 0, 1)
+	require.NoError(t, w.process(one))
+	copy(memory, "############")
+	w.finish()
+	require.Equal(t, [2]string{"press-1", "Force_summary"}, [2]string{bus.results[0].Device, bus.results[0].Source})
+	require.Empty(t, w.table.entries)
+}
+
+// A panic names the operator of the chain that panicked.
+func TestAPanicNamesItsOperator(t *testing.T) {
+	for at, name := range []string{"deadband", "deadtime", "rate"} {
+		w := still(t, class("deadband | deadtime time=1ms | rate"), &recorder{})
+		w.rules.plans["default"][0].builders[at] = func() stage { return unlucky{} }
+		var panicked *PanicError
+		require.ErrorAs(t, w.process(scalar("d", "x", 0, 1)), &panicked)
+		require.Equal(t, name, panicked.Operator)
+		require.EqualValues(t, 1, w.p.Counts().Panics[name])
+	}
+}
+
+// unlucky panics over everything.
+type unlucky struct{ timeless }
+
+func (unlucky) feed(*sample, *outlet) { panic("unlucky") }
 
 // A result says whose data it is of, and has been through one more computation than any of them.
 func TestResultsNameTheirOrigin(t *testing.T) {

@@ -264,3 +264,46 @@ func TestSizesAreSummedUp(t *testing.T) {
 	}
 	require.Equal(t, "bytes", bus.results[0].Event.Readings[1].Units)
 }
+
+// Elements that are no number are left out and counted: in the window's results over all its parts, and as a tag of what is published at once.
+func TestMissingElementsAreCounted(t *testing.T) {
+	bus := &recorder{}
+	w := still(t, class("summary window=3s slide=1s late=0s; deadtime time=1ms"), bus)
+	for i, text := range []string{"[1, NaN, 3]", "[2]", "[NaN, 4, Inf]"} {
+		require.NoError(t, w.process(taskOf("d", time.Duration(i)*time.Second, task.Reading{Resource: "x", Type: task.Float64Array, Value: []byte(text)})))
+	}
+	w.finish()
+	var windows []string
+	var tags []any
+	for _, r := range bus.results {
+		if r.Operator == "summary" {
+			windows = append(windows, value(r, "x_count")+"-"+value(r, "x_missing"))
+		} else {
+			tags = append(tags, r.Event.Tags["missing"])
+		}
+	}
+	require.Equal(t, []string{"2-1", "3-1", "4-3"}, windows[:3])
+	require.Equal(t, []any{"1", nil, "2"}, tags)
+	require.EqualValues(t, 3, w.p.Counts().Skipped[skipNotFinite])
+}
+
+// Readings in a row that are too old mean that a clock was set back. The chunks of one array are one reading.
+func TestChunksAreOneReadingOfAClockSetBack(t *testing.T) {
+	for operators, count := range map[string]func(c Counts) int64{
+		"summary window=10s late=0s": func(c Counts) int64 { return c.Late }, "rate": func(c Counts) int64 { return c.Stale },
+	} {
+		bus := &recorder{}
+		w := still(t, class(operators), bus)
+		require.NoError(t, w.process(scalar("d", "x", time.Hour, 1)))
+		for i := range 3 * maxStray {
+			chunk := arrayTask("d", "x", time.Minute, float64(i))
+			chunk.Chunk, chunk.Of = i+1, 3*maxStray
+			require.NoError(t, w.process(chunk))
+		}
+		require.EqualValues(t, 3*maxStray, count(w.p.Counts()), operators)
+		for i := range maxStray + 2 {
+			require.NoError(t, w.process(scalar("d", "x", time.Duration(i)*time.Second, 1)))
+		}
+		require.Less(t, count(w.p.Counts()), int64(4*maxStray), "%s: it goes on with the new time", operators)
+	}
+}

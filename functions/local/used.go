@@ -118,7 +118,7 @@ func (c *chain) names() bool {
 // not leave carries the class of the whole. A task in its reduced form is of one class.
 func (r *rules) classOf(ev *task.Event, t *task.Task, resource string) *task.Class {
 	reduced := t.Class != nil && t.Class.Form
-	if r.classes != nil && !reduced {
+	if !reduced {
 		if class := r.classes.ForResource(ev, resource); class != nil {
 			return class
 		}
