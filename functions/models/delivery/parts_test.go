@@ -1,0 +1,97 @@
+package delivery
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What is not set is the default, and the least that can be set is taken.
+func TestDefaultsOfAReceiver(t *testing.T) {
+	want := Config{Partials: 4, Window: 32, RetryAfter: 10 * time.Second, Tries: 3}
+	require.Equal(t, want, Config{}.orDefault())
+	require.Equal(t, want, Config{-1, -1, -1, -1}.orDefault())
+	least := Config{1, 1, 1, 1}
+	require.Equal(t, least, least.orDefault())
+}
+
+// The ranges of a request ascend, do not overlap, and lie within the file.
+func TestTheRangesOfARequest(t *testing.T) {
+	for _, c := range []struct {
+		ranges [][2]int
+		valid  bool
+	}{
+		{nil, true},
+		{[][2]int{{0, 0}}, true},
+		{[][2]int{{0, 9}}, true},
+		{[][2]int{{0, 1}, {2, 9}}, true},
+		{[][2]int{{9, 9}}, true},
+		{[][2]int{{0, 10}}, false},
+		{[][2]int{{-1, 0}}, false},
+		{[][2]int{{1, 0}}, false},
+		{[][2]int{{0, 1}, {1, 2}}, false},
+		{[][2]int{{4, 5}, {1, 2}}, false},
+	} {
+		w := &Want{Type: wantType, State: Wanted, Of: 10, Ranges: c.ranges}
+		require.Equal(t, c.valid, w.check() == nil, "%v", c.ranges)
+	}
+	for name, change := range map[string]func(w *Want){
+		"its type": func(w *Want) { w.Type = "x" }, "its state": func(w *Want) { w.State = "x" }, "more than there are": func(w *Want) { w.Have = 11 },
+		"less than none": func(w *Want) { w.Have = -1 }, "too many": func(w *Want) { w.Of = maxParts + 1 },
+		"a long reason": func(w *Want) { w.Reason = string(make([]byte, maxText+1)) }, "many ranges": func(w *Want) { w.Ranges = make([][2]int, maxRuns+1) },
+	} {
+		w := &Want{Type: wantType, State: Wanted, Have: 10, Of: 10, Reason: string(make([]byte, maxText))}
+		require.NoError(t, w.check())
+		change(w)
+		require.Error(t, w.check(), name)
+	}
+}
+
+// Chunks are made durable every syncEvery of them, which is what a kill may cost and what flash is spared.
+func TestChunksAreMadeDurableTogether(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	for i := range s.of - 1 {
+		chunk, err := s.chunk(i)
+		require.NoError(t, err)
+		_, err = w.r.Handle(t.Context(), chunk)
+		require.NoError(t, err)
+		_, err = os.Stat(w.dir + "/" + incoming + "/" + s.ID().String() + haveAt)
+		require.Equal(t, i+1 >= syncEvery, err == nil, "after %d chunks", i+1)
+	}
+	require.NoError(t, w.r.Close())
+	require.NoError(t, w.store.Close(t.Context()))
+	w.start()
+	require.Equal(t, s.of-1, w.r.Progress()[0].Have, "an orderly end keeps all")
+}
+
+// What was left of deliveries and cannot go on is removed at the start.
+func TestWhatCannotGoOnIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	require.NoError(t, w.r.Close())
+	folder := w.dir + "/" + incoming + "/"
+	offer, err := os.ReadFile(folder + s.ID().String() + offerAt)
+	require.NoError(t, err)
+	chunk, err := s.chunk(0)
+	require.NoError(t, err)
+	for name, content := range map[string][]byte{"other": offer, "rubbish": []byte("{"), "chunk": chunk, "empty": nil} {
+		require.NoError(t, os.Mkdir(folder+name, 0o750))
+		if content != nil {
+			require.NoError(t, os.WriteFile(folder+name+offerAt, content, 0o600))
+		}
+	}
+	require.NoError(t, w.store.Close(t.Context()))
+	w.start()
+	require.Len(t, w.r.Progress(), 1)
+	left, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, s.ID().String(), left[0].Name())
+}
