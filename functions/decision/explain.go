@@ -213,9 +213,7 @@ func localOnly(e *Entry) string { return "predicted local " + seconds(e.Estimate
 func afterwards(e *Entry) string {
 	o := &e.Outcome
 	switch {
-	case !o.Known:
-		return ""
-	case o.Failed && e.Decision.Reason.IsDrop():
+	case !o.Known || e.Decision.Reason.IsDrop():
 		return ""
 	case o.Failed:
 		return "; no result"

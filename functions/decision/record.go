@@ -46,7 +46,7 @@ func AppendRecord(dst []byte, e *Entry) ([]byte, error) {
 
 // Sampled reports whether a decision is in a sample of that share. It goes by the id alone, so the sample does not depend on
 // anything that decisions are judged by.
-func Sampled(id uint64, share float64) bool { return share >= 1 || Uniform(sampleSeed, id) < share }
+func Sampled(id uint64, share float64) bool { return Uniform(sampleSeed, id) < share }
 
 const sampleSeed = 0x10c
 

@@ -230,3 +230,31 @@ func TestWhoseConfidenceIsShown(t *testing.T) {
 		require.Equal(t, row.shown, strings.Contains(Explain(e), "with a confidence of 90 %"), "%+v: %s", row, Explain(e))
 	}
 }
+
+// A record gives the task with what policies look at, its class among them.
+func TestTheTaskOfARecord(t *testing.T) {
+	for why, never := range map[Reason]bool{CheaperCloud: false, GuardNeverLeave: true} {
+		r := Record{RecordFormat, logged()}
+		r.Decision.Reason = why
+		tk := r.Task()
+		require.Equal(t, &task.Class{Name: "camera", Priority: 3, NeverLeave: never}, tk.Class)
+		require.Equal(t, []any{"e", "cam-1", 1, 80.0, 2 * time.Second, int64(2e18) - int64(time.Millisecond)},
+			[]any{tk.EventID, tk.Device, tk.Of, tk.Complexity, tk.Deadline, tk.Received})
+	}
+}
+
+// A share of all decisions is in a sample, none at 0 and all at 1, and a larger sample has all of a smaller one.
+func TestSamplesAreShares(t *testing.T) {
+	counts := map[float64]int{0: 0, 0.3: 0, 0.6: 0, 1: 0}
+	for id := range uint64(10_000) {
+		for share := range counts {
+			if Sampled(id, share) {
+				counts[share]++
+			}
+		}
+		require.True(t, !Sampled(id, 0.3) || Sampled(id, 0.6))
+	}
+	require.Equal(t, []int{0, 10_000}, []int{counts[0], counts[1]})
+	require.InDelta(t, 3000, counts[0.3], 200)
+	require.InDelta(t, 6000, counts[0.6], 200)
+}

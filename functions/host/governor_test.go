@@ -239,3 +239,8 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 		require.ErrorContains(t, c.Validate(), "Host."+key)
 	}
 }
+
+// Before its first change the governor shows the highest frequency there is, or why there is none.
+func TestTheStatusAtTheBegin(t *testing.T) {
+	require.Equal(t, GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}, *newScaled(t).Status())
+}

@@ -240,3 +240,26 @@ func TestMemoryStall(t *testing.T) {
 		require.Equal(t, want, tr.sampler().State().MemoryStall, content)
 	}
 }
+
+// The share of this process is the CPU time that it took between two samples, of all cores.
+func TestOwnCPUIsWhatWasSpentSinceTheSampleBefore(t *testing.T) {
+	tr := newTree(t)
+	s := tr.sampler()
+	for start := ownTime(); ownTime()-start < 30*time.Millisecond; {
+		_ = math.Sqrt(float64(start)) // spend CPU time of this process
+	}
+	before := ownTime()
+	s.cpu.own = before
+	tr.cpu(100+90, 900+10)
+	require.NoError(t, s.sample(time.Unix(0, s.State().Time).Add(time.Second)))
+	most := 100 * (ownTime() - before).Seconds() / float64(s.State().Cores)
+	require.LessOrEqual(t, s.State().OwnCPU, most+1e-9)
+}
+
+// A node whose counters have no line for the processor says so.
+func TestCountersWithoutAProcessor(t *testing.T) {
+	tr := newTree(t)
+	s := tr.sampler()
+	tr.put("proc/stat", "intr 5\n")
+	require.ErrorContains(t, s.sample(time.Now()), "reading CPU times: stat has no line for the CPU")
+}

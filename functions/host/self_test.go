@@ -30,3 +30,9 @@ func TestTheMemoryLimitIsTheLeastOfAll(t *testing.T) {
 	debug.SetMemoryLimit(1 << 19)
 	require.EqualValues(t, 1<<19, MemoryLimit())
 }
+
+// The memory of this process is some of what it can use.
+func TestResidentBytesAreWithinTheLimit(t *testing.T) {
+	require.Greater(t, ResidentBytes(), int64(1<<20))
+	require.Less(t, ResidentBytes(), MemoryLimit())
+}

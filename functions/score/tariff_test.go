@@ -1,6 +1,7 @@
 package score
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"app-offload/functions/clock"
 	"app-offload/functions/host"
+	"app-offload/functions/task"
 )
 
 func TestTariff(t *testing.T) {
@@ -52,4 +54,50 @@ func TestBytesCostMoney(t *testing.T) {
 	require.Equal(t, 0.25, s.Link.Price)
 	e := m.EstimateWork(nil, 2_000_000, 1, s)
 	require.InDelta(t, e.Bytes/1e6*0.25, e.Money, 1e-12)
+}
+
+// Published prices count where the configuration says so: what is paid for a task that leaves, and what is not earned by it.
+func TestPublishedPricesCount(t *testing.T) {
+	prices := Prices{"camera": {MB: 2, Compute: 0.5, Earn: 0.25}, "default": {Compute: 7}}
+	require.NoError(t, prices.Check())
+	c := DefaultConfig()
+	c.Credits = true
+	m, err := New(c)
+	require.NoError(t, err)
+	require.True(t, m.Credits())
+	price := func(class *task.Class) (money, bytes float64) {
+		e := m.EstimateWork(class, 1000, 1, &host.State{})
+		return e.Money, e.Bytes
+	}
+	money, bytes := price(&task.Class{Name: "camera"})
+	require.Zero(t, money, "none are published")
+	m.Publish(prices)
+	money, _ = price(&task.Class{Name: "camera"})
+	require.InDelta(t, bytes/1e6*2+0.75, money, 1e-12)
+	for _, class := range []*task.Class{{Name: "door"}, nil} {
+		money, _ = price(class)
+		require.InDelta(t, 7, money, 1e-12, "%v", class)
+	}
+	m.Publish(nil)
+	money, _ = price(nil)
+	require.Zero(t, money)
+	c.Credits = false
+	m, err = New(c)
+	require.NoError(t, err)
+	m.Publish(prices)
+	money, _ = price(nil)
+	require.Zero(t, money)
+
+	for _, bad := range []Prices{{"": {}}, {"c": {MB: -1}}, {"c": {Compute: math.NaN()}}, {"c": {Earn: 1e6 + 1}}} {
+		require.Error(t, bad.Check(), "%v", bad)
+	}
+	require.NoError(t, Prices{"c": {MB: 1e6}, "d": {}}.Check())
+}
+
+// A task may have no class.
+func TestATaskWithoutAClass(t *testing.T) {
+	m, err := New(DefaultConfig())
+	require.NoError(t, err)
+	tk := &task.Task{Data: make([]byte, 100), Complexity: 50}
+	require.Equal(t, m.EstimateWork(nil, 100, m.Cycles(100, 50), &host.State{}), m.Estimate(tk, &host.State{}))
 }

@@ -311,3 +311,13 @@ func TestFieldsHaveRanges(t *testing.T) {
 		require.Equal(t, c.fine, c.one.verify() == nil, name)
 	}
 }
+
+// A deadline in the past is written as none: a record has no number below 0.
+func TestADeadlineBelowZeroIsNone(t *testing.T) {
+	for d, want := range map[time.Duration]time.Duration{-time.Hour: 0, -1: 0, 0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, math.MaxInt64: maxLength * time.Millisecond} {
+		x := &Task{EventID: "e", Of: 1, Class: &Class{Name: "c"}, Encoding: JSON, Data: []byte("{}"), Deadline: d}
+		got, err := Decode(x.Append(nil))
+		require.NoError(t, err)
+		require.Equal(t, want, got.Deadline, "%v", d)
+	}
+}
