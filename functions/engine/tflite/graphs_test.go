@@ -434,8 +434,8 @@ func TestPlans(t *testing.T) {
 		"t1 float32[2]: only models of int8 can be planned":                modelOf(graphOf{[]arg{y, x}, ints{0}, ints{1}, []applied{{6, object{}, ints{0}, ints{1}}}}),
 		"these operators cannot be planned: [RELU (operator 0)]":           modelOf(graphOf{[]arg{y, y}, ints{0}, ints{1}, []applied{{reluCode, object{}, ints{0}, ints{1}}}}),
 		"the first operator does not take the input of the model":          modelOf(graphOf{[]arg{y, y, y.file(1, 2)}, ints{0}, ints{1}, []applied{{22, object{}, ints{2}, ints{1}}}}),
-		"a layer scales its sums by 5.0000004e+07, which is out of range":          wide.bytes(),
-		"which is out of range":                                            small.bytes(),
+		"a layer scales its sums by 5.0000004e+07, which is out of range":  wide.bytes(),
+		"which is out of range": small.bytes(),
 	} {
 		p, err := Load(file, Limits{})
 		require.NoError(t, err, want)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -89,7 +90,7 @@ func TestEveryByteOfAString(t *testing.T) {
 }
 
 func TestEscapesAreResolvedAsInEncodingJSON(t *testing.T) {
-	parts := []string{`\ud83d`, `\ude00`, `\u0041`, `\uD83D`, `\u00e9`, `\uffff`, `\u12`, `\u`, `\u+123`, `\u_123`, `\u0_12`, `\n`, `\\`, `u`, `a`, ``}
+	parts := []string{`\ud83d`, `\ude00`, `\u0041`, `\uD83D`, `\u00e9`, `\uffff`, `\u12`, `\u`, `\u+123`, `\u_123`, `\u0_12`, `\n`, `\\`, `u`, `a`, `de00`, ``}
 	for _, a := range parts {
 		for _, b := range parts {
 			for _, c := range parts {
@@ -565,4 +566,50 @@ func TestNamesInAnotherCase(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Devices that readings name and the event does not are its guests. One that several readings in a row name is there once.
+func TestReadingsOfOtherDevicesAreGuests(t *testing.T) {
+	event := func(readings ...[2]string) *task.Event {
+		list := []map[string]any{}
+		for _, r := range readings {
+			list = append(list, map[string]any{"id": "x", "origin": 1, "deviceName": r[0], "profileName": r[1], "resourceName": "R", "valueType": "String", "value": "v"})
+		}
+		raw, err := json.Marshal(map[string]any{"apiVersion": "v3", "id": "6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11", "deviceName": "d", "profileName": "P", "sourceName": "S", "origin": 1, "readings": list})
+		require.NoError(t, err)
+		ev, err := DefaultLimits().Open(&Envelope{Payload: raw, ContentType: ContentTypeJSON})
+		require.NoError(t, err)
+		return ev
+	}
+	require.Nil(t, event([2]string{"d", "P"}, [2]string{"d", "P"}).Guests)
+	require.Equal(t, []task.Guest{{Device: "g", Profile: "P"}}, event([2]string{"g", "P"}).Guests)
+	require.Equal(t, []task.Guest{{Device: "g", Profile: "Q"}, {Device: "h", Profile: "P"}, {Device: "d", Profile: "Q"}},
+		event([2]string{"g", "Q"}, [2]string{"g", "Q"}, [2]string{"d", "P"}, [2]string{"h", "P"}, [2]string{"h", "P"}, [2]string{"d", "Q"}).Guests)
+}
+
+// A name of white space alone is none, also where the white space is not of ASCII.
+func TestABlankNameIsMissing(t *testing.T) {
+	for _, blank := range []string{" ", "\u00a0", "\u2003", " \u0085"} {
+		for _, name := range []string{blank, blank + "d"} {
+			raw := []byte(strings.ReplaceAll(small, `"deviceName":"`, `"deviceName":"`+name+`","x":"`))
+			require.NotEqual(t, small, string(raw))
+			_, err := DefaultLimits().Open(&Envelope{Payload: raw, ContentType: ContentTypeJSON})
+			if name == blank {
+				require.ErrorContains(t, err, "must not be blank", "%q", name)
+			} else {
+				require.NoError(t, err, "%q", name)
+			}
+		}
+	}
+}
+
+// A detail quotes a little of what was found, however much there was and whatever type it has.
+func TestDetailsAreShort(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	for _, arg := range []any{long, []byte(long), errors.New(long)} {
+		detail := Reject(ReasonMalformed, "%q", arg).Detail
+		require.LessOrEqual(t, len(detail), maxQuoted+10)
+		require.Contains(t, detail, long[:100])
+	}
+	require.Equal(t, `"short" 5`, Reject(ReasonMalformed, "%q %d", []byte("short"), 5).Detail)
 }
