@@ -166,14 +166,13 @@ type courier struct {
 
 // serve offers the version and answers requests until no node is left or ctx ends.
 func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) error {
-	tick := time.NewTicker(firstOffer)
-	defer tick.Stop()
+	tick := time.Tick(firstOffer)
 	err := c.offer(ctx)
 	for err == nil && len(c.nodes) > 0 {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("nodes without an answer: %s", strings.Join(slices.Sorted(maps.Keys(c.nodes)), ", "))
-		case <-tick.C:
+		case <-tick:
 			err = c.offer(ctx)
 		case m := <-wants:
 			err = c.answer(ctx, m)

@@ -130,8 +130,7 @@ func (n *federation) deliver(m *consume.Message) bool {
 const saveEvery = 10 * time.Second
 
 func (n *federation) serve(ctx context.Context) {
-	tick := time.NewTicker(saveEvery)
-	defer tick.Stop()
+	tick := time.Tick(saveEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +138,7 @@ func (n *federation) serve(ctx context.Context) {
 		case m := <-n.queue:
 			n.answer(ctx, m)
 			m.Ack()
-		case <-tick.C:
+		case <-tick:
 			if err := n.save(); n.once.Changed("save", err) && err != nil {
 				n.log.Error("saving what nodes have learned fails; it is tried again", "error", err)
 			}

@@ -62,11 +62,10 @@ func (p *progress) start(c *consume.Counts, log *slog.Logger) (stop func()) {
 		if p.terminal {
 			every = time.Second
 		}
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
+		ticker := time.Tick(every)
 		for last, at := int64(0), time.Now(); ; {
 			select {
-			case <-ticker.C:
+			case <-ticker:
 			case <-quit:
 				p.figures(c, log, last, at)
 				return

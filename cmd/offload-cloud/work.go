@@ -127,8 +127,7 @@ func inForce(m *models.Store) (names []string) {
 
 // rescan looks for new versions of models until ctx ends, and calls changed after each look.
 func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func()) {
-	tick := time.NewTicker(modelScan)
-	defer tick.Stop()
+	tick := time.Tick(modelScan)
 	said := map[string]string{}
 	for {
 		list, problems := m.Status()
@@ -146,7 +145,7 @@ func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 		if err := m.Scan(ctx); err != nil && ctx.Err() == nil {
 			log.Error("reading the folder of models failed", "error", err)

@@ -154,6 +154,11 @@ func TestDryRun(t *testing.T) {
 	golden.Require(t, "dryrun.golden", r.out)
 	require.Equal(t, r.out, weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "-").out)
 
+	good, err := os.ReadFile("testdata/good.yaml")
+	require.NoError(t, err)
+	weighted.stdin = string(good)
+	require.Equal(t, r.out, weighted.run("config", "dry-run", "-", "-feed", "testdata/feed.jsonl").out, "either may come from the standard input")
+
 	r = weighted.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-each", "-link", "down")
 	require.Equal(t, exitFine, r.code, r.err)
 	golden.Require(t, "dryrun_each.golden", r.out)

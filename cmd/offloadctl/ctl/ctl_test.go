@@ -60,6 +60,8 @@ func TestUsage(t *testing.T) {
 		{"-h", exitFine, "status"},
 		{"nonsense", exitUsage, `no verb "nonsense"`},
 		{"status -nonsense", exitUsage, "flag provided but not defined"},
+		{"status -jsn", exitUsage, "flag provided but not defined: -jsn; did you mean -json?; see"},
+		{"status -zzzzzzzz", exitUsage, "flag provided but not defined: -zzzzzzzz; see"},
 		{"status now", exitUsage, "no arguments"},
 		{"status -every 1ms", exitUsage, "at least 100ms"},
 		{"status -url localhost", exitFailed, "must be like http://localhost:59740"},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -326,9 +327,7 @@ func (e *effective) sourceOf(key string) string {
 func example(key string) string {
 	c, found := config.Default(), ""
 	if rest, ok := strings.CutPrefix(key, classesKey+"."); ok {
-		if i := strings.LastIndex(rest, "."); i >= 0 {
-			key = classesKey + "." + task.DefaultClass + rest[i:]
-		}
+		key = classesKey + "." + task.DefaultClass + path.Ext(rest)
 	}
 	_ = config.Walk(&c, func(k config.Key) error {
 		if strings.Join(k.Path, ".") == key {

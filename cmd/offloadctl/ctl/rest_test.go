@@ -26,11 +26,12 @@ func TestAFullOutputIsAnError(t *testing.T) {
 	url := service(t, map[string]any{
 		apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`,
 		apiBase + "/decisions/7": `{"decision":{"id":7}}`, apiBase + "/task": `{"action":"PROCESS_LOCALLY"}`,
+		apiBase + "/config": `{"Offload":{}}`,
 	})
 	dir := fill(t, someTasks())
 	for _, args := range []string{
 		"status -url " + url, "status -json -url " + url, "status -watch -url " + url, "decisions -url " + url, "decisions -json -url " + url,
-		"explain 7 -url " + url, "task -size 1 -url " + url, "version", "version -json", "keys new", "keys new -request", "config echo " + shipped,
+		"explain 7 -url " + url, "task -size 1 -url " + url, "config live -url " + url, "config live -json -url " + url, "version", "version -json", "keys new", "keys new -request", "config echo " + shipped,
 		"config echo -json " + shipped, "config diff " + shipped, "config diff -json " + shipped, "config lint -json " + shipped,
 		"spool inspect " + dir, "spool inspect -json " + dir, "spool verify " + dir, "spool verify -json " + dir, "spool export " + dir,
 		"config dry-run -feed testdata/feed.jsonl " + shipped, "config dry-run -json -feed testdata/feed.jsonl " + shipped,
@@ -55,6 +56,12 @@ func TestARefusalIsAnErrorOfEachVerb(t *testing.T) {
 		r := call{}.run(append(strings.Fields(args), "-url", s.URL)...)
 		require.Equal(t, exitFailed, r.code, args)
 		require.Contains(t, r.err, "not today", args)
+		r = call{}.run(append(strings.Fields(args), "-url", "gateway")...)
+		require.Equal(t, exitFailed, r.code, args)
+		require.Contains(t, r.err, "must be like http://localhost:59740", args)
+		r = call{}.run(append(strings.Fields(args), "-url", s.URL, "-token-file", "/does/not/exist")...)
+		require.Equal(t, exitFailed, r.code, args)
+		require.Contains(t, r.err, "/does/not/exist", args)
 	}
 }
 

@@ -101,8 +101,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 
 // watchStatus shows the status until ctx ends. A service that does not answer may be on its way back, so that is shown too.
 func watchStatus(ctx context.Context, sh *shell, c *client, every time.Duration, asJSON bool) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	tick := time.Tick(every)
 	for {
 		var b strings.Builder
 		err := showStatus(ctx, c, &b, asJSON)
@@ -122,7 +121,7 @@ func watchStatus(ctx context.Context, sh *shell, c *client, every time.Duration,
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

@@ -18,8 +18,7 @@ const (
 // answerAll publishes what was computed, and what nodes have not confirmed, until the consumer stops. One that is taken and then not
 // published, because this process ends or the broker does not take it, is published after the pause by any consumer of the store.
 func (c *Consumer) answerAll(ctx context.Context) {
-	tick := time.NewTicker(answersLook)
-	defer tick.Stop()
+	tick := time.Tick(answersLook)
 	for {
 		for c.answerSome(ctx) {
 			select {
@@ -32,7 +31,7 @@ func (c *Consumer) answerAll(ctx context.Context) {
 		case <-c.stopping:
 			return
 		case <-c.Computed:
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

@@ -26,13 +26,12 @@ func (w *Worker) keep(ctx context.Context, id string, jobs []*store.Job) *keeper
 		k.held[j.Record] = true
 	}
 	k.over.Go(func() {
-		tick := time.NewTicker(max(w.Lease/3, time.Millisecond))
-		defer tick.Stop()
+		tick := time.Tick(w.Lease / 3)
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-tick:
 			}
 			for _, record := range k.due() {
 				held, err := w.Store.RenewJob(ctx, id, record, w.Lease)

@@ -119,8 +119,7 @@ func (w *Worker) Run(ctx context.Context) {
 
 // thread takes jobs and computes them, one after the other.
 func (w *Worker) thread(ctx context.Context, id string) {
-	poll := time.NewTicker(w.Poll)
-	defer poll.Stop()
+	poll := time.Tick(w.Poll)
 	for ctx.Err() == nil {
 		if w.round(ctx, id) {
 			continue
@@ -128,7 +127,7 @@ func (w *Worker) thread(ctx context.Context, id string) {
 		select {
 		case <-ctx.Done():
 		case <-w.Wake:
-		case <-poll.C:
+		case <-poll:
 		}
 	}
 }
@@ -164,7 +163,6 @@ func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 		switch {
 		case !k.begin(j):
 			w.Counts.Lost.Add(1)
-			continue
 		case ctx.Err() != nil:
 			w.postpone(safe, id, j, 0, j.Problem, true)
 		case w.rests.on(j.Model):

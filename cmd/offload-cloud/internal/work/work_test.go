@@ -481,12 +481,46 @@ func TestAnErrorOfTheDatabaseLosesNoJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2))
 		s.unrenewed = errors.New("no connection")
+		var log bytes.Buffer
 		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
 			time.Sleep(2 * time.Minute)
 			return fine(ctx, t)
 		})
+		w.Log = slog.New(slog.NewTextHandler(&log, nil))
 		once(w)
 		require.Len(t, s.outcomes, 2)
 		require.Zero(t, w.Counts.Lost.Load())
+		require.Greater(t, w.Counts.Errors.Load(), int64(10), "three of each lease")
+		require.Equal(t, 1, strings.Count(log.String(), "prolonging leases failed"))
+	})
+}
+
+// finishing notes how many outcomes are stored together.
+type finishing struct {
+	*shelf
+	sizes *[]int
+}
+
+func (f finishing) FinishJobs(ctx context.Context, worker string, outcomes []*store.Outcome) (int, error) {
+	*f.sizes = append(*f.sizes, len(outcomes))
+	return f.shelf.FinishJobs(ctx, worker, outcomes)
+}
+
+// Answers of short runs are stored together, and none waits much longer than the gathering for those behind it.
+func TestAnswersAreStoredTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tasks []*task.Task
+		for n := range 10 {
+			tasks = append(tasks, edgetest.Measured(uint64(n), "n1", 1))
+		}
+		s, sizes := newShelf(tasks...), []int{}
+		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			time.Sleep(6 * time.Millisecond)
+			return fine(ctx, t)
+		})
+		w.Store = finishing{s, &sizes}
+		once(w)
+		require.Equal(t, []int{4, 4, 2}, sizes)
+		require.Equal(t, int64(10), w.Counts.Answered.Load())
 	})
 }

@@ -237,8 +237,7 @@ const quiet = 45 * time.Second
 
 // follow reports progress to the load until all events are through. It gives up when nothing has come through for the time of quiet.
 func (g *rig) follow(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
+	tick := time.Tick(5 * time.Millisecond)
 	last, since := 0, time.Now()
 	for polled := since; ; {
 		select {
@@ -248,7 +247,7 @@ func (g *rig) follow(ctx context.Context) error {
 			return g.subject().Err()
 		case <-g.load.Done():
 			return g.load.Err()
-		case <-tick.C:
+		case <-tick:
 		}
 		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 50*time.Millisecond { // it costs the service a millisecond
 			polled = now
