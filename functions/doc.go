@@ -19,7 +19,7 @@
 //	pipeline.go   the stages on one screen; a run belongs to the goroutine that submitted it (run.go)
 //	dispatch.go   what becomes of a task after the decision: one table, event × state → next, and nothing that acts
 //	handover.go   acts as the table says: gives tasks to spool and local workers, and takes what they report back to the table
-//	overload.go   gives up or reduces what both paths cannot take
+//	overload.go   drops or reduces what both paths cannot take
 //	park.go       takes parked tasks out of a run; backlog.go: the spool without them, and the node's state
 //	service.go    wires, starts and stops everything; lifecycle.go: the order of the stops; reload of the configuration
 //	books.go      account and drops; status.go: how it all is, and what it would decide

@@ -413,7 +413,7 @@ func (p *Pipeline) amend(c *decide.Case, target decision.Target, why decision.Re
 	p.feedback.Amend(c)
 }
 
-// givenUpEvery is the shortest time between two log lines about tasks that are given up: there may be thousands, and all are counted.
+// givenUpEvery is the shortest time between two log lines about dropped tasks: there may be thousands, and all are counted.
 const givenUpEvery = time.Minute
 
 func (p *Pipeline) sayGivenUp(t *task.Task, err error) {

@@ -334,7 +334,7 @@ func TestACanaryMayBindLate(t *testing.T) {
 	require.Positive(t, c.Canary.Outcomes)
 }
 
-// Local work that fails on a task that waited sends it, unless its class has come to forbid that: then it is given up and counted.
+// Local work that fails on a task that waited sends it, unless its class has come to forbid that: then it is dropped and counted.
 func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
 	for _, neverLeave := range []bool{false, true} {
 		n := openNarrow(t, lateConfig(t))
@@ -345,7 +345,7 @@ func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
 		n.stay(neverLeave)
 		n.bus.tokens <- errors.New("the bus is gone")
 		if neverLeave {
-			n.eventually("it is given up", func() bool { return n.Counts().Dropped[ReasonFailed] == 1 })
+			n.eventually("it is dropped", func() bool { return n.Counts().Dropped[ReasonFailed] == 1 })
 			require.Len(t, n.sent(), 1)
 			require.Equal(t, status.Counts{Accepted: 3, Local: 1, Receipted: 1, Dropped: map[string]int64{ReasonFailed: 1}}, n.Counts())
 		} else {

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// shed takes the tasks out of the run that are given up because both paths are overloaded, and reduces or reroutes others, as their classes say.
+// shed takes the tasks out of the run that are dropped because both paths are overloaded, and reduces or reroutes others, as their classes say.
 func (p *Pipeline) shed(r *run) {
 	turn := p.shedder.Turn(r.rules.Classes, r.rules.Model, &r.state, shed.Servers{Operators: p.local.Operators(), Models: p.local.Workers()})
 	if turn == nil {
@@ -42,7 +42,7 @@ type fate struct {
 }
 
 // of is the verdict on a task, given those on the ones of its event that were judged before it: the cloud can do nothing with a part of an
-// event, so what is left of one is not given up, and what is left of one that was given up is not sent. No class gives way for another one.
+// event, so what is left of one is not dropped, and what is left of one that was dropped is not sent. No class gives way for another one.
 func (f *fate) of(j *job, v shed.Verdict) shed.Verdict {
 	if j.event != f.event {
 		*f = fate{j.event, j.Task.Class, v}

@@ -103,7 +103,7 @@ func (b *bottleneck) stop(s *Service) error {
 	return s.Stop()
 }
 
-// By default nothing is given up, however long it takes.
+// By default nothing is dropped, however long it takes.
 func TestNothingIsShedByDefault(t *testing.T) {
 	n := overloaded(t, "bandit", func(c *config.Config) { byClass(c, func(k *task.ClassConfig) { k.Deadline = "1s" }) })
 	n.flood(60)
@@ -146,7 +146,7 @@ func TestParkedTasksExpireEarly(t *testing.T) {
 	require.Contains(t, decision.Explain(found[0]), "Dropped: neither path can finish it while its result is of use")
 }
 
-// Parked tasks of a class that drops are given up once they are late, as long as more come than can be done.
+// Parked tasks of a class that drops are dropped once they are late, as long as more come than can be done.
 func TestLateParkedTasksMakeRoom(t *testing.T) {
 	n := overloaded(t, "defer", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadDrop, "100ms" })
@@ -184,7 +184,7 @@ func TestOverloadIsLive(t *testing.T) {
 	require.EqualValues(t, dropped, n.Status().Overload.Flows[0].Dropped, "what was counted stays")
 }
 
-// An event that is cut is given up as a whole or not at all: the cloud can do nothing with the rest of it.
+// An event that is cut is dropped as a whole or not at all: the cloud can do nothing with the rest of it.
 func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 	n := overloaded(t, "cost", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ChunkSize = task.OverloadDrop, "600ms", 4 })

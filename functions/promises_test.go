@@ -71,7 +71,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 	}
 }
 
-// A task that is given up has an outcome: that no result will come.
+// A task that is dropped has an outcome: that no result will come.
 func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	takeIn(t, s, "d", 1)

@@ -83,7 +83,7 @@ type Pipeline struct {
 	refused    atomic.Int64
 	setAside   func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
 
-	givenUpSaid atomic.Int64 // stamp of when the log last told of a task given up
+	givenUpSaid atomic.Int64 // stamp of the last log line about dropped tasks
 }
 
 // Service is the whole of the edge: the pipeline and everything that runs beside it. New opens, Start runs, Stop ends

@@ -304,9 +304,9 @@ func TestLinkDown(t *testing.T) {
 	require.Equal(t, decision.Fixed, reasons["patience"])
 }
 
-// Local work that fails goes the other way; where there is none it is given up, counted, and not redelivered for ever.
+// Local work that fails goes the other way; where there is none it is dropped, counted, and not redelivered for ever.
 func TestLocalFailure(t *testing.T) {
-	for name, neverLeave := range map[string]bool{"to the cloud": false, "given up": true} {
+	for name, neverLeave := range map[string]bool{"to the cloud": false, "dropped": true} {
 		t.Run(name, func(t *testing.T) {
 			cfg := testConfig(t, nil, "edge")
 			cfg.Local.Retries = 0

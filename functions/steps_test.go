@@ -135,7 +135,7 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 			eventually(t, 10*time.Second, "it expires", func() bool { return s.spool.Fate(records[0].Seq) == spool.ReasonExpired })
 		}
 	},
-	"between two log lines about tasks given up": func(t *testing.T, s *onFake) func() {
+	"between two log lines about dropped tasks": func(t *testing.T, s *onFake) func() {
 		j := &job{Case: decide.Case{Task: s.task()}}
 		s.sayGivenUp(j.Task, errors.New("x"))
 		said := s.givenUpSaid.Load()

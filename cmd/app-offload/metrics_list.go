@@ -32,7 +32,7 @@ func accountMetrics() []metric {
 				e(float64(d.Unacknowledged), d.Class, d.Reason)
 			}
 		}},
-		{"tasks_dropped_total", counter, "Tasks given up, by the configured reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Counts.Dropped })},
+		{"tasks_dropped_total", counter, "Tasks dropped, by the configured reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Counts.Dropped })},
 		{"tasks_spooled", gauge, "Tasks durable here and still to go.", nil, plain(func(s *status.Status) int64 { return s.Counts.Spooled })},
 		{"tasks_undecided", gauge, "Tasks that wait, durable, for node or link to be free; they are among those spooled.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Tasks })},
 		{"undecided_bytes", gauge, "Size of their data, which is in memory as well.", nil, plain(func(s *status.Status) int64 { return s.Undecided.Bytes })},
@@ -182,7 +182,7 @@ func exportMetrics() []metric {
 		{"export_acknowledged_batches_total", counter, "Batches the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Acked })},
 		{"export_resent_batches_total", counter, "Batches published again for want of a receipt or because of a gap.", nil, plain(func(s *status.Status) uint64 { return s.Export.Resent })},
 		{"export_connections_total", counter, "Connections made; all after the first are reconnections.", nil, plain(func(s *status.Status) uint64 { return s.Export.Connections })},
-		{"export_set_aside_records_total", counter, "Records given up by the exporter.", nil, plain(func(s *status.Status) uint64 { return s.Export.SetAside })},
+		{"export_set_aside_records_total", counter, "Records dropped by the exporter.", nil, plain(func(s *status.Status) uint64 { return s.Export.SetAside })},
 		{"export_gone_records_total", counter, "Records the consumer was told will never come.", nil, plain(func(s *status.Status) uint64 { return s.Export.Gone })},
 		{"cloud_answers_total", counter, "Results of the cloud, by what became of them.", []string{"outcome"}, byLabel(cloudAnswers)},
 		{"sent_results_total", counter, "Results of local work that left as tasks of their own, as their class asks.", nil, plain(func(s *status.Status) int64 { return s.Results.Sent })},

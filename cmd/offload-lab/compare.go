@@ -42,7 +42,7 @@ Purpose:
   A gateway in it sees itself as the service does: its exporter's measurements, work that is counted until it is done, predictions that outcomes
   correct, guards. -view takes parts of that away: "exact" shows queues as they are, "still" leaves out what is presumably done of the task or message
   at hand, "uncorrected" predicts by the configuration alone, "unguarded" leaves all to the policies.
-  With -overload, and in scenario shed, classes give way while both paths are overloaded, by the service's own functions. A task that is given up costs
+  With -overload, and in scenario shed, classes give way while both paths are overloaded, by the service's own functions. A task that is dropped costs
   as much as being late can, and counts in no time; the third table shows their share by the value of the class, and that of the tasks
   processed in a reduced form.
   With -tail the line oracle+tail shows, by the same cost, the plan of an oracle that is charged for long completion times as well: how
@@ -235,7 +235,7 @@ func printTable(to io.Writer, scores []judge.Score) error {
 	return printShed(to, scores)
 }
 
-// printShed shows which tasks were given up or reduced, by the value of their class, where any were.
+// printShed shows which tasks were dropped or reduced, by the value of their class, where any were.
 func printShed(to io.Writer, scores []judge.Score) error {
 	at := slices.IndexFunc(scores, func(s judge.Score) bool { return len(s.Shed) > 0 })
 	if at < 0 {

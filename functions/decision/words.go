@@ -61,7 +61,7 @@ func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside 
 // IsOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
 func (r Reason) IsOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
 
-// IsDrop reports whether the task was given up rather than sent to a target.
+// IsDrop reports whether the task was dropped rather than sent to a target.
 func (r Reason) IsDrop() bool { return r == Overload || r == TooLate }
 
 // WasLocal reports whether a task that is sent was processed locally first, so that its time is more than that of its way to the cloud.

@@ -203,7 +203,7 @@ func (w *window) follow(now time.Time) {
 	r.asked, r.last, r.pause = time.Time{}, now, min(2*r.pause, repeatMost)
 }
 
-// aside is what has to be given up, and why.
+// aside is what has to be dropped, and why.
 type aside struct {
 	seqs   []uint64
 	class  string

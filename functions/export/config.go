@@ -70,10 +70,10 @@ type Config struct {
 	// "hold" keeps it in the spool until a limit is raised or its TTL ends, "drop" gives it up as "too_large". Others pass either way.
 	Oversized string
 	// RefusedTries is how often the broker may close the connection over one single record, with others of its class passing
-	// between, before the record is given up as "too_large". 0 never gives up.
+	// between, before the record is dropped as "too_large". 0 never drops.
 	RefusedTries int
 	// UnreceiptedTries is how often one single record may be acknowledged by the broker, yet be without a receipt while
-	// others of its class get theirs, before it is given up as "unreceipted". 0 never gives up.
+	// others of its class get theirs, before it is dropped as "unreceipted". 0 never drops.
 	UnreceiptedTries int
 }
 

@@ -268,7 +268,7 @@ func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint
 	return ranges, count
 }
 
-// known is the fate of a sequence that the consumer has not asked for: only records that the spool certainly gave up count.
+// known is the fate of a sequence that the consumer has not asked for: only records that the spool certainly dropped count.
 func (x *Exporter) known(seq, floor uint64) (reason string, last uint64) {
 	if f, last := x.deps.Spool.FateRun(seq); f == spool.FateUnknown || f == spool.FateDone {
 		return "", last

@@ -206,7 +206,7 @@ func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 	})
 }
 
-// What is given up is dropped with its reason and counted; the log has the first of a reason, and then one in a while.
+// A record is dropped with its reason and counted; the log has the first of a reason, and then one in a while.
 func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	s := newShelf(t)
 	x, log := idle(t, s, nil)

@@ -147,7 +147,7 @@ type Exporter struct {
 	letters    []job                  // of other parts of the node
 	goneAt     time.Time
 	told       say.Once   // problems, by kind
-	asides     *say.Every // records given up, by reason
+	asides     *say.Every // records dropped, by reason
 	rivals     mqtt.Rival
 	conflictAt time.Time // when a new epoch was tried last
 	consumer   seal.ConsumerLimits

@@ -69,7 +69,7 @@ func TestTrialsOfAnIsolatedRecordGrowRare(t *testing.T) {
 	}
 }
 
-// A record is given up after so many refusals on evidence: another of its class passed since it was first refused, the connection takes
+// A record is dropped after so many refusals on evidence: another of its class passed since it was first refused, the connection takes
 // messages, and no other client fights for it. No smaller record of its class is better; another class, reason or limit proves nothing.
 func TestRefusalsCountOnEvidence(t *testing.T) {
 	for name, row := range map[string]struct {
@@ -81,7 +81,7 @@ func TestRefusalsCountOnEvidence(t *testing.T) {
 		"only others pass":                     {nil, "b", false},
 		"the connection has taken nothing yet": {func(w *window) { w.warm = false }, "a", false},
 		"another client takes it over":         {func(w *window) { w.fighting = true }, "a", false},
-		"nothing is given up by configuration": {func(w *window) { w.refusedTries = 0 }, "a", false},
+		"nothing is dropped by configuration": {func(w *window) { w.refusedTries = 0 }, "a", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, probing, func(t *testing.T, w *window) {

@@ -327,13 +327,13 @@ func TestMosquittoSwallowsWhatIsTooLarge(t *testing.T) {
 }
 
 // Mosquitto closes the connection on a message above max_packet_size, without a word: the record is found and named while all others
-// pass, and is given up only because they did.
+// pass, and is dropped only because they did.
 func TestMosquittoWithAPacketLimitHoldsUpOneRecordOnly(t *testing.T) {
 	m := startMosquitto(t, "max_packet_size 200000")
 	c := m.consumer()
 	s := newShelf(t)
 	cfg := m.config()
-	cfg.RefusedTries = 0 // never gives up
+	cfg.RefusedTries = 0 // never drops
 	r := newRig(t, cfg, s, m.credentials)
 	for i := range 518 {
 		if i == 200 {

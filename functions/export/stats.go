@@ -14,7 +14,7 @@ type Stats struct {
 	Receipted   uint64            `json:"receipted"`   // records confirmed, by receipt or, where so configured, by PUBACK
 	Resent      uint64            `json:"resent"`      // batches published again for want of a receipt or because of a gap
 	Connections uint64            `json:"connections"` // made; all after the first are reconnections
-	SetAside    uint64            `json:"setAside"`    // records given up, by reason counted in the spool
+	SetAside    uint64            `json:"setAside"`    // records dropped, by reason counted in the spool
 	Epochs      uint64            `json:"epochs"`      // new epochs begun because another spool uses the same one
 	Repeats     uint64            `json:"repeats"`     // repetitions of what is not receipted, asked for by a consumer's announcement
 	Gone        uint64            `json:"gone"`        // records the consumer was told will never come

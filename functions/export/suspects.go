@@ -242,7 +242,7 @@ func (w *window) blame(s *isolated) {
 	}
 }
 
-// try gives one isolated record back to the spool, to be published again, and gives up those that have had their tries.
+// try gives one isolated record back to the spool, to be published again, and drops those that have had their tries.
 func (w *window) try(now time.Time) {
 	w.isolated = slices.DeleteFunc(w.isolated, func(s *isolated) bool {
 		reason := w.verdictOn(s)
@@ -275,7 +275,7 @@ func (w *window) try(now time.Time) {
 	w.given = append(w.given, next.seq)
 }
 
-// verdictOn is why an isolated record is to be given up now, "" if it is not.
+// verdictOn is why an isolated record is to be dropped now, "" if it is not.
 func (w *window) verdictOn(s *isolated) string {
 	switch {
 	case s.limit.whose != "":
@@ -346,7 +346,7 @@ func (w *window) wakeTrial() (t time.Time) {
 	return t
 }
 
-// setAside gives up what the window found to be beyond hope, and gives back what the spool is to hand out again.
+// setAside drops what the window found to be beyond hope, and gives back what the spool is to hand out again.
 func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
 		x.deps.Spool.Drop(a.seqs, a.reason)

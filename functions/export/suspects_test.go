@@ -102,7 +102,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 		require.Equal(t, 1000, w.passed)
 		require.Empty(t, w.asides, "there is no evidence yet")
 
-		// Others pass between its refusals, so in the end it is given up.
+		// Others pass between its refusals, so in the end it is dropped.
 		seq := uint64(1000)
 		for began := time.Now(); len(w.asides) == 0 && time.Since(began) < time.Hour; seq++ {
 			time.Sleep(time.Until(w.wake()))
@@ -263,7 +263,7 @@ func TestRecordsAboveAKnownLimitAreHeldOrDroppedAsConfigured(t *testing.T) {
 	}
 }
 
-// What cannot be sealed is given up only when something else of its class could.
+// What cannot be sealed is dropped only when something else of its class could.
 func TestAMalformedRecordIsGivenUpOnlyOnEvidence(t *testing.T) {
 	inBubble(t, puback, func(t *testing.T, w *window) {
 		w.warm = true

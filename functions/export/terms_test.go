@@ -155,7 +155,7 @@ func TestPatienceIsBounded(t *testing.T) {
 	})
 }
 
-// A batch at whose head connections hang is cut the second time, down to a record, and never given up.
+// A batch at whose head connections hang is cut the second time, down to a record, and never dropped.
 func TestWhatHangsIsCut(t *testing.T) {
 	inBubble(t, puback, func(t *testing.T, w *window) {
 		w.add(load(1, 4))

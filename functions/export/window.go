@@ -75,7 +75,7 @@ type window struct {
 
 	given   []uint64        // sequences for the spool to take back, to be collected by the owner
 	regiven map[string]bool // classes that gave records back since the owner last asked for a batch
-	asides  []aside         // records given up, likewise
+	asides  []aside         // records dropped, likewise
 }
 
 // room reports whether another batch may be taken, with at most ahead bytes on the link itself.
@@ -262,7 +262,7 @@ func (w *window) unknown(attempt uint64) {
 }
 
 // hung books that the connection stood still. A large batch on a narrow link may be the cause, so its head is cut the
-// second time; it is never given up for it.
+// second time; it is never dropped for it.
 func (w *window) hung() {
 	w.slack, w.calm = min(w.slack+1, maxSlack), 0
 	for _, e := range w.entries {

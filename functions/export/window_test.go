@@ -418,7 +418,7 @@ func TestBatchIDIsThatOfItsRecords(t *testing.T) {
 }
 
 // TestWindowKeepsEveryRecord throws random events at a window: whatever happens, each record that went in is in the
-// window, confirmed, given up or given back, exactly once; the bytes add up; and the window stays in order.
+// window, confirmed, dropped or given back, exactly once; the bytes add up; and the window stays in order.
 func TestWindowKeepsEveryRecord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := testLimits()

@@ -200,7 +200,7 @@ func (f *Feedback) Failed(id uint64) {
 	f.settle(id, func(*decision.Entry) (decision.Outcome, bool) { return decision.Outcome{Failed: true}, true })
 }
 
-// Shed notes that a task was given up for what its decision says. It teaches nothing: neither path failed.
+// Shed notes that a task was dropped for what its decision says. It teaches nothing: neither path failed.
 func (f *Feedback) Shed(c *decide.Case) {
 	f.ring.Edit(c.ID, func(e *decision.Entry) {
 		e.Decision, e.Outcome = c.Decision, decision.Outcome{Known: true, Failed: true}

@@ -111,7 +111,7 @@ func TestReceiptsAndResultsSettleDecisions(t *testing.T) {
 	require.Equal(t, 12.0, st.Joules)
 }
 
-// A task for which no result will come has failed; one that was given up teaches nothing at all.
+// A task for which no result will come has failed; one that was dropped teaches nothing at all.
 func TestFailedAndShedTasks(t *testing.T) {
 	f := open(t)
 	failed, shed := f.decided(), f.decided()

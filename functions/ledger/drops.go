@@ -160,7 +160,7 @@ func (d *Drops) Save() error {
 	return nil
 }
 
-// DroppedByClass leaves out the classes of which nothing was given up, and what was done here after all.
+// DroppedByClass leaves out the classes of which nothing was dropped, and what was done here after all.
 func DroppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
 	dropped := map[string]map[string]uint64{}
 	for name, c := range classes {

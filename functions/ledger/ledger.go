@@ -89,7 +89,7 @@ func (l *Ledger) Spooled(n int) {
 	l.mu.Unlock()
 }
 
-// Dropped counts n tasks in flight as accepted and given up for a configured reason.
+// Dropped counts n tasks in flight as accepted and dropped for a configured reason.
 func (l *Ledger) Dropped(reason string, n int) {
 	l.mu.Lock()
 	l.inFlight -= int64(n)

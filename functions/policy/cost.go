@@ -21,7 +21,7 @@ var costInfo = Info{
 // The shadow price is what a task costs others: a second of the node's or the link's time that it takes is a second that
 // all who come before the queue is empty wait longer. It rises with the queue, as ever more will come before that, and falls
 // again where the queue is so long that its tasks are late anyway, or one task alone would take so long that no other task
-// should use this server: tasks that must be given up go there. Without it the policy is greedy, and measured worse. The prices follow the
+// should use this server: tasks that must be dropped go there. Without it the policy is greedy, and measured worse. The prices follow the
 // arrivals, and the tail costs a little: with fixed prices and no tail, a queue of given-up tasks grew for ever where deadlines were short,
 // beside an idle server.
 //

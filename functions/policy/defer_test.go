@@ -109,7 +109,7 @@ func TestAPlanSparesTheHopeless(t *testing.T) {
 		order = append(order, tag)
 	}
 	require.Equal(t, 2, order[0], "of %v", order)
-	require.Len(t, order, 3, "none is given up")
+	require.Len(t, order, 3, "none is dropped")
 }
 
 // Where order is kept, a device's tasks of a class leave in their order, whichever of them gains most, and so do those get processed whose operators

@@ -19,7 +19,7 @@ type Rule struct {
 	EdgeSquare float64 `json:"edgeSquare"` // the same of what rises with the square of that time: each task that arrives waits for the rest of it
 	LinkPrice  float64 `json:"linkPrice"`  // the same of the link
 	LinkSquare float64 `json:"linkSquare"`
-	Tail       float64 `json:"tail"`     // as CostTail, so that no task is given up altogether
+	Tail       float64 `json:"tail"`     // as CostTail, so that no task is dropped altogether
 	Postpone   float64 `json:"postpone"` // deadlines by which a task is late that no server is to take for now
 	Doubt      float64 `json:"doubt"`    // as CostDoubt
 	Caution    float64 `json:"caution"`  // as CostCaution

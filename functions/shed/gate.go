@@ -27,7 +27,7 @@ const (
 // reasons are those of decisions that overload has changed.
 var reasons = [...]decision.Reason{Late: decision.TooLate, Drop: decision.Overload, Other: decision.Rerouted, Reduce: decision.Reduced}
 
-// Apply makes a task and its decision what the verdict says, and reports whether the task is to be given up.
+// Apply makes a task and its decision what the verdict says, and reports whether the task is to be dropped.
 func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
 	if v == Keep {
 		return false
@@ -335,7 +335,7 @@ func waited(one *task.Task, s *host.State) float64 {
 	return max(float64(s.Time-one.Received)/1e9, 0)
 }
 
-// Hopeless reports whether a parked task is to be given up, since no path, were it free now, can finish it within its bound. It holds for classes that
+// Hopeless reports whether a parked task is to be dropped, since no path, were it free now, can finish it within its bound. It holds for classes that
 // expire, and while a path is overloaded for those that drop: they make room for tasks that are not late yet. A link that is down may be back at
 // any moment.
 func (g *Gate) Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
@@ -360,7 +360,7 @@ func (t *Turn) Within(one *task.Task) time.Duration {
 	return time.Duration(min(within(one.Class, &f), maxWithin.Seconds()) * 1e9)
 }
 
-// givesUp reports whether a parked task is given up once it is late.
+// givesUp reports whether a parked task is dropped once it is late.
 func (g *Gate) givesUp(one *task.Task, s *host.State) bool {
 	if one.Class.Overload != task.OverloadDrop || !s.Link.Up {
 		return one.Class.Overload == task.OverloadExpire

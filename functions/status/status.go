@@ -76,7 +76,7 @@ type SpoolStatus struct {
 	Damaged   int64   `json:"damaged"`
 	Problem   string  `json:"problem,omitempty"`
 
-	Dropped map[string]map[string]uint64 `json:"dropped"` // what the spool gave up, by class and reason
+	Dropped map[string]map[string]uint64 `json:"dropped"` // what the spool dropped, by class and reason
 }
 
 // Process is this process as the system sees it.

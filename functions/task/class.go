@@ -44,7 +44,7 @@ const (
 	OverloadDrop   = "drop"
 )
 
-// Sheds reports whether tasks of the class may be given up, or reduced, while both paths are overloaded.
+// Sheds reports whether tasks of the class may be dropped, or reduced, while both paths are overloaded.
 func (c *Class) Sheds() bool { return c.Overload != "" && c.Overload != OverloadKeep }
 
 // Match selects events. Each field is a glob as in package check; an empty one matches everything.

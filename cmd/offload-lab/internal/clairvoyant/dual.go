@@ -17,7 +17,7 @@ type spot struct {
 	from, to int32   // the slots in which it begins and ends
 }
 
-// nowhere is the server of a task that is given up: it is done after all others.
+// nowhere is the server of a task that is dropped: it is done after all others.
 const nowhere = -1
 
 // place is where a task is best put at some prices.

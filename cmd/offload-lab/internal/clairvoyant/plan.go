@@ -10,7 +10,7 @@ import (
 )
 
 // lists is a plan as orders of tasks: what each server does one after another, as soon as task and server are there. Tasks
-// that are given up are in neither; they are done after all others.
+// that are dropped are in neither; they are done after all others.
 type lists struct {
 	episode *sim.Episode
 	order   [2][]int     // by action

@@ -38,9 +38,9 @@ var goneClasses = []string{
 // gone takes the consumer away; the broker stays and acknowledges. What is asked:
 //
 //  1. Memory and goroutines of app-offload do not grow: in the second half they are within a tenth of the first.
-//  2. The spool keeps to its quota, and each event that it gives up is counted by reason and class.
+//  2. The spool keeps to its quota, and each event that it drops is counted by reason and class.
 //  3. The log says that acknowledgements come and receipts do not, and what to do about it.
-//  4. When the consumer is back everything arrives that was not given up, and each gap is explained to it.
+//  4. When the consumer is back everything arrives that was not dropped, and each gap is explained to it.
 func (s *stage) gone(ctx context.Context) error {
 	s.drops = true
 	s.env = append([]string{
@@ -142,7 +142,7 @@ func (s *stage) disk(context.Context) error {
 	return nil
 }
 
-// accountForDropped holds what is missing against what was counted as given up, by reason and class.
+// accountForDropped holds what is missing against what was counted as dropped, by reason and class.
 func (s *stage) accountForDropped(ctx context.Context) error {
 	cfg := spool.DefaultConfig()
 	cfg.QuotaMiB = goneQuota

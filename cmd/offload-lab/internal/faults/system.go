@@ -23,7 +23,7 @@ type system struct {
 	cfg    Config
 	env    []string // settings of app-offload; nil is those of the rounds
 	plain  bool     // plain events, see publisher
-	drops  bool     // records may be given up, and are accounted for in another way
+	drops  bool     // records may be dropped, and are accounted for in another way
 	random *rand.Rand
 	began  time.Time
 	report *Report

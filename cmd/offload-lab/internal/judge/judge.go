@@ -70,7 +70,7 @@ func EpisodeSeed(seed uint64, i int) uint64 { return seed*1_000_003 + uint64(i) 
 type tally struct {
 	cost, joules, bytes float64
 	missed, cloud, gone int
-	took                []float64 // of the tasks that were not given up
+	took                []float64 // of the tasks that were not dropped
 	shed                [10]Shed  // by value of the class, with numbers in place of shares
 }
 
@@ -359,7 +359,7 @@ func byLoad(k int, rounds []round) (all []Load) {
 // Shed is how one policy did with the tasks of one class value while both paths were overloaded.
 type Shed struct {
 	Value   int     `json:"value"`
-	Gone    float64 `json:"gone"`    // share of the tasks that were given up
+	Gone    float64 `json:"gone"`    // share of the tasks that were dropped
 	Reduced float64 `json:"reduced"` // share that was processed in its reduced form
 	tasks   float64
 }
@@ -376,7 +376,7 @@ func (t *tally) give(value int, info sim.Info) {
 	}
 }
 
-// byValue divides the tasks of the k-th contestant, or is empty where none was given up or reduced.
+// byValue divides the tasks of the k-th contestant, or is empty where none was dropped or reduced.
 func byValue(k int, rounds []round) (all []Shed) {
 	shed := false
 	for value := range (tally{}).shed {

@@ -41,7 +41,7 @@ type Info struct {
 	Joules float64
 	Bytes  float64 // on the wire
 	Cost   float64 // J
-	// Gone is a task that was given up, after Took. It costs as much as being late can. Reduced is one that was processed in its reduced form.
+	// Gone is a task that was dropped, after Took. It costs as much as being late can. Reduced is one that was processed in its reduced form.
 	Gone, Reduced bool
 }
 

@@ -78,7 +78,7 @@ func (l *late) arrive(i int) {
 	}
 }
 
-// drop reports a task that is given up.
+// drop reports a task that is dropped.
 func (l *late) drop(p *parked) {
 	s := &l.env.seen
 	s.Task, s.Estimate = *p.Task, p.Estimate

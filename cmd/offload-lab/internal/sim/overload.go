@@ -40,7 +40,7 @@ func (e *Env) overloaded(c *Config) error {
 	return nil
 }
 
-// giveUp lets overload change what was decided, as the service does between deciding and parking, and reports whether the task is given up.
+// giveUp lets overload change what was decided, as the service does between deciding and parking, and reports whether the task is dropped.
 func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 	if e.sheds == nil {
 		return false
@@ -57,7 +57,7 @@ func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 	return gone
 }
 
-// gone is job i given up at the time now: it costs as much as being late can.
+// gone is job i dropped at the time now: it costs as much as being late can.
 func (e *Episode) gone(i int, now float64) Info {
 	c, j := &e.Config.Cost, &e.Jobs[i]
 	return Info{Job: i, Took: now - j.At, Done: now, Missed: true, Gone: true, Cost: c.Time*c.Kappa + c.Miss}

@@ -151,7 +151,7 @@ function tiles(st) {
   tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), "tasks", `${percent(st.spool.fill)} full: ${bytes(st.spool.bytes)} of ${bytes(st.spool.limit)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
   $("tile-backlog").querySelector(".meter i").style.width = `${st.spool.fill * 100}%`;
   const lost = sum(c.dropped), fresh = st.drops.unacknowledged;
-  tile("dropped", fresh ? "warn" : "", whole(lost), "tasks", lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing given up");
+  tile("dropped", fresh ? "warn" : "", whole(lost), "tasks", lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing dropped");
   $("acknowledge").hidden = !fresh;
   tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "balanced" : "unexplained",
     `${whole(c.accepted)} = ${whole(c.local)} local + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
