@@ -81,7 +81,7 @@ func TestRefusalsCountOnEvidence(t *testing.T) {
 		"only others pass":                     {nil, "b", false},
 		"the connection has taken nothing yet": {func(w *window) { w.warm = false }, "a", false},
 		"another client takes it over":         {func(w *window) { w.fighting = true }, "a", false},
-		"nothing is dropped by configuration": {func(w *window) { w.refusedTries = 0 }, "a", false},
+		"nothing is dropped by configuration":  {func(w *window) { w.refusedTries = 0 }, "a", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, probing, func(t *testing.T, w *window) {

@@ -289,25 +289,8 @@ func (s *Spool) shut() error {
 	s.mu.Unlock()
 	errs = append(errs, s.afterFetch(), s.writeIndexes(), s.checkpoint(), s.checkpoint())
 	s.mu.Lock()
-	for l := range s.lanes {
-		for _, g := range s.lanes[l].segs {
-			errs = append(errs, g.h.Close())
-		}
-	}
-	for _, d := range s.dying {
-		errs = append(errs, d.g.h.Close())
-	}
-	for _, sp := range s.spares {
-		errs = append(errs, sp.h.Close())
-	}
+	errs = append(errs, s.closeFiles())
 	s.mu.Unlock()
-	for _, f := range s.slots {
-		errs = append(errs, f.Close())
-	}
-	if s.history.f != nil {
-		errs = append(errs, s.history.f.Close())
-	}
-	errs = append(errs, s.lock.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing spool in %s: %w", s.dir, err)
 	}

@@ -81,7 +81,7 @@ func (s *Spool) open() (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.abandon())
+			err = errors.Join(err, s.closeFiles())
 		}
 	}()
 	names, err := s.fs.List(s.dir)
@@ -151,8 +151,8 @@ func (s *Spool) exists(name string) bool {
 	return err == nil || errors.Is(err, fs.ErrPermission)
 }
 
-// abandon closes what a failed Open had opened.
-func (s *Spool) abandon() error {
+// closeFiles closes all files that are open, at the end or when Open fails.
+func (s *Spool) closeFiles() error {
 	var errs []error
 	for l := range s.lanes {
 		for _, g := range s.lanes[l].segs {

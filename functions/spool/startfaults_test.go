@@ -90,7 +90,7 @@ func TestEachStepOfAStartMayFail(t *testing.T) {
 		if s.problem != "" {
 			report += ", problem: " + strings.ReplaceAll(s.problem, filepath.Dir(dir), "PARENT")
 		}
-		require.NoError(t, s.abandon())
+		require.NoError(t, s.closeFiles())
 		return report, steps
 	}
 	clean, steps := start("")

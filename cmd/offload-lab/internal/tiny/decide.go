@@ -3,8 +3,6 @@ package tiny
 import (
 	"bytes"
 	_ "embed" // of the runtimes
-	"fmt"
-	"go/format"
 	"io"
 	"maps"
 	"slices"
@@ -106,15 +104,7 @@ func FormulaGo(w io.Writer, f *policy.Formula, o Options) (Size, error) {
 		}
 		p.f("}\n")
 	}
-	if p.err != nil {
-		return size, p.err
-	}
-	text, err := format.Source(b.Bytes())
-	if err != nil {
-		return size, fmt.Errorf("formatting the Go file: %w", err)
-	}
-	_, err = w.Write(text)
-	return size, err
+	return size, p.goTo(w, b.Bytes())
 }
 
 // upper makes edgePrice EDGE_PRICE.

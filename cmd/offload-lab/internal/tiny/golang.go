@@ -2,8 +2,6 @@ package tiny
 
 import (
 	"bytes"
-	"fmt"
-	"go/format"
 	"io"
 
 	"app-offload/functions/engine/tflite"
@@ -31,15 +29,7 @@ func Go(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	for i := range m.Steps {
 		m.constantsGo(p, i)
 	}
-	if p.err != nil {
-		return size, p.err
-	}
-	text, err := format.Source(b.Bytes())
-	if err != nil {
-		return size, fmt.Errorf("formatting the Go file: %w", err)
-	}
-	_, err = w.Write(text)
-	return size, err
+	return size, p.goTo(w, b.Bytes())
 }
 
 func (m *model) callGo(p *printer, i int) {

@@ -2,8 +2,6 @@ package tiny
 
 import (
 	"bytes"
-	"fmt"
-	"go/format"
 	"io"
 	"strings"
 
@@ -161,13 +159,5 @@ func Decide(in *[Inputs]float64, out *[Outputs]float64, margin float64) int {
 		p.f("}},\n")
 	}
 	p.f("}\n")
-	if p.err != nil {
-		return size, p.err
-	}
-	text, err := format.Source(b.Bytes())
-	if err != nil {
-		return size, fmt.Errorf("formatting the Go file: %w", err)
-	}
-	_, err = w.Write(text)
-	return size, err
+	return size, p.goTo(w, b.Bytes())
 }

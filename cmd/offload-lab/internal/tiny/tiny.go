@@ -7,6 +7,7 @@ import (
 	_ "embed" // of the runtimes
 	"errors"
 	"fmt"
+	"go/format"
 	"io"
 	"math"
 	"slices"
@@ -179,6 +180,19 @@ func (p *printer) f(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format, args...)
 	}
+}
+
+// goTo formats the Go file that was printed, and writes it to w.
+func (p *printer) goTo(w io.Writer, file []byte) error {
+	if p.err != nil {
+		return p.err
+	}
+	text, err := format.Source(file)
+	if err != nil {
+		return fmt.Errorf("formatting the Go file: %w", err)
+	}
+	_, err = w.Write(text)
+	return err
 }
 
 // numbers prints a list, some a line.
