@@ -97,7 +97,7 @@ func (n *Network) Prepare() error {
 	}
 	n.factors = make([]float64, len(n.Inputs))
 	for i, x := range n.Inputs {
-		if !allFinite(x.Mean, x.Deviation, x.Low, x.High) || x.Deviation <= 0 || x.Low > x.High {
+		if !allFinite(x.Mean, x.Deviation, 1/x.Deviation, x.Low, x.High) || x.Deviation <= 0 || x.Low > x.High {
 			return fmt.Errorf("input %q: mean %g, deviation %g, range %g–%g cannot be", x.Name, x.Mean, x.Deviation, x.Low, x.High)
 		}
 		n.factors[i] = 1 / x.Deviation

@@ -93,6 +93,7 @@ func TestNetworkFilesThatCannotBe(t *testing.T) {
 		"layer 1":                      func(n *Network) { n.Layers[1].Bias = nil },
 		"that is no number":            func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
 		`input "rtt in usual s": mean`: func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
+		"deviation 1e-310":             func(n *Network) { n.Inputs[inRTT].Deviation = 1e-310 },
 		`input "queue": mean`:          func(n *Network) { n.Inputs[inQueue].Low = 1e9 },
 		`input "others": mean`:         func(n *Network) { n.Inputs[inOthers].High = math.Inf(1) },
 	} {
