@@ -10,6 +10,7 @@ import (
 
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
+	"app-offload/functions/pool"
 	"app-offload/functions/score"
 	"app-offload/functions/task"
 	"app-offload/functions/trial"
@@ -116,6 +117,25 @@ func TestWhatWasLearnedIsInherited(t *testing.T) {
 	require.EqualValues(t, 50, taught(next.shadows.Named("bandit")))
 	next.Observe(&decision.Entry{Estimate: score.Estimate{LocalTime: 1, CloudTime: 1}, Outcome: decision.Outcome{Known: true, Time: 3}})
 	require.EqualValues(t, 51, taught(next.shadows.Named("bandit")), "one memory")
+}
+
+// A bandit that is switched on while the service runs believes at once what others have taught before.
+func TestAPriorIsThereWhenItsPolicyIsSwitchedOn(t *testing.T) {
+	target := func(prior pool.Parts) decision.Target {
+		d := decider(t, configured(func(c *policy.Config) { c.Default = "cost" }))
+		d.For("bandit").(policy.Pooled).Prior(prior)
+		next := decider(t, configured(func(c *policy.Config) { c.Default, c.BanditExplore, c.BanditOptimism = "bandit", 0, 0 }))
+		next.Follow(d)
+		answer, _ := next.DecideBy("", &task.Task{Deadline: time.Second}, &score.Estimate{LocalTime: 0.5, CloudTime: 0.6}, loaded(1))
+		return answer.Target
+	}
+	rows := make([][]float64, 4)
+	for i := range rows {
+		rows[i] = make([]float64, 4)
+	}
+	rows[1][1] = 20
+	require.Equal(t, decision.Local, target(nil))
+	require.Equal(t, decision.Cloud, target(pool.Parts{pool.Bandit + "local": pool.Make(rows, []float64{0, 60, 0, 0})}))
 }
 
 // A policy that decides by arrivals counts all of the node's, whichever policy decides, and each of them once.
