@@ -3,6 +3,7 @@ package task
 import (
 	"cmp"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -202,12 +203,14 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 
 // overload checks what is said of overload, and returns the age beyond which a result is of no use.
 func (c ClassConfig) overload(p *check.Problems, deadline time.Duration) (bound time.Duration) {
+	words := []string{OverloadKeep, OverloadReduce, OverloadExpire, OverloadDrop}
 	if c.Overload != "" {
-		p.OneOf("Overload", c.Overload, OverloadKeep, OverloadReduce, OverloadExpire, OverloadDrop)
+		p.OneOf("Overload", c.Overload, words...)
 	}
 	check.Range(p, "Value", c.Value, 0, maxPriority)
 	bound = cmp.Or(p.Duration("OverloadAge", c.OverloadAge, 0, maxTTL), deadline)
 	switch sheds := (&Class{Overload: c.Overload}).Sheds(); {
+	case sheds && !slices.Contains(words, c.Overload): // what it needs is not known
 	case sheds && bound == 0:
 		p.Addf("OverloadAge", c.OverloadAge, "must be set where Overload is %s and there is no Deadline: write the age at which a result is of no use, such as 30s", c.Overload)
 	case c.Overload == OverloadReduce && c.ReducedClass == "":

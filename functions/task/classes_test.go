@@ -73,7 +73,8 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"MatchDevice", ClassConfig{MatchDevice: "^Camera.*$", NeverLeave: true}}, // matches no device, and so keeps nothing here
 		{"MatchProfile", ClassConfig{MatchProfile: "hall "}},
 		{"MatchResource", ClassConfig{MatchResource: "[z-a]"}},
-		{"Overload", ClassConfig{Overload: "shed", Deadline: "1s"}},
+		{"Overload", ClassConfig{Overload: "shed"}},
+		{"Overload", ClassConfig{Overload: "shed", ReducedClass: "a"}},
 		{"Value", ClassConfig{Value: 10}},
 		{"OverloadAge", ClassConfig{Overload: "drop"}}, // nothing says when a result is of no use
 		{"OverloadAge", ClassConfig{OverloadAge: "soon"}},
@@ -85,7 +86,9 @@ func TestClassConfigRefuses(t *testing.T) {
 		{"CriticalLow", ClassConfig{CriticalLow: "2", CriticalHigh: "1"}},
 	}
 	for _, row := range rows {
-		require.ErrorContains(t, row.config.Validate(), "class."+row.key+" = ", "%+v", row.config)
+		err := row.config.Validate()
+		require.ErrorContains(t, err, "class."+row.key+" = ", "%+v", row.config)
+		require.Equal(t, 1, strings.Count(err.Error(), "class."), "one problem for one mistake: %v", err)
 	}
 	require.NoError(t, ClassConfig{}.Validate())
 	require.NoError(t, DefaultClassConfig().Validate())

@@ -264,12 +264,14 @@ func occupy(m *score.Model, s *host.State, ahead float64) {
 	}
 }
 
-// reconsider decides a task anew: it waits on where rules and state say so, and else goes as they say, which shows in the state.
+// reconsider decides a task anew unless it is reduced: it waits on where rules and state say so, and else goes as they say, which shows in the state.
 func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	if class := m.rules.Class(j.Task.Class.Name); class != nil {
 		j.Task.Class = class
 	}
-	m.rules.DecideAgain(&j.Case, &m.state)
+	if j.Decision.Reason != decision.Reduced { // overload has settled that
+		m.rules.DecideAgain(&j.Case, &m.state)
+	}
 	j.fixed = !m.rules.MayWait(&j.Case)
 	free := j.Decision.Target == decision.Local && !m.Local.InOrder(j.Task)
 	stays := m.rules.Waits(&j.Case, &m.state) || !free && m.waiting.Follows(j.Task)

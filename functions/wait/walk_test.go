@@ -387,3 +387,21 @@ func TestNoParkedTaskIsLostOrSentTwice(t *testing.T) {
 	}
 	t.Log(fates)
 }
+
+// A parked task that is reduced stays so, and is counted so, whatever changes while it waits for those before it.
+func TestAParkedTaskStaysReduced(t *testing.T) {
+	w := newWorld(t, 1, true)
+	w.Pool.rules = w.Pool.Rules()
+	w.Look(&w.Pool.state)
+	own := *w.rules.Class("default")
+	own.Reduced = &task.Class{Name: "small", Complexity: 1}
+	reduced := &task.Task{EventID: "e1", Device: "b", Of: 1, Class: &own, Received: w.Pool.state.Time, Data: make([]byte, 1000)}
+	reduced.Reduce()
+	w.at["e1"] = &one{Task: reduced, n: 1, seq: 1, place: true}
+	why := decision.Decision{Target: decision.Local, Reason: decision.Reduced, Propensity: 1}
+	j := &parked{Case: decide.Case{Task: reduced, ID: 1, Decision: why, Estimate: score.Estimate{Cycles: 1}}, seq: 1, fixed: true}
+	w.reconsider(t.Context(), j)
+	require.Equal(t, why, j.Decision)
+	require.True(t, j.fixed)
+	require.Equal(t, "small", j.Task.Class.Name)
+}
