@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,6 +82,17 @@ func TestFilters(t *testing.T) {
 		"band, above":               {Default(Band), Example{Error: 1.15, Threshold: 1}, true},
 		"band, clearly strange":     {Default(Band), Example{Error: 1.3, Threshold: 1}, false},
 		"band without a threshold":  {Default(Band), Example{}, false},
+		"threshold, at":             {Config{Filter: Threshold, Threshold: 0.5}, Example{Boxes: []float64{0.5}}, false},
+		"margin, at":                {Config{Filter: Margin, Threshold: 0.25}, Example{Scores: []float64{0.5, 0.25}}, false},
+		"margin of equals":          {Default(Margin), Example{Scores: []float64{0.5, 0.5}}, true},
+		"band, at":                  {Config{Filter: Band, Width: 0.25}, Example{Error: 5, Threshold: 4}, true},
+		"band, beyond":              {Config{Filter: Band, Width: 0.25}, Example{Error: 5.1, Threshold: 4}, false},
+		"band, of a small one":      {Config{Filter: Band, Width: 0.25}, Example{Error: 0.4, Threshold: 0.25}, false},
+		"ibt, at":                   {Config{Filter: IBT, Threshold: 0.5, Box: 0.5}, Example{Boxes: []float64{0.5, 0.9}}, true},
+		"ibt, fewer":                {Config{Filter: IBT, Threshold: 0.5, Box: 0.5}, Example{Boxes: []float64{0.5, 0.9, 0.9}}, false},
+		"ibt, certain and not":      {Config{Filter: IBT, Threshold: 0.5, Box: 0.5}, Example{Boxes: []float64{0, 1}}, true},
+		"ibt of no share":           {Config{Filter: IBT, Threshold: 0.5, Box: 0.5}, Example{Boxes: []float64{0, 1.1}}, false},
+		"energy, at":                {Config{Filter: Energy, Threshold: -1, Temperature: 1}, Example{Logits: []float64{1}}, false},
 		"energy, like the training": {Default(Energy), Example{Logits: []float64{9, 1, 0}}, false},
 		"energy, strange":           {Default(Energy), Example{Logits: []float64{1, 1, 0}}, true},
 		"energy of nothing":         {Default(Energy), Example{}, false},
@@ -218,10 +230,6 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		require.Less(t, after, 100, "%s: samples until the shift is seen", name)
-		w.Reset()
-		score, drift := w.Add(sample(9)...)
-		require.Zero(t, score)
-		require.False(t, drift)
 	}
 	_, err := NewWatch(WatchConfig{Reference: 1})
 	require.Error(t, err)
@@ -273,4 +281,115 @@ func TestTheHardestShare(t *testing.T) {
 	}
 	_, err := New(Config{Filter: CloudOnly, Share: 0.1})
 	require.ErrorContains(t, err, "Hard.Share")
+}
+
+// Hardness is what the filter compares, with a sign that rises as examples become harder; examples without what it needs have none.
+func TestHardnessByHand(t *testing.T) {
+	e := &Example{Boxes: []float64{0.4, 0.8}, Scores: []float64{0.1, 0.6, 0.3}, Logits: []float64{1, 1}, Error: 3, Threshold: 4}
+	for name, want := range map[string]float64{Margin: -0.3, Band: -0.25, IBT: 0.5, Energy: -1 - math.Ln2} {
+		h, ok := filter(t, Default(name)).(interface {
+			Hardness(e *Example) (float64, bool)
+		}).Hardness(e)
+		require.True(t, ok, name)
+		require.InDelta(t, want, h, 1e-12, name)
+		_, ok = filter(t, Default(name)).(interface {
+			Hardness(e *Example) (float64, bool)
+		}).Hardness(&Example{})
+		require.False(t, ok, "%s of nothing", name)
+	}
+	f := filter(t, Config{Filter: Margin, Threshold: 0.2, Share: 0.5}).(*hardest)
+	require.Equal(t, "the hardest 50 % of the last 500 by: first − second < 0.2", f.String())
+}
+
+// Each number of a filter keeps its range, the ends included.
+func TestTheRangesOfAFilter(t *testing.T) {
+	for name, c := range map[string]struct {
+		config        Config
+		at            func(c *Config) *float64
+		low, high     float64
+		below, beyond float64
+	}{
+		"Threshold":   {Default(Margin), func(c *Config) *float64 { return &c.Threshold }, 0, 1, -0.01, 1.01},
+		"energy":      {Default(Energy), func(c *Config) *float64 { return &c.Threshold }, -1e6, 1e6, -1.1e6, 1.1e6},
+		"Temperature": {Default(Energy), func(c *Config) *float64 { return &c.Temperature }, 0.001, 1000, 0.0009, 1001},
+		"Box":         {Default(IBT), func(c *Config) *float64 { return &c.Box }, 0, 1, -0.01, 1.01},
+		"Width":       {Default(Band), func(c *Config) *float64 { return &c.Width }, 0, 10, -0.01, 10.1},
+		"Share":       {Default(Margin), func(c *Config) *float64 { return &c.Share }, 0, 1, -0.01, 1.01},
+	} {
+		for v, valid := range map[float64]bool{c.low: true, c.high: true, c.below: false, c.beyond: false, math.NaN(): false} {
+			config := c.config
+			*c.at(&config) = v
+			require.Equal(t, valid, config.Validate() == nil, "%s = %g", name, v)
+		}
+	}
+	for _, all := range []string{EdgeOnly, CloudOnly} {
+		require.ErrorContains(t, Config{Filter: all, Share: 0.1}.Validate(), "Hard.Share")
+	}
+}
+
+// Draws of one seed are the same, and those without one are not.
+func TestDrawsFollowTheirSeed(t *testing.T) {
+	draws := func(seed uint64) (bits uint64) {
+		f := filter(t, Config{Filter: Random, Threshold: 0.5, Seed: seed})
+		for range 64 {
+			if bits <<= 1; f.Hard(nil) {
+				bits++
+			}
+		}
+		return bits
+	}
+	require.Equal(t, draws(7), draws(7))
+	require.NotEqual(t, draws(7), draws(8))
+	require.NotEqual(t, draws(0), draws(0))
+}
+
+// Scores are deviations: of white noise, whose scatter is known, they are those of the published chart, whatever its unit.
+func TestScoresHaveNoUnit(t *testing.T) {
+	play := func(unit float64) (scores []float64) {
+		r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test
+		w, err := NewWatch(WatchConfig{Reference: 100})
+		require.NoError(t, err)
+		for n := range 2000 {
+			shift := 0.
+			if n >= 1500 {
+				shift = 1
+			}
+			score, _ := w.Add(unit * (r.NormFloat64() + shift))
+			scores = append(scores, score)
+		}
+		return scores
+	}
+	usual := play(1)
+	for i, score := range play(1000) {
+		require.InDelta(t, usual[i], score, 1e-3*(1+math.Abs(usual[i])))
+	}
+	require.Less(t, slices.Max(usual[:1500]), 8.)
+	require.Greater(t, usual[1999], 2.)
+	require.Less(t, usual[1999], 100.)
+	w, err := NewWatch(WatchConfig{Reference: 100})
+	require.NoError(t, err)
+	for _, v := range []float64{math.Inf(1), math.Inf(-1), math.NaN()} {
+		w.Add(v)
+	}
+	require.Zero(t, w.n, "what is no number is passed over")
+}
+
+// What was spent counts for an hour and for a day, and the status says so at any time.
+func TestWhatWasSpentRunsOut(t *testing.T) {
+	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	b := NewBudget(3, 100, clock.New(fake))
+	for range 5 {
+		b.Take()
+	}
+	for _, step := range []struct {
+		wait      time.Duration
+		hour, day int
+	}{{0, 3, 3}, {59 * time.Minute, 3, 3}, {2 * time.Minute, 0, 3}, {22 * time.Hour, 0, 3}, {2 * time.Hour, 0, 0}} {
+		fake.Advance(step.wait)
+		hour, day, refused := b.Spent()
+		require.Equal(t, [2]int{step.hour, step.day}, [2]int{hour, day}, "after %v more", step.wait)
+		require.EqualValues(t, 2, refused)
+	}
+	require.EqualValues(t, 3, b.Taken())
+	require.Empty(t, b.Save().Spent)
 }

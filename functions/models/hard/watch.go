@@ -125,11 +125,3 @@ func (w *Watch) statistic(sample []float64) float64 {
 	}
 	return math.Sqrt(sum / float64(len(sample)))
 }
-
-// Reset forgets all, as after a new version of the model.
-func (w *Watch) Reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.n, w.score, w.level = 0, 0, moments{}
-	w.mean, w.sum, w.recent = nil, nil, nil
-}
