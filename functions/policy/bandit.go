@@ -95,7 +95,7 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 	}
 	d := known.terms(b.cost.predicted(e, s), plain).settle(b.cost.choose(t, e, s, local, cloud, b.cost.tempo.beat(s.Time)))
 	other := decision.Cloud - d.Target
-	if b.explore == 0 || !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
+	if !harmless(t, s, &d, [2]float64{local.time(), cloud.time()}) {
 		return d
 	}
 	share := b.explore * known.Arms[other].ignorance(plain[other])

@@ -20,7 +20,7 @@ import (
 )
 
 // bindings plays tasks that come, are parked and bound on a node with these settings; a line is what a step has done.
-func bindings(t *testing.T, edit func(*Config, *score.Config), steps int) string {
+func bindings(t *testing.T, edit func(*Config, *score.Config), steps, flood int) string {
 	c, sc := DefaultConfig(), score.DefaultConfig()
 	c.DeferLongest = "20s"
 	edit(&c, &sc)
@@ -36,13 +36,13 @@ func bindings(t *testing.T, edit func(*Config, *score.Config), steps int) string
 		s.Time += int64(1e9 * r.ExpFloat64() / 8)
 		burst := r.IntN(3)
 		if i%40 == 39 {
-			burst = 40 // more than an outlook holds
+			burst = flood
 		}
 		if i%40 == 38 {
 			s.Time += int64(11 * time.Second) // silence
 			burst = 0
 		}
-		s.Link.Up = i%29 != 0
+		s.Link.Up = i%29 != 0 && i%60 < 50
 		s.OnBattery = i%50 > 40
 		s.MemoryStall = float64(i % 60)
 		s.Link.Price = float64(i % 3)
@@ -82,18 +82,22 @@ func TestBindingsAreAsRecorded(t *testing.T) {
 	}
 	var out bytes.Buffer
 	for _, node := range []struct {
-		name string
-		edit func(*Config, *score.Config)
+		name  string
+		edit  func(*Config, *score.Config)
+		flood int // tasks at once; an outlook holds 14
 	}{
-		{"usual", func(*Config, *score.Config) {}},
-		{"ordered", func(c *Config, _ *score.Config) { c.DeferOrder = true }},
-		{"money", func(c *Config, s *score.Config) { c.CostMoney, c.CostPrice, c.CostMemory, c.CostBattery = 0.3, 1, 1, 3 }},
-		{"dear", func(c *Config, _ *score.Config) { c.CostMoney, c.CostTime, c.CostKappa = 100, 2, 1.5 }},
-		{"patient", func(c *Config, _ *score.Config) { c.CostMiss, c.CostKappa = 0.1, 20 }},
-		{"slow node", func(_ *Config, s *score.Config) { s.EdgeMcycles /= 10 }},
-		{"free work", func(_ *Config, s *score.Config) { s.McyclesPerKB, s.EdgeJoules, s.Overhead = 1e-9, 1e-6, "0s" }},
+		{"usual", func(*Config, *score.Config) {}, 40},
+		{"ordered", func(c *Config, _ *score.Config) { c.DeferOrder = true }, 40},
+		{"money", func(c *Config, s *score.Config) { c.CostMoney, c.CostPrice, c.CostMemory, c.CostBattery = 0.3, 1, 1, 3 }, 40},
+		{"dear", func(c *Config, _ *score.Config) { c.CostMoney, c.CostTime, c.CostKappa = 100, 2, 1.5 }, 40},
+		{"patient", func(c *Config, _ *score.Config) { c.CostMiss, c.CostKappa = 0.1, 20 }, 40},
+		{"slow node", func(_ *Config, s *score.Config) { s.EdgeMcycles /= 10 }, 40},
+		{"a flood", func(*Config, *score.Config) {}, 200},
+		{"a flood on a fast node", func(_ *Config, s *score.Config) { s.EdgeMcycles *= 10 }, 200},
+		{"a flood on a slow one", func(_ *Config, s *score.Config) { s.EdgeMcycles /= 10 }, 200},
+		{"free work", func(_ *Config, s *score.Config) { s.McyclesPerKB, s.EdgeJoules, s.Overhead = 1e-9, 1e-6, "0s" }, 40},
 	} {
-		fmt.Fprintf(&out, "%s\n%s", node.name, bindings(t, node.edit, 120))
+		fmt.Fprintf(&out, "%s\n%s", node.name, bindings(t, node.edit, 120, node.flood))
 	}
 	const path = "testdata/bindings.golden"
 	if *rewrite {

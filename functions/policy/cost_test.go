@@ -3,6 +3,8 @@ package policy
 import (
 	"maps"
 	"math"
+	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +159,31 @@ func TestAFormulaHasEveryConstant(t *testing.T) {
 		}
 		require.Less(t, f.Constants["below"], f.Constants["threshold"])
 	}
+	f, err := FormulaOf(build(t, "weighted", preset("custom"), func(c *Config) {
+		c.SizeWeight, c.SizeDirection, c.SizeScaleKB, c.ComplexityWeight, c.ComplexityDirection, c.ComplexityScale = 0.6, rises, 100, 0.2, falls, 50
+		c.CPUWeight, c.CPUDirection, c.CPUScale, c.WeightedThreshold, c.CostKappa, c.CostPatience = 0.1, falls, 80, 0.4, 3, 10
+	}))
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{
+		"sizeWeight": 0.6, "sizeScale": 100, "sizeFalls": 0, "complexityWeight": 0.2, "complexityScale": 50, "complexityFalls": 1,
+		"cpuWeight": 0.1, "cpuScale": 80, "cpuFalls": 1, "clamp": 1, "threshold": 0.4, "below": math.Nextafter(0.4, 0), "latest": 3, "patience": 10,
+	}, f.Constants)
+	taught := build(t, "bandit").(*bandit)
+	for range 50 {
+		taught.Observe(lesson(rand.New(rand.NewPCG(1, 2)), decision.Cloud, 2))
+	}
+	f, err = FormulaOf(taught)
+	require.NoError(t, err)
+	require.Len(t, f.Learned, 2)
+	for i, k := range f.Learned {
+		a := &taught.newest.Arms[i]
+		require.Equal(t, [2]any{a.Moments, a.Count}, [2]any{vector(k.Moments), k.Outcomes})
+		for row := range dims {
+			for column := range dims {
+				require.InDelta(t, a.Matrix[row][column], k.Matrix[row*dims+column], 0, "row after row")
+			}
+		}
+	}
 	for _, name := range []string{"ppo", "defer", "random"} {
 		f, err := FormulaOf(build(t, name))
 		require.ErrorContains(t, err, name)
@@ -191,4 +218,45 @@ func TestArrivalsCountForAPolicyInUse(t *testing.T) {
 		p.DecideAgain(k, e, s)
 		require.InDelta(t, 2, counted(), 0, name)
 	}
+}
+
+// A second is a usual one until the tempo of a node is known, and without a tempo.
+func TestTheBeatOfAnUnknownNode(t *testing.T) {
+	require.Equal(t, beat{1, 1}, (*tempo)(nil).beat(0))
+	p := &tempo{}
+	for n := range fewTasks {
+		require.Equal(t, beat{1, 1}, p.beat(0))
+		p.note(&task.Task{Received: int64(n+1) * 1e9, Deadline: time.Second}, &host.State{}, 10)
+	}
+	at := p.beat(fewTasks * 1e9)
+	require.InDelta(t, usualDeadline, at.usual, 1e-9)
+	require.InDelta(t, math.Sqrt(1/usualPerDeadline), at.rush, 1e-9)
+}
+
+// A stamp that lies ahead of the node's clock makes no task wait for less than nothing.
+func TestAStampAheadIsNoWait(t *testing.T) {
+	p := newDefer(DefaultConfig()).(*deferring)
+	k, e, s := situation()
+	now := p.weigh(k, e, s)
+	k.Received += int64(time.Hour)
+	require.InDelta(t, now.waited, p.weigh(k, e, s).waited, 0)
+}
+
+// The files that a policy reads are closed again.
+func TestPoliciesLeaveNoFileOpen(t *testing.T) {
+	open := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(list)
+	}
+	before := open()
+	for range 20 {
+		_, err := loadRule("../../res/policies/defer.json")
+		require.NoError(t, err)
+		_, err = loadNetwork("../../res/policies/defer.json")
+		require.Error(t, err)
+	}
+	require.Less(t, open(), before+10)
 }

@@ -53,7 +53,7 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 		}
 	}
 	price := o.beyond(w.waiting[queue] - o.n)
-	if o.plan(); price != [2]float64{} && o.leavesIdle() {
+	if o.plan(); o.leavesIdle() {
 		o.rest.price, o.len = price, [2]int{}
 		o.plan()
 	}
@@ -297,9 +297,7 @@ func (o *outlook) cheapest(i, server int, least float64) (cost float64, place in
 		if c < least {
 			least, place = c, k
 		}
-		if k < len(list) {
-			begin = ends[k]
-		}
+		begin = ends[k] // also where none is after it: a list has room for one more
 	}
 	return least, place
 }

@@ -169,6 +169,11 @@ func TestDeadline(t *testing.T) {
 		{"no way to the cloud", time.Second, 0, 9, never, decision.Local, decision.BothMissLocal},
 		{"no way at all", time.Second, 0, never, never, decision.Local, decision.BothMissLocal},
 		{"no deadline", 0, 0, 9, 0.1, decision.Local, decision.LocalMeets},
+		{"no deadline, patience used up", 0, 5 * time.Second, 5.1, 0.1, decision.Cloud, decision.LocalMisses},
+		{"no deadline, patience not used up", 0, 5 * time.Second, 5, 0.1, decision.Local, decision.LocalMeets},
+		{"no deadline, just received", 0, 0, 10, 0.1, decision.Local, decision.LocalMeets},
+		{"no deadline, a stamp ahead", 0, -time.Hour, 10.1, 0.1, decision.Cloud, decision.LocalMisses},
+		{"at the border there", time.Second, 0, 3, 3, decision.Cloud, decision.LocalMisses},
 	} {
 		tk := &task.Task{Deadline: c.deadline, Received: int64(time.Hour)}
 		s := &host.State{Time: int64(time.Hour + c.waited)}

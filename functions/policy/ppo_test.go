@@ -91,6 +91,8 @@ func TestNetworkFilesThatCannotBe(t *testing.T) {
 		"0 layers":                     func(n *Network) { n.Layers = nil },
 		"needs 1–256, and":             func(n *Network) { n.Layers[0].Weights = n.Layers[0].Weights[1:] },
 		"layer 1":                      func(n *Network) { n.Layers[1].Bias = nil },
+		"0 biases and 0 weights":       func(n *Network) { n.Layers[1] = Layer{} },
+		"257 biases":                   func(n *Network) { n.Layers[1] = Layer{Weights: make([]float64, 4*257), Bias: make([]float64, 257)} },
 		"that is no number":            func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
 		`input "rtt in usual s": mean`: func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
 		"deviation 1e-310":             func(n *Network) { n.Inputs[inRTT].Deviation = 1e-310 },
@@ -113,6 +115,20 @@ func situation() (*task.Task, *score.Estimate, *host.State) {
 	return &task.Task{Data: make([]byte, 40*score.KB), Deadline: 2 * time.Second, Received: 1e18},
 		&score.Estimate{LocalTime: 1.5, CloudTime: 0.8, LocalEnergy: 2, CloudEnergy: 0.3, Cycles: 1500, Bytes: 41_000},
 		&host.State{Time: 1e18, CPU: 100, OwnCPU: 70, QueueTasks: 2, QueueCycles: 3000, Link: host.Link{Up: true, Goodput: 1e5, RTT: 0.1, BacklogBytes: 20_000, BacklogTasks: 1}}
+}
+
+// Counts that cannot be make no input that is no number.
+func TestInputsOfImpossibleCounts(t *testing.T) {
+	k, e, s := situation()
+	s.QueueTasks, s.Link.BacklogTasks, s.CPU, s.OwnCPU, s.Link.Goodput, s.Link.RTT = -5, -5, 0, 50, 0, -1
+	for _, cloud := range []float64{0, 1e12} {
+		e.CloudTime = cloud // so clear that an advice of 0 or 1 would be endless
+		var x [NumInputs]float64
+		Inputs(k, e, s, Arrivals{Usual: 1}, &x)
+		for i, v := range x {
+			require.False(t, math.IsNaN(v) || math.IsInf(v, 0), "%s = %v", InputNames[i], v)
+		}
+	}
 }
 
 func TestInputsAreTakenApart(t *testing.T) {

@@ -107,6 +107,15 @@ func TestGuardsHoldAtTheirLimits(t *testing.T) {
 			require.False(t, still, "%s: a limit of 0 never holds", name)
 		}
 	}
+	least, err := NewGuards(config(func(c *Config) { c.MemoryLimit, c.BatteryLimit, c.PriceLimit = 0.5, 0.5, 0.5 }))
+	require.NoError(t, err)
+	for want, s := range map[decision.Reason]host.State{
+		decision.GuardMemory: {MemoryStall: 0.6}, decision.GuardBattery: {OnBattery: true, Battery: 0.4}, decision.GuardPrice: {Link: host.Link{Price: 0.6}},
+	} {
+		s.Link.Up = true
+		d, held := least.Check(&task.Task{}, &score.Estimate{LocalTime: 1}, &s)
+		require.Equal(t, [2]any{want, true}, [2]any{d.Reason, held}, "a limit below 1 holds as well")
+	}
 	for down, open := range map[string]bool{"deadline": true, "all": false} {
 		g, err := NewGuards(config(func(c *Config) { c.LinkDown = down }))
 		require.NoError(t, err)
@@ -114,7 +123,7 @@ func TestGuardsHoldAtTheirLimits(t *testing.T) {
 		require.False(t, g.LeavesOpen(decision.GuardBacklog))
 		require.True(t, g.LeavesOpen(decision.CheaperCloud))
 	}
-	_, err := NewGuards(config(func(c *Config) { c.LinkDown = "never" }))
+	_, err = NewGuards(config(func(c *Config) { c.LinkDown = "never" }))
 	require.Error(t, err)
 }
 
@@ -288,5 +297,32 @@ func TestTasksAreTakenOutFromAnywhere(t *testing.T) {
 		}
 		require.Equal(t, left, order)
 		require.Empty(t, r.waiting.streams)
+	}
+}
+
+// The earliest parked task of a device and class goes before another one of it, and only where order is kept.
+func TestTheEarliestGoesBefore(t *testing.T) {
+	for _, ordered := range []bool{true, false} {
+		var w Waiting
+		class := &task.Class{Name: "a"}
+		one := func(device string) *task.Task {
+			return &task.Task{Device: device, Class: class, Of: 1, Data: []byte("x")}
+		}
+		for n, device := range []string{"d", "e", "d"} {
+			require.True(t, w.Add(Held{Task: one(device), Tag: n}, Room{Tasks: 9, Bytes: 9, Ordered: ordered}))
+		}
+		_, some := w.Before(one("f"))
+		require.False(t, some)
+		for _, want := range []int{0, 2} {
+			require.Equal(t, ordered, w.Follows(one("d")))
+			h, some := w.Before(one("d"))
+			require.Equal(t, ordered, some)
+			if ordered {
+				require.Equal(t, want, h.Tag)
+			}
+		}
+		_, some = w.Before(one("d"))
+		require.False(t, some)
+		require.Equal(t, map[bool]int{true: 1, false: 3}[ordered], w.Len())
 	}
 }
