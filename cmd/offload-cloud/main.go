@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"app-offload/functions/version"
 )
 
 const examples = `Usage:
@@ -136,5 +139,25 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%q is not understood here; see -h", rest[0])
 	}
+	return err
+}
+
+const versionUsage = `Usage: offload-cloud version [-json]
+
+Prints which build this is.
+
+Flags:
+`
+
+func versionVerb(_ context.Context, args []string, std streams) error {
+	fs := newFlags("version", versionUsage, std)
+	asJSON := fs.Bool("json", false, "as a JSON object")
+	if err := parseFlags(fs, args); err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(std.out).Encode(version.Get())
+	}
+	_, err := fmt.Fprintln(std.out, version.Line("offload-cloud"))
 	return err
 }

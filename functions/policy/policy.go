@@ -8,11 +8,11 @@
 //
 //	list.go, config.go        the policies there are, and their settings; no state
 //	bounds.go, weighted.go, deadline.go, cost.go, bandit.go, ppo.go, defer.go
-//	                          one file a policy. All are immutable but for: random's draws (atomic), bandit's memory, and the tempo
+//	                          one file a policy. All are immutable but for: random's draws (atomic), bandit's memory, and the tempo.
+//	                          Observe changes the newest regression of bandit under a lock, and publishes copies that Decide reads without
 //	tempo.go, pace.go         how fast tasks arrive, each behind a lock of its own; arrivals are noted by Decide and Arrived
-//	learn.go                  the regression of bandit. Observe changes the newest one under a lock, and publishes copies that Decide reads without
 //	network.go, inputs.go     the network of ppo and its inputs; immutable once read
-//	rule.go, outlook.go, lane.go, waiting.go
+//	rule.go, outlook.go, lane.go
 //	                          what defer plans over parked tasks. A Waiting belongs to the caller that holds the parked tasks (package wait)
 //	guard.go, judge.go, dominance.go, scarce.go
 //	                          rules that stand above policies or that they share; immutable
