@@ -273,14 +273,6 @@ func laneOf(topic string, lanes int) int {
 	return int(h.Sum32() % uint32(lanes))
 }
 
-// queued is how many messages wait to be opened.
-func (c *Consumer) queued() (n int) {
-	for i := range c.lanes {
-		n += len(c.lanes[i].queue)
-	}
-	return n
-}
-
 // roomy reports whether half of the queue is free, without what lanes that hang have of it.
 func (c *Consumer) roomy() bool {
 	queued, room, works := 0, c.Limits.QueueMessages, false
