@@ -251,6 +251,11 @@ func TestReload(t *testing.T) {
 	require.ErrorContains(t, err, "Batch.MaxCount")
 	require.Equal(t, before, s.Status().Configuration.Version)
 	require.Contains(t, s.Status().Configuration.Problem, "Batch.MaxCount")
+	for key, q := range map[string]decide.Question{"dataSize": {SizeKB: -1}, "complexity": {Complexity: 101}, "deadline": {DeadlineMS: -1}, "oracle": {Policy: "oracle"}} {
+		e, err := s.Advise(q)
+		require.ErrorContains(t, err, key)
+		require.Zero(t, e)
+	}
 	e, err := s.Advise(decide.Question{SizeKB: 1, Complexity: 1})
 	require.NoError(t, err)
 	require.Equal(t, "edge", e.Policy)

@@ -198,6 +198,49 @@ func TestHowASessionFails(t *testing.T) {
 	require.EqualError(t, s.Cause(), "publishing: full", "the first cause stays")
 }
 
+// What does not connect is an error with its cause, and no session.
+func TestADialThatFailsLeavesNoSession(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	silent, err := ParseAddress("tcp://" + l.Addr().String())
+	require.NoError(t, err)
+	defer l.Close()
+	gone, err := ParseAddress("tcp://127.0.0.1:1")
+	require.NoError(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		at      Address
+		timeout time.Duration
+		want    string
+	}{
+		"refused":             {t.Context(), gone, time.Minute, "connection refused"},
+		"no answer":           {t.Context(), silent, 50 * time.Millisecond, ""},
+		"the caller gives up": {ended, silent, time.Minute, "context canceled"},
+	} {
+		s, err := Dial(c.ctx, Options{Brokers: []Address{c.at}, ClientID: "x", ConnectTimeout: c.timeout, Stall: time.Minute, KeepAlive: time.Minute, PingTimeout: time.Minute})
+		require.Nil(t, s, name)
+		require.Error(t, err, name)
+		require.ErrorContains(t, err, c.want, name)
+	}
+}
+
+// A subscription without an answer is an error.
+func TestASubscriptionNeedsAnAnswer(t *testing.T) {
+	_, at := startChoosy(t)
+	k, _ := keep(t, at)
+	s, err := k.Await(t.Context())
+	require.NoError(t, err)
+	s.timeout = 0
+	s.Cut()
+	<-s.Lost()
+	refused, err := s.Subscribe(t.Context(), map[string]byte{"secret": 1})
+	require.Error(t, err)
+	require.Nil(t, refused)
+	require.Error(t, s.Unsubscribe(t.Context(), "a"))
+}
+
 // A broker that refuses a connection answers with a number; the error says what it refused.
 func TestARefusalNamesWhatIsRefused(t *testing.T) {
 	for code, want := range map[byte]string{
