@@ -67,8 +67,15 @@ func because(e *Entry) string {
 	return ways(e)
 }
 
-// shed explains what became of a task because both paths are overloaded.
+// shed explains what became of a task because both paths are overloaded. The predictions leave the parked tasks out, which overload counts.
 func shed(e *Entry) string {
+	if e.State.ParkedBytes >= 1 {
+		return overload(e) + ", besides waiting for parked tasks, of which there are " + amount(int(min(e.State.ParkedBytes, math.MaxInt32)))
+	}
+	return overload(e)
+}
+
+func overload(e *Entry) string {
 	switch e.Decision.Reason {
 	case Overload:
 		return "both paths are overloaded, and class " + strconv.Quote(e.Class) + " gives way; " + ways(e)

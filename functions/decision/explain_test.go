@@ -105,3 +105,11 @@ func TestExplainScarceThings(t *testing.T) {
 	e.Decision.Reason = CheaperCloud
 	require.NotContains(t, Explain(e), "NaN")
 }
+
+// A task may be given up for the parked ones that it would wait for, which no prediction shows.
+func TestExplainNamesTheParkedTasksOfAnOverload(t *testing.T) {
+	e := Entry{Class: "a", Decision: Decision{Reason: Overload}, Estimate: score.Estimate{LocalTime: 0.01, CloudTime: 0.02}}
+	require.Equal(t, `Dropped: both paths are overloaded, and class "a" gives way; predicted local 10 ms, cloud 20 ms.`, Explain(e))
+	e.State.ParkedBytes = 3 << 20
+	require.Equal(t, `Dropped: both paths are overloaded, and class "a" gives way; predicted local 10 ms, cloud 20 ms, besides waiting for parked tasks, of which there are 3 MB.`, Explain(e))
+}
