@@ -106,7 +106,7 @@ func TestExplainScarceThings(t *testing.T) {
 	require.NotContains(t, Explain(e), "NaN")
 }
 
-// A task may be given up for the parked ones that it would wait for, which no prediction shows.
+// A task may be dropped because of the parked ones that it would wait for, which no prediction shows.
 func TestExplainNamesTheParkedTasksOfAnOverload(t *testing.T) {
 	e := Entry{Class: "a", Decision: Decision{Reason: Overload}, Estimate: score.Estimate{LocalTime: 0.01, CloudTime: 0.02}}
 	require.Equal(t, `Dropped: both paths are overloaded, and class "a" gives way; predicted local 10 ms, cloud 20 ms.`, Explain(e))
