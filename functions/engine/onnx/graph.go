@@ -224,6 +224,9 @@ func (g *graph) readAttribute(f field, n *node) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	for _, i := range ints {
 		if i != math.MinInt64 && i != math.MaxInt64 && (i > math.MaxInt32 || i < math.MinInt32) {
 			return fmt.Errorf("byte %d: attribute %.64q: expected 32 bits, found %d", f.at, name, i)
@@ -231,7 +234,7 @@ func (g *graph) readAttribute(f field, n *node) error {
 		a.ints = append(a.ints, narrow(i))
 	}
 	n.attributes[name] = a
-	return err
+	return nil
 }
 
 // constant is the value of a node Constant.
@@ -280,7 +283,7 @@ func readPort(f field) (*port, error) {
 			}
 			return nil
 		})
-		if size < -1 || size > math.MaxInt32 {
+		if err == nil && (size < -1 || size > math.MaxInt32) {
 			return fmt.Errorf("byte %d: expected a dimension of 32 bits, found %d", f.at, size)
 		}
 		p.Shape = append(p.Shape, int(size))

@@ -383,14 +383,14 @@ func (c *compiler) step(run func()) {
 
 // same demands equal types and sizes.
 func (c *compiler) same(a, b *value) {
-	if c.err == nil && (a.Type != b.Type || a.Elements() != b.Elements()) {
+	if a.Type != b.Type || a.Elements() != b.Elements() {
 		c.fail("%s and %s differ in type or size", &a.Spec, &b.Spec)
 	}
 }
 
 // rank demands a number of dimensions.
 func (c *compiler) rank(v *value, n int) {
-	if c.err == nil && len(v.Shape) != n {
+	if len(v.Shape) != n {
 		c.fail("%s has %d dimensions, expected %d", &v.Spec, len(v.Shape), n)
 	}
 }

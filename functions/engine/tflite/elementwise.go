@@ -144,7 +144,7 @@ func (c *compiler) leakyRelu() {
 func (c *compiler) quantize() {
 	in := c.in(0, engine.Float32, engine.Int8, engine.Uint8)
 	out := c.out(0, engine.Int8, engine.Uint8)
-	if c.err == nil && in.Elements() != out.Elements() {
+	if in.Elements() != out.Elements() {
 		c.fail("%s and %s differ in size", &in.Spec, &out.Spec)
 	}
 	if c.err != nil {
@@ -196,7 +196,7 @@ func store8(v *value, i int, q int32) {
 func (c *compiler) dequantize() {
 	in := c.in(0, engine.Int8, engine.Uint8, engine.Int16, engine.Float32)
 	out := c.out(0, engine.Float32)
-	if c.err == nil && in.Elements() != out.Elements() {
+	if in.Elements() != out.Elements() {
 		c.fail("%s and %s differ in size", &in.Spec, &out.Spec)
 	}
 	c.step(func() {
@@ -216,7 +216,7 @@ func (c *compiler) dequantize() {
 func (c *compiler) cast() {
 	in := c.in(0, engine.Float32, engine.Int32, engine.Int64, engine.Bool, engine.Uint8, engine.Int8)
 	out := c.out(0, engine.Float32, engine.Int32, engine.Int64)
-	if c.err == nil && in.Elements() != out.Elements() {
+	if in.Elements() != out.Elements() {
 		c.fail("%s and %s differ in size", &in.Spec, &out.Spec)
 	}
 	if c.err != nil {
@@ -418,7 +418,7 @@ func (c *compiler) choose(f func(x, y float64) float64, q func(x, y int8) int8) 
 		return
 	}
 	p := c.broadcast(a, b, out)
-	if c.err == nil && (a.Scale != out.Scale || b.Scale != out.Scale || a.Zero != out.Zero || b.Zero != out.Zero) {
+	if a.Scale != out.Scale || b.Scale != out.Scale || a.Zero != out.Zero || b.Zero != out.Zero {
 		c.fail("inputs and output are quantised differently")
 	}
 	c.step(func() {

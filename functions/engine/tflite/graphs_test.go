@@ -3,6 +3,7 @@ package tflite
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -365,6 +366,10 @@ func TestOptionsAreWritten(t *testing.T) {
 	require.NoError(t, err)
 	p, err := Load(file, Limits{})
 	require.NoError(t, err)
+	root := p.graph.r.table(p.graph.r.follow(0, "the model"), "the model")
+	for i, tensor := range root.tables(2, "the graphs")[0].tables(0, "the tensors") {
+		require.False(t, tensor.has(4), "tensor %d has no scale, and says nothing of it", i)
+	}
 	for i, want := range [][]int{ // fields of the schema's tables of options
 		{1, 1, 3, 3, 4, 1},
 		{1, 3, 1, 1, 2, 1, 4},
@@ -404,6 +409,53 @@ func TestVersionsAreThoseOfTheTypes(t *testing.T) {
 			require.EqualValues(t, 1, w.version(step{code: code}), name)
 		}
 	}
+}
+
+// What a file of the format holds lies at a multiple of its size, and data at one of 16: TensorFlow Lite reads it in place.
+func TestWhatIsWrittenIsAligned(t *testing.T) {
+	for n := range 9 { // names of any length move what follows
+		name := text("123456789"[:n])
+		r := &reader{b: flat(object{0: name, 1: ints{1}, 2: longs{2}, 3: floats{3}, 4: blob{4}, 5: list{object{0: scalar(5)}, object{0: name}}, 6: object{0: name}, 7: name})}
+		root := r.table(r.follow(0, "the root"), "the root")
+		for field, by := range map[int]int{0: 4, 1: 4, 2: 8, 3: 4, 4: 16, 5: 4, 7: 4} {
+			if at, n := root.vector(field, 1, "a vector"); n > 0 {
+				require.Zero(t, at%by, "field %d with a name of %d", field, n)
+			}
+		}
+		require.Zero(t, root.at%4)
+		require.Zero(t, root.sub(6, "a table").at%4)
+		for _, one := range root.tables(5, "tables") {
+			require.Zero(t, one.at%4)
+		}
+		require.NoError(t, r.err)
+	}
+}
+
+// Every kind of step is planned, each from what the one before gives.
+func TestAPlanOfEveryKind(t *testing.T) {
+	file, err := int8Image(rand.New(rand.NewPCG(1, 2))).Bytes()
+	require.NoError(t, err)
+	p, err := Load(file, Limits{})
+	require.NoError(t, err)
+	plan, err := p.Plan()
+	require.NoError(t, err)
+	require.Equal(t, 7, plan.Tensors)
+	require.Equal(t, 6, plan.Out)
+	for i, want := range []Kind{PlanConv, PlanDepthwise, PlanAveragePool, PlanCopy, PlanDense, PlanSoftmax} {
+		s := plan.Steps[i]
+		require.Equal(t, []int{int(want), i, i + 1, []int{288, 288, 72, 72, 4, 4}[i]}, []int{int(s.Kind), s.In, s.Out, s.Size}, "step %d", i)
+	}
+	require.Len(t, plan.Steps, 6)
+	softmax := plan.Steps[5]
+	require.Equal(t, []int{1, 4, 256}, []int{softmax.Rows, softmax.K, len(softmax.Exps)})
+	for i, e := range softmax.Exps {
+		require.InEpsilon(t, math.Exp(0.3*float64(i-255)), e, 1e-5)
+	}
+	batch := one{17, object{0: scalar(1), 1: scalar(1), 2: scalar(1), 3: scalar(2), 4: scalar(2)}, []arg{i8(1, 0, 2, 3, 3, 1)}, []arg{i8(1, 0, 2, 2, 2, 1)}}
+	p, err = Load(batch.bytes(), Limits{})
+	require.NoError(t, err)
+	_, err = p.Plan()
+	require.ErrorContains(t, err, "these operators cannot be planned: [MAX_POOL_2D (operator 0)]", "batches")
 }
 
 // A plan is the run of a model of int8, step by step; other models are refused with the reason.

@@ -1056,6 +1056,11 @@ func TestMisfitsAreRefused(t *testing.T) {
 		"rescaled":   func(a *arg) { a.scales = []float32{77} },
 		"offset":     func(a *arg) { a.scales, a.zero = []float32{0.5}, 9 },
 		"by channel": func(a *arg) { a.scales = []float32{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7} },
+		"flat": func(a *arg) {
+			if len(a.shape) > 1 {
+				a.resize(append([]int{a.shape[0], 0}, a.shape[2:]...)...)
+			}
+		},
 		"minus": func(a *arg) {
 			for i := range a.data {
 				a.data[i] = -3

@@ -90,7 +90,7 @@ func (c *compiler) lstm() {
 	for g := range gates {
 		w[g], r[g] = c.constant(lstmWeights+g, in.Type), c.constant(lstmRecurrent+g, in.Type)
 		b[g] = c.biasOf(lstmBias+g, q.states, map[engine.Type]engine.Type{engine.Float32: engine.Float32, engine.Int8: engine.Int32}[in.Type])
-		if c.err == nil && (w[g].Elements() != q.states*q.inputs || r[g].Elements() != q.states*q.states) {
+		if w[g].Elements() != q.states*q.inputs || r[g].Elements() != q.states*q.states {
 			c.fail("the weights of gate %d do not fit %d inputs and %d states", g, q.inputs, q.states)
 		}
 	}

@@ -138,7 +138,7 @@ func (c *compiler) pack() {
 	var list []*value
 	for i := range c.op.inputs {
 		in := c.in(i, out.Type)
-		if c.err == nil && in.Elements()*len(c.op.inputs) != out.Elements() {
+		if in.Elements()*len(c.op.inputs) != out.Elements() {
 			c.fail("%d inputs of %v do not make %v", len(c.op.inputs), in.Shape, out.Shape)
 		}
 		list = append(list, in)
@@ -173,7 +173,7 @@ func (c *compiler) split() {
 	var list []*value
 	for i := range c.op.outputs {
 		out := c.out(i, in.Type)
-		if c.err == nil && out.Elements()*n != in.Elements() {
+		if out.Elements()*n != in.Elements() {
 			c.fail("output %v is not a part of %v", out.Shape, in.Shape)
 		}
 		list = append(list, out)
@@ -394,7 +394,7 @@ func span(begin, end, stride, n int, fromStart, toEnd bool) (first, count, by in
 func (c *compiler) shape() {
 	in := c.in(0)
 	out := c.out(0, engine.Int32, engine.Int64)
-	if c.err == nil && out.Elements() != len(in.Shape) {
+	if out.Elements() != len(in.Shape) {
 		c.fail("the output %v cannot hold the shape %v", out.Shape, in.Shape)
 	}
 	c.step(func() {
