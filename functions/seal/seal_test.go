@@ -249,6 +249,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 				_, err = u.unpack(c.name, packed, limit)
 				var large *TooLargeError
 				require.ErrorAs(t, err, &large)
+				require.ErrorContains(t, err, "data exceeds the limit of ", "by how much is not known")
 				// Without the size in its header too, as a stream has it.
 				if c.zstd != nil && !fold {
 					var out bytes.Buffer
@@ -258,6 +259,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 					require.NoError(t, c.zstd.Close())
 					_, err = u.unpack(c.name, out.Bytes(), limit)
 					require.ErrorAs(t, err, &large)
+					require.EqualError(t, err, fmt.Sprintf("data exceeds the limit of %d", limit))
 				}
 				packed, err = c.pack(nil, bomb[:limit])
 				require.NoError(t, err)
@@ -267,4 +269,67 @@ func TestDecompressionIsBounded(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Each compression unpacks to the same bytes at every level, and gzip packs more at its highest. A size that is just
+// beyond the limit is refused, also where nothing is compressed, and what is cut or spoilt is named as malformed.
+func TestEveryCompressionAtEveryLevel(t *testing.T) {
+	var src []byte
+	for n := range 400 {
+		src = fmt.Appendf(src, `{"deviceName":"pump-%d","origin":%d,"readings":[{"resourceName":"Pressure","value":"%d.%d"}]}`, n%7, 1e18+n*n*7919, n*n%97, n*31%1000)
+	}
+	for _, name := range []string{CompressionZstd, CompressionGzip, CompressionNone} {
+		for _, folds := range []bool{false, true} {
+			sizes := make([]int, 0, 4)
+			for level := 1; level <= 4; level++ {
+				c, err := newCompressor(name, folds, level)
+				require.NoError(t, err)
+				packed, err := c.pack([]byte("kept"), src)
+				require.NoError(t, err)
+				require.Equal(t, "kept", string(packed[:4]))
+				packed = packed[4:]
+				sizes = append(sizes, len(packed))
+				u := unpacker{limit: int64(len(src))}
+				back, err := u.unpack(c.name, packed, int64(len(src)))
+				require.NoError(t, err)
+				require.Equal(t, string(src), string(back))
+				_, err = u.unpack(c.name, packed, int64(len(src))-1)
+				var large *TooLargeError
+				require.ErrorAs(t, err, &large, "%s %v", c.name, level)
+				require.EqualValues(t, len(src)-1, large.Limit)
+				require.Contains(t, []int64{-1, int64(len(src))}, large.Size)
+				if name == CompressionNone {
+					continue
+				}
+				for _, cut := range []int{0, 1, 5, len(packed) / 2, len(packed) - 1} {
+					_, err = u.unpack(c.name, packed[:cut], int64(len(src)))
+					if cut == 0 && name == CompressionZstd && !folds {
+						continue // nothing is the stream of nothing
+					}
+					require.ErrorAs(t, err, new(*MalformedError), "%s, %d bytes", c.name, cut)
+				}
+			}
+			if name == CompressionGzip {
+				require.Less(t, sizes[3], sizes[0])
+			}
+		}
+	}
+	u := unpacker{limit: 10}
+	for _, unknown := range []string{"lz4", foldPrefix + CompressionNone, foldPrefix, ""} {
+		_, err := u.unpack(unknown, []byte("x"), 10)
+		require.ErrorAs(t, err, new(*MalformedError), unknown)
+	}
+}
+
+// An attribute that has no value of its type is an error that names both.
+func TestAttributesOfAWrongType(t *testing.T) {
+	for name, value := range map[string]string{"time": "yesterday", "count": "many"} {
+		_, err := (&envelope{attrs: attributes{{"id", "1", text}, {name, value, kindOf(name)}}}).event()
+		require.ErrorContains(t, err, fmt.Sprintf("setting attribute %s to %q: ", name, value))
+	}
+	e, err := (&envelope{attrs: attributes{{"time", "2026-11-03T12:00:00Z", timestamp}, {"count", "7", integer}, {"subject", "s", text}}}).event()
+	require.NoError(t, err)
+	require.Equal(t, int32(7), e.Extensions()["count"])
+	require.Equal(t, 2026, e.Time().Year())
+	require.Equal(t, "s", e.Subject())
 }
