@@ -51,6 +51,9 @@ type one struct {
 	ended    string // "released", or the reason of the drop
 	bound    int
 	outcomes int
+	counted  int  // for overload
+	stood    int  // for what overload makes of it locally
+	amended  int  // as it goes to the cloud after all, with what failed or with what had no room
 	here     bool // the local workers have or had it
 }
 
@@ -68,12 +71,15 @@ func newWorld(t *testing.T, seed uint64, ordered bool) *world {
 			s.Time = time.Now().UnixNano()
 		},
 		Spool: w, Local: w, Feedback: w, Order: w, Most: 20_000, Hasten: func() { w.mu.Lock(); defer w.mu.Unlock(); w.hasten++ },
-		Sent:    func(c *decide.Case, err error) { require.Error(w, err) },
+		Sent: func(c *decide.Case, err error) {
+			require.Error(w, err)
+			w.of(c, func(o *one) { o.amended++ })
+		},
 		Dropped: func(_ *decide.Case, err error) string { require.Error(w, err); return "failed" },
 		Hopeless: func(_ *score.Model, t *task.Task, s *host.State) bool {
 			return t.Class.Name == "expiring" && s.Time-t.Received > int64(time.Second)
 		},
-		Shed: func(*decide.Case) {},
+		Shed: func(c *decide.Case) { w.of(c, func(o *one) { o.counted++ }) },
 	})
 	return w
 }
@@ -205,15 +211,24 @@ func (w *world) of(c *decide.Case, change func(*one)) {
 }
 
 func (w *world) Stands(_ *decide.Rules, c *decide.Case, _ *host.State) {
+	require.Equal(w, letGo(), c.Decision)
 	w.of(c, func(o *one) { o.bound++ })
 }
 
 func (w *world) Bound(_ *decide.Rules, c *decide.Case, _ *host.State) {
 	w.of(c, func(o *one) { o.bound++ })
 }
-func (w *world) Stays(cases []*decide.Case, _ *host.State) { require.Len(w, cases, 1) }
-func (w *world) Amend(*decide.Case)                        {}
-func (w *world) Done(c *decide.Case)                       { w.of(c, func(o *one) { o.outcomes++ }) }
+
+func (w *world) Stays(cases []*decide.Case, _ *host.State) {
+	require.Len(w, cases, 1)
+	w.of(cases[0], func(o *one) { o.stood++ })
+}
+
+func (w *world) Amend(c *decide.Case) {
+	require.Equal(w, [2]any{decision.Cloud, decision.LetGo}, [2]any{c.Decision.Target, c.Decision.Reason})
+	w.of(c, func(o *one) { o.amended++ })
+}
+func (w *world) Done(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
 
 func (w *world) Shed(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
 
@@ -372,6 +387,10 @@ func TestNoParkedTaskIsLostOrSentTwice(t *testing.T) {
 				} else if o.ended != decision.TooLate.String() {
 					require.Equal(t, 1, o.bound, "%s: how it went is noted once", id)
 				}
+				require.Equal(t, o.here, o.stood == 1, "%s: overload is told of what the node is to compute", id)
+				require.Equal(t, o.here && o.ended == "released", o.amended == 1, "%s: that it went after all is noted once", id)
+				wanted := o.ended == spool.ReasonHere || o.ended == decision.TooLate.String() || o.ended == "released" && !o.here && o.counted > 0
+				require.Equal(t, wanted, o.counted == 1, "%s (%s): overload counts what has ended as decided, once", id, o.ended)
 				if o.ended == spool.ReasonHere || o.ended == "failed" || o.ended == decision.TooLate.String() {
 					require.Equal(t, 1, o.outcomes, id)
 				}
