@@ -96,11 +96,7 @@ func logistic16(x int16, n int) int16 {
 	if x == 0 {
 		return constant16(1 << 30)
 	}
-	negative := x
-	if x > 0 {
-		negative = -x
-	}
-	positive := up16(reciprocal(expNegative16(negative, n)), 1)
+	positive := up16(reciprocal(expNegative16(min(x, -x), n)), 1)
 	if x > 0 {
 		return positive
 	}
@@ -111,11 +107,7 @@ func tanh16(x int16, n int) int16 {
 	if x == 0 {
 		return 0
 	}
-	negative := x
-	if x > 0 {
-		negative = -x
-	}
-	t := up16(reciprocal(expNegative16(negative, n+1))-1<<13, 2)
+	t := up16(reciprocal(expNegative16(min(x, -x), n+1))-1<<13, 2)
 	if x < 0 {
 		return -t
 	}

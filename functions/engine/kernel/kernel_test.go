@@ -162,10 +162,14 @@ func TestRoundingShift(t *testing.T) {
 // The curves of 16 bits are within two units of the functions, odd where these are, and never fall.
 func TestCurvesAreNearTheirFunctions(t *testing.T) {
 	sigmoid := Logistic16()
-	for n, curve := range map[int]*Curve{0: Tanh16(0), 3: Tanh16(3), 4: Tanh16(4)} {
-		for x := -32767; x <= 32767; x += 13 {
-			real := math.Tanh(float64(x) / float64(int(1)<<(15-n)))
-			require.InDelta(t, real*32768, float64(curve.At(int16(x))), 12, "tanh with %d integer bits at %d", n, x)
+	for n := range 7 {
+		curve, last := Tanh16(n), math.MinInt16
+		for x := -32768; x <= 32767; x++ {
+			real, got := math.Tanh(float64(x)/float64(int(1)<<(15-n)))*32768, int(curve.At(int16(x)))
+			if math.Abs(real-float64(got)) > 12 || got < last-12 {
+				t.Fatalf("tanh with %d integer bits at %d is %d, expected %g", n, x, got, real)
+			}
+			last = got
 		}
 	}
 	for x := -32767; x < 32767; x++ {
@@ -291,5 +295,121 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 		{0, 5, 0},
 	} {
 		require.Equal(t, c[2], DoublingHigh(c[0], c[1]), "%d · %d", c[0], c[1])
+	}
+}
+
+// Layers of float32 are their definition too, within the bounds of their activation.
+func TestFloatLayersAreTheirDefinition(t *testing.T) {
+	r := random(t)
+	for range 200 {
+		w := window(r)
+		if w.OutH < 1 || w.OutW < 1 {
+			continue
+		}
+		ints := int8s(r, w.H*w.W*w.C)
+		image, depth, bias := make([]float32, len(ints)), make([]float32, w.KH*w.KW*w.C), make([]float32, w.C)
+		for i, v := range ints {
+			image[i] = float32(v)
+		}
+		for i := range depth {
+			depth[i] = float32(r.IntN(9) - 4)
+		}
+		for i := range bias {
+			bias[i] = float32(r.IntN(99) - 50)
+		}
+		out := make([]float32, w.OutH*w.OutW*w.C)
+		DepthwiseF32(&w, out, image, depth, bias, -100, 120)
+		for i, got := range out {
+			y, x, c := i/w.C/w.OutW, i/w.C%w.OutW, i%w.C
+			want := bias[c]
+			for k := range w.KH * w.KW {
+				want += depth[k*w.C+c] * float32(tap(&w, ints, y, x, k/w.KW, k%w.KW, c, 0))
+			}
+			require.InDelta(t, min(max(want, -100), 120), got, 0, "%+v", w)
+		}
+		w.DilateH, w.DilateW = 1, 1
+		w.OutH, w.PadH = Out(w.H, w.KH, w.StrideH, 1, true)
+		w.OutW, w.PadW = Out(w.W, w.KW, w.StrideW, 1, true)
+		mean, best := make([]float32, w.OutH*w.OutW*w.C), make([]float32, w.OutH*w.OutW*w.C)
+		AveragePoolF32(&w, mean, image, -50, 60)
+		MaxPool(&w, best, image, -50, 60)
+		for i := range mean {
+			y, x, c := i/w.C/w.OutW, i/w.C%w.OutW, i%w.C
+			sum, n, top := float32(0), float32(0), float32(-128)
+			for k := range w.KH * w.KW {
+				iy, ix := y*w.StrideH-w.PadH+k/w.KW, x*w.StrideW-w.PadW+k%w.KW
+				if iy >= 0 && iy < w.H && ix >= 0 && ix < w.W {
+					v := image[(iy*w.W+ix)*w.C+c]
+					sum, n, top = sum+v, n+1, max(top, v)
+				}
+			}
+			require.InDelta(t, min(max(sum/n, -50), 60), mean[i], 1e-4, "%+v", w)
+			require.InDelta(t, min(max(top, -50), 60), best[i], 0, "%+v", w)
+		}
+	}
+}
+
+// An output axis has a place for each stride that begins on the image, with the padding shared by both sides, or for each kernel that fits.
+func TestTheLengthOfAnOutputAxis(t *testing.T) {
+	for _, c := range []struct {
+		in, k, stride, dilate int
+		same                  bool
+		out, pad              int
+	}{
+		{5, 3, 1, 1, false, 3, 0},
+		{5, 3, 2, 1, false, 2, 0},
+		{5, 3, 1, 2, false, 1, 0},
+		{5, 5, 3, 1, false, 1, 0},
+		{5, 6, 1, 1, false, 0, 0},
+		{5, 3, 1, 1, true, 5, 1},
+		{5, 3, 2, 1, true, 3, 1},
+		{6, 3, 2, 1, true, 3, 0},
+		{5, 3, 1, 2, true, 5, 2},
+		{5, 4, 1, 1, true, 5, 1},
+		{8, 1, 4, 1, true, 2, 0},
+		{9, 1, 8, 1, true, 2, 0},
+		{16, 2, 8, 1, true, 2, 0},
+		{1, 1, 1, 1, true, 1, 0},
+	} {
+		out, pad := Out(c.in, c.k, c.stride, c.dilate, c.same)
+		require.Equal(t, []int{c.out, c.pad}, []int{out, pad}, "%+v", c)
+	}
+}
+
+// An image is its own matrix only where each output pixel sees its own input pixel and no other.
+func TestPlainWindows(t *testing.T) {
+	plain := Window{H: 4, W: 5, C: 2, OutH: 4, OutW: 5, KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilateH: 1, DilateW: 1}
+	require.True(t, plain.Plain())
+	for _, change := range []func(w *Window){
+		func(w *Window) { w.KH = 2 }, func(w *Window) { w.KW = 2 }, func(w *Window) { w.StrideH = 2 }, func(w *Window) { w.StrideW = 2 },
+		func(w *Window) { w.PadH = 1 }, func(w *Window) { w.PadW = 1 }, func(w *Window) { w.OutH = 3 }, func(w *Window) { w.OutW = 4 },
+	} {
+		w := plain
+		change(&w)
+		require.False(t, w.Plain(), "%+v", w)
+	}
+	require.Equal(t, 2, plain.Columns())
+}
+
+// PackedBytes is known before the memory is taken.
+func TestPackedBytes(t *testing.T) {
+	for n := range 10 {
+		for k := range 4 {
+			require.Equal(t, 8*len(Pack(make([]int8, n*k), n, k).words), PackedBytes(n, k))
+		}
+	}
+}
+
+// Quantising holds the range of int8, and a number that is none becomes the zero point.
+func TestQuantizeInt8(t *testing.T) {
+	for v, want := range map[float32]int8{0: 3, 1: 5, -1: 1, 0.25: 4, -0.25: 2, 0.2: 3, 1000: 127, -1000: -128, 62: 127, 61.5: 126, -65.5: -128, -65: -127, float32(math.Inf(-1)): -128} {
+		require.Equal(t, want, QuantizeInt8(v, 0.5, 3), "%g", v)
+	}
+	require.Equal(t, int8(3), QuantizeInt8(float32(math.NaN()), 0.5, 3))
+	for _, c := range [][3]int32{{7, 2, 4}, {-7, 2, -4}, {6, 4, 2}, {-6, 4, -2}, {5, 4, 1}, {0, 3, 0}, {9, 0, 0}} {
+		require.Equal(t, c[2], MeanRounded(c[0], c[1]))
+	}
+	for v, want := range map[int32]int16{0: 0, 32767: 32767, 32768: 32767, -32768: -32768, -32769: -32768} {
+		require.Equal(t, want, Clamp16(v))
 	}
 }

@@ -30,13 +30,7 @@ func NewMultiplier(real float64) Multiplier {
 // Apply multiplies and rounds twice, as TensorFlow Lite's reference kernels do: once when it drops the low 31 bits of the product, and once
 // when it shifts. It differs from one rounding in the last bit now and then.
 func (m Multiplier) Apply(x int32) int32 {
-	left, right := 0, 0
-	if m.Shift > 0 {
-		left = m.Shift
-	} else {
-		right = -m.Shift
-	}
-	return RoundingShift(DoublingHigh(x<<left, m.M), right)
+	return RoundingShift(DoublingHigh(x<<max(m.Shift, 0), m.M), max(-m.Shift, 0))
 }
 
 // Apply64 multiplies a wide sum by the upper 15 bits of the factor, for 16-bit activations.
