@@ -253,3 +253,44 @@ func TestRowsAndOptionsThatMeanNothing(t *testing.T) {
 		require.ErrorContains(t, Run(t.Context(), o, io.Discard, io.Discard), why)
 	}
 }
+
+// What the kernel does not say of a process is an error, and of the machine −1.
+func TestUsageByHand(t *testing.T) {
+	const none = 1 << 30 // no process has the number
+	_, err := cpuTime(none)
+	require.ErrorContains(t, err, "reading the CPU time, which needs Linux")
+	_, err = peakMemory(none)
+	require.ErrorContains(t, err, "reading the peak of memory")
+	_, err = usageOf(none)
+	require.Error(t, err)
+	require.Zero(t, wakeups(none))
+	for used := time.Duration(0); used == 0; {
+		used, err = cpuTime(os.Getpid())
+		require.NoError(t, err)
+	}
+	u, err := usageOf(os.Getpid(), func() time.Duration { return time.Hour })
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, u.bench, time.Hour+2*u.cpu)
+	require.GreaterOrEqual(t, u.machine, u.cpu)
+	at := time.Now()
+	r := Result{Events: 1000}
+	use := func(seconds, cpu, bench, machine time.Duration, wakeups int64) *usage {
+		return &usage{at: at.Add(seconds * time.Second), cpu: cpu * time.Second, bench: bench * time.Second, machine: machine, wakeups: wakeups}
+	}
+	r.since(use(0, 1, 1, 10*time.Second, 5), use(10, 3, 5, 19*time.Second, 55))
+	require.InDelta(t, 2000, r.CPU, 1e-9, "µs an event")
+	require.InDelta(t, 20, r.Load, 1e-9)
+	require.InDelta(t, 5, r.Wakeups, 1e-9)
+	require.InDelta(t, 50, r.Foreign, 1e-9, "of nine seconds, four are the bench's")
+	r.since(use(0, 1, 1, 0, 5), use(10, 3, 5, 3*time.Second, 55))
+	require.Zero(t, r.Foreign, "rounded to less than the bench's own")
+	r.since(use(0, 1, 1, 0, 5), use(10, 3, 5, 5*time.Second, 55))
+	require.InDelta(t, 10, r.Foreign, 1e-9, "since the machine's start")
+	for _, machine := range [][2]time.Duration{{-1, time.Hour}, {time.Second, -1}, {-1, -1}} {
+		r.since(use(0, 1, 1, machine[0], 5), use(10, 3, 5, machine[1], 55))
+		require.InDelta(t, -1, r.Foreign, 0)
+	}
+	r = Result{}
+	r.since(use(0, 1, 1, -1, 0), use(1, 2, 2, -1, 0))
+	require.InDelta(t, 1e6, r.CPU, 1e-9, "without an event")
+}

@@ -1,9 +1,14 @@
 package twin
 
 import (
+	"encoding/json"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,4 +153,42 @@ func TestParkedTasksTakeTheLinkThatIsFree(t *testing.T) {
 		t.Logf("mean %.3f s, p99 %.3f s, %.0f %% in the cloud", mean(r.simulated), quantile(r.simulated, 0.99), 100*share(r.simulated, func(o *outcome) bool { return o.cloud }))
 		require.Less(t, mean(r.simulated), cloud+0.05, "always cloud takes so long")
 	}
+}
+
+// Models that cannot be read, loaded or written are errors, not a gateway without them.
+func TestASlowGatewayNeedsItsModel(t *testing.T) {
+	const from = "../../../../res/models"
+	m, file, err := cloudVariant(from, loadModel)
+	require.NoError(t, err)
+	with := func(manifest, network []byte) string {
+		dir := filepath.Join(t.TempDir(), "m")
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, models.ManifestFile), manifest, 0o600))
+		if network != nil {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, m.File), network, 0o600))
+		}
+		return filepath.Dir(dir)
+	}
+	good, err := json.Marshal(m)
+	require.NoError(t, err)
+	occupied := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(occupied, nil, 0o600))
+	for want, c := range map[string]struct{ from, edge, cloud string }{
+		models.ManifestFile:      {with([]byte("{"), nil), t.TempDir(), t.TempDir()},
+		"no such file":           {with(good, nil), t.TempDir(), t.TempDir()},
+		"writing a model: mkdir": {from, t.TempDir(), occupied},
+		"writing a model":        {from, occupied, t.TempDir()},
+		"":                       {with(good, []byte{0x3a, 0x7f}), t.TempDir(), t.TempDir()},
+	} {
+		require.ErrorContains(t, slowGateway(c.from, loadModel, time.Millisecond, c.edge, c.cloud), want)
+	}
+	_, _, err = cloudVariant("[", loadModel)
+	require.ErrorContains(t, err, "syntax error in pattern")
+	_, err = timed([]byte("no network"))
+	require.Error(t, err)
+	_, err = timed(file)
+	require.NoError(t, err)
+	require.ErrorIs(t, eachField(file, func(protowire.Number, []byte, []byte) error { return os.ErrClosed }), os.ErrClosed)
+	require.Error(t, eachField([]byte{0x08}, func(protowire.Number, []byte, []byte) error { return nil }), "a field without its value")
+	require.Error(t, eachField([]byte{0xff}, func(protowire.Number, []byte, []byte) error { return nil }), "half a tag")
 }
