@@ -254,3 +254,91 @@ func TestMQTTSubscribesToItsTopics(t *testing.T) {
 		})
 	}
 }
+
+// A lock on all of a table is found out after a number of attempts, however many messages there are.
+func TestALockOnEverythingIsFoundOut(t *testing.T) {
+	c, db := prepared(Limits{})
+	attempts := 0
+	db.failing(func(*store.Group) error { attempts++; return errLocked })
+	var items []*item
+	for i := range 1000 {
+		items = append(items, batchOf(fmt.Sprint("n", i), 1))
+	}
+	o := &outcome{held: map[string]bool{}}
+	require.NoError(t, c.storeGroup(t.Context(), items, o))
+	require.Equal(t, missesMax+1, attempts)
+	require.Len(t, o.blocked, len(items))
+	require.Equal(t, missesMax+1, o.misses)
+}
+
+// What comes fresh is tried with patience, what has waited is not.
+func TestOnlyWhatHasWaitedIsHasty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Limits{})
+		var hasty []bool
+		b.shelf.failing(func(g *store.Group) error {
+			hasty = append(hasty, g.Hasty)
+			if len(hasty) == 1 {
+				return errLocked
+			}
+			return nil
+		})
+		b.pipe.send("one", topic, b.edge.Batch(t, 1, 1))
+		time.Sleep(time.Minute)
+		b.pipe.send("two", topic, b.edge.Batch(t, 1, 2))
+		time.Sleep(time.Minute)
+		require.NoError(t, b.stop())
+		require.Equal(t, []bool{false, true, false}, hasty)
+	})
+}
+
+// The broker is asked for what was refused once there is room and the store works, not before.
+func TestWhatWasRefusedIsAskedForWhenItCanBeTaken(t *testing.T) {
+	c, _ := prepared(Limits{QueueMessages: 2})
+	p := &pipe{}
+	c.Transport = p
+	c.askAgain()
+	require.Zero(t, p.asked(), "nothing was refused")
+	c.refused.Store(true)
+	c.Counts.StoreUp.Store(false)
+	c.askAgain()
+	require.Zero(t, p.asked(), "the store fails")
+	c.Counts.StoreUp.Store(true)
+	c.lanes[0].queue <- &Message{}
+	c.lanes[0].queue <- &Message{}
+	c.askAgain()
+	require.Zero(t, p.asked(), "there is no room")
+	<-c.lanes[0].queue
+	c.askAgain()
+	c.askAgain()
+	require.Equal(t, 1, p.asked())
+}
+
+// A closed listener takes no posts any more, and one that was never opened can be closed.
+func TestAClosedListenerTakesNoPosts(t *testing.T) {
+	require.EqualValues(t, []int64{postMax, 64 << 20}, []int64{NewHTTP(HTTPConfig{}).cfg.Max, NewHTTP(HTTPConfig{}).cfg.Reading})
+	require.EqualValues(t, 100<<20, NewHTTP(HTTPConfig{Max: 100 << 20}).cfg.Reading, "a message fits")
+	require.EqualValues(t, 100<<20, NewHTTP(HTTPConfig{Reading: 100 << 20}).cfg.Reading)
+	h := NewHTTP(HTTPConfig{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	h.Close()
+	require.NoError(t, h.Start(t.Context(), func(*Message) bool { return true }))
+	address := h.addr.String()
+	require.True(t, h.Connected())
+	h.Close()
+	h.Close()
+	require.False(t, h.Connected())
+	_, err := net.Dial("tcp", address)
+	require.Error(t, err)
+}
+
+// A broker that takes what is published and says nothing is named when the time is over.
+func TestABrokerThatDoesNotAcknowledge(t *testing.T) {
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 0, make(chan []string, 10)), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, m.Start(t.Context(), (&inbox{}).deliver))
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := m.Publish(ctx, []Outgoing{{"offload/v1/n1/receipt", []byte("x")}})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "publishing to offload/v1/n1/receipt: the broker does not acknowledge")
+}
