@@ -30,7 +30,9 @@ func TestANewVersionIsACanaryFirst(t *testing.T) {
 
 	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
 	require.NoError(t, s.Scan(t.Context()))
+	loads := s.Counts().Loads
 	require.NoError(t, s.Scan(t.Context()), "it is the same canary")
+	require.Equal(t, loads, s.Counts().Loads)
 	v, on := s.Canary("m")
 	require.True(t, on)
 	require.EqualValues(t, "2", v)
@@ -38,14 +40,20 @@ func TestANewVersionIsACanaryFirst(t *testing.T) {
 	require.EqualValues(t, 1, value(t, s, "m"))
 	require.EqualValues(t, 2, ask(t, s, "m"))
 	require.ErrorIs(t, s.Settle("m", "3", true), ErrUnknown)
+	require.ErrorIs(t, s.Settle("none", "1", true), ErrUnknown)
+	_, err := s.RunCanary(t.Context(), "none", numbers("[1,2,3,4]"))
+	require.ErrorIs(t, err, ErrUnknown)
+	_, on = s.Canary("none")
+	require.False(t, on)
 
 	require.NoError(t, s.Close(t.Context()))
 	s = open(t, dir, canaries)
 	require.EqualValues(t, 1, value(t, s, "m"), "what was not settled is a canary again")
 	require.NoError(t, s.Settle("m", "2", true))
 	require.EqualValues(t, 2, value(t, s, "m"))
-	_, err := s.RunCanary(t.Context(), "m", numbers("[1,2,3,4]"))
+	_, err = s.RunCanary(t.Context(), "m", numbers("[1,2,3,4]"))
 	require.ErrorIs(t, err, ErrUnknown)
+	require.ErrorIs(t, s.Settle("m", "2", true), ErrUnknown, "it is no canary any more")
 	require.NoError(t, s.Close(t.Context()))
 	require.EqualValues(t, 2, value(t, open(t, dir, canaries), "m"))
 }
@@ -160,4 +168,40 @@ func TestACanaryThatMadeRoomStaysInTheFolder(t *testing.T) {
 	require.ErrorIs(t, err, ErrInstalled)
 	require.NoError(t, s.Scan(t.Context()))
 	require.EqualValues(t, 2, ask(t, s, "m"), "its trial goes on")
+}
+
+// What is measured of a canary is that of its model once it is promoted.
+func TestAPromotedCanaryIsMeasured(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir, canaries)
+	require.EqualValues(t, 1, value(t, s, "m"))
+	before := status(t, s, "m").Bytes
+	put(t, dir, describe(t, "m", "2", made(t, 4000, 2)), made(t, 4000, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	v, macs, _ := s.Measured("m")
+	require.Equal(t, [2]any{Version("1"), int64(4)}, [2]any{v, macs})
+	require.NoError(t, s.Settle("m", "2", true))
+	v, macs, took := s.Measured("m")
+	require.Equal(t, [2]any{Version("2"), int64(4000)}, [2]any{v, macs})
+	require.Positive(t, took)
+	require.Greater(t, status(t, s, "m").Bytes, before)
+}
+
+// Models that are to be loaded at the start are, those that cannot be are no error, and none is held by that.
+func TestModelsAreLoadedAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"pinned", "preloaded", "neither"} {
+		put(t, dir, describe(t, name, "1", made(t, 4, 1)), made(t, 4, 1))
+	}
+	s := open(t, dir) // which chooses their versions, and loads them for that
+	require.NoError(t, s.Close(t.Context()))
+	s = open(t, dir, func(c *Config) { c.Pin, c.Preload = []string{"pinned", "none"}, []string{"preloaded", "missing"} })
+	for name, loaded := range map[string]bool{"pinned": true, "preloaded": true, "neither": false} {
+		_, macs, _ := s.Measured(name)
+		require.Equal(t, loaded, macs > 0, name)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, s.Close(ctx), "nothing is in use")
 }

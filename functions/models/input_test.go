@@ -277,6 +277,7 @@ func TestOutputs(t *testing.T) {
 	a = run(Output{Kind: Classes}, m, 0.09003057, 0.66524096, 0.24472847)
 	require.InDelta(t, 0.66524096, a.Confidence, 1e-6, "probabilities stay what they are")
 	require.Equal(t, "b", a.Label)
+	require.Equal(t, a, run(Output{Kind: Classes, Activation: "none"}, m, 0.09003057, 0.66524096, 0.24472847), "which is what none means")
 	a = run(Output{Kind: Classes, Temperature: 2}, m, 0.09003057, 0.24472847, 0.66524096)
 	require.InDelta(t, 0.50648039, a.Confidence, 1e-6, "as of logits")
 	a = run(Output{Kind: Classes, Activation: "softmax"}, m, 1000, -1000, 0)
@@ -332,5 +333,25 @@ func TestAForeignModel(t *testing.T) {
 		a, err := s.Model("digits").Run(t.Context(), &task.Task{Readings: []task.Reading{*blob(pic)}})
 		require.NoError(t, err)
 		require.Equal(t, digit, a.Label, "%+v", a)
+	}
+}
+
+// What a manifest says of the outputs must fit those of the model: they are there, of a type that can be read, and as many as it means.
+func TestOutputsFitTheirMeaning(t *testing.T) {
+	spec := func(typ engine.Type, n int) engine.Spec { return engine.Spec{Name: "y", Type: typ, Shape: []int{1, n}} }
+	info := &engine.Info{Inputs: []engine.Spec{spec(engine.Float32, 4)}, Outputs: []engine.Spec{spec(engine.Float32, 3), spec(engine.Int8, 4), spec(engine.Bool, 3)}}
+	three := &Manifest{Labels: []string{"a", "b", "c"}}
+	for name, c := range map[string]struct {
+		output Output
+		fits   bool
+	}{
+		"labels": {Output{Kind: Classes}, true}, "another number of labels": {Output{Kind: Classes, Tensor: 1}, false},
+		"a reconstruction": {Output{Kind: Reconstruction, Tensor: 1}, true}, "one of another size": {Output{Kind: Reconstruction}, false},
+		"a score of several": {Output{Kind: Score}, false}, "values": {Output{Kind: Values, Tensor: 1}, true},
+		"the last embedding": {Output{Kind: Classes, Embedding: 2}, true}, "no embedding": {Output{Kind: Classes, Embedding: 0}, true},
+		"an embedding beyond": {Output{Kind: Classes, Embedding: 4}, false}, "an output beyond": {Output{Kind: Values, Tensor: 3}, false},
+		"a type that is not read": {Output{Kind: Values, Tensor: 2}, false}, "such an embedding": {Output{Kind: Classes, Embedding: 3}, false},
+	} {
+		require.Equal(t, c.fits, c.output.fits(three, info) == nil, name)
 	}
 }

@@ -158,7 +158,7 @@ func (o *Output) each() bool { return o.Activation == "sigmoid" }
 // logits are the values before softmax. One value stands for the second of two labels.
 func (o *Output) logits(values []float64) []float64 {
 	const least = 1e-12 // a quantised probability may be 0
-	list := make([]float64, len(values), len(values)+1)
+	list := make([]float64, len(values))
 	for i, v := range values {
 		if list[i] = v; o.Activation == "" || o.Activation == "none" {
 			list[i] = math.Log(min(max(v, least), 1))
