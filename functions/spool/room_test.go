@@ -243,3 +243,28 @@ func TestTheLargestRecordIsTaken(t *testing.T) {
 	s.Flows(false)
 	require.Equal(t, ceased, s.ring.ceased, "it had ceased before")
 }
+
+// After the disk or the quota had no room, the limit rises again by two segments at a time, from what is held, up to the configured one.
+func TestASqueezedLimitRelaxes(t *testing.T) {
+	const quota, segment = 64 << 20, 1 << 20
+	s := open(t, t.TempDir(), DefaultConfig(), small(quota, segment, 1<<20))
+	whole := s.limit()
+	s.relax()
+	require.Equal(t, whole, s.limit())
+	for _, held := range []int64{0, 20 << 20} {
+		s.bytes = held
+		s.noSegment()
+		require.Equal(t, max(held, 1), s.limit())
+		last := s.limit()
+		for n := 0; s.squeeze != 0; n++ {
+			require.Less(t, n, int(quota/segment))
+			s.relax()
+			if s.squeeze != 0 {
+				require.Equal(t, last+2*segment, s.limit())
+			}
+			last = s.limit()
+		}
+		require.Equal(t, whole, last)
+	}
+	s.bytes = 0
+}

@@ -264,3 +264,18 @@ func TestWeakSyncNeverReusesSequences(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// What was taken of a segment is not looked at again: a take costs what it takes, not what was taken before.
+func TestATakeBeginsWhereTheLastOneEnded(t *testing.T) {
+	s := open(t, t.TempDir(), DefaultConfig(), small(64<<20, 16<<20, 16<<20))
+	for i := range 100 {
+		require.NoError(t, put(s, rec(1, "c", 100, i)))
+	}
+	require.Len(t, s.Take(1, "c", Live, 40, 1<<20, nil), 40)
+	g := s.lanes[1].segs[0]
+	low, high := g.bounds(s.classes[0], g.entries[99].state.kind())
+	require.GreaterOrEqual(t, low, 39)
+	require.Equal(t, 99, high)
+	s.Release([]uint64{5})
+	require.Equal(t, []uint64{5}, seqs(s.Take(1, "c", Live, 1, 1<<20, nil)), "what is given back comes first")
+}
