@@ -3,6 +3,7 @@ package shed_test
 import (
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -438,4 +439,46 @@ func TestLateParkedTasksAreGivenUpFirst(t *testing.T) {
 		require.Equal(t, one.want, n.gate.Hopeless(n.model, it, &n.state), one.what)
 	}
 	require.False(t, new(shed.Gate).Hopeless(nil, &task.Task{Class: &task.Class{Overload: task.OverloadDrop}}, &host.State{Link: host.Link{Up: true}}), "before the first turn")
+}
+
+// What becomes of tasks because of overload is counted by class, whoever counts at the same time.
+func TestEffectsAreCounted(t *testing.T) {
+	var g shed.Gate
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 250 {
+				for i, why := range []decision.Reason{decision.Overload, decision.TooLate, decision.Rerouted, decision.Reduced} {
+					for range i + 1 {
+						g.Count("a", why)
+					}
+				}
+				g.Count("b", decision.Reduced)
+				_ = g.Status(0)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, shed.Overload{Flows: []shed.Flow{
+		{Class: "a", Effects: shed.Effects{Dropped: 1000, TooLate: 2000, Rerouted: 3000, Reduced: 4000}},
+		{Class: "b", Effects: shed.Effects{Reduced: 1000}},
+	}}, g.Status(0))
+}
+
+// A verdict makes the decision say what becomes of the task, with certainty.
+func TestVerdictsChangeDecisions(t *testing.T) {
+	policys := decision.Decision{Target: decision.Local, Score: 0.3, Reason: decision.CheaperLocal, Propensity: 0.5, Arm: decision.Canary}
+	kept := policys
+	require.False(t, shed.Keep.Apply(&task.Task{}, &kept))
+	require.Equal(t, policys, kept)
+	for target, want := range map[decision.Target]decision.Decision{
+		decision.Local: {Target: decision.Cloud, Score: 1, Reason: decision.Rerouted, Propensity: 1},
+		decision.Cloud: {Target: decision.Local, Score: 0, Reason: decision.Rerouted, Propensity: 1},
+	} {
+		d := policys
+		d.Target = target
+		require.False(t, shed.Other.Apply(&task.Task{}, &d))
+		want.Arm = decision.NoArm
+		require.Equal(t, want, d)
+	}
 }
