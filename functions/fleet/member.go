@@ -95,7 +95,7 @@ func (m *Member) Tick(now time.Time) {
 	}
 	every, _ := time.ParseDuration(m.cfg.Interval) // validated
 	m.next = now.Add(every)
-	if !m.asked || m.status.Models == 0 {
+	if m.asked || m.status.Models == 0 {
 		m.next = now.Add(min(every, askAgain))
 	}
 	parts := m.learner.Statistics(int64(m.cfg.MinOutcomes))

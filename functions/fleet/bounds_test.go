@@ -1,0 +1,128 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/check/bounds"
+	"app-offload/functions/seal"
+)
+
+// What the configuration accepts.
+func TestBounds(t *testing.T) {
+	c := DefaultConfig()
+	c.Interval = "1m"
+	require.Equal(t, `Interval 10s to 24h0m0s
+MinOutcomes 1 to 1000000
+Weight 0.1 to 1000
+Clip 1 to 1000000`, bounds.Of(c))
+	require.NoError(t, DefaultConfig().Validate(), "a node need not take part")
+	require.NoError(t, DefaultTerms().Validate())
+	for name, edit := range map[string]func(terms *Terms, low, high bool){
+		"least": func(terms *Terms, low, high bool) { terms.Least = map[bool]int{low: 1, high: 10_001}[true] },
+		"clip":  func(terms *Terms, low, high bool) { terms.Clip = map[bool]float64{low: 0.9, high: 1e6 + 1}[true] },
+		"every": func(terms *Terms, low, high bool) {
+			terms.Every = map[bool]time.Duration{low: time.Second - 1, high: 24*time.Hour + 1}[true]
+		},
+		"max-age": func(terms *Terms, low, high bool) {
+			terms.MaxAge = map[bool]time.Duration{low: time.Minute - 1, high: 366*24*time.Hour + 1}[true]
+		},
+		"epsilon": func(terms *Terms, low, high bool) { terms.Epsilon = map[bool]float64{low: -1e-9, high: 1}[true] },
+		"delta":   func(terms *Terms, low, high bool) { terms.Delta = map[bool]float64{low: 1e-13, high: 0.11}[true] },
+	} {
+		for _, low := range []bool{true, false} {
+			terms := DefaultTerms()
+			edit(&terms, low, !low)
+			require.ErrorContains(t, terms.Validate(), name)
+		}
+	}
+}
+
+// A fleet that is full still takes the statements of its nodes, and counts them.
+func TestAFullFleetTakesItsOwnNodes(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	for i := range maxNodes - 1 {
+		f.latest[fmt.Sprint("n", i)] = &contribution{At: now.Add(-f.terms.MaxAge), Layout: "1"}
+	}
+	n := join(t, f, "last", &now, saw(15, 0.5))
+	n.speak(now)
+	n.speak(now.Add(time.Hour))
+	require.NoError(t, errors.Join(n.errs...))
+	now = now.Add(time.Hour)
+	n.speak(now.Add(2 * time.Hour))
+	require.NoError(t, errors.Join(n.errs...))
+	require.Equal(t, Counts{Nodes: maxNodes, Taken: 3, Refused: map[string]uint64{}}, f.Counts(), "those who are gone are forgotten when room is needed")
+}
+
+// Each answer has a stamp of its own, also where the clock of the cloud stands or is set back.
+func TestAnswersHaveStampsOfTheirOwn(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	n := join(t, f, "n1", &now, saw(15, 0.5))
+	last := int64(0)
+	for i, at := range []int64{1000, 1000, 500, 2000, 2000} {
+		now = time.Unix(at, 0)
+		n.speak(time.Unix(int64(3000+100*i), 0))
+		_, stamp, refused := decode(f.opener, seal.Fleet, "n1", n.answers[i])
+		require.Nil(t, refused)
+		require.Greater(t, stamp, last)
+		require.GreaterOrEqual(t, stamp, now.UnixNano())
+		last = stamp
+	}
+}
+
+// A statement that is larger than any may be is refused as that.
+func TestLargeStatementsAreRefused(t *testing.T) {
+	s, _ := codecs(t, plant)
+	body, err := json.Marshal(map[string]string{"layout": "1", "x": strings.Repeat("x", 1<<16)})
+	require.NoError(t, err)
+	message, err := s.SealNote(nil, &seal.Note{Kind: seal.Learned, ID: "1", Node: "n1", Created: time.Unix(2000, 0), Body: body})
+	require.NoError(t, err)
+	st, stamp, refused := decode(seal.NewOpener(plant, seal.Limits{MaxStatementKiB: 1}), seal.Learned, "n1", message)
+	require.Nil(t, st)
+	require.Zero(t, stamp)
+	require.Equal(t, "too large", refused.Reason)
+}
+
+// A node asks again soon until it has a model, and then once an interval.
+func TestANodeAsksSoonUntilItHasAModel(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	n := join(t, f, "n1", &now, saw(15, 0.5))
+	c := DefaultConfig()
+	c.Interval = "1h"
+	n.Set(c)
+	said := func(at time.Duration) int { n.Tick(now.Add(at)); return len(n.sent) }
+	require.Equal(t, 1, said(0))
+	require.Equal(t, 1, said(askAgain-1))
+	require.Equal(t, 2, said(askAgain), "no answer came")
+	n.Take(n.answers[1])
+	require.EqualValues(t, 1, n.Status().Models)
+	require.Equal(t, 3, said(2*askAgain), "that of the statement before")
+	n.Take(n.answers[2])
+	require.Equal(t, 3, said(2*askAgain+time.Minute))
+}
+
+// A node whose statements are answered makes one an interval, and no more.
+func TestANodeSpeaksOnceAnInterval(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	n := join(t, f, "n1", &now, saw(15, 0.5))
+	c := DefaultConfig()
+	c.Interval = "15m"
+	n.Set(c)
+	for at := time.Duration(0); at < 24*time.Hour; at += time.Second {
+		before := len(n.sent)
+		if n.Tick(now.Add(at)); len(n.sent) > before {
+			n.Take(n.answers[before])
+		}
+	}
+	require.InDelta(t, 24*4, len(n.sent), 1)
+}
