@@ -262,3 +262,75 @@ func TestARoomThatCannotBeOpened(t *testing.T) {
 	require.Error(t, err)
 	require.Nil(t, r)
 }
+
+// stub is a model that fails, panics or answers as told.
+type stub func(ctx context.Context) (models.Answer, error)
+
+func (s stub) Run(ctx context.Context, _ *task.Task) (models.Answer, error) { return s(ctx) }
+
+// A run that is cut short by the end is the pool's refusal, any other failure is the model's, and an answer counts although the end has begun.
+func TestHowARunEnds(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		model        stub
+		ends         bool
+		want         string
+		busy, failed uint64
+	}{
+		"fails":           {func(context.Context) (models.Answer, error) { return models.Answer{}, broken }, false, "broken", 0, 1},
+		"panics":          {func(context.Context) (models.Answer, error) { panic("unlucky") }, false, "model bearing panicked on event", 0, 1},
+		"is cut short":    {func(ctx context.Context) (models.Answer, error) { return models.Answer{}, ctx.Err() }, true, local.ErrShut.Error(), 1, 0},
+		"no valid answer": {func(context.Context) (models.Answer, error) { return models.Answer{}, nil }, false, "the answer of model bearing: ", 0, 1},
+		"just ends": {func(context.Context) (models.Answer, error) {
+			return models.Answer{Model: "bearing", Version: "1", Resource: "Vibration", Label: "ok", Confidence: 1, Embedding: []float64{1}}, nil
+		}, true, "", 0, 0},
+	} {
+		b := openRoom(t, nil)
+		w := b.work(b.class)
+		w.inference = c.model
+		if c.ends {
+			b.cancel()
+		}
+		a, err := b.compute(w, &local.Item{Task: b.task("pump", sure)})
+		if c.want == "" {
+			require.NoError(t, err, name)
+			require.Equal(t, "ok", a.Label)
+			require.NotNil(t, w.drift.watch, "it is watched for drift")
+		} else {
+			require.ErrorContains(t, err, c.want, name)
+			require.Nil(t, a)
+		}
+		s := b.Stats().Classes[0]
+		require.Equal(t, [2]uint64{c.busy, c.failed}, [2]uint64{s.Busy, s.Failed}, name)
+	}
+	_, err := (&Room{}).runCanary(&work{}, &task.Task{})
+	require.ErrorContains(t, err, "panicked", "a canary's panic is its failure")
+}
+
+// A new version computes what the one in force has answered, while nothing waits for the pool, until its trial is over.
+func TestANewVersionIsTried(t *testing.T) {
+	for _, waits := range []bool{false, true} {
+		b := openRoom(t, func(c *Config, _ *task.ClassConfig) {
+			c.Canary = CanaryConfig{Tasks: fewestPairs, Disagreement: 0.2, Slower: 1000}
+		})
+		modeltest.Put(t, b.cfg.Directory, "bearing", "2", modeltest.Two(t, 0))
+		require.NoError(t, b.Store().Scan(t.Context()))
+		w := b.work(b.class)
+		if waits {
+			for range 3 {
+				require.NoError(t, b.pool.Take(t.Context(), 1, false)) // places whose work is still with the operators
+			}
+		}
+		for range fewestPairs {
+			one := b.task("pump", sure)
+			a, err := b.compute(w, &local.Item{Task: one})
+			require.NoError(t, err)
+			b.try(w, one, a)
+		}
+		v, _, _ := b.Store().Measured("bearing")
+		require.Equal(t, map[bool]models.Version{false: "2", true: "1"}[waits], v)
+		if waits {
+			require.Empty(t, b.Stats().Canaries, "nothing was tried")
+		}
+	}
+}

@@ -126,14 +126,15 @@ func TestWhatIsCountedOfAModel(t *testing.T) {
 		want   ClassStats
 		tags   []string // provisional, of each answer
 	}{
-		"sure":            {"", true, nil, []string{sure, sure}, []string{"", ""}, ClassStats{Final: 2}, []string{"false", "false"}},
-		"no rule":         {"", true, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"hard":            {"margin threshold=0.2", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
-		"over the budget": {"margin threshold=0.2 hourly=1", true, nil, []string{unsure, unsure}, []string{"is hard", ""}, ClassStats{Final: 1, Provisional: 1, OverBudget: 1, HardHour: 1, HardDay: 1}, []string{"true", "false"}},
-		"no link":         {"margin threshold=0.2", false, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"it must stay":    {"margin threshold=0.2", true, nil, []string{"!" + unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"unreadable":      {"", true, nil, []string{bad, sure}, []string{"bearing", ""}, ClassStats{Failed: 1, Final: 1, BadInput: "-"}, []string{"false"}},
-		"no bus":          {"", true, errors.New("the bus is away"), []string{sure}, []string{"the bus is away"}, ClassStats{Failed: 1, Problem: "-"}, nil},
+		"sure":              {"", true, nil, []string{sure, sure}, []string{"", ""}, ClassStats{Final: 2}, []string{"false", "false"}},
+		"no rule":           {"", true, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"hard":              {"margin threshold=0.2", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
+		"hard by its label": {"threshold threshold=0.6", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
+		"over the budget":   {"margin threshold=0.2 hourly=1", true, nil, []string{unsure, unsure}, []string{"is hard", ""}, ClassStats{Final: 1, Provisional: 1, OverBudget: 1, HardHour: 1, HardDay: 1}, []string{"true", "false"}},
+		"no link":           {"margin threshold=0.2", false, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"it must stay":      {"margin threshold=0.2", true, nil, []string{"!" + unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"unreadable":        {"", true, nil, []string{bad, sure}, []string{"bearing", ""}, ClassStats{Failed: 1, Final: 1, BadInput: "-"}, []string{"false"}},
+		"no bus":            {"", true, errors.New("the bus is away"), []string{sure}, []string{"the bus is away"}, ClassStats{Failed: 1, Problem: "-"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Hard = c.hard })
