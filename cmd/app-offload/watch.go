@@ -63,8 +63,6 @@ func (w *watcher) report(c dashboard.Change) {
 	case !ownLines[c.About]:
 	case c.Good:
 		w.log.Infof("%s: %s", c.About, c.Text)
-	case c.About == "account":
-		w.log.Errorf("%s: %s", c.About, c.Text)
 	default:
 		w.log.Warnf("%s: %s", c.About, c.Text)
 	}

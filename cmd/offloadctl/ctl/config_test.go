@@ -192,3 +192,16 @@ func TestDryRun(t *testing.T) {
 	require.Contains(t, r.err, "Offload.Node")
 	require.Empty(t, r.out, "a configuration with mistakes decides nothing")
 }
+
+// A key is where it is written, though a value before it has its name; one that comes by an alias is of the file, not a default.
+func TestWhereKeysStand(t *testing.T) {
+	e, err := readConfig("f", []byte("x: &s {QuotaMiB: 99}\nOffload:\n  Node: Host\n  Spool: *s\n  Host:\n    Interval: 3\n"))
+	require.NoError(t, err)
+	require.Len(t, e.problems, 1)
+	require.Equal(t, "f:6", e.problems[0].Source)
+	from := map[string]string{}
+	for _, d := range e.diff() {
+		from[d.Key] = d.Source
+	}
+	require.Equal(t, map[string]string{"Offload.Node": "f:3", "Offload.Spool.QuotaMiB": "f"}, from)
+}

@@ -75,3 +75,30 @@ func TestTheVitalsOfANode(t *testing.T) {
 	n.Watts, n.OnBattery, n.Battery = 3.25, true, 7
 	require.Equal(t, plain+", 42 °C, 3.2 W, on battery (7 %)", v.vitals())
 }
+
+// What there is none of is not written, and times change their unit at a thousandth and at a hundred.
+func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0.0 ms", 0.000999: "999 µs", 0.001: "1.0 ms", -0.0005: "-500 µs", 0.9994: "999.4 ms", 1: "1.00 s", 99.99: "99.99 s", 100: "2 min", math.Inf(1): "never", math.NaN(): "never",
+	} {
+		require.Equal(t, want, duration(v))
+	}
+	d := &shownDecision{}
+	d.Outcome.Known, d.Outcome.Time = true, 0.5
+	require.Equal(t, "took 500.0 ms", d.outcome())
+	d.Outcome.Bytes = 1
+	require.Equal(t, "took 500.0 ms, 1 B", d.outcome())
+	d.Deadline = 1
+	require.Equal(t, "took 500.0 ms, too late, 1 B", d.outcome())
+	d.Outcome.Met = true
+	require.Equal(t, "took 500.0 ms, in time, 1 B", d.outcome())
+	v := &view{}
+	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 0 tasks", v.spool())
+	v.Spool.Tasks, v.Spool.OldestAge, v.Undecided.Tasks = 2, 3, 1
+	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 2 tasks, oldest 3 s, 1 of them undecided", v.spool())
+	var b strings.Builder
+	require.NoError(t, writeRaw(&b, []byte(`{"a":1}`)))
+	require.Equal(t, "{\n  \"a\": 1\n}\n", b.String())
+	_, err := newProxy("http://%", "k", nil)
+	require.ErrorContains(t, err, `-url "http://%"`)
+}

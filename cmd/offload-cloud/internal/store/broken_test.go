@@ -389,6 +389,7 @@ func TestEveryFailureIsReported(t *testing.T) {
 					return
 				}
 				require.Error(t, err, "call %d", n)
+				require.Regexp(t, `disk is broken|Scan error|context canceled|bad connection`, err.Error(), "it is the failure that is reported")
 				require.Equal(t, before, contents(t, s), "call %d", n)
 			}
 		}
@@ -398,4 +399,23 @@ func TestEveryFailureIsReported(t *testing.T) {
 			test(t, s, f)
 		})
 	}
+}
+
+// blind is a database that finds no stream, though it was made.
+type blind struct{ dialect }
+
+func (b blind) table(columns []string) string {
+	if len(columns) == 3 {
+		return `(SELECT 0 AS node, '' AS name, '' AS epoch WHERE $1 IS NULL) AS w`
+	}
+	return b.dialect.table(columns)
+}
+
+// A record must not be stored under no stream.
+func TestAStreamThatIsNotThereIsAnError(t *testing.T) {
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
+	s.dialect = blind{s.dialect}
+	_, err := s.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 1, 1)}})
+	require.ErrorContains(t, err, `finding the streams of node n1: node "n1", epoch "e1": the stream is not there although it was made`)
+	require.Zero(t, count(t, s, "records"))
 }
