@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
 )
 
@@ -199,4 +200,34 @@ func TestATickBooksWhatHasCome(t *testing.T) {
 	x.events <- func() { n++ }
 	r.tick(t.Context(), time.Now())
 	require.Equal(t, 4, n)
+}
+
+// The loop sleeps until something is due: a probe, the end of a hold, another try of a rotation, or the end of patience with a broker.
+func TestTheLoopSleepsUntilSomethingIsDue(t *testing.T) {
+	for name, c := range map[string]struct {
+		probe  string
+		change func(r *round, now time.Time)
+		want   time.Duration
+	}{
+		"nothing":             {"0s", func(*round, time.Time) {}, time.Minute},
+		"a probe":             {"10s", func(r *round, now time.Time) { r.probed = now.Add(-4 * time.Second) }, 6 * time.Second},
+		"a probe, at once":    {"10s", func(r *round, now time.Time) { r.probed = now.Add(-time.Minute) }, 0},
+		"a hold":              {"0s", func(r *round, now time.Time) { r.x.hold = now.Add(2 * time.Second) }, 2 * time.Second},
+		"a hold that is over": {"0s", func(r *round, now time.Time) { r.x.hold = now.Add(-time.Second) }, time.Minute},
+		"a rotation":          {"0s", func(r *round, now time.Time) { r.retry = now.Add(3 * time.Second) }, 3 * time.Second},
+		"an acknowledgement": {"0s", func(r *round, now time.Time) {
+			r.open.Store(1)
+			r.began = now.Add(-r.x.window.ackPatience() + time.Second)
+		}, time.Second},
+		"no patience left": {"0s", func(r *round, now time.Time) {
+			r.open.Store(1)
+			r.began = now.Add(-time.Hour)
+		}, 0},
+	} {
+		x, _ := idle(t, newShelf(t), func(cfg *Config, _ *Deps) { cfg.ProbeEvery = c.probe })
+		now := time.Now()
+		r := &round{x: x, s: &mqtt.Session{}, began: now, probed: now}
+		c.change(r, now)
+		require.Equal(t, c.want, r.pause(now), name)
+	}
 }

@@ -2,6 +2,7 @@ package kin
 
 import (
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"testing"
 
@@ -264,4 +265,41 @@ func TestWhatIsRememberedTwiceIsForgotten(t *testing.T) {
 	others(1, 1<<22)
 	require.False(t, k.knows([]uint64{2}))
 	require.Len(t, k.kin, maxKin)
+}
+
+// What an event without tags has of results: it is one if all of its readings are, it passes one on beside a reading of its own that has a result's
+// name, and the latest of those it has is the one that it stands for.
+func TestWhatAnEventHasOfResults(t *testing.T) {
+	k := New("n", "app-offload", 3, silent{})
+	classes, err := task.NewClasses(nil)
+	require.NoError(t, err)
+	reading := func(name, value string) task.Reading {
+		return task.Reading{Resource: name, Type: task.Float64, Value: []byte(value)}
+	}
+	for _, value := range []string{"7", "8"} {
+		require.False(t, k.Admit(&task.Event{
+			ID: "result-" + value, Device: "d", Source: "R_max", Topic: "edgex/events/device/other/P/d/R_max", Encoding: task.JSON,
+			Tags: []byte(`{"offloadHop":"1","offloadService":"other"}`), Readings: []task.Reading{reading("R_max", value)},
+		}, classes))
+	}
+	first, second := k.hash("R_max", []byte("7")), k.hash("R_max", []byte("8"))
+	for name, c := range map[string]struct {
+		id       string
+		readings []task.Reading
+		want     echo
+	}{
+		"a result by its id":        {"result-7", []task.Reading{reading("x", "1")}, echo{whole: true}},
+		"one by its readings":       {"e", []task.Reading{reading("R_max", "7")}, echo{whole: true, passes: true, value: first, serial: k.kin[first].serial}},
+		"two":                       {"e", []task.Reading{reading("R_max", "7"), reading("R_max", "8")}, echo{whole: true, passes: true, value: second, serial: k.kin[second].serial}},
+		"passed on":                 {"e", []task.Reading{reading("R_max", "8"), reading("x", "1")}, echo{passes: true, value: second, serial: k.kin[second].serial}},
+		"passed on, behind":         {"e", []task.Reading{reading("x", "1"), reading("R_max", "8")}, echo{passes: true, value: second, serial: k.kin[second].serial}},
+		"of its own":                {"e", []task.Reading{reading("R_max", "9")}, echo{own: true}},
+		"of its own, and passed on": {"e", []task.Reading{reading("R_max", "9"), reading("R_max", "7")}, echo{own: true, passes: true, value: first, serial: k.kin[first].serial}},
+		"nothing":                   {"e", []task.Reading{reading("x", "7")}, echo{}},
+	} {
+		require.Equal(t, c.want, k.compare(&task.Event{ID: c.id, Device: "d", Readings: c.readings}), name)
+	}
+	require.Less(t, k.kin[first].serial, k.kin[second].serial)
+	require.Equal(t, []uint64{maphash.String(k.seed, "x"), maphash.String(k.seed, "y")},
+		k.unlike(&task.Event{Readings: []task.Reading{reading("x", "1"), reading("R_max", "7"), reading("y", "2")}}))
 }
