@@ -2,9 +2,11 @@ package feedback
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -105,4 +107,35 @@ func TestADecisionLogThatIsNotWrittenInTimeIsNamed(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	close(l.ended)
 	require.NoError(t, l.close(t.Context()), "closing twice")
+}
+
+// A file larger than any that is written, and one that cannot be set aside, are named in the log, and learning starts anew.
+func TestLearnedStateThatIsNotTaken(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		f, dir := open(t), t.TempDir()
+		path, log := filepath.Join(dir, learnedFile), f.logger.(*jot)
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		require.NoError(t, os.Truncate(path, maxLearned+1))
+		if stuck {
+			obstruct(t, filepath.Join(dir, badLearnedFile))
+		}
+		require.NoError(t, f.OpenLearned(dir, time.Hour))
+		require.Len(t, log.lines, 1)
+		require.Contains(t, log.lines[0], fmt.Sprintf("has %d bytes; no more than %d are ever written", maxLearned+1, maxLearned))
+		if stuck {
+			require.Contains(t, log.lines[0], "file exists")
+			require.FileExists(t, path)
+		} else {
+			require.NotContains(t, log.lines[0], "rename")
+			require.NoFileExists(t, path)
+		}
+		_, err := readLearned(filepath.Join(dir, "none"))
+		require.ErrorIs(t, err, os.ErrNotExist)
+	}
+	path := filepath.Join(t.TempDir(), learnedFile)
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Truncate(path, maxLearned))
+	raw, err := readLearned(path)
+	require.NoError(t, err)
+	require.Len(t, raw, maxLearned)
 }

@@ -111,6 +111,48 @@ func TestReceiptsAndResultsSettleDecisions(t *testing.T) {
 	require.Equal(t, 12.0, st.Joules)
 }
 
+// A second receipt of a decision changes nothing of its outcome; nor does one that comes after the result.
+func TestASecondReceiptChangesNothing(t *testing.T) {
+	f := open(t)
+	e := f.decided(func(e *decision.Entry) { e.Estimate.CloudEnergy = 3 })
+	f.Receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 9)}})
+	first, ok := f.Get(e.ID)
+	require.True(t, ok)
+	require.True(t, first.Outcome.Known)
+	f.Receipted([]spool.Record{{Tag: e.ID, Payload: make([]byte, 5)}})
+	again, _ := f.Get(e.ID)
+	require.Equal(t, first.Outcome, again.Outcome)
+	require.EqualValues(t, 3, f.Status().Joules)
+}
+
+// A decision that the ring forgets before its outcome is shown to the trial of the canary all the same, as one that took so long.
+func TestForgottenDecisionsCountForTheTrial(t *testing.T) {
+	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
+	e := f.decided(func(e *decision.Entry) { e.Arm, e.Deadline = decision.Incumbent, time.Nanosecond })
+	outcomes := func() uint64 {
+		c, on := f.rules().Canary()
+		require.True(t, on)
+		return c.Incumbent.Outcomes
+	}
+	require.Zero(t, outcomes())
+	for range 1 << 20 {
+		if _, kept := f.Get(e.ID); !kept {
+			break
+		}
+		f.decided(func(e *decision.Entry) { e.Arm = decision.NoArm })
+	}
+	_, kept := f.Get(e.ID)
+	require.False(t, kept)
+	require.EqualValues(t, 1, outcomes())
+	c, _ := f.rules().Canary()
+	require.EqualValues(t, 1, c.Incumbent.Misses, "it was late")
+}
+
+// Without a decision there is no regret.
+func TestNoDecisionsHaveNoRegret(t *testing.T) {
+	require.Zero(t, open(t).Status().Regret)
+}
+
 // A task for which no result will come has failed; one that was dropped teaches nothing at all.
 func TestFailedAndShedTasks(t *testing.T) {
 	f := open(t)
