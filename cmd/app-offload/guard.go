@@ -8,9 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-	"github.com/labstack/echo/v4"
-
 	"app-offload/functions/edgex"
 )
 
@@ -90,12 +87,3 @@ func quoted(text string) string {
 
 // correlationHeader goes through all of EdgeX's services with a request.
 const correlationHeader = "X-Correlation-ID"
-
-// correlate gives an answer the id of its request, or a new one.
-func correlate(c echo.Context) {
-	id := c.Request().Header.Get(correlationHeader)
-	if id == "" {
-		id = uuid.NewString()
-	}
-	c.Response().Header().Set(correlationHeader, id)
-}

@@ -2,18 +2,16 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
-
-	"app-offload/functions/status"
 
 	edgex "github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/interfaces"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	gometrics "github.com/rcrowley/go-metrics"
+
+	"app-offload/functions/status"
 )
 
 // kind says how a metric goes on: up only in whole steps, up only in fractions, or up and down.
@@ -195,30 +193,4 @@ func (it *item) set(v float64) {
 		return
 	}
 	it.fraction.Update(v)
-}
-
-// byLabel reads a map whose keys are the values of the one label, in their order.
-func byLabel[N int64 | uint64](read func(*status.Status) map[string]N) func(*status.Status, emit) {
-	return func(st *status.Status, e emit) {
-		values := read(st)
-		for _, label := range slices.Sorted(maps.Keys(values)) {
-			e(float64(values[label]), label)
-		}
-	}
-}
-
-// plain reads a single number.
-func plain[N int | int64 | uint64 | float64](read func(*status.Status) N) func(*status.Status, emit) {
-	return func(st *status.Status, e emit) { e(float64(read(st))) }
-}
-
-// flag reads what holds or does not.
-func flag(read func(*status.Status) bool) func(*status.Status, emit) {
-	return func(st *status.Status, e emit) {
-		if read(st) {
-			e(1)
-			return
-		}
-		e(0)
-	}
 }

@@ -54,6 +54,21 @@ func accountMetrics() []metric {
 	}
 }
 
+// plain reads a single number.
+func plain[N int | int64 | uint64 | float64](read func(*status.Status) N) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) { e(float64(read(st))) }
+}
+
+// byLabel reads a map whose keys are the values of the one label, in their order.
+func byLabel[N int64 | uint64](read func(*status.Status) map[string]N) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) {
+		values := read(st)
+		for _, label := range slices.Sorted(maps.Keys(values)) {
+			e(float64(values[label]), label)
+		}
+	}
+}
+
 // decisionMetrics count the decisions and the errors of their predictions.
 func decisionMetrics() []metric {
 	way := []string{"class", "target"}
@@ -70,6 +85,17 @@ func decisionMetrics() []metric {
 		{"regret_estimate", gauge, "Mean predicted cost of a decision above the better of its two ways, in the unit of the costs.", nil, plain(func(s *status.Status) float64 { return s.Policies.Regret })},
 		{"task_energy_joules_total", sum, "Estimated energy spent on local work and on the radio; no meter sees single tasks.", nil, plain(func(s *status.Status) float64 { return s.Policies.Joules })},
 		{"configuration_refused", gauge, "1 while the last change of the configuration was refused and the one before it is in force.", nil, flag(func(s *status.Status) bool { return s.Configuration.Problem != "" })},
+	}
+}
+
+// flag reads what holds or does not.
+func flag(read func(*status.Status) bool) func(*status.Status, emit) {
+	return func(st *status.Status, e emit) {
+		if read(st) {
+			e(1)
+			return
+		}
+		e(0)
 	}
 }
 

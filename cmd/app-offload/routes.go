@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
@@ -90,6 +91,15 @@ func (a *api) serve(r route) echo.HandlerFunc {
 		}
 		return r.handle(a, c)
 	}
+}
+
+// correlate gives an answer the id of its request, or a new one.
+func correlate(c echo.Context) {
+	id := c.Request().Header.Get(correlationHeader)
+	if id == "" {
+		id = uuid.NewString()
+	}
+	c.Response().Header().Set(correlationHeader, id)
 }
 
 // api answers requests. It keeps nothing itself.

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/models"
 )
 
 // consumeFlags are those of the command without a verb.
@@ -79,6 +83,9 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	defer stopWork()
 	return f.serve(ctx, c, db, progress, log)
 }
+
+// ignorePipes makes a write to a pipe without a reader an error instead of the end of the process.
+func ignorePipes() { signal.Ignore(syscall.SIGPIPE) }
 
 // consumer puts the parts together.
 func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Logger) (*consume.Consumer, *store.Store, error) {
@@ -157,6 +164,41 @@ func (f *consumeFlags) startWork(ctx context.Context, c *consume.Consumer, db *s
 	}, nil
 }
 
+// byClass names the model of each class: what the manifests say, then what the flag says.
+func byClass(m *models.Store, flag map[string]string) map[string]string {
+	all := map[string]string{}
+	if m != nil {
+		list, _ := m.Status()
+		for _, one := range list {
+			for _, class := range one.Classes {
+				if _, taken := all[class]; !taken { // of two models that name a class, the first by name
+					all[class] = one.Name
+				}
+			}
+		}
+	}
+	for class, model := range flag {
+		all[class] = model
+	}
+	return all
+}
+
+// classModels reads "class=model,class=model".
+func classModels(text string) (map[string]string, error) {
+	byClass := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		class, model, ok := strings.Cut(pair, "=")
+		if class, model = strings.TrimSpace(class), strings.TrimSpace(model); !ok || class == "" || model == "" {
+			return nil, fmt.Errorf("-class-model %q: write it like vibration=bearing,camera=parts", text)
+		}
+		byClass[class] = model
+	}
+	return byClass, nil
+}
+
 // signalled puts a token into a channel that has room for it.
 func signalled(c chan<- struct{}) {
 	select {
@@ -180,4 +222,17 @@ func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store
 		// Those who start this program wait for the word "ready".
 		log.Info("ready", "from", f.source.from, "after", time.Since(began).Round(time.Millisecond), "pid", os.Getpid())
 	})
+}
+
+// notReady says what is missing for work to go on, "" if nothing is. The errors themselves stay in the log.
+func notReady(ctx context.Context, c *consume.Consumer, db *store.Store) string {
+	switch {
+	case !c.Transport.Connected():
+		return "no subscription at the broker"
+	case !c.Counts.StoreUp.Load():
+		return "the store fails"
+	case db.Ping(ctx) != nil:
+		return "the store does not answer"
+	}
+	return c.HeldUp()
 }

@@ -100,9 +100,6 @@ func run(ctx context.Context, args []string, std streams) int {
 	return 0
 }
 
-// ignorePipes makes a write to a pipe without a reader an error instead of the end of the process.
-func ignorePipes() { signal.Ignore(syscall.SIGPIPE) }
-
 // errUsage marks arguments that make no sense; it was told to the user already.
 var errUsage = errors.New("wrong usage")
 

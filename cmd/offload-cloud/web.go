@@ -12,9 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"app-offload/cmd/offload-cloud/internal/consume"
-	"app-offload/cmd/offload-cloud/internal/store"
 )
 
 // serveWeb serves a handler at the address until the returned function is called. No address, no server.
@@ -71,17 +68,4 @@ func newMux(notReady func(context.Context) string, keys *keyFlags, counts ...mea
 		}
 	})
 	return mux
-}
-
-// notReady says what is missing for work to go on, "" if nothing is. The errors themselves stay in the log.
-func notReady(ctx context.Context, c *consume.Consumer, db *store.Store) string {
-	switch {
-	case !c.Transport.Connected():
-		return "no subscription at the broker"
-	case !c.Counts.StoreUp.Load():
-		return "the store fails"
-	case db.Ping(ctx) != nil:
-		return "the store does not answer"
-	}
-	return c.HeldUp()
 }

@@ -207,38 +207,3 @@ func withoutStore(ctx context.Context, db *store.Store) string {
 	}
 	return ""
 }
-
-// classModels reads "class=model,class=model".
-func classModels(text string) (map[string]string, error) {
-	byClass := map[string]string{}
-	for pair := range strings.SplitSeq(text, ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
-		class, model, ok := strings.Cut(pair, "=")
-		if class, model = strings.TrimSpace(class), strings.TrimSpace(model); !ok || class == "" || model == "" {
-			return nil, fmt.Errorf("-class-model %q: write it like vibration=bearing,camera=parts", text)
-		}
-		byClass[class] = model
-	}
-	return byClass, nil
-}
-
-// byClass names the model of each class: what the manifests say, then what the flag says.
-func byClass(m *models.Store, flag map[string]string) map[string]string {
-	all := map[string]string{}
-	if m != nil {
-		list, _ := m.Status()
-		for _, one := range list {
-			for _, class := range one.Classes {
-				if _, taken := all[class]; !taken { // of two models that name a class, the first by name
-					all[class] = one.Name
-				}
-			}
-		}
-	}
-	for class, model := range flag {
-		all[class] = model
-	}
-	return all
-}

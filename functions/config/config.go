@@ -138,6 +138,14 @@ func (c Config) Validate() error {
 	)...)...)
 }
 
+func (c Config) checkHosts(p *check.Problems) {
+	for _, name := range c.Hosts() {
+		if name != "*" && !hostName.MatchString(name) {
+			p.Addf("AllowedHosts", c.AllowedHosts, "%q must be the name of a host, without scheme and port, such as gateway-7.plant.example, or * for every name", name)
+		}
+	}
+}
+
 // Validate reports everything that is wrong with the part that may change while the service runs.
 func (w Writable) Validate() error {
 	_, err := task.NewClasses(w.Classes)

@@ -3,8 +3,6 @@ package config
 import (
 	"regexp"
 	"strings"
-
-	"app-offload/functions/check"
 )
 
 // hostName is one name of a host, without a port.
@@ -18,12 +16,4 @@ func (c Config) Hosts() (names []string) {
 		}
 	}
 	return names
-}
-
-func (c Config) checkHosts(p *check.Problems) {
-	for _, name := range c.Hosts() {
-		if name != "*" && !hostName.MatchString(name) {
-			p.Addf("AllowedHosts", c.AllowedHosts, "%q must be the name of a host, without scheme and port, such as gateway-7.plant.example, or * for every name", name)
-		}
-	}
 }

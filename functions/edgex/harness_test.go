@@ -2,36 +2,15 @@ package edgex
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"testing"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/hooks/auth"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions"
 	"app-offload/functions/config"
 	"app-offload/functions/local"
 )
-
-// startBroker starts an MQTT broker in the test's process and returns its address.
-func startBroker(t *testing.T) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr = l.Addr().String()
-	require.NoError(t, l.Close())
-	s := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	require.NoError(t, s.AddHook(new(auth.AllowHook), nil))
-	require.NoError(t, s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: addr})))
-	require.NoError(t, s.Serve())
-	t.Cleanup(func() { _ = s.Close() })
-	return addr
-}
 
 // discard takes results and keeps none.
 type discard struct{}

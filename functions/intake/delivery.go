@@ -224,18 +224,6 @@ func (s *Subscriber) abandon(d *delivery) {
 	s.acks.Abandon(d.repeats...)
 }
 
-// concluded counts a message that has left, and gives its room back.
-func (s *Subscriber) concluded(pass Pass, acked bool) {
-	s.count(func(c *SubscriberCounts) {
-		if acked {
-			c.Acked++
-		} else {
-			c.Abandoned++
-		}
-	})
-	pass.Leave()
-}
-
 // identity is what makes an event a repeat of another one: the same id and the same content. An id alone does not, since
 // copies of a device's disk and careless device services use one twice.
 type identity struct {

@@ -124,6 +124,18 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine,
 	return s, err
 }
 
+// concluded counts a message that has left, and gives its room back.
+func (s *Subscriber) concluded(pass Pass, acked bool) {
+	s.count(func(c *SubscriberCounts) {
+		if acked {
+			c.Acked++
+		} else {
+			c.Abandoned++
+		}
+	})
+	pass.Leave()
+}
+
 // Start connects and begins to read. It waits for the first connection as long as the context allows; without one it
 // says so in the log and goes on trying, because a gateway may well be up before its broker.
 func (s *Subscriber) Start(ctx context.Context) {

@@ -169,6 +169,16 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need, left: s.clock.Now()}, nil
 }
 
+// idleCanary is a model whose canary has no user, nil without one. The lock is held.
+func (s *Store) idleCanary() *model {
+	for _, m := range s.models {
+		if m.canary != nil && m.canary.users == 0 {
+			return m
+		}
+	}
+	return nil
+}
+
 // idlest is the unused model in memory that was released longest ago, nil if all are in use or pinned.
 func (s *Store) idlest() *model {
 	var victim *model

@@ -302,17 +302,6 @@ func loadState(root *os.Root) (map[string]choice, error) {
 	return state, nil
 }
 
-func saveState(root *os.Root, state map[string]choice) error {
-	b, err := json.MarshalIndent(state, "", "  ")
-	if err != nil {
-		return fmt.Errorf("keeping the state of the models: %w", err)
-	}
-	if err := WriteFile(root, stateFile, append(b, '\n')); err != nil {
-		return fmt.Errorf("keeping the state of the models: %w", err)
-	}
-	return nil
-}
-
 // WriteFile replaces a small file so that a power cut leaves the old one or the new one.
 func WriteFile(root *os.Root, path string, b []byte) error {
 	part := path + ".new"

@@ -207,25 +207,6 @@ func set(t *engine.Tensor, i int, v float32) {
 	}
 }
 
-// get is a real value of a tensor.
-func get(t *engine.Tensor, i int) float64 {
-	var q float64
-	switch t.Type {
-	case engine.Float32:
-		return float64(t.F32[i])
-	case engine.Int8:
-		q = float64(t.I8[i])
-	case engine.Uint8:
-		q = float64(t.U8[i])
-	case engine.Int16:
-		q = float64(t.I16[i])
-	}
-	if t.Scale == 0 {
-		return q
-	}
-	return float64(t.Scale * float32(q-float64(t.Zero)))
-}
-
 // supported reports whether set and get know a type.
 func supported(t engine.Type) bool {
 	return t == engine.Float32 || t == engine.Int8 || t == engine.Uint8 || t == engine.Int16

@@ -2,6 +2,8 @@ package models
 
 import (
 	"fmt"
+	_ "image/jpeg" // decoders
+	_ "image/png"
 	"math"
 
 	"app-offload/functions/check"
@@ -110,6 +112,25 @@ func (o *Output) read(a *Answer, m *Manifest, s engine.Session) error {
 		}
 	}
 	return nil
+}
+
+// get is a real value of a tensor.
+func get(t *engine.Tensor, i int) float64 {
+	var q float64
+	switch t.Type {
+	case engine.Float32:
+		return float64(t.F32[i])
+	case engine.Int8:
+		q = float64(t.I8[i])
+	case engine.Uint8:
+		q = float64(t.U8[i])
+	case engine.Int16:
+		q = float64(t.I16[i])
+	}
+	if t.Scale == 0 {
+		return q
+	}
+	return float64(t.Scale * float32(q-float64(t.Zero)))
 }
 
 func (o *Output) anomaly(a *Answer, e float64) {

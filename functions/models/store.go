@@ -3,6 +3,7 @@ package models
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -243,6 +244,17 @@ func (s *Store) record(name string, next choice) error {
 	return nil
 }
 
+func saveState(root *os.Root, state map[string]choice) error {
+	b, err := json.MarshalIndent(state, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keeping the state of the models: %w", err)
+	}
+	if err := WriteFile(root, stateFile, append(b, '\n')); err != nil {
+		return fmt.Errorf("keeping the state of the models: %w", err)
+	}
+	return nil
+}
+
 // discard takes a version out of memory that was loaded for nothing.
 func (s *Store) discard(l *loaded) {
 	s.mu.Lock()
@@ -429,14 +441,4 @@ func (s *Store) idle(own *model) (bytes int64) {
 		}
 	}
 	return bytes
-}
-
-// idleCanary is a model whose canary has no user, nil without one. The lock is held.
-func (s *Store) idleCanary() *model {
-	for _, m := range s.models {
-		if m.canary != nil && m.canary.users == 0 {
-			return m
-		}
-	}
-	return nil
 }

@@ -92,6 +92,22 @@ func (m *Model) Estimate(t *task.Task, s *host.State) Estimate {
 	return m.EstimateWork(t.Class, t.Size(), m.Cycles(t.Size(), t.Complexity), s)
 }
 
+// estimateRun predicts both ways for a task that a model computes, in a state made by ForModels. The model's time and that of the runs
+// before it are measured under the node's load as it is, so nothing corrects them.
+func (m *Model) estimateRun(t *task.Task, s *host.State) Estimate {
+	cycles, ok := m.RunCycles(t.Class)
+	if !ok {
+		cycles = m.Cycles(t.Size(), t.Complexity)
+	}
+	e := m.EstimateWork(t.Class, t.Size(), cycles, s)
+	own := cycles / m.c.EdgeMcycles
+	e.LocalTime = between(s.QueueCycles, 0, 1e12)/m.c.EdgeMcycles + own
+	if watts := s.CoreWatts(); watts > 0 {
+		e.LocalEnergy = own * watts
+	}
+	return e
+}
+
 // EstimateWork predicts both ways for work that is known in Mcycles. The class may be nil.
 func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *host.State) Estimate {
 	cycles = between(cycles, 0, math.MaxFloat64)
@@ -118,6 +134,20 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 		e.CloudTime = m.bytesAhead(&s.Link)/there.goodput + m.cloudTime(bytes, cycles, there)*factor.cloud
 	}
 	return e
+}
+
+// credits is what sending a task costs: what is paid for it, and what is not earned.
+func (m *Model) credits(class *task.Class, bytes float64) float64 {
+	p := m.prices.Load()
+	if !m.c.Credits || p == nil || len(*p) == 0 {
+		return 0
+	}
+	name := ""
+	if class != nil {
+		name = class.Name
+	}
+	one := p.Of(name)
+	return bytes/1e6*one.MB + one.Compute + one.Earn
 }
 
 // EdgeRate is the rate in Mcycle/s that the node has left for tasks. The CPU time of this process is not taken off: what

@@ -3,8 +3,6 @@ package score
 import (
 	"errors"
 	"fmt"
-
-	"app-offload/functions/task"
 )
 
 // Price is what the owner of a fleet asks for the tasks of a class, in units of a currency.
@@ -50,17 +48,3 @@ func (m *Model) Publish(p Prices) { m.prices.Store(&p) }
 
 // Credits reports whether published prices count.
 func (m *Model) Credits() bool { return m.c.Credits }
-
-// credits is what sending a task costs: what is paid for it, and what is not earned.
-func (m *Model) credits(class *task.Class, bytes float64) float64 {
-	p := m.prices.Load()
-	if !m.c.Credits || p == nil || len(*p) == 0 {
-		return 0
-	}
-	name := ""
-	if class != nil {
-		name = class.Name
-	}
-	one := p.Of(name)
-	return bytes/1e6*one.MB + one.Compute + one.Earn
-}

@@ -34,19 +34,3 @@ func (m *Model) ForModels(s *host.State) host.State {
 	v.ModelTasks, v.ModelSeconds = 0, 0
 	return v
 }
-
-// estimateRun predicts both ways for a task that a model computes, in a state made by ForModels. The model's time and that of the runs
-// before it are measured under the node's load as it is, so nothing corrects them.
-func (m *Model) estimateRun(t *task.Task, s *host.State) Estimate {
-	cycles, ok := m.RunCycles(t.Class)
-	if !ok {
-		cycles = m.Cycles(t.Size(), t.Complexity)
-	}
-	e := m.EstimateWork(t.Class, t.Size(), cycles, s)
-	own := cycles / m.c.EdgeMcycles
-	e.LocalTime = between(s.QueueCycles, 0, 1e12)/m.c.EdgeMcycles + own
-	if watts := s.CoreWatts(); watts > 0 {
-		e.LocalEnergy = own * watts
-	}
-	return e
-}

@@ -42,9 +42,6 @@ const (
 func nodeSource(node string) string  { return sourceNode + url.PathEscape(node) }
 func cloudSource(node string) string { return sourceCloud + url.PathEscape(node) }
 
-// consumerSource is the source attribute of what a consumer says to all nodes.
-func consumerSource(consumer string) string { return sourceConsumer + url.PathEscape(consumer) }
-
 // nodeOf reverses nodeSource or cloudSource; only the canonical spelling is accepted.
 func nodeOf(source, root string) (string, error) {
 	node, err := url.PathUnescape(strings.TrimPrefix(source, root))

@@ -3,6 +3,7 @@ package seal
 import (
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -92,6 +93,9 @@ func (s *Sealer) SealAnnouncement(dst []byte, a *Announcement) ([]byte, error) {
 	return s.state(dst, statement{typeAnnouncement, a.ID, consumerSource(a.Consumer), a.Consumer, a.Created},
 		announcementBody{a.Consumer, a.Limits})
 }
+
+// consumerSource is the source attribute of what a consumer says to all nodes.
+func consumerSource(consumer string) string { return sourceConsumer + url.PathEscape(consumer) }
 
 // SealGone appends the message in which a node gives up ranges, to be published to GoneTopic(g.Node).
 func (s *Sealer) SealGone(dst []byte, g *Gone) ([]byte, error) {

@@ -9,7 +9,7 @@
 // A Sealer and an Opener are safe for concurrent use, start no goroutine and never block on anything but the Keys they
 // were given. An Opener never panics and never allocates more than its Limits allow, whatever bytes it is handed.
 //
-//	sealer.go, opener.go       a batch to a message and back; statement.go the other messages
+//	sealer.go                  a batch to a message and back; statement.go the other messages
 //	envelope.go                the CloudEvent in either form; parse.go reads it, walk.go reads JSON without reflection
 //	record.go                  the records of the form json; readable.go shows events of CBOR in it
 //	compress.go, fold/         compression, and what precedes it; cipher.go encryption and the nonces

@@ -7,25 +7,6 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// leavesWhole reports whether the values of the event's own class stay in it: an event is of most use as it came. Cutting pays where the
-// event exceeds the limit of a message, and where a part of a large event is critical, so that it leaves before the rest.
-func (c *Class) leavesWhole(ev *Event, tagged bool) bool {
-	switch {
-	case !c.Whole:
-		return false
-	case c.Largest > 0 && len(ev.Raw) > c.Largest:
-		return false
-	case tagged || len(ev.Raw) <= patient:
-		return true
-	}
-	for i := range ev.Readings {
-		if r := &ev.Readings[i]; c.marks(r.Resource) || c.outside(r.Type, r.Value) {
-			return false
-		}
-	}
-	return true
-}
-
 // patient is the size in bytes up to which an event leaves so soon that its critical part need not go first.
 const patient = 64 << 10
 

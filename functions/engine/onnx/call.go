@@ -128,14 +128,6 @@ func (c *call) output(i int, t engine.Type, shape []int) *value {
 	return v
 }
 
-func grown[T any](c *call, old []T, n, size int) []T {
-	if n <= cap(old) {
-		return old[:n]
-	}
-	c.charge(n, size)
-	return make([]T, n)
-}
-
 func (c *call) int(name string, otherwise int) int {
 	if a := c.node.attributes[name]; a != nil {
 		return narrow(a.i)

@@ -60,13 +60,73 @@ func newKind[T number](data func(*engine.Tensor) *[]T, compute func(op byte) fun
 	return k
 }
 
+func compare[T number](op string) func(a, b T) uint8 {
+	switch op {
+	case "=":
+		return func(a, b T) uint8 { return truth(a == b) }
+	case "<":
+		return func(a, b T) uint8 { return truth(a < b) }
+	case "<=":
+		return func(a, b T) uint8 { return truth(a <= b) }
+	case ">":
+		return func(a, b T) uint8 { return truth(a > b) }
+	case ">=":
+		return func(a, b T) uint8 { return truth(a >= b) }
+	case "and":
+		return func(a, b T) uint8 { return truth(a != 0 && b != 0) }
+	case "or":
+		return func(a, b T) uint8 { return truth(a != 0 || b != 0) }
+	}
+	return func(a, b T) uint8 { return truth((a != 0) != (b != 0)) } // xor
+}
+
 func (k *kindOf[T]) length(t *engine.Tensor) int { return len(*k.data(t)) }
 func (k *kindOf[T]) clear(t *engine.Tensor)      { clear(*k.data(t)) }
 func (k *kindOf[T]) signed(y, x *value, op int)  { each1(*k.data(&y.Tensor), *k.data(&x.Tensor), op) }
 
+func each1[T number](y, x []T, op int) {
+	switch op {
+	case 0:
+		for i, v := range x {
+			y[i] = max(v, -v)
+			if v >= 0 {
+				y[i] = v
+			}
+		}
+	case 1:
+		for i, v := range x {
+			y[i] = -v
+		}
+	case 2:
+		for i, v := range x {
+			switch {
+			case v > 0:
+				y[i] = 1
+			case v < 0:
+				y[i] = 0
+				y[i]-- // −1 in any type
+			default:
+				y[i] = 0
+			}
+		}
+	case 3:
+		for i, v := range x {
+			y[i] = max(v, 0)
+		}
+	}
+}
+
 func (k *kindOf[T]) resize(c *call, t *engine.Tensor, n int) {
 	at := k.data(t)
 	*at = grown(c, *at, n, t.Type.Size())
+}
+
+func grown[T any](c *call, old []T, n, size int) []T {
+	if n <= cap(old) {
+		return old[:n]
+	}
+	c.charge(n, size)
+	return make([]T, n)
 }
 
 func (k *kindOf[T]) decode(t *engine.Tensor, raw []byte) error {

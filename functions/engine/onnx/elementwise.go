@@ -268,23 +268,3 @@ func truth(b bool) uint8 {
 	}
 	return 0
 }
-
-func compare[T number](op string) func(a, b T) uint8 {
-	switch op {
-	case "=":
-		return func(a, b T) uint8 { return truth(a == b) }
-	case "<":
-		return func(a, b T) uint8 { return truth(a < b) }
-	case "<=":
-		return func(a, b T) uint8 { return truth(a <= b) }
-	case ">":
-		return func(a, b T) uint8 { return truth(a > b) }
-	case ">=":
-		return func(a, b T) uint8 { return truth(a >= b) }
-	case "and":
-		return func(a, b T) uint8 { return truth(a != 0 && b != 0) }
-	case "or":
-		return func(a, b T) uint8 { return truth(a != 0 || b != 0) }
-	}
-	return func(a, b T) uint8 { return truth((a != 0) != (b != 0)) } // xor
-}

@@ -19,38 +19,6 @@ func signed(op int) func(*call) {
 	}
 }
 
-func each1[T number](y, x []T, op int) {
-	switch op {
-	case 0:
-		for i, v := range x {
-			y[i] = max(v, -v)
-			if v >= 0 {
-				y[i] = v
-			}
-		}
-	case 1:
-		for i, v := range x {
-			y[i] = -v
-		}
-	case 2:
-		for i, v := range x {
-			switch {
-			case v > 0:
-				y[i] = 1
-			case v < 0:
-				y[i] = 0
-				y[i]-- // −1 in any type
-			default:
-				y[i] = 0
-			}
-		}
-	case 3:
-		for i, v := range x {
-			y[i] = max(v, 0)
-		}
-	}
-}
-
 func not(c *call) {
 	x := c.input(0, engine.Bool)
 	y := c.output(0, engine.Bool, x.Shape)

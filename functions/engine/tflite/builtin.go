@@ -1,9 +1,6 @@
 package tflite
 
-import (
-	"fmt"
-	"maps"
-)
+import "maps"
 
 // builder makes the steps of one kind of operator.
 type builder struct {
@@ -24,14 +21,4 @@ func init() {
 	for _, table := range []map[int]builder{elementwise, shapes, reductions, layers, windows, recurrent, variables} {
 		maps.Copy(builders, table)
 	}
-}
-
-func nameOf(code int) string {
-	if b, ok := builders[code]; ok {
-		return b.name
-	}
-	if code == codeCustom {
-		return "CUSTOM"
-	}
-	return fmt.Sprintf("operator code %d", code)
 }

@@ -140,6 +140,16 @@ func (g *graph) readSubgraph(t table, codes, buffers []table, limits Limits) (*s
 	return s, nil
 }
 
+func nameOf(code int) string {
+	if b, ok := builders[code]; ok {
+		return b.name
+	}
+	if code == codeCustom {
+		return "CUSTOM"
+	}
+	return fmt.Sprintf("operator code %d", code)
+}
+
 func (op *operator) check(tensors int) error {
 	for _, list := range [][]int{op.inputs, op.outputs, op.intermediates} {
 		for _, at := range list {

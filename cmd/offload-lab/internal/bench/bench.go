@@ -89,6 +89,25 @@ func (o Options) cases() ([]Case, error) {
 	return all, nil
 }
 
+// brokersOf resolves the words of a list.
+func brokersOf(list string) ([]string, error) {
+	switch list {
+	case "both":
+		return []string{Mosquitto, Embedded}, nil
+	case "all":
+		return Brokers(), nil
+	}
+	var kinds []string
+	for kind := range strings.SplitSeq(list, ",") {
+		_, known := mosquittoInflight[kind]
+		if kind != Embedded && !known {
+			return nil, fmt.Errorf("-broker %q: must be both, all, or some of %s", list, strings.Join(Brokers(), ","))
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds, nil
+}
+
 // casesOf lists the cases of a row.
 func (o Options) casesOf(v variation, kinds []string) (all []Case) {
 	for _, kind := range kinds {
@@ -198,6 +217,20 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 		medians = p.medians(cases, all)
 	}
 	return errors.Join(append(errs, holdTo(recorded, medians))...)
+}
+
+// of gives the options of a case.
+func (o Options) of(c *Case) Options {
+	for _, v := range variations {
+		if v.name == c.Row {
+			o.readings, o.size, o.quota, o.procs = v.readings, v.size, v.quota, v.procs
+			o.Rate = cmp.Or(v.rate, o.Rate)
+			if v.rate > 0 {
+				o.Events = min(o.Events, mostSeconds*v.rate)
+			}
+		}
+	}
+	return o
 }
 
 // Result is what a case came to.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/stack"
@@ -77,23 +76,4 @@ func startMosquitto(ctx context.Context, inflight, program, addr, dir string, lo
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// brokersOf resolves the words of a list.
-func brokersOf(list string) ([]string, error) {
-	switch list {
-	case "both":
-		return []string{Mosquitto, Embedded}, nil
-	case "all":
-		return Brokers(), nil
-	}
-	var kinds []string
-	for kind := range strings.SplitSeq(list, ",") {
-		_, known := mosquittoInflight[kind]
-		if kind != Embedded && !known {
-			return nil, fmt.Errorf("-broker %q: must be both, all, or some of %s", list, strings.Join(Brokers(), ","))
-		}
-		kinds = append(kinds, kind)
-	}
-	return kinds, nil
 }

@@ -194,6 +194,17 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 	return r, g.settle(ctx, &r)
 }
 
+// since books what was used from one moment to another.
+func (r *Result) since(before, after *usage) {
+	spent := after.at.Sub(before.at).Seconds()
+	r.CPU = float64((after.cpu - before.cpu).Microseconds()) / float64(max(r.Events, 1))
+	r.Load = 100 * (after.cpu - before.cpu).Seconds() / spent
+	r.Wakeups = float64(after.wakeups-before.wakeups) / spent
+	if r.Foreign = -1; before.machine >= 0 && after.machine >= 0 {
+		r.Foreign = max(0, 100*(after.machine-before.machine-(after.bench-before.bench)).Seconds()/spent)
+	}
+}
+
 // events is how many the load publishes.
 func (g *rig) events() int {
 	if g.o.Idle > 0 {

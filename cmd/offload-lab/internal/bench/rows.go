@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,17 +57,3 @@ func rowNames() (names []string) {
 
 // mostSeconds is how long a case that keeps a rate lasts at most, s, whatever the number of events.
 const mostSeconds = 20
-
-// of gives the options of a case.
-func (o Options) of(c *Case) Options {
-	for _, v := range variations {
-		if v.name == c.Row {
-			o.readings, o.size, o.quota, o.procs = v.readings, v.size, v.quota, v.procs
-			o.Rate = cmp.Or(v.rate, o.Rate)
-			if v.rate > 0 {
-				o.Events = min(o.Events, mostSeconds*v.rate)
-			}
-		}
-	}
-	return o
-}

@@ -108,11 +108,6 @@ func (s *system) stats(ctx context.Context) string {
 	return string(bytes.TrimSpace(out))
 }
 
-// finish checks for the last time and ends it all.
-func (s *system) finish(ctx context.Context) error {
-	return inTurn(ctx, s.check, then(s.publisher.stop), s.arrived, s.leave)
-}
-
 // leave ends both processes, once all has arrived, and looks at what they leave behind.
 func (s *system) leave(ctx context.Context) error {
 	s.stopWatch()

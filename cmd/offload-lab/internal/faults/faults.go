@@ -149,6 +149,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return s.report, errors.Join(err, s.close(), s.verdict())
 }
 
+// finish checks for the last time and ends it all.
+func (s *system) finish(ctx context.Context) error {
+	return inTurn(ctx, s.check, then(s.publisher.stop), s.arrived, s.leave)
+}
+
 // databaseHere reports whether a PostgreSQL server can be started on this machine.
 func databaseHere() bool {
 	_, err := postgres.Programs()

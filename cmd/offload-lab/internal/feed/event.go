@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,22 +98,4 @@ func (d *device) uuid() string {
 // float formats a number as EdgeX does.
 func float(resource, units string, v float64) Reading {
 	return Reading{Resource: resource, Type: "Float64", Units: units, Value: fmt.Sprintf("%e", v)}
-}
-
-func unsigned(resource, units string, v uint64) Reading {
-	return Reading{Resource: resource, Type: "Uint64", Units: units, Value: fmt.Sprint(v)}
-}
-
-func float32s(resource, units string, values []float32) Reading {
-	var b strings.Builder
-	b.Grow(len(values)*15 + 2)
-	b.WriteByte('[')
-	for i, v := range values {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%e", v)
-	}
-	b.WriteByte(']')
-	return Reading{Resource: resource, Type: "Float32Array", Units: units, Value: b.String()}
 }

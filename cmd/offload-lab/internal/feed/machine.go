@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -48,6 +49,10 @@ func cpu(v host.Vitals, s *host.State) []Reading {
 
 func memory(v host.Vitals, _ *host.State) []Reading {
 	return []Reading{unsigned("MemoryUsed", "By", v.MemoryUsed), float("MemoryShare", "%", v.Memory)}
+}
+
+func unsigned(resource, units string, v uint64) Reading {
+	return Reading{Resource: resource, Type: "Uint64", Units: units, Value: fmt.Sprint(v)}
 }
 
 func disk(v host.Vitals, _ *host.State) []Reading {

@@ -1,7 +1,9 @@
 package feed
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -36,6 +38,20 @@ func (v *vibration) Next(at time.Time) Event {
 	ev := v.event(at, float32s("Acceleration", "m/s2", samples), float("ShaftSpeed", "Hz", v.bearing.Speed()+0.1*v.rng.NormFloat64()))
 	ev.Truth = &Truth{Event: ev.ID, Device: ev.Device, Label: v.label(), Severity: v.severity}
 	return ev
+}
+
+func float32s(resource, units string, values []float32) Reading {
+	var b strings.Builder
+	b.Grow(len(values)*15 + 2)
+	b.WriteByte('[')
+	for i, v := range values {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%e", v)
+	}
+	b.WriteByte(']')
+	return Reading{Resource: resource, Type: "Float32Array", Units: units, Value: b.String()}
 }
 
 // label is the state of the bearing now.

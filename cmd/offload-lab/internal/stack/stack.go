@@ -1,19 +1,31 @@
+// Package stack runs the parts of the system as a user would: a broker in this process, the service and the consumer
+// as processes of their own.
 package stack
 
 import (
+	"bufio"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // Bus names the MessageBus that the service is to listen on.
@@ -219,4 +231,174 @@ func (p *Process) Signal(signal syscall.Signal) error { return p.cmd.Process.Sig
 // StartProgram starts a program that is not ours, such as a broker.
 func StartProgram(log io.Writer, name, program string, args ...string) (*Process, error) {
 	return startProcess(name, log, nil, program, args...)
+}
+
+// Broker is an MQTT broker inside of this process. It keeps nothing on disk: fine for a lab, wrong for a plant.
+type Broker struct {
+	server *mqtt.Server
+	Addr   string // host:port on loopback
+}
+
+// StartBroker listens on a free port of the loopback interface.
+func StartBroker() (*Broker, error) {
+	addr, err := FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	caps := mqtt.NewDefaultServerCapabilities()
+	caps.MaximumClientWritesPending = 1 << 14 // a slow subscriber must not lose what the feed sent in one burst
+	caps.ReceiveMaximum = 1 << 12
+	caps.MaximumInflight = 1 << 14
+	s := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: caps, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err := s.AddHook(new(auth.AllowHook), nil); err != nil {
+		return nil, fmt.Errorf("opening the broker to everybody on loopback: %w", err)
+	}
+	if err := s.AddListener(listeners.NewTCP(listeners.Config{ID: "tcp", Address: addr})); err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", addr, err)
+	}
+	if err := s.Serve(); err != nil {
+		return nil, fmt.Errorf("serving MQTT on %s: %w", addr, err)
+	}
+	return &Broker{server: s, Addr: addr}, nil
+}
+
+// Publish sends a message at QoS 1 to the subscribers.
+func (b *Broker) Publish(topic string, payload []byte) error {
+	return b.server.Publish(topic, payload, false, 1)
+}
+
+// Subscribe calls f for each message on the topics of a filter, in order. f must not block.
+func (b *Broker) Subscribe(filter string, f func(topic string, payload []byte)) error {
+	return b.server.Subscribe(filter, 1, func(_ *mqtt.Client, _ packets.Subscription, p packets.Packet) { f(p.TopicName, p.Payload) })
+}
+
+// Dropped is the number of messages that the broker itself threw away because a subscriber was too slow.
+func (b *Broker) Dropped() int64 { return b.server.Info.Clone().MessagesDropped }
+
+// Stop disconnects everybody.
+func (b *Broker) Stop() error { return b.server.Close() }
+
+// FreeAddr finds a loopback address without a listener.
+func FreeAddr() (string, error) { return freeOr("") }
+
+// freeOr is the wanted address if nothing listens there, else a free one.
+func freeOr(wanted string) (string, error) {
+	if wanted != "" {
+		if l, err := net.Listen("tcp", wanted); err == nil {
+			return wanted, l.Close()
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// Process is one started program. Its output goes to a log, and its last lines are kept for error messages.
+type Process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+	tail tail
+}
+
+// startProcess runs a program in a process group of its own, so that a Ctrl-C on the terminal reaches only us and we stop the
+// parts in order. Should this process die, the kernel ends the child.
+func startProcess(name string, log io.Writer, env []string, program string, args ...string) (*Process, error) {
+	p := &Process{name: name, done: make(chan struct{})}
+	p.cmd = exec.Command(program, args...) // #nosec G204 -- the lab starts the binaries it is told to
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.SysProcAttr = ownGroup()
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("making a pipe for the output of %s: %w", name, err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = in, in
+	if err := p.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", program, err), in.Close(), out.Close())
+	}
+	_ = in.Close() // ours; the child has its own
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		p.tail.copy(log, out)
+	}()
+	go func() {
+		err := p.cmd.Wait()
+		<-copied
+		p.err = errors.Join(err, out.Close())
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says how the process ended, with the last lines it printed. It is meaningful after Done.
+func (p *Process) Err() error {
+	if p.err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s ended with %w:\n%s", p.name, p.err, p.tail.cause())
+}
+
+// Stop asks the process to end, waits, and kills it if it does not within the grace.
+func (p *Process) Stop(grace time.Duration) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // a process that is gone already is what we want
+	select {
+	case <-p.done:
+		return p.Err()
+	case <-time.After(grace):
+	}
+	_ = p.cmd.Process.Kill()
+	<-p.done
+	return fmt.Errorf("%s did not stop within %v and was killed; its last lines:\n%s", p.name, grace, p.tail.String())
+}
+
+// tail copies a stream and remembers its last lines.
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (t *tail) copy(w io.Writer, r io.Reader) {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		fmt.Fprintln(w, in.Text())
+		t.mu.Lock()
+		t.lines = append(t.lines, in.Text())
+		t.lines = t.lines[max(0, len(t.lines)-20):]
+		t.mu.Unlock()
+	}
+	_, _ = io.Copy(io.Discard, r) // a line too long to scan must not block the child
+}
+
+// cause is the errors that were logged, without what was logged beside them, or else the last lines.
+func (t *tail) cause() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []string
+	for _, line := range t.lines {
+		if strings.Contains(line, "level=ERROR") && !slices.Contains(errs, line) {
+			errs = append(errs, line)
+		}
+	}
+	if len(errs) == 0 {
+		errs = t.lines
+	}
+	return strings.Join(errs, "\n")
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.lines, "\n")
 }
