@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,11 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
 
 // The bench's children are this test binary, as they are offload-lab itself outside of tests.
@@ -293,4 +297,47 @@ func TestUsageByHand(t *testing.T) {
 	r = Result{}
 	r.since(use(0, 1, 1, -1, 0), use(1, 2, 2, -1, 0))
 	require.InDelta(t, 1e6, r.CPU, 1e-9, "without an event")
+}
+
+// An event waits while as many as the window holds have not come out, at QoS 1 also while the broker owes so many acknowledgements. What is
+// buffered leaves before the wait.
+func TestRoomForAnEvent(t *testing.T) {
+	for _, c := range []struct {
+		n, concluded, acked, qos int
+		free                     bool
+	}{
+		{9, 0, 9, 1, true}, {10, 0, 10, 1, false}, {10, 1, 10, 1, true}, {999, 995, 0, 1, true}, {1000, 995, 0, 1, false}, {1000, 995, 0, 0, true}, {1000, 995, 1, 1, true},
+	} {
+		l := &load{window: 10, qos: c.qos, concluded: c.concluded, acked: c.acked, err: io.ErrClosedPipe}
+		l.moved = sync.NewCond(&l.mu)
+		var sent bytes.Buffer
+		out := bufio.NewWriter(&sent)
+		_, _ = out.WriteString("x")
+		err := l.room(c.n, out)
+		require.Equal(t, c.free, err == nil, "%+v", c)
+		require.Equal(t, !c.free, sent.Len() == 1, "%+v", c)
+	}
+}
+
+// A table has its heads, in lines or in Markdown, and each figure below its own.
+func TestTheTable(t *testing.T) {
+	r := Result{
+		Case: Case{Broker: Embedded, Subject: "service", QoS: 1}, Rate: 1, CPU: 2, Memory: 3, RateRatio: 4, CPURatio: 5, Lost: 6, Doubled: 7, Overtaken: 8, P50: 9, P99: 10,
+		Writes: 11, Written: 12, Wakeups: 13, Load: 14, Foreign: 15,
+	}
+	o := DefaultOptions()
+	o.Events, o.Window = 7, 8
+	var text bytes.Buffer
+	for _, markdown := range []bool{false, true} {
+		p := printer{table: &text, markdown: markdown}
+		p.header(o)
+		p.row(r)
+		p.medians([]Case{r.Case, {Subject: "none"}}, []Result{r, r})
+	}
+	golden.Require(t, "table.golden", text.String())
+	var lines bytes.Buffer
+	printer{table: io.Discard, out: &lines, json: true}.row(r)
+	var again Result
+	require.NoError(t, json.Unmarshal(lines.Bytes(), &again))
+	require.Equal(t, r, again)
 }
