@@ -1,16 +1,21 @@
 package wait
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
+	"app-offload/functions/local"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
+	"app-offload/functions/spool"
 	"app-offload/functions/task"
 )
 
@@ -118,5 +123,139 @@ func TestPlacesAreTakenToTheLast(t *testing.T) {
 		m.Leave(one(100))
 		require.True(t, m.take(c.room, one(100)), name)
 		require.False(t, m.take(c.room, one(100)), name)
+	}
+}
+
+// before says of every task what the order has before it.
+type before struct{ parked, waits, here bool }
+
+func (b before) Ahead(*task.Task) (parked, waits, here bool) { return b.parked, b.waits, b.here }
+func (before) Unpark(*task.Task)                             {}
+
+// Where order is kept, a task is parked behind a parked one, unless it is processed here in any order, or must not leave. Behind one that has no record
+// it is never parked, be that of this turn or of one before.
+func TestWhatIsParkedToKeepTheOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		order  before
+		device string // a needs the order
+		target decision.Target
+		stays  bool
+		turn   map[bool]bool // of its stream, in this turn: parked, or held in memory
+		want   bool
+	}{
+		"none before":                        {before{}, "b", decision.Cloud, false, nil, false},
+		"one is parked":                      {before{parked: true}, "b", decision.Cloud, false, nil, true},
+		"one is parked, in any order here":   {before{parked: true}, "b", decision.Local, false, nil, false},
+		"one is parked, in order here":       {before{parked: true}, "a", decision.Local, false, nil, true},
+		"none before, in order here":         {before{}, "a", decision.Local, false, nil, false},
+		"one waits in memory":                {before{waits: true}, "a", decision.Cloud, false, nil, false},
+		"both":                               {before{parked: true, waits: true}, "a", decision.Cloud, false, nil, false},
+		"it must not leave":                  {before{parked: true}, "a", decision.Local, true, nil, false},
+		"parked in this turn":                {before{}, "b", decision.Cloud, false, map[bool]bool{true: true}, true},
+		"in memory in this turn":             {before{parked: true}, "b", decision.Cloud, false, map[bool]bool{true: false}, false},
+		"parked in this turn, behind memory": {before{waits: true}, "b", decision.Cloud, false, map[bool]bool{true: true}, false},
+	} {
+		w := newWorld(t, 1, true)
+		w.Pool.Order = c.order
+		turn := w.Turn(w.Rules(), &host.State{Link: host.Link{Up: true}})
+		class := *w.Rules().Class("default")
+		class.NeverLeave = c.stays
+		one := &task.Task{EventID: "e", Device: c.device, Of: 1, Class: &class, Data: make([]byte, 100)}
+		if parked, known := c.turn[true]; known {
+			turn.ahead[streamOf(one)] = parked
+		}
+		require.Equal(t, c.want, turn.wants(&decide.Case{Task: one, Decision: decision.Decision{Target: c.target}, Estimate: score.Estimate{Cycles: 10}}), name)
+	}
+}
+
+// A task that is durable after the pool was shut goes to the cloud: its record is released, its place is given back, and that is noted.
+func TestWhatComesAfterTheShutIsSent(t *testing.T) {
+	w := newWorld(t, 1, false)
+	late := &task.Task{EventID: "e1", Device: "a", Of: 1, Class: w.Rules().Class("default"), Data: make([]byte, 100)}
+	w.at["e1"] = &one{Task: late, n: 1, seq: 7, place: true}
+	c := decide.Case{Task: late, ID: 1, Estimate: score.Estimate{Cycles: 10}}
+	require.True(t, w.Pool.take(w.Rules().Binder().Room(), &c))
+	w.arrivals(true)
+	w.Enter(w.Rules(), &c, &host.State{}, &spool.Record{Seq: 7, Payload: make([]byte, 400)})
+	require.Equal(t, [2]any{"released", 1}, [2]any{w.at["e1"].ended, w.at["e1"].bound})
+	require.False(t, w.at["e1"].place)
+	require.Zero(t, w.Status().Tasks)
+	require.Zero(t, w.Reserved())
+	records, bytes := w.Held()
+	require.Zero(t, records+bytes)
+}
+
+// door is local workers that take what is offered while they are open, and process the rest when they are told to.
+type door struct {
+	Local
+	open     bool
+	offered  []string
+	released chan struct{}
+	ran      chan string
+}
+
+func (d *door) Offer(item local.Item, _ func(int, error)) bool {
+	if d.open {
+		d.offered = append(d.offered, item.Task.EventID)
+	}
+	return d.open
+}
+
+func (d *door) Process(_ context.Context, items []local.Item, _ func(int, error)) {
+	<-d.released
+	d.ran <- items[0].Task.EventID
+}
+
+// A task does not pass one of its device that waits for room with the local workers; those of other devices do, and later ones do again.
+func TestTasksForTheNodeKeepTheirOrder(t *testing.T) {
+	d := &door{released: make(chan struct{}), ran: make(chan string)}
+	pool := New(Deps{Local: d, Order: noOrder{}})
+	move := func(id, device string) {
+		pool.move(t.Context(), &parked{Case: decide.Case{Task: &task.Task{EventID: id, Device: device, Class: &task.Class{Name: "c"}}}})
+	}
+	move("a1", "a")
+	d.open = true
+	move("a2", "a")
+	move("b1", "b")
+	require.Equal(t, []string{"b1"}, d.offered)
+	for _, want := range []string{"a1", "a2"} {
+		d.released <- struct{}{}
+		require.Equal(t, want, <-d.ran)
+	}
+	pool.moving.Wait()
+	move("a3", "a")
+	require.Equal(t, []string{"b1", "a3"}, d.offered)
+}
+
+// A task that goes because it has waited for longest goes where the guards say.
+func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1, false)
+			shut := w.Open()
+			w.room = 100
+			w.state.QueueCycles, w.state.Link.BacklogBytes = 1e6, 1e9 // nothing is free
+			for range 8 {
+				w.arrive(1, true)
+			}
+			if full {
+				w.state.Link.BacklogShare = 1
+			}
+			time.Sleep(11 * time.Second)
+			synctest.Wait()
+			seen := 0
+			for _, o := range w.at {
+				if o.seq != 0 && o.Class.Name != "expiring" {
+					require.Equal(t, full, o.here, "a spool that is full keeps it local")
+					require.Equal(t, !full, o.ended == "released")
+					seen++
+				}
+			}
+			require.Positive(t, seen)
+			for w.finish(nil) {
+				synctest.Wait()
+			}
+			require.NoError(t, shut(t.Context()))
+		})
 	}
 }
