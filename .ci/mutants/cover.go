@@ -137,14 +137,17 @@ func (r *reach) keep(root, dir string, before *reach) {
 		if t.File == "" || declared[t.Name] != t.File {
 			continue
 		}
+		moved := map[string][]span{} // apart, since a file that takes functions in may have changed as well
 		for file, old := range changed {
-			blocks := t.Blocks[file]
-			delete(t.Blocks, file)
-			for name := range old.reached(blocks) {
+			for name := range old.reached(t.Blocks[file]) {
 				if at, is := r.find(filepath.Dir(file), name); is != (span{}) {
-					t.Blocks[at] = append(t.Blocks[at], is)
+					moved[at] = append(moved[at], is)
 				}
 			}
+			delete(t.Blocks, file)
+		}
+		for file, blocks := range moved {
+			t.Blocks[file] = append(t.Blocks[file], blocks...)
 		}
 		r.Tests = append(r.Tests, t)
 	}
