@@ -83,6 +83,11 @@ func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
 	} {
 		require.Equal(t, want, duration(v))
 	}
+	for v, want := range map[float64]string{
+		-1: "0 s", 0: "0 s", 99: "99 s", 100: "2 min", 5999: "100 min", 6000: "2 h", 72*3600 - 1: "72 h", 72 * 3600: "3 days",
+	} {
+		require.Equal(t, want, age(v))
+	}
 	d := &shownDecision{}
 	d.Outcome.Known, d.Outcome.Time = true, 0.5
 	require.Equal(t, "took 500.0 ms", d.outcome())

@@ -3,6 +3,7 @@ package consume
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +17,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/task"
 )
 
 // prepared is a consumer on a shelf, without a transport.
@@ -341,4 +344,82 @@ func TestABrokerThatDoesNotAcknowledge(t *testing.T) {
 	err := m.Publish(ctx, []Outgoing{{"offload/v1/n1/receipt", []byte("x")}})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "publishing to offload/v1/n1/receipt: the broker does not acknowledge")
+}
+
+// A line has all of its record, readable where that is exact, and no character of it escaped that JSON takes, however many lines come together.
+func TestLinesHaveAllOfTheirRecord(t *testing.T) {
+	one := &task.Task{
+		EventID: "e", Chunk: 1, Of: 2, Device: "<d>", Profile: "p", Source: "s", Resource: "r", Critical: true, Origin: 7, Class: &task.Class{Name: "c"},
+		Encoding: task.JSON, Data: []byte(`{"a":"<&>"}`),
+	}
+	text, broken, bare := *one, *one, *one
+	text.Encoding, broken.Data, bare.Encoding, bare.Class = task.Text, []byte("{"), task.CBOR, nil
+	var fresh []store.Fresh
+	for i, x := range []*task.Task{one, &text, &broken, &bare, textTask(linesMax / 8), one} {
+		fresh = append(fresh, store.Fresh{Node: "n", Epoch: "e1", Sequence: uint64(i), Task: x})
+	}
+	var out bytes.Buffer
+	p := newPrinter(&out, &Counts{}, time.Second, slog.New(slog.DiscardHandler))
+	p.print(fresh)
+	p.close(time.Minute)
+	lines := strings.Split(out.String(), "\n")
+	require.Len(t, lines, 7)
+	const head = `{"node":"n","epoch":"e1","sequence":%d,"event":"e","chunk":1,"of":2,"device":"<d>","profile":"p","source":"s","resource":"r","class":"%s","critical":true,"origin":7,%s}`
+	require.Equal(t, fmt.Sprintf(head, 0, "c", `"data":{"a":"<&>"}`), lines[0])
+	require.Equal(t, fmt.Sprintf(head, 1, "c", `"dataText":"{\"a\":\"<&>\"}"`), lines[1])
+	require.Equal(t, fmt.Sprintf(head, 2, "c", `"dataBase64":"ew=="`), lines[2])
+	require.Equal(t, fmt.Sprintf(head, 3, "", `"dataBase64":"eyJhIjoiPCY+In0="`), lines[3])
+	require.Equal(t, fmt.Sprintf(head, 5, "c", `"data":{"a":"<&>"}`), lines[5])
+}
+
+// The record of a letter is stored where it was, in a conflict under an epoch of its own that its bytes name.
+func TestTheRecordOfALetterIsOpenedAnew(t *testing.T) {
+	raw := textTask(1).Append(nil)
+	for reason, epoch := range map[string]string{"record": "e1", store.Conflict: fmt.Sprintf("e1 conflict-%x", sha256.Sum256(raw))[:len("e1 conflict-")+12]} {
+		g, err := Open(nil, &store.Letter{Node: "n", Epoch: "e1", Sequence: 7, IsRecord: true, Reason: reason, Raw: raw})
+		require.NoError(t, err)
+		require.Len(t, g.Batches, 1)
+		require.Equal(t, []any{"n", epoch}, []any{g.Batches[0].Node, g.Batches[0].Epoch})
+		require.Equal(t, []store.Record{{Sequence: 7, Task: textTask(1), Raw: raw}}, g.Batches[0].Records)
+	}
+	_, err := Open(nil, &store.Letter{IsRecord: true, Raw: []byte("rubbish")})
+	require.Error(t, err)
+}
+
+// inNATS is a message of JetStream that notes what becomes of it.
+type inNATS struct {
+	jetstream.Msg
+	data  []byte
+	acked *int
+	naked *time.Duration
+}
+
+func (m inNATS) Data() []byte                           { return m.data }
+func (m inNATS) Subject() string                        { return mqttPrefix + toSubject(topic) }
+func (m inNATS) Ack() error                             { *m.acked++; return nil }
+func (m inNATS) NakWithDelay(after time.Duration) error { *m.naked = after; return nil }
+
+// What is larger than the limit is handed on without its bytes, and what is refused comes again after a while.
+func TestNATSMessagesAreHandedOn(t *testing.T) {
+	for size, max := range map[int]int64{0: 0, 9: 0, 10: 10, 11: 10} {
+		for _, takes := range []bool{true, false} {
+			var got *Message
+			n := NewNATS(NATSConfig{Max: max, Log: slog.New(slog.DiscardHandler)})
+			n.deliver = func(m *Message) bool { got = m; return takes }
+			msg := inNATS{data: bytes.Repeat([]byte{'x'}, size), acked: new(int), naked: new(time.Duration)}
+			n.receive(msg)
+			require.Equal(t, topic, got.Topic)
+			if size > 10 {
+				require.EqualValues(t, size, got.Cut)
+				require.Empty(t, got.Payload)
+			} else {
+				require.Zero(t, got.Cut)
+				require.Len(t, got.Payload, size)
+			}
+			require.Equal(t, !takes, *msg.naked > 0)
+			require.Zero(t, *msg.acked)
+			got.Ack()
+			require.Equal(t, 1, *msg.acked)
+		}
+	}
 }
