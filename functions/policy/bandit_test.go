@@ -346,3 +346,24 @@ func TestTheComparisonIsCorrected(t *testing.T) {
 	require.InDelta(t, local.time(), got.local, 1e-9, "of which nothing is known")
 	require.True(t, math.IsInf(known.terms(terms{cloud: math.Inf(1)}, plain).cloud, 1))
 }
+
+// Nothing is learned from an outcome that is not known, that failed, or whose time cannot be.
+func TestWhatTeachesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(o *decision.Outcome)
+		want   int64
+	}{
+		"a good one": {func(*decision.Outcome) {}, 1}, "at once": {func(o *decision.Outcome) { o.Time = 0 }, 1},
+		"unknown": {func(o *decision.Outcome) { o.Known = false }, 0}, "failed": {func(o *decision.Outcome) { o.Failed = true }, 0},
+		"below 0": {func(o *decision.Outcome) { o.Time = -1 }, 0}, "not a number": {func(o *decision.Outcome) { o.Time = math.NaN() }, 0},
+		"endless": {func(o *decision.Outcome) { o.Time = math.Inf(1) }, 0},
+	} {
+		b := build(t, "bandit").(*bandit)
+		one := lesson(rand.New(rand.NewPCG(1, 2)), decision.Cloud, 2)
+		c.change(&one.Outcome)
+		b.Observe(one)
+		local, cloud := b.Outcomes()
+		require.Equal(t, [2]int64{0, c.want}, [2]int64{local, cloud}, name)
+	}
+	require.False(t, isNumber(math.Inf(-1)) || isNumber(math.Inf(1)) || isNumber(math.NaN()))
+}

@@ -233,6 +233,17 @@ func TestTheBeatOfAnUnknownNode(t *testing.T) {
 	require.InDelta(t, math.Sqrt(1/usualPerDeadline), at.rush, 1e-9)
 }
 
+// A deadline of a nanosecond makes no unit of time that is next to nothing.
+func TestTheUnitOfTimeIsBounded(t *testing.T) {
+	p := &tempo{}
+	for n := range 2 * fewTasks {
+		p.note(&task.Task{Received: int64(n+1) * 1e9, Deadline: 1}, &host.State{}, 10)
+	}
+	at := p.now(2 * fewTasks * 1e9)
+	require.InDelta(t, leastUnit, at.unit, 1e-12)
+	require.LessOrEqual(t, at.arrivals, mostPulse)
+}
+
 // A stamp that lies ahead of the node's clock makes no task wait for less than nothing.
 func TestAStampAheadIsNoWait(t *testing.T) {
 	p := newDefer(DefaultConfig()).(*deferring)

@@ -131,6 +131,13 @@ func TestInputsOfImpossibleCounts(t *testing.T) {
 	}
 }
 
+// What training judges by: lateness, the energy, and one more where the deadline is missed.
+func TestWhatTrainingWeighs(t *testing.T) {
+	for _, c := range [][3]float64{{0.5, 2, 0.6}, {1, 0, 1}, {1.5, 2, 2.6}, {3, 0, 4}} {
+		require.InDelta(t, c[2], weighed(c[0], c[1]), 1e-12, "%v", c)
+	}
+}
+
 func TestInputsAreTakenApart(t *testing.T) {
 	tk, e, s := situation()
 	var x [NumInputs]float64
