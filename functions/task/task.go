@@ -10,7 +10,8 @@
 //	task.go, valuetype.go     Event, Reading and Task; values.go reads the values of a reading
 //	split.go, runs.go, critical.go
 //	                          an event becomes tasks and chunks, the critical part first; join.go puts chunks together
-//	class.go, classconfig.go  a Class and its settings; classes.go finds that of an event and remembers what it found, under a lock
+//	classes.go, classconfig.go
+//	                          a Class and its settings; Classes finds that of an event and remembers what it found, under a lock
 //	record.go                 a task as a record of the spool and back
 //	own.go                    copies that do not pin the buffer they were cut from
 //	lineage.go                where a task that is a result came from

@@ -15,7 +15,7 @@
 //	call.go                   one node in a run: its inputs, its outputs, what it may take of the limits. All operators are written against it
 //	ops.go                    the operators by their names
 //	conv.go, gemm.go, pool.go, quant.go, recurrent.go, norm.go, elementwise.go, scalar.go, reduce.go, shape.go, indexed.go, resize.go,
-//	gridsample.go, einsum.go, boxes.go, loss.go, made.go
+//	einsum.go, boxes.go, made.go
 //	                          operators of a kind; no state, but memory that a node keeps in its session
 //	data.go                   walks over tensors of any type
 //	write.go                  the Writer
