@@ -307,6 +307,18 @@ func TestHowARunEnds(t *testing.T) {
 	require.ErrorContains(t, err, "panicked", "a canary's panic is its failure")
 }
 
+// Of a class without a model nothing is known.
+func TestAClassWithoutAModel(t *testing.T) {
+	b := openRoom(t, nil)
+	for _, c := range []*task.Class{nil, {Name: "bearing"}} {
+		seconds, known := b.Seconds(c)
+		require.False(t, known)
+		require.Zero(t, seconds)
+	}
+	_, known := b.Seconds(b.class)
+	require.True(t, known)
+}
+
 // A new version computes what the one in force has answered, while nothing waits for the pool, until its trial is over.
 func TestANewVersionIsTried(t *testing.T) {
 	for _, waits := range []bool{false, true} {

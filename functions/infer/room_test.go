@@ -165,6 +165,7 @@ func TestWhatIsCountedOfAModel(t *testing.T) {
 			have := s.Classes[0]
 			require.Equal(t, []any{"bearing", "bearing", models.Version("1"), int64(8), c.hard != ""}, []any{have.Class, have.Model, have.Version, have.MACs, have.Hard != ""})
 			require.Positive(t, have.Run, "measured")
+			require.Equal(t, len(c.tags) > 0, have.Latency > 0, "from reception to answer")
 			for text, want := range map[string]string{have.Problem: c.want.Problem, have.BadInput: c.want.BadInput} {
 				require.Equal(t, want != "", text != "", text)
 			}

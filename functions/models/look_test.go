@@ -149,3 +149,54 @@ func TestAManifestHasNoOtherKeys(t *testing.T) {
 	_, err = ParseManifest(append(bytes.Clone(good), " \n"...))
 	require.NoError(t, err)
 }
+
+// Each number of the configuration keeps its range, and what is wrong is named.
+func TestTheRangesOfAStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		at        func(c *Config) *int
+		low, high int
+	}{
+		"MaxModels": {func(c *Config) *int { return &c.MaxModels }, 1, 1000}, "MaxMiB": {func(c *Config) *int { return &c.MaxMiB }, 1, 2000},
+		"MemoryMiB": {func(c *Config) *int { return &c.MemoryMiB }, 1, 65536}, "Sessions": {func(c *Config) *int { return &c.Sessions }, 0, 256},
+	} {
+		for v, valid := range map[int]bool{c.low: true, c.high: true, c.low - 1: false, c.high + 1: false} {
+			cfg := DefaultConfig()
+			if *c.at(&cfg) = v; valid {
+				require.NoError(t, cfg.Validate(), "%s = %d", name, v)
+			} else {
+				require.ErrorContains(t, cfg.Validate(), "Models."+name, "%d", v)
+			}
+		}
+	}
+	for key, change := range map[string]func(c *Config){
+		"Dir": func(c *Config) { c.Dir = "" }, "Variant": func(c *Config) { c.Variant = "fog" }, "Pin": func(c *Config) { c.Pin = []string{"a/b"} },
+		"Preload": func(c *Config) { c.Preload = []string{"A"} },
+	} {
+		cfg := DefaultConfig()
+		change(&cfg)
+		require.ErrorContains(t, cfg.Validate(), "Models."+key)
+		s, err := Open(t.Context(), cfg, nil)
+		require.Error(t, err)
+		require.Nil(t, s)
+	}
+}
+
+// A store takes so many models, of its variant, and says why it takes no other.
+func TestWhichModelsAStoreTakes(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	put(t, dir, describe(t, "a", "1", file), file)
+	s := open(t, dir, func(c *Config) { c.MaxModels = 2 })
+	offer := func(name string, v Version, change ...func(*Manifest)) error {
+		m, err := s.Accepts(text(t, describe(t, name, v, file, change...)), nil, false)
+		require.Equal(t, name, m.Name)
+		return err
+	}
+	require.NoError(t, offer("b", "1"))
+	require.ErrorIs(t, offer("a", "1"), ErrInstalled)
+	require.ErrorContains(t, offer("b", "1", func(m *Manifest) { m.Variant = Cloud }), "this store takes edge")
+	put(t, dir, describe(t, "b", "1", file), file)
+	require.NoError(t, s.Scan(t.Context()))
+	require.ErrorContains(t, offer("c", "1"), "there are 2 models already; raise MaxModels")
+	require.NoError(t, offer("a", "2"), "another version is no other model")
+}

@@ -354,7 +354,7 @@ func TestScoresHaveNoUnit(t *testing.T) {
 			if n >= 1500 {
 				shift = 1
 			}
-			score, _ := w.Add(unit * (r.NormFloat64() + shift))
+			score, _ := w.Add(unit * (10 + r.NormFloat64() + shift))
 			scores = append(scores, score)
 		}
 		return scores
@@ -392,4 +392,38 @@ func TestWhatWasSpentRunsOut(t *testing.T) {
 	}
 	require.EqualValues(t, 3, b.Taken())
 	require.Empty(t, b.Save().Spent)
+}
+
+// A value that never changed in the reference is drift once it does, and its score is a number.
+func TestAConstantThatChangesIsDrift(t *testing.T) {
+	w, err := NewWatch(WatchConfig{Reference: 50})
+	require.NoError(t, err)
+	for range 1000 {
+		score, drift := w.Add(5)
+		require.False(t, drift)
+		require.InDelta(t, 0, score, 1e-6)
+	}
+	score, drift := w.Add(6)
+	require.True(t, drift)
+	require.False(t, math.IsInf(score, 0) || math.IsNaN(score))
+}
+
+// A file of a budget may say anything: no budget is larger for that.
+func TestASpendingThatCannotBe(t *testing.T) {
+	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	c := clock.New(fake)
+	b := NewBudget(5, 5, c)
+	spent := make([]uint32, 3*slots)
+	for i := range spent {
+		spent[i] = math.MaxUint32
+	}
+	for _, phase := range []time.Duration{-1000 * time.Hour, 0, 1000 * time.Hour} {
+		b.Load(Spending{At: c.Moment(), Phase: phase, Spent: spent})
+		require.False(t, b.Take(), "%v", phase)
+	}
+	b.Load(Spending{At: c.Moment(), Phase: -time.Hour, Spent: []uint32{5}})
+	fake.Advance(59 * time.Minute)
+	require.False(t, b.Take(), "a phase below 0 is no time that has passed")
+	b.Load(Spending{At: c.Moment()})
+	require.True(t, b.Take())
 }
