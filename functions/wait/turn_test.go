@@ -259,3 +259,29 @@ func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 		})
 	}
 }
+
+// A task for the cloud behind local work of its stream is held in memory, so those after it in the turn are not parked.
+func TestWhatIsHeldBehindLocalWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		targets []decision.Target
+		here    bool // work of an earlier turn
+		held    bool
+	}{
+		"local work of this turn":    {[]decision.Target{decision.Local, decision.Cloud}, false, true},
+		"local work of an earlier":   {[]decision.Target{decision.Cloud}, true, true},
+		"none":                       {[]decision.Target{decision.Cloud, decision.Cloud}, false, false},
+		"local work, and no other":   {[]decision.Target{decision.Local}, false, false},
+		"local work of another turn": {[]decision.Target{decision.Local}, true, false},
+	} {
+		w := newWorld(t, 1, true)
+		w.Pool.Order = before{here: c.here}
+		turn := w.Turn(w.Rules(), &host.State{Link: host.Link{Up: true}})
+		one := &task.Task{EventID: "e", Device: "b", Of: 1, Class: w.Rules().Class("default"), Data: make([]byte, 100)}
+		for _, target := range c.targets {
+			turn.busy = host.State{Link: host.Link{Up: true}} // so that none waits
+			require.False(t, turn.Waits(&decide.Case{Task: one, Decision: decision.Decision{Target: target}}), name)
+		}
+		parked, known := turn.ahead[streamOf(one)]
+		require.Equal(t, c.held, known && !parked, name)
+	}
+}
