@@ -150,7 +150,9 @@ func TestForgottenDecisionsCountForTheTrial(t *testing.T) {
 
 // Without a decision there is no regret.
 func TestNoDecisionsHaveNoRegret(t *testing.T) {
-	require.Zero(t, open(t).Status().Regret)
+	st := open(t).Status()
+	require.Zero(t, st.Regret)
+	require.NotNil(t, st.Decided, "an empty list in JSON")
 }
 
 // A task for which no result will come has failed; one that was dropped teaches nothing at all.

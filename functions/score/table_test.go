@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/host"
+	"app-offload/functions/task"
 )
 
 // What was measured of the link counts, within what makes a finite prediction; before that the configuration does.
@@ -42,5 +43,57 @@ func TestTheConditionsOfALink(t *testing.T) {
 	} {
 		m.Assume(&row.link)
 		require.Equal(t, row.want, row.link)
+	}
+}
+
+// A measurement counts before anything was predicted: it is compared with what the configuration says of the link.
+func TestTheFirstMeasurementCounts(t *testing.T) {
+	c := DefaultConfig()
+	m, err := New(c)
+	require.NoError(t, err)
+	other, err := New(c)
+	require.NoError(t, err)
+	other.EstimateWork(nil, 1000, 1, &host.State{}) // notes the conditions, which are those of the configuration
+	class := &task.Class{Name: "c"}
+	for _, one := range []*Model{m, other} {
+		one.ObserveCloud(class, 1000, 20, 9)
+		one.ObserveLocal(class, 1000, 20, 9)
+	}
+	local, cloud := m.Correction(class)
+	require.Greater(t, cloud, 1.0)
+	require.Greater(t, local, 1.0)
+	wantLocal, want := other.Correction(class)
+	require.InDelta(t, want, cloud, 1e-12)
+	require.InDelta(t, wantLocal, local, 1e-12)
+}
+
+// A ratio of times is held within the limit on both sides, and one that is no number teaches nothing.
+func TestRatiosAreHeldWithinTheLimit(t *testing.T) {
+	for measured, want := range map[float64]float64{1e-9: 0.1, 0.1: 0.1, 0.5: 0.5, 2: 2, 10: 10, 1e9: 10} {
+		var r ratio
+		r.observeLog(measured, 1, 10)
+		require.InEpsilon(t, want, r.factor(), 1e-9, "%g", measured)
+	}
+	m, err := New(DefaultConfig())
+	require.NoError(t, err)
+	for _, c := range []struct {
+		seconds, predicted float64
+		want               bool
+	}{
+		{1, 1, true},
+		{1e-9, 1, true},
+		{0, 1, false},
+		{-1, 1, false},
+		{1, 0, false},
+		{1, -1, false},
+		{math.NaN(), 1, false},
+		{1, math.NaN(), false},
+		{math.Inf(1), 1, false},
+		{1, 1e-320, false},
+		{1e-320, 1e-3, true},
+		{1e300, 1e-300, false},
+		{1e300, 1e300, true},
+	} {
+		require.Equal(t, c.want, m.measures(c.seconds, c.predicted), "%+v", c)
 	}
 }

@@ -427,3 +427,82 @@ func TestASpendingThatCannotBe(t *testing.T) {
 	b.Load(Spending{At: c.Moment()})
 	require.True(t, b.Take())
 }
+
+// A restart goes on in the minute that was under way, and takes over no more than a day and no more than a limit of each minute.
+func TestABudgetGoesOnWhereItWas(t *testing.T) {
+	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	c := clock.New(fake)
+	for range 10 {
+		fake.Advance(47 * time.Second)
+		b := NewBudget(100, 1000, c)
+		require.Zero(t, b.Save().Phase, "it begins with a whole minute")
+		fake.Advance(50 * time.Second)
+		require.True(t, b.Take())
+		saved := b.Save()
+		require.Equal(t, 50*time.Second, saved.Phase)
+		require.Equal(t, []uint32{1}, saved.Spent)
+		for _, wait := range []time.Duration{0, 9 * time.Second, 15 * time.Second, time.Minute} {
+			fake.Advance(wait)
+			again := NewBudget(100, 1000, c)
+			again.Load(saved)
+			at := again.Save()
+			passed := saved.Phase + c.Moment().Since(saved.At)
+			require.Equal(t, passed%slot, at.Phase)
+			require.Len(t, at.Spent, 1+int(passed/slot))
+		}
+	}
+	long := Spending{At: c.Moment(), Spent: make([]uint32, 2*slots)}
+	for i := range long.Spent {
+		long.Spent[i] = 1
+	}
+	long.Spent[3] = 1 << 30
+	b := NewBudget(1<<30, 1<<30, c)
+	b.Load(long)
+	hour, day, _ := b.Spent()
+	require.Equal(t, []int{60 + 1<<20, slots - 1 + 1<<20}, []int{hour, day})
+}
+
+// The hardness of cross entropy is what the confidence lacks of 1; values that are no probabilities have none. Scores may be of any sign for the margin.
+func TestHardnessOfCrossEntropyAndOfAnyScores(t *testing.T) {
+	hardness := func(name string, scores ...float64) (float64, bool) {
+		return filter(t, Default(name)).(interface {
+			Hardness(e *Example) (float64, bool)
+		}).Hardness(&Example{Scores: scores})
+	}
+	for _, c := range []struct {
+		scores []float64
+		want   float64
+		ok     bool
+	}{
+		{[]float64{1, 0}, 0, true},
+		{[]float64{0.5, 0.5}, 1, true},
+		{[]float64{1}, 0, true},
+		{nil, 1, false},
+		{[]float64{1.5, 0}, 1, false},
+		{[]float64{-0.5, 1}, 1, false},
+		{[]float64{0.25, 0.75}, -(0.25*math.Log(0.25) + 0.75*math.Log(0.75)) / math.Ln2, true},
+	} {
+		h, ok := hardness(CrossEntropy, c.scores...)
+		require.Equal(t, c.ok, ok, "%v", c.scores)
+		require.InDelta(t, c.want, h, 1e-12, "%v", c.scores)
+		require.False(t, !ok && filter(t, Default(CrossEntropy)).Hard(&Example{Scores: c.scores}))
+	}
+	for _, scores := range [][]float64{{-3, -1, -2}, {-1, -2, -3}, {-2, -3, -1}, {3, 5, 4}} {
+		h, ok := hardness(Margin, scores...)
+		require.True(t, ok)
+		require.InDelta(t, -1, h, 1e-12, "%v", scores)
+	}
+}
+
+// One number has no deviation, and that of more is the root of their mean square from the mean, over one less than they are.
+func TestMoments(t *testing.T) {
+	var m moments
+	require.Zero(t, m.deviation())
+	m.add(5)
+	require.Zero(t, m.deviation())
+	m.add(7)
+	require.InDelta(t, math.Sqrt2, m.deviation(), 1e-12)
+	m.add(12)
+	require.InDelta(t, math.Sqrt(13), m.deviation(), 1e-12)
+	require.InDelta(t, 8, m.mean, 1e-12)
+}
