@@ -85,7 +85,6 @@ func (d *Deliveries) Close(ctx context.Context) error {
 
 func (d *Deliveries) run(ctx context.Context) {
 	due := clock.NewTicker(dueEvery)
-	defer due.Stop()
 	for {
 		select {
 		case <-ctx.Done():

@@ -235,6 +235,7 @@ func TestTheCompanyOfAPolicy(t *testing.T) {
 		want string
 	}{
 		"shadows":               {func(c *Config) { c.Shadow = most }, ""},
+		"shadows with blanks":   {func(c *Config) { c.Shadow = " edge , cloud ,, " }, ""},
 		"too many":              {func(c *Config) { c.Shadow = most + ",cloud" }, "Policy.Shadow"},
 		"an unknown shadow":     {func(c *Config) { c.Shadow = "edge,oracle" }, "Policy.Shadow"},
 		"an unready shadow":     {func(c *Config) { c.Shadow, c.PPOWeights = "ppo", "" }, "Policy.PPOWeights"},

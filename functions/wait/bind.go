@@ -144,7 +144,6 @@ func letGo() decision.Decision {
 // attend is the owner of the tasks that wait. It sleeps while there are none, and lets all of them go when ctx ends.
 func (m *Pool) attend(ctx context.Context) {
 	again := time.NewTimer(attendEvery)
-	defer again.Stop()
 	for {
 		if again.Stop(); m.waiting.Len() > 0 {
 			again.Reset(attendEvery)

@@ -2,6 +2,7 @@ package wait
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -283,5 +284,31 @@ func TestWhatIsHeldBehindLocalWork(t *testing.T) {
 		}
 		parked, known := turn.ahead[streamOf(one)]
 		require.Equal(t, c.held, known && !parked, name)
+	}
+}
+
+// What comes of local work on a parked task: it is done, it goes after all, or, where it must not leave, it is given up or stays held.
+func TestWhatComesOfLocalWork(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		err      error
+		stays    bool
+		ended    string
+		outcomes int
+		amended  int
+	}{
+		"done": {nil, false, spool.ReasonHere, 1, 0}, "failed": {broken, false, "released", 0, 1},
+		"closed": {fmt.Errorf("x: %w", local.ErrClosed), false, "released", 0, 1}, "full": {fmt.Errorf("x: %w", local.ErrFull), false, "released", 0, 1},
+		"done, must not leave": {nil, true, spool.ReasonHere, 1, 0}, "failed, must not leave": {broken, true, "failed", 1, 0},
+		"closed, must not leave": {local.ErrClosed, true, "", 0, 0}, "full, must not leave": {local.ErrFull, true, "", 0, 0},
+	} {
+		w := newWorld(t, 1, false)
+		w.rules = rulesFor(t, false, c.stays, nil)
+		one := &one{Task: &task.Task{EventID: "e1", Device: "a", Of: 1, Class: w.rules.Class("stays"), Data: make([]byte, 100)}, n: 1, seq: 7, here: true}
+		w.at["e1"] = one
+		w.boundHere(&parked{Case: decide.Case{Task: one.Task, ID: 1}, seq: 7}, c.err)
+		require.Equal(t, [3]any{c.ended, c.outcomes, c.amended}, [3]any{one.ended, one.outcomes, one.amended}, name)
+		records, _ := w.Held()
+		require.Equal(t, c.ended != "", records == -1, "%s: the spool's room is given back with the record", name)
 	}
 }
