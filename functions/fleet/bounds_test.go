@@ -126,3 +126,29 @@ func TestANodeSpeaksOnceAnInterval(t *testing.T) {
 	}
 	require.InDelta(t, 24*4, len(n.sent), 1)
 }
+
+// The longest layout is taken, and a longer one is not; a node without parts is none that has contributed.
+func TestWhoHasContributed(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	layout := strings.Repeat("l", maxLayout)
+	for i := range 5 {
+		own := saw(15, 0.5)
+		if i > 2 {
+			own = nil
+		}
+		n := join(t, f, fmt.Sprint("n", i), &now, own)
+		n.learner.layout = layout
+		n.speak(now)
+		require.NoError(t, errors.Join(n.errs...))
+		require.EqualValues(t, 1, n.Status().Statements)
+	}
+	now = now.Add(2 * time.Minute)
+	fresh := join(t, f, "fresh", &now, nil)
+	fresh.learner.layout = layout
+	fresh.speak(now)
+	require.Equal(t, 3, fresh.Status().Nodes)
+	fresh.learner.layout += "l"
+	fresh.Tick(now.Add(time.Hour))
+	require.ErrorContains(t, fresh.errs[1], "malformed: layout")
+}

@@ -159,7 +159,7 @@ func TestGovernorWithoutAnythingToScale(t *testing.T) {
 	s := &scaled{tree: newTree(t)}
 	s.govern(t)
 	s.Run(t.Context())
-	require.Equal(t, "absent", s.Status().State)
+	require.Equal(t, GovernorStatus{State: "absent", Share: 1, Reason: "there is no cpufreq below " + s.config().SysfsRoot}, *s.Status())
 	require.Len(t, s.said, 1)
 	var off *Governor
 	require.Nil(t, off.Status())
@@ -243,4 +243,25 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 // Before its first change the governor shows the highest frequency there is, or why there is none.
 func TestTheStatusAtTheBegin(t *testing.T) {
 	require.Equal(t, GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}, *newScaled(t).Status())
+}
+
+// Load in between or above begins the time anew for which the load must be low.
+func TestLowLoadMustLast(t *testing.T) {
+	for _, between := range []float64{60, 99} {
+		s := newScaled(t)
+		s.load = 20
+		s.pass(20)
+		s.load = 99
+		s.pass(1)
+		full := s.khz(0)
+		s.load = 20
+		s.pass(4)
+		s.load = between
+		s.pass(1)
+		s.load = 20
+		s.pass(5)
+		require.Equal(t, full, s.khz(0), "not for %v yet, since it was %g %%", s.hold, between)
+		s.pass(1)
+		require.NotEqual(t, full, s.khz(0))
+	}
 }

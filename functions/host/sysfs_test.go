@@ -142,3 +142,23 @@ func TestSensorsThatAreAddedLaterAreFound(t *testing.T) {
 	}
 	require.InDelta(t, 42, s.State().Battery, 1e-9)
 }
+
+// A reading beyond what a sensor can see counts for nothing, also where there is no other.
+func TestImplausibleSensorsAloneAreNone(t *testing.T) {
+	for milli, want := range map[string]float64{"-128000": math.NaN(), "-40000": math.NaN(), "-39000": -39, "0": 0, "149000": 149, "150000": math.NaN(), "255000": math.NaN()} {
+		tr := newTree(t)
+		tr.put("sys/class/hwmon/hwmon0/temp1_input", milli+"\n")
+		tr.put("sys/class/hwmon/hwmon0/name", "chip\n")
+		got := tr.sampler().State().Temperature
+		require.Equal(t, fmt.Sprint(want), fmt.Sprint(got), milli)
+	}
+}
+
+// A counter that stands still is no power at all, and not a whole turn of it.
+func TestNoEnergyIsNoPower(t *testing.T) {
+	tr := newTree(t)
+	tr.rapl("intel-rapl:0", "package-0", 5e6)
+	s := tr.sampler()
+	require.NoError(t, s.sample(time.Unix(0, s.State().Time).Add(time.Second)))
+	require.InDelta(t, 0, s.State().Watts, 1e-9)
+}
