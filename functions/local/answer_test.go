@@ -44,7 +44,7 @@ func TestAnswersAreOneEventWhereverComputed(t *testing.T) {
 	}
 }
 
-// The time of an answer is that of its event, whatever unit it has, or of its reception where that is none.
+// The time of an answer is that of its event, whatever unit it has, or of its reception where that is no time.
 func TestTheTimeOfAnAnswer(t *testing.T) {
 	const received = 1750000001000000000
 	for _, c := range [][3]int64{
