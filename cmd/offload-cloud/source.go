@@ -116,8 +116,7 @@ func loopback(address string) bool {
 	if err != nil {
 		host = address
 	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")).IsLoopback()
 }
 
 // nats uses TLS as soon as there is anything to say about it.

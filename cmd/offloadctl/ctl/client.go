@@ -85,10 +85,10 @@ func (f *apiFlags) registerAddress(fs *flag.FlagSet) {
 // that inside a container no service answers at localhost.
 func address(sh *shell) string {
 	host, port := "localhost", "59740"
-	if v, ok := sh.lookup("SERVICE_HOST"); ok && v != "" {
+	if v, _ := sh.lookup("SERVICE_HOST"); v != "" {
 		host = v
 	}
-	if v, ok := sh.lookup("SERVICE_PORT"); ok && v != "" {
+	if v, _ := sh.lookup("SERVICE_PORT"); v != "" {
 		port = v
 	}
 	return "http://" + net.JoinHostPort(host, port)

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"app-offload/cmd/internal/golden"
 	"app-offload/functions/config"
+	"app-offload/functions/decision"
 )
 
 const shipped = "../../../res/configuration.yaml"
@@ -178,7 +180,7 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, "neverLeave", first.Reason)
 
 	for _, c := range []struct{ feed, says string }{
-		{"no json\n", "line 1 of the feed is not {topic, afterMs, payload}"},
+		{string(feed) + "no json\n", "line 5 of the feed is not {topic, afterMs, payload}"},
 		{"", ""},
 	} {
 		path := filepath.Join(t.TempDir(), "feed.jsonl")
@@ -204,4 +206,24 @@ func TestWhereKeysStand(t *testing.T) {
 		from[d.Key] = d.Source
 	}
 	require.Equal(t, map[string]string{"Offload.Node": "f:3", "Offload.Spool.QuotaMiB": "f"}, from)
+}
+
+// What a dry run shows of tasks that were decided alike are their number, their bytes and the means of the rest.
+func TestTheSummaryOfADryRun(t *testing.T) {
+	s := newSummary("p")
+	for i, cloud := range []float64{2, 4, math.Inf(1)} {
+		var e decision.Entry
+		e.Class, e.Policy, e.Size = "c", "p", 100
+		e.Decision.Score, e.Estimate.LocalTime, e.Estimate.CloudTime = float64(i), float64(2*i), cloud
+		if i == 2 {
+			e.Class = "other"
+		}
+		s.add(e)
+	}
+	require.Equal(t, 3, s.Tasks)
+	g := s.byKey[groupKey{"c", "p", decision.Local.String(), decision.Reason(0).String()}]
+	require.Equal(t, []any{2, int64(200), 0.5, 1.0, 3.0}, []any{g.Tasks, g.Bytes, g.Score, g.LocalTime, *g.CloudTime})
+	for key, g := range s.byKey {
+		require.Equal(t, key.class == "other", g.CloudTime == nil, "there is no mean of what never ends")
+	}
 }

@@ -69,6 +69,7 @@ func TestUsage(t *testing.T) {
 		{"explain", exitUsage, "needs the id"},
 		{"explain pump", exitUsage, "must be the number"},
 		{"decisions -n 0", exitUsage, "between 1 and 1000"},
+		{"decisions -n 1001", exitUsage, "between 1 and 1000"},
 		{"decisions -target mars", exitUsage, "local or cloud"},
 		{"decisions all", exitUsage, "no arguments"},
 		{"task", exitUsage, "-size is missing"},

@@ -244,7 +244,7 @@ func (e *effective) where(path []string) string {
 
 // lineOf finds the line of a key, 0 where it is not written out, as behind an alias.
 func lineOf(n *yaml.Node, path []string) int {
-	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+	if n.Kind == yaml.DocumentNode {
 		n = n.Content[0]
 	}
 	line := 0

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -132,4 +133,48 @@ func TestSmallThings(t *testing.T) {
 	cookie := w.Result().Cookies()[0]
 	require.True(t, cookie.HttpOnly)
 	require.Equal(t, http.SameSiteStrictMode, cookie.SameSite)
+}
+
+// With -json the output is one value of JSON and nothing else, for every verb that has the flag.
+func TestJSONIsAllThatIsPrinted(t *testing.T) {
+	url := service(t, map[string]any{
+		apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`, apiBase + "/decisions?limit=1": `{"decisions":[{"id":7}]}`,
+		apiBase + "/decisions/7": `{"decision":{"id":7,"device":"<d>"}}`, apiBase + "/task": `{"action":"PROCESS_LOCALLY"}`, apiBase + "/config": `{"Offload":{"Node":"<n>"}}`,
+	})
+	dir := fill(t, someTasks())
+	for _, args := range []string{
+		"status -url " + url, "decisions -url " + url, "explain 7 -url " + url, "explain latest -url " + url, "task -size 1 -url " + url, "config live -url " + url, "version",
+		"config echo " + shipped, "config diff " + shipped, "config lint " + shipped, "config dry-run -feed testdata/feed.jsonl " + shipped,
+		"spool inspect " + dir, "spool verify " + dir, "spool repair " + dir,
+	} {
+		r := call{}.run(append(strings.Fields(args), "-json")...)
+		require.Equal(t, exitFine, r.code, "%s: %s", args, r.err)
+		require.True(t, json.Valid([]byte(r.out)), "%s: %s", args, r.out)
+		require.NotContains(t, r.out, `\u003c`, args)
+		require.True(t, strings.HasSuffix(r.out, "}\n") || strings.HasSuffix(r.out, "]\n"), args)
+	}
+	require.Contains(t, call{}.run("config", "live", "-json", "-url", url).out, `"<n>"`)
+}
+
+// The parts of a status that may be missing, and the address where the environment says nothing of it.
+func TestLinksAndAddressesAsTexts(t *testing.T) {
+	v := &view{}
+	require.Equal(t, "DOWN; what is to leave waits in the spool", v.link())
+	v.Link.Up = true
+	require.Equal(t, "up", v.link())
+	v.Link.Goodput, v.Link.RTT, v.Link.RTT95 = 2048, 0.05, 0.1
+	require.Equal(t, "up, 2.0 KiB/s, round trip 50.0 ms (95 % within 100.0 ms)", v.link())
+	for want, env := range map[string]map[string]string{
+		"http://localhost:59740": {"SERVICE_HOST": "", "SERVICE_PORT": ""}, "http://h:59740": {"SERVICE_HOST": "h"}, "http://localhost:7": {"SERVICE_PORT": "7"}, "http://[::1]:7": {"SERVICE_HOST": "::1", "SERVICE_PORT": "7"},
+	} {
+		require.Equal(t, want, address(&shell{lookup: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}))
+	}
+	for host, want := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "10.0.0.1": false, "gateway": false, "": false} {
+		require.Equal(t, want, isThisMachine(host), host)
+	}
+	var b strings.Builder
+	dir := fill(t, someTasks())
+	require.NoError(t, repair(dir, &b, false))
+	require.True(t, strings.HasPrefix(b.String(), dir+": nothing was damaged\n"+dir+": state and indexes are written anew; "), b.String())
+	require.Equal(t, 2, strings.Count(b.String(), "\n"))
 }

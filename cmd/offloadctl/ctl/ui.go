@@ -84,8 +84,7 @@ func isLoopback(listen string) bool {
 
 // isThisMachine knows the names of this machine that no name server has a say in.
 func isThisMachine(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // farewell is how long an answer on its way may take at the end.
