@@ -565,3 +565,86 @@ func TestAttributesAreWrittenWithTheirType(t *testing.T) {
 		require.Equal(t, c.want, fmt.Sprintf("%x", c.a.bytes()))
 	}
 }
+
+// A number is normalised by those beside it: of its own channel in all pictures, or of the channels around it at the same place.
+func TestNormsAreTheirFormulas(t *testing.T) {
+	r := rand.New(rand.NewPCG(17, 18))
+	const b, c, h, w = 2, 5, 3, 4
+	x := drawn(r, engine.Float32, b, c, h, w)
+	y := apply(t, "MeanVarianceNormalization", nil, 1, x)[0]
+	for ch := range c {
+		sum, squares := 0.0, 0.0
+		for i, v := range x.F32 {
+			if i/h/w%c == ch {
+				sum += float64(v) / (b * h * w)
+			}
+		}
+		for i, v := range x.F32 {
+			if i/h/w%c == ch {
+				squares += (float64(v) - sum) * (float64(v) - sum) / (b * h * w)
+			}
+		}
+		for i, v := range x.F32 {
+			if i/h/w%c == ch {
+				require.InDelta(t, (float64(v)-sum)/math.Sqrt(squares), y.F32[i], 1e-5)
+			}
+		}
+	}
+	flat := apply(t, "MeanVarianceNormalization", nil, 1, given(engine.Float32, []int{1, 1, 1, 2}, 3, 3))[0]
+	require.Equal(t, []float32{0, 0}, flat.F32, "numbers that do not vary")
+	for size := 1; size <= 6; size++ {
+		y := apply(t, "LRN", map[string]any{"size": size, "alpha": float32(0.3), "beta": float32(0.6), "bias": float32(1.5)}, 1, x)[0]
+		for i, v := range x.F32 {
+			sum, ch := 0.0, i/h/w%c
+			for k := max(ch-(size-1)/2, 0); k <= min(ch+size/2, c-1); k++ {
+				n := float64(x.F32[i+(k-ch)*h*w])
+				sum += n * n
+			}
+			require.InDelta(t, float64(v)/math.Pow(1.5+0.3/float64(size)*sum, 0.6), y.F32[i], 1e-5, "size %d", size)
+		}
+	}
+}
+
+// Activations without parameters have those of the specification.
+func TestActivationsHaveTheirDefaults(t *testing.T) {
+	in := []float64{-3, -0.5, 0, 0.5, 1, 1.5, 3}
+	x := given(engine.Float32, []int{len(in)}, in...)
+	for op, f := range map[string]func(v float64) float64{
+		"LeakyRelu":   func(v float64) float64 { return max(v, 0.01*v) },
+		"Elu":         func(v float64) float64 { return max(v, 0) + min(math.Exp(v)-1, 0) },
+		"HardSigmoid": func(v float64) float64 { return min(max(0.2*v+0.5, 0), 1) },
+		"HardSwish":   func(v float64) float64 { return v * min(max(v/6+0.5, 0), 1) },
+		"Softplus":    func(v float64) float64 { return math.Log(1 + math.Exp(v)) },
+		"Softsign":    func(v float64) float64 { return v / (1 + math.Abs(v)) },
+		"Celu":        func(v float64) float64 { return max(v, 0) + min(math.Exp(v)-1, 0) },
+		"Selu": func(v float64) float64 {
+			return 1.0507009873554805 * (max(v, 0) + 1.6732632423543772*min(math.Exp(v)-1, 0))
+		},
+		"ThresholdedRelu": func(v float64) float64 {
+			if v > 1 {
+				return v
+			}
+			return 0
+		},
+		"Shrink": func(v float64) float64 {
+			if math.Abs(v) > 0.5 {
+				return v
+			}
+			return 0
+		},
+		"Sigmoid": func(v float64) float64 { return 1 / (1 + math.Exp(-v)) }, "Tanh": math.Tanh, "Erf": math.Erf,
+	} {
+		y := apply(t, op, nil, 1, x)[0]
+		for i, v := range in {
+			require.InDelta(t, f(v), y.F32[i], 1e-6, "%s of %g", op, v)
+		}
+	}
+	for name, want := range map[string][3]float32{
+		"leakyrelu": {-0.02, 0.01, 0}, "elu": {-0.86466473, 1, 0}, "hardsigmoid": {0.1, 0.2, 0.5}, "affine": {-2, 1, 0}, "scaledtanh": {-0.9640276, 1, 1}, "thresholdedrelu": {0, 1, 0},
+		"sigmoid": {0.11920292, 0, 0}, "tanh": {-0.9640276, 0, 0}, "relu": {0, 0, 0}, "softplus": {0.126928, 0, 0}, "softsign": {-0.6666667, 0, 0},
+	} {
+		k := curveOf[name]
+		require.InDelta(t, want[0], k.f(-2, k.alpha, k.beta), 1e-6, name)
+		require.Equal(t, want[1:], []float32{k.alpha, k.beta}, name)
+	}
+}
