@@ -167,3 +167,34 @@ func TestRegretIsNeverNegative(t *testing.T) {
 	require.Positive(t, regretOf(judge, bad, state))
 	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))
 }
+
+// The stamps of a decision are shown as times of day, by the wall clock as it stands when someone looks.
+func TestStampsAreShownByTheWallClock(t *testing.T) {
+	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	f := open(t)
+	f.clock = clock.New(fake)
+	e := f.decided(func(e *decision.Entry) { e.State.Time = e.Time - 5 })
+	at := fake.Wall().UnixNano()
+	look := func() decision.Entry {
+		one, ok := f.Get(e.ID)
+		require.True(t, ok)
+		list := f.Decisions(1, func(*decision.Entry) bool { return true })
+		require.Equal(t, one.Time, list[0].Time)
+		return one
+	}
+	require.InDelta(t, at, look().Time, 1e6)
+	fake.Step(time.Hour)
+	_ = f.clock.Now()
+	require.InDelta(t, at+int64(time.Hour), look().Time, 1e6)
+	require.EqualValues(t, 5, look().Time-look().State.Time)
+}
+
+// Only decisions of a trial can be overdue for it.
+func TestDecisionsOutsideOfATrialAreNotOverdue(t *testing.T) {
+	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
+	for arm, want := range map[decision.Arm]bool{decision.NoArm: false, decision.Incumbent: true, decision.Canary: true} {
+		e := decision.Entry{Time: f.clock.Now(), Arm: arm, Class: "default"}
+		f.overdue(&e, f.clock.Now())
+		require.Equal(t, want, e.Overdue, "%v", arm)
+	}
+}
