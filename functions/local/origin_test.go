@@ -90,6 +90,11 @@ func TestATimeThatIsNoneIsReplaced(t *testing.T) {
 	ns, unit := inNS(int64(5*time.Minute), int64(6*time.Minute))
 	require.Equal(t, int64(5*time.Minute), ns)
 	require.Equal(t, "ns", unit)
+	const year = int64(365 * 24 * time.Hour)
+	for _, c := range [][2]int64{{3 * year, year}, {year, 3 * year}} {
+		_, unit = inNS(c[0], c[1])
+		require.Empty(t, unit, "years apart")
+	}
 
 	w, bus, said := ticks(t, "summary window=10s late=0s", time.Unix(0, 1), 1, 1)
 	require.EqualValues(t, 1, w.p.counts.snapshot().Replaced)

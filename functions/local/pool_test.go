@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/check"
 )
 
 // submit gives the pool work that notes its name and lasts.
@@ -158,5 +160,27 @@ func TestWorkersLeaveACore(t *testing.T) {
 		runtime.GOMAXPROCS(cores)
 		require.Equal(t, want, PoolConfig{}.Sized(), "%d cores", cores)
 		require.Equal(t, 5, PoolConfig{Workers: 5}.Sized())
+	}
+}
+
+// Each number of the pool keeps its range.
+func TestTheRangesOfThePool(t *testing.T) {
+	for name, c := range map[string]struct {
+		at        func(c *PoolConfig) *int
+		low, high int
+	}{
+		"Workers": {func(c *PoolConfig) *int { return &c.Workers }, 0, 256}, "QueueTasks": {func(c *PoolConfig) *int { return &c.QueueTasks }, 1, 100_000},
+		"Nice": {func(c *PoolConfig) *int { return &c.Nice }, 0, 19},
+	} {
+		for v, valid := range map[int]bool{c.low: true, c.high: true, c.low - 1: false, c.high + 1: false} {
+			cfg, p := DefaultPoolConfig(), check.In("Models")
+			*c.at(&cfg) = v
+			cfg.Check(p)
+			if valid {
+				require.NoError(t, p.Err(), "%s = %d", name, v)
+			} else {
+				require.ErrorContains(t, p.Err(), "Models."+name, "%d", v)
+			}
+		}
 	}
 }
