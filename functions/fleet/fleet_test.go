@@ -354,6 +354,7 @@ func TestNoiseIsDrawnOnceARound(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t, func(terms *Terms) { terms.Epsilon = 0.5 })
 	require.InEpsilon(t, 20*math.Sqrt(2*math.Log(1.25e6))/0.5, f.terms.Deviation(1), 1e-12)
+	require.InEpsilon(t, 2*f.terms.Deviation(1), f.terms.Deviation(4), 1e-12, "a root of the parts")
 	for i := range 4 {
 		join(t, f, fmt.Sprint("n", i), &now, saw(15, 0.1)).speak(now)
 	}
