@@ -240,7 +240,7 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 	}
 }
 
-// Before its first change the governor shows the highest frequency there is, or why there is none.
+// Before its first change the governor shows the highest frequency there is, or why it cannot.
 func TestTheStatusAtTheBegin(t *testing.T) {
 	require.Equal(t, GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}, *newScaled(t).Status())
 }

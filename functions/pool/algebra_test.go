@@ -59,7 +59,7 @@ func solved(p Part, ridge float64) []float64 {
 	return x
 }
 
-// The energy of statistics is mᵀ·(M + ridge·1)⁻¹·m, at most the sum of the squares of the answers; where M is none of outcomes it has no bound.
+// The energy of statistics is mᵀ·(M + ridge·1)⁻¹·m, at most the sum of the squares of the answers; where M is not that of outcomes it has no bound.
 func TestEnergy(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

@@ -441,7 +441,7 @@ func TestLateParkedTasksAreGivenUpFirst(t *testing.T) {
 	require.False(t, new(shed.Gate).Hopeless(nil, &task.Task{Class: &task.Class{Overload: task.OverloadDrop}}, &host.State{Link: host.Link{Up: true}}), "before the first turn")
 }
 
-// What becomes of tasks because of overload is counted by class, whoever counts at the same time.
+// What becomes of tasks because of overload is counted by class, also by several goroutines at once.
 func TestEffectsAreCounted(t *testing.T) {
 	var g shed.Gate
 	var all sync.WaitGroup

@@ -76,7 +76,7 @@ func TestTheVitalsOfANode(t *testing.T) {
 	require.Equal(t, plain+", 42 °C, 3.2 W, on battery (7 %)", v.vitals())
 }
 
-// What there is none of is not written, and times change their unit at a thousandth and at a hundred.
+// What is 0 is not written, and times change their unit at a thousandth and at a hundred.
 func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0.0 ms", 0.000999: "999 µs", 0.001: "1.0 ms", -0.0005: "-500 µs", 0.9994: "999.4 ms", 1: "1.00 s", 99.99: "99.99 s", 100: "2 min", math.Inf(1): "never", math.NaN(): "never",

@@ -186,7 +186,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 	}
 }
 
-// Comparisons tell less, equal and greater apart, for all types and any shapes that spread over each other.
+// Comparisons separate less, equal and greater, for all types and any shapes that spread over each other.
 func TestComparisonsOfEqualAndUnequal(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for op, f := range map[string]func(a, b float64) bool{

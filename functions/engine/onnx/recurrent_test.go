@@ -553,7 +553,7 @@ func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	require.Equal(t, Limits{256 << 20, 20_000, 1e12}, Limits{}.orDefault())
 }
 
-// Inspect tells a model of operators that this reader does not have from one that it has and cannot run.
+// Inspect separates a model of operators that this reader does not have from one that it has and cannot run.
 func TestInspect(t *testing.T) {
 	info, known, err := Inspect(dense(), Limits{})
 	require.NoError(t, err)

@@ -587,7 +587,7 @@ func TestReadingsOfOtherDevicesAreGuests(t *testing.T) {
 		event([2]string{"g", "Q"}, [2]string{"g", "Q"}, [2]string{"d", "P"}, [2]string{"h", "P"}, [2]string{"h", "P"}, [2]string{"d", "Q"}).Guests)
 }
 
-// A name of white space alone is none, also where the white space is not of ASCII.
+// A name of white space alone is refused, also where the white space is not of ASCII.
 func TestABlankNameIsMissing(t *testing.T) {
 	for _, blank := range []string{" ", "\u00a0", "\u2003", " \u0085"} {
 		for _, name := range []string{blank, blank + "d"} {
