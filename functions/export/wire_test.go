@@ -59,7 +59,7 @@ func TestTheSpoolKnowsOfTheConnection(t *testing.T) {
 	until(t, "connected", func() bool { return r.Stats().Connected && s.flows.Load() })
 	b.stop()
 	until(t, "lost", func() bool { return !r.Stats().Connected && !s.flows.Load() })
-	b = startBroker(t, b.addr, nil, nil, nil)
+	startBroker(t, b.addr, nil, nil, nil)
 	until(t, "connected again", func() bool { return r.Stats().Connected && s.flows.Load() })
 	r.halt()
 	require.False(t, s.flows.Load())

@@ -49,16 +49,16 @@ func (c ImproveConfig) Validate() error {
 		}
 	}
 	if !(c.Share > 0 && c.Share <= 1) {
-		problems = append(problems, fmt.Errorf("Share is %g: must be above 0, up to 1", c.Share))
+		problems = append(problems, fmt.Errorf("improving: Share is %g: must be above 0, up to 1", c.Share))
 	}
 	if !(c.Rate > 0 && c.Rate <= 1) {
-		problems = append(problems, fmt.Errorf("Rate is %g: must be above 0, up to 1", c.Rate))
+		problems = append(problems, fmt.Errorf("improving: Rate is %g: must be above 0, up to 1", c.Rate))
 	}
 	if !(c.Power > 0 && c.Power <= 1) {
-		problems = append(problems, fmt.Errorf("Power is %g: must be above 0, up to 1", c.Power))
+		problems = append(problems, fmt.Errorf("improving: Power is %g: must be above 0, up to 1", c.Power))
 	}
 	if c.Minibatch > c.Labels {
-		problems = append(problems, fmt.Errorf("Minibatch is %d: must be at most Labels, %d", c.Minibatch, c.Labels))
+		problems = append(problems, fmt.Errorf("improving: Minibatch is %d: must be at most Labels, %d", c.Minibatch, c.Labels))
 	}
 	return errors.Join(problems...)
 }
