@@ -2,6 +2,7 @@ package spool
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -67,13 +68,14 @@ type ringRecord struct {
 	tag           uint64
 	time, expires int64
 	held          bool
+	own           bool // the payload shares its memory with no other
 }
 
 func (r *ring) add(g *segment, rec *Record, now time.Time) {
 	if r.empty() {
 		r.taken = now
 	}
-	r.recs[rec.Seq] = ringRecord{g, rec.Payload, rec.Tag, rec.Time, rec.Expires, rec.Hold}
+	r.recs[rec.Seq] = ringRecord{seg: g, payload: rec.Payload, tag: rec.Tag, time: rec.Time, expires: rec.Expires, held: rec.Hold}
 	if rec.Hold {
 		r.held++
 	}
@@ -119,15 +121,23 @@ func (r *ring) oldest(most int64) (seq uint64, g *segment, ok bool) {
 	return 0, nil, false
 }
 
-// trim keeps the order from growing behind one record that stays long, at a constant cost a record.
+// trim keeps the order from growing behind one record that stays long, at a constant cost a record. A payload may share its memory with those that
+// were appended beside it: where most of these are gone, it gets memory of its own.
 func (r *ring) trim() {
-	if len(r.order)-r.head <= 2*len(r.recs)+1024 && r.head <= len(r.order)/2+1024 {
+	sparse := len(r.order)-r.head > 2*len(r.recs)+1024
+	if !sparse && r.head <= len(r.order)/2+1024 {
 		return
 	}
 	kept := r.order[:0]
 	for _, seq := range r.order[r.head:] {
-		if _, there := r.recs[seq]; there {
-			kept = append(kept, seq)
+		rec, there := r.recs[seq]
+		if !there {
+			continue
+		}
+		kept = append(kept, seq)
+		if sparse && !rec.own {
+			rec.payload, rec.own = slices.Clone(rec.payload), true
+			r.recs[seq] = rec
 		}
 	}
 	r.order, r.head = kept, 0

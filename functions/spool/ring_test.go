@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -99,4 +100,26 @@ func TestARestingRingShrinks(t *testing.T) {
 	require.Equal(t, kept, r.grown)
 	require.Len(t, r.recs, kept)
 	require.Contains(t, r.recs, uint64(3999))
+}
+
+// Records that are appended together may share an allocation. One that stays, as its class cannot leave, does not keep the others' bytes in memory.
+func TestWhatStaysInTheRingKeepsNoNeighboursInMemory(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Sync = SyncNone
+	s := open(t, t.TempDir(), cfg, small(64<<20, 1<<20, 16<<20))
+	const commits, each, size = 1000, 64, 256
+	runtime.GC()
+	before := inUse()
+	for range commits {
+		shared, recs := make([]byte, each*size), make([]Record, each)
+		for i := range recs {
+			recs[i] = Record{Lane: 1, Class: "leaves", Payload: shared[i*size : (i+1)*size : (i+1)*size]}
+		}
+		recs[0].Class = "stays"
+		require.NoError(t, put(s, recs...))
+		s.Done(seqs(s.Take(1, "leaves", Live, each, 1<<20, nil)))
+	}
+	require.EqualValues(t, commits, s.Stats().Live)
+	runtime.GC()
+	require.Less(t, inUse()-before, int64(commits*each*size/3), "of %d bytes in the ring", s.Stats().LiveBytes)
 }
