@@ -128,7 +128,7 @@ type entry struct {
 	off, size uint32 // in the segment's file, header included
 	seq       uint32 // above the segment's base
 	due       uint32 // tick of the spool's clock at which it expires, 0 never
-	came      uint32 // tick of the spool's clock at which it was committed
+	came      uint32 // tick of the spool's clock at which it was committed, or released by its holder
 	score     float32
 	class     uint16 // index into the spool's classes
 	state     state

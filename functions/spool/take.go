@@ -348,7 +348,9 @@ func (s *Spool) giveBack(seqs []uint64) {
 		if g == nil {
 			continue
 		}
-		g.entries[i].parked = false
+		if e := &g.entries[i]; e.parked {
+			e.parked, e.came = false, s.tick() // it waits from now on
+		}
 		switch g.entries[i].state {
 		case leasedLive:
 			s.move(g, i, live)

@@ -53,6 +53,27 @@ func TestFreshRecordsPassABacklogThatIsOld(t *testing.T) {
 	})
 }
 
+// A record that was parked for long waits only since its release: it makes no outage, in which others of its class would be passed.
+func TestAReleasedRecordMakesNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open("/spool", DefaultConfig(), WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(16<<20, 1<<20, 3*(1000+ringCost)))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		s.Flows(true) // the ring does not shrink
+		require.NoError(t, put(s, held(rec(1, "c", 1000, 0))))
+		time.Sleep(outageAfter + time.Second)
+		for i := range 5 {
+			require.NoError(t, put(s, rec(1, "c", 1000, i)))
+		}
+		s.Release([]uint64{1})
+		require.Equal(t, []uint64{1, 2, 3}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+		require.Equal(t, []uint64{4, 5, 6}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
+		s.Release([]uint64{1})
+		time.Sleep(outageAfter + time.Second)
+		require.Equal(t, []Queue{{Lane: 1, Class: "c", Backlog: 1, BacklogBytes: 1057}}, s.Queues(nil))
+	})
+}
+
 // What is left at a start leaves before what is fresh, unless it is more than the ring would hold.
 func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
 	for ring, first := range map[int64]uint64{3 * (1000 + ringCost): 1, 1000 + ringCost: 4} {

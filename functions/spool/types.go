@@ -106,7 +106,7 @@ type Stats struct {
 	Backlog     int           // records to be taken from Backlog
 	Leased      int           // taken, and neither done nor released
 	Locked      int           // held, but not to be taken: their key is not available
-	OldestAge   time.Duration // since the oldest record held was appended, 0 without one
+	OldestAge   time.Duration // since the oldest record held was appended, or released by its holder; 0 without one
 	Next, Floor uint64
 
 	Segments    int
