@@ -337,7 +337,11 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 		if kind == "subscribe" {
 			x.holds.set(holdSubscribe, "", d.err.Error())
 		}
-		x.stats.do(func(s *Stats) { s.Problem = d.err.Error() })
+		x.stats.do(func(s *Stats) {
+			if !s.Connected { // or it was to replace a connection, which goes on
+				s.Problem = d.err.Error()
+			}
+		})
 		x.complain(kind, d.err)
 	}
 	return nil

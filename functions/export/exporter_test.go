@@ -355,6 +355,7 @@ func TestSecretsMayComeLateAndBeRotated(t *testing.T) {
 	r.Rotate()
 	until(t, "the failure shows", func() bool { return r.Stats().Errors["connect"] > failures+1 })
 	require.True(t, r.Link().Up)
+	require.Empty(t, r.Stats().Problem, "there is a connection")
 	made := r.Stats().Connections
 	sec.set("canary-4")
 	until(t, "the new secret is used", func() bool { return r.Stats().Connections > made })
