@@ -223,10 +223,10 @@ func (c *Consumer) prepare() {
 // lane is the line of some nodes' messages.
 type lane struct {
 	queue chan *Message
-	slots *semaphore.Weighted // of the consumer's, that the lane may take
-	bytes *semaphore.Weighted // likewise
-	began atomic.Int64        // when the transaction under way did, ns since the epoch; 0 without one
-	owed  atomic.Bool         // messages were left with the broker because this lane hangs
+	slots *semaphore.Weighted       // of the consumer's, that the lane may take
+	bytes *semaphore.Weighted       // likewise
+	began atomic.Pointer[time.Time] // when the transaction under way did, with the monotonic clock; nil without one
+	owed  atomic.Bool               // messages were left with the broker because this lane hangs
 }
 
 // share is how much of a limit one lane may take: where there are others, a quarter stays for them. A message that waits for locked rows takes
@@ -241,7 +241,7 @@ func (c *Consumer) share(limit int64) int64 {
 // hangs reports whether a transaction has taken as long as the patience.
 func (c *Consumer) hangs(l *lane) bool {
 	began := l.began.Load()
-	return began != 0 && time.Now().UnixNano()-began >= int64(c.Limits.Patience)
+	return began != nil && time.Since(*began) >= c.Limits.Patience
 }
 
 // deliver queues a message. A full queue holds the transport back for a while, which a working store soon ends; beyond

@@ -101,10 +101,10 @@ func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w 
 		return
 	}
 	began, l := time.Now(), &c.lanes[w.lane]
-	l.began.Store(began.UnixNano())
+	l.began.Store(&began)
 	o := &outcome{hasty: hasty, held: map[string]bool{}}
 	err := c.storeGroup(ctx, items, o)
-	if l.began.Store(0); l.owed.Swap(false) {
+	if l.began.Store(nil); l.owed.Swap(false) {
 		c.refused.Store(true) // before out is, or there may be nothing left that asks for it
 	}
 	if err != nil {
