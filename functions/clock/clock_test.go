@@ -120,3 +120,18 @@ func TestTickersTickTogether(t *testing.T) {
 		}
 	})
 }
+
+// A ticker that is stopped before its first tick stays so.
+func TestATickerStaysStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(300 * time.Millisecond)
+		tick := NewTicker(time.Second)
+		tick.Stop()
+		time.Sleep(5 * time.Second)
+		select {
+		case <-tick.C:
+			t.Fatal("it ticks")
+		default:
+		}
+	})
+}

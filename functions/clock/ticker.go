@@ -1,13 +1,42 @@
 package clock
 
-import "time"
+import (
+	"sync"
+	"time"
+)
+
+// Ticker ticks on C until Stop.
+type Ticker struct {
+	C <-chan time.Time
+
+	mu      sync.Mutex
+	ticker  *time.Ticker
+	stopped bool
+}
 
 // NewTicker is time.NewTicker with ticks at whole multiples of d by the wall clock, as that stood when the ticker was made. So all tickers of
 // a process wake it together, which a processor that sleeps in between pays for once. The first tick comes within 2·d.
-func NewTicker(d time.Duration) *time.Ticker {
-	t, now := time.NewTicker(d), time.Now()
+func NewTicker(d time.Duration) *Ticker {
+	t, now := &Ticker{ticker: time.NewTicker(d)}, time.Now()
+	t.C = t.ticker.C
 	if past := now.Sub(now.Truncate(d)); past > 0 {
-		time.AfterFunc(d-past, func() { t.Reset(d) })
+		time.AfterFunc(d-past, func() { t.align(d) })
 	}
 	return t
+}
+
+func (t *Ticker) align(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.stopped {
+		t.ticker.Reset(d)
+	}
+}
+
+// Stop ends the ticks.
+func (t *Ticker) Stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	t.ticker.Stop()
 }
