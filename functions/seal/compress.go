@@ -127,6 +127,9 @@ func (u *unpacker) unpack(name string, src []byte, limit int64) ([]byte, error) 
 	}
 	// Columns may be a little larger than what they stand for.
 	data, err := u.decompress(compression, src, limit+limit/8+fold.Header)
+	if large, ok := errors.AsType[*TooLargeError](err); ok {
+		large.Limit = limit
+	}
 	if err != nil {
 		return nil, err
 	}
