@@ -105,9 +105,27 @@ func TestANodeAsksSoonUntilItHasAModel(t *testing.T) {
 	require.Equal(t, 2, said(askAgain), "no answer came")
 	n.Take(n.answers[1])
 	require.EqualValues(t, 1, n.Status().Models)
-	require.Equal(t, 3, said(2*askAgain), "that of the statement before")
-	n.Take(n.answers[2])
-	require.Equal(t, 3, said(2*askAgain+time.Minute))
+	require.Equal(t, 2, said(askAgain+time.Hour-1))
+	require.Equal(t, 3, said(askAgain+time.Hour))
+}
+
+// A statement that is not answered is said again soon, also where those before it were answered.
+func TestALostAnswerDelaysNoInterval(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	n := join(t, f, "n1", &now, saw(15, 0.5))
+	c := DefaultConfig()
+	c.Interval = "24h"
+	n.Set(c)
+	var said []time.Duration
+	for at := time.Duration(0); at < 72*time.Hour; at += time.Second {
+		if n.Tick(now.Add(at)); len(n.sent) > len(said) {
+			if said = append(said, at); len(said) != 2 { // the answer to the second one is lost
+				n.Take(n.answers[len(said)-1])
+			}
+		}
+	}
+	require.Equal(t, []time.Duration{0, 24 * time.Hour, 24*time.Hour + askAgain, 48*time.Hour + askAgain}, said)
 }
 
 // A node whose statements are answered makes one an interval, and no more.

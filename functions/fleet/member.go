@@ -32,7 +32,7 @@ type Member struct {
 	mu     sync.Mutex
 	cfg    Config
 	next   time.Time // of the next statement
-	asked  bool      // since the latest answer
+	rest   time.Time // of the next one once the latest is answered
 	status Status
 	stamp  int64 // of the latest statement, ns; none is ever used again
 	first  int64 // stamp of the first statement since it takes part, 0 before it
@@ -68,7 +68,7 @@ func (m *Member) Set(cfg Config) {
 	if m.cfg == cfg {
 		return
 	}
-	m.cfg, m.next = cfg, time.Time{}
+	m.cfg, m.next, m.rest = cfg, time.Time{}, time.Time{}
 	if !cfg.On() {
 		m.learner.Prior(nil)
 		m.first, m.last, m.model, m.status = 0, 0, 0, Status{}
@@ -94,10 +94,7 @@ func (m *Member) Tick(now time.Time) {
 		return
 	}
 	every, _ := time.ParseDuration(m.cfg.Interval) // validated
-	m.next = now.Add(every)
-	if m.asked || m.status.Models == 0 {
-		m.next = now.Add(min(every, askAgain))
-	}
+	m.next, m.rest = now.Add(min(every, askAgain)), now.Add(every)
 	parts := m.learner.Statistics(int64(m.cfg.MinOutcomes))
 	for name := range parts {
 		if len(parts) > pool.MaxParts {
@@ -115,7 +112,7 @@ func (m *Member) Tick(now time.Time) {
 		return
 	}
 	m.status.Statements++
-	m.status.Parts, m.asked = len(parts), true
+	m.status.Parts = len(parts)
 	m.send(seal.LearnedTopic(m.node), msg)
 }
 
@@ -139,8 +136,11 @@ func (m *Member) Take(message []byte) {
 		m.complain(refused)
 		return
 	}
-	m.last, m.model, m.asked, m.status.Problem = st.Last, stamp, false, ""
-	if m.stamp < st.Last && st.Last < math.MaxInt64 { // the clock was set back, or this state is younger than the cloud's
+	m.last, m.model, m.status.Problem = st.Last, stamp, ""
+	switch {
+	case st.Last <= m.stamp:
+		m.next = m.rest
+	case st.Last < math.MaxInt64: // the clock was set back, or this state is younger than the cloud's
 		m.stamp = st.Last
 	}
 	m.learner.Prior(st.Parts.Weigh(m.cfg.Weight))
