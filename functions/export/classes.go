@@ -18,6 +18,7 @@ type class struct {
 	first  *entry    // of the window that is not swallowed
 	oldest time.Time // earliest acknowledgement without a receipt
 	count  int       // of its entries
+	former bool      // one of them was acknowledged on an earlier connection and has no receipt
 }
 
 // maxClasses bounds what is remembered of classes that no configuration knows any more.
@@ -46,7 +47,7 @@ func (w *window) class(name string) *class {
 // look sums up what the window has of each class.
 func (w *window) look() {
 	for _, c := range w.classes {
-		c.first, c.oldest, c.count = nil, time.Time{}, 0
+		c.first, c.oldest, c.count, c.former = nil, time.Time{}, 0, false
 	}
 	for _, e := range w.entries {
 		c := w.class(e.class)
@@ -57,6 +58,7 @@ func (w *window) look() {
 		if e.phase == acked && (c.oldest.IsZero() || e.ackedAt.Before(c.oldest)) {
 			c.oldest = e.ackedAt
 		}
+		c.former = c.former || e.phase == acked && e.attempt <= w.former
 	}
 }
 
@@ -77,6 +79,8 @@ func (w *window) may(e *entry, now time.Time) bool {
 		return true
 	case !c.trusted:
 		return c.first == e || e.swallowed()
+	case c.former && now.Before(w.handover):
+		return false
 	}
 	return e.attempt > 0 || !c.late(now) && !w.owes(c)
 }

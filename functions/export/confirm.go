@@ -153,6 +153,9 @@ func (w *window) tick(now time.Time) verdict {
 	if !w.firstAck.IsZero() && !w.warned && now.Sub(w.firstAck) >= w.receiptTimeout {
 		w.warned, v.silent, v.anew = true, true, true
 	}
+	if !now.Before(w.handover) {
+		w.handover = time.Time{}
+	}
 	w.follow(now)
 	w.look()
 	for _, e := range slices.Clone(w.entries) {

@@ -5,7 +5,7 @@
 // where so configured, by the broker's acknowledgement. A batch whose fate is uncertain is published again: nothing is lost, and
 // the consumer ignores repetitions by (node, epoch, sequence). After a loss of the connection publishing starts over at
 // the first batch that is not acknowledged, so that order is kept per device and class, except for what a broker
-// acknowledged and then lost.
+// acknowledged and then lost, or passes on more than a second later.
 //
 // Nothing here blocks the spool or the intake. Memory is bounded by the window; while the link is gone for longer than
 // Config.ReleaseAfter even that is given back, and a broker that is late with its acknowledgements gets nothing more until

@@ -331,6 +331,9 @@ func (w *window) wake() time.Time {
 	if !w.repeat.asked.IsZero() {
 		earlier(w.repeat.due)
 	}
+	if !w.handover.IsZero() {
+		earlier(w.handover)
+	}
 	if trial := w.wakeTrial(); !trial.IsZero() {
 		earlier(trial)
 	}

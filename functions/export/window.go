@@ -55,7 +55,8 @@ type limits struct {
 // no I/O, no clock, no locks; its owner is one goroutine, which passes the time.
 //
 // What is not acknowledged is published again in this order after each loss of the connection, the first one first, so
-// that a consumer that ignores repetitions sees the records of a device and class in order.
+// that a consumer that ignores repetitions sees the records of a device and class in order. What was acknowledged just before the loss
+// may still be on its way through the broker; see handover.
 type window struct {
 	limits
 	span
@@ -68,6 +69,8 @@ type window struct {
 	calm     int       // acknowledgements since the last hang
 	firstAck time.Time // since when acknowledgements wait for any receipt; zero when none waits
 	warned   bool      // about missing receipts, since the last receipt
+	former   uint64    // the latest attempt of earlier connections
+	handover time.Time // until when batches wait for the receipts of such attempts; zero when none does
 	jitter   float64   // of the patience for receipts, the same for all so that their order stays
 	resent   int64     // batches published again for want of a receipt
 	repeat   repeat
@@ -239,13 +242,21 @@ func (w *window) patience(resends int) time.Duration {
 func (w *window) connected(remembered bool) {
 	w.jitter, w.span = rand.Float64(), span{}
 	w.warm = false
+	w.former, w.handover = w.attempts, time.Time{}
 	for _, e := range w.entries {
 		e.again = e.again || e.attempt > 0
 		if !remembered {
 			e.phase = waiting
 		}
+		if until := e.ackedAt.Add(handover); e.phase == acked && w.confirmReceipt && until.After(w.handover) {
+			w.handover = until
+		}
 	}
 }
+
+// handover is how long after its acknowledgement a broker may still pass a message of an earlier connection on. Some acknowledge first,
+// and serve a new connection meanwhile.
+const handover = time.Second
 
 // sized books how many bytes the message of a batch has.
 func (w *window) sized(attempt uint64, message int) {

@@ -165,6 +165,7 @@ func TestAfterALossPublishingStartsOverInOrder(t *testing.T) {
 		attempts, _ := flow(w)
 		ack(w, attempts[0])
 		w.lostConnection(false, time.Now())
+		time.Sleep(handover)
 		w.connected(true)
 		again, what := flow(w)
 		require.Equal(t, []string{"11+10", "21+10", "31+10"}, what)
@@ -175,6 +176,44 @@ func TestAfterALossPublishingStartsOverInOrder(t *testing.T) {
 		ack(w, again...)
 		require.Zero(t, w.unacked())
 	})
+}
+
+// A broker may acknowledge a batch before it has passed it on, and take over from a new connection meanwhile.
+func TestANewConnectionDoesNotOvertakeThePreviousOne(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before time.Duration // from the acknowledgement to the new connection
+		then   func(w *window)
+		want   []string
+	}{
+		"until the receipt":     {then: func(w *window) { w.receipt(safe(1, 10), time.Now()) }, want: []string{"11+10", "21+10"}},
+		"until it is long past": {then: func(w *window) { time.Sleep(time.Until(w.wake())); w.tick(time.Now()) }, want: []string{"11+10", "21+10"}},
+		"until it goes again":   {then: func(w *window) { w.announced(time.Now()) }, want: []string{"1+10", "11+10", "21+10"}},
+		"not after an outage":   {before: handover},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, w *window) {
+				w.add(load(1, 10))
+				w.add(load(11, 20))
+				attempts, _ := flow(w)
+				ack(w, attempts[0])
+				w.lostConnection(false, time.Now())
+				time.Sleep(tc.before)
+				w.connected(true)
+				w.add(load(21, 30))
+				w.add(&batch.Batch{Class: "b", Records: load(31, 31).Records})
+				_, what := flow(w)
+				if tc.then == nil {
+					require.Equal(t, []string{"11+10", "21+10", "31+1"}, what)
+					return
+				}
+				require.Equal(t, []string{"31+1"}, what, "other classes go on")
+				require.False(t, w.settled(time.Now()))
+				tc.then(w)
+				_, what = flow(w)
+				require.Equal(t, tc.want, what)
+			})
+		})
+	}
 }
 
 func TestABrokerThatForgotTheSessionGetsAllThatIsNotReceipted(t *testing.T) {
