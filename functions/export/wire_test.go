@@ -308,7 +308,9 @@ func TestAClassTheConsumerMayNotReadHoldsUpNoOther(t *testing.T) {
 func TestAHugeMessageCostsNoMemory(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s := newShelf(t)
-	r := newRig(t, quick(b.addr), s, nil)
+	cfg := quick(b.addr)
+	cfg.AckTimeout, cfg.ReceiptTimeout = "1m", "1m" // all answers come behind it
+	r := newRig(t, cfg, s, nil)
 	until(t, "the link is up", func() bool { return r.Link().Up })
 	b.say(seal.ReceiptTopic(node), make([]byte, 70<<20))
 	s.put("d", 100, 50)
