@@ -14,9 +14,9 @@ func TestTheHandshakeOfQoS2IsCompleted(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close() //nolint:errcheck // the test is over
-	answers := make(chan packets.ControlPacket, 3)
+	answers, over := make(chan packets.ControlPacket, 3), make(chan struct{})
+	defer close(over) // or the connection may end before Dial has returned
 	go func() {
-		defer close(answers)
 		c, err := l.Accept()
 		if err != nil {
 			return
@@ -25,11 +25,13 @@ func TestTheHandshakeOfQoS2IsCompleted(t *testing.T) {
 		for _, out := range [][]byte{append(connack[:4:4], publishOf("t", 2, 7, 30, 'x')...), {packets.Pubrel<<4 | 2, 2, 0, 7}, nil} {
 			p, err := packets.ReadPacket(c)
 			if err != nil {
+				close(answers)
 				return
 			}
 			answers <- p
 			_, _ = c.Write(out)
 		}
+		<-over
 	}()
 	at, err := ParseAddress("tcp://" + l.Addr().String())
 	require.NoError(t, err)

@@ -233,14 +233,16 @@ func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 1, false)
-			shut := w.Open()
 			w.room = 100
 			w.state.QueueCycles, w.state.Link.BacklogBytes = 1e6, 1e9 // nothing is free
+			shut := w.Open()
 			for range 8 {
 				w.arrive(1, true)
 			}
 			if full {
+				w.mu.Lock()
 				w.state.Link.BacklogShare = 1
+				w.mu.Unlock()
 			}
 			time.Sleep(11 * time.Second)
 			synctest.Wait()
