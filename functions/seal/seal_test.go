@@ -276,7 +276,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 func TestEveryCompressionAtEveryLevel(t *testing.T) {
 	var src []byte
 	for n := range 400 {
-		src = fmt.Appendf(src, `{"deviceName":"pump-%d","origin":%d,"readings":[{"resourceName":"Pressure","value":"%d.%d"}]}`, n%7, 1e18+n*n*7919, n*n%97, n*31%1000)
+		src = fmt.Appendf(src, `{"deviceName":"pump-%d","origin":%d,"readings":[{"resourceName":"Pressure","value":"%d.%d"}]}`, n%7, int64(1e18)+int64(n*n*7919), n*n%97, n*31%1000)
 	}
 	for _, name := range []string{CompressionZstd, CompressionGzip, CompressionNone} {
 		for _, folds := range []bool{false, true} {
