@@ -234,7 +234,7 @@ func compress(c *call) {
 	x, keep := c.input(0), c.input(1, engine.Bool)
 	shape, axis := x.Shape, 0
 	if a := c.node.attributes["axis"]; a != nil {
-		axis = c.axis(int(a.i), len(shape))
+		axis = c.axis(narrow(a.i), len(shape))
 	} else {
 		shape = c.ints(1)
 		shape[0] = x.Elements()

@@ -195,7 +195,12 @@ func TestMisfitsAreRefused(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got.String())
+	wanted, have := string(want), got.String()
+	if strconv.IntSize < 64 { // the runtime words some errors in another way
+		wanted, _, _ = strings.Cut(wanted, "\nErrors,")
+		have, _, _ = strings.Cut(have, "\nErrors,")
+	}
+	require.Equal(t, wanted, have)
 }
 
 var lists = regexp.MustCompile(`\[(N|T)?([ ×](N|T))*\]`)

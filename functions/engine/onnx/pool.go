@@ -149,7 +149,7 @@ func maxUnpool(c *call) {
 	clear(y.F32)
 	strides, old := c.strides(shape), c.strides(natural)
 	for i, v := range x.F32 {
-		at, rest := 0, c.index(int(from.I64[i]), product(natural))
+		at, rest := 0, c.index(narrow(from.I64[i]), product(natural))
 		for a, s := range old {
 			at += rest / s * strides[a]
 			rest %= s

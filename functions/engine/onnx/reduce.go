@@ -244,7 +244,7 @@ func (c *call) loss(logs []float32, shape []int) {
 	ignored := c.node.attributes["ignore_index"]
 	for k, class := range target {
 		each[k] = 0
-		if ignored != nil && class == int(ignored.i) {
+		if ignored != nil && class == narrow(ignored.i) {
 			continue
 		}
 		class = c.index(class, classes)

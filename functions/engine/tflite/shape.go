@@ -1,6 +1,8 @@
 package tflite
 
 import (
+	"math"
+
 	"app-offload/functions/engine"
 )
 
@@ -438,7 +440,7 @@ func (c *compiler) gather() {
 				if at.I32 != nil {
 					row = int(at.I32[i])
 				} else {
-					row = int(at.I64[i])
+					row = int(min(max(at.I64[i], math.MinInt32), math.MaxInt32)) // int may have 32 bits
 				}
 				row = min(max(index(row, k), 0), k-1)
 				part(out, in, (o*n+i)*inner, (o*k+row)*inner, inner)
