@@ -389,6 +389,8 @@ func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
 	}
 	s := open(t, dir)
 	require.InDelta(t, 1, value(t, s, "idle"), 0)
+	first, err := s.Acquire(t.Context(), "used")
+	require.NoError(t, err)
 	l, err := s.Acquire(t.Context(), "used")
 	require.NoError(t, err)
 	own := status(t, s, "used").Bytes
@@ -398,6 +400,8 @@ func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, s.Close(over), context.Canceled)
 	require.Equal(t, own, s.Counts().Used, "only the idle model left memory")
+	first.Close()
+	require.Equal(t, own, s.Counts().Used, "one of two users has left")
 	require.NoError(t, l.Session.Run())
 	require.NotNil(t, l.l.p.Program, "its user still has it")
 	l.Close()
