@@ -47,7 +47,7 @@ check: ## Run the fast tests: without the race detector, long tests, daemons and
 	go test -short $$(go list ./... | grep -vE '$(SLOW)')
 
 # The packages that take more than a few seconds, each for its daemons, kills or whole systems; make test runs them.
-SLOW := /functions$$|/functions/(spool|export|badlink)$$|/cmd/app-offload|/cmd/offload-cloud$$|/internal/(store|faults|stack|bench|rl|sim|report|twin)$$
+SLOW := /functions$$|/functions/(edgex|spool|export|badlink)$$|/cmd/app-offload|/cmd/offload-cloud$$|/internal/(store|faults|stack|bench|rl|sim|report|twin)$$
 
 .PHONY: words
 words: ## List the banned turns of language that are left, with the better word
