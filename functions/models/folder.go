@@ -28,12 +28,11 @@ func (s *Store) read() (map[string][]*version, []string, error) {
 	var problems []string
 	if len(entries) > most {
 		problems = append(problems, fmt.Sprintf("more than %d entries, the others are not read", most))
-		entries = entries[:most]
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	found := map[string][]*version{}
 	for _, e := range entries {
-		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !s.folder(e) {
 			continue
 		}
 		v, err := s.readVersion(e.Name())
@@ -48,6 +47,16 @@ func (s *Store) read() (map[string][]*version, []string, error) {
 		}
 	}
 	return found, problems, nil
+}
+
+// folder reports whether an entry can be a version: a folder, a link to one, or a link that leads nowhere or out of the store, which is a
+// problem to report.
+func (s *Store) folder(e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	info, err := s.root.Stat(e.Name())
+	return err != nil || info.IsDir()
 }
 
 func eofless(err error) error {
@@ -75,13 +84,13 @@ func add(found map[string][]*version, v *version, most int) error {
 
 // readVersion reads and verifies the manifest of a folder. The model's file is read when the version is loaded.
 func (s *Store) readVersion(folder string) (*version, error) {
-	b, err := readSmall(s.root, folder+"/"+ManifestFile, maxManifest)
+	b, err := ReadFile(s.root, folder+"/"+ManifestFile, maxManifest)
 	if err != nil {
 		return nil, err
 	}
 	var signature []byte
 	if s.trust.Required() {
-		if signature, err = readSmall(s.root, folder+"/"+SignatureFile, maxSignature); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if signature, err = ReadFile(s.root, folder+"/"+SignatureFile, maxSignature); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -101,7 +110,7 @@ func (s *Store) check(manifest, signature []byte) (*version, error) {
 	}
 	m, err := ParseManifest(manifest)
 	if err != nil {
-		return nil, err
+		return nil, brief(err)
 	}
 	if most := int64(s.cfg.MaxMiB) << 20; m.Size > most {
 		return nil, fmt.Errorf("the file has %d bytes, at most %d are allowed; raise MaxMiB", m.Size, most)
@@ -173,6 +182,9 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	if err != nil {
 		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
 	}
+	if !slices.ContainsFunc(found[m.Name], func(v *version) bool { return v.Version.Compare(m.Version) == 0 }) {
+		return errors.Join(fmt.Errorf("installing model %s %s: there is no room for it in the folder: %s", m.Name, m.Version, about(m.Folder(), problems)), s.root.RemoveAll(m.Folder()))
+	}
 	s.adopt(found, problems)
 	if err := s.use(ctx, m.Name, m.Version, rollback); err != nil {
 		if ctx.Err() == nil {
@@ -182,6 +194,16 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	}
 	s.prune(m.Name, before, m.Version)
 	return nil
+}
+
+// about finds the problem of a folder among those that a look has found.
+func about(folder string, problems []string) string {
+	for _, p := range problems {
+		if why, ok := strings.CutPrefix(p, folder+": "); ok {
+			return why
+		}
+	}
+	return strings.Join(problems, "; ")
 }
 
 // onTrial reports whether a version is a canary, or becomes one at the next look at the folder. The lock is held.
@@ -289,12 +311,21 @@ type choice struct {
 // loadState reads the choices. A file that cannot be read is an error and not an empty state, which would undo a rollback.
 func loadState(root *os.Root) (map[string]choice, error) {
 	state := map[string]choice{}
-	b, err := readSmall(root, stateFile, 1<<20)
+	b, err := ReadFile(root, stateFile, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state, nil
 	}
 	if err == nil {
 		err = json.Unmarshal(b, &state)
+	}
+	for _, c := range state {
+		for _, v := range []Version{c.Version, c.Newest} {
+			_, bad := v.parts()
+			err = errors.Join(err, bad)
+		}
+	}
+	if err == nil && state == nil {
+		err = errors.New("there is no object in it")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of the models: %w; remove it to let the newest version of each model be in force", stateFile, err)

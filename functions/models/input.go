@@ -162,14 +162,26 @@ func (in *Input) fillNumbers(t *engine.Tensor, r *task.Reading, scratch *scratch
 	}
 	scale := float64(in.scale())
 	for i, v := range list {
-		set(t, i, float32(scale*(v-in.Offset)))
+		x := float32(scale * (v - in.Offset))
+		if math.IsInf(float64(x), 0) && t.Type == engine.Float32 {
+			return fmt.Errorf("reading %s: element %d is %v, too large for the model", r.Resource, i, v)
+		}
+		set(t, i, x)
 	}
 	return nil
 }
 
 // standardise subtracts the mean and divides by the standard deviation; values that are all equal become 0.
 func standardise(list []float64) {
-	mean, sum := 0., 0.
+	peak, mean, sum := 0., 0., 0.
+	for _, v := range list {
+		peak = max(peak, math.Abs(v))
+	}
+	if _, exp := math.Frexp(peak); exp > 500 || exp < -500 { // squares would overflow, or vanish
+		for i, v := range list {
+			list[i] = math.Ldexp(v, -exp)
+		}
+	}
 	for _, v := range list {
 		mean += v / float64(len(list))
 	}
@@ -360,7 +372,6 @@ func (p *picture) crop(h, w int) *picture {
 	} else {
 		ch = max(1, int((int64(p.w)*int64(h)+int64(w)/2)/int64(w)))
 	}
-	cw, ch = min(cw, p.w), min(ch, p.h)
 	x0, y0 := (p.w-cw)/2, (p.h-ch)/2
 	out := &picture{w: cw, h: ch, depth: p.depth, data: make([]float32, 0, cw*ch*p.depth)}
 	for y := y0; y < y0+ch; y++ {

@@ -165,7 +165,7 @@ func progressive(w, h, scans int) []byte {
 // Readings that do not fit are errors that say what was expected. None of them takes memory first.
 func TestReadingsThatDoNotFit(t *testing.T) {
 	numbers := func(s string) *task.Reading {
-		return &task.Reading{Resource: "r", Type: task.Float32Array, Value: []byte(s)}
+		return &task.Reading{Resource: "r", Type: task.Float64Array, Value: []byte(s)}
 	}
 	for want, c := range map[string]struct {
 		in Input
@@ -182,6 +182,8 @@ func TestReadingsThatDoNotFit(t *testing.T) {
 		"has 5 values, the model wan": {Input{Kind: Numbers}, numbers("[1,2,3,4,5]")},
 		"has 0 values":                {Input{Kind: Numbers, Window: "last"}, numbers("[]")},
 		"element 1":                   {Input{Kind: Numbers}, numbers("[1,NaN,3,4]")},
+		"is 1e+39, too large":         {Input{Kind: Numbers}, numbers("[1,2,1e39,4]")},
+		"is -1e+38, too large":        {Input{Kind: Numbers, Scale: 10}, numbers("[1,2,-1e38,4]")},
 		"its type is":                 {Input{Kind: Numbers}, blob([]byte("x"))},
 		"as bytes":                    {Input{Kind: Image}, numbers("[1]")},
 	} {
@@ -211,6 +213,9 @@ func TestNumbers(t *testing.T) {
 		"the oldest":     {Input{Window: "first"}, engine.Spec{Type: engine.Float32}, "[1,2,3,4]", []float64{1, 2, 3}},
 		"standardised":   {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[1,3,2]", []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}},
 		"all equal":      {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[4,4,4]", []float64{0, 0, 0}},
+		"huge":           {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[-1.7e308,1.7e308,0]", []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}},
+		"tiny":           {Input{Standardise: true}, engine.Spec{Type: engine.Float32}, "[1e-300,3e-300,2e-300]", []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}},
+		"beyond a type":  {Input{}, engine.Spec{Type: engine.Int8}, "[1e308,-1e308,0]", []float64{127, -128, 0}},
 		"int8":           {Input{}, engine.Spec{Type: engine.Int8, Scale: 0.5, Zero: 3}, "[0.25,-0.25,99]", []float64{0.5, -0.5, 62}},
 		"uint8":          {Input{}, engine.Spec{Type: engine.Uint8, Scale: 1, Zero: 10}, "[-11,0.4,300]", []float64{-10, 0, 245}},
 		"int16":          {Input{}, engine.Spec{Type: engine.Int16, Scale: 0.001}, "[1,-40,0]", []float64{1, -32.768, 0}},

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
+	"app-offload/functions/check"
 	"app-offload/functions/engine"
 	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/engine/tflite"
@@ -56,17 +58,13 @@ func footprint(file []byte, info *engine.Info) int64 { return info.Bytes + int64
 
 // readFile reads a model's file after its size was compared with the manifest, and checks the digest.
 func readFile(root *os.Root, path string, m *Manifest) ([]byte, error) {
-	f, err := root.Open(path)
+	f, info, err := openFile(root, path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the file: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("opening the file: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() != m.Size {
-		return nil, fmt.Errorf("%s has %d bytes (%s), the manifest says %d", path, info.Size(), info.Mode(), m.Size)
+	if info.Size() != m.Size {
+		return nil, fmt.Errorf("%s has %d bytes, the manifest says %d", path, info.Size(), m.Size)
 	}
 	file := make([]byte, m.Size)
 	if _, err := io.ReadFull(f, file); err != nil {
@@ -78,16 +76,29 @@ func readFile(root *os.Root, path string, m *Manifest) ([]byte, error) {
 	return file, nil
 }
 
-// readSmall reads a file of at most most bytes.
-func readSmall(root *os.Root, path string, most int64) ([]byte, error) {
-	f, err := root.Open(path)
+// openFile opens what must be a regular file. It does not wait for the other end of a pipe.
+func openFile(root *os.Root, path string) (*os.File, os.FileInfo, error) {
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file (%s)", path, info.Mode())
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// ReadFile reads a regular file of at most most bytes.
+func ReadFile(root *os.Root, path string, most int64) ([]byte, error) {
+	f, _, err := openFile(root, path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
-	}
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -96,6 +107,17 @@ func readSmall(root *os.Root, path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, most)
 	}
 	return b, nil
+}
+
+// maxProblem is how many bytes of an error are kept: names out of a foreign file can be as long as the file.
+const maxProblem = 1 << 10
+
+// brief cuts an error that is too long to be kept.
+func brief(err error) error {
+	if text := err.Error(); len(text) > maxProblem {
+		return errors.New(check.Cut(text, maxProblem))
+	}
+	return err
 }
 
 // program is a loaded and warmed model.
@@ -117,7 +139,7 @@ func prepare(root *os.Root, v *version, runtime onnxruntime.Config) (_ *program,
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
+			err = fmt.Errorf("%s: %w", path, brief(err))
 		}
 	}()
 	loaded, err := Load(engineFor(m, runtime), file, m.memory()-m.Size, runtime)

@@ -113,7 +113,7 @@ func TestABadVersionKeepsTheOldOne(t *testing.T) {
 		"another content":  {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)) }, "has the SHA-256"},
 		"a shorter file":   {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)-1) }, "the manifest says"},
 		"no file":          {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File) }, "no such file"},
-		"a folder instead": {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File); _ = os.Mkdir(f+"/"+m.File, 0o700) }, "the manifest says"},
+		"a folder instead": {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File); _ = os.Mkdir(f+"/"+m.File, 0o700) }, "not a regular file"},
 		"a way out": {func(f string, m *Manifest) {
 			_ = os.Rename(f+"/"+m.File, filepath.Dir(filepath.Dir(f))+"/out")
 			require.NoError(t, os.Symlink("../../out", f+"/"+m.File))
@@ -435,4 +435,35 @@ func TestAVersionThatCannotBePlacedLeavesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "model", string(model))
 	}
+}
+
+// A caller that waits for its turn leaves with its context, and the next one is served.
+func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir)
+	s.turn <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Acquire(ctx, "m")
+	require.ErrorIs(t, err, context.Canceled)
+	s.exit()
+	require.EqualValues(t, 1, value(t, s, "m"))
+}
+
+// A manifest that is changed under the version in force changes nothing but the status.
+func TestAManifestThatIsChangedInItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	m := describe(t, "m", "1", file)
+	put(t, dir, m, file)
+	s := open(t, dir)
+	m.Output.Threshold = 3
+	put(t, dir, m, file)
+	require.NoError(t, s.Scan(t.Context()))
+	require.Contains(t, status(t, s, "m").Problem, "was changed in its folder")
+	lease, err := s.Acquire(t.Context(), "m")
+	require.NoError(t, err)
+	defer lease.Close()
+	require.Zero(t, lease.Manifest.Output.Threshold)
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,4 +75,24 @@ func TestWhatWaitsForTheDiskIsBooked(t *testing.T) {
 	f.try(<-f.queue)
 	require.Equal(t, []int64{size, 3}, []int64{f.queued.Load(), int64(f.unwritten.Load())}, "it failed and waits no more")
 	require.Error(t, f.err)
+}
+
+// A full disk keeps nothing of a payload, which nothing would count or remove.
+func TestAFullDiskKeepsNoPartOfAPayload(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("mounting a small disk: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	f := &folder{dir: dir, maxBytes: 1 << 20}
+	entry := Rejected{Payload: make([]byte, 20<<10), Reason: "malformed"}
+	require.NoError(t, f.write(entry))
+	for n := range 3 {
+		entry.ID = uint64(n + 1)
+		_ = f.write(entry)
+	}
+	require.ErrorIs(t, f.write(Rejected{ID: 9, Payload: make([]byte, 40<<10)}), syscall.ENOSPC)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, len(f.files))
 }

@@ -256,6 +256,7 @@ func (f *folder) write(entry Rejected) error {
 	}
 	name := fmt.Sprintf("%020d-%06d-%s%s", entry.Time.UnixNano(), entry.ID, entry.Reason, folderSuffix)
 	if err := os.WriteFile(filepath.Join(f.dir, name), body, 0o600); err != nil {
+		_ = os.Remove(filepath.Join(f.dir, name)) // a full disk leaves a part of it, or its name
 		return err
 	}
 	f.files = append(f.files, folderFile{name, size})

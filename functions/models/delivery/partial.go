@@ -87,7 +87,7 @@ func (p *partial) resume() error {
 	if err := p.open(os.O_RDWR | os.O_CREATE); err != nil {
 		return err
 	}
-	b, err := p.root.ReadFile(p.dir + haveAt)
+	b, err := models.ReadFile(p.root, p.dir+haveAt, int64(len(p.have)+4))
 	if err != nil || len(b) != len(p.have)+4 || binary.BigEndian.Uint32(b[len(p.have):]) != crc32.ChecksumIEEE(b[:len(p.have)]) {
 		return nil //nolint:nilerr // as above
 	}

@@ -111,7 +111,7 @@ func NewReceiver(store *models.Store, cfg Config, c *clock.Clock) (*Receiver, er
 
 // resume reports whether a folder is a delivery that goes on.
 func (r *Receiver) resume(name string) bool {
-	msg, err := r.store.Root().ReadFile(incoming + "/" + name + offerAt)
+	msg, err := models.ReadFile(r.store.Root(), incoming+"/"+name+offerAt, maxOffer)
 	if err != nil || len(r.open) >= r.cfg.Partials {
 		return false
 	}
