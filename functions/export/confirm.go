@@ -49,9 +49,7 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 	}
 	if len(done) > 0 {
 		w.heard(now)
-	}
-	if before > 0 && len(w.entries) == 0 {
-		w.emptied(before, w.batches)
+		w.measure(before, w.batches, now)
 	}
 	return done
 }
@@ -221,50 +219,86 @@ func (w *window) fallSilent(e *entry, c *class, now time.Time) {
 // span sizes the window: by Little's law a link and a consumer that confirm so many batches a second, each after so long, are kept busy
 // by the product of both. Twice that is allowed, as Cardwell et al. do ("BBR: congestion-based congestion control", ACM Queue 2016), so that the
 // rate can show that it may rise; the delay is the least one of the connection, so that a queue at the consumer does not make the window grow that fills it.
+//
+// Where confirmations come in bursts, the least delay is that of a batch which came just before one, and the link stands idle between them: a
+// consumer may confirm on a timer, or a broker hold small messages back until TCP acknowledges the one before (Nagle's algorithm). A larger
+// window is tried then, and kept if it raises the rate.
 type span struct {
-	rate  float64   // batches/s, the highest measured lately; 0 before the first measurement
-	delay float64   // s from publish to confirmation, the shortest of this connection; 0 before the first measurement
-	began time.Time // of the present measurement
-	count int       // of batches confirmed in it
-	least int       // batches that are allowed at least; see emptied
+	rate  float64 // batches/s, the highest measured lately; 0 before the first measurement
+	delay float64 // s from publish to confirmation, the shortest of this connection; 0 before the first measurement
+	measurement
+	least   int           // batches that are allowed at least
+	kept    int           // what least returns to when the trial fails
+	before  float64       // the rate before the trial; 0 without a trial
+	filling bool          // the measurement in which a larger window fills says nothing
+	rest    time.Duration // after the latest failed trial
+	until   time.Time     // when the next may begin
+}
+
+// measurement lasts until a batch is confirmed that was published in it.
+type measurement struct {
+	began time.Time     // later by the time in which nothing was under way
+	count int           // of batches confirmed
+	heard time.Time     // when the latest was
+	gap   time.Duration // the longest between two confirmations
+	full  bool          // as many were under way as one class may have
+	whole bool          // a batch that was published in it is confirmed
 }
 
 const (
 	leastSpan   = 16                     // batches, before anything is measured
-	spanMeasure = 100 * time.Millisecond // a measurement of the rate lasts at least so long,
-	spanIdle    = 2 * time.Second        // and counts only up to so much, or to twice the delay, as one window may be confirmed in one burst
-	longestSpan = 3600                   // s
+	spanMeasure = 100 * time.Millisecond // a measurement of the rate lasts at least so long
 	spanFades   = 0.95                   // what a rate keeps with each later measurement
+	spanGain    = 1.5                    // a window twice as large is kept if it raises the rate by so much
+	leastRest   = 2 * time.Second        // between a failed trial and the next; it doubles
+	mostRest    = 10 * time.Minute
 )
+
+// resume takes the time in which nothing was under way out of the measurement, when a batch is published.
+func (s *span) resume(now time.Time) {
+	if s.heard.IsZero() {
+		s.began, s.heard = now, now
+	}
+	s.began, s.heard = s.began.Add(now.Sub(s.heard)), now
+}
 
 // confirmed books a batch that was published at sentAt, once and not again, and is confirmed now.
 func (s *span) confirmed(sentAt, now time.Time) {
-	if d := now.Sub(sentAt).Seconds(); d > 0 {
-		if s.delay == 0 || d < s.delay {
-			s.delay = d
-		}
+	if d := now.Sub(sentAt).Seconds(); d > 0 && (s.delay == 0 || d < s.delay) {
+		s.delay = d
 	}
 	s.count++
+	s.whole = s.whole || !sentAt.Before(s.began)
+}
+
+// measure ends the measurement if it is whole, once all that came at a time is booked. So many batches were under way before, of at most most.
+func (s *span) measure(under, most int, now time.Time) {
+	s.gap, s.heard = max(s.gap, now.Sub(s.heard)), now
+	size := s.size(most)
+	s.full = s.full || under >= max(1, int(classShare*float64(size)))
 	took := now.Sub(s.began)
+	if !s.whole || took < spanMeasure {
+		return
+	}
+	rate := float64(s.count) / took.Seconds()
+	s.rate = max(s.rate*spanFades, rate)
+	bursts := s.full && s.gap.Seconds()*rate >= classShare*float64(size)/2
+	s.measurement = measurement{began: now, heard: now}
 	switch {
-	case took >= max(spanIdle, time.Duration(min(2*s.delay, longestSpan)*float64(time.Second))): // began before a pause
-		s.began, s.count = now, 0
-	case took >= spanMeasure:
-		s.rate = max(s.rate*spanFades, float64(s.count)/took.Seconds())
-		s.began, s.count = now, 0
+	case s.filling:
+		s.filling = false
+	case s.before > 0 && rate < spanGain*s.before:
+		s.least, s.before = s.kept, 0
+		s.rest = min(max(2*s.rest, leastRest), mostRest)
+		s.until = now.Add(s.rest)
+	case bursts && size < most && (s.before > 0 || !now.Before(s.until)):
+		s.least, s.kept, s.before, s.filling = min(2*size, most), size, rate, true
+	default:
+		s.before = 0
 	}
 }
 
 // size is how many batches may be under way, at most most.
 func (s *span) size(most int) int {
 	return int(min(max(math.Ceil(2*s.rate*s.delay), leastSpan, float64(s.least)), float64(most)))
-}
-
-// emptied books that one receipt has confirmed all that was under way. If that was as much as may be under way, the link stood idle until
-// the receipt came, as with a consumer that confirms on a timer: its shortest delay is that of a batch which came just before the timer. Twice
-// as much is allowed from then on, until the connection ends. A consumer with a queue confirms a part at a time.
-func (s *span) emptied(batches, most int) {
-	if size := s.size(most); batches >= max(1, int(classShare*float64(size))) {
-		s.least = min(2*size, most)
-	}
 }

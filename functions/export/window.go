@@ -170,6 +170,9 @@ func (w *window) publish(e *entry, now time.Time) uint64 {
 	if !w.flying() {
 		w.progress = now
 	}
+	if !slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase != waiting }) {
+		w.resume(now)
+	}
 	w.attempts++
 	e.again = e.again || e.attempt > 0
 	e.phase, e.attempt, e.sentAt, e.stale = sent, w.attempts, now, false
@@ -200,6 +203,7 @@ func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Reco
 	e.hangs = 0
 	if !w.confirmReceipt {
 		w.spanned(e, now)
+		w.measure(len(w.entries), w.batches, now)
 		w.remove(e)
 		return e.records
 	}
