@@ -13,7 +13,7 @@ import (
 )
 
 const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
-  offload-lab bench -broker all                    with mosquitto's window widened, too
+  offload-lab bench -broker all                    with mosquitto's window widened and with Nagle's algorithm, too
   offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
   offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
   offload-lab bench -rounds 5 -markdown            the medians of five interleaved runs, as a table for a document
@@ -44,7 +44,7 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&o.Res, "res", o.Res, "folder with configuration.yaml")
 	fs.StringVar(&o.Dir, "dir", "", "folder for spools and log; default a temporary one that is removed at the end")
 	fs.StringVar(&o.Mosquitto, "mosquitto", o.Mosquitto, "mosquitto's program")
-	fs.StringVar(&o.Brokers, "broker", o.Brokers, "mosquitto, mosquitto-wide, embedded, several with commas, both, or all")
+	fs.StringVar(&o.Brokers, "broker", o.Brokers, "mosquitto, mosquitto-wide, mosquitto-nagle, embedded, several with commas, both, or all")
 	fs.StringVar(&o.Policies, "policies", o.Policies, "policies to measure the service under")
 	fs.StringVar(&o.Confirm, "confirm", o.Confirm, "when records leave the spool: puback, receipt")
 	fs.StringVar(&o.QoS, "qos", o.QoS, "QoS at which the load publishes: 1, 0")

@@ -99,7 +99,7 @@ func brokersOf(list string) ([]string, error) {
 	}
 	var kinds []string
 	for kind := range strings.SplitSeq(list, ",") {
-		_, known := mosquittoInflight[kind]
+		_, known := mosquittoSettings[kind]
 		if kind != Embedded && !known {
 			return nil, fmt.Errorf("-broker %q: must be both, all, or some of %s", list, strings.Join(Brokers(), ","))
 		}

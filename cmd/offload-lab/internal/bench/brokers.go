@@ -15,17 +15,20 @@ import (
 
 // The brokers there are.
 const (
-	Embedded      = "embedded"       // this program's own, as `run` has it, in a process of its own
-	Mosquitto     = "mosquitto"      // as it comes, but that it drops nothing and keeps nothing on disk
-	MosquittoWide = "mosquitto-wide" // the same with a window that an acknowledging subscriber can fill
+	Embedded       = "embedded"        // this program's own, as `run` has it, in a process of its own
+	Mosquitto      = "mosquitto"       // as it comes, but that it drops nothing, keeps nothing on disk, and sends small packets at once
+	MosquittoWide  = "mosquitto-wide"  // the same with a window that an acknowledging subscriber can fill
+	MosquittoNagle = "mosquitto-nagle" // the same, but that it holds small packets back, as it does unless it is told otherwise
 )
 
 // Brokers lists them all.
-func Brokers() []string { return []string{Mosquitto, MosquittoWide, Embedded} }
+func Brokers() []string { return []string{Mosquitto, MosquittoWide, MosquittoNagle, Embedded} }
 
 // mosquitto's window to one subscriber is 20 messages unless it is told otherwise. A subscriber that acknowledges once
 // a commit gets 20 events a commit then, however fast it is; that is what the wide variation shows.
-var mosquittoInflight = map[string]string{Mosquitto: "", MosquittoWide: "max_inflight_messages 1000\n"}
+var mosquittoSettings = map[string]string{
+	Mosquitto: "set_tcp_nodelay true\n", MosquittoWide: "set_tcp_nodelay true\nmax_inflight_messages 1000\n", MosquittoNagle: "",
+}
 
 // broker is a running one.
 type broker struct {
@@ -43,17 +46,17 @@ func startBroker(ctx context.Context, kind, mosquitto, addr, dir string, log io.
 		}
 		return &broker{c.said, c.used, c.stop}, nil
 	}
-	return startMosquitto(ctx, mosquittoInflight[kind], mosquitto, addr, dir, log)
+	return startMosquitto(ctx, mosquittoSettings[kind], mosquitto, addr, dir, log)
 }
 
-func startMosquitto(ctx context.Context, inflight, program, addr, dir string, log io.Writer) (*broker, error) {
+func startMosquitto(ctx context.Context, settings, program, addr, dir string, log io.Writer) (*broker, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
 	config := filepath.Join(dir, "mosquitto-"+port+".conf")
 	text := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\nmax_queued_bytes 0\n" +
-		"log_type error\nlog_type warning\n" + inflight
+		"log_type error\nlog_type warning\n" + settings
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing mosquitto's configuration: %w", err)
 	}

@@ -131,7 +131,7 @@ func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
 		}
 	}
 	bus := g.broker
-	uplink, err := startMosquitto(ctx, mosquittoInflight[g.c.Broker], g.o.Mosquitto, link, dir, log)
+	uplink, err := startMosquitto(ctx, mosquittoSettings[g.c.Broker], g.o.Mosquitto, link, dir, log)
 	if err != nil {
 		return err
 	}
