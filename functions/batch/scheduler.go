@@ -11,6 +11,7 @@
 package batch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -277,7 +278,7 @@ func (s *Scheduler) take(c choice) *Batch {
 	var records []spool.Record
 	if c.source == backlog && q.newest {
 		records = s.src.TakeNewest(q.lane, q.class, s.cfg.MaxCount, s.limit, nil)
-		slices.SortFunc(records, func(a, b spool.Record) int { return int(int64(a.Seq - b.Seq)) })
+		slices.SortFunc(records, func(a, b spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 	} else {
 		records = s.src.Take(q.lane, q.class, sources[c.source], s.cfg.MaxCount, s.limit, nil)
 	}

@@ -3,8 +3,11 @@ package spool
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/clock"
 )
 
 func held(r Record) Record {
@@ -89,4 +92,51 @@ func TestDoneHereIsNeverAnOtherReason(t *testing.T) {
 	st := balanced(t, s)
 	require.EqualValues(t, 2, st.Dropped["other"])
 	require.EqualValues(t, 1, st.Dropped[ReasonHere])
+}
+
+// A released record waits from its release on, also once its entry was read again from the index or its segment was rewritten meanwhile: it
+// makes no outage.
+func TestAReleaseIsRemembered(t *testing.T) {
+	for name, meanwhile := range map[string]func(*Spool, *faultFS){
+		"paged out": func(s *Spool, _ *faultFS) {
+			s.Release([]uint64{1})
+			s.pageIdle()
+			s.pageIdle()
+			require.NotNil(t, s.lanes[1].segs[0].paged)
+			require.Equal(t, FateHeld, s.Fate(1))
+			require.Nil(t, s.lanes[1].segs[0].paged)
+		},
+		"rewritten": func(s *Spool, disk *faultFS) {
+			disk.set(func(op, _ string, _ int) (int, error) {
+				if op == "rename" {
+					s.Release([]uint64{1})
+				}
+				return 0, nil
+			})
+			s.house.Lock()
+			require.NoError(t, s.rewrite(s.lanes[1].segs[0]))
+			s.house.Unlock()
+			disk.set(nil)
+			require.EqualValues(t, 1, s.lanes[1].segs[0].rev)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk, fake := &faultFS{FS: osFS{}}, clock.NewFake(time.Now())
+			s := newSpool(t.TempDir(), DefaultConfig(), []Option{small(4<<20, 8<<10, 0), WithFS(disk), WithClock(clock.New(fake))})
+			require.NoError(t, s.open())
+			s.comm.Add(1)
+			go s.committer()
+			require.NoError(t, put(s, held(rec(1, "c", 1000, 0))))
+			for i := range 10 {
+				require.NoError(t, put(s, rec(1, "d", 1000, i)))
+			}
+			require.NoError(t, s.writeIndexes())
+			fake.Advance(outageAfter + time.Second)
+			meanwhile(s, disk)
+			require.Equal(t, Queue{Lane: 1, Class: "c", Live: 1, LiveBytes: 1057}, s.Queues(nil)[0])
+			fake.Advance(outageAfter + time.Second)
+			require.Equal(t, Queue{Lane: 1, Class: "c", Backlog: 1, BacklogBytes: 1057}, s.Queues(nil)[0])
+			require.NoError(t, s.Close())
+		})
+	}
 }

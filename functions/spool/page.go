@@ -122,12 +122,16 @@ func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
 		classes[i] = s.class(n).index
 	}
 	g.entries = entries
+	since := make([]uint32, len(s.classes)) // the index does not know what was released since it was written
+	for t := range g.tallies {
+		since[g.tallies[t].class] = g.tallies[t].came
+	}
 	walk := newGoneWalk(g.base, g.goneSeqs)
 	for i := range entries {
 		e := &entries[i]
 		e.class = classes[e.class]
 		if !walk.gone(g.seq(i)) {
-			e.state = backlog
+			e.state, e.came = backlog, max(e.came, since[e.class])
 			held++
 		}
 	}

@@ -172,7 +172,9 @@ func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, e
 	}
 	for i := range moved {
 		// What was gone before is not among moved, so that each of them is found.
-		moved[i].state = g.entries[g.find(g.base+uint64(moved[i].seq))].state
+		off := moved[i].off
+		moved[i] = g.entries[g.find(g.base+uint64(moved[i].seq))]
+		moved[i].off = off
 	}
 	old := g.h
 	s.disk += end - g.size

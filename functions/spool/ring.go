@@ -171,7 +171,7 @@ func (s *Spool) leads(l *lane, q *queue) bool {
 	}
 	for _, g := range l.segs {
 		if came, ok := g.waitingSince(q.class.index); ok {
-			q.old = s.since(came) > outageAfter
+			q.old = min(s.since(came), s.opts.clock.Booted()-s.opened) > outageAfter // a start waits anew
 			break
 		}
 	}

@@ -195,7 +195,6 @@ func (g *segment) narrow(cl *class, q *request, i int) {
 
 func (s *Spool) lease(g *segment, i int, q *request) {
 	e := &g.entries[i]
-	e.parked = false // of an earlier lease, where a rewrite has overtaken its Release
 	p := pick{g: g, e: *e}
 	if e.state == live {
 		c, r := s.classes[e.class], s.ring.recs[g.seq(i)]

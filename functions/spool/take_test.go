@@ -74,19 +74,31 @@ func TestAReleasedRecordMakesNoOutage(t *testing.T) {
 	})
 }
 
-// What is left at a start leaves before what is fresh, unless it is more than the ring would hold.
+// What is left at a start leaves before what is fresh, however long the service was off, unless it is more than the ring would hold, or
+// does not leave for outageAfter.
 func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
-	for ring, first := range map[int64]uint64{3 * (1000 + ringCost): 1, 1000 + ringCost: 4} {
-		dir := t.TempDir()
-		s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, ring))
+	for _, c := range []struct {
+		ring    int64
+		off, on time.Duration
+		first   uint64
+	}{
+		{3 * (1000 + ringCost), 0, 0, 1},
+		{3 * (1000 + ringCost), time.Hour, 0, 1},
+		{3 * (1000 + ringCost), time.Hour, outageAfter + time.Second, 4},
+		{1000 + ringCost, 0, 0, 4},
+	} {
+		dir, fake := t.TempDir(), clock.NewFake(time.Now())
+		s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, c.ring), WithClock(clock.New(fake)))
 		require.NoError(t, err)
 		for i := range 3 {
 			require.NoError(t, put(s, rec(1, "c", 1000, i)))
 		}
 		require.NoError(t, s.Close())
-		s = open(t, dir, DefaultConfig(), small(16<<20, 1<<20, ring))
+		fake.Advance(c.off)
+		s = open(t, dir, DefaultConfig(), small(16<<20, 1<<20, c.ring), WithClock(clock.New(fake)))
+		fake.Advance(c.on)
 		require.NoError(t, put(s, rec(1, "c", 1000, 3)))
-		require.Equal(t, first, s.Take(1, "c", Live, 9, 1<<20, nil)[0].Seq)
+		require.Equal(t, c.first, s.Take(1, "c", Live, 9, 1<<20, nil)[0].Seq, "%+v", c)
 	}
 }
 
