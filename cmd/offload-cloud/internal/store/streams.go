@@ -238,7 +238,7 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 		}
 		st.loaded = append(st.loaded, spans...)
 	}
-	slices.SortFunc(st.loaded, func(a, b ranges.Span) int { return int(int64(a.First) - int64(b.First)) })
+	slices.SortFunc(st.loaded, func(a, b ranges.Span) int { return cmp.Compare(a.First, b.First) })
 	st.loaded = slices.Compact(st.loaded) // one span may reach into two windows
 	st.fates = ranges.Of(st.loaded...)
 	var known []int64
@@ -293,7 +293,7 @@ func (st *stream) windows() []ranges.Span {
 	for _, g := range st.gone {
 		touched = append(touched, g.Spans...)
 	}
-	slices.SortFunc(touched, func(a, b ranges.Span) int { return int(int64(a.First) - int64(b.First)) })
+	slices.SortFunc(touched, func(a, b ranges.Span) int { return cmp.Compare(a.First, b.First) })
 	var windows []ranges.Span
 	for _, t := range touched {
 		t.First, t.Last = t.First-min(t.First, 1), t.Last+1
