@@ -50,6 +50,26 @@ func (f *consumeFlags) register(fs *flag.FlagSet) {
 	fs.IntVar(&f.options.DeadMiB, "dead-mib", 256, "most bytes of unreadable messages kept")
 }
 
+func (f *consumeFlags) check() error {
+	for _, one := range []struct {
+		flag     string
+		is, most int
+	}{
+		{"-queue-mib", f.limits.QueueMiB, 65536},
+		{"-group-records", f.limits.GroupRecords, 1_000_000},
+		{"-dead-count", f.options.DeadCount, 100_000_000},
+		{"-dead-mib", f.options.DeadMiB, 1 << 20},
+	} {
+		if one.is < 1 || one.is > one.most {
+			return fmt.Errorf("%s %d: it must be from 1 to %d", one.flag, one.is, one.most)
+		}
+	}
+	if f.source.share != "" && strings.HasPrefix(f.store, "sqlite:") {
+		return errors.New("-share needs a PostgreSQL that all consumers of the group store to")
+	}
+	return f.work.check()
+}
+
 // consumeVerb receives and stores until ctx ends.
 func consumeVerb(ctx context.Context, args []string, std streams) error {
 	var f consumeFlags
@@ -61,7 +81,7 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	if f.source.from == "" {
 		return errors.New("-from is missing; name the broker, such as -from mqtt://localhost:1883")
 	}
-	if err := f.work.check(); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
 	ignorePipes() // the reader of the lines may go, the records come on
@@ -191,8 +211,8 @@ func classModels(text string) (map[string]string, error) {
 			continue
 		}
 		class, model, ok := strings.Cut(pair, "=")
-		if class, model = strings.TrimSpace(class), strings.TrimSpace(model); !ok || class == "" || model == "" {
-			return nil, fmt.Errorf("-class-model %q: write it like vibration=bearing,camera=parts", text)
+		if class, model = strings.TrimSpace(class), strings.TrimSpace(model); !ok || class == "" || model == "" || byClass[class] != "" {
+			return nil, fmt.Errorf("-class-model %q: write it like vibration=bearing,camera=parts, each class once", text)
 		}
 		byClass[class] = model
 	}

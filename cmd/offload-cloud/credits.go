@@ -78,6 +78,10 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 		return err
 	}
 	switch {
+	case f.every < 0:
+		return fmt.Errorf("-every %s: it must not be negative", f.every)
+	case f.lag < 0:
+		return fmt.Errorf("-lag %s: it must not be negative", f.lag)
 	case f.settle && f.rotate != "":
 		return errors.New("-settle and -rotate exclude each other")
 	case f.settle:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -31,34 +30,14 @@ func deadVerb(ctx context.Context, args []string, std streams) error {
 	fs := newFlags("dead", deadUsage, std)
 	var keys keyFlags
 	keys.register(fs)
-	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
-	rest, err := parse(fs, args)
-	if err != nil {
-		return err
-	}
-	if len(rest) == 0 {
-		fs.Usage()
-		return errUsage
-	}
-	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
-	if err != nil {
-		return err
-	}
-	switch rest[0] {
-	case "list":
-		err = listDead(ctx, db, std.out)
-	case "retry":
-		err = retryDead(ctx, db, &keys, rest[1:], std.out, std.err)
-	case "drop":
-		err = dropDead(ctx, db, rest[1:], std.out)
-	default:
-		err = fmt.Errorf("%q: must be one of list, retry and drop", rest[0])
-	}
-	return errors.Join(err, db.Close())
+	return onStore(ctx, fs, args, map[string]func(*store.Store, []string) error{
+		"list":  func(db *store.Store, _ []string) error { return listDead(ctx, db, std.out) },
+		"retry": func(db *store.Store, args []string) error { return retryDead(ctx, db, &keys, args, std.out, std.err) },
+		"drop":  func(db *store.Store, args []string) error { return dropDead(ctx, db, args, std.out) },
+	})
 }
 
-// eachLetter calls f for the letters with the ids, or for all without any.
-func eachLetter(ctx context.Context, db *store.Store, ids map[int64]bool, raw bool, f func(*store.Letter) error) error {
+func eachLetter(ctx context.Context, db *store.Store, raw bool, f func(*store.Letter) error) error {
 	page := 100
 	if raw {
 		page = 1 // one may be as large as a message
@@ -70,9 +49,6 @@ func eachLetter(ctx context.Context, db *store.Store, ids map[int64]bool, raw bo
 		}
 		for _, l := range letters {
 			after = l.ID
-			if len(ids) > 0 && !ids[l.ID] {
-				continue
-			}
 			if err := f(l); err != nil {
 				return err
 			}
@@ -83,7 +59,7 @@ func eachLetter(ctx context.Context, db *store.Store, ids map[int64]bool, raw bo
 func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "ID\tLAST SEEN\tTIMES\tNODE\tWHAT\tREASON\tDETAIL") // Flush returns the error
-	err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
+	err := eachLetter(ctx, db, false, func(l *store.Letter) error {
 		what := consume.Shown(l.Topic, 100)
 		if l.IsRecord {
 			what = fmt.Sprintf("record %d of epoch %s", l.Sequence, consume.Shown(l.Epoch, 100))
@@ -96,7 +72,7 @@ func listDead(ctx context.Context, db *store.Store, out io.Writer) error {
 }
 
 func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []string, out, errs io.Writer) error {
-	ids, err := parseIDs(args)
+	ids, err := parseIDs(args, letterID)
 	if err != nil {
 		return err
 	}
@@ -104,15 +80,34 @@ func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []stri
 	if err != nil {
 		return err
 	}
-	return eachLetter(ctx, db, ids, true, func(l *store.Letter) error {
+	retry := func(l *store.Letter) error {
 		line, err := retryOne(ctx, db, opener, l)
 		if err != nil {
 			return fmt.Errorf("dead letter %d: %w", l.ID, err)
 		}
 		_, err = fmt.Fprintf(out, "%d: %s\n", l.ID, line)
 		return err
-	})
+	}
+	if len(ids) == 0 {
+		return eachLetter(ctx, db, true, retry)
+	}
+	for _, id := range ids {
+		found, err := db.Letters(ctx, id-1, 1, true)
+		switch {
+		case err != nil:
+		case len(found) == 0 || found[0].ID != id:
+			_, err = fmt.Fprintf(out, "%d: there is no such dead letter\n", id)
+		default:
+			err = retry(found[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+const letterID = "id of a dead letter; see dead list"
 
 // retryOne reads a letter again and says how that went. An error is the store's; it ends the retry.
 func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter) (string, error) {
@@ -173,7 +168,7 @@ func dropDead(ctx context.Context, db *store.Store, args []string, out io.Writer
 	}
 	var drop []int64
 	if args[0] == "all" && len(args) == 1 {
-		err := eachLetter(ctx, db, nil, false, func(l *store.Letter) error {
+		err := eachLetter(ctx, db, false, func(l *store.Letter) error {
 			drop = append(drop, l.ID)
 			return nil
 		})
@@ -181,29 +176,15 @@ func dropDead(ctx context.Context, db *store.Store, args []string, out io.Writer
 			return err
 		}
 	} else {
-		ids, err := parseIDs(args)
+		ids, err := parseIDs(args, letterID)
 		if err != nil {
 			return err
 		}
-		for id := range ids {
-			drop = append(drop, id)
-		}
+		drop = ids
 	}
 	n, err := db.DropLetters(ctx, drop)
 	if err == nil {
 		_, err = fmt.Fprintf(out, "dropped %d\n", n)
 	}
 	return err
-}
-
-func parseIDs(args []string) (map[int64]bool, error) {
-	ids := map[int64]bool{}
-	for _, arg := range args {
-		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not the id of a dead letter; see dead list", arg)
-		}
-		ids[id] = true
-	}
-	return ids, nil
 }

@@ -61,6 +61,9 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	if err := f.source.single(); err != nil {
 		return err
 	}
+	if f.within <= 0 {
+		return fmt.Errorf("-within %s: it must be positive", f.within)
+	}
 	nodes := map[string]*recipient{}
 	for name := range strings.SplitSeq(f.to, ",") {
 		if name == "" || strings.ContainsAny(name, "/+#\x00") {

@@ -47,7 +47,7 @@ func eventsVerb(ctx context.Context, args []string, std streams) error {
 	device := fs.String("device", "", "events of this device only")
 	after := fs.Int64("after", 0, "events after this id only")
 	limit := fs.Int("limit", 0, "at most so many; 0 is all")
-	if _, err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	if *after < 0 || *limit < 0 {

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"app-offload/cmd/offload-cloud/internal/store"
 )
@@ -22,29 +20,13 @@ Flags:
 
 func jobsVerb(ctx context.Context, args []string, std streams) error {
 	fs := newFlags("jobs", jobsUsage, std)
-	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
-	rest, err := parse(fs, args)
-	if err != nil {
-		return err
-	}
-	if len(rest) == 0 {
-		fs.Usage()
-		return errUsage
-	}
-	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
-	if err != nil {
-		return err
-	}
-	switch rest[0] {
-	case "list":
-		encoder := json.NewEncoder(std.out)
-		err = eachFailed(ctx, db, func(j *store.FailedJob) error { return encoder.Encode(j) })
-	case "retry":
-		err = retryJobs(ctx, db, rest[1:], std.out)
-	default:
-		err = fmt.Errorf("%q: must be one of list and retry", rest[0])
-	}
-	return errors.Join(err, db.Close())
+	return onStore(ctx, fs, args, map[string]func(*store.Store, []string) error{
+		"list": func(db *store.Store, _ []string) error {
+			encoder := json.NewEncoder(std.out)
+			return eachFailed(ctx, db, func(j *store.FailedJob) error { return encoder.Encode(j) })
+		},
+		"retry": func(db *store.Store, args []string) error { return retryJobs(ctx, db, args, std.out) },
+	})
 }
 
 func eachFailed(ctx context.Context, db *store.Store, f func(*store.FailedJob) error) error {
@@ -63,13 +45,9 @@ func eachFailed(ctx context.Context, db *store.Store, f func(*store.FailedJob) e
 }
 
 func retryJobs(ctx context.Context, db *store.Store, args []string, out io.Writer) error {
-	var records []int64
-	for _, arg := range args {
-		record, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%q is not the number of a record; see jobs list", arg)
-		}
-		records = append(records, record)
+	records, err := parseIDs(args, "number of a record; see jobs list")
+	if err != nil {
+		return err
 	}
 	if len(args) == 0 {
 		err := eachFailed(ctx, db, func(j *store.FailedJob) error { records = append(records, j.Record); return nil })
@@ -87,6 +65,6 @@ func retryJobs(ctx context.Context, db *store.Store, args []string, out io.Write
 			retried++
 		}
 	}
-	_, err := fmt.Fprintf(out, "to be computed again: %d\n", retried)
+	_, err = fmt.Fprintf(out, "to be computed again: %d\n", retried)
 	return err
 }

@@ -13,9 +13,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
+	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/version"
 )
 
@@ -134,9 +136,48 @@ func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 func parseFlags(fs *flag.FlagSet, args []string) error {
 	rest, err := parse(fs, args)
 	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%q is not understood here; see -h", rest[0])
+		err = notUnderstood(rest[0])
 	}
 	return err
+}
+
+func notUnderstood(word string) error { return fmt.Errorf("%q is not understood here; see -h", word) }
+
+// onStore runs the action that the first argument names on the store of -store, with the arguments after it. list takes none.
+func onStore(ctx context.Context, fs *flag.FlagSet, args []string, actions map[string]func(*store.Store, []string) error) error {
+	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		fs.Usage()
+		return errUsage
+	}
+	action := actions[rest[0]]
+	switch {
+	case action == nil:
+		return fmt.Errorf("%q: must be one of %s", rest[0], strings.Join(slices.Sorted(maps.Keys(actions)), ", "))
+	case rest[0] == "list" && len(rest) > 1:
+		return notUnderstood(rest[1])
+	}
+	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	return errors.Join(action(db, rest[1:]), db.Close())
+}
+
+// parseIDs reads numbers of what a list shows.
+func parseIDs(args []string, what string) (ids []int64, err error) {
+	for _, arg := range args {
+		id, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not the %s", arg, what)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 const versionUsage = `Usage: offload-cloud version [-json]

@@ -294,16 +294,42 @@ func TestWrongUsageIsExplained(t *testing.T) {
 		{[]string{"-from", "mqtt://u:p@localhost"}, 1, "-password-file"},
 		{[]string{"-from", "mqtt://localhost", "-store", "sqlite:"}, 1, "path is missing"},
 		{[]string{"-from", "mqtt://localhost", "-keys", "/nowhere"}, 1, "/nowhere"},
-		{[]string{"-from", "mqtt://localhost", "-password-file", "/nowhere"}, 1, "-password-file"},
+		{[]string{"-from", "mqtt://localhost", "-user", "u", "-password-file", "/nowhere"}, 1, "-password-file"},
 		{[]string{"-from", "mqtts://localhost", "-tls-cert", "x"}, 1, "-tls-key"},
 		{[]string{"-from", "mqtts://localhost", "-tls-ca", "/nowhere"}, 1, "-tls-ca"},
+		{[]string{"-from", "mqtt://localhost", "-id", ""}, 1, "-id"},
+		{[]string{"-from", "mqtt://localhost", "-id", "a\nb"}, 1, "-id"},
+		{[]string{"-from", "mqtt://localhost", "-id", strings.Repeat("x", 257)}, 1, "-id"},
+		{[]string{"-from", "mqtt://localhost", "-password-file", "program_test.go"}, 1, "-user is missing"},
+		{[]string{"-from", "mqtt://localhost", "-tls-ca", "program_test.go"}, 1, "mqtt:// is not encrypted"},
+		{[]string{"-from", "ws://localhost", "-tls-server-name", "x"}, 1, "ws:// is not encrypted"},
+		{[]string{"-from", "nats://localhost", "-tls-key", "x"}, 1, "go together"},
+		{[]string{"-from", "mqtt://localhost", "-replies", "http://h"}, 1, "-replies"},
+		{[]string{"-from", "http://localhost", "-replies", "http://h", "-share", "g", "-store", "postgres://h/d"}, 1, "takes none of -share"},
+		{[]string{"-from", "http://localhost", "-replies", "http://h", "-user", "u"}, 1, "takes none of -share"},
+		{[]string{"-from", "http://localhost", "-replies", "http://h", "-tls-ca", "x"}, 1, "takes none of -share"},
+		{[]string{"-from", "mqtt://localhost", "-share", "g"}, 1, "-share needs a PostgreSQL"},
+		{[]string{"-from", "mqtt://localhost", "-queue-mib", "0"}, 1, "-queue-mib 0: it must be from 1 to 65536"},
+		{[]string{"-from", "mqtt://localhost", "-queue-mib", "65537"}, 1, "-queue-mib"},
+		{[]string{"-from", "mqtt://localhost", "-group-records", "-1"}, 1, "-group-records"},
+		{[]string{"-from", "mqtt://localhost", "-dead-count", "0"}, 1, "-dead-count"},
+		{[]string{"-from", "mqtt://localhost", "-dead-mib", "-1"}, 1, "-dead-mib"},
+		{[]string{"stats", "n1"}, 1, `"n1" is not understood`},
+		{[]string{"events", "pump-1"}, 1, `"pump-1" is not understood`},
+		{[]string{"dead", "list", "5"}, 1, `"5" is not understood`},
+		{[]string{"jobs", "list", "5"}, 1, `"5" is not understood`},
+		{[]string{"deliver", "-from", "mqtt://localhost", "-to", "n1", "-within", "0", "x"}, 1, "-within 0s"},
+		{[]string{"credits", "-settle", "-every", "-1s"}, 1, "-every -1s"},
+		{[]string{"credits", "-settle", "-lag", "-1s"}, 1, "-lag -1s"},
 		{[]string{"stats", "-store", "sqlite:/nowhere/x.db"}, 1, "/nowhere/x.db"},
 		{[]string{"dead", "-store", "sqlite:x"}, 2, "dead retry"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			out, log := &buffer{}, &buffer{}
-			require.Equal(t, tt.code, run(t.Context(), tt.args, streams{out, log}), log.String())
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // where it is not refused, it would consume without end
+			defer cancel()
+			require.Equal(t, tt.code, run(ctx, tt.args, streams{out, log}), log.String())
 			require.Contains(t, log.String(), tt.want)
 		})
 	}

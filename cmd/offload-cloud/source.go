@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/functions/check"
 	"app-offload/functions/keys"
 	"app-offload/functions/mqtt"
 	"app-offload/functions/seal"
@@ -69,7 +70,7 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 	if strings.ContainsAny(f.share, "/+#.*> ") {
 		return nil, fmt.Errorf("-share %q: a group's name has no space and none of / + # . * >", f.share)
 	}
-	if _, err := f.password(); err != nil {
+	if err := f.check(u.Scheme); err != nil {
 		return nil, err
 	}
 	switch u.Scheme {
@@ -86,11 +87,34 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 		return nil, fmt.Errorf("-from %q: it %w", f.from, err)
 	}
 	c := consume.MQTTConfig{URL: at.String(), Confirm: f.confirm, Below: f.below, Temporary: f.temporary, ID: f.id, Share: f.share, Max: limits.maxMessage, Login: f.login(log), Log: log}
-	if at.TLS {
+	switch {
+	case at.TLS:
 		c.TLS, err = f.tls()
+	case f.saysTLS():
+		return nil, fmt.Errorf("-from %q with -tls-…: %s:// is not encrypted; write mqtts://", f.from, u.Scheme)
 	}
 	return consume.NewMQTT(c), err
 }
+
+// check refuses flags that have no effect on this source.
+func (f *sourceFlags) check(scheme string) error {
+	switch {
+	case len(f.id) > 256 || !check.Printable(f.id):
+		return fmt.Errorf("-id %.64q: it must be printable and have 1 to 256 bytes", f.id)
+	case f.passwordFile != "" && f.user == "":
+		return errors.New("-password-file is given, and -user is missing")
+	case (f.cert == "") != (f.key == ""):
+		return errors.New("-tls-cert and -tls-key go together; give both or none")
+	case scheme != "http" && f.replies != "":
+		return errors.New("-replies is for -from http://… only")
+	case scheme == "http" && (f.share != "" || f.user != "" || f.saysTLS()):
+		return errors.New("-from http://… takes none of -share, -user and -tls-…")
+	}
+	_, err := f.password()
+	return err
+}
+
+func (f *sourceFlags) saysTLS() bool { return f.ca != "" || f.cert != "" || f.serverName != "" }
 
 // http listens itself; the other direction has an address of its own.
 func (f *sourceFlags) http(address string, limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
@@ -125,7 +149,7 @@ func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Trans
 	if f.share != "" {
 		c.Durable = f.share
 	}
-	if f.ca != "" || f.cert != "" || f.serverName != "" {
+	if f.saysTLS() {
 		conf, err := f.tls()
 		if err != nil {
 			return nil, err
@@ -169,9 +193,6 @@ func (f *sourceFlags) password() (string, error) {
 }
 
 func (f *sourceFlags) tls() (*tls.Config, error) {
-	if (f.cert == "") != (f.key == "") {
-		return nil, errors.New("-tls-cert and -tls-key go together; give both or none")
-	}
 	var c mqtt.Credentials
 	for _, file := range []struct {
 		flag, path string

@@ -29,7 +29,7 @@ func statsVerb(ctx context.Context, args []string, std streams) error {
 	fs := newFlags("stats", statsUsage, std)
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
 	asJSON := fs.Bool("json", false, "one JSON object a line instead of a table")
-	if _, err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	db, err := store.Open(ctx, *dsn, store.Options{MustExist: true})

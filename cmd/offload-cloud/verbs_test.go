@@ -137,8 +137,8 @@ func TestAFailingStoreIsAnErrorOfEveryVerb(t *testing.T) {
 func TestVerbsNameWhatIsWrong(t *testing.T) {
 	dsn, _ := shown(t)
 	for args, want := range map[string]string{
-		"dead mend": `"mend": must be one of list, retry and drop`, "dead retry x": `"x" is not the id`, "dead drop": "drop needs the ids, or the word all", "dead drop all 1": `"all" is not the id`,
-		"dead retry -max-data-mib 0": "-max-data-mib 0", "jobs mend": `"mend": must be one of list and retry`, "jobs retry x": `"x" is not the number`,
+		"dead mend": `"mend": must be one of drop, list, retry`, "dead retry x": `"x" is not the id`, "dead drop": "drop needs the ids, or the word all", "dead drop all 1": `"all" is not the id`,
+		"dead retry -max-data-mib 0": "-max-data-mib 0", "jobs mend": `"mend": must be one of list, retry`, "jobs retry x": `"x" is not the number`,
 	} {
 		errs := &buffer{}
 		require.Equal(t, 1, run(t.Context(), append(strings.Fields(args), "-store", dsn), streams{&buffer{}, errs}), args)
@@ -194,7 +194,7 @@ func TestFlagsHaveTheirBounds(t *testing.T) {
 	} {
 		require.Equal(t, want, loopback(address), address)
 	}
-	for text, want := range map[string]map[string]string{"": {}, " a = b ,, c=d": {"a": "b", "c": "d"}, "a": nil, "a=": nil, "=b": nil} {
+	for text, want := range map[string]map[string]string{"": {}, " a = b ,, c=d": {"a": "b", "c": "d"}, "a": nil, "a=": nil, "=b": nil, "a=b,a=c": nil} {
 		got, err := classModels(text)
 		require.Equal(t, want, got)
 		require.Equal(t, want == nil, err != nil, text)
