@@ -240,6 +240,34 @@ func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	b.look(func() { require.Empty(t, b.overtook) })
 }
 
+// A message longer than half of what may be ahead is followed by the next when it has left, not a round trip later when its
+// acknowledgement comes: else a far link stands idle for a round trip after each.
+func TestALinkIsNotIdleBetweenLongMessages(t *testing.T) {
+	b := startBroker(t, anyPort, nil, nil, nil)
+	far := startLink(t, b.addr)
+	require.NoError(t, far.Harm(badlink.Trouble{Up: badlink.Flow{Rate: 100e3}, Down: badlink.Flow{Delay: 20 * time.Millisecond}}))
+	cfg := quick(far.Addr)
+	cfg.AckTimeout, cfg.LinkAhead = "1m", "10ms"
+	s := newShelf(t)
+	r := newRig(t, cfg, s, func(d *Deps) {
+		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
+		require.NoError(t, err)
+		d.Batches = sched
+	})
+	for range 20 {
+		s.putLarge("d", 30_000)
+	}
+	most := 0
+	until(t, "all have come", func() bool {
+		st := r.Stats()
+		if st.Receipted >= 8 { // the link is known by then
+			most = max(most, st.Unacked)
+		}
+		return st.Receipted == 20
+	})
+	require.Equal(t, 2, most, "messages under way at once")
+}
+
 func TestProbesMeasureAnIdleLink(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	far := startLink(t, b.addr)

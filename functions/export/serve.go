@@ -208,8 +208,10 @@ func (r *round) pump() {
 // none until it shows life: what it already has is all that a broker that hangs keeps in memory.
 func (x *Exporter) hasRoom(now time.Time) bool {
 	w := &x.window
-	// A batch fills a half of what may be ahead, so the other half must be free.
-	return w.room(x.link.Carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.Takes(w.unacked()))
+	unacked := w.unacked()
+	// A batch fills a half of what may be ahead, so the other half must be free. What has left by now is not ahead, although its
+	// acknowledgement takes a round trip longer: else the link would stand idle for one after each message that is longer than that half.
+	return w.room(unacked-x.link.Records(x.link.Left(now)), x.link.Carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.Takes(unacked))
 }
 
 // ahead is how much of the link's time may be filled in advance. Less than a few round trips would leave it idle between
@@ -302,6 +304,9 @@ func (r *round) pause(now time.Time) time.Duration {
 	until(r.retry)
 	if now.Before(r.x.hold) {
 		until(r.x.hold)
+	}
+	if leaves := r.x.link.Leaves(now) - r.x.ahead()/2; leaves > 0 && !r.asked {
+		d = min(d, leaves+time.Millisecond) // for the next batch, see hasRoom
 	}
 	if p := r.x.times.probe; p > 0 {
 		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.Stale(now), 0))

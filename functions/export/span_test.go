@@ -77,7 +77,7 @@ func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 			inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 				seq, trials := uint64(0), 0
 				fill := func() {
-					for n := len(w.entries); n < c.offered && w.room(1<<30) && !w.excluded(time.Now())["a"]; n++ {
+					for n := len(w.entries); n < c.offered && w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"]; n++ {
 						seq++
 						w.add(load(seq, seq))
 						w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
@@ -108,7 +108,7 @@ func TestTheWindowGrowsWhereTheBrokerHoldsReceiptsBack(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 		seq := uint64(0)
 		fill := func() {
-			for w.room(1<<30) && !w.excluded(time.Now())["a"] {
+			for w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
 				seq++
 				w.add(load(seq, seq))
 				w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())

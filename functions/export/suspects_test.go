@@ -304,7 +304,7 @@ func TestAClassWithoutReceiptsHoldsUpNoOther(t *testing.T) {
 		for time.Since(began) < time.Hour {
 			out := w.excluded(time.Now())
 			for _, class := range []string{"denied", "other"} {
-				if !out[class] && w.room(1<<20) {
+				if !out[class] && w.room(w.unacked(), 1<<20) {
 					w.add(batchOf(class, seq))
 					seq++
 				}

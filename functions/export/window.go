@@ -81,13 +81,12 @@ type window struct {
 	asides  []aside         // records dropped, likewise
 }
 
-// room reports whether another batch may be taken, with at most ahead bytes on the link itself.
-func (w *window) room(ahead int) bool {
+// room reports whether another batch may be taken, when so many bytes are to leave on the link and at most ahead may be.
+func (w *window) room(leaving, ahead int) bool {
 	if len(w.entries) == 0 {
 		return true
 	}
-	unacked := w.unacked()
-	return len(w.entries) < w.size(w.batches) && w.bytes < w.limits.bytes && (unacked == 0 || unacked < ahead)
+	return len(w.entries) < w.size(w.batches) && w.bytes < w.limits.bytes && (leaving <= 0 || leaving < ahead)
 }
 
 // late reports whether acknowledgements are awaited for longer than they should take.

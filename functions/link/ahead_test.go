@@ -24,7 +24,11 @@ func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
 		0: 130_000, -time.Second: 130_000, 200 * time.Millisecond: 110_000, 500 * time.Millisecond: 80_000, time.Hour: 80_000,
 	} {
 		require.EqualValues(t, ahead, l.Ahead(now.Add(after)).InflightBytes, after)
+		require.EqualValues(t, 130_000-ahead, l.Left(now.Add(after)), after)
 	}
+	require.Equal(t, 500*time.Millisecond, l.Leaves(now), "the oldest message")
+	require.Equal(t, 100*time.Millisecond, l.Leaves(now.Add(400*time.Millisecond)))
+	require.Zero(t, l.Leaves(now.Add(time.Hour)))
 	require.EqualValues(t, 130_000, l.State().InflightBytes, "shown is what is not acknowledged")
 
 	began := now
@@ -41,6 +45,7 @@ func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
 	require.EqualValues(t, 9000, l.Ahead(now).InflightBytes, "what was begun just now has not left")
 	l.Close()
 	require.Zero(t, l.Ahead(now).InflightBytes)
+	require.Zero(t, l.Leaves(now))
 }
 
 // How much larger messages are than their records is known from small ones too, and follows large ones soon.

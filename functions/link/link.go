@@ -80,10 +80,25 @@ func (l *Link) State() host.Link { return l.snapshot.Load().Link }
 func (l *Link) Ahead(now time.Time) host.Link {
 	s := l.snapshot.Load()
 	seen := s.Link
-	left := seen.Goodput * max(now.Sub(s.began).Seconds(), 0)
-	left = min(left, max(float64(s.head), seen.Goodput*seen.RTT), float64(seen.InflightBytes))
-	seen.InflightBytes -= int64(left)
+	seen.InflightBytes -= s.left(now)
 	return seen
+}
+
+// Left is how many bytes of InflightBytes have left since the oldest message began to; see Ahead.
+func (l *Link) Left(now time.Time) int64 { return l.snapshot.Load().left(now) }
+
+func (s *snapshot) left(now time.Time) int64 {
+	left := s.Goodput * max(now.Sub(s.began).Seconds(), 0)
+	return int64(min(left, max(float64(s.head), s.Goodput*s.RTT), float64(s.InflightBytes)))
+}
+
+// Leaves is how long the oldest message is still leaving, by goodput; 0 where nothing is or nothing is known.
+func (l *Link) Leaves(now time.Time) time.Duration {
+	s := l.snapshot.Load()
+	if s.head == 0 || s.Goodput == 0 {
+		return 0
+	}
+	return max(time.Duration(min(float64(s.head)/s.Goodput, 3600)*float64(time.Second))-now.Sub(s.began), 0)
 }
 
 func (l *Link) store() {
