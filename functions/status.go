@@ -77,7 +77,7 @@ func (s *Service) facts() health.Facts {
 func spoolStatus(st *spool.Stats) status.SpoolStatus {
 	return status.SpoolStatus{
 		Epoch: st.Epoch, Tasks: int64(st.Held), Bytes: st.HeldBytes, Limit: st.Limit, Fill: st.Fill, Quota: st.Quota, OldestAge: st.OldestAge.Seconds(), // a count of records
-		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %d tasks, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, st.Held,
+		Line: fmt.Sprintf("spool %.0f %% full, %d of %d MiB, %s, oldest %v", st.Fill*100, st.HeldBytes>>20, st.Limit>>20, status.Several(st.Held, "task"),
 			st.OldestAge.Round(time.Second)),
 		Damaged: int64(st.Quarantined), Problem: st.Problem,
 		Dropped: ledger.DroppedByClass(st.Classes),

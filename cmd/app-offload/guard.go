@@ -13,7 +13,8 @@ import (
 
 // guard keeps pages of other sites from asking the service through the browser of somebody who can reach it. Such a page needs a name:
 // its own, which it lets point to this machine (DNS rebinding), so that the browser takes both for one site. A request is therefore
-// answered under the service's names alone. IP addresses are exempt: they cannot be rebound. In secure mode every request
+// answered under the service's names alone. IP addresses are exempt: they cannot be rebound. So are requests without a name, as probes by
+// HTTP/1.0 are: no browser sends one. In secure mode every request
 // needs a token, which no such page has.
 type guard struct {
 	off   bool
@@ -63,10 +64,10 @@ func (g guard) refuse(r *http.Request) string {
 	return "a page of " + quoted(origin) + " asks, which is another site; add its name to Offload.AllowedHosts if it may"
 }
 
-// knows reports whether a name is one of the service's, or an address.
+// knows reports whether a name is one of the service's, or an address, or none at all.
 func (g guard) knows(name string) bool {
 	address, _, _ := strings.Cut(name, "%") // the zone of an IPv6 address
-	return name == "localhost" || net.ParseIP(address) != nil || slices.Contains(g.names, name) || slices.Contains(g.names, "*")
+	return name == "" || name == "localhost" || net.ParseIP(address) != nil || slices.Contains(g.names, name) || slices.Contains(g.names, "*")
 }
 
 // hostname is the name or address in a Host header.

@@ -94,8 +94,16 @@ func (p *Problems) OneOf(key, value string, words ...string) {
 // Range requires low ≤ value ≤ high. A NaN is out of every range.
 func Range[T cmp.Ordered](p *Problems, key string, value, low, high T) {
 	if !(value >= low && value <= high) {
-		p.Addf(key, value, "must lie between %v and %v", low, high)
+		p.Addf(key, value, "must lie between %v and %v", plain(low), plain(high))
 	}
+}
+
+// plain writes a number without an exponent, where that is short enough to read.
+func plain(bound any) any {
+	if f, ok := bound.(float64); ok && f >= 1e-6 && f < 1e15 {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return bound
 }
 
 func (p *Problems) key(key string) string {

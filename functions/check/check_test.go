@@ -46,10 +46,12 @@ func TestProblemsAreGathered(t *testing.T) {
 	p.OneOf("Word", "c", "a", "b")
 	check.Range(p, "N", 0, 1, 2)
 	check.Range(p, "N", 3, 1, 2)
+	check.Range(p, "X", 5e-7, 1e-6, 86.4e6)
+	check.Range(p, "X", 2e300, 1e-7, 1e300)
 	p.Add(errors.New("other"))
 	p.Addf("Two", "x", "one\nanother")
 	require.EqualError(t, p.Err(), strings.Join([]string{
-		`Room.Word = "c": must be one of a, b`, `Room.N = "0": must lie between 1 and 2`, `Room.N = "3": must lie between 1 and 2`, "other",
+		`Room.Word = "c": must be one of a, b`, `Room.N = "0": must lie between 1 and 2`, `Room.N = "3": must lie between 1 and 2`, `Room.X = "5e-07": must lie between 0.000001 and 86400000`, `Room.X = "2e+300": must lie between 1e-07 and 1e+300`, "other",
 		`Room.Two = "x": one`, `Room.Two = "x": another`,
 	}, "\n"))
 }

@@ -123,7 +123,7 @@ func mustStay(e *Entry) string {
 		}
 		return "the link to the cloud is down; " + localOnly(e)
 	case GuardBacklog:
-		return fmt.Sprintf("the spool is %s full (%d tasks wait for the link), above the limit of %s; %s",
+		return fmt.Sprintf("the spool is %s full (tasks waiting for the link: %d), above the limit of %s; %s",
 			percent(e.State.Link.BacklogShare), e.State.Link.BacklogTasks, percent(e.Decision.Threshold), localOnly(e))
 	case GuardNeverLeave:
 		return "data of class " + strconv.Quote(e.Class) + " must never leave this node; " + localOnly(e)

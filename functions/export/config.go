@@ -141,9 +141,9 @@ func (c Config) checkBrokers(p *check.Problems) {
 		case errors.Is(err, mqtt.ErrPassword):
 			p.Addf("Broker", mqtt.Redacted(b), "%v", err)
 		case err != nil:
-			p.Addf("Broker", c.Broker, "%v", err)
+			p.Addf("Broker", strings.TrimSpace(b), "%v", err)
 		case needsTLS && !at.TLS:
-			p.Addf("Broker", c.Broker, "must use ssl:// or wss:// because AuthMode is %s", c.AuthMode)
+			p.Addf("Broker", strings.TrimSpace(b), "must use ssl:// or wss:// because AuthMode is %s", c.AuthMode)
 		}
 	}
 }

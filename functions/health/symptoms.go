@@ -104,13 +104,13 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	refused := m.grown("spool refused", st.Refused)
 	returned := m.grown("tasks returned", uint64(f.Events.Returned))
 	share := st.Fill
-	text := fmt.Sprintf("the spool is %.0f %% full with %d tasks", share*100, st.Held)
+	text := fmt.Sprintf("the spool is %.0f %% full with %s", share*100, status.Several(st.Held, "task"))
 	limit := f.BacklogLimit
 	switch {
 	case refused > 0 && returned > 0 && share < halfEmpty:
-		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full, and %d tasks were given back to the MessageBus", text, returned)
+		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full and gave %s back to the MessageBus", text, status.Several(returned, "task"))
 	case refused > 0 && returned > 0:
-		return status.Critical, fmt.Sprintf("%s and refused %d tasks within the last minute: their events are given back to the MessageBus; raise Offload.Spool.QuotaMiB or mend the link", text, returned)
+		return status.Critical, fmt.Sprintf("%s and gave %s back to the MessageBus within the last minute; raise Offload.Spool.QuotaMiB or mend the link", text, status.Several(returned, "task"))
 	case f.Link.BacklogShare > limit:
 		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
 	}
@@ -132,20 +132,20 @@ func refusedEvents(f *Facts, m *memory) (status.Severity, string) {
 	}
 	text := ""
 	if refused > 0 {
-		text = fmt.Sprintf("%d events were refused within the last minute (since the start: %s); see Offload.Intake.MaxEvents and MaxMiB", refused, counted(e.Refused))
+		text = fmt.Sprintf("%s refused within the last minute (since the start: %s); see Offload.Intake.MaxEvents and MaxMiB", status.Several(refused, "event"), counted(e.Refused))
 	}
 	if returned > 0 {
 		if text != "" {
 			text += "; "
 		}
-		text += fmt.Sprintf("%d tasks were given back to the MessageBus within the last minute, as neither spool nor local workers could take them", returned)
+		text += fmt.Sprintf("%s given back to the MessageBus within the last minute, as neither spool nor local workers had room", status.Several(returned, "task"))
 	}
 	return severity, text
 }
 
 func accountOff(f *Facts, _ *memory) (status.Severity, string) {
 	balance := f.Counts.Balance
-	return when(balance != 0, status.Warning, "the account does not add up: %d tasks are not explained. This is a defect; please report it with the output of `offloadctl status -json`", balance)
+	return when(balance != 0, status.Warning, "the account does not add up: %s unexplained. This is a defect; please report it with the output of `offloadctl status -json`", status.Several(balance, "task"))
 }
 
 // droppedTasks holds until somebody has acknowledged them.
@@ -160,8 +160,8 @@ func droppedTasks(f *Facts, _ *memory) (status.Severity, string) {
 			parts = append(parts, d.String())
 		}
 	}
-	return status.Warning, fmt.Sprintf("%d tasks were dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
-		st.Unacknowledged, strings.Join(parts, "; "))
+	return status.Warning, fmt.Sprintf("%s dropped: %s. Acknowledge them on the page, by `offloadctl status -acknowledge` or by POST /api/v3/offload/drops/acknowledge",
+		status.Several(st.Unacknowledged, "task"), strings.Join(parts, "; "))
 }
 
 func keysFail(f *Facts, _ *memory) (status.Severity, string) {
@@ -182,8 +182,8 @@ func quarantined(f *Facts, m *memory) (status.Severity, string) {
 	if aside == 0 {
 		return status.Fine, ""
 	}
-	text := fmt.Sprintf("%d of %d messages within the last minute were no events and were quarantined (since the start: %s); GET /api/v3/offload/quarantine shows them",
-		aside, messages, counted(counts))
+	text := fmt.Sprintf("%d of %s within the last minute quarantined as not being an event (since the start: %s); GET /api/v3/offload/quarantine shows them",
+		aside, status.Several(messages, "message"), counted(counts))
 	if float64(aside) > mostQuarantined*float64(messages) {
 		return status.Warning, text
 	}
@@ -218,12 +218,12 @@ func otherResults(f *Facts, m *memory) (status.Severity, string) {
 		return why == "own" || why == "loop" || why == "retained" || why == "unmatched"
 	})
 	n := m.grown("results of others", status.Sum(counts))
-	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %d of its results within the last minute were not computed on; a class takes them by MatchResultsOf", n)
+	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %s within the last minute not computed on; a class takes them by MatchResultsOf", status.Several(n, "result"))
 }
 
 func unsafeEvents(f *Facts, _ *memory) (status.Severity, string) {
 	n := f.Events.Unsafe
-	return when(n > 0, status.Note, "%d events came at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", n)
+	return when(n > 0, status.Note, "%s received at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", status.Several(n, "event"))
 }
 
 // stepped is the jump of the wall clock from which on it is a step: less is what a time service does to a clock that runs.
@@ -253,7 +253,7 @@ func clockStepped(_ *Facts, m *memory) (status.Severity, string) {
 // resultLoop names the device that feeds results back.
 func resultLoop(f *Facts, m *memory) (status.Severity, string) {
 	n := m.grown("loops", f.Looped)
-	return when(n > 0, status.Warning, "results are fed back to this service by %s: %d of its events within the last minute were not computed on; publish them on a topic to which no app-offload subscribes", f.LoopDevices, n)
+	return when(n > 0, status.Warning, "results are fed back to this service by %s: %s within the last minute not computed on; publish them on a topic to which no app-offload subscribes", f.LoopDevices, status.Several(n, "event"))
 }
 
 // recordsHeld lists why records do not leave although the link is up.
@@ -274,8 +274,8 @@ func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
 		}
 	}
 	n := m.grown("statements", status.Sum(counts))
-	return when(n > 0, status.Warning, "%d receipts or announcements were ignored within the last minute (since the start: %s): they are forged, sealed with another key, or for another node, epoch or copy of this spool; the log says which",
-		n, counted(counts))
+	return when(n > 0, status.Warning, "%s of consumers ignored within the last minute (since the start: %s): forged, sealed with another key, or for another node, epoch or copy of this spool; the log says which",
+		status.Several(n, "statement"), counted(counts))
 }
 
 // copiedShown is how long a new epoch is a reason.
@@ -287,7 +287,7 @@ func spoolCopied(f *Facts, m *memory) (status.Severity, string) {
 	m.grown("epochs", n)
 	at := m.grew("epochs")
 	return when(m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer holds records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways are called %q. "+
-		"The node began %d new epochs and sends its records under them; give each gateway its own Offload.Node", f.Node, n)
+		"The node began a new epoch (%d so far) and sends its records under it; give each gateway its own Offload.Node", f.Node, n)
 }
 
 // modelsFail holds while a class names a model that cannot be used.

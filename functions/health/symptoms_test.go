@@ -49,32 +49,32 @@ func TestEachSymptomShows(t *testing.T) {
 			f.Directory, f.Spool.DiskFull, f.Spool.DiskBytes, f.Spool.Quota = "/s", 1, 3<<20, 5<<20
 		}},
 		{"diskFull", status.Critical, "the spool in /s cannot store: its last commit failed", func(f *Facts) { f.Directory, f.Spool.Failed = "/s", 1 }},
-		{"spoolFull", status.Warning, "the spool is 95 % full with 7 tasks; what comes", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 7 }},
+		{"spoolFull", status.Warning, "the spool is 95 % full with 1 task; what comes", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 1 }},
 		{"spoolFull", status.Warning, "above the limit of 80 %: work is done locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
-		{"refused", status.Critical, "2 events were refused within the last minute (since the start: bytes 2)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 2} }},
-		{"refused", status.Warning, "3 tasks were given back", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 3, 1 }},
-		{"refused", status.Critical, "2 events were refused within the last minute (since the start: bytes 2); see Offload.Intake.MaxEvents and MaxMiB; 3 tasks were given back", func(f *Facts) {
+		{"refused", status.Critical, "1 event refused within the last minute (since the start: bytes 1)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 1} }},
+		{"refused", status.Warning, "1 task given back", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 1, 1 }},
+		{"refused", status.Critical, "2 events refused within the last minute (since the start: bytes 2); see Offload.Intake.MaxEvents and MaxMiB; 3 tasks given back", func(f *Facts) {
 			f.Events.Refused, f.Events.Returned = map[string]uint64{"bytes": 2}, 3
 		}},
-		{"account", status.Warning, "-2 tasks are not explained", func(f *Facts) { f.Counts.Balance = -2 }},
-		{"dropped", status.Warning, "4 tasks were dropped: class a 4 too large before this was noted. Acknowledge", func(f *Facts) {
-			f.Drops = status.DropStatus{Unacknowledged: 4, List: []status.Drop{{Class: "b", Reason: "full"}, {Class: "a", Reason: "tooLarge", Unacknowledged: 4}}}
+		{"account", status.Warning, "-2 tasks unexplained", func(f *Facts) { f.Counts.Balance = -2 }},
+		{"dropped", status.Warning, "1 task dropped: class a 1 too large before this was noted. Acknowledge", func(f *Facts) {
+			f.Drops = status.DropStatus{Unacknowledged: 1, List: []status.Drop{{Class: "b", Reason: "full"}, {Class: "a", Reason: "tooLarge", Unacknowledged: 1}}}
 		}},
-		{"dropped", status.Warning, "2 tasks were dropped: class a 1 too large before this was noted; class c 1 full before this was noted. Acknowledge", func(f *Facts) {
+		{"dropped", status.Warning, "2 tasks dropped: class a 1 too large before this was noted; class c 1 full before this was noted. Acknowledge", func(f *Facts) {
 			f.Drops = status.DropStatus{Unacknowledged: 2, List: []status.Drop{{Class: "a", Reason: "tooLarge", Unacknowledged: 1}, {Class: "c", Reason: "full", Unacknowledged: 1}}}
 		}},
 		{"keys", status.Critical, "keys: no such secret", func(f *Facts) { f.Keys, f.KeysBroken = "no such secret", true }},
 		{"keys", status.Warning, "keys: one is bad", func(f *Facts) { f.Keys = "one is bad" }},
-		{"quarantine", status.Note, "1 of 2 messages", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
+		{"quarantine", status.Note, "1 of 2 messages within the last minute quarantined as not being an event", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
 		{"configuration", status.Warning, "configuration rejected", func(f *Facts) { f.Configuration = "configuration rejected" }},
 		{"linkDown", status.Warning, "the link to the cloud is down: work", func(f *Facts) { f.Link.Up = false }},
 		{"linkDown", status.Warning, "the link to the cloud is down (connection refused): work", func(f *Facts) { f.Link.Up, f.Export.Problem = false, "connection refused" }},
 		{"consumerSilent", status.Warning, "no receipts", func(f *Facts) { f.Export.ReceiptsSilent, f.Export.Silence = true, "no receipts" }},
 		{"held", status.Warning, "key k is unknown; too large", func(f *Facts) { f.Export.Holds = []export.Hold{{Text: "key k is unknown"}, {Text: "too large"}} }},
-		{"statements", status.Warning, "3 receipts or announcements were ignored within the last minute (since the start: receipt forged 2, announcement forged 1)", func(f *Facts) {
+		{"statements", status.Warning, "3 statements of consumers ignored within the last minute (since the start: receipt forged 2, announcement forged 1)", func(f *Facts) {
 			f.Export.Errors = map[string]uint64{"receipt_forged": 2, "announcement_forged": 1, "receipt_late": 9, "publish": 9}
 		}},
-		{"copied", status.Warning, `two gateways are called "n". The node began 1 new epochs`, func(f *Facts) { f.Node, f.Export.Epochs = "n", 1 }},
+		{"copied", status.Warning, `two gateways are called "n". The node began a new epoch (1 so far)`, func(f *Facts) { f.Node, f.Export.Epochs = "n", 1 }},
 		{"models", status.Warning, "class c, model m: no such file", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Problem: "no such file"}, {Class: "d"}}})},
 		{"drift", status.Warning, "model m of class c (4 deviations); train it anew", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Drifted: true, Drift: 4}, {Class: "d"}}})},
 		{"modelCanary", status.Warning, "version 2 of model m was rolled back, keeping 1: slow", models(infer.Stats{Canaries: []infer.CanaryStats{
@@ -84,11 +84,11 @@ func TestEachSymptomShows(t *testing.T) {
 		{"canary", status.Warning, "the canary ppo was rolled back: misses", func(f *Facts) {
 			f.Canary = &status.CanaryStatus{Policy: "ppo", State: "rolledBack", Reason: "misses"}
 		}},
-		{"resultLoop", status.Warning, "fed back to this service by d: 5 of its events", func(f *Facts) { f.Looped, f.LoopDevices = 5, "d" }},
-		{"otherResults", status.Note, "3 of its results", func(f *Facts) {
+		{"resultLoop", status.Warning, "fed back to this service by d: 1 event within", func(f *Facts) { f.Looped, f.LoopDevices = 1, "d" }},
+		{"otherResults", status.Note, "on this bus: 3 results within", func(f *Facts) {
 			f.Events.Skipped = map[string]uint64{"result": 1, "hops": 1, "echo": 1, "own": 9, "loop": 9, "retained": 9, "unmatched": 9}
 		}},
-		{"unsafe", status.Note, "6 events came at QoS 0", func(f *Facts) { f.Events.Unsafe = 6 }},
+		{"unsafe", status.Note, "1 event received at QoS 0", func(f *Facts) { f.Events.Unsafe = 1 }},
 	} {
 		seen[c.code] = true
 		p := well(t)

@@ -103,6 +103,14 @@ func (h Health) Severity(code string) Severity {
 	return Fine
 }
 
+// Several is a number with its noun: 1 task, 2 tasks.
+func Several[N int | int64 | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // Spelled makes words of a name such as tooLarge or too_large.
 func Spelled(name string) string {
 	var b strings.Builder

@@ -124,10 +124,15 @@ func build(name string, config ClassConfig, reduced bool) (*Class, error) {
 	if !plain(name) {
 		p.Addf(name, name, "is no name for a class; use 1 to %d letters, digits, '-', '_' and '.'", maxClassName)
 	}
-	if rules := class.Match != (Match{}); rules && name == DefaultClass {
-		p.Addf(name, class.Match, "takes what no other class does; remove its Match keys or rename it")
-	} else if !rules && name != DefaultClass && !reduced {
-		p.Addf(name, "", "would match everything; set one of MatchDevice, MatchProfile, MatchSource, MatchResource, MatchResultsOf")
+	switch {
+	case name == DefaultClass:
+		for i, value := range class.Match.all() {
+			if value != "" {
+				p.Addf(name+"."+matchKeys[i], value, "must be empty, since this class takes what no other class does; remove it or rename the class")
+			}
+		}
+	case class.Match == Match{} && !reduced:
+		p.Addf(name, "", "would match everything; set one of %s", strings.Join(matchKeys[:], ", "))
 	}
 	return class, p.Err()
 }
@@ -147,6 +152,13 @@ func moreSpecific(a, b *Class) int {
 		cmp.Compare(b.Priority, a.Priority),
 		cmp.Compare(a.Name, b.Name),
 	)
+}
+
+// matchKeys are the keys of a Match.
+var matchKeys = [...]string{"MatchDevice", "MatchProfile", "MatchSource", "MatchResource", "MatchResultsOf"}
+
+func (m Match) all() [len(matchKeys)]string {
+	return [...]string{m.Device, m.Profile, m.Source, m.Resource, m.ResultsOf}
 }
 
 func (m Match) fields() [4]string { return [4]string{m.Resource, m.Source, m.Device, m.Profile} }

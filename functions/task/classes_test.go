@@ -105,7 +105,7 @@ func TestNewClassesNamesAllProblems(t *testing.T) {
 	})
 	for _, want := range []string{
 		"Classes.a.Priority", "Classes.a.OnFull", `Classes.b/c = "b/c": is no name`, `Classes... = "..": is no name`,
-		`Classes. = "": is no name`, "Classes.all = \"\": would match everything", "Classes.default = ",
+		`Classes. = "": is no name`, "Classes.all = \"\": would match everything", `Classes.default.MatchResource = "x": must be empty`,
 	} {
 		require.ErrorContains(t, err, want)
 	}

@@ -64,15 +64,15 @@ func TestStatus(t *testing.T) {
 // The reasons of the service are shown as it gives them, with its version, and drops can be acknowledged.
 func TestStatusShowsTheHealth(t *testing.T) {
 	raw := statusJSON(t, `"fill":0.1615`, `"fill":0.001`, `"health":{"state":"well"}`, `"health":{"state":"degraded","reasons":[`+
-		`{"code":"dropped","text":"197 tasks were dropped: class vibration 197 full","since":"2026-03-01T08:00:00Z","severity":"warning"},`+
-		`{"code":"unsafe","text":"12 events came at QoS 0","since":"2026-03-01T08:00:00Z","severity":"note"}]}`)
+		`{"code":"dropped","text":"197 tasks dropped: class vibration 197 full","since":"2026-03-01T08:00:00Z","severity":"warning"},`+
+		`{"code":"unsafe","text":"12 events received at QoS 0","since":"2026-03-01T08:00:00Z","severity":"note"}]}`)
 	url := service(t, map[string]any{apiBase + "/status": raw, apiBase + "/drops/acknowledge": `{"apiVersion":"v3","acknowledged":197}`})
 	r := call{}.run("status", "-acknowledge", "-url", url)
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.err, "197 dropped tasks acknowledged")
 	for _, want := range []string{
 		"ready, with reasons to look at it", "spool under 1 % full, 124 of 768 MiB", "version  v1.2.0, commit 0123456789ab",
-		"! 197 tasks were dropped: class vibration 197 full; since 2026-", "· 12 events came at QoS 0; since 2026-",
+		"! 197 tasks dropped: class vibration 197 full; since 2026-", "· 12 events received at QoS 0; since 2026-",
 	} {
 		require.Contains(t, r.out, want)
 	}

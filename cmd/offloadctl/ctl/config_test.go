@@ -137,6 +137,15 @@ func TestEcho(t *testing.T) {
 	require.NotContains(t, r.out+r.err, "hunter2")
 }
 
+// Each address of a list that is wrong is named, and no other.
+func TestLintNamesTheWrongBroker(t *testing.T) {
+	r := call{environ: []string{"OFFLOAD_EXPORT_BROKER=tcp://a:1883, quic://b, tcp://c:0"}}.run("config", "lint", "testdata/good.yaml")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.out, `OFFLOAD_EXPORT_BROKER: Offload.Export.Broker = "quic://b": has an unknown scheme`)
+	require.Contains(t, r.out, `OFFLOAD_EXPORT_BROKER: Offload.Export.Broker = "tcp://c:0": must be URLs like`)
+	require.Equal(t, 2, strings.Count(r.out, "\n"))
+}
+
 func TestDiff(t *testing.T) {
 	env := call{environ: []string{"OFFLOAD_SPOOL_RINGMIB=32"}}
 	r := env.run("config", "diff", "testdata/good.yaml")

@@ -68,11 +68,14 @@ func TestTheVitalsOfANode(t *testing.T) {
 	v := &view{}
 	n := &v.Node
 	n.CPU, n.Cores, n.Memory, n.QueueTasks, n.Temperature, n.Watts = 12, 4, 99.9, 1000, math.NaN(), math.NaN()
-	const plain = "CPU 12 % of 4 cores, memory over 99 %, 1,000 tasks wait for a local worker"
+	const plain = "CPU 12 % of 4 cores, memory over 99 %, 1,000 tasks waiting for a local worker"
 	require.Equal(t, plain, v.vitals())
 	n.Temperature = 41.6
 	require.Equal(t, plain+", 42 °C", v.vitals())
 	n.Watts, n.OnBattery, n.Battery = 3.25, true, 7
+	n.QueueTasks = 1
+	require.Contains(t, v.vitals(), ", 1 task waiting for a local worker")
+	n.QueueTasks = 1000
 	require.Equal(t, plain+", 42 °C, 3.2 W, on battery (7 %)", v.vitals())
 }
 

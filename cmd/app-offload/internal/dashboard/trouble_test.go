@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
@@ -86,24 +87,25 @@ func TestPageShowsTrouble(t *testing.T) {
 	b.Await("all is well at first", "document.getElementById('state-text').textContent === 'All is well'")
 	b.Await("the previous outage is shaded", "document.querySelectorAll('.plot .away').length > 0")
 	arm := status.ArmStatus{Outcomes: 1200, MissShare: 0.04, Cost: 0.41}
+	first := time.Now().UTC().Truncate(24 * time.Hour).Add(-28*time.Hour - 30*time.Minute) // 19:30
 	g.change(f, func(s *status.Status) {
 		s.Ready, s.NotReady = false, []string{"intake: not connected to the MQTT MessageBus"}
 		s.Link.Up, s.Link.BacklogShare = false, 0.83
 		s.Health = status.Health{State: status.Failing, Reasons: []status.Reason{
 			{Code: "intake", Text: "intake: not connected to the MQTT MessageBus", Severity: status.Critical, Since: time.Now()},
-			{Code: "account", Text: "the account does not add up: 2 tasks are not explained", Severity: status.Warning, Since: time.Now()},
+			{Code: "account", Text: "the account does not add up: 2 tasks unexplained", Severity: status.Warning, Since: time.Now()},
 			{Code: "configuration", Text: "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline", Severity: status.Warning, Since: time.Now()},
 			{Code: "linkDown", Text: "the link to the cloud is down", Severity: status.Warning, Since: time.Now()},
-			{Code: "dropped", Text: "1290 tasks were dropped", Severity: status.Warning, Since: time.Now()},
+			{Code: "dropped", Text: "1290 tasks dropped", Severity: status.Warning, Since: time.Now()},
 			{Code: "canary", Text: "the canary ppo was rolled back: the share of missed deadlines is 4 %, the incumbent's 1 %", Severity: status.Warning, Since: time.Now()},
 			{Code: "somethingNew", Text: "what a later part adds", Severity: status.Warning, Since: time.Now()},
-			{Code: "unsafe", Text: "12 events came at QoS 0", Severity: status.Note, Since: time.Now()},
+			{Code: "unsafe", Text: "12 events received at QoS 0", Severity: status.Note, Since: time.Now()},
 		}}
-		first := time.Now().Add(-26 * time.Hour)
 		s.Drops = status.DropStatus{Unacknowledged: 1290, List: []status.Drop{
 			{Class: "vibration", Reason: "quota", Count: 1234, Unacknowledged: 1234, First: &first, Last: &first}, {Class: "camera", Reason: "ttl", Count: 56, Unacknowledged: 56},
 		}}
 		s.Counts.Balance, s.Counts.Dropped = 2, map[string]int64{"quota": 1234, "ttl": 56}
+		s.Node.QueueTasks = 1
 		s.Spool.Tasks, s.Spool.Bytes, s.Spool.OldestAge = 4711, 900<<20, 10800
 		s.Configuration.Problem = "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\": use one of weighted, deadline"
 		s.Policies = status.PolicyStatus{
@@ -113,14 +115,16 @@ func TestPageShowsTrouble(t *testing.T) {
 		f.quarantined = []quarantine.Rejected{{ID: 1, Time: time.Now(), Reason: "malformed", Detail: "byte 27: <b>no</b> markup", Topic: "edgex/events/device/svc/P/d/S", Size: 30}}
 	})
 	for _, want := range []string{
-		"Not ready", "intake: not connected", "Account out of balance", "2 tasks are not explained", "Configuration refused", `"luck"`, "Link down", "Dropped", "1290 tasks",
+		"Not ready", "intake: not connected", "Account out of balance", "2 tasks unexplained", "Configuration refused", `"luck"`, "Link down", "Dropped", "1290 tasks",
 		"Canary rolled back", "4 %, the incumbent's 1 %", "something new", "ℹ Unprotected events",
 	} {
 		b.Await("a banner says "+want, "document.getElementById('banners').textContent.includes("+quoted(want)+")")
 	}
-	for _, want := range []string{"−20 %", "× 18", "rolled back", "11,000", "<b>no</b> markup", "the spool is 83 % full", "oldest 3 h", "1,234 of vibration: quota, since 20", "56 of camera: ttl, before this was noted"} {
+	for _, want := range []string{"−20 %", "× 18", "rolled back", "11,000", "<b>no</b> markup", "the spool is 83 % full", "oldest 3 h", "1,234 of vibration: quota, since 20", "56 of camera: ttl, before this was noted", "4,711 tasks", "Waiting locally1 task"} {
 		b.Await("the page says "+want, "document.querySelector('main').textContent.includes("+quoted(want)+")")
 	}
+	b.Do(emulation.SetTimezoneOverride("Pacific/Kiritimati")) // 14 h ahead
+	b.Await("the date is that of the place, as the time of day is", "document.querySelector('#tile-dropped .sub').textContent.includes("+quoted("since "+first.Add(14*time.Hour).Format(time.DateTime))+")")
 	b.Await("a note is not counted", "document.getElementById('state-text').textContent === '7 problems'")
 	for _, width := range []int64{400, 1600} {
 		for _, scheme := range []string{"light", "dark"} {

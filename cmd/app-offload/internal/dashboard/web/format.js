@@ -21,6 +21,10 @@ function put(e, text) {
 // whole and clock do without the locale's own formats, which take 20 ms to load before the first paint.
 const whole = n => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ",");
 
+// noun and several put a noun in the form that its number wants: 1 task, 2 tasks.
+const noun = (n, one) => n === 1 ? one : `${one}s`;
+const several = (n, one) => `${whole(n)} ${noun(n, one)}`;
+
 function number(v) {
   if (v === null || v === undefined || !isFinite(v)) return "–";
   const a = Math.abs(v);
@@ -69,8 +73,8 @@ const watts = v => v === null || v === undefined ? "–" : v < 1 ? number(v * 1e
 const clock = ms => new Date(ms).toTimeString().slice(0, 8);
 // moment is a time of day, with its date where that is not today's.
 function moment(text) {
-  const t = new Date(text), day = t.toISOString().slice(0, 10);
-  return day === new Date().toISOString().slice(0, 10) ? clock(t) : `${day} ${clock(t)}`;
+  const t = new Date(text), day = d => `${d.getFullYear()}-${String(d.getMonth() + 1).padStart(2, "0")}-${String(d.getDate()).padStart(2, "0")}`;
+  return day(t) === day(new Date()) ? clock(t) : `${day(t)} ${clock(t)}`;
 }
 const sum = counts => Object.values(counts || {}).reduce((a, b) => a + b, 0);
 const place = target => target === "cloud" ? "cloud" : "local";

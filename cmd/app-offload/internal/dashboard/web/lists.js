@@ -126,12 +126,12 @@ function showModels(st) {
   const share = c => c.hard ? `${whole(c.hardHour)} in an hour, ${whole(c.hardDay)} in a day: ${c.hard}` : "none";
   const trouble = m.classes.filter(c => c.problem || c.drifted).map(c => make("p", { class: "bad" }, make("b", {}, `${c.class}: `), c.problem || `the data have drifted by ${number(c.drift)} deviations`));
   const trials = (m.canaries || []).map(c => make("p", {}, make("b", {}, `${c.model} ${c.version}`), " ",
-    make("span", { class: `pill ${c.state === "rolledBack" ? "bad" : c.state === "promoted" ? "good" : "plain"}` }, c.state === "running" ? `canary, ${whole(c.tasks)} of ${whole(c.of)} tasks` : spell(c.state)),
+    make("span", { class: `pill ${c.state === "rolledBack" ? "bad" : c.state === "promoted" ? "good" : "plain"}` }, c.state === "running" ? `canary, ${whole(c.tasks)} of ${several(c.of, "task")}` : spell(c.state)),
     ` ${whole(c.different)} answers other than ${c.against}'s, ${seconds(c.run)} for ${seconds(c.usual)}${c.reason ? `: ${c.reason}` : ""}`));
   fill("models", table("Models", ["Class", "Model", ["Final"], ["Provisional, then to the cloud"], ["To the cloud at once"], ["Late"], ["Answer after"], ["Run"]], m.classes.map(c =>
     [c.class, `${c.model} ${c.version || "–"}`, [whole(c.final)], [whole(c.provisional)], [whole(c.judged + c.busy + c.unread + c.failed)], [whole(c.late)], [seconds(c.latency)], [seconds(c.run)]])),
   ...trouble, ...trials, facts([...m.classes.map(c => [`Hard examples, ${c.class}`, share(c)]), ["Answers of the cloud", `${whole(st.answers.published)} on the bus`],
-    ["Waiting", `${whole(m.tasks)} tasks, ${seconds(m.seconds)}`], ["Memory of models", `${bytes(m.bytes)} of ${bytes(m.limit)}`]]));
+    ["Waiting", `${several(m.tasks, "task")}, ${seconds(m.seconds)}`], ["Memory of models", `${bytes(m.bytes)} of ${bytes(m.limit)}`]]));
 }
 
 // overload says which values give way on either path, and how each class fares.
@@ -150,14 +150,14 @@ function showRest(data) {
   fill("quarantine", data.quarantined.length || aside ? make("p", { class: "sub" }, `Set aside in all: ${aside || "0"}`) : empty("No messages quarantined."),
     data.quarantined.length ? make("ul", { class: "events" }, ...data.quarantined.map(q => make("li", {}, time(q.time), make("p", {}, make("b", {}, spell(q.reason)), " ", q.detail, make("br"), make("small", {}, `${q.topic || "topic unknown"} · ${bytes(q.size)}`))))) : null);
   fill("facts", facts([
-    ["CPU", `${number(n.cpu)} % of ${n.cores} cores, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %${n.memoryStall ? `, tasks wait for it ${number(n.memoryStall)} % of the time` : ""}`],
+    ["CPU", `${number(n.cpu)} % of ${several(n.cores, "core")}, ${number(n.ownCpu)} % by this process`], ["Memory", `${number(n.memory)} %${n.memoryStall ? `, tasks wait for it ${number(n.memoryStall)} % of the time` : ""}`],
     n.link && n.link.price > 0 && ["A MB costs", number(n.link.price)],
     n.temperature !== null && ["Temperature", `${number(n.temperature)} °C`], n.watts !== null && ["Power, measured", watts(n.watts)],
     n.battery !== null && ["Battery", `${number(n.battery)} %${n.onBattery ? ", discharging" : ""}`],
-    ["Waiting locally", `${whole(n.queueTasks)} tasks`],
-    st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${whole(st.undecided.tasks)} tasks, ${bytes(st.undecided.bytes)}`],
+    ["Waiting locally", several(n.queueTasks, "task")],
+    st.undecided && st.undecided.tasks > 0 && ["Waiting undecided", `${several(st.undecided.tasks, "task")}, ${bytes(st.undecided.bytes)}`],
     st.overload && st.overload.flows && st.overload.flows.length > 0 && ["Overload", overload(st.overload)],
-    ["Under way", `${whole(st.export.inflight)} batches, ${bytes(st.export.inflightBytes)}`],
+    ["Under way", `${whole(st.export.inflight)} ${st.export.inflight === 1 ? "batch" : "batches"}, ${bytes(st.export.inflightBytes)}`],
     ["Sent again", `${whole(st.export.resent)} of ${whole(st.export.published)} batches`],
     ["Energy of tasks", `${number(st.policies.joules)} J, estimated`],
     st.policies.learned && st.policies.learned.age > 0 && ["Learned", `saved ${seconds(st.policies.learned.age)} ago`],
@@ -165,7 +165,7 @@ function showRest(data) {
     st.policies.governor && ["Frequency", `${st.policies.governor.state}: ${number(st.policies.governor.mhz)} MHz, ${percent(st.policies.governor.share)} of the highest`],
     ["Not taken", reasons(st.events.refused) || "nothing"], ["Set aside by the spool", whole(st.spool.damaged)],
     ["Process", `${bytes(st.process.rss)}, ${st.process.goroutines} goroutines`], ["Configuration", st.configuration.version], ["Spool epoch", st.spool.epoch],
-    ["Version", `${st.version}, commit ${st.commit}`], st.events.unsafe > 0 && ["At QoS 0", `${whole(st.events.unsafe)} messages, which no acknowledgement protects`],
+    ["Version", `${st.version}, commit ${st.commit}`], st.events.unsafe > 0 && ["At QoS 0", `${several(st.events.unsafe, "message")}, which no acknowledgement protects`],
   ]));
 }
 
@@ -209,8 +209,8 @@ function inputs(d) {
   const s = d.state, l = s.link;
   const left = facts([["Device", d.device || "–"], ["Class", d.class || "–"], ["Size", bytes(d.size)], ["Complexity", number(d.complexity)],
     ["Deadline", d.deadline ? seconds(d.deadline / 1e9) : "none"], ["Waited before", seconds(d.waited / 1e9)], ["Part", d.of > 1 ? `${d.chunk + 1} of ${d.of}` : "whole"], ["Event", d.eventId]]);
-  const right = facts([["CPU", `${number(s.cpu)} %`], ["Memory", `${number(s.memory)} %`], ["Local queue", `${whole(s.queueTasks)} tasks, ${number(s.queueCycles)} Mcycles`],
-    ["Link", l.up ? `up, ${l.goodput ? rate(l.goodput) : "not measured"}, ${seconds(l.rtt)}` : "down"], ["Spool", `${whole(l.backlogTasks)} tasks, ${percent(l.backlogShare)} of its quota`],
+  const right = facts([["CPU", `${number(s.cpu)} %`], ["Memory", `${number(s.memory)} %`], ["Local queue", `${several(s.queueTasks, "task")}, ${number(s.queueCycles)} Mcycles`],
+    ["Link", l.up ? `up, ${l.goodput ? rate(l.goodput) : "not measured"}, ${seconds(l.rtt)}` : "down"], ["Spool", `${several(l.backlogTasks, "task")}, ${percent(l.backlogShare)} of its quota`],
     ["Policy", `${d.policy} ${d.version}`], ["Reason", spell(d.decision.reason)], ["Chance of this", percent(d.decision.propensity)]]);
   return [make("h3", {}, "What it saw"), make("div", { class: "inputs" }, left, right)];
 }

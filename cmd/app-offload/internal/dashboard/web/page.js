@@ -148,10 +148,10 @@ function tiles(st) {
   b.style.minWidth = c.accepted && share < 1 ? "3px" : "0";
   b.style.width = c.accepted ? `${100 - share * 100}%` : "0";
   tile("link", l.up ? "good" : "warn", l.up ? "● Up" : "▲ Down", `${span(data.now - data.linkSince)}`, l.up ? [l.goodput ? `carries ${rate(l.goodput)}` : "goodput not measured yet", l.rtt ? `round trip ${seconds(l.rtt)}` : null].filter(t => t).join(" · ") : "the spool keeps what has to leave");
-  tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), "tasks", `${percent(st.spool.fill)} full: ${bytes(st.spool.bytes)} of ${bytes(st.spool.limit)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
+  tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), noun(st.spool.tasks, "task"), `${percent(st.spool.fill)} full: ${bytes(st.spool.bytes)} of ${bytes(st.spool.limit)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
   $("tile-backlog").querySelector(".meter i").style.width = `${st.spool.fill * 100}%`;
   const lost = sum(c.dropped), fresh = st.drops.unacknowledged;
-  tile("dropped", fresh ? "warn" : "", whole(lost), "tasks", lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing dropped");
+  tile("dropped", fresh ? "warn" : "", whole(lost), noun(lost, "task"), lost ? fresh ? newDrops(st.drops) : `${reasons(c.dropped)} · all acknowledged` : "nothing dropped");
   $("acknowledge").hidden = !fresh;
   tile("account", c.balance === 0 ? "good" : "bad", c.balance === 0 ? "✓" : `✕ ${whole(c.balance)}`, c.balance === 0 ? "balanced" : "unexplained",
     `${whole(c.accepted)} = ${whole(c.local)} local + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
