@@ -84,6 +84,10 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 		return fmt.Errorf("-lag %s: it must not be negative", f.lag)
 	case f.settle && f.rotate != "":
 		return errors.New("-settle and -rotate exclude each other")
+	case f.settle && f.prices == "":
+		return errors.New("-prices is missing; name the file with the prices by class")
+	case f.settle && f.source.from != "" && f.source.single() != nil:
+		return f.source.single()
 	case f.settle:
 		return f.settleAll(ctx, std)
 	case f.rotate != "":
@@ -190,7 +194,7 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.db.Close()) }()
-	publish, stop, err := f.publisher(ctx, s.log)
+	publish, stop, err := f.publisher(s.log)
 	if err != nil {
 		return err
 	}
@@ -198,13 +202,12 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	s.publish = publish
 	for {
 		err := s.settle(ctx)
-		if f.every <= 0 || ctx.Err() != nil {
-			if s.book == nil {
-				return err
-			}
+		switch {
+		case f.every <= 0 && s.book == nil:
+			return err
+		case f.every <= 0:
 			return errors.Join(err, printBook(std.out, s.book))
-		}
-		if err != nil {
+		case err != nil && ctx.Err() == nil:
 			s.log.Error("settling fails; it is tried again", "error", err)
 		}
 		select {
@@ -298,7 +301,11 @@ func (s *settler) settle(ctx context.Context) error {
 	var prices score.Prices
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
-	if err := errors.Join(decoder.Decode(&prices), prices.Check()); err != nil {
+	err = errors.Join(decoder.Decode(&prices), prices.Check())
+	if _, more := decoder.Token(); err == nil && !errors.Is(more, io.EOF) {
+		err = errors.New("something follows the prices")
+	}
+	if err != nil {
 		return fmt.Errorf("-prices %s: %w", s.prices, err)
 	}
 	to, err := s.db.Settled(ctx, s.lag)
@@ -354,8 +361,8 @@ func appendLine(file ledgerFile, line []byte) error {
 	return err
 }
 
-// publisher connects where -from says so.
-func (f *creditsFlags) publisher(ctx context.Context, log *slog.Logger) (publish func(context.Context, []*seal.Note) error, stop func(), err error) {
+// publisher connects where -from says so. What is published waits for the connection, and nothing else does.
+func (f *creditsFlags) publisher(log *slog.Logger) (publish func(context.Context, []*seal.Note) error, stop func(), err error) {
 	if f.source.from == "" {
 		return func(context.Context, []*seal.Note) error { return nil }, func() {}, nil
 	}
@@ -369,7 +376,9 @@ func (f *creditsFlags) publisher(ctx context.Context, log *slog.Logger) (publish
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := transport.Start(ctx, func(*consume.Message) bool { return false }); err != nil {
+	started, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := transport.Start(started, func(*consume.Message) bool { return false }); err != nil && !errors.Is(err, context.Canceled) {
 		transport.Close()
 		return nil, nil, fmt.Errorf("connecting: %w", err)
 	}
@@ -395,7 +404,7 @@ func printBook(to io.Writer, b *credit.Book) error {
 	for _, node := range slices.Sorted(maps.Keys(b.Sums)) {
 		for _, class := range slices.Sorted(maps.Keys(b.Sums[node])) {
 			l := b.Sums[node][class]
-			fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%d\t%d\t%v\t\n", node, class, l.Records, float64(l.Bytes)/1e6, l.Jobs, l.Results, l.Amount)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%d\t%d\t%v\t\n", node, consume.Shown(class, 100), l.Records, float64(l.Bytes)/1e6, l.Jobs, l.Results, l.Amount)
 		}
 		fmt.Fprintf(w, "%s\tbalance\t\t\t\t\t%v\t\n", node, b.Balances[node])
 	}

@@ -169,7 +169,18 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	}
 	require.NoError(t, file.Close())
 	require.NoError(t, db.Close())
+
+	// A broker that is away holds no settlement up, and a stop meanwhile is one in order.
+	r.send(t, batchTopic, edge.Batch(t, 5, 5))
+	r.receipt(t)
 	require.Zero(t, stop())
+	_, log, stop = program(t, append(settle, "-every", "1s", "-from", "mqtt://127.0.0.1:1")...)
+	eventually(t, func() bool {
+		raw, err := os.ReadFile(f.ledger)
+		require.NoError(t, err)
+		return strings.Count(string(raw), "\n") == 5
+	}, "settling: %v", log)
+	require.Zero(t, stop(), log.String())
 
 	// A file that is no account, given by mistake, stays as it is.
 	require.NoError(t, os.WriteFile(at("letter"), []byte("dear reader"), 0o600))
@@ -190,9 +201,25 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 		{"-key " + key, "hexadecimal"},
 		{"-public " + strings.Repeat("a", 64) + " -ledger none", "reading -ledger"},
 		{"x", "not understood"},
+		{"-settle -key " + filepath.Join(dir, "new") + " -ledger " + filepath.Join(dir, "new"), "-prices is missing"},
+		{"-settle -prices x -from nats://h", "must be mqtt://"},
 	} {
 		log := &buffer{}
 		require.Equal(t, 1, run(t.Context(), append([]string{"credits"}, strings.Fields(row[0])...), streams{log, log}), row)
 		require.Contains(t, log.String(), row[1], fmt.Sprint(row))
 	}
+	require.NoFileExists(t, filepath.Join(dir, "new"))
+	prices := filepath.Join(dir, "prices.json")
+	for _, text := range []string{``, `{"default":{"mb":-1}}`, `{"default":{"mib":1}}`, `{"default":{"mb":1}} {"x":{"mb":2}}`, `{"default":{"mb":1}}]`} {
+		require.NoError(t, os.WriteFile(prices, []byte(text), 0o600))
+		require.ErrorContains(t, (&settler{creditsFlags: &creditsFlags{prices: prices}, book: &credit.Book{}}).settle(t.Context()), prices, text)
+	}
+}
+
+// A class is a text of the node's: on a terminal it is shown as text.
+func TestNoClassReachesTheTerminal(t *testing.T) {
+	var out strings.Builder
+	sums := map[string]map[string]credit.Line{"n1": {"a\x1b[2J\tb": {}}}
+	require.NoError(t, printBook(&out, &credit.Book{Sums: sums}))
+	require.Contains(t, out.String(), `n1  a\x1b[2J\tb `)
 }

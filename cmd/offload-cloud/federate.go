@@ -172,13 +172,16 @@ func (n *federation) restore() error {
 		return nil
 	}
 	raw, err := os.ReadFile(n.state)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = n.write() // which shows at once whether it can be written
+	case err == nil:
+		err = n.fleet.Restore(raw)
 	}
 	if err != nil {
-		return fmt.Errorf("reading -state: %w", err)
+		return fmt.Errorf("-state %s: %w", n.state, err)
 	}
-	return n.fleet.Restore(raw)
+	return nil
 }
 
 func (n *federation) save() error {
@@ -189,12 +192,17 @@ func (n *federation) save() error {
 	if taken == n.saved {
 		return nil
 	}
+	err := n.write()
+	if err == nil {
+		n.saved = taken
+	}
+	return err
+}
+
+func (n *federation) write() error {
 	raw, err := n.fleet.Save()
 	if err == nil {
 		err = atomicfile.Replace(n.state, raw)
-	}
-	if err == nil {
-		n.saved = taken
 	}
 	return err
 }

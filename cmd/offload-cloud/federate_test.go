@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -92,7 +93,13 @@ func TestFederateRefusesWrongFlags(t *testing.T) {
 	}
 	bad := filepath.Join(t.TempDir(), "fleet.json")
 	require.NoError(t, os.WriteFile(bad, []byte("{}"), 0o600))
-	require.Equal(t, 1, run(t.Context(), []string{"federate", "-from", "mqtt://127.0.0.1:1", "-state", bad}, streams{&buffer{}, &buffer{}}))
+	for _, state := range []string{bad, filepath.Join(bad, "x"), filepath.Join(t.TempDir(), "none", "x")} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // where it is not refused, it would wait for the broker
+		defer cancel()
+		log := &buffer{}
+		require.Equal(t, 1, run(ctx, []string{"federate", "-from", "mqtt://127.0.0.1:1", "-state", state}, streams{log, log}))
+		require.Contains(t, log.String(), state)
+	}
 }
 
 // What finds no room is acknowledged, as a broker holds up all that comes after so many messages that are not; and a state is written only where there is

@@ -70,14 +70,31 @@ func TestTheSumOfLinesIsTheBalance(t *testing.T) {
 		require.Equal(t, b.Sums, got.Sums)
 		require.Equal(t, b.Head(), got.Head())
 		require.True(t, Has(raw, b.Head()))
+		want := store.Use{}
+		for line := range bytes.Lines(raw) {
+			s, err := read(line, public)
+			require.NoError(t, err)
+			for _, a := range s.Nodes {
+				for _, l := range a.Classes {
+					add(&want, l.Use)
+				}
+			}
+		}
+		all := store.Use{}
+		defer func() { require.Equal(t, want, all) }()
 		for node, classes := range got.Sums {
 			sum := Micro(0)
 			for _, l := range classes {
 				sum += l.Amount
+				add(&all, l.Use)
 			}
 			require.Equal(t, got.Balances[node], sum)
 		}
 	})
+}
+
+func add(to *store.Use, u store.Use) {
+	*to = store.Use{Records: to.Records + u.Records, Bytes: to.Bytes + u.Bytes, Jobs: to.Jobs + u.Jobs, Results: to.Results + u.Results}
 }
 
 // A changed, removed, repeated or moved line is found and named, and so is one of another key; lines that were cut off are found by who knows the head.
@@ -134,6 +151,35 @@ func TestSignedSumsMustAddUp(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Read(line, public)
 	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines come to -0.002000")
+}
+
+// A settlement that the key's holder made up, and that does not go on from the one before it at the published prices, is found.
+func TestSignedSettlementsMustFollow(t *testing.T) {
+	for why, change := range map[string]func(*Settlement){
+		"does not follow": func(s *Settlement) { s.Previous = "aa" }, "settlement 2 does not follow": func(s *Settlement) { s.From = store.Mark{Record: 1} },
+		"2 does not follow the one": func(s *Settlement) { s.To.Record-- }, "2 does not follow the one before": func(s *Settlement) { s.To.Answered-- },
+		`the amount of node "n1" for class "vibration" is wrong`: func(s *Settlement) {
+			s.Nodes["n1"] = &Account{Classes: map[string]Line{"vibration": {store.Use{Jobs: 1}, -1999}}, Balance: -1999}
+		},
+		"hands over to no key, or settles something": func(s *Settlement) { s.Next, s.Nodes["n1"] = strings.Repeat("a", 64), &Account{} },
+	} {
+		b := newBook(public)
+		first, err := b.Settle(store.Uses{}, store.Mark{Record: 9, Answered: 9}, charges, time.Unix(0, 0), secret)
+		require.NoError(t, err)
+		s := b.next(time.Unix(1, 0))
+		s.To, s.Prices = s.From, charges
+		change(s)
+		line, err := b.sign(s, secret)
+		require.NoError(t, err)
+		got, err := Read(append(first, line...), public)
+		require.ErrorContains(t, err, "line 2: ", why)
+		require.ErrorContains(t, err, why)
+		require.EqualValues(t, 1, got.Last.Seq, why)
+	}
+	b := newBook(public)
+	_, err := b.Settle(store.Uses{"n1": {"camera": {Jobs: 1 << 62}}}, store.Mark{}, score.Prices{"default": {Compute: 1e6}}, time.Unix(0, 0), secret)
+	require.ErrorContains(t, err, `node "n1", class "camera"`)
+	require.Equal(t, "0", b.Head(), "nothing is settled")
 }
 
 // After a hand-over the account is verified with the first key as before, and only the new key signs.

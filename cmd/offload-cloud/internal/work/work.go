@@ -394,10 +394,5 @@ func (r *rests) begin(model string) {
 func (r *rests) on(model string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	until, known := r.until[model]
-	if known && !time.Now().Before(until) {
-		delete(r.until, model)
-		known = false
-	}
-	return known
+	return time.Now().Before(r.until[model])
 }
