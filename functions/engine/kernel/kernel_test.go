@@ -412,3 +412,14 @@ func TestQuantizeInt8(t *testing.T) {
 		require.Equal(t, want, Clamp16(v))
 	}
 }
+
+// A sum that is scaled beyond its type is held at the same end of it on every machine, and a zero point can be added.
+func TestScaledIsHeld(t *testing.T) {
+	r := Requant{Scales: []float32{1e9}, Zero: 5, Low: -128, Top: 127}
+	for sum, want := range map[int32]int8{1 << 20: 127, -1 << 20: -128, 0: 5} {
+		require.Equal(t, want, r.Channel(sum, 0), sum)
+	}
+	for q, want := range map[float64]int32{2.5: 2, 1 << 29: 1 << 29, -1e300: -1 << 30, math.Inf(1): 1 << 30} {
+		require.Equal(t, want, Held(q), q)
+	}
+}

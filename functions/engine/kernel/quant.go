@@ -91,10 +91,13 @@ func (r *Requant) Channel(sum int32, c int) int8 {
 	return int8(min(max(Scaled(sum, r.Scales[c])+r.Zero, r.Low), r.Top)) //nolint:gosec // held within int8
 }
 
-// Scaled is sum·scale, rounded to even.
+// Scaled is sum·scale, rounded to even and held within ±2³⁰, to which a zero point can be added.
 func Scaled(sum int32, scale float32) int32 {
-	return int32(math.RoundToEven(float64(float32(sum) * scale)))
+	return Held(math.RoundToEven(float64(float32(sum) * scale)))
 }
+
+// Held is a whole number within ±2³⁰.
+func Held(q float64) int32 { return int32(min(max(q, -1<<30), 1<<30)) }
 
 // Clamp16 saturates to 16 bits.
 func Clamp16(v int32) int16 { return int16(min(max(v, math.MinInt16), math.MaxInt16)) }

@@ -131,6 +131,11 @@ func grown[T any](c *call, old []T, n, size int) []T {
 
 func (k *kindOf[T]) decode(t *engine.Tensor, raw []byte) error {
 	_, err := binary.Decode(raw, binary.LittleEndian, *k.data(t))
+	if t.Type == engine.Bool {
+		for i, v := range t.U8 {
+			t.U8[i] = truth(v != 0)
+		}
+	}
 	return err
 }
 

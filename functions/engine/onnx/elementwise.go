@@ -52,6 +52,15 @@ func activation(alpha, beta float32, f func(x, alpha, beta float32) float32) fun
 	}
 }
 
+// logAdd is ln(eᵃ + eᵇ), also where a power is no float64.
+func logAdd(a, b float64) float64 {
+	top := max(a, b)
+	if math.IsInf(top, 0) {
+		return top
+	}
+	return top + math.Log1p(math.Exp(min(a, b)-top))
+}
+
 // curve is a function of float32 with two parameters, as recurrent layers name them.
 type curve func(x, alpha, beta float32) float32
 
@@ -72,7 +81,7 @@ func elu(x, a, _ float32) float32 {
 }
 func hardSigmoid(x, a, b float32) float32 { return min(max(a*x+b, 0), 1) }
 func hardSwish(x, _, _ float32) float32   { return x * min(max(x/6+0.5, 0), 1) }
-func softplus(x, _, _ float32) float32    { return float32(math.Log1p(math.Exp(float64(x)))) }
+func softplus(x, _, _ float32) float32    { return float32(logAdd(0, float64(x))) }
 func softsign(x, _, _ float32) float32    { return x / (1 + max(x, -x)) }
 func threshold(x, a, _ float32) float32 {
 	if x > a {
@@ -203,9 +212,9 @@ func integerOf[T integer](op byte) func(a, b T) T {
 			return a % b
 		}
 	case 'l':
-		return func(a, b T) T { return a << uint64(b&63) }
+		return func(a, b T) T { return a << uint64(b) }
 	case 'r':
-		return func(a, b T) T { return a >> uint64(b&63) }
+		return func(a, b T) T { return a >> uint64(b) }
 	}
 	return numberOf[T](op)
 }
@@ -247,8 +256,12 @@ func variadic(op byte, mean bool) func(*call) {
 			kinds[y.Type].arithmetic(c, op, y, c.in[i], y)
 		}
 		if mean {
+			c.input(0, engine.Float32, engine.Float64)
 			for i := range y.F32 {
 				y.F32[i] /= float32(len(c.in))
+			}
+			for i := range y.F64 {
+				y.F64[i] /= float64(len(c.in))
 			}
 		}
 	}

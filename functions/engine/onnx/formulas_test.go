@@ -218,9 +218,9 @@ func TestWholeNumbersAreDivided(t *testing.T) {
 	require.Equal(t, []int32{2, -2, -2, 2, 2, 0}, apply(t, "Div", nil, 1, a, b)[0].I32)
 	require.Equal(t, []int32{1, 2, -2, -1, 0, 0}, apply(t, "Mod", nil, 1, a, b)[0].I32)
 	require.Equal(t, []int32{1, -1, 1, -1, 0, 0}, apply(t, "Mod", map[string]any{"fmod": 1}, 1, a, b)[0].I32)
-	u, by := given(engine.Uint8, []int{4}, 1, 3, 128, 255), given(engine.Uint8, []int{4}, 0, 1, 7, 2)
-	require.Equal(t, []uint8{1, 6, 0, 252}, apply(t, "BitShift", map[string]any{"direction": "LEFT"}, 1, u, by)[0].U8)
-	require.Equal(t, []uint8{1, 1, 1, 63}, apply(t, "BitShift", map[string]any{"direction": "RIGHT"}, 1, u, by)[0].U8)
+	u, by := given(engine.Uint8, []int{6}, 1, 3, 128, 255, 255, 255), given(engine.Uint8, []int{6}, 0, 1, 7, 2, 8, 64)
+	require.Equal(t, []uint8{1, 6, 0, 252, 0, 0}, apply(t, "BitShift", map[string]any{"direction": "LEFT"}, 1, u, by)[0].U8)
+	require.Equal(t, []uint8{1, 1, 1, 63, 0, 0}, apply(t, "BitShift", map[string]any{"direction": "RIGHT"}, 1, u, by)[0].U8)
 }
 
 // Elements of any type are placed as those of float32 are.
@@ -647,4 +647,77 @@ func TestActivationsHaveTheirDefaults(t *testing.T) {
 		require.InDelta(t, want[0], k.f(-2, k.alpha, k.beta), 1e-6, name)
 		require.Equal(t, want[1:], []float32{k.alpha, k.beta}, name)
 	}
+}
+
+// Results that a number can hold are right, also where a step on the way to them could not.
+func TestResultsNearTheEndsOfTheirType(t *testing.T) {
+	inf := math.Inf(1)
+	x := given(engine.Float32, []int{6}, -1e5, -1, 0, 1000, inf, -inf)
+	require.Equal(t, []float32{0, float32(math.Log1p(math.Exp(-1))), math.Ln2, 1000, float32(inf), 0}, apply(t, "Softplus", nil, 1, x)[0].F32)
+	rows := given(engine.Float32, []int{4, 2}, 1000, 1000, -1000, -1000, 3, -inf, -inf, -inf)
+	sums := apply(t, "ReduceLogSumExp", map[string]any{"axes": []int{1}, "keepdims": 0}, 1, rows)[0].F32
+	require.Equal(t, []float32{1000 + math.Ln2, -1000 + math.Ln2, 3, float32(-inf)}, sums)
+}
+
+// Each type that an operator takes has the same result.
+func TestMeansOfFloat64(t *testing.T) {
+	for _, kind := range []engine.Type{engine.Float32, engine.Float64} {
+		got := apply(t, "Mean", nil, 1, given(kind, []int{2}, 1, 2), given(kind, []int{2}, 4, 8))[0]
+		require.Equal(t, []float64{2.5, 5}, list(got), kind)
+	}
+}
+
+// The greatest of a window is one of it, also where it is the least that its type has.
+func TestTheGreatestOfAWindowOfTheLeast(t *testing.T) {
+	for _, kind := range []engine.Type{engine.Uint8, engine.Int8, engine.Float32} {
+		x := given(kind, []int{1, 1, 1, 4}, 5, 3, 0, 0)
+		for i := 2; i < 4; i++ {
+			put(x, i, map[engine.Type]float64{engine.Int8: math.MinInt8, engine.Float32: math.Inf(-1)}[kind])
+		}
+		got := apply(t, "MaxPool", map[string]any{"kernel_shape": []int{1, 2}, "strides": []int{1, 2}}, 2, x)
+		require.Equal(t, []int64{0, 2}, got[1].I64, kind)
+	}
+}
+
+// Pads may be those of some axes, in any order.
+func TestPadsOfSomeAxes(t *testing.T) {
+	x := given(engine.Float32, []int{2, 2}, 1, 2, 3, 4)
+	want := apply(t, "Pad", nil, 1, x, ints(0, 1, 2, 0))[0]
+	for name, c := range map[string][2]*engine.Tensor{
+		"turned":       {ints(1, 0, 0, 2), ints(1, 0)},
+		"from the end": {ints(1, 0, 0, 2), ints(-1, -2)},
+	} {
+		got := apply(t, "Pad", nil, 1, x, c[0], nil, c[1])[0]
+		require.Equal(t, list(want), list(got), name)
+		require.Equal(t, want.Shape, got.Shape, name)
+	}
+	require.Equal(t, []float32{0, 1, 2, 0, 3, 4}, apply(t, "Pad", nil, 1, x, ints(1, 0), nil, ints(1))[0].F32)
+}
+
+// What is quantised without a zero point has the type that is asked for.
+func TestTheTypeOfQuantisedNumbers(t *testing.T) {
+	x, scale := given(engine.Float32, []int{2}, -3, 200), given(engine.Float32, nil, 1)
+	require.Equal(t, []uint8{0, 200}, apply(t, "QuantizeLinear", nil, 1, x, scale)[0].U8)
+	require.Equal(t, []uint8{0, 200}, apply(t, "QuantizeLinear", map[string]any{"output_dtype": 2}, 1, x, scale)[0].U8)
+	require.Equal(t, []int8{-3, 127}, apply(t, "QuantizeLinear", map[string]any{"output_dtype": 3}, 1, x, scale)[0].I8)
+}
+
+// The length of a resized axis is that of ONNX's own inference of shapes, which multiplies in float32.
+func TestTheLengthOfAResizedAxis(t *testing.T) {
+	for scale, want := range map[float32]int{0.7: 7, 0.69: 6, 1.3: 13, 0.1: 1, 2: 20} {
+		y := apply(t, "Resize", nil, 1, given(engine.Float32, []int{1, 10}), nil, given(engine.Float32, []int{2}, 1, float64(scale)))[0]
+		require.Equal(t, []int{1, want}, y.Shape, scale)
+	}
+}
+
+// A truth value of a file is any byte but 0.
+func TestTruthValuesOfAFile(t *testing.T) {
+	raw := rawTensor{dims: []int64{3}, code: 9, raw: []byte{0, 255, 2}, hasRaw: true}
+	v, err := raw.decode(100)
+	require.NoError(t, err)
+	require.Equal(t, []uint8{0, 1, 1}, v.U8)
+	listed := rawTensor{dims: []int64{3}, code: 9, i32s: []int64{0, 256, -1}}
+	v, err = listed.decode(100)
+	require.NoError(t, err)
+	require.Equal(t, []uint8{0, 1, 1}, v.U8)
 }

@@ -45,9 +45,9 @@ func maxima[T number](c *call, l *layer, y, x []T, lowest T) {
 	for i := range l.n {
 		image := x[i*plane : (i+1)*plane]
 		for p := range l.pixels {
-			best, from := lowest, 0
+			best, from := lowest, -1
 			for _, at := range table[p*l.k : (p+1)*l.k] {
-				if at >= 0 && image[at] > best {
+				if at >= 0 && (image[at] > best || from < 0) {
 					best, from = image[at], int(at)
 				}
 			}

@@ -42,8 +42,13 @@ func (c *call) alongAxis(x, scale *value) (count, inner int) {
 func quantize(c *call) {
 	x, scale, zero := c.input(0, engine.Float32, engine.Int32), c.input(1, engine.Float32), c.optional(2)
 	t := engine.Uint8
-	if zero != nil {
+	switch code := int64(c.int("output_dtype", 0)); {
+	case zero != nil:
 		t = c.input(2, engine.Int8, engine.Uint8).Type
+	case code != 0:
+		if t = typeOf[code]; t != engine.Int8 && t != engine.Uint8 {
+			c.fail("output_dtype %d is not supported", code)
+		}
 	}
 	count, inner := c.alongAxis(x, scale)
 	y := c.output(0, t, x.Shape)

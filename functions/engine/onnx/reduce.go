@@ -15,7 +15,7 @@ var reductions = map[string]func(*call){
 	"ReduceL2":        reduction(0, squares, func(s, _ float64) float64 { return math.Sqrt(s) }),
 	"ReduceSumSquare": reduction(0, squares, nil),
 	"ReduceLogSum":    reduction(0, func(s, v float64) float64 { return s + v }, func(s, _ float64) float64 { return math.Log(s) }),
-	"ReduceLogSumExp": reduction(0, func(s, v float64) float64 { return s + math.Exp(v) }, func(s, _ float64) float64 { return math.Log(s) }),
+	"ReduceLogSumExp": reduction(math.Inf(-1), logAdd, nil),
 	"ArgMax":          arg(1), "ArgMin": arg(-1), "Softmax": softmax, "LogSoftmax": softmax, "Hardmax": softmax, "CumSum": cumSum,
 }
 

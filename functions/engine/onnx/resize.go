@@ -19,6 +19,9 @@ type axisMap struct {
 // resize is Resize and Upsample, axis by axis.
 func resize(c *call) {
 	x := c.input(0, engine.Float32)
+	if c.int("antialias", 0) != 0 || c.string("keep_aspect_ratio_policy", "stretch") != "stretch" || c.list("axes") != nil {
+		c.fail("antialias, keep_aspect_ratio_policy and axes are not supported")
+	}
 	n := len(x.Shape)
 	shape, scales := c.ints(n), c.floats(6, n)
 	c.target(x, shape, scales)
@@ -61,7 +64,7 @@ func (c *call) target(x *value, shape []int, scales []float32) {
 			scales[i] = float32(shape[i]) / float32(max(d, 1))
 		case given != nil && len(given.F32) == len(shape):
 			scales[i] = given.F32[i]
-			f := math.Floor(float64(d) * float64(scales[i]))
+			f := math.Floor(float64(float32(d) * scales[i])) // in float32, as ONNX's own inference of shapes and ONNX Runtime do
 			if !(f >= 0 && f < math.MaxInt32) {
 				c.fail("a scale of %g", scales[i])
 			}

@@ -244,6 +244,17 @@ func split(c *call) {
 func pad(c *call) {
 	x, pads := c.input(0), c.settings("pads", 1)
 	n := len(x.Shape)
+	if axes := c.numbers(3); axes != nil {
+		if len(pads) != 2*len(axes) {
+			c.fail("%d pads for %d axes", len(pads), len(axes))
+		}
+		all := c.ints(2 * n)
+		for i, a := range axes {
+			a = c.axis(a, n)
+			all[a], all[n+a] = pads[i], pads[len(axes)+i]
+		}
+		pads = all
+	}
 	if len(pads) != 2*n {
 		c.fail("%d pads of %d dimensions", len(pads), n)
 	}

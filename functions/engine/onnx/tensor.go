@@ -174,8 +174,10 @@ func setInt(t *engine.Tensor, i int, x int64) {
 	switch t.Type {
 	case engine.Int8:
 		t.I8[i] = int8(x)
-	case engine.Uint8, engine.Bool:
+	case engine.Uint8:
 		t.U8[i] = uint8(x)
+	case engine.Bool:
+		t.U8[i] = truth(x != 0)
 	case engine.Int16:
 		t.I16[i] = int16(x)
 	case engine.Uint16:

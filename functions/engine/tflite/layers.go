@@ -35,7 +35,7 @@ func (c *compiler) bounds(activation int) (low, top float32) {
 func (c *compiler) quantBounds(activation int, out *value) (low, top int32) {
 	low, top = math.MinInt8, math.MaxInt8
 	fl, ft := c.bounds(activation)
-	at := func(v float32) int32 { return out.Zero + int32(math.Round(float64(v/out.Scale))) }
+	at := func(v float32) int32 { return out.Zero + kernel.Held(math.Round(float64(v/out.Scale))) }
 	if fl != -math.MaxFloat32 {
 		low = max(low, at(fl))
 	}

@@ -1168,3 +1168,12 @@ func (a *arg) resize(shape ...int) {
 		a.data = a.data[:a.size()]
 	}
 }
+
+// The bounds of an activation hold, and results saturate, also where the output's steps are so small that they lie beyond 32 bits.
+func TestAnOutputOfSmallSteps(t *testing.T) {
+	a, b, y := i8(1, 0, 3).in(127, -128, 0), i8(1, 0, 3).in(127, 127, 3), i8(1e-10, -7, 3)
+	for activation, want := range map[int][]float64{0: {127, -128, -7}, 1: {127, -7, -7}, 3: {127, -7, -7}} {
+		_, got := one{18, object{0: act(activation)}, []arg{a, b}, []arg{y}}.run(t, "MUL")
+		require.Equal(t, want, got[0], activation)
+	}
+}
