@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -112,7 +113,7 @@ func (f *apiFlags) base(sh *shell) (string, error) {
 		f.url = address(sh)
 	}
 	u, err := url.Parse(f.url)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || !isPort(u.Port()) {
 		return "", fmt.Errorf("-url %q: must be like %s or https://gateway:8443/app-offload, without a user", withoutPasswords(f.url), defaultURL)
 	}
 	return strings.TrimSuffix(strings.TrimRight(f.url, "/"), apiBase), nil
@@ -200,4 +201,10 @@ func refused(resp *http.Response, raw []byte) error {
 		return fmt.Errorf("%s: something listens there, but it is no app-offload; say with -url where it is", resp.Status)
 	}
 	return errors.New(resp.Status)
+}
+
+// isPort reports whether a port of an address, which may be left out, can be one.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -88,8 +89,8 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 		return fs.misused("-link %q: must be up or down", d.link)
 	case !(d.cpu >= 0 && d.cpu <= 100) || !(d.full >= 0 && d.full <= 100):
 		return fs.misused("-cpu %g, -full %g: must lie between 0 and 100", d.cpu, d.full)
-	case !(d.mbit >= 0) || !(d.queue >= 0) || d.rtt < 0:
-		return fs.misused("-mbit %g, -queue %g, -rtt %v: must not be below 0", d.mbit, d.queue, d.rtt)
+	case !finite(d.mbit, d.queue) || d.mbit < 0 || d.queue < 0 || d.rtt < 0:
+		return fs.misused("-mbit %g, -queue %g, -rtt %v: must be numbers from 0 on", d.mbit, d.queue, d.rtt)
 	}
 	e, err := sh.loadFile(rest[0], !d.noEnv)
 	if err != nil {
@@ -139,13 +140,18 @@ type feedLine struct {
 }
 
 // run decides for every event of the feed.
-func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.Writer) error {
+func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.Writer) (err error) {
 	r, err := d.rules(e)
 	if err != nil {
 		return err
 	}
 	defer r.local.Close(ctx) //nolint:errcheck // it has no tasks
 	w := bufio.NewWriter(out)
+	defer func() { // also of what was decided before a line that cannot be read
+		if left := w.Flush(); err == nil {
+			err = left
+		}
+	}()
 	total := newSummary(r.For("").String())
 	in := bufio.NewReaderSize(feed, 1<<20)
 	for n := 1; ; n++ {
@@ -156,7 +162,7 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("reading line %d of the feed: %w", n, err)
 		}
-		if len(raw) > 0 {
+		if len(bytes.TrimSpace(raw)) > 0 {
 			if err := d.line(r, n, raw, total, w); err != nil {
 				return err
 			}
@@ -165,12 +171,10 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 			break
 		}
 	}
-	if !d.each {
-		if err := total.write(w, d.asJSON); err != nil {
-			return err
-		}
+	if d.each {
+		return nil
 	}
-	return w.Flush()
+	return total.write(w, d.asJSON)
 }
 
 // line decides for one line. A rejected event is counted by its reason, as in the service; an unreadable line ends the run.
@@ -294,7 +298,7 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return writeJSON(out, s)
 	}
-	fmt.Fprintf(out, "policy %s\n%s events make %s tasks: %s here, %s to the cloud\n", s.Policy, count(s.Events), count(s.Tasks), count(s.Tasks-s.Cloud), count(s.Cloud))
+	fmt.Fprintf(out, "policy %s\n%s, %s: %s local, %s to the cloud\n", s.Policy, several(s.Events, "event"), several(s.Tasks, "task"), count(s.Tasks-s.Cloud), count(s.Cloud))
 	if n := status.Sum(s.Rejected); n > 0 {
 		fmt.Fprintf(out, "rejected, not valid events: %s (%s)\n", count(n), byReason(s.Rejected))
 	}

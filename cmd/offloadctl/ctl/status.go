@@ -163,7 +163,7 @@ func (s *view) screen() string {
 
 // spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
 func (s *view) spool() string {
-	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), tasks(s.Spool.Tasks))
+	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), several(s.Spool.Tasks, "task"))
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
 	}
@@ -198,7 +198,7 @@ func (s *view) link() string {
 
 func (s *view) vitals() string {
 	n := &s.Node
-	text := fmt.Sprintf("CPU %s of %d cores, memory %s, %s waiting for a local worker", percent(n.CPU), n.Cores, percent(n.Memory), tasks(n.QueueTasks))
+	text := fmt.Sprintf("CPU %s of %d cores, memory %s, %s waiting for a local worker", percent(n.CPU), n.Cores, percent(n.Memory), several(n.QueueTasks, "task"))
 	if n.Temperature == n.Temperature { // is not NaN, so there is a sensor
 		text += fmt.Sprintf(", %.0f °C", n.Temperature)
 	}
@@ -264,11 +264,12 @@ func count[T int | int64 | uint64](n T) string {
 	return sign + digits
 }
 
-func tasks[T int | int64](n T) string {
+// several is a number with its noun: 1 task, 2 tasks.
+func several[T int | int64](n T, noun string) string {
 	if n == 1 {
-		return "1 task"
+		return "1 " + noun
 	}
-	return count(n) + " tasks"
+	return count(n) + " " + noun + "s"
 }
 
 // percent writes what is given in percent, and rounds it neither to nothing nor to all of it where it is neither.

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"slices"
 )
 
 var taskManual = manual{
@@ -58,6 +60,8 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 		return fs.misused("%q: task takes flags only, such as -size 200 -deadline 100", rest[0])
 	case !given(fs.FlagSet, "size"):
 		return fs.misused("-size is missing, the task's data in KB, such as -size 200")
+	case !finite(req.DataSize, *complexity, req.Deadline):
+		return fs.misused("-size %g, -complexity %g, -deadline %g: must be numbers that are not infinite", req.DataSize, *complexity, req.Deadline)
 	}
 	if given(fs.FlagSet, "complexity") {
 		req.Complexity = complexity
@@ -67,6 +71,11 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	return place(ctx, c, sh.out, req, *fs.asJSON)
+}
+
+// finite reports whether all are numbers, which flags need not be: they take NaN and Inf.
+func finite(all ...float64) bool {
+	return !slices.ContainsFunc(all, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }
 
 func given(fs *flag.FlagSet, name string) (found bool) {

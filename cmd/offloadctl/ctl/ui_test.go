@@ -138,7 +138,8 @@ func TestUIRefuses(t *testing.T) {
 	o := openUI(t, map[string]string{"OFFLOAD_TOKEN": jwt}, "", "-url", g.URL)
 	<-g.asked
 	data := apiBase + "/ui/data"
-	for _, path := range []string{"/", data, "/?key=guess", "/?key="} {
+	_, key, _ := strings.Cut(o.address, "?")
+	for _, path := range []string{"/", data, "/?key=guess", "/?key=", data + "?" + key} {
 		code, body, _ := o.ask("GET", path)
 		require.Equal(t, http.StatusUnauthorized, code, path)
 		require.Contains(t, body, "open the address that offloadctl ui has printed")
