@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -252,7 +253,14 @@ func TestLearnedStateIsSavedAndRestored(t *testing.T) {
 	}
 	before, err := again.Save()
 	require.NoError(t, err)
+	var state map[string]any
+	require.NoError(t, json.Unmarshal(data, &state))
+	row := state["known"].(map[string]any)["Arms"].([]any)[0].(map[string]any)["Matrix"].([]any)[0].([]any)
+	row[1] = row[1].(float64) + 1e-9
+	skew, err := json.Marshal(state)
+	require.NoError(t, err)
 	for _, bad := range []string{
+		string(skew), // no outcomes lead to a matrix that is not symmetric
 		"", "{}", `{"policy":"ppo","version":1}`, `{"policy":"bandit","version":9}`, `{"policy":"bandit","version":2}`,
 		`{"policy":"bandit","version":2,"known":{"Arms":[{"Count":-1}]}}`,
 	} {

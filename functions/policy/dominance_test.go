@@ -41,6 +41,9 @@ func anyCase(r *rapid.T, m *score.Model) (*task.Task, *score.Estimate, *host.Sta
 		return t, &e, s
 	}
 	e := m.Estimate(t, s)
+	if rapid.Bool().Draw(r, "the same energy") {
+		e.CloudEnergy = e.LocalEnergy
+	}
 	return t, &e, s
 }
 
@@ -152,4 +155,13 @@ func TestWeightedLeavesATargetThatIsSooner(t *testing.T) {
 	}
 	e := decision.NewEntry(&task.Task{}, &score.Estimate{LocalTime: 1, CloudTime: 300}, busy(5), decision.Decision{Reason: decision.Sooner}, "weighted", "")
 	require.Equal(t, "Local: policy weighted prefers the other target, where the result would be far too late; predicted local 1 s, cloud 5 min.", decision.Explain(e))
+}
+
+// A target that only takes longer is dominated, also where the energy of both is the same; one of equal time is not.
+func TestEqualTermsDominateByTimeAlone(t *testing.T) {
+	e := &score.Estimate{LocalEnergy: 1, CloudEnergy: 1}
+	for times, want := range map[[2]float64][2]bool{{1, 2}: {false, true}, {2, 1}: {true, false}, {1, 1}: {}} {
+		m := terms{local: times[0], cloud: times[1], e: e}
+		require.Equal(t, want, [2]bool{m.dominated(decision.Local), m.dominated(decision.Cloud)}, "%v", times)
+	}
 }

@@ -155,6 +155,12 @@ func TestWhatADecisionHasCost(t *testing.T) {
 			require.Equal(t, row.missed, missed, name)
 		}
 	}
+	costs := func(after float64) float64 {
+		cost, _ := j.Actual(&decision.Entry{Outcome: decision.Outcome{Time: after}})
+		return cost
+	}
+	require.Less(t, costs(0.99*j.Horizon()), costs(j.Horizon()))
+	require.InDelta(t, costs(j.Horizon()), costs(2*j.Horizon()), 0, "without a deadline it costs no more from the horizon on")
 	paying := NewJudge(config(func(c *Config) { c.CostMoney, c.CostMemory = 1, 1 }))
 	plain := NewJudge(config(func(c *Config) { c.CostMoney, c.CostMemory = 0, 0 }))
 	for _, target := range []decision.Target{decision.Local, decision.Cloud} {

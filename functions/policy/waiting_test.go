@@ -245,3 +245,29 @@ func TestAQueueSharesBothServersThoughOneIsBetterInEverything(t *testing.T) {
 		require.Equal(t, want, to[decision.Cloud] > 0, "%d parked", parked)
 	}
 }
+
+// Tasks beyond the outlook go to the server that is free until the other one can begin, and from there on to both alike.
+func TestTasksBeyondTheOutlookFillBothServers(t *testing.T) {
+	for name, c := range map[string]struct {
+		free, own, ahead [2]float64
+		after            float64
+		n                int
+	}{
+		"none":                                   {n: 0, own: [2]float64{1, 1}},
+		"the cloud is busy for longer than they": {n: 4, free: [2]float64{0, 10}, own: [2]float64{1, 1}, ahead: [2]float64{4, 0}},
+		"the node is":                            {n: 4, free: [2]float64{10, 0}, own: [2]float64{1, 1}, ahead: [2]float64{0, 4}},
+		"its answers come late":                  {n: 4, after: 10, own: [2]float64{1, 1}, ahead: [2]float64{4, 0}},
+		"both are free":                          {n: 4, own: [2]float64{1, 3}, ahead: [2]float64{3, 3}},
+		"the cloud becomes free meanwhile":       {n: 5, free: [2]float64{1, 4}, own: [2]float64{1, 1}, ahead: [2]float64{4, 1}},
+		"the node does":                          {n: 5, free: [2]float64{4, 1}, own: [2]float64{1, 1}, ahead: [2]float64{1, 4}},
+	} {
+		o := &outlook{cost: costOf(DefaultConfig()), free: c.free, n: 2}
+		o.tasks[0] = prospect{deadline: 2, own: [2]float64{2 * c.own[0], c.own[1] / 2}, after: c.after}
+		o.tasks[1] = prospect{deadline: 2, own: [2]float64{0, 1.5 * c.own[1]}, after: c.after} // the mean counts
+		price := o.beyond(c.n)
+		for server := range price {
+			require.InDelta(t, c.ahead[server], o.rest.ahead[server], 1e-9, "%s, %d", name, server)
+			require.InDelta(t, c.ahead[server]/max(c.own[server], 1e-300)*o.cost.time/2, price[server], 1e-9, "%s, %d", name, server)
+		}
+	}
+}
