@@ -82,6 +82,26 @@ func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	f.Sweep(f.clock.Time().Add(24 * time.Hour))
 	f.Receipted([]spool.Record{{Tag: e.ID}})
 	require.Equal(t, before+1, counted())
+	require.NotNil(t, f.Status().Canary)
+	require.Equal(t, f.Canary(), f.Status().Canary)
+}
+
+// The first outcome of a decision is written to the log, and a canary that it rolls back is reported.
+func TestTheFirstOutcomeIsWritten(t *testing.T) {
+	f, dir := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 }), t.TempDir()
+	_, err := f.OpenLog(dir, 1, 1)
+	require.NoError(t, err)
+	e := f.decided()
+	f.Failed(e.ID)
+	f.Failed(e.ID)
+	f.Failed(e.ID + 1)
+	require.NoError(t, f.CloseLog(t.Context()))
+	require.EqualValues(t, 1, f.Status().DecisionLog.Written)
+	log := f.logger.(*jot)
+	require.Empty(t, log.lines)
+	f.sayRolledBack(f.rules(), "too slow")
+	require.Len(t, log.lines, 1)
+	require.Contains(t, log.lines[0], `policy=edge reason="too slow"`)
 }
 
 // No policy learns from tasks decided for the cloud before an outage ended; all learn from those decided after it or locally.
@@ -139,14 +159,14 @@ func TestOutagesTeachNothing(t *testing.T) {
 	before := f.decided()
 	now := time.Now()
 	for second := range 4 {
-		f.outage.see(false, now.Add(time.Duration(second)*time.Second))
+		f.Link(false, now.Add(time.Duration(second)*time.Second))
 	}
-	require.Zero(t, f.outage.latest.Load(), "a short gap is of the link's nature")
-	f.outage.see(true, now.Add(4*time.Second))
+	require.Zero(t, f.LastOutage(), "a short gap is of the link's nature")
+	f.Link(true, now.Add(4*time.Second))
 	for second := 5; second <= 10; second++ {
-		f.outage.see(false, now.Add(time.Duration(second)*time.Second))
+		f.Link(false, now.Add(time.Duration(second)*time.Second))
 	}
-	require.Equal(t, now.Add(10*time.Second).UnixNano(), f.outage.latest.Load())
+	require.Equal(t, now.Add(10*time.Second).UnixNano(), f.LastOutage())
 	model := f.rules().Model
 	class := f.rules().Class("default")
 	f.Receipted([]spool.Record{{Tag: before.ID}})

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A group commit takes the waiting records, up to these bounds; the next one takes the rest.
+// A group commit begins at once when so many bytes or records wait. It takes about so many bytes; the next one takes the rest.
 const (
 	groupBytes   = 4 << 20
 	groupRecords = 4096
@@ -47,7 +47,7 @@ func (s *Spool) nextGroup() (group []*appending, ok bool) {
 	}
 	s.pace()
 	n, recs, bytes := 0, 0, int64(0)
-	for n < len(s.waiting) && (n == 0 || (bytes < groupBytes && recs < groupRecords)) {
+	for n < len(s.waiting) && (n == 0 || bytes < groupBytes) {
 		bytes += s.waiting[n].bytes
 		recs += len(s.waiting[n].recs)
 		n++

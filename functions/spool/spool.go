@@ -276,20 +276,14 @@ const (
 // locate finds a record that is held. Lanes whose segment is in memory are searched first, and none is read for a record whose
 // end is known.
 func (s *Spool) locate(seq uint64) (*segment, int) {
-	paged := false
 	for l := range s.lanes {
-		g := s.lanes[l].segment(seq)
-		switch {
-		case g == nil:
-		case g.paged != nil:
-			paged = paged || seq <= g.paged.last
-		default:
+		if g := s.lanes[l].segment(seq); g != nil {
 			if i := g.find(seq); i >= 0 && g.entries[i].state != gone {
 				return g, i
 			}
 		}
 	}
-	if !paged || s.fates.of(seq) != FateUnknown {
+	if s.fates.of(seq) != FateUnknown {
 		return nil, -1
 	}
 	for l := range s.lanes {

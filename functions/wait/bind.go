@@ -165,14 +165,8 @@ func (m *Pool) bindSome(ctx context.Context) {
 	m.review(ctx)
 	m.welcome(ctx)
 	m.expire()
-	for b := m.rules.Binder(); ctx.Err() == nil && m.waiting.Len() > 0; {
-		m.Look(&m.state)
-		if m.Local.Full() {
-			occupy(m.rules.Model, &m.state, b.Room().Ahead)
-		}
-		if m.Local.ModelsFull() { // as occupy
-			m.state.ModelSeconds = max(m.state.ModelSeconds, 2*b.Room().Ahead)
-		}
+	for b := m.rules.Binder(); ctx.Err() == nil; {
+		m.look(b.Room().Ahead)
 		h, d, e, ok := m.waiting.Next(b, m.rules.Model, &m.state)
 		if !ok {
 			break
@@ -194,6 +188,17 @@ func (m *Pool) bindSome(ctx context.Context) {
 	if m.sent {
 		m.sent = false
 		m.Hasten() // they have waited for the link, and need not wait for company as well
+	}
+}
+
+// look reads the node's state of this moment. Workers that take nothing count as busy.
+func (m *Pool) look(ahead float64) {
+	m.Look(&m.state)
+	if m.Local.Full() {
+		occupy(m.rules.Model, &m.state, ahead)
+	}
+	if m.Local.ModelsFull() { // as occupy
+		m.state.ModelSeconds = max(m.state.ModelSeconds, 2*ahead)
 	}
 }
 

@@ -216,7 +216,7 @@ func (m *Pool) arrivals(last bool) []*parked {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	came := m.came
-	m.came, m.shut = nil, m.shut || last
+	m.came, m.shut = nil, last
 	return came
 }
 

@@ -263,6 +263,82 @@ func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 	}
 }
 
+// A review lets a task wait on where its target is busy, or where it must not pass one of its stream that waits, and else sends it on its way.
+func TestWhatAReviewLetsWait(t *testing.T) {
+	for name, c := range map[string]struct {
+		busy   bool
+		before bool   // one of its stream waits
+		device string // a needs the order at the node
+		why    decision.Reason
+		target decision.Target
+		stays  bool
+	}{
+		"its target is busy":                        {true, false, "b", decision.CheaperCloud, decision.Cloud, true},
+		"its target is free":                        {false, false, "b", decision.CheaperCloud, decision.Cloud, false},
+		"for the cloud, behind another":             {false, true, "b", decision.Reduced, decision.Cloud, true},
+		"for the node in order, behind another":     {false, true, "a", decision.Reduced, decision.Local, true},
+		"for the node in any order, behind another": {false, true, "b", decision.Reduced, decision.Local, false},
+		"for the node in order, behind none":        {false, false, "a", decision.Reduced, decision.Local, false},
+	} {
+		w := newWorld(t, 1, true)
+		w.Pool.rules = w.rules
+		w.mu.Lock()
+		if w.state.Link.Goodput = 1e9; c.busy {
+			w.state.QueueCycles, w.state.Link.BacklogBytes = 1e6, 1e15
+		}
+		w.mu.Unlock()
+		w.Look(&w.Pool.state)
+		of := func(n uint64) *parked {
+			one := &one{Task: &task.Task{EventID: fmt.Sprint("e", n), Device: c.device, Of: 1, Class: w.rules.Class("default"), Complexity: 20, Received: w.Pool.state.Time, Data: make([]byte, 100)}, n: int(n), seq: n, place: true}
+			w.at[one.EventID] = one
+			d := decision.Decision{Target: c.target, Reason: c.why, Propensity: 1}
+			return &parked{Case: decide.Case{Task: one.Task, ID: n, Decision: d, Estimate: score.Estimate{Cycles: 1}, Policy: "defer"}, seq: n}
+		}
+		want := 0
+		if c.before {
+			want = 1
+			require.True(t, w.waiting.Add(w.asHeld(of(1)), w.rules.Binder().Room()))
+		}
+		if c.stays {
+			want++
+		}
+		w.reconsider(t.Context(), of(2))
+		require.Equal(t, want, w.waiting.Len(), name)
+		require.Equal(t, c.stays, w.at["e2"].bound == 0, name)
+	}
+}
+
+// crowd are local workers that take nothing more.
+type crowd struct {
+	Local
+	operators, models bool
+}
+
+func (c crowd) Full() bool       { return c.operators }
+func (c crowd) ModelsFull() bool { return c.models }
+
+// Workers that take nothing count as busy, and as no less busy than they are.
+func TestFullWorkersCountAsBusy(t *testing.T) {
+	for name, c := range map[string]struct {
+		full            crowd
+		before          float64 // of the models, s
+		operators, want float64 // the waits, s
+	}{
+		"neither":               {crowd{}, 0.5, 0, 0.5},
+		"operators":             {crowd{operators: true}, 0.5, 2, 0.5},
+		"models":                {crowd{models: true}, 0.5, 0, 2},
+		"models with long runs": {crowd{models: true}, 9, 0, 9},
+	} {
+		m, err := score.New(score.DefaultConfig())
+		require.NoError(t, err)
+		pool := New(Deps{Local: c.full, Look: func(s *host.State) { *s = host.State{Cores: 1, ModelSeconds: c.before} }})
+		pool.rules = &decide.Rules{Model: m}
+		pool.look(1)
+		require.InDelta(t, c.operators, m.EstimateWork(nil, 0, 0, &pool.state).LocalTime, 1e-9, name)
+		require.InDelta(t, c.want, pool.state.ModelSeconds, 0, name)
+	}
+}
+
 // A task for the cloud behind local work of its stream is held in memory, so those after it in the turn are not parked.
 func TestWhatIsHeldBehindLocalWork(t *testing.T) {
 	for name, c := range map[string]struct {

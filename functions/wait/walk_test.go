@@ -230,7 +230,10 @@ func (w *world) Amend(c *decide.Case) {
 }
 func (w *world) Done(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
 
-func (w *world) Shed(c *decide.Case) { w.of(c, func(o *one) { o.outcomes++ }) }
+func (w *world) Shed(c *decide.Case) {
+	require.Equal(w, [2]any{decision.TooLate, 1.0}, [2]any{c.Decision.Reason, c.Decision.Propensity})
+	w.of(c, func(o *one) { o.outcomes++ })
+}
 
 func (w *world) Failed(id uint64) {
 	w.mu.Lock()
