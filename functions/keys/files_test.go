@@ -131,6 +131,8 @@ func TestABadKeyRefusesNoOther(t *testing.T) {
 		"current half written": {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": ""}, "k1", `current key ""`},
 		"current too large":    {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": strings.Repeat("k", maxKeyFile+1)}, "k1", "at most 4096"},
 		"a bad line":           {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 0"}, "k1", "line 2"},
+		"a copy of an old key": {true, map[string]string{"k1": good, "k2.key": good}, map[string]string{"k2.key~": other}, "k2", `k2.key~: is another key with the id "k2"`},
+		"two lines of one id":  {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 " + good + "\nk2 " + other}, "k1", `line 3: is another key with the id "k2"`},
 		"a line without an id": {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\n" + other}, "k1", "line 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,6 +183,30 @@ func TestABadKeyRefusesNoOther(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Of different keys with one id none is used at a start, however many there are. The same key twice is no problem.
+func TestAnIDNamesOneKey(t *testing.T) {
+	dir := t.TempDir()
+	for name, key := range map[string][]byte{"k1": one, "2026.01": one, "2026.02": two, "2026.03": two, "2026.04": one, "k0.a": one, "k0.b": one} {
+		write(t, dir, name, hex.EncodeToString(key))
+	}
+	f, err := LoadFiles(dir, quiet)
+	require.NoError(t, err)
+	require.Equal(t, 3, strings.Count(f.Problem(), `another key with the id "2026"`), f.Problem())
+	_, err = f.Key("2026")
+	require.ErrorContains(t, err, "no key")
+	for _, id := range []string{"k0", "k1"} {
+		key, err := f.Key(id)
+		require.NoError(t, err)
+		require.Equal(t, one, key)
+	}
+	require.NoError(t, os.Remove(filepath.Join(dir, "k1")))
+	f, err = LoadFiles(dir, quiet)
+	require.NoError(t, err)
+	id, _, err := f.Current()
+	require.NoError(t, err)
+	require.Equal(t, "k0", id)
 }
 
 // What is no file is not waited for.

@@ -2,6 +2,7 @@
 package keys
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -188,8 +189,8 @@ const (
 // single file holds one "id key" a line, the last line being current. Keys are written as hex or base64 (or, in a file of
 // their own, as the bare bytes) and are 16, 24 or 32 bytes long.
 //
-// What changes on disk is seen within seconds, so a rotation needs no restart. A bad entry is left out and reported; the key that it held before
-// stays in use, and so does the previous current key where the new one is not good. Safe for concurrent use.
+// What changes on disk is seen within seconds, so a rotation needs no restart. A bad entry is left out and reported, and so are different keys with one
+// id; the key that it held before stays in use, and so does the previous current key where the new one is not good. Safe for concurrent use.
 type Files struct {
 	path   string
 	report func(problem string)
@@ -278,7 +279,7 @@ func (f *Files) take(bad *[]error) error {
 	if err != nil {
 		return err
 	}
-	found, last, current, named := map[string][]byte{}, "", "", false
+	found, seen, current, named := map[string][]byte{}, map[string][]byte{}, "", false
 	for _, e := range entries {
 		if e.current {
 			if named, current = true, strings.TrimSpace(string(e.content)); e.err != nil {
@@ -287,16 +288,27 @@ func (f *Files) take(bad *[]error) error {
 			continue
 		}
 		key, err := e.key()
+		if before, known := seen[e.id]; err == nil {
+			if seen[e.id] = key; known && !bytes.Equal(before, key) {
+				err = fmt.Errorf("is another key with the id %q, so neither is used", e.id)
+				seen[e.id] = nil // nor is a third one
+				delete(found, e.id)
+			}
+		}
 		if err != nil {
 			*bad = append(*bad, fmt.Errorf("%s: %w", e.where, err))
-			key = f.keys[e.id]
+			if key = found[e.id]; key == nil {
+				key = f.keys[e.id]
+			}
 		}
 		if key != nil {
-			found[e.id], last = key, e.id
+			found[e.id] = key
 		}
 	}
-	if !named {
-		current = last
+	for i := len(entries) - 1; !named && current == "" && i >= 0; i-- {
+		if found[entries[i].id] != nil {
+			current = entries[i].id
+		}
 	}
 	switch {
 	case found[current] != nil:
