@@ -1,7 +1,9 @@
 package spool
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -391,5 +393,56 @@ func TestALargeAppendIsWrittenInPieces(t *testing.T) {
 		}
 		require.Equal(t, string(want), string(have), "after a failure of write %d", fails)
 		require.NoError(t, s.Close())
+	}
+}
+
+// A folder that a later version has written is refused and stays as it is, be it the state or one segment of it that has another format. A slot
+// with a flipped bit is not that.
+func TestALaterFormatIsRefusedAndKept(t *testing.T) {
+	raise := func(b []byte, at, sum int) {
+		b[at]++
+		binary.LittleEndian.PutUint32(b[sum:], crc32.Checksum(b[:sum], castagnoli))
+	}
+	slot := func(b []byte) { raise(b, 8, slotHeader+int(binary.LittleEndian.Uint32(b[12:]))) }
+	for name, c := range map[string]struct {
+		file  string
+		later func(b []byte)
+		lost  bool // the state
+		opens bool
+	}{
+		"a slot":           {"state-a", slot, false, false},
+		"the other slot":   {"state-b", slot, false, false},
+		"a segment":        {segmentName(1, 1), func(b []byte) { raise(b, 8, copySize-4); copy(b[copySize:], b[:copySize]) }, false, false},
+		"with a lost copy": {segmentName(1, 1), func(b []byte) { raise(b, 8, copySize-4); clear(b[copySize:dataStart]) }, true, false},
+		"a flipped bit":    {"state-a", func(b []byte) { b[8]++ }, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := Open(dir, DefaultConfig())
+			require.NoError(t, err)
+			require.NoError(t, put(s, rec(1, "c", 100, 1)))
+			require.NoError(t, s.Close())
+			if c.lost {
+				for _, slot := range slotNames {
+					require.NoError(t, os.Remove(filepath.Join(dir, slot)))
+				}
+			}
+			path := filepath.Join(dir, c.file)
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			c.later(b)
+			require.NoError(t, os.WriteFile(path, b, 0o600))
+			s, err = Open(dir, DefaultConfig())
+			if c.opens {
+				require.NoError(t, err)
+				require.NoError(t, s.Close())
+				return
+			}
+			require.ErrorContains(t, err, c.file)
+			require.ErrorContains(t, err, "it was written by a later version of this program: format 2, this one reads 1")
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, b, after)
+		})
 	}
 }

@@ -88,7 +88,10 @@ func (s *Spool) open() (err error) {
 	if err != nil {
 		return err
 	}
-	st, _ := readState(s.fs, s.dir)
+	st, _, err := readState(s.fs, s.dir)
+	if err != nil {
+		return err
+	}
 	if err := s.openSlots(names); err != nil {
 		return err
 	}
@@ -191,8 +194,8 @@ func (s *Spool) openSlots(names []string) error {
 	return nil
 }
 
-// readState gives the newer of the intact slots, and whether there was one that is damaged.
-func readState(fsys FS, dir string) (best *savedState, damaged bool) {
+// readState gives the newer of the intact slots, and whether there was one that is damaged. It fails where one is of a later format.
+func readState(fsys FS, dir string) (best *savedState, damaged bool, later error) {
 	for _, name := range slotNames {
 		f, err := fsys.Open(dir+"/"+name, false)
 		if err != nil {
@@ -208,13 +211,15 @@ func readState(fsys FS, dir string) (best *savedState, damaged bool) {
 		if err == nil {
 			st, err = decodeState(b)
 		}
-		if err != nil {
+		if errors.Is(err, errLater) {
+			later = fmt.Errorf("reading state %s: %w", name, err)
+		} else if err != nil {
 			damaged = true
 		} else if best == nil || st.gen > best.gen {
 			best = st
 		}
 	}
-	return best, damaged
+	return best, damaged, later
 }
 
 // fileID is the lane and number in a segment's name.

@@ -201,6 +201,9 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	if err != nil {
 		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
 	}
+	if err := laterVersion(head); err != nil {
+		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
+	}
 	var ok bool
 	if f.segmentHeader, ok = parseSegmentHeader(head); !ok {
 		return f, headerError(file, f.size)

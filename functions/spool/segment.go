@@ -67,6 +67,20 @@ func (h *segmentHeader) encode() []byte {
 	return append(b, b...)
 }
 
+// laterVersion fails where a copy is whole and of a format that came later.
+func laterVersion(b []byte) error {
+	for ; len(b) >= copySize; b = b[copySize:] {
+		if wholeCopy(b[:copySize]) && b[8] != segmentVersion {
+			return fmt.Errorf("%w: format %d, this one reads %d", errLater, b[8], segmentVersion)
+		}
+	}
+	return nil
+}
+
+func wholeCopy(b []byte) bool {
+	return bytes.HasPrefix(b, []byte(segmentMagic)) && binary.LittleEndian.Uint32(b[copySize-4:]) == crc32.Checksum(b[:copySize-4], castagnoli)
+}
+
 // parseSegmentHeader reads the first intact copy.
 func parseSegmentHeader(b []byte) (segmentHeader, bool) {
 	for ; len(b) >= copySize; b = b[copySize:] {
@@ -79,10 +93,7 @@ func parseSegmentHeader(b []byte) (segmentHeader, bool) {
 
 func parseSegmentCopy(b []byte) (h segmentHeader, ok bool) {
 	le := binary.LittleEndian
-	if !bytes.HasPrefix(b, []byte(segmentMagic)) || le.Uint32(b[copySize-4:]) != crc32.Checksum(b[:copySize-4], castagnoli) {
-		return h, false
-	}
-	if b[8] != segmentVersion || b[9] >= Lanes {
+	if !wholeCopy(b) || b[8] != segmentVersion || b[9] >= Lanes {
 		return h, false
 	}
 	h.lane, h.flags = int(b[9]), b[10]

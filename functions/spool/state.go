@@ -116,7 +116,7 @@ func sealSlot(b []byte, gen uint64) []byte {
 // decodeState reads a slot, or fails where it is not whole.
 func decodeState(b []byte) (*savedState, error) {
 	le := binary.LittleEndian
-	if len(b) < slotHeader+4 || string(b[:8]) != stateMagic || le.Uint32(b[8:]) != stateVersion {
+	if len(b) < slotHeader+4 || string(b[:8]) != stateMagic {
 		return nil, errMalformed
 	}
 	size := le.Uint32(b[12:])
@@ -126,6 +126,9 @@ func decodeState(b []byte) (*savedState, error) {
 	n := int(size) // on 32 bit only what is not larger fits
 	if le.Uint32(b[slotHeader+n:]) != crc32.Checksum(b[:slotHeader+n], castagnoli) {
 		return nil, errDamaged
+	}
+	if v := le.Uint32(b[8:]); v != stateVersion {
+		return nil, fmt.Errorf("%w: format %d, this one reads %d", errLater, v, stateVersion)
 	}
 	d := &decoder{b: b[slotHeader : slotHeader+n]}
 	st := &savedState{gen: le.Uint64(b[16:]), epoch: d.string()}
@@ -204,6 +207,9 @@ func (s *Spool) writeBoth() error {
 }
 
 var errMalformed = errors.New("malformed")
+
+// errLater says that a file is whole and of a format that came later. It is not damaged, so it stays as it is.
+var errLater = errors.New("it was written by a later version of this program")
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)

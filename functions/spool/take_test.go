@@ -260,7 +260,7 @@ func TestAStateWithoutABootAgesNothing(t *testing.T) {
 	r.Time = 1
 	require.NoError(t, put(s, r))
 	require.NoError(t, s.Close())
-	st, _ := readState(osFS{}, dir)
+	st, _, err := readState(osFS{}, dir)
 	st.at = clock.Moment{Wall: st.at.Wall - int64(24*time.Hour)}
 	for i := range slotNames {
 		st.gen++

@@ -148,7 +148,9 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 			return nil, check.Access(err) // it is there, and not lost
 		}
 	}
-	v.readState()
+	if err := v.readState(); err != nil {
+		return nil, err
+	}
 	v.Kept, _ = o.fs.List(dir + "/" + quarantineDir) // it is missing in most spools
 	slices.Sort(v.Kept)
 	if len(v.ids) == 0 && v.state == nil {
@@ -157,15 +159,15 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 	return v, nil
 }
 
-func (v *viewer) readState() {
-	st, damaged := readState(v.fs, v.dir)
+func (v *viewer) readState() error {
+	st, damaged, err := readState(v.fs, v.dir)
 	v.state, v.State = st, "ok"
 	if damaged {
 		v.State = "one slot damaged"
 	}
 	if st == nil {
 		v.State = "lost"
-		return
+		return err
 	}
 	v.Epoch, v.Next, v.Saved = st.epoch, st.next, time.Unix(0, st.at.Wall)
 	for _, c := range st.classes {
@@ -175,6 +177,7 @@ func (v *viewer) readState() {
 	for i := range st.segments {
 		v.saved[st.segments[i].id] = &st.segments[i]
 	}
+	return err
 }
 
 // each reads the segments, highest lane first.
