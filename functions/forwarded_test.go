@@ -38,6 +38,7 @@ func TestResultsLeaveAsTasksOfTheirOwn(t *testing.T) {
 		eventually(t, 10*time.Second, "all is receipted", func() bool { return s.Status().Counts.Spooled == 0 })
 		counts := s.Status().Counts
 		require.Zero(t, counts.Balance)
+		require.Zero(t, s.ledger.InFlight())
 		require.EqualValues(t, []int64{int64(2 * (life + 1)), int64(life + 1), int64(life + 1)}, []int64{counts.Accepted, counts.Local, counts.Receipted})
 		require.NoError(t, s.Stop())
 	}

@@ -517,6 +517,66 @@ func TestWhatWaitsFillsAPartOfTheSpool(t *testing.T) {
 	require.Zero(t, n.held())
 }
 
+// fill leaves no room in the spool.
+func (n *narrow) fill() {
+	for size := 1 << 20; size > 0; size /= 4 {
+		for err := error(nil); err == nil; {
+			stored := make(chan error, 1)
+			n.Service.spool.Append([]spool.Record{{Lane: 9, Class: "filler", OnFull: spool.Refuse, Payload: make([]byte, size)}}, func(err error) { stored <- err })
+			err = <-stored
+		}
+	}
+}
+
+// A task that was to be parked behind one that is refused is refused with it, and takes no place.
+func TestWhatFollowsARefusedTaskIsNotParked(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Spool.QuotaMiB, cfg.Writable.Policy.DeferOrder = 16, true
+	class := cfg.Writable.Classes["default"]
+	class.OnFull = spool.Refuse
+	cfg.Writable.Classes["default"] = class
+	n := openNarrow(t, cfg)
+	n.submit(2)
+	n.waiting(0)
+	n.fill()
+	errs := make(chan error, 2)
+	n.Submit([]*task.Event{large("a", 10, 5000), event("a", 11)}, func(_ int, err error) { errs <- err })
+	require.ErrorIs(t, <-errs, ErrRefused)
+	require.ErrorIs(t, <-errs, ErrRefused)
+	require.Zero(t, n.undecided())
+	require.Zero(t, n.held())
+	total := uint64(0)
+	for _, d := range n.Status().Policies.Decided {
+		total += d.Count
+	}
+	require.EqualValues(t, 2, total)
+}
+
+// Tasks that were to be parked, and for which the full spool has no room, go where their policy would have sent them, each decided and counted once.
+func TestWhatAFullSpoolCannotParkGoesOn(t *testing.T) {
+	cfg := lateConfig(t)
+	cfg.Spool.QuotaMiB = 16
+	n := openNarrow(t, cfg)
+	n.submit(2)
+	n.waiting(0)
+	n.fill()
+	for i := range 6 { // two of each device, which keep their order
+		n.Submit([]*task.Event{event(fmt.Sprint("more-", i/2), 10+i)}, func(_ int, err error) { require.NoError(t, err) })
+	}
+	require.Zero(t, n.undecided())
+	require.Zero(t, n.held())
+	for range 7 {
+		n.bus.tokens <- nil
+	}
+	eventually(t, time.Minute, "they are done here", func() bool { return n.Service.ledger.Saved().Local == 7 })
+	require.Zero(t, n.reasons()[decision.Undecided], "%v", n.reasons())
+	total := uint64(0)
+	for _, d := range n.Status().Policies.Decided {
+		total += d.Count
+	}
+	require.EqualValues(t, 8, total)
+}
+
 // When no policy of a new configuration binds late, parked tasks are decided by that configuration.
 func TestReloadLeavesNobodyWaiting(t *testing.T) {
 	for _, name := range []string{"cloud", "edge"} {
