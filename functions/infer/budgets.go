@@ -16,7 +16,7 @@ const budgetsFile = "budgets.json"
 
 // loadBudgets takes over what an earlier run has spent. A file that cannot be read is a problem of the log alone: the budgets begin anew.
 func (r *Room) loadBudgets() {
-	b, err := r.store.Root().ReadFile(budgetsFile)
+	b, err := models.ReadFile(r.store.Root(), budgetsFile, 16<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

@@ -157,6 +157,10 @@ func TestRangeKnowsIntegersByTheirLastDigit(t *testing.T) {
 	}
 	require.Len(t, bus.results, 1)
 	require.Equal(t, "9007199254740993", value(bus.results[0], "x_range_value"))
+
+	w = still(t, class("range high=18446744073709551616"), bus)
+	require.NoError(t, w.process(taskOf("d", 0, task.Reading{Resource: "x", Type: task.Uint64, Value: []byte("18446744073709551615")})))
+	require.Len(t, bus.results, 1, "the greatest of its type is below 2⁶⁴")
 }
 
 // A resource whose type changes, as its device profile was changed, begins anew and mixes nothing.

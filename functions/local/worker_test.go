@@ -2,6 +2,7 @@ package local
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -102,4 +103,36 @@ func TestTheFirstFailureIsReported(t *testing.T) {
 		require.ErrorAs(t, feed(p, taskOf(want, time.Second, readings...))[0], &failed)
 		require.Equal(t, want, failed.Source)
 	}
+}
+
+// A task that must not leave fails where a value of it cannot be read; of others, and of one without a class, that is counted.
+func TestAnUnreadableValueOfATaskThatMustNotLeave(t *testing.T) {
+	for _, c := range []*task.Class{nil, {Name: "default"}, {Name: "default", NeverLeave: true}} {
+		w := still(t, class("summary"), &recorder{})
+		one := taskOf("d", 0, task.Reading{Resource: "x", Type: task.Float64, Value: []byte("21,5")})
+		one.Class = c
+		err := w.process(one)
+		require.EqualValues(t, 1, w.p.Counts().Skipped[skipUnreadable])
+		if c == nil || !c.NeverLeave {
+			require.NoError(t, err)
+			continue
+		}
+		var unread *UnreadError
+		require.ErrorAs(t, err, &unread)
+		require.Equal(t, UnreadError{Device: "d", Resource: "x", Problem: `"21,5" is no Float64`}, *unread)
+	}
+}
+
+// A reload counts also for what time alone brings about, without a task in between.
+func TestAReloadWithoutATask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &recorder{}
+		p := start(t, DefaultConfig(), class("summary window=10s"), bus)
+		require.NoError(t, feed(p, scalar("d", "x", 0, 1))[0])
+		require.NoError(t, p.Reload(DefaultConfig(), class("deadband")))
+		time.Sleep(time.Hour)
+		require.Len(t, bus.all(), 1)
+		require.Equal(t, "reload", bus.all()[0].Event.Tags["closed"])
+		require.NoError(t, p.Close(t.Context()))
+	})
 }

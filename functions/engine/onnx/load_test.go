@@ -115,6 +115,15 @@ func TestInfo(t *testing.T) {
 	require.Equal(t, 4*8+8+8*3, info.Parameters)
 	require.EqualValues(t, 4*8+8*3, info.MACs)
 	require.Equal(t, []int{-1, 4}, info.Inputs[0].Shape)
+
+	w := &Writer{}
+	x := w.Input("x", 2, 3)
+	w.Output(w.Node("Gemm", []string{x, w.Floats("w", make([]float32, 12), 3, 4)}, "y"), 2, 4)
+	file, err := w.Bytes()
+	require.NoError(t, err)
+	p, err = Load(file, Limits{})
+	require.NoError(t, err)
+	require.EqualValues(t, 2*3*4, p.Info().MACs)
 }
 
 // A session takes another number of rows, and gives each row what it gives alone.

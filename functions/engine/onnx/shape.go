@@ -139,11 +139,8 @@ func slice(c *call) {
 			step = steps[i]
 		}
 		d, stop := x.Shape[a], ends[i]
-		if step == 0 || step > math.MaxInt32 || step < -math.MaxInt32 {
-			step = min(max(step, -math.MaxInt32), math.MaxInt32)
-			if step == 0 {
-				c.fail("a step of 0")
-			}
+		if step = min(max(step, -math.MaxInt32), math.MaxInt32); step == 0 {
+			c.fail("a step of 0")
 		}
 		low, top := 0, d
 		if step < 0 {

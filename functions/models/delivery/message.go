@@ -52,7 +52,7 @@ func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // UnmarshalText reads 64 digits in lower case.
 func (id *ID) UnmarshalText(b []byte) error {
-	if n, err := hex.Decode(id[:], b[:min(len(b), 2*len(id))]); err != nil || n != len(id) || id.String() != string(b) {
+	if _, err := hex.Decode(id[:], b[:min(len(b), 2*len(id))]); err != nil || id.String() != string(b) {
 		return fmt.Errorf("an id must be %d hexadecimal digits in lower case", 2*len(id))
 	}
 	return nil

@@ -162,7 +162,7 @@ var errDigest = errors.New("wrong digest")
 // restart forgets all chunks, since one of them is wrong and none says which.
 func (p *partial) restart() error {
 	clear(p.have)
-	p.got, p.unsynced, p.wanted, p.upTo = 0, 0, 0, 0
+	p.got = 0
 	p.tries++
 	return p.sync()
 }

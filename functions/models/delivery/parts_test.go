@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,8 +54,11 @@ func TestTheRangesOfARequest(t *testing.T) {
 func TestChunksAreMadeDurableTogether(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
-	_, err := w.r.Handle(t.Context(), s.Offer())
+	reply, err := w.r.Handle(t.Context(), s.Offer())
 	require.NoError(t, err)
+	want, err := DecodeWant(reply)
+	require.NoError(t, err)
+	require.Equal(t, [][2]int{{0, 7}}, want.Ranges, "as many as the window has")
 	for i := range s.of - 1 {
 		chunk, err := s.chunk(i)
 		require.NoError(t, err)
@@ -62,6 +66,7 @@ func TestChunksAreMadeDurableTogether(t *testing.T) {
 		require.NoError(t, err)
 		_, err = os.Stat(w.dir + "/" + incoming + "/" + s.ID().String() + haveAt)
 		require.Equal(t, i+1 >= syncEvery, err == nil, "after %d chunks", i+1)
+		require.Equal(t, (i+1)%syncEvery, w.r.open[s.ID()].unsynced)
 	}
 	require.NoError(t, w.r.Close())
 	require.NoError(t, w.store.Close(t.Context()))
@@ -94,4 +99,18 @@ func TestWhatCannotGoOnIsRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 	require.Equal(t, s.ID().String(), left[0].Name())
+}
+
+// An id is the digits that it is written as, and nothing else.
+func TestTheTextOfAnID(t *testing.T) {
+	id := ID{0xab, 31: 0xcd}
+	text := id.String()
+	for read, want := range map[string]bool{
+		text: true, strings.ToUpper(text): false, text[1:]: false, text[2:]: false, text + "00": false, "x" + text[1:]: false, text[:63] + "x": false, "": false,
+	} {
+		var got ID
+		err := got.UnmarshalText([]byte(read))
+		require.Equal(t, want, err == nil, read)
+		require.True(t, !want || got == id, read)
+	}
 }
