@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -126,6 +127,29 @@ func TestLookingChangesNothing(t *testing.T) {
 	u.Path = "/mistyped"
 	_, err = Open(t.Context(), u.String(), Options{MustExist: true})
 	require.ErrorContains(t, err, "mistyped")
+}
+
+// A file that is no database, or no file at all, such as a device, keeps its mode and content, and nothing appears beside it.
+func TestAMistypedPathChangesNothing(t *testing.T) {
+	for _, opts := range []Options{{}, {MustExist: true}} {
+		dir := t.TempDir()
+		text, pipe := filepath.Join(dir, "text"), filepath.Join(dir, "pipe")
+		require.NoError(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
+		require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+		for path, want := range map[string]string{text: "not a database", pipe: "no regular file", dir: "no regular file"} {
+			require.NoError(t, os.Chmod(path, 0o755))
+			before, err := os.Stat(path)
+			require.NoError(t, err)
+			_, err = Open(t.Context(), "sqlite:"+path, opts)
+			require.ErrorContains(t, err, want, path)
+			after, err := os.Stat(path)
+			require.NoError(t, err)
+			require.Equal(t, []any{before.Mode(), before.Size(), before.ModTime()}, []any{after.Mode(), after.Size(), after.ModTime()}, path)
+		}
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, entries, 2)
+	}
 }
 
 // Other users of the host cannot read the data of the nodes.

@@ -24,12 +24,17 @@ func openSQLite(path string, opts Options) (*Store, error) {
 		return nil, errors.New("store \"sqlite:\": the path is missing; write sqlite:/var/lib/offload/cloud.db")
 	}
 	settings := []string{"busy_timeout(10000)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"}
-	if opts.MustExist {
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+	switch info, err := os.Stat(path); {
+	case err == nil && !info.Mode().IsRegular(): // SQLite would put files beside a device
+		return nil, fmt.Errorf("opening the store: %s is no regular file", path)
+	case err != nil && opts.MustExist:
+		return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+	case !opts.MustExist:
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			err = f.Close()
 		}
-	} else {
-		if err := private(path); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
 		settings = append(settings, "journal_mode(WAL)") // which changes the file, whatever it is
@@ -47,7 +52,7 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	}
 	read.SetMaxOpenConns(opts.ReadersMax)
 	return &Store{
-		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1,
+		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1, protect: func() error { return private(path) },
 		close: func() error { return errors.Join(read.Close(), write.Close()) },
 	}, nil
 }
@@ -55,13 +60,6 @@ func openSQLite(path string, opts Options) (*Store, error) {
 // private keeps the database from others on the host: SQLite would make it readable by all. The files beside it take its mode. A file
 // that only its group may read as well was made so by somebody.
 func private(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(path + suffix)
 		if err == nil && info.Mode().Perm()&0o007 != 0 {

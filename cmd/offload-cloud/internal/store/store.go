@@ -132,6 +132,7 @@ type Store struct {
 	takes       atomic.Uint64 // of jobs; see TakeJobs
 	careful     atomic.Int32  // commits that are to expect rows which are there already
 	lanes       int           // see Lanes
+	protect     func() error  // keeps other users from the tables, once they are known to be the store's; nil where a server does
 	close       func() error
 }
 
@@ -158,7 +159,11 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	if opts.MustExist {
 		prepare = s.check
 	}
-	if err := prepare(ctx); err != nil {
+	err = prepare(ctx)
+	if err == nil && !opts.MustExist && s.protect != nil {
+		err = s.protect()
+	}
+	if err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("preparing the tables of the %s store: %w", s.dialect.name(), err)
 	}
