@@ -170,6 +170,25 @@ func TestConnectionsThatEndDoNotFillTheGate(t *testing.T) {
 	require.Equal(t, uint64(5), s.Counts().Acked)
 }
 
+// TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker: none of them keeps the gate from emptying.
+func TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker(t *testing.T) {
+	server, url := openBroker(t)
+	sink := &testSink{holding: true, refuse: func(*task.Event) error { return errors.New("spool full") }}
+	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
+	publish(t, server, 1, 2)
+	publish(t, server, 1, 2)
+	eventually(t, func() bool { return s.Counts().Duplicates == 1 }, "a repeat")
+	stopped := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	go func() { stopped <- s.Stop(ctx) }()
+	eventually(t, func() bool { return s.ctx.Err() != nil }, "stopping")
+	sink.answer()
+	require.NoError(t, <-stopped)
+	require.Equal(t, uint64(2), s.Counts().Abandoned)
+	require.Zero(t, s.Counts().Acked)
+}
+
 // TestEventsOfOneIDAndDifferentContentAreAllTaken: five devices of which each was made from the same image.
 func TestEventsOfOneIDAndDifferentContentAreAllTaken(t *testing.T) {
 	server, url := openBroker(t)

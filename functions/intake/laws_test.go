@@ -269,6 +269,9 @@ func TestWhatIsRememberedOfASession(t *testing.T) {
 	one.bus.Remember = filepath.Join(dir, "none", "file")
 	one.remember([]string{"x"})
 	require.Equal(t, 1, one.log.(*logLines).count("cannot save the list of subscriptions"))
+	one.bus.Remember = ""
+	one.remember([]string{"x"})
+	require.Equal(t, 1, one.log.(*logLines).count(""), "no file is wanted")
 	require.Equal(t, []string{"a", "b", "c"}, union([]string{"a", "b"}, []string{"b", "c", "c"}))
 }
 

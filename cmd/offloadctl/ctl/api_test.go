@@ -127,6 +127,7 @@ func TestStatusWatch(t *testing.T) {
 	require.Contains(t, r.out, "node plant-7  ready")
 	require.Contains(t, r.out, "19:00:00  no answer: asking "+s.URL)
 	require.GreaterOrEqual(t, asked.Load(), int32(3))
+	require.NotContains(t, r.out, clearScreen, "it is no terminal")
 }
 
 // decided is a decision with everything in it.

@@ -105,6 +105,8 @@ func TestLint(t *testing.T) {
 	require.Contains(t, r.err, "stdin is not YAML that EdgeX can read")
 	r = call{stdin: `Offload: {Spool: {RingMiB: -1}}`}.run("config", "lint", "-")
 	require.Contains(t, r.out, "stdin:1: Offload.Spool.RingMiB")
+	r = call{stdin: `Offload: {Writable: {Classes: {7: {}, pump: {MatchDevice: "p"}}}}`}.run("config", "lint", "-")
+	require.Contains(t, r.out, "Offload.Writable.Classes: has a name that is no text")
 	r = call{stdin: "Service: {}\n"}.run("config", "lint", "-")
 	require.Equal(t, exitFine, r.code)
 	require.Contains(t, r.out, "has no section Offload")

@@ -140,8 +140,9 @@ func TestUIRefuses(t *testing.T) {
 	data := apiBase + "/ui/data"
 	_, key, _ := strings.Cut(o.address, "?")
 	for _, path := range []string{"/", data, "/?key=guess", "/?key=", data + "?" + key} {
-		code, body, _ := o.ask("GET", path)
+		code, body, header := o.ask("GET", path)
 		require.Equal(t, http.StatusUnauthorized, code, path)
+		require.Equal(t, "no-store", header.Get("Cache-Control"))
 		require.Contains(t, body, "open the address that offloadctl ui has printed")
 	}
 	o.admit()
