@@ -123,7 +123,10 @@ func testOneIDManyDevices(t *testing.T, s *Store) {
 		func(*task.Task) {}, func(t *task.Task) { t.Device = "d2" }, func(t *task.Task) { t.Device = "d3" },
 		func(t *task.Task) { t.Source = "other" }, func(t *task.Task) { t.Profile = "other" }, func(t *task.Task) { t.Offset = 4 },
 		func(t *task.Task) { t.Resource = "other" }, func(t *task.Task) { t.Type = task.Float32 }, func(t *task.Task) { t.Encoding = task.Text },
-		func(t *task.Task) { t.Holes = []task.Hole{{Resource: "wave"}} }, func(t *task.Task) { t.Origin++ },
+		func(t *task.Task) { t.Holes = []task.Hole{{Resource: "wave"}} }, func(t *task.Task) { t.Holes = []task.Hole{{Resource: "w"}} },
+		func(t *task.Task) { t.Holes = []task.Hole{{At: 1}} }, func(t *task.Task) { t.Holes = []task.Hole{{Length: 1}} },
+		func(t *task.Task) { t.Holes = []task.Hole{{Encoding: task.Text}} }, func(t *task.Task) { t.Holes = make([]task.Hole, 2) }, func(t *task.Task) { t.Hole = 1 },
+		func(t *task.Task) { t.Count = 1 }, func(t *task.Task) { t.Chunk = 1 }, func(t *task.Task) { t.Of = 2 }, func(t *task.Task) { t.Origin++ },
 	}
 	again := func(first uint64) *Batch {
 		b := batch("n1", 1)
@@ -153,6 +156,8 @@ func testFloorNeverFalls(t *testing.T, s *Store) {
 	require.Equal(t, uint64(5), nodes[0].Gaps)
 	require.Empty(t, commit(t, s, of("restored", 1, "b", 8)).Receipts[0].Gaps, "another session knows nothing above its own floor")
 	require.Equal(t, []ranges.Span{span(1, 3)}, commit(t, s, of("restored", 4, "b", 9)).Receipts[0].Gaps)
+	commit(t, s, of("", 20, "a", 20))
+	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6), span(11, 19)}, commit(t, s, of("restored", 4, "b", 10)).Receipts[0].Gaps, "nobody knows which session named the floor")
 }
 
 // Whatever copies of one spool send in whatever order, each record that is receipted to a session is stored as what it is.

@@ -155,7 +155,7 @@ func (s *Store) sql(statement string) string {
 func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) (jobs []*Job, err error) {
 	again := s.take(`state = 1 AND model = $4 AND (due <= NOW OR due > NOW + $5)`, "due, record")
 	fresh := s.take(`state = 0 AND model = $4`, "record")
-	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= NOW OR due > NOW + $2))`, model, int64(maxAgain)); err != nil || !there {
+	if there, err := s.any(ctx, `model = $1 AND (state = 0 OR state = 1 AND (due <= NOW OR due > NOW + $2))`, model, int64(maxAgain)); !there {
 		return nil, err
 	}
 	freshFirst := s.takes.Add(1)%2 == 0
@@ -181,7 +181,7 @@ func (s *Store) TakeJobs(ctx context.Context, worker, model string, lease time.D
 	return jobs, nil
 }
 
-// any looks whether there are jobs, without the lock that a writing transaction takes on SQLite.
+// any looks whether there are jobs, false after an error, without the lock that a writing transaction takes on SQLite.
 func (s *Store) any(ctx context.Context, where string, args ...any) (there bool, err error) {
 	err = s.read.QueryRowContext(ctx, s.sql(`SELECT EXISTS (SELECT 1 FROM jobs WHERE `+where+`)`), args...).Scan(&there)
 	if err != nil {
@@ -306,7 +306,7 @@ func (s *Store) changeJob(ctx context.Context, query string, args ...any) (chang
 // for a pause that begins at again and doubles. Each is handed out to one caller.
 func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int) (answers []*Answered, err error) {
 	again = min(again, maxAgain>>sendsLog)
-	if there, err := s.any(ctx, `state = 2 AND (due <= NOW OR due > NOW + $1)`, int64(maxAgain)); err != nil || !there {
+	if there, err := s.any(ctx, `state = 2 AND (due <= NOW OR due > NOW + $1)`, int64(maxAgain)); !there {
 		return nil, err
 	}
 	query := s.sql(`WITH taken AS (SELECT record AS taken_record FROM jobs WHERE state = 2 AND (due <= NOW OR due > NOW + $1) ORDER BY due, record LIMIT $2 SKIP)

@@ -271,12 +271,5 @@ func column[T any](rows []*row, of func(*row) T) []T {
 // permanent knows the classes that speak of the data (22, 23, limits in 54); anything else passes or is a matter of the server.
 func (postgresDialect) permanent(err error) bool {
 	var e *pgconn.PgError
-	if !errors.As(err, &e) || len(e.Code) < 2 {
-		return false
-	}
-	switch e.Code[:2] {
-	case "22", "23", "54":
-		return true
-	}
-	return false
+	return errors.As(err, &e) && slices.ContainsFunc([]string{"22", "23", "54"}, func(class string) bool { return strings.HasPrefix(e.Code, class) })
 }

@@ -25,57 +25,58 @@ func open(t testing.TB, dsn string, opts Options) *Store {
 }
 
 // All that must hold, holds on either database. One server serves all tests, for starting one takes seconds.
-func TestStore(t *testing.T) {
-	tests := map[string]func(t *testing.T, s *Store){
-		"a record is stored once and receipted each time": testOnce,
-		"a task under another sequence is stored once":    testTaskOnce,
-		"the same id with other content is kept":          testConflict,
-		"a restored spool's new records are conflicts":    testRestoredSpool,
-		"each session gets a receipt of its own":          testSessionsOfOneGroup,
-		"conflicts are quarantined within bounds":         testConflictsAreBounded,
-		"unreadable and repeated records have content":    testConflictsOfDeadRecords,
-		"a forgotten row proves nothing":                  testForgottenRows,
-		"one id of many devices is many events":           testOneIDManyDevices,
-		"the floor never falls":                           testFloorNeverFalls,
-		"gaps are named until filled or explained":        testGaps,
-		"lanes may overtake each other":                   testLanes,
-		"what is gone may still come":                     testGoneComes,
-		"an undecodable record is quarantined":            testDeadRecord,
-		"an unfit name is quarantined":                    testUnfit,
-		"letters are kept once, counted and bounded":      testLetters,
-		"a letter may be empty":                           testAnEmptyLetter,
-		"what is complete is remembered":                  testWhatIsComplete,
-		"a failed commit leaves nothing":                  testRollback,
-		"events are listed once, in order":                testEvents,
-		"the figures add up":                              testStats,
-		"the figures are of one moment":                   testStatsOfOneMoment,
-		"a record of a class with a model is one job":     testJobs,
-		"a lease ends, and with it the right to answer":   testLeases,
-		"what ended a worker is taken alone":              testRetriesAreTakenAlone,
-		"answers are published until confirmed":           testAnswers,
-		"a node that is gone is given up":                 testGivenUp,
-		"a retried job has a new result":                  testARetriedJobHasANewResult,
-		"a late chunk begins the job anew":                testALateChunkBeginsTheJobAnew,
-		"a chunk that comes while it is found missing":    testAChunkThatComesWhileItIsFoundMissing,
-		"chunks that are gone":                            testChunksThatAreGone,
-		"answers that are never confirmed":                testAnswersThatAreNeverConfirmed,
-		"answers of a node that was away":                 testAnswersOfANodeThatWasAway,
-		"a job without an answer has a reason":            testFailedJobs,
-		"a clock that was set back holds up no job":       testClockSetBack,
-		"an id that was used before gets its job":         testIDUsedBefore,
-	}
-	var server *pgtest.Server
-	for name, test := range tests {
-		t.Run("sqlite/"+name, func(t *testing.T) {
+var storeTests = map[string]func(t *testing.T, s *Store){
+	"a record is stored once and receipted each time": testOnce,
+	"a task under another sequence is stored once":    testTaskOnce,
+	"the same id with other content is kept":          testConflict,
+	"a restored spool's new records are conflicts":    testRestoredSpool,
+	"each session gets a receipt of its own":          testSessionsOfOneGroup,
+	"conflicts are quarantined within bounds":         testConflictsAreBounded,
+	"unreadable and repeated records have content":    testConflictsOfDeadRecords,
+	"a forgotten row proves nothing":                  testForgottenRows,
+	"one id of many devices is many events":           testOneIDManyDevices,
+	"the floor never falls":                           testFloorNeverFalls,
+	"gaps are named until filled or explained":        testGaps,
+	"lanes may overtake each other":                   testLanes,
+	"what is gone may still come":                     testGoneComes,
+	"an undecodable record is quarantined":            testDeadRecord,
+	"an unfit name is quarantined":                    testUnfit,
+	"letters are kept once, counted and bounded":      testLetters,
+	"a letter may be empty":                           testAnEmptyLetter,
+	"what is complete is remembered":                  testWhatIsComplete,
+	"a failed commit leaves nothing":                  testRollback,
+	"events are listed once, in order":                testEvents,
+	"the figures add up":                              testStats,
+	"the figures are of one moment":                   testStatsOfOneMoment,
+	"a record of a class with a model is one job":     testJobs,
+	"a lease ends, and with it the right to answer":   testLeases,
+	"what ended a worker is taken alone":              testRetriesAreTakenAlone,
+	"answers are published until confirmed":           testAnswers,
+	"a node that is gone is given up":                 testGivenUp,
+	"a retried job has a new result":                  testARetriedJobHasANewResult,
+	"a late chunk begins the job anew":                testALateChunkBeginsTheJobAnew,
+	"a chunk that comes while it is found missing":    testAChunkThatComesWhileItIsFoundMissing,
+	"chunks that are gone":                            testChunksThatAreGone,
+	"answers that are never confirmed":                testAnswersThatAreNeverConfirmed,
+	"answers of a node that was away":                 testAnswersOfANodeThatWasAway,
+	"a job without an answer has a reason":            testFailedJobs,
+	"a clock that was set back holds up no job":       testClockSetBack,
+	"an id that was used before gets its job":         testIDUsedBefore,
+}
+
+func TestStoreOnSQLite(t *testing.T) {
+	for name, test := range storeTests {
+		t.Run(name, func(t *testing.T) {
 			test(t, open(t, "sqlite:"+filepath.Join(t.TempDir(), "a b%c?.db"), Options{DeadCount: 3}))
 		})
 	}
-	t.Run("postgres", func(t *testing.T) {
-		server = pgtest.Start(t, "fsync=off")
-		for name, test := range tests {
-			t.Run(name, func(t *testing.T) { test(t, open(t, server.Database(t), Options{DeadCount: 3})) })
-		}
-	})
+}
+
+func TestStoreOnPostgreSQL(t *testing.T) {
+	server := pgtest.Start(t, "fsync=off")
+	for name, test := range storeTests {
+		t.Run(name, func(t *testing.T) { test(t, open(t, server.Database(t), Options{DeadCount: 3})) })
+	}
 }
 
 // Half of the connections are left to readers, and no more transactions go on at a time than help.
