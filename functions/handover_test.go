@@ -27,3 +27,24 @@ func TestNothingOfTheOperatorsWaitsForAModel(t *testing.T) {
 	require.Equal(t, []string{"camera-1", "camera-2"}, <-done)
 	p.working.Wait()
 }
+
+// Small records share a buffer. A large one has one of its own size, with as many of those after it as a shared one would hold.
+func TestABufferHoldsFewRecords(t *testing.T) {
+	for name, c := range map[string]struct {
+		sizes []int
+		want  int
+	}{
+		"small":                       {[]int{10}, sharedBuffer},
+		"an eighth":                   {[]int{sharedBuffer / 8}, sharedBuffer},
+		"a byte more":                 {[]int{sharedBuffer/8 + 1}, sharedBuffer/8 + 1},
+		"a large one alone":           {[]int{9 * sharedBuffer, 10}, 9 * sharedBuffer},
+		"the last that fits":          {[]int{sharedBuffer / 2, sharedBuffer / 2, 10}, sharedBuffer},
+		"the first that does not fit": {[]int{sharedBuffer / 2, sharedBuffer/2 + 1}, sharedBuffer / 2},
+	} {
+		var jobs []*job
+		for _, size := range c.sizes {
+			jobs = append(jobs, &job{Case: decide.Case{Task: &task.Task{Class: &task.Class{}, Data: make([]byte, max(size-recordOverhead, 0))}}})
+		}
+		require.Equal(t, c.want, bufferSize(jobs), name)
+	}
+}

@@ -2,6 +2,7 @@ package export
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,4 +231,28 @@ func TestTheLoopSleepsUntilSomethingIsDue(t *testing.T) {
 		c.change(r, now)
 		require.Equal(t, c.want, r.pause(now), name)
 	}
+}
+
+// Nothing more of a class is taken while one of its records is a suspect.
+func TestTheClassOfASuspectIsExcluded(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 1))
+		require.False(t, w.excluded(time.Now())[w.entries[0].class])
+		w.entries[0].suspect = true
+		require.True(t, w.excluded(time.Now())[w.entries[0].class])
+	})
+}
+
+// What is known of a class is kept while any of its records is in the window or isolated, however many classes come.
+func TestWhatIsKnownOfAClassIsKept(t *testing.T) {
+	w := trusting(testLimits())
+	w.add(load(1, 1))
+	flown, isolated := w.class(w.entries[0].class), w.class("isolated")
+	flown.isolated, isolated.isolated = 1, 1
+	for n := range 2 * maxClasses {
+		w.class(fmt.Sprint("passing ", n))
+	}
+	require.LessOrEqual(t, len(w.classes), maxClasses)
+	require.Same(t, flown, w.class(w.entries[0].class))
+	require.Same(t, isolated, w.class("isolated"))
 }

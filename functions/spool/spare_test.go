@@ -77,3 +77,14 @@ func TestSparesMakeWayForALargeRecord(t *testing.T) {
 	require.EqualValues(t, 4, st.Held)
 	require.LessOrEqual(t, st.DiskBytes, st.Quota)
 }
+
+// Segments without records are buried before the next regular state where they pile up, or where the next segment has no spare.
+func TestWhenSegmentsAreBuried(t *testing.T) {
+	for _, c := range []struct {
+		dying, spares int
+		want          bool
+	}{{0, 0, false}, {1, 0, true}, {1, 1, false}, {1, 2, false}, {2, 0, true}, {2, 1, true}, {3, 2, true}} {
+		s := &Spool{dying: make([]dying, c.dying), spares: make([]spare, c.spares)}
+		require.Equal(t, c.want, s.buryNow(), "%+v", c)
+	}
+}
