@@ -47,6 +47,12 @@ func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
 		require.Equal(t, []ackState{ackPassed, ackPassed}, []ackState{places[0].state, places[2].state})
 		time.Sleep(4 * time.Second)
 		require.Empty(t, queue())
+
+		first, behind := a.expect(session, mqtt.Message{}), a.expect(session, mqtt.Message{})
+		a.done(behind)
+		require.Len(t, queue(), 2)
+		a.pass(first)
+		require.Empty(t, queue(), "what was done behind a message that is passed is acknowledged at once")
 	})
 }
 

@@ -134,6 +134,7 @@ func TestTextsAreBoundedAndEscapedOnce(t *testing.T) {
 		require.Equal(t, want, bounded(text, 100))
 		require.Equal(t, want, bounded(bounded(text, 100), 100), "escaped once")
 	}
+	require.Equal(t, "xxxxx…", bounded(strings.Repeat("x", 1000), 5))
 	rapid.Check(t, func(t *rapid.T) {
 		text := bounded(string(rapid.SliceOf(rapid.Byte()).Draw(t, "text")), 20)
 		require.LessOrEqual(t, len(text), 20+10+len("…"))
@@ -203,6 +204,26 @@ func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 			require.Equal(t, dropped, counts.LinesDropped.Load())
 			require.Equal(t, 1, strings.Count(log.String(), "hangs, dropping lines"))
 			require.Equal(t, 1, strings.Count(log.String(), "resumed"))
+		})
+	})
+	t.Run("it hangs with many small ones, and then takes the largest", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var counts Counts
+			h := &hanging{goOn: make(chan struct{})}
+			p := newPrinter(h, &counts, time.Second, slog.New(slog.DiscardHandler))
+			for range 2000 {
+				p.print(fresh(1, 10))
+			}
+			dropped := counts.LinesDropped.Load()
+			require.Greater(t, dropped, int64(900))
+			close(h.goOn)
+			for range 3 {
+				synctest.Wait()
+				p.print(fresh(1, linesMax)) // takes all of the room
+			}
+			p.close(time.Second)
+			require.Equal(t, dropped, counts.LinesDropped.Load())
+			require.Equal(t, 2003, h.got+int(dropped))
 		})
 	})
 	t.Run("it hangs at the stop", func(t *testing.T) {

@@ -184,6 +184,27 @@ func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	first.note()
 	push(second, 200<<10)
 	require.Len(t, second.items, 2)
+	second.note()
+	push(second, 50<<10)
+	require.Len(t, second.items, 3, "what is noted counts once")
+}
+
+// The bytes of a group are shared among the lanes, which store at the same time.
+func TestAGroupOfALaneHasItsShareOfTheBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Consumer{Limits: Limits{GroupMiB: 1, Lanes: 4}}
+		c.prepare()
+		queue, out := make(chan *Message, 10), make(chan *group)
+		for range cap(queue) {
+			queue <- &Message{Payload: make([]byte, 100<<10)}
+		}
+		go c.gather(queue, out)
+		for _, want := range []int{3, 3, 3, 1} {
+			synctest.Wait()
+			require.Len(t, (<-out).items, want)
+		}
+		close(c.stopping)
+	})
 }
 
 // What a lane left with the broker, because others have filled the room for messages that wait, is asked for once there is room: not before,

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -192,6 +194,47 @@ func TestFailingLinesAreLoggedOnce(t *testing.T) {
 		p.close(time.Minute)
 		require.Empty(t, c.results)
 		require.Equal(t, c.logged, strings.Count(log.String(), "writing JSON lines failed"), log.String())
+	}
+}
+
+// What fails is logged when it begins to and when it works again, and dead letters that find room are no failure.
+func TestAFailureIsLoggedWhenItBeginsAndEnds(t *testing.T) {
+	var log bytes.Buffer
+	c := &Consumer{Log: slog.New(slog.NewTextHandler(&log, nil))}
+	logged := func(levels ...string) {
+		t.Helper()
+		var have []string
+		for line := range strings.Lines(log.String()) {
+			have = append(have, regexp.MustCompile(`level=(\w+)`).FindStringSubmatch(line)[1])
+		}
+		require.Equal(t, levels, have, log.String())
+		log.Reset()
+	}
+	for range 2 {
+		c.noteFull(&store.Result{Letters: 1})
+	}
+	logged()
+	for range 2 {
+		c.noteFull(&store.Result{Letters: 1, LettersRefused: 1})
+		c.noteFull(&store.Result{})
+	}
+	logged("ERROR")
+	for range 2 {
+		c.noteFull(&store.Result{Letters: 1})
+	}
+	logged("INFO")
+	c.noteFull(&store.Result{LettersRefused: 1})
+	logged("ERROR")
+}
+
+// A node whose name no topic may have costs the others no receipt, wherever it stands among them.
+func TestWhatNoTopicMayHaveIsLeftOut(t *testing.T) {
+	for at := range 3 {
+		out := []Outgoing{{"a", nil}, {"b", nil}, {"c", nil}}
+		out[at].Topic = "x+y"
+		fit, err := sendable(out, "+#\x00")
+		require.ErrorContains(t, err, `"x+y"`)
+		require.Equal(t, slices.Delete(slices.Clone(out), at, at+1), fit)
 	}
 }
 
