@@ -224,6 +224,10 @@ func (s *Subscriber) stop(ctx context.Context) error {
 	if !s.acks.Stop(ctx) {
 		s.connection.Renew() // the broker does not take the acknowledgements
 		s.acks.Wait()
+	} else if session := s.connection.Session(); session != nil {
+		settling, cancel := context.WithTimeout(ctx, settleTimeout)
+		_ = session.Settle(settling) // a broker that does not answer delivers again what it has not read
+		cancel()
 	}
 	s.connection.End()
 	if err == nil {
@@ -236,6 +240,7 @@ const (
 	connectTimeout = 10 * time.Second
 	writeTimeout   = 30 * time.Second // for an acknowledgement; a broker that takes none for so long is hung
 	maxBackOff     = 10 * time.Second
+	settleTimeout  = 500 * time.Millisecond // for the broker to read the last acknowledgements
 )
 
 // keeper holds the connection.

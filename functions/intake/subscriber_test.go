@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +196,53 @@ func TestAnAbsentBrokerIsWaitedFor(t *testing.T) {
 	require.Equal(t, 1, s.log.(*logLines).count("does not answer, still trying"))
 	require.False(t, s.Counts().Connected)
 	require.NoError(t, s.Stop(context.Background()))
+}
+
+// TestStopWaitsUntilTheBrokerHasTheAcknowledgements: what it has not read when the service connects anew is of no use to it, and the
+// events would come again.
+func TestStopWaitsUntilTheBrokerHasTheAcknowledgements(t *testing.T) {
+	server, url := openBroker(t)
+	sink := &testSink{holding: true}
+	s := startSubscriber(t, testConfig(), Bus{URL: "tcp://" + slowTo(t, strings.TrimPrefix(url, "tcp://"))}, sink)
+	publish(t, server, 1, 11)
+	eventually(t, func() bool { return len(sink.got()) == 10 }, "all handed on")
+	sink.answer()
+	stopSubscriber(t, s)
+	require.Zero(t, unacknowledged(server, "app-offload"))
+	require.Equal(t, uint64(10), s.Counts().Acked)
+}
+
+// slowTo is the address of a proxy that passes on late what goes to the broker.
+func slowTo(t *testing.T, broker string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	pass := func(to, from net.Conn, late time.Duration) {
+		defer to.Close()
+		buffer := make([]byte, 4096)
+		for {
+			n, err := from.Read(buffer)
+			time.Sleep(late)
+			if _, bad := to.Write(buffer[:n]); bad != nil || err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", broker)
+			if err != nil {
+				return
+			}
+			go pass(server, client, 50*time.Millisecond)
+			go pass(client, server, 0)
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestNewSubscriberNamesEveryProblem(t *testing.T) {

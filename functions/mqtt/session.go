@@ -208,6 +208,12 @@ func (s *Session) Unsubscribe(ctx context.Context, topics ...string) error {
 	return s.wait(ctx, s.client.Unsubscribe(topics...), s.timeout)
 }
 
+// Settle waits until the broker has read all that was written before, such as acknowledgements: a request behind them is answered. What it
+// has not read of a connection it forgets when the client connects anew.
+func (s *Session) Settle(ctx context.Context) error {
+	return s.Unsubscribe(ctx, "offload/none") // which nothing subscribes to
+}
+
 // wait waits for a token until ctx, the connection or the time ends.
 func (s *Session) wait(ctx context.Context, t Token, timeout time.Duration) error {
 	select {
