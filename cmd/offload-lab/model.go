@@ -288,6 +288,12 @@ func trainModels(ctx context.Context, args []string) error {
 	if *out == "" {
 		return errors.New("-out is missing: name the folder of models to write to")
 	}
+	if err := models.Version(*version).Check(); err != nil {
+		return fmt.Errorf("-version: %w", err)
+	}
+	if err := os.MkdirAll(*out, 0o750); err != nil { // before minutes of training
+		return fmt.Errorf("-out: %w", err)
+	}
 	list := slices.DeleteFunc(nn.Models(), func(m nn.Model) bool {
 		return *only != "" && m.Name != *only || *variant != "" && m.Variant != *variant
 	})

@@ -149,6 +149,8 @@ func TestEveryVerbChecksItsArguments(t *testing.T) {
 		{"faults", []string{"hung"}, "unknown argument"},
 		{"model", []string{"train"}, "-out is missing"},
 		{"model", []string{"train", "-out", t.TempDir(), "-only", "wisdom"}, "wisdom"},
+		{"model", []string{"train", "-out", t.TempDir(), "-version", "v1"}, "-version"},
+		{"model", []string{"train", "-out", "/dev/null/models"}, "-out"},
 		{"export", []string{"-lang", "rust", "-out", "x", "y"}, "-lang"},
 		{"export", []string{"-name", "A", "-out", "x", "y"}, "-name"},
 		{"export", []string{"-name", "a", "-out", filepath.Join(t.TempDir(), "x")}, "or -policy"},

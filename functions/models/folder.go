@@ -320,8 +320,7 @@ func loadState(root *os.Root) (map[string]choice, error) {
 	}
 	for _, c := range state {
 		for _, v := range []Version{c.Version, c.Newest} {
-			_, bad := v.parts()
-			err = errors.Join(err, bad)
+			err = errors.Join(err, v.Check())
 		}
 	}
 	if err == nil && state == nil {

@@ -109,7 +109,7 @@ func (m *Manifest) Validate() error {
 	if !validName(m.Name) {
 		p.Addf("name", cut(m.Name), "must be 1 to 48 bytes of a–z, 0–9, - and _, and begin with a letter or digit")
 	}
-	if _, err := m.Version.parts(); err != nil {
+	if m.Version.Check() != nil {
 		p.Addf("version", cut(string(m.Version)), "must be numbers separated by dots, such as 1.4.0")
 	}
 	p.OneOf("variant", cut(m.Variant), Edge, Cloud)
@@ -269,6 +269,12 @@ func (v Version) parts() (list [maxVersionParts]uint64, err error) {
 		list[i] = n
 	}
 	return list, nil
+}
+
+// Check says what is wrong with a version, nil if nothing is.
+func (v Version) Check() error {
+	_, err := v.parts()
+	return err
 }
 
 // Compare is below 0 where v is older than w, and above 0 where it is newer. A version that is not valid is older than all others.
