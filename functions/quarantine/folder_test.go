@@ -16,6 +16,8 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "00000-notes.txt")
 	require.NoError(t, os.WriteFile(foreign, make([]byte, 1<<20), 0o600))
+	kept := filepath.Join(dir, strings.Repeat("0", 20)+"-kept"+folderSuffix)
+	require.NoError(t, os.MkdirAll(filepath.Join(kept, "by a person"), 0o700))
 	entry := func(n int) Rejected {
 		return Rejected{ID: uint64(n), Time: time.Unix(int64(n), 0), Reason: "malformed", Payload: []byte(strings.Repeat("x", 300))}
 	}
@@ -39,7 +41,8 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 	require.Equal(t, 3*one, again.bytes)
 	left, err := filepath.Glob(filepath.Join(dir, "*"+folderSuffix))
 	require.NoError(t, err)
-	for i, path := range left {
+	require.Equal(t, kept, left[0], "a folder is nothing of the quarantine's")
+	for i, path := range left[1:] {
 		require.Equal(t, again.files[i].name, filepath.Base(path))
 		require.Contains(t, path, []string{"000003", "000004", "000005"}[i])
 	}
@@ -53,6 +56,9 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 	huge.Payload = make([]byte, 4*one)
 	require.ErrorContains(t, again.write(huge), "QuarantineDirMiB")
 	require.Len(t, again.files, 1, "nothing made room for what cannot be kept")
+	again.files[0].name = filepath.Base(kept)
+	require.Error(t, again.write(entry(8)), "what cannot be removed makes no room")
+	require.Len(t, again.files, 1)
 	_, err = openFolder(filepath.Join(dir, "none"), 1, 1)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

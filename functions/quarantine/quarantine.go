@@ -187,7 +187,7 @@ func openFolder(dir string, maxBytes, maxQueued int64) (*folder, error) {
 	}
 	for _, entry := range entries { // sorted by name
 		info, err := entry.Info()
-		if err != nil || !strings.HasSuffix(entry.Name(), folderSuffix) {
+		if err != nil || !info.Mode().IsRegular() || !strings.HasSuffix(entry.Name(), folderSuffix) {
 			continue
 		}
 		f.files = append(f.files, folderFile{entry.Name(), info.Size()})
@@ -265,7 +265,7 @@ func (f *folder) write(entry Rejected) error {
 }
 
 func (f *folder) makeRoom(size int64) error {
-	for len(f.files) > 0 && f.bytes+size > f.maxBytes {
+	for f.bytes+size > f.maxBytes { // there are files, since size alone is not more
 		oldest := f.files[0]
 		if err := os.Remove(filepath.Join(f.dir, oldest.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

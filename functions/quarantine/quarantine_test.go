@@ -72,6 +72,15 @@ func TestQuarantineWithoutEntriesCounts(t *testing.T) {
 	q.Add("", "", nil, parse.Reject(parse.ReasonTooDeep, ""))
 	require.Empty(t, q.List())
 	require.Len(t, q.Counts(), 1)
+	require.Empty(t, q.List())
+
+	cfg.Entries = 1
+	q, err = New(cfg)
+	require.NoError(t, err)
+	q.Add("", "", nil, parse.Reject(parse.ReasonTooDeep, "1"))
+	q.Add("", "", nil, parse.Reject(parse.ReasonTooDeep, "2"))
+	require.Len(t, q.List(), 1)
+	require.Equal(t, "2", q.List()[0].Detail)
 }
 
 func TestQuarantineFolderIsBounded(t *testing.T) {

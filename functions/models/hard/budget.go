@@ -118,7 +118,7 @@ func (b *Budget) Load(s Spending) {
 	defer b.mu.Unlock()
 	passed := min(max(s.Phase, 0), slot) + b.clock.Moment().Since(s.At)
 	b.origin, b.at, b.spent = b.clock.Now()-int64(passed%slot), 0, [slots]uint32{}
-	for i, n := range s.Spent[:min(len(s.Spent), slots)] {
+	for i, n := range s.Spent {
 		if age := int64(i) + int64(passed/slot); age < slots {
 			b.spent[(slots-age)%slots] = min(n, 1<<20)
 		}

@@ -279,6 +279,10 @@ func TestTheHardestShare(t *testing.T) {
 		require.False(t, f.Hard(&Example{Scores: []float64{math.NaN()}}) && name != Random)
 		require.Zero(t, testing.AllocsPerRun(100, func() { f.Hard(e) }), name)
 	}
+	least := filter(t, Config{Filter: Margin, Threshold: 0.2, Share: 1e-300})
+	for range recentExamples {
+		require.False(t, least.Hard(&Example{Scores: []float64{0.5, 0.5}}))
+	}
 	_, err := New(Config{Filter: CloudOnly, Share: 0.1})
 	require.ErrorContains(t, err, "Hard.Share")
 }
@@ -286,7 +290,7 @@ func TestTheHardestShare(t *testing.T) {
 // Hardness is what the filter compares, with a sign that rises as examples become harder; examples without what it needs have none.
 func TestHardnessByHand(t *testing.T) {
 	e := &Example{Boxes: []float64{0.4, 0.8}, Scores: []float64{0.1, 0.6, 0.3}, Logits: []float64{1, 1}, Error: 3, Threshold: 4}
-	for name, want := range map[string]float64{Margin: -0.3, Band: -0.25, IBT: 0.5, Energy: -1 - math.Ln2} {
+	for name, want := range map[string]float64{Threshold: -0.6, Margin: -0.3, Band: -0.25, IBT: 0.5, Energy: -1 - math.Ln2} {
 		h, ok := filter(t, Default(name)).(interface {
 			Hardness(e *Example) (float64, bool)
 		}).Hardness(e)
@@ -403,9 +407,30 @@ func TestAConstantThatChangesIsDrift(t *testing.T) {
 		require.False(t, drift)
 		require.InDelta(t, 0, score, 1e-6)
 	}
+	passed := [][]float64{{math.NaN()}, {1, 2}, nil}
+	for _, sample := range passed {
+		_, drift := w.Add(sample...)
+		require.False(t, drift)
+	}
 	score, drift := w.Add(6)
 	require.True(t, drift)
 	require.False(t, math.IsInf(score, 0) || math.IsNaN(score))
+	for _, sample := range passed {
+		again, drift := w.Add(sample...)
+		require.True(t, drift, "what is passed over changes nothing")
+		require.InDelta(t, score, again, 0)
+	}
+}
+
+// Each number of a watch keeps its range.
+func TestTheRangesOfAWatch(t *testing.T) {
+	for c, valid := range map[WatchConfig]bool{
+		{Reference: 10}: true, {Reference: 9}: false, {Reference: 1_000_000}: true, {Reference: 1_000_001}: false, {Reference: -1}: false,
+		{Weight: 1}: true, {Weight: 1e-9}: true, {Weight: 1.1}: false, {Weight: -1}: false, {Limit: 0.1}: true, {Limit: -1}: false, {Limit: math.NaN()}: false,
+	} {
+		_, err := NewWatch(c)
+		require.Equal(t, valid, err == nil, "%+v", c)
+	}
 }
 
 // A file of a budget may say anything: no budget is larger for that.

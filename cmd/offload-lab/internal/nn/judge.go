@@ -106,7 +106,11 @@ func (t *Trial) judgePair(ctx context.Context, w io.Writer, look *models.Look, m
 	say("  %-14s %s", "edge alone", figureOf(edge).percent())
 	say("  %-14s %s", "all cloud", figureOf(cloud).percent())
 	for i, name := range Filters {
-		say("  %-14s %s  %4.1f %% to the cloud, %.0f %% of the gap closed", name, figureOf(mixed[i]).percent(), 100*float64(sent[i])/float64(t.Seeds*t.Samples), 100*closed[i]/gap)
+		share := "no gap to close"
+		if gap > 0 {
+			share = fmt.Sprintf("%.0f %% of the gap closed", 100*closed[i]/gap)
+		}
+		say("  %-14s %s  %4.1f %% to the cloud, %s", name, figureOf(mixed[i]).percent(), 100*float64(sent[i])/float64(t.Seeds*t.Samples), share)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,6 +163,80 @@ func TestSamples(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, set.Inputs)
 	require.Less(t, len(set.Inputs), 40)
+	require.Len(t, set.Labels, len(set.Inputs))
+	require.Equal(t, slices.Repeat([]int{0}, len(set.Labels)), set.Labels, "samples of other labels are left out")
 	_, err = Bearings.Collect(1, 4, models.Input{Kind: models.Numbers}, []int{1, 1, 7, 1}, -1)
 	require.ErrorContains(t, err, "sample 0 of seed 1")
+}
+
+// A training of one layer is Adam with weights that decay (Loshchilov and Hutter, 2019), computed here in float64 by its formulas.
+func TestTrainingIsAdam(t *testing.T) {
+	const n, epochs, rate, decay, samples = 3, 20, 0.05, 0.1, 8
+	rng := rand.New(rand.NewPCG(5, 6))
+	set := &Set{}
+	for range samples {
+		set.Inputs = append(set.Inputs, noise(rng, n))
+	}
+	net := New(1, n, 1, 9, Dense(n, false))
+	d := &net.nodes[0]
+	w := make([]float64, n*n+n) // the biases last
+	for i, v := range d.w {
+		w[i] = float64(v)
+	}
+	mean, square := make([]float64, len(w)), make([]float64, len(w))
+	var losses []float64
+	for step := range epochs {
+		gradient, loss := make([]float64, len(w)), 0.0
+		for _, x := range set.Inputs {
+			for j := range n {
+				e := w[n*n+j] - float64(x[j])
+				for i := range n {
+					e += w[j*n+i] * float64(x[i])
+				}
+				loss += e * e / n / samples
+				for i := range n {
+					gradient[j*n+i] += 2 * e / n * float64(x[i]) / samples
+				}
+				gradient[n*n+j] += 2 * e / n / samples
+			}
+		}
+		losses = append(losses, loss)
+		now := rate * min(1, float64(step+1)/(epochs/10)) * (1 + math.Cos(math.Pi*float64(step)/epochs)) / 2
+		for i, g := range gradient {
+			mean[i], square[i] = 0.9*mean[i]+0.1*g, 0.999*square[i]+0.001*g*g
+			if i < n*n {
+				w[i] -= now * decay * w[i]
+			}
+			power := float64(step + 1)
+			w[i] -= now * mean[i] / (1 - math.Pow(0.9, power)) / math.Sqrt(square[i]/(1-math.Pow(0.999, power)))
+		}
+	}
+	var got []float64
+	require.NoError(t, net.Train(t.Context(), set, Recipe{Epochs: epochs, Batch: samples, Rate: rate, Decay: decay, Seed: 1}, func(epoch int, loss float64) {
+		got = append(got, loss)
+		require.Equal(t, len(got), epoch)
+	}))
+	require.InDeltaSlice(t, losses, got, 1e-4)
+	for i, want := range w {
+		is := slices.Concat(d.w, d.b)[i]
+		require.InDelta(t, want, is, 1e-3, "%d", i)
+	}
+}
+
+// Pictures are turned over on each axis, with their channels as they are.
+func TestMirror(t *testing.T) {
+	net := &Net{H: 2, W: 2, C: 2}
+	x := []float32{1, 2, 3, 4, 5, 6, 7, 8}
+	for axes, want := range [][]float32{x, {5, 6, 7, 8, 1, 2, 3, 4}, {3, 4, 1, 2, 7, 8, 5, 6}, {7, 8, 5, 6, 3, 4, 1, 2}} {
+		got := make([]float32, len(x))
+		mirror(got, x, net, axes)
+		require.Equal(t, want, got, axes)
+	}
+}
+
+// Large logits have probabilities, too.
+func TestSoftmaxOfLargeNumbers(t *testing.T) {
+	for _, shift := range []float32{-1e4, 0, 1e4} {
+		require.InDeltaSlice(t, []float64{1 / (1 + math.E + math.E*math.E), math.E / (1 + math.E + math.E*math.E), math.E * math.E / (1 + math.E + math.E*math.E)}, Softmax([]float32{shift, shift + 1, shift + 2}), 1e-12)
+	}
 }
