@@ -101,6 +101,8 @@ func (f *sourceFlags) check(scheme string) error {
 	switch {
 	case len(f.id) > 256 || !check.Printable(f.id):
 		return fmt.Errorf("-id %.64q: it must be printable and have 1 to 256 bytes", f.id)
+	case scheme != "nats" && strings.Contains(f.from, ","):
+		return fmt.Errorf("-from %q: %s:// takes one broker", f.from, scheme)
 	case f.passwordFile != "" && f.user == "":
 		return errors.New("-password-file is given, and -user is missing")
 	case (f.cert == "") != (f.key == ""):
@@ -273,6 +275,9 @@ func (f *keyFlags) codecs(log *slog.Logger) (*seal.Opener, *seal.Sealer, error) 
 	sealer, err := seal.NewSealer(cfg, ring)
 	if err != nil {
 		return nil, nil, fmt.Errorf("sealing receipts: %w", err)
+	}
+	if f.path == "" && f.cipher != seal.CipherAuto && f.cipher != seal.CipherNone {
+		return nil, nil, fmt.Errorf("-cipher %s needs -keys", f.cipher)
 	}
 	return seal.NewOpener(ring, limits), sealer, nil
 }

@@ -171,6 +171,9 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	if err := f.check(); err != nil {
 		return err
 	}
+	if f.threads == 0 {
+		return errors.New("-threads 0: it would compute nothing; give 1 to 1024, or -1 for the number of processors")
+	}
 	if f.threads < 0 {
 		f.threads = runtime.GOMAXPROCS(0)
 	}
