@@ -62,6 +62,7 @@ var storeTests = map[string]func(t *testing.T, s *Store){
 	"a job without an answer has a reason":            testFailedJobs,
 	"a clock that was set back holds up no job":       testClockSetBack,
 	"an id that was used before gets its job":         testIDUsedBefore,
+	"what nodes have used is counted once":            testUsed,
 }
 
 func TestStoreOnSQLite(t *testing.T) {
