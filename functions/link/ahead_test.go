@@ -59,3 +59,17 @@ func TestGrowthIsMeasuredOnSmallMessages(t *testing.T) {
 	}
 	require.InDelta(t, 0.28, l.State().Growth, 0.01)
 }
+
+func TestHowLongAMessageLeavesAndWhatItHolds(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	require.Zero(t, l.Leaves(now), "nothing is known")
+	require.Equal(t, 1000, l.Records(1500), "as the readable form")
+	life := l.Open()
+	l.Start(life, 1000, 500, now)
+	require.Zero(t, l.Leaves(now), "nothing is known of the link")
+	require.Equal(t, 3000, l.Records(1500))
+	require.Equal(t, 1<<30, l.Records(1<<40))
+	l.Known(1e-9, 0.1, now)
+	require.Equal(t, time.Hour, l.Leaves(now), "at most")
+	require.Zero(t, l.Leaves(now.Add(2*time.Hour)))
+}
