@@ -250,6 +250,7 @@ func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Epi
 		if e.Link.curve, err = trace.NewCurve([]float64{0, cut[0], cut[1]}, []float64{link, 0, link}, day); err != nil {
 			return nil, fmt.Errorf("preparing an outage: %w", err)
 		}
+		e.outages = []span{{cut[0] - noticeAfter*c.Scale, cut[1]}} // its connections are closed, which is noticed at once
 	}
 	return e, nil
 }

@@ -84,3 +84,24 @@ func TestLiveRefusesWhatItCannotPlay(t *testing.T) {
 	}
 	require.Positive(t, Settings()[0].RTT, time.Duration(0))
 }
+
+// What a crowd's bytes take on the link is measured on the crowd: lone tasks come first, and their compression has seen less.
+func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
+	all := []lived{
+		{probe: true, cloud: true, bytes: 1000, wire: 400}, {cloud: true, bytes: 1000}, {bytes: 5000}, {cloud: true, bytes: 3000},
+	}
+	divide(all, 1200)
+	wires := []float64{}
+	for i := range all {
+		wires = append(wires, all[i].wire)
+	}
+	require.Equal(t, []float64{400, 300, 0, 900}, wires)
+
+	g := gateway{wire: Line{Fixed: 100, PerByte: 0.35}}
+	g.carried(pick(all, func(task *lived) bool { return task.cloud && !task.probe }))
+	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9)
+	require.InDelta(t, 0.35/100, g.wire.PerByte/g.wire.Fixed, 1e-9)
+	before := g.wire
+	g.carried(nil)
+	require.Equal(t, before, g.wire, "no task of a crowd went to the cloud")
+}

@@ -167,6 +167,20 @@ func (c *Config) measure(all []lived) (g gateway, err error) {
 	return g, nil
 }
 
+// carried corrects what a byte of a task takes on the link: tasks in a crowd share messages, and their compression has seen more than that
+// of the first lone ones.
+func (g *gateway) carried(crowd []lived) {
+	expected, carried := 0.0, 0.0
+	for i := range crowd {
+		expected += g.wire.at(crowd[i].bytes)
+		carried += crowd[i].wire
+	}
+	if expected > 0 && carried > 0 {
+		g.wire.Fixed *= carried / expected
+		g.wire.PerByte *= carried / expected
+	}
+}
+
 // crowd are the tasks that follow close upon each other, in the order in which they were sent, on a clock that begins a second before
 // the first of them; and when the link was cut.
 func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {

@@ -68,11 +68,34 @@ func play(ctx context.Context, c *Config) ([]lived, error) {
 
 // play sends all tasks, stops the system and reads its decision log.
 func (p *publisher) play(ctx context.Context, tasks []sent, seed uint64, log string) ([]lived, error) {
+	seen := p.link.watch()
 	err := p.sendAll(ctx, tasks, seed)
+	crowd := seen().bytes
 	if err = errors.Join(err, p.stack.Stop()); err != nil {
 		return nil, err
 	}
-	return readLog(filepath.Join(log, "decisions.jsonl"), tasks, p.passed)
+	all, err := readLog(filepath.Join(log, "decisions.jsonl"), tasks, p.passed)
+	for _, lone := range p.passed {
+		crowd -= lone.bytes
+	}
+	divide(all, float64(crowd))
+	return all, err
+}
+
+// divide gives each task of the crowd that went to the cloud its share of the bytes that the link carried for all of them.
+func divide(all []lived, wire float64) {
+	sum := 0.0
+	crowd := func(t *lived) bool { return t.cloud && !t.probe }
+	for i := range all {
+		if crowd(&all[i]) {
+			sum += all[i].bytes
+		}
+	}
+	for i := range all {
+		if crowd(&all[i]) {
+			all[i].wire = wire * all[i].bytes / sum
+		}
+	}
 }
 
 // settings make of the service what the simulator describes: each task a message of its own that leaves at once, in its order.

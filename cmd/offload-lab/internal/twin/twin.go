@@ -103,7 +103,7 @@ type lived struct {
 	cloud  bool
 	at     float64 // s from the first
 	bytes  float64
-	wire   float64 // bytes on the link, of a lone task
+	wire   float64 // bytes on the link
 	before float64 // s until the link had it, of a lone task
 	took   float64 // s
 	waited float64 // s of took, until it was decided
