@@ -133,7 +133,7 @@ func TestABadKeyRefusesNoOther(t *testing.T) {
 		"a bad line":           {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 0"}, "k1", "line 2"},
 		"a copy of an old key": {true, map[string]string{"k1": good, "k2.key": good}, map[string]string{"k2.key~": other}, "k2", `k2.key~: is another key with the id "k2"`},
 		"two lines of one id":  {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 " + good + "\nk2 " + other}, "k1", `line 3: is another key with the id "k2"`},
-		"a line without an id": {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\n" + other}, "k1", "line 2"},
+		"a line without an id": {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\n" + other}, "k1", "line 2: write the id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -152,6 +152,7 @@ func TestABadKeyRefusesNoOther(t *testing.T) {
 				f, err := LoadFiles(path, func(problem string) { reports = append(reports, problem) })
 				require.NoError(t, err)
 				put(c.after)
+				require.Empty(t, f.Problem(), "the files are read every few seconds")
 				for range 3 {
 					time.Sleep(fresh)
 					id, key, err := f.Current()
@@ -207,6 +208,25 @@ func TestAnIDNamesOneKey(t *testing.T) {
 	id, _, err := f.Current()
 	require.NoError(t, err)
 	require.Equal(t, "k0", id)
+}
+
+// While no good key is current, new ones open all the same.
+func TestANewKeyOpensBeforeItIsCurrent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "k1", hex.EncodeToString(one))
+		f, err := LoadFiles(dir, quiet)
+		require.NoError(t, err)
+		write(t, dir, "k2", hex.EncodeToString(two))
+		write(t, dir, "current", "k7")
+		time.Sleep(fresh)
+		id, _, err := f.Current()
+		require.NoError(t, err)
+		require.Equal(t, "k1", id)
+		key, err := f.Key("k2")
+		require.NoError(t, err)
+		require.Equal(t, two, key)
+	})
 }
 
 // What is no file is not waited for.

@@ -271,6 +271,19 @@ func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
 	}
 }
 
+// A link that is down may be back at any moment: a parked task is hopeless only where the cloud could not finish it in time either.
+func TestALinkThatIsDownIsHope(t *testing.T) {
+	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadExpire)})
+	n.state.Link.Up, n.state.Link.Goodput = false, 1e6
+	one := &task.Task{Of: 1, Data: make([]byte, 3*bytes), Complexity: 50, Class: n.classes.All()[0]}
+	local := n.model.Estimate(one, &n.state).LocalTime
+	require.InDelta(t, 9.8, local, 0.1)
+	for waited, want := range map[float64]bool{1: false, 11: false, 19.7: false, 19.9: true, 30: true} {
+		one.Received = n.state.Time - int64(waited*1e9)
+		require.Equal(t, want, n.gate.Hopeless(n.model, one, &n.state), "after %v s", waited)
+	}
+}
+
 func TestTTL(t *testing.T) {
 	for _, one := range []struct {
 		c    task.Class

@@ -446,3 +446,41 @@ func TestALaterFormatIsRefusedAndKept(t *testing.T) {
 		})
 	}
 }
+
+// A segment without a header is set aside whole and reported as that; one that is gone is reported as missing.
+func TestASegmentSetAsideIsNotMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(path string) error
+		want string
+		kept bool
+	}{
+		"header lost": {func(path string) error { return overwrite(path, 0, make([]byte, dataStart)) }, `its bytes are in "quarantine/1-0000000000000001.seg"`, true},
+		"gone":        {os.Remove, "segment 1-0000000000000001.seg is missing", false},
+	} {
+		dir := t.TempDir()
+		s, err := Open(dir, DefaultConfig(), small(4<<20, 64<<10, 0))
+		require.NoError(t, err)
+		require.NoError(t, put(s, rec(1, "c", 100, 1), rec(1, "c", 100, 2)))
+		require.NoError(t, s.Close())
+		require.NoError(t, c.harm(filepath.Join(dir, segmentName(1, 1))))
+		var told []string
+		s = open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0), WithProblems(func(err error) { told = append(told, err.Error()) }))
+		require.EqualValues(t, 2, balanced(t, s).Dropped[ReasonQuarantined], name)
+		require.Len(t, told, 1, name)
+		require.Contains(t, told[0], c.want)
+		_, err = os.Stat(filepath.Join(dir, quarantineDir, segmentName(1, 1)))
+		require.Equal(t, c.kept, err == nil, name)
+		now := s.Stats().DiskBytes
+		require.NoError(t, s.Close())
+		require.Equal(t, open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0)).Stats().DiskBytes, now, "%s: what is set aside counts at once", name)
+	}
+}
+
+func overwrite(path string, at int64, b []byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, at)
+	return errors.Join(err, f.Close())
+}

@@ -129,11 +129,11 @@ func (r *recovery) segment(id fileID) error {
 		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
 		return r.discard(id)
 	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused):
-		return r.banish(id, err.Error())
+		return r.banish(id, f.size, err.Error())
 	case err != nil:
 		return err
 	case f.origin != r.Spool.origin:
-		return r.banish(id, "segment belongs to another spool: epoch "+f.epoch)
+		return r.banish(id, f.size, "segment belongs to another spool: epoch "+f.epoch)
 	}
 	if r.st == nil && id.id >= r.latest {
 		r.latest, r.Spool.epoch = id.id, f.epoch
@@ -159,7 +159,7 @@ func (r *recovery) discard(id fileID) error {
 }
 
 // banish moves a whole file that cannot be read as a segment to the quarantine.
-func (r *recovery) banish(id fileID, reason string) error {
+func (r *recovery) banish(id fileID, size int64, reason string) error {
 	name := segmentName(id.lane, id.id)
 	to := quarantineDir + "/" + name
 	err := r.fs.MkdirAll(r.path(quarantineDir))
@@ -169,6 +169,8 @@ func (r *recovery) banish(id fileID, reason string) error {
 	if err != nil {
 		return fmt.Errorf("setting segment %s aside (%s): %w", name, reason, err)
 	}
+	r.kept, r.disk = r.kept+size, r.disk+size
+	delete(r.saved, id.id) // or it would be reported as missing as well
 	r.note(Damage{File: name, Lane: id.lane, Reason: reason, Kept: to})
 	return nil
 }

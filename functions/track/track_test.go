@@ -261,3 +261,23 @@ func TestOneCallerMovesATrack(t *testing.T) {
 		require.True(t, tracks.Hold(item{4, "a", true, false}, later), "it moves no more")
 	}
 }
+
+// Tasks for the node that come while their track moves follow those that are at work: only one that leaves waits for the end of that.
+func TestTasksForTheNodeFollowEachOther(t *testing.T) {
+	var tracks Tracks[item]
+	a, b, c := item{n: 1, device: "d"}, item{n: 2, device: "d"}, item{n: 3, device: "d", cloud: true}
+	k := a.Track()
+	tracks.Park(k, true)
+	require.Equal(t, Waits, tracks.Admit(a))
+	require.True(t, tracks.Unpark(k))
+	require.Equal(t, []item{a}, tracks.Next(k))
+	require.Equal(t, Waits, tracks.Admit(b))
+	require.Equal(t, Waits, tracks.Admit(c))
+	require.Equal(t, []item{b}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k))
+	require.False(t, tracks.Leave(k))
+	require.True(t, tracks.Leave(k))
+	require.Equal(t, []item{c}, tracks.Next(k))
+	require.Empty(t, tracks.Next(k))
+	require.Empty(t, tracks.all)
+}
