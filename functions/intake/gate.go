@@ -70,6 +70,16 @@ func (g *Gate) Enter(bytes int) (Pass, error) {
 	return Pass{}, err
 }
 
+// Try is Enter for a caller that waits for room where there is none: that is no refusal, and not counted as one.
+func (g *Gate) Try(bytes int) (pass Pass, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.admit(bytes) != nil {
+		return Pass{}, false
+	}
+	return Pass{g, bytes}, true
+}
+
 // Wait is Enter for a caller that may block until there is room. It returns early with ErrClosed or the context's error,
 // and never admits a caller whose context has ended.
 func (g *Gate) Wait(ctx context.Context, bytes int) (Pass, error) {

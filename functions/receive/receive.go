@@ -93,15 +93,15 @@ func (r *Receiver) Receive(m Message) error {
 func (r *Receiver) ReceiveInOrder(ctx context.Context, messages []Message) {
 	var slice admitted
 	for _, m := range messages {
-		pass, err := r.Gate.Wait(noTime, len(m.Payload))
-		if err != nil { // the room may be taken by this very slice: what is admitted goes on before anyone waits
+		pass, ok := r.Gate.Try(len(m.Payload))
+		if !ok { // the room may be taken by this very slice: what is admitted goes on before anyone waits
 			slice.submit(r.deps.Sink)
 			slice = admitted{}
-			pass, err = r.Gate.Wait(ctx, len(m.Payload))
-		}
-		if err != nil {
-			r.unheard.Add(1)
-			continue
+			var err error
+			if pass, err = r.Gate.Wait(ctx, len(m.Payload)); err != nil {
+				r.unheard.Add(1)
+				continue
+			}
 		}
 		ev, err := r.parse(m)
 		if ev == nil || err != nil {
@@ -112,13 +112,6 @@ func (r *Receiver) ReceiveInOrder(ctx context.Context, messages []Message) {
 	}
 	slice.submit(r.deps.Sink)
 }
-
-// noTime is a context that has ended: waiting under it is asking.
-var noTime = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
 
 // admitted are events with their passes through the gate.
 type admitted struct {

@@ -13,6 +13,7 @@ import (
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
 	"app-offload/functions/say"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -21,10 +22,11 @@ type sink struct {
 	err    error
 	after  time.Duration
 	events []*task.Event
+	slices []int // their lengths
 }
 
 func (s *sink) Submit(events []*task.Event, done func(i int, err error)) {
-	s.events = append(s.events, events...)
+	s.events, s.slices = append(s.events, events...), append(s.slices, len(events))
 	for i := range events {
 		if s.after == 0 {
 			done(i, s.err)
@@ -170,4 +172,23 @@ func TestTheWarningSaysWhatWasQuarantined(t *testing.T) {
 		require.Contains(t, log.warned[0], want)
 		require.Contains(t, log.warned[0], `topic="y"`)
 	}
+}
+
+// Messages that have arrived go on together, as far as there is room: a slice is one commit. What is no event does not part them.
+func TestMessagesOfOneReaderGoOnTogether(t *testing.T) {
+	to := &sink{}
+	r := receiver(t, to, nil)
+	r.ReceiveInOrder(t.Context(), []Message{message(1), message(2), {Topic: "own"}, message(3)})
+	require.Equal(t, []int{3}, to.slices)
+	c, _ := r.Counts()
+	require.Zero(t, status.Sum(c.Refused))
+	synctest.Test(t, func(t *testing.T) {
+		to := &sink{after: time.Second}
+		r := receiver(t, to, func(c *intake.Config) { c.MaxEvents = 2 })
+		r.ReceiveInOrder(t.Context(), []Message{message(1), message(2), message(3)})
+		require.Equal(t, []int{2, 1}, to.slices, "what has room does not wait for the rest")
+		time.Sleep(time.Second)
+		c, _ := r.Counts()
+		require.Zero(t, status.Sum(c.Refused), "waiting is no refusal")
+	})
 }
