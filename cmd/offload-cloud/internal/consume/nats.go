@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"app-offload/functions/say"
 	"app-offload/functions/seal"
 )
 
@@ -49,6 +50,7 @@ type NATS struct {
 	up      atomic.Bool
 	done    sync.WaitGroup
 	cancel  context.CancelFunc
+	said    say.Once
 
 	standing func() // told each time the consumer stands
 }
@@ -95,8 +97,13 @@ func (n *NATS) connect() error {
 				n.cfg.Log.Warn("lost the connection to the cluster, reconnecting", "error", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if n.said.New("connect", "failed") {
+				n.cfg.Log.Warn("cannot connect to a server of the cluster, still trying", "servers", n.cfg.URLs, "error", err)
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
-			if n.up.Load() {
+			if n.said.New("connect", ""); n.up.Load() {
 				n.standing()
 			}
 		}),
@@ -133,7 +140,7 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 		if err == nil {
 			return consumer, nil
 		}
-		if text := err.Error(); text != last && ctx.Err() == nil {
+		if text := err.Error(); text != last && ctx.Err() == nil && n.conn.IsConnected() {
 			last = text
 			n.cfg.Log.Warn("the stream of the MQTT listener is not ready yet; the first MQTT session creates it", "stream", mqttStream, "error", err)
 		}

@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -236,6 +237,29 @@ func TestWhatNoTopicMayHaveIsLeftOut(t *testing.T) {
 		require.ErrorContains(t, err, `"x+y"`)
 		require.Equal(t, slices.Delete(slices.Clone(out), at, at+1), fit)
 	}
+}
+
+// A cluster that cannot be reached is said to be that, once, and not a stream that is not ready.
+func TestAClusterThatIsNotReachedIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	lines, out := io.Pipe()
+	n := NewNATS(NATSConfig{URLs: "nats://" + listener.Addr().String(), Durable: "d", Log: slog.New(slog.NewTextHandler(out, nil))})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- n.Start(ctx, func(*Message) bool { return true })
+		_ = out.Close()
+	}()
+	first, err := bufio.NewReader(lines).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, first, "cannot connect to a server of the cluster, still trying")
+	require.Contains(t, first, "no servers available")
+	cancel()
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	n.Close()
 }
 
 // Posts share a connection: the answers are read to their end.
