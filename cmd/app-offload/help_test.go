@@ -11,7 +11,7 @@ import (
 // Who asks for help gets examples and every option of the SDK, and no service.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, flag := range []string{"-h", "--help"} {
+	for _, flag := range []string{"-h", "--h", "-help", "--help"} {
 		cmd := exec.Command(os.Args[0], flag)
 		cmd.Env = append(os.Environ(), beService+"=1")
 		out, err := cmd.CombinedOutput()

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/export"
 	"app-offload/functions/forward"
 	"app-offload/functions/host"
@@ -72,6 +75,52 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	require.Empty(t, problems)
 	for _, m := range metrics() {
 		require.Positive(t, testutil.CollectAndCount(c, m.prometheusName()), m.prometheusName())
+	}
+}
+
+// Each metric has the value of its own field of the status: those that full leaves at 0 are numbered by their path.
+func TestMetricsAreTheStatus(t *testing.T) {
+	st := full()
+	number("", reflect.ValueOf(&st).Elem())
+	handler, err := metricsHandler(func() status.Status { return st })
+	require.NoError(t, err)
+	rec := httptest.NewRecorder()
+	handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	var lines strings.Builder
+	for line := range strings.Lines(rec.Body.String()) {
+		if !strings.HasPrefix(line, "#") {
+			lines.WriteString(line)
+		}
+	}
+	golden.Require(t, "metrics.golden", lines.String())
+}
+
+// number gives numbers that are 0 one of their own.
+func number(path string, v reflect.Value) {
+	own := float64(crc32.ChecksumIEEE([]byte(path))%9000 + 1000)
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			number(path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			number(fmt.Sprint(path, i), v.Index(i))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			number(path, v.Elem())
+		}
+	default:
+		switch {
+		case !v.CanSet() || !v.IsZero():
+		case v.CanInt():
+			v.SetInt(int64(own))
+		case v.CanUint():
+			v.SetUint(uint64(own))
+		case v.CanFloat():
+			v.SetFloat(own)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"app-offload/cmd/app-offload/internal/dashboard"
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/quarantine"
 	"app-offload/functions/status"
 )
@@ -66,7 +67,7 @@ func TestDocumentedAPIIsGenerated(t *testing.T) {
 	hand, _, found := strings.Cut(string(raw), generated)
 	require.True(t, found, "the line that begins the generated part is gone")
 	want := hand + generated + regexp.MustCompile(`(?m)^(.)`).ReplaceAllString(b.String(), "    $1")
-	if *update {
+	if *golden.Update {
 		require.NoError(t, os.WriteFile(apiFile, []byte(want), 0o644))
 	}
 	raw, err = os.ReadFile(apiFile)

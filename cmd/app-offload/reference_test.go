@@ -1,16 +1,15 @@
 package main
 
 import (
-	goflag "flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-var update = goflag.Bool("update", false, "write the generated reference anew")
+	"app-offload/cmd/internal/golden"
+)
 
 // The reference of the metrics is generated from the one list that Prometheus and EdgeX publish from.
 func TestDocumentedMetricsAreGenerated(t *testing.T) {
@@ -26,7 +25,7 @@ func TestDocumentedMetricsAreGenerated(t *testing.T) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, kind, strings.Join(m.labels, ", "), strings.ReplaceAll(m.help, "|", `\|`))
 	}
 	const path = "../../res/docs/reference/metrics.md"
-	if *update {
+	if *golden.Update {
 		require.NoError(t, os.WriteFile(path, []byte(b.String()), 0o644))
 	}
 	have, err := os.ReadFile(path)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,6 +52,33 @@ func TestASignalStopsTheServiceInEveryPhaseOfItsStart(t *testing.T) {
 				require.Contains(t, e.log.String(), "stopping during startup", name)
 			})
 		}
+	}
+}
+
+// A start that is refused ends with code 1 and the reason as its last word, also where there is no registry to leave.
+func TestARefusedStartGivesItsReason(t *testing.T) {
+	shipped, err := os.ReadFile("../../res/configuration.yaml")
+	require.NoError(t, err)
+	broken := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(broken, "configuration.yaml"), bytes.Replace(shipped, []byte("QuotaMiB: 1024"), []byte("QuotaMiB: many"), 1), 0o600))
+	for reason, c := range map[string]struct{ dir, env string }{
+		"loading the section Offload of the configuration":                    {broken, ""},
+		`Offload.Spool.QuotaMiB = \"1\": must lie between 16 and 16777216`:    {"../../res", "OFFLOAD_SPOOL_QUOTAMIB=1"},
+		"opening the spool in /proc/none: opening spool in /proc/none: mkdir": {"../../res", "OFFLOAD_SPOOL_DIRECTORY=/proc/none"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			e := &edge{t: t, dir: t.TempDir(), port: freePort(t), noBus: true}
+			cmd := exec.Command(os.Args[0], "-cd", c.dir, "-cc", e.writeCommon())
+			cmd.Env = append(os.Environ(), beService+"=1", "EDGEX_SECURITY_SECRET_STORE=false", "SERVICE_PORT="+freePort(t), "OFFLOAD_SPOOL_DIRECTORY="+e.dir, c.env)
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
+			require.Equal(t, 1, exit.ExitCode(), "%s", out)
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			require.Contains(t, lines[len(lines)-1], "app-offload cannot start: ")
+			require.Contains(t, lines[len(lines)-1], reason)
+		})
 	}
 }
 
