@@ -3,6 +3,7 @@ package forward
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
@@ -102,4 +103,16 @@ func TestAResultMadeAgainIsTheSameTask(t *testing.T) {
 	require.Equal(t, "e-1", e.Tags["originEventId"])
 	_, err := task.Decode(one.Append(nil))
 	require.NoError(t, err)
+}
+
+// A result that cannot be encoded goes to the bus, and is counted as refused.
+func TestAResultThatCannotBeEncoded(t *testing.T) {
+	var stored []*task.Task
+	f, p, b := forwarder(task.ResultsCloud, &stored, nil)
+	r := summary("1")
+	r.Event.Tags["nan"] = math.NaN()
+	require.NoError(t, p.Publish(r))
+	require.Empty(t, stored)
+	require.Len(t, b.results, 1)
+	require.EqualValues(t, 1, f.Counts().Unsent["refused"])
 }

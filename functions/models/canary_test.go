@@ -205,3 +205,17 @@ func TestModelsAreLoadedAtTheStart(t *testing.T) {
 	defer cancel()
 	require.NoError(t, s.Close(ctx), "nothing is in use")
 }
+
+// A closed store holds no memory, that of a canary included.
+func TestAClosedStoreHoldsNoCanary(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir, canaries)
+	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 2, ask(t, s, "m"))
+	require.NoError(t, s.Close(t.Context()))
+	require.Zero(t, s.Counts().Used)
+	_, on := s.Canary("m")
+	require.False(t, on)
+}

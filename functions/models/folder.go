@@ -196,14 +196,14 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	return nil
 }
 
-// about finds the problem of a folder among those that a look has found.
+// about finds the problem of a folder among those that a look has found, "" where there is none.
 func about(folder string, problems []string) string {
 	for _, p := range problems {
 		if why, ok := strings.CutPrefix(p, folder+": "); ok {
 			return why
 		}
 	}
-	return strings.Join(problems, "; ")
+	return ""
 }
 
 // onTrial reports whether a version is a canary, or becomes one at the next look at the folder. The lock is held.

@@ -104,3 +104,32 @@ func TestProblemsAreShort(t *testing.T) {
 		require.Less(t, len(problem), 2*maxProblem)
 	}
 }
+
+// A version in force whose folder cannot be read for a while is in force again afterwards; an older one does not take its place for good.
+func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	folder := put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	s := open(t, dir)
+	evict := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.drop(s.models["m"].loaded)
+		s.models["m"].loaded = nil
+	}
+	evict()
+	manifest := folder + "/" + ManifestFile
+	require.NoError(t, os.Rename(manifest, manifest+".away"))
+	require.NoError(t, os.Mkdir(manifest, 0o700))
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 2, value(t, s, "m"), "its file can still be read")
+	evict()
+	require.NoError(t, os.Remove(manifest))
+	require.NoError(t, os.Rename(manifest+".away", manifest))
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 2, value(t, s, "m"))
+	evict()
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 1, value(t, s, "m"), "it was removed")
+}

@@ -12,6 +12,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,27 @@ func TestResizeGolden(t *testing.T) {
 	} {
 		p := &picture{w: c.w, h: c.h, depth: c.depth, data: c.in}
 		require.InDeltaSlice(t, c.want, p.resize(c.toH, c.toW, c.rule).data, 1e-5, name)
+	}
+}
+
+// The channels of a picture are resized each for itself.
+func TestChannelsAreResizedAlike(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	p := &picture{w: 5, h: 7, depth: 3, data: make([]float32, 105)}
+	for i := range p.data {
+		p.data[i] = r.Float32()
+	}
+	for _, rule := range []func(i, in, out int) weight{between, nearest} {
+		got := p.resize(4, 9, rule)
+		for d := range 3 {
+			one := &picture{w: 5, h: 7, depth: 1}
+			for i := d; i < len(p.data); i += 3 {
+				one.data = append(one.data, p.data[i])
+			}
+			for i, want := range one.resize(4, 9, rule).data {
+				require.Equal(t, want, got.data[3*i+d])
+			}
+		}
 	}
 }
 

@@ -124,8 +124,8 @@ func (s *Store) keep(m *model) {
 	case m.now == nil && at >= 0:
 		m.now = m.versions[at]
 	case m.now == nil:
-	case at < 0 && m.loaded == nil:
-		m.now = nil // its folder was removed
+	case at < 0 && m.loaded == nil && about(m.now.folder, s.problems) == "":
+		m.now = nil // its folder was removed, and not only unreadable for a while
 	case at >= 0 && m.versions[at].digest == m.now.digest:
 		m.now = m.versions[at] // the folder may have another name
 	case at >= 0:

@@ -81,6 +81,15 @@ func TestQuarantineWithoutEntriesCounts(t *testing.T) {
 	q.Add("", "", nil, parse.Reject(parse.ReasonTooDeep, "2"))
 	require.Len(t, q.List(), 1)
 	require.Equal(t, "2", q.List()[0].Detail)
+	require.Zero(t, q.Unwritten(), "there is no folder")
+
+	cfg.Entries, cfg.KiB = 3, 1
+	q, err = New(cfg)
+	require.NoError(t, err)
+	for range 20 {
+		q.Add("", "", make([]byte, 300), parse.Reject(parse.ReasonTooDeep, ""))
+	}
+	require.Len(t, q.List(), 3, "what made room takes none")
 }
 
 func TestQuarantineFolderIsBounded(t *testing.T) {

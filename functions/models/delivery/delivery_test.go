@@ -271,11 +271,19 @@ func TestAChangedChunk(t *testing.T) {
 	want, err = w.deliver(w.offer("2"), once)
 	require.NoError(t, err)
 	require.Equal(t, Installed, want.State)
-	always := func(b []byte) []byte { b[len(b)-1]++; return b }
+	firsts := 0
+	always := func(b []byte) []byte {
+		if b[header-1] == 0 { // the low byte of the index
+			firsts++
+		}
+		b[len(b)-1]++
+		return b
+	}
 	want, err = w.deliver(w.offer("3"), always)
 	require.ErrorIs(t, err, ErrGivenUp)
 	require.Equal(t, Refused, want.State)
 	require.Contains(t, want.Reason, "SHA-256")
+	require.Equal(t, 3, firsts, "it came three times")
 	require.Equal(t, "2", w.version())
 	require.Empty(t, w.r.Progress())
 }

@@ -114,3 +114,50 @@ func TestTheTextOfAnID(t *testing.T) {
 		require.True(t, !want || got == id, read)
 	}
 }
+
+// Chunks are asked for again once none has come for RetryAfter, and an offer of a broken manifest is none.
+func TestAskingAgainWaitsForTheLastChunk(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	due := func(after time.Duration) int {
+		w.fake.Advance(after)
+		replies, err := w.r.Due(t.Context())
+		require.NoError(t, err)
+		return len(replies)
+	}
+	require.Zero(t, due(10*time.Second-1))
+	chunk, err := s.chunk(0)
+	require.NoError(t, err)
+	_, err = w.r.Handle(t.Context(), chunk)
+	require.NoError(t, err)
+	require.Zero(t, due(10*time.Second-1))
+	require.Equal(t, 1, due(1))
+	require.Zero(t, due(10*time.Second-1))
+	require.Equal(t, 1, due(1))
+	require.Zero(t, due(10*time.Second-1))
+	_, err = w.r.Handle(t.Context(), s.Offer()) // which is answered with a request
+	require.NoError(t, err)
+	require.Zero(t, due(1))
+	file := w.r.open[s.ID()].file
+	require.NoError(t, w.r.Close())
+	require.ErrorIs(t, file.Close(), os.ErrClosed)
+	_, err = NewSender([]byte("{}"), nil, nil, 4096, false)
+	require.ErrorContains(t, err, "offering a model")
+
+	for want, chunks := range map[*Want]int{
+		{ID: s.ID(), State: Wanted, Of: s.of, Ranges: [][2]int{{1, 2}}}:     2,
+		{ID: s.ID(), State: Installed, Of: s.of, Ranges: [][2]int{{1, 2}}}:  0,
+		{ID: s.ID(), State: Wanted, Of: s.of + 1, Ranges: [][2]int{{1, 2}}}: 0,
+		{State: Wanted, Of: s.of, Ranges: [][2]int{{1, 2}}}:                 0,
+	} {
+		for _, err := range s.Answer(want) {
+			require.NoError(t, err)
+			chunks--
+		}
+		require.Zero(t, chunks, "%+v", want)
+	}
+	_, err = (&Want{State: "lost"}).Encode()
+	require.ErrorContains(t, err, "lost")
+}

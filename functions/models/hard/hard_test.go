@@ -301,6 +301,8 @@ func TestHardnessByHand(t *testing.T) {
 		}).Hardness(&Example{})
 		require.False(t, ok, "%s of nothing", name)
 	}
+	_, ok := filter(t, Default(Margin)).Hardness(&Example{Scores: []float64{1}})
+	require.False(t, ok, "one score has no margin")
 	f := filter(t, Config{Filter: Margin, Threshold: 0.2, Share: 0.5}).(*hardest)
 	require.Equal(t, "the hardest 50 % of the last 500 by: first − second < 0.2", f.String())
 }
