@@ -31,7 +31,7 @@ func graft(path []string, v reflect.Value, tree map[string]any) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		field, ok := v.Type().FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, name) })
-		if !ok || name == "" {
+		if !ok {
 			continue
 		}
 		errs = append(errs, graftValue(append(slices.Clip(path), field.Name), v.FieldByIndex(field.Index), tree[name]))

@@ -41,12 +41,16 @@ func TestFromTree(t *testing.T) {
 	changed["batch"] = map[string]any{"maxkib": "128"} // case does not matter, and what is missing stays
 	delete(changed["Classes"].(map[string]any), "camera")
 	changed["Classes"].(map[string]any)["pump"] = map[string]any{"MatchDevice": "pump*", "NeverLeave": "true", "": ""}
-	changed["Nonsense"] = "x"
+	changed["Nonsense"], changed[""] = "x", ""
+	changed["Other"] = map[string]any{"Batch": map[string]any{"MaxCount": "9"}}
+	changed["Classes"].(map[string]any)[""] = ""
 	w, err := FromTree(base, changed)
 	require.NoError(t, err)
 	require.Equal(t, 128, w.Batch.MaxKiB)
 	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
+	require.Equal(t, base.Batch.MaxCount, w.Batch.MaxCount, "a folder that is not known is passed over with all that is in it")
 	require.NotContains(t, w.Classes, "camera", "a class that was deleted is gone")
+	require.NotContains(t, w.Classes, "", "the folder itself is no class")
 	require.True(t, w.Classes["pump"].NeverLeave)
 	require.NoError(t, w.Validate())
 }
@@ -58,11 +62,12 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	bad["Batch"].(map[string]any)["MaxKiB"] = "many"
 	bad["Batch"].(map[string]any)["MaxCount"] = "7"
 	bad["Classes"].(map[string]any)["camera"].(map[string]any)["NeverLeave"] = "perhaps"
+	bad["Score"].(map[string]any)["RadioJoules"] = "few"
 	bad["Score"].(map[string]any)["WireShare"] = map[string]any{"x": "1"}
 	w, err := FromTree(base, bad)
 	require.Equal(t, base, w)
-	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is one value"} {
+	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is one value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, strings.Split(err.Error(), "\n"), 3)
+	require.Len(t, strings.Split(err.Error(), "\n"), 4)
 }
