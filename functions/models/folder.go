@@ -196,7 +196,7 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	return nil
 }
 
-// about finds the problem of a folder among those that a look has found, "" where there is none.
+// about finds the problem of a folder among those that a look has found, or "".
 func about(folder string, problems []string) string {
 	for _, p := range problems {
 		if why, ok := strings.CutPrefix(p, folder+": "); ok {

@@ -105,7 +105,7 @@ func TestProblemsAreShort(t *testing.T) {
 	}
 }
 
-// A version in force whose folder cannot be read for a while is in force again afterwards; an older one does not take its place for good.
+// A version in force whose folder cannot be read for a while is in force again afterwards; an older one does not take its place permanently.
 func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))

@@ -115,7 +115,7 @@ func TestTheTextOfAnID(t *testing.T) {
 	}
 }
 
-// Chunks are asked for again once none has come for RetryAfter, and an offer of a broken manifest is none.
+// Chunks are asked for again when no chunk has arrived for RetryAfter, and a broken manifest makes no offer.
 func TestAskingAgainWaitsForTheLastChunk(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
