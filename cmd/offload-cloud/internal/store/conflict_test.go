@@ -62,6 +62,10 @@ func testSessionsOfOneGroup(t *testing.T, s *Store) {
 		{Node: "n1", Epoch: "e1", Session: "s2", Safe: []ranges.Span{span(3, 3)}, Conflicts: []ranges.Span{span(2, 2)}},
 	}, result.Receipts)
 	require.Equal(t, []string{"a-1", "a-2", "b-3", "a-4"}, ids(result))
+	result = commit(t, s, of("", 1, "c", 11, 12), of("", 1, "d", 12))
+	require.Equal(t, []Receipt{
+		{Node: "n1", Epoch: "e1", Safe: []ranges.Span{span(11, 11)}, Gaps: result.Receipts[0].Gaps, Conflicts: []ranges.Span{span(12, 12)}},
+	}, result.Receipts, "a receipt for both tells neither that the number is safe")
 }
 
 // A conflict is named each time, quarantined once, and never takes the place of an unreadable record.
