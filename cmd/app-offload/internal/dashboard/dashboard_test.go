@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/health"
 	"app-offload/functions/host"
 	"app-offload/functions/quarantine"
 	"app-offload/functions/score"
@@ -270,6 +271,17 @@ func TestPageIsSmallAndStrict(t *testing.T) {
 }
 
 // The token of the request is in the page, as text that cannot become markup; the page of a request without a token has an empty one.
+// Each reason of the health has a title on the page.
+func TestReasonsHaveTitles(t *testing.T) {
+	script, err := web.ReadFile("web/page.js")
+	require.NoError(t, err)
+	_, titles, _ := strings.Cut(string(script), "const titles = {")
+	titles, _, _ = strings.Cut(titles, "}")
+	for _, code := range health.Codes() {
+		require.Regexp(t, `\b`+code+`: "`, titles)
+	}
+}
+
 func TestPageCarriesItsToken(t *testing.T) {
 	d := New(newFake())
 	for given, want := range map[string]string{

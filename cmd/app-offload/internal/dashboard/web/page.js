@@ -116,7 +116,7 @@ const titles = {
   stopping: "Stopping", intake: "Not ready", spool: "Spool fails", diskFull: "Disk full", spoolFull: "Spool full", refused: "Events refused", account: "Account out of balance",
   dropped: "Dropped", keys: "Keys", quarantine: "Quarantine", configuration: "Configuration refused", clock: "Clock set", linkDown: "Link down",
   consumerSilent: "No receipts", held: "Records are held", statements: "Statements ignored", copied: "Copied spool", learned: "What was learned is not kept",
-  canary: "Canary rolled back", unsafe: "Unprotected events", otherResults: "Two services", models: "Models cannot be used", drift: "Data have drifted", modelCanary: "Model rolled back", busRival: "Another client has this id",
+  canary: "Canary rolled back", unsafe: "Unprotected events", otherResults: "Two services", models: "Models cannot be used", drift: "Data have drifted", modelCanary: "Model rolled back", busRival: "Another client has this id", resultLoop: "Results come back",
 };
 
 // problems are the reasons of the health, the worst first, as the service gives them.
