@@ -121,6 +121,7 @@ type session struct {
 	initial         []func() // sets the variables
 	state           []*value // of recurrent layers
 	macs, bytes     int64
+	work            int64     // with the steps of pools
 	plan            *recorder // where a plan is asked for
 }
 
@@ -292,6 +293,20 @@ func (c *compiler) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf(format, args...)
 	}
+}
+
+// work counts steps of a run within the limit, which a small file could exceed by far.
+func (c *compiler) work(factors ...int) int64 {
+	n, most := int64(1), c.p.limits.MaxWork-c.s.work
+	for _, f := range factors {
+		if f > 0 && n > most/int64(f) {
+			c.fail("a run takes more than %d multiply-accumulates", c.p.limits.MaxWork)
+			return 0
+		}
+		n *= int64(f)
+	}
+	c.s.work += n
+	return n
 }
 
 // allocate takes memory for a value, within the limit of the session.

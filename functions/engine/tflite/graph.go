@@ -14,6 +14,7 @@ type Limits struct {
 	MaxBytes    int64 // memory of all tensors of a session and all constants, 256 MiB if 0
 	MaxTensors  int   // 20,000 if 0
 	MaxOperator int   // operators of all subgraphs, 20,000 if 0
+	MaxWork     int64 // multiply-accumulates and steps of pools in one run, 10¹² if 0
 }
 
 func (l Limits) orDefault() Limits {
@@ -25,6 +26,9 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.MaxOperator == 0 {
 		l.MaxOperator = 20_000
+	}
+	if l.MaxWork == 0 {
+		l.MaxWork = 1e12
 	}
 	return l
 }

@@ -210,7 +210,7 @@ func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 4, p.Info().Parameters)
 	require.EqualValues(t, 32, p.Info().Bytes)
-	require.Equal(t, Limits{256 << 20, 20_000, 20_000}, Limits{}.orDefault())
+	require.Equal(t, Limits{256 << 20, 20_000, 20_000, 1e12}, Limits{}.orDefault())
 }
 
 // Weights that are prepared for all sessions count as memory, once.

@@ -159,7 +159,7 @@ func (c *compiler) fullyConnected() {
 		return
 	}
 	m := in.Elements() / k
-	c.s.macs += int64(m) * int64(n) * int64(k)
+	c.s.macs += c.work(m, n, k)
 	if in.Type == engine.Float32 {
 		c.denseFloat(in, w, out, m, n, k, activation)
 		return
@@ -283,7 +283,7 @@ func (c *compiler) conv() {
 		return
 	}
 	batches := in.Shape[0]
-	c.s.macs += int64(batches) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(k)
+	c.s.macs += c.work(batches, w.OutH, w.OutW, n, k)
 	if in.Type == engine.Float32 {
 		c.convFloat(in, f, out, w, batches, n, k, activation)
 		return

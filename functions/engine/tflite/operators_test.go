@@ -1177,3 +1177,21 @@ func TestAnOutputOfSmallSteps(t *testing.T) {
 		require.Equal(t, want, got[0], activation)
 	}
 }
+
+// A small file whose run would take hours is refused when it is loaded.
+func TestTheWorkOfARunIsBounded(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for name, c := range map[string]struct {
+		model one
+		work  int64
+	}{
+		"layer": {one{9, object{}, []arg{f32(3, 4), f32(5, 4).constant(r), {absent: true}}, []arg{f32(3, 5)}}, 3 * 5 * 4},
+		"pool":  {one{17, object{0: act(1), 1: act(1), 2: act(1), 3: act(3), 4: act(2)}, []arg{f32(1, 6, 7, 2)}, []arg{f32(1, 5, 5, 2)}}, 5 * 5 * 2 * 2 * 3},
+	} {
+		file := c.model.bytes()
+		_, err := Load(file, Limits{MaxWork: c.work})
+		require.NoError(t, err, name)
+		_, err = Load(file, Limits{MaxWork: c.work - 1})
+		require.ErrorContains(t, err, "multiply-accumulates", name)
+	}
+}

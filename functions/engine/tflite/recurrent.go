@@ -97,7 +97,7 @@ func (c *compiler) lstm() {
 	if c.err != nil {
 		return
 	}
-	c.s.macs += int64(q.batches) * int64(q.times) * int64(gates) * int64(q.states) * int64(q.inputs+q.states)
+	c.s.macs += c.work(q.batches, q.times, gates, q.states, q.inputs+q.states)
 	clip := o.float32(1)
 	if in.Type == engine.Float32 {
 		c.lstmFloat(q, in, out, state, cell, w, r, b, clip)
@@ -241,7 +241,7 @@ func (c *compiler) svdf() {
 		return
 	}
 	units := filters / rank
-	c.s.macs += int64(batches) * int64(filters) * int64(inputs+memory)
+	c.s.macs += c.work(batches, filters, inputs+memory)
 	if in.Type == engine.Float32 {
 		c.svdfFloat(in, feature, time, state, out, batches, inputs, filters, memory, rank, activation)
 		return

@@ -23,7 +23,7 @@ func (c *compiler) depthwise() {
 		return
 	}
 	taps := w.KH * w.KW
-	c.s.macs += int64(in.Shape[0]) * int64(w.OutH) * int64(w.OutW) * int64(n) * int64(taps)
+	c.s.macs += c.work(in.Shape[0], w.OutH, w.OutW, n, taps)
 	activation := c.op.options.int8(4)
 	if w.C == 1 { // one input channel: an ordinary convolution with its weights the other way round
 		c.turned(in, f, out, w, n, taps, activation)
@@ -156,6 +156,7 @@ func (c *compiler) pool(kind Kind, int8s func(w *kernel.Window, to, from []int8,
 	if !ok || c.err != nil {
 		return
 	}
+	c.work(in.Shape[0], w.OutH, w.OutW, w.C, w.KH, w.KW)
 	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C
 	low, top := c.bounds(o.int8(5))
 	ql, qt := c.quantBounds(o.int8(5), out)
