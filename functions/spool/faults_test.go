@@ -153,11 +153,18 @@ func TestUnreadableSectorCostsOneRecord(t *testing.T) {
 	require.Equal(t, ReasonQuarantined, s.Fate(3))
 }
 
+// One process has a directory, also after the lock's file was removed, and gives it back.
 func TestOneProcessPerDirectory(t *testing.T) {
 	dir := t.TempDir()
+	s, err := Open(dir, DefaultConfig())
+	require.NoError(t, err)
+	for range 2 {
+		_, err = Open(dir, DefaultConfig())
+		require.ErrorIs(t, err, ErrLocked)
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "lock")))
+	}
+	require.NoError(t, s.Close())
 	open(t, dir, DefaultConfig())
-	_, err := Open(dir, DefaultConfig())
-	require.ErrorIs(t, err, ErrLocked)
 }
 
 // Whatever one flipped bit in a segment hits, at most one record is lost, it is named, and the counts stay whole. A bit in

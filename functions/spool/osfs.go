@@ -58,9 +58,25 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Lock uses flock, which the kernel gives back when the process dies in whatever way.
+// Lock uses flock, which the kernel gives back when the process dies in whatever way. The folder is locked as well, where its file system can do
+// that: the file may be removed by somebody who takes it for a leftover.
 func (osFS) Lock(name string) (io.Closer, error) {
-	f, err := os.OpenFile(filepath.Clean(name), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := flock(filepath.Clean(name), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := flock(filepath.Dir(name), os.O_RDONLY)
+	switch {
+	case errors.Is(err, ErrLocked):
+		return nil, errors.Join(err, file.Close())
+	case err != nil:
+		return file, nil
+	}
+	return locks{file, dir}, nil
+}
+
+func flock(name string, mode int) (*os.File, error) {
+	f, err := os.OpenFile(name, mode, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +89,10 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	}
 	return f, nil
 }
+
+type locks [2]*os.File
+
+func (l locks) Close() error { return errors.Join(l[0].Close(), l[1].Close()) }
 
 func (f osFile) Size() (int64, error) {
 	st, err := f.Stat()

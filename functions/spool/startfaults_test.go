@@ -22,6 +22,7 @@ func used(t *testing.T) (dir string, opts []Option) {
 	dir = t.TempDir()
 	opts = []Option{small(4<<20, 8<<10, 0), func(o *options) { o.rescan = true }}
 	cfg := DefaultConfig()
+	cfg.AckInterval = "1h" // as many states are written on a slow machine
 	for _, at := range []string{dir, t.TempDir()} {
 		s, err := Open(at, cfg, opts...)
 		require.NoError(t, err)
