@@ -50,6 +50,7 @@ func oddCBOR(testing.TB) [][]byte {
 		object(0xf8, 31), object(0xf9, 0x7e, 0), object(0xe0), object(0xdb, 255, 255, 255, 255, 255, 255, 255, 255, 0),
 		object(0x9b, 255, 255, 255, 255, 255, 255, 255, 255), // a length of 2⁶⁴-1
 		object(bytes.Repeat([]byte{0x81}, 100), 0),           // deep
+		object(0x5c), object(0x7d), object(0x9e), object(0xbc), // heads of nothing
 		{0xbf},
 		{0xa1},
 		{0xff},
@@ -77,4 +78,8 @@ func TestCBORValuesAreWhereTheyAre(t *testing.T) {
 	r = ev.Readings[0]
 	require.Equal(t, "abcd", string(r.Value))
 	require.Zero(t, r.Start+r.End, "a value in pieces cannot be cut")
+
+	tags := item(0x98, 40, bytes.Repeat([]byte{0xd8, 32, 0x61, 'a'}, 40))
+	_, err = Parse(smallCBOR("Object", append(item("objectValue"), tags...)), ContentTypeCBOR)
+	require.NoError(t, err, "tags beside each other are not deep")
 }

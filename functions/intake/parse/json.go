@@ -367,7 +367,7 @@ func hex4(b []byte) (rune, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(string(b[:4]), 16, 16)
-	return rune(n), err == nil && b[0] != '+' && b[0] != '_'
+	return rune(n), err == nil
 }
 
 // jsonSkip passes over a value of any kind, and checks it on the way.
