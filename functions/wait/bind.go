@@ -88,7 +88,7 @@ func (t *Turn) wants(c *decide.Case) bool {
 	if t.ahead != nil && !c.Task.Class.NeverLeave {
 		parked, waits, _ := t.pool.Order.Ahead(c.Task)
 		if before, known := t.ahead[streamOf(c.Task)]; known {
-			parked, waits = parked || before, waits || !before
+			parked, waits = true, waits || !before
 		}
 		if waits {
 			return false

@@ -265,6 +265,7 @@ func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 
 // A review lets a task wait on where its target is busy, or where it must not pass one of its stream that waits, and else sends it on its way.
 func TestWhatAReviewLetsWait(t *testing.T) {
+	released := 0
 	for name, c := range map[string]struct {
 		busy   bool
 		before bool   // one of its stream waits
@@ -275,6 +276,7 @@ func TestWhatAReviewLetsWait(t *testing.T) {
 	}{
 		"its target is busy":                        {true, false, "b", decision.CheaperCloud, decision.Cloud, true},
 		"its target is free":                        {false, false, "b", decision.CheaperCloud, decision.Cloud, false},
+		"for the cloud, behind none":                {false, false, "b", decision.Reduced, decision.Cloud, false},
 		"for the cloud, behind another":             {false, true, "b", decision.Reduced, decision.Cloud, true},
 		"for the node in order, behind another":     {false, true, "a", decision.Reduced, decision.Local, true},
 		"for the node in any order, behind another": {false, true, "b", decision.Reduced, decision.Local, false},
@@ -305,6 +307,37 @@ func TestWhatAReviewLetsWait(t *testing.T) {
 		w.reconsider(t.Context(), of(2))
 		require.Equal(t, want, w.waiting.Len(), name)
 		require.Equal(t, c.stays, w.at["e2"].bound == 0, name)
+		if w.at["e2"].ended == "released" {
+			released++
+			require.Equal(t, 1, w.at["e2"].counted, "%s: overload counts what leaves", name)
+		}
+	}
+	require.Positive(t, released)
+}
+
+// What comes under the class that it was decided under, while there is a link, waits as it was decided. All else is decided anew.
+func TestWhatIsDecidedAnewAsItComes(t *testing.T) {
+	for name, c := range map[string]struct{ up, changed, anew bool }{
+		"as before": {true, false, false}, "no link": {false, false, true}, "another class": {true, true, true}, "both": {false, true, true},
+	} {
+		w := newWorld(t, 1, true)
+		w.Pool.rules = w.rules
+		w.mu.Lock()
+		w.state.QueueCycles, w.state.Link.Up, w.state.Link.BacklogBytes = 1e6, c.up, 1e15 // it waits in any case
+		w.mu.Unlock()
+		w.Look(&w.Pool.state)
+		class := w.rules.Class("default")
+		if c.changed {
+			own := *class
+			class = &own
+		}
+		one := &one{Task: &task.Task{EventID: "e1", Device: "b", Of: 1, Class: class, Complexity: 20, Received: w.Pool.state.Time, Data: make([]byte, 100)}, n: 1, seq: 1, place: true}
+		w.at["e1"] = one
+		j := &parked{Case: decide.Case{Task: one.Task, ID: 1, Estimate: score.Estimate{Cycles: 7}, Policy: "defer"}, seq: 1}
+		w.came = []*parked{j}
+		w.welcome(t.Context())
+		require.Equal(t, c.anew, j.Estimate.Cycles != 7, name)
+		require.Same(t, w.rules.Class("default"), j.Task.Class, name)
 	}
 }
 
