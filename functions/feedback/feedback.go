@@ -299,7 +299,6 @@ func (f *Feedback) overdue(e *decision.Entry, now int64) {
 	}
 	rules, late := f.rules(), *e
 	late.Outcome = outcomeAt(e, now)
-	late.Outcome.Known = true
 	f.sayRolledBack(rules, rules.OnTrial(&late))
 	e.Overdue = true
 }

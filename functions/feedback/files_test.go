@@ -44,6 +44,19 @@ func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
 	require.NoFileExists(t, path, "it may be another process's")
 }
 
+// A decision log that cannot be read is an error, and not an empty one, which would be cut to nothing.
+func TestADecisionLogThatCannotBeReadIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), decisionFile)
+	require.NoError(t, os.WriteFile(path, []byte("one\n"), 0o600))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = wholeLines(f)
+	require.Error(t, err)
+	require.NoError(t, f.Close())
+	_, err = wholeLines(f)
+	require.Error(t, err)
+}
+
 // A half line at the end, as a crash leaves it, is cut off; a file without any whole line is cut to nothing.
 func TestTheDecisionLogGoesOnAfterWholeLines(t *testing.T) {
 	for text, want := range map[string]int64{"": 0, "half": 0, "one\n": 4, "one\nhalf": 4, "one\ntwo\n": 8, "\n": 1} {

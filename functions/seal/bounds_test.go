@@ -56,6 +56,9 @@ func TestRangesAreCountedWhileTheyAreRead(t *testing.T) {
 			var err error
 			spent := allocated(func() { _, err = NewOpener(nil, Limits{MaxRecords: 1000}).OpenReceipt(msg) })
 			require.Error(t, err)
+			if name != "one range" {
+				require.ErrorContains(t, err, "ranges exceeds the limit of 1000", "how many there are is not known")
+			}
 			require.Less(t, spent, uint64(8*len(msg)))
 		})
 	}

@@ -85,6 +85,12 @@ func TestNoKeyIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Seal(nil, goldenBatch())
 	require.ErrorAs(t, err, &unknown)
+	named := DefaultConfig()
+	named.KeyID = "k16"
+	s, err = NewSealer(named, nil)
+	require.NoError(t, err)
+	_, err = s.Seal(nil, goldenBatch())
+	require.ErrorAs(t, err, &unknown, "who names a key wants no plain messages")
 
 	down := errors.New("secret store is down")
 	s, err = NewSealer(DefaultConfig(), &keyMap{err: down})
