@@ -33,7 +33,7 @@ const (
 
 // The bounds of an answer.
 const (
-	MaxValues = 4096    // numbers that a model may answer with
+	MaxValues = models.MaxValues
 	MaxBytes  = 1 << 20 // of an encoded answer
 	maxName   = 512     // bytes
 )

@@ -80,7 +80,9 @@ func (d *deadband) passes(v number, at int64) bool {
 	}
 	band := d.cfg.band
 	if d.cfg.percent > 0 {
-		band = math.Abs(d.last.value) * d.cfg.percent / 100
+		if band = math.Abs(d.last.value) * d.cfg.percent / 100; math.IsInf(band, 0) {
+			band = math.Abs(d.last.value) / 100 * d.cfg.percent
+		}
 	}
 	return v.apart(d.last, band) || d.cfg.max > 0 && apart(at, d.at) >= d.cfg.max
 }

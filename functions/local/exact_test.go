@@ -138,6 +138,8 @@ func TestDeadbandTellsNeighboursApart(t *testing.T) {
 		{task.Uint64, "deadband band=2", []string{"18446744073709551613", "18446744073709551615", "18446744073709551610"}, 2},
 		{task.Float64, "deadband band=0", []string{"0.1234567890123456", "0.1234567890123457"}, 2},
 		{task.Float64, "deadband band=1e300", []string{"1e308", "-1e308"}, 2},
+		{task.Float64, "deadband percent=50", []string{"1e308", "0.6e308", "0.4e308"}, 2},
+		{task.Float64, "deadband percent=1000", []string{"1e308", "-1.7e308"}, 1},
 		{task.Int64, "deadband band=1e19", []string{"-9223372036854775808", "9223372036854775807"}, 2},
 	} {
 		bus := &recorder{}

@@ -366,7 +366,7 @@ func TestAForeignModel(t *testing.T) {
 // What a manifest says of the outputs must fit those of the model: they are there, of a type that can be read, and as many as it means.
 func TestOutputsFitTheirMeaning(t *testing.T) {
 	spec := func(typ engine.Type, n int) engine.Spec { return engine.Spec{Name: "y", Type: typ, Shape: []int{1, n}} }
-	info := &engine.Info{Inputs: []engine.Spec{spec(engine.Float32, 4)}, Outputs: []engine.Spec{spec(engine.Float32, 3), spec(engine.Int8, 4), spec(engine.Bool, 3)}}
+	info := &engine.Info{Inputs: []engine.Spec{spec(engine.Float32, 4)}, Outputs: []engine.Spec{spec(engine.Float32, 3), spec(engine.Int8, 4), spec(engine.Bool, 3), spec(engine.Float32, 4096), spec(engine.Float32, 4097)}}
 	three := &Manifest{Labels: []string{"a", "b", "c"}}
 	for name, c := range map[string]struct {
 		output Output
@@ -376,7 +376,8 @@ func TestOutputsFitTheirMeaning(t *testing.T) {
 		"a reconstruction": {Output{Kind: Reconstruction, Tensor: 1}, true}, "one of another size": {Output{Kind: Reconstruction}, false},
 		"a score of several": {Output{Kind: Score}, false}, "values": {Output{Kind: Values, Tensor: 1}, true},
 		"the last embedding": {Output{Kind: Classes, Embedding: 2}, true}, "no embedding": {Output{Kind: Classes, Embedding: 0}, true},
-		"an embedding beyond": {Output{Kind: Classes, Embedding: 4}, false}, "an output beyond": {Output{Kind: Values, Tensor: 3}, false},
+		"an embedding beyond": {Output{Kind: Classes, Embedding: 6}, false}, "an output beyond": {Output{Kind: Values, Tensor: 5}, false},
+		"as many values as an answer has": {Output{Kind: Values, Tensor: 3}, true}, "more": {Output{Kind: Values, Tensor: 4}, false},
 		"a type that is not read": {Output{Kind: Values, Tensor: 2}, false}, "such an embedding": {Output{Kind: Classes, Embedding: 3}, false},
 	} {
 		require.Equal(t, c.fits, c.output.fits(three, info) == nil, name)

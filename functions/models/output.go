@@ -18,6 +18,9 @@ const (
 	Values         = "values"         // numbers as they are
 )
 
+// MaxValues is how many numbers a model may answer with.
+const MaxValues = 4096
+
 // Output says what the outputs of a model mean.
 type Output struct {
 	Kind   string `json:"kind"`             // classes, reconstruction, score or values
@@ -78,7 +81,7 @@ func (o *Output) counts(n, labels, inputs int) bool {
 	case Reconstruction:
 		return n == inputs
 	}
-	return n > 0
+	return n > 0 && n <= MaxValues
 }
 
 // read turns the outputs of a run into an answer.
