@@ -293,6 +293,11 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	commit(t, s, parts("between", 21, 0, 1, 2, 3), parts("restarted", 25, 0, 1, 2))
 	gone(ranges.Span{First: 28, Last: 28, Fate: "skipped"})
 	require.Empty(t, ended("restarted", 1), "no record ever had the sequence")
+	other := parts("twice", 29, 1)
+	other.Epoch = "e2"
+	commit(t, s, parts("twice", 29, 0), other)
+	gone(ranges.Span{First: 30, Last: 32, Fate: "expired"})
+	require.Empty(t, ended("twice", 2), "it is in two epochs, and those that are gone are around its chunk in one of them")
 }
 
 // Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.

@@ -28,6 +28,19 @@ func cutEvent(size int, received int64, values ...string) (found []*Found, raw s
 	return found, raw
 }
 
+// A record is in two columns, and is read back with each byte of its data.
+func TestAShortRecordIsReadAsItWas(t *testing.T) {
+	for _, data := range []string{"", "1", "12"} {
+		one := whole("e")
+		one.Data = []byte(data)
+		r := (&stream{}).row(&Record{Task: one}, 0)
+		got, err := join(r.meta, r.data)
+		require.NoError(t, err)
+		require.Equal(t, data, string(got.Data))
+		require.Equal(t, one.EventID, got.EventID)
+	}
+}
+
 // Chunks join in any order, and a chunk that is missing in one cut is taken from another only where it goes on exactly where the chunk
 // before ends.
 func TestJoin(t *testing.T) {
