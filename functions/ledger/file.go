@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,10 +17,17 @@ import (
 // ledgerFile keeps, beside the spool, the part of the account that the spool does not keep itself.
 const ledgerFile = "ledger.json"
 
-// account is the file's content. Counts are for those who look at it while the service is down.
+// account is what is saved. Counts are for those who look at it while the service is down.
 type account struct {
-	Saved  Saved         `json:"saved"`
-	Counts status.Counts `json:"counts"`
+	Saved  Saved
+	Counts status.Counts
+}
+
+// sealed is the file's content: a flash that loses bits does not say so.
+type sealed struct {
+	Saved  json.RawMessage `json:"saved"`
+	Sum    *uint32         `json:"crc32"` // of Saved; nil in a file of an earlier version
+	Counts any             `json:"counts"`
 }
 
 // ErrDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
@@ -34,11 +42,19 @@ func Load(dir string) (Saved, error) {
 	if err != nil {
 		return Saved{}, fmt.Errorf("reading the account: %w", check.Access(err))
 	}
-	var a account
-	if err := json.Unmarshal(raw, &a); err != nil {
+	var a sealed
+	err = json.Unmarshal(raw, &a)
+	if sum := crc32.ChecksumIEEE(a.Saved); err == nil && a.Sum != nil && sum != *a.Sum {
+		err = fmt.Errorf("its checksum is %08x, but its content gives %08x", *a.Sum, sum)
+	}
+	var s Saved
+	if err == nil && len(a.Saved) > 0 {
+		err = json.Unmarshal(a.Saved, &s)
+	}
+	if err != nil {
 		return Saved{}, fmt.Errorf("reading the account: %w: %w", ErrDamaged, err)
 	}
-	return a.Saved, nil
+	return s, nil
 }
 
 // Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
@@ -48,7 +64,12 @@ func (l *Ledger) Save(dir string, c status.Counts) error {
 	if l.written != nil && reflect.DeepEqual(*l.written, a) {
 		return nil
 	}
-	if err := replace(filepath.Join(dir, ledgerFile), a); err != nil {
+	raw, err := json.Marshal(a.Saved)
+	if err == nil {
+		sum := crc32.ChecksumIEEE(raw)
+		err = replace(filepath.Join(dir, ledgerFile), sealed{raw, &sum, c})
+	}
+	if err != nil {
 		return fmt.Errorf("saving the account: %w", err)
 	}
 	l.written = &a

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +38,29 @@ func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
 		require.ErrorIs(t, read(), ErrDamaged, name)
 	}
+}
+
+// A flipped bit anywhere in the account is found, or changes nothing of what is read. A file without a checksum is of an earlier version.
+func TestAFlippedBitFalsifiesNoAccount(t *testing.T) {
+	dir, want := t.TempDir(), Saved{Local: 1234, Dropped: map[string]int64{"tooLarge": 5}}
+	path := filepath.Join(dir, ledgerFile)
+	require.NoError(t, New(want, SpoolCounts{}).Save(dir, status.Counts{Accepted: 77}))
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for bit := range len(whole) * 8 {
+		bad := bytes.Clone(whole)
+		bad[bit/8] ^= 1 << (bit % 8)
+		require.NoError(t, os.WriteFile(path, bad, 0o600))
+		if got, err := Load(dir); err == nil {
+			require.Equal(t, want, got, "bit %d: %s", bit, bad)
+		} else {
+			require.ErrorIs(t, err, ErrDamaged)
+		}
+	}
+	require.NoError(t, os.WriteFile(path, []byte(`{"saved":{"local":1234,"dropped":{"tooLarge":5}},"counts":{}}`), 0o600))
+	got, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 }
 
 // Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
