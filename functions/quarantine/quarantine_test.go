@@ -61,6 +61,10 @@ func TestQuarantineKeepsTheLatest(t *testing.T) {
 	require.Len(t, q.List(), 1, "no more bytes than configured")
 	require.Equal(t, []int{5000, 1024}, []int{q.List()[0].Size, len(q.List()[0].Payload)})
 	require.Equal(t, map[string]uint64{parse.ReasonTooDeep: 6, parse.ReasonMalformed: 1, parse.ReasonTooLarge: 1}, q.Counts())
+	skipped := parse.Reject(parse.ReasonTooLarge, "")
+	skipped.Size = 1 << 30
+	q.Add("topic", "", nil, skipped)
+	require.Equal(t, 1<<30, q.List()[0].Size, "of a message that was not even read")
 	require.NoError(t, q.Close())
 }
 

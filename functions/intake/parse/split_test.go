@@ -1,6 +1,7 @@
 package parse
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -94,5 +95,15 @@ func TestWhatFitsNoMessageLeavesInPieces(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A name of up to 128 bytes is copied once, a longer one each time.
+func TestNamesAreKeptUpToALength(t *testing.T) {
+	var table nameTable
+	for length, want := range map[int]float64{1: 0, 128: 0, 129: 1} {
+		name := bytes.Repeat([]byte("n"), length)
+		require.Equal(t, string(name), table.get(name))
+		require.InDelta(t, want, testing.AllocsPerRun(100, func() { table.get(name) }), 0, "%d bytes", length)
 	}
 }
