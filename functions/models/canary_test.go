@@ -112,9 +112,20 @@ func TestACanaryMakesRoom(t *testing.T) {
 	require.Equal(t, loads, s.Counts().Loads, "it is not loaded to make room again")
 	_, err = s.Accepts(text(t, describe(t, "a", "2", file)), nil, false)
 	require.ErrorIs(t, err, ErrInstalled, "nor delivered again")
-	s.mu.Lock()
-	s.models["b"].loaded.left -= idleFor
-	s.mu.Unlock()
+	idle := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.models["b"].loaded.left -= idleFor
+	}
+	lease, err = s.Acquire(t.Context(), "b")
+	require.NoError(t, err)
+	idle()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, s.Scan(ctx))
+	require.Equal(t, loads, s.Counts().Loads, "a model in use makes no room")
+	lease.Close()
+	idle()
 	require.NoError(t, s.Scan(t.Context()))
 	_, on = s.Canary("a")
 	require.True(t, on, "nothing has used the other model for long")

@@ -309,6 +309,8 @@ func TestOutputs(t *testing.T) {
 	require.InDelta(t, 0.50648039, a.Confidence, 1e-6, "as of logits")
 	a = run(Output{Kind: Classes, Activation: "softmax"}, m, 1000, -1000, 0)
 	require.InDelta(t, 1, a.Confidence, 0)
+	a = run(Output{Kind: Classes, Activation: "softmax"}, m, 1, 2, 2)
+	require.Equal(t, "b", a.Label, "the first of equals")
 	a = run(Output{Kind: Classes, Activation: "sigmoid"}, two, 2)
 	require.Equal(t, "yes", a.Label)
 	require.InDelta(t, 0.88079708, a.Confidence, 1e-7)
