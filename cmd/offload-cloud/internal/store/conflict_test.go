@@ -65,7 +65,7 @@ func testSessionsOfOneGroup(t *testing.T, s *Store) {
 	result = commit(t, s, of("", 1, "c", 11, 12), of("", 1, "d", 12))
 	require.Equal(t, []Receipt{
 		{Node: "n1", Epoch: "e1", Safe: []ranges.Span{span(11, 11)}, Gaps: result.Receipts[0].Gaps, Conflicts: []ranges.Span{span(12, 12)}},
-	}, result.Receipts, "a receipt for both tells neither that the number is safe")
+	}, result.Receipts, "in a receipt for both, the number is safe for neither")
 }
 
 // A conflict is named each time, quarantined once, and never takes the place of an unreadable record.
@@ -161,7 +161,7 @@ func testFloorNeverFalls(t *testing.T, s *Store) {
 	require.Empty(t, commit(t, s, of("restored", 1, "b", 8)).Receipts[0].Gaps, "another session knows nothing above its own floor")
 	require.Equal(t, []ranges.Span{span(1, 3)}, commit(t, s, of("restored", 4, "b", 9)).Receipts[0].Gaps)
 	commit(t, s, of("", 20, "a", 20))
-	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6), span(11, 19)}, commit(t, s, of("restored", 4, "b", 10)).Receipts[0].Gaps, "nobody knows which session named the floor")
+	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6), span(11, 19)}, commit(t, s, of("restored", 4, "b", 10)).Receipts[0].Gaps, "no session is known to have named the floor")
 }
 
 // Whatever copies of one spool send in whatever order, each record that is receipted to a session is stored as what it is.
