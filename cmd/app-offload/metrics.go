@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/http"
@@ -144,7 +145,7 @@ func (t *telemetry) update(st *status.Status) error {
 		m.values(st, func(v float64, labels ...string) {
 			it, err := t.item(m, labels)
 			if err != nil {
-				problem = fmt.Errorf("registering the metric %s: %w", m.edgexName(), err)
+				problem = cmp.Or(problem, fmt.Errorf("registering the metric %s: %w", m.edgexName(), err))
 				return
 			}
 			it.set(v)

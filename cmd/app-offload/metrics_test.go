@@ -210,8 +210,12 @@ func TestTelemetryFollowsTheStatus(t *testing.T) {
 	require.Equal(t, int64(8), m.items[series].(gometrics.Counter).Count())
 	require.NotContains(t, m.items, "OffloadDecisions.cost.local.vibration")
 
+	st = full()
+	require.NoError(t, telemetry.update(&st))
+	require.Equal(t, int64(4), m.items["OffloadDecisions.cost.local.vibration"].(gometrics.Counter).Count(), "what comes back is registered anew")
+
 	m.fail, st.Policies.Shadows[0].Policy = true, "other"
-	require.ErrorContains(t, telemetry.update(&st), "OffloadShadow")
+	require.ErrorContains(t, telemetry.update(&st), "OffloadShadowDecisions", "the first problem")
 }
 
 // While the bus is away there is nothing that EdgeX would try to publish; afterwards everything is there again, with its counts.
