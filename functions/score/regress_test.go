@@ -87,6 +87,7 @@ func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
 	raw, err := m.Save()
 	require.NoError(t, err)
 	require.NoError(t, other.Restore(raw))
+	require.NoError(t, other.Restore(raw), "twice is fine")
 	tk := work(10*KB, 50)
 	tk.Class = class
 	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s))
