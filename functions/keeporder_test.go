@@ -67,3 +67,14 @@ func TestASmallerRoomLosesNoneOfThoseThatKeepTheirOrder(t *testing.T) {
 type unordered struct{ *infer.Room }
 
 func (unordered) InOrder(*task.Task) bool { return false }
+
+// A task may be processed locally before an earlier one that is parked where its operators need no order, and nowhere else.
+func TestWhoMayPassAParkedTask(t *testing.T) {
+	for _, c := range []struct {
+		needs func(*task.Task) bool // nil where no order is kept, as then none waits for another
+		want  bool
+	}{{nil, false}, {func(*task.Task) bool { return true }, false}, {func(*task.Task) bool { return false }, true}} {
+		j := &job{event: &countdown{run: &run{inOrder: c.needs}}}
+		require.Equal(t, c.want, j.Free())
+	}
+}

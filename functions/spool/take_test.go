@@ -261,6 +261,7 @@ func TestAStateWithoutABootAgesNothing(t *testing.T) {
 	require.NoError(t, put(s, r))
 	require.NoError(t, s.Close())
 	st, _, err := readState(osFS{}, dir)
+	require.NoError(t, err)
 	st.at = clock.Moment{Wall: st.at.Wall - int64(24*time.Hour)}
 	for i := range slotNames {
 		st.gen++
