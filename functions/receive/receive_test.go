@@ -174,7 +174,7 @@ func TestTheWarningSaysWhatWasQuarantined(t *testing.T) {
 	}
 }
 
-// Messages that have arrived go on together, as far as there is room: a slice is one commit. What is no event does not part them.
+// Messages that have arrived go on together, as far as there is room: a slice is one commit. A message that is skipped does not split it.
 func TestMessagesOfOneReaderGoOnTogether(t *testing.T) {
 	to := &sink{}
 	r := receiver(t, to, nil)
