@@ -85,6 +85,7 @@ func TestTrainingIsReproducible(t *testing.T) {
 		var last float64
 		require.NoError(t, net.Train(context.Background(), blobs(1, 600), Recipe{Epochs: 15, Batch: 30, Rate: 0.01, Mirror: false, Seed: 1}, func(_ int, loss float64) { last = loss }))
 		require.Less(t, last, 0.5)
+		require.Positive(t, last)
 		return append([]float32{}, net.nodes[0].w...)
 	}
 	require.Equal(t, weights(1), weights(2))
@@ -239,4 +240,10 @@ func TestSoftmaxOfLargeNumbers(t *testing.T) {
 	for _, shift := range []float32{-1e4, 0, 1e4} {
 		require.InDeltaSlice(t, []float64{1 / (1 + math.E + math.E*math.E), math.E / (1 + math.E + math.E*math.E), math.E * math.E / (1 + math.E + math.E*math.E)}, Softmax([]float32{shift, shift + 1, shift + 2}), 1e-12)
 	}
+}
+
+// A figure is mean, deviation and ends of one value for each seed.
+func TestFigures(t *testing.T) {
+	require.Equal(t, Figure{Mean: 0.5, Deviation: 0.25, Low: 0.25, High: 0.75}, figureOf([]float64{0.5, 0.25, 0.75}))
+	require.Equal(t, Figure{Mean: -2, Low: -2, High: -2}, figureOf([]float64{-2}))
 }
