@@ -393,9 +393,20 @@ func TestInputsThatPicturesFit(t *testing.T) {
 		shape []int
 		fits  bool
 	}{
-		{Image, []int{1, 8, 9, 1}, true}, {Image, []int{1, 8, 9, 3}, true}, {Image, []int{1, 1, 8, 9}, true}, {Image, []int{1, 3, 8, 9}, true}, {Image, []int{1, 8, 9}, true},
-		{Image, []int{1, 8, 9, 2}, false}, {Image, []int{1, 8, 9, 4}, false}, {Image, []int{2, 8, 9, 1}, false}, {Image, []int{8, 9}, false}, {Image, []int{1, 1 << 15, 1, 1}, false},
-		{Numbers, []int{8, 9}, true}, {Numbers, []int{1, 0}, false}, {Numbers, []int{1, maxElements}, true}, {Numbers, []int{1, maxElements + 1}, false},
+		{Image, []int{1, 8, 9, 1}, true},
+		{Image, []int{1, 8, 9, 3}, true},
+		{Image, []int{1, 1, 8, 9}, true},
+		{Image, []int{1, 3, 8, 9}, true},
+		{Image, []int{1, 8, 9}, true},
+		{Image, []int{1, 8, 9, 2}, false},
+		{Image, []int{1, 8, 9, 4}, false},
+		{Image, []int{2, 8, 9, 1}, false},
+		{Image, []int{8, 9}, false},
+		{Image, []int{1, 1 << 15, 1, 1}, false},
+		{Numbers, []int{8, 9}, true},
+		{Numbers, []int{1, 0}, false},
+		{Numbers, []int{1, maxElements}, true},
+		{Numbers, []int{1, maxElements + 1}, false},
 	} {
 		m := &Manifest{Input: Input{Kind: c.kind}, Output: Output{Kind: Score}}
 		info := &engine.Info{Inputs: []engine.Spec{{Type: engine.Float32, Shape: c.shape}}, Outputs: []engine.Spec{{Type: engine.Float32, Shape: []int{1}}}}
