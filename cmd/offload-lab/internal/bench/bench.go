@@ -99,8 +99,7 @@ func brokersOf(list string) ([]string, error) {
 	}
 	var kinds []string
 	for kind := range strings.SplitSeq(list, ",") {
-		_, known := mosquittoSettings[kind]
-		if kind != Embedded && !known {
+		if _, known := mosquittoSettings[kind]; !known {
 			return nil, fmt.Errorf("-broker %q: must be both, all, or some of %s", list, strings.Join(Brokers(), ","))
 		}
 		kinds = append(kinds, kind)

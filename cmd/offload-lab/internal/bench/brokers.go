@@ -25,10 +25,12 @@ const (
 func Brokers() []string { return []string{Mosquitto, MosquittoWide, MosquittoNagle, Embedded} }
 
 // mosquitto's window to one subscriber is 20 messages unless it is told otherwise. A subscriber that acknowledges once
-// a commit gets 20 events a commit then, however fast it is; that is what the wide variation shows.
+// a commit gets 20 events a commit then, however fast it is; that is what the wide variation shows. Beside the embedded broker it is the link's.
 var mosquittoSettings = map[string]string{
-	Mosquitto: "set_tcp_nodelay true\n", MosquittoWide: "set_tcp_nodelay true\nmax_inflight_messages 1000\n", MosquittoNagle: "",
+	Mosquitto: sendAtOnce, MosquittoWide: sendAtOnce + "max_inflight_messages 1000\n", MosquittoNagle: "", Embedded: sendAtOnce,
 }
+
+const sendAtOnce = "set_tcp_nodelay true\n"
 
 // broker is a running one.
 type broker struct {
