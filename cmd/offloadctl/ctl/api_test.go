@@ -159,6 +159,7 @@ func TestExplain(t *testing.T) {
 		{"guard", func(e *decision.Entry) { // no score, and no way to the cloud
 			e.Decision = decision.Decision{Target: decision.Local, Propensity: 1, Reason: decision.GuardLinkDown}
 			e.Estimate.CloudTime, e.State.Link, e.Outcome = math.Inf(1), host.Link{}, decision.Outcome{}
+			e.State.QueueTasks = 1
 		}},
 		{"late", func(e *decision.Entry) { // a way chosen by chance that came too late
 			e.Decision = decision.Decision{Target: decision.Cloud, Propensity: 0.3, Reason: decision.Drawn}

@@ -148,8 +148,8 @@ func (d *shownDecision) node() string {
 	if s.Link.Up {
 		link = "up, " + size(s.Link.Goodput) + "/s, round trip " + duration(s.Link.RTT)
 	}
-	return fmt.Sprintf("CPU %s, %s tasks (%s Mcycles) waiting here; link %s; spool %s tasks, %s full", percent(s.CPU), count(s.QueueTasks),
-		decimals(s.QueueCycles), link, count(s.Link.BacklogTasks), percent(s.Link.BacklogShare*100))
+	return fmt.Sprintf("CPU %s, %s (%s Mcycles) waiting locally; link %s; spool %s, %s full", percent(s.CPU), several(s.QueueTasks, "task"),
+		decimals(s.QueueCycles), link, several(s.Link.BacklogTasks, "task"), percent(s.Link.BacklogShare*100))
 }
 
 func (d *shownDecision) outcome() string {
