@@ -229,6 +229,7 @@ type span struct {
 	measurement
 	least   int           // batches that are allowed at least
 	kept    int           // what least returns to when the trial fails
+	burst   float64       // the rate of the latest measurement if it was in bursts: a single one of these is a pause
 	before  float64       // the rate before the trial; 0 without a trial
 	filling bool          // the measurement in which a larger window fills says nothing
 	rest    time.Duration // after the latest failed trial
@@ -273,6 +274,9 @@ func (s *span) confirmed(sentAt, now time.Time) {
 
 // measure ends the measurement if it is whole, once all that came at a time is booked. So many batches were under way before, of at most most.
 func (s *span) measure(under, most int, now time.Time) {
+	if s.heard.IsZero() { // it was published on an earlier connection
+		return
+	}
 	s.gap, s.heard = max(s.gap, now.Sub(s.heard)), now
 	size := s.size(most)
 	s.full = s.full || under >= max(1, int(classShare*float64(size)))
@@ -284,6 +288,10 @@ func (s *span) measure(under, most int, now time.Time) {
 	s.rate = max(s.rate*spanFades, rate)
 	bursts := s.full && s.gap.Seconds()*rate >= classShare*float64(size)/2
 	s.measurement = measurement{began: now, heard: now}
+	burst := s.burst
+	if s.burst = 0; bursts {
+		s.burst = rate
+	}
 	switch {
 	case s.filling:
 		s.filling = false
@@ -291,8 +299,8 @@ func (s *span) measure(under, most int, now time.Time) {
 		s.least, s.before = s.kept, 0
 		s.rest = min(max(2*s.rest, leastRest), mostRest)
 		s.until = now.Add(s.rest)
-	case bursts && size < most && (s.before > 0 || !now.Before(s.until)):
-		s.least, s.kept, s.before, s.filling = min(2*size, most), size, rate, true
+	case bursts && size < most && (s.before > 0 || burst > 0 && !now.Before(s.until)):
+		s.least, s.kept, s.before, s.filling = min(2*size, most), size, max(rate, burst), true
 	default:
 		s.before = 0
 	}

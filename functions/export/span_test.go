@@ -130,6 +130,50 @@ func TestTheWindowGrowsWhereTheBrokerHoldsReceiptsBack(t *testing.T) {
 	})
 }
 
+// A pause of the consumer looks like a burst, and any window is faster than that. Bursts come one after the other.
+func TestAPauseOfTheConsumerDoesNotWidenTheWindow(t *testing.T) {
+	inBubble(t, func(l *limits) { l.batches, l.bytes, l.receiptTimeout = 256, 1<<30, time.Hour }, func(t *testing.T, w *window) {
+		seq := uint64(0)
+		for done := range uint64(20_000) {
+			for w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
+				seq++
+				w.add(load(seq, seq))
+				w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
+			}
+			time.Sleep(10 * time.Millisecond)
+			if done%997 == 996 {
+				time.Sleep(5 * time.Second)
+			}
+			w.receipt([]seal.Range{{First: done + 1, Last: done + 1}}, time.Now())
+			require.Equal(t, leastSpan, w.size(256))
+		}
+	})
+}
+
+// What was acknowledged on the connection before is receipted on this one, and the time before it was made is not measured.
+func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
+	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
+		seq := uint64(0)
+		fill := func() {
+			for w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
+				seq++
+				w.add(load(seq, seq))
+				w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
+			}
+		}
+		fill()
+		old := seq
+		time.Sleep(2 * time.Second)
+		w.lostConnection(false, time.Now())
+		w.connected(true)
+		w.receipt([]seal.Range{{First: 1, Last: old - 1}}, time.Now())
+		fill()
+		time.Sleep(200 * time.Millisecond)
+		w.receipt([]seal.Range{{First: old, Last: seq - 1}}, time.Now())
+		require.Equal(t, float64(seq-1-old)/0.2, w.rate)
+	})
+}
+
 // A batch that is published again measures nothing: its confirmation may be of the first time.
 func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
 	for _, receipts := range []bool{true, false} {

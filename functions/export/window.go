@@ -169,7 +169,7 @@ func (w *window) publish(e *entry, now time.Time) uint64 {
 	if !w.flying() {
 		w.progress = now
 	}
-	if !slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase != waiting }) {
+	if w.span.heard.IsZero() || !slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase != waiting }) {
 		w.resume(now)
 	}
 	w.attempts++
