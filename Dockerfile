@@ -32,7 +32,7 @@ ARG VERSION=0.0.0
 ARG TARGETOS
 ARG TARGETARCH
 ARG COMMIT=
-RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS=app-offload TAGS=noonnx \
+RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS=app-offload TAGS=noonnx SMALL=1 \
  && cp bin/app-offload /out/bin/
 
 # ONNX Runtime is called through cgo, so that this one needs a C compiler for the machine that is named.
