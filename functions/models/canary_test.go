@@ -133,6 +133,29 @@ func TestACanaryMakesRoom(t *testing.T) {
 	require.NoError(t, s.Close(context.Background()))
 }
 
+// A model whose folders are removed takes its canary with it, also where the version in force is out of memory.
+func TestACanaryLeavesWithItsModel(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	first, second := describe(t, "a", "1", file), describe(t, "a", "2", file)
+	put(t, dir, first, file)
+	s := open(t, dir, canaries)
+	put(t, dir, second, file)
+	require.NoError(t, s.Scan(t.Context()))
+	require.EqualValues(t, 1, value(t, s, "a"))
+	b := describe(t, "b", "1", file)
+	s.limit = s.Counts().Used + b.Memory - 1
+	put(t, dir, b, file)
+	require.NoError(t, s.Scan(t.Context()))
+	require.False(t, status(t, s, "a").Loaded)
+	require.EqualValues(t, "2", status(t, s, "a").Canary)
+
+	require.NoError(t, os.RemoveAll(dir+"/"+first.Folder()))
+	require.NoError(t, os.RemoveAll(dir+"/"+second.Folder()))
+	require.NoError(t, s.Scan(t.Context()))
+	require.Equal(t, status(t, s, "b").Bytes, s.Counts().Used)
+}
+
 // A canary whose trial is being settled makes no room: once its promotion is on disk nothing would load it before the next start.
 func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
 	dir := t.TempDir()

@@ -110,6 +110,7 @@ func (s *Store) adopt(found map[string][]*version, problems []string) []*model {
 	}
 	for name, m := range s.models {
 		if _, ok := found[name]; !ok && m.loaded == nil {
+			s.retire(m)
 			delete(s.models, name)
 		}
 	}
