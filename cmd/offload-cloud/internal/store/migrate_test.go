@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net/url"
@@ -136,7 +137,16 @@ func TestAMistypedPathChangesNothing(t *testing.T) {
 		text, pipe := filepath.Join(dir, "text"), filepath.Join(dir, "pipe")
 		require.NoError(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
 		require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-		for path, want := range map[string]string{text: "not a database", pipe: "no regular file", dir: "no regular file"} {
+		other := filepath.Join(dir, "other")
+		db, err := sql.Open("sqlite", other)
+		require.NoError(t, err)
+		_, err = db.Exec("CREATE TABLE theirs (a)")
+		require.NoError(t, errors.Join(err, db.Close()))
+		about := "another program"
+		if opts.MustExist {
+			about = "no tables of offload-cloud" // it is only read
+		}
+		for path, want := range map[string]string{text: "not a database", pipe: "no regular file", dir: "no regular file", other: about} {
 			require.NoError(t, os.Chmod(path, 0o755))
 			before, err := os.Stat(path)
 			require.NoError(t, err)
@@ -148,7 +158,7 @@ func TestAMistypedPathChangesNothing(t *testing.T) {
 		}
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
-		require.Len(t, entries, 2)
+		require.Len(t, entries, 3)
 	}
 }
 

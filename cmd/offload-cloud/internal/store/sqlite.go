@@ -37,10 +37,12 @@ func openSQLite(path string, opts Options) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
+		if err := foreign(path); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
 		settings = append(settings, "journal_mode(WAL)") // which changes the file, whatever it is
 	}
-	pragmas := url.Values{"_pragma": settings}
-	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + pragmas.Encode()
+	dsn := sqliteDSN(path, settings)
 	write, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
@@ -55,6 +57,25 @@ func openSQLite(path string, opts Options) (*Store, error) {
 		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1, protect: func() error { return private(path) },
 		close: func() error { return errors.Join(read.Close(), write.Close()) },
 	}, nil
+}
+
+func sqliteDSN(path string, settings []string) string {
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + url.Values{"_pragma": settings}.Encode()
+}
+
+// foreign reports a database that is another program's: it has tables, and none of them is the store's.
+func foreign(path string) error {
+	db, err := sql.Open("sqlite", sqliteDSN(path, []string{"busy_timeout(10000)"}))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var tables, ours int
+	err = db.QueryRow(`SELECT COUNT(*), COALESCE(SUM(name = 'offload_schema'), 0) FROM sqlite_master WHERE type = 'table'`).Scan(&tables, &ours)
+	if err == nil && tables > 0 && ours == 0 {
+		err = fmt.Errorf("%s is a database of another program, with %d tables and none of this one's", path, tables)
+	}
+	return err
 }
 
 // private keeps the database from others on the host: SQLite would make it readable by all. The files beside it take its mode. A file
