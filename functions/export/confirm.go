@@ -300,7 +300,7 @@ func (s *span) measure(under, most int, now time.Time) {
 		s.rest = min(max(2*s.rest, leastRest), mostRest)
 		s.until = now.Add(s.rest)
 	case bursts && size < most && (s.before > 0 || burst > 0 && !now.Before(s.until)):
-		s.least, s.kept, s.before, s.filling = min(2*size, most), size, max(rate, burst), true
+		s.least, s.kept, s.before, s.filling = min(2*size, most), s.least, max(rate, burst), true
 	default:
 		s.before = 0
 	}

@@ -174,6 +174,32 @@ func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	})
 }
 
+// A trial that fails leaves nothing behind: where the rate falls later, so does the window.
+func TestAFailedTrialDoesNotKeepTheWindowWide(t *testing.T) {
+	s, now, trials := span{}, time.Unix(1000, 0), 0
+	s.resume(now)
+	burst := func(n int, apart time.Duration) {
+		sent := now
+		now = now.Add(apart)
+		for range n {
+			s.confirmed(sent, now)
+		}
+		s.measure(s.size(256), 256, now)
+		if s.before > 0 {
+			trials++
+		}
+	}
+	for range 8 {
+		burst(80, 200*time.Millisecond)
+	}
+	require.Positive(t, trials)
+	for range 200 {
+		burst(1, 200*time.Millisecond)
+	}
+	require.Zero(t, s.before)
+	require.Equal(t, leastSpan, s.size(256))
+}
+
 // A batch that is published again measures nothing: its confirmation may be of the first time.
 func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
 	for _, receipts := range []bool{true, false} {
