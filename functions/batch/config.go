@@ -13,7 +13,8 @@ type Config struct {
 	// MaxKiB is the largest sum of record bytes in one batch, before sealing. Leave room below the broker's message
 	// limit: the readable form grows by a third. A single record above it travels alone.
 	MaxKiB int
-	// MaxAge is how long the first fresh record of a class waits for company, e.g. "200ms". "0s" sends at once.
+	// MaxAge is how long the first fresh record of a class waits for company, e.g. "200ms". "0s" sends at once, as do
+	// records of 8 KiB and more on average, which company would make little smaller.
 	// A backlog never waits: it fills batches by itself.
 	MaxAge string
 	// BacklogShare is the part of the link's bytes (0–0.9) that records from before keep while fresh ones go first.

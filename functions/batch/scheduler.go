@@ -353,14 +353,18 @@ func (s *Scheduler) chooseClass(source, lane int, now time.Time) *queue {
 	return best
 }
 
-// due reports whether a queue may leave: a backlog always, fresh records when a limit is reached.
+// due reports whether a queue may leave: a backlog always, fresh records when a limit is reached, and where they are so large that company
+// would save next to nothing.
 func (s *Scheduler) due(source int, q *queue, now time.Time) bool {
 	if q.count[source] == 0 {
 		return false
 	}
-	return source == backlog || s.drain || q.count[live] >= s.cfg.MaxCount || q.bytes[live] >= int64(s.limit) ||
+	return source == backlog || s.drain || q.count[live] >= s.cfg.MaxCount || q.bytes[live] >= int64(min(s.limit, q.count[live]*largeRecord)) ||
 		now.Sub(q.since) >= s.age
 }
+
+// largeRecord is from how many bytes on records on average wait for no company: a message of one has a few hundred bytes of its own.
+const largeRecord = 8 << 10
 
 // book charges the class, credits those who waited and debits those who had their turn.
 func (s *Scheduler) book(c choice, bytes int) {

@@ -161,6 +161,35 @@ func TestNextWaitsForCountBytesOrAge(t *testing.T) {
 	}
 }
 
+// Records that are large by themselves gain nothing from company, and wait for none.
+func TestLargeRecordsWaitForNoCompany(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sizes   []int
+		after   time.Duration
+		records int
+	}{
+		"a large one":                      {[]int{8 << 10}, 0, 1},
+		"a record below that":              {[]int{8<<10 - 1}, 200 * time.Millisecond, 1},
+		"a small one goes along":           {[]int{100, 20 << 10}, 0, 2},
+		"small ones keep a large one here": {[]int{100, 100, 100, 8 << 10}, 200 * time.Millisecond, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShelf()
+				sched := newScheduler(t, s, func(c *Config) { c.MaxKiB = 256 })
+				for _, size := range tc.sizes {
+					s.put(spool.Live, 5, "a", 1, size)
+				}
+				began := time.Now()
+				b, err := sched.Next(most(t))
+				require.NoError(t, err)
+				require.Equal(t, tc.after, time.Since(began))
+				require.Len(t, b.Records, tc.records)
+			})
+		})
+	}
+}
+
 // What was hastened does not wait for company; what comes later does.
 func TestHastenMakesWhatWaitsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
