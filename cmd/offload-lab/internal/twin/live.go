@@ -224,16 +224,17 @@ const (
 func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 	rng := rand.New(rand.NewPCG(c.Seed+uint64(round), liveSeed))
 	var all []sent
-	add := func(profile, device string, after time.Duration) {
-		values := int((liveLeastKB + (liveMostKB-liveLeastKB)*rng.Float64()) * 1e3 / valueBytes)
+	add := func(profile, device string, size float64, after time.Duration) {
+		values := int((liveLeastKB + (liveMostKB-liveLeastKB)*size) * 1e3 / valueBytes)
 		all = append(all, sent{id: randomID(rng), profile: profile, device: device, values: values, after: after})
 	}
-	for range c.Probes {
-		add(hereProfile, "lone", 0)
-		add(cloudProfile, "lone", 0)
+	for i := range c.Probes { // of sizes from small to large, as so few drawn ones might all be small
+		size := (float64(i) + 0.5) / float64(c.Probes)
+		add(hereProfile, "lone", size, 0)
+		add(cloudProfile, "lone", size, 0)
 	}
 	for i := range c.Tasks {
-		add(bothProfile, fmt.Sprintf("device-%d", i%c.Devices), time.Duration(float64(s.Gap)*rng.ExpFloat64()))
+		add(bothProfile, fmt.Sprintf("device-%d", i%c.Devices), rng.Float64(), time.Duration(float64(s.Gap)*rng.ExpFloat64()))
 	}
 	if from, to := s.Outage[0], s.Outage[1]; to > from {
 		first := 2 * c.Probes
