@@ -710,6 +710,18 @@ func TestTheLengthOfAResizedAxis(t *testing.T) {
 	}
 }
 
+// What changes nothing of an enlargement is taken: all axes in their order, and smoothing, which is for what gets smaller.
+func TestAttributesThatChangeNoEnlargement(t *testing.T) {
+	x, scales := given(engine.Float32, []int{1, 2}, 1, 5), given(engine.Float32, []int{2}, 1, 2)
+	want := apply(t, "Resize", map[string]any{"mode": "linear"}, 1, x, nil, scales)[0].F32
+	for _, more := range []map[string]any{{"antialias": 1}, {"axes": []int{0, 1}}, {"axes": []int{-2, -1}}} {
+		more["mode"] = "linear"
+		require.Equal(t, want, apply(t, "Resize", more, 1, x, nil, scales)[0].F32, more)
+	}
+	require.False(t, ascending([]int{1}, 2))
+	require.False(t, ascending([]int{1, 0}, 2))
+}
+
 // A truth value of a file is any byte but 0.
 func TestTruthValuesOfAFile(t *testing.T) {
 	raw := rawTensor{dims: []int64{3}, code: 9, raw: []byte{0, 255, 2}, hasRaw: true}

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"math"
+	"slices"
 
 	"app-offload/functions/engine"
 )
@@ -19,12 +20,15 @@ type axisMap struct {
 // resize is Resize and Upsample, axis by axis.
 func resize(c *call) {
 	x := c.input(0, engine.Float32)
-	if c.int("antialias", 0) != 0 || c.string("keep_aspect_ratio_policy", "stretch") != "stretch" || c.list("axes") != nil {
-		c.fail("antialias, keep_aspect_ratio_policy and axes are not supported")
-	}
 	n := len(x.Shape)
+	if axes := c.list("axes"); c.string("keep_aspect_ratio_policy", "stretch") != "stretch" || axes != nil && !ascending(axes, n) {
+		c.fail("keep_aspect_ratio_policy, and axes that are not all in their order, are not supported")
+	}
 	shape, scales := c.ints(n), c.floats(6, n)
 	c.target(x, shape, scales)
+	if c.int("antialias", 0) != 0 && n > 0 && slices.Min(scales) < 1 {
+		c.fail("antialias is supported only where no axis gets shorter")
+	}
 	from, in := x.F32, c.copyShape(x.Shape)
 	flip := 0
 	mode := c.string("mode", "nearest")
@@ -43,6 +47,16 @@ func resize(c *call) {
 		in[axis] = shape[axis]
 	}
 	copy(c.output(0, engine.Float32, shape).F32, from)
+}
+
+// ascending reports whether axes are all n in their order.
+func ascending(axes []int, n int) bool {
+	for i, axis := range axes {
+		if axis != i && axis != i-n {
+			return false
+		}
+	}
+	return len(axes) == n
 }
 
 // target finds the output's shape and the scale of each axis.
