@@ -13,6 +13,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,7 +131,9 @@ func TestPictures(t *testing.T) {
 // Each kind of JPEG and PNG that cameras write, such as progressive, CMYK, grey, in RGB and with restarts, gives about the same picture; one that is cut
 // off gives none.
 func TestPicturesOfEveryKind(t *testing.T) {
-	folder := filepath.Join(os.Getenv("GOROOT"), "src", "image", "testdata") // which "go test" sets
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	require.NoError(t, err)
+	folder := filepath.Join(strings.TrimSpace(string(root)), "src", "image", "testdata")
 	files, err := filepath.Glob(filepath.Join(folder, "video-001*g"))
 	require.NoError(t, err)
 	if len(files) < 20 {
