@@ -434,6 +434,24 @@ func TestReceiptsThatLeaveARecordOutAreCounted(t *testing.T) {
 	}
 }
 
+// A batch is cut before any of it is set aside: only one of its records may be what the consumer cannot take.
+func TestABatchIsCutBeforeARecordIsSetAside(t *testing.T) {
+	inBubble(t, func(l *limits) { l.unheards = 1 }, func(t *testing.T, w *window) {
+		w.add(load(1, 2))
+		for n := range 3 {
+			w.add(load(uint64(100+n), uint64(100+n)))
+			attempts, _ := flow(w)
+			ack(w, attempts...)
+			time.Sleep(time.Second)
+			w.receipt(safe(uint64(100+n), uint64(100+n)), time.Now())
+			w.overdue(w.entries[0], time.Now())
+			require.Empty(t, w.asides)
+		}
+		require.Len(t, w.entries, 2)
+		require.Len(t, w.entries[0].records, 1)
+	})
+}
+
 func TestReleaseEmptiesTheWindow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 3))

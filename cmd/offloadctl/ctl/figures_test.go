@@ -102,6 +102,8 @@ func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
 	require.Equal(t, "took 500.0 ms, in time, 1 B", d.outcome())
 	v := &view{}
 	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 0 tasks", v.spool())
+	v.Spool.Tasks, v.Spool.OldestAge = 1, 3
+	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 1 task, oldest 3 s", v.spool())
 	v.Spool.Tasks, v.Spool.OldestAge, v.Undecided.Tasks = 2, 3, 1
 	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 2 tasks, oldest 3 s, 1 of them undecided", v.spool())
 	var b strings.Builder

@@ -722,6 +722,13 @@ func TestAttributesThatChangeNoEnlargement(t *testing.T) {
 	require.False(t, ascending([]int{1, 0}, 2))
 }
 
+// Squeeze takes the axes that are named, or else all of one element.
+func TestSqueezedAxes(t *testing.T) {
+	x := given(engine.Float32, []int{1, 2, 1}, 3, 4)
+	require.Equal(t, []int{2}, apply(t, "Squeeze", nil, 1, x)[0].Shape)
+	require.Equal(t, []int{1, 2}, apply(t, "Squeeze", nil, 1, x, given(engine.Int64, []int{1}, 2))[0].Shape)
+}
+
 // A truth value of a file is any byte but 0.
 func TestTruthValuesOfAFile(t *testing.T) {
 	raw := rawTensor{dims: []int64{3}, code: 9, raw: []byte{0, 255, 2}, hasRaw: true}
