@@ -181,7 +181,7 @@ func (w *window) clear(e *entry) {
 		return x.class == e.class && x.phase == waiting && slices.Contains(behind, x) && !x.half(e)
 	})
 	for _, x := range w.entries {
-		if x != e && x.class != e.class {
+		if x.class != e.class {
 			x.suspect = false
 		}
 	}
