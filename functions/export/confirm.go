@@ -257,10 +257,12 @@ const (
 
 // resume takes the time in which nothing was under way out of the measurement, when a batch is published.
 func (s *span) resume(now time.Time) {
-	if s.heard.IsZero() {
-		s.began, s.heard = now, now
+	if s.heard.IsZero() { // the first
+		s.began = now
+	} else {
+		s.began = s.began.Add(now.Sub(s.heard))
 	}
-	s.began, s.heard = s.began.Add(now.Sub(s.heard)), now
+	s.heard = now
 }
 
 // confirmed books a batch that was published at sentAt, once and not again, and is confirmed now.

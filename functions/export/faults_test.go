@@ -213,6 +213,15 @@ func TestFaultsLoseNothing(t *testing.T) {
 	})
 }
 
+// withScheduler puts the scheduler as it is shipped in the place of the test's own.
+func withScheduler(t *testing.T, s *shelf) func(*Deps) {
+	return func(d *Deps) {
+		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
+		require.NoError(t, err)
+		d.Batches = sched
+	}
+}
+
 // A link of 100 KB/s must not be given more than it carries within the time allowed for acknowledgements, although the
 // batches could be larger: else each connection would be given up as hung before its first batch is through.
 func TestANarrowLinkShapesTheBatches(t *testing.T) {
@@ -222,11 +231,7 @@ func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	s := newShelf(t)
 	cfg := quick(narrow.Addr)
 	cfg.AckTimeout, cfg.LinkAhead = "1s", "500ms"
-	r := newRig(t, cfg, s, func(d *Deps) {
-		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
-		require.NoError(t, err)
-		d.Batches = sched
-	})
+	r := newRig(t, cfg, s, withScheduler(t, s))
 	for range 200 {
 		s.putLarge("d", 1000)
 	}
@@ -249,11 +254,7 @@ func TestALinkIsNotIdleBetweenLongMessages(t *testing.T) {
 	cfg := quick(far.Addr)
 	cfg.AckTimeout, cfg.LinkAhead = "1m", "10ms"
 	s := newShelf(t)
-	r := newRig(t, cfg, s, func(d *Deps) {
-		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
-		require.NoError(t, err)
-		d.Batches = sched
-	})
+	r := newRig(t, cfg, s, withScheduler(t, s))
 	for range 20 {
 		s.putLarge("d", 30_000)
 	}

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -23,6 +24,17 @@ func confirm(s *span, now time.Time, delay time.Duration, most float64, rounds i
 		now = now.Add(time.Duration(float64(n) / rate * float64(time.Second)))
 	}
 	return now
+}
+
+// fillWindow publishes batches of one record, each acknowledged at once, until so many are under way or there is no room. It returns the
+// latest sequence.
+func fillWindow(w *window, seq uint64, most int) uint64 {
+	for len(w.entries) < most && w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
+		seq++
+		w.add(load(seq, seq))
+		w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
+	}
+	return seq
 }
 
 func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
@@ -76,13 +88,7 @@ func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 				seq, trials := uint64(0), 0
-				fill := func() {
-					for n := len(w.entries); n < c.offered && w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"]; n++ {
-						seq++
-						w.add(load(seq, seq))
-						w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
-					}
-				}
+				fill := func() { seq = fillWindow(w, seq, c.offered) }
 				time.Sleep(990 * time.Millisecond)
 				for range 40 {
 					fill()
@@ -107,13 +113,7 @@ func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 func TestTheWindowGrowsWhereTheBrokerHoldsReceiptsBack(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 		seq := uint64(0)
-		fill := func() {
-			for w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
-				seq++
-				w.add(load(seq, seq))
-				w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
-			}
-		}
+		fill := func() { seq = fillWindow(w, seq, math.MaxInt) }
 		receipt := func(n uint64) { w.receipt([]seal.Range{{First: n, Last: n}}, time.Now()) }
 		fill()
 		time.Sleep(time.Millisecond)
@@ -154,13 +154,7 @@ func TestAPauseOfTheConsumerDoesNotWidenTheWindow(t *testing.T) {
 func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 		seq := uint64(0)
-		fill := func() {
-			for w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
-				seq++
-				w.add(load(seq, seq))
-				w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
-			}
-		}
+		fill := func() { seq = fillWindow(w, seq, math.MaxInt) }
 		fill()
 		old := seq
 		time.Sleep(2 * time.Second)

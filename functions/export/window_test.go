@@ -410,18 +410,23 @@ func TestWhatTheBrokerSwallowsIsCutAndFinallySetAside(t *testing.T) {
 	})
 }
 
+// leaveOut has the first batch overdue when a later one with this sequence is receipted.
+func leaveOut(w *window, seq uint64) {
+	w.add(load(seq, seq))
+	attempts, _ := flow(w)
+	ack(w, attempts...)
+	time.Sleep(time.Second)
+	w.receipt(safe(seq, seq), time.Now())
+	w.overdue(w.entries[0], time.Now())
+}
+
 // A record alone is set aside for want of a receipt only after so many receipts of its class that say nothing of it, with 0 never.
 func TestReceiptsThatLeaveARecordOutAreCounted(t *testing.T) {
 	for _, most := range []int{0, 1, 4} {
 		inBubble(t, func(l *limits) { l.unheards = most }, func(t *testing.T, w *window) {
 			w.add(load(1, 1))
 			for n := range 6 {
-				w.add(load(uint64(100+n), uint64(100+n)))
-				attempts, _ := flow(w)
-				ack(w, attempts...)
-				time.Sleep(time.Second)
-				w.receipt(safe(uint64(100+n), uint64(100+n)), time.Now())
-				w.overdue(w.entries[0], time.Now())
+				leaveOut(w, uint64(100+n))
 				if most > 0 && n+1 == most {
 					require.Equal(t, []aside{{[]uint64{1}, "a", 100, reasonUnreceipted, explain[reasonUnreceipted]}}, w.asides)
 					return
@@ -439,12 +444,7 @@ func TestABatchIsCutBeforeARecordIsSetAside(t *testing.T) {
 	inBubble(t, func(l *limits) { l.unheards = 1 }, func(t *testing.T, w *window) {
 		w.add(load(1, 2))
 		for n := range 3 {
-			w.add(load(uint64(100+n), uint64(100+n)))
-			attempts, _ := flow(w)
-			ack(w, attempts...)
-			time.Sleep(time.Second)
-			w.receipt(safe(uint64(100+n), uint64(100+n)), time.Now())
-			w.overdue(w.entries[0], time.Now())
+			leaveOut(w, uint64(100+n))
 			require.Empty(t, w.asides)
 		}
 		require.Len(t, w.entries, 2)
