@@ -12,36 +12,10 @@ import (
 	"app-offload/cmd/offload-lab/internal/twin"
 )
 
-const againstExamples = `  offload-lab against                                    the shipped service on a link of 20 KB/s and 40 ms
-  offload-lab against -link 200 -rtt 200ms -rounds 20    a faster one, more often
-  offload-lab against -load 0.9 -within 0.1 -json
-  chrt -r 5 offload-lab against                          as root, on a machine that others keep busy
-
-Purpose:
-  Plays the same tasks through the running system and through the simulator, and compares the mean time from arrival to result.
-  The system is the real one on this machine: broker, app-offload, offload-cloud, and between the first two a proxy that is as slow
-  as -link and as far as -rtt. In each round lone tasks first measure how many bytes a task is on the link and what else it takes while nothing
-  waits. The simulator gets that, the rate of the link, and arrivals, sizes and decisions of the tasks that follow; what it must get
-  right by itself is how long they wait. Spool and database are kept in memory, as the simulator knows of no disk, and another's
-  work on it would be measured. Work of others on the processor holds tasks up too: the slower the link, the less that matters, and
-  in the real-time class (chrt) the system, which sleeps most of the time, is not delayed.
-
-Output:
-  A table of both ways, here and cloud: tasks, mean completion time measured and simulated, and by how much the simulator is off, over
-  all rounds, with the least and the most of a round and the interval in which the mean over rounds is at 95 %; or with -json one object
-  with ways, here and cloud, times in s.
-
-Files:
-  -bin DIR with app-offload and offload-cloud, as "make build" makes them; -res DIR with configuration.yaml
-
-Exit codes:
-  0 within -within; 1 outside of it, or the system did not do as it should; 2 an unknown verb
-`
-
 // againstVerb holds the simulator against the running system.
 func againstVerb(ctx context.Context, args []string) error {
 	c := twin.DefaultConfig()
-	fs := flags("against", againstExamples)
+	fs := flags("against")
 	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
 	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&c.Dir, "dir", "", "folder for spool, database, decisions and log; default a temporary one in memory, where the system has such a file system")

@@ -12,21 +12,6 @@ import (
 	"app-offload/cmd/offload-lab/internal/nn"
 )
 
-const benchExamples = `  offload-lab bench -bin bin                       200,000 events a case, on mosquitto and on the embedded broker
-  offload-lab bench -broker all                    with mosquitto's window widened and with Nagle's algorithm, too
-  offload-lab bench -broker embedded -policies cloud -confirm receipt -qos 1 -events 20000
-  offload-lab bench -rate 1000 -events 10000 -policies cloud -confirm receipt -qos 1   what a steady flow writes to the disk
-  offload-lab bench -rounds 5 -markdown            the medians of five interleaved runs, as a table for a document
-  offload-lab bench -rows all -rounds 3 -events 100000 -broker mosquitto -policies cloud -confirm receipt -qos 1 -form protobuf -markdown
-  offload-lab bench -idle 30s -policies cloud -confirm receipt -qos 1   CPU and wake-ups a second without events
-  offload-lab bench -drain -events 1000000 -policies cloud -confirm receipt -qos 1 -form protobuf   how a backlog of a million leaves
-  GOMAXPROCS=1 offload-lab bench -rate 10 -events 300 -policies cloud -confirm receipt -qos 1   the same at ten events a second, on one core
-  offload-lab bench -json > bench.jsonl            one JSON object a case; the table goes to the standard error
-  OFFLOAD_SPOOL_SYNC=none offload-lab bench        any setting of the service, by its environment name
-  offload-lab bench nab ./NAB                      the operator anomaly on a copy of the Numenta Anomaly Benchmark
-  offload-lab bench hard res/models                the accuracy of the models that ship, and of hard examples that go to the cloud
-`
-
 // benchVerb measures the whole service beside its floor.
 func benchVerb(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "nab" {
@@ -39,7 +24,7 @@ func benchVerb(ctx context.Context, args []string) error {
 		return bench.Child(ctx, args[1], args[2:])
 	}
 	o := bench.DefaultOptions()
-	fs := flags("bench", benchExamples)
+	fs := flags("bench")
 	fs.StringVar(&o.Bin, "bin", o.Bin, "folder with the binaries that `make build` made")
 	fs.StringVar(&o.Res, "res", o.Res, "folder with configuration.yaml")
 	fs.StringVar(&o.Dir, "dir", "", "folder for spools and log; default a temporary one that is removed at the end")
@@ -77,12 +62,9 @@ func benchVerb(ctx context.Context, args []string) error {
 	return bench.Run(ctx, o, os.Stdout, table)
 }
 
-const nabExamples = `  offload-lab bench nab ./NAB   a clone of github.com/numenta/NAB, or any folder with its data/ and labels/
-`
-
 // benchNAB scores the operator anomaly on recorded series.
 func benchNAB(args []string) error {
-	fs := flags("bench nab", nabExamples)
+	fs := flags("bench nab")
 	seed := fs.Uint64("seed", 1, "seed of the random halves of the corpus")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -97,18 +79,10 @@ func benchNAB(args []string) error {
 	return nab.Report(os.Stdout, series, *seed)
 }
 
-const hardExamples = `  offload-lab bench hard res/models                     10 seeds of 1,000 samples, 10 % of which may go to the cloud
-  offload-lab bench hard -share 0.05 -seeds 3 res/models
-
-Purpose:
-  Draws pictures and vibration from seeds that training has not seen, asks the edge and the cloud variant of each model, and prints the
-  accuracy of either alone and of the edge's answers with the hardest examples answered by the cloud, within a budget.
-`
-
 // benchHard judges the models that ship.
 func benchHard(ctx context.Context, args []string) error {
 	t := nn.Trial{}
-	fs := flags("bench hard", hardExamples)
+	fs := flags("bench hard")
 	fs.Uint64Var(&t.From, "from", 1_000_000, "the first seed")
 	fs.IntVar(&t.Seeds, "seeds", 10, "seeds, 1 to 1000")
 	fs.IntVar(&t.Samples, "samples", 1000, "samples of each seed, 100 to 1000000")

@@ -20,52 +20,6 @@ import (
 	"app-offload/functions/task"
 )
 
-var compareExamples = `  offload-lab compare                                       every policy on synthetic recordings
-  offload-lab compare -data DIR -episodes 100 -seed 1 -json   on one's own, one JSON object a line
-  offload-lab compare -belief 2.5 -policies greedy,bandit     the gateway takes its node for 2.5 times as fast as it is
-  offload-lab compare -policies cost,ppo -tail 1            also what the optimum were if each second beyond 10.5 s cost 1 more
-  offload-lab compare -policies cost,ppo=mine.json,ppo=old.json   two networks against each other and against cost
-  offload-lab compare -policies defer,defer=mine.json       the shipped rule of policy defer against one's own
-  offload-lab compare -scenario crowd -overload drop -oracle=false -plan=false   classes give tasks up while both paths are overloaded
-  offload-lab compare -data DIR -part judge -scenario outages   on recordings that nothing was learned on, with a link that fails
-
-Purpose:
-  Plays every policy through the same episodes of a simulated gateway. The cost of a task is
-  min(T/D, 3) + [T > D] + 0.1·energy/(2 J) + 0.05 in the cloud, with completion time T and deadline D. Two planners who know the
-  future show what is possible:
-  oracle  sends each task one of two ways when it arrives; its optimum is found exactly (in the few episodes with far too much work it
-          is bounded from below). regret is what a task costs more than this one's.
-  plan    may also let tasks wait, take them out of their order and leave a server idle. Its optimum lies between the cost of a plan
-          that is played in the simulator and a bound that no plan can beat. regretToPlan and regretToBound are held against them.
-  The second table divides the episodes by load, which is the work that is offered over what node and link can do together: light below
-  1/3, mid below 2/3, heavy. "in time" is the share of episodes in which 99 of 100 tasks take at most 12 s.
-  A gateway in it sees itself as the service does: its exporter's measurements, work that is counted until it is done, predictions that outcomes
-  correct, guards. -view takes parts of that away: "exact" shows queues as they are, "still" leaves out what is presumably done of the task or message
-  at hand, "uncorrected" predicts by the configuration alone, "unguarded" leaves all to the policies.
-  With -overload, and in scenario shed, classes give way while both paths are overloaded, by the service's own functions. A task that is dropped costs
-  as much as being late can, and counts in no time; the third table shows their share by the value of the class, and that of the tasks
-  processed in a reduced form.
-  With -tail the line oracle+tail shows, by the same cost, the plan of an oracle that is charged for long completion times as well: how
-  short the longest could be, and what that costs.
-
-Output:
-  Two tables, or with -json one object a policy and line: policy, regret, regretCI95, meanCost, relativeRegret, regretToPlan,
-  regretToBound, inTime, loads (load, episodes, cost, plan, bound, inTime), shed (value, gone, reduced), meanT, p95T and p99T (s, over all tasks), missShare,
-  cloudShare, bytesPerTask (on the wire), joulesPerTask, decisionMicros (on this machine, the only number that differs from run to run;
-  of defer without its choice among the parked tasks, which "go test -bench Next ./functions/policy" shows), episodes, exactEpisodes.
-  "offload-lab report" draws them.
-
-Files:
-  DIR/link, DIR/rtt, DIR/nab  recordings, plain or in .tar.gz: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of
-                              CPU loads in percent, "cpu" in the name. Whatever is there is used; what is no recording is named on stderr.
-  res/policies/ppo.json       the network of policy ppo, below the present folder or beside the folder of the binary
-
-Scenarios:
-` + scenarios() + `
-Exit codes:
-  0 compared; 1 a wrong flag, folder or network; 2 an unknown verb
-`
-
 func scenarios() string {
 	var b strings.Builder
 	for _, s := range sim.Scenarios() {
@@ -157,7 +111,7 @@ func tailFlags(fs *flag.FlagSet, t *sim.Tail, perSecond float64) {
 // compareVerb prints the leaderboard.
 func compareVerb(ctx context.Context, args []string) error {
 	var f worldFlags
-	fs := flags("compare", compareExamples)
+	fs := flags("compare", "{scenarios}", scenarios())
 	f.register(fs)
 	episodes := fs.Int("episodes", 100, "how many episodes of 600 tasks; each is drawn from the seed and its number")
 	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, ppo=FILE for a network and defer=FILE for a rule")

@@ -18,26 +18,9 @@ import (
 	"app-offload/functions/policy"
 )
 
-const exportExamples = `  offload-lab export -name bearing -out bearing.c res/models/bearing.edge.1.0.0/model.tflite
-  offload-lab export -lang go -name parts -out parts.go res/models/parts.edge.1.0.0/model.tflite
-  offload-lab export -name ppo -out ppo.c res/policies/ppo.json
-  offload-lab export -policy cost -name cost -out cost.c
-  offload-lab export -policy bandit -name bandit -out bandit.c /spool/learned.json
-
-Purpose:
-  Writes a model of int8, the network of policy ppo, or policy weighted, deadline, cost or bandit, as one file of C99 or of Go, for machines that
-  have no room for an engine or for the service. Models give the bits of the engine, policies those of the service. The C needs neither malloc nor,
-  for layers and pools, floating point; it compiles without a warning with -std=c99 -Wall -Werror -pedantic.
-  A policy is that of the default configuration and of the environment variables that the service reads (OFFLOAD_WRITABLE_POLICY_COSTENERGY=0.2).
-  The guards are not part of it. Policy bandit knows what is in the service's learned.json, and learns on. Policy defer needs the service's queue.
-
-Output:
-  Bytes of constants (flash) and of variables (RAM) on stdout; code and stack come on top.
-`
-
 // exportVerb writes a model or a policy as source code.
 func exportVerb(_ context.Context, args []string) error {
-	fs := flags("export", exportExamples)
+	fs := flags("export")
 	lang := fs.String("lang", "c", "c or go")
 	name := fs.String("name", "", "prefix of the C functions, or name of the Go package")
 	out := fs.String("out", "", "file to write")

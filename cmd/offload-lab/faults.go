@@ -13,20 +13,11 @@ import (
 	"app-offload/cmd/offload-lab/internal/faults"
 )
 
-const faultsExamples = `  offload-lab faults                                fifty rounds of everything, with a new seed
-  offload-lab faults -seed 7 -rounds 200            the same choices as any other run with seed 7
-  offload-lab faults -kind kill-edge,kill-edge,cut  two kills of app-offload for each cut of the link
-  offload-lab faults -quick -rounds 60 -kill-rounds 50 -seed 1
-  offload-lab faults -rounds 0 -edge-kills 1000 -cloud-kills 200
-  offload-lab faults -scenario hung                 one situation that lasts, with its bounds; ten minutes
-  offload-lab faults -scenario hung -duration 60s
-`
-
 // faultsVerb breaks the whole system over and over, and fails if it does not keep its promises.
 func faultsVerb(ctx context.Context, args []string) error {
 	cfg := faults.Config{CheckEvery: 10, Out: os.Stdout}
 	sc := faults.ScenarioConfig{}
-	fs := flags("faults", faultsExamples+"\nKinds:\n"+faults.Names()+"\n\nScenarios:\n"+faults.ScenarioNames()+"\n")
+	fs := flags("faults", "{kinds}", faults.Names(), "{scenarios}", faults.ScenarioNames())
 	fs.StringVar(&cfg.Bin, "bin", "bin", "folder with the binaries that `make build` made")
 	fs.StringVar(&cfg.Res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&cfg.Dir, "dir", "", "folder for spool, database and logs; default a temporary one, which is kept only if something is wrong")

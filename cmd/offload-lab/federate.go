@@ -12,20 +12,9 @@ import (
 	"app-offload/functions/fleet"
 )
 
-const federateExamples = `  offload-lab federate                              on synthetic recordings
-  offload-lab federate -data DIR -fleets 30         fleets learn on two thirds of one's own recordings, new gateways start on the rest
-  offload-lab federate -epsilon 0.9 -nodes 100      with noise, of which the deviation is that of offload-cloud federate
-
-Purpose:
-  Draws fleets of gateways whose predictions are wrong alike: of the work of each kind of task (σ 0.7 of its logarithm) and of the cloud's speed
-  (σ 1). Each gateway is a little wrong about itself (σ 0.2), and plays an episode. A new gateway then plays others: alone, with the sum of what
-  the fleet has learned as its prior, and with that of a fleet in which one gateway lies as much as clipping lets it. Shown is the cost of its first
-  tasks, as in offload-lab compare, and by how much that is below the cost of starting alone, with the 95 % interval over fleets.
-`
-
 // federateVerb prints a table a policy.
 func federateVerb(ctx context.Context, args []string) error {
-	fs := flags("federate", federateExamples)
+	fs := flags("federate")
 	data := fs.String("data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
 	names := fs.String("policies", "defer,cost,bandit", "policies, separated by commas")
 	t := together.Trial{Config: fleet.DefaultConfig()}

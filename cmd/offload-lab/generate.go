@@ -13,14 +13,9 @@ import (
 	"app-offload/functions/host"
 )
 
-const generateExamples = `  offload-lab generate -duration 1m -seed 7 > feed.jsonl
-  offload-lab run -feed feed.jsonl
-  offload-lab generate -duration 1m -truth truth.jsonl > feed.jsonl   with what is true of each event, by its id
-`
-
 // generateVerb writes the stream that `run` plays, without waiting for its moments.
 func generateVerb(ctx context.Context, args []string) error {
-	fs := flags("generate", generateExamples)
+	fs := flags("generate")
 	duration := fs.Duration("duration", 10*time.Second, "how much of the stream")
 	seed := fs.Uint64("seed", 1, "seed of the signals")
 	truth := fs.String("truth", "", "file for the ground truth: a JSON object for each event with a part or a bearing in it")

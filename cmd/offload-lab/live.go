@@ -13,53 +13,10 @@ import (
 	"app-offload/cmd/offload-lab/internal/twin"
 )
 
-const liveExamples = `  offload-lab live                                         four settings, every policy that may win, two rounds
-  offload-lab live -settings even -policies defer,cost -rounds 5
-  offload-lab live -loads 0.5,1,1.5,2 -duration 2m         models at both ends, six policies under four loads, more than an hour
-  offload-lab live -json > live.json
-  sudo nice -n -20 offload-lab live                        on a machine that others keep busy
-
-Purpose:
-  Holds the policies against each other in the running system. In each round each of them gets a service and a consumer of its own, all as
-  shipped but for what the setting says, and the same tasks at the same times. Local work is done by operator burn, which computes for the time
-  of the setting; the way to the broker is a proxy with the rate and the round trip of the setting. Lone tasks come first: they teach the service
-  what its work takes, as any gateway knows after its first tasks, and the simulator what it cannot know of this machine. Then the tasks
-  come close upon each other. The simulator plays the same arrivals and sizes under the same policy beside it.
-
-Settings:
-  even       20 KB/s, 40 ms; local work takes 10 ms a KB: neither path alone is fast enough for comfort
-  fast-link  100 KB/s; local work takes 20 ms a KB and has no chance to keep up
-  fast-cpu   10 KB/s, which have no chance to keep up; local work takes 5 ms a KB
-  outage     as even, and the link is cut for a fifth of the time
-
-Contestants:
-  A policy by its name; greedy is cost without shadow prices, article is weighted with the published formula, and random sends 45 % to the cloud.
-
-Loads:
-  With -loads the tasks are pictures of parts, and models compute on them at both ends: the cloud's network in the cloud, and on the gateway the same
-  network with layers beside it that only take time, so that a run takes -work. The link has 8 Mbit/s and a round trip of 40 ms. First it is
-  measured how many pictures a second the gateway alone computes; the loads are multiples of that. Policies are defer (the default), bandit, edge, cloud,
-  deadline and article unless -policies names others. Times are those from the publish of an event to its final answer on the MessageBus.
-  Lone tasks teach the simulator as above. The cost is that of time and misses by the shipped weights, without energy and money.
-
-Output:
-  A table in Markdown with one line a setting and policy, best mean first: mean with its 95 % interval by the rounds, p99, share of tasks beyond
-  their deadline, share done locally, energy a task as the service reckons; and the simulator's mean, by how much it is off, and its p99. Below it the means of
-  local and cloud tasks against the simulator that is given the service's own decisions. With -json one object a setting and policy.
-
-  An interrupt ends the verb with the tables of what was played until then.
-
-Files:
-  -bin DIR with app-offload and offload-cloud, as "make build" makes them; -res DIR with configuration.yaml
-
-Exit codes:
-  0 played; 1 the system did not do as it should, or a wrong flag; 2 an unknown verb
-`
-
 // liveVerb judges policies in the running system.
 func liveVerb(ctx context.Context, args []string) error {
 	c := twin.LiveConfig{Rounds: 2, Tasks: 90, Probes: 4, Devices: 30, Seed: 1}
-	fs := flags("live", liveExamples)
+	fs := flags("live")
 	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
 	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&c.Dir, "dir", "", "folder that keeps the log and each run's decisions, for offload-lab replay; default a temporary one, in memory where possible")

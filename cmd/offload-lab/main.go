@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"app-offload/functions/check"
@@ -91,11 +93,17 @@ func usage() {
 	fmt.Fprint(os.Stderr, "\n`offload-lab VERB -h` shows a verb's flags and examples.\n")
 }
 
-// flags makes a verb's flag set, whose help shows the examples first.
-func flags(name, examples string) *flag.FlagSet {
+// manuals are what the verbs are for, with examples: a file each, named by its words.
+//
+//go:embed help
+var manuals embed.FS
+
+// flags makes a verb's flag set, whose help shows the manual first; fills are pairs of a place in it and the text that belongs there.
+func flags(name string, fills ...string) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.Usage = func() {
-		fmt.Fprintf(fs.Output(), "Usage: offload-lab %s [flags]\n\nExamples:\n%s\nFlags:\n", name, examples)
+		manual, _ := manuals.ReadFile("help/" + strings.ReplaceAll(name, " ", "-") + ".txt")
+		fmt.Fprintf(fs.Output(), "Usage: offload-lab %s [flags]\n\nExamples:\n%s\nFlags:\n", name, strings.NewReplacer(fills...).Replace(string(manual)))
 		fs.PrintDefaults()
 	}
 	return fs

@@ -20,14 +20,6 @@ import (
 	"app-offload/functions/task"
 )
 
-const modelExamples = `  offload-lab model bearing.tflite             inputs, outputs, operators, memory, and the time of a run
-  offload-lab model -runs 1000 -json m.onnx    the same for other programs
-  offload-lab model -manifest bearing m.onnx   a manifest to complete and to sign
-  offload-lab model -key models.pub DIR        the versions in a folder of models, each verified, loaded and run
-  offload-lab model -ask parts -input p.jpg DIR   what a model of the folder answers
-  offload-lab model train -h                      train the models that ship
-`
-
 // modelReport is what the verb prints.
 type modelReport struct {
 	File string `json:"file"`
@@ -43,7 +35,7 @@ func modelVerb(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "train" {
 		return trainModels(ctx, args[1:])
 	}
-	fs := flags("model", modelExamples)
+	fs := flags("model")
 	rt := onnxruntime.DefaultConfig()
 	kind := fs.String("engine", "", "that runs the file: tflite, onnx or onnxruntime; default by the file")
 	fs.StringVar(&rt.Library, "onnxruntime", rt.Library, "ONNX Runtime's shared library, for a build with the tag onnxruntime; default as the service finds it")
@@ -265,18 +257,9 @@ func indented(w io.Writer, v any) error {
 	return out.Encode(v)
 }
 
-const modelTrainExamples = `  offload-lab model train -out res/models -seed 1               all models that ship, from seeded data
-  offload-lab model train -out DIR -only bearing -variant edge  one of them
-
-Purpose:
-  Draws pictures of parts and windows of vibration as the feed does, trains the networks on them, quantises the edge variants to int8, and
-  writes each with its manifest into a folder of models. Equal seeds give equal files on one kind of processor. The accuracy is judged by
-  offload-lab bench hard.
-`
-
 // trainModels is model train.
 func trainModels(ctx context.Context, args []string) error {
-	fs := flags("model train", modelTrainExamples)
+	fs := flags("model train")
 	out := fs.String("out", "", "folder of models to write to")
 	seed := fs.Uint64("seed", 1, "seed of weights and data")
 	version := fs.String("version", "1.0.0", "version of the models")

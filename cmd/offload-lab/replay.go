@@ -14,35 +14,6 @@ import (
 	"app-offload/functions/policy"
 )
 
-const replayExamples = `  offload-lab replay decisions.jsonl                                 what every policy would have cost, from a service's decision log
-  offload-lab replay -policies cost,ppo -measure miss a.jsonl b.jsonl the share of missed deadlines, from two logs in their order
-  offload-lab simulate -policy cost -explore 0.2 -records | offload-lab replay -json -
-                                                                     the same from a simulated gateway that explores
-
-Purpose:
-  Estimates off-line what other policies would have cost on the decisions that a real service made, before any of them acts.
-  A decision log holds, a JSON object a line, what was known, what was done, with which probability (its propensity), and what
-  came of it. Two estimates are made. IPS weighs each outcome by how much likelier the other policy is to do the same. DR, doubly
-  robust, corrects a model of the cost by the weighted errors of that model; it is as right, and varies less. Both come with
-  95 % intervals over stretches of the log, as neighbouring decisions are alike.
-
-Limits:
-  A decision that was certain (propensity 1) gives no evidence on the other way. Where a policy would have gone it, IPS is too low and
-  DR has its model alone: the result says how often (unsupported) and warns. Let the service explore, as policies random and
-  bandit do. Queues stay as recorded: what a policy would have spared later tasks is not counted; compare and simulate do that.
-  What guards decided counts for every policy as it was.
-
-Output:
-  A table, or with -json one object a policy and line: policy, records, ips and dr (mean and ci95), snips, effectiveSamples,
-  maxWeight, agreement, cloudShare, unsupported, warnings. The first, "logged", is what was really done.
-
-Files:
-  decision logs, as the service writes them; - is the standard input, and so is no file at all
-
-Exit codes:
-  0 estimated (warnings included); 1 a log that cannot be read, or no outcome in it; 2 an unknown verb
-`
-
 // measures are what outcomes can be judged by.
 func measures() map[string]replay.Measure {
 	return map[string]replay.Measure{
@@ -75,7 +46,7 @@ func recordCost(r *decision.Record) float64 {
 
 // replayVerb evaluates policies on recorded decisions.
 func replayVerb(ctx context.Context, args []string) error {
-	fs := flags("replay", replayExamples)
+	fs := flags("replay")
 	names := fs.String("policies", defaultReplayed(), "policies to evaluate, separated by commas")
 	measure := fs.String("measure", "cost", "what to estimate, a mean a task: cost (J), time (s), miss (share of deadlines), bytes (on the wire) or joules (J)")
 	weights := fs.String("weights", "", "file with the network of policy ppo; default the shipped one")

@@ -20,12 +20,6 @@ import (
 	"app-offload/functions/status"
 )
 
-const runExamples = `  offload-lab run                                 until Ctrl-C
-  offload-lab run -duration 20s -rate 20          twenty times the usual traffic, for 20 s
-  offload-lab run -feed feed.jsonl                a stream made by offload-lab generate
-  OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud offload-lab run   any setting, by its environment name
-`
-
 type runOptions struct {
 	bin, res, dir, feed string
 	duration            time.Duration
@@ -39,7 +33,7 @@ type runOptions struct {
 // runVerb starts everything, plays the feed, and proves at the end that nothing is missing.
 func runVerb(ctx context.Context, args []string) error {
 	var o runOptions
-	fs := flags("run", runExamples)
+	fs := flags("run")
 	fs.StringVar(&o.bin, "bin", "bin", "folder with the binaries that `make build` made")
 	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
 	fs.StringVar(&o.dir, "dir", "", "folder for spool, database, log and the feed's ground truth (truth.jsonl); default a temporary one, which is kept only if something is wrong")

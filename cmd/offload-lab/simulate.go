@@ -13,29 +13,6 @@ import (
 	"app-offload/functions/policy"
 )
 
-const simulateExamples = `  offload-lab simulate -policy cost -seed 7                 one episode, one JSON object a task
-  offload-lab simulate -policy bandit -data DIR -episodes 3 > steps.jsonl
-  offload-lab simulate -policy cost -explore 0.2 -records | offload-lab replay -
-                                                            a decision log as a service writes it, evaluated at once
-
-Purpose:
-  Plays one policy through simulated episodes and writes down every step: what was known, what was decided, what came of it.
-  A gateway is two servers, first in, first out: its CPU, of which others take a recorded share, and its link, whose rate is
-  recorded; the cloud is elastic. An episode is 600 tasks of three kinds. Equal seeds give equal bytes.
-
-Output, a JSON object a line:
-  episode, task, at (s), class, bytes, complexity (0-100), deadline (s), policy, target, score, propensity, reason,
-  localTime and cloudTime (s, predicted), took (s), missed, wire (bytes sent), joules, cost; or with -records lines of the
-  service's decision log, which replay and report read
-
-Files:
-  DIR/link, DIR/rtt, DIR/nab  recordings: "seconds Mbit/s" a line; CSV of round trips in s, a column a pair; CSV of CPU loads in
-                              percent, "cpu" in the name; plain or .tar.gz. What is none is named on stderr.
-
-Exit codes:
-  0 done; 1 a wrong flag or folder, or the output broke; 2 an unknown verb
-`
-
 // stepLine is one decision of a simulated gateway with what came of it.
 type stepLine struct {
 	Episode    int     `json:"episode"`
@@ -64,7 +41,7 @@ type stepLine struct {
 // simulateVerb plays one policy and writes down every step.
 func simulateVerb(ctx context.Context, args []string) error {
 	var f worldFlags
-	fs := flags("simulate", simulateExamples)
+	fs := flags("simulate")
 	f.register(fs)
 	names := fs.String("policy", "cost", "the policies, separated by commas, each through the same episodes; also article, greedy, ppo=FILE for a network and defer=FILE for a rule")
 	episodes := fs.Int("episodes", 1, "how many episodes of 600 tasks")

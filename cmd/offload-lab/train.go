@@ -19,34 +19,6 @@ import (
 	"app-offload/functions/policy"
 )
 
-const trainExamples = `  offload-lab train -env offload -data DIR -seed 1 -out ppo.json    a policy for the service, from recordings
-  offload-lab train -env defer -data DIR -seed 1 -out defer.json      a rule for policy defer
-  offload-lab train -env cartpole -seed 1 -steps 100000             learn, then judge over 100 episodes
-  offload-lab train -env acrobot -out acrobot.json -curve acrobot.jsonl
-  offload-lab train -env acrobot -checkpoint a.ckpt                 stop with Ctrl-C, call again to go on
-  offload-lab train -env acrobot -judge acrobot.json                judge a network without training
-
-Purpose:
-  Learns a policy in the simulator, or a classic problem by which the learner itself is judged, and plays it through episodes that it
-  has not seen. Lesson offload takes both ways from a decision on and learns which costs less in the end; offload-ppo, cartpole and
-  acrobot learn by proximal policy optimisation. Lesson defer searches for the eight numbers of a rule by the cross-entropy method. Equal
-  flags and files give equal results, bit for bit on one kind of processor, on any number of them, and whether the training was
-  interrupted or not.
-
-Output:
-  A progress bar on stderr; on stdout one line with mean and deviation of the return over -episodes.
-
-Files:
-  -data DIR    recordings as in compare; synthetic ones are added to them, and all are varied in level, speed and noise
-  -out         what was learned as JSON: a network for PPOWeights of the service and ppo=FILE of compare, or a rule for DeferRule and
-               defer=FILE
-  -curve       a JSON object an update: steps, episodes, return, losses; report draws it
-  -checkpoint  all that is needed to go on, written every minute and at Ctrl-C
-
-Exit codes:
-  0 learned or judged; 1 a wrong flag, folder or file, or interrupted (the checkpoint is saved); 2 an unknown verb
-`
-
 type trainOptions struct {
 	lesson                        lesson
 	out, curve, checkpoint, judge string
@@ -59,7 +31,7 @@ type trainOptions struct {
 func trainVerb(ctx context.Context, args []string) error {
 	o := trainOptions{made: "offload-lab train " + strings.Join(args, " ")}
 	var gateway gatewayFlags
-	fs := flags("train", trainExamples+"\nLessons:\n"+lessonsHelp())
+	fs := flags("train", "{lessons}", lessonsHelp())
 	name := fs.String("env", "offload", "what to learn, one of the lessons")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of weights, episodes and exploration")
 	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried, of defer episodes; 0 is the lesson's own number")
