@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -39,19 +40,11 @@ func againstVerb(ctx context.Context, args []string) error {
 	if !(*bound >= 0) {
 		return fmt.Errorf("-within %g: must be a share of at least 0, such as 0.05", *bound)
 	}
-	if c.Dir == "" {
-		dir, err := os.MkdirTemp(memory(), "offload-lab-")
-		if err != nil {
-			return fmt.Errorf("making a folder for the run: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		c.Dir = dir
-	}
-	log, err := os.Create(filepath.Join(c.Dir, "log"))
+	log, done, err := logIn(&c.Dir)
 	if err != nil {
-		return fmt.Errorf("opening the log of the run: %w", err)
+		return err
 	}
-	defer log.Close()
+	defer done()
 	c.Log = log
 	r, err := twin.Run(ctx, c)
 	if err != nil {
@@ -65,6 +58,21 @@ func againstVerb(ctx context.Context, args []string) error {
 			"is too busy to measure", 100*both.Off, 100**bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
 	}
 	return nil
+}
+
+// logIn makes the folder of a run where dir names none, and opens the run's log in it. done closes it, and removes the folder that it made.
+func logIn(dir *string) (log *os.File, done func(), err error) {
+	made := ""
+	if *dir == "" {
+		if made, err = os.MkdirTemp(memory(), "offload-lab-"); err != nil {
+			return nil, nil, fmt.Errorf("making a folder for the run: %w", err)
+		}
+		*dir = made
+	}
+	if log, err = os.Create(filepath.Join(*dir, "log")); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("opening the log of the run: %w", err), os.RemoveAll(made))
+	}
+	return log, func() { _ = errors.Join(log.Close(), os.RemoveAll(made)) }, nil
 }
 
 // memory is the folder of a file system in memory, "" on a machine without one. A disk that others use holds a task up for longer than a

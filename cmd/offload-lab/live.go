@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,32 +36,24 @@ func liveVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	var err error
-	if c.Settings, err = settingsNamed(*settings); err != nil {
-		return err
-	}
 	for name := range strings.SplitSeq(*policies, ",") {
 		c.Policies = append(c.Policies, strings.TrimSpace(name))
-	}
-	if l.Loads, err = numbers("loads", *loads); err != nil {
-		return err
 	}
 	if given(fs, "policies") {
 		l.Policies = c.Policies
 	}
-	if c.Dir == "" {
-		dir, err := os.MkdirTemp(memory(), "offload-lab-")
-		if err != nil {
-			return fmt.Errorf("making a folder for the runs: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		c.Dir = dir
+	var err error
+	if c.Settings, err = settingsNamed(*settings); err != nil {
+		return err
 	}
-	log, err := os.Create(filepath.Join(c.Dir, "log"))
+	if l.Loads, err = numbers("loads", *loads); err != nil {
+		return err
+	}
+	log, done, err := logIn(&c.Dir)
 	if err != nil {
-		return fmt.Errorf("opening the log of the runs: %w", err)
+		return err
 	}
-	defer log.Close()
+	defer done()
 	c.Log = log
 	c.Progress = func(line string) { fmt.Fprintln(os.Stderr, line) }
 	if len(l.Loads) > 0 {

@@ -2,162 +2,92 @@ package tiny
 
 import (
 	"bytes"
+	"embed"
+	"fmt"
 	"io"
 	"strings"
+	"text/template"
 
 	"app-offload/functions/policy"
 )
 
-// policySize counts the constants of a network, and the two arrays of its widest layer.
-func policySize(n *policy.Network) (s Size, width int) {
-	width = len(n.Inputs)
-	s.Flash = 4 * 8 * len(n.Inputs)
-	for _, l := range n.Layers {
-		s.Flash += 8 * (len(l.Weights) + len(l.Bias))
-		width = max(width, len(l.Bias))
-	}
-	s.RAM = 2 * 8 * width
-	return s, width
+//go:embed network.c.txt network.go.txt
+var networkTexts embed.FS
+
+var networkFiles = template.Must(template.New("").Funcs(template.FuncMap{"list": listed}).ParseFS(networkTexts, "*"))
+
+// network is what the texts of its files are filled with.
+type network struct {
+	Options
+	Size
+	Net   *policy.Network
+	Names string       // of the inputs
+	Rows  [][4]float64 // inputs as training has seen them: mean, factor, low and high
+	Width int          // of the widest layer
 }
 
-func policyNames(n *policy.Network) string {
-	names := make([]string, len(n.Inputs))
-	for i := range n.Inputs {
-		names[i] = n.Inputs[i].Name
-	}
-	return strings.Join(names, ", ")
+func listed(list []float64, format string) (string, error) {
+	var b strings.Builder
+	p := &printer{w: &b}
+	numbers(p, list, format, 6)
+	return b.String(), p.err
 }
 
-// rows are the inputs as training has seen them: mean, factor, low and high.
-func policyRows(n *policy.Network) (rows []float64) {
-	for _, x := range n.Inputs {
-		rows = append(rows, x.Mean, 1/x.Deviation, x.Low, x.High)
+// Numbers is how many there are of the inputs.
+func (n *network) Numbers() int { return 4 * len(n.Rows) }
+
+// Last is 1 for the last layer.
+func (n *network) Last(layer int) int {
+	if layer == len(n.Net.Layers)-1 {
+		return 1
 	}
-	return rows
+	return 0
+}
+
+// Call is where a layer writes to and reads from, and the numbers of both.
+func (n *network) Call(layer int) string {
+	arrays, l := [2]string{"one", "two"}, &n.Net.Layers[layer]
+	to := arrays[1-layer%2]
+	if n.Last(layer) == 1 {
+		to = "out"
+	}
+	return fmt.Sprintf("%s, %s, %d, %d", to, arrays[layer%2], len(l.Bias), len(l.Weights)/len(l.Bias))
+}
+
+// newNetwork counts the constants of a network, and the two arrays of its widest layer.
+func newNetwork(net *policy.Network, o Options) (*network, error) {
+	n := &network{Options: o, Net: net, Width: len(net.Inputs)}
+	var names []string
+	for _, x := range net.Inputs {
+		names = append(names, x.Name)
+		n.Rows = append(n.Rows, [4]float64{x.Mean, 1 / x.Deviation, x.Low, x.High})
+	}
+	n.Names, n.Flash = strings.Join(names, ", "), 8*n.Numbers()
+	for _, l := range net.Layers {
+		n.Flash += 8 * (len(l.Weights) + len(l.Bias))
+		n.Width = max(n.Width, len(l.Bias))
+	}
+	n.RAM = 2 * 8 * n.Width
+	return n, o.Validate()
 }
 
 // PolicyC writes the network of a policy as one file of C99. It computes in double and needs exp of libm, whose last bit differs between
 // libraries; so may that of the outputs.
-func PolicyC(w io.Writer, n *policy.Network, o Options) (Size, error) {
-	if err := o.Validate(); err != nil {
+func PolicyC(w io.Writer, net *policy.Network, o Options) (Size, error) {
+	n, err := newNetwork(net, o)
+	if err != nil {
 		return Size{}, err
 	}
-	p := &printer{w: w}
-	size, width := policySize(n)
-	p.f("/* %s: %s\n * Inputs: %s.\n * Flash: %d bytes of constants and the code; RAM: %d bytes of stack. C99, without malloc; link with -lm. */\n#include <math.h>\n\n", o.Name, o.Made, policyNames(n), size.Flash, size.RAM)
-	p.f("enum { %s_inputs = %d, %s_outputs = %d };\n", o.Name, len(n.Inputs), o.Name, n.Outputs())
-	p.f("/* Fills out with the logit of each target, and returns the index of the largest: 0 local, 1 cloud. It returns -1 where an input lies outside of\n * what training has seen by more than margin times its range. */\nint %s_decide(const double *in, double *out, double margin);\n\n", o.Name)
-	p.f("static const double inputs[%d] = { /* mean, 1/deviation, low, high */", 4*len(n.Inputs))
-	numbers(p, policyRows(n), "%x", 4)
-	p.f("};\n")
-	for i, l := range n.Layers {
-		p.f("static const double weights%d[%d] = {", i, len(l.Weights))
-		numbers(p, l.Weights, "%x", 6)
-		p.f("};\nstatic const double bias%d[%d] = {", i, len(l.Bias))
-		numbers(p, l.Bias, "%x", 6)
-		p.f("};\n")
-	}
-	p.f(`
-static void layer(double *out, const double *in, int n, int k, const double *w, const double *b, int last)
-{
-	int i, j;
-
-	for (j = 0; j < n; j++, w += k) {
-		double sum = b[j];
-
-		for (i = 0; i < k; i++)
-			sum += in[i] * w[i];
-		out[j] = last ? sum : 1 - 2 / (exp(2 * sum) + 1);
-	}
-}
-
-int %s_decide(const double *in, double *out, double margin)
-{
-	double one[%d], two[%[2]d];
-	int i, best = 0;
-
-	for (i = 0; i < %d; i++) {
-		const double *x = inputs + 4 * i;
-		double slack = margin * (x[3] - x[2]), v = (in[i] - x[0]) * x[1];
-
-		if (!(in[i] >= x[2] - slack && in[i] <= x[3] + slack))
-			return -1;
-		one[i] = v < -10 ? -10 : v > 10 ? 10 : v;
-	}
-`, o.Name, width, len(n.Inputs))
-	k, from, to := len(n.Inputs), "one", "two"
-	for i, l := range n.Layers {
-		last := 0
-		if i == len(n.Layers)-1 {
-			last, to = 1, "out"
-		}
-		p.f("\tlayer(%s, %s, %d, %d, weights%d, bias%d, %d);\n", to, from, len(l.Bias), k, i, i, last)
-		k, from, to = len(l.Bias), to, from
-	}
-	if len(n.Layers) == 1 {
-		p.f("\t(void)two;\n")
-	}
-	p.f("\tfor (i = 1; i < %d; i++)\n\t\tif (out[i] > out[best])\n\t\t\tbest = i;\n\treturn best;\n}\n", n.Outputs())
-	return size, p.err
+	return n.Size, networkFiles.ExecuteTemplate(w, "network.c.txt", n)
 }
 
 // PolicyGo writes the network of a policy as one file of Go, which gives the bits of the service's own.
-func PolicyGo(w io.Writer, n *policy.Network, o Options) (Size, error) {
-	if err := o.Validate(); err != nil {
+func PolicyGo(w io.Writer, net *policy.Network, o Options) (Size, error) {
+	n, err := newNetwork(net, o)
+	if err != nil {
 		return Size{}, err
 	}
 	var b bytes.Buffer
-	p := &printer{w: &b}
-	size, width := policySize(n)
-	p.f("// Code generated by %s; DO NOT EDIT.\n\n// Package %s decides by a network of %d bytes. Its inputs are: %s.\npackage %[2]s\n\nimport \"math\"\n\n", o.Made, o.Name, size.Flash, policyNames(n))
-	p.f("// Inputs and Outputs are the numbers of values.\nconst Inputs, Outputs = %d, %d\n\n", len(n.Inputs), n.Outputs())
-	p.f(`// Decide fills out with the logit of each target and returns the index of the largest: 0 local, 1 cloud. It returns -1 where an input lies outside
-// of what training has seen by more than margin times its range.
-func Decide(in *[Inputs]float64, out *[Outputs]float64, margin float64) int {
-	var one, two [%d]float64
-	for i, v := range in {
-		x := &inputs[i]
-		if slack := margin * (x[3] - x[2]); !(v >= x[2]-slack && v <= x[3]+slack) {
-			return -1
-		}
-		one[i] = min(max((v-x[0])*x[1], -10), 10)
-	}
-	from, to := one[:], two[:]
-	for i := range layers {
-		l := &layers[i]
-		k := len(l.weights) / len(l.bias)
-		for j, sum := range l.bias {
-			for x, w := range l.weights[j*k : (j+1)*k] {
-				sum += from[x] * w
-			}
-			if to[j] = sum; i < len(layers)-1 {
-				to[j] = 1 - 2/(math.Exp(2*sum)+1)
-			}
-		}
-		from, to = to, from
-	}
-	best := 0
-	for i := range out {
-		if out[i] = from[i]; out[i] > out[best] {
-			best = i
-		}
-	}
-	return best
-}
-
-`, max(width, n.Outputs()))
-	p.f("// inputs are mean, 1/deviation, low and high of each.\nvar inputs = [Inputs][4]float64{\n")
-	for i, rows := 0, policyRows(n); i < len(rows); i += 4 {
-		p.f("{%g, %g, %g, %g},\n", rows[i], rows[i+1], rows[i+2], rows[i+3])
-	}
-	p.f("}\n\nvar layers = []struct{ weights, bias []float64 }{\n")
-	for _, l := range n.Layers {
-		p.f("{[]float64{")
-		numbers(p, l.Weights, "%g", 6)
-		p.f("}, []float64{")
-		numbers(p, l.Bias, "%g", 6)
-		p.f("}},\n")
-	}
-	p.f("}\n")
-	return size, p.goTo(w, b.Bytes())
+	p := &printer{err: networkFiles.ExecuteTemplate(&b, "network.go.txt", n)}
+	return n.Size, p.goTo(w, b.Bytes())
 }
