@@ -41,6 +41,8 @@ type dialect interface {
 	permanent(err error) bool
 	// third brings the tables of version 2 to version 3.
 	third() []string
+	// number has each answer of a job numbered; see fifthVersion.
+	number() []string
 	// clock is the time of the database in ns since the Unix epoch, as an expression. It is the same for all who share the database.
 	clock() string
 	// skipLocked ends a SELECT that leaves out the rows that another transaction has locked, and locks its own.

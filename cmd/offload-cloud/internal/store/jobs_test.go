@@ -520,26 +520,35 @@ func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
 }
 
-// A database of the third version keeps its jobs, and the names of their results.
+// A database of the third version keeps its jobs and the names of their results, and what they are charged up to.
 func TestDatabasesOfTheThirdVersionAreMigrated(t *testing.T) {
-	test := func(t *testing.T, dsn string) {
+	test := func(t *testing.T, dsn, unnumbered string) {
 		s := withModel(open(t, dsn, Options{}))
 		commit(t, s, batch("n1", 1, 1))
 		record := taken(t, s, "w1", time.Minute, 10)[0]
 		require.True(t, finish(t, s, "w1", record, "{}", ""))
 		for _, statement := range []string{
 			`DROP INDEX jobs_failed`, `DROP INDEX jobs_given_up`, `ALTER TABLE jobs DROP COLUMN retries`, `UPDATE offload_schema SET version = 3`,
+			unnumbered, `DROP INDEX jobs_number`, `ALTER TABLE jobs DROP COLUMN number`,
 		} {
 			_, err := s.write.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
 		require.NoError(t, s.Close())
-		a := answers(t, open(t, dsn, Options{}))
+		s = open(t, dsn, Options{})
+		a := answers(t, s)
 		require.Len(t, a, 1)
 		require.Regexp(t, `^\d+-[0-9a-f]{16}$`, a[0].ID)
+		mark, err := s.Settled(t.Context(), 0)
+		require.NoError(t, err)
+		require.Equal(t, a[0].At.UnixNano(), mark.Answered)
 	}
-	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")) })
-	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
+	t.Run("sqlite", func(t *testing.T) {
+		test(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), `DROP TRIGGER offload_number`)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		test(t, pgtest.Start(t, "fsync=off").Database(t), `DROP FUNCTION offload_number CASCADE`)
+	})
 }
 
 // A worker that hangs while it takes jobs keeps others from no other job, and its session ends with its locks.

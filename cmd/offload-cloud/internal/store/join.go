@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,20 +22,27 @@ type Whole struct {
 // returns each complete event once, in the order in which their chunks began to arrive; without one, what the cut lacks that lacks least, or why
 // its chunks do not fit each other.
 func Join(all []*Found) (whole []Whole, least *task.MissingError, problem error) {
-	for _, c := range cuts(all) {
-		encoding, raw, err := c.join(all)
-		var missing *task.MissingError
-		switch {
-		case err == nil:
-			if !slices.ContainsFunc(whole, func(o Whole) bool { return bytes.Equal(o.Raw, raw) }) {
-				whole = append(whole, Whole{c.of, encoding, raw})
+	j := joiner{sets: map[int]map[int][]*task.Task{}, own: map[cut]map[int][]*task.Task{}, left: stepsMax}
+	fewest, seen := 0, map[[sha256.Size]byte]bool{}
+	for _, c := range j.cuts(all) {
+		if lack := c.of - len(j.sets[c.of]); lack > 0 { // for each cut into so many
+			if fewest == 0 || lack < fewest {
+				fewest = lack
+				_, err := task.Join(j.firsts(c.of))
+				if !errors.As(err, &least) {
+					problem = err
+				}
 			}
-		case errors.As(err, &missing):
-			if least == nil || len(missing.Missing) < len(least.Missing) {
-				least = missing
-			}
-		default:
+			continue
+		}
+		encoding, raw, err := j.join(c)
+		if err != nil {
 			problem = err
+			continue
+		}
+		if digest := sha256.Sum256(raw); !seen[digest] {
+			seen[digest] = true
+			whole = append(whole, Whole{c.of, encoding, raw})
 		}
 	}
 	return whole, least, problem
@@ -47,66 +54,83 @@ type cut struct {
 	received int64
 }
 
-// cuts lists them in the order in which they began to arrive.
-func cuts(all []*Found) []cut {
-	byID := slices.SortedFunc(slices.Values(all), func(a, b *Found) int { return cmp.Compare(a.ID, b.ID) })
-	var found []cut
-	for _, f := range byID {
-		if c := (cut{f.Task.Of, f.Task.Received}); f.Task.Of > 1 && !slices.Contains(found, c) {
-			found = append(found, c)
-		}
-	}
-	return found
-}
-
-// stepsMax bounds the search for the chunks that fit each other.
+// stepsMax bounds the search for the chunks that fit each other, over all cuts of an event.
 const stepsMax = 100_000
 
-// join puts the event together from the chunks of this cut and, where it lacks one, from those of others that go on where the chunk before ends.
-func (c cut) join(all []*Found) (task.Encoding, []byte, error) {
-	candidates := make(map[int][]*task.Task)
-	for _, own := range []bool{true, false} {
-		for _, f := range all {
-			if f.Task.Of == c.of && (f.Task.Received == c.received) == own {
-				candidates[f.Task.Chunk] = append(candidates[f.Task.Chunk], f.Task)
-			}
+// joiner has the chunks of one event, by their numbers.
+type joiner struct {
+	sets map[int]map[int][]*task.Task // of all cuts into so many
+	own  map[cut]map[int][]*task.Task
+	left int // steps
+}
+
+// cuts takes the chunks, and lists their cuts in the order in which they began to arrive.
+func (j *joiner) cuts(all []*Found) (list []cut) {
+	for _, f := range slices.SortedFunc(slices.Values(all), func(a, b *Found) int { return cmp.Compare(a.ID, b.ID) }) {
+		c := cut{f.Task.Of, f.Task.Received}
+		if c.of <= 1 {
+			continue
+		}
+		if j.sets[c.of] == nil {
+			j.sets[c.of] = map[int][]*task.Task{}
+		}
+		if j.own[c] == nil {
+			j.own[c] = map[int][]*task.Task{}
+			list = append(list, c)
+		}
+		for _, to := range []map[int][]*task.Task{j.sets[c.of], j.own[c]} {
+			to[f.Task.Chunk] = append(to[f.Task.Chunk], f.Task)
 		}
 	}
-	chosen, steps := make([]*task.Task, 0, c.of), 0
+	return list
+}
+
+// join puts the event together from the chunks of a cut and, where it lacks one, from those of others that go on where the chunk before ends. The way
+// through chunks of its own that fit is free: no other cut takes it the steps that it needs.
+func (j *joiner) join(c cut) (task.Encoding, []byte, error) {
+	chosen := make([]*task.Task, 0, c.of)
 	var raw []byte
 	var err error
 	var search func(chunk int) bool
-	search = func(chunk int) bool {
-		if steps++; steps > stepsMax {
+	try := func(chunk int, t *task.Task) bool {
+		if chunk > 1 && !follows(chosen[chunk-1], t) {
+			return false
+		}
+		chosen = append(chosen[:chunk], t)
+		if search(chunk + 1) {
 			return true
 		}
+		j.left--
+		return false
+	}
+	search = func(chunk int) bool {
 		if chunk == c.of {
 			raw, err = task.Join(chosen)
 			return err == nil
 		}
-		for _, t := range candidates[chunk] {
-			if chunk > 1 && !follows(chosen[chunk-1], t) {
-				continue
-			}
-			chosen = append(chosen, t)
-			if search(chunk + 1) {
+		for _, t := range j.own[c][chunk] {
+			if try(chunk, t) {
 				return true
 			}
-			chosen = chosen[:chunk]
+			if j.left <= 0 {
+				return false
+			}
+		}
+		for _, t := range j.sets[c.of][chunk] {
+			if t.Received == c.received {
+				continue
+			}
+			if j.left--; j.left > 0 && try(chunk, t) {
+				return true
+			}
 		}
 		return false
 	}
-	for chunk := range c.of {
-		if len(candidates[chunk]) == 0 { // Join names all that are missing
-			_, err := task.Join(firsts(candidates, c.of))
-			return 0, nil, err
-		}
-	}
-	if search(0) && err == nil && raw != nil {
+	if search(0) {
 		return chosen[0].Encoding, raw, nil // chunk 0 is the frame, which has the event's encoding
 	}
 	if err == nil {
-		err = fmt.Errorf("joining event %s: its chunks do not continue each other", candidates[0][0].EventID)
+		err = fmt.Errorf("joining event %s: its chunks do not continue each other", j.sets[c.of][0][0].EventID)
 	}
 	return 0, nil, err
 }
@@ -119,11 +143,11 @@ func follows(before, t *task.Task) bool {
 	return t.Hole > before.Hole && t.Offset == 0
 }
 
-// firsts takes one candidate for each chunk.
-func firsts(candidates map[int][]*task.Task, of int) (tasks []*task.Task) {
+// firsts takes one of the chunks of each number.
+func (j *joiner) firsts(of int) (tasks []*task.Task) {
 	for chunk := range of {
-		if len(candidates[chunk]) > 0 {
-			tasks = append(tasks, candidates[chunk][0])
+		if some := j.sets[of][chunk]; len(some) > 0 {
+			tasks = append(tasks, some[0])
 		}
 	}
 	return tasks

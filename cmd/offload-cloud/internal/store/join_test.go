@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -73,4 +74,58 @@ func TestJoin(t *testing.T) {
 	_, missing, err = Join(one[:4])
 	require.NoError(t, err)
 	require.Equal(t, []int{4, 5}, missing.Missing)
+}
+
+// What a node cuts anew each time it delivers an event costs as much as there are chunks, whatever is missing of each cut. The search for chunks
+// that fit each other ends, and takes nothing from a cut that is complete.
+func TestJoinOfManyCuts(t *testing.T) {
+	part := func(of, chunk int, received int64) *task.Task {
+		one, _ := cutEvent(2, received, "1, 2, 3, 4", "7, 8")
+		other := *one[chunk].Task
+		other.Of = of
+		return &other
+	}
+	many := func(n int, each func(i int) []*task.Task) (all []*Found) {
+		for i := range n {
+			for _, one := range each(i) {
+				all = append(all, &Found{ID: int64(len(all) + 1), Task: one})
+			}
+		}
+		return all
+	}
+	for name, each := range map[string]func(i int) []*task.Task{
+		"one chunk of each":          func(i int) []*task.Task { return []*task.Task{part(3, 1, int64(i))} },
+		"one of each, of many parts": func(i int) []*task.Task { return []*task.Task{part(3+i, 1, int64(i))} },
+		"whole": func(i int) []*task.Task {
+			return []*task.Task{part(3, 0, int64(i)), part(3, 1, int64(i)), part(3, 2, int64(i))}
+		},
+	} {
+		few, more := many(200, each), many(800, each)
+		memory := func(all []*Found) uint64 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _, _ = Join(all)
+			runtime.ReadMemStats(&after)
+			return after.TotalAlloc - before.TotalAlloc
+		}
+		require.Less(t, memory(more), 8*memory(few), name)
+	}
+
+	// Chunks that never fit: 30 numbers, each with one more than there are cuts that could have it.
+	misfits := many(40, func(i int) (list []*task.Task) {
+		for chunk := range 30 {
+			one := part(3, min(chunk, 1), int64(i))
+			one.Of, one.Chunk, one.Offset, one.Hole = 30, chunk, 7*(chunk%29), 1
+			list = append(list, one)
+		}
+		return list
+	})
+	good, raw := cutEvent(2, 1000, "1, 2, 3, 4", "7, 8")
+	for _, f := range good {
+		f.ID += 10_000
+	}
+	found, missing, err := Join(append(misfits, good...))
+	require.ErrorContains(t, err, "do not continue each other")
+	require.Nil(t, missing)
+	require.Equal(t, []Whole{{3, task.JSON, []byte(raw)}}, found)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // version is the layout of the tables that this program reads and writes.
-const version = 4
+const version = 5
 
 // errNoTables is what a verb meets in a database that no consumer has written to.
 var errNoTables = errors.New("there are no tables of offload-cloud in it; give the -store that the consumer writes to")
@@ -84,7 +84,12 @@ func (s *Store) migrate(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := runAll(ctx, tx, fourthVersion); err != nil {
+		if found < 4 {
+			if err := runAll(ctx, tx, fourthVersion); err != nil {
+				return err
+			}
+		}
+		if err := runAll(ctx, tx, append(fifthVersion, s.dialect.number()...)); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE offload_schema SET version = $1`, version)
@@ -185,6 +190,14 @@ var fourthVersion = []string{
 	`ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0`,
 	`CREATE INDEX jobs_failed ON jobs (node, event_id) WHERE state >= 2 AND ok = 0`,
 	`CREATE INDEX jobs_given_up ON jobs (node) WHERE state = 4`,
+}
+
+// fifthVersion numbers answers. A number is the time of the answer, or one more than the highest number where that is not higher: numbers rise also
+// where the clock is set back, and marks that were times before stay valid. A trigger gives them, so that programs of the fourth version do too.
+var fifthVersion = []string{
+	`ALTER TABLE jobs ADD COLUMN number BIGINT NOT NULL DEFAULT 0`,
+	`UPDATE jobs SET number = answered WHERE answered > 0`,
+	`CREATE INDEX jobs_number ON jobs (number)`,
 }
 
 // insertJob begins SQLite's statement that makes a job of a record. SQLite gives an id again whose row was the last one and was deleted; the

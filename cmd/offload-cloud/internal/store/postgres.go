@@ -165,6 +165,17 @@ func (postgresDialect) insertNew(ctx context.Context, tx *transaction, rows []*r
 }
 
 func (postgresDialect) third() []string { return thirdVersion("BYTEA") }
+func (postgresDialect) number() []string {
+	return []string{
+		`CREATE OR REPLACE FUNCTION offload_number() RETURNS trigger LANGUAGE plpgsql AS $body$
+		BEGIN
+			EXECUTE format('SELECT GREATEST($1, 1 + MAX(number)) FROM %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME) INTO NEW.number USING NEW.answered;
+			RETURN NEW;
+		END $body$`,
+		`CREATE TRIGGER offload_number BEFORE UPDATE OF answered ON jobs FOR EACH ROW EXECUTE FUNCTION offload_number()`,
+	}
+}
+
 func (postgresDialect) clock() string {
 	return `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000000)::bigint`
 }

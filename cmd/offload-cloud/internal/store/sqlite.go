@@ -132,7 +132,13 @@ func (sqliteDialect) insert(ctx context.Context, tx *transaction, rows []*row) e
 	return nil
 }
 
-func (sqliteDialect) third() []string    { return thirdVersion("BLOB") }
+func (sqliteDialect) third() []string { return thirdVersion("BLOB") }
+func (sqliteDialect) number() []string {
+	return []string{`CREATE TRIGGER offload_number AFTER UPDATE OF answered ON jobs BEGIN
+		UPDATE jobs SET number = MAX(NEW.answered, 1 + (SELECT MAX(number) FROM jobs)) WHERE record = NEW.record;
+	END`}
+}
+
 func (sqliteDialect) clock() string      { return `CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000000` }
 func (sqliteDialect) skipLocked() string { return "" } // transactions begin with the write lock
 

@@ -10,10 +10,10 @@ import (
 	"app-offload/functions/forward"
 )
 
-// Mark is how far the use of the store was counted: records up to an id, and jobs up to the time of their answer.
+// Mark is how far the use of the store was counted: records up to an id, and jobs up to the number of their answer.
 type Mark struct {
 	Record   int64 `json:"record"`
-	Answered int64 `json:"answered"` // ns, by the database's clock
+	Answered int64 `json:"answered"`
 }
 
 // Use is what a node has used for a class.
@@ -44,7 +44,7 @@ func resultsOf(class string) (of string, are bool) { return strings.CutSuffix(cl
 // do not see yet, so lag must be longer than a transaction.
 func (s *Store) Settled(ctx context.Context, lag time.Duration) (m Mark, err error) {
 	err = s.read.QueryRowContext(ctx, s.sql(`SELECT COALESCE((SELECT MAX(id) FROM records WHERE stored <= NOW - $1), 0),
-		COALESCE((SELECT MAX(answered) FROM jobs WHERE state >= 2 AND answered <= NOW - $2), 0)`), int64(lag), int64(lag)).Scan(&m.Record, &m.Answered)
+		COALESCE((SELECT MAX(number) FROM jobs WHERE state >= 2 AND answered <= NOW - $2), 0)`), int64(lag), int64(lag)).Scan(&m.Record, &m.Answered)
 	if err != nil {
 		return m, fmt.Errorf("looking for what was stored: %w", err)
 	}
@@ -88,7 +88,7 @@ func used(ctx context.Context, tx *sql.Tx, all Uses, after, upTo Mark) error {
 			all.of(node, class).Jobs = jobs
 		}
 		return err
-	}, `SELECT n.name, j.class, COUNT(*) FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.state >= 2 AND j.ok = 1 AND j.answered > $1 AND j.answered <= $2 GROUP BY 1, 2`,
+	}, `SELECT n.name, j.class, COUNT(*) FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.state >= 2 AND j.ok = 1 AND j.number > $1 AND j.number <= $2 GROUP BY 1, 2`,
 		after.Answered, upTo.Answered)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,4 +71,16 @@ func testUsed(t *testing.T, s *Store) {
 	require.Equal(t, want, used(first, second), "a job without an answer costs nothing")
 	require.Empty(t, used(second, second))
 	require.Equal(t, Uses{node: {"default": {Jobs: 1}}}, used(Mark{Record: second.Record}, second))
+
+	// A clock that was ahead until a mark, or that stands still, hides no job from the next mark.
+	for _, ahead := range []time.Duration{30 * 365 * 24 * time.Hour, time.Hour, 0} {
+		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`UPDATE jobs SET answered = answered + %d WHERE state >= 2`, ahead))
+		require.NoError(t, err)
+		before := settled(-2 * ahead)
+		jobs, err = s.TakeJobs(t.Context(), "w", "bearing", time.Minute, 1)
+		require.NoError(t, err)
+		require.Len(t, jobs, 1)
+		require.True(t, finish(t, s, "w", jobs[0].Record, "{}", ""))
+		require.Equal(t, Uses{jobs[0].Node: {"default": {Jobs: 1}}}, used(before, settled(0)), ahead)
+	}
 }
