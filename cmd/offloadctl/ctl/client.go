@@ -42,12 +42,21 @@ type question struct {
 }
 
 // asking begins the flags of a verb that asks the service.
-func (sh *shell) asking(man manual, answer string) *question {
-	q := &question{flagSet: sh.flags(man)}
+func (sh *shell) asking(name, answer string) *question {
+	q := &question{flagSet: sh.flags(name)}
 	q.api.registerAddress(q.FlagSet)
 	q.StringVar(&q.api.token, "token", "", "the `JWT` itself; other users of this machine can see it in the list of processes")
 	q.asJSON = q.Bool("json", false, answer)
 	return q
+}
+
+// ask gets the answer to a question into what into points at, or shows it as JSON, which ends the verb.
+func (q *question) ask(ctx context.Context, method, path string, body, into any) (done bool, err error) {
+	c, err := q.api.client(q.sh)
+	if err == nil {
+		err = c.answer(ctx, method, path, body, q.sh.out, *q.asJSON, into)
+	}
+	return err != nil || *q.asJSON, err
 }
 
 // answer gets the answer to a question, to show it as JSON or to decode it into what into points at.

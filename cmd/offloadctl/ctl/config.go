@@ -15,26 +15,6 @@ import (
 	"app-offload/functions/task"
 )
 
-var configManual = manual{
-	name: "config", arguments: "VERB [FILE] [flags]",
-	purpose: `
-  Looks at a configuration: FILE is a configuration.yaml as EdgeX reads it, or - for the standard input. Variables OFFLOAD_… of
-  the environment override it, as they do for the service. The verb live asks a running service for its own.
-`,
-	examples: `
-  offloadctl config lint res/configuration.yaml && docker compose restart app-offload
-  diff <(offloadctl config echo res/configuration.yaml) <(offloadctl config live)
-`,
-	verbs: configVerbs(),
-	files: `
-  FILE    is read only
-`,
-	environment: fileEnvironment,
-	exits: `
-  0 fine; 1 it has mistakes, or could not be read; 2 wrong usage
-`,
-}
-
 func configVerbs() []verb {
 	return []verb{
 		{"lint", "every mistake at once: key, value, bound and an example", lintVerb},
@@ -46,7 +26,8 @@ func configVerbs() []verb {
 }
 
 func configVerb(ctx context.Context, sh *shell, args []string) error {
-	return sh.group(ctx, configManual, args)
+	_, err := sh.group(ctx, "config", configVerbs(), args)
+	return err
 }
 
 // fileFlags are the flags of the verbs that read a configuration.
@@ -55,8 +36,8 @@ type fileFlags struct {
 	noEnv, asJSON *bool
 }
 
-func (sh *shell) reading(man manual, asJSON string) *fileFlags {
-	fs := sh.flags(man)
+func (sh *shell) reading(name, asJSON string) *fileFlags {
+	fs := sh.flags(name)
 	return &fileFlags{fs, fs.Bool("no-env", false, "leave the environment out"), fs.Bool("json", false, asJSON)}
 }
 
@@ -124,26 +105,8 @@ func (e *effective) complain(w io.Writer) error {
 // section is the name under which everything stands.
 const section = config.Section
 
-var lintManual = manual{
-	name: "config lint", arguments: "FILE [flags]",
-	purpose: `
-  Checks a configuration.yaml: section Offload, the trigger and the log level. It names all mistakes at once: where each stands, key,
-  value, what is allowed, and an example. It finds what the service would refuse, and what it would ignore: keys that do not exist.
-`,
-	examples: `
-  offloadctl config lint res/configuration.yaml && docker compose restart app-offload
-  OFFLOAD_SPOOL_QUOTAMIB=8 offloadctl config lint res/configuration.yaml
-  offloadctl config lint -json - < configuration.yaml | jq -r '.problems[].key'
-`,
-	files:       oneFile,
-	environment: fileEnvironment,
-	exits: `
-  0 no mistakes; 1 mistakes, or notes with -strict, which are listed, or it could not be read; 2 wrong usage
-`,
-}
-
 func lintVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.reading(lintManual, "as JSON")
+	fs := sh.reading("config lint", "as JSON")
 	strict := fs.Bool("strict", false, "notes are mistakes, too, such as a variable that names no key")
 	e, err := fs.load(args)
 	if err != nil {
@@ -176,43 +139,16 @@ func (e *effective) lint(out io.Writer, asJSON bool) error {
 	return err
 }
 
-var liveManual = manual{
-	name: "config live", arguments: "[flags]",
-	purpose: `
-  Prints the configuration that the running service has in force, as YAML: its file, Consul and the environment as they were at
-  the start, with every change since then that was taken over. A change that was refused goes to the standard error, with the
-  reason; the previous configuration is in force then. EdgeX's own /api/v3/config has the values of the start.
-`,
-	examples: `
-  offloadctl config live
-  offloadctl config live -json | jq .Offload.Writable.Policy.Default
-  diff <(offloadctl config echo res/configuration.yaml) <(offloadctl config live)
-`,
-	files:       noFiles,
-	environment: apiEnvironment,
-	exits: `
-  0 printed; 1 no answer, or the last change was refused; 2 wrong usage
-`,
-}
-
+// liveVerb shows the configuration in force, and is errFound if the last change was refused.
 func liveVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.asking(liveManual, "as JSON")
-	rest, err := fs.parse(args)
-	switch {
-	case err != nil:
+	fs := sh.asking("config live", "as JSON")
+	if err := fs.parseOnly(args, "config live takes no arguments; it asks the service"); err != nil {
 		return err
-	case len(rest) > 0:
-		return fs.misused("%q: config live takes no arguments; it asks the service", rest[0])
 	}
 	c, err := fs.api.client(sh)
 	if err != nil {
 		return err
 	}
-	return live(ctx, c, sh.out, sh.err, *fs.asJSON)
-}
-
-// live shows the configuration in force, and is errFound if the last change was refused.
-func live(ctx context.Context, c *client, out, problems io.Writer, asJSON bool) error {
 	var answer struct {
 		Problem string        `json:"problem"`
 		Offload config.Config `json:"Offload"`
@@ -221,37 +157,18 @@ func live(ctx context.Context, c *client, out, problems io.Writer, asJSON bool) 
 		return err
 	}
 	e := &effective{cfg: answer.Offload}
-	if err := e.echo(out, asJSON); err != nil {
+	if err := e.echo(sh.out, *fs.asJSON); err != nil {
 		return err
 	}
 	if answer.Problem == "" {
 		return nil
 	}
-	fmt.Fprintf(problems, "the last change was refused: %s\n", clean(oneLine(answer.Problem)))
+	fmt.Fprintf(sh.err, "the last change was refused: %s\n", clean(oneLine(answer.Problem)))
 	return errFound
 }
 
-var echoManual = manual{
-	name: "config echo", arguments: "FILE [flags]",
-	purpose: `
-  Prints the configuration in effect: the defaults, the file over them, the environment over both. The output is itself a
-  configuration that can be read again. Secrets are not part of it; they are in the secret store. Mistakes go to the standard
-  error.
-`,
-	examples: `
-  offloadctl config echo res/configuration.yaml
-  diff <(offloadctl config echo a.yaml) <(offloadctl config echo b.yaml)
-  offloadctl config echo -json res/configuration.yaml | jq .Offload.Writable.Policy
-`,
-	files:       oneFile,
-	environment: fileEnvironment,
-	exits: `
-  0 printed; 1 printed, but it has mistakes, or it could not be read; 2 wrong usage
-`,
-}
-
 func echoVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.reading(echoManual, "as JSON")
+	fs := sh.reading("config echo", "as JSON")
 	e, err := fs.load(args)
 	if err != nil {
 		return err

@@ -27,29 +27,6 @@ import (
 	"app-offload/functions/task"
 )
 
-var dryRunManual = manual{
-	name: "config dry-run", arguments: "FILE -feed feed.jsonl [flags]",
-	purpose: `
-  Shows what the rules in FILE would do with recorded events: their classes, where each task would go, and why. The events are
-  parsed, split, scored and decided by the same code as in the service, on a node in the state that the flags describe. Nothing
-  is sent, stored or computed.
-`,
-	examples: `
-  offload-lab generate -duration 1m | offloadctl config dry-run res/configuration.yaml -feed -
-  offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -cpu 90 -link down
-  OFFLOAD_WRITABLE_POLICY_DEFAULT=deadline offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -mbit 0.5
-  offloadctl config dry-run res/configuration.yaml -feed feed.jsonl -each -json | jq -r '[.device, .class, .target] | @tsv'
-`,
-	files: `
-  FILE     a configuration.yaml as EdgeX reads it, or - for the standard input; it is read only
-  -feed    what offload-lab generate writes: a line of JSON an event, {topic, afterMs, payload}
-`,
-	environment: fileEnvironment,
-	exits: `
-  0 shown; 1 the configuration has mistakes, or a line of the feed is not JSON; 2 wrong usage
-`,
-}
-
 // dryRun says what to do.
 type dryRun struct {
 	feed, link             string
@@ -72,7 +49,7 @@ func (d *dryRun) register(fs *flag.FlagSet) {
 }
 
 func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(dryRunManual)
+	fs := sh.flags("config dry-run")
 	var d dryRun
 	d.register(fs.FlagSet)
 	rest, err := fs.parse(args)

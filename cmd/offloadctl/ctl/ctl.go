@@ -3,8 +3,10 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -79,27 +81,11 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 
 // run does what the arguments ask for and gives the exit code.
 func run(ctx context.Context, sh *shell, args []string) int {
-	if len(args) == 0 {
-		usage(sh.err)
-		return exitUsage
-	}
-	if isHelp(args[0]) && len(args) == 1 {
-		usage(sh.out)
-		return exitFine
-	}
-	if args[0] == "-version" || args[0] == "--version" {
+	if len(args) > 0 && (args[0] == "-version" || args[0] == "--version") {
 		args[0] = "version"
 	}
-	if isHelp(args[0]) { // help VERB, as many tools have it
-		args = append(args[1:], "-h")
-	}
-	for _, v := range verbs() {
-		if v.name == args[0] {
-			return code(sh, Name+" "+v.name, v.run(ctx, sh, args[1:]))
-		}
-	}
-	fmt.Fprintf(sh.err, "%s: there is no verb %q%s; see `%s -h`\n", Name, args[0], check.DidYouMean(args[0], names(verbs())), Name)
-	return exitUsage
+	name, err := sh.group(ctx, "", verbs(), args)
+	return code(sh, Name+" "+name, err)
 }
 
 func names(of []verb) (all []string) {
@@ -135,115 +121,61 @@ func code(sh *shell, name string, err error) int {
 	return exitFailed
 }
 
-// manual is the help of a verb: what it is for, how it is called, what it reads and writes, and how it ends. Texts are
-// indented by two spaces and may begin and end with empty lines.
-type manual struct {
-	name, arguments string
-	purpose         string
-	examples        string
-	verbs           []verb // of a group, which has no flags
-	files           string
-	environment     string // omitted if empty
-	exits           string
-}
+// manuals are the help of the verbs, a file each, named by its words: what it is for, how it is called, what it reads and writes, and how it ends.
+//
+//go:embed help
+var manuals embed.FS
 
-// write prints it; flags prints those there are, and is nil in a group.
-func (m manual) write(w io.Writer, flags func()) {
-	fmt.Fprintf(w, "Usage: %s %s %s\n", Name, m.name, m.arguments)
-	section := func(title, text string) {
-		if text = strings.Trim(text, "\n"); text != "" {
-			fmt.Fprintf(w, "\n%s:\n%s\n", title, text)
-		}
+// manual writes the help of a verb, or of a group, which has verbs and no flags.
+func manual(w io.Writer, name string, verbs []verb, flags func()) {
+	read := func(name string) string {
+		text, _ := manuals.ReadFile("help/" + strings.ReplaceAll(name, " ", "-") + ".txt")
+		return string(text)
 	}
-	section("Purpose", m.purpose)
-	section("Examples", m.examples)
-	section("Verbs", listing(m.verbs))
-	if flags != nil {
-		fmt.Fprint(w, "\nFlags:\n")
+	var list strings.Builder
+	for _, v := range verbs {
+		fmt.Fprintf(&list, "  %-10s %s\n", v.name, v.summary)
+	}
+	text := strings.NewReplacer("{verbs}\n", list.String(), "{service}\n", read("service")).Replace(read(cmp.Or(name, "usage")))
+	before, after, hasFlags := strings.Cut(text, "{flags}\n")
+	_, _ = io.WriteString(w, before)
+	if hasFlags {
 		flags()
 	}
-	section("Files", m.files)
-	section("Environment", m.environment)
-	section("Exit codes", m.exits)
+	_, _ = io.WriteString(w, after)
 }
 
-func listing(list []verb) string {
-	var b strings.Builder
-	for _, v := range list {
-		fmt.Fprintf(&b, "  %-10s %s\n", v.name, v.summary)
-	}
-	return b.String()
-}
-
-// What many verbs have in common.
-const (
-	noFiles  = "  none"
-	oneFile  = "  FILE    a configuration.yaml as EdgeX reads it, or - for the standard input; it is read only"
-	apiExits = "  0 the service answered; 1 no answer, or it refused, with the reason; 2 wrong usage"
-
-	fileEnvironment = "  OFFLOAD_…       overrides a key of FILE by its path, such as OFFLOAD_SPOOL_QUOTAMIB, as it does for the service"
-	apiEnvironment  = `
-  SERVICE_HOST    where the service listens, unless -url says so; EdgeX's compose files give it to the service, so that the
-  SERVICE_PORT    tool finds it inside of the same container. Default localhost and 59740
-  OFFLOAD_TOKEN   the JWT that the service wants in secure mode, unless -token-file names a file
-  SSL_CERT_FILE   the CA of an https address, where the system does not know it
-`
-)
-
-// group runs one verb of a group, or shows what there is.
-func (sh *shell) group(ctx context.Context, man manual, args []string) error {
+// group runs one verb of a group, which it names, or shows what there is.
+func (sh *shell) group(ctx context.Context, name string, verbs []verb, args []string) (verb string, err error) {
 	if len(args) == 0 {
-		man.write(sh.err, nil)
-		return errUsage
+		manual(sh.err, name, verbs, nil)
+		return "", errUsage
 	}
 	if isHelp(args[0]) && len(args) == 1 {
-		man.write(sh.out, nil)
-		return nil
+		manual(sh.out, name, verbs, nil)
+		return "", nil
 	}
-	if isHelp(args[0]) {
+	if isHelp(args[0]) { // help VERB, as many tools have it
 		args = append(args[1:], "-h")
 	}
-	for _, v := range man.verbs {
+	for _, v := range verbs {
 		if v.name == args[0] {
-			return v.run(ctx, sh, args[1:])
+			return v.name, v.run(ctx, sh, args[1:])
 		}
 	}
-	return sh.misused(man.name, "there is no verb %q%s", args[0], check.DidYouMean(args[0], names(man.verbs)))
-}
-
-// usage is the help of the tool as a whole.
-func usage(w io.Writer) {
-	fmt.Fprintf(w, `offloadctl looks after app-offload on this gateway.
-
-Usage: offloadctl VERB [flags]
-
-Verbs:
-%s
-Examples:
-  offloadctl status                                      is it well, and what should somebody do something about
-  offloadctl explain latest                              why the last task went where it went
-  offloadctl ui -token-file jwt                          the page in a browser, in secure mode
-  offloadctl config lint res/configuration.yaml          every mistake, before the service sees it
-  offloadctl help spool verify                           everything about a verb, as does: offloadctl spool verify -h
-
-Environment:
-%s
-
-Exit codes:
-  0 fine; 1 failed, or what was looked at has mistakes or damage; 2 wrong usage; 3 (status) the service is not ready
-`, listing(verbs()), strings.Trim(apiEnvironment, "\n"))
+	return "", sh.misused(name, "there is no verb %q%s", args[0], check.DidYouMean(args[0], names(verbs)))
 }
 
 // flagSet are a verb's flags, with its manual.
 type flagSet struct {
 	*flag.FlagSet
-	sh  *shell
-	man manual
+	sh   *shell
+	name string
 }
 
 // flags begins a verb's flags.
-func (sh *shell) flags(man manual) *flagSet {
-	fs := &flagSet{flag.NewFlagSet(man.name, flag.ContinueOnError), sh, man}
+func (sh *shell) flags(name string) *flagSet {
+	fs := &flagSet{flag.NewFlagSet(name, flag.ContinueOnError), sh, name}
 	fs.SetOutput(io.Discard) // parse reports the error
 	return fs
 }
@@ -255,7 +187,7 @@ func (fs *flagSet) parse(args []string) (rest []string, err error) {
 		err := fs.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(fs.sh.out)
-			fs.man.write(fs.sh.out, fs.PrintDefaults)
+			manual(fs.sh.out, fs.name, nil, fs.PrintDefaults)
 			return nil, err
 		}
 		if err != nil {
@@ -266,6 +198,15 @@ func (fs *flagSet) parse(args []string) (rest []string, err error) {
 		}
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
+}
+
+// parseOnly is parse for a verb that takes no arguments; hint says so.
+func (fs *flagSet) parseOnly(args []string, hint string) error {
+	rest, err := fs.parse(args)
+	if err == nil && len(rest) > 0 {
+		err = fs.misused("%q: "+hint, rest[0])
+	}
+	return err
 }
 
 // suggest names the flag that somebody most likely meant who wrote one that there is not.
@@ -287,36 +228,25 @@ var errUsage = errors.New("wrong usage")
 
 // misused describes what is wrong with the arguments, and names the help.
 func (fs *flagSet) misused(format string, args ...any) error {
-	return fs.sh.misused(fs.man.name, format, args...)
+	return fs.sh.misused(fs.name, format, args...)
 }
 
 func (sh *shell) misused(name, format string, args ...any) error {
-	fmt.Fprintf(sh.err, "%[1]s %[2]s: %[3]s; see `%[1]s %[2]s -h`\n", Name, name, fmt.Sprintf(format, args...))
+	name = strings.TrimSpace(Name + " " + name)
+	fmt.Fprintf(sh.err, "%[1]s: %[2]s; see `%[1]s -h`\n", name, fmt.Sprintf(format, args...))
 	return errUsage
 }
 
-var versionManual = manual{
-	name: "version", arguments: "[flags]",
-	purpose:  "  Prints version and commit of this program. Those of a running service are in `offloadctl status`.\n",
-	examples: "  offloadctl version\n  offloadctl version -json | jq -r .commit\n",
-	files:    noFiles,
-	exits:    "  0 always; 2 wrong usage\n",
-}
-
 func versionVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(versionManual)
+	fs := sh.flags("version")
 	asJSON := fs.Bool("json", false, "as JSON: version, commit, go")
-	rest, err := fs.parse(args)
-	switch {
-	case err != nil:
+	if err := fs.parseOnly(args, "version takes no arguments"); err != nil {
 		return err
-	case len(rest) > 0:
-		return fs.misused("%q: version takes no arguments", rest[0])
 	}
 	if *asJSON {
 		return writeJSON(sh.out, version.Get())
 	}
-	_, err = fmt.Fprintln(sh.out, version.Line(Name))
+	_, err := fmt.Fprintln(sh.out, version.Line(Name))
 	return err
 }
 

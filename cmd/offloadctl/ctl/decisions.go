@@ -3,28 +3,11 @@ package ctl
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 )
-
-var decisionsManual = manual{
-	name: "decisions", arguments: "[flags]",
-	purpose: `
-  Lists the latest decisions, newest first: what was decided, about what, and why. LOCAL and CLOUD are the predicted times,
-  TOOK is what it really took. The verb explain shows all about one.
-`,
-	examples: `
-  offloadctl decisions
-  offloadctl decisions -class vibration -target cloud -n 200
-  offloadctl decisions -device pump-1-bearing -json | jq '.decisions[].decision.score'
-`,
-	files:       noFiles,
-	environment: apiEnvironment,
-	exits:       apiExits,
-}
 
 // filter says which decisions are wanted; "" is any.
 type filter struct {
@@ -33,29 +16,35 @@ type filter struct {
 }
 
 func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.asking(decisionsManual, "the service's answer as JSON")
+	fs := sh.asking("decisions", "the service's answer as JSON")
 	var f filter
 	fs.StringVar(&f.class, "class", "", "only tasks of this class")
 	fs.StringVar(&f.device, "device", "", "only tasks of this device")
 	fs.StringVar(&f.target, "target", "", "only those decided so: local or cloud")
 	fs.StringVar(&f.policy, "policy", "", "only those decided by this policy")
 	fs.IntVar(&f.n, "n", 20, "how many at most, up to 1000")
-	rest, err := fs.parse(args)
+	err := fs.parseOnly(args, "decisions takes no arguments; filter with -class, -device, -target and -policy")
 	switch {
 	case err != nil:
 		return err
-	case len(rest) > 0:
-		return fs.misused("%q: decisions takes no arguments; filter with -class, -device, -target and -policy", rest[0])
 	case f.n < 1 || f.n > 1000:
 		return fs.misused("-n %d: must lie between 1 and 1000", f.n)
 	case f.target != "" && f.target != "local" && f.target != "cloud":
 		return fs.misused("-target %q: must be local or cloud", f.target)
 	}
-	c, err := fs.api.client(sh)
-	if err != nil {
+	var answer struct{ Decisions []shownDecision }
+	if done, err := fs.ask(ctx, http.MethodGet, "/decisions?"+f.query(), nil, &answer); done {
 		return err
 	}
-	return decisions(ctx, c, sh.out, f, *fs.asJSON)
+	if len(answer.Decisions) == 0 {
+		_, err := fmt.Fprintln(sh.out, "no decisions match; the service keeps the latest ones only")
+		return err
+	}
+	t := newTable(sh.out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "LOCAL", "CLOUD", "TOOK", "POLICY", "REASON")
+	for i := range answer.Decisions {
+		t.row(answer.Decisions[i].row()...)
+	}
+	return t.end()
 }
 
 func (f filter) query() string {
@@ -66,23 +55,6 @@ func (f filter) query() string {
 		}
 	}
 	return q.Encode()
-}
-
-// decisions lists what the filter lets through.
-func decisions(ctx context.Context, c *client, out io.Writer, f filter, asJSON bool) error {
-	var answer struct{ Decisions []shownDecision }
-	if err := c.answer(ctx, http.MethodGet, "/decisions?"+f.query(), nil, out, asJSON, &answer); err != nil || asJSON {
-		return err
-	}
-	t := newTable(out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "LOCAL", "CLOUD", "TOOK", "POLICY", "REASON")
-	for i := range answer.Decisions {
-		t.row(answer.Decisions[i].row()...)
-	}
-	if len(answer.Decisions) == 0 {
-		fmt.Fprintln(out, "no decisions match; the service keeps the latest ones only")
-		return nil
-	}
-	return t.end()
 }
 
 func (d *shownDecision) row() []string {

@@ -356,24 +356,6 @@ var userInfo = regexp.MustCompile(`(://[^/@\s,:]*):[^/\s,]*@`)
 // withoutPasswords hides passwords in addresses: they do not belong into a configuration, but mistakes happen.
 func withoutPasswords(text string) string { return userInfo.ReplaceAllString(text, "$1:…@") }
 
-var diffManual = manual{
-	name: "config diff", arguments: "FILE [flags]",
-	purpose: `
-  Lists the keys whose value in effect is not the default, with where the value comes from. The keys of a class of your own
-  are held against those of the class default. Mistakes go to the standard error.
-`,
-	examples: `
-  offloadctl config diff res/configuration.yaml
-  OFFLOAD_NODE=plant-7 offloadctl config diff res/configuration.yaml
-  offloadctl config diff -json res/configuration.yaml | jq -r '.[].key'
-`,
-	files:       oneFile,
-	environment: fileEnvironment,
-	exits: `
-  0 listed, whether there are differences or not; 1 it has mistakes, or could not be read; 2 wrong usage
-`,
-}
-
 // difference is one key that is not as by default.
 type difference struct {
 	Key     string `json:"key"`
@@ -383,7 +365,7 @@ type difference struct {
 }
 
 func diffVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.reading(diffManual, "as JSON")
+	fs := sh.reading("config diff", "as JSON")
 	e, err := fs.load(args)
 	if err != nil {
 		return err

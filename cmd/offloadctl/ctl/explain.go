@@ -14,23 +14,6 @@ import (
 	"app-offload/functions/decision"
 )
 
-var explainManual = manual{
-	name: "explain", arguments: "ID [flags]",
-	purpose: `
-  Explains one decision: in a sentence, then with the score's terms, both predicted ways, the node as it was, and what came
-  of it. ID is a number that the list of decisions has, or the word latest. The service keeps the latest decisions only
-  (Offload.Writable.Policy.Decisions).
-`,
-	examples: `
-  offloadctl explain latest
-  offloadctl explain 1795374992279610
-  offloadctl decisions -target local -n 1 -json | jq '.decisions[0].id' | xargs offloadctl explain
-`,
-	files:       noFiles,
-	environment: apiEnvironment,
-	exits:       apiExits,
-}
-
 // shownDecision is one as the API gives it.
 type shownDecision struct {
 	decision.Entry
@@ -38,7 +21,7 @@ type shownDecision struct {
 }
 
 func explainVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.asking(explainManual, "the service's answer as JSON")
+	fs := sh.asking("explain", "the service's answer as JSON")
 	rest, err := fs.parse(args)
 	if err != nil {
 		return err
@@ -53,11 +36,7 @@ func explainVerb(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	return explain(ctx, c, sh.out, rest[0], *fs.asJSON)
-}
-
-// explain shows the decision of that id, or the latest.
-func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bool) error {
+	id := rest[0]
 	if id == "latest" {
 		var answer struct{ Decisions []shownDecision }
 		if err := c.get(ctx, "/decisions?limit=1", &answer); err != nil {
@@ -69,10 +48,10 @@ func explain(ctx context.Context, c *client, out io.Writer, id string, asJSON bo
 		id = strconv.FormatUint(answer.Decisions[0].ID, 10)
 	}
 	var answer struct{ Decision shownDecision }
-	if err := c.answer(ctx, http.MethodGet, "/decisions/"+url.PathEscape(id), nil, out, asJSON, &answer); err != nil || asJSON {
+	if err := c.answer(ctx, http.MethodGet, "/decisions/"+url.PathEscape(id), nil, sh.out, *fs.asJSON, &answer); err != nil || *fs.asJSON {
 		return err
 	}
-	_, err := io.WriteString(out, answer.Decision.text())
+	_, err = io.WriteString(sh.out, answer.Decision.text())
 	return err
 }
 

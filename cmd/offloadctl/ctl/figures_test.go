@@ -35,7 +35,6 @@ func TestFiguresAsTexts(t *testing.T) {
 	}
 	require.Equal(t, "a 1, c 2,000", byReason(map[string]uint64{"c": 2000, "a": 1, "b": 0}))
 	require.Empty(t, byReason(map[string]int64{"b": 0}))
-	require.Equal(t, []string{"-", "x"}, []string{orDash(""), orDash("x")})
 	require.Equal(t, "a: b; c", oneLine("\na:\nb\nc\n"))
 	require.Equal(t, "a�[31m�b", clean("a\x1b[31m\nb"))
 	for in, want := range map[any]any{1: 1., uint64(math.MaxUint64): float64(math.MaxUint64), 1.5: 1.5, "1": nil, true: nil} {

@@ -9,28 +9,8 @@ import (
 	"strings"
 )
 
-var keysManual = manual{
-	name: "keys", arguments: "new [flags]",
-	purpose: `
-  Makes a new random key. The key goes to the standard output as base64, or with -request as the body of a request to the
-  secret store; how to put it there goes to the standard error. Keys that exist are never shown: nothing here reads them.
-`,
-	examples: `
-  offloadctl keys new
-  offloadctl keys new -id k2 > keys/k2                     also the file that offload-cloud -keys keys/ reads
-  offloadctl keys new -id k1 -request | curl -sS -H 'Content-Type: application/json' -d @- http://localhost:59740/api/v3/secret
-  offloadctl keys new -bits 128                            for Offload.Seal.Cipher aes-eax; aes-256-gcm needs 256
-`,
-	files: `
-  none; before you redirect the output to a file, set umask 077
-`,
-	exits: `
-  0 made; 1 there was no randomness, or it could not be written; 2 wrong usage
-`,
-}
-
 func keysVerb(_ context.Context, sh *shell, args []string) error {
-	fs := sh.flags(keysManual)
+	fs := sh.flags("keys")
 	var k newKey
 	fs.IntVar(&k.bits, "bits", 256, "length of the key: 128, 192 or 256")
 	fs.StringVar(&k.id, "id", "k"+sh.now().UTC().Format("20060102"), "id of the key, new in the secret; a batch names the key it is sealed with by it")

@@ -172,9 +172,9 @@ func TestLinksAndAddressesAsTexts(t *testing.T) {
 	for host, want := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "10.0.0.1": false, "gateway": false, "": false} {
 		require.Equal(t, want, isThisMachine(host), host)
 	}
-	var b strings.Builder
 	dir := fill(t, someTasks())
-	require.NoError(t, repair(dir, &b, false))
-	require.True(t, strings.HasPrefix(b.String(), dir+": nothing was damaged\n"+dir+": state and indexes are written anew; "), b.String())
-	require.Equal(t, 2, strings.Count(b.String(), "\n"))
+	repaired := call{}.run("spool", "repair", dir)
+	require.Equal(t, exitFine, repaired.code)
+	require.True(t, strings.HasPrefix(repaired.out, dir+": nothing was damaged\n"+dir+": state and indexes are written anew; "), repaired.out)
+	require.Equal(t, 2, strings.Count(repaired.out, "\n"))
 }

@@ -14,26 +14,6 @@ import (
 	"app-offload/functions/task"
 )
 
-var spoolManual = manual{
-	name: "spool", arguments: "VERB DIR [flags]",
-	purpose: `
-  Looks after the spool on disk, DIR, which is the service's Offload.Spool.Directory. Only repair changes it. Stop the service
-  first; run the tool as the service's user, or files that it writes cannot be read by the service.
-`,
-	examples: `
-  docker compose stop app-offload && docker compose run --rm --entrypoint /offloadctl app-offload spool verify /spool
-  offloadctl spool inspect /var/lib/app-offload/spool
-  offloadctl spool export /spool > records.jsonl
-`,
-	verbs: spoolVerbs(),
-	files: `
-  DIR    segments, indexes, state and quarantine; functions/spool/FORMAT.md in the source describes them
-`,
-	exits: `
-  0 fine; 1 damage, or it could not be read; 2 wrong usage
-`,
-}
-
 func spoolVerbs() []verb {
 	return []verb{
 		{"inspect", "what is in it: epoch, records by class, segments, what was quarantined", inspectVerb},
@@ -44,18 +24,20 @@ func spoolVerbs() []verb {
 }
 
 func spoolVerb(ctx context.Context, sh *shell, args []string) error {
-	return sh.group(ctx, spoolManual, args)
+	_, err := sh.group(ctx, "spool", spoolVerbs(), args)
+	return err
 }
 
 // spoolFlags are the flags and the argument that all verbs of spool take.
 type spoolFlags struct {
 	*flagSet
 	dir, keys string
+	asJSON    bool
 	opts      []spool.Option
 }
 
-func (sh *shell) spooling(man manual) *spoolFlags {
-	f := &spoolFlags{flagSet: sh.flags(man)}
+func (sh *shell) spooling(name string) *spoolFlags {
+	f := &spoolFlags{flagSet: sh.flags(name)}
 	f.StringVar(&f.keys, "keys", "", "folder with the keys of an encrypted spool, one a file named by its id, as for offload-cloud")
 	return f
 }
@@ -113,49 +95,25 @@ func damaged(r *spool.Report) []string {
 // stateLost is the spool's word for a state of which no copy is intact.
 const stateLost = "lost"
 
-var verifyManual = manual{
-	name: "spool verify", arguments: "DIR [flags]",
-	purpose: `
-  Reads every byte of a spool, checks every checksum, and decrypts every record if it has the key. It changes nothing.
-  A torn end, as every power cut may leave, is no damage: it was never confirmed to anybody.
-`,
-	examples: `
-  offloadctl spool verify /spool
-  offloadctl spool verify -keys keys/ /spool               a spool that is encrypted at rest
-  offloadctl spool verify -json /spool | jq '.damages[]'
-`,
-	files: `
-  DIR      is read only
-  -keys    a folder with a key a file, named by its id, as for offload-cloud
-`,
-	exits: `
-  0 everything was read and is whole; 1 something is damaged, which is named, or could not be checked; 2 wrong usage
-`,
-}
-
+// verifyVerb reads everything, and is errFound unless all of it is whole.
 func verifyVerb(_ context.Context, sh *shell, args []string) error {
-	f := sh.spooling(verifyManual)
-	asJSON := f.Bool("json", false, "as JSON")
+	f := sh.spooling("spool verify")
+	f.BoolVar(&f.asJSON, "json", false, "as JSON")
 	if err := f.readAside(args); err != nil {
 		return err
 	}
-	return verify(f.dir, sh.out, *asJSON, f.opts...)
-}
-
-// verify reads everything, and is errFound unless all of it is whole.
-func verify(dir string, out io.Writer, asJSON bool, opts ...spool.Option) error {
-	r, err := spool.Verify(dir, opts...)
+	r, err := spool.Verify(f.dir, f.opts...)
 	if err != nil {
 		return err
 	}
 	bad := damaged(r)
 	switch {
-	case asJSON:
-		err = writeJSON(out, r)
+	case f.asJSON:
+		err = writeJSON(sh.out, r)
 	case len(bad) == 0 && r.Locked == 0:
-		_, err = fmt.Fprintf(out, "%s: whole; %s records, %s\n", dir, count(r.Held), size(float64(r.Bytes)))
+		_, err = fmt.Fprintf(sh.out, "%s: whole; %s records, %s\n", f.dir, count(r.Held), size(float64(r.Bytes)))
 	default:
-		err = tellDamage(dir, r, bad, out)
+		err = tellDamage(f.dir, r, bad, sh.out)
 	}
 	if err == nil && (len(bad) > 0 || r.Locked > 0) {
 		err = errFound
@@ -178,67 +136,36 @@ func tellDamage(dir string, r *spool.Report, bad []string, out io.Writer) error 
 	return err
 }
 
-var repairManual = manual{
-	name: "spool repair", arguments: "DIR [flags]",
-	purpose: `
-  Reads every byte of a spool, sets what is damaged aside in DIR/quarantine, cuts torn ends off, writes state and indexes
-  anew, and says what it did. Nothing is wiped: damaged bytes stay in the quarantine as far as its bound allows. The service
-  does the same at its start, but trusts the indexes it wrote. Each record lost counts as dropped, reason quarantined, and the
-  cloud is told.
-`,
-	examples: `
-  offloadctl spool verify /spool || offloadctl spool repair /spool
-  offloadctl spool repair -json /spool | jq '.damages | length'
-`,
-	files: `
-  DIR             is rewritten; no other process may have it open
-  DIR/quarantine  gets what is damaged
-  -keys           a folder with a key a file, named by its id, as for offload-cloud
-`,
-	exits: `
-  0 it is in order now, also if something was lost; 1 it could not be repaired, such as while it is in use; 2 wrong usage
-`,
-}
-
+// repairVerb puts a directory in order and says what it did.
 func repairVerb(_ context.Context, sh *shell, args []string) error {
-	f := sh.spooling(repairManual)
-	asJSON := f.Bool("json", false, "as JSON")
+	f := sh.spooling("spool repair")
+	f.BoolVar(&f.asJSON, "json", false, "as JSON")
 	if err := f.read(args); err != nil {
 		return err
 	}
-	return repair(f.dir, sh.out, *asJSON, f.opts...)
-}
-
-// repair puts a directory in order and says what it did.
-func repair(dir string, out io.Writer, asJSON bool, opts ...spool.Option) error {
-	r, err := spool.Repair(dir, opts...)
-	if err != nil {
-		return explainLock(dir, err)
+	r, err := spool.Repair(f.dir, f.opts...)
+	if errors.Is(err, spool.ErrLocked) {
+		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", f.dir, err)
 	}
-	if asJSON {
-		return writeJSON(out, r)
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return writeJSON(sh.out, r)
 	}
 	if len(r.Damages) == 0 && r.Torn == 0 {
-		fmt.Fprintf(out, "%s: nothing was damaged\n", dir)
+		fmt.Fprintf(sh.out, "%s: nothing was damaged\n", f.dir)
 	}
 	for _, d := range r.Damages {
-		fmt.Fprintln(out, clean(setAside(dir, d)))
+		fmt.Fprintln(sh.out, clean(setAside(f.dir, d)))
 	}
 	if r.Torn > 0 {
-		fmt.Fprintf(out, "%s: cut off %s of commits that were never confirmed\n", dir, size(float64(r.Torn)))
+		fmt.Fprintf(sh.out, "%s: cut off %s of commits that were never confirmed\n", f.dir, size(float64(r.Torn)))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(out, "%s: %s\n", dir, clean(n))
+		fmt.Fprintf(sh.out, "%s: %s\n", f.dir, clean(n))
 	}
-	_, err = fmt.Fprintf(out, "%s: state and indexes are written anew; %s records are held, %s\n", dir, count(r.Held), size(float64(r.Bytes)))
-	return err
-}
-
-// explainLock says what to do about a directory that is in use.
-func explainLock(dir string, err error) error {
-	if errors.Is(err, spool.ErrLocked) {
-		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", dir, err)
-	}
+	_, err = fmt.Fprintf(sh.out, "%s: state and indexes are written anew; %s records are held, %s\n", f.dir, count(r.Held), size(float64(r.Bytes)))
 	return err
 }
 
@@ -252,36 +179,6 @@ func setAside(dir string, d spool.Damage) string {
 		kept = "its bytes are in " + d.Kept
 	}
 	return fmt.Sprintf("%s: quarantined %s at %d, %d bytes: %s; %s, %s", dir, d.File, d.Offset, d.Length, d.Reason, what, kept)
-}
-
-var exportManual = manual{
-	name: "spool export", arguments: "DIR [flags]",
-	purpose: `
-  Writes every record that a spool holds as a line of JSON, the highest lane first and in order: where it stands, its task's
-  metadata, and its data. A whole JSON event is in "data" as it came; text is a text; anything else is base64, as
-  "base64": true says. The records stay in the spool.
-`,
-	examples: `
-  offloadctl spool export /spool > records.jsonl
-  offloadctl spool export -class vibration /spool | jq -r '[.seq, .task.device, .task.eventId] | @tsv'
-  offloadctl spool export -keys keys/ /spool | gzip > records.jsonl.gz
-`,
-	files: `
-  DIR      is read only
-  -keys    a folder with a key a file, named by its id, as for offload-cloud
-`,
-	exits: `
-  0 every record was written; 1 some could not be read, which are named, and the rest was written; 2 wrong usage
-`,
-}
-
-func exportVerb(ctx context.Context, sh *shell, args []string) error {
-	f := sh.spooling(exportManual)
-	class := f.String("class", "", "only records of this class")
-	if err := f.readAside(args); err != nil {
-		return err
-	}
-	return export(ctx, f.dir, *class, sh.out, sh.err, f.opts...)
 }
 
 // exported is one record as a line of JSON.
@@ -330,17 +227,22 @@ type hole struct {
 	Encoding string `json:"encoding"`
 }
 
-// export writes the records held, of one class or of all, and is errFound if some could not be read.
-func export(ctx context.Context, dir, class string, out, notes io.Writer, opts ...spool.Option) error {
-	w := bufio.NewWriter(out)
+// exportVerb writes the records held, of one class or of all, and is errFound if some could not be read.
+func exportVerb(ctx context.Context, sh *shell, args []string) error {
+	f := sh.spooling("spool export")
+	class := f.String("class", "", "only records of this class")
+	if err := f.readAside(args); err != nil {
+		return err
+	}
+	w := bufio.NewWriter(sh.out)
 	lines := json.NewEncoder(w)
 	lines.SetEscapeHTML(false)
 	written, unread := 0, 0
-	r, err := spool.Export(dir, func(r spool.Record) error {
+	r, err := spool.Export(f.dir, func(r spool.Record) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted after %d records: %w", written, ctx.Err())
 		}
-		if class != "" && r.Class != class {
+		if *class != "" && r.Class != *class {
 			return nil
 		}
 		line := exportLine(&r)
@@ -349,7 +251,7 @@ func export(ctx context.Context, dir, class string, out, notes io.Writer, opts .
 		}
 		written++
 		return lines.Encode(line)
-	}, opts...)
+	}, f.opts...)
 	if err != nil {
 		return err
 	}
@@ -358,9 +260,9 @@ func export(ctx context.Context, dir, class string, out, notes io.Writer, opts .
 	}
 	bad := damaged(r)
 	for _, d := range bad {
-		fmt.Fprintf(notes, "%s: %s\n", dir, clean(d))
+		fmt.Fprintf(sh.err, "%s: %s\n", f.dir, clean(d))
 	}
-	fmt.Fprintf(notes, "%s: wrote %s of %s records; %s have no readable task, %s are encrypted with a key that is not here\n", dir, count(written),
+	fmt.Fprintf(sh.err, "%s: wrote %s of %s records; %s have no readable task, %s are encrypted with a key that is not here\n", f.dir, count(written),
 		count(r.Held), count(unread), count(r.Locked))
 	if len(bad) > 0 || unread > 0 { // a key that is not here is among the damages
 		return errFound

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,54 +14,31 @@ import (
 	"app-offload/functions/spool"
 )
 
-var inspectManual = manual{
-	name: "spool inspect", arguments: "DIR [flags]",
-	purpose: `
-  Shows what is in a spool: its epoch, the records held by class, its segments, and what was quarantined as damaged. It reads
-  indexes rather than records, so it is fast, and works beside the running service; the verb verify reads everything.
-`,
-	examples: `
-  offloadctl spool inspect /spool
-  offloadctl spool inspect -json /spool | jq .classes
-`,
-	files: `
-  DIR          is read only
-  DIR/quarantine  what was quarantined as damaged before
-`,
-	exits: `
-  0 shown, also if there is damage; 1 it is no spool, or it could not be read; 2 wrong usage
-`,
-}
-
+// inspectVerb shows what a directory holds, without changing it.
 func inspectVerb(_ context.Context, sh *shell, args []string) error {
-	f := sh.spooling(inspectManual)
-	asJSON := f.Bool("json", false, "as JSON")
+	f := sh.spooling("spool inspect")
+	f.BoolVar(&f.asJSON, "json", false, "as JSON")
 	if err := f.read(args); err != nil {
 		return err
 	}
-	return inspect(f.dir, sh.out, *asJSON, f.opts...)
-}
-
-// inspect shows what a directory holds, without changing it.
-func inspect(dir string, out io.Writer, asJSON bool, opts ...spool.Option) error {
-	r, err := spool.Inspect(dir, opts...)
+	r, err := spool.Inspect(f.dir, f.opts...)
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return writeJSON(out, r)
+	if f.asJSON {
+		return writeJSON(sh.out, r)
 	}
-	if _, err := io.WriteString(out, overview(dir, r)); err != nil {
+	if _, err := io.WriteString(sh.out, overview(f.dir, r)); err != nil {
 		return err
 	}
 	if len(r.Segments) == 0 {
 		return nil
 	}
-	fmt.Fprintln(out)
-	t := newTable(out, "SEGMENT", "LANE", "RECORDS", "HELD", "FIRST", "SIZE", "INDEX", "KEY")
+	fmt.Fprintln(sh.out)
+	t := newTable(sh.out, "SEGMENT", "LANE", "RECORDS", "HELD", "FIRST", "SIZE", "INDEX", "KEY")
 	for _, g := range r.Segments {
 		index := map[bool]string{true: "yes", false: "no"}[g.Indexed]
-		t.row(g.File, strconv.Itoa(g.Lane), count(g.Records), count(g.Held), strconv.FormatUint(g.First, 10), size(float64(g.Bytes)), index, orDash(g.Key))
+		t.row(g.File, strconv.Itoa(g.Lane), count(g.Records), count(g.Held), strconv.FormatUint(g.First, 10), size(float64(g.Bytes)), index, cmp.Or(g.Key, "-"))
 	}
 	return t.end()
 }
@@ -100,24 +78,10 @@ func overview(dir string, r *spool.Report) string {
 // classesOf writes the records held by class, the most first.
 func classesOf(r *spool.Report) string {
 	names := slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int {
-		if r.Classes[a] != r.Classes[b] {
-			return r.Classes[b] - r.Classes[a]
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(r.Classes[b]-r.Classes[a], strings.Compare(a, b))
 	})
-	text := ""
 	for i, name := range names {
-		if i > 0 {
-			text += ", "
-		}
-		text += clean(name) + " " + count(r.Classes[name])
+		names[i] = clean(name) + " " + count(r.Classes[name])
 	}
-	return text
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+	return strings.Join(names, ", ")
 }

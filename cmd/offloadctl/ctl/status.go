@@ -15,44 +15,18 @@ import (
 	"app-offload/functions/status"
 )
 
-var statusManual = manual{
-	name: "status", arguments: "[flags]",
-	purpose: `
-  Shows on one screen whether the service is ready or why not, its spool, its link, where the tasks went, and whether the
-  account adds up: accepted = local + receipted + spooled + dropped, with balance 0. Lines that begin with ! are what somebody
-  should do something about, the most urgent first, since when; those with · are notes. They are the same as on the page, in /ready
-  and in the metrics.
-`,
-	examples: `
-  offloadctl status
-  offloadctl status -watch                                 again and again, until Ctrl-C
-  offloadctl status -acknowledge                           somebody knows of the tasks dropped so far
-  offloadctl status -url http://gateway-7:59740
-  offloadctl status -token-file jwt                        in secure mode
-  offloadctl status -json | jq .counts
-  offloadctl status >/dev/null || echo not ready           for scripts, by the exit code
-`,
-	files:       noFiles,
-	environment: apiEnvironment,
-	exits: `
-  0 the service is ready; 1 no answer, or it refused; 2 wrong usage; 3 it answers, but takes no events now: the reasons are shown
-`,
-}
-
 // view is a status with its words for people.
 type view struct{ status.Status }
 
 func statusVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.asking(statusManual, "the service's whole answer as JSON")
+	fs := sh.asking("status", "the service's whole answer as JSON")
 	acknowledge := fs.Bool("acknowledge", false, "acknowledge all tasks dropped so far, so that they are no reason to worry any more")
 	watch := fs.Bool("watch", false, "show it again and again, until interrupted")
 	every := fs.Duration("every", 2*time.Second, "how often, with -watch")
-	rest, err := fs.parse(args)
+	err := fs.parseOnly(args, "status takes no arguments")
 	switch {
 	case err != nil:
 		return err
-	case len(rest) > 0:
-		return fs.misused("%q: status takes no arguments", rest[0])
 	case *every < 100*time.Millisecond:
 		return fs.misused("-every %v: must be at least 100ms", *every)
 	}

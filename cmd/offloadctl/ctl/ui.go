@@ -17,43 +17,13 @@ import (
 	"time"
 )
 
-var uiManual = manual{
-	name: "ui", arguments: "[flags]",
-	purpose: `
-  Opens the service's page for a browser on this machine. In secure mode the service wants a JWT with every request, which no
-  browser adds by itself: this proxy does, and keeps it from the page. It prints the page's address and serves until Ctrl-C.
-
-  Only this machine can reach it, and only who has the address: its key, new in each run, becomes a cookie with the first
-  visit. It forwards GET below /api/v3/offload/ and nothing else, and refuses other sites in the same browser.
-`,
-	examples: `
-  offloadctl ui -token-file jwt                            a fresh JWT in the file takes effect without a restart
-  OFFLOAD_TOKEN=$(cat jwt) offloadctl ui                   until that one runs out
-  get-jwt | offloadctl ui -token-file -                    the same, from a command that prints one
-  offloadctl ui -url https://gateway:8443/app-offload      through EdgeX's own proxy, from another machine
-  ssh -t -L 8000:127.0.0.1:8000 gateway offloadctl ui -listen 127.0.0.1:8000 -token-file jwt
-  docker run --rm -i --network host --entrypoint /offloadctl app-offload ui -token-file - < jwt
-`,
-	files: `
-  -token-file    the JWT alone, read with each request. While it is gone or empty, the one read before stays in use
-`,
-	environment: apiEnvironment,
-	exits: `
-  0 ended by Ctrl-C; 1 it could not listen, or there is no token in the file; 2 wrong usage
-`,
-}
-
 func uiVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := sh.flags(uiManual)
+	fs := sh.flags("ui")
 	var api apiFlags
 	api.registerAddress(fs.FlagSet)
 	listen := fs.String("listen", "127.0.0.1:0", "where to serve the page: `host:port` of this machine alone; port 0 is any free one")
-	rest, err := fs.parse(args)
-	if err != nil {
+	if err := fs.parseOnly(args, "ui takes no arguments"); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return fs.misused("%q: ui takes no arguments", rest[0])
 	}
 	if !isLoopback(*listen) {
 		return fs.misused("-listen %q: must be like 127.0.0.1:8000, since every client that reaches it reads with your token; from another machine use ssh -L", *listen)
