@@ -166,8 +166,8 @@ func whyFailed(err error) decision.Reason {
 	return decision.LocalFailed
 }
 
-// ErrRefused says that a task found no room and its class refuses rather than drops. Its event is not acknowledged.
-var ErrRefused = errors.New("refused: the spool is full, and the task can neither be dropped nor be done here")
+// ErrRefused says that a task found no place in the spool and its class refuses rather than drops. Its event is not acknowledged.
+var ErrRefused = errors.New("refused: the spool does not take the task, which can neither be dropped nor be done here")
 
 var errBehind = fmt.Errorf("%w: an earlier task of its device and class was", ErrRefused)
 

@@ -117,13 +117,13 @@ func (s *Spool) check(r *Record) error {
 	if len(r.Class) > maxClass {
 		return fmt.Errorf("appending class %.40q…: a name has at most %d bytes", r.Class, maxClass)
 	}
-	if s.byName[r.Class] == nil && len(s.classes) >= maxClasses {
-		return fmt.Errorf("appending class %q: there are %d classes already", r.Class, maxClasses)
+	if s.byName[r.Class] == nil && len(s.classes) >= maxClasses && !s.rename(r.Class) {
+		return fmt.Errorf("appending class %q: the spool has %d classes with records or drops, and room for no more", r.Class, maxClasses)
 	}
 	if n := s.stored(r); n > s.limits.segmentMax() {
 		return fmt.Errorf("%w: %d bytes, at most %d fit", ErrTooLarge, n, s.limits.segmentMax())
 	}
-	s.class(r.Class)
+	s.class(r.Class).used = s.encoded
 	return nil
 }
 

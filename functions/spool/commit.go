@@ -305,7 +305,7 @@ func (c *commit) enter(p *placed) {
 		return
 	}
 	g, s := p.g, c.Spool
-	cl := s.byName[p.rec.Class]
+	cl := s.class(p.rec.Class)
 	p.e.class = cl.index
 	g.end = int64(p.e.off) + int64(p.e.size)
 	g.entries = append(g.entries, p.e)

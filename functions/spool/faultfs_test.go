@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -107,7 +108,9 @@ func (f *faultFS) List(dir string) ([]string, error) {
 	if _, err := f.check("list", dir, 0); err != nil {
 		return nil, err
 	}
-	return f.FS.List(dir)
+	names, err := f.FS.List(dir)
+	slices.Sort(names) // the file system's order is its own
+	return names, err
 }
 
 func (f *faultFS) MkdirAll(dir string) error {

@@ -117,23 +117,23 @@ func (s *Spool) readable() {
 
 // pageIn takes entries over and says how many of them are held.
 func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
-	classes := make([]uint16, len(names))
-	for i, n := range names {
-		classes[i] = s.class(n).index
-	}
+	classes := make([]*class, len(names))
 	g.entries = entries
-	since := make([]uint32, len(s.classes)) // the index does not know what was released since it was written
-	for t := range g.tallies {
-		since[g.tallies[t].class] = g.tallies[t].came
-	}
+	since := make([]uint32, len(names)) // the index does not know what was released since it was written
 	walk := newGoneWalk(g.base, g.goneSeqs)
 	for i := range entries {
 		e := &entries[i]
-		e.class = classes[e.class]
-		if !walk.gone(g.seq(i)) {
-			e.state, e.came = backlog, max(e.came, since[e.class])
-			held++
+		k := e.class
+		e.class = 0
+		if walk.gone(g.seq(i)) {
+			continue
 		}
+		if classes[k] == nil { // not before: names of which all is gone may be forgotten
+			classes[k] = s.class(names[k])
+			since[k] = g.tally(classes[k].index).came
+		}
+		e.class, e.state, e.came = classes[k].index, backlog, max(e.came, since[k])
+		held++
 	}
 	return held
 }

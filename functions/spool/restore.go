@@ -220,9 +220,6 @@ func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 // entries sets each record's state and counts those that the state does not know yet.
 func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 	classes := make([]*class, len(names))
-	for i, n := range names {
-		classes[i] = r.class(n)
-	}
 	walk := newGoneWalk(g.base, ranges)
 	to := backlog
 	if g.locked {
@@ -230,8 +227,8 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 	}
 	for i := range g.entries {
 		e := &g.entries[i]
-		c, seq := classes[e.class], g.seq(i)
-		e.class = c.index
+		k, seq := e.class, g.seq(i)
+		e.class = 0
 		r.top, r.newest = max(r.top, seq), max(r.newest, e.came)
 		if e.due != 0 && (g.due == 0 || e.due < g.due) {
 			g.due = e.due
@@ -239,6 +236,11 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 		if walk.gone(seq) {
 			continue
 		}
+		if classes[k] == nil { // not before: names of which all is gone may be forgotten
+			classes[k] = r.class(names[k])
+		}
+		c := classes[k]
+		e.class = c.index
 		r.fates.forget(seq) // its commit was given up and reached the disk all the same
 		if seq > r.counted {
 			c.appended++

@@ -190,8 +190,60 @@ func TestClassesAreBounded(t *testing.T) {
 	require.NoError(t, put(s, rec(0, long, 10, 1)), "the last one")
 	require.NoError(t, put(s, rec(0, long, 10, 2)))
 	require.NoError(t, put(s, rec(0, "c0", 10, 3)))
-	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": there are 4096 classes already`)
+	for _, c := range s.classes {
+		c.used = s.encoded // by a record that the state on disk still has
+	}
+	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": the spool has 4096 classes with records or drops, and room for no more`)
 	require.EqualValues(t, 3, balanced(t, s).Held)
+}
+
+// A class without records gives its place to a new one, once no state on disk has any of it. What it counted stays in the sums. A class with
+// records, in whatever state, or with drops, stays, also over a restart.
+func TestClassesWithoutRecordsAreForgotten(t *testing.T) {
+	dir := t.TempDir()
+	opts := small(16<<20, 512<<10, 100<<10)
+	cfg := DefaultConfig()
+	cfg.AckInterval = "1h"
+	s, err := Open(dir, cfg, opts)
+	require.NoError(t, err)
+	require.NoError(t, put(s, rec(0, "dropped", 10, 1), rec(0, "waiting", 10, 2), held(rec(0, "parked", 10, 3)), rec(0, "leased", 10, 4), rec(1, "here", 10, 5)))
+	s.Drop([]uint64{1}, "why")
+	s.Drop([]uint64{5}, ReasonHere)
+	require.Len(t, s.Take(0, "leased", Live, 1, 1000, nil), 1)
+	pass := func(from, to int) error {
+		var many []Record
+		for i := from; i < to; i++ {
+			many = append(many, rec(1, fmt.Sprint("c", i), 10, i))
+		}
+		err := put(s, many...)
+		s.Done(seqs(many))
+		return err
+	}
+	require.NoError(t, pass(5, maxClasses))
+	require.ErrorContains(t, pass(maxClasses, maxClasses+1), "has 4096 classes", "the state on disk still has records of all of them")
+	for i := 1; i < 4; i++ {
+		require.NoError(t, s.Checkpoint())
+		require.NoError(t, pass(i*4000+100, i*4000+4100))
+	}
+	check := func(s *Spool) {
+		st := balanced(t, s)
+		require.LessOrEqual(t, len(st.Classes), maxClasses+1)
+		require.EqualValues(t, maxClasses+12000, st.Appended)
+		require.EqualValues(t, maxClasses+12000-5, st.Done)
+		require.EqualValues(t, 3, st.Held)
+		require.Equal(t, map[string]uint64{"why": 1, ReasonHere: 1}, st.Dropped)
+		require.EqualValues(t, 1, st.Classes["dropped"].Dropped["why"])
+		for _, class := range []string{"waiting", "parked", "leased"} {
+			require.EqualValues(t, 1, st.Classes[class].Held, class)
+		}
+	}
+	check(s)
+	require.NoError(t, s.Close())
+	s = open(t, dir, cfg, opts)
+	check(s)
+	for _, class := range []string{"waiting", "parked", "leased"} {
+		require.Equal(t, class, s.Take(0, class, Backlog, 1, 1000, nil)[0].Class)
+	}
 }
 
 // Offer returns what Append would have told its callback at once: then the callback is never called, and nothing is held.

@@ -292,6 +292,7 @@ type class struct {
 	held           uint64
 	heldBytes      int64
 	dropped        map[string]uint64
+	used           uint64 // generation of the state that was the latest when a record came or went: a later one on disk knows what became of all
 }
 
 // segment finds the lane's segment that may hold the sequence.

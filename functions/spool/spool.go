@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,11 +176,36 @@ func ticks(d time.Duration) uint32 {
 func (s *Spool) class(name string) *class {
 	c := s.byName[name]
 	if c == nil {
-		c = &class{index: uint16(len(s.classes)), name: name, dropped: map[string]uint64{}} // at most maxClasses
+		c = &class{index: uint16(len(s.classes)), name: name, dropped: map[string]uint64{}} // little more than maxClasses
 		s.classes = append(s.classes, c)
 		s.byName[name] = c
+		s.dirty = true
 	}
 	return c
+}
+
+// rename gives the place of a class that has no records to a new one, and reports false without such a class. A class with drops stays, as
+// they are shown by class. What the forgotten one counted goes to the class without a name, that of records whose header was damaged.
+func (s *Spool) rename(name string) bool {
+	past := s.class("")
+	i := slices.IndexFunc(s.classes, func(c *class) bool {
+		here := c.dropped[ReasonHere] > 0
+		return c != past && c.held == 0 && c.used < s.durable && (len(c.dropped) == 0 || here && len(c.dropped) == 1)
+	})
+	if i < 0 {
+		return false
+	}
+	c := s.classes[i]
+	past.appended += c.appended
+	past.done += c.done
+	if here := c.dropped[ReasonHere]; here > 0 {
+		past.dropped[ReasonHere] += here
+	}
+	delete(s.byName, c.name)
+	*c = class{index: c.index, name: name, dropped: map[string]uint64{}}
+	s.byName[name] = c
+	s.dirty = true
+	return true
 }
 
 // move puts a record into another state and keeps every count right; it is the only place that does.
@@ -234,6 +260,7 @@ func (s *Spool) countReady(g *segment, i int, sign int) {
 func (s *Spool) end(g *segment, i int, why string) {
 	e := &g.entries[i]
 	c, seq := s.classes[e.class], g.seq(i)
+	c.used = s.encoded
 	s.move(g, i, gone)
 	s.ring.drop(seq)
 	g.goneDirty = true
