@@ -27,6 +27,7 @@ it exits with 1 if one refused it, or did not answer within -within.
 Examples:
   minisign -S -s models.key -m bearing.edge.1.5.0/manifest.json
   offload-cloud deliver -from mqtt://localhost:1883 -to press-4,press-5 bearing.edge.1.5.0
+  minisign -S -s models.key -m bearing.edge.1.4.0/manifest.json -t rollback:1.5.0
   offload-cloud deliver -from mqtt://localhost:1883 -to press-4 -rollback bearing.edge.1.4.0
 
 Flags:
@@ -48,7 +49,7 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	f.source.register(flags)
 	flags.StringVar(&f.to, "to", "", "names of the nodes, separated by commas")
 	flags.IntVar(&f.chunk, "chunk", 64<<10, "bytes of a message, 1,024 to 262,144")
-	flags.BoolVar(&f.rollback, "rollback", false, "let nodes take the version although it is older than the one in force")
+	flags.BoolVar(&f.rollback, "rollback", false, "let nodes take the version although it is older than the one in force, as its signature must permit")
 	flags.DurationVar(&f.within, "within", 10*time.Minute, "how long to wait for the nodes")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	rest, err := parse(flags, args)
@@ -98,6 +99,10 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the signature (nodes take signed versions only; make it with minisign -S -s KEY -m %s): %w",
 			filepath.Join(folder, models.ManifestFile), err)
+	}
+	if rollback && models.Rollback(signature).Compare(m.Version) < 0 {
+		return nil, nil, fmt.Errorf("-rollback: the signature permits none; name the newest version that nodes may leave for %s: minisign -S -s KEY -m %s -t rollback:VERSION",
+			m.Version, filepath.Join(folder, models.ManifestFile))
 	}
 	file, err := root.Open(m.File)
 	if err != nil {

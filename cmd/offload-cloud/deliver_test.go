@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +75,16 @@ func TestDeliverSendsAModel(t *testing.T) {
 	code, said = deliver("n1")
 	require.Zero(t, code, said)
 
+	sign := func(comment string) {
+		signature := minisign.SignWithComments(private, manifest, comment, "")
+		require.NoError(t, os.WriteFile(filepath.Join(folder, models.SignatureFile), signature, 0o600))
+	}
+	for comment, want := range map[string]int{"": 1, "rollback:1": 1, "rollback:2": 0} {
+		sign(comment)
+		code, said = deliver("n1", "-rollback")
+		require.Equal(t, want, code, said)
+		require.Equal(t, want == 1, strings.Contains(said, "-t rollback:VERSION"), said)
+	}
 	for _, to := range []string{"", "a/b", "a,", "+"} {
 		code, said = deliver(to)
 		require.Equal(t, 1, code)

@@ -146,10 +146,18 @@ func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, e
 			return v.Manifest, ErrInstalled
 		}
 	}
-	if v.Version.Compare(m.newest) <= 0 && !rollback {
+	if older := v.Version.Compare(m.newest) <= 0; older && !rollback {
 		return v.Manifest, fmt.Errorf("model %s %s after %s: %w", v.Name, v.Version, m.newest, ErrOlder)
+	} else if older && !s.Permits(signature, m.newest) {
+		return v.Manifest, fmt.Errorf("model %s %s after %s: %w, with a signature that permits it: minisign -S -m %s -t rollback:%s",
+			v.Name, v.Version, m.newest, ErrOlder, ManifestFile, m.newest)
 	}
 	return v.Manifest, nil
+}
+
+// Permits reports whether an older version with that verified signature may take the place of another one where that is asked for.
+func (s *Store) Permits(signature []byte, other Version) bool {
+	return !s.trust.Required() || other.Compare(Rollback(signature)) <= 0
 }
 
 // ErrInstalled says that a version is in force already.
@@ -186,7 +194,7 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 		return errors.Join(fmt.Errorf("installing model %s %s: there is no room for it in the folder: %s", m.Name, m.Version, about(m.Folder(), problems)), s.root.RemoveAll(m.Folder()))
 	}
 	s.adopt(found, problems)
-	if err := s.use(ctx, m.Name, m.Version, rollback); err != nil {
+	if err := s.use(ctx, m.Name, m.Version, rollback && s.Permits(signature, m.Version)); err != nil {
 		if ctx.Err() == nil {
 			s.remove(m.Name, m.Version)
 		}

@@ -322,6 +322,21 @@ func ParseTrust(keys []string) (Trust, error) {
 // Required reports whether manifests must be signed.
 func (t Trust) Required() bool { return len(t.keys) > 0 }
 
+// Rollback is the newest version that a signature permits its own, older one to take the place of: a word of its trusted comment says so, as
+// rollback:1.5.0. It is "" without such a word. The signature is not verified.
+func Rollback(signature []byte) Version {
+	var s minisign.Signature
+	if s.UnmarshalText(signature) != nil {
+		return ""
+	}
+	for word := range strings.FieldsSeq(s.TrustedComment) {
+		if text, is := strings.CutPrefix(word, "rollback:"); is && Version(text).Check() == nil {
+			return Version(text)
+		}
+	}
+	return ""
+}
+
 // Verify checks a signature file of a manifest's bytes: Ed25519 over BLAKE2b-512 of them (ED) or over themselves (Ed, as older minisigns
 // wrote it), and the signature of the trusted comment. It returns that comment. Without keys any manifest passes.
 func (t Trust) Verify(manifest, signature []byte) (comment string, err error) {

@@ -88,6 +88,55 @@ func TestAStoreWithKeys(t *testing.T) {
 	require.Equal(t, "model m", status(t, s, "m").Signed)
 }
 
+// A signature permits a rollback where a word of its trusted comment names the newest version that may be left.
+func TestRollbacksThatASignaturePermits(t *testing.T) {
+	_, private := keys(t)
+	for comment, want := range map[string]Version{
+		"": "", "m 1.4.0": "", "rollback:1.5.0": "1.5.0", "timestamp:1800000000\tfile:manifest.json rollback:1.5.0": "1.5.0", "rollback:1.5.0-rc": "", "rollback:": "", "rollback": "",
+		"rollback: 1.5.0": "", "norollback:1.5.0": "", "rollback:1.5.0 rollback:1.6.0": "1.5.0",
+	} {
+		signature := minisign.SignWithComments(private, []byte("x"), comment, "rollback:9")
+		require.Equal(t, want, Rollback(signature), comment)
+	}
+	require.Empty(t, Rollback(nil))
+	require.Empty(t, Rollback([]byte("rollback:1")))
+}
+
+// A client that can offer a version, but not sign, brings none back that was not signed to return, and none from a newer one than its signature names.
+func TestARollbackIsSigned(t *testing.T) {
+	public, private := keys(t)
+	s := open(t, t.TempDir(), func(c *Config) { c.Keys, c.Canary = []string{public.String()}, false })
+	install := func(version, comment string, rollback bool) error {
+		file := made(t, 4, 1)
+		require.NoError(t, os.WriteFile(s.cfg.Dir+"/.in", file, 0o600))
+		manifest := text(t, describe(t, "m", Version(version), file))
+		signature := minisign.SignWithComments(private, manifest, comment, "")
+		err := s.Install(t.Context(), manifest, signature, ".in", rollback)
+		if err != nil {
+			require.ErrorIs(t, err, ErrOlder)
+		}
+		return err
+	}
+	require.NoError(t, install("1", "", false))
+	require.NoError(t, install("2", "rollback:9", false))
+	require.Error(t, install("1", "rollback:2", false), "it is not asked for")
+	require.ErrorContains(t, install("1", "", true), "-t rollback:2")
+	require.ErrorContains(t, install("1", "rollback:1", true), "-t rollback:2")
+	require.NoError(t, install("1", "rollback:2", true))
+	require.EqualValues(t, "1", status(t, s, "m").Version)
+	require.ErrorContains(t, install("2", "", true), "-t rollback:2")
+	require.NoError(t, install("2", "rollback:2", true))
+	require.NoError(t, install("3", "", false))
+	require.ErrorContains(t, install("1", "rollback:2", true), "-t rollback:3", "what permitted a rollback from 2")
+	require.EqualValues(t, "3", status(t, s, "m").Version)
+
+	s.cfg.Canary = true
+	require.NoError(t, install("4", "", true))
+	require.EqualValues(t, "3", status(t, s, "m").Version, "a new version is on trial first, whatever was asked for")
+	require.NoError(t, install("4.1", "rollback:4.1", true))
+	require.EqualValues(t, "4.1", status(t, s, "m").Version)
+}
+
 // The program minisign accepts what is signed here, and what it signs is accepted here.
 func TestMinisign(t *testing.T) {
 	program, err := exec.LookPath("minisign")
@@ -118,11 +167,12 @@ func TestMinisign(t *testing.T) {
 	trust, err := ParseTrust([]string{string(key)})
 	require.NoError(t, err)
 	for _, form := range []string{"-H", "-l"} {
-		run("-S", form, "-s", "its.key", "-m", ManifestFile, "-x", "by-"+form, "-t", "model m")
+		run("-S", form, "-s", "its.key", "-m", ManifestFile, "-x", "by-"+form, "-t", "model m rollback:2")
 		signature, err := os.ReadFile(dir + "/by-" + form)
 		require.NoError(t, err)
 		comment, err := trust.Verify(message, signature)
 		require.NoError(t, err, form)
-		require.Equal(t, "model m", comment)
+		require.Equal(t, "model m rollback:2", comment)
+		require.EqualValues(t, "2", Rollback(signature))
 	}
 }

@@ -49,6 +49,7 @@ type world struct {
 	dir   string
 	keys  []string
 	sign  func([]byte) []byte
+	key   minisign.PrivateKey
 	fake  *clock.Fake
 	store *models.Store
 	r     *Receiver
@@ -61,9 +62,14 @@ func newWorldIn(t *testing.T, dir string) *world {
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	w := &world{t: t, dir: dir, keys: []string{public.String()}, fake: clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))}
+	w.key = private
 	w.sign = func(b []byte) []byte { return minisign.Sign(private, b) }
 	w.start()
 	return w
+}
+
+func (w *world) signWith(manifest []byte, trusted string) []byte {
+	return minisign.SignWithComments(w.key, manifest, trusted, "")
 }
 
 func (w *world) start() {
@@ -383,12 +389,12 @@ func TestDeliveriesAreBounded(t *testing.T) {
 	require.NoError(t, w.r.Close())
 }
 
-// An offer that is not newer than what is under way does not replace it, also while that waits for room, unless it is a rollback.
+// An offer that is not newer than what is under way does not replace it, also while that waits for room, unless its signature permits that and it asks for it.
 func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	w := newWorld(t)
-	offer := func(version string, rollback bool) (*Want, error) {
+	offer := func(version, permits string, rollback bool) (*Want, error) {
 		_, manifest := made(t, version)
-		o := Offer{Manifest: manifest, Signature: w.sign(manifest), Chunk: 4096, Rollback: rollback}
+		o := Offer{Manifest: manifest, Signature: w.signWith(manifest, permits), Chunk: 4096, Rollback: rollback}
 		msg, err := o.Encode()
 		require.NoError(t, err)
 		reply, err := w.r.Handle(t.Context(), msg)
@@ -399,18 +405,22 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	underWay := func() models.Version { return w.r.Progress()[0].Version }
 	for _, c := range []struct {
 		version  string
+		permits  string
 		rollback bool
 		want     State
 		underWay models.Version
 	}{
-		{"2", false, Wanted, "2"},
-		{"1", false, Refused, "2"}, // as a broker has retained it
-		{"2.0", false, Refused, "2"},
-		{"2", false, Wanted, "2"},
-		{"1", true, Wanted, "1"},
-		{"3", false, Wanted, "3"},
+		{"2", "", false, Wanted, "2"},
+		{"1", "", false, Refused, "2"}, // as a broker has retained it
+		{"2.0", "", false, Refused, "2"},
+		{"2", "", false, Wanted, "2"},
+		{"1", "", true, Refused, "2"},
+		{"1", "rollback:1", true, Refused, "2"},
+		{"1", "rollback:2", false, Refused, "2"},
+		{"1", "rollback:2", true, Wanted, "1"},
+		{"3", "", true, Wanted, "3"},
 	} {
-		answer, err := offer(c.version, c.rollback)
+		answer, err := offer(c.version, c.permits, c.rollback)
 		require.Equal(t, c.want, answer.State, c)
 		require.Equal(t, c.underWay, underWay(), c)
 		if c.want == Refused {
@@ -423,7 +433,7 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	m, err := models.ParseManifest(four)
 	require.NoError(t, err)
 	w.r.later = &waiting{&Offer{Manifest: four}, m}
-	answer, err := offer("3", false)
+	answer, err := offer("3", "", false)
 	require.ErrorContains(t, err, "4 of model m is under way")
 	require.Equal(t, Refused, answer.State)
 	require.NotNil(t, w.r.later)

@@ -170,7 +170,7 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	if err == nil && parts(m, o.Chunk) > maxParts {
 		err = fmt.Errorf("%d chunks, at most %d are allowed", parts(m, o.Chunk), maxParts)
 	}
-	if err == nil && !o.Rollback {
+	if err == nil {
 		err = r.newest(o, m)
 	}
 	if err != nil {
@@ -194,7 +194,7 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	return p.want(r.cfg.Window), nil
 }
 
-// newest reports an error where a delivery of the model is under way, or waits for room, that is as new.
+// newest reports an error where a delivery of the model is under way, or waits for room, that is as new and that the offer may not end.
 func (r *Receiver) newest(o *Offer, m *models.Manifest) error {
 	var others []*models.Manifest
 	for _, p := range r.open {
@@ -204,8 +204,8 @@ func (r *Receiver) newest(o *Offer, m *models.Manifest) error {
 		others = append(others, r.later.manifest)
 	}
 	for _, other := range others {
-		if other.Name == m.Name && m.Version.Compare(other.Version) <= 0 {
-			return fmt.Errorf("version %s of model %s is under way, which is not older than %s; offer a rollback to end it", other.Version, m.Name, m.Version)
+		if other.Name == m.Name && m.Version.Compare(other.Version) <= 0 && !(o.Rollback && r.store.Permits(o.Signature, other.Version)) {
+			return fmt.Errorf("version %s of model %s is under way, which is not older than %s; offer a rollback that its signature permits to end it", other.Version, m.Name, m.Version)
 		}
 	}
 	return nil
