@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,11 @@ func OpenDrops(dir string) (*Drops, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the drops: %w", check.Access(err))
 	}
-	if err := json.Unmarshal(raw, &d.list); err != nil {
+	read := unseal
+	if bytes.HasPrefix(raw, []byte("[")) { // by an earlier version, without a checksum
+		read = json.Unmarshal
+	}
+	if err := read(raw, &d.list); err != nil {
 		d.list = nil
 		return d, fmt.Errorf("reading %s: %w: %w", d.path, ErrDamaged, err)
 	}
@@ -153,7 +158,7 @@ func (d *Drops) Save() error {
 	if !d.dirty {
 		return nil
 	}
-	if err := replace(d.path, d.list); err != nil {
+	if err := replace(d.path, d.list, nil); err != nil {
 		return fmt.Errorf("saving the drops: %w", err)
 	}
 	d.dirty = false

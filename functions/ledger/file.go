@@ -23,11 +23,11 @@ type account struct {
 	Counts status.Counts
 }
 
-// sealed is the file's content: a flash that loses bits does not say so.
+// sealed is the content of a file: a flash that loses bits does not say so.
 type sealed struct {
 	Saved  json.RawMessage `json:"saved"`
 	Sum    *uint32         `json:"crc32"` // of Saved; nil in a file of an earlier version
-	Counts any             `json:"counts"`
+	Counts any             `json:"counts,omitempty"`
 }
 
 // ErrDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
@@ -42,19 +42,23 @@ func Load(dir string) (Saved, error) {
 	if err != nil {
 		return Saved{}, fmt.Errorf("reading the account: %w", check.Access(err))
 	}
-	var a sealed
-	err = json.Unmarshal(raw, &a)
-	if sum := crc32.ChecksumIEEE(a.Saved); err == nil && a.Sum != nil && sum != *a.Sum {
-		err = fmt.Errorf("its checksum is %08x, but its content gives %08x", *a.Sum, sum)
-	}
 	var s Saved
-	if err == nil && len(a.Saved) > 0 {
-		err = json.Unmarshal(a.Saved, &s)
-	}
-	if err != nil {
+	if err := unseal(raw, &s); err != nil {
 		return Saved{}, fmt.Errorf("reading the account: %w: %w", ErrDamaged, err)
 	}
 	return s, nil
+}
+
+// unseal reads what replace wrote.
+func unseal(raw []byte, saved any) error {
+	var f sealed
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return err
+	}
+	if sum := crc32.ChecksumIEEE(f.Saved); f.Sum != nil && sum != *f.Sum {
+		return fmt.Errorf("its checksum is %08x, but its content gives %08x", *f.Sum, sum)
+	}
+	return json.Unmarshal(f.Saved, saved)
 }
 
 // Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
@@ -64,21 +68,21 @@ func (l *Ledger) Save(dir string, c status.Counts) error {
 	if l.written != nil && reflect.DeepEqual(*l.written, a) {
 		return nil
 	}
-	raw, err := json.Marshal(a.Saved)
-	if err == nil {
-		sum := crc32.ChecksumIEEE(raw)
-		err = replace(filepath.Join(dir, ledgerFile), sealed{raw, &sum, c})
-	}
-	if err != nil {
+	if err := replace(filepath.Join(dir, ledgerFile), a.Saved, c); err != nil {
 		return fmt.Errorf("saving the account: %w", err)
 	}
 	l.written = &a
 	return nil
 }
 
-// replace writes the content as JSON to a file of its own that then takes the name.
-func replace(path string, content any) error {
-	raw, err := json.Marshal(content)
+// replace writes what is saved as JSON with its checksum, and counts for those who look, to a file of its own that then takes the name.
+func replace(path string, saved, counts any) error {
+	content, err := json.Marshal(saved)
+	if err != nil {
+		return err
+	}
+	sum := crc32.ChecksumIEEE(content)
+	raw, err := json.Marshal(sealed{content, &sum, counts})
 	if err == nil {
 		err = os.WriteFile(path+".tmp", raw, 0o600)
 	}

@@ -63,6 +63,57 @@ func TestAFlippedBitFalsifiesNoAccount(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// The same of the drops.
+func TestAFlippedBitFalsifiesNoDrops(t *testing.T) {
+	dir := t.TempDir()
+	d, err := OpenDrops(dir)
+	require.NoError(t, err)
+	d.Early("vibration", "full")
+	d.See(map[string]map[string]uint64{"camera": {"expired": 1234}}, true)
+	require.NoError(t, d.Save())
+	whole, err := os.ReadFile(d.path)
+	require.NoError(t, err)
+	want, err := OpenDrops(dir)
+	require.NoError(t, err)
+	require.EqualValues(t, 1235, want.Status().Unacknowledged)
+	for bit := range len(whole) * 8 {
+		bad := bytes.Clone(whole)
+		bad[bit/8] ^= 1 << (bit % 8)
+		require.NoError(t, os.WriteFile(d.path, bad, 0o600))
+		got, err := OpenDrops(dir)
+		if err == nil {
+			require.Equal(t, want.list, got.list, "bit %d: %s", bit, bad)
+		} else {
+			require.ErrorIs(t, err, ErrDamaged)
+			require.Empty(t, got.Status().List)
+		}
+	}
+	require.NoError(t, os.WriteFile(d.path, []byte(`[{"class":"vibration","reason":"full","count":7,"unacknowledged":2,"early":3}]`), 0o600))
+	got, err := OpenDrops(dir)
+	require.NoError(t, err, "of an earlier version")
+	require.Equal(t, []status.Drop{{Class: "vibration", Reason: "full", Count: 7, Unacknowledged: 2}}, got.Status().List)
+}
+
+// A file that is whole JSON and has nothing in it is none that was saved.
+func TestAnEmptyAccountIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	for _, content := range []string{"", "{}", "null", `{"counts":{}}`, `{"saved":[]}`, `{"saved":{"local":"x"}}`} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ledgerFile), []byte(content), 0o600))
+		_, err := Load(dir)
+		require.ErrorIs(t, err, ErrDamaged, content)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, dropsFile), []byte(content), 0o600))
+		d, err := OpenDrops(dir)
+		if content != `{"saved":[]}` {
+			require.ErrorIs(t, err, ErrDamaged, content)
+		}
+		require.Empty(t, d.Status().List)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, dropsFile), []byte(`[{"class":"a"},{"class":7}]`), 0o600))
+	d, err := OpenDrops(dir)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.Empty(t, d.Status().List, "nothing of what could be read of it")
+}
+
 // Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
 func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
 	dir, l := t.TempDir(), New(Saved{}, SpoolCounts{})
