@@ -61,7 +61,7 @@ func (w *Watch) Look(f *Facts) status.Health {
 	return status.NewHealth(reasons)
 }
 
-// Report logs reasons that begin to hold, and those that are over. It is for one goroutine.
+// Report logs reasons that begin to hold or become more severe, and those that are over. It is for one goroutine.
 type Report struct {
 	log   say.Logger
 	clock *clock.Clock
@@ -70,8 +70,8 @@ type Report struct {
 
 // sighting is a reason that holds.
 type sighting struct {
-	since  int64 // stamp
-	logged bool
+	since  int64           // stamp
+	logged status.Severity // the worst in the log, Fine for none
 }
 
 // NewReport makes a report that has logged nothing yet.
@@ -90,10 +90,10 @@ func (p *Report) Write(h status.Health) {
 			s = &sighting{since: p.clock.Now()}
 			p.seen[r.Code] = s
 		}
-		if s.logged || p.clock.Since(s.since) < shown {
+		if r.Severity <= s.logged || p.clock.Since(s.since) < shown {
 			continue
 		}
-		s.logged = true
+		s.logged = r.Severity
 		write := p.log.Warnf
 		if r.Severity == status.Critical {
 			write = p.log.Errorf
@@ -105,7 +105,7 @@ func (p *Report) Write(h status.Health) {
 			continue
 		}
 		delete(p.seen, code)
-		if s.logged {
+		if s.logged != status.Fine {
 			p.log.Infof("health: cleared reason=%s lasted=%v state=%s", code, p.clock.Since(s.since).Round(time.Second), h.State)
 		}
 	}

@@ -64,4 +64,16 @@ func TestTheReportLogsWhatLasts(t *testing.T) {
 	p.fake.Advance(time.Second)
 	write()
 	require.Equal(t, lines{"ERROR health: reason=intake severity=critical state=failing: intake: away"}, (*log)[2:])
+	p.facts.Intake, p.facts.Keys = "", "one is bad"
+	write()
+	p.fake.Advance(time.Second)
+	for _, broken := range []bool{false, true, false, true} { // once for each severity that is worse than those before
+		p.facts.KeysBroken = broken
+		write()
+	}
+	require.Equal(t, lines{
+		"INFO health: cleared reason=intake lasted=1s state=degraded",
+		"WARN health: reason=keys severity=warning state=degraded: keys: one is bad",
+		"ERROR health: reason=keys severity=critical state=failing: keys: one is bad",
+	}, (*log)[3:])
 }

@@ -236,18 +236,17 @@ const stepShown = 10 * time.Minute
 type clockWatch struct {
 	looked  bool
 	stepped time.Duration // since the clock was made, at the last look
-	by      time.Duration // of the last step
+	by      time.Duration // of the last step, 0 for none
 	at      int64         // stamp of when it was seen
-	seen    bool          // there was one
 }
 
 func clockStepped(_ *Facts, m *memory) (status.Severity, string) {
 	c, all := &m.steps, m.clock.Stepped()
 	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a machine that slept has made a step, too
-		c.by, c.at, c.seen = by, m.clock.Now(), true
+		c.by, c.at = by, m.clock.Now()
 	}
 	c.looked, c.stepped = true, all
-	return when(c.seen && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+	return when(c.by != 0 && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
 }
 
 // resultLoop names the device that feeds results back.
