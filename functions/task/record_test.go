@@ -203,9 +203,17 @@ func TestDecodeSkipsWhatItDoesNotKnow(t *testing.T) {
 	b = protowire.AppendFixed64(protowire.AppendTag(b, 101, protowire.Fixed64Type), 1)
 	b = protowire.AppendFixed32(protowire.AppendTag(b, 102, protowire.Fixed32Type), 1)
 	b = appendUint(b, fieldEventID, 1) // a known number of another kind is another field
+	hole := appendText(nil, holeResource, "r")
+	hole = appendUint(hole, holeAt, 3)
+	hole = appendUint(hole, holeResource, 1)
+	hole = appendText(hole, holeAt, "x")
+	hole = appendText(hole, holeLength, "x")
+	hole = appendText(hole, holeEncoding, "x")
+	b = protowire.AppendBytes(protowire.AppendTag(b, fieldHoles, protowire.BytesType), hole)
+	b = appendText(b, fieldData, "abc")
 	have, err := Decode(b)
 	require.NoError(t, err)
-	require.Equal(t, &Task{Of: 1, Encoding: JSON, Class: &Class{}}, have)
+	require.Equal(t, &Task{Of: 1, Encoding: JSON, Class: &Class{}, Data: []byte("abc"), Holes: []Hole{{Resource: "r", At: 3}}}, have)
 }
 
 func TestDecodeBoundsHoles(t *testing.T) {

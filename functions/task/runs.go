@@ -136,14 +136,14 @@ func readingBounds(ev *Event) (bounds [][2]int, ok bool) {
 		var found struct {
 			Readings []span `cbor:"readings"`
 		}
-		err := cbor.Unmarshal(ev.Raw, &found)
-		if bounds, ok = placesOf(found.Readings, ev.Raw); err != nil || !ok {
+		if err := cbor.Unmarshal(ev.Raw, &found); err != nil {
 			return nil, false
 		}
-	} else if bounds, ok = jsonBounds(ev.Raw); !ok {
-		return nil, false
+		bounds, ok = placesOf(found.Readings, ev.Raw)
+	} else {
+		bounds, ok = jsonBounds(ev.Raw)
 	}
-	return bounds, len(bounds) == len(ev.Readings)
+	return bounds, ok && len(bounds) == len(ev.Readings)
 }
 
 // jsonBounds finds them in JSON.

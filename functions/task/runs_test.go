@@ -47,7 +47,7 @@ func TestAnEventOfVeryManyReadingsFitsTheMessageLimit(t *testing.T) {
 	ev.Raw = append(ev.Raw[:len(ev.Raw)-1], []byte(`,"x":"`+strings.Repeat("x", 100<<10)+`"}`)...)
 	require.Greater(t, len(ev.Raw), class.Largest)
 	tasks := Split(ev, func(string) *Class { return class }, nil)
-	require.Greater(t, len(tasks), 2)
+	require.InDelta(t, len(ev.Raw)/runSize, len(tasks), 4, "chunks are about as long as they should be")
 	readings := 0
 	for _, x := range tasks {
 		require.LessOrEqual(t, x.Size(), class.Largest)
@@ -298,6 +298,7 @@ func TestReadingsBesideALargeOneFitTheMessageLimit(t *testing.T) {
 			r.Value = ev.Raw[r.Start:r.End]
 		}
 		tasks := Split(ev, func(string) *Class { return class }, nil)
+		require.InDelta(t, len(ev.Raw)/(class.Largest/2), len(tasks), 4, "chunks are about half of the limit")
 		for _, x := range tasks {
 			require.LessOrEqual(t, x.Size(), class.Largest, "the large one is reading %d", at)
 		}

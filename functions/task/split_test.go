@@ -113,6 +113,14 @@ func TestSplitAppends(t *testing.T) {
 	require.Same(t, first, tasks[0])
 }
 
+// The tasks of an event stay as they are when it is split again.
+func TestSplitAgain(t *testing.T) {
+	ev, split := newEvent().add("T", Int8, "1").event(), always(class(t, ClassConfig{}))
+	first := Split(ev, split, nil)
+	require.Equal(t, first, Split(ev, split, nil))
+	require.NotSame(t, first[0], Split(ev, split, nil)[0])
+}
+
 // TestSplitIsBounded shows that a class that asks for chunks of one element does not turn an event into millions of tasks.
 func TestSplitIsBounded(t *testing.T) {
 	big := "[" + strings.Repeat("1,", 3*MaxTasks) + "1]"

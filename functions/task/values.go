@@ -123,7 +123,7 @@ func float(typ ValueType, elem []byte) (float64, error) {
 		return v, nil
 	}
 	v, err := strconv.ParseFloat(string(elem), 64)
-	if err == nil && typ == Float32 && math.Abs(v) > math.MaxFloat32 && !math.IsInf(v, 0) {
+	if err == nil && typ == Float32 {
 		_, err = strconv.ParseFloat(string(elem), 32) // a value that rounds to the greatest one is in range
 	}
 	return v, err
@@ -224,12 +224,12 @@ func exact(text []byte) (float64, bool) {
 	return v, true
 }
 
-// mantissa reads digits with at most one point; scale of them stand behind it. It stops early beyond 15 digits.
+// mantissa reads digits with at most one point; scale of them stand behind it. Beyond 15 of them, digits is of no use.
 func mantissa(text []byte) (digits uint64, count, scale int, rest []byte) {
 	point := -1
 	for i, c := range text {
 		switch {
-		case '0' <= c && c <= '9' && count <= 15:
+		case '0' <= c && c <= '9':
 			digits = digits*10 + uint64(c-'0')
 			count++
 		case c == '.' && point < 0:
