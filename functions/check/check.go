@@ -17,6 +17,7 @@ import (
 type Problems struct {
 	section string
 	errs    []error
+	wrong   []string // keys with a problem
 }
 
 // In starts a collection for the keys below section, e.g. "Spool".
@@ -24,6 +25,7 @@ func In(section string) *Problems { return &Problems{section: section} }
 
 // Addf records one problem for each line of the text. The error carries the key, the value and what to do, in that order.
 func (p *Problems) Addf(key string, value any, format string, args ...any) {
+	p.wrong = append(p.wrong, key)
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
 		p.errs = append(p.errs, fmt.Errorf("%s = %q: %s", p.key(key), fmt.Sprint(value), line))
 	}
@@ -34,6 +36,11 @@ func (p *Problems) Add(err error) {
 	if err != nil {
 		p.errs = append(p.errs, err)
 	}
+}
+
+// Fine reports whether there is no problem of any of the keys, so that their values can be compared: one mistake is one problem.
+func (p *Problems) Fine(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(p.wrong, key) })
 }
 
 // Err joins all problems, or is nil.

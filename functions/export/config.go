@@ -122,7 +122,7 @@ func (c Config) parse() (times, error) {
 		ahead:      p.Duration("LinkAhead", c.LinkAhead, 10*time.Millisecond, time.Hour),
 		probe:      p.Duration("ProbeEvery", c.ProbeEvery, 0, 24*time.Hour),
 	}
-	if t.backoffMax < t.backoffMin {
+	if p.Fine("BackoffMin", "BackoffMax") && t.backoffMax < t.backoffMin {
 		p.Addf("BackoffMax", c.BackoffMax, "must not be below BackoffMin, which is %s", c.BackoffMin)
 	}
 	check.Range(p, "MaxInflight", c.MaxInflight, 1, 1024)

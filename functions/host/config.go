@@ -23,7 +23,7 @@ type Config struct {
 	// it has much, or when work here is predicted to be late. Where the files of cpufreq cannot be written it only advises:
 	// the status shows what it would do.
 	Governor bool
-	// GovernorLow is the CPU load in percent, 1–80, below which the frequency goes down.
+	// GovernorLow is the CPU load in percent, 1–66, below which the frequency goes down.
 	GovernorLow float64
 	// GovernorHigh is the CPU load in percent, up to 100, above which it goes up; in between it stays. It must be at least one
 	// and a half times GovernorLow, or a step down would lead straight to a step up.
@@ -50,8 +50,10 @@ func (c Config) Validate() error {
 	c.interval(p)
 	directory(p, "SysfsRoot", c.SysfsRoot)
 	directory(p, "ProcfsRoot", c.ProcfsRoot)
-	check.Range(p, "GovernorLow", c.GovernorLow, 1, 80)
-	check.Range(p, "GovernorHigh", c.GovernorHigh, 1.5*c.GovernorLow, 100)
+	check.Range(p, "GovernorLow", c.GovernorLow, 1, 66)
+	if p.Fine("GovernorLow") {
+		check.Range(p, "GovernorHigh", c.GovernorHigh, 1.5*c.GovernorLow, 100)
+	}
 	c.hold(p)
 	check.Range(p, "GovernorFloor", c.GovernorFloor, 0.1, 1)
 	check.Range(p, "GovernorMHz", c.GovernorMHz, 0, 1e5)

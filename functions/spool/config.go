@@ -81,10 +81,12 @@ func (c Config) Validate() error {
 	p := check.In("Spool")
 	check.Range(p, "QuotaMiB", c.QuotaMiB, 16, 1<<24)
 	check.Range(p, "SegmentMiB", c.SegmentMiB, 0, 1024)
-	if c.SegmentMiB > c.QuotaMiB/16 {
+	if p.Fine("QuotaMiB", "SegmentMiB") && c.SegmentMiB > c.QuotaMiB/16 {
 		p.Addf("SegmentMiB", c.SegmentMiB, "must be at most a 16th of QuotaMiB (%d); 0 chooses a size", c.QuotaMiB/16)
 	}
-	check.Range(p, "SpareMiB", c.SpareMiB, 0, c.QuotaMiB/2)
+	if p.Fine("QuotaMiB") {
+		check.Range(p, "SpareMiB", c.SpareMiB, 0, c.QuotaMiB/2)
+	}
 	check.Range(p, "RingMiB", c.RingMiB, 0, 1<<16)
 	check.Range(p, "PendingMiB", c.PendingMiB, 1, 1<<16)
 	check.Range(p, "QuarantineMiB", c.QuarantineMiB, 0, 1<<16)

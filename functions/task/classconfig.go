@@ -162,9 +162,8 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 	}
 	p := check.In(section)
 	check.Range(p, "Priority", c.Priority, -1, maxPriority)
-	check.Range(p, "Complexity", c.Complexity, -1, 100)
-	if c.Complexity < 0 && c.Complexity != -1 {
-		p.Addf("Complexity", c.Complexity, "must be -1 for no cost, or between 0 and 100")
+	if c.Complexity != -1 {
+		check.Range(p, "Complexity", c.Complexity, 0, 100)
 	}
 	check.Range(p, "ChunkSize", c.ChunkSize, -1, maxChunkSize)
 	check.Range(p, "Weight", c.Weight, 1, maxWeight)
@@ -178,7 +177,7 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
 	deadline, ttl := p.Duration("Deadline", c.Deadline, 0, maxDeadline), p.Duration("TTL", c.TTL, 0, maxTTL)
 	bound := c.overload(p, deadline)
-	if c.Overload == OverloadExpire && ttl > 0 && ttl < bound {
+	if c.Overload == OverloadExpire && ttl > 0 && ttl < bound && p.Fine("TTL", "Deadline", "OverloadAge") {
 		p.Addf("TTL", c.TTL, "must not be below the age at which results are of no use, %v: data would expire in the spool while they are still of use; raise it, or lower OverloadAge", bound)
 	}
 	class := &Class{

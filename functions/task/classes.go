@@ -96,7 +96,7 @@ func (c *Classes) reduce(configs map[string]ClassConfig) error {
 	p := check.In("Classes")
 	for _, class := range c.all {
 		name := configs[class.Name].ReducedClass
-		if name == "" {
+		if name == "" || class.Overload != OverloadReduce {
 			continue
 		}
 		at := slices.IndexFunc(c.all, func(other *Class) bool { return other.Name == name })

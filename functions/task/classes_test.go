@@ -26,6 +26,7 @@ func TestExplicitNothing(t *testing.T) {
 	require.Zero(t, c.Priority)
 	require.Zero(t, c.Complexity)
 	require.Zero(t, c.ChunkSize)
+	require.Equal(t, 1, c.Value)
 }
 
 func TestClassConfigCarriesEveryKey(t *testing.T) {

@@ -107,6 +107,8 @@ func TestLint(t *testing.T) {
 	require.Contains(t, r.out, "stdin:1: Offload.Spool.RingMiB")
 	r = call{stdin: `Offload: {Writable: {Classes: {7: {}, pump: {MatchDevice: "p"}}}}`}.run("config", "lint", "-")
 	require.Contains(t, r.out, "Offload.Writable.Classes: has a name that is no text")
+	r = call{stdin: `Offload: {Writable: {Classes: {pump: {MatchDevice: 7, Priority: 12}}}}`}.run("config", "lint", "-")
+	require.Equal(t, 2, strings.Count(r.out, "\n"), "without its device the class would match everything, which is no third mistake: %s", r.out)
 	r = call{stdin: "Service: {}\n"}.run("config", "lint", "-")
 	require.Equal(t, exitFine, r.code)
 	require.Contains(t, r.out, "has no section Offload")

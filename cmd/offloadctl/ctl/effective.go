@@ -293,8 +293,10 @@ func (e *effective) override(environ []string) {
 	}
 }
 
-// validate adds what the service itself would refuse, and what it would warn of.
+// validate adds what the service itself would refuse, and what it would warn of. Of a section with a key that could not be read it says
+// nothing: without that key it may be another one than is meant.
 func (e *effective) validate() {
+	unread := e.problems
 	lines := e.cfg.Remarks()
 	if err := e.cfg.Validate(); err != nil {
 		lines = append(lines, strings.Split(err.Error(), "\n")...)
@@ -303,6 +305,9 @@ func (e *effective) validate() {
 		p := problem{Source: e.file, Problem: line}
 		if key, rest, ok := strings.Cut(line, " = "); ok {
 			key = strings.TrimSuffix(key, ".")
+			if slices.ContainsFunc(unread, func(u problem) bool { return strings.HasPrefix(u.Key, key+".") }) {
+				continue
+			}
 			if value, err := strconv.QuotedPrefix(rest); err == nil {
 				p.Key, p.Value, p.Problem, p.Example = key, withoutPasswords(value), strings.TrimPrefix(rest[len(value):], ": "), example(key)
 			}
