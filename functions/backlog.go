@@ -61,10 +61,10 @@ const (
 )
 
 // Holds is what the service may hold in memory by its configuration, in bytes, with the parked tasks and the resources that there are: the
-// sum that the documentation gives for a container's limit. backlog reports whether records come in faster than they leave.
-func (s *Service) Holds() (bytes int64, backlog bool) {
+// sum that the documentation gives for a container's limit.
+func (s *Service) Holds() int64 {
 	c := s.Config()
 	mib := c.Spool.RingMiB + c.Spool.PendingMiB + c.Intake.MaxMiB + c.Local.SampleMiB
-	bytes = int64(mib)<<20 + int64(c.Export.MaxInflightKiB)<<10 + int64(c.Writable.Policy.Decisions)*decisionBytes
-	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes, s.spool.Waiting()
+	bytes := int64(mib)<<20 + int64(c.Export.MaxInflightKiB)<<10 + int64(c.Writable.Policy.Decisions)*decisionBytes
+	return bytes + s.parker.Status().Bytes + s.local.Counts().Keys*resourceBytes
 }

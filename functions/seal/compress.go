@@ -43,7 +43,7 @@ func newCompressor(name string, folds bool, level int) (*compressor, error) {
 		// No checksum: the cipher's tag, or else TCP's, is the better one.
 		c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithWindowSize(windowSize),
 			zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true), // or base64 would stay as it is
-			zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
+			zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	case CompressionGzip:
 		c.gzip.New = func() any {
 			w, _ := gzip.NewWriterLevel(io.Discard, gzipLevels[level]) // fails on levels outside the table only

@@ -19,7 +19,6 @@ type ring struct {
 	taken      time.Time // when something was last taken from it, or nothing was there to be taken
 	flows      bool      // the link works, whether or not somebody takes anything
 	ceased     time.Time // when it last ceased to
-	pushed     time.Time // when something last had to go out of it for newer records
 	grown      int       // the most records that recs has held since it was made
 }
 
@@ -53,14 +52,8 @@ func (r *ring) bound(now time.Time) int64 {
 	return r.max
 }
 
-// resting reports whether records wait that no exporter takes.
-func (r *ring) resting(now time.Time) bool { return !r.empty() && now.Sub(r.taken) > pauseAfter }
-
 // empty reports whether there are no records to take: held records say nothing about the link.
 func (r *ring) empty() bool { return len(r.recs) == r.held }
-
-// crowded reports whether more records come in than leave.
-func (r *ring) crowded(now time.Time) bool { return now.Sub(r.pushed) < restAfter }
 
 type ringRecord struct {
 	seg           *segment
@@ -209,7 +202,6 @@ func (s *Spool) evict() {
 		if !ok {
 			break
 		}
-		s.ring.pushed = now
 		i := g.find(seq)
 		switch g.entries[i].state {
 		case live:

@@ -25,9 +25,7 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 	}
 	add(4000)
 	require.Greater(t, r.bytes, int64(4<<20), "it is new: somebody may come any moment")
-	require.False(t, r.resting(now))
 	now = now.Add(pauseAfter + 1)
-	require.True(t, r.resting(now))
 	add(1)
 	require.LessOrEqual(t, r.bytes, r.max/pausePart)
 	require.Greater(t, r.bytes, r.max/restPart)
@@ -54,7 +52,6 @@ func TestARingRestsOnlyWithoutALink(t *testing.T) {
 	r.add(nil, &Record{Seq: 1}, now)
 	now = now.Add(time.Hour)
 	require.Equal(t, r.max, r.bound(now))
-	require.True(t, r.resting(now), "it waits all the same, and who decides may know")
 	r.flows, r.ceased = false, now
 	require.Equal(t, r.max, r.bound(now))
 	require.Equal(t, r.max/pausePart, r.bound(now.Add(pauseAfter+1)))
@@ -69,18 +66,14 @@ func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 		r.add(nil, &Record{Seq: seq, Payload: make([]byte, 1<<10), Hold: true}, now)
 	}
 	now = now.Add(time.Hour)
-	require.False(t, r.resting(now))
 	require.Equal(t, r.max, r.bound(now))
 	r.drop(0)
 	r.release(1, now)
 	r.release(1, now)
 	require.Equal(t, 8, r.held)
-	require.False(t, r.resting(now), "it could not be taken before")
 	now = now.Add(time.Hour)
-	require.True(t, r.resting(now))
 	require.Equal(t, r.max/restPart, r.bound(now))
 	r.drop(1)
-	require.False(t, r.resting(now))
 }
 
 // What a full ring took is given back while it rests, and nothing of it is lost by that.

@@ -140,12 +140,3 @@ func (s *Spool) Stats() Stats {
 	}
 	return st
 }
-
-// Waiting reports whether fresh records wait longer than they should: no exporter takes them, as the link is gone or hangs, or more come in
-// than leave.
-func (s *Spool) Waiting() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	return s.ring.resting(now) || s.ring.crowded(now)
-}

@@ -102,19 +102,6 @@ func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
 	}
 }
 
-// What comes in faster than it leaves pushes older records out of the ring, and that is told for as long as it may go on.
-func TestACrowdedSpoolSaysSo(t *testing.T) {
-	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 3*(1000+ringCost)))
-	for i := range 4 {
-		require.False(t, s.Waiting())
-		require.NoError(t, put(s, rec(1, "c", 1000, i)))
-	}
-	require.True(t, s.Waiting(), "the fourth had no room")
-	pushed := s.ring.pushed
-	require.True(t, s.ring.crowded(pushed.Add(restAfter-1)))
-	require.False(t, s.ring.crowded(pushed.Add(restAfter)))
-}
-
 // A lease given back returns to where it came from, unless the ring had to let it go meanwhile.
 func TestReleaseRestoresPlaceAndOrder(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 4*(1000+ringCost)))
