@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,10 +13,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // read finds the versions in the folder, oldest first, and says which folders are none. Its work is bounded by MaxModels.
-func (s *Store) read() (map[string][]*version, []string, error) {
+func (s *Store) read() (map[string][]*version, []problem, error) {
 	d, err := s.root.Open(".")
 	if err != nil {
 		return nil, nil, err
@@ -25,11 +27,13 @@ func (s *Store) read() (map[string][]*version, []string, error) {
 	if err = errors.Join(eofless(err), d.Close()); err != nil {
 		return nil, nil, err
 	}
-	var problems []string
+	var problems []problem
 	if len(entries) > most {
-		problems = append(problems, fmt.Sprintf("more than %d entries, the others are not read", most))
+		problems = append(problems, problem{"", fmt.Errorf("more than %d entries, the others are not read", most)})
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { // links last: a version is in its folder, whatever else leads there
+		return cmp.Or(cmp.Compare(a.Type()&fs.ModeSymlink, b.Type()&fs.ModeSymlink), strings.Compare(a.Name(), b.Name()))
+	})
 	found := map[string][]*version{}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") || !s.folder(e) {
@@ -43,10 +47,30 @@ func (s *Store) read() (map[string][]*version, []string, error) {
 			err = add(found, v, s.cfg.MaxModels)
 		}
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%.128s: %v", e.Name(), err))
+			problems = append(problems, problem{e.Name(), err})
 		}
 	}
 	return found, problems, nil
+}
+
+// problem is why a folder is no version of a model, or one of the whole folder of models.
+type problem struct {
+	folder string
+	err    error
+}
+
+func (p problem) String() string {
+	if p.folder == "" {
+		return p.err.Error()
+	}
+	return fmt.Sprintf("%.128s: %v", p.folder, p.err)
+}
+
+func texts(problems []problem) (list []string) {
+	for _, p := range problems {
+		list = append(list, p.String())
+	}
+	return list
 }
 
 // folder reports whether an entry can be a version: a folder, a link to one, or a link that leads nowhere or out of the store, which is a
@@ -167,7 +191,7 @@ var ErrInstalled = errors.New("the version is in force already")
 const staging = ".staging"
 
 // Install takes a complete file, a path below Root that it moves, with its manifest and signature, and puts the version in force. A version
-// that cannot be loaded is removed again, and the one before stays in force. Of each model the version in force and the one before it are
+// that cannot be loaded is removed again, unless that passes, and the one before stays in force. Of each model the version in force and the one before it are
 // kept. A version that is in force already is no error, and the file is removed.
 func (s *Store) Install(ctx context.Context, manifest, signature []byte, file string, rollback bool) error {
 	s.changing.Lock()
@@ -191,11 +215,15 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
 	}
 	if !slices.ContainsFunc(found[m.Name], func(v *version) bool { return v.Version.Compare(m.Version) == 0 }) {
-		return errors.Join(fmt.Errorf("installing model %s %s: there is no room for it in the folder: %s", m.Name, m.Version, about(m.Folder(), problems)), s.root.RemoveAll(m.Folder()))
+		err := cmp.Or(about(m.Folder(), problems), errors.New("it has too many entries"))
+		if Passing(err) {
+			return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
+		}
+		return errors.Join(fmt.Errorf("installing model %s %s: there is no room for it in the folder: %w", m.Name, m.Version, err), s.root.RemoveAll(m.Folder()))
 	}
 	s.adopt(found, problems)
 	if err := s.use(ctx, m.Name, m.Version, rollback && s.Permits(signature, m.Version)); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !Passing(err) {
 			s.remove(m.Name, m.Version)
 		}
 		return fmt.Errorf("installing: %w", err)
@@ -204,14 +232,19 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	return nil
 }
 
-// about finds the problem of a folder among those that a look has found, or "".
-func about(folder string, problems []string) string {
+// about finds the problem of a folder among those that a look has found, or nil.
+func about(folder string, problems []problem) error {
 	for _, p := range problems {
-		if why, ok := strings.CutPrefix(p, folder+": "); ok {
-			return why
+		if p.folder == folder {
+			return p.err
 		}
 	}
-	return ""
+	return nil
+}
+
+// Passing reports whether an error is one of the machine that passes: no room on the disk, and no descriptors or memory.
+func Passing(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}, func(one error) bool { return errors.Is(err, one) })
 }
 
 // onTrial reports whether a version is a canary, or becomes one at the next look at the folder. The lock is held.
@@ -302,7 +335,7 @@ func (s *Store) remove(name string, which Version) {
 	}
 	if err := s.root.RemoveAll(folder); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.mu.Lock()
-		s.problems = append(s.problems, fmt.Sprintf("%s: removing an old version: %v", folder, err))
+		s.problems = append(s.problems, problem{folder, fmt.Errorf("removing an old version: %w", err)})
 		s.mu.Unlock()
 	}
 }

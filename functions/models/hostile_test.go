@@ -133,3 +133,14 @@ func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
 	require.NoError(t, s.Scan(t.Context()))
 	require.EqualValues(t, 1, value(t, s, "m"), "it was removed")
 }
+
+// A folder is named as it is, and not by a link to it, which a removal of the version would remove instead.
+func TestALinkBeforeItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	require.NoError(t, os.Symlink("m.edge.1", dir+"/a"))
+	s := open(t, dir)
+	require.Equal(t, "m.edge.1", status(t, s, "m").Folder)
+	_, problems := s.Status()
+	require.Equal(t, []string{"a: version 1 of model m is in the folder m.edge.1 already"}, problems)
+}

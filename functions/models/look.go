@@ -64,7 +64,7 @@ func LookAt(cfg Config) (*Look, error) {
 		for _, name := range slices.Sorted(maps.Keys(found)) {
 			l.versions = append(l.versions, found[name]...)
 		}
-		l.Problems = problems // the same for both
+		l.Problems = texts(problems) // the same for both
 	}
 	slices.SortStableFunc(l.versions, func(a, b *version) int { return cmp.Compare(a.Name, b.Name) })
 	return l, nil

@@ -33,7 +33,7 @@ type Store struct {
 	waiting  int           // for changed
 	changed  chan struct{} // closed and replaced at each release
 	models   map[string]*model
-	problems []string // of folders that are no version of a model
+	problems []problem // of folders that are no version of a model
 	state    map[string]choice
 	used     int64 // bytes reserved
 	releases uint64
@@ -95,7 +95,7 @@ func (s *Store) Scan(ctx context.Context) error {
 }
 
 // adopt takes the versions that were found, and returns the models.
-func (s *Store) adopt(found map[string][]*version, problems []string) []*model {
+func (s *Store) adopt(found map[string][]*version, problems []problem) []*model {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.problems = problems
@@ -125,7 +125,7 @@ func (s *Store) keep(m *model) {
 	case m.now == nil && at >= 0:
 		m.now = m.versions[at]
 	case m.now == nil:
-	case at < 0 && m.loaded == nil && about(m.now.folder, s.problems) == "":
+	case at < 0 && m.loaded == nil && about(m.now.folder, s.problems) == nil:
 		m.now = nil // its folder was removed, and not only unreadable for a while
 	case at >= 0 && m.versions[at].digest == m.now.digest:
 		m.now = m.versions[at] // the folder may have another name
@@ -316,7 +316,7 @@ func (s *Store) Status() (list []Status, problems []string) {
 		list = append(list, one)
 	}
 	slices.SortFunc(list, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
-	return list, slices.Clone(s.problems)
+	return list, texts(s.problems)
 }
 
 // Counts are sums since the store was opened.

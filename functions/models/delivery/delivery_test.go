@@ -260,6 +260,68 @@ func TestAFullDiskDelaysADelivery(t *testing.T) {
 	require.Equal(t, "1", w.version())
 }
 
+// A lack of descriptors, wherever in the installation it is met, delays a delivery and refuses none.
+func TestALackOfDescriptorsDelaysADelivery(t *testing.T) {
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	lacked, delayed := true, 0
+	for spare := 0; lacked; spare++ {
+		w := newWorld(t)
+		sender := w.offer("1")
+		reply, err := w.r.Handle(t.Context(), sender.Offer())
+		require.NoError(t, err)
+		lacked = false
+		for tries := 0; w.version() == ""; tries++ {
+			require.Less(t, tries, 100)
+			if reply == nil {
+				w.fake.Advance(11 * time.Second)
+				replies, err := w.r.Due(t.Context())
+				require.NoError(t, err)
+				if reply = sender.Offer(); len(replies) > 0 {
+					reply = replies[0]
+				} else if reply, err = w.r.Handle(t.Context(), reply); err != nil {
+					require.NoError(t, err)
+				}
+			}
+			want, err := DecodeWant(reply)
+			require.NoError(t, err)
+			require.NotEqual(t, Refused, want.State, "%d descriptors: %s", spare, want.Reason)
+			reply = nil
+			for chunk, err := range sender.Answer(want) {
+				require.NoError(t, err)
+				last := w.r.Progress()[0].Have == sender.of-1 && !lacked
+				if last {
+					few := limit
+					few.Cur = uint64(lowest(t) + spare)
+					require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few))
+				}
+				r, err := w.r.Handle(t.Context(), chunk)
+				require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+				if r != nil {
+					reply = r
+				}
+				if err != nil {
+					require.ErrorIs(t, err, syscall.EMFILE)
+					lacked = true
+					delayed++
+				}
+			}
+			require.NoError(t, w.store.Scan(t.Context()))
+		}
+		require.NoError(t, w.r.Close())
+		require.NoError(t, w.store.Close(t.Context()))
+	}
+	require.Greater(t, delayed, 1)
+}
+
+// lowest is the lowest descriptor that is free.
+func lowest(t *testing.T) int {
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer f.Close()
+	return int(f.Fd())
+}
+
 // A chunk that was changed on its way costs a repeat of the file, three times; then the version is given up, and the one in force stays.
 func TestAChangedChunk(t *testing.T) {
 	w := newWorld(t)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"app-offload/functions/check"
@@ -55,7 +54,7 @@ type Receiver struct {
 
 	mu    sync.Mutex // held while a model is written, verified and loaded
 	open  map[ID]*partial
-	later *waiting                // the latest offer for which the disk had no room
+	later *waiting                // the latest offer for which the machine had no room
 	seen  atomic.Pointer[[]sight] // by those who must not wait for that
 }
 
@@ -183,7 +182,7 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 		r.later = nil
 	}
 	p, err := begin(r.store.Root(), o, m)
-	if fullDisk(err) {
+	if models.Passing(err) {
 		r.later = &waiting{o, m}
 	}
 	if err != nil {
@@ -281,12 +280,12 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	if err == nil {
 		err = r.store.Install(ctx, p.offer.Manifest, p.offer.Signature, p.dir+partAt, p.offer.Rollback)
 	}
-	if fullDisk(err) && p.there() { // Due tries again
-		return nil, fmt.Errorf("delivery of model %s %s is complete and waits for room on the disk: %w", p.manifest.Name, p.manifest.Version, err)
+	if models.Passing(err) && p.there() { // Due tries again
+		return nil, fmt.Errorf("delivery of model %s %s is complete and is tried again: %w", p.manifest.Name, p.manifest.Version, err)
 	}
 	ended := r.end(p)
-	if err != nil && ctx.Err() != nil {
-		return nil, errors.Join(err, ended) // a stop: the store loads the version when it is opened again
+	if err != nil && (ctx.Err() != nil || models.Passing(err)) {
+		return nil, errors.Join(err, ended) // the store loads the version when it is opened again, or looks again
 	}
 	if err != nil {
 		return refusal(p.id, err), errors.Join(fmt.Errorf("delivery of model %s %s: %w", p.manifest.Name, p.manifest.Version, err), ended)
@@ -294,11 +293,7 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	return &Want{ID: p.id, State: Installed, Have: p.of, Of: p.of}, ended
 }
 
-func fullDisk(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// Due tries again what found the disk full, and gives the requests that are to be sent again, since nothing came for a while. Call it every few
+// Due tries again what the machine had no room or descriptors for, and gives the requests that are to be sent again, since nothing came for a while. Call it every few
 // seconds. The replies are to be published also where there is an error, which is for the log.
 func (r *Receiver) Due(ctx context.Context) (replies [][]byte, err error) {
 	r.mu.Lock()
