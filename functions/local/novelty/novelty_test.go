@@ -1,6 +1,7 @@
 package novelty
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -112,5 +113,35 @@ func BenchmarkFeed(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		d.Feed(day(rng, i))
+	}
+}
+
+// TestScoresAreAsRecorded holds the answers to a stream that changes in another way every 200 values: the sum of their scores, and how often
+// each feature was the newest and lay above what was seen.
+func TestScoresAreAsRecorded(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	d := New(Options{Short: 4, Medium: 15, Long: 60, Memory: 80, Quiet: 6})
+	for _, row := range []struct {
+		change func(i int, v float64) float64
+		want   string
+	}{
+		{func(_ int, v float64) float64 { return v }, "16.5622 [24 2 0 6 2 10 12] [8 0 0 2 1 4 8]"},
+		{func(i int, v float64) float64 { return v + 0.3*float64(i%40) }, "11.9394 [25 2 5 10 2 1 0] [25 2 5 9 2 0 0]"},
+		{func(i int, v float64) float64 { return v * (1 + 0.2*float64(i%2)) }, "10.1194 [20 2 3 8 1 7 8] [3 0 0 8 1 6 1]"},
+		{func(i int, v float64) float64 { return v + 9*float64(i/100) }, "5.8510 [4 1 1 24 10 8 2] [4 1 1 0 1 1 0]"},
+		{func(int, float64) float64 { return 12 }, "1.4123 [1 0 2 0 3 0 0] [0 0 0 0 1 0 0]"},
+		{func(_ int, v float64) float64 { return v }, "7.1772 [20 1 0 10 3 9 5] [10 1 0 1 0 6 5]"},
+	} {
+		sum, newest, above := 0.0, [features]int{}, [features]int{}
+		for i := range 200 {
+			n := d.Feed(row.change(i, day(rng, d.Seen())))
+			if sum += n.Score; n.Score > 0 {
+				newest[n.Feature]++
+				if n.High {
+					above[n.Feature]++
+				}
+			}
+		}
+		require.Equal(t, row.want, fmt.Sprintf("%.4f %v %v", sum, newest, above))
 	}
 }
