@@ -21,6 +21,7 @@ import (
 	"app-offload/functions/host"
 	"app-offload/functions/intake"
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/kin"
 	"app-offload/functions/local"
 	"app-offload/functions/score"
 	"app-offload/functions/status"
@@ -44,7 +45,7 @@ func (d *dryRun) register(fs *flag.FlagSet) {
 	fs.Float64Var(&d.queue, "queue", 0, "work that waits for local workers, in Mcycles")
 	fs.Float64Var(&d.full, "full", 0, "how full the spool is, in percent")
 	fs.BoolVar(&d.noEnv, "no-env", false, "leave the environment out")
-	fs.BoolVar(&d.each, "each", false, "one line a task instead of the table")
+	fs.BoolVar(&d.each, "each", false, "one line a task, and one for each event without, instead of the table")
 	fs.BoolVar(&d.asJSON, "json", false, "as JSON; with -each, one object a line")
 }
 
@@ -92,11 +93,13 @@ type rules struct {
 	state  host.State
 	start  int64            // of the feed, ns since the epoch
 	local  *local.Processor // knows what the operators read; it processes nothing
+	kin    *kin.Kin         // knows results, on which nothing is decided unless a class asks for them
 }
 
 func (d *dryRun) rules(e *effective) (*rules, error) {
 	w := e.cfg.Writable
 	r := &rules{limits: e.cfg.Intake.Limits(), refuse: e.cfg.Intake.Unsendable == intake.UnsendableRefuse, state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
+	r.kin = kin.New(e.cfg.Node, serviceKey, e.cfg.Intake.MaxHops, silent{})
 	r.state.Link = host.Link{Up: d.link == "up", Goodput: d.mbit * 1e6 / 8, RTT: d.rtt.Seconds(), BacklogShare: d.full / 100}
 	model, err := score.New(w.Score)
 	if err != nil {
@@ -108,6 +111,17 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 	r.local, err = local.New(e.cfg.Local.Sized(host.MemoryLimit()), r.Classes, nil, nil)
 	return r, err
 }
+
+// serviceKey is the service's own, unless it is started with another.
+const serviceKey = "app-offload"
+
+// silent is a log that nobody reads.
+type silent struct{}
+
+func (silent) Debugf(string, ...any) {}
+func (silent) Infof(string, ...any)  {}
+func (silent) Warnf(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
 
 // feedLine is one line of a feed.
 type feedLine struct {
@@ -151,19 +165,26 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 	if d.each {
 		return nil
 	}
+	total.Skipped = r.kin.Skipped()
 	return total.write(w, d.asJSON)
 }
 
-// line decides for one line. A rejected event is counted by its reason, as in the service; an unreadable line ends the run.
+// line decides for one line. A rejected event or a skipped result is counted by its reason, as in the service; an unreadable line ends the run.
 func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
 	var l feedLine
 	if err := json.Unmarshal(raw, &l); err != nil {
 		return fmt.Errorf("line %d of the feed is not {topic, afterMs, payload}, as `offload-lab generate` writes: %w", n, err)
 	}
+	if local.OwnTopic(l.Topic, serviceKey) {
+		r.kin.Own()
+		return d.noTask(w, noTask{Line: n, Skipped: "a result of this service"})
+	}
 	ev, err := r.limits.Parse(l.Payload, parse.ContentTypeJSON)
 	if err != nil {
-		total.reject(err)
-		return nil
+		return d.noTask(w, noTask{Line: n, Rejected: total.reject(err)})
+	}
+	if !r.kin.Admit(ev, r.Classes) {
+		return d.noTask(w, noTask{Line: n, Skipped: "a result of an app-offload, for which no class asks"})
 	}
 	if r.start == 0 {
 		r.start = ev.Received
@@ -171,8 +192,7 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 	ev.Received = r.start + int64(l.AfterMS*float64(time.Millisecond))
 	entries, err := r.decide(ev)
 	if err != nil {
-		total.reject(err)
-		return nil
+		return d.noTask(w, noTask{Line: n, Rejected: total.reject(err)})
 	}
 	total.Events++
 	for _, p := range entries {
@@ -185,6 +205,27 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 		}
 	}
 	return nil
+}
+
+// noTask is a line of the feed without a task, and why.
+type noTask struct {
+	Line     int    `json:"line"`
+	Rejected string `json:"rejected,omitempty"`
+	Skipped  string `json:"skipped,omitempty"`
+}
+
+func (d *dryRun) noTask(w io.Writer, l noTask) error {
+	switch {
+	case !d.each:
+		return nil
+	case d.asJSON:
+		return writeLine(w, l)
+	case l.Rejected != "":
+		_, err := fmt.Fprintln(w, clean(fmt.Sprintf("rejected  line %d  %s", l.Line, l.Rejected)))
+		return err
+	}
+	_, err := fmt.Fprintf(w, "skipped  line %d  %s\n", l.Line, l.Skipped)
+	return err
 }
 
 // decide splits an event and decides for each of its tasks, as the pipeline does. The error is why the event can neither leave nor be
@@ -211,6 +252,7 @@ type summary struct {
 	Tasks    int               `json:"tasks"`
 	Cloud    int               `json:"cloud"`
 	Rejected map[string]uint64 `json:"rejected"` // events, by reason
+	Skipped  map[string]uint64 `json:"skipped"`  // results of this or other app-offloads, by reason
 	Groups   []*group          `json:"groups"`
 	byKey    map[groupKey]*group
 }
@@ -234,13 +276,15 @@ func newSummary(policy string) *summary {
 	return &summary{Policy: policy, Rejected: map[string]uint64{}, byKey: map[groupKey]*group{}}
 }
 
-func (s *summary) reject(err error) {
+// reject counts a rejected event, and returns the reason with its detail.
+func (s *summary) reject(err error) string {
 	var r *parse.RejectError
 	if errors.As(err, &r) {
 		s.Rejected[r.Reason]++
-		return
+		return r.Reason + ": " + r.Detail
 	}
 	s.Rejected["other"]++
+	return err.Error()
 }
 
 func (s *summary) add(e decision.Entry) {
@@ -278,6 +322,9 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 	fmt.Fprintf(out, "policy %s\n%s, %s: %s local, %s to the cloud\n", s.Policy, several(s.Events, "event"), several(s.Tasks, "task"), count(s.Tasks-s.Cloud), count(s.Cloud))
 	if n := status.Sum(s.Rejected); n > 0 {
 		fmt.Fprintf(out, "rejected, not valid events: %s (%s)\n", count(n), byReason(s.Rejected))
+	}
+	if n := status.Sum(s.Skipped); n > 0 {
+		fmt.Fprintf(out, "skipped, results of an app-offload: %s (%s)\n", count(n), byReason(s.Skipped))
 	}
 	if len(s.Groups) == 0 {
 		return nil
@@ -336,7 +383,11 @@ func writeOne(w io.Writer, e decision.Entry, asJSON bool) error {
 	if !math.IsInf(e.Estimate.CloudTime, 0) {
 		line.CloudTime = &e.Estimate.CloudTime
 	}
+	return writeLine(w, line)
+}
+
+func writeLine(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(line)
+	return enc.Encode(v)
 }

@@ -189,7 +189,8 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, 2, s.Cloud, "all but what must never leave")
 	r = cloud.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-each", "-json")
 	lines := strings.Split(strings.TrimSpace(r.out), "\n")
-	require.Len(t, lines, 3)
+	require.Len(t, lines, 4)
+	require.Equal(t, `{"line":4,"rejected":"missing_field: byte 27: event.apiVersion is required"}`, lines[3])
 	var first one
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &first))
 	require.Equal(t, "neverLeave", first.Reason)
@@ -214,6 +215,40 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "Offload.Node")
 	require.Empty(t, r.out, "a configuration with mistakes decides nothing")
+}
+
+// The flags are the state of the node.
+func TestADryRunOnANodeInAnotherState(t *testing.T) {
+	plain := []string{"config", "dry-run", shipped, "-feed", "testdata/feed.jsonl"}
+	usual := call{}.run(plain...).out
+	require.Equal(t, usual, call{}.run(append(plain, "-mbit", "8", "-rtt", "50ms", "-full", "90", "-cpu", "20")...).out, "at the limit, and as is assumed")
+	require.NotContains(t, usual, "backlog")
+	require.Contains(t, call{}.run(append(plain, "-full", "90.1")...).out, "backlog")
+	require.NotContains(t, call{stdin: "\n"}.run("config", "dry-run", shipped, "-feed", "-").out, "CLASS", "there is none")
+}
+
+// As in the service, results are skipped unless a class asks for them.
+func TestADryRunSkipsResults(t *testing.T) {
+	feed, err := os.ReadFile("testdata/feed.jsonl")
+	require.NoError(t, err)
+	measured, _, _ := strings.Cut(string(feed), "\n")
+	tagged := strings.Replace(measured, `"event":{`, `"event":{"tags":{"offloadNode":"n","offloadService":"other","offloadHop":"1"},`, 1)
+	own := strings.Replace(measured, "events/device/d/", "events/device/app-offload/", 1)
+	all := call{stdin: measured + "\n" + tagged + "\n" + own + "\n"}
+	r := all.run("config", "dry-run", shipped, "-feed", "-")
+	require.Contains(t, r.out, "1 event, ")
+	require.Contains(t, r.out, "\nCLASS", "also of one line")
+	require.Contains(t, r.out, "\nskipped, results of an app-offload: 2 (own 1, result 1)\n")
+	r = all.run("config", "dry-run", shipped, "-feed", "-", "-each")
+	require.Contains(t, r.out, "\nskipped  line 2  a result of an app-offload, for which no class asks\nskipped  line 3  a result of this service\n")
+	r = all.run("config", "dry-run", shipped, "-feed", "-", "-each", "-json")
+	require.Contains(t, r.out, `{"line":3,"skipped":"a result of this service"}`)
+
+	config := filepath.Join(t.TempDir(), "configuration.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`Offload: {Writable: {Classes: {others: {MatchResultsOf: other}}}}`), 0o600))
+	r = all.run("config", "dry-run", config, "-feed", "-")
+	require.Contains(t, r.out, "2 events, ")
+	require.Regexp(t, `(?m)^others .* 1 `, r.out)
 }
 
 // A key is where it is written, though a value before it has its name; one that comes by an alias is of the file, not a default.
