@@ -15,6 +15,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -170,6 +171,7 @@ type settler struct {
 	publish func(context.Context, []*seal.Note) error
 	book    *credit.Book // nil where it must be read again
 	log     *slog.Logger
+	aside   sync.WaitGroup // what is published beside settlements
 }
 
 // ledgerFile is what settlements are appended to.
@@ -200,6 +202,10 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	}
 	defer stop()
 	s.publish = publish
+	if f.every > 0 {
+		s.publish = s.beside(publish)
+		defer s.aside.Wait()
+	}
 	for {
 		err := s.settle(ctx)
 		switch {
@@ -215,6 +221,26 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 			return nil
 		case <-time.After(f.every):
 		}
+	}
+}
+
+// beside publishes while the next settlements are made, as a broker that is away holds none of them up. While something is still being published, the
+// later balances are left to the settlement after.
+func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func(context.Context, []*seal.Note) error {
+	free := make(chan struct{}, 1)
+	return func(ctx context.Context, notes []*seal.Note) error {
+		select {
+		case free <- struct{}{}:
+		default:
+			return nil
+		}
+		s.aside.Go(func() {
+			if err := publish(ctx, notes); err != nil && ctx.Err() == nil {
+				s.log.Error("publishing balances fails; it is tried again", "error", err)
+			}
+			<-free
+		})
+		return nil
 	}
 }
 

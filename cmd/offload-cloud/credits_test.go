@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -189,6 +191,30 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	raw, err := os.ReadFile(at("letter"))
 	require.NoError(t, err)
 	require.Equal(t, "dear reader", string(raw))
+}
+
+// A broker that is away holds up no settlement, and what is published once it is back are the balances of then.
+func TestBalancesArePublishedBesideSettlements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := &settler{}, &buffer{}
+		s.log = slog.New(slog.NewTextHandler(log, nil))
+		var published []string
+		publish := s.beside(func(ctx context.Context, notes []*seal.Note) error {
+			published = append(published, notes[0].ID)
+			time.Sleep(30 * time.Second)
+			return errors.New("no connection")
+		})
+		began := time.Now()
+		for _, id := range []string{"1", "2", "3"} {
+			require.NoError(t, publish(t.Context(), []*seal.Note{{ID: id}}))
+		}
+		require.Zero(t, time.Since(began))
+		s.aside.Wait()
+		require.NoError(t, publish(t.Context(), []*seal.Note{{ID: "4"}}))
+		s.aside.Wait()
+		require.Equal(t, []string{"1", "4"}, published)
+		require.Equal(t, 2, strings.Count(log.String(), "no connection"))
+	})
 }
 
 func TestCreditsRefuseWrongFlags(t *testing.T) {

@@ -172,11 +172,11 @@ func (n *federation) restore() error {
 		return nil
 	}
 	raw, err := os.ReadFile(n.state)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = n.write() // which shows at once whether it can be written
-	case err == nil:
+	if err == nil {
 		err = n.fleet.Restore(raw)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = n.write() // which shows at once whether it can be written
 	}
 	if err != nil {
 		return fmt.Errorf("-state %s: %w", n.state, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,7 +94,11 @@ func TestFederateRefusesWrongFlags(t *testing.T) {
 	}
 	bad := filepath.Join(t.TempDir(), "fleet.json")
 	require.NoError(t, os.WriteFile(bad, []byte("{}"), 0o600))
-	for _, state := range []string{bad, filepath.Join(bad, "x"), filepath.Join(t.TempDir(), "none", "x")} {
+	old := filepath.Join(t.TempDir(), strings.Repeat("x", 255)) // beside which no file has room for its name
+	raw, err := fleet.New(fleet.DefaultTerms(), nil, nil).Save()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(old, raw, 0o600))
+	for _, state := range []string{bad, filepath.Join(bad, "x"), filepath.Join(t.TempDir(), "none", "x"), old} {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // where it is not refused, it would wait for the broker
 		defer cancel()
 		log := &buffer{}
