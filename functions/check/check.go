@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,40 @@ type Problems struct {
 
 // In starts a collection for the keys below section, e.g. "Spool".
 func In(section string) *Problems { return &Problems{section: section} }
+
+// Fields starts a collection with the fields of config, a struct, that are not within what their tags say: `within:"1 100"` is a number or
+// a duration from the first to the last, `within:"a|b"` is one of the words.
+func Fields(section string, config any) *Problems {
+	p, v := In(section), reflect.ValueOf(config)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		within, ok := f.Tag.Lookup("within")
+		low, high, span := strings.Cut(within, " ")
+		switch value := v.Field(i); {
+		case !ok:
+		case value.Kind() == reflect.String && span:
+			p.Duration(f.Name, value.String(), read(time.ParseDuration, low), read(time.ParseDuration, high))
+		case value.Kind() == reflect.String:
+			p.OneOf(f.Name, value.String(), strings.Split(within, "|")...)
+		case value.CanInt():
+			Range(p, f.Name, int(value.Int()), read(strconv.Atoi, low), read(strconv.Atoi, high))
+		default:
+			Range(p, f.Name, value.Float(), read(number, low), read(number, high))
+		}
+	}
+	return p
+}
+
+func number(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
+
+// read reads a bound of a tag, which is part of the program.
+func read[T any](parse func(string) (T, error), text string) T {
+	bound, err := parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return bound
+}
 
 // Addf records one problem for each line of the text. The error carries the key, the value and what to do, in that order.
 func (p *Problems) Addf(key string, value any, format string, args ...any) {

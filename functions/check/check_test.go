@@ -127,3 +127,27 @@ func TestAFileOfAnotherUserIsNamed(t *testing.T) {
 		require.Equal(t, other, check.Access(other))
 	}
 }
+
+// The bounds in the tags of a struct hold for its fields; a field without a tag takes all values.
+func TestFieldsAreWithinTheirTags(t *testing.T) {
+	type config struct {
+		Count int     `within:"-1 3"`
+		Share float64 `within:"0.5 1e3"`
+		Age   string  `within:"1s 24h"`
+		Word  string  `within:"a|b"`
+		Free  string
+		Flag  bool
+	}
+	for _, good := range []config{{Count: -1, Share: 0.5, Age: "1s", Word: "a"}, {3, 1000, "24h", "b", "x", true}} {
+		require.NoError(t, check.Fields("Room", good).Err())
+	}
+	require.EqualError(t, check.Fields("Room", config{4, 0.4, "25h", "c", "", false}).Err(), strings.Join([]string{
+		`Room.Count = "4": must lie between -1 and 3`, `Room.Share = "0.4": must lie between 0.5 and 1000`, `Room.Age = "25h0m0s": must lie between 1s and 24h0m0s`,
+		`Room.Word = "c": must be one of a, b`,
+	}, "\n"))
+	require.Panics(t, func() {
+		check.Fields("", struct {
+			N int `within:"x 1"`
+		}{})
+	})
+}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	"app-offload/functions/batch"
@@ -43,20 +42,20 @@ type Config struct {
 	// mode needs none of this.
 	AllowedHosts string
 	// StopGrace is the time a stop may take in all, at most "8s": in-flight work, the last commit and the last batches.
-	StopGrace string
+	StopGrace string `within:"1s 8s"`
 	// LearnedDirectory is the folder in which what the policies and predictions have learned is kept over a restart. "" is
 	// the spool's.
 	LearnedDirectory string
 	// LearnedInterval is the time between two saves of it, "1s" to "1h"; a crash forgets at most that much.
-	LearnedInterval string
+	LearnedInterval string `within:"1s 1h"`
 	// DecisionLog is a folder to which decisions with their outcomes are written, for `offload-lab replay` and other evaluation
 	// off-line: decisions.jsonl and, once that is full, decisions.old.jsonl. "" writes none. A decision takes about 1 KiB and
 	// 10 µs.
 	DecisionLog string
 	// DecisionLogMiB is how many MiB both files may take together, 2–65536; the older half goes first.
-	DecisionLogMiB int
+	DecisionLogMiB int `within:"2 65536"`
 	// DecisionLogShare is the share of decisions, 0.0001–1, that is written.
-	DecisionLogShare float64
+	DecisionLogShare float64 `within:"0.0001 1"`
 	// Writable is what may change while the service runs.
 	Writable Writable
 	// Host watches this machine.
@@ -123,15 +122,11 @@ func DefaultClasses() map[string]task.ClassConfig {
 
 // Validate reports everything that is wrong, all at once.
 func (c Config) Validate() error {
-	p := check.In(Section)
+	p := check.Fields(Section, c)
 	if !isLevel(c.Node) {
 		p.Addf("Node", c.Node, "must be one level of an MQTT topic: 1 to 255 bytes that can be printed, without / + # $ and blanks, such as \"plant-7\"")
 	}
 	c.checkHosts(p)
-	p.Duration("StopGrace", c.StopGrace, time.Second, 8*time.Second)
-	p.Duration("LearnedInterval", c.LearnedInterval, time.Second, time.Hour)
-	check.Range(p, "DecisionLogMiB", c.DecisionLogMiB, 2, 1<<16)
-	check.Range(p, "DecisionLogShare", c.DecisionLogShare, 0.0001, 1)
 	return errors.Join(append([]error{p.Err()}, under(Section,
 		c.Host.Validate(), c.Intake.Validate(), c.Local.Validate(), c.Models.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Export.Validate(),
 		c.Writable.Validate(),

@@ -56,9 +56,9 @@ type Config struct {
 	ReleaseAfter string
 	// MaxInflight is the most batches that may be under way: sent or acknowledged, but not yet confirmed. From 16 on the exporter uses as many
 	// as the measured rate and delay of confirmations need.
-	MaxInflight int
+	MaxInflight int `within:"1 1024"`
 	// MaxInflightKiB bounds the same in KiB of records; one batch always fits.
-	MaxInflightKiB int
+	MaxInflightKiB int `within:"1 1048576"`
 	// LinkAhead is how much of the link's time, by the measured goodput, may be filled in advance, so that fresh data never
 	// queues behind more than this; batches are kept to half of it. A link with a long round trip gets six of them, up to
 	// two seconds, to be used fully. Longer makes larger batches, which compress better, and fresh data later.
@@ -71,10 +71,10 @@ type Config struct {
 	Oversized string
 	// RefusedTries is how often the broker may close the connection over one single record, with others of its class passing
 	// between, before the record is dropped as "too_large". 0 never drops.
-	RefusedTries int
+	RefusedTries int `within:"0 1000"`
 	// UnreceiptedTries is how often one single record may be acknowledged by the broker, yet be without a receipt while
 	// others of its class get theirs, before it is dropped as "unreceipted". 0 never drops.
-	UnreceiptedTries int
+	UnreceiptedTries int `within:"0 1000000"`
 }
 
 // DefaultConfig suits a broker on the same machine or behind an ordinary uplink.
@@ -101,7 +101,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) parse() (times, error) {
-	p := check.In("Export")
+	p := check.Fields("Export", c)
 	c.checkBrokers(p)
 	p.OneOf("AuthMode", c.AuthMode, mqtt.AuthModes()...)
 	p.OneOf("Confirm", c.Confirm, ConfirmReceipt, ConfirmPuback)
@@ -125,11 +125,7 @@ func (c Config) parse() (times, error) {
 	if p.Fine("BackoffMin", "BackoffMax") && t.backoffMax < t.backoffMin {
 		p.Addf("BackoffMax", c.BackoffMax, "must not be below BackoffMin, which is %s", c.BackoffMin)
 	}
-	check.Range(p, "MaxInflight", c.MaxInflight, 1, 1024)
-	check.Range(p, "MaxInflightKiB", c.MaxInflightKiB, 1, 1024*1024)
 	p.OneOf("Oversized", c.Oversized, OversizedHold, OversizedDrop)
-	check.Range(p, "RefusedTries", c.RefusedTries, 0, 1000)
-	check.Range(p, "UnreceiptedTries", c.UnreceiptedTries, 0, 1_000_000)
 	return t, p.Err()
 }
 

@@ -28,13 +28,13 @@ type Config struct {
 	// have learned, if enough of them take part. "" takes no part: nothing is said, and nothing is believed.
 	Interval string
 	// MinOutcomes is how many outcomes of a class and target, 1–1000000, this node must have seen before it says anything of them.
-	MinOutcomes int
+	MinOutcomes int `within:"1 1000000"`
 	// Weight is how many outcomes of its own, 0.1–1000, what others have learned counts for. As many own ones count as much, and the more there are
 	// beyond that, the less the others count.
-	Weight float64
+	Weight float64 `within:"0.1 1000"`
 	// Clip is the norm, 1–1000000, to which the statistics of each class and target are shortened before they leave; it is about how many
 	// outcomes they can stand for.
-	Clip float64
+	Clip float64 `within:"1 1e6"`
 }
 
 // DefaultConfig takes no part.
@@ -42,13 +42,10 @@ func DefaultConfig() Config { return Config{MinOutcomes: 50, Weight: 20, Clip: 2
 
 // Validate reports every problem at once.
 func (c Config) Validate() error {
-	p := check.In("Federate")
+	p := check.Fields("Federate", c)
 	if c.Interval != "" {
 		p.Duration("Interval", c.Interval, 10*time.Second, 24*time.Hour)
 	}
-	check.Range(p, "MinOutcomes", c.MinOutcomes, 1, 1_000_000)
-	check.Range(p, "Weight", c.Weight, 0.1, 1000)
-	check.Range(p, "Clip", c.Clip, 1, 1e6)
 	return p.Err()
 }
 

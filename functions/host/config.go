@@ -24,16 +24,16 @@ type Config struct {
 	// the status shows what it would do.
 	Governor bool
 	// GovernorLow is the CPU load in percent, 1–66, below which the frequency goes down.
-	GovernorLow float64
+	GovernorLow float64 `within:"1 66"`
 	// GovernorHigh is the CPU load in percent, up to 100, above which it goes up; in between it stays. It must be at least one
 	// and a half times GovernorLow, or a step down would lead straight to a step up.
 	GovernorHigh float64
 	// GovernorHold is how long the load must have been low before each step down, a Go duration of "1s" to "10m".
 	GovernorHold string
 	// GovernorFloor is the lowest frequency as a share of the highest, 0.1–1.
-	GovernorFloor float64
+	GovernorFloor float64 `within:"0.1 1"`
 	// GovernorMHz is the highest frequency to allow, in MHz. 0 is the processor's own.
-	GovernorMHz float64
+	GovernorMHz float64 `within:"0 1e5"`
 }
 
 // DefaultConfig samples the machine the process runs on once a second.
@@ -46,17 +46,14 @@ func DefaultConfig() Config {
 
 // Validate reports every problem at once.
 func (c Config) Validate() error {
-	p := check.In("Host")
+	p := check.Fields("Host", c)
 	c.interval(p)
 	directory(p, "SysfsRoot", c.SysfsRoot)
 	directory(p, "ProcfsRoot", c.ProcfsRoot)
-	check.Range(p, "GovernorLow", c.GovernorLow, 1, 66)
 	if p.Fine("GovernorLow") {
 		check.Range(p, "GovernorHigh", c.GovernorHigh, 1.5*c.GovernorLow, 100)
 	}
 	c.hold(p)
-	check.Range(p, "GovernorFloor", c.GovernorFloor, 0.1, 1)
-	check.Range(p, "GovernorMHz", c.GovernorMHz, 0, 1e5)
 	return p.Err()
 }
 

@@ -18,11 +18,11 @@ type Config struct {
 	// that name one go to the cloud.
 	Directory string
 	// CacheMiB is the memory for models that are loaded, with the memory of their runs, 1 to 65536 MiB. The least recently used one leaves it for another.
-	CacheMiB int
+	CacheMiB int `within:"1 65536"`
 	// MaxModels is how many models are read from the folder; further ones are named in the status.
-	MaxModels int
+	MaxModels int `within:"1 1000"`
 	// MaxMiB is the size of the largest model file.
-	MaxMiB int
+	MaxMiB int `within:"1 2000"`
 	// Preload lists models to load at the start, separated by commas, beside those that classes name.
 	Preload string
 	// Pin lists models that are loaded at the start and stay in memory, separated by commas.
@@ -48,10 +48,7 @@ func DefaultConfig() Config {
 
 // Validate reports everything that is wrong, all at once.
 func (c Config) Validate() error {
-	p := check.In("Models")
-	check.Range(p, "CacheMiB", c.CacheMiB, 1, 1<<16)
-	check.Range(p, "MaxModels", c.MaxModels, 1, 1000)
-	check.Range(p, "MaxMiB", c.MaxMiB, 1, 2000)
+	p := check.Fields("Models", c)
 	for _, l := range []struct{ key, text string }{{"Preload", c.Preload}, {"Pin", c.Pin}} {
 		for _, name := range list(l.text) {
 			if !models.ValidName(name) {
@@ -65,12 +62,8 @@ func (c Config) Validate() error {
 	if c.Delivery && len(list(c.Keys)) == 0 {
 		p.Addf("Delivery", c.Delivery, "needs Keys: anybody who may publish at the broker could send a model otherwise")
 	}
-	pool := check.In("Models.Pool")
-	c.Pool.Check(pool)
-	canary := check.In("Models.Canary")
+	pool, canary, runtime := check.Fields("Models.Pool", c.Pool), check.Fields("Models.Canary", c.Canary), check.Fields("Models.Runtime", c.Runtime)
 	c.Canary.Check(canary)
-	runtime := check.In("Models.Runtime")
-	c.Runtime.Check(runtime)
 	for _, name := range list(c.Runtime.Models) {
 		if name != "*" && !models.ValidName(name) {
 			runtime.Addf("Models", check.Cut(name, 64), "must be names of models, separated by commas, or *")

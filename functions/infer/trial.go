@@ -18,9 +18,9 @@ type CanaryConfig struct {
 	// Tasks is how many tasks both versions compute, 20 to 100000. 0 puts a new version in force at once.
 	Tasks int
 	// Disagreement is the share of different answers, 0 to 1, above which the new version is rolled back. Numbers differ when they do by more than 10 %.
-	Disagreement float64
+	Disagreement float64 `within:"0 1"`
 	// Slower is by what factor the new version may be slower, 1 to 100; beyond it, it is rolled back.
-	Slower float64
+	Slower float64 `within:"1 100"`
 }
 
 // DefaultCanaryConfig tries a version on 100 tasks.
@@ -33,8 +33,6 @@ func (c CanaryConfig) Check(p *check.Problems) {
 	if c.Tasks != 0 {
 		check.Range(p, "Tasks", c.Tasks, fewestPairs, 100_000)
 	}
-	check.Range(p, "Disagreement", c.Disagreement, 0, 1)
-	check.Range(p, "Slower", c.Slower, 1, 100)
 }
 
 const (

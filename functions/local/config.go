@@ -11,10 +11,10 @@ import (
 type Config struct {
 	// Workers is the number of goroutines that run operators; a device always meets the same one. 0 is one for each
 	// core. A change needs a restart.
-	Workers int
+	Workers int `within:"0 256"`
 	// QueueTasks is how many tasks may wait for all workers together, shared out evenly. A full queue makes the caller
 	// wait. A change needs a restart.
-	QueueTasks int
+	QueueTasks int `within:"1 1000000"`
 	// Operators is the notation for classes that name none. Empty, or "none", computes nothing for them.
 	Operators string
 	// MaxKeys is how many resources of devices are remembered at once, all workers together, about 2 KiB each. Those beyond it are not
@@ -25,17 +25,17 @@ type Config struct {
 	KeyTTL string
 	// SampleMiB bounds the memory for the values that percentiles are computed of, all workers together. When it is
 	// used up, new windows keep fewer values and their percentiles become estimates. A change needs a restart.
-	SampleMiB int
+	SampleMiB int `within:"1 65536"`
 	// MaxAhead is how far the time of a reading may lie ahead of this node's clock before the time of reception
 	// replaces it, e.g. "1m": one wrong clock would otherwise make all later values late.
 	MaxAhead string
 	// Retries is how often a failed publication is tried again at once. 0 tries once only.
-	Retries int
+	Retries int `within:"0 100"`
 	// RetryWait is the pause before each retry, e.g. "100ms".
 	RetryWait string
 	// PendingResults is how many results of windows wait, all workers together, for a bus that does not take them; the
 	// oldest is dropped and counted beyond that. 0 drops at once.
-	PendingResults int
+	PendingResults int `within:"0 1000000"`
 }
 
 // DefaultConfig suits a small gateway: at most some 50 MiB of state.
@@ -78,9 +78,7 @@ type limits struct {
 
 // limits parses the configuration once. What is shared among workers comes out as the share of one.
 func (c Config) limits() (limits, error) {
-	p := check.In("Local")
-	check.Range(p, "Workers", c.Workers, 0, 256)
-	check.Range(p, "QueueTasks", c.QueueTasks, 1, 1_000_000)
+	p := check.Fields("Local", c)
 	if _, err := parse(c.Operators); err != nil {
 		p.Addf("Operators", c.Operators, "%v", err)
 	}
@@ -88,11 +86,8 @@ func (c Config) limits() (limits, error) {
 		check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
 	}
 	ttl := p.Duration("KeyTTL", c.KeyTTL, 0, 30*24*time.Hour)
-	check.Range(p, "SampleMiB", c.SampleMiB, 1, 64*1024)
 	ahead := p.Duration("MaxAhead", c.MaxAhead, 0, 24*time.Hour)
-	check.Range(p, "Retries", c.Retries, 0, 100)
 	wait := p.Duration("RetryWait", c.RetryWait, 0, time.Minute)
-	check.Range(p, "PendingResults", c.PendingResults, 0, 1_000_000)
 
 	n := c.Workers
 	if n == 0 {

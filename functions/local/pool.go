@@ -10,30 +10,21 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	"app-offload/functions/check"
 )
 
 // PoolConfig bounds the pool of heavy work. The words are those of the section Models.
 type PoolConfig struct {
 	// Workers is how many models compute at the same time, each on one core. 0 leaves one core to the operators, where there are several.
-	Workers int
+	Workers int `within:"0 256"`
 	// QueueTasks is how many tasks may wait for a model. While the queue is full, tasks go to the cloud; those that must stay make their sender wait.
-	QueueTasks int
+	QueueTasks int `within:"1 100000"`
 	// Nice lowers the priority of the models' threads, 0 to 19, as nice(1) does, so that operators and exporter come first. 0 is that of the
 	// process. It needs Linux.
-	Nice int
+	Nice int `within:"0 19"`
 }
 
 // DefaultPoolConfig suits a gateway of few cores.
 func DefaultPoolConfig() PoolConfig { return PoolConfig{QueueTasks: 64, Nice: 5} }
-
-// Check adds what is wrong to the problems of the section.
-func (c PoolConfig) Check(p *check.Problems) {
-	check.Range(p, "Workers", c.Workers, 0, 256)
-	check.Range(p, "QueueTasks", c.QueueTasks, 1, 100_000)
-	check.Range(p, "Nice", c.Nice, 0, 19)
-}
 
 // Sized is the number of workers.
 func (c PoolConfig) Sized() int {

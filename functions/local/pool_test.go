@@ -173,13 +173,13 @@ func TestTheRangesOfThePool(t *testing.T) {
 		"Nice": {func(c *PoolConfig) *int { return &c.Nice }, 0, 19},
 	} {
 		for v, valid := range map[int]bool{c.low: true, c.high: true, c.low - 1: false, c.high + 1: false} {
-			cfg, p := DefaultPoolConfig(), check.In("Models")
+			cfg := DefaultPoolConfig()
 			*c.at(&cfg) = v
-			cfg.Check(p)
+			err := check.Fields("Models", cfg).Err()
 			if valid {
-				require.NoError(t, p.Err(), "%s = %d", name, v)
+				require.NoError(t, err, "%s = %d", name, v)
 			} else {
-				require.ErrorContains(t, p.Err(), "Models."+name, "%d", v)
+				require.ErrorContains(t, err, "Models."+name, "%d", v)
 			}
 		}
 	}

@@ -43,10 +43,10 @@ var (
 type Config struct {
 	Dir       string   // the folder; it is made where it does not exist
 	Variant   string   // edge or cloud; versions of the other variant are left alone
-	MaxModels int      // names; more are not read
-	MaxMiB    int      // of one model's file
-	MemoryMiB int      // of all loaded models with their sessions
-	Sessions  int      // runs of one model at the same time; 0 is the number of processors
+	MaxModels int      `within:"1 1000"`  // names; more are not read
+	MaxMiB    int      `within:"1 2000"`  // of one model's file
+	MemoryMiB int      `within:"1 65536"` // of all loaded models with their sessions
+	Sessions  int      `within:"0 256"`   // runs of one model at the same time; 0 is the number of processors
 	Preload   []string // loaded at the start
 	Pin       []string // loaded at the start and kept in memory
 	Canary    bool     // a new version is a canary until Settle
@@ -61,15 +61,11 @@ func DefaultConfig() Config {
 
 // Validate names everything that is wrong.
 func (c Config) Validate() error {
-	p := check.In("Models")
+	p := check.Fields("Models", c)
 	if c.Dir == "" {
 		p.Addf("Dir", c.Dir, "must name a folder")
 	}
 	p.OneOf("Variant", c.Variant, Edge, Cloud)
-	check.Range(p, "MaxModels", c.MaxModels, 1, 1000)
-	check.Range(p, "MaxMiB", c.MaxMiB, 1, 2000)
-	check.Range(p, "MemoryMiB", c.MemoryMiB, 1, 65536)
-	check.Range(p, "Sessions", c.Sessions, 0, 256)
 	for key, list := range map[string][]string{"Preload": c.Preload, "Pin": c.Pin} {
 		for _, name := range list {
 			if !validName(name) {
@@ -77,7 +73,7 @@ func (c Config) Validate() error {
 			}
 		}
 	}
-	c.Runtime.Check(p)
+	p.Add(check.Fields("Models", c.Runtime).Err())
 	if _, err := ParseTrust(c.Keys); err != nil {
 		p.Add(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"app-offload/functions/check"
 )
@@ -20,55 +19,55 @@ type Config struct {
 
 	// WeightedPreset is the formula of policy weighted: "default"; "article", the published formula to the letter; or "custom",
 	// for which alone the keys Size…, Complexity… and CPU… count.
-	WeightedPreset string
+	WeightedPreset string `within:"default|article|custom"`
 	// WeightedThreshold is the score, 0–1, at and above which policy weighted sends a task to the cloud. 0 sends all of them.
-	WeightedThreshold float64
+	WeightedThreshold float64 `within:"0 1"`
 	// SizeWeight is the share of the data's size in the score, 0–1. 0 leaves the size out.
 	SizeWeight float64
 	// SizeDirection says whether the score "rises" or "falls" as the data gets larger.
 	SizeDirection string
 	// SizeScaleKB is the size in KB (1,024 bytes) at which the term of the size is at its end.
-	SizeScaleKB float64
+	SizeScaleKB float64 `within:"0.001 1e6"`
 	// ComplexityWeight is the share of the task's complexity in the score, 0–1. 0 leaves the complexity out.
 	ComplexityWeight float64
 	// ComplexityDirection says whether the score "rises" or "falls" as the task gets more complex.
 	ComplexityDirection string
 	// ComplexityScale is the complexity, up to 100, at which its term is at its end.
-	ComplexityScale float64
+	ComplexityScale float64 `within:"0.001 100"`
 	// CPUWeight is the share of the node's CPU load in the score, 0–1. 0 leaves the load out.
 	CPUWeight float64
 	// CPUDirection says whether the score "rises" or "falls" as the CPU gets busier.
 	CPUDirection string
 	// CPUScale is the CPU load in percent at which its term is at its end.
-	CPUScale float64
+	CPUScale float64 `within:"0.001 100"`
 
 	// RandomShare is the share of tasks, 0.01–0.99, that policy random sends to the cloud.
-	RandomShare float64
+	RandomShare float64 `within:"0.01 0.99"`
 	// RandomSeed is where the draws of policies random and bandit start; the same seed draws the same sequence.
 	RandomSeed int
 
 	// CostTime is the cost of using up one deadline, in the unit that all costs of policies cost and bandit share.
-	CostTime float64
+	CostTime float64 `within:"0 1e6"`
 	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time: late is late. Policy weighted leaves a target
 	// that takes longer than that to the other one, if that is sooner.
-	CostKappa float64
+	CostKappa float64 `within:"1 100"`
 	// CostMiss is the cost of missing a deadline, on top of the time. 0 leaves it at the time.
-	CostMiss float64
+	CostMiss float64 `within:"0 1e6"`
 	// CostEnergy is the cost of CostJoules. 0 leaves energy out.
-	CostEnergy float64
+	CostEnergy float64 `within:"0 1e6"`
 	// CostJoules is the unit of energy, J.
-	CostJoules float64
+	CostJoules float64 `within:"1e-6 1e6"`
 	// CostMoney is the cost of letting the cloud compute one task. 0 leaves money out.
-	CostMoney float64
+	CostMoney float64 `within:"0 1e6"`
 	// CostPrice is the cost of one unit of the currency of Score.MoneyPerMB. 0 leaves the price of bytes out.
-	CostPrice float64
+	CostPrice float64 `within:"0 1e6"`
 	// CostMemory is the cost of processing a task locally while all tasks of the node wait for memory all the time, less in proportion to the
 	// stall that the kernel reports (PSI, memoryStall). 0 leaves memory out.
-	CostMemory float64
+	CostMemory float64 `within:"0 1e6"`
 	// CostBattery is by how many times energy costs more on an empty battery, less in proportion to its charge. 0 counts a battery as mains.
-	CostBattery float64
+	CostBattery float64 `within:"0 1000"`
 	// CostPatience is what counts as the deadline of a task that has none, s. Such a task misses nothing.
-	CostPatience float64
+	CostPatience float64 `within:"0.001 1e6"`
 	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
 	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect. The seconds in those keys are of a node whose
 	// tasks have deadlines of about 1.4 s; where those that arrive have others, they are changed in proportion. The prices are of a node on which
@@ -76,57 +75,57 @@ type Config struct {
 	CostShadow bool
 	// CostDoubt is the width of the doubt about a predicted lateness, as a share of the deadline, 0–10: the cost of a miss
 	// rises from none to all between (1 − CostDoubt) and (1 + CostDoubt) deadlines. 0 takes predictions at their word.
-	CostDoubt float64
+	CostDoubt float64 `within:"0 10"`
 	// CostTail is the cost of each further deadline beyond CostKappa of them: 0 gives up on what is late anyway, which is
 	// cheapest on the whole; more bounds how late the latest become.
-	CostTail float64
+	CostTail float64 `within:"0 1e6"`
 	// CostCaution is the factor on the predicted time of the link, 0.1–10: above 1 as goodput drops more often than it rises.
-	CostCaution float64
+	CostCaution float64 `within:"0.1 10"`
 	// CostEdgePrice is what one second of this node's time costs other tasks while none waits.
-	CostEdgePrice float64
+	CostEdgePrice float64 `within:"0 1e6"`
 	// CostEdgeWait is by how much that price rises with each second of work that waits here.
-	CostEdgeWait float64
+	CostEdgeWait float64 `within:"0 1e6"`
 	// CostEdgeEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half, as those in a longer queue are
 	// late anyway; and half of the time of a single task at which it has.
-	CostEdgeEase float64
+	CostEdgeEase float64 `within:"0.001 1e6"`
 	// CostLinkPrice is what one second of the link's time costs other tasks while none waits.
-	CostLinkPrice float64
+	CostLinkPrice float64 `within:"0 1e6"`
 	// CostLinkWait is by how much that price rises with each second that the link's backlog takes.
-	CostLinkWait float64
+	CostLinkWait float64 `within:"0 1e6"`
 	// CostLinkEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half.
-	CostLinkEase float64
+	CostLinkEase float64 `within:"0.001 1e6"`
 
 	// BanditOptimism is how many widths of its confidence policy bandit takes off an uncertain time, 0–10. 0 only believes.
-	BanditOptimism float64
+	BanditOptimism float64 `within:"0 10"`
 	// BanditForgetting is the weight, 0.9–1, that all earlier outcomes keep with each further one. 1 never forgets.
-	BanditForgetting float64
+	BanditForgetting float64 `within:"0.9 1"`
 	// BanditExplore is the share, 0–0.5, of close decisions that policy bandit takes the other way in order to learn while it
 	// knows nothing of that way; the more outcomes it had from there lately, the fewer. Critical tasks, and those that would
 	// be late on the other way alone, are never tried with. 0 tries nothing.
-	BanditExplore float64
+	BanditExplore float64 `within:"0 0.5"`
 
 	// PPOWeights is the file with the network of policy ppo, as offload-lab train writes it. Empty leaves its decisions to cost.
 	PPOWeights string
 	// PPOMargin is how far, 0–1 as a share of the range that training has seen, an input may lie outside of it before policy
 	// ppo leaves the decision to cost.
-	PPOMargin float64
+	PPOMargin float64 `within:"0 1"`
 
 	// DeferRule is the file with the rule of policy defer, as offload-lab train -env defer writes it. "" is the one that this program
 	// brings along.
 	DeferRule string
 	// DeferTasks is how many tasks, 1–10000, may wait undecided at once under policy defer; those beyond are decided when they come.
 	// However many there are, choosing one of them takes about as long.
-	DeferTasks int
+	DeferTasks int `within:"1 10000"`
 	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool. However much
 	// that is, a task that would let them fill more than a quarter of the spool is decided when it comes: no other may drop them.
-	DeferMiB int
+	DeferMiB int `within:"1 4096"`
 	// DeferLongest is how long a task may wait before it goes to the cloud in its turn, or stays here if a guard says so, a Go duration
 	// of "1s" to "24h".
-	DeferLongest string
+	DeferLongest string `within:"1s 24h"`
 	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
 	// "10s". More keeps node and link busy, less lets more be decided late. It is meant for tasks with deadlines of about 1.4 s; where those that
 	// arrive have others, it is changed in proportion.
-	DeferAhead string
+	DeferAhead string `within:"0s 10s"`
 
 	// DeferOrder keeps the order in which a device's tasks of a class came: a task does not leave before an earlier one that is parked, nor is it
 	// processed locally before that, where an operator remembers what it has seen, as all but burn do; a model alone does not. The cloud may have
@@ -137,42 +136,42 @@ type Config struct {
 	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here whose result is predicted within
 	// CostKappa deadlines, lets later ones wait in the spool for the link, and the policy decides which of those without a deadline
 	// do; "all" keeps every task here. Under a policy that binds late, tasks that "deadline" keeps are parked while the node is busy.
-	LinkDown string
+	LinkDown string `within:"all|deadline"`
 	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
-	BacklogLimit float64
+	BacklogLimit float64 `within:"0 1"`
 
 	// MemoryLimit is the share of time in percent, 0–100, in which tasks wait for memory (PSI, memoryStall) above which the guard sends every
 	// task to the cloud while the link is up. 0 never does.
-	MemoryLimit float64
+	MemoryLimit float64 `within:"0 100"`
 	// BatteryLimit is the charge in percent, 0–100, below which the guard gives every task to the target that takes less energy while
 	// the node runs on its battery. 0 never does.
-	BatteryLimit float64
+	BatteryLimit float64 `within:"0 100"`
 	// PriceLimit is the price of a MB (Score.MoneyPerMB) above which the guard keeps every task here whose result is predicted within CostKappa
 	// deadlines, or CostKappa × CostPatience seconds where it has none. 0 never does.
-	PriceLimit float64
+	PriceLimit float64 `within:"0 1e9"`
 
 	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with the
 	// acting policy, and at what predicted cost, is in the status. "" runs no shadow.
 	Shadow string
 	// ShadowShare is the share of decisions, 0.001–1, that the shadows are shown: less costs less.
-	ShadowShare float64
+	ShadowShare float64 `within:"0.001 1"`
 
 	// Canary is a policy that acts for a share of the devices in the place of Default; classes that name their own policy
 	// keep it. It is rolled back by itself when it is worse, until something under Policy changes. "" runs no canary.
 	Canary string
 	// CanaryShare is the share of devices, 0.001–0.9, that the canary acts for: always the same ones, by a hash of their name.
-	CanaryShare float64
+	CanaryShare float64 `within:"0.001 0.9"`
 	// CanaryMarginMiss is by how much the share of missed deadlines, 0–1, may be above the incumbent's before the canary is
 	// rolled back; 0.02 is two in a hundred.
-	CanaryMarginMiss float64
+	CanaryMarginMiss float64 `within:"0 1"`
 	// CanaryMarginCost is by how much the mean cost of an outcome, in the unit of the costs, may be above the incumbent's.
-	CanaryMarginCost float64
+	CanaryMarginCost float64 `within:"0 1e6"`
 	// CanaryConfidence is one less the chance, 0.5–0.9999, of ever rolling back a canary that is within both margins.
-	CanaryConfidence float64
+	CanaryConfidence float64 `within:"0.5 0.9999"`
 
 	// Decisions is how many of the latest decisions are kept, 1–1000000, at about 0.6 KiB each: for the API, and until their
 	// outcomes come; an outcome that comes later than that teaches nothing. A change needs a restart.
-	Decisions int
+	Decisions int `within:"1 1000000"`
 }
 
 // DefaultConfig is policy bandit. Measured in the simulator it loses next to nothing against the best where predictions are
@@ -200,10 +199,8 @@ func DefaultConfig() Config {
 
 // Validate reports every problem at once.
 func (c Config) Validate() error {
-	p := check.In("Policy")
+	p := check.Fields("Policy", c)
 	p.OneOf("Default", c.Default, names()...)
-	p.OneOf("WeightedPreset", c.WeightedPreset, "default", "article", "custom")
-	check.Range(p, "WeightedThreshold", c.WeightedThreshold, 0, 1)
 	for _, t := range []struct {
 		name, direction string
 		weight          float64
@@ -211,26 +208,10 @@ func (c Config) Validate() error {
 		check.Range(p, t.name+"Weight", t.weight, 0, 1)
 		p.OneOf(t.name+"Direction", t.direction, rises, falls)
 	}
-	check.Range(p, "SizeScaleKB", c.SizeScaleKB, 0.001, 1e6)
-	check.Range(p, "ComplexityScale", c.ComplexityScale, 0.001, 100)
-	check.Range(p, "CPUScale", c.CPUScale, 0.001, 100)
-	check.Range(p, "RandomShare", c.RandomShare, 0.01, 0.99)
-	c.validateCost(p)
-	check.Range(p, "PPOMargin", c.PPOMargin, 0, 1)
-	check.Range(p, "DeferTasks", c.DeferTasks, 1, 10_000)
-	check.Range(p, "DeferMiB", c.DeferMiB, 1, 4096)
-	p.Duration("DeferLongest", c.DeferLongest, time.Second, 24*time.Hour)
-	p.Duration("DeferAhead", c.DeferAhead, 0, 10*time.Second)
 	if _, err := loadRule(c.DeferRule); err != nil {
 		p.Addf("DeferRule", c.DeferRule, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	c.validateCompany(p)
-	p.OneOf("LinkDown", c.LinkDown, "all", "deadline")
-	check.Range(p, "BacklogLimit", c.BacklogLimit, 0, 1)
-	check.Range(p, "MemoryLimit", c.MemoryLimit, 0, 100)
-	check.Range(p, "BatteryLimit", c.BatteryLimit, 0, 100)
-	check.Range(p, "PriceLimit", c.PriceLimit, 0, 1e9)
-	check.Range(p, "Decisions", c.Decisions, 1, 1_000_000)
 	return p.Err()
 }
 
@@ -250,11 +231,6 @@ func (c Config) validateCompany(p *check.Problems) {
 		}
 		named = append(named, c.Canary)
 	}
-	check.Range(p, "ShadowShare", c.ShadowShare, 0.001, 1)
-	check.Range(p, "CanaryShare", c.CanaryShare, 0.001, 0.9)
-	check.Range(p, "CanaryMarginMiss", c.CanaryMarginMiss, 0, 1)
-	check.Range(p, "CanaryMarginCost", c.CanaryMarginCost, 0, 1e6)
-	check.Range(p, "CanaryConfidence", c.CanaryConfidence, 0.5, 0.9999)
 	if slices.Contains(named, ppoInfo.Name) {
 		if err := c.Ready(ppoInfo.Name); err != nil {
 			p.Addf("PPOWeights", c.PPOWeights, "%v", err)
@@ -270,38 +246,6 @@ func (c Config) Ready(name string) error {
 	}
 	_, err := loadNetwork(c.PPOWeights)
 	return err
-}
-
-func (c Config) validateCost(p *check.Problems) {
-	for _, k := range []struct {
-		key              string
-		value, low, high float64
-	}{
-		{"CostTime", c.CostTime, 0, 1e6},
-		{"CostKappa", c.CostKappa, 1, 100},
-		{"CostMiss", c.CostMiss, 0, 1e6},
-		{"CostEnergy", c.CostEnergy, 0, 1e6},
-		{"CostJoules", c.CostJoules, 1e-6, 1e6},
-		{"CostMoney", c.CostMoney, 0, 1e6},
-		{"CostPrice", c.CostPrice, 0, 1e6},
-		{"CostMemory", c.CostMemory, 0, 1e6},
-		{"CostBattery", c.CostBattery, 0, 1e3},
-		{"CostPatience", c.CostPatience, 0.001, 1e6},
-		{"CostDoubt", c.CostDoubt, 0, 10},
-		{"CostTail", c.CostTail, 0, 1e6},
-		{"CostCaution", c.CostCaution, 0.1, 10},
-		{"CostEdgePrice", c.CostEdgePrice, 0, 1e6},
-		{"CostEdgeWait", c.CostEdgeWait, 0, 1e6},
-		{"CostEdgeEase", c.CostEdgeEase, 0.001, 1e6},
-		{"CostLinkPrice", c.CostLinkPrice, 0, 1e6},
-		{"CostLinkWait", c.CostLinkWait, 0, 1e6},
-		{"CostLinkEase", c.CostLinkEase, 0.001, 1e6},
-		{"BanditOptimism", c.BanditOptimism, 0, 10},
-		{"BanditForgetting", c.BanditForgetting, 0.9, 1},
-		{"BanditExplore", c.BanditExplore, 0, 0.5},
-	} {
-		check.Range(p, k.key, k.value, k.low, k.high)
-	}
 }
 
 // Version is a short fingerprint of everything in the configuration that a decision depends on: equal versions decide alike.

@@ -13,35 +13,35 @@ const maxCorrection = 1e4
 // Config calibrates the prediction. All rates are means to start from: corrections per class follow what is measured.
 type Config struct {
 	// EdgeMcycles is the rate at which this node computes when idle, Mcycle/s. What others use of the CPU is taken off.
-	EdgeMcycles float64
+	EdgeMcycles float64 `within:"1 1e9"`
 	// CloudMcycles is the rate at which the cloud computes one task, Mcycle/s. It is taken as never busy.
-	CloudMcycles float64
+	CloudMcycles float64 `within:"1 1e9"`
 	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on a node that others keep wholly busy. A fair scheduler gives it
 	// half where one other thread a core competes.
-	MinEdgeShare float64
+	MinEdgeShare float64 `within:"0.001 1"`
 	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.004 a task of
 	// 200 KB and complexity 50 is 40 Mcycles, as its summary takes. A model takes more.
 	McyclesPerKB float64
 
 	// LinkMbit is the goodput in Mbit/s assumed until the exporter has measured one.
-	LinkMbit float64
+	LinkMbit float64 `within:"0.001 1e6"`
 	// RTT is the round trip assumed until the exporter has measured one, a Go duration up to "1m".
-	RTT string
+	RTT string `within:"0s 1m"`
 	// Overhead is what the cloud adds to every task besides computing: queueing, opening, storing. A Go duration up to "1m".
-	Overhead string
+	Overhead string `within:"0s 1m"`
 	// HeaderBytes is what one task adds to a message besides its data.
-	HeaderBytes int
+	HeaderBytes int `within:"0 1048576"`
 	// WireShare is how many bytes go over the wire for one byte of data, 0.01–4: below 1 where messages are compressed,
 	// about 1.4 for binaries in the readable form.
-	WireShare float64
+	WireShare float64 `within:"0.01 4"`
 	// BacklogAhead is the share of the spool's backlog, 0–1, that leaves before a fresh task: 1 where the link is first in,
 	// first out; less where fresh data goes first. What is in flight is ahead in any case.
-	BacklogAhead float64
+	BacklogAhead float64 `within:"0 1"`
 
 	// EdgeJoules is the energy of computing here, J/Mcycle.
-	EdgeJoules float64
+	EdgeJoules float64 `within:"0 1000"`
 	// RadioJoules is the energy of sending, J per byte on the wire, sealing included.
-	RadioJoules float64
+	RadioJoules float64 `within:"0 1000"`
 
 	// MoneyPerMB is what a MB (10⁶ bytes) costs on the uplink, by hour of the week: a price, then "days hours price" for what differs, separated by
 	// semicolons, the last that fits counts: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second one;
@@ -56,7 +56,7 @@ type Config struct {
 	Credits bool
 
 	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 never corrects.
-	Smoothing float64
+	Smoothing float64 `within:"0 1"`
 	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000.
 	// 1 never corrects.
 	CorrectionLimit float64
@@ -74,26 +74,14 @@ func DefaultConfig() Config {
 
 // Validate reports every problem at once.
 func (c Config) Validate() error {
-	p := check.In("Score")
-	check.Range(p, "EdgeMcycles", c.EdgeMcycles, 1, 1e9)
-	check.Range(p, "CloudMcycles", c.CloudMcycles, 1, 1e9)
-	check.Range(p, "MinEdgeShare", c.MinEdgeShare, 0.001, 1)
+	p := check.Fields("Score", c)
 	check.Range(p, "McyclesPerKB", c.McyclesPerKB, math.SmallestNonzeroFloat64, 1e6)
-	check.Range(p, "LinkMbit", c.LinkMbit, 0.001, 1e6)
-	p.Duration("RTT", c.RTT, 0, time.Minute)
-	p.Duration("Overhead", c.Overhead, 0, time.Minute)
-	check.Range(p, "HeaderBytes", c.HeaderBytes, 0, 1<<20)
-	check.Range(p, "WireShare", c.WireShare, 0.01, 4)
-	check.Range(p, "BacklogAhead", c.BacklogAhead, 0, 1)
-	check.Range(p, "EdgeJoules", c.EdgeJoules, 0, 1e3)
-	check.Range(p, "RadioJoules", c.RadioJoules, 0, 1e3)
 	if _, err := parseTariff(c.MoneyPerMB); err != nil {
 		p.Addf("MoneyPerMB", c.MoneyPerMB, "%v", err)
 	}
 	if _, err := time.LoadLocation(c.MoneyZone); err != nil {
 		p.Addf("MoneyZone", c.MoneyZone, "is not known to this machine; write UTC, Local, or a name of its time zone database, such as Europe/Berlin")
 	}
-	check.Range(p, "Smoothing", c.Smoothing, 0, 1)
 	check.Range(p, "CorrectionLimit", c.CorrectionLimit, 1, maxCorrection)
 	return p.Err()
 }

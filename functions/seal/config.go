@@ -32,11 +32,11 @@ type Config struct {
 	// Off gives payloads that zstd or gzip alone can unpack.
 	Fold bool
 	// CompressionLevel trades CPU for bytes, from 1 (fastest) to 4 (smallest).
-	CompressionLevel int
+	CompressionLevel int `within:"1 4"`
 	// MaxMessageKiB is the largest message in KiB that the broker takes; a batch that comes out larger is refused and has to be cut.
-	MaxMessageKiB int
+	MaxMessageKiB int `within:"4 262144"`
 	// MaxDataMiB is the largest payload in MiB before compression; keep it at or below what the consumer is ready to unpack.
-	MaxDataMiB int
+	MaxDataMiB int `within:"1 1024"`
 }
 
 // DefaultConfig works out of the box: readable, and sealed as soon as there is a key.
@@ -54,13 +54,10 @@ func DefaultConfig() Config {
 
 // Validate reports all problems at once.
 func (c Config) Validate() error {
-	p := check.In("Seal")
+	p := check.Fields("Seal", c)
 	p.OneOf("Form", c.Form, FormJSON, FormProtobuf)
 	p.OneOf("Cipher", c.Cipher, CipherAuto, CipherGCM, CipherEAX, CipherNone)
 	p.OneOf("Compression", c.Compression, CompressionZstd, CompressionGzip, CompressionNone)
-	check.Range(p, "CompressionLevel", c.CompressionLevel, 1, 4)
-	check.Range(p, "MaxMessageKiB", c.MaxMessageKiB, 4, 256<<10)
-	check.Range(p, "MaxDataMiB", c.MaxDataMiB, 1, 1024)
 	if c.KeyID != "" && !isText(c.KeyID) {
 		p.Addf("KeyID", c.KeyID, "must be printable UTF-8")
 	}

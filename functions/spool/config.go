@@ -1,8 +1,6 @@
 package spool
 
 import (
-	"time"
-
 	"app-offload/functions/check"
 )
 
@@ -19,31 +17,31 @@ type Config struct {
 	Directory string
 	// QuotaMiB bounds the bytes on disk, in MiB. Records may fill about four fifths of it; the rest lets segments be
 	// rewritten and deleted. There is no unlimited spool: 0 is refused.
-	QuotaMiB int
+	QuotaMiB int `within:"16 16777216"`
 	// SegmentMiB is the size of one log file, in MiB; space is given back to the disk in such steps. 0 chooses a 64th of
 	// the quota, at least 1 and at most 64.
-	SegmentMiB int
+	SegmentMiB int `within:"0 1024"`
 	// SpareMiB is how much disk, in MiB and within the quota, emptied segments keep to be written over instead of being deleted.
 	// Blocks that were written before are synced at twice the speed and for two thirds of the wear of fresh ones, so that only
 	// the first long outage pays for fresh ones. 0 chooses a quarter of the quota; at least four segments are kept.
 	SpareMiB int
 	// RingMiB bounds the memory that keeps fresh records for export without reading the disk, in MiB; 0 keeps none, so that
 	// every record is read back. When the link has been gone for 1 s it holds a quarter of that, and after 5 s a sixteenth.
-	RingMiB int
+	RingMiB int `within:"0 65536"`
 	// PendingMiB bounds the bytes that wait for the next commit, in MiB; Append blocks beyond it.
-	PendingMiB int
+	PendingMiB int `within:"1 65536"`
 	// Sync says when a record counts as stored: "always" after it reached the disk, "interval" and "none" as soon as the
 	// operating system has it. A power cut then loses up to SyncInterval, or whatever the system had not yet written.
 	Sync string
 	// SyncInterval is the time between two syncs under Sync "interval", a duration; it has no effect otherwise.
-	SyncInterval string
+	SyncInterval string `within:"1ms 1h"`
 	// CommitInterval is the shortest time between the beginnings of two commits under load, a duration: what comes meanwhile shares the
 	// second one, which spares flash and CPU. Where syncing takes longer than half of it, it is twice that time, at most four times
 	// what is set. What comes after a pause is committed at once, and so is a full commit; 0 never waits.
-	CommitInterval string
+	CommitInterval string `within:"0s 1s"`
 	// AckInterval is the time between two writes of what is done, a duration. A crash forgets at most that much, and those
 	// records are then sent again.
-	AckInterval string
+	AckInterval string `within:"1ms 1h"`
 	// OnFull is the strategy of records that bring none: "refuse", "dropOldest" and "dropLowestScore" (both of the lowest lane
 	// first, and never of a higher lane than the new record's), or "local", which refuses and lets the caller process.
 	OnFull string
@@ -51,10 +49,10 @@ type Config struct {
 	Encrypt bool
 	// QuarantineMiB bounds the damaged bytes that are kept for inspection, in MiB, and a 16th of the quota does so too; 0 keeps
 	// none and only counts.
-	QuarantineMiB int
+	QuarantineMiB int `within:"0 65536"`
 	// History is how many ranges of sequences whose records are gone are remembered in memory, so that gaps can be explained. Older
 	// ones are kept in a file, which takes a 64th of the quota, at most 16 MiB, once there are any.
-	History int
+	History int `within:"16 1048576"`
 }
 
 // DefaultConfig is what the service runs with when nothing is configured.
@@ -78,23 +76,14 @@ func DefaultConfig() Config {
 
 // Validate reports all problems at once.
 func (c Config) Validate() error {
-	p := check.In("Spool")
-	check.Range(p, "QuotaMiB", c.QuotaMiB, 16, 1<<24)
-	check.Range(p, "SegmentMiB", c.SegmentMiB, 0, 1024)
+	p := check.Fields("Spool", c)
 	if p.Fine("QuotaMiB", "SegmentMiB") && c.SegmentMiB > c.QuotaMiB/16 {
 		p.Addf("SegmentMiB", c.SegmentMiB, "must be at most a 16th of QuotaMiB (%d); 0 chooses a size", c.QuotaMiB/16)
 	}
 	if p.Fine("QuotaMiB") {
 		check.Range(p, "SpareMiB", c.SpareMiB, 0, c.QuotaMiB/2)
 	}
-	check.Range(p, "RingMiB", c.RingMiB, 0, 1<<16)
-	check.Range(p, "PendingMiB", c.PendingMiB, 1, 1<<16)
-	check.Range(p, "QuarantineMiB", c.QuarantineMiB, 0, 1<<16)
-	check.Range(p, "History", c.History, 16, 1<<20)
 	p.OneOf("Sync", c.Sync, SyncAlways, SyncInterval, SyncNone)
 	p.OneOf("OnFull", c.OnFull, Refuse, DropOldest, DropLowestScore, Local)
-	p.Duration("SyncInterval", c.SyncInterval, time.Millisecond, time.Hour)
-	p.Duration("CommitInterval", c.CommitInterval, 0, time.Second)
-	p.Duration("AckInterval", c.AckInterval, time.Millisecond, time.Hour)
 	return p.Err()
 }

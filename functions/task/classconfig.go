@@ -14,8 +14,6 @@ import (
 // The bounds of a class's settings.
 const (
 	maxPriority  = 9
-	maxChunkSize = 1 << 20
-	maxWeight    = 1000
 	maxDeadline  = 24 * time.Hour
 	maxTTL       = 10 * 365 * 24 * time.Hour
 	maxClassName = 64
@@ -44,7 +42,7 @@ type ClassConfig struct {
 	// their service, and none takes them beyond Intake.MaxHops. "" is device data.
 	MatchResultsOf string
 	// Priority, 1 to 9: higher leaves first and is dropped last. 0 means the default, 5; -1 is the lowest lane, 0.
-	Priority int
+	Priority int `within:"-1 9"`
 	// Deadline is the time from reception to result, such as "200ms"; "" or "0s" for no deadline.
 	Deadline string
 	// TTL is how long a task may wait in the spool before it expires, such as "72h"; "" or "0s" is for ever.
@@ -53,7 +51,7 @@ type ClassConfig struct {
 	Complexity float64
 	// ChunkSize is the largest chunk: elements of arrays other than StringArray, KiB of binaries. 0 leaves events whole, and cuts by 256 where it pays: an event
 	// that exceeds the limit of a message, one above 64 KiB of which a part is critical, and values of a class of their own. -1 cuts nothing but what exceeds that limit.
-	ChunkSize int
+	ChunkSize int `within:"-1 1048576"`
 	// NeverLeave keeps the class's data on this node, whatever a policy says. An event with one such reading stays as a whole.
 	// It holds for what is decided from then on, tasks parked under policy defer included: what is in the spool to be sent is sent, and
 	// so is, after the next start, what then still waited to be done here.
@@ -61,7 +59,7 @@ type ClassConfig struct {
 	// Policy decides for this class; "" is the service's policy.
 	Policy string
 	// OnFull is what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore or local. "" is local.
-	OnFull string
+	OnFull string `within:"refuse|dropOldest|dropLowestScore|local"`
 	// Overload is what happens to a task while both paths are overloaded, that is while neither is predicted to bring results within the
 	// bound of the class, OverloadAge: keep, reduce, expire or drop. "" is keep, under which nothing is lost. drop gives tasks up, those of
 	// the classes of lowest Value first and only as many as exceed what both paths can do; parked ones once no path can finish them within their
@@ -71,7 +69,7 @@ type ClassConfig struct {
 	Overload string
 	// Value, 1 to 9: while both paths are overloaded, classes of lower value give way first; one without Overload gives way to
 	// none, and makes those of lower value give way. 0 means the class's Priority, or 1 where that is the lowest lane.
-	Value int
+	Value int `within:"0 9"`
 	// OverloadAge is the age at which a result is of no use any more, such as "30s". "" or "0s" is the Deadline; one of both is
 	// needed for expire, drop and reduce. A class with neither never counts as overloaded.
 	OverloadAge string
@@ -80,9 +78,9 @@ type ClassConfig struct {
 	// read is not reduced, unless it says DropUnread. It has NeverLeave where this class does.
 	ReducedClass string
 	// BacklogOrder is the order in which a backlog leaves: oldest or newest first. "" is oldest.
-	BacklogOrder string
+	BacklogOrder string `within:"oldest|newest"`
 	// Weight, 1 to 1000, is the share of the link among classes of one priority. 0 means the default, 1.
-	Weight int
+	Weight int `within:"1 1000"`
 	// Operators are the local operators with their parameters, such as "summary window=60s; range high=80". "" are those of
 	// Local.Operators, and "none" computes nothing.
 	Operators string
@@ -160,21 +158,16 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 	if c.Model != "" && c.ChunkSize == 0 {
 		c.ChunkSize = -1 // a model reads whole values
 	}
-	p := check.In(section)
-	check.Range(p, "Priority", c.Priority, -1, maxPriority)
+	p := check.Fields(section, c)
 	if c.Complexity != -1 {
 		check.Range(p, "Complexity", c.Complexity, 0, 100)
 	}
-	check.Range(p, "ChunkSize", c.ChunkSize, -1, maxChunkSize)
-	check.Range(p, "Weight", c.Weight, 1, maxWeight)
-	p.OneOf("OnFull", c.OnFull, "refuse", "dropOldest", "dropLowestScore", "local")
 	if c.Results != "" {
 		p.OneOf("Results", c.Results, ResultsBus, ResultsCloud, ResultsBoth)
 	}
 	if c.NeverLeave && c.Results != "" && c.Results != ResultsBus {
 		p.Addf("Results", c.Results, "must be bus where NeverLeave is set: results may hold values of the data")
 	}
-	p.OneOf("BacklogOrder", c.BacklogOrder, "oldest", "newest")
 	deadline, ttl := p.Duration("Deadline", c.Deadline, 0, maxDeadline), p.Duration("TTL", c.TTL, 0, maxTTL)
 	bound := c.overload(p, deadline)
 	if c.Overload == OverloadExpire && ttl > 0 && ttl < bound && p.Fine("TTL", "Deadline", "OverloadAge") {
@@ -206,7 +199,6 @@ func (c ClassConfig) overload(p *check.Problems, deadline time.Duration) (bound 
 	if c.Overload != "" {
 		p.OneOf("Overload", c.Overload, words...)
 	}
-	check.Range(p, "Value", c.Value, 0, maxPriority)
 	bound = cmp.Or(p.Duration("OverloadAge", c.OverloadAge, 0, maxTTL), deadline)
 	switch sheds := (&Class{Overload: c.Overload}).Sheds(); {
 	case sheds && !slices.Contains(words, c.Overload): // what it needs is not known

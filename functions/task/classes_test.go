@@ -258,7 +258,7 @@ func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 		{Complexity: -1},
 		{Complexity: 100},
 		{ChunkSize: -1},
-		{ChunkSize: maxChunkSize},
+		{ChunkSize: 1 << 20},
 		{Weight: 1000},
 		{CriticalLow: "1", CriticalHigh: "1"},
 		{Deadline: maxDeadline.String()},
@@ -270,7 +270,7 @@ func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 		require.NoError(t, c.Validate(), "%+v", c)
 	}
 	for _, c := range []ClassConfig{
-		{Weight: 1001}, {Deadline: (maxDeadline + 1).String()}, {TTL: (maxTTL + 1).String()}, {ChunkSize: maxChunkSize + 1}, {MatchResultsOf: "a*"}, {MatchResultsOf: "a?"}, {MatchResultsOf: "[a]"},
+		{Weight: 1001}, {Deadline: (maxDeadline + 1).String()}, {TTL: (maxTTL + 1).String()}, {ChunkSize: 1<<20 + 1}, {MatchResultsOf: "a*"}, {MatchResultsOf: "a?"}, {MatchResultsOf: "[a]"},
 	} {
 		require.Error(t, c.Validate(), "%+v", c)
 	}

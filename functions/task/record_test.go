@@ -267,7 +267,7 @@ func FuzzSplit(f *testing.F) {
 		if json {
 			ev.Encoding = JSON
 		}
-		c := &Class{ChunkSize: min(size, maxChunkSize), Critical: Critical{Low: -1, High: 1, Tag: "a"}}
+		c := &Class{ChunkSize: min(size, 1<<20), Critical: Critical{Low: -1, High: 1, Tag: "a"}}
 		have, err := Join(Split(ev, always(c), nil))
 		require.NoError(t, err)
 		require.Equal(t, string(raw), string(have))

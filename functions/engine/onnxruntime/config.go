@@ -15,8 +15,6 @@ package onnxruntime
 
 import (
 	"strings"
-
-	"app-offload/functions/check"
 )
 
 // Config is how ONNX Runtime computes.
@@ -26,7 +24,7 @@ type Config struct {
 	Library string
 	// Threads is how many threads one run of a model computes with, 1 to 64. Beyond 1, each loaded model has that many less one of its own, which
 	// sleep between runs.
-	Threads int
+	Threads int `within:"1 64"`
 	// Models lists models that ONNX Runtime computes although their manifests say onnx, separated by commas; * is all of them. "" leaves it to the
 	// manifests.
 	Models string
@@ -34,9 +32,6 @@ type Config struct {
 
 // DefaultConfig computes on the caller's thread alone.
 func DefaultConfig() Config { return Config{Threads: 1} }
-
-// Check adds what is wrong to the problems of the section.
-func (c Config) Check(p *check.Problems) { check.Range(p, "Threads", c.Threads, 1, 64) }
 
 // Computes reports whether a model whose manifest says onnx is computed by ONNX Runtime.
 func (c Config) Computes(model string) bool {

@@ -54,11 +54,11 @@ const (
 type Config struct {
 	Filter      string  // edge, cloud, random, threshold, cross-entropy, ibt, margin, band or energy
 	Threshold   float64 // see each filter; Default gives it a sensible value
-	Box         float64 // ibt: a box whose score is at most this counts as hard
-	Width       float64 // band: how far from the threshold, as a share of it
+	Box         float64 `within:"0 1"`  // ibt: a box whose score is at most this counts as hard
+	Width       float64 `within:"0 10"` // band: how far from the threshold, as a share of it
 	Temperature float64 // energy
 	Seed        uint64  // random
-	Share       float64 // above 0: the hardest share of the recent examples is hard, and Threshold has no effect
+	Share       float64 `within:"0 1"` // above 0: the hardest share of the recent examples is hard, and Threshold has no effect
 }
 
 // Default is the configuration of a filter with its usual values; those of Sedna's filters are Sedna's.
@@ -77,7 +77,7 @@ func Default(filter string) Config {
 
 // Validate names everything that is wrong.
 func (c Config) Validate() error {
-	p := check.In("Hard")
+	p := check.Fields("Hard", c)
 	p.OneOf("Filter", c.Filter, EdgeOnly, CloudOnly, Random, Threshold, CrossEntropy, IBT, Margin, Band, Energy)
 	if c.Filter == Energy {
 		check.Range(p, "Threshold", c.Threshold, -1e6, 1e6)
@@ -85,9 +85,6 @@ func (c Config) Validate() error {
 	} else {
 		check.Range(p, "Threshold", c.Threshold, 0, 1)
 	}
-	check.Range(p, "Box", c.Box, 0, 1)
-	check.Range(p, "Width", c.Width, 0, 10)
-	check.Range(p, "Share", c.Share, 0, 1)
 	if c.Share > 0 && (c.Filter == EdgeOnly || c.Filter == CloudOnly) {
 		p.Addf("Share", c.Share, "must be 0 for the filter %s, to which all examples are equal", c.Filter)
 	}
