@@ -73,7 +73,7 @@ func (f *consumeFlags) check() error {
 // consumeVerb receives and stores until ctx ends.
 func consumeVerb(ctx context.Context, args []string, std streams) error {
 	var f consumeFlags
-	fs := newFlags("offload-cloud", examples, std)
+	fs := newFlags("consume", std)
 	f.register(fs)
 	if err := parseFlags(fs, args); err != nil {
 		return err

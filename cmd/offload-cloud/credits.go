@@ -29,27 +29,6 @@ import (
 	"app-offload/functions/seal"
 )
 
-// #nosec G101 -- a path of a key, not a key
-const creditsUsage = `Usage:
-  offload-cloud credits -ledger FILE -public KEY                          print what each node has earned and paid, and fail if the account was changed
-  offload-cloud credits -ledger FILE -key FILE -store URL -prices FILE -settle [-every 1m] [-from URL]
-                                                                          count what was used since the last time, and publish prices and balances
-  offload-cloud credits -ledger FILE -key FILE [-public KEY] -rotate FILE have another key sign from now on, which it makes if it is missing
-
-Examples:
-  offload-cloud credits -ledger credits.jsonl -key credits.key -store sqlite:cloud.db -prices prices.json -settle
-  offload-cloud credits -ledger credits.jsonl -key credits.key -store sqlite:cloud.db -prices prices.json -settle -every 1m -from mqtt://localhost:1883 -keys keys/
-  offload-cloud credits -ledger credits.jsonl -public 5f3a… -head 17:9b1c…
-
-Files:
-  prices.json  {"default": {"mb": 0.02}, "vibration": {"mb": 0.02, "compute": 0.001, "earn": 0.0005}}: what a MB that the cloud stores and a task that it
-               computes cost a node, and what a node earns for a result of local work that the cloud has. All in units of one currency.
-  credits.key  the secret key of Ed25519 as 64 hexadecimal digits; -settle makes it if it is missing, and prints the public one. After -rotate, -key is the
-               new one, and -public stays that of the first
-
-Flags:
-`
-
 // creditsFlags are those of verb credits.
 type creditsFlags struct {
 	source                                   sourceFlags
@@ -62,7 +41,7 @@ type creditsFlags struct {
 
 func creditsVerb(ctx context.Context, args []string, std streams) error {
 	var f creditsFlags
-	flags := newFlags("offload-cloud credits", creditsUsage, std)
+	flags := newFlags("credits", std)
 	f.source.register(flags)
 	f.keys.register(flags)
 	flags.StringVar(&f.ledger, "ledger", "credits.jsonl", "file of the account")

@@ -14,20 +14,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-const deadUsage = `Usage:
-  offload-cloud dead list  -store URL                     messages and records that could not be read, and records in conflict
-  offload-cloud dead retry -store URL [-keys …] [ID …]    read them again, with the keys there are now; all without an ID
-  offload-cloud dead drop  -store URL ID … | all          delete them permanently
-
-What a retry can read is stored like everything else, and is a dead letter no longer. Its node gets a receipt when it sends the
-records the next time. A record in conflict (another one is stored under its sequence) is stored under an epoch of its own, unless
-its node has sent it again under a new epoch meanwhile.
-
-Flags:
-`
-
 func deadVerb(ctx context.Context, args []string, std streams) error {
-	fs := newFlags("dead", deadUsage, std)
+	fs := newFlags("dead", std)
 	var keys keyFlags
 	keys.register(fs)
 	return onStore(ctx, fs, args, map[string]func(*store.Store, []string) error{

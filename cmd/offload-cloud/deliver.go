@@ -18,21 +18,6 @@ import (
 	"app-offload/functions/seal"
 )
 
-const deliverUsage = `Usage:
-  offload-cloud deliver -from URL -to NODE[,NODE…] [flags] FOLDER   send a version of a model to nodes
-
-FOLDER holds manifest.json, the model, and manifest.json.minisig. The verb ends when each node has the version in force or as its canary, or has refused it;
-it exits with 1 if one refused it, or did not answer within -within.
-
-Examples:
-  minisign -S -s models.key -m bearing.edge.1.5.0/manifest.json
-  offload-cloud deliver -from mqtt://localhost:1883 -to press-4,press-5 bearing.edge.1.5.0
-  minisign -S -s models.key -m bearing.edge.1.4.0/manifest.json -t rollback:1.5.0
-  offload-cloud deliver -from mqtt://localhost:1883 -to press-4 -rollback bearing.edge.1.4.0
-
-Flags:
-`
-
 // deliverFlags say what is sent to which nodes.
 type deliverFlags struct {
 	source   sourceFlags
@@ -45,7 +30,7 @@ type deliverFlags struct {
 
 func deliverVerb(ctx context.Context, args []string, std streams) error {
 	var f deliverFlags
-	flags := newFlags("offload-cloud deliver", deliverUsage, std)
+	flags := newFlags("deliver", std)
 	f.source.register(flags)
 	flags.StringVar(&f.to, "to", "", "names of the nodes, separated by commas")
 	flags.IntVar(&f.chunk, "chunk", 64<<10, "bytes of a message, 1,024 to 262,144")

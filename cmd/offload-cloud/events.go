@@ -12,15 +12,6 @@ import (
 	"app-offload/functions/task"
 )
 
-const eventsUsage = `Usage: offload-cloud events -store URL [flags]
-
-Prints the stored events in the order in which they began to arrive, joined from their chunks, one JSON object a line. An event
-of which chunks have not arrived yet has "missing", the numbers of these, and no data. What a transaction under way may still get
-in front of is not printed, so -after misses nothing, whatever writes meanwhile.
-
-Flags:
-`
-
 // pageSize is how many events are read at a time: no more are in memory, and no transaction stays open between pages.
 const pageSize = 200
 
@@ -41,7 +32,7 @@ type eventLine struct {
 }
 
 func eventsVerb(ctx context.Context, args []string, std streams) error {
-	fs := newFlags("events", eventsUsage, std)
+	fs := newFlags("events", std)
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
 	node := fs.String("node", "", "events of this node only")
 	device := fs.String("device", "", "events of this device only")

@@ -19,16 +19,6 @@ import (
 	"app-offload/functions/seal"
 )
 
-const federateUsage = `Usage:
-  offload-cloud federate -from URL [flags]   add up what nodes have learned, and answer each with what the others have, until interrupted
-
-Examples:
-  offload-cloud federate -from mqtt://localhost:1883 -keys keys/ -state fleet.json
-  offload-cloud federate -from mqtt://localhost:1883 -least 50 -epsilon 0.9
-
-Flags:
-`
-
 // federateFlags say how to put together what nodes have learned.
 type federateFlags struct {
 	source sourceFlags
@@ -53,7 +43,7 @@ type federation struct {
 
 func federateVerb(ctx context.Context, args []string, std streams) error {
 	f := federateFlags{terms: fleet.DefaultTerms()}
-	flags := newFlags("offload-cloud federate", federateUsage, std)
+	flags := newFlags("federate", std)
 	f.source.register(flags)
 	f.keys.register(flags)
 	flags.IntVar(&f.terms.Least, "least", f.terms.Least, "other nodes that must have contributed to what a node is sent")

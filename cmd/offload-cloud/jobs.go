@@ -9,17 +9,8 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-const jobsUsage = `Usage:
-  offload-cloud jobs list  -store URL               jobs without an answer, or whose answer the node refused or never confirmed, with the reason, as JSON lines
-  offload-cloud jobs retry -store URL [RECORD …]    compute them anew; all without a record
-
-The counts of all jobs are in offload-cloud stats.
-
-Flags:
-`
-
 func jobsVerb(ctx context.Context, args []string, std streams) error {
-	fs := newFlags("jobs", jobsUsage, std)
+	fs := newFlags("jobs", std)
 	return onStore(ctx, fs, args, map[string]func(*store.Store, []string) error{
 		"list": func(db *store.Store, _ []string) error {
 			encoder := json.NewEncoder(std.out)

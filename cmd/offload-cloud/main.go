@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -20,31 +21,6 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/version"
 )
-
-const examples = `Usage:
-  offload-cloud -from URL -store URL [flags]     receive and store, until interrupted
-  offload-cloud work   -models DIR -store URL    compute on the records of classes that have a model, until interrupted
-  offload-cloud jobs   list|retry …              records without an answer, and why
-  offload-cloud events -store URL [flags]        the stored events, joined from their chunks, as JSON lines
-  offload-cloud stats  -store URL [-json]        records, tasks, gaps and dead letters of each node
-  offload-cloud dead   list|retry|drop …         messages and records that could not be read, and records in conflict
-  offload-cloud credits -ledger FILE [flags]     what each node has earned and paid; with -settle counts it and publishes prices
-  offload-cloud federate -from URL [flags]       add up what nodes have learned, and answer each with what the others have
-  offload-cloud deliver -from URL -to NODE FOLDER   send a version of a model to nodes
-  offload-cloud version [-json]                  the version, the commit it was built from, and Go's
-
-Examples:
-  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db
-  offload-cloud -from mqtts://broker:8883 -tls-ca ca.pem -user cloud -password-file pw -keys keys/ -store postgres://cloud@db/offload
-  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db -jsonl | jq .data
-  offload-cloud -share workers -id worker-1 -from mqtt://broker:1883 -store postgres://cloud@db/offload
-  offload-cloud -share workers -from nats://a:4222,b:4222,c:4222 -store postgres://cloud@db/offload
-  offload-cloud -from mqtt://localhost:1883 -store sqlite:cloud.db -models models/
-  offload-cloud work -models models/ -store postgres://cloud@db/offload
-  offload-cloud events -store sqlite:cloud.db -device pump-1 | jq 'select(.missing)'
-
-Flags:
-`
 
 // streams are the process's ends, so that tests can hold them.
 type streams struct{ out, err io.Writer }
@@ -105,12 +81,18 @@ func run(ctx context.Context, args []string, std streams) int {
 // errUsage marks arguments that make no sense; it was told to the user already.
 var errUsage = errors.New("wrong usage")
 
-// newFlags makes a verb's flags, whose help begins with the usage.
-func newFlags(name, usage string, std streams) *flag.FlagSet {
+// usages are what the help of the verbs begins with, a file each.
+//
+//go:embed help
+var usages embed.FS
+
+// newFlags makes a verb's flags.
+func newFlags(name string, std streams) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(std.err)
 	fs.Usage = func() {
-		_, _ = fmt.Fprint(std.err, usage)
+		usage, _ := usages.ReadFile("help/" + name + ".txt")
+		_, _ = std.err.Write(usage)
 		fs.PrintDefaults()
 	}
 	return fs
@@ -180,15 +162,8 @@ func parseIDs(args []string, what string) (ids []int64, err error) {
 	return ids, nil
 }
 
-const versionUsage = `Usage: offload-cloud version [-json]
-
-Prints which build this is.
-
-Flags:
-`
-
 func versionVerb(_ context.Context, args []string, std streams) error {
-	fs := newFlags("version", versionUsage, std)
+	fs := newFlags("version", std)
 	asJSON := fs.Bool("json", false, "as a JSON object")
 	if err := parseFlags(fs, args); err != nil {
 		return err

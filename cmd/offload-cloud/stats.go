@@ -15,18 +15,8 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-const statsUsage = `Usage: offload-cloud stats -store URL [-json]
-
-Prints what is known of each node: records receipted, tasks stored, records and tasks that came more than once, gaps (records
-that the node holds no longer and that never came), what the node gave up and why, conflicts (records that differ from what is
-stored under their sequence: a spool was copied, or a node's name is used twice), dead letters, and jobs for models: those that wait for a
-worker, have an answer, have one that the node has confirmed, and have none (see offload-cloud jobs).
-
-Flags:
-`
-
 func statsVerb(ctx context.Context, args []string, std streams) error {
-	fs := newFlags("stats", statsUsage, std)
+	fs := newFlags("stats", std)
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
 	asJSON := fs.Bool("json", false, "one JSON object a line instead of a table")
 	if err := parseFlags(fs, args); err != nil {

@@ -19,17 +19,6 @@ import (
 	"app-offload/functions/models"
 )
 
-const workUsage = `Usage: offload-cloud work -models DIR -store URL [flags]
-
-Computes on the stored records of classes that have a model, until interrupted. The consumer writes a job with each such record when it
-is started with the same -models, or with -class-model; it publishes what is computed, so a worker needs neither broker nor keys. Any
-number of workers may share one PostgreSQL. One that is killed loses its jobs to the others when its leases end.
-
-A job that fails is tried again, and set aside after -tries; see offload-cloud jobs.
-
-Flags:
-`
-
 // modelFlags say which models there are.
 type modelFlags struct {
 	dir, keys string
@@ -156,7 +145,7 @@ func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func
 // workVerb computes until ctx ends.
 func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	var f workFlags
-	fs := newFlags("work", workUsage, std)
+	fs := newFlags("work", std)
 	f.register(fs, "-1 is the number of processors")
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
 	listen := fs.String("listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9465; none if empty")
