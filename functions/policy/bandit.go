@@ -168,7 +168,7 @@ func (b *bandit) Observe(e *decision.Entry) {
 		predicted = cloud
 	}
 	x, scale := predicted.context()
-	off := min(max((e.Outcome.Time-predicted.time())/scale, -1), maxError)
+	off := min((e.Outcome.Time-predicted.time())/scale, maxError) // and above -1
 
 	b.learning.Lock()
 	defer b.learning.Unlock()

@@ -126,15 +126,17 @@ func TestForcedSamplingTellsItsChance(t *testing.T) {
 	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0.2 })
 	tk := &task.Task{Deadline: time.Second}
 	e := &score.Estimate{LocalTime: 0.5, CloudTime: 0.45}
-	want := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0 }).Decide(tk, e, busy(0)).Target
+	want := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0 }).Decide(tk, e, busy(0))
 	const n = 20_000
 	forced := 0
 	for range n {
 		d := b.Decide(tk, e, busy(0))
 		require.Equal(t, d.Target == decision.Cloud, d.Score >= d.Threshold)
-		require.Equal(t, d.Target != want, d.Reason == decision.Explored)
+		require.Equal(t, d.Target != want.Target, d.Reason == decision.Explored)
 		if d.Reason == decision.Explored {
 			forced++
+			require.Less(t, 0.501, want.Score)
+			require.InDelta(t, 1-want.Score, d.Score, 1e-12)
 			require.InDelta(t, 0.2, d.Propensity, 1e-12)
 		} else {
 			require.InDelta(t, 0.8, d.Propensity, 1e-12)

@@ -75,6 +75,11 @@ func bindings(t *testing.T, edit func(*Config, *score.Config), steps, flood int)
 	return out.String()
 }
 
+// timeAlone lets no server save anything else.
+func timeAlone(c *Config) {
+	c.CostEnergy, c.CostMoney, c.CostPrice, c.CostMemory = 0, 0, 0, 0
+}
+
 // Which parked task has a free server, and which server, is as recorded: rules were learned with this.
 func TestBindingsAreAsRecorded(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
@@ -95,6 +100,9 @@ func TestBindingsAreAsRecorded(t *testing.T) {
 		{"a flood", func(*Config, *score.Config) {}, 200},
 		{"a flood on a fast node", func(_ *Config, s *score.Config) { s.EdgeMcycles *= 10 }, 200},
 		{"a flood on a slow one", func(_ *Config, s *score.Config) { s.EdgeMcycles /= 10 }, 200},
+		{"time alone", func(c *Config, _ *score.Config) { timeAlone(c) }, 40},
+		{"time alone on a slow node", func(c *Config, s *score.Config) { timeAlone(c); s.EdgeMcycles /= 10 }, 40},
+		{"time alone, a flood on a fast node", func(c *Config, s *score.Config) { timeAlone(c); s.EdgeMcycles *= 10 }, 200},
 		{"free work", func(_ *Config, s *score.Config) { s.McyclesPerKB, s.EdgeJoules, s.Overhead = 1e-9, 1e-6, "0s" }, 40},
 	} {
 		fmt.Fprintf(&out, "%s\n%s", node.name, bindings(t, node.edit, 120, node.flood))

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
 
@@ -48,6 +49,20 @@ func TestOfTheParkedOnlyThoseBeforeATaskCount(t *testing.T) {
 		require.InDelta(t, one.here, here, 1e-9, one.what)
 		require.InDelta(t, one.there, there, 1e-9, one.what)
 	}
+}
+
+// A class is in line as its mean task is.
+func TestAClassIsInLineAsItsMeanTask(t *testing.T) {
+	l := Room{patience: 10}.Line()
+	one := l.Portion(lined("image", 6000, 3*time.Second), 70)
+	for range 4 {
+		l.Add(one)
+	}
+	for _, server := range []decision.Target{decision.Local, decision.Cloud} {
+		require.InDelta(t, one.key(server), l.classes[0].key(server), 1e-9)
+	}
+	require.InDelta(t, 210, one.key(decision.Local), 1e-9)
+	require.InDelta(t, (6000+score.KB/2)*3, one.key(decision.Cloud), 1e-9)
 }
 
 // Without a deadline patience stands for it, as in the lanes.
