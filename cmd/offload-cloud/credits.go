@@ -292,6 +292,18 @@ func (s *settler) reread() error {
 	return nil
 }
 
+// inPlace fails where the account was moved, as a program that is started later would begin another one.
+func (s *settler) inPlace() error {
+	opened, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(s.ledger); err != nil || !os.SameFile(opened, now) {
+		return errors.Join(fmt.Errorf("-ledger %s was removed, moved or replaced; put it back, or start the program again", s.ledger), err)
+	}
+	return nil
+}
+
 // settle adds a settlement where anything was used, and publishes where the account is.
 func (s *settler) settle(ctx context.Context) error {
 	if s.book == nil {
@@ -327,6 +339,9 @@ func (s *settler) settle(ctx context.Context) error {
 		return err
 	}
 	if len(uses) > 0 {
+		if err := s.inPlace(); err != nil {
+			return err
+		}
 		line, err := s.book.Settle(uses, to, prices, time.Now(), s.key)
 		if err == nil {
 			err = appendLine(s.file, line)

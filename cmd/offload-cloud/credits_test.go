@@ -169,6 +169,15 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2+i, book.Sums["n1"]["default"].Records)
 	}
+	// An account that is moved, or replaced, gets no settlement that a later start would make again.
+	r.send(t, batchTopic, edge.Batch(t, 10, 10))
+	r.receipt(t)
+	require.NoError(t, os.Rename(f.ledger, at("away")))
+	require.ErrorContains(t, s.settle(t.Context()), "was removed, moved or replaced")
+	require.NoError(t, os.WriteFile(f.ledger, nil, 0o600))
+	require.ErrorContains(t, s.settle(t.Context()), "was removed, moved or replaced")
+	require.NoError(t, os.Rename(at("away"), f.ledger))
+	require.NoError(t, s.settle(t.Context()))
 	require.NoError(t, file.Close())
 	require.NoError(t, db.Close())
 
@@ -180,7 +189,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	eventually(t, func() bool {
 		raw, err := os.ReadFile(f.ledger)
 		require.NoError(t, err)
-		return strings.Count(string(raw), "\n") == 5
+		return strings.Count(string(raw), "\n") == 6
 	}, "settling: %v", log)
 	require.Zero(t, stop(), log.String())
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -30,6 +31,27 @@ func TestFullDiskPasses(t *testing.T) {
 	require.Equal(t, 1, count(t, s, "records"))
 	limit(1 << 20)
 	require.Len(t, commit(t, s, large).Fresh, 1)
+}
+
+// A file that is removed, moved or replaced while it is open would take records that nobody finds again: they are not reported as stored.
+func TestAFileThatIsMovedStoresNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	s := open(t, "sqlite:"+path, Options{})
+	commit(t, s, batch("n1", 1, 1))
+	refused := func() {
+		t.Helper()
+		_, err := s.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 1, 2)}})
+		require.ErrorContains(t, err, path)
+		require.False(t, s.Permanent(err))
+	}
+	require.NoError(t, os.Rename(path, path+".old"))
+	refused()
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	refused()
+	require.NoError(t, os.Rename(path+".old", path))
+	commit(t, s, batch("n1", 1, 2))
+	err := s.inTx(t.Context(), func(context.Context, *sql.Tx) error { return os.Remove(path) })
+	require.ErrorContains(t, err, path, "meanwhile")
 }
 
 // asked counts who wants to know when a context ends.

@@ -43,6 +43,10 @@ func openSQLite(path string, opts Options) (*Store, error) {
 		settings = append(settings, "journal_mode(WAL)") // which changes the file, whatever it is
 	}
 	dsn := sqliteDSN(path, settings)
+	opened, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
 	write, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
@@ -55,6 +59,12 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	read.SetMaxOpenConns(opts.ReadersMax)
 	return &Store{
 		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1, protect: func() error { return private(path) },
+		inPlace: func() error {
+			if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
+				return fmt.Errorf("the file %s was removed, moved or replaced while it is open; put it back, or start the program again", path)
+			}
+			return nil
+		},
 		close: func() error { return errors.Join(read.Close(), write.Close()) },
 	}, nil
 }

@@ -133,6 +133,7 @@ type Store struct {
 	careful     atomic.Int32  // commits that are to expect rows which are there already
 	lanes       int           // see Lanes
 	protect     func() error  // keeps other users from the tables, once they are known to be the store's; nil where a server does
+	inPlace     func() error  // fails where the file is no longer where it was opened; nil where a server keeps it
 	close       func() error
 }
 
@@ -211,6 +212,9 @@ func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error
 
 // transact is inTx for an f that needs more of the transaction.
 func (s *Store) transact(ctx context.Context, f func(context.Context, *transaction) error) error {
+	if err := s.placed(); err != nil {
+		return err
+	}
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
@@ -230,7 +234,15 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *transacti
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
-	return nil
+	return s.placed()
+}
+
+// placed fails where a transaction writes, or has written, to a file that nobody finds again.
+func (s *Store) placed() error {
+	if s.inPlace == nil {
+		return nil
+	}
+	return s.inPlace()
 }
 
 // now is the store's clock, in nanoseconds since the Unix epoch.
