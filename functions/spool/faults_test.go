@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -490,4 +491,39 @@ func overwrite(path string, at int64, b []byte) error {
 	}
 	_, err = f.WriteAt(b, at)
 	return errors.Join(err, f.Close())
+}
+
+// A file that is no segment of this spool numbers none: with the highest number in its name the next segments would begin anew at 0, over
+// those that are there.
+func TestAStrayFileNumbersNoSegment(t *testing.T) {
+	for _, stray := range []string{"9-fffffffffffffffe.seg", "0-ffffffffffffffff.seg"} {
+		for _, content := range []string{"", "no segment"} {
+			dir := t.TempDir()
+			s, err := Open(dir, DefaultConfig(), small(4<<20, 16<<10, 0))
+			require.NoError(t, err)
+			n := 0
+			more := func() {
+				for range 60 {
+					n++
+					require.NoError(t, put(s, rec(n%2, "c", 1000, n)))
+				}
+			}
+			more()
+			require.NoError(t, s.Close())
+			require.NoError(t, os.WriteFile(filepath.Join(dir, stray), []byte(content), 0o600))
+			for range 2 {
+				s, err = Open(dir, DefaultConfig(), small(4<<20, 16<<10, 0))
+				require.NoError(t, err)
+				more()
+				require.NoError(t, s.Close())
+			}
+			s = open(t, dir, DefaultConfig(), small(4<<20, 16<<10, 0))
+			require.EqualValues(t, n, balanced(t, s).Held)
+			for lane := range 2 {
+				got := seqs(s.Take(lane, "c", Backlog, n, 1<<30, nil))
+				require.Len(t, got, n/2, "%s %q lane %d", stray, content, lane)
+				require.True(t, slices.IsSorted(got), "%s %q lane %d", stray, content, lane)
+			}
+		}
+	}
 }

@@ -27,7 +27,6 @@ func (r *recovery) run(names []string) error {
 		return err
 	}
 	for _, id := range ids {
-		r.nextID = max(r.nextID, id.id+1)
 		if err := r.segment(id); err != nil {
 			return err
 		}
@@ -187,6 +186,7 @@ func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 	} else {
 		g.aead = aead
 	}
+	r.nextID = max(r.nextID, g.id+1) // not by the name of a file that is no segment, which may be any number
 	r.disk += g.size + g.indexSize
 	l := &r.lanes[g.lane]
 	l.segs = append(l.segs, g)
