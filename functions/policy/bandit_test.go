@@ -147,6 +147,49 @@ func TestForcedSamplingTellsItsChance(t *testing.T) {
 	require.InDelta(t, 1, clear.Propensity, 0, "what is ruinous is not tried")
 }
 
+// A way is tried only where it is harmless: no critical task, two costs that are close, and no deadline that only the other way meets.
+func TestWhatIsHarmless(t *testing.T) {
+	const local, cloud = decision.Local, decision.Cloud
+	for _, row := range []struct {
+		critical    bool
+		score       float64
+		target      decision.Target
+		local, near float64 // s, with a second left
+		want        bool
+	}{
+		{false, 0.5, local, 0.5, 0.5, true},
+		{true, 0.5, local, 0.5, 0.5, false},
+		{false, 0.5 + closeBy/2 - 1e-9, cloud, 0.5, 0.5, true},
+		{false, 0.5 + closeBy/2 + 1e-9, cloud, 0.5, 0.5, false},
+		{false, 0.5 - closeBy/2 - 1e-9, local, 0.5, 0.5, false},
+		{false, 0.5, local, 0.5, 1, true},
+		{false, 0.5, local, 0.5, 1.01, false},
+		{false, 0.5, local, 1, 1.01, false},
+		{false, 0.5, local, 1.01, 1.02, true},
+		{false, 0.5, cloud, 1.01, 0.5, false},
+	} {
+		d := decision.Decision{Target: row.target, Score: row.score}
+		one := &task.Task{Critical: row.critical, Deadline: time.Second}
+		require.Equal(t, row.want, harmless(one, &host.State{}, &d, [2]float64{local: row.local, cloud: row.near}), row)
+	}
+}
+
+// Only a positive definite matrix has a root.
+func TestRootsOfMatrices(t *testing.T) {
+	for diagonal, want := range map[float64]bool{4: true, 1e-300: true, 0: false, -1: false, math.NaN(): false, math.Inf(1): false} {
+		var m [dims]vector
+		for i := range m {
+			m[i][i] = 1
+		}
+		m[dims-1][dims-1] = diagonal
+		root, ok := cholesky(&m)
+		require.Equal(t, want, ok, diagonal)
+		if ok {
+			require.Equal(t, math.Sqrt(diagonal), root[dims-1][dims-1])
+		}
+	}
+}
+
 // What outcomes have told of needs no trying; what they told of long ago does again.
 func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0.2 }).(*bandit)

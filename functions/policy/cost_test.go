@@ -220,6 +220,35 @@ func TestArrivalsCountForAPolicyInUse(t *testing.T) {
 	}
 }
 
+// It is quiet after ten gaps of a known tempo, and after ten seconds of any.
+func TestWhenItIsQuiet(t *testing.T) {
+	for _, row := range []struct {
+		tasks   float64
+		silence time.Duration
+		want    bool
+	}{
+		{fewTasks, time.Second, true},
+		{fewTasks, time.Second - 1, false},
+		{fewTasks - 1, time.Second, false},
+		{fewTasks - 1, quietMost, true},
+		{fewTasks - 1, quietMost - 1, false},
+		{0, quietMost, true},
+	} {
+		p := &tempo{n: row.tasks, last: 1e18, gap: 0.1}
+		require.Equal(t, row.want, p.quiet(p.last+int64(row.silence)), row)
+	}
+}
+
+// What is out of reach or unknown has a price that is a number.
+func TestAPriceIsANumber(t *testing.T) {
+	p := shadow{1, 2, 3}
+	for _, odd := range []float64{math.Inf(1), math.Inf(-1), math.NaN(), -1} {
+		require.False(t, math.IsNaN(p.of(odd, 1)) || math.IsNaN(p.of(1, odd)) || math.IsNaN(p.of(odd, odd)), odd)
+		require.GreaterOrEqual(t, p.of(odd, 1), 0.0)
+		require.GreaterOrEqual(t, p.of(1, odd), 0.0)
+	}
+}
+
 // A second is a usual one until the tempo of a node is known, and without a tempo.
 func TestTheBeatOfAnUnknownNode(t *testing.T) {
 	require.Equal(t, beat{1, 1}, (*tempo)(nil).beat(0))

@@ -23,12 +23,14 @@ const usualDeadlineNS = time.Duration(usualDeadline * 1e9)
 func TestPaceFollowsTheArrivals(t *testing.T) {
 	var p Pace
 	now := int64(1e18)
+	require.Equal(t, UsualArrivals(), p.now())
 	require.Equal(t, UsualArrivals(), p.Note(arrivingAt(now), &host.State{}, 10))
 	for range 2000 {
 		now += int64(100 * time.Millisecond)
 		p.Note(arrivingAt(now), &host.State{}, 10)
 	}
 	got := p.Note(arrivingAt(now+int64(100*time.Millisecond)), &host.State{}, 10)
+	require.Equal(t, got, p.now())
 	require.InDelta(t, 10, got.Lately, 0.2)
 	require.InDelta(t, 10, got.Long, 0.1)
 	require.InDelta(t, 1, got.Usual, 1e-6)

@@ -120,7 +120,7 @@ func TestNobodyWaitsForEver(t *testing.T) {
 // A task that is as late as can be costs nothing more by waiting, and a server's time always costs something. It goes all the same once no task comes
 // for which a server would have to be kept free: to the server that is cheaper for it.
 func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
-	r := newRoom(t, func(c *Config) { c.CostMoney = 100 })
+	r := newRoom(t, func(c *Config) { c.CostMoney, c.CostTail = 100, 0 })
 	const gap = time.Millisecond
 	for range 40 {
 		one := &task.Task{Of: 1, Received: r.state.Time, Deadline: 50 * time.Millisecond, Data: make([]byte, 100)}
