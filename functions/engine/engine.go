@@ -71,12 +71,41 @@ type Spec struct {
 }
 
 // Elements is the number of elements, 1 for a scalar.
-func (s *Spec) Elements() int {
+func (s *Spec) Elements() int { return Product(s.Shape) }
+
+// Product is that of dimensions.
+func Product(shape []int) int {
 	n := 1
-	for _, d := range s.Shape {
+	for _, d := range shape {
 		n *= d
 	}
 	return n
+}
+
+// MaxRank bounds the dimensions of a tensor.
+const MaxRank = 8
+
+// Elements multiplies dimensions without overflow, and counts 0 as 1 for the bound: loops over one dimension are bounded whatever the others are.
+func Elements(shape []int, most int64) (int, error) {
+	if len(shape) > MaxRank {
+		return 0, fmt.Errorf("%d dimensions, at most %d are supported", len(shape), MaxRank)
+	}
+	n, empty := int64(1), false
+	for i, d := range shape {
+		if d < 0 {
+			return 0, fmt.Errorf("dimension %d is %d", i, d)
+		}
+		span := int64(max(d, 1))
+		if n > most/span {
+			return 0, fmt.Errorf("shape %v has more than %d elements", shape, most)
+		}
+		n *= span
+		empty = empty || d == 0
+	}
+	if empty {
+		return 0, nil
+	}
+	return int(n), nil
 }
 
 func (s *Spec) String() string {

@@ -118,7 +118,7 @@ func (c *call) output(i int, t engine.Type, shape []int) *value {
 		c.fail("output %d is missing", i)
 	}
 	v := c.out[i]
-	n, err := elements(shape, c.s.p.limits.MaxBytes/int64(t.Size()))
+	n, err := engine.Elements(shape, c.s.p.limits.MaxBytes/int64(t.Size()))
 	if err != nil {
 		c.fail("output %d: %w", i, err)
 	}
@@ -210,14 +210,6 @@ func (c *call) copyShape(shape []int) []int {
 	list := c.ints(len(shape))
 	copy(list, shape)
 	return list
-}
-
-func product(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
 }
 
 // strides are the distances of neighbours along each axis.

@@ -106,9 +106,9 @@ func (c *call) slide(f *frame) {
 // pixels calls f for each pixel of the output and each of the kernel that lies within the image.
 func (f *frame) pixels(c *call, visit func(out, k, in int)) {
 	o, k := c.ints(f.rank), c.ints(f.rank)
-	for p := range product(f.out) {
+	for p := range engine.Product(f.out) {
 		clear(k)
-		for q := range product(f.k) {
+		for q := range engine.Product(f.k) {
 			at, inside := 0, true
 			for i := range f.rank {
 				x := o[i]*f.stride[i] - f.before[i] + k[i]*f.dilate[i]
@@ -129,7 +129,7 @@ func (f *frame) pixels(c *call, visit func(out, k, in int)) {
 
 // table lists the input pixel of each output pixel and kernel pixel, -1 outside of the image. It stays until the shapes change.
 func (f *frame) table(c *call) []int32 {
-	n := product(f.out) * product(f.k)
+	n := engine.Product(f.out) * engine.Product(f.k)
 	old := len(c.i32[3])
 	list := c.int32s(3, n)
 	key := c.hash(f)
@@ -140,7 +140,7 @@ func (f *frame) table(c *call) []int32 {
 	for i := range list {
 		list[i] = -1
 	}
-	k := product(f.k)
+	k := engine.Product(f.k)
 	f.pixels(c, func(out, q, in int) { list[out*k+q] = int32(in) }) //nolint:gosec // bounded by the memory of tensors
 	return list
 }
@@ -196,8 +196,8 @@ func (c *call) convolution(x, w *value) (l layer) {
 	if l.groups < 1 || l.groups > l.c || l.c%l.groups != 0 || l.m%l.groups != 0 || w.Shape[1] != l.c/l.groups {
 		c.fail("%d groups of %d channels with %s", l.groups, l.c, &w.Spec)
 	}
-	l.pixels = product(l.out)
-	l.k = product(w.Shape[1:])
+	l.pixels = engine.Product(l.out)
+	l.k = engine.Product(w.Shape[1:])
 	l.shape = append(c.ints(len(x.Shape))[:0], l.n, l.m)
 	l.shape = append(l.shape, l.out...)
 	c.macs(l.n, l.m, l.pixels, l.k)
@@ -210,11 +210,11 @@ func conv(c *call) {
 	y := c.output(0, engine.Float32, l.shape)
 	bias := c.optional(2)
 	table := l.table(c)
-	plane, ck, mg := product(l.in), l.c/l.groups, l.m/l.groups
+	plane, ck, mg := engine.Product(l.in), l.c/l.groups, l.m/l.groups
 	columns := c.floats(0, l.pixels*l.k)
 	for b := range l.n {
 		for g := range l.groups {
-			gathered(columns, x.F32[(b*l.c+g*ck)*plane:], table, ck, plane, product(w.Shape[2:]), 0)
+			gathered(columns, x.F32[(b*l.c+g*ck)*plane:], table, ck, plane, engine.Product(w.Shape[2:]), 0)
 			to := y.F32[(b*l.m+g*mg)*l.pixels:]
 			kernel.GemmF32(to, w.F32[g*mg*l.k:(g+1)*mg*l.k], columns, mg, l.pixels, l.k)
 		}
@@ -245,7 +245,7 @@ func convTranspose(c *call) {
 	shape := append(c.ints(len(x.Shape))[:0], n, groups*mg)
 	shape = append(shape, f.out...)
 	y := c.output(0, engine.Float32, shape)
-	inside, outside, k := product(f.in), product(f.out), product(f.k)
+	inside, outside, k := engine.Product(f.in), engine.Product(f.out), engine.Product(f.k)
 	c.macs(n, ch, mg, inside, k)
 	clear(y.F32)
 	if bias := c.optional(2); bias != nil {

@@ -133,7 +133,7 @@ func einsum(c *call) {
 	y := c.output(0, x.Type, s.all[:len(s.out)])
 	c.macs(s.all...)
 	clear(s.index)
-	summed := product(s.all[len(s.out):])
+	summed := engine.Product(s.all[len(s.out):])
 	for k := range y.Elements() {
 		var sum float64
 		for range summed {

@@ -49,14 +49,14 @@ func (c *call) matrices(a, b *value) (p matrixPlan) {
 	if len(b.Shape) > 1 {
 		p.shape = append(p.shape, p.n)
 	}
-	c.macs(product(p.batch), p.m, p.n, p.k)
+	c.macs(engine.Product(p.batch), p.m, p.n, p.k)
 	return p
 }
 
 // each calls f with the indices of the matrices of all products.
 func (p *matrixPlan) each(c *call, f func(a, b, y int)) {
 	index := c.ints(len(p.batch))
-	for y := range product(p.batch) {
+	for y := range engine.Product(p.batch) {
 		a, b := 0, 0
 		for i, at := range index {
 			a += at * p.sa[i]

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -16,16 +17,7 @@ type Limits struct {
 }
 
 func (l Limits) orDefault() Limits {
-	if l.MaxBytes == 0 {
-		l.MaxBytes = 256 << 20
-	}
-	if l.MaxNodes == 0 {
-		l.MaxNodes = 20_000
-	}
-	if l.MaxMACs == 0 {
-		l.MaxMACs = 1e12
-	}
-	return l
+	return Limits{cmp.Or(l.MaxBytes, 256<<20), cmp.Or(l.MaxNodes, 20_000), cmp.Or(l.MaxMACs, 1e12)}
 }
 
 // attribute is a parameter of a node.

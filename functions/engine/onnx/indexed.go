@@ -110,13 +110,13 @@ func (c *call) tuples(x, indices *value, batch int, visit func(k, of, n int)) {
 		c.fail("tuples of %d indices for %s", depth, &x.Spec)
 	}
 	strides, list := c.strides(x.Shape), c.indices(indices)
-	n, batches := product(x.Shape[batch+depth:]), product(x.Shape[:batch])
-	if product(indices.Shape[:batch]) != batches {
+	n, batches := engine.Product(x.Shape[batch+depth:]), engine.Product(x.Shape[:batch])
+	if engine.Product(indices.Shape[:batch]) != batches {
 		c.fail("%s and %s differ in their first dimensions", &x.Spec, &indices.Spec)
 	}
 	each := len(list) / depth / max(batches, 1)
 	for k := range len(list) / depth {
-		of := k / max(each, 1) * product(x.Shape[batch:])
+		of := k / max(each, 1) * engine.Product(x.Shape[batch:])
 		for i, p := range list[k*depth : (k+1)*depth] {
 			of += c.index(p, x.Shape[batch+i]) * strides[batch+i]
 		}
@@ -264,7 +264,7 @@ func reverseSequence(c *call) {
 		c.fail("axes %d and %d with %d lengths", time, batch, len(lengths))
 	}
 	y := c.output(0, x.Type, x.Shape)
-	inner := product(x.Shape[2:])
+	inner := engine.Product(x.Shape[2:])
 	for i := range x.Shape[0] {
 		for j := range x.Shape[1] {
 			t, b := i, j

@@ -19,7 +19,7 @@ func batchNorm(c *call) {
 	y := c.output(0, engine.Float32, x.Shape)
 	channels, plane := 1, 1
 	if len(x.Shape) > 1 {
-		channels, plane = x.Shape[1], product(x.Shape[2:])
+		channels, plane = x.Shape[1], engine.Product(x.Shape[2:])
 	}
 	epsilon := float64(c.float("epsilon", 1e-5))
 	scale, shift := c.floats(0, channels), c.floats(1, channels)
@@ -55,7 +55,7 @@ func moments(x []float32) (mean, variance float64) {
 func instanceNorm(c *call) {
 	x, gamma, beta := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Float32), c.input(2, engine.Float32)
 	y := c.output(0, engine.Float32, x.Shape)
-	epsilon, plane := float64(c.float("epsilon", 1e-5)), product(x.Shape[2:])
+	epsilon, plane := float64(c.float("epsilon", 1e-5)), engine.Product(x.Shape[2:])
 	for i := range x.Shape[0] * x.Shape[1] {
 		from := x.F32[i*plane : (i+1)*plane]
 		mean, variance := moments(from)
@@ -82,11 +82,11 @@ func layerNorm(c *call) {
 	if c.wants(2) {
 		inverses = c.output(2, engine.Float32, kept).F32
 	}
-	n := product(x.Shape[axis:])
+	n := engine.Product(x.Shape[axis:])
 	if len(gamma.F32) != n || beta != nil && len(beta.F32) != n {
 		c.fail("%s does not have %d elements", &gamma.Spec, n)
 	}
-	for i := range product(x.Shape[:axis]) {
+	for i := range engine.Product(x.Shape[:axis]) {
 		from := x.F32[i*n : (i+1)*n]
 		mean, variance := moments(from)
 		inverse := 1 / math.Sqrt(variance+epsilon)
@@ -113,7 +113,7 @@ func lrn(c *call) {
 	if size < 1 {
 		c.fail("size %d", size)
 	}
-	channels, plane := x.Shape[1], product(x.Shape[2:])
+	channels, plane := x.Shape[1], engine.Product(x.Shape[2:])
 	for i := range x.Shape[0] * channels {
 		ch := i % channels
 		low, top := max(0, ch-(size-1)/2), min(channels-1, ch+size/2)
@@ -140,7 +140,7 @@ func mvn(c *call) {
 	for _, a := range axes {
 		kept[c.axis(a, len(kept))] = 1
 	}
-	strides, n := c.spread(kept, x.Shape), product(kept)
+	strides, n := c.spread(kept, x.Shape), engine.Product(kept)
 	sums := c.doubles(2 * n)
 	clear(sums)
 	index := c.ints(len(x.Shape))

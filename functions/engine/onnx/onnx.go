@@ -186,7 +186,7 @@ func (p *Program) newSession() (*session, error) {
 				v.Shape[i] = 1
 			}
 		}
-		n, err := elements(v.Shape, (p.limits.MaxBytes-p.graph.bytes-s.bytes)/int64(v.Type.Size()))
+		n, err := engine.Elements(v.Shape, (p.limits.MaxBytes-p.graph.bytes-s.bytes)/int64(v.Type.Size()))
 		if err != nil {
 			return nil, fmt.Errorf("input %.64q: %w", v.Name, err)
 		}
@@ -240,7 +240,7 @@ func (s *session) list(indices []int) []*value {
 func (s *session) Run() error {
 	for i, in := range s.inputs {
 		want := &s.p.graph.inputs[i].Spec
-		if n, err := elements(in.Shape, s.p.limits.MaxBytes); err != nil || n != length(in) {
+		if n, err := engine.Elements(in.Shape, s.p.limits.MaxBytes); err != nil || n != length(in) {
 			return fmt.Errorf("input %.64q: shape %v does not fit its %d elements", want.Name, in.Shape, length(in))
 		}
 		if !fits(in.Shape, want.Shape) || in.Type != want.Type {

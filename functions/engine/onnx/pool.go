@@ -17,7 +17,7 @@ func (c *call) pool(x *value) (l layer) {
 	c.slide(&l.frame)
 	l.shape = append(c.ints(len(x.Shape))[:0], x.Shape[:2]...)
 	l.shape = append(l.shape, l.out...)
-	l.n, l.pixels, l.k = x.Shape[0]*x.Shape[1], product(l.out), product(l.frame.k)
+	l.n, l.pixels, l.k = x.Shape[0]*x.Shape[1], engine.Product(l.out), engine.Product(l.frame.k)
 	c.macs(l.n, l.pixels, l.k)
 	return l
 }
@@ -37,7 +37,7 @@ func maxPool(c *call) {
 }
 
 func maxima[T number](c *call, l *layer, y, x []T, lowest T) {
-	table, plane := l.table(c), product(l.in)
+	table, plane := l.table(c), engine.Product(l.in)
 	var where []int64
 	if c.wants(1) {
 		where = c.output(1, engine.Int64, l.shape).I64
@@ -67,7 +67,7 @@ func averagePool(c *call) {
 	x := c.input(0, engine.Float32)
 	l := c.pool(x)
 	y := c.output(0, engine.Float32, l.shape)
-	table, plane := l.table(c), product(l.in)
+	table, plane := l.table(c), engine.Product(l.in)
 	counts := c.floats(0, l.pixels)
 	if c.int("count_include_pad", 0) != 0 {
 		l.padded(c, counts)
@@ -116,7 +116,7 @@ func globalPool(c *call) {
 		shape[2+i] = 1
 	}
 	y := c.output(0, engine.Float32, shape)
-	plane := product(x.Shape[2:])
+	plane := engine.Product(x.Shape[2:])
 	for i := range y.F32 {
 		top, sum := float32(math.Inf(-1)), 0.0
 		for _, v := range x.F32[i*plane : (i+1)*plane] {
@@ -149,7 +149,7 @@ func maxUnpool(c *call) {
 	clear(y.F32)
 	strides, old := c.strides(shape), c.strides(natural)
 	for i, v := range x.F32 {
-		at, rest := 0, c.index(narrow(from.I64[i]), product(natural))
+		at, rest := 0, c.index(narrow(from.I64[i]), engine.Product(natural))
 		for a, s := range old {
 			at += rest / s * strides[a]
 			rest %= s

@@ -36,7 +36,7 @@ func (c *call) alongAxis(x, scale *value) (count, inner int) {
 	if x.Shape[axis] != count || count == 0 {
 		c.fail("%d scales for %s", count, &x.Spec)
 	}
-	return count, max(product(x.Shape[axis+1:]), 1)
+	return count, max(engine.Product(x.Shape[axis+1:]), 1)
 }
 
 func quantize(c *call) {
@@ -300,11 +300,11 @@ func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(
 	plan(l)
 	planes, zeroX, zeroW := c.plain(0, x), c.zeroOf(x, zx), c.zeroOf(w, zw)
 	table := l.table(c)
-	plane, ck, mg := product(l.in), l.c/l.groups, l.m/l.groups
+	plane, ck, mg := engine.Product(l.in), l.c/l.groups, l.m/l.groups
 	columns, sums := c.int8s(2, l.pixels*l.k), c.int32s(0, l.pixels*mg)
 	for b := range l.n {
 		for g := range l.groups {
-			gathered(columns, planes[(b*l.c+g*ck)*plane:], table, ck, plane, product(w.Shape[2:]), int8(zeroX)) //nolint:gosec // 8 bits
+			gathered(columns, planes[(b*l.c+g*ck)*plane:], table, ck, plane, engine.Product(w.Shape[2:]), int8(zeroX)) //nolint:gosec // 8 bits
 			kernels := c.weights(g, mg, l.k, w.fixed, func() []int8 { return c.plain(1, w)[g*mg*l.k : (g+1)*mg*l.k] })
 			kernels.multiply(sums, columns, l.pixels, zeroX, zeroW)
 			deliver(l, sums, b, g)

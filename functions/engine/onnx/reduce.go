@@ -83,7 +83,7 @@ func (c *call) doubles(n int) []float64 { return scratch(c, &c.f64, n, 8) }
 
 // lines are the vectors along an axis: element k of vector i starts at outer·length·inner + inner index, with a distance of inner.
 func lines(shape []int, axis int) (outer, length, inner int) {
-	return product(shape[:axis]), shape[axis], product(shape[axis+1:])
+	return engine.Product(shape[:axis]), shape[axis], engine.Product(shape[axis+1:])
 }
 
 func arg(sign float64) func(*call) {
@@ -123,7 +123,7 @@ func softmax(c *call) {
 		if axis != len(x.Shape) {
 			axis = c.axis(axis, len(x.Shape))
 		}
-		outer, length, inner = product(x.Shape[:axis]), product(x.Shape[axis:]), 1
+		outer, length, inner = engine.Product(x.Shape[:axis]), engine.Product(x.Shape[axis:]), 1
 	} else {
 		outer, length, inner = lines(x.Shape, c.axis(c.int("axis", -1), len(x.Shape)))
 	}

@@ -32,7 +32,7 @@ func resize(c *call) {
 	from, in := x.F32, c.copyShape(x.Shape)
 	flip := 0
 	mode := c.string("mode", "nearest")
-	outside := c.floats(5, product(shape))
+	outside := c.floats(5, engine.Product(shape))
 	clear(outside)
 	for axis := range n {
 		if shape[axis] == in[axis] && scales[axis] == 1 && c.string("coordinate_transformation_mode", "") != "tf_crop_and_resize" {
@@ -90,7 +90,7 @@ func (c *call) target(x *value, shape []int, scales []float32) {
 			c.fail("axis %d becomes %d", i, shape[i])
 		}
 	}
-	if _, err := elements(shape, c.s.p.limits.MaxBytes/4); err != nil {
+	if _, err := engine.Elements(shape, c.s.p.limits.MaxBytes/4); err != nil {
 		c.fail("%w", err)
 	}
 }

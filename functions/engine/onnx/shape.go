@@ -13,7 +13,7 @@ var shapes = map[string]func(*call){
 }
 
 func (c *call) reshaped(x *value, shape []int) {
-	if product(shape) != x.Elements() {
+	if engine.Product(shape) != x.Elements() {
 		c.fail("shape %v does not have the %d elements of %v", slices.Clone(shape), x.Elements(), slices.Clone(x.Shape))
 	}
 	c.copyAll(c.output(0, x.Type, shape), x)
@@ -58,7 +58,7 @@ func flatten(c *call) {
 		axis = c.axis(axis, len(x.Shape))
 	}
 	shape := c.ints(2)
-	shape[0], shape[1] = product(x.Shape[:axis]), product(x.Shape[axis:])
+	shape[0], shape[1] = engine.Product(x.Shape[:axis]), engine.Product(x.Shape[axis:])
 	c.reshaped(x, shape)
 }
 
@@ -189,12 +189,12 @@ func concat(c *call) {
 		shape[axis] += x.Shape[axis]
 	}
 	y := c.output(0, first.Type, shape)
-	inner := product(shape[axis+1:])
+	inner := engine.Product(shape[axis+1:])
 	done := 0
 	for i := range c.in {
 		x := c.in[i]
 		n := x.Shape[axis] * inner
-		for o := range product(shape[:axis]) {
+		for o := range engine.Product(shape[:axis]) {
 			one(y, (o*shape[axis])*inner+done, x, o*n, n)
 		}
 		done += n
@@ -222,7 +222,7 @@ func split(c *call) {
 	if len(parts) != len(c.out) || total != x.Shape[axis] {
 		c.fail("%d parts %v of %d outputs and a length of %d", len(parts), slices.Clone(parts), len(c.out), x.Shape[axis])
 	}
-	inner, from := product(x.Shape[axis+1:]), 0
+	inner, from := engine.Product(x.Shape[axis+1:]), 0
 	for i, p := range parts {
 		if !c.wants(i) {
 			from += p * inner
@@ -231,7 +231,7 @@ func split(c *call) {
 		shape := c.copyShape(x.Shape)
 		shape[axis] = p
 		y := c.output(i, x.Type, shape)
-		for o := range product(shape[:axis]) {
+		for o := range engine.Product(shape[:axis]) {
 			one(y, o*p*inner, x, o*x.Shape[axis]*inner+from, p*inner)
 		}
 		from += p * inner

@@ -30,30 +30,7 @@ type value struct {
 	fixed bool // a constant of the file
 }
 
-// elements multiplies dimensions without overflow, and counts 0 as 1 for the bound: loops over one dimension are bounded whatever the others are.
-func elements(shape []int, most int64) (int, error) {
-	if len(shape) > maxRank {
-		return 0, fmt.Errorf("%d dimensions, at most %d are supported", len(shape), maxRank)
-	}
-	n, empty := int64(1), false
-	for i, d := range shape {
-		if d < 0 {
-			return 0, fmt.Errorf("dimension %d is %d", i, d)
-		}
-		span := int64(max(d, 1))
-		if n > most/span {
-			return 0, fmt.Errorf("shape %v has more than %d elements", shape, most)
-		}
-		n *= span
-		empty = empty || d == 0
-	}
-	if empty {
-		return 0, nil
-	}
-	return int(n), nil
-}
-
-const maxRank = 8
+const maxRank = engine.MaxRank
 
 // rawTensor is a tensor as the file has it.
 type rawTensor struct {
@@ -119,7 +96,7 @@ func (t *rawTensor) decode(most int64) (*value, error) {
 		}
 		v.Shape = append(v.Shape, int(d))
 	}
-	n, err := elements(v.Shape, most/int64(v.Type.Size()))
+	n, err := engine.Elements(v.Shape, most/int64(v.Type.Size()))
 	if err != nil {
 		return nil, err
 	}

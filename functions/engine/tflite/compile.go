@@ -53,13 +53,11 @@ type Program struct {
 }
 
 // prepare counts memory that all sessions share, within the limit. The lock is held.
-func (c *compiler) prepare(bytes int) bool {
+func (c *compiler) prepare(bytes int) {
 	if c.p.graph.bytes+c.p.prepared+int64(bytes) > c.p.limits.MaxBytes {
 		c.fail("prepared weights take more than %d bytes", c.p.limits.MaxBytes)
-		return false
 	}
 	c.p.prepared += int64(bytes)
-	return true
 }
 
 // packing names weights and the shape that they are prepared for.
@@ -161,7 +159,7 @@ func (v *value) reset() {
 	clear(v.I16)
 }
 
-// compiler turns a graph into steps. The first error is kept; after it nothing that is built will run.
+// compiler turns a graph into steps.
 type compiler struct {
 	p         *Program
 	s         *session
@@ -170,8 +168,10 @@ type compiler struct {
 	variables map[string]*engine.Tensor
 	op        *operator
 	index     int
-	err       error
 }
+
+// failure is what compiler.fail panics with; compileSubgraph recovers.
+type failure struct{ error }
 
 func (p *Program) compile() (*session, error) {
 	s := &session{}
@@ -213,11 +213,22 @@ func (p *Program) missing() error {
 // maxCalls bounds subgraphs that call each other.
 const maxCalls = 8
 
-func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[string]*engine.Tensor, depth int) (*compiler, error) {
+func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[string]*engine.Tensor, depth int) (c *compiler, err error) {
 	if depth > maxCalls {
 		return nil, errors.New("subgraphs call each other without end")
 	}
-	c := &compiler{p: p, s: s, sub: sub, values: make([]*value, len(sub.tensors)), variables: variables}
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case failure:
+			if err = r.error; c.op != nil {
+				err = fmt.Errorf("operator %d (%s): %w", c.index, c.op.name, r.error)
+			}
+		default:
+			panic(r)
+		}
+	}()
+	c = &compiler{p: p, s: s, sub: sub, values: make([]*value, len(sub.tensors)), variables: variables}
 	for i := range sub.tensors {
 		t := &sub.tensors[i]
 		v := &value{def: t}
@@ -242,9 +253,6 @@ func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[strin
 				s.plan.missing = append(s.plan.missing, fmt.Sprintf("%s (operator %d)", op.name, i))
 			}
 		}
-		if c.err != nil {
-			return nil, fmt.Errorf("operator %d (%s): %w", i, op.name, c.err)
-		}
 	}
 	for _, at := range sub.outputs {
 		if !c.values[at].ready {
@@ -259,7 +267,6 @@ func (c *compiler) callOnce(depth int) {
 	at := c.op.options.int32(0, 0)
 	if at < 0 || at >= len(c.p.graph.subgraphs) {
 		c.fail("it calls subgraph %d of %d", at, len(c.p.graph.subgraphs))
-		return
 	}
 	steps := c.s.steps
 	c.s.steps = nil
@@ -267,8 +274,7 @@ func (c *compiler) callOnce(depth int) {
 	once := c.s.steps
 	c.s.steps = steps
 	if err != nil {
-		c.err = err
-		return
+		panic(failure{err})
 	}
 	c.s.initial = append(c.s.initial, once...)
 }
@@ -289,10 +295,9 @@ func (c *compiler) tensors(list []int) []*engine.Tensor {
 	return out
 }
 
+// fail ends the compilation.
 func (c *compiler) fail(format string, args ...any) {
-	if c.err == nil {
-		c.err = fmt.Errorf(format, args...)
-	}
+	panic(failure{fmt.Errorf(format, args...)})
 }
 
 // work counts steps of a run within the limit, which a small file could exceed by far.
@@ -301,7 +306,6 @@ func (c *compiler) work(factors ...int) int64 {
 	for _, f := range factors {
 		if f > 0 && n > most/int64(f) {
 			c.fail("a run takes more than %d multiply-accumulates", c.p.limits.MaxWork)
-			return 0
 		}
 		n *= int64(f)
 	}
@@ -309,22 +313,26 @@ func (c *compiler) work(factors ...int) int64 {
 	return n
 }
 
-// allocate takes memory for a value, within the limit of the session.
-func (c *compiler) allocate(v *value) {
-	if v.ready || c.err != nil {
-		return
+// charge counts memory of the session, a product of sizes, within the limit.
+func (c *compiler) charge(sizes ...int) {
+	n := int64(1)
+	for _, size := range sizes {
+		n *= int64(size)
 	}
-	bytes := int64(v.Elements()) * int64(v.Type.Size())
-	if c.s.bytes+bytes > c.p.limits.MaxBytes {
+	if c.s.bytes += n; c.s.bytes > c.p.limits.MaxBytes {
 		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
+	}
+}
+
+// allocate takes memory for a value.
+func (c *compiler) allocate(v *value) {
+	if v.ready {
 		return
 	}
-	c.s.bytes += bytes
+	c.charge(v.Elements(), v.Type.Size())
 	v.Allocate()
 	v.ready = true
 }
-
-var nothing = &value{def: &tensor{}}
 
 // optional is the i-th input, nil where it is absent.
 func (c *compiler) optional(i int) *value {
@@ -338,7 +346,6 @@ func (c *compiler) optional(i int) *value {
 	}
 	if !v.ready && v.Type != engine.Invalid {
 		c.fail("input %d (%.64q): no operator before computes it", i, v.Name)
-		return nothing
 	}
 	return v
 }
@@ -348,7 +355,6 @@ func (c *compiler) in(i int, types ...engine.Type) *value {
 	v := c.optional(i)
 	if v == nil {
 		c.fail("input %d is missing", i)
-		return nothing
 	}
 	c.oneOf(v, "input", i, types)
 	return v
@@ -357,9 +363,8 @@ func (c *compiler) in(i int, types ...engine.Type) *value {
 // constant is the i-th input, whose data are in the file.
 func (c *compiler) constant(i int, types ...engine.Type) *value {
 	v := c.in(i, types...)
-	if c.err == nil && !v.def.fixed {
+	if !v.def.fixed {
 		c.fail("input %d (%.64q) must be a constant", i, v.Name)
-		return nothing
 	}
 	return v
 }
@@ -368,12 +373,10 @@ func (c *compiler) constant(i int, types ...engine.Type) *value {
 func (c *compiler) out(i int, types ...engine.Type) *value {
 	if i >= len(c.op.outputs) || c.op.outputs[i] < 0 {
 		c.fail("output %d is missing", i)
-		return nothing
 	}
 	v := c.values[c.op.outputs[i]]
 	if v.def.fixed {
 		c.fail("output %d (%.64q) is a constant", i, v.Name)
-		return nothing
 	}
 	c.oneOf(v, "output", i, types)
 	c.allocate(v)
@@ -384,17 +387,13 @@ func (c *compiler) oneOf(v *value, what string, i int, types []engine.Type) {
 	if len(types) > 0 && !slices.Contains(types, v.Type) {
 		c.fail("%s %d (%.64q) is %s, supported are %v", what, i, v.Name, v.Type, types)
 	}
-	if (v.Type == engine.Int8 || v.Type == engine.Int16) && v.Scale == 0 && v != nothing {
+	if (v.Type == engine.Int8 || v.Type == engine.Int16) && v.Scale == 0 {
 		v.Scale = 1 // a tensor of plain integers
 	}
 }
 
 // step adds work to a run.
-func (c *compiler) step(run func()) {
-	if c.err == nil {
-		c.s.steps = append(c.s.steps, run)
-	}
-}
+func (c *compiler) step(run func()) { c.s.steps = append(c.s.steps, run) }
 
 // same demands equal types and sizes.
 func (c *compiler) same(a, b *value) {
@@ -430,7 +429,6 @@ func (c *compiler) axisOf(axis, rank int) int {
 	}
 	if axis < 0 || axis >= rank {
 		c.fail("axis %d of %d dimensions", axis, rank)
-		return 0
 	}
 	return axis
 }

@@ -39,9 +39,6 @@ var elementwise = map[int]builder{
 
 // table makes an int8 operator of one input a table of its 256 results.
 func (c *compiler) table(in, out *value, of func(q int32) int8) {
-	if c.err != nil {
-		return
-	}
 	var results [256]int8
 	for q := range 256 {
 		results[uint8(int8(q-128))] = of(int32(q - 128)) //nolint:gosec // −128 to 127
@@ -93,9 +90,6 @@ func (c *compiler) clamp(low, top float64) {
 	in := c.in(0, engine.Float32, engine.Int8)
 	out := c.out(0, in.Type)
 	c.same(in, out)
-	if c.err != nil {
-		return
-	}
 	if in.Type == engine.Float32 {
 		c.step(func() {
 			to := out.F32[:len(in.F32)]
@@ -127,9 +121,6 @@ func (c *compiler) leakyRelu() {
 	}
 	out := c.out(0, engine.Int8)
 	c.same(in, out)
-	if c.err != nil {
-		return
-	}
 	as, scaled := kernel.NewMultiplier(float64(in.Scale)/float64(out.Scale)), kernel.NewMultiplier(float64(in.Scale)*alpha/float64(out.Scale))
 	c.table(in, out, func(q int32) int8 {
 		v := q - in.Zero
@@ -146,9 +137,6 @@ func (c *compiler) quantize() {
 	out := c.out(0, engine.Int8, engine.Uint8)
 	if in.Elements() != out.Elements() {
 		c.fail("%s and %s differ in size", &in.Spec, &out.Spec)
-	}
-	if c.err != nil {
-		return
 	}
 	if in.Type == engine.Float32 {
 		low, top := math.MinInt8, math.MaxInt8
@@ -219,9 +207,6 @@ func (c *compiler) cast() {
 	if in.Elements() != out.Elements() {
 		c.fail("%s and %s differ in size", &in.Spec, &out.Spec)
 	}
-	if c.err != nil {
-		return
-	}
 	read := map[engine.Type]func(i int) float64{
 		engine.Float32: func(i int) float64 { return float64(in.F32[i]) },
 		engine.Int32:   func(i int) float64 { return float64(in.I32[i]) },
@@ -248,9 +233,6 @@ type pairs struct{ a, b []int32 }
 
 // broadcast finds them by NumPy's rule: shapes are compared from their ends, and a dimension of 1 repeats.
 func (c *compiler) broadcast(a, b, out *value) pairs {
-	if c.err != nil {
-		return pairs{}
-	}
 	return pairs{c.repeat(a, out), c.repeat(b, out)}
 }
 
@@ -258,7 +240,6 @@ func (c *compiler) repeat(v, out *value) []int32 {
 	lead := len(out.Shape) - len(v.Shape)
 	if lead < 0 {
 		c.fail("%s cannot be spread over %s", &v.Spec, &out.Spec)
-		return nil
 	}
 	strides := make([]int, len(out.Shape))
 	stride, plain := 1, v.Elements() == out.Elements()
@@ -269,7 +250,6 @@ func (c *compiler) repeat(v, out *value) []int32 {
 		case 1:
 		default:
 			c.fail("%s cannot be spread over %s", &v.Spec, &out.Spec)
-			return nil
 		}
 		stride *= v.Shape[i]
 	}
@@ -281,14 +261,8 @@ func (c *compiler) repeat(v, out *value) []int32 {
 
 // places are offset + Σ index·stride for each element of a shape, in order.
 func (c *compiler) places(shape, strides []int, offset int) []int32 {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
+	n := engine.Product(shape)
 	list := c.scratch(n)
-	if c.err != nil {
-		return nil
-	}
 	index := make([]int, len(shape))
 	at := offset
 	for i := range list {
@@ -320,9 +294,6 @@ func (p *pairs) at(i int) (int, int) {
 // binary applies a function to float32 or int32 inputs.
 func (c *compiler) binary(a, b, out *value, activation int, f func(x, y float64) float64) {
 	p := c.broadcast(a, b, out)
-	if c.err != nil {
-		return
-	}
 	if out.Type == engine.Float32 {
 		low, top := c.bounds(activation)
 		c.step(func() {
@@ -358,14 +329,10 @@ func (c *compiler) sumOf(sign int32, f func(x, y float64) float64) {
 	}
 	p := c.broadcast(a, b, out)
 	low, top := c.quantBounds(activation, out)
-	if c.err != nil {
-		return
-	}
 	scaleA, scaleB := a.Scale/out.Scale, b.Scale/out.Scale
 	shift := 20 - int(math.Float32bits(max(scaleA, scaleB))>>23) + 127
 	if shift < 13 || shift > 30 {
 		c.fail("inputs of scale %g and %g for an output of scale %g", a.Scale, b.Scale, out.Scale)
-		return
 	}
 	ma, mb := int32(math.RoundToEven(math.Ldexp(float64(scaleA), shift))), sign*int32(math.RoundToEven(math.Ldexp(float64(scaleB), shift)))
 	bias := int32(1)<<(shift-1) - ma*a.Zero - mb*b.Zero
@@ -387,9 +354,6 @@ func (c *compiler) mul() {
 	}
 	p := c.broadcast(a, b, out)
 	low, top := c.quantBounds(activation, out)
-	if c.err != nil {
-		return
-	}
 	scale := a.Scale * b.Scale / out.Scale
 	c.step(func() {
 		for i := range out.I8 {
@@ -435,14 +399,12 @@ func (c *compiler) softmax() {
 	in := c.in(0, engine.Float32, engine.Int8)
 	out := c.out(0, in.Type)
 	c.same(in, out)
-	if c.err != nil || len(in.Shape) == 0 {
+	if len(in.Shape) == 0 {
 		c.fail("softmax of a scalar")
-		return
 	}
 	depth := in.Shape[len(in.Shape)-1]
 	if depth == 0 {
 		c.fail("softmax over nothing")
-		return
 	}
 	if in.Type == engine.Float32 {
 		c.step(func() {

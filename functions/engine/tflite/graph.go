@@ -1,6 +1,7 @@
 package tflite
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,19 +19,7 @@ type Limits struct {
 }
 
 func (l Limits) orDefault() Limits {
-	if l.MaxBytes == 0 {
-		l.MaxBytes = 256 << 20
-	}
-	if l.MaxTensors == 0 {
-		l.MaxTensors = 20_000
-	}
-	if l.MaxOperator == 0 {
-		l.MaxOperator = 20_000
-	}
-	if l.MaxWork == 0 {
-		l.MaxWork = 1e12
-	}
-	return l
+	return Limits{cmp.Or(l.MaxBytes, 256<<20), cmp.Or(l.MaxTensors, 20_000), cmp.Or(l.MaxOperator, 20_000), cmp.Or(l.MaxWork, 1e12)}
 }
 
 // tensor is a tensor as the file describes it.
@@ -178,7 +167,12 @@ func (g *graph) readTensor(t table, buffers []table, limits Limits) (tensor, err
 	if one.Type, known = typeOf[code]; !known && code != typeFloat16 {
 		return one, fmt.Errorf("%.64q has element type %d, which is not supported", one.Name, code)
 	}
-	n, err := elements(one.Shape, limits.MaxBytes)
+	for i, d := range one.Shape { // unknown dimensions count as 1, as TensorFlow Lite's converter has them
+		if d == -1 {
+			one.Shape[i] = 1
+		}
+	}
+	n, err := engine.Elements(one.Shape, limits.MaxBytes)
 	if err != nil {
 		return one, fmt.Errorf("%.64q: %w", one.Name, err)
 	}
@@ -240,57 +234,10 @@ func (t *tensor) quantization(q table) {
 	}
 }
 
-// elements multiplies the dimensions without overflow. Unknown dimensions count as 1, as TensorFlow Lite's converter has them.
-func elements(shape []int, most int64) (int, error) {
-	n, empty := int64(1), false
-	if len(shape) > 8 {
-		return 0, fmt.Errorf("%d dimensions, at most 8 are supported", len(shape))
-	}
-	for i, d := range shape {
-		if d == -1 {
-			shape[i], d = 1, 1
-		}
-		if d < 0 {
-			return 0, fmt.Errorf("dimension %d is %d", i, d)
-		}
-		if span := int64(max(d, 1)); n > most/span { // loops over a dimension are bounded even if another one is 0
-			return 0, fmt.Errorf("shape %v has more than %d elements", shape, most)
-		} else {
-			n *= span
-		}
-		empty = empty || d == 0
-	}
-	if empty {
-		return 0, nil
-	}
-	return int(n), nil
-}
-
+// decode fills the one slice that the tensor has.
 func decode(t *engine.Tensor, data []byte) {
-	le := binary.LittleEndian
-	switch t.Type {
-	case engine.Float32:
-		for i := range t.F32 {
-			t.F32[i] = math.Float32frombits(le.Uint32(data[4*i:]))
-		}
-	case engine.Int8:
-		for i := range t.I8 {
-			t.I8[i] = int8(data[i]) //nolint:gosec // the bytes of int8
-		}
-	case engine.Uint8, engine.Bool:
-		copy(t.U8, data)
-	case engine.Int16:
-		for i := range t.I16 {
-			t.I16[i] = int16(le.Uint16(data[2*i:])) //nolint:gosec // the bytes of int16
-		}
-	case engine.Int32:
-		for i := range t.I32 {
-			t.I32[i] = int32(le.Uint32(data[4*i:])) //nolint:gosec // the bytes of int32
-		}
-	case engine.Int64:
-		for i := range t.I64 {
-			t.I64[i] = int64(le.Uint64(data[8*i:])) //nolint:gosec // the bytes of int64
-		}
+	for _, list := range []any{t.F32, t.I8, t.U8, t.I16, t.I32, t.I64} {
+		_, _ = binary.Decode(data, binary.LittleEndian, list)
 	}
 }
 

@@ -55,7 +55,6 @@ func (c *compiler) requant(in, weights, out *value, channels, activation int) ke
 	}
 	if len(scales) != 1 && len(scales) != channels {
 		c.fail("weights %.64q have %d scales for %d outputs", weights.Name, len(scales), channels)
-		return r
 	}
 	for _, s := range scales {
 		r.Scales = append(r.Scales, in.Scale*s/out.Scale)
@@ -69,7 +68,6 @@ func (c *compiler) folded(bias, weights *value, zero int32, n, k int, at func(ou
 	if bias != nil {
 		if len(bias.I32) != n {
 			c.fail("the bias has %d values for %d outputs", len(bias.I32), n)
-			return sums
 		}
 		copy(sums, bias.I32)
 	}
@@ -89,9 +87,7 @@ func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
 	defer c.p.mu.Unlock()
 	key := packing{w.def, n, k}
 	if c.p.packed[key] == nil {
-		if !c.prepare(kernel.PackedBytes(n, k)) {
-			return &kernel.Packed{}
-		}
+		c.prepare(kernel.PackedBytes(n, k))
 		c.p.packed[key] = kernel.Pack(w.I8, n, k)
 	}
 	return c.p.packed[key]
@@ -99,7 +95,7 @@ func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
 
 // floats are the weights of a float layer, expanded from int8 where the file has these.
 func (c *compiler) floats(w *value, axis int) []float32 {
-	if w.Type == engine.Float32 || c.err != nil || len(w.I8) == 0 {
+	if w.Type == engine.Float32 || len(w.I8) == 0 {
 		return w.F32
 	}
 	c.p.mu.Lock()
@@ -108,14 +104,9 @@ func (c *compiler) floats(w *value, axis int) []float32 {
 	if wide := c.p.wide[key]; wide != nil {
 		return wide
 	}
-	if !c.prepare(4 * len(w.I8)) {
-		return nil
-	}
+	c.prepare(4 * len(w.I8))
 	wide := make([]float32, len(w.I8))
-	inner := 1
-	for _, d := range w.Shape[axis+1:] {
-		inner *= d
-	}
+	inner := engine.Product(w.Shape[axis+1:])
 	scales := w.def.scales
 	for i, q := range w.I8 {
 		s := w.Scale
@@ -131,7 +122,7 @@ func (c *compiler) floats(w *value, axis int) []float32 {
 // biasOf is the i-th input as a bias of n values of the type, nil where it is absent.
 func (c *compiler) biasOf(i, n int, t engine.Type) *value {
 	b := c.optional(i)
-	if b == nil || c.err != nil {
+	if b == nil {
 		return nil
 	}
 	if b.Type != t || b.Elements() != n || !b.def.fixed {
@@ -145,18 +136,13 @@ func (c *compiler) fullyConnected() {
 	w := c.constant(1, engine.Float32, engine.Int8)
 	out := c.out(0, in.Type)
 	c.rank(w, 2)
-	if c.err != nil {
-		return
-	}
 	activation := c.op.options.int8(0)
 	if c.op.options.int8(1) != 0 {
 		c.fail("shuffled weights are not supported")
-		return
 	}
 	n, k := w.Shape[0], w.Shape[1]
 	if n == 0 || k == 0 || k > maxInputs || in.Elements()%k != 0 || out.Elements() != in.Elements()/k*n {
 		c.fail("weights %v do not fit input %v and output %v", w.Shape, in.Shape, out.Shape)
-		return
 	}
 	m := in.Elements() / k
 	c.s.macs += c.work(m, n, k)
@@ -166,13 +152,9 @@ func (c *compiler) fullyConnected() {
 	}
 	if w.Type != engine.Int8 || w.Zero != 0 {
 		c.fail("weights of an int8 layer must be int8 with zero point 0")
-		return
 	}
 	bias := c.folded(c.biasOf(2, n, engine.Int32), w, in.Zero, n, k, func(j, i int) int { return j*k + i })
 	q := c.requant(in, w, out, n, activation)
-	if c.err != nil {
-		return
-	}
 	c.noteLayer(in, out, PlanDense, kernel.Window{}, m, n, k, w.I8, bias, &q)
 	packed := c.packWeights(w, n, k)
 	sums := c.scratch(m * n)
@@ -195,11 +177,7 @@ func requantRows(out []int8, sums, bias []int32, q *kernel.Requant) {
 
 // scratch is memory for sums, counted as that of the session.
 func (c *compiler) scratch(n int) []int32 {
-	c.s.bytes += int64(n) * 4
-	if c.s.bytes > c.p.limits.MaxBytes {
-		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
-		return nil
-	}
+	c.charge(n, 4)
 	return make([]int32, n)
 }
 
@@ -231,17 +209,13 @@ func finish(out, bias []float32, n int, low, top float32) {
 }
 
 // window reads what convolutions and pools have in common.
-func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, strideH, dilateW, dilateH int) (w kernel.Window, ok bool) {
+func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, strideH, dilateW, dilateH int) (w kernel.Window) {
 	c.rank(in, 4)
 	c.rank(out, 4)
-	if c.err != nil {
-		return w, false
-	}
 	const most = 1 << 15
 	for _, v := range []int{kh, kw, strideH, strideW, dilateH, dilateW} {
 		if v < 1 || v > most {
 			c.fail("a kernel of %d×%d with strides %d×%d and dilations %d×%d", kh, kw, strideH, strideW, dilateH, dilateW)
-			return w, false
 		}
 	}
 	w = kernel.Window{H: in.Shape[1], W: in.Shape[2], C: in.Shape[3], KH: kh, KW: kw, StrideH: strideH, StrideW: strideW, DilateH: dilateH, DilateW: dilateW}
@@ -249,38 +223,30 @@ func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, stride
 	w.OutW, w.PadW = kernel.Out(w.W, kw, strideW, dilateW, same)
 	if w.OutH < 1 || w.OutW < 1 || out.Shape[0] != in.Shape[0] || out.Shape[1] != w.OutH || out.Shape[2] != w.OutW {
 		c.fail("input %v and a kernel of %d×%d give %d×%d, the output is %v", in.Shape, kh, kw, w.OutH, w.OutW, out.Shape)
-		return w, false
 	}
-	return w, true
+	return w
 }
 
 // filtered reads the input, filter and output of a layer whose options have dilations in field dilate and the one behind it.
-func (c *compiler) filtered(dilate int) (in, f, out *value, w kernel.Window, ok bool) {
+func (c *compiler) filtered(dilate int) (in, f, out *value, w kernel.Window) {
 	in = c.in(0, engine.Float32, engine.Int8)
 	f = c.constant(1, engine.Float32, engine.Int8)
 	out = c.out(0, in.Type)
 	c.rank(f, 4)
-	if c.err != nil {
-		return in, f, out, w, false
-	}
 	o := c.op.options
-	w, ok = c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(dilate, 1), o.int32(dilate+1, 1))
-	if ok && in.Type == engine.Int8 && f.Type != engine.Int8 {
+	w = c.window(in, out, f.Shape[1], f.Shape[2], o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), o.int32(dilate, 1), o.int32(dilate+1, 1))
+	if in.Type == engine.Int8 && f.Type != engine.Int8 {
 		c.fail("the filter of an int8 layer must be int8")
 	}
-	return in, f, out, w, ok && c.err == nil
+	return in, f, out, w
 }
 
 func (c *compiler) conv() {
-	in, f, out, w, ok := c.filtered(4)
-	if !ok {
-		return
-	}
+	in, f, out, w := c.filtered(4)
 	activation := c.op.options.int8(3)
 	n, k := f.Shape[0], w.Columns()
 	if f.Shape[3] != w.C || n == 0 || k == 0 || k > maxInputs || out.Shape[3] != n {
 		c.fail("a filter of %v on %d channels gives no %v; grouped convolutions are not supported", f.Shape, w.C, out.Shape)
-		return
 	}
 	batches := in.Shape[0]
 	c.s.macs += c.work(batches, w.OutH, w.OutW, n, k)
@@ -295,9 +261,6 @@ func (c *compiler) conv() {
 func (c *compiler) convInt8(in, f, out *value, w kernel.Window, batches, n, k int, biasIn *value, activation int) {
 	bias := c.folded(biasIn, f, in.Zero, n, k, func(j, i int) int { return j*k + i })
 	q := c.requant(in, f, out, n, activation)
-	if c.err != nil {
-		return
-	}
 	if batches == 1 {
 		c.noteLayer(in, out, PlanConv, w, 1, n, k, f.I8, bias, &q)
 	}
@@ -338,13 +301,7 @@ func (c *compiler) convFloat(in, f, out *value, w kernel.Window, batches, n, k, 
 	if b := c.biasOf(2, n, engine.Float32); b != nil {
 		bias = b.F32
 	}
-	c.s.bytes += int64(w.OutW) * int64(k) * 4
-	if c.s.bytes > c.p.limits.MaxBytes {
-		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
-	}
-	if c.err != nil {
-		return
-	}
+	c.charge(w.OutW, k, 4)
 	columns := make([]float32, w.OutW*k)
 	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*n
 	c.step(func() {

@@ -69,7 +69,7 @@ func (r *recorder) number(v *value) int {
 
 // note records a step, where a plan is asked for.
 func (c *compiler) note(in, out *value, s Step) {
-	if c.s.plan == nil || c.err != nil {
+	if c.s.plan == nil {
 		return
 	}
 	s.In, s.Out, s.Size, s.InZero = c.s.plan.number(in), c.s.plan.number(out), out.Elements(), in.Zero

@@ -71,9 +71,6 @@ func (c *compiler) lstm() {
 	}
 	c.rank(in, 3)
 	c.rank(state, 2)
-	if c.err != nil {
-		return
-	}
 	o := c.op.options
 	if o.int8(0) != 4 {
 		c.fail("fused activation %d is not supported, only tanh", o.int8(0))
@@ -94,9 +91,6 @@ func (c *compiler) lstm() {
 			c.fail("the weights of gate %d do not fit %d inputs and %d states", g, q.inputs, q.states)
 		}
 	}
-	if c.err != nil {
-		return
-	}
 	c.s.macs += c.work(q.batches, q.times, gates, q.states, q.inputs+q.states)
 	clip := o.float32(1)
 	if in.Type == engine.Float32 {
@@ -109,7 +103,6 @@ func (c *compiler) lstm() {
 func (c *compiler) lstmFloat(q sequence, in, out, state, cell *value, w, r, b [gates]*value, clip float32) {
 	if cell.Type != engine.Float32 {
 		c.fail("the cell state is %s", cell.Type)
-		return
 	}
 	gate, back := make([]float32, gates*q.states), make([]float32, gates*q.states)
 	sigmoid := func(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
@@ -156,9 +149,6 @@ const (
 
 func (c *compiler) half(in, w, bias *value, n, k int) half {
 	folded := c.folded(bias, w, in.Zero, n, k, func(j, i int) int { return j*k + i })
-	if c.err != nil {
-		return half{}
-	}
 	return half{c.packWeights(w, n, k), folded, kernel.NewMultiplier(float64(in.Scale) * float64(w.Scale) / gateScale)}
 }
 
@@ -168,14 +158,10 @@ func (c *compiler) lstmInt8(q sequence, in, out, state, cell *value, w, r, b [ga
 	integers := int(math.Round(power)) + 15
 	if cell.Type != engine.Int16 || power != math.Round(power) || integers < 0 || integers > 6 {
 		c.fail("the cell state %s must be int16 with a scale that is a power of two from 2⁻¹⁵ to 2⁻⁹", &cell.Spec)
-		return
 	}
 	var fromIn, fromState [gates]half
 	for g := range gates {
 		fromIn[g], fromState[g] = c.half(in, w[g], b[g], q.states, q.inputs), c.half(state, r[g], nil, q.states, q.states)
-	}
-	if c.err != nil {
-		return
 	}
 	sigmoid, squash, tanhCell := logistic16(), tanh16[3](), tanh16[integers]()
 	sums, gate := c.scratch(q.states), make([]int16, gates*q.states)
@@ -221,96 +207,96 @@ func (h *half) add(to []int16, sums []int32, x []int8) {
 	}
 }
 
-// svdf is a layer of filters of low rank over time: features of each input, then a filter over the last of them.
+// filters is the plan of a layer of filters of low rank over time: features of each input, then a filter over the last of them.
+type filters struct {
+	in, feature, time, state, out           *value
+	batches, inputs, n, memory, rank, units int
+	activation                              int
+}
+
 func (c *compiler) svdf() {
 	in := c.in(0, engine.Float32, engine.Int8)
-	feature, time := c.constant(1, in.Type), c.constant(2)
-	state := c.in(4)
-	out := c.out(0, in.Type)
-	c.rank(in, 2)
-	c.rank(feature, 2)
-	c.rank(time, 2)
-	if c.err != nil {
-		return
+	f := filters{in: in, feature: c.constant(1, in.Type), time: c.constant(2), state: c.in(4), out: c.out(0, in.Type)}
+	for _, v := range []*value{in, f.feature, f.time} {
+		c.rank(v, 2)
 	}
-	rank, activation := c.op.options.int32(0, 0), c.op.options.int8(1)
-	batches, inputs, filters, memory := in.Shape[0], in.Shape[1], feature.Shape[0], time.Shape[1]
-	if rank < 1 || filters%rank != 0 || filters == 0 || inputs == 0 || memory == 0 || inputs > maxInputs || feature.Shape[1] != inputs || time.Shape[0] != filters ||
-		state.Elements() != batches*filters*memory || out.Elements() != batches*(filters/rank) {
-		c.fail("input %v, filters %v, times %v, state %v and rank %d do not make %v", in.Shape, feature.Shape, time.Shape, state.Shape, rank, out.Shape)
-		return
+	f.rank, f.activation = c.op.options.int32(0, 0), c.op.options.int8(1)
+	f.batches, f.inputs, f.n, f.memory = in.Shape[0], in.Shape[1], f.feature.Shape[0], f.time.Shape[1]
+	if f.rank < 1 || f.n%f.rank != 0 || f.n == 0 || f.inputs == 0 || f.memory == 0 || f.inputs > maxInputs || f.feature.Shape[1] != f.inputs || f.time.Shape[0] != f.n ||
+		f.state.Elements() != f.batches*f.n*f.memory || f.out.Elements() != f.batches*(f.n/f.rank) {
+		c.fail("input %v, filters %v, times %v, state %v and rank %d do not make %v", in.Shape, f.feature.Shape, f.time.Shape, f.state.Shape, f.rank, f.out.Shape)
 	}
-	units := filters / rank
-	c.s.macs += c.work(batches, filters, inputs+memory)
+	f.units = f.n / f.rank
+	c.s.macs += c.work(f.batches, f.n, f.inputs+f.memory)
 	if in.Type == engine.Float32 {
-		c.svdfFloat(in, feature, time, state, out, batches, inputs, filters, memory, rank, activation)
-		return
+		f.floats(c)
+	} else {
+		f.int8s(c)
 	}
+}
+
+func (f filters) int8s(c *compiler) {
+	in, state, time, out := f.in, f.state, f.time, f.out
 	if state.Type != engine.Int16 || time.Type != engine.Int16 {
 		c.fail("state and times must be int16, they are %s and %s", state.Type, time.Type)
-		return
 	}
-	bias := c.biasOf(3, units, engine.Int32)
-	one := kernel.NewMultiplier(float64(in.Scale) * float64(feature.Scale) / float64(state.Scale))
+	bias := c.biasOf(3, f.units, engine.Int32)
+	one := kernel.NewMultiplier(float64(in.Scale) * float64(f.feature.Scale) / float64(state.Scale))
 	two := kernel.NewMultiplier(float64(state.Scale) * float64(time.Scale) / float64(out.Scale))
-	low, top := c.quantBounds(activation, out)
-	folded := c.folded(nil, feature, in.Zero, filters, inputs, func(j, i int) int { return j*inputs + i })
-	if c.err != nil {
-		return
-	}
-	packed, sums := c.packWeights(feature, filters, inputs), c.scratch(filters)
+	low, top := c.quantBounds(f.activation, out)
+	folded := c.folded(nil, f.feature, in.Zero, f.n, f.inputs, func(j, i int) int { return j*f.inputs + i })
+	packed, sums := c.packWeights(f.feature, f.n, f.inputs), c.scratch(f.n)
 	c.step(func() {
-		for b := range batches {
-			packed.Gemm(sums, in.I8[b*inputs:(b+1)*inputs], 1)
-			for f := range filters {
-				s := state.I16[(b*filters+f)*memory:][:memory]
+		for b := range f.batches {
+			packed.Gemm(sums, in.I8[b*f.inputs:(b+1)*f.inputs], 1)
+			for k := range f.n {
+				s := state.I16[(b*f.n+k)*f.memory:][:f.memory]
 				copy(s, s[1:])
-				s[memory-1] = kernel.Clamp16(one.Apply(sums[f] + folded[f]))
-				sums[f] = 0
-				for i, w := range time.I16[f*memory:][:memory] {
-					sums[f] += int32(w) * int32(s[i])
+				s[f.memory-1] = kernel.Clamp16(one.Apply(sums[k] + folded[k]))
+				sums[k] = 0
+				for i, w := range time.I16[k*f.memory:][:f.memory] {
+					sums[k] += int32(w) * int32(s[i])
 				}
 			}
-			for u := range units {
+			for u := range f.units {
 				var v int32
 				if bias != nil {
 					v = bias.I32[u]
 				}
-				for _, s := range sums[u*rank : (u+1)*rank] {
+				for _, s := range sums[u*f.rank : (u+1)*f.rank] {
 					v += s
 				}
-				out.I8[b*units+u] = int8(min(max(two.Apply(v)+out.Zero, low), top)) //nolint:gosec // held within int8
+				out.I8[b*f.units+u] = int8(min(max(two.Apply(v)+out.Zero, low), top)) //nolint:gosec // held within int8
 			}
 		}
 	})
 }
 
-func (c *compiler) svdfFloat(in, feature, time, state, out *value, batches, inputs, filters, memory, rank, activation int) {
+func (f filters) floats(c *compiler) {
+	in, state, time, out := f.in, f.state, f.time, f.out
 	if state.Type != engine.Float32 || time.Type != engine.Float32 {
 		c.fail("state and times must be float32, they are %s and %s", state.Type, time.Type)
-		return
 	}
-	units := filters / rank
-	low, top := c.bounds(activation)
-	bias := c.biasOf(3, units, engine.Float32)
-	features := make([]float32, filters)
+	low, top := c.bounds(f.activation)
+	bias := c.biasOf(3, f.units, engine.Float32)
+	features := make([]float32, f.n)
 	c.step(func() {
-		for b := range batches {
-			kernel.GemmF32(features, in.F32[b*inputs:(b+1)*inputs], feature.F32, 1, filters, inputs)
-			for u := range units {
+		for b := range f.batches {
+			kernel.GemmF32(features, in.F32[b*f.inputs:(b+1)*f.inputs], f.feature.F32, 1, f.n, f.inputs)
+			for u := range f.units {
 				var v float32
 				if bias != nil {
 					v = bias.F32[u]
 				}
-				for f := u * rank; f < (u+1)*rank; f++ {
-					s := state.F32[(b*filters+f)*memory:][:memory]
+				for k := u * f.rank; k < (u+1)*f.rank; k++ {
+					s := state.F32[(b*f.n+k)*f.memory:][:f.memory]
 					copy(s, s[1:])
-					s[memory-1] = features[f]
-					for i, w := range time.F32[f*memory:][:memory] {
+					s[f.memory-1] = features[k]
+					for i, w := range time.F32[k*f.memory:][:f.memory] {
 						v += w * s[i]
 					}
 				}
-				out.F32[b*units+u] = min(max(v, low), top)
+				out.F32[b*f.units+u] = min(max(v, low), top)
 			}
 		}
 	})

@@ -22,17 +22,11 @@ func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int
 	in = c.in(0, types...)
 	axes := c.ints(1)
 	out = c.out(0, in.Type)
-	if c.err != nil {
-		return in, out, nil, 0
-	}
 	rank := len(in.Shape)
 	gone := make([]bool, rank)
 	count = 1
 	for _, a := range axes {
 		d := c.axisOf(a, rank)
-		if c.err != nil {
-			return in, out, nil, 0
-		}
 		if !gone[d] {
 			gone[d] = true
 			count *= in.Shape[d]
@@ -47,16 +41,12 @@ func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int
 	}
 	if stride != out.Elements() || count == 0 {
 		c.fail("%v over axes %v has %d elements, the output is %v", in.Shape, axes, stride, out.Shape)
-		return in, out, nil, 0
 	}
 	return in, out, c.places(in.Shape, strides, 0), count
 }
 
 func (c *compiler) total(mean bool) {
 	in, out, places, count := c.reduction(engine.Float32, engine.Int8)
-	if c.err != nil {
-		return
-	}
 	if in.Type == engine.Float32 {
 		scale := float32(1)
 		if mean {
@@ -92,9 +82,6 @@ func (c *compiler) total(mean bool) {
 
 func (c *compiler) reduceMax() {
 	in, out, places, _ := c.reduction(engine.Float32, engine.Int8)
-	if c.err != nil {
-		return
-	}
 	if in.Scale != out.Scale || in.Zero != out.Zero {
 		c.fail("input and output are quantised differently")
 	}
@@ -119,21 +106,13 @@ func (c *compiler) argMax() {
 	in := c.in(0, engine.Float32, engine.Int8)
 	axes := c.ints(1)
 	out := c.out(0, engine.Int32, engine.Int64)
-	if c.err != nil || len(axes) != 1 {
+	if len(axes) != 1 {
 		c.fail("the axis has %d values", len(axes))
-		return
 	}
 	axis := c.axisOf(axes[0], len(in.Shape))
-	if c.err != nil {
-		return
-	}
-	n, inner := in.Shape[axis], 1
-	for _, d := range in.Shape[axis+1:] {
-		inner *= d
-	}
+	n, inner := in.Shape[axis], engine.Product(in.Shape[axis+1:])
 	if n == 0 || out.Elements()*n != in.Elements() {
 		c.fail("%v without axis %d is not %v", in.Shape, axis, out.Shape)
-		return
 	}
 	c.step(func() {
 		for i := range out.Elements() {
@@ -158,9 +137,6 @@ func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, 
 	out = c.out(0, in.Type)
 	c.rank(in, 4)
 	c.rank(out, 4)
-	if c.err != nil {
-		return
-	}
 	i := 0
 	if c.op.code == 23 {
 		i = 2 // two fields before were taken out of use
@@ -168,7 +144,6 @@ func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, 
 	aligned, half = c.op.options.bool(i), c.op.options.bool(i+1)
 	if in.Shape[0] != out.Shape[0] || in.Shape[3] != out.Shape[3] || in.Elements() == 0 || out.Elements() == 0 {
 		c.fail("%v cannot be resized to %v", in.Shape, out.Shape)
-		return
 	}
 	scale := func(from, to int) float32 {
 		if aligned && to > 1 {
@@ -181,9 +156,6 @@ func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, 
 
 func (c *compiler) resizeNearest() {
 	in, out, sh, sw, aligned, half := c.resizing()
-	if c.err != nil {
-		return
-	}
 	offset := float32(0)
 	if half {
 		offset = 0.5
@@ -251,9 +223,6 @@ func betweensFixed(n, in int, aligned, half bool) []between {
 
 func (c *compiler) resizeBilinear() {
 	in, out, sh, sw, aligned, half := c.resizing()
-	if c.err != nil {
-		return
-	}
 	h, w, depth := out.Shape[1], out.Shape[2], out.Shape[3]
 	rows, columns := betweens(h, in.Shape[1], sh, half), betweens(w, in.Shape[2], sw, half)
 	if in.Type == engine.Int8 {

@@ -25,9 +25,6 @@ var shapes = map[int]builder{
 
 // move copies elements of any type: to[i] = from[places[i]], or one to one without places.
 func (c *compiler) move(in, out *value, places []int32) {
-	if c.err != nil {
-		return
-	}
 	c.step(func() {
 		moveAll(out.F32, in.F32, places)
 		moveAll(out.I8, in.I8, places)
@@ -84,39 +81,29 @@ func (c *compiler) concatenation() {
 	var list []*value
 	for i := range c.op.inputs {
 		in := c.in(i, out.Type)
-		if c.err != nil {
-			return
-		}
 		if len(in.Shape) != len(out.Shape) {
 			c.fail("input %v and output %v differ in dimensions", in.Shape, out.Shape)
-			return
 		}
 		for d := range in.Shape {
 			if d != axis && in.Shape[d] != out.Shape[d] {
 				c.fail("input %v does not fit output %v", in.Shape, out.Shape)
-				return
 			}
 		}
 		if in.Scale != out.Scale || in.Zero != out.Zero {
 			c.fail("input %d is quantised otherwise than the output", i)
-			return
 		}
 		total += in.Shape[axis]
 		list = append(list, in)
 	}
-	if c.err != nil || total != out.Shape[axis] {
+	if total != out.Shape[axis] {
 		c.fail("the inputs have %d elements along axis %d, the output %v", total, axis, out.Shape)
-		return
 	}
 	c.interleave(list, out, axis)
 }
 
 // interleave puts blocks of the inputs one after the other.
 func (c *compiler) interleave(list []*value, out *value, axis int) {
-	outer := 1
-	for _, d := range out.Shape[:axis] {
-		outer *= d
-	}
+	outer := engine.Product(out.Shape[:axis])
 	block := make([]int, len(list))
 	width := 0
 	for i, in := range list {
@@ -145,12 +132,10 @@ func (c *compiler) pack() {
 		}
 		list = append(list, in)
 	}
-	if c.err == nil && out.Shape[axis] != len(list) {
+	if out.Shape[axis] != len(list) {
 		c.fail("%d inputs do not make %v", len(list), out.Shape)
 	}
-	if c.err == nil {
-		c.interleave(list, out, axis)
-	}
+	c.interleave(list, out, axis)
 }
 
 func (c *compiler) split() {
@@ -159,19 +144,12 @@ func (c *compiler) split() {
 	if len(axes) != 1 {
 		c.fail("the axis has %d values", len(axes))
 	}
-	if c.err != nil {
-		return
-	}
 	axis := c.axisOf(axes[0], len(in.Shape))
 	n := len(c.op.outputs)
-	if c.err != nil || n == 0 || in.Shape[axis]%n != 0 {
+	if n == 0 || in.Shape[axis]%n != 0 {
 		c.fail("%v cannot be split into %d parts along axis %d", in.Shape, n, axis)
-		return
 	}
-	outer := 1
-	for _, d := range in.Shape[:axis] {
-		outer *= d
-	}
+	outer := engine.Product(in.Shape[:axis])
 	var list []*value
 	for i := range c.op.outputs {
 		out := c.out(i, in.Type)
@@ -195,18 +173,13 @@ func (c *compiler) pad() {
 	in, out := c.in(0), c.out(0)
 	pads := c.ints(1)
 	rank := len(in.Shape)
-	if c.err != nil {
-		return
-	}
 	if in.Type != out.Type || len(pads) != 2*rank || len(out.Shape) != rank {
 		c.fail("%d paddings do not fit input %v and output %v", len(pads), in.Shape, out.Shape)
-		return
 	}
 	strides, offset, stride := make([]int, rank), 0, 1
 	for d := rank - 1; d >= 0; d-- {
 		if pads[2*d] < 0 || pads[2*d+1] < 0 || in.Shape[d]+pads[2*d]+pads[2*d+1] != out.Shape[d] {
 			c.fail("paddings %v do not fit input %v and output %v", pads, in.Shape, out.Shape)
-			return
 		}
 		strides[d] = stride
 		offset += pads[2*d] * stride
@@ -214,9 +187,6 @@ func (c *compiler) pad() {
 	}
 	places := c.places(in.Shape, strides, offset)
 	fill := c.optional(2)
-	if c.err != nil {
-		return
-	}
 	c.step(func() {
 		switch {
 		case fill == nil:
@@ -253,19 +223,14 @@ func (c *compiler) transpose() {
 	order := c.ints(1)
 	rank := len(in.Shape)
 	c.same(in, out)
-	if c.err != nil {
-		return
-	}
 	if len(order) != rank || len(out.Shape) != rank {
 		c.fail("the order %v does not fit %v", order, in.Shape)
-		return
 	}
 	own := stridesOf(in.Shape)
 	strides, seen := make([]int, rank), make([]bool, rank)
 	for d, from := range order {
 		if from < 0 || from >= rank || seen[from] || out.Shape[d] != in.Shape[from] {
 			c.fail("the order %v does not make %v of %v", order, out.Shape, in.Shape)
-			return
 		}
 		seen[from] = true
 		strides[d] = own[from]
@@ -286,12 +251,8 @@ func (c *compiler) slice() {
 	in, out := c.in(0), c.out(0)
 	begin, size := c.ints(1), c.ints(2)
 	rank := len(in.Shape)
-	if c.err != nil {
-		return
-	}
 	if len(begin) != rank || len(size) != rank || len(out.Shape) != rank || in.Type != out.Type {
 		c.fail("begin %v and size %v do not fit %v", begin, size, in.Shape)
-		return
 	}
 	own, offset := stridesOf(in.Shape), 0
 	for d := range rank {
@@ -301,7 +262,6 @@ func (c *compiler) slice() {
 		}
 		if begin[d] < 0 || n < 0 || begin[d]+n > in.Shape[d] || out.Shape[d] != n {
 			c.fail("begin %v and size %v do not make %v of %v", begin, size, out.Shape, in.Shape)
-			return
 		}
 		offset += begin[d] * own[d]
 	}
@@ -316,13 +276,9 @@ func (c *compiler) stridedSlice() {
 	if o.int32(2, 0) != 0 || o.int32(3, 0) != 0 || o.bool(5) {
 		c.fail("ellipsis, new axes and offsets are not supported")
 	}
-	if c.err != nil {
-		return
-	}
 	rank := len(in.Shape)
 	if len(begin) > rank || len(end) != len(begin) || len(stride) != len(begin) || in.Type != out.Type {
 		c.fail("begin %v, end %v and strides %v do not fit %v", begin, end, stride, in.Shape)
-		return
 	}
 	own, offset := stridesOf(in.Shape), 0
 	var shape, strides []int
@@ -334,7 +290,6 @@ func (c *compiler) stridedSlice() {
 				first, n = index(begin[d], in.Shape[d]), 1
 				if first < 0 || first >= in.Shape[d] {
 					c.fail("index %d of dimension %d of %v", begin[d], d, in.Shape)
-					return
 				}
 				offset += first * own[d]
 				continue
@@ -342,18 +297,13 @@ func (c *compiler) stridedSlice() {
 		}
 		if by == 0 {
 			c.fail("a stride of 0")
-			return
 		}
 		offset += first * own[d]
 		shape, strides = append(shape, n), append(strides, by*own[d])
 	}
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
+	n := engine.Product(shape)
 	if n != out.Elements() {
 		c.fail("begin %v, end %v and strides %v of %v make %v, the output is %v", begin, end, stride, in.Shape, shape, out.Shape)
-		return
 	}
 	c.move(in, out, c.places(shape, strides, offset))
 }
@@ -413,25 +363,14 @@ func (c *compiler) shape() {
 func (c *compiler) gather() {
 	in, at := c.in(0), c.in(1, engine.Int32, engine.Int64)
 	out := c.out(0, in.Type)
-	if c.err != nil {
-		return
-	}
 	axis := c.axisOf(c.op.options.int32(0, 0), len(in.Shape))
-	if c.err != nil || c.op.options.int32(1, 0) != 0 {
+	if c.op.options.int32(1, 0) != 0 {
 		c.fail("batch dimensions are not supported")
-		return
 	}
-	outer, inner := 1, 1
-	for _, d := range in.Shape[:axis] {
-		outer *= d
-	}
-	for _, d := range in.Shape[axis+1:] {
-		inner *= d
-	}
+	outer, inner := engine.Product(in.Shape[:axis]), engine.Product(in.Shape[axis+1:])
 	n, k := at.Elements(), in.Shape[axis]
 	if k == 0 || outer*n*inner != out.Elements() {
 		c.fail("%d rows of %v do not make %v", n, in.Shape, out.Shape)
-		return
 	}
 	c.step(func() {
 		for o := range outer {

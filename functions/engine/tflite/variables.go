@@ -18,12 +18,10 @@ const maxVariables = 256
 func (c *compiler) varHandle() {
 	if len(c.op.outputs) != 1 || c.op.outputs[0] < 0 {
 		c.fail("it has %d outputs", len(c.op.outputs))
-		return
 	}
 	v := c.values[c.op.outputs[0]]
 	if v.Type != engine.Invalid {
 		c.fail("output %.64q is %s, expected a handle", v.Name, v.Type)
-		return
 	}
 	v.name = c.op.options.string(0, "a container") + "/" + c.op.options.string(1, "a variable's name")
 	v.ready = true
@@ -31,18 +29,13 @@ func (c *compiler) varHandle() {
 
 // variable is what a handle stands for, made at its first use in the shape of like.
 func (c *compiler) variable(handle, like *value) *engine.Tensor {
-	if c.err != nil {
-		return nil
-	}
 	if handle.name == "" {
 		c.fail("input %.64q is no handle of a variable", handle.Name)
-		return nil
 	}
 	t := c.variables[handle.name]
 	if t == nil {
 		if len(c.variables) >= maxVariables {
 			c.fail("more than %d variables", maxVariables)
-			return nil
 		}
 		fresh := &value{def: &tensor{}}
 		fresh.Spec = like.Spec
@@ -62,9 +55,6 @@ func (c *compiler) readVariable() {
 	handle := c.in(0)
 	out := c.out(0)
 	t := c.variable(handle, out)
-	if c.err != nil {
-		return
-	}
 	v := &value{Tensor: *t, def: out.def}
 	c.move(v, out, nil)
 }
@@ -72,9 +62,6 @@ func (c *compiler) readVariable() {
 func (c *compiler) assignVariable() {
 	handle, in := c.in(0), c.in(1)
 	t := c.variable(handle, in)
-	if c.err != nil {
-		return
-	}
 	v := &value{Tensor: *t, def: in.def}
 	c.move(in, v, nil)
 }

@@ -13,14 +13,10 @@ var windows = map[int]builder{
 }
 
 func (c *compiler) depthwise() {
-	in, f, out, w, ok := c.filtered(5)
-	if !ok {
-		return
-	}
+	in, f, out, w := c.filtered(5)
 	n := f.Shape[3]
 	if f.Shape[0] != 1 || w.C == 0 || n == 0 || n%w.C != 0 || out.Shape[3] != n {
 		c.fail("a filter of %v on %d channels gives no %v", f.Shape, w.C, out.Shape)
-		return
 	}
 	taps := w.KH * w.KW
 	c.s.macs += c.work(in.Shape[0], w.OutH, w.OutW, n, taps)
@@ -77,14 +73,10 @@ type repeated struct {
 
 func (c *compiler) repeated(in *value, w kernel.Window, by int) repeated {
 	r := repeated{in: in, by: by, i8: in.I8, f32: in.F32}
-	if by == 1 || c.err != nil {
+	if by == 1 {
 		return r
 	}
-	c.s.bytes += int64(in.Elements()) * int64(by) * int64(in.Type.Size())
-	if c.s.bytes > c.p.limits.MaxBytes {
-		c.fail("the tensors of a run take more than %d bytes", c.p.limits.MaxBytes)
-		return r
-	}
+	c.charge(in.Elements(), by, in.Type.Size())
 	r.i8, r.f32 = make([]int8, len(in.I8)*by), make([]float32, len(in.F32)*by)
 	return r
 }
@@ -149,12 +141,9 @@ func (c *compiler) pool(kind Kind, int8s func(w *kernel.Window, to, from []int8,
 ) {
 	in := c.in(0, engine.Float32, engine.Int8)
 	out, o := c.out(0, in.Type), c.op.options
-	w, ok := c.window(in, out, o.int32(4, 0), o.int32(3, 0), o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), 1, 1)
-	if ok && out.Shape[3] != w.C {
+	w := c.window(in, out, o.int32(4, 0), o.int32(3, 0), o.int8(0) == 0, o.int32(1, 0), o.int32(2, 0), 1, 1)
+	if out.Shape[3] != w.C {
 		c.fail("a pool of %v gives no %v", in.Shape, out.Shape)
-	}
-	if !ok || c.err != nil {
-		return
 	}
 	c.work(in.Shape[0], w.OutH, w.OutW, w.C, w.KH, w.KW)
 	size, outSize := w.H*w.W*w.C, w.OutH*w.OutW*w.C

@@ -75,7 +75,7 @@ func (w *Writer) Tensor(spec engine.Spec) int {
 }
 
 func (w *Writer) add(one written) int {
-	if _, err := elements(one.Shape, math.MaxInt32); err != nil {
+	if _, err := engine.Elements(one.Shape, math.MaxInt32); err != nil {
 		w.fail("tensor %.64q: %w", one.Name, err)
 	}
 	w.tensors = append(w.tensors, one)
