@@ -158,12 +158,22 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 	case len(refused) > 0:
 		err := fmt.Errorf("the broker refuses a subscription to %sto client %q; allow it there", seal.TopicRoot, m.cfg.ID)
 		select {
-		case m.fatal <- err:
+		case <-m.ready: // it was granted before, and may be again
 		default:
-			m.cfg.Log.Error("receiving stopped", "error", err)
+			select {
+			case m.fatal <- err:
+			default: // it has ended already
+			}
+			return
 		}
+		if m.said.New("refused", "refused") {
+			m.cfg.Log.Error("receiving stopped, subscribing again until it is granted", "error", err)
+		}
+		m.asked.Store(true)
+		s.Cut()
 		return
 	}
+	m.said.New("refused", "")
 	m.up.Store(true)
 	m.standing()
 	m.cfg.Log.Info("subscribed", "broker", m.cfg.URL, "session", m.cfg.ID)

@@ -1,10 +1,12 @@
 package consume
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,6 +96,11 @@ func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
 
 // deaf is a broker that answers everything but the first subscriptions, and gives the topics of those that it answers.
 func deaf(t *testing.T, first int64, topics chan<- []string) (address string) {
+	return strange(t, func(asked int64) int { return min(int(asked-first)-1, 0) }, topics)
+}
+
+// strange is a broker that answers a subscription with a code, with none where that is below 0, and ends the connection after 1.
+func strange(t *testing.T, code func(asked int64) int, topics chan<- []string) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -109,11 +116,13 @@ func deaf(t *testing.T, first int64, topics chan<- []string) (address string) {
 			case *packets.ConnectPacket:
 				err = packets.NewControlPacket(packets.Connack).Write(c)
 			case *packets.SubscribePacket:
-				if asked.Add(1) > first {
+				if code := code(asked.Add(1)); code >= 0 {
 					ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
-					ack.MessageID, ack.ReturnCodes = p.MessageID, make([]byte, len(p.Topics))
+					ack.MessageID, ack.ReturnCodes = p.MessageID, bytes.Repeat([]byte{byte(code)}, len(p.Topics))
 					err = ack.Write(c)
-					topics <- p.Topics
+					if topics <- p.Topics; code == 1 {
+						return
+					}
 				}
 			}
 			if err != nil {
@@ -142,6 +151,21 @@ func TestMQTTSubscribesUntilItIsAnswered(t *testing.T) {
 	require.NoError(t, m.Start(ctx, (&inbox{}).deliver))
 	require.True(t, m.Connected())
 	m.Close()
+}
+
+// A broker whose rules change while the consumer runs is asked again until it grants the subscription, and the log has that once.
+func TestMQTTOutlivesARefusal(t *testing.T) {
+	var log bytes.Buffer // read after Close
+	address := strange(t, func(asked int64) int { return []int{1, 0x80, 0x80, 0x80, 0}[min(asked, 5)-1] }, make(chan []string, 10))
+	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Log: slog.New(slog.NewTextHandler(&log, nil))})
+	granted := make(chan struct{}, 10)
+	m.OnStanding(func() { granted <- struct{}{} })
+	require.NoError(t, m.Start(t.Context(), (&inbox{}).deliver))
+	<-granted
+	<-granted
+	m.Close()
+	require.Equal(t, 1, strings.Count(log.String(), "refuses a subscription"), log.String())
+	require.Equal(t, 1, strings.Count(log.String(), "lost the connection"), log.String())
 }
 
 // A broker that is not there yet is waited for, and the wait can be ended.
