@@ -95,7 +95,7 @@ func (s *snapshot) left(now time.Time) int64 {
 // Leaves is how long the oldest message is still leaving, by goodput; 0 where nothing is or nothing is known.
 func (l *Link) Leaves(now time.Time) time.Duration {
 	s := l.snapshot.Load()
-	if s.head == 0 || s.Goodput == 0 {
+	if s.Goodput == 0 {
 		return 0
 	}
 	return max(time.Duration(min(float64(s.head)/s.Goodput, 3600)*float64(time.Second))-now.Sub(s.began), 0)

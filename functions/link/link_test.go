@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,4 +254,92 @@ func TestAStallOutlastsTheNextSmallMessage(t *testing.T) {
 	send()
 	require.True(t, l.State().AtLeast)
 	require.Less(t, l.State().Goodput, 0.6*before)
+}
+
+// A connection is up from Open to Close, and what is booked under the number of an earlier one changes nothing.
+func TestAnEarlierConnectionIsNotMeasured(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	require.False(t, l.State().Up)
+	seen := map[uint64]bool{}
+	for range 3 {
+		life := l.Open()
+		require.True(t, l.State().Up)
+		require.False(t, seen[life])
+		seen[life] = true
+		require.True(t, l.Start(life, 1, 100_000, now))
+		for old := range seen {
+			if old != life {
+				require.False(t, l.Start(old, 1, 5, now))
+				l.Ack(old, 100_000, true, now, now.Add(time.Hour))
+			}
+		}
+		require.EqualValues(t, 100_000, l.State().InflightBytes)
+		require.Zero(t, l.State().Goodput)
+		l.Close()
+		require.False(t, l.State().Up)
+		require.Zero(t, l.State().InflightBytes)
+	}
+}
+
+// A measurement of goodput ends with foldBytes, or with smallMessage once the link is idle or has been busy for foldBusy.
+func TestWhenAMeasurementEnds(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		busy  time.Duration
+		more  bool // something is still on its way
+		ends  bool
+	}{
+		{foldBytes, time.Millisecond, true, true},
+		{foldBytes - 1, time.Millisecond, true, false},
+		{smallMessage, foldBusy, true, true},
+		{smallMessage, foldBusy - 1, true, false},
+		{smallMessage - 1, foldBusy, true, false},
+		{smallMessage, time.Millisecond, false, true},
+	} {
+		l, now := New(), time.Unix(1000, 0)
+		life := l.Open()
+		alone := l.Start(life, 1, c.bytes, now)
+		if c.more {
+			l.Start(life, 1, 1, now)
+		}
+		l.Ack(life, c.bytes, alone, now, now.Add(c.busy))
+		require.Equal(t, c.ends, l.State().Goodput > 0, "%+v", c)
+		require.False(t, l.State().AtLeast, "%+v", c)
+	}
+}
+
+// A stall halves what is remembered as well: the next measurement, at the rate that is left, changes nothing.
+func TestAStallOutlastsTheNextMeasurement(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	life := l.Open()
+	l.Known(1e6, 0, now)
+	l.Stalled()
+	require.InDelta(t, 5e5, l.State().Goodput, 1e-6)
+	alone := l.Start(life, 1, 500_000, now)
+	l.Ack(life, 500_000, alone, now, now.Add(time.Second))
+	require.InDelta(t, 5e5, l.State().Goodput, 1)
+}
+
+// Small messages that are measured before any large one fade with busy time, as large ones do.
+func TestSmallMeasurementsFade(t *testing.T) {
+	l, now := New(), time.Unix(1000, 0)
+	life := l.Open()
+	for _, took := range []time.Duration{time.Second, 3 * time.Second} {
+		alone := l.Start(life, 1, 1000, now)
+		l.Ack(life, 1000, alone, now, now.Add(took))
+		now = now.Add(took)
+	}
+	kept := math.Exp(-3)
+	require.InDelta(t, (1000*kept+1000)/(kept+3), l.State().Goodput, 1e-9)
+}
+
+// A link that compresses is late by the records' own size: a message may turn out larger than the last ones.
+func TestGrowthBelowOneMakesNoLinkLateSooner(t *testing.T) {
+	for _, message := range []int{1000, 50_000} {
+		l, now := New(), time.Unix(1000, 0)
+		life := l.Open()
+		l.Known(1e5, 0, now)
+		l.Start(life, 50_000, message, now)
+		require.Equal(t, usualDelay+time.Second, l.Takes(50_000), "a message of %d", message)
+	}
 }

@@ -65,7 +65,7 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 
 // Payloads wait for the disk within a bound of bytes and of number, and what is turned away is counted and takes no room.
 func TestWhatWaitsForTheDiskIsBooked(t *testing.T) {
-	f := &folder{maxBytes: 1 << 20, maxQueued: 1, queue: make(chan Rejected, 2)}
+	f := &folder{maxBytes: 1 << 20, maxQueued: 0, queue: make(chan Rejected, 2)}
 	entry := Rejected{Payload: []byte("x")}
 	f.offer(entry)
 	size := f.queued.Load()
@@ -101,4 +101,14 @@ func TestAFullDiskKeepsNoPartOfAPayload(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, len(f.files))
+}
+
+// As much may wait for the disk as memory keeps, and not less than a default.
+func TestWhatMayWaitForTheDisk(t *testing.T) {
+	for kib, want := range map[int]int64{1: folderBytes, folderBytes >> 10: folderBytes, 2 * folderBytes >> 10: 2 * folderBytes} {
+		q, err := New(Bounds{Entries: 1, KiB: kib, Dir: t.TempDir(), DirMiB: 1})
+		require.NoError(t, err)
+		require.Equal(t, want, q.folder.maxQueued, "KiB %d", kib)
+		require.NoError(t, q.Close())
+	}
 }

@@ -1,13 +1,21 @@
 package receive
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	broker "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake"
@@ -160,6 +168,67 @@ func TestTheSourceSaysWhetherEventsComeIn(t *testing.T) {
 	require.Zero(t, messages)
 	_, err = r.MQTTSource(intake.Bus{URL: "nonsense"})
 	require.Error(t, err)
+}
+
+// What comes over an MQTT bus is counted as that of any other, with what only such a bus shows; it is skipped by the receiver's rule, and
+// the subscriptions are remembered in the receiver's file.
+func TestAnMQTTBusIsCounted(t *testing.T) {
+	server := broker.New(&broker.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, server.AddHook(&auth.AllowHook{}, nil))
+	listener := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
+	require.NoError(t, server.AddListener(listener))
+	require.NoError(t, server.Serve())
+	t.Cleanup(func() { _ = server.Close() })
+
+	r, to := receiver(t, &sink{}, nil), &sink{}
+	r.deps.Again, r.deps.Subscriptions = to, filepath.Join(t.TempDir(), "topics")
+	r.deps.Skip = func(topic string) bool { return topic == "a/own" }
+	src, err := r.MQTTSource(intake.Bus{URL: "tcp://" + listener.Address(), Topics: []string{"a/#"}, ClientID: "c", AuthMode: "none"})
+	require.NoError(t, err)
+	src.Start(t.Context())
+	require.Eventually(t, func() bool { return src.Problem() == "" }, time.Minute, time.Millisecond)
+	require.FileExists(t, r.deps.Subscriptions)
+	publish := func(topic string, qos byte, payload []byte) {
+		raw, err := json.Marshal(map[string]any{"apiVersion": "v3", "contentType": "application/json", "correlationID": "c", "payload": payload})
+		require.NoError(t, err)
+		require.NoError(t, server.Publish(topic, raw, false, qos))
+	}
+	publish("a/own", 1, message(9).Payload)
+	publish("a/x", 1, message(1).Payload)
+	publish("a/x", 1, message(1).Payload)
+	publish("a/x", 0, message(2).Payload)
+	publish("a/x", 1, bytes.Replace(message(2).Payload, []byte("1.5"), []byte("2.5"), 1))
+	require.NoError(t, server.Publish("a/x", []byte("{"), false, 1))
+	require.Eventually(t, func() bool { _, messages := r.Counts(); return messages >= 5 }, time.Minute, time.Millisecond)
+	c, messages := r.Counts()
+	require.EqualValues(t, 5, messages)
+	require.Equal(t, [4]uint64{3, 1, 1, 1}, [4]uint64{c.Received, c.Unsafe, c.Repeated, c.SameID})
+	require.EqualValues(t, 1, status.Sum(c.Quarantined))
+	require.NoError(t, src.Stop(context.Background()))
+	require.Len(t, to.events, 3)
+	require.Contains(t, src.Problem(), "not connected")
+}
+
+// A source that is connected and has no subscription yet says so.
+func TestASourceWithoutSubscription(t *testing.T) {
+	for want, c := range map[string]intake.SubscriberCounts{
+		"not connected to the MQTT MessageBus":      {},
+		"not subscribed at the MQTT MessageBus yet": {Connected: true},
+		"": {Connected: true, Subscribed: true},
+	} {
+		require.Equal(t, want, problemOf(c))
+	}
+}
+
+// A folder for the quarantine that cannot be had keeps the receiver from opening, and an event that is none is the caller's error.
+func TestWhatCannotBeOpenedOrRead(t *testing.T) {
+	cfg := intake.DefaultConfig()
+	cfg.QuarantineDir = filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(cfg.QuarantineDir, nil, 0o600))
+	r, err := Open(cfg, Deps{})
+	require.ErrorContains(t, err, cfg.QuarantineDir)
+	require.Nil(t, r)
+	require.Error(t, receiver(t, &sink{}, nil).Receive(Message{Topic: "x", ContentType: "application/json", Payload: []byte("{")}))
 }
 
 // A warning says of what was quarantined whether it is not an event, or one that fits no message.

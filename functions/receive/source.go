@@ -58,8 +58,10 @@ func (r *Receiver) MQTTSource(bus intake.Bus) (Source, error) {
 // subscriberSource says in words whether events come in.
 type subscriberSource struct{ *intake.Subscriber }
 
-func (s subscriberSource) Problem() string {
-	switch c := s.Counts(); {
+func (s subscriberSource) Problem() string { return problemOf(s.Counts()) }
+
+func problemOf(c intake.SubscriberCounts) string {
+	switch {
 	case !c.Connected:
 		return "not connected to the MQTT MessageBus"
 	case !c.Subscribed:
