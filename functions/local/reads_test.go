@@ -64,6 +64,28 @@ func TestWhatIsReadInWhole(t *testing.T) {
 	}
 }
 
+// A reading belongs to the class of its own resource and event.
+func TestWhatIsReadIsOfTheClassOfItsEvent(t *testing.T) {
+	classes, err := task.NewClasses(map[string]task.ClassConfig{"unread": {MatchDevice: "b*", MatchProfile: "p", MatchSource: "s", MatchResource: "x", Operators: "none"}})
+	require.NoError(t, err)
+	p := start(t, DefaultConfig(), classes, &recorder{})
+	usual := task.Task{Device: "b", Profile: "p", Source: "s", Class: classes.For(&task.Event{}), Received: time.Now().UnixNano()}
+	usual.Readings = []task.Reading{{Resource: "x", Type: task.Float64, Value: []byte("1")}}
+	for name, change := range map[string]func(*task.Task){
+		"device": func(t *task.Task) { t.Device = "a" }, "profile": func(t *task.Task) { t.Profile = "" }, "source": func(t *task.Task) { t.Source = "" },
+		"resource": func(t *task.Task) {
+			t.Readings = []task.Reading{{Resource: "y", Type: task.Float64, Value: []byte("1")}}
+		},
+	} {
+		other := usual
+		change(&other)
+		require.True(t, p.ReadsAll(&other), name)
+		require.True(t, p.InOrder(&other), name)
+		require.False(t, p.ReadsAll(&usual), "beside another "+name)
+		require.False(t, p.InOrder(&usual), "beside another "+name)
+	}
+}
+
 // A resource for whose state there is no room is not read, whichever way its reading comes.
 func TestThereIsRoomForSoManyResources(t *testing.T) {
 	cfg := DefaultConfig()

@@ -87,6 +87,11 @@ func TestStatisticsBeginAnew(t *testing.T) {
 	measure(alone, rand.New(rand.NewPCG(1, 2)), class, 60)
 	require.Empty(t, m.Statistics(61))
 	own, want := m.Statistics(60), alone.Statistics(60)
+	require.Contains(t, want, pool.Local+"camera")
+	smoothing := DefaultConfig().Smoothing
+	for _, name := range []string{pool.Cloud + "camera", allLocal, allCloud} {
+		require.InEpsilon(t, (1-math.Pow(1-smoothing, 60))/smoothing, want[name].Matrix[0], 1e-9, "the latest count most in %s", name)
+	}
 	require.Len(t, own, len(want))
 	for name, p := range want {
 		require.InDeltaSlice(t, p.Matrix, own[name].Matrix, 1e-9, name)

@@ -2,6 +2,7 @@ package score
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -104,6 +105,23 @@ func TestRestoreIntoAFullTable(t *testing.T) {
 	require.EqualValues(t, 6, kept.local.latest.Load().Count)
 	require.Equal(t, savedRatio{2, 5}, m.corrections.all.local.save())
 	require.Equal(t, savedRatio{3, 6}, m.corrections.all.cloud.save())
+}
+
+// As many classes as there is room for come back, and more are no state of this service.
+func TestAFullTableIsRestored(t *testing.T) {
+	for classes, good := range map[int]bool{maxClasses: true, maxClasses + 1: false} {
+		state := saved{Local: savedRatio{1, 1}, Cloud: savedRatio{1, 1}, Classes: map[string]savedClass{}}
+		for i := range classes {
+			state.Classes[fmt.Sprint(i)] = savedClass{Cloud: savedRatio{3, 4}}
+		}
+		raw, err := json.Marshal(state)
+		require.NoError(t, err)
+		m := model(t)
+		require.Equal(t, good, m.Restore(raw) == nil, "%d classes", classes)
+		if good {
+			require.Len(t, *m.corrections.byName.Load(), classes)
+		}
+	}
 }
 
 func TestAnEstimateThatIsNoneIsRefused(t *testing.T) {
