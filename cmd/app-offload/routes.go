@@ -341,6 +341,9 @@ func readObject(c echo.Context, known []string) (map[string]json.RawMessage, err
 		return nil, fmt.Errorf("Content-Type = %s: must be application/json", quoted(r.Header.Get("Content-Type"))) //nolint:staticcheck // begins with a header
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxRequest))
+	if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
+		return nil, fmt.Errorf("the body has more than %d bytes", long.Limit)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the body: %w", err)
 	}

@@ -121,6 +121,7 @@ func answer(t *testing.T, g guard, method, target, contentType, body string, hea
 func TestRequestIsBounded(t *testing.T) {
 	rec := answer(t, guard{}, http.MethodPost, "/task", "application/json", `{"policy":"`+strings.Repeat("x", maxRequest)+`"}`)
 	require.Equal(t, http.StatusBadRequest, rec.Code)
+	require.Contains(t, rec.Body.String(), "the body has more than 65536 bytes")
 }
 
 // A task that was not understood is no task of size 0: the answer names the key, and the one that was meant.

@@ -1,9 +1,11 @@
 package parse
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"reflect"
 
 	"app-offload/functions/task"
 )
@@ -91,12 +93,17 @@ func slowEnvelope(msg []byte) (Envelope, error) {
 	}, nil
 }
 
+// envelopeKinds are the types of an envelope's fields.
+var envelopeKinds = map[reflect.Kind]string{
+	reflect.Struct: "an object", reflect.String: "a string", reflect.Int: "a whole number", reflect.Slice: "base64 in a string", reflect.Map: "an object of strings",
+}
+
 func rejectJSON(err error) *RejectError {
 	var kind *json.UnmarshalTypeError
 	var corrupt base64.CorruptInputError
 	switch {
 	case errors.As(err, &kind):
-		return Reject(ReasonWrongType, "envelope: %v", err)
+		return Reject(ReasonWrongType, "envelope: %s must be %s, and is of type %s", cmp.Or(kind.Field, "the message"), envelopeKinds[kind.Type.Kind()], kind.Value)
 	case errors.As(err, &corrupt):
 		return Reject(ReasonEncoding, "envelope: payload: %v", err)
 	}

@@ -89,6 +89,18 @@ func TestRejectedEnvelopesHaveReasons(t *testing.T) {
 		require.ErrorAs(t, err, &rejected, msg)
 		require.Equal(t, want, rejected.Reason, msg)
 	}
+	for msg, want := range map[string]string{
+		`{"payload":{}}`:          "payload must be base64 in a string, and is of type object",
+		`{"contentType":5}`:       "contentType must be a string, and is of type number",
+		`{"errorCode":"0"}`:       "errorCode must be a whole number, and is of type string",
+		`{"errorCode":1.5}`:       "errorCode must be a whole number, and is of type number 1.5",
+		`{"queryParams":[]}`:      "queryParams must be an object of strings, and is of type array",
+		`{"queryParams":{"a":1}}`: "queryParams must be a string, and is of type number",
+		`[]`:                      "the message must be an object, and is of type array",
+	} {
+		_, err := ParseEnvelope([]byte(msg))
+		require.EqualError(t, err, "rejecting event: wrong_type: envelope: "+want)
+	}
 }
 
 func BenchmarkParseEnvelope(b *testing.B) {
