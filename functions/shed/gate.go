@@ -1,6 +1,7 @@
 package shed
 
 import (
+	"cmp"
 	"math"
 	"sync"
 	"time"
@@ -247,10 +248,7 @@ func (t *Turn) behind(class *task.Class, place *policy.Portion, target decision.
 	a := before.Cycles / rate / t.local.of(class)
 	b := math.Inf(1)
 	if s.Link.Up {
-		b = before.Bytes * max(s.Link.Growth, 0) / s.Link.Goodput
-		if s.Link.Growth == 0 {
-			b = before.Bytes / s.Link.Goodput
-		}
+		b = before.Bytes * cmp.Or(s.Link.Growth, 1) / s.Link.Goodput
 	}
 	if math.IsInf(b, 1) || a == 0 || b == 0 {
 		return a

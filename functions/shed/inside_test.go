@@ -1,0 +1,164 @@
+package shed
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/decision"
+	"app-offload/functions/host"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
+)
+
+func classesOf(t *testing.T, overloads map[string]task.ClassConfig) *task.Classes {
+	t.Helper()
+	for name, c := range overloads {
+		c.MatchDevice = name
+		overloads[name] = c
+	}
+	classes, err := task.NewClasses(overloads)
+	require.NoError(t, err)
+	return classes
+}
+
+func bounded(value int, overload string) task.ClassConfig {
+	return task.ClassConfig{Value: value, Overload: overload, OverloadAge: "4s"}
+}
+
+// Values that any class has give way one step after the other, the least first; a critical task gives way with the highest of them.
+func TestValuesGiveWayInSteps(t *testing.T) {
+	none := planOf(classesOf(t, map[string]task.ClassConfig{"keeps": {Value: 4}}))
+	require.False(t, none.sheds)
+	require.Zero(t, none.starts)
+	p := planOf(classesOf(t, map[string]task.ClassConfig{"a": bounded(2, task.OverloadDrop), "b": bounded(5, task.OverloadDrop), "keeps": {Value: 9}}))
+	require.True(t, p.sheds)
+	require.Equal(t, [maxValue + 1]float64{2: 1, 5: 1 + step}, p.starts)
+	for _, c := range []struct{ own, critical int }{{2, 5}, {3, 5}, {5, 5}, {6, 6}, {9, 9}} {
+		one := &task.Task{Class: &task.Class{Value: c.own}}
+		require.Equal(t, c.own, p.value(one))
+		one.Critical = true
+		require.Equal(t, c.critical, p.value(one), "a critical task of value %d", c.own)
+	}
+}
+
+// A flow keeps its pressure for one bound after its latest task, and half of it is left after each further one.
+func TestPressureIsHalvedInEachBound(t *testing.T) {
+	f := flow{pressure: 8, at: int64(time.Hour), bound: 4}
+	for seconds, want := range map[int]float64{0: 8, 2: 8, 4: 8, 8: 4, 12: 2} {
+		require.InDelta(t, want, f.now(int64(time.Hour)+int64(seconds)*1e9), 1e-9, "after %d s", seconds)
+	}
+}
+
+// Models share the work of classes that have one, operators that of all others; there is one of each at least.
+func TestServersShareTheWork(t *testing.T) {
+	for _, c := range []struct {
+		servers Servers
+		model   string
+		want    float64
+	}{{Servers{4, 3}, "m", 3}, {Servers{4, 3}, "", 4}, {Servers{4, 0}, "m", 1}, {Servers{0, 3}, "", 1}} {
+		require.InDelta(t, c.want, c.servers.of(&task.Class{Model: c.model}), 0, "%+v", c)
+	}
+}
+
+// Alone is the node without anything that waits, and otherwise as it is.
+func TestNothingWaitsAlone(t *testing.T) {
+	s := host.State{CPU: 0.5, QueueTasks: 2, QueueCycles: 3, ModelTasks: 4, ModelSeconds: 5, ParkedCycles: 6, ParkedBytes: 7}
+	s.Link = host.Link{Up: true, Goodput: 9, BacklogTasks: 2, BacklogBytes: 3, InflightBytes: 4}
+	require.Equal(t, host.State{CPU: 0.5, Link: host.Link{Up: true, Goodput: 9}}, alone(&s))
+}
+
+// What is parked before a task is worked on by both paths, or by the one that can.
+func TestWhatIsParkedBeforeATask(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	class := &task.Class{Name: "a"}
+	for _, c := range []struct {
+		what   string
+		link   host.Link
+		s      float64 // that the node needs for what is parked
+		parked int     // bytes of it
+		want   float64
+	}{
+		{"both take 2 s", host.Link{Up: true, Goodput: 1000}, 2, 2000, 1},
+		{"messages are half as large as records", host.Link{Up: true, Goodput: 1000, Growth: 0.5}, 2, 4000, 1},
+		{"and twice as large", host.Link{Up: true, Goodput: 1000, Growth: 2}, 2, 1000, 1},
+		{"the link is down", host.Link{Goodput: 1000}, 2, 2000, 2},
+		{"the link takes 1 s, and the node 1 s", host.Link{Up: true, Goodput: 1000}, 1, 1000, 0.5},
+		{"nothing for the node", host.Link{Up: true, Goodput: 1000}, 0, 2000, 0},
+		{"nothing for the link", host.Link{Up: true, Goodput: 1000}, 2, 0, 2},
+		{"nothing at all", host.Link{Up: true, Goodput: 1000}, 0, 0, 0},
+	} {
+		turn := Turn{model: m, state: host.State{Cores: 1, Link: c.link}, local: Servers{Operators: 1}}
+		one := &task.Task{Class: class, Data: make([]byte, c.parked)}
+		place := turn.Line.Portion(one, c.s*m.EdgeRate(&turn.state))
+		turn.Line.Add(place)
+		require.InDelta(t, c.want, turn.behind(class, &place, decision.Cloud, true), 1e-9, c.what)
+	}
+}
+
+// A task has waited since its reception, if that is known and not ahead of the node's clock.
+func TestHowLongATaskHasWaited(t *testing.T) {
+	s := &host.State{Time: 10e9}
+	for received, want := range map[int64]float64{0: 0, -1: 0, 1: 10 - 1e-9, 4e9: 6, 10e9: 0, 11e9: 0} {
+		require.InDelta(t, want, waited(&task.Task{Received: received}, s), 1e-12, "received at %d", received)
+	}
+}
+
+// The bound is the class's, or twice what the sooner path takes by itself; a task that no path can do has the class's.
+func TestTheBoundOfATask(t *testing.T) {
+	class, forever := &task.Class{Bound: 4 * time.Second}, math.Inf(1)
+	for own, want := range map[[targets]float64]float64{{1, 1}: 4, {2, 9}: 4, {3, 9}: 6, {9, 3}: 6, {forever, 3}: 6, {forever, forever}: 4} {
+		require.InDelta(t, want, within(class, &forecast{own: own}), 0, "%v", own)
+	}
+}
+
+// A path gives way above its start, until its pressure is at three quarters of that. Either path is enough for a parked task to be given up, and a gate
+// that has seen nothing gives none up.
+func TestWhenAPathGivesWay(t *testing.T) {
+	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
+	one := &task.Task{Class: classes.All()[0]}
+	require.Equal(t, "a", one.Class.Name)
+	s := &host.State{Time: 1e9, Link: host.Link{Up: true}}
+	for target := range targets {
+		g := Gate{}
+		require.False(t, g.givesUp(one, s))
+		g.plan, g.flows = planOf(classes), map[course]*flow{}
+		f := &flow{value: 3, at: s.Time, bound: 4}
+		var uses [targets]bool
+		uses[target] = true
+		g.flows[course{"a", uses}] = f
+		for _, c := range []struct {
+			pressure float64
+			over     bool
+		}{{1, false}, {1.01, true}, {0.76, true}, {0.75, false}, {0.76, false}, {1, false}, {1.01, true}, {0, false}} {
+			f.pressure = c.pressure
+			require.Equal(t, c.over, g.givesUp(one, s), "target %d, %+v", target, c)
+			st := g.Status(s.Time)
+			want := [targets]int{}
+			if c.over {
+				want[target] = 3
+			}
+			require.Equal(t, want, [targets]int{st.Local, st.Cloud}, "target %d, %+v", target, c)
+		}
+		f.pressure = 9
+		require.False(t, g.givesUp(one, &host.State{Time: 1e9}), "the link is down")
+		require.False(t, g.overloaded(target, 4, s.Time), "no class has that value")
+	}
+}
+
+// A turn counts what it has let through on the path that this occupies, and on no other.
+func TestATurnAddsToItsPath(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	state := host.State{Cores: 1, Link: host.Link{Up: true, Goodput: 1000}}
+	turn := Turn{model: m, state: state, idle: state, local: Servers{Operators: 1}, added: [targets]float64{10, 20}}
+	f := turn.forecast(&task.Task{Class: &task.Class{}, Data: make([]byte, 100)}, &decision.Decision{}, false)
+	require.InDelta(t, 10, f.all[decision.Local]-f.own[decision.Local], 1e-9)
+	require.InDelta(t, 20, f.all[decision.Cloud]-f.own[decision.Cloud], 1e-9)
+	require.Zero(t, (*Turn)(nil).Within(nil))
+	require.Zero(t, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadDrop, Bound: time.Second}}))
+	require.Equal(t, maxWithin, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadExpire, Bound: 2 * maxWithin}}))
+}
