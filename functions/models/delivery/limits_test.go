@@ -1,0 +1,228 @@
+package delivery
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/models"
+)
+
+// Each number of a message keeps its range, the ends included.
+func TestTheLimitsOfMessages(t *testing.T) {
+	for size, valid := range map[int]bool{MinChunk - 1: false, MinChunk: true, MaxChunk: true, MaxChunk + 1: false} {
+		o := Offer{Manifest: []byte("{}"), Chunk: size}
+		msg, err := o.Encode()
+		require.Equal(t, valid, err == nil, size)
+		if !valid {
+			msg, err = json.Marshal(&o)
+			require.NoError(t, err)
+		}
+		_, _, err = DecodeDown(msg)
+		require.Equal(t, valid, err == nil, size)
+		_, manifest := made(t, "1")
+		_, err = NewSender(manifest, nil, nil, size, false)
+		require.Equal(t, valid, err == nil, size)
+	}
+	chunk := func(index, size int) error {
+		c := Chunk{Index: index, Data: make([]byte, size)}
+		got, same, err := DecodeDown(c.Append(nil))
+		require.Nil(t, got)
+		if err == nil {
+			require.Equal(t, &c, same)
+		}
+		return err
+	}
+	for _, c := range []struct {
+		index, size int
+		valid       bool
+	}{{0, 0, false}, {0, 1, true}, {0, MaxChunk, true}, {0, MaxChunk + 1, false}, {maxParts - 1, 1, true}, {maxParts, 1, false}} {
+		require.Equal(t, c.valid, chunk(c.index, c.size) == nil, "%+v", c)
+	}
+	for name, c := range map[string]struct {
+		want  Want
+		valid bool
+	}{
+		"most chunks":  {Want{Of: maxParts, Have: maxParts}, true},
+		"none":         {Want{}, true},
+		"fewer":        {Want{Of: -1, Have: -1}, false},
+		"most ranges":  {Want{Of: 2 * maxRuns, Ranges: every(maxRuns)}, true},
+		"more ranges":  {Want{Of: 3 * maxRuns, Ranges: every(maxRuns + 1)}, false},
+		"long reason":  {Want{Reason: string(make([]byte, maxText))}, true},
+		"cut to that":  {Want{Reason: string(make([]byte, maxText+1))}, true},
+		"other states": {Want{State: "lost"}, false},
+	} {
+		if c.want.State == "" {
+			c.want.State = Refused
+		}
+		msg, err := c.want.Encode()
+		require.Equal(t, c.valid, err == nil, name)
+		if c.valid {
+			again, err := DecodeWant(msg)
+			require.NoError(t, err)
+			require.Equal(t, c.want, *again)
+			for room, valid := range map[int]bool{0: true, 1: false} {
+				_, err = DecodeWant(append(bytes.Repeat([]byte(" "), maxOffer-len(msg)+room), msg...))
+				require.Equal(t, valid, err == nil, "%s in %d bytes more than may be", name, room)
+			}
+		}
+	}
+	large := func(size int) error {
+		o := Offer{Manifest: make([]byte, size), Chunk: MinChunk}
+		_, err := o.Encode()
+		return err
+	}
+	at := 3 * ((maxOffer-len(`{"type":"offload.model.offer.v1","manifest":"","chunk":1024}`))/4 - 1)
+	require.NoError(t, large(at))
+	require.ErrorContains(t, large(at+6), "at most")
+}
+
+// every makes ranges of one chunk, every other one.
+func every(n int) (list [][2]int) {
+	for i := range n {
+		list = append(list, [2]int{2 * i, 2 * i})
+	}
+	return list
+}
+
+// broken is a file that cannot be read behind its first chunk.
+type broken struct{ *bytes.Reader }
+
+var errBroken = errors.New("broken")
+
+func (b broken) ReadAt(p []byte, at int64) (int, error) {
+	if at > 0 {
+		return 0, errBroken
+	}
+	return b.Reader.ReadAt(p, at)
+}
+
+// A sender ends at the first chunk that it cannot read, or that is not taken, and offers no file of more chunks than there may be.
+func TestWhereASenderEnds(t *testing.T) {
+	file, manifest := made(t, "1")
+	s, err := NewSender(manifest, nil, broken{bytes.NewReader(file)}, 4096, false)
+	require.NoError(t, err)
+	w := &Want{ID: s.ID(), State: Wanted, Of: s.of, Ranges: [][2]int{{0, 5}, {7, 9}}}
+	var errs []error
+	for _, err := range s.Answer(w) {
+		errs = append(errs, err)
+	}
+	require.Len(t, errs, 2)
+	require.NoError(t, errs[0])
+	require.ErrorIs(t, errs[1], errBroken)
+	s.file = bytes.NewReader(file)
+	n := 0
+	for range s.Answer(w) {
+		if n++; n == 3 {
+			break
+		}
+	}
+	require.Equal(t, 3, n)
+
+	sized := func(size int64) error {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(manifest, &m))
+		m["size"] = size
+		text, err := json.Marshal(m)
+		require.NoError(t, err)
+		_, err = NewSender(text, nil, nil, MinChunk, false)
+		return err
+	}
+	require.NoError(t, sized(maxParts*MinChunk))
+	require.ErrorContains(t, sized(maxParts*MinChunk+1), "make them larger")
+}
+
+// What was not asked for is stored, but the next request waits for what was.
+func TestAChunkThatWasNotAskedFor(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	for _, i := range []int{20, 8, 1, 0, 2, 3, 4, 5, 6, 7} { // of 0 to 7
+		chunk, err := s.chunk(i)
+		require.NoError(t, err)
+		for range 2 { // a repeat is no answer
+			reply, err := w.r.Handle(t.Context(), chunk)
+			require.NoError(t, err)
+			if i != 7 {
+				require.Nil(t, reply, i)
+				continue
+			}
+			if reply == nil {
+				continue
+			}
+			want, err := DecodeWant(reply)
+			require.NoError(t, err)
+			require.Equal(t, [][2]int{{9, 16}}, want.Ranges)
+			require.Equal(t, 10, want.Have)
+		}
+	}
+}
+
+// A start takes up as many deliveries as there may be, each of which the store would still accept, and an end shows none.
+func TestWhatAStartTakesUp(t *testing.T) {
+	w := newWorld(t)
+	_, manifest := made(t, "1")
+	folder := w.dir + "/" + incoming + "/"
+	put := func(name, variant string) string {
+		one := bytes.Replace(bytes.Replace(manifest, []byte(`"name":"m"`), []byte(`"name":"`+name+`"`), 1), []byte(`"edge"`), []byte(`"`+variant+`"`), 1)
+		o := Offer{Manifest: one, Signature: w.sign(one), Chunk: 4096}
+		msg, err := o.Encode()
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(folder+o.ID().String(), 0o750))
+		require.NoError(t, os.WriteFile(folder+o.ID().String()+offerAt, msg, 0o600))
+		return folder + o.ID().String()
+	}
+	put("cloud", "cloud")
+	require.NoError(t, os.Mkdir(put("blocked", "edge")+partAt, 0o750))
+	again := func(want int) {
+		t.Helper()
+		require.NoError(t, w.r.Close())
+		require.Empty(t, w.r.Progress())
+		require.NoError(t, w.store.Close(t.Context()))
+		w.start()
+		require.Len(t, w.r.Progress(), want)
+		left, err := os.ReadDir(folder)
+		require.NoError(t, err)
+		require.Len(t, left, want)
+	}
+	again(0)
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		put(name, "edge")
+	}
+	again(4)
+	replies, err := w.r.Due(t.Context())
+	require.NoError(t, err)
+	require.Len(t, replies, 4, "what goes on is asked for at once")
+	require.NoError(t, w.r.Close())
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, os.WriteFile(w.dir+"/"+incoming, nil, 0o600))
+	_, err = NewReceiver(w.store, Config{}, nil)
+	require.ErrorContains(t, err, "taking up deliveries")
+}
+
+// An offer that waits for room is replaced by one of its own model, and by no other.
+func TestAnOfferThatWaitsIsReplacedByItsModel(t *testing.T) {
+	w := newWorld(t)
+	_, manifest := made(t, "1")
+	offer := func(name string) {
+		one := bytes.Replace(manifest, []byte(`"name":"m"`), []byte(`"name":"`+name+`"`), 1)
+		o := Offer{Manifest: one, Signature: w.sign(one), Chunk: 4096}
+		msg, err := o.Encode()
+		require.NoError(t, err)
+		_, err = w.r.Handle(t.Context(), msg)
+		require.NoError(t, err)
+	}
+	older := bytes.Replace(manifest, []byte(`"version":"1"`), []byte(`"version":"0.9"`), 1)
+	m, err := models.ParseManifest(older)
+	require.NoError(t, err)
+	w.r.later = &waiting{&Offer{Manifest: older}, m}
+	offer("other")
+	require.NotNil(t, w.r.later)
+	offer("m")
+	require.Nil(t, w.r.later)
+}
