@@ -39,6 +39,7 @@ func TestDispatchedRunsAreSharedAmongTheWorkers(t *testing.T) {
 		{2, 0, []float64{0, 2, 3, 4}}, // one worker is free after the first
 		{4, 0, []float64{0, 0, 0, 2, 2.5}},
 		{2, 3, []float64{4, 5, 6}}, // both were busy before
+		{0, 0, []float64{2, 4, 6}}, // models that are not served yet
 	} {
 		turn := &Turn{pool: &Pool{Deps: Deps{Local: runners{n: one.workers}}}, busy: host.State{ModelSeconds: one.before}}
 		if one.before > 0 {
@@ -125,6 +126,42 @@ func TestPlacesAreTakenToTheLast(t *testing.T) {
 		require.True(t, m.take(c.room, one(100)), name)
 		require.False(t, m.take(c.room, one(100)), name)
 	}
+}
+
+// A record takes the task's data, what its encoding adds, and what the spool adds.
+func TestTheRecordOfATask(t *testing.T) {
+	require.EqualValues(t, 100+taskOverhead+recordHeader, recordSize(100))
+}
+
+// A task that only waits for those before it is decided as it is taken out, but for one of which overload has settled where it goes.
+func TestWhereATaskGoesThatOnlyWaited(t *testing.T) {
+	for why, anew := range map[decision.Reason]bool{decision.Reduced: false, decision.Fixed: true} {
+		w := newWorld(t, 1, true)
+		w.Pool.rules = w.rules
+		w.Look(&w.Pool.state)
+		one := &one{Task: &task.Task{EventID: "e1", Device: "b", Of: 1, Class: w.rules.Class("default"), Complexity: 20, Received: w.Pool.state.Time, Data: make([]byte, 100)}, n: 1, seq: 1, place: true}
+		w.at["e1"] = one
+		j := &parked{Case: decide.Case{Task: one.Task, ID: 1, Decision: decision.Decision{Target: decision.Cloud, Reason: why, Propensity: 0.25}, Policy: "defer"}, seq: 1, fixed: true}
+		require.True(t, w.waiting.Add(w.asHeld(j), w.rules.Binder().Room()))
+		w.bindSome(t.Context())
+		require.Equal(t, 1, one.bound)
+		require.Equal(t, anew, j.Decision.Propensity != 0.25, "%v became %v", why, j.Decision)
+	}
+}
+
+// A stop that comes before anything else sends what has come, by the rules that then are. It is no choice of a policy.
+func TestAStopBeforeTheFirstLook(t *testing.T) {
+	w := newWorld(t, 1, false)
+	one := &one{Task: &task.Task{EventID: "e1", Device: "b", Of: 1, Class: w.rules.Class("default"), Data: make([]byte, 100)}, n: 1, seq: 1, place: true}
+	w.at["e1"] = one
+	c := decide.Case{Task: one.Task, ID: 1}
+	require.True(t, w.Pool.take(w.Rules().Binder().Room(), &c))
+	w.Enter(w.Rules(), &c, &host.State{}, &spool.Record{Seq: 1, Payload: make([]byte, 400)})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.letAllGo(ctx)
+	require.Equal(t, "released", one.ended)
+	require.Equal(t, decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}, letGo())
 }
 
 // before says of every task what the order has before it.
