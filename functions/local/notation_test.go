@@ -51,7 +51,9 @@ func TestEveryExampleInTheDocsIsValid(t *testing.T) {
 
 func TestNotationErrorsSayWhatToDo(t *testing.T) {
 	for _, tc := range []struct{ notation, want string }{
-		{"sumary window=60s", `operator "sumary": is unknown; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "summary`},
+		{"sumary window=60s", `operator "sumary": is unknown; did you mean summary?; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "summary`},
+		{"Range low=1", `operator "Range": is unknown; did you mean range?; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "range low=`},
+		{"median", `operator "median": is unknown; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "summary window=`},
 		{"summary window=60", `operator "summary", parameter window = "60": is not a duration such as 500ms, 60s or 1h; write it like`},
 		{"summary window=1ms", `parameter window = "1ms": must lie between 10ms and 24h0m0s`},
 		{"summary window=60s slide=7s", `parameter slide = "7s": must be a whole fraction of window, which is 1m0s`},
@@ -59,7 +61,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"summary window=1s late=1m", `parameter late = "1m": must be at most 10 windows, 10s`},
 		{"summary percentiles=50,101", `parameter percentiles = "50,101": must be a comma-separated list of numbers between 0 and 100, not "101"`},
 		{"summary samples=1", `parameter samples = "1": must be a whole number between 16 and 1000000`},
-		{"summary widow=60s", `parameter widow = "60s": is unknown; there are window, slide`},
+		{"summary widow=60s", `parameter widow = "60s": is unknown; did you mean window?; there are window, slide`},
 		{"summary window", `parameter window = "": is not of the form name=value`},
 		{"summary window=1s window=2s", `parameter window = "2s": is given twice`},
 		{"summary; summary window=1h", `parameter name = "summary": two results would have this name; write it like "summary name=hourly"`},
@@ -69,7 +71,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"deadband |", `nothing stands on one side of the bar`},
 		{"deadband percent=1000001", `parameter percent = "1000001": must be a number between 0 and 1e+06`},
 		{"deadband percent=NaN", "must be a number between 0 and 1e+06"},
-		{"deadband band=-1", `parameter band = "-1": must be a number between 0`},
+		{"deadband band=-1", `parameter band = "-1": must be a finite number from 0 on`},
 		{"deadband band=1 percent=2", `parameter percent = "2": cannot go with band`},
 		{"deadband name=a/b", `parameter name = "a/b": must be at most 64 letters, digits, _ and -`},
 		{"deadband resource=[", `parameter resource = "[": is not a glob`},
@@ -77,12 +79,16 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"range", `parameter high = "": is missing, and so is low`},
 		{"range low=3 high=1", `parameter low = "3": must not be above high, which is 1`},
 		{"range low=1 high=2 hysteresis=0.6", `parameter hysteresis = "0.6": leaves nothing between 1 and 2`},
-		{"range low=NaN", `parameter low = "NaN": must be a number`},
+		{"range low=NaN", `parameter low = "NaN": must be a finite number`},
+		{"range high=-inf", `parameter high = "-inf": must be a finite number`},
 		{strings.Repeat("deadtime time=1s;", 17), `17 operators, at most 16 are allowed`},
 	} {
 		err := CheckOperators(tc.notation)
 		require.Error(t, err, tc.notation)
 		require.Contains(t, err.Error(), tc.want, tc.notation)
+		if !strings.HasSuffix(tc.notation, "|") {
+			require.NotContains(t, err.Error(), "\n", "one mistake is one problem: %s", tc.notation)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -124,7 +125,8 @@ func parseOperator(text string) (*Operator, *params, error) {
 	}
 	op := find(words[0])
 	if op == nil {
-		return nil, nil, &SpecError{Operator: words[0], Problem: "is unknown; there are " + names(), Example: summaryOperator.Example}
+		meant := cmp.Or(find(check.Nearest(words[0], names())), &summaryOperator)
+		return nil, nil, &SpecError{Operator: words[0], Problem: unknown(words[0], names()), Example: meant.Example}
 	}
 	p := &params{op: op, given: map[string]string{}}
 	for _, word := range words[1:] {
@@ -146,7 +148,7 @@ func (p *params) take(name, value string, ok bool) error {
 	case twice:
 		problem = "is given twice"
 	case !has(known, name):
-		problem = "is unknown; there are " + listed(known)
+		problem = unknown(name, listed(known))
 	}
 	p.given[name] = value
 	if problem == "" {
@@ -164,12 +166,16 @@ func has(list []Param, name string) bool {
 	return false
 }
 
-func listed(list []Param) string {
+func unknown(name string, known []string) string {
+	return "is unknown" + check.DidYouMean(name, known) + "; there are " + strings.Join(known, ", ")
+}
+
+func listed(list []Param) []string {
 	words := make([]string, len(list))
 	for i, p := range list {
 		words[i] = p.Name
 	}
-	return strings.Join(words, ", ")
+	return words
 }
 
 func find(name string) *Operator {
@@ -181,12 +187,12 @@ func find(name string) *Operator {
 	return nil
 }
 
-func names() string {
+func names() []string {
 	words := make([]string, len(operators))
 	for i, op := range operators {
 		words[i] = op.Name
 	}
-	return strings.Join(words, ", ")
+	return words
 }
 
 // params hands the parameters of one operator to its build function and collects what is wrong with them. Each is
@@ -244,7 +250,13 @@ func (p *params) number(name string, low, high float64) float64 {
 		return math.NaN()
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(v) || v < low || v > high {
+	switch good := err == nil && v >= low && v <= high; {
+	case good:
+	case low == -math.MaxFloat64:
+		p.failf(name, "must be a finite number")
+	case high == math.MaxFloat64:
+		p.failf(name, "must be a finite number from %v on", low)
+	default:
 		p.failf(name, "must be a number between %v and %v", low, high)
 	}
 	p.note(name, strconv.FormatFloat(v, 'g', -1, 64))

@@ -32,8 +32,7 @@ func buildRange(p *params) func() stage {
 		high:       p.number("high", -math.MaxFloat64, math.MaxFloat64),
 		hysteresis: p.number("hysteresis", 0, math.MaxFloat64),
 	}
-	none := math.IsNaN(c.low) && math.IsNaN(c.high)
-	if none {
+	if p.value("low") == "" && p.value("high") == "" {
 		p.failf("high", "is missing, and so is low; one of them is needed")
 	}
 	if c.low > c.high {
