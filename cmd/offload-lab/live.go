@@ -89,6 +89,11 @@ func playLoads(ctx context.Context, c twin.LoadConfig, asJSON bool) error {
 		fmt.Printf("| %g × | %s | %d | %.1f %% | %.3f | %.2f | %.0f %% | %.1f %% | %d | %.3f | %.1f %% | %.3f | %.2f | %.3f | %+.0f %% |\n", s.Load, s.Policy, s.Tasks, 100*s.Late, s.Mean, s.P99,
 			100*s.Local, 100*s.Accuracy, s.Unanswered, s.Cost, 100*s.Simulated.Late, s.Simulated.Mean, s.Simulated.P99, s.SimulatedCost, 100*(s.SimulatedCost/s.Cost-1))
 	}
+	standings := make([]twin.Standing, len(all))
+	for i := range all {
+		standings[i] = all[i].Standing
+	}
+	printParts("load", standings)
 	return nil
 }
 
@@ -134,11 +139,16 @@ func printLive(all []twin.Standing) {
 		fmt.Printf("| %s | %s | %.2f | %.2f … %.2f | %.1f | %.0f %% | %.0f %% | %.3f | %.2f | %+.0f %% | %.1f |\n", s.Setting, s.Policy, s.Mean,
 			max(s.CI95[0], 0), s.CI95[1], s.P99, 100*s.Late, 100*s.Local, s.Joules, s.Simulated.Mean, 100*s.Off, s.Simulated.P99)
 	}
-	fmt.Println("\n| setting | policy | path | share of tasks | measured mean, s | simulated on the same decisions, s | off |")
+	printParts("setting", all)
+}
+
+// printParts prints how local and cloud tasks stand against the simulator.
+func printParts(what string, all []twin.Standing) {
+	fmt.Println("\n| " + what + " | policy | path | share of tasks | measured mean, s | simulated on the same decisions, s | off |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, s := range all {
 		for _, p := range s.Parts {
-			fmt.Printf("| %s | %s | %s | %.0f %% | %.2f | %.2f | %+.1f %% |\n", s.Setting, s.Policy, p.Path, 100*p.Share, p.Measured, p.Simulated, 100*p.Off)
+			fmt.Printf("| %s | %s | %s | %.0f %% | %.3f | %.3f | %+.1f %% |\n", s.Setting, s.Policy, p.Path, 100*p.Share, p.Measured, p.Simulated, 100*p.Off)
 		}
 	}
 }

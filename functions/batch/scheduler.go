@@ -162,7 +162,7 @@ func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		b, wait, drained := s.next(time.Now())
+		b, wait, drained := s.At(time.Now())
 		switch {
 		case b != nil:
 			return b, nil
@@ -198,8 +198,9 @@ func (s *Scheduler) wake() {
 	}
 }
 
-// next takes a batch if one is due; else it says how long until the first becomes due, -1 when nothing waits.
-func (s *Scheduler) next(now time.Time) (b *Batch, wait time.Duration, drained bool) {
+// At is Next at a time that the caller gives, without blocking: it takes a batch if one is due; else it says how long until the first becomes due,
+// -1 when nothing waits.
+func (s *Scheduler) At(now time.Time) (b *Batch, wait time.Duration, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.look(now)
@@ -359,12 +360,12 @@ func (s *Scheduler) due(source int, q *queue, now time.Time) bool {
 	if q.count[source] == 0 {
 		return false
 	}
-	return source == backlog || s.drain || q.count[live] >= s.cfg.MaxCount || q.bytes[live] >= int64(min(s.limit, q.count[live]*largeRecord)) ||
+	return source == backlog || s.drain || q.count[live] >= s.cfg.MaxCount || q.bytes[live] >= int64(min(s.limit, q.count[live]*LargeRecord)) ||
 		now.Sub(q.since) >= s.age
 }
 
-// largeRecord is from how many bytes on records on average wait for no company: a message of one has a few hundred bytes of its own.
-const largeRecord = 8 << 10
+// LargeRecord is from how many bytes on records on average wait for no company: a message of one has a few hundred bytes of its own.
+const LargeRecord = 8 << 10
 
 // book charges the class, credits those who waited and debits those who had their turn.
 func (s *Scheduler) book(c choice, bytes int) {

@@ -37,7 +37,7 @@ func BenchmarkNext(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now = now.Add(time.Millisecond)
-				s.next(now)
+				s.At(now)
 			}
 		})
 	}

@@ -91,7 +91,9 @@ func DefaultConfig() Config {
 
 // times are the durations of a Config, parsed.
 type times struct {
-	receipt, ack, connect, keepAlive, backoffMin, backoffMax, release, ahead, probe time.Duration
+	receipt, ack, connect, keepAlive, backoffMin, backoffMax, release, probe time.Duration
+
+	ahead Ahead
 }
 
 // Validate reports all problems at once.
@@ -119,7 +121,7 @@ func (c Config) parse() (times, error) {
 		backoffMin: p.Duration("BackoffMin", c.BackoffMin, time.Millisecond, time.Hour),
 		backoffMax: p.Duration("BackoffMax", c.BackoffMax, time.Millisecond, 24*time.Hour),
 		release:    p.Duration("ReleaseAfter", c.ReleaseAfter, 0, 24*time.Hour),
-		ahead:      p.Duration("LinkAhead", c.LinkAhead, 10*time.Millisecond, time.Hour),
+		ahead:      Ahead(p.Duration("LinkAhead", c.LinkAhead, 10*time.Millisecond, time.Hour)),
 		probe:      p.Duration("ProbeEvery", c.ProbeEvery, 0, 24*time.Hour),
 	}
 	if p.Fine("BackoffMin", "BackoffMax") && t.backoffMax < t.backoffMin {

@@ -209,30 +209,12 @@ func (r *round) pump() {
 func (x *Exporter) hasRoom(now time.Time) bool {
 	w := &x.window
 	unacked := w.unacked()
-	// A batch fills a half of what may be ahead, so the other half must be free. What has left by now is not ahead, although its
-	// acknowledgement takes a round trip longer: else the link would stand idle for one after each message that is longer than that half.
-	return w.room(unacked-x.link.Records(x.link.Left(now)), x.link.Carries(x.ahead()/2, unmeasuredAhead)) && !w.late(now, x.link.Takes(unacked))
+	return w.room(x.times.ahead.Room(x.link, unacked, now)) && !w.late(now, x.link.Takes(unacked))
 }
-
-// ahead is how much of the link's time may be filled in advance. Less than a few round trips would leave it idle between
-// an acknowledgement and the next batch.
-func (x *Exporter) ahead() time.Duration {
-	return max(x.times.ahead, min(roundTrips*x.link.BaseTrip(), mostAhead))
-}
-
-const (
-	roundTrips = 6               // at least so many of them are filled in advance,
-	mostAhead  = 2 * time.Second // but not more than this for their sake
-)
-
-const (
-	unmeasuredAhead = 64 << 10 // bytes on a link of which nothing is known yet: it may be a slow one
-	leastBatch      = 4 << 10  // below this, smaller batches help no link
-)
 
 // tune keeps batches to what link and broker carry.
 func (x *Exporter) tune() {
-	limit := max(x.link.Carries(x.ahead()/2, unmeasuredAhead/4), leastBatch)
+	limit := x.times.ahead.Limit(x.link)
 	if x.window.ceiling > 0 {
 		limit = min(limit, x.window.ceiling)
 	}
@@ -305,8 +287,8 @@ func (r *round) pause(now time.Time) time.Duration {
 	if now.Before(r.x.hold) {
 		until(r.x.hold)
 	}
-	if leaves := r.x.link.Leaves(now) - r.x.ahead()/2; leaves > 0 && !r.asked {
-		d = min(d, leaves+time.Millisecond) // for the next batch, see hasRoom
+	if until := r.x.times.ahead.Until(r.x.link, now); until > 0 && !r.asked {
+		d = min(d, until) // for the next batch, see hasRoom
 	}
 	if p := r.x.times.probe; p > 0 {
 		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.Stale(now), 0))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 
+	"app-offload/functions/batch"
 	"app-offload/functions/score"
 )
 
@@ -56,6 +57,9 @@ type Config struct {
 	Mix  []Kind
 	Cost Cost
 
+	// Batch makes messages of tasks for the cloud as the service does, with HeaderBytes a message. Without it each task goes to the link at once
+	// and alone. Only Play and Replay know it.
+	Batch *batch.Config
 	// Devices is from how many devices the tasks come, in turn; parked tasks of a device and class leave in their order. With 0 each task has
 	// one of its own, so that no order is kept.
 	Devices int

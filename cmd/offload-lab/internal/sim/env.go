@@ -2,6 +2,7 @@ package sim
 
 import (
 	"container/heap"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -57,6 +58,7 @@ type Env struct {
 	sheds   *task.Classes // nil where no class gives way
 	gate    *shed.Gate
 	line    policy.Line // of parked tasks
+	outbox  *outbox     // nil where no messages are made
 
 	// Begins, where it is not nil, sees the model of predictions at the begin of each episode.
 	Begins func(*score.Model)
@@ -82,7 +84,15 @@ func NewEnv(w *World) (*Env, error) {
 	for i, k := range w.Config.Mix {
 		e.classes = append(e.classes, &task.Class{Name: k.Name, Order: i, Weight: 1})
 	}
-	return e, e.overloaded(&w.Config)
+	if err := e.overloaded(&w.Config); err != nil {
+		return nil, err
+	}
+	if b := w.Config.Batch; b != nil {
+		if err := b.Validate(); err != nil {
+			return nil, fmt.Errorf("making messages: %w", err)
+		}
+	}
+	return e, nil
 }
 
 // Reset draws the episode of that seed and gives its first observation.
@@ -94,6 +104,11 @@ func (e *Env) Begin(episode *Episode) []float64 {
 	e.watch.begin(episode)
 	e.feed, e.gate = feedback{pending: e.feed.pending[:0]}, &shed.Gate{}
 	e.line = policy.Line{}
+	if b := episode.Config.Batch; b != nil {
+		if err := e.openOutbox(b); err != nil {
+			panic(err) // NewEnv has reported it
+		}
+	}
 	if !episode.Config.View.Uncorrected {
 		e.model, _ = score.New(episode.Config.Score()) // NewEnv has reported its errors
 		e.feed.model = e.model
@@ -158,14 +173,43 @@ func (e *Env) act(i int, now float64, d decision.Decision) Info {
 		reduced = e.seen.Estimate.Cycles
 	}
 	info, own := e.carry(i, now, d.Target == decision.Cloud, reduced)
-	if e.feed.model == nil && e.feed.learner == nil {
-		return info
+	if e.learns() {
+		e.learn(now, e.entry(d), info, own)
 	}
-	s := &e.seen
-	entry := decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, "", "")
-	entry.Outcome = decision.Outcome{Known: true, Time: info.Done - now, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
-	heap.Push(&e.feed.pending, outcome{info.Done, entry, s.Task.Class, own})
 	return info
+}
+
+// do is act that calls then with what comes of it, which is known only once a message is made.
+func (e *Env) do(i int, now float64, d decision.Decision, then func(Info)) {
+	if e.outbox == nil || d.Target != decision.Cloud {
+		then(e.act(i, now, d))
+		return
+	}
+	var entry outcome
+	if e.learns() {
+		entry = e.entry(d)
+	}
+	e.outbox.add(i, now, func(info Info) {
+		if e.learns() {
+			e.learn(now, entry, info, 0)
+		}
+		then(info)
+	})
+}
+
+func (e *Env) learns() bool { return e.feed.model != nil || e.feed.learner != nil }
+
+// entry is a decision about the task of the situation.
+func (e *Env) entry(d decision.Decision) outcome {
+	s := &e.seen
+	return outcome{entry: decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, "", ""), class: s.Task.Class}
+}
+
+// learn lets what came of a task that was bound at the time now reach all that learn from it when it is there.
+func (e *Env) learn(now float64, o outcome, info Info, own float64) {
+	o.at, o.own = info.Done, own
+	o.entry.Outcome = decision.Outcome{Known: true, Time: info.Done - now, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
+	heap.Push(&e.feed.pending, o)
 }
 
 // carry does job i one way from the time now on. own is the part of a local job's time in which it is computed. With reduced above 0 it is
@@ -179,7 +223,7 @@ func (e *Env) carry(i int, now float64, cloud bool, reduced float64) (info Info,
 		e.servers.Link, sent = ep.SentFrom(i, e.servers.Link, now)
 		info.Bytes = j.Bytes + ep.Config.HeaderBytes
 		info.Took = sent - j.At + ep.Away(i)
-		e.watch.sent(now, sent+j.RTT, info.Bytes)
+		e.watch.sent(now, sent+j.RTT, info.Bytes, info.Bytes)
 	} else {
 		begin, work := max(e.servers.Edge, ep.Edge.Done(now)), j.Believed()
 		e.servers.Edge, info.Took = ep.LocalFrom(i, e.servers.Edge, now)
@@ -191,10 +235,16 @@ func (e *Env) carry(i int, now float64, cloud bool, reduced float64) (info Info,
 		own = end - max(now, ep.Edge.When(begin))
 		e.watch.kept(end-own, end, work)
 	}
+	ep.settle(&info)
+	return info, own
+}
+
+// settle fills in what follows from the time that a task took.
+func (e *Episode) settle(info *Info) {
+	j := &e.Jobs[info.Job]
 	info.Done = j.At + info.Took
 	info.Missed = info.Took > j.Deadline
-	info.Cost = ep.Config.Cost.Of(info.Took, j.Deadline, info.Joules, cloud)
-	return info, own
+	info.Cost = e.Config.Cost.Of(info.Took, j.Deadline, info.Joules, info.Cloud)
 }
 
 // observe makes the situation of the present task, with the service's own estimate and features.
@@ -208,8 +258,8 @@ func (e *Env) observe() []float64 {
 func (e *Env) situate(i int, at float64) {
 	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
-		Device: e.world.Config.device(i), Received: onClock(j.At), Of: 1, Class: e.classes[j.Kind], Data: e.data[:int(j.Bytes)],
-		Complexity: min(j.Believed()/(j.Bytes/score.KB*e.world.Config.maxDensity()/100), 100),
+		Device: e.world.Config.device(i), Received: onClock(j.At), Of: 1, Class: e.classes[j.Kind], Data: e.data[:int(j.size())],
+		Complexity: min(j.Believed()/(j.size()/score.KB*e.world.Config.maxDensity()/100), 100),
 		Deadline:   time.Duration(j.Deadline * 1e9),
 	}
 	if e.world.Config.NoDeadlines {
@@ -230,8 +280,14 @@ func (c *Config) device(i int) string {
 
 // look brings the state of the situation to a time.
 func (e *Env) look(at float64) {
+	if e.outbox != nil {
+		e.outbox.until(at)
+	}
 	e.feed.until(at)
 	e.watch.state(e.episode, at, e.servers, &e.seen.State)
+	if e.outbox != nil {
+		e.outbox.state(&e.seen.State.Link)
+	}
 	all := e.line.Total()
 	e.seen.State.ParkedCycles, e.seen.State.ParkedBytes = all.Cycles, all.Bytes
 }
@@ -249,10 +305,11 @@ type watcher struct {
 
 // transfer is one message on its way.
 type transfer struct {
-	began float64 // when it was handed to the link, s
-	acked float64
-	bytes int
-	alone bool
+	began   float64 // when it was handed to the link, s
+	acked   float64
+	records int // bytes
+	bytes   int
+	alone   bool
 }
 
 // keeping is one task that is computed here, or waits for that.
@@ -295,8 +352,22 @@ const (
 func (w *watcher) begin(e *Episode) {
 	*w = watcher{meter: link.New(), flying: w.flying[:0], local: w.local[:0], down: e.noticed()}
 	w.life = w.meter.Open()
-	if e.Config.Beliefs.Link == 1 {
+	switch {
+	case len(e.Before) > 0:
+		w.before(e)
+	case e.Config.Beliefs.Link == 1:
 		w.meter.Known((e.Link.Done(0)-e.Link.Done(-warmup))/warmup, e.RTT(-warmup), timeOf(0))
+	}
+}
+
+// before measures a link by the messages that the episode had before it.
+func (w *watcher) before(e *Episode) {
+	at := -warmup * float64(len(e.Before))
+	w.meter.RoundTrip(time.Duration(e.RTT(at)*float64(time.Second)), timeOf(at))
+	for _, m := range e.Before {
+		acked := e.Link.When(e.Link.Done(at)+m.Bytes) + e.RTT(at)
+		w.meter.Ack(w.life, int(m.Bytes), w.meter.Start(w.life, int(m.Records), int(m.Bytes), timeOf(at)), timeOf(at), timeOf(acked))
+		at = max(at+warmup, acked)
 	}
 }
 
@@ -307,10 +378,18 @@ func (w *watcher) copy(of *watcher) {
 	w.flying, w.local, w.meter = flying, local, of.meter.Copy()
 }
 
-// sent books a transfer that is bound at the time now and acknowledged at acked.
-func (w *watcher) sent(now, acked, bytes float64) {
-	alone := w.meter.Start(w.life, int(bytes), int(bytes), timeOf(now))
-	w.flying = append(w.flying, transfer{now, acked, int(bytes), alone})
+// sent books a transfer of so many bytes of records that is bound at the time now and acknowledged at acked.
+func (w *watcher) sent(now, acked, records, bytes float64) {
+	alone := w.meter.Start(w.life, int(records), int(bytes), timeOf(now))
+	w.flying = append(w.flying, transfer{now, acked, int(records), int(bytes), alone})
+}
+
+// unacked is how many bytes of records are on their way.
+func (w *watcher) unacked() (records int) {
+	for i := range w.flying {
+		records += w.flying[i].records
+	}
+	return records
 }
 
 func (w *watcher) kept(began, until, mcycles float64) {
@@ -355,7 +434,9 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 		s.Link = w.meter.State()
 	}
 	s.Link.Up = !within(w.down, now)
-	w.backlog(&s.Link)
+	if e.Config.Batch == nil {
+		w.backlog(&s.Link)
+	}
 	if e.Config.View.Exact {
 		s.QueueCycles = max(servers.Edge-e.Edge.Done(now), 0)
 		s.Link.BacklogBytes, s.Link.InflightBytes = int64(max(servers.Link-e.Link.Done(now), 0)), 0

@@ -13,7 +13,8 @@ import (
 type Job struct {
 	At       float64 // arrival, s from the begin of the episode
 	Kind     int     // in the mix
-	Bytes    float64 // of its data, a whole number
+	Bytes    float64 // of its data, a whole number; on the link where Record is given
+	Record   float64 // of its record, of which its message is made; 0 is Bytes
 	Mcycles  float64
 	Deadline float64 // s from arrival
 	RTT      float64 // s, of its round trip
@@ -21,6 +22,14 @@ type Job struct {
 	Answer   float64 // s from the end of local work to its result, in which the node is free for others
 
 	belief float64 // the factor on Mcycles that the gateway believes; 0 is 1
+}
+
+// size is that of the record.
+func (j *Job) size() float64 {
+	if j.Record > 0 {
+		return j.Record
+	}
+	return j.Bytes
 }
 
 // Rate is a curve that an episode enters at a moment of its own.
@@ -59,8 +68,14 @@ type Episode struct {
 	rttAt  float64
 	Name   string // the recordings it plays
 
+	// Before are messages that left alone before the episode began: what the gateway knows of its link. Without any it knows it well.
+	Before []Message
+
 	outages []span
 }
+
+// Message is so many bytes on the link, which hold so many bytes of records.
+type Message struct{ Bytes, Records float64 }
 
 // World draws episodes from a set of recordings. It is safe for concurrent use.
 type World struct {

@@ -38,6 +38,7 @@ func (l *late) play(e *Episode) {
 		l.arrive(i)
 	}
 	l.until(math.Inf(1))
+	l.env.finish()
 }
 
 // until lives through the time before t, as long as tasks wait.
@@ -56,10 +57,16 @@ func (l *late) until(t float64) {
 // next is when the outcome of a bound task reaches the gateway, or else the next tick.
 func (l *late) next() float64 {
 	next := l.now + lateTick
-	if heard := l.env.watch.next(); heard > l.now {
-		next = min(next, heard)
+	for {
+		if heard := l.env.watch.next(); heard > l.now {
+			next = min(next, heard)
+		}
+		o := l.env.outbox
+		if o == nil || o.wake >= next {
+			return next
+		}
+		o.until(o.wake) // what leaves then may be acknowledged before
 	}
-	return next
 }
 
 // arrive decides about a task, or parks it.
@@ -119,13 +126,15 @@ func (l *late) expire() {
 func (l *late) bind() {
 	l.review()
 	l.expire()
+	sent := false
 	for {
 		l.env.look(l.now)
 		s := &l.env.seen
 		h, d, e, ok := l.waiting.Next(l.binder, l.env.model, &s.State)
 		if !ok {
-			return
+			break
 		}
+		sent = sent || d.Target == decision.Cloud
 		p := h.Tag.(*parked)
 		l.env.line.Remove(p.place)
 		p.Decision, p.Estimate = d, e
@@ -133,6 +142,9 @@ func (l *late) bind() {
 			l.rules.Guard(&p.Case, &s.State)
 		}
 		l.act(p)
+	}
+	if sent && l.env.outbox != nil {
+		l.env.outbox.hasten(l.now)
 	}
 }
 
@@ -160,10 +172,11 @@ func (l *late) act(p *parked) {
 	s.Task, s.Estimate = *p.Task, p.Estimate
 	l.env.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
 	before := *s
-	info := l.env.act(p.job, l.now, p.Decision)
-	if l.each != nil {
-		l.each(&before, p.Decision, info)
-	}
+	l.env.do(p.job, l.now, p.Decision, func(info Info) {
+		if l.each != nil {
+			l.each(&before, p.Decision, info)
+		}
+	})
 }
 
 // Play lets a policy of the service live through the episode, by the service's own rules: guards, policy, and whether a task is parked. each,
@@ -187,14 +200,49 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.
 		if each != nil {
 			before = *env.Situation()
 		}
-		info := e.gone(env.at, now)
-		if !gone {
-			info = env.act(env.at, now, c.Decision)
+		then := func(info Info) {
+			if each != nil {
+				each(&before, c.Decision, info)
+			}
+		}
+		if gone {
+			then(e.gone(env.at, now))
+		} else {
+			env.do(env.at, now, c.Decision, then)
 		}
 		over = env.step()
-		if each != nil {
-			each(&before, c.Decision, info)
+	}
+	env.finish()
+}
+
+// Given is a decision that was made elsewhere.
+type Given struct {
+	Job          int
+	At           float64 // when it is bound, s; they come in this order
+	Cloud, Waits bool    // Waits is one that was parked until then
+}
+
+// Replay binds tasks as given. each sees what came of them.
+func Replay(env *Env, e *Episode, all []Given, each func(Info)) {
+	env.Begin(e)
+	for _, g := range all {
+		if env.outbox == nil || !g.Cloud {
+			each(env.Bind(g.Job, g.At, g.Cloud))
+			continue
 		}
+		env.outbox.until(g.At)
+		env.outbox.add(g.Job, g.At, each)
+		if g.Waits {
+			env.outbox.hasten(g.At)
+		}
+	}
+	env.finish()
+}
+
+// finish lets all messages leave that are still to be made.
+func (e *Env) finish() {
+	if e.outbox != nil {
+		e.outbox.until(math.Inf(1))
 	}
 }
 

@@ -139,7 +139,7 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 	if len(lone) == 0 {
 		return nil, nil // interrupted before it
 	}
-	g, err := (&Config{Rate: s.Rate}).measure(lone)
+	g, err := (&Config{Rate: s.Rate}).measure(together(lone))
 	if err != nil {
 		return nil, fmt.Errorf("setting %s: %w", s.Name, err)
 	}
@@ -182,7 +182,7 @@ func (c *LiveConfig) play(ctx context.Context, s *Setting, name string, round in
 	if err != nil {
 		return nil, err
 	}
-	log := filepath.Join(dir, "decisions")
+	log := filepath.Join(dir, decisions)
 	env := append(s.environment(way.Addr, log, c.Seed+uint64(round)), contestant...)
 	st, err := stack.Start(ctx, stack.Config{
 		Bin: c.Bin, Res: c.Res, Dir: dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr, Env: env,

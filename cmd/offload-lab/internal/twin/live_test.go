@@ -16,14 +16,14 @@ func fifo(s *Setting, cloud bool) []lived {
 	work := func(bytes float64) float64 { return 0.01 + bytes/1024*s.PerKB.Seconds() }
 	wire := func(bytes float64) float64 { return 200 + bytes/3 }
 	for i := range 5 {
-		bytes := float64(6000 + 10_000*i)
+		bytes := float64(9000 + 10_000*i)
 		add(lived{probe: true, bytes: bytes, took: work(bytes)})
 		add(lived{probe: true, cloud: true, bytes: bytes, wire: wire(bytes), before: 0.002, took: 0.002 + wire(bytes)/s.Rate + s.RTT.Seconds()})
 	}
 	at, free := 100.0, 0.0
 	for range 60 {
 		at += s.Gap.Seconds() * rng.ExpFloat64()
-		bytes := 6000 + 54_000*rng.Float64()
+		bytes := 9000 + 51_000*rng.Float64() // none waits for company
 		each, beyond := work(bytes), 0.0
 		if cloud {
 			each, beyond = wire(bytes)/s.Rate, 0.002+s.RTT.Seconds()

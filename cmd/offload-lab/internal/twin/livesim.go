@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/functions/batch"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -132,12 +134,16 @@ func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, e
 	if err != nil {
 		return run{}, err
 	}
+	for i := range all {
+		if t := &all[i]; t.probe && t.cloud {
+			e.Before = append(e.Before, sim.Message{Bytes: t.wire, Records: t.bytes + recordBytes})
+		}
+	}
 	r := run{}
 	for i := range tasks {
 		t := &tasks[i]
 		r.measured = append(r.measured, outcome{t.took, t.joules, t.cloud, t.took > s.Deadline.Seconds()})
 	}
-	r.parts = g.given(e, tasks)
 	p, err := simulated(name, seed)
 	if err != nil {
 		return run{}, err
@@ -146,6 +152,7 @@ func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, e
 	if err != nil {
 		return run{}, err
 	}
+	r.parts = given(env, e, tasks)
 	sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, i sim.Info) {
 		r.simulated = append(r.simulated, outcome{i.Took, i.Joules, i.Cloud, i.Missed})
 	})
@@ -165,6 +172,24 @@ func (c *Config) measure(all []lived) (g gateway, err error) {
 		}
 	}
 	return g, nil
+}
+
+// shippedBatch is how the service makes messages of records.
+var shippedBatch = batch.DefaultConfig()
+
+// recordBytes is what a record has beside its data.
+const recordBytes = 165
+
+// together takes the wait for company out of the time of small lone tasks: in a crowd it depends on the others.
+func together(all []lived) []lived {
+	age, _ := time.ParseDuration(shippedBatch.MaxAge) // as shipped
+	all = slices.Clone(all)
+	for i := range all {
+		if t := &all[i]; t.probe && t.cloud && t.bytes+recordBytes < batch.LargeRecord {
+			t.before, t.took = t.before-age.Seconds(), t.took-age.Seconds()
+		}
+	}
+	return all
 }
 
 // carried corrects what a byte of a task takes on the link: tasks in a crowd share messages, and their compression has seen more than that
@@ -200,11 +225,15 @@ func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
 // perSecond is the rate of the simulated node: a Mcycle is a millisecond.
 const perSecond = 1000.0
 
+// cloudPerSecond is that of the cloud, so high that the gateway takes its work for none: after lone tasks it knows that there is next to none.
+const cloudPerSecond = 1e6
+
 // episode is the run as the simulator has it.
 func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Episode, *sim.World, error) {
 	c := sim.DefaultConfig()
 	believed := score.DefaultConfig()
-	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, perSecond, 0
+	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, cloudPerSecond, g.wire.Fixed
+	c.Batch = &shippedBatch
 	if c.EdgeJoules = believed.EdgeJoules * believed.EdgeMcycles / perSecond; s.PerKB > 0 { // a model's work is the time that it takes, an operator's what its class says
 		c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
 	}
@@ -222,10 +251,10 @@ func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Ep
 		work := max(serve*perSecond, 1e-3)
 		away := (g.first.PerByte + g.after.PerByte) * t.bytes
 		jobs[i] = sim.Job{
-			At: t.at, Bytes: g.wire.at(t.bytes), Mcycles: work, Deadline: s.Deadline.Seconds(), RTT: s.RTT.Seconds(), Slowness: away * perSecond / work,
+			At: t.at, Bytes: g.wire.PerByte * t.bytes, Record: t.bytes + recordBytes, Mcycles: work, Deadline: s.Deadline.Seconds(), RTT: s.RTT.Seconds(), Slowness: away * cloudPerSecond / work,
 			Answer: here - serve,
 		}
-		kind.Bytes = widen(kind.Bytes, jobs[i].Bytes)
+		kind.Bytes = widen(kind.Bytes, jobs[i].Record)
 		kind.Mcycles = widen(kind.Mcycles, work)
 	}
 	c.Mix = []sim.Kind{kind}
@@ -243,27 +272,26 @@ func widen(between [2]float64, v float64) [2]float64 {
 	return [2]float64{min(between[0], v), max(between[1], v)}
 }
 
+// atOnce is the longest, s, that a task waits for a decision that is not parked.
+const atOnce = 2e-4
+
 // given simulates the tasks as the service decided them, and when.
-func (g *gateway) given(e *sim.Episode, tasks []lived) (parts [2]part) {
-	order := make([]int, len(tasks))
-	for i := range order {
-		order[i] = i
+func given(env *sim.Env, e *sim.Episode, tasks []lived) (parts [2]part) {
+	all := make([]sim.Given, len(tasks))
+	for i := range tasks {
+		t := &tasks[i]
+		all[i] = sim.Given{Job: i, At: t.at + t.waited, Cloud: t.cloud, Waits: t.waited > atOnce}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(tasks[a].at+tasks[a].waited, tasks[b].at+tasks[b].waited) })
-	servers := e.Idle()
-	for _, i := range order {
-		t, took, at := &tasks[i], 0.0, 0
-		if from := t.at + t.waited; t.cloud {
-			var sent float64
-			servers.Link, sent = e.SentFrom(i, servers.Link, from)
-			took, at = sent-t.at+e.Away(i), 1
-		} else {
-			servers.Edge, took = e.LocalFrom(i, servers.Edge, from)
+	slices.SortStableFunc(all, func(a, b sim.Given) int { return cmp.Compare(a.At, b.At) })
+	sim.Replay(env, e, all, func(i sim.Info) {
+		at := 0
+		if i.Cloud {
+			at = 1
 		}
 		parts[at].n++
-		parts[at].measured += t.took
-		parts[at].simulated += took
-	}
+		parts[at].measured += tasks[i.Job].took
+		parts[at].simulated += i.Took
+	})
 	return parts
 }
 

@@ -95,6 +95,7 @@ type runner struct {
 	broker *stack.Broker
 	link   *link
 	rng    *rand.Rand
+	dir    string // of the run
 
 	mu     sync.Mutex
 	tasks  map[string]*answered
@@ -105,9 +106,9 @@ type runner struct {
 }
 
 // environment is the settings of the service: the models of the run, and nothing that would cut or keep a picture.
-func (c *LoadConfig) environment(edge, link string, queue int) []string {
+func (c *LoadConfig) environment(dir, link string, queue int) []string {
 	env := []string{
-		"OFFLOAD_MODELS_DIRECTORY=" + edge, "OFFLOAD_MODELS_CACHEMIB=1280", "OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_SEAL_FORM=protobuf",
+		"OFFLOAD_MODELS_DIRECTORY=" + filepath.Join(dir, "edge"), "OFFLOAD_DECISIONLOG=" + filepath.Join(dir, decisions), "OFFLOAD_MODELS_CACHEMIB=1280", "OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_SEAL_FORM=protobuf",
 		fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSEED=%d", c.Seed), fmt.Sprintf("OFFLOAD_MODELS_POOL_QUEUETASKS=%d", queue),
 		"OFFLOAD_WRITABLE_CLASSES_VIBRATION_POLICY=edge", "OFFLOAD_WRITABLE_CLASSES_CAMERA_POLICY=cloud",
 	}
@@ -119,6 +120,7 @@ func (c *LoadConfig) environment(edge, link string, queue int) []string {
 }
 
 const (
+	decisions  = "decisions" // folder of the decision log in that of the run
 	loadModel  = "parts"
 	cloudTasks = "default=parts,vibration=parts,camera=parts"
 	longQueue  = 50_000 // always local keeps its tasks, however late
@@ -127,7 +129,7 @@ const (
 // start starts a system for a run.
 func (c *LoadConfig) start(ctx context.Context, name, policy string, shown []picture) (_ *runner, err error) {
 	dir := filepath.Join(c.Dir, name)
-	r := &runner{c: c, rng: rand.New(rand.NewPCG(c.Seed, liveSeed)), tasks: map[string]*answered{}, labels: map[string]string{}, bytes: map[string]float64{}}
+	r := &runner{c: c, rng: rand.New(rand.NewPCG(c.Seed, liveSeed)), tasks: map[string]*answered{}, labels: map[string]string{}, bytes: map[string]float64{}, dir: dir}
 	if err := os.RemoveAll(dir); err != nil { // of an earlier run
 		return nil, err
 	}
@@ -160,7 +162,7 @@ func (c *LoadConfig) start(ctx context.Context, name, policy string, shown []pic
 	}
 	r.stack, err = stack.Start(ctx, stack.Config{
 		Bin: c.Bin, Res: c.Res, Dir: dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: r.broker.Addr}, Cloud: r.broker.Addr,
-		Env:  append(c.environment(filepath.Join(dir, "edge"), r.link.Addr, queue), contestant...),
+		Env:  append(c.environment(dir, r.link.Addr, queue), contestant...),
 		Work: []string{"-models=" + filepath.Join(dir, "cloud"), "-class-model=" + cloudTasks},
 	})
 	if err == nil {
@@ -255,7 +257,7 @@ func (r *runner) send(s *shot) (id string, err error) {
 	}
 	r.mu.Lock()
 	r.tasks[id], r.labels[id] = &answered{sent: now}, s.picture.label
-	r.bytes[id] = float64(len(s.picture.jpeg))
+	r.bytes[id] = float64(len(request))
 	r.all = append(r.all, id)
 	r.open++
 	r.mu.Unlock()

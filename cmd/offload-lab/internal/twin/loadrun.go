@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/feed"
+	"app-offload/functions/decision"
 	"app-offload/functions/policy"
 )
 
@@ -59,7 +61,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 			c.Progress(fmt.Sprintf("load %g under %s took %v: %.1f %% late", load, name, time.Since(began).Round(time.Second), 100*p.late(c.Deadline)))
 		}
 	}
-	g, err := (&Config{Rate: c.Rate}).measure(lone)
+	g, err := (&Config{Rate: c.Rate}).measure(together(lone))
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +196,34 @@ func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float
 	if err := r.wait(ctx, c.Duration/2+30*time.Second); err != nil {
 		return nil, err
 	}
-	return r.lived(probes, saw), nil
+	p := r.lived(probes, saw)
+	err = r.stack.Stop()
+	if r.stack = nil; err != nil {
+		return nil, err
+	}
+	return p, r.waited(p.all)
+}
+
+// waited reads from the service's decision log how long tasks waited until they were decided.
+func (r *runner) waited(all []lived) error {
+	f, err := os.Open(filepath.Join(r.dir, decisions, "decisions.jsonl"))
+	if err != nil {
+		return fmt.Errorf("reading the decision log: %w", err)
+	}
+	defer f.Close()
+	places := map[string]int{}
+	for place, id := range r.all {
+		places[id] = place
+	}
+	for one, err := range decision.ReadRecords(f) {
+		if err != nil {
+			return err
+		}
+		if place, ours := places[one.EventID]; ours {
+			all[place].waited = one.Waited.Seconds()
+		}
+	}
+	return nil
 }
 
 // loadDevices take turns.

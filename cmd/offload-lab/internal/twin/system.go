@@ -54,7 +54,7 @@ func play(ctx context.Context, c *Config) ([]lived, error) {
 		return nil, err
 	}
 	defer way.Close()
-	log := filepath.Join(c.Dir, "decisions")
+	log := filepath.Join(c.Dir, decisions)
 	s, err := stack.Start(ctx, stack.Config{
 		Bin: c.Bin, Res: c.Res, Dir: c.Dir, Log: c.Log, Bus: stack.Bus{Type: "mqtt", Addr: broker.Addr}, Cloud: broker.Addr,
 		Env: settings(c, way.Addr, log),
