@@ -28,6 +28,11 @@ func worn() models.Answer {
 // An answer arrives as it was sent, but for what only its maker needs.
 func TestAnAnswerSurvivesTheWay(t *testing.T) {
 	sent := Of(vibration(), 1750000000500000000, Cloud, worn())
+	require.Equal(t, &Answer{
+		EventID: "e-1", CorrelationID: "c-1", Device: "pump-1", Profile: "Pump", Source: "state", Class: "vibration", Origin: 1750000000000000001,
+		Received: 1750000000500000000, Hop: 1, ComputedBy: Cloud, Inference: worn(),
+	}, sent)
+	require.Empty(t, Of(&task.Task{Chunk: 3}, 1, Local, worn()).Class)
 	b, err := sent.Encode()
 	require.NoError(t, err)
 	require.NotContains(t, string(b), "embedding")
@@ -54,6 +59,11 @@ func TestTheIDFollowsFromTheTask(t *testing.T) {
 		distinct[a.ID().String()] = true
 	}
 	require.Len(t, distinct, 7)
+	// A node and a cloud of different releases must agree.
+	require.Equal(t, "ebab0a11-daba-5a5e-a966-6a50672b5667", one.ID().String())
+	provisional := *one
+	provisional.Provisional = true
+	require.Equal(t, "17f8d401-7f21-593d-a6b8-f5b1a7394103", provisional.ID().String())
 }
 
 // An answer that could not become an event is refused at both ends.
@@ -102,6 +112,25 @@ func TestUnfitAnswersAreRefused(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a.ID(), same.ID())
 	}
+	for _, empty := range []func(*Answer){func(a *Answer) { a.Device = "" }, func(a *Answer) { a.Profile = "" }} {
+		a := Of(vibration(), 1, Cloud, worn())
+		empty(a)
+		require.ErrorContains(t, a.Validate(), `= "": must be 1 to 512 bytes`)
+	}
+	full := Of(vibration(), 1, Cloud, worn())
+	b, err := full.Encode()
+	require.NoError(t, err)
+	full.Inference.Variant += strings.Repeat("x", MaxBytes-len(b))
+	b, err = full.Encode()
+	require.NoError(t, err)
+	require.Len(t, b, MaxBytes)
+	_, err = Decode(b)
+	require.NoError(t, err)
+	_, err = Decode(append(b, ' '))
+	require.ErrorContains(t, err, "at most")
+	full.Inference.Variant += "x"
+	_, err = full.Encode()
+	require.ErrorContains(t, err, "at most")
 	for want, text := range map[string]string{
 		"unexpected end": `{"eventId":`, "eventId": `{}`, "at most": `{"x":"` + strings.Repeat("x", MaxBytes) + `"}`,
 	} {

@@ -53,6 +53,16 @@ func TestFromTree(t *testing.T) {
 	require.NotContains(t, w.Classes, "", "the folder itself is no class")
 	require.True(t, w.Classes["pump"].NeverLeave)
 	require.NoError(t, w.Validate())
+
+	w, err = FromTree(base, map[string]any{"Batch": map[string]any{"MaxCount": "", "MaxKiB": " 7 "}})
+	require.NoError(t, err)
+	require.Zero(t, w.Batch.MaxCount, "an empty text is no number, as EdgeX reads it")
+	require.Equal(t, 7, w.Batch.MaxKiB)
+	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
+	require.Empty(t, w.Classes)
+	w, err = FromTree(base, map[string]any{})
+	require.ErrorContains(t, err, "nothing is left")
+	require.Equal(t, base, w)
 }
 
 // Each value that cannot be read is named with its key, and then nothing is taken.

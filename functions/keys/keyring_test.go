@@ -139,6 +139,15 @@ func TestKeysHaveTheLengthsOfAES(t *testing.T) {
 	require.EqualError(t, err, "is not 16, 24 or 32 bytes as hex or base64")
 }
 
+// An id has characters that can be seen, from the first to the last.
+func TestAnIDCanStandInAMessage(t *testing.T) {
+	for id, want := range map[string]bool{
+		"k": true, "2026.01": true, "\u00fc": true, "": false, "\u200bk": false, "k\u200b": false, " k": false, "k ": false, "k\n": false, "k\xff": false, "\ufffd": false,
+	} {
+		require.Equal(t, want, isID(id), "%q", id)
+	}
+}
+
 // Without a secret nothing is sealed, nothing can be opened, and nothing is wrong.
 func TestNoSecretIsNoKey(t *testing.T) {
 	secrets := &fakeSecrets{}
