@@ -29,6 +29,7 @@ func benchVerb(ctx context.Context, args []string) error {
 	fs.StringVar(&o.Res, "res", o.Res, "folder with configuration.yaml")
 	fs.StringVar(&o.Dir, "dir", "", "folder for spools and log; default a temporary one that is removed at the end")
 	fs.StringVar(&o.Mosquitto, "mosquitto", o.Mosquitto, "mosquitto's program")
+	fs.StringVar(&o.EKuiper, "ekuiper", "", "folder of eKuiper 1.x with its bin and etc, to measure it as well, where it only hands the envelopes on in batches")
 	fs.StringVar(&o.Brokers, "broker", o.Brokers, "mosquitto, mosquitto-wide, mosquitto-nagle, embedded, several with commas, both, or all")
 	fs.StringVar(&o.Policies, "policies", o.Policies, "policies to measure the service under")
 	fs.StringVar(&o.Confirm, "confirm", o.Confirm, "when records leave the spool: puback, receipt")

@@ -42,6 +42,7 @@ func startConsumer(broker string, t *tally) (*consumer, error) {
 	for topic, take := range map[string]func([]byte) error{
 		seal.BatchTopic(node, "+"): c.takeBatch,
 		floorTopic:                 c.takeFloor,
+		peerTopic:                  c.takePeer,
 		"edgex/events/device/" + serviceKey + "/#": c.takeResult,
 	} {
 		err := waitFor(c.client.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) {

@@ -28,7 +28,8 @@ type rig struct {
 	broker   *broker // the MessageBus, and the link but for a drain
 	tally    *tally
 	consumer *consumer
-	floor    *child   // or
+	floor    *child // or
+	peer     *stack.Process
 	service  *service // the one that is measured
 	load     *child
 	stops    []func() error
@@ -86,6 +87,12 @@ func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) 
 		g.onStop(g.floor.stop)
 		return nil
 	}
+	if g.c.Subject == peer {
+		if g.peer, err = startPeer(ctx, g.o, g.c.QoS, g.broker.addr, dir, log); err == nil {
+			g.onStop(func() error { return g.peer.Stop(10 * time.Second) })
+		}
+		return err
+	}
 	if g.service, err = startService(ctx, g.o, g.c, g.broker.addr, link, dir, log); err != nil {
 		return err
 	}
@@ -97,7 +104,7 @@ func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) 
 }
 
 // drains reports whether the case is a backlog that leaves.
-func (g *rig) drains() bool { return g.o.Drain && g.c.Subject != "floor" }
+func (g *rig) drains() bool { return g.o.Drain && g.c.Subject == "service" }
 
 func (g *rig) startConsumer(broker string) (err error) {
 	if g.consumer, err = startConsumer(broker, g.tally); err == nil {
@@ -155,6 +162,9 @@ func (g *rig) stop() error {
 func (g *rig) subject() subject {
 	if g.floor != nil {
 		return g.floor
+	}
+	if g.peer != nil {
+		return g.peer
 	}
 	return g.service
 }
