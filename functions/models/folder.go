@@ -24,10 +24,14 @@ func (s *Store) read() (map[string][]*version, []problem, error) {
 	}
 	most := (s.cfg.MaxModels + 1) * maxVersions
 	entries, err := d.ReadDir(most + 1)
-	if err = errors.Join(eofless(err), d.Close()); err != nil {
+	opened, statErr := d.Stat()
+	if err = errors.Join(eofless(err), statErr, d.Close()); err != nil {
 		return nil, nil, err
 	}
 	var problems []problem
+	if now, err := os.Stat(s.root.Name()); err != nil || !os.SameFile(opened, now) {
+		problems = append(problems, problem{"", fmt.Errorf("%s was removed, moved or replaced; start the program again", s.root.Name())})
+	}
 	if len(entries) > most {
 		problems = append(problems, problem{"", fmt.Errorf("more than %d entries, the others are not read", most)})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,6 +133,27 @@ func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
 	require.NoError(t, os.RemoveAll(folder))
 	require.NoError(t, s.Scan(t.Context()))
 	require.EqualValues(t, 1, value(t, s, "m"), "it was removed")
+}
+
+// The store keeps the folder that it has opened. Where another one took its place, the status says so.
+func TestAFolderThatIsMovedIsReported(t *testing.T) {
+	dir := t.TempDir() + "/models"
+	require.NoError(t, os.Mkdir(dir, 0o750))
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir)
+	moved := func() bool {
+		require.NoError(t, s.Scan(t.Context()))
+		_, problems := s.Status()
+		return slices.ContainsFunc(problems, func(p string) bool { return strings.Contains(p, dir+" was removed, moved or replaced") })
+	}
+	require.False(t, moved())
+	require.NoError(t, os.Rename(dir, dir+".old"))
+	require.True(t, moved())
+	require.NoError(t, os.Mkdir(dir, 0o750))
+	require.True(t, moved())
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, os.Rename(dir+".old", dir))
+	require.False(t, moved())
 }
 
 // A folder is named as it is, and not by a link to it, which a removal of the version would remove instead.

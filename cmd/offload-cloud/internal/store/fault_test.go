@@ -33,7 +33,7 @@ func TestFullDiskPasses(t *testing.T) {
 	require.Len(t, commit(t, s, large).Fresh, 1)
 }
 
-// A file that is removed, moved or replaced while it is open would take records that nobody finds again: they are not reported as stored.
+// A file that is removed, moved or replaced while it is open would take records that the next start does not find: they are not reported as stored.
 func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	s := open(t, "sqlite:"+path, Options{})

@@ -237,7 +237,7 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *transacti
 	return s.placed()
 }
 
-// placed fails where a transaction writes, or has written, to a file that nobody finds again.
+// placed fails where a transaction writes, or has written, to a file that the next start does not open.
 func (s *Store) placed() error {
 	if s.inPlace == nil {
 		return nil
