@@ -108,6 +108,7 @@ func (o *outbox) leave(b *batch.Batch, now float64) {
 	}
 	servers.Link = max(servers.Link, ep.Link.Done(now)) + message
 	sent, first := ep.Link.When(servers.Link), &ep.Jobs[o.leased[0].job]
+	servers.Link += ep.Config.TrailBytes * float64(len(o.leased))
 	o.env.watch.sent(now, sent+first.RTT, float64(b.Bytes), message)
 	for _, p := range o.leased {
 		j := &ep.Jobs[p.job]

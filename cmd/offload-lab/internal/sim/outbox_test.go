@@ -57,6 +57,13 @@ func TestMessagesByHand(t *testing.T) {
 		require.InDelta(t, want, done[i], 2e-3, "task %d", i)
 	}
 
+	env.episode.Config.TrailBytes = 1000 // 10 ms on the link, which hold up none but the next one
+	Replay(env, e, given, func(i Info) {
+		late := map[int]float64{6: 0.01, 7: 0.02, 8: 0.03}[i.Job]
+		require.InDelta(t, done[i.Job]+late, i.Done, 2e-3, "task %d", i.Job)
+	})
+	env.episode.Config.TrailBytes = 0
+
 	cloud, err := policy.New("cloud", policy.DefaultConfig())
 	require.NoError(t, err)
 	Play(env, e, cloud, func(_ *Situation, _ decision.Decision, i Info) {

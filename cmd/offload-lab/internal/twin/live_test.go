@@ -97,11 +97,18 @@ func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
 	}
 	require.Equal(t, []float64{400, 300, 0, 900}, wires)
 
+	crowd := pick(all, func(task *lived) bool { return task.cloud && !task.probe })
 	g := gateway{wire: Line{Fixed: 100, PerByte: 0.35}}
-	g.carried(pick(all, func(task *lived) bool { return task.cloud && !task.probe }))
-	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9)
+	g.carried(crowd)
+	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9, "less than lone tasks take")
 	require.InDelta(t, 0.35/100, g.wire.PerByte/g.wire.Fixed, 1e-9)
-	before := g.wire
+	require.Zero(t, g.trail)
+	before := g
 	g.carried(nil)
-	require.Equal(t, before, g.wire, "no task of a crowd went to the cloud")
+	require.Equal(t, before, g, "no task of a crowd went to the cloud")
+
+	g = gateway{wire: Line{Fixed: 100, PerByte: 0.2}}
+	g.carried(crowd)
+	require.Equal(t, Line{Fixed: 100, PerByte: 0.2}, g.wire)
+	require.InDelta(t, 100, g.trail, 1e-9, "200 bytes of something else follow the two")
 }

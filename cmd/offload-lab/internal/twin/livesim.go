@@ -122,6 +122,7 @@ type part struct {
 // gateway is what lone tasks say of a setting on this machine.
 type gateway struct {
 	here, first, after, wire Line
+	trail                    float64 // bytes that follow a task of a crowd on the link
 	serve                    float64 // s of here in which the node computes, 0 for all of it
 	devices                  int     // that tasks come from, in turn
 }
@@ -192,15 +193,17 @@ func together(all []lived) []lived {
 	return all
 }
 
-// carried corrects what a byte of a task takes on the link: tasks in a crowd share messages, and their compression has seen more than that
-// of the first lone ones.
+// carried adds to tasks what the link carried for all of them beyond what lone ones take: receipts that are confirmed, and places of tasks that
+// stayed. It follows the tasks, so it holds up others and not themselves. Where it is less, messages of several compress better.
 func (g *gateway) carried(crowd []lived) {
 	expected, carried := 0.0, 0.0
 	for i := range crowd {
 		expected += g.wire.at(crowd[i].bytes)
 		carried += crowd[i].wire
 	}
-	if expected > 0 && carried > 0 {
+	if carried > expected {
+		g.trail = (carried - expected) / float64(len(crowd))
+	} else if carried > 0 {
 		g.wire.Fixed *= carried / expected
 		g.wire.PerByte *= carried / expected
 	}
@@ -233,7 +236,7 @@ func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Ep
 	c := sim.DefaultConfig()
 	believed := score.DefaultConfig()
 	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, cloudPerSecond, g.wire.Fixed
-	c.Batch = &shippedBatch
+	c.Batch, c.TrailBytes = &shippedBatch, g.trail
 	if c.EdgeJoules = believed.EdgeJoules * believed.EdgeMcycles / perSecond; s.PerKB > 0 { // a model's work is the time that it takes, an operator's what its class says
 		c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
 	}
