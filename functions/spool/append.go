@@ -233,7 +233,7 @@ func (v *eviction) end(suffice bool) {
 func (s *Spool) oldestBelow(top int) (*segment, int) {
 	for l := range s.lanes[:top+1] {
 		for _, g := range s.lanes[l].segs {
-			if !g.pending() || !s.fetch(g) {
+			if !s.fetch(g) {
 				continue
 			}
 			if i := g.firstPending(); i >= 0 {
@@ -242,16 +242,6 @@ func (s *Spool) oldestBelow(top int) (*segment, int) {
 		}
 	}
 	return nil, -1
-}
-
-// pending says whether anything of the segment could be taken.
-func (g *segment) pending() bool {
-	for t := range g.tallies {
-		if g.tallies[t].pend[0]+g.tallies[t].pend[1] > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // firstPending is the oldest record of any class that could be taken, -1 without one.

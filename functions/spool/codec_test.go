@@ -445,3 +445,26 @@ func TestSizesFollowTheQuota(t *testing.T) {
 		require.Less(t, l.limit(), l.quota*4/5)
 	}
 }
+
+// An index is refused where an entry of it cannot be one of the segment, although its checksum is right.
+func TestAnIndexOfWhatCannotBe(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(g *segment)
+		good   bool
+	}{
+		"as it is":                       {func(*segment) {}, true},
+		"a record ends behind the end":   {func(g *segment) { g.end-- }, false},
+		"the smallest record":            {func(g *segment) { g.entries[0].size = headerSize }, true},
+		"a record smaller than a header": {func(g *segment) { g.entries[0].size = headerSize - 1 }, false},
+		"the last class":                 {func(g *segment) { g.entries[0].class = 1 }, true},
+		"a class without a name":         {func(g *segment) { g.entries[0].class = 2 }, false},
+		"the end of the largest segment": {func(g *segment) { g.end = math.MaxUint32 }, true},
+		"an end beyond 4 GiB":            {func(g *segment) { g.end = math.MaxUint32 + 1 }, false},
+	} {
+		g := &segment{end: dataStart + 100, entries: []entry{{off: dataStart, size: 100}}}
+		g.sum = g.seed()
+		c.change(g)
+		_, err := decodeIndex(encodeIndex(g, []string{"a", "b"}), &g.segmentHeader)
+		require.Equal(t, c.good, err == nil, "%s: %v", what, err)
+	}
+}

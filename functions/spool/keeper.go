@@ -239,7 +239,7 @@ func (s *Spool) tellRest(now time.Time) {
 
 // expire drops the records of a segment whose time is over, but for those that are leased.
 func (s *Spool) expire(g *segment, now uint32) {
-	if g.due == 0 || g.due > now || g.held == 0 || !s.fetch(g) {
+	if g.due == 0 || g.due > now || !s.fetch(g) {
 		return
 	}
 	next := uint32(0)

@@ -14,6 +14,7 @@ func TestTheStateIsAlwaysAheadOfTheSequencesGiven(t *testing.T) {
 	disk := crashFS{vfs.NewCrashableMem(), func() {}}
 	s, err := Open("/spool", cfg, WithFS(disk), small(16<<20, 64<<10, 1<<20))
 	require.NoError(t, err)
+	require.NoError(t, put(s), "nothing at all")
 	require.NoError(t, put(s, rec(1, "c", 10, 1)))
 	s.mu.Lock()
 	s.next = s.reserved // the first sequence that is not reserved

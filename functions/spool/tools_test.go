@@ -68,6 +68,25 @@ func TestInspectVerifyExportRepair(t *testing.T) {
 	require.EqualValues(t, 1, balanced(t, s).Dropped[ReasonQuarantined])
 }
 
+// Without a state that can be read the tools show what the segments hold, that which was done included.
+func TestToolsWithoutAState(t *testing.T) {
+	for what, change := range map[string]func(path string) error{
+		"missing": os.Remove, "damaged": func(path string) error { return overwrite(path, 40, []byte("XXXX")) },
+	} {
+		dir := worn(t)
+		for _, name := range slotNames {
+			require.NoError(t, change(filepath.Join(dir, name)))
+		}
+		for _, look := range []func(string, ...Option) (*Report, error){Inspect, Verify} {
+			r, err := look(dir)
+			require.NoError(t, err, what)
+			require.Equal(t, "lost", r.State, what)
+			require.Len(t, r.Segments, 2, what)
+			require.GreaterOrEqual(t, r.Held, 9, what)
+		}
+	}
+}
+
 func TestToolsBesideARunningSpool(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, DefaultConfig())

@@ -65,7 +65,7 @@ func (t *Turn) Waits(c *decide.Case) bool {
 		t.run(seconds)
 	} else {
 		t.busy.QueueTasks++
-		t.busy.QueueCycles += c.Estimate.Cycles / float64(max(t.pool.Local.Operators(), 1))
+		t.busy.QueueCycles += c.Estimate.Cycles / float64(t.pool.Local.Operators())
 	}
 	return false
 }
