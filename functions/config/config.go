@@ -219,9 +219,6 @@ func (w Writable) validateClass(name string, c task.ClassConfig) error {
 			p.Addf("Policy", c.Policy, "needs Writable.Policy.PPOWeights: %v", err)
 		}
 	}
-	if !isLevel(name) {
-		p.Addf("", name, "a class's name must be one level of an MQTT topic: without / + # $ and blanks")
-	}
 	if err := local.CheckOperators(c.Operators); err != nil {
 		p.Addf("Operators", c.Operators, "%v", err)
 	}

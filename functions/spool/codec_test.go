@@ -426,9 +426,9 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 	require.NoError(t, DefaultConfig().Validate())
 	c := DefaultConfig()
-	c.QuotaMiB, c.Sync, c.AckInterval, c.OnFull, c.SegmentMiB = 1, "maybe", "soon", "", -1
+	c.Directory, c.QuotaMiB, c.Sync, c.AckInterval, c.OnFull, c.SegmentMiB = "", 1, "maybe", "soon", "", -1
 	err := c.Validate()
-	for _, key := range []string{"Spool.QuotaMiB", "Spool.Sync", "Spool.AckInterval", "Spool.OnFull", "Spool.SegmentMiB"} {
+	for _, key := range []string{"Spool.Directory", "Spool.QuotaMiB", "Spool.Sync", "Spool.AckInterval", "Spool.OnFull", "Spool.SegmentMiB"} {
 		require.ErrorContains(t, err, key)
 	}
 	_, err = Open(t.TempDir(), c)

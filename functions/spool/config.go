@@ -77,6 +77,9 @@ func DefaultConfig() Config {
 // Validate reports all problems at once.
 func (c Config) Validate() error {
 	p := check.Fields("Spool", c)
+	if c.Directory == "" {
+		p.Addf("Directory", c.Directory, "must name a folder")
+	}
 	if p.Fine("QuotaMiB", "SegmentMiB") && c.SegmentMiB > c.QuotaMiB/16 {
 		p.Addf("SegmentMiB", c.SegmentMiB, "must be at most a 16th of QuotaMiB (%d); 0 chooses a size", c.QuotaMiB/16)
 	}

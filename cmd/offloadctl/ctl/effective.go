@@ -1,8 +1,8 @@
 package ctl
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -66,8 +66,16 @@ type effective struct {
 func readConfig(file string, raw []byte) (*effective, error) {
 	e := &effective{file: file, cfg: config.Default(), source: map[string]string{}, lines: &yaml.Node{}}
 	var whole map[string]any
-	if err := errors.Join(yaml.Unmarshal(raw, &whole), yaml.Unmarshal(raw, e.lines)); err != nil {
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	err := d.Decode(&whole)
+	if err == nil {
+		err = yaml.Unmarshal(raw, e.lines)
+	}
+	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("%s is not YAML that EdgeX can read: %w", file, err)
+	}
+	if err == nil && d.Decode(new(any)) != io.EOF {
+		e.remarks = append(e.remarks, file+" has more than one document: EdgeX reads the first, and ignores the others")
 	}
 	if !e.sections(whole) {
 		e.remarks = append(e.remarks, file+" has no section "+section+": everything is as by default")
@@ -227,7 +235,7 @@ func (e *effective) wrong(path []string, value any, what string) {
 	key := strings.Join(path, ".")
 	p := problem{Source: e.where(path), Key: key, Problem: what, Example: example(key)}
 	switch value.(type) {
-	case map[string]any, map[any]any, []any: // too long to show
+	case nil, map[string]any, map[any]any, []any: // nothing, or too long to show
 	default:
 		p.Value = strconv.Quote(withoutPasswords(fmt.Sprint(value)))
 	}

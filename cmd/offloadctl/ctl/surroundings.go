@@ -3,9 +3,12 @@ package ctl
 import (
 	"fmt"
 	"maps"
+	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -21,6 +24,67 @@ var (
 	logLevels     = []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR"}
 )
 
+// edgexFile is what of EdgeX's own sections this file may hold, with the types that the SDK wants: it refuses others, or panics. The SDK itself
+// is not part of this tool.
+type edgexFile struct {
+	Writable struct {
+		LogLevel  string
+		Telemetry struct {
+			Interval string
+			Metrics  map[string]bool
+			Tags     map[string]string
+		}
+		InsecureSecrets map[string]struct {
+			SecretName string
+			SecretData map[string]string
+		}
+	}
+	Service struct {
+		HealthCheckInterval, Host, ServerBindAddr, StartupMsg, RequestTimeout string
+		Port, MaxResultCount, MaxRequestSize                                  int
+		EnableNameFieldEscape                                                 bool
+	}
+	Clients map[string]struct {
+		Host, Protocol string
+		Port           int
+		UseMessageBus  bool
+	}
+	Registry struct {
+		Host, Type string
+		Port       int
+	}
+	MessageBus struct {
+		Disabled                                                    bool
+		Type, Protocol, Host, AuthMode, SecretName, BaseTopicPrefix string
+		Port                                                        int
+		Optional                                                    map[string]string
+	}
+	Trigger             struct{ Type, SubscribeTopics, PublishTopic string }
+	ApplicationSettings map[string]string
+}
+
+// typed checks the types of a section and of what is in it. Names that it does not know are checked elsewhere.
+func (e *effective) typed(path []string, typ reflect.Type, in any) {
+	isSection := typ.Kind() == reflect.Struct || typ.Kind() == reflect.Map
+	values, ok := in.(map[string]any)
+	switch {
+	case isSection && !ok:
+		e.wrong(path, in, "is a section; write its keys below it, indented, or remove it")
+	case !isSection && in != nil:
+		if expected := assign(reflect.New(typ).Elem(), in); expected != "" {
+			e.wrong(path, in, "must be "+expected)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		key := append(slices.Clip(path), name)
+		if typ.Kind() == reflect.Map {
+			e.typed(key, typ.Elem(), values[name])
+		} else if field, known := typ.FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, name) }); known {
+			e.typed(key, field.Type, values[name])
+		}
+	}
+}
+
 // surroundings checks what of EdgeX's own sections the service depends on, as far as the file or the environment says it: the rest comes
 // from the common configuration.
 func (e *effective) surroundings(raw []byte, environ []string) {
@@ -28,6 +92,7 @@ func (e *effective) surroundings(raw []byte, environ []string) {
 	if yaml.Unmarshal(raw, &whole) != nil {
 		return // readConfig has said so
 	}
+	e.typed(nil, reflect.TypeFor[edgexFile](), whole)
 	for _, name := range slices.Sorted(maps.Keys(whole)) {
 		if !slices.ContainsFunc(edgexSections, func(s string) bool { return strings.EqualFold(s, name) }) {
 			e.unknown([]string{name}, edgexSections)
@@ -41,7 +106,24 @@ func (e *effective) surroundings(raw []byte, environ []string) {
 	}
 	e.oneOf([]string{"Trigger", "Type"}, keyOf(trigger, "Type"), environ, triggerTypes)
 	writable, _ := keyOf(whole, "Writable").(map[string]any)
-	e.oneOf([]string{"Writable", "LogLevel"}, keyOf(writable, "LogLevel"), environ, logLevels)
+	level := keyOf(writable, "LogLevel")
+	if _, given := writable["LogLevel"]; given && level == nil {
+		level = "" // which EdgeX refuses, too
+	}
+	e.oneOf([]string{"Writable", "LogLevel"}, level, environ, logLevels)
+	telemetry := keyOf(writable, "Telemetry")
+	e.within([]string{"Writable", "Telemetry", "Interval"}, keyOf(telemetry, "Interval"), environ, func(text string) string {
+		if d, err := time.ParseDuration(text); err != nil || d < 0 {
+			return `must be a duration such as "30s", or "0s" for none`
+		}
+		return ""
+	})
+	e.within([]string{"Service", "Port"}, keyOf(keyOf(whole, "Service"), "Port"), environ, func(text string) string {
+		if n, err := strconv.Atoi(text); err != nil || n < 0 || n > math.MaxUint16 {
+			return "must be a whole number from 0 to 65535"
+		}
+		return ""
+	})
 	e.topics(keyOf(whole, "MessageBus"), keyOf(trigger, "SubscribeTopics"), environ)
 }
 
@@ -71,20 +153,28 @@ func (e *effective) given(path []string, value any, environ []string) (text, sou
 			return text, strings.TrimSuffix(name, "="), true
 		}
 	}
-	if value == nil {
+	key := strings.Join(path, ".")
+	if value == nil || slices.ContainsFunc(e.problems, func(p problem) bool { return p.Key == key }) { // of another type
 		return "", "", false
 	}
 	return fmt.Sprint(value), e.where(path), true
 }
 
-func (e *effective) oneOf(path []string, value any, environ, words []string) {
-	text, source, given := e.given(path, value, environ)
-	if !given || slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, text) }) {
-		return
+// within checks a value by what wrong says of it.
+func (e *effective) within(path []string, value any, environ []string, wrong func(text string) string) {
+	if text, source, given := e.given(path, value, environ); given {
+		if what := wrong(text); what != "" {
+			e.problems = append(e.problems, problem{Source: source, Key: strings.Join(path, "."), Value: strconv.Quote(text), Problem: what})
+		}
 	}
-	e.problems = append(e.problems, problem{
-		Source: source, Key: strings.Join(path, "."), Value: strconv.Quote(text),
-		Problem: "must be one of " + strings.Join(words, ", ") + check.DidYouMean(text, words),
+}
+
+func (e *effective) oneOf(path []string, value any, environ, words []string) {
+	e.within(path, value, environ, func(text string) string {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, text) }) {
+			return ""
+		}
+		return "must be one of " + strings.Join(words, ", ") + check.DidYouMean(text, words)
 	})
 }
 

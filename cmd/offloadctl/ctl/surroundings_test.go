@@ -30,6 +30,22 @@ func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 		"two mistakes in one value": {"Offload: {Local: {Operators: 'sumary window=60s; rang high=3'}}", nil, []string{
 			`Offload.Local.Operators = "sumary window=60s; rang high=3": operator "rang"`, "\n", `Offload.Local.Operators = "sumary window=60s; rang high=3": operator "sumary"`,
 		}},
+		"no log level":                   {"Writable: {LogLevel: }", nil, []string{`Writable.LogLevel = "": must be one of`}},
+		"a section that is a text":       {"Trigger: x", nil, []string{`f.yaml:1: Trigger = "x": is a section`}},
+		"a section that is empty":        {"Service:", nil, []string{"f.yaml:1: Service: is a section; write its keys below it, indented, or remove it"}},
+		"a section of a map":             {"Clients: {core-metadata: }", nil, []string{"Clients.core-metadata: is a section"}},
+		"a list of topics":               {"Trigger: {SubscribeTopics: [events/#]}", nil, []string{"Trigger.SubscribeTopics: must be a text in quotes"}},
+		"a type that is a number":        {"Trigger: {Type: 5}", nil, []string{`Trigger.Type = "5": must be a text in quotes`}},
+		"a port in words":                {"Service: {Port: '59740'}", nil, []string{`Service.Port = "59740": must be a whole number, without quotes`}},
+		"a port too large":               {"Service: {Port: 65536}", nil, []string{`Service.Port = "65536": must be a whole number from 0 to 65535`}},
+		"a port by environment":          {"Service: {Port: 65535}", []string{"SERVICE_PORT=x"}, []string{`SERVICE_PORT: Service.Port = "x": must be a whole number from 0 to 65535`}},
+		"an interval below zero":         {"Writable: {Telemetry: {Interval: '-1s'}}", nil, []string{`Writable.Telemetry.Interval = "-1s": must be a duration`}},
+		"an interval of no unit":         {"Writable: {Telemetry: {Interval: '5'}}", nil, []string{`Writable.Telemetry.Interval = "5": must be a duration`}},
+		"a metric that may be":           {"Writable: {Telemetry: {Metrics: {OffloadReady: maybe}}}", nil, []string{"Writable.Telemetry.Metrics.OffloadReady", "must be true or false"}},
+		"a secret that is a number":      {"Writable: {InsecureSecrets: {a: {SecretData: {password: 5}}}}", nil, []string{"Writable.InsecureSecrets.a.SecretData.password", "must be a text"}},
+		"an option of the MessageBus":    {"MessageBus: {Optional: {Qos: 1}}", nil, []string{`MessageBus.Optional.Qos = "1": must be a text in quotes`}},
+		"a folder without a name":        {"Offload: {Spool: {Directory: ''}}", nil, []string{`Offload.Spool.Directory = "": must name a folder`}},
+		"a class of two levels":          {"Offload: {Writable: {Classes: {a/b: {MatchDevice: x}}}}", nil, []string{`= "a/b": is no name for a class`}},
 		"a node that no message carries": {"Offload: {Node: \"a\\r\"}", nil, []string{"Offload.Node"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,15 +56,22 @@ func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 				require.Contains(t, rest, want, out)
 				_, rest, _ = strings.Cut(rest, want)
 			}
+			if strings.HasPrefix(row.yaml, "Offload") {
+				return
+			}
+			out = strings.TrimPrefix(out, strings.Split(out, "\n")[0]+"\n") // there is no section Offload
+			require.Equal(t, 1, strings.Count(out, "\n"), "one mistake is one problem: %s", out)
 		})
 	}
-	code, out := lintText(t, "Offload: {Node: a}", nil)
-	require.Zero(t, code, out)
+	for _, good := range []string{"Offload: {Node: a}", "Service: {Port: 0}", "Service: {Port: 65535}", "Writable: {Telemetry: {Interval: 0s}}"} {
+		code, out := lintText(t, good, nil)
+		require.Zero(t, code, out)
+	}
 }
 
 // A variable or a section that has no effect is a note, and a mistake with -strict.
 func TestLintStrict(t *testing.T) {
-	for yaml, env := range map[string]string{"Offload: {Node: a}": "OFFLOAD_SPOL_QUOTAMIB=3", "Triger: {Type: http}": "X=1", "Trigger: {SubscribeTopics: 'edgex/events/#'}": "X=1"} {
+	for yaml, env := range map[string]string{"Offload: {Node: a}": "OFFLOAD_SPOL_QUOTAMIB=3", "Triger: {Type: http}": "X=1", "Trigger: {SubscribeTopics: 'edgex/events/#'}": "X=1", "a: b\n---\nOffload: {Node: a}": "X=1"} {
 		code, out := lintText(t, yaml, []string{env})
 		require.Zero(t, code, out)
 		require.Contains(t, out, "note: ")
