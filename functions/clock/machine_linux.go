@@ -20,17 +20,17 @@ func (m *machine) Running() time.Duration { return time.Since(m.start) }
 // testing/synctest has its own time there, too.
 func (m *machine) Booted() time.Duration {
 	d := started.booted + m.Running()
-	if slept := asleep() - started.asleep; slept > time.Millisecond { // less is how far apart the two clocks were read
+	if slept := asleep(read) - started.asleep; slept > time.Millisecond { // less is how far apart the two clocks were read
 		d += slept
 	}
 	return d
 }
 
-var started = struct{ booted, asleep time.Duration }{booted: read(unix.CLOCK_BOOTTIME), asleep: asleep()}
+var started = struct{ booted, asleep time.Duration }{booted: read(unix.CLOCK_BOOTTIME), asleep: asleep(read)}
 
 // asleep is how long the machine was suspended since its start. Its two clocks cannot be read at once, so they are read
 // again where this goroutine was held up in between.
-func asleep() (d time.Duration) {
+func asleep(read func(clock int32) time.Duration) (d time.Duration) {
 	for range 8 {
 		before := read(unix.CLOCK_MONOTONIC)
 		d = read(unix.CLOCK_BOOTTIME) - before
@@ -38,7 +38,7 @@ func asleep() (d time.Duration) {
 			break
 		}
 	}
-	return max(d, 0)
+	return d
 }
 
 func read(clock int32) time.Duration {

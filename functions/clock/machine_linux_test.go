@@ -19,8 +19,8 @@ func TestTheTimeSinceTheBoot(t *testing.T) {
 	}
 	const slack = time.Second // between two readings, on a busy machine
 	require.InDelta(t, kernel(unix.CLOCK_BOOTTIME), read(unix.CLOCK_BOOTTIME), float64(slack))
-	require.InDelta(t, kernel(unix.CLOCK_BOOTTIME)-kernel(unix.CLOCK_MONOTONIC), asleep(), float64(slack))
-	require.GreaterOrEqual(t, asleep(), time.Duration(0))
+	require.InDelta(t, kernel(unix.CLOCK_BOOTTIME)-kernel(unix.CLOCK_MONOTONIC), asleep(read), float64(slack))
+	require.GreaterOrEqual(t, asleep(read), time.Duration(0))
 	require.Zero(t, read(9999), "there is no such clock")
 	require.InDelta(t, kernel(unix.CLOCK_BOOTTIME), System.Booted(), float64(slack))
 
@@ -85,5 +85,33 @@ func TestTheBoundsBetweenMoments(t *testing.T) {
 		{Moment{Boot: "a", Wall: 9, Synchronised: true}, Moment{Boot: "b", Wall: 5, Synchronised: true}, 0},
 	} {
 		require.Equal(t, row.want, row.now.Since(row.then), "%+v", row)
+	}
+}
+
+// How long the machine slept is the difference of two of its clocks, read again where something came in between, and at most eight times.
+func TestHowLongTheMachineSlept(t *testing.T) {
+	for _, c := range []struct {
+		held  time.Duration // between two readings
+		times int           // so often
+		want  time.Duration
+		reads int
+	}{
+		{0, 0, 5 * time.Second, 3},
+		{10*time.Microsecond - 1, 99, 5*time.Second + 10*time.Microsecond - 1, 3},
+		{10 * time.Microsecond, 3, 5 * time.Second, 6},
+		{time.Second, 5, 5 * time.Second, 9},
+		{time.Second, 99, 6 * time.Second, 24},
+	} {
+		now, reads := time.Hour, 0
+		d := asleep(func(clock int32) time.Duration {
+			if reads++; reads <= c.times {
+				now += c.held
+			}
+			if clock == unix.CLOCK_BOOTTIME {
+				return now + 5*time.Second
+			}
+			return now
+		})
+		require.Equal(t, [2]any{c.want, c.reads}, [2]any{d, reads}, "%+v", c)
 	}
 }

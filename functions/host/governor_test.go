@@ -222,7 +222,10 @@ func TestGovernorGivesEverythingBackAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
+		s.put(policies+"0/scaling_max_freq", "900000\n") // by one that was killed
 		go func() { defer close(ended); s.Run(ctx) }()
+		synctest.Wait()
+		require.Equal(t, "3000000", s.khz(0), "and at its beginning")
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		require.Less(t, s.Status().Share, 1.0)
@@ -242,7 +245,12 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 
 // Before its first change the governor shows the highest frequency there is, or why it cannot.
 func TestTheStatusAtTheBegin(t *testing.T) {
-	require.Equal(t, GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}, *newScaled(t).Status())
+	want := GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}
+	s := newScaled(t)
+	require.Equal(t, want, *s.Status())
+	require.NoError(t, os.RemoveAll(filepath.Join(s.root, policies+"1")))
+	s.govern(t)
+	require.Equal(t, want, *s.Status(), "one domain is enough")
 }
 
 // Load in between or above begins the time anew for which the load must be low.

@@ -185,6 +185,10 @@ func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 
 func TestStateGoesThroughJSON(t *testing.T) {
 	s := State{Time: 1, CPU: 42.5, Temperature: math.NaN(), Watts: 3.5, Battery: math.NaN(), Link: Link{Up: true, RTT: .05}}
+	infinite := s
+	infinite.Temperature, infinite.Watts, infinite.Battery = math.Inf(1), math.Inf(-1), math.Inf(1)
+	_, err := json.Marshal(infinite)
+	require.NoError(t, err, "JSON has no infinite numbers either")
 	b, err := json.Marshal(&s)
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"temperature":null`)
