@@ -86,8 +86,8 @@ func TestTrainSaysWhatIsWrong(t *testing.T) {
 	for want, args := range map[string][]string{
 		"there is no such lesson": {"-env", "chess"},
 		"-set":                    {"-env", "cartpole", "-set", `{"Gama":1}`},
-		"Gamma is 2":              {"-env", "cartpole", "-set", `{"Gamma":2}`},
-		"one update takes 512":    {"-env", "cartpole", "-steps", "10"},
+		`Gamma = "2"`:             {"-env", "cartpole", "-set", `{"Gamma":2}`},
+		"512 steps of one update": {"-env", "cartpole", "-steps", "10"},
 		"nowhere":                 {"-env", "cartpole", "-judge", "nowhere"},
 		"reading recordings":      {"-env", "offload", "-data", "nowhere"},
 	} {

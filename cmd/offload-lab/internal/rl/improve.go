@@ -11,22 +11,24 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"app-offload/functions/check"
 )
 
 // ImproveConfig is a training by branches: rounds of labelling with the present policy, each followed by a fit to all labels
 // that are kept.
 type ImproveConfig struct {
 	Seed      uint64
-	Steps     int     // labels to learn from, of all rounds together
-	Labels    int     // made in a round, at least
-	Share     float64 // of an episode's steps that become labels
-	Keep      int     // labels at most; those by the oldest policies go first
-	Horizon   int     // steps for which a branch is followed
-	Epochs    int     // over the labels in a round
-	Minibatch int
+	Steps     int     `within:"1 1000000000"` // labels to learn from, of all rounds together
+	Labels    int     `within:"1 1000000000"` // made in a round, at least
+	Share     float64 `within:"1e-9 1"`       // of an episode's steps that become labels
+	Keep      int     `within:"1 1000000000"` // labels at most; those by the oldest policies go first
+	Horizon   int     `within:"1 1000000000"` // steps for which a branch is followed
+	Epochs    int     `within:"1 1000000000"` // over the labels in a round
+	Minibatch int     `within:"1 1000000000"`
 	Hidden    []int
-	Power     float64 // of a gain that its label weighs; 1 is the gain itself, less keeps a few extreme ones from drowning the rest
-	Rate      float64 // of Adam; it falls within each round to a tenth, and over all rounds to a fifth
+	Power     float64 `within:"1e-9 1"` // of a gain that its label weighs; 1 is the gain itself, less keeps a few extreme ones from drowning the rest
+	Rate      float64 `within:"1e-9 1"` // of Adam; it falls within each round to a tenth, and over all rounds to a fifth
 }
 
 // DefaultImprove learns from two dozen inputs within minutes.
@@ -39,28 +41,11 @@ func DefaultImprove() ImproveConfig {
 
 // Validate reports every problem at once.
 func (c ImproveConfig) Validate() error {
-	var problems []error
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"Steps", c.Steps}, {"Labels", c.Labels}, {"Keep", c.Keep}, {"Horizon", c.Horizon}, {"Epochs", c.Epochs}, {"Minibatch", c.Minibatch}} {
-		if n.value < 1 {
-			problems = append(problems, fmt.Errorf("%s is %d: must be at least 1", n.name, n.value))
-		}
+	p := check.Fields("", c)
+	if p.Fine("Labels") && c.Minibatch > c.Labels {
+		p.Addf("Minibatch", c.Minibatch, "must be at most Labels, %d", c.Labels)
 	}
-	if !(c.Share > 0 && c.Share <= 1) {
-		problems = append(problems, fmt.Errorf("improving: Share is %g: must be above 0, up to 1", c.Share))
-	}
-	if !(c.Rate > 0 && c.Rate <= 1) {
-		problems = append(problems, fmt.Errorf("improving: Rate is %g: must be above 0, up to 1", c.Rate))
-	}
-	if !(c.Power > 0 && c.Power <= 1) {
-		problems = append(problems, fmt.Errorf("improving: Power is %g: must be above 0, up to 1", c.Power))
-	}
-	if c.Minibatch > c.Labels {
-		problems = append(problems, fmt.Errorf("improving: Minibatch is %d: must be at most Labels, %d", c.Minibatch, c.Labels))
-	}
-	return errors.Join(problems...)
+	return p.Err()
 }
 
 // Improver makes a policy better by what its own decisions turn out to be worth: policy iteration, with a classifier that

@@ -242,7 +242,7 @@ func TestResumeChangesNothing(t *testing.T) {
 
 func TestConfigReportsAllProblems(t *testing.T) {
 	err := Config{Rate: 2, Hidden: []int{0}}.Validate()
-	for _, part := range []string{"Steps is 0", "Envs is 0", "Rate is 2", "Clip is 0", "hidden layer of 0"} {
+	for _, part := range []string{`Steps = "0"`, `Envs = "0"`, `Rate = "2"`, `Clip = "0"`, `Hidden = "0"`} {
 		require.ErrorContains(t, err, part)
 	}
 	require.NoError(t, DefaultConfig().Validate())

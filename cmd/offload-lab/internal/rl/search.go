@@ -1,7 +1,5 @@
 package rl
 
-//lint:file-ignore ST1005 these errors begin with the name of a setting
-
 import (
 	"cmp"
 	"encoding/gob"
@@ -15,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"app-offload/functions/check"
 )
 
 // SearchConfig is a search for a handful of numbers by the cross-entropy method: candidates are drawn from a normal distribution, all
@@ -23,12 +23,12 @@ import (
 // using the noisy cross-entropy method", Neural Comput. 18 (2006).
 type SearchConfig struct {
 	Seed       uint64
-	Steps      int     // episodes to play, of all candidates together
+	Steps      int     `within:"1 1000000000"` // episodes to play, of all candidates together
 	Candidates int     // in a generation
-	Elite      int     // of them, those that the next generation is drawn around
-	Episodes   int     // that each of them plays
-	Spread     float64 // standard deviation at the begin
-	Noise      float64 // that is added to it at the begin, falling to nothing at the end
+	Elite      int     `within:"1 1000000000"` // of them, those that the next generation is drawn around
+	Episodes   int     `within:"1 1000000000"` // that each of them plays
+	Spread     float64 `within:"1e-9 10"`      // standard deviation at the begin
+	Noise      float64 `within:"0 10"`         // that is added to it at the begin, falling to nothing at the end
 }
 
 // DefaultSearch learns a dozen numbers in some minutes.
@@ -38,25 +38,11 @@ func DefaultSearch() SearchConfig {
 
 // Validate reports every problem at once.
 func (c SearchConfig) Validate() error {
-	var problems []error
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"Steps", c.Steps}, {"Elite", c.Elite}, {"Episodes", c.Episodes}} {
-		if n.value < 1 {
-			problems = append(problems, fmt.Errorf("%s is %d: must be at least 1", n.name, n.value))
-		}
-	}
+	p := check.Fields("", c)
 	if c.Candidates <= c.Elite {
-		problems = append(problems, fmt.Errorf("Candidates is %d: must be above Elite, %d", c.Candidates, c.Elite))
+		p.Addf("Candidates", c.Candidates, "must be above Elite, %d", c.Elite)
 	}
-	if !(c.Spread > 0 && c.Spread <= 10) {
-		problems = append(problems, fmt.Errorf("Spread is %g: must be above 0, up to 10", c.Spread))
-	}
-	if !(c.Noise >= 0 && c.Noise <= 10) {
-		problems = append(problems, fmt.Errorf("Noise is %g: must be within 0–10", c.Noise))
-	}
-	return errors.Join(problems...)
+	return p.Err()
 }
 
 // Player plays the episode of a seed by the numbers x, and gives what it cost. It belongs to one goroutine.

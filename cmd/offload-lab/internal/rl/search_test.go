@@ -65,7 +65,7 @@ func TestSearchResumes(t *testing.T) {
 
 func TestSearchSaysWhatIsWrong(t *testing.T) {
 	_, err := NewSearch(SearchConfig{}, []float64{0}, valley)
-	for _, want := range []string{"Steps is 0", "Elite is 0", "Episodes is 0", "Candidates is 0", "Spread is 0"} {
+	for _, want := range []string{`Steps = "0"`, `Elite = "0"`, `Episodes = "0"`, `Candidates = "0"`, `Spread = "0"`} {
 		require.ErrorContains(t, err, want)
 	}
 }
