@@ -220,6 +220,7 @@ func TestWhatAModelReads(t *testing.T) {
 	require.False(t, off.ReadsAll(off.task("pump", sure)))
 	require.ErrorIs(t, off.process(t, local.Item{Task: off.task("pump", sure)})[0], errOff)
 	require.Equal(t, errOff.Error(), off.Stats().Classes[0].Problem)
+	require.EqualValues(t, 1, off.Stats().Classes[0].Failed)
 	require.Zero(t, off.Workers())
 	tasks, seconds := off.Models()
 	require.Zero(t, float64(tasks)+seconds)

@@ -144,3 +144,22 @@ func TestAnswersAgree(t *testing.T) {
 		require.Equal(t, c.want, agree(c.a, c.b), "%v %v", c.a.Values, c.b.Values)
 	}
 }
+
+// Twenty pairs that are all alike leave a doubt of 15 %, a hundred none.
+func TestTheDoubtOfATrial(t *testing.T) {
+	for _, row := range []struct {
+		tasks, different int
+		limit            float64
+		want             string
+	}{
+		{fewestPairs - 1, fewestPairs - 1, 0.2, TrialRuns},
+		{fewestPairs, fewestPairs, 0.84, TrialRolledBack},
+		{fewestPairs, fewestPairs, 0.86, TrialRuns},
+		{100, 21, 0.2, TrialRolledBack},
+		{100, 20, 0.2, TrialPromoted},
+		{99, 21, 0.2, TrialRuns},
+	} {
+		s := CanaryStats{Tasks: row.tasks, Different: row.different}
+		require.Equal(t, row.want, s.judge(CanaryConfig{Tasks: 100, Disagreement: row.limit, Slower: 2}), row)
+	}
+}
