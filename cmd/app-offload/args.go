@@ -19,7 +19,7 @@ var (
 )
 
 // words are what may stand instead of options.
-var words = []string{"version", "help"}
+var words = []string{"version"}
 
 // special does what asks for no service: version and help. done is false where the service is to start.
 func special(args []string, out, problems io.Writer) (code int, done bool) {
@@ -58,6 +58,12 @@ func known(args []string) error {
 	rest := flags.Arg(0)
 	if i := len(args) - flags.NArg() - 1; i >= 0 && isProvider(args[i]) {
 		return fmt.Errorf("%q stands apart from its option: write %s=%s", rest, args[i], rest)
+	}
+	switch rest {
+	case "version":
+		return fmt.Errorf("the word version stands alone")
+	case "help":
+		return fmt.Errorf("unknown argument %q; did you mean -h?", rest)
 	}
 	return fmt.Errorf("unknown argument %q%s", rest, check.DidYouMean(rest, words))
 }
