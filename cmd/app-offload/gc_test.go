@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The collector works twice as hard as by default until the service ends, and a user's own setting stays.
+// The collector works harder than by default until the service ends, and a user's own setting stays.
 func TestThrift(t *testing.T) {
 	before := debug.SetGCPercent(80)
 	t.Cleanup(func() { debug.SetGCPercent(before) })

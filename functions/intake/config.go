@@ -49,7 +49,7 @@ type Config struct {
 	MaxSlice int `within:"1 1024"`
 	// RetryAfter is how long the acknowledging trigger waits before it offers an event again that was refused, e.g. by a full spool.
 	RetryAfter string `within:"10ms 10m"`
-	// RememberIDs is how many events handed on last are recognised when the broker delivers them again; 0 recognises only those under way.
+	// RememberIDs is how many events handed on last are recognised at least when the broker delivers them again; 0 recognises only those under way.
 	RememberIDs int `within:"0 4194304"`
 	// KeepAlive is the MQTT keep-alive interval; it bounds how long a dead connection goes unnoticed.
 	KeepAlive string `within:"5s 1h"`

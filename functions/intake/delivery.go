@@ -130,19 +130,15 @@ func (s *Subscriber) admit(d *delivery, ev *task.Event) bool {
 		s.join(earlier, &d.first)
 		return false
 	}
-	if s.recent.has(who) {
+	if known, _ := s.recent.has(who); known {
 		s.counts.Duplicates++
 		s.acks.Done(&d.first)
 		return false
-	}
-	if s.recent.hasOther(who.id) {
-		s.sameID(ev)
 	}
 	s.counts.Submitted++
 	s.sequence++
 	d.identity, d.event, d.sequence = who, ev, s.sequence
 	s.pending[who] = d
-	s.recent.begin(who.id)
 	return true
 }
 
@@ -163,7 +159,7 @@ func (s *Subscriber) join(d *delivery, t *ticket) {
 func (s *Subscriber) sameID(ev *task.Event) {
 	s.counts.SameID++
 	if _, due := s.often.Due("id"); due {
-		s.log.Warnf("two events share one id but differ in content, processing both; was a device service copied or restored? "+
+		s.log.Warnf("two events share one id but differ in content, both were processed; was a device service copied or restored? "+
 			"event=%s device=%q total=%d", ev.ID, ev.Device, s.counts.SameID)
 	}
 }
@@ -197,6 +193,9 @@ func (s *Subscriber) answer(d *delivery, err error) {
 		s.counts.Done++
 		s.taken(d)
 		delete(s.pending, d.identity)
+		if _, other := s.recent.has(d.identity); other {
+			s.sameID(d.event)
+		}
 		s.recent.add(d.identity)
 		s.acks.Done(&d.first)
 		s.acks.Done(d.repeats...)
@@ -219,7 +218,6 @@ func (s *Subscriber) answer(d *delivery, err error) {
 // abandon leaves a delivery unacknowledged. The lock is held.
 func (s *Subscriber) abandon(d *delivery) {
 	delete(s.pending, d.identity)
-	s.recent.end(d.id)
 	s.acks.Abandon(&d.first)
 	s.acks.Abandon(d.repeats...)
 }
@@ -238,51 +236,56 @@ func identityOf(ev *task.Event) identity {
 	return identity{id, maphash.Bytes(digestSeed, ev.Raw)}
 }
 
-// recentEvents remembers the latest events, so many and no more: the oldest goes for each new one. It belongs to one lock.
+// recentEvents remembers the latest events, n at least and twice as many at most: once the newer generation is full, the older one is forgotten.
+// A map of which nothing is deleted one by one needs half the memory. It belongs to one lock.
 type recentEvents struct {
-	known map[identity]struct{}
-	ids   map[uuid.UUID]int // how many of the known, and of those under way, have it
-	ring  []identity
-	next  int
+	n            int
+	newer, older generation
 }
 
-func newRecentEvents(n int) *recentEvents {
-	return &recentEvents{known: make(map[identity]struct{}, n), ids: make(map[uuid.UUID]int, n), ring: make([]identity, 0, n)}
+// generation holds the digests of events by their ids. An id that is not unique has its further events in others.
+type generation struct {
+	digests map[uuid.UUID]uint64
+	others  map[identity]struct{}
 }
 
-func (r *recentEvents) has(e identity) bool {
-	_, ok := r.known[e]
-	return ok
-}
+func newGeneration() generation { return generation{map[uuid.UUID]uint64{}, map[identity]struct{}{}} }
 
-// hasOther reports whether an event of another content had the id.
-func (r *recentEvents) hasOther(id uuid.UUID) bool { return r.ids[id] > 0 }
+func newRecentEvents(n int) *recentEvents { return &recentEvents{n, newGeneration(), newGeneration()} }
 
-// begin notes the id of an event under way, and end forgets it.
-func (r *recentEvents) begin(id uuid.UUID) { r.ids[id]++ }
-
-func (r *recentEvents) end(id uuid.UUID) {
-	if r.ids[id]--; r.ids[id] == 0 {
-		delete(r.ids, id)
+// has reports whether the event is a known one, or else whether another one has its id.
+func (g *generation) has(e identity) (known, other bool) {
+	digest, ok := g.digests[e.id]
+	if !ok || digest == e.digest {
+		return ok, false
 	}
+	_, known = g.others[e]
+	return known, !known
 }
 
-// add takes over an event that was under way.
+func (r *recentEvents) has(e identity) (known, other bool) {
+	known, other = r.newer.has(e)
+	if known {
+		return true, false
+	}
+	known, earlier := r.older.has(e)
+	return known, !known && (other || earlier)
+}
+
 func (r *recentEvents) add(e identity) {
-	if cap(r.ring) == 0 || r.has(e) {
-		r.end(e.id)
+	if r.n == 0 {
 		return
 	}
-	r.known[e] = struct{}{}
-	if len(r.ring) < cap(r.ring) {
-		r.ring = append(r.ring, e)
-		return
+	if len(r.newer.digests)+len(r.newer.others) >= r.n {
+		r.newer, r.older = r.older, r.newer
+		clear(r.newer.digests)
+		clear(r.newer.others)
 	}
-	old := r.ring[r.next]
-	delete(r.known, old)
-	r.end(old.id)
-	r.ring[r.next] = e
-	r.next = (r.next + 1) % len(r.ring)
+	if _, ok := r.newer.digests[e.id]; ok {
+		r.newer.others[e] = struct{}{}
+	} else {
+		r.newer.digests[e.id] = e.digest
+	}
 }
 
 // refusals is the key of the log lines about a series of refusals.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,33 +154,39 @@ func TestWhatABusNeeds(t *testing.T) {
 	}
 }
 
-// The latest events are known, so many and no more; an id is known as long as any event that has it is, or is under way.
-func TestTheLatestEventsAreKnown(t *testing.T) {
-	event := func(id, content int) identity { return identity{uuid.UUID{byte(id)}, uint64(content)} }
-	for _, size := range []int{0, 1, 3} {
-		r := newRecentEvents(size)
-		var latest []identity
-		for n := range 20 {
-			e := event(n/2, n) // two events of each id
-			r.begin(e.id)
-			require.True(t, r.hasOther(e.id), "under way")
-			r.add(e)
-			latest = append(latest, e)
-			for i, e := range latest {
-				require.Equal(t, i >= len(latest)-size, r.has(e), "%d of %d", i, n)
-				held := false
-				for _, other := range latest[max(len(latest)-size, 0):] {
-					held = held || other.id == e.id
+// The last n events are known, twice as many at most are kept, and an id with another content is told from a repeat, however often ids are shared.
+func TestRecentEventsAreKnown(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for _, n := range []int{1, 2, 7, 100} {
+		r := newRecentEvents(n)
+		var added []identity
+		for i := range 10 * n {
+			e := identity{uuid.UUID{byte(random.IntN(n + 1)), 1: byte(i / 256)}, uint64(i)}
+			known, other := r.has(e)
+			require.False(t, known)
+			for _, earlier := range added[max(0, i-n):] {
+				if earlier.id == e.id {
+					require.True(t, other, "n=%d i=%d", n, i)
 				}
-				require.Equal(t, held, r.hasOther(e.id), "%d of %d", i, n)
 			}
-			if size > 0 {
-				r.begin(e.id)
-				r.add(e) // the same once more takes no second place
+			r.add(e)
+			added = append(added, e)
+			for _, e := range added[max(0, i+1-n):] {
+				known, other := r.has(e)
+				require.True(t, known && !other, "n=%d i=%d", n, i)
 			}
-			require.LessOrEqual(t, len(r.ids), max(size, 0))
+			kept := len(r.newer.digests) + len(r.newer.others) + len(r.older.digests) + len(r.older.others)
+			require.LessOrEqual(t, kept, 2*n)
+			known, _ = r.has(added[max(0, i-2*n)])
+			require.Equal(t, i < 2*n, known, "n=%d i=%d: older ones are forgotten", n, i)
 		}
 	}
+	r := newRecentEvents(0)
+	r.add(identity{digest: 1})
+	known, other := r.has(identity{digest: 1})
+	require.False(t, known || other)
 }
 
 // A message and its event are under way at most so long as they are answered: each outcome gives the room back.

@@ -78,14 +78,14 @@ func TestRedeliveryOfWhatIsDoneIsRecognised(t *testing.T) {
 	cfg.RememberIDs = 5
 	sink := &testSink{}
 	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
-	publish(t, server, 1, 11)
-	eventually(t, func() bool { return s.Counts().Acked == 10 }, "all done")
-	publish(t, server, 6, 11)
-	eventually(t, func() bool { return s.Counts().Acked == 15 }, "acknowledged without being handed on")
+	publish(t, server, 1, 16)
+	eventually(t, func() bool { return s.Counts().Acked == 15 }, "all done")
+	publish(t, server, 11, 16)
+	eventually(t, func() bool { return s.Counts().Acked == 20 }, "acknowledged without being handed on")
 	require.Equal(t, uint64(5), s.Counts().Duplicates)
 	publish(t, server, 1, 2) // forgotten by now
-	eventually(t, func() bool { return s.Counts().Acked == 16 }, "handed on again")
-	require.Len(t, sink.got(), 11)
+	eventually(t, func() bool { return s.Counts().Acked == 21 }, "handed on again")
+	require.Len(t, sink.got(), 16)
 }
 
 func TestARefusedEventIsOfferedAgain(t *testing.T) {
