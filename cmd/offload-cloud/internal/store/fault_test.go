@@ -33,6 +33,23 @@ func TestFullDiskPasses(t *testing.T) {
 	require.Len(t, commit(t, s, large).Fresh, 1)
 }
 
+// A group of nothing but confirmations fails as every other does where the nodes' rows cannot be had.
+func TestConfirmationsAloneFailInOrder(t *testing.T) {
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
+	_, err := s.write.ExecContext(t.Context(), `ALTER TABLE nodes RENAME TO away`)
+	require.NoError(t, err)
+	g := &Group{Confirmed: []*Confirmed{{Node: "n1", Results: []ConfirmedResult{{ID: "1-1"}}}, {Node: "n2"}}}
+	_, err = s.Commit(t.Context(), g)
+	require.ErrorContains(t, err, "locking the rows of nodes that confirm results")
+	require.False(t, s.Permanent(err))
+	g.Batches = []*Batch{batch("n3", 1, 1)}
+	_, err = s.Commit(t.Context(), g)
+	require.ErrorContains(t, err, "locking the rows of node n3")
+	g.Batches = append(g.Batches, batch("n4", 1, 1))
+	_, err = s.Commit(t.Context(), g)
+	require.ErrorContains(t, err, "locking the rows of 2 streams, the first of node n3")
+}
+
 // A file that is removed, moved or replaced while it is open would take records that the next start does not find: they are not reported as stored.
 func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")

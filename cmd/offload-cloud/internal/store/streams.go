@@ -53,7 +53,10 @@ func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*strea
 
 // whose names the first node of the streams.
 func whose(streams []*stream) string {
-	if len(streams) == 1 {
+	switch len(streams) {
+	case 0:
+		return "nodes that confirm results"
+	case 1:
 		return "node " + streams[0].name
 	}
 	return fmt.Sprintf("%d streams, the first of node %s", len(streams), streams[0].name)
