@@ -162,6 +162,20 @@ func (t *Tensor) Allocate() {
 	}
 }
 
+// Unsupported is an error that names operators which an engine lacks, with their places; nil without any.
+func Unsupported(missing []string) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	const most = 10
+	more := ""
+	if len(missing) > most {
+		more = fmt.Sprintf(" and %d more", len(missing)-most)
+		missing = missing[:most]
+	}
+	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
+}
+
 // Info is what is known of a model before it runs.
 type Info struct {
 	Format     string   `json:"format"`     // such as "tflite"

@@ -72,8 +72,7 @@ func nonMaxSuppression(c *call) {
 			}
 		}
 	}
-	shape := c.ints(2)
-	shape[0], shape[1] = len(found)/3, 3
+	shape := c.shape(len(found)/3, 3)
 	y := c.output(0, engine.Int64, shape)
 	for i, v := range found {
 		y.I64[i] = int64(v)

@@ -150,12 +150,17 @@ func (c *call) string(name, otherwise string) string {
 }
 
 // list is an attribute's integers, nil where it is absent.
-func (c *call) list(name string) []int {
+func (c *call) list(name string) []int { return c.attribute(name).ints }
+
+// attribute is an empty one where there is none.
+func (c *call) attribute(name string) *attribute {
 	if a := c.node.attributes[name]; a != nil {
-		return a.ints
+		return a
 	}
-	return nil
+	return &none
 }
+
+var none attribute
 
 // numbers are an input's integers, nil where it is absent.
 func (c *call) numbers(i int) []int {
@@ -205,10 +210,23 @@ func (c *call) axis(axis, rank int) int {
 	return axis
 }
 
-// copyShape is a copy that the node may change.
-func (c *call) copyShape(shape []int) []int {
-	list := c.ints(len(shape))
-	copy(list, shape)
+// shape is a copy that the node may change.
+func (c *call) shape(dims ...int) []int {
+	list := c.ints(len(dims))
+	copy(list, dims)
+	return list
+}
+
+// joined is a shape made of parts.
+func (c *call) joined(parts ...[]int) []int {
+	n := 0
+	for _, part := range parts {
+		n += len(part)
+	}
+	list := c.ints(n)[:0]
+	for _, part := range parts {
+		list = append(list, part...)
+	}
 	return list
 }
 

@@ -198,8 +198,7 @@ func (c *call) convolution(x, w *value) (l layer) {
 	}
 	l.pixels = engine.Product(l.out)
 	l.k = engine.Product(w.Shape[1:])
-	l.shape = append(c.ints(len(x.Shape))[:0], l.n, l.m)
-	l.shape = append(l.shape, l.out...)
+	l.shape = c.joined([]int{l.n, l.m}, l.out)
 	c.macs(l.n, l.m, l.pixels, l.k)
 	return l
 }
@@ -242,9 +241,7 @@ func convTranspose(c *call) {
 	if groups < 1 || ch%groups != 0 {
 		c.fail("%d groups of %d channels", groups, ch)
 	}
-	shape := append(c.ints(len(x.Shape))[:0], n, groups*mg)
-	shape = append(shape, f.out...)
-	y := c.output(0, engine.Float32, shape)
+	y := c.output(0, engine.Float32, c.joined([]int{n, groups * mg}, f.out))
 	inside, outside, k := engine.Product(f.in), engine.Product(f.out), engine.Product(f.k)
 	c.macs(n, ch, mg, inside, k)
 	clear(y.F32)

@@ -239,8 +239,7 @@ func moved[T any](c *call, dst []T, to int, dstStrides []int, src []T, from int,
 
 // copyAll copies all elements in order.
 func (c *call) copyAll(dst, src *value) {
-	shape := c.ints(1)
-	shape[0] = length(&src.Tensor)
+	shape := c.shape(length(&src.Tensor))
 	one := c.strides(shape)
 	c.move(dst, 0, one, src, 0, one, shape)
 }

@@ -242,7 +242,7 @@ func bitShift(c *call) {
 func variadic(op byte, mean bool) func(*call) {
 	return func(c *call) {
 		first := c.input(0)
-		shape := c.copyShape(first.Shape)
+		shape := c.shape(first.Shape...)
 		for i := range c.in {
 			if c.input(i).Type != first.Type {
 				c.fail("input %d is %s, input 0 is %s", i, c.input(i).Type, first.Type)

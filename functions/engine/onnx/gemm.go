@@ -31,10 +31,10 @@ func (c *call) matrices(a, b *value) (p matrixPlan) {
 	c.rank(b, 1, maxRank)
 	sa, sb := a.Shape, b.Shape
 	if len(sa) == 1 {
-		sa = append(c.ints(2)[:0], 1, sa[0])
+		sa = c.shape(1, sa[0])
 	}
 	if len(sb) == 1 {
-		sb = append(c.ints(2)[:0], sb[0], 1)
+		sb = c.shape(sb[0], 1)
 	}
 	p.m, p.k, p.n = fromEnd(sa, 2), fromEnd(sa, 1), fromEnd(sb, 1)
 	if fromEnd(sb, 2) != p.k {
@@ -123,8 +123,7 @@ func gemm(c *call) {
 		c.fail("%s and %s do not fit", &a.Spec, &b.Spec)
 	}
 	c.macs(m, n, k)
-	shape := c.ints(2)
-	shape[0], shape[1] = m, n
+	shape := c.shape(m, n)
 	y := c.output(0, engine.Float32, shape)
 	kernel.GemmF32(y.F32, x, w, m, n, k)
 	alpha, beta := c.float("alpha", 1), c.float("beta", 1)

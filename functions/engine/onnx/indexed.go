@@ -31,10 +31,7 @@ func gather(c *call) {
 	if len(x.Shape)+len(indices.Shape) > maxRank+1 {
 		c.fail("too many dimensions")
 	}
-	shape := append(c.ints(2 * maxRank)[:0], x.Shape[:axis]...)
-	shape = append(shape, indices.Shape...)
-	shape = append(shape, x.Shape[axis+1:]...)
-	y := c.output(0, x.Type, shape)
+	y := c.output(0, x.Type, c.joined(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
 	list := c.indices(indices)
 	for o := range outer {
 		for k, i := range list {
@@ -131,9 +128,7 @@ func gatherND(c *call) {
 	if batch < 0 || batch+depth > len(x.Shape) || depth < 0 {
 		c.fail("tuples of %d indices for %s", depth, &x.Spec)
 	}
-	shape := append(c.ints(2 * maxRank)[:0], indices.Shape[:len(indices.Shape)-1]...)
-	shape = append(shape, x.Shape[batch+depth:]...)
-	y := c.output(0, x.Type, shape)
+	y := c.output(0, x.Type, c.joined(indices.Shape[:len(indices.Shape)-1], x.Shape[batch+depth:]))
 	c.tuples(x, indices, batch, func(k, of, n int) { one(y, k*n, x, of, n) })
 }
 
@@ -157,7 +152,7 @@ func topK(c *call) {
 	if k < 0 || k > length {
 		c.fail("the first %d of %d", k, length)
 	}
-	shape := c.copyShape(x.Shape)
+	shape := c.shape(x.Shape...)
 	shape[axis] = k
 	y, places := c.output(0, x.Type, shape), c.output(1, engine.Int64, shape)
 	sign := -1
@@ -189,9 +184,7 @@ func oneHot(c *call) {
 		c.fail("depth %d with %s", n, &values.Spec)
 	}
 	axis := c.axis(c.int("axis", -1), len(indices.Shape)+1)
-	shape := append(c.ints(maxRank)[:0], indices.Shape[:axis]...)
-	shape = append(shape, n)
-	shape = append(shape, indices.Shape[axis:]...)
+	shape := c.joined(indices.Shape[:axis], []int{n}, indices.Shape[axis:])
 	y := c.output(0, values.Type, shape)
 	outer, length, inner := lines(shape, axis)
 	for o := range outer {
@@ -215,8 +208,7 @@ func nonZero(c *call) {
 			n++
 		}
 	}
-	shape := c.ints(2)
-	shape[0], shape[1] = rank, n
+	shape := c.shape(rank, n)
 	y := c.output(0, engine.Int64, shape)
 	index, k := c.ints(rank), 0
 	for i := range x.Elements() {
@@ -236,15 +228,14 @@ func compress(c *call) {
 	if a := c.node.attributes["axis"]; a != nil {
 		axis = c.axis(narrow(a.i), len(shape))
 	} else {
-		shape = c.ints(1)
-		shape[0] = x.Elements()
+		shape = c.shape(x.Elements())
 	}
 	outer, length, inner := lines(shape, axis)
 	n := 0
 	for _, k := range keep.U8[:min(len(keep.U8), length)] {
 		n += int(k)
 	}
-	out := c.copyShape(shape)
+	out := c.shape(shape...)
 	out[axis] = n
 	y, to := c.output(0, x.Type, out), 0
 	for o := range outer {

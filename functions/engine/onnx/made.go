@@ -67,8 +67,7 @@ func ranged(c *call) {
 	if !(n <= math.MaxInt32) {
 		c.fail("%g elements", n)
 	}
-	shape := c.ints(1)
-	shape[0] = int(n)
+	shape := c.shape(int(n))
 	y := c.output(0, first.Type, shape)
 	for i := range shape[0] {
 		put(&y.Tensor, i, from+float64(i)*step)

@@ -71,7 +71,7 @@ func layerNorm(c *call) {
 	axis := c.axis(c.int("axis", -1), len(x.Shape))
 	y := c.output(0, engine.Float32, x.Shape)
 	epsilon := float64(c.float("epsilon", 1e-5))
-	kept := c.copyShape(x.Shape)
+	kept := c.shape(x.Shape...)
 	for i := range kept[axis:] {
 		kept[axis+i] = 1
 	}
@@ -132,10 +132,10 @@ func lrn(c *call) {
 func mvn(c *call) {
 	x := c.input(0, engine.Float32)
 	y := c.output(0, engine.Float32, x.Shape)
-	kept := c.copyShape(x.Shape)
+	kept := c.shape(x.Shape...)
 	axes := c.list("axes")
 	if axes == nil {
-		axes = append(c.ints(3)[:0], 0, 2, 3)
+		axes = c.shape(0, 2, 3)
 	}
 	for _, a := range axes {
 		kept[c.axis(a, len(kept))] = 1

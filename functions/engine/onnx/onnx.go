@@ -152,16 +152,7 @@ func (p *Program) missing() error {
 			missing = append(missing, fmt.Sprintf("%.64s (node %d)", strings.TrimPrefix(n.domain+"."+n.op, "."), n.index))
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	const most = 10
-	more := ""
-	if len(missing) > most {
-		more = fmt.Sprintf(" and %d more", len(missing)-most)
-		missing = missing[:most]
-	}
-	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
+	return engine.Unsupported(missing)
 }
 
 // Info describes the model.

@@ -15,8 +15,7 @@ func (c *call) pool(x *value) (l layer) {
 	c.rank(x, 3, maxRank)
 	l.frame = c.frame(x.Shape[2:], c.list("kernel_shape"))
 	c.slide(&l.frame)
-	l.shape = append(c.ints(len(x.Shape))[:0], x.Shape[:2]...)
-	l.shape = append(l.shape, l.out...)
+	l.shape = c.joined(x.Shape[:2], l.out)
 	l.n, l.pixels, l.k = x.Shape[0]*x.Shape[1], engine.Product(l.out), engine.Product(l.frame.k)
 	c.macs(l.n, l.pixels, l.k)
 	return l
@@ -111,7 +110,7 @@ func (l *layer) padded(c *call, counts []float32) {
 
 func globalPool(c *call) {
 	x := c.rank(c.input(0, engine.Float32), 2, maxRank)
-	shape := c.copyShape(x.Shape)
+	shape := c.shape(x.Shape...)
 	for i := range shape[2:] {
 		shape[2+i] = 1
 	}
@@ -135,7 +134,7 @@ func maxUnpool(c *call) {
 	x, from, shape := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Int64), c.numbers(2)
 	k := c.list("kernel_shape")
 	f := c.frame(x.Shape[2:], k)
-	natural := c.copyShape(x.Shape)
+	natural := c.shape(x.Shape...)
 	for i := range f.rank {
 		natural[2+i] = (x.Shape[2+i]-1)*f.stride[i] + f.k[i] - f.before[i] - f.aft[i]
 	}

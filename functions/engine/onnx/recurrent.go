@@ -45,16 +45,10 @@ func (c *call) activations(direction int, count int) (list [3]func(float32) floa
 		names = []string{"Tanh"}
 	}
 	offset := 0
-	var alphas, betas []float32
 	if a := c.node.attributes["activations"]; a != nil {
 		names, offset = a.names, direction*count
 	}
-	if a := c.node.attributes["activation_alpha"]; a != nil {
-		alphas = a.floats
-	}
-	if a := c.node.attributes["activation_beta"]; a != nil {
-		betas = a.floats
-	}
+	alphas, betas := c.attribute("activation_alpha").floats, c.attribute("activation_beta").floats
 	for i := range count {
 		one, ok := curveOf[strings.ToLower(names[offset+i])]
 		if !ok {
@@ -245,8 +239,7 @@ func (k *cell) lstm(state, memory, sums, again []float32) {
 
 // deliver writes the outputs in the layout that is wanted.
 func (k *cell) deliver(c *call, y, finalH, finalState []float32, directions, layout int) {
-	shape := c.ints(4)
-	shape[0], shape[1], shape[2], shape[3] = k.steps, directions, k.batch, k.hidden
+	shape := c.shape(k.steps, directions, k.batch, k.hidden)
 	if layout == 1 {
 		shape[0], shape[1], shape[2] = k.batch, k.steps, directions
 	}
@@ -258,8 +251,7 @@ func (k *cell) deliver(c *call, y, finalH, finalState []float32, directions, lay
 			swap(all, y, k.steps*directions, k.batch, k.hidden)
 		}
 	}
-	last := c.ints(3)
-	last[0], last[1], last[2] = directions, k.batch, k.hidden
+	last := c.shape(directions, k.batch, k.hidden)
 	if layout == 1 {
 		last[0], last[1] = k.batch, directions
 	}

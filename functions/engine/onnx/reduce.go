@@ -34,7 +34,7 @@ func reduction(initial float64, add func(s, v float64) float64, finish func(s, n
 		for _, a := range axes {
 			reduce[c.axis(a, n)] = 1
 		}
-		shape, kept := c.ints(n)[:0], c.copyShape(x.Shape)
+		shape, kept := c.ints(n)[:0], c.shape(x.Shape...)
 		for i, d := range x.Shape {
 			if len(axes) == 0 {
 				reduce[i] = 1
@@ -91,7 +91,7 @@ func arg(sign float64) func(*call) {
 		x := c.input(0)
 		axis := c.axis(c.int("axis", 0), len(x.Shape))
 		outer, length, inner := lines(x.Shape, axis)
-		shape := c.copyShape(x.Shape)
+		shape := c.shape(x.Shape...)
 		shape[axis] = 1
 		if c.int("keepdims", 1) == 0 {
 			shape = slices.Delete(shape, axis, axis+1)

@@ -29,7 +29,7 @@ func resize(c *call) {
 	if c.int("antialias", 0) != 0 && n > 0 && slices.Min(scales) < 1 {
 		c.fail("antialias is supported only where no axis gets shorter")
 	}
-	from, in := x.F32, c.copyShape(x.Shape)
+	from, in := x.F32, c.shape(x.Shape...)
 	flip := 0
 	mode := c.string("mode", "nearest")
 	outside := c.floats(5, engine.Product(shape))
@@ -228,8 +228,7 @@ func gridSample(c *call) {
 		c.fail("%s and %s do not fit", &x.Spec, &grid.Spec)
 	}
 	oh, ow := grid.Shape[1], grid.Shape[2]
-	shape := c.ints(4)
-	shape[0], shape[1], shape[2], shape[3] = n, channels, oh, ow
+	shape := c.shape(n, channels, oh, ow)
 	y := c.output(0, engine.Float32, shape)
 	s := sampler{mode: c.string("mode", "bilinear"), padding: c.string("padding_mode", "zeros"), corners: c.int("align_corners", 0) != 0, h: h, w: w}
 	switch s.mode {

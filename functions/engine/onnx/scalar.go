@@ -118,13 +118,7 @@ func pow(c *call) {
 func clip(c *call) {
 	x := c.input(0)
 	y := c.output(0, x.Type, x.Shape)
-	low, top := math.Inf(-1), math.Inf(1)
-	if a := c.node.attributes["min"]; a != nil {
-		low = float64(a.f)
-	}
-	if a := c.node.attributes["max"]; a != nil {
-		top = float64(a.f)
-	}
+	low, top := float64(c.float("min", float32(math.Inf(-1)))), float64(c.float("max", float32(math.Inf(1))))
 	if v := c.optional(1); v != nil {
 		low = at(&v.Tensor, 0)
 	}

@@ -26,7 +26,7 @@ func reshape(c *call) {
 	if len(want) > maxRank {
 		c.fail("%d dimensions, at most %d are supported", len(want), maxRank)
 	}
-	shape := c.copyShape(want)
+	shape := c.shape(want...)
 	known, open := 1, -1
 	for i, d := range shape {
 		switch {
@@ -57,8 +57,7 @@ func flatten(c *call) {
 	if axis != len(x.Shape) {
 		axis = c.axis(axis, len(x.Shape))
 	}
-	shape := c.ints(2)
-	shape[0], shape[1] = engine.Product(x.Shape[:axis]), engine.Product(x.Shape[axis:])
+	shape := c.shape(engine.Product(x.Shape[:axis]), engine.Product(x.Shape[axis:]))
 	c.reshaped(x, shape)
 }
 
@@ -128,7 +127,7 @@ func slice(c *call) {
 	if len(ends) != len(starts) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
 		c.fail("%d starts, %d ends, %d axes and %d steps", len(starts), len(ends), len(axes), len(steps))
 	}
-	shape, strides, offset := c.copyShape(x.Shape), c.strides(x.Shape), 0
+	shape, strides, offset := c.shape(x.Shape...), c.strides(x.Shape), 0
 	for i, start := range starts {
 		a, step := i, 1
 		if axes != nil {
@@ -174,7 +173,7 @@ func bounded(i, length, low, top int) int {
 func concat(c *call) {
 	first := c.input(0)
 	axis := c.axis(c.int("axis", 1), len(first.Shape))
-	shape := c.copyShape(first.Shape)
+	shape := c.shape(first.Shape...)
 	shape[axis] = 0
 	for i := range c.in {
 		x := c.input(i, first.Type)
@@ -228,7 +227,7 @@ func split(c *call) {
 			from += p * inner
 			continue
 		}
-		shape := c.copyShape(x.Shape)
+		shape := c.shape(x.Shape...)
 		shape[axis] = p
 		y := c.output(i, x.Type, shape)
 		for o := range engine.Product(shape[:axis]) {
@@ -359,8 +358,7 @@ func shapeOf(c *call) {
 	n := len(x.Shape)
 	from, to := bounded(c.int("start", 0), n, 0, n), bounded(c.int("end", n), n, 0, n)
 	part := x.Shape[from:max(from, to)]
-	shape := c.ints(1)
-	shape[0] = len(part)
+	shape := c.shape(len(part))
 	y := c.output(0, engine.Int64, shape)
 	for i, d := range part {
 		y.I64[i] = int64(d)

@@ -31,7 +31,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"app-offload/functions/engine"
@@ -198,16 +197,7 @@ func (p *Program) missing() error {
 			}
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	const most = 10
-	more := ""
-	if len(missing) > most {
-		more = fmt.Sprintf(" and %d more", len(missing)-most)
-		missing = missing[:most]
-	}
-	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
+	return engine.Unsupported(missing)
 }
 
 // maxCalls bounds subgraphs that call each other.
