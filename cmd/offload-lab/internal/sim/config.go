@@ -60,7 +60,7 @@ type Config struct {
 	// Batch makes messages of tasks for the cloud as the service does, with HeaderBytes a message. Without it each task goes to the link at once
 	// and alone. Only Play and Replay know it.
 	Batch *batch.Config
-	// TrailBytes follow each record on the link: they delay what comes after it.
+	// TrailBytes leave for each record once it is received, as a message of their own.
 	TrailBytes float64
 	// Devices is from how many devices the tasks come, in turn; parked tasks of a device and class leave in their order. With 0 each task has
 	// one of its own, so that no order is kept.

@@ -19,7 +19,11 @@ type outbox struct {
 	leased  []posted // of the batch that is being taken
 	asked   bool     // for a batch, as the exporter asks for one at a time
 	wake    float64  // when to look again, s, unless something is acknowledged before
+	trails  []trail  // of what has left, in the order of their time
 }
+
+// trail is what a message makes the gateway send once it is received.
+type trail struct{ at, bytes float64 }
 
 // posted is a record that is to be sent.
 type posted struct {
@@ -53,14 +57,21 @@ func (o *outbox) hasten(now float64) {
 // until lives through the time until t.
 func (o *outbox) until(t float64) {
 	for {
-		next := o.wake
+		next, trails := o.wake, len(o.trails) > 0
 		if w := &o.env.watch; len(w.flying) > 0 {
 			next = min(next, w.flying[0].acked)
+		}
+		if trails = trails && o.trails[0].at <= next; trails {
+			next = o.trails[0].at
 		}
 		if next > t || math.IsInf(next, 1) {
 			return
 		}
 		o.env.watch.note(o.env.episode, next)
+		if trails {
+			o.hand(next, 0, o.trails[0].bytes, o.env.episode.RTT(next))
+			o.trails = o.trails[1:]
+		}
 		o.send(next)
 	}
 }
@@ -101,21 +112,30 @@ func (o *outbox) send(now float64) {
 
 // leave hands one message to the link.
 func (o *outbox) leave(b *batch.Batch, now float64) {
-	ep, servers := o.env.episode, &o.env.servers
+	ep := o.env.episode
 	header, message := ep.Config.HeaderBytes/float64(len(o.leased)), ep.Config.HeaderBytes
 	for _, p := range o.leased {
 		message += ep.Jobs[p.job].Bytes
 	}
-	servers.Link = max(servers.Link, ep.Link.Done(now)) + message
-	sent, first := ep.Link.When(servers.Link), &ep.Jobs[o.leased[0].job]
-	servers.Link += ep.Config.TrailBytes * float64(len(o.leased))
-	o.env.watch.sent(now, sent+first.RTT, float64(b.Bytes), message)
+	sent := o.hand(now, float64(b.Bytes), message, ep.Jobs[o.leased[0].job].RTT)
+	if bytes := ep.Config.TrailBytes * float64(len(o.leased)); bytes > 0 {
+		o.trails = append(o.trails, trail{sent + ep.Away(o.leased[0].job), bytes})
+	}
 	for _, p := range o.leased {
 		j := &ep.Jobs[p.job]
 		info := Info{Job: p.job, Cloud: true, Took: sent - j.At + ep.Away(p.job), Joules: ep.Joules(p.job, true), Bytes: j.Bytes + header}
 		ep.settle(&info)
 		p.then(info)
 	}
+}
+
+// hand puts bytes on the link and gives the time at which it has carried them.
+func (o *outbox) hand(now, records, bytes, rtt float64) (sent float64) {
+	rate, servers := &o.env.episode.Link, &o.env.servers
+	servers.Link = max(servers.Link, rate.Done(now)) + bytes
+	sent = rate.When(servers.Link)
+	o.env.watch.sent(now, sent+rtt, records, bytes)
+	return sent
 }
 
 // state fills in the waiting records.

@@ -122,7 +122,7 @@ type part struct {
 // gateway is what lone tasks say of a setting on this machine.
 type gateway struct {
 	here, first, after, wire Line
-	trail                    float64 // bytes that follow a task of a crowd on the link
+	trail                    float64 // bytes that leave after a task of a crowd
 	serve                    float64 // s of here in which the node computes, 0 for all of it
 	devices                  int     // that tasks come from, in turn
 }
@@ -193,8 +193,8 @@ func together(all []lived) []lived {
 	return all
 }
 
-// carried adds to tasks what the link carried for all of them beyond what lone ones take: receipts that are confirmed, and places of tasks that
-// stayed. It follows the tasks, so it holds up others and not themselves. Where it is less, messages of several compress better.
+// carried adds what the link carried for tasks beyond what lone ones take, as results that are confirmed. It leaves after the tasks, so it holds up
+// others and not themselves. Where it is less, messages of several compress better.
 func (g *gateway) carried(crowd []lived) {
 	expected, carried := 0.0, 0.0
 	for i := range crowd {
@@ -275,15 +275,12 @@ func widen(between [2]float64, v float64) [2]float64 {
 	return [2]float64{min(between[0], v), max(between[1], v)}
 }
 
-// atOnce is the longest, s, that a task waits for a decision that is not parked.
-const atOnce = 2e-4
-
 // given simulates the tasks as the service decided them, and when.
 func given(env *sim.Env, e *sim.Episode, tasks []lived) (parts [2]part) {
 	all := make([]sim.Given, len(tasks))
 	for i := range tasks {
 		t := &tasks[i]
-		all[i] = sim.Given{Job: i, At: t.at + t.waited, Cloud: t.cloud, Waits: t.waited > atOnce}
+		all[i] = sim.Given{Job: i, At: t.at + t.waited, Cloud: t.cloud, Waits: t.parked}
 	}
 	slices.SortStableFunc(all, func(a, b sim.Given) int { return cmp.Compare(a.At, b.At) })
 	sim.Replay(env, e, all, func(i sim.Info) {

@@ -44,7 +44,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		load   float64
 		policy string
 	}
-	played, lone := map[key]*playedLoad{}, []lived(nil)
+	played, lone, crowd := map[key]*playedLoad{}, []lived(nil), []lived(nil)
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
 			began := time.Now()
@@ -58,6 +58,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 			}
 			played[key{load, name}] = p
 			lone = append(lone, pick(p.all, func(t *lived) bool { return t.probe })...)
+			crowd = append(crowd, pick(p.all, func(t *lived) bool { return !t.probe && t.cloud })...)
 			c.Progress(fmt.Sprintf("load %g under %s took %v: %.1f %% late", load, name, time.Since(began).Round(time.Second), 100*p.late(c.Deadline)))
 		}
 	}
@@ -66,6 +67,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		return nil, err
 	}
 	g.serve, g.devices = 1/capacity, loadDevices
+	g.carried(crowd)
 	var list []LoadStanding
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
@@ -174,7 +176,7 @@ func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float
 	if err != nil {
 		return nil, err
 	}
-	probes := len(r.all)
+	probes, seen := len(r.all), r.link.watch()
 	rng := rand.New(rand.NewPCG(c.Seed, uint64(load*1e6)))
 	gap, at := float64(time.Second)/(load*capacity), 0.0
 	begin := time.Now()
@@ -197,6 +199,7 @@ func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float
 		return nil, err
 	}
 	p := r.lived(probes, saw)
+	divide(p.all, float64(seen().bytes))
 	err = r.stack.Stop()
 	if r.stack = nil; err != nil {
 		return nil, err
@@ -220,7 +223,7 @@ func (r *runner) waited(all []lived) error {
 			return err
 		}
 		if place, ours := places[one.EventID]; ours {
-			all[place].waited = one.Waited.Seconds()
+			all[place].waited, all[place].parked = one.Waited.Seconds(), wasParked(one.Decision.Reason)
 		}
 	}
 	return nil

@@ -245,6 +245,11 @@ func (p *publisher) settled(ctx context.Context) error {
 	}
 }
 
+// wasParked reports whether a task with this decision was parked before it.
+func wasParked(r decision.Reason) bool {
+	return r == decision.BoundLocal || r == decision.BoundCloud || r == decision.LongestWait
+}
+
 // readLog finds the tasks among the logged decisions.
 func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error) {
 	f, err := os.Open(name)
@@ -271,7 +276,7 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 			first = arrived
 		}
 		one := lived{
-			place: place, waited: r.Waited.Seconds(), round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
+			place: place, waited: r.Waited.Seconds(), parked: wasParked(r.Decision.Reason), round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
 			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time, joules: r.Outcome.Energy, deadline: r.Deadline.Seconds(),
 		}
 		if saw := seen[r.EventID]; one.cloud && saw.entered > 0 {

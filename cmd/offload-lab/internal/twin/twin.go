@@ -107,6 +107,7 @@ type lived struct {
 	before float64 // s until the link had it, of a lone task
 	took   float64 // s
 	waited float64 // s of took, until it was decided
+	parked bool    // until then
 	joules float64
 
 	deadline float64 // s, 0 for none
