@@ -160,11 +160,11 @@ func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.models[v.Name]
-	if m == nil {
-		if len(s.models) >= s.cfg.MaxModels {
-			return v.Manifest, fmt.Errorf("there are %d models already; raise MaxModels", len(s.models))
-		}
-		return v.Manifest, nil
+	if m == nil && len(s.models) >= s.cfg.MaxModels {
+		return v.Manifest, fmt.Errorf("there are %d models already; raise MaxModels", len(s.models))
+	}
+	if m == nil { // its folders may be gone
+		m = &model{newest: s.state[v.Name].Newest}
 	}
 	for _, have := range m.versions {
 		if have.Version.Compare(v.Version) == 0 && have.digest != v.digest {

@@ -130,11 +130,27 @@ func TestARollbackIsSigned(t *testing.T) {
 	require.ErrorContains(t, install("1", "rollback:2", true), "-t rollback:3", "what permitted a rollback from 2")
 	require.EqualValues(t, "3", status(t, s, "m").Version)
 
+	// A version counts as having been in force also where its folder is gone.
+	dir := s.cfg.Dir
+	require.NoError(t, s.Close(t.Context()))
+	require.NoError(t, os.RemoveAll(dir+"/m.edge.2"))
+	require.NoError(t, os.RemoveAll(dir+"/m.edge.3"))
+	s = open(t, dir, func(c *Config) { c.Keys, c.Canary = []string{public.String()}, false })
+	list, _ := s.Status()
+	require.Empty(t, list)
+	for permits, asked := range map[string]bool{"": true, "rollback:2": true, "rollback:3": false} {
+		manifest := text(t, describe(t, "m", "1", made(t, 4, 1)))
+		_, err := s.Accepts(manifest, minisign.SignWithComments(private, manifest, permits, ""), asked)
+		require.ErrorIs(t, err, ErrOlder, permits)
+	}
+	require.NoError(t, install("1", "rollback:3", true))
+	require.NoError(t, install("4", "", false))
+
 	s.cfg.Canary = true
-	require.NoError(t, install("4", "", true))
-	require.EqualValues(t, "3", status(t, s, "m").Version, "a new version is on trial first, whatever was asked for")
-	require.NoError(t, install("4.1", "rollback:4.1", true))
-	require.EqualValues(t, "4.1", status(t, s, "m").Version)
+	require.NoError(t, install("5", "", true))
+	require.EqualValues(t, "4", status(t, s, "m").Version, "a new version is on trial first, whatever was asked for")
+	require.NoError(t, install("5.1", "rollback:5.1", true))
+	require.EqualValues(t, "5.1", status(t, s, "m").Version)
 }
 
 // The program minisign accepts what is signed here, and what it signs is accepted here.
