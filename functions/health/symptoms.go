@@ -110,7 +110,11 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	case refused > 0 && returned > 0 && share < halfEmpty:
 		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full and gave %s back to the MessageBus", text, status.Several(returned, "task"))
 	case refused > 0 && returned > 0:
-		return status.Critical, fmt.Sprintf("%s and gave %s back to the MessageBus within the last minute; raise Offload.Spool.QuotaMiB or mend the link", text, status.Several(returned, "task"))
+		advice := "raise Offload.Spool.QuotaMiB or mend the link"
+		if m.grown("spool disk full", st.DiskFull) > 0 {
+			advice = fmt.Sprintf("the disk is full before the quota of %d MiB is reached: make room in %s, or mend the link", st.Quota>>20, f.Directory)
+		}
+		return status.Critical, fmt.Sprintf("%s and gave %s back to the MessageBus within the last minute; %s", text, status.Several(returned, "task"), advice)
 	case f.Link.BacklogShare > limit:
 		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
 	}

@@ -125,6 +125,22 @@ func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
 	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was given back within the last minute")
 }
 
+// Where the disk bounds the spool, a larger quota is no advice.
+func TestASpoolThatTheDiskBoundsIsFull(t *testing.T) {
+	p := well(t)
+	f := &p.facts
+	f.Directory, f.Spool.Quota, f.Spool.Refused, f.Events.Returned, f.Spool.Fill = "/s", 64<<20, 1, 1, 1
+	_, text := spoolFull(f, &p.memory)
+	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or mend the link")
+	f.Spool.DiskFull = 1
+	_, text = spoolFull(f, &p.memory)
+	require.Contains(t, text, "; the disk is full before the quota of 64 MiB is reached: make room in /s, or mend the link")
+	p.fake.Advance(lately)
+	f.Spool.Refused, f.Events.Returned = 2, 2
+	_, text = spoolFull(f, &p.memory)
+	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or mend the link", "somebody has made room")
+}
+
 // More than half of the messages is a warning, half of them a note; the text counts both.
 func TestHalfOfTheMessagesQuarantinedIsANote(t *testing.T) {
 	p := well(t)
