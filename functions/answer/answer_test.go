@@ -100,6 +100,7 @@ func TestUnfitAnswersAreRefused(t *testing.T) {
 	for _, change := range []func(*Answer){
 		func(a *Answer) { a.Device, a.Class, a.CorrelationID = strings.Repeat("x", maxName), "", "" },
 		func(a *Answer) { a.Chunk, a.Hop = task.MaxTasks-1, task.MaxHop },
+		func(a *Answer) { a.Chunk, a.Hop = 0, 0 },
 		func(a *Answer) {
 			a.Inference.Label, a.Inference.Values, a.Inference.Scores = "", make([]float64, MaxValues), make([]float64, MaxValues)
 		},

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -225,4 +226,75 @@ func TestAnOfferThatWaitsIsReplacedByItsModel(t *testing.T) {
 	require.NotNil(t, w.r.later)
 	offer("m")
 	require.Nil(t, w.r.later)
+}
+
+// A start believes the bits of chunks only where all of them are as they were written; else all is asked for again.
+func TestBitsThatAreDamaged(t *testing.T) {
+	for name, change := range map[string]func(b []byte) []byte{
+		"as they were": func(b []byte) []byte { return b },
+		"a bit":        func(b []byte) []byte { b[0] ^= 2; return b },
+		"the sum":      func(b []byte) []byte { b[len(b)-1]++; return b },
+		"cut off":      func(b []byte) []byte { return b[:len(b)-1] },
+		"longer":       func(b []byte) []byte { return append(b, 0) },
+		"only a sum":   func([]byte) []byte { return make([]byte, 4) },
+		"none":         func([]byte) []byte { return nil },
+	} {
+		w := newWorld(t)
+		s := w.offer("1")
+		_, err := w.r.Handle(t.Context(), s.Offer())
+		require.NoError(t, err)
+		for i := range 5 {
+			chunk, err := s.chunk(i)
+			require.NoError(t, err)
+			_, err = w.r.Handle(t.Context(), chunk)
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.r.Close())
+		require.NoError(t, w.store.Close(t.Context()))
+		path := w.dir + "/" + incoming + "/" + s.ID().String() + haveAt
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, change(b), 0o600))
+		w.start()
+		require.Len(t, w.r.Progress(), 1)
+		require.Equal(t, map[bool]int{true: 5, false: 0}[name == "as they were"], w.r.Progress()[0].Have, name)
+	}
+}
+
+// A stop while the last chunk is handled refuses nothing: the next start has the version in force.
+func TestAStopWhileAModelIsInstalled(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	reply, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range s.of {
+		chunk, err := s.chunk(i)
+		require.NoError(t, err)
+		if i == s.of-1 {
+			cancel()
+		}
+		reply, err = w.r.Handle(ctx, chunk)
+		require.Equal(t, i == s.of-1, err != nil)
+	}
+	require.Nil(t, reply)
+	require.Empty(t, w.r.Progress())
+	require.NoError(t, w.r.Close())
+	require.NoError(t, w.store.Close(t.Context()))
+	w.start()
+	require.Equal(t, "1", w.version())
+}
+
+// A delivery that cannot be removed is an error of the offer that would replace it, and nothing is begun.
+func TestADeliveryThatCannotBeRemoved(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	require.NoError(t, w.r.open[s.ID()].file.Close())
+	reply, err := w.r.Handle(t.Context(), w.offer("2").Offer())
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.Nil(t, reply)
+	require.Empty(t, w.r.Progress())
 }

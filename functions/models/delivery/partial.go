@@ -123,7 +123,7 @@ func (p *partial) add(c *Chunk) error {
 	if c.Index <= p.upTo && p.wanted > 0 {
 		p.wanted--
 	}
-	if p.unsynced++; p.unsynced >= syncEvery && p.got < p.of {
+	if p.unsynced++; p.unsynced >= syncEvery {
 		return p.sync()
 	}
 	return nil
