@@ -37,13 +37,7 @@ type worldFlags struct {
 	devices                    int
 }
 
-func (f *worldFlags) register(fs interface {
-	StringVar(*string, string, string, string)
-	Uint64Var(*uint64, string, uint64, string)
-	IntVar(*int, string, int, string)
-	Float64Var(*float64, string, float64, string)
-},
-) {
+func (f *worldFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.data, "data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
 	fs.StringVar(&f.part, "part", "", `recordings of -data to use: "learn", "judge" (every third of a kind, which is kept back) or all`)
 	fs.StringVar(&f.view, "view", "", "what the gateway's view of itself is to differ in from the service's, separated by commas: exact, still, uncorrected, unguarded")

@@ -107,7 +107,7 @@ func (o *trainOptions) train(ctx context.Context) (learned, error) {
 		return nil, err
 	}
 	defer curve.Close()
-	progress := newBar(os.Stderr, o.lesson.steps(), t.Taken())
+	progress := newBar(os.Stderr, *o.lesson.steps, t.Taken())
 	lines, saved, latest := json.NewEncoder(curve), time.Now(), 0.0
 	for !t.Finished() {
 		p := t.Update()
@@ -126,7 +126,7 @@ func (o *trainOptions) train(ctx context.Context) (learned, error) {
 			}
 		}
 		if stopped {
-			return nil, fmt.Errorf("interrupted after %d of %d steps", t.Taken(), o.lesson.steps())
+			return nil, fmt.Errorf("interrupted after %d of %d steps", t.Taken(), *o.lesson.steps)
 		}
 	}
 	return t.Learned(), nil
@@ -221,18 +221,25 @@ type lesson struct {
 	name     string
 	about    string
 	settings any // *rl.Config, *rl.ImproveConfig or *rl.SearchConfig: how it is learned
+	seed     *uint64
+	steps    *int // to take
 	env      func() (rl.Env, error)
 	inputs   []string      // their names, where they have any
 	rule     *gatewayFlags // of a lesson that learns no network but the rule of policy defer
 }
 
-// student is a training, whichever way it learns.
-type student interface {
+// training is what all ways of learning have in common.
+type training interface {
 	Update() rl.Progress
 	Finished() bool
 	Taken() int
-	Learned() learned
 	Save(w io.Writer) error
+}
+
+// student is a training, whichever way it learns.
+type student interface {
+	training
+	Learned() learned
 }
 
 // learned is what a student has learned.
@@ -247,13 +254,19 @@ type learned interface {
 func lessons(g *gatewayFlags) []lesson {
 	cartPoles := func() (rl.Env, error) { return &classic.CartPole{}, nil }
 	acrobots := func() (rl.Env, error) { return &classic.Acrobot{}, nil }
-	offloading, deferring := rl.DefaultImprove(), rl.DefaultSearch()
+	offloading, deferring, poles, swings, byPPO := rl.DefaultImprove(), rl.DefaultSearch(), cartPole(), acrobot(), offloadPPO()
 	return []lesson{
-		{"offload", "here or cloud, by taking both ways and counting what each costs in the end", &offloading, g.newGateway, policy.InputNames[:], nil},
-		{"offload-ppo", "here or cloud, by proximal policy optimisation", offloadPPO(), g.newGateway, policy.InputNames[:], nil},
-		{"defer", "which task a free server takes, by searching for the prices and weights that cost least", &deferring, nil, nil, g},
-		{"cartpole", "CartPole-v1: keep a pole upright, at most 500", cartPole(), cartPoles, nil, nil},
-		{"acrobot", "Acrobot-v1: swing two links up in few steps", acrobot(), acrobots, nil, nil},
+		{
+			"offload", "here or cloud, by taking both ways and counting what each costs in the end",
+			&offloading, &offloading.Seed, &offloading.Steps, g.newGateway, policy.InputNames[:], nil,
+		},
+		{"offload-ppo", "here or cloud, by proximal policy optimisation", byPPO, &byPPO.Seed, &byPPO.Steps, g.newGateway, policy.InputNames[:], nil},
+		{
+			"defer", "which task a free server takes, by searching for the prices and weights that cost least",
+			&deferring, &deferring.Seed, &deferring.Steps, nil, nil, g,
+		},
+		{"cartpole", "CartPole-v1: keep a pole upright, at most 500", poles, &poles.Seed, &poles.Steps, cartPoles, nil, nil},
+		{"acrobot", "Acrobot-v1: swing two links up in few steps", swings, &swings.Seed, &swings.Steps, acrobots, nil, nil},
 	}
 }
 
@@ -300,35 +313,11 @@ func (l *lesson) set(settings string, seed uint64, steps int) error {
 			return fmt.Errorf("-set %s: %w", settings, err)
 		}
 	}
-	switch c := l.settings.(type) {
-	case *rl.Config:
-		c.Seed = seed
-		if steps > 0 {
-			c.Steps = steps
-		}
-	case *rl.SearchConfig:
-		c.Seed = seed
-		if steps > 0 {
-			c.Steps = steps
-		}
-	case *rl.ImproveConfig:
-		c.Seed = seed
-		if steps > 0 {
-			c.Steps = steps
-		}
+	*l.seed = seed
+	if steps > 0 {
+		*l.steps = steps
 	}
 	return nil
-}
-
-// steps is how many there are to take.
-func (l *lesson) steps() int {
-	switch c := l.settings.(type) {
-	case *rl.Config:
-		return c.Steps
-	case *rl.SearchConfig:
-		return c.Steps
-	}
-	return l.settings.(*rl.ImproveConfig).Steps
 }
 
 // begin makes a student; with a checkpoint to read it goes on from there.
@@ -384,11 +373,8 @@ type ofNetwork struct {
 }
 
 type networker interface {
-	Update() rl.Progress
-	Finished() bool
-	Taken() int
+	training
 	Actor() *rl.Actor
-	Save(w io.Writer) error
 }
 
 func (s ofNetwork) Learned() learned { return network{s.Actor(), s.lesson} }

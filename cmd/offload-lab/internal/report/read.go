@@ -6,6 +6,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,20 +186,10 @@ func (all *Results) tidy() error {
 	if len(all.Scores)+len(all.lives)+len(all.curve)+len(all.replays) == 0 {
 		return errEmpty
 	}
-	slices.SortStableFunc(all.Scores, func(a, b Score) int { return compare(a.Regret, b.Regret) })
+	slices.SortStableFunc(all.Scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
 	for _, l := range all.lives {
 		slices.Sort(l.took)
 	}
 	slices.SortStableFunc(all.lives, func(a, b *life) int { return rank(a.policy) - rank(b.policy) })
 	return nil
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
