@@ -238,3 +238,25 @@ func TestAPipeAmongTheKeysIsNotRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, f.Problem(), "must be a file")
 }
+
+// What is neither a folder nor a file, such as a pipe or a device, is not read, and neither is a file that cannot be one of keys.
+func TestAPipeInThePlaceOfTheKeysIsNotRead(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	for _, path := range []string{pipe, "/dev/zero"} {
+		_, err := LoadFiles(path, quiet)
+		require.ErrorContains(t, err, path+": must be a file or a folder")
+	}
+	large := filepath.Join(dir, "large")
+	comment := "# " + strings.Repeat("x", maxKeysFile-len("# \nk1 "+hexKey)) + "\nk1 " + hexKey
+	for more, want := range map[string]string{"": "", "\n": "at most 1048576"} {
+		require.NoError(t, os.WriteFile(large, []byte(comment+more), 0o600))
+		_, err := LoadFiles(large, quiet)
+		if want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, want)
+	}
+}

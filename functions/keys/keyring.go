@@ -173,8 +173,11 @@ func decodeKey(text string) ([]byte, error) {
 
 func fits(key []byte) bool { return len(key) == 16 || len(key) == 24 || len(key) == 32 }
 
-// maxKeyFile bounds the file of one key, in bytes.
-const maxKeyFile = 4096
+// The largest file of one key, and of many, in bytes.
+const (
+	maxKeyFile  = 4096
+	maxKeysFile = 1 << 20
+)
 
 // How long a reading of the files is good for: when all goes well, and when a message names a key that is not there.
 const (
@@ -348,8 +351,13 @@ func readEntries(path string) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		return readFolder(path)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: must be a file or a folder", path)
+	case info.Size() > maxKeysFile:
+		return nil, fmt.Errorf("%s: has %d bytes, a file of keys at most %d", path, info.Size(), maxKeysFile)
 	}
 	return readLines(path)
 }

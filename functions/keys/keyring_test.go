@@ -106,6 +106,26 @@ func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 	}
 }
 
+// While there is no key to seal with the secret is looked up again each second, without a word from the secret store.
+func TestARepairedSecretIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secrets := &fakeSecrets{secret: map[string]string{"current": "k2"}}
+		k := NewKeyring("keys", secrets)
+		for _, wait := range []time.Duration{0, reread - 1, 1} {
+			time.Sleep(wait)
+			id, _, err := k.Current()
+			require.Equal(t, wait != 1, err != nil)
+			require.Equal(t, wait == 1, id == "k2")
+			secrets.secret = map[string]string{"current": "k2", "k2": hexKey}
+		}
+		require.Equal(t, 2, secrets.reads)
+		time.Sleep(time.Hour)
+		_, _, err := k.Current()
+		require.NoError(t, err)
+		require.Equal(t, 2, secrets.reads, "a good one is not")
+	})
+}
+
 // What is wrong with a secret is said without saying the secret.
 func TestKeyringNamesProblemsNotKeys(t *testing.T) {
 	for name, secret := range map[string]map[string]string{
