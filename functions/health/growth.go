@@ -14,6 +14,7 @@ type memory struct {
 	clock    *clock.Clock
 	counters map[string]*growth
 	steps    clockWatch
+	bounded  bool // the disk was full while the spool gave tasks back
 }
 
 // growth is what was seen of one counter within the last minute.

@@ -106,12 +106,13 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	share := st.Fill
 	text := fmt.Sprintf("the spool is %.0f %% full with %s", share*100, status.Several(st.Held, "task"))
 	limit := f.BacklogLimit
+	m.bounded = refused > 0 && returned > 0 && (m.bounded || m.grown("spool disk full", st.DiskFull) > 0)
 	switch {
 	case refused > 0 && returned > 0 && share < halfEmpty:
 		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full and gave %s back to the MessageBus", text, status.Several(returned, "task"))
 	case refused > 0 && returned > 0:
 		advice := "raise Offload.Spool.QuotaMiB or mend the link"
-		if m.grown("spool disk full", st.DiskFull) > 0 {
+		if m.bounded {
 			advice = fmt.Sprintf("the disk is full before the quota of %d MiB is reached: make room in %s, or mend the link", st.Quota>>20, f.Directory)
 		}
 		return status.Critical, fmt.Sprintf("%s and gave %s back to the MessageBus within the last minute; %s", text, status.Several(returned, "task"), advice)

@@ -135,8 +135,17 @@ func TestASpoolThatTheDiskBoundsIsFull(t *testing.T) {
 	f.Spool.DiskFull = 1
 	_, text = spoolFull(f, &p.memory)
 	require.Contains(t, text, "; the disk is full before the quota of 64 MiB is reached: make room in /s, or mend the link")
-	p.fake.Advance(lately)
+	p.fake.Advance(lately / 2)
 	f.Spool.Refused, f.Events.Returned = 2, 2
+	_, text = spoolFull(f, &p.memory)
+	require.Contains(t, text, "; the disk is full")
+	p.fake.Advance(lately / 2)
+	_, text = spoolFull(f, &p.memory)
+	require.Contains(t, text, "; the disk is full", "it is tried rarely")
+	p.fake.Advance(lately)
+	_, text = spoolFull(f, &p.memory)
+	require.NotContains(t, text, "; the disk is full", "nothing is given back any more")
+	f.Spool.Refused, f.Events.Returned = 3, 3
 	_, text = spoolFull(f, &p.memory)
 	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or mend the link", "somebody has made room")
 }
