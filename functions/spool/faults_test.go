@@ -527,3 +527,66 @@ func TestAStrayFileNumbersNoSegment(t *testing.T) {
 		}
 	}
 }
+
+// badSector is a disk on which some bytes of the segments cannot be read.
+type badSector struct {
+	FS
+	from, to int64
+}
+
+type badFile struct {
+	File
+	disk *badSector
+}
+
+func (d *badSector) Open(name string, write bool) (File, error) {
+	f, err := d.FS.Open(name, write)
+	if err != nil || !isSegment(name) {
+		return f, err
+	}
+	return badFile{f, d}, nil
+}
+
+func (f badFile) ReadAt(b []byte, at int64) (int, error) {
+	if at < f.disk.to && at+int64(len(b)) > f.disk.from {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// A start after a crash reads around a sector that cannot be read: that costs the records in it, which are named and counted, and no others. What
+// cannot be read is no torn end of the log.
+func TestAStartReadsAroundABadSector(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.AckInterval = "1h"
+	dir := t.TempDir()
+	s := open(t, dir, cfg, small(4<<20, 256<<10, 0))
+	for i := range 30 {
+		require.NoError(t, put(s, rec(1, "c", 1000, i)))
+	}
+	require.NoError(t, put(s, rec(1, "c", 12_000, 31))) // from 32734 to 44791
+	for what, c := range map[string]struct {
+		from, to   int64
+		held, lost int // one is counted for each damaged place: how many there were is unknown
+	}{
+		"in the middle":                   {8 << 10, 12 << 10, 26, 2}, // the first has its header
+		"two, one behind the other":       {8 << 10, 16 << 10, 22, 2},
+		"the last payload":                {36 << 10, 40 << 10, 30, 1},
+		"the last header, but for a part": {32 << 10, 36 << 10, 30, 1},
+		"the last records":                {28 << 10, 48 << 10, 26, 2},
+		"behind the last":                 {44 << 10, 48 << 10, 31, 0},
+		"far behind":                      {64 << 10, 68 << 10, 31, 0},
+	} {
+		crashed := t.TempDir()
+		require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
+		after := open(t, crashed, cfg, WithFS(&badSector{osFS{}, c.from, c.to}), small(4<<20, 256<<10, 0))
+		st := balanced(t, after)
+		require.Equal(t, [3]int{c.held, c.lost, c.lost}, [3]int{int(st.Held), int(st.Dropped[ReasonQuarantined]), len(after.Damages())}, what)
+		got := after.Take(1, "c", Backlog, 100, 1<<20, nil)
+		require.Len(t, got, c.held, what)
+		require.NoError(t, after.Close())
+		removeAll(t, crashed, "*.idx")
+		again := balanced(t, open(t, crashed, cfg, WithFS(&badSector{osFS{}, c.from, c.to}), small(4<<20, 256<<10, 0)))
+		require.Equal(t, [2]int{c.held, c.lost}, [2]int{int(again.Held), int(again.Dropped[ReasonQuarantined])}, "%s: counted once", what)
+	}
+}

@@ -143,7 +143,7 @@ func FuzzSegment(f *testing.F) {
 			return
 		}
 		x := &found{segmentHeader: g.segmentHeader}
-		scan(x, b, sealed)
+		scan(x, b, nil, sealed)
 		last := uint64(0)
 		for _, e := range x.entries {
 			require.LessOrEqual(t, int(e.off)+int(e.size), len(b))

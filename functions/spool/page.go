@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -89,14 +90,14 @@ func (s *Spool) fetch(g *segment) bool {
 		s.recount(g)
 		return true
 	}
-	b, err := readAround(g.h, g.end)
+	b, _, err := readAround(g.h, g.end)
 	if err != nil {
 		s.unread = fmt.Errorf("reading segment %s, whose index is not usable either: %w", g.name(), err)
 		s.nudge()
 		return false
 	}
 	s.readable()
-	scan(f, b, true)
+	scan(f, b, nil, true)
 	g.paged = nil
 	s.pageIn(g, f.entries, f.names)
 	s.recount(g)
@@ -217,22 +218,31 @@ func (s *Spool) afterFetch() error {
 	return unread
 }
 
-// readAround reads the first n bytes of a file. What cannot be read stays zero, as long as anything can.
-func readAround(f File, n int64) ([]byte, error) {
-	b, err := readUpTo(f, n)
-	if err == nil {
-		return b, nil
+// unread are bytes of a file that could not be read.
+type unread struct{ from, to int64 }
+
+// readAround reads the first n bytes of a file, or fewer where it ends. What cannot be read stays zero, as long as anything can.
+func readAround(f File, n int64) (b []byte, bad []unread, err error) {
+	if b, err = readUpTo(f, n); err == nil {
+		return b, nil, nil
 	}
 	const piece = 4096
 	b = make([]byte, n)
-	var errs []error
+	good := false
 	for at := int64(0); at < n; at += piece {
-		if _, err := f.ReadAt(b[at:min(at+piece, n)], at); err != nil {
-			errs = append(errs, err)
+		end := min(at+piece, n)
+		_, one := f.ReadAt(b[at:end], at)
+		switch last := len(bad) - 1; {
+		case one == nil || errors.Is(one, io.EOF):
+			good = true
+		case last >= 0 && bad[last].to == at:
+			bad[last].to = end
+		default:
+			bad = append(bad, unread{at, end})
 		}
 	}
-	if int64(len(errs)) < (n+piece-1)/piece {
-		return b, nil
+	if !good {
+		return nil, nil, err
 	}
-	return nil, errors.Join(err, errs[0])
+	return b, bad, nil
 }

@@ -43,12 +43,13 @@ type scanner struct {
 	last   uint64
 	synced int64 // what lies before was durable, as later records say
 	open   []damage
+	unread []unread
 }
 
-// scan reads a segment's records up to limit. sealed says that the segment was complete, so that nothing but damage can
-// explain a record that is not intact; otherwise what no intact record follows is the torn end of the log.
-func scan(f *found, b []byte, sealed bool) {
-	sc := &scanner{found: f, b: b, seed: f.seed(), names: map[string]uint16{}, synced: dataStart}
+// scan reads a segment's records from its bytes. sealed says that the segment was complete, so that nothing but damage can
+// explain a record that is not intact; otherwise what no intact record follows is the torn end of the log, unless it could not be read.
+func scan(f *found, b []byte, unread []unread, sealed bool) {
+	sc := &scanner{found: f, b: b, seed: f.seed(), names: map[string]uint16{}, synced: dataStart, unread: unread}
 	if f.base > 0 {
 		sc.last = f.base - 1
 	}
@@ -145,6 +146,18 @@ func (sc *scanner) lost(at, n int, h *header, reason string) damage {
 
 // finish judges the end: what was durable and is not intact is damage, the rest is torn and no damage.
 func (sc *scanner) finish(at int, sealed bool) {
+	from, to := int64(at), int64(at+len(recordMagic))
+	if bytes.HasPrefix(sc.b[at:], []byte(recordMagic)) {
+		to = int64(at + headerSize + maxClass)
+	}
+	if len(sc.open) > 0 {
+		from = sc.open[0].Offset
+	}
+	for _, u := range sc.unread {
+		if u.from < to && u.to > from { // for all that is known a record that was durable is there
+			sc.synced = max(sc.synced, u.to)
+		}
+	}
 	for _, d := range sc.open {
 		if sealed || d.Offset < sc.synced {
 			sc.damage = append(sc.damage, d)
@@ -219,11 +232,11 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 		f.entries, f.names, f.end, f.indexed, f.indexSize = x.entries, x.classes, x.end, true, x.size
 		return f, nil
 	}
-	b, err := readUpTo(file, limit)
+	b, unread, err := readAround(file, limit)
 	if err != nil {
 		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
 	}
-	scan(f, b, sealed)
+	scan(f, b, unread, sealed)
 	return f, nil
 }
 
