@@ -250,7 +250,7 @@ func Steady(c *Config, jobs []Job, edge, link float64) (*Episode, error) {
 	return e, nil
 }
 
-// Bench is Steady with a round trip, s, and a link that is cut from one time to another, unless both are the same.
+// Bench is Steady with a round trip, s, and a link that is cut from one time until the gateway has it again, unless both are the same.
 func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Episode, error) {
 	e, err := Steady(c, jobs, edge, link)
 	if err != nil {
@@ -265,7 +265,7 @@ func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Epi
 		if e.Link.curve, err = trace.NewCurve([]float64{0, cut[0], cut[1]}, []float64{link, 0, link}, day); err != nil {
 			return nil, fmt.Errorf("preparing an outage: %w", err)
 		}
-		e.outages = []span{{cut[0] - noticeAfter*c.Scale, cut[1]}} // its connections are closed, which is noticed at once
+		e.outages = []span{{cut[0] - noticeAfter*c.Scale, cut[1] - reconnectIn*c.Scale}} // its connections are closed, which is noticed at once
 	}
 	return e, nil
 }

@@ -129,11 +129,12 @@ func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, erro
 // judge sums up a setting. What a lone task takes is that of the lone tasks of all its runs: a few of them are at the mercy of what
 // else the machine did.
 func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standing, error) {
-	var lone, crowd []lived
+	var lone []lived
+	var crowds [][]lived
 	for _, name := range c.Policies {
 		for _, all := range played[[2]string{s.Name, name}] {
 			lone = append(lone, pick(all, func(t *lived) bool { return t.probe })...)
-			crowd = append(crowd, pick(all, func(t *lived) bool { return !t.probe && t.cloud })...)
+			crowds = append(crowds, all)
 		}
 	}
 	if len(lone) == 0 {
@@ -144,7 +145,7 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 		return nil, fmt.Errorf("setting %s: %w", s.Name, err)
 	}
 	g.devices = c.Devices
-	g.carried(crowd)
+	g.carried(crowds)
 	var standings []Standing
 	for _, name := range c.Policies {
 		var runs []run

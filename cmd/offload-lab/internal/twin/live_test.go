@@ -21,6 +21,7 @@ func fifo(s *Setting, cloud bool) []lived {
 		add(lived{probe: true, cloud: true, bytes: bytes, wire: wire(bytes), before: 0.002, took: 0.002 + wire(bytes)/s.Rate + s.RTT.Seconds()})
 	}
 	at, free := 100.0, 0.0
+	add(lived{probe: true, cloud: true, bytes: 20_000, took: 9}) // the link saw nothing of it, so it says nothing of the link
 	for range 60 {
 		at += s.Gap.Seconds() * rng.ExpFloat64()
 		bytes := 9000 + 51_000*rng.Float64() // none waits for company
@@ -60,6 +61,12 @@ func TestAnOutageIsThatOfItsTasks(t *testing.T) {
 	require.InDelta(t, 1, tasks[0].at, 1e-9)
 	require.InDelta(t, tasks[21].at, outage[0], 1e-9)
 	require.InDelta(t, tasks[33].at, outage[1], 1e-9)
+
+	late := fifo(&s, true)
+	late[11+40].down, late[11+40].waited = true, 0.5
+	tasks, outage = crowd(&s, late)
+	require.InDelta(t, tasks[21].at, outage[0], 1e-9)
+	require.InDelta(t, tasks[40].at+0.5, outage[1], 1e-9, "the service had not connected again")
 }
 
 func TestContestantsAreTheSameOnBothSides(t *testing.T) {
@@ -97,9 +104,9 @@ func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
 	}
 	require.Equal(t, []float64{400, 300, 0, 900}, wires)
 
-	crowd := pick(all, func(task *lived) bool { return task.cloud && !task.probe })
+	runs := [][]lived{all, {{cloud: true, bytes: 1000, wire: 1}}, {{cloud: true, bytes: 1000, wire: 1e6}}}
 	g := gateway{wire: Line{Fixed: 100, PerByte: 0.35}}
-	g.carried(crowd)
+	g.carried(runs)
 	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9, "less than lone tasks take")
 	require.InDelta(t, 0.35/100, g.wire.PerByte/g.wire.Fixed, 1e-9)
 	require.Zero(t, g.trail)
@@ -108,7 +115,7 @@ func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
 	require.Equal(t, before, g, "no task of a crowd went to the cloud")
 
 	g = gateway{wire: Line{Fixed: 100, PerByte: 0.2}}
-	g.carried(crowd)
+	g.carried(runs)
 	require.Equal(t, Line{Fixed: 100, PerByte: 0.2}, g.wire)
-	require.InDelta(t, 100, g.trail, 1e-9, "200 bytes of something else follow the two")
+	require.InDelta(t, 80, g.trail, 1e-9, "1,200 bytes for 1,000, of tasks of 400 on average")
 }

@@ -136,7 +136,7 @@ func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, e
 		return run{}, err
 	}
 	for i := range all {
-		if t := &all[i]; t.probe && t.cloud {
+		if t := &all[i]; t.probe && t.wire > 0 {
 			e.Before = append(e.Before, sim.Message{Bytes: t.wire, Records: t.bytes + recordBytes})
 		}
 	}
@@ -162,7 +162,7 @@ func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, e
 
 // measure fits the lines of lone tasks.
 func (c *Config) measure(all []lived) (g gateway, err error) {
-	here, cloud := pick(all, func(t *lived) bool { return t.probe && !t.cloud }), pick(all, func(t *lived) bool { return t.probe && t.cloud })
+	here, cloud := pick(all, func(t *lived) bool { return t.probe && !t.cloud }), pick(all, func(t *lived) bool { return t.probe && t.wire > 0 })
 	for _, one := range []struct {
 		into  *Line
 		tasks []lived
@@ -193,24 +193,40 @@ func together(all []lived) []lived {
 	return all
 }
 
-// carried adds what the link carried for tasks beyond what lone ones take, as results that are confirmed. It leaves after the tasks, so it holds up
-// others and not themselves. Where it is less, messages of several compress better.
-func (g *gateway) carried(crowd []lived) {
-	expected, carried := 0.0, 0.0
-	for i := range crowd {
-		expected += g.wire.at(crowd[i].bytes)
-		carried += crowd[i].wire
+// carried adds what the link carried for the tasks of a run beyond what lone ones take, as results that are confirmed. It leaves after the tasks, so
+// it holds up others and not themselves. Where it is less, messages of several compress better. The median of the runs counts: one that had
+// to connect again sent messages twice.
+func (g *gateway) carried(runs [][]lived) {
+	var ratios []float64
+	sum, n := 0.0, 0.0
+	for _, run := range runs {
+		expected, carried := 0.0, 0.0
+		for i := range run {
+			if t := &run[i]; t.cloud && !t.probe {
+				expected, carried = expected+g.wire.at(t.bytes), carried+t.wire
+				n++
+			}
+		}
+		if carried > 0 {
+			ratios = append(ratios, carried/expected)
+		}
+		sum += expected
 	}
-	if carried > expected {
-		g.trail = (carried - expected) / float64(len(crowd))
-	} else if carried > 0 {
-		g.wire.Fixed *= carried / expected
-		g.wire.PerByte *= carried / expected
+	if len(ratios) == 0 {
+		return
+	}
+	slices.Sort(ratios)
+	if r := ratios[len(ratios)/2]; r > 1 {
+		g.trail = (r - 1) * sum / n
+	} else {
+		g.wire.Fixed *= r
+		g.wire.PerByte *= r
 	}
 }
 
 // crowd are the tasks that follow close upon each other, in the order in which they were sent, on a clock that begins a second before
-// the first of them; and when the link was cut.
+// the first of them; and from when to when the link was gone: after it is mended the service is still without it until its next attempt to
+// connect, which comes by chance.
 func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
 	tasks = pick(all, func(t *lived) bool { return !t.probe })
 	begin := tasks[0].at - 1
@@ -220,6 +236,11 @@ func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
 	if s.Outage[1] > s.Outage[0] {
 		for i := range outage {
 			outage[i] = tasks[int(s.Outage[i]*float64(len(tasks)))].at
+		}
+		for i := range tasks {
+			if t := &tasks[i]; t.down {
+				outage[1] = max(outage[1], t.at+t.waited)
+			}
 		}
 	}
 	return tasks, outage

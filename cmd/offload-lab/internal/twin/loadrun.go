@@ -44,7 +44,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		load   float64
 		policy string
 	}
-	played, lone, crowd := map[key]*playedLoad{}, []lived(nil), []lived(nil)
+	played, lone, runs := map[key]*playedLoad{}, []lived(nil), [][]lived(nil)
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
 			began := time.Now()
@@ -58,7 +58,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 			}
 			played[key{load, name}] = p
 			lone = append(lone, pick(p.all, func(t *lived) bool { return t.probe })...)
-			crowd = append(crowd, pick(p.all, func(t *lived) bool { return !t.probe && t.cloud })...)
+			runs = append(runs, p.all)
 			c.Progress(fmt.Sprintf("load %g under %s took %v: %.1f %% late", load, name, time.Since(began).Round(time.Second), 100*p.late(c.Deadline)))
 		}
 	}
@@ -67,7 +67,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		return nil, err
 	}
 	g.serve, g.devices = 1/capacity, loadDevices
-	g.carried(crowd)
+	g.carried(runs)
 	var list []LoadStanding
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {

@@ -276,7 +276,7 @@ func readLog(name string, tasks []sent, seen map[string]passed) ([]lived, error)
 			first = arrived
 		}
 		one := lived{
-			place: place, waited: r.Waited.Seconds(), parked: wasParked(r.Decision.Reason), round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
+			place: place, waited: r.Waited.Seconds(), parked: wasParked(r.Decision.Reason), down: !r.State.Link.Up, round: t.round, probe: t.profile != bothProfile, cloud: r.Decision.Target == decision.Cloud, at: time.Duration(arrived - first).Seconds(),
 			bytes: float64(r.Size), took: r.Waited.Seconds() + r.Outcome.Time, joules: r.Outcome.Energy, deadline: r.Deadline.Seconds(),
 		}
 		if saw := seen[r.EventID]; one.cloud && saw.entered > 0 {

@@ -108,6 +108,7 @@ type lived struct {
 	took   float64 // s
 	waited float64 // s of took, until it was decided
 	parked bool    // until then
+	down   bool    // there was no link then
 	joules float64
 
 	deadline float64 // s, 0 for none
