@@ -134,8 +134,7 @@ func (c *call) source(axis, o, in, out int, scale float64) float64 {
 }
 
 func (c *call) axisMap(axis, in, out int, scale float64, mode string) axisMap {
-	m := axisMap{at: c.ints(4 * out), weight: c.floats(3, 4*out)}
-	clear(m.weight)
+	m := axisMap{at: c.ints(4 * out), weight: c.floats(3, 4*out)} // the weights that the node's mode leaves out stay 0
 	for o := range out {
 		x := c.source(axis, o, in, out, scale)
 		at, w := m.at[4*o:4*o+4], m.weight[4*o:4*o+4]
