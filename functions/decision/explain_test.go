@@ -87,15 +87,15 @@ func TestSecondsReadWell(t *testing.T) {
 
 // Where something is scarce, the explanation shows each term beside time; elsewhere it is as short as ever.
 func TestExplainScarceThings(t *testing.T) {
-	e := Entry{Policy: "cost", Decision: Decision{Target: Cloud, Reason: CheaperCloud}, Estimate: score.Estimate{LocalTime: 1, CloudTime: 2, LocalEnergy: 1.23, CloudEnergy: 0.4, Bytes: 300_000}}
+	e := Entry{Policy: "cost", Decision: Decision{Target: Cloud, Reason: CheaperCloud}, Estimate: score.Estimate{LocalTime: 1, CloudTime: 2, LocalEnergy: 1.23, CloudEnergy: 0.456, Bytes: 300_000}}
 	require.NotContains(t, Explain(e), "J")
 	e.Estimate.Money, e.State = 0.03, host.State{OnBattery: true, Battery: 35, MemoryStall: 12}
 	require.Equal(t, "Cloud: policy cost predicts a lower cost; predicted local 1 s, cloud 2 s; the cloud costs 0.03 for 293 KB; on battery at 35 %, "+
-		"local takes 1.2 J, cloud 0.4 J; tasks of the node wait for memory for 12 % of the time.", Explain(e))
+		"local takes 1.2 J, cloud 0.46 J; tasks of the node wait for memory for 12 % of the time.", Explain(e))
 	e.State.Link.Price = 0.1
 	for why, want := range map[Reason]string{
 		GuardMemory:  "Cloud: tasks of the node wait for memory for 12 % of the time, above the limit of 10 %; predicted local 1 s, cloud 2 s.",
-		GuardBattery: "Cloud: the battery is at 35 %, below the limit of 10 %, and this takes less energy: local 1.2 J, cloud 0.4 J; predicted local 1 s, cloud 2 s.",
+		GuardBattery: "Cloud: the battery is at 35 %, below the limit of 10 %, and this takes less energy: local 1.2 J, cloud 0.46 J; predicted local 1 s, cloud 2 s.",
 		GuardPrice:   "Cloud: a MB costs 0.1 at this hour, above the limit of 10; predicted local 1 s.",
 	} {
 		e.Decision.Reason, e.Decision.Threshold = why, 10

@@ -140,6 +140,39 @@ func TestResultsFindTheirDecision(t *testing.T) {
 	require.EqualValues(t, 4*entries+1, r.Unsettled())
 }
 
+// An entry is that of one chunk of one event, until another takes its place; of several the latest counts.
+func TestTheEntryOfAChunk(t *testing.T) {
+	r := NewRing(4, time.Now())
+	first := r.Add(&Entry{EventID: "a", Chunk: 0, Decision: Decision{Target: Cloud}})
+	second := r.Add(&Entry{EventID: "a", Chunk: 1, Decision: Decision{Target: Cloud}})
+	for _, row := range []struct {
+		id    uint64
+		event string
+		chunk int
+		want  bool
+	}{
+		{first, "a", 0, true},
+		{first, "a", 1, false},
+		{first, "b", 0, false},
+		{first, "", 0, false},
+		{first, "aa", 0, false},
+		{second, "a", 1, true},
+		{second, "a", 0, false},
+		{first + 4, "a", 0, false},
+		{second + 4, "a", 1, false},
+	} {
+		require.Equal(t, row.want, r.is(row.id, row.event, row.chunk), row)
+	}
+	again := r.Add(&Entry{EventID: "a", Chunk: 0, Decision: Decision{Target: Cloud}})
+	require.Equal(t, again, r.Find("a", 0))
+	for range 2 {
+		r.Add(&Entry{EventID: "b", Decision: Decision{Target: Cloud}})
+	}
+	require.False(t, r.is(first, "a", 0))
+	require.Len(t, r.Last(9, nil), 4)
+	require.Empty(t, NewRing(4, time.Now()).Last(9, nil))
+}
+
 // A decision that is bound anew is found, judged and told as one of that moment; its arm is kept as long as the configuration is.
 func TestBind(t *testing.T) {
 	r := NewRing(4, time.Time{})
