@@ -50,6 +50,15 @@ func TestConfirmationsAloneFailInOrder(t *testing.T) {
 	require.ErrorContains(t, err, "locking the rows of 2 streams, the first of node n3")
 }
 
+// A panic in a transaction ends it, and is not held up by it: it comes out, and the next transaction begins.
+func TestAPanicEndsItsTransaction(t *testing.T) {
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
+	require.PanicsWithValue(t, "oops", func() {
+		_ = s.inTx(t.Context(), func(context.Context, *sql.Tx) error { panic("oops") })
+	})
+	commit(t, s, batch("n1", 1, 1))
+}
+
 // A file that is removed, moved or replaced while it is open would take records that the next start does not find: they are not reported as stored.
 func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")

@@ -224,8 +224,8 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *transacti
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
+	defer tx.Rollback() //nolint:errcheck // also of a panic, which the connection would hold up; after a commit it does nothing
 	if err := f(s.dialect.inside(ctx), &transaction{Tx: tx, conn: conn}); err != nil {
-		_ = tx.Rollback() // the first error is the one to return
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err) // which says only that the transaction is over
 		}
