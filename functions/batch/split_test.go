@@ -398,3 +398,27 @@ func TestOneRecordEarnsItsTurnAndNewTermsHold(t *testing.T) {
 		require.Equal(t, first+15, b.Records[0].Seq)
 	})
 }
+
+// A debt is never more than nothing: what the second party sends while the first has nothing is free.
+func TestWhatTheSecondSendsAloneIsFree(t *testing.T) {
+	s := newSplit(0.5, 100)
+	s.served(true, 1000)
+	require.Zero(t, s.credit)
+	s.served(false, 60)
+	require.InDelta(t, 60, s.credit, 1e-9)
+	s.served(true, 100)
+	require.Zero(t, s.credit)
+	for share, batches := range map[float64]float64{0.1: 2, 0.5: 2, 0.9: 10} {
+		require.InDelta(t, batches*100, newSplit(share, 100).cap, 1e-9, "share %v", share)
+	}
+}
+
+// The age of what waits in a class counts anew after nothing did.
+func TestAgeCountsAnewAfterNothingWaited(t *testing.T) {
+	q, clocks := &queue{}, &[sourceCount][spool.Lanes]float64{}
+	for second, live := range []int{1, 2, 0, 0, 3, 1} {
+		q.offer(&spool.Queue{Live: live}, clocks, time.Unix(int64(second), 0))
+		want := [...]time.Time{time.Unix(0, 0), time.Unix(0, 0), {}, {}, time.Unix(4, 0), time.Unix(4, 0)}[second]
+		require.Equal(t, want, q.since, "second %d", second)
+	}
+}

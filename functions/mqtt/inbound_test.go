@@ -375,3 +375,27 @@ func BenchmarkReceive(b *testing.B) {
 	b.StopTimer()
 	s.End(ErrStopped, 0)
 }
+
+// A packet is buffered once its header says where it ends and all of it is there.
+func TestWhatIsBuffered(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		bytes []byte
+		want  bool
+	}{
+		{"nothing", nil, false},
+		{"a type", []byte{0x30}, false},
+		{"a length without its end", []byte{0x30, 0x80}, false},
+		{"a length that goes on", []byte{0x30, 0x80, 0x01}, false},
+		{"a packet without a rest", []byte{0xD0, 0}, true},
+		{"all but a byte", []byte{0x30, 3, 1, 2}, false},
+		{"all", []byte{0x30, 3, 1, 2, 3}, true},
+		{"all, and the next one's type", []byte{0x30, 3, 1, 2, 3, 0x30}, true},
+		{"128 bytes less one", append([]byte{0x30, 0x80, 0x01}, make([]byte, 127)...), false},
+		{"128 bytes", append([]byte{0x30, 0x80, 0x01}, make([]byte, 128)...), true},
+	} {
+		in := newInbound(stream{Reader: bytes.NewReader(c.bytes)}, 512, 0, nil, nil)
+		_, _ = in.r.Peek(len(c.bytes))
+		require.Equal(t, c.want, in.buffered(), c.what)
+	}
+}

@@ -74,6 +74,9 @@ func TestWhatIsStoredComesBackInOrderAfterRestart(t *testing.T) {
 	for i := range 100 {
 		require.NoError(t, put(s, rec(i%3, "c", 1000+i, i)))
 	}
+	s.mu.Lock()
+	require.Zero(t, s.records, "nothing waits for its commit")
+	s.mu.Unlock()
 	epoch := s.Epoch()
 	got := s.Take(0, "", Live, 1000, 1<<30, nil)
 	require.Len(t, got, 34)
