@@ -192,3 +192,15 @@ func TestASlowGatewayNeedsItsModel(t *testing.T) {
 	require.Error(t, eachField([]byte{0x08}, func(protowire.Number, []byte, []byte) error { return nil }), "a field without its value")
 	require.Error(t, eachField([]byte{0xff}, func(protowire.Number, []byte, []byte) error { return nil }), "half a tag")
 }
+
+// The pace of a node is that of tasks that found it busy: neither idle time between them nor lone tasks count.
+func TestThePaceOfABusyNode(t *testing.T) {
+	all := []lived{{probe: true, at: 1, took: 9}, {cloud: true, at: 2, took: 7}}
+	for i := range 30 {
+		at := float64(i)
+		all = append(all, lived{at: 100 + at/2, waited: at / 4, took: 0.01 + at/2 + 1}) // done at 101.01, 102.01 and so on
+	}
+	all = append(all, lived{at: 500, took: 3})
+	require.InDelta(t, 1, pace(all), 1e-9)
+	require.Zero(t, pace(all[:15]), "too few to tell")
+}

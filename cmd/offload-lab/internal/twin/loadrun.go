@@ -1,12 +1,14 @@
 package twin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"app-offload/cmd/offload-lab/internal/feed"
@@ -68,6 +70,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 	}
 	g.serve, g.devices = 1/capacity, loadDevices
 	g.carried(runs)
+	g.trail = max(g.trail, confirmationBytes)
 	var list []LoadStanding
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
@@ -289,7 +292,11 @@ func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
 // stand sums up a run and plays it through the simulator.
 func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *playedLoad) (LoadStanding, error) {
 	s := &Setting{Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline}
-	r, err := g.run(s, name, c.Seed, p.all)
+	own := *g
+	if each := pace(p.all); each > 0 {
+		own.serve = each
+	}
+	r, err := own.run(s, name, c.Seed, p.all)
 	if err != nil {
 		return LoadStanding{}, err
 	}
@@ -299,6 +306,29 @@ func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *p
 	one.Cost, one.SimulatedCost = c.cost(r.measured), c.cost(r.simulated)
 	return one, nil
 }
+
+// pace is the time in which the node did each local task of a crowd that found it busy, 0 where there are few. Near its capacity a node that is a
+// hundredth slower has twice the queue, and how fast it is depends on what else the machine does.
+func pace(all []lived) float64 {
+	local := pick(all, func(t *lived) bool { return !t.probe && !t.cloud })
+	slices.SortFunc(local, func(a, b lived) int { return cmp.Compare(a.at+a.took, b.at+b.took) })
+	sum, n := 0.0, 0
+	for i := 1; i < len(local); i++ {
+		if done := local[i-1].at + local[i-1].took; local[i].at+local[i].waited < done {
+			sum += local[i].at + local[i].took - done
+			n++
+		}
+	}
+	if n < leastBusy {
+		return 0
+	}
+	return sum / float64(n)
+}
+
+const leastBusy = 20
+
+// confirmationBytes is a message that confirms one result of the cloud. Lone tasks cannot tell it from their own.
+const confirmationBytes = 240
 
 // cost is what the time of tasks costs, by the formula of policy cost: the share of the deadline that was used, up to CostKappa deadlines,
 // and a miss.
