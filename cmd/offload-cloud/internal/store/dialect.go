@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"strings"
 )
 
@@ -152,14 +151,5 @@ func (s *Store) eachOf(ctx context.Context, tx *sql.Tx, statement string, column
 		_, err = tx.ExecContext(ctx, statement, string(wanted))
 		return err
 	}
-	rows, err := tx.QueryContext(ctx, statement, string(wanted))
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
+	return scan(ctx, tx, f, statement, string(wanted))
 }

@@ -190,22 +190,14 @@ func (s *Store) any(ctx context.Context, where string, args ...any) (there bool,
 	return there, nil
 }
 
-func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any) (jobs []*Job, err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	for rows.Next() {
+func takeWith(ctx context.Context, tx *sql.Tx, query, model string, args ...any) ([]*Job, error) {
+	return collect(ctx, tx, func(rows *sql.Rows) (*Job, error) {
 		j := &Job{Model: model}
 		var node sql.NullString
-		if err := rows.Scan(&j.Record, &j.Tries, &j.Age, &j.Problem, &node); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&j.Record, &j.Tries, &j.Age, &j.Problem, &node)
 		j.Node = node.String
-		jobs = append(jobs, j)
-	}
-	return jobs, rows.Err()
+		return j, err
+	}, query, args...)
 }
 
 // RenewJob prolongs a lease from now on, and reports whether the worker still holds the job.
@@ -323,13 +315,8 @@ func (s *Store) TakeAnswers(ctx context.Context, again time.Duration, limit int)
 	return answers, nil
 }
 
-func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (answers []*Answered, err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	for rows.Next() {
+func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]*Answered, error) {
+	return collect(ctx, tx, func(rows *sql.Rows) (*Answered, error) {
 		a := &Answered{}
 		var content, at int64
 		var ok, retries int
@@ -340,9 +327,8 @@ func takeAnswers(ctx context.Context, tx *sql.Tx, query string, args ...any) (an
 			a.Problem = ""
 		}
 		a.ID, a.At = resultID(a.Record, content, retries), time.Unix(0, at).UTC()
-		answers = append(answers, a)
-	}
-	return answers, rows.Err()
+		return a, nil
+	}, query, args...)
 }
 
 // resultID names a result by its record's id and content, and by how often the job was begun anew: another database's result has another
@@ -418,11 +404,7 @@ func (s *Store) Ended(ctx context.Context, one *Found, missing int) (why string,
 		return "", nil // it was delivered to the node twice, and cut anew
 	}
 	low, high := max(last.Int64-of+1, 1), first.Int64+of-1
-	rows, err := s.read.QueryContext(ctx, fatesOf, stream.Int64, high, low)
-	if err != nil {
-		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
-	}
-	spans, err := scanSpans(rows)
+	spans, err := readSpans(ctx, s.read, fatesOf, stream.Int64, high, low)
 	if err != nil {
 		return "", fmt.Errorf("reading what became of the chunks of event %.64s: %w", one.Task.EventID, err)
 	}

@@ -24,26 +24,21 @@ func (c *JobCounts) All() int64 {
 
 // countJobs counts the jobs of all nodes, by the nodes' numbers. It reads them all.
 func countJobs(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
-	rows, err := tx.QueryContext(ctx, `SELECT node, state, ok, CASE WHEN refused = '' THEN 0 ELSE 1 END, COUNT(*) FROM jobs GROUP BY 1, 2, 3, 4`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	for rows.Next() {
+	return scan(ctx, tx, func(rows *sql.Rows) error {
 		var node, n int64
 		var state, ok, refused int
 		if err := rows.Scan(&node, &state, &ok, &refused, &n); err != nil {
 			return err
 		}
 		if nodes[node] == nil {
-			continue
+			return nil
 		}
 		if nodes[node].Jobs == nil {
 			nodes[node].Jobs = &JobCounts{}
 		}
 		*nodes[node].Jobs.of(state, ok == 1, refused == 1) += n
-	}
-	return rows.Err()
+		return nil
+	}, `SELECT node, state, ok, CASE WHEN refused = '' THEN 0 ELSE 1 END, COUNT(*) FROM jobs GROUP BY 1, 2, 3, 4`)
 }
 
 func (c *JobCounts) of(state int, ok, refused bool) *int64 {
@@ -77,23 +72,18 @@ type FailedJob struct {
 
 // FailedJobs lists up to limit of them with records above after, in the order of the records' arrival.
 func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*FailedJob, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused <> '' THEN j.refused WHEN j.ok = 1 THEN 'its answer was published ' || j.sends || ' times, and the node has not confirmed it' ELSE j.problem END, j.answered
+	all, err := collect(ctx, s.read, func(rows *sql.Rows) (*FailedJob, error) {
+		j := &FailedJob{}
+		var at int64
+		err := rows.Scan(&j.Record, &j.Node, &j.Event, &j.Chunk, &j.Class, &j.Model, &j.Tries, &j.Problem, &at)
+		j.Answered = time.Unix(0, at).UTC()
+		return j, err
+	}, `SELECT j.record, n.name, j.event_id, j.chunk, j.class, j.model, j.tries, CASE WHEN j.refused <> '' THEN j.refused WHEN j.ok = 1 THEN 'its answer was published ' || j.sends || ' times, and the node has not confirmed it' ELSE j.problem END, j.answered
 		FROM jobs j JOIN nodes n ON n.id = j.node WHERE j.record > $1 AND j.state >= 2 AND (j.ok = 0 OR j.refused <> '' OR j.state = 4) ORDER BY j.record LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing failed jobs: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	var all []*FailedJob
-	for rows.Next() {
-		j := &FailedJob{}
-		var at int64
-		if err := rows.Scan(&j.Record, &j.Node, &j.Event, &j.Chunk, &j.Class, &j.Model, &j.Tries, &j.Problem, &at); err != nil {
-			return nil, fmt.Errorf("listing failed jobs: %w", err)
-		}
-		j.Answered = time.Unix(0, at).UTC()
-		all = append(all, j)
-	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // RetryJob lets one of the FailedJobs be computed anew, and reports whether it was one.

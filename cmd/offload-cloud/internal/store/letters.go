@@ -119,27 +119,21 @@ func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) (
 	if raw {
 		column = "raw"
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT id, topic, node, epoch, sequence, reason, SUBSTR(detail, 1, 4096), times, first_seen, last_seen, `+column+
-		` FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing dead letters: %w", err)
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	var letters []*Letter
-	for rows.Next() {
+	letters, err := collect(ctx, s.read, func(rows *sql.Rows) (*Letter, error) {
 		l := &Letter{}
 		var sequence, first, last int64
 		err := rows.Scan(&l.ID, &l.Topic, &l.Node, &l.Epoch, &sequence, &l.Reason, &l.Detail, &l.Times, &first, &last, &l.Raw)
-		if err != nil {
-			return nil, fmt.Errorf("listing dead letters: %w", err)
-		}
 		if sequence >= 0 {
 			l.Sequence, l.IsRecord = uint64(sequence), true
 		}
 		l.FirstSeen, l.LastSeen = time.Unix(0, first), time.Unix(0, last)
-		letters = append(letters, l)
+		return l, err
+	}, `SELECT id, topic, node, epoch, sequence, reason, SUBSTR(detail, 1, 4096), times, first_seen, last_seen, `+column+
+		` FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing dead letters: %w", err)
 	}
-	return letters, rows.Err()
+	return letters, nil
 }
 
 // DropLetters deletes dead letters permanently and returns their number.

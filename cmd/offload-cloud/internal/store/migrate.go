@@ -206,21 +206,17 @@ const insertJob = `INSERT OR REPLACE INTO jobs (record, node, event_id, chunk, c
 
 // digests makes the digests of the records behind one, which it moves on. A record that cannot be read keeps the digest it has.
 func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int64, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, meta, data, content FROM records WHERE id > $1 ORDER BY id LIMIT $2`, *after, migratePage)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	for rows.Next() {
+	err = scan(ctx, tx, func(rows *sql.Rows) error {
 		var content int64
 		var meta, data []byte
 		if err := rows.Scan(after, &meta, &data, &content); err != nil {
-			return nil, nil, err
+			return err
 		}
 		if t, err := join(meta, data); err == nil {
 			content = contentOf(&Record{Task: t})
 		}
 		ids, contents = append(ids, *after), append(contents, content)
-	}
-	return ids, contents, rows.Err()
+		return nil
+	}, `SELECT id, meta, data, content FROM records WHERE id > $1 ORDER BY id LIMIT $2`, *after, migratePage)
+	return ids, contents, err
 }

@@ -54,54 +54,34 @@ func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*N
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT id, name, stored, duplicate_records, duplicate_tasks, conflicts, seen FROM nodes WHERE seen > 0 OR stored > 0 ORDER BY name`)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
 	byID = map[int64]*NodeStats{}
-	for rows.Next() {
+	all, err = collect(ctx, tx, func(rows *sql.Rows) (*NodeStats, error) {
 		var id, seen int64
 		n := &NodeStats{Gone: map[string]uint64{}}
 		err := rows.Scan(&id, &n.Node, &n.Tasks, &n.DuplicateRecords, &n.DuplicateTasks, &n.Conflicts, &seen)
-		if err != nil {
-			return nil, nil, err
-		}
 		n.Seen, n.DeadLetters = time.Unix(0, seen).UTC(), letters[n.Node]
-		all, byID[id] = append(all, n), n
-	}
-	return all, byID, rows.Err()
+		byID[id] = n
+		return n, err
+	}, `SELECT id, name, stored, duplicate_records, duplicate_tasks, conflicts, seen FROM nodes WHERE seen > 0 OR stored > 0 ORDER BY name`)
+	return all, byID, err
 }
 
 // lettersOf counts the dead letters of all nodes in one pass; a count for each node would read the table as often as there are nodes.
 func lettersOf(ctx context.Context, tx *sql.Tx) (map[string]int64, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT node, COUNT(*) FROM dead_letters GROUP BY node`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
 	counts := map[string]int64{}
-	for rows.Next() {
+	return counts, scan(ctx, tx, func(rows *sql.Rows) error {
 		var node string
 		var n int64
-		if err := rows.Scan(&node, &n); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&node, &n)
 		counts[node] = n
-	}
-	return counts, rows.Err()
+		return err
+	}, `SELECT node, COUNT(*) FROM dead_letters GROUP BY node`)
 }
 
 // addFates walks the spans of each stream in order, counting what is between them below the floor as gaps.
 func addFates(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
-	rows, err := tx.QueryContext(ctx, `SELECT s.id, s.node, s.low, COALESCE(r.low, 0), COALESCE(r.high, 0), COALESCE(r.fate, '')
-		FROM streams s LEFT JOIN ranges r ON r.stream = s.id ORDER BY s.id, r.low`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()                   //nolint:errcheck // Err below reports it
 	var stream, node, floor, known int64 // known: all below it of this stream is counted
-	for rows.Next() {
+	err := scan(ctx, tx, func(rows *sql.Rows) error {
 		var id, of, low, first, last int64
 		var fate string
 		if err := rows.Scan(&id, &of, &low, &first, &last, &fate); err != nil {
@@ -117,9 +97,11 @@ func addFates(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error
 			nodes[node].add(ranges.Span{First: uint64(first), Last: uint64(last), Fate: fate})
 			known = last + 1
 		}
-	}
+		return nil
+	}, `SELECT s.id, s.node, s.low, COALESCE(r.low, 0), COALESCE(r.high, 0), COALESCE(r.fate, '')
+		FROM streams s LEFT JOIN ranges r ON r.stream = s.id ORDER BY s.id, r.low`)
 	nodes[node].gap(known, floor)
-	return rows.Err()
+	return err
 }
 
 func (n *NodeStats) gap(from, to int64) {
@@ -173,25 +155,22 @@ func (s *Store) Of(ctx context.Context, one *Found) ([]*Found, error) {
 }
 
 func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found, error) {
-	// #nosec G202 -- where is one of this file's own constants, the values are parameters
-	rows, err := s.read.QueryContext(ctx, `SELECT r.id, n.name, r.meta, r.data FROM records r JOIN nodes n ON n.id = r.node WHERE `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("reading tasks: %w", err)
-	}
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	var all []*Found
-	for rows.Next() {
+	all, err := collect(ctx, s.read, func(rows *sql.Rows) (*Found, error) {
 		f := &Found{}
 		var meta, data []byte
-		if err := rows.Scan(&f.ID, &f.Node, &meta, &data); err != nil {
-			return nil, fmt.Errorf("reading tasks: %w", err)
+		err := rows.Scan(&f.ID, &f.Node, &meta, &data)
+		if err != nil {
+			return nil, err
 		}
 		if f.Task, err = join(meta, data); err != nil {
 			f.Task, f.Problem = &task.Task{Of: 1}, fmt.Sprintf("record %d of the database is damaged: %v", f.ID, err)
 		}
-		all = append(all, f)
+		return f, nil
+	}, `SELECT r.id, n.name, r.meta, r.data FROM records r JOIN nodes n ON n.id = r.node WHERE `+where, args...) // #nosec G202 -- where is one of this file's own constants
+	if err != nil {
+		return nil, fmt.Errorf("reading tasks: %w", err)
 	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // dataField is the number of the data in a task's record; see task.proto.

@@ -264,18 +264,15 @@ func (st *stream) readContents(ctx context.Context, tx *sql.Tx, among string, se
 	list, _ := json.Marshal(sequences) // numbers are always JSON
 	for _, table := range []string{"doubles", "records"} {
 		// #nosec G202 -- constants of this package, the values are parameters
-		rows, err := tx.QueryContext(ctx, `SELECT sequence, content FROM `+table+` WHERE stream = $1 AND sequence IN `+among, st.id, string(list))
-		if err != nil {
-			return err
-		}
-		for rows.Next() {
+		err := scan(ctx, tx, func(rows *sql.Rows) error {
 			var sequence, content int64
-			if err := rows.Scan(&sequence, &content); err != nil {
-				return errors.Join(err, rows.Close())
+			err := rows.Scan(&sequence, &content)
+			if err == nil {
+				st.contents[uint64(sequence)] = content
 			}
-			st.contents[uint64(sequence)] = content
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}, `SELECT sequence, content FROM `+table+` WHERE stream = $1 AND sequence IN `+among, st.id, string(list))
+		if err != nil {
 			return err
 		}
 	}
@@ -375,24 +372,11 @@ func (st *stream) findGaps(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-func readSpans(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]ranges.Span, error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return scanSpans(rows)
-}
-
-func scanSpans(rows *sql.Rows) ([]ranges.Span, error) {
-	defer rows.Close() //nolint:errcheck // Err below reports it
-	var spans []ranges.Span
-	for rows.Next() {
+func readSpans(ctx context.Context, q querier, query string, args ...any) ([]ranges.Span, error) {
+	return collect(ctx, q, func(rows *sql.Rows) (ranges.Span, error) {
 		var low, high int64
 		var fate string
-		if err := rows.Scan(&low, &high, &fate); err != nil {
-			return nil, err
-		}
-		spans = append(spans, ranges.Span{First: uint64(low), Last: uint64(high), Fate: fate})
-	}
-	return spans, rows.Err()
+		err := rows.Scan(&low, &high, &fate)
+		return ranges.Span{First: uint64(low), Last: uint64(high), Fate: fate}, err
+	}, query, args...)
 }

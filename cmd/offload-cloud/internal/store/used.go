@@ -123,8 +123,24 @@ func (s *Store) Nodes(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
-func scan(ctx context.Context, tx *sql.Tx, each func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := tx.QueryContext(ctx, query, args...)
+// querier is the database, or a transaction on it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// collect is a list of what one makes of each row of a query.
+func collect[T any](ctx context.Context, q querier, one func(*sql.Rows) (T, error), query string, args ...any) (all []T, err error) {
+	err = scan(ctx, q, func(rows *sql.Rows) error {
+		v, err := one(rows)
+		all = append(all, v)
+		return err
+	}, query, args...)
+	return all, err
+}
+
+// scan calls each for all rows of a query.
+func scan(ctx context.Context, q querier, each func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
