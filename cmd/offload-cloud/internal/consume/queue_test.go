@@ -228,3 +228,55 @@ func TestMessagesOfAnotherNodeOrKind(t *testing.T) {
 	require.Equal(t, "too large", it.letter.Reason)
 	require.Contains(t, it.letter.Detail, "73400320 bytes")
 }
+
+// A batch that takes too long is stored in parts; of one record that takes too long by itself, or is locked, it and those behind it wait. What is no
+// batch waits as a whole.
+func TestWhatIsLeftOfABatchInParts(t *testing.T) {
+	for name, s := range map[string]struct {
+		err     error
+		it      *item
+		slow    bool
+		stored  int
+		blocked bool
+	}{
+		"one is slow":      {errSlow, batchOf("n1", 8), true, 5, true},
+		"one is locked":    {errLocked, batchOf("n1", 8), true, 4, true},
+		"none":             {nil, batchOf("n1", 8), true, 8, false},
+		"locked before":    {nil, batchOf("n1", 8), false, 0, true},
+		"no batch":         {nil, &item{message: &Message{}, gone: &store.Gone{Node: "n1"}}, true, 0, true},
+		"of an odd number": {nil, batchOf("n1", 7), true, 7, false},
+	} {
+		c, db := prepared(Limits{})
+		stored := 0
+		if s.it.batch != nil {
+			for i := range s.it.batch.Records {
+				s.it.batch.Records[i].Sequence = uint64(i)
+			}
+		}
+		db.failing(func(g *store.Group) error {
+			require.True(t, g.Hasty, name)
+			records := g.Batches[0].Records
+			if last := records[len(records)-1].Sequence; s.err != nil && last >= 5 {
+				return s.err
+			}
+			require.EqualValues(t, stored, records[0].Sequence, name)
+			stored += len(records)
+			return nil
+		})
+		o := &outcome{held: map[string]bool{}}
+		require.NoError(t, c.storeParts(t.Context(), s.it, o, s.slow))
+		require.Equal(t, s.stored, stored, name)
+		if s.blocked {
+			require.Equal(t, []*item{s.it}, o.blocked, name)
+			require.Equal(t, map[string]bool{"n1": true}, o.held, name)
+			require.Empty(t, o.done, name)
+			if s.it.batch != nil {
+				require.Len(t, s.it.batch.Records, 8-stored, name)
+			}
+			continue
+		}
+		require.Empty(t, o.blocked, name)
+		require.Equal(t, []*item{s.it}, o.done, name)
+		require.NotEmpty(t, o.results, name)
+	}
+}
