@@ -1,18 +1,22 @@
 package config
 
 import (
+	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/check"
+	"app-offload/functions/task"
 )
 
 // A variable without effect is named, with what it may mean, or why it has none.
 func TestVariablesWithoutEffectAreNamed(t *testing.T) {
 	c := Default()
-	lines := Strays(&c, []string{"OFFLOAD_SPOOL_QOTAMIB=3", "OFFLOAD_NODE=x", "offload_node=x", "OFFLOAD_TOKEN=t", "HOME=/"})
+	lines := Strays(&c, []string{"OFFLOAD_SPOOL_QOTAMIB=3", "OFFLOAD_NODE=x", "offload_node=x", "OFFLOAD_TOKEN=t", "OFFLOAD_CLOUD_VERSION=1", "HOME=/"})
 	require.Equal(t, []string{
 		"the variable OFFLOAD_SPOOL_QOTAMIB names no key and has no effect; did you mean OFFLOAD_SPOOL_QUOTAMIB?",
 		"the variable offload_node names no key and has no effect; did you mean OFFLOAD_NODE?",
@@ -65,4 +69,71 @@ func TestDurationsAreSuggested(t *testing.T) {
 		p.Duration("K", text, 1e9, 1e18)
 		require.ErrorContains(t, p.Err(), want, text)
 	}
+}
+
+// A text is a value of the kind of its key, or an error that says what the key wants.
+func TestTextsOfEachKind(t *testing.T) {
+	var (
+		text string
+		yes  bool
+		part float64
+		n    int
+		few  int8
+		none uint
+	)
+	for _, c := range []struct {
+		to         any
+		text, want string // "" is no error
+	}{
+		{&text, "", ""},
+		{&text, " x ", ""},
+		{&yes, "true", ""},
+		{&yes, "F", ""},
+		{&yes, "yes", "is neither true nor false"},
+		{&part, "1e3", ""},
+		{&part, "1,5", "is not a number"},
+		{&n, "-7", ""},
+		{&n, "7.0", "is not a whole number"},
+		{&n, "9223372036854775808", "is not a whole number"},
+		{&few, "127", ""},
+		{&few, "128", "is not a whole number"},
+		{&none, "1", "is not a whole number"},
+	} {
+		v := reflect.ValueOf(c.to).Elem()
+		err := set(v, c.text)
+		if c.want != "" {
+			require.EqualError(t, err, c.want, c.text)
+			continue
+		}
+		require.NoError(t, err, c.text)
+	}
+	require.Equal(t, []any{" x ", false, 1000., -7, int8(127)}, []any{text, yes, part, n, few})
+}
+
+// Each problem has the name of its section, and they are in order.
+func TestProblemsAreInOrder(t *testing.T) {
+	require.Equal(t, []error{errors.New("S.a"), errors.New("S.b"), errors.New("S.c")}, unwrapped(under("S", errors.New("c"), nil, errors.New("b\na"))))
+	require.Empty(t, under("S", nil))
+}
+
+func unwrapped(errs []error) (list []error) {
+	for _, err := range errs {
+		list = append(list, errors.New(err.Error()))
+	}
+	return list
+}
+
+// What a remark names are the limits that the values are held against.
+func TestRemarksNameTheLimits(t *testing.T) {
+	c := Default()
+	largest := c.LargestRecord() >> 10
+	class := task.DefaultClassConfig()
+	class.ChunkSize = largest + 1
+	c.Writable.Classes = map[string]task.ClassConfig{"default": class}
+	require.Len(t, c.Remarks(), 1)
+	require.Contains(t, c.Remarks()[0], fmt.Sprintf("above %d KiB they fit no message of Seal.MaxMessageKiB, %d,", largest, c.Seal.MaxMessageKiB))
+	class.ChunkSize = -1
+	c.Writable.Classes["default"], c.Intake.MaxPayloadKiB = class, largest+1
+	require.Len(t, c.Remarks(), 1)
+	require.Contains(t, c.Remarks()[0], fmt.Sprintf("up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit", largest+1, largest))
 }

@@ -43,6 +43,7 @@ func TestRemarksBeginAtTheLimit(t *testing.T) {
 		"pieces that never leave":  {big(record+1, func(c *task.ClassConfig) { c.NeverLeave = true }), ""},
 		"pieces that are off":      {big(record+1, func(c *task.ClassConfig) { c.Off = true }), ""},
 		"a spool of small records": {func(c *Config) { c.Spool.QuotaMiB = 16; big(c.Spool.LargestRecord()>>10+1, nil)(c) }, "Writable.Classes.big.ChunkSize"},
+		"weights of no file":       {func(c *Config) { c.Writable.Policy.PPOWeights = "" }, ""},
 		"no file of weights":       {func(c *Config) { c.Writable.Policy.PPOWeights = "nowhere.json" }, "Writable.Policy.PPOWeights"},
 	} {
 		c := Default()
