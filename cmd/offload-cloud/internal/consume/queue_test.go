@@ -185,19 +185,19 @@ func TestMessagesOfAnotherNodeOrKind(t *testing.T) {
 		msg    []byte
 		reason string
 	}{
-		"gone":                      {"offload/v1/n1/gone", gone("n1", "e", span(1, 2)), ""},
-		"gone of another":           {"offload/v1/n2/gone", gone("n1", "e", span(1, 2)), "wrong topic"},
-		"gone of a long epoch":      {"offload/v1/n1/gone", gone("n1", long, span(1, 2)), "malformed"},
-		"gone beyond all":           {"offload/v1/n1/gone", gone("n1", "e", span(1, 2), span(5, math.MaxInt64)), "malformed"},
-		"gone that is none":         {"offload/v1/n1/gone", batch, "malformed"},
-		"confirmation":              {"offload/v1/n1/confirm", confirm("n1"), ""},
-		"confirmation of another":   {"offload/v1/n2/confirm", confirm("n1"), "wrong topic"},
-		"confirmation of a long":    {"offload/v1/" + long + "/confirm", confirm(long), "malformed"},
-		"confirmation that is none": {"offload/v1/n1/confirm", batch, "malformed"},
-		"batch":                     {"offload/v1/n1/batch/x", batch, ""},
-		"batch of another":          {"offload/v1/n2/batch/x", batch, "wrong topic"},
-		"of no kind":                {"offload/v1/n1/receipt", batch, "wrong topic"},
-		"of no topic of ours":       {"n1/batch", batch, "wrong topic"},
+		"gone":                     {"offload/v1/n1/gone", gone("n1", "e", span(1, 2)), ""},
+		"gone of another":          {"offload/v1/n2/gone", gone("n1", "e", span(1, 2)), "wrong topic"},
+		"gone of a long epoch":     {"offload/v1/n1/gone", gone("n1", long, span(1, 2)), "malformed"},
+		"gone beyond all":          {"offload/v1/n1/gone", gone("n1", "e", span(1, 2), span(5, math.MaxInt64)), "malformed"},
+		"gone, of a batch":         {"offload/v1/n1/gone", batch, "malformed"},
+		"confirmation":             {"offload/v1/n1/confirm", confirm("n1"), ""},
+		"confirmation of another":  {"offload/v1/n2/confirm", confirm("n1"), "wrong topic"},
+		"confirmation of a long":   {"offload/v1/" + long + "/confirm", confirm(long), "malformed"},
+		"confirmation, of a batch": {"offload/v1/n1/confirm", batch, "malformed"},
+		"batch":                    {"offload/v1/n1/batch/x", batch, ""},
+		"batch of another":         {"offload/v1/n2/batch/x", batch, "wrong topic"},
+		"of no kind":               {"offload/v1/n1/receipt", batch, "wrong topic"},
+		"of no topic of ours":      {"n1/batch", batch, "wrong topic"},
 	} {
 		it := open(opener, &Message{Topic: c.topic, Payload: c.msg})
 		if c.reason != "" {
