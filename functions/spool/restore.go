@@ -124,6 +124,8 @@ func (r *recovery) segment(id fileID) error {
 	}
 	fresh := saved == nil || saved.records == 0 || r.weak
 	switch {
+	case errors.Is(err, errUnused) && r.misnamed(f):
+		return r.banish(id, f.size, "by its header the segment is "+f.name())
 	case fresh && (errors.Is(err, errUnused) || errors.Is(err, errNoHeader)):
 		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
 		return r.discard(id)
@@ -144,6 +146,12 @@ func (r *recovery) segment(id fileID) error {
 	}
 	r.enlist(f, file, saved)
 	return nil
+}
+
+// misnamed reports whether a file with the header of another segment is that one, renamed, and no spare that was to be used anew: no state knows
+// what a spare held before.
+func (r *recovery) misnamed(f *found) bool {
+	return f.id > 0 && (r.st == nil || r.saved[f.id] != nil)
 }
 
 func (r *recovery) discard(id fileID) error {
