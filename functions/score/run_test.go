@@ -3,6 +3,7 @@ package score
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,15 @@ func TestRestoreIntoAFullTable(t *testing.T) {
 	require.EqualValues(t, 6, kept.local.latest.Load().Count)
 	require.Equal(t, savedRatio{2, 5}, m.corrections.all.local.save())
 	require.Equal(t, savedRatio{3, 6}, m.corrections.all.cloud.save())
+}
+
+func TestRatiosThatMeasurementsLeadTo(t *testing.T) {
+	for _, s := range []savedRatio{{0, 0}, {math.NaN(), 0}, {1e-9, 1}, {maxCorrection, 1}} {
+		require.True(t, s.valid(), s)
+	}
+	for _, s := range []savedRatio{{0, 1}, {-1, 1}, {math.NaN(), 1}, {1, -1}, {math.Nextafter(maxCorrection, math.Inf(1)), 1}} {
+		require.False(t, s.valid(), s)
+	}
 }
 
 // As many classes as there is room for come back, and more are no state of this service.

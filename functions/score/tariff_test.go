@@ -32,7 +32,7 @@ func TestTariff(t *testing.T) {
 }
 
 func TestTariffRefuses(t *testing.T) {
-	for _, text := range []string{"x", "-1", "0.1; Mo", "0.1; Mo-Fr 8 0.2", "0.1; Mo-Fr 08-25 0.2", "0.1; Xx 08-10 0.2", "0.1; Mo 08-08 1", "0.1; Mo 25-08 1", "0.1; Mo 08--2 1", "0.1; Mo -2-08 1", "0.1; Mo x-08 1", "0.1; Mo 08-x 1", "NaN", "0.1 0.2", ";"} {
+	for _, text := range []string{"x", "-1", "0.1; Mo", "0.1; Mo-Fr 8 0.2", "0.1; Mo-Fr 08-25 0.2", "0.1; Xx 08-10 0.2", "0.1; Xx-Fr 08-10 0.2", "0.1; Fr-Xx 08-10 0.2", "0.1; Mo 08-08 1", "0.1; Mo 25-08 1", "0.1; Mo 08--2 1", "0.1; Mo -2-08 1", "0.1; Mo x-08 1", "0.1; Mo 08-x 1", "NaN", "0.1 0.2", ";"} {
 		c := DefaultConfig()
 		c.MoneyPerMB = text
 		require.ErrorContains(t, c.Validate(), "MoneyPerMB", text)

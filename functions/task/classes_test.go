@@ -29,6 +29,15 @@ func TestExplicitNothing(t *testing.T) {
 	require.Equal(t, 1, c.Value)
 }
 
+// Only data that expire for want of use must not expire before that.
+func TestATTLBelowTheAgeOfResults(t *testing.T) {
+	for overload, ttl := range map[string]string{"drop": "1s", "": "1s", "expire": "30s"} {
+		require.Equal(t, 30*time.Second, class(t, ClassConfig{Overload: overload, TTL: ttl, OverloadAge: "30s"}).Bound)
+	}
+	_, err := ClassConfig{MatchDevice: "d", Overload: "expire", TTL: "29s", OverloadAge: "30s"}.compile("c", "c")
+	require.ErrorContains(t, err, "must not be below the age at which results are of no use, 30s")
+}
+
 func TestClassConfigCarriesEveryKey(t *testing.T) {
 	c := class(t, ClassConfig{
 		MatchDevice: "d*", MatchProfile: "p*", MatchSource: "s*", MatchResource: "*", Priority: 9, Deadline: "1.5s", TTL: "72h",

@@ -220,6 +220,15 @@ func TestWholeEventsCanBeCritical(t *testing.T) {
 	}
 }
 
+func TestWhatIsTruthy(t *testing.T) {
+	for _, yes := range []any{true, "x", "1", 1.0, -0.5, uint64(1), uint64(2), int64(1), int64(-1)} {
+		require.True(t, truthy(yes), "%T %v", yes, yes)
+	}
+	for _, no := range []any{false, "", "0", "False", 0.0, uint64(0), int64(0), nil, []any{1}} {
+		require.False(t, truthy(no), "%T %v", no, no)
+	}
+}
+
 func TestTags(t *testing.T) {
 	c := class(t, ClassConfig{CriticalTag: "k"})
 	rows := []struct {

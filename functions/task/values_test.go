@@ -118,7 +118,7 @@ func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
 // The usual values need no ParseFloat: up to 15 digits and two of an exponent, whatever their signs. What exceeds that is left to it.
 func TestUsualDecimalsAreReadAtOnce(t *testing.T) {
 	for _, text := range []string{
-		"0", "-0", "7", "-1.5", ".5", "5.", "1e5", "1E+05", "-1.234568e-01", "123456789012345", "0.00000000000001", "1e22", "1e-22", "9.99999e22", "000000000000001",
+		"0", "-0", "7", "-1.5", ".5", "5.", "1e5", "1E+05", "-1.234568e-01", "123456789012345", "0.00000000000001", "1e22", "1e-22", "9.99999e22", "9e9", "9e+19", "000000000000001",
 	} {
 		have, ok := exact([]byte(text))
 		require.True(t, ok, text)
