@@ -72,14 +72,24 @@ func TestTheLimitsOfMessages(t *testing.T) {
 			}
 		}
 	}
-	large := func(size int) error {
-		o := Offer{Manifest: make([]byte, size), Chunk: MinChunk}
-		_, err := o.Encode()
-		return err
+	exact := 0
+	for _, o := range []Offer{{Chunk: 1024}, {Chunk: 10240}, {Chunk: 102400}, {Chunk: 1024, Signature: []byte("s")}} {
+		o.Manifest = []byte("123")
+		b, err := o.Encode()
+		require.NoError(t, err)
+		o.Manifest = make([]byte, 3+3*((maxOffer-len(b))/4)) // 3 bytes are 4 in base64
+		b, err = o.Encode()
+		require.NoError(t, err)
+		if len(b) == maxOffer {
+			exact++
+		}
+		o.Manifest = append(o.Manifest, 1)
+		_, err = o.Encode()
+		require.ErrorContains(t, err, "at most")
 	}
-	at := 3 * ((maxOffer-len(`{"type":"offload.model.offer.v1","manifest":"","chunk":1024}`))/4 - 1)
-	require.NoError(t, large(at))
-	require.ErrorContains(t, large(at+6), "at most")
+	require.Equal(t, 1, exact, "one of each remainder")
+	_, _, err := DecodeDown([]byte(`{"type":"offload.model.offer.v2","chunk":4096,"manifest":"YQ=="}`))
+	require.ErrorContains(t, err, "expected offload.model.offer.v1")
 }
 
 // every makes ranges of one chunk, every other one.
