@@ -605,6 +605,8 @@ func TestARenamedSegmentIsKept(t *testing.T) {
 		content, err := os.ReadFile(filepath.Join(dir, segmentName(1, 1)))
 		require.NoError(t, err)
 		require.NoError(t, os.Rename(filepath.Join(dir, segmentName(1, 1)), filepath.Join(dir, to)))
+		empty := filepath.Join(dir, segmentName(1, 78))
+		require.NoError(t, os.WriteFile(empty, make([]byte, 16<<10), 0o600))
 		if lost {
 			removeAll(t, dir, "state-*")
 		}
@@ -612,6 +614,7 @@ func TestARenamedSegmentIsKept(t *testing.T) {
 		require.Less(t, balanced(t, s).Held, uint64(40))
 		require.Len(t, s.Damages(), 1)
 		require.Contains(t, s.Damages()[0].Reason, segmentName(1, 1))
+		require.NoFileExists(t, empty, "it never was a segment")
 		kept, err := os.ReadFile(filepath.Join(dir, quarantineDir, to))
 		require.NoError(t, err)
 		require.Equal(t, content, kept)
