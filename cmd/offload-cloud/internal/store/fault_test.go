@@ -69,7 +69,9 @@ func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 		_, err := s.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 1, 2)}})
 		require.ErrorContains(t, err, path)
 		require.False(t, s.Permanent(err))
+		require.ErrorContains(t, s.Ping(t.Context()), path)
 	}
+	require.NoError(t, s.Ping(t.Context()))
 	require.NoError(t, os.Rename(path, path+".old"))
 	refused()
 	require.NoError(t, os.WriteFile(path, nil, 0o600))

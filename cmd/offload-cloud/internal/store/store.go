@@ -180,8 +180,10 @@ func (s *Store) Lanes() int { return s.lanes }
 // Close releases the connections; a transaction under way is rolled back.
 func (s *Store) Close() error { return s.close() }
 
-// Ping says whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }
+// Ping says whether the database answers, and is where it was opened.
+func (s *Store) Ping(ctx context.Context) error {
+	return errors.Join(s.placed(), s.read.PingContext(ctx))
+}
 
 // Permanent reports whether a failed Commit would fail again because of what the group holds, not because of the
 // database's state. Such a group must be taken apart, not retried.
