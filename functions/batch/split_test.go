@@ -413,7 +413,7 @@ func TestWhatTheSecondSendsAloneIsFree(t *testing.T) {
 	}
 }
 
-// The age of what waits in a class counts anew after nothing did.
+// The age of the records of a class counts anew after there were none.
 func TestAgeCountsAnewAfterNothingWaited(t *testing.T) {
 	q, clocks := &queue{}, &[sourceCount][spool.Lanes]float64{}
 	for second, live := range []int{1, 2, 0, 0, 3, 1} {

@@ -115,8 +115,8 @@ func TestTheBoundOfATask(t *testing.T) {
 	}
 }
 
-// A path gives way above its start, until its pressure is at three quarters of that. Either path is enough for a parked task to be given up, and a gate
-// that has seen nothing gives none up.
+// A path gives way above its start, until its pressure is at three quarters of that. Either path is enough for a parked task to be dropped, and a gate
+// that has seen nothing drops none.
 func TestWhenAPathGivesWay(t *testing.T) {
 	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
 	one := &task.Task{Class: classes.All()[0]}
