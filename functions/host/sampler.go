@@ -13,7 +13,6 @@
 //	                          the meters: processor, sensors and power; Run's alone
 //	governor.go               the Governor, which writes the upper bound of the processor's frequency; Run owns its level
 //	self.go                   what this process takes, asked when it is shown
-//	scripted.go               a Source of given states, for tests and the lab
 package host
 
 import (

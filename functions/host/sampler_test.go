@@ -200,16 +200,6 @@ func TestStateGoesThroughJSON(t *testing.T) {
 	require.Equal(t, s, back)
 }
 
-func TestScriptedPlaysAndStaysAtTheEnd(t *testing.T) {
-	s := NewScripted(State{CPU: 1}, State{CPU: 2})
-	require.InDelta(t, 1, s.State().CPU, 0)
-	require.True(t, s.Step())
-	require.InDelta(t, 2, s.State().CPU, 0)
-	require.False(t, s.Step())
-	require.InDelta(t, 2, s.State().CPU, 0)
-	require.NotNil(t, NewScripted().State())
-}
-
 func BenchmarkRead(b *testing.B) {
 	s, err := New(DefaultConfig())
 	require.NoError(b, err)

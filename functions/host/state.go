@@ -63,13 +63,10 @@ func (l *Link) BytesAhead(share, unmeasured float64) float64 {
 	return float64(max(l.BacklogBytes, 0))*growth*share + float64(max(l.InflightBytes, 0))
 }
 
-// Source is where decisions get the node's state from: the Sampler, or Scripted in tests and in the lab.
+// Source is where decisions get the node's state from: the Sampler, or states that a test gives.
 type Source interface {
 	// State is the latest state. It is never nil and never changes; the next one is another value.
 	State() *State
 }
 
-var (
-	_ Source = (*Sampler)(nil)
-	_ Source = (*Scripted)(nil)
-)
+var _ Source = (*Sampler)(nil)
