@@ -162,3 +162,38 @@ func TestATurnAddsToItsPath(t *testing.T) {
 	require.Zero(t, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadDrop, Bound: time.Second}}))
 	require.Equal(t, maxWithin, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadExpire, Bound: 2 * maxWithin}}))
 }
+
+// A task goes the other path where its own takes more than twice the time that is left of its bound, and that one no more than half as long as its own.
+func TestATaskThatHasWaitedLeavesASlowPath(t *testing.T) {
+	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)}) // 4 s
+	for _, c := range []struct {
+		waited, local, cloud float64
+		want                 Verdict
+	}{
+		{0, 5, 1, Keep},
+		{1.5, 5, 1, Keep}, // 2.5 s are left
+		{1.6, 5, 1, Other},
+		{2, 5, 2.5, Other},
+		{2, 5, 2.6, Keep},
+		{2, 5, math.Inf(1), Keep},
+	} {
+		g := &Gate{plan: planOf(classes), flows: map[course]*flow{}}
+		turn := Turn{gate: g, state: host.State{Time: 100e9, Link: host.Link{Up: true}}}
+		one := &task.Task{Class: classes.All()[0], Received: 100e9 - int64(c.waited*1e9)}
+		f := forecast{own: [targets]float64{1, 1}, all: [targets]float64{c.local, c.cloud}}
+		if math.IsInf(c.cloud, 1) {
+			f.own[decision.Cloud] = c.cloud
+		}
+		g.flows[course{"a", [targets]bool{f.own[0] <= 4, f.own[1] <= 4}}] = &flow{value: 3, bound: 4, at: 100e9} // no pressure
+		require.Equal(t, c.want, turn.verdict(one, &decision.Decision{}, &f, nil), "%+v", c)
+	}
+}
+
+// Of two paths that take for ever none is the better one.
+func TestPathsThatTakeForEverAreAlike(t *testing.T) {
+	f := forecast{all: [targets]float64{math.Inf(1), math.Inf(1)}}
+	require.False(t, f.lopsided(decision.Local, 1))
+	f.all[decision.Cloud] = 1
+	require.True(t, f.lopsided(decision.Local, 1))
+	require.False(t, f.lopsided(decision.Cloud, 1))
+}
