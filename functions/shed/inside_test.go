@@ -197,3 +197,19 @@ func TestPathsThatTakeForEverAreAlike(t *testing.T) {
 	require.True(t, f.lopsided(decision.Local, 1))
 	require.False(t, f.lopsided(decision.Cloud, 1))
 }
+
+// A task that is reduced goes at once, and passes the parked tasks of other classes, those of its own not.
+func TestAReducedTaskPassesOtherClasses(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	state := host.State{Cores: 1}
+	turn := Turn{model: m, state: state, idle: state, local: Servers{Operators: 1}}
+	one := &task.Task{Class: &task.Class{Name: "a", Reduced: &task.Class{Name: "small"}}, Data: make([]byte, 1000), Complexity: 50}
+	park := func(class string) {
+		turn.Line.Add(turn.Line.Portion(&task.Task{Class: &task.Class{Name: class}}, 1e-3*m.EdgeRate(&state)))
+	}
+	park("b")
+	require.InDelta(t, 0, turn.waitHere(one), 1e-9)
+	park("a")
+	require.InDelta(t, 1e-3, turn.waitHere(one), 1e-9)
+}
