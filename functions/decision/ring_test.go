@@ -143,7 +143,7 @@ func TestResultsFindTheirDecision(t *testing.T) {
 // An entry is that of one chunk of one event, until another takes its place; of several the latest counts.
 func TestTheEntryOfAChunk(t *testing.T) {
 	r := NewRing(4, time.Now())
-	first := r.Add(&Entry{EventID: "a", Chunk: 0, Decision: Decision{Target: Cloud}, Arm: NoArm + 1}) // nobody asks what of a trial was forgotten
+	first := r.Add(&Entry{EventID: "a", Chunk: 0, Decision: Decision{Target: Cloud}, Arm: NoArm + 1}) // what of a trial was forgotten is not asked for
 	second := r.Add(&Entry{EventID: "a", Chunk: 1, Decision: Decision{Target: Cloud}})
 	for _, row := range []struct {
 		id    uint64

@@ -115,7 +115,7 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 // serviceKey is the service's own, unless it is started with another.
 const serviceKey = "app-offload"
 
-// silent is a log that nobody reads.
+// silent is a log without a reader.
 type silent struct{}
 
 func (silent) Debugf(string, ...any) {}

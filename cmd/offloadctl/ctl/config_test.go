@@ -224,7 +224,7 @@ func TestADryRunOnANodeInAnotherState(t *testing.T) {
 	require.Equal(t, usual, call{}.run(append(plain, "-mbit", "8", "-rtt", "50ms", "-full", "90", "-cpu", "20")...).out, "at the limit, and as is assumed")
 	require.NotContains(t, usual, "backlog")
 	require.Contains(t, call{}.run(append(plain, "-full", "90.1")...).out, "backlog")
-	require.NotContains(t, call{stdin: "\n"}.run("config", "dry-run", shipped, "-feed", "-").out, "CLASS", "there is none")
+	require.NotContains(t, call{stdin: "\n"}.run("config", "dry-run", shipped, "-feed", "-").out, "CLASS", "without events")
 }
 
 // As in the service, results are skipped unless a class asks for them.

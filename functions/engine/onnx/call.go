@@ -152,7 +152,7 @@ func (c *call) string(name, otherwise string) string {
 // list is an attribute's integers, nil where it is absent.
 func (c *call) list(name string) []int { return c.attribute(name).ints }
 
-// attribute is an empty one where there is none.
+// attribute is an empty one where the node does not have it.
 func (c *call) attribute(name string) *attribute {
 	if a := c.node.attributes[name]; a != nil {
 		return a

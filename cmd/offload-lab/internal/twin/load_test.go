@@ -202,5 +202,5 @@ func TestThePaceOfABusyNode(t *testing.T) {
 	}
 	all = append(all, lived{at: 500, took: 3})
 	require.InDelta(t, 1, pace(all), 1e-9)
-	require.Zero(t, pace(all[:15]), "too few to tell")
+	require.Zero(t, pace(all[:15]), "too few to say")
 }

@@ -327,7 +327,7 @@ func pace(all []lived) float64 {
 
 const leastBusy = 20
 
-// confirmationBytes is a message that confirms one result of the cloud. Lone tasks cannot tell it from their own.
+// confirmationBytes is a message that confirms one result of the cloud. Lone tasks cannot distinguish it from their own.
 const confirmationBytes = 240
 
 // cost is what the time of tasks costs, by the formula of policy cost: the share of the deadline that was used, up to CostKappa deadlines,
