@@ -260,3 +260,27 @@ func TestAPipeInThePlaceOfTheKeysIsNotRead(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// Lines may be indented and end as on Windows, and a folder among the keys is no key; a link that leads nowhere is reported.
+func TestLinesAndFoldersAsTheyCome(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "lines", "  k1 "+hex.EncodeToString(one)+"\r\n\t# a comment\r\n   \n\tk2 "+hex.EncodeToString(two)+"\r\n")
+	f, err := LoadFiles(filepath.Join(dir, "lines"), quiet)
+	require.NoError(t, err)
+	require.Empty(t, f.Problem())
+	for id, want := range map[string][]byte{"k1": one, "k2": two} {
+		key, err := f.Key(id)
+		require.NoError(t, err)
+		require.Equal(t, want, key)
+	}
+	folder := filepath.Join(dir, "folder")
+	require.NoError(t, os.MkdirAll(filepath.Join(folder, "sub"), 0o700))
+	write(t, folder, "k1", hex.EncodeToString(one))
+	f, err = LoadFiles(folder, quiet)
+	require.NoError(t, err)
+	require.Empty(t, f.Problem())
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(folder, "k2")))
+	f, err = LoadFiles(folder, quiet)
+	require.NoError(t, err)
+	require.Contains(t, f.Problem(), "k2")
+}
