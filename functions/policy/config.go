@@ -123,8 +123,8 @@ type Config struct {
 	// of "1s" to "24h".
 	DeferLongest string `within:"1s 24h"`
 	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
-	// "10s". More keeps node and link busy, less lets more be decided late. It is meant for tasks with deadlines of about 1.4 s; where those that
-	// arrive have others, it is changed in proportion.
+	// "10s". More keeps node and link busy, less lets more be decided late. Before the link there may be up to a round trip more, for short tasks. It
+	// is meant for tasks with deadlines of about 1.4 s; where those that arrive have others, it is changed in proportion.
 	DeferAhead string `within:"0s 10s"`
 
 	// DeferOrder keeps the order in which a device's tasks of a class came: a task does not leave before an earlier one that is parked, nor is it

@@ -95,7 +95,16 @@ func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *dec
 	if d.Target == decision.Local {
 		return local.wait > p.Room().Ahead
 	}
-	return cloud.wait > p.Room().Ahead
+	return cloud.wait > p.Room().Ahead+p.early(cloud.own, s)
+}
+
+// early is how much more than Room.Ahead may be before a task that takes so many seconds of the link, s. When a message has left is predicted, and
+// known only a round trip later, in which the link would be idle. So a task is bound up to a round trip before the link is free, and less the
+// more tasks arrive in the time that it takes itself, as they might have gone before it. More than one would let a round trip that counts the queue
+// make the queue longer.
+func (p *deferring) early(own float64, s *host.State) float64 {
+	at := p.tempo.now(s.Time)
+	return bounded(s.Link.RTT) / (1 + own*at.arrivals/at.unit)
 }
 
 // offer is a task with what both ways cost, without their prices.

@@ -241,7 +241,7 @@ type Room struct {
 	Tasks   int           // that may wait at once
 	Bytes   int64         // of their data
 	Longest time.Duration // after which a task goes to the cloud in its turn, whichever others wait, unless a guard keeps it local
-	Ahead   float64       // s of predicted work at or below which a server counts as free
+	Ahead   float64       // s of predicted work at or below which a server counts as free; before the link up to a round trip more
 	Ordered bool          // tasks of a device and class leave in the order in which they came; see Held.InOrder
 
 	patience float64 // s that count as the deadline of a task without one
@@ -339,11 +339,11 @@ func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server 
 
 var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decision.Cloud: decision.BoundCloud}
 
-// free says before which servers no more than ahead seconds of work wait.
+// free says before which servers no more than ahead seconds of work wait, and before the link no more than a round trip more: a task may be bound early.
 func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	nothing := m.EstimateWork(nil, 0, 0, s)
 	here, there := waysOf(&nothing, s)
-	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead}
+	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead+bounded(s.Link.RTT)}
 }
 
 // Without takes out the tasks for which out holds. It looks at each task that waits.

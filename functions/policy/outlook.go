@@ -58,7 +58,7 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 		o.plan()
 	}
 	for server := range free {
-		if free[server] && o.len[server] > 0 {
+		if free[server] && o.len[server] > 0 && (server == int(decision.Local) || p.dueOnLink(o, s)) {
 			return o.tasks[o.order[server][0]].at, decision.Target(server) // 0 or 1
 		}
 	}
@@ -66,6 +66,12 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 		return o.leftover(free)
 	}
 	return nowhere, decision.Local
+}
+
+// dueOnLink reports whether the first task for the link may be bound by now; see early.
+func (p *deferring) dueOnLink(o *outlook, s *host.State) bool {
+	wait, own := o.free[decision.Cloud], o.tasks[o.order[decision.Cloud][0]].own[decision.Cloud] // both with caution
+	return wait <= p.rule.Caution*(p.Room().Ahead+p.early(own/p.rule.Caution, s))
 }
 
 // leftover is a task with no place in the outlook: it is as late as can be, so it costs no more by waiting, and less than a server's time costs those yet

@@ -28,7 +28,7 @@ type Rule struct {
 // DefaultRule was chosen on recordings of links, round trips and loads, of which a third was kept back; res/policies says how.
 func DefaultRule() Rule {
 	return Rule{
-		EdgePrice: 0.02, EdgeSquare: 0.9, LinkPrice: 0.06, LinkSquare: 0.14, Tail: 0.2, Postpone: 5, Doubt: 0.45, Caution: 0.75,
+		EdgePrice: 0.02, EdgeSquare: 0.9, LinkPrice: 0.06, LinkSquare: 0.14, Tail: 0.2, Postpone: 7, Doubt: 0.45, Caution: 0.75,
 	}
 }
 

@@ -176,6 +176,40 @@ func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 	require.True(t, waits)
 }
 
+// A task may have the link up to a round trip before that is free, less the more tasks come while it leaves; parked ones likewise.
+func TestAShortTaskTakesTheLinkEarly(t *testing.T) {
+	for name, row := range map[string]struct {
+		kb    int
+		ahead float64 // s of the link
+		gap   time.Duration
+		early bool
+	}{
+		"short":                        {1, 0.2, time.Second, true},
+		"long":                         {100, 0.2, time.Second, false},
+		"long, but few tasks come":     {100, 0.2, 100 * time.Second, true},
+		"short, more than a trip away": {1, 0.35, time.Second, false},
+		"long, and the link is free":   {100, 0, time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.state.Link.RTT = 0.3
+			r.state.QueueCycles = 30_000 // so busy that all gain by the link
+			for range fewTasks {
+				r.state.Time += int64(row.gap)
+				r.binder.Decide(&task.Task{Of: 1, Received: r.state.Time, Deadline: usualDeadline * 1e9}, &score.Estimate{}, &r.state)
+			}
+			r.state.Link.InflightBytes = int64(row.ahead * r.state.Link.Goodput)
+			one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, row.kb*score.KB), Complexity: 50, Deadline: 10 * time.Second}
+			e := r.model.Estimate(one, &r.state)
+			require.Equal(t, !row.early, r.binder.Waits(one, &e, &r.state, &decision.Decision{Target: decision.Cloud}))
+			require.True(t, r.add(row.kb, 50, 10*time.Second, 0))
+			_, d, ok := r.next()
+			require.Equal(t, row.early, ok)
+			require.Equal(t, row.early, d.Target == decision.Cloud)
+		})
+	}
+}
+
 // A link that was not measured yet is as fast as is configured, not endless.
 func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
 	bound := func(goodput float64, kb int) (n int) {
@@ -193,7 +227,7 @@ func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
 			r.state.Link.BacklogBytes += int64(kb) * score.KB
 		}
 	}
-	for kb, want := range map[int]int{1: 49, 10: 5, 100: 1} { // 50 ms of work may be ahead
+	for kb, want := range map[int]int{1: 98, 10: 10, 100: 1} { // 50 ms of work may be ahead, and up to a round trip of 50 ms more
 		require.Equal(t, want, bound(1e6, kb), "8 Mbit/s, as is configured")
 		require.Equal(t, want, bound(0, kb))
 	}
