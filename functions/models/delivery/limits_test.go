@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"testing"
 
@@ -112,6 +113,17 @@ func (b broken) ReadAt(p []byte, at int64) (int, error) {
 	return b.Reader.ReadAt(p, at)
 }
 
+// eager is a file that reports its end together with its last bytes.
+type eager struct{ *bytes.Reader }
+
+func (e eager) ReadAt(p []byte, at int64) (int, error) {
+	n, err := e.Reader.ReadAt(p, at)
+	if at+int64(n) == e.Size() {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // A sender ends at the first chunk that it cannot read, or that is not taken, and offers no file of more chunks than there may be.
 func TestWhereASenderEnds(t *testing.T) {
 	file, manifest := made(t, "1")
@@ -133,6 +145,11 @@ func TestWhereASenderEnds(t *testing.T) {
 		}
 	}
 	require.Equal(t, 3, n)
+
+	s.file = eager{bytes.NewReader(file)}
+	last, err := s.chunk(s.of - 1)
+	require.NoError(t, err, "the end of the file may come with its last bytes")
+	require.Equal(t, file[(s.of-1)*4096:], last[header:])
 
 	sized := func(size int64) error {
 		var m map[string]any
@@ -211,9 +228,14 @@ func TestWhatAStartTakesUp(t *testing.T) {
 	require.Len(t, replies, 4, "what goes on is asked for at once")
 	require.NoError(t, w.r.Close())
 	require.NoError(t, os.RemoveAll(folder))
-	require.NoError(t, os.WriteFile(w.dir+"/"+incoming, nil, 0o600))
-	_, err = NewReceiver(w.store, Config{}, nil)
-	require.ErrorContains(t, err, "taking up deliveries")
+	for _, put := range []func(path string) error{
+		func(path string) error { return os.WriteFile(path, nil, 0o600) }, func(path string) error { return os.Symlink(incoming, path) }, // in a circle
+	} {
+		require.NoError(t, os.RemoveAll(w.dir+"/"+incoming))
+		require.NoError(t, put(w.dir+"/"+incoming))
+		_, err = NewReceiver(w.store, Config{}, nil)
+		require.ErrorContains(t, err, "taking up deliveries")
+	}
 }
 
 // An offer that waits for room is replaced by one of its own model, and by no other.
