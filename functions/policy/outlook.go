@@ -74,8 +74,8 @@ func (p *deferring) dueOnLink(o *outlook, s *host.State) bool {
 	return wait <= p.rule.Caution*(p.Room().Ahead+p.early(own/p.rule.Caution, s))
 }
 
-// leftover is a task with no place in the outlook: it is as late as can be, so it costs no more by waiting, and less than a server's time costs those yet
-// to come. Where none are to come it goes to the server that is cheaper for it.
+// leftover is a task with no place in the outlook: it is as late as can be, so it costs little more by waiting, and less than a server's time costs those
+// yet to come. Where none are to come it goes to the server that is cheaper for it.
 func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
 	var placed [planned]bool
 	for server := range o.order {

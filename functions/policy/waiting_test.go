@@ -117,10 +117,10 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	require.Equal(t, decision.LongestWait, d.Reason)
 }
 
-// A task that is as late as can be costs nothing more by waiting, and a server's time always costs something. It goes all the same once no task comes
-// for which a server would have to be kept free: to the server that is cheaper for it.
+// A task that is as late as can be loses little by waiting, and less than a server's time costs those yet to come if it takes long. It goes all the same
+// once no task comes for which a server would have to be kept free: to the server that is cheaper for it.
 func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
-	r := newRoom(t, func(c *Config) { c.CostMoney, c.CostTail = 100, 0 })
+	r := newRoom(t, func(c *Config) { c.CostMoney = 100 })
 	const gap = time.Millisecond
 	for range 40 {
 		one := &task.Task{Of: 1, Received: r.state.Time, Deadline: 50 * time.Millisecond, Data: make([]byte, 100)}
@@ -129,7 +129,7 @@ func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
 		r.state.Time += int64(gap)
 	}
 	for range 2 {
-		require.True(t, r.add(100, 100, 50*time.Millisecond, time.Second))
+		require.True(t, r.add(400, 100, 50*time.Millisecond, time.Second)) // 53 ms here
 	}
 	_, _, ok := r.next()
 	require.False(t, ok, "others may come at any moment")
