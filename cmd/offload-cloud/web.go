@@ -23,7 +23,7 @@ func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func
 	if err != nil {
 		return nil, fmt.Errorf("opening -listen: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	server := newServer(handler)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -40,6 +40,11 @@ func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func
 		}
 		<-done
 	}, nil
+}
+
+// newServer bounds how long a client may take for each part of a request, and be idle: each connection takes a descriptor.
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
 }
 
 // measured are what is counted; they register themselves.
