@@ -133,11 +133,16 @@ func (p *Problems) OneOf(key, value string, words ...string) {
 	}
 }
 
-// Range requires low ≤ value ≤ high. A NaN is out of every range.
-func Range[T cmp.Ordered](p *Problems, key string, value, low, high T) {
-	if !(value >= low && value <= high) {
-		p.Addf(key, value, "must lie between %v and %v", plain(low), plain(high))
+// Range requires low ≤ value ≤ high, or one of the others. A NaN is out of every range.
+func Range[T cmp.Ordered](p *Problems, key string, value, low, high T, others ...T) {
+	if value >= low && value <= high || slices.Contains(others, value) {
+		return
 	}
+	or := ""
+	for _, other := range others {
+		or += fmt.Sprintf(", or be %v", other)
+	}
+	p.Addf(key, value, "must lie between %v and %v%s", plain(low), plain(high), or)
 }
 
 // plain writes a number without an exponent, where that is short enough to read.

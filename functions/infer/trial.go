@@ -30,9 +30,7 @@ func DefaultCanaryConfig() CanaryConfig {
 
 // Check adds what is wrong to the problems of the section.
 func (c CanaryConfig) Check(p *check.Problems) {
-	if c.Tasks != 0 {
-		check.Range(p, "Tasks", c.Tasks, fewestPairs, 100_000)
-	}
+	check.Range(p, "Tasks", c.Tasks, fewestPairs, 100_000, 0)
 }
 
 const (

@@ -82,9 +82,7 @@ func (c Config) limits() (limits, error) {
 	if _, err := parse(c.Operators); err != nil {
 		p.Addf("Operators", c.Operators, "%v", err)
 	}
-	if c.MaxKeys != -1 {
-		check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000)
-	}
+	check.Range(p, "MaxKeys", c.MaxKeys, 1, 10_000_000, -1)
 	ttl := p.Duration("KeyTTL", c.KeyTTL, 0, 30*24*time.Hour)
 	ahead := p.Duration("MaxAhead", c.MaxAhead, 0, 24*time.Hour)
 	wait := p.Duration("RetryWait", c.RetryWait, 0, time.Minute)

@@ -159,9 +159,7 @@ func (c ClassConfig) compile(section, name string) (*Class, error) {
 		c.ChunkSize = -1 // a model reads whole values
 	}
 	p := check.Fields(section, c)
-	if c.Complexity != -1 && !(c.Complexity >= 0 && c.Complexity <= 100) { // or NaN
-		p.Addf("Complexity", c.Complexity, "must be -1 for no cost, or lie between 0 and 100")
-	}
+	check.Range(p, "Complexity", c.Complexity, 0, 100, -1)
 	if c.Results != "" {
 		p.OneOf("Results", c.Results, ResultsBus, ResultsCloud, ResultsBoth)
 	}
