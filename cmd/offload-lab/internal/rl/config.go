@@ -42,10 +42,12 @@ func (c Config) Validate() error {
 	if p.Fine("Steps", "Envs", "Horizon") && c.Steps < c.Envs*c.Horizon {
 		p.Addf("Steps", c.Steps, "must be at least Envs times Horizon, the %d steps of one update", c.Envs*c.Horizon)
 	}
-	for _, h := range c.Hidden {
-		if h < 1 || h > 4096 {
-			p.Addf("Hidden", h, "must lie between 1 and 4096")
-		}
-	}
+	checkLayers(p, c.Hidden)
 	return p.Err()
+}
+
+func checkLayers(p *check.Problems, hidden []int) {
+	for _, size := range hidden {
+		check.Range(p, "Hidden", size, 1, 4096)
+	}
 }

@@ -45,6 +45,7 @@ func (c ImproveConfig) Validate() error {
 	if p.Fine("Labels") && c.Minibatch > c.Labels {
 		p.Addf("Minibatch", c.Minibatch, "must be at most Labels, %d", c.Labels)
 	}
+	checkLayers(p, c.Hidden)
 	return p.Err()
 }
 

@@ -246,6 +246,10 @@ func TestConfigReportsAllProblems(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 	require.NoError(t, DefaultConfig().Validate())
+	improve := DefaultImprove()
+	require.NoError(t, improve.Validate())
+	improve.Hidden = []int{4096, 4097}
+	require.EqualError(t, improve.Validate(), `Hidden = "4097": must lie between 1 and 4096`)
 }
 
 func BenchmarkUpdate(b *testing.B) {
