@@ -115,7 +115,7 @@ type placed struct {
 }
 
 func (c *commit) run(group []*appending) {
-	c.placed, c.touched, c.sealing = c.placed[:0], c.touched[:0], c.sealing[:0]
+	c.placed, c.touched, c.sealing, c.placing = c.placed[:0], c.touched[:0], c.sealing[:0], 0
 	for l := range c.writers {
 		c.writers[l].err = nil
 	}
@@ -156,6 +156,7 @@ func (c *commit) place(a *appending) error {
 		w.buf = sealRecord(w.buf, &h, r.Payload, w.g.aead, w.g.sum)
 		size := len(w.buf) - from
 		w.g.tail += int64(size)
+		c.placing += int64(size)
 		if len(w.buf) >= groupBytes { // one Append may have more records than are to be copied at once
 			c.write(w)
 		}

@@ -46,6 +46,34 @@ func TestFullDiskDrains(t *testing.T) {
 	require.NotZero(t, s.Stats().DiskFull)
 }
 
+// An Append that is larger than the disk leaves the limit at what the disk took of it: once that is gone as much is taken again.
+func TestABurstLargerThanTheDiskLeavesTheLimit(t *testing.T) {
+	disk := &faultFS{FS: osFS{}}
+	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(8<<20, 64<<10, 0))
+	fill := func() (n int) {
+		for n < 200 && put(s, rec(3, "c", 5000, n)) == nil {
+			n++
+		}
+		for got := s.Take(3, "", Backlog, 300, 2<<20, nil); len(got) > 0; got = s.Take(3, "", Backlog, 300, 2<<20, nil) {
+			s.Done(seqs(got))
+		}
+		require.NoError(t, s.Checkpoint())
+		require.NoError(t, s.Checkpoint())
+		return n
+	}
+	require.Equal(t, 200, fill())
+	disk.set(full)
+	burst := make([]Record, 300)
+	for i := range burst {
+		burst[i] = rec(3, "c", 5000, i)
+	}
+	require.ErrorIs(t, put(s, burst...), ErrFull)
+	require.NoError(t, s.Checkpoint())
+	require.NoError(t, s.Checkpoint())
+	require.GreaterOrEqual(t, fill(), 180)
+	require.Zero(t, balanced(t, s).Held)
+}
+
 // On a full disk the strategies make room in segments that exist.
 func TestFullDiskDropsOldest(t *testing.T) {
 	cfg := DefaultConfig()

@@ -102,7 +102,7 @@ func (s *Spool) openSegment(g *segment, r *Record) error {
 func (s *Spool) noSegment() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.squeeze = max(s.bytes, 1)
+	s.squeeze = max(s.bytes+s.placing, 1)
 }
 
 // noSpace reacts to a disk that is full before the quota is reached, by somebody else's files: the limit falls below
@@ -111,7 +111,7 @@ func (s *Spool) noSpace(r *Record) bool {
 	s.diskFull.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.squeeze = max(s.bytes-s.limits.segment, 1)
+	s.squeeze = max(s.bytes+s.placing-s.limits.segment, 1)
 	v := eviction{Spool: s}
 	ok := v.room(r, 0)
 	v.end(ok)

@@ -101,6 +101,7 @@ type Spool struct {
 	told, untold int       // how many were, and how many were not
 
 	writers [Lanes]writer // the committer's
+	placing int64         // bytes of the present commit that have a place on disk; the committer's
 
 	clockBase time.Duration
 	opened    time.Duration // since the machine's start
