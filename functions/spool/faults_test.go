@@ -621,7 +621,10 @@ func TestAStartReadsAroundABadSector(t *testing.T) {
 
 // A segment under the name of another one is set aside, and not removed as if it held nothing: somebody may have renamed it.
 func TestARenamedSegmentIsKept(t *testing.T) {
-	for _, lost := range []bool{false, true} {
+	for _, c := range []struct {
+		lost bool
+		to   uint64
+	}{{false, 77}, {true, 77}, {false, 0}} { // 0 is a number that the state has forgotten
 		dir := t.TempDir()
 		s, err := Open(dir, DefaultConfig(), small(4<<20, 16<<10, 0))
 		require.NoError(t, err)
@@ -629,13 +632,13 @@ func TestARenamedSegmentIsKept(t *testing.T) {
 			require.NoError(t, put(s, rec(1, "c", 1000, i)))
 		}
 		require.NoError(t, s.Close())
-		to := segmentName(1, 77)
+		to := segmentName(1, c.to)
 		content, err := os.ReadFile(filepath.Join(dir, segmentName(1, 1)))
 		require.NoError(t, err)
 		require.NoError(t, os.Rename(filepath.Join(dir, segmentName(1, 1)), filepath.Join(dir, to)))
 		empty := filepath.Join(dir, segmentName(1, 78))
 		require.NoError(t, os.WriteFile(empty, make([]byte, 16<<10), 0o600))
-		if lost {
+		if c.lost {
 			removeAll(t, dir, "state-*")
 		}
 		s = open(t, dir, DefaultConfig(), small(4<<20, 16<<10, 0))
@@ -646,5 +649,57 @@ func TestARenamedSegmentIsKept(t *testing.T) {
 		kept, err := os.ReadFile(filepath.Join(dir, quarantineDir, to))
 		require.NoError(t, err)
 		require.Equal(t, content, kept)
+	}
+}
+
+// A segment whose header the disk does not give is set aside whole, and none of its sequences is given again: they may have left. Where no
+// state can be read either, the disk gives nothing, and the start is refused.
+func TestAStartSetsASegmentWithoutAReadableHeaderAside(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.AckInterval = "1h"
+	dir := t.TempDir()
+	s, err := Open(dir, cfg, small(4<<20, 256<<10, 0))
+	require.NoError(t, err)
+	for i := range 30 {
+		require.NoError(t, put(s, rec(1, "c", 1000, i)))
+	}
+	crashed := t.TempDir()
+	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
+	require.NoError(t, s.Close())
+	for what, c := range map[string]struct {
+		dir  string
+		lost int
+	}{"the state counts its records": {dir, 30}, "the state does not know it": {crashed, 0}} {
+		names, err := filepath.Glob(filepath.Join(c.dir, "*.seg"))
+		require.NoError(t, err)
+		require.Len(t, names, 1)
+		s := open(t, c.dir, cfg, WithFS(&badSector{osFS{}, 0, 4 << 10}), small(4<<20, 256<<10, 0))
+		st := balanced(t, s)
+		require.Equal(t, [3]int{0, c.lost, 1}, [3]int{int(st.Held), int(st.Dropped[ReasonQuarantined]), len(s.Damages())}, what)
+		require.FileExists(t, filepath.Join(c.dir, quarantineDir, filepath.Base(names[0])), what)
+		require.Greater(t, st.Next, uint64(30), what)
+	}
+	dir = t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(crashed)))
+	require.NoError(t, os.Rename(filepath.Join(dir, quarantineDir, segmentName(1, 1)), filepath.Join(dir, segmentName(1, 1))))
+	removeAll(t, dir, "state-*")
+	_, err = Open(dir, cfg, WithFS(&badSector{osFS{}, 0, 4 << 10}), small(4<<20, 256<<10, 0))
+	require.ErrorIs(t, err, syscall.EIO)
+}
+
+// A folder under a name of the spool's leftovers is not the spool's: it is reported and stays.
+func TestForeignFoldersStay(t *testing.T) {
+	dir := t.TempDir()
+	foreign := []string{"notes.tmp", "spare-parts"}
+	for _, name := range foreign {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name, "content"), 0o700))
+	}
+	said := make(chan string, 100)
+	s := open(t, dir, DefaultConfig(), small(4<<20, 256<<10, 0), WithProblems(func(err error) { said <- err.Error() }))
+	require.NoError(t, put(s, rec(1, "c", 1000, 1)))
+	first := <-said
+	for _, name := range foreign {
+		require.Contains(t, first, name)
+		require.DirExists(t, filepath.Join(dir, name, "content"))
 	}
 }

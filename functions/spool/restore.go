@@ -18,14 +18,13 @@ type recovery struct {
 	latest  uint64 // number of the latest segment, from which the epoch comes where the state is lost
 	top     uint64 // the highest sequence found
 	newest  uint32 // the latest tick at which a record came
+	unknown bool   // a segment was set aside whose sequences no state knows
 }
 
 func (r *recovery) run(names []string) error {
 	ids := segmentFiles(names)
 	r.adopt()
-	if err := r.tidy(names); err != nil {
-		return err
-	}
+	r.tidy(names)
 	for _, id := range ids {
 		if err := r.segment(id); err != nil {
 			return err
@@ -65,33 +64,32 @@ func (r *recovery) adopt() {
 	r.clockBase += r.opts.clock.Moment().Since(st.at)
 }
 
-// tidy removes temporary files and takes over spares.
-func (r *recovery) tidy(names []string) error {
+// tidy removes temporary files and takes over spares. The start does not depend on either.
+func (r *recovery) tidy(names []string) {
+	var errs []error
 	for _, name := range names {
 		switch {
 		case strings.HasSuffix(name, ".tmp"):
 			if err := ignoreMissing(r.fs.Remove(r.path(name))); err != nil {
-				return fmt.Errorf("removing %s: %w", name, err)
+				errs = append(errs, fmt.Errorf("removing %s: %w", name, err))
 			}
 		case strings.HasPrefix(name, "spare-"):
-			if err := r.spare(name); err != nil {
-				return err
-			}
+			errs = append(errs, r.spare(name))
 		}
 	}
 	kept, err := r.fs.List(r.path(quarantineDir))
 	if err != nil {
-		return nil // there is none yet
+		kept = nil // there is none yet
 	}
 	for _, name := range kept {
 		if f, err := r.fs.Open(r.path(quarantineDir+"/"+name), false); err == nil {
 			n, sizeErr := f.Size()
 			r.kept += n
-			r.report(errors.Join(sizeErr, f.Close()))
+			errs = append(errs, sizeErr, f.Close())
 		}
 	}
 	r.disk += r.kept
-	return nil
+	r.report(errors.Join(errs...))
 }
 
 func (r *recovery) spare(name string) error {
@@ -114,10 +112,14 @@ func (r *recovery) spare(name string) error {
 func (r *recovery) segment(id fileID) error {
 	saved := r.saved[id.id]
 	name := segmentName(id.lane, id.id)
-	if saved == nil && r.st != nil && id.id < r.st.nextID {
-		return r.discard(id) // all its records were gone, and the state has forgotten it
-	}
 	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, weak: r.weak}
+	if saved == nil && r.st != nil && id.id < r.st.nextID { // all its records were gone, and the state has forgotten it
+		f, err := l.load(id.lane, id.id, &savedSegment{end: dataStart}) // its header alone
+		if errors.Is(err, errUnused) && r.misnamed(f) {
+			return r.banish(id, f.size, "by its header the segment is "+f.name())
+		}
+		return r.discard(id)
+	}
 	f, err := l.load(id.lane, id.id, saved)
 	if f != nil && err == nil && r.Spool.origin == "" {
 		r.Spool.origin = f.origin
@@ -129,7 +131,8 @@ func (r *recovery) segment(id fileID) error {
 	case fresh && (errors.Is(err, errUnused) || errors.Is(err, errNoHeader)):
 		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
 		return r.discard(id)
-	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused):
+	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused) || r.st != nil && errors.Is(err, errUnread):
+		r.unknown = r.unknown || saved == nil || saved.end == 0
 		return r.banish(id, f.size, err.Error())
 	case err != nil:
 		return err
@@ -296,8 +299,8 @@ func (r *recovery) resume() {
 	}
 	s.next = from
 	switch {
-	case r.st == nil && s.epoch != "":
-		s.next += afterLoss // the state is lost and the epoch came from a segment
+	case r.unknown, r.st == nil && s.epoch != "":
+		s.next += afterLoss // or the state is lost and the epoch came from a segment
 	case r.weak:
 		s.next = max(s.next, r.st.reserved)
 	}

@@ -190,6 +190,9 @@ type loader struct {
 
 var errNoHeader = errors.New("neither copy of the segment's header is intact")
 
+// errUnread says that the disk does not give the header, or what would tell whether there was one. A state that was read shows that it gives others.
+var errUnread = errors.New("the segment's header cannot be read")
+
 // errUnused says that a file was to become a segment and never did: it holds nothing.
 var errUnused = errors.New("segment was never written to")
 
@@ -210,9 +213,9 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	if f.size, err = file.Size(); err != nil {
 		return nil, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
 	}
-	head, err := readUpTo(file, min(f.size, dataStart))
+	head, _, err := readAround(file, min(f.size, dataStart)) // which tries again
 	if err != nil {
-		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
+		return f, fmt.Errorf("reading segment %s: %w: %w", segmentName(lane, id), errUnread, err)
 	}
 	if err := laterVersion(head); err != nil {
 		return f, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
@@ -242,9 +245,9 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 
 // headerError distinguishes a file that lost its header from one that never had any.
 func headerError(file File, size int64) error {
-	b, err := readUpTo(file, min(size, 64<<10))
-	if err != nil {
-		return err
+	b, bad, err := readAround(file, min(size, 64<<10))
+	if err != nil || len(bad) > 0 {
+		return errUnread
 	}
 	if len(bytes.Trim(b, "\x00")) == 0 {
 		return errUnused
