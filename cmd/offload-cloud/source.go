@@ -73,6 +73,11 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 	if err := f.check(u.Scheme); err != nil {
 		return nil, err
 	}
+	for server := range strings.SplitSeq(f.from, ",") {
+		if u, err := url.Parse(server); err == nil && mqtt.BeyondPort(u) && (u.Scheme == "nats" || u.Scheme == "http") {
+			return nil, fmt.Errorf("-from %q: it %w", f.from, mqtt.ErrPath)
+		}
+	}
 	switch u.Scheme {
 	case "nats":
 		return f.nats(limits, log)

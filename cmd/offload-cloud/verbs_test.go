@@ -25,6 +25,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/cmd/offload-cloud/internal/ranges"
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
 )
 
@@ -188,6 +189,12 @@ func TestFlagsHaveTheirBounds(t *testing.T) {
 	for from, ok := range map[string]bool{"mqtt://h": true, "mqtts://h": true, "nats://h": false, "http://h": false, "": false} {
 		require.Equal(t, ok, (&sourceFlags{from: from}).single() == nil, from)
 		require.Error(t, (&sourceFlags{from: from, share: "g"}).single())
+	}
+	for from, replies := range map[string]string{
+		"mqtt://h:1883/path": "", "mqtts://h?x": "", "nats://a:4222,nats://b:4222/?x": "", "http://127.0.0.1:8080/path": "http://cloudcore/{node}",
+	} {
+		_, err := (&sourceFlags{from: from, id: "c", replies: replies}).transport(sourceLimits{}, log)
+		require.ErrorIs(t, err, mqtt.ErrPath, from)
 	}
 	for address, want := range map[string]bool{
 		"localhost": true, "localhost:80": true, "127.0.0.1:80": true, "127.1.2.3": true, "[::1]:80": true, "[::1]": true, "10.0.0.1:80": false, ":80": false, "gateway:80": false, "0.0.0.0:80": false,

@@ -37,6 +37,7 @@ const Schemes = "tcp or mqtt, for TLS ssl, tls, tcps or mqtts, and ws or wss for
 var (
 	ErrAddress  = errors.New("must be URLs like tcp://host:1883 or ssl://host:8883, with a port from 1 to 65535")
 	ErrScheme   = errors.New("has an unknown scheme; use " + Schemes)
+	ErrPath     = errors.New("must end with the port: a path or more behind it has no effect on this scheme")
 	ErrPassword = errors.New("must not carry a password; put it into the secret store")
 )
 
@@ -54,12 +55,20 @@ func ParseAddress(text string) (Address, error) {
 	if !known {
 		return Address{}, ErrScheme
 	}
+	if !scheme.web && BeyondPort(u) {
+		return Address{}, ErrPath
+	}
 	port := cmp.Or(u.Port(), scheme.port)
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return Address{}, ErrAddress
 	}
 	u.Host = net.JoinHostPort(u.Hostname(), port)
 	return Address{Scheme: u.Scheme, Host: u.Host, TLS: scheme.secure, WebSocket: scheme.web, url: u}, nil
+}
+
+// BeyondPort reports whether a URL has more behind its port than a slash.
+func BeyondPort(u *url.URL) bool {
+	return strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != ""
 }
 
 // ParseAddresses reads a list separated by commas. The error names the first address that is wrong.

@@ -10,7 +10,7 @@ import (
 // Bus, link and consumer share the schemes, with their ports.
 func TestAddresses(t *testing.T) {
 	for text, want := range map[string]string{
-		"tcp://a": "a:1883", "mqtt://a": "a:1883", "ws://a/mqtt": "a:80", "ssl://a": "a:8883", "tls://a": "a:8883", "tcps://a": "a:8883",
+		"tcp://a": "a:1883", "mqtt://a": "a:1883", "ws://a/mqtt?x": "a:80", "mqtt://a/": "a:1883", "ssl://a": "a:8883", "tls://a": "a:8883", "tcps://a": "a:8883",
 		"mqtts://a": "a:8883", "wss://a": "a:443", "tcp://a:1": "a:1", " tcp://a:65535 ": "a:65535", "SSL://[::1]": "[::1]:8883",
 	} {
 		a, err := ParseAddress(text)
@@ -23,7 +23,7 @@ func TestAddresses(t *testing.T) {
 	}
 	for text, want := range map[string]error{
 		"": ErrAddress, "host:1883": ErrAddress, "tcp://": ErrAddress, "tcp://a:0": ErrAddress, "tcp://a:65536": ErrAddress,
-		"tcp://a:x": ErrAddress, "quic://a": ErrScheme, "tcp://u:p@a": ErrPassword,
+		"tcp://a:x": ErrAddress, "quic://a": ErrScheme, "tcp://a/mqtt": ErrPath, "mqtts://a:8883/?x": ErrPath, "tcp://a?": ErrPath, "mqtt://a#x": ErrPath, "tcp://u:p@a": ErrPassword,
 	} {
 		_, err := ParseAddress(text)
 		require.ErrorIs(t, err, want, text)

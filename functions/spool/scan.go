@@ -190,7 +190,7 @@ type loader struct {
 
 var errNoHeader = errors.New("neither copy of the segment's header is intact")
 
-// errUnread says that the disk does not give the header, or what would tell whether there was one. A state that was read shows that it gives others.
+// errUnread says that the disk does not give the header, or the bytes that show whether there was one. A state that was read shows that it gives others.
 var errUnread = errors.New("the segment's header cannot be read")
 
 // errUnused says that a file was to become a segment and never did: it holds nothing.
