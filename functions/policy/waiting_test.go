@@ -120,7 +120,7 @@ func TestNobodyWaitsForEver(t *testing.T) {
 // A task that is as late as can be loses little by waiting, and less than a server's time costs those yet to come if it takes long. It goes all the same
 // once no task comes for which a server would have to be kept free: to the server that is cheaper for it.
 func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
-	r := newRoom(t, func(c *Config) { c.CostMoney = 100 })
+	r := newRoom(t, func(c *Config) { c.CostMoney, c.CostMemory = 100, 1000 })
 	const gap = time.Millisecond
 	for range 40 {
 		one := &task.Task{Of: 1, Received: r.state.Time, Deadline: 50 * time.Millisecond, Data: make([]byte, 100)}
@@ -140,6 +140,10 @@ func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
 	r.state.QueueCycles = 0
 	_, d, ok := r.next()
 	require.True(t, ok)
+	require.Equal(t, decision.BoundLocal, d.Reason)
+	r.state.MemoryStall, r.state.Link.Up = 100, false
+	_, d, ok = r.next()
+	require.True(t, ok, "the link would cost less, but is down")
 	require.Equal(t, decision.BoundLocal, d.Reason)
 }
 
