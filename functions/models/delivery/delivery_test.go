@@ -302,6 +302,7 @@ func TestALackOfDescriptorsDelaysADelivery(t *testing.T) {
 				}
 				if err != nil {
 					require.ErrorIs(t, err, syscall.EMFILE)
+					require.NotEmpty(t, w.r.Progress(), "%d descriptors: the file was given up", spare)
 					lacked = true
 					delayed++
 				}

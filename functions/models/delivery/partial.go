@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 
 	"app-offload/functions/models"
@@ -191,7 +192,7 @@ func (p *partial) want(window int) *Want {
 // there reports whether the file is where chunks are stored, and not in the store.
 func (p *partial) there() bool {
 	_, err := p.root.Stat(p.dir + partAt)
-	return err == nil
+	return !errors.Is(err, fs.ErrNotExist) // also where no descriptor is left to look
 }
 
 func (p *partial) close() error {
