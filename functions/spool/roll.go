@@ -98,7 +98,7 @@ func (s *Spool) openSegment(g *segment, r *Record) error {
 }
 
 // noSegment reacts to a quota that leaves no room for a segment although the limit is not reached, such as where records nearly as
-// large as segments waste their ends: the limit falls to what is held.
+// large as segments waste their ends: the limit falls to what is held or being stored.
 func (s *Spool) noSegment() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Spool) noSegment() {
 }
 
 // noSpace reacts to a disk that is full before the quota is reached, by somebody else's files: the limit falls below
-// what is held, so that the strategies for a full spool apply. It reports whether the record's own made room.
+// what is held or being stored, so that the strategies for a full spool apply. It reports whether the record's own made room.
 func (s *Spool) noSpace(r *Record) bool {
 	s.diskFull.Add(1)
 	s.mu.Lock()
