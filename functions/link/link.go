@@ -185,6 +185,9 @@ func (l *Link) Ack(life uint64, message int, alone bool, started, now time.Time)
 	l.flying--
 	l.landed(int64(message), now)
 	l.state.InflightBytes -= int64(message)
+	if first := started.Add(time.Duration(l.base() * float64(time.Second))); !l.fromIdle && first.After(l.mark) && first.Before(now) {
+		l.mark = first // nothing of this message could be acknowledged before: the link was idle, though a round trip was under way
+	}
 	l.busy += now.Sub(l.mark)
 	l.mark = now
 	l.bytes += int64(message)

@@ -74,6 +74,53 @@ func TestGoodputOfABusyLink(t *testing.T) {
 	})
 }
 
+// Messages that overlap by no more than a round trip leave the link idle between them, which says nothing of what it carries.
+func TestMessagesThatOverlapByARoundTrip(t *testing.T) {
+	const rate, trip = 1e6, 40 * time.Millisecond
+	seconds := func(bytes int) time.Duration { return time.Duration(float64(bytes) / rate * 1e9) }
+	for _, c := range []struct {
+		sizes []int
+		every time.Duration
+	}{
+		{[]int{10_000}, 30 * time.Millisecond},
+		{[]int{20_000, 300}, 25 * time.Millisecond},
+		{[]int{30_000, 5_000, 5_000}, 20 * time.Millisecond},
+		{[]int{10_000}, 11 * time.Millisecond},
+	} {
+		l, now := New(), time.Unix(1e9, 0)
+		life := l.Open()
+		for range 20 {
+			l.Start(life, 100, 100, now)
+			l.Ack(life, 100, true, now, now.Add(trip))
+			now = now.Add(time.Second)
+		}
+		type message struct {
+			bytes       int
+			alone       bool
+			began, acks time.Time
+		}
+		var under []message
+		free := now
+		for i := range 200 {
+			for len(under) > 0 && !under[0].acks.After(now) {
+				m := under[0]
+				under = under[1:]
+				l.Ack(life, m.bytes, m.alone, m.began, m.acks)
+			}
+			m := message{bytes: c.sizes[i%len(c.sizes)], began: now}
+			m.alone = l.Start(life, m.bytes, m.bytes, now)
+			if free.Before(now) {
+				free = now
+			}
+			free = free.Add(seconds(m.bytes))
+			m.acks = free.Add(trip)
+			under = append(under, m)
+			now = now.Add(c.every)
+		}
+		require.InEpsilon(t, rate, l.State().Goodput, 0.1, "%v every %v", c.sizes, c.every)
+	}
+}
+
 func TestBatchesAreMeasuredInMessageBytes(t *testing.T) {
 	l := New()
 	require.Equal(t, 7, l.Carries(time.Second, 7), "nothing is known yet")
