@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -31,9 +32,12 @@ func (osFS) Open(name string, write bool) (File, error) {
 	if write {
 		mode = os.O_RDWR
 	}
-	f, err := os.OpenFile(filepath.Clean(name), mode, 0)
+	f, err := os.OpenFile(filepath.Clean(name), mode|unix.O_NONBLOCK, 0) // a pipe would wait for its other end
 	if err != nil {
 		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() && !st.IsDir() {
+		return nil, errors.Join(cmp.Or(err, fmt.Errorf("%s is a pipe or a device: move it out of the folder", name)), f.Close())
 	}
 	return osFile{f}, nil
 }
