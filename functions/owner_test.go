@@ -19,7 +19,7 @@ import (
 const unprivileged = 65534
 
 // A file that belongs to another user, such as after one run as root, is not damaged: the start names it, and nothing is set aside or
-// written anew. Once it is given back all is as it was.
+// written anew. A spare file is no more than named. Once it is given back all is as it was.
 func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 	if dir := os.Getenv("OFFLOAD_TEST_DIR"); dir != "" { // the process that may not read it
 		cfg := testConfig(t, nil, "cloud")
@@ -27,6 +27,10 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 		s, err := New(cfg, Deps{Name: "app-offload", Log: testLog{t}, Secrets: noSecrets{}, Publisher: &bin{}})
 		if err == nil {
 			_ = s.Stop()
+		}
+		if strings.HasPrefix(filepath.Base(os.Getenv("OFFLOAD_TEST_FILE")), "spare-") {
+			require.NoError(t, err, "it holds nothing")
+			return
 		}
 		require.ErrorIs(t, err, fs.ErrPermission)
 		require.ErrorContains(t, err, "belongs to user 0")

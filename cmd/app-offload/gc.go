@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// thrift collects garbage half again as often as Go does by default: a tenth more CPU at the maximum rate, and a seventh less memory
+// thrift collects garbage nearly twice as often as Go does by default: a sixth more CPU at the maximum rate, and a sixth less memory
 // ("Where the microseconds go" has the figures). And it has the collector work as hard as it must where memory comes near to what is
 // configured: a few messages of the largest size are held within that, while their garbage is not. It belongs to one goroutine. A GOGC or GOMEMLIMIT that is set takes precedence.
 type thrift struct {
@@ -21,7 +21,7 @@ type thrift struct {
 }
 
 const (
-	percentGC = 65
+	percentGC = 55
 	ownBytes  = 20 << 20 // of the process without what is configured; of the 80 MiB that users are to reckon with, the rest is outside of Go's memory
 	leastNew  = 1 << 20  // a change of the limit below that is not worth it
 )
