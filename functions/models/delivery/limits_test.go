@@ -297,7 +297,7 @@ func TestBitsThatAreDamaged(t *testing.T) {
 func TestAStopWhileAModelIsInstalled(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
-	reply, err := w.r.Handle(t.Context(), s.Offer())
+	_, err := w.r.Handle(t.Context(), s.Offer())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -307,7 +307,7 @@ func TestAStopWhileAModelIsInstalled(t *testing.T) {
 		if i == s.of-1 {
 			cancel()
 		}
-		reply, err = w.r.Handle(ctx, chunk)
+		reply, err := w.r.Handle(ctx, chunk)
 		if err != nil { // the model may be loaded before the stop is noticed
 			require.ErrorIs(t, err, context.Canceled)
 			require.Equal(t, s.of-1, i)
