@@ -287,8 +287,8 @@ func (r *round) pause(now time.Time) time.Duration {
 	if now.Before(r.x.hold) {
 		until(r.x.hold)
 	}
-	if until := r.x.times.ahead.Until(r.x.link, now); until > 0 && !r.asked {
-		d = min(d, until) // for the next batch, see hasRoom
+	if room := r.x.times.ahead.Until(r.x.link, now); room > 0 && !r.asked {
+		d = min(d, room) // for the next batch, see hasRoom
 	}
 	if p := r.x.times.probe; p > 0 {
 		d = min(d, max(p-now.Sub(r.probed), p-r.x.link.Stale(now), 0))

@@ -94,7 +94,7 @@ func TestAFlippedBitFalsifiesNoDrops(t *testing.T) {
 	require.Equal(t, []status.Drop{{Class: "vibration", Reason: "full", Count: 7, Unacknowledged: 2}}, got.Status().List)
 }
 
-// A file that is whole JSON and has nothing in it is none that was saved.
+// A file of valid JSON without content is damaged: nothing saves such a file.
 func TestAnEmptyAccountIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	for _, content := range []string{"", "{}", "null", `{"counts":{}}`, `{"saved":[]}`, `{"saved":{"local":"x"}}`} {

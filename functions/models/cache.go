@@ -100,8 +100,11 @@ func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, er
 	}
 }
 
-// enter waits for the turn, in the order of the calls.
+// enter waits for the turn, in the order of the calls. A context that has ended gets none, even where the turn is free.
 func (s *Store) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	select {
 	case s.turn <- struct{}{}:
 		return nil

@@ -220,7 +220,7 @@ func TestASourceWithoutSubscription(t *testing.T) {
 	}
 }
 
-// A folder for the quarantine that cannot be had keeps the receiver from opening, and an event that is none is the caller's error.
+// A folder for the quarantine that cannot be had keeps the receiver from opening, and something else than an event is the caller's error.
 func TestWhatCannotBeOpenedOrRead(t *testing.T) {
 	cfg := intake.DefaultConfig()
 	cfg.QuarantineDir = filepath.Join(t.TempDir(), "file")

@@ -69,7 +69,7 @@ func TestNestedJSONEndsWhereItEnds(t *testing.T) {
 	}
 }
 
-// JSON has no number for what is none or infinite.
+// JSON has no number for NaN and the infinities.
 func TestFloatsThatJSONHasNot(t *testing.T) {
 	for f, want := range map[float64]string{1.5: "1.5", 2: "2.0", -1e300: "-1e+300", math.MaxFloat64: "1.7976931348623157e+308", math.Inf(1): "", math.Inf(-1): ""} {
 		w := jsonWriter{in: binary.BigEndian.AppendUint64([]byte{0xfb}, math.Float64bits(f))}

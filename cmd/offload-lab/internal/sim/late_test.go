@@ -26,25 +26,31 @@ func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reaso
 	return infos, reasons, cost
 }
 
+// eachOnce holds that each task of an episode was done, once, and not before it can be.
+func eachOnce(t *testing.T, e *Episode, infos []Info) {
+	t.Helper()
+	seen := map[int]bool{}
+	for _, info := range infos {
+		require.False(t, seen[info.Job], "task %d came twice", info.Job)
+		seen[info.Job] = true
+		j := &e.Jobs[info.Job]
+		least := j.Mcycles / e.Config.EdgeMcycles
+		if info.Cloud {
+			least = j.RTT + e.Config.Overhead
+		}
+		require.Greater(t, info.Took, least-1e-9, "no task is done faster than an idle server does it")
+		require.InDelta(t, j.At+info.Took, info.Done, 1e-9)
+	}
+	require.Len(t, infos, len(e.Jobs))
+}
+
 func TestLateBindingPlaysEachTaskOnce(t *testing.T) {
 	w, err := NewWorld(DefaultConfig(), trace.Synthetic(7, 12, 4, 4))
 	require.NoError(t, err)
 	for seed := range uint64(5) {
 		e := w.Draw(seed)
 		infos, reasons, _ := lived(t, w, e, "defer")
-		seen := map[int]bool{}
-		for _, info := range infos {
-			require.False(t, seen[info.Job], "task %d came twice", info.Job)
-			seen[info.Job] = true
-			j := &e.Jobs[info.Job]
-			least := j.Mcycles / e.Config.EdgeMcycles
-			if info.Cloud {
-				least = j.RTT + e.Config.Overhead
-			}
-			require.Greater(t, info.Took, least-1e-9, "no task is done faster than an idle server does it")
-			require.InDelta(t, j.At+info.Took, info.Done, 1e-9)
-		}
-		require.Len(t, infos, len(e.Jobs))
+		eachOnce(t, e, infos)
 		require.Positive(t, reasons[decision.BoundLocal])
 		require.Positive(t, reasons[decision.BoundCloud])
 		again, _, _ := lived(t, w, e, "defer")

@@ -82,18 +82,7 @@ func TestMessagesCarryEachTaskOnce(t *testing.T) {
 		require.NoError(t, err)
 		e := w.Draw(3)
 		infos, _, _ := lived(t, w, e, name)
-		seen := map[int]bool{}
-		for _, info := range infos {
-			require.False(t, seen[info.Job], "task %d came twice", info.Job)
-			seen[info.Job] = true
-			j := &e.Jobs[info.Job]
-			least := j.Mcycles / e.Config.EdgeMcycles
-			if info.Cloud {
-				least = j.RTT + e.Config.Overhead
-			}
-			require.Greater(t, info.Took, least-1e-9)
-		}
-		require.Len(t, infos, len(e.Jobs), name)
+		eachOnce(t, e, infos)
 		again, _, _ := lived(t, w, e, name)
 		require.Equal(t, infos, again, name)
 	}
