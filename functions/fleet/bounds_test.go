@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/check/bounds"
+	"app-offload/functions/pool"
 	"app-offload/functions/seal"
 )
 
@@ -70,11 +71,11 @@ func TestAnswersHaveStampsOfTheirOwn(t *testing.T) {
 	for i, at := range []int64{1000, 1000, 500, 2000, 2000} {
 		now = time.Unix(at, 0)
 		n.speak(time.Unix(int64(3000+100*i), 0))
-		_, stamp, refused := decode(f.opener, seal.Fleet, "n1", n.answers[i])
+		st, refused := decode(f.opener, seal.Fleet, "n1", n.answers[i])
 		require.Nil(t, refused)
-		require.Greater(t, stamp, last)
-		require.GreaterOrEqual(t, stamp, now.UnixNano())
-		last = stamp
+		require.Greater(t, st.stamp, last)
+		require.GreaterOrEqual(t, st.stamp, now.UnixNano())
+		last = st.stamp
 	}
 }
 
@@ -85,9 +86,8 @@ func TestLargeStatementsAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	message, err := s.SealNote(nil, &seal.Note{Kind: seal.Learned, ID: "1", Node: "n1", Created: time.Unix(2000, 0), Body: body})
 	require.NoError(t, err)
-	st, stamp, refused := decode(seal.NewOpener(plant, seal.Limits{MaxStatementKiB: 1}), seal.Learned, "n1", message)
+	st, refused := decode(seal.NewOpener(plant, seal.Limits{MaxStatementKiB: 1}), seal.Learned, "n1", message)
 	require.Nil(t, st)
-	require.Zero(t, stamp)
 	require.Equal(t, "too large", refused.Reason)
 }
 
@@ -169,4 +169,32 @@ func TestWhoHasContributed(t *testing.T) {
 	fresh.learner.layout += "l"
 	fresh.Tick(now.Add(time.Hour))
 	require.ErrorContains(t, fresh.errs[1], "malformed: layout")
+}
+
+// An answer has as many parts as a statement may have, and where nodes have more of them together, the first by name.
+func TestAnAnswerHasNoMorePartsThanAStatementMay(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	all := pool.Parts{}
+	for i := range pool.MaxParts {
+		all[fmt.Sprintf("%s%03d", pool.Cloud, i)] = pool.Part{Matrix: []float64{9}, Moments: []float64{1}}
+	}
+	speakers := 0
+	told := func(own pool.Parts) pool.Parts {
+		for range f.terms.Least {
+			speakers++
+			join(t, f, fmt.Sprint("n", speakers), &now, own).speak(now)
+		}
+		now = now.Add(2 * time.Minute)
+		fresh := join(t, f, "fresh", &now, nil)
+		fresh.speak(now)
+		require.NoError(t, fresh.errs[0])
+		require.Empty(t, fresh.Status().Problem)
+		return fresh.learner.prior
+	}
+	require.Len(t, told(all), pool.MaxParts)
+	most := told(pool.Parts{pool.Cloud + "000a": all[pool.Cloud+"000"], pool.Cloud + "zzz": all[pool.Cloud+"000"]})
+	require.Len(t, most, pool.MaxParts)
+	require.Contains(t, most, pool.Cloud+"000a")
+	require.NotContains(t, most, pool.Cloud+"255")
 }

@@ -58,6 +58,7 @@ type statement struct {
 	Parts  pool.Parts `json:"parts,omitempty"`
 	Nodes  int        `json:"nodes,omitempty"` // of the fleet: how many others have contributed
 	Last   int64      `json:"last,omitempty"`  // of the fleet: the stamp of the node's latest statement
+	stamp  int64      // of itself: when it was made, ns since the Unix epoch
 }
 
 const (
@@ -67,12 +68,12 @@ const (
 )
 
 // encode makes the message of a statement.
-func encode(s *seal.Sealer, kind seal.NoteKind, node string, stamp int64, st *statement) ([]byte, error) {
+func encode(s *seal.Sealer, kind seal.NoteKind, node string, st *statement) ([]byte, error) {
 	body, err := json.Marshal(st)
 	if err != nil {
 		return nil, fmt.Errorf("writing a statement of what was learned: %w", err)
 	}
-	return s.SealNote(nil, &seal.Note{Kind: kind, ID: fmt.Sprintf("%s-%d", node, stamp), Node: node, Created: time.Unix(0, stamp), Body: body})
+	return s.SealNote(nil, &seal.Note{Kind: kind, ID: fmt.Sprintf("%s-%d", node, st.stamp), Node: node, Created: time.Unix(0, st.stamp), Body: body})
 }
 
 // Refused says why a statement is not taken. Reason is one of a few words by which refusals are counted.
@@ -89,7 +90,7 @@ func refuse(reason, format string, args ...any) *Refused {
 }
 
 // decode opens a statement of that kind on the topic of a node.
-func decode(o *seal.Opener, kind seal.NoteKind, node string, message []byte) (*statement, int64, *Refused) {
+func decode(o *seal.Opener, kind seal.NoteKind, node string, message []byte) (*statement, *Refused) {
 	n, err := o.OpenNote(kind, message)
 	if err != nil {
 		reason := "malformed"
@@ -100,23 +101,23 @@ func decode(o *seal.Opener, kind seal.NoteKind, node string, message []byte) (*s
 		} else if _, large := errors.AsType[*seal.TooLargeError](err); large {
 			reason = "too large"
 		}
-		return nil, 0, &Refused{reason, err}
+		return nil, &Refused{reason, err}
 	}
 	if n.Node != node {
-		return nil, 0, refuse("wrong node", "it is of node %.64q, on the topic of node %.64q", n.Node, node)
+		return nil, refuse("wrong node", "it is of node %.64q, on the topic of node %.64q", n.Node, node)
 	}
 	if y := n.Created.UTC().Year(); y < 1970 || y > 2261 {
-		return nil, 0, refuse("malformed", "its time is %v", n.Created)
+		return nil, refuse("malformed", "its time is %v", n.Created)
 	}
-	st := &statement{}
+	st := &statement{stamp: n.Created.UnixNano()}
 	if err := json.Unmarshal(n.Body, st); err != nil {
-		return nil, 0, &Refused{"malformed", err}
+		return nil, &Refused{"malformed", err}
 	}
 	if st.Layout == "" || len(st.Layout) > maxLayout || !check.Printable(st.Layout) || st.Nodes < 0 || st.Last < 0 || st.Last == math.MaxInt64 {
-		return nil, 0, refuse("malformed", "layout %.64q of %d nodes after %d", st.Layout, st.Nodes, st.Last)
+		return nil, refuse("malformed", "layout %.64q of %d nodes after %d", st.Layout, st.Nodes, st.Last)
 	}
 	if err := st.Parts.Check(); err != nil {
-		return nil, 0, &Refused{"impossible", err}
+		return nil, &Refused{"impossible", err}
 	}
-	return st, n.Created.UnixNano(), nil
+	return st, nil
 }

@@ -104,7 +104,8 @@ func (f *Fleet) Handle(node string, message []byte, now time.Time) (answer []byt
 	f.begin(now)
 	st := f.answer(node)
 	f.sent = max(now.UnixNano(), f.sent+1)
-	answer, sealing := encode(f.sealer, seal.Fleet, node, f.sent, st)
+	st.stamp = f.sent
+	answer, sealing := encode(f.sealer, seal.Fleet, node, st)
 	if sealing != nil {
 		return nil, sealing
 	}
@@ -114,12 +115,12 @@ func (f *Fleet) Handle(node string, message []byte, now time.Time) (answer []byt
 const replayed = "replayed"
 
 func (f *Fleet) take(node string, message []byte, now time.Time) *Refused {
-	st, stamp, refused := decode(f.opener, seal.Learned, node, message)
+	st, refused := decode(f.opener, seal.Learned, node, message)
 	if refused != nil {
 		return refused
 	}
 	before := f.latest[node]
-	if before != nil && stamp <= before.Stamp {
+	if before != nil && st.stamp <= before.Stamp {
 		return refuse(replayed, "a statement of node %.64q as new as this one was taken before", node)
 	}
 	if before == nil && len(f.latest) >= maxNodes {
@@ -128,7 +129,7 @@ func (f *Fleet) take(node string, message []byte, now time.Time) *Refused {
 	if before == nil && len(f.latest) >= maxNodes {
 		return refuse("full", "%d nodes take part already", len(f.latest))
 	}
-	f.latest[node] = &contribution{stamp, now, st.Layout, st.Parts.Clip(f.terms.Clip)}
+	f.latest[node] = &contribution{st.stamp, now, st.Layout, st.Parts.Clip(f.terms.Clip)}
 	return nil
 }
 
@@ -236,9 +237,6 @@ func (f *Fleet) Restore(raw []byte) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.latest = s.Nodes
-	if f.latest == nil {
-		f.latest = map[string]*contribution{}
-	}
+	f.latest = maps.Collect(maps.All(s.Nodes)) // not nil where it has none
 	return nil
 }

@@ -224,7 +224,7 @@ func TestAHostileNodeChangesNoMoreThanItsShare(t *testing.T) {
 		lie := saw(count, mean)
 		honest := f.sumFor("fresh")
 		s, _ := codecs(t, plant)
-		msg, err := encode(s, seal.Learned, "bad", 1001e9, &statement{Layout: "1", Parts: lie})
+		msg, err := encode(s, seal.Learned, "bad", &statement{stamp: 1001e9, Layout: "1", Parts: lie})
 		require.NoError(t, err)
 		_, err = f.Handle("bad", msg, now)
 		require.NoError(t, err)
@@ -288,7 +288,7 @@ func TestOneNodeDoesNotSilenceTheFleet(t *testing.T) {
 		join(t, f, fmt.Sprint("n", i), &now, saw(15, 0.5)).speak(now)
 	}
 	sealer, _ := codecs(t, plant)
-	msg, err := encode(sealer, seal.Learned, "bad", 1001e9, &statement{Layout: "1", Parts: pool.Parts{pool.Cloud + "a": {Matrix: []float64{-0.9e-9}, Moments: []float64{0}}}})
+	msg, err := encode(sealer, seal.Learned, "bad", &statement{stamp: 1001e9, Layout: "1", Parts: pool.Parts{pool.Cloud + "a": {Matrix: []float64{-0.9e-9}, Moments: []float64{0}}}})
 	require.NoError(t, err)
 	_, err = f.Handle("bad", msg, now)
 	require.NoError(t, err)
@@ -387,6 +387,9 @@ func TestAFleetSurvivesARestart(t *testing.T) {
 		require.Error(t, again.Restore([]byte(bad)))
 	}
 	require.Equal(t, 1, again.Counts().Nodes)
+	require.NoError(t, again.Restore([]byte(`{"format":"app-offload fleet 1"}`)))
+	_, err = again.Handle("n1", n.sent[0], now)
+	require.NoError(t, err, "a state without nodes takes new ones")
 }
 
 // Whatever arrives is refused or leaves a state that can be saved, restored and answered from.
@@ -397,10 +400,10 @@ func FuzzHandle(f *testing.F) {
 	s, err := seal.NewSealer(cfg, nil)
 	require.NoError(f, err)
 	for _, parts := range []pool.Parts{nil, saw(15, 0.5), {pool.Bandit + "local": {Matrix: make([]float64, 10), Moments: make([]float64, 4)}}} {
-		msg, err := encode(s, seal.Learned, "n", 1e18, &statement{Layout: "1", Parts: parts})
+		msg, err := encode(s, seal.Learned, "n", &statement{stamp: 1e18, Layout: "1", Parts: parts})
 		require.NoError(f, err)
 		f.Add(msg)
-		msg, err = encode(s, seal.Fleet, "n", 1e18, &statement{Layout: "1", Parts: parts, Nodes: 3, Last: 5})
+		msg, err = encode(s, seal.Fleet, "n", &statement{stamp: 1e18, Layout: "1", Parts: parts, Nodes: 3, Last: 5})
 		require.NoError(f, err)
 		f.Add(msg)
 	}

@@ -106,7 +106,7 @@ func (m *Member) Tick(now time.Time) {
 	if m.first == 0 {
 		m.first = m.stamp
 	}
-	msg, err := encode(m.sealer, seal.Learned, m.node, m.stamp, &statement{Layout: m.learner.Layout(), Parts: parts})
+	msg, err := encode(m.sealer, seal.Learned, m.node, &statement{Layout: m.learner.Layout(), Parts: parts, stamp: m.stamp})
 	if err != nil {
 		m.complain(err)
 		return
@@ -123,12 +123,12 @@ func (m *Member) Take(message []byte) {
 	if !m.cfg.On() {
 		return
 	}
-	st, stamp, refused := decode(m.opener, seal.Fleet, m.node, message)
+	st, refused := decode(m.opener, seal.Fleet, m.node, message)
 	switch {
 	case refused != nil:
 	case st.Layout != m.learner.Layout():
 		refused = refuse("other layout", "it is of layout %q, and this node's is %q", st.Layout, m.learner.Layout())
-	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && stamp <= m.model: // what it answers counts, as the cloud's clock may be set
+	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && st.stamp <= m.model: // what it answers counts, as the cloud's clock may be set
 		refused = refuse("replayed", "it is not newer than the one that is believed, or answers nothing that was said since the start")
 	}
 	if refused != nil {
@@ -136,7 +136,7 @@ func (m *Member) Take(message []byte) {
 		m.complain(refused)
 		return
 	}
-	m.last, m.model, m.status.Problem = st.Last, stamp, ""
+	m.last, m.model, m.status.Problem = st.Last, st.stamp, ""
 	switch {
 	case st.Last <= m.stamp:
 		m.next = m.rest

@@ -99,7 +99,7 @@ func TestTaming(t *testing.T) {
 			}
 		}
 	}
-	for _, none := range []Part{{[]float64{-1}, []float64{5}}, {[]float64{0}, []float64{5}}} { // no outcome has weight
+	for _, none := range []Part{{[]float64{-1}, []float64{5}}, {[]float64{0}, []float64{5}}, {[]float64{0}, []float64{0}}} { // no outcome has weight
 		none.tame()
 		require.Zero(t, none.Moments[0])
 	}
@@ -138,6 +138,9 @@ func TestWeighing(t *testing.T) {
 		require.InDelta(t, p.Moments[0]*by, w.Moments[0], 1e-9)
 	}
 	require.Equal(t, p, Parts{"local/a": p}.Weigh(p.Weight())["local/a"])
+	for _, light := range []Part{{[]float64{0}, []float64{0}}, {[]float64{-tiny}, []float64{0}}} { // rounding may leave less than nothing
+		require.Equal(t, light, Parts{"cloud/a": light}.Weigh(10)["cloud/a"])
+	}
 	wild := Parts{"cloud/a": {[]float64{4}, []float64{1000}}}.Weigh(10)["cloud/a"]
 	require.InDelta(t, MaxAnswer*4, wild.Moments[0], 1e-6)
 	require.InDelta(t, 4, wild.Weight(), 1e-12)
@@ -145,7 +148,7 @@ func TestWeighing(t *testing.T) {
 
 // Noise is added to each number, and as much of the unit matrix as makes the matrix one of outcomes: a power of two times a sixteenth of the deviation.
 func TestNoiseIsMended(t *testing.T) {
-	for draw, shift := range map[float64]float64{0: 0, 1: 0, -0.5: 0, -1.01: 1. / 16, -1.1: 2. / 16, -1.2: 4. / 16, -2: 16. / 16, -3: 32. / 16} {
+	for draw, shift := range map[float64]float64{0: 0, 1: 0, -0.5: 0, -1.01: 1. / 16, -1.1: 2. / 16, -1.15: 4. / 16, -1.2: 4. / 16, -2: 16. / 16, -3: 32. / 16} {
 		ps := Parts{"cloud/a": {[]float64{10}, []float64{5}}}
 		ps.Noise(10, func(name string) func() float64 {
 			require.Equal(t, "cloud/a", name)

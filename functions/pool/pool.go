@@ -148,10 +148,7 @@ func (ps Parts) Clip(norm float64) Parts {
 			p.lift(tiny * (1 + p.Weight()))
 		}
 		p.tame()
-		if is := p.norm(); is > norm {
-			p = p.times(norm / is)
-		}
-		clipped[name] = p
+		clipped[name] = p.times(min(norm/p.norm(), 1))
 	}
 	return clipped
 }
@@ -202,11 +199,7 @@ func (p Part) times(by float64) Part {
 func (ps Parts) Weigh(most float64) Parts {
 	weighed := make(Parts, len(ps))
 	for name, p := range ps {
-		by := 1.0
-		if w := p.Weight(); w > most {
-			by = most / w
-		}
-		weighed[name] = p.times(by)
+		weighed[name] = p.times(min(most/max(p.Weight(), 0), 1))
 		weighed[name].tame()
 	}
 	return weighed

@@ -103,6 +103,8 @@ func TestWhatCannotBeStatisticsIsRefused(t *testing.T) {
 		{"Inf", Local + "a", Part{[]float64{1, 0.5, 1}, []float64{1, math.Inf(-1)}}, "not finite"},
 		{"huge", Local + "a", Part{[]float64{1e13, 0.5, 1}, []float64{1, 1}}, "too large"},
 		{"negative", Local + "a", Part{[]float64{1, 0, -1}, []float64{1, 1}}, "semidefinite"},
+		{"heavy, and off by rounding", Local + "a", Part{[]float64{1e6, 1e6, 1e6 - 1e-3}, []float64{1, 1}}, ""},
+		{"heavy, and off by more", Local + "a", Part{[]float64{1e6, 1e6, 1e6 - 1e-2}, []float64{1, 1}}, "semidefinite"},
 		{"indefinite", Local + "a", Part{[]float64{1, 2, 1}, []float64{1, 1}}, "semidefinite"},
 		{"a dimension too few", Bandit + "local", good, "expected 4 and 10"},
 		{"none at all", Local + "a", Part{}, "expected 2 and 3"},
