@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// openAnswers comes before the exporter, which brings the results, and stops after it.
+// openAnswers runs before openExport, since the exporter delivers the results; so the answers stop after the exporter.
 func (s *Service) openAnswers() (err error) {
 	bus := s.kinship.Sign(s.deps.Publisher)
 	deps := desk.Deps{
@@ -31,13 +31,13 @@ func (s *Service) openAnswers() (err error) {
 	return nil
 }
 
-// answered takes a result of the cloud: it settles the decision at once, and its answer goes to the bus.
+// answered takes a result from the cloud: it settles the decision immediately, and the desk publishes the answer on the bus.
 func (s *Service) answered(r seal.Result) {
 	s.feedback.Resulted(r)
 	s.desk.Take(r)
 }
 
-// results is where local work publishes.
+// results returns the publisher for results of local work.
 func (s *Service) results() local.Publisher {
 	s.forward = &forward.Forwarder{
 		Bus: s.deps.Publisher, Class: func(name string) *task.Class { return s.rules.Load().Class(name) },
@@ -46,7 +46,8 @@ func (s *Service) results() local.Publisher {
 	return s.forward.Named(s.kinship.Sign(s.forward))
 }
 
-// keepResult returns once the task of a result is durable in the spool. The account has it as one more task. No decision is made for it.
+// keepResult stores the task of a result in the spool and returns when it is durable. The account counts it as one more task. No decision is made for
+// it.
 func (p *Pipeline) keepResult(t *task.Task) error {
 	r := record(&job{}, t, t.Append(make([]byte, 0, t.Size()+recordOverhead)))
 	r.Score = float32(t.Score)

@@ -7,18 +7,17 @@ import (
 	"app-offload/functions/status"
 )
 
-// Counts is the conservation account at this moment.
+// Counts returns the current conservation account.
 func (s *Service) Counts() status.Counts {
 	return s.ledger.Counts(func() ledger.SpoolCounts { return ledger.Of(s.spool.Stats()) })
 }
 
-// saveBooks saves the account and the drops, as far as it can.
+// saveBooks saves the account and the drops. It saves one even if the other fails.
 func (s *Service) saveBooks() error {
 	return errors.Join(s.ledger.Save(s.cfg.Spool.Directory, s.Counts()), s.drops.Save())
 }
 
-// Acknowledge says that somebody knows of every task that was dropped so far, and returns how many he did not know of. It outlasts
-// a restart.
+// Acknowledge marks every task dropped so far as known to the operator, and returns how many were new. The mark survives a restart.
 func (s *Service) Acknowledge() (uint64, error) {
 	s.drops.See(ledger.DroppedByClass(s.spool.Stats().Classes), false)
 	n := s.drops.Acknowledge()

@@ -9,50 +9,50 @@ import (
 	"app-offload/functions/spool"
 )
 
-// What becomes of a task after the decision. A job is in one state; spool and local workers report what happened as an event; the
-// table says which state comes next and what is done on the way. Whatever may block, such as a second attempt, goes to the goroutine of
-// the background, so that neither the committer nor a worker waits, and no call comes back into the one that caused it.
+// The fate of a task after the decision. A job is in one state. The spool and the local workers report what happened to it as an event. The table
+// gives the next state and the actions of the transition. Work that may block, such as a second attempt, runs on a background queue, so that neither
+// the committer nor a worker waits, and no callback re-enters its caller.
 
-// jobState is where a job is.
+// jobState is the state of a job.
 type jobState uint8
 
 const (
-	impossible jobState = iota // no event leads there: the mark of a cell of the table that cannot be reached
-	decided                    // not handed over yet; it may be behind another task of its track
-	parked                     // it waits undecided; the parker has it
+	impossible jobState = iota // marks cells of the table that no event can reach
+	decided                    // not handed over yet; it may be queued behind another task of its track
+	parked                     // durable and undecided; the parker owns it
 	sending                    // offered to the spool, as decided
-	working                    // with the local workers, as decided
-	instead                    // with the local workers, since the spool did not take it
+	working                    // queued for the local workers, as decided
+	instead                    // queued for the local workers, since the spool rejected it
 	resending                  // offered to the spool, since local work failed
-	asking                     // offered to the spool for a second answer; the local model's is out as provisional
+	asking                     // offered to the spool for the cloud's answer; the local answer is published as provisional
 	stored                     // durable in the spool
 	finished                   // done locally
 	dropped                    // accepted, and dropped with a reason
-	refused                    // given back to the sender
+	refused                    // returned to the sender
 	numStates
 )
 
-// jobEvent is what happened to a job, with what its class allows then: so the table has no conditions.
+// jobEvent is what happened to a job, combined with what its class allows, so that the table needs no conditions.
 type jobEvent uint8
 
 const (
 	behind           jobEvent = iota // an earlier task of its track was refused
-	overload                         // both paths are overloaded, and its class gives way
+	overload                         // both paths are overloaded, and its class allows a drop
 	kept                             // it is durable
-	tooLarge                         // no spool of this size can take it, and not every reading of it has an operator
-	tooLargeReadable                 // no spool of this size can take it, but the operators read all of it
-	fullLocal                        // the spool is full or fails; the class has it done locally, and the operators read all of it
+	tooLarge                         // larger than the spool can ever take, and some reading has no operator
+	tooLargeReadable                 // larger than the spool can ever take, but the operators read all of it
+	fullLocal                        // the spool is full or failing; the class allows local work, and the operators read all of it
 	fullDrop                         // the spool is full, and the class drops rather than refuses
-	unstored                         // the spool is full or fails, and nothing but refusing is left
+	unstored                         // the spool is full or failing, and the task can only be refused
 	done                             // local work is done
 	failed                           // local work failed
 	failedStays                      // local work failed, and the class must not leave
-	hard                             // the local model has answered, provisionally, and the cloud is to be asked
-	shut                             // the local workers take nothing more
+	hard                             // the local model has answered provisionally, and the cloud is asked too
+	shut                             // the local workers accept no more tasks
 	numEvents
 )
 
-// action is one thing that a transition does.
+// action is one step of a transition.
 type action uint8
 
 const (
@@ -62,14 +62,14 @@ const (
 	goCloud                    // amend the decision: local work failed
 	goHard                     // amend the decision: the local answer is hard
 	finishFirst                // publish the local model's answer as final, and finish
-	resend                     // offer it to the spool, later, and leave the track then
+	resend                     // offer it to the spool later, then leave the track
 	dropTooLarge               // drop it, since it is too large for the spool
 	dropFull                   // drop it, since the spool is full
-	dropOverload               // drop it, for what its decision says
+	dropOverload               // drop it, for the reason in its decision
 	dropFailed                 // drop it, since local work failed
-	refuse                     // give it back to its sender
-	refuseTrack                // give it back, and all that are behind it on its track
-	leaveTrack                 // let what is behind it on its track go on
+	refuse                     // return it to its sender
+	refuseTrack                // return it, and all tasks queued behind it on its track
+	leaveTrack                 // release the tasks queued behind it on its track
 )
 
 // transition is one cell of the table.
@@ -78,7 +78,7 @@ type transition struct {
 	do   []action
 }
 
-// transitions is the table. A cell that is not here is impossible: the test of the table says of each why.
+// transitions is the table. An absent cell is impossible; the table's test says why.
 var transitions = [numStates][numEvents]transition{
 	decided: {
 		behind:   {refused, []action{refuse}},
@@ -126,8 +126,8 @@ var transitions = [numStates][numEvents]transition{
 	},
 }
 
-// spoolEvent says what it means for a task that the spool does not take it. A spool that fails is treated like a full one: what can be
-// done locally is.
+// spoolEvent returns the event for a task that the spool rejected. A failing spool is treated like a full one: the task is done locally where
+// possible.
 func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
 	class, full, large := j.Task.OwnClass(), errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrTooLarge)
 	switch {
@@ -143,7 +143,7 @@ func (p *Pipeline) spoolEvent(j *job, err error) jobEvent {
 	return unstored
 }
 
-// localEvent says what the result of local work means for a task.
+// localEvent returns the event for the result of local work.
 func localEvent(j *job, err error) jobEvent {
 	switch {
 	case err == nil:
@@ -158,7 +158,7 @@ func localEvent(j *job, err error) jobEvent {
 	return failed
 }
 
-// whyFailed is why a task that was to be done locally is sent instead.
+// whyFailed returns the reason for sending a task that was decided local.
 func whyFailed(err error) decision.Reason {
 	if errors.Is(err, local.ErrBusy) {
 		return decision.ModelBusy
@@ -166,18 +166,18 @@ func whyFailed(err error) decision.Reason {
 	return decision.LocalFailed
 }
 
-// ErrRefused says that a task found no place in the spool and its class refuses rather than drops. Its event is not acknowledged.
+// ErrRefused reports a task that the spool rejected and whose class neither drops it nor has it done locally. Its event is not acknowledged.
 var ErrRefused = errors.New("refused: the spool does not take the task, which can neither be dropped nor be done here")
 
 var errBehind = fmt.Errorf("%w: an earlier task of its device and class was", ErrRefused)
 
-// ReasonFailed counts tasks whose local work failed and that had no other way to go.
+// ReasonFailed counts tasks whose local work failed and that could not be sent either.
 const ReasonFailed = "localFailed"
 
-// ReasonUnread counts tasks that must not leave and hold a value that is no number of its type.
+// ReasonUnread counts tasks that must not leave and hold a value that does not parse as its type.
 const ReasonUnread = "unread"
 
-// reasonOf is the word for a task that local work failed on.
+// reasonOf returns the drop reason for a task whose local work failed.
 func reasonOf(err error) string {
 	if unread := (*local.UnreadError)(nil); errors.As(err, &unread) {
 		return ReasonUnread
@@ -185,5 +185,5 @@ func reasonOf(err error) string {
 	return ReasonFailed
 }
 
-// ReasonTooLarge counts tasks that can be in no spool of this size and that local work failed on.
+// ReasonTooLarge counts tasks that are too large for the spool and could not be done locally.
 const ReasonTooLarge = "tooLarge"

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// learners is everything here that learns from outcomes and can do so together with other nodes: the predictions, and policies.
+// learners are the parts that learn from outcomes and can do so together with other nodes: the predictions and the policies.
 type learners struct{ *Pipeline }
 
 func (l learners) Layout() string { return l.rules.Load().PoolLayout() }
@@ -33,7 +33,7 @@ func (l learners) Prior(parts pool.Parts) {
 	}
 }
 
-// openFleet makes the node's member of the fleet, whether it takes part or not.
+// openFleet makes the node's member of the fleet, whether or not it takes part.
 func (s *Service) openFleet(sealer *seal.Sealer) {
 	opener := seal.NewOpener(s.keys, seal.Limits{MaxMessageKiB: linkMaxKiB})
 	s.member = fleet.NewMember(s.cfg.Node, sealer, opener, learners{s.Pipeline}, func(topic string, message []byte) { s.exporter.Send(topic, message) }, s.log)
@@ -41,7 +41,7 @@ func (s *Service) openFleet(sealer *seal.Sealer) {
 	s.teller = &teller{node: s.cfg.Node, opener: opener, publish: func(p score.Prices) { s.rules.Load().Model.Publish(p) }, log: s.log, said: say.NewEvery(time.Minute)}
 }
 
-// join takes over a configuration while the service runs. What begins needs a connection with its subscription.
+// join applies a configuration while the service runs. A new subscription needs a new connection.
 func (s *Service) join(cfg fleet.Config, begins bool) {
 	s.member.Set(cfg)
 	if begins {
@@ -49,7 +49,8 @@ func (s *Service) join(cfg fleet.Config, begins bool) {
 	}
 }
 
-// follow puts rules in force. Under other predictions, nothing that was learned before is said to others, and what they have taught is forgotten.
+// follow puts rules in force. If the layout of the statistics changes, the node shares nothing it learned before, and forgets what other nodes taught
+// it.
 func (s *Service) follow(r *decide.Rules) {
 	if r.PoolLayout() == s.rules.Load().PoolLayout() {
 		s.rules.Store(r)

@@ -19,8 +19,8 @@ import (
 	"app-offload/functions/track"
 )
 
-// dispatch moves a job by one event and returns its next state. The caller hands a job that is now instead to the local workers. err is
-// the cause, nil of a success. It belongs to the goroutine that has the job, and does not block.
+// dispatch moves a job by one event and returns its next state. The caller passes jobs in state instead to the local workers. err is the cause, nil
+// on success. Only the goroutine that owns the job calls dispatch. It does not block.
 func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
 	t := &transitions[j.state][ev]
 	if t.next == impossible {
@@ -31,7 +31,7 @@ func (p *Pipeline) dispatch(j *job, ev jobEvent, err error) jobState {
 	for _, a := range t.do {
 		p.act(j, a, err)
 	}
-	return next // j may be another goroutine's by now
+	return next // another goroutine may own j by now
 }
 
 func (p *Pipeline) act(j *job, a action, err error) {
@@ -57,7 +57,7 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		p.resend(j)
 	case dropTooLarge:
 		p.drop(j, ReasonTooLarge)
-	case dropFull: // all that the spool holds goes before it, and to refuse it would hold up every event behind it
+	case dropFull: // no record in the spool may be dropped for it, and refusing would hold up every event behind it
 		p.drop(j, spool.ReasonFull)
 	case dropOverload:
 		p.countShed(&j.Case)
@@ -75,9 +75,9 @@ func (p *Pipeline) act(j *job, a action, err error) {
 	}
 }
 
-// store hands tasks to the spool, and returns those that are to be processed locally because it does not take them, and those that were
-// refused, both in order. The spool takes all tasks of a commit or none, so where it refuses it is asked for each event by itself: some may fit,
-// or may make room by their class's strategy. What is too large is asked for alone, as there may be a single one.
+// store offers tasks to the spool. It returns the tasks to be processed locally because the spool rejected them, and the refused tasks, both in
+// order. The spool takes all tasks of a commit or none, so after a rejection store offers each event alone: some may fit, or make room by their
+// class's strategy. After ErrTooLarge it offers a single task, since only one may be too large.
 func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 	err := p.append(jobs)
 	if err == nil {
@@ -118,7 +118,7 @@ func (p *Pipeline) store(jobs []*job) (here, back []*job) {
 	return here, back
 }
 
-// chunks is how many jobs from the first on are of one event and class. Their fate is one: nothing could be done with some of them.
+// chunks returns the number of leading jobs of the same event and class. They share one fate, since a part of them is useless.
 func chunks(jobs []*job) (n int) {
 	for n < len(jobs) && jobs[n].event == jobs[0].event && jobs[n].Task.OwnClass() == jobs[0].Task.OwnClass() {
 		n++
@@ -126,7 +126,7 @@ func chunks(jobs []*job) (n int) {
 	return n
 }
 
-// divert dispatches tasks that the spool does not take, and returns those that are to be processed locally and those that were refused.
+// divert dispatches tasks that the spool rejected. It returns the tasks to be processed locally and the refused ones.
 func (p *Pipeline) divert(jobs []*job, err error) (here, back []*job) {
 	for _, j := range jobs {
 		ev := p.spoolEvent(j, err)
@@ -144,7 +144,7 @@ func (p *Pipeline) divert(jobs []*job, err error) (here, back []*job) {
 	return here, back
 }
 
-// room is what a commit needs until it is done, to be used again: its records, and what is left of a buffer for their payloads.
+// room is the reusable memory of a commit: its records, and the rest of a buffer for their payloads.
 type room struct {
 	records []spool.Record
 	rest    []byte
@@ -152,7 +152,7 @@ type room struct {
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
 
-// mostRoom is the largest commit, in records, whose room is kept.
+// mostRoom is the largest commit, in records, whose room is reused.
 const mostRoom = 1024
 
 func (m *room) free() {
@@ -163,16 +163,16 @@ func (m *room) free() {
 	rooms.Put(m)
 }
 
-// append stores the jobs' tasks in one commit, or returns why they cannot be.
+// append stores the jobs' tasks in one commit.
 func (p *Pipeline) append(jobs []*job) error {
 	m := rooms.Get().(*room)
 	m.records = slices.Grow(m.records[:0], len(jobs))
-	// One allocation for many payloads, but for few enough: each keeps its neighbours in memory, be it in the spool's ring or on its way out.
+	// Several payloads share an allocation, but not too many: each keeps its neighbours in memory, whether in the spool's ring or in flight.
 	stepped := int64(p.clock.Stepped())
 	for i, j := range jobs {
 		t := *j.Task
 		t.Restore()
-		t.Received += stepped // a record is read by others: it has the time of day
+		t.Received += stepped // records leave this process, so they carry the time of day
 		if size := recordSize(&t); cap(m.rest) < size {
 			m.rest = make([]byte, 0, bufferSize(jobs[i:]))
 		}
@@ -181,7 +181,7 @@ func (p *Pipeline) append(jobs []*job) error {
 		m.rest = payload[len(payload):]
 	}
 	err := p.offer(m.records, func(err error) {
-		m.free() // the spool has the payloads alone
+		m.free() // the spool keeps only the payloads
 		p.committed(jobs, err)
 	})
 	if err != nil {
@@ -190,7 +190,7 @@ func (p *Pipeline) append(jobs []*job) error {
 	return err
 }
 
-// offer hands records to the spool. then is called by the committer, and must not block it.
+// offer passes records to the spool. The committer calls then, which must not block.
 func (p *Pipeline) offer(records []spool.Record, then func(error)) error {
 	p.working.Add(1)
 	err := p.spool.Offer(records, func(err error) {
@@ -203,14 +203,14 @@ func (p *Pipeline) offer(records []spool.Record, then func(error)) error {
 	return err
 }
 
-// recordSize is roughly what task.Append writes: data, texts, and the tags and numbers between them.
+// recordSize estimates what task.Append writes: data, strings, and the tags and numbers between them.
 func recordSize(t *task.Task) int {
 	return t.Size() + len(t.EventID) + len(t.Device) + len(t.Profile) + len(t.Source) + len(t.Class.Name) + len(t.CorrelationID) + recordOverhead
 }
 
 const recordOverhead = 96
 
-// bufferSize is the size of a buffer for the records of the first jobs and of later ones, or for these alone where few would fit.
+// bufferSize returns the size of a buffer for the payloads of the first jobs: a shared one if many fit into it, else one for these alone.
 func bufferSize(jobs []*job) (size int) {
 	if recordSize(jobs[0].Task) <= sharedBuffer/8 {
 		return sharedBuffer
@@ -225,7 +225,7 @@ func bufferSize(jobs []*job) (size int) {
 	return size
 }
 
-// sharedBuffer is how many bytes of records share an allocation, which the last of them keeps in memory.
+// sharedBuffer is the size in bytes of a buffer that payloads share. The last of its payloads keeps it in memory.
 const sharedBuffer = 16 << 10
 
 func record(j *job, t *task.Task, payload []byte) spool.Record {
@@ -240,8 +240,8 @@ func record(j *job, t *task.Task, payload []byte) spool.Record {
 	return r
 }
 
-// committed books what became of a commit. It runs on the committer's goroutine and must not block it. A disk that fails shows only
-// here, after later tasks went their ways: the one case in which a task that changes its path may be passed by others.
+// committed accounts for a commit. It runs on the committer's goroutine and must not block it. A disk failure shows only here, after later tasks were
+// handed over: this is the one case in which later tasks may overtake a task that changes its path.
 func (p *Pipeline) committed(jobs []*job, err error) {
 	if err == nil {
 		p.ledger.Spooled(len(jobs))
@@ -250,15 +250,15 @@ func (p *Pipeline) committed(jobs []*job, err error) {
 		}
 		return
 	}
-	p.eachAfterwards(jobs, func(jobs []*job) { // there may be no room for local work for hours, and goroutines are not to grow for it
+	p.eachAfterwards(jobs, func(jobs []*job) { // local work may have no room for hours, and must not accumulate goroutines
 		here, _ := p.divert(jobs, err)
 		p.tracks.Enter(here)
 		p.operate(here)
 	})
 }
 
-// afterwards does what may block and belongs to work under way. What belongs to a class with a model may have to wait for that, and holds up
-// nothing else.
+// afterwards runs f, which may block, in the background and counts it as work in flight. Classes with a model use a queue of their own: waiting for a
+// model holds up only them.
 func (p *Pipeline) afterwards(class *task.Class, f func()) {
 	queue := &p.background
 	if class != nil && class.Model != "" {
@@ -271,7 +271,7 @@ func (p *Pipeline) afterwards(class *task.Class, f func()) {
 	})
 }
 
-// eachAfterwards is afterwards for jobs of several classes. Those of one keep their order.
+// eachAfterwards is afterwards for jobs of several classes. Jobs of one class keep their order.
 func (p *Pipeline) eachAfterwards(jobs []*job, f func([]*job)) {
 	var light, heavy []*job
 	for _, j := range jobs {
@@ -288,16 +288,16 @@ func (p *Pipeline) eachAfterwards(jobs []*job, f func([]*job)) {
 	}
 }
 
-// resend offers a task to the spool that local work failed on, and lets its track go on then. The worker must not wait for the spool.
+// resend offers a task whose local work failed to the spool, and then releases its track. The worker must not wait for the spool.
 func (p *Pipeline) resend(j *job) {
 	p.afterwards(j.Task.OwnClass(), func() {
 		k := j.Track()
-		p.store([]*job{j}) // none of it comes back to the local workers
+		p.store([]*job{j}) // none of it returns to the local workers
 		p.leaveTrackOf(k)
 	})
 }
 
-// operate hands jobs to the local workers, and waits for room in their queues.
+// operate passes jobs to the local workers, and waits for room in their queues.
 func (p *Pipeline) operate(jobs []*job) {
 	if len(jobs) == 0 {
 		return
@@ -315,17 +315,17 @@ func (p *Pipeline) operate(jobs []*job) {
 	})
 }
 
-// itemOf is a job for the local workers. One that the spool does not take has nowhere else to go.
+// itemOf returns a job as an item for the local workers. A job that the spool rejected must stay local.
 func itemOf(j *job) local.Item {
 	return local.Item{
 		Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.OwnClass().NeverLeave || j.state == instead,
 	}
 }
 
-// firstOf is the answer of the local model that went out as provisional, nil without one.
+// firstOf returns the local model's provisional answer, or nil.
 func firstOf(err error) *answer.Answer {
 	if err == nil {
-		return nil // looking costs an allocation
+		return nil // errors.As allocates
 	}
 	if hard := (*infer.HardError)(nil); errors.As(err, &hard) {
 		return hard.Answer
@@ -333,16 +333,16 @@ func firstOf(err error) *answer.Answer {
 	return nil
 }
 
-// leaveTrack follows local work, and sends on what waited for it.
+// leaveTrack runs after local work and releases the tasks queued behind the job.
 func (p *Pipeline) leaveTrack(j *job) { p.leaveTrackOf(j.Track()) }
 
 func (p *Pipeline) leaveTrackOf(k track.Key) {
 	if p.tracks.Leave(k) {
-		p.afterwards(p.rules.Load().Class(k.Class), func() { p.moveOn(k) }) // it may have to wait for room
+		p.afterwards(p.rules.Load().Class(k.Class), func() { p.moveOn(k) }) // it may wait for room
 	}
 }
 
-// moveOn sends the held tasks of a track on their ways, as far as they go.
+// moveOn hands over the queued tasks of a track, as far as their order allows.
 func (p *Pipeline) moveOn(k track.Key) {
 	for {
 		run := p.tracks.Next(k)
@@ -364,11 +364,11 @@ func (p *Pipeline) moveOn(k track.Key) {
 	}
 }
 
-// refuseTrack gives a task back, and those that are held behind it: they would pass it.
+// refuseTrack refuses a task and all tasks queued behind it, which would otherwise overtake it.
 func (p *Pipeline) refuseTrack(j *job, err error) {
 	k := j.Track()
 	if j.event.run.again {
-		p.tracks.Block(k, j.Task.EventID) // before the sender knows, as it may be sending
+		p.tracks.Block(k, j.Task.EventID) // before the sender learns of the refusal, since it may be sending
 	}
 	p.refuse(j, err)
 	for _, held := range p.tracks.Empty(k) {
@@ -376,8 +376,8 @@ func (p *Pipeline) refuseTrack(j *job, err error) {
 	}
 }
 
-// finishFirst lets the provisional answer of a task be the final one, since nothing can take the task to the cloud. It may wait for the bus, so
-// it belongs to the background goroutine. Where the bus does not take it either, the task is dropped with that reason.
+// finishFirst makes the provisional answer of a task the final one, since the task cannot be sent to the cloud. It may wait for the bus, so it runs
+// on the background goroutine. If the bus rejects the answer, the task is dropped as ReasonFailed.
 func (p *Pipeline) finishFirst(j *job) {
 	p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	final := *j.first
@@ -390,8 +390,7 @@ func (p *Pipeline) finishFirst(j *job) {
 	p.act(j, finish, nil)
 }
 
-// drop gives a task up that can be neither processed nor kept, now or later. It is accepted and counted, so that its
-// event does not come back for ever.
+// drop drops a task that can be neither processed nor stored, now or later. It counts as accepted, so that its event is not redelivered forever.
 func (p *Pipeline) drop(j *job, reason string) {
 	p.ledger.Dropped(reason, 1)
 	p.drops.Early(j.Task.OwnClass().Name, reason)
@@ -399,7 +398,7 @@ func (p *Pipeline) drop(j *job, reason string) {
 	j.event.conclude(nil)
 }
 
-// refuse gives a task back: it was never accepted, and its event is the sender's again.
+// refuse returns a task to its sender. The task was never accepted, and the sender owns its event again.
 func (p *Pipeline) refuse(j *job, err error) {
 	p.ledger.Leave(1)
 	p.refused.Add(1)
@@ -407,13 +406,13 @@ func (p *Pipeline) refuse(j *job, err error) {
 	j.event.conclude(err)
 }
 
-// amend notes that a task had to go another way than was decided. Whatever the policy had said, it would have ended there.
+// amend records that a task took another path than decided. Its propensity is 1: any decision would have led to this path.
 func (p *Pipeline) amend(c *decide.Case, target decision.Target, why decision.Reason) {
 	c.Decision.Target, c.Decision.Reason, c.Decision.Propensity = target, why, 1
 	p.feedback.Amend(c)
 }
 
-// givenUpEvery is the shortest time between two log lines about dropped tasks: there may be thousands, and all are counted.
+// givenUpEvery is the shortest interval between two warnings about dropped tasks. There may be thousands, and all are counted.
 const givenUpEvery = time.Minute
 
 func (p *Pipeline) sayGivenUp(t *task.Task, err error) {

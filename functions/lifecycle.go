@@ -8,12 +8,12 @@ import (
 	"sync"
 )
 
-// lifecycle holds the stops of what was started. Each is registered right after its start, and they run the other way
-// round, so that nothing is stopped that something still running needs. It is safe for concurrent use.
+// lifecycle holds the stops of everything that was started. Each stop is registered right after the start, and they run in reverse order, so that
+// nothing stops while something that needs it still runs. It is safe for concurrent use.
 type lifecycle struct {
 	mu      sync.Mutex
 	stops   []stop
-	stopped []string // the names of what was stopped, in order
+	stopped []string // names in the order in which they stopped
 }
 
 type stop struct {
@@ -21,21 +21,21 @@ type stop struct {
 	run  func(context.Context) error
 }
 
-// onStop registers how to stop what was just started.
+// onStop registers the stop of what was just started.
 func (l *lifecycle) onStop(name string, run func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stops = append(l.stops, stop{name, run})
 }
 
-// onLast registers a stop that comes after all others: for what others use until their own end.
+// onLast registers a stop that runs after all others, for parts that the others use until their own end.
 func (l *lifecycle) onLast(name string, run func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stops = append([]stop{{name, run}}, l.stops...)
 }
 
-// stop runs every stop once, the last registered first, also when one of them fails. A second call does nothing.
+// stop runs every stop once, the last registered first, even if one of them fails. A second call does nothing.
 func (l *lifecycle) stop(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

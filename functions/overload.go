@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// shed takes the tasks out of the run that are dropped because both paths are overloaded, and reduces or reroutes others, as their classes say.
+// shed drops tasks of the run because both paths are overloaded, or reduces or reroutes them, as their classes allow.
 func (p *Pipeline) shed(r *run) {
 	turn := p.shedder.Turn(r.rules.Classes, r.rules.Model, &r.state, shed.Servers{Operators: p.local.Operators(), Models: p.local.Workers()})
 	if turn == nil {
@@ -34,15 +34,16 @@ func (p *Pipeline) shed(r *run) {
 	}
 }
 
-// fate is what became of the first task of an event, which is a critical one where there are any.
+// fate is the verdict on the first task of an event, which is a critical one if the event has any.
 type fate struct {
 	event   *countdown
 	class   *task.Class
 	verdict shed.Verdict
 }
 
-// of is the verdict on a task, given those on the ones of its event that were judged before it: the cloud can do nothing with a part of an
-// event, so what is left of one is not dropped, and what is left of one that was dropped is not sent. No class gives way for another one.
+// of returns the verdict on a task, given the verdict on the first task of its event. A part of an event is useless to the cloud: if the first task
+// was dropped, later tasks of its class are dropped too; if it was kept, later tasks are not dropped. A drop in one class never causes a drop in
+// another.
 func (f *fate) of(j *job, v shed.Verdict) shed.Verdict {
 	if j.event != f.event {
 		*f = fate{j.event, j.Task.Class, v}
@@ -58,14 +59,14 @@ func (f *fate) of(j *job, v shed.Verdict) shed.Verdict {
 	return v
 }
 
-// readsAs reports whether local work on a task as one of a class loses none of it.
+// readsAs reports whether the operators of a class would read all of a task.
 func (p *Pipeline) readsAs(t *task.Task, class *task.Class) bool {
 	as := *t
 	as.Class = class
 	return p.local.ReadsAll(&as)
 }
 
-// countShed counts a task for what overload has made of it, if anything, once that is final: a task that is refused comes again.
+// countShed counts the effect of overload on a task, if any, once it is final. A refused task is not counted, since its sender submits it again.
 func (p *Pipeline) countShed(c *decide.Case) {
 	switch why := c.Decision.Reason; why {
 	case decision.Overload, decision.TooLate, decision.Rerouted, decision.Reduced:

@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/wait"
 )
 
-// parking lets the pool of late binding take tasks out of a run. The pool decides which of them wait, and where they go in the end; parking
-// makes them durable, and concludes their events.
+// parking connects the pool of late binding to the pipeline. The pool decides which tasks wait and where they finally go; parking makes them durable
+// and concludes their events.
 type parking struct {
 	*wait.Pool
 	p *Pipeline
@@ -20,7 +20,7 @@ type parking struct {
 	inOrder func(*task.Task) bool
 }
 
-// openParking comes after whatever tasks are bound to, so that the pool is empty before any of it stops.
+// openParking runs after all parts to which parked tasks may be bound are open, so that the pool is empty before any of those stops.
 func (s *Service) openParking() error {
 	pool := wait.New(wait.Deps{
 		Rules: s.rules.Load, Look: s.look, Spool: s.spool, Local: s.local, Feedback: s.feedback, Most: s.spool.Stats().Limit / parkedShare,
@@ -43,7 +43,7 @@ func (s *Service) openParking() error {
 	return nil
 }
 
-// order keeps parked tasks in order with those of their device and class that are not.
+// order keeps parked tasks in order with the other tasks of their device and class.
 type order struct{ p *Pipeline }
 
 func (o order) Ahead(t *task.Task) (parked, waits, here bool) { return o.p.tracks.Ahead(trackOf(t)) }
@@ -54,11 +54,11 @@ func (o order) Unpark(t *task.Task) {
 	}
 }
 
-// parkedShare is the share (1/n) of the spool that may be held for parked tasks. Held records cannot be dropped, so the rest of the
-// spool is kept for records that can.
+// parkedShare is the share (1/n) of the spool that parked tasks may occupy. Held records cannot be dropped, so the remaining space is kept for
+// records that can.
 const parkedShare = 4
 
-// park chooses the tasks that are to wait, as their policy would rather, or as an earlier task of their device and class waits.
+// park chooses the tasks to be parked: their policy prefers to wait, or an earlier task of their device and class is parked.
 func (k parking) park(r *run) {
 	turn := k.Turn(r.rules, &r.state)
 	if turn == nil {
@@ -82,7 +82,7 @@ func (k parking) park(r *run) {
 	}
 }
 
-// keep makes them durable. What the spool does not take goes as it was decided, and what comes after it on its track with it.
+// keep makes the parked tasks durable. A task that the spool rejects continues as decided, together with the later tasks of its track.
 func (k parking) keep(r *run) {
 	if r.queued && len(r.back) > 0 {
 		r.parked = slices.DeleteFunc(r.parked, func(j *job) bool { return r.follows(j) && k.refuse(r, j) })
@@ -105,14 +105,14 @@ func (k parking) keep(r *run) {
 	k.goOn(r, back)
 }
 
-// refuse gives a task back that was to be parked, as one before it was refused.
+// refuse refuses a task that was to be parked, because an earlier task was refused.
 func (k parking) refuse(r *run, j *job) bool {
 	k.decided(r, j)
 	k.Leave(&j.Case)
 	return k.p.dispatch(j, behind, errBehind) == refused
 }
 
-// goOn sends tasks that could not be parked on their ways, before those that are held behind them.
+// goOn hands over tasks that could not be parked, before the tasks queued behind them.
 func (k parking) goOn(r *run, back []*job) {
 	var moves []track.Key
 	for _, j := range back {
@@ -122,20 +122,20 @@ func (k parking) goOn(r *run, back []*job) {
 		}
 	}
 	for _, j := range back {
-		k.Leave(&j.Case) // after each of them is held, or what is held moves on before it
+		k.Leave(&j.Case) // after all of them are held, or the tasks behind would move first
 	}
 	for _, on := range moves {
 		k.p.moveOn(on)
 	}
 }
 
-// decided lets the decision stand that was made before a task was to be parked.
+// decided restores the decision made before the task was to be parked.
 func (k parking) decided(r *run, j *job) {
 	j.state = decided
 	k.p.feedback.Stands(r.rules, &j.Case, &r.state)
 }
 
-// parkAll offers tasks to the spool in one commit, to be held there.
+// parkAll offers tasks to the spool in one commit, as held records.
 func (k parking) parkAll(jobs []*job) error {
 	p := k.p
 	records, stepped := make([]spool.Record, len(jobs)), int64(p.clock.Stepped())
@@ -143,7 +143,7 @@ func (k parking) parkAll(jobs []*job) error {
 		t := *j.Task
 		t.Restore()
 		t.Received += stepped
-		records[i] = record(j, &t, t.Append(make([]byte, 0, j.Task.Size()+recordOverhead))) // in one buffer each would keep all others in memory
+		records[i] = record(j, &t, t.Append(make([]byte, 0, j.Task.Size()+recordOverhead))) // in a shared buffer each payload would keep all others in memory
 	}
 	return p.offer(records, func(err error) {
 		if err != nil {
@@ -158,8 +158,7 @@ func (k parking) parkAll(jobs []*job) error {
 	})
 }
 
-// unparkAll sends tasks on as they were decided, since the disk did not take them. Their run may still be looking at the jobs, so these
-// are copies.
+// unparkAll hands over tasks as decided, since the disk failed to store them. Their run may still read the jobs, so unparkAll works on copies.
 func (k parking) unparkAll(jobs []*job, err error) {
 	p := k.p
 	for _, j := range jobs {

@@ -10,25 +10,25 @@ import (
 	"app-offload/functions/track"
 )
 
-// Submit takes events on their way: split, score, decide, and then either keep or process. It returns when every task
-// is queued for the disk or for a local worker, or behind an earlier task of its device and class, and blocks while those queues are
-// full. done is called once an event, from any goroutine, when each of its tasks is done here or durable, or with the error for which the
-// first of them was refused: before Submit returns where that is for want of room.
+// Submit runs events through the stages: split, score, decide, then store or process. It returns when every task is queued for the disk, for a local
+// worker, or behind an earlier task of its device and class. It blocks while those queues are full. done is called once for each event, from any
+// goroutine: when each of its tasks is done locally or durable, or with the error of the first refused task. An event refused for lack of room is
+// reported before Submit returns.
 //
-// A task whose policy would rather wait until node or link is free is kept, undecided, and taken on by the room wait: it is sent from where
-// it is kept, or processed and taken out of there.
+// A task whose policy prefers to wait for node or link is parked: the spool holds it, and the package wait later decides whether to send it from the
+// spool or to process it locally.
 //
-// Events of one device must come from one caller at a time, in order; their tasks then leave in that order, but for those that waited where
-// they keep no order.
+// Events of one device must come from one caller at a time, in order. Their tasks then leave in that order, except parked tasks whose policy does not
+// keep the order.
 func (p *Pipeline) Submit(events []*task.Event, done func(i int, err error)) {
 	p.pass(p.begin(events, done))
 }
 
-// Again is the Pipeline for a sender that offers again what was refused, in order and before anything new. Until it has done so, what
-// comes after a refused task of a device and class is refused as well, also where the sender could not know yet.
+// Again is the Pipeline for a sender that retries refused events in order, before any new event. Until the sender has retried a refused task, later
+// tasks of its device and class are refused as well, even if the sender sent them before it knew of the refusal.
 type Again struct{ *Pipeline }
 
-// Submit is that of the Pipeline.
+// Submit is Pipeline.Submit for such a sender.
 func (p Again) Submit(events []*task.Event, done func(i int, err error)) {
 	p.tracks.Unblock(func(id string) bool {
 		return slices.ContainsFunc(events, func(ev *task.Event) bool { return ev.ID == id })
@@ -38,23 +38,23 @@ func (p Again) Submit(events []*task.Event, done func(i int, err error)) {
 	p.pass(r)
 }
 
-// pass takes a run through the stages.
+// pass runs the stages.
 func (p *Pipeline) pass(r *run) {
 	for _, stage := range []func(*run){
 		p.split,       // events become tasks, critical ones first
-		p.decide,      // what either target would cost; local or cloud, and why
-		p.shed,        // or neither: both paths are overloaded, and its class gives way
-		p.parker.park, // or not yet: durable and undecided
-		p.note,        // the decision, for those who ask and for its outcome
-		p.part,        // each task to those of its path, or behind the one before it
-		p.keep,        // what is to leave: durable in the spool, in one commit
-		p.process,     // the rest: here, now; and those that wait: durable in the spool
+		p.decide,      // predict the cost of both targets; choose local or cloud, with a reason
+		p.shed,        // drop or reduce instead, where both paths are overloaded and the class allows it
+		p.parker.park, // park: durable and undecided
+		p.note,        // record the decision, for the API and for its outcome
+		p.part,        // sort the tasks by path, or queue them behind an earlier task
+		p.keep,        // store the tasks for the cloud in the spool, in one commit
+		p.process,     // process the local tasks; then store the parked tasks in the spool
 	} {
 		stage(r)
 	}
 }
 
-// split cuts the events, and starts the countdown of each. Results that no class asks for are done with.
+// split cuts events into tasks and starts the countdown of each event. Results of an app-offload that no class takes are concluded immediately.
 func (p *Pipeline) split(r *run) {
 	for i, ev := range r.events {
 		if !p.kinship.Admit(ev, r.rules.Classes) {
@@ -76,14 +76,14 @@ func (p *Pipeline) split(r *run) {
 	p.ledger.Enter(len(r.jobs))
 }
 
-// decide predicts what either target would cost for each task in the state the node is in, and chooses one.
+// decide predicts the cost of both targets for each task in the current node state, and chooses one.
 func (p *Pipeline) decide(r *run) {
 	for i := range r.jobs {
 		r.rules.Decide(&r.jobs[i].Case, &r.state)
 	}
 }
 
-// note writes the decisions into the ring and counts them. One that was to wait and finds no room is there already.
+// note records the decisions in the ring and counts them. A task that was to be parked but found no room is already recorded.
 func (p *Pipeline) note(r *run) {
 	for j := range r.left {
 		switch {
@@ -97,7 +97,7 @@ func (p *Pipeline) note(r *run) {
 	p.feedback.Decided(r.rules, r.decided(), &r.state)
 }
 
-// part puts each task among those of its path, or behind the one before it. From then on others may work on the task.
+// part sorts each task by its path, or queues it behind an earlier task of its track. From then on other goroutines may work on the task.
 func (p *Pipeline) part(r *run) {
 	for j := range r.left {
 		if j.state == parked {
@@ -119,8 +119,8 @@ func (p *Pipeline) part(r *run) {
 	p.feedback.Stays(r.casesOf(r.here), &r.state)
 }
 
-// keep hands what is to leave to the spool; all of it waits for the same commit. What finds no room there may be
-// processed here, in its place among the rest; what comes after a refused task of its device and class is refused as well.
+// keep offers the tasks for the cloud to the spool in one commit. A task that the spool rejects may be processed locally, in its place among the
+// local tasks. Tasks that follow a refused task of their device and class are refused as well.
 func (p *Pipeline) keep(r *run) {
 	if len(r.away) == 0 {
 		return
@@ -139,7 +139,7 @@ func (p *Pipeline) keep(r *run) {
 	})
 }
 
-// process hands the rest to the local workers, and then those that wait to the spool: they come after all that went before them.
+// process passes the local tasks to the workers, and then the parked tasks to the spool: they come after all other tasks of the run.
 func (p *Pipeline) process(r *run) {
 	p.operate(r.here)
 	p.parker.keep(r)

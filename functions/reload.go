@@ -8,15 +8,15 @@ import (
 	"app-offload/functions/decide"
 )
 
-// reloadable is one part of the service that a changed configuration replaces. prepare does all that can fail and changes nothing; commit
-// cannot fail.
+// reloadable is a part of the service that a changed configuration replaces. prepare does everything that can fail and changes nothing; commit cannot
+// fail.
 type reloadable struct {
 	name    string
 	prepare func(w config.Writable, rules *decide.Rules) (commit func(), err error)
 }
 
-// reloadables lists them, in the order in which they change. By the time of the rules everything that they decide about is there, and what is taken from
-// others is what they ask for.
+// reloadables lists the parts in the order in which they change. The rules change after the parts they refer to, and subscriptions after the rules
+// that ask for them.
 func (s *Service) reloadables() []reloadable {
 	return []reloadable{
 		{"local processing", func(_ config.Writable, r *decide.Rules) (func(), error) {
@@ -39,7 +39,7 @@ func (s *Service) reloadables() []reloadable {
 	}
 }
 
-// Reload takes over a changed configuration of what may change while the service runs: all of it, or on an error nothing.
+// Reload applies a changed configuration of the writable settings: all of it, or nothing on an error.
 func (s *Service) Reload(w config.Writable) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,21 +50,22 @@ func (s *Service) Reload(w config.Writable) error {
 	return nil
 }
 
-// RefuseConfiguration notes why a changed configuration could not even be read, and returns it as Reload would. The previous one stays.
+// RefuseConfiguration records why a changed configuration could not be read, and returns the error that Reload would return. The previous
+// configuration stays in force.
 func (s *Service) RefuseConfiguration(why error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refuse(why)
 }
 
-// refuse notes why a configuration is not taken. The lock is held.
+// refuse records why a configuration was rejected. The caller holds the lock.
 func (s *Service) refuse(why error) error {
 	err := fmt.Errorf("configuration rejected, keeping the previous one:\n%w", why)
 	s.problem = err.Error()
 	return err
 }
 
-// reload prepares every part, and commits all of them only if none fails. The lock is held.
+// reload prepares every part, and commits them only if none fails. The caller holds the lock.
 func (s *Service) reload(w config.Writable, parts []reloadable) error {
 	if err := w.Validate(); err != nil {
 		return err
@@ -96,13 +97,13 @@ func (s *Service) reload(w config.Writable, parts []reloadable) error {
 	return nil
 }
 
-// Config is the configuration in force.
+// Config returns the configuration in force.
 func (s *Service) Config() config.Config {
 	cfg, _ := s.configuration()
 	return cfg
 }
 
-// configuration is the one in force, and why the last change was refused, "" if it was not.
+// configuration returns the configuration in force, and why the last change was rejected, "" if it was not.
 func (s *Service) configuration() (cfg config.Config, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

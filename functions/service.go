@@ -41,23 +41,23 @@ import (
 	"app-offload/functions/track"
 )
 
-// Logger is the part of EdgeX's LoggingClient that is used here.
+// Logger is the part of EdgeX's LoggingClient that the service uses.
 type Logger = say.Logger
 
-// Deps are what the service needs of its surroundings.
+// Deps are the service's dependencies.
 type Deps struct {
-	Name           string // of the service among EdgeX's, by which it knows its own results
+	Name           string // of the service in EdgeX; it recognises its own results by it
 	Log            Logger
 	Secrets        keys.Secrets
 	Publisher      local.Publisher // takes the results of local work
-	NoBus          bool            // there is no MessageBus, so that Publisher takes nothing
-	Clock          *clock.Clock    // by which events are received; nil is the machine's
-	ClosePublisher func() error    // comes after the last result; may be nil
+	NoBus          bool            // there is no MessageBus, and Publisher must not be used
+	Clock          *clock.Clock    // stamps received events; nil is the machine's clock
+	ClosePublisher func() error    // runs after the last result; may be nil
 }
 
-// Pipeline is the way of the data; see pipeline.go. It is safe for concurrent use.
+// Pipeline is the data path; see pipeline.go. It is safe for concurrent use.
 type Pipeline struct {
-	ctx    context.Context // ends when local work is to be given up
+	ctx    context.Context // ends when local work is to be abandoned
 	rules  atomic.Pointer[decide.Rules]
 	host   *host.Sampler
 	local  *infer.Room // operators and models
@@ -66,55 +66,55 @@ type Pipeline struct {
 	drops  *ledger.Drops
 	clock  *clock.Clock
 
-	kinship *kin.Kin  // which events are results
-	shedder shed.Gate // sees when both paths are overloaded
-	parker  parker    // takes tasks that wait undecided
+	kinship *kin.Kin  // recognises results of an app-offload
+	shedder shed.Gate // detects when both paths are overloaded
+	parker  parker    // holds parked tasks
 	log     Logger
 
 	scheduler *batch.Scheduler
-	link      func() host.Link // as measured at this very moment
+	link      func() host.Link // the current measurement
 
 	feedback *feedback.Feedback
 
 	tracks     track.Tracks[*job] // keep the order per device and class
-	working    sync.WaitGroup     // events and tasks that are not concluded
-	background background.Queue   // what committer and local workers must not wait for
+	working    sync.WaitGroup     // counts events and tasks that are not concluded
+	background background.Queue   // work that committer and local workers must not wait for
 	heavy      background.Queue   // likewise for classes with a model
 	refused    atomic.Int64
-	setAside   func(ev *task.Event, cause error) // sets an event aside that can never leave; nil takes it
+	setAside   func(ev *task.Event, cause error) // quarantines an event that can never leave; nil accepts it
 
-	givenUpSaid atomic.Int64 // stamp of the last log line about dropped tasks
+	givenUpSaid atomic.Int64 // time of the last warning about a dropped task
 }
 
-// Service is the whole of the edge: the pipeline and everything that runs beside it. New opens, Start runs, Stop ends
-// it, in this order and once each; everything else may be called from anywhere in between.
+// Service is the whole edge service: the pipeline and everything that runs beside it. Call New, Start and Stop in this order and once each; all other
+// methods may be called from any goroutine in between.
 type Service struct {
 	*Pipeline
 	*receive.Receiver
 	deps      Deps
 	keys      *keys.Keyring
 	exporter  *export.Exporter
-	desk      *desk.Desk // publishes what the cloud answers
+	desk      *desk.Desk // publishes the cloud's answers
 	forward   *forward.Forwarder
 	member    *fleet.Member
 	teller    *teller        // takes prices and the node's balance
 	governor  *host.Governor // nil without one
 	life      lifecycle
-	examining sync.Mutex // spans the reading of the facts and the look at them
+	examining sync.Mutex // held while the facts are read and the health is derived from them
 	health    *health.Watch
 	started   time.Time
 	grace     time.Duration
 
-	mu      sync.Mutex // guards cfg and problem, and makes reloads take turns
+	mu      sync.Mutex // guards cfg and problem, and serializes reloads
 	cfg     config.Config
-	problem string // why the last change of the configuration was refused
+	problem string // why the last change of the configuration was rejected
 
 	stopping   atomic.Bool
-	deliveries atomic.Pointer[infer.Deliveries] // of models, nil where none are taken
+	deliveries atomic.Pointer[infer.Deliveries] // of models, nil where none is accepted
 }
 
-// New validates the configuration and opens what has to be open before the first event: above all the spool. On an
-// error everything is closed again.
+// New validates the configuration and opens everything that must be open before the first event, above all the spool. On an error it closes
+// everything again.
 func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
@@ -194,13 +194,13 @@ func (s *Service) openRules() error {
 	return nil
 }
 
-// readsAll reports whether the local operators read all of a task. Nothing is decided before they are there.
+// readsAll reports whether the local operators read all of a task. No task is decided before s.local exists.
 func (s *Service) readsAll(t *task.Task) bool { return s.local.ReadsAll(t) }
 
 // judgedHard reports whether a task for a model is judged hard before its run.
 func (s *Service) judgedHard(t *task.Task) bool { return s.local.Judges(t) }
 
-// openLearned finds what an earlier run has learned, and opens the decision log.
+// openLearned loads the learned state of an earlier run, and opens the decision log.
 func (s *Service) openLearned() (err error) {
 	dir := cmp.Or(s.cfg.LearnedDirectory, s.cfg.Spool.Directory)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -218,7 +218,7 @@ func (s *Service) openLearned() (err error) {
 	return check.Access(err)
 }
 
-// linkMaxKiB is the largest message that is read from the link: receipts are small, and results as large as the cloud makes them.
+// linkMaxKiB is the largest message accepted from the link. Receipts are small; the cloud determines the size of results.
 const linkMaxKiB = 4 << 10
 
 func (s *Service) openExport() error {
@@ -251,7 +251,7 @@ func (s *Service) openExport() error {
 	return nil
 }
 
-// receipted takes records that are safe with the consumer.
+// receipted takes the records that a receipt confirmed.
 func (s *Service) receipted(records []spool.Record) {
 	s.feedback.Receipted(records)
 	s.parker.Nudge()
@@ -298,18 +298,18 @@ func (s *Service) openIntake() (err error) {
 	if s.cfg.Intake.Unsendable == intake.UnsendableRefuse {
 		s.setAside = s.SetAside
 	}
-	// A message that has passed the gate may still turn out to be no event.
+	// A message that has passed the gate may still be rejected and quarantined.
 	s.life.onLast("quarantine", func(context.Context) error { return s.Quarantine.Close() })
 	s.life.onStop("models", s.local.Shut) // tasks that wait for a model go to the spool
 	s.life.onStop("orderer", s.Orderer.Close)
 	s.life.onStop("gate", func(context.Context) error {
-		s.Gate.Shut() // events already in leave when their work is done, which is awaited further down
+		s.Gate.Shut() // events that have passed the gate are awaited by "work in flight"
 		return nil
 	})
 	return nil
 }
 
-// isOwn reports whether a message on the topic is a result of this service that is of no use to it, and counts it.
+// isOwn reports whether a message on the topic is a result of this service that no class takes. It counts such messages.
 func (s *Service) isOwn(topic string) bool {
 	if !local.OwnTopic(topic, s.deps.Name) || s.rules.Load().Classes.Takes(s.cfg.Node, s.deps.Name) {
 		return false
@@ -318,14 +318,14 @@ func (s *Service) isOwn(topic string) bool {
 	return true
 }
 
-// StartSource starts a source, which the service stops with itself, before anything that takes events. The health includes its Problem.
+// StartSource starts a source. The service stops it before anything that takes events, and includes its Problem in the health.
 func (s *Service) StartSource(ctx context.Context, src receive.Source) {
 	s.WatchSource(src)
 	s.life.onStop("intake", src.Stop)
 	src.Start(ctx)
 }
 
-// Start begins sampling, exporting and saving. It returns at once.
+// Start begins sampling, exporting and saving. It returns immediately.
 func (s *Service) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -347,7 +347,7 @@ func (s *Service) Start() {
 	})
 }
 
-// everySecond hands the link's measurement to the node's state, counts what is overdue, and saves the account.
+// everySecond copies the link's measurement to the node state, counts overdue outcomes, and saves the account.
 func (s *Service) everySecond(ctx context.Context) {
 	tick := clock.NewTicker(time.Second)
 	report := health.NewReport(s.clock, s.log)
@@ -370,8 +370,8 @@ func (s *Service) everySecond(ctx context.Context) {
 	}
 }
 
-// Stop ends the service: the gate shuts, work in flight is done, the last batches leave, state is saved, the spool
-// closes. It takes at most the configured grace; what is not out by then stays in the spool.
+// Stop ends the service: the gate shuts, work in flight is done, the last batches leave, state is saved, the spool closes. It takes at most the
+// configured grace; records not exported by then stay in the spool.
 func (s *Service) Stop() error {
 	s.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), s.grace)
@@ -391,7 +391,7 @@ func (s *Service) credentials() (export.Credentials, error) {
 	}, nil
 }
 
-// SecretsChanged is to be called when the secret store reports a change.
+// SecretsChanged must be called when the secret store reports a change.
 func (s *Service) SecretsChanged() {
 	if err := s.keys.Refresh(); err != nil {
 		s.log.Errorf("reading the changed secret failed: secret=%s error=%q", s.cfg.KeySecret, err)
@@ -399,7 +399,7 @@ func (s *Service) SecretsChanged() {
 	s.exporter.Rotate()
 }
 
-// topics are those of the link that bring more than receipts and results, as far as the configuration takes any.
+// topics returns the topics subscribed to on the link besides receipts and results, as far as the configuration uses them.
 func (s *Service) topics() map[string]func([]byte) {
 	topics := map[string]func([]byte){}
 	if s.cfg.Models.Directory != "" && s.cfg.Models.Delivery {
@@ -418,7 +418,7 @@ func (s *Service) topics() map[string]func([]byte) {
 	return topics
 }
 
-// openDeliveries begins to take models, and stops before their store does.
+// openDeliveries starts accepting models. Its stop runs before that of the model store.
 func (s *Service) openDeliveries() error {
 	d, err := s.local.Deliveries(s.cfg.Node, s.exporter.Send, s.log)
 	if d != nil {

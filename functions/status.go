@@ -24,7 +24,7 @@ import (
 	"app-offload/functions/version"
 )
 
-// Status gathers everything. It takes some locks for a moment each, and is meant for people and monitors, a few times a second.
+// Status returns the whole status. It takes several locks briefly, and is meant for users and monitors that call it a few times a second.
 func (s *Service) Status() status.Status {
 	rules := s.rules.Load()
 	var node host.State
@@ -42,16 +42,16 @@ func (s *Service) Status() status.Status {
 	}
 }
 
-// Health looks at everything that can be wrong. It takes a few locks for a moment each.
+// Health examines everything that can be wrong. It takes several locks briefly.
 func (s *Service) Health() status.Health {
 	_, h := s.examine()
 	return h
 }
 
-// NotReady lists why events are not taken or not cared for; empty is ready. A cloud that is away is no reason.
+// NotReady returns why events are not accepted or not handled; empty means ready. An unreachable cloud is not such a reason.
 func (s *Service) NotReady() []string { return s.Health().Texts(status.Critical) }
 
-// examine reads the facts, and derives the health from them. One lock spans both, so that no counter seems to fall.
+// examine reads the facts and derives the health from them. One lock spans both, so that no counter seems to fall.
 func (s *Service) examine() (health.Facts, status.Health) {
 	s.examining.Lock()
 	defer s.examining.Unlock()
@@ -90,7 +90,7 @@ func (s *Service) process() status.Process {
 	}
 }
 
-// Advise decides for a task that is not here. The decision is noted among the others; its id is the task's.
+// Advise decides for a task that was not received. The decision is recorded like any other; its id is the task's.
 func (s *Service) Advise(q decide.Question) (decision.Entry, error) {
 	if err := q.Check(); err != nil {
 		return decision.Entry{}, err
@@ -102,16 +102,16 @@ func (s *Service) Advise(q decide.Question) (decision.Entry, error) {
 	return entry, nil
 }
 
-// Decisions are up to n of the latest, newest first, for which keep holds.
+// Decisions returns up to n of the latest decisions that satisfy keep, newest first.
 func (s *Service) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	return s.feedback.Decisions(n, keep)
 }
 
-// Decision is one of the latest.
+// Decision returns one of the latest decisions.
 func (s *Service) Decision(id uint64) (decision.Entry, bool) { return s.feedback.Get(id) }
 
-// teller takes the prices and the balance that the owner of the fleet publishes. Prices change what predictions cost, and no guard: a class that
-// must not leave does not. All methods may be called from anywhere.
+// teller takes the prices and the balance that the owner of the fleet publishes. Prices change predicted costs but no guard: a class that must not
+// leave still does not. All methods are safe for concurrent use.
 type teller struct {
 	node    string
 	opener  *seal.Opener
@@ -121,12 +121,12 @@ type teller struct {
 
 	mu      sync.Mutex
 	at      time.Time // of the statement in force
-	seq     int64     // of the settlement that it names
+	seq     int64     // of the settlement that it refers to
 	known   status.CreditStatus
 	refused uint64
 }
 
-// take reads a message of the node's topic for credits.
+// take reads a message from the node's credit topic.
 func (t *teller) take(message []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,7 +155,7 @@ func (t *teller) read(message []byte) error {
 	}
 	number, _, _ := strings.Cut(body.Head, ":")
 	seq, _ := strconv.ParseInt(number, 10, 64)  // 0 for none
-	if !n.Created.After(t.at) && seq <= t.seq { // settlements count on where the cloud's clock was set back
+	if !n.Created.After(t.at) && seq <= t.seq { // after the cloud's clock is set back, a later settlement still counts
 		return fmt.Errorf("it is of %v after settlement %d, not newer than the one in force", n.Created, seq)
 	}
 	if err := body.Prices.Check(); err != nil {
