@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/edgex"
 )
 
-// run is the whole life of the process: configure, open, start, serve until the SDK is told to stop, stop.
+// run is the process from start to end: configure, open, start, serve until the SDK is stopped, stop.
 func run() int {
 	if code, done := special(os.Args[1:], os.Stdout, os.Stderr); done {
 		return code
@@ -34,7 +34,7 @@ func run() int {
 	return 0
 }
 
-// app joins the service with the SDK.
+// app connects the service to the SDK.
 type app struct {
 	sdk     interfaces.ApplicationService
 	custom  *customConfig
@@ -69,7 +69,7 @@ func newApp(sdk interfaces.ApplicationService) (*app, error) {
 	return a, nil
 }
 
-// show puts up the routes, and the watcher behind page and telemetry.
+// show adds the routes, and the watcher for page and telemetry.
 func (a *app) show() error {
 	page := dashboard.New(a.service)
 	a.watcher = &watcher{service: a.service, page: page, log: a.sdk.LoggingClient()}
@@ -83,10 +83,10 @@ func (a *app) show() error {
 	return addRoutes(a.sdk, &api{newGuard(a.bus, a.custom.Offload.Hosts(), secret.IsSecurityEnabled()), a.service, page, metrics})
 }
 
-// load reads the custom section, and without Consul overrides it from the environment, which the SDK then leaves out.
+// load reads the custom section. Without Consul it also applies the environment, which the SDK does not do for custom sections.
 func (a *app) load() error {
 	if usesProvider(os.Args[1:], os.LookupEnv) {
-		a.custom.Offload.Writable.Classes = nil // those in the provider are all there are: the default ones may have been deleted there
+		a.custom.Offload.Writable.Classes = nil // the provider has all classes: default ones may have been deleted there
 	}
 	if err := a.sdk.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
@@ -108,8 +108,8 @@ func (a *app) load() error {
 	return err
 }
 
-// usesProvider reports whether the SDK was told to keep the configuration in Consul, by its own rules: the variable
-// stands above the flag, and "none" switches the provider off.
+// usesProvider reports whether the SDK keeps the configuration in Consul, by the SDK's own rules: the variable takes precedence over the flag, and
+// "none" disables the provider.
 func usesProvider(args []string, lookup func(string) (string, bool)) bool {
 	if v, ok := lookup("EDGEX_CONFIG_PROVIDER"); ok {
 		return v != "" && v != "none"
@@ -136,7 +136,7 @@ func (a *app) addTrigger() error {
 	return nil
 }
 
-// addPipeline serves the SDK's own triggers. The trigger "offload" goes past it.
+// addPipeline serves the SDK's own triggers. The trigger "offload" bypasses it.
 func (a *app) addPipeline() error {
 	return a.sdk.SetDefaultFunctionsPipeline(edgex.Adapter(a.service))
 }
@@ -153,8 +153,8 @@ func (a *app) watchSecrets() error {
 	return nil
 }
 
-// serve runs until the SDK ends or is told to, and stops the service, as the trigger "offload" does besides. After that the
-// SDK gets only a moment: everything is safe, and its MessageBus client waits without end for a broker that is gone.
+// serve runs until the SDK ends or is stopped, and then stops the service, as the trigger "offload" also does. After that it waits only briefly for
+// the SDK: all data is safe, and the SDK's MessageBus client waits forever for an absent broker.
 func (a *app) serve() error {
 	a.service.Start()
 	defer a.watch()()
@@ -175,7 +175,7 @@ func (a *app) serve() error {
 	}
 }
 
-// watch starts the watcher and the thrift, and returns what stops them.
+// watch starts the watcher and the thrift, and returns a function that stops them.
 func (a *app) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -187,5 +187,5 @@ func (a *app) watch() (stop func()) {
 	}
 }
 
-// farewell is how long the SDK may take to end after the service has.
+// farewell is how long serve waits for the SDK to end after the service has stopped.
 const farewell = 300 * time.Millisecond

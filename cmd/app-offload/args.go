@@ -11,17 +11,18 @@ import (
 	"app-offload/functions/version"
 )
 
-// The options of EdgeX's SDK, which reads them itself: with a value, and without. It ignores every argument behind one that it does not
-// know, so all are checked before.
+// The options of EdgeX's SDK, with and without a value. The SDK parses them itself. It ignores every argument after an unknown one, so known checks
+// all of them first.
 var (
 	valued   = []string{"cp", "configProvider", "cc", "commonConfig", "cf", "configFile", "p", "profile", "cd", "configDir", "rsh", "remoteServiceHosts", "sk", "serviceKey"}
 	switches = []string{"o", "overwrite", "r", "registry", "d", "dev", "s", "skipVersionCheck", "h", "help"}
 )
 
-// words are what may stand instead of options.
+// words are the arguments that may replace options.
 var words = []string{"version"}
 
-// special does what asks for no service: version and help. done is false where the service is to start.
+// special handles the invocations that do not start the service: version and wrong arguments. For help it prints the examples, and the SDK does the
+// rest. done is false if the service must start.
 func special(args []string, out, problems io.Writer) (code int, done bool) {
 	if len(args) == 1 && slices.Contains([]string{"version", "-version", "--version"}, args[0]) {
 		_, _ = fmt.Fprintln(out, version.Line(serviceKey))
@@ -35,7 +36,7 @@ func special(args []string, out, problems io.Writer) (code int, done bool) {
 	return 0, false
 }
 
-// known refuses what the SDK would not understand.
+// known rejects arguments that the SDK would not understand.
 func known(args []string) error {
 	flags := options.NewFlagSet("", options.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -68,7 +69,7 @@ func known(args []string) error {
 	return fmt.Errorf("unknown argument %q%s", rest, check.DidYouMean(rest, words))
 }
 
-// withProvider gives the option -cp, which may be without a value, one, as the SDK does.
+// withProvider gives the option -cp a value, as the SDK does, since -cp may stand without one.
 func withProvider(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {
@@ -84,7 +85,7 @@ func isProvider(arg string) bool {
 	return strings.HasPrefix(arg, "-") && (name == "cp" || name == "configProvider")
 }
 
-// unknownOption is the name of the option that the flag package does not know.
+// unknownOption returns the name of the option that the flag package rejected.
 func unknownOption(err error) (name string, unknown bool) {
 	if err == nil {
 		return "", false
@@ -92,7 +93,7 @@ func unknownOption(err error) (name string, unknown bool) {
 	return strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 }
 
-// examples come before the options, which are the SDK's.
+// examples are printed before the SDK's options.
 const examples = `app-offload decides for every piece of EdgeX sensor data whether to process it here or to send it to the cloud, and loses
 none of it on the way.
 
@@ -116,8 +117,7 @@ While it runs (port 59740 by default):
 
 `
 
-// help prints the examples if somebody asks for help; what it can be told is then printed by the SDK, which also ends the
-// process.
+// help prints the examples if the arguments ask for help. The SDK then prints the options and ends the process.
 func help(args []string, to io.Writer) {
 	asked := func(arg string) bool { return arg == "-h" || arg == "--h" || arg == "-help" || arg == "--help" }
 	if slices.ContainsFunc(args, asked) {

@@ -11,22 +11,23 @@ import (
 	"app-offload/functions/clock"
 )
 
-// thrift collects garbage nearly twice as often as Go does by default: a sixth more CPU at the maximum rate, and a sixth less memory
-// ("Where the microseconds go" has the figures). And it has the collector work as hard as it must where memory comes near to what is
-// configured: a few messages of the largest size are held within that, while their garbage is not. It belongs to one goroutine. A GOGC or GOMEMLIMIT that is set takes precedence.
+// thrift collects garbage nearly twice as often as Go does by default: it costs a sixth more CPU at the maximum rate and saves a sixth of the memory
+// ("Where the microseconds go" has the figures). It also sets a memory limit, so that the collector works harder when memory comes near the
+// configured sum: a few messages of the largest size fit into that, their garbage does not. It belongs to one goroutine. GOGC and GOMEMLIMIT take
+// precedence if set.
 type thrift struct {
-	percent, limit bool // may be set
-	before         int  // the percentage
+	percent, limit bool // not set by GOGC or GOMEMLIMIT
+	before         int  // previous percentage
 	most           int64
 }
 
 const (
 	percentGC = 55
-	ownBytes  = 20 << 20 // of the process without what is configured; of the 80 MiB that users are to reckon with, the rest is outside of Go's memory
-	leastNew  = 1 << 20  // a change of the limit below that is not worth it
+	ownBytes  = 20 << 20 // the process without the configured memory; the documentation states 80 MiB, the rest of which is outside Go's heap
+	leastNew  = 1 << 20  // smaller changes of the limit are not applied
 )
 
-// newThrift begins with the percentage.
+// newThrift sets the percentage.
 func newThrift() *thrift {
 	t := &thrift{percent: os.Getenv("GOGC") == "", limit: os.Getenv("GOMEMLIMIT") == ""}
 	if t.percent {
@@ -35,7 +36,7 @@ func newThrift() *thrift {
 	return t
 }
 
-// hold says what may be held, in bytes.
+// hold sets the memory limit for a service that may hold that many bytes.
 func (t *thrift) hold(bytes int64) {
 	if most := bytes + ownBytes; t.limit && max(most-t.most, t.most-most) >= leastNew {
 		t.most = most
@@ -43,7 +44,7 @@ func (t *thrift) hold(bytes int64) {
 	}
 }
 
-// end takes back what was set.
+// end restores the previous settings.
 func (t *thrift) end() {
 	if t.percent {
 		debug.SetGCPercent(t.before)
@@ -54,7 +55,7 @@ func (t *thrift) end() {
 	}
 }
 
-// run follows the service until ctx ends.
+// run follows the service's limit until ctx ends.
 func (t *thrift) run(ctx context.Context, s *functions.Service) {
 	tick := clock.NewTicker(time.Second)
 	defer tick.Stop()

@@ -11,17 +11,16 @@ import (
 	"app-offload/functions/edgex"
 )
 
-// guard keeps pages of other sites from asking the service through the browser of somebody who can reach it. Such a page needs a name:
-// its own, which it lets point to this machine (DNS rebinding), so that the browser takes both for one site. A request is therefore
-// answered under the service's names alone. IP addresses are exempt: they cannot be rebound. So are requests without a name, as probes by
-// HTTP/1.0 are: no browser sends one. In secure mode every request
-// needs a token, which no such page has.
+// guard protects against DNS rebinding: a page of another site that lets its own name point to this machine, so that a user's browser treats both as
+// one site. Requests are therefore answered only under the service's own names. IP addresses are exempt, since they cannot be rebound. Requests
+// without a name, such as HTTP/1.0 probes, are exempt too: browsers never send them. In secure mode the guard is off: every request needs a token,
+// which such a page does not have.
 type guard struct {
 	off   bool
-	names []string // in small letters, without a port; "*" is every name
+	names []string // lower case, without a port; "*" matches every name
 }
 
-// newGuard takes the names that the service has besides localhost: as EdgeX knows it, as the machine is called, and as configured.
+// newGuard allows, besides localhost, the names EdgeX knows the service by, the machine's name, and the configured names.
 func newGuard(bus edgex.BusConfig, configured []string, secure bool) guard {
 	names := []string{bus.ServiceHost, bus.ServiceKey, serviceKey}
 	if host, err := os.Hostname(); err == nil {
@@ -36,12 +35,12 @@ func newGuard(bus edgex.BusConfig, configured []string, secure bool) guard {
 	return g
 }
 
-// plainName is a name as it is compared: in small letters, without the dot that may end it.
+// plainName returns a name in the form in which it is compared: lower case, without a final dot.
 func plainName(name string) string {
 	return strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), ".")
 }
 
-// refuse says why a request is not answered, "" where it is.
+// refuse returns why a request must not be answered, or "".
 func (g guard) refuse(r *http.Request) string {
 	if g.off {
 		return ""
@@ -64,13 +63,13 @@ func (g guard) refuse(r *http.Request) string {
 	return "a page of " + quoted(origin) + " asks, which is another site; add its name to Offload.AllowedHosts if it may"
 }
 
-// knows reports whether a name is one of the service's, or an address, or none at all.
+// knows reports whether name is one of the service's names, an address, or empty.
 func (g guard) knows(name string) bool {
 	address, _, _ := strings.Cut(name, "%") // the zone of an IPv6 address
 	return name == "" || name == "localhost" || net.ParseIP(address) != nil || slices.Contains(g.names, name) || slices.Contains(g.names, "*")
 }
 
-// hostname is the name or address in a Host header.
+// hostname returns the name or address in a Host header.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -78,7 +77,7 @@ func hostname(host string) string {
 	return plainName(strings.Trim(host, "[]"))
 }
 
-// quoted bounds what came from outside.
+// quoted quotes and truncates text from a request.
 func quoted(text string) string {
 	if len(text) > 100 {
 		text = text[:100] + "…"
@@ -86,5 +85,5 @@ func quoted(text string) string {
 	return `"` + strings.ToValidUTF8(text, "�") + `"`
 }
 
-// correlationHeader goes through all of EdgeX's services with a request.
+// correlationHeader identifies a request across EdgeX's services.
 const correlationHeader = "X-Correlation-ID"

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// kind says how a metric goes on: up only in whole steps, up only in fractions, or up and down.
+// kind is how a metric's value changes: a counter rises in whole numbers, a sum rises in fractions, a gauge moves both ways.
 type kind int
 
 const (
@@ -24,11 +24,10 @@ const (
 	gauge
 )
 
-// emit takes one value of a metric with the values of its labels.
+// emit receives one value of a metric, with the values of its labels.
 type emit func(value float64, labels ...string)
 
-// metric is one entry of the telemetry. What Prometheus scrapes and what EdgeX publishes come from the same list, which
-// is metrics().
+// metric is one entry of the telemetry. Prometheus and EdgeX publish the same list, metrics().
 type metric struct {
 	name   string // after "app_offload_"
 	kind   kind
@@ -37,11 +36,11 @@ type metric struct {
 	read   func(*status.Status, emit)
 }
 
-// prometheusName follows Prometheus' conventions.
+// prometheusName returns the name by Prometheus' conventions.
 func (m *metric) prometheusName() string { return "app_offload_" + m.name }
 
-// edgexName is the same in EdgeX's manner: app_offload_tasks_accepted_total is OffloadTasksAccepted. None is the beginning
-// of another, because EdgeX finds them by their beginning.
+// edgexName returns the name by EdgeX's conventions: app_offload_tasks_accepted_total is OffloadTasksAccepted. No name is a prefix of another, since
+// EdgeX matches metrics by prefix.
 func (m *metric) edgexName() string {
 	name := "Offload"
 	for word := range strings.SplitSeq(strings.TrimSuffix(m.name, "_total"), "_") {
@@ -50,7 +49,7 @@ func (m *metric) edgexName() string {
 	return name
 }
 
-// values reads the metric, leaving out what is unknown: sensors that are not there are NaN.
+// values reads the metric and skips unknown values: absent sensors are NaN.
 func (m *metric) values(st *status.Status, take emit) {
 	m.read(st, func(v float64, labels ...string) {
 		if !math.IsNaN(v) && !math.IsInf(v, 0) {
@@ -59,7 +58,7 @@ func (m *metric) values(st *status.Status, take emit) {
 	})
 }
 
-// collector answers a scrape. It asks for the status once, so that all numbers of a scrape belong together and add up.
+// collector answers a scrape. It reads the status once, so that all numbers of a scrape are consistent and add up.
 type collector struct {
 	status func() status.Status
 	list   []metric
@@ -75,14 +74,14 @@ func newCollector(status func() status.Status) *collector {
 	return c
 }
 
-// Describe names everything there may be.
+// Describe sends the descriptors of all metrics.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		to <- d
 	}
 }
 
-// Collect reads everything there is.
+// Collect sends the current values.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
 	st := c.status()
 	for i := range c.list {
@@ -100,7 +99,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// metricsHandler serves the numbers in Prometheus' formats. One that cannot be written spoils none of the others.
+// metricsHandler serves the metrics in Prometheus' formats. A metric that cannot be written does not affect the others.
 func metricsHandler(status func() status.Status) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(newCollector(status)); err != nil {
@@ -109,8 +108,8 @@ func metricsHandler(status func() status.Status) (http.Handler, error) {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}), nil
 }
 
-// telemetry hands the same numbers to EdgeX's metrics manager, which publishes on edgex/telemetry/app-offload/# what is
-// switched on under Writable.Telemetry.Metrics. It belongs to one goroutine.
+// telemetry passes the same metrics to EdgeX's metrics manager, which publishes those enabled under Writable.Telemetry.Metrics on
+// edgex/telemetry/app-offload/#. It belongs to one goroutine.
 type telemetry struct {
 	manager edgex.MetricsManager
 	list    []metric
@@ -121,14 +120,14 @@ type telemetry struct {
 type item struct {
 	whole    gometrics.Counter
 	fraction gometrics.GaugeFloat64
-	seen     bool // in the update that is under way
+	seen     bool // in the current update
 }
 
 func newTelemetry(manager edgex.MetricsManager) *telemetry {
 	return &telemetry{manager: manager, list: metrics(), items: map[string]*item{}}
 }
 
-// pause takes every series out, until the next update: EdgeX logs an error for each one that it cannot publish, at every interval.
+// pause unregisters every series until the next update: EdgeX logs an error at every interval for each series that it cannot publish.
 func (t *telemetry) pause() {
 	for name := range t.items {
 		t.manager.Unregister(name)
@@ -136,8 +135,8 @@ func (t *telemetry) pause() {
 	clear(t.items)
 }
 
-// update brings every series up to date, adds what is new and takes out what has gone, such as the classes of an earlier
-// configuration. It goes on past what EdgeX refuses, and returns the first such problem.
+// update sets every series, registers new ones, and unregisters those that are gone, such as the classes of an earlier configuration. It continues
+// after a rejection by EdgeX and returns the first such error.
 func (t *telemetry) update(st *status.Status) error {
 	var problem error
 	for i := range t.list {
@@ -161,8 +160,7 @@ func (t *telemetry) update(st *status.Status) error {
 	return problem
 }
 
-// item finds the series of a metric, and registers it at its first value. Series of one metric differ in what follows its
-// name, and in their tags.
+// item returns the series of a metric, and registers it at its first value. Series of one metric differ in name suffix and tags.
 func (t *telemetry) item(m *metric, labels []string) (*item, error) {
 	name := strings.Join(append([]string{m.edgexName()}, labels...), ".")
 	if it, ok := t.items[name]; ok {

@@ -9,13 +9,13 @@ import (
 	"app-offload/functions/status"
 )
 
-// metrics is the whole telemetry: one list for Prometheus and for EdgeX. A new metric is one line here, and one in the
-// configuration's head (functions/config/testdata/head.yaml), which a test demands.
+// metrics returns the whole telemetry: one list for Prometheus and EdgeX. A new metric is one entry here and one line in the configuration's head
+// (functions/config/testdata/head.yaml); a test demands both.
 func metrics() []metric {
 	return slices.Concat(accountMetrics(), decisionMetrics(), memoryMetrics(), comparisonMetrics(), spoolMetrics(), exportMetrics(), localMetrics(), modelMetrics(), nodeMetrics())
 }
 
-// accountMetrics prove that nothing is lost: accepted = local + receipted + spooled + dropped.
+// accountMetrics prove that no task is lost: accepted = local + receipted + spooled + dropped.
 func accountMetrics() []metric {
 	return []metric{
 		{"events_received_total", counter, "Events taken in.", nil, plain(func(s *status.Status) uint64 { return s.Events.Received })},
@@ -54,12 +54,12 @@ func accountMetrics() []metric {
 	}
 }
 
-// plain reads a single number.
+// plain reads a metric without labels.
 func plain[N int | int64 | uint64 | float64](read func(*status.Status) N) func(*status.Status, emit) {
 	return func(st *status.Status, e emit) { e(float64(read(st))) }
 }
 
-// byLabel reads a map whose keys are the values of the one label, in their order.
+// byLabel reads a map from the values of the only label, in sorted order.
 func byLabel[N int64 | uint64](read func(*status.Status) map[string]N) func(*status.Status, emit) {
 	return func(st *status.Status, e emit) {
 		values := read(st)
@@ -88,7 +88,7 @@ func decisionMetrics() []metric {
 	}
 }
 
-// flag reads what holds or does not.
+// flag reads a condition as 1 or 0.
 func flag(read func(*status.Status) bool) func(*status.Status, emit) {
 	return func(st *status.Status, e emit) {
 		if read(st) {
@@ -108,7 +108,7 @@ func predictions(read func(*status.PredictionStatus) float64) func(*status.Statu
 	}
 }
 
-// memoryMetrics report what is kept and lost of decisions: in memory, as learned state, and in the decision log.
+// memoryMetrics report how many decisions are kept and lost: in memory, as learned state, and in the decision log.
 func memoryMetrics() []metric {
 	return []metric{
 		{"forgotten_outcomes_total", counter, "Outcomes whose decision was not kept any more.", nil, plain(func(s *status.Status) uint64 { return s.Policies.Forgotten })},
@@ -135,7 +135,7 @@ func logged(read func(*status.DecisionLogStatus) uint64) func(*status.Status, em
 	}
 }
 
-// comparisonMetrics hold the acting policy against the others.
+// comparisonMetrics compare the acting policy with the others.
 func comparisonMetrics() []metric {
 	one := []string{"policy"}
 	return []metric{
@@ -238,7 +238,7 @@ func localMetrics() []metric {
 	}
 }
 
-// modelMetrics are of the models that classes name. A node without any has no such series.
+// modelMetrics describe the models of the classes. A node without models has no such series.
 func modelMetrics() []metric {
 	class := []string{"class", "model"}
 	each := func(value func(c *infer.ClassStats) float64) func(*status.Status, emit) {
@@ -276,7 +276,7 @@ func cloudAnswers(s *status.Status) map[string]int64 {
 	}
 }
 
-// oddReadings are the counts of local work that a user should look into.
+// oddReadings returns the counts of local work that a user should investigate.
 func oddReadings(s *status.Status) map[string]int64 {
 	l := &s.Local
 	return map[string]int64{
@@ -284,7 +284,7 @@ func oddReadings(s *status.Status) map[string]int64 {
 	}
 }
 
-// nodeMetrics are the machine's and the process's. A machine without a sensor has no such series.
+// nodeMetrics describe the machine and the process. A machine without a sensor has no series for it.
 func nodeMetrics() []metric {
 	return []metric{
 		{"healthy", gauge, "1 while nothing is wrong: the reasons of the health are notes at most.", nil, flag(func(s *status.Status) bool { return s.Health.State == status.Well })},

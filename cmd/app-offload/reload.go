@@ -2,15 +2,15 @@ package main
 
 import "app-offload/functions/config"
 
-// customConfig is what the SDK loads beside its own configuration: the section Offload.
+// customConfig is the section that the SDK loads beside its own configuration: Offload.
 type customConfig struct {
 	Offload config.Config
 }
 
-// newCustomConfig begins with the defaults, which stay where a key is missing.
+// newCustomConfig starts from the defaults, which stay where a key is missing.
 func newCustomConfig() *customConfig { return &customConfig{Offload: config.Default()} }
 
-// UpdateFromRaw takes over what the SDK decoded.
+// UpdateFromRaw takes the configuration that the SDK decoded.
 func (c *customConfig) UpdateFromRaw(raw any) bool {
 	next, ok := raw.(*customConfig)
 	if ok {
@@ -21,11 +21,11 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 
 // watchConfig subscribes to changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
-	watched := map[string]any{} // texts: the SDK would hold back every change after a value that it cannot read, and report that only in the log
+	watched := map[string]any{} // as strings: after a value that it cannot parse, the SDK would withhold every later change and only log it
 	return a.sdk.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 
-// changed takes a change over as a whole, or leaves everything as it was and says why.
+// changed applies a change as a whole, or keeps the previous configuration and logs why.
 func (a *app) changed(raw any) {
 	log := a.sdk.LoggingClient()
 	tree, ok := raw.(*map[string]any)

@@ -29,15 +29,15 @@ import (
 	"app-offload/functions/status"
 )
 
-// base is where all routes of the service begin, beside those every EdgeX service has.
+// base is the path prefix of the service's own routes.
 const base = "/api/v3/offload"
 
-// route is one entry of the API; res/openapi.yaml describes each, which a test holds against this list.
+// route is one entry of the API. res/openapi.yaml describes each route; a test compares it with this list.
 type route struct {
 	method, path string
-	open         bool // needs no token in secure mode: probes cannot bring one
+	open         bool // needs no token in secure mode, since probes cannot send one
 	handle       func(*api, echo.Context) error
-	parameters   []string // of the query; any other is refused
+	parameters   []string // of the query; others are rejected
 }
 
 // The parameters of the lists of decisions.
@@ -65,7 +65,7 @@ func routes() []route {
 	}
 }
 
-// addRoutes registers them all with the SDK's web server.
+// addRoutes registers all routes with the SDK's web server.
 func addRoutes(sdk interfaces.ApplicationService, a *api) error {
 	for _, r := range routes() {
 		authentication := interfaces.Authenticated
@@ -79,7 +79,7 @@ func addRoutes(sdk interfaces.ApplicationService, a *api) error {
 	return nil
 }
 
-// serve answers what comes under a name of the service and is understood.
+// serve answers requests that pass the guard and whose query is valid.
 func (a *api) serve(r route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		correlate(c)
@@ -93,7 +93,7 @@ func (a *api) serve(r route) echo.HandlerFunc {
 	}
 }
 
-// correlate gives an answer the id of its request, or a new one.
+// correlate copies the correlation id of the request to the response, or creates one.
 func correlate(c echo.Context) {
 	id := c.Request().Header.Get(correlationHeader)
 	if id == "" {
@@ -102,7 +102,7 @@ func correlate(c echo.Context) {
 	c.Response().Header().Set(correlationHeader, id)
 }
 
-// api answers requests. It keeps nothing itself.
+// api answers requests. It holds no state of its own.
 type api struct {
 	guard   guard
 	service *functions.Service
@@ -110,13 +110,13 @@ type api struct {
 	metrics http.Handler
 }
 
-// live says that the process answers; nothing else.
+// live reports that the process answers; nothing else.
 func (a *api) live(c echo.Context) error {
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "live": true})
 }
 
-// ready says whether events are taken and cared for, and what is wrong, as every other view of the health does. A warning is no reason
-// to take a node out of service, so the code is that of the critical reasons alone.
+// ready reports whether events are accepted and handled, and what is wrong, consistent with every other view of the health. A warning is no reason to
+// take a node out of service, so only critical reasons change the status code.
 func (a *api) ready(c echo.Context) error {
 	h := a.service.Health()
 	code := http.StatusOK
@@ -128,10 +128,10 @@ func (a *api) ready(c echo.Context) error {
 
 func (a *api) status(c echo.Context) error { return c.JSON(http.StatusOK, a.service.Status()) }
 
-// maxDecisions bounds one answer.
+// maxDecisions is the largest number of decisions in one response.
 const maxDecisions = 1000
 
-// decisions lists the latest, newest first, with filters by class, device, target and policy.
+// decisions lists the latest decisions, newest first, filtered by class, device, target and policy.
 func (a *api) decisions(c echo.Context) error {
 	limit := 50
 	if c.QueryParams().Has("limit") {
@@ -161,7 +161,7 @@ func matches(c echo.Context, name, have string) bool {
 	return want == "" || want == have
 }
 
-// decision explains one.
+// decision explains one decision.
 func (a *api) decision(c echo.Context) error {
 	id, err := strconv.ParseUint(c.Param("id"), 10, 64)
 	if err != nil {
@@ -182,11 +182,11 @@ type decisionView struct {
 
 func view(e decision.Entry) decisionView { return decisionView{e, decision.Explain(e)} }
 
-// taskKeys are those of a task that somebody else has, and that this node is to find a place for: KB of 1,024 bytes, 0–100 (50 if absent),
-// ms (0 is none), and a policy ("" is the default).
+// taskKeys are the fields of a task that the caller has and asks advice for: size in KB of 1,024 bytes, complexity 0–100 (50 if absent), deadline in
+// ms (0 means none), and policy ("" means the default).
 var taskKeys = []string{"dataSize", "complexity", "deadline", "policy"}
 
-// task answers where a task should be processed, without having its data.
+// task answers where a task should be processed, without its data.
 func (a *api) task(c echo.Context) error {
 	place, err := readTask(c)
 	if err != nil {
@@ -216,7 +216,7 @@ func readTask(c echo.Context) (decide.Question, error) {
 	return place, problems.Err()
 }
 
-// taskAnswer puts times in ms, as the request has its deadline; a way that cannot be used has no time.
+// taskAnswer gives times in ms, like the deadline of the request. A target that cannot be used has null as its time.
 func taskAnswer(e decision.Entry) envelope {
 	answer := envelope{
 		"apiVersion": "v3", "taskId": e.ID, "action": e.Decision.Target, "score": e.Decision.Score, "policy": e.Policy,
@@ -231,7 +231,7 @@ func taskAnswer(e decision.Entry) envelope {
 	return answer
 }
 
-// acknowledge says that somebody knows of what was dropped so far.
+// acknowledge marks the tasks dropped so far as known to the operator.
 func (a *api) acknowledge(c echo.Context) error {
 	if c.Request().ContentLength != 0 {
 		if _, err := readObject(c, nil); err != nil {
@@ -249,17 +249,17 @@ func (a *api) quarantine(c echo.Context) error {
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "quarantined": a.service.Quarantined()})
 }
 
-// config is the section Offload as it is in force. The SDK's own /api/v3/config has it as it was at the start, as what it reads
-// there is not guarded against changes. There are no secrets in it: an address with a password is refused.
+// config is the section Offload in force. The SDK's own /api/v3/config shows it as it was at the start, since the SDK's copy is not guarded against
+// changes. It contains no secrets: the configuration rejects an address with a password.
 func (a *api) config(c echo.Context) error {
 	cfg, now := a.service.Config(), a.service.Status().Configuration
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "version": now.Version, "policies": now.Policies, "problem": now.Problem, config.Section: cfg})
 }
 
-// envelope is an answer; all of them carry apiVersion, as EdgeX's own do.
+// envelope is a response. Every response has apiVersion, as EdgeX's own do.
 type envelope map[string]any
 
-// fail answers in the form of EdgeX's BaseResponse.
+// fail responds in the form of EdgeX's BaseResponse.
 func fail(c echo.Context, code int, format string, args ...any) error {
 	return c.JSON(code, envelope{"apiVersion": "v3", "statusCode": code, "message": fmt.Sprintf(format, args...)})
 }
@@ -270,10 +270,10 @@ func (a *api) prometheus(c echo.Context) error {
 	return nil
 }
 
-// ui is the page.
+// ui serves the page.
 func (a *api) ui(c echo.Context) error { return a.page.ServePage(c.Response(), c.Request()) }
 
-// uiData is what the page asks for every two seconds.
+// uiData serves the data that the page polls every two seconds.
 func (a *api) uiData(c echo.Context) error {
 	q := dashboard.Query{
 		Target: c.QueryParam("target"), Class: c.QueryParam("class"), Device: c.QueryParam("device"), Policy: c.QueryParam("policy"),
@@ -293,10 +293,10 @@ func (a *api) uiData(c echo.Context) error {
 	return c.JSON(http.StatusOK, a.page.Data(time.Now(), q))
 }
 
-// maxRequest bounds the body of a request, in bytes.
+// maxRequest is the maximum size of a request's body, in bytes.
 const maxRequest = 64 << 10
 
-// unknown is the error for an unknown parameter or key, with the known ones.
+// unknown returns the error for an unknown parameter or key. It lists the known ones.
 func unknown(what, name string, known []string) error {
 	if len(known) == 0 {
 		return fmt.Errorf("unknown %s %s: there is none here", what, quoted(name))
@@ -304,8 +304,8 @@ func unknown(what, name string, known []string) error {
 	return fmt.Errorf("unknown %s %s%s; there are: %s", what, quoted(name), check.DidYouMean(name, known), strings.Join(known, ", "))
 }
 
-// checkQuery refuses parameters that the route does not have, and those that are given twice or cannot be read: to answer a question
-// that was not understood would look like an answer to it.
+// checkQuery rejects parameters that are unknown to the route, repeated or malformed: the response to a misread query would look like an answer to
+// it.
 func checkQuery(r *http.Request, known []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -322,7 +322,7 @@ func checkQuery(r *http.Request, known []string) error {
 	return nil
 }
 
-// checkFilters refuses targets and policies that there are not.
+// checkFilters rejects unknown targets and policies.
 func checkFilters(c echo.Context) error {
 	if t := c.QueryParam("target"); t != "" && t != "local" && t != "cloud" {
 		return fmt.Errorf("target = %s: must be local or cloud", quoted(t))
@@ -333,7 +333,7 @@ func checkFilters(c echo.Context) error {
 	return nil
 }
 
-// readObject reads the body of a request, a JSON object with some of the known keys, each at most once.
+// readObject reads the body of a request: a JSON object with known keys, each at most once.
 func readObject(c echo.Context, known []string) (map[string]json.RawMessage, error) {
 	r := c.Request()
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -367,7 +367,7 @@ func objectOf(raw []byte, known []string) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, syntaxError(err)
 		}
-		key := token.(string) // the decoder lets nothing else be a key
+		key := token.(string) // the decoder accepts only strings as keys
 		if !slices.Contains(known, key) {
 			return nil, unknown("key", key, known)
 		}
@@ -396,7 +396,7 @@ func syntaxError(err error) error {
 	return err
 }
 
-// read decodes one field, if it is there, and says which one has the wrong kind of value.
+// read decodes one field, if present, and reports a value of the wrong type by its key.
 func read[T any](p *check.Problems, fields map[string]json.RawMessage, key, kind string, into *T) {
 	raw, ok := fields[key]
 	if !ok {

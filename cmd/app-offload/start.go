@@ -16,12 +16,12 @@ import (
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/models"
 )
 
-// patienceAtStop is how long a stop during the start waits for what is being opened: as long as a stop may take.
+// patienceAtStop is how long a stop during startup waits for parts that are being opened: as long as a stop may take.
 const patienceAtStop = 8 * time.Second
 
-// start makes the app, or is nil with the code to exit with. The SDK waits for its surroundings in loops that no signal ends: a signal
-// that arrives before the app is made ends the process here, after what is open has been closed. Afterwards the SDK takes the signals, and
-// a SIGHUP becomes a SIGTERM, which it knows.
+// start creates the app, or returns nil and the exit code. The SDK waits for its dependencies in loops that no signal ends: a signal that arrives
+// before the app exists ends the process here, after all open parts are closed. Afterwards the SDK handles the signals; a SIGHUP is forwarded as
+// SIGTERM, which the SDK handles.
 func start() (*app, int) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, stopSignals()...)
@@ -39,7 +39,7 @@ func start() (*app, int) {
 	}
 }
 
-// stopSignals are those that stop the service in order. A SIGHUP that is ignored, as under nohup, stays so.
+// stopSignals returns the signals that stop the service in order. If SIGHUP is ignored, as under nohup, it stays ignored.
 func stopSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -48,7 +48,7 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// passOn makes a SIGTERM of each SIGHUP, as long as the process lives.
+// passOn sends the process a SIGTERM for each SIGHUP, as long as it lives.
 func passOn(signals <-chan os.Signal) {
 	for s := range signals {
 		if s == syscall.SIGHUP {
@@ -57,33 +57,33 @@ func passOn(signals <-chan os.Signal) {
 	}
 }
 
-// open makes the app, or is nil after the log has had the reason. It closes opening once something of ours may be open.
+// open creates the app, or logs the reason and returns nil. It closes opening once parts of the app may be open.
 func open(opening chan<- struct{}) *app {
-	// The raw target keeps the bytes of an event as they came: decoding it into a DTO costs more than all the rest.
+	// The raw target keeps the bytes of an event as received: decoding them into a DTO costs more than all other work on it.
 	edgex, ok := sdk.NewAppServiceWithTargetType(serviceKey, &[]byte{})
 	if !ok {
 		unregister(os.Args[1:], os.LookupEnv)
-		return nil // the SDK has said why
+		return nil // the SDK has logged the reason
 	}
 	close(opening)
 	a, err := newApp(edgex)
 	if err != nil {
 		edgex.LoggingClient().Errorf("%s cannot start: %v", serviceKey, err)
 		if registry := edgex.RegistryClient(); registry != nil {
-			_ = registry.Unregister() // or it would stay there as critical
+			_ = registry.Unregister() // otherwise it would stay there as critical
 		}
 		return nil
 	}
 	return a
 }
 
-// stopEarly ends a start that a signal came into, and returns the exit code.
+// stopEarly ends a startup that a signal interrupts, and returns the exit code.
 func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 	log := logger.NewClient(serviceKey, models.InfoLog)
 	log.Infof("stopping during startup: signal=%v", s)
 	select {
 	case <-opening:
-	default: // the SDK is still waiting for its surroundings
+	default: // the SDK still waits for its dependencies
 		unregister(os.Args[1:], os.LookupEnv)
 		return 0
 	}
@@ -107,8 +107,8 @@ func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 	return 0
 }
 
-// unregister takes the service out of Consul where the SDK has registered it and then given up: it hands out no client for that. With
-// the secure store Consul asks for a token, which only the SDK has; there the entry stays, as critical, until the next start.
+// unregister removes the service from Consul where the SDK registered it and then failed: the SDK returns no client for that. With the secure store
+// Consul requires a token that only the SDK has; there the entry stays, as critical, until the next start.
 func unregister(args []string, lookup func(string) (string, bool)) {
 	at, key := registryOf(args, lookup)
 	if at == "" {
@@ -125,7 +125,8 @@ func unregister(args []string, lookup func(string) (string, bool)) {
 	}
 }
 
-// registryOf is the address of the registry, "" where the service does not register or the registry needs a token, and the name there.
+// registryOf returns the registry's address and the service's name in it. The address is "" if the service does not register or the registry needs a
+// token.
 func registryOf(args []string, lookup func(string) (string, bool)) (at, key string) {
 	option := func(variable string, names ...string) string {
 		if v, ok := lookup(variable); ok {

@@ -9,9 +9,9 @@ import (
 	"github.com/edgexfoundry/go-mod-bootstrap/v3/di"
 )
 
-// twice takes the second registration of what the SDK registers twice. For a trigger that is not its own the SDK makes two message
-// processors: one before it looks at the trigger's type, which it drops again, and one for the trigger. Both register these counters, and the
-// second, the one that would count, is refused with a warning at each start.
+// twice replaces metrics that the SDK registers a second time. For a custom trigger the SDK creates two message processors: one before it looks at
+// the trigger's type, which it discards, and one for the trigger. Both register these counters, and EdgeX rejects the second registration, whose
+// counters are the live ones, with a warning at each start.
 type twice struct{ edgex.MetricsManager }
 
 func (m twice) Register(name string, item any, tags map[string]string) error {
@@ -21,8 +21,8 @@ func (m twice) Register(name string, item any, tags map[string]string) error {
 	return m.MetricsManager.Register(name, item, tags)
 }
 
-// replaceTwice puts it in the place of the SDK's manager. The SDK's container can be reached only as a field of the context it builds, whose
-// type has no name outside of the SDK. Without the field the warnings stay, and nothing else changes.
+// replaceTwice puts twice in the place of the SDK's manager. The SDK's container is reachable only as a field of the context it builds, whose type is
+// unexported. Without the field the warnings stay, and nothing else changes.
 func replaceTwice(service interfaces.ApplicationService) {
 	manager := service.MetricsManager()
 	built := reflect.Indirect(reflect.ValueOf(service.BuildContext("", "")))

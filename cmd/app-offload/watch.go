@@ -12,16 +12,16 @@ import (
 	"app-offload/functions/status"
 )
 
-// watcher looks at the service every two seconds, for the page's history, for EdgeX's telemetry and for the log.
+// watcher reads the status every two seconds, for the page's history, EdgeX's telemetry and the log.
 type watcher struct {
 	service   *functions.Service
 	page      *dashboard.Dashboard
 	telemetry *telemetry // nil where EdgeX has no metrics manager
 	log       logger.LoggingClient
-	failed    bool // the last update of the telemetry
+	failed    bool // the last telemetry update
 }
 
-// run looks until ctx ends.
+// run reads the status until ctx ends.
 func (w *watcher) run(ctx context.Context) {
 	tick := clock.NewTicker(dashboard.Every)
 	defer tick.Stop()
@@ -43,7 +43,7 @@ func (w *watcher) look(now time.Time) {
 	if w.telemetry == nil {
 		return
 	}
-	if st.Health.Severity("intake") != status.Fine { // the bus is away, and telemetry with it
+	if st.Health.Severity("intake") != status.Fine { // the bus is down, and telemetry with it
 		w.telemetry.pause()
 		return
 	}
@@ -54,10 +54,10 @@ func (w *watcher) look(now time.Time) {
 	w.failed = err != nil
 }
 
-// ownLines are the changes that those concerned do not log themselves. The service logs the reasons of its health.
+// ownLines are the changes that the watcher logs because the part concerned does not. The service logs the reasons of its health itself.
 var ownLines = map[string]bool{"spool": true, "policy": true, "ready": true}
 
-// report writes one line for a change of state.
+// report logs a change of state.
 func (w *watcher) report(c dashboard.Change) {
 	switch {
 	case !ownLines[c.About]:

@@ -1,11 +1,11 @@
-// Package dashboard is the page that shows what the service does and why: one HTML document that carries its own style
-// and script, and the numbers that the script asks for every few seconds.
+// Package dashboard serves the page that shows what the service does and why: one HTML document with its own style and script, and the data that the
+// script polls.
 //
-// The document is one request, because in secure mode every request wants a token that a browser adds to none of those it
-// makes by itself. The token of that request is written into the document, and the script brings it along. Nothing
-// is fetched from anywhere else; the Content-Security-Policy allows this one style and script by their hashes.
+// The document is a single request: in secure mode every request needs a token, and a browser adds none to the requests for styles and scripts. The
+// token of that request is written into the document, and the script sends it along. The page loads nothing from other hosts; the
+// Content-Security-Policy allows only this style and script, by their hashes.
 //
-// The history is kept here, in a ring of fixed size, so that a page that is opened now shows the last ten minutes.
+// The package keeps the history in a ring of fixed size, so that a newly opened page shows the last ten minutes.
 package dashboard
 
 import (
@@ -18,13 +18,13 @@ import (
 	"app-offload/functions/status"
 )
 
-// Every is the time between two points of the history, and between two questions of the page.
+// Every is the interval between two points of the history, and between two polls by the page.
 const Every = 2 * time.Second
 
 // Points is the length of the history: ten minutes.
 const Points = 300
 
-// Source is what the page shows; *functions.Service is one.
+// Source provides the data of the page; *functions.Service implements it.
 type Source interface {
 	Status() status.Status
 	Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry
@@ -32,7 +32,7 @@ type Source interface {
 	Quarantined() []quarantine.Rejected
 }
 
-// Dashboard keeps what the page shows besides the present. It is safe for concurrent use.
+// Dashboard keeps the history and the changes that the page shows. It is safe for concurrent use.
 type Dashboard struct {
 	source Source
 
@@ -43,7 +43,7 @@ type Dashboard struct {
 	times   sampler
 }
 
-// seen is the status before, and since when things are as they are.
+// seen is the previous status, with the times of the latest changes.
 type seen struct {
 	at      time.Time
 	status  status.Status
@@ -53,14 +53,14 @@ type seen struct {
 	spooled bool      // the spool is over its limit
 }
 
-// New makes the page's memory.
+// New returns a Dashboard without history.
 func New(source Source) *Dashboard { return &Dashboard{source: source} }
 
-// Observe takes in the status of this moment, which is to be given every two seconds, and returns what has changed since
-// the one before, or by the first one since the start.
+// Observe takes the current status and returns what changed since the previous one. The first call compares with the state at the start. The caller
+// calls it every two seconds.
 func (d *Dashboard) Observe(now time.Time, st *status.Status, backlogLimit float64) []Change {
 	completion := nothing
-	if st.Events.Received > 0 { // a ring that is still empty would be looked through to its end
+	if st.Events.Received > 0 { // an empty ring would be searched to its end
 		completion = d.times.sample(d.source, now)
 	}
 	d.mu.Lock()
@@ -86,36 +86,36 @@ func (d *Dashboard) Observe(now time.Time, st *status.Status, backlogLimit float
 	if over := len(d.changes) - maxChanges; over > 0 {
 		d.changes = append(d.changes[:0], d.changes[over:]...)
 	}
-	if !first { // a rate needs two moments
+	if !first { // a rate needs two observations
 		d.ring.add(pointBetween(before.at, &before.status, now, st, completion))
 	}
 	return changes
 }
 
-// maxChanges is how many of the latest changes the page shows.
+// maxChanges is the number of latest changes that the page shows.
 const maxChanges = 30
 
-// Change is something that is no longer as it was.
+// Change is a change of state that the page lists.
 type Change struct {
 	Time  int64  `json:"time"`  // ms since the Unix epoch
 	About string `json:"about"` // link, ready, spool, policy, configuration, canary, receipts or account
-	Good  bool   `json:"good"`  // it is better now, or a matter of choice
+	Good  bool   `json:"good"`  // an improvement, or a deliberate change
 	Text  string `json:"text"`
 }
 
-// relaxed is the share of its limit that a spool has to fall below before it counts as relaxed, so that one at the very
-// limit does not change its state with every batch.
+// relaxed is the share of its limit below which the spool no longer counts as over it. The gap keeps a spool at the limit from changing state with
+// every batch.
 const relaxed = 0.95
 
-// atStart is what was before the first look: nothing had come yet. So whatever has by then is news, and on a slow machine that is
-// everything; but not what holds by configuration, nor what an earlier process dropped.
+// atStart returns the state before the first observation: nothing had arrived. So everything that has arrived by then counts as a change, except what
+// the configuration sets and what an earlier process dropped.
 func atStart(is *status.Status) (was status.Status) {
 	was.Counts.Dropped = is.Counts.Dropped
 	was.Policy, was.Policies.Canary, was.Configuration.Version = is.Policy, is.Policies.Canary, is.Configuration.Version
 	return was
 }
 
-// missing lists what has not come by the first look. It is no change, for a log, but where the list begins.
+// missing returns what has not come up by the first observation. The page's list begins with it; the log does not report it as a change.
 func missing(now time.Time, is *status.Status) (changes []Change) {
 	if !is.Link.Up {
 		changes = append(changes, Change{now.UnixMilli(), "link", false, "the link to the cloud is not up yet"})
@@ -126,7 +126,7 @@ func missing(now time.Time, is *status.Status) (changes []Change) {
 	return changes
 }
 
-// compare lists what has changed between two statuses. The lock is held.
+// compare returns the changes between two statuses. The caller holds the lock.
 func (d *Dashboard) compare(now time.Time, was, is *status.Status, backlogLimit float64) (changes []Change) {
 	add := func(about string, good bool, format string, args ...any) {
 		changes = append(changes, Change{now.UnixMilli(), about, good, fmt.Sprintf(format, args...)})
@@ -158,10 +158,10 @@ func (d *Dashboard) compare(now time.Time, was, is *status.Status, backlogLimit 
 	return changes
 }
 
-// ownTexts are the reasons whose beginning and end the list has in words of its own.
+// ownTexts are the reasons for which compare has texts of its own.
 var ownTexts = map[string]bool{"linkDown": true, "intake": true, "stopping": true, "consumerSilent": true, "account": true, "configuration": true, "canary": true, "spoolFull": true}
 
-// compareHealth lists the reasons that have begun and those that are over. A note is no change to look at.
+// compareHealth adds the reasons that began and those that ended. Notes are not listed.
 func compareHealth(was, is status.Health, add func(string, bool, string, ...any)) {
 	for _, r := range is.Reasons {
 		if !ownTexts[r.Code] && r.Severity > status.Note && was.Severity(r.Code) <= status.Note {

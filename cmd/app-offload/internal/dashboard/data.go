@@ -8,16 +8,16 @@ import (
 	"app-offload/functions/status"
 )
 
-// Query is what a page asks for.
+// Query is the request of a page.
 type Query struct {
-	Since                         uint64 // number of the last point it has
-	Target, Class, Device, Policy string // of the decisions to list; "" is any, and a part of a device's name is enough
+	Since                         uint64 // number of the last point the page has
+	Target, Class, Device, Policy string // filters of the decisions; "" matches any, and a part of a device's name suffices
 }
 
-// listed is how many decisions and quarantined messages one answer has.
+// listed is the maximum number of decisions, and of quarantined messages, in one response.
 const listed = 25
 
-// Data is what the page shows. Times of day are ms since the Unix epoch, 0 for never; everything else is as in Status.
+// Data is the content of the page. Times of day are ms since the Unix epoch, 0 for never; all other fields are as in Status.
 type Data struct {
 	APIVersion  string        `json:"apiVersion"`
 	Now         int64         `json:"now"`
@@ -33,7 +33,7 @@ type Data struct {
 	Changes     []Change      `json:"changes"` // newest first
 }
 
-// row is what the list shows of an entry; the whole of it is asked for one by one.
+// row is the part of an entry that the list shows. The page requests whole entries one by one.
 type row struct {
 	ID       uint64            `json:"id"`
 	Time     int64             `json:"time"`
@@ -44,7 +44,7 @@ type row struct {
 	Reason   decision.Reason   `json:"reason"`
 	Policy   string            `json:"policy"`
 	Score    float64           `json:"score"`
-	Expected *float64          `json:"expected"` // s on the way that was taken, null where it could not be told
+	Expected *float64          `json:"expected"` // s, on the chosen target; null if the prediction has no time
 	Outcome  *decision.Outcome `json:"outcome,omitempty"`
 }
 
@@ -57,7 +57,7 @@ type rejected struct {
 	Size   int    `json:"size"`
 }
 
-// Data answers a page. It looks at the status of this very moment, and at the history up to the last observation.
+// Data answers a page, with the current status and the history up to the last observation.
 func (d *Dashboard) Data(now time.Time, q Query) Data {
 	st := d.source.Status()
 	data := Data{
@@ -96,7 +96,7 @@ func (d *Dashboard) decisions(q Query) []row {
 
 func is(want, have string) bool { return want == "" || want == have }
 
-// part reports whether a name has in it what somebody has typed so far, in whatever case.
+// part reports whether have contains want, ignoring case.
 func part(want, have string) bool {
 	return want == "" || strings.Contains(strings.ToLower(have), strings.ToLower(want))
 }
@@ -119,7 +119,7 @@ func brief(e decision.Entry) row {
 	return b
 }
 
-// maxSeconds is beyond any time that a prediction of a usable way gives.
+// maxSeconds is above every predicted time of a usable target.
 const maxSeconds = 1e12
 
 func (d *Dashboard) quarantined() []rejected {

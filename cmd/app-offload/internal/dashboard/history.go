@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// point is the state of things over one interval. What is unknown is NaN.
+// point is the state over one interval. Unknown values are NaN.
 type point [numSeries]float64
 
 // The series of a point, in the order of seriesNames.
@@ -31,7 +31,7 @@ const (
 	queue                 // tasks waiting for a local worker
 	taskPower             // W spent on tasks
 	nodePower             // W of the whole node
-	localPredicted        // s, means of what was decided lately
+	localPredicted        // s, means over recent decisions
 	localActual
 	cloudPredicted
 	cloudActual
@@ -43,7 +43,7 @@ var seriesNames = [numSeries]string{
 	"queue", "taskPower", "nodePower", "localPredicted", "localActual", "cloudPredicted", "cloudActual",
 }
 
-// pointBetween makes rates of the difference of two statuses.
+// pointBetween computes rates from the difference of two statuses.
 func pointBetween(from time.Time, was *status.Status, to time.Time, is *status.Status, c completion) point {
 	seconds := math.Max(to.Sub(from).Seconds(), 1e-3)
 	rate := func(before, now float64) float64 { return math.Max(now-before, 0) / seconds }
@@ -76,7 +76,7 @@ func pointBetween(from time.Time, was *status.Status, to time.Time, is *status.S
 	}
 }
 
-// measured is unknown before the first measurement, which the exporter reports as 0.
+// measured returns NaN for 0, which the exporter reports before the first measurement.
 func measured(v float64) float64 {
 	if v == 0 {
 		return math.NaN()
@@ -95,8 +95,8 @@ func (h *history) add(p point) {
 	h.count++
 }
 
-// since gives the points after the one of that number, oldest first, as far as they are still there. A number from the
-// future is that of an earlier process: everything is news then.
+// since returns the points after the given number that are still kept, oldest first. A number above the count comes from an earlier process; then all
+// points are returned.
 func (h *history) since(number uint64) columns {
 	if number > h.count {
 		number = 0
@@ -114,13 +114,13 @@ func (h *history) since(number uint64) columns {
 	return c
 }
 
-// columns are points series by series, which is a fraction of the size of points with names.
+// columns are points by series, a fraction of the size of points with named fields.
 type columns struct {
 	First  uint64 // number of the first point
 	series [numSeries][]float64
 }
 
-// MarshalJSON writes four significant digits, times to the tenth of a second, and null for what is unknown.
+// MarshalJSON writes four significant digits, times in tenths of a second, and null for unknown values.
 func (c columns) MarshalJSON() ([]byte, error) {
 	b := strconv.AppendUint([]byte(`{"first":`), c.First, 10)
 	for s, values := range c.series {

@@ -15,10 +15,10 @@ import (
 //go:embed web
 var web embed.FS
 
-// scripts are the parts of the script, in their order: each uses those before it.
+// scripts are the parts of the script, in order: each uses the ones before it.
 var scripts = []string{"format.js", "chart.js", "lists.js", "page.js"}
 
-// The places in page.html that are filled in: style and script once, token and first numbers for each request.
+// The marks in page.html: style and script are filled in once, token and first data for each request.
 const (
 	styleMark  = "/*style*/"
 	scriptMark = "/*script*/"
@@ -26,7 +26,7 @@ const (
 	firstMark  = "{{first}}"
 )
 
-// shell is the document with style and script in it, and policy the header that allows these two and nothing else.
+// shell is the document with style and script; header is the policy that allows only these two.
 var shell, header = build()
 
 func build() (shell, header string) {
@@ -40,7 +40,7 @@ func build() (shell, header string) {
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", fingerprint(script), fingerprint(style))
 }
 
-// read gives an embedded file; one that is missing is missing at every start, and a test's matter.
+// read returns an embedded file. A missing file panics at every start, which a test would show.
 func read(name string) string {
 	raw, err := web.ReadFile("web/" + name)
 	if err != nil {
@@ -49,14 +49,14 @@ func read(name string) string {
 	return string(raw)
 }
 
-// fingerprint is how a Content-Security-Policy names a text.
+// fingerprint returns the hash by which a Content-Security-Policy names a text.
 func fingerprint(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// ServePage writes the document, with the numbers of this moment in it, so that the first paint already shows them, and
-// with the token of this request, which the script's own requests need in secure mode.
+// ServePage writes the document with the current data, so that the first paint shows it, and with the token of this request, which the script's own
+// requests need in secure mode.
 func (d *Dashboard) ServePage(w http.ResponseWriter, r *http.Request) error {
 	first, err := json.Marshal(d.Data(time.Now(), Query{}))
 	if err != nil {
@@ -68,16 +68,16 @@ func (d *Dashboard) ServePage(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	// encoding/json writes < and > as escapes, so nothing in the numbers can end the element that they stand in.
+	// encoding/json escapes < and >, so the data cannot end its element.
 	_, err = strings.NewReplacer(tokenMark, html.EscapeString(bearer(r)), firstMark, string(first)).WriteString(w, shell)
 	return err
 }
 
-// heldElsewhere is the header by which a proxy, such as offloadctl ui, says that it brings the token along with every request, so
-// that the page need not know it.
+// heldElsewhere is the header by which a proxy, such as offloadctl ui, declares that it adds the token to every request, so that the page does not
+// need it.
 const heldElsewhere = "Offload-Token-Held"
 
-// bearer is the token that a request brought, or nothing.
+// bearer returns the token of a request, or "".
 func bearer(r *http.Request) string {
 	if r.Header.Get(heldElsewhere) != "" {
 		return ""

@@ -8,20 +8,20 @@ import (
 	"app-offload/functions/decision"
 )
 
-// recently is how far back completion times are averaged.
+// recently is the window over which completion times are averaged.
 const recently = 10 * time.Second
 
-// looks is the number of decisions looked at for one average, whatever their rate.
+// looks is the number of decisions sampled for one average, at any rate.
 const looks = 256
 
-// completion is the mean time that tasks decided lately were to take, and took; NaN where there are none.
+// completion holds the mean predicted and actual times of recently decided tasks; NaN if there are none.
 type completion struct{ localPredicted, localActual, cloudPredicted, cloudActual float64 }
 
 var nothing = completion{math.NaN(), math.NaN(), math.NaN(), math.NaN()}
 
-// sampler looks at decisions spread evenly over those of the last seconds. It belongs to one goroutine.
+// sampler samples decisions spread evenly over the window. It belongs to one goroutine.
 type sampler struct {
-	marks []mark // the newest decision at each of the last samples
+	marks []mark // the newest decision at each recent sample
 }
 
 type mark struct {
@@ -29,7 +29,7 @@ type mark struct {
 	id uint64
 }
 
-// sample averages over decisions whose outcome is known by now.
+// sample averages over decisions whose outcome is known.
 func (s *sampler) sample(source Source, now time.Time) completion {
 	var local, cloud means
 	newest := uint64(0)
@@ -39,7 +39,7 @@ func (s *sampler) sample(source Source, now time.Time) completion {
 	oldest := s.oldest(now, newest)
 	step := max((newest-oldest)/looks, 1)
 	for from := oldest; from < newest; from += step {
-		// Anywhere within the stride: devices take turns, and an even step would see the same ones over and over.
+		// A random place within the stride: devices take turns, and an even step would sample the same ones every time.
 		e, ok := source.Decision(from + 1 + rand.Uint64N(step))
 		if !ok || !e.Outcome.Known || e.Outcome.Failed {
 			continue
@@ -56,7 +56,7 @@ func (s *sampler) sample(source Source, now time.Time) completion {
 	return c
 }
 
-// oldest notes where the decisions are now, and says where they were at the beginning of the window.
+// oldest records the newest decision, and returns the one at the beginning of the window.
 func (s *sampler) oldest(now time.Time, newest uint64) uint64 {
 	s.marks = append(s.marks, mark{now, newest})
 	for len(s.marks) > 1 && now.Sub(s.marks[0].at) > recently {
@@ -68,7 +68,7 @@ func (s *sampler) oldest(now time.Time, newest uint64) uint64 {
 	return newest
 }
 
-// means are those of predicted and actual times of the same decisions, so that they can be compared.
+// means are the sums of predicted and actual times of the same decisions, so that they are comparable.
 type means struct {
 	predicted, actual float64
 	n                 int
@@ -76,7 +76,7 @@ type means struct {
 
 func (m *means) add(predicted, actual float64) {
 	if math.IsInf(predicted, 0) || math.IsNaN(predicted) {
-		return // that way could not be used when it was predicted
+		return // the target could not be used at the time of the prediction
 	}
 	m.predicted, m.actual, m.n = m.predicted+predicted, m.actual+actual, m.n+1
 }
