@@ -168,7 +168,7 @@ type Row struct {
 	Provisional  bool
 	Count        int
 	Accuracy     float64 // of those with a truth, -1 without any
-	P50, P99     float64 // s from the event to its answer
+	P50, P99     float64 // s from the event to its answer, -1 if no event of this run was answered
 	Late         int     // after the deadline of their class
 }
 
@@ -201,7 +201,7 @@ func (s *Sheet) Twice() int {
 
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
-		return 0
+		return -1
 	}
 	return sorted[int(q*float64(len(sorted)-1))]
 }
@@ -230,14 +230,19 @@ func (s *Sheet) Table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-12s %-6s %-12s %8s %9s %10s %10s %6s\n", "model", "place", "answer", "count", "accuracy", "p50", "p99", "late")
 	for _, r := range rows {
-		kind, accuracy := "final", "-"
+		kind := "final"
 		if r.Provisional {
 			kind = "provisional"
 		}
-		if r.Accuracy >= 0 {
-			accuracy = fmt.Sprintf("%.1f %%", 100*r.Accuracy)
-		}
-		fmt.Fprintf(&b, "%-12s %-6s %-12s %8d %9s %8.1f ms %7.1f ms %6d\n", r.Model, r.Place, kind, r.Count, accuracy, 1e3*r.P50, 1e3*r.P99, r.Late)
+		fmt.Fprintf(&b, "%-12s %-6s %-12s %8d %9s %10s %10s %6d\n", r.Model, r.Place, kind, r.Count, shown(100*r.Accuracy, "%"), shown(1e3*r.P50, "ms"), shown(1e3*r.P99, "ms"), r.Late)
 	}
 	return b.String()
+}
+
+// shown formats a figure with its unit. A negative one was not measured.
+func shown(figure float64, unit string) string {
+	if figure < 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %s", figure, unit)
 }

@@ -70,3 +70,11 @@ func TestAnswersAreRead(t *testing.T) {
 	require.Error(t, err)
 	require.False(t, ok)
 }
+
+// Answers to events of an earlier run have neither accuracy nor latency here.
+func TestAnswersToUnknownEventsShowNoFigures(t *testing.T) {
+	s := New(nil)
+	require.NoError(t, s.Seen(message(t, "earlier", "cloud", "false", "ok"), time.Now()))
+	require.Equal(t, []Row{{Model: "parts", Place: "cloud", Count: 1, Accuracy: -1, P50: -1, P99: -1}}, s.Rows())
+	require.Regexp(t, `cloud +final +1 +- +- +- +0\n`, s.Table())
+}
