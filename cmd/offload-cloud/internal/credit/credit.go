@@ -48,16 +48,16 @@ type Account struct {
 
 // Settlement is one line of the account. Hash is the SHA-256 of its JSON without hash and signature, Signature is over that digest.
 type Settlement struct {
-	Seq       int64               `json:"seq"`
-	Previous  string              `json:"previous"` // hash of the one before, "" for the first
-	At        time.Time           `json:"at"`
-	From      store.Mark          `json:"from"`
-	To        store.Mark          `json:"to"`
-	Prices    score.Prices        `json:"prices"`
-	Nodes     map[string]*Account `json:"nodes"`
-	Next      string              `json:"next,omitempty"` // public key that signs from the next settlement on, in hexadecimal digits; this one settles nothing
-	Hash      string              `json:"hash,omitempty"`
-	Signature []byte              `json:"signature,omitempty"`
+	Seq       int64              `json:"seq"`
+	Previous  string             `json:"previous"` // hash of the one before, "" for the first
+	At        time.Time          `json:"at"`
+	From      store.Mark         `json:"from"`
+	To        store.Mark         `json:"to"`
+	Prices    score.Prices       `json:"prices"`
+	Nodes     map[string]Account `json:"nodes"`
+	Next      string             `json:"next,omitempty"` // public key that signs from the next settlement on, in hexadecimal digits; this one settles nothing
+	Hash      string             `json:"hash,omitempty"`
+	Signature []byte             `json:"signature,omitempty"`
 }
 
 // Book is an account that was verified.
@@ -90,7 +90,7 @@ func (b *Book) Settle(uses store.Uses, to store.Mark, prices score.Prices, at ti
 	s := b.next(at)
 	s.To, s.Prices = to, prices
 	for node, classes := range uses {
-		a := &Account{Classes: map[string]Line{}, Balance: b.Balances[node]}
+		a := Account{Classes: map[string]Line{}, Balance: b.Balances[node]}
 		for class, use := range classes {
 			sum, err := amount(*use, prices.Of(class))
 			if err != nil {
@@ -113,7 +113,7 @@ func (b *Book) HandOver(next ed25519.PublicKey, at time.Time, key ed25519.Privat
 
 // next is the settlement that follows the latest one, without what it settles.
 func (b *Book) next(at time.Time) *Settlement {
-	s := &Settlement{Seq: 1, At: at.UTC(), Nodes: map[string]*Account{}}
+	s := &Settlement{Seq: 1, At: at.UTC(), Nodes: map[string]Account{}}
 	if b.Last != nil {
 		s.Seq, s.Previous, s.From = b.Last.Seq+1, b.Last.Hash, b.Last.To
 	}

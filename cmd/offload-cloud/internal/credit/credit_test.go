@@ -3,7 +3,11 @@ package credit
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -46,6 +50,15 @@ func account(t require.TestingT, settlements int, seed uint64) ([]byte, *Book) {
 		raw = append(raw, line...)
 	}
 	return raw, b
+}
+
+// An amount is written in units, to the millionth, however large it is.
+func TestAmountsAreWrittenInUnits(t *testing.T) {
+	for m, want := range map[Micro]string{
+		0: "0.000000", 1: "0.000001", -1: "-0.000001", 1_234_567: "1.234567", -1_000_000: "-1.000000", math.MinInt64: "-9223372036854.775808",
+	} {
+		require.Equal(t, want, m.String())
+	}
 }
 
 // A price list by hand: 1.5 MB, 3 runs in the cloud and 10 local results.
@@ -159,9 +172,9 @@ func TestSignedSettlementsMustFollow(t *testing.T) {
 		"does not follow": func(s *Settlement) { s.Previous = "aa" }, "settlement 2 does not follow": func(s *Settlement) { s.From = store.Mark{Record: 1} },
 		"2 does not follow the one": func(s *Settlement) { s.To.Record-- }, "2 does not follow the one before": func(s *Settlement) { s.To.Answered-- },
 		`the amount of node "n1" for class "vibration" is wrong`: func(s *Settlement) {
-			s.Nodes["n1"] = &Account{Classes: map[string]Line{"vibration": {store.Use{Jobs: 1}, -1999}}, Balance: -1999}
+			s.Nodes["n1"] = Account{Classes: map[string]Line{"vibration": {store.Use{Jobs: 1}, -1999}}, Balance: -1999}
 		},
-		"hands over to no key, or settles something": func(s *Settlement) { s.Next, s.Nodes["n1"] = strings.Repeat("a", 64), &Account{} },
+		"hands over to no key, or settles something": func(s *Settlement) { s.Next, s.Nodes["n1"] = strings.Repeat("a", 64), Account{} },
 	} {
 		b := newBook(public)
 		first, err := b.Settle(store.Uses{}, store.Mark{Record: 9, Answered: 9}, charges, time.Unix(0, 0), secret)
@@ -180,6 +193,17 @@ func TestSignedSettlementsMustFollow(t *testing.T) {
 	_, err := b.Settle(store.Uses{"n1": {"camera": {Jobs: 1 << 62}}}, store.Mark{}, score.Prices{"default": {Compute: 1e6}}, time.Unix(0, 0), secret)
 	require.ErrorContains(t, err, `node "n1", class "camera"`)
 	require.Equal(t, "0", b.Head(), "nothing is settled")
+}
+
+// A signed line with a null where an account belongs is none that was written here.
+func TestANodeWithoutAnAccountIsFound(t *testing.T) {
+	bare, err := json.Marshal((&Book{}).next(time.Unix(0, 0)))
+	require.NoError(t, err)
+	text := strings.Replace(string(bare), `"nodes":{}`, `"nodes":{"n1":null}`, 1)
+	digest := sha256.Sum256([]byte(text))
+	signed := fmt.Sprintf(`%s,"hash":"%x","signature":"%s"}`+"\n", strings.TrimSuffix(text, "}"), digest, base64.StdEncoding.EncodeToString(ed25519.Sign(secret, digest[:])))
+	_, err = Read([]byte(signed), public)
+	require.ErrorContains(t, err, "line 1: changed: it is not as it was written")
 }
 
 // After a hand-over the account is verified with the first key as before, and only the new key signs.
@@ -213,7 +237,7 @@ func TestAnotherKeySignsAfterAHandOver(t *testing.T) {
 
 	for _, s := range []*Settlement{{Next: "12"}, {Next: strings.Repeat("g", 64)}, {Next: strings.Repeat("a", 64), To: store.Mark{Record: 1}}} {
 		b := newBook(public)
-		s.Seq, s.Nodes = 1, map[string]*Account{}
+		s.Seq, s.Nodes = 1, map[string]Account{}
 		line, err := b.sign(s, secret)
 		require.NoError(t, err)
 		_, err = Read(line, public)

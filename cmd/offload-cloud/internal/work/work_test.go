@@ -35,6 +35,7 @@ type shelf struct {
 	renewed   int
 	fails     error
 	unrenewed error // of RenewJob
+	unwritten error // of PostponeJob and FinishJobs
 	taken     bool  // RenewJob and FinishJobs find the jobs taken by another
 	gone      string
 }
@@ -70,14 +71,14 @@ func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause tim
 		pause = -pause // by which the tests know it
 	}
 	s.postponed[record] = append(s.postponed[record], pause)
-	return nil
+	return s.unwritten
 }
 
 func (s *shelf) FinishJobs(_ context.Context, _ string, outcomes []*store.Outcome) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.taken {
-		return 0, nil
+	if s.taken || s.unwritten != nil {
+		return 0, s.unwritten
 	}
 	for _, o := range outcomes {
 		s.outcomes[o.Record] = o
@@ -147,6 +148,11 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 		return models.Answer{}, &models.TaskError{Model: "double", Version: "1", EventID: "e", Err: errors.New("no such reading")}
 	}
 	all := func(context.Context, *task.Task) (models.Answer, error) { return models.Answer{}, models.ErrTooBig }
+	empty := func(ctx context.Context, t *task.Task) (models.Answer, error) {
+		a, err := fine(ctx, t)
+		a.Values = nil
+		return a, err
+	}
 	panics := func(context.Context, *task.Task) (models.Answer, error) { panic("index out of range") }
 	part := edgetest.Measured(1, "n1", 1)
 	part.Of = 2
@@ -161,6 +167,7 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 		pause   time.Duration // where there is no outcome; below 0 the try does not count
 	}{
 		"answered":                  {edgetest.Measured(1, "n1", 1), fine, 1, 0, "", 0},
+		"makes no answer":           {edgetest.Measured(1, "n1", 1), empty, 1, 0, "neither a label nor values", 0},
 		"fails, and is tried again": {edgetest.Measured(1, "n1", 1), own, 2, 0, "", 2 * time.Second},
 		"fails the last time":       {edgetest.Measured(1, "n1", 1), own, 3, 0, "no such reading", 0},
 		"panics":                    {edgetest.Measured(1, "n1", 1), panics, 1, 0, "", time.Second},
@@ -175,12 +182,16 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newShelf(c.task)
 			s.jobs[0].Tries, s.jobs[0].Age = c.tries, c.age
-			once(worker(s, c.model))
+			w, done := worker(s, c.model), 0
+			w.Done = func() { done++ }
+			once(w)
 			if c.pause != 0 {
 				require.Empty(t, s.outcomes)
+				require.Zero(t, done, "nothing was stored")
 				require.Equal(t, []time.Duration{c.pause}, s.postponed[0])
 				return
 			}
+			require.Equal(t, 1, done)
 			require.Empty(t, s.postponed)
 			require.Len(t, s.outcomes, 1)
 			o := s.outcomes[0]
@@ -222,17 +233,24 @@ func TestChunksAreJoined(t *testing.T) {
 	chunk.Chunk, chunk.Holes, chunk.Encoding, chunk.Data, chunk.Count, chunk.Type, chunk.Resource = 1, nil, task.Text, []byte(numbers), 10_000, task.Float64Array, "wave"
 	s := newShelf(&frame, &chunk)
 	s.jobs = s.jobs[:1]
+	job := *s.jobs[0]
 	var values int
-	once(worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+	w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
 		list, err := t.Readings[0].Floats(nil)
 		values = len(list)
 		if err != nil {
 			return models.Answer{}, err
 		}
 		return fine(ctx, t)
-	}))
+	})
+	once(w)
 	require.Empty(t, s.outcomes[0].Problem)
 	require.Equal(t, 10_000, values)
+
+	s.jobs, s.outcomes, chunk.Offset = []*store.Job{&job}, map[int64]*store.Outcome{}, 1
+	once(w)
+	require.Empty(t, s.outcomes)
+	require.Equal(t, []time.Duration{time.Second}, s.postponed[0], "chunks that do not fit may come again, cut anew")
 }
 
 // At the stop the run under way ends with its answer, and the jobs behind it are given back at once.
@@ -444,6 +462,13 @@ func TestFiguresAreOffered(t *testing.T) {
 	}, have)
 }
 
+// unreadable is a store without its records.
+type unreadable struct{ *shelf }
+
+func (unreadable) JobRecord(context.Context, int64) (*store.Found, error) {
+	return nil, errors.New("no connection")
+}
+
 // What fails is counted each time, and logged once until it works again.
 func TestFailuresAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -473,6 +498,17 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		require.False(t, w.round(t.Context(), "w"))
 		require.Equal(t, int64(3), w.Counts.Errors.Load())
 		require.Contains(t, log.String(), "taking jobs failed")
+
+		s.fails, s.unwritten = nil, errors.New("no connection")
+		fails = false
+		s.jobs = jobs[:1]
+		w.round(t.Context(), "w")
+		require.Contains(t, log.String(), "storing answers failed")
+		require.Equal(t, []int64{4, 1, 1}, []int64{w.Counts.Errors.Load(), w.Counts.Lost.Load(), w.Counts.Answered.Load()}, "it is computed again")
+		delete(s.records, 0)
+		w.Store, s.jobs = unreadable{s}, jobs[:1]
+		w.round(t.Context(), "w")
+		require.Contains(t, log.String(), "giving jobs back failed")
 	})
 }
 
