@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -701,5 +702,74 @@ func TestForeignFoldersStay(t *testing.T) {
 	for _, name := range foreign {
 		require.Contains(t, first, name)
 		require.DirExists(t, filepath.Join(dir, name, "content"))
+	}
+}
+
+// A segment whose header is damaged is set aside also where no state knows its records, and its sequences are not given again. Only a header of
+// zeros shows that its first commit was not finished.
+func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
+	for what, c := range map[string]struct {
+		header []byte
+		kept   bool
+	}{"damaged": {bytes.Repeat([]byte{7}, dataStart), true}, "one byte is left": {append(make([]byte, dataStart-1), 1), true}, "never written": {make([]byte, dataStart), false}} {
+		cfg := DefaultConfig()
+		cfg.AckInterval = "1h"
+		live, dir := t.TempDir(), t.TempDir()
+		s := open(t, live, cfg, small(4<<20, 64<<10, 0))
+		require.NoError(t, put(s, rec(1, "c", 1000, 1)))
+		require.NoError(t, os.CopyFS(dir, os.DirFS(live)))
+		require.NoError(t, overwrite(filepath.Join(dir, segmentName(1, 1)), 0, c.header))
+		content, err := os.ReadFile(filepath.Join(dir, segmentName(1, 1)))
+		require.NoError(t, err)
+		s = open(t, dir, cfg, small(4<<20, 64<<10, 0))
+		balanced(t, s)
+		if !c.kept {
+			require.Empty(t, s.Damages(), what)
+			require.NoFileExists(t, filepath.Join(dir, segmentName(1, 1)), what)
+			continue
+		}
+		require.Len(t, s.Damages(), 1, what)
+		kept, err := os.ReadFile(filepath.Join(dir, s.Damages()[0].Kept))
+		require.NoError(t, err, what)
+		require.Equal(t, content, kept, what)
+		require.Greater(t, s.Stats().Next, uint64(afterLoss), what)
+	}
+}
+
+// The number of a segment may come again where the state is lost. What was set aside before stays; the same damage found again makes no second
+// file.
+func TestTheQuarantineKeepsWhatHasTheSameName(t *testing.T) {
+	dir := t.TempDir()
+	s := newSpool(dir, DefaultConfig(), []Option{small(4<<20, 64<<10, 0)})
+	kept := map[string]string{}
+	for _, content := range []string{"one", "two", "three", "two"} {
+		name := s.keep(Damage{File: segmentName(1, 1), Offset: 1024}, []byte(content))
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		kept[name] = string(b[bytes.IndexByte(b, '\n')+1:])
+	}
+	require.Equal(t, map[string]string{
+		"quarantine/1-0000000000000001.seg-1024.bad": "one", "quarantine/1-0000000000000001.seg-1024-2.bad": "two", "quarantine/1-0000000000000001.seg-1024-3.bad": "three",
+	}, kept)
+	var size int64
+	for name := range kept {
+		st, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		size += st.Size()
+	}
+	require.Equal(t, size, s.kept, "counted once")
+	for n := range 3 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, segmentName(1, 1)), bytes.Repeat([]byte{byte(n + 1)}, 2048), 0o600))
+		s := open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0))
+		require.Len(t, s.Damages(), 1)
+		require.Equal(t, []string{"quarantine/1-0000000000000001.seg", "quarantine/1-0000000000000001-2.seg", "quarantine/1-0000000000000001-3.seg"}[n], s.Damages()[0].Kept)
+		require.NoError(t, s.Close())
+		require.NoError(t, os.Remove(filepath.Join(dir, "state-a")))
+		require.NoError(t, os.Remove(filepath.Join(dir, "state-b")))
+	}
+	for n, name := range []string{"1-0000000000000001.seg", "1-0000000000000001-2.seg", "1-0000000000000001-3.seg"} {
+		b, err := os.ReadFile(filepath.Join(dir, quarantineDir, name))
+		require.NoError(t, err)
+		require.Equal(t, bytes.Repeat([]byte{byte(n + 1)}, 2048), b)
 	}
 }

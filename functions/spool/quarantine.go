@@ -1,8 +1,11 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -70,6 +73,10 @@ func (s *Spool) keep(d Damage, b []byte) string {
 		return ""
 	}
 	b = append(append(line, '\n'), b...)
+	name, there := s.asideAs(fmt.Sprintf("%s-%d.bad", d.File, d.Offset), b)
+	if there {
+		return name // by a start that ended before a state knew of it
+	}
 	s.mu.Lock()
 	full := s.kept+int64(len(b)) > s.limits.quarantine
 	if !full {
@@ -80,7 +87,6 @@ func (s *Spool) keep(d Damage, b []byte) string {
 	if full {
 		return ""
 	}
-	name := fmt.Sprintf("%s/%s-%d.bad", quarantineDir, d.File, d.Offset)
 	if err := s.fs.MkdirAll(s.path(quarantineDir)); err != nil {
 		return ""
 	}
@@ -88,4 +94,32 @@ func (s *Spool) keep(d Damage, b []byte) string {
 		return ""
 	}
 	return name
+}
+
+// asideAs gives the file in the quarantine under this name, or under one with a number where that is taken, and whether it holds these bytes
+// already. A segment's number, and so its name, may come again where the state was lost.
+func (s *Spool) asideAs(name string, b []byte) (to string, there bool) {
+	to = quarantineDir + "/" + name
+	ext := path.Ext(name)
+	for n := 2; s.exists(s.path(to)); n++ {
+		if b != nil && s.holds(s.path(to), b) {
+			return to, true
+		}
+		to = fmt.Sprintf("%s/%s-%d%s", quarantineDir, strings.TrimSuffix(name, ext), n, ext)
+	}
+	return to, false
+}
+
+func (s *Spool) holds(name string, b []byte) bool {
+	f, err := s.fs.Open(name, false)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // read only: there is nothing to lose
+	size, err := f.Size()
+	if err != nil || size != int64(len(b)) {
+		return false
+	}
+	have, err := readUpTo(f, size)
+	return err == nil && bytes.Equal(have, b)
 }

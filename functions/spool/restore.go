@@ -128,7 +128,7 @@ func (r *recovery) segment(id fileID) error {
 	switch {
 	case errors.Is(err, errUnused) && r.misnamed(f):
 		return r.banish(id, f.size, "by its header the segment is "+f.name())
-	case fresh && (errors.Is(err, errUnused) || errors.Is(err, errNoHeader)):
+	case fresh && errors.Is(err, errUnused):
 		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
 		return r.discard(id)
 	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused) || r.st != nil && errors.Is(err, errUnread):
@@ -171,7 +171,7 @@ func (r *recovery) discard(id fileID) error {
 // banish moves a whole file that cannot be read as a segment to the quarantine.
 func (r *recovery) banish(id fileID, size int64, reason string) error {
 	name := segmentName(id.lane, id.id)
-	to := quarantineDir + "/" + name
+	to, _ := r.asideAs(name, nil)
 	err := r.fs.MkdirAll(r.path(quarantineDir))
 	if err == nil {
 		err = r.fs.Rename(r.path(name), r.path(to))

@@ -190,7 +190,7 @@ type loader struct {
 
 var errNoHeader = errors.New("neither copy of the segment's header is intact")
 
-// errUnread says that the disk does not give the header, or the bytes that show whether there was one. A state that was read shows that it gives others.
+// errUnread says that the disk does not give the header. A state that was read shows that it gives others.
 var errUnread = errors.New("the segment's header cannot be read")
 
 // errUnused says that a file was to become a segment and never did: it holds nothing.
@@ -222,7 +222,10 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	}
 	var ok bool
 	if f.segmentHeader, ok = parseSegmentHeader(head); !ok {
-		return f, headerError(file, f.size)
+		if len(bytes.Trim(head, "\x00")) == 0 {
+			return f, errUnused
+		}
+		return f, errNoHeader
 	}
 	if f.lane != lane || f.id != id {
 		return f, errUnused
@@ -241,18 +244,6 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	}
 	scan(f, b, unread, sealed)
 	return f, nil
-}
-
-// headerError distinguishes a file that lost its header from one that never had any.
-func headerError(file File, size int64) error {
-	b, bad, err := readAround(file, min(size, 64<<10))
-	if err != nil || len(bad) > 0 {
-		return errUnread
-	}
-	if len(bytes.Trim(b, "\x00")) == 0 {
-		return errUnused
-	}
-	return errNoHeader
 }
 
 // index reads the segment's index, nil where it is missing, damaged or does not fit the segment.
