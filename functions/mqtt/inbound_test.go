@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -104,6 +105,17 @@ func TestPublishesAreReadPastPaho(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, over, reported)
 	}
+}
+
+// A read with room for more than the rest of a packet takes none of the PUBLISH behind it.
+func TestAReadEndsWithItsPacket(t *testing.T) {
+	raw := slices.Concat(connack, publishOf("t", 1, 7, 3, 'x'), []byte{pingResponse, 0})
+	got := 0
+	c := newInbound(stream{Reader: bytes.NewReader(raw)}, 64, 0, nil, func(batch []Message) { got += len(batch) })
+	read, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, slices.Concat(connack, []byte{pingResponse, 0}), read)
+	require.Equal(t, 1, got)
 }
 
 // endless gives a header and then one byte value without an end.

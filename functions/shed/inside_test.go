@@ -163,6 +163,56 @@ func TestATurnAddsToItsPath(t *testing.T) {
 	require.Equal(t, maxWithin, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadExpire, Bound: 2 * maxWithin}}))
 }
 
+// A judged task joins the parked ones where it waits for others, and otherwise occupies its path. One that is dropped does neither, and one of a class
+// without a bound does not count for overload at all.
+func TestWhatATurnKeepsOfATask(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	long := bounded(3, task.OverloadExpire)
+	long.OverloadAge = "100h"
+	classes := classesOf(t, map[string]task.ClassConfig{"a": long, "late": bounded(3, task.OverloadExpire), "free": {}})
+	for _, c := range []struct {
+		what, class string
+		queued      float64 // Mcycles
+		parked      bool
+		want        Verdict
+		line, added bool
+		flows       int
+	}{
+		{"it may be parked, and others are before it", "a", 1e6, true, Keep, true, false, 1},
+		{"it may be parked, and its path is free", "a", 0, true, Keep, false, true, 1},
+		{"it goes at once", "a", 1e6, false, Keep, false, true, 1},
+		{"it is dropped", "late", 1e6, true, Late, false, false, 1},
+		{"its class has no bound", "free", 1e6, true, Keep, false, false, 0},
+	} {
+		state := host.State{Time: 100e9, Cores: 1, QueueCycles: c.queued}
+		turn := (&Gate{}).Turn(classes, m, &state, Servers{Operators: 1})
+		one := &task.Task{Data: make([]byte, 1000), Complexity: 50}
+		for _, class := range classes.All() {
+			if class.Name == c.class {
+				one.Class = class
+			}
+		}
+		require.Equal(t, c.want, turn.Judge(one, &decision.Decision{}, c.parked, nil), c.what)
+		require.Equal(t, c.line, turn.Line.Total().Bytes > 0, c.what)
+		require.Equal(t, c.added, turn.added[decision.Local] > 0, c.what)
+		require.Len(t, turn.gate.flows, c.flows, c.what)
+	}
+}
+
+// A task that no path can do counts for what it is worth and no more: the pressure of those after it is a number again.
+func TestATaskThatNoPathCanDoLeavesANumber(t *testing.T) {
+	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
+	one := &task.Task{Class: classes.All()[0]}
+	g := &Gate{plan: planOf(classes), flows: map[course]*flow{}}
+	never, soon := forecast{all: [targets]float64{math.Inf(1), math.Inf(1)}}, forecast{all: [targets]float64{1, 1}}
+	require.True(t, g.note(one, &never, 0, 4, decision.Local, 1e9))
+	for range 200 {
+		g.note(one, &soon, 0, 4, decision.Local, 1e9)
+	}
+	require.InDelta(t, 0.25, g.Status(1e9).Flows[0].Pressure, 1e-6)
+}
+
 // A task goes the other path where its own takes more than twice the time that is left of its bound, and that one no more than half as long as its own.
 func TestATaskThatHasWaitedLeavesASlowPath(t *testing.T) {
 	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)}) // 4 s
