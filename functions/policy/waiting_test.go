@@ -79,6 +79,16 @@ func TestTheHighestBidIsTaken(t *testing.T) {
 	require.Len(t, order, 3)
 }
 
+// A lane is in the order of work times deadline, by the work of each server: what comes first in it is gathered first. A task costs the link half a
+// KB more than its data.
+func TestALaneIsInTheOrderOfBothServers(t *testing.T) {
+	r := newRoom(t)
+	require.True(t, r.add(10, 100, time.Second, 0))
+	require.True(t, r.add(1, 100, 18*time.Second, 0))
+	require.True(t, r.add(10, 1, 2*time.Second, 0))
+	require.Equal(t, [2][]int{decision.Local: {2, 0, 1}, decision.Cloud: {0, 2, 1}}, r.waiting.lanes[forOperators][live].order)
+}
+
 func TestTheLinkTakesWhatGainsByIt(t *testing.T) {
 	r := newRoom(t)
 	r.busyNode()
@@ -111,10 +121,11 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	_, _, ok := r.next()
 	require.False(t, ok)
 	r.state.Time += int64(time.Second)
-	_, d, ok := r.next()
+	h, d, e, ok := r.waiting.Next(r.binder, r.model, &r.state)
 	require.True(t, ok)
 	require.Equal(t, decision.Cloud, d.Target)
 	require.Equal(t, decision.LongestWait, d.Reason)
+	require.Equal(t, r.model.Estimate(h.Task, &r.state), e)
 }
 
 // A task that is as late as can be loses little by waiting, and less than a server's time costs those yet to come if it takes long. It goes all the same

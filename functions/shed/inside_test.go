@@ -200,6 +200,24 @@ func TestWhatATurnKeepsOfATask(t *testing.T) {
 	}
 }
 
+// What a gate has seen holds for one configuration: a new one begins anew, and the same one goes on.
+func TestAGateBeginsAnewWithItsClasses(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	before := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
+	after := classesOf(t, map[string]task.ClassConfig{"a": bounded(7, task.OverloadDrop)})
+	g, s := &Gate{}, &host.State{Time: 1e9, Link: host.Link{Up: true}}
+	require.Nil(t, g.Turn(classesOf(t, map[string]task.ClassConfig{"keeps": {}}), m, s, Servers{}))
+	require.NotNil(t, g.Turn(before, m, s, Servers{}))
+	g.flows[course{"a", [targets]bool{true, true}}] = &flow{value: 3, pressure: 9, at: s.Time, bound: 4}
+	require.NotNil(t, g.Turn(before, m, s, Servers{}))
+	require.Equal(t, 3, g.Status(s.Time).Local)
+	require.NotNil(t, g.Turn(after, m, s, Servers{}))
+	require.Equal(t, Overload{Flows: []Flow{}}, g.Status(s.Time))
+	require.Equal(t, 1.0, g.plan.starts[7])
+	require.Equal(t, [targets][maxValue + 1]bool{}, g.over)
+}
+
 // A task that no path can do counts for what it is worth and no more: the pressure of those after it is a number again.
 func TestATaskThatNoPathCanDoLeavesANumber(t *testing.T) {
 	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})

@@ -132,6 +132,7 @@ func TestClassesOrder(t *testing.T) {
 		"profile": {MatchProfile: "p"}, "device": {MatchDevice: "d"}, "source": {MatchSource: "s"}, "resource": {MatchResource: "r"},
 		"device-glob": {MatchDevice: "d*", Priority: 9}, "both": {MatchDevice: "d", MatchProfile: "p"},
 		"low": {MatchSource: "s", Priority: 1}, "twin": {MatchSource: "s"},
+		"results": {MatchResultsOf: "x", Priority: 9}, "results-of": {MatchResultsOf: "x", MatchProfile: "p*"},
 	})
 	require.NoError(t, err)
 	var names []string
@@ -139,8 +140,8 @@ func TestClassesOrder(t *testing.T) {
 		require.Equal(t, i, c.Order)
 		names = append(names, c.Name)
 	}
-	// Resource before source before device before profile; an exact name before a glob; then priority; then name.
-	require.Equal(t, "resource source twin low both device device-glob profile default", strings.Join(names, " "))
+	// Resource before source before device before profile before results; an exact name before a glob; then priority; then name.
+	require.Equal(t, "resource source twin low both device device-glob results-of profile results default", strings.Join(names, " "))
 }
 
 func TestClassesFor(t *testing.T) {
