@@ -1,5 +1,5 @@
-// offloadctl is the operator's tool on the gateway. What it does is in the folder ctl, one file a verb, since app-offload
-// carries it too: called by the name offloadctl, that program is this tool, so that an image needs one binary for both.
+// offloadctl is the operator's tool on the gateway. Its code is in package ctl, which app-offload contains too: app-offload acts as this tool when
+// its program name is offloadctl, so that an image needs only one binary.
 package main
 
 import (

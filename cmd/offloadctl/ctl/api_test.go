@@ -71,7 +71,7 @@ func TestStatusShowsTheHealth(t *testing.T) {
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.err, "197 dropped tasks acknowledged")
 	for _, want := range []string{
-		"ready, with reasons to look at it", "spool under 1 % full, 124 of 768 MiB", "version  v1.2.0, commit 0123456789ab",
+		"ready, degraded", "spool under 1 % full, 124 of 768 MiB", "version  v1.2.0, commit 0123456789ab",
 		"! 197 tasks dropped: class vibration 197 full; since 2026-", "· 12 events received at QoS 0; since 2026-",
 	} {
 		require.Contains(t, r.out, want)
@@ -125,7 +125,7 @@ func TestStatusWatch(t *testing.T) {
 	r := call{ctx: ctx}.run("status", "-watch", "-every", "100ms", "-url", s.URL)
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.out, "node plant-7  ready")
-	require.Contains(t, r.out, "19:00:00  no answer: asking "+s.URL)
+	require.Contains(t, r.out, "19:00:00  no answer: requesting "+s.URL)
 	require.GreaterOrEqual(t, asked.Load(), int32(3))
 	require.NotContains(t, r.out, clearScreen, "it is no terminal")
 }
@@ -185,7 +185,7 @@ func TestExplain(t *testing.T) {
 	}
 	r := call{}.run("explain", "latest", "-url", service(t, map[string]any{apiBase + "/decisions?limit=1": `{"decisions":[]}`}))
 	require.Equal(t, exitFailed, r.code)
-	require.Contains(t, r.err, "nothing has been decided")
+	require.Contains(t, r.err, "no decisions since the service started")
 }
 
 func TestDecisions(t *testing.T) {
@@ -246,18 +246,18 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 	for _, c := range []struct{ url, says string }{
 		{unused, "is the service running? Check with `docker ps"},
-		{"http://no-such-host.invalid", "no host of that name"},
+		{"http://no-such-host.invalid", "unknown host"},
 		{answer(401, ""), "OFFLOAD_TOKEN"},
 		{answer(403, `{"message":"Forbidden"}`), "OFFLOAD_TOKEN"},
-		{answer(404, `{"message":"Not Found"}`), "it is no app-offload"},
+		{answer(404, `{"message":"Not Found"}`), "another program than app-offload listens there"},
 		{answer(404, `{"apiVersion":"v3","statusCode":404,"message":"decision 1 is not kept any more"}`), "decision 1 is not kept any more"},
 		{answer(502, "<html>"), "502 Bad Gateway"},
-		{answer(200, "<html>"), "is something else listening there?"},
+		{answer(200, "<html>"), "is another program listening there?"},
 	} {
 		r := call{}.run("explain", "1", "-url", c.url)
 		require.Equal(t, exitFailed, r.code)
 		require.Empty(t, r.out)
-		require.Contains(t, r.err, "offloadctl explain: asking "+c.url+apiBase+"/decisions/1: ")
+		require.Contains(t, r.err, "offloadctl explain: requesting "+c.url+apiBase+"/decisions/1: ")
 		require.Contains(t, r.err, c.says)
 	}
 }
@@ -276,7 +276,7 @@ func TestConfigLive(t *testing.T) {
 	answer["problem"] = "configuration rejected, keeping the previous one:\nOffload.Writable.Policy.Default = \"luck\"\nanother"
 	r = call{}.run("config", "live", "-json", "-url", url)
 	require.Equal(t, exitFailed, r.code)
-	require.Equal(t, "the last change was refused: configuration rejected, keeping the previous one: Offload.Writable.Policy.Default = \"luck\"; another\n", r.err)
+	require.Equal(t, "the last change was rejected: configuration rejected, keeping the previous one: Offload.Writable.Policy.Default = \"luck\"; another\n", r.err)
 	var parsed struct{ Offload config.Config }
 	require.NoError(t, json.Unmarshal([]byte(r.out), &parsed))
 	require.Equal(t, "plant-7", parsed.Offload.Node)
@@ -312,7 +312,7 @@ func TestTheServiceIsFoundByItsOwnEnvironment(t *testing.T) {
 	defer s.Close()
 	host, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
 	r := call{environ: []string{"SERVICE_HOST=" + host, "SERVICE_PORT=" + port}}.run("status")
-	require.Contains(t, r.err, "asking "+s.URL+apiBase)
+	require.Contains(t, r.err, "requesting "+s.URL+apiBase)
 	r = call{environ: []string{"SERVICE_HOST=missing.invalid"}}.run("status", "-url", s.URL)
-	require.Contains(t, r.err, "asking "+s.URL+apiBase, "the flag stands above it")
+	require.Contains(t, r.err, "requesting "+s.URL+apiBase, "the flag stands above it")
 }

@@ -26,9 +26,9 @@ func TestUnreachableSaysWhatToDo(t *testing.T) {
 		err  error
 		says string
 	}{
-		"nothing listens":    {syscall.ECONNREFUSED, "nothing listens there; is the service running?"},
-		"no such host":       {&net.DNSError{Err: "no such host", Name: "x"}, "there is no host of that name"},
-		"a slow name server": {&net.DNSError{Err: "timeout", IsTimeout: true}, "there is no host of that name"},
+		"nothing listens":    {syscall.ECONNREFUSED, "connection refused; is the service running?"},
+		"no such host":       {&net.DNSError{Err: "no such host", Name: "x"}, "unknown host"},
+		"a slow name server": {&net.DNSError{Err: "timeout", IsTimeout: true}, "unknown host"},
 		"the deadline":       {context.DeadlineExceeded, "no answer within 3s"},
 		"a slow connection":  {slow{errors.New("slow")}, "no answer within 3s"},
 		"anything else":      {errors.New("strange"), "strange"},

@@ -17,11 +17,11 @@ import (
 
 func configVerbs() []verb {
 	return []verb{
-		{"lint", "every mistake at once: key, value, bound and an example", lintVerb},
-		{"echo", "the configuration in effect, as YAML", echoVerb},
-		{"diff", "the keys that differ from the defaults", diffVerb},
-		{"dry-run", "what the rules would do with recorded events; nothing is sent", dryRunVerb},
-		{"live", "the configuration that the running service has, as YAML", liveVerb},
+		{"lint", "list all mistakes: key, value, bound and an example", lintVerb},
+		{"echo", "print the configuration in effect as YAML", echoVerb},
+		{"diff", "list the keys that differ from the defaults", diffVerb},
+		{"dry-run", "show what the rules would do with recorded events; nothing is sent", dryRunVerb},
+		{"live", "print the configuration of the running service as YAML", liveVerb},
 	}
 }
 
@@ -38,10 +38,10 @@ type fileFlags struct {
 
 func (sh *shell) reading(name, asJSON string) *fileFlags {
 	fs := sh.flags(name)
-	return &fileFlags{fs, fs.Bool("no-env", false, "leave the environment out"), fs.Bool("json", false, asJSON)}
+	return &fileFlags{fs, fs.Bool("no-env", false, "ignore the environment"), fs.Bool("json", false, asJSON)}
 }
 
-// load reads the flags and the one file that they stand beside.
+// load parses the flags and loads the one file argument.
 func (f *fileFlags) load(args []string) (*effective, error) {
 	rest, err := f.parse(args)
 	if err != nil {
@@ -53,7 +53,7 @@ func (f *fileFlags) load(args []string) (*effective, error) {
 	return f.sh.loadFile(rest[0], !*f.noEnv)
 }
 
-// loadFile reads a configuration and overrides it from the environment, unless that is to be left out.
+// loadFile reads a configuration and, with withEnv, overrides it from the environment.
 func (sh *shell) loadFile(path string, withEnv bool) (*effective, error) {
 	f, err := sh.open(path)
 	if err != nil {
@@ -82,13 +82,13 @@ func (sh *shell) loadFile(path string, withEnv bool) (*effective, error) {
 	return e, nil
 }
 
-// maxConfig bounds a configuration file, in bytes.
+// maxConfig is the maximum size of a configuration file in bytes.
 const maxConfig = 4 << 20
 
-// fileArgument is the one argument that all verbs of config take.
+// fileArgument describes the one argument of all verbs of config.
 const fileArgument = "needs one file, such as res/configuration.yaml, or - for the standard input"
 
-// complain prints every problem and every remark, and returns errFound if there are problems.
+// complain prints every remark and every problem, and returns errFound if there are problems.
 func (e *effective) complain(w io.Writer) error {
 	for _, r := range e.remarks {
 		fmt.Fprintf(w, "note: %s\n", r)
@@ -102,12 +102,12 @@ func (e *effective) complain(w io.Writer) error {
 	return nil
 }
 
-// section is the name under which everything stands.
+// section is the name of the service's section in the file.
 const section = config.Section
 
 func lintVerb(_ context.Context, sh *shell, args []string) error {
 	fs := sh.reading("config lint", "as JSON")
-	strict := fs.Bool("strict", false, "notes are mistakes, too, such as a variable that names no key")
+	strict := fs.Bool("strict", false, "treat notes as mistakes, such as a variable that names no key")
 	e, err := fs.load(args)
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (e *effective) lint(out io.Writer, asJSON bool) error {
 	return err
 }
 
-// liveVerb shows the configuration in force, and is errFound if the last change was refused.
+// liveVerb prints the configuration in force, and returns errFound if the last change was rejected.
 func liveVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := sh.asking("config live", "as JSON")
 	if err := fs.parseOnly(args, "config live takes no arguments; it asks the service"); err != nil {
@@ -163,7 +163,7 @@ func liveVerb(ctx context.Context, sh *shell, args []string) error {
 	if answer.Problem == "" {
 		return nil
 	}
-	fmt.Fprintf(sh.err, "the last change was refused: %s\n", clean(oneLine(answer.Problem)))
+	fmt.Fprintf(sh.err, "the last change was rejected: %s\n", clean(oneLine(answer.Problem)))
 	return errFound
 }
 
@@ -201,7 +201,7 @@ func (e *effective) echo(out io.Writer, asJSON bool) error {
 	return enc.Close()
 }
 
-// put adds a key below the sections of its path, with a remark where it came from the environment.
+// put adds a key below the sections of its path, with a comment if its value came from the environment.
 func (e *effective) put(n *yaml.Node, k config.Key) {
 	for _, name := range k.Path[:len(k.Path)-1] {
 		n = child(n, name)
@@ -219,7 +219,7 @@ func (e *effective) put(n *yaml.Node, k config.Key) {
 	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: k.Path[len(k.Path)-1]}, value)
 }
 
-// child is the section of that name below n; keys come in order, so it is the last one or a new one.
+// child returns the section of that name below n. Keys come in order: it is the last section or a new one.
 func child(n *yaml.Node, name string) *yaml.Node {
 	if last := len(n.Content); last >= 2 && n.Content[last-2].Value == name {
 		return n.Content[last-1]
@@ -229,7 +229,7 @@ func child(n *yaml.Node, name string) *yaml.Node {
 	return section
 }
 
-// normal writes out what the keys that a class leaves out stand for, and hides passwords in addresses.
+// normal fills in the defaults of the keys that a class omits, and hides passwords in addresses.
 func normal(c config.Config) config.Config {
 	defaults := reflect.ValueOf(task.DefaultClassConfig())
 	classes := make(map[string]task.ClassConfig, len(c.Writable.Classes))

@@ -28,7 +28,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// dryRun says what to do.
+// dryRun holds the flags of the dry run.
 type dryRun struct {
 	feed, link             string
 	cpu, mbit, queue, full float64
@@ -37,16 +37,16 @@ type dryRun struct {
 }
 
 func (d *dryRun) register(fs *flag.FlagSet) {
-	fs.StringVar(&d.feed, "feed", "", "the recorded events, - for the standard input")
+	fs.StringVar(&d.feed, "feed", "", "`file` of recorded events, - for the standard input")
 	fs.Float64Var(&d.cpu, "cpu", 20, "CPU load of the node in percent")
 	fs.StringVar(&d.link, "link", "up", "the link to the cloud: up or down")
-	fs.Float64Var(&d.mbit, "mbit", 0, "its goodput in Mbit/s; 0 is Offload.Writable.Score.LinkMbit")
-	fs.DurationVar(&d.rtt, "rtt", 0, "its round trip; 0 is Offload.Writable.Score.RTT")
-	fs.Float64Var(&d.queue, "queue", 0, "work that waits for local workers, in Mcycles")
-	fs.Float64Var(&d.full, "full", 0, "how full the spool is, in percent")
-	fs.BoolVar(&d.noEnv, "no-env", false, "leave the environment out")
-	fs.BoolVar(&d.each, "each", false, "one line a task, and one for each event without, instead of the table")
-	fs.BoolVar(&d.asJSON, "json", false, "as JSON; with -each, one object a line")
+	fs.Float64Var(&d.mbit, "mbit", 0, "the link's goodput in Mbit/s; 0 means Offload.Writable.Score.LinkMbit")
+	fs.DurationVar(&d.rtt, "rtt", 0, "the link's round trip time; 0 means Offload.Writable.Score.RTT")
+	fs.Float64Var(&d.queue, "queue", 0, "work queued for local workers, in Mcycles")
+	fs.Float64Var(&d.full, "full", 0, "fill level of the spool in percent")
+	fs.BoolVar(&d.noEnv, "no-env", false, "ignore the environment")
+	fs.BoolVar(&d.each, "each", false, "print a line for each task, and for each event without tasks, instead of the table")
+	fs.BoolVar(&d.asJSON, "json", false, "as JSON; with -each, one object per line")
 }
 
 func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
@@ -66,9 +66,9 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 	case d.link != "up" && d.link != "down":
 		return fs.misused("-link %q: must be up or down", d.link)
 	case !(d.cpu >= 0 && d.cpu <= 100) || !(d.full >= 0 && d.full <= 100):
-		return fs.misused("-cpu %g, -full %g: must lie between 0 and 100", d.cpu, d.full)
+		return fs.misused("-cpu %g, -full %g: must be between 0 and 100", d.cpu, d.full)
 	case !finite(d.mbit, d.queue) || d.mbit < 0 || d.queue < 0 || d.rtt < 0:
-		return fs.misused("-mbit %g, -queue %g, -rtt %v: must be numbers from 0 on", d.mbit, d.queue, d.rtt)
+		return fs.misused("-mbit %g, -queue %g, -rtt %v: must be finite and not negative", d.mbit, d.queue, d.rtt)
 	}
 	e, err := sh.loadFile(rest[0], !d.noEnv)
 	if err != nil {
@@ -85,15 +85,15 @@ func dryRunVerb(ctx context.Context, sh *shell, args []string) error {
 	return d.run(ctx, e, feed, sh.out)
 }
 
-// rules are those of the file, put together and asked as in the service, on a node of one state.
+// rules are the classes, guards and policies of the file, applied as in the service to a node in one fixed state.
 type rules struct {
 	*decide.Rules
 	limits parse.Limits
-	refuse bool // events that fit no message
+	refuse bool // reject events that do not fit into a message
 	state  host.State
 	start  int64            // of the feed, ns since the epoch
-	local  *local.Processor // knows what the operators read; it processes nothing
-	kin    *kin.Kin         // knows results, on which nothing is decided unless a class asks for them
+	local  *local.Processor // reports which readings the operators use; it processes nothing
+	kin    *kin.Kin         // recognizes results, which are skipped unless a class matches them
 }
 
 func (d *dryRun) rules(e *effective) (*rules, error) {
@@ -112,10 +112,10 @@ func (d *dryRun) rules(e *effective) (*rules, error) {
 	return r, err
 }
 
-// serviceKey is the service's own, unless it is started with another.
+// serviceKey is the default service key of app-offload.
 const serviceKey = "app-offload"
 
-// silent is a log without a reader.
+// silent is a logger that discards everything.
 type silent struct{}
 
 func (silent) Debugf(string, ...any) {}
@@ -126,7 +126,7 @@ func (silent) Errorf(string, ...any) {}
 // feedLine is one line of a feed.
 type feedLine struct {
 	Topic   string          `json:"topic"`
-	AfterMS float64         `json:"afterMs"` // since the start of the feed; some policies decide by how fast tasks arrive
+	AfterMS float64         `json:"afterMs"` // since the start of the feed; the arrival rate influences some policies
 	Payload json.RawMessage `json:"payload"`
 }
 
@@ -138,7 +138,7 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 	}
 	defer r.local.Close(ctx) //nolint:errcheck // it has no tasks
 	w := bufio.NewWriter(out)
-	defer func() { // also of what was decided before a line that cannot be read
+	defer func() { // also prints the decisions made before an unreadable line
 		if left := w.Flush(); err == nil {
 			err = left
 		}
@@ -169,7 +169,7 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 	return total.write(w, d.asJSON)
 }
 
-// line decides for one line. A rejected event or a skipped result is counted by its reason, as in the service; an unreadable line ends the run.
+// line decides for one line. It counts a rejected event or a skipped result by reason, as the service does; an unreadable line ends the run.
 func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
 	var l feedLine
 	if err := json.Unmarshal(raw, &l); err != nil {
@@ -184,7 +184,7 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 		return d.noTask(w, noTask{Line: n, Rejected: total.reject(err)})
 	}
 	if !r.kin.Admit(ev, r.Classes) {
-		return d.noTask(w, noTask{Line: n, Skipped: "a result of an app-offload, for which no class asks"})
+		return d.noTask(w, noTask{Line: n, Skipped: "a result of another app-offload, matched by no class"})
 	}
 	if r.start == 0 {
 		r.start = ev.Received
@@ -207,7 +207,7 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 	return nil
 }
 
-// noTask is a line of the feed without a task, and why.
+// noTask is a line of the feed that yields no task, with the reason.
 type noTask struct {
 	Line     int    `json:"line"`
 	Rejected string `json:"rejected,omitempty"`
@@ -228,8 +228,7 @@ func (d *dryRun) noTask(w io.Writer, l noTask) error {
 	return err
 }
 
-// decide splits an event and decides for each of its tasks, as the pipeline does. The error is why the event can neither leave nor be
-// processed.
+// decide splits an event and decides for each of its tasks, as the pipeline does. The error says why the event can be neither sent nor processed.
 func (r *rules) decide(ev *task.Event) ([]decision.Entry, error) {
 	r.state.Time = ev.Received
 	tasks := task.Split(ev, func(resource string) *task.Class { return r.Classes.ForResource(ev, resource) }, nil)
@@ -245,7 +244,7 @@ func (r *rules) decide(ev *task.Event) ([]decision.Entry, error) {
 	return entries, nil
 }
 
-// summary counts what a dry run decided.
+// summary counts the decisions of a dry run.
 type summary struct {
 	Policy   string            `json:"policy"`
 	Events   int               `json:"events"`
@@ -259,7 +258,7 @@ type summary struct {
 
 type groupKey struct{ class, policy, target, reason string }
 
-// group is the tasks of one class that were decided alike.
+// group is the tasks of one class with the same decision.
 type group struct {
 	Class     string   `json:"class"`
 	Policy    string   `json:"policy"`
@@ -269,14 +268,14 @@ type group struct {
 	Bytes     int64    `json:"bytes"`
 	Score     float64  `json:"score"`     // mean
 	LocalTime float64  `json:"localTime"` // mean, s
-	CloudTime *float64 `json:"cloudTime"` // mean, s; null where it cannot be reached
+	CloudTime *float64 `json:"cloudTime"` // mean, s; null if the cloud is unreachable
 }
 
 func newSummary(policy string) *summary {
 	return &summary{Policy: policy, Rejected: map[string]uint64{}, byKey: map[groupKey]*group{}}
 }
 
-// reject counts a rejected event, and returns the reason with its detail.
+// reject counts a rejected event and returns the reason with its detail.
 func (s *summary) reject(err error) string {
 	var r *parse.RejectError
 	if errors.As(err, &r) {
@@ -311,7 +310,7 @@ func (s *summary) add(e decision.Entry) {
 	}
 }
 
-// write shows the counts, by class and then by how many tasks there are.
+// write prints the counts, ordered by class and then by number of tasks.
 func (s *summary) write(out io.Writer, asJSON bool) error {
 	s.Groups = slices.SortedFunc(maps.Values(s.byKey), func(a, b *group) int {
 		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(b.Tasks, a.Tasks), cmp.Compare(a.Target+a.Reason+a.Policy, b.Target+b.Reason+b.Policy))
@@ -321,10 +320,10 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 	}
 	fmt.Fprintf(out, "policy %s\n%s, %s: %s local, %s to the cloud\n", s.Policy, several(s.Events, "event"), several(s.Tasks, "task"), count(s.Tasks-s.Cloud), count(s.Cloud))
 	if n := status.Sum(s.Rejected); n > 0 {
-		fmt.Fprintf(out, "rejected, not valid events: %s (%s)\n", count(n), byReason(s.Rejected))
+		fmt.Fprintf(out, "rejected as invalid: %s (%s)\n", count(n), byReason(s.Rejected))
 	}
 	if n := status.Sum(s.Skipped); n > 0 {
-		fmt.Fprintf(out, "skipped, results of an app-offload: %s (%s)\n", count(n), byReason(s.Skipped))
+		fmt.Fprintf(out, "skipped as results: %s (%s)\n", count(n), byReason(s.Skipped))
 	}
 	if len(s.Groups) == 0 {
 		return nil
@@ -341,7 +340,7 @@ func (s *summary) write(out io.Writer, asJSON bool) error {
 	return t.end()
 }
 
-// byReason writes counts by a word, without those that are 0: "expired 3, full 1".
+// byReason writes counts by name and omits zeros: "expired 3, full 1".
 func byReason[T int64 | uint64](counts map[string]T) string {
 	var parts []string
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
@@ -352,7 +351,7 @@ func byReason[T int64 | uint64](counts map[string]T) string {
 	return strings.Join(parts, ", ")
 }
 
-// one is a decided task as a line of JSON; times are in s, null for a way that cannot be used.
+// one is the JSON line of a decided task. Times are in s; null means that the target is unreachable.
 type one struct {
 	EventID     string   `json:"eventId"`
 	Chunk       int      `json:"chunk"`
@@ -369,7 +368,7 @@ type one struct {
 	Explanation string   `json:"explanation"`
 }
 
-// writeOne shows one decision.
+// writeOne prints one decision.
 func writeOne(w io.Writer, e decision.Entry, asJSON bool) error {
 	text := decision.Explain(e)
 	if !asJSON {

@@ -106,7 +106,7 @@ func TestLint(t *testing.T) {
 	r = call{stdin: `Offload: {Spool: {RingMiB: -1}}`}.run("config", "lint", "-")
 	require.Contains(t, r.out, "stdin:1: Offload.Spool.RingMiB")
 	r = call{stdin: `Offload: {Writable: {Classes: {7: {}, pump: {MatchDevice: "p"}}}}`}.run("config", "lint", "-")
-	require.Contains(t, r.out, "Offload.Writable.Classes: has a name that is no text")
+	require.Contains(t, r.out, "Offload.Writable.Classes: has a name that is not a string")
 	r = call{stdin: `Offload: {Writable: {Classes: {pump: {MatchDevice: 7, Priority: 12}}}}`}.run("config", "lint", "-")
 	require.Equal(t, 2, strings.Count(r.out, "\n"), "without its device the class would match everything, which is no third mistake: %s", r.out)
 	r = call{stdin: "Service: {}\n"}.run("config", "lint", "-")
@@ -159,7 +159,7 @@ func TestDiff(t *testing.T) {
 	golden.Require(t, "diff.golden", r.out)
 	r = env.run("config", "diff", "-json", "testdata/good.yaml")
 	require.Contains(t, r.out, `"source": "OFFLOAD_SPOOL_RINGMIB"`)
-	require.Equal(t, "everything is as by default\n", call{}.run("config", "diff", shipped).out)
+	require.Equal(t, "all values are defaults\n", call{}.run("config", "diff", shipped).out)
 }
 
 func TestDryRun(t *testing.T) {
@@ -238,9 +238,9 @@ func TestADryRunSkipsResults(t *testing.T) {
 	r := all.run("config", "dry-run", shipped, "-feed", "-")
 	require.Contains(t, r.out, "1 event, ")
 	require.Contains(t, r.out, "\nCLASS", "also of one line")
-	require.Contains(t, r.out, "\nskipped, results of an app-offload: 2 (own 1, result 1)\n")
+	require.Contains(t, r.out, "\nskipped as results: 2 (own 1, result 1)\n")
 	r = all.run("config", "dry-run", shipped, "-feed", "-", "-each")
-	require.Contains(t, r.out, "\nskipped  line 2  a result of an app-offload, for which no class asks\nskipped  line 3  a result of this service\n")
+	require.Contains(t, r.out, "\nskipped  line 2  a result of another app-offload, matched by no class\nskipped  line 3  a result of this service\n")
 	r = all.run("config", "dry-run", shipped, "-feed", "-", "-each", "-json")
 	require.Contains(t, r.out, `{"line":3,"skipped":"a result of this service"}`)
 

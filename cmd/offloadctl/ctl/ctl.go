@@ -1,5 +1,5 @@
-// Package ctl is the operator's tool on the gateway: it asks a running app-offload how it is and why it decided as it did,
-// shows its page, looks into the spool of a stopped one, and checks a configuration before the service sees it. One file a verb.
+// Package ctl is the operator's tool on the gateway. It shows the state, the decisions and the page of a running app-offload, inspects the spool of a
+// stopped one, and checks a configuration before the service loads it. Each verb has its own file.
 package ctl
 
 import (
@@ -22,64 +22,64 @@ import (
 	"app-offload/functions/version"
 )
 
-// Name is what the program has to be called by to be the tool.
+// Name is the program name under which app-offload runs as this tool.
 const Name = "offloadctl"
 
 // The exit codes, the same for every verb.
 const (
 	exitFine     = 0
-	exitFailed   = 1 // it did not work, or what was looked at has mistakes or damage
+	exitFailed   = 1 // failure, or mistakes or damage found
 	exitUsage    = 2
-	exitNotReady = 3 // status: the service answers, but takes no events now
+	exitNotReady = 3 // status: the service answers but is not ready
 )
 
-// shell is what a verb has of the process around it, so that tests can hold all of it.
+// shell is the process environment of a verb; tests replace it.
 type shell struct {
 	in       io.Reader
 	out, err io.Writer
 	lookup   func(string) (string, bool) // the environment
 	environ  func() []string
 	now      func() time.Time
-	random   io.Reader // of keys
-	terminal bool      // out is one
+	random   io.Reader // source of keys
+	terminal bool      // out is a terminal
 }
 
-// verb is one thing the tool can do.
+// verb is a subcommand.
 type verb struct {
 	name, summary string
 	run           func(ctx context.Context, sh *shell, args []string) error
 }
 
-// verbs lists them all, in the order of the help.
+// verbs lists the verbs in the order of the help.
 func verbs() []verb {
 	return []verb{
-		{"status", "is it well: ready, spool, link, counts, policy; -watch to keep looking", statusVerb},
-		{"explain", "one decision: the reason, the score's terms, both predicted ways, what came of it", explainVerb},
-		{"decisions", "the latest decisions, by class, device, target or policy", decisionsVerb},
-		{"task", "ask the node where a task of that size, complexity and deadline should go", taskVerb},
-		{"ui", "open the service's page for a browser here, also in secure mode", uiVerb},
+		{"status", "show readiness, spool, link, counts and policy; -watch repeats it", statusVerb},
+		{"explain", "show one decision: reason, terms of the score, both predictions, outcome", explainVerb},
+		{"decisions", "list the latest decisions, by class, device, target or policy", decisionsVerb},
+		{"task", "ask the node where a task of a given size, complexity and deadline should go", taskVerb},
+		{"ui", "serve the service's page to a local browser, also in secure mode", uiVerb},
 		{"spool", "inspect, verify, repair or export the spool of a stopped service", spoolVerb},
 		{"config", "lint, echo, diff or dry-run a configuration.yaml, or show the live one", configVerb},
 		{"version", "print version and commit of this program", versionVerb},
-		{"keys", "make a new key, and say how to put it into the secret store", keysVerb},
+		{"keys", "create a key, and explain how to store it in the secret store", keysVerb},
 	}
 }
 
-// Main is the whole life of the process when it is the tool; it gives the exit code.
+// Main runs the tool and returns the exit code of the process.
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return run(ctx, processShell(), os.Args[1:])
 }
 
-// Run does what the arguments ask for, with the environment of the process, and gives the exit code.
+// Run executes the verb in args with the environment of the process, and returns the exit code.
 func Run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	sh := processShell()
 	sh.in, sh.out, sh.err, sh.terminal = in, out, errs, false
 	return run(ctx, sh, args)
 }
 
-// run does what the arguments ask for and gives the exit code.
+// run executes the verb in args and returns the exit code.
 func run(ctx context.Context, sh *shell, args []string) int {
 	if len(args) > 0 && (args[0] == "-version" || args[0] == "--version") {
 		args[0] = "version"
@@ -99,13 +99,13 @@ func isHelp(arg string) bool {
 	return arg == "-h" || arg == "--help" || arg == "-help" || arg == "help"
 }
 
-// errFound says that what was looked at is not as it should be; the verb has told about it already.
+// errFound means that the verb found and already printed mistakes or damage.
 var errFound = errors.New("found mistakes or damage")
 
-// errNotReady says that the service answers, but takes no events now; the verb has told why.
+// errNotReady means that the service answers but is not ready; the verb has printed the reasons.
 var errNotReady = errors.New("not ready")
 
-// code prints an error that is not yet printed, and turns it into an exit code.
+// code prints an error that was not printed yet, and returns its exit code.
 func code(sh *shell, name string, err error) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -121,7 +121,7 @@ func code(sh *shell, name string, err error) int {
 	return exitFailed
 }
 
-// manuals are the help of the verbs, a file each, named by its words: what it is for, how it is called, what it reads and writes, and how it ends.
+// manuals holds the help of the verbs, one file per verb.
 //
 //go:embed help
 var manuals embed.FS
@@ -145,7 +145,7 @@ func manual(w io.Writer, name string, verbs []verb, flags func()) {
 	_, _ = io.WriteString(w, after)
 }
 
-// group runs one verb of a group, which it names, or shows what there is.
+// group runs one verb of a group and returns its name, or prints the help of the group.
 func (sh *shell) group(ctx context.Context, name string, verbs []verb, args []string) (verb string, err error) {
 	if len(args) == 0 {
 		manual(sh.err, name, verbs, nil)
@@ -155,7 +155,7 @@ func (sh *shell) group(ctx context.Context, name string, verbs []verb, args []st
 		manual(sh.out, name, verbs, nil)
 		return "", nil
 	}
-	if isHelp(args[0]) { // help VERB, as many tools have it
+	if isHelp(args[0]) { // help VERB, as in many tools
 		args = append(args[1:], "-h")
 	}
 	for _, v := range verbs {
@@ -163,25 +163,25 @@ func (sh *shell) group(ctx context.Context, name string, verbs []verb, args []st
 			return v.name, v.run(ctx, sh, args[1:])
 		}
 	}
-	return "", sh.misused(name, "there is no verb %q%s", args[0], check.DidYouMean(args[0], names(verbs)))
+	return "", sh.misused(name, "unknown verb %q%s", args[0], check.DidYouMean(args[0], names(verbs)))
 }
 
-// flagSet are a verb's flags, with its manual.
+// flagSet is a verb's flags with its help.
 type flagSet struct {
 	*flag.FlagSet
 	sh   *shell
 	name string
 }
 
-// flags begins a verb's flags.
+// flags creates the flag set of a verb.
 func (sh *shell) flags(name string) *flagSet {
 	fs := &flagSet{flag.NewFlagSet(name, flag.ContinueOnError), sh, name}
 	fs.SetOutput(io.Discard) // parse reports the error
 	return fs
 }
 
-// parse reads flags that may stand before, between and after the arguments, which it returns. Who asks for help gets it on
-// the standard output, to page through; who makes a mistake is told that one alone.
+// parse accepts flags before, between and after the arguments, and returns the arguments. -h prints the help to the standard output, for a pager; a
+// mistake prints only its own line.
 func (fs *flagSet) parse(args []string) (rest []string, err error) {
 	for {
 		err := fs.Parse(args)
@@ -200,7 +200,7 @@ func (fs *flagSet) parse(args []string) (rest []string, err error) {
 	}
 }
 
-// parseOnly is parse for a verb that takes no arguments; hint says so.
+// parseOnly parses the flags of a verb that takes no arguments; hint is part of the error.
 func (fs *flagSet) parseOnly(args []string, hint string) error {
 	rest, err := fs.parse(args)
 	if err == nil && len(rest) > 0 {
@@ -209,7 +209,7 @@ func (fs *flagSet) parseOnly(args []string, hint string) error {
 	return err
 }
 
-// suggest names the flag that somebody most likely meant who wrote one that there is not.
+// suggest names the flag that is closest to an undefined one.
 func (fs *flagSet) suggest(err error) string {
 	unknown, is := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !is {
@@ -223,10 +223,10 @@ func (fs *flagSet) suggest(err error) string {
 	return ""
 }
 
-// errUsage marks arguments that make no sense; the user was told already.
+// errUsage means wrong arguments; the error has been printed.
 var errUsage = errors.New("wrong usage")
 
-// misused describes what is wrong with the arguments, and names the help.
+// misused prints an error in the arguments and points to the help.
 func (fs *flagSet) misused(format string, args ...any) error {
 	return fs.sh.misused(fs.name, format, args...)
 }
@@ -250,7 +250,7 @@ func versionVerb(_ context.Context, sh *shell, args []string) error {
 	return err
 }
 
-// processShell is the real one.
+// processShell returns the shell of the real process.
 func processShell() *shell {
 	return &shell{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, lookup: os.LookupEnv, environ: os.Environ, now: time.Now, random: rand.Reader,
@@ -263,7 +263,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// open opens a file to read; "-" is the standard input.
+// open opens a file for reading; "-" is the standard input.
 func (sh *shell) open(path string) (io.ReadCloser, error) {
 	if path == "-" {
 		return io.NopCloser(sh.in), nil
@@ -271,7 +271,7 @@ func (sh *shell) open(path string) (io.ReadCloser, error) {
 	return os.Open(path) // #nosec G304 G703 -- the user's own file
 }
 
-// writeJSON writes a value for other programs: indented, and without escapes made for HTML.
+// writeJSON writes a value for other programs: indented and without HTML escapes.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

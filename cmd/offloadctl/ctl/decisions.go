@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// filter says which decisions are wanted; "" is any.
+// filter selects decisions; "" matches any.
 type filter struct {
 	class, device, target, policy string
 	n                             int
@@ -20,15 +20,15 @@ func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
 	var f filter
 	fs.StringVar(&f.class, "class", "", "only tasks of this class")
 	fs.StringVar(&f.device, "device", "", "only tasks of this device")
-	fs.StringVar(&f.target, "target", "", "only those decided so: local or cloud")
-	fs.StringVar(&f.policy, "policy", "", "only those decided by this policy")
-	fs.IntVar(&f.n, "n", 20, "how many at most, up to 1000")
+	fs.StringVar(&f.target, "target", "", "only decisions for this target: local or cloud")
+	fs.StringVar(&f.policy, "policy", "", "only decisions of this policy")
+	fs.IntVar(&f.n, "n", 20, "maximum `number` of decisions, up to 1000")
 	err := fs.parseOnly(args, "decisions takes no arguments; filter with -class, -device, -target and -policy")
 	switch {
 	case err != nil:
 		return err
 	case f.n < 1 || f.n > 1000:
-		return fs.misused("-n %d: must lie between 1 and 1000", f.n)
+		return fs.misused("-n %d: must be between 1 and 1000", f.n)
 	case f.target != "" && f.target != "local" && f.target != "cloud":
 		return fs.misused("-target %q: must be local or cloud", f.target)
 	}
@@ -37,7 +37,7 @@ func decisionsVerb(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if len(answer.Decisions) == 0 {
-		_, err := fmt.Fprintln(sh.out, "no decisions match; the service keeps the latest ones only")
+		_, err := fmt.Fprintln(sh.out, "no decisions match; the service keeps only the latest")
 		return err
 	}
 	t := newTable(sh.out, "ID", "TIME UTC", "TARGET", "CLASS", "DEVICE", "SIZE", "SCORE", "LOCAL", "CLOUD", "TOOK", "POLICY", "REASON")

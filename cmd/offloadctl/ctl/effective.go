@@ -23,7 +23,7 @@ import (
 
 // problem is one mistake in a configuration.
 type problem struct {
-	Source  string `json:"source"` // file and line, or variable of the environment
+	Source  string `json:"source"` // file and line, or environment variable
 	Key     string `json:"key"`
 	Value   string `json:"value,omitempty"`
 	Problem string `json:"problem"`
@@ -42,7 +42,7 @@ func (p problem) String() string {
 	return clean(text)
 }
 
-// line is where it stands in the file; what does not stand there comes behind.
+// line returns the problem's line in the file; problems elsewhere sort last.
 func (p problem) line() int {
 	n, err := strconv.Atoi(p.Source[strings.LastIndexByte(p.Source, ':')+1:])
 	if err != nil {
@@ -51,7 +51,7 @@ func (p problem) line() int {
 	return n
 }
 
-// effective is a configuration as the service would have it, with where each value comes from and what is wrong with it.
+// effective is a configuration as the service would load it, with the source of each value and the problems found.
 type effective struct {
 	file     string
 	cfg      config.Config
@@ -61,8 +61,8 @@ type effective struct {
 	remarks  []string
 }
 
-// readConfig reads a configuration.yaml over the defaults, as EdgeX does: keys left out keep the default, except in an
-// entry of a map, where they become 0 or "". Unlike EdgeX it does not stop at the first mistake. An error is no YAML at all.
+// readConfig reads a configuration.yaml over the defaults, as EdgeX does: an omitted key keeps its default, except in an entry of a map, where it
+// becomes 0 or "". Unlike EdgeX it collects all mistakes. It returns an error only if the file is not YAML.
 func readConfig(file string, raw []byte) (*effective, error) {
 	e := &effective{file: file, cfg: config.Default(), source: map[string]string{}, lines: &yaml.Node{}}
 	var whole map[string]any
@@ -75,23 +75,23 @@ func readConfig(file string, raw []byte) (*effective, error) {
 		return nil, fmt.Errorf("%s is not YAML that EdgeX can read: %w", file, err)
 	}
 	if err == nil && d.Decode(new(any)) != io.EOF {
-		e.remarks = append(e.remarks, file+" has more than one document: EdgeX reads the first, and ignores the others")
+		e.remarks = append(e.remarks, file+" has more than one document: EdgeX reads only the first")
 	}
 	if !e.sections(whole) {
-		e.remarks = append(e.remarks, file+" has no section "+section+": everything is as by default")
+		e.remarks = append(e.remarks, file+" has no section "+section+": all defaults apply")
 	}
 	return e, nil
 }
 
-// sections takes over the service's section, however it is written, and reports whether there is one. Should it stand there in more than one
-// way, each fills in what it has, as EdgeX has it.
+// sections reads the service's section, in any spelling of upper and lower case, and reports whether the file has one. Several spellings are merged
+// in order, as EdgeX does it.
 func (e *effective) sections(whole map[string]any) (found bool) {
 	for _, name := range slices.Sorted(maps.Keys(whole)) {
 		if !strings.EqualFold(name, section) {
 			continue
 		}
 		if name != section {
-			e.remarks = append(e.remarks, fmt.Sprintf("%s: section %s is taken as %s; write it so, or Consul and overrides from the environment will miss it",
+			e.remarks = append(e.remarks, fmt.Sprintf("%s: section %s is read as %s; spell it so, or Consul and overrides from the environment will miss it",
 				e.where([]string{name}), name, section))
 		}
 		e.fill([]string{section}, reflect.ValueOf(&e.cfg).Elem(), whole[name])
@@ -100,18 +100,18 @@ func (e *effective) sections(whole map[string]any) (found bool) {
 	return found
 }
 
-// fill takes over the keys of one section.
+// fill reads the keys of one section.
 func (e *effective) fill(path []string, v reflect.Value, in any) {
 	values, ok := in.(map[string]any)
 	if in == nil {
 		return
 	}
 	if _, mixed := in.(map[any]any); mixed {
-		e.wrong(path, in, "has a name that is no text; put it in quotes")
+		e.wrong(path, in, "has a name that is not a string; quote it")
 		return
 	}
 	if !ok {
-		e.wrong(path, in, "is a section; write its keys below it, indented")
+		e.wrong(path, in, "is a section; indent its keys below it")
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -123,26 +123,25 @@ func (e *effective) fill(path []string, v reflect.Value, in any) {
 	}
 }
 
-// field finds the key of that name. EdgeX does not mind upper and lower case, and it ignores a key it does not know,
-// which is how most typing mistakes stay unseen.
+// field finds the key of that name. EdgeX ignores upper and lower case, and it ignores unknown keys: most typing mistakes stay unnoticed.
 func (e *effective) field(path []string, typ reflect.Type, name string) (reflect.StructField, bool) {
 	var names []string
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		if strings.EqualFold(f.Name, name) {
 			if f.Name != name {
-				e.remarks = append(e.remarks, fmt.Sprintf("%s: %s.%s is taken as %s; write it so, or overrides from the environment may miss it",
+				e.remarks = append(e.remarks, fmt.Sprintf("%s: %s.%s is read as %s; spell it so, or overrides from the environment may miss it",
 					e.where(append(slices.Clip(path), name)), strings.Join(path, "."), name, f.Name))
 			}
 			return f, true
 		}
 		names = append(names, f.Name)
 	}
-	p := problem{Source: e.where(append(slices.Clip(path), name)), Key: strings.Join(path, ".") + "." + name, Problem: "is no key, and the service ignores it"}
+	p := problem{Source: e.where(append(slices.Clip(path), name)), Key: strings.Join(path, ".") + "." + name, Problem: "unknown key, ignored by the service"}
 	if near := check.Nearest(name, names); near != "" {
 		p.Problem += "; did you mean " + near + "?"
 	} else {
-		p.Problem += "; `offloadctl config echo` shows the keys there are"
+		p.Problem += "; `offloadctl config echo` lists the keys"
 	}
 	e.problems = append(e.problems, p)
 	return reflect.StructField{}, false
@@ -151,7 +150,7 @@ func (e *effective) field(path []string, typ reflect.Type, name string) (reflect
 func (e *effective) value(path []string, v reflect.Value, in any) {
 	switch {
 	case in == nil && v.Kind() == reflect.Map:
-		v.SetZero() // an empty map takes the default entries away; anything else empty leaves the default
+		v.SetZero() // an empty map removes the default entries; any other empty value keeps the default
 	case in == nil:
 		return
 	case v.Kind() == reflect.Struct:
@@ -166,15 +165,15 @@ func (e *effective) value(path []string, v reflect.Value, in any) {
 	}
 }
 
-// entries takes over a map of sections. An entry replaces the default one of its name as a whole.
+// entries reads a map of sections. An entry replaces the default entry of its name as a whole.
 func (e *effective) entries(path []string, v reflect.Value, in any) {
 	values, ok := in.(map[string]any)
 	if _, mixed := in.(map[any]any); mixed {
-		e.wrong(path, in, "has a name that is no text; put it in quotes")
+		e.wrong(path, in, "has a name that is not a string; quote it")
 		return
 	}
 	if !ok {
-		e.wrong(path, in, "is a map: write one name a line and its keys below it, not a list, which does not survive Consul")
+		e.wrong(path, in, "is a map: write one name per line with its keys below it, not a list, which does not survive Consul")
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -184,13 +183,13 @@ func (e *effective) entries(path []string, v reflect.Value, in any) {
 	}
 }
 
-// assign writes a value of YAML into a key, or says what it should have been.
+// assign writes a YAML value into a key, or returns the expected type.
 func assign(v reflect.Value, in any) (expected string) {
 	switch v.Kind() {
 	case reflect.String:
 		text, ok := in.(string)
 		if !ok {
-			return "a text in quotes"
+			return "a string in quotes"
 		}
 		v.SetString(text)
 	case reflect.Bool:
@@ -235,14 +234,14 @@ func (e *effective) wrong(path []string, value any, what string) {
 	key := strings.Join(path, ".")
 	p := problem{Source: e.where(path), Key: key, Problem: what, Example: example(key)}
 	switch value.(type) {
-	case nil, map[string]any, map[any]any, []any: // nothing, or too long to show
+	case nil, map[string]any, map[any]any, []any: // empty, or too long to show
 	default:
 		p.Value = strconv.Quote(withoutPasswords(fmt.Sprint(value)))
 	}
 	e.problems = append(e.problems, p)
 }
 
-// where is the file and line of a key.
+// where returns the file and line of a key.
 func (e *effective) where(path []string) string {
 	if line := lineOf(e.lines, path); line > 0 {
 		return fmt.Sprintf("%s:%d", e.file, line)
@@ -250,7 +249,7 @@ func (e *effective) where(path []string) string {
 	return e.file
 }
 
-// lineOf finds the line of a key, 0 where it is not written out, as behind an alias.
+// lineOf returns the line of a key, 0 if the key is not written out, such as behind an alias.
 func lineOf(n *yaml.Node, path []string) int {
 	if n.Kind == yaml.DocumentNode {
 		n = n.Content[0]
@@ -276,7 +275,7 @@ func entry(n *yaml.Node, name string) (key, value *yaml.Node) {
 	return nil, nil
 }
 
-// override applies the environment. Each variable is tried by itself, so that one mistake does not hide the next.
+// override applies the environment. It tries each variable alone: one mistake does not hide the next.
 func (e *effective) override(environ []string) {
 	known := map[string]string{} // key by variable
 	_ = config.Walk(&e.cfg, func(k config.Key) error {
@@ -301,8 +300,7 @@ func (e *effective) override(environ []string) {
 	}
 }
 
-// validate adds what the service itself would refuse, and what it would warn of. Of a section with a key that could not be read it says
-// nothing: without that key it may be another one than is meant.
+// validate adds the service's own errors and warnings. It skips sections with an unreadable key: without that key they may mean something else.
 func (e *effective) validate() {
 	unread := e.problems
 	lines := e.cfg.Remarks()
@@ -325,7 +323,7 @@ func (e *effective) validate() {
 	}
 }
 
-// sourceOf is where a key got its value: "default" for one that is nowhere.
+// sourceOf returns the source of a key's value, "default" if neither the file nor the environment sets it.
 func (e *effective) sourceOf(key string) string {
 	if s := e.source[key]; s != "" {
 		return s
@@ -336,7 +334,7 @@ func (e *effective) sourceOf(key string) string {
 	return "default"
 }
 
-// example is the key's default, as it would stand in the file; of a class's key that of the default class.
+// example returns the key's default as written in the file; for a key of a class, that of the default class.
 func example(key string) string {
 	c, found := config.Default(), ""
 	if rest, ok := strings.CutPrefix(key, classesKey+"."); ok {
@@ -356,7 +354,7 @@ func example(key string) string {
 
 const classesKey = section + ".Writable.Classes"
 
-// literal is a value as it stands in YAML.
+// literal formats a value as YAML.
 func literal(v any) string {
 	if text, ok := v.(string); ok {
 		return strconv.Quote(text)
@@ -366,10 +364,10 @@ func literal(v any) string {
 
 var userInfo = regexp.MustCompile(`(://[^/@\s,:]*):[^/\s,]*@`)
 
-// withoutPasswords hides passwords in addresses: they do not belong into a configuration, but mistakes happen.
+// withoutPasswords hides passwords in addresses. They do not belong in a configuration, but mistakes happen.
 func withoutPasswords(text string) string { return userInfo.ReplaceAllString(text, "$1:…@") }
 
-// difference is one key that is not as by default.
+// difference is one key whose value is not the default.
 type difference struct {
 	Key     string `json:"key"`
 	Default any    `json:"default"`
@@ -389,7 +387,7 @@ func diffVerb(_ context.Context, sh *shell, args []string) error {
 	return e.complain(sh.err)
 }
 
-// diff compares with the defaults.
+// diff compares the configuration with the defaults.
 func (e *effective) diff() []difference {
 	defaults, c := normal(config.Default()), normal(e.cfg)
 	for name := range c.Writable.Classes {
@@ -418,7 +416,7 @@ func showDiff(found []difference, out io.Writer, asJSON bool) error {
 		return writeJSON(out, found)
 	}
 	if len(found) == 0 {
-		_, err := fmt.Fprintln(out, "everything is as by default")
+		_, err := fmt.Fprintln(out, "all values are defaults")
 		return err
 	}
 	t := newTable(out, "KEY", "DEFAULT", "VALUE", "FROM")

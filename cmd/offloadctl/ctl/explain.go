@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/decision"
 )
 
-// shownDecision is one as the API gives it.
+// shownDecision is a decision in the form of the API.
 type shownDecision struct {
 	decision.Entry
 	Explanation string `json:"explanation"`
@@ -27,10 +27,10 @@ func explainVerb(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if len(rest) != 1 {
-		return fs.misused("needs the id of one decision, as `offloadctl decisions` lists them, or the word latest")
+		return fs.misused("needs the id of one decision, as listed by `offloadctl decisions`, or the word latest")
 	}
 	if _, err := strconv.ParseUint(rest[0], 10, 64); err != nil && rest[0] != "latest" {
-		return fs.misused("%q: must be the number of a decision, as `offloadctl decisions` lists them, or the word latest", rest[0])
+		return fs.misused("%q: must be the number of a decision, as listed by `offloadctl decisions`, or the word latest", rest[0])
 	}
 	c, err := fs.api.client(sh)
 	if err != nil {
@@ -43,7 +43,7 @@ func explainVerb(ctx context.Context, sh *shell, args []string) error {
 			return err
 		}
 		if len(answer.Decisions) == 0 {
-			return fmt.Errorf("nothing has been decided since the service started; is data coming in? See `offloadctl status`")
+			return fmt.Errorf("no decisions since the service started; does it receive events? See `offloadctl status`")
 		}
 		id = strconv.FormatUint(answer.Decisions[0].ID, 10)
 	}
@@ -93,18 +93,18 @@ func (d *shownDecision) decided() string {
 		text = fmt.Sprintf("%s by the guard %s, above policy %s, configuration %s", d.Decision.Target, d.Decision.Reason, d.Policy, d.Version)
 	}
 	if p := d.Decision.Propensity; p > 0 && p < 1 {
-		text += fmt.Sprintf(", at a chance of %s", percent(p*100))
+		text += fmt.Sprintf(", with probability %s", percent(p*100))
 	}
 	return text
 }
 
-// terms shows how the score adds up, where a policy has one.
+// terms shows the terms of the score, for a policy that has a score.
 func (d *shownDecision) terms() []string {
 	v := &d.Decision
 	if v.Reason != decision.AboveThreshold && v.Reason != decision.BelowThreshold {
 		return nil
 	}
-	sign, held := "<", "keeps it here"
+	sign, held := "<", "keeps it local"
 	if v.Target == decision.Cloud {
 		sign, held = "≥", "sends it"
 	}
@@ -135,9 +135,9 @@ func (d *shownDecision) outcome() string {
 	o := &d.Outcome
 	switch {
 	case !o.Known:
-		return "not known yet"
+		return "not yet known"
 	case o.Failed:
-		return "failed, no result will come"
+		return "failed without a result"
 	}
 	text := "took " + duration(o.Time)
 	if d.Deadline > 0 {
@@ -149,7 +149,7 @@ func (d *shownDecision) outcome() string {
 	return text
 }
 
-// decimals writes three digits that count, and no power of ten where it can do without.
+// decimals formats three significant digits, without an exponent where possible.
 func decimals(v float64) string {
 	if abs := math.Abs(v); abs >= 100 && abs < 1e9 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -54,7 +54,7 @@ func TestTheOverviewOfASpool(t *testing.T) {
 	r.Classes, r.Kept = map[string]int{"camera": 2, "default": 1000}, []string{"a", "b", "c", "d", "e", "f"}
 	text := overview("/s", r)
 	for _, line := range []string{
-		"\n         in use by a process", "\nstate    ok, written 1970-01-01 00:00:00 UTC; ", "\nclasses  ", "\ntorn     1 B of a commit", "\nlocked   1 records, ",
+		"\n         in use by a process", "\nstate    ok, written 1970-01-01 00:00:00 UTC; ", "\nclasses  ", "\ntorn     1 B of an unconfirmed commit", "\nlocked   1 records, ",
 		"\naside    in /s/quarantine, damaged places found before: 6, a, b, c, d, e\n",
 	} {
 		require.Contains(t, text, line)
@@ -104,7 +104,7 @@ func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
 	v.Spool.Tasks, v.Spool.OldestAge = 1, 3
 	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 1 task, oldest 3 s", v.spool())
 	v.Spool.Tasks, v.Spool.OldestAge, v.Undecided.Tasks = 2, 3, 1
-	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 2 tasks, oldest 3 s, 1 of them undecided", v.spool())
+	require.Equal(t, "spool 0 % full, 0 of 0 MiB, 2 tasks, oldest 3 s, 1 of them parked", v.spool())
 	var b strings.Builder
 	require.NoError(t, writeRaw(&b, []byte(`{"a":1}`)))
 	require.Equal(t, "{\n  \"a\": 1\n}\n", b.String())

@@ -12,8 +12,8 @@ import (
 func keysVerb(_ context.Context, sh *shell, args []string) error {
 	fs := sh.flags("keys")
 	var k newKey
-	fs.IntVar(&k.bits, "bits", 256, "length of the key: 128, 192 or 256")
-	fs.StringVar(&k.id, "id", "k"+sh.now().UTC().Format("20060102"), "id of the key, new in the secret; a batch names the key it is sealed with by it")
+	fs.IntVar(&k.bits, "bits", 256, "key length: 128, 192 or 256")
+	fs.StringVar(&k.id, "id", "k"+sh.now().UTC().Format("20060102"), "id of the key, unused in the secret so far; each batch names its key by this id")
 	fs.StringVar(&k.secret, "secret", "offload-keys", "name of the secret, as in Offload.KeySecret")
 	fs.BoolVar(&k.request, "request", false, "print the body of a request to POST /api/v3/secret instead of the bare key")
 	rest, err := fs.parse(args)
@@ -34,7 +34,7 @@ func keysVerb(_ context.Context, sh *shell, args []string) error {
 
 var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// newKey says what to make.
+// newKey describes the key to create.
 type newKey struct {
 	bits       int
 	id, secret string
@@ -53,11 +53,11 @@ type secretEntry struct {
 	Value string `json:"value"`
 }
 
-// make writes a key of fresh random bytes to out, and what to do with it to notes.
+// make writes a key of random bytes to out, and instructions to notes.
 func (k newKey) make(random io.Reader, out, notes io.Writer) error {
 	raw := make([]byte, k.bits/8)
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return fmt.Errorf("drawing %d random bits: %w", k.bits, err)
+		return fmt.Errorf("reading %d random bits: %w", k.bits, err)
 	}
 	key := base64.StdEncoding.EncodeToString(raw)
 	if _, err := io.WriteString(notes, k.notes()); err != nil {
@@ -70,7 +70,7 @@ func (k newKey) make(random io.Reader, out, notes io.Writer) error {
 	return err
 }
 
-// notes says where the key belongs. They hold no key, so they may be kept in a log.
+// notes explains how to store the key. It does not contain the key and may be logged.
 func (k newKey) notes() string {
 	how := strings.NewReplacer("ID", k.id, "SECRET", k.secret, "BITS", fmt.Sprint(k.bits))
 	text := `# key "ID", BITS bits. It cannot be recovered: put it into the secret store of the gateway and of the consumer.
@@ -82,7 +82,7 @@ func (k newKey) notes() string {
 # 3. Set Offload.KeySecret to "SECRET" once. A later rotation needs no restart.
 `
 	if k.bits != 256 {
-		text += "# A key of BITS bits serves Offload.Seal.Cipher aes-eax only; aes-256-gcm and Offload.Spool.Encrypt need 256.\n"
+		text += "# A key of BITS bits works with Offload.Seal.Cipher aes-eax only; aes-256-gcm and Offload.Spool.Encrypt need 256.\n"
 	}
 	return how.Replace(text)
 }

@@ -69,8 +69,8 @@ func TestARefusalIsAnErrorOfEachVerb(t *testing.T) {
 // A file without the section, or with it under a name that Consul would miss, is read and remarked upon.
 func TestTheSectionIsRemarkedUpon(t *testing.T) {
 	for text, want := range map[string]string{
-		"Offload: {Node: a}": "", "Writable: {LogLevel: INFO}": "f has no section Offload: everything is as by default",
-		"offLoad: {Node: a}": "f:1: section offLoad is taken as Offload; write it so, or Consul and overrides from the environment will miss it",
+		"Offload: {Node: a}": "", "Writable: {LogLevel: INFO}": "f has no section Offload: all defaults apply",
+		"offLoad: {Node: a}": "f:1: section offLoad is read as Offload; spell it so, or Consul and overrides from the environment will miss it",
 	} {
 		e, err := readConfig("f", []byte(text))
 		require.NoError(t, err)
@@ -107,14 +107,14 @@ func TestWhatIsWrongWithASpoolHasItsLine(t *testing.T) {
 	}
 	text := overview("/s", r)
 	for _, want := range []string{
-		"in use by a process", "state    lost, written 1970-01-01 00:00:00 UTC; ", "classes  b 2, c 2, a 1\n", "torn     7 B of a commit", "locked   3 records",
-		"! x at 1, 2 bytes, lane 3: bits (no record that can be named)\n", `(record 1 of class "k")`, "! the state is lost", "! note\n",
+		"in use by a process", "state    lost, written 1970-01-01 00:00:00 UTC; ", "classes  b 2, c 2, a 1\n", "torn     7 B of an unconfirmed commit", "locked   3 records",
+		"! x at 1, 2 bytes, lane 3: bits (unknown record)\n", `(record 1 of class "k")`, "! the state is lost", "! note\n",
 		"aside    in /s/quarantine, damaged places found before: 6, 1, 2, 3, 4, 5\n",
 	} {
 		require.Contains(t, text, want)
 		require.NotContains(t, plain, want)
 	}
-	require.Equal(t, "d: quarantined x at 1, 2 bytes: bits; what it was cannot be told, its bytes could not be kept", setAside("d", r.Damages[0]))
+	require.Equal(t, "d: quarantined x at 1, 2 bytes: bits; unknown record, its bytes could not be saved", setAside("d", r.Damages[0]))
 	require.Equal(t, `d: quarantined y at 0, 0 bytes: ; record 1 of class "k" is lost, its bytes are in q`, setAside("d", spool.Damage{File: "y", Seq: 1, Class: "k", Kept: "q"}))
 }
 
@@ -159,7 +159,7 @@ func TestJSONIsAllThatIsPrinted(t *testing.T) {
 // The parts of a status that may be missing, and the address where the environment says nothing of it.
 func TestLinksAndAddressesAsTexts(t *testing.T) {
 	v := &view{}
-	require.Equal(t, "DOWN; what is to leave waits in the spool", v.link())
+	require.Equal(t, "DOWN; tasks for the cloud wait in the spool", v.link())
 	v.Link.Up = true
 	require.Equal(t, "up", v.link())
 	v.Link.Goodput, v.Link.RTT, v.Link.RTT95 = 2048, 0.05, 0.1
@@ -175,6 +175,6 @@ func TestLinksAndAddressesAsTexts(t *testing.T) {
 	dir := fill(t, someTasks())
 	repaired := call{}.run("spool", "repair", dir)
 	require.Equal(t, exitFine, repaired.code)
-	require.True(t, strings.HasPrefix(repaired.out, dir+": nothing was damaged\n"+dir+": state and indexes are written anew; "), repaired.out)
+	require.True(t, strings.HasPrefix(repaired.out, dir+": no damage found\n"+dir+": state and indexes rewritten; "), repaired.out)
 	require.Equal(t, 2, strings.Count(repaired.out, "\n"))
 }

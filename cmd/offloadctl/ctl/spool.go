@@ -16,10 +16,10 @@ import (
 
 func spoolVerbs() []verb {
 	return []verb{
-		{"inspect", "what is in it: epoch, records by class, segments, what was quarantined", inspectVerb},
-		{"verify", "read every byte and check every checksum; exit code 1 names the damage", verifyVerb},
-		{"repair", "set damage aside, cut torn ends off, write state and indexes anew; the rest stays", repairVerb},
-		{"export", "every record as a line of JSON: its task with metadata and data", exportVerb},
+		{"inspect", "show epoch, records by class, segments and quarantined damage", inspectVerb},
+		{"verify", "read every byte and check every checksum; exit code 1 means damage", verifyVerb},
+		{"repair", "quarantine damage, cut off torn ends, rewrite state and indexes; all else stays", repairVerb},
+		{"export", "write every record as a line of JSON: its task with metadata and data", exportVerb},
 	}
 }
 
@@ -28,7 +28,7 @@ func spoolVerb(ctx context.Context, sh *shell, args []string) error {
 	return err
 }
 
-// spoolFlags are the flags and the argument that all verbs of spool take.
+// spoolFlags are the flags and the argument of all verbs of spool.
 type spoolFlags struct {
 	*flagSet
 	dir, keys string
@@ -38,11 +38,11 @@ type spoolFlags struct {
 
 func (sh *shell) spooling(name string) *spoolFlags {
 	f := &spoolFlags{flagSet: sh.flags(name)}
-	f.StringVar(&f.keys, "keys", "", "folder with the keys of an encrypted spool, one a file named by its id, as for offload-cloud")
+	f.StringVar(&f.keys, "keys", "", "`folder` with the keys of an encrypted spool, one file per key named by its id, as for offload-cloud")
 	return f
 }
 
-// read reads the flags, the directory and the keys, where there are any.
+// read parses the flags and the directory, and loads the keys if a folder is given.
 func (f *spoolFlags) read(args []string) error {
 	rest, err := f.parse(args)
 	if err != nil {
@@ -60,9 +60,9 @@ func (f *spoolFlags) read(args []string) error {
 	return err
 }
 
-// readAside reads as read does, and refuses a directory that a process has open unless -live allows it.
+// readAside calls read, and rejects a directory in use by a process unless -live is set.
 func (f *spoolFlags) readAside(args []string) error {
-	live := f.Bool("live", false, "also beside the running service")
+	live := f.Bool("live", false, "also while the service is running")
 	if err := f.read(args); err != nil {
 		return err
 	}
@@ -73,29 +73,29 @@ func (f *spoolFlags) readAside(args []string) error {
 	return err
 }
 
-var errInUse = errors.New("the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`), or add " +
-	"-live to read beside it, when what is newest may be missing or half written")
+var errInUse = errors.New("the spool is in use, most likely by a running app-offload; stop it first (`docker compose stop app-offload`), or add " +
+	"-live to read it meanwhile; the newest records may be missing or incomplete")
 
-// damaged lists what is wrong with a spool, in words.
+// damaged describes the damage of a spool, one line each.
 func damaged(r *spool.Report) []string {
 	var found []string
 	for _, d := range r.Damages {
-		what := "no record that can be named"
+		what := "unknown record"
 		if d.Seq > 0 {
 			what = fmt.Sprintf("record %d of class %q", d.Seq, d.Class)
 		}
 		found = append(found, fmt.Sprintf("%s at %d, %d bytes, lane %d: %s (%s)", d.File, d.Offset, d.Length, d.Lane, d.Reason, what))
 	}
 	if r.State == stateLost {
-		found = append(found, "the state is lost: counts begin anew, and records that were already done come back")
+		found = append(found, "the state is lost: counters restart at 0, and finished records are sent again")
 	}
 	return append(found, r.Notes...)
 }
 
-// stateLost is the spool's word for a state of which no copy is intact.
+// stateLost is the spool's name for a state of which no copy is intact.
 const stateLost = "lost"
 
-// verifyVerb reads everything, and is errFound unless all of it is whole.
+// verifyVerb reads everything, and returns errFound if a part of it is damaged.
 func verifyVerb(_ context.Context, sh *shell, args []string) error {
 	f := sh.spooling("spool verify")
 	f.BoolVar(&f.asJSON, "json", false, "as JSON")
@@ -126,17 +126,17 @@ func tellDamage(dir string, r *spool.Report, bad []string, out io.Writer) error 
 		fmt.Fprintf(out, "%s: %s\n", dir, clean(d))
 	}
 	if r.Locked > 0 {
-		fmt.Fprintf(out, "%s: %s records are encrypted and were not checked; name the folder with the keys by -keys\n", dir, count(r.Locked))
+		fmt.Fprintf(out, "%s: %s records are encrypted and were not checked; pass the folder of the keys with -keys\n", dir, count(r.Locked))
 	}
 	if len(r.Damages) == 0 {
 		return nil
 	}
 	_, err := fmt.Fprintf(out, "%s: %s places are damaged, %s records are held; `offloadctl spool repair %s`, or the next start of the service, "+
-		"sets them aside and keeps the rest\n", dir, count(len(r.Damages)), count(r.Held), dir)
+		"quarantines them and keeps all other records\n", dir, count(len(r.Damages)), count(r.Held), dir)
 	return err
 }
 
-// repairVerb puts a directory in order and says what it did.
+// repairVerb repairs a directory and reports the changes.
 func repairVerb(_ context.Context, sh *shell, args []string) error {
 	f := sh.spooling("spool repair")
 	f.BoolVar(&f.asJSON, "json", false, "as JSON")
@@ -145,7 +145,7 @@ func repairVerb(_ context.Context, sh *shell, args []string) error {
 	}
 	r, err := spool.Repair(f.dir, f.opts...)
 	if errors.Is(err, spool.ErrLocked) {
-		return fmt.Errorf("%s: the spool is in use, most likely by the running app-offload; stop it first (`docker compose stop app-offload`) (%w)", f.dir, err)
+		return fmt.Errorf("%s: the spool is in use, most likely by a running app-offload; stop it first (`docker compose stop app-offload`) (%w)", f.dir, err)
 	}
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func repairVerb(_ context.Context, sh *shell, args []string) error {
 		return writeJSON(sh.out, r)
 	}
 	if len(r.Damages) == 0 && r.Torn == 0 {
-		fmt.Fprintf(sh.out, "%s: nothing was damaged\n", f.dir)
+		fmt.Fprintf(sh.out, "%s: no damage found\n", f.dir)
 	}
 	for _, d := range r.Damages {
 		fmt.Fprintln(sh.out, clean(setAside(f.dir, d)))
@@ -165,16 +165,16 @@ func repairVerb(_ context.Context, sh *shell, args []string) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(sh.out, "%s: %s\n", f.dir, clean(n))
 	}
-	_, err = fmt.Fprintf(sh.out, "%s: state and indexes are written anew; %s records are held, %s\n", f.dir, count(r.Held), size(float64(r.Bytes)))
+	_, err = fmt.Fprintf(sh.out, "%s: state and indexes rewritten; %s records are held, %s\n", f.dir, count(r.Held), size(float64(r.Bytes)))
 	return err
 }
 
 func setAside(dir string, d spool.Damage) string {
-	what := "what it was cannot be told"
+	what := "unknown record"
 	if d.Seq > 0 {
 		what = fmt.Sprintf("record %d of class %q is lost", d.Seq, d.Class)
 	}
-	kept := "its bytes could not be kept"
+	kept := "its bytes could not be saved"
 	if d.Kept != "" {
 		kept = "its bytes are in " + d.Kept
 	}
@@ -192,7 +192,7 @@ type exported struct {
 	Task    *metadata  `json:"task,omitempty"`
 	Data    any        `json:"data"`
 	Base64  bool       `json:"base64,omitempty"`
-	Problem string     `json:"problem,omitempty"` // why there is no task: data is then the whole payload
+	Problem string     `json:"problem,omitempty"` // why there is no task; data is then the whole payload
 }
 
 // metadata is a task without its data. Times are ns since the Unix epoch, as in EdgeX.
@@ -219,7 +219,7 @@ type metadata struct {
 	Policy     string  `json:"policy,omitempty"`
 }
 
-// hole is a place in a frame into which the values of chunks belong: at byte At of the data.
+// hole is a gap in a frame, at byte At of the data, for the values of the chunks.
 type hole struct {
 	Resource string `json:"resource"`
 	At       int    `json:"at"`
@@ -227,7 +227,7 @@ type hole struct {
 	Encoding string `json:"encoding"`
 }
 
-// exportVerb writes the records held, of one class or of all, and is errFound if some could not be read.
+// exportVerb writes the held records, of one class or of all, and returns errFound if a record could not be read.
 func exportVerb(ctx context.Context, sh *shell, args []string) error {
 	f := sh.spooling("spool export")
 	class := f.String("class", "", "only records of this class")
@@ -262,9 +262,9 @@ func exportVerb(ctx context.Context, sh *shell, args []string) error {
 	for _, d := range bad {
 		fmt.Fprintf(sh.err, "%s: %s\n", f.dir, clean(d))
 	}
-	fmt.Fprintf(sh.err, "%s: wrote %s of %s records; %s have no readable task, %s are encrypted with a key that is not here\n", f.dir, count(written),
+	fmt.Fprintf(sh.err, "%s: wrote %s of %s records; %s have no readable task, %s are encrypted with a missing key\n", f.dir, count(written),
 		count(r.Held), count(unread), count(r.Locked))
-	if len(bad) > 0 || unread > 0 { // a key that is not here is among the damages
+	if len(bad) > 0 || unread > 0 { // a missing key is among the damages
 		return errFound
 	}
 	return nil
@@ -296,7 +296,7 @@ func exportLine(r *spool.Record) exported {
 
 var encodings = map[task.Encoding]string{task.JSON: "json", task.CBOR: "cbor", task.Text: "text", task.Binary: "binary", task.Raw: "raw"}
 
-// dataOf is the task's data in the most readable form; a []byte becomes base64. A frame with holes is no JSON.
+// dataOf returns the task's data in the most readable form; a []byte becomes base64. A frame with holes is not JSON.
 func dataOf(t *task.Task) (data any, base64 bool) {
 	switch {
 	case t.Encoding == task.JSON && len(t.Holes) == 0 && json.Valid(t.Data):

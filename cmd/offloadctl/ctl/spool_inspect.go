@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// inspectVerb shows what a directory holds, without changing it.
+// inspectVerb shows the contents of a directory without changing it.
 func inspectVerb(_ context.Context, sh *shell, args []string) error {
 	f := sh.spooling("spool inspect")
 	f.BoolVar(&f.asJSON, "json", false, "as JSON")
@@ -43,13 +43,13 @@ func inspectVerb(_ context.Context, sh *shell, args []string) error {
 	return t.end()
 }
 
-// overview is what stands above the segments.
+// overview is the part above the list of segments.
 func overview(dir string, r *spool.Report) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
 	line("spool    %s, epoch %s", dir, r.Epoch)
 	if r.InUse {
-		line("         in use by a process: what is newest may be missing here")
+		line("         in use by a process: the newest records may be missing")
 	}
 	state := r.State
 	if !r.Saved.IsZero() {
@@ -61,10 +61,10 @@ func overview(dir string, r *spool.Report) string {
 		line("classes  %s", classesOf(r))
 	}
 	if r.Torn > 0 {
-		line("torn     %s of a commit that was never confirmed; the next start cuts it off, and nothing is lost by that", size(float64(r.Torn)))
+		line("torn     %s of an unconfirmed commit; the next start cuts it off without loss", size(float64(r.Torn)))
 	}
 	if r.Locked > 0 {
-		line("locked   %s records, whose key is not here", count(r.Locked))
+		line("locked   %s records, key missing", count(r.Locked))
 	}
 	for _, d := range damaged(r) {
 		line("! %s", d)
@@ -75,7 +75,7 @@ func overview(dir string, r *spool.Report) string {
 	return b.String()
 }
 
-// classesOf writes the records held by class, the most first.
+// classesOf lists the held records by class, most first.
 func classesOf(r *spool.Report) string {
 	names := slices.SortedFunc(maps.Keys(r.Classes), func(a, b string) int {
 		return cmp.Or(r.Classes[b]-r.Classes[a], strings.Compare(a, b))

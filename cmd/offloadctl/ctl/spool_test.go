@@ -104,7 +104,7 @@ func TestSpoolVerifyAndRepair(t *testing.T) {
 	require.Contains(t, r.out, "4 records are held")
 	require.Equal(t, exitFine, call{}.run("spool", "verify", dir).code)
 	r = call{}.run("spool", "repair", dir)
-	require.Contains(t, r.out, "nothing was damaged")
+	require.Contains(t, r.out, "no damage found")
 	require.Contains(t, call{}.run("spool", "repair", "-json", dir).out, `"held": 4`)
 	require.Contains(t, call{}.run("spool", "inspect", dir).out, "aside    in "+dir+"/quarantine, damaged places found before: 1")
 }
@@ -197,7 +197,7 @@ func TestSpoolInUse(t *testing.T) {
 		r := call{}.run("spool", verb, dir)
 		require.Equal(t, exitFailed, r.code, verb)
 		require.Empty(t, r.out, verb)
-		require.Contains(t, r.err, "the spool is in use, most likely by the running app-offload; stop it first", verb)
+		require.Contains(t, r.err, "the spool is in use, most likely by a running app-offload; stop it first", verb)
 	}
 	require.Contains(t, call{}.run("spool", "inspect", dir).out, "in use by a process")
 	require.Equal(t, exitFine, call{}.run("spool", "verify", "-live", dir).code)
@@ -231,7 +231,7 @@ func TestSpoolEncrypted(t *testing.T) {
 	r = call{}.run("spool", "export", "-keys", other, dir)
 	require.Equal(t, exitFailed, r.code, r.err)
 	require.Empty(t, r.out)
-	require.Contains(t, r.err, "wrote 0 of 5 records; 0 have no readable task, 5 are encrypted with a key that is not here")
+	require.Contains(t, r.err, "wrote 0 of 5 records; 0 have no readable task, 5 are encrypted with a missing key")
 
 	r = call{}.run("spool", "export", "-keys", t.TempDir(), dir)
 	require.Equal(t, exitFailed, r.code)

@@ -15,13 +15,13 @@ import (
 	"app-offload/functions/status"
 )
 
-// view is a status with its words for people.
+// view formats a status for people.
 type view struct{ status.Status }
 
 func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := sh.asking("status", "the service's whole answer as JSON")
-	acknowledge := fs.Bool("acknowledge", false, "acknowledge all tasks dropped so far, so that they are no reason to worry any more")
-	watch := fs.Bool("watch", false, "show it again and again, until interrupted")
+	acknowledge := fs.Bool("acknowledge", false, "acknowledge all tasks dropped so far: they no longer degrade the health")
+	watch := fs.Bool("watch", false, "repeat until interrupted")
 	every := fs.Duration("every", 2*time.Second, "how often, with -watch")
 	err := fs.parseOnly(args, "status takes no arguments")
 	switch {
@@ -45,7 +45,7 @@ func statusVerb(ctx context.Context, sh *shell, args []string) error {
 	return showStatus(ctx, c, sh.out, *fs.asJSON)
 }
 
-// acknowledgeDrops marks dropped tasks as seen, in the service.
+// acknowledgeDrops acknowledges the dropped tasks in the service.
 func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
 	var answer struct {
 		Acknowledged uint64 `json:"acknowledged"`
@@ -57,7 +57,7 @@ func acknowledgeDrops(ctx context.Context, c *client, say io.Writer) error {
 	return err
 }
 
-// showStatus asks once. A service that is not ready is an error of its own, after it was shown.
+// showStatus requests and prints the status once. It returns errNotReady, after printing, if the service is not ready.
 func showStatus(ctx context.Context, c *client, out io.Writer, asJSON bool) error {
 	var s view
 	err := c.answer(ctx, http.MethodGet, "/status", nil, out, asJSON, &s.Status)
@@ -70,10 +70,10 @@ func showStatus(ctx context.Context, c *client, out io.Writer, asJSON bool) erro
 	return err
 }
 
-// clearScreen moves to the top left and erases, on a terminal.
+// clearScreen moves the cursor to the top left and erases a terminal.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// watchStatus shows the status until ctx ends. A service that does not answer may be on its way back, so that is shown too.
+// watchStatus shows the status until ctx ends. It also shows errors and goes on: the service may be restarting.
 func watchStatus(ctx context.Context, sh *shell, c *client, every time.Duration, asJSON bool) error {
 	tick := time.Tick(every)
 	for {
@@ -106,7 +106,7 @@ func (s *view) screen() string {
 	line := func(format string, args ...any) { b.WriteString(clean(fmt.Sprintf(format, args...)) + "\n") }
 	word := "ready"
 	if s.Health.State == status.Degraded {
-		word += ", with reasons to look at it"
+		word += ", degraded"
 	}
 	if !s.Ready {
 		word = "NOT READY: " + strings.Join(s.NotReady, "; ")
@@ -119,7 +119,7 @@ func (s *view) screen() string {
 	c := &s.Counts
 	line("tasks    accepted %s = local %s + receipted %s + spooled %s + dropped %s; balance %s", count(c.Accepted), count(c.Local),
 		count(c.Receipted), count(c.Spooled), count(status.Sum(c.Dropped)), count(c.Balance))
-	line("         in flight %s, not yet accepted; batches on their way %d", count(c.InFlight), s.Export.Inflight)
+	line("         in flight %s, not yet accepted; batches in flight %d", count(c.InFlight), s.Export.Inflight)
 	line("events   received %s, refused %s, quarantined %s", count(s.Events.Received), count(status.Sum(s.Events.Refused)), count(status.Sum(s.Events.Quarantined)))
 	line("node     %s", s.vitals())
 	line("service  up %s, %s in memory, %d goroutines, configuration %s", age(s.Process.Uptime), size(float64(s.Process.RSS)),
@@ -135,19 +135,19 @@ func (s *view) screen() string {
 	return b.String()
 }
 
-// spool is the one line that says whether to worry: "spool n of m MiB, k tasks, oldest 3 h".
+// spool is the line about the spool: "spool n of m MiB, k tasks, oldest 3 h".
 func (s *view) spool() string {
 	text := fmt.Sprintf("spool %s full, %s of %s MiB, %s", percent(s.Spool.Fill*100), mib(s.Spool.Bytes), count(s.Spool.Limit>>20), several(s.Spool.Tasks, "task"))
 	if s.Spool.Tasks > 0 {
 		text += ", oldest " + age(s.Spool.OldestAge)
 	}
 	if s.Undecided.Tasks > 0 {
-		text += ", " + count(s.Undecided.Tasks) + " of them undecided"
+		text += ", " + count(s.Undecided.Tasks) + " of them parked"
 	}
 	return text
 }
 
-// mib writes whole MiB, but never 0 for something.
+// mib formats whole MiB, and "under 1" for a smaller amount above 0.
 func mib(bytes int64) string {
 	if bytes > 0 && bytes < 1<<20 {
 		return "under 1"
@@ -158,7 +158,7 @@ func mib(bytes int64) string {
 func (s *view) link() string {
 	l := &s.Link
 	if !l.Up {
-		return "DOWN; what is to leave waits in the spool"
+		return "DOWN; tasks for the cloud wait in the spool"
 	}
 	text := "up"
 	if l.Goodput > 0 {
@@ -173,7 +173,7 @@ func (s *view) link() string {
 func (s *view) vitals() string {
 	n := &s.Node
 	text := fmt.Sprintf("CPU %s of %d cores, memory %s, %s waiting for a local worker", percent(n.CPU), n.Cores, percent(n.Memory), several(n.QueueTasks, "task"))
-	if n.Temperature == n.Temperature { // is not NaN, so there is a sensor
+	if n.Temperature == n.Temperature { // not NaN: there is a sensor
 		text += fmt.Sprintf(", %.0f °C", n.Temperature)
 	}
 	if n.Watts == n.Watts {
@@ -185,7 +185,7 @@ func (s *view) vitals() string {
 	return text
 }
 
-// age writes a time in seconds as people say it: 0 s, 48 s, 12 min, 3 h, 9 days.
+// age formats a time in seconds with a suitable unit: 0 s, 48 s, 12 min, 3 h, 9 days.
 func age(seconds float64) string {
 	switch s := max(seconds, 0); {
 	case s < 100:
@@ -199,7 +199,7 @@ func age(seconds float64) string {
 	}
 }
 
-// duration writes a short time in seconds with the unit that suits it; what is not finite never ends.
+// duration formats a short time in seconds with a suitable unit; "never" if it is not finite.
 func duration(seconds float64) string {
 	switch abs := math.Abs(seconds); {
 	case math.IsNaN(seconds) || math.IsInf(seconds, 0):
@@ -214,7 +214,7 @@ func duration(seconds float64) string {
 	return age(seconds)
 }
 
-// size writes bytes with a unit of 1,024.
+// size formats bytes with binary units.
 func size(bytes float64) string {
 	switch {
 	case bytes < 1<<10:
@@ -227,7 +227,7 @@ func size(bytes float64) string {
 	return fmt.Sprintf("%.1f GiB", bytes/(1<<30))
 }
 
-// count writes a whole number with its thousands apart: 1,234,567.
+// count formats an integer with thousands separators: 1,234,567.
 func count[T int | int64 | uint64](n T) string {
 	text := strconv.FormatFloat(float64(n), 'f', 0, 64)
 	digits := strings.TrimPrefix(text, "-")
@@ -246,7 +246,7 @@ func several[T int | int64](n T, noun string) string {
 	return count(n) + " " + noun + "s"
 }
 
-// percent writes what is given in percent, and rounds it neither to nothing nor to all of it where it is neither.
+// percent formats a percentage; only exactly 0 and 100 are shown as such.
 func percent(p float64) string {
 	switch {
 	case p > 0 && p < 0.5:
@@ -257,7 +257,7 @@ func percent(p float64) string {
 	return fmt.Sprintf("%.0f %%", p)
 }
 
-// table writes rows under a head; the columns that right says hold numbers.
+// table writes aligned rows below a head.
 type table struct {
 	w *tabwriter.Writer
 }
@@ -268,7 +268,7 @@ func newTable(out io.Writer, head ...string) *table {
 	return t
 }
 
-// row adds a row. What does not work is told by end.
+// row adds a row. end returns the write error.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = clean(c)
@@ -283,12 +283,12 @@ func (t *table) end() error {
 	return nil
 }
 
-// oneLine joins the lines of a problem that has several.
+// oneLine joins the lines of a problem.
 func oneLine(s string) string {
 	return strings.NewReplacer(":\n", ": ", "\n", "; ").Replace(strings.TrimSpace(s))
 }
 
-// clean keeps names that came from outside from moving the cursor of the operator's terminal.
+// clean replaces control characters in names from outside: they could move the cursor of the operator's terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {

@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/intake"
 )
 
-// The sections of EdgeX's own beside ours, and what may stand in the two that every user changes.
+// EdgeX's own sections, and the allowed values of the two sections that every user changes.
 var (
 	edgexSections = []string{section, "Writable", "Service", "Registry", "Clients", "Database", "MessageBus", "Trigger", "HttpServer", "ApplicationSettings", "SecretStore", "MaxResultCount"}
 	triggerKeys   = []string{"Type", "SubscribeTopics", "PublishTopic", "ExternalMqtt"}
@@ -24,8 +24,8 @@ var (
 	logLevels     = []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR"}
 )
 
-// edgexFile is what of EdgeX's own sections this file may hold, with the types that the SDK wants: it refuses others, or panics. The SDK itself
-// is not part of this tool.
+// edgexFile is the part of EdgeX's own sections that this file may contain, with the SDK's types: the SDK rejects other types or panics. The SDK
+// itself is not linked into this tool.
 type edgexFile struct {
 	Writable struct {
 		LogLevel  string
@@ -63,13 +63,13 @@ type edgexFile struct {
 	ApplicationSettings map[string]string
 }
 
-// typed checks the types of a section and of what is in it. Names that it does not know are checked elsewhere.
+// typed checks the types of a section and its values. Unknown names are checked elsewhere.
 func (e *effective) typed(path []string, typ reflect.Type, in any) {
 	isSection := typ.Kind() == reflect.Struct || typ.Kind() == reflect.Map
 	values, ok := in.(map[string]any)
 	switch {
 	case isSection && !ok:
-		e.wrong(path, in, "is a section; write its keys below it, indented, or remove it")
+		e.wrong(path, in, "is a section; indent its keys below it, or remove it")
 	case !isSection && in != nil:
 		if expected := assign(reflect.New(typ).Elem(), in); expected != "" {
 			e.wrong(path, in, "must be "+expected)
@@ -85,12 +85,12 @@ func (e *effective) typed(path []string, typ reflect.Type, in any) {
 	}
 }
 
-// surroundings checks what of EdgeX's own sections the service depends on, as far as the file or the environment says it: the rest comes
-// from the common configuration.
+// surroundings checks EdgeX's own sections as far as the service depends on them and the file or the environment sets them; the common configuration
+// sets the rest.
 func (e *effective) surroundings(raw []byte, environ []string) {
 	var whole map[string]any
 	if yaml.Unmarshal(raw, &whole) != nil {
-		return // readConfig has said so
+		return // readConfig has reported it
 	}
 	e.typed(nil, reflect.TypeFor[edgexFile](), whole)
 	for _, name := range slices.Sorted(maps.Keys(whole)) {
@@ -108,7 +108,7 @@ func (e *effective) surroundings(raw []byte, environ []string) {
 	writable, _ := keyOf(whole, "Writable").(map[string]any)
 	level := keyOf(writable, "LogLevel")
 	if _, given := writable["LogLevel"]; given && level == nil {
-		level = "" // which EdgeX refuses, too
+		level = "" // rejected by EdgeX, too
 	}
 	e.oneOf([]string{"Writable", "LogLevel"}, level, environ, logLevels)
 	telemetry := keyOf(writable, "Telemetry")
@@ -138,14 +138,14 @@ func keyOf(section any, name string) any {
 	return nil
 }
 
-// unknown remarks on a name that EdgeX ignores, where it is close to one that it knows.
+// unknown adds a remark on a name that EdgeX ignores and that is close to a known one.
 func (e *effective) unknown(path, known []string) {
 	if hint := check.DidYouMean(path[len(path)-1], known); hint != "" {
-		e.remarks = append(e.remarks, fmt.Sprintf("%s: %s is no key of EdgeX and is ignored%s", e.where(path), strings.Join(path, "."), hint))
+		e.remarks = append(e.remarks, fmt.Sprintf("%s: %s is not a key of EdgeX and is ignored%s", e.where(path), strings.Join(path, "."), hint))
 	}
 }
 
-// given is the value of a key of EdgeX's own, and where it comes from: the environment stands above the file.
+// given returns the value of one of EdgeX's own keys and its source; the environment overrides the file.
 func (e *effective) given(path []string, value any, environ []string) (text, source string, ok bool) {
 	name := strings.ToUpper(strings.Join(path, "_")) + "="
 	for _, entry := range environ {
@@ -154,13 +154,13 @@ func (e *effective) given(path []string, value any, environ []string) (text, sou
 		}
 	}
 	key := strings.Join(path, ".")
-	if value == nil || slices.ContainsFunc(e.problems, func(p problem) bool { return p.Key == key }) { // of another type
+	if value == nil || slices.ContainsFunc(e.problems, func(p problem) bool { return p.Key == key }) { // already reported as a wrong type
 		return "", "", false
 	}
 	return fmt.Sprint(value), e.where(path), true
 }
 
-// within checks a value by what wrong says of it.
+// within checks a value; wrong returns the problem, "" for a valid value.
 func (e *effective) within(path []string, value any, environ []string, wrong func(text string) string) {
 	if text, source, given := e.given(path, value, environ); given {
 		if what := wrong(text); what != "" {
@@ -178,7 +178,7 @@ func (e *effective) oneOf(path []string, value any, environ, words []string) {
 	})
 }
 
-// topics checks the filters as the service does at its start.
+// topics checks the topic filters as the service does when it starts.
 func (e *effective) topics(bus, value any, environ []string) {
 	path := []string{"Trigger", "SubscribeTopics"}
 	list, source, given := e.given(path, value, environ)

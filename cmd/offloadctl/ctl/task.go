@@ -17,7 +17,7 @@ type taskRequest struct {
 	Policy     string   `json:"policy,omitempty"`
 }
 
-// placement is the service's answer; times are in ms, and absent for a way that cannot be used.
+// placement is the service's answer. Times are in ms, and absent for an unreachable target.
 type placement struct {
 	TaskID      uint64   `json:"taskId"`
 	Action      string   `json:"action"`
@@ -32,9 +32,9 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := sh.asking("task", "the service's answer as JSON")
 	var req taskRequest
 	fs.Float64Var(&req.DataSize, "size", 0, "the task's data in KB of 1,024 bytes")
-	complexity := fs.Float64("complexity", 50, "how much work a KB is, 0 to 100")
-	fs.Float64Var(&req.Deadline, "deadline", 0, "ms from now until the result is wanted; 0 is no deadline")
-	fs.StringVar(&req.Policy, "policy", "", "the policy to ask; the configured one if empty")
+	complexity := fs.Float64("complexity", 50, "work per KB, 0 to 100")
+	fs.Float64Var(&req.Deadline, "deadline", 0, "`ms` from now until the result is needed; 0 means no deadline")
+	fs.StringVar(&req.Policy, "policy", "", "the policy to use; empty means the configured one")
 	err := fs.parseOnly(args, "task takes flags only, such as -size 200 -deadline 100")
 	switch {
 	case err != nil:
@@ -42,7 +42,7 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 	case !given(fs.FlagSet, "size"):
 		return fs.misused("-size is missing, the task's data in KB, such as -size 200")
 	case !finite(req.DataSize, *complexity, req.Deadline):
-		return fs.misused("-size %g, -complexity %g, -deadline %g: must be numbers that are not infinite", req.DataSize, *complexity, req.Deadline)
+		return fs.misused("-size %g, -complexity %g, -deadline %g: must be finite numbers", req.DataSize, *complexity, req.Deadline)
 	}
 	if given(fs.FlagSet, "complexity") {
 		req.Complexity = complexity
@@ -56,7 +56,7 @@ func taskVerb(ctx context.Context, sh *shell, args []string) error {
 	return err
 }
 
-// finite reports whether all are numbers, which flags need not be: they take NaN and Inf.
+// finite reports whether all numbers are finite; flags accept NaN and Inf.
 func finite(all ...float64) bool {
 	return !slices.ContainsFunc(all, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }

@@ -8,18 +8,18 @@ import (
 	"sync"
 )
 
-// tokens gives the JWT for secure mode: the one given, or what a file holds, which is read anew each time, since a JWT runs
-// out within the hour and somebody writes the next one there. It is safe for concurrent use.
+// tokens provides the JWT for secure mode: the given one, or the content of a file. It reads the file each time, since a JWT expires within the hour
+// and another program replaces it there. Safe for concurrent use.
 type tokens struct {
 	given string
 	file  string
-	in    io.Reader // stands for the file "-"
+	in    io.Reader // the file "-"
 
 	mu   sync.Mutex
-	last string // read before; it stays in use while the file is gone or empty, as one is that is just being written
+	last string // the previous token; it stays in use while the file is missing or empty, such as during a write
 }
 
-// tokens is where the flags and the environment say that the token comes from.
+// tokens selects the source of the token from the flags and the environment.
 func (f *apiFlags) tokens(sh *shell) *tokens {
 	t := &tokens{given: f.token, file: f.tokenFile, in: sh.in}
 	if t.given == "" && t.file == "" {
@@ -28,10 +28,10 @@ func (f *apiFlags) tokens(sh *shell) *tokens {
 	return t
 }
 
-// maxToken bounds a token, in bytes; a web server takes no longer header.
+// maxToken is the maximum size of a token in bytes; web servers accept no longer header.
 const maxToken = 64 << 10
 
-// get is the token of this moment, "" where none is wanted.
+// get returns the current token, "" if none is configured.
 func (t *tokens) get() (string, error) {
 	if t.file == "" || t.given != "" {
 		return plainToken(t.given, "the token")
@@ -69,12 +69,12 @@ func (t *tokens) read() (string, error) {
 	return plainToken(string(raw), name)
 }
 
-// plainToken refuses what cannot stand in a header, without showing it.
+// plainToken rejects a token that does not fit in a header, without showing it.
 func plainToken(text, from string) (string, error) {
 	token := strings.TrimSpace(text)
 	for _, r := range token {
 		if r <= ' ' || r > '~' {
-			return "", fmt.Errorf("%s holds no token: it must be one word of plain letters, such as eyJhbGciOi…", from)
+			return "", fmt.Errorf("%s holds no token: must be one word of plain characters, such as eyJhbGciOi…", from)
 		}
 	}
 	return token, nil

@@ -21,12 +21,12 @@ func uiVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := sh.flags("ui")
 	var api apiFlags
 	api.registerAddress(fs.FlagSet)
-	listen := fs.String("listen", "127.0.0.1:0", "where to serve the page: `host:port` of this machine alone; port 0 is any free one")
+	listen := fs.String("listen", "127.0.0.1:0", "local `host:port` to serve the page on; port 0 is any free port")
 	if err := fs.parseOnly(args, "ui takes no arguments"); err != nil {
 		return err
 	}
 	if !isLoopback(*listen) {
-		return fs.misused("-listen %q: must be like 127.0.0.1:8000, since every client that reaches it reads with your token; from another machine use ssh -L", *listen)
+		return fs.misused("-listen %q: must be a local address like 127.0.0.1:8000, since every client uses your token; from another machine use ssh -L", *listen)
 	}
 	base, err := api.base(sh)
 	if err != nil {
@@ -38,7 +38,7 @@ func uiVerb(ctx context.Context, sh *shell, args []string) error {
 	}
 	key := make([]byte, 16)
 	if _, err := io.ReadFull(sh.random, key); err != nil {
-		return fmt.Errorf("drawing the key of the address: %w", err)
+		return fmt.Errorf("creating the key of the address: %w", err)
 	}
 	p, err := newProxy(base, base64.RawURLEncoding.EncodeToString(key), tokens)
 	if err != nil {
@@ -52,12 +52,12 @@ func isLoopback(listen string) bool {
 	return err == nil && isThisMachine(host)
 }
 
-// isThisMachine knows the names of this machine that no name server has a say in.
+// isThisMachine reports whether host names this machine in a way that no name server can change.
 func isThisMachine(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// farewell is how long an answer on its way may take at the end.
+// farewell is the time limit for pending answers when the proxy stops.
 const farewell = time.Second
 
 // serve listens until ctx ends.
@@ -66,15 +66,15 @@ func (p *proxy) serve(ctx context.Context, sh *shell, listen string) error {
 	if err != nil {
 		return fmt.Errorf("-listen %s: %w", listen, err)
 	}
-	if !isLoopback(l.Addr().String()) { // localhost is whatever the hosts file says
-		return errors.Join(fmt.Errorf("-listen %s: is %s here, which other machines reach", listen, l.Addr()), l.Close())
+	if !isLoopback(l.Addr().String()) { // localhost is resolved by the hosts file
+		return errors.Join(fmt.Errorf("-listen %s: resolves to %s, which other machines can reach", listen, l.Addr()), l.Close())
 	}
 	p.named(l.Addr())
 	if err := p.try(ctx); err != nil {
 		fmt.Fprintf(sh.err, "%s ui: %v; serving all the same\n", Name, err)
 	}
 	fmt.Fprintf(sh.out, "%s\n", p.address(l.Addr()))
-	fmt.Fprintln(sh.err, "open this address in a browser; it holds a key, so keep it to yourself. Ctrl-C ends.")
+	fmt.Fprintln(sh.err, "open this address in a browser; it contains a secret key. Stop with Ctrl-C.")
 	server := &http.Server{Handler: p, ReadHeaderTimeout: apiTimeout, IdleTimeout: time.Minute}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -86,17 +86,17 @@ func (p *proxy) serve(ctx context.Context, sh *shell, listen string) error {
 	last, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if server.Shutdown(last) != nil {
-		_ = server.Close() // who has not got an answer by now gets none
+		_ = server.Close() // cuts off answers that are still pending
 	}
 	<-ended
 	return nil
 }
 
-// proxy passes what the page asks for on to the service, with the token. Safe for concurrent use.
+// proxy forwards the page's requests to the service and adds the token. Safe for concurrent use.
 type proxy struct {
 	base   string
-	key    string // of the address
-	cookie string // the name under which the browser keeps it
+	key    string // part of the address
+	cookie string // name of the cookie that holds the key
 	tokens *tokens
 	pass   *httputil.ReverseProxy
 }
@@ -121,7 +121,7 @@ func newProxy(base, key string, tokens *tokens) (*proxy, error) {
 	return p, nil
 }
 
-// rewrite makes the request that the service sees: of the browser's own nothing but what it asks for.
+// rewrite builds the request for the service. Only the path and the query of the browser's request are kept.
 func rewrite(r *httputil.ProxyRequest, target *url.URL) {
 	authorization := r.In.Context().Value(tokenKey{}).(string)
 	r.Out.URL.Path, r.Out.URL.RawPath = r.In.URL.Path, ""
@@ -132,22 +132,22 @@ func rewrite(r *httputil.ProxyRequest, target *url.URL) {
 	}
 }
 
-// tokenKey is where a request has the token that it is to take along.
+// tokenKey is the context key of a request's token.
 type tokenKey struct{}
 
-// acknowledgePath is the only thing that the page does.
+// acknowledgePath is the only POST route of the page.
 const acknowledgePath = apiBase + "/drops/acknowledge"
 
-// named takes the port into the cookie's name, as a browser keeps one jar for all ports of a host.
+// named puts the port into the cookie's name: a browser shares one cookie jar among all ports of a host.
 func (p *proxy) named(a net.Addr) {
 	_, port, _ := net.SplitHostPort(a.String())
 	p.cookie = "offload-ui-" + port
 }
 
-// address is what the user opens.
+// address is the URL for the browser.
 func (p *proxy) address(a net.Addr) string { return "http://" + a.String() + "/?key=" + p.key }
 
-// try asks the service once, so that a mistake is told at the start and not in the browser.
+// try sends one request to the service, so that a mistake shows at the start and not in the browser.
 func (p *proxy) try(ctx context.Context) error {
 	token, err := p.tokens.get()
 	if err != nil {
@@ -157,26 +157,26 @@ func (p *proxy) try(ctx context.Context) error {
 	return c.get(ctx, "/ui/data?since=0", &struct{}{})
 }
 
-// ServeHTTP serves only the browser that has the key, and passes on only the requests of the page.
+// ServeHTTP serves only a browser with the key, and forwards only the page's requests.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	switch {
 	case !isThisMachine(hostname(r.Host)):
-		refuse(w, r, http.StatusForbidden, "this is no address of this machine: "+r.Host) // a site whose name leads here
+		refuse(w, r, http.StatusForbidden, "not an address of this machine: "+r.Host) // another site's name can resolve to this address
 	case isForeign(r):
-		refuse(w, r, http.StatusForbidden, "another site has asked for this; type the address, or paste it")
+		refuse(w, r, http.StatusForbidden, "the request comes from another site; type or paste the address")
 	case r.Method != http.MethodGet && (r.Method != http.MethodPost || r.URL.Path != acknowledgePath):
 		w.Header().Set("Allow", http.MethodGet)
-		refuse(w, r, http.StatusMethodNotAllowed, "only GET is passed on, and POST "+acknowledgePath)
+		refuse(w, r, http.StatusMethodNotAllowed, "only GET is forwarded, and POST "+acknowledgePath)
 	case r.URL.Path == "/" && p.isKey(r.URL.Query().Get("key")):
 		p.admit(w)
 	case !p.isAdmitted(r):
-		refuse(w, r, http.StatusUnauthorized, "open the address that offloadctl ui has printed, with its key")
+		refuse(w, r, http.StatusUnauthorized, "open the address printed by offloadctl ui, with its key")
 	case r.URL.Path == "/":
 		toPage(w)
 	case !strings.HasPrefix(r.URL.Path, apiBase+"/") || path.Clean(r.URL.Path) != r.URL.Path:
-		refuse(w, r, http.StatusNotFound, "only what is below "+apiBase+"/ is passed on")
+		refuse(w, r, http.StatusNotFound, "only paths below "+apiBase+"/ are forwarded")
 	default:
 		p.forward(w, r)
 	}
@@ -189,7 +189,7 @@ func hostname(host string) string {
 	return strings.Trim(host, "[]")
 }
 
-// isForeign reports whether a page of another origin made the browser ask: another site, or another port of this machine.
+// isForeign reports whether the page of another origin made the request: another site, or another port of this machine.
 func isForeign(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
 		return true
@@ -207,9 +207,9 @@ func (p *proxy) isAdmitted(r *http.Request) bool {
 	return err == nil && p.isKey(c.Value)
 }
 
-// admit gives the browser the key to keep, and takes it out of the address.
+// admit sets the key as a cookie and redirects to the address without it.
 func (p *proxy) admit(w http.ResponseWriter) {
-	// No Secure: what never leaves the machine is plain http.
+	// Not Secure: the connection is plain http and never leaves the machine.
 	http.SetCookie(w, &http.Cookie{Name: p.cookie, Value: p.key, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) // #nosec G124 -- as above
 	toPage(w)
 }
@@ -229,14 +229,14 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) {
 	p.pass.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tokenKey{}, token)))
 }
 
-// tokenProblem is why there is no token that the service takes.
+// tokenProblem is an error of the token: missing or rejected by the service.
 type tokenProblem struct{ error }
 
-// errRefused is the service's word on the token.
-var errRefused = tokenProblem{errors.New("the service refuses the token, most likely because it has run out; write a fresh JWT " +
-	"into the file of -token-file, or start offloadctl ui anew with one")}
+// errRefused means that the service rejected the token.
+var errRefused = tokenProblem{errors.New("the service rejected the token, which has most likely expired; write a new JWT " +
+	"into the file of -token-file, or restart offloadctl ui with one")}
 
-// told takes the answers that are this proxy's matter and not the page's.
+// told filters the answers that concern the proxy and not the page: a rejected token and cookies.
 func told(r *http.Response) error {
 	r.Header.Del("Set-Cookie")
 	if r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden {
@@ -245,7 +245,7 @@ func told(r *http.Response) error {
 	return nil
 }
 
-// fail answers for a service that gave nothing. Who waits for the page is shown it once there is one.
+// fail answers a request that the service did not answer. A browser reloads the page every 5 s.
 func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Refresh", "5")
 	if problem := (tokenProblem{}); errors.As(err, &problem) {
@@ -253,15 +253,15 @@ func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	c := &client{http: &http.Client{Timeout: apiTimeout}}
-	refuse(w, r, http.StatusBadGateway, fmt.Sprintf("asking %s: %v", p.base, c.unreachable(err)))
+	refuse(w, r, http.StatusBadGateway, fmt.Sprintf("requesting %s: %v", p.base, c.unreachable(err)))
 }
 
-// refuse says why not: in words to who looks at it, and else as the API does.
+// refuse sends an error: as text to a page load, as JSON to any other request.
 func refuse(w http.ResponseWriter, r *http.Request, code int, why string) {
 	if r.Header.Get("Sec-Fetch-Mode") == "navigate" {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(code)
-		fmt.Fprintln(w, why) // #nosec G705 -- as plain text, which nosniff makes the browser believe
+		fmt.Fprintln(w, why) // #nosec G705 -- plain text; nosniff keeps the browser from rendering it
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

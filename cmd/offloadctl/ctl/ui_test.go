@@ -143,7 +143,7 @@ func TestUIRefuses(t *testing.T) {
 		code, body, header := o.ask("GET", path)
 		require.Equal(t, http.StatusUnauthorized, code, path)
 		require.Equal(t, "no-store", header.Get("Cache-Control"))
-		require.Contains(t, body, "open the address that offloadctl ui has printed")
+		require.Contains(t, body, "open the address printed by offloadctl ui")
 	}
 	o.admit()
 	host := func(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
@@ -202,7 +202,7 @@ func TestUIReadsTheTokenAnew(t *testing.T) {
 	is(http.StatusOK)
 	next := "eyJhbGciOi.canary.two"
 	g.token.Store(&next)
-	require.Contains(t, is(http.StatusUnauthorized), "write a fresh JWT into the file")
+	require.Contains(t, is(http.StatusUnauthorized), "write a new JWT into the file")
 	write(next)
 	is(http.StatusOK)
 	write("")
@@ -230,8 +230,8 @@ func TestUIAtTheStart(t *testing.T) {
 
 	o = openUI(t, nil, "", "-url", g.URL)
 	require.Equal(t, exitFine, o.end())
-	require.Contains(t, o.stderr.String(), "offloadctl ui: asking "+g.URL)
-	require.Contains(t, o.stderr.String(), "wants a valid JWT; give one by -token-file or OFFLOAD_TOKEN; serving all the same")
+	require.Contains(t, o.stderr.String(), "offloadctl ui: requesting "+g.URL)
+	require.Contains(t, o.stderr.String(), "requires a valid JWT; pass one by -token-file or OFFLOAD_TOKEN; serving all the same")
 
 	for _, c := range []struct {
 		args, stdin string
@@ -239,8 +239,8 @@ func TestUIAtTheStart(t *testing.T) {
 		says        string
 	}{
 		{"-listen 0.0.0.0:0", "", exitUsage, "from another machine use ssh -L"},
-		{"-listen gateway:80", "", exitUsage, "must be like 127.0.0.1:8000"},
-		{"-listen 8000", "", exitUsage, "must be like 127.0.0.1:8000"},
+		{"-listen gateway:80", "", exitUsage, "must be a local address like 127.0.0.1:8000"},
+		{"-listen 8000", "", exitUsage, "must be a local address like 127.0.0.1:8000"},
 		{"-listen 127.0.0.1:99999", "", exitFailed, "-listen 127.0.0.1:99999: listen tcp"},
 		{"-token secret", "", exitUsage, "flag provided but not defined: -token"},
 		{"now", "", exitUsage, "takes no arguments"},
