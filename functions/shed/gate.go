@@ -382,7 +382,7 @@ func TTL(class *task.Class, within time.Duration) time.Duration {
 	return class.TTL
 }
 
-// note takes one task in, and reports whether its class gives way on the target.
+// note takes one task in, and reports whether tasks of its value give way on the target.
 func (g *Gate) note(t *task.Task, f *forecast, waited, bound float64, target decision.Target, now int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -402,7 +402,7 @@ func (g *Gate) note(t *task.Task, f *forecast, waited, bound float64, target dec
 	}
 	one.pressure = one.now(now) + newest*(pressure-one.now(now))
 	one.value, one.bound, one.at = class.Value, bound, now
-	return class.Sheds() && g.overloaded(int(target), g.plan.value(t), now)
+	return g.overloaded(int(target), g.plan.value(t), now)
 }
 
 // overloaded says whether a path is overloaded for tasks of a value. The lock is held.

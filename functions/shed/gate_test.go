@@ -282,6 +282,9 @@ func TestALinkThatIsDownIsHope(t *testing.T) {
 		one.Received = n.state.Time - int64(waited*1e9)
 		require.Equal(t, want, n.gate.Hopeless(n.model, one, &n.state), "after %v s", waited)
 	}
+	n.state.Link.Up, n.state.Link.Goodput = true, 1e9
+	one.Received = n.state.Time - int64(one.Class.Bound)
+	require.True(t, n.gate.Hopeless(n.model, one, &n.state), "the link is quick enough for the bound")
 }
 
 func TestTTL(t *testing.T) {
@@ -494,4 +497,14 @@ func TestVerdictsChangeDecisions(t *testing.T) {
 		want.Arm = decision.NoArm
 		require.Equal(t, want, d)
 	}
+	for verdict, why := range map[shed.Verdict]decision.Reason{shed.Late: decision.TooLate, shed.Drop: decision.Overload} {
+		d := policys
+		require.True(t, verdict.Apply(&task.Task{}, &d))
+		require.Equal(t, decision.Decision{Target: policys.Target, Score: policys.Score, Reason: why, Propensity: 1, Arm: decision.NoArm}, d)
+	}
+	d, one := policys, task.Task{Class: &task.Class{Reduced: &task.Class{Name: "small"}}}
+	d.Target = decision.Cloud
+	require.False(t, shed.Reduce.Apply(&one, &d))
+	require.Equal(t, decision.Decision{Target: decision.Local, Reason: decision.Reduced, Propensity: 1, Arm: decision.NoArm}, d)
+	require.Equal(t, "small", one.Class.Name)
 }

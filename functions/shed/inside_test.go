@@ -158,6 +158,10 @@ func TestATurnAddsToItsPath(t *testing.T) {
 	f := turn.forecast(&task.Task{Class: &task.Class{}, Data: make([]byte, 100)}, &decision.Decision{}, false)
 	require.InDelta(t, 10, f.all[decision.Local]-f.own[decision.Local], 1e-9)
 	require.InDelta(t, 20, f.all[decision.Cloud]-f.own[decision.Cloud], 1e-9)
+	parked := &task.Task{Class: &task.Class{}}
+	turn.Line.Add(turn.Line.Portion(parked, 3*m.EdgeRate(&state)))
+	after := turn.forecast(&task.Task{Class: &task.Class{}, Data: make([]byte, 100)}, &decision.Decision{}, true)
+	require.InDelta(t, 3, after.all[decision.Local]-f.all[decision.Local], 1e-9, "behind a parked task that the link does not spare")
 	require.Zero(t, (*Turn)(nil).Within(nil))
 	require.Zero(t, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadDrop, Bound: time.Second}}))
 	require.Equal(t, maxWithin, turn.Within(&task.Task{Class: &task.Class{Overload: task.OverloadExpire, Bound: 2 * maxWithin}}))
@@ -198,6 +202,92 @@ func TestWhatATurnKeepsOfATask(t *testing.T) {
 		require.Equal(t, c.added, turn.added[decision.Local] > 0, c.what)
 		require.Len(t, turn.gate.flows, c.flows, c.what)
 	}
+}
+
+// While both paths are overloaded, what becomes of a task is up to its class, its path, what decided it, and the node.
+func TestWhatOverloadMakesOfATask(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	reduces := bounded(3, task.OverloadReduce)
+	reduces.ReducedClass = "small"
+	small := task.ClassConfig{}
+	configs := map[string]task.ClassConfig{"drop": bounded(3, task.OverloadDrop), "expire": bounded(3, task.OverloadExpire), "keep": bounded(3, ""), "reduce": reduces}
+	for name, c := range configs {
+		c.MatchDevice = name
+		configs[name] = c
+	}
+	configs["small"] = small
+	classes, err := task.NewClasses(configs)
+	require.NoError(t, err)
+	of := map[string]*task.Class{}
+	for _, class := range classes.All() {
+		of[class.Name] = class
+	}
+	const local, cloud = decision.Local, decision.Cloud
+	for _, c := range []struct {
+		what, class string
+		target      decision.Target
+		reason      decision.Reason
+		down, lost  bool
+		queued      float64 // Mcycles
+		takes       float64 // s, either path
+		want        Verdict
+	}{
+		{what: "it keeps everything", class: "keep", target: local, want: Keep},
+		{what: "it gives way", class: "drop", target: local, want: Drop},
+		{what: "it gives way on the other path", class: "drop", target: cloud, want: Drop},
+		{what: "it waits for the link", class: "drop", target: cloud, down: true, want: Keep},
+		{what: "the link is not its path", class: "drop", target: local, down: true, want: Drop},
+		{what: "it is reduced", class: "reduce", target: local, want: Reduce},
+		{what: "it was for the cloud", class: "reduce", target: cloud, want: Reduce},
+		{what: "a guard kept it local", class: "reduce", target: local, reason: decision.GuardNeverLeave, want: Reduce},
+		{what: "a guard sent it to the cloud", class: "reduce", target: cloud, reason: decision.GuardMemory, want: Drop},
+		{what: "reduced, some of it would be lost", class: "reduce", target: local, lost: true, want: Keep},
+		{what: "the node is too busy even for that", class: "reduce", target: local, queued: 1e9, want: Drop},
+		{what: "it is just in time", class: "expire", target: local, takes: 4, want: Keep},
+		{what: "it is just too late", class: "expire", target: local, takes: math.Nextafter(4, 5), want: Late},
+	} {
+		state := host.State{Time: 100e9, Cores: 1, QueueCycles: c.queued, Link: host.Link{Up: !c.down}}
+		g := &Gate{}
+		turn := g.Turn(classes, m, &state, Servers{})
+		both := [targets]bool{true, true}
+		g.flows[course{c.class, both}] = &flow{value: 3, pressure: 9, bound: 4, at: 100e9}
+		g.flows[course{"", both}] = &flow{value: 9, pressure: 9, bound: 4, at: 100e9}
+		f := forecast{own: [targets]float64{1, 1}, all: [targets]float64{c.takes, c.takes}}
+		one := &task.Task{Class: of[c.class], Data: make([]byte, 1000), Complexity: 50, Received: 100e9}
+		d := decision.Decision{Target: c.target, Reason: c.reason}
+		require.Equal(t, c.want, turn.verdict(one, &d, &f, func(*task.Class) bool { return !c.lost }), c.what)
+	}
+}
+
+// A parked task is hopeless from the moment on at which it would be done after its bound; one without a class never is.
+func TestFromWhenOnATaskIsHopeless(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	expires := &task.Class{Overload: task.OverloadExpire, Bound: 4 * time.Second}
+	s := &host.State{Time: 100e9, Cores: 1}
+	g := &Gate{}
+	require.False(t, g.Hopeless(m, &task.Task{Received: 1}, s))
+	one := &task.Task{Class: expires} // nothing to do
+	require.Zero(t, m.Estimate(one, s).LocalTime)
+	one.Received = 96e9
+	require.False(t, g.Hopeless(m, one, s))
+	one.Received--
+	require.True(t, g.Hopeless(m, one, s))
+}
+
+// A task that takes the other path occupies that one.
+func TestARerouteOccupiesTheOtherPath(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
+	state := host.State{Time: 100e9, Cores: 1, QueueCycles: 1e9, Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.01}}
+	turn := (&Gate{}).Turn(classes, m, &state, Servers{})
+	turn.gate.flows[course{"a", [targets]bool{true, true}}] = &flow{value: 3, bound: 4, at: 100e9} // no pressure
+	one := &task.Task{Class: classes.All()[0], Data: make([]byte, 1000), Complexity: 50}
+	require.Equal(t, Other, turn.Judge(one, &decision.Decision{Target: decision.Local}, false, nil))
+	require.Zero(t, turn.added[decision.Local])
+	require.Positive(t, turn.added[decision.Cloud])
 }
 
 // What a gate has seen holds for one configuration: a new one begins anew, and the same one goes on.
