@@ -75,14 +75,5 @@ func truthy(value any) bool {
 	return false
 }
 
-// matches is check.Matches for globs known to be well-formed and not empty. Literal names, the usual case, are settled
-// by a comparison, and most of what does not match by its first letter.
-func matches(glob, name string) bool {
-	if glob == name {
-		return true
-	}
-	if name != "" && glob[0] != name[0] && strings.IndexByte(`*?[\`, glob[0]) < 0 {
-		return false
-	}
-	return check.Matches(glob, name)
-}
+// matches is check.Matches for well-formed globs. Literal names, the usual case, are settled by a comparison.
+func matches(glob, name string) bool { return glob == name || check.Matches(glob, name) }

@@ -67,6 +67,17 @@ func TestAnEventOfVeryManyReadingsFitsTheMessageLimit(t *testing.T) {
 	require.Equal(t, string(ev.Raw), string(raw))
 }
 
+// However small the messages are, an event has no more tasks than a consumer joins.
+func TestAnEventHasNoMoreTasksThanJoin(t *testing.T) {
+	class := &Class{Name: "c", ChunkSize: -1, Whole: true, Largest: 180}
+	ev := manyReadings(100_000, "", false)
+	tasks := Split(ev, func(string) *Class { return class }, nil)
+	require.InDelta(t, 50_000, len(tasks), 1)
+	raw, err := Join(tasks)
+	require.NoError(t, err)
+	require.Equal(t, string(ev.Raw), string(raw))
+}
+
 // Whatever is cut by readings comes back byte for byte.
 func TestRunsOfReadingsJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -63,6 +63,7 @@ func TestFloatsRefuses(t *testing.T) {
 		{Float64, "hot", "invalid syntax"},
 		{Float64, "1e1x", "invalid syntax"},
 		{Float64, "1e+", "invalid syntax"},
+		{Float64, "1e-+1", "invalid syntax"},
 		{Float64, "1f1", "invalid syntax"},
 		{Float64, "..5", "invalid syntax"},
 		{Float64, "1e999", "out of range"},
