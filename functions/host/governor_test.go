@@ -87,7 +87,9 @@ func TestGovernorFollowsTheLoadWithHysteresis(t *testing.T) {
 	s.load = 90
 	s.pass(1)
 	require.Equal(t, []string{"3000000", "2000000"}, []string{s.khz(0), s.khz(1)}, "all of it at once")
-	require.Contains(t, s.Status().Reason, "90 % busy")
+	s.load = 95
+	s.pass(1)
+	require.Contains(t, s.Status().Reason, "90 % busy", "what is at its highest is not written again")
 	require.Empty(t, s.said)
 }
 
@@ -241,6 +243,9 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 	for _, key := range []string{"GovernorHigh", "GovernorHold", "GovernorFloor"} {
 		require.ErrorContains(t, c.Validate(), "Host."+key)
 	}
+	c.Governor = true
+	_, err := NewGovernor(c, nil, nil, nil)
+	require.Equal(t, c.Validate(), err)
 }
 
 // Before its first change the governor shows the highest frequency there is, or why it cannot.

@@ -31,8 +31,8 @@ var limitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/me
 // It is 0 where the system does not report it.
 func MemoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
-	if m, err := mem.VirtualMemory(); err == nil && m.Total < math.MaxInt64 {
-		limit = min(limit, int64(m.Total)) // bounded above
+	if m, err := mem.VirtualMemory(); err == nil {
+		limit = int64(min(uint64(limit), m.Total)) // neither is negative
 	}
 	for _, file := range limitFiles {
 		text, err := os.ReadFile(file)
