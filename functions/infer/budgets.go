@@ -11,10 +11,10 @@ import (
 	"app-offload/functions/models/hard"
 )
 
-// budgetsFile keeps in the folder of models what classes have spent on hard examples, so that a restart is no new budget.
+// budgetsFile holds the hard examples that each class has sent, in the folder of models, so that a restart does not reset the budgets.
 const budgetsFile = "budgets.json"
 
-// loadBudgets takes over what an earlier run has spent. A file that cannot be read is a problem of the log alone: the budgets begin anew.
+// loadBudgets loads the spending of an earlier run. An unreadable file is logged, and the budgets begin anew.
 func (r *Room) loadBudgets() {
 	b, err := models.ReadFile(r.store.Root(), budgetsFile, 16<<20)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -35,12 +35,12 @@ func (r *Room) loadBudgets() {
 	}
 }
 
-// saveBudgets keeps what was spent, where that has changed. A power cut leaves the old file or the new one. Callers take turns.
+// saveBudgets writes the spending if it has changed. A power cut leaves either the old file or the new one. Calls must not overlap.
 func (r *Room) saveBudgets() error {
 	spent, taken := map[string]hard.Spending{}, map[*hard.Budget]uint64{}
 	for class, w := range *r.works.Load() {
 		if w.rule != nil {
-			taken[w.budget] = w.budget.Taken() // before Save: what is taken between the two is written again
+			taken[w.budget] = w.budget.Taken() // before Save: an example taken between the two calls is written again
 			spent[class] = w.budget.Save()
 		}
 	}

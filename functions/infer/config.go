@@ -12,41 +12,41 @@ import (
 	"app-offload/functions/models/hard"
 )
 
-// Config is the models of this node and the pool that runs them. A change needs a restart.
+// Config sets the models of this node and the pool that runs them. A change needs a restart.
 type Config struct {
-	// Directory is the folder of models, with a folder for each version of one (functions/models/FORMAT.md). "" is no models: tasks of classes
-	// that name one go to the cloud.
+	// Directory is the folder of models, with one folder for each version of a model (functions/models/FORMAT.md). "" turns models off: tasks of
+	// classes with a model go to the cloud.
 	Directory string
-	// CacheMiB is the memory for models that are loaded, with the memory of their runs, 1 to 65536 MiB. The least recently used one leaves it for another.
+	// CacheMiB is the memory for loaded models and their runs, 1 to 65536 MiB. The least recently used model is evicted for another one.
 	CacheMiB int `within:"1 65536"`
-	// MaxModels is how many models are read from the folder; further ones are named in the status.
+	// MaxModels is the maximum number of models read from the folder. The status names the others.
 	MaxModels int `within:"1 1000"`
-	// MaxMiB is the size of the largest model file.
+	// MaxMiB is the maximum size of a model file.
 	MaxMiB int `within:"1 2000"`
-	// Preload lists models to load at the start, separated by commas, beside those that classes name.
+	// Preload lists models to load at the start, separated by commas, in addition to the models of classes.
 	Preload string
-	// Pin lists models that are loaded at the start and stay in memory, separated by commas.
+	// Pin lists models to load at the start and to keep in memory, separated by commas.
 	Pin string
-	// Keys are public keys in minisign's format, separated by commas: a model is used only if its manifest is signed by one of them. "" wants no
-	// signatures, and then no model is taken over MQTT.
+	// Keys lists public keys in minisign's format, separated by commas. A model is used only if one of them signed its manifest. "" accepts unsigned
+	// models, but no models over MQTT.
 	Keys string
-	// Delivery takes models that the cloud offers under offload/v1/{node}/model. It needs Keys.
+	// Delivery accepts models that the cloud offers under offload/v1/{node}/model. It needs Keys.
 	Delivery bool
-	// Canary says how a new version of a model is tried first, from the folder or over MQTT.
+	// Canary sets the trial of a new version of a model, whether it comes from the folder or over MQTT.
 	Canary CanaryConfig
 	// Pool bounds the runs.
 	Pool local.PoolConfig
-	// Runtime is for models that ONNX Runtime computes. It needs a build with it, as the full image is.
+	// Runtime configures ONNX Runtime. It needs a build with ONNX Runtime, such as the full image.
 	Runtime onnxruntime.Config
 }
 
-// DefaultConfig has no models.
+// DefaultConfig returns a configuration without models.
 func DefaultConfig() Config {
 	d := models.DefaultConfig()
 	return Config{CacheMiB: d.MemoryMiB, MaxModels: d.MaxModels, MaxMiB: d.MaxMiB, Pool: local.DefaultPoolConfig(), Runtime: d.Runtime, Canary: DefaultCanaryConfig()}
 }
 
-// Validate reports everything that is wrong, all at once.
+// Validate reports all problems together.
 func (c Config) Validate() error {
 	p := check.Fields("Models", c)
 	for _, l := range []struct{ key, text string }{{"Preload", c.Preload}, {"Pin", c.Pin}} {
@@ -60,7 +60,7 @@ func (c Config) Validate() error {
 		p.Addf("Keys", check.Cut(c.Keys, 64), "%v", err)
 	}
 	if c.Delivery && len(list(c.Keys)) == 0 {
-		p.Addf("Delivery", c.Delivery, "needs Keys: anybody who may publish at the broker could send a model otherwise")
+		p.Addf("Delivery", c.Delivery, "needs Keys: without them, any client that may publish at the broker could send a model")
 	}
 	pool, canary, runtime := check.Fields("Models.Pool", c.Pool), check.Fields("Models.Canary", c.Canary), check.Fields("Models.Runtime", c.Runtime)
 	c.Canary.Check(canary)
@@ -73,7 +73,7 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-// store is the configuration of the store.
+// store returns the configuration of the store.
 func (c Config) store(preload []string) models.Config {
 	return models.Config{
 		Dir: c.Directory, Variant: models.Edge, MaxModels: c.MaxModels, MaxMiB: c.MaxMiB, MemoryMiB: c.CacheMiB, Sessions: c.Pool.Sized(),
@@ -82,7 +82,7 @@ func (c Config) store(preload []string) models.Config {
 	}
 }
 
-// list reads names that commas separate.
+// list splits a comma-separated list of names.
 func list(text string) []string {
 	words := strings.Split(text, ",")
 	for i, w := range words {
@@ -91,7 +91,7 @@ func list(text string) []string {
 	return slices.DeleteFunc(words, func(w string) bool { return w == "" })
 }
 
-// CheckModel reports what is wrong with a class's Model and Hard.
+// CheckModel reports problems in the keys Model and Hard of a class.
 func CheckModel(model, rule string) (inModel, inHard error) {
 	if model != "" && !models.ValidName(model) {
 		inModel = models.ErrName

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	maxMessages = 64              // of deliveries that wait; what finds no room is asked for again
-	dueEvery    = 2 * time.Second // between two looks for chunks that did not come
-	sayEvery    = time.Minute     // between two log lines about the same problem
+	maxMessages = 64              // queued messages of deliveries; the receiver requests a dropped one again
+	dueEvery    = 2 * time.Second // interval of requests for missing chunks
+	sayEvery    = time.Minute     // between two log lines about one problem
 )
 
-// Deliveries takes models over MQTT into the store. Take may be called from anywhere and does not block.
+// Deliveries receives models over MQTT into the store. Take is safe for concurrent use and does not block.
 type Deliveries struct {
 	receiver *delivery.Receiver
 	node     string
@@ -31,10 +31,11 @@ type Deliveries struct {
 	stop     context.CancelFunc
 }
 
-// Deliveries takes up what an earlier run has begun to receive. send must not block. It is nil where the configuration takes no deliveries.
+// Deliveries starts to receive models, and resumes the deliveries of an earlier run. send must not block. The result is nil if the configuration
+// accepts no deliveries.
 func (r *Room) Deliveries(node string, send func(topic string, message []byte), log say.Logger) (*Deliveries, error) {
 	if r.store == nil || !r.cfg.Delivery {
-		return nil, nil //nolint:nilnil // none
+		return nil, nil //nolint:nilnil // deliveries are off
 	}
 	receiver, err := delivery.NewReceiver(r.store, delivery.Config{}, r.deps.Clock)
 	if err != nil {
@@ -57,7 +58,7 @@ func (r *Room) Deliveries(node string, send func(topic string, message []byte), 
 // Take queues a message of the node's topic for models.
 func (d *Deliveries) Take(message []byte) {
 	if len(message) > delivery.MaxMessage {
-		message = bytes.Clone(message[:delivery.MaxMessage+1]) // it is refused like that, and the rest of it need not wait
+		message = bytes.Clone(message[:delivery.MaxMessage+1]) // oversized, so Handle rejects it; the queue keeps no more of it
 	}
 	select {
 	case d.queue <- message:
@@ -66,13 +67,13 @@ func (d *Deliveries) Take(message []byte) {
 	}
 }
 
-// Dropped is how many messages found the queue full; they are asked for again.
+// Dropped returns the number of messages dropped because the queue was full. The receiver requests them again.
 func (d *Deliveries) Dropped() uint64 { return d.dropped.Load() }
 
-// Progress is how far deliveries are.
+// Progress returns the progress of the deliveries.
 func (d *Deliveries) Progress() []delivery.Progress { return d.receiver.Progress() }
 
-// Close keeps what has come for the next start.
+// Close saves incomplete deliveries for the next start.
 func (d *Deliveries) Close(ctx context.Context) error {
 	d.stop()
 	select {

@@ -1,23 +1,24 @@
-// Package infer processes the tasks of classes that name a model: the operators of the class first, in the order of the device, then the
-// model, on a pool of its own, by deadline. It has the methods of local.Processor, so that a caller need not know which of the two works on a task;
-// a task of a class without a model costs one look at its class.
+// Package infer processes the tasks of classes with a model: first the operators of the class, in the order of the device, then the model, on a
+// separate pool, by deadline. A Room has the methods of local.Processor, so callers need not know which of the two works on a task. A task of a class
+// without a model costs one lookup of its class.
 //
-// A model's answer is published as an event (local.Answered). Where the class's rule finds it hard, the task may leave and the link is up, the
-// answer goes out as provisional and the task ends with a HardError: the caller sends it to the cloud, whose answer supersedes it.
+// A model's answer is published as an event (local.Answered). If the class's rule judges the answer hard, the task may leave the node and the link is
+// up, the answer is published as provisional and the task ends with a HardError: the caller sends the task to the cloud, whose answer supersedes the
+// provisional one.
 //
-// What it promises beside what local promises:
+// Guarantees, in addition to those of local:
 //
-//   - The pool's queue is bounded. While it is full, tasks that may leave end with local.ErrBusy at once; others wait for a place.
-//   - Shut refuses the waiting work and lets each run end: those that may leave end with local.ErrShut, others with local.ErrClosed.
-//   - A model that is missing, fails or panics harms its own tasks only, and Stats names it.
-//   - An answer is in order with others of its device where one worker computes; several may finish out of order.
+//   - The pool's queue is bounded. While it is full, tasks that may leave end immediately with local.ErrBusy, and the other tasks wait for a place.
+//   - Shut refuses the queued work and lets each run finish. Refused tasks that may leave end with local.ErrShut, the others with local.ErrClosed.
+//   - A model that is missing, fails or panics affects only its own tasks, and Stats names it.
+//   - With one worker, the answers of a device keep its order. With several workers, answers may finish out of order.
 //
 // Which file holds which state:
 //
-//	room.go                   the Room: the table of works, replaced as a whole when classes change, and the goroutine that looks for new versions
-//	work.go                   what one class does with its model: its rule, its counts, its latency; and what is known of a model, for all its classes
-//	trial.go                  the comparison of a canary with the version in force, by model; it calls Settle of the store, and nothing else does
-//	budgets.go                what hard examples have taken of each budget, kept over restarts
+//	room.go                   the Room: the table of works, replaced as a whole when classes change, and the goroutine that scans for new versions
+//	work.go                   a class with its model: rule, counts, latency; and the measurements of a model, shared by its classes
+//	trial.go                  the comparison of a canary with the version in force, by model; the only caller of the store's Settle
+//	budgets.go                the spending of hard examples, kept across restarts
 //	delivery.go               models that arrive over MQTT: one goroutine owns the receiver, Take only queues
-//	stats.go                  what callers see
+//	stats.go                  the statistics shown to callers
 package infer

@@ -21,20 +21,20 @@ import (
 
 var errNoModel = errors.New("has no effect without a Model")
 
-// HardError ends the local work on a task whose answer is out as provisional: the cloud is to be asked.
+// HardError ends the local work on a task whose answer was published as provisional: the task goes to the cloud.
 type HardError struct{ Answer *answer.Answer }
 
 func (e *HardError) Error() string {
 	return fmt.Sprintf("the answer of model %s is hard, with a confidence of %.2f", e.Answer.Inference.Model, e.Answer.Inference.Confidence)
 }
 
-// Deps are what a Room needs of its surroundings.
+// Deps are the dependencies of a Room.
 type Deps struct {
 	Processor *local.Processor
 	Publisher local.Publisher
 	Clock     *clock.Clock
 	Log       say.Logger
-	LinkUp    func() bool // whether the cloud can be asked; nil is always
+	LinkUp    func() bool // whether the cloud is reachable; nil means always
 }
 
 // Room runs operators and models. It is safe for concurrent use.
@@ -43,9 +43,9 @@ type Room struct {
 	deps  Deps
 	cfg   Config
 	pool  *local.Pool   // nil without a folder of models
-	store *models.Store // likewise
+	store *models.Store // nil without a folder of models
 
-	ctx    context.Context // of runs that wait for memory
+	ctx    context.Context // cancels runs that wait for memory
 	cancel context.CancelFunc
 
 	works atomic.Pointer[map[string]*work]
@@ -53,10 +53,11 @@ type Room struct {
 	looks sync.WaitGroup
 
 	deliveries atomic.Pointer[Deliveries] // nil where none are taken
-	saved      map[*hard.Budget]uint64    // what was taken of each budget when they were written
+	saved      map[*hard.Budget]uint64    // Budget.Taken of each budget at the last write
 }
 
-// Open opens the store of models, loads those that classes name, and starts the pool. Without a folder it is the processor alone.
+// Open opens the store of models, loads the models of the classes, and starts the pool. Without a folder of models, the Room only forwards to the
+// processor.
 func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*Room, error) {
 	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg}
 	r.deps.Clock = deps.Clock.Or()
@@ -84,10 +85,10 @@ func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*R
 	return r, nil
 }
 
-// lookEvery is the time between two looks for new versions in the folder of models.
+// lookEvery is the interval of scans of the folder of models.
 const lookEvery = 30 * time.Second
 
-// look finds new versions, and keeps the budgets, until the room is shut.
+// look scans for new versions and saves the budgets until the room is shut.
 func (r *Room) look() {
 	tick := clock.NewTicker(lookEvery)
 	for {
@@ -105,7 +106,7 @@ func (r *Room) look() {
 	}
 }
 
-// named are the models that classes name.
+// named returns the models of the classes.
 func named(classes local.Classes) []string {
 	names := map[string]bool{}
 	for _, c := range classes.All() {
@@ -116,11 +117,11 @@ func named(classes local.Classes) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Store is the store of models, nil without a folder of them.
+// Store returns the store of models, nil without a folder of models.
 func (r *Room) Store() *models.Store { return r.store }
 
-// Prepare does all that can fail when operators, models and rules of new classes are taken over. Nothing changes before commit is called. A
-// rule that did not change keeps its budget and what it has seen. Callers take turns.
+// Prepare performs all steps of a reload that can fail. Nothing changes before commit is called. An unchanged rule keeps its budget and its history.
+// Calls must not overlap.
 func (r *Room) Prepare(cfg local.Config, classes local.Classes) (commit func(), err error) {
 	var before map[string]*work
 	if p := r.works.Load(); p != nil {
@@ -140,8 +141,8 @@ func (r *Room) Prepare(cfg local.Config, classes local.Classes) (commit func(), 
 	}, nil
 }
 
-// work finds what a class does with models, nil for one without a model. A task may have been decided before a reload took its class or the
-// class's model away: that model computes it all the same, or it would end without an answer.
+// work returns the work of a class, nil for a class without a model. A reload may remove the class, or its model, after a task was decided: the model
+// still computes that task, since the task would otherwise end without an answer.
 func (r *Room) work(c *task.Class) *work {
 	if c == nil || c.Model == "" {
 		return nil
@@ -149,12 +150,12 @@ func (r *Room) work(c *task.Class) *work {
 	if w := (*r.works.Load())[c.Name]; w != nil {
 		return w
 	}
-	w, _ := r.begin(&task.Class{Name: c.Name, Model: c.Model}) // without a rule nothing fails
+	w, _ := r.begin(&task.Class{Name: c.Name, Model: c.Model}) // cannot fail without a rule
 	return w
 }
 
-// Process is that of local.Processor. A task for a model takes a place in the pool first; without a free one it ends with local.ErrBusy, or
-// waits for one if it must stay.
+// Process implements local.Processor.Process. A task for a model first takes a place in the pool. If no place is free, the task ends with
+// local.ErrBusy, or waits for a place if it must stay.
 func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int, err error)) {
 	if !slices.ContainsFunc(items, func(it local.Item) bool { return r.work(it.Task.Class) != nil }) {
 		r.Processor.Process(ctx, items, done)
@@ -167,7 +168,7 @@ func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int,
 			err = r.take(ctx, v, false)
 		}
 		if errors.Is(err, local.ErrBusy) && items[i].Stay {
-			r.flush(ctx, &ready, done) // those before it hold places
+			r.flush(ctx, &ready, done) // the tasks before it hold places
 			err = r.take(ctx, v, true)
 		}
 		if err != nil {
@@ -180,17 +181,17 @@ func (r *Room) Process(ctx context.Context, items []local.Item, done func(i int,
 	r.flush(ctx, &ready, done)
 }
 
-// turn is a part of what a caller wants processed.
+// turn is a part of a caller's items.
 type turn struct {
 	items  []local.Item
 	visits []visit
 }
 
-// visit is what a task is to do at the pool.
+// visit is a task's work for the pool.
 type visit struct {
 	w      *work   // nil without a model
-	expect float64 // s that the run is predicted to take
-	index  int     // among the caller's items
+	expect float64 // predicted run time, s
+	index  int     // of the task in the caller's items
 }
 
 func (r *Room) visit(t *task.Task, index int) visit {
@@ -201,7 +202,7 @@ func (r *Room) visit(t *task.Task, index int) visit {
 	return v
 }
 
-// flush hands items to the operators, and each that they are done with to its model.
+// flush passes the items to the operators, and then each finished item to its model.
 func (r *Room) flush(ctx context.Context, t *turn, done func(i int, err error)) {
 	now := *t
 	*t = turn{}
@@ -211,7 +212,7 @@ func (r *Room) flush(ctx context.Context, t *turn, done func(i int, err error)) 
 	r.Processor.Process(ctx, now.items, func(n int, err error) { r.then(now.visits[n], &now.items[n], err, done) })
 }
 
-// Offer is that of local.Processor.
+// Offer implements local.Processor.Offer.
 func (r *Room) Offer(it local.Item, done func(i int, err error)) bool {
 	v := r.visit(it.Task, 0)
 	if v.w == nil {
@@ -244,7 +245,7 @@ func (r *Room) give(v visit) {
 	}
 }
 
-// then follows the operators: the model is next, if there is one and they did not fail.
+// then runs after the operators. If they succeeded and the task has a model, it submits the model's run.
 func (r *Room) then(v visit, it *local.Item, err error, done func(i int, err error)) {
 	switch {
 	case v.w == nil:
@@ -264,7 +265,7 @@ func (r *Room) then(v visit, it *local.Item, err error, done func(i int, err err
 	}
 }
 
-// stays makes the end of the pool one of local processing for tasks that cannot go elsewhere: their sender keeps them.
+// stays adds local.ErrClosed to local.ErrShut for a task that must stay: its sender keeps the task.
 func stays(err error, stay bool) error {
 	if stay && errors.Is(err, local.ErrShut) {
 		return fmt.Errorf("%w: %w", local.ErrClosed, err)
@@ -272,7 +273,7 @@ func stays(err error, stay bool) error {
 	return err
 }
 
-// ReadsAll is that of local.Processor; of a class with a model that can be used, the model reads one reading of an event, which must be whole.
+// ReadsAll implements local.Processor.ReadsAll. The model of a class reads one reading of a whole event.
 func (r *Room) ReadsAll(t *task.Task) bool {
 	w := r.work(t.Class)
 	if w == nil {
@@ -301,14 +302,14 @@ func (r *Room) reads(w *work, t *task.Task) (string, error) {
 	return r.store.Reads(w.model, t)
 }
 
-// Judges reports whether a task is to go to the cloud without a local run: the rule judges beforehand, and the latest answers about the device
-// were hard.
+// Judges reports whether a task goes to the cloud without a local run: the rule judges before the run, and the latest answers about the device were
+// hard.
 func (r *Room) Judges(t *task.Task) bool {
 	w := r.work(t.Class)
 	return w != nil && w.rule != nil && w.judge != nil && r.deps.LinkUp() && w.judge.hard(t.Device) && w.spendJudged()
 }
 
-// Seconds is how long the model of a class takes here, as measured; see score.Runs.
+// Seconds returns the measured local run time of a class's model; see score.Runs.
 func (r *Room) Seconds(c *task.Class) (float64, bool) {
 	w := r.work(c)
 	if w == nil {
@@ -317,7 +318,7 @@ func (r *Room) Seconds(c *task.Class) (float64, bool) {
 	return w.speed.seconds()
 }
 
-// Models is how many tasks wait for a model or are with one, and in how many seconds the pool is predicted to be free.
+// Models returns the number of tasks that wait for a model or run, and the predicted time in seconds until the pool is free.
 func (r *Room) Models() (tasks int, seconds float64) {
 	if r.pool == nil {
 		return 0, 0
@@ -325,7 +326,7 @@ func (r *Room) Models() (tasks int, seconds float64) {
 	return r.pool.Queue()
 }
 
-// Workers is how many models compute at the same time, 0 without any.
+// Workers returns the number of models that compute concurrently, 0 without models.
 func (r *Room) Workers() int {
 	if r.pool == nil {
 		return 0
@@ -333,15 +334,15 @@ func (r *Room) Workers() int {
 	return r.cfg.Pool.Sized()
 }
 
-// ModelsFull reports whether the pool of models takes no more.
+// ModelsFull reports whether the pool of models has no free place.
 func (r *Room) ModelsFull() bool { return r.pool != nil && r.pool.Full() }
 
-// Shut lets the pool end: see the package. It comes before whatever its tasks go to instead.
+// Shut shuts the pool; see the package comment. It must precede the shutdown of the target of the refused tasks.
 func (r *Room) Shut(ctx context.Context) error {
 	if r.pool == nil {
 		return nil
 	}
-	r.cancel() // none waits for memory
+	r.cancel() // ends waits for memory
 	return r.pool.Shut(ctx)
 }
 
@@ -357,7 +358,7 @@ func (r *Room) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-looked:
-	case <-ctx.Done(): // it is loading a model, and ends with that
+	case <-ctx.Done(): // it is loading a model, and ends afterwards
 	}
 	if r.store != nil {
 		if r.works.Load() != nil {
@@ -368,7 +369,7 @@ func (r *Room) Close(ctx context.Context) error {
 	return err
 }
 
-// publishTries is how often an answer is offered to the bus, with a pause between.
+// publishTries is the maximum number of attempts to publish an answer, publishPause the pause between them.
 const (
 	publishTries = 3
 	publishPause = 100 * time.Millisecond
@@ -389,7 +390,7 @@ func (r *Room) Publish(a *answer.Answer) error {
 	return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
 }
 
-// pause reports false when the room is being closed.
+// pause waits before the next attempt, and reports false if the room is closing.
 func (r *Room) pause() bool {
 	select {
 	case <-time.After(publishPause):

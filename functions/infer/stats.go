@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/models/delivery"
 )
 
-// Stats is what the status shows of models. Counts are of tasks since the start; times are in seconds.
+// Stats is the status of the models. Counts are of tasks since the start; times are in seconds.
 type Stats struct {
 	Directory string          `json:"directory"`
 	Models    []models.Status `json:"models"`
@@ -17,39 +17,39 @@ type Stats struct {
 	Evictions uint64          `json:"evictions"`
 	Swaps     uint64          `json:"swaps"`
 	Failures  uint64          `json:"failures"` // of loads
-	Bytes     int64           `json:"bytes"`    // of memory that models take
+	Bytes     int64           `json:"bytes"`    // memory of models
 	Limit     int64           `json:"limit"`
-	Tasks     int             `json:"tasks"`   // that wait for a model or are with one
+	Tasks     int             `json:"tasks"`   // waiting for a model or running
 	Seconds   float64         `json:"seconds"` // until the pool is free, predicted
 	Classes   []ClassStats    `json:"classes"`
 
 	Canaries   []CanaryStats       `json:"canaries,omitempty"`
-	Deliveries []delivery.Progress `json:"deliveries,omitempty"` // that are under way
-	Dropped    uint64              `json:"dropped,omitempty"`    // messages of deliveries that found their queue full; they are asked for again
+	Deliveries []delivery.Progress `json:"deliveries,omitempty"` // in progress
+	Dropped    uint64              `json:"dropped,omitempty"`    // messages of deliveries that found the queue full; the receiver requests them again
 }
 
 // ClassStats is the work of one class.
 type ClassStats struct {
 	Class       string         `json:"class"`
 	Model       string         `json:"model"`
-	Version     models.Version `json:"version"`     // in force, "" without any
-	Final       uint64         `json:"final"`       // answers that stand
-	Provisional uint64         `json:"provisional"` // answers that the cloud's supersede
+	Version     models.Version `json:"version"`     // in force, "" without one
+	Final       uint64         `json:"final"`       // answers that are not superseded
+	Provisional uint64         `json:"provisional"` // answers that an answer of the cloud supersedes
 	Judged      uint64         `json:"judged"`      // sent to the cloud without a local run
 	Failed      uint64         `json:"failed"`      // the model, or publishing its answer, failed
-	Unread      uint64         `json:"unread"`      // decisions about events that the model could not read, or while it could not be used
-	Busy        uint64         `json:"busy"`        // the pool took no more
-	OverBudget  uint64         `json:"overBudget"`  // hard examples that the budget kept here
+	Unread      uint64         `json:"unread"`      // decisions about unreadable events, or while the model was unusable
+	Busy        uint64         `json:"busy"`        // the pool was full
+	OverBudget  uint64         `json:"overBudget"`  // hard examples that stayed local because of the budget
 	Run         float64        `json:"run"`         // s, of a recent run
-	Latency     float64        `json:"latency"`     // s, from the reception of an event to its answer, a mean of recent ones
+	Latency     float64        `json:"latency"`     // s, from the reception of an event to its answer, a recent mean
 	Late        uint64         `json:"late"`        // answers after the deadline of their task
 	MACs        int64          `json:"macs"`        // of a run
 	Hard        string         `json:"hard,omitempty"`
 	HardHour    int            `json:"hardHour"`          // hard examples of the last hour
-	HardDay     int            `json:"hardDay"`           // and day
-	Drift       float64        `json:"drift"`             // deviations of what the model sees from what it saw first; 0 while that is learned
+	HardDay     int            `json:"hardDay"`           // hard examples of the last day
+	Drift       float64        `json:"drift"`             // distance of the model's input from its first input, in standard deviations; 0 while the reference is learned
 	Drifted     bool           `json:"drifted"`           // beyond the limit
-	Problem     string         `json:"problem,omitempty"` // why the model cannot be used
+	Problem     string         `json:"problem,omitempty"` // why the model is unusable
 	BadInput    string         `json:"badInput,omitempty"`
 }
 

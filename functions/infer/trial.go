@@ -12,14 +12,16 @@ import (
 	"app-offload/functions/task"
 )
 
-// CanaryConfig says how a new version of a model is tried before it takes the place of the one in force: both compute on the same tasks, while
-// the pool has nothing else to do, and the answers published are those of the version in force.
+// CanaryConfig sets the trial of a new version of a model. While the pool is otherwise idle, the new version and the version in force compute the
+// same tasks; only the answers of the version in force are published.
 type CanaryConfig struct {
-	// Tasks is how many tasks both versions compute, 20 to 100000. 0 puts a new version in force at once.
+	// Tasks is the number of tasks that both versions compute, 20 to 100000. 0 puts a new version in force immediately.
 	Tasks int
-	// Disagreement is the share of different answers, 0 to 1, above which the new version is rolled back. Numbers differ when they do by more than 10 %.
+	// Disagreement is the share of different answers, 0 to 1, above which the new version is rolled back. Numbers that differ by more than 10 % are
+	// different.
 	Disagreement float64 `within:"0 1"`
-	// Slower is by what factor the new version may be slower, 1 to 100; beyond it, it is rolled back.
+	// Slower is the largest allowed ratio of the run times of the new version and the version in force, 1 to 100. Above it, the new version is rolled
+	// back.
 	Slower float64 `within:"1 100"`
 }
 
@@ -28,15 +30,15 @@ func DefaultCanaryConfig() CanaryConfig {
 	return CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}
 }
 
-// Check adds what is wrong to the problems of the section.
+// Check adds the problems of the configuration to p.
 func (c CanaryConfig) Check(p *check.Problems) {
 	check.Range(p, "Tasks", c.Tasks, fewestPairs, 100_000, 0)
 }
 
 const (
-	fewestPairs = 20   // before anything is concluded
-	failedShare = 0.02 // of runs that fail, above which a canary is rolled back
-	numbersNear = 0.1  // numbers that differ by less agree
+	fewestPairs = 20   // minimum before a verdict
+	failedShare = 0.02 // share of failed runs above which a canary is rolled back
+	numbersNear = 0.1  // relative difference up to which numbers agree
 	noise       = 50e-6
 )
 
@@ -47,13 +49,13 @@ const (
 	TrialRolledBack = "rolledBack"
 )
 
-// CanaryStats is how the latest canary of a model fares.
+// CanaryStats is the state of the latest canary of a model.
 type CanaryStats struct {
 	Model     string         `json:"model"`
 	Version   models.Version `json:"version"`
-	Against   models.Version `json:"against"` // in force meanwhile
+	Against   models.Version `json:"against"` // the version in force
 	State     string         `json:"state"`   // running, promoted or rolledBack
-	Tasks     int            `json:"tasks"`   // that both versions computed
+	Tasks     int            `json:"tasks"`   // computed by both versions
 	Of        int            `json:"of"`
 	Different int            `json:"different"` // answers
 	Failed    int            `json:"failed"`    // runs of the canary
@@ -68,7 +70,7 @@ type trial struct {
 	stats CanaryStats
 }
 
-// begin forgets the pairs of answers that there were.
+// begin discards the pairs of answers.
 func (t *trial) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +83,7 @@ func (t *trial) load() (CanaryStats, bool) {
 	return t.stats, t.stats.Version != ""
 }
 
-// try has the canary of a model compute on a task that the version in force has answered, where there is a canary and nothing waits for the pool.
+// try runs the canary of a model on a task that the version in force has answered, if there is a canary and the pool has no backlog.
 func (r *Room) try(w *work, t *task.Task, usual *models.Answer) {
 	if r.cfg.Canary.Tasks == 0 {
 		return
@@ -92,7 +94,7 @@ func (r *Room) try(w *work, t *task.Task, usual *models.Answer) {
 	}
 	one, err := r.runCanary(w, t)
 	if errors.Is(err, models.ErrUnknown) || err == nil && one.Version != v || r.ctx.Err() != nil {
-		return // it was settled meanwhile, or the service stops
+		return // settled meanwhile, or the service is stopping
 	}
 	if state := w.trial.add(v, usual, &one, err, r.cfg.Canary); state != TrialRuns {
 		r.settle(w, v, state == TrialPromoted)
@@ -102,7 +104,7 @@ func (r *Room) try(w *work, t *task.Task, usual *models.Answer) {
 func (r *Room) runCanary(w *work, t *task.Task) (a models.Answer, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("it panicked: %v", v)
+			err = fmt.Errorf("the canary panicked: %v", v)
 		}
 	}()
 	return r.store.RunCanary(r.ctx, w.model, t)
@@ -112,9 +114,9 @@ func (r *Room) settle(w *work, v models.Version, promote bool) {
 	err := r.store.Settle(w.model, v, promote)
 	stats, _ := w.trial.load()
 	switch {
-	case errors.Is(err, models.ErrUnknown): // it has made room, and may come again, or was put in force by hand
+	case errors.Is(err, models.ErrUnknown): // the canary was evicted, and may come again, or was put in force manually
 		w.trial.begin()
-	case err != nil: // the store keeps it as a canary
+	case err != nil: // the store keeps the canary
 		w.trial.begin()
 		r.deps.Log.Warnf("restarting the trial of a model: error=%q", err)
 	case promote:
@@ -124,7 +126,7 @@ func (r *Room) settle(w *work, v models.Version, promote bool) {
 	}
 }
 
-// add takes a pair of answers and returns the state that follows.
+// add records a pair of answers and returns the new state.
 func (t *trial) add(v models.Version, usual, canary *models.Answer, failure error, c CanaryConfig) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,7 +153,7 @@ func (t *trial) add(v models.Version, usual, canary *models.Answer, failure erro
 	return s.State
 }
 
-// judge concludes early only what is beyond doubt: a share that is above its limit by three of its deviations.
+// judge ends a trial early only if a share exceeds its limit by three standard deviations, or a run takes twice the allowed time.
 func (s *CanaryStats) judge(c CanaryConfig) string {
 	if s.Tasks < fewestPairs {
 		return TrialRuns
@@ -179,7 +181,7 @@ func (s *CanaryStats) judge(c CanaryConfig) string {
 	return TrialRuns
 }
 
-// agree reports whether two answers are the same: by their labels, or by their numbers.
+// agree reports whether two answers have the same label and nearly the same numbers.
 func agree(a, b *models.Answer) bool {
 	if a.Label != b.Label || len(a.Values) != len(b.Values) {
 		return false

@@ -15,42 +15,42 @@ import (
 	"app-offload/functions/task"
 )
 
-// work is what one class does with models. It is safe for concurrent use.
+// work is one class with its model. It is safe for concurrent use.
 type work struct {
 	class, model string
 	inference    models.Inference // nil without a store
 	*known
-	*rule // nil without one
+	*rule // nil without a rule
 	drift *drift
 
 	counts  counts
-	latency speed // from an event to its answer
+	latency speed // from the reception of an event to its answer
 	mu      sync.Mutex
-	why     string // the model cannot be used, "" where it can
-	bad     string // why the last event could not be read
+	why     string // the model is unusable, "" otherwise
+	bad     string // why the latest unreadable event could not be read
 }
 
-// known is what was seen of a model, for all classes that name it.
+// known holds the measurements of a model, shared by all classes with that model.
 type known struct {
 	speed speed
 	trial trial
 }
 
-// rule is how answers are judged.
+// rule judges answers.
 type rule struct {
 	text   string
 	filter hard.Filter
 	budget *hard.Budget
-	judge  *judge // nil where answers alone are judged
+	judge  *judge // nil if only answers are judged
 }
 
-// counts are in tasks, but for sums.
+// counts counts tasks.
 type counts struct {
 	final, provisional, judged, failed, unread, busy, over, late atomic.Uint64
 	troubled                                                     atomic.Bool // why is set
 }
 
-// compile makes the work of all classes with a model. What did not change is taken over from before.
+// compile returns the works of all classes with a model. Unchanged works are taken from before.
 func compile(classes local.Classes, before map[string]*work, r *Room) (map[string]*work, error) {
 	works := map[string]*work{}
 	var errs []error
@@ -102,7 +102,7 @@ func (r *Room) begin(c *task.Class) (*work, error) {
 	return w, nil
 }
 
-// serve computes a task, reports it, and then lets a canary compute it too.
+// serve computes a task, reports its end, and then lets a canary compute the same task.
 func (r *Room) serve(w *work, it *local.Item, done func(error)) {
 	a, err := r.compute(w, it)
 	done(err)
@@ -111,7 +111,7 @@ func (r *Room) serve(w *work, it *local.Item, done func(error)) {
 	}
 }
 
-// compute runs the model on a task and publishes its answer, which is nil without one. A nil error is a final answer.
+// compute runs the model on a task and publishes the answer. The answer is nil on failure. A nil error means a final answer.
 func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	a, err := r.run(w, it.Task)
 	if err != nil && r.ctx.Err() != nil {
@@ -150,7 +150,7 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	return &a, nil
 }
 
-// answered books how long an answer took from the reception of its event.
+// answered records the time from the reception of an event to its answer.
 func (w *work) answered(t *task.Task, took time.Duration) {
 	w.latency.add(took.Seconds())
 	if t.Deadline > 0 && took > t.Deadline {
@@ -158,7 +158,7 @@ func (w *work) answered(t *task.Task, took time.Duration) {
 	}
 }
 
-// run is the inference alone. A panic is that of this task.
+// run runs the inference. A panic becomes an error of the task.
 func (r *Room) run(w *work, t *task.Task) (a models.Answer, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -168,7 +168,7 @@ func (r *Room) run(w *work, t *task.Task) (a models.Answer, err error) {
 	return w.inference.Run(r.ctx, t)
 }
 
-// isHard judges an answer, and remembers the judgement for the next tasks of the device.
+// isHard judges an answer, and records the verdict for the next tasks of the device.
 func (w *work) isHard(t *task.Task, a *models.Answer) bool {
 	if w.rule == nil {
 		return false
@@ -184,7 +184,7 @@ func (w *work) isHard(t *task.Task, a *models.Answer) bool {
 	return is
 }
 
-// spend takes one hard example from the budget, and counts those for which nothing is left.
+// spend takes one hard example from the budget, and counts the examples that the budget does not cover.
 func (w *work) spend() bool {
 	if w.budget.Take() {
 		return true
@@ -193,7 +193,7 @@ func (w *work) spend() bool {
 	return false
 }
 
-// spendJudged is spend for a task that is sent without a run.
+// spendJudged is spend for a task that is sent without a local run.
 func (w *work) spendJudged() bool {
 	ok := w.spend()
 	if ok {
@@ -202,7 +202,7 @@ func (w *work) spendJudged() bool {
 	return ok
 }
 
-// refuse counts a task that the pool did not take.
+// refuse counts a task that the pool refused.
 func (w *work) refuse() { w.counts.busy.Add(1) }
 
 // failed counts a task on which the model failed.
@@ -211,15 +211,15 @@ func (w *work) failed(err error) {
 	w.note(err)
 }
 
-// unread counts a task that goes to the cloud, since the model cannot be used or cannot read it.
+// unread counts a task that goes to the cloud because the model is unusable or cannot read it.
 func (w *work) unread(err error) {
 	w.counts.unread.Add(1)
 	if bad := (*models.InputError)(nil); errors.As(err, &bad) {
-		w.note(err) // the store says what is wrong with the model
+		w.note(err) // the store reports problems of the model
 	}
 }
 
-// note keeps why a model cannot be used until it was used again, and what was wrong with the latest event that it could not read.
+// note records why the model is unusable, until the next success, and why the latest unreadable event could not be read.
 func (w *work) note(err error) {
 	if err == nil && !w.counts.troubled.Load() {
 		return
@@ -238,17 +238,17 @@ func (w *work) note(err error) {
 	w.counts.troubled.Store(w.why != "")
 }
 
-// speed is how long the runs of a model take, a mean that follows recent ones. It is safe for concurrent use.
+// speed is a moving mean of run times. It is safe for concurrent use.
 type speed struct {
 	mu   sync.Mutex
 	mean float64 // s
 	runs uint64
 }
 
-// recentRuns is the number of runs that the mean remembers.
+// recentRuns is the number of runs in the mean.
 const recentRuns = 20
 
-// start sets the time that was measured when the model was loaded, where nothing better is known.
+// start sets the run time measured when the model was loaded, unless a run was measured since.
 func (s *speed) start(seconds float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,21 +270,21 @@ func (s *speed) seconds() (float64, bool) {
 	return s.mean, s.runs > 0
 }
 
-// judge remembers for each device whether the latest answers were hard, to judge its next tasks before a run. While they were, every
-// judgeAgain-th task is computed locally all the same, or nothing would ever show that the device has become easy.
+// judge records for each device whether the latest answers were hard, to judge its next tasks before a run. While they were hard, every judgeAgain-th
+// task is still computed locally: only a local run can show that the device has become easy.
 type judge struct {
 	mu      sync.Mutex
 	devices map[string]*judged
 }
 
 type judged struct {
-	share float64 // of recent answers that were hard
+	share float64 // share of hard answers among the recent ones
 	sent  int     // tasks since the last local run
 }
 
 const (
 	judgeAgain   = 8
-	judgeWeight  = 0.25 // of the newest answer
+	judgeWeight  = 0.25 // weight of the newest answer
 	judgeLimit   = 0.5
 	judgeDevices = 4096
 )
@@ -319,7 +319,7 @@ func (j *judge) hard(device string) bool {
 	return d.sent%judgeAgain != 0
 }
 
-// drift watches what a model sees. A new version of the model begins anew.
+// drift watches the input of a model. A new version of the model begins anew.
 type drift struct {
 	mu      sync.Mutex
 	watch   *hard.Watch
@@ -328,7 +328,7 @@ type drift struct {
 	is      bool
 }
 
-// see takes an answer: its embedding, or its error, or the free energy of its logits, whichever the model gives first.
+// see records an answer: its embedding, its error or the free energy of its logits, the first of these that the model has.
 func (d *drift) see(a *models.Answer) {
 	sample := a.Embedding
 	switch {

@@ -9,20 +9,20 @@ import (
 
 var anomalyOperator = Operator{
 	Name: "anomaly",
-	Doc: "Publishes an alarm when the values leave what they have shown so far: their size, their mean over two spans, how widely they " +
-		"scatter, or where they drift to. It needs neither bounds nor training. <resource>_anomaly is how new the value is, from 0 to below 1, <resource>_anomaly_value " +
-		"the value, and <resource>_anomaly_what says what is new, such as \"value high\", \"short spread low\" or \"medium trend high\". A lasting " +
-		"change alarms at its beginning; soon afterwards only a larger one does. Each element of an array counts as a value, and an array gives one alarm at most.",
-	NotFor: "limits that are known (use range), values that are anomalous by their time of day alone, sensors that stick at an ordinary value, and streams that a restart must not set " +
-		"back: what was seen is kept in memory.",
+	Doc: "Publishes an alarm when the values leave their previous pattern: in value, in mean over two spans, in spread, or in " +
+		"trend. It needs neither bounds nor training. <resource>_anomaly is the novelty of the value, from 0 to below 1, <resource>_anomaly_value " +
+		"the value, and <resource>_anomaly_what names the new feature, such as \"value high\", \"short spread low\" or \"medium trend high\". A lasting " +
+		"change raises an alarm at its beginning; soon afterwards only a larger change does. Each element of an array counts as a value, and an array raises at most one alarm.",
+	NotFor: "limits that are known (use range), values that are anomalous only by their time of day, sensors that stick at an ordinary value, and streams whose history must survive " +
+		"a restart: it is kept in memory.",
 	Example: "anomaly above=0.3 warmup=20",
 	Params: []Param{
-		{"above", "0.3", "score from which on there is an alarm, 0.01 to 0.99"},
-		{"warmup", "500", "values without alarms at the beginning, 10 to 1000000"},
+		{"above", "0.3", "lowest score that raises an alarm, 0.01 to 0.99"},
+		{"warmup", "500", "initial values without alarms, 10 to 1000000"},
 		{"short", "5", "span of the short mean and spread, in values, 1 to 1000000"},
 		{"medium", "50", "span of the medium mean and spread"},
-		{"long", "200", "span of the long mean, from which the medium one drifts"},
-		{"memory", "30000", "values after which an extreme has mostly been forgotten, 0 for never"},
+		{"long", "200", "span of the long mean, the reference of the medium trend"},
+		{"memory", "30000", "values after which an extreme has decayed to 1/e, 0 for never"},
 	},
 	last:  true,
 	build: buildAnomaly,

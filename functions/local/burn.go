@@ -7,14 +7,14 @@ import (
 
 var burnOperator = Operator{
 	Name: "burn", forgets: true,
-	Doc: "Computes for a given CPU time on each value, as a model of that size would, and publishes the CPU time of the reading " +
-		"in seconds as <resource>_burn. It calibrates predictions and judges policies before a real model is there; " +
-		"`offload-lab live` uses it. Where the system has no clock of a thread's CPU time, elapsed time counts.",
-	NotFor:  "anything but measuring: its result says nothing of the values.",
+	Doc: "Consumes a given CPU time for each value, as a model of that size would, and publishes the CPU time of the reading " +
+		"in seconds as <resource>_burn. It calibrates predictions and evaluates policies before a real model exists; " +
+		"`offload-lab live` uses it. On systems without a CPU clock of a thread, it uses elapsed time.",
+	NotFor:  "anything but measurements: its result does not depend on the values.",
 	Example: "burn each=100us",
 	Params: []Param{
 		{"each", "100us", "CPU time spent on each value, 0s to 1s"},
-		{"clock", "cpu", "cpu counts the CPU time, which others stretch; elapsed computes until the time is over, for comparisons on a machine with other work"},
+		{"clock", "cpu", "cpu measures CPU time, so a run takes longer on a busy machine; elapsed computes for the given time, for comparisons on a busy machine"},
 		{"most", "5s", "the longest CPU time spent on one reading, 1ms to 1h"},
 	},
 	last:  true,
@@ -45,15 +45,15 @@ func (b *burn) feed(in *sample, out *outlet) {
 	d.send()
 }
 
-// spin computes until that much has passed on a clock, and returns what has passed.
+// spin computes until d has passed on the clock, and returns the time that has passed.
 func spin(clock func() time.Duration, d time.Duration) time.Duration {
-	runtime.LockOSThread() // or another thread's clock would be read after a preemption
+	runtime.LockOSThread() // a preemption could otherwise change the thread, and with it the clock
 	defer runtime.UnlockOSThread()
 	for began, x := clock(), uint64(1); ; {
 		for range 2000 { // some µs
 			x *= 6364136223846793005
 		}
-		if used := clock() - began; used >= d || x == 0 { // x stays odd; asking keeps the loop
+		if used := clock() - began; used >= d || x == 0 { // x stays odd; the comparison keeps the compiler from removing the loop
 			return used
 		}
 	}

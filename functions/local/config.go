@@ -7,38 +7,36 @@ import (
 	"app-offload/functions/check"
 )
 
-// Config bounds the local work. The words are those of the configuration file.
+// Config bounds the local work.
 type Config struct {
-	// Workers is the number of goroutines that run operators; a device always meets the same one. 0 is one for each
-	// core. A change needs a restart.
+	// Workers is the number of goroutines that run operators. All tasks of a device go to the same worker. 0 means one for each core. A change needs a restart.
 	Workers int `within:"0 256"`
-	// QueueTasks is how many tasks may wait for all workers together, shared out evenly. A full queue makes the caller
-	// wait. A change needs a restart.
+	// QueueTasks is the maximum number of queued tasks, shared evenly by all workers. A full queue blocks the caller. A change needs a restart.
 	QueueTasks int `within:"1 1000000"`
-	// Operators is the notation for classes that name none. Empty, or "none", computes nothing for them.
+	// Operators is the notation for classes without their own. "" and "none" compute nothing for these classes.
 	Operators string
-	// MaxKeys is how many resources of devices are remembered at once, all workers together, about 2 KiB each. Those beyond it are not
-	// processed locally until another was silent for KeyTTL: their tasks go to the cloud and are counted, and the log says once how many
-	// there are. -1 takes a 16th of the node's memory, or the container's, for 10,000 to 1,000,000 of them.
+	// MaxKeys is the maximum number of remembered resources of devices, for all workers together, about 2 KiB each. A new resource beyond it is not
+	// processed locally until another one was silent for KeyTTL: its tasks go to the cloud and are counted, and the log reports once how many
+	// resources there are. -1 uses a 16th of the memory of the node or container, for 10,000 to 1,000,000 resources.
 	MaxKeys int
-	// KeyTTL is after how much silence a resource is forgotten, e.g. "1h". "0s" is never.
+	// KeyTTL is the time of silence after which a resource is forgotten, e.g. "1h". "0s" means never.
 	KeyTTL string
-	// SampleMiB bounds the memory for the values that percentiles are computed of, all workers together. When it is
-	// used up, new windows keep fewer values and their percentiles become estimates. A change needs a restart.
+	// SampleMiB bounds the memory for the values that percentiles are computed from, for all workers together. When it is used up, new windows keep
+	// fewer values, and their percentiles become estimates. A change needs a restart.
 	SampleMiB int `within:"1 65536"`
-	// MaxAhead is how far the time of a reading may lie ahead of this node's clock before the time of reception
-	// replaces it, e.g. "1m": one wrong clock would otherwise make all later values late.
+	// MaxAhead is the maximum time by which a reading's time may be ahead of this node's clock, e.g. "1m". Beyond it, the time of reception is used:
+	// otherwise one wrong clock would make all later values late.
 	MaxAhead string
-	// Retries is how often a failed publication is tried again at once. 0 tries once only.
+	// Retries is the maximum number of immediate retries of a failed publication. 0 disables retries.
 	Retries int `within:"0 100"`
 	// RetryWait is the pause before each retry, e.g. "100ms".
 	RetryWait string
-	// PendingResults is how many results of windows wait, all workers together, for a bus that does not take them; the
-	// oldest is dropped and counted beyond that. 0 drops at once.
+	// PendingResults is the maximum number of window results that wait for the bus, for all workers together. Beyond it, the oldest result is dropped
+	// and counted. 0 drops a result immediately.
 	PendingResults int `within:"0 1000000"`
 }
 
-// DefaultConfig suits a small gateway: at most some 50 MiB of state.
+// DefaultConfig suits a small gateway: at most about 50 MiB of state.
 func DefaultConfig() Config {
 	return Config{
 		Workers: 0, QueueTasks: 4096, Operators: "summary window=60s",
@@ -47,14 +45,14 @@ func DefaultConfig() Config {
 	}
 }
 
-// The bounds of MaxKeys where it grows with the memory, and what is reckoned with for one.
+// Bounds of MaxKeys when it depends on the memory, and the estimated memory of one resource.
 const (
 	minKeys, maxKeys = 10_000, 1_000_000
 	keyBytes         = 2 << 10
 	keyShare         = 16
 )
 
-// Sized fills in what depends on the node's memory, in bytes; 0 is unknown.
+// Sized returns the configuration with the values that depend on the node's memory, in bytes; 0 means unknown.
 func (c Config) Sized(memory int64) Config {
 	if c.MaxKeys == -1 {
 		c.MaxKeys = int(min(max(memory/keyShare/keyBytes, minKeys), maxKeys))
@@ -62,13 +60,13 @@ func (c Config) Sized(memory int64) Config {
 	return c
 }
 
-// Validate reports all problems at once.
+// Validate reports all problems together.
 func (c Config) Validate() error {
 	_, err := c.limits()
 	return err
 }
 
-// limits is a Config as the workers use it, times in ns.
+// limits is a validated Config for the workers, with times in ns.
 type limits struct {
 	workers, queue, keys, pending, retries int
 	ttl, ahead                             int64
@@ -76,7 +74,7 @@ type limits struct {
 	sampleBytes                            int
 }
 
-// limits parses the configuration once. What is shared among workers comes out as the share of one.
+// limits validates the configuration. Limits shared by the workers are divided by their number.
 func (c Config) limits() (limits, error) {
 	p := check.Fields("Local", c)
 	if _, err := parse(c.Operators); err != nil {

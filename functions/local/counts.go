@@ -7,34 +7,34 @@ import (
 	"sync/atomic"
 )
 
-// Counts is what happened since the start. Nothing that is left out goes uncounted.
+// Counts counts events since the start. Every omission is counted.
 type Counts struct {
-	Tasks    int64 `json:"tasks"`    // given to operators, whatever came of it
-	Failed   int64 `json:"failed"`   // handed back with an error, those never queued included
-	Readings int64 `json:"readings"` // seen by at least one operator
+	Tasks    int64 `json:"tasks"`    // passed to operators, with any outcome
+	Failed   int64 `json:"failed"`   // reported with an error, including tasks that were never queued
+	Readings int64 `json:"readings"` // read by at least one operator
 	Values   int64 `json:"values"`   // in those readings
 
 	Results map[string]int64 `json:"results"` // published, by operator
-	Dropped map[string]int64 `json:"dropped"` // results lost: publish (its task was told), pendingFull, stop
-	Skipped map[string]int64 `json:"skipped"` // readings no operator saw: noOperator, notNumeric, unreadable, notFinite (values), noReadings (tasks)
+	Dropped map[string]int64 `json:"dropped"` // results lost: publish (reported to the task), pendingFull, stop
+	Skipped map[string]int64 `json:"skipped"` // readings that no operator read: noOperator, notNumeric, unreadable, notFinite (values), noReadings (tasks)
 	Late    int64            `json:"late"`    // values too late for their window
-	Stale   int64            `json:"stale"`   // readings of rate without a time of their own
-	Ahead   int64            `json:"ahead"`   // readings whose time lay too far ahead and was replaced by that of reception
+	Stale   int64            `json:"stale"`   // readings without a later time, for which rate has no result
+	Ahead   int64            `json:"ahead"`   // readings with a time too far ahead, replaced by the time of reception
 
 	Converted int64 `json:"converted"` // readings whose time was in µs, ms or s
-	Replaced  int64 `json:"replaced"`  // readings whose time was none in any unit, and was replaced by that of reception
-	Resets    int64 `json:"resets"`    // counters that fell without a wrap, which gives no rate
-	Full      int64 `json:"full"`      // tasks of resources that are not remembered, as MaxKeys is reached; they went to the cloud
-	Falls     int64 `json:"falls"`     // falls in rate that look like those of a counter, without counter=true
+	Replaced  int64 `json:"replaced"`  // readings without a valid time in any unit, replaced by the time of reception
+	Resets    int64 `json:"resets"`    // counters that fell without a wrap, and so have no rate
+	Full      int64 `json:"full"`      // tasks of resources beyond MaxKeys, which went to the cloud
+	Falls     int64 `json:"falls"`     // falls in rate that look like a counter's, without counter=true
 
 	Panics  map[string]int64 `json:"panics"`  // by operator
-	Evicted map[string]int64 `json:"evicted"` // resources forgotten: ttl
+	Evicted map[string]int64 `json:"evicted"` // forgotten resources: ttl
 
-	Keys    int64 `json:"keys"`    // resources remembered now
-	Pending int64 `json:"pending"` // results of windows waiting for the bus now
+	Keys    int64 `json:"keys"`    // remembered resources
+	Pending int64 `json:"pending"` // window results that wait for the bus
 }
 
-// tally counts by one of a fixed set of words.
+// tally counts by a fixed set of keys.
 type tally map[string]*atomic.Int64
 
 func newTally(words ...string) tally {
@@ -55,7 +55,7 @@ func (t tally) snapshot() map[string]int64 {
 	return m
 }
 
-// counts are the live counters; workers share them.
+// counts are the live counters, shared by the workers.
 type counts struct {
 	tasks, failed, readings, values, late, stale, ahead, keys, pending atomic.Int64
 	converted, replaced, resets, falls, full                           atomic.Int64
@@ -76,7 +76,7 @@ func newCounts() *counts {
 	}
 }
 
-// The words of Counts.
+// Keys of Counts.
 const (
 	dropPublish = "publish"
 	dropFull    = "pendingFull"
@@ -87,7 +87,7 @@ const (
 	skipUnreadable = "unreadable"
 	skipNotFinite  = "notFinite"
 	skipNoReadings = "noReadings"
-	skipFull       = "full" // counted apart, as its task is not processed
+	skipFull       = "full" // counted separately, as its task is not processed
 
 	evictTTL = "ttl"
 )
@@ -103,28 +103,28 @@ func (c *counts) snapshot() Counts {
 	}
 }
 
-// Why a task was not processed. Process hands these to done, wrapped.
+// Errors that Process passes to done, wrapped.
 var (
-	// ErrClosed says that the processor had stopped before the task was taken.
+	// ErrClosed means that the processor stopped before it took the task.
 	ErrClosed = errors.New("local processing is stopping")
-	// ErrFull says that the queue of the task's worker stayed full until the caller's context ended.
+	// ErrFull means that the queue of the task's worker stayed full until the caller's context ended.
 	ErrFull = errors.New("the queue for local processing is full")
 )
 
-// UnreadError says that no operator could read a reading of the task: its value is no number of its type, and the task must not leave; or there is
-// no room for its state.
+// UnreadError means that no operator could read a reading of the task: either its value is not valid for its type and the task must not leave the
+// node, or there is no room for the resource's state.
 type UnreadError struct{ Device, Resource, Problem string }
 
 func (e *UnreadError) Error() string {
 	return fmt.Sprintf("reading %s of %s: %s", e.Resource, e.Device, e.Problem)
 }
 
-// maxShown bounds what an error shows of a value, in bytes.
+// maxShown is the maximum number of bytes of a value in an error.
 const maxShown = 64
 
 func bounded(value []byte) string { return string(value[:min(len(value), maxShown)]) }
 
-// PanicError says that an operator panicked over this task. The state of that operator for that resource began anew.
+// PanicError means that an operator panicked on this task. The state of that operator for that resource was reset.
 type PanicError struct {
 	Operator, Device, Resource string
 	Value                      any
@@ -134,8 +134,8 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("operator %q on %s/%s panicked: %v", e.Operator, e.Device, e.Resource, e.Value)
 }
 
-// PublishError says that a result of this task could not be published, after the configured retries. The operator's
-// state has already moved on; the task's data are whole and can go the other way.
+// PublishError means that a result of this task could not be published after the configured retries. The operator's state includes the task; the
+// task's data are complete and can go to the cloud.
 type PublishError struct {
 	Device, Source string
 	Err            error
@@ -147,9 +147,9 @@ func (e *PublishError) Error() string {
 
 func (e *PublishError) Unwrap() error { return e.Err }
 
-// SpecError is one problem of an operator notation. It names what was tried and shows how to write it.
+// SpecError is a problem of an operator notation, with an example of the right notation.
 type SpecError struct {
-	Operator, Parameter, Value string // Parameter is empty where the operator itself is the problem
+	Operator, Parameter, Value string // Parameter is empty if the problem is the operator itself
 	Problem, Example           string
 }
 
@@ -161,25 +161,25 @@ func (e *SpecError) Error() string {
 		e.Operator, e.Parameter, e.Value, e.Problem, e.Example)
 }
 
-// maxSaid bounds the things that are said once each.
+// maxSaid is the maximum number of notices.
 const maxSaid = 1000
 
-// notices says things that a user should know or change, each once. It is safe for concurrent use.
+// notices logs each notice to the user once. It is safe for concurrent use.
 type notices struct {
 	mu   sync.Mutex
 	to   func(text string)
 	said map[string]bool
 }
 
-// OnNotice sets who is told, once for each device or resource, what is odd about its data, in one line. It is called before the first task;
-// f must not block. Without it nothing is said.
+// OnNotice sets the receiver of notices about unusual data, one line for each device or resource. It must be called before the first task; f must not
+// block. Without OnNotice, notices are discarded.
 func (p *Processor) OnNotice(f func(text string)) {
 	p.notices.mu.Lock()
 	p.notices.to = f
 	p.notices.mu.Unlock()
 }
 
-// say says a text once for its key. Beyond maxSaid keys it says so, and then nothing more.
+// say logs a text once for its key. After maxSaid keys it logs that further notices are suppressed.
 func (n *notices) say(key, format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

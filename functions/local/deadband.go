@@ -9,17 +9,17 @@ import (
 
 var deadbandOperator = Operator{
 	Name: "deadband",
-	Doc: "Lets a value through when it differs from the last one let through by more than `band`, or by more than `percent` of " +
-		"that one. After `max` a value goes through anyway: the one that comes, or, when the device has fallen silent, the last " +
-		"one held back; nothing more follows until the device speaks again. Results are named <resource>_deadband: scalars " +
-		"keep type and text; the elements that passed of an array are an array, of the same type if they are integers and a Float64Array else.",
-	NotFor: "signals whose fast swing is the information, such as vibration and sound (use summary), and slow drifts that a sum of small " +
-		"steps must show at once.",
+	Doc: "Passes a value when it differs from the last passed value by more than `band`, or by more than `percent` of " +
+		"that value. After `max` a value passes anyway: the next value or, if the device is silent, the last " +
+		"suppressed value; then nothing follows until the device sends again. Results are named <resource>_deadband. A scalar " +
+		"keeps its type and text. The elements of an array that pass form an array, of the same type if they are integers, and otherwise a Float64Array.",
+	NotFor: "signals whose fast changes are the information, such as vibration and sound (use summary), and slow drifts that must show " +
+		"immediately.",
 	Example: "deadband band=0.5 max=60s",
 	Params: []Param{
-		{"band", "0", "distance in the unit of the value; 0 lets every change through and holds back repetitions"},
-		{"percent", "0", "distance in percent of the last value let through; 0 does not use it. Only one of band and percent"},
-		{"max", "0s", "longest suppression, 0s to 24h; 0s is without end"},
+		{"band", "0", "distance in the unit of the value; 0 passes every change and suppresses repetitions"},
+		{"percent", "0", "distance in percent of the last passed value; 0 does not use it. Set only one of band and percent"},
+		{"max", "0s", "longest suppression, 0s to 24h; 0s is unlimited"},
 	},
 	build: buildDeadband,
 }
@@ -36,18 +36,18 @@ func buildDeadband(p *params) func() stage {
 		max:     p.duration("max", 0, 24*time.Hour),
 	}
 	if c.band > 0 && c.percent > 0 {
-		p.failf("percent", "cannot go with band; give one of them")
+		p.failf("percent", "cannot be combined with band")
 	}
 	return func() stage { return &deadband{cfg: c} }
 }
 
-// deadband remembers the last value let through, and the last one held back since.
+// deadband keeps the last passed value and the last value suppressed since.
 type deadband struct {
 	cfg    *deadbandConfig
 	any    bool
 	last   number
 	at     int64 // event time of last
-	by     int64 // this node's time when something must go through
+	by     int64 // this node's time when a value must pass
 	held   bool
 	value  number
 	heldAt int64
@@ -107,7 +107,7 @@ func (d *deadband) wake(now int64, out *outlet) {
 
 func (d *deadband) end(string, *outlet) {}
 
-// apart is the distance of two times. It holds also when a clock is set back.
+// apart returns the distance of two times, also after a clock was set back.
 func apart(a, b int64) int64 {
 	if a < b {
 		return b - a

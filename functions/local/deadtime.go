@@ -4,9 +4,9 @@ import "time"
 
 var deadtimeOperator = Operator{
 	Name: "deadtime",
-	Doc: "Lets a reading through when at least `time` has passed, by the time of the readings, since the last one let through; the others " +
-		"are left out. An array goes through as a whole, and so do the chunks of one. Results are named <resource>_deadtime.",
-	NotFor:  "values whose peaks matter, since it looks at no value at all (use summary, or deadband).",
+	Doc: "Passes a reading when at least `time` has passed since the last passed reading, by the time of the readings; other readings " +
+		"are left out. An array passes as a whole, and so do the chunks of an array. Results are named <resource>_deadtime.",
+	NotFor:  "values whose peaks matter, since it ignores the values (use summary or deadband).",
 	Example: "deadtime time=10s",
 	Params:  []Param{{"time", "", "least time between two results, 1ms to 24h"}},
 	build:   buildDeadtime,

@@ -9,17 +9,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// key is what state is kept for.
+// key identifies the state of one resource.
 type key struct{ class, device, resource string }
 
-// entry is all that is remembered about one resource of one device under one class.
+// entry is the state of one resource of one device under one class.
 type entry struct {
 	key
 	profile string
 	units   string
-	lastID  []byte // of the event that came last
-	lastCID []byte // its correlation id
-	hop     int    // the highest of its events
+	lastID  []byte // of the latest event
+	lastCID []byte // correlation id of the latest event
+	hop     int    // highest hop of its events
 	seen    int64
 	kind    kind // of its values, once typed
 	typed   bool
@@ -31,7 +31,7 @@ type entry struct {
 type running struct {
 	*chain
 	stages []stage
-	at     int // the stage that has the word, to name the one that panics
+	at     int // the running stage, which names the operator of a panic
 }
 
 func (c *chain) start() *running {
@@ -42,7 +42,7 @@ func (c *chain) start() *running {
 	return r
 }
 
-// due is the earliest time at which one of the stages wants to be woken, 0 for none.
+// due returns the earliest time at which a stage wants to be woken, 0 for never.
 func (r *running) due() int64 {
 	next := int64(0)
 	for _, s := range r.stages {
@@ -51,7 +51,7 @@ func (r *running) due() int64 {
 	return next
 }
 
-// sooner is the lesser of two times of which 0 is never.
+// sooner returns the earlier of two times; 0 means never.
 func sooner(a, b int64) int64 {
 	if a == 0 || b != 0 && b < a {
 		return b
@@ -59,7 +59,7 @@ func sooner(a, b int64) int64 {
 	return a
 }
 
-// table holds the entries of one worker, the one silent longest at the back.
+// table holds the entries of one worker, in the order of their latest reading, newest first.
 type table struct {
 	entries map[key]*entry
 	order   *list.List
@@ -75,7 +75,7 @@ func (t *table) find(k key, now int64) *entry {
 	return e
 }
 
-// add puts a new entry in front. Its strings are copies: those of a task may point into the event's bytes.
+// add inserts a new entry at the front. Its strings are copies, since those of a task may point into the event's bytes.
 func (t *table) add(k key, now int64) *entry {
 	k = key{strings.Clone(k.class), strings.Clone(k.device), strings.Clone(k.resource)}
 	e := &entry{key: k, seen: now}
@@ -89,7 +89,7 @@ func (t *table) remove(e *entry) {
 	t.order.Remove(e.place)
 }
 
-// oldest is the entry that was silent longest, nil without entries.
+// oldest returns the entry with the longest silence, nil without entries.
 func (t *table) oldest() *entry {
 	if back := t.order.Back(); back != nil {
 		return back.Value.(*entry)
@@ -97,7 +97,7 @@ func (t *table) oldest() *entry {
 	return nil
 }
 
-// describe notes what results say about their origin. It copies only what changed.
+// describe records the origin of future results. It copies only changed strings.
 func (e *entry) describe(t *task.Task, r *task.Reading) {
 	if e.profile != t.Profile {
 		e.profile = strings.Clone(t.Profile)
@@ -110,18 +110,18 @@ func (e *entry) describe(t *task.Task, r *task.Reading) {
 	e.hop = max(e.hop, t.Lineage.Hop)
 }
 
-// Local.MaxKeys bounds the resources that are remembered. At the bound, resources that have state keep it, and the tasks of others are
-// sent away: to give the place of one to another, again and again, would leave no window with more than one value. A resource takes its place
-// when the first of its tasks is decided, in ReadsAll, since what a worker hands back is overtaken by what comes after it.
+// Local.MaxKeys bounds the number of remembered resources. At the bound, resources with state keep it, and the tasks of new resources go to the
+// cloud: if resources replaced each other all the time, no window would hold more than one value. ReadsAll reserves a resource's place when its first
+// task is decided: if a worker returned the task later, newer tasks would overtake it.
 
-// known are the resources of one worker's devices that have a place, by the hash of their keys: 0 for those with state, and for those that are
-// still without, when they took it. It is safe for concurrent use.
+// known holds the resources that have a place, for the devices of one worker, by the hash of their keys. The value is 0 for a resource with state,
+// and otherwise the time at which it took the place. It is safe for concurrent use.
 type known struct {
 	mu   sync.Mutex
 	keys map[uint64]int64
 }
 
-// admit gives a resource a place, if it has none, and reports false where none is free.
+// admit gives a resource a place, if it has none, and returns false if no place is free.
 func (n *known) admit(hash uint64, now int64, p *Processor, most int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -139,14 +139,14 @@ func (n *known) admit(hash uint64, now int64, p *Processor, most int) bool {
 	return true
 }
 
-// settle notes that a resource has state now.
+// settle records that a resource has state.
 func (n *known) settle(hash uint64) {
 	n.mu.Lock()
 	n.keys[hash] = 0
 	n.mu.Unlock()
 }
 
-// forget gives the place of a resource back.
+// forget releases the place of a resource.
 func (n *known) forget(hash uint64, p *Processor) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -156,7 +156,7 @@ func (n *known) forget(hash uint64, p *Processor) {
 	}
 }
 
-// sweep gives back the places of resources that took them before a time and have no state yet: their tasks went elsewhere.
+// sweep releases the places of resources without state that took them at or before a time: their tasks went to the cloud.
 func (n *known) sweep(before int64, p *Processor) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -168,10 +168,10 @@ func (n *known) sweep(before int64, p *Processor) {
 	}
 }
 
-// idle is how long a place is kept for a resource without state, and how often such places are looked for.
+// idle is the time for which a resource without state keeps its place, and the minimum interval of sweeps.
 const idle = int64(10 * time.Minute)
 
-// sweep gives back unused places, at most once in a while, and reports whether it did look.
+// sweep releases unused places, and reports whether a sweep was due.
 func (p *Processor) sweep(now int64) bool {
 	last := p.swept.Load()
 	if now-last < idle || !p.swept.CompareAndSwap(last, now) {
@@ -183,7 +183,7 @@ func (p *Processor) sweep(now int64) bool {
 	return true
 }
 
-// hash is FNV-1a. Two keys of one hash do no harm: the worker knows them by their names.
+// hash returns the FNV-1a hash. A collision is harmless: the worker compares names.
 func (k key) hash() uint64 {
 	h := uint64(14695981039346656037)
 	for _, s := range [...]string{k.class, k.device, k.resource} {
@@ -195,7 +195,7 @@ func (k key) hash() uint64 {
 	return h
 }
 
-// turnAway reports whether a resource finds no room, and counts it.
+// turnAway reports whether there is no place for a resource, and counts it.
 func (p *Processor) turnAway(r *rules, k key) bool {
 	hash, now := k.hash(), p.now()
 	places := &p.workerOf(k.device).known
@@ -203,25 +203,25 @@ func (p *Processor) turnAway(r *rules, k key) bool {
 		return false
 	}
 	p.counts.full.Add(1)
-	if need := p.crowd.came(hash, r.limits.keys); need > 0 {
+	if need := p.crowd.reject(hash, r.limits.keys); need > 0 {
 		p.notices.say("full", "operators remember no further resources: their tasks go to the cloud; set Local.MaxKeys to at least %d max=%d", need, r.limits.keys)
 	}
 	return true
 }
 
-// crowd estimates how many resources there are. It is safe for concurrent use.
+// crowd estimates the number of resources. It is safe for concurrent use.
 type crowd struct {
 	mu    sync.Mutex
-	seen  map[uint64]struct{} // those that were turned away
+	seen  map[uint64]struct{} // rejected resources
 	asked bool
 }
 
-// maxCrowd bounds the resources that are counted.
+// maxCrowd is the maximum number of counted resources.
 const maxCrowd = 1 << 16
 
-// came takes one that was turned away. Once one comes again, all have probably come by, and the answer is the number that there should be
-// room for; it is 0 before that and afterwards.
-func (c *crowd) came(hash uint64, room int) (need int) {
+// reject records a rejected resource. When a resource is rejected a second time, all resources have probably been seen, and reject returns the room they
+// need. Otherwise, and from then on, it returns 0.
+func (c *crowd) reject(hash uint64, room int) (need int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asked {
@@ -235,7 +235,7 @@ func (c *crowd) came(hash uint64, room int) (need int) {
 		return 0
 	}
 	need = room + len(c.seen)
-	need = (need + need/4 + 999) / 1000 * 1000 // and a quarter more, for what comes seldom
+	need = (need + need/4 + 999) / 1000 * 1000 // plus a quarter for rare resources
 	c.seen, c.asked = nil, true
 	return need
 }

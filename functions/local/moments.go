@@ -2,22 +2,22 @@ package local
 
 import "math"
 
-// moments sums up any number of values in constant memory. It follows Chan, with two passes over each slice, so that values with a
-// large mean and a small spread keep their standard deviation. Sums are kept in two float64, which is exact for integers of 64 bits and
-// rounds the mean once; values whose squares a float64 cannot hold are scaled by a power of two.
+// moments computes statistics of any number of values in constant memory. It uses Chan's method with two passes over each slice, so that values with
+// a large mean and a small spread keep their standard deviation. Sums are pairs of float64, which are exact for integers of 64 bits and round the
+// mean once. Values whose squares overflow a float64 are scaled by a power of two.
 type moments struct {
 	n        int64
 	mean, m2 float64 // m2 is the sum of the squared distances to the mean
 	min, max float64
 
 	sum pair
-	exp int // mean, m2 and sum are those of the values times 2^-exp
+	exp int // mean, m2 and sum are of the values times 2^-exp
 }
 
-// pair is a number of twice the digits: high + low.
+// pair is a number of double precision: high + low.
 type pair struct{ high, low float64 }
 
-// plus adds with the error of the addition of the high parts in the low one.
+// plus adds two pairs, with the rounding error of the high parts in the low part.
 func (p pair) plus(q pair) pair {
 	high := p.high + q.high
 	part := high - p.high
@@ -31,7 +31,7 @@ func (p pair) normal() pair {
 	return pair{high, p.low - (high - p.high)}
 }
 
-// over is the quotient as a pair.
+// over returns the quotient as a pair.
 func (p pair) over(n float64) pair {
 	high := p.high / n
 	rest := math.FMA(-high, n, p.high) + p.low
@@ -40,13 +40,13 @@ func (p pair) over(n float64) pair {
 
 func (p pair) times2(exp int) pair { return pair{math.Ldexp(p.high, exp), math.Ldexp(p.low, exp)} }
 
-// minus is the distance of two pairs, rounded once.
+// minus returns the difference of two pairs, rounded once.
 func (p pair) minus(q pair) float64 { return (p.high - q.high) + (p.low - q.low) }
 
-// add takes a slice of floats, or of integers of at most 53 bits.
+// add adds a slice of floats, or of integers of at most 53 bits.
 func (m *moments) add(values []float64) { m.addWith(values, nil) }
 
-// addWith takes a slice; lows, where there are any, are what the values lack to be exact.
+// addWith adds a slice. lows are the differences of the exact values from values, nil if there are none.
 func (m *moments) addWith(values, lows []float64) {
 	if len(values) == 0 {
 		return
@@ -63,7 +63,7 @@ func (m *moments) addWith(values, lows []float64) {
 	m.merge(&part)
 }
 
-// sumUp fills in sum, mean and m2 for the usual values.
+// sumUp computes sum, mean and m2 without scaling.
 func (m *moments) sumUp(values []float64) {
 	high, low := 0.0, 0.0
 	for _, v := range values {
@@ -81,7 +81,7 @@ func (m *moments) sumUp(values []float64) {
 	}
 }
 
-// sumUpExactly does so for values that need scaling, or more digits than a float64 has.
+// sumUpExactly computes the same for values that need scaling, or more digits than a float64 has.
 func (m *moments) sumUpExactly(values, lows []float64) {
 	at := func(i int) pair {
 		p := pair{high: values[i]}
@@ -101,10 +101,10 @@ func (m *moments) sumUpExactly(values, lows []float64) {
 	}
 }
 
-// peak is the greatest magnitude.
+// peak returns the greatest magnitude.
 func (m *moments) peak() float64 { return max(math.Abs(m.min), math.Abs(m.max)) }
 
-// scale is the exponent by which values of a magnitude are divided: 0 where their squares neither overflow nor vanish.
+// scale returns the exponent to divide values by: 0 if their squares neither overflow nor vanish.
 func scale(peak float64) int {
 	if peak > 1e-120 && peak < 1e120 {
 		return 0
@@ -113,13 +113,13 @@ func scale(peak float64) int {
 	return exp
 }
 
-// rescale brings sums to another exponent.
+// rescale converts the sums to another exponent.
 func (m *moments) rescale(exp int) {
 	by := m.exp - exp
 	m.sum, m.mean, m.m2, m.exp = m.sum.times2(by), math.Ldexp(m.mean, by), math.Ldexp(m.m2, 2*by), exp
 }
 
-// merge takes what another has seen.
+// merge adds the values of another moments.
 func (m *moments) merge(o *moments) {
 	if o.n == 0 {
 		return
@@ -147,17 +147,17 @@ func (m *moments) merge(o *moments) {
 	m.min, m.max, m.n = min(m.min, other.min), max(m.max, other.max), m.n+other.n
 }
 
-// average is the mean of the values themselves.
+// average returns the mean of the unscaled values.
 func (m *moments) average() float64 {
 	return min(max(math.Ldexp(m.mean, m.exp), m.min), m.max)
 }
 
-// stddev is that of the values themselves (divided by n), so one value has 0.
+// stddev returns the population standard deviation (divided by n) of the unscaled values, so one value has 0.
 func (m *moments) stddev() float64 { return math.Ldexp(math.Sqrt(m.m2/float64(m.n)), m.exp) }
 
 func (m *moments) rms() float64 { return min(math.Ldexp(m.scaledRMS(), m.exp), m.peak()) }
 
 func (m *moments) scaledRMS() float64 { return math.Sqrt(m.mean*m.mean + m.m2/float64(m.n)) }
 
-// crest is the peak over the RMS; NaN where all values are 0.
+// crest returns the peak over the RMS, NaN if all values are 0.
 func (m *moments) crest() float64 { return math.Ldexp(m.peak(), -m.exp) / m.scaledRMS() }

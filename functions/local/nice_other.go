@@ -2,5 +2,5 @@
 
 package local
 
-// lower does nothing: there is no priority of a thread here.
+// lower does nothing: the system has no priority of a thread.
 func lower(int) {}

@@ -72,7 +72,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"deadband percent=1000001", `parameter percent = "1000001": must be a number between 0 and 1e+06`},
 		{"deadband percent=NaN", "must be a number between 0 and 1e+06"},
 		{"deadband band=-1", `parameter band = "-1": must be a finite number from 0 on`},
-		{"deadband band=1 percent=2", `parameter percent = "2": cannot go with band`},
+		{"deadband band=1 percent=2", `parameter percent = "2": cannot be combined with band`},
 		{"deadband name=a/b", `parameter name = "a/b": must be at most 64 letters, digits, _ and -`},
 		{"deadband resource=[", `parameter resource = "[": is not a glob`},
 		{"deadtime", `parameter time = "": is missing; write it like "deadtime time=10s"`},

@@ -18,29 +18,29 @@ import (
 //
 //	summary window=60s slide=10s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3
 //
-// Operators separated by a semicolon each see all values; after a bar an operator sees what the one before lets
-// through, and only the last of such a chain publishes. Parameters are name=value, separated by blanks; a value has
-// none. An empty notation, or "none", computes nothing. The errors inside are of type *SpecError.
+// Operators separated by a semicolon each read all values. After a bar, an operator reads the values that the operator before the bar passes, and
+// only the last operator of such a chain publishes. Parameters are name=value, separated by blanks; a value contains no blanks. "" and "none" compute
+// nothing. The errors inside are of type *SpecError.
 func CheckOperators(notation string) error {
 	_, err := parse(notation)
 	return err
 }
 
-// maxChains bounds the operators of a class: each costs memory for every resource.
+// maxChains is the maximum number of chains of a class: each chain costs memory for every resource.
 const maxChains = 16
 
-// chain is a list of operators joined by bars, ready to make the state for a resource.
+// chain is a list of operators joined by bars, from which the state of a resource is built.
 type chain struct {
-	text      string // canonical, by which a reload recognises it
+	text      string // canonical; identifies the chain across a reload
 	operators []string
 	builders  []func() stage
-	resources []string // globs that all must match
+	resources []string // globs; all must match
 	name      string   // in the names of results
 	custom    bool     // the user chose the name
-	remembers bool     // an operator of it needs the readings in their order
+	remembers bool     // an operator needs the readings in order
 }
 
-// matches reports whether the chain works on the resource. The patterns were checked when they were read.
+// matches reports whether the chain processes the resource. The patterns are already validated.
 func (c *chain) matches(resource string) bool {
 	for _, glob := range c.resources {
 		if glob != "*" && !check.Matches(glob, resource) {
@@ -50,7 +50,7 @@ func (c *chain) matches(resource string) bool {
 	return true
 }
 
-// parse compiles a notation, or reports all that is wrong with it.
+// parse compiles a notation, or reports all its problems.
 func parse(notation string) ([]*chain, error) {
 	if t := strings.TrimSpace(notation); t == "" || t == "none" {
 		return nil, nil
@@ -74,7 +74,7 @@ func parse(notation string) ([]*chain, error) {
 	return chains, distinct(chains)
 }
 
-// distinct refuses two chains whose results would have the same names.
+// distinct rejects two chains whose results would have the same names.
 func distinct(chains []*chain) error {
 	seen := map[string]bool{}
 	for _, c := range chains {
@@ -117,7 +117,7 @@ func parseChain(text string) (*chain, error) {
 	return c, errors.Join(problems...)
 }
 
-// parseOperator finds the operator and sorts its parameters; their values are read by its build function.
+// parseOperator finds the operator and collects its parameters; the operator's build function reads their values.
 func parseOperator(text string) (*Operator, *params, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
@@ -195,17 +195,17 @@ func names() []string {
 	return words
 }
 
-// params hands the parameters of one operator to its build function and collects what is wrong with them. Each is
-// also written down in one canonical form: by that text a reload recognises an operator that did not change.
+// params provides the parameters of one operator to its build function and collects their problems. It also writes the parameters in a canonical
+// form, by which a reload recognises an unchanged operator.
 type params struct {
 	op    *Operator
 	given map[string]string
 	text  strings.Builder
 	errs  []error
-	ends  bool // with these parameters the operator gives nothing to one after it
+	ends  bool // with these parameters the operator passes nothing to the next one
 }
 
-// value is what the user wrote, or the default.
+// value returns the given value, or the default.
 func (p *params) value(name string) string {
 	if v, ok := p.given[name]; ok {
 		return v
@@ -242,7 +242,7 @@ func (p *params) duration(name string, low, high time.Duration) int64 {
 	return int64(max(d, low)) // a length of 0 would divide by 0
 }
 
-// number reads a finite number within [low, high]; an empty text is NaN.
+// number reads a finite number within [low, high]; an empty text gives NaN.
 func (p *params) number(name string, low, high float64) float64 {
 	text := p.value(name)
 	if text == "" {
@@ -273,7 +273,7 @@ func (p *params) whole(name string, low, high int) int {
 	return v
 }
 
-// yes reads true or false. Only true is written down.
+// yes reads true or false. Only true is part of the canonical text.
 func (p *params) yes(name string) bool {
 	v, err := strconv.ParseBool(p.value(name))
 	if err != nil {
@@ -285,7 +285,7 @@ func (p *params) yes(name string) bool {
 	return v
 }
 
-// oneOf reads one of some words.
+// oneOf reads one of the given words.
 func (p *params) oneOf(name string, words ...string) string {
 	v := p.value(name)
 	if !slices.Contains(words, v) {
@@ -296,7 +296,7 @@ func (p *params) oneOf(name string, words ...string) string {
 	return v
 }
 
-// numbers reads a comma-separated list of at most most numbers, each within [low, high]; it comes back in ascending order.
+// numbers reads a comma-separated list of at most most numbers, each within [low, high], and returns it in ascending order.
 func (p *params) numbers(name string, low, high float64, most int) []float64 {
 	var list []float64
 	for word := range strings.SplitSeq(p.value(name), ",") {
@@ -319,7 +319,7 @@ func (p *params) numbers(name string, low, high float64, most int) []float64 {
 	return list
 }
 
-// glob reads a glob on names.
+// glob reads a glob for names.
 func (p *params) glob(name string) string {
 	if err := check.Glob(p.value(name)); err != nil {
 		p.failf(name, "%v", err)
@@ -328,7 +328,7 @@ func (p *params) glob(name string) string {
 	return p.value(name)
 }
 
-// word reads a part of a name: EdgeX puts names into topics, where only these characters are safe.
+// word reads a part of a name. EdgeX puts names into topics, where only these characters are safe.
 func (p *params) word(name, fallback string) string {
 	v := p.value(name)
 	if strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" || len(v) > 64 {
@@ -341,33 +341,32 @@ func (p *params) word(name, fallback string) string {
 	return v
 }
 
-// Operator describes one operator, for documentation and for the checks of the configuration.
+// Operator describes one operator, for documentation and for the validation of the configuration.
 type Operator struct {
 	Name    string
-	Doc     string // what it does
+	Doc     string // its effect
 	NotFor  string // when not to use it
 	Example string
 	Params  []Param
 
-	// forgets says that the operator keeps nothing of what it has seen, so that it works on readings in any order.
+	// forgets means that the operator keeps no history, so it accepts readings in any order.
 	forgets bool
 
-	// last says that the operator ends a chain: what it makes is a result, not a value for another operator.
+	// last means that the operator ends a chain: its output is a result, not a value for another operator.
 	last  bool
 	build func(p *params) func() stage
 }
 
-// Param is one parameter of an operator. Without a default it must be given.
+// Param is one parameter of an operator. A parameter without a default is required.
 type Param struct{ Name, Default, Doc string }
 
-// shared are the parameters that every operator takes beside its own.
+// shared are the parameters that every operator has in addition to its own.
 var shared = []Param{
 	{"resource", "*", "glob on the names of the resources the chain works on"},
 	{"name", "", "replaces the operator's name in the names of its results; needed where a class uses one operator twice"},
 }
 
-// operators is the list of all there are. An operator is a file with its description, its parameters and the state it
-// keeps for one resource of one device; a model would be one more.
+// operators lists all operators. Each has a file with its description, its parameters and its state for one resource of one device.
 var operators = []*Operator{&summaryOperator, &deadbandOperator, &deadtimeOperator, &rangeOperator, &rateOperator, &anomalyOperator, &burnOperator}
 
 // Operators lists the operators with their own and the common parameters.
@@ -380,38 +379,38 @@ func Operators() []Operator {
 	return list
 }
 
-// all are the parameters an operator understands, its own first.
+// all returns all parameters of an operator, its own first.
 func (o *Operator) all() []Param { return append(append([]Param(nil), o.Params...), shared...) }
 
-// stage is the state of one operator for one resource of one device. Only the worker of that device touches it.
+// stage is the state of one operator for one resource of one device. Only the worker of that device uses it.
 type stage interface {
-	// feed takes the values of one reading. It keeps nothing of in.
+	// feed processes the values of one reading. It must not keep references to in.
 	feed(in *sample, out *outlet)
-	// due is the next time (see Processor.now) at which wake must be called even if no reading comes; 0 for never.
+	// due returns the next time (see Processor.now) at which wake must be called even without a reading; 0 means never.
 	due() int64
 	wake(now int64, out *outlet)
-	// end gives out what is still held, since the state is about to be forgotten.
+	// end publishes the held values, since the state is about to be discarded.
 	end(why string, out *outlet)
 }
 
-// timeless is embedded by stages that do nothing without a reading.
+// timeless is embedded by stages that act only on readings.
 type timeless struct{}
 
 func (timeless) due() int64          { return 0 }
 func (timeless) wake(int64, *outlet) {}
 func (timeless) end(string, *outlet) {}
 
-// sample is what one reading, or one stage before, offers to a stage. It is valid during the call only, and is read
-// by several chains: no stage changes it.
+// sample is the input of a stage: the values of a reading, or the output of the previous stage. It is valid only during the call. Several chains read
+// it, so stages must not change it.
 type sample struct {
 	values []float64 // finite, at least one
-	ranks  []uint64  // the same exactly, of integers; nil for other types
+	ranks  []uint64  // exact values of integers; nil for other types
 	at     int64     // event time, ns since the Unix epoch
 	now    int64     // this node's time, see Processor.now
 	typ    task.ValueType
-	text   []byte // a scalar's value as it came, nil for everything else
+	text   []byte // the original text of a scalar, nil otherwise
 	units  string
-	chunk  bool // one of several samples that belong to the same reading
+	chunk  bool // one of several samples of one reading
 
-	missing int // elements of the array that are no number, such as NaN, and left out of values
+	missing int // elements of the array that are not numbers, such as NaN, and are not in values
 }

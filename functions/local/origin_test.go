@@ -164,7 +164,7 @@ func TestRateOfCounters(t *testing.T) {
 			require.Equal(t, [2]int64{row.resets, row.falls}, [2]int64{counts.Resets, counts.Falls})
 			require.Len(t, said, int(row.falls))
 			if row.falls > 0 {
-				require.Contains(t, said[0], `counter=true device="d" resource="x"`)
+				require.Contains(t, said[0], `counter=true: device="d" resource="x"`)
 			}
 		})
 	}

@@ -13,23 +13,23 @@ import (
 	"app-offload/functions/task"
 )
 
-// outlet is where a stage puts what it makes. It is valid during one call of the stage.
+// outlet takes the output of a stage. It is valid during one call of the stage.
 type outlet struct {
 	w       *worker
 	e       *entry
 	c       *running
-	stage   int   // the stage it belongs to
-	missing int   // values that the reading at hand lacks
-	err     error // the first publication that failed and was not kept for later
+	stage   int   // index of the stage
+	missing int   // values missing from the current reading
+	err     error // of the first publication that failed and was not kept for later
 }
 
-// buffer is room for values that a stage passes on.
+// buffer collects values that a stage passes on.
 type buffer struct {
 	values []float64
 	ranks  []uint64
 }
 
-// buffer is the stage's, the same each time and empty.
+// buffer returns the stage's buffer, empty. Each call returns the same one.
 func (o *outlet) buffer() *buffer {
 	for len(o.w.buffers) <= o.stage {
 		o.w.buffers = append(o.w.buffers, buffer{})
@@ -39,7 +39,7 @@ func (o *outlet) buffer() *buffer {
 	return b
 }
 
-// add takes a value, and its rank where it has one.
+// add appends a value, and its rank if it has one.
 func (b *buffer) add(v number) {
 	b.values = append(b.values, v.value)
 	if v.whole {
@@ -47,7 +47,7 @@ func (b *buffer) add(v number) {
 	}
 }
 
-// send passes the values on as those of a sample.
+// send passes the values on as a sample with the properties of in.
 func (b *buffer) send(in *sample, out *outlet) {
 	next := *in
 	if next.ranks = nil; len(b.ranks) > 0 {
@@ -62,15 +62,15 @@ func (o *outlet) late(values int) { o.w.p.counts.late.Add(int64(values)) }
 
 func (o *outlet) stale() { o.w.p.counts.stale.Add(1) }
 
-// fall says that a value falls as a counter does.
+// fall counts a fall that looks like a counter's, and logs it once.
 func (o *outlet) fall(from, to number) {
 	o.w.p.counts.falls.Add(1)
 	o.w.p.notices.say("fall/"+o.e.device+"/"+o.e.resource,
-		"a value falls like a counter that wraps or is reset: if it is one, write rate counter=true device=%q resource=%q from=%v to=%v",
+		"a value falls like a counter that wraps or is reset; for a counter, set rate counter=true: device=%q resource=%q from=%v to=%v",
 		o.e.device, o.e.resource, from.value, to.value)
 }
 
-// pass hands values to the next stage, or publishes them after the last one. in says what they are, and has their ranks.
+// pass hands values to the next stage, or publishes them after the last stage. in has their properties and ranks.
 func (o *outlet) pass(in *sample, values []float64) {
 	next := *in
 	next.values = values
@@ -87,7 +87,7 @@ func (o *outlet) pass(in *sample, values []float64) {
 	d.send()
 }
 
-// draft begins a result with the time at.
+// draft begins a result with the given time.
 func (o *outlet) draft(at int64) *draft {
 	e := o.e
 	source := e.resource + "_" + o.c.name
@@ -99,16 +99,16 @@ func (o *outlet) draft(at int64) *draft {
 	return d
 }
 
-// draft is a result in the making.
+// draft is an unfinished result.
 type draft struct {
 	out   *outlet
-	base  string // what names of readings begin with
+	base  string // prefix of the readings' names
 	event dtos.Event
 }
 
 func (d *draft) tag(name, value string) { d.event.Tags[name] = value }
 
-// reading adds one that is already in EdgeX's text.
+// reading adds a reading with a value in EdgeX's text format.
 func (d *draft) reading(suffix string, typ task.ValueType, text, units string) {
 	d.event.Readings = append(d.event.Readings, dtos.BaseReading{
 		Id: uuid.NewString(), Origin: d.event.Origin, DeviceName: d.event.DeviceName, ProfileName: d.event.ProfileName,
@@ -117,14 +117,14 @@ func (d *draft) reading(suffix string, typ task.ValueType, text, units string) {
 	})
 }
 
-// float adds a number; one that is not finite is left out, since rules and databases choke on it.
+// float adds a number. A number that is not finite is left out, since rule engines and databases reject it.
 func (d *draft) float(suffix string, v float64, units string) {
 	if !math.IsNaN(v) && !math.IsInf(v, 0) {
 		d.reading(suffix, task.Float64, decimal(v), units)
 	}
 }
 
-// passed adds values that a filter let through: a scalar as it came, anything else as numbers.
+// passed adds the values that a filter passed: a scalar in its original text, anything else as numbers.
 func (d *draft) passed(in *sample) {
 	switch {
 	case in.text != nil && dtos.ValidateValue(in.typ.String(), string(in.text)) == nil:
@@ -149,7 +149,7 @@ func (d *draft) result() Result {
 	}
 }
 
-// send publishes now; a failure is that of the task at hand.
+// send publishes immediately; a failure fails the current task.
 func (d *draft) send() {
 	if n := d.out.missing; n > 0 {
 		d.tag("missing", strconv.Itoa(n))
@@ -159,10 +159,10 @@ func (d *draft) send() {
 	}
 }
 
-// hold publishes now or as soon as the bus takes it: the tasks it is made of are long done.
+// hold publishes immediately or once the bus accepts the result: its tasks were reported long before.
 func (d *draft) hold() { d.out.w.hold(d.result()) }
 
-// number adds a value of a reading as it is.
+// number adds a value of a reading with its exact type.
 func (d *draft) number(suffix string, v number, units string) {
 	if v.whole {
 		d.reading(suffix, v.kind.wholeType(), integer(v.rank, v.kind), units)
@@ -183,21 +183,21 @@ func array(in *sample) string {
 	return string(append(b, ']'))
 }
 
-// pending holds results of windows until the bus takes them, oldest first.
+// pending holds window results until the bus accepts them, oldest first.
 type pending struct {
 	results []Result
-	since   int64 // when the next attempt is due
+	since   int64 // due time of the next attempt
 }
 
-// patience is the pause between attempts to publish what is pending.
-const patience = int64(time.Second)
+// retryEvery is the pause between attempts to publish pending results.
+const retryEvery = int64(time.Second)
 
-// drop forgets the oldest n.
+// drop discards the oldest n results.
 func (q *pending) drop(n int) {
 	q.results = slices.Delete(q.results, 0, n)
 }
 
-// due is when to try again, 0 for never.
+// due returns the time of the next attempt, 0 for never.
 func (q *pending) due() int64 {
 	if len(q.results) == 0 {
 		return 0
@@ -205,15 +205,15 @@ func (q *pending) due() int64 {
 	return q.since
 }
 
-// hold publishes a window's result, after those that wait already so that their order holds. What the bus does not
-// take waits; beyond the configured number the oldest is dropped.
+// hold publishes a window's result, after the results that are already pending, to keep the order. A result that the bus does not accept stays
+// pending. Beyond the configured number, the oldest result is dropped.
 func (w *worker) hold(r Result) {
 	q := &w.pending
 	if len(q.results) == 0 {
 		if w.try(r) == nil {
 			return
 		}
-		q.since = w.p.now() + patience
+		q.since = w.p.now() + retryEvery
 	}
 	q.results = append(q.results, r)
 	w.p.counts.pending.Add(1)
@@ -224,7 +224,7 @@ func (w *worker) hold(r Result) {
 	}
 }
 
-// retry publishes pending results until one fails again.
+// retry publishes pending results until an attempt fails.
 func (w *worker) retry(now int64) {
 	q := &w.pending
 	sent := 0
@@ -233,11 +233,11 @@ func (w *worker) retry(now int64) {
 	}
 	q.drop(sent)
 	w.p.counts.pending.Add(int64(-sent))
-	q.since = now + patience
+	q.since = now + retryEvery
 }
 
-// publish tries, and tries again after a pause while the bus seemed well before: a bus that is gone costs this
-// patience once, and not once a result.
+// publish publishes a result. It retries after pauses only if the previous publication succeeded, so that an unreachable bus costs the pauses once
+// and not for each result.
 func (w *worker) publish(r Result) error {
 	well := w.well
 	err := w.try(r)
@@ -251,7 +251,7 @@ func (w *worker) publish(r Result) error {
 	return nil
 }
 
-// pause waits before a retry and reports false when the processor is to stop at once.
+// pause waits before a retry, and reports false if the processor aborts.
 func (w *worker) pause() bool {
 	began := time.Now()
 	defer func() { w.published += time.Since(began) }()
@@ -263,7 +263,7 @@ func (w *worker) pause() bool {
 	}
 }
 
-// try publishes once. A publisher that panics has failed.
+// try makes one attempt. A panic of the publisher counts as a failure.
 func (w *worker) try(r Result) (err error) {
 	began := time.Now()
 	defer func() {

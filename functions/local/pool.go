@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// PoolConfig bounds the pool of heavy work. The words are those of the section Models.
+// PoolConfig bounds the pool for models.
 type PoolConfig struct {
-	// Workers is how many models compute at the same time, each on one core. 0 leaves one core to the operators, where there are several.
+	// Workers is the number of models that compute concurrently, each on one core. 0 leaves one core to the operators if there are several.
 	Workers int `within:"0 256"`
-	// QueueTasks is how many tasks may wait for a model. While the queue is full, tasks go to the cloud; those that must stay make their sender wait.
+	// QueueTasks is the maximum number of tasks that wait for a model. While the queue is full, tasks go to the cloud; tasks that must stay block their sender.
 	QueueTasks int `within:"1 100000"`
-	// Nice lowers the priority of the models' threads, 0 to 19, as nice(1) does, so that operators and exporter come first. 0 is that of the
+	// Nice lowers the priority of the models' threads, 0 to 19, as nice(1) does, in favour of operators and exporter. 0 keeps the priority of the
 	// process. It needs Linux.
 	Nice int `within:"0 19"`
 }
 
-// DefaultPoolConfig suits a gateway of few cores.
+// DefaultPoolConfig suits a gateway with few cores.
 func DefaultPoolConfig() PoolConfig { return PoolConfig{QueueTasks: 64, Nice: 5} }
 
-// Sized is the number of workers.
+// Sized returns the number of workers.
 func (c PoolConfig) Sized() int {
 	if c.Workers > 0 {
 		return c.Workers
@@ -34,26 +34,26 @@ func (c PoolConfig) Sized() int {
 	return max(runtime.GOMAXPROCS(0)-1, 1)
 }
 
-// Why the pool takes no work.
+// Errors of the pool.
 var (
-	// ErrBusy says that the queue of the pool is full.
+	// ErrBusy means that the queue of the pool is full.
 	ErrBusy = errors.New("the queue for models is full")
-	// ErrShut says that the pool is shut. It is no ErrClosed, so that a task that may leave goes to the spool.
-	ErrShut = errors.New("models take no more tasks, as the service is stopping")
+	// ErrShut means that the pool is shut. It does not wrap ErrClosed, so a task that may leave goes to the spool.
+	ErrShut = errors.New("the pool of models is shut, the service is stopping")
 )
 
 // Heavy is work for the pool.
 type Heavy struct {
-	Due    int64           // stamp of the deadline; the earliest goes first
-	Expect float64         // s that it is predicted to take
-	Run    func()          // does it, on a worker; it reports for itself
-	Refuse func(err error) // is called in its place when the pool shuts first; it must not block
+	Due    int64           // deadline as a stamp; the earliest runs first
+	Expect float64         // predicted time, s
+	Run    func()          // performs the work on a worker, and reports its result itself
+	Refuse func(err error) // called instead if the pool shuts first; it must not block
 	seq    uint64
 }
 
-// Pool does heavy work apart from the operators, so that none of them waits behind it: few workers, a bounded queue, the earliest deadline
-// first. A caller takes a place first, and then either submits the work or gives the place back. Run is never interrupted. It is safe
-// for concurrent use.
+// Pool runs heavy work separately from the operators, so that operators never wait for it. It has few workers and a bounded queue, and runs the
+// earliest deadline first. A caller first takes a place, and then either submits the work or releases the place. Run is never interrupted. A Pool is
+// safe for concurrent use.
 type Pool struct {
 	places  chan struct{} // one for each task that waits or runs
 	closing chan struct{}
@@ -64,12 +64,12 @@ type Pool struct {
 	more   sync.Cond
 	queue  heavies
 	next   uint64
-	ahead  promise // places whose work is still with the operators
+	ahead  promise // places whose tasks the operators still process
 	shut   bool
 	active []active // by worker
 }
 
-// promise is work that has a place and was not submitted yet.
+// promise is the work that has a place but is not submitted yet.
 type promise struct {
 	tasks  int
 	expect float64 // s
@@ -77,20 +77,20 @@ type promise struct {
 
 func (a *promise) add(tasks int, expect float64) {
 	if a.tasks += tasks; a.tasks == 0 {
-		a.expect = 0 // no sum of roundings
+		a.expect = 0 // discards rounding errors
 		return
 	}
 	a.expect += float64(tasks) * expect
 }
 
-// active is what a worker is at.
+// active is the current work of a worker.
 type active struct {
 	busy   bool
 	since  time.Time
 	expect float64
 }
 
-// NewPool starts the workers. The configuration has been validated.
+// NewPool starts the workers. The configuration must be valid.
 func NewPool(c PoolConfig) *Pool {
 	n := c.Sized()
 	p := &Pool{places: make(chan struct{}, n+c.QueueTasks), closing: make(chan struct{}), workers: n, active: make([]active, n)}
@@ -101,7 +101,8 @@ func NewPool(c PoolConfig) *Pool {
 	return p
 }
 
-// Take takes a place for work that is predicted to take expect seconds. With wait it waits for one until ctx ends, without it fails with ErrBusy.
+// Take takes a place for work with a predicted time of expect seconds. If no place is free and wait is set, it waits until ctx ends; otherwise it
+// fails with ErrBusy.
 func (p *Pool) Take(ctx context.Context, expect float64, wait bool) error {
 	if isClosed(p.closing) {
 		return ErrShut
@@ -126,7 +127,7 @@ func (p *Pool) Take(ctx context.Context, expect float64, wait bool) error {
 	}
 }
 
-// Give gives a place back for which there is no work after all.
+// Give releases a place whose work is not submitted.
 func (p *Pool) Give(expect float64) {
 	p.promise(-1, expect)
 	<-p.places
@@ -138,7 +139,7 @@ func (p *Pool) promise(tasks int, expect float64) {
 	p.mu.Unlock()
 }
 
-// Submit queues work that has a place, taken with the same expectation.
+// Submit queues work that has a place. h.Expect must be that of Take.
 func (p *Pool) Submit(h Heavy) {
 	p.mu.Lock()
 	p.ahead.add(-1, h.Expect)
@@ -155,10 +156,10 @@ func (p *Pool) Submit(h Heavy) {
 	<-p.places
 }
 
-// Full reports whether there is no place.
+// Full reports whether no place is free.
 func (p *Pool) Full() bool { return len(p.places) == cap(p.places) }
 
-// Queue is how many tasks wait or run, and in how many seconds a worker is predicted to be free for one more.
+// Queue returns the number of tasks that wait or run, and the predicted time in seconds until a worker is free for another task.
 func (p *Pool) Queue() (tasks int, seconds float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +176,7 @@ func (p *Pool) Queue() (tasks int, seconds float64) {
 	return tasks, seconds / float64(p.workers)
 }
 
-// work is one worker. Its thread ends with it, as its priority cannot be raised again.
+// work is the loop of one worker. Its thread ends with it, since the thread's priority cannot be raised again.
 func (p *Pool) work(i, nice int) {
 	if nice > 0 {
 		runtime.LockOSThread()
@@ -200,7 +201,7 @@ func (p *Pool) work(i, nice int) {
 	}
 }
 
-// Shut refuses the waiting work and waits for the running work, at most until ctx ends. It can be called more than once.
+// Shut refuses the queued work and waits for the running work until ctx ends. It can be called more than once.
 func (p *Pool) Shut(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.shut {
@@ -228,10 +229,10 @@ func (p *Pool) Shut(ctx context.Context) error {
 	}
 }
 
-// heavies is a heap, the earliest deadline first, and of equal ones the first that came.
+// heavies is a heap ordered by deadline, and then by order of submission.
 type heavies struct {
 	list   []Heavy
-	expect float64 // s in all
+	expect float64 // sum, s
 }
 
 func (q *heavies) Len() int { return len(q.list) }
@@ -240,29 +241,29 @@ func (q *heavies) Less(i, j int) bool {
 }
 func (q *heavies) Swap(i, j int) { q.list[i], q.list[j] = q.list[j], q.list[i] }
 
-// Push is that of container/heap.
+// Push implements heap.Interface.
 func (q *heavies) Push(x any) {
 	h, _ := x.(Heavy)
 	q.list = append(q.list, h)
 	q.expect += h.Expect
 }
 
-// Pop is that of container/heap.
+// Pop implements heap.Interface.
 func (q *heavies) Pop() any {
 	last := len(q.list) - 1
 	h := q.list[last]
 	q.list[last] = Heavy{}
 	q.list = q.list[:last]
 	if q.expect -= h.Expect; last == 0 {
-		q.expect = 0 // no sum of roundings
+		q.expect = 0 // discards rounding errors
 	}
 	return h
 }
 
-// patienceWithout is the deadline of work that has none: it goes behind what is due sooner, and no later than that.
-const patienceWithout = time.Minute
+// defaultDeadline is the deadline of work without one. The work runs after work that is due sooner.
+const defaultDeadline = time.Minute
 
-// DueOf is the deadline of a task received at a stamp.
+// DueOf returns the deadline of a task received at a stamp.
 func DueOf(received int64, deadline time.Duration) int64 {
-	return min(received, math.MaxInt64-int64(24*time.Hour)) + int64(cmp.Or(deadline, patienceWithout))
+	return min(received, math.MaxInt64-int64(24*time.Hour)) + int64(cmp.Or(deadline, defaultDeadline))
 }

@@ -149,7 +149,7 @@ func TestALongRunDoesNotHoldAStopUp(t *testing.T) {
 
 func TestDeadlinesOfThePool(t *testing.T) {
 	require.Equal(t, int64(time.Second), DueOf(0, time.Second))
-	require.Equal(t, int64(patienceWithout), DueOf(0, 0))
+	require.Equal(t, int64(defaultDeadline), DueOf(0, 0))
 }
 
 // One core is left to everything else, where there are several.

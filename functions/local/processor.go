@@ -1,39 +1,38 @@
-// Package local processes tasks on this node: cheap operators over the values of each resource, whose results go back
-// to the EdgeX MessageBus as events.
+// Package local processes tasks on this node: cheap operators compute on the values of each resource, and publish their results as events on the
+// EdgeX MessageBus.
 //
-// A class names its operators in one line, for example
+// A class lists its operators in one line, for example
 //
 //	summary window=60s percentiles=50,95,99; deadband band=0.5 max=60s | rate; range low=-3 high=3
 //
-// Operators lists them with their parameters, CheckOperators finds what is wrong with such a line. All work on single
-// values, on arrays and their chunks (each element is a value), on bools as 0 and 1, and on binaries by their size in
-// bytes. Each reading is under the operators of its own resource's class, also where it travels in an event that as a whole belongs to
-// another. Values that no operator can read, such as a string or NaN, are left out and counted: ReadsAll reports beforehand whether a
-// task holds anything of the kind.
+// Operators returns all operators with their parameters, CheckOperators validates such a line. All operators accept single values, arrays and chunks
+// of arrays (each element is a value), bools as 0 and 1, and binaries, by their size in bytes. Each reading is processed by the operators of its own
+// resource's class, even in an event that as a whole belongs to another class. Values that no operator can read, such as a string or NaN, are left
+// out and counted: ReadsAll reports beforehand whether a task has such values.
 //
-// What it promises:
+// Guarantees:
 //
-//   - A task is reported exactly once: with nil when its operators have run and the results it caused are published;
-//     with an error otherwise, see ErrFull, ErrClosed, PanicError and PublishError. Its data are never changed.
-//   - Tasks of one device are processed in the order in which one caller handed them in.
-//   - Queues, remembered resources, samples and waiting results are bounded; what a bound costs is counted, see Counts.
-//   - A result that a task causes at once (deadband, deadtime, range, rate) and that cannot be published after the
-//     configured retries is dropped, and its task fails, so that its data can go the other way. The result of a
-//     window belongs to many tasks, long reported: it waits for the bus in a bounded queue, in memory.
-//   - What an operator remembers is in memory: a crash forgets the values in open windows. An orderly stop publishes
-//     these windows with the tag closed=stop, and a value that arrives twice counts twice.
+//   - A task is reported exactly once: with nil after its operators have run and its results are published,
+//     and otherwise with an error; see ErrFull, ErrClosed, PanicError and PublishError. Its data are never changed.
+//   - Tasks of one device are processed in the order in which one caller submitted them.
+//   - Queues, remembered resources, samples and pending results are bounded. Effects of the bounds are counted; see Counts.
+//   - An immediate result (deadband, deadtime, range, rate) that cannot be published after the configured retries is
+//     dropped, and its task fails, so that its data can go to the cloud. A window's result belongs to many tasks that were
+//     reported before: it waits for the bus in a bounded queue, in memory.
+//   - The state of operators is in memory: a crash loses the values in open windows. An orderly stop publishes
+//     these windows with the tag closed=stop. A value that arrives twice counts twice.
 //
 // Which file holds which state:
 //
-//	processor.go, worker.go   the Processor, and its workers: a worker owns the state of its devices' resources
-//	keys.go                   which resources are remembered, and which give way
-//	summary.go … deadtime.go  one file an operator; operators.go lists them and reads their notation
-//	values.go                 the values operators compute on; origin.go their time; moments.go statistics in bounded memory
-//	outlet.go                 where results go, and where they wait for the bus; result.go the events they become
-//	used.go                   the readings of a task that operators read; counts.go counters, errors and logs
-//	pool.go                   the Pool of heavy work, by deadline
+//	processor.go, worker.go   the Processor and its workers: a worker owns the state of its devices' resources
+//	keys.go                   the remembered resources, and their bound
+//	summary.go … deadtime.go  one file for each operator; operators.go lists them and parses their notation
+//	values.go                 the values that operators compute on; origin.go their time; moments.go statistics in bounded memory
+//	outlet.go                 publication of results, and the queue for the bus; result.go their events
+//	used.go                   the readings of a task that operators read; counts.go counters, errors and notices
+//	pool.go                   the Pool for heavy work, by deadline
 //
-// Models are no operators: package infer runs them on a Pool, after the operators of their class.
+// Models are not operators: package infer runs them on a Pool, after the operators of their class.
 package local
 
 import (
@@ -49,21 +48,21 @@ import (
 	"app-offload/functions/task"
 )
 
-// Classes names the class of each resource. *task.Classes is one.
+// Classes finds the class of each resource. *task.Classes implements it.
 type Classes interface {
 	All() []*task.Class
 	ForResource(ev *task.Event, resource string) *task.Class
 }
 
-// Item is a task to process and its predicted work in Mcycles.
+// Item is a task to process, with its predicted work in Mcycles.
 type Item struct {
 	Task   *task.Task
 	Cycles float64
-	Took   *time.Duration // where the time that the operators took is put before done is called; may be nil
+	Took   *time.Duration // set to the operators' time before done is called; may be nil
 
-	// Of tasks for a model; see package infer.
-	Stay bool     // the task must be done here
-	Sure *float64 // where the confidence of an answer is put before done is called; may be nil
+	// For tasks with a model; see package infer.
+	Stay bool     // the task must be done locally
+	Sure *float64 // set to the confidence of the answer before done is called; may be nil
 }
 
 // Processor runs the operators. It is safe for concurrent use.
@@ -77,12 +76,12 @@ type Processor struct {
 	clock   *clock.Clock
 	notices notices
 	crowd   crowd
-	places  atomic.Int64 // that resources have taken
-	swept   atomic.Int64 // when unused places were looked for
+	places  atomic.Int64 // taken by resources
+	swept   atomic.Int64 // time of the last sweep of unused places
 
-	tasks, cycles atomic.Int64 // waiting or at work; cycles in thousandths of an Mcycle
+	tasks, cycles atomic.Int64 // waiting or running; cycles in thousandths of an Mcycle
 
-	gate    sync.RWMutex // held for reading while tasks are queued, so that no queue is closed meanwhile
+	gate    sync.RWMutex // held for reading while tasks are queued, so that no queue is closed in between
 	once    sync.Once
 	cut     sync.Once     // guards abort
 	closing chan struct{} // no more tasks
@@ -90,15 +89,15 @@ type Processor struct {
 	ended   chan struct{} // all workers have returned
 }
 
-// rules is one compiled configuration. It never changes; a reload makes a new one.
+// rules is one compiled configuration. It is immutable; a reload makes a new one.
 type rules struct {
 	classes Classes
 	plans   map[string][]*chain // by class name
 	limits  limits
 }
 
-// New checks the configuration and starts the workers. Each result goes to pub. observe, which may be nil, is told how
-// long the operators took for a task, publishing not included; workers call it concurrently.
+// New validates the configuration and starts the workers. They pass each result to pub. observe, which may be nil, receives the time that the
+// operators took for a task, without publishing; workers call it concurrently.
 func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, seconds float64)) (*Processor, error) {
 	r, err := compile(cfg, classes)
 	if err != nil {
@@ -125,7 +124,7 @@ func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, 
 	return p, nil
 }
 
-// compile does all that can fail in a configuration, and reports all of it.
+// compile performs all steps of a configuration that can fail, and reports all problems.
 func compile(cfg Config, classes Classes) (*rules, error) {
 	l, err := cfg.limits()
 	errs := []error{err}
@@ -147,8 +146,8 @@ func compile(cfg Config, classes Classes) (*rules, error) {
 	return r, nil
 }
 
-// Reload takes over new classes and operators, all or none. An operator whose parameters did not change goes on with
-// its state; the open windows of one that is gone are published. Which fields of Config need a restart says Config.
+// Reload applies new classes and operators, all or none. An operator with unchanged parameters keeps its state; the open windows of a removed
+// operator are published. Config says which fields need a restart.
 func (p *Processor) Reload(cfg Config, classes Classes) error {
 	commit, err := p.Prepare(cfg, classes)
 	if err == nil {
@@ -157,7 +156,7 @@ func (p *Processor) Reload(cfg Config, classes Classes) error {
 	return err
 }
 
-// Prepare does all of a Reload that can fail. Nothing changes before commit is called.
+// Prepare performs all steps of a Reload that can fail. Nothing changes before commit is called.
 func (p *Processor) Prepare(cfg Config, classes Classes) (commit func(), err error) {
 	cfg.Workers = len(p.workers)
 	r, err := compile(cfg, classes)
@@ -167,8 +166,8 @@ func (p *Processor) Prepare(cfg Config, classes Classes) (commit func(), err err
 	return func() { p.rules.Store(r) }, nil
 }
 
-// Process queues tasks. It waits while a queue is full, at most until ctx ends. done is called exactly once for each
-// item, with its index, from any goroutine, also before Process returns; it must neither block nor call Process.
+// Process queues tasks. It waits while a queue is full, at most until ctx ends. done is called exactly once for each item, with its index, from any
+// goroutine, possibly before Process returns; it must neither block nor call Process.
 func (p *Processor) Process(ctx context.Context, items []Item, done func(i int, err error)) {
 	p.gate.RLock()
 	defer p.gate.RUnlock()
@@ -184,7 +183,7 @@ func (i *Item) job(index int, done func(i int, err error)) job {
 	return job{task: i.Task, cost: int64(i.Cycles * 1000), index: index, done: done, took: i.Took}
 }
 
-// Offer is Process of one task for a caller who cannot wait: where the queue has no room it reports false, and done is never called.
+// Offer is Process of one task for callers that must not wait: if the queue is full it returns false, and never calls done.
 func (p *Processor) Offer(item Item, done func(i int, err error)) bool {
 	p.gate.RLock()
 	defer p.gate.RUnlock()
@@ -194,7 +193,7 @@ func (p *Processor) Offer(item Item, done func(i int, err error)) bool {
 		return true
 	}
 	j := item.job(0, done)
-	p.tasks.Add(1) // before a worker can be done with it
+	p.tasks.Add(1) // before a worker can finish the task
 	p.cycles.Add(j.cost)
 	select {
 	case p.workerOf(j.task.Device).queue <- j:
@@ -206,7 +205,7 @@ func (p *Processor) Offer(item Item, done func(i int, err error)) bool {
 	return false
 }
 
-// Full reports whether any worker's queue is: a task of some device would have to wait for room there.
+// Full reports whether the queue of at least one worker is full, so that some device's task would have to wait.
 func (p *Processor) Full() bool {
 	for _, w := range p.workers {
 		if len(w.queue) == cap(w.queue) {
@@ -217,7 +216,7 @@ func (p *Processor) Full() bool {
 }
 
 func (p *Processor) enqueue(ctx context.Context, j job) error {
-	// A select draws among what is ready: after the end of ctx nothing of a device may overtake what was refused.
+	// A select chooses randomly among ready cases. After ctx ends, no task of a device may overtake one that was refused.
 	if p.stopping() {
 		return ErrClosed
 	}
@@ -244,15 +243,15 @@ func (p *Processor) workerOf(device string) *worker {
 	return p.workers[maphash.String(p.seed, device)%uint64(len(p.workers))]
 }
 
-// Operators is how many workers run operators.
+// Operators returns the number of workers that run operators.
 func (p *Processor) Operators() int { return len(p.workers) }
 
-// Queue reports the tasks that wait or are at work, and the predicted Mcycles before one more of them: a worker's share of all, less what the
-// workers have presumably done of the tasks at hand.
+// Queue returns the number of tasks that wait or run, and the predicted Mcycles before another task: a worker's share of all tasks, minus the work
+// presumably done on the current tasks.
 func (p *Processor) Queue() (tasks int, cycles float64) {
 	tasks, left := int(p.tasks.Load()), p.cycles.Load()
 	if tasks == 0 {
-		return 0, float64(left) / 1000 / float64(len(p.workers)) // one that just came may be counted in part
+		return 0, float64(left) / 1000 / float64(len(p.workers)) // a new task may be counted only in part
 	}
 	for _, w := range p.workers {
 		left -= w.head.done(w.p.now())
@@ -260,12 +259,12 @@ func (p *Processor) Queue() (tasks int, cycles float64) {
 	return tasks, float64(max(left, 0)) / 1000 / float64(len(p.workers))
 }
 
-// Counts reports what happened so far.
+// Counts returns the counts since the start.
 func (p *Processor) Counts() Counts { return p.counts.snapshot() }
 
-// Close takes no more tasks, works off what is queued and publishes the windows that are open. When ctx ends first, the
-// tasks left are reported with ErrClosed, what is not published is dropped and counted, and Close returns an error; the workers then
-// end as soon as the publisher lets go of them. It can be called more than once.
+// Close accepts no more tasks, processes the queued ones and publishes the open windows. If ctx ends first, the remaining tasks are reported with
+// ErrClosed, unpublished results are dropped and counted, and Close returns an error; the workers end once the publisher returns. It can be called
+// more than once.
 func (p *Processor) Close(ctx context.Context) error {
 	p.once.Do(func() {
 		close(p.closing)
@@ -285,7 +284,7 @@ func (p *Processor) Close(ctx context.Context) error {
 	return fmt.Errorf("closing local processing with %d tasks left: %w", tasks, ctx.Err())
 }
 
-// now is a stamp of this node's clock: a wall clock that is set does not move windows.
+// now returns a stamp of this node's clock. Setting the wall clock does not move windows.
 func (p *Processor) now() int64 { return p.clock.Now() }
 
 func (p *Processor) stopping() bool { return isClosed(p.closing) }

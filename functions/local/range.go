@@ -9,16 +9,16 @@ import (
 
 var rangeOperator = Operator{
 	Name: "range",
-	Doc: "Publishes an event when the values leave [low, high] and another when they are back, by more than `hysteresis` where one is " +
-		"set. <resource>_range is \"high\", \"low\" or \"normal\" and <resource>_range_value the value that made it so; on the way back " +
-		"<resource>_range_extreme is the worst value and <resource>_range_seconds how long it lasted. An array counts as one: it is outside " +
-		"when any element is, and the worst one is its value.",
-	NotFor:  "telling how long a value stayed outside while it still does: nothing is repeated meanwhile (let a deadband with max stand beside it).",
+	Doc: "Publishes an event when the values leave [low, high] and another when they are back inside, by at least `hysteresis`. " +
+		"<resource>_range is \"high\", \"low\" or \"normal\" and <resource>_range_value the value that caused the change. On the return, " +
+		"<resource>_range_extreme is the worst value and <resource>_range_seconds the duration. An array counts as one value: it is outside " +
+		"when any element is, and its value is the worst element.",
+	NotFor:  "repeated alarms: nothing is published while a value stays outside (add a deadband with max).",
 	Example: "range low=-3 high=3 hysteresis=0.2",
 	Params: []Param{
-		{"low", "", "least value that is normal; without it only high counts"},
-		{"high", "", "greatest value that is normal; without it only low counts"},
-		{"hysteresis", "0", "how far inside a bound a value must be to be normal again, in the unit of the value"},
+		{"low", "", "least normal value; without it there is no lower bound"},
+		{"high", "", "greatest normal value; without it there is no upper bound"},
+		{"hysteresis", "0", "distance inside a bound at which a value is normal again, in the unit of the value"},
 	},
 	last:  true,
 	build: buildRange,
@@ -40,7 +40,7 @@ func buildRange(p *params) func() stage {
 	} else if c.low+c.hysteresis > c.high-c.hysteresis {
 		p.failf("hysteresis", "leaves nothing between %v and %v", c.low, c.high)
 	}
-	// A bound that is not there is one that nothing reaches.
+	// A missing bound is never reached.
 	if math.IsNaN(c.low) {
 		c.low = math.Inf(-1)
 	}
@@ -50,7 +50,7 @@ func buildRange(p *params) func() stage {
 	return func() stage { return &ranges{cfg: c} }
 }
 
-// side is where the values are.
+// side is the position of the values relative to the range.
 type side int8
 
 const (
@@ -85,8 +85,7 @@ func (r *ranges) feed(in *sample, out *outlet) {
 	}
 }
 
-// judge finds the value farthest outside, or else the first; where that is; and whether all are clear of the bound
-// that was crossed.
+// judge returns the value farthest outside, or else the first one, its side, and whether all values are clear of the bounds by the hysteresis.
 func (r *ranges) judge(in *sample) (worst number, where side, clear bool) {
 	worst, clear = in.number(0), true
 	for i := range in.values {
@@ -105,7 +104,7 @@ func (r *ranges) judge(in *sample) (worst number, where side, clear bool) {
 	return worst, where, clear
 }
 
-// excess is how far outside a value lies, 0 or less inside.
+// excess returns how far a value is outside, 0 or less inside.
 func (r *ranges) excess(v number) float64 { return max(v.beyond(r.cfg.high), -v.beyond(r.cfg.low)) }
 
 func (r *ranges) publish(in *sample, v number, out *outlet) {

@@ -9,17 +9,17 @@ import (
 
 var rateOperator = Operator{
 	Name: "rate",
-	Doc: "Publishes how fast a value changes, per second, between readings at least `over` apart, as <resource>_rate. With `limit` nothing " +
-		"is published but an alarm when the rate exceeds it in either direction and another when it is back: <resource>_rate_alarm is " +
-		"\"high\", \"low\" (falling) or \"normal\". With `counter=true` the value only rises: a counter that wraps at the end of its type, by at " +
-		"most an eighth of its range, goes on from there, and any other fall is a reset and gives no rate. Without it, a fall that looks like " +
-		"either is counted, and named once in the log. Without a reading of later time there is no rate: repeated and older times are counted and left out.",
-	NotFor: "arrays, whose elements carry no times of their own: only the last element counts; and noisy values without a larger `over`, " +
-		"since the rate makes noise larger.",
+	Doc: "Publishes the rate of change of a value, per second, between readings at least `over` apart, as <resource>_rate. With `limit` it " +
+		"publishes only an alarm when the rate exceeds the limit in either direction and another when it is back: <resource>_rate_alarm is " +
+		"\"high\", \"low\" (falling) or \"normal\". With `counter=true` the value is a rising counter: a wrap at the end of its type, by at " +
+		"most an eighth of its range, continues the count, and any other fall is a reset and gives no rate. Without it, a fall that looks like " +
+		"either is counted, and logged once. A reading with a repeated or older time is counted and gives no rate.",
+	NotFor: "arrays, whose elements have no times of their own (only the last element counts), and noisy values without a larger `over`, " +
+		"since the rate amplifies noise.",
 	Example: "rate over=10s limit=5",
 	Params: []Param{
 		{"over", "0s", "least time between the two values compared, 0s to 24h; 0s compares neighbours"},
-		{"counter", "false", "true for a counter: wraps are taken out, resets give no rate"},
+		{"counter", "false", "true for a counter: wraps are corrected, resets give no rate"},
 		{"limit", "0", "rate per second above which there is an alarm; 0 publishes every rate instead"},
 	},
 	build: buildRate,
@@ -43,17 +43,17 @@ type rate struct {
 	any  bool
 	last number
 	at   int64
-	back int // readings in a row older than at
+	back int // consecutive readings older than at
 	side side
 
-	rises int // in a row, up to manyRises
+	rises int // consecutive, up to manyRises
 }
 
 func (r *rate) feed(in *sample, out *outlet) {
 	v := in.number(len(in.values) - 1)
 	gap := in.at - r.at
 	switch {
-	case !r.any || r.back >= maxStray: // the first, or the first after the device's clock was set back
+	case !r.any || r.back >= maxStray: // the first reading, or the first one after the device's clock was set back
 		r.any, r.last, r.at, r.back, r.rises = true, v, in.at, 0, 0
 		return
 	case gap <= 0:
@@ -79,10 +79,10 @@ func (r *rate) feed(in *sample, out *outlet) {
 	r.publish(in, perSecond, out)
 }
 
-// manyRises in a row make a value look like a counter.
+// manyRises is the number of consecutive rises that make a value look like a counter.
 const manyRises = 8
 
-// step is by how much the value has changed; it reports false for a counter that was reset.
+// step returns the change of the value. It returns false for a counter that was reset.
 func (r *rate) step(in *sample, v number, out *outlet) (by float64, ok bool) {
 	by = v.minus(r.last)
 	if by >= 0 {
@@ -105,13 +105,13 @@ func (r *rate) step(in *sample, v number, out *outlet) (by float64, ok bool) {
 	return by, true
 }
 
-// wrapped is the step of a counter that has gone beyond the end of its type, if that is what the fall from last to v is. Signed types may go
-// on with their least value or with 0.
+// wrapped returns the step of a counter that passed the end of its type, if the fall from last to v looks like that. Signed types may continue at
+// their least value or at 0.
 func (v number) wrapped(last number, typ task.ValueType) (by float64, ok bool) {
 	if !v.whole {
 		return 0, false
 	}
-	all := uint64(1)<<typ.Bits() - 1 // of 64 bits as well
+	all := uint64(1)<<typ.Bits() - 1 // also for 64 bits
 	step := (v.rank - last.rank) & all
 	if v.kind == signed && step > all/8 {
 		all /= 2

@@ -16,34 +16,32 @@ import (
 	"app-offload/functions/task"
 )
 
-// Result is what an operator found out, as an EdgeX event of the device whose readings it is about. Its source is
-// <resource>_<operator>, its readings begin with the resource's name: names that rules can use without quoting, and
-// that no resource of the device has already.
+// Result is the output of an operator, as an EdgeX event of the device. Its source is <resource>_<operator>, and the names of its readings begin with
+// the resource's name: rules can use these names without quotes, and no resource of the device has them.
 type Result struct {
 	Event                   dtos.Event
 	Profile, Device, Source string
 	Class, Operator         string
 
-	CorrelationID string // of the event that came last, as its envelope had it; "" where it had none
-	Hop           int    // how many app-offloads have computed one after the other: 1 for a result of device data
+	CorrelationID string // of the latest event, as in its envelope; "" without one
+	Hop           int    // number of app-offloads in the chain of computation: 1 for a result of device data
 }
 
-// Publisher takes results. The workers call it concurrently; it blocks until the bus has the result, or says why not.
+// Publisher publishes results. The workers call it concurrently. It blocks until the bus has the result or the attempt failed.
 type Publisher interface{ Publish(Result) error }
 
-// Topic is the topic below the MessageBus's base prefix on which core-data finds the result:
+// Topic returns the topic on which core-data receives the result, below the MessageBus's base prefix:
 // events/device/<service>/<profile>/<device>/<source>.
 //
-// core-data 3.1 subscribes to events/device/# and to nothing else, and refuses an event whose last three levels are
-// not those of its topic. So a service that subscribes to events/device/# as well receives its own results: OwnTopic
-// recognises them. A name that would break a topic is escaped; core-data unescapes.
+// core-data 3.1 subscribes only to events/device/#, and rejects an event whose last three levels are not those of its topic. A service that also
+// subscribes to events/device/# receives its own results: OwnTopic recognises them. Characters that would break a topic are escaped; core-data unescapes them.
 func (r Result) Topic(service string) string {
 	return common.BuildTopic(common.EventsPublishTopic, "device",
 		level(service), level(r.Profile), level(r.Device), level(r.Source))
 }
 
-// OwnTopic reports whether an event received on topic, with or without base prefix, is a result this service published.
-// Who receives events drops these before anything else, or each result would make another.
+// OwnTopic reports whether an event received on topic, with or without base prefix, is a result of this service. Receivers drop these events first:
+// otherwise each result would cause another one.
 func OwnTopic(topic, service string) bool {
 	levels, name := topic, ""
 	for range 4 { // service, profile, device and source
@@ -61,7 +59,7 @@ func OwnTopic(topic, service string) bool {
 	return err == nil && name == service
 }
 
-// Encode is the payload for the MessageBus, an AddEventRequest, and its content type.
+// Encode returns the payload for the MessageBus, an AddEventRequest, and its content type.
 func (r Result) Encode() (payload []byte, contentType string, err error) {
 	request := requests.NewAddEventRequest(r.Event)
 	payload, contentType, err = request.Encode()
@@ -71,7 +69,7 @@ func (r Result) Encode() (payload []byte, contentType string, err error) {
 	return payload, contentType, nil
 }
 
-// safe are the characters EdgeX allows in names that become topics.
+// safe is the set of characters that EdgeX allows in topic levels.
 const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_~:;="
 
 func level(name string) string {
@@ -86,16 +84,16 @@ func level(name string) string {
 	return name
 }
 
-// Answered makes the result of a model's answer. It is the same event wherever the answer was computed: the tag computedBy alone says
-// where. Source and readings are named <resource>_<model>, as the results of operators are <resource>_<operator>:
+// Answered converts a model's answer to a result. The event is the same wherever the answer was computed; only the tag computedBy differs. Source and
+// readings are named <resource>_<model>, as the results of operators are named <resource>_<operator>:
 //
 //	Vibration_bearing              the label, or the only value
 //	Vibration_bearing_confidence   of the label, 0 to 1
-//	Vibration_bearing_error        the reconstruction error or score, where the model has a threshold for it,
-//	Vibration_bearing_anomaly      and whether it reaches that
-//	Vibration_bearing_values       of a model that gives several
+//	Vibration_bearing_error        the reconstruction error or score, if the model has a threshold for it,
+//	Vibration_bearing_anomaly      and whether it reaches the threshold
+//	Vibration_bearing_values       the values of a model with several outputs
 //
-// The ids of the event and its readings follow from the task, so an answer that is published twice is known as one.
+// The ids of the event and its readings are derived from the task, so duplicates of an answer have the same ids.
 func Answered(a *answer.Answer) Result {
 	i := &a.Inference
 	base := i.Resource + "_" + strings.ReplaceAll(i.Model, "-", "_")

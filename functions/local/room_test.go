@@ -128,7 +128,7 @@ func TestTheNumberToSetCoversAll(t *testing.T) {
 		answers := 0
 		for range 3 {
 			for i := range all - room {
-				if need := c.came(uint64(i), room); need > 0 {
+				if need := c.reject(uint64(i), room); need > 0 {
 					answers++
 					require.GreaterOrEqual(t, need, min(all, maxCrowd), "of %d", all)
 					require.LessOrEqual(t, need, 2*all+1000)

@@ -15,20 +15,20 @@ import (
 
 var summaryOperator = Operator{
 	Name: "summary",
-	Doc: "Sums up all values of a window: count, min, max, mean, standard deviation (of the values, divided by n), RMS, " +
-		"crest factor (peak over RMS) and percentiles (nearest rank), and, where arrays had elements that are no number, how many are missing. Windows follow the time of the readings and lie on " +
-		"multiples of the slide since 1970, so those of different devices and nodes match. Results are named " +
-		"<resource>_mean, <resource>_p95 and so on, in an event <resource>_summary. A window is published when the device's own time has " +
-		"passed its end by `late`, or when the device falls silent for as long. Percentiles are exact up to `samples` " +
-		"values; beyond, they are those of that many values drawn at random (with 1024, p50 is off by at most 4 ranks of " +
-		"100 in 99 of 100 windows), and the tag `sampled` says so.",
-	NotFor: "alarms, which should not wait for the end of a window (use range); values that only mean something one by one, " +
-		"such as states and counters; a slide much smaller than the window over many resources, since each slide puts the whole window together anew.",
+	Doc: "Summarises all values of a window: count, min, max, mean, standard deviation (of the values, divided by n), RMS, " +
+		"crest factor (peak over RMS), percentiles (nearest rank) and, for arrays with elements that are not numbers, the number of missing elements. Windows follow the time of the readings and begin at " +
+		"multiples of the slide since 1970, so windows of different devices and nodes match. Results are named " +
+		"<resource>_mean, <resource>_p95 and so on, in an event <resource>_summary. A window is published when the device's time has " +
+		"passed its end by `late`, or when the device is silent for that time. Percentiles are exact up to `samples` " +
+		"values. Beyond that, they are computed from a random sample of that size (with 1024, p50 is off by at most 4 ranks of " +
+		"100 in 99 of 100 windows), and the tag `sampled` reports it.",
+	NotFor: "alarms, which should not wait for the end of a window (use range); values that only make sense individually, " +
+		"such as states and counters; a slide much smaller than the window over many resources, since each slide merges the whole window again.",
 	Example: "summary window=60s slide=10s percentiles=50,95,99",
 	Params: []Param{
 		{"window", "60s", "length of a window, 10ms to 24h"},
-		{"slide", "0s", "distance between the starts of windows, a whole fraction of window; 0s is window, so that each value counts once"},
-		{"late", "1s", "how long after its end a window waits for values that come late, 0s to 10 windows; later ones are counted and left out"},
+		{"slide", "0s", "distance between the starts of windows, a whole fraction of window; 0s means window, so that each value counts once"},
+		{"late", "1s", "time after its end for which a window waits for late values, 0s to 10 windows; later values are counted and left out"},
 		{"percentiles", "50,95,99", "up to 16 numbers from 0 to 100; empty computes none and keeps no values"},
 		{"samples", "1024", "values kept for percentiles in each slide of a window, 16 to 1000000, 8 bytes each"},
 	},
@@ -36,7 +36,7 @@ var summaryOperator = Operator{
 	build: buildSummary,
 }
 
-// maxPanes bounds window/slide and what `late` adds to it.
+// maxPanes is the maximum number of panes of a window, including the panes that late adds.
 const maxPanes = 1024
 
 // summaryConfig is shared by all resources of a class.
@@ -65,22 +65,21 @@ func buildSummary(p *params) func() stage {
 	}
 	c.percentiles = p.numbers("percentiles", 0, 100, 16)
 	for _, q := range c.percentiles {
-		// A dot is a separator in the topics of some buses.
+		// Some buses use a dot as a separator in topics.
 		c.labels = append(c.labels, "_p"+strings.ReplaceAll(strconv.FormatFloat(q, 'f', -1, 64), ".", "_"))
 	}
 	c.samples = p.whole("samples", minSamples, 1_000_000)
 	return func() stage { return &summary{cfg: c} }
 }
 
-// summary is the windows of one resource. A window is made of panes, one for each slide, so that every value is
-// stored once however many windows it is part of.
+// summary holds the windows of one resource. A window consists of panes, one for each slide, so that every value is stored once, in however many windows it is.
 type summary struct {
 	cfg    *summaryConfig
-	panes  []pane // ascending, only those with values
-	closed int64  // windows that end here or before are over
+	panes  []pane // in ascending order, only panes with values
+	closed int64  // windows that end at or before this time are closed
 	high   int64  // greatest event time seen
 	offset int64  // this node's time minus event time when high was seen
-	stray  int    // readings in a row that came too late for any window
+	stray  int    // consecutive readings that came too late for any window
 	kind   kind   // of the values
 	dst    []float64
 	whole  []uint64
@@ -96,7 +95,7 @@ type pane struct {
 	ranks       reservoir[uint64] // of integers, in place of samples
 }
 
-// maxStray readings in a row that are too late mean that the device's clock was set back, and not that they are late.
+// maxStray is the number of consecutive late readings from which on the device's clock is assumed to have been set back.
 const maxStray = 8
 
 func (s *summary) feed(in *sample, out *outlet) {
@@ -130,7 +129,7 @@ func (s *summary) feed(in *sample, out *outlet) {
 	}
 }
 
-// take sums values up, integers exactly.
+// take adds values, integers exactly.
 func (p *pane) take(in *sample, out *outlet) {
 	if in.ranks == nil {
 		p.moments.add(in.values)
@@ -154,7 +153,7 @@ func (p *pane) take(in *sample, out *outlet) {
 	p.moments.addWith(in.values, w.lows)
 }
 
-// pane finds the one that starts at start, or puts a new one into its place. Nearly always it is the last.
+// pane returns the pane that starts at start, and inserts it if it does not exist. It is nearly always the last one.
 func (s *summary) pane(start int64) *pane {
 	i := len(s.panes)
 	for i > 0 && s.panes[i-1].start > start {
@@ -169,10 +168,10 @@ func (s *summary) pane(start int64) *pane {
 	return &s.panes[i]
 }
 
-// next is the end of the window that closes next. There is one as long as there are panes.
+// next returns the end of the next window to close. There must be panes.
 func (s *summary) next() int64 { return max(s.closed, s.panes[0].start) + s.cfg.slide }
 
-// close publishes the windows that end at or before mark. Windows without a value are not published.
+// close publishes the windows that end at or before mark. Windows without values are not published.
 func (s *summary) close(mark int64, why string, out *outlet) {
 	for len(s.panes) > 0 && s.next() <= mark {
 		end := s.next()
@@ -180,11 +179,11 @@ func (s *summary) close(mark int64, why string, out *outlet) {
 		s.closed = end
 		s.evict(end+s.cfg.slide-s.cfg.window, out)
 	}
-	// Windows without a value are over as well: a value that comes late must not open one of them again.
+	// Windows without values close as well: a late value must not reopen them.
 	s.closed = max(s.closed, floor(mark, s.cfg.slide))
 }
 
-// evict forgets the panes that start before the next window.
+// evict discards the panes that start before the next window.
 func (s *summary) evict(start int64, out *outlet) {
 	n := 0
 	for n < len(s.panes) && s.panes[n].start < start {
@@ -203,7 +202,7 @@ func (s *summary) due() int64 {
 
 func (s *summary) wake(now int64, out *outlet) { s.close(now-s.offset-s.cfg.late, "silence", out) }
 
-// release gives back the memory of a state that is about to be thrown away.
+// release releases the memory of a state that is about to be discarded.
 func (s *summary) release(b *budget) {
 	for i := range s.panes {
 		s.panes[i].release(b)
@@ -215,7 +214,7 @@ func (p *pane) release(b *budget) {
 	p.ranks.release(b)
 }
 
-// end publishes the windows that hold values, each only as far as it came; of a sliding one only the next to close.
+// end publishes the windows with values, with the values so far. Of overlapping windows it publishes only the next one to close.
 func (s *summary) end(why string, out *outlet) {
 	for len(s.panes) > 0 {
 		end := s.next()
@@ -225,7 +224,7 @@ func (s *summary) end(why string, out *outlet) {
 	}
 }
 
-// publish sends the window that ends at end. It may hold no pane: then a later window is the next with values.
+// publish publishes the window that ends at end, if it has values.
 func (s *summary) publish(end int64, why string, out *outlet) {
 	var all pane
 	var parts []*pane
@@ -251,7 +250,7 @@ func (s *summary) publish(end int64, why string, out *outlet) {
 	d.hold()
 }
 
-// merge takes what another pane has summed up, but for its samples.
+// merge adds the statistics of another pane, but not its samples.
 func (p *pane) merge(o *pane) {
 	if p.n == 0 {
 		p.least, p.most = o.least, o.most
@@ -301,7 +300,7 @@ func (s *summary) wholeQuantiles(d *draft, panes []*pane) (kept, seen int64) {
 	return kept, seen
 }
 
-// values adds everything but the percentiles.
+// values adds all readings but the percentiles.
 func (d *draft) values(p *pane, k kind) {
 	units := d.out.e.units
 	d.reading("_count", task.Uint64, strconv.FormatInt(p.n, 10), "")
@@ -317,7 +316,7 @@ func (d *draft) values(p *pane, k kind) {
 	d.float("_crest", p.crest(), "")
 }
 
-// floor is the multiple of step at or below t, also for times before 1970.
+// floor returns the multiple of step at or below t, also for times before 1970.
 func floor(t, step int64) int64 {
 	q := t / step
 	if t%step < 0 {
@@ -326,28 +325,28 @@ func floor(t, step int64) int64 {
 	return q * step
 }
 
-// stamp writes a time as people and programs read it.
+// stamp formats a time in RFC 3339.
 func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
-// budget is the memory a worker may still spend on samples, in bytes. One goroutine uses it.
+// budget is the memory that a worker may still use for samples, in bytes. It belongs to one goroutine.
 type budget struct{ free int }
 
-// minSamples are always granted: a window has percentiles even where the budget is used up.
+// minSamples samples are always granted, so that a window has percentiles even with an exhausted budget.
 const minSamples = 16
 
-// samples are those of floats; integers are kept as ranks.
+// samples is a reservoir of floats; integers are kept as ranks.
 type samples = reservoir[float64]
 
-// reservoir keeps the values of a part of a window for percentiles: all of them up to a limit, beyond it a uniform
-// random choice of that many (a reservoir). It draws from a fixed seed: the same values give the same choice.
+// reservoir keeps the values of a part of a window for percentiles: all values up to a limit, and beyond it a uniform random sample of that size
+// (reservoir sampling). It uses a fixed seed: the same values give the same sample.
 type reservoir[T cmp.Ordered] struct {
 	kept []T
 	seen int64
-	paid int // values the budget was asked for
+	paid int // bytes taken from the budget
 	rng  rand.PCG
 }
 
-// add takes values; limit is how many may be kept.
+// add adds values and keeps at most limit of them.
 func (s *reservoir[T]) add(values []T, limit int, b *budget) {
 	for _, v := range values {
 		s.seen++
@@ -355,15 +354,14 @@ func (s *reservoir[T]) add(values []T, limit int, b *budget) {
 			s.kept = append(s.kept, v)
 			continue
 		}
-		// A window that could not grow draws from then on; every value seen has the same chance to be among the kept.
+		// A reservoir that could not grow samples from then on. Each value has the same chance to be kept.
 		if i, _ := bits.Mul64(s.rng.Uint64(), uint64(s.seen)); i < uint64(len(s.kept)) {
 			s.kept[i] = v
 		}
 	}
 }
 
-// grow doubles the room within limit and budget. Once refused it stays refused, since a reservoir that grows later
-// would prefer late values.
+// grow doubles the capacity within limit and budget. Once refused, it always refuses: a reservoir that grows later would prefer late values.
 func (s *reservoir[T]) grow(limit int, b *budget) bool {
 	if s.seen-1 != int64(len(s.kept)) {
 		return false
@@ -383,13 +381,13 @@ func (s *reservoir[T]) grow(limit int, b *budget) bool {
 	return true
 }
 
-// release gives the memory back.
+// release returns the memory to the budget.
 func (s *reservoir[T]) release(b *budget) {
 	b.free += s.paid
 	*s = reservoir[T]{}
 }
 
-// join adds to the parts of a window, and to what they keep and have seen.
+// join appends s to the parts of a window, and adds its counts to kept and seen.
 func (s *reservoir[T]) join(parts []*reservoir[T], kept, seen int64) ([]*reservoir[T], int64, int64) {
 	if len(s.kept) == 0 {
 		return parts, kept, seen
@@ -397,7 +395,7 @@ func (s *reservoir[T]) join(parts []*reservoir[T], kept, seen int64) ([]*reservo
 	return append(parts, s), kept + int64(len(s.kept)), seen + s.seen
 }
 
-// weighing is a kept value and how many seen ones it stands for.
+// weighing is a kept value with the number of seen values that it represents.
 type weighing[T cmp.Ordered] struct {
 	value  T
 	weight float64
@@ -405,8 +403,8 @@ type weighing[T cmp.Ordered] struct {
 
 type weighted = weighing[float64]
 
-// percentiles computes the nearest-rank percentiles: the smallest kept value that q percent of all values do not
-// exceed. qs ascend. scratch is reused; the values of the parts are sorted in place.
+// percentiles computes the nearest-rank percentiles: the smallest kept value that is not exceeded by q percent of all values. qs must ascend. scratch
+// is reused; the values of the parts are sorted in place.
 func percentiles[T cmp.Ordered](parts []*reservoir[T], qs []float64, scratch []weighing[T], dst []T) ([]weighing[T], []T) {
 	scratch = scratch[:0]
 	total := 0.0
@@ -423,7 +421,7 @@ func percentiles[T cmp.Ordered](parts []*reservoir[T], qs []float64, scratch []w
 	}
 	at, below := 0, 0.0
 	for _, q := range qs {
-		// The rank is rounded up to a whole value; the little taken off forgives what the division added.
+		// The rank is rounded up to a whole value. The small subtrahend compensates rounding errors of the division.
 		rank := math.Ceil(q/100*total - 1e-9*total)
 		for at < len(scratch)-1 && below+scratch[at].weight < rank-1e-6 {
 			below += scratch[at].weight

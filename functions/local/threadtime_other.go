@@ -4,5 +4,5 @@ package local
 
 import "time"
 
-// threadTime is the elapsed time, where the CPU time of a thread is not to be had.
+// threadTime returns the elapsed time, as the system has no CPU clock of a thread.
 func threadTime() time.Duration { return time.Since(started) }

@@ -7,15 +7,15 @@ import (
 	"app-offload/functions/task"
 )
 
-// ReadsAll reports whether operators read everything in a task, so that it can be processed locally without a loss: each reading has
-// an operator, for whose state there is room (Config.MaxKeys), and a value that is a number. A new resource takes its place here. Values of arrays that are no number, such as NaN, are missing values and no loss as long as one
-// is there. Where a class drops what is unread, it is enough that one reading is read.
+// ReadsAll reports whether operators read everything in a task, so that local processing loses nothing: each reading has an operator, room for the
+// operator's state (Config.MaxKeys), and a numeric value. ReadsAll reserves the place of a new resource. Array elements that are not numbers, such as
+// NaN, are missing values, and no loss if at least one number is there. If the class drops unread values, one readable reading is enough.
 //
-// The size of a binary stands for it only where the user says so: for a class that names its operators itself, and then for a binary
-// that comes alone, or for a resource that the class or one of its operators names.
+// The size of a binary replaces it only if the user says so: if its class names operators, and the binary is the only reading or its resource is
+// named by the class or by one of its operators.
 func (p *Processor) ReadsAll(t *task.Task) bool { return p.ReadsAllBut(t, "") }
 
-// ReadsAllBut is ReadsAll where something else reads one resource, such as a model; "" names no resource. Operators that read it, too, need their place.
+// ReadsAllBut is ReadsAll if a model reads one resource; "" means no resource. An operator that also reads the resource needs a place for it.
 func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	if t.Class == nil {
 		return false
@@ -53,8 +53,7 @@ func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	return read
 }
 
-// InOrder reports whether an operator that keeps something of what it has seen works on a reading of the task: tasks of its device must then come
-// in their order.
+// InOrder reports whether an operator with a history processes a reading of the task, so that tasks of the device must be processed in order.
 func (p *Processor) InOrder(t *task.Task) bool {
 	r, ev := p.rules.Load(), eventOf(t)
 	for _, readings := range [][]task.Reading{t.Readings, t.Cut} {
@@ -70,7 +69,7 @@ func (p *Processor) InOrder(t *task.Task) bool {
 	return len(t.Holes) > 0
 }
 
-// glance is room for one look at a task.
+// glance is the scratch space of a check of a task.
 type glance struct {
 	rules  *rules
 	event  task.Event
@@ -91,7 +90,7 @@ func (g *glance) reads(class *task.Class, r *task.Reading, alone bool) bool {
 	return err == nil && anyFinite(g.values)
 }
 
-// readsType reports whether an operator of the class reads a resource of the type.
+// readsType reports whether an operator of the class reads the resource with the type.
 func (r *rules) readsType(class *task.Class, resource string, typ task.ValueType, alone bool) bool {
 	for _, c := range r.plans[class.Name] {
 		if !numeric(typ) || !c.matches(resource) {
@@ -104,7 +103,7 @@ func (r *rules) readsType(class *task.Class, resource string, typ task.ValueType
 	return false
 }
 
-// names reports whether the chain is for chosen resources.
+// names reports whether the chain is for specific resources.
 func (c *chain) names() bool {
 	for _, glob := range c.resources {
 		if strings.Trim(glob, "*") != "" {
@@ -114,8 +113,8 @@ func (c *chain) names() bool {
 	return false
 }
 
-// classOf is the class of a resource, as if it had come alone: an event can hold readings of several, and a piece of one that must
-// not leave carries the class of the whole. A task in its reduced form is of one class.
+// classOf returns the class that the resource would have in an event of its own: an event can contain readings of several classes, and a piece of an
+// event that must not leave has the class of the whole event. A task in its reduced form has one class.
 func (r *rules) classOf(ev *task.Event, t *task.Task, resource string) *task.Class {
 	reduced := t.Class != nil && t.Class.Form
 	if !reduced {
@@ -131,7 +130,7 @@ func (r *rules) classOf(ev *task.Event, t *task.Task, resource string) *task.Cla
 
 var noClass task.Class
 
-// eventOf is what classes match in the event that a task was cut from.
+// eventOf returns the properties of the task's event that classes match.
 func eventOf(t *task.Task) task.Event {
 	return task.Event{ID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Origin: t.Origin, Lineage: t.Lineage}
 }

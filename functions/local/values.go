@@ -8,12 +8,12 @@ import (
 	"app-offload/functions/task"
 )
 
-// numeric reports whether operators can compute on values of the type. A binary counts by its size.
+// numeric reports whether operators can compute on values of the type. A binary counts as its size.
 func numeric(t task.ValueType) bool {
 	return t.IsNumeric() || t == task.Bool || t == task.BoolArray || t == task.Blob
 }
 
-// read turns a reading into a sample, or says why not.
+// read converts a reading to a sample, or returns why it cannot.
 func (w *worker) read(t *task.Task, r *task.Reading) (in *sample, skip string) {
 	in = &w.in
 	*in = sample{values: w.values[:0], typ: r.Type, units: r.Units, chunk: t.Chunk > 0}
@@ -41,13 +41,13 @@ func (w *worker) read(t *task.Task, r *task.Reading) (in *sample, skip string) {
 	in.values = w.finite(in.values)
 	in.missing = all - len(in.values)
 	if len(in.values) == 0 {
-		return nil, "" // counted value by value, or an empty array
+		return nil, "" // the values are counted individually, or the array is empty
 	}
 	in.at = w.when(t, r)
 	return in, ""
 }
 
-// finite takes out what is no number: operators could not go on from it.
+// finite removes and counts the values that are not finite: operators cannot compute with them.
 func (w *worker) finite(values []float64) []float64 {
 	n := 0
 	for _, v := range values {
@@ -62,7 +62,7 @@ func (w *worker) finite(values []float64) []float64 {
 	return values[:n]
 }
 
-// blobSize is the number of bytes a binary has, without decoding it.
+// blobSize returns the number of bytes of a binary, without decoding it.
 func blobSize(r *task.Reading) int {
 	if r.Encoding == task.CBOR || r.Encoding == task.Binary {
 		return len(r.Value)
@@ -70,14 +70,14 @@ func blobSize(r *task.Reading) int {
 	return len(bytes.TrimRight(r.Value, "=")) * 6 / 8
 }
 
-// Integers are handed to the operators twice: as float64, to compute with, and as ranks, which are exact. A rank is the distance from
-// the least value of 64 bits, so that ranks compare as the values do; see task.AppendRank.
+// Operators receive integers twice: as float64, to compute with, and as exact ranks. A rank is the distance from the least value of 64 bits, so that
+// ranks compare like the values; see task.AppendRank.
 
-// kind is what an operator needs to know of a type.
+// kind is the class of value types that operators distinguish.
 type kind uint8
 
 const (
-	floats kind = iota // bools too
+	floats kind = iota // also bools
 	signed
 	unsigned
 )
@@ -95,10 +95,10 @@ func kindOf(t task.ValueType) kind {
 // signBit is the rank of 0 among signed integers.
 const signBit = 1 << 63
 
-// digits53 is the least magnitude from which on not every integer is a float64.
+// digits53 is the least magnitude at which a float64 cannot represent every integer.
 const digits53 = 1 << 53
 
-// rankOf is the rank of an integer that the float64 holds exactly.
+// rankOf returns the rank of an integer that the float64 represents exactly.
 func rankOf(v float64, k kind) uint64 {
 	if k == unsigned {
 		return uint64(v)
@@ -127,7 +127,7 @@ func wide(values []float64) bool {
 	return false
 }
 
-// low is what a value lacks to be exact: 0 for what is no integer of more than 53 bits.
+// low returns the difference of the exact value from the float64, 0 unless the value is an integer of more than 53 bits.
 func (in *sample) low(i int) float64 {
 	v := in.values[i]
 	if in.ranks == nil || math.Abs(v) < digits53 {
@@ -143,18 +143,18 @@ func (in *sample) low(i int) float64 {
 	return above(rank, v)
 }
 
-// above is by how much a magnitude is above the float64 nearest to it.
+// above returns the difference of a magnitude from the nearest float64.
 func above(magnitude uint64, nearest float64) float64 {
 	switch {
 	case nearest >= 1<<64:
-		return -float64(-magnitude) // what is missing to 2⁶⁴
+		return -float64(-magnitude) // distance to 2⁶⁴
 	case uint64(nearest) > magnitude:
 		return -float64(uint64(nearest) - magnitude)
 	}
 	return float64(magnitude - uint64(nearest))
 }
 
-// digits is the shortest text that reads back as the value.
+// digits returns the shortest decimal text of the value.
 func (in *sample) digits(i int) string {
 	if in.ranks == nil {
 		return decimal(in.values[i])
@@ -166,7 +166,7 @@ func integer(rank uint64, k kind) string {
 	return string(task.AppendRank(nil, rank, k == unsigned))
 }
 
-// wholeType is the type of results that are integers of that kind.
+// wholeType returns the type of results that are integers of that kind.
 func (k kind) wholeType() task.ValueType {
 	switch k {
 	case signed:
@@ -180,7 +180,7 @@ func (k kind) wholeType() task.ValueType {
 // number is one value of a sample.
 type number struct {
 	value float64
-	low   float64 // what value lacks to be exact
+	low   float64 // exact value minus value
 	rank  uint64  // of an integer
 	kind  kind
 	whole bool
@@ -194,7 +194,7 @@ func (in *sample) number(i int) number {
 	return v
 }
 
-// minus is the difference, exact for integers as far as a float64 is.
+// minus returns the difference, exact for integers within the precision of a float64.
 func (v number) minus(w number) float64 {
 	if !v.whole {
 		return v.value - w.value
@@ -214,13 +214,13 @@ func (v number) apart(w number, band float64) bool {
 	return band < 1<<64 && distance > uint64(band)
 }
 
-// beyond is by how much the value is above a bound.
+// beyond returns the excess of the value over a bound.
 func (v number) beyond(bound float64) float64 { return (v.value - bound) + v.low }
 
-// decimal writes a number in the fewest digits that read back as the same.
+// decimal returns the shortest decimal text of a number.
 func decimal(v float64) string {
 	if v == 0 {
-		v = 0 // a negative zero has a sign that readers would see
+		v = 0 // readers would see the sign of a negative zero
 	}
 	format := byte('f')
 	if m := math.Abs(v); m != 0 && (m < 1e-6 || m >= 1e21) {

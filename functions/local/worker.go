@@ -13,13 +13,13 @@ import (
 // job is one task in a worker's queue.
 type job struct {
 	task  *task.Task
-	cost  int64 // kilocycles, whole so that the sum comes back to 0
+	cost  int64 // kilocycles; an integer, so that the sum returns to 0
 	index int
 	done  func(i int, err error)
 	took  *time.Duration // may be nil
 }
 
-// worker runs the operators for its share of the devices. Its goroutine owns everything here but the queue.
+// worker runs the operators for its share of the devices. Its goroutine owns all fields but the queue.
 type worker struct {
 	p     *Processor
 	queue chan job
@@ -29,16 +29,16 @@ type worker struct {
 	known   known
 	budget  budget
 	pending pending
-	next    int64 // when something wants to be woken, 0 is never
-	armed   int64 // what the timer is set to
+	next    int64 // next time to wake a stage or evict an entry, 0 for never
+	armed   int64 // time the timer is set to
 	timer   *time.Timer
 
-	head head // the task at hand
+	head head // the current task
 
-	well      bool          // the last publication succeeded
-	published time.Duration // spent on publishing the results of the task at hand
+	well      bool          // the previous publication succeeded
+	published time.Duration // time spent on publishing the results of the current task
 
-	// Room that is used again for each reading.
+	// Buffers reused for each reading.
 	event   task.Event
 	in      sample
 	out     outlet
@@ -60,7 +60,7 @@ func newWorker(p *Processor) *worker {
 
 func newTable() table { return table{entries: map[key]*entry{}, order: list.New()} }
 
-// run ends when the queue is closed and empty.
+// run processes the queue until it is closed and empty.
 func (w *worker) run() {
 	w.timer = time.NewTimer(time.Hour)
 	for {
@@ -80,10 +80,10 @@ func (w *worker) run() {
 	}
 }
 
-// grain is the least pause between two looks through all entries.
+// grain is the minimum pause between two scans of all entries.
 const grain = 20 * time.Millisecond
 
-// arm sets the timer to what comes next.
+// arm sets the timer to the next wake-up.
 func (w *worker) arm() {
 	next := sooner(w.next, w.pending.due())
 	if next == w.armed {
@@ -97,7 +97,7 @@ func (w *worker) arm() {
 	w.timer.Reset(max(time.Duration(next-w.p.now()), 0).Truncate(grain) + grain)
 }
 
-// do processes one task and reports it, whatever happens in between.
+// do processes one task and reports its end.
 func (w *worker) do(j job) {
 	var err error
 	if w.p.aborted() {
@@ -124,8 +124,7 @@ func (w *worker) do(j job) {
 	j.done(j.index, err)
 }
 
-// process gives each reading of a task to the operators of its class. The first error is the task's; the other
-// readings are processed all the same.
+// process passes each reading of a task to the operators of its class. It returns the first error; the other readings are still processed.
 func (w *worker) process(t *task.Task) (first error) {
 	if t.Readings == nil && len(t.Holes) == 0 {
 		w.p.counts.skipped.add(skipNoReadings, 1)
@@ -138,7 +137,7 @@ func (w *worker) process(t *task.Task) (first error) {
 		}
 	}
 	for i := range t.Readings {
-		// A piece of a binary has no size worth knowing; the frame knows that of the whole.
+		// A piece of a binary has no useful size; the frame has the size of the whole.
 		if r := &t.Readings[i]; t.Chunk == 0 || r.Type != task.Blob {
 			keep(w.reading(t, r, now))
 		}
@@ -151,7 +150,7 @@ func (w *worker) process(t *task.Task) (first error) {
 	return first
 }
 
-// hole offers the size of a binary that was cut out of a frame.
+// hole passes on the size of a binary that was cut out of a frame.
 func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
 	e, skip := w.entry(t, h.Resource, now)
 	if e == nil {
@@ -165,7 +164,7 @@ func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
 	return w.offer(e, t, &r, now)
 }
 
-// reading offers one reading to the chains of its entry.
+// reading passes one reading to the chains of its entry.
 func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 	if !numeric(r.Type) {
 		w.p.counts.skipped.add(skipNotNumeric, 1)
@@ -188,7 +187,7 @@ func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 	return w.offer(e, t, r, now)
 }
 
-// skip counts a reading that no operator sees. Where there is no room for its state, the task has to go another way.
+// skip counts a reading that no operator reads. It returns an error if there is no room for the resource's state: the task then goes to the cloud.
 func (w *worker) skip(t *task.Task, resource, why string) error {
 	if why != skipFull {
 		w.p.counts.skipped.add(why, 1)
@@ -198,7 +197,7 @@ func (w *worker) skip(t *task.Task, resource, why string) error {
 	return &UnreadError{Device: t.Device, Resource: resource, Problem: "Local.MaxKeys is reached"}
 }
 
-// offer feeds w.in to each chain.
+// offer passes w.in to each chain.
 func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (first error) {
 	w.p.counts.readings.Add(1)
 	w.p.counts.values.Add(int64(len(w.in.values)))
@@ -217,7 +216,7 @@ func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (firs
 	return first
 }
 
-// adapt begins the state of a resource anew where its values are of another kind than before: a device profile has changed.
+// adapt resets the state of a resource whose values have changed their kind, as after a change of the device profile.
 func (w *worker) adapt(e *entry, k kind) {
 	if e.typed && e.kind != k {
 		for _, c := range e.chains {
@@ -228,7 +227,7 @@ func (w *worker) adapt(e *entry, k kind) {
 	e.typed, e.kind = true, k
 }
 
-// entry finds the state for a resource, or begins one if its class has an operator for it.
+// entry returns the state of a resource, and creates it if the class has an operator for it.
 func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string) {
 	k := key{class: w.rules.classOf(&w.event, t, resource).Name, device: t.Device, resource: resource}
 	if e := w.table.find(k, now); e != nil {
@@ -251,7 +250,7 @@ func (w *worker) entry(t *task.Task, resource string, now int64) (*entry, string
 	return e, ""
 }
 
-// begin makes the state of the chains that work on a resource. Those in old with the same text are taken over.
+// begin builds the chains for a resource. Chains in old with the same text are reused.
 func begin(plan []*chain, resource string, old map[string]*running) []*running {
 	var chains []*running
 	for _, c := range plan {
@@ -269,7 +268,7 @@ func begin(plan []*chain, resource string, old map[string]*running) []*running {
 	return chains
 }
 
-// call lets a stage do something. A panic ends in an error and with new state for the whole chain.
+// call calls a stage. A panic becomes an error and resets the whole chain.
 func (w *worker) call(e *entry, c *running, at int, do func(stage, *outlet)) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -294,7 +293,7 @@ func (w *worker) panicked(e *entry, c *running, v any) error {
 	return &PanicError{Operator: name, Device: e.device, Resource: e.resource, Value: v}
 }
 
-// wake looks through all entries for what time alone brings about.
+// wake scans all entries for work that time alone makes due.
 func (w *worker) wake() {
 	now := w.p.now()
 	if due := w.pending.due(); due != 0 && due <= now {
@@ -318,7 +317,7 @@ func (w *worker) wake() {
 	}
 }
 
-// wakeChain wakes the stages that are due. No task waits for the answer: what can fail is counted where it fails.
+// wakeChain wakes the stages that are due. No task is affected: a failure is counted at its source.
 func (w *worker) wakeChain(e *entry, c *running, now int64) {
 	for i := range c.stages {
 		if due := c.stages[i].due(); due != 0 && due <= now {
@@ -327,7 +326,7 @@ func (w *worker) wakeChain(e *entry, c *running, now int64) {
 	}
 }
 
-// end lets the stages of a chain give out what they hold, those in front first.
+// end publishes the values that the stages of a chain hold, front stages first.
 func (w *worker) end(e *entry, c *running, why string) {
 	for i := range c.stages {
 		_ = w.call(e, c, i, func(s stage, out *outlet) { s.end(why, out) })
@@ -341,7 +340,7 @@ func (w *worker) forget(e *entry) {
 	w.p.counts.keys.Add(-1)
 }
 
-// evict forgets an entry, and publishes what it holds.
+// evict publishes the held values of an entry and discards it.
 func (w *worker) evict(e *entry, why string) {
 	for _, c := range e.chains {
 		w.end(e, c, "evicted")
@@ -350,7 +349,7 @@ func (w *worker) evict(e *entry, why string) {
 	w.p.counts.evicted.add(why, 1)
 }
 
-// refresh takes over a new configuration, if there is one, before anything else is done with the old.
+// refresh applies a new configuration, if there is one.
 func (w *worker) refresh() {
 	r := w.p.rules.Load()
 	if r == w.rules {
@@ -365,7 +364,7 @@ func (w *worker) refresh() {
 	}
 }
 
-// rebuild gives an entry the chains of the new rules; those whose text is the same go on with their state.
+// rebuild gives an entry the chains of the new rules. Chains with the same text keep their state.
 func (w *worker) rebuild(e *entry) {
 	old := make(map[string]*running, len(e.chains))
 	for _, c := range e.chains {
@@ -383,7 +382,7 @@ func (w *worker) rebuild(e *entry) {
 	}
 }
 
-// finish publishes the windows that are still open, and tries a last time to publish the pending results.
+// finish publishes the open windows, and retries the pending results once.
 func (w *worker) finish() {
 	for e := w.table.oldest(); e != nil; e = w.table.oldest() {
 		if !w.p.aborted() {
@@ -402,19 +401,19 @@ func (w *worker) finish() {
 	w.p.counts.dropped.add(dropStop, n)
 }
 
-// head is a worker's task at hand, and how fast such tasks went so far. Its worker writes it, anyone may read it: a reader that meets a
-// change of tasks is off by part of one of them.
+// head holds the current task of a worker and the measured speed. The worker writes it; other goroutines may read it. A read during a change of tasks
+// is wrong by a part of one task.
 type head struct {
 	cost  atomic.Int64  // kilocycles
-	since atomic.Int64  // when it began; 0 for none
+	since atomic.Int64  // start of the task, 0 without a task
 	rate  atomic.Uint64 // bits of kilocycles/ns, 0 before the first measurement
 
-	sumCost, sumTook float64 // of the tasks done, fading with the time they took; the worker's
+	sumCost, sumTook float64 // of the finished tasks, decaying with their time; used only by the worker
 }
 
 const (
-	headFades = 10 * time.Second // of work, in which a measurement loses two thirds of its weight
-	mostDone  = 0.9              // of a task that is not done: predictions are off both ways
+	headFades = 10 * time.Second // of work, after which a measurement has lost two thirds of its weight
+	mostDone  = 0.9              // maximum share done of a running task: predictions err in both directions
 )
 
 func (h *head) begin(cost, now int64) {
@@ -422,7 +421,7 @@ func (h *head) begin(cost, now int64) {
 	h.since.Store(now)
 }
 
-// end takes how long the task took.
+// end records the time that the task took.
 func (h *head) end(took time.Duration) {
 	h.since.Store(0)
 	kept := math.Exp(-took.Seconds() / headFades.Seconds())
@@ -432,7 +431,7 @@ func (h *head) end(took time.Duration) {
 	}
 }
 
-// done is what the worker has presumably done of the task by now, kilocycles.
+// done returns the work presumably done on the current task, kilocycles.
 func (h *head) done(now int64) int64 {
 	since := h.since.Load()
 	if since == 0 {

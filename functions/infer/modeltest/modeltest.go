@@ -1,4 +1,4 @@
-// Package modeltest makes small models for tests: the smallest that answer as a test wants.
+// Package modeltest builds the smallest models that tests can use.
 package modeltest
 
 import (
@@ -12,10 +12,10 @@ import (
 	"app-offload/functions/models"
 )
 
-// Inputs is how many numbers a model of Two reads.
+// Inputs is the number of values that a model of Two reads.
 const Inputs = 4
 
-// Two is a model of two labels, ok and worn: its logits are the first two of four numbers, plus bias for the second.
+// Two builds a model with the labels ok and worn. Its logits are the first two of four inputs, plus bias for the second.
 func Two(t testing.TB, bias float32) []byte {
 	t.Helper()
 	w := &tflite.Writer{}
@@ -27,8 +27,7 @@ func Two(t testing.TB, bias float32) []byte {
 	return finish(t, w)
 }
 
-// Slow is a model of as many numbers as asked for that multiplies a square matrix of that size, layers times: about width²·layers
-// multiply-accumulates.
+// Slow builds a model of width inputs that multiplies by a square matrix layers times: about width²·layers multiply-accumulates.
 func Slow(t testing.TB, width, layers int) []byte {
 	t.Helper()
 	w := &tflite.Writer{}
@@ -55,7 +54,7 @@ func finish(t testing.TB, w *tflite.Writer) []byte {
 	return file
 }
 
-// Put writes a version of a model of two labels into a folder of models, and returns its folder.
+// Put writes a version of a two-label model into a folder of models, and returns the folder of the version.
 func Put(t testing.TB, dir, name string, v models.Version, file []byte) string {
 	t.Helper()
 	m, text := Manifest(t, name, v, file)
@@ -71,7 +70,7 @@ func Put(t testing.TB, dir, name string, v models.Version, file []byte) string {
 	return folder
 }
 
-// Manifest describes a model of two labels, also as the bytes of its manifest.
+// Manifest returns the manifest of a two-label model, and its encoding.
 func Manifest(t testing.TB, name string, v models.Version, file []byte) (*models.Manifest, []byte) {
 	t.Helper()
 	m, err := models.Describe(name, file, 256<<20)

@@ -1,27 +1,27 @@
-// Package novelty says how far a stream of values leaves what it has shown so far. It needs no training, no period and no unit, 0.1 µs and
-// no allocation a value, and about 500 bytes a stream.
+// Package novelty scores how far a value leaves the previous range of its stream. It needs no training, no period and no unit. A value costs 0.1 µs
+// and no allocation, a stream about 500 bytes.
 //
-// A Detector follows seven features of the stream: the value, its mean over a short and a medium span, its mean distance from these
-// two, and how the means differ. Of each it keeps the highest and the lowest so far. A value is new by how far its features lie beyond
-// those marks, relative to the distance of the marks. What was seen once is not new a second time, so that a lasting
-// fault alarms at its beginning and not at each value.
+// A Detector follows seven features of the stream: the value, its mean over a short and a medium span, its mean distance from these two means, and
+// the differences of the means. It keeps the highest and the lowest value of each feature, its marks. The novelty of a value is the distance of its
+// features beyond their marks, relative to the distance of the marks. A feature beyond its marks moves them, so a lasting fault scores high at its
+// beginning and not at each value.
 package novelty
 
 import "math"
 
-// Options set a detector. Spans are counted in values.
+// Options configure a detector. Spans are counted in values.
 type Options struct {
-	Short, Medium, Long float64 // spans of the three moving means; each at least 1
-	Memory              float64 // after how many values a mark has fallen to 1/e of its distance from the mean; +Inf keeps it
-	Quiet               float64 // after how many values 1/e is left of what a novelty takes from the scores after it
+	Short, Medium, Long float64 // spans of the three moving means, each at least 1
+	Memory              float64 // values after which the distance of a mark from the mean has decayed to 1/e; +Inf keeps it
+	Quiet               float64 // values after which the damping by a novelty has decayed to 1/e
 }
 
-// Defaults suit series of thousands of values; they are what `offload-lab bench nab` measures.
+// Defaults returns options for series of thousands of values; `offload-lab bench nab` measures them.
 func Defaults() Options {
 	return Options{Short: 5, Medium: 50, Long: 200, Memory: 30_000, Quiet: 20}
 }
 
-// Feature is what of a value was new.
+// Feature is a followed property of the stream.
 type Feature uint8
 
 // The features, in the order of their marks.
@@ -40,25 +40,25 @@ var words = [features]string{"value", "short mean", "medium mean", "short spread
 
 func (f Feature) String() string { return words[f] }
 
-// Novelty is the answer to one value.
+// Novelty is the score of one value.
 type Novelty struct {
-	Score   float64 // 0 (nothing new) to below 1
-	Feature Feature // what was new most of all
-	High    bool    // it lies above what was seen, not below
+	Score   float64 // from 0 (nothing new) to below 1
+	Feature Feature // the feature with the largest novelty
+	High    bool    // above the previous range, not below it
 }
 
 // Detector is the state of one stream. It is not safe for concurrent use.
 type Detector struct {
 	seen                int
-	short, medium, long float64 // steps of the means
-	memory, quiet       float64 // what is left after one value
+	short, medium, long float64 // steps of the moving means
+	memory, quiet       float64 // decay for each value
 	means               [3]float64
 	spreads             [2]float64
 	marks               [features]mark
-	deaf                float64 // what the novelties before take from this one
+	damping             float64 // damping by previous novelties
 }
 
-// New makes a detector that has seen nothing.
+// New returns a detector without history.
 func New(o Options) *Detector {
 	return &Detector{
 		short: 1 / o.Short, medium: 1 / o.Medium, long: 1 / o.Long,
@@ -66,23 +66,23 @@ func New(o Options) *Detector {
 	}
 }
 
-// Seen is the number of values fed so far.
+// Seen returns the number of values so far.
 func (d *Detector) Seen() int { return d.seen }
 
 const (
-	// largest is what values are cut to, so that no difference of two overflows.
+	// largest is the magnitude to which values are clipped, so that no difference of two values overflows.
 	largest = math.MaxFloat64 / 16
-	// softness is the excess, in widths of the marks, at which a feature reaches half of its weight.
+	// softness is the excess, in widths of the marks, at which a feature has half of its weight.
 	softness = 0.05
-	// slowest is the least step of a mark's own mean.
+	// slowest is the smallest step of a mark's own mean.
 	slowest = 1.0 / 2000
 )
 
-// Feed takes the next value, which must not be NaN, and says how new it is.
+// Feed adds the next value, which must not be NaN, and returns its novelty.
 func (d *Detector) Feed(v float64) Novelty {
 	v = min(max(v, -largest), largest)
 	d.seen++
-	first := 1 / float64(d.seen) // while there are few values each counts alike
+	first := 1 / float64(d.seen) // the first values have equal weights
 	if d.seen == 1 {
 		d.means = [3]float64{v, v, v}
 	}
@@ -107,19 +107,19 @@ func (d *Detector) Feed(v float64) Novelty {
 			most, answer.Feature, answer.High = weight, Feature(i), high
 		}
 	}
-	heard := max(0, sum-d.deaf)
-	answer.Score = heard / (1 + heard)
-	d.deaf = max(d.deaf*d.quiet, sum)
+	rest := max(0, sum-d.damping)
+	answer.Score = rest / (1 + rest)
+	d.damping = max(d.damping*d.quiet, sum)
 	return answer
 }
 
-// mark is what a feature has shown so far.
+// mark is the previous range of a feature.
 type mark struct {
 	high, low    float64
 	mean, spread float64
 }
 
-// feed says how far f lies beyond the marks, in widths of them, and moves them.
+// feed returns the distance of f beyond the marks, in widths of the marks, and moves the marks.
 func (m *mark) feed(f float64, first bool, step, memory float64) (excess float64, high bool) {
 	if first {
 		*m = mark{high: f, low: f, mean: f}
