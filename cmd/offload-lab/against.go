@@ -60,19 +60,22 @@ func againstVerb(ctx context.Context, args []string) error {
 	return nil
 }
 
-// logIn makes the folder of a run where dir names none, and opens the run's log in it. done closes it, and removes the folder that it made.
+// logIn makes the folder of a run, and opens the run's log in it. done closes it, and removes the folder where dir named none.
 func logIn(dir *string) (log *os.File, done func(), err error) {
-	made := ""
-	if *dir == "" {
-		if made, err = os.MkdirTemp(memory(), "offload-lab-"); err != nil {
-			return nil, nil, fmt.Errorf("making a folder for the run: %w", err)
+	temporary := *dir == ""
+	if _, err := makeFolder(dir, memory()); err != nil {
+		return nil, nil, err
+	}
+	remove := func() error {
+		if !temporary {
+			return nil
 		}
-		*dir = made
+		return os.RemoveAll(*dir)
 	}
 	if log, err = os.Create(filepath.Join(*dir, "log")); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("opening the log of the run: %w", err), os.RemoveAll(made))
+		return nil, nil, errors.Join(fmt.Errorf("opening the log of the run: %w", err), remove())
 	}
-	return log, func() { _ = errors.Join(log.Close(), os.RemoveAll(made)) }, nil
+	return log, func() { _ = errors.Join(log.Close(), remove()) }, nil
 }
 
 // memory is the folder of a file system in memory, "" on a machine without one. A disk that others use holds a task up for longer than a

@@ -48,13 +48,12 @@ func benchVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if o.Dir == "" {
-		dir, err := os.MkdirTemp("", "offload-bench-")
-		if err != nil {
-			return fmt.Errorf("making a folder for the bench: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		o.Dir = dir
+	temporary := o.Dir == ""
+	if _, err := makeFolder(&o.Dir, ""); err != nil {
+		return err
+	}
+	if temporary {
+		defer os.RemoveAll(o.Dir)
 	}
 	var table io.Writer = os.Stdout
 	if o.JSON {

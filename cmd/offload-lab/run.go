@@ -51,7 +51,8 @@ func runVerb(ctx context.Context, args []string) error {
 	if o.duration < 0 {
 		return fmt.Errorf("-duration %v: must not be below 0, such as 20s", o.duration)
 	}
-	made, err := o.folder()
+	o.temporary = o.dir == ""
+	made, err := makeFolder(&o.dir, "")
 	if err != nil {
 		return err
 	}
@@ -65,18 +66,17 @@ func runVerb(ctx context.Context, args []string) error {
 	return err
 }
 
-// folder finds or makes the folder of the run, and reports whether it made it.
-func (o *runOptions) folder() (made bool, err error) {
-	if o.dir == "" {
-		o.temporary = true
-		if o.dir, err = os.MkdirTemp("", "offload-lab-"); err != nil {
+// makeFolder makes the folder of a run, within that one where dir names none, and reports whether it was not there.
+func makeFolder(dir *string, within string) (made bool, err error) {
+	if *dir == "" {
+		if *dir, err = os.MkdirTemp(within, "offload-lab-"); err != nil {
 			return false, fmt.Errorf("making a folder for the run: %w", err)
 		}
 		return true, nil
 	}
-	_, err = os.Stat(o.dir)
+	_, err = os.Stat(*dir)
 	made = errors.Is(err, os.ErrNotExist)
-	if err := os.MkdirAll(o.dir, 0o750); err != nil {
+	if err := os.MkdirAll(*dir, 0o750); err != nil {
 		return false, fmt.Errorf("making the folder of the run: %w", err)
 	}
 	return made, nil

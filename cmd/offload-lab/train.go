@@ -67,6 +67,9 @@ func lessonsHelp() string {
 }
 
 func (o *trainOptions) run(ctx context.Context) error {
+	if err := errors.Join(tryFile(o.out), tryFile(o.checkpoint)); err != nil {
+		return err
+	}
 	result, err := o.learned(ctx)
 	if err != nil {
 		return err
@@ -200,18 +203,44 @@ func moments(v []float64) (mean, deviation float64) {
 	return mean, math.Sqrt(deviation)
 }
 
-// writeFile writes beside the file and renames, so that an interrupted write leaves the old one whole.
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+// writeFile writes beside the file and renames, so that an interrupted write leaves the old one whole. A device or a pipe is written to, and
+// what a link leads to is replaced instead of the link.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	to := path
+	if end, err := filepath.EvalSymlinks(path); err == nil {
+		to = end
+	}
+	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*")
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+		return err
 	}
 	defer os.Remove(f.Name())
 	if err := errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil { // #nosec G302 -- others may read a network
-		return fmt.Errorf("writing %s: %w", path, err)
+		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	return os.Rename(f.Name(), to)
+}
+
+// tryFile finds out before hours of work whether writeFile can write a file there. It leaves what is there.
+func tryFile(path string) error {
+	if info, err := os.Stat(path); path == "" || err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe) != 0 {
+		return nil
+	}
+	tried := errors.New("tried")
+	if err := writeFile(path, func(io.Writer) error { return tried }); !errors.Is(err, tried) {
+		return err
 	}
 	return nil
 }

@@ -84,12 +84,14 @@ func readNetwork(t *testing.T, file string) *policy.Network {
 
 func TestTrainSaysWhatIsWrong(t *testing.T) {
 	for want, args := range map[string][]string{
-		"there is no such lesson": {"-env", "chess"},
-		"-set":                    {"-env", "cartpole", "-set", `{"Gama":1}`},
-		`Gamma = "2"`:             {"-env", "cartpole", "-set", `{"Gamma":2}`},
-		"512 steps of one update": {"-env", "cartpole", "-steps", "10"},
-		"nowhere":                 {"-env", "cartpole", "-judge", "nowhere"},
-		"reading recordings":      {"-env", "offload", "-data", "nowhere"},
+		"there is no such lesson":   {"-env", "chess"},
+		"-set":                      {"-env", "cartpole", "-set", `{"Gama":1}`},
+		`Gamma = "2"`:               {"-env", "cartpole", "-set", `{"Gamma":2}`},
+		"512 steps of one update":   {"-env", "cartpole", "-steps", "10"},
+		"nowhere":                   {"-env", "cartpole", "-judge", "nowhere"},
+		"reading recordings":        {"-env", "offload", "-data", "nowhere"},
+		"/dev/null/rule":            {"-env", "cartpole", "-steps", "512", "-out", "/dev/null/rule"},
+		"open /dev: is a directory": {"-env", "cartpole", "-checkpoint", "/dev"},
 	} {
 		require.ErrorContains(t, trainVerb(t.Context(), args), want)
 	}

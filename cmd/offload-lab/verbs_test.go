@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -114,6 +117,59 @@ func TestARunThatCannotStartSaysWhyAndLeavesNoFolder(t *testing.T) {
 	kept := t.TempDir()
 	require.ErrorContains(t, runVerb(t.Context(), []string{"-dir", kept, "-bin", t.TempDir()}), "no such file")
 	require.DirExists(t, kept, "a folder that was there stays")
+}
+
+// A folder that is named and not there is made by every verb that has the whole system run.
+func TestTheFolderOfARunIsMade(t *testing.T) {
+	for _, c := range []struct {
+		verb func(context.Context, []string) error
+		args []string
+	}{{againstVerb, nil}, {liveVerb, nil}, {benchVerb, []string{"-broker", "mosquitto", "-mosquitto", "/nonexistent/mosquitto"}}} {
+		dir := filepath.Join(t.TempDir(), "new", "folder")
+		require.Error(t, c.verb(t.Context(), append(c.args, "-dir", dir, "-bin", t.TempDir(), "-res", "../../res")))
+		require.FileExists(t, filepath.Join(dir, "log"))
+	}
+}
+
+// What a verb writes goes into what a link leads to and into a pipe or a device, which stay.
+func TestWhereAFileIsWritten(t *testing.T) {
+	dir, words := t.TempDir(), func(w io.Writer) error { _, err := w.Write([]byte("words")); return err }
+	target, link, pipe, fresh := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe"), filepath.Join(dir, "fresh")
+	require.NoError(t, os.WriteFile(target, []byte("old"), 0o600))
+	require.NoError(t, os.Symlink(target, link))
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer reader.Close()
+	for _, path := range []string{link, pipe, fresh} {
+		require.NoError(t, tryFile(path))
+	}
+	text, err := os.ReadFile(link)
+	require.NoError(t, err)
+	require.Equal(t, "old", string(text), "a try leaves what is there")
+	require.NoFileExists(t, fresh)
+	for _, path := range []string{link, pipe, fresh} {
+		require.NoError(t, writeFile(path, words))
+	}
+	for _, path := range []string{target, link, fresh} {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "words", string(text))
+	}
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.Equal(t, fs.ModeSymlink, info.Mode().Type(), "the link stays")
+	info, err = os.Lstat(pipe)
+	require.NoError(t, err)
+	require.Equal(t, fs.ModeNamedPipe, info.Mode().Type(), "the pipe stays")
+	b := make([]byte, 10)
+	n, err := reader.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "words", string(b[:n]))
+	require.ErrorContains(t, writeFile(dir, words), "is a directory")
+	left, err := filepath.Glob(filepath.Join(dir, "*.*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 // Each verb refuses what it does not understand, before it does anything.

@@ -185,7 +185,7 @@ func regretPlot(scores []Score) *figure {
 	f := &figure{Label: "Regret of each policy with its 95 % interval", W: wide, H: rowTall*float64(len(shown)) + 62}
 	x := scale{low * 0.8, high * 1.25, leftRoom, wide - 70, true}
 	bottom := f.H - 46
-	f.axes(frame{x, scale{0, 1, bottom, 8, false}}.onlyX(), "excess cost of a task over the clairvoyant optimum", "", short, nil)
+	f.axes(frame{x, scale{from: bottom, to: 8}}.onlyX(), "excess cost of a task over the clairvoyant optimum", "", short, nil)
 	for i, s := range shown {
 		y := 8 + rowTall*(float64(i)+0.5)
 		tip := fmt.Sprintf("%s: regret %.3f, 95 %% %.3f to %.3f", s.Policy, s.Regret, s.RegretCI95[0], s.RegretCI95[1])
@@ -304,7 +304,7 @@ func replayPlot(all []replayed) *figure {
 	}
 	f := &figure{Label: "What each policy would have cost, with 95 % intervals", W: wide, H: 38*float64(len(all)) + 62}
 	x := scale{low - (high-low)*0.05, high + (high-low)*0.05, leftRoom, wide - 24, false}
-	f.axes(frame{x, scale{0, 1, f.H - 46, 8, false}}.onlyX(), "estimated mean a task", "", short, nil)
+	f.axes(frame{x, scale{from: f.H - 46, to: 8}}.onlyX(), "estimated mean a task", "", short, nil)
 	for i := range all {
 		r := &all[i]
 		y := 8 + 38*(float64(i)+0.5)
