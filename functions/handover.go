@@ -377,17 +377,21 @@ func (p *Pipeline) refuseTrack(j *job, err error) {
 }
 
 // finishFirst makes the provisional answer of a task the final one, since the task cannot be sent to the cloud. It may wait for the bus, so it runs
-// on the background goroutine. If the bus rejects the answer, the task is dropped as ReasonFailed.
+// on the background goroutine. If the bus is away, the task is returned to its sender; if the bus rejects the answer, the task is dropped as
+// ReasonFailed.
 func (p *Pipeline) finishFirst(j *job) {
 	p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	final := *j.first
 	final.Provisional = false
-	if err := p.local.Publish(&final); err != nil {
+	switch err := p.local.Publish(&final, false); {
+	case err == nil:
+		p.act(j, finish, nil)
+	case errors.Is(err, local.ErrAway):
+		p.refuseTrack(j, err)
+	default:
 		p.sayGivenUp(j.Task, err)
 		p.drop(j, ReasonFailed)
-		return
 	}
-	p.act(j, finish, nil)
 }
 
 // drop drops a task that can be neither processed nor stored, now or later. It counts as accepted, so that its event is not redelivered forever.

@@ -239,6 +239,30 @@ func TestAProvisionalAnswerBecomesFinalWhereTheSpoolIsFull(t *testing.T) {
 	}
 }
 
+// If the bus is away as well, the sender keeps the task: it is neither done nor dropped.
+func TestAProvisionalAnswerIsNotDroppedWhileTheBusIsAway(t *testing.T) {
+	b := startBroker(t)
+	startCloud(t, b, "n1", nil)
+	c := modelConfig(t, b, "edge")
+	class := c.Writable.Classes["bearing"]
+	class.Hard = "margin threshold=0.2"
+	c.Writable.Classes["bearing"] = class
+	bus := &bin{}
+	s := linkedTo(t, c, bus)
+	var refused error
+	j := &job{Case: decide.Case{Task: taskOfClass(t, s, bearing("pump", 1, unsure), "bearing")}, state: asking}
+	j.event = &countdown{run: &run{rules: s.rules.Load(), done: func(_ int, err error) { refused = err }, over: func() {}}}
+	j.event.left.Store(1)
+	s.ledger.Enter(1)
+	j.first = s.firstAnswer(t, j.Task)
+	bus.err = fmt.Errorf("connecting: %w", local.ErrAway)
+	s.dispatch(j, unstored, nil)
+	require.ErrorIs(t, refused, local.ErrAway)
+	counts := s.Counts()
+	require.Zero(t, counts.Local+counts.InFlight)
+	require.Empty(t, counts.Dropped)
+}
+
 func taskOfClass(t *testing.T, s *Service, ev *task.Event, class string) *task.Task {
 	t.Helper()
 	tasks := task.Split(ev, func(string) *task.Class { return s.rules.Load().Class(class) }, nil)

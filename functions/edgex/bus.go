@@ -11,21 +11,23 @@ import (
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
 
 	"app-offload/functions/keys"
+	"app-offload/functions/local"
 )
 
 // retryBus is the pause before another attempt to reach the bus.
 const retryBus = time.Second
 
-// Bus is a MessageBus client of our own. It connects at the first use and stays until Close, which comes after the
+// Bus is a MessageBus client of our own. It connects at the first use and again after a failure, and stays until Close, which comes after the
 // last result. It is safe for concurrent use.
 type Bus struct {
 	cfg     BusConfig
 	suffix  string
 	secrets keys.Secrets
 
-	mu     sync.Mutex
-	client messaging.MessageClient
-	closed bool
+	mu      sync.Mutex
+	client  messaging.MessageClient
+	closed  bool
+	leaving sync.WaitGroup // clients that are disconnecting
 }
 
 // NewBus prepares a client; role keeps its client id apart from others of this service on the same broker.
@@ -36,7 +38,8 @@ func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 // ErrNoBus says that results have nowhere to go, by configuration or because the service stops.
 var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
 
-// Publish sends one payload to the topic below the base prefix.
+// Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. Any failure
+// replaces the client: the next call connects again.
 func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) error {
 	client, err := b.connected()
 	if err != nil {
@@ -46,24 +49,44 @@ func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) 
 	m.ApiVersion = "v3"
 	m.CorrelationID, m.ContentType, m.Payload = correlationID, contentType, payload
 	if err := client.Publish(m, b.cfg.BaseTopicPrefix+"/"+topic); err != nil {
+		b.replace(client)
+		if b.connectsLate() {
+			err = fmt.Errorf("%w: %w", local.ErrAway, err)
+		}
 		return fmt.Errorf("publishing %d bytes on %s/%s: %w", len(payload), b.cfg.BaseTopicPrefix, topic, err)
 	}
 	return nil
 }
 
-// Close disconnects. Later calls of Publish answer ErrNoBus. The client of go-mod-messaging waits without end for a
-// broker that is gone: it is given a moment, and then left to the end of the process. A broker that is gone has nothing
-// to be told.
+// connectsLate reports whether the client connects with its first message: on Redis, which also refuses no message for what is in it.
+func (b *Bus) connectsLate() bool { return strings.EqualFold(b.cfg.Type, "redis") }
+
+// replace drops a client that has failed. A call that failed with an earlier client leaves the present one alone.
+func (b *Bus) replace(failed messaging.MessageClient) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.client == failed && !b.closed {
+		b.client = nil
+		b.leaving.Go(func() { _ = failed.Disconnect() })
+	}
+}
+
+// Close disconnects. Later calls of Publish return ErrNoBus. The client of go-mod-messaging may wait forever for a broker that is gone, so
+// Close waits only for a moment, and leaves the rest to the end of the process.
 func (b *Bus) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	client := b.client
 	b.mu.Unlock()
-	if client == nil {
-		return nil
-	}
 	gone := make(chan error, 1)
-	go func() { gone <- client.Disconnect() }()
+	go func() {
+		var err error
+		if client != nil {
+			err = client.Disconnect()
+		}
+		b.leaving.Wait()
+		gone <- err
+	}()
 	select {
 	case err := <-gone:
 		return err
@@ -99,7 +122,7 @@ func (b *Bus) connected() (messaging.MessageClient, error) {
 	}
 	client, err := b.connect()
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the %s MessageBus at %s:%d: %w", b.cfg.Type, b.cfg.Host, b.cfg.Port, err)
+		return nil, fmt.Errorf("%w: connecting to the %s MessageBus at %s:%d: %w", local.ErrAway, b.cfg.Type, b.cfg.Host, b.cfg.Port, err)
 	}
 	b.client = client
 	return client, nil
@@ -128,6 +151,9 @@ func (b *Bus) options() (map[string]string, error) {
 		o[k] = v
 	}
 	o["ClientId"] = b.cfg.ClientID() + b.suffix
+	if strings.EqualFold(b.cfg.Type, "mqtt") {
+		o["AutoReconnect"] = "false" // a client that reconnects by itself drops messages of QoS 0 meanwhile, and reports success
+	}
 	mode := strings.ToLower(b.cfg.AuthMode)
 	if mode == "" || mode == "none" {
 		return o, nil

@@ -2,12 +2,21 @@ package edgex
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
+	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/local"
+	"app-offload/functions/mqtt/mosquittotest"
 )
 
 // hanging is a client whose broker is gone: it disconnects only when it is let.
@@ -42,4 +51,50 @@ func TestACloseReportsTheDisconnection(t *testing.T) {
 	b.client = h
 	require.ErrorIs(t, b.Close(), h.err)
 	require.NoError(t, NewBus(BusConfig{}, "t", nil).Close(), "never connected")
+}
+
+// While the broker is away every publication fails, at once and at any QoS: what is reported as published is with the broker. When it is back, so
+// are publications, whether or not the configuration has the client of the MessageBus reconnect by itself.
+func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
+	for _, options := range []map[string]string{
+		{"Qos": "0", "AutoReconnect": "true", "ConnectTimeout": "5"},
+		{"Qos": "1", "AutoReconnect": "true", "ConnectTimeout": "5"},
+		{"Qos": "1", "ConnectTimeout": "5"},
+		{"Qos": "0"},
+	} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			t.Parallel()
+			program, address := mosquittotest.Program(t), mosquittotest.FreeAddress(t)
+			host, port, _ := strings.Cut(address, ":")
+			conf := filepath.Join(t.TempDir(), "conf")
+			require.NoError(t, os.WriteFile(conf, []byte("user root\nallow_anonymous true\nlistener "+port+" 127.0.0.1\n"), 0o600))
+			broker := mosquittotest.Run(t, program, conf, address)
+			b := NewBus(BusConfig{Type: "mqtt", Protocol: "tcp", Host: host, AuthMode: "none", BaseTopicPrefix: "edgex", Optional: options}, "results", nil)
+			_, err := fmt.Sscan(port, &b.cfg.Port)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = b.Close() })
+			send := func(n int) error { return b.Publish("x", "application/json", "", []byte(strconv.Itoa(n))) }
+			require.NoError(t, send(0))
+
+			require.NoError(t, broker.Process.Kill())
+			_ = broker.Wait()
+			require.Eventually(t, func() bool { return send(1) != nil }, 10*time.Second, time.Millisecond)
+			for n := range 20 {
+				require.ErrorIs(t, send(2), local.ErrAway, n)
+				time.Sleep(50 * time.Millisecond) // the client of paho is between two attempts for most of this time
+			}
+
+			mosquittotest.Run(t, program, conf, address)
+			reader := NewBus(b.cfg, "reader", nil)
+			t.Cleanup(func() { _ = reader.Close() })
+			client, err := reader.connected()
+			require.NoError(t, err)
+			seen := make(chan types.MessageEnvelope, 10)
+			require.NoError(t, client.Subscribe([]types.TopicChannel{{Topic: "edgex/x", Messages: seen}}, make(chan error, 1)))
+			require.Eventually(t, func() bool { return send(3) == nil }, 10*time.Second, 10*time.Millisecond)
+			require.NoError(t, send(4))
+			require.Equal(t, "3", string((<-seen).Payload))
+			require.Equal(t, "4", string((<-seen).Payload))
+		})
+	}
 }

@@ -145,12 +145,33 @@ func TestAnAnswerIsOfferedAgain(t *testing.T) {
 			}
 			began := time.Now()
 			var failed *local.PublishError
-			require.ErrorAs(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}})), &failed)
+			require.ErrorAs(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true), &failed)
 			require.ErrorIs(t, failed, b.err)
 			require.Equal(t, tries, b.tries)
 			require.Equal(t, time.Duration(tries-1)*publishPause, time.Since(began))
 			r.cancel()
 		})
+	}
+}
+
+// While the bus is away, the answer to a task that must stay waits for it. Once the room is being closed, the task is its sender's again.
+func TestAnAnswerThatMustStayWaitsForTheBus(t *testing.T) {
+	for _, closing := range []bool{false, true} {
+		b := openRoom(t, nil)
+		b.bus.fail(fmt.Errorf("connecting: %w", local.ErrAway))
+		ended := make(chan error, 1)
+		go func() { ended <- b.process(t, local.Item{Task: b.task("pump", sure), Stay: true})[0] }()
+		require.Eventually(t, func() bool { return b.bus.tried() > publishTries }, time.Minute, time.Millisecond)
+		if closing {
+			require.NoError(t, b.Shut(context.Background()))
+			b.cancel()
+			require.ErrorIs(t, <-ended, local.ErrClosed)
+			require.Zero(t, b.Stats().Classes[0].Failed)
+			continue
+		}
+		b.bus.fail(nil)
+		require.NoError(t, <-ended)
+		require.Len(t, b.bus.results, 1)
 	}
 }
 

@@ -375,19 +375,17 @@ const (
 	publishPause = 100 * time.Millisecond
 )
 
-// Publish publishes an answer of a local model.
-func (r *Room) Publish(a *answer.Answer) error {
+// Publish publishes an answer of a local model. With wait it blocks while the bus is away, until the room is being closed.
+func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	result := local.Answered(a)
-	var err error
-	for n := range publishTries {
-		if n > 0 && !r.pause() {
-			break
-		}
-		if err = r.deps.Publisher.Publish(result); err == nil {
-			return nil
-		}
+	err := r.deps.Publisher.Publish(result)
+	for n := 1; err != nil && (n < publishTries || wait && errors.Is(err, local.ErrAway)) && r.pause(); n++ {
+		err = r.deps.Publisher.Publish(result)
 	}
-	return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
+	if err != nil {
+		return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
+	}
+	return nil
 }
 
 // pause waits before the next attempt, and reports false if the room is closing.

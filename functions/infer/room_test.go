@@ -37,6 +37,18 @@ func (b *bus) Publish(r local.Result) error {
 	return b.err
 }
 
+func (b *bus) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+func (b *bus) tried() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.tries
+}
+
 type noLog struct{}
 
 func (noLog) Debugf(string, ...any) {}

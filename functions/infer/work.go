@@ -114,13 +114,8 @@ func (r *Room) serve(w *work, it *local.Item, done func(error)) {
 // compute runs the model on a task and publishes the answer. The answer is nil on failure. A nil error means a final answer.
 func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	a, err := r.run(w, it.Task)
-	if err != nil && r.ctx.Err() != nil {
-		w.refuse()
-		return nil, stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
-	}
 	if err != nil {
-		w.failed(err)
-		return nil, err
+		return nil, r.failed(w, it, err)
 	}
 	w.speed.add(a.Took.Seconds())
 	if it.Took != nil {
@@ -136,9 +131,8 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 		w.failed(err)
 		return nil, fmt.Errorf("the answer of model %s: %w", w.model, err)
 	}
-	if err := r.Publish(one); err != nil {
-		w.failed(err)
-		return nil, err
+	if err := r.Publish(one, it.Stay); err != nil {
+		return nil, r.failed(w, it, err)
 	}
 	w.note(nil)
 	w.answered(it.Task, r.deps.Clock.Since(it.Task.Received))
@@ -148,6 +142,16 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	}
 	w.counts.final.Add(1)
 	return &a, nil
+}
+
+// failed counts a task without an answer and returns the error to report. After the room was closed the failure is not the task's.
+func (r *Room) failed(w *work, it *local.Item, err error) error {
+	if r.ctx.Err() != nil {
+		w.refuse()
+		return stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
+	}
+	w.failed(err)
+	return err
 }
 
 // answered records the time from the reception of an event to its answer.

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type recorder struct {
 	mu      sync.Mutex
 	results []Result
 	failing bool
+	why     error // of a failure, errBus if nil
 	tries   int
 }
 
@@ -44,7 +46,7 @@ func (r *recorder) Publish(result Result) error {
 	defer r.mu.Unlock()
 	r.tries++
 	if r.failing {
-		return errBus
+		return cmp.Or(r.why, errBus)
 	}
 	r.results = append(r.results, result)
 	return nil

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -237,11 +238,11 @@ func (w *worker) retry(now int64) {
 }
 
 // publish publishes a result. It retries after pauses only if the previous publication succeeded, so that an unreachable bus costs the pauses once
-// and not for each result.
+// and not for each result. The result of a task that must stay local waits until the bus is back.
 func (w *worker) publish(r Result) error {
 	well := w.well
 	err := w.try(r)
-	for n := 0; err != nil && well && n < w.rules.limits.retries && w.pause(); n++ {
+	for n := 0; err != nil && (w.waits(err) || well && n < w.rules.limits.retries) && w.pause(); n++ {
 		err = w.try(r)
 	}
 	if err != nil {
@@ -250,6 +251,9 @@ func (w *worker) publish(r Result) error {
 	}
 	return nil
 }
+
+// waits reports whether the current task waits for the end of a failure: the bus is away, and the task must stay local.
+func (w *worker) waits(err error) bool { return w.stay && errors.Is(err, ErrAway) }
 
 // pause waits before a retry, and reports false if the processor aborts.
 func (w *worker) pause() bool {

@@ -59,10 +59,8 @@ type Item struct {
 	Task   *task.Task
 	Cycles float64
 	Took   *time.Duration // set to the operators' time before done is called; may be nil
-
-	// For tasks with a model; see package infer.
-	Stay bool     // the task must be done locally
-	Sure *float64 // set to the confidence of the answer before done is called; may be nil
+	Stay   bool           // the task must be done locally: while the bus is away, its results wait
+	Sure   *float64       // set to the confidence of a model's answer before done is called; may be nil; see package infer
 }
 
 // Processor runs the operators. It is safe for concurrent use.
@@ -180,7 +178,7 @@ func (p *Processor) Process(ctx context.Context, items []Item, done func(i int, 
 }
 
 func (i *Item) job(index int, done func(i int, err error)) job {
-	return job{task: i.Task, cost: int64(i.Cycles * 1000), index: index, done: done, took: i.Took}
+	return job{task: i.Task, cost: int64(i.Cycles * 1000), index: index, done: done, took: i.Took, stay: i.Stay}
 }
 
 // Offer is Process of one task for callers that must not wait: if the queue is full it returns false, and never calls done.

@@ -239,6 +239,38 @@ func TestAFailedResultIsRetriedThenReported(t *testing.T) {
 	})
 }
 
+// While the bus is away, the result of a task that must stay waits for it, however long; one that only this result fails does not. The result
+// of a task that may leave fails, so that the task can.
+func TestAResultThatMustStayWaitsForTheBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &recorder{failing: true, why: fmt.Errorf("connecting: %w", ErrAway)}
+		p := start(t, DefaultConfig(), class("deadband"), bus)
+		require.ErrorIs(t, feed(p, scalar("d", "x", 1, 1))[0], ErrAway)
+		time.AfterFunc(time.Hour, func() { bus.fail(false) })
+		began, errs := time.Now(), make(chan error, 1)
+		feedOne := func(v float64) {
+			p.Process(t.Context(), []Item{{Task: scalar("d", "x", time.Duration(v), v), Stay: true}}, func(_ int, err error) { errs <- err })
+		}
+		feedOne(2)
+		require.NoError(t, <-errs)
+		require.InDelta(t, time.Hour, time.Since(began), float64(time.Second))
+		require.Len(t, bus.all(), 1)
+
+		bus.why = nil
+		bus.fail(true)
+		feedOne(3)
+		require.ErrorIs(t, <-errs, errBus)
+
+		bus.why = ErrAway
+		feedOne(4)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_ = p.Close(ctx)
+		require.ErrorIs(t, <-errs, ErrClosed, "its sender keeps it")
+	})
+}
+
 func TestWindowsWaitForTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{failing: true}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -27,8 +28,12 @@ type Result struct {
 	Hop           int    // number of app-offloads in the chain of computation: 1 for a result of device data
 }
 
-// Publisher publishes results. The workers call it concurrently. It blocks until the bus has the result or the attempt failed.
+// Publisher publishes results. The workers call it concurrently. It blocks until the bus has the result or the attempt failed. The error
+// wraps ErrAway if the bus accepts no results at all.
 type Publisher interface{ Publish(Result) error }
+
+// ErrAway reports that the MessageBus cannot be reached, so that no result can be published for now.
+var ErrAway = errors.New("the MessageBus is away")
 
 // Topic returns the topic on which core-data receives the result, below the MessageBus's base prefix:
 // events/device/<service>/<profile>/<device>/<source>.

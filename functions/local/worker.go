@@ -17,6 +17,7 @@ type job struct {
 	index int
 	done  func(i int, err error)
 	took  *time.Duration // may be nil
+	stay  bool           // the task must be done locally
 }
 
 // worker runs the operators for its share of the devices. Its goroutine owns all fields but the queue.
@@ -35,6 +36,7 @@ type worker struct {
 
 	head head // the current task
 
+	stay      bool          // the current task must be done locally
 	well      bool          // the previous publication succeeded
 	published time.Duration // time spent on publishing the results of the current task
 
@@ -106,7 +108,7 @@ func (w *worker) do(j job) {
 		w.refresh()
 		began := time.Now()
 		w.head.begin(j.cost, w.p.now())
-		w.published = 0
+		w.published, w.stay = 0, j.stay
 		err = w.process(j.task)
 		took := time.Since(began) - w.published
 		w.head.end(took)
@@ -115,6 +117,9 @@ func (w *worker) do(j job) {
 		}
 		w.p.observe(j.task, took.Seconds())
 		w.p.counts.tasks.Add(1)
+		if w.waits(err) {
+			err = fmt.Errorf("%w: %w", ErrClosed, err)
+		}
 	}
 	if err != nil {
 		w.p.counts.failed.Add(1)
