@@ -131,7 +131,7 @@ func AveragePoolF32(w *Window, out, image []float32, low, top float32) {
 						sum += image[((iy+ky)*w.W+ix+kx)*w.C+c]
 					}
 				}
-				out[c] = min(max(sum/float32(max((y1-y0)*(x1-x0), 1)), low), top)
+				out[c] = min(max(sum/float32((y1-y0)*(x1-x0)), low), top)
 			}
 			out = out[w.C:]
 		}

@@ -171,6 +171,13 @@ func TestCurvesAreNearTheirFunctions(t *testing.T) {
 			}
 		}
 	}
+	for n := range 7 {
+		for x := -32768; x <= 0; x++ {
+			if real, got := math.Exp(float64(x)/float64(int(1)<<(15-n)))*32768, expNegative16(int16(x), n); math.Abs(real-float64(got)) > 2 {
+				t.Fatalf("e to the power of %d with %d integer bits is %d, expected %g", x, n, got, real)
+			}
+		}
+	}
 	for x := -32767; x < 32767; x++ {
 		require.InDelta(t, 32768/(1+math.Exp(-float64(x)/4096)), float64(sigmoid.At(int16(x))), 12, "logistic at %d", x)
 	}
@@ -237,6 +244,7 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 		{0, Multiplier{}},
 		{math.NaN(), Multiplier{}},
 		{math.Inf(1), Multiplier{}},
+		{math.Inf(-1), Multiplier{}},
 		{0.5, Multiplier{half, 0}},
 		{1, Multiplier{half, 1}},
 		{0.75, Multiplier{half + half/2, 0}},

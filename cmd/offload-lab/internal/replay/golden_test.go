@@ -13,6 +13,7 @@ import (
 	"app-offload/cmd/internal/golden"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 )
 
 // nine rounds all figures of a result to nine digits.
@@ -74,6 +75,13 @@ func TestInputsAreBounded(t *testing.T) {
 	require.Equal(t, latest, lateness(math.Inf(1), math.Inf(1)))
 	require.Equal(t, 0.0, step(1))
 	require.Equal(t, 1.0, step(1.01))
+	for _, times := range [][2]float64{{math.Inf(1), 1}, {1, math.Inf(1)}, {math.Inf(1), math.Inf(1)}} {
+		var r decision.Record
+		r.Estimate = score.Estimate{LocalTime: times[0], CloudTime: times[1]}
+		for i, v := range inputsOf(&r) {
+			require.LessOrEqual(t, math.Abs(v), math.Log1p(longest), "input %d of %v", i, times)
+		}
+	}
 }
 
 // Every reason for which no policy had a say, and no other, is one that all policies share.

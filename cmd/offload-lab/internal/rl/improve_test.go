@@ -142,6 +142,19 @@ func TestFitGradient(t *testing.T) {
 	}
 }
 
+// The loss of an epoch is the mean over its minibatches, and 0 without one.
+func TestTheLossOfAnEpoch(t *testing.T) {
+	l, norm := &Labels{Obs: normals(random(7), 12), Gain: []float64{1, -1, 2, -2}}, NewNorm(3)
+	still := func(float64) float64 { return 0 }
+	losses := make([]float64, 6)
+	for size := range losses[1:] {
+		losses[size+1] = NewFitter(NewNet(random(5), 1, 3, 6, 2), size+1, 1).Epoch(l, norm, random(1), still)
+	}
+	require.InDeltaSlice(t, []float64{losses[4], losses[4], losses[4]}, []float64{losses[1], losses[2], losses[4]}, 1e-12)
+	require.Positive(t, losses[4])
+	require.Zero(t, losses[5])
+}
+
 func TestOldLabelsGoFirst(t *testing.T) {
 	l := Labels{Obs: []float64{1, 1, 2, 2, 3, 3}, Gain: []float64{1, 2, 3}}
 	l.keep(2, 2)
@@ -167,6 +180,8 @@ func TestExportedNetworkDecidesAlike(t *testing.T) {
 	}
 	_, err = Load(file, 4, 2)
 	require.ErrorContains(t, err, "3 inputs")
+	_, err = Load(file, 3, 1)
+	require.ErrorContains(t, err, "2 outputs")
 }
 
 func newQueue() (Env, error) { return &queue{}, nil }

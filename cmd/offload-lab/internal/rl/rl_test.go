@@ -2,6 +2,7 @@ package rl
 
 import (
 	"bytes"
+	"encoding/gob"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -238,6 +239,29 @@ func TestResumeChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "it was made with")
 	_, err = Resume(bytes.NewReader(image[:len(image)/2]), corridorConfig(), newCorridor)
 	require.Error(t, err)
+	for want, change := range map[string]func(*checkpoint){
+		"version 2; this program reads version 1": func(c *checkpoint) { c.Version++ },
+		"it is incomplete":                        func(c *checkpoint) { c.Lanes = c.Lanes[1:] },
+		"its network is [2 9 2]":                  func(c *checkpoint) { c.Actor.Sizes[1]++ },
+	} {
+		var c checkpoint
+		require.NoError(t, gob.NewDecoder(bytes.NewReader(image)).Decode(&c))
+		change(&c)
+		require.ErrorContains(t, c.fits(through), want)
+	}
+}
+
+// An update reports the means over its own minibatches.
+func TestTheLossesOfAnUpdate(t *testing.T) {
+	require.Equal(t, Losses{Policy: 1, Value: 2, Entropy: 3, KL: 4, Clipped: 5}, Losses{2, 4, 6, 8, 10, 2}.mean())
+	require.Zero(t, Losses{}.mean())
+	c := corridorConfig()
+	trainer, err := NewTrainer(c, newCorridor)
+	require.NoError(t, err)
+	for range 2 {
+		trainer.Update()
+		require.EqualValues(t, c.Epochs*(c.Envs*c.Horizon/c.Minibatch), trainer.learn.losses.gradients)
+	}
 }
 
 func TestConfigReportsAllProblems(t *testing.T) {

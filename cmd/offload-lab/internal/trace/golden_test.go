@@ -78,6 +78,7 @@ func TestWhatIsNoRecordingIsNamed(t *testing.T) {
 		{"a.log", "0 1 2\n", "line 1 is not", linkOf},
 		{"cpu.csv", "t,v\n2014-02-14 14:30:00,x\n", "line 2 is not", cpuOf},
 		{"cpu.csv", "t,v\nnever,1\n", "line 2 is not", cpuOf},
+		{"cpu.csv", "t\n2014-02-14 14:30:00\n", "line 2 is not", cpuOf},
 		{"cpu.csv", "t,v\n\"", "cpu.csv", cpuOf},
 		{"cpu.csv", "", "0 samples", cpuOf},
 		{"r.csv", "a,b\n", "has no slices", rttOf},

@@ -62,6 +62,11 @@ func TestCurveByHand(t *testing.T) {
 	require.InDelta(t, 2, c.Inverse(10), 1e-9, "the first time, not the last")
 	require.InDelta(t, 3.1, c.Inverse(11), 1e-9)
 	require.InDelta(t, 6, c.Inverse(30), 1e-9)
+	falls, err := NewCurve([]float64{0, 2}, []float64{5, 0}, 4)
+	require.NoError(t, err)
+	for v, want := range map[float64]float64{0: -2, 5: 1, 10: 2, 15: 5, 20: 6} {
+		require.InDelta(t, want, falls.Inverse(v), 1e-9, "%v: also where a round ends with nothing", v)
+	}
 	require.InDelta(t, 0, c.At(2.5), 0)
 	for at, want := range map[float64]float64{0: 2, 1.5: 2, 2: 3, 2.5: 3, 3: 4, 3.5: 4, 4: 6, -0.5: 0, -1: 0, -1.5: -1, -4: -2, 9: 10} {
 		require.InDelta(t, want, c.Next(at), 0, "next to %v", at)
