@@ -20,28 +20,27 @@ var banditInfo = Info{
 	WhenNot: "Each decision must be explainable by its inputs alone. Without outcomes it is no better than cost.",
 }
 
-// bandit is LinUCB below the cost: per way, a linear regression from the parts of the predicted time to the real time. Costs
-// are computed from the optimistic end of its confidence, as in LinUCB, so that an untried way gets its chance. Outcomes may
-// come late; decisions in between use what is known.
+// bandit is LinUCB on top of policy cost: for each target, a linear regression from the parts of the predicted time to the real time. Costs are
+// computed from the optimistic end of the regression's confidence interval, as in LinUCB, so that an untried target gets its chance. Outcomes may
+// arrive late; the decisions before that use what is known.
 type bandit struct {
 	cost    *cost
-	alpha   float64 // of the optimism
-	forget  float64 // weight that the past keeps with each outcome
-	explore float64 // share of the close decisions that is forced to a way of which nothing is known
+	alpha   float64 // degree of optimism
+	forget  float64 // weight that past outcomes keep with each new one
+	explore float64 // share of the close decisions that is forced to a target without outcomes
 	seed    uint64
 	draws   atomic.Uint64
 	*memory
 }
 
-// memory is what a bandit has learned. It outlives a change of the configuration, and a shadow has that of the one that
-// learns.
+// memory is the learned state of a bandit. It outlives a change of the configuration, and a shadow shares it with the acting bandit.
 type memory struct {
-	known    atomic.Pointer[knowledge] // as published; readers need no lock
+	known    atomic.Pointer[knowledge] // the published copy; readers need no lock
 	learning sync.Mutex                // guards newest
 	newest   knowledge
 }
 
-// Every outcome is published while each one matters, and later every few: a copy for each would cost more than learning.
+// The first outcomes are each published, since each one matters; later only every few, as a copy costs more than learning does.
 const (
 	eachMatters = 1000
 	publishEach = 8
@@ -52,18 +51,18 @@ func (m *memory) publish() {
 	m.known.Store(&k)
 }
 
-// knowledge is what was learned, by Target.
+// knowledge is the learned state, by Target.
 type knowledge struct {
 	Arms [2]arm
 }
 
 const (
-	closeBy   = 0.35 // no decision with a score further off than this share is forced: trying must not be ruinous
+	closeBy   = 0.35 // largest distance of a score from a half at which a decision is forced, as a share: exploring must not be ruinous
 	floorTime = 0.1  // s: below it, errors are absolute rather than relative
 )
 
-// ridges are how many outcomes, of a weight of 1 each at most, it takes to believe them rather than the prediction, by Target.
-// The times of a link scatter far more than those of the node, so a few of them say less.
+// ridges are the numbers of outcomes, of weight 1 at most each, that it takes to believe them rather than the prediction, by Target. Link times
+// scatter far more than times of the node, so a few of them mean less.
 var ridges = [2]float64{decision.Local: 0.1, decision.Cloud: 1}
 
 func newBandit(c Config) Policy {
@@ -75,7 +74,7 @@ func newBandit(c Config) Policy {
 
 func (b *bandit) Name() string { return banditInfo.Name }
 
-// Decide is cost on corrected predictions, but for the draws of forced sampling.
+// Decide decides as cost does on corrected predictions, except for the draws of forced exploration.
 func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	b.cost.tempo.decided(t, s, b.cost.patience)
 	return b.DecideAgain(t, e, s)
@@ -84,7 +83,7 @@ func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) decision
 // Arrived counts a task that another policy decides.
 func (b *bandit) Arrived(t *task.Task, s *host.State) { b.cost.Arrived(t, s) }
 
-// DecideAgain decides a task whose arrival is counted already.
+// DecideAgain decides a task whose arrival is already counted.
 func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	known := b.known.Load()
 	local, cloud := waysOf(e, s)
@@ -110,7 +109,7 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 	return d
 }
 
-// terms are estimates from the outcomes so far, without the optimism.
+// terms returns the estimates corrected by the outcomes so far, without the optimism.
 func (k *knowledge) terms(m terms, plain [2]passage) terms {
 	m.local = k.Arms[decision.Local].correct(plain[decision.Local], 0).time()
 	if !math.IsInf(m.cloud, 1) {
@@ -119,8 +118,8 @@ func (k *knowledge) terms(m terms, plain [2]passage) terms {
 	return m
 }
 
-// harmless reports whether the other way may be tried: the costs of both are close, the task is not critical, and the other
-// way is not predicted to miss a deadline that this one meets.
+// harmless reports whether the other target may be tried: the costs of both are close, the task is not critical, and the other target is not
+// predicted to miss a deadline that the chosen one meets.
 func harmless(t *task.Task, s *host.State, d *decision.Decision, times [2]float64) bool {
 	if t.Critical || math.Abs(d.Score-half) > closeBy/2 {
 		return false
@@ -129,20 +128,19 @@ func harmless(t *task.Task, s *host.State, d *decision.Decision, times [2]float6
 	return times[decision.Cloud-d.Target] <= left || times[d.Target] > left
 }
 
-// ignorance is 1 where nothing is known of a way, and less the more outcomes have told of such passages, and the more lately.
+// ignorance returns 1 for a target without outcomes, and less the more outcomes similar tasks had, and the more recently.
 func (a *arm) ignorance(p passage) float64 {
 	x, _ := p.context()
 	return min(a.width(&x), 1)
 }
 
-// context is the parts of a predicted time as shares of it, so that an error of a tenth weighs alike on short and long
-// ones.
+// context returns the parts of a predicted time as shares of it, so that an error of a tenth weighs the same on short and long times.
 func (p passage) context() (x vector, scale float64) {
 	scale = p.time() + floorTime
 	return vector{p.wait / scale, p.own / scale, p.after / scale, floorTime / scale}, scale
 }
 
-// correct applies what was learned to each part, and takes the uncertainty off.
+// correct applies the learned factor to each part and subtracts the uncertainty.
 func (a *arm) correct(p passage, alpha float64) passage {
 	x, scale := p.context()
 	w := &a.weights
@@ -151,10 +149,10 @@ func (a *arm) correct(p passage, alpha float64) passage {
 	return passage{wait: p.wait * factor(w[0]), own: p.own * factor(w[1]), after: max(fixed, 0)}
 }
 
-// factor turns a learned relative error into a factor on the prediction. A passage never takes less than a tenth of it.
+// factor turns a learned relative error into a factor on the prediction. It is at least a tenth.
 func factor(w float64) float64 { return max(1+w, 0.1) }
 
-// Observe learns by how much the prediction was off, relative to itself. What failed has no time to learn from.
+// Observe learns the error of the prediction, relative to the prediction. A failed task has no time to learn from.
 func (b *bandit) Observe(e *decision.Entry) {
 	if !e.Outcome.Known || e.Outcome.Failed || !isNumber(e.Outcome.Time) || e.Outcome.Time < 0 {
 		return
@@ -163,7 +161,7 @@ func (b *bandit) Observe(e *decision.Entry) {
 	predicted := local
 	if e.Decision.Target == decision.Cloud {
 		if math.IsInf(e.Estimate.CloudTime, 1) {
-			return // it was not predicted at all
+			return // there was no prediction
 		}
 		predicted = cloud
 	}
@@ -181,15 +179,15 @@ func (b *bandit) Observe(e *decision.Entry) {
 	}
 }
 
-// A way that is not taken any more is forgotten too, so many times more slowly: whatever made it look bad, a clock that jumped
-// or an hour of trouble, it is unknown again some day, and tried.
+// Outcomes of a target that is no longer chosen are forgotten too, this many times more slowly. Whatever made the target look bad, such as a clock
+// that jumped or an hour of trouble, it becomes unknown again eventually, and is tried.
 const unused = 4
 
-// maxError bounds the relative error that one outcome can teach: an hour in a queue that the state did not show is not to be
-// expected of the next task.
+// maxError bounds the relative error that one outcome can teach: an hour in a queue that the state did not show must not be expected of the next
+// task.
 const maxError = 20
 
-// saved is the form on disk.
+// saved is the format on disk.
 type saved struct {
 	Policy  string    `json:"policy"`
 	Version int       `json:"version"`
@@ -198,7 +196,7 @@ type saved struct {
 
 const savedVersion = 2
 
-// Save gives the learned state as JSON.
+// Save returns the learned state as JSON.
 func (b *bandit) Save() ([]byte, error) {
 	b.learning.Lock()
 	newest := b.newest
@@ -206,7 +204,7 @@ func (b *bandit) Save() ([]byte, error) {
 	return json.Marshal(saved{banditInfo.Name, savedVersion, newest})
 }
 
-// Restore takes what Save gave.
+// Restore restores a state that Save returned.
 func (b *bandit) Restore(data []byte) error {
 	var s saved
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -232,20 +230,20 @@ func (b *bandit) Restore(data []byte) error {
 	return nil
 }
 
-// String leaves out learned state: it serves to compare configurations.
+// String omits the learned state: it serves to compare configurations.
 func (b *bandit) String() string {
 	return fmt.Sprintf("bandit: %s, on times corrected by outcomes; optimism %.4g, up to %.3g of the close ones tried the other way",
 		b.cost.formula(), b.alpha, b.explore)
 }
 
-// Outcomes is how many of each way have taught it.
+// Outcomes returns the number of outcomes learned from, by target.
 func (b *bandit) Outcomes() (local, cloud int64) {
 	k := b.known.Load()
 	return k.Arms[decision.Local].Count, k.Arms[decision.Cloud].Count
 }
 
-// inherit goes on with the memory of the bandit before it, and from the arrivals that it has counted: a shadow and the acting one share what
-// outcomes teach, and each counts every task itself.
+// inherit continues with the memory of the previous bandit, and with a copy of its arrival statistics: a shadow and the acting bandit share the
+// learned state, and each counts every task itself.
 func (b *bandit) inherit(from Policy) {
 	if old, ok := from.(*bandit); ok {
 		b.memory, b.cost.tempo = old.memory, old.cost.tempo.copy()
@@ -258,32 +256,31 @@ var (
 	_ Pacer   = (*bandit)(nil)
 )
 
-// Learner is a policy that learns from what came of its decisions. Observe and Save are safe for concurrent use, with each
-// other and with Decide.
+// Learner is a policy that learns from the outcomes of decisions. Observe and Save are safe for concurrent use, with each other and with Decide.
 type Learner interface {
 	Policy
-	// Observe takes in one decision with its outcome, however late and in whatever order, by whichever policy.
+	// Observe learns from one decision with its outcome, however late, in any order, and of any policy.
 	Observe(e *decision.Entry)
-	// Outcomes is how many of each way have taught it so far.
+	// Outcomes returns the number of outcomes learned from so far, by target.
 	Outcomes() (local, cloud int64)
-	// Save is what has been learned so far, for Restore after a restart. Writing it to disk is the caller's.
+	// Save returns the learned state, for Restore after a restart. The caller writes it to disk.
 	Save() ([]byte, error)
-	// Restore goes on from what Save gave, or reports why it cannot and then changes nothing.
+	// Restore restores a state that Save returned. On error it changes nothing.
 	Restore(saved []byte) error
 }
 
-// heir is a policy that goes on with what another one of its kind has learned, as the two share one memory from then on.
-// It is called before the heir decides.
+// heir is a policy that continues with the learned state of a previous policy of its kind; from then on the two share one memory. inherit is called
+// before the heir decides.
 type heir interface{ inherit(from Policy) }
 
-// Inherit lets p go on with what from has learned, where the two are of a kind that learns.
+// Inherit lets p continue with the learned state of from, if both are of the same learning kind.
 func Inherit(p, from Policy) {
 	if h, ok := p.(heir); ok && from != nil {
 		h.inherit(from)
 	}
 }
 
-// dims is how many parts a prediction is corrected in.
+// dims is the number of parts in which a prediction is corrected.
 const dims = 4
 
 type vector [dims]float64
@@ -295,18 +292,18 @@ func (v *vector) dot(w *vector) (sum float64) {
 	return sum
 }
 
-// arm is a linear regression with forgetting. It keeps the matrix of its normal equations, to which an outcome is a rank-one
-// update, and inverts it anew each time: the inverse itself, updated with forgetting, multiplies its rounding errors by
-// 1/forget with each outcome, and is worth nothing after some thousand. It is immutable once published.
+// arm is a linear regression with forgetting. It keeps the matrix of its normal equations, to which an outcome is a rank-one update, and inverts it
+// anew each time. An inverse that is itself updated with forgetting multiplies its rounding errors by 1/forget with each outcome, and is useless
+// after some thousand. An arm is immutable once published.
 type arm struct {
 	Matrix  [dims]vector // Σ x·xᵀ with forgetting, and ridge on the diagonal
 	Moments vector       // Σ x·y with forgetting
 	Count   int64
-	Before  sums `json:",omitzero"` // what statistics leave out
+	Before  sums `json:",omitzero"` // sums that statistics leave out
 
 	prior   prior
-	inverse [dims]vector // of Matrix, with the prior's
-	weights vector       // inverse·Moments, with the prior's
+	inverse [dims]vector // of Matrix, with the prior
+	weights vector       // inverse·Moments, with the prior
 }
 
 func newArm(ridge float64) arm {
@@ -318,7 +315,7 @@ func newArm(ridge float64) arm {
 	return a
 }
 
-// width is √(xᵀ A⁻¹ x), by how much the regression may be off at x.
+// width returns √(xᵀ A⁻¹ x), the uncertainty of the regression at x.
 func (a *arm) width(x *vector) float64 {
 	sum := 0.0
 	for i := range a.inverse {
@@ -327,7 +324,7 @@ func (a *arm) width(x *vector) float64 {
 	return math.Sqrt(max(sum, 0))
 }
 
-// observe discounts the past by forget and takes one outcome in.
+// observe discounts the past by forget and adds one outcome.
 func (a *arm) observe(x *vector, y, forget, ridge float64) {
 	a.discount(forget, ridge)
 	for i := range x {
@@ -340,14 +337,14 @@ func (a *arm) observe(x *vector, y, forget, ridge float64) {
 	a.Count++
 }
 
-// fade only forgets.
+// fade forgets without a new outcome.
 func (a *arm) fade(forget, ridge float64) {
 	a.discount(forget, ridge)
 	a.solve()
 }
 
-// discount takes weight off the past. What is forgotten goes back to the prior: a direction that no outcome has told of for
-// long is unknown again, and not less known than at first.
+// discount takes weight off the past. What is forgotten returns to the ridge: a direction without recent outcomes becomes as unknown as it was at
+// first, and not less known.
 func (a *arm) discount(forget, ridge float64) {
 	for i := range a.Matrix {
 		for k := range a.Matrix[i] {
@@ -362,7 +359,7 @@ func (a *arm) discount(forget, ridge float64) {
 	}
 }
 
-// solve finds inverse and weights, and reports whether the matrix has an inverse: always, if it came of outcomes.
+// solve computes inverse and weights, and reports whether the matrix has an inverse. A matrix made from outcomes always has one.
 func (a *arm) solve() bool {
 	matrix, moments := a.withPrior()
 	root, ok := cholesky(&matrix)
@@ -396,8 +393,7 @@ func (a *arm) solve() bool {
 	return true
 }
 
-// cholesky is the lower triangle L of L·Lᵀ = m, of which it looks at the lower triangle alone. Only a positive definite
-// matrix has one.
+// cholesky returns the lower triangle L of L·Lᵀ = m. It reads the lower triangle of m only. Only a positive definite matrix has one.
 func cholesky(m *[dims]vector) (root [dims]vector, ok bool) {
 	for i := range m {
 		for j := 0; j <= i; j++ {

@@ -28,7 +28,7 @@ var (
 	}
 )
 
-// fixed always answers the same. It is the policies edge and cloud.
+// fixed always returns the same decision. It implements the policies edge and cloud.
 type fixed struct {
 	info   *Info
 	answer decision.Decision
@@ -48,8 +48,7 @@ func (f fixed) Decide(*task.Task, *score.Estimate, *host.State) decision.Decisio
 
 func (f fixed) String() string { return fmt.Sprintf("%s: always %s", f.info.Name, f.answer.Target) }
 
-// random draws. The draws of one seed are always the same sequence; which of several concurrent callers gets which of
-// them is open.
+// random draws. The draws of one seed are always the same sequence; their distribution over concurrent callers is not defined.
 type random struct {
 	share float64
 	seed  uint64
@@ -60,7 +59,7 @@ func newRandom(c Config) Policy { return &random{share: c.RandomShare, seed: uin
 
 func (r *random) Name() string { return randomInfo.Name }
 
-// Decide scores with the draw itself, so that score and threshold read as with any other policy.
+// Decide uses the draw itself as the score, so that score and threshold read as with any other policy.
 func (r *random) Decide(*task.Task, *score.Estimate, *host.State) decision.Decision {
 	drawn := decision.Uniform(r.seed, r.draws.Add(1))
 	d := decision.Decision{Target: decision.Local, Score: drawn, Threshold: 1 - r.share, Propensity: 1 - r.share, Reason: decision.Drawn}

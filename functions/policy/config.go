@@ -9,173 +9,170 @@ import (
 	"app-offload/functions/check"
 )
 
-// Config selects and tunes the policies and their guards. Only the keys of the policies in use have an effect.
+// Config selects and configures the policies and the guards. Only the keys of the policies in use have an effect.
 type Config struct {
-	// Default is the policy that decides for classes which name none: weighted, deadline, edge, cloud, random, cost,
-	// bandit, ppo or defer.
-	// Policy defer costs least in every world of the simulator, also where the rates under Score are wrong, as the service corrects them by what
-	// tasks really took.
+	// Default is the policy for classes that name none: weighted, deadline, edge, cloud, random, cost, bandit, ppo or defer. Policy defer costs least in
+	// every world of the simulator, also where the rates under Score are wrong, as the service corrects them by measured times.
 	Default string
 
-	// WeightedPreset is the formula of policy weighted: "default"; "article", the published formula to the letter; or "custom",
-	// for which alone the keys Size…, Complexity… and CPU… count.
+	// WeightedPreset is the formula of policy weighted: "default"; "article", exactly the published formula; or "custom", which uses the keys Size…,
+	// Complexity… and CPU…. The other presets ignore these keys.
 	WeightedPreset string `within:"default|article|custom"`
-	// WeightedThreshold is the score, 0–1, at and above which policy weighted sends a task to the cloud. 0 sends all of them.
+	// WeightedThreshold is the score, 0–1, at and above which policy weighted sends a task to the cloud. 0 sends every task.
 	WeightedThreshold float64 `within:"0 1"`
-	// SizeWeight is the share of the data's size in the score, 0–1. 0 leaves the size out.
+	// SizeWeight is the weight of the data's size in the score, 0–1. 0 ignores the size.
 	SizeWeight float64
-	// SizeDirection says whether the score "rises" or "falls" as the data gets larger.
+	// SizeDirection is whether the score "rises" or "falls" as the data gets larger.
 	SizeDirection string
-	// SizeScaleKB is the size in KB (1,024 bytes) at which the term of the size is at its end.
+	// SizeScaleKB is the size in KB (1,024 bytes) at which the size term reaches its end.
 	SizeScaleKB float64 `within:"0.001 1e6"`
-	// ComplexityWeight is the share of the task's complexity in the score, 0–1. 0 leaves the complexity out.
+	// ComplexityWeight is the weight of the task's complexity in the score, 0–1. 0 ignores the complexity.
 	ComplexityWeight float64
-	// ComplexityDirection says whether the score "rises" or "falls" as the task gets more complex.
+	// ComplexityDirection is whether the score "rises" or "falls" as the task gets more complex.
 	ComplexityDirection string
-	// ComplexityScale is the complexity, up to 100, at which its term is at its end.
+	// ComplexityScale is the complexity, up to 100, at which the complexity term reaches its end.
 	ComplexityScale float64 `within:"0.001 100"`
-	// CPUWeight is the share of the node's CPU load in the score, 0–1. 0 leaves the load out.
+	// CPUWeight is the weight of the node's CPU load in the score, 0–1. 0 ignores the load.
 	CPUWeight float64
-	// CPUDirection says whether the score "rises" or "falls" as the CPU gets busier.
+	// CPUDirection is whether the score "rises" or "falls" as the CPU gets busier.
 	CPUDirection string
-	// CPUScale is the CPU load in percent at which its term is at its end.
+	// CPUScale is the CPU load in percent at which the CPU term reaches its end.
 	CPUScale float64 `within:"0.001 100"`
 
 	// RandomShare is the share of tasks, 0.01–0.99, that policy random sends to the cloud.
 	RandomShare float64 `within:"0.01 0.99"`
-	// RandomSeed is where the draws of policies random and bandit start; the same seed draws the same sequence.
+	// RandomSeed is the seed of the draws of policies random and bandit. The same seed draws the same sequence.
 	RandomSeed int
 
-	// CostTime is the cost of using up one deadline, in the unit that all costs of policies cost and bandit share.
+	// CostTime is the cost of using up one deadline, in the unit of all costs of policies cost and bandit.
 	CostTime float64 `within:"0 1e6"`
-	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time: late is late. Policy weighted leaves a target
-	// that takes longer than that to the other one, if that is sooner.
+	// CostKappa is the multiple of its deadline, 1–100, beyond which a task costs no more time. Policy weighted moves a task from a target that takes
+	// longer than that to the other one, if that is sooner.
 	CostKappa float64 `within:"1 100"`
-	// CostMiss is the cost of missing a deadline, on top of the time. 0 leaves it at the time.
+	// CostMiss is the cost of a missed deadline, in addition to the time. 0 counts the time only.
 	CostMiss float64 `within:"0 1e6"`
-	// CostEnergy is the cost of CostJoules. 0 leaves energy out.
+	// CostEnergy is the cost of CostJoules. 0 ignores energy.
 	CostEnergy float64 `within:"0 1e6"`
 	// CostJoules is the unit of energy, J.
 	CostJoules float64 `within:"1e-6 1e6"`
-	// CostMoney is the cost of letting the cloud compute one task. 0 leaves money out.
+	// CostMoney is the cost of one task computed in the cloud. 0 ignores money.
 	CostMoney float64 `within:"0 1e6"`
-	// CostPrice is the cost of one unit of the currency of Score.MoneyPerMB. 0 leaves the price of bytes out.
+	// CostPrice is the cost of one unit of the currency of Score.MoneyPerMB. 0 ignores the price of bytes.
 	CostPrice float64 `within:"0 1e6"`
-	// CostMemory is the cost of processing a task locally while all tasks of the node wait for memory all the time, less in proportion to the
-	// stall that the kernel reports (PSI, memoryStall). 0 leaves memory out.
+	// CostMemory is the cost of processing a task locally while all tasks of the node wait for memory all the time. It is lower in proportion to the
+	// stall that the kernel reports (PSI, memoryStall). 0 ignores memory.
 	CostMemory float64 `within:"0 1e6"`
-	// CostBattery is by how many times energy costs more on an empty battery, less in proportion to its charge. 0 counts a battery as mains.
+	// CostBattery is how many times more energy costs on an empty battery; the extra cost falls in proportion to the charge. 0 treats a battery like
+	// mains power.
 	CostBattery float64 `within:"0 1000"`
-	// CostPatience is what counts as the deadline of a task that has none, s. Such a task misses nothing.
+	// CostPatience is the deadline assumed for a task without one, s. Such a task cannot miss a deadline.
 	CostPatience float64 `within:"0.001 1e6"`
-	// CostShadow makes policies cost and bandit consider what a task costs those after it, and the doubt in predictions. With
-	// false they are greedy, and none of the keys CostDoubt to CostLinkEase has an effect. The seconds in those keys are of a node whose
-	// tasks have deadlines of about 1.4 s; where those that arrive have others, they are changed in proportion. The prices are of a node on which
-	// about 2.9 tasks arrive in a deadline; where more or fewer do, they follow the square root of the arrivals.
+	// CostShadow lets policies cost and bandit consider the delay that a task causes to later ones, and the uncertainty of predictions. With false they
+	// are greedy, and none of the keys CostDoubt to CostLinkEase has an effect. The seconds in those keys are of a node whose tasks have deadlines of
+	// about 1.4 s; with other deadlines they are scaled in proportion. The prices are of a node on which about 2.9 tasks arrive within a deadline; with
+	// another arrival rate they scale with its square root.
 	CostShadow bool
-	// CostDoubt is the width of the doubt about a predicted lateness, as a share of the deadline, 0–10: the cost of a miss
-	// rises from none to all between (1 − CostDoubt) and (1 + CostDoubt) deadlines. 0 takes predictions at their word.
+	// CostDoubt is the uncertainty of a predicted lateness, as a share of the deadline, 0–10: the cost of a miss rises from zero to full between (1 −
+	// CostDoubt) and (1 + CostDoubt) deadlines. 0 trusts predictions.
 	CostDoubt float64 `within:"0 10"`
-	// CostTail is the cost of each further deadline beyond CostKappa of them: 0 gives up on what is late anyway, which is
-	// cheapest on the whole; more bounds how late the latest become.
+	// CostTail is the cost of each further deadline beyond CostKappa of them. 0 gives no priority to tasks that are late anyway, which is cheapest
+	// overall; a larger value bounds how late the latest tasks become.
 	CostTail float64 `within:"0 1e6"`
-	// CostCaution is the factor on the predicted time of the link, 0.1–10: above 1 as goodput drops more often than it rises.
+	// CostCaution is the factor on the predicted link time, 0.1–10: above 1, as goodput drops more often than it rises.
 	CostCaution float64 `within:"0.1 10"`
-	// CostEdgePrice is what one second of this node's time costs other tasks while none waits.
+	// CostEdgePrice is the cost to other tasks of one second of this node's time while its queue is empty.
 	CostEdgePrice float64 `within:"0 1e6"`
-	// CostEdgeWait is by how much that price rises with each second of work that waits here.
+	// CostEdgeWait is the increase of that price with each second of work in the local queue.
 	CostEdgeWait float64 `within:"0 1e6"`
-	// CostEdgeEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half, as those in a longer queue are
-	// late anyway; and half of the time of a single task at which it has.
+	// CostEdgeEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half, as the tasks in a longer queue are late anyway. It is
+	// also half of the time of a single task at which the price has fallen to half.
 	CostEdgeEase float64 `within:"0.001 1e6"`
-	// CostLinkPrice is what one second of the link's time costs other tasks while none waits.
+	// CostLinkPrice is the cost to other tasks of one second of the link's time while it has no backlog.
 	CostLinkPrice float64 `within:"0 1e6"`
-	// CostLinkWait is by how much that price rises with each second that the link's backlog takes.
+	// CostLinkWait is the increase of that price with each second that the link's backlog takes.
 	CostLinkWait float64 `within:"0 1e6"`
 	// CostLinkEase is the wait in seconds, 0.001–1000000, at which the price has fallen to half.
 	CostLinkEase float64 `within:"0.001 1e6"`
 
-	// BanditOptimism is how many widths of its confidence policy bandit takes off an uncertain time, 0–10. 0 only believes.
+	// BanditOptimism is the number of confidence widths that policy bandit subtracts from an uncertain time, 0–10. 0 subtracts nothing.
 	BanditOptimism float64 `within:"0 10"`
 	// BanditForgetting is the weight, 0.9–1, that all earlier outcomes keep with each further one. 1 never forgets.
 	BanditForgetting float64 `within:"0.9 1"`
-	// BanditExplore is the share, 0–0.5, of close decisions that policy bandit takes the other way in order to learn while it
-	// knows nothing of that way; the more outcomes it had from there lately, the fewer. Critical tasks, and those that would
-	// be late on the other way alone, are never tried with. 0 tries nothing.
+	// BanditExplore is the largest share, 0–0.5, of close decisions for which policy bandit takes the other target in order to learn. The share falls
+	// with the number of recent outcomes of that target. Critical tasks, and tasks that would be late on the other target only, are never used to
+	// explore. 0 never explores.
 	BanditExplore float64 `within:"0 0.5"`
 
 	// PPOWeights is the file with the network of policy ppo, as offload-lab train writes it. Empty leaves its decisions to cost.
 	PPOWeights string
-	// PPOMargin is how far, 0–1 as a share of the range that training has seen, an input may lie outside of it before policy
-	// ppo leaves the decision to cost.
+	// PPOMargin is how far an input may be outside of the range seen in training, 0–1 as a share of that range, before policy ppo leaves the decision to
+	// cost.
 	PPOMargin float64 `within:"0 1"`
 
-	// DeferRule is the file with the rule of policy defer, as offload-lab train -env defer writes it. "" is the one that this program
-	// brings along.
+	// DeferRule is the file with the rule of policy defer, as offload-lab train -env defer writes it. "" is the built-in rule.
 	DeferRule string
-	// DeferTasks is how many tasks, 1–10000, may wait undecided at once under policy defer; those beyond are decided when they come.
-	// However many there are, choosing one of them takes about as long.
+	// DeferTasks is the maximum number of parked tasks, 1–10000, under policy defer. Further tasks are decided on arrival. The time it takes to choose a
+	// parked task hardly depends on their number.
 	DeferTasks int `within:"1 10000"`
-	// DeferMiB is how many MiB of data, 1–4096, they may have together; they are in memory and in the spool. However much
-	// that is, a task that would let them fill more than a quarter of the spool is decided when it comes: no other may drop them.
+	// DeferMiB is the maximum size of the data of all parked tasks in MiB, 1–4096, both in memory and in the spool. In any case a task that would let
+	// parked tasks fill more than a quarter of the spool is decided on arrival: no other task may displace them.
 	DeferMiB int `within:"1 4096"`
-	// DeferLongest is how long a task may wait before it goes to the cloud in its turn, or stays here if a guard says so, a Go duration
-	// of "1s" to "24h".
+	// DeferLongest is the longest time a task may be parked before it goes to the cloud in its turn, or stays local if a guard says so, a Go duration of
+	// "1s" to "24h".
 	DeferLongest string `within:"1s 24h"`
-	// DeferAhead is how much predicted work may be before a task on its way for the way to count as free, a Go duration of "0s" to
-	// "10s". More keeps node and link busy, less lets more be decided late. Before the link there may be up to a round trip more, for short tasks. It
-	// is meant for tasks with deadlines of about 1.4 s; where those that arrive have others, it is changed in proportion.
+	// DeferAhead is the predicted work ahead of a task up to which its target counts as free, a Go duration of "0s" to "10s". A larger value keeps node
+	// and link busy, a smaller one lets more tasks be decided late. The link counts as free up to a round trip earlier, for short tasks. The value is
+	// for tasks with deadlines of about 1.4 s; with other deadlines it is scaled in proportion.
 	DeferAhead string `within:"0s 10s"`
 
-	// DeferOrder keeps the order in which a device's tasks of a class came: a task does not leave before an earlier one that is parked, nor is it
-	// processed locally before that, where an operator remembers what it has seen, as all but burn do; a model alone does not. The cloud may have
-	// a task while an earlier one is still being computed here; if that fails, or its answer is hard, it leaves after the later one. With
-	// false a task that gains more by a server overtakes those before it.
+	// DeferOrder keeps the order in which a device's tasks of a class arrived: a task does not leave before an earlier one that is parked. Nor is it
+	// processed locally before that one, where an operator keeps state, as all but burn do; a model alone does not. The cloud may receive a task while
+	// an earlier one is still being computed locally; if that one fails, or its answer is uncertain, it leaves after the later one. With false a task
+	// that gains more by a server overtakes earlier ones.
 	DeferOrder bool
 
-	// LinkDown is what the guard does while the link is down: "deadline" keeps tasks with a deadline here whose result is predicted within
-	// CostKappa deadlines, lets later ones wait in the spool for the link, and the policy decides which of those without a deadline
-	// do; "all" keeps every task here. Under a policy that binds late, tasks that "deadline" keeps are parked while the node is busy.
+	// LinkDown is the guard's rule while the link is down. "deadline" keeps a task with a deadline local if its result is predicted within CostKappa
+	// deadlines, spools later ones for the link, and leaves tasks without a deadline to the policy. "all" keeps every task local. Under a policy that
+	// parks tasks, those that "deadline" keeps are parked while the node is busy.
 	LinkDown string `within:"all|deadline"`
-	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task here. 1 never does.
+	// BacklogLimit is the share of the spool's quota, 0–1, above which the guard keeps every task local. 1 disables it.
 	BacklogLimit float64 `within:"0 1"`
 
-	// MemoryLimit is the share of time in percent, 0–100, in which tasks wait for memory (PSI, memoryStall) above which the guard sends every
-	// task to the cloud while the link is up. 0 never does.
+	// MemoryLimit is the share of time in percent, 0–100, that tasks wait for memory (PSI, memoryStall) above which the guard sends every task to the
+	// cloud while the link is up. 0 disables it.
 	MemoryLimit float64 `within:"0 100"`
-	// BatteryLimit is the charge in percent, 0–100, below which the guard gives every task to the target that takes less energy while
-	// the node runs on its battery. 0 never does.
+	// BatteryLimit is the charge in percent, 0–100, below which the guard gives every task to the target that takes less energy while the node runs on
+	// battery. 0 disables it.
 	BatteryLimit float64 `within:"0 100"`
-	// PriceLimit is the price of a MB (Score.MoneyPerMB) above which the guard keeps every task here whose result is predicted within CostKappa
-	// deadlines, or CostKappa × CostPatience seconds where it has none. 0 never does.
+	// PriceLimit is the price of a MB (Score.MoneyPerMB) above which the guard keeps a task local if its result is predicted within CostKappa deadlines,
+	// or within CostKappa × CostPatience seconds if it has no deadline. 0 disables it.
 	PriceLimit float64 `within:"0 1e9"`
 
-	// Shadow names policies, separated by commas and at most 8, that decide along without acting; how often they agree with the
-	// acting policy, and at what predicted cost, is in the status. "" runs no shadow.
+	// Shadow names policies, separated by commas and at most 8, that decide alongside without effect. The status shows how often they agree with the
+	// acting policy, and at what predicted cost. "" runs no shadow.
 	Shadow string
-	// ShadowShare is the share of decisions, 0.001–1, that the shadows are shown: less costs less.
+	// ShadowShare is the share of decisions, 0.001–1, that the shadows also make. A smaller share costs less.
 	ShadowShare float64 `within:"0.001 1"`
 
-	// Canary is a policy that acts for a share of the devices in the place of Default; classes that name their own policy
-	// keep it. It is rolled back by itself when it is worse, until something under Policy changes. "" runs no canary.
+	// Canary is a policy that acts for a share of the devices in place of Default; classes that name their own policy keep it. It is rolled back
+	// automatically when it is worse, until something under Policy changes. "" runs no canary.
 	Canary string
 	// CanaryShare is the share of devices, 0.001–0.9, that the canary acts for: always the same ones, by a hash of their name.
 	CanaryShare float64 `within:"0.001 0.9"`
-	// CanaryMarginMiss is by how much the share of missed deadlines, 0–1, may be above the incumbent's before the canary is
-	// rolled back; 0.02 is two in a hundred.
+	// CanaryMarginMiss is the difference to the incumbent's share of missed deadlines, 0–1, up to which the canary is not rolled back; 0.02 is two in a
+	// hundred.
 	CanaryMarginMiss float64 `within:"0 1"`
-	// CanaryMarginCost is by how much the mean cost of an outcome, in the unit of the costs, may be above the incumbent's.
+	// CanaryMarginCost is the same for the mean cost of an outcome, in the unit of the costs.
 	CanaryMarginCost float64 `within:"0 1e6"`
-	// CanaryConfidence is one less the chance, 0.5–0.9999, of ever rolling back a canary that is within both margins.
+	// CanaryConfidence is one minus the probability, 0.5–0.9999, of ever rolling back a canary that is within both margins.
 	CanaryConfidence float64 `within:"0.5 0.9999"`
 
-	// Decisions is how many of the latest decisions are kept, 1–1000000, at about 0.6 KiB each: for the API, and until their
-	// outcomes come; an outcome that comes later than that teaches nothing. A change needs a restart.
+	// Decisions is the number of latest decisions kept, 1–1000000, at about 0.6 KiB each: for the API, and until their outcomes arrive. An outcome that
+	// arrives later teaches nothing. A change needs a restart.
 	Decisions int `within:"1 1000000"`
 }
 
-// DefaultConfig is policy bandit. Measured in the simulator it loses next to nothing against the best where predictions are
-// right, and is the only one that does well where they are wrong, as they are on any gateway that is not calibrated.
+// DefaultConfig selects policy defer. See Config.Default.
 func DefaultConfig() Config {
 	return Config{
 		Default:        deferInfo.Name,
@@ -197,7 +194,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields("Policy", c)
 	p.OneOf("Default", c.Default, names()...)
@@ -238,8 +235,8 @@ func (c Config) validateCompany(p *check.Problems) {
 	}
 }
 
-// Ready reports in an error why a policy that exists could not decide as itself under this configuration: policy ppo without
-// weights would decide as cost, and its user wants to know.
+// Ready returns an error if an existing policy could not decide as itself under this configuration: policy ppo without weights would decide as cost,
+// and its user wants to know.
 func (c Config) Ready(name string) error {
 	if name != ppoInfo.Name {
 		return nil
@@ -248,13 +245,13 @@ func (c Config) Ready(name string) error {
 	return err
 }
 
-// Version is a short fingerprint of everything in the configuration that a decision depends on: equal versions decide alike.
+// Version is a short fingerprint of every setting that a decision depends on: equal versions decide alike.
 func (c Config) Version() string {
 	c.Decisions, c.Shadow, c.ShadowShare = 0, "", 0
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%+v", c)))[:8]
 }
 
-// names are those of all policies.
+// names returns the names of all policies.
 func names() []string {
 	var all []string
 	for _, one := range List() {
@@ -263,7 +260,7 @@ func names() []string {
 	return all
 }
 
-// Known reports in an error whether a policy of that name exists; classes are checked with it.
+// Known returns an error if no policy of that name exists. The check of classes uses it.
 func Known(name string) error {
 	for _, one := range List() {
 		if one.Name == name {
@@ -273,10 +270,10 @@ func Known(name string) error {
 	return fmt.Errorf("policy %q does not exist; use one of %s", name, strings.Join(names(), ", "))
 }
 
-// MaxShadows bounds what deciding along may cost.
+// MaxShadows bounds the cost of shadows.
 const MaxShadows = 8
 
-// Shadows are the names of the policies that decide along.
+// Shadows returns the names of the shadow policies.
 func (c Config) Shadows() []string {
 	var all []string
 	for word := range strings.SplitSeq(c.Shadow, ",") {

@@ -18,33 +18,32 @@ var costInfo = Info{
 
 // cost is J = time·min(T/D, κ) + miss·[T > D] + energy·e/e₀ + money·m on the predictions, plus a shadow price.
 //
-// The shadow price is what a task costs others: a second of the node's or the link's time that it takes is a second that
-// all who come before the queue is empty wait longer. It rises with the queue, as ever more will come before that, and falls
-// again where the queue is so long that its tasks are late anyway, or one task alone would take so long that no other task
-// should use this server: tasks that must be dropped go there. Without it the policy is greedy, and measured worse. The prices follow the
-// arrivals, and the tail costs a little: with fixed prices and no tail, a queue of given-up tasks grew for ever where deadlines were short,
-// beside an idle server.
+// The shadow price is the delay that a task causes to other tasks: each second of the node's or the link's time that it takes lets every task that
+// arrives before the queue is empty wait a second longer. The price rises with the queue, since more tasks arrive before a longer queue is empty. It
+// falls again where the queue is so long that its tasks are late anyway, and for a single task so long that no other task should use this server:
+// hopeless tasks go there. Without the price the policy is greedy, and measured worse. The prices follow the arrivals, and the tail has a
+// small cost: with fixed prices and no tail, a queue of hopeless tasks grew forever where deadlines were short, beside an idle server.
 //
-// A prediction is not the truth, so the step at the deadline is a ramp; and a link's goodput is more often much worse than
-// expected than much better, so its time is taken with caution.
+// A prediction is uncertain, so the step at the deadline is a ramp. The goodput of a link is more often much worse than expected than much better, so
+// the predicted link time is multiplied by a caution.
 type cost struct {
 	time, miss, energy float64
 	scarce
 	kappa, joules, patience float64
 	doubt, tail, caution    float64
 	edge, link              shadow
-	tempo                   *tempo // nil counts a second as a second
+	tempo                   *tempo // nil scales no prices
 }
 
-// shadow is what a second of a server costs others.
+// shadow is the cost to other tasks of a second of a server.
 type shadow struct {
-	base, wait float64 // for an idle server, and more for each second of its queue
-	ease       float64 // s of queue at which half of it is gone again, and half of the time of one task alone
+	base, wait float64 // for an idle server, and its increase with each second of the queue
+	ease       float64 // s of queue at which the price has fallen to half, and half of the time of one task at which it has
 }
 
 func newCost(c Config) Policy { return pricedBy(c) }
 
-// pricedBy is costOf with prices that follow the deadlines of the tasks that arrive.
+// pricedBy is costOf with prices that follow the deadlines of the arriving tasks.
 func pricedBy(c Config) *cost {
 	k := costOf(c)
 	k.tempo = &tempo{}
@@ -67,18 +66,18 @@ func costOf(c Config) *cost {
 
 func (k *cost) Name() string { return costInfo.Name }
 
-// Decide scores here/(here + there): above a half the cloud is cheaper.
+// Decide scores local/(local + cloud) of the costs: above a half the cloud is cheaper.
 func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	k.tempo.decided(t, s, k.patience)
 	return k.DecideAgain(t, e, s)
 }
 
-// DecideAgain decides a task whose arrival is counted already.
+// DecideAgain decides a task whose arrival is already counted.
 func (k *cost) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	return k.decide(t, e, s, k.tempo.beat(s.Time))
 }
 
-// decide decides with prices for that beat.
+// decide decides with prices scaled by b.
 func (k *cost) decide(t *task.Task, e *score.Estimate, s *host.State, b beat) decision.Decision {
 	local, cloud := waysOf(e, s)
 	return k.predicted(e, s).settle(k.choose(t, e, s, local, cloud, b))
@@ -87,15 +86,14 @@ func (k *cost) decide(t *task.Task, e *score.Estimate, s *host.State, b beat) de
 // Arrived counts a task that another policy decides.
 func (k *cost) Arrived(t *task.Task, s *host.State) { k.tempo.arrived(t, s, k.patience) }
 
-// inherit goes on with the arrivals that the one before it has counted.
+// inherit continues with the arrival statistics of the previous cost.
 func (k *cost) inherit(from Policy) {
 	if old, ok := from.(*cost); ok {
 		k.tempo = old.tempo
 	}
 }
 
-// choose takes the cheaper of two ways, which the bandit has corrected before. The shadow prices are those of a usual node, turned into
-// those of this beat.
+// choose takes the cheaper of two targets, whose times the bandit may have corrected. The shadow prices are of a usual node, scaled by b.
 func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage, b beat) decision.Decision {
 	waited, deadline := k.clock(t, s)
 	here := k.of(waited+local.time(), deadline, e.LocalEnergy*k.strain(s)) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual) + k.stall(s)
@@ -111,8 +109,7 @@ func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, clo
 	return d
 }
 
-// clock is how long the task has waited already, and its deadline from reception; one without a deadline counts as
-// patient.
+// clock returns how long the task has waited already, and its deadline since reception, +Inf without one.
 func (k *cost) clock(t *task.Task, s *host.State) (waited, deadline float64) {
 	if t.Deadline <= 0 {
 		return 0, math.Inf(1)
@@ -121,7 +118,7 @@ func (k *cost) clock(t *task.Task, s *host.State) (waited, deadline float64) {
 	return deadline - score.Slack(t, s), deadline
 }
 
-// of is the cost of a result after so many seconds, energy included. No time is worse than infinite.
+// of returns the cost of a result after so many seconds, energy included. No time costs more than an infinite one.
 func (k *cost) of(took, deadline, joules float64) float64 {
 	joule := k.joule(joules)
 	if math.IsInf(deadline, 1) {
@@ -131,10 +128,10 @@ func (k *cost) of(took, deadline, joules float64) float64 {
 	return k.time*min(late, k.kappa) + k.tail*max(late-k.kappa, 0) + k.miss*k.ramp(late) + joule
 }
 
-// joule is the cost of energy.
+// joule returns the cost of energy.
 func (k *cost) joule(joules float64) float64 { return k.energy * bounded(joules) / k.joules }
 
-// ramp is the chance that the deadline is missed at a predicted lateness: a step where there is no doubt.
+// ramp returns the probability that the deadline is missed at a predicted lateness. Without doubt it is a step.
 func (k *cost) ramp(late float64) float64 {
 	if k.doubt == 0 {
 		if late > 1 {
@@ -154,7 +151,7 @@ func (p shadow) of(own, wait float64) float64 {
 	return own * (p.base + p.wait*wait) / ((1 + over*over) * (1 + long*long))
 }
 
-// worst bounds what is predicted, so that sums and products stay numbers.
+// worst bounds predictions, so that sums and products stay finite.
 const worst = 1e9
 
 func bounded(v float64) float64 {
@@ -169,7 +166,7 @@ type passage struct{ wait, own, after float64 }
 
 func (p passage) time() float64 { return p.wait + p.own + p.after }
 
-// waysOf takes the two predictions apart.
+// waysOf splits the two predictions into their parts.
 func waysOf(e *score.Estimate, s *host.State) (local, cloud passage) {
 	here := bounded(e.LocalTime)
 	local.own = here

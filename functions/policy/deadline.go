@@ -16,8 +16,8 @@ var deadlineInfo = Info{
 	WhenNot: "The node's time or energy is scarce: it uses all of both before it sends anything. Tasks without a deadline count as having one of CostPatience.",
 }
 
-// deadline is cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more. A task
-// without a deadline has patience for so many seconds: else none of them would ever leave, and their queue had no end.
+// deadline chooses the cloud if the predicted local completion misses the deadline and the cloud's does not miss it by more. A task without a
+// deadline has one of patience seconds: otherwise no such task would ever leave, and their local queue would grow without end.
 type deadline struct {
 	patience float64
 	scarce   *scarce
@@ -27,10 +27,10 @@ func newDeadline(c Config) Policy { return deadline{c.CostPatience, &costOf(c).s
 
 func (deadline) Name() string { return deadlineInfo.Name }
 
-// half is the score on the border: the local way takes exactly as long as there is time, or exactly as long as the cloud.
+// half is the score on the border: the local time equals the time left, or the time of the cloud.
 const half = 0.5
 
-// Decide scores local/(local + later of slack and cloud): above a half the task is late here, and the cloud is sooner.
+// Decide scores local/(local + max(slack, cloud)): above a half the task is late locally, and the cloud is sooner.
 func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	slack := max(p.left(t, s), 0)
 	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(e.LocalTime, max(slack, e.CloudTime))}
@@ -43,7 +43,7 @@ func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) decisio
 		d.Target, d.Reason = decision.Local, decision.BothMissLocal
 	}
 	if d.Target == decision.Local {
-		// On the border itself rounding must not contradict the decision.
+		// Rounding on the border must not contradict the decision.
 		d.Score = min(d.Score, math.Nextafter(half, 0))
 	} else {
 		d.Score = max(d.Score, half)
@@ -51,7 +51,7 @@ func (p deadline) Decide(t *task.Task, e *score.Estimate, s *host.State) decisio
 	return p.scarce.predicted(e, s).settle(d)
 }
 
-// left is the time until the deadline, s.
+// left returns the time until the deadline, s.
 func (p deadline) left(t *task.Task, s *host.State) float64 {
 	if t.Deadline > 0 {
 		return score.Slack(t, s)
@@ -62,7 +62,7 @@ func (p deadline) left(t *task.Task, s *host.State) float64 {
 	return p.patience
 }
 
-// share is a/(a+b) in [0,1], for times that may be zero or infinite.
+// share returns a/(a+b) in [0,1], for times that may be zero or infinite.
 func share(a, b float64) float64 {
 	if !(a > 0) || math.IsInf(b, 1) || math.IsNaN(b) {
 		return 0

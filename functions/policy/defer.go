@@ -17,8 +17,8 @@ var deferInfo = Info{
 	WhenNot: "Tasks must be decided on arrival; or a class needs its records in the cloud in the order of their events, and DeferOrder is off: a task that gains more from the link overtakes others.",
 }
 
-// deferring prices both ways as policy cost does, with prices of its own on the time of both servers. What a free server takes is the first of an
-// outlook on all that is parked.
+// deferring prices both targets as policy cost does, with its own prices for the time of both servers. A free server takes the first task of an
+// outlook over all parked tasks.
 type deferring struct {
 	cost  *cost
 	rule  Rule
@@ -27,11 +27,11 @@ type deferring struct {
 }
 
 func newDefer(c Config) Policy {
-	rule, _ := loadRule(c.DeferRule) // Validate has reported a rule that cannot be read where it is in use
+	rule, _ := loadRule(c.DeferRule) // Validate has reported an unreadable rule where it is in use
 	return deferBy(rule, c)
 }
 
-// DeferBy is policy defer with a rule that is not in a file, for those who learn one.
+// DeferBy returns policy defer with a rule that is not in a file, for training.
 func DeferBy(r Rule, c Config) (Binder, error) {
 	if err := errors.Join(r.check(), c.Validate()); err != nil {
 		return nil, err
@@ -52,20 +52,20 @@ func deferBy(r Rule, c Config) *deferring {
 
 func (p *deferring) Name() string { return deferInfo.Name }
 
-// Room takes Ahead for a node with usual deadlines, and for other nodes as much of theirs.
+// Room returns the limits, with Ahead scaled to the deadlines of this node's tasks.
 func (p *deferring) Room() Room {
 	r := p.room
 	r.Ahead /= p.tempo.usual(0)
 	return r
 }
 
-// Decide takes the way with the lower cost, the prices of both servers' time included.
+// Decide takes the target with the lower cost, including the prices of both servers' time.
 func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	p.tempo.decided(t, s, p.cost.patience)
 	return p.DecideAgain(t, e, s)
 }
 
-// DecideAgain decides a task whose arrival is counted already.
+// DecideAgain decides a task whose arrival is already counted.
 func (p *deferring) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	w, at := p.weigh(t, e, s), p.tempo.now(s.Time)
 	here := w.here + p.rule.price(decision.Local, w.local.wait+w.local.own, at) - p.rule.price(decision.Local, w.local.wait, at)
@@ -77,19 +77,19 @@ func (p *deferring) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) 
 	return p.cost.predicted(e, s).settle(d)
 }
 
-// Arrived counts a task that another policy decides: the queues that it fills are those of all.
+// Arrived counts a task that another policy decides: it fills the same queues.
 func (p *deferring) Arrived(t *task.Task, s *host.State) {
 	p.tempo.arrived(t, s, p.cost.patience)
 }
 
-// inherit goes on with the arrivals that the one before it has counted.
+// inherit continues with the arrival statistics of the previous defer.
 func (p *deferring) inherit(from Policy) {
 	if old, ok := from.(*deferring); ok {
 		p.tempo = old.tempo
 	}
 }
 
-// Waits parks a task whose target is busy. A task with no other ahead of it goes at once.
+// Waits parks a task whose target is busy. A task with no other ahead of it is dispatched immediately.
 func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool {
 	local, cloud := waysOf(e, s)
 	if d.Target == decision.Local {
@@ -98,16 +98,16 @@ func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *dec
 	return cloud.wait > p.Room().Ahead+p.early(cloud.own, s)
 }
 
-// early is how much more than Room.Ahead may be before a task that takes so many seconds of the link, s. When a message has left is predicted, and
-// known only a round trip later, in which the link would be idle. So a task is bound up to a round trip before the link is free, and less the
-// more tasks arrive in the time that it takes itself, as they might have gone before it. More than one would let a round trip that counts the queue
-// make the queue longer.
+// early returns the seconds beyond Room.Ahead at which a task for the link is bound already; own is the link time of the task, s. The end of a
+// message's transmission is only predicted, and confirmed a round trip later; until then the link would be idle. So a task is bound up to a round
+// trip before the link is free, and less early the more tasks arrive during its own transmission, as they might have gone before it. More than a
+// round trip would let a measured round trip that includes the queue make the queue longer.
 func (p *deferring) early(own float64, s *host.State) float64 {
 	at := p.tempo.now(s.Time)
 	return bounded(s.Link.RTT) / (1 + own*at.arrivals/at.unit)
 }
 
-// offer is a task with what both ways cost, without their prices.
+// offer is a task with the costs of both targets, without the prices of their time.
 type offer struct {
 	waited, deadline float64 // s
 	local, cloud     passage

@@ -8,8 +8,8 @@ import (
 	"app-offload/functions/score"
 )
 
-// terms weighs the two targets of one task term by term: time, energy, money and memory. The delay that a task causes to others is no
-// term of its own: a price on it must not buy what is worse in everything else.
+// terms compares the two targets of one task term by term: time, energy, money and memory. The delay that a task causes to other tasks is not a term:
+// a price on it must not justify a target that is worse in everything else.
 type terms struct {
 	local, cloud float64 // predicted time, s
 	e            *score.Estimate
@@ -26,7 +26,7 @@ func (m terms) dominated(target decision.Target) bool {
 	return longer && !m.saves(target)
 }
 
-// saves reports whether a target costs less of anything but time.
+// saves reports whether a target costs less than the other in any term but time.
 func (m terms) saves(target decision.Target) bool {
 	if target == decision.Cloud {
 		return m.memory != 0 || bounded(m.e.CloudEnergy) < bounded(m.e.LocalEnergy)
@@ -34,7 +34,7 @@ func (m terms) saves(target decision.Target) bool {
 	return m.money != 0 || bounded(m.e.LocalEnergy) < bounded(m.e.CloudEnergy)
 }
 
-// settle turns a decision round whose target is dominated, and holds its score on the side of the threshold where that is.
+// settle reverses a decision whose target is dominated, and moves its score to the matching side of the threshold.
 func (m terms) settle(d decision.Decision) decision.Decision {
 	if m.dominated(d.Target) {
 		return turned(d, decision.Dominated)
@@ -42,7 +42,7 @@ func (m terms) settle(d decision.Decision) decision.Decision {
 	return d
 }
 
-// turned is a decision for the other target, for that reason, with its score on that side of the threshold.
+// turned returns the decision for the other target, for that reason, with its score on that side of the threshold.
 func turned(d decision.Decision, why decision.Reason) decision.Decision {
 	d.Target, d.Reason, d.Propensity = decision.Cloud-d.Target, why, 1
 	if d.Target == decision.Local {
@@ -53,7 +53,7 @@ func turned(d decision.Decision, why decision.Reason) decision.Decision {
 	return d
 }
 
-// predicted is the terms by the estimate alone.
+// predicted returns the terms by the estimate alone.
 func (c *scarce) predicted(e *score.Estimate, s *host.State) terms {
 	return terms{local: e.LocalTime, cloud: e.CloudTime, e: e, money: c.paid(e), memory: c.stall(s)}
 }

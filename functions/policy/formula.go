@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/decision"
 )
 
-// Formula is what a policy decides by, for code that decides outside of the service.
+// Formula is a policy's formula and constants, for code that decides outside of the service.
 type Formula struct {
 	Policy    string
 	Constants map[string]float64
@@ -16,14 +16,14 @@ type Formula struct {
 	Learned   []Knowledge // of policy bandit, by Target
 }
 
-// Knowledge is what outcomes of one target have taught: the normal equations of a linear regression.
+// Knowledge is the learned state of one target: the normal equations of a linear regression.
 type Knowledge struct {
 	Matrix   [dims * dims]float64
 	Moments  [dims]float64
 	Outcomes int64
 }
 
-// FormulaOf returns the formula of a policy, or why code outside of the service cannot decide by it.
+// FormulaOf returns the formula of a policy, or an error if code outside of the service cannot decide by it.
 func FormulaOf(p Policy) (*Formula, error) {
 	f := &Formula{Policy: p.Name(), Constants: map[string]float64{"threshold": half}}
 	switch p := p.(type) {

@@ -7,17 +7,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// Guards stand above every policy: what they decide, no policy can weaken. They are immutable.
+// Guards are rules above every policy: no policy can override them. They are immutable.
 type Guards struct {
 	backlogLimit float64
-	deadlineOnly bool    // while the link is down, keep only tasks with a deadline here,
-	latest       float64 // and only as long as their result comes within so many deadlines
-	patience     float64 // s that count as the deadline of a task without one
+	deadlineOnly bool    // while the link is down, keep only tasks with a deadline local,
+	latest       float64 // and only if their result is predicted within so many deadlines
+	patience     float64 // deadline assumed for a task without one, s
 
-	memory, battery, price float64 // limits, 0 for none
+	memory, battery, price float64 // limits; 0 disables
 }
 
-// NewGuards takes the guards' part of the configuration.
+// NewGuards reads the guards' keys of the configuration.
 func NewGuards(c Config) (*Guards, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -28,9 +28,9 @@ func NewGuards(c Config) (*Guards, error) {
 	}, nil
 }
 
-// Check decides the task if a guard applies, and reports whether one did. What must never leave comes first, as it holds
-// whatever the link does. A task that would be late beyond measure here as well waits in the spool for the link: kept here, it would only make
-// those behind it late, also once the link is back.
+// Check decides the task if a guard applies, and reports whether one did. NeverLeave comes first, as it holds in any link state. While the link is
+// down, a task that would be far too late locally is spooled for the link: kept local, it would only delay the tasks behind it, also once the link is
+// back.
 func (g *Guards) Check(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
 	switch {
 	case t.Class != nil && t.Class.NeverLeave:
@@ -47,7 +47,7 @@ func (g *Guards) Check(t *task.Task, e *score.Estimate, s *host.State) (decision
 	return g.scarce(t, e, s)
 }
 
-// scarce decides where the node has too little of something. Memory comes before energy, and that before money.
+// scarce decides by the limits on memory, battery and price. Memory comes before energy, and energy before money.
 func (g *Guards) scarce(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
 	switch {
 	case g.memory > 0 && s.MemoryStall > g.memory && s.Link.Up:
@@ -63,7 +63,7 @@ func (g *Guards) scarce(t *task.Task, e *score.Estimate, s *host.State) (decisio
 	return decision.Decision{}, false
 }
 
-// inTime reports whether a result here comes before it is late beyond measure.
+// inTime reports whether the local result is predicted within latest deadlines.
 func (g *Guards) inTime(t *task.Task, e *score.Estimate, s *host.State) bool {
 	if t.Deadline <= 0 {
 		return e.LocalTime <= g.latest*g.patience
@@ -75,8 +75,8 @@ func sent(why decision.Reason, limit float64) decision.Decision {
 	return decision.Decision{Target: decision.Cloud, Score: 1, Threshold: limit, Propensity: 1, Reason: why}
 }
 
-// LeavesOpen reports whether a task that a guard decided for this reason may be parked, rather than stand in the local queue: the guard only
-// sees to it that it does not count on the link.
+// LeavesOpen reports whether a task that a guard decided for this reason may be parked instead of queued locally: the guard only prevents that the
+// task depends on the link.
 func (g *Guards) LeavesOpen(why decision.Reason) bool {
 	return !why.IsGuard() || why == decision.GuardLinkDown && g.deadlineOnly
 }

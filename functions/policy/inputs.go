@@ -15,19 +15,19 @@ const (
 	inCloudTime         // ln of usual s, predicted
 	inLocalWait         // ln of the usual s of it that earlier tasks take
 	inCloudWait         // ln of the usual s of it that earlier tasks take
-	inLocalWork         // ln of the usual s of it that are the task's own
-	inCloudWork         // ln of the usual s of it that are the task's own
+	inLocalWork         // ln of the usual s of it that the task itself takes
+	inCloudWork         // ln of the usual s of it that the task itself takes
 	inLocalLate         // local time over deadline, cut off at lateAt
 	inCloudLate         // cloud time over deadline, likewise
 	inLocalJoule        // ln J
 	inCloudJoule        // ln J
-	inOthers            // share of the CPU that others take
+	inOthers            // share of the CPU that other processes take
 	inGoodput           // ln of MB in a usual second
 	inRTT               // ln of usual s
-	inQueue             // ln of 1 + tasks waiting here
-	inBacklog           // ln of 1 + tasks waiting for the link
-	inSaving            // predicted cost here less predicted cost there, as policy greedy would weigh it
-	inAdvice            // ln of the cost here over the cost there, as policy cost weighs them by default
+	inQueue             // ln of 1 + tasks in the local queue
+	inBacklog           // ln of 1 + tasks in the link's backlog
+	inSaving            // predicted local cost less predicted cloud cost, as policy greedy would weigh them
+	inAdvice            // ln of local cost over cloud cost, as policy cost weighs them by default
 	inLately            // ln of tasks in a usual second that arrived lately
 	inLong              // ln of tasks in a usual second that arrived over a longer while
 	NumInputs
@@ -36,8 +36,8 @@ const (
 // SavingInput is the input that alone decides greedily, above 0 for the cloud.
 const SavingInput = inSaving
 
-// InputNames are the names of the inputs, in their order. Times are in usual seconds (see Arrivals), so that no input depends on the scale of
-// time. The advice has its formula in its name. Weights that were trained with other inputs or another advice are refused.
+// InputNames are the names of the inputs, in their order. Times are in usual seconds (see Arrivals), so that no input depends on the scale of time.
+// The name of the advice contains its formula. Weights trained with other inputs or another advice are rejected.
 var InputNames = [NumInputs]string{
 	"deadline in usual s", "localTime in usual s", "cloudTime in usual s", "localWait in usual s", "cloudWait in usual s",
 	"localWork in usual s", "cloudWork in usual s", "localLate", "cloudLate",
@@ -46,30 +46,30 @@ var InputNames = [NumInputs]string{
 }
 
 const (
-	lateAt  = 3.0  // beyond three deadlines late is late
-	instant = 1e-2 // usual s, J and MB in a usual second that are taken for next to nothing
-	fewest  = 0.1  // tasks in a usual second that are taken for next to none
-	certain = 1e-4 // share of the cost beyond which an advice is not taken for clearer
+	lateAt  = 3.0  // no lateness counts as more than this many deadlines
+	instant = 1e-2 // least usual s, J, and MB in a usual second
+	fewest  = 0.1  // least tasks in a usual second
+	certain = 1e-4 // least share of the cost, which bounds the log-odds of the advice
 )
 
-// adviser is policy cost as it is by default, without the tail and with prices that follow deadlines alone. A network is trained with its
-// advice, so it is no user's to tune.
+// adviser is policy cost with default settings, without the tail and with prices that follow deadlines alone. A network is trained with its advice,
+// so the user cannot configure it.
 var adviser = func() *cost {
 	c := DefaultConfig()
-	c.CostPrice, c.CostMemory, c.CostBattery = 0, 0, 0 // it was trained on nodes that have enough
+	c.CostPrice, c.CostMemory, c.CostBattery = 0, 0, 0 // the training nodes were short of none of these
 	c.CostTail = 0
 	return costOf(c)
 }()
 
-// advice is the adviser's score as log-odds, above 0 for the cloud.
+// advice returns the adviser's score as log-odds, above 0 for the cloud.
 func advice(t *task.Task, e *score.Estimate, s *host.State, usual float64) float64 {
 	local, cloud := waysOf(e, s)
 	share := min(max(adviser.choose(t, e, s, local, cloud, beat{usual, 1}).Score, certain), 1-certain)
 	return math.Log(share / (1 - share))
 }
 
-// Inputs fills x for one decision, given the arrivals up to it. An unbounded deadline or an unusable way gives an infinite input, which is outside of
-// everything that was trained.
+// Inputs fills x for one decision, given the arrivals up to it. A missing deadline or an unusable target gives an infinite input, which is outside of
+// any training.
 func Inputs(t *task.Task, e *score.Estimate, s *host.State, a Arrivals, x *[NumInputs]float64) {
 	u, deadline := a.Usual, score.Slack(t, s)
 	localWait := e.LocalTime * s.QueueCycles / max(s.QueueCycles+e.Cycles, 1e-9)
@@ -100,7 +100,7 @@ func Inputs(t *task.Task, e *score.Estimate, s *host.State, a Arrivals, x *[NumI
 	}
 }
 
-// ln is the logarithm of what is next to nothing and more.
+// ln returns the logarithm of x + instant, and of instant for a negative x.
 func ln(x float64) float64 { return math.Log(max(x, 0) + instant) }
 
 func late(time, deadline float64) float64 {
@@ -110,7 +110,7 @@ func late(time, deadline float64) float64 {
 	return min(time/deadline, lateAt)
 }
 
-// weighed is the cost of one way with the weights that training judges by; only their proportion matters to a network.
+// weighed returns the cost of one target with the weights that training uses; only their proportion matters to a network.
 func weighed(late, joules float64) float64 {
 	j := late + 0.05*joules
 	if late > 1 {

@@ -9,18 +9,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// Judge weighs what was predicted and what really came by one formula, J = time·min(T/D, κ) + miss·[T > D] +
-// energy·e/e₀ + money·m and what else is scarce: that of policy cost without its shadow prices, its tail and its doubts, which serve deciding and
-// not judging. It is immutable.
+// Judge prices predictions and outcomes by one formula: J = time·min(T/D, κ) + miss·[T > D] + energy·e/e₀ + money·m and the terms of scarce
+// resources. It is the formula of policy cost without shadow prices, tail and doubt, which serve to decide and not to judge. A Judge is immutable.
 type Judge struct{ k cost }
 
-// NewJudge takes the costs of the configuration, which is valid.
+// NewJudge returns a judge with the costs of a valid configuration.
 func NewJudge(c Config) *Judge {
 	c.CostShadow = false
 	return &Judge{*costOf(c)}
 }
 
-// Predicted is what either way is expected to cost. A way that cannot be used costs as much as being late for ever.
+// Predicted returns the expected cost of both targets. An unusable target costs as much as an infinite delay.
 func (j *Judge) Predicted(t *task.Task, e *score.Estimate, s *host.State) (local, cloud float64) {
 	waited, deadline := j.k.clock(t, s)
 	local = j.k.of(waited+bounded(e.LocalTime), deadline, e.LocalEnergy*j.k.strain(s)) + j.k.stall(s)
@@ -28,8 +27,7 @@ func (j *Judge) Predicted(t *task.Task, e *score.Estimate, s *host.State) (local
 	return local, cloud
 }
 
-// Actual is what a decision has cost, once its outcome is known, and whether the deadline was missed. What failed has cost
-// all that lateness can.
+// Actual returns the cost of a decision whose outcome is known, and whether the deadline was missed. A failed task costs the maximum of lateness.
 func (j *Judge) Actual(e *decision.Entry) (cost float64, missed bool) {
 	took, deadline := e.Outcome.Time+e.Waited.Seconds(), e.Deadline.Seconds()
 	if e.Outcome.Failed {
@@ -48,8 +46,8 @@ func (j *Judge) Actual(e *decision.Entry) (cost float64, missed bool) {
 	return cost, e.Deadline > 0 && bounded(took) > deadline
 }
 
-// Worst is what no single decision is taken to cost more than: all of lateness, money but for the price of bytes, memory, and ten times the unit
-// of energy.
+// Worst is the largest cost that a single decision is assumed to have: all of lateness, money except for the price of bytes, memory, and ten times
+// the unit of energy.
 func (j *Judge) Worst() float64 {
 	return j.k.time*j.k.kappa + j.k.miss + j.k.money + j.k.memory + 10*j.k.energy + 1e-9
 }

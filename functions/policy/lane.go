@@ -10,14 +10,14 @@ import (
 	"app-offload/functions/task"
 )
 
-// nowhere is no berth.
+// nowhere is the absence of a berth.
 const nowhere = -1
 
 // berth is the place of a parked task.
 type berth struct {
 	held       Held
-	next, prev int // by arrival; berth numbers + 1, 0 for none
-	earlier    int // those before and after it in its stream, likewise
+	next, prev int // by arrival; berth numbers + 1, 0 is the end
+	earlier    int // the previous and the next task of the stream, likewise
 	later      int
 	stream     stream
 	keys       [2]float64 // by Target
@@ -25,15 +25,15 @@ type berth struct {
 	lane       int
 }
 
-// stream is what keeps its order: the tasks of a device and class.
+// stream identifies the tasks that keep their order: those of a device and class.
 type stream struct{ device, class string }
 
 // ends are the berths + 1 of the first and the last parked task of a stream.
 type ends struct{ first, last int }
 
-// lane is parked tasks twice in order: by what a second of the node, and of the link, does for each. A task's key is its work there times its
-// deadline, the reciprocal of Smith's ratio for a cost of time over deadline (Smith, "Various optimizers for single-stage production",
-// Naval Research Logistics Quarterly 3, 1956): the least comes first. Keys are in no unit, as only their order matters.
+// lane keeps parked tasks in two orders: by the benefit of a second of the node, and of the link. A task's key is its work on that server times its
+// deadline, the reciprocal of Smith's ratio for a cost of time over deadline (Smith, "Various optimizers for single-stage production", Naval Research
+// Logistics Quarterly 3, 1956): the lowest comes first. Keys have no unit, as only their order matters.
 type lane struct{ order [2][]int }
 
 // The queues: tasks for a model are computed apart from all others, and share only the link with them.
@@ -52,8 +52,8 @@ func queueOf(t *task.Task) int {
 
 // The lanes of a queue.
 const (
-	live  = iota // tasks that may still be worth their time
-	stale        // tasks that are late in any case
+	live  = iota // tasks that may still meet their deadline, or are not yet as late as can be
+	stale        // tasks that are as late as can be
 	numLanes
 )
 
@@ -90,7 +90,7 @@ func (w *Waiting) enter(h Held, room Room) {
 	w.file(at, live)
 }
 
-// join puts a berth at the end of its stream, and returns the one before it, 0 for none.
+// join appends a berth to its stream, and returns the previous one, 0 if there is none.
 func (w *Waiting) join(s stream, at int) (earlier int) {
 	if w.streams == nil {
 		w.streams = map[stream]ends{}
@@ -106,13 +106,13 @@ func (w *Waiting) join(s stream, at int) (earlier int) {
 	return earlier
 }
 
-// Follows reports whether an earlier task of t's device and class waits that t must not pass.
+// Follows reports whether an earlier task is parked that t must not overtake.
 func (w *Waiting) Follows(t *task.Task) bool {
 	_, some := w.streams[streamOf(t)]
 	return some
 }
 
-// Before takes the earliest task out that t must not pass, and reports false without one.
+// Before removes and returns the earliest task that t must not overtake, and reports whether there is one.
 func (w *Waiting) Before(t *task.Task) (Held, bool) {
 	e, some := w.streams[streamOf(t)]
 	if !some {
@@ -129,15 +129,15 @@ func streamOf(t *task.Task) stream {
 	return s
 }
 
-// earliest is the first of the stream of that berth.
+// earliest returns the first berth of that berth's stream.
 func (w *Waiting) earliest(at int) int {
 	if e, known := w.streams[w.berths[at].stream]; known {
 		return e.first - 1
 	}
-	return at // no order was kept when it came
+	return at // it was parked without keeping the order
 }
 
-// depart takes a berth out of its stream, if it is in one.
+// depart removes a berth from its stream, if it is in one.
 func (w *Waiting) depart(at int) {
 	one := &w.berths[at]
 	e, known := w.streams[one.stream]
@@ -161,7 +161,7 @@ func (w *Waiting) depart(at int) {
 	w.streams[one.stream] = e
 }
 
-// file puts a berth in order.
+// file inserts a berth into both orders of a lane.
 func (w *Waiting) file(at, lane int) {
 	w.berths[at].lane = lane
 	in := &w.lanes[w.berths[at].queue][lane]
@@ -171,7 +171,7 @@ func (w *Waiting) file(at, lane int) {
 	}
 }
 
-// place is where the first berth of that key stands or would stand.
+// place returns the index of the first berth with that key, or where to insert it.
 func (w *Waiting) place(order []int, s int, key float64) int {
 	low, high := 0, len(order)
 	for low < high {
@@ -184,7 +184,7 @@ func (w *Waiting) place(order []int, s int, key float64) int {
 	return low
 }
 
-// unfile takes a berth out of its order.
+// unfile removes a berth from the orders of its lane.
 func (w *Waiting) unfile(at int) {
 	lane := &w.lanes[w.berths[at].queue][w.berths[at].lane]
 	for s, order := range lane.order {
@@ -196,7 +196,7 @@ func (w *Waiting) unfile(at int) {
 	}
 }
 
-// take takes a task out.
+// take removes a task and returns it.
 func (w *Waiting) take(at int) Held {
 	w.unfile(at)
 	w.depart(at)
@@ -213,48 +213,47 @@ func (w *Waiting) take(at int) Held {
 	}
 	h := one.held
 	w.waiting[one.queue]--
-	*one = berth{} // or what it points to would live on
+	*one = berth{} // releases the references
 	w.unused = append(w.unused, at)
 	w.count--
 	w.bytes -= int64(h.Task.Size())
 	return h
 }
 
-// Binder is a policy that need not decide a task when it arrives: while the way that the task would take is busy, it may wait
-// undecided, and is bound to node or link when one of them is free. What is decided late is decided knowing more, and what
-// gains little by a server does not stand before what gains much. The term is late binding, after Ousterhout et al., "Sparrow:
-// distributed, low latency scheduling", SOSP 2013.
+// Binder is a policy that need not decide a task when it arrives. While its target is busy, a task may be parked, and is bound to the node or the
+// link when one of them is free. A later decision knows more, and a task that gains little by a server does not delay one that gains much. The term
+// is late binding, after Ousterhout et al., "Sparrow: distributed, low latency scheduling", SOSP 2013.
 //
-// Decide, as of any policy, gives the way that a task would take now, for tasks that cannot wait.
+// Decide returns the target that a task would take now, for tasks that cannot be parked.
 type Binder interface {
 	Policy
-	// Waits reports whether a task had better wait, given the way that Decide has chosen and the state it has seen.
+	// Waits reports whether a task should be parked, given the decision of Decide and the state it has seen.
 	Waits(t *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool
-	// Room bounds what may wait, and says when a server counts as free.
+	// Room returns the limits on parked tasks, and when a server counts as free.
 	Room() Room
-	// choose picks the parked task of a queue that one of the free servers is to have now, by its berth; nowhere is that none gains by one.
+	// choose picks the parked task of a queue that one of the free servers should take now, by its berth; nowhere if no task gains by a server.
 	choose(w *Waiting, queue int, m *score.Model, s *host.State, free [2]bool) (at int, server decision.Target)
 }
 
-// Room bounds the tasks that wait undecided.
+// Room bounds the parked tasks.
 type Room struct {
-	Tasks   int           // that may wait at once
-	Bytes   int64         // of their data
-	Longest time.Duration // after which a task goes to the cloud in its turn, whichever others wait, unless a guard keeps it local
-	Ahead   float64       // s of predicted work at or below which a server counts as free; before the link up to a round trip more
-	Ordered bool          // tasks of a device and class leave in the order in which they came; see Held.InOrder
+	Tasks   int           // maximum number
+	Bytes   int64         // maximum size of their data
+	Longest time.Duration // time after which a task goes to the cloud in its turn, before all other tasks, unless a guard keeps it local
+	Ahead   float64       // s of predicted work ahead up to which a server counts as free; the link up to a round trip earlier
+	Ordered bool          // tasks of a device and class leave in order of arrival; see Held.InOrder
 
-	patience float64 // s that count as the deadline of a task without one
+	patience float64 // deadline assumed for a task without one, s
 }
 
-// Held is a task that waits, and what its owner wants to know of it again.
+// Held is a parked task with the data of its owner.
 type Held struct {
 	Task    *task.Task
 	Tag     any
 	InOrder bool // its local work needs the order of its device and class, too
 }
 
-// Waiting is the tasks that wait undecided. The zero value is empty. It belongs to one goroutine.
+// Waiting is the set of parked tasks. The zero value is empty. It belongs to one goroutine.
 type Waiting struct {
 	berths      []berth
 	unused      []int
@@ -266,17 +265,17 @@ type Waiting struct {
 	streams     map[stream]ends
 
 	outlook  outlook
-	estimate score.Estimate // these two go through an interface, so there is one of each for all
+	estimate score.Estimate // estimate and seen escape through an interface, so they are allocated once
 	seen     [numQueues]host.State
 }
 
-// Len is how many tasks wait.
+// Len is the number of parked tasks.
 func (w *Waiting) Len() int { return w.count }
 
 // Bytes is the size of their data.
 func (w *Waiting) Bytes() int64 { return w.bytes }
 
-// Add lets a task wait, and reports false where the room is full.
+// Add parks a task, and reports whether there is room for it.
 func (w *Waiting) Add(h Held, room Room) bool {
 	size := int64(h.Task.Size())
 	if w.count >= room.Tasks || w.bytes+size > room.Bytes {
@@ -287,9 +286,9 @@ func (w *Waiting) Add(h Held, room Room) bool {
 	return true
 }
 
-// Next takes the task out that a free server is to have now, with the decision and the estimate it was made from. It reports false
-// where no server is free, or none of the tasks that wait gains by one. A caller that repeats it after updating the state
-// accordingly binds as many tasks as there is room for. What it costs does not grow with the tasks that wait.
+// Next removes the task that a free server should take now, and returns it with the decision and the estimate behind it. It reports false if no
+// server is free, or no parked task gains by a free one. A caller that updates the state and repeats the call binds as many tasks as fit. The time of
+// a call does not grow with the number of parked tasks.
 func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decision.Decision, e score.Estimate, ok bool) {
 	if w.count == 0 {
 		return h, d, e, false
@@ -310,7 +309,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decis
 	return w.take(at), bound(server, whyBound[server]), w.estimate, true
 }
 
-// best chooses from each queue. Of two that want the link, the one to which a second of it does more has it.
+// best chooses from each queue. If two tasks want the link, the one with the lower key gets it.
 func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server decision.Target, queue int) {
 	at = nowhere
 	for q := range w.waiting {
@@ -318,7 +317,7 @@ func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server 
 			continue
 		}
 		w.seen[q] = *s
-		m.Assume(&w.seen[q].Link) // or the wait for a link without a measurement would count as endless
+		m.Assume(&w.seen[q].Link) // otherwise the wait for an unmeasured link would count as endless
 		if q == forModels {
 			w.seen[q] = m.ForModels(&w.seen[q])
 		}
@@ -331,7 +330,7 @@ func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server 
 			at, server, queue = other, to, q
 		}
 		if at != nowhere && server == decision.Local {
-			break // it is in no other queue's way
+			break // it competes with no other queue
 		}
 	}
 	return at, server, queue
@@ -339,14 +338,15 @@ func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server 
 
 var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decision.Cloud: decision.BoundCloud}
 
-// free says before which servers no more than ahead seconds of work wait, and before the link no more than a round trip more: a task may be bound early.
+// free reports which servers are free: at most ahead seconds of work wait for the node, and up to a round trip more for the link, since a task may be
+// bound early.
 func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	nothing := m.EstimateWork(nil, 0, 0, s)
 	here, there := waysOf(&nothing, s)
 	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead+bounded(s.Link.RTT)}
 }
 
-// Without takes out the tasks for which out holds. It looks at each task that waits.
+// Without removes and returns the tasks for which out holds. It scans all parked tasks.
 func (w *Waiting) Without(out func(*task.Task) bool) (gone []Held) {
 	for at := w.first - 1; w.count > 0 && at != nowhere; {
 		next := w.berths[at].next - 1
@@ -358,7 +358,7 @@ func (w *Waiting) Without(out func(*task.Task) bool) (gone []Held) {
 	return gone
 }
 
-// All takes out whatever waits, in the order in which it came, for a stop.
+// All removes and returns all tasks in order of arrival, for a stop.
 func (w *Waiting) All() []Held {
 	var all []Held
 	for w.count > 0 {

@@ -8,15 +8,14 @@ import (
 	"app-offload/functions/task"
 )
 
-// Line is the parked work by class, from which follows what a task waits for that is parked behind it: all parked tasks of its own class, since
-// they may have to keep their order, and those of the other classes that a free server takes before it by the keys of its lane. It belongs to its
-// caller.
+// Line sums up the parked work by class. From it follows the work ahead of a task parked behind it: all parked tasks of its own class, since they may
+// have to keep their order, and those of other classes that a free server takes earlier, by the keys of its lane. It belongs to its caller.
 type Line struct {
 	patience float64
 	classes  []Portion
 }
 
-// Portion is parked work of a class. It adds up.
+// Portion is the parked work of one class. Portions can be added up.
 type Portion struct {
 	class     string
 	queue     int
@@ -26,10 +25,10 @@ type Portion struct {
 	Bytes     float64 // of data
 }
 
-// Line is an empty line of tasks that this room bounds.
+// Line returns an empty line for the tasks in this room.
 func (r Room) Line() Line { return Line{patience: r.patience} }
 
-// Portion is a task of so many Mcycles in this line.
+// Portion returns the portion of one task of so many Mcycles.
 func (l *Line) Portion(t *task.Task, cycles float64) Portion {
 	p := Portion{queue: queueOf(t), tasks: 1, deadlines: t.Deadline.Seconds(), Cycles: cycles, Bytes: float64(t.Size())}
 	if class := t.OwnClass(); class != nil {
@@ -41,13 +40,13 @@ func (l *Line) Portion(t *task.Task, cycles float64) Portion {
 	return p
 }
 
-// Clone is the line on its own.
+// Clone returns an independent copy.
 func (l *Line) Clone() Line { return Line{l.patience, slices.Clone(l.classes)} }
 
 // Add parks p.
 func (l *Line) Add(p Portion) { l.change(p, 1) }
 
-// Remove takes p out, as it was parked.
+// Remove removes p, which must equal the portion added.
 func (l *Line) Remove(p Portion) { l.change(p, -1) }
 
 func (l *Line) change(p Portion, by float64) {
@@ -59,13 +58,13 @@ func (l *Line) change(p Portion, by float64) {
 	sum := &l.classes[at]
 	sum.tasks, sum.deadlines, sum.Cycles, sum.Bytes = sum.tasks+by*p.tasks, sum.deadlines+by*p.deadlines, sum.Cycles+by*p.Cycles, sum.Bytes+by*p.Bytes
 	if sum.tasks == 0 {
-		l.classes = slices.Delete(l.classes, at, at+1) // with what rounding has left
+		l.classes = slices.Delete(l.classes, at, at+1) // and the rounding errors with it
 	}
 }
 
 func (p Portion) alike(q Portion) bool { return p.class == q.class && p.queue == q.queue }
 
-// key is that of a berth, of the mean task.
+// key is the key of a berth (see lane) for the mean task.
 func (p *Portion) key(server decision.Target) float64 {
 	if server == decision.Cloud {
 		return (p.Bytes/p.tasks + score.KB/2) * p.deadlines / p.tasks
@@ -73,7 +72,7 @@ func (p *Portion) key(server decision.Target) float64 {
 	return p.Cycles / p.tasks * p.deadlines / p.tasks
 }
 
-// Total is all work that is parked.
+// Total returns the sum of all parked work.
 func (l *Line) Total() (sum Portion) {
 	for i := range l.classes {
 		sum.Cycles, sum.Bytes = sum.Cycles+l.classes[i].Cycles, sum.Bytes+l.classes[i].Bytes
@@ -81,7 +80,7 @@ func (l *Line) Total() (sum Portion) {
 	return sum
 }
 
-// Before is the parked work for which a task waits that would take this server. One that is not parked itself passes the other classes.
+// Before returns the parked work ahead of a task that would take this server. A task that is not parked itself overtakes the other classes.
 func (l *Line) Before(p *Portion, server decision.Target, parked bool) (sum Portion) {
 	for i := range l.classes {
 		c := &l.classes[i]

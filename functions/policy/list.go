@@ -7,13 +7,13 @@ type Info struct {
 	WhenNot string `json:"whenNot"` // when not to use it
 }
 
-// registered is a policy with the way to make it. The configuration given to build is valid.
+// registered is a policy with its constructor. The configuration passed to build is valid.
 type registered struct {
 	Info
 	build func(Config) Policy
 }
 
-// list is all there is. A new policy is one file and one line here.
+// list lists all policies. A new policy is one file and one line of it.
 func list() []registered {
 	return []registered{
 		{weightedInfo, newWeighted},
@@ -38,7 +38,7 @@ func List() []Info {
 	return infos
 }
 
-// New makes the policy of that name.
+// New builds the policy of that name.
 func New(name string, c Config) (Policy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func New(name string, c Config) (Policy, error) {
 	return made, nil
 }
 
-// All makes every policy there is, in the order of List. The configuration is valid.
+// All builds every policy, in the order of List. The configuration is valid.
 func All(c Config) []Policy {
 	var all []Policy
 	for _, one := range list() {

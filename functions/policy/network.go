@@ -9,19 +9,18 @@ import (
 	"slices"
 )
 
-// networkFormat is the word by which a weights file is known.
+// networkFormat identifies a weights file.
 const networkFormat = "app-offload network 1"
 
-// Limits of a weights file: wide enough for what decides in microseconds, narrow enough that a wrong file cannot harm.
+// Limits of a weights file: high enough for any network that decides within microseconds, low enough that a wrong file does no harm.
 const (
 	maxWidth       = 256
 	maxDepth       = 8
 	maxNetworkFile = 16 << 20
-	clipAt         = 10 // deviations from the mean at which an input is cut off, as in training
+	clipAt         = 10 // standard deviations from the mean at which an input is clipped, as in training
 )
 
-// Network is a weights file: fully connected layers with tanh between them over normalised inputs. It is written by
-// training and immutable afterwards.
+// Network is a weights file: fully connected layers over normalised inputs, with tanh between them. Training writes it; it is immutable afterwards.
 type Network struct {
 	Format string  `json:"format"`
 	Made   string  `json:"made"` // the command that made it
@@ -31,7 +30,7 @@ type Network struct {
 	factors []float64
 }
 
-// Input is one feature as training has seen it.
+// Input is one feature with its statistics in training.
 type Input struct {
 	Name      string  `json:"name"`
 	Mean      float64 `json:"mean"`
@@ -40,7 +39,7 @@ type Input struct {
 	High      float64 `json:"high"` // the largest
 }
 
-// Layer is y = W·x + b; Weights holds an output's row after the other.
+// Layer is y = W·x + b; Weights holds one row per output.
 type Layer struct {
 	Weights []float64 `json:"weights"`
 	Bias    []float64 `json:"bias"`
@@ -60,7 +59,7 @@ func ReadNetwork(r io.Reader) (*Network, error) {
 	return &n, nil
 }
 
-// Write writes the weights file, a layer a line.
+// Write writes the weights file.
 func (n *Network) Write(w io.Writer) error {
 	if err := n.Prepare(); err != nil {
 		return fmt.Errorf("writing weights: %w", err)
@@ -75,7 +74,7 @@ func (n *Network) Write(w io.Writer) error {
 	return nil
 }
 
-// Prepare checks that the network can be computed, and makes it ready for Forward.
+// Prepare checks the network and prepares it for Forward.
 func (n *Network) Prepare() error {
 	n.Format = cmp.Or(n.Format, networkFormat)
 	if n.Format != networkFormat {
@@ -112,7 +111,7 @@ func allFinite(v ...float64) bool {
 // Outputs is the number of outputs.
 func (n *Network) Outputs() int { return len(n.Layers[len(n.Layers)-1].Bias) }
 
-// Takes reports in an error whether the network has been trained on exactly these inputs.
+// Takes returns an error unless the network was trained on exactly these inputs.
 func (n *Network) Takes(names ...string) error {
 	had := make([]string, len(n.Inputs))
 	for i, x := range n.Inputs {
@@ -124,7 +123,7 @@ func (n *Network) Takes(names ...string) error {
 	return nil
 }
 
-// Known reports whether every input is within what training has seen, give or take the margin as a share of that range.
+// Known reports whether every input is within the range seen in training, widened by margin as a share of that range.
 func (n *Network) Known(x []float64, margin float64) bool {
 	for i, v := range x[:len(n.Inputs)] {
 		in := &n.Inputs[i]
@@ -157,7 +156,7 @@ func (n *Network) Forward(x, out []float64) {
 	n.Layers[last].apply(from, out[:n.Outputs()])
 }
 
-// apply works on four outputs at a time: a single running sum would wait for its own additions.
+// apply computes four outputs at a time: additions to a single running sum would wait for each other.
 func (l *Layer) apply(x, y []float64) {
 	n, o := len(x), 0
 	for ; o+4 <= len(y); o += 4 {

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	planned = 14 // tasks that an outlook orders
-	perLane = 8  // of them, from each order of a lane, at most
+	planned = 14 // tasks in an outlook
+	perLane = 8  // maximum number of them from each order of a lane
 )
 
-// outlook is what both servers are to do with the parked tasks that matter most, one after another: list scheduling, each task where it
-// costs least, all later ones in the list included, and then each once more. It is made anew for each choice, and only the first task of a free
-// server is bound by it.
+// outlook is a plan for both servers over the parked tasks that matter most. It is made by list scheduling: each task is put where it costs least,
+// including the delay to later tasks of the list, and then each is moved once more. It is made anew for each choice, and only the first task of a
+// free server is bound by it.
 type outlook struct {
 	cost  *cost
 	rule  *Rule
 	pulse pulse
 	free  [2]float64 // s until each server is free, by Target
-	idle  [2]bool    // servers that are to have a task now
+	idle  [2]bool    // servers that need a task now
 	rest  rest
 	tasks [planned]prospect
 	n     int
@@ -30,7 +30,7 @@ type outlook struct {
 	len   [2]int
 }
 
-// prospect is a parked task as an outlook sees it, all times in s.
+// prospect is a parked task in an outlook, all times in s.
 type prospect struct {
 	at       int // its berth
 	waited   float64
@@ -39,11 +39,11 @@ type prospect struct {
 	after    float64    // beyond the link
 	fixed    [2]float64 // energy, money and memory, in the unit of cost
 	took     [2]float64 // by each server, as predicted
-	saves    [2]bool    // a server costs less than the other of anything but time
-	later    float64    // what it costs to leave it parked
+	saves    [2]bool    // a server costs less than the other in any term but time
+	later    float64    // cost of leaving it parked
 }
 
-// choose takes the first task that the outlook has for a free server.
+// choose returns the first task that the outlook assigns to a free server.
 func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State, free [2]bool) (at int, server decision.Target) {
 	o := &w.outlook
 	o.cost, o.rule, o.pulse, o.idle, o.n, o.len = p.cost, &p.rule, p.tempo.now(s.Time), free, 0, [2]int{}
@@ -68,14 +68,14 @@ func (p *deferring) choose(w *Waiting, queue int, m *score.Model, s *host.State,
 	return nowhere, decision.Local
 }
 
-// dueOnLink reports whether the first task for the link may be bound by now; see early.
+// dueOnLink reports whether the first task for the link may be bound already; see early.
 func (p *deferring) dueOnLink(o *outlook, s *host.State) bool {
 	wait, own := o.free[decision.Cloud], o.tasks[o.order[decision.Cloud][0]].own[decision.Cloud] // both with caution
 	return wait <= p.rule.Caution*(p.Room().Ahead+p.early(own/p.rule.Caution, s))
 }
 
-// leftover is a task with no place in the outlook: it is as late as can be, so it costs little more by waiting, and less than a server's time costs those
-// yet to come. Where none are to come it goes to the server that is cheaper for it.
+// leftover returns a task that the outlook assigns to no server: it is as late as can be, so waiting costs it little, and less than the server's time
+// costs future tasks. If none are expected soon, the task goes to the cheaper server.
 func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
 	var placed [planned]bool
 	for server := range o.order {
@@ -95,7 +95,7 @@ func (o *outlook) leftover(free [2]bool) (at int, server decision.Target) {
 	return nowhere, decision.Local
 }
 
-// gather adds the first tasks of one order. Those that have become hopeless change to the other lane.
+// gather adds the first tasks of one order. It moves hopeless tasks to the other lane.
 func (p *deferring) gather(w *Waiting, order *[]int, lane int, m *score.Model, s *host.State) {
 	for n := 0; n < perLane && n < len(*order) && w.outlook.n < planned; {
 		at := (*order)[n]
@@ -119,7 +119,7 @@ func (p *deferring) hopeless(b *berth, s *host.State) bool {
 	return time.Duration(s.Time-t.Received).Seconds() > deadline*p.cost.kappa
 }
 
-// add adds a parked task, unless it is there.
+// add adds a parked task, unless it was added already.
 func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State) {
 	o := &w.outlook
 	for i := range o.n {
@@ -153,7 +153,7 @@ func (p *deferring) add(w *Waiting, at int, m *score.Model, s *host.State) {
 		min(one.fixed[0], one.fixed[1])
 }
 
-// plan puts each task where it costs least, and each once more when all are there.
+// plan puts each task where it costs least, and moves each once more when all are placed.
 func (o *outlook) plan() {
 	for i := range o.n {
 		o.insert(i)
@@ -164,7 +164,7 @@ func (o *outlook) plan() {
 	}
 }
 
-// of is the cost of task i, with which a server is done at the time end.
+// of returns the cost of task i if the server is done with it at time end.
 func (o *outlook) of(i, server int, end float64) float64 {
 	t := &o.tasks[i]
 	if server == int(decision.Cloud) {
@@ -173,7 +173,7 @@ func (o *outlook) of(i, server int, end float64) float64 {
 	return o.cost.of(t.waited+end, t.deadline, 0) + t.fixed[server]
 }
 
-// insert puts task i where it costs least, or nowhere.
+// insert puts task i where it costs least, or leaves it parked.
 func (o *outlook) insert(i int) {
 	t := &o.tasks[i]
 	least, to, place := t.later+min(o.delays(i, 0), o.delays(i, 1)), 0, nowhere
@@ -194,8 +194,8 @@ func (o *outlook) insert(i int) {
 	o.len[to]++
 }
 
-// worse reports whether a free server is worse for task i in everything: it would be done there later than on the other one behind all others, and
-// saves nothing else.
+// worse reports whether a free server is worse for task i in every term: it would be done later than on the other server behind all other tasks, and
+// it saves nothing else.
 func (o *outlook) worse(i, server int) bool {
 	t, other := &o.tasks[i], 1-server
 	if !o.idle[server] || t.saves[server] {
@@ -210,18 +210,18 @@ func (o *outlook) worse(i, server int) bool {
 
 // rest is the parked tasks beyond an outlook, as a fluid that both servers drain at the same time.
 type rest struct {
-	ahead [2]float64 // s that each server takes for its part
-	price [2]float64 // what a second of each server costs them, where that counts
+	ahead [2]float64 // s that each server takes for its share
+	price [2]float64 // cost to them of a second of each server, where it counts
 }
 
-// leavesIdle reports whether a free server gets nothing.
+// leavesIdle reports whether a free server gets no task.
 func (o *outlook) leavesIdle() bool {
 	return o.idle[0] && o.len[0] == 0 || o.idle[1] && o.len[1] == 0
 }
 
-// beyond adds so many tasks like those of the outlook, shared so that both servers are done at the same time. It returns what a second of
-// each server costs them, which counts only where a server would get nothing otherwise: to a short outlook each task is better off on the other
-// one, behind the few tasks that it sees.
+// beyond adds n tasks like those of the outlook, divided so that both servers finish at the same time. It returns what a second of each server costs
+// them. That price counts only where a server would otherwise get no task: within a short outlook each task seems better off on the other server,
+// behind the few tasks that the outlook contains.
 func (o *outlook) beyond(n int) (price [2]float64) {
 	o.rest = rest{}
 	if n <= 0 {
@@ -241,7 +241,7 @@ func (o *outlook) beyond(n int) (price [2]float64) {
 	if begin[1] < begin[0] {
 		first = 1
 	}
-	// The server that could begin later has a part only where the other one is not done before.
+	// The server that begins later gets a share only if the other one is not finished by then.
 	count := [2]float64{}
 	alone := min(float64(n), (begin[1-first]-begin[first])/own[first])
 	count[first] = alone
@@ -252,7 +252,7 @@ func (o *outlook) beyond(n int) (price [2]float64) {
 		}
 	}
 	for server := range count {
-		if count[server] > 0 { // or 0·Inf
+		if count[server] > 0 { // avoids 0·Inf
 			o.rest.ahead[server], price[server] = count[server]*own[server], count[server]*wish
 		}
 	}
@@ -262,7 +262,7 @@ func (o *outlook) beyond(n int) (price [2]float64) {
 // briefest is the least time of a task, s.
 const briefest = 1e-9
 
-// slope is what a second more costs a task.
+// slope returns the cost of a further second to a task.
 func (o *outlook) slope(t *prospect) float64 {
 	unit := t.deadline
 	if math.IsInf(unit, 1) {
@@ -274,15 +274,16 @@ func (o *outlook) slope(t *prospect) float64 {
 	return o.cost.time / unit
 }
 
-// delays is what it costs the tasks beyond the outlook that task i is before them on a server.
+// delays returns the cost of the delay by task i on a server to the tasks beyond the outlook.
 func (o *outlook) delays(i, server int) float64 {
 	if o.rest.price[server] == 0 {
-		return 0 // and not Inf·0
+		return 0 // avoids Inf·0
 	}
 	return o.tasks[i].own[server] * o.rest.price[server]
 }
 
-// cheapest is where in a server's list task i costs least, and what: its own cost, and what those after it and tasks yet to come pay for it.
+// cheapest returns the place in a server's list where task i costs least, and the cost: its own, and the delay to later tasks of the list and to
+// future tasks.
 func (o *outlook) cheapest(i, server int, least float64) (cost float64, place int) {
 	list, own := o.order[server][:o.len[server]], o.tasks[i].own[server]
 	var ends, costs [planned]float64
@@ -303,12 +304,12 @@ func (o *outlook) cheapest(i, server int, least float64) (cost float64, place in
 		if c < least {
 			least, place = c, k
 		}
-		begin = ends[k] // also where none is after it: a list has room for one more
+		begin = ends[k] // also at the last place, where the list has room for one more
 	}
 	return least, place
 }
 
-// remove takes task i out of the lists.
+// remove removes task i from the lists.
 func (o *outlook) remove(i int) {
 	for server := range o.order {
 		list := o.order[server][:o.len[server]]

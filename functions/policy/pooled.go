@@ -5,24 +5,24 @@ import (
 	"app-offload/functions/pool"
 )
 
-// Pooled is a learner whose statistics can be put together with those of other nodes. Both methods are safe for concurrent use with all others.
+// Pooled is a learner whose statistics can be combined with those of other nodes. Its methods are safe for concurrent use.
 type Pooled interface {
 	Learner
-	// Statistics are what own outcomes have taught, without any prior, of the regressions that had at least that many.
+	// Statistics returns the statistics of own outcomes, without any prior, of the regressions with at least that many.
 	Statistics(atLeast int64) pool.Parts
-	// StatisticsAnew keeps what own outcomes have taught so far out of the statistics, as other predictions were off by it.
+	// StatisticsAnew excludes the own outcomes so far from the statistics, as they are the errors of other predictions.
 	StatisticsAnew()
-	// Prior has what follows from own outcomes follow from these statistics as well. It replaces the prior before it; none ends it. The parts are
-	// valid; those of other learners are ignored.
+	// Prior adds these statistics of other nodes to those of own outcomes. It replaces the previous prior; an empty one removes it. The parts are valid;
+	// parts of other learners are ignored.
 	Prior(parts pool.Parts)
 }
 
-// PoolLayout names what the numbers in a bandit's statistics mean. It changes with the context of an arm.
+// PoolLayout names the layout of a bandit's statistics. It changes with the context of an arm.
 const PoolLayout = "bandit-1"
 
 func partOf(target decision.Target) string { return pool.Bandit + target.String() }
 
-// Statistics gives an arm's sums without its ridge, which forgetting keeps whole.
+// Statistics returns an arm's sums without its ridge, which forgetting leaves unchanged.
 func (b *bandit) Statistics(atLeast int64) pool.Parts {
 	b.learning.Lock()
 	defer b.learning.Unlock()
@@ -51,7 +51,7 @@ func (b *bandit) Statistics(atLeast int64) pool.Parts {
 	return parts
 }
 
-// StatisticsAnew notes the sums so far, which are forgotten as they are in the arm.
+// StatisticsAnew stores the sums so far, which are then forgotten at the rate of the arm.
 func (b *bandit) StatisticsAnew() {
 	b.learning.Lock()
 	defer b.learning.Unlock()
@@ -64,7 +64,7 @@ func (b *bandit) StatisticsAnew() {
 	}
 }
 
-// Prior changes what is believed of both targets at once.
+// Prior sets the prior of both targets in one step.
 func (b *bandit) Prior(parts pool.Parts) {
 	b.learning.Lock()
 	defer b.learning.Unlock()
@@ -84,21 +84,21 @@ func (b *bandit) Prior(parts pool.Parts) {
 	b.publish()
 }
 
-// sums are what outcomes have left in an arm.
+// sums are the sums over outcomes in an arm.
 type sums struct {
 	Matrix  [dims]vector
 	Moments vector
 	Count   int64
 }
 
-// prior is what the outcomes of others add to an arm.
+// prior is the contribution of other nodes' outcomes to an arm.
 type prior struct {
 	matrix  [dims]vector
 	moments vector
 	weight  float64
 }
 
-// withPrior adds the prior to the sums: all of it until there are as many own outcomes, then ever less of it, whatever was forgotten since.
+// withPrior adds the prior to the sums: with full weight until there are as many own outcomes, forgotten ones included, then with ever less.
 func (a *arm) withPrior() (matrix [dims]vector, moments vector) {
 	matrix, moments = a.Matrix, a.Moments
 	if a.prior.weight == 0 {

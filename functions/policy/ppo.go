@@ -17,8 +17,8 @@ var ppoInfo = Info{
 	WhenNot: "Node, link or tasks differ from those of the training: cost then decides. Train it on your own recordings.",
 }
 
-// ppo asks a network with one output a way. Whatever lies outside of what training has seen is decided by policy cost, which
-// needs no training, and so is everything while there are no weights.
+// ppo asks a network with one output per target. Policy cost, which needs no training, decides inputs outside of the training, and everything while
+// there are no weights.
 type ppo struct {
 	network  *Network
 	file     string
@@ -59,7 +59,7 @@ func loadNetwork(file string) (*Network, error) {
 
 func (p *ppo) Name() string { return ppoInfo.Name }
 
-// Decide scores the cloud with the probability that the network gives it, and takes the likelier way.
+// Decide uses the network's probability for the cloud as the score, and takes the likelier target.
 func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	if !p.pace.used.Load() {
 		p.pace.used.Store(true)
@@ -67,7 +67,7 @@ func (p *ppo) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.De
 	return p.decide(t, e, s, p.pace.Note(t, s, p.fallback.patience))
 }
 
-// DecideAgain decides a task whose arrival is counted already.
+// DecideAgain decides a task whose arrival is already counted.
 func (p *ppo) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	return p.decide(t, e, s, p.pace.now())
 }
@@ -89,24 +89,24 @@ func (p *ppo) decide(t *task.Task, e *score.Estimate, s *host.State, a Arrivals)
 	return p.fallback.predicted(e, s).settle(d)
 }
 
-// Arrived counts a task that another policy decides: the queues that it fills are those of all.
+// Arrived counts a task that another policy decides: it fills the same queues.
 func (p *ppo) Arrived(t *task.Task, s *host.State) {
 	if p.pace.used.Load() {
 		p.pace.Note(t, s, p.fallback.patience)
 	}
 }
 
-// Arrivals are those that the policy has counted.
+// Arrivals returns the arrivals counted so far.
 func (p *ppo) Arrivals() Arrivals { return p.pace.now() }
 
-// inherit goes on with the arrivals that the ppo before it has counted.
+// inherit continues with the arrivals counted by the previous ppo.
 func (p *ppo) inherit(from Policy) {
 	if old, ok := from.(*ppo); ok {
 		p.pace = old.pace
 	}
 }
 
-// arrival is when the task came in; one that was never received, as a question to the API, came with the state.
+// arrival returns when the task was received; a task that was never received, as in an API request, arrives with the state.
 func arrival(t *task.Task, s *host.State) int64 {
 	if t.Received > 0 {
 		return t.Received

@@ -11,33 +11,32 @@ import (
 	"app-offload/functions/decision"
 )
 
-// Rule is what policy defer goes by: prices and weights that are learned by trying them in the simulator. Costs are in the unit
-// of CostTime. No number has a unit of time: prices count time in the mean deadline of the tasks that arrive, so that a node on which all takes
-// ten times as long decides alike.
+// Rule holds the prices and weights of policy defer, found by search in the simulator. Costs are in the unit of CostTime. No number has a unit of
+// time: prices count time in the mean deadline of the arriving tasks, so that a node on which everything takes ten times as long decides the same.
 type Rule struct {
-	EdgePrice  float64 `json:"edgePrice"`  // cost to later tasks of the node's being busy for a mean deadline, for each task that arrives in one
-	EdgeSquare float64 `json:"edgeSquare"` // the same of what rises with the square of that time: each task that arrives waits for the rest of it
-	LinkPrice  float64 `json:"linkPrice"`  // the same of the link
+	EdgePrice  float64 `json:"edgePrice"`  // cost to future tasks if the node is busy for a mean deadline, for each arrival within one
+	EdgeSquare float64 `json:"edgeSquare"` // the same for the part that rises with the square of that time: each arriving task waits for the rest of it
+	LinkPrice  float64 `json:"linkPrice"`  // the same for the link
 	LinkSquare float64 `json:"linkSquare"`
-	Tail       float64 `json:"tail"`     // as CostTail, so that no task is dropped altogether
-	Postpone   float64 `json:"postpone"` // deadlines by which a task is late that no server is to take for now
+	Tail       float64 `json:"tail"`     // as CostTail, so that no task is ignored
+	Postpone   float64 `json:"postpone"` // deadlines by which a task is assumed late that no server takes for now
 	Doubt      float64 `json:"doubt"`    // as CostDoubt
 	Caution    float64 `json:"caution"`  // as CostCaution
 }
 
-// DefaultRule was chosen on recordings of links, round trips and loads, of which a third was kept back; res/policies says how.
+// DefaultRule was selected on recordings of links, round trips and loads, a third of which were held out; see res/policies.
 func DefaultRule() Rule {
 	return Rule{
 		EdgePrice: 0.02, EdgeSquare: 0.9, LinkPrice: 0.06, LinkSquare: 0.14, Tail: 0.2, Postpone: 7, Doubt: 0.45, Caution: 0.75,
 	}
 }
 
-// ruleFormat is the first thing a file with a rule says.
+// ruleFormat identifies a file with a rule.
 const ruleFormat = "app-offload rule 2"
 
 type ruleFile struct {
 	Format string `json:"format"`
-	Made   string `json:"made"` // the command that learned it
+	Made   string `json:"made"` // the command that made it
 	Rule
 }
 
@@ -48,7 +47,7 @@ func WriteRule(to io.Writer, r Rule, made string) error {
 	return out.Encode(ruleFile{ruleFormat, made, r})
 }
 
-// ReadRule reads what WriteRule wrote, and refuses a rule that no training would give.
+// ReadRule reads a file written by WriteRule, and rejects a rule outside of the bounds of training.
 func ReadRule(from io.Reader) (Rule, error) {
 	raw, err := io.ReadAll(io.LimitReader(from, 64<<10))
 	if err != nil {
@@ -69,14 +68,14 @@ func ReadRule(from io.Reader) (Rule, error) {
 	return f.Rule, f.check()
 }
 
-// Field is one number of a rule, with the bounds outside of which no training looks for it.
+// Field is one number of a rule, with the bounds within which training searches.
 type Field struct {
 	Name      string
 	At        *float64
 	Low, High float64
 }
 
-// Fields lists the numbers of the rule, each at its place in it.
+// Fields lists the numbers of the rule with pointers to them.
 func (r *Rule) Fields() []Field {
 	return []Field{
 		{"edgePrice", &r.EdgePrice, 1e-3, 20},
@@ -100,7 +99,7 @@ func (r *Rule) check() (err error) {
 	return err
 }
 
-// loadRule reads the rule of a file, or takes the default one where no file is named.
+// loadRule reads the rule of a file, or returns the default rule if no file is named.
 func loadRule(file string) (Rule, error) {
 	if file == "" {
 		return DefaultRule(), nil
@@ -117,9 +116,9 @@ func loadRule(file string) (Rule, error) {
 	return r, nil
 }
 
-// price is what it costs tasks yet to come that a server is busy for so many seconds from now on, in a tempo of so many arrivals in a mean
-// deadline of so many seconds. Of the tasks that come in that time each waits for the rest of it, which is the square, or takes the other server
-// instead, which is the part in proportion.
+// price returns the cost to future tasks of a server that is busy for so many seconds from now on, at a pulse of at.arrivals per mean deadline of
+// at.unit seconds. Each task that arrives in that time waits for the rest of it, which gives the square, or takes the other server instead, which
+// gives the linear part.
 func (r *Rule) price(server decision.Target, busy float64, at pulse) float64 {
 	linear, square := r.EdgePrice, r.EdgeSquare
 	if server == decision.Cloud {

@@ -10,10 +10,10 @@ import (
 	"app-offload/functions/task"
 )
 
-// tempo measures how fast tasks arrive and how soon they are wanted: the unit of time of this node's work. Its means are over tasks and not over
-// seconds, so that they do not depend on the scale of time. It is safe for concurrent use; the lock is held for some nanoseconds.
+// tempo measures the rate of arrivals and their deadlines: the unit of time of this node's work. Its means are over tasks and not over seconds, so
+// that they do not depend on the scale of time. It is safe for concurrent use; the lock is held for some nanoseconds.
 type tempo struct {
-	used atomic.Bool // a policy decides by it, so arrivals matter
+	used atomic.Bool // a policy decides by it, so arrivals are counted
 
 	mu   sync.Mutex
 	last int64   // arrival, ns
@@ -30,13 +30,13 @@ type pulse struct {
 }
 
 const (
-	tempoTasks = 24   // that a mean is over
-	fewTasks   = 3    // before so many the pulse is that of one task in a deadline of a second
+	tempoTasks = 24   // number of tasks that a mean is over
+	fewTasks   = 3    // below so many tasks the pulse is one task in a deadline of a second
 	mostPulse  = 1e4  // arrivals in a deadline beyond which more make no difference
 	leastUnit  = 1e-6 // s
 )
 
-// note takes in a task that arrived. One without a deadline counts as having so many seconds.
+// note counts a task that arrived. A task without a deadline counts as having one of patience seconds.
 func (p *tempo) note(t *task.Task, s *host.State, patience float64) {
 	now, deadline := arrival(t, s), max(t.Deadline.Seconds(), leastUnit)
 	if t.Deadline <= 0 {
@@ -52,7 +52,7 @@ func (p *tempo) note(t *task.Task, s *host.State, patience float64) {
 	p.last = max(p.last, now)
 }
 
-// copy is a tempo that goes on from here on its own.
+// copy returns an independent copy.
 func (p *tempo) copy() *tempo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,29 +61,28 @@ func (p *tempo) copy() *tempo {
 	return own
 }
 
-// decided takes in a task that arrived and that the tempo's own policy decides; with a nil tempo that is nothing.
+// decided counts a task that the tempo's own policy decides. It does nothing on a nil tempo.
 func (p *tempo) decided(t *task.Task, s *host.State, patience float64) {
 	if p != nil {
 		p.note(t, s, patience)
 	}
 }
 
-// arrived takes in a task that another policy decides: the queues that it fills are those of all.
+// arrived counts a task that another policy decides: it fills the same queues.
 func (p *tempo) arrived(t *task.Task, s *host.State, patience float64) {
 	if p != nil && p.used.Load() {
 		p.note(t, s, patience)
 	}
 }
 
-// beat turns prices of a usual node's seconds into prices of this node's.
+// beat scales prices of a usual node's seconds to prices of this node's.
 type beat struct {
 	usual float64 // usual seconds in a second
-	rush  float64 // factor on what a usual second costs others
+	rush  float64 // factor on the cost of a usual second to other tasks
 }
 
-// beat returns that of a usual node with a nil tempo. What a busy second costs others lies between nothing to do with their number, where
-// they can take the other server, and in proportion to it, where they must wait: the square root was measured best in all worlds
-// together.
+// beat returns the beat of a usual node for a nil tempo. The cost of a busy second to other tasks is between independent of their number, where they
+// can take the other server, and in proportion to it, where they must wait: the square root was measured best over all worlds.
 func (p *tempo) beat(now int64) beat {
 	if p == nil {
 		return beat{1, 1}
@@ -95,7 +94,7 @@ func (p *tempo) beat(now int64) beat {
 	return beat{usualDeadline / at.unit, math.Sqrt(at.arrivals / usualPerDeadline)}
 }
 
-// After so many gaps without a task, or so long, none is expected soon.
+// After so many gaps without a task, or this long, no task is expected soon.
 const (
 	quietGaps = 10
 	quietMost = 10 * time.Second
@@ -109,16 +108,16 @@ func (p *tempo) quiet(now int64) bool {
 	return silence >= quietMost || p.n >= fewTasks && silence.Seconds() >= quietGaps*p.gap
 }
 
-// usual is the number of usual seconds in a second.
+// usual returns the number of usual seconds in a second.
 func (p *tempo) usual(now int64) float64 { return p.beat(now).usual }
 
-// What prices for a second were learned with: the mean deadline of tasks, s, and how many arrive within one.
+// The node that the prices were learned on: the mean deadline of its tasks, s, and the number of arrivals within one.
 const (
 	usualDeadline    = 1.37
 	usualPerDeadline = 2.9
 )
 
-// now is the tempo at a time. A pause of more than two gaps counts as one.
+// now returns the tempo at a time. A pause longer than two gaps lowers the rate of arrivals.
 func (p *tempo) now(at int64) pulse {
 	if !p.used.Load() {
 		p.used.Store(true)

@@ -24,25 +24,25 @@ var weightedInfo = Info{
 
 // weighted is score = w·size + w·complexity + w·cpu.
 //
-// The default preset sends what is heavy to compute, small to send, and all the more when the CPU is busy:
+// The default preset sends tasks that are heavy to compute and small to send, and all the more when the CPU is busy:
 //
 //   - complexity rises, as the cloud computes faster than the node;
-//   - CPU load rises, as a busy node has less to give; the published formula has it the other way round;
+//   - CPU load rises, as a busy node has less to give; the published formula does the opposite;
 //   - size falls, as in the published formula: the work and the bytes of a task both grow with its size, so what favours the
 //     cloud is work per byte, which is the complexity. At equal complexity, sending a KB costs 1 ms at 8 Mbit/s, and computing
-//     on it costs an idle node 0.4 ms at complexity 50; and bytes that stay here keep the link free for others.
+//     on it costs an idle node 0.4 ms at complexity 50; and bytes that stay local keep the link free for others.
 //
-// No formula of this kind knows of queues: it fills that of one target without end while the other is idle. So a task whose result would take
-// more than latest deadlines goes to the other target if that is sooner.
+// A formula of this kind ignores queues: it fills the queue of one target without end while the other is idle. So a task whose result would take more
+// than latest deadlines goes to the other target if that is sooner.
 //
-// The other direction of the size has something to say for it too (a large task outweighs the fixed cost of a round trip, and
-// blocks the local queue for longer), so it was measured: see TestDefaultPresetIsTheBestOfTheDirections.
+// There are arguments for a rising size too (a large task outweighs the fixed cost of a round trip, and blocks the local queue for longer), so it was
+// measured: see TestDefaultPresetIsTheBestOfTheDirections.
 type weighted struct {
 	preset                string
 	size, complexity, cpu term
 	threshold             float64
 	clamp                 bool
-	latest, patience      float64 // deadlines that are far too late; s that count as the deadline of a task without one
+	latest, patience      float64 // deadlines beyond which a result is far too late; deadline assumed for a task without one, s
 }
 
 // term is weight·x/scale, or weight·(1 − x/scale) where the score falls with x.
@@ -69,8 +69,8 @@ func newWeighted(c Config) Policy {
 
 func (w weighted) Name() string { return weightedName }
 
-// Decide holds the score within [0,1], apart from the preset "article": that one is to the letter, so data over 1,024 KB
-// makes its size term negative without a bound and such tasks practically always stay here.
+// Decide keeps the score within [0,1], except for the preset "article", which is exact: data over 1,024 KB makes its size term negative without a
+// bound, and such tasks practically always stay local.
 func (w weighted) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	d := decision.Decision{Threshold: w.threshold, Propensity: 1, Target: decision.Local, Reason: decision.BelowThreshold}
 	d.Terms = decision.Terms{
@@ -95,7 +95,7 @@ func (w weighted) Decide(t *task.Task, e *score.Estimate, s *host.State) decisio
 	return d
 }
 
-// deadline of a task, s.
+// deadline returns the deadline of a task, s.
 func (w weighted) deadline(t *task.Task) float64 {
 	if t.Deadline > 0 {
 		return t.Deadline.Seconds()
@@ -103,7 +103,7 @@ func (w weighted) deadline(t *task.Task) float64 {
 	return w.patience
 }
 
-// of is the term's share of the score. What is not a number, or infinite, counts as 0.
+// of returns the term's share of the score. NaN and infinite values count as 0.
 func (t term) of(x float64, clamp bool) float64 {
 	x /= t.scale
 	if math.IsNaN(x) || math.IsInf(x, 0) {
