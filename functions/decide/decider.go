@@ -9,22 +9,22 @@ import (
 	"app-offload/functions/trial"
 )
 
-// Decider is what the service asks: the guards, and below them the policy of the task's class. It is immutable but for
-// what its policies learn; a change of the configuration makes a new one and swaps it in.
+// Decider applies the guards, and below them the policy of the task's class. It is immutable except for the learned state of its policies; a change
+// of the configuration builds a new one and swaps it in.
 type Decider struct {
 	guards   *policy.Guards
 	byName   map[string]policy.Policy
 	fallback policy.Policy
 	learners []policy.Learner
 	pacers   []policy.Pacer
-	binder   policy.Binder // the one policy that binds late
+	binder   policy.Binder // the only policy that parks tasks
 	version  string
 	judge    *policy.Judge
-	shadows  *trial.Shadows // nil without any
-	canary   *trial.Canary  // nil without one
+	shadows  *trial.Shadows // nil without shadows
+	canary   *trial.Canary  // nil without a canary
 }
 
-// NewDecider makes every policy there is, so that classes can be moved to another one at any time.
+// NewDecider builds every policy, so that a class can switch to another policy at any time.
 func NewDecider(c policy.Config) (*Decider, error) {
 	d, err := deciderOf(c, policy.All(c))
 	if err != nil {
@@ -35,7 +35,7 @@ func NewDecider(c policy.Config) (*Decider, error) {
 	return d, nil
 }
 
-// Only makes a decider in which that policy decides for all tasks, without shadows and canary.
+// Only returns a decider in which that policy decides for all tasks, without shadows and canary.
 func Only(p policy.Policy, c policy.Config) (*Decider, error) {
 	d, err := deciderOf(c, []policy.Policy{p})
 	if err != nil {
@@ -66,8 +66,8 @@ func deciderOf(c policy.Config, policies []policy.Policy) (*Decider, error) {
 	return d, nil
 }
 
-// Follow lets d go on where the decider before it is: with what its policies have learned, and with the counts of shadows
-// and canary if decisions are still configured as they were. It is called before d decides.
+// Follow lets d continue from the previous decider: with the learned state of its policies, and with the counts of shadows and canary if the
+// configuration of decisions is unchanged. It is called before d decides.
 func (d *Decider) Follow(old *Decider) {
 	for name, p := range d.byName {
 		policy.Inherit(p, old.byName[name])
@@ -79,7 +79,7 @@ func (d *Decider) Follow(old *Decider) {
 	}
 }
 
-// Decide gives the decision and the name of the policy in charge of the task, which is named also where a guard decided.
+// Decide returns the decision and the name of the task's policy, also if a guard decided.
 func (d *Decider) Decide(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, string) {
 	name, arm := d.inCharge(t)
 	answer, by := d.DecideBy(name, t, e, s)
@@ -87,7 +87,7 @@ func (d *Decider) Decide(t *task.Task, e *score.Estimate, s *host.State) (decisi
 	return answer, by
 }
 
-// DecideAgain is Decide for a task that was decided before: it counts as no arrival.
+// DecideAgain is Decide for a task that was decided before: it does not count an arrival.
 func (d *Decider) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) (answer decision.Decision, by string) {
 	name, arm := d.inCharge(t)
 	p := d.For(name)
@@ -101,18 +101,18 @@ func (d *Decider) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) (a
 	return answer, p.Name()
 }
 
-// Guard is the guards' decision alone, for a task that waits; false is that they leave it to others.
+// Guard returns the guards' decision for a parked task, and reports whether a guard applies.
 func (d *Decider) Guard(t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, bool) {
 	return d.guards.Check(t, e, s)
 }
 
-// LeavesOpen reports whether a task decided for this reason may be parked. One that is judged hard or not
-// read here may not, since there is nothing but the cloud for it, nor one that is reduced, which is local.
+// LeavesOpen reports whether a task decided for this reason may be parked. A task judged hard, or that no local operator reads, may not be, since
+// only the cloud can process it. Nor may a reduced task, which is local.
 func (d *Decider) LeavesOpen(why decision.Reason) bool {
 	return why != decision.JudgedHard && why != decision.NoOperator && why != decision.Reduced && d.guards.LeavesOpen(why)
 }
 
-// inCharge is the name of the policy to ask, "" for the default one, and the side of the canary's comparison on which that is.
+// inCharge returns the name of the task's policy, "" for the default, and its side of the canary's comparison.
 func (d *Decider) inCharge(t *task.Task) (name string, arm decision.Arm) {
 	if t.Class != nil {
 		name = t.Class.Policy
@@ -126,16 +126,15 @@ func (d *Decider) inCharge(t *task.Task) (name string, arm decision.Arm) {
 	return name, arm
 }
 
-// Look lets the shadows decide along. acting is the policy's decision, before anything that the policy does not know of
-// has changed it.
+// Look lets the shadows decide alongside. acting is the decision of the policy, before any rule outside of the policy changed it.
 func (d *Decider) Look(t *task.Task, e *score.Estimate, s *host.State, acting *decision.Decision) {
 	if d.shadows != nil {
 		d.shadows.Look(t, e, s, acting)
 	}
 }
 
-// Observe hands a decision with its outcome to every policy that learns, and to the trial of the canary. It reports why the
-// canary is rolled back, in the one call in which that happens.
+// Observe passes a decision with its outcome to every learning policy and to the canary's trial. If this outcome rolls the canary back, it returns
+// the reason.
 func (d *Decider) Observe(e *decision.Entry) (rolledBack string) {
 	for _, l := range d.learners {
 		l.Observe(e)
@@ -143,7 +142,7 @@ func (d *Decider) Observe(e *decision.Entry) (rolledBack string) {
 	return d.OnTrial(e)
 }
 
-// OnTrial shows an outcome to the trial of the canary alone.
+// OnTrial passes an outcome to the canary's trial only.
 func (d *Decider) OnTrial(e *decision.Entry) (rolledBack string) {
 	if d.canary == nil {
 		return ""
@@ -151,13 +150,13 @@ func (d *Decider) OnTrial(e *decision.Entry) (rolledBack string) {
 	return d.canary.Observe(e)
 }
 
-// Judge weighs outcomes and predictions under this configuration.
+// Judge returns the judge of this configuration.
 func (d *Decider) Judge() *policy.Judge { return d.judge }
 
-// Shadows is how those who decide along fare.
+// Shadows returns the counts of the shadows.
 func (d *Decider) Shadows() []trial.ShadowCount { return d.shadows.List() }
 
-// Canary is how the comparison stands; false is that none is configured.
+// Canary returns the state of the comparison, and reports whether a canary is configured.
 func (d *Decider) Canary() (trial.CanaryCount, bool) {
 	if d.canary == nil {
 		return trial.CanaryCount{}, false
@@ -165,14 +164,14 @@ func (d *Decider) Canary() (trial.CanaryCount, bool) {
 	return d.canary.Load(), true
 }
 
-// Learners are the policies that learn.
+// Learners returns the learning policies.
 func (d *Decider) Learners() []policy.Learner { return d.learners }
 
-// Restore takes over what was saved of the canary's trial.
+// Restore restores the saved state of the canary's trial.
 func (d *Decider) Restore(saved trial.CanaryCount) { d.canary.Restore(saved) }
 
-// DecideBy is Decide with the named policy instead of the class's one, below the same guards. An unknown name or "" is the
-// default policy; check names that come from outside with Known.
+// DecideBy is Decide with the named policy instead of that of the class, below the same guards. An unknown name or "" selects the default policy;
+// check external names with Known.
 func (d *Decider) DecideBy(name string, t *task.Task, e *score.Estimate, s *host.State) (decision.Decision, string) {
 	p := d.For(name)
 	answer, held := d.guards.Check(t, e, s)
@@ -187,7 +186,7 @@ func (d *Decider) DecideBy(name string, t *task.Task, e *score.Estimate, s *host
 	return p.Decide(t, e, s), p.Name()
 }
 
-// For is the policy of that name; an unknown name or "" gives the default policy.
+// For returns the policy of that name, or the default policy for an unknown name or "".
 func (d *Decider) For(name string) policy.Policy {
 	if name != "" {
 		if p, ok := d.byName[name]; ok {
@@ -197,8 +196,8 @@ func (d *Decider) For(name string) policy.Policy {
 	return d.fallback
 }
 
-// Binder is the policy that may leave a task undecided, of which there is one. It is in charge of a task where Decide names it.
+// Binder returns the only policy that may park a task. It is in charge of a task if Decide returns its name.
 func (d *Decider) Binder() policy.Binder { return d.binder }
 
-// Version is the fingerprint of the configuration that decides.
+// Version returns the fingerprint of the configuration.
 func (d *Decider) Version() string { return d.version }

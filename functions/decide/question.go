@@ -14,18 +14,18 @@ import (
 	"github.com/google/uuid"
 )
 
-// Question is a task that another program has and asks where to process.
+// Question describes a task of another program that asks where to process it.
 type Question struct {
 	SizeKB     float64 // KB of 1,024 bytes
 	Complexity float64 // 0–100
 	DeadlineMS float64 // ms from now, 0 for no deadline
-	Policy     string  // "" is the default policy
+	Policy     string  // "" selects the default policy
 }
 
-// maxQuestionKB is the largest task that may be asked for: 1 TB.
+// maxQuestionKB is the size of the largest task in a question: 1 TB.
 const maxQuestionKB = 1 << 30
 
-// Check reports every field that is out of its range.
+// Check reports every field that is out of range.
 func (q Question) Check() error {
 	problems := check.In("")
 	check.Range(problems, "dataSize", q.SizeKB, 0, maxQuestionKB)
@@ -39,8 +39,7 @@ func (q Question) Check() error {
 	return problems.Err()
 }
 
-// Answer decides the question for a node in the given state, by the same guards and policies as for a task that is here. The id of the
-// task is new.
+// Answer decides the question for a node in the given state, by the same guards and policies as for the node's own tasks. The task gets a new id.
 func (r *Rules) Answer(q Question, s *host.State) Case {
 	c := Case{Task: &task.Task{
 		EventID: uuid.NewString(), Of: 1, Received: s.Time, Nominal: q.size(),
@@ -50,5 +49,5 @@ func (r *Rules) Answer(q Question, s *host.State) Case {
 	return c
 }
 
-// size is in bytes, or as many as an int can count.
+// size returns the size in bytes, limited to the range of int.
 func (q Question) size() int { return int(min(q.SizeKB*score.KB, math.MaxInt)) }

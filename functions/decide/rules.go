@@ -11,25 +11,25 @@ import (
 	"app-offload/functions/task"
 )
 
-// Local is what those who work here know of a task. Both are called for each task, concurrently, and must not block.
+// Local is what the local operators and models know of a task. Both functions are called for each task, concurrently, and must not block.
 type Local struct {
-	Reads func(*task.Task) bool // reports whether operators and models read all of a task, so that local work loses none of it
-	Hard  func(*task.Task) bool // reports whether a task for a model is judged hard before it is computed; nil judges none so
+	Reads func(*task.Task) bool // reports whether operators and models read all of a task, so that local work loses nothing
+	Hard  func(*task.Task) bool // reports whether a task for a model is judged hard before it is computed; nil judges no task hard
 }
 
-// Parts are what Rules are made of.
+// Parts are the inputs of New.
 type Parts struct {
 	Classes       map[string]task.ClassConfig
-	Largest       int // bytes of a record; larger tasks are cut
+	Largest       int // bytes of a record; larger tasks are split
 	Policy        policy.Config
-	Only          policy.Policy // decides in the place of all that Policy configures; nil for those
+	Only          policy.Policy // decides instead of all policies of Policy; nil for those
 	Model         *score.Model
 	Configuration string // version of the configuration
 	Local
 }
 
-// Rules are what a change of the configuration replaces as a whole: the classes, the predictions, and who decides. Everything that decides
-// about a task does so by Decide, DecideBy or DecideAgain. Rules are immutable but for what is learned, and safe for concurrent use.
+// Rules are the part that a change of the configuration replaces as a whole: classes, predictions and policies. Decide, DecideBy and DecideAgain are
+// the only functions that decide tasks. Rules are immutable except for learned state, and safe for concurrent use.
 type Rules struct {
 	*Decider
 	Classes       *task.Classes
@@ -41,23 +41,23 @@ type Rules struct {
 	inCharge map[string]bool // policies that decide for any task
 }
 
-// Case is one task with what was found out about it.
+// Case is a task with its decision.
 type Case struct {
 	Task *task.Task
 
-	// Of the deciding.
+	// Set by the decision.
 	Estimate score.Estimate
 	Decision decision.Decision
-	Policy   string // that is in charge, named also where a guard decided
+	Policy   string // in charge, also if a guard decided
 
-	// Of those who follow what becomes of it.
+	// Set by those that follow the task afterwards.
 	ID      uint64          // of the entry in the ring
-	Counted decision.Target // the target that the counts have
-	Took    time.Duration   // of the local operators and the model, once they are done
+	Counted decision.Target // the target that was counted
+	Took    time.Duration   // by the local operators and the model, once they are done
 	Sure    float64         // confidence of the local model's answer, 0 without one
 }
 
-// New makes the rules, which go on with what the ones before them have learned; before is nil at the start. The ones before are unchanged.
+// New builds the rules. They continue with the learned state of the previous ones, which stay unchanged; before is nil at the start.
 func New(p Parts, before *Rules) (*Rules, error) {
 	classes, err := task.NewClasses(p.Classes)
 	if err != nil {
@@ -88,13 +88,13 @@ func (p *Parts) decider() (*Decider, error) {
 	return NewDecider(p.Policy)
 }
 
-// Class is the class of that name, nil for an unknown name.
+// Class returns the class of that name, or nil.
 func (r *Rules) Class(name string) *task.Class { return r.byName[name] }
 
 // InCharge reports whether the policy of that name decides for any task.
 func (r *Rules) InCharge(name string) bool { return r.inCharge[name] }
 
-// Pooled are the policies that can learn together with other nodes, as the predictions can.
+// Pooled returns the policies that can learn together with other nodes, as the predictions can.
 func (r *Rules) Pooled() (all []policy.Pooled) {
 	for _, l := range r.learners {
 		if p, ok := l.(policy.Pooled); ok {
@@ -104,10 +104,10 @@ func (r *Rules) Pooled() (all []policy.Pooled) {
 	return all
 }
 
-// PoolLayout changes with all on which the meaning of statistics depends.
+// PoolLayout names the layout of the statistics. It changes with every setting that their meaning depends on.
 func (r *Rules) PoolLayout() string { return policy.PoolLayout + ";" + r.Model.PoolLayout() }
 
-// StatisticsAnew keeps what was learned under another layout out of the statistics.
+// StatisticsAnew excludes what was learned so far, under another layout, from the statistics.
 func (r *Rules) StatisticsAnew() {
 	r.Model.StatisticsAnew()
 	for _, p := range r.Pooled() {
@@ -115,8 +115,7 @@ func (r *Rules) StatisticsAnew() {
 	}
 }
 
-// Decide fills in the case of a task that has arrived: what either target would cost, where the task goes, and why. The shadows decide
-// along.
+// Decide fills in the case of a task that has arrived: the predicted cost of both targets, the decision and its reason. The shadows decide alongside.
 func (r *Rules) Decide(c *Case, s *host.State) {
 	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.Decide(c.Task, &c.Estimate, s)
@@ -125,21 +124,21 @@ func (r *Rules) Decide(c *Case, s *host.State) {
 	c.Task.Score, c.Task.Policy = c.Decision.Score, c.Policy
 }
 
-// DecideBy is Decide by the policy of that name, "" for the default one. Neither shadows nor a canary take part.
+// DecideBy is Decide by the policy of that name, "" for the default one, without shadows and canary.
 func (r *Rules) DecideBy(name string, c *Case, s *host.State) {
 	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.DecideBy(name, c.Task, &c.Estimate, s)
 	r.overrule(c)
 }
 
-// DecideAgain is Decide for a task that was decided before: it counts as no arrival, and no shadow looks.
+// DecideAgain is Decide for a task that was decided before: it counts no arrival, and no shadow decides.
 func (r *Rules) DecideAgain(c *Case, s *host.State) {
 	s = r.predict(c, s)
 	c.Decision, c.Policy = r.Decider.DecideAgain(c.Task, &c.Estimate, s)
 	r.overrule(c)
 }
 
-// Guard lets the guards decide about a case that has an estimate, and leaves its decision as it is where they leave it to others.
+// Guard applies the guards to a case that has an estimate. It leaves the decision unchanged if no guard applies.
 func (r *Rules) Guard(c *Case, s *host.State) {
 	if d, held := r.Decider.Guard(c.Task, &c.Estimate, r.Seen(c.Task, s)); held {
 		c.Decision = d
@@ -147,13 +146,13 @@ func (r *Rules) Guard(c *Case, s *host.State) {
 	}
 }
 
-// MayWait reports whether a decided case may be parked: its policy binds late, there is a choice of targets, and the decision leaves it open.
+// MayWait reports whether a decided case may be parked: its policy parks tasks, there is a choice of targets, and the decision leaves it open.
 func (r *Rules) MayWait(c *Case) bool {
 	return r.binder != nil && c.Policy == r.binder.Name() && r.LeavesOpen(c.Decision.Reason) && !c.Task.Class.NeverLeave && r.local.Reads(c.Task)
 }
 
-// Waits reports whether a decided case had better be parked in this state. A task that a guard keeps since the link is down waits for the node,
-// the only server there is.
+// Waits reports whether a decided case should be parked in this state. A task that a guard keeps because the link is down waits for the node, the
+// only available server.
 func (r *Rules) Waits(c *Case, s *host.State) bool {
 	if !r.MayWait(c) {
 		return false
@@ -166,7 +165,8 @@ func (r *Rules) Waits(c *Case, s *host.State) bool {
 	return r.binder.Waits(c.Task, &e, s, &d)
 }
 
-// predict fills in the estimate, and returns the state as the task finds it. The complexity of a task for a model is what its run comes to.
+// predict fills in the estimate, and returns the state that applies to the task. The complexity of a task for a model follows from the time of the
+// model.
 func (r *Rules) predict(c *Case, s *host.State) *host.State {
 	if cycles, ok := r.Model.RunCycles(c.Task.Class); ok {
 		c.Task.Complexity = r.Model.ComplexityOf(c.Task.Size(), cycles)
@@ -176,7 +176,7 @@ func (r *Rules) predict(c *Case, s *host.State) *host.State {
 	return s
 }
 
-// Seen is a node's state as a task finds it: those for a model stand in another queue than others.
+// Seen returns the node state that applies to a task: tasks for a model wait in a queue of their own.
 func (r *Rules) Seen(t *task.Task, s *host.State) *host.State {
 	if t.Class == nil || t.Class.Model == "" {
 		return s
@@ -185,9 +185,9 @@ func (r *Rules) Seen(t *task.Task, s *host.State) *host.State {
 	return &v
 }
 
-// overrule sends a task away that holds something which neither operator nor model reads: local work would lose it. Such a task goes to the cloud
-// whatever the policy says, so that is certain and no draw. A task without a class is another's, which asks where to process it: its
-// data are not here, and local work loses none of them. So does a task that is judged hard before its model has seen it.
+// overrule sends a task to the cloud that contains data which neither operator nor model reads: local work would lose them. Such a task goes to the
+// cloud under any policy, so its propensity is 1. A task judged hard before its model has computed it is sent too. A task without a class belongs to
+// another program that asks where to process it: its data are not on this node, so local work cannot lose them.
 func (r *Rules) overrule(c *Case) {
 	d, class := &c.Decision, c.Task.Class
 	if class == nil || class.NeverLeave || d.Target == decision.Cloud && d.Propensity == 1 {
@@ -205,8 +205,8 @@ func (r *Rules) overrule(c *Case) {
 	d.Propensity = 1
 }
 
-// Unsendable finds a task that is too large for a record and that the local operators do not read: its event can neither leave nor be
-// processed here. It reports the task's size and the largest allowed, both in bytes, and false where all fit.
+// Unsendable returns the size of a task that is too large for a record and that the local operators do not read, and the largest allowed size, both
+// in bytes: its event can neither leave nor be processed locally. It reports whether there is such a task.
 func (r *Rules) Unsendable(tasks []*task.Task) (size, largest int, found bool) {
 	for _, t := range tasks {
 		if largest := t.Class.Largest; largest > 0 && t.Size() > largest && !t.Class.NeverLeave && !r.local.Reads(t) {

@@ -10,55 +10,53 @@ import (
 // maxCorrection bounds CorrectionLimit.
 const maxCorrection = 1e4
 
-// Config calibrates the prediction. All rates are means to start from: corrections per class follow what is measured.
+// Config calibrates the prediction. All rates are initial means: corrections per class follow the measurements.
 type Config struct {
-	// EdgeMcycles is the rate at which this node computes when idle, Mcycle/s. What others use of the CPU is taken off.
+	// EdgeMcycles is the compute rate of this node when idle, Mcycle/s. The CPU share of other processes is subtracted.
 	EdgeMcycles float64 `within:"1 1e9"`
-	// CloudMcycles is the rate at which the cloud computes one task, Mcycle/s. It is taken as never busy.
+	// CloudMcycles is the rate at which the cloud computes one task, Mcycle/s. The cloud is assumed to be never busy.
 	CloudMcycles float64 `within:"1 1e9"`
-	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on a node that others keep wholly busy. A fair scheduler gives it
-	// half where one other thread a core competes.
+	// MinEdgeShare is the share of EdgeMcycles, 0.001–1, that a task gets on a node that other processes keep fully busy. A fair scheduler gives it half
+	// if one other thread per core competes.
 	MinEdgeShare float64 `within:"0.001 1"`
-	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.004 a task of
-	// 200 KB and complexity 50 is 40 Mcycles, as its summary takes. A model takes more.
+	// McyclesPerKB is the work per KB (1,024 bytes) of data and per point of complexity, in Mcycles: at 0.004 a task of 200 KB and complexity 50 takes
+	// 40 Mcycles, the cost of its summary. A model takes more.
 	McyclesPerKB float64
 
-	// LinkMbit is the goodput in Mbit/s assumed until the exporter has measured one.
+	// LinkMbit is the goodput in Mbit/s assumed until the exporter has measured it.
 	LinkMbit float64 `within:"0.001 1e6"`
-	// RTT is the round trip assumed until the exporter has measured one, a Go duration up to "1m".
+	// RTT is the round-trip time assumed until the exporter has measured it, a Go duration up to "1m".
 	RTT string `within:"0s 1m"`
-	// Overhead is what the cloud adds to every task besides computing: queueing, opening, storing. A Go duration up to "1m".
+	// Overhead is the time that the cloud adds to every task besides computing: queueing, opening, storing. A Go duration up to "1m".
 	Overhead string `within:"0s 1m"`
-	// HeaderBytes is what one task adds to a message besides its data.
+	// HeaderBytes is the number of bytes that one task adds to a message besides its data.
 	HeaderBytes int `within:"0 1048576"`
-	// WireShare is how many bytes go over the wire for one byte of data, 0.01–4: below 1 where messages are compressed,
-	// about 1.4 for binaries in the readable form.
+	// WireShare is the number of bytes on the wire per byte of data, 0.01–4: below 1 where messages are compressed, about 1.4 for binaries in the
+	// readable form.
 	WireShare float64 `within:"0.01 4"`
-	// BacklogAhead is the share of the spool's backlog, 0–1, that leaves before a fresh task: 1 where the link is first in,
-	// first out; less where fresh data goes first. What is in flight is ahead in any case.
+	// BacklogAhead is the share of the spool's backlog, 0–1, that leaves before a new task: 1 where the link is first in, first out; less where new data
+	// goes first. Bytes in flight always leave before it.
 	BacklogAhead float64 `within:"0 1"`
 
-	// EdgeJoules is the energy of computing here, J/Mcycle.
+	// EdgeJoules is the energy of local computing, J/Mcycle.
 	EdgeJoules float64 `within:"0 1000"`
 	// RadioJoules is the energy of sending, J per byte on the wire, sealing included.
 	RadioJoules float64 `within:"0 1000"`
 
-	// MoneyPerMB is what a MB (10⁶ bytes) costs on the uplink, by hour of the week: a price, then "days hours price" for what differs, separated by
-	// semicolons, the last that fits counts: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second one;
-	// 22-06 is the first six and the last two hours of the same day.
-	// Any currency will do; Policy.CostPrice weighs it. "" costs nothing.
+	// MoneyPerMB is the price of a MB (10⁶ bytes) on the uplink by hour of the week: a price, then "days hours price" for exceptions, separated by
+	// semicolons; the last match applies: "0.02; Mo-Fr 08-18 0.1; Sa,Su 22-06 0.01". Hours are whole, from the first up to the second; 22-06 is the
+	// first six and the last two hours of the same day. Any currency will do; Policy.CostPrice weighs it. "" is free.
 	MoneyPerMB string
 	// MoneyZone is the time zone of the hours in MoneyPerMB: "UTC", "Local" for this machine's, or a name such as "Europe/Berlin".
 	MoneyZone string
 
-	// Credits counts the prices that offload-cloud credits publishes as money, in units of the same currency: a task that leaves costs what the cloud
-	// asks for its bytes and its work, and what the node would earn by computing it. false takes none.
+	// Credits counts the prices published by offload-cloud credits as money, in units of the same currency: a task that leaves costs the cloud's price
+	// for its bytes and its work, and the credits that the node would earn by computing it. false ignores them.
 	Credits bool
 
-	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 never corrects.
+	// Smoothing is the weight, 0–1, of the newest measurement in a correction; 0 disables corrections.
 	Smoothing float64 `within:"0 1"`
-	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000.
-	// 1 never corrects.
+	// CorrectionLimit is the largest factor by which measurements may correct a prediction, in both directions, 1–10000. 1 disables corrections.
 	CorrectionLimit float64
 }
 
@@ -72,7 +70,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields("Score", c)
 	check.Range(p, "McyclesPerKB", c.McyclesPerKB, math.SmallestNonzeroFloat64, 1e6)

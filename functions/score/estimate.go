@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Estimate is the predicted cost of both ways for one task. NaN never occurs; an unusable way has +Inf time.
+// Estimate is the predicted cost of both targets for one task. It never contains NaN; an unusable target has +Inf time.
 type Estimate struct {
 	LocalTime   float64 `json:"localTime"`       // s from now to the local result, waiting included
 	CloudTime   float64 `json:"cloudTime"`       // s from now to the cloud's result, waiting, transfer and round trip included
@@ -13,26 +13,26 @@ type Estimate struct {
 	CloudEnergy float64 `json:"cloudEnergy"`     // J, estimated, spent on the node: radio and sealing
 	Cycles      float64 `json:"cycles"`          // Mcycles of the local work
 	Bytes       float64 `json:"bytes"`           // expected bytes on the wire
-	Money       float64 `json:"money,omitempty"` // what they cost at this hour, in the currency of Score.MoneyPerMB
+	Money       float64 `json:"money,omitempty"` // their price at this hour, in the currency of Score.MoneyPerMB
 }
 
-// plain is Estimate without its methods, so that encoding/json does not call them again.
+// plain is Estimate without its methods, which encoding/json would call again.
 type plain Estimate
 
-// wire is an Estimate in JSON, which has no infinity: the time of an unusable way is null.
+// wire is an Estimate in JSON, which has no infinity: the time of an unusable target is null.
 type wire struct {
 	*plain
 	LocalTime *float64 `json:"localTime"`
 	CloudTime *float64 `json:"cloudTime"`
 }
 
-// MarshalJSON writes null for the time of an unusable way.
+// MarshalJSON writes null for the time of an unusable target.
 func (e Estimate) MarshalJSON() ([]byte, error) {
 	p := plain(e)
 	return json.Marshal(wire{&p, usable(e.LocalTime), usable(e.CloudTime)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (e *Estimate) UnmarshalJSON(b []byte) error {
 	w := wire{plain: (*plain)(e)}
 	if err := json.Unmarshal(b, &w); err != nil {

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// The features, in the order of Features. Appending one is fine; moving one makes all learned weights wrong.
+// The features, in the order of Features. Appending one is fine; moving one invalidates all learned weights.
 const (
 	Size          = iota // of the data, half at 64 KB
 	Complexity           // of 100
@@ -15,7 +15,7 @@ const (
 	CPU                  // busy share
 	Memory               // used share
 	Queue                // time until a local worker is free, half at 1 s
-	Backlog              // share of the spool that is taken
+	Backlog              // used share of the spool
 	Ahead                // time until the link is free, half at 1 s
 	RTT                  // half at 100 ms
 	Goodput              // half at 1 MB/s
@@ -29,8 +29,8 @@ const (
 	NumFeatures
 )
 
-// Features are what a policy may look at, each within [0,1]. Unbounded quantities x become x/(x+half), which never
-// saturates completely, keeps the order and costs no logarithm.
+// Features are the inputs of policies, each within [0,1]. Unbounded quantities x become x/(x+half), which never saturates completely, keeps the order
+// and needs no logarithm.
 type Features [NumFeatures]float64
 
 // FeatureNames are the names of the features, in their order.
@@ -65,12 +65,12 @@ func (m *Model) Features(t *task.Task, e *Estimate, s *host.State, f *Features) 
 	}
 }
 
-// squash maps [0,∞] onto [0,1] with half onto a half. NaN and what is negative become 0.
+// squash maps [0,∞] onto [0,1] with half onto a half. NaN and negative values become 0.
 func squash(x, half float64) float64 {
 	if !(x > 0) || math.IsInf(half, 1) {
 		return 0
 	}
-	// Written this way round nothing overflows, and an infinite x gives exactly 1.
+	// In this form nothing overflows, and an infinite x gives exactly 1.
 	return 1 / (1 + half/x)
 }
 

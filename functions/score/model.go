@@ -1,21 +1,20 @@
-// Package score predicts what a task costs here and what it costs in the cloud, and turns a task with its node into the
-// features that policies look at.
+// Package score predicts the cost of a task at both targets, and turns a task with its node state into the features that policies use.
 //
 // The prediction is that of two servers, first in, first out, and an elastic cloud:
 //
-//	here:  (work waiting + own work) / (EdgeMcycles · share of the CPU that others leave)
+//	local: (work waiting + own work) / (EdgeMcycles · share of the CPU that other processes leave)
 //	cloud: bytes ahead / goodput + (own bytes + header) / goodput + RTT + Overhead + own work / CloudMcycles
 //
-// times a correction per class that follows what is really measured. A Model is safe for concurrent use; Estimate
-// takes no lock, allocates nothing and returns neither NaN nor a negative number, whatever it is given.
+// times a correction per class that follows the measurements. A Model is safe for concurrent use; Estimate takes no lock, allocates nothing and never
+// returns NaN or a negative number.
 //
-// Which file holds which state:
+// The state by file:
 //
-//	model.go                  the Model: its configuration is immutable, what it learned is shared by all models made from it (With):
+//	model.go                  the Model: its configuration is immutable; all models made from it (With) share the learned state:
 //	                          factors by class. One writer at a time behind locks, read without
 //	regress.go                the regression behind a factor; pooled.go statistics shared with other gateways
-//	saved.go                  the same on disk, as bytes; the caller writes them
-//	estimate.go, features.go  what is predicted of one task, and what policies see; no state
+//	saved.go                  the learned state as bytes; the caller writes them to disk
+//	estimate.go, features.go  the prediction for one task, and the inputs of policies; no state
 //	tariff.go, run.go         prices by the hour; the time of a class's model, which package infer measures
 package score
 
@@ -29,19 +28,19 @@ import (
 	"app-offload/functions/task"
 )
 
-// KB is the unit in which the size of data is weighed, bytes.
+// KB is the unit of data sizes, bytes.
 const KB = 1024
 
-// Model predicts.
+// Model predicts costs.
 type Model struct {
 	c             Config
 	rtt, overhead float64 // s
 	goodput       float64 // bytes/s, before the first measurement
-	tariff        *tariff // nil costs nothing
+	tariff        *tariff // nil is free
 	*learned
 }
 
-// learned is what measurements have taught. It outlives a change of the configuration.
+// learned is the state learned from measurements. It outlives a change of the configuration.
 type learned struct {
 	corrections corrections
 	seen        conditions
@@ -49,7 +48,7 @@ type learned struct {
 	runs        Runs
 }
 
-// New checks the configuration and starts with no correction.
+// New checks the configuration and returns a model without corrections.
 func New(c Config) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -65,7 +64,7 @@ func build(c Config, l *learned) *Model {
 	return &Model{c: c, tariff: prices, rtt: seconds(c.RTT), overhead: seconds(c.Overhead), goodput: c.LinkMbit * 1e6 / 8, learned: l}
 }
 
-// With is a model under another configuration that shares what this one has learned and goes on learning.
+// With returns a model of another configuration that shares the learned state.
 func (m *Model) With(c Config) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -84,7 +83,7 @@ func (m *Model) Cycles(size int, complexity float64) float64 {
 	return float64(max(size, 0)) / KB * m.c.McyclesPerKB * between(complexity, 0, 100)
 }
 
-// Estimate predicts both ways for the task on a node in state s.
+// Estimate predicts both targets for the task on a node in state s.
 func (m *Model) Estimate(t *task.Task, s *host.State) Estimate {
 	if t.Class != nil && t.Class.Model != "" {
 		return m.estimateRun(t, s)
@@ -92,8 +91,8 @@ func (m *Model) Estimate(t *task.Task, s *host.State) Estimate {
 	return m.EstimateWork(t.Class, t.Size(), m.Cycles(t.Size(), t.Complexity), s)
 }
 
-// estimateRun predicts both ways for a task that a model computes, in a state made by ForModels. The model's time and that of the runs
-// before it are measured under the node's load as it is, so nothing corrects them.
+// estimateRun predicts both targets for a task that a model computes, in a state made by ForModels. The time of the model and of the runs before it
+// is measured under the node's actual load, so no correction applies.
 func (m *Model) estimateRun(t *task.Task, s *host.State) Estimate {
 	cycles, ok := m.RunCycles(t.Class)
 	if !ok {
@@ -108,7 +107,7 @@ func (m *Model) estimateRun(t *task.Task, s *host.State) Estimate {
 	return e
 }
 
-// EstimateWork predicts both ways for work that is known in Mcycles. The class may be nil.
+// EstimateWork predicts both targets for work in Mcycles. The class may be nil.
 func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *host.State) Estimate {
 	cycles = between(cycles, 0, math.MaxFloat64)
 	bytes := m.wireBytes(size, s.Link.Growth)
@@ -127,7 +126,7 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 		Money:       bytes / 1e6 * between(s.Link.Price, 0, math.MaxFloat64),
 	}
 	if watts := s.CoreWatts(); watts > 0 {
-		e.LocalEnergy = own * watts // measured here and now, rather than configured
+		e.LocalEnergy = own * watts // measured, rather than configured
 	}
 	e.Money += m.credits(class, bytes)
 	if s.Link.Up {
@@ -136,7 +135,7 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 	return e
 }
 
-// credits is what sending a task costs: what is paid for it, and what is not earned.
+// credits returns the cost of sending a task in credits: the price paid, and the credits not earned.
 func (m *Model) credits(class *task.Class, bytes float64) float64 {
 	p := m.prices.Load()
 	if !m.c.Credits || p == nil || len(*p) == 0 {
@@ -150,15 +149,14 @@ func (m *Model) credits(class *task.Class, bytes float64) float64 {
 	return bytes/1e6*one.MB + one.Compute + one.Earn
 }
 
-// EdgeRate is the rate in Mcycle/s that the node has left for tasks. The CPU time of this process is not taken off: what
-// it computes for tasks is in the queue already, and counting it twice would make a busy node look useless and then, once
-// everything has gone to the cloud, idle.
+// EdgeRate is the rate in Mcycle/s that the node has left for tasks. The CPU time of this process is not subtracted: its work on tasks is in the
+// queue already. Counting it twice would make a busy node look useless and then, once everything has gone to the cloud, idle.
 func (m *Model) EdgeRate(s *host.State) float64 {
 	others := (between(s.CPU, 0, 100) - between(s.OwnCPU, 0, 100)) / 100
 	return m.c.EdgeMcycles * between(1-others, m.c.MinEdgeShare, 1)
 }
 
-// wireBytes is what a task takes on the wire. A growth that is measured is that of whole records, header included; 0 is not measured.
+// wireBytes returns the bytes of a task on the wire. A measured growth is that of whole records, header included; 0 is not measured.
 func (m *Model) wireBytes(size int, growth float64) float64 {
 	if growth > 0 {
 		return (float64(max(size, 0)) + float64(m.c.HeaderBytes)) * growth
@@ -166,7 +164,7 @@ func (m *Model) wireBytes(size int, growth float64) float64 {
 	return float64(max(size, 0))*m.c.WireShare + float64(m.c.HeaderBytes)
 }
 
-// bytesAhead is what the link has to carry before a fresh task.
+// bytesAhead returns the bytes that the link carries before a new task.
 func (m *Model) bytesAhead(l *host.Link) float64 {
 	return l.BytesAhead(m.c.BacklogAhead, m.c.WireShare)
 }
@@ -176,12 +174,12 @@ func (m *Model) cloudTime(bytes, cycles float64, there way) float64 {
 	return bytes/there.goodput + there.rtt + m.overhead + cycles/m.c.CloudMcycles
 }
 
-// conditionsOf takes from the state what predictions depend on, with the configured values where nothing was measured.
+// conditionsOf returns the conditions that predictions depend on, with the configured values in place of missing measurements.
 func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
 	here = edge{rate: m.EdgeRate(s)}
 	there = way{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
 	if s.Link.Goodput > 0 {
-		// A stalled link is slow, not infinitely slow: below one byte a second nothing can be told from it.
+		// A stalled link is slow, not infinitely slow: below one byte a second the measurement has no meaning.
 		there.goodput = max(s.Link.Goodput, 1)
 	}
 	if s.Link.AtLeast {
@@ -193,7 +191,7 @@ func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
 	return here, there
 }
 
-// Assume fills in what was not measured of the link yet: what predictions are made with until then.
+// Assume fills in link values that are not yet measured with those that predictions assume.
 func (m *Model) Assume(l *host.Link) {
 	if l.Goodput == 0 || l.AtLeast {
 		l.Goodput = max(l.Goodput, m.goodput)
@@ -208,7 +206,7 @@ func Slack(t *task.Task, s *host.State) float64 {
 	if t.Deadline <= 0 {
 		return math.Inf(1)
 	}
-	// The state may be older than the task, and a task that an API asked about was never received.
+	// The state may be older than the task, and a task from an API request was never received.
 	var waited int64
 	if t.Received > 0 {
 		waited = max(s.Time-t.Received, 0)
@@ -216,7 +214,7 @@ func Slack(t *task.Task, s *host.State) float64 {
 	return (t.Deadline - time.Duration(waited)).Seconds()
 }
 
-// between holds v within [low, high]; NaN becomes low.
+// between limits v to [low, high]; NaN becomes low.
 func between(v, low, high float64) float64 {
 	if math.IsNaN(v) {
 		return low
@@ -224,8 +222,8 @@ func between(v, low, high float64) float64 {
 	return max(low, min(v, high))
 }
 
-// maxClasses bounds the table of corrections. Classes come from the configuration, so only a configuration that renames
-// its classes over and over gets there; the classes beyond share the correction of all.
+// maxClasses bounds the table of corrections. Classes come from the configuration, so only repeated renaming of classes reaches it; further classes
+// share the overall correction.
 const maxClasses = 4096
 
 // number is a float64 that is read without a lock.
@@ -239,15 +237,15 @@ type ratio struct {
 	value number
 	count atomic.Int64 // measurements so far
 
-	mu     sync.Mutex // one writer at a time; readers need none
+	mu     sync.Mutex // held by the one writer; readers need none
 	own    logs       // guarded by mu, like before
-	before int64      // of count, the measurements that are not in own as they were of other predictions
+	before int64      // of count, the measurements excluded from own, as they were of other predictions
 
-	prior number // what others have measured, its logarithm
-	faith number // how many measurements that counts for
+	prior number // logarithm of the factor that other nodes have measured
+	faith number // number of measurements that prior counts for
 }
 
-// factor is 1 before the first measurement, or what others have measured.
+// factor returns 1 before the first measurement, or the factor of other nodes.
 func (r *ratio) factor() float64 {
 	if r.count.Load() == 0 {
 		return math.Exp(r.prior.load())
@@ -255,16 +253,16 @@ func (r *ratio) factor() float64 {
 	return r.value.load()
 }
 
-// known reports whether anything was measured, here or by others.
+// known reports whether this or another node has measured anything.
 func (r *ratio) known() bool { return r.count.Load() > 0 || r.faith.load() > 0 }
 
-// weight is that of the next measurement.
+// weight is the weight of the next measurement.
 func (r *ratio) weight(smoothing float64) float64 {
 	return max(smoothing, 1/(float64(r.count.Load()+2)+r.faith.load()))
 }
 
-// observe takes one measurement in. The first ones weigh more, so that a wrong calibration does not take a hundred tasks
-// to mend; the configured value counts as one measurement, so that a single odd one does not overthrow it.
+// observe adds one measurement. The first ones have a higher weight, so that a wrong calibration does not take a hundred tasks to correct. The
+// configured value counts as one measurement, so that a single outlier does not replace it.
 func (r *ratio) observe(measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -274,8 +272,8 @@ func (r *ratio) observe(measured, smoothing, limit float64) {
 	r.own.take(measured, 1-smoothing)
 }
 
-// observeLog is observe on logarithms, for measurements of which a few are off by orders of magnitude: a task that waited out
-// an hour without a link must not make the link look a hundred times slower than it is.
+// observeLog is observe on logarithms, for measurements with outliers by orders of magnitude: a task that waited an hour without a link must not make
+// the link look a hundred times slower than it is.
 func (r *ratio) observeLog(measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -285,31 +283,31 @@ func (r *ratio) observeLog(measured, smoothing, limit float64) {
 	r.own.take(measured, 1-smoothing)
 }
 
-// correction is what measurements say about the predictions for one class.
+// correction is the correction of one class's predictions.
 type correction struct {
 	local regression
 	cloud ratio
 }
 
-// overall is the same for all classes together: for the queue, and for a class that nothing is known about.
+// overall is the correction over all classes: for the queue, and for a class without measurements.
 type overall struct{ local, cloud ratio }
 
-// corrections finds the correction of a class by its name, so that it outlives a change of the configuration. The map is
-// copied on the rare write, which keeps reads free of locks.
+// corrections finds the correction of a class by its name, so that it outlives a change of the configuration. A write, which is rare, copies the map,
+// so that reads need no lock.
 type corrections struct {
 	all    overall
 	mu     sync.Mutex
 	byName atomic.Pointer[map[string]*correction]
 }
 
-// factors are what applies to one task.
+// factors are the corrections of one task.
 type factors struct {
 	local, cloud float64 // on its own work
 	queue        float64 // on the work before it
 }
 
-// of gives what applies to work of that many Mcycles. Work without a class is not done by this node's operators, so what was
-// measured of them says nothing about it.
+// of returns the factors for work of that many Mcycles. Work without a class is not done by this node's operators, so their measurements do not apply
+// to it.
 func (c *corrections) of(class *task.Class, cycles, limit float64) factors {
 	f := factors{local: 1, cloud: 1, queue: c.all.local.factor()}
 	if class == nil {
@@ -333,7 +331,7 @@ func (c *corrections) find(class *task.Class) *correction {
 	return (*known)[class.Name]
 }
 
-// own is the correction of the class, made on first use; nil without a class or beyond maxClasses.
+// own returns the correction of the class, made on first use; nil without a class or beyond maxClasses.
 func (c *corrections) own(class *task.Class) *correction {
 	if class == nil {
 		return nil
@@ -361,18 +359,17 @@ func (c *corrections) own(class *task.Class) *correction {
 	return made
 }
 
-// edge and way are what a prediction depends on besides the task and the backlog before it.
+// edge and way are the conditions of a prediction apart from the task and the backlog ahead of it.
 type (
 	edge struct{ rate float64 }                 // Mcycle/s
 	way  struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
 )
 
-// conditions are those of the latest prediction. A measurement arrives without the state in which its task was decided;
-// it is compared with what would be predicted under the latest conditions, which are at most a sample older or newer.
+// conditions are those of the latest prediction. A measurement arrives without the state in which its task was decided. It is compared with the
+// prediction under the latest conditions, which are at most a sample older or newer.
 type conditions struct{ rate, goodput, rtt, growth number }
 
-// note writes only what has changed, which happens about once a second, so that deciding cores do not fight for the
-// cache line.
+// note writes changed values only, about once a second, so that deciding cores do not contend for the cache line.
 func (c *conditions) note(here edge, there way) {
 	for _, one := range [...]struct {
 		at    *number
@@ -384,12 +381,12 @@ func (c *conditions) note(here edge, there way) {
 	}
 }
 
-// ObserveLocal corrects the prediction for the class: a task of that size and complexity took so many seconds of a local
-// worker, not counting the time it waited for one.
+// ObserveLocal corrects the prediction for the class: a task of that size and complexity took so many seconds of a local worker, without the time it
+// waited for one.
 func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, seconds float64) {
 	rate := m.seen.rate.load()
 	if rate == 0 {
-		rate = m.c.EdgeMcycles // nothing was ever predicted
+		rate = m.c.EdgeMcycles // there was no prediction yet
 	}
 	cycles := m.Cycles(bytes, complexity)
 	if !m.measures(seconds, cycles/rate) {
@@ -401,8 +398,8 @@ func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, s
 	}
 }
 
-// ObserveCloud corrects the prediction for the class: of a task of that size and complexity the result (or, without
-// a result, the receipt) came so many seconds after its bytes were the next on the link.
+// ObserveCloud corrects the prediction for the class: the result of a task of that size and complexity (or, without a result, the receipt) arrived so
+// many seconds after its bytes were next on the link.
 func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
 	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
 	if there.goodput == 0 {
@@ -418,11 +415,11 @@ func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, s
 	}
 }
 
-// ObserveTrip is ObserveCloud for a task whose outcome came so many seconds after the decision: what the link had to carry
-// before it, as in the state of the decision, is taken off. Where most of the time was such waiting nothing can be told.
+// ObserveTrip is ObserveCloud for a task whose outcome arrived so many seconds after the decision. The time of the bytes ahead, as in the state of
+// the decision, is subtracted. If that was most of the time, the measurement is discarded.
 func (m *Model) ObserveTrip(class *task.Class, bytes int, complexity float64, s *host.State, seconds float64) {
 	if !s.Link.Up {
-		return // it waited for the link itself
+		return // it waited for the link
 	}
 	_, there := m.conditionsOf(s)
 	ahead := m.bytesAhead(&s.Link) / there.goodput
@@ -431,13 +428,13 @@ func (m *Model) ObserveTrip(class *task.Class, bytes int, complexity float64, s 
 	}
 }
 
-// measures leaves out what no ratio can be made of: tasks without work, clocks that went backwards.
+// measures excludes measurements without a valid ratio: tasks without work, clocks that went backwards.
 func (m *Model) measures(seconds, predicted float64) bool {
 	return m.c.Smoothing > 0 && seconds > 0 && predicted > 0 && !math.IsInf(seconds/predicted, 0)
 }
 
-// Correction is the factor by which predictions for the class are multiplied at present, on the local side at the mean of
-// its tasks' work, for metrics and the status page.
+// Correction returns the factors by which predictions for the class are currently multiplied, the local one at the mean work of its tasks, for
+// metrics and the status page.
 func (m *Model) Correction(class *task.Class) (local, cloud float64) {
 	cycles := 1.0
 	if own := m.corrections.find(class); own != nil {

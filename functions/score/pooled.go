@@ -9,20 +9,20 @@ import (
 	"app-offload/functions/task"
 )
 
-// allLocal and allCloud are the ratios of all classes together among statistics.
+// allLocal and allCloud are the names of the overall ratios in statistics.
 const (
 	allLocal = pool.All + "local"
 	allCloud = pool.All + "cloud"
 )
 
-// PoolLayout names what the numbers in Statistics mean: measured over predicted. Models that predict differently have different layouts. The rate
-// of the node is not in it, as local measurements are work rather than time.
+// PoolLayout names the layout of Statistics: measured over predicted. Models that predict differently have different layouts. The layout does not
+// contain the rate of the node, as local measurements are work rather than time.
 func (m *Model) PoolLayout() string {
 	c := m.c
 	return fmt.Sprintf("score-1:%g:%g:%s:%d:%g", c.McyclesPerKB, c.CloudMcycles, c.Overhead, c.HeaderBytes, c.WireShare)
 }
 
-// Statistics are what own measurements have taught, without any prior, of the classes and targets that had at least that many. It is safe for
+// Statistics returns the statistics of own measurements, without any prior, of the classes and targets with at least that many. It is safe for
 // concurrent use.
 func (m *Model) Statistics(atLeast int64) pool.Parts {
 	parts, atLeast, keep := pool.Parts{}, max(atLeast, 1), 1-m.c.Smoothing
@@ -37,7 +37,7 @@ func (m *Model) Statistics(atLeast int64) pool.Parts {
 	return parts
 }
 
-// StatisticsAnew keeps what was measured so far out of the statistics, as it was compared with other predictions. It is safe for concurrent use.
+// StatisticsAnew excludes the measurements so far from the statistics, as they were compared with other predictions. It is safe for concurrent use.
 func (m *Model) StatisticsAnew() {
 	m.corrections.all.local.anew()
 	m.corrections.all.cloud.anew()
@@ -49,8 +49,8 @@ func (m *Model) StatisticsAnew() {
 	}
 }
 
-// Prior has predictions start from these statistics of others, which own measurements outweigh. It replaces the prior before it; none ends it. The
-// parts are valid; those of other learners are ignored. It is safe for concurrent use.
+// Prior sets statistics of other nodes as the start of predictions; own measurements outweigh them. It replaces the previous prior; an empty one
+// removes it. The parts are valid; parts of other learners are ignored. It is safe for concurrent use.
 func (m *Model) Prior(parts pool.Parts) {
 	for name := range parts {
 		kind, class, _ := strings.Cut(name, "/")
@@ -71,7 +71,7 @@ func (m *Model) Prior(parts pool.Parts) {
 	}
 }
 
-// logs sums logarithms of measurements with forgetting, of which a node hands on those of its own.
+// logs sums logarithms of own measurements with forgetting, for the statistics.
 type logs struct{ weight, sum float64 }
 
 func (l *logs) take(measured, keep float64) {
@@ -81,7 +81,7 @@ func (l *logs) take(measured, keep float64) {
 func (r *ratio) statistics(into pool.Parts, name string, atLeast int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.count.Load()-r.before >= atLeast && r.own.weight > 0 { // not so after a restart
+	if r.count.Load()-r.before >= atLeast && r.own.weight > 0 { // false after a restart
 		into[name] = pool.Part{Matrix: []float64{r.own.weight}, Moments: []float64{r.own.sum}}
 	}
 }
@@ -92,7 +92,7 @@ func (r *ratio) anew() {
 	r.own, r.before = logs{}, r.count.Load()
 }
 
-// believe takes a part of one number, or nothing. It corrects by no more than the limit, as measurements do.
+// believe sets the prior from a part of one number, or clears it. The limit bounds it as it bounds measurements.
 func (r *ratio) believe(p pool.Part, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +105,7 @@ func (r *ratio) believe(p pool.Part, limit float64) {
 	r.faith.store(weight)
 }
 
-// statistics leaves out what the configuration, or what was measured before anew, still counts for in the sums.
+// statistics subtracts the remaining contribution of the configuration, or of the measurements before anew, from the sums.
 func (r *regression) statistics(into pool.Parts, name string, atLeast int64, keep float64) {
 	r.mu.Lock()
 	l := r.newest
@@ -124,7 +124,7 @@ func (r *regression) statistics(into pool.Parts, name string, atLeast int64, kee
 		Matrix:  []float64{l.A[0] - left*before.A[0], l.A[1] - left*before.A[1], l.A[2] - left*before.A[2]},
 		Moments: []float64{l.B[0] - left*before.B[0], l.B[1] - left*before.B[1]},
 	}
-	if (pool.Parts{name: p}).Check() == nil { // not so for a while after a change of Smoothing
+	if (pool.Parts{name: p}).Check() == nil { // invalid for a while after a change of Smoothing
 		into[name] = p
 	}
 }
@@ -139,7 +139,7 @@ func (r *regression) anew() {
 	}
 }
 
-// believe takes a part of two numbers, or nothing.
+// believe sets the prior from a part of two numbers, or clears it.
 func (r *regression) believe(p pool.Part) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,13 +159,12 @@ func (r *regression) believe(p pool.Part) {
 	r.publish()
 }
 
-// prior is what measurements of others add to the sums of a line.
+// prior is the contribution of other nodes' measurements to the sums of a line.
 type prior struct {
 	a      [3]float64
 	b      [2]float64
 	weight float64
 }
 
-// share is how much of the prior counts beside so many own measurements: all of it until there are as many, then ever less of it, whatever was
-// forgotten since.
+// share returns the weight of the prior beside so many own measurements: 1 until there are as many, forgotten ones included, then ever less.
 func (p *prior) share(own int64) float64 { return min(1, p.weight/float64(max(own, 1))) }

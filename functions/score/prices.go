@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// Price is what the owner of a fleet asks for the tasks of a class, in units of a currency.
+// Price is the price of a class's tasks set by the owner of a fleet, in units of a currency.
 type Price struct {
-	MB      float64 `json:"mb,omitempty"`      // paid for a MB (10⁶ bytes) that the cloud takes and stores
+	MB      float64 `json:"mb,omitempty"`      // paid for a MB (10⁶ bytes) that the cloud receives and stores
 	Compute float64 `json:"compute,omitempty"` // paid for a task that the cloud computes
-	Earn    float64 `json:"earn,omitempty"`    // earned for a task that the node computes, and whose result the cloud has
+	Earn    float64 `json:"earn,omitempty"`    // earned for a task that the node computes, and whose result the cloud has received
 }
 
-// Prices are those of classes, by name; default is that of all others.
+// Prices are prices by name of class; the price of default applies to all other classes.
 type Prices map[string]Price
 
 const maxPrice = 1e6
@@ -24,7 +24,7 @@ func (p Prices) Check() error {
 	}
 	for class, one := range p {
 		for _, v := range [...]float64{one.MB, one.Compute, one.Earn} {
-			if !(v >= 0 && v <= maxPrice) { // nor is NaN
+			if !(v >= 0 && v <= maxPrice) { // also rejects NaN
 				return fmt.Errorf("the prices of class %.64q are %+v: each must be from 0 to %g", class, one, float64(maxPrice))
 			}
 		}
@@ -35,7 +35,7 @@ func (p Prices) Check() error {
 	return nil
 }
 
-// Of is the price of a class.
+// Of returns the price of a class.
 func (p Prices) Of(class string) Price {
 	if own, known := p[class]; known {
 		return own
@@ -43,7 +43,7 @@ func (p Prices) Of(class string) Price {
 	return p["default"]
 }
 
-// Publish has predictions count valid prices as money where Config.Credits says so, nil none. It is safe for concurrent use.
+// Publish lets predictions count valid prices as money if Config.Credits is set; nil removes them. It is safe for concurrent use.
 func (m *Model) Publish(p Prices) { m.prices.Store(&p) }
 
 // Credits reports whether published prices count.

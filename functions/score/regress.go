@@ -6,18 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// regression learns how the work that operators really do, in Mcycles, depends on the work that was predicted for the task:
-// a part that each task takes whatever its size, and a part in proportion. It is least squares with forgetting over relative
-// errors, so that small tasks count as much as large ones. Reading takes no lock.
+// regression learns how the actual work of operators, in Mcycles, depends on the predicted work of the task: a fixed part for each task, and a part
+// in proportion. It is least squares with forgetting over relative errors, so that small tasks count as much as large ones. Reading takes no lock.
 //
-// A smoothed ratio, which it replaces, cannot separate the two parts: see TestRegressionPredictsBetterThanARatio.
+// A smoothed ratio cannot separate the two parts: see TestRegressionPredictsBetterThanARatio.
 type regression struct {
-	latest atomic.Pointer[line] // as published
+	latest atomic.Pointer[line] // the published line
 	mu     sync.Mutex           // guards newest
-	newest line                 // Count is 0 where only others have measured
+	newest line                 // Count is 0 where only other nodes have measured
 }
 
-// line is work = base·floor + slope·cycles, with the sums it was made from. It is immutable, and the form on disk.
+// line is work = base·floor + slope·cycles, with the sums it was computed from. It is immutable, and the format on disk.
 type line struct {
 	Base  float64    `json:"base"`
 	Slope float64    `json:"slope"`
@@ -26,25 +25,25 @@ type line struct {
 	Mean  float64    `json:"mean"`
 	Count int64      `json:"count"`
 
-	Before *line `json:"before,omitempty"` // what statistics leave out, nil for the configuration
+	Before *line `json:"before,omitempty"` // sums excluded from statistics, nil for the configuration
 	prior  prior
 }
 
 const (
 	floorCycles = 0.03 // Mcycles, 10 µs of the default node: below it errors are absolute rather than relative
-	lineRidge   = 2e-3 // outcomes' worth of faith in the configuration, which holds in directions that no task covers
+	lineRidge   = 2e-3 // weight of the configuration in measurements, which decides in directions that no task covers
 )
 
-// fresh is what the configuration says: no base, slope 1. It counts as one measurement.
+// fresh is the line of the configuration: no base, slope 1. It counts as one measurement.
 func fresh() line { return line{Slope: 1, A: [3]float64{1, 0, 1}, B: [2]float64{0, 1}} }
 
-// Every measurement is published while each one matters, and later every few: a copy for each would cost more than learning.
+// The first measurements are each published, since each one matters; later only every few, as a copy costs more than learning does.
 const (
 	eachMatters = 1000
 	publishEach = 8
 )
 
-// observe takes one measurement in, held within the limit as a factor on the prediction.
+// observe adds one measurement, bounded by limit as a factor on the prediction.
 func (r *regression) observe(cycles, measured, smoothing, limit float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,7 +54,7 @@ func (r *regression) observe(cycles, measured, smoothing, limit float64) {
 	}
 }
 
-// begin is before the first measurement. The caller holds mu.
+// begin starts a line before its first measurement. The caller holds mu.
 func (r *regression) begin() {
 	if r.newest.Count == 0 {
 		p := r.newest.prior
@@ -64,13 +63,13 @@ func (r *regression) begin() {
 	}
 }
 
-// publish makes what was learned the line that predicts. The caller holds mu.
+// publish makes the learned line the one that predicts. The caller holds mu.
 func (r *regression) publish() {
 	l := r.newest
 	r.latest.Store(&l)
 }
 
-// restore goes on from a line that was saved.
+// restore continues from a saved line.
 func (r *regression) restore(l line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,8 +88,8 @@ func (l *line) take(cycles, measured, keep float64) {
 	l.solve()
 }
 
-// solve finds base and slope of the least squares, drawn a little towards the configuration. Neither falls below 0, where
-// more data would mean less work.
+// solve computes base and slope by least squares, with a ridge towards the configuration. Neither falls below 0, where more data would mean less
+// work.
 func (l *line) solve() {
 	by := l.prior.share(l.Count)
 	a, b, c := l.A[0]+by*l.prior.a[0]+lineRidge, l.A[1]+by*l.prior.a[1], l.A[2]+by*l.prior.a[2]+lineRidge
@@ -105,7 +104,7 @@ func (l *line) solve() {
 	}
 }
 
-// factor is work over prediction for a task of so many cycles, or otherwise where nothing was measured.
+// factor returns work over prediction for a task of so many cycles, or otherwise without a measurement.
 func (r *regression) factor(cycles, limit, otherwise float64) float64 {
 	l := r.latest.Load()
 	if l == nil || !(cycles > 0) {
@@ -114,7 +113,7 @@ func (r *regression) factor(cycles, limit, otherwise float64) float64 {
 	return between(l.Slope+l.Base*floorCycles/cycles, 1/limit, limit*(1+floorCycles/cycles))
 }
 
-// mean is that of the latest tasks' cycles, 1 before the first.
+// mean returns the mean cycles of the latest tasks, 1 before the first.
 func (r *regression) mean() float64 {
 	if l := r.latest.Load(); l != nil && l.Mean > 0 {
 		return l.Mean
@@ -122,10 +121,10 @@ func (r *regression) mean() float64 {
 	return 1
 }
 
-// valid reports whether the line can have come from observations.
+// valid reports whether the line can be the result of observations.
 func (l *line) valid() bool {
 	for _, v := range [...]float64{l.Base, l.Slope, l.A[0], l.A[1], l.A[2], l.B[0], l.B[1], l.Mean} {
-		if !(math.Abs(v) <= 1e12) { // nor is NaN
+		if !(math.Abs(v) <= 1e12) { // also rejects NaN
 			return false
 		}
 	}

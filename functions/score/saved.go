@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// saved is what measurements have taught, as it is on disk: the ratios of all, and those of each class.
+// saved is the learned state on disk: the overall ratios, and those of each class.
 type saved struct {
 	Local   savedRatio            `json:"local"`
 	Cloud   savedRatio            `json:"cloud"`
@@ -34,19 +34,19 @@ func (r *ratio) restore(s savedRatio) {
 	r.count.Store(s.Count)
 }
 
-// valid is also false for NaN.
+// valid rejects NaN too.
 func (s savedRatio) valid() bool {
 	return s.Count == 0 || (s.Count > 0 && s.Value > 0 && s.Value <= maxCorrection)
 }
 
-// Save gives what was learned as JSON.
+// Save returns the learned state as JSON.
 func (m *Model) Save() ([]byte, error) {
 	s := saved{m.corrections.all.local.save(), m.corrections.all.cloud.save(), map[string]savedClass{}}
 	if known := m.corrections.byName.Load(); known != nil {
 		for name, c := range *known {
 			own := savedClass{c.local.latest.Load(), c.cloud.save()}
 			if own.Local != nil && own.Local.Count == 0 {
-				own.Local = nil // it is of others
+				own.Local = nil // it is of other nodes
 			}
 			s.Classes[name] = own
 		}
@@ -54,7 +54,7 @@ func (m *Model) Save() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// Restore takes what Save gave, or reports why it cannot and then changes nothing.
+// Restore restores a state that Save returned. On error it changes nothing.
 func (m *Model) Restore(raw []byte) error {
 	var s saved
 	if err := json.Unmarshal(raw, &s); err != nil {

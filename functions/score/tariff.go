@@ -26,7 +26,7 @@ type tariff struct {
 
 var days = []string{"Su", "Mo", "Tu", "We", "Th", "Fr", "Sa"}
 
-// parseTariff reads MoneyPerMB; nil is no price.
+// parseTariff reads MoneyPerMB; it returns nil for an empty text.
 func parseTariff(text string) (*tariff, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -79,7 +79,7 @@ func (t *tariff) set(dayText, hourText, priceText string) error {
 	return nil
 }
 
-// hours reads "08-18". Where the first is the later one, the hours are those of the same day from the first on and up to the second.
+// hours parses "08-18". If the first hour is the later one, the span is the end and the beginning of the same day.
 func hours(text string) (from, to int, err error) {
 	first, last, _ := strings.Cut(text, "-")
 	from, errFrom := strconv.Atoi(first)
@@ -90,13 +90,13 @@ func hours(text string) (from, to int, err error) {
 	return from, to, nil
 }
 
-// at is the price at a time.
+// at returns the price at a time.
 func (t *tariff) at(now time.Time) float64 {
 	now = now.In(t.zone)
 	return t.prices[int(now.Weekday())*dayHours+now.Hour()]
 }
 
-// Price is what a MB costs on the uplink at a stamp of the clock, 0 where no price is configured.
+// Price returns the price of a MB on the uplink at a timestamp of the clock, 0 where no price is configured.
 func (m *Model) Price(c *clock.Clock, stamp int64) float64 {
 	if m.tariff == nil {
 		return 0
