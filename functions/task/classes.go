@@ -13,39 +13,38 @@ import (
 	"app-offload/functions/check"
 )
 
-// DefaultClass is the name of the class that takes what no other class does.
+// DefaultClass is the name of the class that takes the events of no other class.
 const DefaultClass = "default"
 
 const (
-	maxClasses = 256  // some tables have a row a class
-	maxCached  = 4096 // (device, profile, source) triples remembered; beyond, the cache starts anew
+	maxClasses = 256  // some tables have a row per class
+	maxCached  = 4096 // (device, profile, source) triples in the cache; when it is full, it is cleared
 )
 
-// Classes is a set of classes as one configuration has them. It never changes, apart from a cache, and is safe for
-// concurrent use; a new configuration makes a new set.
+// Classes is the set of classes of one configuration. It is immutable apart from a cache, and safe for concurrent use; a new configuration makes a
+// new set.
 type Classes struct {
 	all []*Class // most specific first, the default last
 
-	last  atomic.Pointer[candidates] // those of the event looked at last: Split asks once a reading
+	last  atomic.Pointer[candidates] // of the latest event: Split asks once per reading
 	mu    sync.RWMutex
 	cache map[origin]*candidates
 }
 
-// origin is what of an event the rules look at, apart from its readings.
+// origin is the part of an event that classes match, apart from its readings.
 type origin struct{ device, profile, source, node, service string }
 
-// candidates are the classes left for one origin.
+// candidates are the classes that match one origin.
 type candidates struct {
 	origin     origin
-	byResource []*Class // those that also want a resource, most specific first
-	base       *Class   // the most specific of those that do not; nil where a result is asked for by none
+	byResource []*Class // those that also match a resource, most specific first
+	base       *Class   // the most specific other class; nil for a result that no class takes
 }
 
-// none asks for a result that has no name.
+// none are the candidates of a result without a name.
 var none candidates
 
-// NewClasses builds the set and reports all problems of all classes at once. A class named "default" that the
-// configuration lacks is added.
+// NewClasses builds the set and reports all problems of all classes. It adds a class named "default" if the configuration has none.
 func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	c := &Classes{cache: make(map[origin]*candidates)}
 	var problems []error
@@ -53,7 +52,7 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		class, err := build(name, configs[name], reduced[name])
 		if configs[name].Off && name != DefaultClass {
-			continue // nor does it matter what is wrong with it
+			continue // its problems do not matter
 		}
 		problems = append(problems, err)
 		c.all = append(c.all, class)
@@ -82,7 +81,7 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 	return c, nil
 }
 
-// reducedNames are the classes that are the reduced form of others.
+// reducedNames returns the names of the classes that are the reduced form of another class.
 func reducedNames(configs map[string]ClassConfig) map[string]bool {
 	names := map[string]bool{}
 	for _, config := range configs {
@@ -91,7 +90,7 @@ func reducedNames(configs map[string]ClassConfig) map[string]bool {
 	return names
 }
 
-// reduce gives each class the one that is its reduced form.
+// reduce links each class to its reduced form.
 func (c *Classes) reduce(configs map[string]ClassConfig) error {
 	p := check.In("Classes")
 	for _, class := range c.all {
@@ -107,7 +106,7 @@ func (c *Classes) reduce(configs map[string]ClassConfig) error {
 			p.Addf(class.Name+".ReducedClass", name, "takes events of its own; name a class without Match keys")
 		case c.all[at].Overload == OverloadReduce:
 			p.Addf(class.Name+".ReducedClass", name, "is reduced itself; name a class whose Overload is not reduce")
-		case class.NeverLeave && !c.all[at].NeverLeave: // a failure of local work would send the data
+		case class.NeverLeave && !c.all[at].NeverLeave: // if local work failed, the data would be sent
 			p.Addf(class.Name+".ReducedClass", name, "may leave this node, and the data of %s must not; set Classes.%s.NeverLeave", class.Name, name)
 		default:
 			class.Reduced, c.all[at].Form = c.all[at], true
@@ -116,7 +115,7 @@ func (c *Classes) reduce(configs map[string]ClassConfig) error {
 	return p.Err()
 }
 
-// build makes a class. One that is the reduced form of others needs no rules that match anything.
+// build makes a class. A reduced form needs no match keys.
 func build(name string, config ClassConfig, reduced bool) (*Class, error) {
 	class, err := config.compile("Classes."+name, name)
 	p := check.In("Classes")
@@ -137,14 +136,14 @@ func build(name string, config ClassConfig, reduced bool) (*Class, error) {
 	return class, p.Err()
 }
 
-// plain holds class names to what is safe in an MQTT topic, a file name and a metric's label.
+// plain restricts class names to characters that are safe in an MQTT topic, a file name and a metric's label.
 func plain(name string) bool {
 	const ok = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 	return name != "" && len(name) <= maxClassName && strings.Trim(name, ok) == "" && strings.Trim(name, ".") != ""
 }
 
-// moreSpecific orders classes for matching: by which fields they name, then by how many of these exactly, then by
-// priority, then by name. The default names nothing and so comes last.
+// moreSpecific orders classes for matching: by the fields that they match, then by how many of these without wildcards, then by priority, then by
+// name. The default matches by no field and so is last.
 func moreSpecific(a, b *Class) int {
 	return cmp.Or(
 		cmp.Compare(b.Match.named(), a.Match.named()),
@@ -163,7 +162,7 @@ func (m Match) all() [len(matchKeys)]string {
 
 func (m Match) fields() [4]string { return [4]string{m.Resource, m.Source, m.Device, m.Profile} }
 
-// named has one bit a field that is set, the most telling field highest, so that sets compare as numbers.
+// named returns one bit per field that is set, the most specific field highest, so that sets compare as numbers.
 func (m Match) named() (bits int) {
 	for _, f := range m.fields() {
 		bits <<= 1
@@ -177,7 +176,7 @@ func (m Match) named() (bits int) {
 	return bits
 }
 
-// exact is named for the fields that hold no wildcard.
+// exact is named for the fields without wildcards.
 func (m Match) exact() (bits int) {
 	for _, f := range m.fields() {
 		bits <<= 1
@@ -188,20 +187,19 @@ func (m Match) exact() (bits int) {
 	return bits
 }
 
-// Limit sets the size in bytes above which events are cut in any case. Callers use it while they build the classes.
+// Limit sets the size in bytes above which events are always split. It is called while the classes are built.
 func (c *Classes) Limit(largest int) {
 	for _, class := range c.All() {
 		class.Largest = largest
 	}
 }
 
-// All returns the classes by their Order: most specific first, the default last. The slice is not to be changed.
+// All returns the classes by their Order: most specific first, the default last. The caller must not change the slice.
 func (c *Classes) All() []*Class { return c.all }
 
-// For returns the class of an event as a whole: the most specific one of any of its readings. A class whose data must
-// never leave goes before all others, so that a reading is not carried out by its neighbours; there the devices count that only readings name.
-// For the data of a device there is always
-// one; it is nil for a result that no class asks for.
+// For returns the class of an event as a whole: the most specific one of any of its readings. A class with NeverLeave takes precedence over all
+// others, so that a reading does not leave with its neighbours; devices named by readings only count too. Data of a device always have a class; a
+// result that no class takes has none, and For returns nil.
 func (c *Classes) For(ev *Event) *Class {
 	for _, guest := range ev.Guests {
 		host := *ev
@@ -228,8 +226,8 @@ func (c *Classes) For(ev *Event) *Class {
 	return best
 }
 
-// ForResource returns the class of one resource of an event; for "" it is For, and for a resource of a result that no class asks for
-// as well: the class that takes the event then takes all of it.
+// ForResource returns the class of one resource of an event. For "" it is For, and also for a resource of a result that no class takes: the class of
+// the event then takes all of it.
 func (c *Classes) ForResource(ev *Event, resource string) *Class {
 	if resource != "" {
 		if class := c.candidates(ev).of(resource); class != nil {
@@ -239,7 +237,7 @@ func (c *Classes) ForResource(ev *Event, resource string) *Class {
 	return c.For(ev)
 }
 
-// Takes reports whether any class asks for the results of a service.
+// Takes reports whether any class takes the results of a service.
 func (c *Classes) Takes(node, service string) bool {
 	for _, class := range c.all {
 		if class.Match.takes(node, service) {
@@ -276,8 +274,7 @@ func (c *Classes) candidates(ev *Event) *candidates {
 	return k
 }
 
-// remember works out the candidates of an origin not seen lately. The key's strings are copied: those of the event
-// may hold on to all of its bytes.
+// remember computes the candidates of an origin that is not in the cache. It copies the key's strings: those of the event may pin all of its bytes.
 func (c *Classes) remember(key origin) *candidates {
 	key = origin{
 		strings.Clone(key.device), strings.Clone(key.profile), strings.Clone(key.source), strings.Clone(key.node), strings.Clone(key.service),
@@ -305,38 +302,38 @@ func (c *Classes) remember(key origin) *candidates {
 
 func fit(pattern, name string) bool { return pattern == "" || matches(pattern, name) }
 
-// Class says how a kind of data is treated. It is immutable once built: a change of the configuration builds new ones.
+// Class holds the settings for a kind of data. It is immutable once built: a change of the configuration builds new ones.
 type Class struct {
 	Name       string
-	Priority   int           // 0–9, higher leaves first and is dropped last; it is also the spool's lane
-	Deadline   time.Duration // from reception to result; 0 for no deadline
-	TTL        time.Duration // how long a task may wait in the spool; 0 is for ever
+	Priority   int           // 0–9, higher leaves first and is dropped last; also the spool's lane
+	Deadline   time.Duration // from reception to result; 0 is no deadline
+	TTL        time.Duration // longest wait in the spool; 0 is no limit
 	Complexity float64       // 0–100, cost of processing relative to size
 	ChunkSize  int           // elements of arrays, KiB of binaries; 0 never splits
-	Whole      bool          // events leave whole unless cutting pays
-	Largest    int           // bytes above which an event is cut in any case, by its readings where need be; 0 is no limit
+	Whole      bool          // events leave whole unless splitting is useful
+	Largest    int           // bytes above which an event is always split, by its readings if necessary; 0 is no limit
 	NeverLeave bool          // the data must not leave the node
 	Policy     string        // the policy that decides, "" is the service's default
-	OnFull     string        // what happens to a task when the spool is full: refuse, dropOldest, dropLowestScore, local
+	OnFull     string        // rule for a task when the spool is full: refuse, dropOldest, dropLowestScore, local
 	Newest     bool          // backlog leaves newest first instead of oldest first
 	Weight     int           // share of the link among classes of one priority, ≥ 1
-	DropUnread bool          // readings that no operator reads are lost where the others are processed locally
-	Results    string        // where results of local work go: bus (or ""), cloud or both
+	DropUnread bool          // readings that no operator reads are lost if the others are processed locally
+	Results    string        // destination of results of local work: bus (or ""), cloud or both
 	Operators  string        // the local operators and their parameters, in the notation of package local
-	Model      string        // the model that computes on the data beside the operators, "" for none
-	Hard       string        // which of its answers are worth a second one by the cloud, in the notation of package models/hard; "" for none
-	Overload   string        // what happens to a task while both paths are overloaded: keep (or ""), reduce, expire, drop
-	Value      int           // 1–9, of two classes the one of lower value gives way first
-	Bound      time.Duration // from reception to result, beyond which a path counts as overloaded; 0 for no bound
-	Reduced    *Class        // as which a task is processed locally in a reduced form, nil without one
-	Form       bool          // it is the reduced form of others, and takes no events
+	Model      string        // the model that computes on the data beside the operators, "" is none
+	Hard       string        // which of its answers the cloud should check, in the notation of package models/hard; "" is none
+	Overload   string        // rule for a task while both paths are overloaded: keep (or ""), reduce, expire, drop
+	Value      int           // 1–9; classes of lower value give way first
+	Bound      time.Duration // from reception to result, beyond which a path counts as overloaded; 0 is no bound
+	Reduced    *Class        // class of the reduced form, nil without one
+	Form       bool          // it is the reduced form of another class, and takes no events
 	Order      int           // position among all classes, for tables indexed by class
 
 	Match    Match
 	Critical Critical
 }
 
-// What Overload may say.
+// The values of Overload.
 const (
 	OverloadKeep   = "keep"
 	OverloadReduce = "reduce"
@@ -349,11 +346,11 @@ func (c *Class) Sheds() bool { return c.Overload != "" && c.Overload != Overload
 
 // Match selects events. Each field is a glob as in package check; an empty one matches everything.
 //
-// ResultsOf lists the app-offload services whose results the class takes in place of device data, separated by commas: each as its
-// service key, or as node/key. Empty takes device data, and no results.
+// ResultsOf lists the app-offload services whose results the class takes instead of device data, separated by commas: each as its service key, or as
+// node/key. Empty takes device data, and no results.
 type Match struct{ Device, Profile, Source, Resource, ResultsOf string }
 
-// takes reports whether the class is for what came from there.
+// takes reports whether the class is for results of that service, or for device data if service is "".
 func (m *Match) takes(node, service string) bool {
 	if m.ResultsOf == "" || service == "" {
 		return m.ResultsOf == "" && service == ""
@@ -366,7 +363,7 @@ func (m *Match) takes(node, service string) bool {
 	return false
 }
 
-// Critical marks tasks that go before all others of their event.
+// Critical selects tasks that leave before all others of their event.
 type Critical struct {
 	Resource  string  // glob on the resource's name, "" matches none
 	Tag       string  // name of an EdgeX tag that, when truthy, makes the whole event critical

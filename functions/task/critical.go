@@ -11,13 +11,13 @@ import (
 	"app-offload/functions/check"
 )
 
-// marks reports whether the class calls everything of the resource critical.
+// marks reports whether the class marks the resource as critical.
 func (c *Class) marks(resource string) bool {
 	return c.Critical.Resource != "" && matches(c.Critical.Resource, resource)
 }
 
-// outside reports whether a numeric value, or an element of it, is out of the class's critical range. NaN is out of
-// every range. What is no number is not judged here: the operators report it where it matters.
+// outside reports whether a numeric value, or an element of it, is out of the class's critical range. NaN is out of every range. Values that are not
+// numbers are ignored; the operators report them where it matters.
 func (c *Class) outside(typ ValueType, value []byte) bool {
 	low, high := c.Critical.Low, c.Critical.High
 	if !typ.IsNumeric() || (math.IsNaN(low) && math.IsNaN(high)) {
@@ -33,7 +33,7 @@ func (c *Class) outside(typ ValueType, value []byte) bool {
 	return false
 }
 
-// tagged reports whether the event carries the class's critical tag with a truthy value.
+// tagged reports whether the event has the class's critical tag with a truthy value.
 func (c *Class) tagged(ev *Event) bool {
 	tag := c.Critical.Tag
 	if tag == "" || !mayHold(ev, tag) {
@@ -49,8 +49,7 @@ func (c *Class) tagged(ev *Event) bool {
 	return err == nil && truthy(tags[tag])
 }
 
-// mayHold spares nearly every event the decoding of its tags: a name that is not there literally is only there if
-// JSON escapes hide it.
+// mayHold avoids decoding the tags of nearly every event: a name that is not there literally can only be hidden by JSON escapes.
 func mayHold(ev *Event, tag string) bool {
 	if bytes.Contains(ev.Tags, []byte(tag)) {
 		return true
@@ -58,7 +57,7 @@ func mayHold(ev *Event, tag string) bool {
 	return ev.Encoding == JSON && bytes.IndexByte(ev.Tags, '\\') >= 0
 }
 
-// truthy is true for true, a number other than 0, and a text other than "", "0" and "false".
+// truthy returns true for true, a number other than 0, and a text other than "", "0" and "false".
 func truthy(value any) bool {
 	switch v := value.(type) {
 	case bool:
@@ -75,5 +74,5 @@ func truthy(value any) bool {
 	return false
 }
 
-// matches is check.Matches for well-formed globs. Literal names, the usual case, are settled by a comparison.
+// matches is check.Matches for well-formed globs. It compares literal names, the usual case, directly.
 func matches(glob, name string) bool { return glob == name || check.Matches(glob, name) }

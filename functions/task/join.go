@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// MissingError says which chunks of an event have not arrived. It bounds itself: Of is at most MaxTasks.
+// MissingError lists the chunks of an event that have not arrived. Its size is bounded: Of is at most MaxTasks.
 type MissingError struct {
 	EventID string
 	Missing []int // ascending
@@ -23,9 +23,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("joining event %s: %d of %d chunks are missing: %v%s", e.EventID, len(e.Missing), e.Of, shown, more)
 }
 
-// Join restores the bytes of an event from its tasks, in any order and with duplicates, exactly as they were received.
-// What has not arrived is named in a *MissingError; tasks that contradict each other are an error. The bytes of an
-// event that was never cut are those of its task.
+// Join restores the exact received bytes of an event from its tasks, in any order and with duplicates. It returns a *MissingError with the missing
+// chunks, or an error if tasks contradict each other. The bytes of an event that was never split are those of its task.
 func Join(tasks []*Task) ([]byte, error) {
 	parts, err := gather(tasks)
 	if err != nil {
@@ -41,7 +40,7 @@ func Join(tasks []*Task) ([]byte, error) {
 	return raw, nil
 }
 
-// gather puts the tasks of one event into the order of their chunks, each once.
+// gather orders the tasks of one event by chunk, without duplicates.
 func gather(tasks []*Task) ([]*Task, error) {
 	if len(tasks) == 0 {
 		return nil, errors.New("joining an event: no tasks given")
@@ -76,13 +75,13 @@ func missing(parts []*Task, id string) error {
 	return &MissingError{EventID: id, Missing: gaps, Of: len(parts)}
 }
 
-// same compares what Join uses; a redelivered task may differ in the rest, such as its time of reception.
+// same compares the fields that Join uses; a redelivered task may differ in others, such as its time of reception.
 func same(a, b *Task) bool {
 	return a == b || a.Encoding == b.Encoding && a.Hole == b.Hole && a.Offset == b.Offset && a.Count == b.Count &&
 		slices.Equal(a.Holes, b.Holes) && bytes.Equal(a.Data, b.Data)
 }
 
-// fill puts the chunks, which are in order, into the holes of their frame.
+// fill inserts the chunks, which are in order, into the holes of their frame.
 func fill(frame *Task, chunks []*Task) ([]byte, error) {
 	size := len(frame.Data)
 	for _, t := range chunks {
@@ -108,7 +107,7 @@ func fill(frame *Task, chunks []*Task) ([]byte, error) {
 	return append(raw, frame.Data[from:]...), nil
 }
 
-// countOf is the number of leading chunks that belong to the hole.
+// countOf returns the number of leading chunks that belong to the hole.
 func countOf(chunks []*Task, hole int) int {
 	n := 0
 	for n < len(chunks) && chunks[n].Hole == hole {
@@ -151,7 +150,7 @@ func (h Hole) appendValue(raw []byte, chunks []*Task, frame Encoding) []byte {
 	value := raw
 	base64 := h.Encoding == Binary && frame == JSON
 	if base64 {
-		value = make([]byte, 0, h.Length) // chunks need not end where base64 groups do
+		value = make([]byte, 0, h.Length) // chunks need not end at a base64 group
 	}
 	for i, t := range chunks {
 		data := t.Data

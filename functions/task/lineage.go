@@ -7,24 +7,24 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// The tags of a result, by which every app-offload knows it wherever it was passed on.
+// The tags of a result, by which every app-offload recognises it wherever it was passed on.
 const (
 	TagNode    = "offloadNode"    // the Node of the app-offload that computed it
 	TagService = "offloadService" // the service key of that app-offload
-	TagHop     = "offloadHop"     // 1 for a result of device data, one more for each app-offload whose result was computed on
+	TagHop     = "offloadHop"     // 1 for a result of device data, one more for each app-offload that computed on the result of another
 )
 
-// MaxHop is more than any configuration allows: the hop of a result whose tags cannot be read.
+// MaxHop is above any configurable limit: the hop of a result whose tags cannot be read.
 const MaxHop = 255
 
-// Lineage says which app-offload computed an event. Hop is 0 for what a device measured, and then the names are empty; they are empty
-// as well where a result was recognised although it has lost its tags.
+// Lineage names the app-offload that computed an event. Hop is 0 for device data, and then the names are empty; they are also empty for a result that
+// was recognised although it has lost its tags.
 type Lineage struct {
 	Node, Service string
 	Hop           int
 }
 
-// Tagged reads the lineage out of the event's tags. Nearly every event costs only a search for one of their names.
+// Tagged reads the lineage from the event's tags. For nearly every event it is only a search for one of their names.
 func (ev *Event) Tagged() Lineage {
 	if !mayHold(ev, TagHop) && !mayHold(ev, TagService) {
 		return Lineage{}
@@ -47,7 +47,7 @@ func (ev *Event) Tagged() Lineage {
 	return l
 }
 
-// hopOf reads a hop as text or number, since services that pass an event on may turn one into the other.
+// hopOf reads a hop from text or a number, since services that pass an event on may convert one to the other.
 func hopOf(tag any) int {
 	hop := 0
 	switch v := tag.(type) {

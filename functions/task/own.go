@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Own is a copy of the task for a caller that keeps it long: it shares memory with nothing but record, which is what Append has written of it,
-// and with its class. The task itself points into all of the event that it was cut from.
+// Own returns a copy of the task that the caller may keep for long: it shares memory only with record, which Append wrote for this task, and with its
+// class. The task itself points into all of the event that it was split from.
 func (t *Task) Own(record []byte) *Task {
 	own := *t
 	for _, s := range []*string{&own.EventID, &own.Device, &own.Profile, &own.Source, &own.Resource, &own.CorrelationID, &own.Lineage.Node, &own.Lineage.Service} {
@@ -31,10 +31,10 @@ func (t *Task) Own(record []byte) *Task {
 	return &own
 }
 
-// own moves the reading's value to where the task's data are now, if it is a part of them.
+// own moves the reading's value to the new position of the task's data, if it is a part of them.
 func (r *Reading) own(was, now []byte) {
 	r.Resource, r.Units, r.MediaType = strings.Clone(r.Resource), strings.Clone(r.Units), strings.Clone(r.MediaType)
-	for _, at := range [...]int{0, r.Start} { // a chunk is its value; in a whole event it has a place
+	for _, at := range [...]int{0, r.Start} { // a chunk is its value; in a whole event it is at Start
 		if end := at + len(r.Value); len(r.Value) > 0 && end <= len(was) && &was[at] == &r.Value[0] {
 			r.Value = now[at:end:end]
 			return

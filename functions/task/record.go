@@ -46,15 +46,15 @@ const (
 	holeEncoding
 )
 
-// maxCorrelationID is how much of a correlation id is kept, in bytes: EdgeX uses UUIDs, and others write what they like.
+// maxCorrelationID is the number of bytes kept of a correlation id. EdgeX uses UUIDs; other senders may write anything.
 const maxCorrelationID = 128
 
 // maxLength bounds offsets and counts, so that they fit an int everywhere.
 const maxLength = math.MaxInt32
 
-// Append appends the task's record, the form in which it is stored and sent, to dst. What it writes Decode always
-// reads: names that are not UTF-8 are mended, numbers outside their range are moved to its edge, and a deadline that
-// is not whole milliseconds is rounded up, for 0 would mean none. It does not allocate if dst is large enough.
+// Append appends the task's record, the form in which it is stored and sent, to dst. Decode reads everything that Append writes: names that are not
+// UTF-8 are repaired, numbers out of range are clamped, and a deadline is rounded up to whole milliseconds, as 0 would mean none. Append does not
+// allocate if dst is large enough.
 func (t *Task) Append(dst []byte) []byte {
 	dst = appendText(dst, fieldEventID, t.EventID)
 	dst = appendText(dst, fieldDevice, t.Device)
@@ -102,7 +102,7 @@ func (h *Hole) append(dst []byte) []byte {
 	return appendUint(dst, holeEncoding, uint64(h.Encoding))
 }
 
-// appendText mends what is not UTF-8: readers in other languages refuse a whole batch for it.
+// appendText repairs text that is not UTF-8: readers in other languages reject a whole batch for it.
 func appendText(dst []byte, num protowire.Number, s string) []byte {
 	if s == "" {
 		return dst
@@ -125,13 +125,13 @@ func appendUint(dst []byte, num protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
 }
 
-// milliseconds rounds up, within what Decode takes.
+// milliseconds rounds up, and clamps to the range of Decode.
 func milliseconds(d time.Duration) uint64 {
 	d = min(max(d, 0), maxLength*time.Millisecond)
 	return uint64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// appendFloat writes v held within [0, high]; NaN becomes 0.
+// appendFloat writes v clamped to [0, high]; NaN becomes 0.
 func appendFloat(dst []byte, num protowire.Number, v, high float64) []byte {
 	f := float32(min(v, high))
 	if !(f > 0) {
@@ -154,9 +154,9 @@ func sizeUint(num protowire.Number, v uint64) int {
 	return protowire.SizeTag(num) + protowire.SizeVarint(v)
 }
 
-// Decode reads a record. The task's Data points into b, which must not change afterwards; its Class holds name and
-// priority only, and it has no Readings. Fields this version does not know are skipped. Any input is safe: the answer
-// is a task within the limits of Split, or an error, and the memory used is in proportion to b.
+// Decode reads a record. The task's Data points into b, which must not change afterwards; its Class has name and priority only, and it has no
+// Readings. Unknown fields are skipped. Any input is safe: the result is a task within the limits of Split, or an error, and the memory used is in
+// proportion to b.
 func Decode(b []byte) (*Task, error) {
 	d := &decoder{}
 	d.task.Class = &d.class
@@ -169,7 +169,7 @@ func Decode(b []byte) (*Task, error) {
 	return &d.task, nil
 }
 
-// Identity reads of a record only whose it is: the event's id and the number of the chunk. It does not check the rest.
+// Identity reads only the event's id and the number of the chunk from a record. It does not check the other fields.
 func Identity(b []byte) (eventID string, chunk int, err error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -187,7 +187,7 @@ func Identity(b []byte) (eventID string, chunk int, err error) {
 			eventID = string(id)
 		case num == fieldChunk && typ == protowire.VarintType:
 			number, _ := protowire.ConsumeVarint(v)
-			chunk = int(min(number, maxLength)) // what is above that Decode refuses
+			chunk = int(min(number, maxLength)) // Decode rejects larger numbers
 		}
 	}
 	return eventID, chunk, nil
@@ -199,14 +199,14 @@ type decoder struct {
 	class Class
 }
 
-// value is one field as it stands on the wire: a number or bytes, by its wire type.
+// value is one field on the wire: a number or bytes, by its wire type.
 type value struct {
 	typ   protowire.Type
 	num   uint64
 	bytes []byte
 }
 
-// message hands each field to set, and skips those of a kind the format does not use.
+// message passes each field to set, and skips wire types that the format does not use.
 func (d *decoder) message(b []byte, set func(protowire.Number, value) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -238,7 +238,7 @@ func (d *decoder) message(b []byte, set func(protowire.Number, value) error) err
 	return nil
 }
 
-// field sets one field of the task. A field of another wire type than expected is one this version does not know.
+// field sets one field of the task. A field of an unexpected wire type counts as unknown.
 func (d *decoder) field(num protowire.Number, v value) error {
 	switch v.typ {
 	case protowire.VarintType:
@@ -345,7 +345,7 @@ func (d *decoder) hole(b []byte) error {
 	return err
 }
 
-// verify checks how the fields go together, once all are there.
+// verify checks that the fields are consistent, once all are read.
 func (t *Task) verify() error {
 	if t.Of < 1 || t.Chunk >= t.Of {
 		return fmt.Errorf("chunk %d of %d does not exist", t.Chunk, t.Of)

@@ -7,14 +7,14 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// patient is the size in bytes up to which an event leaves so soon that its critical part need not go first.
+// patient is the size in bytes up to which an event is sent so quickly that its critical part need not leave first.
 const patient = 64 << 10
 
-// runSize is about the size in bytes of a chunk of readings.
+// runSize is the approximate size in bytes of a chunk of readings.
 const runSize = 64 << 10
 
-// addRuns cuts an event that is still too large by its readings: those between the values that are cut leave in runs, and one that is
-// itself too large leaves in pieces of its bytes. What must not leave stays as it is, for the operators here.
+// addRuns splits an event that is still too large by its readings: the readings between the values that are cut leave in runs, and a reading that is
+// itself too large leaves in pieces of its bytes. Data that must not leave stay whole, for the local operators.
 func addRuns(ev *Event, whole *Class, cuts []cut, room int) []cut {
 	size := len(ev.Raw)
 	for i := range cuts {
@@ -48,18 +48,18 @@ func addRuns(ev *Event, whole *Class, cuts []cut, room int) []cut {
 	return r.cuts
 }
 
-// runner gathers the cuts of an event that is cut by its readings.
+// runner collects the cuts of an event that is split by its readings.
 type runner struct {
 	ev     *Event
 	class  *Class
 	bounds [][2]int
-	room   int // pieces that each cut may have
+	room   int // maximum number of pieces of each cut
 	cuts   []cut
 }
 
 func (r *runner) tooLarge(b [2]int) bool { return b[1]-b[0] > r.class.Largest/2 }
 
-// run cuts out the readings from one index up to, but without, another.
+// run cuts out the readings from one index up to, but not including, another.
 func (r *runner) run(from, to int) {
 	for i := from; i < to; i++ {
 		b := r.bounds[i]
@@ -112,7 +112,7 @@ func (c *cut) runs(ev *Event, hole int, slab []Task) []Task {
 	return slab
 }
 
-// jsonRun is the array of n readings of a run.
+// jsonRun returns the array of n readings of a run.
 func (c *cut) jsonRun(raw []byte, at, n int) []byte {
 	inner := raw[c.bounds[at][0]:c.bounds[at+n-1][1]]
 	data := append(append(append(make([]byte, 0, len(inner)+2), '['), inner...), ']')
@@ -130,7 +130,7 @@ func (c *cut) jsonRun(raw []byte, at, n int) []byte {
 	return data
 }
 
-// readingBounds finds where each of the readings of an event begins and ends.
+// readingBounds returns the begin and end of each reading of an event.
 func readingBounds(ev *Event) (bounds [][2]int, ok bool) {
 	if ev.Encoding == CBOR {
 		var found struct {
@@ -146,7 +146,7 @@ func readingBounds(ev *Event) (bounds [][2]int, ok bool) {
 	return bounds, ok && len(bounds) == len(ev.Readings)
 }
 
-// jsonBounds finds them in JSON.
+// jsonBounds is readingBounds for JSON.
 func jsonBounds(raw []byte) (bounds [][2]int, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if _, err := d.Token(); err != nil {
@@ -165,7 +165,7 @@ func jsonBounds(raw []byte) (bounds [][2]int, ok bool) {
 	return nil, false
 }
 
-// jsonItems finds where each of the next array begins and ends.
+// jsonItems returns the begin and end of each item of the next array.
 func jsonItems(d *json.Decoder) (bounds [][2]int, ok bool) {
 	if _, err := d.Token(); err != nil {
 		return nil, false
@@ -181,12 +181,12 @@ func jsonItems(d *json.Decoder) (bounds [][2]int, ok bool) {
 	return bounds, true
 }
 
-// span is a part of encoded bytes. The decoder of CBOR hands over the bytes themselves, so that its capacity gives its place.
+// span is a part of encoded bytes. The CBOR decoder passes a slice of the original bytes, so its capacity reveals its position.
 type span []byte
 
 func (s *span) UnmarshalCBOR(part []byte) error { *s = part; return nil }
 
-// placesOf is where the parts begin and end, and false where one is a copy.
+// placesOf returns the begin and end of each part, or false if a part is a copy.
 func placesOf(parts []span, raw []byte) (places [][2]int, ok bool) {
 	places = make([][2]int, len(parts))
 	for i, s := range parts {
@@ -199,13 +199,13 @@ func placesOf(parts []span, raw []byte) (places [][2]int, ok bool) {
 	return places, true
 }
 
-// readingsHead begins an array of n readings in CBOR.
+// readingsHead returns the head of a CBOR array of n readings.
 func readingsHead(n int) []byte {
 	array, _ := cbor.Marshal(make([]bool, n)) // a byte each; it cannot fail
 	return array[: len(array)-n : len(array)-n]
 }
 
-// readingsIn is how many readings such an array holds, and where the first begins.
+// readingsIn returns the number of readings in such an array, and the position of the first.
 func readingsIn(data []byte) (n, from int, ok bool) {
 	var found []span
 	err := cbor.Unmarshal(data, &found)
@@ -214,5 +214,5 @@ func readingsIn(data []byte) (n, from int, ok bool) {
 		return 0, 0, false
 	}
 	end := places[len(places)-1][1]
-	return len(places), places[0][0], end == len(data) // nothing ends the array, as it would one of indefinite length
+	return len(places), places[0][0], end == len(data) // an array of indefinite length would have an end marker
 }

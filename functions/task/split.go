@@ -5,14 +5,14 @@ import (
 	"encoding/base64"
 )
 
-// MaxTasks bounds the tasks one event becomes. A value that would need more gets larger chunks than its class asks
-// for, and what then still does not fit stays whole in the frame.
+// MaxTasks bounds the number of tasks of one event. A value that would need more gets larger chunks than its class configures, and if it still does
+// not fit, it stays whole in the frame.
 const MaxTasks = 1 << 16
 
-// kib is the unit in which Class.ChunkSize counts binaries.
+// kib is the unit of Class.ChunkSize for binaries.
 const kib = 1024
 
-// strict refuses base64 whose unused last bits are set: it would not come back the same.
+// strict rejects base64 with unused last bits set: it could not be restored exactly.
 var strict = base64.StdEncoding.Strict()
 
 // cut is one value that leaves its event in pieces.
@@ -22,16 +22,16 @@ type cut struct {
 	start, end int      // the range of Event.Raw that becomes a hole
 	text       bool     // elements of an array; otherwise bytes
 	raw        bool     // bytes of the event; otherwise those of a binary
-	data       []byte   // what is handed to the chunks: text without brackets, or the binary's bytes
+	data       []byte   // data of the chunks: text without brackets, or the binary's bytes
 	length     int      // of the whole value: elements or bytes
 	size       int      // of one chunk: elements, bytes or readings
-	bounds     [][2]int // of each reading, where readings are cut out and not a value
+	bounds     [][2]int // of each reading, if readings are cut out and not a value
 }
 
-// readings is how many readings leave the frame.
+// readings returns the number of readings that leave the frame.
 func (c *cut) readings() int { return max(1, len(c.bounds)) }
 
-// encoding is that of the pieces and of the hole.
+// encoding returns the encoding of the pieces and of the hole.
 func (c *cut) encoding(ev *Event) Encoding {
 	switch {
 	case c.bounds != nil:
@@ -46,12 +46,11 @@ func (c *cut) encoding(ev *Event) Encoding {
 
 func (c *cut) pieces() int { return (c.length + c.size - 1) / c.size }
 
-// Split cuts an event into tasks and appends them to dst: the critical ones first, otherwise in the order of their
-// chunk numbers. An event none of whose values exceeds the ChunkSize of its class stays whole, as a single task.
+// Split splits an event into tasks and appends them to dst: the critical ones first, otherwise in the order of their chunk numbers. An event without
+// a value above the ChunkSize of its class stays whole, as a single task.
 //
-// classOf names the class of a resource of this event; for "" it names the class of the event as a whole, which a
-// whole task and a frame carry. The tasks share the bytes of ev.Raw; only a frame and the decoded bytes of a base64
-// value are new.
+// classOf returns the class of a resource of this event; for "" it returns the class of the event as a whole, which a whole task and a frame have.
+// The tasks share the bytes of ev.Raw; only a frame and the decoded bytes of a base64 value are new.
 func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task {
 	whole := classOf("")
 	tagged := whole.tagged(ev)
@@ -85,8 +84,8 @@ func Split(ev *Event, classOf func(resource string) *Class, dst []*Task) []*Task
 	return cutUp(ev, whole, cuts, tagged, critical, dst)
 }
 
-// leavesWhole reports whether the values of the event's own class stay in it: an event is of most use as it came. Cutting pays where the
-// event exceeds the limit of a message, and where a part of a large event is critical, so that it leaves before the rest.
+// leavesWhole reports whether the values of the event's own class stay in it: an event is most useful unchanged. Splitting is useful where the event
+// exceeds the limit of a message, and where a large event has a critical part, so that this part leaves first.
 func (c *Class) leavesWhole(ev *Event, tagged bool) bool {
 	switch {
 	case !c.Whole:
@@ -104,7 +103,7 @@ func (c *Class) leavesWhole(ev *Event, tagged bool) bool {
 	return true
 }
 
-// task is room for the one task of the event. That of an earlier Split may still be looked at.
+// task returns memory for the one task of the event. The task of an earlier Split may still be in use.
 func (ev *Event) task() *Task {
 	if ev.split {
 		return new(Task)
@@ -113,7 +112,7 @@ func (ev *Event) task() *Task {
 	return &ev.whole
 }
 
-// newTask fills in what all tasks of an event share.
+// newTask fills in the fields that all tasks of an event share.
 func newTask(ev *Event, class *Class) Task {
 	return Task{
 		EventID: ev.ID, Device: ev.Device, Profile: ev.Profile, Source: ev.Source,
@@ -123,9 +122,9 @@ func newTask(ev *Event, class *Class) Task {
 	}
 }
 
-// long reports whether a value may exceed the class's ChunkSize, from its type and bytes alone: nearly all values are
-// small, and nothing is counted or decoded for them. A StringArray never does: EdgeX writes ["a", "b c"] as [a, b, c], others write
-// JSON, and no rule finds the elements in both. One that exceeds the limit of a message leaves in pieces of bytes; see addRuns.
+// long reports whether a value may exceed the class's ChunkSize, by its type and bytes alone: nearly all values are small, and are neither counted
+// nor decoded. A StringArray never does: EdgeX writes ["a", "b c"] as [a, b, c], other senders write JSON, and no rule finds the elements in both. A
+// StringArray above the limit of a message leaves in pieces of bytes; see addRuns.
 func long(ev *Event, r *Reading, class *Class) bool {
 	size := r.End - r.Start
 	if class.ChunkSize <= 0 || r.End > len(ev.Raw) {
@@ -134,7 +133,7 @@ func long(ev *Event, r *Reading, class *Class) bool {
 	return r.Type == Blob && size > class.ChunkSize*kib || r.Type.IsArray() && r.Type != StringArray && size > class.ChunkSize
 }
 
-// measure says whether and how a value is cut, into at most room pieces.
+// measure returns how a value is cut, into at most room pieces, and whether it is.
 func measure(ev *Event, r *Reading, class *Class, room int) (cut, bool) {
 	c := cut{class: class, start: r.Start, end: r.End, size: class.ChunkSize, text: r.Type.IsArray()}
 	if c.text {
@@ -146,14 +145,14 @@ func measure(ev *Event, r *Reading, class *Class, room int) (cut, bool) {
 	if c.length <= c.size {
 		return cut{}, false
 	}
-	if most := class.Largest / 2; most > 0 { // whatever ChunkSize says: larger pieces would fit no message
+	if most := class.Largest / 2; most > 0 { // regardless of ChunkSize: larger pieces would not fit a message
 		c.size = min(c.size, max(1, most/max(1, len(c.data)/c.length)))
 	}
 	least := (c.length + room - 1) / room
 	c.size = max(c.size, least)
 	for !c.fits(class.Largest) { // some elements are longer than others
 		if c.size == least {
-			return cut{}, false // one is longer than a message: addRuns cuts the reading by its bytes
+			return cut{}, false // an element is longer than a message: addRuns cuts the reading by its bytes
 		}
 		c.size = max(least, c.size/2)
 	}
@@ -179,8 +178,7 @@ func (c *cut) measureText(raw []byte) {
 	c.length = elements(c.data)
 }
 
-// measureBinary leaves the length 0, so that the value stays whole, where the base64 is not what encoding its bytes
-// would give: Join could not restore it.
+// measureBinary leaves the length 0, so that the value stays whole, if the base64 is not canonical: Join could not restore it.
 func (c *cut) measureBinary(ev *Event) {
 	c.data = ev.Raw[c.start:c.end]
 	if ev.Encoding == JSON {
@@ -196,11 +194,10 @@ func (c *cut) measureBinary(ev *Event) {
 	c.length = len(c.data)
 }
 
-// elements counts what stands between commas in the text of an array or chunk; a malformed one may hold empty elements.
+// elements counts the parts between commas in the text of an array or chunk; a malformed one may have empty elements.
 func elements(text []byte) int { return bytes.Count(text, []byte{','}) + 1 }
 
-// cutUp makes the frame and the chunks in one slab, so that an event costs a handful of allocations however many
-// chunks it has.
+// cutUp makes the frame and the chunks in one slab, so that an event needs a handful of allocations for any number of chunks.
 func cutUp(ev *Event, whole *Class, cuts []cut, tagged, critical bool, dst []*Task) []*Task {
 	of := 1
 	for i := range cuts {
@@ -233,7 +230,7 @@ func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Tas
 	for at := 0; at < c.length; at += c.size {
 		t := newTask(ev, c.class)
 		if whole := slab[0].Class; whole.NeverLeave {
-			t.Class = whole // an event that must not leave stays with all of its pieces
+			t.Class = whole // all pieces of an event that must not leave stay
 		}
 		t.Resource, t.Type, t.Encoding = r.Resource, r.Type, encoding
 		t.Offset, t.Count, t.Hole = at, min(c.size, c.length-at), hole
@@ -241,7 +238,7 @@ func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Tas
 		t.Critical = c.class.marks(r.Resource) || !c.raw && c.class.outside(r.Type, t.Data)
 
 		n := len(slab) - 1
-		if c.raw { // nothing that an operator reads
+		if c.raw { // no operator reads it
 			slab = append(slab, t)
 			continue
 		}
@@ -255,8 +252,8 @@ func (c *cut) chunks(ev *Event, hole int, slab []Task, readings []Reading) []Tas
 	return slab
 }
 
-// take cuts the first n elements or bytes off. The comma between two chunks belongs to neither; blanks after it stay
-// with the next one, so that joining by a comma restores every byte.
+// take cuts off the first n elements or bytes. The comma between two chunks belongs to neither; blanks after it stay with the next one, so that
+// joining by a comma restores every byte.
 func (c *cut) take(data []byte, n int) (piece, rest []byte) {
 	if !c.text {
 		return data[:n:n], data[n:]
@@ -272,7 +269,7 @@ func (c *cut) take(data []byte, n int) (piece, rest []byte) {
 	return data[: end-1 : end-1], data[end:]
 }
 
-// fillFrame copies what is left of the event between the holes.
+// fillFrame copies the parts of the event between the holes.
 func fillFrame(t *Task, ev *Event, cuts []cut) {
 	size, left := len(ev.Raw), len(ev.Readings)
 	for i := range cuts {
@@ -289,7 +286,7 @@ func fillFrame(t *Task, ev *Event, cuts []cut) {
 		from, next = c.end, c.reading+c.readings()
 		for _, r := range ev.Readings[c.reading:next] {
 			typ := r.Type
-			if c.raw { // whatever it was, its pieces are nothing that an operator reads
+			if c.raw { // of any type: no operator reads its pieces
 				typ = Object
 			}
 			t.Cut = append(t.Cut, Reading{Resource: r.Resource, Type: typ})

@@ -9,10 +9,9 @@ import (
 	"strconv"
 )
 
-// Floats appends the value, or each element of an array, to dst: numbers as they are, false as 0 and true as 1.
-// A float may also be the base64 of its 4 or 8 bytes, big-endian, as old device services write it. A text that is no value of the
-// reading's type, such as 300 for an Int8, is an error, and then dst is returned as it was. Integers beyond 2⁵³ lose their last
-// digits; Ranks has them all.
+// Floats appends the value, or each element of an array, to dst: numbers unchanged, false as 0 and true as 1. A float may also be the base64 of its 4
+// or 8 bytes, big-endian, as old device services write it. A text that is not a value of the reading's type, such as 300 for an Int8, is an error,
+// and then dst is returned unchanged. Integers beyond 2⁵³ lose their last digits; Ranks returns all digits.
 func (r *Reading) Floats(dst []float64) ([]float64, error) {
 	array := r.Type.IsArray()
 	if !r.Type.IsNumeric() && r.Type != Bool && r.Type != BoolArray {
@@ -40,7 +39,7 @@ func (r *Reading) bad(element int, err error) error {
 	return fmt.Errorf("reading %s as %s, element %d: %w", r.Resource, r.Type, element, err)
 }
 
-// Bytes returns the bytes of a binary. They are to be read only: where nothing had to be decoded they are the event's.
+// Bytes returns the bytes of a binary. They are read-only: unless they were decoded they are the event's.
 func (r *Reading) Bytes() ([]byte, error) {
 	if r.Type != Blob {
 		return nil, fmt.Errorf("reading %s as bytes: its type is %s, not %s", r.Resource, r.Type, Blob)
@@ -55,13 +54,13 @@ func (r *Reading) Bytes() ([]byte, error) {
 	return decoded, nil
 }
 
-// elementList walks the elements of an array's text without allocating.
+// elementList iterates over the elements of an array's text without allocating.
 type elementList struct {
 	rest []byte
 	done bool
 }
 
-// newElements takes the text with or without its brackets: chunks have none.
+// newElements accepts the text with or without its brackets: chunks have none.
 func newElements(text []byte) elementList {
 	text = bytes.TrimSpace(text)
 	if n := len(text); n >= 2 && text[0] == '[' && text[n-1] == ']' {
@@ -100,7 +99,7 @@ func number(typ ValueType, elem []byte) (float64, error) {
 	}
 }
 
-// whole reads an integer that its type can hold, also in the notation of a float, such as 20.0 or 1e2.
+// whole reads an integer in the range of its type, also in the notation of a float, such as 20.0 or 1e2.
 func whole(typ ValueType, elem []byte) (float64, error) {
 	if v, ok := exact(elem); ok && v == math.Trunc(v) && math.Abs(v) <= 1<<53 && v >= bounds[typ].least && v <= bounds[typ].most {
 		return v, nil
@@ -129,8 +128,8 @@ func float(typ ValueType, elem []byte) (float64, error) {
 	return v, err
 }
 
-// encoded reads the base64 of 4 or 8 bytes. Its padding is in no other notation of a number. Of 4 bytes the result is the shortest
-// decimal that they stand for, as it would have been written.
+// encoded reads the base64 of 4 or 8 bytes. No other notation of a number has its padding. For 4 bytes the result is the shortest decimal that
+// encodes to them, as it would have been written.
 func encoded(elem []byte) (float64, bool) {
 	var b [9]byte
 	if n := len(elem); n != 8 && n != 12 || elem[n-1] != '=' {
@@ -148,9 +147,8 @@ func encoded(elem []byte) (float64, bool) {
 	return 0, false
 }
 
-// Ranks appends, for values of 64 bits that are integers, the exact value or elements to dst; for other types it appends nothing. A rank is
-// the distance from the least value of the type, so that ranks compare, and their differences are those of the values; see AppendRank.
-// Call it after Floats has succeeded.
+// Ranks appends the exact value or elements of 64-bit integers to dst; for other types it appends nothing. A rank is the distance from the least
+// value of the type, so that ranks compare, and their differences are those of the values; see AppendRank. Call it after Floats has succeeded.
 func (r *Reading) Ranks(dst []uint64) []uint64 {
 	kind := r.Type.Element()
 	if kind != Int64 && kind != Uint64 {
@@ -185,7 +183,7 @@ func rank(kind ValueType, elem []byte) uint64 {
 	return uint64(int64(v)) ^ signBit
 }
 
-// AppendRank appends the integer that a rank stands for, in decimal digits.
+// AppendRank appends the integer of a rank, in decimal digits.
 func AppendRank(dst []byte, rank uint64, unsigned bool) []byte {
 	if unsigned {
 		return strconv.AppendUint(dst, rank, 10)
@@ -193,14 +191,14 @@ func AppendRank(dst []byte, rank uint64, unsigned bool) []byte {
 	return strconv.AppendInt(dst, int64(rank^signBit), 10)
 }
 
-// powers are those of ten that a float64 holds exactly.
+// powers are the powers of ten that a float64 holds exactly.
 var powers = [...]float64{
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 }
 
-// exact reads plain decimals of up to 15 digits, the usual values, in half of ParseFloat's time: digits and power of
-// ten are then both exact, so that one operation rounds correctly. It leaves everything else to ParseFloat.
+// exact reads plain decimals of up to 15 digits, the usual values, in half of ParseFloat's time: digits and power of ten are then both exact, so that
+// one operation rounds correctly. It leaves all others to ParseFloat.
 func exact(text []byte) (float64, bool) {
 	negative := len(text) > 0 && text[0] == '-'
 	if negative {
@@ -224,7 +222,7 @@ func exact(text []byte) (float64, bool) {
 	return v, true
 }
 
-// mantissa reads digits with at most one point; scale of them stand behind it. Beyond 15 of them, digits is of no use.
+// mantissa reads digits with at most one point; scale is the number of digits behind it. With more than 15 digits, digits is invalid.
 func mantissa(text []byte) (digits uint64, count, scale int, rest []byte) {
 	point := -1
 	for i, c := range text {
@@ -248,7 +246,7 @@ func behind(point, count int) int {
 	return count - point
 }
 
-// exponent reads e+01 in its forms of one or two digits; none at all is 0.
+// exponent reads e+01 in its forms of one or two digits; an empty text is 0.
 func exponent(text []byte) (power int, ok bool) {
 	if len(text) == 0 {
 		return 0, true

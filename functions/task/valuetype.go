@@ -42,7 +42,7 @@ var typeNames = [...]string{
 	"Int32Array", "Int64Array", "Float32Array", "Float64Array", "Binary", "Object",
 }
 
-// String is the type's EdgeX name, "" for Unknown.
+// String returns the type's EdgeX name, "" for Unknown.
 func (t ValueType) String() string {
 	if int(t) < len(typeNames) {
 		return typeNames[t]
@@ -50,7 +50,7 @@ func (t ValueType) String() string {
 	return ""
 }
 
-// IsArray reports whether values of the type are lists.
+// IsArray reports whether values of the type are arrays.
 func (t ValueType) IsArray() bool { return t >= BoolArray && t <= Float64Array }
 
 // IsNumeric reports whether the value, or each element of it, is a number.
@@ -58,7 +58,7 @@ func (t ValueType) IsNumeric() bool {
 	return (t >= Uint8 && t <= Float64) || (t >= Uint8Array && t <= Float64Array)
 }
 
-// ParseType finds the type of an EdgeX name without allocating.
+// ParseType returns the type of an EdgeX name without allocating.
 func ParseType(name []byte) (ValueType, bool) {
 	for i := 1; i < len(typeNames); i++ {
 		if typeNames[i] == string(name) {
@@ -68,7 +68,7 @@ func ParseType(name []byte) (ValueType, bool) {
 	return Unknown, false
 }
 
-// Element is the type of an array's elements, and of anything else the type itself.
+// Element returns the type of an array's elements, and any other type itself.
 func (t ValueType) Element() ValueType {
 	if t.IsArray() {
 		return t - BoolArray + Bool
