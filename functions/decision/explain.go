@@ -9,8 +9,8 @@ import (
 	"app-offload/functions/score"
 )
 
-// Explain says in one sentence where a task went, why, and what either way was expected to take; where the outcome is
-// known, also what it really took.
+// Explain returns a sentence with the target of a task, the reason, and the predicted time of either target; if the outcome is known, also the actual
+// time.
 func Explain(e Entry) string {
 	where := "Local"
 	switch {
@@ -24,7 +24,7 @@ func Explain(e Entry) string {
 	return where + ": " + because(&e) + afterwards(&e) + "."
 }
 
-// because is the reason with the numbers behind it.
+// because returns the reason with the numbers behind it.
 func because(e *Entry) string {
 	d := &e.Decision
 	switch d.Reason {
@@ -67,7 +67,7 @@ func because(e *Entry) string {
 	return ways(e)
 }
 
-// shed explains what became of a task because both paths are overloaded. The predictions leave the parked tasks out, which overload counts.
+// shed explains a decision changed by overload. The predictions exclude parked tasks, which overload includes.
 func shed(e *Entry) string {
 	if e.State.ParkedBytes >= 1 {
 		return overload(e) + ", besides waiting for parked tasks, of which there are " + amount(int(min(e.State.ParkedBytes, math.MaxInt32)))
@@ -87,10 +87,10 @@ func overload(e *Entry) string {
 	return "neither path can finish it while its result is of use to class " + strconv.Quote(e.Class) + "; " + ways(e)
 }
 
-// corrects is the name of the policy that corrects the estimates by what it has seen.
+// corrects is the name of the policy that corrects the estimates by its experience.
 const corrects = "bandit"
 
-// learned says that the policy had its own idea of the times that are told: it has seen what tasks really took.
+// learned says that the policy used times other than those shown, corrected by earlier outcomes.
 func learned(e *Entry) string {
 	if e.Policy == corrects {
 		return ", corrected by earlier outcomes,"
@@ -98,7 +98,7 @@ func learned(e *Entry) string {
 	return ""
 }
 
-// boundLate explains what was bound only when a server was free.
+// boundLate explains a decision on a parked task.
 func boundLate(e *Entry) string {
 	text := "parked for " + seconds(e.Waited.Seconds())
 	switch e.Decision.Reason {
@@ -114,7 +114,7 @@ func boundLate(e *Entry) string {
 	return text + ways(e)
 }
 
-// mustStay explains the decisions in which no policy had a say.
+// mustStay explains a decision that no policy made.
 func mustStay(e *Entry) string {
 	switch e.Decision.Reason {
 	case GuardLinkDown:
@@ -141,7 +141,7 @@ func mustStay(e *Entry) string {
 	}
 }
 
-// scores shows the inputs of a score and the terms it is made of.
+// scores shows the inputs and the terms of a score.
 func scores(e *Entry) string {
 	text := fmt.Sprintf("%s at complexity %s with the CPU %s busy scores %s", amount(e.Size), short(e.Complexity),
 		percent(e.State.CPU/100), decimals(e.Decision.Score))
@@ -151,7 +151,7 @@ func scores(e *Entry) string {
 	return text
 }
 
-// against is how the score compares with its threshold.
+// against compares the score with its threshold.
 func against(d *Decision) string {
 	switch {
 	case d.Score > d.Threshold:
@@ -162,7 +162,7 @@ func against(d *Decision) string {
 	return "exactly at"
 }
 
-// inTime holds both predictions against the time that was left.
+// inTime compares both predictions with the time left.
 func inTime(e *Entry) string {
 	if e.Deadline <= 0 {
 		return "it has no deadline; " + ways(e)
@@ -196,7 +196,7 @@ func ways(e *Entry) string {
 	return "predicted local " + seconds(e.Estimate.LocalTime) + ", " + there
 }
 
-// scarce names what else counts beside time where the node has little of it.
+// scarce names the other resources that the node is short of.
 func scarce(e *Entry) (text string) {
 	if e.Estimate.Money > 0 {
 		text += fmt.Sprintf("; the cloud costs %s for %s", significant(e.Estimate.Money, 3), amount(int(min(e.Estimate.Bytes, math.MaxInt32))))
@@ -232,7 +232,7 @@ func afterwards(e *Entry) string {
 	return "; took " + seconds(o.Time) + ", too late" + sure(e)
 }
 
-// sure is how sure the local model was of an answer that stands.
+// sure shows the confidence of a final local answer.
 func sure(e *Entry) string {
 	if e.Decision.Confidence == 0 || e.Decision.Target == Cloud {
 		return ""
@@ -240,7 +240,7 @@ func sure(e *Entry) string {
 	return ", with a confidence of " + percent(e.Decision.Confidence)
 }
 
-// seconds writes a time with the unit and the digits a person would choose.
+// seconds writes a time with the unit and the digits that a person would choose.
 func seconds(s float64) string {
 	switch {
 	case math.IsNaN(s) || math.IsInf(s, 0):
@@ -272,7 +272,7 @@ func amount(n int) string {
 	}
 }
 
-// percent never rounds a share to nothing or to all of it where it is neither.
+// percent never rounds a share between 0 and 1 to 0 or 100 %.
 func percent(share float64) string {
 	switch text := strconv.FormatFloat(share*100, 'f', 0, 64); {
 	case share > 0 && text == "0":
@@ -284,7 +284,7 @@ func percent(share float64) string {
 	}
 }
 
-// chance is a percentage, or the odds where that would read as nothing.
+// chance is a percentage, or odds for a probability below 1 %.
 func chance(p float64) string {
 	if p < 0.01 {
 		return "1 in " + strconv.FormatFloat(1/p, 'f', 0, 64)
@@ -294,13 +294,13 @@ func chance(p float64) string {
 
 func decimals(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
-// significant writes so many digits that count, and no zeros behind the point.
+// significant writes so many significant digits, without trailing zeros.
 func significant(v float64, digits int) string {
 	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64) // it was just written
 	return strconv.FormatFloat(rounded, 'f', -1, 64)
 }
 
-// short writes one decimal at most, and none where it is zero.
+// short writes at most one decimal, and none if it is zero.
 func short(v float64) string {
 	return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64)
 }

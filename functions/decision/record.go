@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// RecordFormat is the number of the form in which decisions are logged. A reader takes no newer one, and of the older ones
-// those in which nothing is missing that matters: format 1 has no quantiles of the goodput.
+// RecordFormat is the number of the format of logged decisions. A reader rejects newer formats, and older ones with important fields missing: format
+// 1 lacks only quantiles of the goodput.
 const (
 	RecordFormat = 3
 	oldestFormat = 1
@@ -24,9 +24,8 @@ const (
 // MaxRecord bounds one line of a decision log, bytes.
 const MaxRecord = 64 << 10
 
-// Record is one line of a decision log: a decision with everything it was made from, the propensity above all, and what
-// came of it. It is what other policies are evaluated on off-line. The names of its fields in JSON are those of Entry and
-// stay; a field may be added, which is a new format.
+// Record is one line of a decision log: a decision with all its inputs, the propensity above all, and its outcome. Other policies are evaluated on it
+// offline. The names of its fields in JSON are those of Entry and stay; an additional field is a new format.
 type Record struct {
 	Format int `json:"format"`
 	Entry
@@ -44,13 +43,13 @@ func AppendRecord(dst []byte, e *Entry) ([]byte, error) {
 	return append(append(dst, line...), '\n'), nil
 }
 
-// Sampled reports whether a decision is in a sample of that share. It goes by the id alone, so the sample does not depend on
-// anything that decisions are judged by.
+// Sampled reports whether a decision is in a sample of that share. It depends on the id alone, so the sample is independent of everything that
+// decisions are judged by.
 func Sampled(id uint64, share float64) bool { return Uniform(sampleSeed, id) < share }
 
 const sampleSeed = 0x10c
 
-// Task is the task as far as policies look at it, with the policy in charge but without its data.
+// Task returns the task with the fields that policies use, but without its data.
 func (r *Record) Task() *task.Task {
 	t := &task.Task{
 		EventID: r.EventID, Device: r.Device, Chunk: r.Chunk, Of: r.Of, Nominal: r.Size, Complexity: r.Complexity,
@@ -60,9 +59,9 @@ func (r *Record) Task() *task.Task {
 	return t
 }
 
-// ReadRecords reads a decision log, a line at a time. The first line that is none ends it with an error that names the line;
-// only an end without a newline is passed over, since that is what a crash, or reading while the log is being written, leaves
-// behind. A record may be kept. Memory is bounded by the longest line allowed, MaxRecord.
+// ReadRecords reads a decision log line by line. It ends at the first invalid line with an error that names the line. An end without a newline is
+// ignored, since a crash leaves one, and so does reading while the log is written. The caller may keep a record. Memory is bounded by the longest
+// line allowed, MaxRecord.
 func ReadRecords(r io.Reader) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		in := bufio.NewReaderSize(r, MaxRecord)
@@ -102,7 +101,7 @@ func readRecord(line []byte) (*Record, error) {
 	return &r, r.check()
 }
 
-// check refuses what would make an evaluation wrong without a word: above all a propensity that is no probability.
+// check rejects records that would silently make an evaluation wrong: above all a propensity that is not a probability.
 func (r *Record) check() error {
 	d, o := &r.Decision, &r.Outcome
 	switch {

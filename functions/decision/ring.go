@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Entry is one decision with everything it was made from, and later with what came of it.
+// Entry is one decision with all its inputs, and later its outcome.
 type Entry struct {
 	ID   uint64 `json:"id"`
 	Time int64  `json:"time"` // ns since the Unix epoch
@@ -23,7 +23,7 @@ type Entry struct {
 	Class   string `json:"class"`
 	Device  string `json:"device"`
 
-	CorrelationID string `json:"correlationId,omitempty"` // of the envelope in which the event came
+	CorrelationID string `json:"correlationId,omitempty"` // of the envelope of the event
 
 	Priority int `json:"priority"` // of the class
 	Arm      Arm `json:"arm"`      // of a canary's comparison
@@ -40,13 +40,13 @@ type Entry struct {
 	State    host.State     `json:"state"`
 	Outcome  Outcome        `json:"outcome"`
 
-	// Overdue says that the canary's judge has counted the decision as late already, before its outcome came.
+	// Overdue is set once the canary's judge has counted the decision as late, before its outcome arrived.
 	Overdue bool `json:"-"`
 }
 
-// Outcome is what came of a decision.
+// Outcome is the outcome of a decision.
 type Outcome struct {
-	Known  bool    `json:"known"`  // false as long as nothing has come back
+	Known  bool    `json:"known"`  // false until a result or a failure is known
 	Failed bool    `json:"failed"` // no result will come
 	Time   float64 `json:"time"`   // s from the decision to the result, or to the receipt where there is no result
 	Bytes  int64   `json:"bytes"`  // on the wire
@@ -54,7 +54,7 @@ type Outcome struct {
 	Met    bool    `json:"met"`    // the deadline; true without one
 }
 
-// NewEntry gathers what a decision was made from. Its time is the newer of the state's and the task's.
+// NewEntry builds the entry of a decision from its inputs. Its time is the newer of the state's and the task's.
 func NewEntry(t *task.Task, e *score.Estimate, s *host.State, d Decision, policy, version string) Entry {
 	entry := Entry{
 		Time: max(s.Time, t.Received), EventID: t.EventID, Chunk: t.Chunk, Of: t.Of, Device: t.Device, CorrelationID: t.CorrelationID,
@@ -70,36 +70,35 @@ func NewEntry(t *task.Task, e *score.Estimate, s *host.State, d Decision, policy
 	return entry
 }
 
-// maxText bounds what the ring keeps of an event's id and of a device's name, bytes each. EdgeX's ids have 36.
+// maxText bounds the bytes that the ring keeps of an event's id and of a device's name, each. EdgeX's ids have 36.
 const maxText = 256
 
-// Ring keeps the latest decisions. Adding one waits only for a reader of the very entry that is overwritten, and
-// allocates nothing once the ring has gone round.
+// Ring keeps the latest decisions. Add waits only for a reader of the entry that it overwrites, and allocates nothing once the ring is full.
 type Ring struct {
 	last  atomic.Uint64 // the latest id
 	slots []slot
-	index index // of what went to the cloud, where results come from by event and chunk
+	index index // of decisions for the cloud, whose results arrive by event and chunk
 
-	unsettled atomic.Uint64 // entries overwritten before an outcome came
-	swept     uint64        // the latest id that Sweep has looked at; Sweep's alone
+	unsettled atomic.Uint64 // entries overwritten before their outcome arrived
+	swept     uint64        // the latest id seen by Sweep, which alone uses it
 
-	// Forgotten, where it is set before the first Add, sees each entry of an arm that is overwritten without an outcome, and the
-	// time of the one that takes its place. What Edit says of its callback holds here too.
+	// Forgotten, if set before the first Add, is called with each entry of an arm that is overwritten without an outcome, and the time of the new entry.
+	// It is restricted like the callback of Edit.
 	Forgotten func(e *Entry, now int64)
 }
 
-// slot holds one entry. Event id, device and correlation id are copied, because the strings of a task may point into the bytes of its
-// event, which would then stay in memory for as long as the entry.
+// slot holds one entry. Event id, device and correlation id are copied, because the strings of a task may point into the bytes of its event, and
+// would pin them for the life of the entry.
 type slot struct {
 	mu    sync.Mutex
 	entry Entry // without EventID, Device and CorrelationID
 	text  []byte
-	cut   int // where in text the device begins
-	end   int // and where it ends and the correlation id begins
+	cut   int // start of the device in text
+	end   int // end of the device, and start of the correlation id
 }
 
-// NewRing keeps so many decisions. Ids go up by one, and begin at the milliseconds of now times a thousand: after a restart
-// they do not come again, so a late outcome never meets another decision, and they stay exact in JavaScript.
+// NewRing returns a ring of so many decisions. Ids increase by one, starting at the milliseconds of now times a thousand: they are not reused after a
+// restart, so a late outcome never matches another decision, and they stay exact in JavaScript.
 func NewRing(entries int, now time.Time) *Ring {
 	r := &Ring{slots: make([]slot, max(entries, 1)), index: newIndex(entries)}
 	r.swept = uint64(max(now.UnixMilli(), 0)) * 1000 // there is nothing before the first id
@@ -107,8 +106,8 @@ func NewRing(entries int, now time.Time) *Ring {
 	return r
 }
 
-// Add keeps the entry and gives it its id. The entry itself is not changed and not held on to; its strings Class, Policy
-// and Version are, so they should be those of the configuration.
+// Add stores a copy of the entry and returns its id. It does not keep the entry itself; it keeps the strings Class, Policy and Version, so these
+// should be those of the configuration.
 func (r *Ring) Add(e *Entry) uint64 {
 	id := r.last.Add(1)
 	s := r.slot(id)
@@ -136,7 +135,7 @@ func (r *Ring) Add(e *Entry) uint64 {
 	return id
 }
 
-// Find is the id of the latest decision by which that chunk of an event went to the cloud, 0 if it is not here any more.
+// Find returns the id of the latest decision that sent this chunk of an event to the cloud, or 0 if it is no longer in the ring.
 func (r *Ring) Find(eventID string, chunk int) uint64 {
 	var found uint64
 	for _, id := range r.index.candidates(eventID, chunk) {
@@ -154,8 +153,8 @@ func (r *Ring) is(id uint64, eventID string, chunk int) bool {
 	return s.entry.ID == id && s.entry.Chunk == chunk && string(s.text[:s.cut]) == eventID[:min(len(eventID), maxText)]
 }
 
-// Sweep shows each entry that was made before a time, ns since the epoch, and has no outcome yet, once and in the order of
-// their ids. What Edit says of its callback holds here too. One caller at a time.
+// Sweep calls see for each entry made before a time, ns since the epoch, that has no outcome yet, once and in the order of ids. see is restricted
+// like the callback of Edit. Sweep is not safe for concurrent use with itself.
 func (r *Ring) Sweep(before int64, see func(*Entry)) {
 	last := r.last.Load()
 	if n := uint64(len(r.slots)); last > n {
@@ -169,8 +168,8 @@ func (r *Ring) Sweep(before int64, see func(*Entry)) {
 	}
 }
 
-// sweep is false when the entry, and with it all later ones, is too young or not written yet. One that was bound late is young again,
-// and holds up those behind it until it is old as well.
+// sweep returns false if the entry, and with it all later ones, is too recent or not written yet. Bind makes an entry recent again, and it then
+// delays the entries behind it until it is old as well.
 func (r *Ring) sweep(id uint64, before int64, see func(*Entry)) bool {
 	s := r.slot(id)
 	s.mu.Lock()
@@ -181,10 +180,10 @@ func (r *Ring) sweep(id uint64, before int64, see func(*Entry)) bool {
 	return s.entry.ID > id || (s.entry.ID == id && s.entry.Time < before)
 }
 
-// Unsettled is how many entries have been overwritten without an outcome.
+// Unsettled returns the number of entries overwritten without an outcome.
 func (r *Ring) Unsettled() uint64 { return r.unsettled.Load() }
 
-// Get is the entry of that id, unless it was never there or has been overwritten.
+// Get returns the entry of that id, unless it never existed or has been overwritten.
 func (r *Ring) Get(id uint64) (Entry, bool) {
 	s := r.slot(id)
 	s.mu.Lock()
@@ -195,11 +194,11 @@ func (r *Ring) Get(id uint64) (Entry, bool) {
 	return s.whole(), true
 }
 
-// Last gives up to n entries for which keep holds, newest first. A nil keep keeps all. keep must not call the ring.
+// Last returns up to n entries for which keep holds, newest first. A nil keep keeps all. keep must not call the ring.
 func (r *Ring) Last(n int, keep func(*Entry) bool) []Entry {
 	newest := r.last.Load()
 	var found []Entry
-	var e Entry // one for all turns: keep makes it escape
+	var e Entry // shared by all iterations: keep makes it escape
 	var ok bool
 	for i := uint64(0); i < uint64(len(r.slots)) && i < newest && len(found) < n; i++ {
 		e, ok = r.Get(newest - i)
@@ -210,18 +209,18 @@ func (r *Ring) Last(n int, keep func(*Entry) bool) []Entry {
 	return found
 }
 
-// Edit changes an entry where it stands, which is free of copies, and reports whether the ring still has it. The entry that
-// change sees has neither EventID nor Device; change must not keep it, nor call the ring.
+// Edit changes an entry in place, without a copy, and reports whether the ring still has it. The entry passed to change has neither EventID nor
+// Device; change must not keep it, nor call the ring.
 func (r *Ring) Edit(id uint64, change func(*Entry)) bool { return r.edit(id, change) }
 
-// Outcome notes what came of a decision and reports whether the ring still has it.
+// Outcome stores the outcome of a decision and reports whether the ring still has it.
 func (r *Ring) Outcome(id uint64, o Outcome) bool {
 	o.Known = true
 	return r.edit(id, func(e *Entry) { e.Outcome = o })
 }
 
-// Amend replaces the decision itself, where the service had to do otherwise: SpoolFull, LocalFailed. It reports whether the ring still
-// has the entry. A task that leaves after all does so as one of its own class.
+// Amend replaces the decision where the service could not follow it: SpoolFull, LocalFailed. It reports whether the ring still has the entry. A task
+// sent after all is recorded under its own class.
 func (r *Ring) Amend(id uint64, d Decision, own *task.Class) bool {
 	s := r.slot(id)
 	s.mu.Lock()
@@ -239,9 +238,8 @@ func (r *Ring) Amend(id uint64, d Decision, own *task.Class) bool {
 	return true
 }
 
-// Bind replaces the decision of a task that waited, with everything it is made from and judged by: from here on it is as if the
-// decision had been made now. Only the arm stays, while the configuration is the one it was drawn under. It reports whether the
-// ring still has the entry.
+// Bind replaces the decision of a parked task, with all its inputs, as if the decision had been made now. Only the arm stays if the configuration is
+// unchanged. It reports whether the ring still has the entry.
 func (r *Ring) Bind(id uint64, e *Entry) bool {
 	s := r.slot(id)
 	s.mu.Lock()
@@ -274,7 +272,7 @@ func (r *Ring) edit(id uint64, change func(*Entry)) bool {
 
 func (r *Ring) slot(id uint64) *slot { return &r.slots[id%uint64(len(r.slots))] }
 
-// whole is the slot's entry with strings of its own. The caller holds mu.
+// whole returns the slot's entry with its own strings. The caller holds mu.
 func (s *slot) whole() Entry {
 	e := s.entry
 	e.EventID, e.Device = string(s.text[:s.cut]), string(s.text[s.cut:s.end])
@@ -282,10 +280,10 @@ func (s *slot) whole() Entry {
 	return e
 }
 
-// index finds a decision by event and chunk, for answers that do not know its id. It holds ids alone, in buckets of one cache
-// line each that the oldest leave first, so it neither locks nor grows; an id in it may be that of another event, which
-// the caller must check. With the buckets half as many as the ring has entries, about one in a thousand is pushed out
-// before the ring forgets it. The bits that an id leaves free hold some of the hash, so that one of another event costs no look at the ring.
+// index finds a decision by event and chunk, for results that do not have its id. It holds only ids, in buckets of one cache line each, from which
+// the oldest are evicted first, so it neither locks nor grows. An id in it may be of another event, which the caller must check. With half as many
+// buckets as the ring has entries, about one id in a thousand is evicted before the ring overwrites its entry. The bits that an id leaves unused hold
+// a part of the hash, which rejects most ids of other events without a look at the ring.
 type index struct {
 	seed    maphash.Seed
 	buckets []bucket
@@ -293,7 +291,7 @@ type index struct {
 
 type bucket [8]atomic.Uint64
 
-// idBits are enough for the ids of NewRing until the year 2255; the rest is of the hash.
+// idBits suffice for the ids of NewRing until the year 2255; the remaining bits are of the hash.
 const (
 	idBits = 53
 	idMask = 1<<idBits - 1
@@ -304,13 +302,13 @@ func newIndex(entries int) index {
 	return index{seed: maphash.MakeSeed(), buckets: make([]bucket, n)}
 }
 
-// bucket gives the bucket of a chunk, and its bits of the hash.
+// bucket returns the bucket of a chunk, and the chunk's bits of the hash.
 func (x *index) bucket(eventID string, chunk int) (b *bucket, sign uint64) {
-	h := maphash.String(x.seed, eventID[:min(len(eventID), maxText)]) + uint64(chunk)*0x9e3779b97f4a7c15 // any number is as good
+	h := maphash.String(x.seed, eventID[:min(len(eventID), maxText)]) + uint64(chunk)*0x9e3779b97f4a7c15 // any multiplier will do
 	return &x.buckets[(h^h>>32)&uint64(len(x.buckets)-1)], h &^ idMask
 }
 
-// put takes the place of the oldest. Two at once may choose the same place, and one of them is then not found.
+// put replaces the oldest id. Two concurrent calls may choose the same place, and one of the ids is then not found.
 func (x *index) put(eventID string, chunk int, id uint64) {
 	b, sign := x.bucket(eventID, chunk)
 	oldest := 0
@@ -322,7 +320,7 @@ func (x *index) put(eventID string, chunk int, id uint64) {
 	b[oldest].Store(id&idMask | sign)
 }
 
-// candidates are the ids that may be of the chunk, and zeros.
+// candidates returns the ids that may be of the chunk, and zeros.
 func (x *index) candidates(eventID string, chunk int) (ids [8]uint64) {
 	b, sign := x.bucket(eventID, chunk)
 	for i := range b {

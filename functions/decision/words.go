@@ -16,7 +16,7 @@ var reasonWords = []string{
 	"overload", "tooLate", "rerouted", "reduced", "sooner",
 }
 
-// String is "local" or "cloud".
+// String returns "local" or "cloud".
 func (t Target) String() string { return word(targetWords, int(t)) }
 
 // MarshalText writes the word, so that JSON says "cloud" rather than 1.
@@ -29,7 +29,7 @@ func (t *Target) UnmarshalText(b []byte) error {
 	return err
 }
 
-// String is "incumbent", "canary", or empty where no canary runs.
+// String returns "incumbent", "canary", or "" without a canary.
 func (a Arm) String() string { return word(armWords, int(a)) }
 
 // MarshalText writes the word.
@@ -42,7 +42,7 @@ func (a *Arm) UnmarshalText(b []byte) error {
 	return err
 }
 
-// String is the reason as one word, for metrics and the API.
+// String returns the reason as one word, for metrics and the API.
 func (r Reason) String() string { return word(reasonWords, int(r)) }
 
 // MarshalText writes the word.
@@ -58,13 +58,13 @@ func (r *Reason) UnmarshalText(b []byte) error {
 // IsGuard reports whether a guard decided, and not the policy.
 func (r Reason) IsGuard() bool { return r >= GuardLinkDown && r <= GuardOutside }
 
-// IsOverPolicies reports whether no policy had a say: GuardOutside is a policy's own way to decide.
+// IsOverPolicies reports whether no policy decided. GuardOutside is a decision of a policy.
 func (r Reason) IsOverPolicies() bool { return r.IsGuard() && r != GuardOutside }
 
 // IsDrop reports whether the task was dropped rather than sent to a target.
 func (r Reason) IsDrop() bool { return r == Overload || r == TooLate }
 
-// WasLocal reports whether a task that is sent was processed locally first, so that its time is more than that of its way to the cloud.
+// WasLocal reports whether a task for the cloud was processed locally first, so that its time includes more than the path to the cloud.
 func (r Reason) WasLocal() bool { return r == HardExample || r == LocalFailed }
 
 func word(words []string, i int) string {

@@ -8,27 +8,27 @@ import (
 	"app-offload/functions/check"
 )
 
-// Config says where and how often the node is looked at. Start from DefaultConfig.
+// Config is where and how often the node is sampled. Start from DefaultConfig.
 type Config struct {
-	// Interval between two samples, a Go duration of "100ms" to "1m". A decision sees a CPU load that is up to this
-	// old; link and queue are newer.
+	// Interval is the time between two samples, a Go duration of "100ms" to "1m". The CPU load in a decision is up to this old; link and queue are
+	// newer.
 	Interval string
-	// SysfsRoot is the directory where sysfs is mounted: temperature, frequency, RAPL energy counters and batteries
-	// are read below it. In a container mount the host's /sys read-only and name it here.
+	// SysfsRoot is the directory where sysfs is mounted, for temperature, frequency, RAPL energy counters and batteries. In a container mount the host's
+	// /sys read-only and name it here.
 	SysfsRoot string
-	// ProcfsRoot is the directory where procfs is mounted: CPU times and memory are read below it.
+	// ProcfsRoot is the directory where procfs is mounted, for CPU times and memory.
 	ProcfsRoot string
 
-	// Governor lowers the processor's highest frequency step by step while the node has little to do, and lifts it at once when
-	// it has much, or when work here is predicted to be late. Where the files of cpufreq cannot be written it only advises:
-	// the status shows what it would do.
+	// Governor lowers the processor's highest frequency step by step while the node has little to do, and raises it immediately when the node has much
+	// to do, or when local work is predicted to be late. If the files of cpufreq are not writable, it only advises: the status shows the frequency that
+	// it would set.
 	Governor bool
-	// GovernorLow is the CPU load in percent, 1–66, below which the frequency goes down.
+	// GovernorLow is the CPU load in percent, 1–66, below which the frequency is lowered.
 	GovernorLow float64 `within:"1 66"`
-	// GovernorHigh is the CPU load in percent, up to 100, above which it goes up; in between it stays. It must be at least one
-	// and a half times GovernorLow, or a step down would lead straight to a step up.
+	// GovernorHigh is the CPU load in percent, up to 100, above which the frequency is raised; in between it stays. It must be at least one and a half
+	// times GovernorLow, or a step down would lead directly to a step up.
 	GovernorHigh float64
-	// GovernorHold is how long the load must have been low before each step down, a Go duration of "1s" to "10m".
+	// GovernorHold is the time with a low load before each step down, a Go duration of "1s" to "10m".
 	GovernorHold string
 	// GovernorFloor is the lowest frequency as a share of the highest, 0.1–1.
 	GovernorFloor float64 `within:"0.1 1"`
@@ -36,7 +36,7 @@ type Config struct {
 	GovernorMHz float64 `within:"0 1e5"`
 }
 
-// DefaultConfig samples the machine the process runs on once a second.
+// DefaultConfig samples the machine of this process once a second.
 func DefaultConfig() Config {
 	return Config{
 		Interval: "1s", SysfsRoot: "/sys", ProcfsRoot: "/proc",
@@ -44,7 +44,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields("Host", c)
 	c.interval(p)

@@ -15,10 +15,10 @@ import (
 	"app-offload/functions/clock"
 )
 
-// Governor scales the processor with what the node has to do, by the upper bound of cpufreq: whichever governor the kernel
-// runs works below it. Load above the high band, or work that is predicted to be late, gives all of it back at once; load
-// below the low band for a while takes a step of it away; in between nothing changes, so it does not swing. It acts while Run
-// runs, and gives everything back at its end. The other methods are safe for concurrent use.
+// Governor scales the processor with the load of the node by the upper bound of cpufreq; any kernel governor works below that bound. A load above the
+// high band, or work that is predicted to be late, restores all of it immediately. A load below the low band for a while lowers it by a step. In
+// between nothing changes, so it does not oscillate. It acts while Run runs, and restores everything at the end. The other methods are safe for
+// concurrent use.
 type Governor struct {
 	interval, hold   time.Duration
 	low, high, floor float64
@@ -27,20 +27,20 @@ type Governor struct {
 	lateness         func() float64
 	log              func(format string, args ...any)
 
-	// Run's alone:
-	level    float64   // share of the highest frequency that is allowed
+	// Used by Run only:
+	level    float64   // allowed share of the highest frequency
 	lowSince time.Time // zero while the load is not low
 
 	mu     sync.Mutex
 	status GovernorStatus
 }
 
-// GovernorStatus is what the governor does, or would do.
+// GovernorStatus is the action of the governor, or the advised one.
 type GovernorStatus struct {
-	State  string  `json:"state"`  // "acting"; "advising", where the files cannot be written; or "absent", without cpufreq
-	MHz    float64 `json:"mhz"`    // the upper bound that is set, or advised, of the fastest cores
+	State  string  `json:"state"`  // "acting"; "advising", if the files are not writable; or "absent", without cpufreq
+	MHz    float64 `json:"mhz"`    // the upper bound of the fastest cores, set or advised
 	Share  float64 `json:"share"`  // of the highest frequency
-	Reason string  `json:"reason"` // of the latest change, or why it does not act
+	Reason string  `json:"reason"` // of the latest change, or of not acting
 }
 
 // domain is a set of cores that share one frequency.
@@ -49,11 +49,11 @@ type domain struct {
 	low, high float64
 }
 
-// governorStep is what a step down leaves of the frequency.
+// governorStep is the factor of a step down.
 const governorStep = 0.8
 
-// NewGovernor finds what can be scaled; it is nil where the configuration has it off. lateness is the predicted lateness in
-// seconds of the work here, 0 or less for none. log says once what the governor is able to do.
+// NewGovernor finds the frequencies to scale; it returns nil if the configuration disables it. lateness is the predicted lateness of local work in
+// seconds, 0 or less for none. log is called once with the governor's abilities.
 func NewGovernor(c Config, state func() *State, lateness func() float64, log func(format string, args ...any)) (*Governor, error) {
 	if err := c.Validate(); err != nil || !c.Governor {
 		return nil, err
@@ -97,7 +97,7 @@ func (g *Governor) fastest() float64 {
 	return top
 }
 
-// Status is what the governor does. A nil governor has none.
+// Status returns the governor's status, nil for a nil governor.
 func (g *Governor) Status() *GovernorStatus {
 	if g == nil {
 		return nil
@@ -128,7 +128,7 @@ func (g *Governor) Run(ctx context.Context) {
 	}
 }
 
-// step looks once, and changes the level if there is reason to.
+// step takes one sample, and changes the level if necessary.
 func (g *Governor) step(now time.Time) {
 	load, late := g.state().CPU, g.lateness()
 	switch {
@@ -153,7 +153,7 @@ func (g *Governor) raise(why string) {
 	}
 }
 
-// set allows that share of the highest frequency. A file that cannot be written makes the rest advice.
+// set allows that share of the highest frequency. If one file is not writable, the governor only advises.
 func (g *Governor) set(level float64, why string) {
 	g.level = level
 	var err error
@@ -161,7 +161,7 @@ func (g *Governor) set(level float64, why string) {
 		err = errors.Join(err, d.allow(level))
 	}
 	if err != nil {
-		for _, d := range g.domains { // some slow and some fast would be neither
+		for _, d := range g.domains { // not some slow and some fast
 			_ = d.allow(1) // the error is known already
 		}
 	}

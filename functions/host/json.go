@@ -5,10 +5,10 @@ import (
 	"math"
 )
 
-// plain is State without its methods, so that encoding/json does not call them again.
+// plain is State without its methods, which encoding/json would call again.
 type plain State
 
-// wire is a State in JSON. JSON has no NaN: what has no sensor is null, and null becomes NaN again.
+// wire is a State in JSON, which has no NaN: a missing sensor is null, and null becomes NaN again.
 type wire struct {
 	*plain
 	Temperature *float64 `json:"temperature"`
@@ -16,13 +16,13 @@ type wire struct {
 	Battery     *float64 `json:"battery"`
 }
 
-// MarshalJSON writes null for what is NaN.
+// MarshalJSON writes null for NaN.
 func (s State) MarshalJSON() ([]byte, error) {
 	p := plain(s)
 	return json.Marshal(wire{&p, known(s.Temperature), known(s.Watts), known(s.Battery)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, so that recorded states can be played back.
+// UnmarshalJSON reads the output of MarshalJSON, so that recorded states can be replayed.
 func (s *State) UnmarshalJSON(b []byte) error {
 	w := wire{plain: (*plain)(s)}
 	if err := json.Unmarshal(b, &w); err != nil {

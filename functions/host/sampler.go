@@ -1,18 +1,17 @@
-// Package host looks at the node: how busy its cores and its memory are, how hot it is, what power it draws, what
-// waits for a local worker and what the exporter measured of the link.
+// Package host samples the node: the load of its cores and its memory, temperature, power, the local queue, and the exporter's measurements of the
+// link.
 //
-// State is lock-free and never blocks, so a decision may ask as often as it likes. What has no sensor here is NaN (or 0,
-// as each field says), without an error and without a line in the log: a gateway without a thermometer is no fault.
-// Sampler.Absent names what is missing for those who want to show it once.
+// State is lock-free and never blocks, so decisions may call it at any rate. A missing sensor reads as NaN (or 0, as each field says), without an
+// error or a log line: a gateway without a thermometer is normal. Sampler.Absent names the missing sensors for display.
 //
-// Which file holds which state:
+// The state by file:
 //
-//	state.go, json.go         the State, immutable once published, and the Source of it
-//	sampler.go                the Sampler: Run owns the meters and publishes a State an interval; the exporter changes the link's part under mu
+//	state.go, json.go         the State, immutable once published, and its Source
+//	sampler.go                the Sampler: Run owns the meters and publishes a State per interval; the exporter changes the link's part under mu
 //	sysfs.go, vitals.go
-//	                          the meters: processor, sensors and power; Run's alone
+//	                          the meters: processor, sensors and power; used by Run only
 //	governor.go               the Governor, which writes the upper bound of the processor's frequency; Run owns its level
-//	self.go                   what this process takes, asked when it is shown
+//	self.go                   the memory of this process, measured on demand
 package host
 
 import (
@@ -36,8 +35,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// rescan is the number of samples after which the sensors are looked for again, since batteries and USB thermometers
-// come and go while the service runs.
+// rescan is the number of samples after which the sensors are searched again, since batteries and USB thermometers appear and disappear at run time.
 const rescan = 60
 
 type queueFunc func() (tasks int, cycles float64)
@@ -47,7 +45,7 @@ type Sampler struct {
 	interval time.Duration
 	roots    context.Context // carries the roots to gopsutil, nothing else
 	sysfs    string
-	pressure string // file in which the kernel says how long tasks wait for memory
+	pressure string // the kernel's pressure stall information of memory
 
 	latest atomic.Pointer[State]
 	queue  atomic.Pointer[queueFunc]
@@ -55,14 +53,14 @@ type Sampler struct {
 
 	mu sync.Mutex // held while the next state is made; never by readers
 
-	// Run's alone:
+	// Used by Run only:
 	taken   int // samples so far
 	cpu     cpuMeter
 	power   powerMeter
 	sensors sensors
 }
 
-// New takes the first sample, so that State is never nil. It fails where CPU times or memory cannot be read at all.
+// New takes the first sample, so that State is never nil. It fails if CPU times or memory cannot be read.
 func New(c Config) (*Sampler, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -78,7 +76,7 @@ func New(c Config) (*Sampler, error) {
 	return s, nil
 }
 
-// Run samples until ctx is done; it is to be called once. A sample that fails keeps the values before it and is counted in Failed.
+// Run samples until ctx is done; it is to be called once. A failed sample keeps the previous values and is counted in Failed.
 func (s *Sampler) Run(ctx context.Context) {
 	tick := clock.NewTicker(s.interval)
 	defer tick.Stop()
@@ -94,12 +92,11 @@ func (s *Sampler) Run(ctx context.Context) {
 	}
 }
 
-// State is the latest sample with the latest link; its queue is as old as the newer of the two. It never blocks.
+// State returns the latest sample with the latest link; its queue is as old as the newer of the two. It never blocks.
 func (s *Sampler) State() *State { return s.latest.Load() }
 
-// Read copies the latest state to dst and asks for the queue as it is at this very moment. One burst of tasks can fill
-// the queue long before the next sample, so a decider should use this once per burst, and may add to dst's queue
-// what he himself decided to keep.
+// Read copies the latest state to dst, with the current queue. A burst of tasks can fill the queue long before the next sample, so a decider should
+// call this once per burst, and may add the tasks that it kept local to dst's queue.
 func (s *Sampler) Read(dst *State) {
 	*dst = *s.latest.Load()
 	s.fillQueue(dst)
@@ -108,20 +105,20 @@ func (s *Sampler) Read(dst *State) {
 // Failed is the number of samples in which CPU times or memory could not be read.
 func (s *Sampler) Failed() uint64 { return s.failed.Load() }
 
-// SetLink puts the exporter's latest measurement of the link into the state, at once.
+// SetLink publishes a state with the exporter's latest measurement of the link.
 func (s *Sampler) SetLink(l Link) {
 	s.change(func(next *State) { next.Link = l })
 }
 
-// SetQueue sets the source of the size of the local queue, nil for no source. The function must be fast, safe for
-// concurrent use and must not call the Sampler.
+// SetQueue sets the source of the size of the local queue, nil for no source. The function must be fast and safe for concurrent use, and must not
+// call the Sampler.
 func (s *Sampler) SetQueue(queue func() (tasks int, cycles float64)) {
 	f := queueFunc(queue)
 	s.queue.Store(&f)
 	s.change(func(*State) {})
 }
 
-// change makes the next state out of the latest one. Writers take turns, so that none undoes what another one set.
+// change derives the next state from the latest one. Writers take turns, so that none reverts the change of another.
 func (s *Sampler) change(edit func(next *State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +136,7 @@ func (s *Sampler) fillQueue(dst *State) {
 	dst.QueueTasks, dst.QueueCycles = 0, 0
 }
 
-// Absent names the figures that this node does not provide, in words for an operator; nil where nothing is missing.
+// Absent names the figures that this node does not provide, in words for an operator; it returns nil if none is missing.
 func (s *Sampler) Absent() []string {
 	now := s.State()
 	var absent []string
@@ -158,9 +155,8 @@ func (s *Sampler) Absent() []string {
 	return absent
 }
 
-// sample measures everything once. What cannot be read keeps its last value where that still means something (CPU and
-// memory, whose failure is the error), and becomes unknown where it does not (the sensors). Some sensors take long to
-// answer, so nothing is locked until all have been asked.
+// sample measures everything once. On failure CPU and memory keep their last value, and the failure is the error; sensors become unknown. Some
+// sensors are slow, so the lock is taken only after all have been read.
 func (s *Sampler) sample(now time.Time) error {
 	if s.taken%rescan == 0 {
 		s.sensors = findSensors(s.sysfs)
@@ -182,15 +178,15 @@ func (s *Sampler) sample(now time.Time) error {
 	return err
 }
 
-// cpuMeter turns counters of CPU seconds into shares of the time between two samples. Its own counters are kept here
-// because gopsutil's Percent keeps them for the whole process, where a second caller would spoil them.
+// cpuMeter turns counters of CPU seconds into shares of the time between two samples. It has its own counters because gopsutil's Percent has one set
+// for the whole process, which a second caller would disturb.
 type cpuMeter struct {
 	busy, total float64 // seconds of all cores, at the last sample
 	own         time.Duration
 	at          time.Time
 }
 
-// read fills the CPU fields of s. The first sample has nothing before it, so it is the mean since the machine started.
+// read fills the CPU fields of s. The first sample has no previous one, so it is the mean since boot.
 func (m *cpuMeter) read(roots context.Context, now time.Time, s *State) error {
 	times, err := cpu.TimesWithContext(roots, false)
 	if err != nil || len(times) == 0 {
@@ -216,13 +212,13 @@ func errNoCPU(times []cpu.TimesStat) error {
 	return errors.New("stat has no line for the CPU")
 }
 
-// sum adds up what the kernel counts. Guests are contained in user and nice already; waiting for a disk is idle time.
+// sum adds up the kernel's counters. Guests are contained in user and nice already; waiting for a disk is idle time.
 func sum(t cpu.TimesStat) (busy, total float64) {
 	busy = t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal
 	return busy, busy + t.Idle + t.Iowait
 }
 
-// ownTime is the CPU time this process has spent, 0 where the kernel does not say.
+// ownTime returns the CPU time of this process, 0 if the kernel does not report it.
 func ownTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -241,15 +237,15 @@ func readMemory(roots context.Context, s *State) error {
 	if m.Total == 0 {
 		return errors.New("reading memory: meminfo names no total")
 	}
-	// Available rather than free: what the page cache holds is given back when somebody needs it.
+	// Available rather than free: the page cache is reclaimed on demand.
 	s.Memory = percent(1 - float64(m.Available)/float64(m.Total))
 	return nil
 }
 
-// hottest is the highest plausible temperature in °C, NaN without any. Boards wire up sensors that are not there and
-// then read -128 or 255; such values must not look like a fire.
+// hottest returns the highest plausible temperature in °C, NaN without any. Some boards report absent sensors as -128 or 255; such values must not
+// look like a fire.
 func hottest(roots context.Context) float64 {
-	// The error lists sensors that could not be read; the others still count.
+	// The error lists unreadable sensors; the others still count.
 	readings, _ := host.SensorsTemperaturesWithContext(roots)
 	top := math.NaN()
 	for _, r := range readings {
@@ -260,7 +256,7 @@ func hottest(roots context.Context) float64 {
 	return top
 }
 
-// stalled reads avg10 of the line "some" of pressure stall information, in percent. Text of another form, as of a kernel without it, is 0.
+// stalled reads avg10 of the line "some" of pressure stall information, in percent. Other text, as of a kernel without it, is 0.
 func stalled(pressure string) float64 {
 	var share float64
 	if n, err := fmt.Sscanf(pressure, "some avg10=%f", &share); n != 1 || err != nil || math.IsNaN(share) {

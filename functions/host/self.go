@@ -11,7 +11,7 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// ResidentBytes is the memory of this process that is in RAM, 0 where the system does not report it.
+// ResidentBytes is the resident memory of this process, 0 if the system does not report it.
 func ResidentBytes() int64 {
 	self, err := process.NewProcess(int32(os.Getpid())) // a process number
 	if err != nil {
@@ -24,11 +24,11 @@ func ResidentBytes() int64 {
 	return int64(m.RSS) // bytes of memory
 }
 
-// limitFiles are where the kernel says what a container may use, by the version of its control groups.
+// limitFiles are the kernel's memory limits of a container, by the version of control groups.
 var limitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
 
-// MemoryLimit is the memory that this process can use, in bytes: that of the machine, of its container, or GOMEMLIMIT, whichever is least.
-// It is 0 where the system does not report it.
+// MemoryLimit is the memory available to this process, in bytes: the least of the machine's, its container's and GOMEMLIMIT. It is 0 if the system
+// does not report it.
 func MemoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if m, err := mem.VirtualMemory(); err == nil {

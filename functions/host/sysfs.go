@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// sensors are the files of sysfs that this node has, found once and then read at every sample.
+// sensors are the sysfs files of this node, searched once and then read at every sample.
 type sensors struct {
-	frequency []string // kHz, one file a core
+	frequency []string // kHz, one file per core
 	energy    []zone
 	supplies  []supply
 }
@@ -19,16 +19,16 @@ type sensors struct {
 // zone is a RAPL counter of one processor package.
 type zone struct {
 	counter string  // the file, µJ
-	wrap    float64 // µJ at which the counter starts again, 0 where unknown
+	wrap    float64 // µJ at which the counter wraps, 0 if unknown
 }
 
-// supply is a battery, or a way in for current from outside.
+// supply is a battery, or an external power input.
 type supply struct {
 	dir     string
 	battery bool
 }
 
-// findSensors looks what there is. Nothing found is no error.
+// findSensors searches the sensors. Finding none is no error.
 func findSensors(root string) sensors {
 	found := sensors{frequency: glob(root, "devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")}
 	if found.frequency == nil {
@@ -43,8 +43,8 @@ func findSensors(root string) sensors {
 	return found
 }
 
-// findZones picks the counters of whole packages. Sub-zones (cores, uncore) are contained in their package, "psys"
-// contains all of them, and the same package may show up twice, by MSR and by MMIO: each would be counted twice.
+// findZones selects the counters of whole packages. Sub-zones (cores, uncore) are contained in their package, "psys" contains all of them, and the
+// same package may be listed twice, by MSR and by MMIO: each would be counted twice.
 func findZones(root string) []zone {
 	var zones []zone
 	seen := map[string]bool{}
@@ -60,7 +60,7 @@ func findZones(root string) []zone {
 	return zones
 }
 
-// findSupply leaves out what does not feed the node itself: a supply of scope "Device" is a mouse's or a pen's battery.
+// findSupply skips supplies that do not feed the node itself: a supply of scope "Device" is the battery of a mouse or a pen.
 func findSupply(dir string) (supply, bool) {
 	if text(filepath.Join(dir, "scope")) == "Device" {
 		return supply{}, false
@@ -74,7 +74,7 @@ func findSupply(dir string) (supply, bool) {
 	return supply{}, false
 }
 
-// megahertz is the mean over the cores, 0 where unknown.
+// megahertz returns the mean over the cores, 0 if unknown.
 func (s *sensors) megahertz() float64 {
 	total, n := 0.0, 0
 	for _, file := range s.frequency {
@@ -88,7 +88,7 @@ func (s *sensors) megahertz() float64 {
 	return total / float64(n) / 1000
 }
 
-// battery is whether the node lives on its battery, and the mean charge of its batteries in percent, NaN without one.
+// battery reports whether the node runs on battery, and the mean charge of its batteries in percent, NaN without one.
 func (s *sensors) battery() (onBattery bool, charge float64) {
 	total, n, discharging, mains, online := 0.0, 0, false, false, false
 	for _, sup := range s.supplies {
@@ -105,11 +105,11 @@ func (s *sensors) battery() (onBattery bool, charge float64) {
 	if n == 0 {
 		return discharging && !online, math.NaN()
 	}
-	// A battery that reports no status still empties when all mains are off.
+	// A battery that reports no status still discharges when all mains are off.
 	return !online && (discharging || mains), total / float64(n)
 }
 
-// charge is the battery's level in percent; drivers report it as such, as energy, or as electric charge.
+// charge returns the battery's level in percent; drivers report it as such, as energy, or as electric charge.
 func (s supply) charge() (float64, bool) {
 	if c, ok := number(filepath.Join(s.dir, "capacity")); ok {
 		return min(max(c, 0), 100), true
@@ -130,8 +130,8 @@ type powerMeter struct {
 	at   time.Time
 }
 
-// watts is the mean power of all zones since the call before, NaN where there is no such call or a counter is
-// unreadable: half of the packages would be a wrong number, not a rough one.
+// watts returns the mean power of all zones since the previous call. It is NaN on the first call or if a counter is unreadable: the power of half of
+// the packages would be wrong, not approximate.
 func (m *powerMeter) watts(zones []zone, now time.Time) float64 {
 	before, seconds := m.last, now.Sub(m.at).Seconds()
 	m.last, m.at = make(map[string]float64, len(zones)), now
@@ -140,7 +140,7 @@ func (m *powerMeter) watts(zones []zone, now time.Time) float64 {
 		joules, ok := z.joules(before, m.last)
 		if !ok {
 			total = math.NaN()
-			continue // the counters of the others are still noted for the next time
+			continue // the other counters are still noted for the next call
 		}
 		total += joules
 	}
@@ -150,8 +150,8 @@ func (m *powerMeter) watts(zones []zone, now time.Time) float64 {
 	return total / seconds
 }
 
-// joules reads the counter, notes it in now and says what was spent since before. A counter that went back has started
-// again from zero, at most once between two samples: at 65 W it takes an hour to get round.
+// joules reads the counter, notes it in now and returns the energy spent since before. A counter that went back has wrapped, at most once between two
+// samples: at 65 W it takes an hour to wrap.
 func (z zone) joules(before, now map[string]float64) (float64, bool) {
 	count, ok := number(z.counter)
 	if !ok {
@@ -170,8 +170,7 @@ func (z zone) joules(before, now map[string]float64) (float64, bool) {
 }
 
 func glob(root, pattern string) []string {
-	// The pattern is constant and well-formed, which is all that Glob can complain about, unless root itself has
-	// pattern characters, and then nothing is found.
+	// The pattern is constant and well-formed, so Glob fails only if root itself contains pattern characters, and then finds nothing.
 	files, _ := filepath.Glob(filepath.Join(root, pattern))
 	return files
 }

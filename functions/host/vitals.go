@@ -10,9 +10,9 @@ import (
 	"github.com/shirou/gopsutil/v3/net"
 )
 
-// Vitals are the raw figures of a machine, for those who report on it rather than decide by it.
+// Vitals are the raw figures of a machine, for reports rather than decisions.
 type Vitals struct {
-	CPU                   float64 // busy share since the call before, percent
+	CPU                   float64 // busy share since the previous call, percent
 	Load1                 float64 // runnable tasks, mean of one minute
 	MemoryUsed            uint64  // bytes
 	Memory, Disk          float64 // used share, percent; Disk is the root file system
@@ -20,7 +20,7 @@ type Vitals struct {
 	NetReceived, NetSent  uint64  // bytes since boot, all interfaces
 }
 
-// ReadVitals reads everything once. What cannot be read stays 0 and is named in the error; the rest is good.
+// ReadVitals reads everything once. Values that cannot be read stay 0 and are named in the error; the others are valid.
 func ReadVitals() (Vitals, error) {
 	var v Vitals
 	busy, err := cpu.Percent(0, false)

@@ -7,15 +7,15 @@ import (
 	"app-offload/functions/decision"
 )
 
-// Effects is what became of the tasks of a class because of overload, since the start.
+// Effects counts the tasks of a class changed by overload, since the start.
 type Effects struct {
 	Dropped  uint64 `json:"dropped"`  // as both paths were overloaded
 	TooLate  uint64 `json:"tooLate"`  // dropped, as no path could finish them within their bound
-	Rerouted uint64 `json:"rerouted"` // sent to the other path, as the one that their policy chose was overloaded
+	Rerouted uint64 `json:"rerouted"` // sent to the other path, as the one chosen by their policy was overloaded
 	Reduced  uint64 `json:"reduced"`  // processed locally in their reduced form
 }
 
-// Flow is how the tasks of a class fare, of one that counts for overload.
+// Flow is the load by the tasks of a class that counts for overload.
 type Flow struct {
 	Class    string  `json:"class"`
 	Value    int     `json:"value"`
@@ -23,9 +23,9 @@ type Flow struct {
 	Effects
 }
 
-// Overload is the gate at one moment. Flows is empty while no class has Overload reduce, expire or drop.
+// Overload is the state of the gate at one moment. Flows is empty while no class has Overload reduce, expire or drop.
 type Overload struct {
-	Local int    `json:"local"` // tasks of this value or less give way on this path, 0 for none
+	Local int    `json:"local"` // tasks of this value or less give way on this path, 0 is none
 	Cloud int    `json:"cloud"` // the same of the other path
 	Flows []Flow `json:"flows"`
 }
@@ -54,7 +54,7 @@ func (g *Gate) Count(class string, why decision.Reason) {
 	}
 }
 
-// Status is the gate at a moment, a stamp of the clock that states have.
+// Status returns the state of the gate at now, a stamp of the clock of host states.
 func (g *Gate) Status(now int64) Overload {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -13,22 +13,22 @@ import (
 	"app-offload/functions/task"
 )
 
-// Verdict is what is to become of a task.
+// Verdict is the treatment of a task under overload.
 type Verdict uint8
 
 // The verdicts.
 const (
-	Keep   Verdict = iota // it goes on as decided
-	Other                 // it takes the other path, as its own is overloaded and that one is not
-	Reduce                // it is processed locally as a task of its reduced class
-	Late                  // it is dropped, as neither path can finish it within its bound
-	Drop                  // it is dropped, as both paths are overloaded and its class gives way
+	Keep   Verdict = iota // continue as decided
+	Other                 // take the other path, as only the chosen one is overloaded
+	Reduce                // process locally as a task of the reduced class
+	Late                  // drop, as neither path can finish it within its bound
+	Drop                  // drop, as both paths are overloaded and its class gives way
 )
 
-// reasons are those of decisions that overload has changed.
+// reasons are the reasons of decisions changed by overload.
 var reasons = [...]decision.Reason{Late: decision.TooLate, Drop: decision.Overload, Other: decision.Rerouted, Reduce: decision.Reduced}
 
-// Apply makes a task and its decision what the verdict says, and reports whether the task is to be dropped.
+// Apply applies the verdict to a task and its decision, and reports whether to drop the task.
 func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
 	if v == Keep {
 		return false
@@ -37,7 +37,7 @@ func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
 	switch v {
 	case Other:
 		d.Target = decision.Cloud - d.Target
-		d.Score = float64(d.Target) // above any threshold for the cloud, and below it here
+		d.Score = float64(d.Target) // above any threshold for the cloud, below it for local
 	case Reduce:
 		one.Reduce()
 		d.Target, d.Score = decision.Local, 0
@@ -48,15 +48,15 @@ func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
 }
 
 const (
-	step    = 0.25 // by which the pressure is higher at which the next value gives way
-	relieve = 0.75 // of the pressure at which a value gives way: there it does not any more
+	step    = 0.25 // difference between the pressures at which two successive values give way
+	relieve = 0.75 // share of that pressure at which a value no longer gives way
 	newest  = 0.2  // weight of the latest task in the pressure of its class
-	patient = 2    // bounds after which a policy is not followed on an overloaded path, and even the reduced form of a task is of no use
-	aside   = 2    // a task that takes longer than its bound by itself counts as in time within so many times what it takes
+	patient = 2    // bounds after which a policy is overruled on an overloaded path, and even the reduced form of a task is useless
+	aside   = 2    // a task that by itself takes longer than its bound counts as in time within so many times its own time
 	targets = 2
 )
 
-// Gate watches the load of both paths. The zero value is ready. It is safe for concurrent use.
+// Gate tracks the load of both paths. The zero value is ready. It is safe for concurrent use.
 type Gate struct {
 	mu    sync.Mutex
 	plan  *plan
@@ -68,13 +68,13 @@ type Gate struct {
 
 const maxValue = 9
 
-// course is tasks of a class that can take the same paths.
+// course identifies the tasks of a class that can take the same paths.
 type course struct {
 	class string
-	uses  [targets]bool // paths that could do such a task in time if they were idle
+	uses  [targets]bool // paths that could finish such a task in time if they were idle
 }
 
-// flow is how the tasks of one course fare.
+// flow is the load by the tasks of one course.
 type flow struct {
 	value    int
 	pressure float64 // predicted age of the result over the bound
@@ -82,7 +82,7 @@ type flow struct {
 	bound    float64 // s
 }
 
-// now is the pressure at a moment. It fades once no tasks come any more, by half in each bound.
+// now returns the pressure at a moment. Without new tasks it halves in each bound.
 func (f *flow) now(at int64) float64 {
 	if idle := float64(at-f.at) / 1e9 / f.bound; idle > 1 {
 		return f.pressure * math.Exp2(1-idle)
@@ -90,7 +90,7 @@ func (f *flow) now(at int64) float64 {
 	return f.pressure
 }
 
-// plan is what one configuration says.
+// plan holds the settings of one configuration.
 type plan struct {
 	classes *task.Classes
 	starts  [maxValue + 1]float64 // pressure at which a value gives way, 0 where no class has it
@@ -113,7 +113,7 @@ func planOf(classes *task.Classes) *plan {
 	return p
 }
 
-// value is that of a task: a critical one gives way with those of the highest.
+// value returns the value of a task. A critical task has the highest value that gives way.
 func (p *plan) value(t *task.Task) int {
 	value := t.Class.Value
 	if !t.Critical {
@@ -127,7 +127,7 @@ func (p *plan) value(t *task.Task) int {
 	return value
 }
 
-// Turn is one look at the node, in which some tasks are judged one after the other. It belongs to one goroutine.
+// Turn judges a series of tasks under one node state. It belongs to one goroutine.
 type Turn struct {
 	gate  *Gate
 	model *score.Model
@@ -136,16 +136,16 @@ type Turn struct {
 	local Servers
 	added [targets]float64 // s for which this turn's tasks occupy a path
 
-	Line policy.Line // of parked tasks. Those of this turn that may be parked join it
+	Line policy.Line // of parked tasks; tasks of this turn that may be parked are added
 }
 
-// Servers are those that share the local work.
+// Servers are the numbers of servers that share the local work.
 type Servers struct {
 	Operators int // goroutines that run operators
 	Models    int // models that compute at the same time
 }
 
-// of is how many share the work on tasks of a class.
+// of returns the number of servers that share the work on tasks of a class.
 func (s Servers) of(class *task.Class) float64 {
 	if class.Model != "" {
 		return float64(max(s.Models, 1))
@@ -153,7 +153,7 @@ func (s Servers) of(class *task.Class) float64 {
 	return float64(max(s.Operators, 1))
 }
 
-// Turn begins a turn under classes and predictions, in a state. It is nil where no class gives way.
+// Turn begins a turn under classes and predictions, in a state. It returns nil if no class gives way.
 func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State, local Servers) *Turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -169,7 +169,7 @@ func (g *Gate) Turn(classes *task.Classes, m *score.Model, s *host.State, local 
 	return t
 }
 
-// alone is a state in which no work waits.
+// alone returns the state without any waiting work.
 func alone(s *host.State) host.State {
 	v := *s
 	v.QueueTasks, v.QueueCycles, v.ModelTasks, v.ModelSeconds, v.ParkedCycles, v.ParkedBytes = 0, 0, 0, 0, 0, 0
@@ -177,16 +177,16 @@ func alone(s *host.State) host.State {
 	return v
 }
 
-// forecast is how long a task takes by either path, in s.
+// forecast is the predicted time of a task by either path, in s.
 type forecast struct {
 	own, all [targets]float64
-	occupies [targets]float64 // the path, as long as others wait for it
-	queued   [targets]bool    // others are on the path, parked ones aside
+	occupies [targets]float64 // time for which the path is busy, as long as other tasks wait for it
+	queued   [targets]bool    // other tasks, parked ones excluded, are on the path
 	place    policy.Portion
 }
 
-// forecast predicts a task, in the queues as they are with what this turn has let through. A path that its class or its
-// decision forbids takes for ever.
+// forecast predicts a task, in the current queues plus the tasks that this turn has let through. A path forbidden by its class or its decision takes
+// infinitely long.
 func (t *Turn) forecast(one *task.Task, d *decision.Decision, parked bool) (f forecast) {
 	own, all := t.estimate(one, &t.idle), t.estimate(one, &t.state)
 	f.place = t.Line.Portion(one, own.Cycles)
@@ -204,7 +204,7 @@ func (t *Turn) forecast(one *task.Task, d *decision.Decision, parked bool) (f fo
 	return f
 }
 
-// only reports whether a task decided for this reason has no other path: a guard stands above, nothing else can do it, or its policy looks at no
+// only reports whether a task decided for this reason has no other path: a guard decided, no other target can process it, or its policy ignores
 // times.
 func only(why decision.Reason) bool {
 	switch why {
@@ -214,14 +214,14 @@ func only(why decision.Reason) bool {
 	return why.IsOverPolicies()
 }
 
-// reduced is a task in its reduced form.
+// reduced returns a task in its reduced form.
 func reduced(one *task.Task) task.Task {
 	as := *one
 	as.Reduce()
 	return as
 }
 
-// waitHere is how long a task would wait for local work in its reduced form, in s.
+// waitHere returns the time that a task would wait for local work in its reduced form, in s.
 func (t *Turn) waitHere(one *task.Task) float64 {
 	as := reduced(one)
 	own := t.estimate(&as, &t.idle)
@@ -237,13 +237,13 @@ func (t *Turn) estimate(one *task.Task, s *host.State) score.Estimate {
 	return t.model.Estimate(one, s)
 }
 
-// behind is how long a task waits for parked ones on a path, in s. Both paths work on those: if either did all of them in the time a or b, both do
-// in ab/(a + b).
+// behind returns the time that a task waits for parked ones on a path, in s. Both paths work on those: if either did all of them in the time a or b,
+// both do in ab/(a + b).
 func (t *Turn) behind(class *task.Class, place *policy.Portion, target decision.Target, parked bool) float64 {
 	s, before := &t.state, t.Line.Before(place, target, parked)
 	rate := t.model.EdgeRate(s)
 	if class.Model != "" {
-		rate = t.model.EdgeRate(&host.State{}) // runs are measured under the load that there is
+		rate = t.model.EdgeRate(&host.State{}) // runs are measured under the actual load
 	}
 	a := before.Cycles / rate / t.local.of(class)
 	b := math.Inf(1)
@@ -256,8 +256,8 @@ func (t *Turn) behind(class *task.Class, place *policy.Portion, target decision.
 	return a * b / (a + b)
 }
 
-// Judge says what is to become of a task with a decision, which may be parked or not. reads reports whether local work on the task as one of a class
-// loses none of it; it is asked only where that matters.
+// Judge returns the verdict on a task with a decision, which may be parked or not. reads reports whether local work on the task as one of a class
+// loses no data; it is called only where that matters.
 func (t *Turn) Judge(one *task.Task, d *decision.Decision, parked bool, reads func(*task.Class) bool) Verdict {
 	class := one.Class
 	if class == nil || class.Bound <= 0 {
@@ -300,7 +300,7 @@ func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads 
 		if !reads(class.Reduced) {
 			return Keep
 		}
-		guarded := d.Target == decision.Cloud && d.Reason.IsOverPolicies() // a guard wants no work here
+		guarded := d.Target == decision.Cloud && d.Reason.IsOverPolicies() // a guard keeps work off the node
 		if !guarded && t.waitHere(one) < patient*bound {
 			return Reduce
 		}
@@ -308,16 +308,16 @@ func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads 
 	return Drop
 }
 
-// soonest is the time of the sooner path.
+// soonest returns the time of the sooner path.
 func (f *forecast) soonest() float64 { return min(f.all[decision.Local], f.all[decision.Cloud]) }
 
-// lopsided reports whether a path is far too slow to bring a result in the time left, and the other one far quicker.
+// lopsided reports whether a path is far too slow for the time left, and the other one far quicker.
 func (f *forecast) lopsided(target decision.Target, left float64) bool {
 	chosen, other := f.all[target], f.all[decision.Cloud-target]
 	return chosen > patient*max(left, 0) && other <= chosen/patient && !math.IsInf(other, 1)
 }
 
-// within is the bound of a class in s, wider for a task that takes longer by itself.
+// within returns the bound of a class in s, wider for a task that by itself takes longer.
 func within(class *task.Class, f *forecast) float64 {
 	least := min(f.own[decision.Local], f.own[decision.Cloud])
 	if math.IsInf(least, 1) {
@@ -333,9 +333,9 @@ func waited(one *task.Task, s *host.State) float64 {
 	return max(float64(s.Time-one.Received)/1e9, 0)
 }
 
-// Hopeless reports whether a parked task is to be dropped, since no path, were it free now, can finish it within its bound. It holds for classes that
-// expire, and while a path is overloaded for those that drop: they make room for tasks that are not late yet. A link that is down may be back at
-// any moment.
+// Hopeless reports whether a parked task should be dropped, since no path, if it were free now, can finish it within its bound. It applies to classes
+// that expire, and while a path is overloaded to those that drop: they make room for tasks that are not late yet. A link that is down is assumed to
+// be up, as it may return at any moment.
 func (g *Gate) Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
 	if one.Class == nil || !g.givesUp(one, s) {
 		return false
@@ -348,7 +348,7 @@ func (g *Gate) Hopeless(m *score.Model, one *task.Task, s *host.State) bool {
 	return waited(one, s)+f.soonest() > within(one.Class, &f)
 }
 
-// Within is for how long after its reception a result of a task is of use to the gate: the bound of its class, or longer where the task itself takes
+// Within returns the time after reception within which a result of a task is useful: the bound of its class, or longer if the task itself takes
 // longer. It is 0 for classes that do not expire, and for a nil Turn.
 func (t *Turn) Within(one *task.Task) time.Duration {
 	if t == nil || one.Class.Overload != task.OverloadExpire {
@@ -374,7 +374,8 @@ func (g *Gate) givesUp(one *task.Task, s *host.State) bool {
 
 const maxWithin = 365 * 24 * time.Hour
 
-// TTL is how long a task of a class may wait in the spool, 0 for ever: where the class expires, no longer than its result is of use, as Within says.
+// TTL returns the longest time that a task of a class may wait in the spool, 0 for no limit. If the class expires, it is at most within, the time
+// that its result is useful (see Within).
 func TTL(class *task.Class, within time.Duration) time.Duration {
 	if class.Overload == task.OverloadExpire && within > 0 && (class.TTL == 0 || within < class.TTL) {
 		return within
@@ -382,7 +383,7 @@ func TTL(class *task.Class, within time.Duration) time.Duration {
 	return class.TTL
 }
 
-// note takes one task in, and reports whether tasks of its value give way on the target.
+// note adds one task to its flow, and reports whether tasks of its value give way on the target.
 func (g *Gate) note(t *task.Task, f *forecast, waited, bound float64, target decision.Target, now int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -405,7 +406,7 @@ func (g *Gate) note(t *task.Task, f *forecast, waited, bound float64, target dec
 	return g.overloaded(int(target), g.plan.value(t), now)
 }
 
-// overloaded says whether a path is overloaded for tasks of a value. The lock is held.
+// overloaded reports whether a path is overloaded for tasks of a value. The lock is held.
 func (g *Gate) overloaded(path, value int, now int64) bool {
 	start := g.plan.starts[value]
 	if start == 0 {
@@ -418,7 +419,7 @@ func (g *Gate) overloaded(path, value int, now int64) bool {
 	return g.over[path][value]
 }
 
-// pressure is the highest of the classes of that value or more that could use a path. The lock is held.
+// pressure returns the highest pressure of the classes of that value or more that could use a path. The lock is held.
 func (g *Gate) pressure(path, value int, now int64) (most float64) {
 	for of, f := range g.flows {
 		if f.value >= value && of.uses[path] {

@@ -10,21 +10,20 @@ import (
 	"app-offload/functions/policy"
 )
 
-// Canary is a policy that acts for a share of the devices, in the place of the default one; classes that name a policy of
-// their own keep it. Which devices is settled by a hash of their name: the same ones after a restart, and those of a smaller
-// share are among those of a larger one. Its propensity is that of the policy that acts: given the device nothing else is
-// drawn.
+// Canary is a policy that acts for a share of the devices, in place of the default one; classes that name a policy keep it. A hash of the device's
+// name selects it: the same devices after a restart, and those of a smaller share are among those of a larger one. The propensity is that of the
+// acting policy: given the device, nothing else is drawn.
 type Canary struct {
 	policy policy.Policy
 	share  float64
 	*trial
 }
 
-// CanaryCount is how the comparison stands.
+// CanaryCount is the state of the comparison.
 type CanaryCount struct {
 	Policy     string   `json:"policy"`
 	Share      float64  `json:"share"`   // of the devices
-	Version    string   `json:"version"` // of the configuration that is on trial
+	Version    string   `json:"version"` // of the configuration on trial
 	RolledBack bool     `json:"rolledBack"`
 	Reason     string   `json:"reason"`
 	Canary     ArmCount `json:"canary"`
@@ -38,12 +37,11 @@ type ArmCount struct {
 	Cost     float64 `json:"cost"` // sum
 }
 
-// trial holds the canary against the incumbent, and rolls it back when it is worse.
+// trial compares the canary with the incumbent, and rolls it back when it is worse.
 //
-// Outcomes are compared in pairs: as soon as both arms have had outcomes of the same class, the difference of their means is
-// one observation, so that what changes with the hours or from class to class is in both. Each observation is a bet in
-// [−1, 1] against the hypothesis that the canary is no worse than the margin allows; see wager. With as many devices as
-// count, a device's own nature is drawn with its arm, which the margin has to allow for.
+// Outcomes are compared in pairs: as soon as both arms have outcomes of the same class, the difference of their means is one observation, so that
+// differences between hours or classes are in both. Each observation is a bet in [−1, 1] against the hypothesis that the canary is no worse than the
+// margin allows; see wager. A device's own characteristics are drawn with its arm, which the margin has to allow for.
 type trial struct {
 	rolled atomic.Bool
 	worst  float64 // cost that counts as 1
@@ -56,7 +54,7 @@ type trial struct {
 	cost    wager
 }
 
-// pair gathers outcomes of a class until both arms have some; by Arm.
+// pair collects outcomes of a class until both arms have some; by Arm.
 type pair struct{ n, misses, cost [3]float64 }
 
 func NewCanary(c policy.Config, judge *policy.Judge, made map[string]policy.Policy) *Canary {
@@ -65,15 +63,15 @@ func NewCanary(c policy.Config, judge *policy.Judge, made map[string]policy.Poli
 	}
 	p := made[c.Canary]
 	t := &trial{worst: judge.Worst(), judge: judge, waiting: map[string]*pair{}, count: CanaryCount{Policy: p.Name(), Share: c.CanaryShare, Version: c.Version()}}
-	alpha := (1 - c.CanaryConfidence) / 2 // half for each of the two questions
+	alpha := (1 - c.CanaryConfidence) / 2 // half for each of the two tests
 	t.miss, t.cost = newWager(c.CanaryMarginMiss, alpha), newWager(c.CanaryMarginCost/t.worst, alpha)
 	return &Canary{policy: p, share: c.CanaryShare, trial: t}
 }
 
-// Name is that of the policy on trial.
+// Name is the name of the policy on trial.
 func (c *Canary) Name() string { return c.policy.Name() }
 
-// Arm is the side of a device. After a roll-back there are no sides any more.
+// Arm returns the side of a device. After a roll-back it is none.
 func (c *Canary) Arm(device string) decision.Arm {
 	switch {
 	case c == nil || c.rolled.Load():
@@ -93,12 +91,12 @@ func place(device string) float64 {
 	return decision.Uniform(h, 1)
 }
 
-// foreign reports whether it was no policy that chose the target of a task.
+// foreign reports whether no policy chose the target of a task.
 func foreign(why decision.Reason) bool {
 	return why.IsOverPolicies() || why == decision.NoOperator || why == decision.JudgedHard
 }
 
-// Observe takes an outcome in and reports why the canary has to go, once.
+// Observe adds an outcome. If it rolls the canary back, it returns the reason, once.
 func (t *trial) Observe(e *decision.Entry) (verdict string) {
 	if e.Arm == decision.NoArm || e.Overdue || foreign(e.Decision.Reason) || t.rolled.Load() || e.Version != t.count.Version {
 		return ""
@@ -154,7 +152,7 @@ func (t *trial) compare(class string, arm decision.Arm, cost float64, missed boo
 	return t.count.Reason
 }
 
-// maxPairs bounds the classes whose outcomes are compared.
+// maxPairs bounds the number of classes whose outcomes are compared.
 const maxPairs = 4096
 
 func (t *trial) because(late bool) string {
@@ -179,14 +177,14 @@ func (t *trial) Load() CanaryCount {
 	return t.count
 }
 
-// Follow continues the previous trial: a roll-back stays, also over a restart, until something under Policy changes.
+// Follow continues the previous trial: a roll-back persists, also over a restart, until something under Policy changes.
 func (c *Canary) Follow(old *Canary) {
 	if c != nil && old != nil && c.count.Version == old.Load().Version {
 		c.trial = old.trial
 	}
 }
 
-// Restore takes over a roll-back that was saved. A comparison that was under way begins anew.
+// Restore restores a saved roll-back. A comparison that was in progress begins anew.
 func (c *Canary) Restore(saved CanaryCount) {
 	if c == nil || !saved.RolledBack || saved.Version != c.Load().Version {
 		return
@@ -197,18 +195,17 @@ func (c *Canary) Restore(saved CanaryCount) {
 	c.rolled.Store(true)
 }
 
-// wager is a test that may be looked at after every single observation: its chance of ever rejecting a true hypothesis is at
-// most alpha, however long it runs.
+// wager is a sequential test: it may be evaluated after every single observation, and its probability of ever rejecting a true hypothesis is at most
+// alpha.
 //
-// The hypothesis is that observations in [−1, 1], whatever they depend on, are on average no more than the margin. A gambler
-// who bets a share of his capital against it, chosen before each observation, cannot expect to gain if it holds: by Ville's
-// inequality his capital ever reaches 1/alpha with a chance of at most alpha. This is testing by betting, after
-// Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86 (2024); the
-// size of the bet is their approximate growth rate adaptive one, on a mean and a variance that forget, so that a canary that
-// turns bad after months is bet against as soon as the latest observations say so.
+// The hypothesis is that observations in [−1, 1], with any dependence, are on average no more than the margin. A gambler who bets a share of their
+// capital against it, chosen before each observation, cannot expect to gain if it holds: by Ville's inequality the capital ever reaches 1/alpha with
+// a probability of at most alpha. This is testing by betting, after Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+// betting", J. R. Stat. Soc. B 86 (2024). The size of the bet is their approximate growth rate adaptive one, on a mean and a variance that forget, so
+// that the test also rejects a canary that turns bad after months as soon as the latest observations show it.
 type wager struct {
 	margin, limit  float64 // limit is ln(1/alpha)
-	capital        float64 // its logarithm
+	capital        float64 // natural logarithm
 	mean, variance float64
 	n              float64
 	lost           bool // the hypothesis is rejected
@@ -216,19 +213,19 @@ type wager struct {
 
 const (
 	wagerMemory = 500  // observations that the size of the bet is learned from
-	wagerMost   = 0.75 // of the capital that may be lost in one bet
+	wagerMost   = 0.75 // largest share of the capital lost in one bet
 )
 
 func newWager(margin, alpha float64) wager {
 	return wager{margin: margin, limit: math.Log(1 / alpha), variance: 0.25}
 }
 
-// bet takes one observation and reports whether the hypothesis is now rejected. Once rejected, it stays so.
+// bet adds one observation and reports whether the hypothesis is rejected. A rejection is final.
 func (w *wager) bet(x float64) bool {
 	x = min(max(x, -1), 1)
 	over := w.mean - w.margin
 	stake := over / (w.variance + over*over)
-	stake = min(max(stake, 0), wagerMost/(1+w.margin)) // at worst x is −1
+	stake = min(max(stake, 0), wagerMost/(1+w.margin)) // the worst x is −1
 	w.capital += math.Log1p(stake * (x - w.margin))
 	w.learn(x)
 	w.lost = w.lost || w.capital >= w.limit

@@ -12,17 +12,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// ShadowCount is what became of a policy that decides along.
+// ShadowCount counts the decisions of a shadow.
 type ShadowCount struct {
 	Policy     string
 	Decisions  uint64
 	Agreed     uint64
-	Cost       float64 // sum of the predicted cost of what it would have done
-	ActingCost float64 // the same of what was done
+	Cost       float64 // sum of the predicted cost of its decisions
+	ActingCost float64 // the same of the acting decisions
 }
 
-// Shadows are policies that decide along and do not act. They are instances of their own, so that no draw and no counter of
-// an acting policy moves because somebody looks on; what they have learned they share with it. Safe for concurrent use.
+// Shadows are policies that decide alongside and do not act. They are separate instances, so that they do not move the draws and counters of the
+// acting policies; they share the learned state with them. Safe for concurrent use.
 type Shadows struct {
 	policies []policy.Policy
 	share    float64
@@ -31,13 +31,13 @@ type Shadows struct {
 	*shadowCounts
 }
 
-// shadowCounts outlive a change of the configuration that does not change decisions.
+// shadowCounts outlive a change of the configuration that does not affect decisions.
 type shadowCounts struct {
 	mu     sync.Mutex
 	counts map[string]*ShadowCount
 }
 
-// NewShadows is nil without any: looking whether there are some is all it then costs.
+// NewShadows returns nil if the configuration names no shadow; the cost of none is then one comparison.
 func NewShadows(c policy.Config, judge *policy.Judge, made map[string]policy.Policy) *Shadows {
 	names := c.Shadows()
 	if len(names) == 0 {
@@ -54,7 +54,7 @@ func NewShadows(c policy.Config, judge *policy.Judge, made map[string]policy.Pol
 	return s
 }
 
-// Inherit gives those that learn the memory of the one that acts, and the others what the shadow before them had.
+// Inherit gives learning shadows the memory of the acting policy, and other shadows the state of the previous shadow.
 func (s *Shadows) Inherit(old *Shadows, acting map[string]policy.Policy) {
 	if s == nil {
 		return
@@ -68,7 +68,7 @@ func (s *Shadows) Inherit(old *Shadows, acting map[string]policy.Policy) {
 	}
 }
 
-// Named is nil where no shadow has that name.
+// Named returns the shadow of that name, or nil.
 func (s *Shadows) Named(name string) policy.Policy {
 	for _, p := range s.policies {
 		if p.Name() == name {
@@ -78,10 +78,10 @@ func (s *Shadows) Named(name string) policy.Policy {
 	return nil
 }
 
-// shadowSeed makes the sample another one than the draws of policy random.
+// shadowSeed separates the sample from the draws of policy random.
 const shadowSeed = 0x5ead0
 
-// Look lets each shadow decide on the same task. A guard's decision is not made by a policy, so there is nothing to compare.
+// Look lets each shadow decide on the same task. A guard's decision is skipped: no policy made it, so there is nothing to compare.
 func (s *Shadows) Look(t *task.Task, e *score.Estimate, st *host.State, acting *decision.Decision) {
 	if acting.Reason.IsOverPolicies() || (s.share < 1 && decision.Uniform(shadowSeed, s.seen.Add(1)) >= s.share) {
 		for _, p := range s.policies {
@@ -110,7 +110,7 @@ func (s *Shadows) Look(t *task.Task, e *score.Estimate, st *host.State, acting *
 	}
 }
 
-// List gives the counts in the order of the policies.
+// List returns the counts in the order of the policies.
 func (s *Shadows) List() []ShadowCount {
 	if s == nil {
 		return nil
