@@ -9,47 +9,47 @@ import (
 	"app-offload/functions/quarantine"
 )
 
-// Config bounds the intake. Where the broker is and how to log in there is not here: it comes from the MessageBus
-// section every EdgeX service has.
+// Config bounds the intake. The broker's address and login are in the MessageBus section of every EdgeX service.
 type Config struct {
-	// MaxPayloadKiB is the size in KiB over which an event is set aside unread. The acknowledging trigger does not even take a message
-	// into memory that must hold a larger one.
+	// MaxPayloadKiB is the size in KiB above which an event is quarantined unread. The acknowledging trigger does not even read a message into memory
+	// that must contain a larger one.
 	MaxPayloadKiB int `within:"1 262144"`
-	// Unsendable is what becomes of an event that must be able to leave and never can, because it exceeds what a message of
-	// Seal.MaxMessageKiB and Seal.MaxDataMiB or a record of the spool may hold, and can be cut no further: "hold" takes it, and it stays in
-	// the spool as Export.Oversized says; "refuse" sets it aside at the door, counted under the reason "unsendable".
+	// Unsendable is the rule for an event that must be able to leave and never can, because it exceeds a message of Seal.MaxMessageKiB and
+	// Seal.MaxDataMiB or a record of the spool, and cannot be split further: "hold" accepts it, and it stays in the spool as Export.Oversized says;
+	// "refuse" quarantines it on arrival, counted under the reason "unsendable".
 	Unsendable string
-	// MaxDepth is how deeply objects and arrays may nest in an event, the outermost included.
+	// MaxDepth is the maximum nesting of objects and arrays in an event, the outermost included.
 	MaxDepth int `within:"4 32"`
-	// MaxEvents is how many events may be under way at once; the next ones wait (acknowledging trigger) or are refused and counted (default trigger).
+	// MaxEvents is the maximum number of events in progress; further ones wait (acknowledging trigger) or are refused and counted (default trigger).
 	MaxEvents int `within:"1 1048576"`
-	// MaxMiB is how many MiB of events may be under way at once, with the same consequence.
+	// MaxMiB is the maximum size of all events in progress in MiB, with the same consequence.
 	MaxMiB int `within:"1 65536"`
-	// ReorderWindow is how long the default trigger's events are held to restore their order per device; "0s" hands them on as they come.
+	// ReorderWindow is the time for which the default trigger's events are held to restore their order per device; "0s" passes them on as they arrive.
 	ReorderWindow string `within:"0s 10s"`
 
-	// MaxHops, 1 to 8, is how many app-offload services may compute one after the other: a class with MatchResultsOf takes a result only
-	// if fewer have computed for it. It ends a circle of services that ask for each other's results.
+	// MaxHops, 1 to 8, is the maximum number of app-offload services that compute one after the other: a class with MatchResultsOf takes a result only
+	// if fewer have computed on it. It breaks a cycle of services that take each other's results.
 	MaxHops int `within:"1 8"`
 
-	// QuarantineEntries is how many rejected payloads are kept in memory for the API; 0 keeps none, they are still counted.
+	// QuarantineEntries is the maximum number of rejected payloads kept in memory for the API; 0 keeps none, they are still counted.
 	QuarantineEntries int `within:"0 100000"`
-	// QuarantineKiB is how many KiB these may take together; as many, but at least 4 MiB, may wait for QuarantineDir. A larger payload is kept cut.
+	// QuarantineKiB is the maximum size of these together in KiB; as many, but at least 4 MiB, may wait for QuarantineDir. A larger payload is
+	// truncated.
 	QuarantineKiB int `within:"1 1048576"`
-	// QuarantineDir is a folder to which rejected payloads are written too; "" writes none.
+	// QuarantineDir is a folder to which rejected payloads are written too; "" disables it.
 	QuarantineDir string
-	// QuarantineDirMiB is how many MiB that folder may take; the oldest go first.
+	// QuarantineDirMiB is the maximum size of that folder in MiB; the oldest payloads are removed first.
 	QuarantineDirMiB int `within:"1 1048576"`
 
 	// ClientID is the acknowledging trigger's MQTT client id, which must be fixed and unique on the broker; "" is the service's key.
 	ClientID string
-	// PersistentSession keeps unacknowledged and new events at the broker while this service is away; false forgets them.
+	// PersistentSession keeps unacknowledged and new events at the broker while this service is down; false discards them.
 	PersistentSession bool
-	// MaxSlice is how many events that have already arrived are handed on together.
+	// MaxSlice is the maximum number of arrived events that are passed on together.
 	MaxSlice int `within:"1 1024"`
-	// RetryAfter is how long the acknowledging trigger waits before it offers an event again that was refused, e.g. by a full spool.
+	// RetryAfter is the time after which the acknowledging trigger submits a refused event again, e.g. after a full spool.
 	RetryAfter string `within:"10ms 10m"`
-	// RememberIDs is how many events handed on last are recognised at least when the broker delivers them again; 0 recognises only those under way.
+	// RememberIDs is the minimum number of latest events that are recognised when the broker redelivers them; 0 recognises only those in progress.
 	RememberIDs int `within:"0 4194304"`
 	// KeepAlive is the MQTT keep-alive interval; it bounds how long a dead connection goes unnoticed.
 	KeepAlive string `within:"5s 1h"`
@@ -57,13 +57,13 @@ type Config struct {
 	ReadBufferKiB int `within:"4 16384"`
 }
 
-// The words of Config.Unsendable.
+// The values of Config.Unsendable.
 const (
 	UnsendableHold   = "hold"
 	UnsendableRefuse = "refuse"
 )
 
-// DefaultConfig is what an absent section means.
+// DefaultConfig is the configuration of an absent section.
 func DefaultConfig() Config {
 	return Config{
 		MaxPayloadKiB: parse.DefaultLimits().Bytes >> 10,
@@ -87,7 +87,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields("Intake", c)
 	p.OneOf("Unsendable", c.Unsendable, UnsendableHold, UnsendableRefuse)
@@ -97,22 +97,22 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-// Limits are the bounds of one event.
+// Limits returns the limits of one event.
 func (c Config) Limits() parse.Limits {
 	return parse.Limits{Bytes: c.MaxPayloadKiB << 10, Depth: c.MaxDepth}
 }
 
-// maxPacket is the size in bytes of the largest MQTT packet that may hold such an event: the envelope carries it as base64, and
-// besides it a topic and some fields.
+// maxPacket is the size in bytes of the largest MQTT packet that may contain such an event: the envelope has it as base64, with a topic and some
+// fields.
 func (c Config) maxPacket() int { return base64.StdEncoding.EncodedLen(c.MaxPayloadKiB<<10) + 128<<10 }
 
-// duration reads a duration that Validate has passed.
+// duration parses a duration that Validate has accepted.
 func duration(text string) time.Duration {
 	d, _ := time.ParseDuration(text)
 	return d
 }
 
-// Quarantine are the bounds of the quarantine.
+// Quarantine returns the limits of the quarantine.
 func (c Config) Quarantine() quarantine.Bounds {
 	return quarantine.Bounds{Entries: c.QuarantineEntries, KiB: c.QuarantineKiB, Dir: c.QuarantineDir, DirMiB: c.QuarantineDirMiB}
 }

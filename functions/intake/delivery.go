@@ -26,19 +26,19 @@ type ticket = mqtt.Ticket[Pass]
 type delivery struct {
 	identity
 	event    *task.Event
-	first    ticket    // of the message that brought it
-	repeats  []*ticket // of those that brought it again
+	first    ticket    // of the first message with this event
+	repeats  []*ticket // of the messages that repeat it
 	sequence uint64    // of its arrival
-	out      bool      // with the sink
-	refused  bool      // before
+	out      bool      // in the sink
+	refused  bool      // previously
 }
 
-// collect makes deliveries of a message and of those that have arrived besides, up to MaxSlice.
+// collect turns a message and those that have arrived since into deliveries, up to MaxSlice.
 func (s *Subscriber) collect(first arrival) []*delivery {
 	n := min(s.cfg.MaxSlice, 1+len(s.arrived))
 	slice, room := make([]*delivery, 0, n), make([]delivery, n)
 	for a := first; ; {
-		if len(room) == 0 { // more have arrived meanwhile, or some made no delivery: theirs has their ticket
+		if len(room) == 0 { // more have arrived meanwhile, or some made no delivery: the acknowledgements use their tickets
 			room = make([]delivery, min(s.cfg.MaxSlice-len(slice), 1+len(s.arrived)))
 		}
 		d := &room[0]
@@ -57,7 +57,7 @@ func (s *Subscriber) collect(first arrival) []*delivery {
 	}
 }
 
-// accept turns a message into a delivery, and frees its payload. It is false where the message is quarantined, skipped, or a repeat.
+// accept turns a message into a delivery, and frees its payload. It returns false if the message is quarantined, skipped, or a repeat.
 func (s *Subscriber) accept(d *delivery, a arrival) bool {
 	defer a.msg.Free() // the event has a copy, unless the message is too large to be freed
 	t := &d.first
@@ -85,7 +85,7 @@ func (s *Subscriber) accept(d *delivery, a arrival) bool {
 	if err != nil {
 		s.quarantine.Add(a.msg.Topic, contentType, payload, err)
 		s.count(func(c *SubscriberCounts) { c.Rejected++ })
-		s.acks.Done(t) // delivering it again would not make an event of it
+		s.acks.Done(t) // a redelivery would be rejected again
 		return false
 	}
 	ev.Topic = a.msg.Topic
@@ -142,9 +142,9 @@ func (s *Subscriber) admit(d *delivery, ev *task.Event) bool {
 	return true
 }
 
-// join adds a repeat to its event. Repeats of previous connections are let go, or each connection would leave one. The lock is held.
+// join adds a repeat to its event. Repeats of ended connections are released, or each connection would leave one. The lock is held.
 func (s *Subscriber) join(d *delivery, t *ticket) {
-	kept := d.repeats[:0] // the first one stays: its pass is for the memory of the event
+	kept := d.repeats[:0] // without the first ticket: its pass is for the memory of the event
 	for _, old := range d.repeats {
 		if s.acks.Ended(old) {
 			s.acks.Done(old)
@@ -155,7 +155,7 @@ func (s *Subscriber) join(d *delivery, t *ticket) {
 	d.repeats = append(kept, t)
 }
 
-// sameID counts an event that has the id of another one, and logs the first in a while. The lock is held.
+// sameID counts an event with the id of another event, and logs the first in a while. The lock is held.
 func (s *Subscriber) sameID(ev *task.Event) {
 	s.counts.SameID++
 	if _, due := s.often.Due("id"); due {
@@ -164,7 +164,7 @@ func (s *Subscriber) sameID(ev *task.Event) {
 	}
 }
 
-// submit hands a slice to the sink, which may block.
+// submit passes a slice to the sink, which may block.
 func (s *Subscriber) submit(slice []*delivery) {
 	if len(slice) == 0 {
 		return
@@ -179,12 +179,12 @@ func (s *Subscriber) submit(slice []*delivery) {
 	s.sink.Submit(events, func(i int, err error) { s.answer(slice[i], err) })
 }
 
-// answer is the sink's word on one delivery. It never blocks.
+// answer handles the sink's answer to one delivery. It never blocks.
 func (s *Subscriber) answer(d *delivery, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !d.out {
-		return // a second word does not count
+		return // a second answer is ignored
 	}
 	d.out = false
 	s.out--
@@ -199,7 +199,7 @@ func (s *Subscriber) answer(d *delivery, err error) {
 		s.recent.add(d.identity)
 		s.acks.Done(&d.first)
 		s.acks.Done(d.repeats...)
-		d.event, d.repeats = nil, nil // its neighbours may be under way for long
+		d.event, d.repeats = nil, nil // its neighbours in the slice may be in progress for long
 	case s.stopping:
 		s.counts.Refused++
 		s.abandon(d)
@@ -222,8 +222,8 @@ func (s *Subscriber) abandon(d *delivery) {
 	s.acks.Abandon(d.repeats...)
 }
 
-// identity is what makes an event a repeat of another one: the same id and the same content. An id alone does not, since
-// copies of a device's disk and careless device services use one twice.
+// identity identifies repeats: events with the same id and the same content. The id alone is not enough, since copied disks and careless device
+// services reuse ids.
 type identity struct {
 	id     uuid.UUID
 	digest uint64
@@ -236,14 +236,14 @@ func identityOf(ev *task.Event) identity {
 	return identity{id, maphash.Bytes(digestSeed, ev.Raw)}
 }
 
-// recentEvents remembers the latest events, n at least and twice as many at most: once the newer generation is full, the older one is forgotten.
-// A map of which nothing is deleted one by one needs half the memory. It belongs to one lock.
+// recentEvents remembers the latest events, at least n and at most twice as many: once the newer generation is full, the older one is dropped. A map
+// without single deletions needs half the memory. The caller's lock guards it.
 type recentEvents struct {
 	n            int
 	newer, older generation
 }
 
-// generation holds the digests of events by their ids. An id that is not unique has its further events in others.
+// generation holds the digests of events by id. Further events with the same id are in others.
 type generation struct {
 	digests map[uuid.UUID]uint64
 	others  map[identity]struct{}
@@ -253,7 +253,7 @@ func newGeneration() generation { return generation{map[uuid.UUID]uint64{}, map[
 
 func newRecentEvents(n int) *recentEvents { return &recentEvents{n, newGeneration(), newGeneration()} }
 
-// has reports whether the event is a known one, or else whether another one has its id.
+// has reports whether the event is known, or else whether another event has its id.
 func (g *generation) has(e identity) (known, other bool) {
 	digest, ok := g.digests[e.id]
 	if !ok || digest == e.digest {
@@ -291,7 +291,7 @@ func (r *recentEvents) add(e identity) {
 // refusals is the key of the log lines about a series of refusals.
 const refusals = "refusals"
 
-// refuse keeps a delivery to be offered again, and logs the first refusal of a series. The lock is held.
+// refuse keeps a delivery to submit it again, and logs the first refusal of a series. The lock is held.
 func (s *Subscriber) refuse(d *delivery, err error) {
 	s.retries = append(s.retries, d)
 	s.due = time.Now().Add(s.retryAfter)
@@ -302,13 +302,13 @@ func (s *Subscriber) refuse(d *delivery, err error) {
 	if s.once.Known(refusals) {
 		return
 	}
-	if _, due := s.often.Due(refusals); due { // a spool that is full to the brim takes and refuses by turns
+	if _, due := s.often.Due(refusals); due { // a spool at its limit accepts and refuses in turns
 		s.once.New(refusals, refusals)
 		s.log.Warnf("event refused, holding all events behind it: event=%s device=%q retryAfter=%s error=%q", d.event.ID, d.event.Device, s.retryAfter, err)
 	}
 }
 
-// taken books that a delivery needs no further offer, and logs the end of a series. The lock is held.
+// taken notes that a delivery was accepted, and logs the end of a series of refusals. The lock is held.
 func (s *Subscriber) taken(d *delivery) {
 	if !d.refused {
 		return
@@ -320,10 +320,10 @@ func (s *Subscriber) taken(d *delivery) {
 	}
 }
 
-// offerAgain submits the refused deliveries once they are due, in the order in which they arrived. While there are any it reports
-// that the reader must not go on, and when to look again.
+// offerAgain submits the refused deliveries once they are due, in order of arrival. It reports whether the reader must not submit new events, and
+// when to call again.
 //
-// Nothing new is submitted meanwhile: it would pass the refused events of its device. It would not help either, since the broker gets its
+// Nothing new is submitted meanwhile: it would overtake the refused events of its device. It would not help either, since the broker receives its
 // acknowledgements in order and stops at its own window.
 func (s *Subscriber) offerAgain() (holding bool, wait time.Duration) {
 	for {
@@ -353,8 +353,8 @@ func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait
 	return due, true, 0
 }
 
-// finish is the reader's last act. It hands on what had arrived before the stop, because what was published at QoS 0 has no other
-// chance, and leaves to the broker what was refused. What arrived behind a refused event at QoS 1 comes again behind it.
+// finish is the end of the reader. It submits the messages that arrived before the stop, because those published at QoS 0 are not redelivered, and
+// leaves refused events to the broker. Messages at QoS 1 behind a refused event are redelivered behind it.
 func (s *Subscriber) finish() {
 	for s.leftOver() {
 		if a := <-s.arrived; a.msg.QoS > 0 && s.holding() {
@@ -379,8 +379,8 @@ func (s *Subscriber) holding() bool {
 	return len(s.retries) > 0
 }
 
-// leftOver reports whether messages have arrived that are not handed on. A message on its way from the gate is waited
-// for; after the stop none follows it.
+// leftOver reports whether arrived messages are not yet submitted. It waits for a message that is moving from the gate; after the stop no further one
+// follows.
 func (s *Subscriber) leftOver() bool {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()

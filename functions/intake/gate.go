@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// The refusals of a gate. A caller that may wait uses Wait instead of trying again.
+// The refusals of a gate. A caller that may block uses Wait instead of retrying.
 var (
 	ErrFullEvents = errors.New("too many events under way")
 	ErrFullBytes  = errors.New("too many bytes of events under way")
 	ErrClosed     = errors.New("the gate is shut")
 )
 
-// Gate bounds what is under way: so many events, so many bytes. It is safe for concurrent use.
+// Gate limits the events in progress by number and by bytes. It is safe for concurrent use.
 type Gate struct {
 	maxEvents, maxBytes int
 
@@ -24,35 +24,35 @@ type Gate struct {
 	changed chan struct{} // closed and renewed when room is made; nil while no caller waits
 }
 
-// GateCounts is a gate at one moment.
+// GateCounts is the state of a gate at one moment.
 type GateCounts struct {
-	Events, Bytes int    // under way
-	Entered       uint64 // ever
+	Events, Bytes int    // in progress
+	Entered       uint64 // in total
 	RefusedEvents uint64 // because of ErrFullEvents
 	RefusedBytes  uint64 // because of ErrFullBytes
 	RefusedClosed uint64 // because of ErrClosed
 }
 
-// NewGate makes an open gate with the bounds MaxEvents and MaxMiB.
+// NewGate returns an open gate with the limits MaxEvents and MaxMiB.
 func NewGate(cfg Config) *Gate {
 	return &Gate{maxEvents: cfg.MaxEvents, maxBytes: cfg.MaxMiB << 20}
 }
 
-// Pass is the right to be under way. The zero Pass grants nothing, and leaving with it does nothing.
+// Pass holds the room of one event. The zero Pass holds none, and its Leave does nothing.
 type Pass struct {
 	gate  *Gate
 	bytes int
 }
 
-// Leave gives the room back. It is called once for each Pass.
+// Leave releases the room. It is called once for each Pass.
 func (p Pass) Leave() {
 	if p.gate != nil {
 		p.gate.leave(p.bytes)
 	}
 }
 
-// Enter asks for the room of one event of so many bytes. It never blocks: without room it counts the refusal and returns
-// one of the errors above. An event over the whole bound of bytes enters alone.
+// Enter requests room for one event of so many bytes. It never blocks: without room it counts the refusal and returns one of the errors above. An
+// event above the limit of bytes enters alone.
 func (g *Gate) Enter(bytes int) (Pass, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +70,7 @@ func (g *Gate) Enter(bytes int) (Pass, error) {
 	return Pass{}, err
 }
 
-// Try is Enter for a caller that waits for room where there is none: that is no refusal, and not counted as one.
+// Try is Enter for a caller that then waits for room: a failure is not counted as a refusal.
 func (g *Gate) Try(bytes int) (pass Pass, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -80,8 +80,8 @@ func (g *Gate) Try(bytes int) (pass Pass, ok bool) {
 	return Pass{g, bytes}, true
 }
 
-// Wait is Enter for a caller that may block until there is room. It returns early with ErrClosed or the context's error,
-// and never admits a caller whose context has ended.
+// Wait is Enter for a caller that may block until there is room. It returns early with ErrClosed or the context's error, and never admits a caller
+// whose context has ended.
 func (g *Gate) Wait(ctx context.Context, bytes int) (Pass, error) {
 	for {
 		if ctx.Err() != nil {
@@ -129,7 +129,7 @@ func (g *Gate) leave(bytes int) {
 	g.wake()
 }
 
-// change is closed at the next change. The lock is held.
+// change returns a channel that is closed at the next change. The lock is held.
 func (g *Gate) change() <-chan struct{} {
 	if g.changed == nil {
 		g.changed = make(chan struct{})
@@ -153,7 +153,7 @@ func (g *Gate) Shut() {
 	g.wake()
 }
 
-// Close shuts the gate and waits until all have left, at most as long as the context allows.
+// Close shuts the gate and waits until all passes are released, or the context ends.
 func (g *Gate) Close(ctx context.Context) error {
 	g.Shut()
 	for {
@@ -171,7 +171,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	}
 }
 
-// Counts is the gate now.
+// Counts returns the current counts.
 func (g *Gate) Counts() GateCounts {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,18 +1,18 @@
-// Package intake is where events enter: it reads them off the bus, checks them and hands them on.
+// Package intake receives events: it reads them from the bus, validates them and passes them on.
 //
-//	Subscriber ─► parse.ParseEnvelope ─► parse ─► Sink     the acknowledging MQTT trigger of our own
+//	Subscriber ─► parse.ParseEnvelope ─► parse ─► Sink     our own acknowledging MQTT trigger
 //	SDK trigger ─► Gate ─► parse ─► Orderer ─► Sink        the SDK's default trigger, Redis or MQTT
 //
-// What does not parse goes to the quarantine with its reason and harms nothing else. Gate, Orderer and Subscriber are each
-// bounded, and count what they turn away.
+// A message that does not parse is quarantined with its reason and affects no other message. Gate, Orderer and Subscriber are each bounded, and count
+// refusals.
 //
-// Which file holds which state, and who owns it:
+// The state by file, and its owner:
 //
-//	subscriber.go     the Subscriber; its reader (run) owns the slices that go to the sink, its mutex all that is under way;
-//	                  the connection, held by an mqtt.Keeper
-//	delivery.go       the way of one message: ticket, event, sink, acknowledgement; refused events, and identities handed on lately
+//	subscriber.go     the Subscriber; its reader (run) owns the slices for the sink, its mutex guards all events in progress;
+//	                  an mqtt.Keeper holds the connection
+//	delivery.go       the path of one message: ticket, event, sink, acknowledgement; refused events, and recent identities
 //	subscriptions.go  the topics of the session, and the file that remembers them        topics.go    filters; no state
-//	gate.go           what may be under way at once; a lock of its own
+//	gate.go           the limit on events in progress; a lock of its own
 //	orderer.go        events held to restore their order, for the SDK's default trigger
 //	parse/            bytes to events; no state but caches
 //

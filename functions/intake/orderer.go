@@ -12,17 +12,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// Sink takes events further. Submit may block, which holds back the source. done is called exactly once for each
-// event, from any goroutine, also before Submit returns: with nil when every task of the event is done here or durable,
-// with an error when the event was refused. The slice is the sink's from then on.
+// Sink receives events. Submit may block, which holds back the source. done is called exactly once for each event, from any goroutine, possibly
+// before Submit returns: with nil when every task of the event is done locally or durable, with an error when the event was refused. The sink owns
+// the slice.
 type Sink interface {
 	Submit(events []*task.Event, done func(i int, err error))
 }
 
-// Orderer is a Sink that restores the order of each device before another one. The SDK's default trigger runs each
-// message in a goroutine of its own, so events overtake each other by some milliseconds: each is held for the window,
-// and when its time is up all of its device with an earlier origin go before it. An event later than that goes on as it
-// comes and is counted. At most MaxEvents are held; beyond, Submit blocks.
+// Orderer is a Sink that restores the order of each device's events before another sink. The SDK's default trigger handles each message in its own
+// goroutine, so events overtake each other by some milliseconds. The Orderer holds each event for the window; when its time is up, all events of its
+// device with an earlier origin are released before it. An event later than that is passed on as it arrives, and counted. At most MaxEvents are held;
+// beyond, Submit blocks.
 type Orderer struct {
 	next   Sink
 	window time.Duration
@@ -34,7 +34,7 @@ type Orderer struct {
 	stop    chan struct{}
 	done    chan struct{}
 	closed  bool
-	waiting []*held // in order of arrival, and so of the time at which they are due
+	waiting []*held // in order of arrival, and so of due time
 	devices map[string]*deviceQueue
 	arrived uint64
 	late    uint64
@@ -49,13 +49,13 @@ type held struct {
 	released bool
 }
 
-// deviceQueue holds the events of one device, the earliest on top, and remembers how far it has got.
+// deviceQueue holds the events of one device, the earliest on top, and its progress.
 type deviceQueue struct {
 	events []*held
-	last   int64 // origin of the latest event handed on
+	last   int64 // origin of the latest released event
 }
 
-// NewOrderer starts the orderer. With a window of 0 it hands everything on at once, unordered.
+// NewOrderer starts the orderer. With a window of 0 it passes everything on immediately, unordered.
 func NewOrderer(cfg Config, next Sink) *Orderer {
 	o := &Orderer{
 		next: next, window: duration(cfg.ReorderWindow), limit: cfg.MaxEvents, devices: map[string]*deviceQueue{},
@@ -66,7 +66,7 @@ func NewOrderer(cfg Config, next Sink) *Orderer {
 	return o
 }
 
-// Submit takes events, and blocks while MaxEvents are held. After Close it refuses with ErrClosed.
+// Submit accepts events, and blocks while MaxEvents are held. After Close it refuses them with ErrClosed.
 func (o *Orderer) Submit(events []*task.Event, done func(i int, err error)) {
 	if o.window == 0 {
 		o.next.Submit(events, done)
@@ -113,7 +113,7 @@ func (o *Orderer) nudge() {
 	}
 }
 
-// run hands on what is due until the stop, and then everything.
+// run releases due events until the stop, and then all events.
 func (o *Orderer) run() {
 	defer close(o.done)
 	timer := time.NewTimer(time.Hour)
@@ -136,10 +136,10 @@ func (o *Orderer) run() {
 	}
 }
 
-// idle is how long to sleep while nothing is held.
+// idle is the time to sleep while nothing is held.
 const idle = time.Hour
 
-// take removes what is due, in the order in which it goes on, or says how long there is to wait.
+// take removes and returns the due events in the order of their release, or returns the time to wait.
 func (o *Orderer) take(now time.Time) (ready []*held, wait time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -164,10 +164,10 @@ func (o *Orderer) take(now time.Time) (ready []*held, wait time.Duration) {
 	return ready, o.waiting[0].due.Sub(now)
 }
 
-// maxIdleDevices is how many devices without events are remembered, for the count of late events.
+// maxIdleDevices is the maximum number of devices without events that are remembered, for the count of late events.
 const maxIdleDevices = 4096
 
-// forget bounds the memory of devices. The lock is held.
+// forget bounds the number of devices. The lock is held.
 func (o *Orderer) forget() {
 	if len(o.devices) <= maxIdleDevices {
 		return
@@ -179,7 +179,7 @@ func (o *Orderer) forget() {
 	}
 }
 
-// upTo removes the events that go before h, and h.
+// upTo removes h and the events to release before it.
 func (d *deviceQueue) upTo(h *held, ready []*held) []*held {
 	for !h.released {
 		first := heap.Pop(d).(*held)
@@ -198,14 +198,14 @@ func (o *Orderer) release(ready []*held) {
 	o.next.Submit(events, func(i int, err error) { ready[i].done(err) })
 }
 
-// Late is how many events came after a later one of their device had gone on already.
+// Late returns the number of events that arrived after a later one of their device was released.
 func (o *Orderer) Late() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.late
 }
 
-// Close takes no more, hands on all that is held, and waits for that as long as the context allows.
+// Close accepts no more events, releases all that are held, and waits for that until the context ends.
 func (o *Orderer) Close(ctx context.Context) error {
 	o.mu.Lock()
 	if !o.closed {

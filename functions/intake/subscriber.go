@@ -15,26 +15,26 @@ import (
 	"app-offload/functions/say"
 )
 
-// Logger is where a Subscriber reports; EdgeX's LoggingClient is one.
+// Logger is the logger of a Subscriber; EdgeX's LoggingClient is one.
 type Logger = say.Logger
 
 // Subscriber reads events from an MQTT MessageBus and acknowledges each only when it is done or durable.
 //
-// What it promises: the sink gets events in the order in which the broker delivers them; an event published at QoS 1 is
-// acknowledged after the sink's done(nil) and not before, so one that is under way when this process dies is delivered
-// again; an event delivered again, with the same id and content, while it is under way or lately handled is not handed on twice.
+// Guarantees: the sink receives events in the order in which the broker delivers them. An event published at QoS 1 is acknowledged after the sink's
+// done(nil) and not before, so the broker redelivers an event in progress when this process dies. An event redelivered with the same id and content,
+// while the first is in progress or shortly after it was handled, is not submitted twice.
 //
-// Acknowledgements leave in the order in which the messages arrived, as MQTT requires and brokers need to keep the order themselves: one
-// that is done waits for all before it, also where it is quarantined, skipped, or a repeat. So one slow event delays the
-// acknowledgements behind it, and the broker stops at its window. A refused event is offered again after RetryAfter, with all that
-// were refused behind it, in order; until it is taken nothing new is handed on. At a stop it is left to the broker, and all that
-// arrived behind it too. Events published at QoS 0 cannot be acknowledged, and what of them is in memory dies with the process.
+// Acknowledgements leave in the order in which the messages arrived, as MQTT requires and brokers need to keep the order themselves: a finished
+// message waits for all earlier ones, also if it is quarantined, skipped, or a repeat. So one slow event delays the acknowledgements behind it, and
+// the broker stops at its window. A refused event is submitted again after RetryAfter, followed by all later refused ones in order; until it is
+// accepted no new event is submitted. At a stop it is left to the broker, and so are all that arrived behind it. Events published at QoS 0 cannot be
+// acknowledged, and are lost with the process while they are in memory.
 //
-// Not every message is an event for this service: one on a topic that is no longer configured, which the session may still bring, and
-// one that the broker has retained, which it sends at each subscription anew, are acknowledged and counted, and not read.
+// Some messages are acknowledged and counted without being read: one on a topic that is no longer configured, which the session may still deliver,
+// and a retained one, which the broker sends again at each subscription.
 //
-// What bounds it: at most MaxEvents messages or MaxMiB of memory are under way; beyond, it stops reading, and the broker
-// keeps what it is configured to keep. If that lasts longer than the keep-alive allows, the connection is renewed.
+// Bounds: at most MaxEvents messages or MaxMiB of memory are in progress; beyond, it stops reading, and the broker queues as configured. If that
+// lasts longer than the keep-alive allows, the connection is renewed.
 type Subscriber struct {
 	cfg        Config
 	bus        Bus
@@ -56,50 +56,50 @@ type Subscriber struct {
 	workers    sync.WaitGroup // the reader
 	connecting sync.WaitGroup // the keeper of the connection
 	first      chan struct{}  // closed by the first connection
-	receiving  sync.Mutex     // held while a message goes from the gate into arrived
+	receiving  sync.Mutex     // held while a message moves from the gate into arrived
 
 	once   say.Once   // problems of the connection, and refusals
-	often  *say.Every // refusals, and events with the id of another one
+	often  *say.Every // events with the id of another event, and refusals
 	seldom *say.Every // messages that are not read, by reason, and a rival
 
 	mu       sync.Mutex
-	pending  map[identity]*delivery // submitted, or refused and to be offered again
+	pending  map[identity]*delivery // submitted, or refused and to be submitted again
 	recent   *recentEvents
-	out      int           // deliveries with the sink
+	out      int           // number of deliveries in the sink
 	retries  []*delivery   // refused
-	due      time.Time     // when they are offered again
+	due      time.Time     // next time to submit them
 	retry    chan struct{} // wakes the reader while there are any
 	stopping bool
-	refusing int // deliveries that were refused and not taken since
+	refusing int // deliveries that were refused and not yet accepted
 	counts   SubscriberCounts
 	sequence uint64
-	since    time.Time  // of the present connection; zero without one
+	since    time.Time  // of the current connection; zero without one
 	rival    mqtt.Rival // for the client id
 }
 
-// SubscriberCounts is what a subscriber has seen since its start.
+// SubscriberCounts are the counts of a subscriber since its start.
 type SubscriberCounts struct {
 	Received    uint64 // messages
 	Unsafe      uint64 // of these at QoS 0, which no acknowledgement protects
-	Submitted   uint64 // events handed on, repeated offers not counted
-	Done        uint64 // events the sink took
-	Refused     uint64 // answers of the sink that were refusals
+	Submitted   uint64 // events submitted, without repeated submissions
+	Done        uint64 // events that the sink accepted
+	Refused     uint64 // refusals by the sink
 	Skipped     uint64 // messages on topics that are not for this service
-	Unmatched   uint64 // messages that no configured topic selects, from an older subscription of the session
-	Retained    uint64 // messages that the broker had kept from before the subscription
-	Rejected    uint64 // messages that are no event; the quarantine has them by reason
-	Duplicates  uint64 // events that had been handed on before, with the same content
-	SameID      uint64 // events that had the id of another one and a different content; handed on like any other
+	Unmatched   uint64 // messages on no configured topic, from an older subscription of the session
+	Retained    uint64 // messages retained by the broker before the subscription
+	Rejected    uint64 // messages that are not valid events; the quarantine has them by reason
+	Duplicates  uint64 // events submitted before with the same content
+	SameID      uint64 // events with the id of another event and different content; submitted like any other
 	Acked       uint64 // messages acknowledged
-	Abandoned   uint64 // messages left unacknowledged, at the stop or since their connection ended: the broker delivers them again
-	Connections uint64 // to the broker, ever
+	Abandoned   uint64 // messages left unacknowledged, at the stop or after their connection ended: the broker redelivers them
+	Connections uint64 // to the broker, in total
 	Connected   bool
-	Subscribed  bool // to all topics, on the present connection
+	Subscribed  bool // to all topics, on the current connection
 	UnderWay    GateCounts
 }
 
-// messageCost is what a message of n bytes takes in memory while it is under way: paho keeps it until it is
-// acknowledged, and the event is decoded out of it.
+// messageCost returns the memory that a message of n bytes takes while it is in progress: paho keeps it until it is acknowledged, and the event is
+// decoded from it.
 func messageCost(n int) int { return 2 * n }
 
 // NewSubscriber checks the configuration; Start connects. The quarantine and the log must outlive the subscriber.
@@ -124,7 +124,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine,
 	return s, err
 }
 
-// concluded counts a message that has left, and gives its room back.
+// concluded counts an acknowledged or abandoned message, and releases its room.
 func (s *Subscriber) concluded(pass Pass, acked bool) {
 	s.count(func(c *SubscriberCounts) {
 		if acked {
@@ -136,8 +136,8 @@ func (s *Subscriber) concluded(pass Pass, acked bool) {
 	pass.Leave()
 }
 
-// Start connects and begins to read. It waits for the first connection as long as the context allows; without one it
-// says so in the log and goes on trying, because a gateway may well be up before its broker.
+// Start connects and begins to read. It waits for the first connection until the context ends; without one it logs that and keeps trying, because a
+// gateway may start before its broker.
 func (s *Subscriber) Start(ctx context.Context) {
 	s.started.Do(func() {
 		s.workers.Go(s.run)
@@ -152,7 +152,7 @@ func (s *Subscriber) Start(ctx context.Context) {
 	})
 }
 
-// receive gets one message after the other. While the gate is full it blocks, and with it the reading from the connection.
+// receive accepts one message after the other. While the gate is full it blocks, and so does the reading from the connection.
 func (s *Subscriber) receive(_ *mqtt.Session, m mqtt.Message) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
@@ -161,10 +161,10 @@ func (s *Subscriber) receive(_ *mqtt.Session, m mqtt.Message) {
 		s.count(func(c *SubscriberCounts) { c.Abandoned++ })
 		return
 	}
-	s.arrived <- arrival{m, pass} // has room for all that the gate lets in
+	s.arrived <- arrival{m, pass} // never blocks: it has the capacity of the gate
 }
 
-// run is the reader: it hands on slices of what has arrived, and offers again what was refused.
+// run is the reader: it submits slices of arrived messages, and submits refused events again.
 func (s *Subscriber) run() {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
@@ -193,7 +193,7 @@ func (s *Subscriber) count(what func(*SubscriberCounts)) {
 	what(&s.counts)
 }
 
-// Counts is the subscriber now.
+// Counts returns the current counts.
 func (s *Subscriber) Counts() SubscriberCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,9 +202,9 @@ func (s *Subscriber) Counts() SubscriberCounts {
 	return c
 }
 
-// Stop ends the reading, waits for all that has arrived to be answered and acknowledged, and disconnects. The session
-// stays at the broker, with everything unacknowledged. When the context ends first it disconnects at once and the error
-// says how much was left. Stop may be called more than once, and from several goroutines.
+// Stop stops reading, waits until all arrived events are answered and acknowledged, and disconnects. The session stays at the broker, with everything
+// unacknowledged. If the context ends first it disconnects immediately and the error has the number of remaining events. Stop may be called more than
+// once, and from several goroutines.
 func (s *Subscriber) Stop(ctx context.Context) error {
 	s.stopped.Do(func() { s.stopErr = s.stop(ctx) })
 	return s.stopErr
@@ -215,18 +215,18 @@ func (s *Subscriber) stop(ctx context.Context) error {
 	s.stopping = true
 	s.mu.Unlock()
 	s.cancel()
-	s.started.Do(s.acks.Start) // never started: there is nothing to wait for
+	s.started.Do(s.acks.Start) // never started: nothing to wait for
 	err := s.gate.Close(ctx)
 	if err != nil {
 		err = fmt.Errorf("stopping the MQTT subscriber, the broker will deliver again what was left: %w", err)
 	}
 	s.connecting.Wait() // its context has ended
 	if !s.acks.Stop(ctx) {
-		s.connection.Renew() // the broker does not take the acknowledgements
+		s.connection.Renew() // the broker does not read the acknowledgements
 		s.acks.Wait()
 	} else if session := s.connection.Session(); session != nil {
 		settling, cancel := context.WithTimeout(ctx, settleTimeout)
-		_ = session.Settle(settling) // a broker that does not answer delivers again what it has not read
+		_ = session.Settle(settling) // if the broker does not answer, it redelivers the events whose acknowledgement it has not read
 		cancel()
 	}
 	s.connection.End()
@@ -238,12 +238,12 @@ func (s *Subscriber) stop(ctx context.Context) error {
 
 const (
 	connectTimeout = 10 * time.Second
-	writeTimeout   = 30 * time.Second // for an acknowledgement; a broker that takes none for so long is hung
+	writeTimeout   = 30 * time.Second // for an acknowledgement; a broker that reads none for so long is hung
 	maxBackOff     = 10 * time.Second
 	settleTimeout  = 500 * time.Millisecond // for the broker to read the last acknowledgements
 )
 
-// keeper holds the connection.
+// keeper returns the keeper of the connection.
 func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 	at, err := mqtt.ParseAddress(s.bus.URL)
 	if err != nil {
@@ -263,10 +263,10 @@ func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 	}, nil
 }
 
-// Rotate renews the connection, which reads the credentials anew. Events under way are delivered again and recognised.
+// Rotate renews the connection, which reads the credentials anew. Events in progress are redelivered and recognised.
 func (s *Subscriber) Rotate() { s.connection.Renew() }
 
-// report logs a problem of the connection, but not the same one again until there was none.
+// report logs a problem of the connection, but not the same one twice in a row.
 func (s *Subscriber) report(problem error) {
 	if s.ctx.Err() == nil && s.once.Changed("connection", problem) {
 		s.log.Errorf("cannot connect to the MQTT MessageBus, still trying: url=%s error=%q", s.bus.URL, problem)
@@ -292,7 +292,7 @@ func (s *Subscriber) rivalText() string {
 		"give this one its own key (-sk) or Intake.ClientID", s.bus.ClientID)
 }
 
-// Rival says, as a sentence, that another client of the broker uses the same client id; "" while there is no sign of one.
+// Rival returns a sentence if another client of the broker uses the same client id, and "" while there is no sign of one.
 func (s *Subscriber) Rival() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,7 +306,7 @@ func (s *Subscriber) Rival() string {
 	return s.rivalText()
 }
 
-// connected subscribes, also where the session is known to the broker, because the topics may have changed since.
+// connected subscribes, also if the broker has the session, because the topics may have changed since.
 func (s *Subscriber) connected(session *mqtt.Session) {
 	s.mu.Lock()
 	if s.counts.Connections++; s.counts.Connections == 1 {
@@ -335,24 +335,23 @@ func (s *Subscriber) connected(session *mqtt.Session) {
 	}
 }
 
-// Credentials is what the secret of the MessageBus holds; which parts there must be depends on the AuthMode.
+// Credentials are the contents of the MessageBus secret; the AuthMode decides which parts are required.
 type Credentials = mqtt.Credentials
 
-// Bus says where the MQTT MessageBus is and how to log in. The wiring fills it from what the SDK's own MessageBus and
-// Trigger configuration says.
+// Bus is the address and the login of the MQTT MessageBus. The wiring fills it from the SDK's MessageBus and Trigger configuration.
 type Bus struct {
 	URL      string   // see mqtt.ParseAddress
 	Topics   []string // filters with their base prefix, e.g. edgex/events/#
-	ClientID string   // used where Config.ClientID is empty
+	ClientID string   // used if Config.ClientID is empty
 
-	// Remember is a file in which the topics of the session are kept, so that those no longer configured are unsubscribed from; "" keeps none.
+	// Remember is a file for the topics of the session, so that topics no longer configured are unsubscribed; "" disables it.
 	Remember string
 
 	AuthMode       string // one of mqtt's Auth words; "" means "none"
 	SkipCertVerify bool   // trust any certificate of the broker
-	// Credentials is asked at each connection, so that a rotated secret applies from the next one on. nil where AuthMode is "none".
+	// Credentials is called for each connection, so that a rotated secret applies from the next one on. nil if AuthMode is "none".
 	Credentials func() (Credentials, error)
-	// Skip names topics whose messages are acknowledged unread, such as the service's own results; nil skips none.
+	// Skip selects topics whose messages are acknowledged unread, such as the service's own results; nil skips none.
 	Skip func(topic string) bool
 }
 

@@ -13,8 +13,8 @@ import (
 	"app-offload/functions/mqtt"
 )
 
-// subscribe makes the session's subscriptions what is configured. A persistent session keeps those of earlier configurations, and
-// MQTT has no way to ask for them, so the file Bus.Remember names what was ever subscribed to and not unsubscribed from since.
+// subscribe changes the session's subscriptions to the configured ones. A persistent session keeps those of earlier configurations, and MQTT cannot
+// list them, so the file Bus.Remember has every topic that was subscribed and not unsubscribed since.
 func (s *Subscriber) subscribe(session *mqtt.Session) error {
 	before := s.remembered()
 	s.remember(union(s.bus.Topics, before))
@@ -41,7 +41,7 @@ func (s *Subscriber) subscribe(session *mqtt.Session) error {
 	return nil
 }
 
-// rememberedSession is the content of Bus.Remember. Another session's filters are of no meaning.
+// rememberedSession is the content of Bus.Remember. The topics of another session are ignored.
 type rememberedSession struct {
 	Broker, ClientID string
 	Topics           []string
@@ -65,7 +65,7 @@ func (s *Subscriber) remembered() []string {
 	return was.Topics
 }
 
-// remember replaces the file, where it changes. A disk that takes none does not keep events from coming in.
+// remember replaces the file if it changes. A failed write does not stop the intake.
 func (s *Subscriber) remember(topics []string) {
 	if s.bus.Remember == "" || !s.cfg.PersistentSession || slices.Equal(topics, s.remembered()) {
 		return
@@ -89,7 +89,7 @@ func union(a, b []string) []string {
 	return all
 }
 
-// expected reports whether a configured filter selects the topic. A group of shared subscriptions gets the topics of its filter.
+// expected reports whether a configured filter matches the topic. A group of shared subscriptions receives the topics of its filter.
 func (b Bus) expected(topic string) bool {
 	return slices.ContainsFunc(b.Topics, func(filter string) bool {
 		if group, ok := strings.CutPrefix(filter, "$share/"); ok {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Filters reads a comma-separated list of topic filters, as Trigger.SubscribeTopics has it, and puts the base prefix before each. A filter
-// that another one of the list covers is left out, so that no event comes twice for it. The error names every mistake.
+// Filters parses a comma-separated list of topic filters, as in Trigger.SubscribeTopics, and prefixes each with base. A filter covered by another one
+// of the list is omitted, so that no event arrives twice. The error names every mistake.
 func Filters(base, list string) ([]string, error) {
 	var filters []string
 	var errs []error
@@ -33,7 +33,7 @@ func Filters(base, list string) ([]string, error) {
 	return withoutCovered(filters), nil
 }
 
-// withoutCovered leaves out what another filter covers, and keeps the order of the rest.
+// withoutCovered omits filters that another filter covers, and keeps the order of the others.
 func withoutCovered(filters []string) []string {
 	var kept []string
 	for i, f := range filters {
@@ -63,8 +63,8 @@ func checkFilter(filter string) error {
 	return nil
 }
 
-// FilterRemarks says what in a valid list of filters is most likely not meant, one sentence each: EdgeX publishes all events below
-// "events", and puts the base prefix before each filter itself.
+// FilterRemarks returns a sentence for each probable mistake in a valid list of filters: EdgeX publishes all events below "events", and adds the base
+// prefix to each filter itself.
 func FilterRemarks(base, list string) []string {
 	var remarks []string
 	for filter := range strings.SplitSeq(list, ",") {
@@ -81,7 +81,7 @@ func FilterRemarks(base, list string) []string {
 	return remarks
 }
 
-// Covers reports whether every topic that the second filter matches is matched by the first one as well.
+// Covers reports whether filter matches every topic that other matches.
 func Covers(filter, other string) bool {
 	for {
 		level, rest, more := strings.Cut(filter, "/")
@@ -94,7 +94,7 @@ func Covers(filter, other string) bool {
 		case !more && !otherMore:
 			return true
 		case !otherMore:
-			return rest == "#" // which matches the level above it, too
+			return rest == "#" // which also matches the level above it
 		case !more:
 			return false
 		}
@@ -102,7 +102,7 @@ func Covers(filter, other string) bool {
 	}
 }
 
-// MatchTopic reports whether a topic is one of those that the filter selects, by the rules of MQTT.
+// MatchTopic reports whether a filter matches a topic, by the rules of MQTT.
 func MatchTopic(filter, topic string) bool {
 	if topic == "" || topic[0] == '$' && filter != "" && filter[0] != '$' {
 		return false
@@ -110,8 +110,8 @@ func MatchTopic(filter, topic string) bool {
 	return Covers(filter, topic)
 }
 
-// Flat is the subscription for a bus that is not MQTT, where '.' parts levels and '*' may stand for several: filters without '+', of which no
-// two overlap, that bring all the given ones select, and each message once. What else they bring is told apart by Selects.
+// Flat returns the subscriptions for a bus other than MQTT, where '.' separates levels and '*' may match several: filters without '+' that do not
+// overlap and together match all given ones, so that each message arrives once. Selects filters out the surplus.
 func Flat(filters []string) []string {
 	cut := make([]string, len(filters))
 	for i, filter := range filters {
@@ -123,8 +123,8 @@ func Flat(filters []string) []string {
 	return withoutCovered(cut)
 }
 
-// Selects reports whether any of the filters selects a topic as a bus hands it out that is not MQTT: a '.' in a name has become a '/' there,
-// so that levels cannot be counted and '+' stands for any text.
+// Selects reports whether any of the filters matches a topic from a bus other than MQTT: such a bus turns a '.' in a name into a '/', so levels
+// cannot be counted and '+' matches any text.
 func Selects(filters []string, topic string) bool {
 	topic = strings.ReplaceAll(topic, ".", "/")
 	for _, filter := range filters {

@@ -47,7 +47,7 @@ func (p *parser) cborDocument() bool {
 	return p.finishDocument()
 }
 
-// head takes the head of the next data item.
+// head reads the head of the next data item.
 func (p *parser) head() (cborHead, bool) {
 	if p.i >= len(p.b) {
 		return cborHead{}, p.fail(ReasonMalformed, p.i, "the payload ends where a data item is due")
@@ -71,7 +71,7 @@ func (p *parser) head() (cborHead, bool) {
 	return h, p.sized(h)
 }
 
-// sized checks that what a head announces can stand in the rest of the payload, so that no count leads to a long loop.
+// sized checks that the payload is long enough for the announced length, so that no count leads to a long loop.
 func (p *parser) sized(h cborHead) bool {
 	if h.major < cborBytes || h.major > cborMap || h.indefinite() {
 		return true
@@ -101,14 +101,14 @@ func bigEndian(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
-// members counts the members of an array or map, of either kind.
+// members counts the members of an array or map, of definite or indefinite length.
 type members struct {
 	left       uint64
 	indefinite bool
 	taken      int
 }
 
-// more reports whether a further member follows; if none does, ok says whether that is the end.
+// more reports whether a further member follows; if not, ok reports whether the list ended properly.
 func (m *members) more(p *parser) (more, ok bool) {
 	if !m.indefinite {
 		if m.left == 0 {
@@ -154,7 +154,7 @@ func (p *parser) cborMembers(o *object, l level) bool {
 	}
 }
 
-// cborName takes a name, and says which one it is.
+// cborName reads a name, and returns its field.
 func (p *parser) cborName(o *object, l level, unknown *keySet, last field) (field, bool) {
 	start := p.i
 	if f, ok := p.guessed(o, l, last, &cborNames); ok {
@@ -276,7 +276,7 @@ func (p *parser) cborInt(o *object, f field) bool {
 	return true
 }
 
-// cborString takes a text or byte string. The span of one of definite length is its content, without the head.
+// cborString reads a text or byte string. The span of a string of definite length is its content, without the head.
 func (p *parser) cborString(major byte, want string) (span, bool) {
 	if !p.atMajor(major) {
 		return span{}, p.fail(ReasonMalformed, p.i, "%s is due", want)
@@ -309,7 +309,7 @@ func (p *parser) cborString(major byte, want string) (span, bool) {
 	return s, true
 }
 
-// cborContent takes the content of a string whose head announced its length.
+// cborContent reads the content of a string whose head announced its length.
 func (p *parser) cborContent(h cborHead) (span, bool) {
 	s := span{start: p.i, end: p.i + int(h.arg)}
 	p.i = s.end
@@ -319,7 +319,7 @@ func (p *parser) cborContent(h cborHead) (span, bool) {
 	return s, true
 }
 
-// Tags of CBOR with a meaning of their own (RFC 8949, 3.4).
+// CBOR tags with a special meaning (RFC 8949, 3.4).
 const (
 	cborTagDate     = 0
 	cborTagEpoch    = 1
@@ -327,7 +327,7 @@ const (
 	cborTagNegative = 3
 )
 
-// cborSkip passes over a data item of any kind, and checks it on the way.
+// cborSkip checks and skips a data item of any kind.
 func (p *parser) cborSkip() bool {
 	start := p.i
 	h, ok := p.head()
@@ -370,7 +370,7 @@ func (p *parser) cborSkipArray(h cborHead) bool {
 	}
 }
 
-// cborSkipMap passes over a map; its keys are names, and unless only names are wanted they may be whole numbers.
+// cborSkipMap skips a map; its keys are names or, unless onlyNames is set, whole numbers.
 func (p *parser) cborSkipMap(h cborHead, onlyNames bool) bool {
 	if !p.enter() {
 		return false
@@ -411,8 +411,8 @@ func (p *parser) cborKey(keys *keySet, onlyNames bool) bool {
 	return true
 }
 
-// cborSkipTag passes over a tagged item. Times are turned away: EdgeX writes them as whole numbers, and its decoder
-// refuses many forms of them. Big numbers must be byte strings.
+// cborSkipTag skips a tagged item. Times are rejected: EdgeX writes them as whole numbers, and its decoder rejects many of their forms. Big numbers
+// must be byte strings.
 func (p *parser) cborSkipTag(h cborHead, start int) bool {
 	switch h.arg {
 	case cborTagDate, cborTagEpoch:

@@ -10,15 +10,15 @@ import (
 	"app-offload/functions/task"
 )
 
-// Envelope is the part of EdgeX's MessageEnvelope that matters here.
+// Envelope holds the fields of EdgeX's MessageEnvelope that intake uses.
 type Envelope struct {
 	CorrelationID []byte // within the message, or a copy
 	ContentType   string
-	ErrorCode     int // other than 0: the payload is an error message
+	ErrorCode     int // if not 0, the payload is an error message
 	Payload       []byte
 }
 
-// envelopeDTO is read by encoding/json where the fast way gives up.
+// envelopeDTO is for encoding/json if the fast path fails.
 type envelopeDTO struct {
 	APIVersion    string            `json:"apiVersion"`
 	ReceivedTopic string            `json:"receivedTopic"`
@@ -30,9 +30,9 @@ type envelopeDTO struct {
 	QueryParams   map[string]string `json:"queryParams"`
 }
 
-// ParseEnvelope opens a message of the MQTT MessageBus. It takes exactly what EdgeX's own client takes: a plain message
-// is scanned, anything unusual in it goes to encoding/json. The payload is the caller's. A long one is decoded within msg, which is of no further use
-// then; msg is unchanged where there is an error. The error is a *RejectError.
+// ParseEnvelope opens a message of the MQTT MessageBus. It accepts exactly the messages that EdgeX's own client accepts: a plain message is scanned,
+// an unusual one goes to encoding/json. The caller owns the payload. A long payload is decoded within msg, which is then invalid; on error msg is
+// unchanged. The error is a *RejectError.
 func ParseEnvelope(msg []byte) (Envelope, error) {
 	p := parsers.Get().(*parser)
 	defer p.recycle()
@@ -43,11 +43,11 @@ func ParseEnvelope(msg []byte) (Envelope, error) {
 	return slowEnvelope(msg)
 }
 
-// decodeWithin is the length of a payload in base64 from which on it is decoded in place: a message of the largest size takes as much memory as
-// its event besides, and is kept until it is acknowledged.
+// decodeWithin is the base64 length from which a payload is decoded in place: a message of the largest size takes as much memory as its event, and is
+// kept until it is acknowledged.
 const decodeWithin = 1 << 20
 
-// decode decodes Payload, and changes nothing where that is not base64.
+// decode decodes Payload, or leaves it unchanged if it is not base64.
 func (e *Envelope) decode() bool {
 	text := e.Payload
 	if len(text) < decodeWithin {
@@ -56,7 +56,7 @@ func (e *Envelope) decode() bool {
 		e.Payload = e.Payload[:n]
 		return err == nil
 	}
-	// By blocks through a buffer, since base64 does not promise that it may decode in place; and at first to nowhere.
+	// Decode by blocks through a buffer, since base64 does not promise to work in place. The first pass only checks.
 	var block [4 << 10]byte
 	var out [3 << 10]byte
 	for _, keep := range []bool{false, true} {
@@ -77,7 +77,7 @@ func (e *Envelope) decode() bool {
 	return true
 }
 
-// Open reads the event in the envelope as Parse does, and gives it the correlation id.
+// Open reads the event in the envelope as Parse does, and sets its correlation id.
 func (l Limits) Open(env *Envelope) (*task.Event, error) {
 	return l.parse(env.Payload, env.ContentType, env.CorrelationID)
 }
@@ -110,7 +110,7 @@ func rejectJSON(err error) *RejectError {
 	return Reject(ReasonMalformed, "envelope: %v", err)
 }
 
-// The names of an envelope, as bits of what has been seen.
+// The names of an envelope, as bits of a set.
 const (
 	envAPIVersion = 1 << iota
 	envReceivedTopic
@@ -121,8 +121,7 @@ const (
 	envContentType
 )
 
-// envelope scans a message. It is false for anything that is wrong or merely unusual, and leaves telling these apart to
-// encoding/json.
+// envelope scans a message. It returns false for anything invalid or unusual, and encoding/json tells these apart.
 func (p *parser) envelope() (Envelope, bool) {
 	var env Envelope
 	p.space()
@@ -180,7 +179,7 @@ func (p *parser) envelopeField(env *Envelope, key []byte) (bit int, ok bool) {
 	return 0, false
 }
 
-// plainText takes a string that needs no decoding.
+// plainText reads a string that needs no decoding.
 func (p *parser) plainText() ([]byte, bool) {
 	if !p.at('"') {
 		return nil, false
@@ -189,7 +188,7 @@ func (p *parser) plainText() ([]byte, bool) {
 	return p.b[s.start:max(s.start, s.end)], ok && s.form == formPlain
 }
 
-// envelopePayload finds the payload, still in base64.
+// envelopePayload reads the payload, still in base64.
 func (p *parser) envelopePayload(env *Envelope) (ok bool) {
 	env.Payload, ok = p.plainText()
 	return ok

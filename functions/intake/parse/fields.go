@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// field is a name known in an event, a reading or a request.
+// field is a known name in an event, a reading or a request.
 type field uint8
 
 const (
@@ -38,7 +38,7 @@ var fieldNames = [fieldCount]string{
 	fMediaType: "mediaType", fValue: "value", fObject: "objectValue",
 }
 
-// jsonNames and cborNames are the names as they stand in an event by Go's encoders, in JSON with the colon.
+// jsonNames and cborNames are the names as Go's encoders write them in an event, in JSON with the colon.
 var jsonNames, cborNames = func() (inJSON, inCBOR [fUnknown + 1]string) {
 	for f, name := range fieldNames {
 		inJSON[f] = `"` + name + `":`
@@ -47,7 +47,7 @@ var jsonNames, cborNames = func() (inJSON, inCBOR [fUnknown + 1]string) {
 	return inJSON, inCBOR
 }()
 
-// level is the set of names an object knows; every other name in it is passed over.
+// level is the set of names that an object knows; other names in it are skipped.
 type level uint32
 
 const (
@@ -100,8 +100,8 @@ func lookup(key []byte) field {
 	return fUnknown
 }
 
-// misspelt finds the name a key equals but for its case. EdgeX's own decoder would take such a key for the name, and so
-// would see another event than we do.
+// misspelt returns the name that a key equals apart from its case. EdgeX's own decoder would accept such a key as the name, and so see a different
+// event.
 func (l level) misspelt(key []byte) (string, bool) {
 	for f := range fieldCount {
 		if l.knows(f) && bytes.EqualFold(key, []byte(fieldNames[f])) {
@@ -111,42 +111,42 @@ func (l level) misspelt(key []byte) (string, bool) {
 	return "", false
 }
 
-// form says how the bytes of a span are to be read.
+// form is the encoding of a span's bytes.
 type form uint8
 
 const (
-	formPlain   form = iota // as they are
+	formPlain   form = iota // unchanged
 	formEscaped             // a JSON string with escapes
-	formChunked             // a CBOR string in pieces; the span covers the pieces with their heads
+	formChunked             // a CBOR string in pieces; the span includes the heads of the pieces
 )
 
-// span is a place in the payload.
+// span is a range of the payload.
 type span struct {
 	start, end int
 	form       form
 }
 
-// object holds what was found in one object, before it is known whether it is complete.
+// object collects the fields of one object before it is complete.
 type object struct {
 	seen   uint32 // names that occurred
-	set    uint32 // names that occurred with something other than null; at and origin hold for these only
+	set    uint32 // names with a value other than null; at and origin are valid for these only
 	origin int64
-	start  int // where the object begins
+	start  int // begin of the object
 	at     [fieldCount]span
 
-	// follow is which name came after which one the last time. One program writes its objects in one order, so a guess
-	// is nearly always right, and a name that was guessed need not be looked for. It outlives reset.
+	// follow maps each name to the one that came after it last time. A program writes its objects in one order, so this guess is nearly always right and
+	// saves a lookup. It outlives reset.
 	follow [fUnknown + 1]field
 }
 
-// atStart is what the first name of an object follows.
+// atStart is the predecessor of the first name of an object.
 const atStart = fieldCount
 
 func (o *object) reset(start int)     { o.seen, o.set, o.origin, o.start = 0, 0, 0, start }
 func (o *object) has(f field) bool    { return o.set&(1<<f) != 0 }
 func (o *object) put(f field, s span) { o.set |= 1 << f; o.at[f] = s }
 
-// keySet notices a name that occurs twice. It is small while names are few, as they nearly always are.
+// keySet detects duplicate names. It is small while there are few names, which is nearly always the case.
 type keySet struct {
 	n    int
 	few  [8]span
@@ -185,8 +185,8 @@ func (k *keySet) addMany(p *parser, s span) bool {
 	return true
 }
 
-// names holds the names of devices, profiles, sources, resources, units and media types that occurred lately. They are
-// copied out of the payload, because a name that is kept somewhere must not keep a whole camera frame alive.
+// names caches recent names of devices, profiles, sources, resources, units and media types. They are copies, because a retained name must not pin a
+// whole camera frame.
 var names nameTable
 
 const (
@@ -194,7 +194,7 @@ const (
 	nameLimit = 128  // longer ones are copied each time
 )
 
-// nameTable is a cache with one place for each hash: a newer name takes an older one's place. It needs no lock.
+// nameTable is a cache with one place per hash: a newer name replaces an older one. It needs no lock.
 type nameTable struct {
 	slots [nameSlots]atomic.Pointer[string]
 }

@@ -54,7 +54,7 @@ func (p *parser) jsonMembers(o *object, l level) bool {
 	return true
 }
 
-// jsonName takes a name and its colon, and says which one it is.
+// jsonName reads a name and its colon, and returns its field.
 func (p *parser) jsonName(o *object, l level, unknown *keySet, last field) (field, bool) {
 	start := p.i
 	if f, ok := p.guessed(o, l, last, &jsonNames); ok {
@@ -70,7 +70,7 @@ func (p *parser) jsonName(o *object, l level, unknown *keySet, last field) (fiel
 	return f, ok
 }
 
-// jsonField reads the value of a known name into the object, and passes over that of an unknown one.
+// jsonField reads the value of a known name into the object, and skips that of an unknown one.
 func (p *parser) jsonField(o *object, f field) bool {
 	if f == fUnknown {
 		return p.jsonSkip()
@@ -173,7 +173,7 @@ func (p *parser) jsonInt(o *object, f field) bool {
 	return true
 }
 
-// wholeNumber takes the literal of an int64; it rejects a fraction or an exponent, as encoding/json does.
+// wholeNumber reads the literal of an int64; it rejects a fraction or an exponent, as encoding/json does.
 func (p *parser) wholeNumber() (int64, bool) {
 	negative := p.at('-')
 	if negative {
@@ -218,7 +218,7 @@ func (p *parser) unexpected(want string) bool {
 	return p.fail(ReasonMalformed, p.i, "%q where %s is due", p.b[p.i], want)
 }
 
-// closes takes the end of an object or array that has nothing in it.
+// closes reads the end of an empty object or array.
 func (p *parser) closes(end byte) bool {
 	p.space()
 	if !p.at(end) {
@@ -228,7 +228,7 @@ func (p *parser) closes(end byte) bool {
 	return true
 }
 
-// next takes what stands behind a member or element, and reports whether another one follows.
+// next reads the separator after a member or element, and reports whether another one follows.
 func (p *parser) next(end byte) (more, ok bool) {
 	p.space()
 	switch {
@@ -243,7 +243,7 @@ func (p *parser) next(end byte) (more, ok bool) {
 	return false, p.unexpected("a comma or the end of the list")
 }
 
-// jsonKey takes a name and its colon.
+// jsonKey reads a name and its colon.
 func (p *parser) jsonKey() (span, bool) {
 	if !p.at('"') {
 		return span{}, p.unexpected("a name in quotes")
@@ -274,15 +274,15 @@ const (
 	highs = 0x8080808080808080
 )
 
-// special marks, in the top bit of each byte, quotes, backslashes and control characters. A byte above a marked one may be
-// marked wrongly, the lowest mark is always right.
+// special sets the top bit of each byte that is a quote, a backslash or a control character. A byte above a marked one may be marked wrongly; the
+// lowest mark is always right.
 func special(x uint64) uint64 {
 	quote := x ^ '"'*ones
 	slash := x ^ '\\'*ones
 	return ((quote-ones)&^quote | (slash-ones)&^slash | (x-' '*ones)&^x) & highs
 }
 
-// jsonString takes a string; the span is what stands between its quotes. Eight bytes are looked at at a time.
+// jsonString reads a string, eight bytes at a time; the span excludes the quotes.
 func (p *parser) jsonString() (span, bool) {
 	b, start := p.b, p.i+1
 	i := start
@@ -303,7 +303,7 @@ func (p *parser) jsonString() (span, bool) {
 	return p.jsonStringRest(span{start: start}, i)
 }
 
-// jsonStringRest takes from i on a string that has an escape or something other than ASCII, or stands at the very end.
+// jsonStringRest continues at i with a string that has an escape or non-ASCII bytes, or is near the end of the payload.
 func (p *parser) jsonStringRest(s span, i int) (span, bool) {
 	b := p.b
 	for {
@@ -332,7 +332,7 @@ func (p *parser) jsonStringRest(s span, i int) (span, bool) {
 	}
 }
 
-// skipUsual finds the next quote, backslash or control character.
+// skipUsual returns the position of the next quote, backslash or control character.
 func skipUsual(b []byte, i int) int {
 	for len(b)-i >= 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
@@ -346,7 +346,7 @@ func skipUsual(b []byte, i int) int {
 	return i
 }
 
-// escapeLength is the length of the escape b begins with, 0 if b begins with something else.
+// escapeLength returns the length of the escape at the beginning of b, or 0.
 func escapeLength(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -370,7 +370,7 @@ func hex4(b []byte) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// jsonSkip passes over a value of any kind, and checks it on the way.
+// jsonSkip checks and skips a value of any kind.
 func (p *parser) jsonSkip() bool {
 	if p.i >= len(p.b) {
 		return p.unexpected("a value")
@@ -436,7 +436,7 @@ func (p *parser) jsonSkipArray() bool {
 	return true
 }
 
-// number passes over a number in JSON's notation.
+// number skips a number in JSON's notation.
 func (p *parser) number() bool {
 	start := p.i
 	if p.at('-') {
@@ -465,7 +465,7 @@ func (p *parser) number() bool {
 	return p.finite(start)
 }
 
-// finite turns away what no float64 can hold, as EdgeX's decoder does.
+// finite rejects numbers that no float64 can hold, as EdgeX's decoder does.
 func (p *parser) finite(start int) bool {
 	if _, err := strconv.ParseFloat(string(p.b[start:p.i]), 64); err != nil {
 		return p.fail(ReasonWrongType, start, "number out of the range of 64 bits")
@@ -483,8 +483,7 @@ func (p *parser) digits() bool {
 
 var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// unescape resolves the escapes of a string that was checked before. Half of a surrogate pair becomes U+FFFD, as in
-// encoding/json.
+// unescape resolves the escapes of a checked string. Half of a surrogate pair becomes U+FFFD, as in encoding/json.
 func unescape(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for i := 0; i < len(b); {

@@ -1,16 +1,15 @@
-// Package parse makes events of bytes, and says why bytes are no event.
+// Package parse parses events, and reports why bytes are not a valid event.
 //
-//	parser.go    one document: its position, its scratch memory, and what JSON and CBOR share; pooled, owned by one call
+//	parser.go    one document: its position, its scratch memory, and the common part of JSON and CBOR; pooled, owned by one call
 //	json.go      the members of an event in JSON, and the values that are checked and skipped
 //	cbor.go      the same in CBOR
 //	fields.go    the names that EdgeX knows, and a cache of names, shared by all calls
 //	envelope.go  the message envelope of the bus
 //
-// Parse and ParseEnvelope do not block, keep no reference but to the bytes they were given, and never panic whatever
-// these are; they are safe for concurrent use.
+// Parse and ParseEnvelope do not block, keep no reference except to the given bytes, and never panic on any input; they are safe for concurrent use.
 //
-// An event is held to what EdgeX itself requires of it (the validation of its AddEventRequest), with one exception:
-// the text of a value is not compared with its type here, because a value is read only where somebody asks for it.
+// An event must pass EdgeX's own validation (of its AddEventRequest), with one exception: the text of a value is not compared with its type, because
+// a value is decoded on demand.
 package parse
 
 import (
@@ -22,38 +21,38 @@ import (
 	"app-offload/functions/task"
 )
 
-// The words of RejectError.Reason. They name counters, so they are few and stay.
+// The values of RejectError.Reason. They name counters, so they are few and stable.
 const (
-	ReasonMalformed     = "malformed"                // the bytes are not JSON, not CBOR, or have something behind them
+	ReasonMalformed     = "malformed"                // the bytes are not JSON, not CBOR, or have trailing data
 	ReasonTooLarge      = "too_large"                // over the limit of bytes
 	ReasonTooDeep       = "too_deep"                 // nested over the limit
 	ReasonMissing       = "missing_field"            // a field EdgeX requires is absent, null, empty or zero
-	ReasonWrongType     = "wrong_type"               // a field holds another kind of value than it must, or is out of range
+	ReasonWrongType     = "wrong_type"               // a field has a value of a wrong kind, or out of range
 	ReasonValueType     = "bad_value_type"           // a reading's valueType is not one of EdgeX's
 	ReasonEncoding      = "bad_encoding"             // text that is not UTF-8, or base64 that is not base64
-	ReasonDuplicate     = "duplicate_field"          // one name twice in an object: readers would disagree on what it says
+	ReasonDuplicate     = "duplicate_field"          // one name twice in an object: readers would disagree on its value
 	ReasonBadID         = "bad_id"                   // an id that is not a lower-case UUID
 	ReasonContentType   = "unsupported_content_type" // neither JSON nor CBOR
-	ReasonErrorEnvelope = "error_envelope"           // an envelope that carries an error message instead of data
-	ReasonUnsendable    = "unsendable"               // an event of which a part fits no message; see intake.Config.Unsendable
+	ReasonErrorEnvelope = "error_envelope"           // an envelope with an error message instead of data
+	ReasonUnsendable    = "unsendable"               // a part of the event fits no message; see intake.Config.Unsendable
 )
 
-// RejectError says why bytes are not taken as an event.
+// RejectError is the reason why bytes are rejected as an event.
 type RejectError struct {
 	Reason string // one of the Reason words
-	Detail string // for people: which field, at which byte, and what was found
-	Size   int    // bytes of what was rejected unread; else 0
+	Detail string // for people: the field, the byte position, and the value found
+	Size   int    // bytes of a message rejected unread; else 0
 }
 
-// Error is the reason followed by the detail.
+// Error returns the reason followed by the detail.
 func (e *RejectError) Error() string { return "rejecting event: " + e.Reason + ": " + e.Detail }
 
-// TooLargeToLeave is the cause under which an event is set aside of which a part of some bytes fits no message, as the largest has fewer.
+// TooLargeToLeave returns the reason for quarantining an event with a part of size bytes, above the largest that fits a message.
 func TooLargeToLeave(size, largest int) *RejectError {
 	return Reject(ReasonUnsendable, "%d bytes of it can be cut no further, and at most %d fit a message of Seal.MaxMessageKiB and a record of the spool", size, largest)
 }
 
-// ContentType is that of an event in an encoding.
+// ContentType returns the content type of an event in an encoding.
 func ContentType(of task.Encoding) string {
 	if of == task.CBOR {
 		return ContentTypeCBOR
@@ -61,7 +60,7 @@ func ContentType(of task.Encoding) string {
 	return ContentTypeJSON
 }
 
-// Reject makes a RejectError. It formats what a stranger sent: each part is cut before it is quoted, which may make four bytes of one.
+// Reject builds a RejectError. Arguments may be untrusted text: each is cut before it is quoted, which may turn one byte into four.
 func Reject(reason, format string, args ...any) *RejectError {
 	for i, arg := range args {
 		switch arg := arg.(type) {
@@ -76,7 +75,7 @@ func Reject(reason, format string, args ...any) *RejectError {
 	return &RejectError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-// maxQuoted is how many bytes of a stranger's text a detail quotes.
+// maxQuoted is the number of bytes of untrusted text that a detail quotes.
 const maxQuoted = 128
 
 // The content types of EdgeX events.
@@ -85,17 +84,17 @@ const (
 	ContentTypeCBOR = "application/cbor"
 )
 
-// Limits bound what one event may be.
+// Limits bound one event.
 type Limits struct {
 	Bytes int // of a payload
 	Depth int // of nested objects and arrays, the outermost included
 }
 
-// DefaultLimits are those of a configuration that names none.
+// DefaultLimits are the limits of the default configuration.
 func DefaultLimits() Limits { return Limits{Bytes: 16 << 20, Depth: 32} }
 
-// Parse reads one event, bare or within an AddEventRequest. The event points into payload, which must not be changed afterwards. The error
-// is a *RejectError.
+// Parse reads one event, bare or within an AddEventRequest. The event points into payload, which must not be changed afterwards. The error is a
+// *RejectError.
 func (l Limits) Parse(payload []byte, contentType string) (*task.Event, error) {
 	return l.parse(payload, contentType, nil)
 }
@@ -133,7 +132,7 @@ func encodingOf(contentType string) task.Encoding {
 	if !strings.Contains(contentType, ";") {
 		return 0
 	}
-	// Parameters such as a charset are rare enough to be read the slow way.
+	// Parameters such as a charset are rare, so this path may be slow.
 	if bare, _, err := mime.ParseMediaType(contentType); err == nil && !strings.Contains(bare, ";") {
 		return encodingOf(bare)
 	}

@@ -12,8 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// parser walks over one payload. The walk over JSON and the one over CBOR fill the same objects; what these must hold
-// is checked here, once for both.
+// parser reads one payload. The JSON and CBOR readers fill the same objects; the parser checks their contents for both.
 type parser struct {
 	b        []byte
 	i        int
@@ -27,7 +26,7 @@ type parser struct {
 	end                  int     // of the event
 	readings             []task.Reading
 	scratch              []byte
-	owners               []owner // of the readings, each that differs from that of the reading before it
+	owners               []owner // of the readings, one for each change between neighbours
 }
 
 // owner is the device of a reading.
@@ -35,7 +34,7 @@ type owner struct{ device, profile []byte }
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-// maxScratch is how many readings a parser keeps room for between events.
+// maxScratch is the number of readings for which a parser keeps memory between events.
 const maxScratch = 1024
 
 func (p *parser) start(payload []byte, encoding task.Encoding, maxDepth int) {
@@ -59,7 +58,7 @@ func (p *parser) recycle() {
 	parsers.Put(p)
 }
 
-// fail records the first problem and is false, so that a walk can return it.
+// fail records the first problem and returns false for the caller to return.
 func (p *parser) fail(reason string, at int, format string, args ...any) bool {
 	if p.err == nil {
 		p.err = Reject(reason, "byte %d: "+format, append([]any{at}, args...)...)
@@ -67,7 +66,7 @@ func (p *parser) fail(reason string, at int, format string, args ...any) bool {
 	return false
 }
 
-// path names a field for people.
+// path returns the name of a field for people.
 func (p *parser) path(o *object, f field) string {
 	switch {
 	case o == &p.reading:
@@ -89,7 +88,7 @@ func (p *parser) wrongType(o *object, f field, want string) bool {
 	return p.fail(ReasonWrongType, p.i, "%s must be %s", p.path(o, f), want)
 }
 
-// claim notes that a name occurred and is false if it did before.
+// claim notes that a name occurred and returns false if it did before.
 func (p *parser) claim(o *object, f field, at int) bool {
 	if o.seen&(1<<f) != 0 {
 		return p.fail(ReasonDuplicate, at, "%s occurs twice", p.path(o, f))
@@ -98,7 +97,7 @@ func (p *parser) claim(o *object, f field, at int) bool {
 	return true
 }
 
-// guessed takes the name that came after the last one before, if it stands here again.
+// guessed reads the name that followed the last one before, if it follows again.
 func (p *parser) guessed(o *object, l level, last field, names *[fUnknown + 1]string) (field, bool) {
 	f := o.follow[last]
 	name := names[f]
@@ -109,7 +108,7 @@ func (p *parser) guessed(o *object, l level, last field, names *[fUnknown + 1]st
 	return f, true
 }
 
-// field finds out which name of the level a key is. An unknown one is fUnknown and must be new to the set.
+// field returns the field of a key. An unknown key is fUnknown and must not be a duplicate.
 func (p *parser) field(o *object, l level, unknown *keySet, key span) (field, bool) {
 	name := p.text(key)
 	f := lookup(name)
@@ -133,7 +132,7 @@ func (p *parser) enter() bool {
 	return true
 }
 
-// text is what a span says. Only escapes and pieces cost a copy.
+// text returns the text of a span. Only escapes and pieces need a copy.
 func (p *parser) text(s span) []byte {
 	if s.form == formPlain {
 		return p.b[s.start:s.end:s.end]
@@ -148,7 +147,7 @@ func (p *parser) resolve(s span) []byte {
 	return unchunk(p.b[s.start:s.end])
 }
 
-// unchunk joins the pieces of a string that was checked before.
+// unchunk joins the pieces of a checked string.
 func unchunk(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	walk := parser{b: b}
@@ -163,7 +162,7 @@ func unchunk(b []byte) []byte {
 	return out
 }
 
-// get is the text of a field, nil where it is absent.
+// get returns the text of a field, nil if it is absent.
 func (p *parser) get(o *object, f field) []byte {
 	if !o.has(f) {
 		return nil
@@ -171,7 +170,7 @@ func (p *parser) get(o *object, f field) []byte {
 	return p.text(o.at[f])
 }
 
-// require checks that a text field is there and not empty.
+// require checks that a text field is present and not empty.
 func (p *parser) require(o *object, f field) bool {
 	if !o.has(f) || o.at[f].start == o.at[f].end || o.at[f].form == formChunked && len(p.get(o, f)) == 0 {
 		return p.missing(o, f)
@@ -179,7 +178,7 @@ func (p *parser) require(o *object, f field) bool {
 	return true
 }
 
-// requireName checks in addition that there is more than white space.
+// requireName also checks that it is more than white space.
 func (p *parser) requireName(o *object, f field) bool {
 	if !p.require(o, f) {
 		return false
@@ -190,8 +189,8 @@ func (p *parser) requireName(o *object, f field) bool {
 	return p.fail(ReasonMissing, o.at[f].start, "%s must not be blank", p.path(o, f))
 }
 
-// maxName is how many bytes a name of a device, profile, source or resource may have, a unit or a media type. Each task that is cut from an
-// event has copies of them. A topic, which has such names in it, could not hold 65,536 bytes.
+// maxName is the maximum length in bytes of a name of a device, profile, source or resource, a unit or a media type. Each task split from an event
+// has copies of them. A topic, which contains such names, could not hold 65,536 bytes.
 const maxName = 4096
 
 // named are the fields that maxName bounds.
@@ -246,7 +245,7 @@ func (o owner) is(device, profile []byte) bool {
 	return bytes.Equal(o.device, device) && bytes.Equal(o.profile, profile)
 }
 
-// guests are the devices that readings name and the event does not.
+// guests returns the devices that readings name and the event does not.
 func (p *parser) guests(device, profile []byte) (guests []task.Guest) {
 	for _, o := range p.owners {
 		if !o.is(device, profile) {
@@ -267,7 +266,7 @@ func (p *parser) readValue(o *object, r *task.Reading) bool {
 		if !o.has(fObject) {
 			return p.missing(o, fObject)
 		}
-		r.Value = p.get(o, fObject) // it has no elements to be cut at, so Start and End stay 0
+		r.Value = p.get(o, fObject) // it is never split, so Start and End stay 0
 	default:
 		if o.has(fValue) {
 			p.place(o, fValue, r)
@@ -276,7 +275,7 @@ func (p *parser) readValue(o *object, r *task.Reading) bool {
 	return true
 }
 
-// place points the reading at its value; one that had to be copied has no place in the event.
+// place points the reading at its value. A copied value has no position in the event.
 func (p *parser) place(o *object, f field, r *task.Reading) {
 	s := o.at[f]
 	r.Value = p.text(s)
@@ -290,7 +289,7 @@ func valueType(name []byte) (task.ValueType, bool) {
 	if t, ok := task.ParseType(name); ok {
 		return t, true
 	}
-	// EdgeX takes a type in any case and corrects it, see NormalizeValueType there.
+	// EdgeX accepts a type in any case and corrects it, see its NormalizeValueType.
 	for t := task.Bool; t <= task.Object; t++ {
 		if bytes.EqualFold(name, []byte(t.String())) {
 			return t, true
@@ -299,7 +298,7 @@ func valueType(name []byte) (task.ValueType, bool) {
 	return task.Unknown, false
 }
 
-// beginEvent is called when the walk finds an event within a request.
+// beginEvent is called at an event within a request.
 func (p *parser) beginEvent() bool {
 	if p.top.seen&uint32(eventLevel&^(1<<fAPIVersion)) != 0 {
 		return p.fail(ReasonMalformed, p.i, "fields of an event stand beside \"event\"")
@@ -308,7 +307,7 @@ func (p *parser) beginEvent() bool {
 	return true
 }
 
-// finishDocument checks what surrounds the event.
+// finishDocument checks the fields around the event.
 func (p *parser) finishDocument() bool {
 	if p.main == &p.top {
 		p.end = len(p.b)
@@ -344,10 +343,10 @@ func (p *parser) finishEvent() bool {
 	return p.bounded(o)
 }
 
-// MaxCorrelation is how many bytes of a correlation id travel on; EdgeX's are UUIDs.
+// MaxCorrelation is the number of bytes of a correlation id that are kept; EdgeX's are UUIDs.
 const MaxCorrelation = 512
 
-// ids are the two ids of an event as strings, which share one allocation.
+// ids returns the two ids of an event as strings, which share one allocation.
 func (p *parser) ids(event, correlation []byte) (id, cid string) {
 	if len(correlation) > MaxCorrelation || !utf8.Valid(correlation) {
 		return string(event), check.Cut(string(correlation[:min(len(correlation), 2*MaxCorrelation)]), MaxCorrelation)
@@ -357,7 +356,7 @@ func (p *parser) ids(event, correlation []byte) (id, cid string) {
 	return both[:len(event)], both[len(event):]
 }
 
-// event builds the result once the walk has succeeded.
+// event builds the result after a successful parse.
 func (p *parser) event(correlation []byte) (*task.Event, error) {
 	ev, readings := allocate(len(p.readings))
 	copy(readings, p.readings)
@@ -372,10 +371,10 @@ func (p *parser) event(correlation []byte) (*task.Event, error) {
 	return ev, nil
 }
 
-// now is a stamp of this node's clock, for Event.Received.
+// now returns a stamp of this node's clock, for Event.Received.
 func now() int64 { return clock.System.Now() }
 
-// allocate makes an event and its readings, in one piece for the one reading most events have.
+// allocate makes an event and its readings, in one allocation for a single reading, the usual case.
 func allocate(n int) (*task.Event, []task.Reading) {
 	if n == 1 {
 		var one struct {
@@ -387,7 +386,7 @@ func allocate(n int) (*task.Event, []task.Reading) {
 	return new(task.Event), make([]task.Reading, n)
 }
 
-// isUUID accepts what EdgeX does: lower-case hexadecimal digits in groups of 8-4-4-4-12.
+// isUUID accepts the UUIDs that EdgeX accepts: lower-case hexadecimal digits in groups of 8-4-4-4-12.
 func isUUID(id []byte) bool {
 	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
 		return false
@@ -403,7 +402,7 @@ func allHex(b []byte) bool {
 	return digit < 16
 }
 
-// hexDigit is the value of a lower-case hexadecimal digit, 0xff for anything else.
+// hexDigit is the value of a lower-case hexadecimal digit, 0xff for other bytes.
 var hexDigit = func() (table [256]byte) {
 	for i := range table {
 		table[i] = 0xff
@@ -421,7 +420,7 @@ var base64Digit = func() (table [256]bool) {
 	return table
 }()
 
-// isBase64 reports whether EdgeX can decode the text. Line breaks, which its decoder passes over, take the slow way.
+// isBase64 reports whether EdgeX can decode the text. Line breaks, which its decoder skips, take the slow path.
 func isBase64(text []byte) bool {
 	n := len(text)
 	if n%4 == 0 {
