@@ -1,10 +1,10 @@
-// Package answer is the answer of a model to one task, in one form wherever it was computed, on the node or in the cloud.
+// Package answer defines the answer of a model to one task, in one form for the node and the cloud.
 //
-// An Answer holds everything that the event on the bus is made of (see local.Answered), so that one from the cloud can be published by a
-// process that has never seen the task. Its ID follows from the task alone: an answer that is published again after a crash has the same
-// id, and so do the readings in it. A provisional answer and the final one that supersedes it have different ids.
+// An Answer has all the data of its event on the bus (see local.Answered), so that a process that has never seen the task can publish an answer of
+// the cloud. Its ID follows from the task alone: an answer that is published again after a crash has the same id, and so do its readings. A
+// provisional answer and the final one that supersedes it have different ids.
 //
-// Package desk publishes the answers that come from the cloud.
+// Package desk publishes the answers of the cloud.
 package answer
 
 import (
@@ -38,7 +38,7 @@ const (
 	maxName   = 512     // bytes
 )
 
-// Answer is what a model made of a task. Encode writes it as JSON; functions/seal/FORMAT.md is the reference.
+// Answer is the output of a model for a task. Encode writes it as JSON; functions/seal/FORMAT.md is the reference.
 type Answer struct {
 	EventID       string `json:"eventId"`
 	Chunk         int    `json:"chunk,omitempty"`
@@ -47,16 +47,16 @@ type Answer struct {
 	Profile       string `json:"profile"`
 	Source        string `json:"source"`
 	Class         string `json:"class"`
-	Origin        int64  `json:"origin"`                // ns, as the device service stamped the event
+	Origin        int64  `json:"origin"`                // ns, set by the device service
 	Received      int64  `json:"received"`              // ns since the Unix epoch, wall time of the node
-	Hop           int    `json:"hop,omitempty"`         // of the event: how many app-offloads had computed on its data
+	Hop           int    `json:"hop,omitempty"`         // of the event: the number of app-offloads that had computed on its data
 	ComputedBy    string `json:"computedBy"`            // local or cloud
 	Provisional   bool   `json:"provisional,omitempty"` // another answer supersedes it
 
 	Inference models.Answer `json:"inference"`
 }
 
-// Of is the answer to a task. received is the wall time at which the node received it, ns since the Unix epoch.
+// Of returns the answer to a task. received is the wall time at which the node received it, ns since the Unix epoch.
 func Of(t *task.Task, received int64, computedBy string, inference models.Answer) *Answer {
 	a := &Answer{
 		EventID: t.EventID, Chunk: t.Chunk, CorrelationID: t.CorrelationID, Device: t.Device, Profile: t.Profile, Source: t.Source,
@@ -68,7 +68,7 @@ func Of(t *task.Task, received int64, computedBy string, inference models.Answer
 	return a
 }
 
-// namespace keeps the ids apart from those that others make in this way.
+// namespace separates the ids from other UUIDs of this version.
 var namespace = uuid.MustParse("6f6a5b0e-7d0a-5c0e-9d5b-2f3f0c7a41d2")
 
 // ID is a UUID of version 5 that follows from the task, and from whether the answer is provisional.
@@ -84,7 +84,7 @@ func (a *Answer) ID() uuid.UUID {
 	return uuid.NewSHA1(namespace, b)
 }
 
-// Encode writes an answer without what only its maker needs: logits and embedding. It fails where Decode would refuse it.
+// Encode writes an answer without logits and embedding, which only its producer needs. It fails where Decode would reject it.
 func (a *Answer) Encode() ([]byte, error) {
 	own := *a
 	own.Inference.Logits, own.Inference.Embedding = nil, nil
@@ -101,7 +101,7 @@ func (a *Answer) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads and checks an answer. Members that it does not know are skipped.
+// Decode reads and checks an answer. Unknown members are skipped.
 func Decode(b []byte) (*Answer, error) {
 	if len(b) > MaxBytes {
 		return nil, fmt.Errorf("reading an answer: it has %d bytes, at most %d are allowed", len(b), MaxBytes)
@@ -116,7 +116,7 @@ func Decode(b []byte) (*Answer, error) {
 	return a, nil
 }
 
-// Validate names everything that keeps the answer from becoming an event.
+// Validate names every problem that prevents the answer from becoming an event.
 func (a *Answer) Validate() error {
 	p := check.In("")
 	for _, n := range []struct {

@@ -9,8 +9,8 @@ import (
 	"app-offload/functions/receive"
 )
 
-// Adapter is the one function that the SDK's pipeline has, for the SDK's own triggers. It wants the raw target and ends
-// the SDK's pipeline: what comes after is typed, and the pipeline's last stage has already answered for the event.
+// Adapter is the only function of the SDK's pipeline, for the SDK's own triggers. It needs the raw target type and ends the SDK's pipeline: the
+// following stages are typed, and the last of them has already answered for the event.
 func Adapter(s *functions.Service) interfaces.AppFunction {
 	return func(ctx interfaces.AppFunctionContext, data any) (bool, any) {
 		payload, ok := data.([]byte)

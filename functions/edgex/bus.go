@@ -30,12 +30,12 @@ type Bus struct {
 	leaving sync.WaitGroup // clients that are disconnecting
 }
 
-// NewBus prepares a client; role keeps its client id apart from others of this service on the same broker.
+// NewBus prepares a client; role distinguishes its client id from others of this service on the same broker.
 func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 	return &Bus{cfg: cfg, suffix: "-" + role, secrets: secrets}
 }
 
-// ErrNoBus says that results have nowhere to go, by configuration or because the service stops.
+// ErrNoBus means that there is no bus for results, by configuration or because the service stops.
 var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
 
 // Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. Any failure
@@ -58,10 +58,10 @@ func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) 
 	return nil
 }
 
-// connectsLate reports whether the client connects with its first message: on Redis, which also refuses no message for what is in it.
+// connectsLate reports whether the client connects with its first message: on Redis, which also rejects no message for its content.
 func (b *Bus) connectsLate() bool { return strings.EqualFold(b.cfg.Type, "redis") }
 
-// replace drops a client that has failed. A call that failed with an earlier client leaves the present one alone.
+// replace drops a client that has failed. A call that failed with an earlier client leaves the current one alone.
 func (b *Bus) replace(failed messaging.MessageClient) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,8 +95,8 @@ func (b *Bus) Close() error {
 	}
 }
 
-// abandon gives up the present client, whose subscription has failed: the next use makes a new one. It is closed before its
-// readers are told to end, so that nothing waits for a bus that is gone.
+// abandon drops the current client, whose subscription has failed: the next use makes a new one. It is disconnected before its readers are
+// unsubscribed, so that nothing waits for an unreachable bus.
 func (b *Bus) abandon(topics []string) {
 	b.mu.Lock()
 	client := b.client
@@ -104,11 +104,11 @@ func (b *Bus) abandon(topics []string) {
 	b.mu.Unlock()
 	if client != nil {
 		_ = client.Disconnect()
-		_ = client.Unsubscribe(topics...) // fails, since it is closed, and has told the readers by then
+		_ = client.Unsubscribe(topics...) // fails, since it is closed, but has ended the readers by then
 	}
 }
 
-// farewell is how long a disconnection may take.
+// farewell is the time limit of a disconnection.
 const farewell = 300 * time.Millisecond
 
 func (b *Bus) connected() (messaging.MessageClient, error) {
@@ -144,7 +144,7 @@ func (b *Bus) connect() (messaging.MessageClient, error) {
 	return client, client.Connect()
 }
 
-// options adds the secrets that AuthMode asks for, under the names that go-mod-messaging reads.
+// options adds the secrets that AuthMode needs, under the names that go-mod-messaging reads.
 func (b *Bus) options() (map[string]string, error) {
 	o := map[string]string{}
 	for k, v := range b.cfg.Optional {

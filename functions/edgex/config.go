@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/intake"
 )
 
-// BusConfig is what EdgeX's common configuration says of the MessageBus, environment and Consul already applied.
+// BusConfig is EdgeX's common configuration of the MessageBus, with environment and Consul already applied.
 type BusConfig struct {
 	Disabled                bool
 	Type, Protocol, Host    string
@@ -24,10 +24,9 @@ type BusConfig struct {
 	ServicePort             int
 }
 
-// EffectiveBus reads the MessageBus and Trigger sections that the SDK has put together. The SDK does not expose them,
-// and its own client is gone the moment SIGTERM arrives, before the last results are out: so the service needs a
-// client of its own with the same settings. The fields are read by reflection, which a test holds against the pinned
-// SDK version; a field that is gone is an error that names it.
+// EffectiveBus reads the MessageBus and Trigger sections that the SDK has put together. The SDK does not expose them, and its own client ends at
+// SIGTERM, before the last results are out, so the service needs its own client with the same settings. The fields are read by reflection, which a
+// test checks against the pinned SDK version; a missing field is an error that names it.
 func EffectiveBus(service interfaces.ApplicationService) (bus BusConfig, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -62,7 +61,7 @@ func EffectiveBus(service interfaces.ApplicationService) (bus BusConfig, err err
 	return bus, nil
 }
 
-// text reads a string field and panics with its name where the field does not exist.
+// text reads a string field and panics with its name if the field does not exist.
 func text(v reflect.Value, field string) string {
 	f := v.FieldByName(field)
 	if f.Kind() != reflect.String {
@@ -71,13 +70,13 @@ func text(v reflect.Value, field string) string {
 	return strings.TrimSpace(f.String())
 }
 
-// Topics are the filters to subscribe to, of which none covers another; none at all where the list has mistakes.
+// Topics returns the filters to subscribe to, of which none covers another; it returns none if the list has mistakes.
 func (b BusConfig) Topics() []string {
 	topics, _ := intake.Filters(b.BaseTopicPrefix, b.SubscribeTopics)
 	return topics
 }
 
-// ClientID is the bus client's configured name, or the service's key.
+// ClientID returns the bus client's configured name, or the service's key.
 func (b BusConfig) ClientID() string {
 	if id := b.Optional["ClientId"]; id != "" {
 		return id

@@ -13,17 +13,17 @@ import (
 	"app-offload/functions/receive"
 )
 
-// reader takes messages off a bus that knows no acknowledgement, such as Redis pub/sub: in order, in slices of what has
-// already arrived, and no faster than the pipeline takes them.
+// reader reads messages from a bus without acknowledgements, such as Redis pub/sub: in order, in slices of arrived messages, and no faster than the
+// pipeline accepts them.
 type reader struct {
 	service *functions.Service
 	log     functions.Logger
 	bus     *Bus
 	wanted  []string // filters, as configured
-	topics  []string // subscribed to: they bring all that is wanted, each message once, and may bring more
+	topics  []string // subscribed to: they cover all wanted topics, each message once, and possibly more
 
 	cancel    context.CancelFunc // ends the reading
-	giveUp    context.CancelFunc // ends the waiting for room, for what was read
+	giveUp    context.CancelFunc // ends the wait for room for messages already read
 	in        chan receive.Message
 	reading   sync.WaitGroup
 	consuming sync.WaitGroup
@@ -41,7 +41,7 @@ func (r *reader) Problem() string {
 	return r.problem
 }
 
-// report notes a change of the connection and logs it once.
+// report records a change of the connection and logs it once.
 func (r *reader) report(problem string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,7 @@ func (r *reader) report(problem string) {
 	r.problem = problem
 }
 
-// Start subscribes, and does so again whenever the bus says that something is wrong.
+// Start subscribes, and does so again whenever the bus reports an error.
 func (r *reader) Start(context.Context) {
 	ctx, cancel := context.WithCancel(context.Background())
 	patience, giveUp := context.WithCancel(context.Background())
@@ -67,7 +67,7 @@ func (r *reader) Start(context.Context) {
 	r.consuming.Go(func() { r.consume(patience) })
 }
 
-// subscribe tries until it works, and again when it does not any more: a gateway may well be up before its bus.
+// subscribe tries until it succeeds, and again after a failure: a gateway may start before its bus.
 func (r *reader) subscribe(ctx context.Context, channels []types.TopicChannel) {
 	for ctx.Err() == nil {
 		if err := r.listen(ctx, channels); err != nil {
@@ -86,18 +86,18 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// settled is how long a new subscription must be without an error to count as one. On Redis the client says that it has
-// subscribed although the connection is refused, and reports the error a moment later; its reader does not resume. On a
-// machine so slow that the moment is longer, the error still ends the subscription when it comes.
+// settled is how long a new subscription must be without an error to count as successful. On Redis the client reports success although the connection
+// is refused, and reports the error a moment later; its reader does not resume. On a machine so slow that the moment is longer, the error still ends
+// the subscription when it arrives.
 const settled = 200 * time.Millisecond
 
-// listen subscribes, and returns what goes wrong with the subscription, or nil at the end of ctx.
+// listen subscribes, and returns an error of the subscription, or nil at the end of ctx.
 func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) error {
 	client, err := r.bus.connected()
 	if err != nil {
 		return err
 	}
-	errs := make(chan error, 8*len(channels)) // an abandoned subscription's errors stay unread
+	errs := make(chan error, 8*len(channels)) // errors of an abandoned subscription stay unread
 	if err := client.Subscribe(channels, errs); err != nil {
 		return err
 	}
@@ -117,13 +117,13 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 	}
 }
 
-// isBadMessage reports whether the error is about one message, after which the client reads on. It has no type.
+// isBadMessage reports whether the error is about one message, after which the client continues to read. The error has no type.
 func isBadMessage(err error) bool {
 	return strings.HasPrefix(err.Error(), "unable to unmarshal payload")
 }
 
-// forward passes one topic's messages on. The bus's own reader waits meanwhile, which is what holds it back. What was
-// read is always passed on: the consumer outlives the readers.
+// forward passes one topic's messages on. The bus's own reader waits meanwhile, which holds it back. Messages already read are always passed on: the
+// consumer outlives the readers.
 func (r *reader) forward(ctx context.Context, from <-chan types.MessageEnvelope) {
 	for {
 		select {
@@ -149,8 +149,8 @@ func (r *reader) consume(patience context.Context) {
 	}
 }
 
-// Stop ends reading and hands on what was read, as long as ctx allows. Messages sent from now on are lost; that
-// is the nature of a bus without acknowledgement.
+// Stop ends reading and passes on the messages already read, until ctx ends. Messages sent from now on are lost, as on any bus without
+// acknowledgements.
 func (r *reader) Stop(ctx context.Context) error {
 	defer context.AfterFunc(ctx, r.giveUp)()
 	r.cancel()
@@ -161,14 +161,14 @@ func (r *reader) Stop(ctx context.Context) error {
 	return r.bus.Close()
 }
 
-// slicer gathers messages that have already arrived, so that one run of the pipeline serves them all.
+// slicer collects messages that have already arrived, so that one run of the pipeline serves them all.
 type slicer struct {
 	in  <-chan receive.Message
 	max int
 	buf []receive.Message
 }
 
-// next blocks for one message, then takes what else is there, up to max. It is false when the channel is closed and empty.
+// next blocks for one message, then adds the messages that have arrived, up to max. It returns false when the channel is closed and empty.
 func (s *slicer) next() ([]receive.Message, bool) {
 	m, ok := <-s.in
 	if !ok {

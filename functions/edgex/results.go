@@ -6,13 +6,13 @@ import (
 	"app-offload/functions/local"
 )
 
-// results publishes what local work found out on the MessageBus.
+// results publishes the results of local work on the MessageBus.
 type results struct {
 	bus  *Bus
 	name string
 }
 
-// NewResults makes the Publisher that puts results on the bus, as events of the devices they are about.
+// NewResults returns a Publisher that publishes results on the bus, as events of their devices.
 func NewResults(bus *Bus, service string) local.Publisher { return &results{bus, service} }
 
 func (r *results) Publish(result local.Result) error {

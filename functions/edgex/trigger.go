@@ -15,11 +15,11 @@ import (
 	"app-offload/functions/receive"
 )
 
-// TriggerType is the word in Trigger.Type that selects the service's own intake.
+// TriggerType is the value of Trigger.Type that selects the service's own intake.
 const TriggerType = "offload"
 
-// Trigger is the service's own intake under the SDK's care. Because it belongs to the SDK's wait group, the SDK waits
-// for the whole of the service to stop in order before the process ends.
+// Trigger is the service's own intake, run by the SDK. Because it belongs to the SDK's wait group, the SDK waits until the whole service has stopped
+// in order before the process ends.
 type Trigger struct {
 	service *functions.Service
 	source  receive.Source
@@ -28,7 +28,7 @@ type Trigger struct {
 
 var _ interfaces.Trigger = (*Trigger)(nil)
 
-// NewTrigger makes the intake for the bus that EdgeX's configuration names.
+// NewTrigger returns the intake for the bus of EdgeX's configuration.
 func NewTrigger(s *functions.Service, bus BusConfig, secrets keys.Secrets, log functions.Logger) (*Trigger, error) {
 	if bus.Disabled {
 		return nil, fmt.Errorf("Trigger.Type %s needs the MessageBus, which MessageBus.Disabled switches off; use Trigger.Type http", TriggerType) //nolint:staticcheck // begins with a key

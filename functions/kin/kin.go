@@ -1,5 +1,5 @@
-// Package kin knows which events are results of an app-offload, so that services on one bus do not compute on each other's results without
-// end. kin.go owns what was published lately, loop.go the devices that feed results back.
+// Package kin recognises events that are results of an app-offload, so that services on one bus do not compute on each other's results without end.
+// kin.go owns the recently published results, loop.go the devices that feed results back.
 package kin
 
 import (
@@ -14,21 +14,21 @@ import (
 	"app-offload/functions/task"
 )
 
-// Kin knows which events are results of an app-offload, this one or another, so that services on one bus do not compute on each
-// other's results without end. An event is a result if any of these holds:
+// Kin recognises events that are results of an app-offload, this one or another, so that services on one bus do not compute on each other's results
+// without end. An event is a result if any of these holds:
 //
 //   - its topic is the one on which this service publishes;
-//   - it has the tags that every app-offload puts on its results (task.TagHop and others);
-//   - it has the id of a result that was published lately;
-//   - each of its readings has both the name and the value of one in a result that was published lately. A name alone would not do:
-//     a meter may well have a resource Power_max beside Power;
-//   - one of its readings has the name of a result of a result, such as Power_deadband_deadband, whatever its value.
+//   - it has the tags that every app-offload adds to its results (task.TagHop and others);
+//   - it has the id of a recently published result;
+//   - each of its readings has both the name and the value of one in a recently published result. A name alone is not enough:
+//     a meter may have a resource Power_max beside Power;
+//   - one of its readings has the name of a result of a result, such as Power_deadband_deadband, with any value.
 //
-// The last three hold for a result that eKuiper or an app-service-configurable has passed on without its tags, under another device
-// name, profile, source or topic. They are known of this service's own results, and of those that another app-offload publishes on its own
-// topic. A class takes only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of
-// a device causes a bounded number of results. A rule that adds a reading of its own to a result is found by loops. A rule that takes results up
-// again after it gave their readings other names, or other values beside a reading of its own, cannot be told from a device, and feeds itself.
+// The last three apply to a result that eKuiper or an app-service-configurable has republished without its tags, under another device name, profile,
+// source or topic. They are known for this service's own results, and for those that another app-offload publishes on its own topic. A class takes
+// only results that still have their tags, whose service it names, and whose hop is below MaxHops. So every event of a device causes a bounded number
+// of results. A rule that adds its own reading to a result is detected by loops. A rule that republishes results with other names, or with other
+// values beside its own reading, cannot be distinguished from a device, and feeds itself.
 //
 // The methods are safe for concurrent use. At most maxKin ids and readings are kept.
 type Kin struct {
@@ -43,30 +43,30 @@ type Kin struct {
 	kin    map[uint64]publication // by the hash of an id, or of a reading's name and value
 	latest []uint64               // a ring
 	next   int
-	serial uint64         // of the result published last
-	depth  map[uint64]int // by the hash of a result's name: 1 for one of a device's reading, one more for each result that it was made of
-	once   say.Once       // what was logged, by service or topic
+	serial uint64         // of the latest published result
+	depth  map[uint64]int // by the hash of a result's name: 1 for a result of a device's reading, one more for each result in between
+	once   say.Once       // services and topics already logged
 }
 
-// publication is what is remembered of an id or a reading that results had.
+// publication is the state of an id or a reading of results.
 type publication struct {
-	kept   int    // how often it is in latest
-	serial uint64 // of the result that had it last
+	kept   int    // number of times it is in latest
+	serial uint64 // of the latest result that had it
 }
 
 const (
-	maxKin  = 1 << 16 // some 3 MB; of names, another 2
-	maxDeep = 2       // names from this depth on are no device's
-	maxTold = 64      // services and topics that the log names
+	maxKin  = 1 << 16 // about 3 MB; the names take another 2
+	maxDeep = 2       // names from this depth on never belong to a device
+	maxTold = 64      // maximum number of services and topics in the log
 )
 
-// The reasons for which a result is not worked on.
+// The reasons for skipping a result.
 const (
-	skipOwn    = iota // came back on this service's own topic
-	skipResult        // has tags, and no class asks for its service
-	skipHops          // has been through MaxHops services
-	skipEcho          // was passed on by another service, which removed its tags
-	skipLoop          // likewise, with a reading of that service's own
+	skipOwn    = iota // returned on this service's own topic
+	skipResult        // has tags, and no class takes its service's results
+	skipHops          // has passed MaxHops services
+	skipEcho          // republished by another service, which removed its tags
+	skipLoop          // likewise, with a reading of that service
 )
 
 var skipReasons = [...]string{"own", "result", "hops", "echo", "loop"}
@@ -78,7 +78,7 @@ func New(node, service string, maxHops int, log say.Logger) *Kin {
 	}
 }
 
-// Skipped is how many results were not worked on, by reason.
+// Skipped returns the number of skipped results, by reason.
 func (k *Kin) Skipped() map[string]uint64 {
 	counts := map[string]uint64{}
 	for i, reason := range skipReasons {
@@ -87,15 +87,15 @@ func (k *Kin) Skipped() map[string]uint64 {
 	return counts
 }
 
-// Own counts a result of this service that came back on its own topic.
+// Own counts a result of this service that returned on its own topic.
 func (k *Kin) Own() { k.counts[skipOwn].Add(1) }
 
-// Looped is how many events were skipped since they feed results back, and the devices that do.
+// Looped returns the number of events skipped as feedback, and their devices.
 func (k *Kin) Looped() (events uint64, devices string) {
 	return k.counts[skipLoop].Load(), k.loops.names()
 }
 
-// Admit notes the event's lineage, and reports whether there is work to be done on it.
+// Admit sets the event's lineage, and reports whether to process the event.
 func (k *Kin) Admit(ev *task.Event, classes *task.Classes) bool {
 	ev.Lineage = ev.Tagged()
 	if ev.Lineage.Hop > 0 {
@@ -122,16 +122,16 @@ func (k *Kin) Admit(ev *task.Event, classes *task.Classes) bool {
 	return true
 }
 
-// echo is what an event without tags has of results.
+// echo is the comparison of an event without tags with the results.
 type echo struct {
-	whole  bool   // it is a result all the same
-	passes bool   // one of its readings is a result's
-	own    bool   // one has a result's name and a value of its own
-	value  uint64 // the hash of the one that is a result's
+	whole  bool   // the event is a result
+	passes bool   // a reading is a result's
+	own    bool   // a reading has a result's name and its own value
+	value  uint64 // hash of a result's reading in the event
 	serial uint64 // of the latest result that had it
 }
 
-// compare looks at an event without tags.
+// compare compares an event without tags with the results.
 func (k *Kin) compare(ev *task.Event) (e echo) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -165,7 +165,7 @@ func (k *Kin) compare(ev *task.Event) (e echo) {
 	return e
 }
 
-// deepen notes the names of a result's readings. The source of a result begins with the name of the reading that it was made of.
+// deepen records the names of a result's readings. The source of a result begins with the name of the reading that it was made of.
 func (k *Kin) deepen(source string, names []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -183,8 +183,8 @@ func (k *Kin) deepen(source string, names []string) {
 	}
 }
 
-// learn remembers another service's result. It believes only what comes on that service's own topic: an app-service may have given the
-// result of "Temp" its name back, and left the tags as they were.
+// learn records another service's result, if it was published on that service's own topic: an app-service may have renamed the result of "Temp"
+// back to "Temp", and kept the tags.
 func (k *Kin) learn(ev *task.Event) {
 	if ev.Lineage.Service == "" || !local.OwnTopic(ev.Topic, ev.Lineage.Service) {
 		return
@@ -199,7 +199,7 @@ func (k *Kin) learn(ev *task.Event) {
 	k.loops.published(k.device(ev.Device), k.made(ev.Source), hashes[1:])
 }
 
-// made lists the hashes of the names that the reading may have that a result was made of: the source of a result begins with it.
+// made returns the hashes of the possible names of the reading that a result was made of: the source of a result begins with that name.
 func (k *Kin) made(source string) (of []uint64) {
 	for i := range len(source) {
 		if source[i] == '_' {
@@ -209,7 +209,7 @@ func (k *Kin) made(source string) (of []uint64) {
 	return of
 }
 
-// hash is of a reading's name and value. A number is the same however it is written, also in an array.
+// hash returns the hash of a reading's name and value. Notations of the same number have the same hash, also in an array.
 func (k *Kin) hash(name string, value []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(k.seed)
@@ -237,7 +237,7 @@ func (k *Kin) knows(hashes []uint64) bool {
 	return true
 }
 
-// remember keeps the latest.
+// remember adds hashes to the latest.
 func (k *Kin) remember(hashes []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -278,7 +278,7 @@ func (k *Kin) skip(reason int, ev *task.Event) {
 	}
 }
 
-// Sign makes the Publisher that puts the tags on results, and remembers them, before the next one publishes them.
+// Sign returns a Publisher that adds the tags to results and records them before next publishes them.
 func (k *Kin) Sign(next local.Publisher) local.Publisher { return signer{k, next} }
 
 type signer struct {

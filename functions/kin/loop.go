@@ -10,45 +10,45 @@ import (
 	"app-offload/functions/task"
 )
 
-// loops ends what a relay feeds back that strips the tags from a result and adds a reading of its own: its event is not an echo, as one
-// of its readings is new, and is computed on; the relay takes up that result, too, and so on, with every service on the bus.
+// loops breaks feedback by a relay that strips the tags from a result and adds a reading of its own. The relay's event is not an echo, as one of its
+// readings is new, so it is computed on; the relay republishes that result too, and so on, with every service on the bus.
 //
-// A relay sends because a result was published; a device sends anyway. So each event that passes a result on, which is to have a reading
-// with a result's name and value, is held against the results that were made of such events of its device before. The event is fed where one
-// of these has that value, each of them once. A device of which most events are fed is taken for a relay, and what it
-// passes on is skipped. That ends the loop, as nothing more is published that the relay could take up, and it is a test at the same time: a
-// device that was taken for a relay by mistake, as it has a resource Power_max beside Power and both stand still, goes on sending
-// although nothing is published. After unfedStreak such events in a row, over unfedTime at least, it is a device again, and is not taken for a relay as easily the next time. A
-// value of its own under a result's name begins the count anew.
+// A relay sends because a result was published; a device sends regardless. So each event that republishes a result, that is one with a result's name
+// and value among its readings, is compared with the results made of earlier such events of its device. The event counts as fed if one of these has
+// that value, each of them once. A device with mostly fed events is treated as a relay, and its republished results are skipped. That ends the loop,
+// as nothing more is published that the relay could republish, and it is also a test: a device that was mistaken for a relay, as it has a resource
+// Power_max beside Power and both are constant, continues to send although nothing is published. After unfedStreak such events in a row, over at
+// least unfedTime, it counts as a device again, and needs more evidence the next time. A reading with a result's name and its own value restarts the
+// count.
 //
 // The methods are safe for concurrent use. At most maxPassing devices are remembered.
 type loops struct {
 	mu      sync.Mutex
 	devices map[uint64]*passing // by the hash of the device's name
-	named   []string            // devices that were taken for relays, the latest last
+	named   []string            // devices that were treated as relays, the latest last
 }
 
-// passing is what is known of one device that has passed a result on.
+// passing is the state of a device that has republished a result.
 type passing struct {
-	points, needs int // what its events have given, and how much makes a relay of it
+	points, needs int // evidence of its events, and the evidence that makes it a relay
 	relay         bool
-	unfed         int       // of a relay, the events in a row that passed on nothing new
-	fed           time.Time // of a relay, when it passed on something new last
-	serial        uint64    // of the latest result that was passed on
-	value         uint64    // that was passed on last
-	own           []uint64  // the hashes of the names of its other readings, the latest last
-	made          []uint64  // the hashes of the results' readings that were made of these, and not yet passed on, the latest last
+	unfed         int       // of a relay, the number of events in a row that republished nothing new
+	fed           time.Time // of a relay, when it last republished something new
+	serial        uint64    // of the latest republished result
+	value         uint64    // republished last
+	own           []uint64  // hashes of the names of its other readings, the latest last
+	made          []uint64  // hashes of the readings of results made of these, and not yet republished, the latest last
 }
 
-// What an event gives. Values that stand still are weak evidence.
+// The evidence of an event. Constant values are weak evidence.
 const (
-	pointsNew   = 16 // for being fed with another value than the one before it
-	pointsSame  = 2  // for being fed with the same one
+	pointsNew   = 16 // fed with a value other than the previous one
+	pointsSame  = 2  // fed with the same value
 	pointsUnfed = -1
 	relayPoints = 128
 	maxPoints   = 1 << 30
 	unfedStreak = 16
-	unfedTime   = 3 * time.Second // longer than what was published is on its way through a relay
+	unfedTime   = 3 * time.Second // longer than a published result takes through a relay
 
 	maxPassing  = 1 << 8
 	maxOwn      = 16
@@ -56,8 +56,8 @@ const (
 	relaysNamed = 3
 )
 
-// published books the readings of a result, given the hashes of their names and values, of a device, and of the names that the reading may
-// have that it was made of.
+// published records the readings of a result, given the hashes of their names and values, of the device, and of the possible names of the source
+// reading.
 func (l *loops) published(device uint64, of, readings []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +69,8 @@ func (l *loops) published(device uint64, of, readings []uint64) {
 	p.made = slices.Delete(p.made, 0, max(0, len(p.made)-maxMade))
 }
 
-// feeds books an event of which some readings have a result's name, and own the others' names. It reports whether the event is to be
-// skipped, and whether the device has just been taken for a relay.
+// feeds records an event with readings that have a result's name; own are the names of its other readings. It reports whether to skip the event, and
+// whether the device was just found to be a relay.
 func (l *loops) feeds(device uint64, e echo, own []uint64, name string, now time.Time) (skip, found bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +100,7 @@ func (l *loops) feeds(device uint64, e echo, own []uint64, name string, now time
 	return p.relay && !e.own, found
 }
 
-// count says what one more event is evidence of.
+// count adds the evidence of one more event.
 func (p *passing) count(e echo, now time.Time) {
 	news := !e.own && e.serial > p.serial
 	p.serial = max(p.serial, e.serial)
@@ -130,7 +130,7 @@ func (p *passing) count(e echo, now time.Time) {
 	p.value = e.value
 }
 
-// makeRoom forgets the devices that are not relays where there are too many, and all where that does not suffice.
+// makeRoom removes the devices that are not relays if there are too many devices, and all devices if that is not enough.
 func (l *loops) makeRoom() {
 	if l.devices == nil {
 		l.devices = map[uint64]*passing{}
@@ -148,17 +148,17 @@ func (l *loops) makeRoom() {
 	}
 }
 
-// names lists the devices that were taken for relays last.
+// names returns the devices that were last treated as relays.
 func (l *loops) names() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Join(l.named, ", ")
 }
 
-// device is the hash of a device's name.
+// device returns the hash of a device's name.
 func (k *Kin) device(name string) uint64 { return maphash.String(k.seed, name) }
 
-// feedsBack reports whether an event that passes a result on, beside a reading of its own, is of a relay.
+// feedsBack reports whether an event that republishes a result beside its own reading is from a relay.
 func (k *Kin) feedsBack(ev *task.Event, e echo) bool {
 	if !e.passes && !e.own {
 		return false
@@ -171,7 +171,7 @@ func (k *Kin) feedsBack(ev *task.Event, e echo) bool {
 	return skip
 }
 
-// unlike lists the hashes of the names of an event's readings that no result has.
+// unlike returns the hashes of the names of an event's readings that no result has.
 func (k *Kin) unlike(ev *task.Event) (names []uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()

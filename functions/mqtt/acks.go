@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// Acks acknowledges messages in the order in which they arrived, as MQTT wants it ([MQTT-4.6.0-2]), each once it is done. What
-// became due together leaves with one write. A goroutine of its own writes, because the caller of Done must not wait for the connection.
+// Acks acknowledges messages in the order in which they arrived, as MQTT requires ([MQTT-4.6.0-2]), each once it is done. Acknowledgements that
+// become due together leave with one write. A separate goroutine writes, because the caller of Done must not wait for the connection.
 //
-// A message is in Acks from Expect until left is called for it; T is what the user holds for it meanwhile. The number of messages is
-// not bounded here. All methods are safe for concurrent use.
+// A message is in Acks from Expect until left is called for it; T is the user's data about it. The number of messages is not bounded here. All
+// methods are safe for concurrent use.
 type Acks[T any] struct {
 	wake chan struct{}
 	done chan struct{}
-	left func(held T, acked bool) // without a lock
+	left func(held T, acked bool) // called without the lock
 
 	mu      sync.Mutex
-	session *Session     // the present one
-	queue   []*Ticket[T] // of the present session, in order of arrival
-	loose   []*Ticket[T] // that no order binds: at QoS 0, or of a session that has ended
+	session *Session     // the current one
+	queue   []*Ticket[T] // of the current session, in order of arrival
+	loose   []*Ticket[T] // not bound by the order: at QoS 0, or of an ended session
 	broken  bool         // a message was abandoned in this session: none behind it may be acknowledged
 	closed  bool
 }
@@ -40,7 +40,7 @@ const (
 	abandoned
 )
 
-// NewAcks needs Start. left is called for each message when it leaves, acknowledged or not.
+// NewAcks returns Acks that need Start. left is called for each message when it leaves, acknowledged or not.
 func NewAcks[T any](left func(held T, acked bool)) *Acks[T] {
 	return &Acks[T]{left: left, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
@@ -48,9 +48,9 @@ func NewAcks[T any](left func(held T, acked bool)) *Acks[T] {
 // Start begins to write; Stop must follow.
 func (a *Acks[T]) Start() { go a.run() }
 
-// Expect gives a message its place behind all that arrived before it, which the ticket stands for from then on.
+// Expect adds a message behind all that arrived before it, and sets its ticket.
 func (a *Acks[T]) Expect(t *Ticket[T], m Message, held T) {
-	m.Payload, m.buffer = nil, nil // which its user may have freed
+	m.Payload, m.buffer = nil, nil // the user may have freed it
 	*t = Ticket[T]{Message: m, held: held}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -59,7 +59,7 @@ func (a *Acks[T]) Expect(t *Ticket[T], m Message, held T) {
 	}
 }
 
-// Done says that messages are done. They are acknowledged as soon as all before them are.
+// Done marks messages as done. They are acknowledged as soon as all before them are.
 func (a *Acks[T]) Done(tickets ...*Ticket[T]) { a.conclude(handled, tickets) }
 
 // Abandon leaves messages to the broker, and with them all that arrived behind them in this session.
@@ -79,8 +79,8 @@ func (a *Acks[T]) conclude(state ticketState, tickets []*Ticket[T]) {
 	a.nudge()
 }
 
-// Renew is called before a new session begins (Options.Opened): no acknowledgement can reach the broker for the messages of the
-// previous one, which it delivers again.
+// Renew is called before a new session begins (Options.Opened): messages of the previous session can no longer be acknowledged, and the broker
+// redelivers them.
 func (a *Acks[T]) Renew(s *Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -93,7 +93,7 @@ func (a *Acks[T]) Renew(s *Session) {
 	a.nudge()
 }
 
-// Ended reports whether the message's session is no longer the present one.
+// Ended reports whether the message's session is no longer the current one.
 func (a *Acks[T]) Ended(t *Ticket[T]) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -131,7 +131,7 @@ func (a *Acks[T]) run() {
 	}
 }
 
-// take removes what may be acknowledged now in session s, and what leaves without an acknowledgement.
+// take removes the messages that may be acknowledged now in session s, and those that leave without an acknowledgement.
 func (a *Acks[T]) take() (s *Session, ready, rest []*Ticket[T], closed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -145,11 +145,12 @@ func (a *Acks[T]) take() (s *Session, ready, rest []*Ticket[T], closed bool) {
 			ready = append(ready, t)
 		}
 	}
-	a.queue = slices.Delete(a.queue, 0, n) // which clears what it leaves
+	a.queue = slices.Delete(a.queue, 0, n) // also clears the vacated slots
 	return a.session, ready, rest, a.closed
 }
 
-// Stop sends what may be sent, and ends. It reports whether that was done before ctx ended; else Wait is due once the session is cut.
+// Stop sends the acknowledgements that may be sent, and ends. It reports whether that was done before ctx ended; if not, Wait is due once the session
+// is cut.
 func (a *Acks[T]) Stop(ctx context.Context) bool {
 	a.mu.Lock()
 	a.closed = true

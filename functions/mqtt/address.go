@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Address is a broker's URL, understood.
+// Address is a parsed broker URL.
 type Address struct {
 	Scheme    string
 	Host      string // with a port
@@ -19,7 +19,7 @@ type Address struct {
 	url       *url.URL
 }
 
-// schemes are all that users of MQTT write. The default ports are those of IANA's registry.
+// schemes are the schemes in use for MQTT. The default ports are those of IANA's registry.
 var schemes = map[string]struct {
 	port   string
 	secure bool
@@ -30,7 +30,7 @@ var schemes = map[string]struct {
 	"wss": {port: "443", secure: true, web: true},
 }
 
-// Schemes names them, for error messages.
+// Schemes lists them for error messages.
 const Schemes = "tcp or mqtt, for TLS ssl, tls, tcps or mqtts, and ws or wss for web sockets"
 
 // The errors of ParseAddress. They complete a sentence that begins with the address.
@@ -41,8 +41,7 @@ var (
 	ErrPassword = errors.New("must not carry a password; put it into the secret store")
 )
 
-// ParseAddress reads a broker's URL. A port that is left out is 1883, for TLS 8883, and 80 or 443 for web sockets. The error never
-// repeats a password.
+// ParseAddress parses a broker's URL. The default port is 1883, for TLS 8883, and 80 or 443 for web sockets. The error never contains a password.
 func ParseAddress(text string) (Address, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil || u.Hostname() == "" {
@@ -66,12 +65,12 @@ func ParseAddress(text string) (Address, error) {
 	return Address{Scheme: u.Scheme, Host: u.Host, TLS: scheme.secure, WebSocket: scheme.web, url: u}, nil
 }
 
-// BeyondPort reports whether a URL has more behind its port than a slash.
+// BeyondPort reports whether a URL has more than a slash after its port.
 func BeyondPort(u *url.URL) bool {
 	return strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != ""
 }
 
-// ParseAddresses reads a list separated by commas. The error names the first address that is wrong.
+// ParseAddresses parses a list separated by commas. The error names the first invalid address.
 func ParseAddresses(list string) (all []Address, err error) {
 	for text := range strings.SplitSeq(list, ",") {
 		a, err := ParseAddress(text)
@@ -86,7 +85,7 @@ func ParseAddresses(list string) (all []Address, err error) {
 	return all, nil
 }
 
-// Redacted is a URL's text without its password, for messages about ErrPassword.
+// Redacted returns a URL's text without its password, for messages about ErrPassword.
 func Redacted(text string) string {
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil {
@@ -95,5 +94,5 @@ func Redacted(text string) string {
 	return u.Redacted()
 }
 
-// String is the URL with its port.
+// String returns the URL with its port.
 func (a Address) String() string { return a.url.String() }

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 )
 
-// The words of AuthMode, which are EdgeX's own.
+// The values of AuthMode, which are EdgeX's own.
 const (
 	AuthNone             = "none"
 	AuthUsernamePassword = "usernamepassword"
@@ -17,13 +17,13 @@ const (
 	AuthCACert           = "cacert"
 )
 
-// AuthModes are all of them.
+// AuthModes returns all modes.
 func AuthModes() []string {
 	return []string{AuthNone, AuthUsernamePassword, AuthCACert, AuthClientCert}
 }
 
-// Credentials are the secrets for a broker, by the keys that EdgeX uses: username, password, clientcert, clientkey and cacert, the
-// last three as PEM. What AuthMode does not ask for is used as well if it is there, so that a password can accompany a certificate.
+// Credentials are the secrets for a broker, by the keys that EdgeX uses: username, password, clientcert, clientkey and cacert, the last three as PEM.
+// Credentials beyond those of the AuthMode are used as well if present, so that a password can accompany a certificate.
 type Credentials struct {
 	Username, Password            string
 	ClientCert, ClientKey, CACert []byte
@@ -38,7 +38,7 @@ func (c Credentials) GoString() string { return c.String() }
 // LogValue hides the secrets from structured logs.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// require names the key of the secret that the mode needs and that is missing.
+// require names a missing key that the mode needs.
 func (c Credentials) require(mode string) error {
 	switch {
 	case mode == AuthUsernamePassword && c.Username == "":
@@ -51,7 +51,7 @@ func (c Credentials) require(mode string) error {
 	return nil
 }
 
-// TLS builds the configuration of a connection. Errors name what is wrong with a key, never its content.
+// TLS builds the configuration of a connection. Errors describe the problem with a key, never its content.
 func (c Credentials) TLS(skipVerify bool) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skipVerify} // #nosec G402 -- the operator's explicit choice, documented as such
 	if len(c.CACert) > 0 {
@@ -70,29 +70,28 @@ func (c Credentials) TLS(skipVerify bool) (*tls.Config, error) {
 	return t, nil
 }
 
-// Auth says how to log in at a broker.
+// Auth describes the login at a broker.
 type Auth struct {
 	Mode           string // one of the Auth words; "" means "none"
 	Secret         string // name of the secret, for error messages
 	SkipCertVerify bool   // trust any certificate of the broker
-	// Credentials reads the secret anew for each connection, so that a rotated secret applies from the next one on. It is not called
-	// where Mode is "none".
+	// Credentials reads the secret anew for each connection, so that a rotated secret applies from the next one on. It is not called if Mode is "none".
 	Credentials func() (Credentials, error)
 }
 
-// Login is what one connection needs to log in.
+// Login holds the login of one connection.
 type Login struct {
 	Username, Password string
 	TLS                *tls.Config // for addresses with TLS
 }
 
-// LoginError is a failure to log in that is not the broker's: the secret is absent or wrong.
+// LoginError is a login failure not caused by the broker: the secret is absent or wrong.
 type LoginError struct{ Err error }
 
 func (e *LoginError) Error() string { return e.Err.Error() }
 func (e *LoginError) Unwrap() error { return e.Err }
 
-// Login reads the secret and checks that it holds what the mode needs.
+// Login reads the secret and checks that it has what the mode needs.
 func (a Auth) Login() (Login, error) {
 	var c Credentials
 	if mode := cmp.Or(a.Mode, AuthNone); mode != AuthNone {

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// inbound is the reading end of a connection. Paho reads from it and gets all packets but PUBLISH. Those are read here, each payload into a
-// buffer of its own, and handed on in the order of arrival: paho would make 15 objects of each, copy it twice, pass it through four
-// goroutines, and allocate the whole of a packet before it reads the first byte.
+// inbound is the reading end of a connection. Paho reads from it and receives all packets but PUBLISH. inbound reads those itself, each payload into
+// its own buffer, and passes them on in the order of arrival: paho would make 15 objects of each, copy it twice, pass it through four goroutines, and
+// allocate the whole packet before it reads the first byte.
 //
-// Messages that have arrived together are handed on together. While they are handled, one further batch at most is read, and no payload of
-// largeFrom bytes or more. The broker's answers to paho's pings stand behind what is not read yet, so Read itself gives an answer
-// whenever it waits for the handler, or for the rest of a long packet.
+// Messages that have arrived together are passed on together. While the handler works, at most one further batch is read, and no payload of largeFrom
+// bytes or more. The broker's answers to paho's pings are behind the unread packets, so Read itself returns an answer whenever it waits for the
+// handler, or for the rest of a long packet.
 //
-// A PUBLISH of more than max bytes is skipped while it is read, reported to skipped, and handed on without a payload, so that it is acknowledged
-// in its turn and the broker does not send it again. A larger packet of another type, or one that is not MQTT, ends the connection with an error.
+// A PUBLISH of more than max bytes is skipped while it is read, reported to skipped, and passed on without a payload, so that it is acknowledged in
+// its turn and the broker does not send it again. A larger packet of another type, or one that is not MQTT, ends the connection with an error.
 //
-// Read is for one goroutine, as paho does it, and returns an error only when all that was read before has been handled. It holds no more than
-// the buffer, the topic (64 KiB), and the messages of two batches, which are within the buffer's size but for one of them.
+// Read is for one goroutine, like paho's, and returns an error only when everything read before has been handled. It holds no more than the buffer,
+// the topic (64 KiB), and the messages of two batches, which all fit the buffer but for one.
 type inbound struct {
 	net.Conn
 	r       *bufio.Reader
@@ -34,18 +34,18 @@ type inbound struct {
 	deliver deliverer
 
 	out      []byte // to be read before all else
-	left     int    // bytes of the present packet that are for paho
+	left     int    // bytes of the current packet for paho
 	header   [maxHeader]byte
-	answered bool // the CONNACK has come
+	answered bool // the CONNACK has arrived
 	err      error
 
-	rest    int // bytes of the present PUBLISH that are not read yet
+	rest    int // unread bytes of the current PUBLISH
 	reading bool
 	message Message
-	over    Oversized // the present PUBLISH, where it is skipped
-	pong    time.Time // of the last answer, or the begin of the present PUBLISH
+	over    Oversized // the current PUBLISH, if it is skipped
+	pong    time.Time // of the last answer, or the begin of the current PUBLISH
 	scratch []byte
-	topics  map[string]string // so that a topic that comes again is not allocated again
+	topics  map[string]string // avoids allocating a repeated topic
 }
 
 // Oversized describes a PUBLISH whose payload was skipped.
@@ -58,13 +58,13 @@ type Oversized struct {
 
 const (
 	maxTopic   = 256       // bytes of Oversized.Topic
-	maxControl = 64 << 10  // bytes of a packet that carries no payload
-	largeFrom  = 256 << 10 // bytes of a packet from which on one payload at most is in memory for which the handler has not returned
-	maxTopics  = 1024      // topics to be remembered
+	maxControl = 64 << 10  // bytes of a packet without payload
+	largeFrom  = 256 << 10 // packet size from which at most one unhandled payload is in memory
+	maxTopics  = 1024      // maximum number of remembered topics
 	pongEvery  = time.Second
 )
 
-// The parts of MQTT's fixed header that matter here.
+// The parts of MQTT's fixed header in use.
 const (
 	typePublish  = 3
 	pingResponse = 0xD0
@@ -72,10 +72,11 @@ const (
 	maxHeader    = 5
 )
 
-// newInbound reads conn through a buffer. receive is called on a goroutine of its own, and must not keep the slice. max is that of inbound, 0 for none.
+// newInbound reads conn through a buffer. receive is called on its own goroutine, and must not keep the slice. maxPacket is the max of inbound, 0 for
+// none.
 func newInbound(conn net.Conn, buffer, maxPacket int, skipped func(Oversized), receive func([]Message)) *inbound {
 	if maxPacket == 0 {
-		maxPacket = 1 << 28 // MQTT has none that is larger
+		maxPacket = 1 << 28 // the limit of MQTT
 	}
 	return &inbound{
 		Conn: conn, r: bufio.NewReaderSize(conn, buffer), max: maxPacket, skipped: skipped, deliver: deliverer{receive: receive},
@@ -115,10 +116,10 @@ func (c *inbound) Read(p []byte) (int, error) {
 	}
 }
 
-// due reports whether what was read must be handed on now, as the next packet may be long in coming.
+// due reports whether the batch must be passed on now, as the next packet may arrive late.
 func (c *inbound) due() bool { return c.err != nil || c.deliver.full() || !c.buffered() }
 
-// handOn hands on what was read, and is false where an answer to a ping is due, because the handler has kept Read waiting.
+// handOn passes the batch on. It returns false if an answer to a ping is due, because the handler has blocked Read.
 func (c *inbound) handOn() bool {
 	d := &c.deliver
 	if len(d.batch) == 0 {
@@ -142,7 +143,7 @@ func (c *inbound) answerPing() {
 	c.deliver.waits = time.Time{}
 }
 
-// packet reads the fixed header of the next packet and, of a PUBLISH, all that stands before the payload.
+// packet reads the fixed header of the next packet and, for a PUBLISH, everything before the payload.
 func (c *inbound) packet() error {
 	first, err := c.r.ReadByte()
 	if err != nil {
@@ -213,7 +214,7 @@ func (c *inbound) publish(first byte, length int) error {
 	return nil
 }
 
-// take reads n bytes, which are valid until it is called again.
+// take reads n bytes, which are valid until the next call.
 func (c *inbound) take(n int) ([]byte, error) {
 	if cap(c.scratch) < n {
 		c.scratch = make([]byte, n)
@@ -222,7 +223,7 @@ func (c *inbound) take(n int) ([]byte, error) {
 	return c.scratch[:n], err
 }
 
-// topic is a string of the bytes, which is allocated once for most topics.
+// topic returns the bytes as a string, which is allocated once for most topics.
 func (c *inbound) topic(b []byte) string {
 	if t, known := c.topics[string(b)]; known {
 		return t
@@ -237,7 +238,7 @@ func (c *inbound) topic(b []byte) string {
 	return t
 }
 
-// piece reads some of the payload and, with the last of it, adds the message to the batch.
+// piece reads some of the payload and, with the last piece, adds the message to the batch.
 func (c *inbound) piece() error {
 	n, err := c.some()
 	c.rest -= n
@@ -258,13 +259,13 @@ func (c *inbound) piece() error {
 	return nil
 }
 
-// some takes bytes of the payload off the connection, and reports how many.
+// some reads bytes of the payload from the connection, and returns their number.
 func (c *inbound) some() (int, error) {
 	m := &c.message
 	switch {
 	case m.Oversized > 0:
 		return c.r.Discard(min(c.rest, c.r.Size()))
-	case m.Payload == nil && c.rest >= largeFrom && !c.deliver.rests(pongEvery): // packet has flushed what came before
+	case m.Payload == nil && c.rest >= largeFrom && !c.deliver.rests(pongEvery): // the batch before is flushed
 		return 0, nil
 	case m.Payload == nil:
 		m.allocate(c.rest, c.freed)
@@ -275,24 +276,24 @@ func (c *inbound) some() (int, error) {
 	return c.r.Read(m.Payload[len(m.Payload)-c.rest:])
 }
 
-// deliverer hands messages on, in batches and one batch at a time, on a goroutine of its own that begins with the first batch. All methods but
-// run belong to the goroutine that reads.
+// deliverer passes messages on, one batch at a time, on its own goroutine, which starts with the first batch. All methods but run belong to the
+// reading goroutine.
 type deliverer struct {
 	receive      func([]Message) // must not keep the slice
-	batch, spare []Message       // spare has the memory of the batch before
+	batch, spare []Message       // spare has the memory of the previous batch
 	work         chan []Message  // nil before the first batch
 	idle         chan struct{}   // has a token while receive does not run
 	ended        chan struct{}
-	waits        time.Time // since when receive has still run each time it was waited for; zero if it did not the latest time
-	rested       bool      // rests waited, so that flush finds it done
+	waits        time.Time // since when receive has been running at each wait; zero if it was idle at the latest
+	rested       bool      // rests waited, so that flush finds receive idle
 }
 
-// maxBatch is how many messages are handed on together at most.
+// maxBatch is the maximum number of messages in a batch.
 const maxBatch = 64
 
 func (d *deliverer) full() bool { return len(d.batch) == maxBatch }
 
-// flush hands on what was added. It reports false if receive did not return in time.
+// flush passes the batch on. It returns false if receive did not return in time.
 func (d *deliverer) flush(within time.Duration) bool {
 	if len(d.batch) == 0 {
 		return true
@@ -311,7 +312,7 @@ func (d *deliverer) flush(within time.Duration) bool {
 	return true
 }
 
-// rests waits until receive does not run, and reports whether that was so in time. Nothing must be left to flush.
+// rests waits until receive is idle, and reports whether it was in time. The batch must be empty.
 func (d *deliverer) rests(within time.Duration) bool {
 	if d.work == nil {
 		return true
@@ -363,16 +364,16 @@ func (d *deliverer) end() {
 	}
 }
 
-// Buffers of small payloads are used again once their user has freed them. Each pool has those of one power of two, so that none is more than
+// Buffers of small payloads are reused once their user has freed them. Each pool has the buffers of one power of two, so that no buffer is more than
 // twice as large as its payload.
 const (
-	minPooled = 9  // bits of the size of the smallest
-	maxPooled = 16 // and of the largest
+	minPooled = 9  // bits of the smallest size
+	maxPooled = 16 // bits of the largest size
 )
 
 var payloads [maxPooled - minPooled + 1]sync.Pool
 
-// poolOf is the pool of a payload of n bytes and the size of its buffers; a larger payload has no pool.
+// poolOf returns the pool of a payload of n bytes and the size of its buffers; a larger payload has no pool.
 func poolOf(n int) (pool *sync.Pool, size int) {
 	order := max(bits.Len(uint(max(n, 1)-1)), minPooled) // n is a size
 	if order > maxPooled {
@@ -381,7 +382,7 @@ func poolOf(n int) (pool *sync.Pool, size int) {
 	return &payloads[order-minPooled], 1 << order
 }
 
-// allocate gives the message room for a payload of n bytes, of a pool where it will be freed.
+// allocate gives the message memory for a payload of n bytes, from a pool if it will be freed.
 func (m *Message) allocate(n int, freed bool) {
 	pool, size := poolOf(n)
 	if pool == nil || !freed {
@@ -396,8 +397,8 @@ func (m *Message) allocate(n int, freed bool) {
 	m.Payload = (*m.buffer)[:n:n]
 }
 
-// Free lets the payload's memory be used again, if it has at most 64 KiB and Options.Frees is set: nothing may refer to it any more. A message need
-// not be freed, and must not be freed twice, be it as a copy.
+// Free allows reuse of the payload's memory, if it has at most 64 KiB and Options.Frees is set: no reference to it may remain. A message need not be
+// freed, and must not be freed twice, not even as a copy.
 func (m Message) Free() {
 	if m.buffer != nil {
 		pool, _ := poolOf(len(*m.buffer))

@@ -7,29 +7,28 @@ import (
 	"time"
 )
 
-// Keeper holds one session until its context ends, and dials the next one whenever it is lost. The functions are called by the
-// goroutine of Run, one at a time.
+// Keeper keeps one session until its context ends, and dials the next one when it is lost. The goroutine of Run calls the functions, one at a time.
 type Keeper struct {
 	Options Options
 	Backoff Backoff
-	// Up is called with each new session. It may block, for as long as the session and the context of Run last.
+	// Up is called with each new session. It may block while the session and the context of Run last.
 	Up func(*Session)
-	// Down is called after the end of a session that Up has seen, with how long it lasted.
+	// Down is called after the end of a session that was passed to Up, with its duration.
 	Down func(s *Session, lived time.Duration)
-	// Failed is called for each attempt that failed.
+	// Failed is called for each failed attempt.
 	Failed func(error)
 
 	mu      sync.Mutex
 	session *Session
-	renew   bool // the session that is being dialled is to be cut, as it may use old secrets
+	renew   bool // cut the session being dialled, as it may use old secrets
 	ended   bool
-	changed chan struct{} // closed when there is a session; made by the first that waits
+	changed chan struct{} // closed when there is a session; made by the first waiter
 }
 
-// settled is how long a session must last for the next attempt to follow at once.
+// settled is the minimum duration of a session after which the next attempt follows immediately.
 const settled = 3 * time.Second
 
-// farewell is how long a DISCONNECT may take.
+// farewell is the time limit of a DISCONNECT.
 const farewell = 250 * time.Millisecond
 
 // Run dials until ctx ends. It leaves the last session to End, so that acknowledgements can still leave.
@@ -93,7 +92,7 @@ func (k *Keeper) set(s *Session) {
 	}
 }
 
-// Session is the present one, nil without a connection.
+// Session returns the current session, nil without a connection.
 func (k *Keeper) Session() *Session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -103,7 +102,7 @@ func (k *Keeper) Session() *Session {
 	return k.session
 }
 
-// Await is Session, and waits for one until ctx ends.
+// Await returns the current session, or waits for one until ctx ends.
 func (k *Keeper) Await(ctx context.Context) (*Session, error) {
 	for {
 		k.mu.Lock()
@@ -124,7 +123,7 @@ func (k *Keeper) Await(ctx context.Context) (*Session, error) {
 	}
 }
 
-// Renew replaces the session: the secrets are read anew, and the broker delivers again what is not acknowledged.
+// Renew replaces the session: the secrets are read anew, and the broker redelivers unacknowledged messages.
 func (k *Keeper) Renew() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -145,23 +144,23 @@ func (k *Keeper) End() {
 	}
 }
 
-// Backoff spreads the attempts of many clients after one broker's outage: full jitter, a random part of a bound that
-// doubles from Low to High. Used by one goroutine.
+// Backoff spreads the attempts of many clients after an outage of the broker: full jitter, a random part of a bound that doubles from Low to High.
+// One goroutine uses it.
 type Backoff struct {
 	Low, High time.Duration
 	bound     time.Duration
 }
 
-// Next is the wait before the next attempt.
+// Next returns the wait before the next attempt.
 func (b *Backoff) Next() time.Duration {
 	b.bound = min(max(2*b.bound, b.Low), b.High)
 	return rand.N(b.bound) + 1
 }
 
-// Reset begins anew after a success.
+// Reset starts over after a success.
 func (b *Backoff) Reset() { b.bound = 0 }
 
-// sleep is false when ctx ended first.
+// sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):

@@ -13,19 +13,18 @@ func ClosedByPeer(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// Rival recognises two clients with one ClientID: a broker closes the connection of the older one whenever the other connects, and MQTT 3.1.1
-// has no word for the reason. Several connections in a row that worked and were closed soon after are the sign. The zero Rival is ready.
-// It is not safe for concurrent use.
+// Rival recognises two clients with one ClientID: a broker closes the older connection whenever the other client connects, and MQTT 3.1.1 reports no
+// reason. The sign is several connections in a row that worked and were closed soon after. The zero Rival is ready. It is not safe for concurrent
+// use.
 type Rival struct {
 	After int // connections; 0 for 3. More where the broker may close connections for other reasons, such as a message it refuses
 
 	closed int
 }
 
-const soon = time.Minute // a connection that lives longer is not fought over
+const soon = time.Minute // a longer connection has no rival
 
-// Lost books a connection that worked and ended with err after it had lived for some time. It reports whether another client is now
-// suspected.
+// Lost records a working connection that ended with err after the time lived. It reports whether another client is now suspected.
 func (r *Rival) Lost(lived time.Duration, err error) bool {
 	if ClosedByPeer(err) && lived < soon {
 		r.closed++
@@ -35,14 +34,14 @@ func (r *Rival) Lost(lived time.Duration, err error) bool {
 	return r.Suspected(lived)
 }
 
-// Doubt takes one of the closed connections back: another one was closed over what it published, which a balancer does, or a broker that refuses
-// a message, and a rival only by chance.
+// Doubt discounts one of the closed connections: another connection was closed because of its messages, by a balancer or a broker that refuses a
+// message; a rival would do so only by chance.
 func (r *Rival) Doubt() { r.closed = max(0, r.closed-1) }
 
-// Suspected reports whether another client is suspected, while the present connection has lived for some time; 0 without a connection.
+// Suspected reports whether another client is suspected, given the age of the current connection; 0 without a connection.
 func (r *Rival) Suspected(lived time.Duration) bool {
 	return r.closed >= cmp.Or(r.After, 3) && lived < soon
 }
 
-// Closed is how many connections in a row were closed.
+// Closed returns the number of connections in a row that were closed.
 func (r *Rival) Closed() int { return r.closed }

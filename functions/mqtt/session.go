@@ -15,47 +15,47 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// Options are those of a connection. Brokers, ClientID, the durations and Receive must be set.
+// Options are the options of a connection. Brokers, ClientID, the durations and Receive must be set.
 type Options struct {
 	Brokers        []Address // tried in turn
 	ClientID       string
-	Clean          bool                  // the broker forgets the session at the end of the connection
-	Login          func() (Login, error) // asked for each connection; nil for none
-	KeepAlive      time.Duration         // without traffic, after which the connection is tried
-	PingTimeout    time.Duration         // for the answer to that
+	Clean          bool                  // the broker discards the session at the end of the connection
+	Login          func() (Login, error) // called for each connection; nil for none
+	KeepAlive      time.Duration         // time without traffic after which the connection is tested
+	PingTimeout    time.Duration         // time for the answer to the test
 	ConnectTimeout time.Duration         // for connection, TLS handshake and CONNACK together; for each subscription
-	Stall          time.Duration         // how long a write may make no progress
+	Stall          time.Duration         // longest time without progress of a write
 	ReadBuffer     int                   // bytes; 0 for 16 KiB
-	MaxPacket      int                   // bytes of a PUBLISH that is read; larger ones are skipped, see inbound. 0 is no limit
-	Skipped        func(Oversized)       // called for each of these on the reading goroutine; may be nil
-	Frees          bool                  // Receive's user calls Free for most messages; else each payload is allocated, and as large as it is
-	ManualAck      bool                  // messages are acknowledged by Session.Ack alone, not when Receive returns
-	Opened         func(*Session)        // called before the CONNECT of each address that is tried; may be nil
-	// Receive gets one message after the other, in the order of arrival. While it blocks no more is read than inbound says. The session ends
-	// only after it has returned, unless Fail or End ends it.
+	MaxPacket      int                   // maximum bytes of a PUBLISH that is read; larger ones are skipped, see inbound. 0 is no limit
+	Skipped        func(Oversized)       // called for each skipped PUBLISH on the reading goroutine; may be nil
+	Frees          bool                  // the user of Receive frees most messages; otherwise each payload is allocated in its exact size
+	ManualAck      bool                  // only Session.Ack acknowledges messages, not the return of Receive
+	Opened         func(*Session)        // called before the CONNECT to each address; may be nil
+	// Receive is called with one message after the other, in the order of arrival. While it blocks, reading stops as described at inbound. The session
+	// ends only after it has returned, unless Fail or End ends it.
 	Receive func(*Session, Message)
 }
 
 // Message is one PUBLISH from the broker.
 type Message struct {
 	Topic     string
-	Payload   []byte // nil for a message that was skipped
+	Payload   []byte // nil for a skipped message
 	Oversized int    // bytes of the skipped packet, else 0
 	QoS       byte
 	Retained  bool
 
 	id      uint16
 	session *Session
-	buffer  *[]byte // of the payload, nil for one that is not used again
+	buffer  *[]byte // of the payload, nil if it is not reused
 }
 
-// Token is the fate of a publish. It is not done when the session ends first.
+// Token is the result of a publish. It is not done when the session ends first.
 type Token interface {
 	Done() <-chan struct{}
 	Error() error
 }
 
-// Session is one connection to the broker, and a paho client of its own for it. All methods are safe for concurrent use.
+// Session is one connection to the broker, with its own paho client. All methods are safe for concurrent use.
 type Session struct {
 	Remembered bool // the broker still had the session of the ClientID
 
@@ -66,17 +66,17 @@ type Session struct {
 	lost  chan struct{} // closed at the end of the connection
 	cause error         // valid once lost is closed
 
-	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe is about its message
+	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe belongs to its message
 
 	mu    sync.Mutex
-	pipes []*pipe // all that were opened for this client, to be closed at the end; the last one is in use
+	pipes []*pipe // all connections opened for this client, to be closed at the end; the last one is in use
 }
 
-// ErrStopped is the cause of a session that its user ended.
+// ErrStopped is the cause of a session ended by its user.
 var ErrStopped = errors.New("stopped")
 
-// Dial connects. An error is a *LoginError where the secret is the reason, and names user and client id where the broker refuses them.
-// Nothing is left behind on an error.
+// Dial connects. The error is a *LoginError if the secret is the cause, and names user and client id if the broker refuses them. On an error nothing
+// remains open.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	s := &Session{lost: make(chan struct{}), timeout: o.ConnectTimeout}
 	options, err := s.options(ctx, o)
@@ -93,7 +93,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	return s, nil
 }
 
-// refusal adds what the broker may have refused to its answer, which is a number alone.
+// refusal adds to the broker's return code, a mere number, what the broker may have refused.
 func refusal(err error, o *paho.ClientOptions) error {
 	switch {
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
@@ -104,14 +104,14 @@ func refusal(err error, o *paho.ClientOptions) error {
 	return err
 }
 
-// handOver is ample time for paho's goroutines to take a packet while nothing else is being written.
+// handOver is ample time for paho's goroutines to accept a packet while nothing else is being written.
 const handOver = 2 * time.Second
 
 func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, error) {
 	p := paho.NewClientOptions().SetClientID(o.ClientID).SetProtocolVersion(4).SetCleanSession(o.Clean).
 		SetStore(noStore{}).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(o.ConnectTimeout).SetKeepAlive(o.KeepAlive).SetPingTimeout(o.PingTimeout).
-		SetWriteTimeout(handOver) // the pipe bounds writing; this bounds how long paho keeps Publish when the connection ends
+		SetWriteTimeout(handOver) // the pipe bounds writing; this bounds how long paho blocks Publish when the connection ends
 	for _, a := range o.Brokers {
 		p.AddBroker(a.String())
 	}
@@ -138,7 +138,7 @@ func (s *Session) options(ctx context.Context, o Options) (*paho.ClientOptions, 
 	return p, nil
 }
 
-// opened wraps a connection, and remembers it so that the end of the session closes it, whatever paho is doing.
+// opened wraps a connection, and records it so that the end of the session closes it in any state of paho.
 func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	buffer := o.ReadBuffer
 	if buffer == 0 {
@@ -160,7 +160,7 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	return in
 }
 
-// receive hands messages to the user, and acknowledges them where the user does not.
+// receive passes messages to the user, and acknowledges them unless the user does.
 func (s *Session) receive(o *Options, batch []Message) {
 	for i := range batch {
 		batch[i].session = s
@@ -171,7 +171,7 @@ func (s *Session) receive(o *Options, batch []Message) {
 	}
 }
 
-// noStore keeps nothing: the broker has what is not acknowledged, and paho would deliver its own copies besides.
+// noStore stores nothing: the broker has the unacknowledged messages, and paho would deliver its own copies as well.
 type noStore struct{}
 
 func (noStore) Open()                             {}
@@ -182,7 +182,7 @@ func (noStore) Del(string)                        {}
 func (noStore) Close()                            {}
 func (noStore) Reset()                            {}
 
-// Subscribe asks for topics, each with its QoS, and returns those that the broker refuses, sorted.
+// Subscribe subscribes to topics, each with its QoS, and returns those that the broker refuses, sorted.
 func (s *Session) Subscribe(ctx context.Context, topics map[string]byte) (refused []string, err error) {
 	token := s.client.SubscribeMultiple(topics, nil) // nil: to the default handler
 	err = s.wait(ctx, token, s.timeout)
@@ -195,7 +195,7 @@ func (s *Session) Subscribe(ctx context.Context, topics map[string]byte) (refuse
 		}
 	}
 	if len(refused) > 0 {
-		err = nil // paho makes an error of it if all are refused
+		err = nil // paho returns an error if all are refused
 	}
 	slices.Sort(refused)
 	return refused, err
@@ -208,10 +208,10 @@ func (s *Session) Unsubscribe(ctx context.Context, topics ...string) error {
 	return s.wait(ctx, s.client.Unsubscribe(topics...), s.timeout)
 }
 
-// Settle waits until the broker has read all that was written before, such as acknowledgements: a request behind them is answered. What it
-// has not read of a connection it forgets when the client connects anew.
+// Settle waits until the broker has read everything written before, such as acknowledgements, by a request behind it. A broker discards unread bytes
+// of a connection when the client reconnects.
 func (s *Session) Settle(ctx context.Context) error {
-	return s.Unsubscribe(ctx, "offload/none") // which nothing subscribes to
+	return s.Unsubscribe(ctx, "offload/none") // a topic without subscription
 }
 
 // wait waits for a token until ctx, the connection or the time ends.
@@ -228,8 +228,8 @@ func (s *Session) wait(ctx context.Context, t Token, timeout time.Duration) erro
 	}
 }
 
-// Publish hands a message to paho at QoS 1, and returns when it is written out or the session has ended. So paho
-// never holds more than one message that is still to be written, and never blocks on a second one.
+// Publish passes a message to paho at QoS 1, and returns when it is written or the session has ended. So paho never holds more than one unwritten
+// message, and never blocks on a second one.
 func (s *Session) Publish(topic string, message []byte) Token {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
@@ -246,8 +246,8 @@ func (s *Session) Publish(topic string, message []byte) Token {
 	return t
 }
 
-// Finished is closed where the token is done already, and nil where it is not: after Publish, a finished token with an error failed
-// before its message was written out.
+// Finished returns a closed channel if the token is done, and nil if it is not: after Publish, a finished token with an error failed before its
+// message was written.
 func Finished(t Token) <-chan struct{} {
 	select {
 	case <-t.Done():
@@ -266,8 +266,8 @@ func (s *Session) pipe() *pipe {
 	return s.pipes[len(s.pipes)-1]
 }
 
-// Ack acknowledges messages of this session, in the order given and with a single write. It is for sessions with Options.ManualAck, and
-// does nothing for messages at QoS 0. After the end of the session it does nothing: the broker delivers such messages again.
+// Ack acknowledges messages of this session, in the given order and with a single write. It is for sessions with Options.ManualAck, and does nothing
+// for messages at QoS 0. After the end of the session it does nothing: the broker redelivers such messages.
 func (s *Session) Ack(messages ...Message) {
 	packet := make([]byte, 0, ackSize*len(messages))
 	for _, m := range messages {
@@ -280,27 +280,26 @@ func (s *Session) Ack(messages ...Message) {
 		return
 	}
 	if _, err := p.Write(packet); err != nil && s.Alive() {
-		s.Cut() // a broker that takes no acknowledgements is hung
+		s.Cut() // a broker that reads no acknowledgements is hung
 	}
 }
 
 const ackSize = 4 // bytes of a PUBACK
 
-// answerTo is the packet that takes a message at a QoS off the broker. Paho concludes QoS 2, which a session has where another program
-// subscribed it.
+// answerTo is the packet that acknowledges a message at a QoS. Paho completes QoS 2, which a session has if another program subscribed it.
 var answerTo = [...]byte{1: packets.Puback, 2: packets.Pubrec}
 
 // Ack acknowledges the message; see Session.Ack.
 func (m Message) Ack() { m.session.Ack(m) }
 
-// Cut breaks the connection as a fault would: what was read is still handed to Receive before the session ends.
+// Cut breaks the connection as a fault would: messages already read are passed to Receive before the session ends.
 func (s *Session) Cut() {
 	if p := s.pipe(); p != nil {
-		_ = p.Conn.SetDeadline(time.Unix(1, 0)) // closing it would look to paho as if it had done so itself
+		_ = p.Conn.SetDeadline(time.Unix(1, 0)) // to paho, closing it would look like its own doing
 	}
 }
 
-// Fail ends the session at once; the first cause counts. End must follow.
+// Fail ends the session immediately; the first cause counts. End must follow.
 func (s *Session) Fail(cause error) {
 	s.once.Do(func() {
 		s.mu.Lock()
@@ -310,8 +309,8 @@ func (s *Session) Fail(cause error) {
 	})
 }
 
-// FailSoon ends the session because a publish failed: it is unknown whether the message arrived, so everything in flight starts over,
-// in order. Paho usually knows a more telling cause, which is given a moment to come first.
+// FailSoon ends the session because a publish failed: whether the message arrived is unknown, so everything in flight starts over, in order. Paho
+// usually reports a more precise cause shortly after, so FailSoon waits for it.
 func (s *Session) FailSoon(cause error) {
 	select {
 	case <-s.lost:
@@ -320,10 +319,10 @@ func (s *Session) FailSoon(cause error) {
 	}
 }
 
-// causeTime is how long paho may take to report why a connection was lost.
+// causeTime is the time that paho has to report why a connection was lost.
 const causeTime = time.Second
 
-// End fails the session, disconnects within the grace, and closes what is open.
+// End fails the session, disconnects within the grace, and closes all connections.
 func (s *Session) End(cause error, grace time.Duration) {
 	s.Fail(cause)
 	if grace > 0 {
@@ -342,7 +341,7 @@ func (s *Session) End(cause error, grace time.Duration) {
 // Lost is closed when the session has ended.
 func (s *Session) Lost() <-chan struct{} { return s.lost }
 
-// Cause is why it has ended. It is nil before.
+// Cause returns why the session has ended, nil before.
 func (s *Session) Cause() error {
 	if s.Alive() {
 		return nil
@@ -350,7 +349,7 @@ func (s *Session) Cause() error {
 	return s.cause
 }
 
-// Alive is false once the session has ended.
+// Alive reports whether the session has not ended.
 func (s *Session) Alive() bool {
 	select {
 	case <-s.lost:
@@ -360,13 +359,13 @@ func (s *Session) Alive() bool {
 	}
 }
 
-// pipe is a connection on which a write may take as long as it makes progress: each piece of a packet has its own
-// deadline, so that a large batch on a narrow link is not taken for a hung broker, and a hung one is still noticed.
+// pipe is a connection on which a write may take any time while it makes progress: each piece of a packet has its own deadline, so that a large batch
+// on a narrow link is not mistaken for a hung broker, and a hung broker is still detected.
 type pipe struct {
 	net.Conn
 	write sync.Mutex    // packets of several goroutines must not interleave
 	stall time.Duration // for each piece
-	sent  chan struct{} // a signal for each PUBLISH that has been written out, while Publish waits for it
+	sent  chan struct{} // a signal for each written PUBLISH, while Publish waits for it
 }
 
 const pipePiece = 16 << 10
@@ -398,13 +397,13 @@ func (p *pipe) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// SetWriteDeadline does nothing: each piece has a deadline of its own.
+// SetWriteDeadline does nothing: each piece has its own deadline.
 func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
 
-// SetDeadline concerns reading alone, for the same reason.
+// SetDeadline sets the read deadline only, for the same reason.
 func (p *pipe) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
 
-// connect connects to one address, through TLS or a web socket as its scheme says.
+// connect connects to one address, through TLS or a web socket according to its scheme.
 func connect(ctx context.Context, a Address, t *tls.Config, timeout time.Duration, o *paho.ClientOptions) (net.Conn, error) {
 	if a.WebSocket {
 		return paho.NewWebsocket(a.String(), t, timeout, o.HTTPHeaders, o.WebsocketOptions)

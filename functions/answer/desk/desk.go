@@ -1,10 +1,10 @@
-// Package desk takes the results that the cloud sends, and puts the answers in them on the MessageBus.
+// Package desk receives the results that the cloud sends, and publishes their answers on the MessageBus.
 //
-// A result is checked, published if its answer was not published before, noted in a file, and then confirmed, so that the cloud publishes it
-// no more. What is not confirmed comes again: a result that finds no room, or whose answer the bus does not take, is dropped and counted. Each
-// answer goes to the bus once; after a kill between the publish and the note, or after a power cut, once more with the same id.
+// A result is checked, published if its answer was not published before, recorded in a file, and then confirmed, so that the cloud stops publishing
+// it. The cloud sends an unconfirmed result again: a result that finds no room, or whose answer the bus does not accept, is dropped and counted. Each
+// answer is published once; after a kill between the publish and the record, or after a power cut, once more with the same id.
 //
-// Take does not block. Memory and the file are bounded: the answers of maxSeen results or a little more are remembered.
+// Take does not block. Memory and the file are bounded: the answers of maxSeen results or slightly more are remembered.
 package desk
 
 import (
@@ -29,35 +29,35 @@ import (
 )
 
 const (
-	maxQueue = 1024     // results that wait
-	maxBytes = 16 << 20 // of their payloads
-	together = 64       // results that are confirmed with one message
+	maxQueue = 1024     // maximum number of waiting results
+	maxBytes = 16 << 20 // maximum size of their payloads
+	together = 64       // results confirmed with one message
 
 	firstPause  = 100 * time.Millisecond // before the bus is tried again; it doubles
 	lastPause   = 5 * time.Second
-	patience    = 30 * time.Second // with a bus that does not take an answer; then the cloud sends the result again
+	patience    = 30 * time.Second // with a bus that does not accept an answer; the cloud then sends the result again
 	maxReason   = 120              // bytes
 	reportEvery = 10 * time.Minute
 )
 
-// Deps are what a desk needs of its surroundings.
+// Deps are the dependencies of a desk.
 type Deps struct {
-	Dir     string                       // of the file that remembers what was published
-	Publish func(*answer.Answer) error   // blocks until the bus has the answer, or says why not; nil where there is no MessageBus: answers are then confirmed all the same
+	Dir     string                       // of the file that remembers published answers
+	Publish func(*answer.Answer) error   // blocks until the bus has the answer, or fails; nil without a MessageBus: answers are then confirmed all the same
 	Confirm func([]seal.ConfirmedResult) // informs the cloud; must not block
 	Log     say.Logger
 }
 
-// Counts are a desk's figures since its start.
+// Counts are a desk's counts since its start.
 type Counts struct {
-	Published int64 `json:"published"` // answers of the cloud that are on the bus
-	Repeated  int64 `json:"repeated"`  // results whose answer was on the bus already
+	Published int64 `json:"published"` // answers of the cloud published on the bus
+	Repeated  int64 `json:"repeated"`  // results whose answer was already on the bus
 	Refused   int64 `json:"refused"`   // answers that cannot become an event
-	Failed    int64 `json:"failed"`    // results that say why there is no answer
-	Outcomes  int64 `json:"outcomes"`  // results without an answer of a model: they settle their task and nothing more
-	Full      int64 `json:"full"`      // results dropped for want of room; the cloud sends them again
+	Failed    int64 `json:"failed"`    // results with an error instead of an answer
+	Outcomes  int64 `json:"outcomes"`  // results without an answer of a model: they only settle their task
+	Full      int64 `json:"full"`      // results dropped for lack of room; the cloud sends them again
 	NoBus     int64 `json:"noBus"`     // answers confirmed without being published, as there is no MessageBus
-	Bus       int64 `json:"bus"`       // results dropped because the bus did not take their answer; likewise
+	Bus       int64 `json:"bus"`       // results dropped because the bus did not accept their answer; likewise
 }
 
 // Desk publishes answers. It is safe for concurrent use.
@@ -74,7 +74,7 @@ type Desk struct {
 	counts Counts
 }
 
-// Open reads what was published in earlier lives, and starts the goroutine that Close ends.
+// Open reads which answers were published before, and starts the goroutine that Close ends.
 func Open(deps Deps) (*Desk, error) {
 	s, err := openSeen(deps.Dir, maxSeen)
 	if err != nil {
@@ -90,7 +90,7 @@ func Open(deps Deps) (*Desk, error) {
 	return d, nil
 }
 
-// Take queues a result. One that finds no room is dropped: it is not confirmed, so it comes again.
+// Take queues a result. Without room the result is dropped: it is not confirmed, so the cloud sends it again.
 func (d *Desk) Take(r seal.Result) {
 	size := int64(len(r.Payload))
 	if d.bytes.Add(size) <= maxBytes || size == 0 {
@@ -105,14 +105,14 @@ func (d *Desk) Take(r seal.Result) {
 	d.report("full", "results of the cloud come faster than the MessageBus takes them; the cloud sends them again")
 }
 
-// Counts is what became of results.
+// Counts returns the current counts.
 func (d *Desk) Counts() Counts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.counts
 }
 
-// Close gives up the queued results, which come again, and returns when the answer at hand is published or given up.
+// Close drops the queued results, which the cloud sends again, and returns when the current answer is published or dropped.
 func (d *Desk) Close(ctx context.Context) error {
 	d.stop()
 	select {
@@ -166,7 +166,7 @@ func (d *Desk) run(ctx context.Context) {
 	}
 }
 
-// deal reports whether a result is dealt with, and what the cloud is to know of it.
+// deal handles a result. It returns the confirmation for the cloud, and whether the result is settled.
 func (d *Desk) deal(ctx context.Context, r *seal.Result) (c seal.ConfirmedResult, dealt bool) {
 	c.ID = r.ID
 	switch {
@@ -206,7 +206,7 @@ func (d *Desk) deal(ctx context.Context, r *seal.Result) (c seal.ConfirmedResult
 	return c, true
 }
 
-// read checks that the answer is that of the result.
+// read checks that the answer belongs to the result.
 func read(r *seal.Result) (*answer.Answer, error) {
 	a, err := answer.Decode(r.Payload)
 	switch {
@@ -239,19 +239,19 @@ func (d *Desk) publish(ctx context.Context, a *answer.Answer) error {
 	}
 }
 
-// idSize is that of an answer's id.
+// idSize is the size of an answer's id.
 const idSize = len(uuid.UUID{})
 
-// maxSeen is how many answers each of the two files remembers: together some 1.3 MB, and in memory 4 MB at most.
+// maxSeen is the number of answers that each of the two files remembers: together about 1.3 MB, and in memory 4 MB at most.
 const maxSeen = 1 << 15
 
-// seen remembers which answers were published, over restarts. It appends to the younger of two files; when that is full the older one is
-// emptied and takes its turn. An entry is an id and its CRC-32: what a kill or a power cut left of the last one is skipped. Nothing is
-// synced, so a power cut may take the latest entries. It belongs to one goroutine.
+// seen remembers published answers over restarts. It appends to the newer of two files; when that is full the older one is emptied and takes its
+// place. An entry is an id and its CRC-32; an entry left incomplete by a kill or a power cut is skipped. Nothing is synced, so a power cut may lose
+// the latest entries. It belongs to one goroutine.
 type seen struct {
 	dir        string
 	most       int
-	file       *os.File // the younger one; nil before the first entry
+	file       *os.File // the newer one; nil before the first entry
 	name       int      // its number, 0 or 1
 	young, old map[uuid.UUID]struct{}
 }
@@ -269,7 +269,7 @@ func openSeen(dir string, most int) (*seen, error) {
 			return nil, fmt.Errorf("reading which answers were published: %w", check.Access(err))
 		}
 	}
-	// A full file is the older one. Where neither is full the second one has just begun, or was never begun.
+	// A full file is the older one. If neither is full the second one has just begun, or was never begun.
 	s.young, s.old = sets[0], sets[1]
 	if len(sets[0]) >= most || len(sets[1]) > 0 && len(sets[1]) < most {
 		s.name, s.young, s.old = 1, sets[1], sets[0]
@@ -307,8 +307,8 @@ func (s *seen) has(id uuid.UUID) bool {
 	return young || old
 }
 
-// add remembers an id, on an error in memory only. A full file takes its turn at once: of two full ones a restart could not say which is
-// the older.
+// add remembers an id, on an error in memory only. A full file is replaced immediately: after a restart with two full files it would be unknown which
+// is the older.
 func (s *seen) add(id uuid.UUID) error {
 	s.young[id] = struct{}{}
 	err := s.write(id)
@@ -326,12 +326,12 @@ func (s *seen) write(id uuid.UUID) error {
 	}
 	entry := binary.BigEndian.AppendUint32(append(make([]byte, 0, entrySize), id[:]...), crc32.ChecksumIEEE(id[:]))
 	if _, err := s.file.Write(entry); err != nil {
-		return errors.Join(err, s.shut()) // opened anew, at a whole entry, for the next one
+		return errors.Join(err, s.shut()) // reopened at a whole entry for the next one
 	}
 	return nil
 }
 
-// open continues the younger file behind its last whole entry.
+// open continues the newer file after its last whole entry.
 func (s *seen) open() error {
 	f, err := os.OpenFile(s.path(s.name), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -351,7 +351,7 @@ func (s *seen) open() error {
 	return nil
 }
 
-// turn empties the older file and makes it the younger one.
+// turn empties the older file and makes it the newer one.
 func (s *seen) turn() error {
 	s.name, s.young, s.old = 1-s.name, map[uuid.UUID]struct{}{}, s.young
 	err := s.shut()

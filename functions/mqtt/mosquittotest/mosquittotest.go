@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Program is the path of mosquitto, which Debian keeps where only root looks. Where it is missing the test is skipped, but in CI it fails.
+// Program returns the path of mosquitto, which Debian installs in a directory of root's path. If it is missing the test is skipped, but in CI it
+// fails.
 func Program(t testing.TB) string {
 	t.Helper()
 	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
@@ -25,7 +26,7 @@ func Program(t testing.TB) string {
 	return ""
 }
 
-// Start starts mosquitto with a plain listener, no limit of queued messages, and the lines of more, and returns its host:port.
+// Start starts mosquitto with a plain listener, no limit on queued messages, and the lines of more, and returns its host:port.
 func Start(t testing.TB, more string) (address string) {
 	t.Helper()
 	program := Program(t)
@@ -39,7 +40,7 @@ func Start(t testing.TB, more string) (address string) {
 	return address
 }
 
-// Run starts the program with a file of configuration, and waits until it listens. The end of the test kills it.
+// Run starts the program with a configuration file, and waits until it listens. The end of the test kills it.
 func Run(t testing.TB, program, conf, address string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(program, "-c", conf) // #nosec G204 -- a test's own broker
@@ -58,7 +59,7 @@ func Run(t testing.TB, program, conf, address string) *exec.Cmd {
 	return cmd
 }
 
-// FreeAddress is an unused loopback address.
+// FreeAddress returns an unused loopback address.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
