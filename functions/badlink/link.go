@@ -1,4 +1,4 @@
-// Package badlink is the way to a broker with what can be wrong with it, for tests and for the lab. It is no part of the service.
+// Package badlink simulates a faulty path to a broker, for tests and for the lab. The service does not use it.
 package badlink
 
 import (
@@ -11,47 +11,46 @@ import (
 	"time"
 )
 
-// Link is a TCP proxy between app-offload and the broker in the cloud. Its trouble may change at any moment, also while connections
-// stand.
+// Link is a TCP proxy between app-offload and the broker in the cloud. Its trouble may change at any moment, also for existing connections.
 type Link struct {
 	upstream string
-	pieces   int                           // that a direction holds
-	observe  func(bytes int, at time.Time) // of each piece towards the broker
-	Addr     string                        // what to connect to
+	pieces   int                           // capacity of a direction
+	observe  func(bytes int, at time.Time) // called for each piece towards the broker
+	Addr     string                        // address to connect to
 	state    atomic.Pointer[state]
 	running  sync.WaitGroup // listener and connections
 
 	mu       sync.Mutex
-	listener net.Listener // nil while it is cut
+	listener net.Listener // nil while the link is cut
 	pairs    map[*pair]struct{}
 }
 
-// state is a trouble for as long as it lasts.
+// state is a trouble while it lasts.
 type state struct {
 	Trouble
-	over chan struct{} // closed when another takes its place
+	over chan struct{} // closed when the next trouble replaces it
 }
 
-// Trouble is one thing that can be wrong with a link.
+// Trouble is a fault of a link.
 type Trouble struct {
 	Cut      bool
 	Up, Down Flow // towards the broker, and back
 }
 
-// Flow is what is wrong with one direction. The zero value is nothing.
+// Flow is the fault of one direction. The zero value is no fault.
 type Flow struct {
-	Rate          float64       // bytes/s; 0 is as fast as it goes
-	Delay, Jitter time.Duration // each piece arrives by so much later, and up to so much more
-	Distance      time.Duration // each byte arrives by so much after it left the line, which carries others meanwhile
-	Piece         int           // bytes that arrive at once; 0 is all there are
+	Rate          float64       // bytes/s; 0 is unlimited
+	Delay, Jitter time.Duration // each piece arrives later by Delay and up to Jitter more
+	Distance      time.Duration // each byte arrives so long after it left the line, which carries others meanwhile
+	Piece         int           // bytes that arrive together; 0 is no limit
 	Pause         time.Duration // between two such pieces
 	Stall         bool          // nothing arrives
-	Swallow       int           // MQTT's number of the packets that get lost; 0 for no loss
-	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 for never
-	RefuseAbove   int           // bytes, up to which such a packet still passes
+	Swallow       int           // MQTT's number of the packets that are lost; 0 is none
+	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 is never
+	RefuseAbove   int           // size in bytes up to which such a packet still passes
 	Limit         int           // bytes after which the connection ends; 0 is never
 	Reset         bool          // the next piece resets the connection
-	ResetAfter    time.Duration // so long after it came
+	ResetAfter    time.Duration // delay of the reset after the piece arrived
 }
 
 // MQTT's numbers of the packets that a link can swallow.
@@ -60,7 +59,7 @@ const (
 	Puback  = 4
 )
 
-// Troubles are what is wrong with links in the field, by kind.
+// Troubles are the faults of links in the field, by kind.
 var Troubles = map[string][]Trouble{
 	"cut": {{Cut: true}},
 	"slow": {
@@ -79,8 +78,8 @@ var Troubles = map[string][]Trouble{
 	"receipt": {{Down: Flow{Swallow: Publish}}},
 }
 
-// Closing is a broker or a balancer that takes connections and closes them at each PUBLISH of more bytes than that: with 0 at
-// every one, with more as a broker does that limits the size of packets.
+// Closing is a broker or a balancer that accepts connections and closes them at each PUBLISH of more than above bytes: with 0 at every one, otherwise
+// like a broker with a limit on the packet size.
 func Closing(above int) Trouble { return Trouble{Up: Flow{Refuse: Publish, RefuseAbove: above}} }
 
 const anyPort = "127.0.0.1:0"
@@ -88,8 +87,8 @@ const anyPort = "127.0.0.1:0"
 // New opens a link without any trouble.
 func New(upstream string) (*Link, error) { return open(upstream, pieces, nil) }
 
-// Observed opens a link that is long enough not to hold up the sender, and calls observe with the size and arrival of each piece
-// that enters it towards the broker. The calls come from one goroutine a connection.
+// Observed opens a link that is long enough not to block the sender, and calls observe with the size and arrival time of each piece that enters it
+// towards the broker. The calls of a connection come from one goroutine.
 func Observed(upstream string, observe func(bytes int, at time.Time)) (*Link, error) {
 	return open(upstream, manyPieces, observe)
 }
@@ -100,7 +99,7 @@ func open(upstream string, pieces int, observe func(int, time.Time)) (*Link, err
 	return l, l.open()
 }
 
-// Harm makes trouble in place of what was there before. A link that was cut opens with the new trouble on it.
+// Harm replaces the trouble of the link. A cut link reopens with the new trouble.
 func (l *Link) Harm(t Trouble) error {
 	old := l.state.Swap(&state{t, make(chan struct{})})
 	close(old.over)
@@ -111,7 +110,7 @@ func (l *Link) Harm(t Trouble) error {
 	return l.open()
 }
 
-// Heal takes all trouble away.
+// Heal removes all trouble.
 func (l *Link) Heal() error { return l.Harm(Trouble{}) }
 
 // open listens, at the same address each time.
@@ -154,7 +153,7 @@ func (l *Link) Close() {
 	l.running.Wait()
 }
 
-// serve carries one connection both ways until it ends.
+// serve forwards one connection in both directions until it ends.
 func (l *Link) serve(client *net.TCPConn) {
 	server, err := net.DialTimeout("tcp", l.upstream, dialing)
 	if err != nil {
@@ -177,7 +176,7 @@ func (l *Link) serve(client *net.TCPConn) {
 
 const dialing = 5 * time.Second
 
-// admit books a connection, unless the link was cut while it was made.
+// admit registers a connection, unless the link was cut while it was made.
 func (l *Link) admit(p *pair) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,7 +193,7 @@ type pair struct {
 	gone           chan struct{}
 }
 
-// end closes both sides, with a reset if it must hurt.
+// end closes both sides, with a reset if reset is set.
 func (p *pair) end(reset bool) {
 	p.once.Do(func() {
 		close(p.gone)
@@ -207,20 +206,20 @@ func (p *pair) end(reset bool) {
 	})
 }
 
-// Between its two ends a direction holds so many pieces of so many bytes, as a socket's buffers would.
+// The capacity of a direction in pieces, and of a piece in bytes, like a socket's buffers.
 const (
 	pieceBytes = 16 << 10
 	pieces     = 4
 	manyPieces = 1 << 12
 )
 
-// piece is what was read at once, and when.
+// piece is the data of one read, and its time.
 type piece struct {
 	data []byte
 	at   time.Time
 }
 
-// carry takes one direction of a connection from end to end.
+// carry forwards one direction of a connection.
 func (l *Link) carry(p *pair, from, to *net.TCPConn, of func(*Trouble) *Flow) {
 	read := make(chan piece, l.pieces)
 	var reading sync.WaitGroup
@@ -251,11 +250,11 @@ func (l *Link) carry(p *pair, from, to *net.TCPConn, of func(*Trouble) *Flow) {
 			break
 		}
 	}
-	p.end(false) // or who reads would wait for its connection
+	p.end(false) // otherwise the reader would wait for its connection
 	reading.Wait()
 }
 
-// direction is one way of a connection, on its goroutine.
+// direction is one direction of a connection, on its goroutine.
 type direction struct {
 	link   *Link
 	pair   *pair
@@ -264,10 +263,10 @@ type direction struct {
 	frames framer
 	during *state    // the trouble under which passed was counted
 	passed int       // bytes
-	free   time.Time // when the line has carried all before
+	free   time.Time // when the line has carried all bytes before
 }
 
-// pass brings one piece to the other end as the trouble of the moment has it, and reports whether the connection stands.
+// pass forwards one piece under the current trouble, and reports whether the connection is still open.
 func (d *direction) pass(p piece) bool {
 	now, f := d.now()
 	entered := p.at
@@ -290,12 +289,12 @@ func (d *direction) pass(p piece) bool {
 		entered = entered.Add(late)
 		d.wait(now, entered)
 	}
-	// Packets are told apart from the start of every connection on, so that one can be swallowed at any time.
+	// Packets are framed from the start of every connection, so that one can be swallowed at any time.
 	data, refused := d.frames.pass(p.data, f)
 	return d.write(now, f, data, entered) && !refused
 }
 
-// now is the trouble of the moment for this direction.
+// now returns the current trouble for this direction.
 func (d *direction) now() (*state, *Flow) {
 	s := d.link.state.Load()
 	if s != d.during {
@@ -304,7 +303,7 @@ func (d *direction) now() (*state, *Flow) {
 	return s, d.of(&s.Trouble)
 }
 
-// write gives bytes that entered the line at a moment to the other end, as fast and in such pieces as the flow allows.
+// write forwards bytes that entered the line at a moment, at the rate and in the pieces of the flow.
 func (d *direction) write(s *state, f *Flow, data []byte, entered time.Time) bool {
 	for len(data) > 0 {
 		n := len(data)
@@ -329,7 +328,7 @@ func (d *direction) write(s *state, f *Flow, data []byte, entered time.Time) boo
 	return true
 }
 
-// wait lets time pass until then, or without a bound, but not beyond the trouble. It reports whether the connection stands.
+// wait waits until a time, or without a bound, but not beyond the trouble. It reports whether the connection is still open.
 func (d *direction) wait(s *state, until time.Time) bool {
 	var due <-chan time.Time
 	if !until.IsZero() {
@@ -344,8 +343,8 @@ func (d *direction) wait(s *state, until time.Time) bool {
 	return true
 }
 
-// travel waits until up to n bytes have gone over the line, and returns how many have. The moment of each byte counts from when
-// the line became free, not from when this goroutine woke up: a busy machine makes no line slower.
+// travel waits until up to n bytes have crossed the line, and returns their number. The time of each byte counts from when the line became free, not
+// from when this goroutine woke up: a busy machine does not slow the line down.
 func (d *direction) travel(s *state, f *Flow, n int, entered time.Time) int {
 	if d.free.Before(entered) {
 		d.free = entered
@@ -358,11 +357,11 @@ func (d *direction) travel(s *state, f *Flow, n int, entered time.Time) int {
 	return n
 }
 
-// framer finds the packets in a stream, which may come in any pieces.
+// framer splits a stream, which may arrive in any pieces, into packets.
 type framer struct{ rest []byte }
 
-// pass takes bytes in and gives back the whole packets that the flow lets through. It reports whether the flow ends the connection
-// at one of them; what came before that one is given back.
+// pass adds bytes and returns the complete packets that the flow lets through. It reports whether the flow ends the connection at one of them; the
+// packets before it are returned.
 func (f *framer) pass(in []byte, flow *Flow) (out []byte, refused bool) {
 	f.rest = append(f.rest, in...)
 	for {
@@ -384,7 +383,7 @@ func (f *framer) pass(in []byte, flow *Flow) (out []byte, refused bool) {
 	}
 }
 
-// frame is the size of the packet that starts b, or 0 as long as that is not known. MQTT writes lengths as varints.
+// frame returns the size of the packet at the beginning of b, or 0 while it is unknown. MQTT writes lengths as varints.
 func frame(b []byte) int {
 	if len(b) < 2 {
 		return 0

@@ -6,8 +6,8 @@ import (
 	"io/fs"
 )
 
-// Access adds to an error for want of permission whose the file is and what to do; other errors stay as they are. A file that may not
-// be read is not damaged: it must be neither set aside nor written anew.
+// Access adds the owner of the file and a remedy to a permission error; other errors are returned unchanged. An unreadable file is not damaged: it
+// must be neither quarantined nor rewritten.
 func Access(err error) error {
 	var at *fs.PathError
 	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) {

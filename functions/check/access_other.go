@@ -2,5 +2,5 @@
 
 package check
 
-// ownership is the owner of a file, which this system does not report.
+// ownership returns a text without the owner of a file, which this system does not report.
 func ownership(path string) string { return "its owner is another user" }

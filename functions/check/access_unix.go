@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ownership says whose a file is, and who asks.
+// ownership describes the owner of a file and the user of this process.
 func ownership(path string) string {
 	me := fmt.Sprintf("this process is user %d", os.Geteuid())
 	info, err := os.Lstat(path)

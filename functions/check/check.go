@@ -1,6 +1,6 @@
-// Package check collects every problem of a configuration, so that one start (or one live update) names all of them at once.
+// Package check collects every problem of a configuration, so that one start (or one live update) reports all of them.
 //
-// A Problems value is owned by one goroutine. It is a leaf: the standard library is all it imports.
+// One goroutine owns a Problems value. The package imports only the standard library.
 package check
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Problems gathers what is wrong with one section of the configuration.
+// Problems collects the problems of one section of the configuration.
 type Problems struct {
 	section string
 	errs    []error
@@ -24,8 +24,8 @@ type Problems struct {
 // In starts a collection for the keys below section, e.g. "Spool".
 func In(section string) *Problems { return &Problems{section: section} }
 
-// Fields starts a collection with the fields of config, a struct, that are not within what their tags say: `within:"1 100"` is a number or
-// a duration from the first to the last, `within:"a|b"` is one of the words.
+// Fields starts a collection with the fields of config, a struct, that violate their tags: `within:"1 100"` is a range of numbers or durations,
+// `within:"a|b"` a list of words.
 func Fields(section string, config any) *Problems {
 	p, v := In(section), reflect.ValueOf(config)
 	for i := range v.NumField() {
@@ -49,7 +49,7 @@ func Fields(section string, config any) *Problems {
 
 func number(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
 
-// read reads a bound of a tag, which is part of the program.
+// read parses a bound of a tag, which is part of the program.
 func read[T any](parse func(string) (T, error), text string) T {
 	bound, err := parse(text)
 	if err != nil {
@@ -58,7 +58,7 @@ func read[T any](parse func(string) (T, error), text string) T {
 	return bound
 }
 
-// Addf records one problem for each line of the text. The error carries the key, the value and what to do, in that order.
+// Addf records one problem for each line of the text. The error has the key, the value and the remedy, in that order.
 func (p *Problems) Addf(key string, value any, format string, args ...any) {
 	p.wrong = append(p.wrong, key)
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
@@ -73,7 +73,7 @@ func (p *Problems) Add(err error) {
 	}
 }
 
-// Fine reports whether there is no problem of any of the keys, so that their values can be compared: one mistake is one problem.
+// Fine reports whether none of the keys has a problem, so that their values can be compared: one mistake is one problem.
 func (p *Problems) Fine(keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(p.wrong, key) })
 }
@@ -81,7 +81,7 @@ func (p *Problems) Fine(keys ...string) bool {
 // Err joins all problems, or is nil.
 func (p *Problems) Err() error { return errors.Join(p.errs...) }
 
-// Duration parses a Go duration such as "1.5s" and holds it within [low, high].
+// Duration parses a Go duration such as "1.5s" and requires it to be within [low, high].
 func (p *Problems) Duration(key, value string, low, high time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
 	if err != nil {
@@ -92,14 +92,14 @@ func (p *Problems) Duration(key, value string, low, high time.Duration) time.Dur
 	return d
 }
 
-// units are those of which Go's durations know nothing, and the numbers without one.
+// units are units that Go's durations do not have, and the default unit.
 var units = map[string]time.Duration{
 	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour, "w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
 	"": time.Second, "sec": time.Second, "secs": time.Second, "second": time.Second, "seconds": time.Second, "msec": time.Millisecond,
 	"min": time.Minute, "mins": time.Minute, "minute": time.Minute, "minutes": time.Minute, "hour": time.Hour, "hours": time.Hour, "hr": time.Hour,
 }
 
-// durationLike is what a text most likely means as a duration: 72h for 3d. Without a guess it is the least that is allowed.
+// durationLike returns the probable meaning of a text as a duration: 72h for 3d. Without a guess it returns low.
 func durationLike(text string, low time.Duration) string {
 	text = strings.ToLower(strings.TrimSpace(text))
 	if d, err := time.ParseDuration(strings.ReplaceAll(text, " ", "")); err == nil {
@@ -114,7 +114,7 @@ func durationLike(text string, low time.Duration) string {
 	return short(time.Duration(n * float64(unit)))
 }
 
-// short is the duration without the zeros that Go appends: 72h and not 72h0m0s.
+// short formats a duration without the zeros that Go appends: 72h and not 72h0m0s.
 func short(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
@@ -145,7 +145,7 @@ func Range[T cmp.Ordered](p *Problems, key string, value, low, high T, others ..
 	p.Addf(key, value, "must lie between %v and %v%s", plain(low), plain(high), or)
 }
 
-// plain writes a number without an exponent, where that is short enough to read.
+// plain formats a number without an exponent, if it is short enough to read.
 func plain(bound any) any {
 	if f, ok := bound.(float64); ok && f >= 1e-6 && f < 1e15 {
 		return strconv.FormatFloat(f, 'f', -1, 64)

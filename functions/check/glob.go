@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// A glob is a pattern for names: '*' is any text, '?' any one character, [a-z] one of these, [^a-z] one of all others, and a backslash
-// takes the character after it as it is. Names are not paths: '/', blanks and '#' are characters like any other.
+// A glob is a pattern for names: '*' is any text, '?' any one character, [a-z] one character of these, [^a-z] one of all others, and a backslash
+// takes the next character literally. Names are not paths: '/', blanks and '#' are ordinary characters.
 
-// errGlob says that the pattern cannot be read.
+// errGlob reports a malformed pattern.
 var errGlob = errors.New(`is not a glob; close every [ and escape with \`)
 
-// Matches reports whether the whole name is as the glob says. A glob that Glob rejects matches nothing. It does not allocate, and takes
-// at most len(glob) × len(name) steps.
+// Matches reports whether the glob matches the whole name. A glob that Glob rejects matches nothing. Matches does not allocate, and takes at most
+// len(glob) × len(name) steps.
 func Matches(glob, name string) bool {
-	starGlob, starName := "", "" // where to try again, with one more character under the last '*'
+	starGlob, starName := "", "" // where to retry, with one more character under the last '*'
 	starred := false
 	for {
 		if glob != "" && glob[0] == '*' {
@@ -60,7 +60,7 @@ func one(glob string, r rune) (ok bool, rest string, err error) {
 	return c == r, rest, err
 }
 
-// set matches a character with what stands behind a '['.
+// set matches a character with the set after a '['.
 func set(glob string, r rune) (ok bool, rest string, err error) {
 	negated := strings.HasPrefix(glob, "^")
 	glob = strings.TrimPrefix(glob, "^")
@@ -87,7 +87,7 @@ func set(glob string, r rune) (ok bool, rest string, err error) {
 	}
 }
 
-// char takes one character, after a backslash whichever.
+// char reads one character, which may be escaped by a backslash.
 func char(glob string) (rune, string, error) {
 	if glob[0] == '\\' {
 		if glob = glob[1:]; glob == "" {
@@ -101,9 +101,9 @@ func char(glob string) (rune, string, error) {
 	return r, glob[size:], nil
 }
 
-// Glob says why a glob cannot be read or can match no name: a class that must not leave and matches nothing would let everything leave.
-// A pattern of another notation, such as a regular expression, is one of these: every character that makes it one must be escaped
-// where a name really holds it.
+// Glob returns an error for a glob that is malformed or can match no name: a NeverLeave class that matches nothing would let everything leave. It
+// also rejects patterns of another notation, such as a regular expression: every character that makes it one must be escaped if names really contain
+// it.
 func Glob(glob string) error {
 	if !utf8.ValidString(glob) {
 		return errors.New("is not UTF-8, as every name is; it matches nothing")
@@ -128,7 +128,7 @@ func Glob(glob string) error {
 	return notForeign(glob)
 }
 
-// satisfiable refuses a set that can hold no character: a range the wrong way round, or one that leaves no character out.
+// satisfiable rejects a set that no character matches: a reversed range, or an exclusion of every character.
 func satisfiable(set string) error {
 	negated := strings.HasPrefix(set, "^")
 	for rest := strings.TrimPrefix(set, "^"); rest != ""; {
@@ -149,14 +149,14 @@ func satisfiable(set string) error {
 }
 
 var (
-	// literal is what a glob says to take as it is.
+	// literal matches the literal parts of a glob.
 	literal = regexp.MustCompile(`\\[^A-Za-z0-9]|\[[^\]]*\]`)
-	// foreign is what means something in a regular expression or in a shell, and nothing in a glob: anchors, escaped letters, a dot
-	// that is repeated at the very beginning, groups and lists of alternatives.
+	// foreign matches notation of regular expressions or shells that has no meaning in a glob: anchors, escaped letters, a repeated dot at the
+	// beginning, groups and lists of alternatives.
 	foreign = regexp.MustCompile(`^\^|\$$|\\[A-Za-z0-9]|^\.[*+]|\(\?|\(.*\|.*\)|\{.*,.*\}`)
 )
 
-// notForeign refuses a pattern that would be read differently from how it was meant.
+// notForeign rejects a pattern that would not be read as it was meant.
 func notForeign(glob string) error {
 	found := foreign.FindString(literal.ReplaceAllString(glob, "_"))
 	if found == "" {

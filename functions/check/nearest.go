@@ -2,8 +2,8 @@ package check
 
 import "strings"
 
-// Nearest is the one of the names that somebody most likely meant who wrote name: of it, or of its beginning, at most a third of the
-// letters are other ones, whatever their case; "" without one.
+// Nearest returns the name most similar to the given one, ignoring case: at most a third of its letters, or of the letters of its beginning, differ.
+// It returns "" if no name is that similar.
 func Nearest(name string, names []string) string {
 	name = strings.ToLower(name)
 	best, least := "", max(len(name)/3, 2)+1
@@ -20,7 +20,7 @@ func Nearest(name string, names []string) string {
 	return best
 }
 
-// DidYouMean is "; did you mean X?" if a name is close to the given one, else "".
+// DidYouMean returns "; did you mean X?" if a name is similar to the given one, else "".
 func DidYouMean(name string, names []string) string {
 	if near := Nearest(name, names); near != "" {
 		return "; did you mean " + near + "?"
@@ -28,10 +28,10 @@ func DidYouMean(name string, names []string) string {
 	return ""
 }
 
-// maxCompared bounds the bytes of a name that are compared: the effort grows with their square.
+// maxCompared bounds the compared bytes of a name: the effort grows with their square.
 const maxCompared = 256
 
-// distance counts the letters to add, drop or replace between two names.
+// distance returns the number of letters to add, drop or replace between two names.
 func distance(a, b string) int {
 	a, b = a[:min(len(a), maxCompared)], b[:min(len(b), maxCompared)]
 	row := make([]int, len(b)+1)

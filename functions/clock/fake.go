@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Fake is a source for tests: time goes by when Advance says so, and the wall clock steps when Step says so.
+// Fake is a source for tests: Advance moves the time, and Step steps the wall clock.
 type Fake struct {
 	mu      sync.Mutex
 	wall    time.Time
@@ -16,31 +16,31 @@ type Fake struct {
 	synced  bool
 }
 
-// NewFake is a machine that has just started, with its wall clock at a time and synchronised.
+// NewFake returns a machine that has just started, with a synchronised wall clock.
 func NewFake(wall time.Time) *Fake { return &Fake{wall: wall, boots: 1, synced: true} }
 
-// Advance lets time go by, on all clocks.
+// Advance moves all clocks forward.
 func (f *Fake) Advance(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wall, f.running, f.booted = f.wall.Add(d), f.running+d, f.booted+d
 }
 
-// Step sets the wall clock forward, or back where d is below 0.
+// Step sets the wall clock forward, or back if d is below 0.
 func (f *Fake) Step(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wall = f.wall.Add(d)
 }
 
-// Synchronise says from when on the wall clock is kept right, or no longer is.
+// Synchronise sets whether the wall clock is synchronised.
 func (f *Fake) Synchronise(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.synced = on
 }
 
-// Reboot starts the machine anew after it was off for a time.
+// Reboot restarts the machine after it was off for a time.
 func (f *Fake) Reboot(off time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,21 +48,21 @@ func (f *Fake) Reboot(off time.Duration) {
 	f.boots++
 }
 
-// Wall is the fake's time of day.
+// Wall returns the fake's time of day.
 func (f *Fake) Wall() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.wall
 }
 
-// Running is the time since the fake was made or booted.
+// Running returns the time since the fake was made or booted.
 func (f *Fake) Running() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.running
 }
 
-// Booted is the time since the latest Reboot.
+// Booted returns the time since the latest Reboot.
 func (f *Fake) Booted() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,7 +76,7 @@ func (f *Fake) Boot() string {
 	return fmt.Sprint("boot-", f.boots)
 }
 
-// Synchronised is what Synchronise said last.
+// Synchronised returns the value of the last Synchronise.
 func (f *Fake) Synchronised() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -16,11 +16,11 @@ func (m *machine) Wall() time.Time { return time.Now() }
 
 func (m *machine) Running() time.Duration { return time.Since(m.start) }
 
-// Booted is Running, from where the machine stood when the process began, and the time it has been asleep since: a test within
-// testing/synctest has its own time there, too.
+// Booted is the boot time at the start of the process, plus Running, plus the time suspended since. So it follows the fake time of testing/synctest,
+// too.
 func (m *machine) Booted() time.Duration {
 	d := started.booted + m.Running()
-	if slept := asleep(read) - started.asleep; slept > time.Millisecond { // less is how far apart the two clocks were read
+	if slept := asleep(read) - started.asleep; slept > time.Millisecond { // a smaller difference is the time between the readings of the two clocks
 		d += slept
 	}
 	return d
@@ -28,8 +28,8 @@ func (m *machine) Booted() time.Duration {
 
 var started = struct{ booted, asleep time.Duration }{booted: read(unix.CLOCK_BOOTTIME), asleep: asleep(read)}
 
-// asleep is how long the machine was suspended since its start. Its two clocks cannot be read at once, so they are read
-// again where this goroutine was held up in between.
+// asleep returns how long the machine was suspended since its boot. Its two clocks cannot be read together, so they are read again if this goroutine
+// was interrupted in between.
 func asleep(read func(clock int32) time.Duration) (d time.Duration) {
 	for range 8 {
 		before := read(unix.CLOCK_MONOTONIC)
@@ -59,7 +59,7 @@ var boot = sync.OnceValue(func() string {
 
 func (m *machine) Boot() string { return boot() }
 
-// timeError is what adjtimex answers while the kernel takes its clock for not synchronised.
+// timeError is the result of adjtimex while the kernel considers its clock unsynchronised.
 const timeError = 5
 
 func (m *machine) Synchronised() bool {

@@ -4,7 +4,7 @@ package clock
 
 import "time"
 
-// machine reads the clocks of this machine. Without a name of the boot, no time across a restart is certain.
+// machine reads the clocks of this machine. Without an id of the boot, no duration across a restart is certain.
 type machine struct{ start time.Time }
 
 func (m *machine) Wall() time.Time { return time.Now() }

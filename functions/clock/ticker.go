@@ -14,8 +14,8 @@ type Ticker struct {
 	stopped bool
 }
 
-// NewTicker is time.NewTicker with ticks at whole multiples of d by the wall clock, as that stood when the ticker was made. So all tickers of
-// a process wake it together, which a processor that sleeps in between pays for once. The first tick comes within 2·d.
+// NewTicker is time.NewTicker with ticks at whole multiples of d by the wall clock at the time of the call. So all tickers of a process wake it
+// together, and a sleeping processor wakes once for all of them. The first tick arrives within 2·d.
 func NewTicker(d time.Duration) *Ticker {
 	t, now := &Ticker{ticker: time.NewTicker(d)}, time.Now()
 	t.C = t.ticker.C

@@ -1,5 +1,4 @@
-// Package config composes the configuration of all rooms, validates it as a whole and reads it from wherever EdgeX
-// keeps it. Nothing here knows the SDK.
+// Package config composes the configuration of all packages, validates it as a whole and reads it from EdgeX's sources. It does not use the SDK.
 package config
 
 import (
@@ -28,68 +27,65 @@ import (
 // Section is the name of the custom section in configuration.yaml and in Consul.
 const Section = "Offload"
 
-// Config is the section Offload. What stands under Writable takes effect while the service runs; the rest at a start.
+// Config is the section Offload. Writable takes effect while the service runs; all other settings at a start.
 type Config struct {
-	// Node is the name of this gateway: a level of every topic, and what the cloud knows it by. It must be unique among the
-	// gateways of one cloud, and stay the same.
+	// Node is the name of this gateway: a level of every topic, and its identity in the cloud. It must be unique among the gateways of one cloud, and
+	// never change.
 	Node string
-	// KeySecret is the secret in the EdgeX secret store that holds the keys: an entry for each key, its id and the key as hex or
-	// base64, and the entry `current` with the id of the one to seal with. Empty is no key: batches then leave unsealed.
+	// KeySecret is the secret in the EdgeX secret store with the keys: an entry for each key, its id and the key as hex or base64, and the entry
+	// `current` with the id of the key to seal with. Empty is no key: batches then leave unsealed.
 	KeySecret string
-	// AllowedHosts are further names, comma-separated and without ports, under which the service's own routes answer, and of sites whose
-	// pages may ask them. They answer under every address, localhost, Service.Host, the machine's name and the service's key anyway; a
-	// request by another name is refused, since that is how a foreign page reaches a service that wants no token. * is every name. Secure
-	// mode needs none of this.
+	// AllowedHosts are further host names, comma-separated and without ports, for requests to the service's own routes, and for sites whose pages may
+	// call them. Addresses, localhost, Service.Host, the machine's name and the service's key are always allowed. A request to any other name is
+	// rejected, as a foreign web page could otherwise reach a service without a token. * is every name. Secure mode needs none of this.
 	AllowedHosts string
-	// StopGrace is the time a stop may take in all, at most "8s": in-flight work, the last commit and the last batches.
+	// StopGrace is the time limit of a stop, at most "8s": in-flight work, the last commit and the last batches.
 	StopGrace string `within:"1s 8s"`
-	// LearnedDirectory is the folder in which what the policies and predictions have learned is kept over a restart. "" is
-	// the spool's.
+	// LearnedDirectory is the folder for the learned state of policies and predictions, which outlives a restart. "" is the spool's.
 	LearnedDirectory string
-	// LearnedInterval is the time between two saves of it, "1s" to "1h"; a crash forgets at most that much.
+	// LearnedInterval is the time between two saves of the learned state, "1s" to "1h"; a crash loses at most that much.
 	LearnedInterval string `within:"1s 1h"`
-	// DecisionLog is a folder to which decisions with their outcomes are written, for `offload-lab replay` and other evaluation
-	// off-line: decisions.jsonl and, once that is full, decisions.old.jsonl. "" writes none. A decision takes about 1 KiB and
-	// 10 µs.
+	// DecisionLog is a folder for a log of decisions with their outcomes, for `offload-lab replay` and other offline evaluation: decisions.jsonl and,
+	// once that is full, decisions.old.jsonl. "" disables it. A decision takes about 1 KiB and 10 µs.
 	DecisionLog string
-	// DecisionLogMiB is how many MiB both files may take together, 2–65536; the older half goes first.
+	// DecisionLogMiB is the maximum size of both files together in MiB, 2–65536; the older half is removed first.
 	DecisionLogMiB int `within:"2 65536"`
-	// DecisionLogShare is the share of decisions, 0.0001–1, that is written.
+	// DecisionLogShare is the share of decisions, 0.0001–1, that is logged.
 	DecisionLogShare float64 `within:"0.0001 1"`
-	// Writable is what may change while the service runs.
+	// Writable holds the settings that may change while the service runs.
 	Writable Writable
-	// Host watches this machine.
+	// Host configures the sampling of this machine.
 	Host host.Config
-	// Intake takes events in.
+	// Intake configures the reception of events.
 	Intake intake.Config
-	// Local processes tasks here.
+	// Local configures the local processing of tasks.
 	Local local.Config
-	// Models are the models that classes name, and the pool that runs them.
+	// Models configures the models of classes, and the pool that runs them.
 	Models infer.Config
-	// Spool keeps what is to leave.
+	// Spool configures the durable queue for the cloud.
 	Spool spool.Config
-	// Seal makes messages of batches.
+	// Seal configures the messages that batches become.
 	Seal seal.Config
-	// Export sends them.
+	// Export configures the sending of messages.
 	Export export.Config
 }
 
-// Writable is what may change while the service runs. A change is taken as a whole or not at all.
+// Writable holds the settings that may change while the service runs. A change is accepted or rejected as a whole.
 type Writable struct {
 	// Policy decides where a task is processed.
 	Policy policy.Config
-	// Score predicts what either way would cost.
+	// Score predicts the cost of both targets.
 	Score score.Config
-	// Batch says what leaves next, and how much of it at once.
+	// Batch selects the records that leave next, and their number.
 	Batch batch.Config
-	// Federate says whether this node learns together with others.
+	// Federate configures learning together with other nodes.
 	Federate fleet.Config
-	// Classes say how each kind of data is treated, by the class's name. What matches none belongs to the class `default`,
-	// which may be given here too.
+	// Classes are the settings for each kind of data, by the class's name. Data that match no class belong to the class `default`, which may be
+	// configured too.
 	Classes map[string]task.ClassConfig
 }
 
-// Default is what the service runs with when nothing is configured.
+// Default is the configuration of the service without any settings.
 func Default() Config {
 	return Config{
 		Node:      "edge",
@@ -105,7 +101,7 @@ func Default() Config {
 	}
 }
 
-// DefaultClasses are examples to start from. They match by profile, so they lie still where there is no such profile.
+// DefaultClasses are examples to start from. They match by profile, so they have no effect where there is no such profile.
 func DefaultClasses() map[string]task.ClassConfig {
 	vibration := task.DefaultClassConfig()
 	vibration.MatchProfile = "*Vibration*"
@@ -120,7 +116,7 @@ func DefaultClasses() map[string]task.ClassConfig {
 	return map[string]task.ClassConfig{"default": task.DefaultClassConfig(), "vibration": vibration, "camera": camera}
 }
 
-// Validate reports everything that is wrong, all at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields(Section, c)
 	if !isLevel(c.Node) {
@@ -141,7 +137,7 @@ func (c Config) checkHosts(p *check.Problems) {
 	}
 }
 
-// Validate reports everything that is wrong with the part that may change while the service runs.
+// Validate reports every problem of the part that may change while the service runs.
 func (w Writable) Validate() error {
 	_, err := task.NewClasses(w.Classes)
 	errs := under("Writable", w.Policy.Validate(), w.Score.Validate(), w.Batch.Validate(), w.Federate.Validate(), err)
@@ -153,7 +149,7 @@ func (w Writable) Validate() error {
 	return errors.Join(errs...)
 }
 
-// isLevel reports whether a name can be one level of a topic, an attribute of a message and a file name, whatever reads it.
+// isLevel reports whether a name can be one level of a topic, an attribute of a message and a file name, for any reader.
 func isLevel(name string) bool {
 	odd := func(r rune) bool {
 		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune("/+#$", r)
@@ -161,14 +157,14 @@ func isLevel(name string) bool {
 	return len(name) <= 255 && seal.IsText(name) && !strings.ContainsFunc(name, odd)
 }
 
-// LargestRecord is the size in bytes up to which an event, or a part of it, can be stored and become a message. Larger events are cut.
+// LargestRecord is the size in bytes up to which an event, or a part of it, can be stored and become a message. Larger events are split.
 func (c Config) LargestRecord() int { return min(c.Seal.LargestRecord(), c.Spool.LargestRecord()) }
 
-// Remarks are what is allowed and most likely not meant, in the form of the problems of Validate: the limits of rooms that follow each other.
-// The service starts with them, and logs each.
+// Remarks returns probable mistakes among valid settings, in the form of the problems of Validate: limits of packages that follow each other. The
+// service starts in spite of them, and logs each.
 func (c Config) Remarks() []string {
 	p := check.In(Section)
-	// A limit that is refused says nothing of others.
+	// An invalid limit cannot be compared with others.
 	if errors.Join(c.Intake.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Writable.Batch.Validate()) == nil {
 		c.remarkSizes(p)
 	}
@@ -209,7 +205,7 @@ func (c Config) remarkSizes(p *check.Problems) {
 	}
 }
 
-// validateClass checks what only other rooms know of a class: its policy and its operators.
+// validateClass checks the keys of a class that other packages know: its policy, its operators and its model.
 func (w Writable) validateClass(name string, c task.ClassConfig) error {
 	p := check.In("Writable.Classes." + name)
 	if c.Policy != "" {
@@ -234,7 +230,7 @@ func (w Writable) validateClass(name string, c task.ClassConfig) error {
 	return p.Err()
 }
 
-// under puts the section's name in front of each problem.
+// under prefixes each problem with the section's name.
 func under(section string, errs ...error) []error {
 	var all []error
 	for _, err := range errs {

@@ -11,20 +11,19 @@ import (
 	"app-offload/functions/check"
 )
 
-// Key is one setting: where it stands and what it holds.
+// Key is one setting: its path and its value.
 type Key struct {
 	Path  []string // e.g. Offload, Spool, QuotaMiB
 	Value reflect.Value
 	Doc   reflect.StructField
 }
 
-// Env is the environment variable that overrides the key, after EdgeX's rule.
+// Env returns the environment variable that overrides the key, by EdgeX's rule.
 func (k Key) Env() string {
 	return strings.ToUpper(strings.NewReplacer("-", "_", "/", "_", ".", "_").Replace(strings.Join(k.Path, "_")))
 }
 
-// Walk calls visit for every setting of c in the order of declaration, entries of maps in the order of their names.
-// What visit writes to a Value is kept.
+// Walk calls visit for every setting of c in the order of declaration, entries of maps in the order of their names. visit may change a Value.
 func Walk(c *Config, visit func(Key) error) error {
 	return walk([]string{Section}, reflect.ValueOf(c).Elem(), visit)
 }
@@ -50,7 +49,7 @@ func walkField(path []string, v reflect.Value, field reflect.StructField, visit 
 	}
 }
 
-// walkMap visits copies of a map's structs and puts them back, since map entries cannot be written in place.
+// walkMap visits copies of a map's structs and stores them again, since map entries cannot be changed in place.
 func walkMap(path []string, v reflect.Value, visit func(Key) error) error {
 	names := v.MapKeys()
 	slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
@@ -65,8 +64,8 @@ func walkMap(path []string, v reflect.Value, visit func(Key) error) error {
 	return nil
 }
 
-// ApplyEnv overrides settings from environment variables, which the SDK does for custom sections only on their way
-// into Consul. It returns the names of the variables it used. The lookup is os.LookupEnv outside of tests.
+// ApplyEnv overrides settings from environment variables, which the SDK does for custom sections only when it writes them to Consul. It returns the
+// names of the variables used. lookup is os.LookupEnv outside of tests.
 func ApplyEnv(c *Config, lookup func(string) (string, bool)) (used []string, err error) {
 	err = Walk(c, func(k Key) error {
 		text, ok := lookup(k.Env())
@@ -108,10 +107,10 @@ func set(v reflect.Value, text string) error {
 	return nil
 }
 
-// others are variables that begin like an override and belong to a tool.
+// others are variables with the prefix of an override that belong to a tool.
 var others = map[string]bool{"OFFLOAD_TOKEN": true, "OFFLOAD_CLOUD_VERSION": true}
 
-// Strays are the variables that look like an override and name no key of c, each with what it may mean, in the order of their names.
+// Strays returns a line for each variable that looks like an override and names no key of c, with a suggestion, in the order of their names.
 func Strays(c *Config, environ []string) []string {
 	known := map[string]bool{}
 	_ = Walk(c, func(k Key) error { known[k.Env()] = true; return nil })
@@ -126,7 +125,7 @@ func Strays(c *Config, environ []string) []string {
 	return lines
 }
 
-// Overruled are the variables that name a key of c, and whose value it does not have: Consul holds another one. Values are not shown.
+// Overruled returns a line for each variable that names a key of c with a different value: Consul has another one. Values are not shown.
 func Overruled(c Config, lookup func(string) (string, bool)) []string {
 	var lines []string
 	_ = Walk(&c, func(k Key) error {

@@ -5,7 +5,7 @@ import (
 	"app-offload/functions/score"
 )
 
-// Rules makes the rules of w under the rest of c; before is nil at the start.
+// Rules builds the rules of w with the other settings of c; before is nil at the start.
 func (c Config) Rules(w Writable, model *score.Model, local decide.Local, before *decide.Rules) (*decide.Rules, error) {
 	return decide.New(decide.Parts{
 		Classes: w.Classes, Largest: c.LargestRecord(), Policy: w.Policy, Model: model, Configuration: w.Version(), Local: local,

@@ -11,9 +11,9 @@ import (
 	"app-offload/functions/task"
 )
 
-// FromTree is base with the values of a tree of texts, as the configuration provider keeps them below Offload/Writable: maps by name, and a
-// text for each key. A key that the tree lacks keeps its value in base; Classes are those of the tree alone, so that a class that was
-// deleted there is gone. The error names every value that cannot be read, and then base is returned as it is.
+// FromTree returns base with the values of a tree of texts, as the configuration provider stores them below Offload/Writable: maps by name, and a
+// text for each key. A key missing in the tree keeps its value in base. Classes are those of the tree only, so that a class deleted there is gone.
+// The error names every value that cannot be read, and then base is returned unchanged.
 func FromTree(base Writable, tree map[string]any) (Writable, error) {
 	if len(tree) == 0 {
 		return base, errors.New("nothing is left below Offload/Writable; start with -o to put the file's values there again")
@@ -26,7 +26,7 @@ func FromTree(base Writable, tree map[string]any) (Writable, error) {
 	return w, nil
 }
 
-// graft sets the fields of a struct. EdgeX does not mind upper and lower case, and ignores what it does not know.
+// graft sets the fields of a struct. Like EdgeX it ignores case and unknown keys.
 func graft(path []string, v reflect.Value, tree map[string]any) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(tree)) {

@@ -1,13 +1,13 @@
 // Package fleet lets nodes learn from each other without any reading leaving a node.
 //
-// A Member, on a node that opts in, publishes statistics of what its predictions and its bandit have learned: sums over outcomes, by class and target. A
-// Fleet, in the cloud, adds those of the other nodes and sends each node that sum, which the node takes as a prior that its own outcomes outweigh.
-// Sums are exact: the prior is what one node would have learned from the outcomes of all.
+// A Member, on a node that opts in, publishes statistics of its predictions and its bandit: sums over outcomes, by class and target. A Fleet, in the
+// cloud, adds those of the other nodes and sends each node that sum. The node uses it as a prior that its own outcomes outweigh. Sums are exact: the
+// prior is what one node would have learned from all outcomes.
 //
-// What a contribution can do is bounded: it is checked, clipped to a norm, and replaces the earlier one of its node. A part that fewer than a number of
-// other nodes contribute to is not published. With noise, what is published of a round is (ε, δ)-differentially private for whole contributions.
-// It is not so for the cloud itself, which sees each node's clipped statistics: how many outcomes of a class a node had lately, and by how much its
-// predictions were off.
+// The influence of a contribution is bounded: it is checked, clipped to a norm, and replaces the previous one of its node. A part with fewer than a
+// minimum number of other contributors is not published. With noise, the published sums of a round are (ε, δ)-differentially private for whole
+// contributions. This does not hold towards the cloud itself, which sees each node's clipped statistics: the recent number of outcomes of a class,
+// and the errors of the predictions.
 package fleet
 
 import (
@@ -22,25 +22,25 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Config says whether and how a node learns with others. It may change while the service runs.
+// Config configures the learning together with other nodes. It may change while the service runs.
 type Config struct {
-	// Interval is the time between two statements of what this node has learned, "10s" to "24h"; each is answered with what the other nodes
-	// have learned, if enough of them take part. "" takes no part: nothing is said, and nothing is believed.
+	// Interval is the time between two statements of this node's statistics, "10s" to "24h"; each is answered with the statistics of the other nodes, if
+	// enough of them take part. "" does not take part: nothing is sent, and no prior is used.
 	Interval string
-	// MinOutcomes is how many outcomes of a class and target, 1–1000000, this node must have seen before it says anything of them.
+	// MinOutcomes is the number of outcomes of a class and target, 1–1000000, that this node must have had before it publishes their statistics.
 	MinOutcomes int `within:"1 1000000"`
-	// Weight is how many outcomes of its own, 0.1–1000, what others have learned counts for. As many own ones count as much, and the more there are
-	// beyond that, the less the others count.
+	// Weight is the number of own outcomes, 0.1–1000, that the statistics of other nodes count for. With that many own outcomes both count the same;
+	// with more, those of other nodes count ever less.
 	Weight float64 `within:"0.1 1000"`
-	// Clip is the norm, 1–1000000, to which the statistics of each class and target are shortened before they leave; it is about how many
-	// outcomes they can stand for.
+	// Clip is the norm, 1–1000000, to which the statistics of each class and target are limited before they leave; it is about the number of outcomes
+	// that they can represent.
 	Clip float64 `within:"1 1e6"`
 }
 
-// DefaultConfig takes no part.
+// DefaultConfig does not take part.
 func DefaultConfig() Config { return Config{MinOutcomes: 50, Weight: 20, Clip: 20} }
 
-// Validate reports every problem at once.
+// Validate reports every problem, not only the first.
 func (c Config) Validate() error {
 	p := check.Fields("Federate", c)
 	if c.Interval != "" {
@@ -52,13 +52,13 @@ func (c Config) Validate() error {
 // On reports whether the node takes part.
 func (c Config) On() bool { return c.Interval != "" }
 
-// statement is the body of what a node has learned, and of what the fleet has. Layout says what the numbers mean; different ones never mix.
+// statement is the body of a node's or the fleet's statement. Layout names the meaning of the numbers; different layouts never mix.
 type statement struct {
 	Layout string     `json:"layout"`
 	Parts  pool.Parts `json:"parts,omitempty"`
-	Nodes  int        `json:"nodes,omitempty"` // of the fleet: how many others have contributed
+	Nodes  int        `json:"nodes,omitempty"` // of the fleet: number of other contributors
 	Last   int64      `json:"last,omitempty"`  // of the fleet: the stamp of the node's latest statement
-	stamp  int64      // of itself: when it was made, ns since the Unix epoch
+	stamp  int64      // when it was made, ns since the Unix epoch
 }
 
 const (
@@ -67,7 +67,7 @@ const (
 	MaxMessage = 1 << 20
 )
 
-// encode makes the message of a statement.
+// encode seals the message of a statement.
 func encode(s *seal.Sealer, kind seal.NoteKind, node string, st *statement) ([]byte, error) {
 	body, err := json.Marshal(st)
 	if err != nil {
@@ -76,7 +76,7 @@ func encode(s *seal.Sealer, kind seal.NoteKind, node string, st *statement) ([]b
 	return s.SealNote(nil, &seal.Note{Kind: kind, ID: fmt.Sprintf("%s-%d", node, st.stamp), Node: node, Created: time.Unix(0, st.stamp), Body: body})
 }
 
-// Refused says why a statement is not taken. Reason is one of a few words by which refusals are counted.
+// Refused is the error of a rejected statement. Reason is one of a few words by which refusals are counted.
 type Refused struct {
 	Reason string
 	Err    error

@@ -17,12 +17,12 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Terms are how a fleet puts together what its nodes have learned.
+// Terms are the rules by which a fleet combines the statistics of its nodes.
 type Terms struct {
-	Least   int           // other nodes that must have contributed to what a node is sent, 2 or more
-	Clip    float64       // norm of each part of a contribution, and so the most that one node changes
-	Every   time.Duration // length of a round, in which contributions that come count in the next one only
-	MaxAge  time.Duration // after which a contribution that is not renewed counts no more
+	Least   int           // minimum number of other nodes behind each part that a node is sent, 2 or more
+	Clip    float64       // norm of each part of a contribution, and so the largest change by one node
+	Every   time.Duration // length of a round; contributions that arrive during it count in the next one
+	MaxAge  time.Duration // age after which a contribution no longer counts
 	Epsilon float64       // of the noise of a round, below 1; 0 adds none
 	Delta   float64
 }
@@ -32,7 +32,7 @@ func DefaultTerms() Terms {
 	return Terms{Least: 3, Clip: 20, Every: time.Minute, MaxAge: 7 * 24 * time.Hour, Delta: 1e-6}
 }
 
-// Validate reports every problem at once. The bound on ε is that of the analysis of the noise.
+// Validate reports every problem, not only the first. The bound on ε is that of the analysis of the noise.
 func (t Terms) Validate() error {
 	p := check.In("federate")
 	check.Range(p, "least", t.Least, 2, 10_000)
@@ -44,9 +44,9 @@ func (t Terms) Validate() error {
 	return p.Err()
 }
 
-// Deviation is that of the noise on each number where so many parts are published: that of the Gaussian mechanism for a function that one
-// contribution changes by clip·√parts in the Euclidean norm, √(2·ln(1.25/δ))·Δ/ε (Dwork and Roth, The Algorithmic Foundations of Differential
-// Privacy, 2014, theorem 3.22). It is 0 without noise.
+// Deviation returns the standard deviation of the noise on each number if so many parts are published: that of the Gaussian mechanism for a function
+// that one contribution changes by clip·√parts in the Euclidean norm, √(2·ln(1.25/δ))·Δ/ε (Dwork and Roth, The Algorithmic Foundations of
+// Differential Privacy, 2014, theorem 3.22). It is 0 without noise.
 func (t Terms) Deviation(parts int) float64 {
 	if t.Epsilon == 0 {
 		return 0
@@ -65,7 +65,7 @@ type contribution struct {
 	Parts  pool.Parts `json:"parts"` // clipped
 }
 
-// Fleet adds up what nodes have learned. It does no I/O. All methods may be called from anywhere.
+// Fleet adds up the statistics of nodes. It does no I/O. All methods are safe for concurrent use.
 type Fleet struct {
 	terms  Terms
 	sealer *seal.Sealer
@@ -73,7 +73,7 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	latest  map[string]*contribution // by node
-	round   map[string]*contribution // those of the present round
+	round   map[string]*contribution // of the current round
 	began   time.Time
 	seed    [32]byte // of the round's noise
 	sent    int64    // stamp of the latest answer
@@ -81,13 +81,13 @@ type Fleet struct {
 	refused map[string]uint64 // by reason
 }
 
-// New makes a fleet without nodes. The terms are valid.
+// New returns a fleet without nodes. The terms must be valid.
 func New(t Terms, sealer *seal.Sealer, opener *seal.Opener) *Fleet {
 	return &Fleet{terms: t, sealer: sealer, opener: opener, latest: map[string]*contribution{}, refused: map[string]uint64{}}
 }
 
-// Handle takes a message on a node's topic and gives the answer for that node. The error is *Refused; the answer to a replay says which statement was
-// the latest, so that a node whose clock was set back can go on.
+// Handle accepts a message from a node's topic and returns the answer for that node. The error is *Refused; the answer to a replay names the latest
+// statement, so that a node whose clock was set back can continue.
 func (f *Fleet) Handle(node string, message []byte, now time.Time) (answer []byte, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,17 +143,17 @@ func (f *Fleet) begin(now time.Time) {
 	_, _ = rand.Read(f.seed[:]) // it never fails
 }
 
-// forget deletes what is too old to count.
+// forget removes contributions that are too old to count.
 func (f *Fleet) forget(nodes map[string]*contribution, now time.Time) {
 	maps.DeleteFunc(nodes, func(_ string, c *contribution) bool { return now.Sub(c.At) > f.terms.MaxAge })
 }
 
-// answer is what the other nodes of its layout have learned, for a node that has spoken.
+// answer returns the sum of the other nodes of the same layout, for a node with a statement.
 func (f *Fleet) answer(node string) *statement {
 	own := f.latest[node]
 	st := &statement{Layout: own.Layout, Last: own.Stamp}
 	sum, from, published := pool.Parts{}, map[string]int{}, map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(f.round)) { // so that sums are the same bits each time
+	for _, name := range slices.Sorted(maps.Keys(f.round)) { // for sums of identical bits
 		c := f.round[name]
 		if c.Layout != own.Layout {
 			continue
@@ -181,7 +181,7 @@ func (f *Fleet) answer(node string) *statement {
 	return st
 }
 
-// noise draws for a part of a layout, the same for all nodes of a round: those who put their answers together learn no more than one of them.
+// noise draws for a part of a layout, the same for all nodes of a round: nodes that combine their answers learn no more than one of them.
 func (f *Fleet) noise(layout string) func(part string) func() float64 {
 	return func(part string) func() float64 {
 		seed := sha256.Sum256([]byte(string(f.seed[:]) + layout + "\x00" + part))
@@ -189,14 +189,14 @@ func (f *Fleet) noise(layout string) func(part string) func() float64 {
 	}
 }
 
-// Counts are what happened since the start.
+// Counts are the counts since the start.
 type Counts struct {
-	Nodes   int               // that take part at present
+	Nodes   int               // currently taking part
 	Taken   uint64            // statements
 	Refused map[string]uint64 // statements, by reason
 }
 
-// Counts counts.
+// Counts returns the current counts.
 func (f *Fleet) Counts() Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,14 +210,14 @@ type state struct {
 	Nodes  map[string]*contribution `json:"nodes"`
 }
 
-// Save gives the contributions, so that neither they are lost by a restart nor older ones taken again.
+// Save returns the contributions, so that after a restart they are not lost, and older ones are not accepted again.
 func (f *Fleet) Save() ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return json.Marshal(state{stateFormat, f.latest})
 }
 
-// Restore takes what Save gave, or reports why it cannot and then changes nothing.
+// Restore restores a state that Save returned. On error it changes nothing.
 func (f *Fleet) Restore(raw []byte) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {

@@ -10,16 +10,16 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Learner is what a member speaks for. Its methods are safe for concurrent use.
+// Learner is the learned state of a member. Its methods are safe for concurrent use.
 type Learner interface {
-	// Layout names what the numbers of Statistics mean.
+	// Layout names the meaning of the numbers of Statistics.
 	Layout() string
 	Statistics(atLeast int64) pool.Parts
-	// Prior replaces what others have taught; nil ends it.
+	// Prior replaces the statistics of other nodes; nil removes them.
 	Prior(parts pool.Parts)
 }
 
-// Member takes part for a node. It does no I/O; send must not block. All methods may be called from anywhere.
+// Member takes part for a node. It does no I/O; send must not block. All methods are safe for concurrent use.
 type Member struct {
 	node    string
 	sealer  *seal.Sealer
@@ -32,36 +32,36 @@ type Member struct {
 	mu     sync.Mutex
 	cfg    Config
 	next   time.Time // of the next statement
-	rest   time.Time // of the next one once the latest is answered
+	rest   time.Time // of the next statement once the latest is answered
 	status Status
-	stamp  int64 // of the latest statement, ns; none is ever used again
-	first  int64 // stamp of the first statement since it takes part, 0 before it
-	last   int64 // stamp of the statement that the fleet's model which is believed answers
+	stamp  int64 // of the latest statement, ns; stamps are never reused
+	first  int64 // stamp of the first statement since the node takes part, 0 before it
+	last   int64 // stamp of the statement that the current fleet model answers
 	model  int64 // stamp of that model
 }
 
-// Status is how a member is doing.
+// Status is the state of a member.
 type Status struct {
 	Statements uint64 `json:"statements"` // sent
-	Parts      int    `json:"parts"`      // in the latest one
-	Models     uint64 `json:"models"`     // of the fleet, taken
-	Refused    uint64 `json:"refused"`    // of them, not taken
-	Nodes      int    `json:"nodes"`      // others that the latest one is of
-	Believed   int    `json:"believed"`   // parts of it
+	Parts      int    `json:"parts"`      // in the latest statement
+	Models     uint64 `json:"models"`     // of the fleet, accepted
+	Refused    uint64 `json:"refused"`    // models rejected
+	Nodes      int    `json:"nodes"`      // other nodes behind the latest model
+	Believed   int    `json:"believed"`   // parts of the latest model
 	Problem    string `json:"problem,omitempty"`
 }
 
 const (
-	askAgain = 30 * time.Second // the pause after a statement that was not answered, at most
+	askAgain = 30 * time.Second // longest pause after an unanswered statement
 	sayEvery = 10 * time.Minute
 )
 
-// NewMember makes one that takes no part before Set.
+// NewMember returns a member that does not take part before Set.
 func NewMember(node string, sealer *seal.Sealer, opener *seal.Opener, learner Learner, send func(topic string, message []byte), log say.Logger) *Member {
 	return &Member{node: node, sealer: sealer, opener: opener, learner: learner, send: send, log: log, said: say.NewEvery(sayEvery)}
 }
 
-// Set takes over a valid configuration. One that takes no part forgets what others have taught at once.
+// Set adopts a valid configuration. One that does not take part drops the statistics of other nodes immediately.
 func (m *Member) Set(cfg Config) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,7 +75,7 @@ func (m *Member) Set(cfg Config) {
 	}
 }
 
-// Status is how the member is doing, nil where it takes no part.
+// Status returns the state of the member, nil if it does not take part.
 func (m *Member) Status() *Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,7 +86,7 @@ func (m *Member) Status() *Status {
 	return &s
 }
 
-// Tick makes a statement when one is due.
+// Tick sends a statement when one is due.
 func (m *Member) Tick(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +116,7 @@ func (m *Member) Tick(now time.Time) {
 	m.send(seal.LearnedTopic(m.node), msg)
 }
 
-// Take reads a message of the node's topic for the fleet's model.
+// Take accepts a message on the node's topic for the fleet's model.
 func (m *Member) Take(message []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,7 +128,7 @@ func (m *Member) Take(message []byte) {
 	case refused != nil:
 	case st.Layout != m.learner.Layout():
 		refused = refuse("other layout", "it is of layout %q, and this node's is %q", st.Layout, m.learner.Layout())
-	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && st.stamp <= m.model: // what it answers counts, as the cloud's clock may be set
+	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && st.stamp <= m.model: // compares the answered statement first, as the cloud's clock may be set
 		refused = refuse("replayed", "it is not newer than the one that is believed, or answers nothing that was said since the start")
 	}
 	if refused != nil {
@@ -140,7 +140,7 @@ func (m *Member) Take(message []byte) {
 	switch {
 	case st.Last <= m.stamp:
 		m.next = m.rest
-	case st.Last < math.MaxInt64: // the clock was set back, or this state is younger than the cloud's
+	case st.Last < math.MaxInt64: // the clock was set back, or this state is newer than the cloud's
 		m.stamp = st.Last
 	}
 	m.learner.Prior(st.Parts.Weigh(m.cfg.Weight))

@@ -8,24 +8,24 @@ import (
 	"app-offload/functions/status"
 )
 
-// Facts is what is known of the service at one moment. Counters are since the start; a problem is "" while all is well.
+// Facts is a snapshot of the service. Counters are since the start; a problem is "" if there is none.
 type Facts struct {
 	Node     string
 	Stopping bool
 
 	Intake   string // problem of the source of events
-	Rival    string // problem with another client that takes the connection to the bus over
-	Messages uint64 // that came in, with those that were quarantined
+	Rival    string // problem with another client that takes over the connection to the bus
+	Messages uint64 // received, including quarantined ones
 	Events   status.EventCounts
 	Counts   status.Counts
 	Drops    status.DropStatus
 
 	Looped      uint64 // events that were results of this service, fed back to it
-	LoopDevices string // the devices that feed them back
+	LoopDevices string // devices that feed them back
 
 	Directory    string // of the spool
 	Spool        spool.Stats
-	BacklogLimit float64 // the share of the spool above which work is kept local
+	BacklogLimit float64 // share of the spool above which work is kept local
 
 	Link   host.Link
 	Export export.Stats
@@ -35,6 +35,6 @@ type Facts struct {
 	KeysBroken bool   // no key can be used
 
 	Configuration string // problem of the last change
-	Learned       string // problem of keeping what was learned
+	Learned       string // problem of saving the learned state
 	Canary        *status.CanaryStatus
 }

@@ -6,18 +6,18 @@ import (
 	"app-offload/functions/clock"
 )
 
-// lately is how far back a symptom looks at what is counted.
+// lately is the period over which symptoms look at counters.
 const lately = time.Minute
 
-// memory is what symptoms look back on. It belongs to the Watch.
+// memory is the history of the symptoms. It belongs to the Watch.
 type memory struct {
 	clock    *clock.Clock
 	counters map[string]*growth
 	steps    clockWatch
-	bounded  bool // the disk was full while the spool gave tasks back
+	bounded  bool // the disk was full while the spool returned tasks
 }
 
-// growth is what was seen of one counter within the last minute.
+// growth is the growth of one counter within the last minute.
 type growth struct {
 	steps []step // at least a second apart, oldest first
 	last  uint64
@@ -29,8 +29,8 @@ type step struct {
 	by uint64
 }
 
-// grown notes a counter's value, under a name of its own, and says by how much it has grown within the last minute. What was counted
-// before the first look is not news; a counter that begins anew counts from 0.
+// grown records a counter's value under a name, and returns its growth within the last minute. The count before the first call is ignored; a counter
+// that restarts counts from 0.
 func (m *memory) grown(name string, n uint64) (by uint64) {
 	now, g := m.clock.Time(), m.counters[name]
 	if g == nil {
@@ -57,7 +57,7 @@ func (m *memory) grown(name string, n uint64) (by uint64) {
 	return by
 }
 
-// grew is when a counter last did, as grown has seen it; the zero time if never.
+// grew returns the last time that grown has seen a counter grow; the zero time if never.
 func (m *memory) grew(name string) time.Time {
 	if g := m.counters[name]; g != nil {
 		return g.grew

@@ -1,12 +1,12 @@
-// Package health says whether the service is well. It looks at a snapshot of plain facts, and answers with every reason why the service
-// is not well; page, status, /ready, metrics and log all show that one answer.
+// Package health computes the health of the service from a snapshot of facts, with every reason for a degraded state; page, status, /ready, metrics
+// and log all show the result.
 //
 //	facts.go      Facts, the snapshot
 //	symptoms.go   the table of symptoms: one line and one function for each thing that can be wrong
-//	growth.go     what the symptoms look back on: how counters have grown
-//	health.go     Watch turns facts into a status.Health; Report logs what has changed
+//	growth.go     the memory of the symptoms: the growth of counters
+//	health.go     Watch turns facts into a status.Health; Report logs changes
 //
-// The room asks no other for anything: who has the facts takes them, and hands them in.
+// The package calls no other for its facts: the caller collects them and passes them in.
 package health
 
 import (
@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// Codes are the codes of all reasons there can be, in alphabetical order.
+// Codes returns the codes of all possible reasons, in alphabetical order.
 func Codes() []string {
 	codes := []string{}
 	for _, s := range symptoms {
@@ -28,20 +28,19 @@ func Codes() []string {
 	return codes
 }
 
-// Watch remembers since when each reason holds, and how counters have grown. It is not safe for concurrent use: counters that were read
-// later must come later, so one lock has to span the reading of the facts and Look.
+// Watch remembers since when each reason holds, and the growth of counters. It is not safe for concurrent use: counters must be passed in the order
+// in which they were read, so one lock has to span the reading of the facts and Look.
 type Watch struct {
 	memory memory
 	since  map[string]int64 // stamps
 }
 
-// NewWatch makes a watch that has seen nothing yet.
+// NewWatch returns a watch without history.
 func NewWatch(c *clock.Clock) *Watch {
 	return &Watch{memory: memory{clock: c, counters: map[string]*growth{}}, since: map[string]int64{}}
 }
 
-// Look derives the health from the facts, which it does not change. To notice what happens within a minute it is to be called at least
-// every second.
+// Look derives the health from the facts, which it does not change. It must be called at least every second to notice all events within a minute.
 func (w *Watch) Look(f *Facts) status.Health {
 	c := w.memory.clock
 	reasons := []status.Reason{}
@@ -61,7 +60,7 @@ func (w *Watch) Look(f *Facts) status.Health {
 	return status.NewHealth(reasons)
 }
 
-// Report logs reasons that begin to hold or become more severe, and those that are over. It is for one goroutine.
+// Report logs reasons that begin to hold or become more severe, and those that have ended. It is for one goroutine.
 type Report struct {
 	log   say.Logger
 	clock *clock.Clock
@@ -71,10 +70,10 @@ type Report struct {
 // sighting is a reason that holds.
 type sighting struct {
 	since  int64           // stamp
-	logged status.Severity // the worst in the log, Fine for none
+	logged status.Severity // highest severity logged so far, Fine for none
 }
 
-// NewReport makes a report that has logged nothing yet.
+// NewReport returns a report that has logged nothing yet.
 func NewReport(c *clock.Clock, log say.Logger) *Report {
 	return &Report{log: log, clock: c, seen: map[string]*sighting{}}
 }
@@ -82,7 +81,7 @@ func NewReport(c *clock.Clock, log say.Logger) *Report {
 // shown is how long a reason holds before it is logged: the link, for example, is down for a moment at every start.
 const shown = time.Second
 
-// Write logs what has changed since the last call.
+// Write logs the changes since the last call.
 func (p *Report) Write(h status.Health) {
 	for _, r := range h.Reasons {
 		s := p.seen[r.Code]

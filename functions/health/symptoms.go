@@ -12,14 +12,14 @@ import (
 	"app-offload/functions/status"
 )
 
-// symptom is one thing that can be wrong. look answers how severe it is now and in which words, or Fine. It must not block.
+// symptom is one thing that can be wrong. look returns its current severity and a text, or Fine. It must not block.
 type symptom struct {
 	code string
 	look func(*Facts, *memory) (status.Severity, string)
 }
 
-// symptoms is everything that can be wrong, the more urgent first among those that are equally severe. One more is one line here and
-// one function that looks; page, status, /ready, metrics and log have it then.
+// symptoms is the list of all symptoms, by urgency among those of equal severity. A new one is one line and one function; page, status, /ready,
+// metrics and log then show it.
 var symptoms = []symptom{
 	{"stopping", func(f *Facts, _ *memory) (status.Severity, string) {
 		return when(f.Stopping, status.Critical, "the service is stopping")
@@ -51,7 +51,7 @@ var symptoms = []symptom{
 	{"unsafe", unsafeEvents},
 }
 
-// problem is a reason that holds while a part of the service has a problem, in that part's words.
+// problem returns a look function for a part of the service that reports its problem as text.
 func problem(severity status.Severity, prefix string, of func(*Facts) string) func(*Facts, *memory) (status.Severity, string) {
 	return func(f *Facts, _ *memory) (status.Severity, string) {
 		text := of(f)
@@ -59,7 +59,7 @@ func problem(severity status.Severity, prefix string, of func(*Facts) string) fu
 	}
 }
 
-// when is a reason that holds or does not.
+// when returns the severity and the text if the condition holds, and Fine otherwise.
 func when(holds bool, severity status.Severity, format string, args ...any) (status.Severity, string) {
 	if !holds {
 		return status.Fine, ""
@@ -67,7 +67,7 @@ func when(holds bool, severity status.Severity, format string, args ...any) (sta
 	return severity, fmt.Sprintf(format, args...)
 }
 
-// diskFull holds from a commit that failed until one that did not: an attempt is the only proof there is.
+// diskFull holds from a failed commit until a successful one: an attempt is the only proof there is.
 func diskFull(f *Facts, m *memory) (status.Severity, string) {
 	st := &f.Spool
 	m.grown("spool failed", st.Failed)
@@ -84,21 +84,21 @@ func diskFull(f *Facts, m *memory) (status.Severity, string) {
 	return status.Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", f.Directory)
 }
 
-// storingFails reports whether the last attempt to store failed, and whether for want of space.
+// storingFails reports whether the last attempt to store failed, and whether for lack of space.
 func storingFails(m *memory) (full, fails bool) {
 	stored, failed, noSpace := m.grew("spool appended"), m.grew("spool failed"), m.grew("spool disk full")
 	full = !noSpace.IsZero() && !noSpace.Before(stored)
 	return full, full || failed.After(stored)
 }
 
-// nearlyFull is the share of what the spool can hold from which on it is said to be full.
+// nearlyFull is the share of the spool's capacity from which the spool counts as full.
 const nearlyFull = 0.95
 
-// halfEmpty is the share below which a spool that was full takes events again.
+// halfEmpty is the share below which a full spool accepts events again.
 const halfEmpty = 0.5
 
-// spoolFull is critical while tasks are given back since the spool is full, until half of it is free again. It is a warning above the share
-// from which on work is kept local. What the spool refuses and a class drops or processes here is not given back.
+// spoolFull is critical while tasks are returned because the spool is full, until half of it is free again. It is a warning above the share from
+// which work is kept local. A task that the spool refuses and a class drops or processes locally is not returned.
 func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	st := &f.Spool
 	refused := m.grown("spool refused", st.Refused)
@@ -122,7 +122,7 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	return when(share >= nearlyFull, status.Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
 }
 
-// refusedEvents is critical where nothing else was accepted in the same time.
+// refusedEvents is critical if no event was accepted in the same time.
 func refusedEvents(f *Facts, m *memory) (status.Severity, string) {
 	e := &f.Events
 	refused := m.grown("events refused", status.Sum(e.Refused))
@@ -153,7 +153,7 @@ func accountOff(f *Facts, _ *memory) (status.Severity, string) {
 	return when(balance != 0, status.Warning, "the account does not add up: %s unexplained. This is a defect; please report it with the output of `offloadctl status -json`", status.Several(balance, "task"))
 }
 
-// droppedTasks holds until somebody has acknowledged them.
+// droppedTasks holds until the drops are acknowledged.
 func droppedTasks(f *Facts, _ *memory) (status.Severity, string) {
 	st := &f.Drops
 	if st.Unacknowledged == 0 {
@@ -177,7 +177,7 @@ func keysFail(f *Facts, _ *memory) (status.Severity, string) {
 	return when(f.Keys != "", severity, "keys: %s", f.Keys)
 }
 
-// mostQuarantined is the share of the messages of the last minute above which their quarantine is no longer a note.
+// mostQuarantined is the share of the messages of the last minute above which their quarantine is a warning instead of a note.
 const mostQuarantined = 0.5
 
 func quarantined(f *Facts, m *memory) (status.Severity, string) {
@@ -216,7 +216,7 @@ func canaryRolledBack(f *Facts, _ *memory) (status.Severity, string) {
 	return status.Warning, fmt.Sprintf("the canary %s was rolled back: %s", c.Policy, c.Reason)
 }
 
-// otherResults says that another app-offload is on this bus, whose results are counted and not computed on.
+// otherResults notes that another app-offload is on this bus, whose results are counted and skipped.
 func otherResults(f *Facts, m *memory) (status.Severity, string) {
 	counts := maps.Clone(f.Events.Skipped)
 	maps.DeleteFunc(counts, func(why string, _ uint64) bool {
@@ -231,23 +231,23 @@ func unsafeEvents(f *Facts, _ *memory) (status.Severity, string) {
 	return when(n > 0, status.Note, "%s received at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", status.Several(n, "event"))
 }
 
-// stepped is the jump of the wall clock from which on it is a step: less is what a time service does to a clock that runs.
+// stepped is the least jump of the wall clock that counts as a step: time services make smaller corrections to a running clock.
 const stepped = 10 * time.Second
 
-// stepShown is how long a step is a reason.
+// stepShown is how long a step is shown.
 const stepShown = 10 * time.Minute
 
-// clockWatch notices that the wall clock was set. Its zero value has not looked yet.
+// clockWatch detects steps of the wall clock. Its zero value has no observation yet.
 type clockWatch struct {
 	looked  bool
-	stepped time.Duration // since the clock was made, at the last look
+	stepped time.Duration // since the clock was made, at the last observation
 	by      time.Duration // of the last step, 0 for none
-	at      int64         // stamp of when it was seen
+	at      int64         // stamp of its detection
 }
 
 func clockStepped(_ *Facts, m *memory) (status.Severity, string) {
 	c, all := &m.steps, m.clock.Stepped()
-	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a machine that slept has made a step, too
+	if by := all - c.stepped; c.looked && by.Abs() >= stepped { // a suspended machine has made a step, too
 		c.by, c.at = by, m.clock.Now()
 	}
 	c.looked, c.stepped = true, all
@@ -269,7 +269,7 @@ func recordsHeld(f *Facts, _ *memory) (status.Severity, string) {
 	return when(len(texts) > 0, status.Warning, "%s", strings.Join(texts, "; "))
 }
 
-// statementsRefused holds while receipts and announcements come that are not obeyed.
+// statementsRefused holds while receipts and announcements arrive that are ignored.
 func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
 	counts := map[string]uint64{}
 	for kind, n := range f.Export.Errors {
@@ -282,10 +282,10 @@ func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
 		status.Several(n, "statement"), counted(counts))
 }
 
-// copiedShown is how long a new epoch is a reason.
+// copiedShown is how long a new epoch is shown.
 const copiedShown = time.Hour
 
-// spoolCopied holds for a while after the node began a new epoch because another spool uses the one before.
+// spoolCopied holds for a while after the node began a new epoch because another spool uses the previous one.
 func spoolCopied(f *Facts, m *memory) (status.Severity, string) {
 	n := f.Export.Epochs
 	m.grown("epochs", n)
@@ -309,7 +309,7 @@ func modelsFail(f *Facts, _ *memory) (status.Severity, string) {
 	return when(len(parts) > 0, status.Warning, "models cannot be used, and their tasks go to the cloud: %s", strings.Join(parts, "; "))
 }
 
-// modelsDrift holds while what a model sees has left what it saw first.
+// modelsDrift holds while the inputs of a model differ from the first ones it received.
 func modelsDrift(f *Facts, _ *memory) (status.Severity, string) {
 	st := f.Models
 	if st == nil {
@@ -324,7 +324,7 @@ func modelsDrift(f *Facts, _ *memory) (status.Severity, string) {
 	return when(len(parts) > 0, status.Warning, "the data have drifted from what the model saw first, so its confidence is no guide: %s; train it anew", strings.Join(parts, ", "))
 }
 
-// modelRolledBack holds while the latest canary of a model was rolled back.
+// modelRolledBack holds while the latest canary of a model is rolled back.
 func modelRolledBack(f *Facts, _ *memory) (status.Severity, string) {
 	st := f.Models
 	if st == nil {
@@ -339,7 +339,7 @@ func modelRolledBack(f *Facts, _ *memory) (status.Severity, string) {
 	return when(len(parts) > 0, status.Warning, "%s", strings.Join(parts, "; "))
 }
 
-// counted writes counts by a word, the largest first: "malformed 12, too large 3".
+// counted formats counts with their words, the largest first: "malformed 12, too large 3".
 func counted(counts map[string]uint64) string {
 	var parts []string
 	for _, word := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {

@@ -1,4 +1,4 @@
-// Package keys finds the keys that batches and records are sealed with by their ids: in the EdgeX secret store, or in files.
+// Package keys provides the keys that seal batches and records, by id, from the EdgeX secret store or from files.
 package keys
 
 import (
@@ -19,19 +19,19 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Secrets finds a secret of the EdgeX secret store by its name.
+// Secrets reads a secret of the EdgeX secret store by its name.
 type Secrets interface {
 	GetSecret(name string, keys ...string) (map[string]string, error)
 }
 
-// Keyring serves the keys of one secret to seal and spool. The secret holds one entry a key, its id and the key as hex
-// or base64, and the entry `current` with the id to seal with. Old keys stay in the secret as long as anything sealed
-// with them is to be opened. It is safe for concurrent use.
+// Keyring provides the keys of one secret to seal and spool. The secret has one entry per key, its id and the key as hex or base64, and the entry
+// `current` with the id to seal with. Old keys stay in the secret as long as data sealed with them must be opened. A Keyring is safe for concurrent
+// use.
 //
-// The secret is read when it is first asked for and again when Refresh is called, which the wiring does whenever the
-// secret store reports a change: a rotation needs no restart, and a secret created late is found late. What was read then holds as it
-// would after a restart: a bad entry is left out and reported, a key that is gone from the secret is used no more, and while `current`
-// names no good key nothing is sealed. Only where the secret store does not answer do the previous keys stay in use.
+// The secret is read on first use and again when Refresh is called, which the wiring does whenever the secret store reports a change: a rotation
+// needs no restart, and a secret may be created late. Each read has the same effect as a restart: a bad entry is skipped and reported, a key removed
+// from the secret is no longer used, and while `current` names no good key nothing is sealed. The previous keys stay in use only while the secret
+// store does not answer.
 type Keyring struct {
 	name    string
 	secrets Secrets
@@ -40,18 +40,18 @@ type Keyring struct {
 	current string
 	keys    map[string][]byte // nil until the secret was read once
 	read    time.Time         // last attempt
-	err     error             // why the secret could not be read, the last time
-	bad     error             // what is wrong with single entries of it
+	err     error             // why the last read of the secret failed
+	bad     error             // problems of single entries
 	broken  error             // why there is no key to seal with
 }
 
-// reread is how long a failed look-up stands, so that a missing secret costs one look-up a second and not one a batch.
+// reread is how long a failed read is not repeated, so that a missing secret costs one read a second and not one per batch.
 const reread = time.Second
 
-// NewKeyring names the secret; an empty name is no key at all.
+// NewKeyring returns the keyring of the named secret; an empty name is no key.
 func NewKeyring(name string, secrets Secrets) *Keyring { return &Keyring{name: name, secrets: secrets} }
 
-// Current is the key to seal with; an empty id without an error where no secret is configured.
+// Current returns the key to seal with; an empty id without an error if no secret is configured.
 func (k *Keyring) Current() (id string, key []byte, err error) {
 	if k.name == "" {
 		return "", nil, nil
@@ -67,7 +67,7 @@ func (k *Keyring) Current() (id string, key []byte, err error) {
 	return k.current, k.keys[k.current], nil
 }
 
-// Key finds a key by its id, reading the secret again if the id is unknown: it may have been added a moment ago.
+// Key returns a key by its id. It reads the secret again if the id is unknown, as the key may have been added recently.
 func (k *Keyring) Key(id string) ([]byte, error) {
 	if k.name == "" {
 		return nil, fmt.Errorf("key %q: no secret with keys is configured; set Offload.KeySecret", id)
@@ -83,7 +83,7 @@ func (k *Keyring) Key(id string) ([]byte, error) {
 	return nil, fmt.Errorf("secret %q has no key %q; add it again for as long as data sealed with it is around", k.name, id)
 }
 
-// Refresh reads the secret again, and returns what is wrong with it. The keys in use stay until it can be read.
+// Refresh reads the secret again, and returns its problems. The keys in use stay until it can be read.
 func (k *Keyring) Refresh() error {
 	if k.name == "" {
 		return nil
@@ -95,7 +95,7 @@ func (k *Keyring) Refresh() error {
 	return k.problem()
 }
 
-// Problem is what was wrong with the secret when it was last read, "" if nothing was. Good keys are in use meanwhile.
+// Problem returns the problems of the last read of the secret, "" without any. Good keys are in use meanwhile.
 func (k *Keyring) Problem() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -107,7 +107,7 @@ func (k *Keyring) Problem() string {
 
 func (k *Keyring) problem() error { return errors.Join(k.err, k.broken, k.bad) }
 
-// Broken reports whether there is no key to seal with although there should be: then nothing can leave.
+// Broken reports whether there is no key to seal with although one is required: then nothing can leave.
 func (k *Keyring) Broken() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -130,7 +130,7 @@ func (k *Keyring) load(want bool) error {
 	return nil // the previous keys are still good
 }
 
-// take takes over every good entry of the secret.
+// take adopts every good entry of the secret.
 func (k *Keyring) take(secret map[string]string) {
 	var bad []error
 	k.keys, k.current = map[string][]byte{}, strings.TrimSpace(secret["current"])
@@ -156,12 +156,12 @@ func (k *Keyring) take(secret map[string]string) {
 
 var errID = errors.New("is an id with blanks or characters that cannot be printed")
 
-// isID reports whether a key's id can stand in a message.
+// isID reports whether a key's id is valid in a message.
 func isID(id string) bool {
 	return seal.IsText(id) && strings.IndexFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) < 0
 }
 
-// decodeKey reads 16, 24 or 32 bytes as hex or base64. The error never shows the text.
+// decodeKey decodes 16, 24 or 32 bytes as hex or base64. The error never contains the text.
 func decodeKey(text string) ([]byte, error) {
 	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString} {
 		if key, err := decode(strings.TrimSpace(text)); err == nil && fits(key) {
@@ -179,7 +179,7 @@ const (
 	maxKeysFile = 1 << 20
 )
 
-// How long a reading of the files is good for: when all goes well, and when a message names a key that is not there.
+// How long a read of the files is valid: normally, and when a message names a missing key.
 const (
 	fresh  = 10 * time.Second
 	missed = time.Second
@@ -187,13 +187,12 @@ const (
 
 // Files are the keys below one path, a folder or a file. A nil value holds no keys.
 //
-// A folder holds one key a file: the file's name without its extension is the key's id. The file "current", if there is one, holds
-// the id to seal with; otherwise the last id in alphabetical order is current, so keys named by date rotate by themselves. A
-// single file holds one "id key" a line, the last line being current. Keys are written as hex or base64 (or, in a file of
-// their own, as the bare bytes) and are 16, 24 or 32 bytes long.
+// A folder has one key per file: the file's name without its extension is the key's id. The optional file "current" has the id to seal with; without
+// it the last id in alphabetical order is current, so keys named by date rotate automatically. A single file has one "id key" per line, and the last
+// line is current. Keys are written as hex or base64 (or, in a file of their own, as raw bytes) and are 16, 24 or 32 bytes long.
 //
-// What changes on disk is seen within seconds, so a rotation needs no restart. A bad entry is left out and reported, and so are different keys with one
-// id; the key that it held before stays in use, and so does the previous current key where the new one is not good. Safe for concurrent use.
+// Changes on disk are noticed within seconds, so a rotation needs no restart. A bad entry is skipped and reported, and so are different keys with one
+// id; the previous key with that id stays in use, and so does the previous current key if the new one is not good. Safe for concurrent use.
 type Files struct {
 	path   string
 	report func(problem string)
@@ -202,11 +201,11 @@ type Files struct {
 	keys    map[string][]byte
 	current string
 	read    time.Time
-	problem string // of the last reading
+	problem string // of the last read
 }
 
-// LoadFiles reads the keys of a folder or file; there must be a current one. report is called when what is wrong with the others changes, "" being
-// nothing, under a lock.
+// LoadFiles reads the keys of a folder or file; there must be a current one. report is called, under a lock, when the problems of the other keys
+// change, "" being none.
 func LoadFiles(path string, report func(problem string)) (*Files, error) {
 	f := &Files{path: path, report: report}
 	if err := f.reload(); err != nil {
@@ -215,7 +214,7 @@ func LoadFiles(path string, report func(problem string)) (*Files, error) {
 	return f, nil
 }
 
-// Current is the key to seal with.
+// Current returns the key to seal with.
 func (f *Files) Current() (string, []byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,7 +222,7 @@ func (f *Files) Current() (string, []byte, error) {
 	return f.current, f.keys[f.current], nil
 }
 
-// Key finds a key by its id.
+// Key returns a key by its id.
 func (f *Files) Key(id string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,7 +237,7 @@ func (f *Files) Key(id string) ([]byte, error) {
 	return nil, fmt.Errorf("%s has no key %q", f.path, id)
 }
 
-// Problem is what was wrong when the files were last read, "" if nothing was. Good keys are in use meanwhile.
+// Problem returns the problems of the last read, "" without any. Good keys are in use meanwhile.
 func (f *Files) Problem() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -246,14 +245,14 @@ func (f *Files) Problem() string {
 	return f.problem
 }
 
-// refresh reads again what is older than the age.
+// refresh reads the files again if the last read is older than age.
 func (f *Files) refresh(age time.Duration) {
 	if time.Since(f.read) >= age {
 		_ = f.reload() // it is reported
 	}
 }
 
-// reload takes over every good key. The error says why there is none to seal with; then no key is forgotten.
+// reload adopts every good key. The error says why there is no key to seal with; then no key is dropped.
 func (f *Files) reload() error {
 	f.read = time.Now()
 	var bad []error
@@ -327,12 +326,12 @@ func (f *Files) take(bad *[]error) error {
 	return fmt.Errorf("%s does not hold the current key %q as a good one", f.path, current)
 }
 
-// entry is a key before it is read.
+// entry is an undecoded key.
 type entry struct {
 	id, where string
 	content   []byte
 	err       error
-	current   bool // it holds the id to seal with
+	current   bool // its content is the id to seal with
 }
 
 func (e *entry) key() ([]byte, error) {
@@ -407,7 +406,7 @@ func readLines(path string) (entries []entry, err error) {
 	return entries, nil
 }
 
-// parse reads hex before base64 before bare bytes; the error does not show what it was given.
+// parse tries hex, then base64, then raw bytes; the error does not contain the content.
 func parse(content []byte) ([]byte, error) {
 	if key, err := decodeKey(string(content)); err == nil || !fits(content) {
 		return key, err

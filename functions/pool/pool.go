@@ -1,9 +1,9 @@
-// Package pool does the arithmetic of statistics that several nodes put together.
+// Package pool implements the arithmetic of statistics that several nodes combine.
 //
-// A Part is what one linear regression has seen: M = Σ x·xᵀ and m = Σ x·y over its outcomes. Parts of nodes add up to exactly the part that one
-// node with the outcomes of all would have, which is not so for their weights M⁻¹·m. A part has no reading and no name of a device in it.
+// A Part holds the sums of one linear regression: M = Σ x·xᵀ and m = Σ x·y over its outcomes. The parts of nodes add up to exactly the part that one
+// node with all outcomes would have, which does not hold for their weights M⁻¹·m. A part contains no reading and no name of a device.
 //
-// Nothing here is safe for concurrent use.
+// Nothing in this package is safe for concurrent use.
 package pool
 
 import (
@@ -21,15 +21,15 @@ type Part struct {
 	Moments []float64 `json:"moments"`
 }
 
-// Parts are those of a node or of a fleet, by the name of the regression: its kind, a slash, and what it is about.
+// Parts are the parts of a node or of a fleet, by the name of the regression: its kind, a slash, and its subject.
 type Parts map[string]Part
 
-// The kinds of regressions, and how many numbers each one's x has.
+// The kinds of regressions, and the dimension of each one's x.
 const (
 	Bandit = "bandit/" // and the target: the error of a predicted time over four shares of it
 	Local  = "local/"  // and the class: work that operators do over a fixed part and predicted work
-	Cloud  = "cloud/"  // and the class: the logarithm of measured over predicted time on the way through the cloud
-	All    = "all/"    // and the target: the same of all classes
+	Cloud  = "cloud/"  // and the class: the logarithm of measured over predicted time of the cloud
+	All    = "all/"    // and the target: the same over all classes
 )
 
 var dims = map[string]int{Bandit: 4, Local: 2, Cloud: 1, All: 1}
@@ -41,7 +41,7 @@ const (
 	tiny     = 1e-9
 )
 
-// Make takes the lower triangle of a symmetric matrix.
+// Make builds a part from the lower triangle of a symmetric matrix.
 func Make(rows [][]float64, moments []float64) Part {
 	p := Part{Moments: slices.Clone(moments)}
 	for i := range rows {
@@ -50,7 +50,7 @@ func Make(rows [][]float64, moments []float64) Part {
 	return p
 }
 
-// At is an element of M.
+// At returns an element of M.
 func (p Part) At(i, k int) float64 {
 	if k > i {
 		i, k = k, i
@@ -58,7 +58,7 @@ func (p Part) At(i, k int) float64 {
 	return p.Matrix[i*(i+1)/2+k]
 }
 
-// Weight is the trace of M. No outcome adds more than 1 to it, so it bounds from below how many there were.
+// Weight is the trace of M. No outcome adds more than 1 to it, so it is a lower bound of their number.
 func (p Part) Weight() (sum float64) {
 	for i := range p.Moments {
 		sum += p.At(i, i)
@@ -66,8 +66,8 @@ func (p Part) Weight() (sum float64) {
 	return sum
 }
 
-// Check says why the parts cannot be statistics, nil if they can: numbers must be finite, matrices positive semidefinite, and names and sizes
-// those of a kind.
+// Check returns an error if the parts cannot be statistics: numbers must be finite, matrices positive semidefinite, and names and sizes those of a
+// kind.
 func (ps Parts) Check() error {
 	if len(ps) > MaxParts {
 		return fmt.Errorf("%d parts, at most %d are allowed", len(ps), MaxParts)
@@ -82,7 +82,7 @@ func (ps Parts) Check() error {
 			return fmt.Errorf("part %.64q: %d moments and %d elements of a matrix, expected %d and %d", name, len(p.Moments), len(p.Matrix), d, d*(d+1)/2)
 		}
 		for _, v := range slices.Concat(p.Matrix, p.Moments) {
-			if !(math.Abs(v) <= 1e12) { // nor is NaN
+			if !(math.Abs(v) <= 1e12) { // also rejects NaN
 				return fmt.Errorf("part %.64q: a number is not finite, or too large", name)
 			}
 		}
@@ -93,7 +93,7 @@ func (ps Parts) Check() error {
 	return nil
 }
 
-// root is the Cholesky root of M + ridge·1, false where that is not positive definite.
+// root returns the Cholesky root of M + ridge·1, or false if that is not positive definite.
 func (p Part) root(ridge float64) (root [4][4]float64, ok bool) {
 	for i := range p.Moments {
 		for k := 0; k <= i; k++ {
@@ -117,7 +117,7 @@ func (p Part) root(ridge float64) (root [4][4]float64, ok bool) {
 	return root, true
 }
 
-// energy is mᵀ·(M + ridge·1)⁻¹·m: for real outcomes at most Σ y².
+// energy returns mᵀ·(M + ridge·1)⁻¹·m: for real outcomes at most Σ y².
 func (p Part) energy(ridge float64) (sum float64) {
 	root, ok := p.root(ridge)
 	if !ok {
@@ -134,17 +134,17 @@ func (p Part) energy(ridge float64) (sum float64) {
 	return sum
 }
 
-// MaxAnswer is the mean size of y, in the root of the mean square, to which Clip holds a part. Statistics of more say that predictions are off by
-// several times, which is for a node to find out itself.
+// MaxAnswer is the mean size of y, as the root of the mean square, to which Clip limits a part. Larger answers mean that predictions are wrong by
+// several times, which a node has to find out itself.
 const MaxAnswer = 3
 
-// Clip holds each part within a norm, of its whole matrix and its moments together, and its answers within MaxAnswer, and gives copies. What one
-// contribution changes in a sum is at most the norm then, whatever is in it. Parts are valid.
+// Clip returns copies in which each part is limited to a norm, of its matrix and its moments together, and its answers to MaxAnswer. So any
+// contribution changes a sum by at most the norm. The parts must be valid.
 func (ps Parts) Clip(norm float64) Parts {
 	clipped := make(Parts, len(ps))
 	for name, p := range ps {
 		p = p.times(1)
-		if _, whole := p.root(0); !whole { // what Check lets pass could add up to what it does not
+		if _, whole := p.root(0); !whole { // valid parts could add up to an invalid one
 			p.lift(tiny * (1 + p.Weight()))
 		}
 		p.tame()
@@ -153,14 +153,14 @@ func (ps Parts) Clip(norm float64) Parts {
 	return clipped
 }
 
-// lift adds so much of the unit matrix to M.
+// lift adds a multiple of the unit matrix to M.
 func (p Part) lift(by float64) {
 	for i := range p.Moments {
 		p.Matrix[i*(i+1)/2+i] += by
 	}
 }
 
-// tame shortens the moments to what answers of MaxAnswer lead to.
+// tame shortens the moments to those of answers of at most MaxAnswer.
 func (p Part) tame() {
 	weight := p.Weight()
 	is, most := p.energy(tiny*(1+weight)), MaxAnswer*MaxAnswer*max(weight, 0)
@@ -184,7 +184,7 @@ func (p Part) norm() float64 {
 	return math.Sqrt(sum)
 }
 
-// times is a copy in which each outcome counts so many times.
+// times returns a copy in which each outcome counts so many times.
 func (p Part) times(by float64) Part {
 	c := Part{slices.Clone(p.Matrix), slices.Clone(p.Moments)}
 	for _, all := range [][]float64{c.Matrix, c.Moments} {
@@ -195,7 +195,7 @@ func (p Part) times(by float64) Part {
 	return c
 }
 
-// Weigh gives copies of which none weighs more than a given number of outcomes, for a prior that as many outcomes of one's own outweigh.
+// Weigh returns copies with at most the weight of a given number of outcomes, for a prior that as many own outcomes outweigh.
 func (ps Parts) Weigh(most float64) Parts {
 	weighed := make(Parts, len(ps))
 	for name, p := range ps {
@@ -205,7 +205,7 @@ func (ps Parts) Weigh(most float64) Parts {
 	return weighed
 }
 
-// Add adds to ps what others has.
+// Add adds other parts to ps.
 func (ps Parts) Add(others Parts) {
 	for name, p := range others {
 		sum, known := ps[name]
@@ -222,8 +222,8 @@ func (ps Parts) Add(others Parts) {
 	}
 }
 
-// Noise adds Gaussian noise of a standard deviation to each number of M and m, by the draws that normal has for a part, and then as much
-// of the unit matrix as makes M positive semidefinite again. What is done after the noise costs no privacy.
+// Noise adds Gaussian noise of a standard deviation to each number of M and m, using the draws that normal returns for a part, and then a multiple of
+// the unit matrix that makes M positive semidefinite again. Processing after the noise costs no privacy.
 func (ps Parts) Noise(deviation float64, normal func(name string) func() float64) {
 	for name, p := range ps {
 		draw := normal(name)

@@ -1,10 +1,10 @@
-// Package say keeps repeated log lines down: Once for a state that lasts, Every for a thing that recurs.
+// Package say limits repeated log lines: Once for a state that lasts, Every for an event that recurs.
 //
 //	if s.once.New("connect", err.Error()) {      // the first time, and whenever the text changes
-//	if n, ok := s.every.Due("oversized"); ok {   // at most once an interval; n is how often since the last line
+//	if n, ok := s.every.Due("oversized"); ok {   // at most once per interval; n is the number of occurrences since the last line
 //
-// Both decide whether to log and leave the line to the caller, so that metrics still count each occurrence. Both are safe for
-// concurrent use, and hold at most maxKeys keys: a key may come from outside, such as a topic.
+// Both decide whether to log and leave the line to the caller, so that metrics still count each occurrence. Both are safe for concurrent use, and
+// hold at most maxKeys keys: a key may come from outside, such as a topic.
 package say
 
 import (
@@ -23,7 +23,7 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
-// maxKeys bounds the memory of a limiter. Once reports no further keys; Every forgets those whose interval has passed first.
+// maxKeys bounds the memory of a limiter. Once reports no further keys; Every first removes those whose interval has passed.
 const maxKeys = 1000
 
 // Once reports a text when it is new for its key. The zero Once is ready.
@@ -34,8 +34,8 @@ type Once struct {
 	last map[string]string
 }
 
-// New reports whether text differs from the latest text of the key, and remembers it. The empty text means that the problem is
-// over: it is never reported, and the next text is new again.
+// New reports whether text differs from the latest text of the key, and remembers it. The empty text means that the problem has ended: it is never
+// reported, and the next text is new again.
 func (o *Once) New(key, text string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -62,7 +62,7 @@ func (o *Once) Changed(key string, err error) bool {
 	return o.New(key, err.Error())
 }
 
-// Known reports whether a text of the key was reported and is not over.
+// Known reports whether the key has a reported problem that has not ended.
 func (o *Once) Known(key string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,7 +77,7 @@ func (o *Once) Keep(keys map[string]bool) {
 	maps.DeleteFunc(o.last, func(key, _ string) bool { return !keys[key] })
 }
 
-// Clear forgets all keys.
+// Clear removes all keys.
 func (o *Once) Clear() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -89,7 +89,7 @@ type Every struct {
 	interval time.Duration
 	mu       sync.Mutex
 	keys     map[string]*occurrences
-	forgot   time.Time // when keys were forgotten last
+	forgot   time.Time // time of the last removal of keys
 }
 
 type occurrences struct {
@@ -105,7 +105,7 @@ func NewEvery(interval time.Duration) *Every {
 // Due counts an occurrence. When a report is due it returns the number of occurrences since the previous one, this one included.
 func (e *Every) Due(key string) (count int, due bool) { return e.Add(key, 1) }
 
-// Add is Due for n occurrences at once.
+// Add is Due for n occurrences together.
 func (e *Every) Add(key string, n int) (count int, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -126,7 +126,7 @@ func (e *Every) Add(key string, n int) (count int, due bool) {
 	return count, true
 }
 
-// forget makes room for a key, and reports whether there is any. It looks once an interval, so that a flood of keys costs no search each.
+// forget makes room for a key, and reports whether there is any. It searches once per interval, so that a flood of keys does not cost a search each.
 func (e *Every) forget(now time.Time) bool {
 	if now.Sub(e.forgot) < e.interval {
 		return false

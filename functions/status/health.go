@@ -9,20 +9,20 @@ import (
 	"unicode"
 )
 
-// Severity says what a reason asks of an operator.
+// Severity is the urgency of a reason for an operator.
 type Severity int
 
 // The severities, in ascending order.
 const (
 	Fine     Severity = iota // there is no such reason
-	Note                     // worth knowing; all is still well
-	Warning                  // somebody should look at it; events are taken and nothing is lost by it that was not counted
-	Critical                 // events are not taken or not cared for: the service is not ready
+	Note                     // for information; the service is well
+	Warning                  // should be investigated; events are accepted and no loss is uncounted
+	Critical                 // events are not accepted or not processed: the service is not ready
 )
 
 var severities = []string{"fine", "note", "warning", "critical"}
 
-// String is the severity's name, as JSON has it.
+// String returns the severity's name, as in JSON.
 func (s Severity) String() string { return severities[s] }
 
 // MarshalText writes the name.
@@ -38,15 +38,15 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Reason is one thing that is not as it should be.
+// Reason is one problem of the service.
 type Reason struct {
 	Code     string    `json:"code"` // one word, stable
-	Text     string    `json:"text"` // for people: what is wrong, with its numbers, and what to do
+	Text     string    `json:"text"` // for people: the problem, with its numbers, and the remedy
 	Since    time.Time `json:"since"`
 	Severity Severity  `json:"severity"`
 }
 
-// Health is how the service is, with every reason why it is not well, the most severe first.
+// Health is the state of the service, with every reason for it, the most severe first.
 type Health struct {
 	State   string   `json:"state"` // "well", "degraded" or "failing"
 	Reasons []Reason `json:"reasons"`
@@ -79,10 +79,10 @@ func (h Health) worst() Severity {
 	return h.Reasons[0].Severity
 }
 
-// Ready reports whether events are taken and cared for.
+// Ready reports whether events are accepted and processed.
 func (h Health) Ready() bool { return h.State != Failing }
 
-// Texts are the texts of the reasons that are at least so severe, the worst first.
+// Texts returns the texts of the reasons of at least that severity, the worst first.
 func (h Health) Texts(least Severity) []string {
 	texts := []string{}
 	for _, r := range h.Reasons {
@@ -93,7 +93,7 @@ func (h Health) Texts(least Severity) []string {
 	return texts
 }
 
-// Severity is that of the reason with a code, Fine without such a reason.
+// Severity returns the severity of the reason with a code, Fine without such a reason.
 func (h Health) Severity(code string) Severity {
 	for _, r := range h.Reasons {
 		if r.Code == code {
@@ -103,7 +103,7 @@ func (h Health) Severity(code string) Severity {
 	return Fine
 }
 
-// Several is a number with its noun: 1 task, 2 tasks.
+// Several formats a number with its noun: 1 task, 2 tasks.
 func Several[N int | int64 | uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -111,7 +111,7 @@ func Several[N int | int64 | uint64](n N, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Spelled makes words of a name such as tooLarge or too_large.
+// Spelled converts a name such as tooLarge or too_large to words.
 func Spelled(name string) string {
 	var b strings.Builder
 	for _, r := range name {

@@ -7,9 +7,9 @@ import (
 	"app-offload/functions/host"
 )
 
-// PolicyStatus is how the decisions fare: what was predicted against what came of it, and the policies beside the acting one.
+// PolicyStatus is the quality of the decisions: predictions against outcomes, and the policies beside the acting one.
 type PolicyStatus struct {
-	Acting  map[string]string `json:"acting"` // policy of each class that names its own, "" is the default
+	Acting  map[string]string `json:"acting"` // policy of each class that names one, "" is the default
 	Shadows []ShadowStatus    `json:"shadows"`
 	Canary  *CanaryStatus     `json:"canary,omitempty"`
 	// Decided counts decisions by policy, target ("local", "cloud") and class.
@@ -20,41 +20,41 @@ type PolicyStatus struct {
 	Regret float64 `json:"regret"`
 	Joules float64 `json:"joules"` // spent on local work and on the radio, estimated
 
-	Forgotten uint64 `json:"forgotten"` // outcomes whose decision was not kept any more
-	Unsettled uint64 `json:"unsettled"` // decisions not kept any more before an outcome came
-	Unlisted  uint64 `json:"unlisted"`  // what Decided and Prediction had no line for
+	Forgotten uint64 `json:"forgotten"` // outcomes whose decision was no longer kept
+	Unsettled uint64 `json:"unsettled"` // decisions dropped from memory before an outcome arrived
+	Unlisted  uint64 `json:"unlisted"`  // decisions and outcomes without a line in Decided and Prediction
 
 	Learned     LearnedStatus        `json:"learned"`
-	Credits     *CreditStatus        `json:"credits,omitempty"` // absent where no prices are taken, or none have come
+	Credits     *CreditStatus        `json:"credits,omitempty"` // absent if no prices are taken, or none have arrived
 	DecisionLog *DecisionLogStatus   `json:"decisionLog,omitempty"`
 	Governor    *host.GovernorStatus `json:"governor,omitempty"`
 }
 
-// CreditStatus is the node's account with the owner of the fleet, as offload-cloud credits has published it.
+// CreditStatus is the node's account with the owner of the fleet, as published by offload-cloud credits.
 type CreditStatus struct {
 	Balance string    `json:"balance"` // units of the currency
-	Head    string    `json:"head"`    // number and digest of the latest settlement, to be held against the account
+	Head    string    `json:"head"`    // number and digest of the latest settlement, for comparison with the account
 	At      time.Time `json:"at"`
-	Refused uint64    `json:"refused"` // statements that were not taken
+	Refused uint64    `json:"refused"` // rejected statements
 }
 
-// LearnedStatus says how well what was learned is kept.
+// LearnedStatus is the state of saving what was learned.
 type LearnedStatus struct {
-	Age     float64 `json:"age"` // s since it was last saved, 0 before the first time
+	Age     float64 `json:"age"` // s since the last save, 0 before the first
 	Problem string  `json:"problem,omitempty"`
-	// Outcomes counts what has taught each policy that learns.
+	// Outcomes counts the outcomes that each learning policy has learned from.
 	Outcomes map[string]TaughtCount `json:"outcomes"`
-	// Fleet is how learning together with other nodes fares, absent where this node takes no part.
+	// Fleet is the state of learning together with other nodes, absent if this node does not take part.
 	Fleet *fleet.Status `json:"fleet,omitempty"`
 }
 
-// TaughtCount is how many outcomes of either way have taught a policy.
+// TaughtCount is the number of outcomes per target that a policy has learned from.
 type TaughtCount struct {
 	Local int64 `json:"local"`
 	Cloud int64 `json:"cloud"`
 }
 
-// DecisionLogStatus says how the log for evaluation off-line fares.
+// DecisionLogStatus is the state of the log for offline evaluation.
 type DecisionLogStatus struct {
 	Folder  string `json:"folder"`
 	Written uint64 `json:"written"`
@@ -69,13 +69,13 @@ type DecidedCount struct {
 	Count  uint64 `json:"count"`
 }
 
-// ShadowStatus is a policy that decides along and does not act.
+// ShadowStatus is a policy that decides alongside without effect.
 type ShadowStatus struct {
 	Policy     string  `json:"policy"`
 	Decisions  uint64  `json:"decisions"`
-	Agreement  float64 `json:"agreement"`  // share, 0–1, of decisions that fell as the acting policy's
-	Cost       float64 `json:"cost"`       // mean predicted cost of what it would have done
-	ActingCost float64 `json:"actingCost"` // mean predicted cost of what was done
+	Agreement  float64 `json:"agreement"`  // share, 0–1, of decisions equal to the acting policy's
+	Cost       float64 `json:"cost"`       // mean predicted cost of its decisions
+	ActingCost float64 `json:"actingCost"` // mean predicted cost of the acting decisions
 }
 
 // CanaryStatus is a policy that acts for a share of the devices, beside the incumbent.
@@ -95,7 +95,7 @@ type ArmStatus struct {
 	Cost      float64 `json:"cost"`      // mean, of actual outcomes
 }
 
-// PredictionStatus is how far predicted completion times are from the actual ones.
+// PredictionStatus compares predicted with actual completion times.
 type PredictionStatus struct {
 	Class     string  `json:"class"`
 	Target    string  `json:"target"`

@@ -1,7 +1,7 @@
-// Package status holds the plain types of the service's status: what GET /status answers, and what the page, offloadctl and the lab read. The
-// OpenAPI file is generated from them, and a test compares the two. Times are in seconds, sizes in bytes.
+// Package status holds the plain types of the service's status: the response of GET /status, which the page, offloadctl and the lab read. The OpenAPI
+// file is generated from them, and a test compares the two. Times are in seconds, sizes in bytes.
 //
-// The service fills a Status anew for each request; a value is not shared and needs no lock.
+// The service fills a new Status for each request; a value is not shared and needs no lock.
 package status
 
 import (
@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/shed"
 )
 
-// Status is the service at a glance, as the API shows it. Times are in seconds, sizes in bytes.
+// Status is the state of the service in the API. Times are in seconds, sizes in bytes.
 type Status struct {
 	APIVersion string      `json:"apiVersion"`
 	Version    string      `json:"version"` // of the program
@@ -47,19 +47,19 @@ type Status struct {
 	Configuration ConfigurationStatus `json:"configuration"`
 }
 
-// EventCounts says how many events came in, and what became of those that were not taken.
+// EventCounts counts received events, and the outcome of those that were not accepted.
 type EventCounts struct {
-	Received    uint64            `json:"received"`    // events handed to the pipeline: what was skipped below counts, what was quarantined or repeated does not
+	Received    uint64            `json:"received"`    // events passed to the pipeline: includes those skipped below, excludes quarantined and repeated ones
 	Unsafe      uint64            `json:"unsafe"`      // messages at QoS 0, which no acknowledgement protects
 	Refused     map[string]uint64 `json:"refused"`     // by the gate: too many events, too many bytes, or the stop
-	Returned    int64             `json:"returned"`    // tasks given back because nothing here could take them
-	Unheard     int64             `json:"unheard"`     // messages that the stop left no time for
-	Quarantined map[string]uint64 `json:"quarantined"` // what was no event, by reason
+	Returned    int64             `json:"returned"`    // tasks returned to the bus because neither spool nor local workers could take them
+	Unheard     int64             `json:"unheard"`     // messages for which the stop left no time
+	Quarantined map[string]uint64 `json:"quarantined"` // messages that are not valid events, by reason
 
-	// Skipped counts the messages that were not worked on, by reason. Results of app-offload services: own, result, hops, echo, loop. On an MQTT bus
-	// also retained (the broker's copy of an earlier event) and unmatched (on a topic that is no longer configured).
+	// Skipped counts skipped messages, by reason. Results of app-offload services: own, result, hops, echo, loop. On an MQTT bus also retained (the
+	// broker's copy of an earlier event) and unmatched (on a topic that is no longer configured).
 	Skipped  map[string]uint64 `json:"skipped"`
-	Repeated uint64            `json:"repeated"` // events that had been handed on before, with the same id and content; MQTT only
+	Repeated uint64            `json:"repeated"` // events submitted before, with the same id and content; MQTT only
 	SameID   uint64            `json:"sameId"`   // events with the id of an earlier one and different content, processed all the same; MQTT only
 }
 
@@ -68,37 +68,37 @@ type SpoolStatus struct {
 	Epoch     string  `json:"epoch"`
 	Tasks     int64   `json:"tasks"`
 	Bytes     int64   `json:"bytes"`
-	Limit     int64   `json:"limit"`     // of Bytes; the rest of the quota is room in which files are rewritten
-	Fill      float64 `json:"fill"`      // the share of Limit in use, 1 while tasks are refused or dropped for want of room
+	Limit     int64   `json:"limit"`     // of Bytes; the rest of the quota is for rewriting files
+	Fill      float64 `json:"fill"`      // the share of Limit in use, 1 while tasks are refused or dropped for lack of room
 	Quota     int64   `json:"quota"`     // of all files
 	OldestAge float64 `json:"oldestAge"` // s
 	Line      string  `json:"line"`
 	Damaged   int64   `json:"damaged"`
 	Problem   string  `json:"problem,omitempty"`
 
-	Dropped map[string]map[string]uint64 `json:"dropped"` // what the spool dropped, by class and reason
+	Dropped map[string]map[string]uint64 `json:"dropped"` // by class and reason
 }
 
-// Process is this process as the system sees it.
+// Process is the resource usage of this process.
 type Process struct {
 	RSS        int64   `json:"rss"` // bytes
 	Goroutines int     `json:"goroutines"`
 	Uptime     float64 `json:"uptime"` // s
 }
 
-// ConfigurationStatus says which configuration is in force.
+// ConfigurationStatus identifies the current configuration.
 type ConfigurationStatus struct {
 	Version  string `json:"version"`           // changes with every key that may change while the service runs
-	Policies string `json:"policies"`          // changes with those of the policies alone; decisions and canary name it
-	Problem  string `json:"problem,omitempty"` // why the last change was refused
+	Policies string `json:"policies"`          // changes with the keys of the policies only; decisions and canary name it
+	Problem  string `json:"problem,omitempty"` // why the last change was rejected
 }
 
-// Counts is the conservation account of the node, in tasks. It holds at every moment that
+// Counts is the conservation account of the node, in tasks. At every moment
 //
 //	Accepted = Local + Receipted + Spooled + the sum of Dropped
 //
-// InFlight is what is in memory before that, and not yet accepted. Balance is the difference between what the account
-// says must be in the spool and what the spool holds: anything but 0 is a defect.
+// InFlight is in memory and not yet accepted. Balance is the difference between the spooled tasks by the account and those in the spool: anything but
+// 0 is a defect.
 type Counts struct {
 	Accepted  int64            `json:"accepted"`
 	Local     int64            `json:"local"`
@@ -109,13 +109,13 @@ type Counts struct {
 	Balance   int64            `json:"balance"`
 }
 
-// UndecidedStatus is the tasks that wait for node or link to be free.
+// UndecidedStatus is the number of parked tasks.
 type UndecidedStatus struct {
 	Tasks int64 `json:"tasks"`
 	Bytes int64 `json:"bytes"` // of their data
 }
 
-// Sum is the sum of counts.
+// Sum returns the sum of counts.
 func Sum[N int64 | uint64](counts map[string]N) (n N) {
 	for _, c := range counts {
 		n += c

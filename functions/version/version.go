@@ -1,4 +1,4 @@
-// Package version says which build of the programs this is. It is a leaf.
+// Package version identifies the build of the programs. It imports no other package of this project.
 package version
 
 import (
@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Set by the linker; see the Makefile. Without it, what the Go command itself noted stands in.
+// Set by the linker; see the Makefile. The default is the build information of the Go command.
 var (
 	number = ""
 	commit = ""
@@ -16,12 +16,12 @@ var (
 
 // Info is one build.
 type Info struct {
-	Version string `json:"version"` // such as v1.2.0, "0.0.0" in a build that was given none
-	Commit  string `json:"commit"`  // of the source, with "-dirty" where it was changed; "unknown" in a build outside of a repository
+	Version string `json:"version"` // such as v1.2.0, "0.0.0" in a build without a version
+	Commit  string `json:"commit"`  // of the source, with "-dirty" for changed sources; "unknown" in a build outside of a repository
 	Go      string `json:"go"`
 }
 
-// Get is this build.
+// Get returns this build.
 var Get = sync.OnceValue(func() Info {
 	i := Info{Version: number, Commit: commit, Go: runtime.Version()}
 	build, _ := debug.ReadBuildInfo()
@@ -34,7 +34,7 @@ var Get = sync.OnceValue(func() Info {
 	return i
 })
 
-// commitOf is the commit that the Go command found at the build.
+// commitOf returns the commit that the Go command recorded.
 func commitOf(build *debug.BuildInfo) string {
 	commit, dirty := "unknown", ""
 	if build == nil {
@@ -54,7 +54,7 @@ func commitOf(build *debug.BuildInfo) string {
 	return commit + dirty
 }
 
-// Line is what the verb version of a program prints.
+// Line returns the output of a program's verb version.
 func Line(program string) string {
 	i := Get()
 	return fmt.Sprintf("%s %s, commit %s, %s %s/%s", program, i.Version, i.Commit, i.Go, runtime.GOOS, runtime.GOARCH)

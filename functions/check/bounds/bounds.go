@@ -1,5 +1,5 @@
-// Package bounds shows which numbers and durations a configuration accepts. It is for tests, which hold what it prints against what was
-// decided: a bound that moves, or a key that is not checked any more, shows as a line that differs.
+// Package bounds lists the numbers and durations that a configuration accepts. It is for tests that compare the list with a golden file: a changed
+// bound, or a key that is no longer checked, shows as a differing line.
 package bounds
 
 import (
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Of lists the numbers and durations of a valid configuration, a line each: its key, and the least and the most that Validate accepts while
-// all other keys stay as they are; "…" is without a bound, "<" and ">" a bound that is not accepted itself. Config is a struct with
-// the method Validate() error. Keys of which only the given value is accepted, or all values are, are left out.
+// Of lists the numbers and durations of a valid configuration, one per line: its key, and the least and the most that Validate accepts with all other
+// keys unchanged. "…" is no bound, "<" and ">" an exclusive bound. config is a struct with the method Validate() error. Keys that accept only their
+// given value, or all values, are omitted.
 func Of(config any) string {
 	v := reflect.New(reflect.TypeOf(config)).Elem()
 	v.Set(reflect.ValueOf(config))
@@ -55,7 +55,7 @@ func each(v reflect.Value, prefix string, valid func() bool, add func(string)) {
 	}
 }
 
-// span searches below and above a value that is accepted. Where 0 has a meaning of its own, and is the value, it starts from another one.
+// span searches below and above an accepted value. If that is 0, and 0 has a special meaning, it starts from another value.
 func span[N int64 | float64 | time.Duration](accepts func(N) bool, from, least, most N, text func(N) string) string {
 	zero := ""
 	if from == 0 && !accepts(tiny[N]()) && !accepts(-tiny[N]()) {
@@ -79,7 +79,7 @@ func tiny[N int64 | float64 | time.Duration]() N {
 	return 1
 }
 
-// edge halves the distance between what is accepted and what is not.
+// edge bisects between an accepted and a rejected value.
 func edge[N int64 | float64 | time.Duration](accepts func(N) bool, good, bad N, text func(N) string, open string) string {
 	if accepts(bad) {
 		return "…"
