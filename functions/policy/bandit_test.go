@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// lesson is one decision for target whose real time is the predicted one with its own work and its wait taken times wrong.
+// lesson is one decision for target whose real time is the predicted one with its own work and its wait multiplied by wrong.
 func lesson(rng *rand.Rand, target decision.Target, wrong float64) *decision.Entry {
 	e := &decision.Entry{Deadline: time.Second, Decision: decision.Decision{Target: target}, State: *busy(0)}
 	e.State.QueueCycles, e.State.Link.Goodput = 1000*rng.ExpFloat64(), 1e5
@@ -34,7 +34,7 @@ func lesson(rng *rand.Rand, target decision.Target, wrong float64) *decision.Ent
 	return e
 }
 
-// A model that is wrong by a factor is found out from a few outcomes, and a change of that factor is followed.
+// The bandit detects a model that is wrong by a factor after a few outcomes, and follows a change of that factor.
 func TestBanditCalibratesAWrongModel(t *testing.T) {
 	for _, target := range []decision.Target{decision.Local, decision.Cloud} {
 		b := build(t, "bandit", func(c *Config) { c.BanditForgetting = 0.98 }).(*bandit)
@@ -60,8 +60,8 @@ func TestBanditCalibratesAWrongModel(t *testing.T) {
 	}
 }
 
-// The arm is the regression that its outcomes make, however many there were and however alike: an inverse that was carried
-// from outcome to outcome would be worth nothing after some thousand.
+// The arm equals the regression over its outcomes, for any number of them and however similar they are: an inverse updated from outcome to outcome
+// would be useless after some thousand.
 func TestAnArmStaysTheRegression(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ridge, seed := ridges[decision.Local], rapid.Uint64().Draw(t, "seed")
@@ -147,7 +147,7 @@ func TestForcedSamplingTellsItsChance(t *testing.T) {
 	require.InDelta(t, 1, clear.Propensity, 0, "what is ruinous is not tried")
 }
 
-// A way is tried only where it is harmless: no critical task, two costs that are close, and no deadline that only the other way meets.
+// Exploration is harmless: no critical task, two costs that are close, and no deadline that only the chosen target meets.
 func TestWhatIsHarmless(t *testing.T) {
 	const local, cloud = decision.Local, decision.Cloud
 	for _, row := range []struct {
@@ -190,7 +190,7 @@ func TestRootsOfMatrices(t *testing.T) {
 	}
 }
 
-// What outcomes have told of needs no trying; what they told of long ago does again.
+// Targets with recent outcomes are not explored; those whose outcomes are old are explored again.
 func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	b := build(t, "bandit", greedy, func(c *Config) { c.BanditExplore = 0.2 }).(*bandit)
 	e := &score.Estimate{LocalTime: 0.5, CloudTime: 0.45}
@@ -215,7 +215,7 @@ func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	require.Greater(t, share(), 0.2/2)
 }
 
-// An hour of trouble makes a way look bad, and no later task is sent there that could show its end. It is forgotten.
+// An hour of trouble makes a target look bad, and no later task is sent there that could show its end. The outcomes are forgotten.
 func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
 	for _, bad := range []decision.Target{decision.Local, decision.Cloud} {
 		b := build(t, "bandit").(*bandit)
@@ -263,7 +263,7 @@ func TestForcedSamplingHarmsNobody(t *testing.T) {
 	}
 }
 
-// Where no outcome ever comes, as behind a consumer that answers nothing, the bandit is cost, but for a draw now and then.
+// If no outcome ever arrives, as with a silent consumer, the bandit decides as cost does, except for rare draws.
 func TestWithoutOutcomesTheBanditIsCost(t *testing.T) {
 	b, k := build(t, "bandit"), build(t, "cost")
 	rng := rand.New(rand.NewPCG(7, 8))
@@ -316,7 +316,7 @@ func TestLearnedStateIsSavedAndRestored(t *testing.T) {
 	}
 }
 
-// Whatever comes in, what is known stays numbers.
+// With any input, the learned state stays finite.
 func TestNoOutcomeSpoilsTheBandit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, err := New("bandit", DefaultConfig())
@@ -359,7 +359,7 @@ func TestLearningWhileDeciding(t *testing.T) {
 	require.EqualValues(t, 1200, k.Arms[decision.Local].Count+k.Arms[decision.Cloud].Count)
 }
 
-// After a reload the prices go on with the deadlines that were counted, as those of policy cost do.
+// After a reload the prices continue with the counted deadlines, as those of policy cost do.
 func TestAReloadKeepsTheTempoOfTheBandit(t *testing.T) {
 	for _, build := range []func(Config) Policy{newBandit, newCost} {
 		old, next := build(DefaultConfig()), build(DefaultConfig())
@@ -384,7 +384,7 @@ func TestAReloadKeepsTheTempoOfTheBandit(t *testing.T) {
 	}
 }
 
-// What outcomes have taught corrects the comparison of both targets as well; a cloud out of reach stays that.
+// Outcomes correct the comparison of both targets as well; an unreachable cloud stays unreachable.
 func TestTheComparisonIsCorrected(t *testing.T) {
 	b := build(t, "bandit").(*bandit)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -400,7 +400,7 @@ func TestTheComparisonIsCorrected(t *testing.T) {
 	require.True(t, math.IsInf(known.terms(terms{cloud: math.Inf(1)}, plain).cloud, 1))
 }
 
-// Nothing is learned from an outcome that is not known, that failed, or whose time cannot be.
+// Outcomes that are unknown, failed, or have an invalid time teach nothing.
 func TestWhatTeachesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(o *decision.Outcome)

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// bindings plays tasks that come, are parked and bound on a node with these settings; a line is what a step has done.
+// bindings simulates tasks that arrive, are parked and bound on a node with these settings; it returns one line per step.
 func bindings(t *testing.T, edit func(*Config, *score.Config), steps, flood int) string {
 	c, sc := DefaultConfig(), score.DefaultConfig()
 	c.DeferLongest = "20s"
@@ -75,12 +75,12 @@ func bindings(t *testing.T, edit func(*Config, *score.Config), steps, flood int)
 	return out.String()
 }
 
-// timeAlone lets no server save anything else.
+// timeAlone makes both servers equal in all terms but time.
 func timeAlone(c *Config) {
 	c.CostEnergy, c.CostMoney, c.CostPrice, c.CostMemory = 0, 0, 0, 0
 }
 
-// Which parked task has a free server, and which server, is as recorded: rules were learned with this.
+// The parked task and the server chosen for it match the recording: rules were learned with this behaviour.
 func TestBindingsAreAsRecorded(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("fused multiplications may turn what is all but equal")

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `WeightedThreshold 0 to 1
 SizeWeight 0 to 1

@@ -54,7 +54,7 @@ func TestShadowPriceRisesAndEases(t *testing.T) {
 	require.Zero(t, shadow{}.of(5, 5))
 }
 
-// What the parts of a prediction are, and that they add up to it.
+// A prediction is split into its parts, which add up to it.
 func TestWaysOf(t *testing.T) {
 	c := score.DefaultConfig()
 	c.McyclesPerKB = 0.024
@@ -95,7 +95,7 @@ func TestCostDecides(t *testing.T) {
 		require.Equal(t, c.want, d.Target, c.name)
 		require.Equal(t, d.Target == decision.Cloud, d.Reason == decision.CheaperCloud, c.name)
 	}
-	// What it has waited already counts: the cloud is dear, but here the task would be late.
+	// The time already waited counts: the cloud is expensive, but locally the task would be late.
 	p := build(t, "cost", func(c *Config) { c.CostShadow, c.CostMoney = false, 0.5 })
 	for waited, want := range map[time.Duration]decision.Target{0: decision.Local, 600 * time.Millisecond: decision.Local, 700 * time.Millisecond: decision.Cloud} {
 		one := &task.Task{Deadline: time.Second, Received: int64(time.Hour)}
@@ -105,7 +105,7 @@ func TestCostDecides(t *testing.T) {
 	}
 }
 
-// The price of a second is the published formula, own·(base + wait·w) / ((1 + (w/ease)²)·(1 + (own/(2·ease))²)), by hand.
+// The price of a second equals the published formula, own·(base + wait·w) / ((1 + (w/ease)²)·(1 + (own/(2·ease))²)), computed by hand.
 func TestThePriceOfASecondByHand(t *testing.T) {
 	for _, c := range []struct{ base, wait, ease, own, queue, want float64 }{
 		{2, 3, 1, 2, 1, 2.5},  // 2·5 / (2·2)
@@ -120,7 +120,7 @@ func TestThePriceOfASecondByHand(t *testing.T) {
 	}
 }
 
-// The formula names the prices of a second where there is one on either side.
+// The formula shows the prices of a second if there is one on either side.
 func TestTheFormulaNamesItsPrices(t *testing.T) {
 	for _, c := range []struct {
 		edge, link float64
@@ -132,7 +132,7 @@ func TestTheFormulaNamesItsPrices(t *testing.T) {
 	}
 }
 
-// A formula for other programs has every number that the policy decides by, and policies that cannot be written down say so.
+// A formula for other programs has every number that the policy decides by, and a policy without a formula returns an error.
 func TestAFormulaHasEveryConstant(t *testing.T) {
 	c := DefaultConfig()
 	costs := map[string]*float64{
@@ -220,7 +220,7 @@ func TestArrivalsCountForAPolicyInUse(t *testing.T) {
 	}
 }
 
-// It is quiet after ten gaps of a known tempo, and after ten seconds of any.
+// The tempo is quiet after ten gaps if it is known, and after ten seconds otherwise.
 func TestWhenItIsQuiet(t *testing.T) {
 	for _, row := range []struct {
 		tasks   float64
@@ -239,7 +239,7 @@ func TestWhenItIsQuiet(t *testing.T) {
 	}
 }
 
-// What is out of reach or unknown has a price that is a number.
+// An unreachable or unknown target has a finite price.
 func TestAPriceIsANumber(t *testing.T) {
 	p := shadow{1, 2, 3}
 	for _, odd := range []float64{math.Inf(1), math.Inf(-1), math.NaN(), -1} {
@@ -262,7 +262,7 @@ func TestTheBeatOfAnUnknownNode(t *testing.T) {
 	require.InDelta(t, math.Sqrt(1/usualPerDeadline), at.rush, 1e-9)
 }
 
-// A deadline of a nanosecond makes no unit of time that is next to nothing.
+// A deadline of a nanosecond does not make the unit of time almost zero.
 func TestTheUnitOfTimeIsBounded(t *testing.T) {
 	p := &tempo{}
 	for n := range 2 * fewTasks {
@@ -273,7 +273,7 @@ func TestTheUnitOfTimeIsBounded(t *testing.T) {
 	require.LessOrEqual(t, at.arrivals, mostPulse)
 }
 
-// A stamp that lies ahead of the node's clock makes no task wait for less than nothing.
+// A stamp ahead of the node's clock does not make a task wait for a negative time.
 func TestAStampAheadIsNoWait(t *testing.T) {
 	p := newDefer(DefaultConfig()).(*deferring)
 	k, e, s := situation()

@@ -29,11 +29,11 @@ func TestARuleIsReadAsItWasWritten(t *testing.T) {
 
 func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 	for want, text := range map[string]string{
-		"reading a rule":                       `{`,
-		"unknown field":                        `{"format":"app-offload rule 2","edgeprice2":1}`,
-		`"app-offload rule 1"`:                 `{"format":"app-offload rule 1"}`,
-		"tail = -1 is not within 0.001 and 20": `{"format":"app-offload rule 2","tail":-1}`,
-		"doubt = 0 is not within":              `{"format":"app-offload rule 2"}`,
+		"reading a rule":                        `{`,
+		"unknown field":                         `{"format":"app-offload rule 2","edgeprice2":1}`,
+		`"app-offload rule 1"`:                  `{"format":"app-offload rule 1"}`,
+		"tail = -1 is not between 0.001 and 20": `{"format":"app-offload rule 2","tail":-1}`,
+		"doubt = 0 is not between":               `{"format":"app-offload rule 2"}`,
 	} {
 		_, err := ReadRule(bytes.NewBufferString(text))
 		require.ErrorContains(t, err, want)
@@ -45,7 +45,7 @@ func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Every number of a rule may be what its bounds are, and nothing beyond.
+// Every number of a rule may equal its bounds, and not exceed them.
 func TestTheBoundsOfARule(t *testing.T) {
 	base := DefaultRule()
 	for i, f := range base.Fields() {
@@ -63,7 +63,7 @@ func TestTheBoundsOfARule(t *testing.T) {
 	}
 }
 
-// What this program brings along is what was learned, to the digits that matter.
+// The built-in rule is the learned one, to the digits that matter.
 func TestTheDefaultRuleIsTheShippedOne(t *testing.T) {
 	f, err := os.Open("../../res/policies/defer.json")
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestTheDefaultRuleIsTheShippedOne(t *testing.T) {
 	}
 }
 
-// Without any work allowed ahead, a server with nothing before it is still free.
+// Without any work allowed ahead, a server with an empty queue is still free.
 func TestAheadZeroLetsIdleServersWork(t *testing.T) {
 	r := newRoom(t, func(c *Config) { c.DeferAhead = "0s" })
 	one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, 1000), Complexity: 50}
@@ -92,8 +92,8 @@ func TestAheadZeroLetsIdleServersWork(t *testing.T) {
 	}
 }
 
-// Among tasks that are worth their time, a plan lets those go first that take the server least for what is at stake; those that can only be late
-// have their turn when no other needs the server.
+// Among tasks that may meet their deadline, a plan first takes those with the least server time for their cost of delay; tasks that can only be late
+// are taken when no other task needs the server.
 func TestAPlanSparesTheHopeless(t *testing.T) {
 	r := newRoom(t)
 	r.busyLink()
@@ -112,8 +112,8 @@ func TestAPlanSparesTheHopeless(t *testing.T) {
 	require.Len(t, order, 3, "none is dropped")
 }
 
-// Where order is kept, a device's tasks of a class leave in their order, whichever of them gains most, and so do those get processed whose operators
-// need it. Others may be processed in any order.
+// With DeferOrder, a device's tasks of a class leave in order, whichever gains most, and tasks whose operators need the order are processed in order.
+// Others may be processed in any order.
 func TestParkedTasksKeepTheirOrder(t *testing.T) {
 	for _, inOrder := range []bool{true, false} {
 		r := newRoom(t, func(c *Config) { c.DeferOrder = true })
@@ -164,7 +164,7 @@ func TestParkedTasksKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// The same holds of policy cost, whose prices are for a second.
+// The same holds for policy cost, whose prices are per second.
 func TestCostDecidesAlikeAtEveryScale(t *testing.T) {
 	play := func(scale float64) (did []decision.Target) {
 		p := build(t, "cost", func(c *Config) { c.CostPatience *= scale })
@@ -193,7 +193,7 @@ func TestCostDecidesAlikeAtEveryScale(t *testing.T) {
 	}
 }
 
-// All times of a node multiplied by the same factor change no decision: neither here or there, nor who waits, nor who goes next.
+// Multiplying all times of a node by the same factor changes no decision: neither the targets, nor the parked tasks, nor their order.
 func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
 	play := func(scale float64) (did []string) {
 		c := score.DefaultConfig()

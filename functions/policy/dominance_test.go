@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// anyCase draws a task with an estimate by the service's own model, in a state that may be as odd as a node can be.
+// anyCase draws a task with an estimate by the service's own model, in a state as odd as a node can have.
 func anyCase(r *rapid.T, m *score.Model) (*task.Task, *score.Estimate, *host.State) {
 	among := func(low, high float64, name string) float64 {
 		return math.Exp(rapid.Float64Range(math.Log(low), math.Log(high)).Draw(r, name))
@@ -55,9 +55,8 @@ func worse(target decision.Target, e *score.Estimate, s *host.State, money float
 	return e.LocalTime > e.CloudTime && e.LocalEnergy >= e.CloudEnergy && money == 0 && e.Money == 0
 }
 
-// A target that takes longer than the other and costs no less of anything is chosen by no policy but the bounds, whatever
-// prices, thresholds or networks say. Only forced sampling tries it. Policy
-// weighted knows neither times nor costs: it is its formula to the letter.
+// No policy but the bounds chooses a target that takes longer than the other and costs no less of anything, for any prices, thresholds or networks.
+// Only exploration tries it. Policy weighted considers neither times nor costs: it is exactly its formula.
 func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
@@ -96,7 +95,7 @@ func TestNoPolicyChoosesWhatIsWorseInEverything(t *testing.T) {
 	}
 }
 
-// The case that was seen: others take all of the CPU, the link is slow. The price on the node's time sent the task away.
+// The case from the field: other processes take all of the CPU, and the link is slow. The price on the node's time sent the task away.
 func TestAPriceDoesNotBuyWhatIsWorseInEverything(t *testing.T) {
 	e := score.Estimate{LocalTime: 4.8, CloudTime: 300, LocalEnergy: 0.9, CloudEnergy: 50, Cycles: 720, Bytes: 6.6e6}
 	s := &host.State{CPU: 100, Link: host.Link{Up: true, Goodput: 22e3, RTT: 0.05}}
@@ -121,7 +120,7 @@ func TestDeadlineSendsWhatHasNoDeadlineInTheEnd(t *testing.T) {
 	require.Equal(t, decision.Cloud, p.Decide(&task.Task{Received: 1}, &e, &host.State{Time: int64(3e9)}).Target, "it has waited 3 s")
 }
 
-// A formula knows of no queues, so a target that is far too late is left to the other one, where that is sooner.
+// A formula ignores queues, so a task whose target is far too late goes to the other one, if that is sooner.
 func TestWeightedLeavesATargetThatIsSooner(t *testing.T) {
 	latest, patience := DefaultConfig().CostKappa, DefaultConfig().CostPatience
 	for _, name := range []string{"default", "article"} {
@@ -157,7 +156,7 @@ func TestWeightedLeavesATargetThatIsSooner(t *testing.T) {
 	require.Equal(t, "Local: policy weighted prefers the other target, where the result would be far too late; predicted local 1 s, cloud 5 min.", decision.Explain(e))
 }
 
-// A target that only takes longer is dominated, also where the energy of both is the same; one of equal time is not.
+// A target that only takes longer is dominated, also if both take the same energy; a target of equal time is not.
 func TestEqualTermsDominateByTimeAlone(t *testing.T) {
 	e := &score.Estimate{LocalEnergy: 1, CloudEnergy: 1}
 	for times, want := range map[[2]float64][2]bool{{1, 2}: {false, true}, {2, 1}: {true, false}, {1, 1}: {}} {

@@ -21,7 +21,7 @@ import (
 
 var rewrite = flag.Bool("golden", false, "write testdata/decisions.golden anew")
 
-// drawn is a task in a state of the node with predictions, drawn from a seed; now and then a path is out of reach, or nothing is known.
+// drawn draws a task, a node state and predictions from a seed; sometimes a target is unreachable, or nothing is known.
 func drawn(r *rand.Rand) (*task.Task, *score.Estimate, *host.State) {
 	t := &task.Task{Data: make([]byte, int(math.Exp(r.Float64()*13))), Complexity: r.Float64() * 100, Class: &task.Class{Name: "c"}}
 	if r.IntN(3) > 0 {
@@ -71,7 +71,7 @@ func rounded(t *testing.T, raw []byte) string {
 	return string(text)
 }
 
-// What each policy that does not draw decides in a hundred situations, before and after it has learned from them, is as recorded.
+// The decisions of each deterministic policy in a hundred situations, before and after it has learned from them, match the recording.
 func TestDecisionsAreAsRecorded(t *testing.T) {
 	var out bytes.Buffer
 	for _, p := range All(DefaultConfig()) {

@@ -16,7 +16,7 @@ func lined(class string, size int, deadline time.Duration) *task.Task {
 	return &task.Task{Device: "d", Class: &task.Class{Name: class}, Data: make([]byte, size), Deadline: deadline}
 }
 
-// A parked task waits for its own class, and for those of others that a free server takes before it.
+// A parked task waits for its own class, and for tasks of other classes that a free server takes before it.
 func TestOfTheParkedOnlyThoseBeforeATaskCount(t *testing.T) {
 	room := Room{patience: 10}
 	l := room.Line()
@@ -51,7 +51,7 @@ func TestOfTheParkedOnlyThoseBeforeATaskCount(t *testing.T) {
 	}
 }
 
-// A class is in line as its mean task is.
+// A class has the key of its mean task.
 func TestAClassIsInLineAsItsMeanTask(t *testing.T) {
 	l := Room{patience: 10}.Line()
 	one := l.Portion(lined("image", 6000, 3*time.Second), 70)
@@ -65,7 +65,7 @@ func TestAClassIsInLineAsItsMeanTask(t *testing.T) {
 	require.InDelta(t, (6000+score.KB/2)*3, one.key(decision.Cloud), 1e-9)
 }
 
-// Without a deadline patience stands for it, as in the lanes.
+// Without a deadline patience applies, as in the lanes.
 func TestATaskWithoutADeadlineStandsInLineByPatience(t *testing.T) {
 	l := Room{patience: 10}.Line()
 	l.Add(l.Portion(lined("late", 1000, 20*time.Second), 100))
@@ -75,7 +75,7 @@ func TestATaskWithoutADeadlineStandsInLineByPatience(t *testing.T) {
 	}
 }
 
-// What leaves takes its part with it, and the last one all that rounding has left; a clone goes its own way.
+// Removing a portion subtracts it, and removing the last one also removes rounding errors; a clone is independent.
 func TestALineIsEmptyOnceAllHaveLeft(t *testing.T) {
 	l := Room{patience: 10}.Line()
 	a, b := l.Portion(lined("a", 1, time.Second), 0.1), l.Portion(lined("a", 2, time.Second), 0.2)

@@ -39,7 +39,7 @@ func TestPaceFollowsTheArrivals(t *testing.T) {
 	require.Greater(t, later.Long, later.Lately)
 }
 
-// Whatever the order of times, rates are numbers, positive, and never above what so many tasks at once would make.
+// For any order of times, rates are finite, positive, and never above those of as many simultaneous tasks.
 func TestPaceOfAnyTimes(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		var p Pace
@@ -54,7 +54,7 @@ func TestPaceOfAnyTimes(t *testing.T) {
 	})
 }
 
-// No input of a network depends on the scale of time: what takes longer by a factor, beside deadlines that are longer by it, looks the same.
+// No input of a network depends on the scale of time: longer times with proportionally longer deadlines give the same inputs.
 func TestInputsHaveNoScaleOfTime(t *testing.T) {
 	inputs := func(scale float64) (x [NumInputs]float64) {
 		var p Pace
@@ -73,7 +73,7 @@ func TestInputsHaveNoScaleOfTime(t *testing.T) {
 	usual := inputs(1)
 	for _, scale := range []float64{0.1, 0.2, 5, 10} {
 		for i, v := range inputs(scale) {
-			// The first tasks come before the scale is known.
+			// The first tasks arrive before the scale is known.
 			require.InDelta(t, usual[i], v, 0.05, "%s at scale %g", InputNames[i], scale)
 		}
 	}

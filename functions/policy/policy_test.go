@@ -119,7 +119,7 @@ func TestWeightedRisesAndFallsAsConfigured(t *testing.T) {
 	})
 }
 
-// Whatever a policy is given: it answers one of the two ways, its score agrees with its threshold, and nothing is NaN.
+// With any input, a policy returns one of the two targets, its score agrees with its threshold, and nothing is NaN.
 func TestEveryPolicyAnswersSensibly(t *testing.T) {
 	var all []Policy
 	for _, info := range List() {
@@ -227,7 +227,7 @@ func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-// The policies that decide along with the acting one must exist, be ready, be few, and be others.
+// Shadows must exist, be ready, be few, and differ from the acting policy.
 func TestTheCompanyOfAPolicy(t *testing.T) {
 	most := strings.TrimSuffix(strings.Repeat("edge,", MaxShadows), ",")
 	for name, c := range map[string]struct {
@@ -255,7 +255,7 @@ func TestTheCompanyOfAPolicy(t *testing.T) {
 	}
 }
 
-// A policy goes on with what another one of its kind has learned, and with nothing of any other.
+// A policy continues with the learned state of another one of its kind, and of no other kind.
 func TestOnlyItsKindInherits(t *testing.T) {
 	for _, p := range All(DefaultConfig()) {
 		before := p.String()
@@ -275,9 +275,9 @@ func TestVersionTellsConfigurationsApart(t *testing.T) {
 	require.NotEqual(t, base, config(func(c *Config) { c.BacklogLimit = 0.8 }).Version())
 }
 
-// The claim behind the default preset: of the four ways to point size and CPU load, its one takes the least predicted time
-// on tasks as the configuration calibrates them, on slow and fast links, at equal thresholds as well as with the best
-// threshold for each. (The article's way is size falling, CPU falling.)
+// The claim behind the default preset: of the four directions of size and CPU load, it takes the least predicted time on tasks as the configuration
+// calibrates them, on slow and fast links, at equal thresholds as well as with the best threshold for each. (The article's directions are size
+// falling, CPU falling.)
 func TestDefaultPresetIsTheBestOfTheDirections(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)

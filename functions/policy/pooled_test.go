@@ -13,7 +13,7 @@ import (
 // never forgets, so that sums are those of all outcomes.
 func never(c *Config) { c.BanditForgetting = 1 }
 
-// A bandit with the statistics of two others as its prior believes what one does that has had all of their outcomes.
+// A bandit with the statistics of two others as its prior predicts as a bandit with all of their outcomes.
 func TestAPriorOfOthersIsAsGoodAsTheirOutcomes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	all := build(t, "bandit", never).(*bandit)
@@ -51,7 +51,7 @@ func TestAPriorOfOthersIsAsGoodAsTheirOutcomes(t *testing.T) {
 	require.Equal(t, alone.known.Load().Arms[0].weights, fresh.known.Load().Arms[0].weights, "the prior is gone without a trace")
 }
 
-// Statistics that begin anew are those of a bandit that has had what came since, and nothing before, also after a restart.
+// After StatisticsAnew the statistics are those of a bandit with only the outcomes since, also after a restart.
 func TestStatisticsOfABanditBeginAnew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	b, alone := build(t, "bandit").(*bandit), build(t, "bandit").(*bandit)
@@ -94,7 +94,7 @@ func TestStatisticsOfFewOutcomesStayAtTheNode(t *testing.T) {
 	require.NoError(t, got.Check())
 }
 
-// Own outcomes outweigh a prior that is wrong.
+// Own outcomes outweigh a wrong prior.
 func TestOwnOutcomesOutweighAPrior(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	liar := build(t, "bandit").(*bandit)

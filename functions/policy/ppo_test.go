@@ -50,7 +50,7 @@ func writtenTo(t testing.TB, n *Network) string {
 
 func weights(file string) func(*Config) { return func(c *Config) { c.PPOWeights = file } }
 
-// The network is held against its definition, written down plainly, and survives its file without losing a bit.
+// The network agrees with a plain implementation of its definition, and survives its file without losing a bit.
 func TestNetworkComputesItsDefinition(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		n := drawnNetwork(rapid.Uint64().Draw(r, "seed"), 100, rapid.IntRange(1, 9).Draw(r, "first"), rapid.IntRange(1, 9).Draw(r, "second"), 2)
@@ -93,7 +93,7 @@ func TestNetworkFilesThatCannotBe(t *testing.T) {
 		"layer 1":                      func(n *Network) { n.Layers[1].Bias = nil },
 		"0 biases and 0 weights":       func(n *Network) { n.Layers[1] = Layer{} },
 		"257 biases":                   func(n *Network) { n.Layers[1] = Layer{Weights: make([]float64, 4*257), Bias: make([]float64, 257)} },
-		"that is no number":            func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
+		"that is not finite":           func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
 		`input "rtt in usual s": mean`: func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
 		"deviation 1e-310":             func(n *Network) { n.Inputs[inRTT].Deviation = 1e-310 },
 		`input "queue": mean`:          func(n *Network) { n.Inputs[inQueue].Low = 1e9 },
@@ -117,7 +117,7 @@ func situation() (*task.Task, *score.Estimate, *host.State) {
 		&host.State{Time: 1e18, CPU: 100, OwnCPU: 70, QueueTasks: 2, QueueCycles: 3000, Link: host.Link{Up: true, Goodput: 1e5, RTT: 0.1, BacklogBytes: 20_000, BacklogTasks: 1}}
 }
 
-// Counts that cannot be make no input that is no number.
+// Impossible counts make no infinite input.
 func TestInputsOfImpossibleCounts(t *testing.T) {
 	k, e, s := situation()
 	s.QueueTasks, s.Link.BacklogTasks, s.CPU, s.OwnCPU, s.Link.Goodput, s.Link.RTT = -5, -5, 0, 50, 0, -1
@@ -131,7 +131,7 @@ func TestInputsOfImpossibleCounts(t *testing.T) {
 	}
 }
 
-// What training judges by: lateness, the energy, and one more where the deadline is missed.
+// The cost that training uses: lateness, energy, and one more for a missed deadline.
 func TestWhatTrainingWeighs(t *testing.T) {
 	for _, c := range [][3]float64{{0.5, 2, 0.6}, {1, 0, 1}, {1.5, 2, 2.6}, {3, 0, 4}} {
 		require.InDelta(t, c[2], weighed(c[0], c[1]), 1e-12, "%v", c)
@@ -154,8 +154,8 @@ func TestInputsAreTakenApart(t *testing.T) {
 	require.InDelta(t, advised.Score, 1/(1+math.Exp(-x[inAdvice])), 1e-9)
 }
 
-// Whatever is not a known situation is the policy cost's: no weights, the wrong ones, a task without a deadline, a link that
-// is down, and a node unlike those of the training.
+// Policy cost decides every unknown situation: no weights, the wrong ones, a task without a deadline, a link that is down, and a node unlike those of
+// the training.
 func TestOutsideOfItsTrainingCostDecides(t *testing.T) {
 	tk, e, s := situation()
 	inside := build(t, "ppo", weights(writtenTo(t, drawnNetwork(2, 100, 8, 2)))).Decide(tk, e, s)
@@ -211,7 +211,7 @@ func BenchmarkPPO(b *testing.B) {
 	}
 }
 
-// The weights that are shipped are for the inputs of this program.
+// The shipped weights fit the inputs of this program.
 func TestShippedWeightsFit(t *testing.T) {
 	n, err := loadNetwork("../../res/policies/ppo.json")
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// What a node has little of turns a decision that time alone leaves open, under every policy that weighs costs.
+// A scarce resource changes a decision that is open by time alone, under every policy that weighs costs.
 func TestScarceThingsCount(t *testing.T) {
 	one := &task.Task{Deadline: time.Second, Data: make([]byte, 1000)}
 	even := score.Estimate{LocalTime: 0.2, CloudTime: 0.2, LocalEnergy: 1, CloudEnergy: 1, Cycles: 100, Bytes: 1e5}

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// The guards, each at its limit and beyond it, in the order in which they stand.
+// The guards, each at its limit and beyond it, in their order.
 func TestGuardsHoldAtTheirLimits(t *testing.T) {
 	const (
 		local, cloud = decision.Local, decision.Cloud
@@ -127,7 +127,7 @@ func TestGuardsHoldAtTheirLimits(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What a decision has cost is the published formula, with the money of the bytes for the cloud and the memory for local work alone.
+// The cost of a decision equals the published formula, with the money of the bytes for the cloud only and the memory for local work only.
 func TestWhatADecisionHasCost(t *testing.T) {
 	c := config(func(c *Config) {
 		c.CostTime, c.CostKappa, c.CostMiss, c.CostEnergy, c.CostJoules, c.CostMoney, c.CostMemory, c.CostBattery, c.CostPatience = 1, 3, 2, 0.5, 4, 0, 0, 0, 10
@@ -176,7 +176,7 @@ func TestWhatADecisionHasCost(t *testing.T) {
 	}
 }
 
-// Where all comes as it was predicted, a decision has cost what was predicted for its target.
+// If the outcome equals the prediction, a decision costs what was predicted for its target.
 func TestWhatComesAsPredictedCostsAsPredicted(t *testing.T) {
 	j := NewJudge(config(func(c *Config) { c.CostMoney, c.CostPrice, c.CostMemory, c.CostBattery = 0.3, 1, 2, 3 }))
 	r := rand.New(rand.NewPCG(5, 5))
@@ -196,7 +196,7 @@ func TestWhatComesAsPredictedCostsAsPredicted(t *testing.T) {
 	}
 }
 
-// A share is that of the first of two times, of which either may be nothing or endless.
+// A share is that of the first of two times, either of which may be zero or infinite.
 func TestShares(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
 	for _, row := range [][3]float64{{1, 1, 0.5}, {3, 1, 0.75}, {0, 1, 0}, {-1, 1, 0}, {nan, 1, 0}, {1, inf, 0}, {1, nan, 0}, {inf, 1, 1}, {inf, inf, 0}, {1, 0, 1}} {
@@ -204,7 +204,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// A network knows what its training has seen, and as much beyond both ends as the margin allows.
+// A network knows the range of its training, and the margin beyond both ends.
 func TestWhatANetworkKnows(t *testing.T) {
 	n := &Network{Inputs: []Input{{Low: 2, High: 4}, {Low: -1, High: 0}}}
 	for _, row := range []struct {
@@ -228,7 +228,7 @@ func TestWhatANetworkKnows(t *testing.T) {
 	}
 }
 
-// ppo scores the cloud by what its network gives both targets, and says so as of any other cost.
+// ppo computes the score from the network's two outputs, with the reasons of a cost.
 func TestPPODecidesByItsNetwork(t *testing.T) {
 	k, e, s := situation()
 	seen := map[decision.Target]bool{}
@@ -261,7 +261,7 @@ func TestPPODecidesByItsNetwork(t *testing.T) {
 	require.Equal(t, [2]any{half, decision.Cloud}, [2]any{d.Score, d.Target}, "at the threshold is enough")
 }
 
-// Tasks are taken out from wherever they stand, those that stay keep their order, and the counts follow.
+// Removing tasks from any position keeps the order of the others, and the counts follow.
 func TestTasksAreTakenOutFromAnywhere(t *testing.T) {
 	for mask := range 1 << 5 {
 		r := newRoom(t)
@@ -306,7 +306,7 @@ func TestTasksAreTakenOutFromAnywhere(t *testing.T) {
 	}
 }
 
-// The earliest parked task of a device and class goes before another one of it, and only where order is kept.
+// With order, the earliest parked task of a device and class comes before others of it.
 func TestTheEarliestGoesBefore(t *testing.T) {
 	for _, ordered := range []bool{true, false} {
 		var w Waiting

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// waitingRoom is policy defer with its model, and tasks that wait.
+// waitingRoom is policy defer with its model, and parked tasks.
 type waitingRoom struct {
 	binder  Binder
 	model   *score.Model
@@ -30,7 +30,7 @@ func newRoom(t testing.TB, edits ...func(*Config)) *waitingRoom {
 	return &waitingRoom{binder: b, model: m, state: host.State{Time: 1e18, Link: host.Link{Up: true, Goodput: 1e5, RTT: 0.05}}}
 }
 
-// add lets a task of that many KB, complexity and deadline wait since so long.
+// add parks a task of that many KB, complexity and deadline, received so long ago.
 func (r *waitingRoom) add(kb int, complexity float64, deadline, since time.Duration) bool {
 	one := &task.Task{Of: 1, Received: r.state.Time - int64(since), Data: make([]byte, kb*score.KB), Complexity: complexity, Deadline: deadline}
 	return r.waiting.Add(Held{Task: one, Tag: r.waiting.Len()}, r.binder.Room())
@@ -59,7 +59,7 @@ func TestOnlyAFreeServerTakesATask(t *testing.T) {
 	require.Zero(t, r.waiting.Bytes())
 }
 
-// What saves most for the server's time goes first, not what came first.
+// The task that saves most per server time is taken first, not the earliest.
 func TestTheHighestBidIsTaken(t *testing.T) {
 	r := newRoom(t)
 	r.busyLink()
@@ -128,8 +128,8 @@ func TestNobodyWaitsForEver(t *testing.T) {
 	require.Equal(t, r.model.Estimate(h.Task, &r.state), e)
 }
 
-// A task that is as late as can be loses little by waiting, and less than a server's time costs those yet to come if it takes long. It goes all the same
-// once no task comes for which a server would have to be kept free: to the server that is cheaper for it.
+// A task that is as late as can be loses little by waiting, and less than its server time costs future tasks if it takes long. Once no task is
+// expected for which a server would have to be kept free, it goes to the server that is cheaper for it.
 func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
 	r := newRoom(t, func(c *Config) { c.CostMoney, c.CostMemory = 100, 1000 })
 	const gap = time.Millisecond
@@ -171,7 +171,7 @@ func TestTheRoomIsBounded(t *testing.T) {
 	require.True(t, r.add(513, 10, 0, 0), "it is empty again")
 }
 
-// One whose way is free goes at once: waiting would only cost.
+// A task whose target is free is dispatched immediately: waiting would only cost.
 func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 	r := newRoom(t)
 	one := &task.Task{Of: 1, Received: r.state.Time, Data: make([]byte, 10*score.KB), Complexity: 50, Deadline: time.Second}
@@ -191,7 +191,7 @@ func TestATaskWaitsOnlyForABusyWay(t *testing.T) {
 	require.True(t, waits)
 }
 
-// A task may have the link up to a round trip before that is free, less the more tasks come while it leaves; parked ones likewise.
+// A task may have the link up to a round trip before it is free, less early the more tasks arrive while it is sent; parked tasks likewise.
 func TestAShortTaskTakesTheLinkEarly(t *testing.T) {
 	for name, row := range map[string]struct {
 		kb    int
@@ -225,7 +225,7 @@ func TestAShortTaskTakesTheLinkEarly(t *testing.T) {
 	}
 }
 
-// A link that was not measured yet is as fast as is configured, not endless.
+// An unmeasured link has the configured speed, and is not endless.
 func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
 	bound := func(goodput float64, kb int) (n int) {
 		r := newRoom(t, func(c *Config) { c.DeferAhead = "50ms" })
@@ -248,7 +248,7 @@ func TestAnUnmeasuredLinkFillsUp(t *testing.T) {
 	}
 }
 
-// BenchmarkNext is what choosing among so many waiting tasks costs, for one server.
+// BenchmarkNext measures the choice among so many parked tasks, for one server.
 func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -266,8 +266,8 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// A target is not worse for a parked task where others are in front of the better one. The node computes each task in 13 ms and no energy, the link
-// takes .26 s: with more parked tasks than the node does in that time, the link has to take some, and with few it must not.
+// A target is not worse for a parked task if other tasks are ahead of it on the better one. The node computes each task in 13 ms and no energy, the
+// link takes .26 s: with more parked tasks than the node does in that time, the link has to take some, and with few it must not.
 func TestAQueueSharesBothServersThoughOneIsBetterInEverything(t *testing.T) {
 	for parked, want := range map[int]bool{1: false, 5: false, 100: true, 1000: true} {
 		r := newRoom(t)
@@ -295,7 +295,7 @@ func TestAQueueSharesBothServersThoughOneIsBetterInEverything(t *testing.T) {
 	}
 }
 
-// Tasks beyond the outlook go to the server that is free until the other one can begin, and from there on to both alike.
+// Tasks beyond the outlook go to the free server until the other one can begin, and from then on to both equally.
 func TestTasksBeyondTheOutlookFillBothServers(t *testing.T) {
 	for name, c := range map[string]struct {
 		free, own, ahead [2]float64
