@@ -76,7 +76,7 @@ func TestWhatAClassIsRefusedFor(t *testing.T) {
 		"an unknown policy":     {"c", func(_ *Config, k *task.ClassConfig) { k.Policy = "luck" }, `c.Policy = "luck"`},
 		"a policy not ready":    {"c", func(c *Config, k *task.ClassConfig) { k.Policy = "ppo"; c.Writable.Policy.PPOWeights = "nowhere" }, `needs Writable.Policy.PPOWeights`},
 		"a policy that is":      {"c", func(_ *Config, k *task.ClassConfig) { k.Policy = "cost" }, ""},
-		"a name of two levels":  {"a/b", func(*Config, *task.ClassConfig) {}, "is no name for a class"},
+		"a name of two levels":  {"a/b", func(*Config, *task.ClassConfig) {}, "is not a valid class name"},
 		"unknown operators":     {"c", func(_ *Config, k *task.ClassConfig) { k.Operators = "sumary" }, "c.Operators"},
 		"a model without form":  {"c", func(_ *Config, k *task.ClassConfig) { k.Model = "=" }, "c.Model"},
 		"a rule without a form": {"c", func(_ *Config, k *task.ClassConfig) { k.Hard = "=" }, "c.Hard"},

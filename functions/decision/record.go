@@ -108,7 +108,7 @@ func (r *Record) check() error {
 	case r.Format < oldestFormat || r.Format > RecordFormat:
 		return fmt.Errorf("format %d; this program reads %d to %d", r.Format, oldestFormat, RecordFormat)
 	case r.ID == 0 || r.Policy == "":
-		return errors.New("it has no id or no policy")
+		return errors.New("no id or no policy")
 	case !(d.Propensity > 0 && d.Propensity <= 1):
 		return fmt.Errorf("propensity %v is not in (0, 1]", d.Propensity)
 	case r.Size < 0 || r.Deadline < 0 || r.Waited < 0 || r.Deadline > maxSpan || r.Waited > maxSpan:
@@ -118,7 +118,7 @@ func (r *Record) check() error {
 	case o.Known && !(o.Time >= 0 && o.Energy >= 0 && o.Bytes >= 0):
 		return fmt.Errorf("an outcome after %v s with %v J and %d bytes: none may be below 0", o.Time, o.Energy, o.Bytes)
 	case !(r.Estimate.LocalTime >= 0 && r.Estimate.CloudTime >= 0) || math.IsInf(r.Estimate.LocalTime, 1):
-		return fmt.Errorf("predicted %v s here and %v s in the cloud: no time is below 0, and here it ends", r.Estimate.LocalTime, r.Estimate.CloudTime)
+		return fmt.Errorf("predicted %v s local and %v s cloud: both must be 0 or more, and the local one finite", r.Estimate.LocalTime, r.Estimate.CloudTime)
 	}
 	return nil
 }

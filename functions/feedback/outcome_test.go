@@ -304,7 +304,7 @@ func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 		"another format":  {`{"format":"other","state":{}}`, `its format is \"other\"`},
 		"a flipped bit":   {`{"format":"` + learnedFormat + `","crc32":1,"state":{}}`, "its checksum is 00000001, but its content gives"},
 		"no state":        {sealed(`[]`), "reading the state"},
-		"refused":         {sealed(`{"estimates":{"local":{"value":-1,"count":3}}}`), "no measurement leads to"},
+		"refused":         {sealed(`{"estimates":{"local":{"value":-1,"count":3}}}`), "invalid numbers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, dir := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.5 }), t.TempDir()

@@ -111,11 +111,11 @@ func (g *Governor) Status() *GovernorStatus {
 // Run scales until ctx ends. It is to be called once.
 func (g *Governor) Run(ctx context.Context) {
 	if len(g.domains) == 0 {
-		g.log("the frequency governor has nothing to do: %s", g.Status().Reason)
+		g.log("frequency governor inactive: %s", g.Status().Reason)
 		return
 	}
-	g.set(1, "the beginning")
-	defer g.set(1, "the end")
+	g.set(1, "started")
+	defer g.set(1, "stopped")
 	tick := clock.NewTicker(g.interval)
 	defer tick.Stop()
 	for {
@@ -133,7 +133,7 @@ func (g *Governor) step(now time.Time) {
 	load, late := g.state().CPU, g.lateness()
 	switch {
 	case !(late <= 0):
-		g.raise(fmt.Sprintf("work here is predicted to be %.3g s late", late))
+		g.raise(fmt.Sprintf("local work is predicted to be %.3g s late", late))
 	case !(load < g.high):
 		g.raise(fmt.Sprintf("the CPU is %.0f %% busy", load))
 	case load > g.low:
@@ -174,7 +174,7 @@ func (g *Governor) set(level float64, why string) {
 	}
 	g.status.State = "advising"
 	if before != "advising" {
-		g.log("the frequency governor only advises, and the status shows what: %v", err)
+		g.log("frequency governor only advises, see the status: %v", err)
 	}
 }
 

@@ -235,7 +235,7 @@ func readMemory(roots context.Context, s *State) error {
 		return fmt.Errorf("reading memory: %w", err)
 	}
 	if m.Total == 0 {
-		return errors.New("reading memory: meminfo names no total")
+		return errors.New("reading memory: meminfo has no total")
 	}
 	// Available rather than free: the page cache is reclaimed on demand.
 	s.Memory = percent(1 - float64(m.Available)/float64(m.Total))

@@ -16,7 +16,7 @@ import (
 
 var banditInfo = Info{
 	Name:    "bandit",
-	Summary: "Is cost, on predictions that outcomes correct for each target. It is optimistic about a target that it knows little of, and tries it now and then.",
+	Summary: "Decides as cost does, on predictions corrected by the outcomes of each target. It is optimistic about a target with few outcomes, and tries it occasionally.",
 	WhenNot: "Each decision must be explainable by its inputs alone. Without outcomes it is no better than cost.",
 }
 
@@ -215,7 +215,7 @@ func (b *bandit) Restore(data []byte) error {
 	}
 	for i := range s.Known.Arms {
 		if !s.Known.Arms[i].restored() {
-			return errors.New("restoring policy bandit: the state holds numbers that no learning leads to")
+			return errors.New("restoring policy bandit: the state contains invalid numbers")
 		}
 	}
 	b.learning.Lock()

@@ -127,7 +127,7 @@ type Config struct {
 
 	// DeferOrder keeps the order in which a device's tasks of a class arrived: a task does not leave before an earlier one that is parked. Nor is it
 	// processed locally before that one, where an operator keeps state, as all but burn do; a model alone does not. The cloud may receive a task while
-	// an earlier one is still being computed locally; if that one fails, or its answer is uncertain, it leaves after the later one. With false a task
+	// an earlier one is still being computed locally; if that one fails, or its answer is hard, it leaves after the later one. With false a task
 	// that gains more by a server overtakes earlier ones.
 	DeferOrder bool
 
@@ -219,12 +219,12 @@ func (c Config) validateCompany(p *check.Problems) {
 		p.OneOf("Shadow", name, names()...)
 	}
 	if n := len(c.Shadows()); n > MaxShadows {
-		p.Addf("Shadow", c.Shadow, "names %d policies; at most %d may decide along", n, MaxShadows)
+		p.Addf("Shadow", c.Shadow, "names %d policies; the maximum is %d", n, MaxShadows)
 	}
 	if c.Canary != "" {
 		p.OneOf("Canary", c.Canary, names()...)
 		if c.Canary == c.Default {
-			p.Addf("Canary", c.Canary, "is the policy in Default itself; name another one, or \"\" for none")
+			p.Addf("Canary", c.Canary, "is the same as Default; name another policy, or \"\" for none")
 		}
 		named = append(named, c.Canary)
 	}

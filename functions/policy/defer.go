@@ -13,7 +13,7 @@ import (
 
 var deferInfo = Info{
 	Name:    "defer",
-	Summary: "Parks a task, durable and undecided, while its target is busy. When a server becomes free, it plans what both servers are to do with the parked tasks.",
+	Summary: "Parks a task, durable and undecided, while its target is busy. When a server becomes free, it plans the parked tasks for both servers.",
 	WhenNot: "Tasks must be decided on arrival; or a class needs its records in the cloud in the order of their events, and DeferOrder is off: a task that gains more from the link overtakes others.",
 }
 

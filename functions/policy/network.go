@@ -90,14 +90,14 @@ func (n *Network) Prepare() error {
 			return fmt.Errorf("layer %d has %d biases and %d weights after %d inputs: needs 1–%d, and inputs times biases", i, out, len(l.Weights), in, maxWidth)
 		}
 		if !allFinite(l.Weights...) || !allFinite(l.Bias...) {
-			return fmt.Errorf("layer %d has a weight that is no number", i)
+			return fmt.Errorf("layer %d has a weight that is not finite", i)
 		}
 		in = out
 	}
 	n.factors = make([]float64, len(n.Inputs))
 	for i, x := range n.Inputs {
 		if !allFinite(x.Mean, x.Deviation, 1/x.Deviation, x.Low, x.High) || x.Deviation <= 0 || x.Low > x.High {
-			return fmt.Errorf("input %q: mean %g, deviation %g, range %g–%g cannot be", x.Name, x.Mean, x.Deviation, x.Low, x.High)
+			return fmt.Errorf("input %q: mean %g, deviation %g, range %g–%g are invalid", x.Name, x.Mean, x.Deviation, x.Low, x.High)
 		}
 		n.factors[i] = 1 / x.Deviation
 	}
@@ -118,7 +118,7 @@ func (n *Network) Takes(names ...string) error {
 		had[i] = x.Name
 	}
 	if !slices.Equal(had, names) {
-		return fmt.Errorf("weights for the inputs %q; this program gives %q: train them again", had, names)
+		return fmt.Errorf("weights are for the inputs %q, not %q: train them again", had, names)
 	}
 	return nil
 }

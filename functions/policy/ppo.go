@@ -14,7 +14,7 @@ import (
 var ppoInfo = Info{
 	Name:    "ppo",
 	Summary: "Decides by a network that was trained in the simulator on the full cost of each decision, including the waiting of later tasks.",
-	WhenNot: "Node, link or tasks differ from those of the training: cost then decides. Train it on your own recordings.",
+	WhenNot: "Node, link or tasks differ from those of the training; cost then decides. Train it on your own recordings.",
 }
 
 // ppo asks a network with one output per target. Policy cost, which needs no training, decides inputs outside of the training, and everything while
@@ -52,7 +52,7 @@ func loadNetwork(file string) (*Network, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if n.Outputs() != 2 {
-		return nil, fmt.Errorf("%s: %d outputs; a decision needs 2, here and cloud", file, n.Outputs())
+		return nil, fmt.Errorf("%s: %d outputs; a decision needs 2, local and cloud", file, n.Outputs())
 	}
 	return n, nil
 }

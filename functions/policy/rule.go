@@ -58,7 +58,7 @@ func ReadRule(from io.Reader) (Rule, error) {
 		return Rule{}, fmt.Errorf("reading a rule: %w", err)
 	}
 	if f.Format != ruleFormat {
-		return Rule{}, fmt.Errorf("reading a rule: format %q; this program reads %q, which offload-lab train -env defer writes", f.Format, ruleFormat)
+		return Rule{}, fmt.Errorf("reading a rule: format %q; needs %q, which offload-lab train -env defer writes", f.Format, ruleFormat)
 	}
 	in := json.NewDecoder(bytes.NewReader(raw))
 	in.DisallowUnknownFields()
@@ -93,7 +93,7 @@ func (r *Rule) Fields() []Field {
 func (r *Rule) check() (err error) {
 	for _, f := range r.Fields() {
 		if !(*f.At >= f.Low && *f.At <= f.High) {
-			err = errors.Join(err, fmt.Errorf("%s = %v is not within %g and %g", f.Name, *f.At, f.Low, f.High))
+			err = errors.Join(err, fmt.Errorf("%s = %v is not between %g and %g", f.Name, *f.At, f.Low, f.High))
 		}
 	}
 	return err

@@ -19,7 +19,7 @@ const (
 var weightedInfo = Info{
 	Name:    weightedName,
 	Summary: "Adds three weighted terms: size, complexity and CPU load. A score at or above the threshold means cloud.",
-	WhenNot: "Tasks have deadlines, or the uplink is slow or unreliable: it considers neither, but for a target that would be far too late. Use cost.",
+	WhenNot: "Tasks have deadlines, or the uplink is slow or unreliable: it considers neither, except for a target that would be far too late. Use cost.",
 }
 
 // weighted is score = w·size + w·complexity + w·cpu.

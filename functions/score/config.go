@@ -78,7 +78,7 @@ func (c Config) Validate() error {
 		p.Addf("MoneyPerMB", c.MoneyPerMB, "%v", err)
 	}
 	if _, err := time.LoadLocation(c.MoneyZone); err != nil {
-		p.Addf("MoneyZone", c.MoneyZone, "is not known to this machine; write UTC, Local, or a name of its time zone database, such as Europe/Berlin")
+		p.Addf("MoneyZone", c.MoneyZone, "is unknown; write UTC, Local, or a name of its time zone database, such as Europe/Berlin")
 	}
 	check.Range(p, "CorrectionLimit", c.CorrectionLimit, 1, maxCorrection)
 	return p.Err()

@@ -29,7 +29,7 @@ func (p Prices) Check() error {
 			}
 		}
 		if class == "" {
-			return errors.New("there is a price of a class without a name")
+			return errors.New("the price of a class without a name is not allowed")
 		}
 	}
 	return nil

@@ -58,14 +58,14 @@ func (m *Model) Save() ([]byte, error) {
 func (m *Model) Restore(raw []byte) error {
 	var s saved
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("restoring what predictions have learned: %w", err)
+		return fmt.Errorf("restoring predictions: %w", err)
 	}
 	good := s.Local.valid() && s.Cloud.valid() && len(s.Classes) <= maxClasses
 	for _, c := range s.Classes {
 		good = good && c.Cloud.valid() && (c.Local == nil || c.Local.valid())
 	}
 	if !good {
-		return errors.New("restoring what predictions have learned: the state holds numbers that no measurement leads to")
+		return errors.New("restoring predictions: the state contains invalid numbers")
 	}
 	m.corrections.all.local.restore(s.Local)
 	m.corrections.all.cloud.restore(s.Cloud)

@@ -38,7 +38,7 @@ func parseTariff(text string) (*tariff, error) {
 			words = []string{"Su-Sa", "00-24", words[0]}
 		}
 		if len(words) != 3 {
-			return nil, fmt.Errorf("%q is no price with days and hours; write it like \"0.02; Mo-Fr 08-18 0.1\"", strings.TrimSpace(part))
+			return nil, fmt.Errorf("invalid price with days and hours %q; write it like \"0.02; Mo-Fr 08-18 0.1\"", strings.TrimSpace(part))
 		}
 		if err := t.set(words[0], words[1], words[2]); err != nil {
 			return nil, err
@@ -50,7 +50,7 @@ func parseTariff(text string) (*tariff, error) {
 func (t *tariff) set(dayText, hourText, priceText string) error {
 	price, err := strconv.ParseFloat(priceText, 64)
 	if err != nil || !(price >= 0) || math.IsInf(price, 0) {
-		return fmt.Errorf("%q is no price; write a number of 0 or more", priceText)
+		return fmt.Errorf("invalid price %q; write a number of 0 or more", priceText)
 	}
 	from, to, err := hours(hourText)
 	if err != nil {
@@ -63,7 +63,7 @@ func (t *tariff) set(dayText, hourText, priceText string) error {
 		}
 		a, b := slices.Index(days, first), slices.Index(days, last)
 		if a < 0 || b < 0 {
-			return fmt.Errorf("%q names no days; write them like Mo-Fr or Sa,Su", one)
+			return fmt.Errorf("invalid days %q; write them like Mo-Fr or Sa,Su", one)
 		}
 		for day := a; ; day = (day + 1) % len(days) {
 			for hour := range dayHours {
@@ -85,7 +85,7 @@ func hours(text string) (from, to int, err error) {
 	from, errFrom := strconv.Atoi(first)
 	to, errTo := strconv.Atoi(last)
 	if errors.Join(errFrom, errTo) != nil || from < 0 || from > dayHours || to < 0 || to > dayHours || from == to {
-		return 0, 0, fmt.Errorf("%q is no span of hours; write it like 08-18 or 22-06", text)
+		return 0, 0, fmt.Errorf("invalid hours %q; write them like 08-18 or 22-06", text)
 	}
 	return from, to, nil
 }

@@ -203,7 +203,7 @@ func (c ClassConfig) overload(p *check.Problems, deadline time.Duration) (bound 
 	case sheds && bound == 0:
 		p.Addf("OverloadAge", c.OverloadAge, "must be set where Overload is %s and there is no Deadline: write the age at which a result is of no use, such as 30s", c.Overload)
 	case c.Overload == OverloadReduce && c.ReducedClass == "":
-		p.Addf("ReducedClass", c.ReducedClass, "must name the class as whose tasks those of this one are processed where Overload is reduce")
+		p.Addf("ReducedClass", c.ReducedClass, "must name the class of the reduced form where Overload is reduce")
 	case c.Overload != OverloadReduce && c.ReducedClass != "":
 		p.Addf("ReducedClass", c.ReducedClass, "has no effect unless Overload is reduce; change Overload, or remove it")
 	}

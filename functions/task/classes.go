@@ -58,7 +58,7 @@ func NewClasses(configs map[string]ClassConfig) (*Classes, error) {
 		c.all = append(c.all, class)
 	}
 	if configs[DefaultClass].Off {
-		problems = append(problems, errors.New("Classes.default.Off = \"true\": what matches no other class belongs to this one; remove Off")) //nolint:staticcheck // begins with a key
+		problems = append(problems, errors.New("Classes.default.Off = \"true\": events that match no other class belong to this one; remove Off")) //nolint:staticcheck // begins with a key
 	}
 	if _, given := configs[DefaultClass]; !given {
 		class, err := build(DefaultClass, DefaultClassConfig(), false)
@@ -101,7 +101,7 @@ func (c *Classes) reduce(configs map[string]ClassConfig) error {
 		at := slices.IndexFunc(c.all, func(other *Class) bool { return other.Name == name })
 		switch {
 		case at < 0:
-			p.Addf(class.Name+".ReducedClass", name, "is no class; add Classes.%s", name)
+			p.Addf(class.Name+".ReducedClass", name, "is not a class; add Classes.%s", name)
 		case name == DefaultClass || c.all[at].Match != (Match{}):
 			p.Addf(class.Name+".ReducedClass", name, "takes events of its own; name a class without Match keys")
 		case c.all[at].Overload == OverloadReduce:
@@ -121,13 +121,13 @@ func build(name string, config ClassConfig, reduced bool) (*Class, error) {
 	p := check.In("Classes")
 	p.Add(err)
 	if !plain(name) {
-		p.Addf(name, name, "is no name for a class; use 1 to %d letters, digits, '-', '_' and '.'", maxClassName)
+		p.Addf(name, name, "is not a valid class name; use 1 to %d letters, digits, '-', '_' and '.'", maxClassName)
 	}
 	switch {
 	case name == DefaultClass:
 		for i, value := range class.Match.all() {
 			if value != "" {
-				p.Addf(name+"."+matchKeys[i], value, "must be empty, since this class takes what no other class does; remove it or rename the class")
+				p.Addf(name+"."+matchKeys[i], value, "must be empty, since this class takes the events of no other class; remove it or rename the class")
 			}
 		}
 	case class.Match == Match{} && !reduced:

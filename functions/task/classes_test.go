@@ -114,8 +114,8 @@ func TestNewClassesNamesAllProblems(t *testing.T) {
 		DefaultClass: {MatchResource: "x"},
 	})
 	for _, want := range []string{
-		"Classes.a.Priority", "Classes.a.OnFull", `Classes.b/c = "b/c": is no name`, `Classes... = "..": is no name`,
-		`Classes. = "": is no name`, "Classes.all = \"\": would match everything", `Classes.default.MatchResource = "x": must be empty`,
+		"Classes.a.Priority", "Classes.a.OnFull", `Classes.b/c = "b/c": is not a valid class name`, `Classes... = "..": is not a valid class name`,
+		`Classes. = "": is not a valid class name`, "Classes.all = \"\": would match everything", `Classes.default.MatchResource = "x": must be empty`,
 	} {
 		require.ErrorContains(t, err, want)
 	}
@@ -322,7 +322,7 @@ func TestReducedClasses(t *testing.T) {
 	require.True(t, a.Reduced.Form)
 	require.Equal(t, DefaultClass, c.For(&Event{Device: "other"}).Name)
 	for text, configs := range map[string]map[string]ClassConfig{
-		"is no class":             {"a": reduce("b")},
+		"is not a class":          {"a": reduce("b")},
 		"takes events of its own": {"a": reduce("b"), "b": {MatchDevice: "x"}},
 		"may leave this node":     {"a": stays(reduce("b")), "b": {}},
 		"is reduced itself":       {"a": reduce("b"), "b": {Overload: OverloadReduce, Deadline: "1s", ReducedClass: "c"}, "c": {}},

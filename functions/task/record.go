@@ -174,11 +174,11 @@ func Identity(b []byte) (eventID string, chunk int, err error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return "", 0, fmt.Errorf("reading whose a task is: %w", protowire.ParseError(n))
+			return "", 0, fmt.Errorf("reading the identity of a task: %w", protowire.ParseError(n))
 		}
 		v := b[n:]
 		if n = protowire.ConsumeFieldValue(num, typ, v); n < 0 {
-			return "", 0, fmt.Errorf("reading whose a task is: %w", protowire.ParseError(n))
+			return "", 0, fmt.Errorf("reading the identity of a task: %w", protowire.ParseError(n))
 		}
 		b = v[n:]
 		switch {

@@ -45,7 +45,7 @@ func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 		"a secret that is a number":      {"Writable: {InsecureSecrets: {a: {SecretData: {password: 5}}}}", nil, []string{"Writable.InsecureSecrets.a.SecretData.password", "must be a string"}},
 		"an option of the MessageBus":    {"MessageBus: {Optional: {Qos: 1}}", nil, []string{`MessageBus.Optional.Qos = "1": must be a string in quotes`}},
 		"a folder without a name":        {"Offload: {Spool: {Directory: ''}}", nil, []string{`Offload.Spool.Directory = "": must name a folder`}},
-		"a class of two levels":          {"Offload: {Writable: {Classes: {a/b: {MatchDevice: x}}}}", nil, []string{`= "a/b": is no name for a class`}},
+		"a class of two levels":          {"Offload: {Writable: {Classes: {a/b: {MatchDevice: x}}}}", nil, []string{`= "a/b": is not a valid class name`}},
 		"a node that no message carries": {"Offload: {Node: \"a\\r\"}", nil, []string{"Offload.Node"}},
 	} {
 		t.Run(name, func(t *testing.T) {
