@@ -25,7 +25,7 @@ type Flow struct {
 
 // Overload is the state of the gate at one moment. Flows is empty while no class has Overload reduce, expire or drop.
 type Overload struct {
-	Local int    `json:"local"` // tasks of this value or less give way on this path, 0 is none
+	Local int    `json:"local"` // tasks of this value or less give way on this path; 0 if no task does
 	Cloud int    `json:"cloud"` // the same of the other path
 	Flows []Flow `json:"flows"`
 }

@@ -320,8 +320,8 @@ type Class struct {
 	DropUnread bool          // readings that no operator reads are lost if the others are processed locally
 	Results    string        // destination of results of local work: bus (or ""), cloud or both
 	Operators  string        // the local operators and their parameters, in the notation of package local
-	Model      string        // the model that computes on the data beside the operators, "" is none
-	Hard       string        // which of its answers the cloud should check, in the notation of package models/hard; "" is none
+	Model      string        // the model that computes on the data beside the operators, "" for no model
+	Hard       string        // which of its answers the cloud should check, in the notation of package models/hard; "" for no answer
 	Overload   string        // rule for a task while both paths are overloaded: keep (or ""), reduce, expire, drop
 	Value      int           // 1–9; classes of lower value give way first
 	Bound      time.Duration // from reception to result, beyond which a path counts as overloaded; 0 is no bound

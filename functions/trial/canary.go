@@ -71,7 +71,7 @@ func NewCanary(c policy.Config, judge *policy.Judge, made map[string]policy.Poli
 // Name is the name of the policy on trial.
 func (c *Canary) Name() string { return c.policy.Name() }
 
-// Arm returns the side of a device. After a roll-back it is none.
+// Arm returns the side of a device. After a roll-back it is NoArm.
 func (c *Canary) Arm(device string) decision.Arm {
 	switch {
 	case c == nil || c.rolled.Load():

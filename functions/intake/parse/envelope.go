@@ -121,7 +121,7 @@ const (
 	envContentType
 )
 
-// envelope scans a message. It returns false for anything invalid or unusual, and encoding/json tells these apart.
+// envelope scans a message. It returns false for anything invalid or unusual, and leaves the distinction to encoding/json.
 func (p *parser) envelope() (Envelope, bool) {
 	var env Envelope
 	p.space()
