@@ -33,7 +33,7 @@ func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 		"unknown field":                         `{"format":"app-offload rule 2","edgeprice2":1}`,
 		`"app-offload rule 1"`:                  `{"format":"app-offload rule 1"}`,
 		"tail = -1 is not between 0.001 and 20": `{"format":"app-offload rule 2","tail":-1}`,
-		"doubt = 0 is not between":               `{"format":"app-offload rule 2"}`,
+		"doubt = 0 is not between":              `{"format":"app-offload rule 2"}`,
 	} {
 		_, err := ReadRule(bytes.NewBufferString(text))
 		require.ErrorContains(t, err, want)

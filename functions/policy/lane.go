@@ -90,7 +90,7 @@ func (w *Waiting) enter(h Held, room Room) {
 	w.file(at, live)
 }
 
-// join appends a berth to its stream, and returns the previous one, 0 if there is none.
+// join appends a berth to its stream, and returns the previous one, or 0.
 func (w *Waiting) join(s stream, at int) (earlier int) {
 	if w.streams == nil {
 		w.streams = map[stream]ends{}
