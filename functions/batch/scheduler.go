@@ -206,8 +206,7 @@ func (s *Scheduler) At(now time.Time) (b *Batch, wait time.Duration, drained boo
 	s.look(now)
 	c, ok := s.choose(now)
 	if !ok {
-		wait = s.wait(now)
-		return nil, wait, s.drain && wait < 0 && !s.withheld
+		return nil, s.wait(now), s.drain && !s.withheld
 	}
 	if b := s.take(c); b != nil {
 		return b, 0, false
@@ -394,14 +393,14 @@ func (s *Scheduler) lowerWaits(source, lane int) bool {
 	return false
 }
 
-// wait is the time until the oldest fresh records become due, -1 when none wait.
+// wait is the time until the oldest fresh records become due, -1 when none wait. Nothing is due: there is no backlog, or it stays, as in a drain.
 func (s *Scheduler) wait(now time.Time) time.Duration {
 	wait := time.Duration(-1)
+	if s.drain {
+		return wait
+	}
 	for lane := range s.lanes {
 		for _, q := range s.lanes[lane] {
-			if q.count[live] == 0 {
-				continue
-			}
 			if left := s.age - now.Sub(q.since); wait < 0 || left < wait { // above 0: nothing is due
 				wait = left
 			}

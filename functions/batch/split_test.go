@@ -130,12 +130,19 @@ func TestAnExcludedClassWaitsAndOthersGoOn(t *testing.T) {
 
 // A drain is not over while fresh records of an excluded class wait.
 func TestADrainWaitsForAnExcludedClass(t *testing.T) {
+	for _, lanes := range [][]int{nil, {9}, {1}, {9, 1}} { // of a backlog nothing is waited for, wherever it stands
+		aDrainWaits(t, lanes)
+	}
+}
+
+func aDrainWaits(t *testing.T, lanes []int) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
 		sched := newScheduler(t, s, nil)
 		s.put(spool.Live, 5, "a", 1, 10)
-		s.put(spool.Backlog, 9, "above", 1, 10) // of a backlog nothing is waited for, wherever it stands
-		s.put(spool.Backlog, 1, "below", 1, 10)
+		for _, lane := range lanes {
+			s.put(spool.Backlog, lane, map[int]string{9: "above", 1: "below"}[lane], 1, 10)
+		}
 		sched.Exclude(map[string]bool{"a": true, "above": true, "below": true})
 		sched.Drain()
 		b, _, err := wakes(t, sched, func() { time.Sleep(time.Second); sched.Exclude(nil) })

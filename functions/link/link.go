@@ -121,8 +121,8 @@ func (l *Link) Known(goodput, rtt float64, now time.Time) {
 // Copy is a link that goes on from here on its own.
 func (l *Link) Copy() *Link {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	own := &Link{measures: l.measures}
-	l.mu.Unlock()
 	own.under = slices.Clone(own.under)
 	own.store()
 	return own
@@ -132,7 +132,6 @@ func (l *Link) Copy() *Link {
 func (l *Link) Open() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.life++
 	l.state.Up = true
 	l.forget()
 	return l.life

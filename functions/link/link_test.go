@@ -251,6 +251,24 @@ func TestALinkThatIsKnownAndItsCopy(t *testing.T) {
 	require.Zero(t, own.State().InflightBytes)
 	require.EqualValues(t, 50_000, l.State().InflightBytes)
 	require.EqualValues(t, 50_000, l.Ahead(now).InflightBytes)
+	l.Ack(life, 50_000, true, now, now.Add(time.Second))
+	require.Zero(t, l.State().InflightBytes)
+}
+
+// However fast acknowledgements come, by a clock that stands still meanwhile, the goodput is a number.
+func TestGoodputIsANumberOnAClockThatStands(t *testing.T) {
+	for _, size := range []int{1, smallMessage, foldBytes} {
+		l, now := New(), time.Unix(1000, 0)
+		life := l.Open()
+		for range 3 {
+			l.Ack(life, size, l.Start(life, 1, size, now), now, now)
+			seen := l.State()
+			for _, rate := range []float64{seen.Goodput, seen.Goodput10, seen.Goodput50} {
+				require.False(t, math.IsInf(rate, 0) || math.IsNaN(rate), "%d bytes: %v", size, seen)
+			}
+			require.Positive(t, seen.Goodput)
+		}
+	}
 }
 
 // A message whose transmission takes less than round trips differ by says only how much the link carries at least: taking a round trip off

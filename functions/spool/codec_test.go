@@ -436,13 +436,14 @@ func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 }
 
 func TestSizesFollowTheQuota(t *testing.T) {
-	for quota, segment := range map[int]int64{16: 1, 1024: 16, 100 << 10: 64} {
+	for quota, segment := range map[int]int64{16: 1, 1024: 16, 100 << 10: 64, 1 << 20: 64} {
 		c := DefaultConfig()
 		c.QuotaMiB = quota
 		l := c.limits()
 		require.Equal(t, segment<<20, l.segment)
 		require.Greater(t, l.limit(), l.quota/2)
 		require.Less(t, l.limit(), l.quota*4/5)
+		require.Less(t, c.LargestRecord(), math.MaxUint32/2, "offsets in a segment have 32 bits")
 	}
 }
 

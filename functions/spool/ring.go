@@ -115,8 +115,12 @@ func (r *ring) oldest(most int64) (seq uint64, g *segment, ok bool) {
 }
 
 // trim keeps the order from growing behind one record that stays long, at a constant cost a record. A payload may share its memory with those that
-// were appended beside it: where most of these are gone, it gets memory of its own.
-func (r *ring) trim() {
+// were appended beside it: where most of these are gone, it gets memory of its own. A ring that rests, and so may hold less than the most, gives
+// back what it took.
+func (r *ring) trim(most int64) {
+	if most < r.max {
+		r.shrink()
+	}
 	sparse := len(r.order)-r.head > 2*len(r.recs)+1024
 	if !sparse && r.head <= len(r.order)/2+1024 {
 		return
@@ -210,8 +214,5 @@ func (s *Spool) evict() {
 			s.move(g, i, leased)
 		}
 	}
-	s.ring.trim()
-	if most < s.ring.max {
-		s.ring.shrink()
-	}
+	s.ring.trim(most)
 }

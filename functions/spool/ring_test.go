@@ -21,7 +21,7 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 		for ok := true; ok; {
 			_, _, ok = r.oldest(r.bound(now))
 		}
-		r.trim()
+		r.trim(r.max)
 	}
 	add(4000)
 	require.Greater(t, r.bytes, int64(4<<20), "it is new: somebody may come any moment")
@@ -83,13 +83,15 @@ func TestARestingRingShrinks(t *testing.T) {
 	for seq := range uint64(4000) {
 		r.add(nil, &Record{Seq: seq, Payload: make([]byte, 1<<10)}, now)
 	}
-	r.shrink()
+	r.trim(r.max / restPart)
 	require.Equal(t, 4000, r.grown, "all of it is in use")
 	for ok := true; ok; {
 		_, _, ok = r.oldest(r.max / restPart)
 	}
 	kept := len(r.recs)
-	r.shrink()
+	r.trim(r.max)
+	require.Equal(t, 4000, r.grown, "it does not rest")
+	r.trim(r.max / restPart)
 	require.Equal(t, kept, r.grown)
 	require.Len(t, r.recs, kept)
 	require.Contains(t, r.recs, uint64(3999))

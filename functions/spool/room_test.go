@@ -48,8 +48,10 @@ func TestStrategiesForAFullSpool(t *testing.T) {
 			cfg.OnFull = c.how
 			s := open(t, t.TempDir(), cfg, small(2<<20, 64<<10, 100<<10))
 			n := fillUp(t, s, c.fill)
+			refused := s.Stats().Refused
 			err := put(s, Record{Lane: c.lane, Class: "new", Score: c.score, Payload: make([]byte, 4000)})
 			st := balanced(t, s)
+			require.Equal(t, !c.stored, st.Refused == refused+1)
 			require.Equal(t, c.dropped, st.Dropped[ReasonFull])
 			require.EqualValues(t, n, st.Classes["old"].Appended)
 			if !c.stored {
