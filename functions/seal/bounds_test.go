@@ -1,8 +1,10 @@
 package seal
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
@@ -153,4 +155,24 @@ func TestNamesOfAttributesAreBounded(t *testing.T) {
 	var wrong *MalformedError
 	require.ErrorAs(t, open(strings.Repeat("x", 65)), &wrong)
 	require.ErrorContains(t, wrong, "attributes")
+}
+
+// A limit is the largest size that is allowed, be it configured or a consumer's.
+func TestALimitItselfIsAllowed(t *testing.T) {
+	for consumer, want := range map[int64]int{0: 1 << 10, 100: 100, 1 << 10: 1 << 10, 2 << 10: 1 << 10} {
+		c := below(1<<10, "Seal.MaxMessageKiB", consumer)
+		require.NoError(t, c.check("message", want))
+		require.ErrorAs(t, c.check("message", want+1), new(*TooLargeError))
+	}
+}
+
+// Base64, in which no sequence repeats, still gets shorter by what it wastes.
+func TestBase64IsPacked(t *testing.T) {
+	c, err := newCompressor(CompressionZstd, false, 1)
+	require.NoError(t, err)
+	raw := make([]byte, 30_000)
+	rand.NewChaCha8([32]byte{}).Read(raw)
+	packed, err := c.pack(nil, []byte(base64.StdEncoding.EncodeToString(raw)))
+	require.NoError(t, err)
+	require.Less(t, len(packed), len(raw)*21/20)
 }

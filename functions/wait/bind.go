@@ -238,8 +238,7 @@ func (m *Pool) review(ctx context.Context) {
 		return
 	}
 	m.rules = rules
-	expires := slices.ContainsFunc(rules.Classes.All(), (*task.Class).Sheds)
-	m.expires = expires || m.expires && m.waiting.Len() > 0 // a task may keep a class that is gone
+	m.expires = m.expires || slices.ContainsFunc(rules.Classes.All(), (*task.Class).Sheds) // a task may keep a class that is gone
 	for _, h := range m.waiting.All() {
 		m.reconsider(ctx, h.Tag.(*parked))
 	}

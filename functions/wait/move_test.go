@@ -3,9 +3,14 @@ package wait
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decide"
+	"app-offload/functions/host"
 	"app-offload/functions/local"
+	"app-offload/functions/score"
 	"app-offload/functions/task"
 )
 
@@ -65,4 +70,47 @@ func TestAReducedTaskWaitsInTheLineOfItsOwnClass(t *testing.T) {
 	}
 	close(room.release)
 	pool.moving.Wait()
+}
+
+// The stop of the pool ends after that of the tasks that wait for room with the local workers.
+func TestAStopWaitsForWhatIsMoving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, false)
+		room := full{release: make(chan struct{}), ran: make(chan string, 1)}
+		w.Pool.Local, w.Pool.Order = room, noOrder{}
+		w.Pool.move(t.Context(), &parked{Case: decide.Case{Task: &task.Task{Device: "camera", Class: &task.Class{Name: "c", Model: "defects"}}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			w.attend(ctx)
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("a task is still moving")
+		default:
+		}
+		close(room.release)
+		<-ended
+	})
+}
+
+// Hopeless tasks are looked for at times that are further apart the more are parked.
+func TestHopelessTasksAreLookedForNowAndThen(t *testing.T) {
+	w := newWorld(t, 1, false)
+	w.Pool.rules, w.expires = w.rules, true
+	looks := 0
+	w.Pool.Hopeless = func(*score.Model, *task.Task, *host.State) bool { looks++; return false }
+	for n := range 8 {
+		j := &parked{Case: decide.Case{Task: &task.Task{EventID: string(rune('a' + n)), Of: 1, Class: w.rules.Class("default")}}}
+		require.True(t, w.waiting.Add(w.asHeld(j), w.rules.Binder().Room()))
+	}
+	each := int64(attendEvery + 8*expireCost)
+	for _, after := range []int64{each, each - 1, 1, each} {
+		w.Pool.state.Time += after
+		w.expire()
+	}
+	require.Equal(t, 3*8, looks, "at once, then after a pause, then after another")
 }
