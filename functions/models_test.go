@@ -117,11 +117,11 @@ func TestWhatTheModelCannotComputeGoesToTheCloud(t *testing.T) {
 	}{
 		"no reading fits":   {`abc`, func(*config.Config) {}, decision.LocalFailed, ""},
 		"of another length": {`[1, 2]`, func(*config.Config) {}, decision.LocalFailed, ""},
-		"no such model": {sure, func(c *config.Config) {
+		"unknown model": {sure, func(c *config.Config) {
 			class := c.Writable.Classes["bearing"]
 			class.Model = "bearings"
 			c.Writable.Classes["bearing"] = class
-		}, decision.NoOperator, "there is no such model"},
+		}, decision.NoOperator, "unknown model"},
 		"no folder": {sure, func(c *config.Config) { c.Models.Directory = "" }, decision.NoOperator, "Offload.Models.Directory"},
 		"bad file": {sure, func(c *config.Config) {
 			at := c.Models.Directory + "/bearing.edge.1/model.tflite"

@@ -95,7 +95,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	}
 	info, err := file.Stat()
 	if err == nil && info.Size() != m.Size {
-		err = fmt.Errorf("reading the model: %s has %d bytes, the manifest says %d", file.Name(), info.Size(), m.Size)
+		err = fmt.Errorf("reading the model: %s has %d bytes, the manifest specifies %d", file.Name(), info.Size(), m.Size)
 	}
 	var s *delivery.Sender
 	if err == nil {

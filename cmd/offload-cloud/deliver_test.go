@@ -96,7 +96,7 @@ func TestDeliverSendsAModel(t *testing.T) {
 	require.NoError(t, os.Truncate(filepath.Join(folder, "model.tflite"), 10))
 	code, said = deliver("n1")
 	require.Equal(t, 1, code)
-	require.Contains(t, said, "has 10 bytes, the manifest says")
+	require.Contains(t, said, "has 10 bytes, the manifest specifies")
 }
 
 // sent is a transport that counts what is published to each node.

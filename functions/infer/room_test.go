@@ -238,7 +238,7 @@ func TestWhatAModelReads(t *testing.T) {
 	require.Zero(t, float64(tasks)+seconds)
 	other := openRoom(t, func(_ *Config, c *task.ClassConfig) { c.Model = "none" })
 	require.False(t, other.ReadsAll(other.task("pump", sure)))
-	require.Contains(t, other.Stats().Classes[0].Problem, "no such model")
+	require.Contains(t, other.Stats().Classes[0].Problem, "unknown model")
 	plain := openRoom(t, func(c *Config, class *task.ClassConfig) { c.Directory, class.Model = "", "" })
 	require.Nil(t, plain.Stats(), "neither models nor a folder")
 }

@@ -8,21 +8,21 @@ import (
 	"app-offload/functions/engine"
 )
 
-// loaded is a version in memory, or on its way there.
+// loaded is a version in memory, or being loaded.
 type loaded struct {
 	*version
 	ready chan struct{} // closed when p or err is set
 	p     *program
 	err   error
-	free  chan engine.Session // idle sessions; room for all that may be made
+	free  chan engine.Session // idle sessions, with capacity for all sessions
 
 	// Under the lock of the store:
-	users    int    // leases and those who wait for a session
+	users    int    // leases and waiters for a session
 	made     int    // sessions
 	reserved int64  // bytes
-	used     uint64 // when it was last released, by the count of releases
-	left     int64  // stamp of that, or of when it came
-	retired  bool   // leaves after its last user
+	used     uint64 // count of releases at the last release
+	left     int64  // stamp of the last release, or of the reservation
+	retired  bool   // dropped after its last user
 }
 
 // Lease is the right to run a model until Close. It belongs to one goroutine.
@@ -34,8 +34,8 @@ type Lease struct {
 	l        *loaded
 }
 
-// Acquire waits for a session of a model, and loads the model where it is not in memory. It fails when ctx ends, the model is not known, or
-// its file cannot be loaded.
+// Acquire waits for a session of a model, and loads the model if it is not in memory. It fails when ctx ends, and if the model is unknown or its file
+// cannot be loaded.
 func (s *Store) Acquire(ctx context.Context, name string) (*Lease, error) {
 	l, mine, err := s.take(ctx, name)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Store) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return &Lease{Manifest: l.Manifest, Info: &l.p.info, Session: session, s: s, l: l}, nil
 }
 
-// Close gives the session back, with the variables of the model at their initial values.
+// Close returns the session to the store, with the variables of the model at their initial values.
 func (l *Lease) Close() {
 	if l.Session == nil {
 		return
@@ -63,8 +63,8 @@ func (l *Lease) Close() {
 	l.s.leave(l.l)
 }
 
-// take counts the caller among the users of the version in force. Where that is not in memory, its memory is reserved and the caller is to
-// load it. The caller holds the turn alone while it waits for memory: later callers queue behind it.
+// take registers the caller as a user of the version in force. If the version is not in memory, take reserves its memory and reports that the caller
+// must load it. The caller holds the turn while it waits for memory, so later callers queue behind it.
 func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, false, err
@@ -100,7 +100,7 @@ func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, er
 	}
 }
 
-// enter waits for the turn, in the order of the calls. A context that has ended gets none, even where the turn is free.
+// enter waits for the turn, in the order of the calls. It fails for an ended context even if the turn is free.
 func (s *Store) enter(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -115,7 +115,7 @@ func (s *Store) enter(ctx context.Context) error {
 
 func (s *Store) exit() { <-s.turn }
 
-// wait waits for a change. The lock is held, and released meanwhile.
+// wait waits for a change. The caller holds the lock, which wait releases meanwhile.
 func (s *Store) wait(ctx context.Context) error {
 	changed := s.changed
 	s.waiting++
@@ -132,7 +132,7 @@ func (s *Store) wait(ctx context.Context) error {
 	}
 }
 
-// wake lets all look again who wait. The lock is held.
+// wake wakes all waiters. The caller holds the lock.
 func (s *Store) wake() {
 	if s.waiting == 0 {
 		return
@@ -141,7 +141,7 @@ func (s *Store) wake() {
 	s.changed = make(chan struct{})
 }
 
-// reserve makes room for a version, and takes idle models out of memory for it. It returns nil where there is none now. The lock is held.
+// reserve reserves memory for a version, and evicts idle models if necessary. It returns nil if the memory is in use. The caller holds the lock.
 func (s *Store) reserve(v *version) (*loaded, error) {
 	need := v.memory()
 	fixed := need
@@ -151,7 +151,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 		}
 	}
 	if fixed > s.limit {
-		return nil, fmt.Errorf("%w: it may take %d bytes, and with the pinned models that are loaded there would be %d of %d; raise MemoryMiB or lower its memory in the manifest", ErrTooBig, need, fixed, s.limit)
+		return nil, fmt.Errorf("%w: it may take %d bytes, which with the loaded pinned models makes %d of %d; raise MemoryMiB or lower memory in the manifest", ErrTooBig, need, fixed, s.limit)
 	}
 	for s.used+need > s.limit {
 		victim := s.idlest()
@@ -162,7 +162,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 			continue
 		}
 		if victim == nil {
-			return nil, nil //nolint:nilnil // none now
+			return nil, nil //nolint:nilnil // all in use
 		}
 		s.counts.Evictions++
 		s.drop(victim.loaded)
@@ -172,7 +172,7 @@ func (s *Store) reserve(v *version) (*loaded, error) {
 	return &loaded{version: v, ready: make(chan struct{}), free: make(chan engine.Session, s.sessions), users: 1, reserved: need, left: s.clock.Now()}, nil
 }
 
-// idleCanary is a model whose canary has no user, nil without one. The lock is held.
+// idleCanary returns a model whose canary has no user, nil without one. The caller holds the lock.
 func (s *Store) idleCanary() *model {
 	for _, m := range s.models {
 		if m.canary != nil && m.canary.users == 0 {
@@ -182,7 +182,7 @@ func (s *Store) idleCanary() *model {
 	return nil
 }
 
-// idlest is the unused model in memory that was released longest ago, nil if all are in use or pinned.
+// idlest returns the loaded model without users that was released longest ago, nil if all are in use or pinned.
 func (s *Store) idlest() *model {
 	var victim *model
 	for _, m := range s.models {
@@ -196,7 +196,7 @@ func (s *Store) idlest() *model {
 	return victim
 }
 
-// load brings a version into memory whose memory is reserved, and corrects the reservation by what was measured.
+// load loads a version with reserved memory, and corrects the reservation to the measured size.
 func (s *Store) load(l *loaded) {
 	p, err := prepare(s.root, l.version, s.cfg.Runtime)
 	s.mu.Lock()
@@ -226,7 +226,7 @@ func (s *Store) load(l *loaded) {
 	s.wake()
 }
 
-// session waits for an idle session of a version, or makes one where number and memory allow it.
+// session waits for an idle session of a version, or creates one if the limits on sessions and memory allow it.
 func (s *Store) session(ctx context.Context, l *loaded) (engine.Session, error) {
 	select {
 	case <-l.ready:
@@ -252,7 +252,7 @@ func (s *Store) session(ctx context.Context, l *loaded) (engine.Session, error) 
 	}
 }
 
-// another makes a further session, nil where that is not possible. No other model leaves memory for it.
+// another creates a session, or returns nil if that is not possible. It evicts no other model.
 func (s *Store) another(l *loaded) engine.Session {
 	size := l.p.info.Session
 	s.mu.Lock()
@@ -278,7 +278,7 @@ func (s *Store) another(l *loaded) engine.Session {
 	return nil
 }
 
-// leave takes one user off a version.
+// leave removes a user of a version.
 func (s *Store) leave(l *loaded) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,7 +291,7 @@ func (s *Store) leave(l *loaded) {
 	s.wake()
 }
 
-// drop takes a version without users out of memory. The lock is held.
+// drop removes a version without users from memory. The caller holds the lock.
 func (s *Store) drop(l *loaded) {
 	s.used -= l.reserved
 	l.reserved = 0
@@ -304,7 +304,7 @@ func (s *Store) drop(l *loaded) {
 	}
 }
 
-// put lets a version that was loaded take the place of the one in force. The lock is held.
+// put replaces the version in force by a loaded version. The caller holds the lock.
 func (s *Store) put(m *model, l *loaded) {
 	if old := m.loaded; old != nil {
 		old.retired = true
@@ -317,7 +317,7 @@ func (s *Store) put(m *model, l *loaded) {
 	s.wake()
 }
 
-// bring loads a version that is not in force, with the caller as its user.
+// bring loads a version that is not in force, and registers the caller as its user.
 func (s *Store) bring(ctx context.Context, v *version) (*loaded, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -353,28 +353,28 @@ func (m *model) measured(l *loaded) {
 	}
 }
 
-// model is all that is known of a name.
+// model is the state of a model, by name.
 type model struct {
 	name     string
 	versions []*version // oldest first
 	now      *version   // in force
-	newest   Version    // ever in force
-	loaded   *loaded    // of now, nil where it is not in memory
-	crowded  string     // digest of a canary that made room for a model in use
+	newest   Version    // newest that was ever in force
+	loaded   *loaded    // the version in force in memory, nil if it is not loaded
+	crowded  string     // digest of a canary that was evicted for a model in use
 	canary   *loaded    // a newer version on trial, nil without one
 	pinned   bool
 	problem  error    // of the last load or swap
-	failed   *version // which of them it was
+	failed   *version // version that failed
 	failedAt int64
 	bytes    int64
 	macs     int64
 	took     time.Duration
 }
 
-// version is one folder.
+// version is the folder of a version.
 type version struct {
 	*Manifest
 	folder string
-	signed string // trusted comment
+	signed string // trusted comment of the signature
 	digest string // of the manifest's bytes
 }

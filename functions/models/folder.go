@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// read finds the versions in the folder, oldest first, and says which folders are none. Its work is bounded by MaxModels.
+// read returns the versions in the folder, oldest first, and the problems of folders that are not versions. MaxModels bounds its work.
 func (s *Store) read() (map[string][]*version, []problem, error) {
 	d, err := s.root.Open(".")
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *Store) read() (map[string][]*version, []problem, error) {
 	if len(entries) > most {
 		problems = append(problems, problem{"", fmt.Errorf("more than %d entries, the others are not read", most)})
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { // links last: a version is in its folder, whatever else leads there
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { // links last: the folder of a version takes precedence over links to it
 		return cmp.Or(cmp.Compare(a.Type()&fs.ModeSymlink, b.Type()&fs.ModeSymlink), strings.Compare(a.Name(), b.Name()))
 	})
 	found := map[string][]*version{}
@@ -57,7 +57,7 @@ func (s *Store) read() (map[string][]*version, []problem, error) {
 	return found, problems, nil
 }
 
-// problem is why a folder is no version of a model, or one of the whole folder of models.
+// problem is the reason why a folder is not a version of a model, or a problem of the whole folder of models.
 type problem struct {
 	folder string
 	err    error
@@ -77,8 +77,8 @@ func texts(problems []problem) (list []string) {
 	return list
 }
 
-// folder reports whether an entry can be a version: a folder, a link to one, or a link that leads nowhere or out of the store, which is a
-// problem to report.
+// folder reports whether an entry may be a version: a folder, a link to a folder, or a broken link or a link out of the store, which is then reported
+// as a problem.
 func (s *Store) folder(e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink == 0 {
 		return e.IsDir()
@@ -104,7 +104,7 @@ func add(found map[string][]*version, v *version, most int) error {
 	}
 	at, twice := slices.BinarySearchFunc(list, v, func(a, b *version) int { return a.Version.Compare(b.Version) })
 	if twice {
-		return fmt.Errorf("version %s of model %s is in the folder %s already", v.Version, v.Name, list[at].folder)
+		return fmt.Errorf("version %s of model %s is already in the folder %s", v.Version, v.Name, list[at].folder)
 	}
 	found[v.Name] = slices.Insert(list, at, v)
 	return nil
@@ -147,23 +147,23 @@ func (s *Store) check(manifest, signature []byte) (*version, error) {
 	return &version{Manifest: m, signed: comment, digest: hex.EncodeToString(digest[:])}, nil
 }
 
-// Accepts says whether an install of a manifest would be refused before its file is seen: for its signature, variant, size, or for being
-// older than the newest version. It returns the manifest. A version that is installed already is ErrInstalled.
+// Accepts reports whether an install would be refused before its file is read: for its signature, variant or size, or because it is not newer than
+// the newest version. It returns the manifest. The error for a version already in force or on trial is ErrInstalled.
 func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, error) {
 	v, err := s.check(manifest, signature)
 	if err != nil {
 		return nil, err
 	}
 	if v.Variant != s.cfg.Variant {
-		return v.Manifest, fmt.Errorf("the model is of the variant %s, this store takes %s", v.Variant, s.cfg.Variant)
+		return v.Manifest, fmt.Errorf("the variant of the model is %s, expected %s", v.Variant, s.cfg.Variant)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.models[v.Name]
 	if m == nil && len(s.models) >= s.cfg.MaxModels {
-		return v.Manifest, fmt.Errorf("there are %d models already; raise MaxModels", len(s.models))
+		return v.Manifest, fmt.Errorf("there are already %d models; raise MaxModels", len(s.models))
 	}
-	if m == nil { // its folders may be gone
+	if m == nil { // its folders may have been removed
 		m = &model{newest: s.state[v.Name].Newest}
 	}
 	for _, have := range m.versions {
@@ -183,20 +183,20 @@ func (s *Store) Accepts(manifest, signature []byte, rollback bool) (*Manifest, e
 	return v.Manifest, nil
 }
 
-// Permits reports whether an older version with that verified signature may take the place of another one where that is asked for.
+// Permits reports whether an older version with that verified signature may replace another one in a rollback.
 func (s *Store) Permits(signature []byte, other Version) bool {
 	return !s.trust.Required() || other.Compare(Rollback(signature)) <= 0
 }
 
-// ErrInstalled says that a version is in force already.
-var ErrInstalled = errors.New("the version is in force already")
+// ErrInstalled means that the version is already in force.
+var ErrInstalled = errors.New("the version is already in force")
 
-// staging is where a version is put together before its folder gets its name.
+// staging is the folder in which a new version is assembled.
 const staging = ".staging"
 
-// Install takes a complete file, a path below Root that it moves, with its manifest and signature, and puts the version in force. A version
-// that cannot be loaded is removed again, unless that passes, and the one before stays in force. Of each model the version in force and the one before it are
-// kept. A version that is in force already is no error, and the file is removed.
+// Install moves a complete file, a path below Root, into the store with its manifest and signature, and puts the version in force. A version that
+// cannot be loaded is removed, unless the failure passes, and the previous one stays in force. For each model, the version in force and the previous
+// one are kept. For a version that is already in force, Install removes the file and returns nil.
 func (s *Store) Install(ctx context.Context, manifest, signature []byte, file string, rollback bool) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -208,7 +208,7 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 		return fmt.Errorf("installing a model: %w", err)
 	}
 	if holder := s.holder(m); holder != nil {
-		return fmt.Errorf("installing model %s %s: the folder %s holds model %s %s; rename it", m.Name, m.Version, holder.folder, holder.Name, holder.Version)
+		return fmt.Errorf("installing model %s %s: the folder %s is used by model %s %s; rename it", m.Name, m.Version, holder.folder, holder.Name, holder.Version)
 	}
 	before := s.inForce(m.Name)
 	if err := s.place(m, manifest, signature, file); err != nil {
@@ -219,11 +219,11 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 		return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
 	}
 	if !slices.ContainsFunc(found[m.Name], func(v *version) bool { return v.Version.Compare(m.Version) == 0 }) {
-		err := cmp.Or(about(m.Folder(), problems), errors.New("it has too many entries"))
+		err := cmp.Or(about(m.Folder(), problems), errors.New("too many entries"))
 		if Passing(err) {
 			return fmt.Errorf("installing model %s %s: %w", m.Name, m.Version, err)
 		}
-		return errors.Join(fmt.Errorf("installing model %s %s: there is no room for it in the folder: %w", m.Name, m.Version, err), s.root.RemoveAll(m.Folder()))
+		return errors.Join(fmt.Errorf("installing model %s %s: no room in the folder of models: %w", m.Name, m.Version, err), s.root.RemoveAll(m.Folder()))
 	}
 	s.adopt(found, problems)
 	if err := s.use(ctx, m.Name, m.Version, rollback && s.Permits(signature, m.Version)); err != nil {
@@ -236,7 +236,7 @@ func (s *Store) Install(ctx context.Context, manifest, signature []byte, file st
 	return nil
 }
 
-// about finds the problem of a folder among those that a look has found, or nil.
+// about returns the problem of a folder, or nil.
 func about(folder string, problems []problem) error {
 	for _, p := range problems {
 		if p.folder == folder {
@@ -246,18 +246,18 @@ func about(folder string, problems []problem) error {
 	return nil
 }
 
-// Passing reports whether an error is one of the machine that passes: no room on the disk, and no descriptors or memory.
+// Passing reports whether an error may pass without a change of the model: a lack of disk space, descriptors or memory.
 func Passing(err error) bool {
 	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}, func(one error) bool { return errors.Is(err, one) })
 }
 
-// onTrial reports whether a version is a canary, or becomes one at the next look at the folder. The lock is held.
+// onTrial reports whether a version is a canary, or becomes one at the next scan. The caller holds the lock.
 func (s *Store) onTrial(m *model, v *version) bool {
 	return m.canary != nil && m.canary.digest == v.digest ||
 		s.cfg.Canary && m.now != nil && m.failed != v && v.Version.Compare(m.newest) > 0
 }
 
-// holder is another version that holds the folder of a new version, nil where the folder is free.
+// holder returns another version that uses the folder of a new version, nil if there is none.
 func (s *Store) holder(m *Manifest) *version {
 	v, err := s.readVersion(m.Folder())
 	if err != nil || v.Name == m.Name && v.Variant == m.Variant && v.Version == m.Version {
@@ -275,7 +275,7 @@ func (s *Store) inForce(name string) Version {
 	return ""
 }
 
-// place makes the folder of a version. It gets its name when all in it is durable.
+// place creates the folder of a version. The folder gets its name once its content is durable.
 func (s *Store) place(m *Manifest, manifest, signature []byte, file string) error {
 	if err := s.root.RemoveAll(staging); err != nil {
 		return err
@@ -294,7 +294,7 @@ func (s *Store) place(m *Manifest, manifest, signature []byte, file string) erro
 		err = SyncDir(s.root, staging)
 	}
 	if err == nil {
-		err = s.root.RemoveAll(m.Folder()) // left by a removal that was cut short, or a version that is to return
+		err = s.root.RemoveAll(m.Folder()) // left by an interrupted removal, or an old version that is installed again
 	}
 	if err == nil {
 		err = s.root.Rename(staging, m.Folder())
@@ -305,8 +305,7 @@ func (s *Store) place(m *Manifest, manifest, signature []byte, file string) erro
 	return SyncDir(s.root, ".")
 }
 
-// prune removes all versions of a model but the one in force, the one before, and the one that came: that is a canary, or was one until it made
-// room.
+// prune removes the versions of a model other than the one in force, the previous one and the new one, which is a canary or an evicted canary.
 func (s *Store) prune(name string, before, came Version) {
 	s.mu.Lock()
 	var old []Version
@@ -344,16 +343,16 @@ func (s *Store) remove(name string, which Version) {
 	}
 }
 
-// stateFile keeps which version of each model is in force, over restarts.
+// stateFile holds the version in force of each model across restarts.
 const stateFile = "state.json"
 
-// choice is what was decided for a model.
+// choice is the recorded choice of versions of a model.
 type choice struct {
 	Version Version `json:"version"` // in force
-	Newest  Version `json:"newest"`  // ever in force; versions up to it return only when they are asked for
+	Newest  Version `json:"newest"`  // ever in force; a version up to it returns only on request
 }
 
-// loadState reads the choices. A file that cannot be read is an error and not an empty state, which would undo a rollback.
+// loadState reads the choices. An unreadable file is an error: an empty state would undo a rollback.
 func loadState(root *os.Root) (map[string]choice, error) {
 	state := map[string]choice{}
 	b, err := ReadFile(root, stateFile, 1<<20)
@@ -369,15 +368,15 @@ func loadState(root *os.Root) (map[string]choice, error) {
 		}
 	}
 	if err == nil && state == nil {
-		err = errors.New("there is no object in it")
+		err = errors.New("it contains no object")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s of the models: %w; remove it to let the newest version of each model be in force", stateFile, err)
+		return nil, fmt.Errorf("reading %s of the models: %w; remove it to put the newest version of each model in force", stateFile, err)
 	}
 	return state, nil
 }
 
-// WriteFile replaces a small file so that a power cut leaves the old one or the new one.
+// WriteFile replaces a small file. A power cut leaves either the old file or the new one.
 func WriteFile(root *os.Root, path string, b []byte) error {
 	part := path + ".new"
 	f, err := root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -394,7 +393,7 @@ func WriteFile(root *os.Root, path string, b []byte) error {
 	return SyncDir(root, parent(path))
 }
 
-// SyncDir makes the names in a folder durable.
+// SyncDir makes the entries of a folder durable.
 func SyncDir(root *os.Root, path string) error {
 	d, err := root.Open(path)
 	if err != nil {

@@ -87,6 +87,6 @@ func status(t testing.TB, s *Store, name string) Status {
 			return one
 		}
 	}
-	require.Fail(t, "no such model", name)
+	require.Fail(t, "unknown model", name)
 	return Status{}
 }

@@ -164,5 +164,5 @@ func TestALinkBeforeItsFolder(t *testing.T) {
 	s := open(t, dir)
 	require.Equal(t, "m.edge.1", status(t, s, "m").Folder)
 	_, problems := s.Status()
-	require.Equal(t, []string{"a: version 1 of model m is in the folder m.edge.1 already"}, problems)
+	require.Equal(t, []string{"a: version 1 of model m is already in the folder m.edge.1"}, problems)
 }

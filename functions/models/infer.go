@@ -9,13 +9,13 @@ import (
 	"app-offload/functions/task"
 )
 
-// Inference answers tasks. It is safe for concurrent use.
+// Inference computes answers to tasks. It is safe for concurrent use.
 type Inference interface {
-	// Run waits for memory and a session, and computes the answer. It ends early only while it waits: a run itself is not interrupted.
+	// Run waits for memory and a session, and computes the answer. The end of ctx only ends the wait: a run is not interrupted.
 	Run(ctx context.Context, t *task.Task) (Answer, error)
 }
 
-// TaskError says that a model is there and cannot answer this task. Any other error of Run is that of the store, and of all tasks.
+// TaskError means that a usable model cannot answer this task. Any other error of Run affects all tasks of the model.
 type TaskError struct {
 	Model   string
 	Version Version
@@ -29,31 +29,31 @@ func (e *TaskError) Error() string {
 
 func (e *TaskError) Unwrap() error { return e.Err }
 
-// Answer is what a model made of a task.
+// Answer is the output of a model for a task.
 type Answer struct {
 	Model    string        `json:"model"`
 	Version  Version       `json:"version"`
 	Variant  string        `json:"variant"`
-	Resource string        `json:"resource"` // of the reading that it was computed on
-	Took     time.Duration `json:"took"`     // of reading the input, the run, and reading the output; not of waiting
+	Resource string        `json:"resource"` // of the reading that the model read
+	Took     time.Duration `json:"took"`     // time to read the input, run and read the output, without waiting
 
-	Label      string    `json:"label,omitempty"`      // of classes; normal or anomaly of the others
+	Label      string    `json:"label,omitempty"`      // label of classes; otherwise normal or anomaly
 	Index      int       `json:"index"`                // of the label
-	Confidence float64   `json:"confidence,omitempty"` // calibrated, of the label
+	Confidence float64   `json:"confidence,omitempty"` // calibrated probability of the label
 	Scores     []float64 `json:"scores,omitempty"`     // calibrated probability of each label
 	Logits     []float64 `json:"logits,omitempty"`     // before calibration
 	Error      float64   `json:"error,omitempty"`      // mean squared error of a reconstruction, or the score
-	Threshold  float64   `json:"threshold,omitempty"`  // from which Error is an anomaly
+	Threshold  float64   `json:"threshold,omitempty"`  // Error from which on the answer is an anomaly
 	Anomaly    bool      `json:"anomaly,omitempty"`
-	Values     []float64 `json:"values,omitempty"`    // of models that give numbers
-	Embedding  []float64 `json:"embedding,omitempty"` // for watchers of drift
+	Values     []float64 `json:"values,omitempty"`    // output of models with numbers
+	Embedding  []float64 `json:"embedding,omitempty"` // for the detection of drift
 }
 
-// Model is the inference by one model of the store, in the version that is in force at each run.
+// Model returns an Inference that uses the version of the model in force at each run.
 func (s *Store) Model(name string) Inference { return &inference{store: s, name: name} }
 
-// Reads is the resource of the task that a model in force would compute on, or why it cannot: the model is not there, its last load failed
-// lately, or no single reading of the task fits its input. It loads nothing and looks at no value.
+// Reads returns the resource that the model reads in the task, or the reason why it cannot: the model is unknown, its last load failed recently, or
+// no single reading of the task fits its input. It loads nothing and does not examine values.
 func (s *Store) Reads(name string, t *task.Task) (resource string, err error) {
 	v, err := s.usable(name)
 	if err != nil {
@@ -66,13 +66,13 @@ func (s *Store) Reads(name string, t *task.Task) (resource string, err error) {
 	return r.Resource, nil
 }
 
-// InputError says that an event does not fit a model; the model itself is well.
+// InputError means that an event does not fit a model. The model itself works.
 type InputError struct{ Err error }
 
 func (e *InputError) Error() string { return e.Err.Error() }
 func (e *InputError) Unwrap() error { return e.Err }
 
-// Usable says why a model cannot be used now, nil where it can.
+// Usable returns why a model is not usable, nil if it is.
 func (s *Store) Usable(name string) error {
 	_, err := s.usable(name)
 	return err
@@ -93,7 +93,7 @@ func (s *Store) usable(name string) (*version, error) {
 	return m.now, nil
 }
 
-// Measured is the version in force, its multiply-accumulates, and how long a run took when it was last loaded; 0 before that.
+// Measured returns the version in force, its multiply-accumulates, and the run time measured at the last load; 0 before a load.
 func (s *Store) Measured(name string) (v Version, macs int64, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +118,7 @@ func (i *inference) Run(ctx context.Context, t *task.Task) (Answer, error) {
 	return run(lease, t)
 }
 
-// run computes an answer and gives the lease back.
+// run computes an answer and closes the lease.
 func run(lease *Lease, t *task.Task) (Answer, error) {
 	defer lease.Close()
 	m := lease.Manifest

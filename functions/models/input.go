@@ -16,31 +16,30 @@ import (
 
 // Kinds of input.
 const (
-	Numbers = "numbers" // a number or an array of them, element by element
+	Numbers = "numbers" // a number or an array of numbers, element by element
 	Image   = "image"   // a binary with a JPEG or PNG
-	Raw     = "raw"     // a binary with pixels, a byte a channel, line by line
+	Raw     = "raw"     // a binary with pixels, one byte for each channel, line by line
 )
 
-// Input says how a reading becomes the first input of a model. Real values are computed first, as Scale·(x − Offset), and are then
-// quantised as the model's tensor wants them.
+// Input defines how a reading becomes the first input of a model. The real values are Scale·(x − Offset), quantised for the model's tensor.
 type Input struct {
-	Resource string  `json:"resource,omitempty"` // of the reading; "" takes the only one of a fitting type
+	Resource string  `json:"resource,omitempty"` // of the reading; "" selects the only reading with a fitting type
 	Kind     string  `json:"kind"`               // numbers, image or raw
-	Scale    float64 `json:"scale,omitempty"`    // 0 is 1; pixels are 0 to 255 before it
+	Scale    float64 `json:"scale,omitempty"`    // 0 means 1; applied to pixels from 0 to 255
 	Offset   float64 `json:"offset,omitempty"`
-	// Standardise subtracts the mean of the reading from its values and divides by their standard deviation before Scale and Offset. It is
-	// for numbers only.
+	// Standardise subtracts the mean of the reading from its values and divides by their standard deviation, before Scale and Offset. It applies only
+	// to numbers.
 	Standardise bool `json:"standardise,omitempty"`
-	// Window is for arrays that are longer than the input: last takes the newest values, first the oldest. Without it they are an error.
+	// Window selects values of arrays longer than the input: last takes the newest values, first the oldest. Without it, such arrays are an error.
 	Window string `json:"window,omitempty"`
-	// Resize is how pictures of another size are fitted: bilinear (default), nearest, or none, which makes them an error.
+	// Resize selects how pictures of another size are fitted: bilinear (default), nearest, or none, which makes them an error.
 	Resize string `json:"resize,omitempty"`
-	// Crop cuts a picture to the input's ratio of width and height, in its middle, before it is resized. Without it the picture is stretched.
+	// Crop cuts a picture to the input's ratio of width and height, at the centre, before it is resized. Without it, the picture is stretched.
 	Crop bool `json:"crop,omitempty"`
-	// Width and Height are those of raw pictures; 0 is the input's.
+	// Width and Height are the size of raw pictures; 0 means that of the input.
 	Width     int `json:"width,omitempty"`
 	Height    int `json:"height,omitempty"`
-	MaxPixels int `json:"maxPixels,omitempty"` // of a picture before it is decoded; 0 is 4,194,304
+	MaxPixels int `json:"maxPixels,omitempty"` // of a picture, checked before it is decoded; 0 means 4,194,304
 }
 
 const (
@@ -80,7 +79,7 @@ func (in *Input) pixels() int {
 	return in.MaxPixels
 }
 
-// choose finds the reading that the model computes on.
+// choose returns the reading that the model reads.
 func (in *Input) choose(t *task.Task) (*task.Reading, error) {
 	var only *task.Reading
 	for i := range t.Readings {
@@ -102,10 +101,10 @@ func (in *Input) choose(t *task.Task) (*task.Reading, error) {
 	return only, nil
 }
 
-// Fill computes an input tensor from a reading, as a run of the model does.
+// Fill computes an input tensor from a reading, as in a run of the model.
 func (in *Input) Fill(t *engine.Tensor, r *task.Reading) error { return in.fill(t, r, &scratch{}) }
 
-// fill computes an input tensor from a reading. scratch keeps memory between calls.
+// fill computes an input tensor from a reading. scratch is reused memory.
 func (in *Input) fill(t *engine.Tensor, r *task.Reading, scratch *scratch) error {
 	if in.Kind == Numbers {
 		return in.fillNumbers(t, r, scratch)
@@ -133,7 +132,7 @@ func (in *Input) fill(t *engine.Tensor, r *task.Reading, scratch *scratch) error
 	return nil
 }
 
-// scratch is memory that is used again.
+// scratch is reused memory.
 type scratch struct{ numbers []float64 }
 
 func (in *Input) fillNumbers(t *engine.Tensor, r *task.Reading, scratch *scratch) (err error) {
@@ -171,13 +170,13 @@ func (in *Input) fillNumbers(t *engine.Tensor, r *task.Reading, scratch *scratch
 	return nil
 }
 
-// standardise subtracts the mean and divides by the standard deviation; values that are all equal become 0.
+// standardise subtracts the mean and divides by the standard deviation. Equal values become 0.
 func standardise(list []float64) {
 	peak, mean, sum := 0., 0., 0.
 	for _, v := range list {
 		peak = max(peak, math.Abs(v))
 	}
-	if _, exp := math.Frexp(peak); exp > 500 || exp < -500 { // squares would overflow, or vanish
+	if _, exp := math.Frexp(peak); exp > 500 || exp < -500 { // squares would overflow or vanish
 		for i, v := range list {
 			list[i] = math.Ldexp(v, -exp)
 		}
@@ -196,8 +195,7 @@ func standardise(list []float64) {
 	}
 }
 
-// set stores a real value as the tensor's type has it: rounded half away from zero and held within the type, as TensorFlow Lite's QUANTIZE
-// does.
+// set stores a real value in the tensor's type: rounded half away from zero and clamped to the type, like TensorFlow Lite's QUANTIZE.
 func set(t *engine.Tensor, i int, v float32) {
 	if t.Type == engine.Float32 {
 		t.F32[i] = v
@@ -219,15 +217,15 @@ func set(t *engine.Tensor, i int, v float32) {
 	}
 }
 
-// supported reports whether set and get know a type.
+// supported reports whether set and get support a type.
 func supported(t engine.Type) bool {
 	return t == engine.Float32 || t == engine.Int8 || t == engine.Uint8 || t == engine.Int16
 }
 
-// checkTensors says whether the manifest's input and output fit the tensors of the file.
+// checkTensors compares the manifest's input and output with the tensors of the file.
 func (m *Manifest) checkTensors(info *engine.Info) error {
 	if len(info.Inputs) != 1 {
-		return fmt.Errorf("the model has %d inputs; models of one input are supported", len(info.Inputs))
+		return fmt.Errorf("the model has %d inputs; models with one input are supported", len(info.Inputs))
 	}
 	in := &info.Inputs[0]
 	if !supported(in.Type) {
@@ -238,7 +236,7 @@ func (m *Manifest) checkTensors(info *engine.Info) error {
 	}
 	if m.Input.Kind != Numbers {
 		if h, w, depth, _ := imageShape(in.Shape); h == 0 || depth != 1 && depth != 3 {
-			return fmt.Errorf("input %s: pictures want the shape 1×height×width×channels or 1×channels×height×width, of 1 or 3 channels", in)
+			return fmt.Errorf("input %s: pictures need the shape 1×height×width×channels or 1×channels×height×width, with 1 or 3 channels", in)
 		} else if h > 1<<14 || w > 1<<14 {
 			return fmt.Errorf("input %s is larger than 16384 pixels a side", in)
 		}
@@ -246,7 +244,7 @@ func (m *Manifest) checkTensors(info *engine.Info) error {
 	return m.Output.fits(m, info)
 }
 
-// imageShape reads height, width and channels, 0 where the shape is not that of a picture. Planar ones have a plane for each channel.
+// imageShape returns height, width and channels, 0 if the shape is not that of a picture. A planar picture has one plane for each channel.
 func imageShape(shape []int) (h, w, depth int, planar bool) {
 	if len(shape) == 3 && shape[0] == 1 {
 		return shape[1], shape[2], 1, false
@@ -261,30 +259,30 @@ func imageShape(shape []int) (h, w, depth int, planar bool) {
 	return shape[1], shape[2], shape[3], false
 }
 
-// maxScans bounds the passes over a JPEG. A progressive one can have a scan of all its pixels in 20 bytes, so that a megabyte keeps a worker busy
-// for many seconds.
+// maxScans is the maximum number of passes over a JPEG. A progressive JPEG can contain a scan of all its pixels in 20 bytes, so a megabyte could
+// occupy a worker for many seconds.
 const maxScans = 100
 
-// picture is pixels as numbers from 0 to 255, line by line, channel by channel.
+// picture holds pixels as numbers from 0 to 255, line by line, with interleaved channels.
 type picture struct {
 	w, h, depth int
 	data        []float32
 }
 
-// picture reads a binary reading. Width and height are bounded before memory is taken.
+// picture decodes a binary reading. Width and height are checked before memory is allocated.
 func (in *Input) picture(b []byte, h, w, depth int) (*picture, error) {
 	if in.Kind == Raw {
 		return in.raw(b, h, w, depth)
 	}
 	head, format, err := image.DecodeConfig(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("a picture in JPEG or PNG was expected: %w", err)
+		return nil, fmt.Errorf("expected a picture in JPEG or PNG: %w", err)
 	}
 	if head.Width < 1 || head.Height < 1 || head.Width > in.pixels()/head.Height {
 		return nil, fmt.Errorf("the picture (%s) has %d×%d pixels, at most %d are allowed", format, head.Width, head.Height, in.pixels())
 	}
 	if n := bytes.Count(b, []byte{0xff, 0xda}); format == "jpeg" && n > maxScans {
-		return nil, fmt.Errorf("the picture (jpeg) has %d scans, at most %d are allowed; a progressive one has about 10", n, maxScans)
+		return nil, fmt.Errorf("the picture (jpeg) has %d scans, at most %d are allowed; a progressive JPEG has about 10", n, maxScans)
 	}
 	decoded, _, err := image.Decode(bytes.NewReader(b))
 	if err != nil {
@@ -293,7 +291,7 @@ func (in *Input) picture(b []byte, h, w, depth int) (*picture, error) {
 	return pixelsOf(decoded, depth), nil
 }
 
-// raw reads bytes as they are: Width×Height pixels with the channels of the model's input.
+// raw reads unencoded bytes: Width×Height pixels with the channels of the model's input.
 func (in *Input) raw(b []byte, h, w, depth int) (*picture, error) {
 	if in.Width > 0 {
 		w = in.Width
@@ -302,7 +300,7 @@ func (in *Input) raw(b []byte, h, w, depth int) (*picture, error) {
 		h = in.Height
 	}
 	if w > in.pixels()/h || len(b) != w*h*depth {
-		return nil, fmt.Errorf("the binary has %d bytes, %d×%d pixels of %d channels were expected", len(b), w, h, depth)
+		return nil, fmt.Errorf("the binary has %d bytes, expected %d×%d pixels with %d channels", len(b), w, h, depth)
 	}
 	p := &picture{w: w, h: h, depth: depth, data: make([]float32, len(b))}
 	for i, v := range b {
@@ -311,7 +309,7 @@ func (in *Input) raw(b []byte, h, w, depth int) (*picture, error) {
 	return p, nil
 }
 
-// pixelsOf reads an image in sRGB as it stands, without its alpha, in three channels or as luma by ITU-R BT.601.
+// pixelsOf reads an sRGB image without conversion and without its alpha, in three channels or as luma (ITU-R BT.601).
 func pixelsOf(img image.Image, depth int) *picture {
 	r := img.Bounds()
 	p := &picture{w: r.Dx(), h: r.Dy(), depth: depth, data: make([]float32, r.Dx()*r.Dy()*depth)}
@@ -322,7 +320,7 @@ func pixelsOf(img image.Image, depth int) *picture {
 			if depth == 1 {
 				p.data[at] = 0.299*red + 0.587*green + 0.114*blue
 				if red == green && green == blue {
-					p.data[at] = red // a grey pixel stays exactly what it is
+					p.data[at] = red // grey pixels stay exact
 				}
 			} else {
 				p.data[at], p.data[at+1], p.data[at+2] = red, green, blue
@@ -364,7 +362,7 @@ func (in *Input) fit(p *picture, h, w int) (*picture, error) {
 	return p.resize(h, w, between), nil
 }
 
-// crop keeps the largest part in the middle that has the ratio of w and h.
+// crop keeps the largest central part with the ratio of w and h.
 func (p *picture) crop(h, w int) *picture {
 	cw, ch := p.w, p.h
 	if int64(p.w)*int64(h) > int64(p.h)*int64(w) {
@@ -380,13 +378,13 @@ func (p *picture) crop(h, w int) *picture {
 	return out
 }
 
-// weight is where an output pixel lies between two input pixels.
+// weight is the position of an output pixel between two input pixels.
 type weight struct {
 	low, high int
 	share     float32 // of high
 }
 
-// between is the rule of TensorFlow's tf.image.resize, bilinear without antialiasing: pixels are areas whose centres are at halves.
+// between is the rule of TensorFlow's tf.image.resize, bilinear without antialiasing: pixels are areas with centres at halves.
 func between(i, in, out int) weight {
 	at := (float32(i)+0.5)*(float32(in)/float32(out)) - 0.5
 	floor := float32(math.Floor(float64(at)))
@@ -394,13 +392,13 @@ func between(i, in, out int) weight {
 	return weight{low: low, high: min(int(floor)+1, in-1), share: at - floor}
 }
 
-// nearest is its rule for nearest neighbours.
+// nearest is the rule of tf.image.resize for nearest neighbours.
 func nearest(i, in, out int) weight {
 	at := min(int(math.Floor(float64((float32(i)+0.5)*(float32(in)/float32(out))))), in-1)
 	return weight{low: at, high: at}
 }
 
-// resize computes each pixel from at most four.
+// resize computes each pixel from at most four pixels.
 func (p *picture) resize(h, w int, rule func(i, in, out int) weight) *picture {
 	out := &picture{w: w, h: h, depth: p.depth, data: make([]float32, h*w*p.depth)}
 	columns := make([]weight, w)

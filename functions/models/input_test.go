@@ -195,21 +195,21 @@ func TestReadingsThatDoNotFit(t *testing.T) {
 		in Input
 		r  *task.Reading
 	}{
-		"10000×10000 pixels":          {Input{Kind: Image}, blob(bomb(10000, 10000))},
-		"30000×30000 pixels":          {Input{Kind: Image}, blob(progressive(30000, 30000, 1))},
-		"50000 scans":                 {Input{Kind: Image}, blob(progressive(2048, 2048, 50000))},
-		"33554432×1 pixels":           {Input{Kind: Image}, blob(bomb(1<<25, 1))},
-		"JPEG or PNG was expected":    {Input{Kind: Image}, blob([]byte("GIF89a"))},
-		"decoding the picture":        {Input{Kind: Image}, blob(bomb(2, 2))},
-		"the binary has 5 bytes":      {Input{Kind: Raw}, blob(make([]byte, 5))},
-		"100×16384 pixels":            {Input{Kind: Raw, Width: 100, Height: 1 << 14}, blob(make([]byte, 5))},
-		"has 5 values, the model wan": {Input{Kind: Numbers}, numbers("[1,2,3,4,5]")},
-		"has 0 values":                {Input{Kind: Numbers, Window: "last"}, numbers("[]")},
-		"element 1":                   {Input{Kind: Numbers}, numbers("[1,NaN,3,4]")},
-		"is 1e+39, too large":         {Input{Kind: Numbers}, numbers("[1,2,1e39,4]")},
-		"is -1e+38, too large":        {Input{Kind: Numbers, Scale: 10}, numbers("[1,2,-1e38,4]")},
-		"its type is":                 {Input{Kind: Numbers}, blob([]byte("x"))},
-		"as bytes":                    {Input{Kind: Image}, numbers("[1]")},
+		"10000×10000 pixels":                {Input{Kind: Image}, blob(bomb(10000, 10000))},
+		"30000×30000 pixels":                {Input{Kind: Image}, blob(progressive(30000, 30000, 1))},
+		"50000 scans":                       {Input{Kind: Image}, blob(progressive(2048, 2048, 50000))},
+		"33554432×1 pixels":                 {Input{Kind: Image}, blob(bomb(1<<25, 1))},
+		"expected a picture in JPEG or PNG": {Input{Kind: Image}, blob([]byte("GIF89a"))},
+		"decoding the picture":              {Input{Kind: Image}, blob(bomb(2, 2))},
+		"the binary has 5 bytes":            {Input{Kind: Raw}, blob(make([]byte, 5))},
+		"100×16384 pixels":                  {Input{Kind: Raw, Width: 100, Height: 1 << 14}, blob(make([]byte, 5))},
+		"has 5 values, the model wan":       {Input{Kind: Numbers}, numbers("[1,2,3,4,5]")},
+		"has 0 values":                      {Input{Kind: Numbers, Window: "last"}, numbers("[]")},
+		"element 1":                         {Input{Kind: Numbers}, numbers("[1,NaN,3,4]")},
+		"is 1e+39, too large":               {Input{Kind: Numbers}, numbers("[1,2,1e39,4]")},
+		"is -1e+38, too large":              {Input{Kind: Numbers, Scale: 10}, numbers("[1,2,-1e38,4]")},
+		"its type is":                       {Input{Kind: Numbers}, blob([]byte("x"))},
+		"as bytes":                          {Input{Kind: Image}, numbers("[1]")},
 	} {
 		x := &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{1, 2, 2, 1}}}
 		x.Allocate()

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/engine/tflite"
 )
 
-// EngineOf names the engine of a file by the mark that TensorFlow Lite's files have; those of ONNX have none.
+// EngineOf returns the engine of a file. TensorFlow Lite files have a mark, ONNX files have none.
 func EngineOf(file []byte) string {
 	if len(file) >= 8 && string(file[4:8]) == "TFL3" {
 		return TFLite
@@ -25,15 +25,14 @@ func EngineOf(file []byte) string {
 	return ONNX
 }
 
-// Engines by their names in manifests.
+// Engine names in manifests.
 const (
 	TFLite      = "tflite"
 	ONNX        = "onnx"
-	ONNXRuntime = "onnxruntime" // the same files as ONNX
+	ONNXRuntime = "onnxruntime" // for the same files as ONNX
 )
 
-// Load reads a model with the engine of that name. The program takes at most memory bytes for its constants, and as much for a session. It is
-// to be closed with Close.
+// Load loads a model with the named engine. The program uses at most memory bytes for its constants, and as much for a session. It must be closed with Close.
 func Load(name string, file []byte, memory int64, runtime onnxruntime.Config) (engine.Program, error) {
 	if memory <= 0 {
 		return nil, fmt.Errorf("loading a model: %d bytes of memory are not enough", memory)
@@ -50,13 +49,13 @@ func Load(name string, file []byte, memory int64, runtime onnxruntime.Config) (e
 	case ONNXRuntime:
 		return onnxruntime.Load(file, runtime, memory)
 	}
-	return nil, fmt.Errorf("loading a model: engine %.64q must be one of tflite, onnx, onnxruntime", name)
+	return nil, fmt.Errorf("loading a model: engine %.64q, expected tflite, onnx or onnxruntime", name)
 }
 
-// footprint is the memory of a program with one session: what the engine counts, and the file, to which the program refers.
+// footprint returns the memory of a program with one session: the engine's count plus the file, which the program references.
 func footprint(file []byte, info *engine.Info) int64 { return info.Bytes + int64(len(file)) }
 
-// readFile reads a model's file after its size was compared with the manifest, and checks the digest.
+// readFile reads a model's file. It checks the size before it reads, and then the digest.
 func readFile(root *os.Root, path string, m *Manifest) ([]byte, error) {
 	f, info, err := openFile(root, path)
 	if err != nil {
@@ -64,19 +63,19 @@ func readFile(root *os.Root, path string, m *Manifest) ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }()
 	if info.Size() != m.Size {
-		return nil, fmt.Errorf("%s has %d bytes, the manifest says %d", path, info.Size(), m.Size)
+		return nil, fmt.Errorf("%s has %d bytes, the manifest specifies %d", path, info.Size(), m.Size)
 	}
 	file := make([]byte, m.Size)
 	if _, err := io.ReadFull(f, file); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if digest := sha256.Sum256(file); hex.EncodeToString(digest[:]) != m.SHA256 {
-		return nil, fmt.Errorf("%s has the SHA-256 %x, the manifest says %s", path, digest, m.SHA256)
+		return nil, fmt.Errorf("%s has the SHA-256 %x, the manifest specifies %s", path, digest, m.SHA256)
 	}
 	return file, nil
 }
 
-// openFile opens what must be a regular file. It does not wait for the other end of a pipe.
+// openFile opens a regular file. It does not block on a named pipe.
 func openFile(root *os.Root, path string) (*os.File, os.FileInfo, error) {
 	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -109,10 +108,10 @@ func ReadFile(root *os.Root, path string, most int64) ([]byte, error) {
 	return b, nil
 }
 
-// maxProblem is how many bytes of an error are kept: names out of a foreign file can be as long as the file.
+// maxProblem is the maximum length of a kept error in bytes: names from a foreign file can be as long as the file.
 const maxProblem = 1 << 10
 
-// brief cuts an error that is too long to be kept.
+// brief truncates a long error.
 func brief(err error) error {
 	if text := err.Error(); len(text) > maxProblem {
 		return errors.New(check.Cut(text, maxProblem))
@@ -125,11 +124,11 @@ type program struct {
 	engine.Program
 	info  engine.Info
 	first engine.Session // warm
-	bytes int64          // with one session
-	took  time.Duration  // of the second run, when caches and memory are warm
+	bytes int64          // memory with one session
+	took  time.Duration  // of the second run, with warm caches and memory
 }
 
-// prepare reads, checks, loads and warms one version. It runs the model twice on zeros: the first run takes memory, the second is timed.
+// prepare reads, verifies, loads and warms one version. It runs the model twice on zeros: the first run allocates memory, the second is timed.
 func prepare(root *os.Root, v *version, runtime onnxruntime.Config) (_ *program, err error) {
 	m := v.Manifest
 	path := v.folder + "/" + m.File
@@ -176,7 +175,7 @@ func prepare(root *os.Root, v *version, runtime onnxruntime.Config) (_ *program,
 	return p, nil
 }
 
-// specs are the tensors as they are in a run, where no dimension is open any more.
+// specs returns the tensors of a run, in which all dimensions are known.
 func specs(tensors []*engine.Tensor) []engine.Spec {
 	list := make([]engine.Spec, len(tensors))
 	for i, t := range tensors {
@@ -191,7 +190,7 @@ func (p *program) close() {
 	release(p.Program)
 }
 
-// engineFor is the engine that computes a model here: that of its manifest, or ONNX Runtime where it is configured for the model.
+// engineFor returns the engine that runs a model: the manifest's, or ONNX Runtime if it is configured for the model.
 func engineFor(m *Manifest, runtime onnxruntime.Config) string {
 	if m.Engine == ONNX && runtime.Computes(m.Name) {
 		return ONNXRuntime
@@ -199,10 +198,10 @@ func engineFor(m *Manifest, runtime onnxruntime.Config) string {
 	return m.Engine
 }
 
-// Close closes a session, or a program that Load has made, after its sessions.
+// Close closes a session, or a program returned by Load. Close the sessions of a program first.
 func Close(what any) { release(what) }
 
-// release closes what has to be closed: an engine outside of Go holds memory that no garbage collector sees.
+// release closes an engine object that has a Close method: memory outside of Go is not garbage-collected.
 func release(what any) {
 	if c, ok := what.(io.Closer); ok {
 		_ = c.Close()

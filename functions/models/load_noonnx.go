@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// loadONNX stands in for the engine in the lite image, which is to stay small.
+// loadONNX replaces the engine in the lite image, which must stay small.
 func loadONNX([]byte, int64) (engine.Program, error) {
-	return nil, errors.New("loading a model: this build has no engine for onnx, as in the lite image: take the full image, or a model for tflite")
+	return nil, errors.New("loading a model: this build, like the lite image, has no engine for onnx: use the full image, or a tflite model")
 }

@@ -13,33 +13,33 @@ import (
 	"app-offload/functions/task"
 )
 
-// Look reads a store's folder for people and tools: it changes nothing in it, and loads one version at a time. It belongs to one goroutine.
+// Look reads a store's folder for tools: it does not change the folder, and loads one version at a time. It belongs to one goroutine.
 type Look struct {
-	// Problems are of folders that are no version of a model.
+	// Problems lists the folders that are not versions of a model.
 	Problems []string
 	s        *Store
 	versions []*version
 }
 
-// Report is what a Look finds of one version.
+// Report describes one version.
 type Report struct {
 	Name     string  `json:"name"`
 	Version  Version `json:"version"`
 	Variant  string  `json:"variant"`
 	Engine   string  `json:"engine"`
 	Folder   string  `json:"folder"`
-	InForce  bool    `json:"inForce"`          // as the store would have it, if it loads
-	Signed   string  `json:"signed,omitempty"` // the trusted comment, where keys were given
-	Bytes    int64   `json:"bytes"`            // of memory, with one session
+	InForce  bool    `json:"inForce"`          // as a store would decide, if the version loads
+	Signed   string  `json:"signed,omitempty"` // trusted comment, if keys were given
+	Bytes    int64   `json:"bytes"`            // memory with one session
 	MACs     int64   `json:"macs"`
 	Run      float64 `json:"runMicroseconds"`
 	Resource string  `json:"resource,omitempty"`
 	Input    string  `json:"input"`
 	Output   string  `json:"output"`
-	Problem  string  `json:"problem,omitempty"` // why it cannot be loaded
+	Problem  string  `json:"problem,omitempty"` // why the version cannot be loaded
 }
 
-// LookAt reads the manifests of both variants in a folder. Versions are checked with the keys, and with the limits of the configuration.
+// LookAt reads the manifests of both variants in a folder. It checks versions against the keys and limits of the configuration.
 func LookAt(cfg Config) (*Look, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func LookAt(cfg Config) (*Look, error) {
 		for _, name := range slices.Sorted(maps.Keys(found)) {
 			l.versions = append(l.versions, found[name]...)
 		}
-		l.Problems = texts(problems) // the same for both
+		l.Problems = texts(problems) // the same for both variants
 	}
 	slices.SortStableFunc(l.versions, func(a, b *version) int { return cmp.Compare(a.Name, b.Name) })
 	return l, nil
@@ -73,7 +73,7 @@ func LookAt(cfg Config) (*Look, error) {
 // Close closes the folder.
 func (l *Look) Close() error { return l.s.root.Close() }
 
-// inForce is the version that a store of that variant would use: the one that was chosen, else the newest.
+// inForce returns the version that a store of that variant would use: the chosen version, or else the newest.
 func (l *Look) inForce(name, variant string) *version {
 	var best *version
 	for _, v := range l.versions {
@@ -83,12 +83,12 @@ func (l *Look) inForce(name, variant string) *version {
 		if chosen := l.s.state[name].Version; v.Version == chosen {
 			return v
 		}
-		best = v // they ascend
+		best = v // versions ascend
 	}
 	return best
 }
 
-// Reports loads every version, one after the other, and runs it.
+// Reports loads and runs every version, one after the other.
 func (l *Look) Reports() []Report {
 	list := make([]Report, 0, len(l.versions))
 	for _, v := range l.versions {
@@ -107,7 +107,7 @@ func (l *Look) Reports() []Report {
 	return list
 }
 
-// Ask runs the version of a model that is in force on one task.
+// Ask runs the version of a model in force on one task.
 func (l *Look) Ask(name, variant string, t *task.Task) (Answer, error) {
 	m, err := l.Model(name, variant)
 	if err != nil {
@@ -124,7 +124,7 @@ type Looked struct {
 	scratch scratch
 }
 
-// Model loads the version of a model that is in force; it is to be closed.
+// Model loads the version of a model in force. The caller must close it.
 func (l *Look) Model(name, variant string) (*Looked, error) {
 	v := l.inForce(name, variant)
 	if v == nil {

@@ -194,9 +194,9 @@ func TestWhichModelsAStoreTakes(t *testing.T) {
 	}
 	require.NoError(t, offer("b", "1"))
 	require.ErrorIs(t, offer("a", "1"), ErrInstalled)
-	require.ErrorContains(t, offer("b", "1", func(m *Manifest) { m.Variant = Cloud }), "this store takes edge")
+	require.ErrorContains(t, offer("b", "1", func(m *Manifest) { m.Variant = Cloud }), "expected edge")
 	put(t, dir, describe(t, "b", "1", file), file)
 	require.NoError(t, s.Scan(t.Context()))
-	require.ErrorContains(t, offer("c", "1"), "there are 2 models already; raise MaxModels")
+	require.ErrorContains(t, offer("c", "1"), "there are already 2 models; raise MaxModels")
 	require.NoError(t, offer("a", "2"), "another version is no other model")
 }

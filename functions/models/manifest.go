@@ -27,7 +27,7 @@ const (
 	SignatureFile = "manifest.json.minisig"
 )
 
-// Limits of a manifest that no configuration changes.
+// Fixed limits of a manifest.
 const (
 	maxManifest = 64 << 10 // bytes
 	maxLabels   = 1000
@@ -37,41 +37,41 @@ const (
 	maxElements = 1 << 24 // of an input or output
 )
 
-// Variants say where a model is meant to run.
+// Variants are the places where models run.
 const (
 	Edge  = "edge"
 	Cloud = "cloud"
 )
 
-// Manifest describes one version of a model: its file, its tensors, how a reading becomes its input, and how its output becomes an answer.
-// A signature of the manifest's bytes covers the model as well, whose digest is in it. FORMAT.md is the reference.
+// Manifest describes one version of a model: its file, its tensors, the conversion of a reading to its input, and of its output to an answer. A
+// signature of the manifest's bytes also covers the model, since the manifest contains its digest. FORMAT.md is the reference.
 type Manifest struct {
 	Format  int      `json:"format"`            // 1
-	Name    string   `json:"name"`              // lower case, digits, - and _; at most 48 bytes
+	Name    string   `json:"name"`              // lower case letters, digits, - and _; at most 48 bytes
 	Version Version  `json:"version"`           // such as 1.4.0
 	Variant string   `json:"variant"`           // edge or cloud
 	Engine  string   `json:"engine"`            // tflite, onnx or onnxruntime
 	File    string   `json:"file"`              // in the folder of the manifest
 	SHA256  string   `json:"sha256"`            // of the file, 64 hexadecimal digits in lower case
 	Size    int64    `json:"size"`              // of the file, in bytes
-	Classes []string `json:"classes,omitempty"` // of tasks that the cloud computes on with this model
-	Memory  int64    `json:"memory"`            // most bytes that the program may take with one session; 0 is 8 × size + 4 MiB
+	Classes []string `json:"classes,omitempty"` // classes of tasks that the cloud computes with this model
+	Memory  int64    `json:"memory"`            // maximum memory of the program with one session, in bytes; 0 means 8 × size + 4 MiB
 
-	Inputs  []Tensor `json:"inputs,omitempty"`  // checked against the file where given
-	Outputs []Tensor `json:"outputs,omitempty"` // likewise
+	Inputs  []Tensor `json:"inputs,omitempty"`  // compared with the file if given
+	Outputs []Tensor `json:"outputs,omitempty"` // compared with the file if given
 	Labels  []string `json:"labels,omitempty"`  // of the output's elements, in order
 	Input   Input    `json:"input"`
 	Output  Output   `json:"output"`
 }
 
-// Tensor is the shape of an input or output as the manifest promises it.
+// Tensor is the declared type and shape of an input or output.
 type Tensor struct {
 	Name  string `json:"name,omitempty"`
 	Type  string `json:"type"` // such as int8
 	Shape []int  `json:"shape"`
 }
 
-// TensorsOf are the descriptions of an engine's tensors.
+// TensorsOf returns the declarations of an engine's tensors.
 func TensorsOf(specs []engine.Spec) []Tensor {
 	list := make([]Tensor, len(specs))
 	for i := range specs {
@@ -80,7 +80,7 @@ func TensorsOf(specs []engine.Spec) []Tensor {
 	return list
 }
 
-// ParseManifest reads a manifest. It refuses unknown keys, since a key that is misspelt would silently change what a model computes.
+// ParseManifest parses a manifest. It rejects unknown keys, since a misspelt key would silently change the results of a model.
 func ParseManifest(b []byte) (*Manifest, error) {
 	if len(b) > maxManifest {
 		return nil, fmt.Errorf("reading a manifest: %d bytes, at most %d are allowed", len(b), maxManifest)
@@ -92,7 +92,7 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("reading a manifest: byte %d: %w", d.InputOffset(), err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading a manifest: byte %d: expected its end", d.InputOffset())
+		return nil, fmt.Errorf("reading a manifest: byte %d: expected the end", d.InputOffset())
 	}
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("reading a manifest: %w", err)
@@ -100,7 +100,7 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// Validate names everything that is wrong.
+// Validate reports all problems together.
 func (m *Manifest) Validate() error {
 	p := check.In("")
 	if m.Format != 1 {
@@ -163,7 +163,7 @@ func validTensors(p *check.Problems, key string, list []Tensor) {
 	}
 }
 
-// memory is the bound for one session.
+// memory returns the memory limit with one session.
 func (m *Manifest) memory() int64 {
 	if m.Memory > 0 {
 		return m.Memory
@@ -171,12 +171,12 @@ func (m *Manifest) memory() int64 {
 	return 8*m.Size + 4<<20
 }
 
-// Folder is the name of the folder in which a store keeps this version.
+// Folder returns the name of the version's folder in a store.
 func (m *Manifest) Folder() string {
 	return m.Name + "." + m.Variant + "." + string(m.Version)
 }
 
-// fits compares what the manifest promises with the file.
+// fits compares the declared tensors with the file.
 func (m *Manifest) fits(info *engine.Info) error {
 	for _, side := range []struct {
 		what  string
@@ -199,8 +199,8 @@ func (m *Manifest) fits(info *engine.Info) error {
 	return nil
 }
 
-// Describe makes a manifest of a file, for its author to complete. It has the engine's shapes, the file's digest, and a quarter more
-// memory than the file needs now.
+// Describe returns a manifest of a file, for its author to complete. It has the engine's shapes, the file's digest, and a memory limit a quarter
+// above the present need.
 func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	kind := EngineOf(file)
 	program, err := Load(kind, file, memory, onnxruntime.DefaultConfig())
@@ -221,10 +221,10 @@ func Describe(name string, file []byte, memory int64) (*Manifest, error) {
 	return m, nil
 }
 
-// ErrName says what the name of a model may be.
+// ErrName describes valid names of models.
 var ErrName = errors.New("must be the name of a model: 1 to 48 bytes of a–z, 0–9, - and _, beginning with a letter or digit")
 
-// ValidName reports whether a text can be the name of a model.
+// ValidName reports whether a text is a valid name of a model.
 func ValidName(name string) bool { return validName(name) }
 
 func validName(name string) bool {
@@ -235,7 +235,7 @@ func validFile(name string) bool {
 	return len(name) >= 1 && len(name) <= 64 && only(name, "-_.") && name[0] != '.' && name != ManifestFile && name != SignatureFile
 }
 
-// only reports whether a text has no bytes but letters, digits and some others.
+// only reports whether a text consists of letters, digits and the given other bytes.
 func only(text, others string) bool {
 	for i := range len(text) {
 		c := text[i]
@@ -246,16 +246,15 @@ func only(text, others string) bool {
 	return true
 }
 
-// cut keeps a foreign text short in errors.
+// cut truncates foreign text for errors.
 func cut(text string) string { return check.Cut(text, maxLabel) }
 
-// Version is the version of a model: one to four numbers below 2³¹, separated by dots and without leading zeros, such as 1.4.0.
-// A number that is absent is 0.
+// Version is the version of a model: one to four numbers below 2³¹, separated by dots and without leading zeros, such as 1.4.0. A missing number counts as 0.
 type Version string
 
 const maxVersionParts = 4
 
-// parts are the numbers, or an error that says what a version looks like.
+// parts returns the numbers of a version.
 func (v Version) parts() (list [maxVersionParts]uint64, err error) {
 	fields := strings.Split(string(v), ".")
 	if len(fields) > maxVersionParts {
@@ -271,13 +270,13 @@ func (v Version) parts() (list [maxVersionParts]uint64, err error) {
 	return list, nil
 }
 
-// Check says what is wrong with a version, nil if nothing is.
+// Check returns what is wrong with a version, nil if it is valid.
 func (v Version) Check() error {
 	_, err := v.parts()
 	return err
 }
 
-// Compare is below 0 where v is older than w, and above 0 where it is newer. A version that is not valid is older than all others.
+// Compare returns a number below 0 if v is older than w, and above 0 if it is newer. An invalid version is older than all valid ones.
 func (v Version) Compare(w Version) int {
 	a, errA := v.parts()
 	b, errB := w.parts()
@@ -299,20 +298,19 @@ func btoi(b bool) int {
 	return 0
 }
 
-// maxSignature is the size of a signature file with two long comments.
+// maxSignature is the maximum size of a signature file, enough for two long comments.
 const maxSignature = 4 << 10
 
-// Trust are the public keys whose signatures are accepted. The zero value accepts unsigned manifests.
+// Trust holds the public keys of accepted signatures. The zero value accepts unsigned manifests.
 type Trust struct{ keys []minisign.PublicKey }
 
-// ParseTrust reads public keys in minisign's format: the line of base64 alone, or the file with its comment. An empty list requires no
-// signatures.
+// ParseTrust parses public keys in minisign's format: either the base64 line or the whole file. An empty list requires no signatures.
 func ParseTrust(keys []string) (Trust, error) {
 	var t Trust
 	for i, text := range keys {
 		var k minisign.PublicKey
 		if err := k.UnmarshalText([]byte(strings.TrimSpace(text))); err != nil {
-			return Trust{}, fmt.Errorf("reading public key %d (%.80q): %w; it is the last line of the file that minisign -G writes with the ending .pub", i, text, err)
+			return Trust{}, fmt.Errorf("reading public key %d (%.80q): %w; use the last line of the .pub file that minisign -G writes", i, text, err)
 		}
 		t.keys = append(t.keys, k)
 	}
@@ -322,8 +320,8 @@ func ParseTrust(keys []string) (Trust, error) {
 // Required reports whether manifests must be signed.
 func (t Trust) Required() bool { return len(t.keys) > 0 }
 
-// Rollback is the newest version that a signature permits its own, older one to take the place of: a word of its trusted comment says so, as
-// rollback:1.5.0. It is "" without such a word. The signature is not verified.
+// Rollback returns the newest version that the signed, older version may replace. The trusted comment names it in a word such as rollback:1.5.0.
+// Without such a word the result is "". Rollback does not verify the signature.
 func Rollback(signature []byte) Version {
 	var s minisign.Signature
 	if s.UnmarshalText(signature) != nil {
@@ -337,8 +335,8 @@ func Rollback(signature []byte) Version {
 	return ""
 }
 
-// Verify checks a signature file of a manifest's bytes: Ed25519 over BLAKE2b-512 of them (ED) or over themselves (Ed, as older minisigns
-// wrote it), and the signature of the trusted comment. It returns that comment. Without keys any manifest passes.
+// Verify verifies the signature of a manifest's bytes: Ed25519 over their BLAKE2b-512 digest (ED), or over the bytes themselves (Ed, from old
+// minisigns), and the signature of the trusted comment. It returns the trusted comment. Without keys, every manifest passes.
 func (t Trust) Verify(manifest, signature []byte) (comment string, err error) {
 	if !t.Required() {
 		return "", nil

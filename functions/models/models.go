@@ -1,25 +1,25 @@
-// Package models keeps the models that a gateway runs, and turns readings into answers with them.
+// Package models stores the models of a gateway, and computes answers to readings with them.
 //
-// A Store is a folder with a folder for each version of a model: a manifest, its signature, and the model's file (FORMAT.md). It loads a model when
-// it is first used, within a limit of memory, and takes the least recently used one out for it. A new version is read, checked, loaded and
-// warmed beside the old one, then takes its place for later callers; the old one leaves memory after its last user. A version that fails
-// any of this changes nothing but the status.
+// A Store is a folder that contains a folder for each version of a model: a manifest, its signature, and the model's file (FORMAT.md). It loads a
+// model on first use, within a memory limit, and evicts the least recently used models to make room. A new version is read, verified, loaded and
+// warmed beside the old version, and then replaces it for later callers; the old version leaves memory after its last user. A version that fails any
+// of these steps changes only the status.
 //
-// All names stay within the folder (os.Root), and sizes are compared with the manifest before memory is taken. Everything is safe for
-// concurrent use. Acquire and Swap wait for memory in the order of their calls, so that a large model is not passed forever by small ones;
-// a goroutine that holds a lease must therefore not acquire another.
+// All paths stay within the folder (os.Root), and sizes are compared with the manifest before memory is allocated. A Store is safe for concurrent
+// use. Acquire and version changes wait for memory in the order of their calls, so small models cannot starve a large one. A goroutine that holds a
+// lease must therefore not acquire another one.
 //
 // Which file holds which state:
 //
-//	store.go                  the Store and its locks: changing is held for one change of versions at a time, then mu for all other state;
+//	store.go                  the Store and its locks: changing is held during a change of versions, then mu for all other state;
 //	                          the version in force, and the canary beside it
-//	folder.go                 the folder, and the file that says which version is in force; changed under changing alone
-//	cache.go                  what is loaded. A loaded version counts its leases, and leaves memory with the last one
-//	load.go, load_*.go        a file becomes a program of its engine; manifest.go what is checked before. No state
+//	folder.go                 the folder, and the file with the versions in force; changed only under changing
+//	cache.go                  loaded versions. A loaded version counts its leases, and leaves memory with the last one
+//	load.go, load_*.go        the loading of a file by its engine; manifest.go its checks before. No state
 //	infer.go                  a run: lease, input, program, output. A lease belongs to the goroutine that acquired it
 //	input.go, output.go
-//	                          readings become tensors and tensors answers; no state but memory that runs reuse
-//	look.go                   the same for tools, on a folder that no Store holds open
+//	                          conversion of readings to tensors and of tensors to answers; no state but reused memory
+//	look.go                   the same for tools, on a folder that no Store has open
 package models
 
 import (
@@ -33,33 +33,33 @@ import (
 
 // Errors that callers branch on.
 var (
-	ErrUnknown = errors.New("there is no such model")
-	ErrOlder   = errors.New("the version is not newer than the newest one that was in force; ask for a rollback to use it")
+	ErrUnknown = errors.New("unknown model")
+	ErrOlder   = errors.New("the version is not newer than the newest version that was in force; request a rollback to use it")
 	ErrClosed  = errors.New("the store of models is closed")
-	ErrTooBig  = errors.New("the model does not fit the memory for models")
+	ErrTooBig  = errors.New("the model does not fit into the memory for models")
 )
 
 // Config bounds a store.
 type Config struct {
-	Dir       string   // the folder; it is made where it does not exist
-	Variant   string   // edge or cloud; versions of the other variant are left alone
-	MaxModels int      `within:"1 1000"`  // names; more are not read
-	MaxMiB    int      `within:"1 2000"`  // of one model's file
-	MemoryMiB int      `within:"1 65536"` // of all loaded models with their sessions
-	Sessions  int      `within:"0 256"`   // runs of one model at the same time; 0 is the number of processors
+	Dir       string   // folder of models, created if it does not exist
+	Variant   string   // edge or cloud; versions of the other variant are ignored
+	MaxModels int      `within:"1 1000"`  // maximum number of names
+	MaxMiB    int      `within:"1 2000"`  // maximum size of a model's file
+	MemoryMiB int      `within:"1 65536"` // memory of all loaded models with their sessions
+	Sessions  int      `within:"0 256"`   // concurrent runs of one model; 0 means the number of processors
 	Preload   []string // loaded at the start
 	Pin       []string // loaded at the start and kept in memory
 	Canary    bool     // a new version is a canary until Settle
 	Runtime   onnxruntime.Config
-	Keys      []string // public keys in minisign's format; with none, signatures are not required
+	Keys      []string // public keys in minisign's format; without keys, signatures are not required
 }
 
-// DefaultConfig suits a gateway of 1 GiB.
+// DefaultConfig suits a gateway with 1 GiB of memory.
 func DefaultConfig() Config {
 	return Config{Dir: "models", Variant: Edge, MaxModels: 64, MaxMiB: 64, MemoryMiB: 128, Runtime: onnxruntime.DefaultConfig()}
 }
 
-// Validate names everything that is wrong.
+// Validate reports all problems together.
 func (c Config) Validate() error {
 	p := check.Fields("Models", c)
 	if c.Dir == "" {
@@ -87,28 +87,28 @@ func (c Config) sessions() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// maxVersions bounds the versions of one model that are read; an install keeps two.
+// maxVersions is the maximum number of versions of one model; an install keeps two.
 const maxVersions = 16
 
-// retryAfter is how long a model that failed to load is not tried again.
+// retryAfter is the time for which a model that failed to load is not loaded again.
 const retryAfter = 10 * time.Second
 
-// Status is what is known of a model.
+// Status is the status of a model.
 type Status struct {
 	Name     string    `json:"name"`
-	Version  Version   `json:"version"` // in force, "" where none could be loaded
-	Newest   Version   `json:"newest"`  // that was ever in force, or was turned down as a canary
+	Version  Version   `json:"version"` // in force, "" if no version could be loaded
+	Newest   Version   `json:"newest"`  // newest that was ever in force, or was a rejected canary
 	Canary   Version   `json:"canary,omitempty"`
 	Versions []Version `json:"versions"` // in the folder, oldest first
 	Engine   string    `json:"engine"`
 	Folder   string    `json:"folder"`
-	Classes  []string  `json:"classes,omitempty"` // that the version in force names
-	Signed   string    `json:"signed,omitempty"`  // the trusted comment of its signature
+	Classes  []string  `json:"classes,omitempty"` // of the version in force
+	Signed   string    `json:"signed,omitempty"`  // trusted comment of its signature
 	Loaded   bool      `json:"loaded"`
 	Pinned   bool      `json:"pinned"`
 	Users    int       `json:"users"`
 	Sessions int       `json:"sessions"`
-	Bytes    int64     `json:"bytes"` // of memory, now or when it was last loaded
+	Bytes    int64     `json:"bytes"` // memory, at present or when it was last loaded
 	MACs     int64     `json:"macs"`
 	Run      float64   `json:"runMicroseconds"`   // measured when it was last loaded
 	Problem  string    `json:"problem,omitempty"` // why the last load or swap failed

@@ -12,28 +12,28 @@ import (
 
 // Kinds of output.
 const (
-	Classes        = "classes"        // a value for each label; the largest names the answer
+	Classes        = "classes"        // an autoencoder's reconstruction of the input; the answer is its error
 	Reconstruction = "reconstruction" // the input as an autoencoder sees it; the error is the answer
-	Score          = "score"          // one value, higher is stranger
-	Values         = "values"         // numbers as they are
+	Score          = "score"          // one value; a higher value is more unusual
+	Values         = "values"         // unchanged numbers
 )
 
-// MaxValues is how many numbers a model may answer with.
+// MaxValues is the maximum number of values in an answer.
 const MaxValues = 4096
 
-// Output says what the outputs of a model mean.
+// Output defines the meaning of a model's outputs.
 type Output struct {
 	Kind   string `json:"kind"`             // classes, reconstruction, score or values
-	Tensor int    `json:"tensor,omitempty"` // which output
-	// Activation is what makes probabilities of classes: softmax of logits, sigmoid of one logit (two labels) or of each, or none where
-	// the model has it.
+	Tensor int    `json:"tensor,omitempty"` // index of the output
+	// Activation converts the output to probabilities of classes: softmax of logits, sigmoid of one logit (two labels) or of each logit, or none if
+	// the model already applies it.
 	Activation string `json:"activation,omitempty"`
-	// Temperature calibrates the confidence (Guo et al., On Calibration of Modern Neural Networks, 2017): logits are divided by it. Where
-	// the model gives probabilities, their logarithms are the logits. 0 is 1.
+	// Temperature calibrates the confidence (Guo et al., On Calibration of Modern Neural Networks, 2017): logits are divided by it. If the model
+	// returns probabilities, their logarithms are the logits. 0 means 1.
 	Temperature float64 `json:"temperature,omitempty"`
-	// Threshold is the error or score from which an answer is an anomaly. It is wanted for reconstruction and score.
+	// Threshold is the error or score from which on an answer is an anomaly. It is required for reconstruction and score.
 	Threshold float64 `json:"threshold,omitempty"`
-	// Embedding is the output, counted from 1, that watchers of drift look at; 0 for no output.
+	// Embedding is the output, counted from 1, that is watched for drift; 0 means no output.
 	Embedding int `json:"embedding,omitempty"`
 }
 
@@ -54,7 +54,7 @@ func (o *Output) validate(p *check.Problems, labels int) {
 	}
 }
 
-// fits compares the meaning with the tensors.
+// fits compares the output's definition with the tensors.
 func (o *Output) fits(m *Manifest, info *engine.Info) error {
 	if o.Tensor >= len(info.Outputs) || o.Embedding > len(info.Outputs) {
 		return fmt.Errorf("the manifest names output %d, the model has %d", max(o.Tensor, o.Embedding-1), len(info.Outputs))
@@ -71,7 +71,7 @@ func (o *Output) fits(m *Manifest, info *engine.Info) error {
 	return nil
 }
 
-// counts reports whether a number of values has the meaning. One value is enough for two labels, but not for softmax.
+// counts reports whether the number of values fits the definition. One value is enough for two labels, but not with softmax.
 func (o *Output) counts(n, labels, inputs int) bool {
 	switch o.Kind {
 	case Classes:
@@ -84,7 +84,7 @@ func (o *Output) counts(n, labels, inputs int) bool {
 	return n > 0 && n <= MaxValues
 }
 
-// read turns the outputs of a run into an answer.
+// read converts the outputs of a run to an answer.
 func (o *Output) read(a *Answer, m *Manifest, s engine.Session) error {
 	out := s.Outputs()[o.Tensor]
 	values := make([]float64, out.Elements())
@@ -95,7 +95,7 @@ func (o *Output) read(a *Answer, m *Manifest, s engine.Session) error {
 		}
 	}
 	if !o.counts(len(values), len(m.Labels), s.Inputs()[0].Elements()) {
-		return fmt.Errorf("output %s has changed its shape in the run", &out.Spec)
+		return fmt.Errorf("output %s changed its shape in the run", &out.Spec)
 	}
 	switch o.Kind {
 	case Classes:
@@ -117,7 +117,7 @@ func (o *Output) read(a *Answer, m *Manifest, s engine.Session) error {
 	return nil
 }
 
-// get is a real value of a tensor.
+// get returns a real value of a tensor.
 func get(t *engine.Tensor, i int) float64 {
 	var q float64
 	switch t.Type {
@@ -143,7 +143,7 @@ func (o *Output) anomaly(a *Answer, e float64) {
 	}
 }
 
-// reconstructionError is the mean of the squared differences, in the units of the model's real input.
+// reconstructionError returns the mean squared difference, in the units of the model's real input.
 func reconstructionError(in *engine.Tensor, values []float64) float64 {
 	sum := 0.
 	for i, v := range values {
@@ -153,7 +153,7 @@ func reconstructionError(in *engine.Tensor, values []float64) float64 {
 	return sum / float64(len(values))
 }
 
-// classes finds label, confidence and probabilities.
+// classes sets label, confidence and probabilities.
 func (o *Output) classes(a *Answer, labels []string, values []float64) {
 	a.Logits = o.logits(values)
 	a.Scores = make([]float64, len(a.Logits))
@@ -179,7 +179,7 @@ func (o *Output) classes(a *Answer, labels []string, values []float64) {
 // each reports whether labels are independent of each other.
 func (o *Output) each() bool { return o.Activation == "sigmoid" }
 
-// logits are the values before softmax. One value stands for the second of two labels.
+// logits returns the values before softmax. A single value belongs to the second of two labels.
 func (o *Output) logits(values []float64) []float64 {
 	const least = 1e-12 // a quantised probability may be 0
 	list := make([]float64, len(values))

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Store is the models of a node.
+// Store holds the models of a node.
 type Store struct {
 	cfg      Config
 	root     *os.Root
@@ -26,23 +26,23 @@ type Store struct {
 	limit    int64
 	sessions int
 
-	turn     chan struct{} // held while waiting for memory; channels are fair
-	changing sync.Mutex    // one change of versions at a time
+	turn     chan struct{} // held during a wait for memory; a channel is fair
+	changing sync.Mutex    // held during a change of versions
 
 	mu       sync.Mutex
-	waiting  int           // for changed
+	waiting  int           // goroutines that wait for changed
 	changed  chan struct{} // closed and replaced at each release
 	models   map[string]*model
-	problems []problem // of folders that are no version of a model
+	problems []problem // folders that are not versions of a model
 	state    map[string]choice
-	used     int64 // bytes reserved
+	used     int64 // reserved bytes
 	releases uint64
 	counts   Counts
 	closed   bool
 }
 
-// Open reads the folder, decides which version of each model is in force, and loads what is to be loaded at the start. A model that cannot
-// be loaded is no error: the status says why. Opening fails where the configuration, the folder or the kept state is bad.
+// Open reads the folder, determines the version of each model in force, and loads the pinned and preloaded models. A model that cannot be loaded is
+// not an error: the status reports why. Open fails if the configuration, the folder or the saved state is invalid.
 func Open(ctx context.Context, cfg Config, c *clock.Clock) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -76,11 +76,11 @@ func Open(ctx context.Context, cfg Config, c *clock.Clock) (*Store, error) {
 	return s, nil
 }
 
-// Root is the folder, for deliveries. Names that begin with a dot are not read as models.
+// Root returns the folder, for deliveries. Names that begin with a dot are not models.
 func (s *Store) Root() *os.Root { return s.root }
 
-// Scan reads the folder again: new names and versions are found, and a version that is newer than all that were in force is loaded and takes
-// its model's place. A version that fails leaves the old one in force. The error is that of the folder, never that of a model.
+// Scan reads the folder again. It finds new names and versions. A version newer than all versions that were in force is loaded and replaces the
+// version in force. If it fails, the old version stays in force. The error is about the folder, never about a model.
 func (s *Store) Scan(ctx context.Context) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -94,7 +94,7 @@ func (s *Store) Scan(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// adopt takes the versions that were found, and returns the models.
+// adopt registers the versions in the folder, and returns the models.
 func (s *Store) adopt(found map[string][]*version, problems []problem) []*model {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *Store) adopt(found map[string][]*version, problems []problem) []*model 
 	return slices.SortedFunc(maps.Values(s.models), func(a, b *model) int { return cmp.Compare(a.name, b.name) })
 }
 
-// keep finds the version in force among those that the folder has now. The lock is held.
+// keep finds the version in force among the versions in the folder. The caller holds the lock.
 func (s *Store) keep(m *model) {
 	want := s.state[m.name].Version
 	at := slices.IndexFunc(m.versions, func(v *version) bool { return v.Version == want })
@@ -126,16 +126,16 @@ func (s *Store) keep(m *model) {
 		m.now = m.versions[at]
 	case m.now == nil:
 	case at < 0 && m.loaded == nil && about(m.now.folder, s.problems) == nil:
-		m.now = nil // its folder was removed, and not only unreadable for a while
+		m.now = nil // its folder was removed, not just unreadable
 	case at >= 0 && m.versions[at].digest == m.now.digest:
-		m.now = m.versions[at] // the folder may have another name
+		m.now = m.versions[at] // the folder may have been renamed
 	case at >= 0:
-		m.problem = fmt.Errorf("the manifest of version %s was changed in its folder; keeping the one that was read before: give a changed model a new version", want)
+		m.problem = fmt.Errorf("the manifest of version %s was changed in its folder; keeping the previous manifest: give a changed model a new version", want)
 	}
 }
 
-// advance puts the newest version in force that can be loaded, among those newer than all before. Where no version is in force at all, as
-// after the folder of the chosen one was removed, any will do. The lock changing is held.
+// advance puts in force the newest loadable version that is newer than all previous ones. If no version is in force, such as after a removal of its
+// folder, any version qualifies. The caller holds changing.
 func (s *Store) advance(ctx context.Context, m *model) {
 	for _, v := range slices.Backward(m.versions) {
 		s.mu.Lock()
@@ -147,8 +147,8 @@ func (s *Store) advance(ctx context.Context, m *model) {
 	}
 }
 
-// Use puts a version in force that lies in the folder. An older one than was ever in force is refused unless rollback is asked for; then it
-// stays in force until a version comes that is newer than all.
+// Use puts a version in the folder in force. If it is not newer than all versions that were in force, Use refuses it unless rollback is set; then it
+// stays in force until a newer version than all arrives.
 func (s *Store) Use(ctx context.Context, name string, want Version, rollback bool) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -178,7 +178,7 @@ func (s *Store) use(ctx context.Context, name string, want Version, rollback boo
 	return s.bringIn(ctx, m, v)
 }
 
-// bringIn puts a new version in force, or on trial where that is wanted and another one is in force. The lock changing is held.
+// bringIn puts a new version in force, or makes it a canary if canaries are configured and another version is in force. The caller holds changing.
 func (s *Store) bringIn(ctx context.Context, m *model, v *version) error {
 	s.mu.Lock()
 	trial := s.cfg.Canary && m.now != nil && m.now.Version != v.Version
@@ -186,7 +186,7 @@ func (s *Store) bringIn(ctx context.Context, m *model, v *version) error {
 	crowded := trial && m.crowded == v.digest && s.used-s.idle(m)+v.memory() > s.limit
 	s.mu.Unlock()
 	switch {
-	case same, crowded: // it would make room again at once
+	case same, crowded: // it would be evicted again immediately
 		return nil
 	case trial:
 		return s.propose(ctx, m, v)
@@ -194,7 +194,7 @@ func (s *Store) bringIn(ctx context.Context, m *model, v *version) error {
 	return s.swap(ctx, m, v)
 }
 
-// swap loads a version beside the one in force, keeps the choice on disk, and lets it take the place. The lock changing is held.
+// swap loads a version beside the one in force, records the choice on disk, and then replaces the version. The caller holds changing.
 func (s *Store) swap(ctx context.Context, m *model, v *version) error {
 	l, err := s.bring(ctx, v)
 	if err == nil {
@@ -207,7 +207,7 @@ func (s *Store) swap(ctx context.Context, m *model, v *version) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		m.fail(v, err, s.clock.Now())
-		kept := "none is in force"
+		kept := "no version is in force"
 		if m.now != nil {
 			kept = "keeping version " + string(m.now.Version)
 		}
@@ -219,12 +219,12 @@ func (s *Store) swap(ctx context.Context, m *model, v *version) error {
 	return nil
 }
 
-// choose keeps on disk that a version is in force.
+// choose records on disk that a version is in force.
 func (s *Store) choose(m *model, v *version) error {
 	return s.record(m.name, choice{Version: v.Version, Newest: v.Version})
 }
 
-// record keeps a choice on disk. What is the newest never becomes older. The lock changing is held.
+// record records a choice on disk. The newest version never becomes older. The caller holds changing.
 func (s *Store) record(name string, next choice) error {
 	s.mu.Lock()
 	if s.state[name].Newest.Compare(next.Newest) > 0 {
@@ -248,15 +248,15 @@ func (s *Store) record(name string, next choice) error {
 func saveState(root *os.Root, state map[string]choice) error {
 	b, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
-		return fmt.Errorf("keeping the state of the models: %w", err)
+		return fmt.Errorf("saving the state of the models: %w", err)
 	}
 	if err := WriteFile(root, stateFile, append(b, '\n')); err != nil {
-		return fmt.Errorf("keeping the state of the models: %w", err)
+		return fmt.Errorf("saving the state of the models: %w", err)
 	}
 	return nil
 }
 
-// discard takes a version out of memory that was loaded for nothing.
+// discard removes a loaded version that is not used.
 func (s *Store) discard(l *loaded) {
 	s.mu.Lock()
 	l.retired = true
@@ -264,8 +264,8 @@ func (s *Store) discard(l *loaded) {
 	s.leave(l)
 }
 
-// Close refuses new users, waits for those there are, and takes all models out of memory. It fails when ctx ends before; then the models that
-// are in use stay until their users leave.
+// Close refuses new users, waits for the present ones, and removes all models from memory. It fails if ctx ends first; then models in use stay in
+// memory until their users leave.
 func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,7 +291,7 @@ func (s *Store) Close(ctx context.Context) error {
 	return errors.Join(late, s.root.Close())
 }
 
-// Status describes all models, by name, and the folders that are no version of one.
+// Status returns the status of all models, by name, and the folders that are not versions of a model.
 func (s *Store) Status() (list []Status, problems []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -319,7 +319,7 @@ func (s *Store) Status() (list []Status, problems []string) {
 	return list, texts(s.problems)
 }
 
-// Counts are sums since the store was opened.
+// Counts returns sums since the store was opened.
 func (s *Store) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -328,12 +328,11 @@ func (s *Store) Counts() Counts {
 	return c
 }
 
-// A version that comes while another one is in force may be a canary first (Config.Canary): it is loaded beside that version and computes only
-// what RunCanary gives it, until Settle lets it take the place or turns it down. Without a Settle, as after a crash, it is a canary again. A
-// canary without users leaves memory, and its trial ends undecided, where a model in use needs the room. It is a canary again once there is room for it,
-// which models give that have had no user for a while.
+// With Config.Canary, a new version for a model with a version in force is first a canary: it is loaded beside that version and computes only
+// RunCanary, until Settle promotes or rejects it. Without a Settle, such as after a crash, the version becomes a canary again. A canary without users
+// is evicted, and its trial ends undecided, if a model in use needs the memory. It becomes a canary again once idle models leave enough room for it.
 
-// propose loads a version as the canary of its model, in place of an earlier one. The lock changing is held.
+// propose loads a version as the canary of its model, in place of an earlier canary. The caller holds changing.
 func (s *Store) propose(ctx context.Context, m *model, v *version) error {
 	l, err := s.bring(ctx, v)
 	s.mu.Lock()
@@ -346,13 +345,13 @@ func (s *Store) propose(ctx context.Context, m *model, v *version) error {
 	m.canary = l
 	l.users--
 	if m.loaded != nil && m.loaded.p != nil {
-		m.measured(m.loaded) // the figures shown are those of the version in force
+		m.measured(m.loaded) // the status shows the figures of the version in force
 	}
 	s.wake()
 	return nil
 }
 
-// retire takes a canary away; its memory is free after its last user. The lock is held.
+// retire removes a canary; its memory is released after its last user. The caller holds the lock.
 func (s *Store) retire(m *model) {
 	if l := m.canary; l != nil {
 		l.retired, m.canary = true, nil
@@ -363,7 +362,7 @@ func (s *Store) retire(m *model) {
 	}
 }
 
-// Canary is the version that is a canary of a model, false without one.
+// Canary returns the version of a model's canary, false without one.
 func (s *Store) Canary(name string) (Version, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -373,7 +372,7 @@ func (s *Store) Canary(name string) (Version, bool) {
 	return "", false
 }
 
-// RunCanary is Inference.Run of the canary of a model. It fails with ErrUnknown without one.
+// RunCanary runs the canary of a model on a task, like Inference.Run. Without a canary it fails with ErrUnknown.
 func (s *Store) RunCanary(ctx context.Context, name string, t *task.Task) (Answer, error) {
 	s.mu.Lock()
 	m := s.models[name]
@@ -392,8 +391,8 @@ func (s *Store) RunCanary(ctx context.Context, name string, t *task.Task) (Answe
 	return run(&Lease{Manifest: l.Manifest, Info: &l.p.info, Session: session, s: s, l: l}, t)
 }
 
-// Settle ends the trial of a canary of that version: with promote it takes the place of the version in force, without it never does unless it is
-// asked for by Use with a rollback. The error is ErrUnknown where that version is no canary any more.
+// Settle ends the trial of a canary of that version. With promote, the canary replaces the version in force. Without it, the version can be put in
+// force only by Use with a rollback. The error is ErrUnknown if that version is no longer a canary.
 func (s *Store) Settle(name string, of Version, promote bool) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -402,7 +401,7 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 	var l *loaded
 	if m != nil && m.canary != nil && m.canary.Version == of && m.now != nil {
 		l = m.canary
-		l.users++ // it makes no room while the disk is awaited: nothing would load it again before the next start
+		l.users++ // prevents an eviction during the write to disk: nothing would load the version again before the next start
 	}
 	s.mu.Unlock()
 	if l == nil {
@@ -420,7 +419,7 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 	defer s.mu.Unlock()
 	m.newest = s.state[name].Newest
 	switch {
-	case m.canary != l: // the store was closed meanwhile; the next start does as was recorded
+	case m.canary != l: // the store was closed meanwhile; the next start applies the recorded choice
 	case promote:
 		m.canary = nil
 		s.put(m, l)
@@ -431,10 +430,10 @@ func (s *Store) Settle(name string, of Version, promote bool) error {
 	return nil
 }
 
-// idleFor is for how long a model must have had no user to make room for a canary that had to make room before.
+// idleFor is the time without users after which a model can make room for an evicted canary.
 const idleFor = int64(10 * time.Minute)
 
-// idle is the memory of such models, but for the canary's own. The lock is held.
+// idle returns the memory of such models, without that of own. The caller holds the lock.
 func (s *Store) idle(own *model) (bytes int64) {
 	for _, m := range s.models {
 		if l := m.loaded; m != own && l != nil && l.users == 0 && !m.pinned && s.clock.Now()-l.left >= idleFor {

@@ -111,7 +111,7 @@ func TestABadVersionKeepsTheOldOne(t *testing.T) {
 		want   string
 	}{
 		"another content":  {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)) }, "has the SHA-256"},
-		"a shorter file":   {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)-1) }, "the manifest says"},
+		"a shorter file":   {func(f string, m *Manifest) { overwrite(t, f+"/"+m.File, int(m.Size)-1) }, "the manifest specifies"},
 		"no file":          {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File) }, "no such file"},
 		"a folder instead": {func(f string, m *Manifest) { _ = os.Remove(f + "/" + m.File); _ = os.Mkdir(f+"/"+m.File, 0o700) }, "not a regular file"},
 		"a way out": {func(f string, m *Manifest) {
@@ -149,7 +149,7 @@ func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
 		"bytes":                                  func(m *Manifest) { m.Memory = m.Size + 8 },
 		"the model has 1":                        func(m *Manifest) { m.Output.Tensor = 1 },
 		"does not fit the kind reconstruction":   func(m *Manifest) { m.Output = Output{Kind: Reconstruction, Threshold: 1} },
-		"pictures want the shape":                func(m *Manifest) { m.Input.Kind = Image },
+		"pictures need the shape":                func(m *Manifest) { m.Input.Kind = Image },
 	} {
 		dir := t.TempDir()
 		put(t, dir, describe(t, "m", "1", file, change), file)
@@ -347,7 +347,7 @@ func TestAnInstallKeepsAForeignFolder(t *testing.T) {
 	s := open(t, dir)
 	file := made(t, 4, 1)
 	require.NoError(t, os.WriteFile(dir+"/.in", file, 0o600))
-	require.ErrorContains(t, s.Install(t.Context(), text(t, describe(t, "m", "1", file)), nil, ".in", false), "holds model other")
+	require.ErrorContains(t, s.Install(t.Context(), text(t, describe(t, "m", "1", file)), nil, ".in", false), "used by model other")
 	require.InDelta(t, 7, value(t, s, "other"), 0)
 }
 

@@ -367,13 +367,13 @@ func TestOffersThatAreRefused(t *testing.T) {
 	large := bytes.Replace(manifest, fmt.Appendf(nil, `"size":%d`, len(file)), []byte(`"size":9000000`), 1)
 	cloud := bytes.Replace(manifest, []byte(`"edge"`), []byte(`"cloud"`), 1)
 	for want, o := range map[string]Offer{
-		"not signed":            {Manifest: manifest, Chunk: 4096},
-		"does not fit":          {Manifest: manifest, Signature: w.sign(old), Chunk: 4096},
-		"not newer":             {Manifest: old, Signature: w.sign(old), Chunk: 4096},
-		"reading a manifest":    {Manifest: []byte("{}"), Signature: w.sign([]byte("{}")), Chunk: 4096},
-		"at most 1048576":       {Manifest: large, Signature: w.sign(large), Chunk: 4096},
-		"of the variant cloud":  {Manifest: cloud, Signature: w.sign(cloud), Chunk: 4096},
-		"is installed with ano": {Manifest: append([]byte(" "), bytes.Replace(manifest, []byte(`"3"`), []byte(`"2"`), 1)...), Chunk: 4096},
+		"not signed":                        {Manifest: manifest, Chunk: 4096},
+		"does not fit":                      {Manifest: manifest, Signature: w.sign(old), Chunk: 4096},
+		"not newer":                         {Manifest: old, Signature: w.sign(old), Chunk: 4096},
+		"reading a manifest":                {Manifest: []byte("{}"), Signature: w.sign([]byte("{}")), Chunk: 4096},
+		"at most 1048576":                   {Manifest: large, Signature: w.sign(large), Chunk: 4096},
+		"the variant of the model is cloud": {Manifest: cloud, Signature: w.sign(cloud), Chunk: 4096},
+		"is installed with ano":             {Manifest: append([]byte(" "), bytes.Replace(manifest, []byte(`"3"`), []byte(`"2"`), 1)...), Chunk: 4096},
 	} {
 		if o.Signature == nil && want != "not signed" {
 			o.Signature = w.sign(o.Manifest)
@@ -487,8 +487,8 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 		require.Equal(t, c.want, answer.State, c)
 		require.Equal(t, c.underWay, underWay(), c)
 		if c.want == Refused {
-			require.ErrorContains(t, err, "is under way")
-			require.Contains(t, answer.Reason, "is under way")
+			require.ErrorContains(t, err, "is in progress")
+			require.Contains(t, answer.Reason, "is in progress")
 		}
 	}
 	require.NoError(t, w.r.Close())
@@ -497,7 +497,7 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	require.NoError(t, err)
 	w.r.later = &waiting{&Offer{Manifest: four}, m}
 	answer, err := offer("3", "", false)
-	require.ErrorContains(t, err, "4 of model m is under way")
+	require.ErrorContains(t, err, "4 of model m is in progress")
 	require.Equal(t, Refused, answer.State)
 	require.NotNil(t, w.r.later)
 }

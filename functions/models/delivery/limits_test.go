@@ -161,7 +161,7 @@ func TestWhereASenderEnds(t *testing.T) {
 		return err
 	}
 	require.NoError(t, sized(maxParts*MinChunk))
-	require.ErrorContains(t, sized(maxParts*MinChunk+1), "make them larger")
+	require.ErrorContains(t, sized(maxParts*MinChunk+1), "use larger chunks")
 }
 
 // What was not asked for is stored, but the next request waits for what was.
@@ -234,7 +234,7 @@ func TestWhatAStartTakesUp(t *testing.T) {
 		require.NoError(t, os.RemoveAll(w.dir+"/"+incoming))
 		require.NoError(t, put(w.dir+"/"+incoming))
 		_, err = NewReceiver(w.store, Config{}, nil)
-		require.ErrorContains(t, err, "taking up deliveries")
+		require.ErrorContains(t, err, "resuming deliveries")
 	}
 }
 

@@ -1,9 +1,9 @@
-// Package delivery carries models to a node in pieces, over any transport that takes messages of some KiB. It has no client: a Receiver
-// turns a message into an answer, and a Sender does the same on the other side.
+// Package delivery sends models to a node in pieces, over any transport that carries messages of some KiB. It has no client: a Receiver returns the
+// reply to a message, and so does a Sender on the other side.
 //
-// Every statement may be lost, repeated or reordered. The receiver asks for the chunks that it lacks, a few at a time, so that the sender needs no
-// state. What arrived is kept on disk and survives a restart. A manifest is verified before any disk is taken for it, and the file's digest
-// before the store gets it. FORMAT.md of functions/models is the reference.
+// A message may be lost, repeated or reordered. The receiver requests missing chunks, a few at a time, so the sender needs no state. Received chunks
+// are on disk and survive a restart. The manifest is verified before its delivery uses any disk, and the digest of the file before it reaches the
+// store. FORMAT.md of functions/models is the reference.
 package delivery
 
 import (
@@ -20,37 +20,37 @@ import (
 	"app-offload/functions/models"
 )
 
-// Limits of all statements.
+// Limits of messages.
 const (
 	MinChunk = 1 << 10
 	MaxChunk = 256 << 10
-	maxOffer = 128 << 10 // bytes of a statement that is no chunk
+	maxOffer = 128 << 10 // bytes of a message other than a chunk
 	maxParts = 1 << 20   // chunks of a file
 	maxRuns  = 64        // ranges in a request
 	maxText  = 512       // bytes of a reason
 	header   = 4 + sha256.Size + 4
 
-	MaxMessage = header + MaxChunk // of what a node gets
+	MaxMessage = header + MaxChunk // maximum size of a message to a node
 )
 
-// mark begins a chunk. All other statements are JSON objects.
+// mark begins a chunk. All other messages are JSON objects.
 var mark = [4]byte{'O', 'M', 'C', '1'}
 
-// Topic is where a node gets offers and chunks.
+// Topic returns the topic on which a node receives offers and chunks.
 func Topic(node string) string { return "offload/v1/" + node + "/model" }
 
-// WantTopic is where a node asks for chunks and reports.
+// WantTopic returns the topic on which a node requests chunks and reports.
 func WantTopic(node string) string { return "offload/v1/" + node + "/model/want" }
 
-// ID names a version of a model by the SHA-256 of its manifest's bytes, which has the digest of the file in it.
+// ID identifies a version of a model: the SHA-256 of its manifest's bytes, which contain the digest of the file.
 type ID [sha256.Size]byte
 
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// MarshalText writes the digits.
+// MarshalText encodes the id as hexadecimal digits.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads 64 digits in lower case.
+// UnmarshalText decodes 64 hexadecimal digits in lower case.
 func (id *ID) UnmarshalText(b []byte) error {
 	if _, err := hex.Decode(id[:], b[:min(len(b), 2*len(id))]); err != nil || id.String() != string(b) {
 		return fmt.Errorf("an id must be %d hexadecimal digits in lower case", 2*len(id))
@@ -58,30 +58,30 @@ func (id *ID) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Offer says that a version is there to be had.
+// Offer announces a version.
 type Offer struct {
 	Type      string `json:"type"`                // offload.model.offer.v1
-	Manifest  []byte `json:"manifest"`            // as its author wrote and signed it, in base64
-	Signature []byte `json:"signature,omitempty"` // a file of minisign, in base64
-	Chunk     int    `json:"chunk"`               // bytes of every chunk but the last
+	Manifest  []byte `json:"manifest"`            // as written and signed by its author, in base64
+	Signature []byte `json:"signature,omitempty"` // minisign signature file, in base64
+	Chunk     int    `json:"chunk"`               // bytes of each chunk but the last
 	Rollback  bool   `json:"rollback,omitempty"`  // the version may be older than the one in force
 }
 
-// ID names the offered version.
+// ID returns the id of the offered version.
 func (o *Offer) ID() ID { return sha256.Sum256(o.Manifest) }
 
-// Want asks for chunks, or reports what became of an offer.
+// Want requests chunks, or reports the outcome of an offer.
 type Want struct {
 	Type   string   `json:"type"` // offload.model.want.v1
 	ID     ID       `json:"id"`
 	State  State    `json:"state"`
-	Ranges [][2]int `json:"ranges,omitempty"` // first and last chunk of each run that is wanted now, ascending
-	Have   int      `json:"have"`             // chunks that are on disk
+	Ranges [][2]int `json:"ranges,omitempty"` // first and last chunk of each requested run, ascending
+	Have   int      `json:"have"`             // chunks on disk
 	Of     int      `json:"of"`               // chunks of the file
 	Reason string   `json:"reason,omitempty"` // of a refusal
 }
 
-// State is what became of an offer.
+// State is the state of an offer.
 type State string
 
 // States of an offer.
@@ -103,7 +103,7 @@ const (
 	wantType  = "offload.model.want.v1"
 )
 
-// Append encodes a chunk: the mark, the id, the index as 4 bytes big-endian, the data.
+// Append encodes a chunk: mark, id, index as 4 bytes big-endian, data.
 func (c *Chunk) Append(dst []byte) []byte {
 	dst = append(dst, mark[:]...)
 	dst = append(dst, c.ID[:]...)
@@ -111,7 +111,7 @@ func (c *Chunk) Append(dst []byte) []byte {
 	return append(dst, c.Data...)
 }
 
-// Encode makes the message of an offer.
+// Encode returns the message of an offer.
 func (o *Offer) Encode() ([]byte, error) {
 	o.Type = offerType
 	if err := o.check(); err != nil {
@@ -124,7 +124,7 @@ func (o *Offer) Encode() ([]byte, error) {
 	return b, err
 }
 
-// Encode makes the message of a request or report.
+// Encode returns the message of a request or report.
 func (w *Want) Encode() ([]byte, error) {
 	w.Type = wantType
 	w.Reason = check.Cut(w.Reason, maxText)
@@ -134,7 +134,7 @@ func (w *Want) Encode() ([]byte, error) {
 	return json.Marshal(w)
 }
 
-// DecodeDown reads what a node gets: an offer or a chunk. A chunk's data point into msg.
+// DecodeDown decodes a message to a node: an offer or a chunk. The data of a chunk refer to msg.
 func DecodeDown(msg []byte) (*Offer, *Chunk, error) {
 	if bytes.HasPrefix(msg, mark[:]) {
 		c, err := decodeChunk(msg)
@@ -164,7 +164,7 @@ func decodeChunk(msg []byte) (*Chunk, error) {
 	return c, nil
 }
 
-// DecodeWant reads what a node sends.
+// DecodeWant decodes a message from a node.
 func DecodeWant(msg []byte) (*Want, error) {
 	w := &Want{}
 	if err := decode(msg, w); err != nil {
@@ -176,7 +176,7 @@ func DecodeWant(msg []byte) (*Want, error) {
 	return w, nil
 }
 
-// decode reads one JSON object without unknown members.
+// decode decodes one JSON object without unknown members.
 func decode(msg []byte, into any) error {
 	if len(msg) > maxOffer {
 		return fmt.Errorf("%d bytes, at most %d are allowed", len(msg), maxOffer)
@@ -224,7 +224,7 @@ func (w *Want) check() error {
 	return nil
 }
 
-// parts is the number of chunks of a file.
+// parts returns the number of chunks of a file.
 func parts(m *models.Manifest, chunk int) int {
 	return int((m.Size + int64(chunk) - 1) / int64(chunk))
 }

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// Names below a store's folder.
+// Names in a store's folder.
 const (
 	incoming = ".incoming"
 	offerAt  = "/offer"
@@ -23,10 +23,10 @@ const (
 	haveAt   = "/have"
 )
 
-// syncEvery is how many chunks may have to be asked for again after a restart.
+// syncEvery is the maximum number of chunks that a crash loses.
 const syncEvery = 16
 
-// partial is a file of which some chunks are on disk.
+// partial is an incomplete file of a delivery.
 type partial struct {
 	id       ID
 	offer    *Offer
@@ -34,16 +34,16 @@ type partial struct {
 	dir      string
 	root     *os.Root
 	file     *os.File
-	have     []byte // a bit for each chunk
+	have     []byte // one bit for each chunk
 	got, of  int
 	unsynced int
-	wanted   int   // chunks asked for that have not come
-	upTo     int   // the last of them
+	wanted   int   // requested chunks that have not arrived
+	upTo     int   // last requested chunk
 	active   int64 // stamp of the last chunk, offer or request
-	tries    int   // downloads whose digest was wrong
+	tries    int   // downloads with a wrong digest
 }
 
-// begin makes the folder of a partial, with its offer.
+// begin creates the folder of a partial, with its offer.
 func begin(root *os.Root, o *Offer, m *models.Manifest) (*partial, error) {
 	p := newPartial(root, o, m)
 	msg, err := json.Marshal(o)
@@ -83,7 +83,7 @@ func (p *partial) open(flag int) (err error) {
 	return err
 }
 
-// resume takes up what a process before has left. A bitmap that does not fit means that all is asked for again.
+// resume loads the state of an earlier process. If the bitmap is invalid, all chunks are requested again.
 func (p *partial) resume() error {
 	if err := p.open(os.O_RDWR | os.O_CREATE); err != nil {
 		return err
@@ -103,12 +103,12 @@ func (p *partial) resume() error {
 
 func (p *partial) has(i int) bool { return p.have[i/8]&(1<<(i%8)) != 0 }
 
-// length is that of chunk i.
+// length returns the length of chunk i.
 func (p *partial) length(i int) int {
 	return int(min(int64(p.offer.Chunk), p.manifest.Size-int64(i)*int64(p.offer.Chunk)))
 }
 
-// add stores a chunk. A repeat changes nothing.
+// add stores a chunk. A repeated chunk has no effect.
 func (p *partial) add(c *Chunk) error {
 	if c.Index >= p.of || len(c.Data) != p.length(c.Index) {
 		return fmt.Errorf("chunk %d with %d bytes does not fit a file of %d bytes in chunks of %d", c.Index, len(c.Data), p.manifest.Size, p.offer.Chunk)
@@ -130,7 +130,7 @@ func (p *partial) add(c *Chunk) error {
 	return nil
 }
 
-// sync makes the chunks durable first and then their bits, so that no bit stands for a chunk that a power cut took.
+// sync makes the chunks durable before their bits, so that after a power cut no bit refers to a lost chunk.
 func (p *partial) sync() error {
 	if err := p.file.Sync(); err != nil {
 		return fmt.Errorf("storing chunks: %w", err)
@@ -143,7 +143,7 @@ func (p *partial) sync() error {
 	return nil
 }
 
-// verify compares the complete file with the digest of the manifest. The file's size is right, since every chunk's was.
+// verify compares the complete file with the digest of the manifest. Its size is right, since the size of every chunk was.
 func (p *partial) verify() error {
 	if err := p.file.Sync(); err != nil {
 		return fmt.Errorf("storing chunks: %w", err)
@@ -153,14 +153,14 @@ func (p *partial) verify() error {
 		return fmt.Errorf("reading the file again: %w", err)
 	}
 	if digest := hex.EncodeToString(h.Sum(nil)); digest != p.manifest.SHA256 {
-		return fmt.Errorf("%w: the file that came has the SHA-256 %s, the manifest says %s", errDigest, digest, p.manifest.SHA256)
+		return fmt.Errorf("%w: the received file has the SHA-256 %s, the manifest specifies %s", errDigest, digest, p.manifest.SHA256)
 	}
 	return nil
 }
 
 var errDigest = errors.New("wrong digest")
 
-// restart forgets all chunks, since one of them is wrong and none says which.
+// restart discards all chunks, since it is unknown which one is wrong.
 func (p *partial) restart() error {
 	clear(p.have)
 	p.got = 0
@@ -168,7 +168,7 @@ func (p *partial) restart() error {
 	return p.sync()
 }
 
-// want is the request for the next chunks that are missing.
+// want returns a request for the next missing chunks.
 func (p *partial) want(window int) *Want {
 	w := &Want{ID: p.id, State: Wanted, Have: p.got, Of: p.of}
 	p.wanted = 0
@@ -189,10 +189,10 @@ func (p *partial) want(window int) *Want {
 	return w
 }
 
-// there reports whether the file is where chunks are stored, and not in the store.
+// there reports whether the file is in the folder of the delivery, and was not moved into the store.
 func (p *partial) there() bool {
 	_, err := p.root.Stat(p.dir + partAt)
-	return !errors.Is(err, fs.ErrNotExist) // also where no descriptor is left to look
+	return !errors.Is(err, fs.ErrNotExist) // a lack of descriptors also counts as there
 }
 
 func (p *partial) close() error {

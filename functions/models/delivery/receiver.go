@@ -21,12 +21,12 @@ var (
 	ErrGivenUp = errors.New("given up after several downloads with a wrong digest")
 )
 
-// Config bounds a receiver. Zero values stand for the defaults.
+// Config bounds a receiver. Zero values select the defaults.
 type Config struct {
-	Partials   int           // deliveries at the same time, 4; a further one replaces the one that was idle longest
-	Window     int           // chunks asked for at once, 32
-	RetryAfter time.Duration // without a chunk, after which missing ones are asked for again, 10 s
-	Tries      int           // downloads of one version whose digest is wrong, 3
+	Partials   int           // concurrent deliveries, 4; another one replaces the one that was idle longest
+	Window     int           // chunks requested together, 32
+	RetryAfter time.Duration // time without a chunk after which missing chunks are requested again, 10 s
+	Tries      int           // downloads of one version with a wrong digest, 3
 }
 
 func (c Config) orDefault() Config {
@@ -45,8 +45,8 @@ func (c Config) orDefault() Config {
 	return c
 }
 
-// Receiver takes deliveries into a store. Its disk is bounded by Partials files of the store's limit. It is safe for concurrent use; the last
-// chunk of a file is answered after the model was loaded.
+// Receiver receives deliveries into a store. It uses disk for at most Partials files of the store's maximum size. It is safe for concurrent use.
+// Handle of the last chunk of a file returns after the model was loaded.
 type Receiver struct {
 	cfg   Config
 	store *models.Store
@@ -54,23 +54,23 @@ type Receiver struct {
 
 	mu    sync.Mutex // held while a model is written, verified and loaded
 	open  map[ID]*partial
-	later *waiting                // the latest offer for which the machine had no room
-	seen  atomic.Pointer[[]sight] // by those who must not wait for that
+	later *waiting                // the latest offer that failed for lack of disk space, descriptors or memory
+	seen  atomic.Pointer[[]sight] // for Progress, which must not wait for mu
 }
 
-// waiting is an offer that begins once there is room.
+// waiting is an offer to retry later.
 type waiting struct {
 	offer    *Offer
 	manifest *models.Manifest
 }
 
-// sight is how far a delivery was.
+// sight is the progress of a delivery, with the time of its last activity.
 type sight struct {
 	Progress
 	active int64 // stamp
 }
 
-// show lets Progress see what there is now. The lock is held, but for the start.
+// show updates the state that Progress returns. The caller holds the lock, except in NewReceiver.
 func (r *Receiver) show() {
 	list := make([]sight, 0, len(r.open))
 	for _, p := range r.open {
@@ -79,7 +79,7 @@ func (r *Receiver) show() {
 	r.seen.Store(&list)
 }
 
-// NewReceiver takes up the deliveries that a process before has begun. What it cannot take up is removed.
+// NewReceiver resumes the deliveries of an earlier process. It removes deliveries that cannot be resumed.
 func NewReceiver(store *models.Store, cfg Config, c *clock.Clock) (*Receiver, error) {
 	r := &Receiver{cfg: cfg.orDefault(), store: store, clock: c.Or(), open: map[ID]*partial{}}
 	defer r.show()
@@ -88,27 +88,27 @@ func NewReceiver(store *models.Store, cfg Config, c *clock.Clock) (*Receiver, er
 		return r, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("taking up deliveries of models: %w", check.Access(err))
+		return nil, fmt.Errorf("resuming deliveries of models: %w", check.Access(err))
 	}
 	names, err := d.Readdirnames(1000)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
-		return nil, fmt.Errorf("taking up deliveries of models: %w", err)
+		return nil, fmt.Errorf("resuming deliveries of models: %w", err)
 	}
 	for _, name := range names {
 		if r.resume(name) {
 			continue
 		}
 		if err := store.Root().RemoveAll(incoming + "/" + name); err != nil {
-			return nil, fmt.Errorf("removing a delivery that cannot be taken up: %w", err)
+			return nil, fmt.Errorf("removing a delivery that cannot be resumed: %w", err)
 		}
 	}
 	return r, nil
 }
 
-// resume reports whether a folder is a delivery that goes on.
+// resume reports whether a folder is a delivery that was resumed.
 func (r *Receiver) resume(name string) bool {
 	msg, err := models.ReadFile(r.store.Root(), incoming+"/"+name+offerAt, maxOffer)
 	if err != nil || len(r.open) >= r.cfg.Partials {
@@ -127,13 +127,13 @@ func (r *Receiver) resume(name string) bool {
 		_ = p.close()
 		return false
 	}
-	p.active = r.clock.Now() - int64(r.cfg.RetryAfter) // asks at once
+	p.active = r.clock.Now() - int64(r.cfg.RetryAfter) // due immediately
 	r.open[p.id] = p
 	return true
 }
 
-// Handle takes a message of the node's topic. The reply, if it is not nil, is to be published on WantTopic, also where there is an error: the
-// error is for the log. A message that is not valid has no effect and no reply.
+// Handle processes a message of the node's topic. A reply that is not nil must be published on WantTopic, even with an error: the error is for the
+// log. An invalid message has no effect and no reply.
 func (r *Receiver) Handle(ctx context.Context, msg []byte) (reply []byte, err error) {
 	o, c, err := DecodeDown(msg)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *Receiver) Handle(ctx context.Context, msg []byte) (reply []byte, err er
 	return reply, errors.Join(err, encoding)
 }
 
-// offered begins a delivery, or says how far it is.
+// offered begins a delivery, or requests the next chunks of a known one.
 func (r *Receiver) offered(o *Offer) (*Want, error) {
 	if p := r.open[o.ID()]; p != nil {
 		p.active = r.clock.Now()
@@ -193,7 +193,8 @@ func (r *Receiver) offered(o *Offer) (*Want, error) {
 	return p.want(r.cfg.Window), nil
 }
 
-// newest reports an error where a delivery of the model is under way, or waits for room, that is as new and that the offer may not end.
+// newest returns an error if another delivery of the model, in progress or waiting to be retried, has the same or a newer version and the offer may
+// not replace it.
 func (r *Receiver) newest(o *Offer, m *models.Manifest) error {
 	var others []*models.Manifest
 	for _, p := range r.open {
@@ -204,13 +205,13 @@ func (r *Receiver) newest(o *Offer, m *models.Manifest) error {
 	}
 	for _, other := range others {
 		if other.Name == m.Name && m.Version.Compare(other.Version) <= 0 && !(o.Rollback && r.store.Permits(o.Signature, other.Version)) {
-			return fmt.Errorf("version %s of model %s is under way, which is not older than %s; offer a rollback that its signature permits to end it", other.Version, m.Name, m.Version)
+			return fmt.Errorf("a delivery of version %s of model %s is in progress, which is not older than %s; to replace it, offer a rollback that the signature permits", other.Version, m.Name, m.Version)
 		}
 	}
 	return nil
 }
 
-// makeRoom ends deliveries of the same model, which the new one replaces, and the one that was idle longest where there are too many.
+// makeRoom ends deliveries of the same model, and, if there are too many deliveries, the one that was idle longest.
 func (r *Receiver) makeRoom(m *models.Manifest) error {
 	for _, p := range r.open {
 		if p.manifest.Name == m.Name {
@@ -243,7 +244,7 @@ func (r *Receiver) end(p *partial) error {
 
 func refusal(id ID, err error) *Want { return &Want{ID: id, State: Refused, Reason: err.Error()} }
 
-// chunk stores a piece, asks for the next ones when all came that were asked for, and installs the file when it is complete.
+// chunk stores a chunk, requests the next chunks once all requested ones have arrived, and installs the complete file.
 func (r *Receiver) chunk(ctx context.Context, c *Chunk) (*Want, error) {
 	p := r.open[c.ID]
 	if p == nil {
@@ -254,7 +255,7 @@ func (r *Receiver) chunk(ctx context.Context, c *Chunk) (*Want, error) {
 		return nil, fmt.Errorf("model %s %s: %w", p.manifest.Name, p.manifest.Version, err)
 	}
 	if p.got == before {
-		return nil, nil //nolint:nilnil // a repeat
+		return nil, nil //nolint:nilnil // repeated
 	}
 	p.active = r.clock.Now()
 	switch {
@@ -264,10 +265,10 @@ func (r *Receiver) chunk(ctx context.Context, c *Chunk) (*Want, error) {
 	case p.wanted == 0:
 		return p.want(r.cfg.Window), nil
 	}
-	return nil, nil //nolint:nilnil // more is on its way
+	return nil, nil //nolint:nilnil // more chunks are expected
 }
 
-// complete verifies the file and hands it to the store, which verifies the signature again.
+// complete verifies the file and passes it to the store, which verifies the signature again.
 func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	err := p.verify()
 	if errors.Is(err, errDigest) && p.tries+1 < r.cfg.Tries {
@@ -280,12 +281,12 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	if err == nil {
 		err = r.store.Install(ctx, p.offer.Manifest, p.offer.Signature, p.dir+partAt, p.offer.Rollback)
 	}
-	if models.Passing(err) && p.there() { // Due tries again
-		return nil, fmt.Errorf("delivery of model %s %s is complete and is tried again: %w", p.manifest.Name, p.manifest.Version, err)
+	if models.Passing(err) && p.there() { // Due retries
+		return nil, fmt.Errorf("delivery of model %s %s is complete, the installation is retried: %w", p.manifest.Name, p.manifest.Version, err)
 	}
 	ended := r.end(p)
 	if err != nil && (ctx.Err() != nil || models.Passing(err)) {
-		return nil, errors.Join(err, ended) // the store loads the version when it is opened again, or looks again
+		return nil, errors.Join(err, ended) // the store loads the version at its next opening or scan
 	}
 	if err != nil {
 		return refusal(p.id, err), errors.Join(fmt.Errorf("delivery of model %s %s: %w", p.manifest.Name, p.manifest.Version, err), ended)
@@ -293,8 +294,8 @@ func (r *Receiver) complete(ctx context.Context, p *partial) (*Want, error) {
 	return &Want{ID: p.id, State: Installed, Have: p.of, Of: p.of}, ended
 }
 
-// Due tries again what the machine had no room or descriptors for, and gives the requests that are to be sent again, since nothing came for a while. Call it every few
-// seconds. The replies are to be published also where there is an error, which is for the log.
+// Due retries steps that failed for lack of disk space, descriptors or memory, and repeats requests after a time without chunks. Call it every few
+// seconds. The replies must be published even with an error: the error is for the log.
 func (r *Receiver) Due(ctx context.Context) (replies [][]byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,7 +326,7 @@ func (r *Receiver) Due(ctx context.Context) (replies [][]byte, err error) {
 	return replies, err
 }
 
-// Progress is how far a delivery is.
+// Progress is the progress of a delivery.
 type Progress struct {
 	Name    string         `json:"name"`
 	Version models.Version `json:"version"`
@@ -334,7 +335,7 @@ type Progress struct {
 	Idle    time.Duration  `json:"idle"`
 }
 
-// Progress describes the deliveries that are under way. It does not wait for a model that is being loaded.
+// Progress returns the deliveries in progress. It does not wait for a model that is being loaded.
 func (r *Receiver) Progress() []Progress {
 	seen := *r.seen.Load()
 	list := make([]Progress, len(seen))
@@ -345,7 +346,7 @@ func (r *Receiver) Progress() []Progress {
 	return list
 }
 
-// Close keeps what came on disk for the next start.
+// Close saves the received chunks for the next start.
 func (r *Receiver) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// Sender answers requests for the chunks of one version. It keeps no state but the offer, and is safe for concurrent use if its file is.
+// Sender answers requests for the chunks of one version. It has no state but the offer, and is safe for concurrent use if its file is.
 type Sender struct {
 	offer Offer
 	id    ID
@@ -17,7 +17,7 @@ type Sender struct {
 	file  io.ReaderAt
 }
 
-// NewSender offers a file with its manifest and signature, in chunks of that many bytes.
+// NewSender offers a file with its manifest and signature, in chunks of the given number of bytes.
 func NewSender(manifest, signature []byte, file io.ReaderAt, chunk int, rollback bool) (*Sender, error) {
 	m, err := models.ParseManifest(manifest)
 	if err != nil {
@@ -28,25 +28,24 @@ func NewSender(manifest, signature []byte, file io.ReaderAt, chunk int, rollback
 		return nil, fmt.Errorf("offering model %s %s: %w", m.Name, m.Version, err)
 	}
 	if s.id, s.of = s.offer.ID(), parts(m, chunk); s.of > maxParts {
-		return nil, fmt.Errorf("offering model %s %s: %d chunks, at most %d are allowed; make them larger", m.Name, m.Version, s.of, maxParts)
+		return nil, fmt.Errorf("offering model %s %s: %d chunks, at most %d are allowed; use larger chunks", m.Name, m.Version, s.of, maxParts)
 	}
 	return s, nil
 }
 
-// ID names the version that is offered.
+// ID returns the id of the offered version.
 func (s *Sender) ID() ID { return s.id }
 
-// Offer is the message that begins a delivery. It may be repeated at any time, and may be retained by a broker.
+// Offer returns the message that begins a delivery. The message may be repeated at any time, and may be retained by a broker.
 func (s *Sender) Offer() []byte {
 	b, err := s.offer.Encode()
 	if err != nil {
-		panic(err) // it was encoded before
+		panic(err) // NewSender has encoded it before
 	}
 	return b
 }
 
-// Answer gives the chunks that a request asks for, message by message, read from the file when they are due. Requests for another version,
-// and reports, give none.
+// Answer yields the requested chunks as messages, each read from the file when it is due. It yields nothing for a report, or for a request for another version.
 func (s *Sender) Answer(w *Want) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if w.ID != s.id || w.State != Wanted || w.Of != s.of {
@@ -66,7 +65,7 @@ func (s *Sender) Answer(w *Want) iter.Seq2[[]byte, error] {
 func (s *Sender) chunk(i int) ([]byte, error) {
 	at := int64(i) * int64(s.offer.Chunk)
 	data := make([]byte, min(int64(s.offer.Chunk), s.size-at))
-	if _, err := s.file.ReadAt(data, at); err != nil && err != io.EOF { //nolint:errorlint // as ReaderAt documents it
+	if _, err := s.file.ReadAt(data, at); err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt returns it unwrapped
 		return nil, fmt.Errorf("reading chunk %d of a model: %w", i, err)
 	}
 	c := Chunk{ID: s.id, Index: i, Data: data}

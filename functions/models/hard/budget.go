@@ -7,28 +7,28 @@ import (
 	"app-offload/functions/clock"
 )
 
-// The minute under way counts, so that a window has one slot more than it has minutes.
+// The current minute counts, so a window has one slot more than minutes.
 const (
 	slot      = time.Minute
 	slots     = 24*60 + 1
 	hourSlots = 60 + 1
 )
 
-// Budget bounds how many hard examples leave: never more than hour in an hour, nor more than day in a day. It counts by the minute, so that
-// what was spent comes back up to a minute late. Time is that of a clock that does not step. It is safe for concurrent use.
+// Budget bounds the number of hard examples that are sent: at most hour in an hour, and day in a day. It counts by the minute, so spending expires up
+// to a minute late. It uses a clock that does not step. It is safe for concurrent use.
 type Budget struct {
 	hour, day int
 	clock     *clock.Clock
 
 	mu      sync.Mutex
-	origin  int64 // a stamp: the beginning of slot 0
-	at      int64 // the slot of the last look
+	origin  int64 // stamp of the beginning of slot 0
+	at      int64 // the current slot at the last call
 	spent   [slots]uint32
 	refused uint64
 	taken   uint64
 }
 
-// NewBudget makes a budget of which nothing is spent; 0 is no limit.
+// NewBudget returns an unspent budget; 0 means no limit.
 func NewBudget(hour, day int, c *clock.Clock) *Budget {
 	b := &Budget{hour: hour, day: day, clock: c.Or()}
 	b.origin = b.clock.Now()
@@ -37,7 +37,7 @@ func NewBudget(hour, day int, c *clock.Clock) *Budget {
 
 func (b *Budget) now() int64 { return (b.clock.Now() - b.origin) / int64(slot) }
 
-// Take takes one from both, or neither.
+// Take takes one example from both limits, or from neither.
 func (b *Budget) Take() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,7 +52,7 @@ func (b *Budget) Take() bool {
 	return true
 }
 
-// Spent is what was taken in the last hour and day, and how many were refused since the start.
+// Spent returns the examples taken in the last hour and day, and the number refused since the start.
 func (b *Budget) Spent() (hour, day int, refused uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,14 +61,14 @@ func (b *Budget) Spent() (hour, day int, refused uint64) {
 	return hour, day, b.refused
 }
 
-// Taken is how often one was taken since the start. While it stays, a saved Spending says the same as a new one would.
+// Taken returns the number of examples taken since the start. While it does not change, neither does the saved Spending.
 func (b *Budget) Taken() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.taken
 }
 
-// turn empties the slots that have passed.
+// turn clears the slots that have passed.
 func (b *Budget) turn(now int64) {
 	for range min(now-b.at, slots) {
 		b.at++
@@ -87,14 +87,14 @@ func (b *Budget) sums() (hour, day int) {
 	return hour, day
 }
 
-// Spending is what a file keeps of a budget.
+// Spending is the saved state of a budget.
 type Spending struct {
 	At    clock.Moment  `json:"at"`
-	Phase time.Duration `json:"phase"` // of the minute that was under way
-	Spent []uint32      `json:"spent"` // by the minute, the newest first, without zeros at the end
+	Phase time.Duration `json:"phase"` // elapsed part of the current minute
+	Spent []uint32      `json:"spent"` // by the minute, newest first, without trailing zeros
 }
 
-// Save is the state for Load after a restart.
+// Save returns the state for Load after a restart.
 func (b *Budget) Save() Spending {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,8 +111,7 @@ func (b *Budget) Save() Spending {
 	return s
 }
 
-// Load replaces what was spent by what a process before has spent, so that a restart is no new budget. Time that cannot be proved to have
-// passed does not count.
+// Load replaces the spending by that of an earlier process, so that a restart does not reset the budget. Only time that provably passed counts.
 func (b *Budget) Load(s Spending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,11 +1,11 @@
-// Package hard decides which answers of a small model are worth a second one by a large model.
+// Package hard decides which answers of a small model need a second answer by a large model.
 //
-// A Filter judges one answer; a Budget bounds how many go, by the hour and by the day; a Watch signals that the data have drifted from what the model
-// was used on before, which confidence does not show: a softmax stays sure on data it has never seen.
+// A Filter judges one answer. A Budget bounds the number of examples sent, by the hour and by the day. A Watch signals that the data have drifted
+// from the data first seen. Confidence does not show drift: softmax stays confident on unfamiliar data.
 //
-// threshold, cross-entropy, ibt, random, edge and cloud are the filters of KubeEdge Sedna (lib/sedna/algorithms/hard_example_mining) with
-// its definitions and defaults. margin, band and energy are additions. With a share, a filter finds the hardest examples instead of those beyond
-// a threshold. Filters are safe for concurrent use and allocate nothing.
+// threshold, cross-entropy, ibt, random, edge and cloud are the filters of KubeEdge Sedna (lib/sedna/algorithms/hard_example_mining) with its
+// definitions and defaults. margin, band and energy are additions. With a share, a filter selects the hardest examples instead of those beyond a
+// threshold. Filters are safe for concurrent use and do not allocate.
 package hard
 
 import (
@@ -17,23 +17,23 @@ import (
 	"app-offload/functions/check"
 )
 
-// Example is what a model said of one input. What it did not say is empty, and filters that want it find nothing hard then.
+// Example is the output of a model for one input. Missing outputs are empty, and a filter that needs them judges nothing hard.
 type Example struct {
 	Boxes     []float64 // scores of the objects found; a classifier has one, its confidence
 	Scores    []float64 // probability of each class
-	Logits    []float64 // before softmax
-	Error     float64   // of a reconstruction
-	Threshold float64   // from which Error is an anomaly; 0 without a threshold
+	Logits    []float64 // values before softmax
+	Error     float64   // reconstruction error
+	Threshold float64   // Error from which on the input is an anomaly; 0 without a threshold
 }
 
 // Filter judges examples.
 type Filter interface {
 	// Hard reports whether an example is hard.
 	Hard(e *Example) bool
-	// Hardness is a number that grows with how hard an example is, and false where the filter can say nothing of it. Numbers of different
-	// filters are not comparable.
+	// Hardness returns a number that grows with the hardness of an example, and false if the filter cannot judge it. The numbers of different filters
+	// are not comparable.
 	Hardness(e *Example) (float64, bool)
-	// String shows the formula.
+	// String returns the formula.
 	String() string
 }
 
@@ -50,18 +50,18 @@ const (
 	Energy       = "energy"
 )
 
-// Config chooses a filter.
+// Config selects a filter.
 type Config struct {
 	Filter      string  // edge, cloud, random, threshold, cross-entropy, ibt, margin, band or energy
-	Threshold   float64 // see each filter; Default gives it a sensible value
-	Box         float64 `within:"0 1"`  // ibt: a box whose score is at most this counts as hard
-	Width       float64 `within:"0 10"` // band: how far from the threshold, as a share of it
+	Threshold   float64 // see each filter; Default sets a suitable value
+	Box         float64 `within:"0 1"`  // ibt: boxes with at most this score are hard
+	Width       float64 `within:"0 10"` // band: largest distance from the threshold, relative to it
 	Temperature float64 // energy
 	Seed        uint64  // random
-	Share       float64 `within:"0 1"` // above 0: the hardest share of the recent examples is hard, and Threshold has no effect
+	Share       float64 `within:"0 1"` // if above 0, the hardest share of the recent examples is hard, and Threshold has no effect
 }
 
-// Default is the configuration of a filter with its usual values; those of Sedna's filters are Sedna's.
+// Default returns the default configuration of a filter. Sedna's filters have Sedna's defaults.
 func Default(filter string) Config {
 	c := Config{Filter: filter, Threshold: 0.5, Box: 0.5, Width: 0.2, Temperature: 1}
 	switch filter {
@@ -75,7 +75,7 @@ func Default(filter string) Config {
 	return c
 }
 
-// Validate names everything that is wrong.
+// Validate reports all problems together.
 func (c Config) Validate() error {
 	p := check.Fields("Hard", c)
 	p.OneOf("Filter", c.Filter, EdgeOnly, CloudOnly, Random, Threshold, CrossEntropy, IBT, Margin, Band, Energy)
@@ -91,7 +91,7 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-// New makes a filter.
+// New returns the configured filter.
 func New(c Config) (Filter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func New(c Config) (Filter, error) {
 	return c.fixed(), nil
 }
 
-// fixed is the filter with its threshold.
+// fixed returns the filter with a fixed threshold.
 func (c Config) fixed() Filter {
 	switch c.Filter {
 	case Threshold:
@@ -123,12 +123,12 @@ func (c Config) fixed() Filter {
 	return always(c.Filter == CloudOnly)
 }
 
-// always is cloud-only where it is true, and edge-only where it is not.
+// always is cloud-only if true, and edge-only if false.
 type always bool
 
 func (a always) Hard(*Example) bool { return bool(a) }
 
-// Hardness says that all examples are equal.
+// Hardness returns false: all examples are equal.
 func (a always) Hardness(*Example) (float64, bool) { return 0, false }
 
 func (a always) String() string {
@@ -138,7 +138,7 @@ func (a always) String() string {
 	return "no example is hard"
 }
 
-// threshold: the mean score of the boxes is below a limit.
+// threshold selects examples whose mean box score is below a limit.
 type threshold struct{ limit float64 }
 
 func (f threshold) Hard(e *Example) bool {
@@ -146,7 +146,7 @@ func (f threshold) Hard(e *Example) bool {
 	return ok && mean < f.limit
 }
 
-// Hardness is the mean score, with its sign changed.
+// Hardness is the negative mean score.
 func (f threshold) Hardness(e *Example) (float64, bool) {
 	mean, ok := mean(e.Boxes)
 	return -mean, ok
@@ -162,8 +162,8 @@ func mean(list []float64) (float64, bool) {
 
 func (f threshold) String() string { return fmt.Sprintf("mean(boxes) < %g", f.limit) }
 
-// crossEntropy: 1 + Σ p·ln p / ln n is below a limit: 1 for a sure answer, 0 for equal probabilities. Sedna fails on a probability of 0 and on a
-// single class; here 0·ln 0 is 0, and one class is sure.
+// crossEntropy selects examples whose confidence 1 + Σ p·ln p / ln n is below a limit. The confidence is 1 for a certain answer and 0 for equal
+// probabilities. Sedna fails on a probability of 0 and on a single class; this filter uses 0·ln 0 = 0, and a single class has confidence 1.
 type crossEntropy struct{ limit float64 }
 
 func (f crossEntropy) Hard(e *Example) bool {
@@ -171,7 +171,7 @@ func (f crossEntropy) Hard(e *Example) bool {
 	return ok && confidence < f.limit
 }
 
-// Hardness is what the confidence lacks.
+// Hardness is 1 minus the confidence.
 func (f crossEntropy) Hardness(e *Example) (float64, bool) {
 	confidence, ok := certainty(e)
 	return 1 - confidence, ok
@@ -196,7 +196,7 @@ func certainty(e *Example) (float64, bool) {
 
 func (f crossEntropy) String() string { return fmt.Sprintf("1 + Σ p·ln p / ln n < %g", f.limit) }
 
-// shares reports whether all values lie within 0 and 1.
+// shares reports whether all values are within 0 and 1.
 func shares(list []float64) bool {
 	for _, v := range list {
 		if !(v >= 0 && v <= 1) {
@@ -206,7 +206,7 @@ func shares(list []float64) bool {
 	return true
 }
 
-// ibt (image, box threshold): the share of boxes with a score of at most box is at least 1 − limit.
+// ibt (image, box threshold) selects examples in which the share of boxes with a score of at most box is at least 1 − limit.
 type ibt struct{ limit, box float64 }
 
 func (f ibt) Hard(e *Example) bool {
@@ -230,7 +230,7 @@ func (f ibt) Hardness(e *Example) (float64, bool) {
 
 func (f ibt) String() string { return fmt.Sprintf("share(boxes ≤ %g) ≥ %g", f.box, 1-f.limit) }
 
-// margin: the two largest probabilities differ by less than a limit.
+// margin selects examples whose two largest probabilities differ by less than a limit.
 type margin struct{ limit float64 }
 
 func (f margin) Hard(e *Example) bool {
@@ -238,7 +238,7 @@ func (f margin) Hard(e *Example) bool {
 	return ok && -h < f.limit
 }
 
-// Hardness is the margin, with its sign changed.
+// Hardness is the negative margin.
 func (f margin) Hardness(e *Example) (float64, bool) {
 	if len(e.Scores) < 2 {
 		return 0, false
@@ -257,14 +257,14 @@ func (f margin) Hardness(e *Example) (float64, bool) {
 
 func (f margin) String() string { return fmt.Sprintf("first − second < %g", f.limit) }
 
-// band: the error of a reconstruction lies near the threshold between normal and anomaly, on either side.
+// band selects reconstructions whose error is near the threshold between normal and anomaly, on either side.
 type band struct{ width float64 }
 
 func (f band) Hard(e *Example) bool {
 	return e.Threshold > 0 && math.Abs(e.Error-e.Threshold) <= f.width*e.Threshold
 }
 
-// Hardness is the distance from the threshold as a share of it, with its sign changed.
+// Hardness is the negative distance from the threshold, relative to it.
 func (f band) Hardness(e *Example) (float64, bool) {
 	if !(e.Threshold > 0) {
 		return 0, false
@@ -274,8 +274,8 @@ func (f band) Hardness(e *Example) (float64, bool) {
 
 func (f band) String() string { return fmt.Sprintf("|error − threshold| ≤ %g·threshold", f.width) }
 
-// energy: −T·ln Σ exp(logit/T) is above a limit (Liu et al., Energy-based Out-of-distribution Detection, 2020). It is low for data like those of
-// the training.
+// energy selects examples whose free energy −T·ln Σ exp(logit/T) is above a limit (Liu et al., Energy-based Out-of-distribution Detection, 2020). It
+// is low for data like the training data.
 type energy struct{ limit, temperature float64 }
 
 func (f energy) Hard(e *Example) bool {
@@ -294,7 +294,7 @@ func (f energy) String() string {
 	return fmt.Sprintf("−T·ln Σ exp(logit/T) > %g, T = %g", f.limit, f.temperature)
 }
 
-// Free is the free energy of logits at a temperature.
+// Free returns the free energy of logits at a temperature.
 func Free(logits []float64, temperature float64) float64 {
 	most, sum := math.Inf(-1), 0.
 	for _, v := range logits {
@@ -306,7 +306,7 @@ func Free(logits []float64, temperature float64) float64 {
 	return -most - temperature*math.Log(sum)
 }
 
-// draw: a share of all examples, by chance.
+// draw selects a random share of all examples.
 type draw struct {
 	share float64
 	next  func() float64
@@ -316,7 +316,7 @@ func newDraw(share float64, seed uint64) *draw {
 	if seed == 0 {
 		return &draw{share, rand.Float64}
 	}
-	return &draw{share, locked(rand.New(rand.NewPCG(seed, 1)))} //nolint:gosec // no secret
+	return &draw{share, locked(rand.New(rand.NewPCG(seed, 1)))} //nolint:gosec // not a secret
 }
 
 // locked makes a generator safe for concurrent use.
@@ -331,7 +331,7 @@ func locked(r *rand.Rand) func() float64 {
 
 func (f *draw) Hard(*Example) bool { return f.next() < f.share }
 
-// Hardness is chance.
+// Hardness is a random number.
 func (f *draw) Hardness(*Example) (float64, bool) { return f.next(), true }
 
 func (f *draw) String() string { return fmt.Sprintf("random < %g", f.share) }

@@ -7,18 +7,18 @@ import (
 	"sync"
 )
 
-// recentExamples is the window over which the hardest are found.
+// recentExamples is the size of the window of recent examples.
 const recentExamples = 500
 
-// hardest finds the hardest share of the recent examples, so that the share that leaves is known without a threshold, and follows when the data
-// change. Examples as hard as the limit itself are not hard, so that equal ones do not leave all at once. The first fiftieth of the window
-// only fills it.
+// hardest selects the hardest share of the recent examples: the share is known without a threshold, and the selection follows changes of the data. An
+// example exactly at the limit is not hard, so that equal examples are not all selected. While the window has less than a fiftieth of its size,
+// nothing is hard.
 type hardest struct {
 	Filter
 	share float64
 
 	mu     sync.Mutex
-	ring   [recentExamples]float64 // by age
+	ring   [recentExamples]float64 // in order of arrival
 	sorted []float64
 	at     int
 }

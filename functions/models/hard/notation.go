@@ -9,24 +9,23 @@ import (
 	"app-offload/functions/check"
 )
 
-// When an example is judged.
+// Modes of a rule.
 const (
-	AfterRun  = "infer" // infer, then offload what is hard
-	BeforeRun = "judge" // judge by the latest answers of the device, then infer or offload
+	AfterRun  = "infer" // infer, then offload hard examples
+	BeforeRun = "judge" // judge by the latest answers of the device, then either infer or offload
 )
 
-// Rule is a filter with its budget, as a class writes it:
+// Rule is a filter with its budget, as written in a class:
 //
 //	margin threshold=0.2 hourly=60 daily=500
 //	energy share=0.1 mode=judge
 type Rule struct {
 	Filter        Config
-	Hourly, Daily int    // most examples that leave, 0 is no limit
+	Hourly, Daily int    // maximum number of examples sent, 0 for no limit
 	Mode          string // infer or judge
 }
 
-// ParseRule reads a rule: the name of a filter, then name=value, separated by blanks. "" and "none" are no rule, and nil. It reports all
-// problems at once.
+// ParseRule parses a rule: the name of a filter, then name=value, separated by blanks. "" and "none" give nil. It reports all problems together.
 func ParseRule(text string) (*Rule, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 || len(words) == 1 && words[0] == "none" {
@@ -71,7 +70,7 @@ func (r *Rule) set(name, value string) error {
 			"threshold": &r.Filter.Threshold, "box": &r.Filter.Box, "width": &r.Filter.Width, "temperature": &r.Filter.Temperature, "share": &r.Filter.Share,
 		}[name]
 		if at == nil {
-			return fmt.Errorf("there is no parameter %.32q; those of a filter are threshold, box, width, temperature, seed and share, and hourly, daily and mode", name)
+			return fmt.Errorf("unknown parameter %.32q, expected threshold, box, width, temperature, seed, share, hourly, daily or mode", name)
 		}
 		*at, err = strconv.ParseFloat(value, 64)
 	}

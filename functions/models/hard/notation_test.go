@@ -27,7 +27,7 @@ func TestMistakesInRulesAreNamed(t *testing.T) {
 		"margin 0.2":                           {"name=value"},
 		"margin threshold=x":                   {"must be a number"},
 		"margin threshold=0.1 threshold=0.2":   {"twice"},
-		"margin limit=1":                       {"no parameter"},
+		"margin limit=1":                       {"unknown parameter"},
 		"margin threshold=7 hourly=-1 mode=no": {"Threshold", "hourly", "mode"},
 		"margin daily=1.5":                     {"daily"},
 		"edge share=0.1":                       {"Share"},

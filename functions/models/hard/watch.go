@@ -6,29 +6,30 @@ import (
 	"sync"
 )
 
-// Watch signals drift: the mean of recent embeddings, or of errors as embeddings of one value, has left the place where it was. It is the
-// MEWMA chart of Lowry et al. (A Multivariate Exponentially Weighted Moving Average Control Chart, 1992) with a diagonal covariance. The
-// first Reference samples give mean and variance of each value. Four times as many after them give mean and deviation of the statistic itself,
-// since the values of an embedding are correlated and a table would be wrong; they are many since neighbours in a moving average are alike. It is safe for concurrent use and allocates nothing after the first sample.
+// Watch signals drift: the mean of recent embeddings, or of errors as embeddings of one value, has left its reference. It is the MEWMA chart of Lowry
+// et al. (A Multivariate Exponentially Weighted Moving Average Control Chart, 1992) with a diagonal covariance. The first Reference samples give mean
+// and variance of each value. The next 4·Reference samples give mean and deviation of the statistic itself: tabulated limits would be wrong, since
+// the values of an embedding are correlated, and many samples are needed, since neighbours in a moving average are similar. It is safe for concurrent
+// use and does not allocate after the first sample.
 type Watch struct {
 	cfg WatchConfig
 
 	mu        sync.Mutex
 	n         int
-	mean, sum []float64 // of the reference; sum of squared deviations
+	mean, sum []float64 // mean, and sum of squared deviations, of the reference
 	recent    []float64 // the moving average
-	level     moments   // of the statistic
+	level     moments   // of the statistic after the reference
 	score     float64
 }
 
-// settling is how many times the reference the statistic is learnt from.
+// settling is the number of references of samples that calibrate the statistic.
 const settling = 4
 
-// WatchConfig are the parameters of a watch.
+// WatchConfig configures a watch.
 type WatchConfig struct {
-	Reference int     // samples that show what is normal, and four times as many; 500 if 0
-	Weight    float64 // of the newest sample, 0.05 if 0
-	Limit     float64 // deviations of the statistic from which it is drift, 8 if 0
+	Reference int     // reference samples, followed by four times as many for calibration; 500 if 0
+	Weight    float64 // weight of the newest sample, 0.05 if 0
+	Limit     float64 // deviations of the statistic that signal drift, 8 if 0
 }
 
 func (c WatchConfig) orDefault() (WatchConfig, error) {
@@ -47,7 +48,7 @@ func (c WatchConfig) orDefault() (WatchConfig, error) {
 	return c, nil
 }
 
-// NewWatch makes a watch that has seen nothing.
+// NewWatch returns a watch without samples.
 func NewWatch(c WatchConfig) (*Watch, error) {
 	c, err := c.orDefault()
 	if err != nil {
@@ -56,7 +57,7 @@ func NewWatch(c WatchConfig) (*Watch, error) {
 	return &Watch{cfg: c}, nil
 }
 
-// moments are mean and deviation of a number.
+// moments are the mean and deviation of a number.
 type moments struct {
 	n         int
 	mean, sum float64
@@ -71,8 +72,8 @@ func (m *moments) add(v float64) {
 
 func (m *moments) deviation() float64 { return math.Sqrt(m.sum / float64(max(m.n-1, 1))) }
 
-// Add takes a sample. It returns how many deviations the recent mean is away from normal, 0 while the watch still learns that, and whether this is
-// drift. Samples of another length than the first, and those that are not finite, are passed over.
+// Add adds a sample. It returns the distance of the recent mean from normal in standard deviations, 0 while the watch still learns, and whether it
+// signals drift. Samples of another length than the first, and samples that are not finite, are ignored.
 func (w *Watch) Add(sample ...float64) (score float64, drift bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,8 +114,8 @@ func finite(list []float64) bool {
 	return true
 }
 
-// statistic moves the average and returns its distance from the reference: the root of the mean over all values of the squared distance, in
-// units of the average's own variance. A value that never changed in the reference counts from the first change on.
+// statistic updates the average and returns its distance from the reference: the root of the mean, over all values, of the squared distance in units
+// of the average's own variance. A value that was constant in the reference counts from its first change on.
 func (w *Watch) statistic(sample []float64) float64 {
 	a, sum := w.cfg.Weight, 0.
 	for i, v := range sample {
