@@ -38,8 +38,8 @@ func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 // ErrNoBus means that there is no bus for results, by configuration or because the service stops.
 var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
 
-// Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. Any failure
-// replaces the client: the next call connects again.
+// Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. After any
+// failure the next call connects again.
 func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) error {
 	client, err := b.connected()
 	if err != nil {
@@ -49,19 +49,17 @@ func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) 
 	m.ApiVersion = "v3"
 	m.CorrelationID, m.ContentType, m.Payload = correlationID, contentType, payload
 	if err := client.Publish(m, b.cfg.BaseTopicPrefix+"/"+topic); err != nil {
-		b.replace(client)
-		if b.connectsLate() {
+		if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis refuses none for its content
 			err = fmt.Errorf("%w: %w", local.ErrAway, err)
+		} else {
+			b.replace(client)
 		}
 		return fmt.Errorf("publishing %d bytes on %s/%s: %w", len(payload), b.cfg.BaseTopicPrefix, topic, err)
 	}
 	return nil
 }
 
-// connectsLate reports whether the client connects with its first message: on Redis, which also rejects no message for its content.
-func (b *Bus) connectsLate() bool { return strings.EqualFold(b.cfg.Type, "redis") }
-
-// replace drops a client that has failed. A call that failed with an earlier client leaves the current one alone.
+// replace drops a client, a pointer, that has failed. A call that failed with an earlier client leaves the current one alone.
 func (b *Bus) replace(failed messaging.MessageClient) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -98,3 +98,17 @@ func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
 		})
 	}
 }
+
+// The same on Redis, whose client connects with the first message.
+func TestNothingIsPublishedWhileRedisIsAway(t *testing.T) {
+	r := newRedis(t)
+	b := NewBus(r.config(), "results", nil)
+	t.Cleanup(func() { _ = b.Close() })
+	send := func() error { return b.Publish("x", "application/json", "", []byte("{}")) }
+	for range 2 {
+		require.ErrorIs(t, send(), local.ErrAway)
+		r.begin()
+		require.NoError(t, send())
+		r.end()
+	}
+}
