@@ -83,13 +83,18 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// One server is enough to show that a consumer receives what MQTT clients publish, and they receive its receipts.
+// One server is enough to show that a consumer receives what MQTT clients publish, and they receive its receipts. It logs in.
 func TestReceivesFromNATS(t *testing.T) {
 	node := &natsNode{Name: "one", Dir: t.TempDir(), Client: freePort(t), MQTT: freePort(t), Status: freePort(t)}
-	s, err := server.NewServer(node.options())
+	options := node.options()
+	options.Users = []*server.User{{Username: "cloud", Password: "secret"}, {Username: "edge"}}
+	options.MQTT.NoAuthUser = "edge"
+	s, err := server.NewServer(options)
 	require.NoError(t, err)
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	password := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte("secret\n"), 0o600))
 	dsn := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
 	random := seed(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -99,7 +104,7 @@ func TestReceivesFromNATS(t *testing.T) {
 	}).Prepare(t)
 	var running sync.WaitGroup
 	running.Go(func() { edge.Run(ctx, t, fmt.Sprintf("tcp://127.0.0.1:%d", node.MQTT)) })
-	_, log, stop := program(t, "-from", fmt.Sprintf("nats://127.0.0.1:%d", node.Client), "-store", dsn)
+	_, log, stop := program(t, "-from", fmt.Sprintf("nats://127.0.0.1:%d", node.Client), "-user", "cloud", "-password-file", password, "-store", dsn)
 	running.Wait()
 	require.Zero(t, stop(), log.String())
 	verify(t, dsn, edge)

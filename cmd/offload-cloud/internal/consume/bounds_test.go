@@ -198,9 +198,11 @@ func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 			require.Greater(t, dropped, int64(800))
 			close(h.goOn)
 			synctest.Wait()
-			p.print(fresh(10, 10))
+			for range 2 {
+				p.print(fresh(10, 10))
+			}
 			p.close(time.Second)
-			require.Equal(t, 1010, h.got+int(counts.LinesDropped.Load()), "each line is printed or counted")
+			require.Equal(t, 1020, h.got+int(counts.LinesDropped.Load()), "each line is printed or counted")
 			require.Equal(t, dropped, counts.LinesDropped.Load())
 			require.Equal(t, 1, strings.Count(log.String(), "hangs, dropping lines"))
 			require.Equal(t, 1, strings.Count(log.String(), "resumed"))
@@ -235,15 +237,24 @@ func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 			close(h.goOn)
 		})
 	})
-	for name, out := range map[string]io.Writer{"it is gone": failing{syscall.EPIPE}, "its pipe is closed": failing{&os.PathError{Err: syscall.EPIPE}}, "its disk is full": failing{syscall.ENOSPC}} {
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"it is gone":       {syscall.EPIPE, "is gone, printing no more lines"},
+		"its pipe is gone": {&os.PathError{Err: syscall.EPIPE}, "is gone, printing no more lines"},
+		"it is closed":     {io.ErrClosedPipe, "is gone, printing no more lines"},
+		"its disk is full": {syscall.ENOSPC, "writing JSON lines failed"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			log := &bytes.Buffer{}
-			p := newPrinter(out, &Counts{}, time.Second, slog.New(slog.NewTextHandler(log, nil)))
+			p := newPrinter(failing{c.err}, &Counts{}, time.Second, slog.New(slog.NewTextHandler(log, nil)))
 			for range 10 {
 				p.print(fresh(3, 10))
 			}
 			p.close(time.Minute)
 			require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+			require.Contains(t, log.String(), c.want)
 		})
 	}
 }

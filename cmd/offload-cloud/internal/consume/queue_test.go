@@ -120,7 +120,8 @@ func TestWhatMayWait(t *testing.T) {
 		"by number":       {[]int{1, 1, 1, 1, 1, 1}, 4},
 		"by bytes":        {[]int{1 << 18, 1 << 18, 1}, 2},
 		"just too large":  {[]int{1 << 18, 1<<18 + 1}, 1},
-		"a large one":     {[]int{1 << 20, 1}, 1},
+		"a large one":     {[]int{1 << 20}, 1},
+		"with another":    {[]int{1 << 20, 1}, 1},
 		"and those after": {[]int{1, 1 << 20, 1, 1}, 3},
 	} {
 		c, _ := prepared(Limits{QueueMessages: 8, QueueMiB: 1})
