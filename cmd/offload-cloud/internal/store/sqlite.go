@@ -103,6 +103,15 @@ func private(path string) error {
 	return nil
 }
 
+// explained says what to do where SQLite cannot make or write the files beside a database, which it needs for reading too.
+func explained(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_CANTOPEN || e.Code()&0xff == lib.SQLITE_READONLY) {
+		return fmt.Errorf("%w; files are kept beside the database, so this user must be able to write to its folder, unless a consumer has it open", err)
+	}
+	return err
+}
+
 func (sqliteDialect) name() string                         { return "SQLite" }
 func (sqliteDialect) guard(context.Context, *sql.Tx) error { return nil } // transactions begin with the write lock
 func (sqliteDialect) forUpdate() string                    { return "" }

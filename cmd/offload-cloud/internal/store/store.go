@@ -166,7 +166,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	if err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("preparing the tables of the %s store: %w", s.dialect.name(), err)
+		return nil, fmt.Errorf("preparing the tables of the %s store: %w", s.dialect.name(), explained(err))
 	}
 	return s, nil
 }
