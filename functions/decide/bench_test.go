@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// bench has everything that a decision of the service goes through.
+// bench holds the inputs of a decision of the service.
 type bench struct {
 	model   *score.Model
 	decider *Decider
@@ -21,8 +21,8 @@ type bench struct {
 	task    *task.Task
 	state   host.State
 
-	// What a decision fills is kept by its worker: an estimate goes to the policy through an interface, so one on the stack
-	// would be allocated anew for each task.
+	// A worker keeps the outputs of its decisions: an estimate passes through an interface to the policy, so one on the stack would be allocated anew
+	// for each task.
 	estimate score.Estimate
 	features score.Features
 	entry    decision.Entry
@@ -58,7 +58,7 @@ func (b *bench) once() decision.Decision {
 	return d
 }
 
-// The bound is 1 µs and 0 allocations; a test keeps the allocations, and the benchmark shows the time.
+// The bound is 1 µs and 0 allocations; a test checks the allocations, and the benchmark shows the time.
 func BenchmarkDecide(b *testing.B) {
 	bench := newBench(b)
 	b.ReportAllocs()
@@ -78,7 +78,7 @@ func BenchmarkDecideParallel(b *testing.B) {
 	})
 }
 
-// shipped is the default, with policy ppo on the weights that are shipped.
+// shipped is the default configuration, with the shipped weights for policy ppo.
 func shipped(edits ...func(*policy.Config)) policy.Config {
 	return configured(append([]func(*policy.Config){func(c *policy.Config) { c.PPOWeights = "../../res/policies/ppo.json" }}, edits...)...)
 }
@@ -100,7 +100,7 @@ func BenchmarkPolicy(b *testing.B) {
 	}
 }
 
-// A shadow and a canary cost what their decisions cost, and those that are not there nothing.
+// A shadow and a canary cost as much as their decisions, and nothing if there are none.
 func BenchmarkCompany(b *testing.B) {
 	for name, edit := range map[string]func(*policy.Config){
 		"alone": func(*policy.Config) {}, "shadow": func(c *policy.Config) { c.Shadow, c.ShadowShare = "bandit", 1 },
@@ -117,7 +117,7 @@ func BenchmarkCompany(b *testing.B) {
 	}
 }
 
-// company changes who decides, and who along.
+// company changes the acting policy and the shadows.
 func (b *bench) company(t testing.TB, edit func(*policy.Config)) {
 	t.Helper()
 	d, err := NewDecider(shipped(edit))
@@ -126,7 +126,7 @@ func (b *bench) company(t testing.TB, edit func(*policy.Config)) {
 	b.task.Class = &task.Class{Name: "vibration"}
 }
 
-// BenchmarkObserve is what learning from one outcome costs.
+// BenchmarkObserve measures learning from one outcome.
 func BenchmarkObserve(b *testing.B) {
 	d := decider(b, policy.DefaultConfig())
 	e := decision.Entry{ID: 1, Estimate: score.Estimate{CloudTime: 0.1}, Outcome: decision.Outcome{Known: true, Time: 0.4}, Policy: "bandit"}

@@ -30,7 +30,7 @@ func decider(t testing.TB, c policy.Config) *Decider {
 	return d
 }
 
-// world draws outcomes: a share of misses that drifts and comes in bursts, alike for both arms, and more for the canary.
+// world draws outcomes: a share of misses that drifts and comes in bursts, equal for both arms, and higher for the canary.
 type world struct {
 	rng     *rand.Rand
 	version string
@@ -39,7 +39,7 @@ type world struct {
 	worse   float64 // share of misses that the canary adds
 }
 
-// nature is a number in [0,1) of the device's own.
+// nature is a number in [0,1) of the device.
 func nature(device string) float64 {
 	h := fnv.New64a()
 	h.Write([]byte(device + "'s nature"))
@@ -64,7 +64,7 @@ func (w *world) outcome(d *Decider, i int) decision.Entry {
 	return e
 }
 
-// rollBacks is the share of runs in which the canary was rolled back, and the mean number of outcomes until then.
+// rollBacks returns the share of runs in which the canary was rolled back, and the mean number of outcomes until then.
 func rollBacks(t *testing.T, c policy.Config, runs, outcomes int, draw world) (share, after float64) {
 	t.Helper()
 	rolled, sum := 0, 0
@@ -86,8 +86,8 @@ func rollBacks(t *testing.T, c policy.Config, runs, outcomes int, draw world) (s
 	return share, after
 }
 
-// A canary that is as good as the incumbent is rolled back in no more runs than the confidence allows, although the test is
-// made after each outcome, with no margin at all, and in a world that drifts.
+// A canary as good as the incumbent is rolled back in no more runs than the confidence allows, although the test is made after each outcome, without
+// margin, and in a world that drifts.
 func TestCanaryAsGoodAsTheIncumbentStays(t *testing.T) {
 	c := onTrial(func(c *policy.Config) {
 		c.CanaryShare, c.CanaryConfidence, c.CanaryMarginMiss, c.CanaryMarginCost = 0.3, 0.9, 0, 0
@@ -108,7 +108,7 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 	require.Less(t, after, 8000.0)
 }
 
-// Where nothing has a deadline the cost decides.
+// Without deadlines the cost decides.
 func TestDearCanaryIsRolledBack(t *testing.T) {
 	d := decider(t, onTrial())
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -194,7 +194,7 @@ func TestRollBackStaysUntilDecisionsAreConfiguredAnew(t *testing.T) {
 	require.True(t, acts(changed))
 }
 
-// A target that no policy chose is no outcome of either side.
+// A target that no policy chose counts as an outcome of neither side.
 func TestATrialLeavesOutWhatNoPolicyChose(t *testing.T) {
 	d := decider(t, onTrial())
 	for why, counts := range map[decision.Reason]uint64{

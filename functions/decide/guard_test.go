@@ -52,7 +52,8 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// What cannot come in time here either waits for the link: in the local queue it would make all tasks behind it late, also once the link is back.
+// A task that cannot finish locally in time either waits for the link: in the local queue it would make all tasks behind it late, also once the link
+// is back.
 func TestLateWorkDoesNotFillTheQueueWhileTheLinkIsDown(t *testing.T) {
 	down := &host.State{Time: int64(time.Hour)}
 	for _, c := range []struct {
@@ -82,7 +83,7 @@ func TestLateWorkDoesNotFillTheQueueWhileTheLinkIsDown(t *testing.T) {
 	}
 }
 
-// What is judged hard is for the cloud at once: to wait and be bound elsewhere would spend its budget for nothing, and to be judged again twice.
+// A task judged hard goes to the cloud immediately: parked and bound elsewhere it would waste its budget, and judged again it would use it twice.
 func TestWhatIsJudgedHardDoesNotWait(t *testing.T) {
 	d, err := NewDecider(policy.DefaultConfig())
 	require.NoError(t, err)

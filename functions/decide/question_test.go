@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The largest question there may be has no negative size, on machines of 32 bit either.
+// The largest possible question has no negative size, not even on 32-bit machines.
 func TestTheLargestQuestionHasASize(t *testing.T) {
 	q := Question{SizeKB: maxQuestionKB}
 	require.NoError(t, q.Check())

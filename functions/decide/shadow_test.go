@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/trial"
 )
 
-// Who looks on changes nothing: with all policies as shadows every decision falls as without any.
+// Shadows change nothing: with all policies as shadows every decision is the same as without any.
 func TestShadowsChangeNoDecision(t *testing.T) {
 	all := "weighted, deadline, edge, cloud, random, cost, bandit"
 	rapid.Check(t, func(t *rapid.T) {
@@ -101,7 +101,7 @@ func TestCompanyIsValidated(t *testing.T) {
 	}
 }
 
-// Another configuration of the same policy goes on with what was learned, and so does its shadow.
+// Another configuration of the same policy continues with its learned state, and so does its shadow.
 func TestWhatWasLearnedIsInherited(t *testing.T) {
 	d := decider(t, configured(func(c *policy.Config) { c.Default = "bandit" }))
 	for range 50 {
@@ -119,7 +119,7 @@ func TestWhatWasLearnedIsInherited(t *testing.T) {
 	require.EqualValues(t, 51, taught(next.shadows.Named("bandit")), "one memory")
 }
 
-// A bandit that is switched on while the service runs believes at once what others have taught before.
+// A bandit that is switched on while the service runs uses earlier statistics of other nodes immediately.
 func TestAPriorIsThereWhenItsPolicyIsSwitchedOn(t *testing.T) {
 	target := func(prior pool.Parts) decision.Target {
 		d := decider(t, configured(func(c *policy.Config) { c.Default = "cost" }))
@@ -138,7 +138,7 @@ func TestAPriorIsThereWhenItsPolicyIsSwitchedOn(t *testing.T) {
 	require.Equal(t, decision.Cloud, target(pool.Parts{pool.Bandit + "local": pool.Make(rows, []float64{0, 60, 0, 0})}))
 }
 
-// A policy that decides by arrivals counts all of the node's, whichever policy decides, and each of them once.
+// A policy that decides by arrivals counts all arrivals of the node, whichever policy decides, and each of them once.
 func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 	d := decider(t, configured(func(c *policy.Config) {
 		c.Default, c.Shadow, c.ShadowShare, c.PPOWeights = "cost", "ppo", 0.2, "../../res/policies/ppo.json"
@@ -177,7 +177,7 @@ func TestArrivalsAreCountedWhoeverDecides(t *testing.T) {
 	}
 }
 
-// Propensities are the chances with which targets really come: weighted by their inverse, each target makes up the whole.
+// Propensities are the actual probabilities of targets: weighted by their inverse, the decisions of each target add up to the whole.
 func TestPropensitiesAreTheChances(t *testing.T) {
 	const n = 40_000
 	for _, name := range []string{"random", "bandit", "cost", "weighted", "edge"} {
@@ -198,7 +198,7 @@ func TestPropensitiesAreTheChances(t *testing.T) {
 	}
 }
 
-// Shares and margins are refused outside of their range, and only there.
+// Shares and margins are rejected outside of their range, and only there.
 func TestTheNumbersOfACompanyHaveARange(t *testing.T) {
 	for name, one := range map[string]struct {
 		field     func(*policy.Config) *float64
@@ -223,7 +223,7 @@ func arrivals(p policy.Policy) policy.Arrivals {
 	return p.(interface{ Arrivals() policy.Arrivals }).Arrivals()
 }
 
-// A task that is decided a second time has not arrived a second time, whichever policy decides it.
+// A task that is decided a second time does not count as a second arrival, whichever policy decides it.
 func TestWhatIsDecidedAgainHasArrivedOnce(t *testing.T) {
 	c := configured()
 	d, err := NewDecider(c)

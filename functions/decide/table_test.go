@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// parts are rules of policy edge with a class for each of some policies, and one for a model. What is named "unread" no operator reads, and
-// what is named "hard" is judged so.
+// parts are rules of policy edge with a class for each of some policies, and one for a model. No operator reads tasks named "unread", and tasks named
+// "hard" are judged hard.
 func parts(t *testing.T, edits ...func(*Parts)) Parts {
 	t.Helper()
 	p := Parts{Classes: map[string]task.ClassConfig{}, Largest: 1 << 20, Policy: policy.DefaultConfig(), Configuration: "c1"}
@@ -59,7 +59,7 @@ func (r *Rules) a(class, id string) *Case {
 	return &Case{Task: &task.Task{EventID: id, Of: 1, Class: r.Class(class), Complexity: 10, Nominal: 1000, Received: 1e9}}
 }
 
-// By Decide, DecideBy and DecideAgain a case gets its estimate, its decision and who is in charge; Decide notes it in the task as well.
+// Decide, DecideBy and DecideAgain set the estimate, the decision and the policy of a case; Decide sets them in the task as well.
 func TestAllThatDecidesFillsInTheCase(t *testing.T) {
 	r := rules(t)
 	for _, row := range []struct {
@@ -101,8 +101,8 @@ func TestAllThatDecidesFillsInTheCase(t *testing.T) {
 	require.Equal(t, decision.Local, h.Decision.Target, "no judge is needed")
 }
 
-// What no operator reads leaves whatever a draw says, so its propensity is that of certainty; what stays and what is certain is left alone, and so
-// is the task of another, whose data are not here.
+// A task that no operator reads leaves in spite of a draw, so its propensity is 1. Tasks that stay, and certain decisions, are unchanged, and so is
+// the task of another program, whose data are not on this node.
 func TestWhatOverrulesAPolicy(t *testing.T) {
 	r := rules(t)
 	drawn := func(target decision.Target) decision.Decision {
@@ -132,7 +132,7 @@ func TestWhatOverrulesAPolicy(t *testing.T) {
 	}
 }
 
-// The guards alone decide what they hold, and leave everything else as it was.
+// The guards decide the tasks that they apply to, and leave all others unchanged.
 func TestTheGuardsAlone(t *testing.T) {
 	r := rules(t, func(p *Parts) { p.Policy.LinkDown = "all" })
 	was := decision.Decision{Target: decision.Cloud, Reason: decision.Drawn, Propensity: 0.4}
@@ -148,7 +148,7 @@ func TestTheGuardsAlone(t *testing.T) {
 	require.Equal(t, [2]any{decision.Cloud, decision.NoOperator}, [2]any{u.Decision.Target, u.Decision.Reason}, "what no operator reads waits for the link")
 }
 
-// A task may be parked where its policy binds late and leaves it open, and it waits while its target is busy; one that a guard keeps since the
+// A task may be parked if its policy parks tasks and the decision leaves it open, and is parked while its target is busy; a task kept because the
 // link is down waits for the node.
 func TestWhoMayWait(t *testing.T) {
 	r := rules(t, func(p *Parts) { p.Policy.Default, p.Policy.LinkDown = "defer", "deadline" })
@@ -188,7 +188,7 @@ func TestWhoMayWait(t *testing.T) {
 	require.False(t, none.MayWait(c), "no policy binds late")
 }
 
-// A task for a model stands in the queue of the models, others in that of the operators.
+// A task for a model waits in the queue of the models, others in that of the operators.
 func TestWhichQueueATaskSees(t *testing.T) {
 	r := rules(t)
 	s := linked()
@@ -201,7 +201,7 @@ func TestWhichQueueATaskSees(t *testing.T) {
 	require.Equal(t, 3, s.QueueTasks, "the state itself stays")
 }
 
-// Rules know their classes and who is in charge of any task, and go on with what the ones before have counted.
+// Rules know their classes and the policies in charge, and continue with the counts of the previous rules.
 func TestRules(t *testing.T) {
 	shadowed := func(p *Parts) {
 		p.Policy.Shadow, p.Policy.ShadowShare, p.Policy.Canary, p.Policy.CanaryShare = "cloud", 1, "cost", 0.5
@@ -263,7 +263,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// A question is checked up to its bounds, and decided by the policy it names for a task that came at this moment.
+// A question is checked up to its bounds, and decided by the policy it names for a task that arrives now.
 func TestQuestions(t *testing.T) {
 	day := float64(24 * time.Hour / time.Millisecond)
 	for _, row := range []struct {

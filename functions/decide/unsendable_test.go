@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Only a task that is too large, may leave, and is not read here can go nowhere; the first of them is reported.
+// Only a task that is too large, may leave, and is not read locally has no target; the first of them is reported.
 func TestUnsendable(t *testing.T) {
 	sized := func(n, largest int, never bool) *task.Task {
 		return &task.Task{Data: make([]byte, n), Class: &task.Class{Largest: largest, NeverLeave: never}}

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Each row is one reason as it meets the reader; what is said about it is in testdata/explain.golden.
+// Each row is one reason as the reader sees it; the sentences are in testdata/explain.golden.
 func TestExplain(t *testing.T) {
 	const ms = time.Millisecond
 	times := func(local, cloud float64) score.Estimate { return score.Estimate{LocalTime: local, CloudTime: cloud} }
@@ -85,7 +85,7 @@ func TestSecondsReadWell(t *testing.T) {
 	}
 }
 
-// Where something is scarce, the explanation shows each term beside time; elsewhere it is as short as ever.
+// If a resource is scarce, the explanation shows each term beside time; otherwise it is as short as ever.
 func TestExplainScarceThings(t *testing.T) {
 	e := Entry{Policy: "cost", Decision: Decision{Target: Cloud, Reason: CheaperCloud}, Estimate: score.Estimate{LocalTime: 1, CloudTime: 2, LocalEnergy: 1.23, CloudEnergy: 0.456, Bytes: 300_000}}
 	require.NotContains(t, Explain(e), "J")
@@ -106,7 +106,7 @@ func TestExplainScarceThings(t *testing.T) {
 	require.NotContains(t, Explain(e), "NaN")
 }
 
-// A task may be dropped because of the parked ones that it would wait for, which no prediction shows.
+// A task may be dropped because of the parked tasks that it would wait for, which no prediction includes.
 func TestExplainNamesTheParkedTasksOfAnOverload(t *testing.T) {
 	e := Entry{Class: "a", Decision: Decision{Reason: Overload}, Estimate: score.Estimate{LocalTime: 0.01, CloudTime: 0.02}}
 	require.Equal(t, `Dropped: both paths are overloaded, and class "a" gives way; predicted local 10 ms, cloud 20 ms.`, Explain(e))

@@ -140,7 +140,7 @@ func TestResultsFindTheirDecision(t *testing.T) {
 	require.EqualValues(t, 4*entries+1, r.Unsettled())
 }
 
-// An entry is that of one chunk of one event, until another takes its place; of several the latest counts.
+// An entry belongs to one chunk of one event, until another entry replaces it; of several the latest counts.
 func TestTheEntryOfAChunk(t *testing.T) {
 	r := NewRing(4, time.Now())
 	first := r.Add(&Entry{EventID: "a", Chunk: 0, Decision: Decision{Target: Cloud}, Arm: NoArm + 1}) // what of a trial was forgotten is not asked for
@@ -173,7 +173,7 @@ func TestTheEntryOfAChunk(t *testing.T) {
 	require.Empty(t, NewRing(4, time.Now()).Last(9, nil))
 }
 
-// A decision that is bound anew is found, judged and told as one of that moment; its arm is kept as long as the configuration is.
+// A decision that is bound anew is found, judged and shown as one of that moment; its arm stays while the configuration does.
 func TestBind(t *testing.T) {
 	r := NewRing(4, time.Time{})
 	waits := Entry{

@@ -22,7 +22,7 @@ func TestDrawsAreOfSplitMix64(t *testing.T) {
 	}
 }
 
-// What a reason says of who decided, and of what became of the task.
+// What a reason implies about the decider, and about the fate of the task.
 func TestWhatReasonsSay(t *testing.T) {
 	is := map[string][]Reason{
 		"guard":        {GuardLinkDown, GuardBacklog, GuardNeverLeave, GuardMemory, GuardBattery, GuardPrice, GuardOutside},
@@ -43,7 +43,7 @@ func TestWhatReasonsSay(t *testing.T) {
 	require.Equal(t, "sooner", Sooner.String())
 }
 
-// A record is taken up to the bounds, and refused beyond them by name: a wrong one would make an evaluation wrong without a word.
+// A record is accepted up to the bounds, and rejected with a reason beyond them: a wrong one would silently make an evaluation wrong.
 func TestTheBoundsOfARecord(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
 	for name, row := range map[string]struct {
@@ -117,7 +117,7 @@ func TestTheBoundsOfARecord(t *testing.T) {
 	require.InDelta(t, 2000, n, 150)
 }
 
-// An entry keeps when its task came, also at the first moment of the clock, and needs no class.
+// An entry keeps the time of its task, also at the first moment of the clock, and needs no class.
 func TestAnEntryOfAnyTask(t *testing.T) {
 	for received, waited := range map[int64]time.Duration{0: 0, 1: 99, 100: 0, 200: 0} {
 		e := NewEntry(&task.Task{Received: received}, &score.Estimate{}, &host.State{Time: 100}, Decision{}, "p", "v")
@@ -127,7 +127,7 @@ func TestAnEntryOfAnyTask(t *testing.T) {
 	}
 }
 
-// Sweep shows each entry that is older and without an outcome once, however the ring has turned meanwhile.
+// Sweep shows each older entry without an outcome once, for any position of the ring.
 func TestSweepShowsEachOldEntryOnce(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -186,7 +186,7 @@ func TestSweepShowsEachOldEntryOnce(t *testing.T) {
 	require.EqualValues(t, 100_000_001, NewRing(1, time.Unix(100, 0)).Add(&Entry{}), "ids begin at the milliseconds times a thousand")
 }
 
-// Results find the decision that sent a task, however it came to be for the cloud.
+// Results find the decision that sent a task to the cloud, for every way of getting there.
 func TestWhatTurnsToTheCloudIsFound(t *testing.T) {
 	for _, way := range []string{"added", "amended", "bound"} {
 		for _, target := range []Target{Local, Cloud} {
@@ -219,7 +219,7 @@ func TestWhatTurnsToTheCloudIsFound(t *testing.T) {
 	require.Equal(t, old+1, young)
 }
 
-// An answer is shown with its confidence where it is the local model's and stands.
+// The confidence of an answer is shown if it is the local model's and final.
 func TestWhoseConfidenceIsShown(t *testing.T) {
 	for _, row := range []struct {
 		target     Target
@@ -231,7 +231,7 @@ func TestWhoseConfidenceIsShown(t *testing.T) {
 	}
 }
 
-// A record gives the task with what policies look at, its class among them.
+// A record returns the task with the fields that policies use, its class among them.
 func TestTheTaskOfARecord(t *testing.T) {
 	for why, never := range map[Reason]bool{CheaperCloud: false, GuardNeverLeave: true} {
 		r := Record{RecordFormat, logged()}
@@ -243,7 +243,7 @@ func TestTheTaskOfARecord(t *testing.T) {
 	}
 }
 
-// A share of all decisions is in a sample, none at 0 and all at 1, and a larger sample has all of a smaller one.
+// A share of all decisions is in a sample, none at 0 and all at 1, and a larger sample contains a smaller one.
 func TestSamplesAreShares(t *testing.T) {
 	counts := map[float64]int{0: 0, 0.3: 0, 0.6: 0, 1: 0}
 	for id := range uint64(10_000) {

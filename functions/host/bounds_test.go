@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `Interval 100ms to 1m0s
 GovernorLow 1 to <46.6666667

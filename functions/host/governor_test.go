@@ -51,7 +51,7 @@ func (s *scaled) govern(t *testing.T, edits ...func(*Config)) {
 	require.NoError(t, err)
 }
 
-// pass lets so many seconds pass, with a look each.
+// pass advances by so many seconds, with a step each.
 func (s *scaled) pass(seconds int) {
 	for range seconds {
 		s.now = s.now.Add(time.Second)
@@ -123,7 +123,7 @@ func TestGovernorGivesWayToLateWork(t *testing.T) {
 	require.Equal(t, "3000000", s.khz(0), "however low the load is")
 }
 
-// Whatever load and lateness do: the level stays in bounds, and never falls while something is late or the load is high.
+// For any load and lateness, the level stays in bounds, and never falls while work is late or the load is high.
 func TestGovernorNeverSlowsWhatIsLate(t *testing.T) {
 	s := newScaled(t)
 	rapid.Check(t, func(r *rapid.T) {
@@ -167,7 +167,7 @@ func TestGovernorWithoutAnythingToScale(t *testing.T) {
 	require.Nil(t, off.Status())
 }
 
-// What can be scaled has a lowest and a highest frequency that make sense, which may be the same one.
+// A scalable domain has a valid lowest and highest frequency, which may be equal.
 func TestWhatCanBeScaled(t *testing.T) {
 	for _, row := range []struct {
 		low, high string
@@ -248,7 +248,7 @@ func TestGovernorBandsAreValidated(t *testing.T) {
 	require.Equal(t, c.Validate(), err)
 }
 
-// Before its first change the governor shows the highest frequency there is, or why it cannot.
+// Before its first change the governor shows the highest frequency, or why it cannot act.
 func TestTheStatusAtTheBegin(t *testing.T) {
 	want := GovernorStatus{State: "acting", MHz: 3000, Share: 1, Reason: "not changed yet"}
 	s := newScaled(t)
@@ -258,7 +258,7 @@ func TestTheStatusAtTheBegin(t *testing.T) {
 	require.Equal(t, want, *s.Status(), "one domain is enough")
 }
 
-// Load in between or above begins the time anew for which the load must be low.
+// A load in between or above restarts the time for which the load must be low.
 func TestLowLoadMustLast(t *testing.T) {
 	for _, between := range []float64{60, 99} {
 		s := newScaled(t)

@@ -219,7 +219,7 @@ func BenchmarkSample(b *testing.B) {
 	}
 }
 
-// Pressure stall information is read where the kernel has it; what else may stand there is no stall.
+// Pressure stall information is read if the kernel has it; any other content of the file is no stall.
 func TestMemoryStall(t *testing.T) {
 	tr := newTree(t)
 	require.Zero(t, tr.sampler().State().MemoryStall, "a kernel without it")
@@ -235,7 +235,7 @@ func TestMemoryStall(t *testing.T) {
 	}
 }
 
-// The share of this process is the CPU time that it took between two samples, of all cores.
+// The share of this process is its CPU time between two samples, of all cores.
 func TestOwnCPUIsWhatWasSpentSinceTheSampleBefore(t *testing.T) {
 	tr := newTree(t)
 	s := tr.sampler()
@@ -250,7 +250,7 @@ func TestOwnCPUIsWhatWasSpentSinceTheSampleBefore(t *testing.T) {
 	require.LessOrEqual(t, s.State().OwnCPU, most+1e-9)
 }
 
-// A node whose counters have no line for the processor says so.
+// A node whose counters have no line for the processor reports an error.
 func TestCountersWithoutAProcessor(t *testing.T) {
 	tr := newTree(t)
 	s := tr.sampler()

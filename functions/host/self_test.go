@@ -31,7 +31,7 @@ func TestTheMemoryLimitIsTheLeastOfAll(t *testing.T) {
 	require.EqualValues(t, 1<<19, MemoryLimit())
 }
 
-// The memory of this process is some of what it can use.
+// The memory of this process is a part of the available memory.
 func TestResidentBytesAreWithinTheLimit(t *testing.T) {
 	require.Greater(t, ResidentBytes(), int64(1<<20))
 	require.Less(t, ResidentBytes(), MemoryLimit())

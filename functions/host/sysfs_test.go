@@ -148,7 +148,7 @@ func TestSensorsThatAreAddedLaterAreFound(t *testing.T) {
 	require.InDelta(t, 42, s.State().Battery, 1e-9)
 }
 
-// A reading beyond what a sensor can see counts for nothing, also where there is no other.
+// A reading beyond the range of sensors is ignored, also if it is the only one.
 func TestImplausibleSensorsAloneAreNone(t *testing.T) {
 	for milli, want := range map[string]float64{"-128000": math.NaN(), "-40000": math.NaN(), "-39000": -39, "0": 0, "149000": 149, "150000": math.NaN(), "255000": math.NaN()} {
 		tr := newTree(t)
@@ -159,7 +159,7 @@ func TestImplausibleSensorsAloneAreNone(t *testing.T) {
 	}
 }
 
-// A counter that stands still is no power at all, and not a whole turn of it.
+// A constant counter is zero power, and not a whole turn of the counter.
 func TestNoEnergyIsNoPower(t *testing.T) {
 	tr := newTree(t)
 	tr.rapl("intel-rapl:0", "package-0", 5e6)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tree is a fake sysfs and procfs in a folder of the test's own.
+// tree is a fake sysfs and procfs in a temporary folder.
 type tree struct {
 	t    *testing.T
 	root string

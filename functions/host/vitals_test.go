@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The vitals are the kernel's own figures: what counts lies between two readings of procfs.
+// The vitals are the kernel's own figures, between two readings of procfs.
 func TestVitalsAreWhatTheKernelReports(t *testing.T) {
 	_, err := ReadVitals() // its processor load is since the call before
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func kernel(t *testing.T) (sum [4]uint64) {
 	return sum
 }
 
-// The power of a core is that of the package, shared among the cores that are busy, of which one at least is.
+// The power of a core is that of the package, divided by the busy cores, at least one.
 func TestTheWattsOfACore(t *testing.T) {
 	for _, row := range []struct{ watts, cpu, want float64 }{
 		{math.NaN(), 50, 0}, {0, 50, 0}, {-1, 50, 0}, {12, 50, 6}, {12, 100, 3}, {12, 1, 12}, {12, 0, 12}, {0.5, 25, 0.5},
@@ -85,8 +85,8 @@ func TestTheWattsOfACore(t *testing.T) {
 	}
 }
 
-// What is ahead on the link is the share of the backlog, as it grows on the wire, and what is under way. Counts below 0, as of a moment between
-// two updates, are none.
+// The bytes ahead on the link are the share of the backlog, as it grows on the wire, and the bytes in flight. Counts below 0, as between two updates,
+// count as 0.
 func TestBytesAhead(t *testing.T) {
 	for _, row := range []struct {
 		backlog, flying   int64

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `EdgeMcycles 1 to 1e+09
 CloudMcycles 1 to 1e+09

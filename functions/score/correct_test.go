@@ -16,7 +16,7 @@ func TestMeasurementsCorrectTheLocalPrediction(t *testing.T) {
 	s.CPU = 50
 	before := m.Estimate(tk, s)
 	for range 300 {
-		// On a node half busy the task is predicted at 160 ms, but really takes 640.
+		// On a half busy node the task is predicted at 160 ms, but actually takes 640.
 		m.ObserveLocal(tk.Class, tk.Size(), tk.Complexity, 0.64)
 	}
 	after := m.Estimate(tk, s)
@@ -129,7 +129,8 @@ func TestEstimateAllocatesNothing(t *testing.T) {
 	}))
 }
 
-// The configured value counts as one measurement, each further one as one more until smoothing weighs more, and none beyond the limit: by hand.
+// The configured value counts as one measurement, each further one as one more until smoothing weighs more, and none beyond the limit: computed by
+// hand.
 func TestTheWeightsOfMeasurementsByHand(t *testing.T) {
 	var r ratio
 	for i, step := range []struct{ measured, want float64 }{{3, 2}, {5, 3}, {7, 4}, {100, 5.2}, {0, 4.375}} { // weights 1/2, 1/3, 1/4, 1/5, 1/6; the limit is 10
@@ -153,7 +154,7 @@ func TestTheWeightsOfMeasurementsByHand(t *testing.T) {
 	require.InDelta(t, 0.25, low.factor(), 1e-12)
 }
 
-// A class of which only one way was measured has, for the other, what all classes showed.
+// A class with measurements of one target only has the overall correction for the other.
 func TestAWayThatWasNotMeasuredIsThatOfAll(t *testing.T) {
 	m := model(t)
 	tk, s := work(200*KB, 50), up()

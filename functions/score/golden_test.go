@@ -18,7 +18,7 @@ import (
 
 var rewrite = flag.Bool("golden", false, "write testdata/estimates.golden anew")
 
-// Predictions, their corrections and the inputs of learning policies are as recorded for two hundred drawn tasks and states.
+// Predictions, their corrections and the inputs of learning policies match the recording for two hundred drawn tasks and states.
 func TestEstimatesAreAsRecorded(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 11))
 	classes := []*task.Class{{Name: "a", Priority: 5}, {Name: "b", Priority: 9}, {Name: "m", Model: "model"}}

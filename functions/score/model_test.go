@@ -76,7 +76,7 @@ func TestWireShareAndBacklogAhead(t *testing.T) {
 	require.InDelta(t, 10_000*0.5*0.2/1000+2000*0.5/1000+0.1+0.02, m.Estimate(work(2000, 0), s).CloudTime, 1e-9)
 }
 
-// anyFloat includes what no sensor should ever say.
+// anyFloat includes values that no sensor should ever return.
 func anyFloat() *rapid.Generator[float64] {
 	odd := rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0, math.MaxFloat64, math.SmallestNonzeroFloat64})
 	return rapid.OneOf(rapid.Float64(), odd, rapid.Float64Range(0, 100))
@@ -244,8 +244,8 @@ func BenchmarkFeatures(b *testing.B) {
 	}
 }
 
-// Once the exporter has measured how records grow on the wire, that counts for the task and for what is before it, and no longer
-// what is configured. What messages so small told that they filled no link is a lower bound.
+// Once the exporter has measured the growth of records on the wire, it replaces the configured one for the task and the backlog. Messages too small
+// to fill the link give a lower bound.
 func TestMeasuredGrowthCounts(t *testing.T) {
 	c := DefaultConfig()
 	c.RTT, c.Overhead, c.HeaderBytes, c.LinkMbit = "0s", "0s", 0, 0.8 // 100 kB/s
@@ -263,8 +263,8 @@ func TestMeasuredGrowthCounts(t *testing.T) {
 	require.InDelta(t, 0.0318, m.EstimateWork(nil, 10_000, 0, &host.State{Link: link}).CloudTime, 1e-9)
 }
 
-// As shipped, a node that others keep wholly busy is taken for half as fast, not for twenty times slower, and fast again once they stop:
-// a fair scheduler shares the processor.
+// With the shipped configuration, a node that other processes keep fully busy counts as half as fast, not as twenty times slower, and as fast again
+// once they stop: a fair scheduler shares the processor.
 func TestABusyNodeStillGetsItsFairShare(t *testing.T) {
 	m, err := New(DefaultConfig())
 	require.NoError(t, err)

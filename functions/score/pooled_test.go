@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// measure has a model see tasks of a class whose work is twice as predicted and whose way through the cloud takes three times as long.
+// measure shows a model tasks of a class with twice the predicted work and three times the predicted time of the cloud.
 func measure(m *Model, rng *rand.Rand, class *task.Class, times int) {
 	s := &host.State{Cores: 1, Link: host.Link{Up: true, Goodput: 1e6, RTT: 0.05}}
 	for range times {
@@ -24,7 +24,7 @@ func measure(m *Model, rng *rand.Rand, class *task.Class, times int) {
 	}
 }
 
-// A model without own measurements predicts as the fleet that gave its prior, and passes nothing of it on.
+// A model without own measurements predicts as the fleet of its prior, and passes nothing of it on.
 func TestAPriorPredictsAsThoseWhoGaveIt(t *testing.T) {
 	rng, class := rand.New(rand.NewPCG(1, 2)), &task.Class{Name: "camera"}
 	fleet := pool.Parts{}
@@ -56,7 +56,7 @@ func TestAPriorPredictsAsThoseWhoGaveIt(t *testing.T) {
 	require.InDelta(t, 1, cloud, 0)
 }
 
-// Own measurements outweigh a prior that is wrong, and what a node gives on is its own alone.
+// Own measurements outweigh a wrong prior, and a node passes on only its own.
 func TestOwnMeasurementsOutweighAPrior(t *testing.T) {
 	rng, class := rand.New(rand.NewPCG(1, 2)), &task.Class{Name: "camera"}
 	m := model(t)
@@ -76,7 +76,7 @@ func TestOwnMeasurementsOutweighAPrior(t *testing.T) {
 	require.Equal(t, alone.Statistics(50), own)
 }
 
-// Statistics that begin anew are those of a model that has seen what came since, and nothing before.
+// After StatisticsAnew the statistics are those of a model with only the measurements since.
 func TestStatisticsBeginAnew(t *testing.T) {
 	class := &task.Class{Name: "camera"}
 	m, alone := model(t), model(t)
@@ -116,8 +116,8 @@ func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {
 	require.NotEqual(t, one.PoolLayout(), other.PoolLayout())
 }
 
-// What a fleet says of a class corrects predictions by no more than measurements may, and statistics of next to nothing make neither infinity nor NaN,
-// which what is learned later would keep.
+// A fleet's statistics of a class correct predictions by no more than measurements may, and statistics of almost no weight make neither infinity nor
+// NaN, which the learned state would keep.
 func TestAPriorCorrectsWithinTheLimit(t *testing.T) {
 	for _, limit := range []float64{1, 4, 1000} {
 		for _, part := range []pool.Part{
@@ -144,7 +144,7 @@ func TestAPriorCorrectsWithinTheLimit(t *testing.T) {
 	}
 }
 
-// Classes of which only others know never fill the table.
+// Classes known from other nodes only never fill the table.
 func TestAPriorLeavesRoomForOwnClasses(t *testing.T) {
 	m := model(t)
 	for i := range maxClasses / pool.MaxParts {

@@ -13,8 +13,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// work that operators do has a part for each task and one for its size; the mean error of a prediction made before each
-// measurement, by the smoothed ratio and by the regression, on the same noisy measurements.
+// The work of operators has a part per task and a part per size; the mean error of a prediction made before each measurement, by the smoothed ratio
+// and by the regression, on the same noisy measurements.
 func TestRegressionPredictsBetterThanARatio(t *testing.T) {
 	const n, smoothing, limit = 4000, 0.05, 100
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
 	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s), "what is refused changes nothing")
 }
 
-// A saved line that no observations can have made is refused, whichever of its numbers is wrong.
+// A saved line that no observations can have made is rejected, whichever of its numbers is wrong.
 func TestALineThatNoMeasurementsMakeIsRefused(t *testing.T) {
 	const good = `{"base":1,"slope":2,"a":[4,1,3],"b":[1,2],"mean":5,"count":6}`
 	restore := func(line string) error {
@@ -182,7 +182,7 @@ func TestMeasuredPowerIsTheEnergy(t *testing.T) {
 	require.InDelta(t, configured.LocalEnergy, m.Estimate(tk, s).LocalEnergy, 1e-12)
 }
 
-// Each of the first measurements is published, and then every eighth; what is published is what predicts.
+// Each of the first measurements is published, and then every eighth; the published line predicts.
 func TestEachMeasurementIsPublishedWhileItMatters(t *testing.T) {
 	var r regression
 	for n := 1; n <= 2*eachMatters; n++ {
@@ -195,8 +195,8 @@ func TestEachMeasurementIsPublishedWhileItMatters(t *testing.T) {
 	}
 }
 
-// The line is that of weighted least squares over relative errors: measurements weigh less the older they are, and the configuration
-// counts as the oldest. The mean of the work is that of the latest ones.
+// The line is that of weighted least squares over relative errors: measurements weigh less the older they are, and the configuration counts as the
+// oldest. The mean of the work is that of the latest ones.
 func TestRegressionByHand(t *testing.T) {
 	const keep, limit = 0.75, 100.0
 	cycles, took := []float64{1, 3, 2, 6, 4, 0.5}, []float64{2, 5, 5, 9, 8, 1}
@@ -233,7 +233,7 @@ func TestALineHasNoNegativePart(t *testing.T) {
 	require.InDelta(t, 3/(2+lineRidge), falling.Base, 1e-12)
 }
 
-// A factor is held within the limit, a little above it for tasks of which most is the part that each task takes.
+// A factor stays within the limit, or slightly above it for tasks dominated by the fixed part.
 func TestTheFactorOfALine(t *testing.T) {
 	var r regression
 	require.Equal(t, 7.0, r.factor(1, 10, 7), "nothing was measured")

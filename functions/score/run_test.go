@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A model's work is what the idle node computes in the measured time of a run; without one it is not known.
+// A model's work is what the idle node computes in the measured time of a run; without a measurement it is unknown.
 func TestTheWorkOfAModel(t *testing.T) {
 	m := model(t)
 	class := &task.Class{Name: "a", Model: "fault"}
@@ -52,7 +52,7 @@ func TestTheWorkOfAModel(t *testing.T) {
 	require.InDelta(t, 1.5+e.Cycles/m.c.EdgeMcycles, e.LocalTime, 1e-9)
 }
 
-// A complexity comes to the work that it was found for, within its bounds.
+// A complexity gives the work that it was computed from, within its bounds.
 func TestTheComplexityOfWork(t *testing.T) {
 	m := model(t)
 	for _, complexity := range []float64{0, 0.5, 20, 100} {
@@ -63,7 +63,7 @@ func TestTheComplexityOfWork(t *testing.T) {
 	require.Equal(t, 0.0, m.ComplexityOf(1, -1))
 }
 
-// A model under a new configuration goes on with what was learned, and a configuration that is refused changes nothing.
+// A model under a new configuration keeps the learned state, and a rejected configuration changes nothing.
 func TestAModelUnderAnotherConfiguration(t *testing.T) {
 	m := model(t)
 	class := &task.Class{Name: "a"}
@@ -88,7 +88,7 @@ func TestAModelUnderAnotherConfiguration(t *testing.T) {
 	require.Equal(t, [2]float64{1, 1}, [2]float64{local, cloud}, "work without a class is not what was measured")
 }
 
-// What cannot be kept for want of room is left out of what is restored, and the rest is not.
+// Classes without room in the table are skipped when a state is restored, and the others are not.
 func TestRestoreIntoAFullTable(t *testing.T) {
 	m, full := model(t), map[string]*correction{}
 	for i := range maxClasses - 1 {
@@ -117,7 +117,7 @@ func TestRatiosThatMeasurementsLeadTo(t *testing.T) {
 	}
 }
 
-// As many classes as there is room for come back, and more are no state of this service.
+// As many classes as there is room for are restored, and a state with more is rejected.
 func TestAFullTableIsRestored(t *testing.T) {
 	for classes, good := range map[int]bool{maxClasses: true, maxClasses + 1: false} {
 		state := saved{Local: savedRatio{1, 1}, Cloud: savedRatio{1, 1}, Classes: map[string]savedClass{}}

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// What was measured of the link counts, within what makes a finite prediction; before that the configuration does.
+// Link measurements apply, within the limits of a finite prediction; before them the configuration does.
 func TestTheConditionsOfALink(t *testing.T) {
 	c := DefaultConfig()
 	c.LinkMbit, c.RTT = 8, "50ms" // 1e6 bytes/s
@@ -46,7 +46,7 @@ func TestTheConditionsOfALink(t *testing.T) {
 	}
 }
 
-// A measurement counts before anything was predicted: it is compared with what the configuration says of the link.
+// A measurement before any prediction counts: it is compared with the configured link.
 func TestTheFirstMeasurementCounts(t *testing.T) {
 	c := DefaultConfig()
 	m, err := New(c)
@@ -67,7 +67,7 @@ func TestTheFirstMeasurementCounts(t *testing.T) {
 	require.InDelta(t, wantLocal, local, 1e-12)
 }
 
-// A ratio of times is held within the limit on both sides, and one that is no number teaches nothing.
+// A ratio of times stays within the limit on both sides, and a ratio that is not a number teaches nothing.
 func TestRatiosAreHeldWithinTheLimit(t *testing.T) {
 	for measured, want := range map[float64]float64{1e-9: 0.1, 0.1: 0.1, 0.5: 0.5, 2: 2, 10: 10, 1e9: 10} {
 		var r ratio

@@ -56,7 +56,7 @@ func TestBytesCostMoney(t *testing.T) {
 	require.InDelta(t, e.Bytes/1e6*0.25, e.Money, 1e-12)
 }
 
-// Published prices count where the configuration says so: what is paid for a task that leaves, and what is not earned by it.
+// Published prices count if the configuration enables them: the price of a task that leaves, and the credits that it does not earn.
 func TestPublishedPricesCount(t *testing.T) {
 	prices := Prices{"camera": {MB: 2, Compute: 0.5, Earn: 0.25}, "default": {Compute: 7}}
 	require.NoError(t, prices.Check())

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// node is two servers, each first in, first out, that do what a policy decides and the gate lets through.
+// node is two servers, each first in, first out, that process the tasks decided by a policy and passed by the gate.
 type node struct {
 	t       require.TestingT
 	policy  policy.Policy
@@ -57,11 +57,11 @@ func newNode(t require.TestingT, name string, scale float64, classes map[string]
 	return n
 }
 
-// capacity is how many tasks both servers do in a second.
+// capacity is the number of tasks that both servers process in a second.
 func (n *node) capacity() float64 { return edgeRate/n.scale/cycles + n.goodput/bytes }
 
-// pass lets time pass, in steps that are short beside what a task takes, as a server that is free and gets its next task only with the next step
-// does less than it could.
+// pass lets time pass, in steps that are short beside the time of a task, as a free server that gets its next task only in the next step does less
+// than it could.
 func (n *node) pass(seconds float64) {
 	if _, late := n.policy.(policy.Binder); !late {
 		n.step(seconds)
@@ -109,7 +109,7 @@ func (n *node) serve(t *task.Task, d decision.Decision, e *score.Estimate) {
 	n.late = max(n.late, n.state.QueueCycles/(edgeRate/n.scale), float64(n.state.Link.BacklogBytes)/n.goodput)
 }
 
-// offer takes one task of a class in.
+// offer adds one task of a class.
 func (n *node) offer(class string) {
 	t := &task.Task{Of: 1, Device: "d", Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time}
 	for _, c := range n.classes.All() {
@@ -146,7 +146,7 @@ func (n *node) offer(class string) {
 	n.serve(t, d, &e)
 }
 
-// run offers tasks of the classes by turns, at so many times the capacity, for so many of them.
+// run offers tasks of the classes in turn, at a multiple of the capacity.
 func (n *node) run(load float64, tasks int, classes ...string) {
 	for i := range tasks {
 		n.offer(classes[i%len(classes)])
@@ -166,8 +166,8 @@ func scaled(scale float64) func(*task.ClassConfig) {
 	return func(c *task.ClassConfig) { c.Deadline = fmt.Sprint(20*scale, "s") }
 }
 
-// With shedding configured no queue grows without end when more is offered than both servers can do, under any policy and at any scale of
-// time; nor is more shed than exceeds what they can do.
+// With shedding configured no queue grows without end if more is offered than both servers can process, under any policy and at any scale of time;
+// nor is more shed than exceeds the capacity.
 func TestNoQueueGrowsWithoutEnd(t *testing.T) {
 	for _, info := range policy.List() {
 		t.Run(info.Name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestLowValuesGiveWayFirst(t *testing.T) {
 	}
 }
 
-// A class never gives way for the sake of one of lower value, however late that is.
+// A class never gives way for one of lower value, however late that is.
 func TestNoClassGivesWayForALowerOne(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
 		"low": class(1, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "1s" }), "high": class(9, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "10m" }),
@@ -233,7 +233,7 @@ func TestNothingIsShedWithoutNeed(t *testing.T) {
 	}
 }
 
-// Reduced forms take the place of tasks as long as they are of use, and relieve both paths.
+// Reduced forms replace tasks while they are useful, and relieve both paths.
 func TestReducedFormsRelieveBothPaths(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
 		"a": class(3, task.OverloadReduce, func(c *task.ClassConfig) { c.ReducedClass = "a-summary" }), "a-summary": {Operators: "summary window=60s"},
@@ -244,7 +244,7 @@ func TestReducedFormsRelieveBothPaths(t *testing.T) {
 	require.Less(t, n.late, 50.)
 }
 
-// An outage is no overload: what is to leave waits in the spool, unless its class expires.
+// An outage is not an overload: tasks for the cloud wait in the spool, unless their class expires.
 func TestAnOutageIsNoOverload(t *testing.T) {
 	n := newNode(t, "cloud", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
 	n.state.Link.Up = false
@@ -254,7 +254,7 @@ func TestAnOutageIsNoOverload(t *testing.T) {
 	require.Empty(t, n.gone)
 }
 
-// What a guard decides stays on its path, however long that takes and however free the other one is.
+// A guard's decision stays on its path, however long that takes and however free the other one is.
 func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop)})
 	one := &task.Task{Of: 1, Data: make([]byte, bytes), Complexity: 50, Received: n.state.Time, Class: n.classes.All()[0]}
@@ -271,7 +271,7 @@ func TestNoTaskIsReroutedPastAGuard(t *testing.T) {
 	}
 }
 
-// A link that is down may be back at any moment: a parked task is hopeless only where the cloud could not finish it in time either.
+// A link that is down may return at any moment: a parked task is hopeless only if the cloud could not finish it in time either.
 func TestALinkThatIsDownIsHope(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadExpire)})
 	n.state.Link.Up, n.state.Link.Goodput = false, 1e6
@@ -304,8 +304,8 @@ func TestTTL(t *testing.T) {
 	require.Equal(t, time.Minute, shed.TTL(&expires, time.Minute))
 }
 
-// A task that takes longer than the bound by itself counts as in time for twice as long as it takes, in the spool as at the gate: else each would
-// expire there that the gate lets through.
+// A task that by itself takes longer than the bound counts as in time for twice its own time, in the spool as at the gate: otherwise tasks that the
+// gate passes would expire in the spool.
 func TestATaskThatTakesLongMayWaitInTheSpool(t *testing.T) {
 	n := newNode(t, "cloud", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadExpire, func(c *task.ClassConfig) { c.Deadline = "1s" })})
 	n.state.Link.Goodput, n.state.Link.RTT = 1000, 0.1
@@ -332,8 +332,8 @@ func TestPressureFades(t *testing.T) {
 	require.False(t, math.IsNaN(st.Flows[0].Pressure))
 }
 
-// Of the tasks of one turn the next ones wait as long as these occupy a path: not for the round trip of each, and no longer than all workers
-// together take.
+// Tasks of a turn wait for the earlier ones as long as these occupy a path: not for the round trip of each, and no longer than all workers together
+// take.
 func TestATurnWaitsForWhatOccupiesAPath(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{"a": class(3, task.OverloadDrop, func(c *task.ClassConfig) { c.Deadline = "2s" })})
 	n.state.Link.Goodput, n.state.Link.RTT = 1e6, 0.5
@@ -371,7 +371,7 @@ func TestParkedTasksAreSharedAmongTheOperators(t *testing.T) {
 	}
 }
 
-// A task whose path to the cloud is overloaded is reduced, also where its full form had no other path, as long as the node has time for that.
+// A task whose path to the cloud is overloaded is reduced, also if its full form had no other path, as long as the node has time for that.
 func TestATaskForTheCloudAloneIsReduced(t *testing.T) {
 	n := newNode(t, "cost", 1, map[string]task.ClassConfig{
 		"a": class(3, task.OverloadReduce, func(c *task.ClassConfig) { c.ReducedClass = "small" }), "small": {Operators: "summary window=60s"},
@@ -397,7 +397,7 @@ func TestATaskForTheCloudAloneIsReduced(t *testing.T) {
 	require.Equal(t, shed.Drop, judge(decision.NoOperator))
 }
 
-// A task is not taken to wait for parked ones, or for those of its turn that will be parked, that a free server takes after it.
+// A task does not wait for parked tasks, or for tasks of its turn that will be parked, that a free server takes after it.
 func TestATaskDoesNotWaitForParkedOnesThatItPasses(t *testing.T) {
 	classes := map[string]task.ClassConfig{"short": class(7, task.OverloadDrop), "long": class(1, "")}
 	for _, parked := range []bool{true, false} {
@@ -429,7 +429,7 @@ func TestATaskDoesNotWaitForParkedOnesThatItPasses(t *testing.T) {
 	}
 }
 
-// Late tasks make room: parked ones of a class that drops are given up first, as long as a path is overloaded for their value and the link is up.
+// Late tasks make room: parked tasks of a class that drops are dropped first, as long as a path is overloaded for their value and the link is up.
 func TestLateParkedTasksAreGivenUpFirst(t *testing.T) {
 	for _, one := range []struct {
 		what     string
@@ -457,7 +457,7 @@ func TestLateParkedTasksAreGivenUpFirst(t *testing.T) {
 	require.False(t, new(shed.Gate).Hopeless(nil, &task.Task{Class: &task.Class{Overload: task.OverloadDrop}}, &host.State{Link: host.Link{Up: true}}), "before the first turn")
 }
 
-// What becomes of tasks because of overload is counted by class, also by several goroutines at once.
+// Effects of overload on tasks are counted by class, also by several goroutines.
 func TestEffectsAreCounted(t *testing.T) {
 	var g shed.Gate
 	var all sync.WaitGroup
@@ -481,7 +481,7 @@ func TestEffectsAreCounted(t *testing.T) {
 	}}, g.Status(0))
 }
 
-// A verdict makes the decision say what becomes of the task, with certainty.
+// A verdict sets the decision on the task, with propensity 1.
 func TestVerdictsChangeDecisions(t *testing.T) {
 	policys := decision.Decision{Target: decision.Local, Score: 0.3, Reason: decision.CheaperLocal, Propensity: 0.5, Arm: decision.Canary}
 	kept := policys

@@ -28,7 +28,7 @@ func bounded(value int, overload string) task.ClassConfig {
 	return task.ClassConfig{Value: value, Overload: overload, OverloadAge: "4s"}
 }
 
-// Values that any class has give way one step after the other, the least first; a critical task gives way with the highest of them.
+// The values in use give way one after the other, the lowest first; a critical task gives way with the highest of them.
 func TestValuesGiveWayInSteps(t *testing.T) {
 	none := planOf(classesOf(t, map[string]task.ClassConfig{"keeps": {Value: 4}}))
 	require.False(t, none.sheds)
@@ -52,7 +52,7 @@ func TestPressureIsHalvedInEachBound(t *testing.T) {
 	}
 }
 
-// Models share the work of classes that have one, operators that of all others; there is one of each at least.
+// Models share the work of classes with a model, operators that of all others; there is at least one of each.
 func TestServersShareTheWork(t *testing.T) {
 	for _, c := range []struct {
 		servers Servers
@@ -63,14 +63,14 @@ func TestServersShareTheWork(t *testing.T) {
 	}
 }
 
-// Alone is the node without anything that waits, and otherwise as it is.
+// alone returns the node without any waiting work, and otherwise unchanged.
 func TestNothingWaitsAlone(t *testing.T) {
 	s := host.State{CPU: 0.5, QueueTasks: 2, QueueCycles: 3, ModelTasks: 4, ModelSeconds: 5, ParkedCycles: 6, ParkedBytes: 7}
 	s.Link = host.Link{Up: true, Goodput: 9, BacklogTasks: 2, BacklogBytes: 3, InflightBytes: 4}
 	require.Equal(t, host.State{CPU: 0.5, Link: host.Link{Up: true, Goodput: 9}}, alone(&s))
 }
 
-// What is parked before a task is worked on by both paths, or by the one that can.
+// Both paths process the parked work ahead of a task, or the only one that can.
 func TestWhatIsParkedBeforeATask(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestHowLongATaskHasWaited(t *testing.T) {
 	}
 }
 
-// The bound is the class's, or twice what the sooner path takes by itself; a task that no path can do has the class's.
+// The bound is the class's, or twice the own time of the sooner path; a task that no path can process has the class's.
 func TestTheBoundOfATask(t *testing.T) {
 	class, forever := &task.Class{Bound: 4 * time.Second}, math.Inf(1)
 	for own, want := range map[[targets]float64]float64{{1, 1}: 4, {2, 9}: 4, {3, 9}: 6, {9, 3}: 6, {forever, 3}: 6, {forever, forever}: 4} {
@@ -115,8 +115,8 @@ func TestTheBoundOfATask(t *testing.T) {
 	}
 }
 
-// A path gives way above its start, until its pressure is at three quarters of that. Either path is enough for a parked task to be dropped, and a gate
-// that has seen nothing drops none.
+// A path gives way above its start, until its pressure is at three quarters of that. Overload of either path is enough to drop a parked task, and a
+// gate without tasks drops none.
 func TestWhenAPathGivesWay(t *testing.T) {
 	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)})
 	one := &task.Task{Class: classes.All()[0]}
@@ -149,7 +149,7 @@ func TestWhenAPathGivesWay(t *testing.T) {
 	}
 }
 
-// A turn counts what it has let through on the path that this occupies, and on no other.
+// A turn adds passed tasks to the path that they occupy, and to no other.
 func TestATurnAddsToItsPath(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
@@ -321,7 +321,7 @@ func TestATaskThatNoPathCanDoLeavesANumber(t *testing.T) {
 	require.InDelta(t, 0.25, g.Status(1e9).Flows[0].Pressure, 1e-6)
 }
 
-// A task goes the other path where its own takes more than twice the time that is left of its bound, and that one no more than half as long as its own.
+// A task takes the other path if its own takes more than twice the time left of its bound, and the other one at most half as long.
 func TestATaskThatHasWaitedLeavesASlowPath(t *testing.T) {
 	classes := classesOf(t, map[string]task.ClassConfig{"a": bounded(3, task.OverloadDrop)}) // 4 s
 	for _, c := range []struct {
@@ -347,7 +347,7 @@ func TestATaskThatHasWaitedLeavesASlowPath(t *testing.T) {
 	}
 }
 
-// Of two paths that take for ever none is the better one.
+// Of two infinitely slow paths neither is the better one.
 func TestPathsThatTakeForEverAreAlike(t *testing.T) {
 	f := forecast{all: [targets]float64{math.Inf(1), math.Inf(1)}}
 	require.False(t, f.lopsided(decision.Local, 1))
@@ -356,7 +356,7 @@ func TestPathsThatTakeForEverAreAlike(t *testing.T) {
 	require.False(t, f.lopsided(decision.Cloud, 1))
 }
 
-// A task that is reduced goes at once, and passes the parked tasks of other classes, those of its own not.
+// A reduced task is processed immediately, overtaking the parked tasks of other classes, but not those of its own.
 func TestAReducedTaskPassesOtherClasses(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)

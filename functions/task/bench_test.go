@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkSplit measures what nearly every event costs, and what the feed's large ones do.
+// BenchmarkSplit measures the cost of nearly every event, and of the large ones.
 func BenchmarkSplit(b *testing.B) {
 	classes, err := NewClasses(map[string]ClassConfig{
 		"vibration": {MatchResource: "Vibration", CriticalHigh: "100"},
@@ -103,7 +103,7 @@ func BenchmarkClassesFor(b *testing.B) {
 	}
 }
 
-// TestAllocations keeps the two paths every event takes as cheap as they are.
+// TestAllocations bounds the allocations of the two paths of every event.
 func TestAllocations(t *testing.T) {
 	ev := newEvent().add("T", Float64, "1.5e+00").event()
 	classes, err := NewClasses(nil)

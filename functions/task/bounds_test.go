@@ -8,7 +8,7 @@ import (
 	accepted "app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestWhatAClassAccepts(t *testing.T) {
 	require.Equal(t, `Priority -1 to 9
 Deadline 0s to 24h0m0s

@@ -29,7 +29,7 @@ func TestExplicitNothing(t *testing.T) {
 	require.Equal(t, 1, c.Value)
 }
 
-// Only data that expire for want of use must not expire before that.
+// Data must not expire before they are useless.
 func TestATTLBelowTheAgeOfResults(t *testing.T) {
 	for overload, ttl := range map[string]string{"drop": "1s", "": "1s", "expire": "30s"} {
 		require.Equal(t, 30*time.Second, class(t, ClassConfig{Overload: overload, TTL: ttl, OverloadAge: "30s"}).Bound)
@@ -140,7 +140,7 @@ func TestClassesOrder(t *testing.T) {
 		require.Equal(t, i, c.Order)
 		names = append(names, c.Name)
 	}
-	// Resource before source before device before profile before results; an exact name before a glob; then priority; then name.
+	// Resource before source before device before profile; an exact name before a glob; then priority; then name.
 	require.Equal(t, "resource source twin low both device device-glob results-of profile results default", strings.Join(names, " "))
 }
 
@@ -197,7 +197,7 @@ func TestDefaultClassCanBeConfigured(t *testing.T) {
 	require.Equal(t, DefaultClass, classes.For(&Event{}).Name)
 }
 
-// TestClassesCacheIsBounded floods the cache from several goroutines with names never seen again.
+// TestClassesCacheIsBounded floods the cache from several goroutines with names that never repeat.
 func TestClassesCacheIsBounded(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{"pumps": {MatchDevice: "pump-*"}})
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestAClassHasAPlainName(t *testing.T) {
 	}
 }
 
-// A class that is off is not there, whatever else it says; the one that takes the rest cannot be.
+// A class that is off does not exist, whatever its settings; the default class cannot be off.
 func TestAClassThatIsOff(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{"a": {MatchDevice: "d", Off: true}, "b": {MatchDevice: "^d$", Priority: 99, Off: true}})
 	require.NoError(t, err)
@@ -238,7 +238,7 @@ func TestAClassThatIsOff(t *testing.T) {
 	require.ErrorContains(t, err, "Classes.default.Priority", "nor does that hide what else is wrong with it")
 }
 
-// A class that must not leave takes an event also where only a reading names its device: an app service may gather readings of several.
+// A NeverLeave class takes an event also if only a reading names its device: an app service may collect readings of several devices.
 func TestAReadingsOwnDeviceKeepsAnEventHere(t *testing.T) {
 	secret := DefaultClassConfig()
 	secret.MatchDevice, secret.NeverLeave = "hall*", true
@@ -260,7 +260,7 @@ func TestAReadingsOwnDeviceKeepsAnEventHere(t *testing.T) {
 	}
 }
 
-// The ends of each range are taken, and what they stand for.
+// The ends of each range are valid, with their meaning.
 func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 	for _, c := range []ClassConfig{
 		{Priority: -1},
@@ -303,7 +303,7 @@ func TestClassConfigTakesTheEndsOfItsRanges(t *testing.T) {
 	require.Equal(t, 8, model.ChunkSize)
 }
 
-// The reduced form of others takes no events, and has to be a class that can be one.
+// A reduced form takes no events, and must be a class that can be one.
 func TestReducedClasses(t *testing.T) {
 	reduce := func(name string) ClassConfig {
 		return ClassConfig{MatchDevice: "d", Overload: OverloadReduce, Deadline: "1s", ReducedClass: name}

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// builder writes an event as JSON and notes where its values stand, as intake does.
+// builder writes an event as JSON and records the positions of its values, as intake does.
 type builder struct {
 	buf bytes.Buffer
 	ev  *Event
@@ -62,7 +62,7 @@ func (b *builder) event() *Event {
 	return b.ev
 }
 
-// cborEvent puts one value of each of the two forms that can be cut into an event in CBOR.
+// cborEvent builds an event in CBOR with one value of each of the two forms that can be split.
 func cborEvent(t testing.TB, array string, blob []byte) *Event {
 	raw, err := cbor.Marshal(map[string]any{
 		"id": "c1", "readings": []any{
@@ -103,10 +103,10 @@ func noise(n int) []byte {
 
 func sine(i int) float64 { return math.Sin(float64(i) / 10) }
 
-// always is a classOf that knows a single class.
+// always is a classOf that returns a single class.
 func always(c *Class) func(string) *Class { return func(string) *Class { return c } }
 
-// class builds one from a configuration that must be good.
+// class builds a class from a valid configuration.
 func class(t testing.TB, config ClassConfig) *Class {
 	c, err := config.compile("Test", "test")
 	require.NoError(t, err)

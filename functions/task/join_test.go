@@ -114,7 +114,7 @@ func TestJoinRefusesBadFrames(t *testing.T) {
 	}
 }
 
-// drawValue is a value of a kind that can be cut, or one that cannot, in all the spellings that must survive.
+// drawValue draws a value that can be split, or one that cannot, in all spellings that must survive.
 func drawValue(t *rapid.T) (ValueType, string) {
 	switch rapid.IntRange(0, 4).Draw(t, "kind") {
 	case 0:
@@ -133,7 +133,7 @@ func drawValue(t *rapid.T) (ValueType, string) {
 	return Int8Array, "[" + strings.Join(elements, ",") + "]"
 }
 
-// TestJoinRestoresWhatSplitCut is the promise: the original bytes, from any order, with duplicates, also by way of records.
+// TestJoinRestoresWhatSplitCut checks the promise: the original bytes, from any order, with duplicates, also through records.
 func TestJoinRestoresWhatSplitCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newEvent()
@@ -157,8 +157,7 @@ func TestJoinRestoresWhatSplitCut(t *testing.T) {
 	})
 }
 
-// TestCriticalFirst holds the order: critical ones before the rest, otherwise by chunk, and the frame is critical if
-// any chunk is.
+// TestCriticalFirst checks the order: critical ones first, otherwise by chunk, and the frame is critical if any chunk is.
 func TestCriticalFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.IntRange(0, 100), 3, 40).Draw(t, "values")

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A result is known by its tags, whatever a service on its way made of their types. What cannot be read counts as the last hop of all.
+// A result is recognised by its tags, whatever types a service in between has given them. An unreadable hop counts as the highest.
 func TestTagged(t *testing.T) {
 	for name, row := range map[string]struct {
 		tags string
@@ -47,7 +47,7 @@ func TestTagged(t *testing.T) {
 	}
 }
 
-// Results belong to classes that ask for their service, or for it on one node; data of a device never do, and a result never to others.
+// Results belong to classes that take their service's results, on any or on one node; device data never do, and results never to other classes.
 func TestClassesTakeResultsByName(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{
 		"any":    {MatchResultsOf: "svc"},
@@ -100,7 +100,7 @@ func TestClassesTakeResultsByName(t *testing.T) {
 	require.True(t, classes.Takes("n1", "far"))
 }
 
-// Among classes alike in all else, one that asks for results by name is the more specific.
+// Among otherwise equal classes, one that takes results by name is the more specific.
 func TestAClassForResultsComesFirst(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{"a": {MatchSource: "s"}, "b": {MatchSource: "s", MatchResultsOf: "svc"}, "c": {MatchResultsOf: "svc"}})
 	require.NoError(t, err)

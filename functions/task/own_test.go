@@ -7,8 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever becomes of the event's bytes, a task that owns its memory stays what it was. Its data, and the values in them, are in the
-// record and not there a second time.
+// A task with its own memory is independent of the event's bytes. Its data, and the values in them, are in the record and not copied again.
 func TestOwnSharesMemoryWithItsRecordAlone(t *testing.T) {
 	ev, tasks := cutEvent(t)
 	whole := newEvent().add("A", Int8Array, "[1, 2, 3]").binary("I", noise(500)).event()
@@ -41,7 +40,7 @@ func TestOwnSharesMemoryWithItsRecordAlone(t *testing.T) {
 	}
 }
 
-// A task whose record cannot be read has a copy of its data, and a value that stands outside of them a copy of its own.
+// A task whose record cannot be read has a copy of its data, and a value outside of them its own copy.
 func TestOwnWithoutARecord(t *testing.T) {
 	value, data := []byte("1.5"), []byte(`{"readings":[]}`)
 	one := &Task{EventID: "e", Of: 1, Encoding: JSON, Data: data, Readings: []Reading{{Resource: "R", Value: value}, {Resource: "E"}}}

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawTask is any task that a record can hold to the last bit.
+// drawTask draws a task that a record can represent to the last bit.
 func drawTask(t *rapid.T) *Task {
 	names := rapid.StringN(0, 12, 40)
 	count := rapid.IntRange(0, maxLength)
@@ -57,7 +57,7 @@ func TestDecodeRestoresWhatAppendWrote(t *testing.T) {
 	})
 }
 
-// TestDecodeReadsWhateverAppendWrites takes tasks that no part of the service makes: a record must not be lost for them.
+// TestDecodeReadsWhateverAppendWrites uses tasks that no part of the service makes: a record must not be lost for them.
 func TestDecodeReadsWhateverAppendWrites(t *testing.T) {
 	rows := []struct {
 		why        string
@@ -87,7 +87,7 @@ func TestDecodeReadsWhateverAppendWrites(t *testing.T) {
 	}
 }
 
-// schema compiles task.proto as any reader in another language would.
+// schema compiles task.proto as a reader in another language would.
 func schema(t testing.TB) protoreflect.FileDescriptor {
 	compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
 	files, err := compiler.Compile(t.Context(), "task.proto")
@@ -95,7 +95,7 @@ func schema(t testing.TB) protoreflect.FileDescriptor {
 	return files[0]
 }
 
-// TestSchemaAndCodeAgree lets a stock protobuf library read and write the records by task.proto, byte for byte.
+// TestSchemaAndCodeAgree reads and writes the records with a stock protobuf library by task.proto, byte for byte.
 func TestSchemaAndCodeAgree(t *testing.T) {
 	desc := schema(t).Messages().ByName("Task")
 	rapid.Check(t, func(t *rapid.T) {
@@ -139,7 +139,7 @@ func requireFields(t require.TestingT, want *Task, m *dynamicpb.Message) {
 	}
 }
 
-// TestSchemaNamesAgree holds the enums against the names in the code.
+// TestSchemaNamesAgree compares the enums with the names in the code.
 func TestSchemaNamesAgree(t *testing.T) {
 	enums := schema(t).Enums()
 	types := enums.ByName("ValueType").Values()
@@ -155,7 +155,7 @@ func TestSchemaNamesAgree(t *testing.T) {
 	}
 }
 
-// least is the smallest record there is; rows below append to it, and of two values for a field the last one counts.
+// least is the smallest possible record; rows below append to it, and of two values for a field the last one counts.
 func least() []byte { return (&Task{Of: 1, Encoding: JSON}).Append(nil) }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -225,7 +225,7 @@ func TestDecodeBoundsHoles(t *testing.T) {
 	require.ErrorContains(t, err, "more than 65536 holes")
 }
 
-// FuzzDecode feeds any bytes. What is accepted must come back the same from its own record, and Join must stand it.
+// FuzzDecode decodes arbitrary bytes. A decoded task must equal the one decoded from its own record, and Join must accept it without panic.
 func FuzzDecode(f *testing.F) {
 	f.Add(least())
 	f.Add([]byte{})
@@ -254,7 +254,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzSplit cuts any bytes anywhere; Join must restore them whatever the places say.
+// FuzzSplit splits arbitrary bytes anywhere; Join must restore them for any positions.
 func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"value":"[1, 2, 3, 4, 5]"}`), 10, 25, byte(Int8Array), 2, true)
 	f.Add([]byte(`{"binaryValue":"AAECAwQ="}`), 16, 24, byte(Blob), 1, false)
@@ -274,7 +274,7 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// The correlation id of the envelope travels with the record, whatever stands in it, and is bounded.
+// The correlation id of the envelope is stored in the record, with any content, and is bounded.
 func TestTheCorrelationIDTravels(t *testing.T) {
 	for id, want := range map[string]string{"": "", "c-1": "c-1", strings.Repeat("x", 1000): strings.Repeat("x", 128), "a\xff": "a\uFFFD"} {
 		ev := &Event{ID: "e", CorrelationID: id, Encoding: JSON, Raw: []byte("{}")}
@@ -285,7 +285,7 @@ func TestTheCorrelationIDTravels(t *testing.T) {
 	}
 }
 
-// The ends of each range are taken, and nothing beyond.
+// The ends of each range are valid, and nothing beyond.
 func TestFieldsHaveRanges(t *testing.T) {
 	for v, fine := range map[float64]bool{0: true, 0.5: true, 1: true, -0.1: false, 1.1: false, math.Inf(1): false, math.Inf(-1): false} {
 		have, err := share(v, 1)
@@ -320,7 +320,7 @@ func TestFieldsHaveRanges(t *testing.T) {
 	}
 }
 
-// A deadline in the past is written as none: a record has no number below 0.
+// A negative deadline is written as none: a record has no negative numbers.
 func TestADeadlineBelowZeroIsNone(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{-time.Hour: 0, -1: 0, 0: 0, 1: time.Millisecond, time.Millisecond: time.Millisecond, math.MaxInt64: maxLength * time.Millisecond} {
 		x := &Task{EventID: "e", Of: 1, Class: &Class{Name: "c"}, Encoding: JSON, Data: []byte("{}"), Deadline: d}

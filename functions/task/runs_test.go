@@ -40,7 +40,7 @@ func manyReadings(n int, blank string, nasty bool) *Event {
 	return ev
 }
 
-// An event of 10,000 readings exceeds the limit of a message although no value of it does: it is cut by its readings.
+// An event of 10,000 readings exceeds the limit of a message although none of its values does: it is split by its readings.
 func TestAnEventOfVeryManyReadingsFitsTheMessageLimit(t *testing.T) {
 	class := &Class{Name: "c", ChunkSize: 256, Whole: true, Largest: 760 << 10}
 	ev := manyReadings(10_000, "", false)
@@ -78,7 +78,7 @@ func TestAnEventHasNoMoreTasksThanJoin(t *testing.T) {
 	require.Equal(t, string(ev.Raw), string(raw))
 }
 
-// Whatever is cut by readings comes back byte for byte.
+// An event split by its readings is restored byte for byte.
 func TestRunsOfReadingsJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 60).Draw(t, "readings")
@@ -95,7 +95,7 @@ func TestRunsOfReadingsJoin(t *testing.T) {
 	})
 }
 
-// An event whose array is longer than a chunk leaves whole, in the form in which it came, unless cutting pays.
+// An event whose array is longer than a chunk leaves whole and unchanged, unless splitting is useful.
 func TestEventsLeaveWholeUnlessCuttingPays(t *testing.T) {
 	array := func(n int) *Event {
 		value := "[" + strings.Repeat("1.5,", n-1) + "9.5]"
@@ -126,7 +126,7 @@ func TestEventsLeaveWholeUnlessCuttingPays(t *testing.T) {
 	}
 }
 
-// An array that is cut among scalar readings parts their runs: each reading is in one run, and none of the array's is.
+// An array that is cut out between scalar readings separates their runs: each scalar reading is in one run, and the array in none.
 func TestRunsStandBesideCutArrays(t *testing.T) {
 	b := newEvent()
 	for i := range 6 {
@@ -187,7 +187,7 @@ func manyInCBOR(t require.TestingT, n int, indefinite bool) *Event {
 	return ev
 }
 
-// In CBOR as well, each chunk is an array of its readings, and joining restores every byte.
+// In CBOR too, each chunk is an array of its readings, and joining restores every byte.
 func TestRunsOfReadingsInCBOR(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 600).Draw(t, "readings")
@@ -214,7 +214,7 @@ func TestRunsOfReadingsInCBOR(t *testing.T) {
 	})
 }
 
-// An event whose bytes and index disagree is not cut by its readings, and neither is one that would give more tasks than an event may.
+// An event whose bytes and index disagree is not split by its readings, and neither is one that would give more tasks than allowed.
 func TestAnEventThatCannotBeCutByItsReadings(t *testing.T) {
 	class := &Class{Name: "c", Largest: 200}
 	for name, ev := range map[string]*Event{
@@ -235,7 +235,7 @@ func TestAnEventThatCannotBeCutByItsReadings(t *testing.T) {
 	require.Len(t, Split(ev, always(class), nil), 1)
 }
 
-// Chunks of readings that are none are not put together.
+// Chunks that are not valid readings are not joined.
 func TestJoinRefusesChunksThatAreNoArrays(t *testing.T) {
 	for _, bad := range []struct {
 		encoding Encoding
@@ -265,7 +265,7 @@ func TestJoinRefusesChunksThatAreNoArrays(t *testing.T) {
 	require.ErrorContains(t, err, "3 of 2 at 0 does not continue")
 }
 
-// A run is critical for any of its readings.
+// A run is critical if any of its readings is.
 func TestARunIsCriticalForAnyReading(t *testing.T) {
 	for low, want := range map[float64][]bool{0: {false, false}, 0.75: {true, false}, 1.75: {true, false}} {
 		ev := manyReadings(6, "", false)
@@ -280,7 +280,7 @@ func TestARunIsCriticalForAnyReading(t *testing.T) {
 	}
 }
 
-// A part that is a copy has no place, and whatever its capacity says it gets none.
+// A copied part has no position, whatever its capacity suggests.
 func TestACopyHasNoPlace(t *testing.T) {
 	raw := []byte("\x82abcd")
 	places, ok := placesOf([]span{raw[1:3], raw[3:5]}, raw)
@@ -292,7 +292,7 @@ func TestACopyHasNoPlace(t *testing.T) {
 	}
 }
 
-// Readings beside one that is larger than a message leave in runs of their own, wherever it stands: no task exceeds the limit.
+// Readings beside one that is larger than a message leave in runs of their own, for any position of the large one: no task exceeds the limit.
 func TestReadingsBesideALargeOneFitTheMessageLimit(t *testing.T) {
 	class := &Class{Name: "c", ChunkSize: -1, Whole: true, Largest: 16 << 10}
 	for i, at := range []int{0, 1, 2, 300, 598, 599} {

@@ -113,7 +113,7 @@ func TestSplitAppends(t *testing.T) {
 	require.Same(t, first, tasks[0])
 }
 
-// The tasks of an event stay as they are when it is split again.
+// The tasks of an event stay unchanged when it is split again.
 func TestSplitAgain(t *testing.T) {
 	ev, split := newEvent().add("T", Int8, "1").event(), always(class(t, ClassConfig{}))
 	first := Split(ev, split, nil)
@@ -121,7 +121,7 @@ func TestSplitAgain(t *testing.T) {
 	require.NotSame(t, first[0], Split(ev, split, nil)[0])
 }
 
-// TestSplitIsBounded shows that a class that asks for chunks of one element does not turn an event into millions of tasks.
+// TestSplitIsBounded shows that a class with chunks of one element does not turn an event into millions of tasks.
 func TestSplitIsBounded(t *testing.T) {
 	big := "[" + strings.Repeat("1,", 3*MaxTasks) + "1]"
 	ev := newEvent().add("A", Int8Array, big).add("B", Int8Array, big).event()
@@ -133,7 +133,7 @@ func TestSplitIsBounded(t *testing.T) {
 	require.Equal(t, ev.Raw, raw)
 }
 
-// TestSplitOverlap feeds places that intake never gives; the bytes must survive even then.
+// TestSplitOverlap uses positions that intake never produces; the bytes must survive even then.
 func TestSplitOverlap(t *testing.T) {
 	ev := newEvent().add("A", Int8Array, "[1, 2, 3, 4, 5, 6]").event()
 	ev.Readings = append(ev.Readings, ev.Readings[0], Reading{Resource: "C", Type: Int8Array, Start: 5, End: 1 << 20})
@@ -290,7 +290,7 @@ func TestElementsOutsideWithOneBound(t *testing.T) {
 	require.False(t, c.outside(Float64Array, []byte("[1, 1e300]")))
 }
 
-// TestCapacity keeps an operator that appends to one chunk from writing into its neighbour.
+// TestCapacity prevents that an operator that appends to one chunk writes into its neighbour.
 func TestCapacity(t *testing.T) {
 	ev := newEvent().add("V", Int8Array, "[1,2,3,4]").binary("I", noise(3*kib)).event()
 	before := string(ev.Raw)
@@ -302,7 +302,7 @@ func TestCapacity(t *testing.T) {
 	require.True(t, strings.Contains(before, base64.StdEncoding.EncodeToString(noise(3*kib))))
 }
 
-// A piece cut out of an event that must not leave does not leave either, whatever its own resource's class allows.
+// A piece of an event that must not leave does not leave either, whatever the class of its own resource allows.
 func TestPiecesOfAnEventThatMustNotLeaveStay(t *testing.T) {
 	classes, err := NewClasses(map[string]ClassConfig{
 		"secret": {MatchResource: "Face*", NeverLeave: true}, "sound": {MatchResource: "Noise", ChunkSize: 2},
@@ -321,8 +321,7 @@ func TestPiecesOfAnEventThatMustNotLeaveStay(t *testing.T) {
 	}
 }
 
-// Elements need not have the same length: the pieces fit a message although the longest ones stand together, or one of them has more
-// bytes than a message.
+// Elements may have different lengths: the pieces fit a message although the longest ones are adjacent, or one of them has more bytes than a message.
 func TestPiecesOfUnevenElementsFitTheMessageLimit(t *testing.T) {
 	const largest = 4 << 10
 	for name, value := range map[string]string{

@@ -101,7 +101,7 @@ func TestFloatsReadsWhatParseFloatReads(t *testing.T) {
 	})
 }
 
-// Short decimals are read without ParseFloat. Where that ends, at 15 digits and at the powers of ten that are exact, nothing changes.
+// Short decimals are read without ParseFloat. At its limits, 15 digits and the exact powers of ten, the results are the same.
 func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
 	for _, digits := range []string{"0", "1", "-7", "5.", ".5", "-0.25", "123456789012345", "1234567890.12345", "1234567890123456", "12345678901234567", ".", ""} {
 		for power := -60; power <= 60; power++ {
@@ -116,7 +116,7 @@ func TestFloatsReadsEveryPowerOfTen(t *testing.T) {
 	}
 }
 
-// The usual values need no ParseFloat: up to 15 digits and two of an exponent, whatever their signs. What exceeds that is left to it.
+// The usual values need no ParseFloat: up to 15 digits and two of an exponent, with any signs. ParseFloat reads all others.
 func TestUsualDecimalsAreReadAtOnce(t *testing.T) {
 	for _, text := range []string{
 		"0", "-0", "7", "-1.5", ".5", "5.", "1e5", "1E+05", "-1.234568e-01", "123456789012345", "0.00000000000001", "1e22", "1e-22", "9.99999e22", "9e9", "9e+19", "000000000000001",
@@ -157,7 +157,7 @@ func TestTypeNames(t *testing.T) {
 	require.Empty(t, (Object + 1).String())
 }
 
-// Old device services write a float as the base64 of its bytes. Four of them stand for the shortest decimal that gives them.
+// Old device services write a float as the base64 of its bytes. Four of them give the shortest decimal that encodes to them.
 func TestFloatsReadsBase64(t *testing.T) {
 	coded := func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b)) }
 	for _, v := range []float64{0, 20.1, -1.5, math.MaxFloat32, 1e-40, math.Inf(1)} {
@@ -182,7 +182,7 @@ func TestFloatsReadsBase64(t *testing.T) {
 	}
 }
 
-// Ranks keep every digit of integers of 64 bits, order as the values do, and are read back by AppendRank.
+// Ranks keep every digit of 64-bit integers, order as the values do, and AppendRank reverses them.
 func TestRanks(t *testing.T) {
 	for typ, values := range map[ValueType][]string{
 		Int64:  {"-9223372036854775808", "-9007199254740993", "-1", "0", "1", "9007199254740993", "9223372036854775807"},

@@ -16,8 +16,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// A wager is the test that its comment describes: stakes of (mean − margin) / (variance + (mean − margin)²), between 0 and what leaves a quarter
-// of the capital at the worst, on observations in [−1, 1], from a mean of 0 and a variance of 1/4 that count as one of them.
+// A wager is the test of its comment: stakes of (mean − margin) / (variance + (mean − margin)²), between 0 and a stake that leaves a quarter of the
+// capital at the worst, on observations in [−1, 1], from a mean of 0 and a variance of 1/4 that count as one of them.
 func TestAWagerIsTheOneThatIsPublished(t *testing.T) {
 	for _, margin := range []float64{0, 0.02, 0.3} {
 		w := newWager(margin, 0.01)
@@ -75,7 +75,7 @@ func came(c *Canary, arm decision.Arm, late bool, edit func(*decision.Entry)) *d
 	return e
 }
 
-// The sides of a canary are settled by the names of devices, those of a smaller share among those of a larger one.
+// The names of devices select the sides of a canary; those of a smaller share are among those of a larger one.
 func TestTheSidesOfACanary(t *testing.T) {
 	var none *Canary
 	require.Equal(t, decision.NoArm, none.Arm("d"))
@@ -102,7 +102,7 @@ func TestTheSidesOfACanary(t *testing.T) {
 	require.Equal(t, decision.Incumbent, exact.Arm("pump-1"), "the share ends before its end")
 }
 
-// Each outcome of either side counts once, unless it says nothing of the policy, or is of another configuration.
+// Each outcome of either side counts once, unless no policy decided, or it is of another configuration.
 func TestWhatCountsForACanary(t *testing.T) {
 	c, conf := canary(t, nil)
 	judge := policy.NewJudge(conf)
@@ -158,8 +158,8 @@ func goOn(c *Canary, class string, canary, incumbent func(*decision.Entry)) (pai
 	return pairs, ""
 }
 
-// A canary that is late, or dear, is rolled back with the reason, once; after that it has no sides, and nothing is counted. One that is as
-// good, or worse within the margins, stays.
+// A canary that is late, or expensive, is rolled back with the reason, once; after that it has no sides, and nothing is counted. One that is as good,
+// or worse within the margins, stays.
 func TestWhatRollsACanaryBack(t *testing.T) {
 	good := func(*decision.Entry) {}
 	late := func(e *decision.Entry) { e.Outcome.Time = 2 }
@@ -198,7 +198,7 @@ func TestWhatRollsACanaryBack(t *testing.T) {
 	}
 }
 
-// Outcomes are compared within their class: one that only one side has says nothing, and several of one side count as their mean.
+// Outcomes are compared within their class: a class with outcomes of one side only is ignored, and several of one side count as their mean.
 func TestOutcomesAreComparedInPairsOfAClass(t *testing.T) {
 	c, _ := canary(t, nil)
 	for i := range 1000 {
@@ -273,7 +273,7 @@ func shadows(t *testing.T, names string, share float64) (*Shadows, map[string]po
 	return NewShadows(c, policy.NewJudge(c), made), made, c
 }
 
-// Each shadow is counted with what it would have done, and at what cost, beside what was done. A guard's decision is no policy's.
+// Each shadow is counted with its decisions and their cost, beside the acting ones. Guards' decisions are skipped.
 func TestShadowsAreCounted(t *testing.T) {
 	none, _, _ := shadows(t, "", 1)
 	require.Nil(t, none)
@@ -321,7 +321,7 @@ func TestShadowsAreCounted(t *testing.T) {
 	require.EqualValues(t, 4, same.List()[0].Decisions)
 }
 
-// A share of the decisions is shown to the shadows, drawn evenly. Those that count arrivals count all of them.
+// A share of the decisions is shown to the shadows, drawn evenly. Shadows that count arrivals count all of them.
 func TestShadowsSeeAShare(t *testing.T) {
 	s, made, _ := shadows(t, "edge,defer,bandit", 0.25)
 	one := &task.Task{EventID: "e", Of: 1, Class: &task.Class{Name: "a"}}
@@ -330,7 +330,7 @@ func TestShadowsSeeAShare(t *testing.T) {
 	}
 	require.InDelta(t, 1000, s.List()[0].Decisions, 100)
 
-	// What the acting bandit learns its shadow knows, and the arrivals that a shadow has counted the next one goes on with.
+	// A shadow shares the learned state of the acting bandit, and the next shadow continues with its count of arrivals.
 	late := &decision.Entry{Deadline: time.Second, Size: 1000, Estimate: score.Estimate{LocalTime: 0.1, CloudTime: 0.1}, Outcome: decision.Outcome{Known: true, Time: 5}}
 	made["bandit"].(policy.Learner).Observe(late)
 	for _, shadow := range []*Shadows{s, func() *Shadows { n, _, _ := shadows(t, "bandit", 1); n.Inherit(s, made); return n }()} {

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A canary that was good for long and then turns bad is found out nearly as soon.
+// A canary that turns bad after a long good time is detected nearly as fast.
 func TestCanaryThatTurnsBadIsRolledBack(t *testing.T) {
 	w := newWager(0.02, 0.005)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -30,7 +30,7 @@ func bit(set bool) float64 {
 	return 0
 }
 
-// The capital of a wager never grows on what is surely within the margin.
+// The capital of a wager never grows on observations that are surely within the margin.
 func TestWagerDoesNotGainFromWhatIsWithinTheMargin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		margin := rapid.Float64Range(0, 0.5).Draw(t, "margin")
