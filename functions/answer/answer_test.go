@@ -25,7 +25,7 @@ func worn() models.Answer {
 	}
 }
 
-// An answer arrives as it was sent, but for what only its maker needs.
+// An answer arrives unchanged, except for fields that only its producer needs.
 func TestAnAnswerSurvivesTheWay(t *testing.T) {
 	sent := Of(vibration(), 1750000000500000000, Cloud, worn())
 	require.Equal(t, &Answer{
@@ -66,7 +66,7 @@ func TestTheIDFollowsFromTheTask(t *testing.T) {
 	require.Equal(t, "17f8d401-7f21-593d-a6b8-f5b1a7394103", provisional.ID().String())
 }
 
-// An answer that could not become an event is refused at both ends.
+// An answer that could not become an event is rejected at both ends.
 func TestUnfitAnswersAreRefused(t *testing.T) {
 	for want, change := range map[string]func(*Answer){
 		"eventId":            func(a *Answer) { a.EventID = "" },

@@ -54,7 +54,7 @@ func dial(t *testing.T, l *Link) net.Conn {
 	return c
 }
 
-// ping is a packet of MQTT, as a link looks at packets on the way back.
+// ping is a packet of MQTT, as a link frames packets on the way back.
 var ping = []byte{0xc0, 0}
 
 func echoes(t *testing.T, c net.Conn) {
@@ -125,7 +125,7 @@ func TestEachTroubleDoesWhatItSays(t *testing.T) {
 	echoes(t, dial(t, l))
 }
 
-// Whatever changes at whatever moment, connections that break among it, the link comes through.
+// With any changes at any moments, broken connections among them, the link recovers.
 func TestALinkBearsAnyChangeAtAnyMoment(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -164,7 +164,7 @@ func TestALinkBearsAnyChangeAtAnyMoment(t *testing.T) {
 	clients.Wait()
 }
 
-// Packets are taken out whole, whatever the pieces in which they come.
+// Packets are removed whole, in whatever pieces they arrive.
 func TestSwallowTakesPacketsOut(t *testing.T) {
 	puback := []byte{0x40, 2, 0, 1}
 	publish := append([]byte{0x32, 0x80, 0x02}, make([]byte, 256)...)
@@ -194,7 +194,7 @@ func TestSwallowTakesPacketsOut(t *testing.T) {
 	}
 }
 
-// A connection ends at a packet that is refused, as soon as its header has told the size; what came before has passed.
+// A connection ends at a refused packet as soon as its header shows the size; earlier packets have passed.
 func TestRefusedPacketsEndTheConnection(t *testing.T) {
 	publish := append([]byte{0x32, 0x80, 0x02}, make([]byte, 256)...)
 	for _, c := range []struct {
@@ -217,7 +217,7 @@ func TestRefusedPacketsEndTheConnection(t *testing.T) {
 	}
 }
 
-// The link does to connections what it says, while they are up.
+// The link applies its trouble to existing connections.
 func TestLinkSwallowsAndHeals(t *testing.T) {
 	far, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

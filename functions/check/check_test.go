@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/check"
 )
 
-// A duration that cannot be read is answered with the one that was most likely meant, in Go's notation.
+// The error of an invalid duration suggests the probable one in Go's notation.
 func TestDurationsAreSuggested(t *testing.T) {
 	for text, want := range map[string]string{
 		"3d": "72h", "1 day": "24h", "2 weeks": "336h", "1w": "168h", "10": "10s", "10 sec": "10s", "5 min": "5m", "90 minutes": "1h30m", "1.5 hours": "1h30m",
@@ -112,7 +112,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// A file of another user is named with its owner; any other error stays as it is.
+// A file of another user is reported with its owner; any other error is unchanged.
 func TestAFileOfAnotherUserIsNamed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	require.NoError(t, os.WriteFile(file, nil, 0o640))
@@ -128,7 +128,7 @@ func TestAFileOfAnotherUserIsNamed(t *testing.T) {
 	}
 }
 
-// The bounds in the tags of a struct hold for its fields; a field without a tag takes all values.
+// The bounds in the tags of a struct apply to its fields; a field without a tag accepts all values.
 func TestFieldsAreWithinTheirTags(t *testing.T) {
 	type config struct {
 		Count int     `within:"-1 3"`

@@ -39,7 +39,7 @@ func TestGlobsMatchNamesNotPaths(t *testing.T) {
 	}
 }
 
-// A pattern that can match nothing would let everything leave that was meant to stay.
+// A pattern that matches nothing would let everything leave that was meant to stay.
 func TestGlobsThatMatchNothingAreMistakes(t *testing.T) {
 	for _, glob := range []string{
 		"[", "a[b", "[]", "[^]", "[a-]", "[a-", "[a--z]", "[-a]", `a\`, "[z-a]*", "[a-cz-x]", "[^ -\U0010ffff]", "[^\x00-\U0010ffff]x",
@@ -56,7 +56,7 @@ func TestGlobsThatMatchNothingAreMistakes(t *testing.T) {
 	}
 }
 
-// On names without a slash it is what Go's path.Match says, for patterns that both can read.
+// On names without a slash the result is that of Go's path.Match, for patterns that both can read.
 func FuzzMatches(f *testing.F) {
 	f.Add("a*[b-d]?", "axxcz")
 	f.Add(`\**[^a]`, "*bb")

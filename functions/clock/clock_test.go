@@ -76,8 +76,7 @@ func TestTheMachineHasAClock(t *testing.T) {
 	require.Same(t, System, (*Clock)(nil).Or())
 }
 
-// Tickers that are made at any moments wake the process together: ten of a second each, made in 500 ms, and two of half a second give two wakes
-// a second.
+// Tickers made at any moments wake the process together: ten of a second each, made in 500 ms, and two of half a second give two wakes a second.
 func TestTickersTickTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +120,7 @@ func TestTickersTickTogether(t *testing.T) {
 	})
 }
 
-// A ticker that is stopped before its first tick stays so.
+// A ticker that is stopped before its first tick stays stopped.
 func TestATickerStaysStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)

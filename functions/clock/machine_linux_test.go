@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The time since the boot is that of the kernel, and grows by what the machine slept since the process began, however the process counts.
+// The time since the boot is that of the kernel, including the time suspended since the process began, however the process counts.
 func TestTheTimeSinceTheBoot(t *testing.T) {
 	kernel := func(clock int32) time.Duration {
 		var ts unix.Timespec
@@ -35,7 +35,7 @@ func TestTheTimeSinceTheBoot(t *testing.T) {
 	require.InDelta(t, started.booted+time.Hour, m.Booted(), float64(slack), "it cannot have slept less than nothing")
 }
 
-// A machine names its boot and says whether its wall clock is kept right, as the kernel does.
+// A machine identifies its boot and reports whether its wall clock is synchronised, as the kernel does.
 func TestTheMachineSaysWhatTheKernelSays(t *testing.T) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func TestTheMachineSaysWhatTheKernelSays(t *testing.T) {
 	require.Positive(t, moment.Booted)
 }
 
-// A clock that is made late begins at the wall clock, and without a clock there is that of the machine.
+// A clock made late begins at the wall clock, and a nil clock is that of the machine.
 func TestAClockBeginsAtTheWallClock(t *testing.T) {
 	fake := NewFake(today)
 	require.Equal(t, "boot-1", fake.Boot())
@@ -71,7 +71,7 @@ func TestAClockBeginsAtTheWallClock(t *testing.T) {
 	require.Less(t, none.Since(none.Now()), time.Minute)
 }
 
-// What lies at the bounds of what is believed counts.
+// Values at the believable bounds count.
 func TestTheBoundsBetweenMoments(t *testing.T) {
 	for _, row := range []struct {
 		then, now Moment
@@ -88,7 +88,7 @@ func TestTheBoundsBetweenMoments(t *testing.T) {
 	}
 }
 
-// How long the machine slept is the difference of two of its clocks, read again where something came in between, and at most eight times.
+// The suspended time is the difference of two clocks, read again if the goroutine was interrupted in between, and at most eight times.
 func TestHowLongTheMachineSlept(t *testing.T) {
 	for _, c := range []struct {
 		held  time.Duration // between two readings

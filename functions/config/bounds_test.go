@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestShippedBoundsAreGenerated holds what each key may be: what is said of a value far below and far above every bound, of an empty text and of one that
-// means nothing. A bound that moves changes the file.
+// TestShippedBoundsAreGenerated checks the range of each key: the messages for a value far below and far above every bound, for an empty text and for
+// a meaningless one. A changed bound changes the file.
 func TestShippedBoundsAreGenerated(t *testing.T) {
 	var b strings.Builder
 	c := Default()

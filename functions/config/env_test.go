@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A variable without effect is named, with what it may mean, or why it has none.
+// A variable without effect is named, with a suggestion or the reason.
 func TestVariablesWithoutEffectAreNamed(t *testing.T) {
 	c := Default()
 	lines := Strays(&c, []string{"OFFLOAD_SPOOL_QOTAMIB=3", "OFFLOAD_NODE=x", "offload_node=x", "OFFLOAD_TOKEN=t", "OFFLOAD_CLOUD_VERSION=1", "HOME=/"})
@@ -30,7 +30,7 @@ func TestVariablesWithoutEffectAreNamed(t *testing.T) {
 	require.Contains(t, lines[0], "OFFLOAD_SPOOL_QUOTAMIB has no effect")
 }
 
-// The limits of rooms that follow each other are looked at together.
+// The limits of successive packages are compared together.
 func TestRemarks(t *testing.T) {
 	require.Empty(t, Default().Remarks())
 	c := Default()
@@ -40,7 +40,7 @@ func TestRemarks(t *testing.T) {
 	require.Contains(t, c.Remarks()[0], "Offload.Writable.Batch.MaxKiB = \"1025\": is above Seal.MaxMessageKiB")
 }
 
-// A name that no message could carry is refused at the start.
+// A name that no message can contain is rejected at the start.
 func TestNodesAndClassesThatNoMessageCarries(t *testing.T) {
 	for _, name := range []string{"", "a/b", "a b", "a\r", "a\uFFFD", "a\xff", "a\x7f", "a\u200b", "$a", "+", strings.Repeat("a", 256)} {
 		c := Default()
@@ -54,7 +54,7 @@ func TestNodesAndClassesThatNoMessageCarries(t *testing.T) {
 	}
 }
 
-// The stop's bound: 8 s, and no more.
+// The bound of a stop: 8 s, and no more.
 func TestTheStopIsBounded(t *testing.T) {
 	for text, good := range map[string]bool{"1s": true, "8s": true, "8001ms": false, "80s": false, "999ms": false, "3d": false} {
 		c := Default()
@@ -71,7 +71,7 @@ func TestDurationsAreSuggested(t *testing.T) {
 	}
 }
 
-// A text is a value of the kind of its key, or an error that says what the key wants.
+// A text is converted to the type of its key, or gives an error with the expected type.
 func TestTextsOfEachKind(t *testing.T) {
 	var (
 		text string
@@ -123,7 +123,7 @@ func unwrapped(errs []error) (list []error) {
 	return list
 }
 
-// What a remark names are the limits that the values are held against.
+// The limits in a remark are those that the values are compared with.
 func TestRemarksNameTheLimits(t *testing.T) {
 	c := Default()
 	largest := c.LargestRecord() >> 10

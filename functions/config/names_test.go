@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Whatever passes validation can be sealed and opened: no name is accepted that would make every record malformed.
+// Everything that passes validation can be sealed and opened: no name is accepted that would make every record malformed.
 func FuzzWhatValidatesCanBeSealed(f *testing.F) {
 	for _, s := range []string{
 		"plant-7", "a\uFFFDb", "a\rb", "k1\n", "\u0085", "\u2028", "\u00ad", "ä", "a\x7f", "\xff", "a\u200bb", "\U0010FFFF", "", "x y", "\u0301", "%", "..",
@@ -60,7 +60,7 @@ func TestNodeNamesThatCannotBeSealedAreRefused(t *testing.T) {
 	}
 }
 
-// Limits of rooms that follow each other are held against each other, by the start and by lint alike.
+// Limits of successive packages are compared, by the start and by lint alike.
 func TestLimitsOfNeighbouringRoomsAreCompared(t *testing.T) {
 	require.Empty(t, Default().Remarks())
 	for name, tc := range map[string]struct {

@@ -28,7 +28,7 @@ func TestShippedConfigurationIsGenerated(t *testing.T) {
 	golden(t, root+"res/configuration.yaml", string(head)+renderYAML(comments(t)))
 }
 
-// The shipped file, read as EdgeX reads it, is exactly what the code takes for the default.
+// The shipped file, read as EdgeX reads it, equals the default of the code.
 func TestShippedConfigurationIsTheDefault(t *testing.T) {
 	raw, err := os.ReadFile(root + "res/configuration.yaml")
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestShippedConfigurationIsTheDefault(t *testing.T) {
 	require.NoError(t, have.Validate())
 }
 
-// The reference has every key, its default and what its comment says.
+// The reference has every key, its default and its comment.
 func TestDocumentedConfigurationIsGenerated(t *testing.T) {
 	path := root + "res/docs/reference/configuration.md"
 	raw, err := os.ReadFile(path)
@@ -61,7 +61,7 @@ func TestDocumentedConfigurationIsGenerated(t *testing.T) {
 	golden(t, path, before+begin+renderTable(comments(t))+end+after)
 }
 
-// Every variable of the environment reaches its key, entries of maps included.
+// Every environment variable reaches its key, entries of maps included.
 func TestApplyEnvReachesEveryKey(t *testing.T) {
 	c, n := Default(), 0
 	lookup := func(string) (string, bool) { n++; return "", false }
@@ -84,7 +84,7 @@ func TestApplyEnvReachesEveryKey(t *testing.T) {
 	require.ErrorContains(t, err, `OFFLOAD_SPOOL_QUOTAMIB = "many"`)
 }
 
-// All that is wrong is reported at once, each problem with its whole path.
+// All problems are reported together, each with its full path.
 func TestValidateReportsEverything(t *testing.T) {
 	c := Default()
 	c.Node = "a/b"

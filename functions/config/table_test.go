@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Each remark begins where the limits of two rooms meet, and names the key.
+// Each remark begins where the limits of two packages meet, and names the key.
 func TestRemarksBeginAtTheLimit(t *testing.T) {
 	big := func(size int, change func(*task.ClassConfig)) func(*Config) {
 		return func(c *Config) {
@@ -66,7 +66,7 @@ func TestRemarksBeginAtTheLimit(t *testing.T) {
 	require.Len(t, c.Remarks(), 1)
 }
 
-// Of a class the section refuses what other rooms know to be wrong, unless it is off.
+// The section rejects what other packages know to be wrong with a class, unless it is off.
 func TestWhatAClassIsRefusedFor(t *testing.T) {
 	for name, row := range map[string]struct {
 		class  string
@@ -99,7 +99,7 @@ func TestWhatAClassIsRefusedFor(t *testing.T) {
 	}
 }
 
-// Hosts are names without scheme and port, one or more between commas.
+// Hosts are names without scheme and port, separated by commas.
 func TestAllowedHosts(t *testing.T) {
 	for text, good := range map[string]bool{
 		"": true, "*": true, "a": true, "gateway-7.plant.example": true, "a, b.c ,": true, "a.": true, "a_b": true,
@@ -115,7 +115,7 @@ func TestAllowedHosts(t *testing.T) {
 	require.Equal(t, []string{"a", "b.c"}, Config{AllowedHosts: " a, b.c ,"}.Hosts())
 }
 
-// What was not validated has a version as well, of its own.
+// An invalid configuration has its own version as well.
 func TestEveryConfigurationHasAVersion(t *testing.T) {
 	a, b := Default().Writable, Default().Writable
 	a.Score.RTT, b.Score.RTT = "1s", "2s"
@@ -125,7 +125,7 @@ func TestEveryConfigurationHasAVersion(t *testing.T) {
 	require.Equal(t, a.Version(), b.Version())
 }
 
-// One mistake is one problem: sizes that are refused are compared with nothing.
+// One mistake is one problem: invalid sizes are not compared with others.
 func TestARefusedSizeHasNoRemarks(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"spool":  func(c *Config) { c.Spool.QuotaMiB = -1 },

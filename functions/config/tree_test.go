@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tree is a Writable as Consul keeps it: a text for each key.
+// tree is a Writable as Consul stores it: a text for each key.
 func tree(t *testing.T, w Writable) map[string]any {
 	t.Helper()
 	root := map[string]any{}
@@ -65,7 +65,7 @@ func TestFromTree(t *testing.T) {
 	require.Equal(t, base, w)
 }
 
-// Each value that cannot be read is named with its key, and then nothing is taken.
+// Each value that cannot be read is named with its key, and then nothing is changed.
 func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	base := Default().Writable
 	bad := tree(t, base)

@@ -56,7 +56,7 @@ func TestVersionChangesWithEveryKey(t *testing.T) {
 	require.Equal(t, Default().Writable.Version(), base.Writable.Version())
 }
 
-// alter makes a value another one, where it is of a kind that a key has.
+// alter changes a value of any type that a key has.
 func alter(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.String:

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/mqtt/mosquittotest"
 )
 
-// hanging is a client whose broker is gone: it disconnects only when it is let.
+// hanging is a client whose broker is gone: it disconnects only when the test allows it.
 type hanging struct {
 	messaging.MessageClient
 	let chan struct{}
@@ -28,7 +28,7 @@ type hanging struct {
 
 func (h *hanging) Disconnect() error { <-h.let; return h.err }
 
-// A disconnection that hangs holds up a Close for a moment only, and leaves no goroutine behind once it ends.
+// A hanging disconnection delays Close for a moment only, and leaves no goroutine behind once it ends.
 func TestAHangingDisconnectionLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine stays
 		began := time.Now()
@@ -43,7 +43,7 @@ func TestAHangingDisconnectionLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// One that ends in time is waited for, and its error is that of Close.
+// Close waits for a disconnection that ends in time, and returns its error.
 func TestACloseReportsTheDisconnection(t *testing.T) {
 	h := &hanging{let: make(chan struct{}), err: errors.New("broken pipe")}
 	close(h.let)
@@ -53,8 +53,8 @@ func TestACloseReportsTheDisconnection(t *testing.T) {
 	require.NoError(t, NewBus(BusConfig{}, "t", nil).Close(), "never connected")
 }
 
-// While the broker is away every publication fails, at once and at any QoS: what is reported as published is with the broker. When it is back, so
-// are publications, whether or not the configuration has the client of the MessageBus reconnect by itself.
+// While the broker is away every publication fails, immediately and at any QoS: a publication reported as successful is at the broker. When the
+// broker returns, so do publications, whether or not the configuration lets the client of the MessageBus reconnect by itself.
 func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
 	for _, options := range []map[string]string{
 		{"Qos": "0", "AutoReconnect": "true", "ConnectTimeout": "5"},

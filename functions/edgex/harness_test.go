@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/local"
 )
 
-// discard takes results and keeps none.
+// discard accepts results and keeps none.
 type discard struct{}
 
 func (discard) Publish(local.Result) error { return nil }
@@ -31,7 +31,7 @@ func (testLog) Infof(string, ...any)             {}
 func (l testLog) Warnf(format string, a ...any)  { l.t.Logf("WARN "+format, a...) }
 func (l testLog) Errorf(format string, a ...any) { l.t.Logf("ERROR "+format, a...) }
 
-// testConfig is the default with everything in the test's own folder, a broker that is not there, and a policy.
+// testConfig is the default with everything in the test's own folder, a broker that does not exist, and a policy.
 func testConfig(t *testing.T, policy string) config.Config {
 	c := config.Default()
 	c.Node, c.Spool.Directory, c.Spool.QuotaMiB = "n1", t.TempDir(), 64

@@ -14,8 +14,8 @@ import (
 	"app-offload/functions"
 )
 
-// A relay that strips tags and ids and adds a reading of its own makes services compute on their own results. The loop ends, each service names
-// the relay's device, and goes on computing on what the device sends.
+// A relay that strips tags and ids and adds its own reading makes services compute on their own results. The loop ends, each service names the
+// relay's device, and continues to compute on the device's events.
 func TestALoopThroughARelayEnds(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
@@ -44,7 +44,7 @@ func TestALoopThroughARelayEnds(t *testing.T) {
 	}
 }
 
-// adds makes a relay that passes results on as the device the-relay, and adds a reading. Without origin it keeps the result's.
+// adds makes a relay that republishes results as the device the-relay, and adds a reading. Without origin it keeps the result's.
 func adds(value func() float64, origin func() any) relay {
 	return func(ev map[string]any) string {
 		delete(ev, "tags")

@@ -63,7 +63,7 @@ func (c *client) Subscribe(_ []types.TopicChannel, errs chan error) error {
 func (c *client) Disconnect() error           { return c.err }
 func (c *client) Unsubscribe(...string) error { return c.err }
 
-// Each problem of the bus is logged once, and again when it comes back after a time without one.
+// Each problem of the bus is logged once, and again when it returns after a time without one.
 func TestProblemsOfTheBusAreLoggedOnce(t *testing.T) {
 	log := &lines{}
 	r := newReader(nil, &Bus{}, nil, log)
@@ -75,7 +75,7 @@ func TestProblemsOfTheBusAreLoggedOnce(t *testing.T) {
 	require.Equal(t, []string{`WARN reading the MessageBus failed: error="a"`, `WARN reading the MessageBus failed: error="b"`, `WARN reading the MessageBus failed: error="b"`}, log.all())
 }
 
-// A result is published in the envelope of EdgeX 3, below the base topic; what fails names the topic.
+// A result is published in the envelope of EdgeX 3, below the base topic; an error names the topic.
 func TestAResultIsPublishedInAnEnvelope(t *testing.T) {
 	c := &client{}
 	b := NewBus(BusConfig{BaseTopicPrefix: "plant"}, "results", nil)
@@ -91,7 +91,7 @@ func TestAResultIsPublishedInAnEnvelope(t *testing.T) {
 	require.ErrorContains(t, err, "publishing 2 bytes on plant/x")
 }
 
-// A subscription lasts until the bus reports an error that is not about one message, and ends without one when it is told to.
+// A subscription lasts until the bus reports an error that is not about one message, and ends without error when it is stopped.
 func TestASubscriptionEndsWithItsError(t *testing.T) {
 	s := open(t, testConfig(t, "edge"))
 	c := &client{subscribed: make(chan chan<- error, 1)}
@@ -121,7 +121,7 @@ func TestASubscriptionEndsWithItsError(t *testing.T) {
 	require.ErrorIs(t, r.listen(t.Context(), nil), ErrNoBus)
 }
 
-// Only what a configured filter wants is passed on, whatever the subscription brings, with its topic, type and correlation.
+// Only topics of a configured filter are passed on, whatever else the subscription delivers, with topic, type and correlation.
 func TestOnlyWhatIsWantedIsPassedOn(t *testing.T) {
 	r := newReader(nil, &Bus{}, []string{"edgex/events/device/+/P/#"}, &lines{})
 	r.in = make(chan receive.Message, 4)
@@ -143,7 +143,7 @@ func TestOnlyWhatIsWantedIsPassedOn(t *testing.T) {
 	require.Equal(t, []receive.Message{{Topic: want, ContentType: "application/json", CorrelationID: "c", Payload: []byte(want)}}, got)
 }
 
-// One run of the pipeline takes what has arrived, and no more than is configured.
+// One run of the pipeline takes the arrived messages, and no more than configured.
 func TestSlicesHoldWhatHasArrived(t *testing.T) {
 	in := make(chan receive.Message, 9)
 	s := slicer{in: in, max: 4}
@@ -168,7 +168,7 @@ func TestSlicesHoldWhatHasArrived(t *testing.T) {
 	require.False(t, ok)
 }
 
-// call is one of the SDK's pipeline.
+// call is one call of the SDK's pipeline.
 type call struct {
 	interfaces.AppFunctionContext
 	topic string
@@ -180,7 +180,7 @@ func (c call) GetValue(key string) (string, bool) {
 func (c call) InputContentType() string { return "application/json" }
 func (c call) CorrelationID() string    { return "c-1" }
 
-// The SDK's pipeline ends with the adapter, whose answer is nil or what is wrong with the event.
+// The SDK's pipeline ends with the adapter, which returns nil or the problem of the event.
 func TestTheAdapterAnswersForTheEvent(t *testing.T) {
 	s := open(t, testConfig(t, "cloud"))
 	adapt := Adapter(s)
@@ -198,14 +198,14 @@ func TestTheAdapterAnswersForTheEvent(t *testing.T) {
 	require.Error(t, answer.(error), "it has stopped")
 }
 
-// source is one that never brings anything; its stop may fail.
+// source never delivers anything; its stop may fail.
 type source struct{ err error }
 
 func (source) Start(context.Context)        {}
 func (source) Problem() string              { return "" }
 func (s source) Stop(context.Context) error { return s.err }
 
-// The end of the SDK's context stops the service while the SDK waits. What goes wrong is logged, and nothing else is.
+// The end of the SDK's context stops the service while the SDK waits. Only errors are logged.
 func TestTheTriggerStopsTheService(t *testing.T) {
 	for _, fault := range []error{nil, errors.New("cannot disconnect")} {
 		log := &lines{}

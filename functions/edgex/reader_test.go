@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/receive"
 )
 
-// redis is the real one, at a port that is its own whether it runs or not.
+// redis is a real Redis, at a port of its own while it is stopped, too.
 type redis struct {
 	t    *testing.T
 	port int
@@ -65,8 +65,8 @@ func (r *redis) config() BusConfig {
 	}
 }
 
-// A gateway may be up before its bus, and the bus may go and come back: the reader reports truly whether it is subscribed,
-// and events published while it says so arrive.
+// A gateway may start before its bus, and the bus may go away and return: the reader reports correctly whether it is subscribed, and events published
+// while it is arrive.
 func TestReaderOutlivesItsBus(t *testing.T) {
 	r := newRedis(t)
 	s := open(t, testConfig(t, "cloud"))
@@ -91,7 +91,7 @@ func TestReaderOutlivesItsBus(t *testing.T) {
 	require.NoError(t, reader.Stop(t.Context()))
 }
 
-// What is no envelope harms only itself: it is counted, and the reader stays ready.
+// A message that is not an envelope affects no other message: it is counted, and the reader stays ready.
 func TestReaderSetsRubbishAside(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
@@ -107,7 +107,7 @@ func TestReaderSetsRubbishAside(t *testing.T) {
 	require.NoError(t, reader.Stop(t.Context()))
 }
 
-// Filters that overlap deliver once, also those that Redis cannot distinguish, and "received" counts the same events as on MQTT.
+// Overlapping filters deliver once, also those that Redis cannot distinguish, and "received" counts the same events as on MQTT.
 func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
@@ -135,7 +135,7 @@ func TestOverlappingFiltersDeliverOnce(t *testing.T) {
 	}
 }
 
-// A list of topics from which no event would ever come is a mistake on every bus.
+// A list of topics that selects no event is a mistake on every bus.
 func TestTopicsThatBringNothingAreRefused(t *testing.T) {
 	s := open(t, testConfig(t, "edge"))
 	for _, kind := range []string{"redis", "mqtt", "nats-core"} {
@@ -146,7 +146,7 @@ func TestTopicsThatBringNothingAreRefused(t *testing.T) {
 	}
 }
 
-// A stop hands on all that was read off a bus that does not bring it again, although there is room for one event at a time.
+// A stop passes on all messages read from a bus that does not redeliver, although there is room for one event at a time.
 func TestAStopHandsOnWhatWasRead(t *testing.T) {
 	cfg := testConfig(t, "edge")
 	cfg.Intake.MaxEvents = 1

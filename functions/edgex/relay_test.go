@@ -20,8 +20,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// A relay is a user's own stage, such as a rule of eKuiper or an app-service-configurable, that passes events on: it changes one and says
-// on which topic it goes, "" for none.
+// A relay is a user's own stage, such as a rule of eKuiper or an app-service-configurable, that republishes events: it changes one and returns its
+// topic, "" for none.
 type relay func(ev map[string]any) (topic string)
 
 var relays = map[string]relay{
@@ -62,7 +62,7 @@ var relays = map[string]relay{
 	},
 }
 
-// Services on one bus skip each other's results, also those that a user's own stage passes on: the bus is quiet once the device is.
+// Services on one bus skip each other's results, also those that a user's own stage republishes: the bus is quiet once the device is.
 func TestServicesOnOneBusDoNotFeedEachOther(t *testing.T) {
 	r := newRedis(t)
 	r.begin()
@@ -122,7 +122,7 @@ func feedEachOther(t *testing.T, bus BusConfig, pass relay) {
 	}
 }
 
-// untilQuiet waits until all is done that is to be done, and nothing more is published.
+// untilQuiet waits until all work is done, and nothing more is published.
 func untilQuiet(t *testing.T, count *atomic.Int64, done func() bool) {
 	t.Helper()
 	last, since := int64(-1), time.Now()
@@ -135,7 +135,7 @@ func untilQuiet(t *testing.T, count *atomic.Int64, done func() bool) {
 	})
 }
 
-// everyReading causes a result.
+// Every reading causes a result.
 const everyReading = "deadband band=0.01; summary window=200ms"
 
 // startOnBus runs a service.
@@ -163,7 +163,7 @@ func startOnBus(t *testing.T, bus BusConfig, key, operators string, classes map[
 	return s
 }
 
-// startRelay subscribes to all events and publishes what pass makes of each. It returns its client.
+// startRelay subscribes to all events and publishes the output of pass for each. It returns its client.
 func startRelay(t *testing.T, bus BusConfig, pass func(topic string, ev map[string]any) string) *Bus {
 	bus.ServiceKey = "relay"
 	b := NewBus(bus, "relay", noSecrets{})
@@ -202,7 +202,7 @@ func startRelay(t *testing.T, bus BusConfig, pass func(topic string, ev map[stri
 	return b
 }
 
-// A class that names a service takes its results, but only until MaxHops services have computed: here each of two asks for the other's.
+// A class that names a service takes its results, but only until MaxHops services have computed: here each of two takes the other's.
 func TestResultsAreTakenByNameAndUpToTheHopLimit(t *testing.T) {
 	bus := mqttBus(t)
 	bus.SubscribeTopics = "events/#"

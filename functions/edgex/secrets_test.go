@@ -19,7 +19,8 @@ func (v vault) GetSecret(name string, _ ...string) (map[string]string, error) {
 	return nil, errors.New("no such secret")
 }
 
-// Whatever the AuthMode asks for comes from the secret, under the names that EdgeX's client and ours read; without one the secret is not read.
+// The secrets that the AuthMode needs come from the secret, under the names that EdgeX's client and ours read; with no AuthMode the secret is not
+// read.
 func TestSecretsOfTheBus(t *testing.T) {
 	secret := map[string]string{"username": "u", "password": "p", "clientcert": "cc", "clientkey": "ck", "cacert": "ca", "other": "x"}
 	bus := BusConfig{ServiceKey: "key", SecretName: "bus", Optional: map[string]string{"Qos": "1"}}
@@ -65,7 +66,7 @@ type (
 	}
 )
 
-// Each setting comes from its own field of the SDK's configuration, and one that is gone is named.
+// Each setting comes from its own field of the SDK's configuration, and a missing field is named.
 func TestTheSettingsOfTheSDK(t *testing.T) {
 	c := &configuration{
 		MessageBus: section{true, " mqtt ", "tcp", "broker", "none", "secret", "base", "", 1883, map[string]string{"Qos": "1", "ClientId": "c"}},
@@ -92,7 +93,7 @@ func TestTheSettingsOfTheSDK(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What the service cannot read from is refused at the start.
+// A bus that the service cannot read from is rejected at the start.
 func TestATriggerNeedsABus(t *testing.T) {
 	_, err := NewTrigger(nil, BusConfig{Disabled: true}, nil, nil)
 	require.ErrorContains(t, err, "MessageBus.Disabled")

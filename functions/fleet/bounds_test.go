@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestBounds(t *testing.T) {
 	c := DefaultConfig()
 	c.Interval = "1m"
@@ -45,7 +45,7 @@ Clip 1 to 1000000`, bounds.Of(c))
 	}
 }
 
-// A fleet that is full still takes the statements of its nodes, and counts them.
+// A full fleet still accepts the statements of its nodes, and counts them.
 func TestAFullFleetTakesItsOwnNodes(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -62,7 +62,7 @@ func TestAFullFleetTakesItsOwnNodes(t *testing.T) {
 	require.Equal(t, Counts{Nodes: maxNodes, Taken: 3, Refused: map[string]uint64{}}, f.Counts(), "those who are gone are forgotten when room is needed")
 }
 
-// Each answer has a stamp of its own, also where the clock of the cloud stands or is set back.
+// Each answer has its own stamp, also if the clock of the cloud stands still or is set back.
 func TestAnswersHaveStampsOfTheirOwn(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -79,7 +79,7 @@ func TestAnswersHaveStampsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A statement that is larger than any may be is refused as that.
+// A statement above the maximum size is refused for its size.
 func TestLargeStatementsAreRefused(t *testing.T) {
 	s, _ := codecs(t, plant)
 	body, err := json.Marshal(map[string]string{"layout": "1", "x": strings.Repeat("x", 1<<16)})
@@ -91,7 +91,7 @@ func TestLargeStatementsAreRefused(t *testing.T) {
 	require.Equal(t, "too large", refused.Reason)
 }
 
-// A node asks again soon until it has a model, and then once an interval.
+// A node asks again soon until it has a model, and then once per interval.
 func TestANodeAsksSoonUntilItHasAModel(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -109,7 +109,7 @@ func TestANodeAsksSoonUntilItHasAModel(t *testing.T) {
 	require.Equal(t, 3, said(askAgain+time.Hour))
 }
 
-// A statement that is not answered is said again soon, also where those before it were answered.
+// An unanswered statement is sent again soon, also if earlier ones were answered.
 func TestALostAnswerDelaysNoInterval(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -128,7 +128,7 @@ func TestALostAnswerDelaysNoInterval(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 24 * time.Hour, 24*time.Hour + askAgain, 48*time.Hour + askAgain}, said)
 }
 
-// A node whose statements are answered makes one an interval, and no more.
+// A node whose statements are answered sends one per interval, and no more.
 func TestANodeSpeaksOnceAnInterval(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -145,7 +145,7 @@ func TestANodeSpeaksOnceAnInterval(t *testing.T) {
 	require.InDelta(t, 24*4, len(n.sent), 1)
 }
 
-// The longest layout is taken, and a longer one is not; a node without parts is none that has contributed.
+// The longest layout is accepted, and a longer one is not; a node without parts does not count as a contributor.
 func TestWhoHasContributed(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -171,7 +171,7 @@ func TestWhoHasContributed(t *testing.T) {
 	require.ErrorContains(t, fresh.errs[1], "malformed: layout")
 }
 
-// An answer has as many parts as a statement may have, and where nodes have more of them together, the first by name.
+// An answer has as many parts as a statement may have; if nodes have more of them together, the first by name.
 func TestAnAnswerHasNoMorePartsThanAStatementMay(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)

@@ -69,7 +69,7 @@ func saw(count, mean float64) pool.Parts {
 	return pool.Parts{pool.Cloud + "a": {Matrix: []float64{count}, Moments: []float64{count * mean}}}
 }
 
-// node is a member whose messages go straight to a fleet, and the answers straight back.
+// node is a member whose messages go directly to a fleet, and the answers directly back.
 type node struct {
 	*Member
 	learner learner
@@ -95,7 +95,7 @@ func join(t testing.TB, f *Fleet, name string, now *time.Time, own pool.Parts) *
 	return n
 }
 
-// speak has a node make its statement and take the answer.
+// speak lets a node send its statement and receive the answer.
 func (n *node) speak(now time.Time) {
 	n.Tick(now)
 	if answer := n.answers[len(n.answers)-1]; answer != nil {
@@ -110,7 +110,7 @@ func (silent) Infof(string, ...any)  {}
 func (silent) Warnf(string, ...any)  {}
 func (silent) Errorf(string, ...any) {}
 
-// A newcomer gets the exact sum of what the others have, weighed; one that contributed gets the others' without its own.
+// A newcomer receives the exact sum of the other nodes' statistics, weighed; a contributor receives that of the others without its own.
 func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -136,7 +136,7 @@ func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 	require.Nil(t, fresh.Status())
 }
 
-// A part to which fewer than the least number of other nodes contributed is sent to no node; other layouts and old contributions do not count.
+// A part with fewer than the least number of other contributors is sent to no node; other layouts and old contributions do not count.
 func TestFewNodesAreNotTold(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -160,7 +160,7 @@ func TestFewNodesAreNotTold(t *testing.T) {
 	require.Empty(t, fresh.learner.prior, "those who were silent for long are gone")
 }
 
-// What must not be taken is refused, counted and named, and changes nothing.
+// Invalid statements are refused, counted and named, and change nothing.
 func TestBrokenAndHostileStatementsAreRefused(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -242,7 +242,7 @@ func (f *Fleet) sumFor(name string) pool.Part {
 	return f.answer(name).Parts[pool.Cloud+"a"]
 }
 
-// A node whose clock was set back is told of it by the answer, and its next statement counts.
+// The answer informs a node whose clock was set back, and its next statement counts.
 func TestAClockThatWasSetBack(t *testing.T) {
 	now := time.Unix(5000, 0)
 	f := newFleet(t)
@@ -255,7 +255,7 @@ func TestAClockThatWasSetBack(t *testing.T) {
 	require.InDelta(t, 10.5, f.latest["n1"].Parts[pool.Cloud+"a"].Moments[0], 1e-9)
 }
 
-// A cloud whose clock was set back answers on, and an answer to an earlier start of the node is not believed again.
+// A cloud whose clock was set back continues to answer, and an answer to an earlier start of the node is not accepted again.
 func TestTheClockOfTheCloudIsNoMeasureOfWhatIsNew(t *testing.T) {
 	now := time.Unix(5000, 0)
 	f := newFleet(t)
@@ -280,7 +280,7 @@ func TestTheClockOfTheCloudIsNoMeasureOfWhatIsNew(t *testing.T) {
 	require.EqualValues(t, 1, again.Status().Models)
 }
 
-// Statistics of a negative weight, as small as rounding makes them, neither reach others as NaN nor keep the state from being saved.
+// Statistics of a negative weight, as small as rounding makes them, neither reach others as NaN nor prevent saving the state.
 func TestOneNodeDoesNotSilenceTheFleet(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -301,7 +301,7 @@ func TestOneNodeDoesNotSilenceTheFleet(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// What a fleet has taken it takes again after a restart, whatever the name of the node.
+// Everything that a fleet has accepted it accepts again after a restart, whatever the name of the node.
 func TestAStateOfAnyNodeIsRead(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -314,7 +314,7 @@ func TestAStateOfAnyNodeIsRead(t *testing.T) {
 	require.Equal(t, 6, f.Counts().Nodes)
 }
 
-// Nodes that are gone make room for others once their contributions count no more.
+// Nodes that are gone make room for others once their contributions no longer count.
 func TestAFullFleetForgetsThoseWhoAreGone(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -330,7 +330,7 @@ func TestAFullFleetForgetsThoseWhoAreGone(t *testing.T) {
 	require.Equal(t, 1, f.Counts().Nodes)
 }
 
-// An old answer, one for another node and one of another layout are not believed.
+// An old answer, one for another node and one of another layout are rejected.
 func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -349,7 +349,7 @@ func TestANodeBelievesOnlyWhatIsNewAndItsOwn(t *testing.T) {
 	require.EqualValues(t, 1, n.Status().Models)
 }
 
-// Noise is as large as the analysis says, the same for all nodes of a round, and another one in the next.
+// Noise is as large as the analysis requires, the same for all nodes of a round, and different in the next.
 func TestNoiseIsDrawnOnceARound(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t, func(terms *Terms) { terms.Epsilon = 0.5 })
@@ -370,7 +370,7 @@ func TestNoiseIsDrawnOnceARound(t *testing.T) {
 	require.NotEqual(t, a, noise("c"))
 }
 
-// A restart forgets neither contributions nor which statements were taken; a state that is none is refused.
+// A restart loses neither contributions nor the record of accepted statements; an invalid state is rejected.
 func TestAFleetSurvivesARestart(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFleet(t)
@@ -392,7 +392,7 @@ func TestAFleetSurvivesARestart(t *testing.T) {
 	require.NoError(t, err, "a state without nodes takes new ones")
 }
 
-// Whatever arrives is refused or leaves a state that can be saved, restored and answered from.
+// Any input is refused or leaves a state that can be saved, restored and answered from.
 func FuzzHandle(f *testing.F) {
 	o := seal.NewOpener(nil, seal.Limits{})
 	cfg := seal.DefaultConfig()

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Counters of health look back on one minute, in steps of a second.
+// Counters of health cover one minute, in steps of a second.
 func TestGrowthIsThatOfTheLastMinute(t *testing.T) {
 	p := well(t)
 	m, fake := &p.memory, p.fake

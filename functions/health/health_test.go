@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// A reason has the same words in JSON as in the API's description, and every code is unlike every other.
+// A reason has the same names in JSON as in the API's description, and codes are unique.
 func TestHealthAsJSON(t *testing.T) {
 	raw, err := json.Marshal(status.NewHealth([]status.Reason{{Code: "a", Text: "x", Since: time.Unix(0, 0).UTC(), Severity: status.Note}, {Code: "b", Text: "y", Since: time.Unix(1, 0).UTC(), Severity: status.Critical}}))
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func (l *lines) Infof(format string, a ...any)  { l.write("INFO", format, a...) 
 func (l *lines) Warnf(format string, a ...any)  { l.write("WARN", format, a...) }
 func (l *lines) Errorf(format string, a ...any) { l.write("ERROR", format, a...) }
 
-// A reason is logged once it has held for a second, and once more when it is over; one that was over before was never logged.
+// A reason is logged once it has held for a second, and again when it has ended; a reason that ended earlier is never logged.
 func TestTheReportLogsWhatLasts(t *testing.T) {
 	p := well(t)
 	log := &lines{}

@@ -13,14 +13,14 @@ import (
 	"app-offload/functions/status"
 )
 
-// patient is a watch with the facts that it looks at, and a clock that the test moves.
+// patient is a watch with its facts, and a clock that the test moves.
 type patient struct {
 	*Watch
 	facts Facts
 	fake  *clock.Fake
 }
 
-// well is a service whose link is up, to which nothing has happened; its backlog is at the limit.
+// well is a healthy service with its link up; its backlog is at the limit.
 func well(t *testing.T) *patient {
 	t.Helper()
 	fake := clock.NewFake(time.Now())
@@ -31,7 +31,7 @@ func well(t *testing.T) *patient {
 
 func (p *patient) look() status.Health { return p.Look(&p.facts) }
 
-// Each symptom has its severity and says what is wrong in words of its own, and no other holds beside it.
+// Each symptom has its severity and its own text, and no other holds beside it.
 func TestEachSymptomShows(t *testing.T) {
 	models := func(s infer.Stats) func(*Facts) { return func(f *Facts) { f.Models = &s } }
 	seen := map[string]bool{}
@@ -104,7 +104,7 @@ func TestEachSymptomShows(t *testing.T) {
 	require.Len(t, seen, len(Codes())-1, "all but the clock, which has a test of its own")
 }
 
-// A spool that gives tasks back is critical until half of it is free again, and what a class drops instead is no reason.
+// A spool that returns tasks is critical until half of it is free again; tasks that a class drops instead are no reason.
 func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
 	p := well(t)
 	for _, c := range []struct {
@@ -126,7 +126,7 @@ func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
 	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was given back within the last minute")
 }
 
-// Where the disk bounds the spool, a larger quota is no advice.
+// If the disk bounds the spool, a larger quota is no advice.
 func TestASpoolThatTheDiskBoundsIsFull(t *testing.T) {
 	p := well(t)
 	f := &p.facts
@@ -171,7 +171,7 @@ func TestHalfOfTheMessagesQuarantinedIsANote(t *testing.T) {
 	require.Empty(t, text)
 }
 
-// The clock set by years is a reason for a while, whichever way it jumped, and moves no reason's beginning.
+// A step of the clock by years is a reason for a while, in either direction, and moves no reason's beginning.
 func TestHealthSaysThatTheClockWasSet(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for _, by := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * year, -30 * year} {
@@ -189,7 +189,7 @@ func TestHealthSaysThatTheClockWasSet(t *testing.T) {
 	}
 }
 
-// A step of ten seconds and more, in either direction, is shown for ten minutes.
+// A step of at least ten seconds, in either direction, is shown for ten minutes.
 func TestStepsOfTheClockAreShownForAWhile(t *testing.T) {
 	fake := clock.NewFake(time.Unix(0, 0)) // a gateway without a battery for its clock
 	m := &memory{clock: clock.New(fake), counters: map[string]*growth{}}
@@ -222,7 +222,7 @@ func TestACopiedSpoolIsShownForAnHour(t *testing.T) {
 	require.Equal(t, status.Fine, p.look().Severity("copied"))
 }
 
-// What failed last decides: storing fails from a commit that failed until one that did not.
+// The last attempt decides: storing fails from a failed commit until a successful one.
 func TestStoringFailsUntilItSucceeds(t *testing.T) {
 	p := well(t)
 	m := &p.memory
@@ -249,7 +249,7 @@ func TestStoringFailsUntilItSucceeds(t *testing.T) {
 	check(false, false, "there is room again")
 }
 
-// A disk that refuses is critical until a commit works.
+// A disk that refuses writes is critical until a commit succeeds.
 func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 	p := well(t)
 	for _, step := range []struct {

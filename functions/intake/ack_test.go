@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// ackHook records the packet ids in the order in which the broker sends PUBLISHes and gets PUBACKs.
+// ackHook records the packet ids in the order in which the broker sends PUBLISHes and receives PUBACKs.
 type ackHook struct {
 	auth.AllowHook
 	mu         sync.Mutex
@@ -56,7 +56,7 @@ func (h *ackHook) order() (sent, acks []uint16) {
 	return append([]uint16(nil), h.sent...), append([]uint16(nil), h.acks...)
 }
 
-// TestAcknowledgementsLeaveInTheOrderOfArrival: whatever a message is, and in whatever order events are done.
+// TestAcknowledgementsLeaveInTheOrderOfArrival: for every kind of message, and every order in which events are done.
 func TestAcknowledgementsLeaveInTheOrderOfArrival(t *testing.T) {
 	hook := &ackHook{}
 	server, at := startBroker(t, hook, nil, nil)
@@ -94,7 +94,7 @@ func TestAcknowledgementsLeaveInTheOrderOfArrival(t *testing.T) {
 	require.NotZero(t, s.Counts().Refused)
 }
 
-// TestARefusedEventHoldsUpWhatFollowsIt: nothing overtakes it, and all of it goes on in order once it is taken.
+// TestARefusedEventHoldsUpWhatFollowsIt: nothing overtakes it, and all later events follow in order once it is accepted.
 func TestARefusedEventHoldsUpWhatFollowsIt(t *testing.T) {
 	server, url := openBroker(t)
 	var mu sync.Mutex
@@ -150,7 +150,7 @@ func TestAStopLeavesWhatIsBehindARefusedEventToTheBroker(t *testing.T) {
 	require.Equal(t, sequence(5, 41), again.got())
 }
 
-// TestConnectionsThatEndDoNotFillTheGate: an event that is under way for long is delivered again on each new connection.
+// TestConnectionsThatEndDoNotFillTheGate: an event in progress for long is redelivered on each new connection.
 func TestConnectionsThatEndDoNotFillTheGate(t *testing.T) {
 	server, url := openBroker(t)
 	sink := &testSink{holding: true}
@@ -170,7 +170,7 @@ func TestConnectionsThatEndDoNotFillTheGate(t *testing.T) {
 	require.Equal(t, uint64(5), s.Counts().Acked)
 }
 
-// TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker: none of them keeps the gate from emptying.
+// TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker: none of them prevents the gate from emptying.
 func TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker(t *testing.T) {
 	server, url := openBroker(t)
 	sink := &testSink{holding: true, refuse: func(*task.Event) error { return errors.New("spool full") }}
@@ -189,7 +189,7 @@ func TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker(t *testing.T) {
 	require.Zero(t, s.Counts().Acked)
 }
 
-// TestEventsOfOneIDAndDifferentContentAreAllTaken: five devices of which each was made from the same image.
+// TestEventsOfOneIDAndDifferentContentAreAllTaken: five devices made from the same image.
 func TestEventsOfOneIDAndDifferentContentAreAllTaken(t *testing.T) {
 	server, url := openBroker(t)
 	sink := &testSink{}

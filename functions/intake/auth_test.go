@@ -41,7 +41,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue signs a certificate; the first one signs itself.
+// issue signs a certificate; the first one is self-signed.
 func (a *authority) issue(t *testing.T, template *x509.Certificate) (certPEM, keyPEM []byte) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func (a *authority) leaf(t *testing.T, usage x509.ExtKeyUsage) (certPEM, keyPEM 
 	})
 }
 
-// brokerTLS wants a client certificate of the authority where mutual is set.
+// brokerTLS requires a client certificate of the authority if mutual is set.
 func (a *authority) brokerTLS(t *testing.T, mutual bool) *tls.Config {
 	pair, err := tls.X509KeyPair(a.leaf(t, x509.ExtKeyUsageServerAuth))
 	require.NoError(t, err)
@@ -134,7 +134,7 @@ func startBriefly(s *Subscriber) {
 	s.Start(ctx)
 }
 
-// TestASecretThatComesLate: a wrong password is tried on and named once; the right one holds from the next attempt.
+// TestASecretThatComesLate: a wrong password is retried and reported once; the right one applies from the next attempt.
 func TestASecretThatComesLate(t *testing.T) {
 	hook, options := ledger("edge", "secret-2")
 	server, at := startBroker(t, hook, options, nil)

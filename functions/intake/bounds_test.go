@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The bounds of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `MaxPayloadKiB 1 to 262144
 MaxDepth 4 to 32

@@ -42,7 +42,7 @@ func openBroker(t testing.TB) (*broker.Server, string) {
 	return server, "tcp://" + at
 }
 
-// message is the n-th event of a device as it comes over the bus.
+// message is the n-th event of a device as published on the bus.
 func message(t testing.TB, device string, n int) []byte {
 	ev := dtos.NewEvent("profile", device, "source")
 	ev.Id = fmt.Sprintf("00000000-0000-0000-0000-%012x", n)
@@ -60,7 +60,7 @@ func publish(t testing.TB, server *broker.Server, from, to int) {
 	}
 }
 
-// unacknowledged is what the broker still has for the client.
+// unacknowledged returns the messages that the broker still has for the client.
 func unacknowledged(server *broker.Server, client string) int {
 	if cl, ok := server.Clients.Get(client); ok {
 		return cl.State.Inflight.Len()
@@ -68,7 +68,7 @@ func unacknowledged(server *broker.Server, client string) int {
 	return -1
 }
 
-// testSink records what it is given, and answers at once unless told to hold.
+// testSink records its events, and answers immediately unless it holds.
 type testSink struct {
 	mu      sync.Mutex
 	holding bool
@@ -101,7 +101,7 @@ func (s *testSink) Submit(events []*task.Event, done func(i int, err error)) {
 	}
 }
 
-// answer gives the word on all that is held, and from then on at once.
+// answer answers all held events, and from then on immediately.
 func (s *testSink) answer() {
 	s.mu.Lock()
 	held := s.held
@@ -118,7 +118,7 @@ func (s *testSink) got() []int64 {
 	return append([]int64(nil), s.origins...)
 }
 
-// logLines is a Logger that keeps what it is told.
+// logLines is a Logger that keeps its lines.
 type logLines struct {
 	mu    sync.Mutex
 	lines []string
@@ -181,7 +181,7 @@ func startSubscriber(t testing.TB, cfg Config, bus Bus, sink Sink) *Subscriber {
 	return s
 }
 
-// kill ends a subscriber as a crash would: no acknowledgement, no DISCONNECT, no connection any more.
+// kill ends a subscriber like a crash: no acknowledgement, no DISCONNECT, no connection.
 func kill(s *Subscriber) {
 	s.cancel() // or it would connect again
 	s.connection.Renew()

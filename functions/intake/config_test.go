@@ -18,7 +18,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 	}
 }
 
-// TestConfigFitsEdgeX: its configuration provider carries neither lists nor durations.
+// TestConfigFitsEdgeX: its configuration provider supports neither lists nor durations.
 func TestConfigFitsEdgeX(t *testing.T) {
 	for field := range reflect.TypeFor[Config]().Fields() {
 		require.Contains(t, []reflect.Kind{reflect.String, reflect.Int, reflect.Bool, reflect.Float64}, field.Type.Kind(), field.Name)

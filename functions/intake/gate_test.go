@@ -98,7 +98,7 @@ func TestGateShutWakesWhoWaits(t *testing.T) {
 	})
 }
 
-// TestGateKeepsItsBooks: whatever comes and goes, no bound is passed, and what has left no longer counts.
+// TestGateKeepsItsBooks: in any order of calls, no limit is exceeded, and events that have left no longer count.
 func TestGateKeepsItsBooks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := NewGate(Config{MaxEvents: 5, MaxMiB: 1})

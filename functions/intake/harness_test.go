@@ -18,6 +18,6 @@ func sealed(t testing.TB, payload []byte, contentType string) []byte {
 	return msg
 }
 
-// small is the shortest event there is, to be put together wrongly.
+// small is the shortest possible event, as a base for invalid ones.
 const small = `{"apiVersion":"v3","id":"82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc","deviceName":"d","profileName":"p","sourceName":"s",` +
 	`"origin":1,"readings":[{"origin":1,"deviceName":"d","profileName":"p","resourceName":"r","valueType":"Int8","value":"1"}]}`

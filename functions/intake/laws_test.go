@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// levels are all texts of at most n levels of the given words.
+// levels returns all texts of at most n levels of the given words.
 func levels(n int, words ...string) (all []string) {
 	last := []string{""}
 	for range n {
@@ -47,8 +47,8 @@ func selects(filter, topic []string) bool {
 	return (filter[0] == "+" || filter[0] == topic[0]) && selects(filter[1:], topic[1:])
 }
 
-// All filters and topics of up to three levels: a topic matches by the rule of MQTT, and one filter covers another exactly where it
-// selects every topic of the other.
+// All filters and topics of up to three levels: a topic matches by the rule of MQTT, and one filter covers another exactly if it matches every topic
+// of the other.
 func TestFiltersSelectByTheRuleOfMQTT(t *testing.T) {
 	var filters []string
 	for _, f := range levels(3, "a", "b", "+", "#") {
@@ -82,7 +82,7 @@ func TestFiltersSelectByTheRuleOfMQTT(t *testing.T) {
 	}
 }
 
-// A bus whose levels cannot be told apart brings at least what MQTT's rule selects.
+// A bus that cannot separate levels delivers at least the topics that MQTT's rule selects.
 func TestSelectsLeavesNothingOutThatMQTTSelects(t *testing.T) {
 	topics := levels(4, "a", "b", "ab")
 	for _, f := range levels(3, "a", "b", "+", "#") {
@@ -120,7 +120,7 @@ func TestRemarksOnFilters(t *testing.T) {
 	require.Equal(t, []string{"a", "b/#"}, filters, "no base prefix, no slash before")
 }
 
-// What a bus needs, by one mistake each.
+// The required settings of a bus, with one mistake each.
 func TestWhatABusNeeds(t *testing.T) {
 	good := Bus{URL: "tcp://broker:1883", Topics: []string{"a"}, ClientID: "c"}
 	require.NoError(t, good.validate(DefaultConfig()))
@@ -154,7 +154,7 @@ func TestWhatABusNeeds(t *testing.T) {
 	}
 }
 
-// The last n events are known, twice as many at most are kept, and an id with another content is told from a repeat, however often ids are shared.
+// The last n events are known, at most twice as many are kept, and an id with other content is not taken for a repeat, however often ids are shared.
 func TestRecentEventsAreKnown(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -189,7 +189,7 @@ func TestRecentEventsAreKnown(t *testing.T) {
 	require.False(t, known || other)
 }
 
-// A message and its event are under way at most so long as they are answered: each outcome gives the room back.
+// A message and its event are in progress until they are answered: each outcome releases the room.
 func TestWhatAMessageIsCountedAs(t *testing.T) {
 	server, url := openBroker(t)
 	cfg := testConfig()
@@ -211,7 +211,7 @@ func TestWhatAMessageIsCountedAs(t *testing.T) {
 	require.GreaterOrEqual(t, c.Acked, uint64(6))
 }
 
-// The sink may say a second word on an event, or say it late; only the first counts.
+// The sink may answer twice, or late; only the first answer counts.
 func TestASecondWordDoesNotCount(t *testing.T) {
 	s := newSubscriber(t, testConfig(), Bus{URL: "tcp://127.0.0.1:1"}, &testSink{})
 	d := &delivery{event: &task.Event{ID: "00000000-0000-0000-0000-000000000001"}, out: true}
@@ -224,7 +224,7 @@ func TestASecondWordDoesNotCount(t *testing.T) {
 	require.Empty(t, s.retries)
 }
 
-// A broker that refuses a topic is named, and asked again.
+// A topic that a broker refuses is named, and requested again.
 func TestARefusedTopicIsNamedAndTriedAgain(t *testing.T) {
 	_, at := startBroker(t, &refusing{}, nil, nil)
 	s := newSubscriber(t, testConfig(), Bus{URL: "tcp://" + at, Topics: []string{"edgex/events/#", "edgex/secret/#"}}, &testSink{})
@@ -238,14 +238,14 @@ func TestARefusedTopicIsNamedAndTriedAgain(t *testing.T) {
 	require.False(t, c.Subscribed)
 }
 
-// refusing lets no client subscribe to a secret.
+// refusing rejects subscriptions to a secret.
 type refusing struct{ ackHook }
 
 func (*refusing) OnACLCheck(_ *broker.Client, topic string, write bool) bool {
 	return write || !strings.Contains(topic, "secret")
 }
 
-// What is remembered belongs to one broker and one client id; a file that cannot be written is named and keeps nothing from coming in.
+// The remembered topics belong to one broker and one client id; a file that cannot be written is reported and stops no event.
 func TestWhatIsRememberedOfASession(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "subscriptions.json")
@@ -282,7 +282,7 @@ func TestWhatIsRememberedOfASession(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, union([]string{"a", "b"}, []string{"b", "c", "c"}))
 }
 
-// The order is that of each device, and how long an event is held does not depend on others.
+// The order is that of each device, and how long an event is held does not depend on other devices.
 func TestClosingTheOrdererIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &testSink{block: make(chan struct{})}
@@ -296,7 +296,7 @@ func TestClosingTheOrdererIsBounded(t *testing.T) {
 	})
 }
 
-// However many events there are, a slice has at most MaxSlice, in order, and none is left behind.
+// A slice of any number of events has at most MaxSlice, in order, and none is left behind.
 func TestSlicesAreBounded(t *testing.T) {
 	for _, most := range []int{1, 2, 5, 50} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {

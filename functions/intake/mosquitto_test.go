@@ -33,8 +33,7 @@ func wait(token mqtt.Token) error {
 	return token.Error()
 }
 
-// TestMosquittoDeliversAgainInOrder: what was under way at a kill comes again, first and in order, and so does what was
-// published meanwhile.
+// TestMosquittoDeliversAgainInOrder: events in progress at a kill are redelivered, first and in order, and so are those published meanwhile.
 func TestMosquittoDeliversAgainInOrder(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	first := &testSink{holding: true}
@@ -52,7 +51,7 @@ func TestMosquittoDeliversAgainInOrder(t *testing.T) {
 	requireNothingLeft(t, s, url)
 }
 
-// TestMosquittoDeliversInOrderWhateverIsDoneFirst: where acknowledgements came in another order than the messages, it would not.
+// TestMosquittoDeliversInOrderWhateverIsDoneFirst: with acknowledgements in another order than the messages, it would not.
 func TestMosquittoDeliversInOrderWhateverIsDoneFirst(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	var mu sync.Mutex
@@ -71,7 +70,7 @@ func TestMosquittoDeliversInOrderWhateverIsDoneFirst(t *testing.T) {
 	requireNothingLeft(t, s, url)
 }
 
-// requireNothingLeft asks the broker by coming back: it delivers whatever it still holds.
+// requireNothingLeft reconnects: the broker then delivers every message that it still holds.
 func requireNothingLeft(t *testing.T, s *Subscriber, url string) {
 	require.NoError(t, s.Stop(context.Background()))
 	sink := &testSink{}
@@ -81,7 +80,7 @@ func requireNothingLeft(t *testing.T, s *Subscriber, url string) {
 	require.Equal(t, sequence(1000, 1001), sink.got(), "and nothing before it")
 }
 
-// shufflingSink answers from a goroutine each, in no order.
+// shufflingSink answers from a goroutine per event, in no order.
 type shufflingSink struct{ refuse func(*task.Event) bool }
 
 func (s *shufflingSink) Submit(events []*task.Event, done func(i int, err error)) {

@@ -97,8 +97,7 @@ func TestOrdererIsBounded(t *testing.T) {
 	})
 }
 
-// TestOrdererWithManyGoroutines: events that overtake each other by less than the window arrive in order, all of them,
-// each answered once.
+// TestOrdererWithManyGoroutines: events that overtake each other by less than the window arrive in order, all of them, each answered once.
 func TestOrdererWithManyGoroutines(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -125,7 +124,7 @@ func TestOrdererWithManyGoroutines(t *testing.T) {
 	})
 }
 
-// orderSink counts the events that come after a later one of their device.
+// orderSink counts the events that arrive after a later one of their device.
 type orderSink struct {
 	last      map[string]int64
 	overtaken int
@@ -171,7 +170,7 @@ func TestDeviceQueueIsStable(t *testing.T) {
 	}
 }
 
-// An event is late if a later one of its device has gone on; one of the same time is not, and a late one makes no other punctual.
+// An event is late if a later one of its device was released; one of the same time is not, and a late one makes no other one punctual.
 func TestOrdererCountsWhatIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := orderer(&testSink{}, "20ms")

@@ -44,7 +44,7 @@ func TestRefusedEventsAreOfferedAgainInTheOrderOfArrival(t *testing.T) {
 	})
 }
 
-// TestARefusedEventWaitsBeforeItIsOfferedAgain as long as is configured.
+// TestARefusedEventWaitsBeforeItIsOfferedAgain for the configured time.
 func TestARefusedEventWaitsBeforeItIsOfferedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()

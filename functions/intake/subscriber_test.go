@@ -198,8 +198,8 @@ func TestAnAbsentBrokerIsWaitedFor(t *testing.T) {
 	require.NoError(t, s.Stop(context.Background()))
 }
 
-// TestStopWaitsUntilTheBrokerHasTheAcknowledgements: what it has not read when the service connects anew is of no use to it, and the
-// events would come again.
+// TestStopWaitsUntilTheBrokerHasTheAcknowledgements: a broker discards those it has not read when the service reconnects, and would redeliver the
+// events.
 func TestStopWaitsUntilTheBrokerHasTheAcknowledgements(t *testing.T) {
 	server, url := openBroker(t)
 	sink := &testSink{holding: true}
@@ -212,7 +212,7 @@ func TestStopWaitsUntilTheBrokerHasTheAcknowledgements(t *testing.T) {
 	require.Equal(t, uint64(10), s.Counts().Acked)
 }
 
-// slowTo is the address of a proxy that passes on late what goes to the broker.
+// slowTo returns the address of a proxy that delays the direction to the broker.
 func slowTo(t *testing.T, broker string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -254,7 +254,7 @@ func TestNewSubscriberNamesEveryProblem(t *testing.T) {
 	}
 }
 
-// BenchmarkSubscriber is the whole way from an embedded broker to a sink that answers at once.
+// BenchmarkSubscriber measures the path from an embedded broker to a sink that answers immediately.
 func BenchmarkSubscriber(b *testing.B) {
 	server, url := openBroker(b)
 	s := startSubscriber(b, testConfig(), Bus{URL: url}, &countingSink{})
@@ -287,7 +287,7 @@ func (countingSink) Submit(events []*task.Event, done func(i int, err error)) {
 	}
 }
 
-// TestAMessageOverTheLimitIsSkippedAndAcknowledged: it is counted by size and never comes again, and those around it are not harmed.
+// TestAMessageOverTheLimitIsSkippedAndAcknowledged: it is counted by size and never redelivered, and its neighbours are not affected.
 func TestAMessageOverTheLimitIsSkippedAndAcknowledged(t *testing.T) {
 	server, url := openBroker(t)
 	cfg := testConfig()

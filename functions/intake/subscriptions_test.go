@@ -23,7 +23,7 @@ func publishOn(t *testing.T, url, topic string, retained bool, n int) {
 
 func stopSubscriber(t *testing.T, s *Subscriber) { require.NoError(t, s.Stop(context.Background())) }
 
-// TestTopicsThatAreNoLongerConfiguredAreUnsubscribed: the session at the broker is what is configured, over several restarts.
+// TestTopicsThatAreNoLongerConfiguredAreUnsubscribed: the session at the broker has the configured topics, over several restarts.
 func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	file := filepath.Join(t.TempDir(), "subscriptions.json")
@@ -53,7 +53,7 @@ func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
 	require.Zero(t, s.log.(*logLines).count("unsubscribed from"), "once is enough")
 }
 
-// TestAMessageOnNoConfiguredTopicIsNotProcessed, also where nothing is remembered of the old subscription.
+// TestAMessageOnNoConfiguredTopicIsNotProcessed, also if the old subscription is not remembered.
 func TestAMessageOnNoConfiguredTopicIsNotProcessed(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	s := startSubscriber(t, testConfig(), Bus{URL: url, Topics: []string{"edgex/#"}}, &testSink{})
@@ -70,8 +70,8 @@ func TestAMessageOnNoConfiguredTopicIsNotProcessed(t *testing.T) {
 	require.Equal(t, 1, s.log.(*logLines).count("matches no configured topic"))
 }
 
-// TestRetainedMessagesAreNotEvents: the broker sends them at each subscription anew. One that is published while the service
-// is subscribed, or has a session, is an event like any other.
+// TestRetainedMessagesAreNotEvents: the broker sends them again at each subscription. One that is published while the service is subscribed, or has a
+// session, is an event like any other.
 func TestRetainedMessagesAreNotEvents(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	publishOn(t, url, "edgex/events/device/svc/profile/device/early", true, 1)
@@ -92,7 +92,7 @@ func TestRetainedMessagesAreNotEvents(t *testing.T) {
 	require.Equal(t, []int64{2, 3}, sink.got())
 }
 
-// TestAnotherClientWithTheSameIDIsNamed: both fight for the connection for ever; after a few rounds log and status name the id.
+// TestAnotherClientWithTheSameIDIsNamed: both take the connection from each other without end; after a few rounds log and status name the id.
 func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	url := "tcp://" + mosquittotest.Start(t, "")
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, &testSink{})

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/quarantine"
 )
 
-// TestTextsOfStrangersAreBounded: no sender's content type, topic or id takes more memory than the payloads may, quoted or not.
+// TestTextsOfStrangersAreBounded: no content type, topic or id of any sender takes more memory than the payloads may, quoted or not.
 func TestTextsOfStrangersAreBounded(t *testing.T) {
 	cfg := DefaultConfig()
 	q, err := quarantine.New(cfg.Quarantine())

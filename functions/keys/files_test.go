@@ -95,7 +95,7 @@ func TestWhatIsNotAKeyIsRefusedWithoutShowingIt(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A key of bare bytes may have a file with an ending; hidden files are passed over.
+// A key of raw bytes may have a file with an extension; hidden files are skipped.
 func TestKeysOfBareBytes(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "k1", base64.StdEncoding.EncodeToString(one)+"\n")
@@ -115,7 +115,7 @@ func TestKeysOfBareBytes(t *testing.T) {
 	require.NotContains(t, f.Problem(), "hunter2")
 }
 
-// One bad entry refuses no other, at the start and later, in a folder and in a file of lines, and is reported once.
+// One bad entry affects no other, at the start and later, in a folder and in a file of lines, and is reported once.
 func TestABadKeyRefusesNoOther(t *testing.T) {
 	good, other := hex.EncodeToString(one), hex.EncodeToString(two)
 	for name, c := range map[string]struct {
@@ -210,7 +210,7 @@ func TestAnIDNamesOneKey(t *testing.T) {
 	require.Equal(t, "k0", id)
 }
 
-// While no good key is current, new ones open all the same.
+// While no good key is current, new ones can open all the same.
 func TestANewKeyOpensBeforeItIsCurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -229,7 +229,7 @@ func TestANewKeyOpensBeforeItIsCurrent(t *testing.T) {
 	})
 }
 
-// What is no file is not waited for.
+// A special file does not block the reader.
 func TestAPipeAmongTheKeysIsNotRead(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "k1", hex.EncodeToString(one))
@@ -239,7 +239,7 @@ func TestAPipeAmongTheKeysIsNotRead(t *testing.T) {
 	require.Contains(t, f.Problem(), "must be a file")
 }
 
-// What is neither a folder nor a file, such as a pipe or a device, is not read, and neither is a file that cannot be one of keys.
+// A path that is neither a folder nor a file, such as a pipe or a device, is not read, and neither is a file too large for keys.
 func TestAPipeInThePlaceOfTheKeysIsNotRead(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
@@ -261,7 +261,7 @@ func TestAPipeInThePlaceOfTheKeysIsNotRead(t *testing.T) {
 	}
 }
 
-// Lines may be indented and end as on Windows, and a folder among the keys is no key; a link that leads nowhere is reported.
+// Lines may be indented and end as on Windows, and a folder among the keys is no key; a dangling link is reported.
 func TestLinesAndFoldersAsTheyCome(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "lines", "  k1 "+hex.EncodeToString(one)+"\r\n\t# a comment\r\n   \n\tk2 "+hex.EncodeToString(two)+"\r\n")

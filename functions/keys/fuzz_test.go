@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzKey: any content of a key file is a key of a usable length or an error that does not repeat it. A content that occurs in the fixed
-// message of that error proves nothing, and is not looked for.
+// FuzzKey: any content of a key file is a key of a usable length or an error that does not contain it. Contents that occur in the fixed message of
+// that error are skipped.
 func FuzzKey(f *testing.F) {
 	f.Add([]byte(strings.Repeat("01", 32) + "\n"))
 	f.Add([]byte("AQEBAQEBAQEBAQEBAQEBAQ=="))

@@ -31,7 +31,7 @@ const (
 	base64Key = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="
 )
 
-// A key is found when it is there: late, rotated, or both; old keys keep opening.
+// A key is found if it exists: added late, rotated, or both; old keys keep opening.
 func TestKeyringRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		secrets := &fakeSecrets{}
@@ -64,7 +64,7 @@ func TestKeyringRotation(t *testing.T) {
 	})
 }
 
-// What is wrong with a rotated secret is reported, and it holds as it would after a restart.
+// Problems of a rotated secret are reported, and it has the same effect as after a restart.
 func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 	const short = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e" // 31 bytes
 	for name, row := range map[string]struct {
@@ -106,7 +106,7 @@ func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 	}
 }
 
-// While there is no key to seal with the secret is looked up again each second, without a word from the secret store.
+// While there is no key to seal with the secret is read again each second, without a notice from the secret store.
 func TestARepairedSecretIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		secrets := &fakeSecrets{secret: map[string]string{"current": "k2"}}
@@ -126,7 +126,7 @@ func TestARepairedSecretIsFound(t *testing.T) {
 	})
 }
 
-// What is wrong with a secret is said without saying the secret.
+// Problems of a secret are reported without its content.
 func TestKeyringNamesProblemsNotKeys(t *testing.T) {
 	for name, secret := range map[string]map[string]string{
 		"no current key": {"current": "k9", "k1": hexKey},
@@ -159,7 +159,7 @@ func TestKeysHaveTheLengthsOfAES(t *testing.T) {
 	require.EqualError(t, err, "is not 16, 24 or 32 bytes as hex or base64")
 }
 
-// An id has characters that can be seen, from the first to the last.
+// An id consists of printable characters.
 func TestAnIDCanStandInAMessage(t *testing.T) {
 	for id, want := range map[string]bool{
 		"k": true, "2026.01": true, "\u00fc": true, "": false, "\u200bk": false, "k\u200b": false, " k": false, "k ": false, "k\n": false, "k\xff": false, "\ufffd": false,
@@ -168,7 +168,7 @@ func TestAnIDCanStandInAMessage(t *testing.T) {
 	}
 }
 
-// Without a secret nothing is sealed, nothing can be opened, and nothing is wrong.
+// Without a secret nothing is sealed, nothing can be opened, and there is no problem.
 func TestNoSecretIsNoKey(t *testing.T) {
 	secrets := &fakeSecrets{}
 	k := NewKeyring("", secrets)
@@ -184,7 +184,7 @@ func TestNoSecretIsNoKey(t *testing.T) {
 	require.Zero(t, secrets.reads)
 }
 
-// A key that is not known is looked up again, at most once in a while; one that is known never is.
+// An unknown key is looked up again, at most once in a while; a known one never is.
 func TestAnUnknownKeyIsLookedUpAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		secrets := &fakeSecrets{}

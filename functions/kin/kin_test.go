@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A device may have a resource that is called like a result of another one. It is an echo only with the result's value.
+// A device may have a resource with the name of another one's result. Its event is an echo only with the result's value.
 func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	classes, err := task.NewClasses(nil)
@@ -46,8 +46,8 @@ func TestADeviceMayHaveAResourceNamedLikeAResult(t *testing.T) {
 	require.Equal(t, uint64(4), k.Skipped()["echo"])
 }
 
-// A relay that drops the tags, and changes values or adds a reading that no operator reads, does not feed the service without end, although none of its events is
-// an echo by value.
+// A relay that drops the tags, and changes values or adds a reading that no operator reads, does not feed the service without end, although none of
+// its events is an echo by value.
 func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 	for relay, change := range map[string]func(names []string, values []float64) ([]string, []float64){
 		"adds a reading": func(names []string, values []float64) ([]string, []float64) {
@@ -82,7 +82,7 @@ func TestAChangedResultIsComputedOnOnce(t *testing.T) {
 	}
 }
 
-// What is remembered is bounded, and the latest is kept.
+// The memory is bounded, and keeps the latest.
 func TestKinshipIsBounded(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	for n := range uint64(3*maxKin + 7) {
@@ -107,12 +107,12 @@ func (silent) Infof(string, ...any)  {}
 func (silent) Warnf(string, ...any)  {}
 func (silent) Errorf(string, ...any) {}
 
-// nowhere takes results.
+// nowhere discards results.
 type nowhere struct{}
 
 func (nowhere) Publish(local.Result) error { return nil }
 
-// A result that is published again and again, as while the bus is away, is remembered once.
+// A result that is published repeatedly, as while the bus is away, is recorded once.
 func TestAResultThatIsTriedAgainIsRememberedOnce(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	for n := range 2 {
@@ -126,7 +126,7 @@ func TestAResultThatIsTriedAgainIsRememberedOnce(t *testing.T) {
 	}
 }
 
-// lines keeps what is logged.
+// lines keeps log lines.
 type lines struct{ warned, informed []string }
 
 func (l *lines) Debugf(string, ...any) {}
@@ -139,8 +139,8 @@ func (l *lines) Warnf(format string, args ...any) {
 }
 func (l *lines) Errorf(string, ...any) {}
 
-// A result is worked on where a class asks for its service, fewer hops than the limit lie behind it, and it came with its tags. What is skipped
-// is counted by its reason, and logged once for each service or topic.
+// A result is processed if a class takes its service's results, its hop is below the limit, and it has its tags. Skipped results are counted by
+// reason, and logged once for each service or topic.
 func TestResultsAreAdmittedByClassAndHop(t *testing.T) {
 	var log lines
 	k := New("n", "app-offload", 3, &log)
@@ -192,7 +192,7 @@ func TestResultsAreAdmittedByClassAndHop(t *testing.T) {
 	require.Empty(t, devices)
 }
 
-// What is published carries the tags that name the service, the node and the hop.
+// Published results have the tags of the service, the node and the hop.
 func TestPublishedResultsAreTagged(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	for hop, want := range map[int]string{1: "1", 2: "2", task.MaxHop + 1: "255"} {
@@ -208,12 +208,12 @@ func TestPublishedResultsAreTagged(t *testing.T) {
 	}
 }
 
-// caught keeps the tags of what was published last.
+// caught keeps the tags of the last published result.
 type caught struct{ tags map[string]any }
 
 func (c *caught) Publish(r local.Result) error { c.tags = r.Event.Tags; return nil }
 
-// A text is told from another one by its bytes, and a number by its value, also within an array.
+// Texts are compared by their bytes, and numbers by their value, also within an array.
 func TestReadingsAreAlikeByValue(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	for _, alike := range [][2]string{{"1", "1.0"}, {"[1, 2]", "1e0,2"}, {"open", "open"}, {"[a, 2]", "[a,2.0]"}} {
@@ -225,7 +225,7 @@ func TestReadingsAreAlikeByValue(t *testing.T) {
 	}
 }
 
-// A result of a result is known by its name, also where another service computed both. The longest part of the name counts.
+// A result of a result is recognised by its name, also if another service computed both. The longest matching part of the name counts.
 func TestResultsOfResultsAreKnownByName(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	classes, err := task.NewClasses(nil)
@@ -246,7 +246,7 @@ func TestResultsOfResultsAreKnownByName(t *testing.T) {
 	require.True(t, device("Q_max_mean"), "nothing is known of Q_max")
 }
 
-// What was remembered twice is forgotten when both are too long ago.
+// An entry recorded twice is removed when both records are too old.
 func TestWhatIsRememberedTwiceIsForgotten(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	k.remember([]uint64{1, 1, 2})
@@ -267,8 +267,8 @@ func TestWhatIsRememberedTwiceIsForgotten(t *testing.T) {
 	require.Len(t, k.kin, maxKin)
 }
 
-// What an event without tags has of results: it is one if all of its readings are, it passes one on beside a reading of its own that has a result's
-// name, and the latest of those it has is the one that it stands for.
+// An event without tags is a result if all of its readings are; it republishes one beside its own reading if that has a result's name. The latest
+// result among its readings is the one that counts.
 func TestWhatAnEventHasOfResults(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	classes, err := task.NewClasses(nil)

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// neighbours are services on one bus: each publishes a result of each reading that it computes on, and learns the others'.
+// neighbours are services on one bus: each publishes a result of each reading that it computes on, and records the others'.
 type neighbours struct {
 	t        *testing.T
 	all      []*Kin
@@ -33,7 +33,7 @@ func newNeighbours(t *testing.T, n int) *neighbours {
 	return b
 }
 
-// deliver hands an event to each service, and reports how many computed on it.
+// deliver passes an event to each service, and returns how many computed on it.
 func (b *neighbours) deliver(device string, names []string, values []float64) (computed int) {
 	for _, k := range b.all {
 		ev := &task.Event{ID: uuid.NewString(), Device: device, Encoding: task.JSON}
@@ -70,8 +70,8 @@ func (b *neighbours) publish(k *Kin, device, name string, value float64) {
 	b.results = append(b.results, published)
 }
 
-// A relay that strips tags and ids and adds a reading of its own is fed by what services make of that reading. The loop ends, and does not begin
-// again with what a device sends then.
+// A relay that strips tags and ids and adds its own reading is fed by the results of that reading. The loop ends, and does not begin again with later
+// events of a device.
 func TestALoopThroughARelayEnds(t *testing.T) {
 	for name, row := range map[string]struct {
 		services, times int
@@ -114,7 +114,7 @@ func TestALoopThroughARelayEnds(t *testing.T) {
 	}
 }
 
-// A device that has a resource with the name of a result is not taken for a relay.
+// A device that has a resource with the name of a result is not treated as a relay.
 func TestADeviceIsNotTakenForARelay(t *testing.T) {
 	for name, event := range map[string]func(n int) (names []string, values []float64){
 		"values of its own": func(n int) ([]string, []float64) {
@@ -147,8 +147,8 @@ func TestADeviceIsNotTakenForARelay(t *testing.T) {
 	}
 }
 
-// A device that repeats the value of a window now and then published is not taken for a relay; one whose every value is what was made of the one
-// before is, and is pardoned once it sends without being fed, each time with a longer proof.
+// A device that sometimes repeats a published value of a window is not treated as a relay; a device whose every value is the result of the previous
+// one is, and counts as a device again once it sends without being fed, each time after a longer proof.
 func TestADeviceThatWasTakenForARelayIsPardoned(t *testing.T) { synctest.Test(t, pardons) }
 
 func pardons(t *testing.T) {
@@ -192,7 +192,7 @@ func TestDevicesThatPassResultsOnAreBounded(t *testing.T) {
 	}
 }
 
-// Devices that are not relays make room for others; where all are relays, all are forgotten.
+// Devices that are not relays make room for others; if all are relays, all are removed.
 func TestRelaysAreKeptWhereThereIsRoom(t *testing.T) {
 	var l loops
 	for n := range uint64(maxPassing) {
@@ -210,7 +210,7 @@ func TestRelaysAreKeptWhereThereIsRoom(t *testing.T) {
 	require.Len(t, l.devices, 1)
 }
 
-// Readings without a result's name cost no look at their values once the event is known not to be an echo.
+// The values of readings without a result's name are not compared once the event is known not to be an echo.
 func TestAnEventOfADeviceIsNotCompared(t *testing.T) {
 	k := New("n", "app-offload", 3, silent{})
 	k.remember([]uint64{1})
@@ -218,8 +218,7 @@ func TestAnEventOfADeviceIsNotCompared(t *testing.T) {
 	require.Equal(t, echo{}, k.compare(ev))
 }
 
-// A device becomes a relay once it has been fed often enough, which is reported once; readings of its own under a result's name begin the
-// count anew.
+// A device becomes a relay once it has been fed often enough, which is reported once; its own readings with a result's name restart the count.
 func TestARelayIsFoundOnce(t *testing.T) {
 	var l loops
 	now := time.Now()
@@ -252,7 +251,7 @@ func TestARelayIsFoundOnce(t *testing.T) {
 	require.Equal(t, "relay", l.names())
 }
 
-// A relay goes on being one while what it passes on is newer than all before.
+// A relay remains one while its republished results are newer than all before.
 func TestOnlyNewerResultsFeedARelay(t *testing.T) {
 	now := time.Now()
 	p := passing{relay: true, needs: relayPoints, serial: 5, fed: now}

@@ -60,7 +60,7 @@ func expect(a *Acks[int], m Message, n int) *Ticket[int] {
 	return t
 }
 
-// What becomes due together leaves with one write, in the order of arrival, whatever was done first.
+// Acknowledgements that become due together leave with one write, in the order of arrival, whatever was done first.
 func TestAcknowledgementsThatAreDueTogetherLeaveWithOneWrite(t *testing.T) {
 	c := &counted{}
 	s := on(c)
@@ -94,7 +94,7 @@ func TestAcknowledgementsThatAreDueTogetherLeaveWithOneWrite(t *testing.T) {
 	require.True(t, a.Stop(t.Context()))
 }
 
-// An abandoned message, and all behind it, are left to the broker, and so is everything of an ended session.
+// An abandoned message, and all behind it, are left to the broker, and so are all messages of an ended session.
 func TestAbandonedMessagesAndEndedSessionsAreNotAcknowledged(t *testing.T) {
 	c := &counted{}
 	s := on(c)
@@ -126,7 +126,7 @@ func TestAbandonedMessagesAndEndedSessionsAreNotAcknowledged(t *testing.T) {
 	require.True(t, a.Stop(t.Context()))
 }
 
-// BenchmarkAcks is the cost of an acknowledgement on a TCP connection, in groups of 1 and of 64.
+// BenchmarkAcks measures an acknowledgement on a TCP connection, in groups of 1 and of 64.
 func BenchmarkAcks(b *testing.B) {
 	for name, group := range map[string]int{"one": 1, "64": 64} {
 		b.Run(name, func(b *testing.B) {

@@ -34,7 +34,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// Each scheme has its port, and goes through TLS or a web socket as its name says.
+// Each scheme has its port, and uses TLS or a web socket accordingly.
 func TestWhatASchemeMeans(t *testing.T) {
 	for scheme, want := range map[string][3]any{
 		"tcp": {"1883", false, false}, "mqtt": {"1883", false, false}, "ssl": {"8883", true, false}, "tls": {"8883", true, false}, "tcps": {"8883", true, false},

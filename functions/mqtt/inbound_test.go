@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stream is a connection of which only the reading end matters.
+// stream is a connection of which only the reading end is used.
 type stream struct {
 	net.Conn
 	io.Reader
@@ -39,7 +39,7 @@ func publishOf(topic string, qos byte, id uint16, size int, payload byte) []byte
 // connack is the first packet of each connection.
 var connack = []byte{packets.Connack << 4, 2, 0, 0}
 
-// readAll reads as paho does, and returns the packets that it gets, the messages, and the error at the end.
+// readAll reads as paho does, and returns the packets, the messages, and the error at the end.
 func readAll(t testing.TB, r io.Reader, maxPacket int, skipped func(Oversized)) (others []packets.ControlPacket, messages []Message, err error) {
 	t.Helper()
 	c := newInbound(stream{Reader: io.MultiReader(bytes.NewReader(connack), r)}, 64, maxPacket, skipped, func(batch []Message) {
@@ -58,8 +58,8 @@ func readAll(t testing.TB, r io.Reader, maxPacket int, skipped func(Oversized)) 
 	}
 }
 
-// TestPublishesAreReadPastPaho: each arrives once, in order, and everything else passes as it is, however the stream is cut into reads. One
-// that is too large has no payload.
+// TestPublishesAreReadPastPaho: each arrives once, in order, and all other packets pass unchanged, however the stream is divided into reads. A
+// message that is too large has no payload.
 func TestPublishesAreReadPastPaho(t *testing.T) {
 	const most = 300
 	seed := uint64(time.Now().UnixNano()) // a seed
@@ -118,7 +118,7 @@ func TestAReadEndsWithItsPacket(t *testing.T) {
 	require.Equal(t, 1, got)
 }
 
-// endless gives a header and then one byte value without an end.
+// endless returns a header and then one byte value without end.
 type endless struct {
 	head []byte
 	left int
@@ -181,7 +181,7 @@ func TestTheReportedTopicIsBounded(t *testing.T) {
 	require.Len(t, over.Topic, maxTopic)
 }
 
-// The topics that are remembered are bounded, too.
+// The number of remembered topics is bounded, too.
 func TestTopicsAreRememberedWithinABound(t *testing.T) {
 	c := newInbound(nil, 64, 0, nil, nil)
 	for i := range 3 * maxTopics {
@@ -192,8 +192,8 @@ func TestTopicsAreRememberedWithinABound(t *testing.T) {
 	require.NotContains(t, c.topics, strings.Repeat("x", maxTopic+1))
 }
 
-// TestALongPacketAnswersPings: the broker's own answer is behind the bytes of the packet, and without one paho would cut the connection in
-// the middle and get the same message again.
+// TestALongPacketAnswersPings: the broker's own answer is behind the bytes of the packet, and without an answer paho would cut the connection in the
+// middle and receive the same message again.
 func TestALongPacketAnswersPings(t *testing.T) {
 	for name, most := range map[string]int{"skipped": 100, "kept": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
@@ -230,8 +230,8 @@ func TestALongPacketAnswersPings(t *testing.T) {
 	}
 }
 
-// While a handler has not returned, paho's pings are answered, one more batch but no further large payload is read, and the end of the connection
-// is not reported.
+// While a handler has not returned, paho's pings are answered, one more batch but no further large payload is read, and the end of the connection is
+// not reported.
 func TestABusyHandlerKeepsTheConnection(t *testing.T) {
 	for name, size := range map[string]int{"large": largeFrom, "small": 30} {
 		t.Run(name, func(t *testing.T) {
@@ -282,8 +282,8 @@ func TestTheEndWithinAPacketForPahoWaitsForTheHandler(t *testing.T) {
 	})
 }
 
-// TestASlowHandlerKeepsTheConnection: it returns each time before Read would give up waiting for it, but the broker's answer to a ping stands behind
-// very many batches.
+// TestASlowHandlerKeepsTheConnection: it returns each time before Read would stop waiting for it, but the broker's answer to a ping is behind very
+// many batches.
 func TestASlowHandlerKeepsTheConnection(t *testing.T) {
 	for name, size := range map[string]int{"large": largeFrom, "small": 30} {
 		t.Run(name, func(t *testing.T) {
@@ -347,7 +347,7 @@ func FuzzInbound(f *testing.F) {
 	})
 }
 
-// BenchmarkReceive is a session's reading of messages of 600 bytes, on a TCP connection.
+// BenchmarkReceive measures a session that reads messages of 600 bytes, on a TCP connection.
 func BenchmarkReceive(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -388,7 +388,7 @@ func BenchmarkReceive(b *testing.B) {
 	s.End(ErrStopped, 0)
 }
 
-// A packet is buffered once its header says where it ends and all of it is there.
+// A packet is buffered once its header is complete and all of it has arrived.
 func TestWhatIsBuffered(t *testing.T) {
 	for _, c := range []struct {
 		what  string

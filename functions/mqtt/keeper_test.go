@@ -36,7 +36,7 @@ func startChoosy(t *testing.T) (*broker.Server, Address) {
 	return server, at
 }
 
-// kept is a keeper that notes what it is told.
+// kept is a keeper that records its callbacks.
 type kept struct {
 	*Keeper
 	mu     sync.Mutex
@@ -82,7 +82,7 @@ func (k *kept) counts() (up, down, failed int) {
 	return len(k.up), len(k.down), len(k.failed)
 }
 
-// A session that is lost, cut or renewed is replaced, each is announced once and taken leave of once, and Await gives a live one only.
+// A session that is lost, cut or renewed is replaced; Up and Down are called once for each, and Await returns only a live one.
 func TestAKeeperReplacesItsSession(t *testing.T) {
 	server, at := startChoosy(t)
 	k, stop := keep(t, at)
@@ -128,7 +128,7 @@ func TestAKeeperReplacesItsSession(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// Attempts that fail are named, each, and end with the context.
+// Each failed attempt is reported, and attempts end with the context.
 func TestAKeeperTriesAgain(t *testing.T) {
 	at, err := ParseAddress("tcp://127.0.0.1:1")
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestAKeeperTriesAgain(t *testing.T) {
 	require.Equal(t, failed, again)
 }
 
-// What is published arrives, refused topics are named in order, and what is unsubscribed comes no more.
+// Published messages arrive, refused topics are named in order, and unsubscribed topics are no longer received.
 func TestASessionSubscribes(t *testing.T) {
 	_, at := startChoosy(t)
 	k, _ := keep(t, at)
@@ -179,7 +179,7 @@ func TestASessionSubscribes(t *testing.T) {
 	require.Error(t, err, "the session has ended")
 }
 
-// A login that fails is no fault of the network, and names the secret; a session that cannot publish ends with the cause soon.
+// A failed login is not a network fault, and names the secret; a session that cannot publish ends with the cause soon.
 func TestHowASessionFails(t *testing.T) {
 	_, at := startChoosy(t)
 	broken := errors.New("the secret store is away")
@@ -198,7 +198,7 @@ func TestHowASessionFails(t *testing.T) {
 	require.EqualError(t, s.Cause(), "publishing: full", "the first cause stays")
 }
 
-// What does not connect is an error with its cause, and no session.
+// A failed connection returns an error with its cause, and no session.
 func TestADialThatFailsLeavesNoSession(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -241,7 +241,7 @@ func TestASubscriptionNeedsAnAnswer(t *testing.T) {
 	require.Error(t, s.Unsubscribe(t.Context(), "a"))
 }
 
-// A broker that refuses a connection answers with a number; the error says what it refused.
+// A broker that refuses a connection answers with a number; the error names what it refused.
 func TestARefusalNamesWhatIsRefused(t *testing.T) {
 	for code, want := range map[byte]string{
 		packets.ErrRefusedIDRejected:            `the broker rejects ClientID "gate-1": identifier rejected`,

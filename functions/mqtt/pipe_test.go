@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wire counts what is written, and with which deadlines.
+// wire counts written bytes, and their deadlines.
 type wire struct {
 	net.Conn
 	pieces    []int
@@ -37,7 +37,7 @@ func (w *wire) Close() error {
 	return nil
 }
 
-// A packet leaves in pieces, each with a deadline of its own; only a PUBLISH is signalled, and one that fails is not.
+// A packet leaves in pieces, each with its own deadline; only a PUBLISH is signalled, and a failed one is not.
 func TestAPacketLeavesInPieces(t *testing.T) {
 	w := &wire{}
 	p := newPipe(w, time.Hour)
@@ -74,7 +74,7 @@ func TestAPacketLeavesInPieces(t *testing.T) {
 	require.Empty(t, p.sent)
 }
 
-// A connection that opens after the session has ended is closed at once.
+// A connection that opens after the session has ended is closed immediately.
 func TestAConnectionIsReadInLargePieces(t *testing.T) {
 	for given, want := range map[int]int{0: 16 << 10, 64: 64} {
 		s := &Session{lost: make(chan struct{})}

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message at QoS 2 is handed on once, and taken off the broker in both steps: PUBREC is this package's, PUBCOMP is paho's.
+// A message at QoS 2 is passed on once, and acknowledged in both steps: PUBREC by this package, PUBCOMP by paho.
 func TestTheHandshakeOfQoS2IsCompleted(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -59,7 +59,7 @@ func solved(p Part, ridge float64) []float64 {
 	return x
 }
 
-// The energy of statistics is mᵀ·(M + ridge·1)⁻¹·m, at most the sum of the squares of the answers; where M is not that of outcomes it has no bound.
+// The energy of statistics is mᵀ·(M + ridge·1)⁻¹·m, at most the sum of the squares of the answers; if M is not that of outcomes it has no bound.
 func TestEnergy(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
@@ -78,7 +78,7 @@ func TestEnergy(t *testing.T) {
 	require.InDelta(t, 2, Part{[]float64{1.5}, []float64{2}}.energy(0.5), 1e-12)
 }
 
-// Shortening leaves statistics of answers of up to MaxAnswer as they are, and takes the others to just what such answers lead to.
+// Shortening leaves statistics of answers of up to MaxAnswer unchanged, and reduces others to those of such answers.
 func TestTaming(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 100 {
@@ -105,7 +105,7 @@ func TestTaming(t *testing.T) {
 	}
 }
 
-// A clipped part has at most the norm, and exactly that where it had more; a matrix without full rank is lifted a little.
+// A clipped part has at most the norm, and exactly the norm if it had more; a matrix without full rank is lifted slightly.
 func TestClipping(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 100 {
@@ -128,7 +128,7 @@ func TestClipping(t *testing.T) {
 	}
 }
 
-// Weighing holds the weight, and what is beside it in proportion; answers that no node has are shortened there too.
+// Weighing limits the weight, and scales the other numbers in proportion; impossible answers are shortened there too.
 func TestWeighing(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	p, _ := outcomes(r, 2, 30, 1)
@@ -146,7 +146,8 @@ func TestWeighing(t *testing.T) {
 	require.InDelta(t, 4, wild.Weight(), 1e-12)
 }
 
-// Noise is added to each number, and as much of the unit matrix as makes the matrix one of outcomes: a power of two times a sixteenth of the deviation.
+// Noise is added to each number, and the multiple of the unit matrix that makes the matrix one of outcomes: a power of two times a sixteenth of the
+// deviation.
 func TestNoiseIsMended(t *testing.T) {
 	for draw, shift := range map[float64]float64{0: 0, 1: 0, -0.5: 0, -1.01: 1. / 16, -1.1: 2. / 16, -1.15: 4. / 16, -1.2: 4. / 16, -2: 16. / 16, -3: 32. / 16} {
 		ps := Parts{"cloud/a": {[]float64{10}, []float64{5}}}
@@ -186,7 +187,7 @@ func TestNoiseIsMended(t *testing.T) {
 	}
 }
 
-// The sizes of a part are those of its kind, each by itself, and its name is a kind and what it is about.
+// The sizes of a part are those of its kind, and its name is a kind and a subject.
 func TestPartsAreChecked(t *testing.T) {
 	for kind, d := range dims {
 		good := func() Part { return Part{make([]float64, d*(d+1)/2), make([]float64, d)} }

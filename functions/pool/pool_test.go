@@ -31,7 +31,7 @@ func seen(rng *rand.Rand, d, outcomes int, answer float64) Part {
 	return Make(rows, moments)
 }
 
-// The sum of parts is the part of all outcomes, in whatever order they are added, and leaves what was added as it was.
+// The sum of parts is the part of all outcomes, in any order of addition, and leaves the added parts unchanged.
 func TestTheSumOfPartsIsThePartOfAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
@@ -66,7 +66,7 @@ func TestTheSumOfPartsIsThePartOfAll(t *testing.T) {
 	})
 }
 
-// Whatever one contribution holds, it changes a sum by no more than the norm, stays valid, and cannot answer more than MaxAnswer.
+// Any contribution changes a sum by at most the norm, stays valid, and cannot answer more than MaxAnswer.
 func TestAContributionChangesNoMoreThanItsShare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
@@ -126,7 +126,7 @@ func TestWhatCannotBeStatisticsIsRefused(t *testing.T) {
 	require.ErrorContains(t, many.Check(), "at most")
 }
 
-// Noise leaves statistics valid, and is of the deviation that was asked for.
+// Noise leaves statistics valid, and has the requested deviation.
 func TestNoiseIsOfItsDeviationAndLeavesPartsValid(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, deviation := range []float64{0.1, 10, 1000} {
@@ -151,7 +151,8 @@ func TestAPriorWeighsNoMoreThanItMay(t *testing.T) {
 	require.Equal(t, ps[Local+"little"], w[Local+"little"])
 }
 
-// Statistics that are hardly ones are taken, and any number of them added up still are: else a few nodes could have all others refuse the sum.
+// Nearly invalid statistics are accepted, and any number of them added up still are valid: otherwise a few nodes could make all others reject the
+// sum.
 func TestASumOfWhatHardlyIsStatisticsIsStatistics(t *testing.T) {
 	sum := Parts{}
 	for range 50 {

@@ -54,7 +54,7 @@ func TestKeysAreBounded(t *testing.T) {
 	require.True(t, o.New("7", "y"), "known keys go on")
 }
 
-// A flood of keys from outside must not silence what comes after it.
+// A flood of keys from outside must not silence later ones.
 func TestAFloodOfKeysSilencesAnIntervalOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEvery(time.Minute)

@@ -140,7 +140,7 @@ func TestClassesOrder(t *testing.T) {
 		require.Equal(t, i, c.Order)
 		names = append(names, c.Name)
 	}
-	// Resource before source before device before profile; an exact name before a glob; then priority; then name.
+	// Resource before source before device before profile before results; an exact name before a glob; then priority; then name.
 	require.Equal(t, "resource source twin low both device device-glob results-of profile results default", strings.Join(names, " "))
 }
 

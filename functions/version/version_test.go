@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The commit is the repository's, marked where the source was changed, and never empty.
+// The commit is the repository's, marked if the source was changed, and never empty.
 func TestCommit(t *testing.T) {
 	setting := func(key, value string) debug.BuildSetting { return debug.BuildSetting{Key: key, Value: value} }
 	for _, c := range []struct {

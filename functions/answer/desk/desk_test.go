@@ -28,7 +28,7 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Warnf(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 
-// bus and cloud are what a desk speaks to.
+// bus and cloud are the peers of a desk.
 type bench struct {
 	*Desk
 	mu        sync.Mutex
@@ -73,7 +73,7 @@ func result(t *testing.T, event string) seal.Result {
 	return seal.Result{ID: "id-" + event, Node: "n", EventID: event, OK: true, ContentType: answer.ContentType, Payload: payload}
 }
 
-// An answer is published once, and confirmed each time it comes, over restarts.
+// An answer is published once, and confirmed each time it arrives, over restarts.
 func TestAnAnswerIsPublishedOnce(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestAnAnswerIsPublishedOnce(t *testing.T) {
 	})
 }
 
-// What can never be published is confirmed with the reason; what says that there is no answer is counted.
+// An answer that can never be published is confirmed with the reason; a result without an answer is counted.
 func TestWhatCannotBePublishedIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestWhatCannotBePublishedIsRefused(t *testing.T) {
 	})
 }
 
-// Where there is no bus, the cloud would send an answer in vain for hours: it is confirmed, and counted.
+// Without a bus the cloud would send an answer in vain for hours: it is confirmed, and counted.
 func TestWithoutABusAnswersAreConfirmed(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -142,7 +142,8 @@ func TestWithoutABusAnswersAreConfirmed(t *testing.T) {
 	})
 }
 
-// Nothing is confirmed that is not on the bus. A bus that comes back within the patience gets the answer; after it the cloud is relied on.
+// No result is confirmed whose answer is not on the bus. A bus that returns within the patience receives the answer; after that the cloud sends it
+// again.
 func TestNothingIsConfirmedThatIsNotPublished(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +177,7 @@ func TestNothingIsConfirmedThatIsNotPublished(t *testing.T) {
 	})
 }
 
-// The queue is bounded in number and bytes; the rest is dropped, counted, and confirmed only when it comes again.
+// The queue is bounded in number and bytes; further results are dropped, counted, and confirmed only when they arrive again.
 func TestTheQueueIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -204,7 +205,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 	})
 }
 
-// Results that come together are confirmed together.
+// Results that arrive together are confirmed together.
 func TestConfirmationsAreGathered(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -221,7 +222,7 @@ func TestConfirmationsAreGathered(t *testing.T) {
 	})
 }
 
-// The memory of what was published is bounded, keeps the latest, and survives kills in the middle of a write.
+// The memory of published answers is bounded, keeps the latest, and survives kills in the middle of a write.
 func TestTheLatestAnswersAreRemembered(t *testing.T) {
 	dir := t.TempDir()
 	const most = 10
@@ -262,7 +263,7 @@ func TestTheLatestAnswersAreRemembered(t *testing.T) {
 	}
 }
 
-// Wherever a restart falls, the latest answers are known after it and stay known.
+// After a restart at any moment, the latest answers are known and stay known.
 func TestARestartForgetsNoLateAnswer(t *testing.T) {
 	const most = 5
 	for restart := 1; restart <= 5*most; restart++ {
@@ -286,7 +287,7 @@ func TestARestartForgetsNoLateAnswer(t *testing.T) {
 	}
 }
 
-// A file that a disk has damaged is a file without some entries.
+// A file damaged by a disk is a file without some entries.
 func TestDamagedEntriesAreSkipped(t *testing.T) {
 	dir := t.TempDir()
 	s, err := openSeen(dir, 10)

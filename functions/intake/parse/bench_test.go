@@ -12,8 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// oneReading is the event most device services send most of the time.
-// Parse is Limits.Parse under the default limits.
+// oneReading is the usual event of device services.
 func Parse(payload []byte, contentType string) (*task.Event, error) {
 	return DefaultLimits().Parse(payload, contentType)
 }
@@ -46,7 +45,7 @@ func camera(t testing.TB, encode marshal) []byte {
 	return payload
 }
 
-// BenchmarkParse is the parser beside EdgeX's own decoder on the same bytes.
+// BenchmarkParse measures the parser beside EdgeX's own decoder on the same bytes.
 func BenchmarkParse(b *testing.B) {
 	for _, c := range []struct {
 		name, contentType string

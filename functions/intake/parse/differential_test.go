@@ -70,7 +70,7 @@ type marshal func(any) ([]byte, error)
 
 var encodings = map[string]marshal{ContentTypeJSON: json.Marshal, ContentTypeCBOR: cborMarshal}
 
-// cborMarshal writes as EdgeX does, but maps in one order, so that two encodings of one event are equal.
+// cborMarshal writes as EdgeX does, but sorts maps, so that two encodings of one event are equal.
 func cborMarshal(v any) ([]byte, error) {
 	mode, err := cbor.EncOptions{Sort: cbor.SortCanonical}.EncMode()
 	if err != nil {
@@ -123,8 +123,8 @@ type plainRequest struct {
 	Event dtos.Event
 }
 
-// compare holds Parse against EdgeX's decoder: what Parse takes must decode there to the same event and be valid there,
-// values aside, which Parse does not look into. It reports whether Parse took it.
+// compare compares Parse with EdgeX's decoder: an event that Parse accepts must decode there to the same event and be valid there, apart from values,
+// which Parse does not decode. It reports whether Parse accepted it.
 func compare(t testing.TB, payload []byte, contentType string) bool {
 	ev, err := Parse(payload, contentType)
 	if err != nil {
@@ -167,7 +167,7 @@ func withValidValues(readings []dtos.BaseReading) []dtos.BaseReading {
 	return out
 }
 
-// requireSame compares everything Parse extracts with what the DTO holds.
+// requireSame compares everything that Parse extracts with the DTO.
 func requireSame(t testing.TB, want dtos.Event, have *task.Event) {
 	require.Equal(t, []any{want.Id, want.DeviceName, want.ProfileName, want.SourceName, want.Origin, len(want.Readings)},
 		[]any{have.ID, have.Device, have.Profile, have.Source, have.Origin, len(have.Readings)})
@@ -217,7 +217,7 @@ func requireSameValue(t testing.TB, want dtos.BaseReading, have task.Reading, ev
 	requirePlaced(t, have, ev)
 }
 
-// requirePlaced checks that Start and End bound the very value, or are both 0.
+// requirePlaced checks that Start and End bound the exact value, or are both 0.
 func requirePlaced(t testing.TB, r task.Reading, ev *task.Event) {
 	if r.Start == 0 && r.End == 0 {
 		return
@@ -230,10 +230,10 @@ func requirePlaced(t testing.TB, r task.Reading, ev *task.Event) {
 	}
 }
 
-// mutationStep thins out the places that are damaged in one run; which these are changes from run to run.
+// mutationStep thins out the damaged positions of one run; the positions change from run to run.
 const mutationStep = 50
 
-// TestDifferentialByMutation damages good events in many small ways and holds Parse against EdgeX's decoder each time.
+// TestDifferentialByMutation damages good events in many small ways and compares Parse with EdgeX's decoder each time.
 func TestDifferentialByMutation(t *testing.T) {
 	for contentType, encode := range encodings {
 		payload, err := encode(requests.NewAddEventRequest(everyType(t)))
@@ -255,7 +255,7 @@ func TestDifferentialByMutation(t *testing.T) {
 	}
 }
 
-// TestParseFromManyGoroutines: parsers that are shared and names that are shared do not mix up events.
+// TestParseFromManyGoroutines: shared parsers and shared names do not mix up events.
 func TestParseFromManyGoroutines(t *testing.T) {
 	var workers sync.WaitGroup
 	for n := range 8 {

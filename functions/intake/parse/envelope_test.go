@@ -23,7 +23,7 @@ func sealed(t testing.TB, payload []byte, contentType string) []byte {
 	return msg
 }
 
-// compareEnvelope holds ParseEnvelope against the decoding of EdgeX's MQTT client.
+// compareEnvelope compares ParseEnvelope with the decoding of EdgeX's MQTT client.
 func compareEnvelope(t testing.TB, msg []byte) {
 	var want types.MessageEnvelope
 	wantErr := json.Unmarshal(msg, &want)
@@ -51,7 +51,7 @@ var envelopes = []string{
 	"{\"correlationID\":\"\xff\"}", "{\"correlationID\":\"\x00\"}",
 }
 
-// A message's memory is used again for another one once its event has been parsed.
+// The memory of a message is reused for another one once its event has been parsed.
 func TestAnEventOutlivesItsMessage(t *testing.T) {
 	msg := sealed(t, oneReading(t, json.Marshal), ContentTypeJSON)
 	env, err := ParseEnvelope(bytes.Clone(msg))
@@ -126,7 +126,7 @@ func BenchmarkParseEnvelope(b *testing.B) {
 	})
 }
 
-// Messages as EdgeX writes them take the fast way, in any order of their names; anything else is left to encoding/json.
+// Messages as EdgeX writes them take the fast path, in any order of their names; all others are left to encoding/json.
 func TestOrdinaryEnvelopesAreScanned(t *testing.T) {
 	fast := func(msg string) (Envelope, bool) {
 		var p parser
@@ -152,7 +152,7 @@ func TestOrdinaryEnvelopesAreScanned(t *testing.T) {
 	}
 }
 
-// A message of the largest size does not take its size once more while it is decoded, and is as it came where it cannot be.
+// A message of the largest size takes no second copy while it is decoded, and is unchanged if it cannot be decoded.
 func TestALongPayloadIsDecodedWithinTheMessage(t *testing.T) {
 	for _, size := range []int{decodeWithin, decodeWithin + 1, decodeWithin + 2, 3*decodeWithin + 3071, 3 * decodeWithin} {
 		payload := make([]byte, size)
@@ -179,7 +179,7 @@ func TestALongPayloadIsDecodedWithinTheMessage(t *testing.T) {
 	}
 }
 
-// An event is cut into many tasks, and each has the names: those of megabytes took gigabytes.
+// An event is split into many tasks, and each has the names: names of megabytes took gigabytes.
 func TestNamesAreBounded(t *testing.T) {
 	long := strings.Repeat("n", maxName+1)
 	for _, field := range []string{"deviceName", "profileName", "sourceName", "resourceName", "units", "mediaType"} {

@@ -34,7 +34,7 @@ func words(alphabet string, n int, call func(string)) {
 	}
 }
 
-// Whatever stands where an event has no name of EdgeX is passed over exactly where it is JSON.
+// Unknown members of an event are skipped exactly if they are valid JSON.
 func TestWhatIsPassedOverIsJSON(t *testing.T) {
 	skip := func(text string) bool {
 		p := parser{b: []byte(text), maxDepth: 32}
@@ -68,7 +68,7 @@ func TestWhatIsPassedOverIsJSON(t *testing.T) {
 	require.True(t, skip("1E+308"))
 }
 
-// Every byte, at every distance from the begin of a string and from its end, alone and behind others, is taken as encoding/json takes it.
+// Every byte, at every distance from the begin of a string and from its end, alone and behind others, is read as encoding/json reads it.
 func TestEveryByteOfAString(t *testing.T) {
 	for c := range 256 {
 		for before := range 10 {
@@ -157,7 +157,7 @@ func TestOnlyLowerCaseUUIDsAreIDs(t *testing.T) {
 	}
 }
 
-// inCBOR writes a JSON text as CBOR with the same names in the same order, twice where they are twice. Lengths are given, or not.
+// inCBOR writes a JSON text as CBOR with the same names in the same order, including duplicates. Lengths are definite or not.
 func inCBOR(t testing.TB, text string, indefinite bool) []byte {
 	from := json.NewDecoder(strings.NewReader(text))
 	from.UseNumber()
@@ -214,7 +214,7 @@ func must(b []byte, err error) func(testing.TB) []byte {
 	}
 }
 
-// An event with one thing wrong is rejected for the same reason in both encodings, whichever way its lengths are written.
+// An event with one fault is rejected for the same reason in both encodings, with definite and indefinite lengths.
 func TestRejectionsAreTheSameInCBOR(t *testing.T) {
 	tried := 0
 	for _, c := range rejections {
@@ -237,7 +237,7 @@ func TestRejectionsAreTheSameInCBOR(t *testing.T) {
 	}
 }
 
-// An event that is cut off anywhere, or has one byte more, is malformed in either encoding.
+// An event that is truncated anywhere, or has one byte more, is malformed in either encoding.
 func TestEveryPartOfAnEventIsMalformed(t *testing.T) {
 	text := `{"apiVersion":"v3","requestId":"","event":` + small[:len(small)-1] + `,"tags":{"a":[1,-2,300,70000,5000000000,1.5],"b":null,"c":{"d":true}}},"x":[1]}`
 	for name, c := range map[string]struct {
@@ -262,7 +262,7 @@ func TestEveryPartOfAnEventIsMalformed(t *testing.T) {
 	}
 }
 
-// A name is noticed a second time wherever the two stand among any number of others.
+// A duplicate name is detected at any positions among any number of others.
 func TestANameTwiceIsNoticedAmongMany(t *testing.T) {
 	const most = 12
 	for n := 2; n <= most; n++ {
@@ -291,7 +291,7 @@ func TestANameTwiceIsNoticedAmongMany(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// Depth counts what is open at one time, in whatever the levels stand, and what was closed before does not count.
+// Depth counts the levels open at one time, of any kind; closed ones do not count.
 func TestDepthIsThatOfTheDeepestPlace(t *testing.T) {
 	limits := Limits{Bytes: 1 << 20, Depth: 6}
 	open := map[string][2]string{"array": {"[", "]"}, "object": {`{"a":`, "}"}, "array of two": {"[{},[],", "]"}}
@@ -333,7 +333,7 @@ func TestDepthIsThatOfTheDeepestPlace(t *testing.T) {
 	}
 }
 
-// What one array or map may have is bounded as in EdgeX's decoder, whether its length is given or not.
+// The size of one array or map is bounded as in EdgeX's decoder, whether its length is definite or not.
 func TestMembersAreBounded(t *testing.T) {
 	for _, c := range []struct {
 		n    int
@@ -363,7 +363,7 @@ func TestMembersAreBounded(t *testing.T) {
 	}
 }
 
-// The forms that only CBOR has, with what they are rejected for; "" is taken.
+// The forms that only CBOR has, with the reason of their rejection; "" is accepted.
 func TestFormsOfCBOR(t *testing.T) {
 	object := func(parts ...any) []byte { return smallCBOR("Object", append(item("objectValue"), item(parts...)...)) }
 	text := func(parts ...any) []byte { return smallCBOR("String", append(item("value"), item(parts...)...)) }
@@ -433,7 +433,7 @@ func TestFormsOfCBOR(t *testing.T) {
 	}
 }
 
-// A member that is null is as one that is absent, whatever its name.
+// A member that is null counts as absent, whatever its name.
 func TestNullIsAbsent(t *testing.T) {
 	whole := `{"apiVersion":"v3","requestId":"","event":` + strings.Replace(small, "{", `{"tags":{},`, 1) + `}`
 	for f := range fieldCount {
@@ -466,7 +466,7 @@ func reasonOf(err error) string {
 	return err.(*RejectError).Reason
 }
 
-// What travels of a correlation id is bounded, is UTF-8, and is the event's alone.
+// The correlation id is bounded, is UTF-8, and does not pin other memory.
 func TestTheCorrelationIDIsBounded(t *testing.T) {
 	for _, c := range []struct{ id, want string }{
 		{"", ""},
@@ -489,7 +489,7 @@ func TestTheCorrelationIDIsBounded(t *testing.T) {
 	}
 }
 
-// A parser that waits for its next event keeps nothing of the last one, and no more room than an ordinary event needs.
+// A parser between two events keeps nothing of the last one, and no more memory than an ordinary event needs.
 func TestAParserKeepsNothingOfAnEvent(t *testing.T) {
 	for _, n := range []int{1, maxScratch, maxScratch + 1, 5000} {
 		p := new(parser)
@@ -517,7 +517,7 @@ func TestAParserKeepsNothingOfAnEvent(t *testing.T) {
 	}
 }
 
-// A program that changes the order of its names, or leaves one out, is understood as before.
+// A program that changes the order of its names, or omits one, is parsed as before.
 func TestNamesAreFoundInAnyOrder(t *testing.T) {
 	fields := []string{
 		`"apiVersion":"v3"`, `"id":"82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc"`, `"deviceName":"d"`, `"profileName":"p"`, `"sourceName":"s"`, `"origin":1`,
@@ -540,7 +540,7 @@ func TestNamesAreFoundInAnyOrder(t *testing.T) {
 	}
 }
 
-// A name in another case is refused where the name has a meaning, since EdgeX would take it for that, and is passed over anywhere else.
+// A name in another case is rejected where the name has a meaning, since EdgeX would accept it as that name, and is skipped anywhere else.
 func TestNamesInAnotherCase(t *testing.T) {
 	request := `{"apiVersion":"v3","event":` + small + `}`
 	places := map[string]level{`{"apiVersion":"v3","event"`: topLevel, `"event":{`: eventLevel, `"readings":[{`: readingLevel, `"x":{`: 0}
@@ -569,7 +569,7 @@ func TestNamesInAnotherCase(t *testing.T) {
 	}
 }
 
-// Devices that readings name and the event does not are its guests. One that several readings in a row name is there once.
+// Devices that readings name and the event does not are its guests. A device of several readings in a row is listed once.
 func TestReadingsOfOtherDevicesAreGuests(t *testing.T) {
 	event := func(readings ...[2]string) *task.Event {
 		list := []map[string]any{}
@@ -588,7 +588,7 @@ func TestReadingsOfOtherDevicesAreGuests(t *testing.T) {
 		event([2]string{"g", "Q"}, [2]string{"g", "Q"}, [2]string{"d", "P"}, [2]string{"h", "P"}, [2]string{"h", "P"}, [2]string{"d", "Q"}).Guests)
 }
 
-// A name of white space alone is refused, also where the white space is not of ASCII.
+// A name of white space alone is rejected, also if the white space is not ASCII.
 func TestABlankNameIsMissing(t *testing.T) {
 	for _, blank := range []string{" ", "\u00a0", "\u2003", " \u0085"} {
 		for _, name := range []string{blank, blank + "d"} {
@@ -604,7 +604,7 @@ func TestABlankNameIsMissing(t *testing.T) {
 	}
 }
 
-// A detail quotes a little of what was found, however much there was and whatever type it has.
+// A detail quotes a short part of the value found, for any size and type.
 func TestDetailsAreShort(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	for _, arg := range []any{long, []byte(long), errors.New(long)} {

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// small is the shortest event there is, to be put together wrongly.
+// small is the shortest possible event, as a base for invalid ones.
 const small = `{"apiVersion":"v3","id":"82eb2e26-0f24-48aa-ae4c-de9dac3fb9bc","deviceName":"d","profileName":"p","sourceName":"s",` +
 	`"origin":1,"readings":[{"origin":1,"deviceName":"d","profileName":"p","resourceName":"r","valueType":"Int8","value":"1"}]}`
 
-// FuzzParseJSON: whatever Parse takes, EdgeX's decoder takes for the same event; and neither panics.
+// FuzzParseJSON: EdgeX's decoder accepts every event that Parse accepts, as the same event; and neither panics.
 func FuzzParseJSON(f *testing.F) {
 	seed(f, ContentTypeJSON)
 	f.Add([]byte(small))
@@ -52,7 +52,7 @@ func seed(f *testing.F, contentType string) {
 	}
 }
 
-// rejections are events with one thing wrong each. The word is the counter under which they are found.
+// rejections are events with one fault each, by the word of the counter.
 var rejections = []struct{ name, json, reason, detail string }{
 	{"nothing", "", ReasonMalformed, "ends"},
 	{"cut off", small[:100], ReasonMalformed, "ends"},

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// TestWhatIsParsedCanBeSplit: the places of values are such that an event in chunks becomes the same bytes again.
+// TestWhatIsParsedCanBeSplit: with the parsed positions of values, an event in chunks is joined to the same bytes.
 func TestWhatIsParsedCanBeSplit(t *testing.T) {
 	class := &task.Class{Name: "small chunks", ChunkSize: 16}
 	for name, c := range map[string]struct {
@@ -34,8 +34,8 @@ func TestWhatIsParsedCanBeSplit(t *testing.T) {
 	}
 }
 
-// Whatever makes an event larger than a message, its number of readings or one of them, in JSON or in CBOR: it leaves in pieces that each
-// fit, and becomes the same bytes again.
+// An event larger than a message, by its number of readings or one of them, in JSON or in CBOR, leaves in pieces that each fit, and is joined to the
+// same bytes.
 func TestWhatFitsNoMessageLeavesInPieces(t *testing.T) {
 	const largest = 32 << 10
 	long := strings.Repeat("a \"quoted\" word, another – ", 8000)

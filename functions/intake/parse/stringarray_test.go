@@ -11,12 +11,12 @@ import (
 	"app-offload/functions/task"
 )
 
-// hostile are the parts of texts in which a comma need not separate elements: EdgeX writes [a, b] without quotes, and others write JSON.
+// hostile are parts of texts in which a comma need not separate elements: EdgeX writes [a, b] without quotes, and others write JSON.
 var hostile = []string{
 	`,`, `, `, ` `, `[`, `]`, `"`, `""`, `\`, `\"`, `\\`, `","`, `"a, b"`, `["a","b"]`, `\u002c`, `null`, "\n", "\t", "é", "–", "😀", "a", "word",
 }
 
-// drawTexts is the text of a StringArray of more bytes than a message takes, of which some may be one long element.
+// drawTexts draws the text of a StringArray larger than a message, possibly with one long element.
 func drawTexts(t *rapid.T, least int) string {
 	parts := rapid.SliceOfN(rapid.SampledFrom(hostile), 1, 30).Draw(t, "parts")
 	body := strings.Join(parts, "")
@@ -30,8 +30,8 @@ func drawTexts(t *rapid.T, least int) string {
 	return body
 }
 
-// A comma in the text of a StringArray may be one of an element, so its pieces are bytes of the event, whatever ChunkSize says. They fit
-// a message, and Join makes every byte again.
+// A comma in the text of a StringArray may belong to an element, so its pieces are bytes of the event, for any ChunkSize. They fit a message, and
+// Join restores every byte.
 func TestAStringArrayAboveTheLimitLeavesInPiecesOfBytes(t *testing.T) {
 	const largest = 4 << 10
 	rapid.Check(t, func(t *rapid.T) {
