@@ -1,10 +1,10 @@
 # Two images from one file:
-#   docker build -t app-offload .                    full: glibc, sh and dumb-init, which EdgeX's secure stack needs, and ONNX Runtime
-#   docker build --target lite -t app-offload:lite . lite: without the consumer and the engines for ONNX, static, on nothing at all
-# In both, offloadctl is a second name of app-offload: the program is the tool when it is called so.
-# For other machines, both at once: docker buildx build --platform linux/amd64,linux/arm64 …: the compiler runs on the machine that
-# builds and compiles for the one that is named. Without BuildKit that is an amd64. The full image is for amd64 and arm64, as ONNX Runtime is.
-# Every base image is a build argument, so that a mirror or a base of one's own can stand in.
+#   docker build -t app-offload .                    full: glibc, sh and dumb-init for EdgeX's secure stack, and ONNX Runtime
+#   docker build --target lite -t app-offload:lite . lite: without the consumer and the engines for ONNX, static, from scratch
+# In both, offloadctl is a link to app-offload: under that name the program is the tool.
+# For several platforms: docker buildx build --platform linux/amd64,linux/arm64 …: the compiler runs on the build
+# platform and cross-compiles. Without BuildKit the target is amd64. The full image supports amd64 and arm64, as ONNX Runtime does.
+# Every base image is a build argument: a mirror or another base can replace it.
 ARG BUILDER_BASE=golang:1.26-bookworm
 ARG FULL_BASE=debian:bookworm-slim
 ARG LITE_BASE=scratch
@@ -35,7 +35,7 @@ ARG COMMIT=
 RUN GOOS=${TARGETOS} GOARCH=${TARGETARCH} make build VERSION=${VERSION} COMMIT=${COMMIT} COMMANDS=app-offload TAGS=noonnx SMALL=1 \
  && cp bin/app-offload /out/bin/
 
-# ONNX Runtime is called through cgo, so that this one needs a C compiler for the machine that is named.
+# ONNX Runtime is called through cgo, so this stage needs a C compiler for the target platform.
 FROM builder AS builder-full
 ARG VERSION=0.0.0
 ARG TARGETOS
@@ -51,7 +51,7 @@ RUN case "$(go env GOHOSTARCH)-${TARGETARCH:-$(go env GOHOSTARCH)}" in \
  && cp bin/app-offload /out/bin/ \
  && cp bin/offload-cloud /out/
 
-# The library as npm carries it, for the machine that is named; nothing of the package runs.
+# The library from its npm package, for the target platform; no code of the package runs.
 FROM --platform=${BUILDPLATFORM:-linux/amd64} ${NODE_BASE} AS onnxruntime
 ARG TARGETARCH
 WORKDIR /onnxruntime
