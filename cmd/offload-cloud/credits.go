@@ -422,11 +422,12 @@ func printBook(to io.Writer, b *credit.Book) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "NODE\tCLASS\tRECORDS\tMB\tCOMPUTED\tRESULTS\tCREDITS\t")
 	for _, node := range slices.Sorted(maps.Keys(b.Sums)) {
+		shown := consume.Shown(node, 100)
 		for _, class := range slices.Sorted(maps.Keys(b.Sums[node])) {
 			l := b.Sums[node][class]
-			fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%d\t%d\t%v\t\n", node, consume.Shown(class, 100), l.Records, float64(l.Bytes)/1e6, l.Jobs, l.Results, l.Amount)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%d\t%d\t%v\t\n", shown, consume.Shown(class, 100), l.Records, float64(l.Bytes)/1e6, l.Jobs, l.Results, l.Amount)
 		}
-		fmt.Fprintf(w, "%s\tbalance\t\t\t\t\t%v\t\n", node, b.Balances[node])
+		fmt.Fprintf(w, "%s\tbalance\t\t\t\t\t%v\t\n", shown, b.Balances[node])
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -251,10 +251,16 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 	}
 }
 
-// A class is a text of the node's: on a terminal it is shown as text.
-func TestNoClassReachesTheTerminal(t *testing.T) {
+// Names of nodes and classes are texts of the nodes': on a terminal they are shown as text.
+func TestNoNameReachesTheTerminal(t *testing.T) {
+	node := "n\u202e1" // turns the text that follows around
 	var out strings.Builder
-	sums := map[string]map[string]credit.Line{"n1": {"a\x1b[2J\tb": {}}}
+	sums := map[string]map[string]credit.Line{node: {"a\x1b[2J\tb": {}}}
 	require.NoError(t, printBook(&out, &credit.Book{Sums: sums}))
-	require.Contains(t, out.String(), `n1  a\x1b[2J\tb `)
+	require.Contains(t, out.String(), `n\u202e1  a\x1b[2J\tb `)
+	require.Contains(t, out.String(), `n\u202e1      balance`)
+	out.Reset()
+	require.NoError(t, printTable([]*store.NodeStats{{Node: node}}, &out))
+	require.Contains(t, out.String(), ` n\u202e1 `)
+	require.NotContains(t, out.String(), node)
 }

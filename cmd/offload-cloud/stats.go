@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
@@ -49,7 +50,7 @@ func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(w, "NODE\tRECORDS\tTASKS\tAGAIN\tDOUBLE\tGAPS\tGONE\tCONFLICTS\tDEAD\tJOBS\tEPOCHS\tSEEN\t") // Flush returns the error
 	for _, n := range nodes {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%d\t%s\t\n", n.Node, n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%d\t%s\t\n", consume.Shown(n.Node, 100), n.Records, n.Tasks, n.DuplicateRecords, n.DuplicateTasks,
 			n.Gaps, goneText(n.Gone), n.Conflicts, n.DeadLetters, jobsText(n.Jobs), n.Epochs, n.Seen.Format(time.DateTime))
 	}
 	return w.Flush()
