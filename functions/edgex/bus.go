@@ -24,6 +24,7 @@ type Bus struct {
 	suffix  string
 	secrets keys.Secrets
 
+	dialing sync.Mutex // held while connecting, without mu
 	mu      sync.Mutex
 	client  messaging.MessageClient
 	closed  bool
@@ -109,21 +110,38 @@ func (b *Bus) abandon(topics []string) {
 // farewell is the time limit of a disconnection.
 const farewell = 300 * time.Millisecond
 
+// connected returns the client, and connects first if there is none. Close does not wait for it.
 func (b *Bus) connected() (messaging.MessageClient, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.client != nil && !b.closed {
-		return b.client, nil
+	if client, err := b.current(); client != nil || err != nil {
+		return client, err
 	}
-	if b.closed || b.cfg.Disabled {
-		return nil, ErrNoBus
+	b.dialing.Lock()
+	defer b.dialing.Unlock()
+	if client, err := b.current(); client != nil || err != nil {
+		return client, err
 	}
 	client, err := b.connect()
 	if err != nil {
 		return nil, fmt.Errorf("%w: connecting to the %s MessageBus at %s:%d: %w", local.ErrAway, b.cfg.Type, b.cfg.Host, b.cfg.Port, err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		_ = client.Disconnect()
+		return nil, ErrNoBus
+	}
 	b.client = client
 	return client, nil
+}
+
+// current returns the client, nil without one, or ErrNoBus where there is to be none.
+func (b *Bus) current() (messaging.MessageClient, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.cfg.Disabled {
+		return nil, ErrNoBus
+	}
+	return b.client, nil
 }
 
 func (b *Bus) connect() (messaging.MessageClient, error) {

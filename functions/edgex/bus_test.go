@@ -3,6 +3,7 @@ package edgex
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,6 +42,27 @@ func TestAHangingDisconnectionLeavesNothingBehind(t *testing.T) {
 		close(h.let)
 		synctest.Wait()
 	})
+}
+
+// A bus that does not answer delays a publication, but not the stop.
+func TestACloseDoesNotWaitForAConnection(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
+	require.NoError(t, err)
+	defer silent.Close()
+	b := NewBus(BusConfig{Type: "mqtt", Protocol: "tcp", Host: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port, Optional: map[string]string{"ConnectTimeout": "3"}}, "t", nil)
+	published := make(chan error)
+	go func() { published <- b.Publish("x", "", "", nil) }()
+	conn, err := silent.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, b.Close())
+	select {
+	case err := <-published:
+		require.Fail(t, "the connection was given up before the close", "%v", err)
+	default:
+	}
+	_ = conn.Close()
+	require.Error(t, <-published)
 }
 
 // Close waits for a disconnection that ends in time, and returns its error.
