@@ -16,7 +16,7 @@ func TestAnswersAreOneEventWhereverComputed(t *testing.T) {
 		EventID: "e-1", Device: "pump-1", Profile: "Pump", Source: "state", CorrelationID: "c-1", Origin: 1750000000000000001, Of: 1,
 		Class: &task.Class{Name: "vibration"},
 	}
-	made := models.Answer{Model: "bearing-cnn", Version: "1.4.0", Resource: "Vibration", Label: "worn", Confidence: 0.9, Threshold: 2, Error: 3, Anomaly: true}
+	made := models.Answer{Model: "bearing-cnn", Version: "1.4.0", Resource: "Vibration", Label: "worn", Confidence: 0.9, Threshold: 0.5, Error: 3, Anomaly: true}
 	here, there := Answered(answer.Of(one, 1750000001000000000, answer.Local, made)), Answered(answer.Of(one, 1750000001000000000, answer.Cloud, made))
 	require.Equal(t, "local", here.Event.Tags["computedBy"])
 	require.Equal(t, "cloud", there.Event.Tags["computedBy"])

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +24,8 @@ func TestValidateNamesEveryKey(t *testing.T) {
 func TestABadClassIsNamed(t *testing.T) {
 	_, err := New(DefaultConfig(), class("summary window=x"), &recorder{}, nil)
 	require.ErrorContains(t, err, `class "default": operator "summary", parameter window = "x"`)
+	cfg := DefaultConfig()
+	cfg.Operators = "nonsense"
+	_, err = New(cfg, class(""), &recorder{}, nil)
+	require.Equal(t, 1, strings.Count(err.Error(), "is unknown"), "that of all classes is one problem: %v", err)
 }

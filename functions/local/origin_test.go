@@ -95,6 +95,10 @@ func TestATimeThatIsNoneIsReplaced(t *testing.T) {
 		_, unit = inNS(c[0], c[1])
 		require.Empty(t, unit, "years apart")
 	}
+	for apart, want := range map[int64]string{near: "ns", near + 1: ""} {
+		_, unit = inNS(apart+1, 1)
+		require.Equal(t, want, unit)
+	}
 
 	w, bus, said := ticks(t, "summary window=10s late=0s", time.Unix(0, 1), 1, 1)
 	require.EqualValues(t, 1, w.p.counts.snapshot().Replaced)

@@ -105,11 +105,9 @@ func Answered(a *answer.Answer) Result {
 	event := dtos.NewEvent(a.Profile, a.Device, base)
 	id := a.ID()
 	event.Id = id.String()
-	event.Origin = cmp.Or(a.Origin, a.Received)
+	event.Origin = cmp.Or(a.Received, a.Origin)
 	if at, unit := inNS(a.Origin, a.Received); unit != "" {
 		event.Origin = at
-	} else if a.Received > 0 {
-		event.Origin = a.Received
 	}
 	event.Tags = dtos.Tags{
 		"class": a.Class, "originEventId": a.EventID, "model": i.Model, "modelVersion": string(i.Version),

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,6 +122,9 @@ func TestAnUnreadableValueOfATaskThatMustNotLeave(t *testing.T) {
 		var unread *UnreadError
 		require.ErrorAs(t, err, &unread)
 		require.Equal(t, UnreadError{Device: "d", Resource: "x", Problem: `"21,5" is no Float64`}, *unread)
+		one.Readings[0].Value = bytes.Repeat([]byte("x"), 100)
+		require.ErrorAs(t, w.process(one), &unread)
+		require.Equal(t, fmt.Sprintf("%q is no Float64", one.Readings[0].Value[:maxShown]), unread.Problem)
 	}
 }
 

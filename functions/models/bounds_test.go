@@ -158,3 +158,15 @@ func TestPicturesAreFitted(t *testing.T) {
 	_, err := (&Input{Resize: "none"}).fit(p, 2, 2)
 	require.ErrorContains(t, err, "4×2 pixels, the model wants 2×2")
 }
+
+// One value is enough for two labels, but neither for more nor for shares.
+func TestHowManyValuesTheLabelsNeed(t *testing.T) {
+	classes, shares := &Output{Kind: Classes}, &Output{Kind: Classes, Activation: "softmax"}
+	for _, c := range []struct {
+		o         *Output
+		n, labels int
+		want      bool
+	}{{classes, 3, 3, true}, {classes, 1, 2, true}, {classes, 1, 3, false}, {classes, 2, 3, false}, {shares, 2, 2, true}, {shares, 1, 2, false}} {
+		require.Equal(t, c.want, c.o.counts(c.n, c.labels, 9), "%+v", c)
+	}
+}

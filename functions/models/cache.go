@@ -84,7 +84,7 @@ func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, er
 		case m.loaded != nil:
 			m.loaded.users++
 			return m.loaded, false, nil
-		case m.problem != nil && m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
+		case m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
 			return nil, false, m.problem
 		}
 		if l, err = s.reserve(m.now); err != nil {
@@ -312,7 +312,7 @@ func (s *Store) put(m *model, l *loaded) {
 			s.drop(old)
 		}
 	}
-	m.now, m.loaded, m.problem = l.version, l, nil
+	m.now, m.loaded, m.problem, m.failed = l.version, l, nil, nil
 	s.counts.Swaps++
 	s.wake()
 }

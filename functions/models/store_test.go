@@ -158,6 +158,17 @@ func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
 		_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
 		require.ErrorContains(t, err, want)
 	}
+	for less := range int64(2) { // the least memory that it runs in
+		dir := t.TempDir()
+		put(t, dir, describe(t, "m", "1", file, func(m *Manifest) { m.Memory = 0 }), file)
+		s := open(t, dir)
+		_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
+		require.NoError(t, err)
+		least := status(t, s, "m").Bytes
+		dir = t.TempDir()
+		put(t, dir, describe(t, "m", "1", file, func(m *Manifest) { m.Memory = least - less }), file)
+		require.Equal(t, less > 0, status(t, open(t, dir), "m").Problem != "", "%d of %d bytes", least-less, least)
+	}
 }
 
 // A foreign, a hostile and a truncated file whose manifests fit them get errors that name the file, the byte and what was expected there.
@@ -265,7 +276,21 @@ func TestPinsAndAge(t *testing.T) {
 	require.True(t, status(t, s, "a").Loaded)
 	require.Equal(t, 1, status(t, s, "a").Sessions)
 	require.ErrorIs(t, hold("huge"), ErrTooBig)
-	require.ErrorIs(t, hold("nothing"), ErrUnknown)
+	s.limit = s.models["a"].loaded.reserved + 2<<20
+	require.NoError(t, s.Scan(t.Context()))
+	require.NoError(t, hold("huge"), "all others but the pinned one leave for a model that just fits")
+	s.limit--
+	s.drop(s.models["huge"].loaded)
+	s.models["huge"].loaded = nil
+	require.ErrorIs(t, hold("huge"), ErrTooBig)
+	s.limit = 1 << 20
+	s.models["found"] = &model{name: "found"} // and no version of it is in force yet
+	for _, name := range []string{"nothing", "found"} {
+		require.ErrorIs(t, hold(name), ErrUnknown)
+		_, err := s.usable(name)
+		require.ErrorIs(t, err, ErrUnknown)
+	}
+	delete(s.models, "found")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	l, err := s.Acquire(t.Context(), "b")

@@ -166,7 +166,7 @@ func (c *compiler) resizeNearest() {
 		if aligned {
 			at = int(math.Round(float64(v)))
 		}
-		return max(min(at, n-1), 0)
+		return min(at, n-1)
 	}
 	h, w, depth := out.Shape[1], out.Shape[2], out.Shape[3]
 	size, outSize := in.Shape[1]*in.Shape[2]*depth, h*w*depth
