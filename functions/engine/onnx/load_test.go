@@ -266,6 +266,20 @@ func TestATensorTakesTheListOfItsType(t *testing.T) {
 	require.Equal(t, []int64{8, 9}, v.I64)
 }
 
+// Numbers of 64 bits of a list are read one after the other.
+func TestAListOfDoubles(t *testing.T) {
+	var raw, list writer
+	for _, v := range []float64{1.5, -2, 3} {
+		list = protowire.AppendFixed64(list, math.Float64bits(v))
+	}
+	raw.number(1, 3)
+	raw.number(2, 11)
+	raw.bytes(10, list)
+	v, err := readTensor(field{kind: protowire.BytesType, b: raw}, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, []float64{1.5, -2, 3}, v.F64)
+}
+
 // Inputs that do not fit are an error of the node that they reach.
 func TestAMisfitNamesItsNode(t *testing.T) {
 	var graph, model writer

@@ -70,6 +70,9 @@ func TestTheLimitsOfMessages(t *testing.T) {
 			for room, valid := range map[int]bool{0: true, 1: false} {
 				_, err = DecodeWant(append(bytes.Repeat([]byte(" "), maxOffer-len(msg)+room), msg...))
 				require.Equal(t, valid, err == nil, "%s in %d bytes more than may be", name, room)
+				if !valid {
+					require.ErrorContains(t, err, "at most")
+				}
 			}
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/models"
 )
 
 // What is not set is the default, and the least that can be set is taken.
@@ -160,4 +162,19 @@ func TestAskingAgainWaitsForTheLastChunk(t *testing.T) {
 	}
 	_, err = (&Want{State: "lost"}).Encode()
 	require.ErrorContains(t, err, "lost")
+}
+
+// A bit stands only for a chunk that is on disk.
+func TestNoBitBeforeItsChunk(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	m := &models.Manifest{Name: "m", Version: "1", Size: 3000}
+	p, err := begin(root, &Offer{Chunk: 1024}, m)
+	require.NoError(t, err)
+	require.NoError(t, p.add(&Chunk{Index: 1, Data: make([]byte, 1024)}))
+	require.NoError(t, p.file.Close())
+	require.ErrorIs(t, p.sync(), os.ErrClosed)
+	_, err = root.Stat(p.dir + haveAt)
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -302,6 +302,7 @@ func TestHardnessByHand(t *testing.T) {
 		}).Hardness(&Example{})
 		require.False(t, ok, "%s of nothing", name)
 	}
+	require.InDelta(t, -3-2*math.Log(1+math.Exp(-1)), Free([]float64{1, 3}, 2), 1e-12)
 	_, ok := filter(t, Default(Margin)).Hardness(&Example{Scores: []float64{1}})
 	require.False(t, ok, "one score has no margin")
 	f := filter(t, Config{Filter: Margin, Threshold: 0.2, Share: 0.5}).(*hardest)
@@ -452,13 +453,13 @@ func TestTheStatisticOfAWatch(t *testing.T) {
 	w, err := NewWatch(WatchConfig{Reference: 10, Weight: 0.5})
 	require.NoError(t, err)
 	for v := range 10 {
-		w.Add(float64(v+1), 7)
+		w.Add(float64(v+1), 7, 0)
 	}
-	require.Equal(t, []float64{5.5, 7}, w.mean)
-	require.Equal(t, []float64{82.5, 0}, w.sum)
-	require.Equal(t, []float64{5.5, 7}, w.recent)
-	require.InDelta(t, math.Sqrt(7.25*7.25/(82.5/9/3)/2), w.statistic([]float64{20, 7}), 1e-9)
-	require.Equal(t, []float64{12.75, 7}, w.recent)
+	require.Equal(t, []float64{5.5, 7, 0}, w.mean)
+	require.Equal(t, []float64{82.5, 0, 0}, w.sum)
+	require.Equal(t, []float64{5.5, 7, 0}, w.recent)
+	require.InDelta(t, math.Sqrt(7.25*7.25/(82.5/9/3)/3), w.statistic([]float64{20, 7, 0}), 1e-9)
+	require.Equal(t, []float64{12.75, 7, 0}, w.recent)
 	for _, c := range []struct {
 		score float64
 		drift bool
