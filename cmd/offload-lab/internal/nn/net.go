@@ -345,9 +345,6 @@ func (n *Net) Int8(samples [][]float32, input float32) ([]byte, error) {
 	ranges := n.ranges(samples)
 	from := grid{scale: input}
 	at := w.Tensor(n.spec("input", []int{1, n.H, n.W, n.C}, from))
-	if n.nodes[0].dense() {
-		at = 0
-	}
 	first, flat := at, n.nodes[0].dense()
 	for i := range n.nodes {
 		d := &n.nodes[i]

@@ -101,6 +101,9 @@ func TestFilesAgreeWithTheNetwork(t *testing.T) {
 		for i := range set.Inputs {
 			set.Inputs[i] = set.Inputs[i][:net.H*net.W]
 		}
+		for i := range net.nodes {
+			copy(net.nodes[i].b, noise(rand.New(rand.NewPCG(8, 8)), len(net.nodes[i].b)))
+		}
 		float, err := net.Float()
 		require.NoError(t, err)
 		fp, err := onnx.Load(float, onnx.Limits{})
@@ -246,4 +249,35 @@ func TestSoftmaxOfLargeNumbers(t *testing.T) {
 func TestFigures(t *testing.T) {
 	require.Equal(t, Figure{Mean: 0.5, Deviation: 0.25, Low: 0.25, High: 0.75}, figureOf([]float64{0.5, 0.25, 0.75}))
 	require.Equal(t, Figure{Mean: -2, Low: -2, High: -2}, figureOf([]float64{-2}))
+}
+
+// What a first layer of filters sees from the start is differences, and no levels.
+func TestTheFirstFiltersHaveNoMean(t *testing.T) {
+	for j, d := 0, &small(7).nodes[0]; j < d.n; j++ {
+		sum := 0.0
+		for _, v := range d.w[j*d.k : (j+1)*d.k] {
+			sum += float64(v)
+		}
+		require.InDelta(t, 0, sum, 1e-5)
+	}
+}
+
+// The temperature is the one by which a confidence is right as often as it says, and one healthy sample of 200 exceeds the threshold.
+func TestWhatAManifestLearns(t *testing.T) {
+	net := New(1, 1, 1, 1, Dense(2, false))
+	copy(net.nodes[0].w, []float32{1, 0})
+	for _, want := range []float64{0.5, 2} {
+		set := &Set{}
+		for i := range 40 {
+			set.Inputs, set.Labels = append(set.Inputs, []float32{float32(want * math.Log(3))}), append(set.Labels, i%4/3) // three of four are the first
+		}
+		require.InDelta(t, want, temperature(net, set), 0.03*want)
+	}
+	still, set := New(1, 2, 1, 1, Dense(2, false)), &Set{}
+	copy(still.nodes[0].w, make([]float32, 4))
+	for i := range 400 {
+		v := float32(i)
+		set.Inputs = append(set.Inputs, []float32{v, v})
+	}
+	require.InDelta(t, 398*398, threshold(still, set), 1e-3)
 }

@@ -106,6 +106,14 @@ func TestShippedModelsAreAccurate(t *testing.T) {
 			require.GreaterOrEqual(t, percent, c.least, line)
 		}
 	}
+	for _, line := range regexp.MustCompile(`([0-9.]+) % to the cloud`).FindAllStringSubmatch(out.String(), -1) {
+		percent, err := strconv.ParseFloat(line[1], 64)
+		require.NoError(t, err)
+		require.True(t, percent > 0 && percent <= 10, line)
+	}
+	out.Reset()
+	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 1, Samples: 1, Share: 0.1}))
+	require.NotContains(t, out.String(), "NaN", "also of faults of which there are none")
 	require.ErrorIs(t, Judge(t.Context(), &out, Trial{Dir: t.TempDir(), Seeds: 1, Samples: 1}), models.ErrUnknown)
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(shipped)))
