@@ -167,9 +167,9 @@ func whyFailed(err error) decision.Reason {
 }
 
 // ErrRefused reports a task that the spool rejected and whose class neither drops it nor has it done locally. Its event is not acknowledged.
-var ErrRefused = errors.New("refused: the spool does not take the task, which can neither be dropped nor be done here")
+var ErrRefused = errors.New("refused: the spool rejected the task, which can be neither dropped nor done locally")
 
-var errBehind = fmt.Errorf("%w: an earlier task of its device and class was", ErrRefused)
+var errBehind = fmt.Errorf("%w: an earlier task of its device and class was refused", ErrRefused)
 
 // ReasonFailed counts tasks whose local work failed and that could not be sent either.
 const ReasonFailed = "localFailed"

@@ -32,7 +32,7 @@ func (s *Service) reloadables() []reloadable {
 				s.parker.Nudge()
 			}, nil
 		}},
-		{"what is taken from others", func(w config.Writable, r *decide.Rules) (func(), error) {
+		{"subscriptions", func(w config.Writable, r *decide.Rules) (func(), error) {
 			begins := w.Federate.On() && s.member.Status() == nil || r.Model.Credits() && !s.rules.Load().Model.Credits()
 			return func() { s.join(w.Federate, begins) }, nil
 		}},

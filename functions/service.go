@@ -117,7 +117,7 @@ type Service struct {
 // everything again.
 func New(cfg config.Config, deps Deps) (_ *Service, err error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("the configuration has mistakes:\n%w", err)
+		return nil, fmt.Errorf("invalid configuration:\n%w", err)
 	}
 	s := &Service{Pipeline: &Pipeline{log: deps.Log, parker: noParker{}, kinship: kin.New(cfg.Node, deps.Name, cfg.Intake.MaxHops, deps.Log), clock: deps.Clock.Or()}, deps: deps, cfg: cfg, started: time.Now()}
 	s.health = health.NewWatch(s.clock)
@@ -232,7 +232,7 @@ func (s *Service) openExport() error {
 		return err
 	}
 	if s.cfg.KeySecret == "" {
-		s.log.Warnf("no keys configured: batches are readable at the broker, and any client that may publish there can send receipts, on which this node deletes records, and answers, which it publishes on its MessageBus; set Offload.KeySecret, or restrict access at the broker: topics=%s#",
+		s.log.Warnf("no keys configured: the broker can read batches, and any client that may publish there can send receipts, which delete records on this node, and answers, which it publishes on its MessageBus; set Offload.KeySecret, or restrict access at the broker: topics=%s#",
 			seal.TopicRoot)
 	}
 	s.scheduler = scheduler

@@ -133,7 +133,7 @@ func (t *teller) take(message []byte) {
 	if err := t.read(message); err != nil {
 		t.refused++
 		if n, due := t.said.Due("refused"); due {
-			t.log.Warnf("credits: statement refused: %v count=%d", err, n)
+			t.log.Warnf("credit statement rejected: error=%q count=%d", err, n)
 		}
 	}
 }
@@ -148,15 +148,15 @@ func (t *teller) read(message []byte) error {
 		Prices        score.Prices
 	}
 	if n.Node != t.node {
-		return fmt.Errorf("it is for node %.64q", n.Node)
+		return fmt.Errorf("addressed to node %.64q", n.Node)
 	}
 	if err := json.Unmarshal(n.Body, &body); err != nil {
-		return fmt.Errorf("reading it: %w", err)
+		return fmt.Errorf("reading the statement: %w", err)
 	}
 	number, _, _ := strings.Cut(body.Head, ":")
 	seq, _ := strconv.ParseInt(number, 10, 64)  // 0 for none
 	if !n.Created.After(t.at) && seq <= t.seq { // after the cloud's clock is set back, a later settlement still counts
-		return fmt.Errorf("it is of %v after settlement %d, not newer than the one in force", n.Created, seq)
+		return fmt.Errorf("created %v after settlement %d: not newer than the one in force", n.Created, seq)
 	}
 	if err := body.Prices.Check(); err != nil {
 		return err

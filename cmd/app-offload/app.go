@@ -28,7 +28,7 @@ func run() int {
 		return code
 	}
 	if err := a.serve(); err != nil {
-		a.sdk.LoggingClient().Errorf("%s has ended with a problem: %v", serviceKey, err)
+		a.sdk.LoggingClient().Errorf("%s failed: %v", serviceKey, err)
 		return 1
 	}
 	return 0
@@ -170,7 +170,7 @@ func (a *app) serve() error {
 	case failed := <-ended:
 		return errors.Join(err, failed)
 	case <-time.After(farewell):
-		a.sdk.LoggingClient().Warnf("the SDK has not ended within %v of the service, most likely for want of its MessageBus", farewell)
+		a.sdk.LoggingClient().Warnf("the SDK did not end within %v after the service, probably because its MessageBus is unreachable", farewell)
 		return err
 	}
 }

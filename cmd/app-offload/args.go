@@ -48,7 +48,7 @@ func known(args []string) error {
 	}
 	err := flags.Parse(withProvider(args))
 	if name, unknown := unknownOption(err); unknown {
-		return fmt.Errorf("there is no option -%s%s", name, check.DidYouMean(name, append(slices.Concat(valued, switches), words...)))
+		return fmt.Errorf("unknown option -%s%s", name, check.DidYouMean(name, append(slices.Concat(valued, switches), words...)))
 	}
 	if err != nil {
 		return err
@@ -58,11 +58,11 @@ func known(args []string) error {
 	}
 	rest := flags.Arg(0)
 	if i := len(args) - flags.NArg() - 1; i >= 0 && isProvider(args[i]) {
-		return fmt.Errorf("%q stands apart from its option: write %s=%s", rest, args[i], rest)
+		return fmt.Errorf("%q is separated from its option: write %s=%s", rest, args[i], rest)
 	}
 	switch rest {
 	case "version":
-		return fmt.Errorf("the word version stands alone")
+		return fmt.Errorf("version takes no other arguments")
 	case "help":
 		return fmt.Errorf("unknown argument %q; did you mean -h?", rest)
 	}
@@ -94,25 +94,25 @@ func unknownOption(err error) (name string, unknown bool) {
 }
 
 // examples are printed before the SDK's options.
-const examples = `app-offload decides for every piece of EdgeX sensor data whether to process it here or to send it to the cloud, and loses
+const examples = `app-offload decides for every piece of EdgeX sensor data whether to process it locally or to send it to the cloud, and loses
 none of it on the way.
 
 Examples:
   app-offload -cp=consul.http://localhost:8500 --registry   in an EdgeX stack: configuration in Consul, below
                                                             edgex/v3/app-offload, seeded from res/configuration.yaml
-  app-offload -cp=consul.http://localhost:8500 -r -o        the same, and Consul takes the file's values once more
-  app-offload -cc=common.yaml -cd=res                       without Consul: all from files
+  app-offload -cp=consul.http://localhost:8500 -r -o        the same, and overwrite Consul with the file's values
+  app-offload -cc=common.yaml -cd=res                       without Consul: all configuration from files
   OFFLOAD_EXPORT_BROKER=ssl://cloud:8883 app-offload …      any key by its path; see res/configuration.yaml
   OFFLOAD_WRITABLE_POLICY_DEFAULT=deadline app-offload …
   app-offload version                                       prints version and commit
 
-Where EDGEX_SECURITY_SECRET_STORE is not "false" it waits for its token of the secret store.
+Unless EDGEX_SECURITY_SECRET_STORE is "false", it waits for its token from the secret store.
 
 While it runs (port 59740 by default):
   http://localhost:59740/api/v3/offload/ui                  the page
   curl http://localhost:59740/api/v3/offload/status         the same as JSON; /decisions, /task, /metrics and more are in res/openapi.yaml
-  offloadctl status                                         the same in words
-  offloadctl ui -token-file jwt                             the page where the API wants a JWT, as in secure mode
+  offloadctl status                                         the same as text
+  offloadctl ui -token-file jwt                             the page where the API requires a JWT, as in secure mode
   offloadctl config lint res/configuration.yaml             before a change
 
 `

@@ -47,7 +47,7 @@ func (g guard) refuse(r *http.Request) string {
 	}
 	name := hostname(r.Host)
 	if !g.knows(name) {
-		return "Host " + quoted(r.Host) + " is no name of this service; ask it by its address, or add the name to Offload.AllowedHosts"
+		return "Host " + quoted(r.Host) + " is not a name of this service; use its IP address, or add the name to Offload.AllowedHosts"
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -55,12 +55,12 @@ func (g guard) refuse(r *http.Request) string {
 	}
 	u, err := url.Parse(origin)
 	if err != nil || u.Host == "" {
-		return "Origin " + quoted(origin) + " is no site that may ask here"
+		return "Origin " + quoted(origin) + " is not allowed"
 	}
 	if strings.EqualFold(u.Host, r.Host) || slices.Contains(g.names, "*") || slices.Contains(g.names, plainName(u.Hostname())) {
 		return ""
 	}
-	return "a page of " + quoted(origin) + " asks, which is another site; add its name to Offload.AllowedHosts if it may"
+	return "Origin " + quoted(origin) + " is another site; to allow it, add its name to Offload.AllowedHosts"
 }
 
 // knows reports whether name is one of the service's names, an address, or empty.

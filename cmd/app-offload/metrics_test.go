@@ -311,7 +311,7 @@ func TestNothingIsLoggedPerMessage(t *testing.T) {
 	e.start()
 	e.publish(0)
 	e.await("the first is through", func() bool { return e.counts().Accepted == 1 })
-	e.await("the start is logged", func() bool { return strings.Contains(e.log.String(), "ready: events are taken") })
+	e.await("the start is logged", func() bool { return strings.Contains(e.log.String(), "ready: accepting events") })
 	before := e.log.String()
 	for n := range 500 {
 		e.publish(n + 1)

@@ -169,7 +169,7 @@ func (a *api) decision(c echo.Context) error {
 	}
 	e, ok := a.service.Decision(id)
 	if !ok {
-		return fail(c, http.StatusNotFound, "decision %d is not kept any more, or never was; raise Offload.Writable.Policy.Decisions to keep more", id)
+		return fail(c, http.StatusNotFound, "decision %d is no longer kept, or never existed; raise Offload.Writable.Policy.Decisions to keep more", id)
 	}
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "decision": view(e)})
 }
@@ -212,7 +212,7 @@ func readTask(c echo.Context) (decide.Question, error) {
 	read(problems, fields, "dataSize", "a number", &place.SizeKB)
 	read(problems, fields, "complexity", "a number", &place.Complexity)
 	read(problems, fields, "deadline", "a number", &place.DeadlineMS)
-	read(problems, fields, "policy", "a text", &place.Policy)
+	read(problems, fields, "policy", "a string", &place.Policy)
 	return place, problems.Err()
 }
 
@@ -240,7 +240,7 @@ func (a *api) acknowledge(c echo.Context) error {
 	}
 	n, err := a.service.Acknowledge()
 	if err != nil {
-		return fail(c, http.StatusInternalServerError, "%d tasks are acknowledged, but that will not outlast a restart: %v", n, err)
+		return fail(c, http.StatusInternalServerError, "%d tasks acknowledged, but saving failed, so a restart will forget it: %v", n, err)
 	}
 	return c.JSON(http.StatusOK, envelope{"apiVersion": "v3", "acknowledged": n})
 }
@@ -299,9 +299,9 @@ const maxRequest = 64 << 10
 // unknown returns the error for an unknown parameter or key. It lists the known ones.
 func unknown(what, name string, known []string) error {
 	if len(known) == 0 {
-		return fmt.Errorf("unknown %s %s: there is none here", what, quoted(name))
+		return fmt.Errorf("unknown %s %s: the route has none", what, quoted(name))
 	}
-	return fmt.Errorf("unknown %s %s%s; there are: %s", what, quoted(name), check.DidYouMean(name, known), strings.Join(known, ", "))
+	return fmt.Errorf("unknown %s %s%s; known: %s", what, quoted(name), check.DidYouMean(name, known), strings.Join(known, ", "))
 }
 
 // checkQuery rejects parameters that are unknown to the route, repeated or malformed: the response to a misread query would look like an answer to
@@ -309,14 +309,14 @@ func unknown(what, name string, known []string) error {
 func checkQuery(r *http.Request, known []string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return fmt.Errorf("the query %s cannot be read: %w", quoted(r.URL.RawQuery), err)
+		return fmt.Errorf("parsing the query %s: %w", quoted(r.URL.RawQuery), err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if !slices.Contains(known, name) {
 			return unknown("parameter", name, known)
 		}
 		if len(query[name]) > 1 {
-			return fmt.Errorf("the parameter %s is given %d times; give it once", name, len(query[name]))
+			return fmt.Errorf("the parameter %s is repeated %d times; use it once", name, len(query[name]))
 		}
 	}
 	return nil
@@ -359,7 +359,7 @@ func objectOf(raw []byte, known []string) (map[string]json.RawMessage, error) {
 	if begin, err := d.Token(); err != nil {
 		return nil, syntaxError(err)
 	} else if begin != json.Delim('{') {
-		return nil, errors.New("it must be one JSON object")
+		return nil, errors.New("must be one JSON object")
 	}
 	fields := map[string]json.RawMessage{}
 	for d.More() {
@@ -372,7 +372,7 @@ func objectOf(raw []byte, known []string) (map[string]json.RawMessage, error) {
 			return nil, unknown("key", key, known)
 		}
 		if _, twice := fields[key]; twice {
-			return nil, fmt.Errorf("the key %s is given twice", key)
+			return nil, fmt.Errorf("duplicate key %s", key)
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
@@ -384,14 +384,14 @@ func objectOf(raw []byte, known []string) (map[string]json.RawMessage, error) {
 		return nil, syntaxError(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return nil, errors.New("unexpected data after the JSON object")
 	}
 	return fields, nil
 }
 
 func syntaxError(err error) error {
 	if errors.Is(err, io.EOF) {
-		return errors.New("it ends too early")
+		return errors.New("unexpected end of input")
 	}
 	return err
 }

@@ -99,7 +99,7 @@ func pageExplains(t *testing.T, b *browsertest.Browser, e *edge) {
 	require.Equal(t, http.StatusOK, e.get("/decisions/"+browsertest.Eval[string](b, "location.hash.replace('#decision-', '')"), &answer))
 	require.NotEmpty(t, sentence)
 	require.Contains(t, answer.Decision.Explanation, strings.TrimSuffix(sentence, "."), "the outcome may have come in between")
-	for _, want := range []string{"Local, predicted", "Cloud, predicted", "Complexity", "Local queue", "Chance of this"} {
+	for _, want := range []string{"Local, predicted", "Cloud, predicted", "Complexity", "Local queue", "Propensity"} {
 		require.Contains(t, browsertest.Eval[string](b, "document.getElementById('detail').innerText"), want)
 	}
 	b.Shoot("decision")
@@ -173,7 +173,7 @@ func pageHoldsAtEachWidth(t *testing.T, b *browsertest.Browser) {
 func pageTellsWhatIsGone(t *testing.T, b *browsertest.Browser, e *edge) {
 	t.Helper()
 	e.kill()
-	b.Await("the service is gone, and since when", "/Last heard of it at \\d\\d:\\d\\d:\\d\\d/.test(document.getElementById('banners').textContent) && document.getElementById('state-text').textContent === 'Service gone'")
+	b.Await("the service is gone, and since when", "/Last answer at \\d\\d:\\d\\d:\\d\\d/.test(document.getElementById('banners').textContent) && document.getElementById('state-text').textContent === 'No connection'")
 	b.Shoot("service-gone")
 	e.start()
 	b.Await("it is back", "document.getElementById('state-text').textContent === 'All is well' && !document.body.classList.contains('stale')")

@@ -121,7 +121,7 @@ func missing(now time.Time, is *status.Status) (changes []Change) {
 		changes = append(changes, Change{now.UnixMilli(), "link", false, "the link to the cloud is not up yet"})
 	}
 	if !is.Ready {
-		changes = append(changes, Change{now.UnixMilli(), "ready", false, "events are not taken yet: " + first(is.NotReady)})
+		changes = append(changes, Change{now.UnixMilli(), "ready", false, "not accepting events yet: " + first(is.NotReady)})
 	}
 	return changes
 }
@@ -139,8 +139,8 @@ func (d *Dashboard) compare(now time.Time, was, is *status.Status, backlogLimit 
 		}
 	}
 	flip("link", was.Link.Up, is.Link.Up, "the link to the cloud is up", "the link to the cloud is down")
-	flip("ready", was.Ready, is.Ready, "events are taken", "events are not taken: "+first(is.NotReady))
-	flip("receipts", !was.Export.ReceiptsSilent, !is.Export.ReceiptsSilent, "receipts resumed", "the broker acknowledges, but no receipts come")
+	flip("ready", was.Ready, is.Ready, "accepting events", "not accepting events: "+first(is.NotReady))
+	flip("receipts", !was.Export.ReceiptsSilent, !is.Export.ReceiptsSilent, "receipts resumed", "the broker acknowledges, but no receipts arrive")
 	compareHealth(was.Health, is.Health, add)
 	flip("account", was.Counts.Balance == 0, is.Counts.Balance == 0, "the account adds up again", "the account does not add up")
 	if was.Policy != is.Policy {
@@ -189,7 +189,7 @@ func (d *Dashboard) compareSpool(share, limit float64, add func(string, bool, st
 		add("spool", false, "the spool is %.0f %% full, above its limit of %.0f %%: work is kept local", share*100, limit*100)
 	case d.last.spooled && share < limit*relaxed:
 		d.last.spooled = false
-		add("spool", true, "the spool has relaxed to %.0f %%", share*100)
+		add("spool", true, "the spool has drained to %.0f %%", share*100)
 	}
 }
 

@@ -139,27 +139,27 @@ func TestTheListBeginsWithTheFirstLook(t *testing.T) {
 	}{
 		{
 			"all is up", func(*status.Status) {},
-			[]string{"the link to the cloud is up", "events are taken"},
-			[]string{"the link to the cloud is up", "events are taken"},
+			[]string{"the link to the cloud is up", "accepting events"},
+			[]string{"the link to the cloud is up", "accepting events"},
 		},
 		{
 			"nothing is up", func(s *status.Status) {
 				s.Link.Up, s.Ready, s.NotReady = false, false, []string{"intake: not connected"}
 			},
-			[]string{"the link to the cloud is not up yet", "events are not taken yet: intake: not connected"},
+			[]string{"the link to the cloud is not up yet", "not accepting events yet: intake: not connected"},
 			nil,
 		},
 		{
 			"the spool is full", func(s *status.Status) { s.Link.Up, s.Link.BacklogShare = false, 0.9 },
-			[]string{"the link to the cloud is not up yet", "events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
-			[]string{"events are taken", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
+			[]string{"the link to the cloud is not up yet", "accepting events", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
+			[]string{"accepting events", "the spool is 90 % full, above its limit of 80 %: work is kept local"},
 		},
 		{
 			"there is trouble at once", func(s *status.Status) {
 				s.Counts.Balance, s.Export.ReceiptsSilent, s.Configuration.Problem = 1, true, "Policy.Default = luck"
 			},
-			[]string{"the link to the cloud is up", "events are taken", "the broker acknowledges, but no receipts come", "the account does not add up", "Policy.Default = luck"},
-			[]string{"the link to the cloud is up", "events are taken", "the broker acknowledges, but no receipts come", "the account does not add up", "Policy.Default = luck"},
+			[]string{"the link to the cloud is up", "accepting events", "the broker acknowledges, but no receipts arrive", "the account does not add up", "Policy.Default = luck"},
+			[]string{"the link to the cloud is up", "accepting events", "the broker acknowledges, but no receipts arrive", "the account does not add up", "Policy.Default = luck"},
 		},
 	} {
 		f := newFake()
@@ -200,7 +200,7 @@ func TestChanges(t *testing.T) {
 		{"the link goes", func(s *status.Status) { s.Link.Up = false }, []string{"the link to the cloud is down"}},
 		{"the spool fills", func(s *status.Status) { s.Link.BacklogShare = 0.81 }, []string{"the spool is 81 % full, above its limit of 80 %: work is kept local"}},
 		{"it stays near the limit", func(s *status.Status) { s.Link.BacklogShare = 0.79 }, nil},
-		{"it empties", func(s *status.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has relaxed to 50 %"}},
+		{"it empties", func(s *status.Status) { s.Link.Up, s.Link.BacklogShare = true, 0.5 }, []string{"the link to the cloud is up", "the spool has drained to 50 %"}},
 		{"a change is refused", func(s *status.Status) { s.Configuration.Problem = "Policy.Default = luck" }, []string{"Policy.Default = luck"}},
 		{"another policy", func(s *status.Status) {
 			s.Policy, s.Configuration = "cost", status.ConfigurationStatus{Version: "v2"}
@@ -211,13 +211,13 @@ func TestChanges(t *testing.T) {
 			c.State, c.Reason = "rolledBack", "it missed more deadlines"
 			s.Policies.Canary = &c
 		}, []string{"the canary ppo was rolled back: it missed more deadlines"}},
-		{"the bus goes", func(s *status.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"events are not taken: intake: not connected"}},
+		{"the bus goes", func(s *status.Status) { s.Ready, s.NotReady = false, []string{"intake: not connected"} }, []string{"not accepting events: intake: not connected"}},
 	} {
 		step.change(&f.status)
 		require.Equal(t, step.want, texts(d.Observe(begin, &f.status, 0.8)), step.why)
 		require.Empty(t, d.Observe(begin, &f.status, 0.8), "%s: told twice", step.why)
 	}
-	require.Equal(t, "events are not taken: intake: not connected", d.Data(begin, Query{}).Changes[0].Text, "newest first")
+	require.Equal(t, "not accepting events: intake: not connected", d.Data(begin, Query{}).Changes[0].Text, "newest first")
 }
 
 // The list of changes is bounded, whatever flaps.

@@ -1,6 +1,6 @@
-// Charts: SVG drawn anew from the history, which has a few hundred points at most. All share one cursor.
-const longest = 600; // s that a chart shows at most
-const shortest = 120; // and at least, however little there is to show
+// Charts: SVG redrawn from the history, which has a few hundred points at most. All charts share one cursor.
+const longest = 600; // longest span of a chart, in s
+const shortest = 120; // shortest span, even with less history
 
 const charts = [];
 let cursor = null; // index of the point under the cursor, null for the latest
@@ -12,7 +12,7 @@ const svg = (tag, attributes, text) => {
   return e;
 };
 
-// chart makes one and hangs it into the page. Series are {key, name, color, area, dash}; stack puts areas upon each other.
+// chart adds a chart to the page. Series are {key, name, color, area, dash}; stack stacks the areas.
 function chart(title, note, series, options) {
   const c = { title, series, format: number, ...options, pad: { left: 54, right: 8, top: 8, bottom: 18 } };
   c.legend = make("ul", { class: "legend" });
@@ -36,7 +36,7 @@ function moveCursor(index) {
   put($("cursor"), index === null ? "" : clock(hist.t[index] * 1000));
 }
 
-// point moves the cursor to the point nearest to a place on the screen.
+// point moves the cursor to the point nearest to a position on the screen.
 function point(c, x) {
   if (!hist.t.length) return;
   const box = c.plot.getBoundingClientRect();
@@ -60,7 +60,7 @@ function step(c, e) {
 const newest = () => hist.t[hist.t.length - 1];
 const shown = () => hist.t.length ? Math.min(longest, Math.max(shortest, newest() - hist.t[0])) : shortest;
 
-// draw paints one chart at its present size.
+// draw paints one chart at its current size.
 function draw(c) {
   const w = c.plot.clientWidth || 300, h = c.plot.clientHeight || 148, n = hist.t.length;
   const right = w - c.pad.right, bottom = h - c.pad.bottom;
@@ -90,13 +90,13 @@ function readout(c, n) {
   if (cursor === null && c.plot.getAttribute("aria-label") !== label) c.plot.setAttribute("aria-label", label);
 }
 
-// latest is the value at a point, or the one shortly before where that interval had none.
+// latest returns the value at a point, or the one shortly before if that interval has none.
 function latest(key, at) {
   for (let i = at; i >= 0 && i > at - 8; i--) if (hist[key][i] !== null) return hist[key][i];
   return null;
 }
 
-// scale finds a range that holds everything, and three to five round numbers in it.
+// scale returns a range that contains all values, and three to five round numbers in it.
 function scale(c, top, bottom) {
   const sums = hist.t.map((_, i) => c.stack ? c.series.filter(s => s.area).reduce((a, s) => a + (hist[s.key][i] || 0), 0) : 0);
   const all = c.series.flatMap(s => hist[s.key]).concat(sums).filter(v => v !== null);
@@ -122,7 +122,7 @@ function logScale(all, top, bottom) {
   return { y: v => bottom - (Math.log10(Math.max(v, 10 ** from)) - from) / (to - from) * (bottom - top), ticks };
 }
 
-// away shades the time without a link.
+// away shades the times when the link was down.
 function away(x, top, bottom) {
   const parts = [];
   for (let i = 0, start = null; i <= hist.t.length; i++) {
@@ -150,7 +150,7 @@ function lines(c, x, y, bottom) {
   return parts;
 }
 
-// line leaves a gap where nothing is known for long, and joins over a few empty intervals.
+// line bridges a few empty intervals, and leaves a gap at longer ones.
 function line(values, x, y) {
   let d = "", last = null;
   values.forEach((v, i) => {
@@ -167,5 +167,5 @@ function area(values, base, x, y) {
   return there.length ? "M" + there.concat(back).join("L") + "Z" : "";
 }
 
-// watchSize draws anew when the charts have got another size.
+// watchSize redraws the charts when their size changes.
 const watchSize = () => new ResizeObserver(() => charts.forEach(draw)).observe($("charts"));

@@ -1,11 +1,11 @@
-// Words and numbers as a person would write them, and elements made without a word of HTML in a string.
+// Formats of words and numbers, and elements built without HTML strings.
 const $ = id => document.getElementById(id);
 
-// make builds an element. Text goes in as text, so that no name of a device can be markup.
+// make builds an element. Strings become text nodes, so that a device's name cannot be markup.
 function make(tag, attributes = {}, ...children) {
   const e = document.createElement(tag);
   for (const [k, v] of Object.entries(attributes)) {
-    if (k === "width") e.style.width = v; // by the object model: the header allows no style attributes
+    if (k === "width") e.style.width = v; // by the DOM, since the header allows no style attributes
     else if (k === "left") e.style.left = v;
     else if (v !== undefined && v !== false) e.setAttribute(k, v);
   }
@@ -13,15 +13,15 @@ function make(tag, attributes = {}, ...children) {
   return e;
 }
 
-// put replaces text only where it has changed, so that a screen reader has nothing to say about what stayed the same.
+// put replaces text only if it changed, so that a screen reader does not repeat unchanged text.
 function put(e, text) {
   if (e.textContent !== text) e.textContent = text;
 }
 
-// whole and clock do without the locale's own formats, which take 20 ms to load before the first paint.
+// whole and clock avoid the locale's formats, which take 20 ms to load before the first paint.
 const whole = n => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ",");
 
-// noun and several put a noun in the form that its number wants: 1 task, 2 tasks.
+// noun and several put a noun into singular or plural: 1 task, 2 tasks.
 const noun = (n, one) => n === 1 ? one : `${one}s`;
 const several = (n, one) => `${whole(n)} ${noun(n, one)}`;
 
@@ -41,7 +41,7 @@ function bytes(v) {
   return (unit === 0 ? Math.round(v) : Number(v.toPrecision(3))) + " " + ["B", "KiB", "MiB", "GiB", "TiB"][unit];
 }
 
-// rate is of a link, which is told in decimal units.
+// rate formats the rate of a link, in decimal units.
 function rate(v) {
   if (!v || !isFinite(v)) return v === 0 ? "0" : "–";
   let unit = 0;
@@ -60,7 +60,7 @@ function seconds(s) {
   return Math.round(s / 86400) + " d";
 }
 
-// percent never rounds a share to nothing or to all of it where it is neither.
+// percent rounds no share to 0 % or 100 % that is neither.
 function percent(share) {
   const p = share * 100, text = p.toFixed((p > 0 && p < 10) || (p > 99 && p < 100) ? 1 : 0);
   if (p > 0 && Number(text) === 0) return "< 0.1 %";
@@ -71,7 +71,7 @@ function percent(share) {
 const span = ms => ms < 1000 ? "0 s" : ms < 100000 ? Math.floor(ms / 1000) + " s" : seconds(ms / 1000);
 const watts = v => v === null || v === undefined ? "–" : v < 1 ? number(v * 1e3) + " mW" : number(v) + " W";
 const clock = ms => new Date(ms).toTimeString().slice(0, 8);
-// moment is a time of day, with its date where that is not today's.
+// moment formats a time of day, with the date if it is not today's.
 function moment(text) {
   const t = new Date(text), day = d => `${d.getFullYear()}-${String(d.getMonth() + 1).padStart(2, "0")}-${String(d.getDate()).padStart(2, "0")}`;
   return day(t) === day(new Date()) ? clock(t) : `${day(t)} ${clock(t)}`;
@@ -79,8 +79,8 @@ function moment(text) {
 const sum = counts => Object.values(counts || {}).reduce((a, b) => a + b, 0);
 const place = target => target === "cloud" ? "cloud" : "local";
 
-// spell makes words of a name such as linkDown.
+// spell turns a name such as linkDown into words.
 const spell = name => name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_/g, " ").toLowerCase();
 
-// reasons lists counts that are not zero, the largest first.
+// reasons lists the non-zero counts, the largest first.
 const reasons = counts => Object.entries(counts || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).map(([r, n]) => `${spell(r)} ${whole(n)}`).join(" · ");

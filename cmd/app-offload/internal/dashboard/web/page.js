@@ -1,11 +1,11 @@
-// The page: asks every few seconds, shows what comes, and says so when nothing comes.
+// The page polls every few seconds, shows the answer, and reports a missing one.
 const base = location.pathname.replace(/\/ui\/?$/, "/");
-const patience = 5000; // ms until a question counts as unanswered
+const patience = 5000; // ms until a request counts as unanswered
 let token = document.querySelector("meta[name=token]").content;
 let hist = { t: [] }, seen = 0, started = 0, data = null;
 let answeredAt = Date.now(), goneSince = 0, timer = 0, busy = false, again = false, painted = false, sized = false;
 
-// ask gets one answer of the API. It never throws.
+// ask sends one request to the API. It never throws.
 async function ask(path, method = "GET") {
   const stop = new AbortController(), bell = setTimeout(() => stop.abort(), patience);
   try {
@@ -19,7 +19,7 @@ async function ask(path, method = "GET") {
   }
 }
 
-// poll asks for what is new. A call while it waits, with another filter or token, is followed by a poll of its own.
+// poll requests new data. A call during a poll, with another filter or token, triggers another poll.
 async function poll() {
   clearTimeout(timer);
   again = busy;
@@ -35,7 +35,7 @@ async function poll() {
   if (!document.hidden) timer = setTimeout(poll, goneSince ? Math.min(10000, 1000 + (Date.now() - goneSince) / 10) : data.every);
 }
 
-// take shows an answer. A process that has started anew begins its history anew.
+// take shows an answer. A restarted process starts a new history.
 function take(next) {
   goneSince = 0;
   answeredAt = Date.now();
@@ -53,7 +53,7 @@ function take(next) {
   show();
 }
 
-// grow adds new points, and lets go of what no chart shows any more.
+// grow adds new points, and removes those that no chart shows any more.
 function grow(h) {
   const fresh = h.t.length;
   for (const [key, values] of Object.entries(h)) if (Array.isArray(values)) hist[key] = (hist[key] || []).concat(values);
@@ -63,15 +63,15 @@ function grow(h) {
   if (cursor !== null && old > 0) cursor = Math.max(0, cursor - old);
 }
 
-// miss says that the figures are old, and since when.
+// miss reports that the figures are stale, and since when.
 function miss(answer) {
   if (!goneSince) goneSince = answeredAt;
-  if (token && (answer.status === 401 || answer.status === 403)) { // without one a proxy has it, and says what to do
+  if (token && (answer.status === 401 || answer.status === 403)) { // without a token in the page, a proxy holds it and reports the remedy
     if (!$("signin").open) $("signin").showModal();
   }
   document.body.classList.add("stale");
-  state("bad", answer.status === 401 ? "Not signed in" : "Service gone");
-  banners([["bad", answer.status === 401 ? "No access" : "Service gone", `${answer.problem}. Last heard of it at ${clock(goneSince)}, ${span(Date.now() - goneSince)} ago; what you see is from then. Trying again.`]]);
+  state("bad", answer.status === 401 ? "Not signed in" : "No connection");
+  banners([["bad", answer.status === 401 ? "No access" : "No connection", `${answer.problem}. Last answer at ${clock(goneSince)}, ${span(Date.now() - goneSince)} ago; the page shows that state. Retrying.`]]);
 }
 
 function state(kind, text) {
@@ -95,10 +95,10 @@ function show() {
   state({ well: "good", degraded: "warn", failing: "bad" }[st.health.state] || "bad", st.health.state === "well" ? "All is well" : list.length === 1 ? list[0][1] : `${list.length} problems`);
   tiles(st);
   if (painted) below(st);
-  else requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { painted = true; below(data.status); }))); // the second frame has the first behind it
+  else requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { painted = true; below(data.status); }))); // by the second frame the first has been painted
 }
 
-// below shows what the first paint does not wait for.
+// below shows the parts that the first paint does not wait for.
 function below(st) {
   put($("charts-title"), `The last ${Math.max(2, Math.round(shown() / 60))} minutes`);
   if (!sized) watchSize();
@@ -111,20 +111,20 @@ function below(st) {
   classes(st);
 }
 
-// What the reasons of the health are called; one that is missing here is called by its code.
+// The titles of the health's reasons; a reason without a title is shown by its code.
 const titles = {
-  stopping: "Stopping", intake: "Not ready", spool: "Spool fails", diskFull: "Disk full", spoolFull: "Spool full", refused: "Events refused", account: "Account out of balance",
+  stopping: "Stopping", intake: "Not ready", spool: "Spool failing", diskFull: "Disk full", spoolFull: "Spool full", refused: "Events refused", account: "Account out of balance",
   dropped: "Dropped", keys: "Keys", quarantine: "Quarantine", configuration: "Configuration refused", clock: "Clock set", linkDown: "Link down",
-  consumerSilent: "No receipts", held: "Records are held", statements: "Statements ignored", copied: "Copied spool", learned: "What was learned is not kept",
-  canary: "Canary rolled back", unsafe: "Unprotected events", otherResults: "Two services", models: "Models cannot be used", drift: "Data have drifted", modelCanary: "Model rolled back", busRival: "Another client has this id", resultLoop: "Results come back",
+  consumerSilent: "No receipts", held: "Records held", statements: "Statements ignored", copied: "Copied spool", learned: "Learned state not saved",
+  canary: "Canary rolled back", unsafe: "Unprotected events", otherResults: "Two services", models: "Models unusable", drift: "Data drift", modelCanary: "Model rolled back", busRival: "Client id in use", resultLoop: "Result loop",
 };
 
-// problems are the reasons of the health, the worst first, as the service gives them.
+// problems returns the reasons of the health, the worst first, as the service orders them.
 const problems = st => st.health.reasons.map(r => [
   { critical: "bad", warning: "warn" }[r.severity] || "note", titles[r.code] || spell(r.code), `${r.text} (for ${span(data.now - new Date(r.since))})`,
 ]);
 
-// recent is the mean of a series over the last half minute.
+// recent returns the mean of a series over the last half minute.
 function recent(key) {
   const values = (hist[key] || []).slice(-15).filter(v => v !== null);
   return values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
@@ -139,15 +139,15 @@ function tile(id, kind, big, unit, sub) {
 
 function tiles(st) {
   const c = st.counts, l = st.link, perSecond = recent("events"), quiet = data.lastEvent ? data.now - data.lastEvent : data.now - data.started;
-  tile("events", quiet > 30000 ? "warn" : "", number(perSecond), "events/s", quiet > 10000 ? `nothing for ${span(quiet)}` : `flowing; ${whole(st.events.received)} so far`);
+  tile("events", quiet > 30000 ? "warn" : "", number(perSecond), "events/s", quiet > 10000 ? `nothing for ${span(quiet)}` : `${whole(st.events.received)} so far`);
   const here = recent("local"), there = recent("cloud"), share = here + there > 0 ? here / (here + there) : c.local / Math.max(c.accepted, 1);
   tile("where", "", percent(share), "local", `${number(here)}/s local · ${number(there)}/s to the cloud`);
   const [a, b] = $("tile-where").querySelectorAll(".split i");
   a.style.width = `${share * 100}%`;
-  a.style.minWidth = share > 0 ? "3px" : "0"; // what is little is not nothing
+  a.style.minWidth = share > 0 ? "3px" : "0"; // a small share stays visible
   b.style.minWidth = c.accepted && share < 1 ? "3px" : "0";
   b.style.width = c.accepted ? `${100 - share * 100}%` : "0";
-  tile("link", l.up ? "good" : "warn", l.up ? "● Up" : "▲ Down", `${span(data.now - data.linkSince)}`, l.up ? [l.goodput ? `carries ${rate(l.goodput)}` : "goodput not measured yet", l.rtt ? `round trip ${seconds(l.rtt)}` : null].filter(t => t).join(" · ") : "the spool keeps what has to leave");
+  tile("link", l.up ? "good" : "warn", l.up ? "● Up" : "▲ Down", `${span(data.now - data.linkSince)}`, l.up ? [l.goodput ? `goodput ${rate(l.goodput)}` : "goodput not measured yet", l.rtt ? `round trip ${seconds(l.rtt)}` : null].filter(t => t).join(" · ") : "tasks wait in the spool");
   tile("backlog", l.backlogShare > 0.8 || st.spool.problem ? "warn" : "", whole(st.spool.tasks), noun(st.spool.tasks, "task"), `${percent(st.spool.fill)} full: ${bytes(st.spool.bytes)} of ${bytes(st.spool.limit)}${st.spool.tasks ? ` · oldest ${seconds(st.spool.oldestAge)}` : ""}`);
   $("tile-backlog").querySelector(".meter i").style.width = `${st.spool.fill * 100}%`;
   const lost = sum(c.dropped), fresh = st.drops.unacknowledged;
@@ -157,8 +157,8 @@ function tiles(st) {
     `${whole(c.accepted)} = ${whole(c.local)} local + ${whole(c.receipted)} receipted + ${whole(c.spooled)} spooled + ${whole(lost)} dropped`);
 }
 
-// newDrops lists the unacknowledged drops: classes, reasons, and since when.
-const newDrops = drops => drops.list.filter(d => d.unacknowledged).map(d => `${whole(d.unacknowledged)} of ${d.class || "no class"}: ${spell(d.reason)}, ${d.first ? `since ${moment(d.first)}` : "before this was noted"}`).join(" · ");
+// newDrops lists the unacknowledged drops with class, reason and time of the first.
+const newDrops = drops => drops.list.filter(d => d.unacknowledged).map(d => `${whole(d.unacknowledged)} of ${d.class || "no class"}: ${spell(d.reason)}, ${d.first ? `since ${moment(d.first)}` : "time unknown"}`).join(" · ");
 
 async function acknowledge() {
   const answer = await ask("drops/acknowledge", "POST");
@@ -166,7 +166,7 @@ async function acknowledge() {
   else poll();
 }
 
-// classes keeps the choice of the filter in step with the classes there are.
+// classes adds new classes to the filter.
 function classes(st) {
   const select = $("filters").elements.class, known = new Set([...select.options].map(o => o.value));
   for (const name of [...(st.policies.decided || []).map(d => d.class), ...data.decisions.map(d => d.class)]) {
@@ -184,7 +184,7 @@ function wire() {
   chart("Tasks a second", "by target", [{ key: "local", name: "local", color: "local", area: true }, { key: "cloud", name: "cloud", color: "cloud", area: true }, { key: "dropped", name: "dropped", color: "bad" }], { stack: true, least: 1 });
   chart("Completion time", "predicted and actual, log scale", [{ key: "localPredicted", name: "local predicted", color: "local", dash: true }, { key: "localActual", name: "local actual", color: "local" }, { key: "cloudPredicted", name: "cloud predicted", color: "cloud", dash: true }, { key: "cloudActual", name: "cloud actual", color: "cloud" }], { log: true, format: seconds, none: "No outcome is known yet" });
   chart("CPU and memory", "% of the node", [{ key: "cpu", name: "CPU", color: "local", area: true }, { key: "own", name: "this process", color: "third" }, { key: "memory", name: "memory", color: "dim", dash: true }], { max: 100, format: v => v === null ? "–" : `${number(v)} %` });
-  chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "can carry", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
+  chart("Link", "log scale; red where it was down", [{ key: "sent", name: "sent", color: "cloud", area: true }, { key: "goodput", name: "goodput", color: "dim", dash: true }], { log: true, format: rate, none: "Nothing was sent yet" });
   chart("Spool", "backlog", [{ key: "spoolBytes", name: "bytes", color: "cloud", area: true }], { binary: true, least: 1024, format: bytes });
   chart("Energy", "W", [{ key: "taskPower", name: "tasks, estimated", color: "third", area: true }, { key: "nodePower", name: "whole node, measured", color: "dim", dash: true }], { least: 0.01, format: watts });
   window.addEventListener("hashchange", follow);
