@@ -32,7 +32,7 @@ func TestArgumentsAreUnderstoodOrRefused(t *testing.T) {
 		{[]string{"help"}, 2, true, `unknown argument "help"; did you mean -h?; see`},
 		{[]string{"-cp", "consul.http://localhost:8500", "-r"}, 2, true, `write -cp=consul.http://localhost:8500`},
 		{[]string{"-r", "status"}, 2, true, `unknown argument "status"`},
-		{[]string{"--regsitry"}, 2, true, `there is no option -regsitry; did you mean registry?`},
+		{[]string{"--regsitry"}, 2, true, `unknown option -regsitry; did you mean registry?`},
 		{[]string{"-cd"}, 2, true, "flag needs an argument: -cd"},
 		{[]string{"-o=maybe"}, 2, true, "maybe"},
 	} {
