@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// Append gives each record its sequence, in order, and stores all of them or none. done is called once, from the
-// committer's goroutine and in the order of the calls, so it must not block: with nil when the records are stored as
-// safely as Config.Sync says, with ErrFull when there is no room even after the strategy for a full spool was applied, or with what
-// the disk said. A sequence is valid only once done was called with nil. The records and their payloads must stay as they are until
-// then, the payloads permanently.
+// Append assigns each record its sequence, in order, and stores all records or none. done is called once, from the committer's goroutine and in the
+// order of the calls, so it must not block: with nil when the records are stored as safely as Config.Sync demands, with ErrFull if there is no room
+// even after the strategy for a full spool was applied, or with the disk's error. A sequence is valid only after done was called with nil. The
+// records must not change until then, their payloads never.
 //
-// After any error but ErrFull and ErrTooLarge it is unknown whether records are on disk: a restart may bring them back.
-// On a closed spool done is called by Append itself.
+// After any error but ErrFull and ErrTooLarge it is unknown whether the records are on disk: a restart may recover them. On a closed spool Append
+// itself calls done.
 func (s *Spool) Append(recs []Record, done func(err error)) {
 	a := &appending{recs: recs, done: done}
 	s.mu.Lock()
@@ -27,8 +26,8 @@ func (s *Spool) Append(recs []Record, done func(err error)) {
 	s.mu.Unlock()
 }
 
-// Offer is Append for a caller that goes another way at once where records find no room: the result of Append without a second call
-// the disk, such as ErrFull, ErrTooLarge and ErrClosed, Offer returns, and done is then never called.
+// Offer is Append for a caller that has an alternative if the records find no room. It returns the errors that Append reports without writing to the
+// disk, such as ErrFull, ErrTooLarge and ErrClosed; done is then never called.
 func (s *Spool) Offer(recs []Record, done func(err error)) error {
 	a := &appending{recs: recs, done: done}
 	s.mu.Lock()
@@ -40,7 +39,7 @@ func (s *Spool) Offer(recs []Record, done func(err error)) error {
 	return nil
 }
 
-// enter waits for its turn and for room that is about to be made, and gives sequences.
+// enter waits for its turn and for room that a pending commit may make, and assigns sequences.
 func (s *Spool) enter(a *appending) error {
 	for !s.closing && (s.pending >= s.limits.pending || len(s.waiting) >= groupRecords) {
 		s.space.Wait()
@@ -51,7 +50,7 @@ func (s *Spool) enter(a *appending) error {
 	err := s.admit(a)
 	for err == ErrFull && s.pending > 0 && a.drops(s.limits.OnFull) {
 		s.hurry()
-		s.space.Wait() // what could make room is not committed yet: a moment later it may
+		s.space.Wait() // records that could make room are not committed yet, but may be soon
 		if s.closing {
 			return ErrClosed
 		}
@@ -71,7 +70,7 @@ func (s *Spool) queue(a *appending) {
 	s.work.Signal()
 }
 
-// drops reports whether the strategy of any record is to make room rather than to refuse.
+// drops reports whether the strategy of any record makes room instead of refusing.
 func (a *appending) drops(configured string) bool {
 	for i := range a.recs {
 		if how := cmp.Or(a.recs[i].OnFull, configured); how == DropOldest || how == DropLowestScore {
@@ -81,7 +80,7 @@ func (a *appending) drops(configured string) bool {
 	return false
 }
 
-// admit checks the records, makes room, and gives sequences.
+// admit checks the records, makes room, and assigns sequences.
 func (s *Spool) admit(a *appending) error {
 	for i := range a.recs {
 		if err := s.check(&a.recs[i]); err != nil {
@@ -134,25 +133,24 @@ func dueAfter(ttl, now time.Duration) uint32 {
 	return ticks(now + max(ttl, 0) + tickLength - 1)
 }
 
-// limit bounds the bytes of records held. It lies below the quota, so that among the segments there is always one sparse
-// enough to be worth rewriting, and room for that.
+// limit returns the maximum bytes of held records. It is below the quota, so that some segment is always sparse enough to be worth rewriting, and
+// there is room to rewrite it.
 func (l *limits) limit() int64 {
 	return (l.quota-2*l.slot-l.quarantine-l.history())/5*4 - 2*l.segment
 }
 
-// segmentMax is the largest record.
-// LargestRecord is the size in bytes of the largest payload that the spool ever takes.
+// LargestRecord returns the size in bytes of the largest payload that the spool accepts.
 func (c Config) LargestRecord() int {
 	l := c.limits()
 	return int(l.segmentMax()) - recordRoom
 }
 
-// recordRoom is ample for what the spool stores beside a payload.
+// recordRoom is an upper bound of what the spool stores besides a payload.
 const recordRoom = 4 << 10
 
 func (l *limits) segmentMax() int64 { return min(l.limit()/4, math.MaxUint32/2) }
 
-// limit is what bounds the bytes of records held now.
+// limit returns the current maximum bytes of held records.
 func (s *Spool) limit() int64 {
 	if limit := s.limits.limit(); s.squeeze == 0 || limit < s.squeeze {
 		return limit
@@ -160,11 +158,10 @@ func (s *Spool) limit() int64 {
 	return s.squeeze
 }
 
-// free is the room that records may still take.
+// free returns the bytes that further records may take.
 func (s *Spool) free() int64 { return s.limit() - s.bytes - s.pending }
 
-// fill is the share of the limit that is in use: 1 while a record would not fit that found no room before, however much smaller ones
-// leave free.
+// fill returns the share of the limit in use. It is 1 while a record as large as a recently rejected one would not fit, even if smaller ones would.
 func (s *Spool) fill() float64 {
 	if s.free() < s.refusal {
 		return 1
@@ -173,8 +170,8 @@ func (s *Spool) fill() float64 {
 	return min(float64(s.bytes+s.pending)/float64(s.limit()), 1)
 }
 
-// eviction is the records that are to make room for an Append. They are leased until it is certain that they suffice: a record
-// that goes without making room for another is lost for nothing.
+// eviction is the set of records that make room for an Append. They stay leased until it is certain that they suffice, so that no record is dropped
+// without making room for another.
 type eviction struct {
 	*Spool
 	victims []victim
@@ -187,7 +184,7 @@ type victim struct {
 	was state
 }
 
-// room reports whether the record finds room, once its strategy has chosen who goes for it. need counts what its Append needs so far.
+// room reports whether the record finds room, after its strategy chose records to evict. need is the bytes of its Append so far.
 func (v *eviction) room(r *Record, need int64) bool {
 	if own := v.stored(r); v.free()+v.freed < own {
 		v.refusal = max(v.refusal, own)
@@ -200,7 +197,7 @@ func (v *eviction) room(r *Record, need int64) bool {
 	return true
 }
 
-// next chooses one more record by the strategy of the newcomer, and reports whether there was one.
+// next adds one more record by the strategy of the new record, and reports whether there was one.
 func (v *eviction) next(r *Record) bool {
 	var g *segment
 	i := -1
@@ -219,7 +216,7 @@ func (v *eviction) next(r *Record) bool {
 	return true
 }
 
-// end drops the victims if they suffice, and else gives them back.
+// end drops the victims if they suffice, and otherwise restores them.
 func (v *eviction) end(suffice bool) {
 	for _, x := range v.victims {
 		v.move(x.g, x.i, x.was)
@@ -229,7 +226,7 @@ func (v *eviction) end(suffice bool) {
 	}
 }
 
-// oldestBelow finds the oldest record, neither taken nor locked, of the lowest lane up to top.
+// oldestBelow returns the oldest record, neither leased nor locked, of the lowest lane up to top.
 func (s *Spool) oldestBelow(top int) (*segment, int) {
 	for l := range s.lanes[:top+1] {
 		for _, g := range s.lanes[l].segs {
@@ -244,7 +241,7 @@ func (s *Spool) oldestBelow(top int) (*segment, int) {
 	return nil, -1
 }
 
-// firstPending is the oldest record of any class that could be taken, -1 without one.
+// firstPending returns the oldest pending record of any class, or -1.
 func (g *segment) firstPending() int {
 	lo := int32(math.MaxInt32)
 	for t := range g.tallies {
@@ -262,8 +259,8 @@ func (g *segment) firstPending() int {
 	return -1
 }
 
-// lowestBelow finds the record with the lowest score in the lowest lane up to top that has any to drop. In the newcomer's own
-// lane it must be below the newcomer's, or the newcomer is the one to go.
+// lowestBelow returns the record with the lowest score in the lowest lane up to top that has a pending record. In the new record's own lane its score
+// must be below the new record's, or it returns none.
 func (s *Spool) lowestBelow(top int, score float32) (*segment, int) {
 	for l := range s.lanes[:top+1] {
 		var best *segment
@@ -294,8 +291,7 @@ func (g *segment) lowestScore() (v float32, ok bool) {
 	return 0, false
 }
 
-// lowest finds the pending record with the lowest score and remembers it, so that only the segment that lost its lowest is
-// searched again.
+// lowest returns the pending record with the lowest score. It caches it, so that only a segment that lost its lowest record is searched again.
 func (g *segment) lowest() int {
 	if g.lowOK && g.low < len(g.entries) && g.entries[g.low].state.kind() >= 0 {
 		return g.low
@@ -310,7 +306,7 @@ func (g *segment) lowest() int {
 	return g.low
 }
 
-// relax lets the limit rise again, a step each time a new segment could be had or some time went by.
+// relax raises a lowered limit by a step. It is called after a new segment was created, and at intervals.
 func (s *Spool) relax() {
 	if s.squeeze == 0 {
 		return

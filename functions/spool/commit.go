@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A group commit begins at once when so many bytes or records wait. It takes about so many bytes; the next one takes the rest.
+// A group commit begins immediately when this many bytes or records are waiting. It takes about groupBytes; the next one takes the remaining records.
 const (
 	groupBytes   = 4 << 20
 	groupRecords = 4096
 )
 
-// appending is one call of Append on its way.
+// appending is one pending call of Append.
 type appending struct {
 	recs  []Record
 	done  func(error)
@@ -23,7 +23,7 @@ type appending struct {
 	err   error
 }
 
-// committer runs until the spool closes and nothing waits.
+// committer runs until the spool closes and no call waits.
 func (s *Spool) committer() {
 	defer s.comm.Done()
 	c := &commit{Spool: s}
@@ -54,16 +54,17 @@ func (s *Spool) nextGroup() (group []*appending, ok bool) {
 	}
 	s.records -= recs
 	group = slices.Clone(s.waiting[:n])
-	s.waiting = slices.Delete(s.waiting, 0, n) // which clears what it leaves, so that no payload is kept from the collector
+	s.waiting = slices.Delete(s.waiting, 0, n) // Delete clears the vacated elements, so that no payload is kept from the collector
 	return group, true
 }
 
-// pace lets what comes shortly after a commit wait for company. The lock is held, but not while it waits.
+// pace delays a commit that follows shortly after another, so that it serves more records. The caller holds the lock; pace releases it while it
+// waits.
 func (s *Spool) pace() {
 	apart := min(max(s.limits.commitEvery, 2*s.syncing), 4*s.limits.commitEvery)
 	if wait := apart - time.Since(s.began); wait > 0 && !s.closing && !s.enough() {
 		select {
-		case <-s.urgent: // it was for a commit that has begun since
+		case <-s.urgent: // left from a commit that has begun since
 		default:
 		}
 		s.mu.Unlock()
@@ -78,12 +79,12 @@ func (s *Spool) pace() {
 	s.began = time.Now()
 }
 
-// enough reports whether the waiting records fill a commit, or keeps others from being appended. The lock is held.
+// enough reports whether the waiting records fill a commit, or block further calls of Append. The caller holds the lock.
 func (s *Spool) enough() bool {
 	return s.records >= groupRecords || len(s.waiting) >= groupRecords || s.pending >= min(groupBytes, s.limits.pending)
 }
 
-// hurry ends the committer's wait for company.
+// hurry ends the committer's delay.
 func (s *Spool) hurry() {
 	select {
 	case s.urgent <- struct{}{}:
@@ -91,22 +92,22 @@ func (s *Spool) hurry() {
 	}
 }
 
-// commit is the committer's own state, kept from group to group to keep its buffers.
+// commit is the committer's own state. It is reused from group to group for its buffers.
 type commit struct {
 	*Spool
 	placed  []placed
-	touched []*segment // written to and not yet synced
-	sealing []*segment // full, to be sealed once their records are in the index
+	touched []*segment // written to but not yet synced
+	sealing []*segment // full; sealed after their records are in the index
 }
 
-// writer collects what a group writes to one segment.
+// writer collects the bytes that a group writes to one segment.
 type writer struct {
 	g   *segment
 	buf []byte
-	err error // no segment could be had; not tried again within the group
+	err error // no segment could be opened; not retried within the group
 }
 
-// placed is a record with its place.
+// placed is a record with its position.
 type placed struct {
 	a   *appending
 	rec *Record
@@ -136,7 +137,7 @@ func (c *commit) run(group []*appending) {
 	}
 }
 
-// place encodes an Append's records into the buffers of their lanes.
+// place encodes the records of an Append into the buffers of their lanes.
 func (c *commit) place(a *appending) error {
 	if err := c.reserve(a); err != nil {
 		return err
@@ -157,18 +158,18 @@ func (c *commit) place(a *appending) error {
 		size := len(w.buf) - from
 		w.g.tail += int64(size)
 		c.placing += int64(size)
-		if len(w.buf) >= groupBytes { // one Append may have more records than are to be copied at once
+		if len(w.buf) >= groupBytes { // bounds the buffer: one Append may have many records
 			c.write(w)
 		}
 		c.placed = append(c.placed, placed{a, r, w.g, entry{
-			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // fit made sure
+			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // checked by fit
 			due: due(r, now), came: ticks(now), score: r.Score,
 		}})
 	}
 	return nil
 }
 
-// due is when a record expires by the spool's clock, which starts to count when the record comes in.
+// due returns the tick at which a record expires. Its time to live counts from Append on.
 func due(r *Record, now time.Duration) uint32 {
 	if r.Expires == 0 {
 		return 0
@@ -176,8 +177,8 @@ func due(r *Record, now time.Duration) uint32 {
 	return dueAfter(time.Duration(r.Expires-r.Time), now)
 }
 
-// reserve keeps the promise that no sequence is given twice, where a crash may forget records that were exported already:
-// the state on disk is always ahead of the sequences given.
+// reserve keeps sequences unique where a crash may lose records that were already exported: the state on disk is always ahead of the assigned
+// sequences.
 func (c *commit) reserve(a *appending) error {
 	if c.limits.Sync == SyncAlways {
 		return nil
@@ -194,8 +195,8 @@ func (c *commit) reserve(a *appending) error {
 	return c.checkpoint()
 }
 
-// fit makes sure that the lane's segment takes the record: it rolls to a new one when the segment is full or failed, its key is no longer
-// the current one, or the sequence is too far from its base.
+// fit ensures that the lane's segment takes the record. It rolls to a new segment if the current one is full or failed, its key is no longer current,
+// or the sequence is too far from its base.
 func (c *commit) fit(w *writer, r *Record) error {
 	need := c.stored(r)
 	if w.g != nil && w.g.err == nil && w.g.tail+need <= w.g.size && r.Seq-w.g.base <= math.MaxUint32 && c.keyIsCurrent(w.g) {
@@ -212,8 +213,8 @@ func (c *commit) fit(w *writer, r *Record) error {
 	return w.err
 }
 
-// keyIsCurrent makes rotation take effect with the next record. Where there is no current key, nothing more is written with the old one:
-// it is gone from the secret, and after a restart its records would be unreadable.
+// keyIsCurrent makes a key rotation effective with the next record. Without a current key it is false: the old key is gone from the secret, so
+// records written with it would be unreadable after a restart.
 func (c *commit) keyIsCurrent(g *segment) bool {
 	if !c.limits.Encrypt {
 		return !g.encrypted()
@@ -239,7 +240,7 @@ func (c *commit) write(w *writer) {
 	}
 }
 
-// sync makes the group durable: one fdatasync for each segment it touched, at once where there are several.
+// sync makes the group durable: one fdatasync for each segment written to, in parallel.
 func (c *commit) sync() {
 	if c.limits.Sync != SyncAlways || len(c.touched) == 0 {
 		return
@@ -258,7 +259,7 @@ func (c *commit) sync() {
 	wg.Wait()
 }
 
-// publish enters what was stored into the index and seals the segments that are full or failed.
+// publish adds the stored records to the index and seals the segments that are full or failed.
 func (c *commit) publish(group []*appending) {
 	for i := range c.placed {
 		if p := &c.placed[i]; p.g.err != nil && p.a.err == nil {
@@ -284,7 +285,7 @@ func (c *commit) publish(group []*appending) {
 	c.space.Broadcast()
 }
 
-// finish notes how far a segment is durable, and gives up one that failed: what lies behind its last good record is unknown.
+// finish records how far a segment is durable, and abandons a failed segment: the bytes behind its last good record are unknown.
 func (c *commit) finish(g *segment) {
 	if c.limits.Sync == SyncAlways {
 		g.safe = g.end
@@ -299,8 +300,8 @@ func (c *commit) finish(g *segment) {
 	}
 }
 
-// enter adds one stored record to the index. A record whose Append failed over another one lies on the disk all the same; it was
-// never appended, so it is gone from the start and in no count.
+// enter adds one stored record to the index. If its Append failed because of another record, its bytes are on disk nevertheless; it was never
+// appended, so it counts as gone from the start.
 func (c *commit) enter(p *placed) {
 	if p.g.err != nil {
 		return
@@ -329,7 +330,7 @@ func (c *commit) enter(p *placed) {
 	s.ring.add(g, p.rec, time.Now())
 }
 
-// settle frees what an Append reserved and, if it failed, says that its sequences were never used.
+// settle frees the bytes that an Append reserved. If the Append failed, it marks its sequences as skipped.
 func (c *commit) settle(a *appending) {
 	c.pending -= a.bytes
 	if a.err == nil || a.bytes == 0 {

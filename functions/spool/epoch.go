@@ -6,21 +6,20 @@ import (
 	"fmt"
 )
 
-// Epoch names the life of the spool, within which no sequence is given twice: a new one when the spool is new or NewEpoch was called,
-// the same after a restart.
+// Epoch returns the identifier of the spool's life, within which no sequence is assigned twice. It is new when the spool is new or NewEpoch was
+// called, and the same after a restart.
 func (s *Spool) Epoch() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.epoch
 }
 
-// Session names this opening of the spool: a copy of its directory, opened elsewhere, has the same epoch and another session.
+// Session identifies this opening of the spool: a copy of its directory that is opened elsewhere has the same epoch and another session.
 func (s *Spool) Session() string { return s.session }
 
-// NewEpoch begins a new epoch, and returns it once it is durable. It is for a spool whose sequences somebody else has used under the
-// same epoch, such as a copy of its directory. Records, their sequences and what became of earlier ones stay as they are. Every lease
-// ends but those of Hold: what was taken is to be taken again, and the caller forgets what it has taken so far. After an error
-// nothing has changed.
+// NewEpoch begins a new epoch and returns it once it is durable. It is for a spool whose sequences were also used elsewhere under the same epoch,
+// such as by a copy of its directory. Records, their sequences and the fates of earlier ones stay. Every lease ends except those of Hold: leased
+// records must be taken again, and the caller forgets what it took before. After an error nothing has changed.
 func (s *Spool) NewEpoch() (string, error) {
 	s.house.Lock()
 	defer s.house.Unlock()
@@ -33,11 +32,11 @@ func (s *Spool) NewEpoch() (string, error) {
 	s.endLeases()
 	s.mu.Unlock()
 	s.signal()
-	s.report(s.writeState()) // the other slot follows with the next state in any case
+	s.report(s.writeState()) // in any case the next state updates the other slot
 	return fresh, nil
 }
 
-// endLeases takes back what is in flight. The lock is held.
+// endLeases ends all leases but those of Hold. The caller holds the lock.
 func (s *Spool) endLeases() {
 	s.leases++
 	for l := range s.lanes {
@@ -57,6 +56,6 @@ func (s *Spool) endLeases() {
 
 func newEpoch() string {
 	b := make([]byte, epochSize/2)
-	rand.Read(b) // never fails: it ends the process rather than give weak bytes
+	rand.Read(b) // never fails: it ends the process instead of returning weak bytes
 	return hex.EncodeToString(b)
 }

@@ -2,16 +2,16 @@ package spool
 
 import "io"
 
-// FS is what the spool needs of a file system, small enough that a test can put faults into it.
+// FS is the part of a file system that the spool uses, small enough for tests to inject faults.
 type FS interface {
 	MkdirAll(dir string) error
-	// Create makes an empty file for reading and writing and replaces one that exists.
+	// Create creates an empty file for reading and writing, and replaces an existing one.
 	Create(name string) (File, error)
-	// Open opens an existing file for reading and writing, or for reading alone.
+	// Open opens an existing file for reading and writing, or only for reading.
 	Open(name string, write bool) (File, error)
 	Remove(name string) error
 	Rename(from, to string) error
-	// List gives the names in a directory, in any order.
+	// List returns the names in a directory, in any order.
 	List(dir string) ([]string, error)
 	// SyncDir makes creations, renames and removals in a directory durable.
 	SyncDir(dir string) error
@@ -26,9 +26,8 @@ type File interface {
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
-	// Preallocate makes room for size bytes, so that writing them cannot fail for want of space. A file system that
-	// cannot do so does nothing.
+	// Preallocate reserves size bytes, so that writing them cannot fail for lack of space. On a file system that cannot do so it does nothing.
 	Preallocate(size int64) error
-	// SyncData makes the file's bytes durable, and of its metadata what is needed to read them.
+	// SyncData makes the file's bytes durable, and the metadata needed to read them.
 	SyncData() error
 }

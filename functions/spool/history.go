@@ -26,40 +26,39 @@ const (
 	unpackedMost   = 1 << 20  // bytes of a block, unpacked
 )
 
-// history keeps on disk what became of sequences that memory has no more room for: blocks of ranges in the slots of one file,
-// written over by turns. It is what explains the gaps of a long outage, in which records of one class go while those of
-// another between them stay, so that their ranges do not merge. A word in memory, or in a later block, counts before an earlier one.
+// history stores on disk the fates of sequences that exceed the memory: blocks of ranges in the slots of one file, overwritten in turn. It explains
+// the gaps of a long outage, in which records of one class are removed while those of another between them stay, so that the ranges do not merge. A
+// fate in memory, or in a later block, overrides an earlier one.
 type history struct {
-	f     File    // nil until there was something to write
-	slots []block // by place; generation g stands in slot g mod their number
+	f     File    // nil until the first block is written
+	slots []block // by position; generation g is in slot g mod their number
 	gen   uint64  // of the latest block
 
-	window uint64   // number of the window that near is for, plus 1
-	near   []uint64 // generations of the blocks that reach into it, latest first
+	window uint64   // number of the window that near covers, plus 1
+	near   []uint64 // generations of the blocks that overlap it, latest first
 	open   map[uint64]*fates
 }
 
-// block is what memory knows of a slot. Its generation is 0 where the slot holds nothing that could be read.
+// block is the summary of a slot. Its generation is 0 if the slot is empty or unreadable.
 type block struct{ gen, lo, hi uint64 }
 
-// history is the size of the file.
+// history returns the size of the file.
 func (l *limits) history() int64 {
 	return min(l.quota/64, historyMost) / historySlot * historySlot
 }
 
-// historyBurst is how many ranges beside those of Config.History memory holds until the keeper has moved them: a whole segment may
-// expire at once.
+// historyBurst is the number of ranges above Config.History that memory may hold until the keeper has moved them: a whole segment may expire at once.
 const historyBurst = 1 << 16
 
-// remember moves the oldest ranges from memory to the file when there are too many.
+// remember moves the oldest ranges from memory to the file if there are too many.
 func (s *Spool) remember() error {
 	s.house.Lock()
 	defer s.house.Unlock()
 	return s.unburden()
 }
 
-// unburden is remember with the house held. Ranges leave memory only once they are durable, so a state without them never comes before
-// the block that has them. What no disk takes is forgotten beyond twice as many, or the state would outgrow its slot.
+// unburden is remember for a caller that holds the house. Ranges leave memory only once they are durable, so no state without them precedes the block
+// that has them. If the disk rejects them, ranges above twice History are forgotten, or the state would outgrow its slot.
 func (s *Spool) unburden() error {
 	for s.limits.history() > 0 {
 		s.mu.Lock()
@@ -90,7 +89,7 @@ func (s *Spool) unburden() error {
 	return nil
 }
 
-// oldest gives a block's worth of the lowest ranges, where there are more than keep in all.
+// oldest returns up to a block of the lowest ranges if there are more than keep.
 func (f *fates) oldest(keep int) []fateRange {
 	if len(f.ranges) <= keep {
 		return nil
@@ -98,7 +97,7 @@ func (f *fates) oldest(keep int) []fateRange {
 	return slices.Clone(f.ranges[:min(len(f.ranges)-keep/4, blockMost)])
 }
 
-// remove forgets the ranges that are still as they were.
+// remove removes the ranges that are unchanged.
 func (f *fates) remove(old []fateRange) {
 	kept := f.ranges[:0]
 	for _, r := range f.ranges {
@@ -113,11 +112,11 @@ func (f *fates) remove(old []fateRange) {
 	f.ranges = kept
 }
 
-// writeBlock makes as many of the ranges durable as one block takes, and says how many these are. The house is held.
+// writeBlock makes as many of the ranges durable as fit into one block, and returns their number. The caller holds the house.
 func (s *Spool) writeBlock(ranges []fateRange) (n int, err error) {
 	body, n := packBlock(ranges)
 	if body == nil {
-		return 1, nil // a word that no block could hold
+		return 1, nil // a reason too long for any block
 	}
 	if err := s.makeHistory(); err != nil {
 		return 0, err
@@ -140,7 +139,7 @@ func (s *Spool) writeBlock(ranges []fateRange) (n int, err error) {
 	return n, nil
 }
 
-// makeHistory creates the file where there is none yet. Its room in the quota is reserved in any case.
+// makeHistory creates the file if it is missing. Its room in the quota is reserved in any case.
 func (s *Spool) makeHistory() error {
 	if s.history.f != nil {
 		return nil
@@ -163,7 +162,7 @@ func (s *Spool) makeHistory() error {
 	return nil
 }
 
-// openHistory finds the blocks of an earlier life. What cannot be read is forgotten, and explains nothing any more.
+// openHistory reads the blocks of an earlier run. Unreadable blocks are forgotten.
 func (s *Spool) openHistory() error {
 	s.disk += s.limits.history()
 	f, err := s.fs.Open(s.path(historyName), true)
@@ -175,7 +174,7 @@ func (s *Spool) openHistory() error {
 	}
 	size, err := f.Size()
 	if err != nil || size < historySlot {
-		return f.Close() // a crash left it so; it is made anew
+		return f.Close() // truncated by a crash; it is created anew
 	}
 	s.disk += size - s.limits.history()
 	h := &s.history
@@ -195,20 +194,20 @@ func (s *Spool) openHistory() error {
 
 func (h *history) at(gen uint64) int64 { return int64(gen%uint64(len(h.slots))) * historySlot } // within the file
 
-// forget gives up what stands where a block of this generation belongs.
+// forget clears the slot of a block of this generation.
 func (h *history) forget(gen uint64) {
 	h.slots[gen%uint64(len(h.slots))] = block{}
 	h.window = 0
 	clear(h.open)
 }
 
-// A look into the history serves the sequences around, since gaps are asked for one after the other.
+// A lookup in the history loads a window of sequences, since callers ask for the sequences of a gap one after the other.
 const (
 	historyWindow = 4096
 	openMost      = 8 // blocks unpacked at a time
 )
 
-// of says what became of a sequence, FateUnknown where no block has it, and how far the blocks around it say the same.
+// of returns the fate of a sequence, FateUnknown if no block has it, and the last sequence for which the blocks around it agree.
 func (h *history) of(seq uint64) (why string, last uint64) {
 	last = math.MaxUint64
 	if len(h.slots) == 0 {
@@ -253,7 +252,7 @@ func (h *history) look(first, last uint64) {
 	slices.SortFunc(h.near, func(a, b uint64) int { return cmp.Compare(b, a) })
 }
 
-// unpacked reads a block; one that is damaged is empty.
+// unpacked reads a block. A damaged block reads as empty.
 func (h *history) unpacked(gen uint64) *fates {
 	if f := h.open[gen]; f != nil {
 		return f
@@ -270,15 +269,15 @@ func (h *history) unpacked(gen uint64) *fates {
 	return f
 }
 
-// rest gives back the memory of the last look.
+// rest frees the memory of the last lookup.
 func (h *history) rest() { h.open, h.window = nil, 0 }
 
-// packBlock packs as many of the ranges as fit into a slot, nil if not even the first one does.
+// packBlock packs as many of the ranges as fit into a slot, or returns nil if not even the first fits.
 func packBlock(ranges []fateRange) (body []byte, n int) {
 	for n = len(ranges); n > 0; n /= 2 {
 		var b bytes.Buffer
 		w, _ := flate.NewWriter(&b, flate.DefaultCompression) // fails only for levels that do not exist
-		_, _ = w.Write(encodeRanges(ranges[:n]))              // a buffer takes everything
+		_, _ = w.Write(encodeRanges(ranges[:n]))              // a buffer never fails
 		_ = w.Close()
 		if b.Len() <= historySlot-historyHeader {
 			return b.Bytes(), n
@@ -287,7 +286,7 @@ func packBlock(ranges []fateRange) (body []byte, n int) {
 	return nil, 0
 }
 
-// encodeRanges names each word once.
+// encodeRanges encodes ranges with a table of their reasons.
 func encodeRanges(ranges []fateRange) []byte {
 	words := map[string]uint64{}
 	var names, list []byte
@@ -332,13 +331,13 @@ func decodeRanges(b []byte) ([]fateRange, error) {
 	return ranges, d.err
 }
 
-// sealBlock makes the bytes of a slot.
+// sealBlock returns the bytes of a slot.
 func sealBlock(x block, epoch string, body []byte) []byte {
 	b := make([]byte, historyHeader, historySlot)
 	copy(b, historyMagic)
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], historyVersion)
-	le.PutUint32(b[12:], uint32(len(body))) // it fits into a slot
+	le.PutUint32(b[12:], uint32(len(body))) // fits into a slot
 	le.PutUint64(b[16:], x.gen)
 	le.PutUint64(b[24:], x.lo)
 	le.PutUint64(b[32:], x.hi)
@@ -348,7 +347,7 @@ func sealBlock(x block, epoch string, body []byte) []byte {
 	return append(b, body...)
 }
 
-// parseBlock reads a slot's header. A slot of another spool holds nothing.
+// parseBlock parses a slot's header. It rejects a slot of another spool.
 func parseBlock(b []byte, epoch string) (block, bool) {
 	le := binary.LittleEndian
 	if string(b[:8]) != historyMagic || le.Uint32(b[8:]) != historyVersion || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
@@ -357,7 +356,7 @@ func parseBlock(b []byte, epoch string) (block, bool) {
 	return block{le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])}, string(bytes.TrimRight(b[40:56], "\x00")) == epoch
 }
 
-// openBlock unpacks the ranges of a slot.
+// openBlock returns the ranges of a slot.
 func openBlock(b []byte) ([]fateRange, error) {
 	le := binary.LittleEndian
 	if len(b) < historyHeader || int64(le.Uint32(b[12:])) > int64(len(b)-historyHeader) {

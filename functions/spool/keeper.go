@@ -8,10 +8,10 @@ import (
 	"app-offload/functions/clock"
 )
 
-// sweepEvery is how often expired records are looked for, missing keys asked for, and a squeezed limit relaxed.
+// sweepEvery is the interval at which the keeper removes expired records, requests missing keys, and relaxes a lowered limit.
 const sweepEvery = time.Second
 
-// keeper does the background work: states, index files, expiry, syncs of the policy interval, burials.
+// keeper does the background work: states, index files, expiry, syncs under "interval", disposal of empty segments.
 func (s *Spool) keeper(fresh bool) {
 	defer s.group.Done()
 	if fresh {
@@ -26,7 +26,7 @@ func (s *Spool) keeper(fresh bool) {
 	if s.limits.Sync != SyncInterval {
 		sync.Stop()
 	}
-	var kicked, saved, synced, swept error // a problem is over when the same work succeeds, not when other work does
+	var kicked, saved, synced, swept error // a problem ends when the same work succeeds, not when other work does
 	for {
 		select {
 		case <-s.stop:
@@ -44,7 +44,7 @@ func (s *Spool) keeper(fresh bool) {
 	}
 }
 
-// Checkpoint makes durable what is done and dropped so far. The spool does so itself every AckInterval.
+// Checkpoint makes durable which records are done and dropped so far. The spool calls it every AckInterval.
 func (s *Spool) Checkpoint() error {
 	s.mu.Lock()
 	idle := !s.dirty && len(s.dying) == 0
@@ -64,7 +64,7 @@ func (s *Spool) checkpoint() error {
 	return s.bury()
 }
 
-// buryDue brings dying segments to their end early, so that a fast flow finds spares to write over.
+// buryDue disposes of dying segments early, so that a fast flow finds spares to overwrite.
 func (s *Spool) buryDue() error {
 	s.mu.Lock()
 	due := s.buryNow()
@@ -75,11 +75,11 @@ func (s *Spool) buryDue() error {
 	return errors.Join(s.checkpoint(), s.checkpoint())
 }
 
-// writeState writes the state to the older of the two slots, in place: that needs no room on a full disk, and a torn
-// write leaves the other slot. The house is held.
+// writeState writes the state to the older of the two slots, in place: this needs no space on a full disk, and a torn write leaves the other slot
+// intact. The caller holds the house.
 func (s *Spool) writeState() error { return s.writeStateOf(s.epoch) }
 
-// writeStateOf is writeState under an epoch. Only with the house held does it change.
+// writeStateOf is writeState with a given epoch. The epoch changes only while the house is held.
 func (s *Spool) writeStateOf(epoch string) error {
 	_ = s.unburden() // the keeper tries it too, and reports the error
 	s.mu.Lock()
@@ -105,8 +105,8 @@ func (s *Spool) writeStateOf(epoch string) error {
 	return nil
 }
 
-// snapshot collects the state. Its generation follows the durable one, so that a failed write is repeated on its own slot and
-// never on the one that is good.
+// snapshot returns the current state. Its generation follows the durable one, so that a failed write is repeated on the same slot and never
+// overwrites the good one.
 func (s *Spool) snapshot() *savedState {
 	st := &savedState{
 		gen: s.durable + 1, epoch: s.epoch, origin: s.origin, next: s.next, reserved: s.reserved, counted: s.counted,
@@ -127,7 +127,7 @@ func (s *Spool) snapshot() *savedState {
 	return st
 }
 
-// writeIndexes writes the index files of segments sealed lately.
+// writeIndexes writes the index files of recently sealed segments.
 func (s *Spool) writeIndexes() error {
 	s.mu.Lock()
 	todo := s.toIndex
@@ -135,16 +135,16 @@ func (s *Spool) writeIndexes() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, g := range todo {
-		if err := s.writeIndex(g); !isNoSpace(err) { // without an index the next start reads the segment
+		if err := s.writeIndex(g); !isNoSpace(err) { // without an index the next start reads the segment itself
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// writeIndex replaces the index by way of a temporary file. It is not synced: its checksum reveals damage by a power cut.
+// writeIndex replaces the index through a temporary file. It does not sync: the checksum reveals damage by a power cut.
 func (s *Spool) writeIndex(g *segment) error {
-	s.house.Lock() // keeps others from rewriting or removing the segment
+	s.house.Lock() // keeps the segment from being rewritten or removed
 	defer s.house.Unlock()
 	s.mu.Lock()
 	if g.held == 0 {
@@ -172,7 +172,7 @@ func (s *Spool) writeIndex(g *segment) error {
 	return nil
 }
 
-// syncWritten is the sync of the policy interval.
+// syncWritten syncs the written segments under "interval".
 func (s *Spool) syncWritten() error {
 	s.mu.Lock()
 	var files []*handle
@@ -193,7 +193,7 @@ func (s *Spool) syncWritten() error {
 	return errors.Join(errs...)
 }
 
-// sweep drops what expired, asks for missing keys, and relaxes a squeezed limit.
+// sweep drops expired records, requests missing keys, and relaxes a lowered limit.
 func (s *Spool) sweep() error {
 	now := s.tick()
 	s.mu.Lock()
@@ -208,7 +208,7 @@ func (s *Spool) sweep() error {
 	}
 	s.mu.Unlock()
 	var errs []error
-	for _, g := range all { // one at a time, so that no caller waits long while a whole backlog expires
+	for _, g := range all { // one segment at a time, so that callers do not wait long while a whole backlog expires
 		s.mu.Lock()
 		s.expire(g, now)
 		waiting := g.locked && g.held > 0
@@ -223,7 +223,7 @@ func (s *Spool) sweep() error {
 	return errors.Join(errs...)
 }
 
-// tellRest reports the number of damages without a report of their own.
+// tellRest reports the number of damages that had no report of their own.
 func (s *Spool) tellRest(now time.Time) {
 	s.mu.Lock()
 	n := s.untold
@@ -237,7 +237,7 @@ func (s *Spool) tellRest(now time.Time) {
 	}
 }
 
-// expire drops the records of a segment whose time is over, but for those that are leased.
+// expire drops the expired records of a segment, except leased ones.
 func (s *Spool) expire(g *segment, now uint32) {
 	if g.due == 0 || g.due > now || !s.fetch(g) {
 		return
@@ -259,7 +259,7 @@ func (s *Spool) expire(g *segment, now uint32) {
 	g.due = next
 }
 
-// unlock makes a segment's records takeable once its key has come.
+// unlock makes a segment's records available once its key is available.
 func (s *Spool) unlock(g *segment) error {
 	aead, err := findKey(s.opts.keys, &g.segmentHeader)
 	if err != nil {
@@ -277,7 +277,7 @@ func (s *Spool) unlock(g *segment) error {
 	return nil
 }
 
-// shut is the end of Close: everything is sealed, indexed and written down.
+// shut completes Close: it seals, indexes and saves everything.
 func (s *Spool) shut() error {
 	var errs []error
 	if s.limits.Sync == SyncInterval || s.limits.Sync == SyncNone {

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// osFS is the machine's own file system.
+// osFS is the file system of the operating system.
 type osFS struct{}
 
-// osFile adds the calls that differ between systems to an os.File.
+// osFile adds system-specific calls to an os.File.
 type osFile struct{ *os.File }
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o750) }
@@ -32,7 +32,7 @@ func (osFS) Open(name string, write bool) (File, error) {
 	if write {
 		mode = os.O_RDWR
 	}
-	f, err := os.OpenFile(filepath.Clean(name), mode|unix.O_NONBLOCK, 0) // a pipe would wait for its other end
+	f, err := os.OpenFile(filepath.Clean(name), mode|unix.O_NONBLOCK, 0) // opening a pipe would wait for its other end
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Lock uses flock, which the kernel gives back when the process dies in whatever way. The folder is locked as well, where its file system can do
-// that: the file may be removed by somebody who takes it for a leftover.
+// Lock uses flock, which the kernel releases however the process ends. It also locks the folder, if its file system supports that, since a user may
+// remove the lock file as a leftover.
 func (osFS) Lock(name string) (io.Closer, error) {
 	file, err := flock(filepath.Clean(name), os.O_RDWR|os.O_CREATE)
 	if err != nil {

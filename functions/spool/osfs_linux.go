@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncData leaves out the times in the inode, which saves a journal commit where the blocks are already there.
+// SyncData omits the inode's times, which saves a journal commit for blocks that are already allocated.
 func (f osFile) SyncData() error { return unix.Fdatasync(int(f.Fd())) }
 
 func (f osFile) Preallocate(size int64) error {

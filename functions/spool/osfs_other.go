@@ -2,8 +2,8 @@
 
 package spool
 
-// SyncData is a full sync where the system has no lesser one.
+// SyncData is a full sync on systems without fdatasync.
 func (f osFile) SyncData() error { return f.Sync() }
 
-// Preallocate does nothing: the spool is fast and sure on Linux, and merely works elsewhere.
+// Preallocate does nothing: the spool is fast and safe on Linux, and only works elsewhere.
 func (f osFile) Preallocate(int64) error { return nil }

@@ -7,21 +7,20 @@ import (
 	"slices"
 )
 
-// Paging keeps the memory of a backlog small, however many records it has. Once every record left in a sealed segment waits
-// to be read from disk, its entries are as well read from its index file when they are wanted, and only a summary stays. The index
-// gives all entries; which of them are gone is known by goneSeqs, as in the state. Where the index turns out to be
-// missing or damaged the segment itself is read.
+// Paging bounds the memory of a backlog. Once all remaining records of a sealed segment can only be read from disk, its entries are dropped from
+// memory and read from its index file when needed; only a summary stays. The index has all entries; goneSeqs records which are gone, as in the state.
+// If the index is missing or damaged, the segment itself is read.
 
-// summary is what stays in memory of a segment that is paged out.
+// summary is the part of a paged-out segment that stays in memory.
 type summary struct {
 	records int     // entries in the index
 	floor   uint64  // the oldest sequence held
 	last    uint64  // the highest sequence
-	came    uint32  // tick at which the oldest came
+	came    uint32  // tick at which the oldest was committed
 	low     float32 // the lowest score
 }
 
-// records counts the entries, those that are gone included.
+// records returns the number of entries, including those gone.
 func (g *segment) records() int {
 	if g.paged != nil {
 		return g.paged.records
@@ -29,7 +28,7 @@ func (g *segment) records() int {
 	return len(g.entries)
 }
 
-// idle says whether the segment may be paged out: complete, its index on disk, and nothing of it in the ring or leased.
+// idle reports whether the segment may be paged out: it is complete, its index is on disk, and none of its records is in the ring or leased.
 func (g *segment) idle() bool {
 	if g.paged != nil || !g.sealed || !g.indexed || g.locked || g.held == 0 {
 		return false
@@ -56,7 +55,7 @@ func (g *segment) pageOut() {
 	g.entries = nil
 }
 
-// pageIdle pages out entries that no caller has used since the last time. It takes the house, as a rewrite relies on its entries staying.
+// pageIdle pages out segments unused since the last call. It takes the house, since a rewrite relies on the entries.
 func (s *Spool) pageIdle() {
 	s.house.Lock()
 	defer s.house.Unlock()
@@ -72,8 +71,8 @@ func (s *Spool) pageIdle() {
 	}
 }
 
-// fetch makes sure that a segment's entries are in memory. It fails only where neither the index nor any of the segment can
-// be read; the segment is then passed over and tried again the next time.
+// fetch loads a segment's entries into memory. It fails only if neither the index nor the segment can be read; the caller then skips the segment and
+// retries it later.
 func (s *Spool) fetch(g *segment) bool {
 	g.used = true
 	if g.paged == nil {
@@ -108,7 +107,7 @@ func (s *Spool) fetch(g *segment) bool {
 	return true
 }
 
-// readable ends the problem of a disk that could not be read: the keeper reports its end when it wakes without a new one.
+// readable clears the problem of an unreadable disk. The keeper reports its end when it wakes without a new problem.
 func (s *Spool) readable() {
 	if s.unread != nil {
 		s.unread = nil
@@ -116,11 +115,11 @@ func (s *Spool) readable() {
 	}
 }
 
-// pageIn takes entries over and says how many of them are held.
+// pageIn installs entries and returns the number of held ones.
 func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
 	classes := make([]*class, len(names))
 	g.entries = entries
-	since := make([]uint32, len(names)) // the index does not know what was released since it was written
+	since := make([]uint32, len(names)) // the index does not contain releases after it was written
 	walk := newGoneWalk(g.base, g.goneSeqs)
 	for i := range entries {
 		e := &entries[i]
@@ -129,7 +128,7 @@ func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
 		if walk.gone(g.seq(i)) {
 			continue
 		}
-		if classes[k] == nil { // not before: names of which all is gone may be forgotten
+		if classes[k] == nil { // only now: a class without remaining records may have been forgotten
 			classes[k] = s.class(names[k])
 			since[k] = g.tally(classes[k].index).came
 		}
@@ -139,8 +138,7 @@ func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
 	return held
 }
 
-// recount counts a segment anew after its entries came from elsewhere than its own index. Records that are no longer to be
-// found were damaged meanwhile.
+// recount recounts a segment whose entries were not read from its own index. Records that are now missing were damaged meanwhile.
 func (s *Spool) recount(g *segment) {
 	want := make(map[uint16]int, len(g.tallies))
 	for t := range g.tallies {
@@ -161,7 +159,7 @@ func (s *Spool) recount(g *segment) {
 		for ; missing > 0; missing-- {
 			s.drop(c, ReasonQuarantined)
 		}
-		c.appended += uint64(-missing) // not positive: what was taken for lost and is there after all
+		c.appended += uint64(-missing) // not positive: records counted as lost that are present after all
 	}
 	s.dirty = true
 	if g.held == 0 {
@@ -169,7 +167,7 @@ func (s *Spool) recount(g *segment) {
 	}
 }
 
-// uncount takes a tally of records that wait to be read out of every count.
+// uncount removes a tally of backlog records from every count.
 func (s *Spool) uncount(g *segment, tl *tally) {
 	c, n, bytes := s.classes[tl.class], int(tl.pend[1]), tl.bytes[1]
 	q := s.lanes[g.lane].queue(c)
@@ -186,7 +184,7 @@ func (s *Spool) uncount(g *segment, tl *tally) {
 	tl.bytes[1] = 0
 }
 
-// discover hands damage that was found under the lock to the keeper, who writes it to the quarantine.
+// discover passes damage found under the lock to the keeper, which writes it to the quarantine.
 func (s *Spool) discover(g *segment, damages []damage) {
 	for i := range damages {
 		d := &damages[i]
@@ -202,7 +200,7 @@ func (s *Spool) discover(g *segment, damages []damage) {
 	}
 }
 
-// afterFetch does what fetch could not do under the lock: it reports damage, and retires segments in which nothing is left.
+// afterFetch does the work that fetch cannot do under the lock: it reports damage, and retires segments without records.
 func (s *Spool) afterFetch() error {
 	s.mu.Lock()
 	found, unread := s.found, s.unread
@@ -218,10 +216,10 @@ func (s *Spool) afterFetch() error {
 	return unread
 }
 
-// unread are bytes of a file that could not be read.
+// unread is a range of a file that could not be read.
 type unread struct{ from, to int64 }
 
-// readAround reads the first n bytes of a file, or fewer where it ends. What cannot be read stays zero, as long as anything can.
+// readAround reads the first n bytes of a file, or fewer if it ends. Unreadable parts stay zero. It fails only if no part can be read.
 func readAround(f File, n int64) (b []byte, bad []unread, err error) {
 	if b, err = readUpTo(f, n); err == nil {
 		return b, nil, nil

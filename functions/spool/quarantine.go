@@ -11,23 +11,23 @@ import (
 
 const (
 	quarantineDir = "quarantine"
-	maxDamages    = 256 // remembered in memory; the files are bounded by bytes
+	maxDamages    = 256 // kept in memory; the files are bounded by bytes
 )
 
-// Damages lists the damaged places found since the start, the latest 256 of them.
+// Damages returns the damaged places found since the start, at most the latest 256.
 func (s *Spool) Damages() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Damage(nil), s.damages...)
 }
 
-// setAside keeps damaged bytes, as far as the bound for them allows, and reports them.
+// setAside quarantines damaged bytes, as far as their limit allows, and reports them.
 func (s *Spool) setAside(d Damage, b []byte) {
 	d.Kept = s.keep(d, b)
 	s.note(d)
 }
 
-// note remembers a damage and reports it.
+// note records a damage and reports it.
 func (s *Spool) note(d Damage) {
 	d.Found = time.Now()
 	s.quarantined.Add(1)
@@ -44,13 +44,13 @@ func (s *Spool) note(d Damage) {
 	s.opts.problem(fmt.Errorf("spool segment %s is damaged at %d (record %d): %s; its bytes are in %q", d.File, d.Offset, d.Seq, d.Reason, d.Kept))
 }
 
-// A disk that goes bad may have thousands of damaged places. So many of them are told one by one in so much time, the others as a number.
+// A failing disk may have thousands of damaged places. At most tellMost of them in tellEvery are reported one by one, the rest as a number.
 const (
 	tellMost  = 16
 	tellEvery = time.Minute
 )
 
-// alone reports whether a damage gets a report of its own. The lock is held.
+// alone reports whether a damage gets a report of its own. The caller holds the lock.
 func (s *Spool) alone(now time.Time) bool {
 	if now.Sub(s.tellSince) >= tellEvery {
 		s.tellSince, s.told = now, 0
@@ -62,8 +62,8 @@ func (s *Spool) alone(now time.Time) bool {
 	return s.told <= tellMost
 }
 
-// keep writes the bytes to a file of their own, behind one line of JSON that says what they are. The damage itself stays in the
-// segment until that is deleted, so that nothing is lost if the disk is full now.
+// keep writes the bytes to a file of their own, after one line of JSON that describes them. The segment keeps the damage until it is deleted, so
+// nothing is lost if the disk is full.
 func (s *Spool) keep(d Damage, b []byte) string {
 	if len(b) == 0 {
 		return ""

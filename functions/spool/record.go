@@ -27,7 +27,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// reasonForged starts the reason of a record whose checksums are right and whose authentication is not.
+// reasonForged begins the reason of a record with correct checksums whose authentication fails.
 const reasonForged = "decrypting"
 
 var errDamaged = errors.New("checksum does not match")
@@ -47,7 +47,7 @@ type header struct {
 
 func (h *header) size() int { return headerSize + len(h.class) + int(h.length) }
 
-// appendHeader writes all but the two checksums, which finishRecord adds once the payload stands behind it.
+// appendHeader writes all fields but the two checksums, which finishRecord adds after the payload.
 func appendHeader(dst []byte, h *header) []byte {
 	dst = append(dst, recordMagic...)
 	dst = append(dst, recordVersion, h.flags, byte(len(h.class)), 0) // at most maxClass
@@ -69,14 +69,13 @@ func finishRecord(rec []byte, seed uint32) {
 	binary.LittleEndian.PutUint32(rec[52:], headerSum(rec, class, seed))
 }
 
-// headerSum is seeded by the segment, so that what a reused file still holds of its former life is never taken for a
-// record of this one.
+// headerSum is seeded by the segment, so that a record left in a reused file is never taken for a record of the new segment.
 func headerSum(b []byte, class int, seed uint32) uint32 {
 	sum := crc32.Update(seed, castagnoli, b[:52])
 	return crc32.Update(sum, castagnoli, b[headerSize:headerSize+class])
 }
 
-// parseHeader reads the header at the start of b. It fails on anything but an intact one.
+// parseHeader parses the header at the start of b. It accepts only an intact one.
 func parseHeader(b []byte, seed uint32) (h header, ok bool) {
 	if len(b) < headerSize || string(b[:4]) != recordMagic || b[4] != recordVersion {
 		return h, false
@@ -100,8 +99,8 @@ func parseHeader(b []byte, seed uint32) (h header, ok bool) {
 	}, true
 }
 
-// parseRecord reads the whole record at the start of b. With ok false the header is damaged; with an error only the
-// payload is, and the header's length says where the next record starts.
+// parseRecord parses the whole record at the start of b. If ok is false, the header is damaged; on an error only the payload is, and the header's
+// length gives the start of the next record.
 func parseRecord(b []byte, seed uint32) (h header, payload []byte, ok bool, err error) {
 	h, ok = parseHeader(b, seed)
 	if !ok || h.size() > len(b) {
@@ -114,9 +113,8 @@ func parseRecord(b []byte, seed uint32) (h header, payload []byte, ok bool, err 
 	return h, payload, true, nil
 }
 
-// heal looks for the one flipped bit in the header at the start of b and, if putting it right makes header and payload
-// both match their checksums, returns a copy of the header and the class so mended. A chance match of 64 bits of
-// checksum is out of the question, so what heal mends is what was written.
+// heal searches the header at the start of b for a single flipped bit. If flipping it makes the checksums of header and payload both match, it
+// returns a corrected copy of the header and the class. Two checksums of 32 bits do not match by chance, so the correction restores what was written.
 func heal(b []byte, seed uint32) (mended []byte, ok bool) {
 	n := min(headerSize+maxClass, len(b))
 	if n < headerSize {
@@ -137,7 +135,7 @@ func heal(b []byte, seed uint32) (mended []byte, ok bool) {
 	return nil, false
 }
 
-// decodeRecord reads the record with this sequence from its stored bytes, mends it where it can, and decrypts it in place.
+// decodeRecord parses the record with this sequence, corrects it if possible, and decrypts it in place.
 func decodeRecord(b []byte, seed uint32, seq uint64, aead cipher.AEAD) (Record, error) {
 	head := b
 	h, payload, ok, err := parseRecord(b, seed)
@@ -161,7 +159,7 @@ func decodeRecord(b []byte, seed uint32, seq uint64, aead cipher.AEAD) (Record, 
 	return Record{Seq: h.seq, Class: string(h.class), Score: h.score, Time: h.time, Expires: h.expires, Payload: payload}, nil
 }
 
-// stored is what the record needs on disk.
+// stored returns the size of the record on disk.
 func (s *Spool) stored(r *Record) int64 {
 	n := int64(headerSize + len(r.Class) + len(r.Payload))
 	if s.limits.Encrypt {
@@ -176,11 +174,11 @@ const (
 	tagSize   = 16
 )
 
-// errWrongKey says that a key of the right name is not the key that encrypted a segment.
+// errWrongKey reports a key of the right id that did not encrypt the segment.
 var errWrongKey = errors.New("the key of this id is not the one that encrypted the segment")
 
-// segmentCipher derives the cipher of one segment and the bytes by which its header recognises the key. Each segment has
-// a random salt and so a key of its own, within which a sequence is used once: FORMAT.md argues that no nonce repeats.
+// segmentCipher derives the cipher of one segment, and the bytes by which its header recognises the key. Each segment has a random salt and so a key
+// of its own, with which each sequence is used once: FORMAT.md explains why no nonce repeats.
 func segmentCipher(key, salt []byte, epoch string) (aead cipher.AEAD, check []byte, err error) {
 	if len(key) != 32 {
 		return nil, nil, fmt.Errorf("deriving a segment's key: the key has %d bytes, AES-256 needs 32", len(key))
@@ -197,7 +195,7 @@ func segmentCipher(key, salt []byte, epoch string) (aead cipher.AEAD, check []by
 	return aead, out[32:], err
 }
 
-// unlockSegment derives the cipher to read a segment and refuses a key that is not its own.
+// unlockSegment derives the cipher of a segment and rejects a wrong key.
 func unlockSegment(key []byte, h *segmentHeader) (cipher.AEAD, error) {
 	aead, check, err := segmentCipher(key, h.salt[:], h.epoch)
 	if err != nil {
@@ -213,11 +211,10 @@ func nonce(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 4, 12), seq)
 }
 
-// sealRecord appends a record with its payload, encrypted where the segment is. The header's fields up to the checksums
-// and the class are authenticated with it.
+// sealRecord appends a record with its payload, encrypted if the segment is. The header's fields up to the checksums and the class are authenticated.
 func sealRecord(dst []byte, h *header, payload []byte, aead cipher.AEAD, seed uint32) []byte {
 	start := len(dst)
-	h.length = uint32(len(payload)) // checked against the largest record
+	h.length = uint32(len(payload)) // bounded by the largest record
 	if aead != nil {
 		h.length += tagSize
 		h.flags |= flagEncrypted
@@ -232,7 +229,7 @@ func sealRecord(dst []byte, h *header, payload []byte, aead cipher.AEAD, seed ui
 	return dst
 }
 
-// openPayload decrypts in place.
+// openPayload decrypts the payload in place.
 func openPayload(head, payload []byte, h *header, aead cipher.AEAD) ([]byte, error) {
 	if h.flags&flagEncrypted == 0 {
 		return payload, nil
@@ -249,7 +246,7 @@ func authenticated(head []byte) []byte {
 	return append(aad, head[headerSize:headerSize+int(head[6])]...)
 }
 
-// findKey gets the cipher that reads a segment; nil for one that is not encrypted.
+// findKey returns the cipher of a segment, nil if the segment is not encrypted.
 func findKey(keys Keys, h *segmentHeader) (cipher.AEAD, error) {
 	if !h.encrypted() {
 		return nil, nil

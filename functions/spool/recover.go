@@ -12,11 +12,11 @@ import (
 	"app-offload/functions/check"
 )
 
-// afterLoss is the leap of the sequence when the state was lost: far enough that none is given a second time.
+// afterLoss is how far the sequence skips ahead after the state was lost: far enough that no sequence is assigned again.
 const afterLoss = 1 << 40
 
-// Open opens the spool in dir, and creates it if it is missing. What a crash left is put in order: torn ends are cut
-// off, damage is set aside, counts are made whole. All records held are Backlog then.
+// Open opens the spool in dir, and creates it if it is missing. It repairs what a crash left: it cuts torn ends, quarantines damage, and corrects the
+// counts. All held records are Backlog then.
 func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func newSpool(dir string, cfg Config, opts []Option) *Spool {
 	return s
 }
 
-// limits puts a valid configuration into the units the code works with.
+// limits converts a valid configuration to the units of the code.
 func (c Config) limits() limits {
 	l := limits{Config: c, slot: slotSize, quota: int64(c.QuotaMiB) << 20, segment: int64(c.SegmentMiB) << 20}
 	if l.segment == 0 {
@@ -64,9 +64,9 @@ func (c Config) limits() limits {
 	l.spare = int64(c.SpareMiB) << 20
 	l.ring, l.pending = int64(c.RingMiB)<<20, int64(c.PendingMiB)<<20
 	l.quarantine = min(int64(c.QuarantineMiB)<<20, l.quota/16)
-	l.syncEvery, _ = time.ParseDuration(c.SyncInterval) // Validate has parsed all three
+	l.syncEvery, _ = time.ParseDuration(c.SyncInterval) // Validate has parsed all three durations
 	if l.commitEvery, _ = time.ParseDuration(c.CommitInterval); c.Sync != SyncAlways {
-		l.commitEvery = 0 // a commit costs the disk nothing then
+		l.commitEvery = 0 // a commit does not sync then
 	}
 	l.ackEvery, _ = time.ParseDuration(c.AckInterval)
 	return l
@@ -103,7 +103,7 @@ func (s *Spool) open() (err error) {
 	for l := range s.lanes {
 		for _, q := range s.lanes[l].queues {
 			if q != nil {
-				q.old = q.bytes[1] > s.limits.ring // more than could be waiting without an outage
+				q.old = q.bytes[1] > s.limits.ring // more than could wait without an outage
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func (s *Spool) open() (err error) {
 	return s.bury()
 }
 
-// takeLock tries for a moment, since a tool that looks at the spool asks for the lock to see whether it is in use.
+// takeLock retries briefly, since tools that inspect the spool take the lock for a moment to see whether it is in use.
 func (s *Spool) takeLock() (err error) {
 	for range 5 {
 		if s.lock, err = s.fs.Lock(s.path("lock")); !errors.Is(err, ErrLocked) {
@@ -127,7 +127,7 @@ func (s *Spool) takeLock() (err error) {
 	return err
 }
 
-// makeDir creates the directory. Its name, and that of each parent made with it, has to be durable before anything in it can be.
+// makeDir creates the directory. Its name, and those of the parents created with it, must be durable before anything in it can be.
 func (s *Spool) makeDir() error {
 	parents := []string{path.Dir(s.dir)}
 	for p := parents[0]; !s.exists(p) && path.Dir(p) != p; {
@@ -139,7 +139,7 @@ func (s *Spool) makeDir() error {
 	}
 	for _, p := range parents {
 		err := s.syncDir(syncParent, p)
-		if err != nil && !errors.Is(err, fs.ErrPermission) { // a parent that may not be read was not made here
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // an unreadable parent was not created here
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (s *Spool) exists(name string) bool {
 	return err == nil || errors.Is(err, fs.ErrPermission)
 }
 
-// closeFiles closes all files that are open, at the end or when Open fails.
+// closeFiles closes all open files, at the end or if Open fails.
 func (s *Spool) closeFiles() error {
 	var errs []error
 	for l := range s.lanes {
@@ -194,19 +194,19 @@ func (s *Spool) openSlots(names []string) error {
 	return nil
 }
 
-// readState gives the newer of the intact slots, and whether there was one that is damaged. It fails where one is of a later format.
+// readState returns the newer of the intact slots, and whether a slot is damaged. It fails if a slot has a later format.
 func readState(fsys FS, dir string) (best *savedState, damaged bool, later error) {
 	for _, name := range slotNames {
 		f, err := fsys.Open(dir+"/"+name, false)
 		if err != nil {
-			continue // it is missing: where it may not be read, opening it to write fails as well
+			continue // missing; if it is unreadable, opening it for writing will fail
 		}
 		var b []byte
 		size, err := f.Size()
 		if err == nil {
 			b, err = readUpTo(f, size)
 		}
-		_ = f.Close() // read only: there is nothing to lose
+		_ = f.Close() // read only
 		var st *savedState
 		if err == nil {
 			st, err = decodeState(b)

@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// relieve frees disk until size bytes more fit into the quota or a spare is there: first what is dead, then unused ends of
-// idle segments, then it rewrites the sparsest segments. The house is held.
+// relieve frees disk space until size more bytes fit into the quota or a spare exists: it removes dead segments, then truncates idle ones, then
+// rewrites the sparsest. The caller holds the house.
 func (s *Spool) relieve(size int64) bool {
 	s.trimIdle()
 	s.dropSpares(size)
-	err := s.writeBoth() // on a disk that takes no state nothing may be removed either
+	err := s.writeBoth() // without a saved state no segment may be removed
 	if err == nil {
 		err = s.bury()
 	}
@@ -25,7 +25,7 @@ func (s *Spool) relieve(size int64) bool {
 	return s.fits(size) || s.hasSpare(size)
 }
 
-// dropSpares gives spares up for a file of another size than theirs.
+// dropSpares deletes spares to make room for a file of another size.
 func (s *Spool) dropSpares(size int64) {
 	for !s.fits(size) && !s.hasSpare(size) {
 		s.mu.Lock()
@@ -43,8 +43,7 @@ func (s *Spool) dropSpares(size int64) {
 	}
 }
 
-// trimIdle seals the segments that nothing of the present group was written to and gives back their unused ends. Only the
-// committer comes here.
+// trimIdle seals the segments that the current group did not write to, and truncates their unused ends. Only the committer calls it.
 func (s *Spool) trimIdle() {
 	for l := range s.writers {
 		w := &s.writers[l]
@@ -59,7 +58,7 @@ func (s *Spool) trimIdle() {
 	}
 }
 
-// trim cuts off what a sealed segment does not use. Where that fails the file merely stays larger than it need be.
+// trim truncates the unused end of a sealed segment. If that fails, the file only stays larger than needed.
 func (s *Spool) trim(g *segment) {
 	if err := g.h.Truncate(g.end); err != nil {
 		s.report(fmt.Errorf("truncating segment %s: %w", g.name(), err))
@@ -71,7 +70,7 @@ func (s *Spool) trim(g *segment) {
 	s.mu.Unlock()
 }
 
-// rewriteSparsest rewrites the sealed segment that gives back most, if that is an eighth of it at least.
+// rewriteSparsest rewrites the sealed segment that frees the most space, if that is at least an eighth of it.
 func (s *Spool) rewriteSparsest() (freed bool, err error) {
 	s.mu.Lock()
 	var best *segment
@@ -90,12 +89,11 @@ func (s *Spool) rewriteSparsest() (freed bool, err error) {
 	return true, s.rewrite(best)
 }
 
-// rewrite replaces a sealed segment by one that holds only what is still held, under the same name. Records keep their
-// bytes, so that nothing is encrypted twice. What it leaves out must be gone for both slots before. It needs as much free
-// space as is held. The house is held.
+// rewrite replaces a sealed segment by one with only the held records, under the same name. Records keep their bytes, so nothing is encrypted twice.
+// The records omitted must be gone in both slots before. The rewrite needs as much free space as the held records. The caller holds the house.
 func (s *Spool) rewrite(g *segment) error {
 	s.mu.Lock()
-	if g.retired { // its last record went since it was chosen
+	if g.retired { // its last record ended after it was chosen
 		s.mu.Unlock()
 		return nil
 	}
@@ -130,14 +128,14 @@ func (s *Spool) rewrite(g *segment) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("rewriting segment %s: %w", g.name(), err), f.Close(), ignoreMissing(s.fs.Remove(temp)))
 	}
-	// The next state holds the new end, which must not be applied to the old file.
+	// The next state contains the new end, which must not be applied to the old file.
 	if err := s.syncDir(syncSwap, s.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	return s.replace(g, head, f, moved, end)
 }
 
-// copyRecords copies the entries' bytes behind a new header and says where they are now.
+// copyRecords copies the entries' bytes after a new header and returns their new positions.
 func (s *Spool) copyRecords(dst File, g *segment, head *segmentHeader, keep []entry) (moved []entry, end int64, err error) {
 	moved, end = slices.Clone(keep), dataStart
 	if err := s.writeAt(dst, head.encode(), 0); err != nil {
@@ -163,15 +161,15 @@ func (s *Spool) copyRecords(dst File, g *segment, head *segmentHeader, keep []en
 	return moved, end, nil
 }
 
-// replace puts the rewritten file in the place of the old one. Records that went meanwhile stay as entries that are gone. A
-// segment that was retired meanwhile has no entries any more, and only its file changes.
+// replace installs the rewritten file. Records that ended meanwhile stay as gone entries. A segment that was retired meanwhile has no entries; only
+// its file changes.
 func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, end int64) error {
 	s.mu.Lock()
 	if g.retired {
 		moved = nil
 	}
 	for i := range moved {
-		// What was gone before is not among moved, so that each of them is found.
+		// moved has only entries that were held, so each is still found.
 		off := moved[i].off
 		moved[i] = g.entries[g.find(g.base+uint64(moved[i].seq))]
 		moved[i].off = off
@@ -190,7 +188,7 @@ func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, e
 	return s.letGo(old)
 }
 
-// retally finds the bounds of the classes anew after entries moved.
+// retally resets the bounds of the classes after entries moved.
 func (g *segment) retally() {
 	for t := range g.tallies {
 		tl := &g.tallies[t]

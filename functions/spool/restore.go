@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// recovery is Open at work.
+// recovery is the work of Open.
 type recovery struct {
 	*Spool
 	st      *savedState // nil without an intact slot
 	weak    bool        // see loader
-	counted uint64      // the counters of the state include the records up to here
+	counted uint64      // the state's counters include the records up to this sequence
 	saved   map[uint64]*savedSegment
-	latest  uint64 // number of the latest segment, from which the epoch comes where the state is lost
+	latest  uint64 // id of the latest segment, which provides the epoch if the state is lost
 	top     uint64 // the highest sequence found
-	newest  uint32 // the latest tick at which a record came
-	unknown bool   // a segment was set aside whose sequences no state knows
+	newest  uint32 // the latest tick at which a record was committed
+	unknown bool   // a quarantined segment contains sequences unknown to the state
 }
 
 func (r *recovery) run(names []string) error {
@@ -41,7 +41,7 @@ func (r *recovery) run(names []string) error {
 	return nil
 }
 
-// adopt takes over what the state says.
+// adopt takes over the saved state.
 func (r *recovery) adopt() {
 	st := r.st
 	if st == nil {
@@ -79,7 +79,7 @@ func (r *recovery) tidy(names []string) {
 	}
 	kept, err := r.fs.List(r.path(quarantineDir))
 	if err != nil {
-		kept = nil // there is none yet
+		kept = nil // the directory does not exist yet
 	}
 	for _, name := range kept {
 		if f, err := r.fs.Open(r.path(quarantineDir+"/"+name), false); err == nil {
@@ -108,13 +108,13 @@ func (r *recovery) spare(name string) error {
 	return nil
 }
 
-// segment takes over one segment, or removes or sets aside its file.
+// segment takes over one segment, or removes or quarantines its file.
 func (r *recovery) segment(id fileID) error {
 	saved := r.saved[id.id]
 	name := segmentName(id.lane, id.id)
 	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, weak: r.weak}
-	if saved == nil && r.st != nil && id.id < r.st.nextID { // all its records were gone, and the state has forgotten it
-		f, err := l.load(id.lane, id.id, &savedSegment{end: dataStart}) // its header alone
+	if saved == nil && r.st != nil && id.id < r.st.nextID { // all its records were gone, and the state no longer has it
+		f, err := l.load(id.lane, id.id, &savedSegment{end: dataStart}) // only its header
 		if errors.Is(err, errUnused) && r.misnamed(f) {
 			return r.banish(id, f.size, "by its header the segment is "+f.name())
 		}
@@ -129,7 +129,7 @@ func (r *recovery) segment(id fileID) error {
 	case errors.Is(err, errUnused) && r.misnamed(f):
 		return r.banish(id, f.size, "by its header the segment is "+f.name())
 	case fresh && errors.Is(err, errUnused):
-		delete(r.saved, id.id) // its first commit was not finished, or its header would be there
+		delete(r.saved, id.id) // its first commit was incomplete, or the header would be there
 		return r.discard(id)
 	case errors.Is(err, errNoHeader) || errors.Is(err, errUnused) || r.st != nil && errors.Is(err, errUnread):
 		r.unknown = r.unknown || saved == nil || saved.end == 0
@@ -151,8 +151,8 @@ func (r *recovery) segment(id fileID) error {
 	return nil
 }
 
-// misnamed reports whether a file with the header of another segment is that one, renamed, and no spare that was to be used anew: no state knows
-// what a spare held before.
+// misnamed reports whether a file with another segment's header is that segment, renamed, and not a spare in reuse: the state does not contain the
+// former segment of a spare.
 func (r *recovery) misnamed(f *found) bool {
 	return f.id > 0 && (r.st == nil || r.saved[f.id] != nil)
 }
@@ -168,7 +168,7 @@ func (r *recovery) discard(id fileID) error {
 	return nil
 }
 
-// banish moves a whole file that cannot be read as a segment to the quarantine.
+// banish moves a file that cannot be read as a segment to the quarantine.
 func (r *recovery) banish(id fileID, size int64, reason string) error {
 	name := segmentName(id.lane, id.id)
 	to, _ := r.asideAs(name, nil)
@@ -180,12 +180,12 @@ func (r *recovery) banish(id fileID, size int64, reason string) error {
 		return fmt.Errorf("setting segment %s aside (%s): %w", name, reason, err)
 	}
 	r.kept, r.disk = r.kept+size, r.disk+size
-	delete(r.saved, id.id) // or it would be reported as missing as well
+	delete(r.saved, id.id) // or it would also be reported as missing
 	r.note(Damage{File: name, Lane: id.lane, Reason: reason, Kept: to})
 	return nil
 }
 
-// enlist enters a segment and its records.
+// enlist adds a segment and its records.
 func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 	g := &segment{
 		segmentHeader: f.segmentHeader, sum: f.seed(), h: &handle{File: file, users: 1},
@@ -197,11 +197,11 @@ func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 	} else {
 		g.aead = aead
 	}
-	r.nextID = max(r.nextID, g.id+1) // not by the name of a file that is no segment, which may be any number
+	r.nextID = max(r.nextID, g.id+1) // not from the name of an invalid file, which may have any number
 	r.disk += g.size + g.indexSize
 	l := &r.lanes[g.lane]
 	l.segs = append(l.segs, g)
-	var ranges []byte // of what is gone
+	var ranges []byte // of gone sequences
 	if saved != nil {
 		ranges = saved.gone
 	}
@@ -224,11 +224,11 @@ func (r *recovery) enlist(f *found, file File, saved *savedSegment) {
 		r.trim(g)
 	}
 	if g.idle() {
-		g.pageOut() // at once, so that a start with a large backlog needs no more memory than a run
+		g.pageOut() // immediately, so that a start with a large backlog needs no more memory than normal operation
 	}
 }
 
-// entries sets each record's state and counts those that the state does not know yet.
+// entries sets the state of each record, and counts those that the saved state does not include.
 func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 	classes := make([]*class, len(names))
 	walk := newGoneWalk(g.base, ranges)
@@ -247,12 +247,12 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 		if walk.gone(seq) {
 			continue
 		}
-		if classes[k] == nil { // not before: names of which all is gone may be forgotten
+		if classes[k] == nil { // only now: a class without remaining records may have been forgotten
 			classes[k] = r.class(names[k])
 		}
 		c := classes[k]
 		e.class = c.index
-		r.fates.forget(seq) // its commit was given up and reached the disk all the same
+		r.fates.forget(seq) // its Append failed, but the record reached the disk
 		if seq > r.counted {
 			c.appended++
 		}
@@ -261,8 +261,8 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 	g.goneDirty = true
 }
 
-// damaged counts what a damaged place cost. Records that the state had counted show as missing in balance; those after it
-// are counted here, one for each place: header and payload of one record lie together.
+// damaged counts the loss of a damaged place. Records that the state had counted show up as missing in balance. Later ones are counted here, one for
+// each place: header and payload of one record are adjacent.
 func (r *recovery) damaged(g *segment, d *damage, saved *savedSegment, ranges []byte) {
 	at := hole{uint32(d.Offset), uint32(d.Length)} // a segment is below 4 GiB
 	g.holes = append(g.holes, at)
@@ -270,7 +270,7 @@ func (r *recovery) damaged(g *segment, d *damage, saved *savedSegment, ranges []
 		return
 	}
 	if d.Seq > 0 && newGoneWalk(g.base, ranges).gone(d.Seq) {
-		return // it was not needed any more
+		return // the record was gone already
 	}
 	r.top = max(r.top, d.Seq)
 	if d.proven && max(d.last, d.Seq) > r.counted {
@@ -290,12 +290,12 @@ func (r *recovery) damaged(g *segment, d *damage, saved *savedSegment, ranges []
 	}
 }
 
-// resume finds the next sequence. None that may have been exported is given again.
+// resume sets the next sequence. It reuses none that may have been exported.
 func (r *recovery) resume() {
 	s := r.Spool
 	from := max(s.next, r.top+1)
 	if found := max(r.top, r.counted) + 1; found < from {
-		s.fates.add(found, from-1, FateSkipped) // promised to a commit that the crash kept from happening
+		s.fates.add(found, from-1, FateSkipped) // assigned to a commit that the crash prevented
 	}
 	s.next = from
 	switch {
@@ -312,13 +312,13 @@ func (r *recovery) resume() {
 		s.origin = s.epoch
 	}
 	s.counted = s.next - 1
-	s.clockBase = max(s.clockBase, time.Duration(r.newest)*tickLength) // where the state is lost or older than a crash
+	s.clockBase = max(s.clockBase, time.Duration(r.newest)*tickLength) // the state may be lost or older than the crash
 	s.dirty = true
 }
 
-// balance makes each class add up. More counted than found is damage, for no record leaves the disk before both slots say that it is
-// gone; only where commits do not sync it is what the crash took. Less counted than found are records of a commit that
-// was reported as failed.
+// balance makes the counts of each class consistent. If more records were counted than found, the difference is damage, since no record leaves the
+// disk before both slots record it as gone; only if commits do not sync, the crash lost them. If more are found than counted, they belong to a commit
+// that was reported as failed.
 func (r *recovery) balance() {
 	why := ReasonQuarantined
 	if r.weak {

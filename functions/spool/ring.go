@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// ringCost is what a record costs in memory besides its payload; it bounds the ring when records are small.
+// ringCost is the memory of a record besides its payload. It bounds the ring if records are small.
 const ringCost = 160
 
-// ring holds the bytes of the records committed last, until they are done or newer ones need the room.
+// ring holds the payloads of the latest committed records, until they are done or newer ones need the room.
 type ring struct {
 	max, bytes int64
 	recs       map[uint64]ringRecord
-	order      []uint64 // sequences as they came; some are gone already
+	order      []uint64 // sequences in order of arrival; some may be removed already
 	head       int
-	held       int       // records that cannot be taken before their owner releases them
-	taken      time.Time // when something was last taken from it, or nothing was there to be taken
-	flows      bool      // the link works, whether or not somebody takes anything
-	ceased     time.Time // when it last ceased to
-	grown      int       // the most records that recs has held since it was made
+	held       int       // records leased by Hold
+	taken      time.Time // when a record was last taken from it, or when it was last empty
+	flows      bool      // the link works, whether or not records are taken
+	ceased     time.Time // when the link last stopped working
+	grown      int       // the largest size of recs since it was allocated
 }
 
-// A ring without a taker, because the link is gone, keeps only a part of what it may hold: its records
-// have to wait anyway, and an outage is to need no more memory than a working link. What it gives up is backlog, which fresh data
-// passes, so it gives up most of it only after a while: a pause is no outage. Nor is a consumer that is slow or starts late.
+// While no record is taken because the link is down, the ring keeps only a part of its size: its records have to wait anyway, and an outage should
+// need no more memory than a working link. The records it evicts become backlog, which fresh records overtake, so it evicts most of them only after a
+// while: neither a pause nor a slow or late consumer is an outage.
 const (
 	pauseAfter = time.Second
 	pausePart  = 4
@@ -32,10 +32,11 @@ const (
 	restPart   = 16
 )
 
-// outageAfter is the age at which a record that left the ring makes an outage: fresh records pass it. Until then the order is kept.
+// outageAfter is the age at which a record evicted from the ring makes an outage: from then on fresh records overtake it. Until then the order is
+// kept.
 const outageAfter = 10 * time.Second
 
-// bound is how much the ring may hold now.
+// bound returns the current maximum size of the ring.
 func (r *ring) bound(now time.Time) int64 {
 	since := r.taken
 	if r.ceased.After(since) {
@@ -52,7 +53,7 @@ func (r *ring) bound(now time.Time) int64 {
 	return r.max
 }
 
-// empty reports whether there are no records to take: held records say nothing about the link.
+// empty reports whether no record can be taken: held records say nothing about the link.
 func (r *ring) empty() bool { return len(r.recs) == r.held }
 
 type ringRecord struct {
@@ -61,7 +62,7 @@ type ringRecord struct {
 	tag           uint64
 	time, expires int64
 	held          bool
-	own           bool // the payload shares its memory with no other
+	own           bool // the payload does not share its memory
 }
 
 func (r *ring) add(g *segment, rec *Record, now time.Time) {
@@ -87,7 +88,7 @@ func (r *ring) drop(seq uint64) {
 	}
 }
 
-// release lets a record be taken that was held.
+// release makes a held record available.
 func (r *ring) release(seq uint64, now time.Time) {
 	rec := r.recs[seq]
 	if !rec.held {
@@ -101,7 +102,7 @@ func (r *ring) release(seq uint64, now time.Time) {
 	r.held--
 }
 
-// oldest takes the next record out that has to go, if the ring holds more than that.
+// oldest removes and returns the next record to evict, if the ring holds more than most bytes.
 func (r *ring) oldest(most int64) (seq uint64, g *segment, ok bool) {
 	for r.bytes > most && r.head < len(r.order) {
 		seq = r.order[r.head]
@@ -114,9 +115,8 @@ func (r *ring) oldest(most int64) (seq uint64, g *segment, ok bool) {
 	return 0, nil, false
 }
 
-// trim keeps the order from growing behind one record that stays long, at a constant cost a record. A payload may share its memory with those that
-// were appended beside it: where most of these are gone, it gets memory of its own. A ring that rests, and so may hold less than the most, gives
-// back what it took.
+// trim bounds the order if one record stays long, at a constant cost a record. A payload may share its memory with the payloads appended with it: if
+// most of those are gone, it is copied. A ring whose bound is reduced, most, also frees the memory of its map.
 func (r *ring) trim(most int64) {
 	if most < r.max {
 		r.shrink()
@@ -140,7 +140,7 @@ func (r *ring) trim(most int64) {
 	r.order, r.head = kept, 0
 }
 
-// shrink gives back what recs took when it held more: a map never does so by itself.
+// shrink reallocates recs after it held many more records, since a map never shrinks.
 func (r *ring) shrink() {
 	if r.grown <= 2*len(r.recs)+1024 {
 		return
@@ -150,8 +150,8 @@ func (r *ring) shrink() {
 	r.recs, r.grown = recs, len(recs)
 }
 
-// Flows says whether the link works. While it does the ring holds all that it may, even without a taker: a record that waits for a
-// consumer is to leave in order when that comes.
+// Flows reports to the spool whether the link works. While it does, the ring keeps its full size even if no record is taken, so that records that
+// wait for a consumer leave in order when it arrives.
 func (s *Spool) Flows(now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,21 +161,21 @@ func (s *Spool) Flows(now bool) {
 	s.ring.flows = now
 }
 
-// leads reports whether a class has records on disk that leave before those in the ring, as there is no outage.
+// leads reports whether records of a class on disk leave before those in the ring, because there is no outage.
 func (s *Spool) leads(l *lane, q *queue) bool {
 	if q.pend[1] == 0 || q.old {
 		return false
 	}
 	for _, g := range l.segs {
 		if came, ok := g.waitingSince(q.class.index); ok {
-			q.old = min(s.since(came), s.opts.clock.Booted()-s.opened) > outageAfter // a start waits anew
+			q.old = min(s.since(came), s.opts.clock.Booted()-s.opened) > outageAfter // the wait counts from the start at most
 			break
 		}
 	}
 	return !q.old
 }
 
-// waitingSince is the tick at which the first record of a class that waits to be read from disk came.
+// waitingSince returns the tick at which the first backlog record of a class was committed.
 func (g *segment) waitingSince(class uint16) (came uint32, ok bool) {
 	for t := range g.tallies {
 		if tl := &g.tallies[t]; tl.class == class && tl.pend[1] > 0 {
@@ -188,7 +188,7 @@ func (g *segment) waitingSince(class uint16) (came uint32, ok bool) {
 	return 0, false
 }
 
-// date notes in a tally when the first record came that waits to be read from disk. There is one.
+// date sets a tally's tick of the first backlog record. There must be one.
 func (g *segment) date(tl *tally) {
 	i := int(tl.lo[1])
 	for g.entries[i].class != tl.class || g.entries[i].state != backlog {
@@ -197,7 +197,7 @@ func (g *segment) date(tl *tally) {
 	tl.came = g.entries[i].came
 }
 
-// evict moves what the ring cannot hold to the backlog.
+// evict moves records that exceed the ring to the backlog.
 func (s *Spool) evict() {
 	now := time.Now()
 	most := s.ring.bound(now)

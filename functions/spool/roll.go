@@ -10,19 +10,17 @@ import (
 	"time"
 )
 
-// spares is how many done segments are kept to be written over: blocks that were written before are synced at nearly twice the
-// speed of fresh ones, for the file system has nothing to note about them. It is never so many that the rest of the quota, which
-// is what a record of unusual size may use, could not do without.
+// spares returns the number of empty segments kept for overwriting: blocks that were written before sync nearly twice as fast as fresh ones, since
+// the file system has no metadata to update. It always leaves enough of the quota for a record of unusual size.
 func (l *limits) spares() int { return max(4, int(cmp.Or(l.spare, l.quota/4)/l.segment)) }
 
-// spare is a file of a segment's size, ready to become one.
+// spare is a file of a segment's size that can become a segment.
 type spare struct {
 	name string
 	h    *handle
 }
 
-// roll opens a new segment for the record's lane. After it the segment's name is durable; its header becomes so with
-// the first commit.
+// roll opens a new segment for the record's lane. When it returns, the segment's name is durable; the header becomes durable with the first commit.
 func (s *Spool) roll(r *Record, need int64) (*segment, error) {
 	g, err := s.newSegment(r)
 	if err != nil {
@@ -36,7 +34,7 @@ func (s *Spool) roll(r *Record, need int64) (*segment, error) {
 	defer s.mu.Unlock()
 	l := &s.lanes[g.lane]
 	if n := len(l.segs); n > 0 && l.segs[n-1].size == g.size {
-		g.entries = make([]entry, 0, len(l.segs[n-1].entries)) // it is about to be full, so this one will have as many
+		g.entries = make([]entry, 0, len(l.segs[n-1].entries)) // the previous segment is full, so this one will have about as many
 	}
 	l.segs = append(l.segs, g)
 	s.nextID = g.id + 1
@@ -46,13 +44,13 @@ func (s *Spool) roll(r *Record, need int64) (*segment, error) {
 
 func (s *Spool) newSegment(r *Record) (*segment, error) {
 	s.mu.Lock()
-	epoch, id := s.epoch, s.nextID // raised only once the segment is in its lane: a state that knew the number but not the segment would delete it
+	epoch, id := s.epoch, s.nextID // advanced only when the segment is in its lane: a state with the number but without the segment would delete it
 	s.mu.Unlock()
 	g := &segment{
 		segmentHeader: segmentHeader{lane: r.Lane, id: id, base: r.Seq, created: time.Now().UnixNano(), epoch: epoch, origin: s.origin},
 		end:           dataStart, tail: dataStart, safe: dataStart,
 	}
-	rand.Read(g.salt[:]) // never fails: it ends the process rather than give weak bytes
+	rand.Read(g.salt[:]) // never fails: it ends the process instead of returning weak bytes
 	g.sum = g.seed()
 	if !s.limits.Encrypt {
 		return g, nil
@@ -74,8 +72,8 @@ func (s *Spool) newSegment(r *Record) (*segment, error) {
 	return g, nil
 }
 
-// openSegment finds a file for the segment. On a full disk it is tried again after everything that can be freed was, and after
-// the record's strategy dropped a segment's worth.
+// openSegment finds a file for the segment. On a full disk it retries after freeing all it can, and once more after the record's strategy dropped a
+// segment's worth of records.
 func (s *Spool) openSegment(g *segment, r *Record) error {
 	s.house.Lock()
 	defer s.house.Unlock()
@@ -97,16 +95,16 @@ func (s *Spool) openSegment(g *segment, r *Record) error {
 	return err
 }
 
-// noSegment reacts to a quota that leaves no room for a segment although the limit is not reached, such as where records nearly as
-// large as segments waste their ends: the limit falls to what is held or being stored.
+// noSegment handles a quota without room for a segment although the limit is not reached, for example because records nearly as large as segments
+// waste their ends: it lowers the limit to the bytes held or being stored.
 func (s *Spool) noSegment() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.squeeze = max(s.bytes+s.placing, 1)
 }
 
-// noSpace reacts to a disk that is full before the quota is reached, by somebody else's files: the limit falls below
-// what is held or being stored, so that the strategies for a full spool apply. It reports whether the record's own made room.
+// noSpace handles a disk that other files fill before the quota is reached: it lowers the limit below the bytes held or being stored, so that the
+// strategies for a full spool apply. It reports whether the record's own strategy made room.
 func (s *Spool) noSpace(r *Record) bool {
 	s.diskFull.Add(1)
 	s.mu.Lock()
@@ -162,8 +160,8 @@ func (s *Spool) takeFile(g *segment) error {
 	return nil
 }
 
-// reuse writes the segment's header over a spare and gives it the segment's name. Whatever the crash, a file whose header
-// names another segment than its name does holds no record.
+// reuse writes the segment's header to a spare and renames it. At whatever point a crash happens, a file whose header names another segment than its
+// name contains no record.
 func (s *Spool) reuse(g *segment) error {
 	s.mu.Lock()
 	sp := s.spares[len(s.spares)-1]
@@ -190,7 +188,7 @@ func (s *Spool) grow(n int64) {
 	s.mu.Unlock()
 }
 
-// seal ends a segment: nothing is appended to it any more, and the keeper writes its index.
+// seal ends a segment: it takes no more records, and the keeper writes its index.
 func (s *Spool) seal(g *segment) {
 	if g.sealed {
 		return
@@ -205,11 +203,11 @@ func (s *Spool) seal(g *segment) {
 	s.nudge()
 }
 
-// dying is a segment without records, to be reused or removed once both state slots have forgotten it: one damaged slot must not
-// bring back a state that misses it.
+// dying is a segment without records. It is reused or removed once neither state slot refers to it, so that a damaged slot never brings back a state
+// that misses it.
 type dying struct {
 	g     *segment
-	after uint64 // generation of the state that has to be durable first
+	after uint64 // generation of the state that must be durable first
 }
 
 func (s *Spool) retire(g *segment) {
@@ -225,10 +223,10 @@ func (s *Spool) retire(g *segment) {
 	}
 }
 
-// buryNow says whether dying segments are wanted as spares, or pile up, before the next regular state.
+// buryNow reports whether dying segments are needed as spares, or pile up, before the next regular state.
 func (s *Spool) buryNow() bool { return len(s.dying) >= 2 || (len(s.dying) == 1 && len(s.spares) == 0) }
 
-// bury reuses or removes the dying segments that no state knows any more. The house is held.
+// bury reuses or removes the dying segments to which no state refers. The caller holds the house.
 func (s *Spool) bury() error {
 	s.mu.Lock()
 	var dead []dying
@@ -280,7 +278,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// letGo closes a file after its last reader.
+// letGo closes a file after its last user.
 func (s *Spool) letGo(h *handle) error {
 	s.mu.Lock()
 	h.users--
@@ -292,12 +290,11 @@ func (s *Spool) letGo(h *handle) error {
 	return nil
 }
 
-// prefill gives a new spool its first spares, written once with zeros, so that its first commits are as fast as the later ones,
-// which write over done segments. A backlog that grows uses fresh blocks all the same: filling those beforehand would
-// write everything twice.
+// prefill creates the first spares of a new spool, filled with zeros once, so that its first commits are as fast as later ones, which overwrite empty
+// segments. A growing backlog still uses fresh blocks: filling those in advance would write everything twice.
 func (s *Spool) prefill() error {
 	if s.hasSpare(s.limits.segment) {
-		return nil // a first start that was cut short had made some, under the same names
+		return nil // an interrupted first start created some, under the same names
 	}
 	zeros := make([]byte, 256<<10)
 	for i := range 2 {
@@ -323,7 +320,7 @@ func (s *Spool) prefill() error {
 		}
 		if err != nil {
 			if isNoSpace(err) || errors.Is(err, ErrClosed) {
-				err = nil // it goes without
+				err = nil // the spool works without
 			} else {
 				err = fmt.Errorf("preparing %s: %w", name, err)
 			}

@@ -13,41 +13,41 @@ import (
 	"time"
 )
 
-// found is a segment as it lies on disk.
+// found is a segment as read from disk.
 type found struct {
 	segmentHeader
 	size      int64
 	end       int64
 	entries   []entry
 	names     []string // of the classes, entry.class points into it
-	indexed   bool     // entries come from the index file; no payload was looked at
+	indexed   bool     // the entries come from the index file; no payload was read
 	indexSize int64    // of that file
-	torn      int64    // bytes of an unfinished last commit
+	torn      int64    // bytes of an incomplete last commit
 	damage    []damage
 }
 
-// damage is a place in a segment that holds no intact record.
+// damage is a place in a segment without an intact record.
 type damage struct {
 	Damage
 	bytes  []byte
 	last   uint64 // the sequence before it
-	proven bool   // it had been durable; otherwise it may be what a power cut left of an unfinished commit
+	proven bool   // its bytes were durable; otherwise a power cut may have left them from an incomplete commit
 }
 
-// scanner walks over a segment's bytes.
+// scanner walks through the bytes of a segment.
 type scanner struct {
 	*found
 	b      []byte
 	seed   uint32
 	names  map[string]uint16
 	last   uint64
-	synced int64 // what lies before was durable, as later records say
+	synced int64 // bytes before it were durable, according to later records
 	open   []damage
 	unread []unread
 }
 
-// scan reads a segment's records from its bytes. sealed says that the segment was complete, so that nothing but damage can
-// explain a record that is not intact; otherwise what no intact record follows is the torn end of the log, unless it could not be read.
+// scan reads a segment's records from its bytes. sealed means that the segment was complete, so a record that is not intact is damaged. Otherwise
+// bytes after the last intact record are the torn end of the log, unless they could not be read.
 func scan(f *found, b []byte, unread []unread, sealed bool) {
 	sc := &scanner{found: f, b: b, seed: f.seed(), names: map[string]uint16{}, synced: dataStart, unread: unread}
 	if f.base > 0 {
@@ -65,7 +65,7 @@ func scan(f *found, b []byte, unread []unread, sealed bool) {
 	sc.finish(at, sealed)
 }
 
-// step handles what stands at the offset and says where the next record is, -1 at the end.
+// step processes the bytes at the offset and returns the offset of the next record, -1 at the end.
 func (sc *scanner) step(at int) int {
 	h, _, ok, err := parseRecord(sc.b[at:], sc.seed)
 	if ok && h.seq <= sc.last {
@@ -91,7 +91,7 @@ func (sc *scanner) step(at int) int {
 	return next
 }
 
-// resync finds the next intact header at or after from whose sequence is above last; -1 without one.
+// resync returns the position of the next intact header at or after from whose sequence is above last, or -1.
 func resync(b []byte, from int, seed uint32, last uint64) int {
 	for from < len(b) {
 		i := bytes.Index(b[from:], []byte(recordMagic))
@@ -107,7 +107,7 @@ func resync(b []byte, from int, seed uint32, last uint64) int {
 	return -1
 }
 
-// take adds an intact record. All damage before it is a hole now, not a torn end.
+// take adds an intact record. Damage before it is now certain, not a torn end.
 func (sc *scanner) take(at int, h *header) int {
 	sc.damage = append(sc.damage, sc.open...)
 	sc.open = sc.open[:0]
@@ -127,7 +127,7 @@ func (sc *scanner) take(at int, h *header) int {
 	return at + h.size()
 }
 
-// storedDue is due, from what the record says on disk.
+// storedDue is due for a record read from disk.
 func storedDue(h *header) uint32 {
 	if h.expires == 0 {
 		return 0
@@ -144,7 +144,7 @@ func (sc *scanner) lost(at, n int, h *header, reason string) damage {
 	return d
 }
 
-// finish judges the end: what was durable and is not intact is damage, the rest is torn and no damage.
+// finish classifies the end: bytes that were durable and are not intact are damage, the rest is torn.
 func (sc *scanner) finish(at int, sealed bool) {
 	from, to := int64(at), int64(at+len(recordMagic))
 	if bytes.HasPrefix(sc.b[at:], []byte(recordMagic)) {
@@ -154,7 +154,7 @@ func (sc *scanner) finish(at int, sealed bool) {
 		from = sc.open[0].Offset
 	}
 	for _, u := range sc.unread {
-		if u.from < to && u.to > from { // for all that is known a record that was durable is there
+		if u.from < to && u.to > from { // a durable record may have been there
 			sc.synced = max(sc.synced, u.to)
 		}
 	}
@@ -185,19 +185,19 @@ type loader struct {
 	fs     FS
 	dir    string
 	rescan bool
-	weak   bool // a crash under a weaker sync policy: what the state knows need not have reached the disk
+	weak   bool // a crash under a weaker sync policy: records known to the state may not have reached the disk
 }
 
 var errNoHeader = errors.New("neither copy of the segment's header is intact")
 
-// errUnread says that the disk does not give the header. A state that was read shows that it gives others.
+// errUnread reports that the header cannot be read. If the state could be read, other parts of the disk can.
 var errUnread = errors.New("the segment's header cannot be read")
 
-// errUnused says that a file was to become a segment and never did: it holds nothing.
+// errUnused reports a file that was about to become a segment but never did. It contains no record.
 var errUnused = errors.New("segment was never written to")
 
-// load reads one segment. saved is what the state knows of it, nil for nothing. That a later segment exists proves nothing of this
-// one's end: one commit may have written to both.
+// load reads one segment. saved is the state's entry of it, or nil. A later segment proves nothing about the end of this one: one commit may have
+// written to both.
 func (l *loader) load(lane int, id uint64, saved *savedSegment) (*found, error) {
 	file, err := l.fs.Open(l.dir+"/"+segmentName(lane, id), false)
 	if err != nil {
@@ -213,7 +213,7 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	if f.size, err = file.Size(); err != nil {
 		return nil, fmt.Errorf("reading segment %s: %w", segmentName(lane, id), err)
 	}
-	head, _, err := readAround(file, min(f.size, dataStart)) // which tries again
+	head, _, err := readAround(file, min(f.size, dataStart)) // retries piece by piece
 	if err != nil {
 		return f, fmt.Errorf("reading segment %s: %w: %w", segmentName(lane, id), errUnread, err)
 	}
@@ -246,7 +246,7 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	return f, nil
 }
 
-// index reads the segment's index, nil where it is missing, damaged or does not fit the segment.
+// index reads the segment's index, or returns nil if it is missing, damaged, or does not match the segment.
 func (l *loader) index(f *found, limit int64) *indexed {
 	if l.rescan {
 		return nil
@@ -255,7 +255,7 @@ func (l *loader) index(f *found, limit int64) *indexed {
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = file.Close() }() // read only: there is nothing to lose
+	defer func() { _ = file.Close() }() // read only
 	size, err := file.Size()
 	if err != nil {
 		return nil
@@ -272,7 +272,7 @@ func (l *loader) index(f *found, limit int64) *indexed {
 	return x
 }
 
-// readUpTo reads the first n bytes of a file, or fewer where it ends.
+// readUpTo reads the first n bytes of a file, or fewer if it ends.
 func readUpTo(f File, n int64) ([]byte, error) {
 	b := make([]byte, n)
 	k, err := f.ReadAt(b, 0)
@@ -282,7 +282,7 @@ func readUpTo(f File, n int64) ([]byte, error) {
 	return b[:k], err
 }
 
-// segmentFiles lists the segments among the names, by lane and number.
+// segmentFiles returns the segments among the names, by lane and number.
 func segmentFiles(names []string) []fileID {
 	var ids []fileID
 	for _, n := range names {

@@ -21,11 +21,11 @@ const (
 	maxKeyID       = 255
 )
 
-// segmentHeader is what the first bytes of a segment say.
+// segmentHeader is the content of a segment's header.
 type segmentHeader struct {
 	lane    int
 	flags   uint8
-	rev     uint32 // how often the segment was rewritten
+	rev     uint32 // number of rewrites of the segment
 	id      uint64
 	base    uint64 // no record has a smaller sequence
 	created int64
@@ -38,7 +38,7 @@ type segmentHeader struct {
 
 func (h *segmentHeader) encrypted() bool { return h.flags&flagEncrypted != 0 }
 
-// seed starts every checksum of the segment's records.
+// seed returns the seed of every checksum of the segment's records.
 func (h *segmentHeader) seed() uint32 { return crc32.Checksum(h.salt[:], castagnoli) }
 
 func (h *segmentHeader) name() string { return segmentName(h.lane, h.id) }
@@ -67,7 +67,7 @@ func (h *segmentHeader) encode() []byte {
 	return append(b, b...)
 }
 
-// laterVersion fails where a copy is whole and of a format that came later.
+// laterVersion fails if a copy is intact and has a later format.
 func laterVersion(b []byte) error {
 	for ; len(b) >= copySize; b = b[copySize:] {
 		if wholeCopy(b[:copySize]) && b[8] != segmentVersion {
@@ -81,7 +81,7 @@ func wholeCopy(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(segmentMagic)) && binary.LittleEndian.Uint32(b[copySize-4:]) == crc32.Checksum(b[:copySize-4], castagnoli)
 }
 
-// parseSegmentHeader reads the first intact copy.
+// parseSegmentHeader parses the first intact copy.
 func parseSegmentHeader(b []byte) (segmentHeader, bool) {
 	for ; len(b) >= copySize; b = b[copySize:] {
 		if h, ok := parseSegmentCopy(b[:copySize]); ok {
@@ -111,19 +111,19 @@ func parseSegmentCopy(b []byte) (h segmentHeader, ok bool) {
 	return h, true
 }
 
-// state is where a record stands.
+// state is the state of a record.
 type state uint8
 
 const (
 	gone       state = iota // done or dropped
-	live                    // to be taken from the ring
-	backlog                 // to be taken from disk
-	leasedLive              // taken, and still in the ring
-	leased                  // taken, no longer or never in the ring
-	locked                  // not to be taken: the segment's key is missing
+	live                    // can be taken from the ring
+	backlog                 // can be taken from disk
+	leasedLive              // taken, still in the ring
+	leased                  // taken, not in the ring
+	locked                  // cannot be taken: the segment's key is missing
 )
 
-// kind says which of the two sources a pending record counts for, -1 for a record that is not pending.
+// kind returns the source to which a pending record counts, or -1 if it is not pending.
 func (st state) kind() int {
 	switch st {
 	case live:
@@ -134,63 +134,63 @@ func (st state) kind() int {
 	return -1
 }
 
-// entry is the index of one record: 28 bytes of memory for each record of a segment that is not paged out.
+// entry is the index entry of one record: 28 bytes of memory for each record of a segment that is not paged out.
 type entry struct {
-	off, size uint32 // in the segment's file, header included
-	seq       uint32 // above the segment's base
-	due       uint32 // tick of the spool's clock at which it expires, 0 never
+	off, size uint32 // in the segment's file, including the header
+	seq       uint32 // relative to the segment's base
+	due       uint32 // tick of the spool's clock at which it expires, 0 for never
 	came      uint32 // tick of the spool's clock at which it was committed, or released by its holder
 	score     float32
 	class     uint16 // index into the spool's classes
 	state     state
-	parked    bool // leased by Hold, and not yet released
+	parked    bool // leased by Hold and not yet released
 }
 
-// tally counts one class within one segment, so that Take walks over no segment in vain, and within one only between
-// lo and hi, outside of which nothing of the class is pending.
+// tally counts one class within one segment. Take skips segments without pending records of the class, and searches a segment only between lo and hi,
+// outside of which none is pending.
 type tally struct {
 	class  uint16
 	pend   [2]int32
 	bytes  [2]int64
 	lo, hi [2]int32
-	came   uint32 // tick at which the first that is to be read from disk came, as of the last look or of paging out
+	came   uint32 // tick at which the first backlog record was committed, as of the last search or of paging out
 }
 
-// segment is one file of a lane's log. All but the fields of its writer belong to the spool's mutex.
+// segment is one file of a lane's log. All fields but those of the committer are guarded by the spool's mutex.
 type segment struct {
 	segmentHeader
 	sum       uint32 // seed of the checksums
 	aead      cipher.AEAD
-	locked    bool // aead is wanted and missing
-	retired   bool // nothing of it is held: it has left its lane and waits for its burial
+	locked    bool // the key for aead is missing
+	retired   bool // it has no held records: it has left its lane and waits to be reused or removed
 	h         *handle
 	size      int64 // of the file
 	end       int64 // after the last committed record
-	sealed    bool  // nothing is appended any more
+	sealed    bool  // no more records are appended
 	entries   []entry
-	paged     *summary // the entries are on disk alone; nil where they are in memory
-	used      bool     // somebody wanted the entries since the keeper last looked
-	indexed   bool     // the index file on disk is that of the segment as it is
+	paged     *summary // set while the entries are only on disk
+	used      bool     // the entries were used since the keeper's last sweep
+	indexed   bool     // the index file on disk matches the segment
 	tallies   []tally
 	held      int
 	heldBytes int64
 	first     int    // no entry before it is held
-	due       uint32 // no entry is due before, 0 when none ever is
-	low       int    // the pending record with the lowest score, where lowOK
+	due       uint32 // no entry is due before it, 0 if none ever is
+	low       int    // the pending record with the lowest score, if lowOK
 	lowOK     bool
-	holes     []hole // damaged places that were dealt with
+	holes     []hole // damaged places already handled
 	indexSize int64  // of its index file
-	unsynced  bool   // written to since the last sync, where commits do not sync
+	unsynced  bool   // written to since the last sync, if commits do not sync
 
 	goneDirty bool // goneRanges is out of date
 	goneSeqs  []byte
 
 	tail int64 // the committer's: where the next record goes
-	safe int64 // the committer's: what lies before is durable
-	err  error // the committer's: the segment failed and takes no more
+	safe int64 // the committer's: bytes before it are durable
+	err  error // the committer's: the segment failed and takes no more records
 }
 
-// handle is an open file that closes when the last user lets go.
+// handle is an open file that closes with its last user.
 type handle struct {
 	File
 	users int
@@ -207,7 +207,7 @@ func (g *segment) tally(class uint16) *tally {
 	return &g.tallies[len(g.tallies)-1]
 }
 
-// find is the position of a sequence among the entries, -1 where it is not.
+// find returns the index of a sequence among the entries, or -1.
 func (g *segment) find(seq uint64) int {
 	if seq < g.base || seq-g.base > math.MaxUint32 {
 		return -1
@@ -220,7 +220,7 @@ func (g *segment) find(seq uint64) int {
 	return i
 }
 
-// firstHeld is the position of the oldest record held, -1 without one.
+// firstHeld returns the index of the oldest held record, or -1.
 func (g *segment) firstHeld() int {
 	for ; g.first < len(g.entries); g.first++ {
 		if g.entries[g.first].state != gone {
@@ -230,7 +230,7 @@ func (g *segment) firstHeld() int {
 	return -1
 }
 
-// oldest is the sequence of the oldest record held, and the tick at which it came.
+// oldest returns the sequence of the oldest held record, and the tick at which it was committed.
 func (g *segment) oldest() (seq uint64, came uint32, ok bool) {
 	if g.paged != nil {
 		return g.paged.floor, g.paged.came, true
@@ -244,8 +244,8 @@ func (g *segment) oldest() (seq uint64, came uint32, ok bool) {
 
 func (g *segment) seq(i int) uint64 { return g.base + uint64(g.entries[i].seq) }
 
-// goneRanges encodes which of the segment's sequences are gone, as pairs of the distance to the first and the length of each
-// run. Runs span whatever other lanes hold in between.
+// goneRanges encodes which of the segment's sequences are gone, as pairs: the distance to the first and the length of each run. A run may include
+// sequences of other lanes.
 func (g *segment) goneRanges() []byte {
 	if !g.goneDirty || g.paged != nil {
 		return g.goneSeqs
@@ -272,19 +272,19 @@ func (g *segment) goneRanges() []byte {
 
 // lane is the log of one priority.
 type lane struct {
-	segs   []*segment // ascending by id and so by sequence; those with records held, and the one written to
-	queues []*queue   // by index of the class, nil where the lane has none
+	segs   []*segment // ascending by id and so by sequence: those with held records, and the one written to
+	queues []*queue   // by index of the class, nil if the lane has none of it
 }
 
-// queue counts what can be taken of one class in one lane, by kind.
+// queue counts the pending records of one class in one lane, by kind.
 type queue struct {
 	class *class
 	pend  [2]int
 	bytes [2]int64
-	old   bool // its backlog is that of an outage: fresh records pass it until it is empty
+	old   bool // its backlog is that of an outage: fresh records overtake it until it is empty
 }
 
-// class counts one class over all lanes.
+// class holds the counters of one class over all lanes.
 type class struct {
 	index          uint16
 	name           string
@@ -292,10 +292,10 @@ type class struct {
 	held           uint64
 	heldBytes      int64
 	dropped        map[string]uint64
-	used           uint64 // generation of the state that was the latest when a record came or went: a later one on disk knows what became of all
+	used           uint64 // generation of the latest state when a record was added or ended: a later state on disk includes all of them
 }
 
-// segment finds the lane's segment that may hold the sequence.
+// segment returns the lane's segment that may contain the sequence.
 func (l *lane) segment(seq uint64) *segment {
 	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base > seq })
 	if i == 0 {

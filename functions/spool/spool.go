@@ -1,33 +1,32 @@
-// Package spool keeps records on disk, in lanes by priority, until somebody says that they are done.
+// Package spool stores records on disk, in lanes by priority, until they are done.
 //
-// Append stores records durably: one fdatasync serves all that wait. Take leases them, the fresh ones (Live) mostly from memory and
-// those of an outage (Backlog) from disk, Done and Drop end them, Release gives leases back. What is appended with Hold is leased from
-// its commit on. A record stays until Done or Drop, over restarts and crashes; what was leased is then simply there again. What
-// a crash can do is give a record a second time whose Done or Drop was said within the last AckInterval.
+// Append stores records durably: one fdatasync serves all waiting calls. Take leases them, fresh records (Live) mostly from memory and those of an
+// outage (Backlog) from disk. Done and Drop end records, Release ends leases. A record appended with Hold is leased from its commit on. A record
+// stays until Done or Drop, across restarts and crashes; after them leased records are available again. A crash may return a record once more whose
+// Done or Drop was called within the last AckInterval.
 //
-// No call waits for anything but the disk, and only Append waits for that: when more than PendingMiB is queued for the
-// committer, and never for a consumer. Everything is safe for concurrent use. A damaged record costs itself alone: it
-// is set aside in the directory "quarantine", counted, and named by Damages; a torn end of the log, which every power cut
-// may leave, is cut off and no damage.
+// Only Append waits for the disk: if more than PendingMiB is queued for the committer. No call waits for a consumer. All methods are safe for
+// concurrent use. A damaged record affects no other: it is moved to the directory "quarantine", counted, and listed by Damages. A torn end of the
+// log, as every power cut may leave, is cut off and is not damage.
 //
-// Ages, and with them time to live, are counted by the spool's own clock. It follows the time since the machine's start, and across
-// a restart of the machine the wall clock only where that was synchronised before and after, so that no step of it ages a record.
+// The spool's own clock counts ages and times to live. It follows the time since the machine booted. Across a reboot it follows the wall clock only
+// if that was synchronised before and after, so that no step of the wall clock ages a record.
 //
-// Memory is bounded by the ring and by what is on its way, not by the backlog: a segment whose records all wait to be read from
-// disk keeps a summary in memory and its entries in its index file (page.go). The strategy "dropLowestScore" is the exception,
-// as it has to find the lowest of all: under it 28 bytes a record stay in memory while the spool is full.
+// Memory is bounded by the ring and the records in flight, not by the backlog: a segment whose records can all be read only from disk keeps a summary
+// in memory and its entries in its index file (page.go). The strategy "dropLowestScore" is an exception, since it must find the lowest score of all:
+// with it 28 bytes a record stay in memory while the spool is full.
 //
-// FORMAT.md describes the files. Which file holds which state:
+// FORMAT.md describes the files. The files of the package, and the state that each owns:
 //
-//	types.go, config.go       what callers see; stats.go counts, and answers what became of a sequence
-//	spool.go                  the Spool and its lock, which guards all state but what is named below
-//	append.go                 admission: the limit, and what gives way at it; commit.go group commits, on a goroutine that owns the writing
-//	take.go, ring.go          leases; the records that are still in memory
-//	page.go                   the records that are on disk only
-//	keeper.go                 the goroutine for upkeep; roll.go, relieve.go segments begun, ended and freed
-//	history.go                what became of sequences, beyond a restart; epoch.go the life of the spool
-//	recover.go, restore.go    Open: scan.go reads the segments, quarantine.go sets damage aside
-//	state.go                  the saved state and the index files, their coding, and what became of recent sequences (fates)
+//	types.go, config.go       the API; stats.go: counters, and the fate of a sequence
+//	spool.go                  the Spool and its lock, which guards all state except as stated below
+//	append.go                 admission: the limit and the strategies at it; commit.go: group commits, on a goroutine that owns the writing
+//	take.go, ring.go          leases; the records still in memory
+//	page.go                   the records that are only on disk
+//	keeper.go                 the goroutine for upkeep; roll.go, relieve.go: segments opened, sealed and freed
+//	history.go                fates of sequences, across restarts; epoch.go: the life of the spool
+//	recover.go, restore.go    Open: scan.go reads the segments, quarantine.go keeps damage
+//	state.go                  the saved state and the index files, their encoding, and the fates of recent sequences
 //	record.go, segment.go     the layouts on disk, with encryption; no state
 //	fs.go, osfs*.go           the file system; tools.go inspects and repairs a directory without opening it
 package spool
@@ -49,22 +48,22 @@ type Spool struct {
 	fs     FS
 	limits limits
 
-	// house is held while files change that are not the committer's alone: slots, spares, dying and rewritten segments.
+	// house guards the files that the committer does not own: slots, spares, dying and rewritten segments
 	house sync.Mutex
 	slots [2]File
 
 	mu       sync.Mutex
-	work     *sync.Cond // there is something to commit, or the spool closes
-	space    *sync.Cond // something was committed
+	work     *sync.Cond // there are records to commit, or the spool closes
+	space    *sync.Cond // a commit finished
 	waiting  []*appending
-	pending  int64 // bytes in waiting and in the committer's hands
+	pending  int64 // bytes in waiting and with the committer
 	records  int   // in waiting
 	closing  bool
 	clean    bool // everything is committed and synced, and the next state is the last
 	epoch    string
-	origin   string // the first epoch, by which segments and history are the spool's own
+	origin   string // the first epoch; segments and history with it belong to this spool
 	session  string
-	leases   uint64 // counts the times that all leases ended
+	leases   uint64 // number of times that all leases ended
 	next     uint64
 	reserved uint64
 	counted  uint64
@@ -76,41 +75,41 @@ type Spool struct {
 	bytes    int64
 	leased   int
 	locked   int
-	ready    [2]int // records to be taken, by kind
+	ready    [2]int // pending records, by kind
 	ring     ring
 	fates    fates
-	history  history // its file is written with the house held
-	squeeze  int64   // a limit below the configured one, after disk or quota had no room for a segment; 0 for no such limit
-	refusal  int64   // bytes of the largest record that found no room lately
+	history  history // its file is written while the house is held
+	squeeze  int64   // a limit below the configured one, after disk or quota had no room for a segment; 0 means none
+	refusal  int64   // bytes of the largest record that recently found no room
 	disk     int64   // bytes of all files
 	spares   []spare
 	dying    []dying
 	toIndex  []*segment
-	hollow   []*segment // turned out to hold nothing when their entries were read again
-	found    []damage   // by reading entries again, and not yet told
-	unread   error      // why entries could not be read; nil once any could again
+	hollow   []*segment // found without held records when their entries were read again
+	found    []damage   // found when entries were read again, not yet reported
+	unread   error      // why entries could not be read; nil once a read succeeds
 	sweeps   int
 	dirty    bool   // the state changed since the last checkpoint
-	encoded  uint64 // generation of the last state encoded
-	durable  uint64 // generation of the last state on disk
+	encoded  uint64 // generation of the last encoded state
+	durable  uint64 // generation of the last durable state
 	damages  []Damage
 	kept     int64 // bytes in quarantine
 	problem  string
 
-	tellSince    time.Time // begin of the minute in which damages are told,
-	told, untold int       // how many were, and how many were not
+	tellSince    time.Time // begin of the period in which damages are reported,
+	told, untold int       // number of those reported, and not reported
 
 	writers [Lanes]writer // the committer's
-	placing int64         // bytes of the present commit that have a place on disk; the committer's
+	placing int64         // bytes of the current commit already placed in segments; the committer's
 
 	clockBase time.Duration
 	opened    time.Duration // since the machine's start
 
 	commits, syncs, written, refused, failed, diskFull, quarantined atomic.Uint64
 
-	urgent  chan struct{} // the next commit is to begin at once: it is full, or the spool closes
-	began   time.Time     // when the latest commit did; the committer's
-	syncing time.Duration // how long syncing takes, as a mean that forgets; the committer's
+	urgent  chan struct{} // the next commit must begin immediately: it is full, or the spool closes
+	began   time.Time     // start of the latest commit; the committer's
+	syncing time.Duration // duration of a sync, as a moving average; the committer's
 
 	wake  chan struct{}
 	kick  chan struct{}
@@ -120,15 +119,14 @@ type Spool struct {
 	lock  io.Closer
 }
 
-// limits is the configuration in the units the code works with.
+// limits is the configuration in the units of the code.
 type limits struct {
 	Config
 	quota, segment, spare, slot, ring, pending, quarantine int64
 	syncEvery, commitEvery, ackEvery                       time.Duration
 }
 
-// Close commits what was appended, writes down what is done, and closes the spool. Records leased then are given again
-// by the next Open.
+// Close commits the appended records, saves the state, and closes the spool. The next Open makes leased records available again.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	if s.closing {
@@ -146,7 +144,7 @@ func (s *Spool) Close() error {
 	return s.shut()
 }
 
-// Wait signals that there may be something new to take, or room again. It holds at most one signal, so it is for one reader.
+// Wait returns a channel that signals that there may be new records to take, or room again. It holds at most one signal, so it is for one reader.
 func (s *Spool) Wait() <-chan struct{} { return s.wake }
 
 func (s *Spool) signal() {
@@ -163,17 +161,17 @@ func (s *Spool) clock() time.Duration { return s.clockBase + s.opts.clock.Booted
 
 func (s *Spool) tick() uint32 { return ticks(s.clock()) }
 
-// since is the time since a tick.
+// since returns the time since a tick.
 func (s *Spool) since(tick uint32) time.Duration {
 	return max(s.clock()-time.Duration(tick)*tickLength, 0)
 }
 
-// ticks keeps what is too far away in range: 13 years of running are as good as for ever.
+// ticks converts a duration to ticks, saturating after 13 years.
 func ticks(d time.Duration) uint32 {
 	return uint32(min(max(d/tickLength, 1), 1<<32-1))
 }
 
-// class finds or makes the counters of a class.
+// class returns the counters of a class, and creates them if needed.
 func (s *Spool) class(name string) *class {
 	c := s.byName[name]
 	if c == nil {
@@ -185,8 +183,8 @@ func (s *Spool) class(name string) *class {
 	return c
 }
 
-// rename gives the place of a class that has no records to a new one, and reports false without such a class. A class with drops stays, as
-// they are shown by class. What the forgotten one counted goes to the class without a name, that of records whose header was damaged.
+// rename reassigns the slot of a class without records to a new class, and returns false if there is none. A class with drops keeps its slot, since
+// they are shown by class. The counters of the replaced class are added to the class without a name, which counts records with a damaged header.
 func (s *Spool) rename(name string) bool {
 	past := s.class("")
 	i := slices.IndexFunc(s.classes, func(c *class) bool {
@@ -209,7 +207,7 @@ func (s *Spool) rename(name string) bool {
 	return true
 }
 
-// move puts a record into another state and keeps every count right; it is the only place that does.
+// move changes the state of a record and updates every count. No other function does so.
 func (s *Spool) move(g *segment, i int, to state) {
 	e := &g.entries[i]
 	s.count(g, i, -1)
@@ -257,7 +255,7 @@ func (s *Spool) countReady(g *segment, i int, sign int) {
 	}
 }
 
-// end counts a record as done ("") or dropped and forgets it. The segment is retired when it was its last.
+// end counts a record as done ("") or dropped, and forgets it. It retires the segment after its last record.
 func (s *Spool) end(g *segment, i int, why string) {
 	e := &g.entries[i]
 	c, seq := s.classes[e.class], g.seq(i)
@@ -275,7 +273,7 @@ func (s *Spool) end(g *segment, i int, why string) {
 	}
 }
 
-// drop counts and says the fate in its own words. Reasons are bounded, whatever callers make up, but for the one that is no loss.
+// drop counts a drop and returns the fate. The number of distinct reasons is bounded, except for ReasonHere, which is not a loss.
 func (s *Spool) drop(c *class, why string) string {
 	if why == "" {
 		c.done++
@@ -301,8 +299,7 @@ const (
 	maxClasses = 4096
 )
 
-// locate finds a record that is held. Lanes whose segment is in memory are searched first, and none is read for a record whose
-// end is known.
+// locate returns a held record. It searches segments in memory first, and reads no index for a record with a known fate.
 func (s *Spool) locate(seq uint64) (*segment, int) {
 	for l := range s.lanes {
 		if g := s.lanes[l].segment(seq); g != nil {
@@ -326,7 +323,7 @@ func (s *Spool) locate(seq uint64) (*segment, int) {
 	return nil, -1
 }
 
-// report passes on a background problem: to the caller's function each time it changes, and in Stats until it is over.
+// report reports a background problem: to the caller's function whenever it changes, and in Stats until it ends.
 func (s *Spool) report(err error) {
 	text := ""
 	if err != nil {
@@ -343,8 +340,7 @@ func (s *Spool) report(err error) {
 
 func (s *Spool) path(name string) string { return s.dir + "/" + name }
 
-// syncPoint names each place where the spool makes something durable, so that a test can leave one out and see that the power-cut
-// test notices.
+// syncPoint names each place where the spool makes data durable, so that a test can omit one and verify that the power-cut test fails.
 type syncPoint string
 
 const (

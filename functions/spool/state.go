@@ -19,38 +19,38 @@ const (
 	stateMagic   = "aOstate1"
 	stateVersion = 1
 	slotHeader   = 8 + 4 + 4 + 8
-	slotSize     = 256 << 10 // preallocated; a state that outgrows it needs new space
+	slotSize     = 256 << 10 // preallocated; a larger state needs new disk space
 )
 
 var slotNames = [2]string{"state-a", "state-b"}
 
-// savedState is what a state slot says.
+// savedState is the content of a state slot.
 type savedState struct {
 	gen      uint64
 	epoch    string
 	origin   string       // the first epoch
-	next     uint64       // the next sequence to give
-	reserved uint64       // no sequence from here on was given out, where commits are not durable; 0 where they are
+	next     uint64       // the next sequence to assign
+	reserved uint64       // sequences from here on are unassigned, if commits are not durable; 0 if they are
 	counted  uint64       // the counters include the records up to this sequence
 	clock    int64        // the spool's clock, ns
-	at       clock.Moment // by the machine's clocks; only the wall clock in states written before boots were noted
+	at       clock.Moment // by the machine's clocks; only the wall clock in states of earlier versions, which did not record boots
 	clean    bool         // written by Close
-	nextID   uint64       // no segment had this id yet
+	nextID   uint64       // no segment has had this id
 	classes  []class
 	segments []savedSegment
 	fates    fates
 }
 
-// hole is a damaged place that was dealt with and is not to be found anew.
+// hole is a damaged place that was handled and must not be reported again.
 type hole struct{ off, length uint32 }
 
-// savedSegment is what the state knows of a segment that holds records.
+// savedSegment is the state's entry of a segment with records.
 type savedSegment struct {
 	lane     int
 	id, base uint64
-	end      int64  // where a sealed one ends, 0 while it is open
-	records  int    // in its index; with none its header may never have reached the disk
-	gone     []byte // as goneRanges has it
+	end      int64  // end of a sealed segment, 0 while it is open
+	records  int    // in its index; if 0, its header may never have reached the disk
+	gone     []byte // as encoded by goneRanges
 	holes    []hole
 }
 
@@ -104,7 +104,7 @@ func appendClass(b []byte, c *class) []byte {
 	return b
 }
 
-// sealSlot fills in the slot's header: magic, version, length of the body, generation, and appends the checksum of all.
+// sealSlot fills in the slot's header (magic, version, length of the body, generation) and appends the checksum of all.
 func sealSlot(b []byte, gen uint64) []byte {
 	copy(b, stateMagic)
 	binary.LittleEndian.PutUint32(b[8:], stateVersion)
@@ -113,7 +113,7 @@ func sealSlot(b []byte, gen uint64) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeState reads a slot, or fails where it is not whole.
+// decodeState decodes a slot, and fails if it is not intact.
 func decodeState(b []byte) (*savedState, error) {
 	le := binary.LittleEndian
 	if len(b) < slotHeader+4 || string(b[:8]) != stateMagic {
@@ -123,7 +123,7 @@ func decodeState(b []byte) (*savedState, error) {
 	if int64(size) > int64(len(b)-slotHeader-4) {
 		return nil, errDamaged
 	}
-	n := int(size) // on 32 bit only what is not larger fits
+	n := int(size) // on 32-bit systems only what is not larger fits
 	if le.Uint32(b[slotHeader+n:]) != crc32.Checksum(b[:slotHeader+n], castagnoli) {
 		return nil, errDamaged
 	}
@@ -147,11 +147,11 @@ func decodeState(b []byte) (*savedState, error) {
 		st.segments = append(st.segments, g)
 	}
 	st.fates.decode(d)
-	if len(d.b) > 0 { // else it was written before boots were noted
+	if len(d.b) > 0 { // absent in states written before boots were recorded
 		st.at.Boot, st.at.Booted, st.at.Synchronised = d.string(), time.Duration(d.varint()), d.flag()
 	}
 	st.origin = st.epoch
-	if len(d.b) > 0 { // else it was written before epochs could change
+	if len(d.b) > 0 { // absent in states written before epochs could change
 		st.origin = d.string()
 	}
 	return st, d.err
@@ -166,7 +166,7 @@ func decodeClass(d *decoder) class {
 	return c
 }
 
-// goneWalk walks the encoded ranges of gone sequences alongside ascending sequences.
+// goneWalk walks through encoded ranges of gone sequences along with ascending sequences.
 type goneWalk struct {
 	d      decoder
 	at     uint64
@@ -198,7 +198,7 @@ func (w *goneWalk) gone(seq uint64) bool {
 	return w.more && w.lo <= seq
 }
 
-// writeBoth brings both slots up to what holds now, so that either alone is enough. The house is held.
+// writeBoth writes the current state to both slots, so that either is sufficient. The caller holds the house.
 func (s *Spool) writeBoth() error {
 	if err := s.writeState(); err != nil {
 		return err
@@ -208,14 +208,14 @@ func (s *Spool) writeBoth() error {
 
 var errMalformed = errors.New("malformed")
 
-// errLater says that a file is whole and of a format that came later. It is not damaged, so it stays as it is.
+// errLater reports an intact file of a later format. It is not damaged, so it stays unchanged.
 var errLater = errors.New("it was written by a later version of this program")
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decoder reads what the state and index files hold. After the first error it gives zeros and keeps the error.
+// decoder decodes the state and index files. After the first error it returns zeros and keeps the error.
 type decoder struct {
 	b   []byte
 	err error
@@ -246,14 +246,14 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
-// count reads the length of a list whose elements need at least size bytes, so that a damaged number reserves no memory.
+// count decodes the length of a list whose elements need at least size bytes, so that a corrupt number allocates no memory.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
 	if n > uint64(len(d.b)/size) {
 		d.fail()
 		return 0
 	}
-	return int(n) // bounded by the length of b
+	return int(n) // bounded by len(b)
 }
 
 func (d *decoder) bytes(n int) []byte {
@@ -287,7 +287,7 @@ const (
 	indexVersion = 2
 )
 
-// indexed is what an index file says of a segment. Offsets are not stored where a record follows the one before it.
+// indexed is the content of an index file. An offset is stored only if the record does not follow the previous one.
 type indexed struct {
 	size    int64 // of the file
 	end     int64
@@ -295,8 +295,8 @@ type indexed struct {
 	classes []string // entry.class points into it
 }
 
-// encodeIndex writes down a sealed segment's entries. The file is only a shortcut: it is neither synced nor trusted
-// further than its checksum, and a missing one is rebuilt from the segment.
+// encodeIndex encodes a sealed segment's entries. The file is only a shortcut: it is not synced, trusted only as far as its checksum, and rebuilt
+// from the segment if missing.
 func encodeIndex(g *segment, names []string) []byte {
 	b := append(make([]byte, 0, 64+12*len(g.entries)), indexMagic...)
 	b = binary.LittleEndian.AppendUint32(b, indexVersion)
@@ -324,7 +324,7 @@ func encodeIndex(g *segment, names []string) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeIndex reads the index of the segment with this header.
+// decodeIndex decodes the index of the segment with this header.
 func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
 	le := binary.LittleEndian
 	if len(b) < 20 || string(b[:8]) != indexMagic || le.Uint32(b[8:]) != indexVersion {
@@ -372,10 +372,10 @@ func decodeEntries(d *decoder, x *indexed) {
 	}
 }
 
-// fates remembers what became of sequences, as a bounded number of ranges that forgets the lowest first.
+// fates holds the fates of sequences, as a bounded number of ranges. It forgets the lowest first.
 type fates struct {
 	max    int
-	ranges []fateRange // ascending, apart from each other
+	ranges []fateRange // ascending, disjoint
 }
 
 type fateRange struct {
@@ -403,14 +403,14 @@ func (f *fates) add(lo, hi uint64, why string) {
 	f.trim(f.max)
 }
 
-// trim forgets the lowest ranges beyond a number.
+// trim forgets the lowest ranges above a number.
 func (f *fates) trim(most int) {
 	if n := len(f.ranges) - most; n > 0 {
-		f.ranges = f.ranges[n:] // which moves nothing; the room goes when the rest grows
+		f.ranges = f.ranges[n:] // moves nothing; the memory is freed when the slice grows
 	}
 }
 
-// clear cuts lo … hi out of the ranges from i on and says where a range for it belongs.
+// clear removes lo … hi from the ranges from i on, and returns the index for a new range of it.
 func (f *fates) clear(i int, lo, hi uint64) int {
 	if i < len(f.ranges) && f.ranges[i].lo < lo {
 		right := f.ranges[i]
@@ -433,7 +433,7 @@ func (f *fates) clear(i int, lo, hi uint64) int {
 	return i
 }
 
-// forget takes back what was told of a sequence.
+// forget removes the fate of a sequence.
 func (f *fates) forget(seq uint64) {
 	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
 		f.clear(i, seq, seq)
@@ -445,7 +445,7 @@ func (f *fates) of(seq uint64) string {
 	return why
 }
 
-// run is of, and the end of the range.
+// run returns the fate of a sequence and the end of its range.
 func (f *fates) run(seq uint64) (why string, last uint64) {
 	if i := f.at(seq); i < len(f.ranges) && f.ranges[i].lo <= seq {
 		return f.ranges[i].why, f.ranges[i].hi
@@ -453,7 +453,7 @@ func (f *fates) run(seq uint64) (why string, last uint64) {
 	return FateUnknown, seq
 }
 
-// before is the last sequence ahead of the next range behind seq.
+// before returns the last sequence before the next range after seq.
 func (f *fates) before(seq uint64) uint64 {
 	if i := f.at(seq); i < len(f.ranges) {
 		return max(f.ranges[i].lo, 1) - 1
@@ -461,7 +461,7 @@ func (f *fates) before(seq uint64) uint64 {
 	return math.MaxUint64
 }
 
-// at is the index of the first range that does not end before seq.
+// at returns the index of the first range that ends at or after seq.
 func (f *fates) at(seq uint64) int {
 	return sort.Search(len(f.ranges), func(i int) bool { return f.ranges[i].hi >= seq })
 }

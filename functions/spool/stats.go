@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Queues appends one entry for each class of each lane that has something to take, highest lane first.
+// Queues appends one entry for each class of each lane with pending records, highest lane first.
 func (s *Spool) Queues(dst []Queue) []Queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,8 +25,7 @@ func (s *Spool) Queues(dst []Queue) []Queue {
 	return dst
 }
 
-// Floor is the smallest sequence still held, or the next one to be given. A crash may lower it by what was done within the
-// last AckInterval.
+// Floor returns the smallest held sequence, or the next one to be assigned. A crash may lower it by the records done within the last AckInterval.
 func (s *Spool) Floor() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +33,7 @@ func (s *Spool) Floor() uint64 {
 	return floor
 }
 
-// oldest finds the smallest sequence held and the age of the first records of the lanes. Records that wait for their commit count as held.
+// oldest returns the smallest held sequence, and the age of the oldest first record of a lane. Records waiting for their commit count as held.
 func (s *Spool) oldest() (floor uint64, age time.Duration) {
 	floor = s.counted + 1
 	for l := range s.lanes {
@@ -51,8 +50,8 @@ func (s *Spool) oldest() (floor uint64, age time.Duration) {
 	return floor, age
 }
 
-// Fate says what became of a sequence: "held", "done", "here", "expired", "quarantined", "dropped:<reason>", "skipped" for one that no record
-// ever had, or "" for one that is not yet given or older than the bounded history.
+// Fate returns the fate of a sequence: "held", "done", "here", "expired", "quarantined", "dropped:<reason>", "skipped" if no record ever had it, or
+// "" if it is not assigned yet or older than the bounded history.
 func (s *Spool) Fate(seq uint64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,8 +65,8 @@ func (s *Spool) Fate(seq uint64) string {
 	return why
 }
 
-// FateRun is Fate, and the last of the sequences that follow of which the same is known to hold: a gap may span more sequences than
-// could be asked for one by one.
+// FateRun returns the fate of a sequence, and the last sequence known to share it without a break: a gap may span more sequences than a caller could
+// ask for one by one.
 func (s *Spool) FateRun(seq uint64) (fate string, last uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,21 +81,20 @@ func (s *Spool) FateRun(seq uint64) (fate string, last uint64) {
 	}
 	fate, last = s.history.run(seq)
 	if floor, _ := s.oldest(); fate == FateUnknown {
-		last = min(last, max(floor, 1)-1) // nothing is held below it
+		last = min(last, max(floor, 1)-1) // no record below it is held
 	}
 	return fate, max(min(last, s.fates.before(seq)), seq)
 }
 
-// Fill is what is asked often of Stats: records and bytes held, and the share of the limit that they fill, at most 1. It is 1 while
-// a record would be refused, or drop others, that was or did before.
+// Fill returns the part of Stats that is needed often: held records and bytes, and the share of the limit in use, at most 1. It is 1 while a record
+// as large as a recently rejected one would be refused or would drop others.
 func (s *Spool) Fill() (records, bytes int64, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(s.held), s.bytes, s.fill()
 }
 
-// Ready is what could be taken now, and so stands before whatever comes next: records, and their bytes. What is leased or held is
-// not among it.
+// Ready returns the records that can be taken now, and so precede any new record, and their bytes. It excludes leased and held records.
 func (s *Spool) Ready() (records, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +108,7 @@ func (s *Spool) Ready() (records, bytes int64) {
 	return int64(s.ready[0] + s.ready[1]), bytes
 }
 
-// Stats counts. It costs some microseconds for each class.
+// Stats returns the counters. It costs some microseconds for each class.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +120,7 @@ func (s *Spool) Stats() Stats {
 		Dropped: map[string]uint64{}, Classes: make(map[string]ClassStats, len(s.classes)),
 	}
 	if s.history.f == nil {
-		st.DiskBytes -= s.limits.history() // reserved, and not there yet
+		st.DiskBytes -= s.limits.history() // reserved but not created yet
 	}
 	st.Floor, st.OldestAge = s.oldest()
 	for l := range s.lanes {

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// Take leases the oldest records of a class in a lane, in the order of their sequences, and appends them to dst: at most maxRecords and
-// maxBytes as stored, but always one where there is one. class "" is any class of the lane, whose records come from where they are: from
-// memory alone or from disk alone. A lease lasts until Done, Drop,
-// Release, or Close. Payloads are shared with the spool and the caller of Append: they must not be changed.
+// Take leases the oldest records of a class in a lane, in the order of their sequences, and appends them to dst: at most maxRecords and maxBytes as
+// stored, but at least one if any is pending. class "" means any class of the lane; then records come only from memory or only from disk, as from
+// says. A lease lasts until Done, Drop, Release or Close. Payloads are shared with the spool and the caller of Append and must not be changed.
 func (s *Spool) Take(lane int, class string, from Source, maxRecords, maxBytes int, dst []Record) []Record {
 	return s.takePooled(request{lane: lane, class: class, source: int(from) - 1, records: maxRecords, bytes: maxBytes}, dst)
 }
@@ -25,12 +24,12 @@ func (s *Spool) TakeNewest(lane int, class string, maxRecords, maxBytes int, dst
 // request is one call of Take.
 type request struct {
 	lane, source   int
-	kind           int // of what is picked
+	kind           int // of the records picked
 	class          string
 	newest         bool
 	records, bytes int
 	picks          []pick
-	back           []uint64 // leased, and to be given back: the disk does not answer
+	back           []uint64 // leased, to be released again: the disk does not respond
 	expired        []place
 	now            uint32
 }
@@ -40,18 +39,18 @@ type place struct {
 	i int
 }
 
-// pick is a record leased, with where its bytes are.
+// pick is a leased record, with the location of its bytes.
 type pick struct {
 	g   *segment
 	h   *handle
 	e   entry
-	rec Record // of a live one
+	rec Record // if live
 }
 
-// mostPooled is the largest request, in records, of which the room is kept.
+// mostPooled is the largest request, in records, whose memory is reused.
 const mostPooled = 4096
 
-// requests keep the room of finished calls for later ones.
+// requests keeps the memory of finished calls for later ones.
 var requests = sync.Pool{New: func() any { return new(request) }}
 
 func (s *Spool) takePooled(q request, dst []Record) []Record {
@@ -59,7 +58,7 @@ func (s *Spool) takePooled(q request, dst []Record) []Record {
 	q.picks, q.back, q.expired = own.picks[:0], own.back[:0], own.expired[:0]
 	*own = q
 	dst = s.take(own, dst)
-	clear(own.picks) // or payloads would live on
+	clear(own.picks) // so that payloads can be collected
 	if cap(own.picks) <= mostPooled {
 		requests.Put(own)
 	}
@@ -93,7 +92,7 @@ func (s *Spool) take(q *request, dst []Record) []Record {
 		s.mu.Lock()
 		ended := s.leases != leases
 		s.mu.Unlock()
-		if ended { // what was read meanwhile is to be taken again
+		if ended { // the records read meanwhile are pending again
 			dst = dst[:n]
 			continue
 		}
@@ -126,13 +125,13 @@ func (s *Spool) pick(q *request) {
 		}
 	}
 	for _, x := range q.expired {
-		s.end(x.g, x.i, ReasonExpired) // not before, for it may take the segment out of the lane
+		s.end(x.g, x.i, ReasonExpired) // only now, since it may remove the segment from the lane
 	}
 	clear(q.expired)
 	q.expired = q.expired[:0]
 }
 
-// pickFrom leases records of one segment and reports whether the request is full.
+// pickFrom leases records of one segment, and reports whether the request is full.
 func (s *Spool) pickFrom(g *segment, q *request, cl *class) (full bool) {
 	lo, hi := g.bounds(cl, q.kind)
 	if lo > hi || !s.fetch(g) {
@@ -166,7 +165,7 @@ func (s *Spool) pickFrom(g *segment, q *request, cl *class) (full bool) {
 	return false
 }
 
-// bounds gives the span within which records of a class (nil: of any) are pending.
+// bounds returns the span that contains the pending records of a class, or of any class if nil.
 func (g *segment) bounds(cl *class, kind int) (lo, hi int) {
 	lo, hi = g.records(), -1
 	for t := range g.tallies {
@@ -178,7 +177,7 @@ func (g *segment) bounds(cl *class, kind int) (lo, hi int) {
 	return lo, min(hi, g.records()-1)
 }
 
-// narrow remembers that nothing of the class is pending before (for the newest: behind) position i.
+// narrow records that no record of the class is pending before position i (for newest: after it).
 func (g *segment) narrow(cl *class, q *request, i int) {
 	for t := range g.tallies {
 		tl := &g.tallies[t]
@@ -216,7 +215,7 @@ func livePicks(picks []pick, dst []Record) []Record {
 	return dst
 }
 
-// read brings the picked records from disk, those that lie next to each other with one read.
+// read reads the picked records from disk, adjacent ones with one read.
 func (s *Spool) read(q *request, dst []Record) []Record {
 	q.back = q.back[:0]
 	for picks := q.picks; len(picks) > 0; {
@@ -224,7 +223,7 @@ func (s *Spool) read(q *request, dst []Record) []Record {
 		buf := make([]byte, hi-lo)
 		_, err := picks[0].h.ReadAt(buf, lo)
 		if errors.Is(err, io.EOF) {
-			err = nil // a short file shows as damage
+			err = nil // a short file shows up as damage
 		}
 		for i := range picks[:n] {
 			p := &picks[i]
@@ -245,8 +244,8 @@ func (s *Spool) read(q *request, dst []Record) []Record {
 	return dst
 }
 
-// readAlone tries one record of a run that could not be read as a whole, so that one bad sector costs one record. Where not even the
-// segment's header can be read it is the disk that is away, and the record stays.
+// readAlone reads one record of a run that could not be read as a whole, so that a bad sector costs only one record. If not even the segment's header
+// can be read, the disk is unavailable, and the record stays.
 func (s *Spool) readAlone(q *request, p *pick, dst []Record) []Record {
 	buf := make([]byte, p.e.size)
 	_, err := p.h.ReadAt(buf, int64(p.e.off))
@@ -262,14 +261,14 @@ func (s *Spool) readAlone(q *request, p *pick, dst []Record) []Record {
 	return dst
 }
 
-// lose ends a record that was taken and turned out to be damaged.
+// lose ends a taken record that turned out to be damaged.
 func (s *Spool) lose(p *pick, b []byte, reason string) {
 	seq := p.g.base + uint64(p.e.seq)
 	s.mu.Lock()
 	g, i := s.locate(seq)
 	if g == nil {
 		s.mu.Unlock()
-		return // somebody ended it meanwhile
+		return // it ended meanwhile
 	}
 	d := Damage{
 		File: g.name(), Offset: int64(p.e.off), Length: int64(p.e.size), Seq: seq, Lane: g.lane,
@@ -280,7 +279,7 @@ func (s *Spool) lose(p *pick, b []byte, reason string) {
 	s.setAside(d, b)
 }
 
-// run finds how many picks lie side by side in one file, ascending or descending, and where.
+// run returns the number of leading picks that are adjacent in one file, ascending or descending, and their extent.
 func run(picks []pick) (n int, lo, hi int64) {
 	lo = int64(picks[0].e.off)
 	hi = lo + int64(picks[0].e.size)
@@ -299,7 +298,7 @@ func run(picks []pick) (n int, lo, hi int64) {
 	return n, lo, hi
 }
 
-// decode checks and decrypts one record. A damaged one is set aside and not returned.
+// decode checks and decrypts one record. A damaged record is quarantined and not returned.
 func (s *Spool) decode(p *pick, b []byte, dst []Record) []Record {
 	r, err := decodeRecord(b, p.g.sum, p.g.base+uint64(p.e.seq), p.g.aead)
 	if err != nil {
@@ -310,10 +309,10 @@ func (s *Spool) decode(p *pick, b []byte, dst []Record) []Record {
 	return append(dst, r)
 }
 
-// Done says that the records are safe elsewhere, whether they are leased or not. Sequences that are not held are ignored.
+// Done ends records that are safe elsewhere, whether they are leased or not. It ignores sequences that are not held.
 func (s *Spool) Done(seqs []uint64) { s.finishAll(seqs, "") }
 
-// Drop gives the records up, for a reason that Stats counts and Fate returns.
+// Drop ends records as dropped, for a reason that Stats counts and Fate returns.
 func (s *Spool) Drop(seqs []uint64, reason string) {
 	if reason == "" {
 		reason = "unspecified"
@@ -331,8 +330,8 @@ func (s *Spool) finishAll(seqs []uint64, why string) {
 	}
 }
 
-// Release gives leases back. The records can be taken again, in order, from the ring where it still has them, else from
-// disk. Sequences that are not leased are ignored.
+// Release ends leases. The records can be taken again, in order, from the ring if it still has them, else from disk. It ignores sequences that are
+// not leased.
 func (s *Spool) Release(seqs []uint64) {
 	s.giveBack(seqs)
 	s.signal()
@@ -348,7 +347,7 @@ func (s *Spool) giveBack(seqs []uint64) {
 			continue
 		}
 		if e := &g.entries[i]; e.parked {
-			e.parked, e.came = false, s.tick() // it waits from now on
+			e.parked, e.came = false, s.tick() // its wait begins now
 		}
 		switch g.entries[i].state {
 		case leasedLive:

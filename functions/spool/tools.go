@@ -12,41 +12,41 @@ import (
 	"app-offload/functions/check"
 )
 
-// Report is what Inspect, Verify and Repair found in a directory.
+// Report is the result of Inspect, Verify and Repair.
 type Report struct {
 	Epoch    string          `json:"epoch"`
-	InUse    bool            `json:"inUse"`           // a process has the spool open: what is newest may be half written
+	InUse    bool            `json:"inUse"`           // a process has the spool open: the newest data may be half written
 	State    string          `json:"state"`           // "ok", "one slot damaged", or "lost"
 	Saved    time.Time       `json:"saved"`           // when the state was written
-	Next     uint64          `json:"next"`            // the next sequence, by the state
-	Appended uint64          `json:"appended"`        // by the state
-	Done     uint64          `json:"done"`            // by the state
+	Next     uint64          `json:"next"`            // the next sequence, from the state
+	Appended uint64          `json:"appended"`        // from the state
+	Done     uint64          `json:"done"`            // from the state
 	Held     int             `json:"held"`            // records found and not gone
 	Bytes    int64           `json:"bytes"`           // of those
 	Disk     int64           `json:"disk"`            // bytes of the segments
-	Torn     int64           `json:"torn"`            // bytes of unfinished commits
-	Locked   int             `json:"locked"`          // records whose key is not available; not verified
+	Torn     int64           `json:"torn"`            // bytes of incomplete commits
+	Locked   int             `json:"locked"`          // records whose key is unavailable; not verified
 	Classes  map[string]int  `json:"classes"`         // held, by class
 	Segments []SegmentReport `json:"segments"`        // by lane and age
-	Damages  []Damage        `json:"damages"`         // new ones; what was set aside before is in the directory "quarantine"
+	Damages  []Damage        `json:"damages"`         // new ones; those handled before are in the directory "quarantine"
 	Kept     []string        `json:"kept,omitempty"`  // the files in "quarantine"
-	Notes    []string        `json:"notes,omitempty"` // what else is odd
+	Notes    []string        `json:"notes,omitempty"` // other anomalies
 }
 
-// SegmentReport is one segment.
+// SegmentReport describes one segment.
 type SegmentReport struct {
 	File    string `json:"file"`
 	Lane    int    `json:"lane"`
 	Records int    `json:"records"`
 	Held    int    `json:"held"`
-	First   uint64 `json:"first"` // the smallest sequence it may hold
+	First   uint64 `json:"first"` // the smallest sequence it may contain
 	Bytes   int64  `json:"bytes"`
 	Key     string `json:"key,omitempty"`
 	Indexed bool   `json:"indexed"`
 }
 
-// Inspect says what is in a spool's directory without reading payloads where an index spares that. It changes nothing and
-// works beside the running service and on a read-only disk.
+// Inspect reports the content of a spool's directory, without reading payloads if there is an index. It changes nothing, and works beside the running
+// service and on a read-only disk.
 func Inspect(dir string, opts ...Option) (*Report, error) {
 	v, err := newViewer(dir, opts)
 	if err != nil {
@@ -56,7 +56,7 @@ func Inspect(dir string, opts ...Option) (*Report, error) {
 	return &v.Report, err
 }
 
-// Verify reads every byte, checks every checksum, and decrypts where it has the key. It changes nothing.
+// Verify reads every byte, checks every checksum, and decrypts records if it has the key. It changes nothing.
 func Verify(dir string, opts ...Option) (*Report, error) {
 	v, err := newViewer(dir, opts)
 	if err != nil {
@@ -67,7 +67,7 @@ func Verify(dir string, opts ...Option) (*Report, error) {
 	return &v.Report, err
 }
 
-// Export calls each for every record held and readable, lane by lane from the highest, in order. It changes nothing; records stay.
+// Export calls each for every held and readable record, lane by lane from the highest, in order. It changes nothing; the records stay.
 func Export(dir string, each func(Record) error, opts ...Option) (*Report, error) {
 	v, err := newViewer(dir, opts)
 	if err != nil {
@@ -77,15 +77,15 @@ func Export(dir string, each func(Record) error, opts ...Option) (*Report, error
 	return &v.Report, err
 }
 
-// Repair does what Open does after a crash, but reads every byte for it: it sets damage aside, cuts torn ends off, and
-// writes state and indexes anew. It fails with ErrLocked while the service runs.
+// Repair does what Open does after a crash, but reads every byte: it quarantines damage, cuts torn ends, and rewrites state and indexes. It fails
+// with ErrLocked while the service runs.
 func Repair(dir string, opts ...Option) (*Report, error) {
 	before, err := Verify(dir, opts...)
 	if err != nil {
 		return nil, err
 	}
 	cfg := DefaultConfig()
-	cfg.QuotaMiB = 1 << 24 // nothing is appended, and spares of any size may go
+	cfg.QuotaMiB = 1 << 24 // nothing is appended, and spares of any size may be deleted
 	s, err := Open(dir, cfg, append(opts, func(o *options) { o.rescan = true })...)
 	if err != nil {
 		return nil, fmt.Errorf("repairing: %w", err)
@@ -102,7 +102,7 @@ func Repair(dir string, opts ...Option) (*Report, error) {
 	return after, nil
 }
 
-// forged are the damages that show only when a record is decrypted, which Open leaves to the first Take.
+// forged returns the damages found only by decryption, which Open leaves to the first Take.
 func (r *Report) forged() []Damage {
 	return slices.DeleteFunc(slices.Clone(r.Damages), func(d Damage) bool { return !strings.HasPrefix(d.Reason, reasonForged) })
 }
@@ -117,7 +117,7 @@ type viewer struct {
 	ids   []fileID
 }
 
-// viewed is one segment while it is read.
+// viewed is one segment being read.
 type viewed struct {
 	*viewer
 	*found
@@ -137,15 +137,15 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 	v := &viewer{loader: loader{fs: o.fs, dir: dir}, keys: o.keys, saved: map[uint64]*savedSegment{}, ids: segmentFiles(names)}
 	v.Classes = map[string]int{}
 	if lock, err := o.fs.Lock(dir + "/lock"); err == nil {
-		_ = lock.Close() // only asked
+		_ = lock.Close() // only a probe
 	} else {
 		v.InUse = errors.Is(err, ErrLocked)
 	}
 	for _, name := range slotNames {
 		if f, err := o.fs.Open(dir+"/"+name, false); err == nil {
-			_ = f.Close() // only asked
+			_ = f.Close() // only a probe
 		} else if errors.Is(err, fs.ErrPermission) {
-			return nil, check.Access(err) // it is there, and not lost
+			return nil, check.Access(err) // it exists and is not lost
 		}
 	}
 	if err := v.readState(); err != nil {
@@ -186,7 +186,7 @@ func (v *viewer) each(f func(*viewed) error) error {
 	for _, id := range v.ids {
 		saved := v.saved[id.id]
 		if saved == nil && v.state != nil && id.id < v.state.nextID {
-			continue // its records are all gone
+			continue // all its records are gone
 		}
 		seg, err := v.load(id.lane, id.id, saved)
 		if err != nil {
@@ -233,7 +233,7 @@ func (g *viewed) count(saved *savedSegment) {
 	})
 }
 
-// records reads the records held. What cannot be read is added to the report.
+// records reads the held records. It adds unreadable ones to the report.
 func (g *viewed) records(each func(Record) error) error {
 	aead, err := findKey(g.keys, &g.segmentHeader)
 	if err != nil {
@@ -245,7 +245,7 @@ func (g *viewed) records(each func(Record) error) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // read only: there is nothing to lose
+	defer func() { _ = file.Close() }() // read only
 	for _, e := range g.held {
 		b := make([]byte, e.size)
 		seq := g.base + uint64(e.seq)
